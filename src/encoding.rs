@@ -1,0 +1,40 @@
+//! Encodings: walk observables out of an event's bytes, and splice tags into them, without decoding the rest.
+//!
+//! A batch stays the bytes that arrived. The walkers step through it with a [`PathTrie`](crate::fields::PathTrie) and
+//! hand every wanted value to a [`Visitor`]; what the trie does not want is skipped by its length. Only the record that
+//! hits is rewritten; a [`Rope`] carries it between slices of the bytes that arrived.
+
+pub mod rope;
+
+pub use rope::Rope;
+
+use crate::fields::FieldId;
+
+/// How many levels of nesting a walker follows; deeper subtrees pass unvisited and are counted as odd.
+pub const MAX_DEPTH: usize = 128;
+
+/// A scalar found at a field, borrowed from the event's bytes. Strings are bytes: they may be invalid UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// A string, unescaped, not necessarily UTF-8.
+    Text(&'a [u8]),
+    /// An integer that fits 64 bits.
+    Int(i64),
+    /// Any other number.
+    Double(f64),
+    /// A boolean.
+    Bool(bool),
+}
+
+/// Receives what a walker finds. Arrays, arrays of objects and nested arrays are flattened: one call a scalar; nulls,
+/// empty values and objects at a field that wants a scalar give no call.
+pub trait Visitor {
+    /// One scalar at `field`.
+    fn value(&mut self, field: FieldId, value: Value<'_>);
+}
+
+impl<F: FnMut(FieldId, Value<'_>)> Visitor for F {
+    fn value(&mut self, field: FieldId, value: Value<'_>) {
+        self(field, value);
+    }
+}

@@ -1,0 +1,162 @@
+//! A trie over dotted paths that answers, key by key, which fields lie below.
+//!
+//! A document may spell `source.ip` as two nested objects, as one dotted key, or as a mixture at any depth: a key is
+//! split at its dots and each label is one step. Children of a node are grouped by the length of their label, so that a
+//! key that is not wanted usually costs one table look-up and no comparison.
+
+use super::FieldId;
+
+/// A node of a [`PathTrie`]; [`PathTrie::ROOT`] is the document itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeId(u32);
+
+/// Dotted paths compiled for stepping.
+#[derive(Clone, Debug, Default)]
+pub struct PathTrie {
+    nodes: Vec<Node>,
+    /// Children of all nodes, those of one node adjacent and sorted by label length.
+    children: Vec<Child>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Node {
+    field: Option<FieldId>,
+    /// Bit `n` is set when a child's label is `n` bytes long (63 stands for 63 and more).
+    lengths: u64,
+    first: u32,
+    last: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Child {
+    label: Box<[u8]>,
+    node: NodeId,
+}
+
+impl PathTrie {
+    /// The node of the document itself.
+    pub const ROOT: NodeId = NodeId(0);
+
+    /// Compiles paths such as `source.ip`.
+    pub fn new<'a>(paths: impl IntoIterator<Item = (&'a str, FieldId)>) -> PathTrie {
+        let mut building: Vec<(Option<FieldId>, Vec<(Vec<u8>, usize)>)> = vec![(None, Vec::new())];
+        for (path, field) in paths {
+            let mut at = 0;
+            for label in path.split('.').map(str::as_bytes) {
+                let known = building[at].1.iter().find(|(known, _)| known == label).map(|(_, node)| *node);
+                at = known.unwrap_or_else(|| {
+                    building.push((None, Vec::new()));
+                    let node = building.len() - 1;
+                    building[at].1.push((label.to_vec(), node));
+                    node
+                });
+            }
+            building[at].0 = Some(field);
+        }
+        let mut trie = PathTrie::default();
+        for (field, mut children) in building {
+            children.sort_by_key(|(label, _)| label.len());
+            let first = trie.children.len() as u32;
+            let lengths = children.iter().fold(0, |bits, (label, _)| bits | length_bit(label));
+            trie.children.extend(
+                children.into_iter().map(|(label, node)| Child { label: label.into(), node: NodeId(node as u32) }),
+            );
+            trie.nodes.push(Node { field, lengths, first, last: trie.children.len() as u32 });
+        }
+        trie
+    }
+
+    /// The node below `node` that `key` leads to, or `None` when nothing below is wanted. `key` may be dotted.
+    #[inline]
+    pub fn step(&self, node: NodeId, key: &[u8]) -> Option<NodeId> {
+        if let Some(child) = self.child(node, key) {
+            return Some(child);
+        }
+        let mut at = node;
+        let mut rest = key;
+        memchr::memchr(b'.', key)?;
+        loop {
+            match memchr::memchr(b'.', rest) {
+                Some(dot) => {
+                    at = self.child(at, &rest[..dot])?;
+                    rest = &rest[dot + 1..];
+                }
+                None => return self.child(at, rest),
+            }
+        }
+    }
+
+    /// The field that ends at `node`, if one does.
+    #[inline]
+    pub fn field(&self, node: NodeId) -> Option<FieldId> {
+        self.nodes[node.0 as usize].field
+    }
+
+    /// Whether fields lie below `node`.
+    #[inline]
+    pub fn has_children(&self, node: NodeId) -> bool {
+        let node = &self.nodes[node.0 as usize];
+        node.first < node.last
+    }
+
+    #[inline]
+    fn child(&self, node: NodeId, label: &[u8]) -> Option<NodeId> {
+        let node = &self.nodes[node.0 as usize];
+        if node.lengths & length_bit(label) == 0 {
+            return None;
+        }
+        let children = &self.children[node.first as usize..node.last as usize];
+        children.iter().find(|child| *child.label == *label).map(|child| child.node)
+    }
+}
+
+#[inline]
+fn length_bit(label: &[u8]) -> u64 {
+    1 << label.len().min(63)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn nested_dotted_and_mixed_keys_lead_to_the_same_node() {
+        let trie = PathTrie::new([("source.nat.ip", FieldId(0)), ("source.ip", FieldId(1))]);
+        let root = PathTrie::ROOT;
+        let source = trie.step(root, b"source").unwrap();
+        let nat = trie.step(source, b"nat").unwrap();
+        let ip = trie.step(nat, b"ip").unwrap();
+        assert_eq!(trie.field(ip), Some(FieldId(0)));
+        assert_eq!(trie.step(root, b"source.nat.ip"), Some(ip));
+        assert_eq!(trie.step(source, b"nat.ip"), Some(ip));
+        assert_eq!(trie.step(root, b"source.nat"), Some(nat));
+        assert!(trie.has_children(nat) && !trie.has_children(ip));
+        for odd in [&b""[..], b".", b"source.", b".source", b"Source", b"source..ip", b"sourc", b"source.nat.ip.x"] {
+            assert_eq!(trie.step(root, odd), None, "{odd:?}");
+        }
+    }
+
+    proptest! {
+        /// Stepping by any split of a path at its dots finds exactly the fields of the table.
+        #[test]
+        fn any_split_of_a_path_steps_to_its_field(splits in proptest::collection::vec(any::<bool>(), 8)) {
+            let table = crate::fields::FieldTable::embedded(true).unwrap();
+            let trie = table.trie(|_, _| true);
+            for (id, field) in table.iter() {
+                let mut node = PathTrie::ROOT;
+                let mut key = String::new();
+                for (at, label) in field.name.split('.').enumerate() {
+                    if !key.is_empty() { key.push('.'); }
+                    key.push_str(label);
+                    if splits[at % splits.len()] {
+                        node = trie.step(node, key.as_bytes()).unwrap();
+                        key.clear();
+                    }
+                }
+                if !key.is_empty() { node = trie.step(node, key.as_bytes()).unwrap(); }
+                prop_assert_eq!(trie.field(node), Some(id));
+            }
+        }
+    }
+}

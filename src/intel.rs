@@ -1,0 +1,3 @@
+//! Indicators and what they compile to: one immutable snapshot, ready to match.
+
+pub mod indicator;

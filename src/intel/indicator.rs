@@ -1,0 +1,328 @@
+//! An indicator as an importer hands it over: what to look for, and what the feed says about it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use crate::observable::Kind;
+
+/// One indicator of one feed. It is found when any of its terms is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Indicator {
+    /// The feed's own id (a STIX id, a UUID). `None`: derived from feed, kind and value when a hit needs it.
+    pub id: Option<Box<str>>,
+    /// Alternatives: values of an `OR` or `IN`, the hashes of one file. Never empty.
+    pub terms: Vec<Term>,
+    /// What the feed says, shared between indicators that say the same.
+    pub context: Arc<Context>,
+    /// Start of validity; `None` is open.
+    pub valid_from: Option<Timestamp>,
+    /// End of validity, exclusive; `None` is open.
+    pub valid_until: Option<Timestamp>,
+    /// The feed withdrew it: it never matches.
+    pub revoked: bool,
+    /// A port the feed gave with an address or domain (`203.0.113.5:443`); context, not part of the value.
+    pub port: Option<u16>,
+    /// Where it stands in the feed's file, from 1; 0 when the format has no lines (a JSON document).
+    pub line: u32,
+}
+
+/// One value to look for, and at which fields.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Term {
+    /// The value in canonical form.
+    pub value: TermValue,
+    /// At which fields it counts.
+    pub target: Target,
+}
+
+/// Which fields a term is looked for at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// Every field whose value may be of the term's kind: `ipv4-addr:value`, or a plain list of addresses.
+    Kind,
+    /// Only the fields that carry this STIX object path in the field table, written as there
+    /// (`network-traffic:dst_ref.value`).
+    StixPath(Arc<str>),
+}
+
+/// A comparison with a number or an instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Comparison {
+    /// `=`
+    Equal,
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+}
+
+impl Comparison {
+    /// Whether `left OP right` holds, given how they order.
+    pub fn holds(self, ordering: std::cmp::Ordering) -> bool {
+        match self {
+            Comparison::Equal => ordering.is_eq(),
+            Comparison::Less => ordering.is_lt(),
+            Comparison::LessOrEqual => ordering.is_le(),
+            Comparison::Greater => ordering.is_gt(),
+            Comparison::GreaterOrEqual => ordering.is_ge(),
+        }
+    }
+}
+
+/// A canonical value, by kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TermValue {
+    /// One address. An IPv4-mapped IPv6 address stands here as its IPv4 address.
+    Address(IpAddr),
+    /// A network, host bits masked, narrower ones than a single address only.
+    Network(IpNet),
+    /// A DNS name in canonical form.
+    Domain {
+        /// Lower case, A-labels, no trailing dot.
+        name: Box<str>,
+        /// Whether names below it are found too (`*.` in the feed).
+        subdomains: bool,
+    },
+    /// A URL in canonical form.
+    Url(crate::observable::url::CanonicalUrl),
+    /// A cryptographic or fuzzy hash; `kind` is one of the five hash kinds.
+    Hash {
+        /// Which hash.
+        kind: Kind,
+        /// Lower-case hex; an ssdeep hash as it is.
+        digest: Box<str>,
+    },
+    /// An e-mail address in canonical form.
+    Email(Box<str>),
+    /// A user name in canonical form.
+    User(Box<str>),
+    /// Text as it is.
+    Text(Box<str>),
+    /// A case-folded name; `kind` is [`Kind::Name`] or [`Kind::DnsType`].
+    Name {
+        /// Which of the two.
+        kind: Kind,
+        /// The folded name.
+        name: Box<str>,
+    },
+    /// A path in canonical form.
+    Path(Box<str>),
+    /// A number and how to compare with it.
+    Number {
+        /// The comparison: event value OP `value`.
+        comparison: Comparison,
+        /// The right-hand side.
+        value: f64,
+    },
+    /// An instant and how to compare with it.
+    Time {
+        /// The comparison: event value OP `value`.
+        comparison: Comparison,
+        /// The right-hand side.
+        value: Timestamp,
+    },
+}
+
+impl TermValue {
+    /// The kind of the value.
+    pub fn kind(&self) -> Kind {
+        match self {
+            TermValue::Address(_) | TermValue::Network(_) => Kind::Ip,
+            TermValue::Domain { .. } => Kind::Domain,
+            TermValue::Url(_) => Kind::Url,
+            TermValue::Hash { kind, .. } | TermValue::Name { kind, .. } => *kind,
+            TermValue::Email(_) => Kind::Email,
+            TermValue::User(_) => Kind::User,
+            TermValue::Text(_) => Kind::Text,
+            TermValue::Path(_) => Kind::Path,
+            TermValue::Number { .. } => Kind::Number,
+            TermValue::Time { .. } => Kind::Time,
+        }
+    }
+}
+
+/// The canonical value as it is shown in hits (`indicator` of a hit line, `threat.indicator.name`).
+impl fmt::Display for TermValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TermValue::Address(address) => address.fmt(f),
+            TermValue::Network(network) => network.fmt(f),
+            TermValue::Domain { name, .. } => f.write_str(name),
+            TermValue::Url(url) => url.fmt(f),
+            TermValue::Hash { digest, .. } => f.write_str(digest),
+            TermValue::Email(text) | TermValue::User(text) | TermValue::Text(text) | TermValue::Path(text) => {
+                f.write_str(text)
+            }
+            TermValue::Name { name, .. } => f.write_str(name),
+            TermValue::Number { value, .. } => value.fmt(f),
+            TermValue::Time { value, .. } => value.fmt(f),
+        }
+    }
+}
+
+/// What a feed says about indicators, beside their values. Shared: most lines of a feed say the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Context {
+    /// A human name, when the feed gives one other than the value.
+    pub name: Option<Box<str>>,
+    /// Free text.
+    pub description: Option<Box<str>>,
+    /// Kill chain phase names, as the feed wrote them.
+    pub kill_chain_phases: Vec<Box<str>>,
+    /// How sure the feed is.
+    pub confidence: Confidence,
+    /// Traffic Light Protocol marking.
+    pub tlp: Option<Tlp>,
+    /// A URL with more about it.
+    pub reference: Option<Box<str>>,
+    /// When the feed first saw it.
+    pub first_seen: Option<Timestamp>,
+    /// When the feed last saw it.
+    pub last_seen: Option<Timestamp>,
+}
+
+impl Context {
+    /// Whether a kill chain phase is command and control (design section 5, C2 rule).
+    pub fn is_command_and_control(&self) -> bool {
+        self.kill_chain_phases.iter().any(|phase| {
+            let folded: String =
+                phase.to_lowercase().chars().map(|c| if c == '-' || c == '_' { ' ' } else { c }).collect();
+            matches!(folded.trim(), "command and control" | "c2" | "c&c" | "command & control")
+        })
+    }
+}
+
+/// `threat.indicator.confidence`, the values that ECS expects (None/Low/Medium/High of STIX 2.1 appendix A).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Confidence {
+    /// The feed says nothing.
+    #[default]
+    NotSpecified,
+    /// STIX 0.
+    None,
+    /// STIX 1 to 29.
+    Low,
+    /// STIX 30 to 69.
+    Medium,
+    /// STIX 70 to 100.
+    High,
+}
+
+impl Confidence {
+    /// The word of ECS.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Confidence::NotSpecified => "Not Specified",
+            Confidence::None => "None",
+            Confidence::Low => "Low",
+            Confidence::Medium => "Medium",
+            Confidence::High => "High",
+        }
+    }
+
+    /// From STIX's 0 to 100 (STIX 2.1, appendix A, None/Low/Med/High scale).
+    pub fn from_stix(value: i64) -> Confidence {
+        match value {
+            0 => Confidence::None,
+            1..=29 => Confidence::Low,
+            30..=69 => Confidence::Medium,
+            70..=100 => Confidence::High,
+            _ => Confidence::NotSpecified,
+        }
+    }
+
+    /// From a word or a number as feeds write them; what is not understood is [`Confidence::NotSpecified`].
+    pub fn parse(text: &str) -> Confidence {
+        let text = text.trim();
+        if let Ok(number) = text.trim_end_matches('%').parse::<i64>() {
+            return Confidence::from_stix(number);
+        }
+        match text.to_ascii_lowercase().as_str() {
+            "none" => Confidence::None,
+            "low" => Confidence::Low,
+            "medium" | "med" | "moderate" => Confidence::Medium,
+            "high" => Confidence::High,
+            _ => Confidence::NotSpecified,
+        }
+    }
+}
+
+/// Traffic Light Protocol markings, versions 1 and 2 (ECS `threat.indicator.marking.tlp`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tlp {
+    /// TLP 1.0 WHITE.
+    White,
+    /// TLP 2.0 CLEAR.
+    Clear,
+    /// GREEN.
+    Green,
+    /// AMBER.
+    Amber,
+    /// TLP 2.0 AMBER+STRICT.
+    AmberStrict,
+    /// RED.
+    Red,
+}
+
+impl Tlp {
+    /// The upper-case word of ECS.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Tlp::White => "WHITE",
+            Tlp::Clear => "CLEAR",
+            Tlp::Green => "GREEN",
+            Tlp::Amber => "AMBER",
+            Tlp::AmberStrict => "AMBER+STRICT",
+            Tlp::Red => "RED",
+        }
+    }
+
+    /// Reads `TLP:AMBER`, `amber`, `tlp-clear` and the like.
+    pub fn parse(text: &str) -> Option<Tlp> {
+        let upper = text.trim().to_ascii_uppercase();
+        let word = upper.strip_prefix("TLP").unwrap_or(&upper).trim_start_matches([':', '-', '_', ' ']);
+        match word {
+            "WHITE" => Some(Tlp::White),
+            "CLEAR" => Some(Tlp::Clear),
+            "GREEN" => Some(Tlp::Green),
+            "AMBER" => Some(Tlp::Amber),
+            "AMBER+STRICT" | "AMBER STRICT" | "AMBER-STRICT" => Some(Tlp::AmberStrict),
+            "RED" => Some(Tlp::Red),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_command_and_control_counts_and_nothing_else() {
+        let with = |phase: &str| Context { kill_chain_phases: vec![phase.into()], ..Context::default() };
+        for phase in ["command-and-control", "command_and_control", "Command and Control", "c2", "C2", "C&C"] {
+            assert!(with(phase).is_command_and_control(), "{phase}");
+        }
+        for phase in ["delivery", "commander", "actions-on-objectives", ""] {
+            assert!(!with(phase).is_command_and_control(), "{phase}");
+        }
+    }
+
+    #[test]
+    fn confidence_and_tlp_read_what_feeds_write() {
+        assert_eq!(Confidence::parse("85"), Confidence::High);
+        assert_eq!(Confidence::parse("Med"), Confidence::Medium);
+        assert_eq!(Confidence::parse("?"), Confidence::NotSpecified);
+        assert_eq!(Tlp::parse("TLP:AMBER+STRICT"), Some(Tlp::AmberStrict));
+        assert_eq!(Tlp::parse("tlp-clear"), Some(Tlp::Clear));
+        assert_eq!(Tlp::parse("purple"), None);
+    }
+}
