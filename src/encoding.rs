@@ -4,9 +4,14 @@
 //! hand every wanted value to a [`Visitor`]; what the trie does not want is skipped by its length. Only the record that
 //! hits is rewritten; a [`Rope`] carries it between slices of the bytes that arrived.
 
+pub mod json;
+pub mod otlp;
 pub mod rope;
+pub mod tag;
+pub mod wire;
 
 pub use rope::Rope;
+pub use tag::TagOutcome;
 
 use crate::fields::FieldId;
 

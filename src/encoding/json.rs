@@ -1,0 +1,46 @@
+//! JSON documents as bytes: walk the wanted fields, rewrite what a tag touches, parse nothing else.
+//!
+//! A scanner of our own, because what the trie does not want is stepped over without a look inside, strings may be
+//! invalid UTF-8, and a rewrite must keep duplicates, order and every untouched byte. Grammar: RFC 8259.
+
+mod edit;
+mod scan;
+mod walk;
+
+pub use edit::tag;
+pub(crate) use edit::{append, has, merge};
+pub(crate) use walk::is_document;
+pub use walk::{Walked, walk};
+
+/// Why bytes are not a JSON document. Whatever was visited before must be discarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JsonError {
+    /// The document is something else than an object, or nothing.
+    #[error("the document is not a JSON object at byte {at}; an event must be one object `{{…}}`")]
+    NotAnObject {
+        /// Where the object should start.
+        at: usize,
+    },
+    /// Something else stands where the grammar wants `expected`.
+    #[error("not JSON at byte {at}: expected {expected}; check what wrote the document")]
+    Unexpected {
+        /// Where.
+        at: usize,
+        /// What should stand there.
+        expected: &'static str,
+    },
+    /// The document ends too early.
+    #[error("the JSON document ends at byte {at} inside {inside}; it was cut short, check the size limits before it")]
+    CutShort {
+        /// Its length.
+        at: usize,
+        /// What is not closed.
+        inside: &'static str,
+    },
+    /// More follows after the document.
+    #[error("more follows the JSON document at byte {at}; put one document on a line")]
+    Trailing {
+        /// Where it starts.
+        at: usize,
+    },
+}
