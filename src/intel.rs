@@ -3,5 +3,7 @@
 pub mod exact;
 pub mod indicator;
 pub mod network;
+pub mod plan;
 pub mod prefilter;
+pub mod snapshot;
 pub mod space;

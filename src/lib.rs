@@ -7,5 +7,10 @@ pub mod fields;
 pub mod observable;
 
 pub mod intel;
+pub mod matcher;
+pub mod policy;
+
+pub mod enrich;
 
 pub mod delivery;
+pub mod detect;

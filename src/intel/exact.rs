@@ -78,6 +78,11 @@ impl ExactSet {
         self.keys.len() == 0
     }
 
+    /// The hash of every key.
+    pub fn hashes(&self) -> impl Iterator<Item = u64> + '_ {
+        self.keys.entries.iter().map(|(_, hash)| *hash)
+    }
+
     /// Every key with its postings, in order of insertion.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[Posting])> {
         (0..self.len())

@@ -1,0 +1,194 @@
+//! One event or one batch through the whole match path: walk, match, policy, splice.
+//!
+//! Everything that matches goes through here: the live stream ([`Detector::batch`]), `scan`, `explain` and the demo
+//! ([`Detector::document`]). A batch in which nothing hits leaves as the very bytes that arrived.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::delivery::Batch;
+use crate::encoding::otlp::{self, EnvelopeError, RecordInfo, RecordSpan, TagInto};
+use crate::encoding::{Rope, Value, json};
+use crate::enrich;
+use crate::fields::{FieldId, PathTrie};
+use crate::intel::snapshot::Snapshot;
+use crate::matcher::{Counts, Hit, Matcher, Trace};
+use crate::observable::time;
+use crate::policy::{EventFacts, Policy, Suppression};
+
+/// What happened to the events of a batch; the caller adds it to its metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Events seen.
+    pub events: u64,
+    /// What the matcher did.
+    pub counts: Counts,
+    /// Hits that policy allowed, with the feed's name.
+    pub hits: Vec<(Hit, Arc<str>)>,
+    /// Findings that policy dropped.
+    pub suppressions: Vec<Suppression>,
+    /// Records that could not be walked or tagged and passed as they came.
+    pub odd_records: u64,
+    /// Records with subtrees beyond the depth limit, which passed unvisited.
+    pub too_deep: u64,
+    /// Hits whose event has a `threat` that is no object; they are told in `hotlist` only.
+    pub threat_not_object: u64,
+}
+
+/// The verdict on one event.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// What counts, in the order of the walk.
+    pub hits: Vec<Hit>,
+    /// What policy dropped, and why.
+    pub suppressed: Vec<(Hit, Suppression)>,
+    /// What policy was told of the event.
+    pub facts: EventFacts,
+}
+
+/// Matches events against one snapshot under one policy.
+#[derive(Clone, Debug)]
+pub struct Detector {
+    /// The indicators.
+    pub snapshot: Arc<Snapshot>,
+    /// Which findings count; `None` counts every one (`scan`).
+    pub policy: Option<Policy>,
+    /// Where tags go in an OTLP record.
+    pub tag_into: TagInto,
+}
+
+/// Fields that policy asks for, read only when something was found.
+struct Facts {
+    trie: PathTrie,
+    time: Option<Timestamp>,
+    is_indicator: bool,
+}
+
+const TIMESTAMP: FieldId = FieldId(0);
+const EVENT_KIND: FieldId = FieldId(1);
+
+impl Facts {
+    fn new() -> Facts {
+        let trie = PathTrie::new([("@timestamp", TIMESTAMP), ("event.kind", EVENT_KIND)]);
+        Facts { trie, time: None, is_indicator: false }
+    }
+
+    fn value(&mut self, field: FieldId, value: Value<'_>) {
+        match (field, value) {
+            (TIMESTAMP, Value::Text(text)) => self.time = self.time.or_else(|| time::parse(text)),
+            (TIMESTAMP, Value::Int(number)) => {
+                self.time = self.time.or_else(|| time::parse(number.to_string().as_bytes()))
+            }
+            (EVENT_KIND, Value::Text(text)) => self.is_indicator |= text == b"enrichment",
+            _ => {}
+        }
+    }
+}
+
+impl Detector {
+    /// Matches and tags one OTLP `ExportLogsServiceRequest`. `arrival` is the event time of records that have none.
+    pub fn batch(&self, message: Bytes, arrival: Timestamp) -> Result<(Batch, Report), EnvelopeError> {
+        let mut report = Report::default();
+        let mut edits: Vec<(RecordSpan, Bytes)> = Vec::new();
+        let mut matcher = Matcher::new(&self.snapshot);
+        otlp::records(&message, |span| {
+            report.events += 1;
+            let record = &message[span.record.payload()];
+            match otlp::walk_record(record, self.snapshot.trie(), &mut matcher) {
+                Ok(info) => {
+                    report.too_deep += u64::from(info.too_deep);
+                    if matcher.has_hits()
+                        && let Some(tagged) = self.record(record, info, matcher.take_hits(), arrival, &mut report)
+                    {
+                        edits.push((span, tagged));
+                    }
+                }
+                Err(_) => {
+                    matcher.discard_hits();
+                    report.odd_records += 1;
+                }
+            }
+        })?;
+        report.counts = matcher.counts();
+        let hits = edits.iter().map(|(_, tagged)| tagged.clone()).collect();
+        let message = if edits.is_empty() { Rope::from(message) } else { otlp::splice(&message, &edits) };
+        Ok((Batch { message, records: report.events as usize, hits }, report))
+    }
+
+    /// The tagged record, when policy leaves a hit.
+    #[cold]
+    fn record(
+        &self,
+        record: &[u8],
+        info: RecordInfo,
+        found: Vec<Hit>,
+        arrival: Timestamp,
+        report: &mut Report,
+    ) -> Option<Bytes> {
+        let mut facts = Facts::new();
+        let trie = facts.trie.clone();
+        // The record was walked a moment ago; it cannot turn out odd now, and if it did the facts would be the defaults.
+        let _ = otlp::walk_record(record, &trie, &mut |field, value: Value<'_>| facts.value(field, value));
+        let recorded = [info.time_unix_nano, info.observed_time_unix_nano].into_iter().find(|time| *time > 0);
+        let recorded = recorded.and_then(|time| Timestamp::from_nanosecond(i128::from(time)).ok());
+        let verdict = self.judge(found, facts, recorded.unwrap_or(arrival));
+        report.suppressions.extend(verdict.suppressed.iter().map(|(_, reason)| *reason));
+        if verdict.hits.is_empty() {
+            return None;
+        }
+        let enrichments = enrich::enrichments(&self.snapshot, &verdict.hits, &verdict.facts);
+        report.hits.extend(verdict.hits.into_iter().map(|hit| {
+            let feed = self.snapshot.feed_of(self.snapshot.indicator(hit.posting.indicator)).name.as_str().into();
+            (hit, feed)
+        }));
+        match otlp::tag_record(record, self.tag_into, &enrichments, enrich::TAG) {
+            Ok((tagged, outcome)) => {
+                report.threat_not_object += u64::from(outcome.threat_not_object);
+                Some(tagged.into())
+            }
+            Err(_) => {
+                report.odd_records += 1;
+                None
+            }
+        }
+    }
+
+    /// Matches one JSON document.
+    pub fn document(
+        &self,
+        document: &[u8],
+        matcher: &mut Matcher<'_, impl Trace>,
+        arrival: Timestamp,
+    ) -> Result<Verdict, json::JsonError> {
+        if let Err(error) = json::walk(document, self.snapshot.trie(), matcher) {
+            matcher.discard_hits();
+            return Err(error);
+        }
+        let mut facts = Facts::new();
+        if matcher.has_hits() {
+            let trie = facts.trie.clone();
+            json::walk(document, &trie, &mut |field, value: Value<'_>| facts.value(field, value))?;
+        }
+        Ok(self.judge(matcher.take_hits(), facts, arrival))
+    }
+
+    /// The document with the enrichments of its hits.
+    pub fn tag_document(&self, document: &[u8], verdict: &Verdict) -> Result<Vec<u8>, json::JsonError> {
+        let enrichments = enrich::enrichments(&self.snapshot, &verdict.hits, &verdict.facts);
+        json::tag(document, &enrichments, enrich::TAG).map(|(tagged, _)| tagged)
+    }
+
+    fn judge(&self, found: Vec<Hit>, facts: Facts, otherwise: Timestamp) -> Verdict {
+        let facts = EventFacts { time: facts.time.unwrap_or(otherwise), is_indicator: facts.is_indicator };
+        let mut verdict = Verdict { hits: Vec::new(), suppressed: Vec::new(), facts };
+        for hit in found {
+            match self.policy.as_ref().map_or(Ok(()), |policy| policy.judge(&self.snapshot, &hit, &verdict.facts)) {
+                Ok(()) => verdict.hits.push(hit),
+                Err(reason) => verdict.suppressed.push((hit, reason)),
+            }
+        }
+        verdict
+    }
+}

@@ -1,0 +1,144 @@
+//! A hit as ECS: one element of `threat.enrichments` (ECS threat fields, `threat.enrichments.indicator.*` and
+//! `threat.enrichments.matched.*`). The few fields that are not ECS are declared in `docs/output.md`.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::intel::snapshot::{Snapshot, derived_id};
+use crate::matcher::Hit;
+use crate::observable::Kind;
+use crate::policy::EventFacts;
+
+/// The word that `tags` gets.
+pub const TAG: &str = "threat-match";
+
+/// How an indicator came to meet an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Detection {
+    /// At the event's arrival.
+    Live,
+}
+
+impl Detection {
+    /// The detection type of output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Detection::Live => "CTI",
+        }
+    }
+}
+
+/// The enrichments of an event's hits: one for each (indicator, field), in the order of the hits.
+pub fn enrichments(snapshot: &Snapshot, hits: &[Hit], facts: &EventFacts) -> Vec<Value> {
+    let mut seen = std::collections::HashSet::new();
+    hits.iter()
+        .filter(|hit| seen.insert((hit.posting.indicator, hit.field)))
+        .map(|hit| enrichment(snapshot, hit, facts))
+        .collect()
+}
+
+/// The id of the indicator behind a hit.
+pub fn indicator_id(snapshot: &Snapshot, hit: &Hit) -> String {
+    let indicator = snapshot.indicator(hit.posting.indicator);
+    match &indicator.id {
+        Some(id) => id.to_string(),
+        None => derived_id(&snapshot.feed_of(indicator).name, hit.kind, &hit.name),
+    }
+}
+
+/// The rule that enabled the feed of a hit: feeds from files carry an implicit one of their own name.
+pub fn rule_name(feed: &str) -> String {
+    format!("feed:{feed}")
+}
+
+fn enrichment(snapshot: &Snapshot, hit: &Hit, facts: &EventFacts) -> Value {
+    let indicator = snapshot.indicator(hit.posting.indicator);
+    let feed = snapshot.feed_of(indicator);
+    let context = &indicator.context;
+    let mut shown = Map::new();
+    shown.insert("type".into(), stix_type(snapshot, hit).into());
+    shown.insert("name".into(), hit.name.as_str().into());
+    let description = match (&context.name, &context.description) {
+        (Some(name), Some(description)) => Some(format!("{name}: {description}")),
+        (Some(one), None) | (None, Some(one)) => Some(one.to_string()),
+        (None, None) => None,
+    };
+    if let Some(description) = description {
+        shown.insert("description".into(), description.into());
+    }
+    shown.insert("provider".into(), feed.name.as_str().into());
+    shown.insert("confidence".into(), context.confidence.as_str().into());
+    let time = |time: Option<Timestamp>| time.map(|time| Value::from(time.to_string()));
+    for (key, value) in [
+        ("first_seen", time(context.first_seen)),
+        ("last_seen", time(context.last_seen)),
+        ("marking", context.tlp.map(|tlp| json!({ "tlp": tlp.as_str() }))),
+        ("reference", context.reference.as_deref().map(Value::from)),
+    ] {
+        if let Some(value) = value {
+            shown.insert(key.into(), value);
+        }
+    }
+    if let Some((key, value)) = value_fields(hit) {
+        shown.insert(key.into(), value);
+    }
+    json!({
+        "indicator": shown,
+        "matched": {
+            "atomic": String::from_utf8_lossy(&hit.value),
+            "field": snapshot.table().get(hit.field).name,
+            "id": indicator_id(snapshot, hit),
+            "type": "indicator_match_rule",
+            "occurred": facts.time.to_string(),
+        },
+        "feed": { "name": feed.name },
+        "hotlist": {
+            "rule": rule_name(&feed.name),
+            "detection": Detection::Live.as_str(),
+            "snapshot": snapshot.version(),
+        },
+    })
+}
+
+/// The STIX 2.1 object type of what was found (`threat.indicator.type`). The wider fields say it with their STIX path.
+fn stix_type<'s>(snapshot: &'s Snapshot, hit: &Hit) -> &'s str {
+    match hit.kind {
+        Kind::Ip if hit.name.contains(':') => "ipv6-addr",
+        Kind::Ip => "ipv4-addr",
+        Kind::Domain => "domain-name",
+        Kind::Url => "url",
+        Kind::Md5 | Kind::Sha1 | Kind::Sha256 | Kind::Sha512 | Kind::Ssdeep => "file",
+        Kind::Email => "email-addr",
+        Kind::User => "user-account",
+        Kind::Path | Kind::Name | Kind::DnsType | Kind::Text | Kind::Number | Kind::Time => {
+            let paths = &snapshot.table().get(hit.field).stix_paths;
+            paths.first().and_then(|path| path.split_once(':')).map_or("artifact", |(object, _)| object)
+        }
+    }
+}
+
+/// The ECS field that carries the indicator's value, for the kinds that have one.
+fn value_fields(hit: &Hit) -> Option<(&'static str, Value)> {
+    let name = hit.name.as_str();
+    match hit.kind {
+        // ECS types the field as an address, so a network is told by `name` alone.
+        Kind::Ip => name.parse::<IpAddr>().ok().map(|address| ("ip", Value::from(address.to_string()))),
+        Kind::Domain => Some(("url", json!({ "domain": name }))),
+        Kind::Url => {
+            let host = crate::observable::url::canonical(name.as_bytes()).map(|url| url.host().to_owned());
+            let mut url = Map::new();
+            url.insert("full".into(), name.into());
+            if let Some(host) = host.filter(|host| !host.is_empty()) {
+                url.insert("domain".into(), host.into());
+            }
+            Some(("url", Value::Object(url)))
+        }
+        Kind::Md5 | Kind::Sha1 | Kind::Sha256 | Kind::Sha512 | Kind::Ssdeep => {
+            Some(("file", json!({ "hash": { hit.kind.as_str(): name } })))
+        }
+        Kind::Email => Some(("email", json!({ "address": name }))),
+        _ => None,
+    }
+}

@@ -1,0 +1,159 @@
+//! Policy: which confirmed findings count as hits. Each rule that drops one has a name, which is counted and which
+//! `explain` prints.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::fields::Field;
+use crate::intel::indicator::Confidence;
+use crate::intel::snapshot::{Origin, Snapshot, Stored};
+use crate::matcher::Hit;
+use crate::observable::Kind;
+
+/// What policy needs to know of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventFacts {
+    /// Event time: `@timestamp`, else the record's time, else arrival.
+    pub time: Timestamp,
+    /// `event.kind` is `enrichment`: the event is itself an indicator.
+    pub is_indicator: bool,
+}
+
+/// Why a finding is no hit. In the order of design section 5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Suppression {
+    /// No enabled rule names the feed or collection.
+    NoRule,
+    /// The field is not checked for collections, or not for CTI rules.
+    Column,
+    /// The event is older than the indicator's validity.
+    NotYetValid,
+    /// The event is younger than the indicator's validity.
+    Expired,
+    /// A command-and-control address counts only at `destination.ip`.
+    CommandAndControlField,
+    /// The feed withdrew the indicator.
+    Revoked,
+    /// The indicator's confidence is below the rule's floor.
+    Confidence,
+    /// The event is itself an indicator (`event.kind: enrichment`).
+    EventIsIndicator,
+}
+
+impl Suppression {
+    /// Every reason, for metrics that start at zero.
+    pub const ALL: [Suppression; 8] = [
+        Suppression::NoRule,
+        Suppression::Column,
+        Suppression::NotYetValid,
+        Suppression::Expired,
+        Suppression::CommandAndControlField,
+        Suppression::Revoked,
+        Suppression::Confidence,
+        Suppression::EventIsIndicator,
+    ];
+
+    /// The word used in metrics and by `explain`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Suppression::NoRule => "no_rule",
+            Suppression::Column => "column",
+            Suppression::NotYetValid => "not_yet_valid",
+            Suppression::Expired => "expired",
+            Suppression::CommandAndControlField => "c2_field",
+            Suppression::Revoked => "revoked",
+            Suppression::Confidence => "confidence",
+            Suppression::EventIsIndicator => "event_is_indicator",
+        }
+    }
+
+    /// A sentence for people.
+    pub fn explain(self) -> &'static str {
+        match self {
+            Suppression::NoRule => "no enabled rule names its feed",
+            Suppression::Column => "this field is not checked for indicators that came in this way",
+            Suppression::NotYetValid => "the event is older than the indicator's validity, grace included",
+            Suppression::Expired => "the event is younger than the indicator's validity, grace included",
+            Suppression::CommandAndControlField => "a command-and-control address counts only at destination.ip",
+            Suppression::Revoked => "its feed withdrew it",
+            Suppression::Confidence => "its confidence is below the floor",
+            Suppression::EventIsIndicator => "the event is itself an indicator (event.kind: enrichment)",
+        }
+    }
+}
+
+impl fmt::Display for Suppression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The rules in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// How far outside an indicator's validity an event may lie. 5 days by default.
+    pub grace: Duration,
+    /// Whether the command-and-control rule holds for live matches.
+    pub c2_only_at_destination: bool,
+    /// The least confidence that counts. `NotSpecified` indicators count below [`Confidence::Low`] only.
+    pub confidence_floor: Confidence,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            grace: Duration::from_secs(5 * 24 * 60 * 60),
+            c2_only_at_destination: true,
+            confidence_floor: Confidence::NotSpecified,
+        }
+    }
+}
+
+impl Policy {
+    /// Whether a finding is a hit, else the first rule that drops it.
+    pub fn judge(&self, snapshot: &Snapshot, hit: &Hit, facts: &EventFacts) -> Result<(), Suppression> {
+        let indicator = snapshot.indicator(hit.posting.indicator);
+        let feed = snapshot.feed_of(indicator);
+        let field = snapshot.table().get(hit.field);
+        let checked = match feed.origin {
+            Origin::Feed => field.cti,
+            Origin::Collection => field.collection,
+        };
+        if !feed.enabled {
+            Err(Suppression::NoRule)
+        } else if !checked {
+            Err(Suppression::Column)
+        } else if let Some(outside) = self.outside_validity(indicator, facts.time) {
+            Err(outside)
+        } else if self.c2_only_at_destination && is_misplaced_c2(indicator, hit, field) {
+            Err(Suppression::CommandAndControlField)
+        } else if indicator.revoked {
+            Err(Suppression::Revoked)
+        } else if indicator.context.confidence < self.confidence_floor {
+            Err(Suppression::Confidence)
+        } else if facts.is_indicator {
+            Err(Suppression::EventIsIndicator)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// `valid_from - grace <= time < valid_until + grace`; a missing bound is open.
+    fn outside_validity(&self, indicator: &Stored, time: Timestamp) -> Option<Suppression> {
+        let starts = indicator.valid_from.map(|from| from.saturating_sub(self.grace).unwrap_or(Timestamp::MIN));
+        let ends = indicator.valid_until.map(|until| until.saturating_add(self.grace).unwrap_or(Timestamp::MAX));
+        if starts.is_some_and(|starts| time < starts) {
+            Some(Suppression::NotYetValid)
+        } else if ends.is_some_and(|ends| time >= ends) {
+            Some(Suppression::Expired)
+        } else {
+            None
+        }
+    }
+}
+
+fn is_misplaced_c2(indicator: &Stored, hit: &Hit, field: &Field) -> bool {
+    hit.kind == Kind::Ip && field.name != "destination.ip" && indicator.context.is_command_and_control()
+}
