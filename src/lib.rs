@@ -9,3 +9,5 @@ pub mod observable;
 pub mod intel;
 
 pub mod delivery;
+
+pub mod feed;
