@@ -73,7 +73,7 @@ fn syntactic(text: &str, scheme: &str) -> Option<CanonicalUrl> {
     if authority.is_empty() {
         return None;
     }
-    let rest = rest.split('#').next().unwrap_or("");
+    let rest = rest.split('#').next().unwrap_or("").trim_end_matches(text::is_blank);
     let (user, host_and_port) = authority.split_at_checked(authority.rfind('@').map_or(0, |at| at + 1))?;
     let host_end = match host_and_port.starts_with('[') {
         true => host_and_port.find(']').map_or(host_and_port.len(), |close| close + 1),
