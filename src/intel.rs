@@ -1,3 +1,5 @@
 //! Indicators and what they compile to: one immutable snapshot, ready to match.
 
 pub mod indicator;
+pub mod pattern;
+pub mod term;

@@ -4,7 +4,16 @@
 //! values are split or widened (a host out of `host:port`, an address out of `Name <a@b>`); that is the matcher's
 //! business and uses the `event_…` functions here.
 
+pub mod domain;
+pub mod email;
+pub mod hash;
+pub mod ip;
+pub mod path;
+pub mod refang;
+pub mod text;
+pub mod time;
 pub mod url;
+pub mod user;
 
 use std::fmt;
 

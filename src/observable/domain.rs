@@ -1,0 +1,269 @@
+//! Domain names: lower-case A-labels without a trailing dot.
+//!
+//! Logs hold single labels, underscores and internationalised names; all are accepted. A name that is not plain ASCII is
+//! mapped label by label with UTS #46 (the crate `idna`), the mapping that browsers use.
+
+use idna::AsciiDenyList;
+
+use super::text;
+
+/// The longest name without its trailing dot, in octets (RFC 1035, section 2.3.4).
+const LONGEST_NAME: usize = 253;
+/// The longest label, in octets (RFC 1035, section 2.3.4).
+const LONGEST_LABEL: usize = 63;
+/// Longer input than this is no name in any spelling: 253 characters of at most 4 bytes.
+const LONGEST_INPUT: usize = 4 * LONGEST_NAME + 4;
+
+const INVALID: u8 = 0;
+const PLAIN: u8 = 1;
+const UPPER: u8 = 2;
+const DOT: u8 = 4;
+const WIDE: u8 = 8;
+
+/// What each byte is in a name.
+const CLASS: [u8; 256] = {
+    let mut class = [INVALID; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        class[byte] = match byte as u8 {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => PLAIN,
+            b'A'..=b'Z' => UPPER,
+            b'.' => DOT,
+            0x80..=0xff => WIDE,
+            _ => INVALID,
+        };
+        byte += 1;
+    }
+    class
+};
+
+/// The canonical name: trimmed, lower case, one trailing dot dropped, labels of `a-z 0-9 _ -`, at most 63 octets each
+/// and 253 together. `None` when the value is no name. Copies only what is not canonical already.
+#[inline]
+pub fn canonical<'a>(value: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+    let value = text::trimmed(value);
+    let name = value.strip_suffix(b".").unwrap_or(value);
+    match classes(name)? {
+        seen if seen & WIDE != 0 => canonical_wide(value, scratch),
+        _ if name.len() > LONGEST_NAME => None,
+        seen if seen & UPPER != 0 => {
+            text::lower_ascii(name, scratch);
+            Some(scratch)
+        }
+        _ => Some(name),
+    }
+}
+
+/// The classes that occur in a well-formed name, or `None` when it is not well formed. Label lengths of names that are
+/// not ASCII are judged after their mapping.
+#[inline]
+fn classes(name: &[u8]) -> Option<u8> {
+    let (mut seen, mut label) = (0, 0);
+    for &byte in name {
+        let class = CLASS[usize::from(byte)];
+        match class {
+            INVALID => return None,
+            DOT if label == 0 => return None,
+            DOT => label = 0,
+            _ => label += 1,
+        }
+        seen |= class;
+        if label > LONGEST_LABEL && seen & WIDE == 0 && name.is_ascii() {
+            return None;
+        }
+    }
+    (label > 0).then_some(seen)
+}
+
+/// A name with characters outside ASCII: each such label becomes its A-label.
+fn canonical_wide<'a>(value: &[u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+    if value.len() > LONGEST_INPUT {
+        return None;
+    }
+    let name = std::str::from_utf8(value).ok()?;
+    scratch.clear();
+    for label in name.strip_suffix(is_dot).unwrap_or(name).split(is_dot) {
+        if !scratch.is_empty() {
+            scratch.push(b'.');
+        }
+        if label.is_ascii() {
+            scratch.extend(label.bytes().map(|byte| byte.to_ascii_lowercase()));
+        } else {
+            let mapped = idna::domain_to_ascii_cow(label.as_bytes(), AsciiDenyList::EMPTY).ok()?;
+            scratch.extend_from_slice(mapped.as_bytes());
+        }
+    }
+    (scratch.len() <= LONGEST_NAME && classes(scratch)? & !(PLAIN | DOT) == 0).then_some(scratch)
+}
+
+/// The full stops that UTS #46 (section 2.3) takes for label separators.
+fn is_dot(character: char) -> bool {
+    matches!(character, '.' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}')
+}
+
+/// The host inside an *event* value: what precedes `:port`, `/`, `?` or `#`; of a URL also what follows `scheme://` and
+/// `user@`. A bare name is its own host. IPv6 keeps its brackets. `None` when the value has no such shape; what comes
+/// back is not yet known to be a host.
+pub fn event_host(value: &[u8]) -> Option<&[u8]> {
+    let value = text::trimmed(value);
+    match split_scheme(value) {
+        Some((_, rest)) => {
+            let authority = &rest[..authority_end(rest)];
+            if matches!(rest.get(authority.len()), Some(byte) if !matches!(byte, b'/' | b'?' | b'#')) {
+                return None;
+            }
+            let host_and_port = memchr::memrchr(b'@', authority).map_or(authority, |at| &authority[at + 1..]);
+            let host = without_port(host_and_port, 0)?;
+            Some(host.strip_suffix(b".").unwrap_or(host))
+        }
+        None => {
+            let end = value.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(value.len());
+            without_port(&value[..end], 1)
+        }
+    }
+    .filter(|host| !host.is_empty())
+}
+
+/// The host of `host`, `host:port` or `[v6]:port`, when the port has at least `digits` and at most five digits.
+fn without_port(value: &[u8], digits: usize) -> Option<&[u8]> {
+    let host = match value.first()? {
+        b'[' => memchr::memchr(b']', value)? + 1,
+        _ => memchr::memchr(b':', value).unwrap_or(value.len()),
+    };
+    let (host, port) = value.split_at(host);
+    match port {
+        [] => Some(host),
+        [b':', port @ ..] if (digits..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit) => Some(host),
+        _ => None,
+    }
+}
+
+/// Splits `scheme://rest` (RFC 3986, section 3.1 for the scheme's letters).
+pub(crate) fn split_scheme(value: &[u8]) -> Option<(&[u8], &[u8])> {
+    if !value.first()?.is_ascii_alphabetic() {
+        return None;
+    }
+    let end = value.iter().position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'.' | b'-')))?;
+    let (scheme, rest) = value.split_at(end);
+    Some((scheme, rest.strip_prefix(b"://")?))
+}
+
+/// Where the authority at the start of `rest` ends: at `/`, `?`, `#`, a backslash or a blank.
+pub(crate) fn authority_end(rest: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(&byte) = rest.get(at) {
+        match byte {
+            b'/' | b'?' | b'#' | b'\\' => break,
+            0..=0x7f if text::is_blank(char::from(byte)) => break,
+            0..=0x7f => at += 1,
+            _ => match text::split_first_char(&rest[at..]) {
+                Some((character, _)) if text::is_blank(character) => break,
+                Some((character, _)) => at += character.len_utf8(),
+                None => at += 1,
+            },
+        }
+    }
+    at
+}
+
+/// The proper parents of a canonical name, longest first, down to two labels: `a.b.example.org` gives `b.example.org`
+/// and `example.org`.
+pub fn parents(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::successors(parent(name), |name| parent(name)).filter(|name| memchr::memchr(b'.', name).is_some())
+}
+
+fn parent(name: &[u8]) -> Option<&[u8]> {
+    memchr::memchr(b'.', name).map(|dot| &name[dot + 1..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn name(value: &str) -> Option<String> {
+        canonical(value.as_bytes(), &mut Vec::new()).map(|name| String::from_utf8(name.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn every_spelling_of_a_name_becomes_the_same_name() {
+        for value in ["example.org", "EXAMPLE.org", " example.org.\n", "Example.Org."] {
+            assert_eq!(name(value).as_deref(), Some("example.org"), "{value}");
+        }
+        for value in ["bücher.example", "BÜCHER.example.", "xn--bcher-kva.example", "bücher。example"] {
+            assert_eq!(name(value).as_deref(), Some("xn--bcher-kva.example"), "{value}");
+        }
+        assert_eq!(name("_dmarc.a-b.example").as_deref(), Some("_dmarc.a-b.example"));
+        assert_eq!(name("localhost").as_deref(), Some("localhost"));
+        assert_eq!(name("xn--not-punycode-.example").as_deref(), Some("xn--not-punycode-.example"));
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        let label = "a".repeat(64);
+        let long = format!("{}.example", "abcdefg.".repeat(31));
+        for value in
+            ["", ".", "..", "a..b", ".a", "a..", "a b", "a@b.example", "a:1", "a/b", "*.a", &label, &long, "\u{1f}"]
+        {
+            assert_eq!(name(value), None, "{value}");
+        }
+        assert_eq!(canonical(b"a\xff.example", &mut Vec::new()), None);
+    }
+
+    #[test]
+    fn an_event_value_yields_its_host_whatever_surrounds_it() {
+        for (value, host) in [
+            ("example.org:443", "example.org"),
+            ("https://example.org/a@b", "example.org"),
+            ("https://user:p@ss@example.org:8443?x", "example.org"),
+            ("http://example.org:/", "example.org"),
+            ("http://example.org.", "example.org"),
+            ("example.org/path:1", "example.org"),
+            ("[2001:db8::1]:53", "[2001:db8::1]"),
+            ("example.org#x", "example.org"),
+            ("u@example.org", "u@example.org"),
+        ] {
+            assert_eq!(event_host(value.as_bytes()), Some(host.as_bytes()), "{value}");
+        }
+        for value in
+            ["", "/path", "example.org:", "example.org:x", "a:1:2", "http://", "http:///x", "http://a b/", "[::1"]
+        {
+            assert_eq!(event_host(value.as_bytes()), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn parents_stop_at_two_labels() {
+        let all =
+            |name: &'static str| parents(name.as_bytes()).map(|p| std::str::from_utf8(p).unwrap()).collect::<Vec<_>>();
+        assert_eq!(all("a.b.example.org"), ["b.example.org", "example.org"]);
+        assert!(all("example.org").is_empty() && all("org").is_empty() && all("").is_empty());
+    }
+
+    proptest! {
+        /// A canonical name is its own canonical form, and arbitrary bytes do no harm.
+        #[test]
+        fn canonical_twice_is_canonical(value in "[a-zA-Z0-9._üß中。 -]{0,20}", noise in proptest::collection::vec(any::<u8>(), 0..40)) {
+            for value in [value.as_bytes(), &noise] {
+                let (mut one, mut two) = (Vec::new(), Vec::new());
+                if let Some(once) = canonical(value, &mut one) {
+                    prop_assert_eq!(canonical(once, &mut two), Some(once));
+                }
+                if let Some(host) = event_host(value) {
+                    prop_assert!(!host.is_empty());
+                }
+            }
+        }
+
+        /// For ASCII the table-driven check is: lower, drop one dot, every label of the allowed letters and lengths.
+        #[test]
+        fn the_fast_path_agrees_with_the_definition(value in "[a-cA-C0-1._ /-]{0,12}") {
+            let lower = value.trim().to_ascii_lowercase();
+            let plain = lower.strip_suffix('.').unwrap_or(&lower);
+            let well_formed = plain.split('.').all(|label| {
+                (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+            });
+            prop_assert_eq!(name(&value), well_formed.then(|| plain.to_owned()));
+        }
+    }
+}
