@@ -38,7 +38,57 @@ struct Known {
     reason: &'static str,
 }
 
-const KNOWN: &[Known] = &[];
+const TYPED_URL: &str = "the type column says URL, so that a bare host is a URL without path";
+const TYPED_DOMAIN: &str = "the type column says domain, which an address and a URL are not";
+
+const KNOWN: &[Known] = &[
+    Known {
+        file: "0xdaniellopez-tweetfeed/week.csv",
+        side: Side::Missing,
+        kind: "url",
+        value: "https://x.com/",
+        reason: "the last column links to the post that names the indicator; the third one says which is the value",
+    },
+    Known {
+        file: "assoechap-stalkerware-indicators/generated__network.csv",
+        side: Side::Missing,
+        kind: "ip",
+        value: "178.63.71.15",
+        reason: TYPED_DOMAIN,
+    },
+    Known {
+        file: "assoechap-stalkerware-indicators/generated__network.csv",
+        side: Side::Missing,
+        kind: "url",
+        value: "https://github.com/",
+        reason: TYPED_DOMAIN,
+    },
+    typed_url(Side::Missing, "domain", "getgooogle.hopto.org"),
+    typed_url(Side::Missing, "domain", "googleads.hopto.org"),
+    typed_url(Side::Missing, "domain", "shopcloths.ddns.net"),
+    typed_url(Side::Extra, "url", "getgooogle.hopto.org/"),
+    typed_url(Side::Extra, "url", "googleads.hopto.org/"),
+    typed_url(Side::Extra, "url", "shopcloths.ddns.net/"),
+    url_in_url("gravoice.com/verimfaxa/veri.php%3f"),
+    url_in_url("linkprotect.cudasvc.com/url%3fa="),
+    url_in_url("luevoice.com/mvoice"),
+    url_in_url("nextype.ru/bitrix/redirect.php%3f"),
+    url_in_url("sba.yandex.net/redirect%3furl="),
+];
+
+const fn typed_url(side: Side, kind: &'static str, value: &'static str) -> Known {
+    Known { file: "pan-unit42-iocs/iran_linked_operators__MuddyWater.csv", side, kind, value, reason: TYPED_URL }
+}
+
+const fn url_in_url(value: &'static str) -> Known {
+    Known {
+        file: "pan-unit42-iocs/CAPTCHA_Protected_Phishing__IOCs_August2021",
+        side: Side::Extra,
+        kind: "url",
+        value,
+        reason: "a URL without scheme that redirects to another one; the oracle looks for a scheme before its `://`",
+    }
+}
 
 /// The directory with other people's data, which never enters this repository; `None` when it is not here.
 fn shared() -> Option<PathBuf> {

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 
 use super::declared::Declared;
 use crate::intel::indicator::TermValue;
-use crate::observable::ip::AddressOrNetwork;
-use crate::observable::{Kind, domain, email, hash, ip, refang, url, user};
+use crate::intel::term;
+use crate::observable::{Kind, ip, refang};
 
 /// Longer values are prose or garbage.
 const MAX_BYTES: usize = 4096;
@@ -33,21 +33,25 @@ impl From<TermValue> for Found {
 /// The value of a token that comes without a type, `None` when its shape tells none.
 pub(super) fn untyped(raw: &str) -> Option<Found> {
     let text = token(raw)?;
-    if let Some(found) = hash_value(&text).or_else(|| network(&text)).or_else(|| address(&text)) {
+    if let Some(found) = hash(&text).or_else(|| network(&text)).or_else(|| address(&text)) {
         return Some(found);
     }
-    if text.contains("://") {
-        return whole_url(&text);
+    if text.contains("://")
+        && let Some(found) = value(Kind::Url, &text)
+    {
+        return Some(found);
     }
-    email_value(&text).or_else(|| name(&text, known_root)).or_else(|| url_without_scheme(&text))
+    email(&text).or_else(|| name(&text, known_root)).or_else(|| url_without_scheme(&text))
 }
 
 /// The value of a token that is declared to be of a type; an error says why it is not.
 pub(super) fn typed(raw: &str, declared: Declared) -> Result<Found, String> {
     let is_no = |what: &str| format!("declared as `{what}`, which it is not");
     match declared {
-        Declared::Of(Kind::User) => user_name(raw).ok_or_else(|| is_no("user")),
-        Declared::Of(Kind::Url) => cleaned(raw).and_then(|text| whole_url(&text)).ok_or_else(|| is_no("url")),
+        Declared::Of(Kind::User) => {
+            value(Kind::User, raw).filter(|_| raw.len() <= MAX_BYTES).ok_or_else(|| is_no("user"))
+        }
+        Declared::Of(Kind::Url) => cleaned(raw).and_then(|text| value(Kind::Url, &text)).ok_or_else(|| is_no("url")),
         Declared::Of(Kind::Ip) => {
             token(raw).and_then(|text| network(&text).or_else(|| address(&text))).ok_or_else(|| is_no("ip"))
         }
@@ -55,12 +59,12 @@ pub(super) fn typed(raw: &str, declared: Declared) -> Result<Found, String> {
             .filter(|text| address(text).is_none())
             .and_then(|text| name(&text, |_| true))
             .ok_or_else(|| is_no("domain")),
-        Declared::Of(Kind::Email) => token(raw).and_then(|text| email_value(&text)).ok_or_else(|| is_no("email")),
+        Declared::Of(Kind::Email) => token(raw).and_then(|text| email(&text)).ok_or_else(|| is_no("email")),
         Declared::Of(kind @ (Kind::Md5 | Kind::Sha1 | Kind::Sha256 | Kind::Sha512 | Kind::Ssdeep)) => token(raw)
-            .and_then(|text| hash_value(&text))
+            .and_then(|text| hash(&text))
             .filter(|found| found.value.kind() == kind)
             .ok_or_else(|| is_no(kind.as_str())),
-        Declared::Hash => token(raw).and_then(|text| hash_value(&text)).ok_or_else(|| is_no("hash")),
+        Declared::Hash => token(raw).and_then(|text| hash(&text)).ok_or_else(|| is_no("hash")),
         Declared::Host => {
             token(raw).and_then(|text| address(&text).or_else(|| name(&text, |_| true))).ok_or_else(|| is_no("host"))
         }
@@ -82,21 +86,19 @@ fn token(raw: &str) -> Option<Cow<'_, str>> {
     cleaned(raw).filter(|text| !text.contains(char::is_whitespace))
 }
 
-fn hash_value(text: &str) -> Option<Found> {
-    let mut scratch = Vec::new();
-    let (kind, digest) = hash::canonical(text.as_bytes(), &mut scratch)?;
-    Some(TermValue::Hash { kind, digest: std::str::from_utf8(digest).ok()?.into() }.into())
+fn value(kind: Kind, text: &str) -> Option<Found> {
+    term::value(kind, text).map(Found::from)
+}
+
+fn hash(text: &str) -> Option<Found> {
+    // Of the hash kinds any will do: the digest's length decides.
+    value(Kind::Sha256, text)
 }
 
 fn network(text: &str) -> Option<Found> {
     let (_, length) = text.split_once('/')?;
-    if length.is_empty() || !length.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    Some(match ip::network(text)? {
-        AddressOrNetwork::Address(address) => TermValue::Address(address).into(),
-        AddressOrNetwork::Network(network) => TermValue::Network(network).into(),
-    })
+    let is_length = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
+    if is_length { value(Kind::Ip, text) } else { None }
 }
 
 /// `192.0.2.1`, `2001:db8::1`, `192.0.2.1:443`, `192.0.2.1|443`, `[2001:db8::1]:443`.
@@ -119,29 +121,14 @@ fn port_number(text: &str) -> Option<u16> {
     text.parse().ok()
 }
 
-fn whole_url(text: &str) -> Option<Found> {
-    url::canonical(text.as_bytes()).map(|url| TermValue::Url(url).into())
-}
-
-fn email_value(text: &str) -> Option<Found> {
+fn email(text: &str) -> Option<Found> {
     // Display forms are for events; a feed's value is the address.
     if !text.contains('@') || text.contains(['<', '>', '/', ',']) {
         return None;
     }
-    let mut scratch = Vec::new();
-    let canonical = email::canonical(text.as_bytes(), &mut scratch)?;
-    let canonical = std::str::from_utf8(canonical).ok()?;
-    let (_, host) = canonical.rsplit_once('@')?;
-    host.contains('.').then(|| TermValue::Email(canonical.into()).into())
-}
-
-fn user_name(raw: &str) -> Option<Found> {
-    if raw.len() > MAX_BYTES {
-        return None;
-    }
-    let mut scratch = Vec::new();
-    let canonical = std::str::from_utf8(user::canonical(raw.as_bytes(), &mut scratch)?).ok()?;
-    Some(TermValue::User(canonical.into()).into())
+    let found = value(Kind::Email, text)?;
+    let host = text.rsplit_once('@').map_or("", |(_, host)| host);
+    host.trim_end_matches('.').contains('.').then_some(found)
 }
 
 /// `evil.com`, `*.evil.com`, `.evil.com`, `evil.com:8080`.
@@ -152,32 +139,17 @@ fn name(text: &str, accept: impl Fn(&str) -> bool) -> Option<Found> {
         Some((host, port)) => (host, Some(port_number(port)?)),
         None => (host, None),
     };
-    let name = host_name(host).filter(|name| accept(name))?;
-    Some(Found { value: TermValue::Domain { name: name.into(), subdomains: wild }, port })
-}
-
-/// The canonical form of a bare host name.
-fn host_name(host: &str) -> Option<String> {
-    if host.contains(['/', '?', '#', '@', ':', '*', '\\']) {
-        return None;
+    match term::value(Kind::Domain, host)? {
+        TermValue::Domain { name, subdomains: false } if accept(&name) => {
+            Some(Found { value: TermValue::Domain { name, subdomains: wild }, port })
+        }
+        _ => None,
     }
-    let mut scratch = Vec::new();
-    let canonical = domain::canonical(host.as_bytes(), &mut scratch)?;
-    std::str::from_utf8(canonical).ok().map(str::to_owned)
 }
 
-/// `evil.com/path`, `192.0.2.1:8080/path`.
+/// `evil.com/path`, `192.0.2.1:8080/path`. Without path it is a name or an address.
 fn url_without_scheme(text: &str) -> Option<Found> {
-    let host = text.split(['/', '?', '#']).next()?;
-    if host.len() == text.len() || text[host.len()..].starts_with('#') || host.contains('@') {
-        return None;
-    }
-    let bare = match host.rsplit_once(':') {
-        Some((bare, port)) => port_number(port).map(|_| bare)?,
-        None => host,
-    };
-    let is_host = ip::canonical(bare.as_bytes()).is_some() || host_name(bare).is_some_and(|name| known_root(&name));
-    if is_host { whole_url(text) } else { None }
+    if text.contains(['/', '?']) { value(Kind::Url, text) } else { None }
 }
 
 /// Whether a name has two labels or more and ends in a top-level domain that exists. Without a type only this tells

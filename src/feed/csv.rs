@@ -141,7 +141,8 @@ impl<'a> Row<'a> {
         let mut refusal = None;
         for (at, cell) in self.record.iter().enumerate() {
             match (self.columns.role(at), declared) {
-                _ if is_blank(cell) => {}
+                // `-` and `none` may be user names; nothing else takes them for a value.
+                _ if cell.trim().is_empty() => {}
                 (Role::Hash, Some(Declared::Of(Kind::User)) | None) | (Role::Value | Role::Name, None) => {
                     found.extend(each(cell, |part| classify::untyped(part).ok_or(())).unwrap_or_default());
                 }
@@ -169,7 +170,8 @@ impl<'a> Row<'a> {
         declared != Declared::Of(Kind::User)
             || (self.columns.role(at) == Role::Value
                 && (0..at).all(|before| {
-                    self.columns.role(before) != Role::Value || self.record.get(before).is_none_or(is_blank)
+                    self.columns.role(before) != Role::Value
+                        || self.record.get(before).is_none_or(|cell| cell.trim().is_empty())
                 }))
     }
 
