@@ -143,13 +143,13 @@ impl<'a> Row<'a> {
             match (self.columns.role(at), declared) {
                 // `-` and `none` may be user names; nothing else takes them for a value.
                 _ if cell.trim().is_empty() => {}
-                (Role::Hash, Some(Declared::Of(Kind::User)) | None) | (Role::Value | Role::Name, None) => {
+                (Role::Hash | Role::Value | Role::Name, None) => {
                     found.extend(each(cell, |part| classify::untyped(part).ok_or(())).unwrap_or_default());
                 }
-                (Role::Hash, Some(_)) => {
+                (Role::Hash, Some(declared)) if !declared.is_hash() => {
                     found.extend(each(cell, |part| classify::typed(part, Declared::Hash)).unwrap_or_default());
                 }
-                (Role::Value, Some(declared)) | (Role::Name, Some(declared)) if self.may_hold(at, declared) => {
+                (Role::Hash | Role::Value | Role::Name, Some(declared)) if self.may_hold(at, declared) => {
                     match each(cell, |part| classify::typed(part, declared)) {
                         Ok(values) => found.extend(values),
                         Err(reason) => refusal = refusal.or(Some(reason)),

@@ -13,6 +13,19 @@ pub(super) enum Declared {
     Host,
 }
 
+impl Declared {
+    /// Whether it is a hash of some kind.
+    pub(super) fn is_hash(self) -> bool {
+        match self {
+            Declared::Hash => true,
+            Declared::Of(kind) => {
+                matches!(kind, Kind::Md5 | Kind::Sha1 | Kind::Sha256 | Kind::Sha512 | Kind::Ssdeep)
+            }
+            Declared::Host => false,
+        }
+    }
+}
+
 /// What a word in a type column means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TypeWord {
@@ -59,7 +72,7 @@ const DECLARED: [(Declared, &[&str]); 11] = [
         Declared::Of(Kind::Domain),
         &["domain", "domains", "domainname", "hostname", "hostnameport", "fqdn", "inteldomain"],
     ),
-    (Declared::Host, &["host", "c2server"]),
+    (Declared::Host, &["host"]),
     (Declared::Of(Kind::Url), &["url", "urls", "uri", "link", "intelurl"]),
     (Declared::Of(Kind::Md5), &["md5", "md5hash", "hashmd5", "filehashmd5", "filemd5"]),
     (Declared::Of(Kind::Sha1), &["sha1", "sha1hash", "hashsha1", "filehashsha1", "filesha1"]),

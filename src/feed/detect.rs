@@ -43,7 +43,7 @@ pub(super) fn detect(text: &str, file_name: &str) -> Format {
         .filter(|line| !line.is_empty() && !line.starts_with(['#', '!']) && !line.starts_with("//"))
         .take(SAMPLE)
         .collect();
-    if most(&lines, |line| is_hosts_line(line)) {
+    if most(lines.iter().map(|line| is_hosts_line(line))) {
         return Format::Hosts;
     }
     let extension = file_name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
@@ -72,23 +72,21 @@ fn is_hosts_line(line: &str) -> bool {
 /// Whether some delimiter cuts most lines into the same number of cells.
 fn is_table(lines: &[&str]) -> bool {
     DELIMITERS.into_iter().any(|delimiter| {
-        let count = |line: &str| line.matches(delimiter).count();
-        let Some(usual) = lines
-            .iter()
-            .map(|line| count(line))
-            .max_by_key(|&cells| (lines.iter().filter(|line| count(line) == cells).count(), std::cmp::Reverse(cells)))
-        else {
-            return false;
-        };
-        // A comma at the end of each line is a list, too.
-        usual > 0 && most(lines, |line| count(line) >= usual && !line.ends_with(delimiter))
+        let counts: Vec<usize> = lines.iter().map(|line| line.matches(delimiter).count()).collect();
+        let frequency = |count: usize| counts.iter().filter(|&&other| other == count).count();
+        let usual = counts.iter().copied().max_by_key(|&count| (frequency(count), std::cmp::Reverse(count)));
+        usual.is_some_and(|usual| {
+            // A comma at the end of each line is a list, too.
+            let cut = lines.iter().zip(&counts).map(|(line, &count)| count >= usual && !line.ends_with(delimiter));
+            usual > 0 && most(cut)
+        })
     })
 }
 
-/// Whether four of five lines, and at least one, are so.
-fn most(lines: &[&str], is_so: impl Fn(&str) -> bool) -> bool {
-    let so = lines.iter().filter(|line| is_so(line)).count();
-    so > 0 && so * 5 >= lines.len() * 4
+/// Whether four of five, and at least one, are so.
+fn most(are_so: impl Iterator<Item = bool>) -> bool {
+    let (so, all) = are_so.fold((0, 0), |(so, all), is_so| (so + usize::from(is_so), all + 1));
+    so > 0 && so * 5 >= all * 4
 }
 
 #[cfg(test)]

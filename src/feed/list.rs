@@ -36,8 +36,9 @@ pub(super) fn import(text: &str, options: &FeedOptions, collector: &mut Collecto
 fn without_comment(line: &str) -> &str {
     let mut after_space = false;
     for (at, c) in line.char_indices() {
-        if after_space && (matches!(c, '#' | ';') || line[at..].starts_with("//")) {
-            return line[..at].trim_end();
+        let (value, rest) = line.split_at_checked(at).unwrap_or((line, ""));
+        if after_space && (matches!(c, '#' | ';') || rest.starts_with("//")) {
+            return value.trim_end();
         }
         after_space = c.is_whitespace();
     }

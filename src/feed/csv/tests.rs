@@ -104,6 +104,13 @@ fn a_type_does_not_bind_a_column_of_hashes() {
 }
 
 #[test]
+fn a_hash_of_another_kind_than_its_type_is_a_bad_line() {
+    let import = csv(&format!("type,hash\nmd5,{SHA1}\nfile,{SHA1}\n"));
+    assert_eq!(shown(&import), [format!("3 sha1 {SHA1}")]);
+    assert!(import.unusable[0].reason.contains("`md5`"), "{:?}", import.unusable);
+}
+
+#[test]
 fn a_stix_pattern_in_a_cell_is_compiled() {
     let import = csv("type,name,pattern\nindicator,a panel,[domain-name:value = 'evil.com']\nindicator,b,[oops\n");
     assert_eq!(shown(&import), ["2 domain evil.com"]);
