@@ -127,13 +127,13 @@ fn is_plausible_host(host: &str) -> bool {
     let top = &name[dot + 1..];
     OTHER_ROOTS.iter().any(|root| root.as_bytes() == top)
         || top.starts_with(b"xn--")
-        || psl::suffix(top).is_some_and(|suffix| suffix.is_known())
+        || psl::suffix(name).is_some_and(|suffix| suffix.is_known())
 }
 
 /// The host without its trailing dot, when it has just one.
 fn without_dot(host: &str) -> &str {
     match host.strip_suffix('.') {
-        Some(name) if !name.is_empty() && !name.ends_with('.') => name,
+        Some(name) if !name.is_empty() && !name.ends_with(domain::is_dot) => name,
         _ => host,
     }
 }
