@@ -1,9 +1,12 @@
 //! Indicators and what they compile to: one immutable snapshot, ready to match.
 
 pub mod exact;
+pub mod guard;
 pub mod indicator;
 pub mod network;
+pub mod pattern;
 pub mod plan;
 pub mod prefilter;
 pub mod snapshot;
 pub mod space;
+pub mod term;

@@ -2,6 +2,9 @@
 //!
 //! Modules stand in the order in which data meets them.
 
+pub mod config;
+pub mod telemetry;
+
 pub mod encoding;
 pub mod fields;
 pub mod observable;
@@ -14,3 +17,8 @@ pub mod enrich;
 
 pub mod delivery;
 pub mod detect;
+
+pub mod feed;
+
+pub mod admin;
+pub mod cli;

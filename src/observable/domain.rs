@@ -97,7 +97,7 @@ fn canonical_wide<'a>(value: &[u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]
 }
 
 /// The full stops that UTS #46 (section 2.3) takes for label separators.
-fn is_dot(character: char) -> bool {
+pub(crate) fn is_dot(character: char) -> bool {
     matches!(character, '.' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}')
 }
 
@@ -109,19 +109,23 @@ pub fn event_host(value: &[u8]) -> Option<&[u8]> {
     match split_scheme(value) {
         Some((_, rest)) => {
             let authority = &rest[..authority_end(rest)];
-            if matches!(rest.get(authority.len()), Some(byte) if !matches!(byte, b'/' | b'?' | b'#')) {
+            // Only blanks may stand between the authority and the path.
+            let between = host_end(&rest[authority.len()..]);
+            if !text::trimmed(&rest[authority.len()..][..between]).is_empty() {
                 return None;
             }
             let host_and_port = memchr::memrchr(b'@', authority).map_or(authority, |at| &authority[at + 1..]);
             let host = without_port(host_and_port, 0)?;
             Some(host.strip_suffix(b".").unwrap_or(host))
         }
-        None => {
-            let end = value.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(value.len());
-            without_port(&value[..end], 1)
-        }
+        None => without_port(&value[..host_end(value)], 1),
     }
     .filter(|host| !host.is_empty())
+}
+
+/// Where `/`, `?` or `#` ends what stands before the path.
+fn host_end(value: &[u8]) -> usize {
+    value.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(value.len())
 }
 
 /// The host of `host`, `host:port` or `[v6]:port`, when the port has at least `digits` and at most five digits.
@@ -218,6 +222,7 @@ mod tests {
             ("https://user:p@ss@example.org:8443?x", "example.org"),
             ("http://example.org:/", "example.org"),
             ("http://example.org.", "example.org"),
+            ("http://example.org /a", "example.org"),
             ("example.org/path:1", "example.org"),
             ("[2001:db8::1]:53", "[2001:db8::1]"),
             ("example.org#x", "example.org"),

@@ -34,9 +34,9 @@ fn epoch(text: &str) -> Option<Timestamp> {
     let number: i128 = whole.parse().ok()?;
     // Seconds reach 11 digits in the year 5138; each unit has three digits more.
     let (unit, kept) = match whole.len() {
-        ..=11 => (1_000_000_000, 9),
-        ..=14 => (1_000_000, 6),
-        ..=17 => (1_000, 3),
+        0..=11 => (1_000_000_000, 9),
+        12..=14 => (1_000_000, 6),
+        15..=17 => (1_000, 3),
         _ => (1, 0),
     };
     let fraction: String = fraction.chars().chain(std::iter::repeat('0')).take(kept).collect();

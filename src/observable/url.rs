@@ -73,7 +73,7 @@ fn syntactic(text: &str, scheme: &str) -> Option<CanonicalUrl> {
     if authority.is_empty() {
         return None;
     }
-    let rest = rest.split('#').next().unwrap_or("");
+    let rest = rest.split('#').next().unwrap_or("").trim_end_matches(text::is_blank);
     let (user, host_and_port) = authority.split_at_checked(authority.rfind('@').map_or(0, |at| at + 1))?;
     let host_end = match host_and_port.starts_with('[') {
         true => host_and_port.find(']').map_or(host_and_port.len(), |close| close + 1),
@@ -127,13 +127,13 @@ fn is_plausible_host(host: &str) -> bool {
     let top = &name[dot + 1..];
     OTHER_ROOTS.iter().any(|root| root.as_bytes() == top)
         || top.starts_with(b"xn--")
-        || psl::suffix(top).is_some_and(|suffix| suffix.is_known())
+        || psl::suffix(name).is_some_and(|suffix| suffix.is_known())
 }
 
 /// The host without its trailing dot, when it has just one.
 fn without_dot(host: &str) -> &str {
     match host.strip_suffix('.') {
-        Some(name) if !name.is_empty() && !name.ends_with('.') => name,
+        Some(name) if !name.is_empty() && !name.ends_with(domain::is_dot) => name,
         _ => host,
     }
 }

@@ -1,0 +1,101 @@
+//! Tests of the STIX importer.
+
+use crate::feed::{FeedError, FeedOptions, Format, Import, import};
+use crate::fields::FieldTable;
+use crate::intel::indicator::{Confidence, Tlp};
+
+fn stix(text: &str) -> Result<Import, FeedError> {
+    let options = FeedOptions { format: Some(Format::Stix), ..FeedOptions::default() };
+    import(text.as_bytes(), "feed.json", &options, &FieldTable::embedded(true).unwrap())
+}
+
+fn bundle(objects: &str) -> Import {
+    stix(&format!(r#"{{"type":"bundle","id":"bundle--1","objects":[{objects}]}}"#)).unwrap()
+}
+
+#[test]
+fn an_indicator_keeps_its_context() {
+    let import = bundle(
+        r#"{"type":"indicator","id":"indicator--1","name":"panel","description":"a panel","confidence":80,
+            "pattern":"[domain-name:value = 'Evil.com']","valid_from":"2024-01-01T00:00:00Z","valid_until":"2024-02-01T00:00:00Z",
+            "kill_chain_phases":[{"kill_chain_name":"mitre-attack","phase_name":"command-and-control"}],
+            "object_marking_refs":["marking-definition--mine","marking-definition--94868c89-83c2-464b-929b-a1a8aa3c8487"],
+            "external_references":[{"source_name":"x"},{"source_name":"y","url":"https://example.org/r"}]},
+           {"type":"marking-definition","id":"marking-definition--mine","definition_type":"tlp","definition":{"tlp":"amber"}}"#,
+    );
+    assert!(import.unusable.is_empty(), "{:?}", import.unusable);
+    let [indicator] = import.indicators.as_slice() else { panic!("{:?}", import.indicators) };
+    assert_eq!(indicator.id.as_deref(), Some("indicator--1"));
+    assert_eq!(indicator.terms[0].value.to_string(), "evil.com");
+    assert_eq!(indicator.valid_from.unwrap().to_string(), "2024-01-01T00:00:00Z");
+    assert_eq!(indicator.valid_until.unwrap().to_string(), "2024-02-01T00:00:00Z");
+    let context = &indicator.context;
+    assert_eq!(context.name.as_deref(), Some("panel"));
+    assert_eq!(context.confidence, Confidence::High);
+    assert_eq!(context.tlp, Some(Tlp::Amber), "the stricter of two markings, defined behind its use");
+    assert_eq!(context.reference.as_deref(), Some("https://example.org/r"));
+    assert!(context.is_command_and_control());
+}
+
+#[test]
+fn what_cannot_be_looked_for_is_listed_and_the_rest_stays() {
+    let import = bundle(
+        r#"{"type":"indicator","id":"indicator--1","pattern":"alert tcp any","pattern_type":"snort"},
+           {"type":"indicator","id":"indicator--2","pattern":"[a b"},
+           {"type":"indicator","id":"indicator--3"},
+           {"type":"indicator","id":"indicator--4","pattern":"[ipv4-addr:value = '203.0.113.4']","valid_until":"soon"},
+           {"type":"indicator","id":"indicator--5","pattern":"[ipv4-addr:value = '203.0.113.5']","indicator_types":["benign"]},
+           {"type":"indicator","id":"indicator--6","pattern":"[ipv4-addr:value = '203.0.113.6']","revoked":true},
+           {"type":"malware","id":"malware--7"}"#,
+    );
+    let reasons: Vec<_> = import.unusable.iter().map(|unusable| unusable.reason.as_str()).collect();
+    assert_eq!(reasons.len(), 5, "{reasons:?}");
+    assert!(reasons[0].contains("`snort`") && reasons[3].contains("`valid_until`"), "{reasons:?}");
+    let [indicator] = import.indicators.as_slice() else { panic!("{:?}", import.indicators) };
+    assert!(indicator.revoked);
+}
+
+#[test]
+fn of_two_versions_the_later_counts_wherever_it_stands() {
+    let version = |modified: &str, value: &str| {
+        format!(
+            r#"{{"type":"indicator","id":"indicator--1","modified":"{modified}","pattern":"[ipv4-addr:value = '{value}']"}}"#
+        )
+    };
+    let import = bundle(
+        &[version("2024-02-01T00:00:00Z", "203.0.113.2"), version("2024-01-01T00:00:00Z", "203.0.113.1")].join(","),
+    );
+    assert_eq!(import.indicators.len(), 1);
+    assert_eq!(import.indicators[0].terms[0].value.to_string(), "203.0.113.2");
+}
+
+#[test]
+fn arrays_envelopes_and_one_object_a_line_are_read() {
+    let one = r#"{"type":"indicator","id":"indicator--1","pattern":"[ipv4-addr:value = '203.0.113.1']"}"#;
+    for text in [
+        one.to_owned(),
+        format!("[{one}]"),
+        format!(r#"{{"more":false,"objects":[{one}]}}"#),
+        format!(r#"[{{"type":"bundle","objects":[{one}]}}]"#),
+    ] {
+        assert_eq!(stix(&text).unwrap().indicators.len(), 1, "{text}");
+    }
+    let import = stix(&format!("{one}\nbroken\n\n{one}\n")).unwrap();
+    assert_eq!(import.indicators.iter().map(|indicator| indicator.line).collect::<Vec<_>>(), [1, 4]);
+    assert_eq!(import.unusable[0].line, 2);
+}
+
+#[test]
+fn other_json_is_an_error_that_says_what_is_read() {
+    assert!(matches!(stix("{\"Event\":{}}"), Err(FeedError::NotStix { .. })));
+    assert!(matches!(stix("{\"a\":\n tru}"), Err(FeedError::Json { line: 2, .. })));
+    assert!(stix("").unwrap().indicators.is_empty());
+}
+
+#[test]
+fn brackets_without_end_are_refused_and_not_followed() {
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(stix(&deep).is_err());
+    let deeper_than_followed = format!("{}{}", "[".repeat(20), "]".repeat(20));
+    assert!(stix(&deeper_than_followed).is_err());
+}

@@ -1,0 +1,320 @@
+//! The grammar of STIX patterns, as far as alternatives go: tokens to a flat list of comparisons.
+
+use super::token::{Literal, Token, tokens};
+use super::{PatternError, unsupported};
+use crate::intel::indicator::Comparison;
+
+/// How deep brackets may nest.
+const MAX_DEPTH: usize = 32;
+
+/// A way in which the pattern is fulfilled.
+#[derive(Clone, Debug)]
+pub enum Alternative {
+    /// One comparison.
+    One(Proposition),
+    /// Several that must hold together on one observation.
+    All {
+        /// Where the `AND` stands.
+        position: usize,
+        /// The comparisons.
+        parts: Vec<Proposition>,
+    },
+}
+
+/// `path operator value`.
+#[derive(Clone, Debug)]
+pub struct Proposition {
+    /// Where the path stands.
+    pub position: usize,
+    /// The path as written, quotes normalised.
+    pub path: String,
+    /// The path for comparison with others.
+    pub key: PathKey,
+    /// The operator.
+    pub operator: Operator,
+    /// One value, or those of the list, with their positions.
+    pub values: Vec<(usize, Literal)>,
+}
+
+/// A comparison operator that can be compiled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Operator {
+    /// `=`, `<`, `<=`, `>`, `>=`.
+    Compare(Comparison),
+    /// `IN`.
+    In,
+    /// `ISSUBSET`.
+    IsSubset,
+}
+
+/// An object path without its spelling: object type and steps. Names of hash algorithms have neither case nor hyphens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathKey(Vec<String>);
+
+/// The key of a path as the field table writes it.
+pub fn path_key(path: &str) -> Option<PathKey> {
+    let mut parser = Parser { tokens: tokens(path).ok()?, at: 0 };
+    let (_, key) = parser.path().ok()?;
+    (parser.peek() == &Token::End).then_some(key)
+}
+
+/// The alternatives of a pattern, or the first construct that makes it more than that.
+pub fn alternatives(pattern: &str) -> Result<Vec<Alternative>, PatternError> {
+    let mut parser = Parser { tokens: tokens(pattern)?, at: 0 };
+    let all = parser.observations(0)?;
+    match parser.peek() {
+        Token::End => Ok(all),
+        _ => Err(parser.expected("the end of the pattern")),
+    }
+}
+
+/// Either side of an `AND` in a comparison expression that may be put in brackets.
+type Alternatives = Vec<Alternative>;
+
+struct Parser {
+    /// Never empty: ends with [`Token::End`].
+    tokens: Vec<(usize, Token)>,
+    at: usize,
+}
+
+impl Parser {
+    fn peek(&self) -> &Token {
+        self.tokens.get(self.at).map_or(&Token::End, |(_, token)| token)
+    }
+
+    fn position(&self) -> usize {
+        self.tokens.get(self.at).or(self.tokens.last()).map_or(1, |(position, _)| *position)
+    }
+
+    fn next(&mut self) -> Token {
+        let token = self.peek().clone();
+        self.at += 1;
+        token
+    }
+
+    fn expected(&self, expected: &'static str) -> PatternError {
+        PatternError::Syntax { position: self.position(), expected }
+    }
+
+    fn unsupported(&self, construct: impl Into<String>) -> PatternError {
+        unsupported(self.position(), construct.into())
+    }
+
+    fn take_sign(&mut self, sign: &str) -> bool {
+        let found = matches!(self.peek(), Token::Sign(known) if *known == sign);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Whether the next token is this key word; feeds write them in any case.
+    fn is_word(&self, word: &str) -> bool {
+        matches!(self.peek(), Token::Word(known) if known.eq_ignore_ascii_case(word))
+    }
+
+    fn take_word(&mut self, word: &str) -> bool {
+        let found = self.is_word(word);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn deeper(&self, depth: usize) -> Result<usize, PatternError> {
+        match depth < MAX_DEPTH {
+            true => Ok(depth + 1),
+            false => Err(self.unsupported(format!("nesting of more than {MAX_DEPTH} brackets"))),
+        }
+    }
+
+    /// `observation (OR observation)*`
+    fn observations(&mut self, depth: usize) -> Result<Alternatives, PatternError> {
+        let mut all = self.observation(depth)?;
+        loop {
+            for word in ["AND", "FOLLOWEDBY"] {
+                if self.is_word(word) {
+                    return Err(self.unsupported(format!("{word} between observations")));
+                }
+            }
+            if !self.take_word("OR") {
+                return Ok(all);
+            }
+            all.append(&mut self.observation(depth)?);
+        }
+    }
+
+    /// `[ comparisons ]` or `( observations )`, without qualifiers.
+    fn observation(&mut self, depth: usize) -> Result<Alternatives, PatternError> {
+        let (all, close) = if self.take_sign("[") {
+            let depth = self.deeper(depth)?;
+            (self.disjunction(depth)?, "]")
+        } else if self.take_sign("(") {
+            let depth = self.deeper(depth)?;
+            (self.observations(depth)?, ")")
+        } else {
+            return Err(self.expected("`[` before a comparison"));
+        };
+        if !self.take_sign(close) {
+            return Err(self.expected(if close == "]" { "AND, OR or `]`" } else { "OR or `)`" }));
+        }
+        for word in ["WITHIN", "REPEATS", "START"] {
+            if self.is_word(word) {
+                return Err(self.unsupported(format!("the qualifier {word}")));
+            }
+        }
+        Ok(all)
+    }
+
+    /// `conjunction (OR conjunction)*`
+    fn disjunction(&mut self, depth: usize) -> Result<Alternatives, PatternError> {
+        let mut all = self.conjunction(depth)?;
+        while self.take_word("OR") {
+            all.append(&mut self.conjunction(depth)?);
+        }
+        Ok(all)
+    }
+
+    /// `comparison (AND comparison)*`; `AND` binds closer than `OR` and joins single comparisons only.
+    fn conjunction(&mut self, depth: usize) -> Result<Alternatives, PatternError> {
+        let first = self.comparison(depth)?;
+        if !self.is_word("AND") {
+            return Ok(first);
+        }
+        let position = self.position();
+        let mut parts = Vec::new();
+        let mut side = first;
+        loop {
+            match side.as_mut_slice() {
+                [Alternative::One(_)] => {
+                    parts.extend(side.into_iter().filter_map(|part| match part {
+                        Alternative::One(comparison) => Some(comparison),
+                        Alternative::All { .. } => None,
+                    }));
+                }
+                _ => return Err(unsupported(position, "AND".to_owned())),
+            }
+            if !self.take_word("AND") {
+                return Ok(vec![Alternative::All { position, parts }]);
+            }
+            side = self.comparison(depth)?;
+        }
+    }
+
+    /// `path operator value` or `( comparisons )`.
+    fn comparison(&mut self, depth: usize) -> Result<Alternatives, PatternError> {
+        if self.take_sign("(") {
+            let depth = self.deeper(depth)?;
+            let all = self.disjunction(depth)?;
+            return match self.take_sign(")") {
+                true => Ok(all),
+                false => Err(self.expected("AND, OR or `)`")),
+            };
+        }
+        for word in ["NOT", "EXISTS"] {
+            if self.is_word(word) {
+                return Err(self.unsupported(word));
+            }
+        }
+        let position = self.position();
+        let (path, key) = self.path()?;
+        let operator = self.operator()?;
+        let values = match operator {
+            Operator::In => self.list()?,
+            _ => vec![self.literal()?],
+        };
+        Ok(vec![Alternative::One(Proposition { position, path, key, operator, values })])
+    }
+
+    /// `type:property.'property'[*]…`
+    fn path(&mut self) -> Result<(String, PathKey), PatternError> {
+        let Token::Word(object) = self.peek().clone() else { return Err(self.expected("an object path")) };
+        self.at += 1;
+        if !self.take_sign(":") {
+            return Err(self.expected("`:` after the object type"));
+        }
+        let mut written = format!("{object}:");
+        let mut key = vec![object];
+        loop {
+            let property = match self.next() {
+                Token::Word(name) | Token::DoubleQuoted(name) | Token::Literal(Literal::Text(name)) => name,
+                Token::Sign("*") => "*".to_owned(),
+                _ => {
+                    self.at -= 1;
+                    return Err(self.expected("the name of a property"));
+                }
+            };
+            written.push_str(&property);
+            let algorithm = key.last().is_some_and(|previous| previous == "hashes");
+            key.push(if algorithm { property.to_ascii_uppercase().replace('-', "") } else { property });
+            while self.take_sign("[") {
+                let index = match self.next() {
+                    Token::Sign("*") => "[*]".to_owned(),
+                    Token::Literal(Literal::Number(index)) => format!("[{index}]"),
+                    _ => {
+                        self.at -= 1;
+                        return Err(self.expected("`*` or an index"));
+                    }
+                };
+                if !self.take_sign("]") {
+                    return Err(self.expected("`]` after the index"));
+                }
+                written.push_str(&index);
+                key.push(index);
+            }
+            if !self.take_sign(".") {
+                return Ok((written, PathKey(key)));
+            }
+            written.push('.');
+        }
+    }
+
+    fn operator(&mut self) -> Result<Operator, PatternError> {
+        for word in ["NOT", "LIKE", "MATCHES", "ISSUPERSET"] {
+            if self.is_word(word) {
+                return Err(self.unsupported(word));
+            }
+        }
+        if self.take_word("IN") {
+            return Ok(Operator::In);
+        }
+        if self.take_word("ISSUBSET") {
+            return Ok(Operator::IsSubset);
+        }
+        let comparison = match self.peek() {
+            Token::Sign("=" | "==") => Comparison::Equal,
+            Token::Sign("<") => Comparison::Less,
+            Token::Sign("<=") => Comparison::LessOrEqual,
+            Token::Sign(">") => Comparison::Greater,
+            Token::Sign(">=") => Comparison::GreaterOrEqual,
+            Token::Sign("!=" | "<>" | "\u{2260}") => return Err(self.unsupported("!=")),
+            _ => return Err(self.expected("a comparison operator")),
+        };
+        self.at += 1;
+        Ok(Operator::Compare(comparison))
+    }
+
+    /// `( literal, … )`
+    fn list(&mut self) -> Result<Vec<(usize, Literal)>, PatternError> {
+        if !self.take_sign("(") {
+            return Err(self.expected("`(` before a list"));
+        }
+        let mut values = vec![self.literal()?];
+        while self.take_sign(",") {
+            values.push(self.literal()?);
+        }
+        match self.take_sign(")") {
+            true => Ok(values),
+            false => Err(self.expected("`,` or `)`")),
+        }
+    }
+
+    fn literal(&mut self) -> Result<(usize, Literal), PatternError> {
+        let position = self.position();
+        let literal = match self.peek() {
+            Token::Literal(literal) => literal.clone(),
+            Token::Word(word) if word.eq_ignore_ascii_case("true") || word.eq_ignore_ascii_case("false") => {
+                Literal::Other("boolean")
+            }
+            _ => return Err(self.expected("a literal in `'…'`, a number or t'…'")),
+        };
+        self.at += 1;
+        Ok((position, literal))
+    }
+}

@@ -1,0 +1,220 @@
+//! Unit and property tests of the pattern compiler.
+
+use super::*;
+use proptest::prelude::*;
+
+fn table() -> FieldTable {
+    FieldTable::embedded(true).unwrap()
+}
+
+fn shown(pattern: &str) -> Vec<String> {
+    let terms = compile(pattern, &table()).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+    let target = |term: &Term| match &term.target {
+        Target::Kind => String::new(),
+        Target::StixPath(path) => format!(" at {path}"),
+    };
+    terms.iter().map(|term| format!("{} {}{}", term.value.kind(), term.value, target(term))).collect()
+}
+
+fn refused(pattern: &str) -> String {
+    match compile(pattern, &table()) {
+        Err(PatternError::Unsupported { construct, .. }) => construct,
+        other => panic!("{pattern}: {other:?}"),
+    }
+}
+
+/// A value that a field of this kind may hold.
+fn sample(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Ip => "'192.0.2.1'",
+        Kind::Domain => "'example.org'",
+        Kind::Url => "'http://example.org/'",
+        Kind::Md5 | Kind::Sha1 | Kind::Sha256 | Kind::Sha512 | Kind::Ssdeep => "'0123456789abcdef0123456789ABCDEF'",
+        Kind::Email => "'a@b.example'",
+        Kind::Number => "443",
+        Kind::Time => "t'2024-01-31T00:00:00Z'",
+        _ => "'x'",
+    }
+}
+
+#[test]
+fn every_path_of_every_row_of_the_table_compiles_to_a_term_that_the_row_wants() {
+    let table = table();
+    for (_, field) in table.iter() {
+        for path in &field.stix_paths {
+            let pattern = match path.split_once('&') {
+                Some((directory, name)) => format!("[{name} = 'a.exe' AND {directory} = 'C:\\\\X']"),
+                None => {
+                    let own = OWN_PATHS.iter().find(|(own, _)| own == path).map(|(_, kind)| *kind);
+                    let kind = own.unwrap_or(match field.kind {
+                        FieldKind::Of(kind) => kind,
+                        FieldKind::Hash => Kind::Md5,
+                        FieldKind::Auto => Kind::Text,
+                    });
+                    format!("[{path} = {}]", sample(kind))
+                }
+            };
+            let terms = compile(&pattern, &table).unwrap_or_else(|error| panic!("{}: {pattern}: {error}", field.name));
+            match &terms[0].target {
+                Target::Kind => assert!(!path.contains('&'), "{pattern}"),
+                Target::StixPath(target) => {
+                    assert_eq!(**target, **path, "{}", field.name);
+                    assert!(!table.by_stix_path(target).is_empty());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_kinds_own_path_targets_the_kind_and_another_path_its_fields() {
+    assert_eq!(shown("[ipv4-addr:value='192.0.2.1']"), ["ip 192.0.2.1"]);
+    assert_eq!(shown("[domain-name:value = '*.Evil.example']"), ["domain evil.example"]);
+    assert_eq!(shown("[url:value = 'HTTP://Evil.example']"), ["url http://evil.example/"]);
+    assert_eq!(
+        shown("[network-traffic:dst_ref.value = '192.0.2.1']"),
+        ["ip 192.0.2.1 at network-traffic:dst_ref.value"]
+    );
+    assert_eq!(shown("[email-addr:display_name = 'Al Ice']"), ["text Al Ice at email-addr:display_name"]);
+    assert_eq!(shown("[user-account:user_id == 'Alice' ]"), ["user alice at user-account:user_id"]);
+    assert_eq!(
+        shown("[network-traffic:extensions.'http-request-ext'.request_version = 'HTTP/1.1']"),
+        ["text 1.1 at network-traffic:extensions.'http-request-ext'.request_version"]
+    );
+}
+
+#[test]
+fn every_spelling_of_a_hash_path_is_the_hash_that_the_value_is() {
+    let (md5, sha256) = ("AB".repeat(16), "AB".repeat(32));
+    for path in ["file:hashes.MD5", "file:hashes.md5", "file:hashes.'MD5'", "file:hashes.\"MD5\""] {
+        assert_eq!(shown(&format!("[{path}='{md5}']")), [format!("md5 {}", md5.to_lowercase())], "{path}");
+    }
+    for path in ["file:hashes.'SHA-256'", "file:hashes.SHA256", "file:hashes.SHA-256", "file:hashes.sha_256"] {
+        let compiled = compile(&format!("[{path} = '{sha256}']"), &table());
+        assert_eq!(compiled.is_ok(), !path.contains('_'), "{path}");
+    }
+    assert_eq!(shown(&format!("[file:hashes.MD5 = '{sha256}']")), [format!("sha256 {}", sha256.to_lowercase())]);
+}
+
+#[test]
+fn alternatives_of_every_form_become_terms() {
+    let both = ["ip 192.0.2.1", "domain evil.example"];
+    for pattern in [
+        "[ipv4-addr:value = '192.0.2.1' OR domain-name:value = 'evil.example']",
+        "[ipv4-addr:value = '192.0.2.1'] OR [domain-name:value = 'evil.example']",
+        "([(ipv4-addr:value = '192.0.2.1')] OR ([domain-name:value='evil.example']))",
+        "[ipv4-addr:value IN ('192.0.2.1') or domain-name:value = 'evil.example']",
+    ] {
+        assert_eq!(shown(pattern), both, "{pattern}");
+    }
+    assert_eq!(shown("[domain-name:value IN ('a.example','b.example')]"), ["domain a.example", "domain b.example"]);
+}
+
+#[test]
+fn networks_compile_from_equality_and_from_issubset() {
+    for pattern in ["[ipv4-addr:value = '192.0.2.9/24']", "[ipv4-addr:value ISSUBSET '192.0.2.0/24']"] {
+        assert_eq!(shown(pattern), ["ip 192.0.2.0/24"], "{pattern}");
+        assert!(matches!(compile(pattern, &table()).unwrap()[0].value, TermValue::Network(_)));
+    }
+    assert_eq!(refused("[domain-name:value ISSUBSET 'a.example']"), "ISSUBSET of `domain-name:value`");
+}
+
+#[test]
+fn numbers_and_times_compare_by_order_and_nothing_else_does() {
+    let order = |pattern: &str| match compile(pattern, &table()).unwrap().remove(0).value {
+        TermValue::Number { comparison, .. } | TermValue::Time { comparison, .. } => comparison,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(order("[file:size > 10]"), Comparison::Greater);
+    assert_eq!(order("[file:size <= -1.5]"), Comparison::LessOrEqual);
+    assert_eq!(order("[process:created_time >= t'2024-01-31T00:00:00Z']"), Comparison::GreaterOrEqual);
+    assert_eq!(order("[network-traffic:dst_port IN (80, 443)]"), Comparison::Equal);
+    assert_eq!(refused("[file:name < 'x']"), "an order comparison of `file:name`");
+}
+
+#[test]
+fn directory_and_name_are_one_path_joined_as_the_directory_is_written() {
+    let at = "at file:parent_directory_ref.path&file:name";
+    assert_eq!(
+        shown(r"[file:parent_directory_ref.path = 'C:\\Windows' AND file:name = 'A.exe']"),
+        [format!(r"path c:\windows\a.exe {at}")]
+    );
+    assert_eq!(
+        shown("[(file:name = 'x' AND file:parent_directory_ref.path = '/usr/bin/') OR file:name = 'Y']"),
+        [format!("path /usr/bin/x {at}"), "name y at file:name".to_owned()]
+    );
+    assert_eq!(refused("[file:name = 'a' AND file:size = 3]"), "AND");
+    assert_eq!(refused("[file:name = 'a' AND process:cwd = '/']"), "AND");
+    assert_eq!(refused("[file:name = 'a'] AND [file:parent_directory_ref.path = '/']"), "AND between observations");
+}
+
+#[test]
+fn what_is_not_supported_is_refused_by_name_and_as_a_whole() {
+    for (pattern, construct) in [
+        ("[ipv4-addr:value != '192.0.2.1']", "!="),
+        ("[ipv4-addr:value NOT = '192.0.2.1']", "NOT"),
+        ("[NOT ipv4-addr:value = '192.0.2.1']", "NOT"),
+        ("[domain-name:value LIKE '%.example']", "LIKE"),
+        ("[url:value MATCHES '^http']", "MATCHES"),
+        ("[ipv4-addr:value ISSUPERSET '192.0.2.0/24']", "ISSUPERSET"),
+        ("[EXISTS ipv4-addr:value]", "EXISTS"),
+        ("[mutex:name = 'x']", "the object path `mutex:name`"),
+        ("[file:hashes.'SHA-224' = 'x']", "the object path `file:hashes.SHA-224`"),
+        ("[network-traffic:protocols[0] = 'tcp']", "the object path `network-traffic:protocols[0]`"),
+        ("[file:name = 'a'] FOLLOWEDBY [file:name = 'b']", "FOLLOWEDBY between observations"),
+        ("[file:name = 'a'] WITHIN 5 SECONDS", "the qualifier WITHIN"),
+        ("[file:name = 'a'] REPEATS 5 TIMES", "the qualifier REPEATS"),
+        ("[file:name = 'a'] START t'2024-01-01T00:00:00Z' STOP t'2024-01-02T00:00:00Z'", "the qualifier START"),
+        ("[file:name = h'ff']", "a hex literal"),
+        ("[file:name = true]", "a boolean literal"),
+        ("[ipv4-addr:value = '192.0.2.1' OR mutex:name = 'x']", "the object path `mutex:name`"),
+        ("[ipv4-addr:value = '192.0.2.1' OR (file:name = 'a' AND file:size = 1)]", "AND"),
+    ] {
+        assert_eq!(refused(pattern), construct, "{pattern}");
+    }
+    assert!(refused(&format!("{}file:name = 'a'", "(".repeat(99))).starts_with("nesting"));
+}
+
+#[test]
+fn errors_say_where() {
+    let position = |pattern: &str| match compile(pattern, &table()).unwrap_err() {
+        PatternError::Syntax { position, .. }
+        | PatternError::Unsupported { position, .. }
+        | PatternError::Value { position, .. } => position,
+    };
+    assert_eq!(position("file:name = 'a'"), 1);
+    assert_eq!(position("[file:name = 'ä' x]"), 18);
+    assert_eq!(position("[file:name = 'a"), 14);
+    assert_eq!(position("[ipv4-addr:value = 'x']"), 20);
+    assert_eq!(position("[file:name = 'a'"), 17);
+    assert_eq!(position(""), 1);
+    let error = compile("[ipv4-addr:value = '1.2.3']", &table()).unwrap_err().to_string();
+    assert_eq!(error, "character 20: `1.2.3` is no ip value, which `ipv4-addr:value` holds; mend the value");
+}
+
+#[test]
+fn escapes_in_literals_are_undone() {
+    assert_eq!(
+        shown(r"[process:command_line = 'a \'b\' C:\\x D:\y']"),
+        [r"text a 'b' C:\x D:\y at process:command_line"]
+    );
+}
+
+proptest! {
+    /// Arbitrary text, and text made of the grammar's own pieces, does no harm.
+    #[test]
+    fn arbitrary_patterns_do_no_harm(
+        noise in "\\PC{0,30}",
+        pieces in proptest::collection::vec(
+            proptest::sample::select(vec!["[", "]", "(", ")", "file:name", "'x'", " = ", " AND ", " OR ", "NOT", "t'", "5", ".", ":", "IN", ",", "\\", "*"]),
+            0..12,
+        ),
+    ) {
+        let table = table();
+        for pattern in [noise, pieces.concat()] {
+            if let Ok(terms) = compile(&pattern, &table) {
+                prop_assert!(!terms.is_empty());
+            }
+        }
+    }
+}

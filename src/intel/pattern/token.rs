@@ -1,0 +1,120 @@
+//! Words, signs and literals of a STIX pattern.
+
+use super::PatternError;
+
+/// A literal as written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Literal {
+    /// `'…'`, unescaped.
+    Text(String),
+    /// An integer or a float.
+    Number(String),
+    /// `t'…'`.
+    Time(String),
+    /// A literal that no field holds: `a boolean`, `a hex`, `a binary`, without its article.
+    Other(&'static str),
+}
+
+/// One token.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Token {
+    /// Letters, digits, `_` and `-`: an object type, a property, a key word, a boolean.
+    Word(String),
+    /// `"…"`: only as a property, a common misspelling of `'…'`.
+    DoubleQuoted(String),
+    /// A literal.
+    Literal(Literal),
+    /// An operator or a bracket.
+    Sign(&'static str),
+    /// The end of the pattern.
+    End,
+}
+
+/// Longer signs first, so that `<=` is not read as `<`.
+const SIGNS: [&str; 17] =
+    ["==", "!=", "<>", "<=", ">=", "=", "<", ">", "(", ")", "[", "]", ",", ":", ".", "*", "\u{2260}"];
+
+/// The tokens with their positions, in characters from 1. The last one is [`Token::End`].
+pub fn tokens(pattern: &str) -> Result<Vec<(usize, Token)>, PatternError> {
+    let mut tokens = Vec::new();
+    let mut rest = pattern;
+    let mut position = 1;
+    loop {
+        let blanks = rest.len() - rest.trim_start().len();
+        let (skipped, following) = rest.split_at(blanks);
+        position += skipped.chars().count();
+        if following.is_empty() {
+            tokens.push((position, Token::End));
+            return Ok(tokens);
+        }
+        let (token, length) = next(following, position, matches!(tokens.last(), Some((_, Token::Sign("." | ":")))))?;
+        let (read, after) = following.split_at(length);
+        tokens.push((position, token));
+        position += read.chars().count();
+        rest = after;
+    }
+}
+
+/// The token at the start of the text and its length in bytes. After `.` and `:` a digit starts a property, elsewhere a
+/// number.
+fn next(text: &str, position: usize, in_path: bool) -> Result<(Token, usize), PatternError> {
+    let expected = |expected| PatternError::Syntax { position, expected };
+    if text.starts_with('\'') {
+        let (text, length) = quoted(text, '\'').ok_or(expected("a closing `'`"))?;
+        return Ok((Token::Literal(Literal::Text(text)), length));
+    }
+    if text.starts_with('"') {
+        let (text, length) = quoted(text, '"').ok_or(expected("a closing `\"`"))?;
+        return Ok((Token::DoubleQuoted(text), length));
+    }
+    for (prefix, literal) in [("t'", None), ("h'", Some("hex")), ("b'", Some("binary"))] {
+        if text.starts_with(prefix) {
+            let (text, length) = quoted(&text[1..], '\'').ok_or(expected("a closing `'`"))?;
+            return Ok((Token::Literal(literal.map_or(Literal::Time(text), Literal::Other)), length + 1));
+        }
+    }
+    if !in_path && let Some(length) = number(text) {
+        return Ok((Token::Literal(Literal::Number(text[..length].to_owned())), length));
+    }
+    let word = text.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))).unwrap_or(text.len());
+    if word > 0 {
+        return Ok((Token::Word(text[..word].to_owned()), word));
+    }
+    let sign = SIGNS.into_iter().find(|sign| text.starts_with(sign));
+    sign.map(|sign| (Token::Sign(sign), sign.len())).ok_or(expected("an operator, a bracket, a word or a literal"))
+}
+
+/// Reads `'…'` or `"…"`, with `\'` and `\\` unescaped. A lone backslash stays: feeds write `'C:\x'`.
+fn quoted(text: &str, quote: char) -> Option<(String, usize)> {
+    let mut out = String::new();
+    let mut characters = text.char_indices().skip(1).peekable();
+    while let Some((at, character)) = characters.next() {
+        match (character, characters.peek()) {
+            ('\\', Some(&(_, next))) if next == quote || next == '\\' => {
+                out.push(next);
+                characters.next();
+            }
+            (character, _) if character == quote => return Some((out, at + character.len_utf8())),
+            (character, _) => out.push(character),
+        }
+    }
+    None
+}
+
+/// The length of the number at the start of the text, if one stands there.
+fn number(text: &str) -> Option<usize> {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let sign = text.len() - unsigned.len();
+    let whole = unsigned.bytes().take_while(u8::is_ascii_digit).count();
+    if whole == 0 {
+        return None;
+    }
+    let fraction = match unsigned[whole..].strip_prefix('.') {
+        Some(after) => match after.bytes().take_while(u8::is_ascii_digit).count() {
+            0 => 0,
+            digits => digits + 1,
+        },
+        None => 0,
+    };
+    Some(sign + whole + fraction)
+}

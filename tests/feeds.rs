@@ -1,0 +1,269 @@
+//! The importers against real feeds, as an independent program reads them, and against input that is none.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+
+use hotlist::feed::{FeedOptions, Format, import};
+use hotlist::fields::FieldTable;
+use hotlist::intel::indicator::TermValue;
+use hotlist::observable::url;
+use proptest::prelude::*;
+use serde::Deserialize;
+
+/// What the oracle read.
+#[derive(Deserialize)]
+struct Expected {
+    file: String,
+    format: String,
+    values: BTreeSet<(String, String)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Side {
+    /// The importer has it, the oracle does not.
+    Extra,
+    /// The oracle has it, the importer does not.
+    Missing,
+}
+
+/// A disagreement in which the importer is right.
+struct Known {
+    file: &'static str,
+    side: Side,
+    kind: &'static str,
+    /// How the value begins.
+    value: &'static str,
+    /// Why; shown when the disagreement is gone.
+    reason: &'static str,
+}
+
+const TYPED_URL: &str = "the type column says URL, so that a bare host is a URL without path";
+const TYPED_DOMAIN: &str = "the type column says domain, which an address and a URL are not";
+
+const KNOWN: &[Known] = &[
+    Known {
+        file: "0xdaniellopez-tweetfeed/week.csv",
+        side: Side::Missing,
+        kind: "url",
+        value: "https://x.com/",
+        reason: "the last column links to the post that names the indicator; the third one says which is the value",
+    },
+    Known {
+        file: "assoechap-stalkerware-indicators/generated__network.csv",
+        side: Side::Missing,
+        kind: "ip",
+        value: "178.63.71.15",
+        reason: TYPED_DOMAIN,
+    },
+    Known {
+        file: "assoechap-stalkerware-indicators/generated__network.csv",
+        side: Side::Missing,
+        kind: "url",
+        value: "https://github.com/",
+        reason: TYPED_DOMAIN,
+    },
+    typed_url(Side::Missing, "domain", "getgooogle.hopto.org"),
+    typed_url(Side::Missing, "domain", "googleads.hopto.org"),
+    typed_url(Side::Missing, "domain", "shopcloths.ddns.net"),
+    typed_url(Side::Extra, "url", "getgooogle.hopto.org/"),
+    typed_url(Side::Extra, "url", "googleads.hopto.org/"),
+    typed_url(Side::Extra, "url", "shopcloths.ddns.net/"),
+    url_in_url("gravoice.com/verimfaxa/veri.php%3f"),
+    url_in_url("linkprotect.cudasvc.com/url%3fa="),
+    url_in_url("luevoice.com/mvoice"),
+    url_in_url("nextype.ru/bitrix/redirect.php%3f"),
+    url_in_url("sba.yandex.net/redirect%3furl="),
+];
+
+const fn typed_url(side: Side, kind: &'static str, value: &'static str) -> Known {
+    Known { file: "pan-unit42-iocs/iran_linked_operators__MuddyWater.csv", side, kind, value, reason: TYPED_URL }
+}
+
+const fn url_in_url(value: &'static str) -> Known {
+    Known {
+        file: "pan-unit42-iocs/CAPTCHA_Protected_Phishing__IOCs_August2021",
+        side: Side::Extra,
+        kind: "url",
+        value,
+        reason: "a URL without scheme that redirects to another one; the oracle looks for a scheme before its `://`",
+    }
+}
+
+/// The directory with other people's data, which never enters this repository; `None` when it is not here.
+fn shared() -> Option<PathBuf> {
+    let path = std::env::var_os("HOTLIST_SHARED")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    if path.join("data/oracle.py").is_file() {
+        return Some(path);
+    }
+    assert!(std::env::var_os("CI").is_none(), "{} has no data/oracle.py; set HOTLIST_SHARED", path.display());
+    println!("SKIPPED: {} has no data/oracle.py; set HOTLIST_SHARED", path.display());
+    None
+}
+
+/// Type and value in the oracle's words; kinds that it does not know are left out.
+fn in_oracle_words(value: &TermValue) -> Option<(String, String)> {
+    let kind = match value {
+        TermValue::Network(_) => "cidr",
+        TermValue::Text(_)
+        | TermValue::Name { .. }
+        | TermValue::Path(_)
+        | TermValue::Number { .. }
+        | TermValue::Time { .. } => return None,
+        other => other.kind().as_str(),
+    };
+    Some((kind.to_owned(), value.to_string()))
+}
+
+/// The oracle leaves percent-encoding and dot segments of URLs alone; the WHATWG form decides here.
+fn in_our_form((kind, value): (String, String)) -> (String, String) {
+    match url::canonical(value.as_bytes()).filter(|_| kind == "url") {
+        Some(url) => (kind, url.to_string()),
+        None => (kind, value),
+    }
+}
+
+/// Scenario: every real CSV, list, hosts and STIX file, its format told from its content alone.
+/// Guarantee: the same set of values as an independent parser reads, but for the disagreements listed above, and each
+/// of those still exists.
+#[test]
+fn real_feeds_give_what_the_oracle_reads() {
+    let Some(shared) = shared() else { return };
+    let data = shared.join("data");
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/feeds.py");
+    let output = Command::new("python3").arg(script).arg(&data).output().expect("python3 runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let table = FieldTable::embedded(true).unwrap();
+    let mut used = vec![false; KNOWN.len()];
+    let mut wrong = Vec::new();
+    let mut files = 0;
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        let expected: Expected = serde_json::from_str(line).unwrap();
+        let bytes = std::fs::read(data.join("iocs/feeds").join(&expected.file)).unwrap();
+        let import = import(&bytes, &expected.file, &FeedOptions::default(), &table).unwrap();
+        files += 1;
+        let ours: BTreeSet<_> = import
+            .indicators
+            .iter()
+            .flat_map(|indicator| &indicator.terms)
+            .filter_map(|term| in_oracle_words(&term.value))
+            .collect();
+        let theirs: BTreeSet<_> = expected.values.into_iter().map(in_our_form).collect();
+        let extra = ours.difference(&theirs).map(|value| (Side::Extra, value));
+        let missing = theirs.difference(&ours).map(|value| (Side::Missing, value));
+        for (side, (kind, value)) in extra.chain(missing) {
+            let known = KNOWN.iter().position(|known| {
+                expected.file == known.file
+                    && (side, kind.as_str()) == (known.side, known.kind)
+                    && value.starts_with(known.value)
+            });
+            match known {
+                Some(at) => used[at] = true,
+                None => wrong.push(format!(
+                    "{side:?} in {} ({} read as {}): {kind} {value}",
+                    expected.file, expected.format, import.format
+                )),
+            }
+        }
+    }
+    assert!(files > 250, "only {files} files compared");
+    for (known, _) in KNOWN.iter().zip(used).filter(|(_, used)| !used) {
+        wrong.push(format!("no longer so, remove it: {} {} ({})", known.file, known.value, known.reason));
+    }
+    assert!(wrong.is_empty(), "{} disagreements in {files} files:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Scenario: the planted indicators of the acceptance data, typed, some of them host names of a single label.
+/// Guarantee: not one row is lost.
+#[test]
+fn every_planted_indicator_is_read() {
+    let Some(shared) = shared() else { return };
+    let bytes = std::fs::read(shared.join("data/truth/planted.indicators.csv")).unwrap();
+    let table = FieldTable::embedded(true).unwrap();
+    let import = import(&bytes, "planted.indicators.csv", &FeedOptions::default(), &table).unwrap();
+    assert!(import.unusable.is_empty(), "{:?}", import.unusable);
+    assert_eq!(import.indicators.len(), 408);
+}
+
+fn formats() -> impl Iterator<Item = Option<Format>> {
+    std::iter::once(None).chain(Format::ALL.into_iter().map(Some))
+}
+
+fn import_in_every_format(bytes: &[u8]) {
+    let table = FieldTable::embedded(true).unwrap();
+    for format in formats() {
+        let options = FeedOptions { format, ..FeedOptions::default() };
+        if let Ok(import) = import(bytes, "feed", &options, &table) {
+            assert!(import.indicators.iter().all(|indicator| !indicator.terms.is_empty()));
+            assert!(import.unusable.iter().all(|unusable| unusable.excerpt.chars().count() <= 100));
+        }
+    }
+}
+
+/// Scenario: nothing, odd bytes, lines of megabytes, in every format.
+/// Guarantee: an import or an error, never a panic, and excerpts stay short.
+#[test]
+fn odd_files_are_survived() {
+    let long = b"a.".repeat(1 << 20);
+    let quotes = b"\"".repeat(1 << 16);
+    let open_quote = [b"ioc,x\n\"".as_slice(), &b"evil.com,1\n".repeat(10_000)].concat();
+    let one_object =
+        format!("{{\"type\":\"indicator\",\"id\":\"indicator--1\",\"pattern\":\"[{}\"}}", "(".repeat(100_000));
+    let cases: [&[u8]; 14] = [
+        b"",
+        b"\n\n\r\n",
+        b"\xef\xbb\xbf",
+        b"\xff\xfe",
+        b"\xff\xfe\0\xd8",
+        b"\0\0\0\0",
+        b"\x1f\x8b\x08\0",
+        b",,,,\n;;;;\n\"\"\"",
+        b"{\"objects\":[1,[],{\"type\":\"indicator\"},null]}",
+        b"[[[[{\"type\":1}]]]]",
+        &long,
+        &quotes,
+        &open_quote,
+        one_object.as_bytes(),
+    ];
+    cases.into_iter().for_each(import_in_every_format);
+}
+
+/// Scenario: a list in which a good line follows a line of a megabyte, a NUL, bytes that are no UTF-8, a lone quote.
+/// Guarantee: the good lines are all imported, with their line numbers.
+#[test]
+fn bad_lines_never_drop_the_rest() {
+    let mut bytes = Vec::new();
+    for bad in [b"x".repeat(1 << 20), b"a\0b".to_vec(), b"\xe4\xfc".to_vec(), b"\"lone".to_vec(), b"[a = 'b'".to_vec()]
+    {
+        bytes.extend_from_slice(&bad);
+        bytes.extend_from_slice(b"\ngood.example.com\n");
+    }
+    let table = FieldTable::embedded(true).unwrap();
+    for format in [Format::List, Format::Csv] {
+        let options = FeedOptions { format: Some(format), ..FeedOptions::default() };
+        let import = import(&bytes, "feed", &options, &table).unwrap();
+        let lines: Vec<_> = import.indicators.iter().map(|indicator| indicator.line).collect();
+        assert_eq!(lines, [2, 4, 6, 8, 10], "{format}: {:?}", import.unusable);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Guarantee: no bytes make an importer panic.
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+        import_in_every_format(&bytes);
+    }
+
+    /// Guarantee: nor do bytes made of what feeds are made of.
+    #[test]
+    fn arbitrary_pieces_of_feeds_never_panic(pieces in prop::collection::vec(prop::sample::select(vec![
+        "evil.com", "203.0.113.9", ":443", "/24", "[.]", "hxxp", "://", "[", "]", "'", "\"", ",", ";", "\t", "|", "\n",
+        "\r\n", " ", "#", "type", "value", "domain", "user", "@", "*.", ".", "::1", "%", "é", "\u{feff}", "{", "}",
+        "\"type\":", "\"objects\":", "\"indicator\"", "[ipv4-addr:value = '203.0.113.9']", "valid_until", "-",
+    ]), 0..40)) {
+        import_in_every_format(pieces.concat().as_bytes());
+    }
+}
