@@ -166,13 +166,15 @@ impl<'a> Scanner<'a> {
     pub(super) fn skip(&mut self, first: u8) -> Result<(), JsonError> {
         match first {
             b'"' => self.string().map(drop),
-            b'{' | b'[' => self.skip_container(),
+            b'{' | b'[' => self.skip_container(first),
             _ => self.scalar().map(drop),
         }
     }
 
     /// Steps over an array or object: brackets are counted, strings respected, nothing else is looked at.
-    fn skip_container(&mut self) -> Result<(), JsonError> {
+    fn skip_container(&mut self, open: u8) -> Result<(), JsonError> {
+        // Both brackets are two apart in ASCII.
+        let close = open + 2;
         let mut depth = 0usize;
         while let Some(&byte) = self.text.get(self.at) {
             match byte {
@@ -184,6 +186,9 @@ impl<'a> Scanner<'a> {
                 b'}' | b']' => {
                     depth -= 1;
                     if depth == 0 {
+                        if byte != close {
+                            return Err(self.unexpected("the other closing bracket"));
+                        }
                         self.at += 1;
                         return Ok(());
                     }

@@ -192,6 +192,8 @@ impl Codec for AnyValue {
 
     fn shape(value: &[u8]) -> Result<Shape<'_>, OddRecord> {
         Ok(match any(value)? {
+            // A member that this version of OTLP does not know is something, too.
+            Any::Null if !value.is_empty() => Shape::Scalar,
             Any::Null => Shape::Null,
             Any::Text(text) | Any::Bytes(text) => Shape::Text(Cow::Borrowed(text)),
             Any::Bool(_) | Any::Int(_) | Any::Double(_) => Shape::Scalar,
