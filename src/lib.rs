@@ -8,4 +8,5 @@ pub mod observable;
 
 pub mod intel;
 
+pub mod config;
 pub mod delivery;
