@@ -145,6 +145,10 @@ fn parse(text: &str, format: Format, environment: &dyn Fn(&str) -> Option<String
         Format::Yaml => yaml::parse(text).map_err(|problem| vec![problem])?,
         Format::Toml => toml::parse(text)?,
     };
+    if root.value == document::Value::Null {
+        // An empty file is an empty table, in YAML as it is in TOML.
+        root.value = document::Value::Mapping(Vec::new());
+    }
     let mut unset = Vec::new();
     root.expand("", environment, &mut unset);
     let problems = Problems::default();

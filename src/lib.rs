@@ -2,11 +2,16 @@
 //!
 //! Modules stand in the order in which data meets them.
 
+pub mod config;
+
 pub mod encoding;
 pub mod fields;
 pub mod observable;
 
 pub mod intel;
 
-pub mod config;
 pub mod delivery;
+
+pub mod admin;
+pub mod cli;
+pub mod telemetry;

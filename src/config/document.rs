@@ -48,7 +48,7 @@ impl Value {
     pub(super) fn describe(&self) -> String {
         match self {
             Value::Null | Value::Unknown => "nothing".to_owned(),
-            Value::Bool(value) => format!("`{value}`"),
+            Value::Bool(value) => format!("the boolean `{value}`"),
             Value::Integer(value) => format!("the number {value}"),
             Value::Float(value) => format!("the number {value}"),
             Value::Text { text, .. } => format!("the string {:?}", shorten(text)),

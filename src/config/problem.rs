@@ -74,7 +74,7 @@ pub enum Fault {
         max: usize,
     },
     /// The YAML or TOML parser refused the text.
-    #[error("no valid {format}: {reason}")]
+    #[error("not valid {format}: {reason}")]
     Syntax {
         /// `YAML` or `TOML`.
         format: &'static str,
@@ -187,23 +187,28 @@ pub enum Fault {
     },
 }
 
-/// `did you mean …?` with the nearest candidate, or the list of them when none is near.
-pub(super) fn nearest(word: &str, candidates: &[&str], plural: &str) -> String {
-    let best = candidates
+/// The candidate that a word was probably meant to be.
+pub(super) fn near<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let folded = word.to_lowercase();
+    let (distance, candidate) = candidates
         .iter()
-        .map(|candidate| (strsim::osa_distance(&word.to_lowercase(), candidate), *candidate))
-        .min_by_key(|(distance, _)| *distance);
-    match best {
-        Some((distance, candidate)) if distance <= candidate.len().max(word.len()) / 3 + 1 && distance < word.len() => {
-            format!("did you mean `{candidate}`?")
-        }
-        Some(_) => format!("{plural} {}", list(candidates)),
-        None => "there is none".to_owned(),
+        .map(|candidate| (strsim::osa_distance(&folded, candidate), *candidate))
+        .min_by_key(|(distance, _)| *distance)?;
+    let length = candidate.len().max(word.len());
+    (distance <= length / 3 + 1 && distance < word.len().min(candidate.len())).then_some(candidate)
+}
+
+/// `did you mean …?` with the nearest candidate, or the list of them, led in by `plural`, when none is near.
+pub(super) fn nearest(word: &str, candidates: &[&str], plural: &str) -> String {
+    match near(word, candidates) {
+        Some(candidate) => format!("did you mean `{candidate}`?"),
+        None if candidates.is_empty() => "there is none".to_owned(),
+        None => format!("{plural} {}", list(candidates)),
     }
 }
 
 /// `` `a`, `b` and `c` ``.
-pub(super) fn list(words: &[&str]) -> String {
+fn list(words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
     match quoted.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),

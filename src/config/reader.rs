@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use super::document::{Entry, Node, Value, join, shorten};
-use super::problem::{Fault, Position, Problem, list, nearest};
+use super::problem::{Fault, Position, Problem, near, nearest};
 use super::units;
 
 /// The problems found so far.
@@ -155,16 +155,22 @@ impl<'a> Item<'a> {
 
     /// One of a closed set of words.
     pub(super) fn word<T: Copy>(&self, words: &[(&'static str, T)]) -> Option<T> {
-        let text = self.str("a word")?;
-        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
-            return Some(*value);
-        }
-        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        let near = nearest(text, &known, "");
-        let near = if near.starts_with("did") { format!("; {near}") } else { String::new() };
+        let (found, near) = match &self.node.value {
+            Value::Unknown => return None,
+            Value::Text { text, .. } => {
+                if let Some((_, value)) = words.iter().find(|(word, _)| word == text) {
+                    return Some(*value);
+                }
+                let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+                let near = near(text, &known).map_or(String::new(), |word| format!("; did you mean `{word}`?"));
+                (format!("`{}`", shorten(text)), near)
+            }
+            other => (other.describe(), String::new()),
+        };
+        let known: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
         let hint = match known.as_slice() {
-            [only] => format!("`{}` is not known; only {} is{near}", shorten(text), list(&[only])),
-            _ => format!("`{}` is none of {}{near}", shorten(text), list(&known)),
+            [only] => format!("{found} is not known here, only {only} is{near}"),
+            known => format!("{found} is not one of {}{near}", known.join(", ")),
         };
         self.report(Fault::UnknownWord { hint });
         None

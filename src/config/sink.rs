@@ -127,6 +127,7 @@ fn inputs(table: &Table<'_>, sources: &[&str]) -> Option<Vec<String>> {
             Some(name) if !sources.contains(&name.as_str()) => {
                 let hint = nearest(&name, sources, "the sources are");
                 item.report(Fault::UnknownInput { name, hint });
+                complete = false;
             }
             Some(name) if inputs.contains(&name) => item.report(Fault::BadValue {
                 value: name,

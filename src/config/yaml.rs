@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::{Location, Spanned, UserMessageFormatter};
 
 use super::document::{Entry, Node, Value};
 use super::problem::{Fault, Position, Problem};
@@ -35,9 +35,9 @@ pub(super) fn parse(text: &str) -> Result<Node, Problem> {
 
 fn problem(text: &str, error: &serde_saphyr::Error) -> Problem {
     let position = error.location().map(position).unwrap_or_default();
-    let mut reason = error.without_snippet().to_string();
+    let mut reason = error.without_snippet().render_with_formatter(&UserMessageFormatter);
     // The parser repeats the place at the end of its message; ours stands at the front.
-    if let Some(at) = reason.rfind(" at line ") {
+    if let Some(at) = reason.find(" at line ") {
         reason.truncate(at);
     }
     let line = usize::try_from(position.line).ok().and_then(|line| text.lines().nth(line.checked_sub(1)?));
@@ -172,24 +172,31 @@ mod tests {
 
     #[test]
     fn duplicate_keys_several_documents_and_broken_text_are_refused_with_their_place() {
-        assert_eq!(refused("a: 1\nb: 2\na: 3\n"), "");
-        assert_eq!(refused("a: 1\n---\nb: 2\n"), "");
-        assert_eq!(refused("a: [1, 2\nb: 3\n"), "");
-        assert_eq!(refused("a: { b: ${C} }\n"), "");
-        assert_eq!(refused(""), "");
-        assert_eq!(refused("# only a comment\n"), "");
-        assert_eq!(refused("a: !!binary aGk=\n"), "");
+        assert_eq!(refused("a: 1\nb: 2\na: 3\n"), "3:1: not valid YAML: duplicate mapping key `a` is not allowed here");
+        assert_eq!(
+            refused("a: 1\n---\nb: 2\n"),
+            "3:1: not valid YAML: only single YAML document expected but multiple found"
+        );
+        assert_eq!(refused("a: [1, 2\nb: 3\n"), "2:2: not valid YAML: illegal placement of ':' indicator");
+        assert_eq!(
+            refused("a: { b: ${C} }\n"),
+            "1:10: not valid YAML: while parsing a flow mapping, did not find expected ',' or '}'; a value with `${…}` needs quotes between braces or brackets"
+        );
+        assert_eq!(refused("a: !x b\n"), "");
         assert_eq!(refused("a: *x\n"), "");
     }
 
     #[test]
     fn deep_nesting_and_alias_bombs_are_refused() {
-        assert_eq!(refused(&"[".repeat(5_000)), "");
+        assert_eq!(refused(&"[".repeat(5_000)), "1:256: not valid YAML: recursion limit exceeded");
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..9 {
             let below = format!("*a{}", level - 1);
             bomb.push_str(&format!("a{level}: &a{level} [{}]\n", vec![below; 10].join(", ")));
         }
-        assert_eq!(refused(&bomb), "");
+        assert_eq!(
+            refused(&bomb),
+            "5:45: not valid YAML: YAML document too large or too complex: total_replayed_events=100001 > 100000"
+        );
     }
 }
