@@ -1,0 +1,153 @@
+//! The command line: which subcommands there are, what they exit with, and how a closed pipe ends quietly.
+//!
+//! `args` holds what can be given; one file a subcommand does it. `anyhow` is used from here outward only.
+
+pub mod args;
+mod validate;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::ConfigErrors;
+
+/// The exit codes, part of the command line's contract.
+pub mod exit {
+    /// Everything went well.
+    pub const OK: u8 = 0;
+    /// Something failed.
+    pub const FAILED: u8 = 1;
+    /// The arguments make no sense.
+    pub const USAGE: u8 = 2;
+    /// The configuration cannot be used (`EX_USAGE` of sysexits.h, as other proxies use it).
+    pub const CONFIG: u8 = 64;
+}
+
+/// Checks every observable of every log event against indicators of compromise and tags the hits.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hotlist",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 64 bad config"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a configuration and say everything that is wrong with it.
+    Validate(args::ValidateArgs),
+}
+
+/// Why a subcommand did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The configuration cannot be used.
+    #[error("{0}")]
+    Config(#[from] ConfigErrors),
+    /// Whoever read standard output went away (`hotlist … | head`): no reason to complain.
+    #[error("standard output was closed")]
+    OutputClosed,
+    /// Anything else.
+    #[error("{0:#}")]
+    Other(#[from] anyhow::Error),
+}
+
+impl Failure {
+    /// The failure that an error on standard output means.
+    pub fn of_output(error: io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+            _ => Failure::Other(anyhow::Error::new(error).context("cannot write to standard output")),
+        }
+    }
+
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Config(_) => exit::CONFIG,
+            Failure::OutputClosed => exit::OK,
+            Failure::Other(_) => exit::FAILED,
+        }
+    }
+}
+
+/// Runs the command line. Errors go to standard error.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output; a reader that went away is no failure.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE));
+        }
+    };
+    let done = match cli.command {
+        Command::Validate(args) => validate::run(&args, &environment, &mut io::stdout().lock()),
+    };
+    match done {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(failure) => {
+            if !matches!(failure, Failure::OutputClosed) {
+                // Nothing is left to do when standard error is gone, too.
+                let _ = writeln!(io::stderr(), "{failure}");
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// The value of an environment variable, when it is set to valid Unicode.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, CommandFactory};
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_each_subcommand_has_an_example_that_parses() {
+        let commands = [
+            args::RunArgs::augment_args(clap::Command::new("run")),
+            args::ValidateArgs::augment_args(clap::Command::new("validate")),
+            args::ScanArgs::augment_args(clap::Command::new("scan")),
+            args::ExplainArgs::augment_args(clap::Command::new("explain")),
+            args::InspectArgs::augment_args(clap::Command::new("inspect")),
+            args::DemoArgs::augment_args(clap::Command::new("demo")),
+        ];
+        for mut command in commands {
+            let help = command.render_long_help().to_string();
+            let prefix = format!("  hotlist {}", command.get_name());
+            let examples: Vec<&str> = help.lines().filter(|line| line.starts_with(&prefix)).collect();
+            assert!(!examples.is_empty(), "{help}");
+            for example in examples {
+                let words = example.split_whitespace().skip(1).take_while(|word| !matches!(*word, "|" | "<" | ">"));
+                command.try_get_matches_from_mut(words).unwrap_or_else(|error| panic!("{example}: {error}"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_failure_and_a_full_disk_is() {
+        let closed = Failure::of_output(io::ErrorKind::BrokenPipe.into());
+        assert_eq!((closed.exit_code(), closed.to_string().as_str()), (0, "standard output was closed"));
+        let full = Failure::of_output(io::ErrorKind::StorageFull.into());
+        assert_eq!(full.exit_code(), exit::FAILED);
+        assert!(full.to_string().starts_with("cannot write to standard output: "), "{full}");
+    }
+}

@@ -1,0 +1,102 @@
+//! What each subcommand takes. The doc comments are the help texts.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// Run the sidecar: take events, match them, tag the hits and pass everything on.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  hotlist run --config hotlist.yaml")]
+pub struct RunArgs {
+    /// The configuration, *.yaml or *.toml. Relative paths in it start at the working directory.
+    #[arg(short, long, value_name = "FILE", env = "HOTLIST_CONFIG")]
+    pub config: PathBuf,
+}
+
+/// Check a configuration and say everything that is wrong with it.
+///
+/// Nothing is bound, opened or fetched. Prints one line a problem, or one line that says ok.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  hotlist validate --config hotlist.yaml")]
+pub struct ValidateArgs {
+    /// The configuration, *.yaml or *.toml.
+    #[arg(short, long, value_name = "FILE", env = "HOTLIST_CONFIG")]
+    pub config: PathBuf,
+}
+
+/// Match files of events against indicators, offline.
+///
+/// Writes one JSON line a hit, or every event with its tags. No rule, validity, allowlist or import guard is applied:
+/// this says what is in the files. Exits with 0 whether or not anything hit.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hotlist scan --indicators feeds/ --events events.ndjson\n  hotlist scan --indicators bad.txt --match-subdomains --events - < events.ndjson"
+)]
+pub struct ScanArgs {
+    /// Files or directories of indicators: text, CSV, hosts, STIX.
+    #[arg(short, long, value_name = "PATH", required = true, num_args = 1..)]
+    pub indicators: Vec<PathBuf>,
+    /// Files or directories of events, one JSON document a line; `-` is standard input.
+    #[arg(short, long, value_name = "FILE|DIR|-", num_args = 1.., default_value = "-")]
+    pub events: Vec<PathBuf>,
+    /// What to write.
+    #[arg(long, value_enum, default_value_t = Emit::Hits)]
+    pub emit: Emit,
+    /// Let every domain indicator match the names below it, too.
+    #[arg(long)]
+    pub match_subdomains: bool,
+    /// Let a URL in an event yield its host as a domain or an address, too.
+    #[arg(long)]
+    pub match_url_hosts: bool,
+}
+
+/// What `scan` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Emit {
+    /// One JSON line a hit.
+    Hits,
+    /// Every event, tagged where it hit.
+    Events,
+}
+
+/// Say what happens to one event: observables, look-ups, matches, and what policy dropped and why.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hotlist explain --indicators feeds/ --event event.json\n  hotlist explain --config hotlist.yaml --event - < event.json"
+)]
+#[group(id = "intel", required = true, multiple = false, args = ["indicators", "config"])]
+pub struct ExplainArgs {
+    /// Files or directories of indicators, matched as `scan` does.
+    #[arg(short, long, value_name = "PATH", num_args = 1..)]
+    pub indicators: Vec<PathBuf>,
+    /// A configuration, whose indicators are matched as `run` does.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The event, one JSON document; `-` is standard input.
+    #[arg(short, long, value_name = "FILE|-", default_value = "-")]
+    pub event: PathBuf,
+}
+
+/// Say what is in files of indicators: how many of which kind, and every line that cannot be used.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  hotlist inspect feeds/\n  hotlist inspect feeds/bad.csv --find evil.example")]
+pub struct InspectArgs {
+    /// Files or directories of indicators.
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Show the indicators that this value would match.
+    #[arg(long, value_name = "VALUE")]
+    pub find: Option<String>,
+}
+
+/// Show the whole thing at work on this machine: a sender, the sidecar, a receiver, made-up indicators and events.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  hotlist demo\n  hotlist demo --events 100000 --keep")]
+pub struct DemoArgs {
+    /// Keep the directory with configuration, indicators and output, and say where it is.
+    #[arg(long)]
+    pub keep: bool,
+    /// How many events to send.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub events: u64,
+}

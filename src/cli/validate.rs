@@ -1,0 +1,83 @@
+//! `hotlist validate`: everything that is wrong with a configuration, without starting anything.
+
+use std::io::Write;
+
+use crate::config::Config;
+
+use super::Failure;
+use super::args::ValidateArgs;
+
+/// Prints one line that sums the configuration up, or fails with all of its problems.
+pub(super) fn run(
+    args: &ValidateArgs,
+    environment: &dyn Fn(&str) -> Option<String>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let config = Config::load(&args.config, environment)?;
+    let count = |number: usize, one: &str, many: &str| format!("{number} {}", if number == 1 { one } else { many });
+    let feeds = config.intel.files.iter().filter(|files| files.enabled).count();
+    writeln!(
+        out,
+        "{}: ok: {}, {}, {}{}",
+        args.config.display(),
+        count(config.sources.len(), "source", "sources"),
+        count(config.sinks.len(), "sink", "sinks"),
+        count(feeds, "enabled entry of indicator files", "enabled entries of indicator files"),
+        if feeds == 0 { " (nothing will be matched)" } else { "" },
+    )
+    .map_err(Failure::of_output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn validate(name: &str, text: &str) -> (Result<(), Failure>, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join(name);
+        std::fs::write(&config, text).unwrap();
+        let mut out = Vec::new();
+        let done = run(&ValidateArgs { config }, &|_| None, &mut out);
+        let shown = String::from_utf8(out).unwrap().replace(directory.path().to_str().unwrap(), "DIR");
+        (done, shown)
+    }
+
+    #[test]
+    fn a_good_configuration_is_summed_up_in_one_line() {
+        let (done, shown) = validate("h.yaml", include_str!("../../examples/hotlist.yaml"));
+        done.unwrap();
+        assert_eq!(shown, "DIR/h.yaml: ok: 1 source, 2 sinks, 1 enabled entry of indicator files\n");
+    }
+
+    #[test]
+    fn no_indicators_at_all_is_said_loudly() {
+        let text =
+            "sources: { a: { type: otlp, address: '127.0.0.1:1' } }\nsinks: { s: { type: blackhole, inputs: [a] } }\n";
+        let (done, shown) = validate("h.yml", text);
+        done.unwrap();
+        assert!(shown.ends_with("0 enabled entries of indicator files (nothing will be matched)\n"), "{shown}");
+    }
+
+    #[test]
+    fn a_bad_configuration_fails_with_its_own_exit_code_and_prints_nothing() {
+        let (done, shown) = validate("h.toml", "a = \n");
+        assert_eq!(done.unwrap_err().exit_code(), super::super::exit::CONFIG);
+        assert_eq!(shown, "");
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_told_apart() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let config = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hotlist.yaml");
+        let failure = run(&ValidateArgs { config }, &|_| None, &mut Closed).unwrap_err();
+        assert!(matches!(failure, Failure::OutputClosed));
+    }
+}

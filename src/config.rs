@@ -1,0 +1,241 @@
+//! The configuration: typed, checked as a whole, and strict. An unknown key, a wrong type or a contradiction is an
+//! error that says file, line, column, path in the document, and how to mend it; all of them are reported at once.
+//!
+//! YAML and TOML become one tree with places (`document`), `${VAR}` is replaced in its strings (`interpolate`), and
+//! each section reads its own part (`reader`). `docs/configuration.md` is the reference, held to this code by a test.
+
+mod address;
+mod check;
+mod document;
+mod intel;
+mod interpolate;
+mod matching;
+mod problem;
+mod process;
+mod reader;
+mod sink;
+mod source;
+mod toml;
+mod units;
+mod yaml;
+
+use std::path::Path;
+
+pub use address::{Address, Endpoint};
+pub use intel::{Columns, FeedFormat, Intel, IntelFiles, RuleKind};
+pub use matching::{CommandAndControl, Match, PortRule, TagInto};
+pub use problem::{ConfigErrors, Fault, Position, Problem};
+pub use process::{Admin, Limits, Log, LogFormat, LogLevel, Shutdown};
+pub use sink::{Compression, NdjsonSink, Only, OtlpSink, Sink, SinkKind};
+pub use source::{OtlpSource, Source, SourceKind};
+
+use reader::{Item, Problems, Table};
+
+/// The longest configuration that is read. Real ones have a few kilobytes.
+const MAX_BYTES: usize = 1 << 20;
+
+/// A whole configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where collectors send their events to, by name. At least one.
+    pub sources: Vec<Source>,
+    /// Where indicators come from.
+    pub intel: Intel,
+    /// How events are compared with indicators.
+    pub r#match: Match,
+    /// Where events go after matching, by name. At least one.
+    pub sinks: Vec<Sink>,
+    /// What happens while there are no indicators to match with: `open` passes events untagged, `closed` refuses them until there are.
+    pub failure_mode: FailureMode,
+    /// What the process may use.
+    pub limits: Limits,
+    /// The HTTP listener for probes and metrics. Absent: there is none.
+    pub admin: Option<Admin>,
+    /// The process's own log, on standard error.
+    pub log: Log,
+    /// How the process ends.
+    pub shutdown: Shutdown,
+}
+
+/// What happens while there is no snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureMode {
+    /// Events pass untagged, and are counted.
+    Open,
+    /// Events are refused with a status that makes the collector retry.
+    Closed,
+}
+
+/// The format of a configuration's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// YAML 1.2.
+    Yaml,
+    /// TOML 1.0.
+    Toml,
+}
+
+impl Format {
+    /// The format that a file's extension says.
+    pub fn of(path: &Path) -> Option<Format> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "yaml" | "yml" => Some(Format::Yaml),
+            "toml" => Some(Format::Toml),
+            _ => None,
+        }
+    }
+}
+
+impl Config {
+    const KEYS: &[&'static str] =
+        &["sources", "intel", "match", "sinks", "failure_mode", "limits", "admin", "log", "shutdown"];
+
+    /// Reads and checks a file. `environment` gives the values of variables. Relative paths in the file are relative
+    /// to the working directory of the process, not to the file.
+    pub fn load(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
+        let file = path.display().to_string();
+        let whole = |fault| {
+            let problem = Problem { position: Position::default(), path: String::new(), fault };
+            ConfigErrors { file: file.clone(), problems: vec![problem] }
+        };
+        let format = Format::of(path).ok_or_else(|| whole(Fault::Extension))?;
+        let text = std::fs::read_to_string(path).map_err(|error| whole(Fault::Read(error.to_string())))?;
+        Config::parse(&text, format, environment).map_err(|errors| ConfigErrors { file: file.clone(), ..errors })
+    }
+
+    /// Reads and checks a text. In its errors the file is called `configuration`.
+    pub fn parse(
+        text: &str,
+        format: Format,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Config, ConfigErrors> {
+        parse(text, format, environment).map_err(|problems| ConfigErrors { file: "configuration".to_owned(), problems })
+    }
+
+    /// Every key that a configuration may have, by section: the reference is held to this.
+    pub fn keys() -> Vec<(&'static str, &'static [&'static str])> {
+        vec![
+            ("", Config::KEYS),
+            ("sources.<id> (otlp)", OtlpSource::KEYS),
+            ("intel", Intel::KEYS),
+            ("intel.files[]", IntelFiles::KEYS),
+            ("intel.files[].columns", Columns::KEYS),
+            ("match", Match::KEYS),
+            ("match.c2", CommandAndControl::KEYS),
+            ("match.fields[]", Match::FIELD_KEYS),
+            ("sinks.<id> (otlp)", OtlpSink::KEYS),
+            ("sinks.<id> (ndjson)", NdjsonSink::KEYS),
+            ("sinks.<id> (blackhole)", Sink::BLACKHOLE_KEYS),
+            ("limits", Limits::KEYS),
+            ("admin", Admin::KEYS),
+            ("log", Log::KEYS),
+            ("shutdown", Shutdown::KEYS),
+        ]
+    }
+}
+
+fn parse(text: &str, format: Format, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<Problem>> {
+    // A byte order mark is no part of the text.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.len() > MAX_BYTES {
+        let fault = Fault::TooLarge { bytes: text.len(), max: MAX_BYTES };
+        return Err(vec![Problem { position: Position::default(), path: String::new(), fault }]);
+    }
+    let mut root = match format {
+        Format::Yaml => yaml::parse(text).map_err(|problem| vec![problem])?,
+        Format::Toml => toml::parse(text)?,
+    };
+    if root.value == document::Value::Null {
+        // An empty file is an empty table, in YAML as it is in TOML.
+        root.value = document::Value::Mapping(Vec::new());
+    }
+    let mut unset = Vec::new();
+    root.expand("", environment, &mut unset);
+    let problems = Problems::default();
+    unset.into_iter().for_each(|problem| problems.push(problem));
+    let config = read(&Item::root(&root, &problems), &problems);
+    let problems = problems.into_sorted();
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => Err(problems),
+    }
+}
+
+/// Reads every section, then checks them against each other.
+fn read(root: &Item<'_>, problems: &Problems) -> Option<Config> {
+    let table = root.table(Config::KEYS)?;
+    let (source_ids, sources) = read_sources(&table);
+    let sinks = read_sinks(&table, &source_ids);
+    let modes = [("open", FailureMode::Open), ("closed", FailureMode::Closed)];
+    let config = Config {
+        sources,
+        intel: table.or("intel", Intel::default(), Intel::read),
+        r#match: table.or("match", Match::default(), Match::read),
+        sinks,
+        failure_mode: table.or("failure_mode", FailureMode::Open, |item| item.word(&modes)),
+        limits: table.or("limits", Limits::default(), Limits::read),
+        admin: table.get("admin").and_then(|item| Admin::read(&item)),
+        log: table.or("log", Log::default(), Log::read),
+        shutdown: table.or("shutdown", Shutdown::default(), Shutdown::read),
+    };
+    check::check(&config, &table, problems);
+    Some(config)
+}
+
+/// The names of all sources, usable or not, and the usable ones.
+fn read_sources<'a>(root: &Table<'a>) -> (Vec<&'a str>, Vec<Source>) {
+    let Some(item) = root.get("sources") else {
+        root.item.report(Fault::NoSource);
+        return Default::default();
+    };
+    let Some(table) = item.any_table() else { return Default::default() };
+    if table.iter().next().is_none() {
+        item.report(Fault::NoSource);
+    }
+    let ids = table.iter().map(|(id, _)| id).collect();
+    let sources =
+        table.iter().filter(|(id, item)| usable_id(id, item)).filter_map(|(id, item)| Source::read(id, &item));
+    (ids, sources.collect())
+}
+
+/// The usable sinks. Every source must be read by one, unless a sink's inputs are unreadable: then nobody knows.
+fn read_sinks(root: &Table<'_>, sources: &[&str]) -> Vec<Sink> {
+    let Some(item) = root.get("sinks") else {
+        root.item.report(Fault::NoSink);
+        return Vec::new();
+    };
+    let Some(table) = item.any_table() else { return Vec::new() };
+    if table.iter().next().is_none() {
+        item.report(Fault::NoSink);
+        return Vec::new();
+    }
+    let mut inputs = Some(Vec::new());
+    let mut sinks = Vec::new();
+    for (id, item) in table.iter() {
+        let (mut more, sink) = Sink::read(id, &item, sources);
+        inputs = inputs.zip(more.as_mut()).map(|(mut all, more)| {
+            all.append(more);
+            all
+        });
+        sinks.extend(sink.filter(|_| usable_id(id, &item)));
+    }
+    if let (Some(inputs), Some(table)) = (inputs, root.get("sources").and_then(|item| item.any_table())) {
+        for (id, item) in table.iter().filter(|(id, _)| !inputs.iter().any(|input| input == id)) {
+            item.report(Fault::UnreadSource { source_id: id.to_owned() });
+        }
+    }
+    sinks
+}
+
+/// Names become metric labels and stand in paths, so they are kept simple.
+fn usable_id(id: &str, item: &Item<'_>) -> bool {
+    let usable = !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if !usable {
+        let reason = "is no usable name; give letters, digits, `_` and `-` only".to_owned();
+        item.report(Fault::BadValue { value: document::shorten(id), reason });
+    }
+    usable
+}
+
+#[cfg(test)]
+mod tests;

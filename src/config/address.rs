@@ -1,0 +1,208 @@
+//! Where to listen and where to send: TCP or a Unix socket.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// An IP address and a port; port 0 lets the system choose.
+    Tcp(SocketAddr),
+    /// A Unix domain socket.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Reads `127.0.0.1:4317`, `[::1]:4317` or `unix:/run/hotlist.sock`. The error says what can be given.
+    pub(super) fn parse(text: &str) -> Result<Address, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return socket_path(path).map(Address::Unix);
+        }
+        text.parse().map(Address::Tcp).map_err(|_| bad_address(text))
+    }
+
+    /// Whether both cannot be bound at the same time.
+    pub(super) fn collides(&self, other: &Address) -> bool {
+        match (self, other) {
+            (Address::Tcp(a), Address::Tcp(b)) => {
+                let wildcard = a.ip().is_unspecified() || b.ip().is_unspecified();
+                a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || wildcard && a.is_ipv4() == b.is_ipv4())
+            }
+            (Address::Unix(a), Address::Unix(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => address.fmt(f),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A next hop to send to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// HTTP/2 without TLS.
+    Http {
+        /// An IP address (IPv6 without brackets) or a DNS name, resolved at each connection.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// A Unix domain socket.
+    Unix(PathBuf),
+}
+
+impl Endpoint {
+    /// Reads `http://host:port` or `unix:/run/next.sock`. The error says what can be given.
+    pub(super) fn parse(text: &str) -> Result<Endpoint, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return socket_path(path).map(Endpoint::Unix);
+        }
+        if text.starts_with("https://") {
+            return Err("asks for TLS, which this sink does not speak; give `http://host:port`, or put a TLS proxy \
+                        on this host between"
+                .to_owned());
+        }
+        let wanted = || "is no endpoint; give `http://host:port` or `unix:/path`".to_owned();
+        let url = url::Url::parse(text).map_err(|_| wanted())?;
+        if url.scheme() != "http" {
+            return Err(wanted());
+        }
+        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+            return Err("has a path, which gRPC sets itself; give only `http://host:port`".to_owned());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("has a user name, which gRPC does not use; give only `http://host:port`".to_owned());
+        }
+        // `Url` drops the port when it is HTTP's own, so it is looked for in what was written.
+        let explicit = text.trim_end_matches('/').rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        let (Some(host), Some(port @ 1..)) = (url.host(), explicit) else {
+            return Err("has no port; give `http://host:port`, e.g. port 4317 for OTLP".to_owned());
+        };
+        let host = match host {
+            url::Host::Domain(name) => name.to_owned(),
+            url::Host::Ipv4(address) => address.to_string(),
+            url::Host::Ipv6(address) => address.to_string(),
+        };
+        Ok(Endpoint::Http { host, port })
+    }
+
+    /// Whether events sent here would arrive at `address`.
+    pub(super) fn reaches(&self, address: &Address) -> bool {
+        match (self, address) {
+            (Endpoint::Http { host, port }, Address::Tcp(listen)) => {
+                let host = if host == "localhost" { "127.0.0.1" } else { host };
+                *port == listen.port()
+                    && host
+                        .parse::<std::net::IpAddr>()
+                        .is_ok_and(|ip| ip == listen.ip() || ip.is_loopback() && listen.ip().is_unspecified())
+            }
+            (Endpoint::Unix(path), Address::Unix(listen)) => path == listen,
+            _ => false,
+        }
+    }
+}
+
+/// As it is written in a configuration.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Http { host, port } if host.contains(':') => write!(f, "http://[{host}]:{port}"),
+            Endpoint::Http { host, port } => write!(f, "http://{host}:{port}"),
+            Endpoint::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Reads an IP address with a port, for listeners that have no Unix socket.
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "is no address; give an IP address and a port, e.g. `127.0.0.1:9465`".to_owned())
+}
+
+fn bad_address(text: &str) -> String {
+    const WANTED: &str = "give an IP address and a port, e.g. `127.0.0.1:4317`, or `unix:/path`";
+    match text.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() && host.parse::<std::net::IpAddr>().is_err() => {
+            format!("is a name, not an address to listen on; {WANTED}")
+        }
+        None if text.parse::<std::net::IpAddr>().is_ok() => format!("has no port; {WANTED}"),
+        _ => format!("is no address; {WANTED}"),
+    }
+}
+
+/// The longest path that the kernel takes for a Unix socket (`sun_path` of unix(7), less the closing NUL).
+const MAX_SOCKET_PATH: usize = 107;
+
+fn socket_path(path: &str) -> Result<PathBuf, String> {
+    if path.is_empty() || path.contains('\0') {
+        return Err("names no socket; give `unix:/path`".to_owned());
+    }
+    if path.len() > MAX_SOCKET_PATH {
+        return Err(format!("is longer than the {MAX_SOCKET_PATH} bytes that a Unix socket's path may have"));
+    }
+    Ok(PathBuf::from(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_an_ip_with_a_port_or_a_socket() {
+        for good in ["127.0.0.1:4317", "[::1]:0", "0.0.0.0:1", "unix:/run/a.sock", "unix:relative"] {
+            assert_eq!(Address::parse(good).unwrap().to_string(), good);
+        }
+        let reason = |text: &str| Address::parse(text).unwrap_err();
+        assert!(reason("localhost:4317").starts_with("is a name"));
+        assert!(reason("127.0.0.1").starts_with("has no port"));
+        assert!(reason("127.0.0.1:99999").starts_with("is no address"));
+        assert!(reason("unix:").starts_with("names no socket"));
+        assert!(reason(&format!("unix:/{}", "x".repeat(107))).starts_with("is longer than the 107"));
+    }
+
+    #[test]
+    fn an_endpoint_is_an_http_url_with_a_port_and_no_path() {
+        for good in ["http://127.0.0.1:24317", "http://next:80", "http://[::1]:4317", "unix:/run/n.sock"] {
+            assert_eq!(Endpoint::parse(good).unwrap().to_string(), good);
+        }
+        assert_eq!(Endpoint::parse("http://Next:1/").unwrap().to_string(), "http://next:1");
+        let reason = |text: &str| Endpoint::parse(text).unwrap_err();
+        assert!(reason("https://a:1").starts_with("asks for TLS"));
+        assert!(reason("127.0.0.1:4317").starts_with("is no endpoint"));
+        assert!(reason("http://").starts_with("is no endpoint"));
+        assert!(reason("grpc://a:1").starts_with("is no endpoint"));
+        assert!(reason("http://a:1/v1/logs").starts_with("has a path"));
+        assert!(reason("http://u:p@a:1").starts_with("has a user name"));
+        assert!(reason("http://a").starts_with("has no port"));
+        assert!(reason("http://[::1]").starts_with("has no port"));
+        assert!(reason("http://a:0").starts_with("has no port"));
+    }
+
+    #[test]
+    fn addresses_collide_when_the_system_could_not_bind_both() {
+        let collide = |a: &str, b: &str| Address::parse(a).unwrap().collides(&Address::parse(b).unwrap());
+        assert!(collide("127.0.0.1:1", "127.0.0.1:1"));
+        assert!(collide("0.0.0.0:1", "127.0.0.1:1"));
+        assert!(collide("unix:/a", "unix:/a"));
+        assert!(!collide("127.0.0.1:0", "127.0.0.1:0"));
+        assert!(!collide("127.0.0.2:1", "127.0.0.1:1"));
+        assert!(!collide("[::]:1", "127.0.0.1:1"));
+        assert!(!collide("unix:/a", "127.0.0.1:1"));
+    }
+
+    #[test]
+    fn an_endpoint_reaches_the_source_that_listens_there() {
+        let reach = |to: &str, at: &str| Endpoint::parse(to).unwrap().reaches(&Address::parse(at).unwrap());
+        assert!(reach("http://localhost:1", "127.0.0.1:1"));
+        assert!(reach("http://127.0.0.1:1", "0.0.0.0:1"));
+        assert!(reach("unix:/a", "unix:/a"));
+        assert!(!reach("http://127.0.0.1:2", "127.0.0.1:1"));
+        assert!(!reach("http://10.0.0.9:1", "0.0.0.0:1"));
+    }
+}

@@ -1,0 +1,217 @@
+//! `intel`: where indicators come from.
+
+use crate::fields::FieldKind;
+
+use super::matching::KIND_WORDS;
+use super::problem::Fault;
+use super::reader::{Item, Table};
+
+/// Where indicators come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Intel {
+    /// Files of indicators, each a glob or a table. They are watched, and read again when they change.
+    pub files: Vec<IntelFiles>,
+}
+
+/// Files of one feed. A bare string is a table with only `path`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IntelFiles {
+    /// A path or a glob (`indicators/*.csv`). A relative one starts at the working directory.
+    pub path: String,
+    /// The feed's name in hits, metrics and rules. Absent: each file's name without its extension.
+    pub feed: Option<String>,
+    /// `text`, `csv`, `hosts` or `stix`. Absent: told from each file's name and beginning.
+    pub format: Option<FeedFormat>,
+    /// What enables the feed's indicators: `cti` (a CTI rule, all fields) or `collection` (only the fields that collections are checked at).
+    pub rule: RuleKind,
+    /// Whether the feed is used at all.
+    pub enabled: bool,
+    /// Whether domains of this feed also match the names below them.
+    pub subdomains: bool,
+    /// Whether URLs of this feed also match longer paths at the same host.
+    pub url_prefix: bool,
+    /// Whether indicators that the import guard refuses as too generic are taken all the same.
+    pub allow_generic: bool,
+    /// The kind of values that do not tell by themselves, such as `user`. Absent: told from each value.
+    pub kind: Option<FieldKind>,
+    /// Which CSV columns hold what. Absent: told from the header line.
+    pub columns: Option<Columns>,
+}
+
+/// The type of an importer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedFormat {
+    /// One value a line.
+    Text,
+    /// Comma-separated values.
+    Csv,
+    /// A hosts file.
+    Hosts,
+    /// A STIX 2.1 bundle.
+    Stix,
+}
+
+/// What enables a feed's indicators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleKind {
+    /// A CTI rule.
+    Cti,
+    /// A collection.
+    Collection,
+}
+
+/// The headers of the CSV columns that hold the parts of an indicator.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Columns {
+    /// Header of the column with the value to look for.
+    pub value: String,
+    /// Header of the column with the value's kind.
+    pub r#type: Option<String>,
+    /// Header of the column with the feed's own id of the indicator.
+    pub id: Option<String>,
+    /// Header of the column with a human name.
+    pub name: Option<String>,
+    /// Header of the column with free text.
+    pub description: Option<String>,
+    /// Header of the column with the kill chain phases, separated by commas, semicolons or bars.
+    pub kill_chain_phases: Option<String>,
+    /// Header of the column with the confidence, 0 to 100 or a word.
+    pub confidence: Option<String>,
+    /// Header of the column with the Traffic Light Protocol marking.
+    pub tlp: Option<String>,
+    /// Header of the column with a URL that says more.
+    pub reference: Option<String>,
+    /// Header of the column with the start of validity.
+    pub valid_from: Option<String>,
+    /// Header of the column with the end of validity.
+    pub valid_until: Option<String>,
+    /// Header of the column with the time of the first sighting.
+    pub first_seen: Option<String>,
+    /// Header of the column with the time of the last sighting.
+    pub last_seen: Option<String>,
+}
+
+impl Intel {
+    pub(super) const KEYS: &[&'static str] = &["files"];
+
+    pub(super) fn read(item: &Item<'_>) -> Option<Intel> {
+        let table = item.table(Intel::KEYS)?;
+        let files = table.or("files", Vec::new(), |list| {
+            let items = list.list("a list of paths, e.g. `[\"indicators/*.csv\"]`")?;
+            Some(items.iter().filter_map(IntelFiles::read).collect())
+        });
+        Some(Intel { files })
+    }
+}
+
+impl IntelFiles {
+    pub(super) const KEYS: &[&'static str] =
+        &["path", "feed", "format", "rule", "enabled", "subdomains", "url_prefix", "allow_generic", "kind", "columns"];
+
+    /// The files of a bare path or glob, everything else at its default.
+    pub fn new(path: String) -> IntelFiles {
+        IntelFiles {
+            path,
+            feed: None,
+            format: None,
+            rule: RuleKind::Cti,
+            enabled: true,
+            subdomains: false,
+            url_prefix: false,
+            allow_generic: false,
+            kind: None,
+            columns: None,
+        }
+    }
+
+    fn read(item: &Item<'_>) -> Option<IntelFiles> {
+        if !item.is_table() {
+            return item.parsed("a path, or a table with a `path`", pattern).map(IntelFiles::new);
+        }
+        let table = item.table(IntelFiles::KEYS)?;
+        let format = table.or("format", None, |item| {
+            let words = [
+                ("text", FeedFormat::Text),
+                ("csv", FeedFormat::Csv),
+                ("hosts", FeedFormat::Hosts),
+                ("stix", FeedFormat::Stix),
+            ];
+            item.word(&words).map(Some)
+        });
+        let columns = table.get("columns").and_then(|item| {
+            if format.is_some_and(|format| format != FeedFormat::Csv) {
+                item.report(Fault::BadValue {
+                    value: "columns".to_owned(),
+                    reason: "are known in CSV only; remove them, or give `format: csv`".to_owned(),
+                });
+            }
+            Columns::read(&item)
+        });
+        let rule = table.or("rule", RuleKind::Cti, |item| {
+            item.word(&[("cti", RuleKind::Cti), ("collection", RuleKind::Collection)])
+        });
+        let flag = |key: &str, default| table.or(key, default, Item::boolean);
+        let rest = IntelFiles {
+            path: String::new(),
+            feed: table.get("feed").and_then(|item| item.text()),
+            format,
+            rule,
+            enabled: flag("enabled", true),
+            subdomains: flag("subdomains", false),
+            url_prefix: flag("url_prefix", false),
+            allow_generic: flag("allow_generic", false),
+            kind: table.get("kind").and_then(|item| item.word(&KIND_WORDS)),
+            columns,
+        };
+        let path = table.required("path", "a path or a glob, e.g. `indicators/*.csv`")?.parsed("a path", pattern)?;
+        Some(IntelFiles { path, ..rest })
+    }
+}
+
+fn pattern(text: &str) -> Result<String, String> {
+    match glob::Pattern::new(text) {
+        _ if text.contains('\0') => Err("has a NUL character, which no path can have".to_owned()),
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("is no glob: {} at character {}", error.msg, error.pos + 1)),
+    }
+}
+
+impl Columns {
+    pub(super) const KEYS: &[&'static str] = &[
+        "value",
+        "type",
+        "id",
+        "name",
+        "description",
+        "kill_chain_phases",
+        "confidence",
+        "tlp",
+        "reference",
+        "valid_from",
+        "valid_until",
+        "first_seen",
+        "last_seen",
+    ];
+
+    fn read(item: &Item<'_>) -> Option<Columns> {
+        let table: Table<'_> = item.table(Columns::KEYS)?;
+        let column = |key: &str| table.get(key).and_then(|item| item.text());
+        let rest = Columns {
+            value: String::new(),
+            r#type: column("type"),
+            id: column("id"),
+            name: column("name"),
+            description: column("description"),
+            kill_chain_phases: column("kill_chain_phases"),
+            confidence: column("confidence"),
+            tlp: column("tlp"),
+            reference: column("reference"),
+            valid_from: column("valid_from"),
+            valid_until: column("valid_until"),
+            first_seen: column("first_seen"),
+            last_seen: column("last_seen"),
+        };
+        let value = table.required("value", "the header of the column with the values")?.text()?;
+        Some(Columns { value, ..rest })
+    }
+}

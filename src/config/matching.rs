@@ -1,0 +1,188 @@
+//! `match`: how events are compared with indicators.
+
+use std::time::Duration;
+
+use crate::fields::{Field, FieldKind, FieldTable};
+use crate::observable::Kind;
+
+use super::problem::Fault;
+use super::reader::Item;
+
+/// How events are compared with indicators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// Whether every domain indicator also matches the names below it.
+    pub subdomains: bool,
+    /// Whether a URL in an event also yields its host as a domain or an address.
+    pub url_hosts: bool,
+    /// How far outside an indicator's validity an event may lie and still match.
+    pub grace: Duration,
+    /// What a port on an address indicator means: `ignore` it, or `require` it in the event.
+    pub port: PortRule,
+    /// Whether command-and-control address indicators count at `destination.ip` only.
+    pub c2: CommandAndControl,
+    /// Where hits are written: `auto`, `body` or `attributes`. `auto` is the body where it is a document.
+    pub tag_into: TagInto,
+    /// Whether the fields beyond the required ones are checked.
+    pub extra_fields: bool,
+    /// Fields of your own, or other settings for known ones.
+    pub fields: Vec<Field>,
+}
+
+/// What a port on an address indicator means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortRule {
+    /// It is context.
+    Ignore,
+    /// The event must have it.
+    Require,
+}
+
+/// In which detections the command-and-control rule holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandAndControl {
+    /// For events as they arrive.
+    pub live: bool,
+    /// For events out of the history.
+    pub retro: bool,
+}
+
+/// Where the enrichment goes in a log record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagInto {
+    /// The body where it is a document, else the attributes.
+    Auto,
+    /// The body.
+    Body,
+    /// The record's attributes.
+    Attributes,
+}
+
+/// The words for kinds, as in the field table.
+pub(super) const KIND_WORDS: [(&str, FieldKind); 18] = [
+    ("ip", FieldKind::Of(Kind::Ip)),
+    ("domain", FieldKind::Of(Kind::Domain)),
+    ("url", FieldKind::Of(Kind::Url)),
+    ("hash", FieldKind::Hash),
+    ("md5", FieldKind::Of(Kind::Md5)),
+    ("sha1", FieldKind::Of(Kind::Sha1)),
+    ("sha256", FieldKind::Of(Kind::Sha256)),
+    ("sha512", FieldKind::Of(Kind::Sha512)),
+    ("ssdeep", FieldKind::Of(Kind::Ssdeep)),
+    ("email", FieldKind::Of(Kind::Email)),
+    ("user", FieldKind::Of(Kind::User)),
+    ("auto", FieldKind::Auto),
+    ("text", FieldKind::Of(Kind::Text)),
+    ("name", FieldKind::Of(Kind::Name)),
+    ("dns-type", FieldKind::Of(Kind::DnsType)),
+    ("path", FieldKind::Of(Kind::Path)),
+    ("number", FieldKind::Of(Kind::Number)),
+    ("time", FieldKind::Of(Kind::Time)),
+];
+
+impl Default for Match {
+    fn default() -> Match {
+        Match {
+            subdomains: false,
+            url_hosts: false,
+            grace: Duration::from_secs(5 * 86_400),
+            port: PortRule::Ignore,
+            c2: CommandAndControl { live: true, retro: true },
+            tag_into: TagInto::Auto,
+            extra_fields: true,
+            fields: Vec::new(),
+        }
+    }
+}
+
+impl Match {
+    pub(super) const KEYS: &[&'static str] =
+        &["subdomains", "url_hosts", "grace", "port", "c2", "tag_into", "extra_fields", "fields"];
+    pub(super) const FIELD_KEYS: &[&'static str] = &["field", "kind", "collection", "cti", "stix_paths"];
+
+    pub(super) fn read(item: &Item<'_>) -> Option<Match> {
+        let table = item.table(Match::KEYS)?;
+        let default = Match::default();
+        Some(Match {
+            subdomains: table.or("subdomains", default.subdomains, Item::boolean),
+            url_hosts: table.or("url_hosts", default.url_hosts, Item::boolean),
+            grace: table.or("grace", default.grace, Item::duration),
+            port: table.or("port", default.port, |item| {
+                item.word(&[("ignore", PortRule::Ignore), ("require", PortRule::Require)])
+            }),
+            c2: table.or("c2", default.c2, CommandAndControl::read),
+            tag_into: table.or("tag_into", default.tag_into, |item| {
+                item.word(&[("auto", TagInto::Auto), ("body", TagInto::Body), ("attributes", TagInto::Attributes)])
+            }),
+            extra_fields: table.or("extra_fields", default.extra_fields, Item::boolean),
+            fields: table.or("fields", default.fields, fields),
+        })
+    }
+}
+
+impl CommandAndControl {
+    pub(super) const KEYS: &[&'static str] = &["live", "retro"];
+
+    fn read(item: &Item<'_>) -> Option<CommandAndControl> {
+        let table = item.table(CommandAndControl::KEYS)?;
+        Some(CommandAndControl {
+            live: table.or("live", true, Item::boolean),
+            retro: table.or("retro", true, Item::boolean),
+        })
+    }
+}
+
+fn fields(list: &Item<'_>) -> Option<Vec<Field>> {
+    let mut fields: Vec<Field> = Vec::new();
+    for item in list.list("a list of fields, e.g. `[{ field: my.ip, kind: ip }]`")? {
+        let Some(field) = field(&item) else { continue };
+        if fields.iter().any(|known| known.name == field.name) {
+            item.report(Fault::BadValue {
+                value: field.name,
+                reason: "stands twice in the list; remove one".to_owned(),
+            });
+        } else if fields.len() == FieldTable::MAX_FIELDS {
+            let reason = format!("is one field more than the {} allowed; remove some", FieldTable::MAX_FIELDS);
+            item.report(Fault::BadValue { value: field.name, reason });
+            return None;
+        } else {
+            fields.push(field);
+        }
+    }
+    Some(fields)
+}
+
+fn field(item: &Item<'_>) -> Option<Field> {
+    let table = item.table(Match::FIELD_KEYS)?;
+    let collection = table.or("collection", true, Item::boolean);
+    let cti = table.or("cti", true, Item::boolean);
+    let stix_paths = table.or("stix_paths", Vec::new(), |item| {
+        let items = item.list("a list of STIX object paths, e.g. `[\"ipv4-addr:value\"]`")?;
+        Some(items.iter().filter_map(|item| item.parsed("a STIX object path", stix_path)).collect())
+    });
+    let name = table.required("field", "its dotted ECS path, e.g. `my.ip`");
+    let kind = table.required("kind", "what it holds, e.g. `ip`");
+    Some(Field {
+        name: name?.parsed("a dotted path", dotted_path)?,
+        kind: kind?.word(&KIND_WORDS)?,
+        collection,
+        cti,
+        stix_paths,
+        extra: false,
+    })
+}
+
+fn dotted_path(text: &str) -> Result<String, String> {
+    if text.split('.').any(|key| key.is_empty() || key.trim() != key) {
+        return Err("is no dotted path; give keys joined by single dots, e.g. `my.ip`".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// STIX 2.1, section 9.7: an object type, a colon and a path of properties.
+fn stix_path(text: &str) -> Result<String, String> {
+    match text.split_once(':') {
+        Some((object, path)) if !object.is_empty() && !path.is_empty() => Ok(text.to_owned()),
+        _ => Err("is no STIX object path; give `type:property`, e.g. `ipv4-addr:value`".to_owned()),
+    }
+}

@@ -1,0 +1,239 @@
+//! What can be wrong with a configuration: each problem says where it stands, what it is and how to mend it.
+
+use std::fmt;
+
+/// A place in a configuration file, as editors count: lines and columns from 1, columns in characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The line; 0 when the problem is with the file as a whole.
+    pub line: u32,
+    /// The column; 0 when the problem is with the file as a whole.
+    pub column: u32,
+}
+
+/// One problem, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// The place in the file.
+    pub position: Position,
+    /// The path in the document, e.g. `sinks.next.endpoint`; empty for the document itself.
+    pub path: String,
+    /// What is wrong and how to mend it.
+    pub fault: Fault,
+}
+
+/// `line:column: path: fault`, without what is not known.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.position.line > 0 {
+            write!(f, "{}:{}: ", self.position.line, self.position.column)?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        self.fault.fmt(f)
+    }
+}
+
+/// Every problem that was found in one configuration, in the order of the file. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigErrors {
+    /// The file, as it was named.
+    pub file: String,
+    /// The problems.
+    pub problems: Vec<Problem>,
+}
+
+/// One line a problem, `file:line:column: path: fault`.
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.problems.iter().enumerate() {
+            let newline = if at == 0 { "" } else { "\n" };
+            let space = if problem.position.line > 0 { "" } else { " " };
+            write!(f, "{newline}{}:{space}{problem}", self.file)?;
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong, without the place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Fault {
+    /// The file cannot be read.
+    #[error("cannot be read: {0}; check the path and its permissions")]
+    Read(String),
+    /// The file's name does not say which format it has.
+    #[error("the name says neither YAML nor TOML; call the file *.yaml, *.yml or *.toml")]
+    Extension,
+    /// The file is longer than any configuration can sensibly be.
+    #[error("the configuration has {bytes} bytes, more than the {max} allowed; is it the right file?")]
+    TooLarge {
+        /// Its length.
+        bytes: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// The YAML or TOML parser refused the text.
+    #[error("not valid {format}: {reason}")]
+    Syntax {
+        /// `YAML` or `TOML`.
+        format: &'static str,
+        /// In the parser's words.
+        reason: String,
+    },
+    /// An environment variable is not set and has no default.
+    #[error("the environment variable `{name}` is not set; set it, or give a default: `${{{name}:-value}}`")]
+    UnsetVariable {
+        /// The variable.
+        name: String,
+    },
+    /// A `$` that starts no variable.
+    #[error("`$` at {rest:?} starts no variable; write `${{NAME}}`, `${{NAME:-default}}`, or `$$` for a dollar sign")]
+    BadVariable {
+        /// What stands there.
+        rest: String,
+    },
+    /// A key that is not known at this place.
+    #[error("unknown key; {hint}")]
+    UnknownKey {
+        /// The nearest known key, or all of them.
+        hint: String,
+    },
+    /// A key that must be there is not.
+    #[error("`{key}` is missing; give {expected}")]
+    MissingKey {
+        /// The key.
+        key: &'static str,
+        /// What it takes.
+        expected: &'static str,
+    },
+    /// A value has another type than the key takes.
+    #[error("expected {expected}, found {found}")]
+    WrongType {
+        /// What the key takes.
+        expected: &'static str,
+        /// What stands there.
+        found: String,
+    },
+    /// A word is not among the words that the key takes.
+    #[error("{hint}")]
+    UnknownWord {
+        /// What stands there and what could.
+        hint: String,
+    },
+    /// A value has the right type but cannot be used.
+    #[error("`{value}` {reason}")]
+    BadValue {
+        /// The value.
+        value: String,
+        /// Why it cannot be used, and what can.
+        reason: String,
+    },
+    /// No source, so nothing would ever arrive.
+    #[error("no source is configured; add one, e.g. `agents: {{ type: otlp, address: \"127.0.0.1:4317\" }}`")]
+    NoSource,
+    /// No sink, so nothing would ever be passed on.
+    #[error(
+        "no sink is configured; add one, e.g. `next: {{ type: otlp, inputs: [agents], endpoint: \"http://127.0.0.1:24317\" }}`"
+    )]
+    NoSink,
+    /// An input that names no source.
+    #[error("no source is called `{name}`; {hint}")]
+    UnknownInput {
+        /// The name given.
+        name: String,
+        /// The nearest source, or all of them.
+        hint: String,
+    },
+    /// A source that no sink reads: its clients would get answers for events that go nowhere.
+    #[error("no sink reads the source `{source_id}`; add it to a sink's `inputs`, or remove it")]
+    UnreadSource {
+        /// The source.
+        source_id: String,
+    },
+    /// Something that only one can have is used twice.
+    #[error("{what} `{value}` is already used by `{other}`; {remedy}")]
+    UsedTwice {
+        /// What it is.
+        what: &'static str,
+        /// The address or path.
+        value: String,
+        /// The path in the document of the first use.
+        other: String,
+        /// How to mend it.
+        remedy: &'static str,
+    },
+    /// A sink that sends to a source of the same configuration.
+    #[error(
+        "`{value}` is the address of the source `{source_id}`: events would go round for ever; give the next hop's"
+    )]
+    Loop {
+        /// The endpoint.
+        value: String,
+        /// The source that listens there.
+        source_id: String,
+    },
+    /// The bound on bytes in flight is smaller than a single request may be.
+    #[error(
+        "{in_flight} bytes are less than the {request} that one request of the source `{source_id}` may have; raise it, or lower `max_request_bytes` there"
+    )]
+    InFlightTooSmall {
+        /// The configured bound.
+        in_flight: usize,
+        /// The largest request.
+        request: usize,
+        /// The source that takes it.
+        source_id: String,
+    },
+}
+
+/// The candidate that a word was probably meant to be.
+pub(super) fn near<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let folded = word.to_lowercase();
+    let (distance, candidate) = candidates
+        .iter()
+        .map(|candidate| (strsim::osa_distance(&folded, candidate), *candidate))
+        .min_by_key(|(distance, _)| *distance)?;
+    let length = candidate.len().max(word.len());
+    (distance <= length / 3 + 1 && distance < word.len().min(candidate.len())).then_some(candidate)
+}
+
+/// `did you mean …?` with the nearest candidate, or the list of them, led in by `plural`, when none is near.
+pub(super) fn nearest(word: &str, candidates: &[&str], plural: &str) -> String {
+    match near(word, candidates) {
+        Some(candidate) => format!("did you mean `{candidate}`?"),
+        None if candidates.is_empty() => "there is none".to_owned(),
+        None => format!("{plural} {}", list(candidates)),
+    }
+}
+
+/// `` `a`, `b` and `c` ``.
+fn list(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        Some((last, _)) => last.clone(),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_near_word_is_suggested_and_a_far_one_lists_all() {
+        assert_eq!(nearest("endpont", &["endpoint", "inputs"], "known are"), "did you mean `endpoint`?");
+        assert_eq!(nearest("zebra", &["endpoint", "inputs"], "known are"), "known are `endpoint` and `inputs`");
+        assert_eq!(nearest("x", &["only"], "known are"), "known are `only`");
+        assert_eq!(nearest("x", &[], "known are"), "there is none");
+    }
+
+    #[test]
+    fn a_problem_without_a_place_is_written_without_one() {
+        let problem =
+            |position, path: &str| Problem { position, path: path.to_owned(), fault: Fault::Extension }.to_string();
+        assert!(problem(Position::default(), "").starts_with("the name says"));
+        assert!(problem(Position { line: 3, column: 7 }, "a.b").starts_with("3:7: a.b: the name says"));
+    }
+}

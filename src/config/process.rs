@@ -1,0 +1,142 @@
+//! `limits`, `admin`, `log` and `shutdown`: settings of the process itself.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::address::socket_address;
+use super::reader::Item;
+
+/// What the process may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of requests that may be in the process at once. More is refused as overload, and the collector retries.
+    pub in_flight_bytes: usize,
+    /// Threads that match large batches. Absent: one for each core that the process may use.
+    pub workers: Option<usize>,
+}
+
+/// The HTTP listener for probes and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where `/livez`, `/readyz` and `/metrics` are served: an IP address and a port.
+    pub address: SocketAddr,
+}
+
+/// The process's own log, on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// `text` for people, `json` for collectors.
+    pub format: LogFormat,
+    /// The least severe level that is written: `error`, `warn`, `info`, `debug` or `trace`. The environment variable `HOTLIST_LOG` overrides it.
+    pub level: LogLevel,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A level of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Something failed.
+    Error,
+    /// Something is wrong but work goes on.
+    Warn,
+    /// What an operator wants to know.
+    Info,
+    /// What a developer wants to know.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The word of the configuration, which is also a filter directive.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long requests in flight may take to finish after a signal to end.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { in_flight_bytes: 256 << 20, workers: None }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log { format: LogFormat::Text, level: LogLevel::Info }
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Shutdown {
+        Shutdown { grace: Duration::from_secs(30) }
+    }
+}
+
+impl Limits {
+    pub(super) const KEYS: &[&'static str] = &["in_flight_bytes", "workers"];
+
+    pub(super) fn read(item: &Item<'_>) -> Option<Limits> {
+        let table = item.table(Limits::KEYS)?;
+        Some(Limits {
+            in_flight_bytes: table.or("in_flight_bytes", Limits::default().in_flight_bytes, Item::size),
+            workers: table.get("workers").and_then(|item| item.count()),
+        })
+    }
+}
+
+impl Admin {
+    pub(super) const KEYS: &[&'static str] = &["address"];
+
+    pub(super) fn read(item: &Item<'_>) -> Option<Admin> {
+        let address = item
+            .table(Admin::KEYS)?
+            .required("address", "where to listen, e.g. `127.0.0.1:9465`")?
+            .parsed("an address such as `127.0.0.1:9465`", socket_address)?;
+        Some(Admin { address })
+    }
+}
+
+impl Log {
+    pub(super) const KEYS: &[&'static str] = &["format", "level"];
+
+    pub(super) fn read(item: &Item<'_>) -> Option<Log> {
+        let table = item.table(Log::KEYS)?;
+        let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace]
+            .map(|l| (l.as_str(), l));
+        Some(Log {
+            format: table.or("format", LogFormat::Text, |item| {
+                item.word(&[("text", LogFormat::Text), ("json", LogFormat::Json)])
+            }),
+            level: table.or("level", LogLevel::Info, |item| item.word(&levels)),
+        })
+    }
+}
+
+impl Shutdown {
+    pub(super) const KEYS: &[&'static str] = &["grace"];
+
+    pub(super) fn read(item: &Item<'_>) -> Option<Shutdown> {
+        Some(Shutdown { grace: item.table(Shutdown::KEYS)?.or("grace", Shutdown::default().grace, Item::duration) })
+    }
+}

@@ -1,0 +1,177 @@
+//! `sinks`: where events go after matching.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::address::Endpoint;
+use super::problem::{Fault, nearest};
+use super::reader::{Item, Table};
+
+/// One sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sink {
+    /// Its name in the configuration, in metrics and in logs.
+    pub id: String,
+    /// The ids of the sources whose events it takes.
+    pub inputs: Vec<String>,
+    /// What it is.
+    pub kind: SinkKind,
+}
+
+/// The types of sinks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkKind {
+    /// `type: otlp`.
+    Otlp(OtlpSink),
+    /// `type: ndjson`.
+    Ndjson(NdjsonSink),
+    /// `type: blackhole`: takes everything and keeps nothing, for tests and measurements.
+    Blackhole,
+}
+
+/// OTLP/gRPC to the next hop, HTTP/2 without TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtlpSink {
+    /// The next hop: `http://host:port`, or a Unix socket (`unix:/run/next.sock`).
+    pub endpoint: Endpoint,
+    /// How requests are compressed: `none`, `gzip` or `zstd`.
+    pub compression: Compression,
+    /// The largest request that the next hop takes, in bytes before compression. Larger batches are split by record.
+    pub max_request_bytes: usize,
+    /// How long one request may take before it counts as failed. Keep it below the collector's own time-out.
+    pub timeout: Duration,
+    /// Whether the collector's request waits for this sink. The failures of a sink that is not required are counted only.
+    pub required: bool,
+}
+
+/// One JSON document a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NdjsonSink {
+    /// The file that lines are appended to; absent or `-` is standard output. A relative path starts at the working directory.
+    pub path: Option<PathBuf>,
+    /// Which events are written: `all`, or only the `hits`.
+    pub only: Only,
+}
+
+/// Compression of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// None.
+    None,
+    /// `grpc-encoding: gzip`.
+    Gzip,
+    /// `grpc-encoding: zstd`, which not every receiver knows.
+    Zstd,
+}
+
+/// Which events a sink takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Only {
+    /// Every event.
+    All,
+    /// Only events with a hit.
+    Hits,
+}
+
+impl Sink {
+    pub(super) const BLACKHOLE_KEYS: &[&'static str] = &["type", "inputs"];
+
+    /// Reads a sink, and its inputs even when the rest of it is unusable: other checks need them.
+    pub(super) fn read(id: &str, item: &Item<'_>, sources: &[&str]) -> (Option<Vec<String>>, Option<Sink>) {
+        let inputs = item.any_table().and_then(|table| inputs(&table, sources));
+        let kind = SinkKind::read(item);
+        let sink = match (&inputs, kind) {
+            (Some(inputs), Some(kind)) => Some(Sink { id: id.to_owned(), inputs: inputs.clone(), kind }),
+            _ => None,
+        };
+        (inputs, sink)
+    }
+}
+
+impl SinkKind {
+    fn read(item: &Item<'_>) -> Option<SinkKind> {
+        #[derive(Clone, Copy)]
+        enum Type {
+            Otlp,
+            Ndjson,
+            Blackhole,
+        }
+        // What is no table was reported when the inputs were read.
+        let words = [("otlp", Type::Otlp), ("ndjson", Type::Ndjson), ("blackhole", Type::Blackhole)];
+        if !item.is_table() {
+            return None;
+        }
+        match item.any_table()?.required("type", "`otlp`, `ndjson` or `blackhole`")?.word(&words)? {
+            Type::Otlp => OtlpSink::read(&item.table(OtlpSink::KEYS)?).map(SinkKind::Otlp),
+            Type::Ndjson => Some(SinkKind::Ndjson(NdjsonSink::read(&item.table(NdjsonSink::KEYS)?))),
+            Type::Blackhole => item.table(Sink::BLACKHOLE_KEYS).map(|_| SinkKind::Blackhole),
+        }
+    }
+}
+
+/// Reads `inputs` and checks that each names a source.
+fn inputs(table: &Table<'_>, sources: &[&str]) -> Option<Vec<String>> {
+    let list = table.required("inputs", "a list of sources, e.g. `[agents]`")?;
+    let items = list.list("a list of sources, e.g. `[agents]`")?;
+    if items.is_empty() {
+        list.report(Fault::BadValue {
+            value: "[]".to_owned(),
+            reason: "names no source; give at least one".to_owned(),
+        });
+        return None;
+    }
+    let mut inputs: Vec<String> = Vec::new();
+    let mut complete = true;
+    for item in items {
+        match item.text() {
+            Some(name) if !sources.contains(&name.as_str()) => {
+                let hint = nearest(&name, sources, "the sources are");
+                item.report(Fault::UnknownInput { name, hint });
+                complete = false;
+            }
+            Some(name) if inputs.contains(&name) => item.report(Fault::BadValue {
+                value: name,
+                reason: "stands twice in the list; every event would be written twice".to_owned(),
+            }),
+            Some(name) => inputs.push(name),
+            None => complete = false,
+        }
+    }
+    complete.then_some(inputs)
+}
+
+impl OtlpSink {
+    pub(super) const KEYS: &[&'static str] =
+        &["type", "inputs", "endpoint", "compression", "max_request_bytes", "timeout", "required"];
+
+    fn read(table: &Table<'_>) -> Option<OtlpSink> {
+        let words = [("none", Compression::None), ("gzip", Compression::Gzip), ("zstd", Compression::Zstd)];
+        let compression = table.or("compression", Compression::None, |item| item.word(&words));
+        let max_request_bytes = table.or("max_request_bytes", 4 << 20, Item::size);
+        let timeout = table.or("timeout", Duration::from_secs(8), Item::timeout);
+        let required = table.or("required", true, Item::boolean);
+        let endpoint = table
+            .required("endpoint", "the next hop, e.g. `http://127.0.0.1:24317`")?
+            .parsed("an endpoint such as `http://host:port` or `unix:/path`", Endpoint::parse)?;
+        Some(OtlpSink { endpoint, compression, max_request_bytes, timeout, required })
+    }
+}
+
+impl NdjsonSink {
+    pub(super) const KEYS: &[&'static str] = &["type", "inputs", "path", "only"];
+
+    fn read(table: &Table<'_>) -> NdjsonSink {
+        let path = table.or("path", None, |item| item.parsed("a path, or `-` for standard output", path));
+        let only = table.or("only", Only::All, |item| item.word(&[("all", Only::All), ("hits", Only::Hits)]));
+        NdjsonSink { path, only }
+    }
+}
+
+fn path(text: &str) -> Result<Option<PathBuf>, String> {
+    match text {
+        "-" => Ok(None),
+        _ if text.contains('\0') => Err("has a NUL character, which no path can have".to_owned()),
+        _ if text.ends_with('/') => Err("is a directory; give the path of a file".to_owned()),
+        _ => Ok(Some(PathBuf::from(text))),
+    }
+}

@@ -1,0 +1,420 @@
+//! Whole configurations: what they become, and the exact words for what is wrong with them.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::fields::{Field, FieldKind};
+use crate::observable::Kind;
+
+const YAML: &str = include_str!("../../examples/hotlist.yaml");
+const TOML: &str = include_str!("../../examples/hotlist.toml");
+
+fn nothing(_: &str) -> Option<String> {
+    None
+}
+
+fn yaml(text: &str) -> Result<Config, String> {
+    Config::parse(text, Format::Yaml, &nothing).map_err(|errors| errors.to_string())
+}
+
+/// The problems of a text, without the file's name.
+fn problems(format: Format, text: &str) -> Vec<String> {
+    match Config::parse(text, format, &nothing) {
+        Ok(config) => panic!("no problem in {text}: {config:?}"),
+        Err(errors) => errors.problems.iter().map(Problem::to_string).collect(),
+    }
+}
+
+/// The problems of a minimal configuration with something appended to it.
+fn with(more: &str) -> Vec<String> {
+    problems(Format::Yaml, &format!("{MINIMAL}{more}"))
+}
+
+const MINIMAL: &str = "\
+sources: { a: { type: otlp, address: '127.0.0.1:1' } }
+sinks: { s: { type: blackhole, inputs: [a] } }
+";
+
+#[test]
+fn the_examples_are_valid_and_say_the_same_in_both_formats() {
+    let config = yaml(YAML).unwrap();
+    assert_eq!(
+        Config::parse(TOML, Format::Toml, &nothing).unwrap(),
+        Config { sinks: config.sinks.clone(), ..config.clone() }
+    );
+    assert_eq!(config.sources[0].id, "agents");
+    assert_eq!(config.sources[0].max_request_bytes(), 64 << 20);
+    assert_eq!(config.intel.files, [IntelFiles::new("indicators/*.csv".into())]);
+    let ids: Vec<&str> = config.sinks.iter().map(|sink| sink.id.as_str()).collect();
+    assert_eq!(ids, ["next", "hits"]);
+    let SinkKind::Otlp(next) = &config.sinks[0].kind else { panic!("{:?}", config.sinks) };
+    assert_eq!((next.max_request_bytes, next.timeout.as_secs(), next.required), (4 << 20, 8, true));
+    assert_eq!(
+        config.sinks[1].kind,
+        SinkKind::Ndjson(NdjsonSink { path: Some("hits.ndjson".into()), only: Only::Hits })
+    );
+    assert_eq!(config.r#match, Match::default());
+    assert_eq!(config.failure_mode, FailureMode::Open);
+    assert_eq!(config.admin.unwrap().address.to_string(), "127.0.0.1:9465");
+    assert_eq!(config.shutdown.grace.as_secs(), 30);
+}
+
+#[test]
+fn every_key_can_be_given() {
+    let config = yaml(
+        r#"
+failure_mode: closed
+sources: { a: { type: otlp, address: "unix:/run/a.sock", max_request_bytes: 16MiB } }
+intel:
+  files:
+    - path: feeds/*.csv
+      feed: mine
+      format: csv
+      rule: collection
+      enabled: false
+      subdomains: true
+      url_prefix: true
+      allow_generic: true
+      kind: user
+      columns: { value: ioc, type: t, id: i, name: n, description: d, kill_chain_phases: k, confidence: c, tlp: l,
+                 reference: r, valid_from: vf, valid_until: vu, first_seen: fs, last_seen: ls }
+match:
+  subdomains: true
+  url_hosts: true
+  grace: 0s
+  port: require
+  c2: { live: false, retro: false }
+  tag_into: attributes
+  extra_fields: false
+  fields: [{ field: my.ip, kind: ip, collection: false, cti: false, stix_paths: ["ipv4-addr:value"] }]
+sinks:
+  o: { type: otlp, inputs: [a], endpoint: "http://[::1]:2", compression: zstd, max_request_bytes: 1000, timeout: 1m, required: false }
+  n: { type: ndjson, inputs: [a], path: "-", only: hits }
+  b: { type: blackhole, inputs: [a] }
+limits: { in_flight_bytes: 1GiB, workers: 3 }
+admin: { address: "[::1]:9465" }
+log: { format: json, level: debug }
+shutdown: { grace: 5s }
+"#,
+    )
+    .unwrap();
+    let files = &config.intel.files[0];
+    assert_eq!(
+        (files.feed.as_deref(), files.format, files.rule),
+        (Some("mine"), Some(FeedFormat::Csv), RuleKind::Collection)
+    );
+    assert_eq!(files.kind, Some(FieldKind::Of(Kind::User)));
+    assert_eq!(files.columns.as_ref().unwrap().last_seen.as_deref(), Some("ls"));
+    assert_eq!(
+        config.r#match.fields,
+        [Field {
+            name: "my.ip".into(),
+            kind: FieldKind::Of(Kind::Ip),
+            collection: false,
+            cti: false,
+            stix_paths: vec!["ipv4-addr:value".into()],
+            extra: false,
+        }]
+    );
+    assert_eq!(config.r#match.c2, CommandAndControl { live: false, retro: false });
+    assert_eq!(config.sinks[1].kind, SinkKind::Ndjson(NdjsonSink { path: None, only: Only::Hits }));
+    assert_eq!(config.limits, Limits { in_flight_bytes: 1 << 30, workers: Some(3) });
+    assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Debug });
+}
+
+#[test]
+fn what_each_word_of_a_kind_means_is_what_the_field_table_says() {
+    for (word, kind) in matching::KIND_WORDS {
+        assert_eq!(FieldKind::parse(word), Some(kind));
+    }
+    let words: BTreeSet<&str> = matching::KIND_WORDS.iter().map(|(word, _)| *word).collect();
+    assert!(Kind::ALL.iter().all(|kind| words.contains(kind.as_str())));
+}
+
+#[test]
+fn variables_are_read_from_the_environment_also_where_a_number_or_boolean_is_wanted() {
+    let environment = |name: &str| match name {
+        "PORT" => Some("4318".to_owned()),
+        "WORKERS" => Some("2".to_owned()),
+        "SUB" => Some("true".to_owned()),
+        _ => None,
+    };
+    let text = format!(
+        "# ${{UNSET}} in a comment is nothing\n{}limits: {{ workers: '${{WORKERS}}' }}\nmatch:\n  subdomains: ${{SUB}}\n",
+        MINIMAL.replace(":1'", ":${PORT}'")
+    );
+    let config = Config::parse(&text, Format::Yaml, &environment).unwrap();
+    assert_eq!(config.sources[0].address().to_string(), "127.0.0.1:4318");
+    assert_eq!(config.limits.workers, Some(2));
+    assert!(config.r#match.subdomains);
+}
+
+#[test]
+fn an_unset_variable_is_one_problem_with_its_place() {
+    assert_eq!(
+        with("log:\n  level: ${LEVEL}\n"),
+        ["4:10: log.level: the environment variable `LEVEL` is not set; set it, or give a default: `${LEVEL:-value}`"]
+    );
+    assert_eq!(
+        problems(Format::Toml, &format!("{TOML}\n[log]\nlevel = \"${{LEVEL}}\"\n")),
+        ["26:9: log.level: the environment variable `LEVEL` is not set; set it, or give a default: `${LEVEL:-value}`"]
+    );
+}
+
+#[test]
+fn unknown_keys_name_the_nearest_known_one() {
+    assert_eq!(with("lmits: {}\n"), ["3:1: lmits: unknown key; did you mean `limits`?"]);
+    assert_eq!(
+        with("zebra: 1\n"),
+        [
+            "3:1: zebra: unknown key; known are `sources`, `intel`, `match`, `sinks`, `failure_mode`, `limits`, `admin`, `log` and `shutdown`"
+        ]
+    );
+    assert_eq!(
+        problems(Format::Yaml, &YAML.replace("endpoint:", "endpont:")),
+        [
+            "9:9: sinks.next: `endpoint` is missing; give the next hop, e.g. `http://127.0.0.1:24317`",
+            "9:41: sinks.next.endpont: unknown key; did you mean `endpoint`?"
+        ]
+    );
+    assert_eq!(
+        problems(Format::Toml, &TOML.replace("endpoint =", "endpont =")),
+        [
+            "11:1: sinks.next: `endpoint` is missing; give the next hop, e.g. `http://127.0.0.1:24317`",
+            "14:1: sinks.next.endpont: unknown key; did you mean `endpoint`?"
+        ]
+    );
+}
+
+#[test]
+fn wrong_types_say_what_was_expected_and_found() {
+    assert_eq!(
+        with("match: { subdomains: yes, grace: 5, port: 1, fields: {} }\nlimits: [1]\nintel: { files: a.csv }\n"),
+        [
+            "3:22: match.subdomains: expected `true` or `false`, found the string \"yes\"",
+            "3:34: match.grace: expected a duration such as `250ms`, `8s` or `5d`, found the number 5",
+            "3:43: match.port: the number 1 is not one of `ignore`, `require`",
+            "3:54: match.fields: expected a list of fields, e.g. `[{ field: my.ip, kind: ip }]`, found a table",
+            "4:9: limits: expected a table, found a list",
+            "5:17: intel.files: expected a list of paths, e.g. `[\"indicators/*.csv\"]`, found the string \"a.csv\""
+        ]
+    );
+    assert_eq!(
+        with("limits: { workers: 0, in_flight_bytes: lots }\nshutdown: { grace: 8 weeks }\n"),
+        [
+            "3:20: limits.workers: `0` is out of range; give a whole number from 1",
+            "3:40: limits.in_flight_bytes: `lots` is no size; give a size such as `4096` or `64MiB`",
+            "4:20: shutdown.grace: `8 weeks` is no duration; give a duration such as `250ms`, `8s` or `5d`"
+        ]
+    );
+}
+
+#[test]
+fn unknown_words_name_the_nearest_known_one() {
+    assert_eq!(
+        with("failure_mode: opn\nlog: { level: loud }\n"),
+        [
+            "3:15: failure_mode: `opn` is not one of `open`, `closed`; did you mean `open`?",
+            "4:15: log.level: `loud` is not one of `error`, `warn`, `info`, `debug`, `trace`"
+        ]
+    );
+    assert_eq!(
+        problems(Format::Yaml, &MINIMAL.replace("blackhole", "blackhol").replace("otlp", "kafka")),
+        [
+            "1:23: sources.a.type: `kafka` is not known here, only `otlp` is",
+            "2:21: sinks.s.type: `blackhol` is not one of `otlp`, `ndjson`, `blackhole`; did you mean `blackhole`?"
+        ]
+    );
+}
+
+#[test]
+fn nothing_configured_is_an_error_that_shows_what_to_add() {
+    let both = [
+        "1:1: no source is configured; add one, e.g. `agents: { type: otlp, address: \"127.0.0.1:4317\" }`",
+        "1:1: no sink is configured; add one, e.g. `next: { type: otlp, inputs: [agents], endpoint: \"http://127.0.0.1:24317\" }`",
+    ];
+    assert_eq!(problems(Format::Yaml, "log: {}\n"), both);
+    assert_eq!(problems(Format::Toml, ""), both);
+    assert_eq!(problems(Format::Yaml, ""), both);
+    assert_eq!(
+        problems(Format::Yaml, "sources: {}\nsinks:\n"),
+        [
+            "1:1: no sink is configured; add one, e.g. `next: { type: otlp, inputs: [agents], endpoint: \"http://127.0.0.1:24317\" }`",
+            "1:10: sources: no source is configured; add one, e.g. `agents: { type: otlp, address: \"127.0.0.1:4317\" }`"
+        ]
+    );
+    assert_eq!(problems(Format::Yaml, "[]\n"), ["1:1: expected a table, found a list"]);
+}
+
+#[test]
+fn inputs_must_name_sources_and_every_source_must_be_read() {
+    assert_eq!(
+        problems(Format::Yaml, &YAML.replacen("[agents]", "[agent]", 2)),
+        [
+            "9:32: sinks.next.inputs[0]: no source is called `agent`; did you mean `agents`?",
+            "10:34: sinks.hits.inputs[0]: no source is called `agent`; did you mean `agents`?"
+        ]
+    );
+    assert_eq!(
+        problems(Format::Yaml, &MINIMAL.replace("} }\nsinks", "}, b: { type: otlp, address: '127.0.0.1:2' } }\nsinks")),
+        ["1:58: sources.b: no sink reads the source `b`; add it to a sink's `inputs`, or remove it"]
+    );
+    assert_eq!(
+        problems(Format::Yaml, &MINIMAL.replace("[a]", "[]")),
+        ["2:40: sinks.s.inputs: `[]` names no source; give at least one"]
+    );
+    assert_eq!(
+        problems(Format::Yaml, &MINIMAL.replace("[a]", "[a, a]")),
+        ["2:44: sinks.s.inputs[1]: `a` stands twice in the list; every event would be written twice"]
+    );
+    assert_eq!(
+        problems(Format::Yaml, &MINIMAL.replace("[a]", "a")),
+        ["2:40: sinks.s.inputs: expected a list of sources, e.g. `[agents]`, found the string \"a\""]
+    );
+}
+
+#[test]
+fn two_listeners_on_one_address_are_refused() {
+    let text =
+        MINIMAL.replace("} }\nsinks", "}, b: { type: otlp, address: '0.0.0.0:1' } }\nsinks").replace("[a]", "[a, b]");
+    assert_eq!(
+        problems(Format::Yaml, &text),
+        [
+            "1:81: sources.b.address: the address `0.0.0.0:1` is already used by `sources.a.address`; give each listener its own"
+        ]
+    );
+    assert_eq!(
+        with("admin: { address: '127.0.0.1:1' }\n"),
+        [
+            "3:19: admin.address: the address `127.0.0.1:1` is already used by `sources.a.address`; give each listener its own"
+        ]
+    );
+}
+
+#[test]
+fn a_sink_that_sends_to_its_own_source_and_two_writers_of_one_file_are_refused() {
+    let text = format!("{MINIMAL}").replace(
+        "s: { type: blackhole, inputs: [a] }",
+        "o: { type: otlp, inputs: [a], endpoint: 'http://localhost:1' }, f: { type: ndjson, inputs: [a], path: x }, g: { type: ndjson, inputs: [a], path: x }",
+    );
+    assert_eq!(
+        problems(Format::Yaml, &text),
+        [
+            "2:50: sinks.o.endpoint: `http://localhost:1` is the address of the source `a`: events would go round for ever; give the next hop's",
+            "2:155: sinks.g.path: the file `x` is already used by `sinks.f`; two writers would mix their lines; give each its own"
+        ]
+    );
+}
+
+#[test]
+fn bad_endpoints_addresses_and_paths_say_what_can_be_given() {
+    let text = "\
+sources:
+  a: { type: otlp, address: 'localhost:4317' }
+intel:
+  files:
+    - 'feeds/[a'
+    - { feed: x, format: stix, columns: { type: t } }
+    - ''
+sinks:
+  o: { type: otlp, inputs: [a], endpoint: '127.0.0.1:4317', timeout: 0s }
+  n: { type: ndjson, inputs: [a], path: 'dir/' }
+  'bad id': { type: blackhole, inputs: [a] }
+";
+    assert_eq!(
+        problems(Format::Yaml, text),
+        [
+            "2:29: sources.a.address: `localhost:4317` is a name, not an address to listen on; give an IP address and a port, e.g. `127.0.0.1:4317`, or `unix:/path`",
+            "5:7: intel.files[0]: `feeds/[a` is no glob: invalid range pattern at character 7",
+            "6:7: intel.files[1]: `path` is missing; give a path or a glob, e.g. `indicators/*.csv`",
+            "6:41: intel.files[1].columns: `value` is missing; give the header of the column with the values",
+            "6:41: intel.files[1].columns: `columns` are known in CSV only; remove them, or give `format: csv`",
+            "7:7: intel.files[2]: `` is empty; give a path, or a table with a `path`",
+            "9:43: sinks.o.endpoint: `127.0.0.1:4317` is no endpoint; give `http://host:port` or `unix:/path`",
+            "9:70: sinks.o.timeout: `0s` leaves no time at all; give a duration from `1ms`",
+            "10:41: sinks.n.path: `dir/` is a directory; give the path of a file",
+            "11:13: sinks.\"bad id\": `bad id` is no usable name; give letters, digits, `_` and `-` only"
+        ]
+    );
+}
+
+#[test]
+fn user_defined_fields_are_checked() {
+    assert_eq!(
+        with(
+            "match:\n  fields:\n    - { field: a..b, kind: ip }\n    - { kind: adress }\n    - { field: a, kind: ip, stix_paths: [x] }\n    - { field: a, kind: ip }\n"
+        ),
+        [
+            "5:16: match.fields[0].field: `a..b` is no dotted path; give keys joined by single dots, e.g. `my.ip`",
+            "6:7: match.fields[1]: `field` is missing; give its dotted ECS path, e.g. `my.ip`",
+            "7:42: match.fields[2].stix_paths[0]: `x` is no STIX object path; give `type:property`, e.g. `ipv4-addr:value`",
+            "8:7: match.fields[3]: `a` stands twice in the list; remove one"
+        ]
+    );
+}
+
+#[test]
+fn requests_larger_than_all_that_may_be_in_flight_are_refused() {
+    assert_eq!(
+        with("limits: { in_flight_bytes: 1MiB }\n"),
+        [
+            "3:28: limits.in_flight_bytes: 1048576 bytes are less than the 67108864 that one request of the source `a` may have; raise it, or lower `max_request_bytes` there"
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_missing_or_has_another_extension_is_named() {
+    let error = |path: &str| Config::load(Path::new(path), &nothing).unwrap_err().to_string();
+    assert_eq!(
+        error("no/such.yaml"),
+        "no/such.yaml: cannot be read: No such file or directory (os error 2); check the path and its permissions"
+    );
+    assert_eq!(
+        error("hotlist.json"),
+        "hotlist.json: the name says neither YAML nor TOML; call the file *.yaml, *.yml or *.toml"
+    );
+}
+
+#[test]
+fn errors_of_a_file_carry_its_name_on_every_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("h.yml");
+    std::fs::write(&path, "lgo: {}\n").unwrap();
+    let text = Config::load(&path, &nothing).unwrap_err().to_string();
+    assert_eq!(text.lines().count(), 3);
+    assert!(text.lines().all(|line| line.starts_with(&format!("{}:1:1: ", path.display()))), "{text}");
+}
+
+#[test]
+fn a_text_of_more_than_a_mebibyte_is_refused() {
+    assert_eq!(
+        problems(Format::Yaml, &"#".repeat(MAX_BYTES + 1)),
+        ["the configuration has 1048577 bytes, more than the 1048576 allowed; is it the right file?"]
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Any text, and any valid text that was damaged, gives a configuration or problems with a place, never a panic.
+    #[test]
+    fn arbitrary_text_never_panics(text in any::<String>(), from in 0usize..600, to in 0usize..600, toml in any::<bool>()) {
+        let (format, example) = if toml { (Format::Toml, TOML) } else { (Format::Yaml, YAML) };
+        let damaged: String = {
+            let mut characters: Vec<char> = example.chars().collect();
+            let (from, to) = (from.min(to).min(characters.len()), from.max(to).min(characters.len()));
+            characters.splice(from..to, text.chars().take(8));
+            characters.into_iter().collect()
+        };
+        for text in [text, damaged] {
+            if let Err(errors) = Config::parse(&text, format, &nothing) {
+                prop_assert!(!errors.problems.is_empty());
+                let lines = text.lines().count() as u32 + 1;
+                prop_assert!(errors.problems.iter().all(|problem| problem.position.line <= lines), "{errors}");
+            }
+        }
+    }
+}
