@@ -182,8 +182,8 @@ mod tests {
             refused("a: { b: ${C} }\n"),
             "1:10: not valid YAML: while parsing a flow mapping, did not find expected ',' or '}'; a value with `${…}` needs quotes between braces or brackets"
         );
-        assert_eq!(refused("a: !x b\n"), "");
-        assert_eq!(refused("a: *x\n"), "");
+        assert_eq!(refused("a: !x b\n"), "1:7: not valid YAML: unsupported tag `!x`");
+        assert_eq!(refused("a: *x\n"), "1:4: not valid YAML: reference to unknown value");
     }
 
     #[test]
