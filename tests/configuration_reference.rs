@@ -1,6 +1,9 @@
 //! `docs/configuration.md` says what the code does: its keys, its required keys, its defaults and its descriptions are
 //! each compared with the code, so that the reference cannot go stale.
 
+// Says to clippy what cargo knows: helpers here are test code, too.
+#![cfg(test)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
