@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 
 /// Run the sidecar: take events, match them, tag the hits and pass everything on.
 #[derive(Clone, Debug, Args)]
@@ -64,7 +64,8 @@ pub enum Emit {
 #[command(
     after_help = "Examples:\n  hotlist explain --indicators feeds/ --event event.json\n  hotlist explain --config hotlist.yaml --event - < event.json"
 )]
-#[group(id = "intel", required = true, multiple = false, args = ["indicators", "config"])]
+#[group(skip)]
+#[command(group = ArgGroup::new("intel").required(true).args(["indicators", "config"]))]
 pub struct ExplainArgs {
     /// Files or directories of indicators, matched as `scan` does.
     #[arg(short, long, value_name = "PATH", num_args = 1..)]

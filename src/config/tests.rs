@@ -295,7 +295,7 @@ fn two_listeners_on_one_address_are_refused() {
 
 #[test]
 fn a_sink_that_sends_to_its_own_source_and_two_writers_of_one_file_are_refused() {
-    let text = format!("{MINIMAL}").replace(
+    let text = MINIMAL.replace(
         "s: { type: blackhole, inputs: [a] }",
         "o: { type: otlp, inputs: [a], endpoint: 'http://localhost:1' }, f: { type: ndjson, inputs: [a], path: x }, g: { type: ndjson, inputs: [a], path: x }",
     );

@@ -21,7 +21,7 @@ pub(super) fn parse(text: &str) -> Result<Node, Problem> {
             max_merge_keys: 1_000,
         },
         alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: 100_000,
+            max_total_replayed_events: 10_000,
         },
         strict_booleans: true,
         reject_unsupported_tags: true,
@@ -182,8 +182,8 @@ mod tests {
             refused("a: { b: ${C} }\n"),
             "1:10: not valid YAML: while parsing a flow mapping, did not find expected ',' or '}'; a value with `${…}` needs quotes between braces or brackets"
         );
-        assert_eq!(refused("a: !x b\n"), "");
-        assert_eq!(refused("a: *x\n"), "");
+        assert_eq!(refused("a: !x b\n"), "1:7: not valid YAML: unsupported tag `!x`");
+        assert_eq!(refused("a: *x\n"), "1:4: not valid YAML: reference to unknown value");
     }
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
         }
         assert_eq!(
             refused(&bomb),
-            "5:45: not valid YAML: YAML document too large or too complex: total_replayed_events=100001 > 100000"
+            "4:45: not valid YAML: YAML document too large or too complex: total_replayed_events=10001 > 10000"
         );
     }
 }

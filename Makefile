@@ -1,0 +1,26 @@
+# Thin names for the commands that people and CI run; see .ci/run for the whole sequence.
+.PHONY: build demo test lint bench prove
+
+build:
+	cargo build --release --locked
+
+# The whole path on this machine: sender, sidecar, receiver.
+demo: build
+	./target/release/hotlist demo
+
+# cargo-nextest where it is installed: it runs test binaries in parallel.
+test:
+	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked; else cargo test --locked --lib --bins --tests; fi
+	cargo test --doc --locked
+
+lint:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked
+
+bench:
+	cargo bench --locked
+
+# Everything that must hold before a merge.
+prove:
+	.ci/run

@@ -1,0 +1,334 @@
+//! Rules about the source tree itself: which module may use which, how files open, how long they are, and that the
+//! changelog and the decision records keep their form.
+
+// Says to clippy what cargo knows: helpers here are test code, too.
+#![cfg(test)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// The layers, lowest first. A module uses modules of lower layers; what else it may use is said in [`may_use`].
+const LAYERS: [&[&str]; 4] = [
+    &["observable", "fields", "encoding", "intel", "matcher", "policy", "enrich"],
+    &["config", "telemetry", "delivery", "grpc"],
+    &["ingest", "forward", "feed", "control", "history", "alert", "admin"],
+    &["app", "cli", "main"],
+];
+
+/// What layer 0 must not name: everything with a clock, a socket, an environment or a runtime. Time and readers are
+/// arguments there. Opening a segment is the only I/O, so `std::fs` is allowed in `intel`.
+const IMPURE: [&str; 12] = [
+    "tokio",
+    "tonic",
+    "hyper",
+    "axum",
+    "tower",
+    "metrics",
+    "tracing",
+    "std::env",
+    "std::time::SystemTime",
+    "std::time::Instant",
+    "Timestamp::now",
+    "std::fs",
+];
+
+/// The most lines a source file may have: far beyond the 400 where a file is probably two ideas.
+const MAX_LINES: usize = 500;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The files below a directory whose names end so, as paths relative to the package, with their text.
+fn files(directory: &str, extensions: &[&str]) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join(directory)];
+    while let Some(path) = open.pop() {
+        let Ok(entries) = std::fs::read_dir(&path) else { continue };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().and_then(|e| e.to_str()).is_some_and(|e| extensions.contains(&e)) {
+                let name = path.strip_prefix(root()).unwrap().display().to_string();
+                found.push((name, std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn rust_files() -> Vec<(String, String)> {
+    ["src", "tests", "benches", "examples"].iter().flat_map(|directory| files(directory, &["rs"])).collect()
+}
+
+/// The top-level module that a file of `src` belongs to; `lib` only lists modules and belongs to none.
+fn module(path: &str) -> Option<&str> {
+    let name = path.strip_prefix("src/")?.split('/').next()?;
+    let name = name.strip_suffix(".rs").unwrap_or(name);
+    (name != "lib").then_some(name)
+}
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|modules| modules.contains(&module))
+}
+
+/// The code of a file: no comments, no tests, which may use what they like, and no contents of one-line strings.
+fn code(text: &str) -> String {
+    let mut code = String::new();
+    for line in text.lines() {
+        if line.trim() == "#[cfg(test)]" {
+            break;
+        }
+        let mut strings = line.split('"');
+        let mut kept = strings.next().unwrap_or("").to_owned();
+        strings.skip(1).step_by(2).for_each(|outside| kept.push_str(outside));
+        code.push_str(kept.split("//").next().unwrap_or(""));
+        code.push('\n');
+    }
+    code
+}
+
+/// Where a word stands by itself, not as a part of a longer name.
+fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = &'a str> {
+    let name = |c: char| c.is_alphanumeric() || c == '_';
+    code.match_indices(word).filter_map(move |(at, _)| {
+        let before = code[..at].chars().next_back();
+        let after = &code[at + word.len()..];
+        (!before.is_some_and(name) && !after.starts_with(name)).then_some(after)
+    })
+}
+
+/// The top-level modules that code names: `crate::a`, `crate::{a, b::c}`, and `hotlist::a` in the binary.
+fn used(code: &str) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    let first = |path: &str| path.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    for after in words(code, "crate").chain(words(code, "hotlist")) {
+        let Some(path) = after.strip_prefix("::") else { continue };
+        match path.strip_prefix('{') {
+            Some(group) => {
+                let (mut depth, mut part) = (0, String::new());
+                for c in group.chars() {
+                    match c {
+                        '}' if depth == 0 => break,
+                        ',' if depth == 0 => {
+                            used.insert(first(&std::mem::take(&mut part)));
+                        }
+                        '{' => depth += 1,
+                        '}' => depth -= 1,
+                        c => part.push(c),
+                    }
+                }
+                used.insert(first(&part));
+            }
+            None => {
+                used.insert(first(path));
+            }
+        }
+    }
+    used.remove("");
+    used
+}
+
+/// Whether the layers let one module use another. Layer 0 has its own order, which the cycle check finds.
+fn may_use(user: &str, used: &str) -> bool {
+    match (layer(user), layer(used)) {
+        (Some(2), Some(2)) => user == used,
+        (Some(user), Some(used)) => used <= user,
+        _ => false,
+    }
+}
+
+/// The modules that each module uses, without itself.
+fn uses() -> BTreeMap<String, BTreeSet<String>> {
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (path, text) in files("src", &["rs"]) {
+        if let Some(module) = module(&path) {
+            let entry = uses.entry(module.to_owned()).or_default();
+            entry.extend(used(&code(&text)).into_iter().filter(|used| used != module));
+        }
+    }
+    uses
+}
+
+fn assert_none(rule: &str, offences: Vec<String>) {
+    assert!(offences.is_empty(), "{rule}:\n  {}", offences.join("\n  "));
+}
+
+#[test]
+fn every_module_has_a_layer_and_uses_only_lower_ones() {
+    let mut offences = Vec::new();
+    for (module, used) in uses() {
+        if layer(&module).is_none() {
+            offences.push(format!("`{module}` is in no layer; add it to LAYERS in tests/tidy.rs"));
+        }
+        // A macro or a type at the crate's root begins no module path of ours.
+        for used in used.iter().filter(|used| root().join(format!("src/{used}.rs")).exists()) {
+            if !may_use(&module, used) {
+                offences.push(format!("`{module}` uses `{used}`"));
+            }
+        }
+    }
+    assert_none("modules use only lower layers, and layer 2 modules not each other", offences);
+}
+
+#[test]
+fn the_pure_layer_has_no_cycle() {
+    let uses = uses();
+    let mut left: BTreeSet<&str> = LAYERS[0].iter().copied().filter(|module| uses.contains_key(*module)).collect();
+    loop {
+        let free: Vec<&str> = left
+            .iter()
+            .copied()
+            .filter(|module| uses[*module].iter().all(|used| !left.contains(used.as_str())))
+            .collect();
+        if free.is_empty() {
+            break;
+        }
+        left.retain(|module| !free.contains(module));
+    }
+    assert!(left.is_empty(), "these modules of layer 0 use each other in a circle: {left:?}");
+}
+
+#[test]
+fn the_pure_layer_names_nothing_impure_and_layer_1_no_tonic() {
+    let mut offences = Vec::new();
+    for (path, text) in files("src", &["rs"]) {
+        let Some(module) = module(&path) else { continue };
+        let code = code(&text);
+        let forbidden: Vec<&str> = match layer(module) {
+            Some(0) => IMPURE.iter().copied().filter(|name| !(module == "intel" && *name == "std::fs")).collect(),
+            Some(1) => vec!["tonic"],
+            _ => Vec::new(),
+        };
+        for name in forbidden {
+            // A module of our own may share a crate's name; only paths and imports of the crate count.
+            let named = words(&code, name).any(|after| name.contains("::") || after.starts_with("::"));
+            if named || words(&code, &format!("use {name}")).next().is_some() {
+                offences.push(format!("{path}: `{name}`"));
+            }
+        }
+    }
+    assert_none("layer 0 takes time, readers and sinks as arguments", offences);
+}
+
+#[test]
+fn every_file_opens_by_saying_what_it_is() {
+    let offences = rust_files().into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(path, _)| path);
+    assert_none("every Rust file opens with `//! ` and what it is", offences.collect());
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let long = rust_files().into_iter().map(|(path, text)| (path, text.lines().count()));
+    let offences = long.filter(|(_, lines)| *lines > MAX_LINES).map(|(path, lines)| format!("{path}: {lines} lines"));
+    assert_none("a file is one idea; split it", offences.collect());
+}
+
+#[test]
+fn nothing_is_left_to_do_and_no_path_of_a_workplace_is_named() {
+    // Written in parts, so that this file does not find itself.
+    let markers = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("X", "XX"),
+        concat!("todo", "!"),
+        concat!("unimplemented", "!"),
+        concat!("#[", "allow("),
+        concat!("#![", "allow("),
+        concat!("/wo", "rk/"),
+        concat!("/tm", "p/"),
+        concat!("/ho", "me/"),
+        concat!("/ro", "ot/"),
+    ];
+    let mut texts = rust_files();
+    for directory in ["docs", "examples", "helm", "proto", ".ci"] {
+        texts.extend(files(directory, &["md", "yaml", "yml", "toml", "proto", "sh", "py"]));
+    }
+    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "Makefile", "Cargo.toml", ".ci/run"] {
+        texts.extend(std::fs::read_to_string(root().join(name)).map(|text| (name.to_owned(), text)));
+    }
+    let mut offences = Vec::new();
+    for (path, text) in &texts {
+        for (number, line) in text.lines().enumerate() {
+            for marker in markers.iter().filter(|marker| line.contains(*marker)) {
+                offences.push(format!("{path}:{}: `{marker}`", number + 1));
+            }
+        }
+    }
+    assert_none("finish it, or leave it out; paths are relative", offences);
+}
+
+/// The problems of a changelog's form: <https://keepachangelog.com/en/1.1.0/>.
+fn changelog_problems(text: &str) -> Vec<String> {
+    const GROUPS: [&str; 6] = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"];
+    let mut problems = Vec::new();
+    if !text.starts_with("# Changelog\n") {
+        problems.push("the first line is not `# Changelog`".to_owned());
+    }
+    let mut releases = 0;
+    for (number, line) in text.lines().enumerate().map(|(at, line)| (at + 1, line)) {
+        if let Some(heading) = line.strip_prefix("## ") {
+            releases += 1;
+            let version = heading.strip_prefix('[').and_then(|rest| rest.split_once("] - "));
+            let released = version.is_some_and(|(version, date)| {
+                version.split('.').count() == 3
+                    && version.split('.').all(|part| part.parse::<u32>().is_ok())
+                    && date.split('-').map(str::len).eq([4, 2, 2])
+            });
+            if releases == 1 && heading != "[Unreleased]" {
+                problems.push(format!("line {number}: the first section is not `## [Unreleased]`"));
+            }
+            if releases > 1 && !released {
+                problems.push(format!("line {number}: a release is `## [1.2.3] - 2026-01-31`"));
+            }
+        } else if let Some(group) = line.strip_prefix("### ")
+            && !GROUPS.contains(&group)
+        {
+            problems.push(format!("line {number}: `{group}` is none of {GROUPS:?}"));
+        }
+    }
+    if releases == 0 {
+        problems.push("there is no section `## [Unreleased]`".to_owned());
+    }
+    problems
+}
+
+#[test]
+fn the_changelog_keeps_its_form() {
+    assert_none("CHANGELOG.md", changelog_problems(&std::fs::read_to_string(root().join("CHANGELOG.md")).unwrap()));
+    assert_eq!(changelog_problems("# Changelog\n## [Unreleased]\n### Fixed\n## [1.0.0] - 2026-01-31\n").len(), 0);
+    assert_eq!(changelog_problems("# Changes\n## [1.0.0]\n### Misc\n## 1.0 - now\n").len(), 4);
+}
+
+#[test]
+fn decision_records_are_numbered_without_gaps_and_open_with_title_and_status() {
+    let mut offences = Vec::new();
+    let records = files("docs/adr", &["md"]);
+    assert!(!records.is_empty());
+    for (number, (path, text)) in (1..).zip(&records) {
+        let name = Path::new(path).file_name().unwrap().to_str().unwrap();
+        if !name.starts_with(&format!("{number:04}-")) {
+            offences.push(format!("{path}: number {number:04} comes next"));
+        }
+        if !text.starts_with(&format!("# {number}. ")) || !text.lines().any(|line| line.starts_with("Status: ")) {
+            offences.push(format!("{path}: it opens with `# {number}. Title` and has a line `Status: …`"));
+        }
+    }
+    assert_none("decision records", offences);
+}
+
+#[test]
+fn the_checks_above_see_what_they_look_for() {
+    let text = "use crate::{a, b::{c, d}, e};\nuse crate::f::g; // crate::comment\nlet s = \"crate::string\";\n#[cfg(test)]\nuse crate::test;\n";
+    assert_eq!(Vec::from_iter(used(&code(text))), ["a", "b", "e", "f"]);
+    assert!(may_use("matcher", "intel") && may_use("ingest", "delivery") && may_use("app", "ingest"));
+    assert!(!may_use("ingest", "forward") && !may_use("intel", "config") && !may_use("delivery", "admin"));
+    assert!(!may_use("nowhere", "intel"));
+    assert_eq!(words("tokio::x mytokio::y tokio_z", "tokio").count(), 1);
+    assert_eq!(
+        (module("src/config/yaml.rs"), module("src/lib.rs"), module("src/app.rs")),
+        (Some("config"), None, Some("app"))
+    );
+}
