@@ -9,3 +9,8 @@ pub mod observable;
 pub mod intel;
 
 pub mod delivery;
+pub mod grpc;
+
+pub mod ingest;
+
+pub mod forward;
