@@ -311,7 +311,7 @@ async fn sixteen_mebibytes_pass() {
     assert!(arrived == wire);
 }
 
-/// Scenario: Fluent Bit, a new connection for every export. Guarantee: all are served, over one connection onward.
+/// Scenario: Fluent Bit, a new connection for every export. Guarantee: all are served.
 #[tokio::test]
 async fn one_connection_an_export() {
     let mut next_hop = NextHop::start().await;
