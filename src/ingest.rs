@@ -75,9 +75,11 @@ impl Limits {
             let bound = format!("at least twice max_request_bytes ({})", self.max_request_bytes * 2);
             return bad("in_flight_bytes", self.in_flight_bytes, bound);
         }
-        for (name, value) in
-            [("workers", self.workers), ("queue", self.queue), ("max_concurrent_streams", self.max_concurrent_streams as usize)]
-        {
+        for (name, value) in [
+            ("workers", self.workers),
+            ("queue", self.queue),
+            ("max_concurrent_streams", self.max_concurrent_streams as usize),
+        ] {
             if value == 0 {
                 return bad(name, value, "at least 1".into());
             }

@@ -35,7 +35,12 @@ impl Numbers {
 
     fn domain(&mut self, top: &str) -> String {
         let number = self.next();
-        format!("{}-{:x}.{}.{top}", ["www", "cdn", "api", "mail"][(number % 4) as usize], number >> 40, word(number >> 8))
+        format!(
+            "{}-{:x}.{}.{top}",
+            ["www", "cdn", "api", "mail"][(number % 4) as usize],
+            number >> 40,
+            word(number >> 8)
+        )
     }
 
     fn hex(&mut self, digits: usize) -> String {
@@ -80,7 +85,10 @@ fn record(number: u64, numbers: &mut Numbers) -> LogRecord {
     let (domain, path) = (numbers.domain("example.net"), word(numbers.next()));
     let url = format!("https://{domain}/{path}/index.php?id={}", numbers.next() % 100_000);
     let body = object([
-        ("@timestamp", text(format!("2026-01-01T{:02}:{:02}:{:02}.000Z", number / 3600 % 24, number / 60 % 60, number % 60))),
+        (
+            "@timestamp",
+            text(format!("2026-01-01T{:02}:{:02}:{:02}.000Z", number / 3600 % 24, number / 60 % 60, number % 60)),
+        ),
         ("message", text(format!("{user} opened {url} from host {host}, status {}", 200 + numbers.next() % 4))),
         (
             "event",
@@ -92,10 +100,17 @@ fn record(number: u64, numbers: &mut Numbers) -> LogRecord {
                 ("duration", whole(numbers.next() % 1_000_000)),
             ]),
         ),
-        ("host", object([("name", text(format!("host-{host}.corp.example"))), ("ip", array([text(numbers.address())]))])),
+        (
+            "host",
+            object([("name", text(format!("host-{host}.corp.example"))), ("ip", array([text(numbers.address())]))]),
+        ),
         (
             "source",
-            object([("ip", text(numbers.address())), ("port", whole(numbers.next() % 65536)), ("bytes", whole(number))]),
+            object([
+                ("ip", text(numbers.address())),
+                ("port", whole(numbers.next() % 65536)),
+                ("bytes", whole(number)),
+            ]),
         ),
         (
             "destination",

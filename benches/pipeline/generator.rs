@@ -24,7 +24,8 @@ const PATH: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 const IN_FLIGHT: usize = 8;
 const CONNECTIONS: usize = 2;
 
-type Body = StreamBody<futures_util::stream::Iter<std::collections::vec_deque::IntoIter<Result<Frame<Bytes>, Infallible>>>>;
+type Body =
+    StreamBody<futures_util::stream::Iter<std::collections::vec_deque::IntoIter<Result<Frame<Bytes>, Infallible>>>>;
 
 /// Says the bytes an event has, then for every line `ADDRESS EVENTS` sends, and says `BYTES SECONDS`.
 pub fn run(distinct: usize, frame_bytes: usize) -> Result<()> {
@@ -36,7 +37,8 @@ pub fn run(distinct: usize, frame_bytes: usize) -> Result<()> {
         let line = line?;
         let (address, events) = line.split_once(' ').context("a line is ADDRESS EVENTS")?;
         let requests = events.parse::<u64>()?.div_ceil(BATCH as u64);
-        let (bytes, seconds) = runtime.block_on(send_all(address.to_owned(), requests, Arc::clone(&batches), frame_bytes))?;
+        let (bytes, seconds) =
+            runtime.block_on(send_all(address.to_owned(), requests, Arc::clone(&batches), frame_bytes))?;
         tell(format!("{bytes} {seconds}"))?;
     }
     Ok(())
@@ -47,8 +49,10 @@ async fn send_all(address: String, requests: u64, batches: Arc<Vec<Bytes>>, fram
     for _ in 0..CONNECTIONS {
         let stream = TcpStream::connect(&address).await?;
         stream.set_nodelay(true)?;
-        let (send, connection) =
-            Builder::new(TokioExecutor::new()).max_send_buf_size(1 << 20).handshake::<_, Body>(TokioIo::new(stream)).await?;
+        let (send, connection) = Builder::new(TokioExecutor::new())
+            .max_send_buf_size(1 << 20)
+            .handshake::<_, Body>(TokioIo::new(stream))
+            .await?;
         tokio::spawn(connection);
         connections.push(send);
     }

@@ -162,7 +162,8 @@ fn report(options: &Options, bytes_per_event: f64, compared: &[(&str, &Vec<Run>)
             serde_json::json!({"cpu_us_per_event": least(runs), "events_per_second": most(runs), "runs": all}),
         );
     }
-    let cost = |wanted: &str| compared.iter().find(|(name, _)| *name == wanted).map_or(f64::NAN, |(_, runs)| least(runs));
+    let cost =
+        |wanted: &str| compared.iter().find(|(name, _)| *name == wanted).map_or(f64::NAN, |(_, runs)| least(runs));
     let to_passthrough = cost("sidecar") / cost("passthrough");
     let to_decode = cost("sidecar") / cost("decode-encode");
     writeln!(out, "\nsidecar: {to_passthrough:.2} × passthrough, {to_decode:.2} × decode-encode")?;

@@ -82,8 +82,8 @@ impl UnaryService<Bytes> for Proxy {
         Box::pin(async move {
             let mut message = request.into_inner();
             if let Work::DecodeEncode = work {
-                let decoded =
-                    ExportLogsServiceRequest::decode(message).map_err(|error| Status::invalid_argument(error.to_string()))?;
+                let decoded = ExportLogsServiceRequest::decode(message)
+                    .map_err(|error| Status::invalid_argument(error.to_string()))?;
                 message = Bytes::from(decoded.encode_to_vec());
             }
             let mut client = tonic::client::Grpc::new(channel);

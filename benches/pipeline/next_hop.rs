@@ -38,8 +38,9 @@ pub fn run() -> Result<()> {
     let deliver = Arc::clone(&count);
     // 16 KiB is what most receivers allow; nothing is worked on, so no worker is needed.
     let limits = Limits { max_frame_bytes: 16 << 10, in_place_below: usize::MAX, ..Limits::default() };
-    let bound = runtime
-        .block_on(async { OtlpSource::bind(&Address::Tcp(([127, 0, 0, 1], 0).into()), limits, Arc::new(Identity), deliver) })?;
+    let bound = runtime.block_on(async {
+        OtlpSource::bind(&Address::Tcp(([127, 0, 0, 1], 0).into()), limits, Arc::new(Identity), deliver)
+    })?;
     tell(format!("http://{}", bound.local_address()))?;
     runtime.spawn(bound.serve(std::future::pending()));
     for line in std::io::stdin().lock().lines() {

@@ -91,7 +91,8 @@ impl NdjsonSink {
         if self.only == Only::Hits && batch.hits.is_empty() {
             return Ok(());
         }
-        let refuse = |cause: String| Refusal::Unavailable(format!("sink {name} cannot write to {}: {cause}", self.output));
+        let refuse =
+            |cause: String| Refusal::Unavailable(format!("sink {name} cannot write to {}: {cause}", self.output));
         let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|error| refuse(error.to_string()))?;
         let (only, render, records) = (self.only, self.render, self.records);
         let (writer, batch) = (Arc::clone(&self.writer), Arc::clone(batch));

@@ -136,9 +136,10 @@ impl OtlpSink {
                 self.note_partial_success(name, &answer);
                 Ok(())
             }
-            Code::ResourceExhausted => {
-                Err(Refusal::ResourceExhausted(format!("sink {name}, {}: the next hop answered {status}", self.endpoint())))
-            }
+            Code::ResourceExhausted => Err(Refusal::ResourceExhausted(format!(
+                "sink {name}, {}: the next hop answered {status}",
+                self.endpoint()
+            ))),
             _ => Err(refuse(format!("the next hop answered {status}"))),
         }
     }
@@ -167,8 +168,8 @@ impl OtlpSink {
 
     async fn exchange(&self, link: &mut Link, message: &Rope) -> Result<(Status, Bytes), Failure> {
         let compressed = self.settings.compression != Encoding::Identity;
-        let body = RopeBody::new(message, compressed)
-            .map_err(|error| Failure { cause: error.to_string(), unseen: false })?;
+        let body =
+            RopeBody::new(message, compressed).map_err(|error| Failure { cause: error.to_string(), unseen: false })?;
         let mut request = Request::post(self.uri.clone())
             .body(body)
             .map_err(|error| Failure { cause: error.to_string(), unseen: false })?;
@@ -205,7 +206,8 @@ async fn read_answer(response: Response<Incoming>) -> Result<(Status, Bytes), St
     if let Some(status) = Status::read(&head.headers) {
         return Ok((status, Bytes::new()));
     }
-    let whole = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| format!("the answer broke off: {error}"))?;
+    let whole =
+        Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| format!("the answer broke off: {error}"))?;
     let status = whole.trailers().and_then(Status::read).ok_or("the answer has no grpc-status")?;
     let mut message = whole.to_bytes();
     Ok((status, message.split_off(HEADER_LEN.min(message.len()))))

@@ -26,7 +26,9 @@ pub fn read(response: &[u8]) -> PartialSuccess {
         if let (PARTIAL_SUCCESS, Field::Bytes(inner)) = (field, value) {
             each_field(inner, |field, value| match (field, value) {
                 // A negative number makes no sense here.
-                (REJECTED_LOG_RECORDS, Field::Varint(count)) => found.rejected = i64::try_from(count).unwrap_or(0) as u64,
+                (REJECTED_LOG_RECORDS, Field::Varint(count)) => {
+                    found.rejected = i64::try_from(count).unwrap_or(0) as u64
+                }
                 (ERROR_MESSAGE, Field::Bytes(text)) => found.message = String::from_utf8_lossy(text).into_owned(),
                 _ => {}
             });
@@ -85,8 +87,8 @@ fn varint(rest: &mut &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
     use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
-    use prost::Message;
     use proptest::prelude::*;
+    use prost::Message;
 
     proptest! {
         /// Law: what prost encodes is read back.

@@ -92,7 +92,8 @@ impl Status {
     /// The status in a set of headers or trailers, if there is one.
     pub fn read(headers: &HeaderMap) -> Option<Status> {
         let number = headers.get(&GRPC_STATUS)?;
-        let code = number.to_str().ok().and_then(|text| text.trim().parse().ok()).map_or(Code::Unknown, Code::from_number);
+        let code =
+            number.to_str().ok().and_then(|text| text.trim().parse().ok()).map_or(Code::Unknown, Code::from_number);
         let message = headers.get(&GRPC_MESSAGE).map(|value| decode_message(value.as_bytes())).unwrap_or_default();
         Some(Status { code, message })
     }

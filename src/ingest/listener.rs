@@ -60,7 +60,8 @@ enum Socket {
 
 impl Bound {
     pub(super) fn bind(address: &Address, limits: Limits, source: OtlpSource) -> io::Result<Bound> {
-        tokio::runtime::Handle::try_current().map_err(|_| io::Error::other("a source needs a tokio runtime to bind"))?;
+        tokio::runtime::Handle::try_current()
+            .map_err(|_| io::Error::other("a source needs a tokio runtime to bind"))?;
         let in_context =
             |cause: io::Error| io::Error::new(cause.kind(), format!("a source cannot listen at {address}: {cause}"));
         let (socket, address) = match address {

@@ -50,7 +50,9 @@ where
     while header.len() < HEADER_LEN {
         let Some(mut data) = next_data(&mut body, limits.receive_timeout).await? else {
             let found = header.len();
-            return Err(invalid(format!("the request ends after {found} of the {HEADER_LEN} bytes of its gRPC header")));
+            return Err(invalid(format!(
+                "the request ends after {found} of the {HEADER_LEN} bytes of its gRPC header"
+            )));
         };
         let missing = (HEADER_LEN - header.len()).min(data.len());
         header.extend_from_slice(&data.split_to(missing));

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use crate::client::Client;
-use crate::frame;
 use crate::next_hop::NextHop;
 use crate::sidecar::Sidecar;
+use crate::wire::frame;
 
 /// Scenario: what Fluent Bit sends, invalid UTF-8 and 63 levels of nesting included. Guarantee: byte for byte the same
 /// at the next hop.

@@ -3,9 +3,9 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
+use hotlist::ingest::Address;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
-use hotlist::ingest::Address;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpStream, UnixStream};

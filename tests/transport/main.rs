@@ -2,43 +2,18 @@
 //!
 //! Matching is replaced by the identity here, so that every byte and every status seen is the transport's.
 
+// Marked as tests because clippy allows `unwrap` only in what is.
+#[cfg(test)]
 mod captures;
+#[cfg(test)]
 mod client;
+#[cfg(test)]
 mod next_hop;
+#[cfg(test)]
 mod sidecar;
+#[cfg(test)]
 mod sinks;
+#[cfg(test)]
 mod sources;
-
-use bytes::Bytes;
-
-/// Frames a message as gRPC does, by hand and not with the code under test.
-fn frame(flag: u8, message: &[u8]) -> Bytes {
-    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-    Bytes::from([&[flag], length.as_slice(), message].concat())
-}
-
-/// Bytes that look random and are the same in every run.
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u8
-    };
-    (0..len).map(|_| next()).collect()
-}
-
-fn gzip(message: &[u8]) -> Vec<u8> {
-    use std::io::Write;
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(message).unwrap();
-    encoder.finish().unwrap()
-}
-
-fn gunzip(message: &[u8]) -> Vec<u8> {
-    use std::io::Read;
-    let mut plain = Vec::new();
-    flate2::read::GzDecoder::new(message).read_to_end(&mut plain).unwrap();
-    plain
-}
+#[cfg(test)]
+mod wire;

@@ -91,7 +91,7 @@ impl Arrived {
     /// OK with a message.
     pub fn answer_message(mut self, message: &[u8]) -> Handle {
         let mut stream = self.respond.send_response(grpc_head(), false).unwrap();
-        stream.send_data(crate::frame(0, message), false).unwrap();
+        stream.send_data(crate::wire::frame(0, message), false).unwrap();
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", HeaderValue::from_static("0"));
         stream.send_trailers(trailers).unwrap();

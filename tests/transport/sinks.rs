@@ -15,7 +15,7 @@ use hotlist::ingest::Limits;
 use crate::client::Client;
 use crate::next_hop::NextHop;
 use crate::sidecar::{Identity, Sidecar, otlp};
-use crate::{frame, gunzip, noise};
+use crate::wire::{frame, gunzip, noise};
 
 /// Guarantee: RESOURCE_EXHAUSTED passes, and every other status of the next hop is UNAVAILABLE, naming it.
 #[tokio::test]
@@ -24,9 +24,22 @@ async fn every_status_of_the_next_hop() {
     let sidecar = Sidecar::start(&next_hop.endpoint);
     let client = Client::connect(&sidecar.address).await;
     let names = [
-        "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
-        "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
-        "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
     ];
     for (status, name) in (1..).zip(names) {
         let (answer, ()) = tokio::join!(client.export(frame(0, b"abc")), async {
@@ -109,9 +122,8 @@ async fn the_deadline_ends_a_request() {
     let settings = Settings { deadline: Duration::from_millis(50), ..Settings::default() };
     let sidecar = Sidecar::with(Limits::default(), Identity, [otlp(&next_hop.endpoint, settings)]);
     let client = Client::connect(&sidecar.address).await;
-    let (answer, reason) = tokio::join!(client.export(frame(0, b"abc")), async {
-        next_hop.arrived().await.cancelled().await
-    });
+    let (answer, reason) =
+        tokio::join!(client.export(frame(0, b"abc")), async { next_hop.arrived().await.cancelled().await });
     assert_eq!(answer.status(), 14);
     assert!(answer.message().contains("no answer within 50 ms"), "{}", answer.message());
     assert_eq!(reason, h2::Reason::CANCEL);

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioExecutor;
 use crate::client::{Client, full, request};
 use crate::next_hop::NextHop;
 use crate::sidecar::{Identity, Sidecar, otlp};
-use crate::{frame, gzip, noise};
+use crate::wire::{frame, gzip, noise};
 
 /// Scenario: a batch that the next hop takes. Guarantee: the next hop has the very bytes, and the answer is an empty
 /// message with `grpc-status: 0` in the trailers.
