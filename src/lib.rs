@@ -17,8 +17,12 @@ pub mod enrich;
 
 pub mod delivery;
 pub mod detect;
+pub mod grpc;
 
+pub mod ingest;
+pub mod forward;
 pub mod feed;
-
 pub mod admin;
+
+pub mod app;
 pub mod cli;

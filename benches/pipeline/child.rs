@@ -1,0 +1,66 @@
+//! A process of the benchmark: started from this same binary, spoken to by lines, its CPU read from `/proc`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{self, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+/// Ends when dropped.
+pub struct Child {
+    process: process::Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Child {
+    pub fn start(arguments: &[&str]) -> Result<Child> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let input = process.stdin.take().context("the child has no input")?;
+        let output = BufReader::new(process.stdout.take().context("the child has no output")?);
+        Ok(Child { process, input, output })
+    }
+
+    /// The next line that the process writes.
+    pub fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        ensure!(line.ends_with('\n'), "a process of the benchmark ended too early");
+        Ok(line.trim_end().to_owned())
+    }
+
+    pub fn say(&mut self, line: &str) -> Result<()> {
+        writeln!(self.input, "{line}")?;
+        Ok(())
+    }
+
+    /// User and system time of all its threads so far (proc(5), `/proc/pid/stat`, fields 14 and 15).
+    pub fn cpu(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // The name in field 2 may hold spaces, so count from behind its bracket.
+        let (_, fields) = stat.rsplit_once(')').context("/proc/pid/stat has no name")?;
+        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+        // USER_HZ is 100 on every Linux that Rust runs on.
+        Ok(Duration::from_millis(ticks * 10))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Only fails when it has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Tells the parent something.
+pub fn tell(line: impl std::fmt::Display) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()?;
+    Ok(())
+}

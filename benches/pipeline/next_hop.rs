@@ -1,0 +1,51 @@
+//! The next hop: takes everything, counts its bytes, and drops it.
+
+use std::io::BufRead;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Result;
+use bytes::Bytes;
+use hotlist::delivery::{Batch, BoxFuture, Deliver, Process, Refusal};
+use hotlist::encoding::Rope;
+use hotlist::ingest::{Address, Limits, OtlpSource};
+
+use crate::child::tell;
+
+/// Passes a message as it is.
+pub struct Identity;
+
+impl Process for Identity {
+    fn process(&self, message: Bytes) -> Result<Batch, Refusal> {
+        Ok(Batch { message: Rope::from(message), records: 0, hits: vec![] })
+    }
+}
+
+#[derive(Default)]
+struct Count(AtomicU64);
+
+impl Deliver for Count {
+    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), Refusal>> {
+        self.0.fetch_add(batch.message.len() as u64, Ordering::Relaxed);
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// Says its endpoint, then for every line the bytes that arrived since the last.
+pub fn run() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let count = Arc::new(Count::default());
+    let deliver = Arc::clone(&count);
+    // 16 KiB is what most receivers allow; nothing is worked on, so no worker is needed.
+    let limits = Limits { max_frame_bytes: 16 << 10, in_place_below: usize::MAX, ..Limits::default() };
+    let bound = runtime.block_on(async {
+        OtlpSource::bind(&Address::Tcp(([127, 0, 0, 1], 0).into()), limits, Arc::new(Identity), deliver)
+    })?;
+    tell(format!("http://{}", bound.local_address()))?;
+    runtime.spawn(bound.serve(std::future::pending()));
+    for line in std::io::stdin().lock().lines() {
+        line?;
+        tell(count.0.swap(0, Ordering::Relaxed))?;
+    }
+    Ok(())
+}

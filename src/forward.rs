@@ -1,0 +1,74 @@
+//! Sinks: where batches go. A source's client is answered only when every sink of [`Fanout`] has the batch.
+
+pub mod blackhole;
+mod connection;
+pub mod endpoint;
+pub mod fanout;
+pub mod ndjson;
+pub mod otlp;
+mod partial_success;
+
+use std::sync::Arc;
+
+use metrics::counter;
+
+pub use blackhole::Blackhole;
+pub use endpoint::Endpoint;
+pub use fanout::Fanout;
+pub use ndjson::NdjsonSink;
+pub use otlp::OtlpSink;
+
+use crate::delivery::{Batch, Refusal};
+
+/// One configured sink.
+#[derive(Debug)]
+pub struct Sink {
+    name: String,
+    kind: SinkKind,
+}
+
+/// What a sink does with a batch.
+#[derive(Debug)]
+pub enum SinkKind {
+    /// Sends it on by OTLP/gRPC.
+    Otlp(Box<OtlpSink>),
+    /// Writes it as lines of JSON.
+    Ndjson(NdjsonSink),
+    /// Counts and drops it.
+    Blackhole(Blackhole),
+}
+
+impl Sink {
+    /// A sink under the name that metrics and logs call it by.
+    pub fn new(name: impl Into<String>, kind: SinkKind) -> Sink {
+        Sink { name: name.into(), kind }
+    }
+
+    /// The configured name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it can fail for reasons of the network, so that it must go before anything that is written here.
+    pub fn is_network(&self) -> bool {
+        matches!(self.kind, SinkKind::Otlp(_))
+    }
+
+    /// Ready when the sink has the batch. Dropping the future cancels what can be cancelled.
+    ///
+    /// # Errors
+    /// The sink did not take it; the client of the source is to retry.
+    pub async fn deliver(&self, batch: &Arc<Batch>) -> Result<(), Refusal> {
+        let result = match &self.kind {
+            SinkKind::Otlp(sink) => sink.deliver(&self.name, batch).await,
+            SinkKind::Ndjson(sink) => sink.deliver(&self.name, batch).await,
+            SinkKind::Blackhole(sink) => {
+                sink.deliver(batch);
+                Ok(())
+            }
+        };
+        let status = result.as_ref().map_or_else(Refusal::label, |()| "ok");
+        counter!("hotlist_sink_requests_total", "sink" => self.name.clone(), "status" => status).increment(1);
+        result
+    }
+}

@@ -1,0 +1,245 @@
+//! The HTTP/2 connection of a network sink: made when first needed, remade when lost, with back-off while that fails.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::Endpoint;
+use crate::grpc::RopeBody;
+
+/// First and longest pause between attempts to connect.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long one attempt may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Largest frame the next hop may send us; its answers are tiny.
+const MAX_FRAME: u32 = 1 << 14;
+/// Bytes of one request that wait in the connection's buffer.
+const SEND_BUFFER: usize = 1 << 20;
+
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoConnection {
+    /// The attempt just failed.
+    #[error("no connection to {endpoint}: {cause}")]
+    Failed {
+        /// Where to.
+        endpoint: String,
+        /// Why not.
+        cause: String,
+    },
+    /// The last attempt failed, and the next one is not due.
+    #[error("no connection to {endpoint}: {cause}; next attempt in {wait:?}")]
+    BackingOff {
+        /// Where to.
+        endpoint: String,
+        /// Why the last attempt failed.
+        cause: String,
+        /// Until the next one.
+        wait: Duration,
+    },
+}
+
+/// Keeps one connection to an endpoint.
+#[derive(Debug)]
+pub struct Connector {
+    endpoint: Endpoint,
+    /// Held while connecting, so that requests wait for the attempt under way instead of making their own.
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    link: Option<Link>,
+    delays: ExponentialBackoff,
+    retry_at: Option<Instant>,
+    cause: String,
+}
+
+/// A handle to the connection, one for each request.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// Sends requests.
+    pub send: SendRequest<RopeBody>,
+    /// Whether the peer ever answered on it. One that takes connections only to close them is not up.
+    proven: Arc<AtomicBool>,
+}
+
+impl Link {
+    /// Notes that the peer answered.
+    pub fn prove(&self) {
+        self.proven.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Connector {
+    /// Nothing is connected before the first request.
+    pub fn new(endpoint: Endpoint) -> Connector {
+        let state = State { link: None, delays: delays(), retry_at: None, cause: String::new() };
+        Connector { endpoint, state: Mutex::new(state) }
+    }
+
+    /// Where it connects to.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The connection, made now if there is none and no back-off is running.
+    ///
+    /// # Errors
+    /// There is none, and the text says why.
+    pub async fn link(&self) -> Result<Link, NoConnection> {
+        let mut state = self.state.lock().await;
+        match &state.link {
+            Some(link) if !link.send.is_closed() => return Ok(link.clone()),
+            Some(_) => state.lose(),
+            None => {}
+        }
+        let endpoint = || self.endpoint.to_string();
+        if let Some(wait) = state.retry_at.map(|at| at.saturating_duration_since(Instant::now()))
+            && !wait.is_zero()
+        {
+            return Err(NoConnection::BackingOff { endpoint: endpoint(), cause: state.cause.clone(), wait });
+        }
+        let attempt = tokio::time::timeout(CONNECT_TIMEOUT, connect(&self.endpoint)).await;
+        let cause = match attempt {
+            Ok(Ok(send)) => {
+                let link = Link { send, proven: Arc::default() };
+                state.link = Some(link.clone());
+                return Ok(link);
+            }
+            Ok(Err(cause)) => cause.to_string(),
+            Err(_) => format!("connecting took longer than {CONNECT_TIMEOUT:?}"),
+        };
+        state.fail(cause.clone());
+        tracing::warn!(endpoint = %self.endpoint, cause, "cannot connect to the next hop");
+        Err(NoConnection::Failed { endpoint: endpoint(), cause })
+    }
+
+    /// Gives up on a connection: the next request makes a new one. Requests under way on it go on.
+    pub async fn retire(&self, link: &Link) {
+        let mut state = self.state.lock().await;
+        if state.link.as_ref().is_some_and(|current| Arc::ptr_eq(&current.proven, &link.proven)) {
+            state.lose();
+        }
+    }
+}
+
+impl State {
+    /// Drops the connection; one that never answered anything counts as a failed attempt.
+    fn lose(&mut self) {
+        if self.link.take().is_some_and(|link| link.proven.load(Ordering::Relaxed)) {
+            self.delays = delays();
+            self.retry_at = None;
+        } else {
+            self.fail("the connection was lost before the next hop answered anything".to_owned());
+        }
+    }
+
+    fn fail(&mut self, cause: String) {
+        let delay = self.delays.next().unwrap_or(BACK_OFF.1).min(BACK_OFF.1);
+        self.retry_at = Some(Instant::now() + delay);
+        self.cause = cause;
+    }
+}
+
+fn delays() -> ExponentialBackoff {
+    let (first, longest) = BACK_OFF;
+    ExponentialBuilder::default()
+        .with_min_delay(first)
+        .with_max_delay(longest)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+async fn connect(endpoint: &Endpoint) -> io::Result<SendRequest<RopeBody>> {
+    match endpoint {
+        Endpoint::Tcp { host, port, .. } => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            stream.set_nodelay(true)?;
+            handshake(stream).await
+        }
+        Endpoint::Unix(path) => handshake(UnixStream::connect(path).await?).await,
+    }
+}
+
+async fn handshake<S>(stream: S) -> io::Result<SendRequest<RopeBody>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (send, connection) = Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_frame_size(MAX_FRAME)
+        .max_send_buf_size(SEND_BUFFER)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    tokio::spawn(async move {
+        // Requests on the connection see the error themselves.
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "the connection to the next hop ended");
+        }
+    });
+    Ok(send)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    async fn free_port() -> (TcpListener, Endpoint) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        (listener, endpoint)
+    }
+
+    /// Nobody listens: the first request fails by itself, the next ones at once and without an attempt, until the
+    /// back-off (here forced to have passed) lets one try again.
+    #[tokio::test]
+    async fn backs_off_while_nobody_listens() {
+        let (listener, endpoint) = free_port().await;
+        drop(listener);
+        let connector = Connector::new(endpoint);
+        assert!(matches!(connector.link().await, Err(NoConnection::Failed { .. })));
+        connector.state.lock().await.retry_at = Some(Instant::now() + Duration::from_secs(60));
+        assert!(matches!(connector.link().await, Err(NoConnection::BackingOff { .. })));
+        connector.state.lock().await.retry_at = Some(Instant::now());
+        assert!(matches!(connector.link().await, Err(NoConnection::Failed { .. })));
+    }
+
+    /// The pauses grow and stay below the longest, whatever the jitter.
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_to_the_longest() {
+        let mut state = State { link: None, delays: delays(), retry_at: None, cause: String::new() };
+        let mut pauses = Vec::new();
+        for _ in 0..12 {
+            state.fail(String::new());
+            pauses.push(state.retry_at.unwrap() - Instant::now());
+        }
+        assert!(pauses[0] >= BACK_OFF.0 && pauses[0] <= BACK_OFF.0 * 2, "{pauses:?}");
+        assert_eq!(pauses[11], BACK_OFF.1, "{pauses:?}");
+    }
+
+    /// A connection that was retired before the peer answered is a failure; after an answer it is not.
+    #[tokio::test]
+    async fn only_a_proven_connection_is_replaced_at_once() {
+        let (_listener, endpoint) = free_port().await;
+        let connector = Connector::new(endpoint);
+        let link = connector.link().await.unwrap();
+        link.prove();
+        connector.retire(&link).await;
+        let link = connector.link().await.unwrap();
+        connector.retire(&link).await;
+        assert!(matches!(connector.link().await, Err(NoConnection::BackingOff { .. })));
+    }
+}

@@ -1,0 +1,118 @@
+//! Reads the one thing an OTLP answer may hold: `partial_success` of `ExportLogsServiceResponse`.
+//!
+//! A reader of its own for two fields, because answers come from outside and must not fail a batch that was accepted:
+//! what cannot be read is nothing.
+
+/// Records that the next hop took and threw away (OTLP specification, "Partial Success": not to be sent again).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartialSuccess {
+    /// `rejected_log_records`.
+    pub rejected: u64,
+    /// `error_message`; without rejected records it is a warning.
+    pub message: String,
+}
+
+/// Field 1 of the response.
+const PARTIAL_SUCCESS: u64 = 1;
+/// Field 1 of `ExportLogsPartialSuccess`, an int64.
+const REJECTED_LOG_RECORDS: u64 = 1;
+/// Field 2 of `ExportLogsPartialSuccess`, a string.
+const ERROR_MESSAGE: u64 = 2;
+
+/// Reads an `ExportLogsServiceResponse`.
+pub fn read(response: &[u8]) -> PartialSuccess {
+    let mut found = PartialSuccess::default();
+    each_field(response, |field, value| {
+        if let (PARTIAL_SUCCESS, Field::Bytes(inner)) = (field, value) {
+            each_field(inner, |field, value| match (field, value) {
+                // A negative number makes no sense here.
+                (REJECTED_LOG_RECORDS, Field::Varint(count)) => {
+                    found.rejected = i64::try_from(count).unwrap_or(0) as u64
+                }
+                (ERROR_MESSAGE, Field::Bytes(text)) => found.message = String::from_utf8_lossy(text).into_owned(),
+                _ => {}
+            });
+        }
+    });
+    found
+}
+
+enum Field<'a> {
+    Varint(u64),
+    Bytes(&'a [u8]),
+}
+
+/// Calls `visit` for every field of interest, and stops where the message makes no sense.
+fn each_field<'a>(mut rest: &'a [u8], mut visit: impl FnMut(u64, Field<'a>)) {
+    while !rest.is_empty() {
+        let Some(tag) = varint(&mut rest) else { return };
+        match tag & 7 {
+            0 => {
+                let Some(value) = varint(&mut rest) else { return };
+                visit(tag >> 3, Field::Varint(value));
+            }
+            1 => {
+                let Some(tail) = rest.get(8..) else { return };
+                rest = tail;
+            }
+            2 => {
+                let Some(len) = varint(&mut rest).and_then(|len| usize::try_from(len).ok()) else { return };
+                let Some((value, tail)) = rest.split_at_checked(len) else { return };
+                visit(tag >> 3, Field::Bytes(value));
+                rest = tail;
+            }
+            5 => {
+                let Some(tail) = rest.get(4..) else { return };
+                rest = tail;
+            }
+            _ => return,
+        }
+    }
+}
+
+fn varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let (byte, tail) = rest.split_first()?;
+        *rest = tail;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
+    use proptest::prelude::*;
+    use prost::Message;
+
+    proptest! {
+        /// Law: what prost encodes is read back.
+        #[test]
+        fn reads_what_prost_writes(rejected in 0i64.., message: String) {
+            let response = ExportLogsServiceResponse {
+                partial_success: Some(ExportLogsPartialSuccess {
+                    rejected_log_records: rejected,
+                    error_message: message.clone(),
+                }),
+            };
+            let expected = PartialSuccess { rejected: rejected as u64, message };
+            prop_assert_eq!(read(&response.encode_to_vec()), expected);
+        }
+
+        /// Law: arbitrary bytes never panic.
+        #[test]
+        fn reading_anything_is_safe(bytes: Vec<u8>) {
+            read(&bytes);
+        }
+    }
+
+    #[test]
+    fn an_empty_answer_is_full_success() {
+        assert_eq!(read(b""), PartialSuccess::default());
+    }
+}

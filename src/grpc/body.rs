@@ -1,0 +1,151 @@
+//! HTTP bodies of unary gRPC calls: a [`Rope`] behind its five-byte header, and the empty message that answers it.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+use super::status::{Code, Status};
+use super::{FrameHeader, HEADER_LEN};
+use crate::encoding::Rope;
+
+/// Parts below this many bytes are joined with their neighbours: a data frame and an I/O slice of their own cost more
+/// than the copy.
+const JOIN_BELOW: usize = 1024;
+
+/// A framed message as a request body. The parts of the rope go out as they are; only tiny neighbours are joined.
+#[derive(Debug)]
+pub struct RopeBody {
+    frames: VecDeque<Bytes>,
+    left: u64,
+}
+
+/// The message does not fit the four length bytes of the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a message of {len} bytes does not fit a gRPC frame (4 GiB): split the batch")]
+pub struct TooLong {
+    /// Its length in bytes.
+    pub len: usize,
+}
+
+impl RopeBody {
+    /// Frames a message; `compressed` says that `message` already is.
+    ///
+    /// # Errors
+    /// The message is longer than 4 GiB.
+    pub fn new(message: &Rope, compressed: bool) -> Result<RopeBody, TooLong> {
+        let len = u32::try_from(message.len()).map_err(|_| TooLong { len: message.len() })?;
+        let mut frames = VecDeque::with_capacity(message.parts().len() + 1);
+        let mut joined = BytesMut::from(FrameHeader { compressed, len }.write().as_slice());
+        for part in message.parts() {
+            if part.len() < JOIN_BELOW {
+                joined.extend_from_slice(part);
+                continue;
+            }
+            if !joined.is_empty() {
+                frames.push_back(joined.split().freeze());
+            }
+            frames.push_back(part.clone());
+        }
+        if !joined.is_empty() {
+            frames.push_back(joined.freeze());
+        }
+        Ok(RopeBody { frames, left: (HEADER_LEN + message.len()) as u64 })
+    }
+}
+
+impl Body for RopeBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = self.frames.pop_front();
+        self.left = self.left.saturating_sub(next.as_ref().map_or(0, |part| part.len() as u64));
+        Poll::Ready(next.map(|part| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+/// The body of an answer: an empty message and `grpc-status: 0`, or nothing at all when the status is in the headers.
+#[derive(Debug)]
+pub enum UnaryBody {
+    /// The empty message is to be sent.
+    Message,
+    /// The trailers are to be sent.
+    Trailers,
+    /// Everything was sent.
+    Done,
+}
+
+impl Body for UnaryBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let (frame, next) = match *self {
+            UnaryBody::Message => (Some(Frame::data(Bytes::from_static(&[0; HEADER_LEN]))), UnaryBody::Trailers),
+            UnaryBody::Trailers => {
+                let mut trailers = HeaderMap::with_capacity(1);
+                Status::new(Code::Ok, "").write(&mut trailers);
+                (Some(Frame::trailers(trailers)), UnaryBody::Done)
+            }
+            UnaryBody::Done => (None, UnaryBody::Done),
+        };
+        *self = next;
+        Poll::Ready(frame.map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, UnaryBody::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+    use proptest::prelude::*;
+
+    fn rope(parts: &[usize]) -> Rope {
+        let mut rope = Rope::default();
+        for (index, len) in parts.iter().enumerate() {
+            rope.push(Bytes::from(vec![index as u8; *len]));
+        }
+        rope
+    }
+
+    proptest! {
+        /// Law: the body is the header followed by the rope's bytes, and says its size before.
+        #[test]
+        fn body_is_header_and_message(parts in prop::collection::vec(0usize..3000, 0..12)) {
+            let rope = rope(&parts);
+            let body = RopeBody::new(&rope, false).unwrap();
+            let announced = body.size_hint().exact();
+            let bytes = futures_util::FutureExt::now_or_never(body.collect()).unwrap().unwrap().to_bytes();
+            prop_assert_eq!(announced, Some(bytes.len() as u64));
+            let header = FrameHeader { compressed: false, len: rope.len() as u32 };
+            prop_assert_eq!(&bytes[..HEADER_LEN], &header.write());
+            prop_assert_eq!(&bytes[HEADER_LEN..], &rope.to_bytes()[..]);
+        }
+    }
+
+    #[test]
+    fn large_parts_are_not_copied_and_tiny_neighbours_are_joined() {
+        let rope = rope(&[5000, 10, 20, 6000, 7]);
+        let body = RopeBody::new(&rope, true).unwrap();
+        let lengths: Vec<usize> = body.frames.iter().map(Bytes::len).collect();
+        assert_eq!(lengths, [5, 5000, 30, 6000, 7]);
+        assert_eq!(body.frames[1].as_ptr(), rope.parts()[0].as_ptr());
+    }
+}

@@ -1,0 +1,201 @@
+//! gRPC's status codes, and how a status travels in HTTP headers (`PROTOCOL-HTTP2.md`, "Status" and "Status-Message").
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// The header or trailer with the status code.
+pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// The header or trailer with the percent-encoded message.
+pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// Longest message that is written into a header, in characters of the plain text; a longer one is cut.
+const MAX_MESSAGE: usize = 1024;
+
+/// A gRPC status code (`statuscodes.md` in the grpc repository).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "the names are gRPC's own")]
+pub enum Code {
+    Ok = 0,
+    Cancelled = 1,
+    Unknown = 2,
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    NotFound = 5,
+    AlreadyExists = 6,
+    PermissionDenied = 7,
+    ResourceExhausted = 8,
+    FailedPrecondition = 9,
+    Aborted = 10,
+    OutOfRange = 11,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+    DataLoss = 15,
+    Unauthenticated = 16,
+}
+
+/// Every code with its name, at the index that is its number.
+const CODES: [(Code, &str); 17] = [
+    (Code::Ok, "OK"),
+    (Code::Cancelled, "CANCELLED"),
+    (Code::Unknown, "UNKNOWN"),
+    (Code::InvalidArgument, "INVALID_ARGUMENT"),
+    (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+    (Code::NotFound, "NOT_FOUND"),
+    (Code::AlreadyExists, "ALREADY_EXISTS"),
+    (Code::PermissionDenied, "PERMISSION_DENIED"),
+    (Code::ResourceExhausted, "RESOURCE_EXHAUSTED"),
+    (Code::FailedPrecondition, "FAILED_PRECONDITION"),
+    (Code::Aborted, "ABORTED"),
+    (Code::OutOfRange, "OUT_OF_RANGE"),
+    (Code::Unimplemented, "UNIMPLEMENTED"),
+    (Code::Internal, "INTERNAL"),
+    (Code::Unavailable, "UNAVAILABLE"),
+    (Code::DataLoss, "DATA_LOSS"),
+    (Code::Unauthenticated, "UNAUTHENTICATED"),
+];
+
+impl Code {
+    /// The code of a number; gRPC tells clients to read a number that it does not know as UNKNOWN.
+    pub fn from_number(number: u32) -> Code {
+        CODES.get(number as usize).map_or(Code::Unknown, |(code, _)| *code)
+    }
+
+    /// The number on the wire.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(CODES.get(usize::from(self.number())).map_or("UNKNOWN", |(_, name)| name))
+    }
+}
+
+/// A code with its message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The code.
+    pub code: Code,
+    /// For humans; empty when there is nothing to say.
+    pub message: String,
+}
+
+impl Status {
+    /// A status with a message.
+    pub fn new(code: Code, message: impl Into<String>) -> Status {
+        Status { code, message: message.into() }
+    }
+
+    /// The status in a set of headers or trailers, if there is one.
+    pub fn read(headers: &HeaderMap) -> Option<Status> {
+        let number = headers.get(&GRPC_STATUS)?;
+        let code =
+            number.to_str().ok().and_then(|text| text.trim().parse().ok()).map_or(Code::Unknown, Code::from_number);
+        let message = headers.get(&GRPC_MESSAGE).map(|value| decode_message(value.as_bytes())).unwrap_or_default();
+        Some(Status { code, message })
+    }
+
+    /// Puts the status into headers (a trailers-only answer) or trailers.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(self.code.number())));
+        if !self.message.is_empty() {
+            headers.insert(GRPC_MESSAGE, encode_message(&self.message));
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.message.is_empty() { self.code.fmt(f) } else { write!(f, "{}: {}", self.code, self.message) }
+    }
+}
+
+/// Percent-encodes a message: printable ASCII other than `%` stays, every other byte becomes `%XX`.
+pub fn encode_message(message: &str) -> HeaderValue {
+    const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+    let mut encoded = String::with_capacity(message.len());
+    let mut buffer = [0; 4];
+    for character in message.chars().take(MAX_MESSAGE) {
+        if matches!(character, ' '..='~') && character != '%' {
+            encoded.push(character);
+            continue;
+        }
+        for byte in character.encode_utf8(&mut buffer).bytes() {
+            encoded.push('%');
+            encoded.extend([byte >> 4, byte & 15].iter().filter_map(|digit| HEX.get(usize::from(*digit))));
+        }
+    }
+    // Only printable ASCII was written, so this never falls back.
+    HeaderValue::try_from(encoded).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// Undoes [`encode_message`]. As gRPC asks, never fails: what is no valid escape stays as it is, bytes that are not
+/// UTF-8 are replaced.
+pub fn decode_message(encoded: &[u8]) -> String {
+    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
+    let mut decoded = Vec::with_capacity(encoded.len());
+    let mut rest = encoded;
+    while let [byte, tail @ ..] = rest {
+        match (byte, digit(tail.first()), digit(tail.get(1))) {
+            (b'%', Some(high), Some(low)) => {
+                // Two hexadecimal digits always fit a byte.
+                decoded.push((high * 16 + low) as u8);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            _ => {
+                decoded.push(*byte);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_table_stands_in_the_order_of_the_numbers() {
+        for (number, (code, _)) in CODES.iter().enumerate() {
+            assert_eq!(usize::from(code.number()), number);
+            assert_eq!(Code::from_number(number as u32), *code);
+        }
+        assert_eq!(Code::from_number(17), Code::Unknown);
+    }
+
+    #[test]
+    fn a_status_without_number_is_unknown_and_none_is_none() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(Status::read(&headers), None);
+        headers.insert(GRPC_STATUS, HeaderValue::from_static("abc"));
+        assert_eq!(Status::read(&headers), Some(Status::new(Code::Unknown, "")));
+    }
+
+    #[test]
+    fn broken_escapes_stay_as_they_are() {
+        assert_eq!(decode_message(b"100% sure %2"), "100% sure %2");
+        assert_eq!(decode_message(b"%zz%41"), "%zzA");
+    }
+
+    proptest! {
+        /// Law: whatever the message, it is a legal header and reads back as itself.
+        #[test]
+        fn message_round_trips(message in "\\PC{0,200}|[\\x00-\\x7f]{0,200}") {
+            let mut headers = HeaderMap::new();
+            let status = Status::new(Code::Unavailable, message);
+            status.write(&mut headers);
+            prop_assert_eq!(Status::read(&headers), Some(status));
+        }
+
+        /// Law: decoding arbitrary bytes never panics.
+        #[test]
+        fn decoding_anything_is_safe(bytes: Vec<u8>) {
+            decode_message(&bytes);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Reads the one message of a unary gRPC request: header first, then room for it, then its bytes.
+
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body::Body;
+use http_body_util::BodyExt;
+
+use super::Limits;
+use super::admission::{Admission, InFlight};
+use crate::delivery::Refusal;
+use crate::grpc::{FrameHeader, HEADER_LEN};
+
+/// A message as it was on the wire, with the room it holds.
+#[derive(Debug)]
+pub struct Message {
+    /// Whether `bytes` are compressed with the request's encoding.
+    pub compressed: bool,
+    /// The message without its header; not copied when it came in one data frame.
+    pub bytes: Bytes,
+    /// Room for `bytes`.
+    pub admission: Admission,
+}
+
+/// Why there is no message.
+#[derive(Debug)]
+pub enum Unread {
+    /// The request is refused.
+    Refused(Refusal),
+    /// The client went away in the middle: nobody is there to be answered.
+    Gone,
+}
+
+impl From<Refusal> for Unread {
+    fn from(refusal: Refusal) -> Unread {
+        Unread::Refused(refusal)
+    }
+}
+
+/// Reads the message.
+///
+/// # Errors
+/// What the wire holds is not exactly one message within the limits, there is no room, or the client went away.
+pub async fn read<B>(mut body: B, limits: &Limits, in_flight: &InFlight) -> Result<Message, Unread>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut header = BytesMut::with_capacity(HEADER_LEN);
+    let mut rest = Bytes::new();
+    while header.len() < HEADER_LEN {
+        let Some(mut data) = next_data(&mut body, limits.receive_timeout).await? else {
+            let found = header.len();
+            return Err(invalid(format!(
+                "the request ends after {found} of the {HEADER_LEN} bytes of its gRPC header"
+            )));
+        };
+        let missing = (HEADER_LEN - header.len()).min(data.len());
+        header.extend_from_slice(&data.split_to(missing));
+        rest = data;
+    }
+    let header = FrameHeader::read(std::array::from_fn(|_| header.get_u8())).map_err(|bad| invalid(bad.to_string()))?;
+    let len = header.len as usize;
+    if len > limits.max_request_bytes {
+        let limit = limits.max_request_bytes;
+        return Err(invalid(format!(
+            "the message has {len} bytes, more than {limit}: send smaller batches, or raise `max_request_bytes`"
+        )));
+    }
+    let admission = in_flight.admit(len, limits.admission_wait).await.ok_or_else(|| {
+        Refusal::ResourceExhausted(format!(
+            "more than {} bytes are in flight: retry later, or raise `limits.in_flight_bytes`",
+            limits.in_flight_bytes
+        ))
+    })?;
+    let bytes = read_body(&mut body, rest, len, limits.receive_timeout).await?;
+    Ok(Message { compressed: header.compressed, bytes, admission })
+}
+
+/// Reads exactly `len` bytes up to the end of the stream, `first` being the first of them.
+async fn read_body<B>(body: &mut B, first: Bytes, len: usize, timeout: Duration) -> Result<Bytes, Unread>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let deadline = tokio::time::Instant::now() + timeout;
+    let mut whole = Bytes::new();
+    let mut joined = BytesMut::new();
+    let mut next = first;
+    loop {
+        let found = whole.len() + joined.len() + next.len();
+        if found > len {
+            return Err(invalid(format!("the request has bytes behind its message of {len} bytes")));
+        }
+        if next.len() == len {
+            whole = next;
+        } else if !next.is_empty() {
+            // The room was granted, so the allocation may be as large as the header says.
+            joined.reserve(len - joined.len());
+            joined.extend_from_slice(&next);
+        }
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        match next_data(body, left).await? {
+            Some(data) => next = data,
+            None if found < len => {
+                return Err(invalid(format!("the request ends after {found} of the {len} bytes of its message")));
+            }
+            None if whole.is_empty() => return Ok(joined.freeze()),
+            None => return Ok(whole),
+        }
+    }
+}
+
+/// The next data frame, or `None` at the end. Trailers of a request mean nothing in gRPC.
+async fn next_data<B>(body: &mut B, timeout: Duration) -> Result<Option<Bytes>, Unread>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    loop {
+        if body.is_end_stream() {
+            return Ok(None);
+        }
+        match tokio::time::timeout(timeout, body.frame()).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(Err(_))) => return Err(Unread::Gone),
+            Ok(Some(Ok(frame))) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+            Err(_) => {
+                let text = format!("the request's body stalled for {} ms", timeout.as_millis());
+                return Err(Refusal::Unavailable(text).into());
+            }
+        }
+    }
+}
+
+fn invalid(message: String) -> Unread {
+    Refusal::InvalidArgument(message).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use proptest::prelude::*;
+    use std::io;
+
+    type Frames = Vec<io::Result<Frame<Bytes>>>;
+
+    async fn read_frames(frames: Frames, limits: &Limits) -> Result<Message, Unread> {
+        let body = StreamBody::new(stream::iter(frames));
+        read(body, limits, &InFlight::new(limits.in_flight_bytes)).await
+    }
+
+    fn framed(message: &[u8], cuts: &[usize]) -> Frames {
+        let header = FrameHeader { compressed: false, len: message.len() as u32 };
+        let mut wire = Bytes::from([header.write().as_slice(), message].concat());
+        let mut frames = Vec::new();
+        for cut in cuts {
+            frames.push(Ok(Frame::data(wire.split_to((*cut).min(wire.len())))));
+        }
+        frames.push(Ok(Frame::data(wire)));
+        frames
+    }
+
+    proptest! {
+        /// Law: however the data frames cut the wire, the message is the same.
+        #[test]
+        fn cuts_do_not_matter(message: Vec<u8>, cuts in prop::collection::vec(0usize..20, 0..10)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let read = runtime.block_on(read_frames(framed(&message, &cuts), &Limits::default())).unwrap();
+            prop_assert_eq!(read.bytes, Bytes::from(message));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_in_one_frame_is_not_copied() {
+        for cuts in [&[][..], &[5]] {
+            let frames = framed(&[7; 3000], cuts);
+            let last = frames.last().unwrap().as_ref().unwrap().data_ref().unwrap().clone();
+            let read = read_frames(frames, &Limits::default()).await.unwrap();
+            assert_eq!(read.bytes.as_ptr(), last[last.len() - 3000..].as_ptr());
+        }
+    }
+
+    /// Wrong lengths, an unknown flag and too many bytes are INVALID_ARGUMENT, and the text says what is wrong.
+    #[tokio::test]
+    async fn what_is_not_one_message_is_invalid() {
+        let limits = Limits { max_request_bytes: 100, ..Limits::default() };
+        let data = |bytes: &[u8]| vec![Ok(Frame::data(Bytes::copy_from_slice(bytes)))];
+        let cases: [(Frames, &str); 7] = [
+            (vec![], "after 0 of the 5 bytes"),
+            (data(&[0, 0, 0]), "after 3 of the 5 bytes"),
+            (data(&[0, 0, 0, 0, 4, 1, 2]), "after 2 of the 4 bytes"),
+            (data(&[0, 0, 0, 0, 1, 1, 2]), "bytes behind its message of 1 bytes"),
+            (data(&[0, 0, 0, 0, 0, 1]), "bytes behind its message of 0 bytes"),
+            (data(&[9, 0, 0, 0, 0]), "flag of the gRPC message is 9"),
+            (data(&[0, 0, 0, 0, 101]), "101 bytes, more than 100"),
+        ];
+        for (frames, expected) in cases {
+            match read_frames(frames, &limits).await {
+                Err(Unread::Refused(Refusal::InvalidArgument(text))) => assert!(text.contains(expected), "{text}"),
+                other => panic!("{expected}: {other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_error_means_that_the_client_is_gone() {
+        let mut frames = framed(&[7; 30], &[10]);
+        frames.pop();
+        frames.push(Err(io::ErrorKind::ConnectionReset.into()));
+        assert!(matches!(read_frames(frames, &Limits::default()).await, Err(Unread::Gone)));
+    }
+
+    /// A client that sends its header and then nothing does not hold its room for ever.
+    #[tokio::test(start_paused = true)]
+    async fn a_stalled_body_is_unavailable() {
+        let frames = stream::iter(framed(&[7; 30], &[10]).into_iter().take(1));
+        let body = StreamBody::new(futures_util::StreamExt::chain(frames, stream::pending()));
+        let limits = Limits::default();
+        let result = read(body, &limits, &InFlight::new(limits.in_flight_bytes)).await;
+        assert!(matches!(result, Err(Unread::Refused(Refusal::Unavailable(_)))), "{result:?}");
+    }
+}

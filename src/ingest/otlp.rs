@@ -1,0 +1,236 @@
+//! Source `otlp`: OTLP/gRPC, `opentelemetry.proto.collector.logs.v1.LogsService/Export`.
+//!
+//! A plain tower service with its own framing (design section 9 says why). It answers OK, UNAVAILABLE,
+//! RESOURCE_EXHAUSTED or INVALID_ARGUMENT; UNIMPLEMENTED only for a method or an encoding that it does not have.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use metrics::counter;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tower::Service;
+
+use super::admission::{Admission, InFlight};
+use super::message::{self, Message, Unread};
+use super::workers::{WorkError, Workers, in_place};
+use super::{Address, Bound, Limits};
+use crate::delivery::{Batch, BoxFuture, Deliver, Process, Refusal};
+use crate::grpc::compression::{ACCEPTED, GRPC_ACCEPT_ENCODING, GRPC_ENCODING, InflateError};
+use crate::grpc::{self, Code, Encoding, Status, UnaryBody};
+
+/// The path of the one method, from `opentelemetry/proto/collector/logs/v1/logs_service.proto`.
+pub const EXPORT_PATH: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+
+/// The service. Cheap to clone: one is cloned for each connection.
+#[derive(Clone)]
+pub struct OtlpSource {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    limits: Limits,
+    in_flight: InFlight,
+    workers: Workers,
+    process: Arc<dyn Process>,
+    deliver: Arc<dyn Deliver>,
+}
+
+impl OtlpSource {
+    /// Binds the socket and starts the workers; nothing is accepted before [`Bound::serve`]. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// The address cannot be bound, the limits cannot work, or there is no runtime.
+    pub fn bind(
+        address: &Address,
+        limits: Limits,
+        process: Arc<dyn Process>,
+        deliver: Arc<dyn Deliver>,
+    ) -> io::Result<Bound> {
+        let source = OtlpSource::new(limits.clone(), process, deliver)?;
+        Bound::bind(address, limits, source)
+    }
+
+    /// The service alone, to be put into a server of one's own.
+    ///
+    /// # Errors
+    /// The limits cannot work, or the system gives no threads.
+    pub fn new(limits: Limits, process: Arc<dyn Process>, deliver: Arc<dyn Deliver>) -> io::Result<OtlpSource> {
+        limits.check().map_err(|bad| io::Error::new(io::ErrorKind::InvalidInput, bad))?;
+        let in_flight = InFlight::new(limits.in_flight_bytes);
+        let workers = Workers::start(limits.workers, limits.queue)?;
+        Ok(OtlpSource { shared: Arc::new(Shared { limits, in_flight, workers, process, deliver }) })
+    }
+}
+
+impl NamedService for OtlpSource {
+    const NAME: &'static str = "opentelemetry.proto.collector.logs.v1.LogsService";
+}
+
+impl Service<Request<Body>> for OtlpSource {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let mut count = Count { status: "cancelled" };
+            let answer = shared.export(request).await.err().unwrap_or(Answer::Ok);
+            count.status = answer.label();
+            Ok(answer.into_response())
+        })
+    }
+}
+
+impl Shared {
+    /// Takes one request through, from its headers to the next hop's answer.
+    async fn export(self: &Arc<Self>, request: Request<Body>) -> Result<(), Answer> {
+        let encoding = check_head(&request)?;
+        let message = message::read(request.into_body(), &self.limits, &self.in_flight).await?;
+        counter!("hotlist_source_received_bytes_total", "source" => "otlp").increment(message.bytes.len() as u64);
+        if message.compressed && encoding == Encoding::Identity {
+            let text = "the message is marked as compressed, but the request has no `grpc-encoding`";
+            return Err(Refusal::InvalidArgument(text.to_owned()).into());
+        }
+        // A compressed message of any length may inflate to the limit, so its length says nothing about the work.
+        let result = if !message.compressed && message.bytes.len() < self.limits.in_place_below {
+            in_place(|| self.match_message(message, encoding))
+        } else {
+            let shared = Arc::clone(self);
+            let work = move || shared.match_message(message, encoding);
+            self.workers.run(self.limits.admission_wait, work).await
+        };
+        // The room is held until the batch was delivered, also when nothing of the message is left in it.
+        let (batch, _admission) = result.map_err(refuse_work)??;
+        self.deliver.deliver(Arc::new(batch)).await?;
+        Ok(())
+    }
+
+    /// Inflates, matches and tags.
+    fn match_message(&self, message: Message, encoding: Encoding) -> Result<(Batch, Arc<Admission>), Refusal> {
+        let Message { compressed, bytes, mut admission } = message;
+        let bytes = if compressed { self.inflate(bytes, encoding, &mut admission)? } else { bytes };
+        let admission = Arc::new(admission);
+        let batch = self.process.process(admission.attach(bytes))?;
+        Ok((batch, admission))
+    }
+
+    fn inflate(&self, bytes: Bytes, encoding: Encoding, admission: &mut Admission) -> Result<Bytes, Refusal> {
+        let mut room = |more| admission.grow(more);
+        encoding.inflate(&bytes, self.limits.max_request_bytes, &mut room).map_err(|error| match error {
+            InflateError::NoRoom => Refusal::ResourceExhausted(error.to_string()),
+            InflateError::TooLarge { .. } | InflateError::Corrupt { .. } => Refusal::InvalidArgument(error.to_string()),
+        })
+    }
+}
+
+/// Checks what can be checked before the body, and reads the encoding of the message.
+fn check_head(request: &Request<Body>) -> Result<Encoding, Answer> {
+    if request.method() != Method::POST {
+        return Err(Answer::Http(StatusCode::METHOD_NOT_ALLOWED));
+    }
+    if !grpc::is_grpc(request.headers()) {
+        return Err(Answer::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+    }
+    if request.uri().path() != EXPORT_PATH {
+        return Err(Answer::Unimplemented(format!("there is no method {}, only {EXPORT_PATH}", request.uri().path())));
+    }
+    let Some(name) = request.headers().get(GRPC_ENCODING) else { return Ok(Encoding::Identity) };
+    Encoding::parse(name.as_bytes()).ok_or_else(|| {
+        let name = String::from_utf8_lossy(name.as_bytes()).into_owned();
+        Answer::Unimplemented(format!("encoding {name:?} is not known, use identity, gzip or zstd"))
+    })
+}
+
+fn refuse_work(error: WorkError) -> Refusal {
+    match error {
+        WorkError::Full => Refusal::ResourceExhausted(error.to_string()),
+        WorkError::Panicked => Refusal::Unavailable(error.to_string()),
+    }
+}
+
+/// What a client can be told.
+enum Answer {
+    Ok,
+    Refused(Refusal),
+    Unimplemented(String),
+    /// Not gRPC at all, so the answer is not either.
+    Http(StatusCode),
+    /// The client is gone; this is written to nobody.
+    Gone,
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Answer {
+        Answer::Refused(refusal)
+    }
+}
+
+impl From<Unread> for Answer {
+    fn from(unread: Unread) -> Answer {
+        match unread {
+            Unread::Refused(refusal) => Answer::Refused(refusal),
+            Unread::Gone => Answer::Gone,
+        }
+    }
+}
+
+impl Answer {
+    fn label(&self) -> &'static str {
+        match self {
+            Answer::Ok => "ok",
+            Answer::Refused(refusal) => refusal.label(),
+            Answer::Unimplemented(_) => "unimplemented",
+            Answer::Http(_) => "not_grpc",
+            Answer::Gone => "cancelled",
+        }
+    }
+
+    fn into_response(self) -> Response<Body> {
+        let status = match self {
+            Answer::Ok => {
+                let mut response = Response::new(Body::new(UnaryBody::Message));
+                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(grpc::CONTENT_TYPE));
+                return response;
+            }
+            Answer::Http(status) => {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = status;
+                return response;
+            }
+            Answer::Refused(Refusal::InvalidArgument(message)) => Status::new(Code::InvalidArgument, message),
+            Answer::Refused(Refusal::ResourceExhausted(message)) => Status::new(Code::ResourceExhausted, message),
+            Answer::Refused(Refusal::Unavailable(message)) => Status::new(Code::Unavailable, message),
+            Answer::Unimplemented(message) => Status::new(Code::Unimplemented, message),
+            Answer::Gone => Status::new(Code::Unavailable, "the request was not received whole"),
+        };
+        let mut response = Response::new(Body::empty());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(grpc::CONTENT_TYPE));
+        if status.code == Code::Unimplemented {
+            headers.insert(GRPC_ACCEPT_ENCODING, ACCEPTED);
+        }
+        status.write(headers);
+        response
+    }
+}
+
+/// Counts the request when it ends, also when its future is dropped because the client went away.
+struct Count {
+    status: &'static str,
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        counter!("hotlist_source_requests_total", "source" => "otlp", "status" => self.status).increment(1);
+    }
+}

@@ -1,0 +1,19 @@
+//! The transport from socket to socket: a real source, a real sink, and a next hop that does what a test tells it.
+//!
+//! Matching is replaced by the identity here, so that every byte and every status seen is the transport's.
+
+// Marked as tests because clippy allows `unwrap` only in what is.
+#[cfg(test)]
+mod captures;
+#[cfg(test)]
+mod client;
+#[cfg(test)]
+mod next_hop;
+#[cfg(test)]
+mod sidecar;
+#[cfg(test)]
+mod sinks;
+#[cfg(test)]
+mod sources;
+#[cfg(test)]
+mod wire;

@@ -1,0 +1,73 @@
+//! A sidecar in the test's process: source, identity, sinks.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hotlist::delivery::{Batch, Process, Refusal};
+use hotlist::encoding::Rope;
+use hotlist::forward::otlp::{OtlpSink, Settings};
+use hotlist::forward::{Fanout, Sink, SinkKind};
+use hotlist::ingest::{Address, Limits, OtlpSource};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub struct Sidecar {
+    pub address: Address,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<()>,
+}
+
+/// Passes every message as it is.
+pub struct Identity;
+
+impl Process for Identity {
+    fn process(&self, message: Bytes) -> Result<Batch, Refusal> {
+        Ok(Batch { message: Rope::from(message), records: 0, hits: vec![] })
+    }
+}
+
+impl Sidecar {
+    /// Defaults everywhere, one OTLP sink.
+    pub fn start(next_hop: &str) -> Sidecar {
+        Sidecar::with(Limits::default(), Identity, [otlp(next_hop, Settings::default())])
+    }
+
+    pub fn with(limits: Limits, process: impl Process, sinks: impl IntoIterator<Item = Arc<Sink>>) -> Sidecar {
+        Sidecar::at(&Address::Tcp("127.0.0.1:0".parse().unwrap()), limits, process, sinks)
+    }
+
+    pub fn at(
+        address: &Address,
+        limits: Limits,
+        process: impl Process,
+        sinks: impl IntoIterator<Item = Arc<Sink>>,
+    ) -> Sidecar {
+        let deliver = Arc::new(Fanout::new(sinks));
+        let bound = OtlpSource::bind(address, limits, Arc::new(process), deliver).unwrap();
+        let address = bound.local_address().clone();
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(async move {
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            bound.serve(stopped).await.unwrap();
+        });
+        Sidecar { address, stop, served }
+    }
+
+    /// Begins to stop; the handle is ready when it has stopped.
+    pub fn stop(self) -> JoinHandle<()> {
+        self.stop.send(()).unwrap();
+        self.served
+    }
+}
+
+pub fn otlp(endpoint: &str, settings: Settings) -> Arc<Sink> {
+    let sink = OtlpSink::new(endpoint.parse().unwrap(), settings, split);
+    Arc::new(Sink::new("next", SinkKind::Otlp(Box::new(sink))))
+}
+
+/// Cuts anywhere: the transport does not look into messages.
+fn split(message: &Bytes, limit: usize) -> Vec<Rope> {
+    message.chunks(limit).map(|part| Rope::from(message.slice_ref(part))).collect()
+}
