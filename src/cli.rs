@@ -3,6 +3,9 @@
 //! `args` holds what can be given; one file a subcommand does it. `anyhow` is used from here outward only.
 
 pub mod args;
+mod progress;
+mod run;
+mod scan;
 mod validate;
 
 use std::ffi::OsString;
@@ -44,6 +47,10 @@ pub struct Cli {
 pub enum Command {
     /// Check a configuration and say everything that is wrong with it.
     Validate(args::ValidateArgs),
+    /// Run the sidecar: take events, match them, tag the hits and pass everything on.
+    Run(args::RunArgs),
+    /// Match files of events against indicators, offline.
+    Scan(args::ScanArgs),
 }
 
 /// Why a subcommand did not end well.
@@ -91,6 +98,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match cli.command {
         Command::Validate(args) => validate::run(&args, &environment, &mut io::stdout().lock()),
+        Command::Run(args) => run::run(&args, &environment, random()),
+        Command::Scan(args) => {
+            scan::run(&args, random(), &mut io::BufWriter::with_capacity(1 << 16, io::stdout().lock()))
+        }
     };
     match done {
         Ok(()) => ExitCode::from(exit::OK),
@@ -102,6 +113,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// A random number: the key of this process's hashes.
+pub fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // The standard library keys each of its hashers from the system's entropy.
+    std::hash::RandomState::new().build_hasher().finish()
 }
 
 /// The value of an environment variable, when it is set to valid Unicode.

@@ -1,6 +1,7 @@
 //! A hit as ECS: one element of `threat.enrichments` (ECS threat fields, `threat.enrichments.indicator.*` and
 //! `threat.enrichments.matched.*`). The few fields that are not ECS are declared in `docs/output.md`.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -32,9 +33,12 @@ impl Detection {
 
 /// The enrichments of an event's hits: one for each (indicator, field), in the order of the hits.
 pub fn enrichments(snapshot: &Snapshot, hits: &[Hit], facts: &EventFacts) -> Vec<Value> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     hits.iter()
-        .filter(|hit| seen.insert((hit.posting.indicator, hit.field)))
+        .filter(|hit| {
+            let indicator = snapshot.indicator(hit.posting.indicator);
+            seen.insert((indicator_id(snapshot, hit), &snapshot.feed_of(indicator).name, hit.field))
+        })
         .map(|hit| enrichment(snapshot, hit, facts))
         .collect()
 }

@@ -11,6 +11,7 @@ mod decode;
 mod detect;
 mod hosts;
 mod list;
+pub mod load;
 mod stix;
 
 use std::fmt;

@@ -19,10 +19,10 @@ pub mod delivery;
 pub mod detect;
 pub mod grpc;
 
-pub mod ingest;
-pub mod forward;
-pub mod feed;
 pub mod admin;
+pub mod feed;
+pub mod forward;
+pub mod ingest;
 
 pub mod app;
 pub mod cli;
