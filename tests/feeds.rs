@@ -1,6 +1,7 @@
 //! The importers against real feeds, as an independent program reads them, and against input that is none.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -69,6 +70,13 @@ const KNOWN: &[Known] = &[
     typed_url(Side::Extra, "url", "getgooogle.hopto.org/"),
     typed_url(Side::Extra, "url", "googleads.hopto.org/"),
     typed_url(Side::Extra, "url", "shopcloths.ddns.net/"),
+    Known {
+        file: "oasis-open-cti-documentation/examples__example_json__poisonivy.json",
+        side: Side::Missing,
+        kind: "ip",
+        value: "60.10.1.115",
+        reason: "another alternative of the pattern is no domain; a pattern is taken whole or listed as unusable",
+    },
     url_in_url("gravoice.com/verimfaxa/veri.php%3f"),
     url_in_url("linkprotect.cudasvc.com/url%3fa="),
     url_in_url("luevoice.com/mvoice"),
@@ -98,7 +106,8 @@ fn shared() -> Option<PathBuf> {
         return Some(path);
     }
     assert!(std::env::var_os("CI").is_none(), "{} has no data/oracle.py; set HOTLIST_SHARED", path.display());
-    println!("SKIPPED: {} has no data/oracle.py; set HOTLIST_SHARED", path.display());
+    // Past the capture of test output, so that nobody takes a skipped test for a passed one.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {} has no data/oracle.py; set HOTLIST_SHARED", path.display());
     None
 }
 
@@ -190,11 +199,10 @@ fn formats() -> impl Iterator<Item = Option<Format>> {
     std::iter::once(None).chain(Format::ALL.into_iter().map(Some))
 }
 
-fn import_in_every_format(bytes: &[u8]) {
-    let table = FieldTable::embedded(true).unwrap();
+fn import_in_every_format(bytes: &[u8], table: &FieldTable) {
     for format in formats() {
         let options = FeedOptions { format, ..FeedOptions::default() };
-        if let Ok(import) = import(bytes, "feed", &options, &table) {
+        if let Ok(import) = import(bytes, "feed", &options, table) {
             assert!(import.indicators.iter().all(|indicator| !indicator.terms.is_empty()));
             assert!(import.unusable.iter().all(|unusable| unusable.excerpt.chars().count() <= 100));
         }
@@ -226,7 +234,8 @@ fn odd_files_are_survived() {
         &open_quote,
         one_object.as_bytes(),
     ];
-    cases.into_iter().for_each(import_in_every_format);
+    let table = FieldTable::embedded(true).unwrap();
+    cases.into_iter().for_each(|bytes| import_in_every_format(bytes, &table));
 }
 
 /// Scenario: a list in which a good line follows a line of a megabyte, a NUL, bytes that are no UTF-8, a lone quote.
@@ -254,7 +263,7 @@ proptest! {
     /// Guarantee: no bytes make an importer panic.
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
-        import_in_every_format(&bytes);
+        import_in_every_format(&bytes, &FieldTable::embedded(true).unwrap());
     }
 
     /// Guarantee: nor do bytes made of what feeds are made of.
@@ -264,6 +273,6 @@ proptest! {
         "\r\n", " ", "#", "type", "value", "domain", "user", "@", "*.", ".", "::1", "%", "é", "\u{feff}", "{", "}",
         "\"type\":", "\"objects\":", "\"indicator\"", "[ipv4-addr:value = '203.0.113.9']", "valid_until", "-",
     ]), 0..40)) {
-        import_in_every_format(pieces.concat().as_bytes());
+        import_in_every_format(pieces.concat().as_bytes(), &FieldTable::embedded(true).unwrap());
     }
 }

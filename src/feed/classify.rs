@@ -156,9 +156,7 @@ fn url_without_scheme(text: &str) -> Option<Found> {
 /// `setup.exe` and `evil.com` apart.
 fn known_root(name: &str) -> bool {
     let Some((_, root)) = name.rsplit_once('.') else { return false };
-    OTHER_ROOTS.contains(&root)
-        || psl::suffix(root.as_bytes()).is_some_and(|suffix| suffix.is_known())
-        || psl::suffix(name.as_bytes()).is_some_and(|suffix| suffix.is_known())
+    OTHER_ROOTS.contains(&root) || psl::suffix(name.as_bytes()).is_some_and(|suffix| suffix.is_known())
 }
 
 #[cfg(test)]
