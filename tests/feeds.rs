@@ -1,9 +1,9 @@
 //! The importers against real feeds, as an independent program reads them, and against input that is none.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use hotlist::feed::{FeedOptions, Format, import};
 use hotlist::fields::FieldTable;
@@ -141,14 +141,15 @@ fn real_feeds_give_what_the_oracle_reads() {
     let Some(shared) = shared() else { return };
     let data = shared.join("data");
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/feeds.py");
-    let output = Command::new("python3").arg(script).arg(&data).output().expect("python3 runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut oracle =
+        Command::new("python3").arg(script).arg(&data).stdout(Stdio::piped()).spawn().expect("python3 runs");
+    let lines = BufReader::new(oracle.stdout.take().unwrap()).lines();
     let table = FieldTable::embedded(true).unwrap();
     let mut used = vec![false; KNOWN.len()];
     let mut wrong = Vec::new();
     let mut files = 0;
-    for line in String::from_utf8(output.stdout).unwrap().lines() {
-        let expected: Expected = serde_json::from_str(line).unwrap();
+    for line in lines {
+        let expected: Expected = serde_json::from_str(&line.unwrap()).unwrap();
         let bytes = std::fs::read(data.join("iocs/feeds").join(&expected.file)).unwrap();
         let import = import(&bytes, &expected.file, &FeedOptions::default(), &table).unwrap();
         files += 1;
@@ -176,6 +177,7 @@ fn real_feeds_give_what_the_oracle_reads() {
             }
         }
     }
+    assert!(oracle.wait().unwrap().success(), "the oracle failed, see above");
     assert!(files > 250, "only {files} files compared");
     for (known, _) in KNOWN.iter().zip(used).filter(|(_, used)| !used) {
         wrong.push(format!("no longer so, remove it: {} {} ({})", known.file, known.value, known.reason));
