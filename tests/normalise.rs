@@ -3,9 +3,11 @@
 //! The shared data is other people's and not part of this repository: without it the test says that it was skipped, and
 //! fails where `CI` is set.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use hotlist::observable::{domain, email, hash, ip, url, user};
@@ -26,19 +28,8 @@ struct Row {
     user: Option<String>,
 }
 
-fn data() -> Option<PathBuf> {
-    let shared = std::env::var_os("HOTLIST_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let data = shared.join("data");
-    if data.join("oracle.py").exists() {
-        return Some(data);
-    }
-    assert!(std::env::var_os("CI").is_none(), "the shared data is missing at {}; set HOTLIST_SHARED", data.display());
-    println!("SKIPPED: no shared data at {}; set HOTLIST_SHARED to run this test", data.display());
-    None
-}
-
-fn oracle(mode: &str, data: &Path, input: String) -> String {
+/// Runs the oracle over the data in one of its modes.
+fn oracle(mode: &str, data: &Path, input: String) -> std::io::Result<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/normalise.py");
     let mut child = Command::new("python3")
         .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -47,15 +38,16 @@ fn oracle(mode: &str, data: &Path, input: String) -> String {
         .arg(data)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .spawn()
-        .expect("python3 runs");
-    let mut stdin = child.stdin.take().expect("piped");
+        .spawn()?;
+    let mut stdin = child.stdin.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
+    // Written beside reading, so that neither pipe fills up while the other waits. A mode that reads nothing may close.
     let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
-    let output = child.wait_with_output().expect("the oracle ends");
-    assert!(output.status.success(), "the oracle failed");
-    // A mode that reads no input may close it early.
+    let output = child.wait_with_output()?;
     let _ = writer.join();
-    String::from_utf8(output.stdout).expect("the oracle writes UTF-8")
+    if !output.status.success() {
+        return Err(std::io::Error::other(format!("the oracle ended with {}", output.status)));
+    }
+    String::from_utf8(output.stdout).map_err(std::io::Error::other)
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -97,9 +89,19 @@ impl Differences {
 
 #[test]
 fn the_normalisers_agree_with_the_oracle_on_every_real_value() {
-    let Some(data) = data() else { return };
-    let rows: Vec<Row> =
-        oracle("values", &data, String::new()).lines().map(|line| serde_json::from_str(line).expect("a row")).collect();
+    let data = match support::shared("data") {
+        Ok(path) => path,
+        Err(why) => {
+            assert!(std::env::var_os("CI").is_none(), "{why}");
+            println!("SKIPPED: {why}");
+            return;
+        }
+    };
+    let rows: Vec<Row> = oracle("values", &data, String::new())
+        .expect("the oracle runs")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a row"))
+        .collect();
     assert!(rows.len() > 10_000, "only {} values", rows.len());
     let mut differences = Differences::default();
     let (mut one, mut two) = (Vec::new(), Vec::new());
@@ -131,7 +133,9 @@ fn the_normalisers_agree_with_the_oracle_on_every_real_value() {
         })
         .map(|line| line.expect("a string is JSON") + "\n")
         .collect();
-    for ((row, ours), answer) in urls.iter().zip(oracle("urls", &data, asked).lines()) {
+    let answers = oracle("urls", &data, asked).expect("the oracle runs");
+    assert_eq!(answers.lines().count(), urls.len());
+    for ((row, ours), answer) in urls.iter().zip(answers.lines()) {
         let answer: Option<String> = serde_json::from_str(answer).expect("a string");
         let rest = |url: &str| url.split_once("://").map_or(url.to_owned(), |(_, rest)| rest.to_owned());
         let comparable = |url: Option<&str>| {

@@ -122,24 +122,18 @@ const OWN_PATHS: [(&str, Kind); 5] = [
     ("email-addr:value", Kind::Email),
 ];
 
-/// The hashes of a file; the value's length tells which one it is.
-const HASH_PATHS: [&str; 6] = [
-    "file:hashes.MD5",
-    "file:hashes.'SHA-1'",
-    "file:hashes.'SHA-256'",
-    "file:hashes.'SHA-512'",
-    "file:hashes.SSDEEP",
-    "file:hashes.*",
-];
+/// The hashes of a file that are looked for, without hyphens; the value's length tells which one it is.
+const FILE_HASHES: [&str; 6] = ["MD5", "SHA1", "SHA256", "SHA512", "SSDEEP", "*"];
 
 fn meaning(comparison: &Proposition, table: &FieldTable) -> Result<Meaning, PatternError> {
+    let of_kind = |kind| Meaning { path: comparison.path.as_str().into(), kind, target: Target::Kind };
+    if let Some((_, kind)) = OWN_PATHS.into_iter().find(|(path, _)| *path == comparison.path) {
+        return Ok(of_kind(kind));
+    }
+    if comparison.key.file_hash().is_some_and(|algorithm| FILE_HASHES.contains(&algorithm)) {
+        return Ok(of_kind(Kind::Md5));
+    }
     let is = |known: &str| parse::path_key(known).is_some_and(|key| key == comparison.key);
-    if let Some((path, kind)) = OWN_PATHS.into_iter().find(|(path, _)| is(path)) {
-        return Ok(Meaning { path: path.into(), kind, target: Target::Kind });
-    }
-    if let Some(path) = HASH_PATHS.into_iter().find(|path| is(path)) {
-        return Ok(Meaning { path: path.into(), kind: Kind::Md5, target: Target::Kind });
-    }
     let known = table.iter().find_map(|(_, field)| Some((field.kind, field.stix_paths.iter().find(|path| is(path))?)));
     let Some((kind, path)) = known else {
         return Err(unsupported(comparison.position, format!("the object path `{}`", comparison.path)));

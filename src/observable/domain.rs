@@ -82,8 +82,8 @@ fn canonical_wide<'a>(value: &[u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]
     }
     let name = std::str::from_utf8(value).ok()?;
     scratch.clear();
-    for label in name.strip_suffix(is_dot).unwrap_or(name).split(is_dot) {
-        if !scratch.is_empty() {
+    for (at, label) in name.strip_suffix(is_dot).unwrap_or(name).split(is_dot).enumerate() {
+        if at > 0 {
             scratch.push(b'.');
         }
         if label.is_ascii() {
@@ -211,6 +211,7 @@ mod tests {
         {
             assert_eq!(name(value), None, "{value}");
         }
+        assert_eq!(name("。a.example"), None);
         assert_eq!(canonical(b"a\xff.example", &mut Vec::new()), None);
     }
 

@@ -37,8 +37,10 @@ pub fn canonical(value: &[u8]) -> Option<CanonicalUrl> {
     match domain::split_scheme(text.as_bytes()) {
         Some((scheme, _)) => {
             let scheme = text.get(..scheme.len())?.to_ascii_lowercase();
-            let special = SPECIAL.iter().any(|(known, _)| *known == scheme);
-            special.then(|| whatwg(&text)).flatten().or_else(|| syntactic(&text, &scheme))
+            match SPECIAL.iter().any(|(known, _)| *known == scheme) {
+                true => with_special_scheme(&text, &scheme),
+                false => syntactic(&text, &scheme),
+            }
         }
         None => without_scheme(&text),
     }
@@ -55,6 +57,17 @@ fn percent_encode_invalid(value: &[u8]) -> Cow<'_, str> {
         chunk.invalid().iter().for_each(|byte| text.push_str(&format!("%{byte:02X}")));
     }
     Cow::Owned(text)
+}
+
+/// The form of WHATWG, or the syntactic one where WHATWG refuses. Both read past tabs and line breaks, as WHATWG does.
+fn with_special_scheme(text: &str, scheme: &str) -> Option<CanonicalUrl> {
+    let breaks = ['\t', '\n', '\r'];
+    let text = if text.contains(breaks) { Cow::Owned(text.replace(breaks, "")) } else { Cow::Borrowed(text) };
+    whatwg(&text).or_else(|| {
+        let kept = syntactic(&text, scheme)?;
+        // Dropping the fragment or the default port may have mended it.
+        whatwg(kept.as_str()).or(Some(kept))
+    })
 }
 
 /// The form of the WHATWG URL standard, less the fragment and one trailing dot of the host.
@@ -110,8 +123,7 @@ fn without_scheme(text: &str) -> Option<CanonicalUrl> {
     if !path_follows || path.contains('\n') || !is_plausible_host(host) {
         return None;
     }
-    let whole = format!("http://{text}");
-    let url = whatwg(&whole).or_else(|| syntactic(&whole, "http"))?;
+    let url = with_special_scheme(&format!("http://{text}"), "http")?;
     CanonicalUrl::new("", url.rest())
 }
 

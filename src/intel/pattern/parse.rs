@@ -51,6 +51,16 @@ pub enum Operator {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathKey(Vec<String>);
 
+impl PathKey {
+    /// The algorithm of `file:hashes.…`.
+    pub fn file_hash(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [object, property, algorithm] if object == "file" && property == "hashes" => Some(algorithm),
+            _ => None,
+        }
+    }
+}
+
 /// The key of a path as the field table writes it.
 pub fn path_key(path: &str) -> Option<PathKey> {
     let mut parser = Parser { tokens: tokens(path).ok()?, at: 0 };
