@@ -1,8 +1,9 @@
 //! The importers against real feeds, as an independent program reads them, and against input that is none.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use hotlist::feed::{FeedOptions, Format, import};
 use hotlist::fields::FieldTable;
@@ -69,6 +70,13 @@ const KNOWN: &[Known] = &[
     typed_url(Side::Extra, "url", "getgooogle.hopto.org/"),
     typed_url(Side::Extra, "url", "googleads.hopto.org/"),
     typed_url(Side::Extra, "url", "shopcloths.ddns.net/"),
+    Known {
+        file: "oasis-open-cti-documentation/examples__example_json__poisonivy.json",
+        side: Side::Missing,
+        kind: "ip",
+        value: "60.10.1.115",
+        reason: "another alternative of the pattern is no domain; a pattern is taken whole or listed as unusable",
+    },
     url_in_url("gravoice.com/verimfaxa/veri.php%3f"),
     url_in_url("linkprotect.cudasvc.com/url%3fa="),
     url_in_url("luevoice.com/mvoice"),
@@ -98,7 +106,8 @@ fn shared() -> Option<PathBuf> {
         return Some(path);
     }
     assert!(std::env::var_os("CI").is_none(), "{} has no data/oracle.py; set HOTLIST_SHARED", path.display());
-    println!("SKIPPED: {} has no data/oracle.py; set HOTLIST_SHARED", path.display());
+    // Past the capture of test output, so that nobody takes a skipped test for a passed one.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {} has no data/oracle.py; set HOTLIST_SHARED", path.display());
     None
 }
 
@@ -132,14 +141,15 @@ fn real_feeds_give_what_the_oracle_reads() {
     let Some(shared) = shared() else { return };
     let data = shared.join("data");
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/feeds.py");
-    let output = Command::new("python3").arg(script).arg(&data).output().expect("python3 runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut oracle =
+        Command::new("python3").arg(script).arg(&data).stdout(Stdio::piped()).spawn().expect("python3 runs");
+    let lines = BufReader::new(oracle.stdout.take().unwrap()).lines();
     let table = FieldTable::embedded(true).unwrap();
     let mut used = vec![false; KNOWN.len()];
     let mut wrong = Vec::new();
     let mut files = 0;
-    for line in String::from_utf8(output.stdout).unwrap().lines() {
-        let expected: Expected = serde_json::from_str(line).unwrap();
+    for line in lines {
+        let expected: Expected = serde_json::from_str(&line.unwrap()).unwrap();
         let bytes = std::fs::read(data.join("iocs/feeds").join(&expected.file)).unwrap();
         let import = import(&bytes, &expected.file, &FeedOptions::default(), &table).unwrap();
         files += 1;
@@ -167,6 +177,7 @@ fn real_feeds_give_what_the_oracle_reads() {
             }
         }
     }
+    assert!(oracle.wait().unwrap().success(), "the oracle failed, see above");
     assert!(files > 250, "only {files} files compared");
     for (known, _) in KNOWN.iter().zip(used).filter(|(_, used)| !used) {
         wrong.push(format!("no longer so, remove it: {} {} ({})", known.file, known.value, known.reason));
@@ -190,11 +201,10 @@ fn formats() -> impl Iterator<Item = Option<Format>> {
     std::iter::once(None).chain(Format::ALL.into_iter().map(Some))
 }
 
-fn import_in_every_format(bytes: &[u8]) {
-    let table = FieldTable::embedded(true).unwrap();
+fn import_in_every_format(bytes: &[u8], table: &FieldTable) {
     for format in formats() {
         let options = FeedOptions { format, ..FeedOptions::default() };
-        if let Ok(import) = import(bytes, "feed", &options, &table) {
+        if let Ok(import) = import(bytes, "feed", &options, table) {
             assert!(import.indicators.iter().all(|indicator| !indicator.terms.is_empty()));
             assert!(import.unusable.iter().all(|unusable| unusable.excerpt.chars().count() <= 100));
         }
@@ -226,7 +236,8 @@ fn odd_files_are_survived() {
         &open_quote,
         one_object.as_bytes(),
     ];
-    cases.into_iter().for_each(import_in_every_format);
+    let table = FieldTable::embedded(true).unwrap();
+    cases.into_iter().for_each(|bytes| import_in_every_format(bytes, &table));
 }
 
 /// Scenario: a list in which a good line follows a line of a megabyte, a NUL, bytes that are no UTF-8, a lone quote.
@@ -254,7 +265,7 @@ proptest! {
     /// Guarantee: no bytes make an importer panic.
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
-        import_in_every_format(&bytes);
+        import_in_every_format(&bytes, &FieldTable::embedded(true).unwrap());
     }
 
     /// Guarantee: nor do bytes made of what feeds are made of.
@@ -264,6 +275,6 @@ proptest! {
         "\r\n", " ", "#", "type", "value", "domain", "user", "@", "*.", ".", "::1", "%", "é", "\u{feff}", "{", "}",
         "\"type\":", "\"objects\":", "\"indicator\"", "[ipv4-addr:value = '203.0.113.9']", "valid_until", "-",
     ]), 0..40)) {
-        import_in_every_format(pieces.concat().as_bytes());
+        import_in_every_format(pieces.concat().as_bytes(), &FieldTable::embedded(true).unwrap());
     }
 }

@@ -46,30 +46,22 @@ pub(super) fn untyped(raw: &str) -> Option<Found> {
 
 /// The value of a token that is declared to be of a type; an error says why it is not.
 pub(super) fn typed(raw: &str, declared: Declared) -> Result<Found, String> {
-    let is_no = |what: &str| format!("declared as `{what}`, which it is not");
-    match declared {
-        Declared::Of(Kind::User) => {
-            value(Kind::User, raw).filter(|_| raw.len() <= MAX_BYTES).ok_or_else(|| is_no("user"))
+    let found = match declared {
+        Declared::Of(Kind::User) => value(Kind::User, raw).filter(|_| raw.len() <= MAX_BYTES),
+        Declared::Of(Kind::Url) => cleaned(raw).and_then(|text| value(Kind::Url, &text)),
+        Declared::Of(Kind::Ip) => token(raw).and_then(|text| network(&text).or_else(|| address(&text))),
+        Declared::Of(Kind::Domain) => {
+            token(raw).filter(|text| address(text).is_none()).and_then(|text| name(&text, |_| true))
         }
-        Declared::Of(Kind::Url) => cleaned(raw).and_then(|text| value(Kind::Url, &text)).ok_or_else(|| is_no("url")),
-        Declared::Of(Kind::Ip) => {
-            token(raw).and_then(|text| network(&text).or_else(|| address(&text))).ok_or_else(|| is_no("ip"))
+        Declared::Of(Kind::Email) => token(raw).and_then(|text| email(&text)),
+        Declared::Of(kind) if declared.is_hash() => {
+            token(raw).and_then(|text| hash(&text)).filter(|found| found.value.kind() == kind)
         }
-        Declared::Of(Kind::Domain) => token(raw)
-            .filter(|text| address(text).is_none())
-            .and_then(|text| name(&text, |_| true))
-            .ok_or_else(|| is_no("domain")),
-        Declared::Of(Kind::Email) => token(raw).and_then(|text| email(&text)).ok_or_else(|| is_no("email")),
-        Declared::Of(kind @ (Kind::Md5 | Kind::Sha1 | Kind::Sha256 | Kind::Sha512 | Kind::Ssdeep)) => token(raw)
-            .and_then(|text| hash(&text))
-            .filter(|found| found.value.kind() == kind)
-            .ok_or_else(|| is_no(kind.as_str())),
-        Declared::Hash => token(raw).and_then(|text| hash(&text)).ok_or_else(|| is_no("hash")),
-        Declared::Host => {
-            token(raw).and_then(|text| address(&text).or_else(|| name(&text, |_| true))).ok_or_else(|| is_no("host"))
-        }
-        Declared::Of(kind) => Err(format!("values of kind `{kind}` come in STIX patterns only")),
-    }
+        Declared::Hash => token(raw).and_then(|text| hash(&text)),
+        Declared::Host => token(raw).and_then(|text| address(&text).or_else(|| name(&text, |_| true))),
+        Declared::Of(kind) => return Err(format!("values of kind `{kind}` come in STIX patterns only")),
+    };
+    found.ok_or_else(|| format!("declared as `{}`, which it is not", declared.as_str()))
 }
 
 /// Trimmed, without quotes, refanged; `None` when empty or too long.
@@ -156,9 +148,7 @@ fn url_without_scheme(text: &str) -> Option<Found> {
 /// `setup.exe` and `evil.com` apart.
 fn known_root(name: &str) -> bool {
     let Some((_, root)) = name.rsplit_once('.') else { return false };
-    OTHER_ROOTS.contains(&root)
-        || psl::suffix(root.as_bytes()).is_some_and(|suffix| suffix.is_known())
-        || psl::suffix(name.as_bytes()).is_some_and(|suffix| suffix.is_known())
+    OTHER_ROOTS.contains(&root) || psl::suffix(name.as_bytes()).is_some_and(|suffix| suffix.is_known())
 }
 
 #[cfg(test)]

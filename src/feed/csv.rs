@@ -112,7 +112,8 @@ impl<'a> Row<'a> {
             Ok(facts) => facts,
             Err(reason) => return collector.unusable(self.line, reason, self.excerpt()),
         };
-        if let Some(pattern) = self.cells(Role::Value).chain(self.cells(Role::Name)).find(|c| columns::is_pattern(c)) {
+        let candidates = [Role::Main, Role::Value, Role::Name];
+        if let Some((_, pattern)) = self.filled(&candidates).find(|(_, cell)| columns::is_pattern(cell)) {
             match pattern::compile(pattern, table) {
                 Ok(terms) => collector.terms(terms, None, facts),
                 Err(error) => collector.unusable(self.line, error.to_string(), pattern),
@@ -135,44 +136,62 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// The values of the row, in column order; an error when there are none.
+    /// The values of the row; an error when there are none.
     fn values(&self, declared: Option<Declared>) -> Result<Vec<Found>, String> {
+        let Some(declared) = declared else {
+            let cells = self.filled(&[Role::Hash, Role::Main, Role::Value, Role::Name]);
+            let found: Vec<Found> = cells
+                .flat_map(|(_, cell)| each(cell, |part| classify::untyped(part).ok_or(())).unwrap_or_default())
+                .collect();
+            return if found.is_empty() {
+                Err("no cell is an address, network, domain, URL, hash or e-mail address".to_owned())
+            } else {
+                Ok(found)
+            };
+        };
         let mut found = Vec::new();
-        let mut refusal = None;
-        for (at, cell) in self.record.iter().enumerate() {
-            match (self.columns.role(at), declared) {
-                // `-` and `none` may be user names; nothing else takes them for a value.
-                _ if cell.trim().is_empty() => {}
-                (Role::Hash | Role::Value | Role::Name, None) => {
-                    found.extend(each(cell, |part| classify::untyped(part).ok_or(())).unwrap_or_default());
-                }
-                (Role::Hash, Some(declared)) if !declared.is_hash() => {
-                    found.extend(each(cell, |part| classify::typed(part, Declared::Hash)).unwrap_or_default());
-                }
-                (Role::Hash | Role::Value | Role::Name, Some(declared)) if self.may_hold(at, declared) => {
-                    match each(cell, |part| classify::typed(part, declared)) {
-                        Ok(values) => found.extend(values),
-                        Err(reason) => refusal = refusal.or(Some(reason)),
-                    }
-                }
-                _ => {}
+        if !declared.is_hash() {
+            // The type of a value does not speak of the file that it came with.
+            for (_, cell) in self.filled(&[Role::Hash]) {
+                found.extend(each(cell, |part| classify::typed(part, Declared::Hash)).unwrap_or_default());
             }
         }
-        match (found.is_empty(), refusal) {
-            (false, _) => Ok(found),
-            (true, Some(reason)) => Err(reason),
-            (true, None) => Err("no cell is an address, network, domain, URL, hash or e-mail address".to_owned()),
+        match self.typed(declared) {
+            Ok(values) => found.extend(values),
+            Err(reason) if found.is_empty() => return Err(reason),
+            Err(_) => {}
         }
+        Ok(found)
     }
 
-    /// Anything may be a user name, so only the first value of a row is one.
-    fn may_hold(&self, at: usize, declared: Declared) -> bool {
-        declared != Declared::Of(Kind::User)
-            || (self.columns.role(at) == Role::Value
-                && (0..at).all(|before| {
-                    self.columns.role(before) != Role::Value
-                        || self.record.get(before).is_none_or(|cell| cell.trim().is_empty())
-                }))
+    /// The values of a declared type. A column that is named as the value is the only one to hold it; without one the
+    /// search begins behind the type, and ends at the first, since nearly every word may be a user or a host.
+    fn typed(&self, declared: Declared) -> Result<Vec<Found>, String> {
+        let named: &[Role] = if declared.is_hash() { &[Role::Main, Role::Hash] } else { &[Role::Main] };
+        let mut cells: Vec<(usize, &str)> = self.filled(named).collect();
+        let is_named = !cells.is_empty();
+        if !is_named {
+            cells = self.filled(&[Role::Value, Role::Name]).collect();
+            let kind = self.columns.of(Role::Kind).next().unwrap_or(0);
+            cells.sort_by_key(|(at, _)| *at < kind);
+        }
+        let ends_at_first = !is_named || declared == Declared::Of(Kind::User);
+        let mut found = Vec::new();
+        let mut reason = None;
+        for (_, cell) in &cells {
+            match each(cell, |part| classify::typed(part, declared)) {
+                Ok(values) if is_named || cells.len() == 1 || !is_single_label(&values) => found.extend(values),
+                Ok(_) => {}
+                Err(error) => reason = reason.or(Some(error)),
+            }
+            if ends_at_first && !found.is_empty() {
+                break;
+            }
+        }
+        if found.is_empty() {
+            return Err(reason.unwrap_or_else(|| format!("no cell holds the `{}` that is declared", declared.as_str())));
+        }
+        Ok(found)
     }
 
     /// Hashes of different kinds in one row are of one file, and one indicator; everything else stands for itself.
@@ -235,13 +254,23 @@ impl<'a> Row<'a> {
             .map(|(_, cell)| cell.trim().trim_matches('"').trim())
     }
 
-    fn excerpt(&self) -> &'a str {
-        self.cells(Role::Value)
-            .chain(self.cells(Role::Name))
-            .chain(self.cells(Role::Hash))
-            .next()
-            .unwrap_or_else(|| self.record.iter().find(|cell| !cell.trim().is_empty()).unwrap_or_default())
+    /// The cells of some roles in column order, unless empty. `-` and `none` stay: they may be user names.
+    fn filled<'r>(&self, roles: &'r [Role]) -> impl Iterator<Item = (usize, &'a str)> + use<'a, 'r> {
+        let (record, columns) = (self.record, self.columns);
+        let cells = record.iter().enumerate();
+        cells.filter(move |(at, cell)| roles.contains(&columns.role(*at)) && !cell.trim().is_empty())
     }
+
+    fn excerpt(&self) -> &'a str {
+        let telling = [Role::Main, Role::Value, Role::Hash, Role::Name];
+        let first = telling.into_iter().find_map(|role| self.filled(&[role]).next()).map(|(_, cell)| cell);
+        first.or_else(|| self.record.iter().find(|cell| !cell.trim().is_empty())).unwrap_or_default()
+    }
+}
+
+/// Whether values are host names without a dot, as any word of prose is.
+fn is_single_label(values: &[Found]) -> bool {
+    values.iter().any(|found| matches!(&found.value, TermValue::Domain { name, .. } if !name.contains('.')))
 }
 
 /// A cell as a whole, else each of its parts; all of them must be values.

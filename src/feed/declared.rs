@@ -14,6 +14,15 @@ pub(super) enum Declared {
 }
 
 impl Declared {
+    /// The word for it in messages.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Declared::Of(kind) => kind.as_str(),
+            Declared::Hash => "hash",
+            Declared::Host => "host",
+        }
+    }
+
     /// Whether it is a hash of some kind.
     pub(super) fn is_hash(self) -> bool {
         match self {

@@ -6,6 +6,8 @@ use super::super::{ColumnMapping, FeedError, classify};
 /// The meaning of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
+    /// The value, by mapping or by the header's word. Where a row has a type, no other column is its value.
+    Main,
     /// Searched for values.
     Value,
     /// Searched for hashes, which are so whatever the row's type column says.
@@ -102,6 +104,22 @@ const VALUE: [&str; 10] = ["ip", "ips", "ipv4", "ipv6", "address", "domain", "md
 /// Header words that make a column one of hashes.
 const HASH: [&str; 10] = ["hash", "hashes", "md5", "sha1", "sha256", "sha512", "ssdeep", "sha 1", "sha 256", "sha 512"];
 
+/// Header names of the value, beside the names of types (`domain`, `ip`).
+const MAIN: [&str; 12] = [
+    "ioc",
+    "iocs",
+    "value",
+    "indicator",
+    "indicators",
+    "data",
+    "observable",
+    "ioc value",
+    "indicator value",
+    "observable value",
+    "indicator of compromise",
+    "artifact",
+];
+
 /// The meaning of each column, in order.
 #[derive(Debug)]
 pub(super) struct Columns {
@@ -127,7 +145,9 @@ impl Columns {
             false => sampled_roles(sample),
         };
         if mapping.value.is_some() {
-            for role in roles.iter_mut().filter(|role| matches!(role, Role::Value | Role::Hash | Role::Name)) {
+            for role in
+                roles.iter_mut().filter(|role| matches!(role, Role::Main | Role::Value | Role::Hash | Role::Name))
+            {
                 *role = Role::Ignored;
             }
         }
@@ -140,6 +160,11 @@ impl Columns {
             }
         }
         Ok(Columns { roles, has_header })
+    }
+
+    /// The columns of a role.
+    pub(super) fn of(&self, role: Role) -> impl Iterator<Item = usize> {
+        self.roles.iter().enumerate().filter(move |(_, known)| **known == role).map(|(at, _)| at)
     }
 
     /// The meaning of a column; rows longer than the header have values there.
@@ -179,6 +204,8 @@ fn header_role(name: &str, names: &[String]) -> Role {
         Role::Ignored
     } else if has(&HASH) || HASH.iter().any(|hash| hash.contains(' ') && name.contains(hash)) {
         Role::Hash
+    } else if MAIN.contains(&name) || matches!(type_word(name), TypeWord::Declared(declared) if !declared.is_hash()) {
+        Role::Main
     } else {
         Role::Value
     }
@@ -209,7 +236,7 @@ fn sampled_roles(sample: &[Vec<&str>]) -> Vec<Role> {
     for (at, role) in roles.iter_mut().enumerate() {
         *role = match at {
             at if at == kind => Role::Kind,
-            at if Some(at) == value => Role::Value,
+            at if Some(at) == value => Role::Main,
             _ => Role::Ignored,
         };
     }
@@ -224,7 +251,7 @@ fn mapped_columns(
     file_name: &str,
 ) -> Result<Vec<(Role, usize, bool)>, FeedError> {
     let wanted = [
-        ("value", Role::Value, &mapping.value),
+        ("value", Role::Main, &mapping.value),
         ("type", Role::Kind, &mapping.kind),
         ("valid_from", Role::ValidFrom, &mapping.valid_from),
         ("valid_until", Role::ValidUntil, &mapping.valid_until),
@@ -269,9 +296,10 @@ mod tests {
     fn headers_of_real_feeds_are_understood() {
         assert_eq!(
             roles("IOC, Valid From, Valid Until, Link"),
-            [Role::Value, Role::ValidFrom, Role::ValidUntil, Role::Reference]
+            [Role::Main, Role::ValidFrom, Role::ValidUntil, Role::Reference]
         );
-        assert_eq!(roles("indicator,data"), [Role::Kind, Role::Value]);
+        assert_eq!(roles("indicator,data"), [Role::Kind, Role::Main]);
+        assert_eq!(roles("First Seen,Hostname,C2"), [Role::FirstSeen, Role::Main, Role::Value]);
         assert_eq!(roles("SHA256,Package Name,Certificate"), [Role::Hash, Role::Ignored, Role::Ignored]);
         assert_eq!(
             roles("source_ip,Source,File Name,SHA-256"),
@@ -288,7 +316,7 @@ mod tests {
         let columns = Columns::new(&sample[0], &sample, &ColumnMapping::default(), "x").unwrap();
         assert!(!columns.has_header);
         let roles: Vec<_> = (0..4).map(|at| columns.role(at)).collect();
-        assert_eq!(roles, [Role::Ignored, Role::Kind, Role::Value, Role::Ignored]);
+        assert_eq!(roles, [Role::Ignored, Role::Kind, Role::Main, Role::Ignored]);
     }
 
     #[test]
@@ -296,7 +324,7 @@ mod tests {
         let first = ["indicator", "data"];
         let mapping = ColumnMapping { value: Some("Indicator".into()), kind: Some("2".into()), ..Default::default() };
         let columns = Columns::new(&first, &[], &mapping, "x").unwrap();
-        assert_eq!((columns.role(0), columns.role(1)), (Role::Value, Role::Kind));
+        assert_eq!((columns.role(0), columns.role(1)), (Role::Main, Role::Kind));
         let mapping = ColumnMapping { tlp: Some("marking".into()), ..Default::default() };
         let error = Columns::new(&first, &[], &mapping, "x.csv").unwrap_err().to_string();
         assert!(error.contains("`marking`") && error.contains("columns.tlp") && error.contains("indicator, data"));

@@ -111,6 +111,14 @@ fn a_hash_of_another_kind_than_its_type_is_a_bad_line() {
 }
 
 #[test]
+fn words_beside_a_typed_value_are_no_values() {
+    let import = csv("date,type,c2,family\n2024-01-01,domain,evil.com,emotet\n2024-01-01,user,bob,emotet\n");
+    assert_eq!(shown(&import), ["2 domain evil.com", "3 user bob"]);
+    assert_eq!(shown(&csv("name,type,value\npanel,domain,localhost\n")), ["2 domain localhost"]);
+    assert_eq!(shown(&csv("type,name\nuser,alice\n")), ["2 user alice"]);
+}
+
+#[test]
 fn a_stix_pattern_in_a_cell_is_compiled() {
     let import = csv("type,name,pattern\nindicator,a panel,[domain-name:value = 'evil.com']\nindicator,b,[oops\n");
     assert_eq!(shown(&import), ["2 domain evil.com"]);
