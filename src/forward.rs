@@ -2,7 +2,6 @@
 
 pub mod blackhole;
 mod connection;
-pub mod endpoint;
 pub mod fanout;
 pub mod ndjson;
 pub mod otlp;
@@ -13,12 +12,12 @@ use std::sync::Arc;
 use metrics::counter;
 
 pub use blackhole::Blackhole;
-pub use endpoint::Endpoint;
 pub use fanout::Fanout;
 pub use ndjson::NdjsonSink;
 pub use otlp::OtlpSink;
 
 use crate::delivery::{Batch, Refusal};
+use crate::telemetry;
 
 /// One configured sink.
 #[derive(Debug)]
@@ -68,7 +67,7 @@ impl Sink {
             }
         };
         let status = result.as_ref().map_or_else(Refusal::label, |()| "ok");
-        counter!("hotlist_sink_requests_total", "sink" => self.name.clone(), "status" => status).increment(1);
+        counter!(telemetry::SINK_REQUESTS_TOTAL, "sink" => self.name.clone(), "status" => status).increment(1);
         result
     }
 }

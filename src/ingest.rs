@@ -9,10 +9,36 @@ mod message;
 pub mod otlp;
 mod workers;
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-pub use listener::{Address, Bound, ServeError};
+use admission::InFlight;
+use workers::Workers;
+
+pub use listener::{Bound, ServeError};
 pub use otlp::OtlpSource;
+
+/// What all sources of a process share: the room for messages in flight, and the threads that match large ones.
+#[derive(Clone)]
+pub struct Shared {
+    in_flight: Arc<InFlight>,
+    workers: Arc<Workers>,
+}
+
+impl Shared {
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// The limits cannot work, or the system gives no threads.
+    pub fn start(limits: &Limits) -> io::Result<Shared> {
+        limits.check().map_err(|bad| io::Error::new(io::ErrorKind::InvalidInput, bad))?;
+        Ok(Shared {
+            in_flight: Arc::new(InFlight::new(limits.in_flight_bytes)),
+            workers: Arc::new(Workers::start(limits.workers, limits.queue)?),
+        })
+    }
+}
 
 /// What a source takes at most, and how long it waits for room before it says RESOURCE_EXHAUSTED.
 #[derive(Clone, Debug, PartialEq, Eq)]

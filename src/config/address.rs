@@ -15,7 +15,7 @@ pub enum Address {
 
 impl Address {
     /// Reads `127.0.0.1:4317`, `[::1]:4317` or `unix:/run/hotlist.sock`. The error says what can be given.
-    pub(super) fn parse(text: &str) -> Result<Address, String> {
+    pub fn parse(text: &str) -> Result<Address, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             return socket_path(path).map(Address::Unix);
         }
@@ -60,7 +60,7 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// Reads `http://host:port` or `unix:/run/next.sock`. The error says what can be given.
-    pub(super) fn parse(text: &str) -> Result<Endpoint, String> {
+    pub fn parse(text: &str) -> Result<Endpoint, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             return socket_path(path).map(Endpoint::Unix);
         }

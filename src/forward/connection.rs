@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::Endpoint;
+use crate::config::Endpoint;
 use crate::grpc::RopeBody;
 
 /// First and longest pause between attempts to connect.
@@ -163,7 +163,7 @@ fn delays() -> ExponentialBackoff {
 
 async fn connect(endpoint: &Endpoint) -> io::Result<SendRequest<RopeBody>> {
     match endpoint {
-        Endpoint::Tcp { host, port, .. } => {
+        Endpoint::Http { host, port } => {
             let stream = TcpStream::connect((host.as_str(), *port)).await?;
             stream.set_nodelay(true)?;
             handshake(stream).await
@@ -199,7 +199,7 @@ mod tests {
 
     async fn free_port() -> (TcpListener, Endpoint) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let endpoint = Endpoint::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         (listener, endpoint)
     }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use metrics::counter;
 
 use crate::delivery::{Batch, Refusal};
+use crate::telemetry;
 
 /// Renders the bytes of one OTLP `LogRecord` as one line of JSON, without the line's end.
 pub type Render = fn(&[u8]) -> Vec<u8>;
@@ -108,7 +109,7 @@ impl NdjsonSink {
         };
         let written = tokio::task::spawn_blocking(write).await.map_err(|error| refuse(error.to_string()))?;
         let bytes = written.map_err(|error| refuse(error.to_string()))?;
-        counter!("hotlist_sink_sent_bytes_total", "sink" => name.to_owned()).increment(bytes as u64);
+        counter!(telemetry::SINK_SENT_BYTES_TOTAL, "sink" => name.to_owned()).increment(bytes as u64);
         Ok(())
     }
 }

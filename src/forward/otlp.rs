@@ -8,20 +8,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use http::uri::{Scheme, Uri};
+use http::uri::{Authority, Scheme, Uri};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use metrics::counter;
 use tokio::time::{Instant, timeout_at};
 
-use super::Endpoint;
 use super::connection::{Connector, Link};
 use super::partial_success;
+use crate::config::Endpoint;
 use crate::delivery::{Batch, Refusal};
 use crate::encoding::Rope;
 use crate::grpc::compression::GRPC_ENCODING;
 use crate::grpc::{self, Code, Encoding, HEADER_LEN, RopeBody, Status};
+use crate::telemetry;
 
 /// The path of the one method, from `opentelemetry/proto/collector/logs/v1/logs_service.proto`.
 const EXPORT_PATH: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
@@ -61,6 +62,15 @@ pub struct OtlpSink {
     headers: HeaderMap,
 }
 
+/// What goes into `:authority`; a Unix socket has no name of its own, gRPC uses `localhost` there.
+fn authority(endpoint: &Endpoint) -> Authority {
+    let named = match endpoint {
+        Endpoint::Http { .. } => endpoint.to_string().strip_prefix("http://").and_then(|text| text.parse().ok()),
+        Endpoint::Unix(_) => None,
+    };
+    named.unwrap_or_else(|| Authority::from_static("localhost"))
+}
+
 /// Why one attempt brought no answer.
 struct Failure {
     cause: String,
@@ -73,7 +83,7 @@ impl OtlpSink {
     pub fn new(endpoint: Endpoint, settings: Settings, split: Split) -> OtlpSink {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(Scheme::HTTP);
-        parts.authority = Some(endpoint.authority());
+        parts.authority = Some(authority(&endpoint));
         parts.path_and_query = Some(http::uri::PathAndQuery::from_static(EXPORT_PATH));
         // invariant: scheme, authority and path are all there, so the parts make a URI.
         let uri = Uri::from_parts(parts).unwrap_or_default();
@@ -132,7 +142,7 @@ impl OtlpSink {
         let (status, answer) = response.map_err(|failure| refuse(failure.cause))?;
         match status.code {
             Code::Ok => {
-                counter!("hotlist_sink_sent_bytes_total", "sink" => name.to_owned()).increment(message.len() as u64);
+                counter!(telemetry::SINK_SENT_BYTES_TOTAL, "sink" => name.to_owned()).increment(message.len() as u64);
                 self.note_partial_success(name, &answer);
                 Ok(())
             }
@@ -187,7 +197,7 @@ impl OtlpSink {
     fn note_partial_success(&self, name: &str, answer: &[u8]) {
         let partial = partial_success::read(answer);
         if partial.rejected > 0 {
-            counter!("hotlist_sink_partial_rejected_records_total", "sink" => name.to_owned())
+            counter!(telemetry::SINK_PARTIAL_REJECTED_RECORDS_TOTAL, "sink" => name.to_owned())
                 .increment(partial.rejected);
         }
         if partial.rejected > 0 || !partial.message.is_empty() {

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use metrics::gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::telemetry;
+
 /// Unit of a permit in bytes: `acquire_many` counts in `u32`, and 4 GiB in flight must be sayable.
 const UNIT: usize = 1024;
 
@@ -37,7 +39,7 @@ impl InFlight {
                 tokio::time::timeout(wait, Arc::clone(&self.permits).acquire_many_owned(units)).await.ok()?.ok()?
             }
         };
-        gauge!("hotlist_in_flight_bytes").increment(f64::from(units) * UNIT as f64);
+        gauge!(telemetry::IN_FLIGHT_BYTES).increment(f64::from(units) * UNIT as f64);
         Some(Admission { permit })
     }
 }
@@ -50,7 +52,7 @@ impl Admission {
         match Arc::clone(self.permit.semaphore()).try_acquire_many_owned(units) {
             Ok(more) => {
                 self.permit.merge(more);
-                gauge!("hotlist_in_flight_bytes").increment(f64::from(units) * UNIT as f64);
+                gauge!(telemetry::IN_FLIGHT_BYTES).increment(f64::from(units) * UNIT as f64);
                 true
             }
             Err(_) => false,
@@ -65,7 +67,7 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        gauge!("hotlist_in_flight_bytes").decrement((self.permit.num_permits() * UNIT) as f64);
+        gauge!(telemetry::IN_FLIGHT_BYTES).decrement((self.permit.num_permits() * UNIT) as f64);
     }
 }
 

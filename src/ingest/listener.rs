@@ -1,6 +1,5 @@
 //! The socket of a source: bound eagerly, so that a bad address fails the start, and served until told to stop.
 
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -15,27 +14,10 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use super::{Limits, OtlpSource};
+use crate::config::Address;
 
 /// Connections that wait to be accepted: Fluent Bit opens one an export.
 const BACKLOG: u32 = 1024;
-
-/// Where a source listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// A TCP address; port 0 lets the system choose.
-    Tcp(SocketAddr),
-    /// The path of a Unix socket.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Tcp(address) => address.fmt(f),
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
 
 /// The server broke down.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +33,7 @@ pub struct Bound {
     address: Address,
     limits: Limits,
     routes: Routes,
+    name: String,
 }
 
 enum Socket {
@@ -59,7 +42,7 @@ enum Socket {
 }
 
 impl Bound {
-    pub(super) fn bind(address: &Address, limits: Limits, source: OtlpSource) -> io::Result<Bound> {
+    pub(super) fn bind(name: &str, address: &Address, limits: Limits, source: OtlpSource) -> io::Result<Bound> {
         tokio::runtime::Handle::try_current()
             .map_err(|_| io::Error::other("a source needs a tokio runtime to bind"))?;
         let in_context =
@@ -76,7 +59,7 @@ impl Bound {
                 (Socket::Unix(listener, SocketFile(path.clone())), Address::Unix(path.clone()))
             }
         };
-        Ok(Bound { socket, address, limits, routes: Routes::new(source) })
+        Ok(Bound { socket, address, limits, routes: Routes::new(source), name: name.to_owned() })
     }
 
     /// Where it listens; the port that the system chose when 0 was asked for.
@@ -97,14 +80,14 @@ impl Bound {
     /// # Errors
     /// The server broke down.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Bound { socket, address, limits, routes } = self;
+        let Bound { socket, address, limits, routes, name } = self;
         let router = Server::builder()
             .initial_stream_window_size(limits.stream_window)
             .initial_connection_window_size(limits.connection_window)
             .max_frame_size(limits.max_frame_bytes)
             .max_concurrent_streams(limits.max_concurrent_streams)
             .add_routes(routes);
-        tracing::info!(%address, "source is listening");
+        tracing::info!(source = name, %address, "source is listening");
         let served = match socket {
             Socket::Tcp(listener) => {
                 let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));

@@ -15,13 +15,15 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::Service;
 
-use super::admission::{Admission, InFlight};
+use super::admission::Admission;
 use super::message::{self, Message, Unread};
-use super::workers::{WorkError, Workers, in_place};
-use super::{Address, Bound, Limits};
+use super::workers::{WorkError, in_place};
+use super::{Bound, Limits, Shared};
+use crate::config::Address;
 use crate::delivery::{Batch, BoxFuture, Deliver, Process, Refusal};
 use crate::grpc::compression::{ACCEPTED, GRPC_ACCEPT_ENCODING, GRPC_ENCODING, InflateError};
 use crate::grpc::{self, Code, Encoding, Status, UnaryBody};
+use crate::telemetry;
 
 /// The path of the one method, from `opentelemetry/proto/collector/logs/v1/logs_service.proto`.
 pub const EXPORT_PATH: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
@@ -29,41 +31,49 @@ pub const EXPORT_PATH: &str = "/opentelemetry.proto.collector.logs.v1.LogsServic
 /// The service. Cheap to clone: one is cloned for each connection.
 #[derive(Clone)]
 pub struct OtlpSource {
-    shared: Arc<Shared>,
+    state: Arc<State>,
 }
 
-struct Shared {
+struct State {
+    name: Arc<str>,
     limits: Limits,
-    in_flight: InFlight,
-    workers: Workers,
+    shared: Shared,
     process: Arc<dyn Process>,
     deliver: Arc<dyn Deliver>,
 }
 
 impl OtlpSource {
-    /// Binds the socket and starts the workers; nothing is accepted before [`Bound::serve`]. Needs a tokio runtime.
+    /// Binds the socket; nothing is accepted before [`Bound::serve`]. Needs a tokio runtime. `name` is the source's
+    /// in metrics and logs.
     ///
     /// # Errors
     /// The address cannot be bound, the limits cannot work, or there is no runtime.
     pub fn bind(
+        name: &str,
         address: &Address,
         limits: Limits,
+        shared: &Shared,
         process: Arc<dyn Process>,
         deliver: Arc<dyn Deliver>,
     ) -> io::Result<Bound> {
-        let source = OtlpSource::new(limits.clone(), process, deliver)?;
-        Bound::bind(address, limits, source)
+        let source = OtlpSource::new(name, limits.clone(), shared, process, deliver)?;
+        Bound::bind(name, address, limits, source)
     }
 
     /// The service alone, to be put into a server of one's own.
     ///
     /// # Errors
-    /// The limits cannot work, or the system gives no threads.
-    pub fn new(limits: Limits, process: Arc<dyn Process>, deliver: Arc<dyn Deliver>) -> io::Result<OtlpSource> {
+    /// The limits cannot work.
+    pub fn new(
+        name: &str,
+        limits: Limits,
+        shared: &Shared,
+        process: Arc<dyn Process>,
+        deliver: Arc<dyn Deliver>,
+    ) -> io::Result<OtlpSource> {
         limits.check().map_err(|bad| io::Error::new(io::ErrorKind::InvalidInput, bad))?;
-        let in_flight = InFlight::new(limits.in_flight_bytes);
-        let workers = Workers::start(limits.workers, limits.queue)?;
-        Ok(OtlpSource { shared: Arc::new(Shared { limits, in_flight, workers, process, deliver }) })
+        let state = State { name: name.into(), limits, shared: shared.clone(), process, deliver };
+        Ok(OtlpSource { state: Arc::new(state) })
     }
 }
 
@@ -81,22 +91,23 @@ impl Service<Request<Body>> for OtlpSource {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let shared = Arc::clone(&self.shared);
+        let state = Arc::clone(&self.state);
         Box::pin(async move {
-            let mut count = Count { status: "cancelled" };
-            let answer = shared.export(request).await.err().unwrap_or(Answer::Ok);
+            let mut count = Count { source: state.name.clone(), status: "cancelled" };
+            let answer = state.export(request).await.err().unwrap_or(Answer::Ok);
             count.status = answer.label();
             Ok(answer.into_response())
         })
     }
 }
 
-impl Shared {
+impl State {
     /// Takes one request through, from its headers to the next hop's answer.
     async fn export(self: &Arc<Self>, request: Request<Body>) -> Result<(), Answer> {
         let encoding = check_head(&request)?;
-        let message = message::read(request.into_body(), &self.limits, &self.in_flight).await?;
-        counter!("hotlist_source_received_bytes_total", "source" => "otlp").increment(message.bytes.len() as u64);
+        let message = message::read(request.into_body(), &self.limits, &self.shared.in_flight).await?;
+        counter!(telemetry::SOURCE_RECEIVED_BYTES_TOTAL, "source" => self.name.to_string())
+            .increment(message.bytes.len() as u64);
         if message.compressed && encoding == Encoding::Identity {
             let text = "the message is marked as compressed, but the request has no `grpc-encoding`";
             return Err(Refusal::InvalidArgument(text.to_owned()).into());
@@ -105,9 +116,9 @@ impl Shared {
         let result = if !message.compressed && message.bytes.len() < self.limits.in_place_below {
             in_place(|| self.match_message(message, encoding))
         } else {
-            let shared = Arc::clone(self);
-            let work = move || shared.match_message(message, encoding);
-            self.workers.run(self.limits.admission_wait, work).await
+            let state = Arc::clone(self);
+            let work = move || state.match_message(message, encoding);
+            self.shared.workers.run(self.limits.admission_wait, work).await
         };
         // The room is held until the batch was delivered, also when nothing of the message is left in it.
         let (batch, _admission) = result.map_err(refuse_work)??;
@@ -226,11 +237,13 @@ impl Answer {
 
 /// Counts the request when it ends, also when its future is dropped because the client went away.
 struct Count {
+    source: Arc<str>,
     status: &'static str,
 }
 
 impl Drop for Count {
     fn drop(&mut self) {
-        counter!("hotlist_source_requests_total", "source" => "otlp", "status" => self.status).increment(1);
+        counter!(telemetry::SOURCE_REQUESTS_TOTAL, "source" => self.source.to_string(), "status" => self.status)
+            .increment(1);
     }
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hotlist::config::{Address, Endpoint};
 use hotlist::delivery::{Batch, Process, Refusal};
 use hotlist::encoding::Rope;
 use hotlist::forward::otlp::{OtlpSink, Settings};
 use hotlist::forward::{Fanout, Sink, SinkKind};
-use hotlist::ingest::{Address, Limits, OtlpSource};
+use hotlist::ingest::{Limits, OtlpSource, Shared};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -43,7 +44,10 @@ impl Sidecar {
         sinks: impl IntoIterator<Item = Arc<Sink>>,
     ) -> Sidecar {
         let deliver = Arc::new(Fanout::new(sinks));
-        let bound = OtlpSource::bind(address, limits, Arc::new(process), deliver).unwrap();
+        let bound = {
+            let shared = Shared::start(&limits).unwrap();
+            OtlpSource::bind("test", address, limits, &shared, Arc::new(process), deliver).unwrap()
+        };
         let address = bound.local_address().clone();
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
@@ -63,7 +67,7 @@ impl Sidecar {
 }
 
 pub fn otlp(endpoint: &str, settings: Settings) -> Arc<Sink> {
-    let sink = OtlpSink::new(endpoint.parse().unwrap(), settings, split);
+    let sink = OtlpSink::new(Endpoint::parse(endpoint).unwrap(), settings, split);
     Arc::new(Sink::new("next", SinkKind::Otlp(Box::new(sink))))
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hotlist::config::Address;
 use hotlist::delivery::{Batch, Process, Refusal};
 use hotlist::forward::otlp::Settings;
-use hotlist::ingest::{Address, Limits};
+use hotlist::ingest::Limits;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::client::conn::http2::Builder;
 use hyper_util::rt::TokioExecutor;
