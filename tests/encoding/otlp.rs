@@ -83,10 +83,11 @@ fn spans(batch: &[u8]) -> Vec<RecordSpan> {
     found
 }
 
+/// A record with the resource and scope around it, each with its schema URL.
+type Placed = (Option<Resource>, String, Option<InstrumentationScope>, String, LogRecord);
+
 /// Every record with what is around it.
-fn flat(
-    request: &ExportLogsServiceRequest,
-) -> Vec<(Option<Resource>, String, Option<InstrumentationScope>, String, LogRecord)> {
+fn flat(request: &ExportLogsServiceRequest) -> Vec<Placed> {
     let mut found = Vec::new();
     for resource in &request.resource_logs {
         for scope in &resource.scope_logs {
