@@ -4,6 +4,7 @@
 //! `--json` the last line is a JSON object of the figures.
 
 use std::hint::black_box;
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,6 +16,8 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as Member;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use prost::Message as _;
 use sonic_rs::{JsonContainerTrait as _, JsonValueTrait as _};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// Events in a batch.
 const BATCH: usize = 500;
@@ -161,10 +164,10 @@ impl<'de> serde::de::Visitor<'de> for Seed<'_> {
         }
         Ok(())
     }
-    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.visit_i64(value as i64)
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<(), E> {
+        self.visit_i64::<E>(value as i64)
     }
-    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<(), E> {
         if let Some(field) = self.trie.field(self.node) {
             self.sum.take(field, Value::Int(value));
         }
@@ -214,120 +217,133 @@ fn least(mut run: impl FnMut()) -> f64 {
     least.as_nanos() as f64 / BATCH as f64
 }
 
-fn main() {
-    let trie = FieldTable::embedded(true).expect("the shipped table loads").trie(|_, _| true);
+fn main() -> Outcome {
+    let trie = FieldTable::embedded(true)?.trie(|_, _| true);
     let documents: Vec<_> = (0..BATCH).map(event).collect();
     let texts: Vec<String> = documents.iter().map(ToString::to_string).collect();
     let batch = Bytes::from(request_of(documents.iter().map(|document| (1_715_678_497_482_000_000, document))));
     let mut spans = Vec::new();
-    records(&batch, |span| spans.push(span)).expect("our own batch walks");
+    records(&batch, |span| spans.push(span))?;
     let enrichment = serde_json::json!({"indicator": {"type": "ipv4-addr", "ip": "203.0.113.5", "name": "203.0.113.5"},
         "matched": {"id": "indicator--1", "field": "destination.ip"}, "feed": {"name": "bench"}});
 
     let mut otlp = Sum::default();
-    let mut walk_otlp = |sum: &mut Sum| {
+    let mut walk_otlp = |sum: &mut Sum| -> Outcome {
         records(&batch, |span| {
             let info = walk_record(&batch[span.record.payload()], &trie, &mut |field: FieldId, value: Value<'_>| {
                 sum.take(field, value)
             });
             black_box(info.is_ok());
-        })
-        .expect("our own batch walks");
+        })?;
+        Ok(())
     };
-    walk_otlp(&mut otlp);
+    walk_otlp(&mut otlp)?;
     let expected = otlp.values;
     let mut figures: Vec<(&str, f64)> = Vec::new();
-    let mut measure = |name, run: &mut dyn FnMut(&mut Sum)| {
+    let mut measure = |name, run: &mut dyn FnMut(&mut Sum) -> Outcome| -> Outcome {
         let mut sum = Sum::default();
-        run(&mut sum);
+        run(&mut sum)?;
         assert!(sum.values == expected || sum.values == 0, "{name} sees {} values, the walk {expected}", sum.values);
         figures.push((
             name,
             least(|| {
-                run(&mut sum);
-                black_box(sum.bytes);
+                let outcome = run(&mut sum);
+                black_box((outcome.is_ok(), sum.bytes));
             }),
         ));
+        Ok(())
     };
-    measure("otlp_walk", &mut walk_otlp);
+    measure("otlp_walk", &mut walk_otlp)?;
     measure("otlp_decode_walk", &mut |sum| {
-        let request = ExportLogsServiceRequest::decode(&batch[..]).expect("it decodes");
+        let request = ExportLogsServiceRequest::decode(&batch[..])?;
         for record in request.resource_logs.iter().flat_map(|r| &r.scope_logs).flat_map(|s| &s.log_records) {
             if let Some(body) = &record.body {
                 decoded_value(body, PathTrie::ROOT, &trie, sum);
             }
         }
-    });
+        Ok(())
+    })?;
     measure("otlp_decode_encode", &mut |_| {
-        let request = ExportLogsServiceRequest::decode(&batch[..]).expect("it decodes");
+        let request = ExportLogsServiceRequest::decode(&batch[..])?;
         black_box(request.encode_to_vec().len());
-    });
+        Ok(())
+    })?;
     measure("otlp_tag_splice_1_percent", &mut |_| {
-        let edits: Vec<_> = spans
-            .iter()
-            .step_by(100)
-            .map(|span| {
-                let record = &batch[span.record.payload()];
-                let tagged = tag_record(record, TagInto::Auto, std::slice::from_ref(&enrichment), "threat-match");
-                (*span, Bytes::from(tagged.expect("it is a record").0))
-            })
-            .collect();
+        let mut edits = Vec::new();
+        for span in spans.iter().step_by(100) {
+            let record = &batch[span.record.payload()];
+            let tagged = tag_record(record, TagInto::Auto, std::slice::from_ref(&enrichment), "threat-match")?;
+            edits.push((*span, Bytes::from(tagged.0)));
+        }
         black_box(splice(&batch, &edits).len());
-    });
+        Ok(())
+    })?;
     measure("otlp_render", &mut |_| {
         spans.iter().for_each(|span| drop(black_box(render_record(&batch[span.record.payload()]))));
-    });
+        Ok(())
+    })?;
     measure("json_walk", &mut |sum| {
         for text in &texts {
-            json::walk(text.as_bytes(), &trie, &mut |field: FieldId, value: Value<'_>| sum.take(field, value))
-                .expect("it is JSON");
+            json::walk(text.as_bytes(), &trie, &mut |field: FieldId, value: Value<'_>| sum.take(field, value))?;
         }
-    });
+        Ok(())
+    })?;
     measure("json_serde_json_dom", &mut |sum| {
         for text in &texts {
-            dom(&serde_json::from_str(text).expect("it is JSON"), PathTrie::ROOT, &trie, sum);
+            dom(&serde_json::from_str(text)?, PathTrie::ROOT, &trie, sum);
         }
-    });
+        Ok(())
+    })?;
     measure("json_serde_json_visitor", &mut |sum| {
         for text in &texts {
             let mut deserializer = serde_json::Deserializer::from_str(text);
-            serde::de::DeserializeSeed::deserialize(Seed { node: PathTrie::ROOT, trie: &trie, sum }, &mut deserializer)
-                .expect("it is JSON");
+            serde::de::DeserializeSeed::deserialize(
+                Seed { node: PathTrie::ROOT, trie: &trie, sum },
+                &mut deserializer,
+            )?;
         }
-    });
+        Ok(())
+    })?;
     measure("json_sonic_dom", &mut |sum| {
         for text in &texts {
-            sonic(&sonic_rs::from_str(text).expect("it is JSON"), PathTrie::ROOT, &trie, sum);
+            sonic(&sonic_rs::from_str(text)?, PathTrie::ROOT, &trie, sum);
         }
-    });
+        Ok(())
+    })?;
     measure("json_sonic_visitor", &mut |sum| {
         for text in &texts {
             let mut deserializer = sonic_rs::Deserializer::from_str(text);
-            serde::de::DeserializeSeed::deserialize(Seed { node: PathTrie::ROOT, trie: &trie, sum }, &mut deserializer)
-                .expect("it is JSON");
+            serde::de::DeserializeSeed::deserialize(
+                Seed { node: PathTrie::ROOT, trie: &trie, sum },
+                &mut deserializer,
+            )?;
         }
-    });
-    report(&figures, batch.len(), texts.iter().map(String::len).sum(), expected);
+        Ok(())
+    })?;
+    report(&figures, batch.len(), texts.iter().map(String::len).sum(), expected)?;
+    Ok(())
 }
 
-#[allow(clippy::print_stdout)]
-fn report(figures: &[(&str, f64)], batch_bytes: usize, text_bytes: usize, values: usize) {
-    println!(
+fn report(figures: &[(&str, f64)], batch_bytes: usize, text_bytes: usize, values: usize) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
         "{} B OTLP, {} B JSON, {:.1} wanted values an event",
         batch_bytes / BATCH,
         text_bytes / BATCH,
         values as f64 / BATCH as f64
-    );
-    println!("{:<28}{:>10}{:>16}", "", "ns/event", "x our walk");
+    )?;
+    writeln!(out, "{:<28}{:>10}{:>16}", "", "ns/event", "x our walk")?;
     let base =
         |prefix: &str| figures.iter().find(|(name, _)| *name == format!("{prefix}_walk")).map_or(1.0, |(_, ns)| *ns);
     for (name, ns) in figures {
         let prefix = name.split('_').next().unwrap_or_default();
-        println!("{name:<28}{ns:>10.0}{:>16.2}", ns / base(prefix));
+        writeln!(out, "{name:<28}{ns:>10.0}{:>16.2}", ns / base(prefix))?;
     }
     if std::env::args().any(|argument| argument == "--json") {
         let object: serde_json::Map<_, _> =
             figures.iter().map(|(name, ns)| ((*name).to_owned(), (*ns).into())).collect();
-        println!("{}", serde_json::Value::Object(object));
+        writeln!(out, "{}", serde_json::Value::Object(object))?;
     }
+    Ok(())
 }

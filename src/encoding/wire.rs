@@ -79,6 +79,30 @@ impl<'a> Fields<'a> {
         Ok(Some(Field { number: number as u32, payload, start, end: self.at }))
     }
 
+    /// Takes the next field when it is of wire type 2, its tag is the one byte `tag` and its length takes at most two
+    /// bytes, as nearly all in an event are. `None` says nothing: ask [`Fields::next_field`].
+    #[inline]
+    pub fn take_short(&mut self, tag: u8) -> Option<&'a [u8]> {
+        let (&[found, low], rest) = self.message.get(self.at..)?.split_first_chunk::<2>()?;
+        if found != tag {
+            return None;
+        }
+        let (content, after) = if low < 0x80 {
+            rest.split_at_checked(usize::from(low))?
+        } else {
+            let (&high, rest) = rest.split_first().filter(|(high, _)| **high < 0x80)?;
+            rest.split_at_checked(usize::from(low & 0x7f) | usize::from(high) << 7)?
+        };
+        self.at = self.message.len() - after.len();
+        Some(content)
+    }
+
+    /// Whether every field was taken.
+    #[inline]
+    pub fn is_at_end(&self) -> bool {
+        self.at == self.message.len()
+    }
+
     #[inline]
     fn varint(&mut self) -> Result<u64, Malformed> {
         match self.message.get(self.at) {
@@ -243,6 +267,25 @@ mod tests {
             put_varint(&mut message, value);
             prop_assert_eq!(message.len(), 1 + varint_len(value));
             prop_assert_eq!(read(&message).unwrap()[0].payload, Payload::Varint(value));
+        }
+
+        /// The short cut takes what the plain path takes, or nothing.
+        #[test]
+        fn the_short_cut_is_the_plain_path(content: Vec<u8>, cut in 0usize..300, junk: Vec<u8>) {
+            let mut framed = Vec::new();
+            put_bytes(&mut framed, 1, &content);
+            framed.truncate(framed.len().saturating_sub(cut));
+            for message in [&framed, &junk] {
+                let tag = 0x0a;
+                let (mut short, mut plain) = (Fields::new(message), Fields::new(message));
+                if let Some(content) = short.take_short(tag) {
+                    let field = plain.next_field().unwrap().unwrap();
+                    prop_assert_eq!((field.number, field.payload), (1, Payload::Bytes(content)));
+                    prop_assert_eq!(short.at, plain.at);
+                } else {
+                    prop_assert_eq!(short.at, 0);
+                }
+            }
         }
 
         /// Arbitrary bytes are read or refused, never a panic, and fields cover the message without gap.

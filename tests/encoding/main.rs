@@ -1,6 +1,10 @@
 //! The encodings' laws: a walk equals decoding first, a splice equals decoding and adding, and nothing panics.
 
+#[cfg(test)]
 mod common;
+#[cfg(test)]
 mod json;
+#[cfg(test)]
 mod otlp;
+#[cfg(test)]
 mod real;

@@ -98,9 +98,34 @@ pub(super) enum Any<'a> {
     KvList(&'a [u8]),
 }
 
+/// The tag of a length-delimited field as one byte.
+const fn tag(number: u32) -> u8 {
+    (number << 3 | 2) as u8
+}
+
 /// Reads which member of an `AnyValue` is set.
 #[inline]
 pub(super) fn any(value: &[u8]) -> Result<Any<'_>, OddRecord> {
+    const MEMBERS: [u8; 4] = [tag(field::STRING), tag(field::KVLIST), tag(field::ARRAY), tag(field::BYTES)];
+    if let Some(&first) = value.first()
+        && MEMBERS.contains(&first)
+    {
+        let mut fields = Fields::new(value);
+        if let Some(content) = fields.take_short(first)
+            && fields.is_at_end()
+        {
+            return Ok(match first {
+                first if first == tag(field::STRING) => Any::Text(content),
+                first if first == tag(field::KVLIST) => Any::KvList(content),
+                first if first == tag(field::ARRAY) => Any::Array(content),
+                _ => Any::Bytes(content),
+            });
+        }
+    }
+    any_in_full(value)
+}
+
+fn any_in_full(value: &[u8]) -> Result<Any<'_>, OddRecord> {
     let mut fields = Fields::new(value);
     let mut set = None;
     while let Some(found) = fields.next_field()? {
@@ -125,6 +150,17 @@ pub(super) fn any(value: &[u8]) -> Result<Any<'_>, OddRecord> {
 /// Reads key and value (the bytes of an `AnyValue`, empty for none) of a `KeyValue`, in either order.
 #[inline]
 pub(super) fn key_value(message: &[u8]) -> Result<(&[u8], &[u8]), OddRecord> {
+    let mut fields = Fields::new(message);
+    if let Some(key) = fields.take_short(tag(field::KEY))
+        && let Some(value) = fields.take_short(tag(field::VALUE))
+        && fields.is_at_end()
+    {
+        return Ok((key, value));
+    }
+    key_value_in_full(message)
+}
+
+fn key_value_in_full(message: &[u8]) -> Result<(&[u8], &[u8]), OddRecord> {
     let mut fields = Fields::new(message);
     let (mut key, mut value) = (None, None);
     while let Some(found) = fields.next_field()? {
@@ -152,6 +188,13 @@ impl<'a> Elements<'a> {
 
     #[inline]
     pub(super) fn next_element(&mut self) -> Result<Option<&'a [u8]>, OddRecord> {
+        match self.0.take_short(tag(field::VALUES)) {
+            Some(element) => Ok(Some(element)),
+            None => self.next_in_full(),
+        }
+    }
+
+    fn next_in_full(&mut self) -> Result<Option<&'a [u8]>, OddRecord> {
         while let Some(found) = self.0.next_field()? {
             match (found.number, found.payload) {
                 (field::VALUES, Payload::Bytes(element)) => return Ok(Some(element)),
