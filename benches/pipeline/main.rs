@@ -53,8 +53,8 @@ struct Options {
     #[arg(long, hide = true, default_value = "")]
     to: String,
     /// The file with the indicators; set by the benchmark itself
-    #[arg(long, hide = true, default_value = "")]
-    indicator_file: PathBuf,
+    #[arg(long, hide = true)]
+    indicator_file: Option<PathBuf>,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -87,7 +87,9 @@ fn main() -> Result<()> {
         Some(Role::NextHop) => next_hop::run(),
         Some(Role::Passthrough) => middle::run(&options.to, middle::Work::Pass),
         Some(Role::DecodeEncode) => middle::run(&options.to, middle::Work::DecodeEncode),
-        Some(Role::Sidecar) => sidecar::run(&options.to, &options.indicator_file),
+        Some(Role::Sidecar) => {
+            sidecar::run(&options.to, &options.indicator_file.context("a sidecar needs --indicator-file")?)
+        }
     }
 }
 
