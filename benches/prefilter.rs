@@ -14,6 +14,7 @@ use hotlist::intel::space::{KeyHasher, Space};
 /// Look-ups in one pass.
 const PROBES: usize = 1 << 20;
 
+#[expect(clippy::print_stdout, reason = "a benchmark talks to the person at the terminal")]
 fn main() {
     let flag = |name: &str| std::env::args().any(|argument| argument == name);
     let sizes: &[usize] = if flag("--quick") { &[100_000, 1_000_000] } else { &[100_000, 1_000_000, 10_000_000] };
@@ -67,6 +68,7 @@ fn key(prefix: char, number: usize) -> String {
     format!("{prefix}{:x}.host{}.example", (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24, number % 977)
 }
 
+#[expect(clippy::expect_used, reason = "the sizes are constants")]
 fn measure(keys: usize, passes: usize) -> Row {
     let hasher = KeyHasher::new(0x5eed);
     let mut prefilter = Prefilter::with_capacity(keys);

@@ -151,7 +151,7 @@ impl App {
         let shared = Shared::start(&limits).map_err(StartError::Limits)?;
         let mut sources = Vec::new();
         for source in &config.sources {
-            let inputs = sinks.iter().filter(|(inputs, _)| inputs.contains(&source.id)).map(|(_, sink)| sink.clone());
+            let inputs = sinks.iter().filter(|wired| wired.inputs.contains(&source.id)).map(|wired| wired.sink.clone());
             let deliver: Arc<dyn Deliver> = Arc::new(Fanout::new(inputs));
             let limits = Limits { max_request_bytes: source.max_request_bytes(), ..limits.clone() };
             let bound = OtlpSource::bind(&source.id, source.address(), limits, &shared, live.clone(), deliver)
@@ -252,8 +252,13 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-/// Every sink with the ids of its inputs.
-fn sinks(config: &Config) -> Result<Vec<(Vec<String>, Arc<Sink>)>, StartError> {
+/// A sink and the ids of the sources that it takes from.
+struct Wired {
+    inputs: Vec<String>,
+    sink: Arc<Sink>,
+}
+
+fn sinks(config: &Config) -> Result<Vec<Wired>, StartError> {
     let mut sinks = Vec::new();
     for sink in &config.sinks {
         let failed = |cause: String| StartError::Sink { id: sink.id.clone(), cause };
@@ -285,7 +290,7 @@ fn sinks(config: &Config) -> Result<Vec<(Vec<String>, Arc<Sink>)>, StartError> {
             }
             config::SinkKind::Blackhole => SinkKind::Blackhole(Blackhole::default()),
         };
-        sinks.push((sink.inputs.clone(), Arc::new(Sink::new(&sink.id, kind))));
+        sinks.push(Wired { inputs: sink.inputs.clone(), sink: Arc::new(Sink::new(&sink.id, kind)) });
     }
     Ok(sinks)
 }

@@ -22,6 +22,10 @@ use clap::{Parser, ValueEnum};
 
 use child::Child;
 
+/// The allocator that Hotlist ships with, for every process alike.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Clone, Debug, Parser)]
 #[command(about = "CPU of the pipeline against a pass-through and against decode and encode")]
 struct Options {

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
 use bytes::Bytes;
+use hotlist::config::Address;
 use hotlist::delivery::{Batch, BoxFuture, Deliver, Process, Refusal};
 use hotlist::encoding::Rope;
-use hotlist::ingest::{Address, Limits, OtlpSource};
+use hotlist::ingest::{Limits, OtlpSource, Shared};
 
 use crate::child::tell;
 
@@ -39,7 +40,9 @@ pub fn run() -> Result<()> {
     // 16 KiB is what most receivers allow; nothing is worked on, so no worker is needed.
     let limits = Limits { max_frame_bytes: 16 << 10, in_place_below: usize::MAX, ..Limits::default() };
     let bound = runtime.block_on(async {
-        OtlpSource::bind(&Address::Tcp(([127, 0, 0, 1], 0).into()), limits, Arc::new(Identity), deliver)
+        let shared = Shared::start(&limits)?;
+        let address = Address::Tcp(([127, 0, 0, 1], 0).into());
+        OtlpSource::bind("next-hop", &address, limits, &shared, Arc::new(Identity), deliver)
     })?;
     tell(format!("http://{}", bound.local_address()))?;
     runtime.spawn(bound.serve(std::future::pending()));

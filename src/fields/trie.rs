@@ -27,6 +27,13 @@ struct Node {
     last: u32,
 }
 
+/// A node under construction: its field, and its children by label.
+#[derive(Default)]
+struct Building {
+    field: Option<FieldId>,
+    children: Vec<(Vec<u8>, usize)>,
+}
+
 #[derive(Clone, Debug)]
 struct Child {
     label: Box<[u8]>,
@@ -39,22 +46,22 @@ impl PathTrie {
 
     /// Compiles paths such as `source.ip`.
     pub fn new<'a>(paths: impl IntoIterator<Item = (&'a str, FieldId)>) -> PathTrie {
-        let mut building: Vec<(Option<FieldId>, Vec<(Vec<u8>, usize)>)> = vec![(None, Vec::new())];
+        let mut building = vec![Building::default()];
         for (path, field) in paths {
             let mut at = 0;
             for label in path.split('.').map(str::as_bytes) {
-                let known = building[at].1.iter().find(|(known, _)| known == label).map(|(_, node)| *node);
+                let known = building[at].children.iter().find(|(known, _)| known == label).map(|(_, node)| *node);
                 at = known.unwrap_or_else(|| {
-                    building.push((None, Vec::new()));
+                    building.push(Building::default());
                     let node = building.len() - 1;
-                    building[at].1.push((label.to_vec(), node));
+                    building[at].children.push((label.to_vec(), node));
                     node
                 });
             }
-            building[at].0 = Some(field);
+            building[at].field = Some(field);
         }
         let mut trie = PathTrie::default();
-        for (field, mut children) in building {
+        for Building { field, mut children } in building {
             children.sort_by_key(|(label, _)| label.len());
             let first = trie.children.len() as u32;
             let lengths = children.iter().fold(0, |bits, (label, _)| bits | length_bit(label));
