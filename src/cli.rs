@@ -3,6 +3,7 @@
 //! `args` holds what can be given; one file a subcommand does it. `anyhow` is used from here outward only.
 
 pub mod args;
+mod demo;
 mod progress;
 mod run;
 mod scan;
@@ -51,6 +52,8 @@ pub enum Command {
     Run(args::RunArgs),
     /// Match files of events against indicators, offline.
     Scan(args::ScanArgs),
+    /// Show the whole thing at work on this machine, with made-up indicators and events.
+    Demo(args::DemoArgs),
 }
 
 /// Why a subcommand did not end well.
@@ -102,6 +105,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Scan(args) => {
             scan::run(&args, random(), &mut io::BufWriter::with_capacity(1 << 16, io::stdout().lock()))
         }
+        Command::Demo(args) => demo::run(&args, &environment, random(), &mut io::stdout().lock()),
     };
     match done {
         Ok(()) => ExitCode::from(exit::OK),
