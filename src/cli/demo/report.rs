@@ -96,8 +96,8 @@ impl Report {
 
     fn write_figures(&self, figures: &Figures, out: &mut dyn Write) -> io::Result<()> {
         let per = |count: u64, of: u64| if of == 0 { 0.0 } else { count as f64 / of as f64 };
+        writeln!(out)?;
         let mut line = |name: &str, text: String| writeln!(out, "  {name:<12}{text}");
-        line("", String::new())?;
         line("indicators", grouped(figures.indicators))?;
         let received = grouped(figures.received);
         line(
