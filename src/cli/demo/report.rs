@@ -132,8 +132,8 @@ Serving until Ctrl-C: OTLP/gRPC at {address}. Hits appear below, and whole event
   tail -f '{hits}'
 
 Send one with the OpenTelemetry SDK for Python
-  python3 -m venv /tmp/otel && /tmp/otel/bin/pip install --quiet 'opentelemetry-exporter-otlp-proto-grpc>=1.30,<2'
-  /tmp/otel/bin/python - <<'EOF'
+  python3 -m venv otel-venv && otel-venv/bin/pip install --quiet 'opentelemetry-exporter-otlp-proto-grpc>=1.30,<2'
+  otel-venv/bin/python - <<'EOF'
 {python}EOF
 
 Or from Fluent Bit
