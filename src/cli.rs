@@ -4,6 +4,8 @@
 
 pub mod args;
 mod demo;
+mod explain;
+mod inspect;
 mod progress;
 mod run;
 mod scan;
@@ -54,6 +56,10 @@ pub enum Command {
     Scan(args::ScanArgs),
     /// Show the whole thing at work on this machine, with made-up indicators and events.
     Demo(args::DemoArgs),
+    /// Say what happens to one event: observables, look-ups, matches, and what policy dropped and why.
+    Explain(args::ExplainArgs),
+    /// Say what is in files of indicators: how many of which kind, and every line that cannot be used.
+    Inspect(args::InspectArgs),
 }
 
 /// Why a subcommand did not end well.
@@ -102,10 +108,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match cli.command {
         Command::Validate(args) => validate::run(&args, &environment, &mut io::stdout().lock()),
         Command::Run(args) => run::run(&args, &environment, random()),
-        Command::Scan(args) => {
-            scan::run(&args, random(), &mut io::BufWriter::with_capacity(1 << 16, io::stdout().lock()))
-        }
         Command::Demo(args) => demo::run(&args, &environment, random(), &mut io::stdout().lock()),
+        Command::Scan(args) => scan::run(&args, random(), &mut buffered()),
+        Command::Explain(args) => explain::run(&args, &environment, random(), &mut buffered()),
+        Command::Inspect(args) => inspect::run(&args, random(), &mut buffered()),
     };
     match done {
         Ok(()) => ExitCode::from(exit::OK),
@@ -117,6 +123,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+fn buffered() -> io::BufWriter<io::StdoutLock<'static>> {
+    io::BufWriter::with_capacity(1 << 16, io::stdout().lock())
 }
 
 /// A random number: the key of this process's hashes.
