@@ -396,8 +396,6 @@ fn a_text_of_more_than_a_mebibyte_is_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     /// Any text, and any valid text that was damaged, gives a configuration or problems with a place, never a panic.
     #[test]
     fn arbitrary_text_never_panics(text in any::<String>(), from in 0usize..600, to in 0usize..600, toml in any::<bool>()) {
