@@ -1,12 +1,12 @@
 # Thin names for the commands that people and CI run; see .ci/run for the whole sequence.
-.PHONY: build demo test lint bench prove
+.PHONY: build demo test lint bench ci prove
 
 build:
 	cargo build --release --locked
 
 # The whole path on this machine: sender, sidecar, receiver.
-demo: build
-	./target/release/hotlist demo
+demo:
+	cargo run --release --locked -- demo
 
 # cargo-nextest where it is installed: it runs test binaries in parallel.
 test:
@@ -22,5 +22,10 @@ bench:
 	cargo bench --locked
 
 # Everything that must hold before a merge.
-prove:
+ci:
 	.ci/run
+
+# Beyond CI: twenty times the cases of every property test, then the benches at full length. PROPTEST_CASES overrides.
+prove:
+	PROPTEST_CASES=$${PROPTEST_CASES:-5120} $(MAKE) test
+	$(MAKE) bench

@@ -3,6 +3,7 @@
 //! `args` holds what can be given; one file a subcommand does it. `anyhow` is used from here outward only.
 
 pub mod args;
+mod demo;
 mod explain;
 mod inspect;
 mod progress;
@@ -53,6 +54,8 @@ pub enum Command {
     Run(args::RunArgs),
     /// Match files of events against indicators, offline.
     Scan(args::ScanArgs),
+    /// Show the whole thing at work on this machine, with made-up indicators and events.
+    Demo(args::DemoArgs),
     /// Say what happens to one event: observables, look-ups, matches, and what policy dropped and why.
     Explain(args::ExplainArgs),
     /// Say what is in files of indicators: how many of which kind, and every line that cannot be used.
@@ -105,6 +108,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match cli.command {
         Command::Validate(args) => validate::run(&args, &environment, &mut io::stdout().lock()),
         Command::Run(args) => run::run(&args, &environment, random()),
+        Command::Demo(args) => demo::run(&args, &environment, random(), &mut io::stdout().lock()),
         Command::Scan(args) => scan::run(&args, random(), &mut buffered()),
         Command::Explain(args) => explain::run(&args, &environment, random(), &mut buffered()),
         Command::Inspect(args) => inspect::run(&args, random(), &mut buffered()),

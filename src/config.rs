@@ -23,7 +23,7 @@ use std::path::Path;
 
 pub use address::{Address, Endpoint};
 pub use intel::{Columns, FeedFormat, Intel, IntelFiles, RuleKind};
-pub use matching::{CommandAndControl, Match, PortRule, TagInto};
+pub use matching::{CommandAndControl, Match, TagInto};
 pub use problem::{ConfigErrors, Fault, Position, Problem};
 pub use process::{Admin, Limits, Log, LogFormat, LogLevel, Shutdown};
 pub use sink::{Compression, NdjsonSink, Only, OtlpSink, Sink, SinkKind};

@@ -260,8 +260,6 @@ fn bad_lines_never_drop_the_rest() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     /// Guarantee: no bytes make an importer panic.
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..512)) {

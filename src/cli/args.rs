@@ -91,10 +91,12 @@ pub struct InspectArgs {
 }
 
 /// Show the whole thing at work on this machine: a sender, the sidecar, a receiver, made-up indicators and events.
+///
+/// Prints the hits as the receiver got them, one tagged event in full, and figures measured in this run.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  hotlist demo\n  hotlist demo --events 100000 --keep")]
 pub struct DemoArgs {
-    /// Keep the directory with configuration, indicators and output, and say where it is.
+    /// Keep serving afterwards until Ctrl-C, say how to send events of your own, and print each hit as it arrives.
     #[arg(long)]
     pub keep: bool,
     /// How many events to send.

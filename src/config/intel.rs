@@ -9,7 +9,7 @@ use super::reader::{Item, Table};
 /// Where indicators come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Intel {
-    /// Files of indicators, each a glob or a table. They are watched, and read again when they change.
+    /// Files of indicators, each a glob or a table. They are read once, at start.
     pub files: Vec<IntelFiles>,
 }
 

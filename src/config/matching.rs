@@ -17,8 +17,6 @@ pub struct Match {
     pub url_hosts: bool,
     /// How far outside an indicator's validity an event may lie and still match.
     pub grace: Duration,
-    /// What a port on an address indicator means: `ignore` it, or `require` it in the event.
-    pub port: PortRule,
     /// Whether command-and-control address indicators count at `destination.ip` only.
     pub c2: CommandAndControl,
     /// Where hits are written: `auto`, `body` or `attributes`. `auto` is the body where it is a document.
@@ -29,22 +27,11 @@ pub struct Match {
     pub fields: Vec<Field>,
 }
 
-/// What a port on an address indicator means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PortRule {
-    /// It is context.
-    Ignore,
-    /// The event must have it.
-    Require,
-}
-
 /// In which detections the command-and-control rule holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommandAndControl {
     /// For events as they arrive.
     pub live: bool,
-    /// For events out of the history.
-    pub retro: bool,
 }
 
 /// Where the enrichment goes in a log record.
@@ -86,8 +73,7 @@ impl Default for Match {
             subdomains: false,
             url_hosts: false,
             grace: Duration::from_secs(5 * 86_400),
-            port: PortRule::Ignore,
-            c2: CommandAndControl { live: true, retro: true },
+            c2: CommandAndControl { live: true },
             tag_into: TagInto::Auto,
             extra_fields: true,
             fields: Vec::new(),
@@ -97,7 +83,7 @@ impl Default for Match {
 
 impl Match {
     pub(super) const KEYS: &[&'static str] =
-        &["subdomains", "url_hosts", "grace", "port", "c2", "tag_into", "extra_fields", "fields"];
+        &["subdomains", "url_hosts", "grace", "c2", "tag_into", "extra_fields", "fields"];
     pub(super) const FIELD_KEYS: &[&'static str] = &["field", "kind", "collection", "cti", "stix_paths"];
 
     pub(super) fn read(item: &Item<'_>) -> Option<Match> {
@@ -107,9 +93,6 @@ impl Match {
             subdomains: table.or("subdomains", default.subdomains, Item::boolean),
             url_hosts: table.or("url_hosts", default.url_hosts, Item::boolean),
             grace: table.or("grace", default.grace, Item::duration),
-            port: table.or("port", default.port, |item| {
-                item.word(&[("ignore", PortRule::Ignore), ("require", PortRule::Require)])
-            }),
             c2: table.or("c2", default.c2, CommandAndControl::read),
             tag_into: table.or("tag_into", default.tag_into, |item| {
                 item.word(&[("auto", TagInto::Auto), ("body", TagInto::Body), ("attributes", TagInto::Attributes)])
@@ -121,14 +104,11 @@ impl Match {
 }
 
 impl CommandAndControl {
-    pub(super) const KEYS: &[&'static str] = &["live", "retro"];
+    pub(super) const KEYS: &[&'static str] = &["live"];
 
     fn read(item: &Item<'_>) -> Option<CommandAndControl> {
         let table = item.table(CommandAndControl::KEYS)?;
-        Some(CommandAndControl {
-            live: table.or("live", true, Item::boolean),
-            retro: table.or("retro", true, Item::boolean),
-        })
+        Some(CommandAndControl { live: table.or("live", true, Item::boolean) })
     }
 }
 

@@ -8,6 +8,11 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// The header or trailer with the percent-encoded message.
 pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// The header or trailer with a base64-encoded `google.rpc.Status`.
+pub const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+/// `google.rpc.Status { code: 8, details: [RetryInfo { retry_delay: 1 s }] }`. OTLP exporters drop a batch on
+/// RESOURCE_EXHAUSTED unless this says that a retry helps (OTLP specification, "OTLP/gRPC Throttling").
+const RETRY_SOON: &str = "CAgaMAoodHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxIECgIIAQ==";
 /// Longest message that is written into a header, in characters of the plain text; a longer one is cut.
 const MAX_MESSAGE: usize = 1024;
 
@@ -104,6 +109,9 @@ impl Status {
         if !self.message.is_empty() {
             headers.insert(GRPC_MESSAGE, encode_message(&self.message));
         }
+        if self.code == Code::ResourceExhausted {
+            headers.insert(GRPC_STATUS_DETAILS, HeaderValue::from_static(RETRY_SOON));
+        }
     }
 }
 
@@ -174,6 +182,22 @@ mod tests {
         assert_eq!(Status::read(&headers), None);
         headers.insert(GRPC_STATUS, HeaderValue::from_static("abc"));
         assert_eq!(Status::read(&headers), Some(Status::new(Code::Unknown, "")));
+    }
+
+    /// Overload tells OTLP exporters to come again in a second; no other status does.
+    #[test]
+    fn resource_exhausted_carries_a_retry_delay() {
+        use base64::Engine as _;
+        let written = |code| {
+            let mut headers = HeaderMap::new();
+            Status::new(code, "").write(&mut headers);
+            headers.get(GRPC_STATUS_DETAILS).cloned()
+        };
+        assert_eq!(written(Code::Unavailable), None);
+        let details = written(Code::ResourceExhausted).unwrap();
+        let details = base64::engine::general_purpose::STANDARD.decode(details.as_bytes()).unwrap();
+        let any = b"\x0a\x28type.googleapis.com/google.rpc.RetryInfo\x12\x04\x0a\x02\x08\x01";
+        assert_eq!(details, [b"\x08\x08\x1a\x30".as_slice(), any].concat());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A block is one 64-bit word and a key sets five bits of one word, so that a look-up is one load, one mask and one
 //! comparison (F. Putze, P. Sanders, J. Singler, "Cache-, hash- and space-efficient Bloom filters", 2007, with blocks
 //! as small as they get). A classic filter passes fewer strangers for its size, but touches up to ten cache lines and
-//! costs more than the exact look-up that it saves; `docs/adr/0002-prefilter.md` has the candidates,
+//! costs more than the exact look-up that it saves; `docs/adr/0003-prefilter.md` has the candidates,
 //! `cargo bench --bench prefilter` the figures.
 
 /// Bits spent on a key. About 0.4 % of strangers pass then.

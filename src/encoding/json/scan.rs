@@ -287,7 +287,7 @@ fn unescape(mut content: &[u8], out: &mut Scratch) {
     out.extend_from_slice(content);
 }
 
-/// Resolves the `\uXXXX` (or pair of surrogates) that `escape` starts with, and gives what follows it.
+/// Resolves the Unicode escape (or pair of surrogates) that `escape` starts with, and gives what follows it.
 fn unescape_unicode<'a>(escape: &'a [u8], out: &mut Scratch) -> &'a [u8] {
     let Some(first) = unit(escape) else {
         out.extend_from_slice(b"\\u");
@@ -306,7 +306,7 @@ fn unescape_unicode<'a>(escape: &'a [u8], out: &mut Scratch) -> &'a [u8] {
     rest
 }
 
-/// The UTF-16 code unit of the `\uXXXX` that `escape` starts with.
+/// The UTF-16 code unit of the `\u` escape that `escape` starts with.
 fn unit(escape: &[u8]) -> Option<u16> {
     let digits = escape.strip_prefix(b"\\u")?.get(..4)?;
     digits.iter().try_fold(0, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)? as u16))

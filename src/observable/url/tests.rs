@@ -118,7 +118,8 @@ fn nearly_urls() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    // More than by default, and as many as `PROPTEST_CASES` asks for.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(2000)))]
 
     /// A canonical URL is its own canonical form.
     #[test]

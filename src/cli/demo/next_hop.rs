@@ -1,0 +1,101 @@
+//! The next hop of the demo: an OTLP receiver of its own, which counts what arrives and hands on what is tagged.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::report;
+use crate::config::Address;
+use crate::delivery::{Batch, BoxFuture, Deliver, Process, Refusal};
+use crate::encoding::{Rope, otlp};
+use crate::ingest::{Bound, Limits, OtlpSource, ServeError, Shared};
+
+/// Tagged events that wait for the terminal; then the next hop answers later, and nothing is lost.
+const WAITING: usize = 1024;
+
+/// A receiver that is bound and does not accept yet.
+pub(super) struct NextHop {
+    bound: Bound,
+    received: Received,
+}
+
+/// How many events arrived.
+#[derive(Clone, Default)]
+pub(super) struct Received(Arc<AtomicU64>);
+
+impl Received {
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl NextHop {
+    /// Binds a loopback port. Tagged events come out of the channel as JSON.
+    pub(super) fn bind() -> io::Result<(NextHop, mpsc::Receiver<Value>)> {
+        let invalid = |text| io::Error::new(io::ErrorKind::InvalidInput, text);
+        let address = Address::parse("127.0.0.1:0").map_err(invalid)?;
+        let limits = Limits::default();
+        let shared = Shared::start(&limits)?;
+        let (sender, tagged) = mpsc::channel(WAITING);
+        let received = Received::default();
+        let take = Take { received: received.clone(), tagged: sender };
+        let bound = OtlpSource::bind("demo-next-hop", &address, limits, &shared, Arc::new(Pick), Arc::new(take))?;
+        Ok((NextHop { bound, received }, tagged))
+    }
+
+    pub(super) fn address(&self) -> String {
+        self.bound.local_address().to_string()
+    }
+
+    pub(super) fn received(&self) -> Received {
+        self.received.clone()
+    }
+
+    pub(super) async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+        self.bound.serve(shutdown).await
+    }
+}
+
+/// Finds the records that carry an enrichment of the sidecar's.
+struct Pick;
+
+impl Process for Pick {
+    fn process(&self, message: Bytes) -> Result<Batch, Refusal> {
+        let mut batch = Batch { message: Rope::default(), records: 0, hits: Vec::new() };
+        otlp::records(&message, |span| {
+            batch.records += 1;
+            let record = message.slice(span.record.payload());
+            if memchr::memmem::find(&record, report::MARK.as_bytes()).is_some() {
+                batch.hits.push(record);
+            }
+        })
+        .map_err(|error| Refusal::InvalidArgument(error.to_string()))?;
+        Ok(batch)
+    }
+}
+
+/// Counts, and hands on what was found.
+struct Take {
+    received: Received,
+    tagged: mpsc::Sender<Value>,
+}
+
+impl Deliver for Take {
+    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(async move {
+            for record in &batch.hits {
+                let event = serde_json::from_slice(&otlp::render_record(record))
+                    .map_err(|error| Refusal::InvalidArgument(format!("a tagged record is no document: {error}")))?;
+                // Nobody listens any more when the demo ends; the events have arrived all the same.
+                let _ = self.tagged.send(event).await;
+            }
+            self.received.0.fetch_add(batch.records as u64, Ordering::Relaxed);
+            Ok(())
+        })
+    }
+}

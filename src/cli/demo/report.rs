@@ -1,0 +1,292 @@
+//! What the demo prints: the hits as a table, one event in full, the figures, and how to send events of one's own.
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{ContentArrangement, Table};
+use serde_json::Value;
+
+/// What stands in every enrichment of the sidecar's (`threat.enrichments.matched.type`).
+pub(super) const MARK: &str = "indicator_match_rule";
+
+/// Rows of the table. The same indicator at the same field is shown once.
+const ROWS: usize = 24;
+/// Longest value in a cell, in characters.
+const CELL: usize = 48;
+
+/// One hit, as the table shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Row {
+    time: String,
+    kind: String,
+    indicator: String,
+    field: String,
+    value: String,
+    feed: String,
+}
+
+/// What the next hop received, as far as it is shown.
+#[derive(Default)]
+pub(super) struct Report {
+    rows: Vec<Row>,
+    shown: HashSet<(String, String)>,
+    hits: u64,
+    tagged: u64,
+    example: Option<Value>,
+}
+
+/// The figures of a run.
+pub(super) struct Figures {
+    pub(super) sent: u64,
+    pub(super) received: u64,
+    pub(super) events: u64,
+    pub(super) observables: u64,
+    pub(super) passes: u64,
+    pub(super) hits: u64,
+    pub(super) indicators: u64,
+    pub(super) suppressed: Vec<(String, u64)>,
+    /// Time in the matching step, over all threads.
+    pub(super) matching: Duration,
+    /// From the first request to the last answer.
+    pub(super) elapsed: Duration,
+}
+
+/// Where things are while the demo keeps serving.
+pub(super) struct Place<'a> {
+    pub(super) address: &'a str,
+    pub(super) admin: Option<SocketAddr>,
+    pub(super) directory: &'a Path,
+}
+
+impl Report {
+    /// Takes a tagged event.
+    pub(super) fn take(&mut self, event: Value) {
+        self.tagged += 1;
+        for row in rows(&event) {
+            self.hits += 1;
+            let is_new = self.shown.insert((row.indicator.clone(), row.field.clone()));
+            if is_new && self.rows.len() < ROWS {
+                self.rows.push(row);
+            }
+        }
+        self.example.get_or_insert(event);
+    }
+
+    pub(super) fn write(&self, figures: &Figures, out: &mut dyn Write) -> io::Result<()> {
+        let mut table = Table::new();
+        table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_header(["time", "kind", "indicator", "field", "value", "feed"]);
+        for row in &self.rows {
+            table.add_row([&row.time, &row.kind, &row.indicator, &row.field, &row.value, &row.feed].map(|c| short(c)));
+        }
+        writeln!(out, "Hits, as the next hop received them\n{table}")?;
+        let more = self.hits.saturating_sub(self.rows.len() as u64);
+        if more > 0 {
+            writeln!(out, "and {} more", grouped(more))?;
+        }
+        if let Some(event) = &self.example {
+            writeln!(out, "\nThe first of {} tagged events, in full\n{event:#}", grouped(self.tagged))?;
+        }
+        self.write_figures(figures, out)
+    }
+
+    fn write_figures(&self, figures: &Figures, out: &mut dyn Write) -> io::Result<()> {
+        let per = |count: u64, of: u64| if of == 0 { 0.0 } else { count as f64 / of as f64 };
+        writeln!(out)?;
+        let mut line = |name: &str, text: String| writeln!(out, "  {name:<12}{text}");
+        line("indicators", grouped(figures.indicators))?;
+        let received = grouped(figures.received);
+        line(
+            "events",
+            format!("{} sent, {} matched, {received} received", grouped(figures.sent), grouped(figures.events)),
+        )?;
+        let each = per(figures.observables, figures.events);
+        line("observables", format!("{} ({each:.1} an event)", grouped(figures.observables)))?;
+        let rate = 100.0 * per(figures.passes, figures.observables);
+        line("prefilter", format!("{rate:.2} % of the look-ups passed ({})", grouped(figures.passes)))?;
+        line("hits", format!("{} on {} events", grouped(figures.hits), grouped(self.tagged)))?;
+        let reasons: Vec<String> = figures.suppressed.iter().map(|(why, n)| format!("{why} {}", grouped(*n))).collect();
+        line("suppressed", if reasons.is_empty() { "0".to_owned() } else { reasons.join(", ") })?;
+        let seconds = figures.elapsed.as_secs_f64().max(1e-9);
+        let build = if cfg!(debug_assertions) { "debug build" } else { "release build" };
+        let speed = grouped((figures.sent as f64 / seconds).round() as u64);
+        line("speed", format!("{speed} events a second, sender and receiver on the same machine ({build})"))?;
+        let micros = per(figures.matching.as_nanos() as u64, figures.events) / 1000.0;
+        line("matching", format!("{micros:.2} µs an event"))
+    }
+}
+
+/// How to reach what keeps serving: commands that work as they stand.
+pub(super) fn write_how_to_send(place: &Place<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let Place { address, admin, directory } = place;
+    let hits = directory.join("hits.ndjson");
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    writeln!(
+        out,
+        r#"
+Serving until Ctrl-C: OTLP/gRPC at {address}. Hits appear below, and whole events in
+  tail -f '{hits}'
+
+Send one with the OpenTelemetry SDK for Python
+  python3 -m venv otel-venv && otel-venv/bin/pip install --quiet 'opentelemetry-exporter-otlp-proto-grpc>=1.30,<2'
+  otel-venv/bin/python - <<'EOF'
+{python}EOF
+
+Or from Fluent Bit
+  outputs:
+    - {{ name: opentelemetry, match: "*", host: {host}, port: {port}, grpc: on, net.keepalive: off,
+        net.io_timeout: 10, batch_size: 100000, logs_body_key: $__none__, retry_limit: no_limits }}
+"#,
+        hits = hits.display(),
+        python = python(address),
+    )?;
+    if let Some(admin) = admin {
+        writeln!(out, "Metrics\n  curl http://{admin}/metrics\n")?;
+    }
+    Ok(())
+}
+
+/// A program that sends one event that hits.
+fn python(address: &str) -> String {
+    format!(
+        r#"import logging
+from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
+from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
+from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
+provider = LoggerProvider()
+provider.add_log_record_processor(SimpleLogRecordProcessor(OTLPLogExporter(endpoint="{address}", insecure=True)))
+logging.getLogger().addHandler(LoggingHandler(logger_provider=provider))
+logging.warning("connection", extra={{"destination.ip": "198.51.100.77", "host.name": "my-host"}})
+provider.shutdown()
+"#
+    )
+}
+
+/// One line a hit, while the demo keeps serving.
+pub(super) fn write_live(event: &Value, out: &mut dyn Write) -> io::Result<()> {
+    for Row { time, kind, indicator, field, value, feed } in rows(event) {
+        writeln!(out, "hit {time}  {kind}  {indicator}  at {field} = {}  ({feed})", short(&value))?;
+    }
+    Ok(())
+}
+
+/// The hits that stand in an event.
+fn rows(event: &Value) -> Vec<Row> {
+    let text =
+        |value: &Value, path: &[&str]| at(value, path).and_then(Value::as_str).map(str::to_owned).unwrap_or_default();
+    let enrichments = at(event, &["threat", "enrichments"]).and_then(Value::as_array).into_iter().flatten();
+    enrichments
+        // The event may have had enrichments before.
+        .filter(|enrichment| enrichment.get("hotlist").is_some())
+        .map(|enrichment| Row {
+            time: text(enrichment, &["matched", "occurred"]).get(11..19).unwrap_or_default().to_owned(),
+            kind: text(enrichment, &["indicator", "type"]),
+            indicator: text(enrichment, &["indicator", "name"]),
+            field: text(enrichment, &["matched", "field"]),
+            value: text(enrichment, &["matched", "atomic"]),
+            feed: text(enrichment, &["feed", "name"]),
+        })
+        .collect()
+}
+
+/// What stands at a path, nested, dotted or mixed.
+fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
+    if path.is_empty() {
+        return Some(value);
+    }
+    (1..=path.len()).find_map(|keys| {
+        let (key, rest) = path.split_at_checked(keys)?;
+        at(value.get(key.join("."))?, rest)
+    })
+}
+
+fn short(text: &str) -> String {
+    match text.char_indices().nth(CELL) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// A number with a comma at every three digits.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// The samples of a metric in the Prometheus text format: labels and value.
+fn samples<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
+    text.lines().filter_map(move |line| {
+        let rest = line.strip_prefix(name)?;
+        let (labels, value) = match rest.strip_prefix('{') {
+            Some(labelled) => labelled.rsplit_once("} ")?,
+            None => ("", rest.strip_prefix(' ')?),
+        };
+        Some((labels, value.parse().ok()?))
+    })
+}
+
+/// The sum of a metric over its labels.
+pub(super) fn sum(text: &str, name: &str) -> f64 {
+    samples(text, name).map(|(_, value)| value).sum()
+}
+
+/// The samples of a metric that are not zero, by the value of its one label.
+pub(super) fn by_label(text: &str, name: &str, label: &str) -> Vec<(String, u64)> {
+    let mut found: Vec<(String, u64)> = samples(text, name)
+        .filter(|(_, value)| *value > 0.0)
+        .filter_map(|(labels, value)| {
+            let word = labels.strip_prefix(label)?.strip_prefix("=\"")?.strip_suffix('"')?;
+            Some((word.to_owned(), value as u64))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn prometheus_text_is_summed_by_exact_name() {
+        let text = "# HELP a_total x\na_total{k=\"x\"} 2\na_total{k=\"y\"} 0\na_total_more 9\na_total 3\n";
+        assert_eq!(sum(text, "a_total"), 5.0);
+        assert_eq!(by_label(text, "a_total", "k"), [("x".to_owned(), 2)]);
+    }
+
+    /// The sidecar's enrichments are found in each spelling of the event; those of others are not taken for hits.
+    #[test]
+    fn hits_are_read_nested_and_dotted_and_only_the_sidecars_own() {
+        let enrichment = json!({
+            "indicator": { "type": "ipv4-addr", "name": "192.0.2.1" },
+            "matched": { "field": "source.ip", "atomic": "192.0.2.1", "occurred": "2025-01-01T10:20:30Z" },
+            "feed": { "name": "f" }, "hotlist": {},
+        });
+        let others = json!({ "indicator": { "name": "x" } });
+        let all = json!([others, enrichment]);
+        for event in [json!({ "threat": { "enrichments": all } }), json!({ "threat.enrichments": all })] {
+            let rows = rows(&event);
+            assert_eq!((rows.len(), rows[0].time.as_str(), rows[0].field.as_str()), (1, "10:20:30", "source.ip"));
+        }
+        assert!(rows(&json!({ "message": "indicator_match_rule" })).is_empty());
+    }
+
+    #[test]
+    fn numbers_are_grouped_and_long_values_cut_at_a_character() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(short(&"é".repeat(CELL + 1)), format!("{}…", "é".repeat(CELL)));
+    }
+}
