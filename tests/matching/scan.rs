@@ -138,14 +138,14 @@ fn many(directory: &Path) -> (PathBuf, PathBuf) {
     std::fs::create_dir_all(&events).unwrap();
     for (file, from) in [("one.txt", 0), ("two.txt", 100)] {
         let list: String =
-            (from..from + 400).map(|n| format!("h{n}.evil.example\n10.9.{}.{}\n", n / 250, n % 250)).collect();
+            (from..from + 400).map(|n| format!("h{n}.evil.example.org\n10.9.{}.{}\n", n / 250, n % 250)).collect();
         std::fs::write(feeds.join(file), format!("{list}10.9.0.0/16\n")).unwrap();
     }
     for file in ["a.ndjson", "b.ndjson"] {
         let lines: String = (0..300)
             .map(|n| {
                 format!(
-                    "{{\"source\":{{\"ip\":\"10.9.1.{}\"}},\"related\":{{\"hosts\":[\"h{n}.evil.example\",\"10.9.0.{}\"]}}}}\n",
+                    "{{\"source\":{{\"ip\":\"10.9.1.{}\"}},\"related\":{{\"hosts\":[\"h{n}.evil.example.org\",\"10.9.0.{}\"]}}}}\n",
                     n % 250,
                     n % 200
                 )
@@ -181,14 +181,14 @@ fn two_runs_write_the_same_bytes() {
 fn every_event_is_written_and_only_the_one_that_hits_is_touched() {
     let directory = tempfile::tempdir().unwrap();
     let feed = directory.path().join("bad.txt");
-    std::fs::write(&feed, "evil.example\n").unwrap();
+    std::fs::write(&feed, "evil.example.org\n").unwrap();
     let untouched = [
-        r#"{ "a" : 1e2 , "a":"\u0041", "dns": {"question": {"name": "good.example"}}}"#,
+        r#"{ "a" : 1e2 , "a":"\u0041", "dns": {"question": {"name": "good.example.org"}}}"#,
         "this is no event",
         r#"{"dns":{"question":{"name":"#,
         r#"{"user.name":null,"\ud800":"é"}"#,
     ];
-    let hit = r#"{"z":1.0,"dns.question.name":"EVIL.example."}"#;
+    let hit = r#"{"z":1.0,"dns.question.name":"EVIL.example.org."}"#;
     let input = format!("{}\n{hit}\n{}\n{}\n{}\n", untouched[0], untouched[1], untouched[2], untouched[3]);
     let mut child = scan()
         .arg("--indicators")
@@ -206,9 +206,9 @@ fn every_event_is_written_and_only_the_one_that_hits_is_touched() {
     let lines: Vec<&str> = out.lines().collect();
     assert_eq!(lines.len(), 5, "{out}");
     assert_eq!([lines[0], lines[2], lines[3], lines[4]], untouched);
-    assert!(lines[1].starts_with(r#"{"z":1.0,"dns.question.name":"EVIL.example.""#), "{}", lines[1]);
+    assert!(lines[1].starts_with(r#"{"z":1.0,"dns.question.name":"EVIL.example.org.""#), "{}", lines[1]);
     let tagged: Value = serde_json::from_str(lines[1]).unwrap();
-    assert_eq!(tagged["threat"]["enrichments"][0]["indicator"]["name"], "evil.example");
+    assert_eq!(tagged["threat"]["enrichments"][0]["indicator"]["name"], "evil.example.org");
     assert_eq!(tagged["tags"], serde_json::json!(["threat-match"]));
     let errors = String::from_utf8(output.stderr).unwrap();
     for told in ["hotlist: -:3: ", "hotlist: -:4: ", "2 lines are no JSON object"] {
@@ -242,7 +242,7 @@ fn a_hit_line_has_the_documented_keys_and_the_line_of_the_file() {
 fn exit_codes_say_what_happened() {
     let directory = tempfile::tempdir().unwrap();
     let (feed, events) = (directory.path().join("feed.txt"), directory.path().join("events.ndjson"));
-    std::fs::write(&feed, "evil.example\n").unwrap();
+    std::fs::write(&feed, "evil.example.org\n").unwrap();
     std::fs::write(&events, "{}\n").unwrap();
     let missing = directory.path().join("missing");
     let (feed, events, missing) = (feed.to_str().unwrap(), events.to_str().unwrap(), missing.to_str().unwrap());
