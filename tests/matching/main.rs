@@ -2,11 +2,15 @@
 //! is written into events.
 
 #[cfg(test)]
+mod cases;
+#[cfg(test)]
 mod common;
 #[cfg(test)]
 mod fields;
 #[cfg(test)]
 mod naive;
+#[cfg(test)]
+mod odd;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
