@@ -81,7 +81,9 @@ pub fn detector(
 /// The verdict on a JSON document that arrived at the epoch.
 pub fn judge(detector: &Detector, document: &Value) -> Verdict {
     let mut matcher = Matcher::new(&detector.snapshot);
-    detector.document(document.to_string().as_bytes(), &mut matcher, Timestamp::UNIX_EPOCH).unwrap()
+    detector
+        .document(document.to_string().as_bytes(), detector.snapshot.trie(), &mut matcher, Timestamp::UNIX_EPOCH)
+        .unwrap()
 }
 
 /// What a batch of one OTLP record with this body leads to, and whether its bytes stayed the same.

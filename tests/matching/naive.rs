@@ -171,7 +171,8 @@ fn quickly(case: &Case, table: &Arc<FieldTable>) -> Found {
     let members: Vec<String> = case.event.iter().map(|(name, value)| format!("{}:{value}", json!(name))).collect();
     let document = format!("{{{}}}", members.join(","));
     let mut matcher = Matcher::new(&detector.snapshot);
-    let verdict = detector.document(document.as_bytes(), &mut matcher, Timestamp::UNIX_EPOCH).unwrap();
+    let verdict =
+        detector.document(document.as_bytes(), detector.snapshot.trie(), &mut matcher, Timestamp::UNIX_EPOCH).unwrap();
     verdict
         .hits
         .iter()

@@ -63,7 +63,7 @@ fn survives(detector: &Detector, request: Vec<u8>, document: &[u8]) {
         assert_eq!(batch.message.to_bytes(), request, "without a hit the bytes stay");
     }
     let mut matcher = Matcher::new(&detector.snapshot);
-    if let Ok(verdict) = detector.document(document, &mut matcher, Timestamp::UNIX_EPOCH)
+    if let Ok(verdict) = detector.document(document, detector.snapshot.trie(), &mut matcher, Timestamp::UNIX_EPOCH)
         && !verdict.hits.is_empty()
         && serde_json::from_slice::<Value>(document).is_ok()
     {
@@ -109,4 +109,20 @@ fn no_value_makes_a_reading_panic() {
         Ok(())
     });
     outcome.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// Scenario: an event with a hit whose `event` is malformed inside, which only the look for `event.kind` steps into,
+/// then an event without one, through the same matcher.
+/// Guarantee: the hit counts, and nothing of it is left over for the next event.
+#[test]
+fn a_fault_where_only_policy_looks_costs_no_hit_and_leaks_none() {
+    let detector = full();
+    let mut matcher = Matcher::new(&detector.snapshot);
+    let mut hits = |document: &str| {
+        let trie = detector.snapshot.trie();
+        let verdict = detector.document(document.as_bytes(), trie, &mut matcher, Timestamp::UNIX_EPOCH);
+        verdict.map(|verdict| verdict.hits.len())
+    };
+    assert_eq!(hits(r#"{"source.ip":"2001:db8::7","event":{"kind" 1}}"#), Ok(3));
+    assert_eq!(hits(r#"{"source.ip":"2001:db9::"}"#), Ok(0));
 }

@@ -55,7 +55,8 @@ fn examples() -> Detector {
 fn tag(detector: &Detector, document: &Value) -> Value {
     let mut matcher = Matcher::new(&detector.snapshot);
     let bytes = document.to_string();
-    let verdict = detector.document(bytes.as_bytes(), &mut matcher, Timestamp::UNIX_EPOCH).unwrap();
+    let verdict =
+        detector.document(bytes.as_bytes(), detector.snapshot.trie(), &mut matcher, Timestamp::UNIX_EPOCH).unwrap();
     serde_json::from_slice(&detector.tag_document(bytes.as_bytes(), &verdict).unwrap()).unwrap()
 }
 
@@ -121,8 +122,7 @@ fn talkative() -> (Detector, Value) {
         first_seen: Some(instant("2024-01-01T00:00:00Z")),
         last_seen: Some(instant("2024-02-01T00:00:00Z")),
     });
-    let md5 = "0a".repeat(16);
-    let hashes = [md5.clone(), "1b".repeat(20), "2c".repeat(32), "3d".repeat(64)];
+    let hashes = ["0a".repeat(16), "1b".repeat(20), "2c".repeat(32), "3d".repeat(64)];
     let fuzzy = "3:AXGBicFlgVNhBGcL6wCrFQEv:AXGHsNhxLsr2C";
     let plain = [
         (Kind::Ip, "203.0.113.7"),

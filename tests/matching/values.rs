@@ -396,7 +396,7 @@ fn numbers_and_instants_compare_by_every_operator() {
     }
     for odd in [json!("NaN"), json!("inf"), json!(true), json!({}), json!("")] {
         let number = of_terms(vec![Term {
-            value: TermValue::Number { comparison: Comparison::Less, value: 443.0 },
+            value: TermValue::Number { comparison: Less, value: 443.0 },
             target: Target::StixPath("network-traffic:dst_port".into()),
         }]);
         let names = found(EXACT, &Feed::named("feed"), &[number], "destination.port", odd.clone());
