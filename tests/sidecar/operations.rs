@@ -183,7 +183,8 @@ async fn what_cannot_start_says_why_in_its_exit_code_and_its_words() {
     assert_eq!(status.code(), Some(64), "{log}");
     assert!(log.contains("sinks.next.endpont: unknown key; did you mean `endpoint`?"), "{log}");
 
-    let taken = next_hop.endpoint.trim_start_matches("http://");
+    let other = NextHop::start().await;
+    let taken = other.endpoint.trim_start_matches("http://");
     let taken = text.replacen("address: \"127.0.0.1:0\"", &format!("address: \"{taken}\""), 1);
     let (status, log) = Hotlist::spawn(&scene.write("taken.yaml", &taken)).wait();
     assert_eq!(status.code(), Some(1), "{log}");
