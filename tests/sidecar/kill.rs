@@ -180,5 +180,5 @@ async fn what_was_acknowledged_survives_kills_of_either_side() {
 
 fn is_hit(id: &str) -> bool {
     let event: usize = id.rsplit('-').next().unwrap().parse().unwrap();
-    event % HIT_EVERY == 0
+    event.is_multiple_of(HIT_EVERY)
 }
