@@ -3,6 +3,8 @@
 //! `args` holds what can be given; one file a subcommand does it. `anyhow` is used from here outward only.
 
 pub mod args;
+mod explain;
+mod inspect;
 mod progress;
 mod run;
 mod scan;
@@ -51,6 +53,10 @@ pub enum Command {
     Run(args::RunArgs),
     /// Match files of events against indicators, offline.
     Scan(args::ScanArgs),
+    /// Say what happens to one event: observables, look-ups, matches, and what policy dropped and why.
+    Explain(args::ExplainArgs),
+    /// Say what is in files of indicators: how many of which kind, and every line that cannot be used.
+    Inspect(args::InspectArgs),
 }
 
 /// Why a subcommand did not end well.
@@ -99,9 +105,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match cli.command {
         Command::Validate(args) => validate::run(&args, &environment, &mut io::stdout().lock()),
         Command::Run(args) => run::run(&args, &environment, random()),
-        Command::Scan(args) => {
-            scan::run(&args, random(), &mut io::BufWriter::with_capacity(1 << 16, io::stdout().lock()))
-        }
+        Command::Scan(args) => scan::run(&args, random(), &mut buffered()),
+        Command::Explain(args) => explain::run(&args, &environment, random(), &mut buffered()),
+        Command::Inspect(args) => inspect::run(&args, random(), &mut buffered()),
     };
     match done {
         Ok(()) => ExitCode::from(exit::OK),
@@ -113,6 +119,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+fn buffered() -> io::BufWriter<io::StdoutLock<'static>> {
+    io::BufWriter::with_capacity(1 << 16, io::stdout().lock())
 }
 
 /// A random number: the key of this process's hashes.

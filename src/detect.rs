@@ -155,14 +155,18 @@ impl Detector {
         }
     }
 
-    /// Matches one JSON document.
+    /// Matches one JSON document at the fields of `trie`: the snapshot's own, or more of them for `explain`.
+    ///
+    /// # Errors
+    /// The document is no JSON object; nothing of it counts.
     pub fn document(
         &self,
         document: &[u8],
+        trie: &PathTrie,
         matcher: &mut Matcher<'_, impl Trace>,
         arrival: Timestamp,
     ) -> Result<Verdict, json::JsonError> {
-        if let Err(error) = json::walk(document, self.snapshot.trie(), matcher) {
+        if let Err(error) = json::walk(document, trie, matcher) {
             matcher.discard_hits();
             return Err(error);
         }

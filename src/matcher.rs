@@ -37,6 +37,8 @@ pub struct Hit {
 /// What became of one look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// No indicator of this snapshot is looked for in this form.
+    NoIndicators,
     /// The prefilter knows that no indicator has this key.
     Rejected,
     /// The prefilter let it pass, the exact set has no such key or none that applies here.
@@ -361,7 +363,7 @@ impl<'s, T: Trace> Matcher<'s, T> {
         let snapshot = self.snapshot;
         let set = snapshot.space(space);
         if set.is_empty() {
-            return;
+            return self.trace.looked_up(space, key, Outcome::NoIndicators);
         }
         self.counts.lookups += 1;
         let hash = snapshot.hasher().hash(space, key);
@@ -429,7 +431,17 @@ fn operator(comparison: Comparison) -> &'static str {
 }
 
 /// The indicator's value as shown in hits, from its key.
-pub fn display(snapshot: &Snapshot, space: Space, key: &[u8], posting: &Posting) -> String {
+fn display(snapshot: &Snapshot, space: Space, key: &[u8], posting: &Posting) -> String {
+    match space {
+        Space::Url | Space::UrlPrefix if posting.scheme > 0 => {
+            format!("{}://{}", snapshot.scheme(posting), show_key(space, key))
+        }
+        _ => show_key(space, key),
+    }
+}
+
+/// A key for people: addresses, numbers and instants in their usual notation, anything else as text.
+pub fn show_key(space: Space, key: &[u8]) -> String {
     let text = || String::from_utf8_lossy(key).into_owned();
     match space {
         Space::Ipv4 => <[u8; 4]>::try_from(key).map_or_else(|_| text(), |bytes| IpAddr::from(bytes).to_string()),
@@ -441,7 +453,6 @@ pub fn display(snapshot: &Snapshot, space: Space, key: &[u8], posting: &Posting)
             .ok()
             .and_then(|bytes| jiff::Timestamp::from_nanosecond(i128::from_be_bytes(bytes)).ok())
             .map_or_else(text, |instant| instant.to_string()),
-        Space::Url | Space::UrlPrefix if posting.scheme > 0 => format!("{}://{}", snapshot.scheme(posting), text()),
         _ => text(),
     }
 }

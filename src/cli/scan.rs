@@ -114,7 +114,7 @@ fn events(
         if document.is_empty() {
             continue;
         }
-        let verdict = detector.document(document, &mut matcher, arrival);
+        let verdict = detector.document(document, detector.snapshot.trie(), &mut matcher, arrival);
         let written = match (&verdict, emit) {
             (Ok(verdict), Emit::Hits) => hits(detector, file, number, verdict, out),
             (Ok(verdict), Emit::Events) if !verdict.hits.is_empty() => match detector.tag_document(document, verdict) {

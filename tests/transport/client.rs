@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use hotlist::ingest::Address;
+use hotlist::config::Address;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::client::conn::http2::{Builder, SendRequest};
