@@ -290,7 +290,12 @@ fn sinks(config: &Config) -> Result<Vec<Wired>, StartError> {
             }
             config::SinkKind::Blackhole => SinkKind::Blackhole(Blackhole::default()),
         };
-        sinks.push(Wired { inputs: sink.inputs.clone(), sink: Arc::new(Sink::new(&sink.id, kind)) });
+        let required = match &sink.kind {
+            config::SinkKind::Otlp(settings) => settings.required,
+            config::SinkKind::Ndjson(_) | config::SinkKind::Blackhole => true,
+        };
+        let sink_of_id = Sink::new(&sink.id, kind).with_required(required);
+        sinks.push(Wired { inputs: sink.inputs.clone(), sink: Arc::new(sink_of_id) });
     }
     Ok(sinks)
 }

@@ -24,6 +24,7 @@ use crate::telemetry;
 pub struct Sink {
     name: String,
     kind: SinkKind,
+    required: bool,
 }
 
 /// What a sink does with a batch.
@@ -38,9 +39,20 @@ pub enum SinkKind {
 }
 
 impl Sink {
-    /// A sink under the name that metrics and logs call it by.
+    /// A sink under the name that metrics and logs call it by. It is required.
     pub fn new(name: impl Into<String>, kind: SinkKind) -> Sink {
-        Sink { name: name.into(), kind }
+        Sink { name: name.into(), kind, required: true }
+    }
+
+    /// The same, required or not.
+    #[must_use]
+    pub fn with_required(self, required: bool) -> Sink {
+        Sink { required, ..self }
+    }
+
+    /// Whether a client of the source waits for it.
+    pub fn is_required(&self) -> bool {
+        self.required
     }
 
     /// The configured name.
@@ -67,7 +79,11 @@ impl Sink {
             }
         };
         let status = result.as_ref().map_or_else(Refusal::label, |()| "ok");
-        counter!(telemetry::SINK_REQUESTS_TOTAL, "sink" => self.name.clone(), "status" => status).increment(1);
+        self.count(status);
         result
+    }
+
+    fn count(&self, status: &'static str) {
+        counter!(telemetry::SINK_REQUESTS_TOTAL, "sink" => self.name.clone(), "status" => status).increment(1);
     }
 }

@@ -114,7 +114,7 @@ pub const METRICS: &[Metric] = &[
         MetricKind::Counter,
         Unit::Count,
         &["sink", "status"],
-        "Requests sent, by sink and the status that came back. Anything but ok makes the collector retry.",
+        "Requests sent, by sink and the status that came back; dropped when a sink that is not required has no room. Anything but ok from a required one makes the collector retry.",
     ),
     metric(
         SINK_SENT_BYTES_TOTAL,

@@ -1,27 +1,35 @@
 //! Many sinks as one [`Deliver`]: network sinks first and together, then the ones that write here.
 //!
-//! What a network sink refuses will come again, and must not stand in a file twice. All sinks are required: the first
-//! refusal is the answer.
+//! What a network sink refuses will come again, and must not stand in a file twice. The first refusal of a required
+//! sink is the answer. The others get the batch once the required ones have it, and nobody waits for them.
 
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
+use tokio::sync::Semaphore;
 
 use super::Sink;
 use crate::delivery::{Batch, BoxFuture, Deliver, Refusal};
+
+/// Batches that may be on their way to one sink that is not required. A further one is dropped for it and counted.
+const OPTIONAL_AT_ONCE: usize = 8;
 
 /// The sinks of a pipeline.
 #[derive(Debug)]
 pub struct Fanout {
     network: Vec<Arc<Sink>>,
     local: Vec<Arc<Sink>>,
+    optional: Vec<(Arc<Sink>, Arc<Semaphore>)>,
 }
 
 impl Fanout {
     /// Orders the sinks by what they do.
     pub fn new(sinks: impl IntoIterator<Item = Arc<Sink>>) -> Fanout {
-        let (network, local) = sinks.into_iter().partition(|sink| sink.is_network());
-        Fanout { network, local }
+        let (required, optional): (Vec<_>, Vec<_>) = sinks.into_iter().partition(|sink| sink.is_required());
+        let (network, local) = required.into_iter().partition(|sink| sink.is_network());
+        let room = || Arc::new(Semaphore::new(OPTIONAL_AT_ONCE));
+        let optional = optional.into_iter().map(|sink| (sink, room())).collect();
+        Fanout { network, local, optional }
     }
 
     async fn deliver_all(&self, batch: &Arc<Batch>) -> Result<(), Refusal> {
@@ -32,6 +40,19 @@ impl Fanout {
                 many => {
                     try_join_all(many.iter().map(|sink| sink.deliver(batch))).await?;
                 }
+            }
+        }
+        for (sink, room) in &self.optional {
+            match Arc::clone(room).try_acquire_owned() {
+                Ok(room) => {
+                    let (sink, batch) = (Arc::clone(sink), Arc::clone(batch));
+                    tokio::spawn(async move {
+                        // The sink counts its refusals, and that is all that is done about them.
+                        let _ = sink.deliver(&batch).await;
+                        drop(room);
+                    });
+                }
+                Err(_) => sink.count("dropped"),
             }
         }
         Ok(())

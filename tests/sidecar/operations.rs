@@ -122,6 +122,38 @@ async fn a_next_hop_that_is_down_is_unavailable_until_it_is_up() {
     assert_eq!(next_hop.take().len(), 1);
 }
 
+/// Scenario: a second sink with `required: false` whose next hop holds every request. Guarantee: the collector is
+/// acknowledged all the same and the required sink has everything; what the other has no room for is dropped and
+/// counted, and its failures are counted only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_sink_that_is_not_required() {
+    let (scene, next_hop, copy) = (Scene::new(), NextHop::start().await, NextHop::start().await);
+    scene.indicators("planted", &["198.51.100.23"]);
+    copy.set(Mood::Hold);
+    let text = std::fs::read_to_string(scene.readme(&next_hop.endpoint)).unwrap();
+    let second = format!(
+        "sinks:\n  copy: {{ type: otlp, inputs: [agents], endpoint: \"{}\", required: false }}\n",
+        copy.endpoint
+    );
+    let hotlist = Hotlist::start(&scene.write("hotlist.yaml", &text.replacen("sinks:\n", &second, 1)));
+    let message = batch(&[json!({ "source": { "ip": "192.0.2.1" } })]);
+    // Eight may be on their way.
+    for _ in 0..9 {
+        assert_eq!(export(&hotlist.address(), &message).await.unwrap().status, 0);
+    }
+    assert_eq!(next_hop.take().len(), 9);
+    copy.held(8).await;
+    let (_, metrics) = hotlist.admin("/metrics").await;
+    assert_series(&metrics, &[("hotlist_sink_requests_total{sink=\"copy\",status=\"dropped\"}", "1")]);
+    copy.set(Mood::Refuse(3));
+    let deadline = std::time::Instant::now() + crate::process::PATIENCE;
+    let failures = "hotlist_sink_requests_total{sink=\"copy\",status=\"unavailable\"}";
+    while series(&hotlist.admin("/metrics").await.1, failures) != Some("8") {
+        assert!(std::time::Instant::now() < deadline, "{}", hotlist.admin("/metrics").await.1);
+    }
+    assert!(copy.take().is_empty());
+}
+
 /// Scenario: files of indicators are asked for, and none can be loaded. Guarantee: `open` passes everything untagged,
 /// says so loudly and is ready; `closed` refuses with UNAVAILABLE and is not ready, and still alive.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
