@@ -129,7 +129,8 @@ impl Detector {
     ) -> Option<Bytes> {
         let mut facts = Facts::new();
         let trie = facts.trie.clone();
-        // The record was walked a moment ago; it cannot turn out odd now, and if it did the facts would be the defaults.
+        // This walk looks into subtrees that the first one stepped over, so it may meet a fault that the first did not.
+        // What was found stays found; the facts are those before the fault.
         let _ = otlp::walk_record(record, &trie, &mut |field, value: Value<'_>| facts.value(field, value));
         let recorded = [info.time_unix_nano, info.observed_time_unix_nano].into_iter().find(|time| *time > 0);
         let recorded = recorded.and_then(|time| Timestamp::from_nanosecond(i128::from(time)).ok());
@@ -173,7 +174,9 @@ impl Detector {
         let mut facts = Facts::new();
         if matcher.has_hits() {
             let trie = facts.trie.clone();
-            json::walk(document, &trie, &mut |field, value: Value<'_>| facts.value(field, value))?;
+            // This walk looks into subtrees that the first one stepped over, so it may meet a fault that the first did
+            // not. What was found stays found; the facts are those before the fault.
+            let _ = json::walk(document, &trie, &mut |field, value: Value<'_>| facts.value(field, value));
         }
         Ok(self.judge(matcher.take_hits(), facts, arrival))
     }

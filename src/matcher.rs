@@ -76,18 +76,18 @@ pub struct Counts {
 
 /// Matches values against one snapshot. Make one for each batch.
 pub struct Matcher<'s, T = NoTrace> {
-    snapshot: &'s Snapshot,
-    trace: T,
-    scratch: Scratch,
-    hits: Vec<Hit>,
-    counts: Counts,
+    reader: Reader<'s, T>,
+    /// Canonical forms are written here when a value is not canonical already.
+    scratch: Vec<u8>,
 }
 
-/// Buffers that canonical forms are written to when a value is not canonical already.
-#[derive(Default)]
-struct Scratch {
-    canonical: Vec<u8>,
-    number: itoa::Buffer,
+/// Reads values and looks them up; apart from the scratch buffer, so that a key in the one can be looked up by the
+/// other.
+struct Reader<'s, T> {
+    snapshot: &'s Snapshot,
+    trace: T,
+    hits: Vec<Hit>,
+    counts: Counts,
 }
 
 impl<'s> Matcher<'s> {
@@ -100,28 +100,29 @@ impl<'s> Matcher<'s> {
 impl<'s, T: Trace> Matcher<'s, T> {
     /// A matcher that tells `trace` what it does.
     pub fn with_trace(snapshot: &'s Snapshot, trace: T) -> Matcher<'s, T> {
-        Matcher { snapshot, trace, scratch: Scratch::default(), hits: Vec::new(), counts: Counts::default() }
+        let reader = Reader { snapshot, trace, hits: Vec::new(), counts: Counts::default() };
+        Matcher { reader, scratch: Vec::new() }
     }
 
     /// What it did so far.
     pub fn counts(&self) -> Counts {
-        self.counts
+        self.reader.counts
     }
 
     /// Whether something was found since the last [`Matcher::take_hits`].
     #[inline]
     pub fn has_hits(&self) -> bool {
-        !self.hits.is_empty()
+        !self.reader.hits.is_empty()
     }
 
     /// Forgets what was found: the event turned out to be one that cannot be walked.
     pub fn discard_hits(&mut self) {
-        self.hits.clear();
+        self.reader.hits.clear();
     }
 
     /// What was found in the event just walked, in the order of the walk, the same finding once.
     pub fn take_hits(&mut self) -> Vec<Hit> {
-        let mut hits = std::mem::take(&mut self.hits);
+        let mut hits = std::mem::take(&mut self.reader.hits);
         if hits.len() > 1 {
             let mut seen = HashSet::new();
             hits.retain(|hit| seen.insert((hit.field, hit.posting.indicator, hit.value.clone(), hit.name.clone())));
@@ -131,9 +132,11 @@ impl<'s, T: Trace> Matcher<'s, T> {
 
     /// The trace, to read what it heard.
     pub fn trace(&mut self) -> &mut T {
-        &mut self.trace
+        &mut self.reader.trace
     }
+}
 
+impl<T: Trace> Reader<'_, T> {
     fn read(&mut self, field: FieldId, raw: &[u8], scratch: &mut Vec<u8>) {
         match self.snapshot.reading(field) {
             Reading::Ip => {
@@ -399,19 +402,15 @@ impl<'s, T: Trace> Matcher<'s, T> {
 impl<T: Trace> Visitor for Matcher<'_, T> {
     #[inline]
     fn value(&mut self, field: FieldId, value: Value<'_>) {
-        self.counts.observables += 1;
-        self.trace.value(field, value, self.snapshot.reading(field));
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let (reader, scratch) = (&mut self.reader, &mut self.scratch);
+        reader.counts.observables += 1;
+        reader.trace.value(field, value, reader.snapshot.reading(field));
         match value {
-            Value::Text(text) => self.read(field, text, &mut scratch.canonical),
-            Value::Int(number) => {
-                let text = scratch.number.format(number);
-                self.read(field, text.as_bytes(), &mut scratch.canonical);
-            }
-            Value::Double(number) => self.read(field, number.to_string().as_bytes(), &mut scratch.canonical),
+            Value::Text(text) => reader.read(field, text, scratch),
+            Value::Int(number) => reader.read(field, itoa::Buffer::new().format(number).as_bytes(), scratch),
+            Value::Double(number) => reader.read(field, number.to_string().as_bytes(), scratch),
             Value::Bool(_) => {}
         }
-        self.scratch = scratch;
     }
 }
 

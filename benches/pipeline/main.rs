@@ -44,6 +44,9 @@ struct Options {
     /// Largest HTTP/2 frame that the generator sends; Fluent Bit and gRPC for Go send 16 KiB whatever is allowed
     #[arg(long, default_value_t = 16 << 10)]
     frame_bytes: usize,
+    /// Only this process in the middle, for a profiler
+    #[arg(long, value_enum)]
+    only: Option<Role>,
     /// Few events, to see that it runs
     #[arg(long)]
     quick: bool,
@@ -114,7 +117,7 @@ fn compare(options: &Options) -> Result<()> {
     let bytes_per_event: f64 = generator.line()?.parse()?;
     let file = indicators.to_str().context("the temporary directory is not UTF-8")?;
     let mut compared = Vec::new();
-    for (_, name) in COMPARED {
+    for (_, name) in COMPARED.into_iter().filter(|(role, _)| options.only.is_none_or(|only| only == *role)) {
         let mut child = Child::start(&["--role", name, "--to", &to, "--indicator-file", file])?;
         let address = child.line()?;
         compared.push((name, child, address, Vec::<Run>::new()));

@@ -38,14 +38,14 @@ pub fn load(
     options: MatchOptions,
     seed: u64,
 ) -> Result<Loaded, SnapshotError> {
-    if !intel.files.iter().any(|files| files.enabled) {
+    let asked = intel.files.iter().any(|files| files.enabled);
+    if !asked {
         tracing::warn!("no enabled feed in intel.files: NOTHING IS MATCHED, every event passes untagged");
     }
     let (files, missing) = load::configured(intel);
     for error in &missing {
         tracing::error!("intel.files: {error}");
     }
-    let asked = !intel.files.is_empty();
     let mut outcomes: Vec<Outcome> = files.into_iter().map(|file| load::load(file, &table)).collect();
     outcomes.iter().for_each(report);
     if asked && !outcomes.iter().any(|outcome| outcome.import.is_ok()) {

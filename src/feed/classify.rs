@@ -9,13 +9,10 @@ use std::borrow::Cow;
 use super::declared::Declared;
 use crate::intel::indicator::TermValue;
 use crate::intel::term;
-use crate::observable::{Kind, ip, refang};
+use crate::observable::{Kind, domain, ip, refang};
 
 /// Longer values are prose or garbage.
 const MAX_BYTES: usize = 4096;
-
-/// Name spaces beside the DNS in which malware really resolves (Tor, I2P, Namecoin, EmerDNS, OpenNIC, ENS).
-const OTHER_ROOTS: [&str; 8] = ["onion", "i2p", "bit", "bazar", "coin", "emc", "lib", "eth"];
 
 /// A value, and the port that stood behind it.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +38,9 @@ pub(super) fn untyped(raw: &str) -> Option<Found> {
     {
         return Some(found);
     }
-    email(&text).or_else(|| name(&text, known_root)).or_else(|| url_without_scheme(&text))
+    email(&text)
+        .or_else(|| name(&text, |name| domain::has_known_root(name.as_bytes())))
+        .or_else(|| url_without_scheme(&text))
 }
 
 /// The value of a token that is declared to be of a type; an error says why it is not.
@@ -142,13 +141,6 @@ fn name(text: &str, accept: impl Fn(&str) -> bool) -> Option<Found> {
 /// `evil.com/path`, `192.0.2.1:8080/path`. Without path it is a name or an address.
 fn url_without_scheme(text: &str) -> Option<Found> {
     if text.contains(['/', '?']) { value(Kind::Url, text) } else { None }
-}
-
-/// Whether a name has two labels or more and ends in a top-level domain that exists. Without a type only this tells
-/// `setup.exe` and `evil.com` apart.
-fn known_root(name: &str) -> bool {
-    let Some((_, root)) = name.rsplit_once('.') else { return false };
-    OTHER_ROOTS.contains(&root) || psl::suffix(name.as_bytes()).is_some_and(|suffix| suffix.is_known())
 }
 
 #[cfg(test)]

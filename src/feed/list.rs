@@ -22,7 +22,9 @@ pub(super) fn import(text: &str, options: &FeedOptions, collector: &mut Collecto
         let found = match options.default_kind {
             Some(kind) => classify::typed(word, Declared::Of(kind)),
             None => classify::untyped(word).ok_or_else(|| {
-                "no address, network, domain, URL, hash or e-mail address; user names need the feed's `default_kind`".to_owned()
+                "no address, network, domain, URL, hash or e-mail address; user names and domains below an unknown \
+                 top-level domain need the feed's `kind`"
+                    .to_owned()
             }),
         };
         match found {

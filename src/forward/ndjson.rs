@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -76,11 +76,11 @@ impl NdjsonSink {
     /// # Errors
     /// The file cannot be opened for appending, or its directory does not exist.
     pub fn open(output: Output, only: Only, render: Render, records: Records) -> io::Result<NdjsonSink> {
-        let target = match &output {
-            Output::Stdout => Target::Stdout,
-            Output::File(path) => Target::File(open(path)?),
+        let (target, torn) = match &output {
+            Output::Stdout => (Target::Stdout, false),
+            Output::File(path) => (Target::File(open(path)?), ends_inside_a_line(path)?),
         };
-        let writer = Arc::new(Mutex::new(Writer { target, torn: false }));
+        let writer = Arc::new(Mutex::new(Writer { target, torn }));
         Ok(NdjsonSink { only, render, records, output, turn: Arc::new(tokio::sync::Semaphore::new(1)), writer })
     }
 
@@ -163,6 +163,25 @@ fn open(path: &Path) -> io::Result<File> {
         .map_err(|cause| io::Error::new(cause.kind(), format!("{} cannot be opened: {cause}", path.display())))
 }
 
+/// Whether a process that was killed while it wrote left the beginning of a line at the end of the file.
+fn ends_inside_a_line(path: &Path) -> io::Result<bool> {
+    // A device or a pipe has no end to look at.
+    if !std::fs::metadata(path)?.is_file() {
+        return Ok(false);
+    }
+    let unreadable = |cause: io::Error| {
+        let text = format!("{} cannot be read to see whether its last line is whole: {cause}", path.display());
+        io::Error::new(cause.kind(), text)
+    };
+    let mut file = File::open(path).map_err(unreadable)?;
+    if file.seek(SeekFrom::End(0)).map_err(unreadable)? == 0 {
+        return Ok(false);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1)).and_then(|_| file.read_exact(&mut last)).map_err(unreadable)?;
+    Ok(last != *b"\n")
+}
+
 fn render_lines(records: &[Bytes], render: Render) -> Vec<u8> {
     let mut lines = Vec::new();
     for record in records {
@@ -200,6 +219,20 @@ mod tests {
         sink.deliver("hits", &batch(b"a,b", &[])).await.unwrap();
         sink.deliver("hits", &batch(b"a,b", &[b"b"])).await.unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "\"old\"\n\"b\"\n");
+    }
+
+    /// Scenario: a process was killed in the middle of a write. Guarantee: the next run closes the torn line first, so
+    /// that its own lines are whole.
+    #[tokio::test]
+    async fn a_line_that_a_killed_process_tore_is_closed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("hits.ndjson");
+        for (found, left) in [("", "\"b\"\n"), ("\"a\"\n", "\"a\"\n\"b\"\n"), ("\"a\"\n\"a", "\"a\"\n\"a\n\"b\"\n")] {
+            std::fs::write(&path, found).unwrap();
+            let sink = NdjsonSink::open(Output::File(path.clone()), Only::Hits, quoted, by_comma).unwrap();
+            sink.deliver("hits", &batch(b"a,b", &[b"b"])).await.unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), left);
+        }
     }
 
     #[tokio::test]

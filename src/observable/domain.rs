@@ -180,6 +180,23 @@ fn parent(name: &[u8]) -> Option<&[u8]> {
     memchr::memchr(b'.', name).map(|dot| &name[dot + 1..])
 }
 
+/// Name spaces beside the DNS in which malware really resolves (Tor, I2P, Namecoin, EmerDNS, OpenNIC, ENS).
+const OTHER_ROOTS: [&[u8]; 8] = [b"onion", b"i2p", b"bit", b"bazar", b"coin", b"emc", b"lib", b"eth"];
+
+/// Names that never resolve, kept for documentation and tests (RFC 2606, section 2); examples and drills use them.
+const RESERVED_ROOTS: [&[u8]; 3] = [b"example", b"test", b"invalid"];
+
+/// Whether a canonical name ends in a top level that exists, so that a token which nobody called a domain is one:
+/// `setup.exe` is not.
+pub fn has_known_root(name: &[u8]) -> bool {
+    let Some(dot) = memchr::memrchr(b'.', name) else { return false };
+    let root = &name[dot + 1..];
+    root.starts_with(b"xn--")
+        || OTHER_ROOTS.contains(&root)
+        || RESERVED_ROOTS.contains(&root)
+        || psl::suffix(name).is_some_and(|suffix| suffix.is_known())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,9 +26,6 @@ pub struct CanonicalUrl {
 /// Schemes whose URLs WHATWG parses with a host, and their default ports. `file` has none.
 const SPECIAL: [(&str, &str); 5] = [("http", "80"), ("https", "443"), ("ws", "80"), ("wss", "443"), ("ftp", "21")];
 
-/// Names outside the DNS root that malware uses: Tor, I2P, Namecoin, EmerDNS, OpenNIC and the Ethereum Name Service.
-const OTHER_ROOTS: [&str; 8] = ["onion", "i2p", "bit", "bazar", "coin", "emc", "lib", "eth"];
-
 /// The canonical form of a URL, or of `host[:port][/path]` without a scheme when the host is an IPv4 address or a name
 /// under a known top-level domain. `None` when the value is neither. Bytes that are not UTF-8 are percent-encoded.
 pub fn canonical(value: &[u8]) -> Option<CanonicalUrl> {
@@ -135,11 +132,7 @@ fn is_plausible_host(host: &str) -> bool {
     }
     let mut scratch = Vec::new();
     let Some(name) = domain::canonical(host.as_bytes(), &mut scratch) else { return false };
-    let Some(dot) = memchr::memrchr(b'.', name) else { return false };
-    let top = &name[dot + 1..];
-    OTHER_ROOTS.iter().any(|root| root.as_bytes() == top)
-        || top.starts_with(b"xn--")
-        || psl::suffix(name).is_some_and(|suffix| suffix.is_known())
+    domain::has_known_root(name)
 }
 
 /// The host without its trailing dot, when it has just one.

@@ -1,0 +1,98 @@
+//! `hotlist explain` and `hotlist inspect`, as a person at a terminal uses them.
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::{Command, Output};
+
+    const EVENT: &str = r#"{"@timestamp":"2026-08-21T10:00:00Z","source":{"ip":"198.51.100.7"},
+        "destination.ip":"203.0.113.9","url":{"full":"http://Bad.example:80/a/../b"},"event":{"kind":"event"}}"#;
+
+    fn hotlist(directory: &Path, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_hotlist")).args(arguments).current_dir(directory).output().unwrap()
+    }
+
+    fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        directory
+    }
+
+    fn text(output: &Output) -> String {
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout.clone()).unwrap()
+    }
+
+    /// Every observable is shown with the canonical form that was looked up and what came of it.
+    #[test]
+    fn explain_shows_each_form_that_was_looked_up() {
+        let feed = "203.0.113.0/24\nhttp://bad.example/b\n198.51.100.9\n";
+        let directory = directory(&[("feed.txt", feed), ("event.json", EVENT)]);
+        let shown = text(&hotlist(directory.path(), &["explain", "-i", "feed.txt", "-e", "event.json"]));
+        for line in [
+            "source.ip (ip) = \"198.51.100.7\"\n    as ip 198.51.100.7: not an indicator",
+            "destination.ip (ip) = \"203.0.113.9\"",
+            "    networks that cover 203.0.113.9: 1\n",
+            "    as url bad.example/b: 1 indicator\n",
+            "hits: 2\n",
+            "destination.ip = \"203.0.113.9\" is ip 203.0.113.0/24 of feed feed (indicator--",
+        ] {
+            assert!(shown.contains(line), "{line:?} is not in:\n{shown}");
+        }
+    }
+
+    /// With a configuration the policy speaks too: the C2 rule and validity drop findings and say why.
+    #[test]
+    fn explain_names_what_policy_dropped_and_why() {
+        let feed = "type,value,kill_chain_phases,valid_until\n\
+                    ip,198.51.100.7,command-and-control,\nip,203.0.113.9,,2026-01-01T00:00:00Z\n";
+        let config = "sources: { a: { type: otlp, address: '127.0.0.1:0' } }\n\
+                      sinks: { s: { type: blackhole, inputs: [a] } }\nintel: { files: [feed.csv] }\n";
+        let directory = directory(&[("feed.csv", feed), ("event.json", EVENT), ("hotlist.yaml", config)]);
+        let shown = text(&hotlist(directory.path(), &["explain", "-c", "hotlist.yaml", "-e", "event.json"]));
+        for line in ["hits: 0\n", "dropped by policy: 2\n", "        c2_field: ", "        expired: "] {
+            assert!(shown.contains(line), "{line:?} is not in:\n{shown}");
+        }
+    }
+
+    /// An event that is no JSON is an error with its place, not an empty explanation.
+    #[test]
+    fn explain_refuses_what_is_no_event() {
+        let directory = directory(&[("feed.txt", "203.0.113.0/24\n"), ("event.json", "[1]")]);
+        let output = hotlist(directory.path(), &["explain", "-i", "feed.txt", "-e", "event.json"]);
+        assert_eq!(output.status.code(), Some(1));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("event.json") && error.contains("must be one object"), "{error}");
+    }
+
+    /// Kinds are counted, unusable and too generic lines are listed with their number, a value finds its indicators.
+    #[test]
+    fn inspect_counts_lists_and_finds() {
+        let feed = "bad.example\n127.0.0.1\nwhat is this\n44d88612fea8a8f36de82e1278abb02f\n";
+        let directory = directory(&[("feed.txt", feed)]);
+        let shown = text(&hotlist(directory.path(), &["inspect", "feed.txt", "--find", "https://www.bad.example/x"]));
+        for line in [
+            "feed feed, format list, 3 indicators",
+            "1 md5",
+            "feed.txt:3: not usable: ",
+            "feed.txt:2: too generic, `run` refuses it: ",
+            "is looked for by domain bad.example of feed feed (indicator--",
+        ] {
+            assert!(shown.contains(line), "{line:?} is not in:\n{shown}");
+        }
+        let shown = text(&hotlist(directory.path(), &["inspect", "feed.txt", "--find", "good.example"]));
+        assert!(shown.contains("is looked for by none of them"), "{shown}");
+    }
+
+    /// A file that cannot be read is named, and the exit code says so.
+    #[test]
+    fn inspect_fails_on_a_file_that_is_no_feed() {
+        let directory = directory(&[("feed.json", "{\"a\":")]);
+        let output = hotlist(directory.path(), &["inspect", "feed.json"]);
+        assert_eq!(output.status.code(), Some(1));
+        let shown = String::from_utf8(output.stdout).unwrap();
+        assert!(shown.contains("feed.json is no valid JSON at line 1"), "{shown}");
+    }
+}

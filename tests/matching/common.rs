@@ -1,0 +1,104 @@
+//! Small detectors, and events for them.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hotlist::detect::{Detector, Report, Verdict};
+use hotlist::encoding::otlp::{TagInto, request_of};
+use hotlist::fields::FieldTable;
+use hotlist::intel::indicator::{Context, Indicator, Target, Term};
+use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
+use hotlist::intel::term;
+use hotlist::matcher::{Hit, Matcher};
+use hotlist::observable::Kind;
+use hotlist::policy::Policy;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::support;
+
+pub const EXACT: MatchOptions = MatchOptions { subdomains: false, url_hosts: false };
+
+/// Other people's data; says so past the capture of test output when it is not here, and fails where CI must have it.
+pub fn shared(part: &str) -> Option<PathBuf> {
+    match support::shared(part) {
+        Ok(path) => Some(path),
+        Err(missing) => {
+            assert!(std::env::var_os("CI").is_none(), "{missing}");
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {missing}");
+            None
+        }
+    }
+}
+
+pub fn instant(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// A time in nanoseconds since 1970, as OTLP has it.
+pub fn nanoseconds(time: Timestamp) -> u64 {
+    u64::try_from(time.as_nanosecond()).unwrap()
+}
+
+pub fn table() -> Arc<FieldTable> {
+    Arc::new(FieldTable::embedded(true).unwrap())
+}
+
+pub fn of_terms(terms: Vec<Term>) -> Indicator {
+    Indicator {
+        id: None,
+        terms,
+        context: Arc::new(Context::default()),
+        valid_from: None,
+        valid_until: None,
+        revoked: false,
+        port: None,
+        line: 1,
+    }
+}
+
+/// An indicator of one value, looked for at every field of its kind.
+pub fn indicator(kind: Kind, written: &str) -> Indicator {
+    let value = term::value(kind, written).unwrap_or_else(|| panic!("`{written}` is no {kind}"));
+    of_terms(vec![Term { value, target: Target::Kind }])
+}
+
+pub fn detector(
+    table: &Arc<FieldTable>,
+    options: MatchOptions,
+    policy: Option<Policy>,
+    feeds: Vec<(Feed, Vec<Indicator>)>,
+) -> Detector {
+    let mut builder = SnapshotBuilder::new(table.clone(), options, 11);
+    for (feed, indicators) in feeds {
+        builder.add_feed(feed, indicators).unwrap();
+    }
+    Detector { snapshot: Arc::new(builder.build(1)), policy, tag_into: TagInto::Auto }
+}
+
+/// The verdict on a JSON document that arrived at the epoch.
+pub fn judge(detector: &Detector, document: &Value) -> Verdict {
+    let mut matcher = Matcher::new(&detector.snapshot);
+    detector
+        .document(document.to_string().as_bytes(), detector.snapshot.trie(), &mut matcher, Timestamp::UNIX_EPOCH)
+        .unwrap()
+}
+
+/// What a batch of one OTLP record with this body leads to, and whether its bytes stayed the same.
+pub fn send(detector: &Detector, document: &Value) -> (Report, bool) {
+    let request = Bytes::from(request_of([(0, document)]));
+    let (batch, report) = detector.batch(request.clone(), Timestamp::UNIX_EPOCH).unwrap();
+    (report, batch.message.to_bytes() == request)
+}
+
+/// The name of the field of a hit.
+pub fn field_of<'d>(detector: &'d Detector, hit: &Hit) -> &'d str {
+    &detector.snapshot.table().get(hit.field).name
+}
+
+/// A document with `value` at a dotted path, as nested objects.
+pub fn nested(path: &str, value: Value) -> Value {
+    path.rsplit('.').fold(value, |inner, label| serde_json::json!({ label: inner }))
+}

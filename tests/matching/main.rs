@@ -1,0 +1,24 @@
+//! Matching against the truth: real data, every row of the field table, every rule of policy, a slow oracle, and what
+//! is written into events.
+
+#[cfg(test)]
+mod cases;
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod fields;
+#[cfg(test)]
+mod naive;
+#[cfg(test)]
+mod odd;
+#[cfg(test)]
+mod output;
+#[cfg(test)]
+mod policy;
+#[cfg(test)]
+mod scan;
+#[cfg(test)]
+#[path = "../support/mod.rs"]
+mod support;
+#[cfg(test)]
+mod values;

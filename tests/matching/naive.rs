@@ -1,0 +1,224 @@
+//! The matcher against a slow oracle: every term of every indicator compared with every value, by the plain
+//! normalisers, without prefilter, exact sets, network index or the cheap test of a URL's host.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hotlist::fields::FieldTable;
+use hotlist::intel::indicator::{Target, TermValue};
+use hotlist::intel::plan::Reading;
+use hotlist::intel::snapshot::{Feed, MatchOptions};
+use hotlist::matcher::Matcher;
+use hotlist::observable::url::CanonicalUrl;
+use hotlist::observable::{Kind, domain, email, hash, ip, path, text, time, url, user};
+use jiff::Timestamp;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::json;
+
+use crate::cases::{Case, FIELDS, case};
+use crate::common::{detector, table};
+
+/// What a value may be looked for as.
+#[derive(Debug)]
+enum Form {
+    Address(IpAddr),
+    Domain(String),
+    Url(CanonicalUrl),
+    Hash(Kind, String),
+    Email(String),
+    User(String),
+    Text(String),
+    Name(Kind, String),
+    Path(String),
+    Number(f64),
+    Time(Timestamp),
+}
+
+fn string(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn host(raw: &[u8]) -> Option<Form> {
+    let mut scratch = Vec::new();
+    if let Some(address) = ip::canonical(raw) {
+        return Some(Form::Address(address));
+    }
+    if let Some(name) = domain::canonical(raw, &mut scratch) {
+        return Some(Form::Domain(string(name)));
+    }
+    let inner = domain::event_host(raw)?;
+    ip::canonical(inner)
+        .map(Form::Address)
+        .or_else(|| domain::canonical(inner, &mut scratch).map(|name| Form::Domain(string(name))))
+}
+
+fn emails(raw: &[u8]) -> Vec<Form> {
+    let mut found = Vec::new();
+    email::event_addresses(raw, &mut Vec::new(), &mut |address| found.push(Form::Email(string(address))));
+    found
+}
+
+fn users(raw: &[u8], accounts: bool) -> Vec<Form> {
+    let mut scratch = Vec::new();
+    let Some(name) = user::canonical(raw, &mut scratch) else { return Vec::new() };
+    let account = user::account(name).filter(|_| accounts);
+    [Some(name), account].into_iter().flatten().map(|name| Form::User(string(name))).collect()
+}
+
+/// Everything that a value at a field of this reading is (design: the field says where to begin, the value decides).
+fn forms(reading: Reading, raw: &[u8], url_hosts: bool) -> Vec<Form> {
+    let mut scratch = Vec::new();
+    let plain = |text: Option<&[u8]>| text.map(|text| Form::Text(string(text))).into_iter().collect::<Vec<_>>();
+    match reading {
+        Reading::Ip => ip::event_address(raw).map(Form::Address).into_iter().collect(),
+        Reading::Host => host(raw).into_iter().collect(),
+        Reading::Url => {
+            let host = host(raw).filter(|_| url_hosts);
+            url::canonical(raw).map(Form::Url).into_iter().chain(host).collect()
+        }
+        Reading::Hash => {
+            hash::canonical(raw, &mut scratch).map(|(kind, hex)| Form::Hash(kind, string(hex))).into_iter().collect()
+        }
+        Reading::Email => emails(raw),
+        Reading::EmailOrHost | Reading::Auto => emails(raw).into_iter().chain(host(raw)).collect(),
+        Reading::User => users(raw, true).into_iter().chain(emails(raw)).collect(),
+        Reading::UserDomain => {
+            let name = domain::canonical(raw, &mut scratch).map(|name| Form::Domain(string(name)));
+            users(raw, false).into_iter().chain(name).collect()
+        }
+        Reading::EmailOrText => emails(raw).into_iter().chain(plain(text::canonical(raw))).collect(),
+        Reading::Text => plain(text::canonical(raw)),
+        Reading::HttpVersion => plain(text::canonical(raw).map(text::http_version)),
+        Reading::Name | Reading::DnsType => {
+            let kind = if reading == Reading::Name { Kind::Name } else { Kind::DnsType };
+            text::name(raw, &mut scratch).map(|name| Form::Name(kind, string(name))).into_iter().collect()
+        }
+        Reading::Path => path::canonical(raw, &mut scratch).map(|path| Form::Path(string(path))).into_iter().collect(),
+        Reading::Number => {
+            let number = string(raw).trim().parse::<f64>().ok().filter(|number| number.is_finite());
+            number.map(Form::Number).into_iter().collect()
+        }
+        Reading::Time => time::parse(raw).map(Form::Time).into_iter().collect(),
+    }
+}
+
+/// Whether a term's value and one form of an event's value are the same thing.
+fn same(term: &TermValue, form: &Form, options: MatchOptions, feed: &Feed) -> bool {
+    match (term, form) {
+        (TermValue::Address(one), Form::Address(other)) => one == other,
+        (TermValue::Network(network), Form::Address(address)) => network.contains(address),
+        (TermValue::Domain { name, subdomains }, Form::Domain(seen)) => {
+            let below = *subdomains || feed.subdomains || options.subdomains;
+            **name == **seen || (below && name.contains('.') && seen.ends_with(&format!(".{name}")))
+        }
+        (TermValue::Url(wanted), Form::Url(seen)) => {
+            let schemes = wanted.scheme().is_none() || seen.scheme().is_none() || wanted.scheme() == seen.scheme();
+            let path = seen.rest().split('?').next().unwrap_or_default();
+            let longer = feed.url_prefix
+                && path
+                    .strip_prefix(wanted.rest())
+                    .is_some_and(|more| more.is_empty() || more.starts_with('/') || wanted.rest().ends_with('/'));
+            schemes && (wanted.rest() == seen.rest() || longer)
+        }
+        (TermValue::Hash { kind, digest }, Form::Hash(seen, hex)) => kind == seen && **digest == **hex,
+        (TermValue::Email(one), Form::Email(other)) => **one == **other,
+        (TermValue::User(one), Form::User(other)) => **one == **other,
+        (TermValue::Text(one), Form::Text(other)) => **one == **other,
+        (TermValue::Name { kind, name }, Form::Name(seen, other)) => kind == seen && **name == **other,
+        (TermValue::Path(one), Form::Path(other)) => **one == **other,
+        (TermValue::Number { comparison, value }, Form::Number(seen)) => {
+            seen.partial_cmp(value).is_some_and(|order| comparison.holds(order))
+        }
+        (TermValue::Time { comparison, value }, Form::Time(seen)) => comparison.holds(seen.cmp(value)),
+        _ => false,
+    }
+}
+
+/// (field, value, number of the indicator) of everything found.
+type Found = BTreeSet<(String, String, u32)>;
+
+fn slowly(case: &Case, table: &FieldTable) -> Found {
+    let mut found = Found::new();
+    for (name, value) in &case.event {
+        let id = table.id(name).unwrap();
+        let field = table.get(id);
+        // A number is told as a number, not as its digits: `443.0` is 443.
+        let number = || value.as_i64().map_or_else(|| value.as_f64().unwrap().to_string(), |number| number.to_string());
+        let raw = value.as_str().map_or_else(number, str::to_owned);
+        let forms = forms(Reading::of(field), raw.as_bytes(), case.options.url_hosts);
+        let indicators = case.feeds.iter().flat_map(|(feed, indicators)| indicators.iter().map(move |i| (feed, i)));
+        for (number, (feed, indicator)) in indicators.enumerate() {
+            for term in &indicator.terms {
+                let here = match &term.target {
+                    Target::Kind => true,
+                    Target::StixPath(path) => field.stix_paths.iter().any(|known| **known == **path),
+                };
+                if here && forms.iter().any(|form| same(&term.value, form, case.options, feed)) {
+                    found.insert(((*name).to_owned(), raw.clone(), number as u32));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn quickly(case: &Case, table: &Arc<FieldTable>) -> Found {
+    let detector = detector(table, case.options, None, case.feeds.clone());
+    // Written by hand, because the same field may come twice.
+    let members: Vec<String> = case.event.iter().map(|(name, value)| format!("{}:{value}", json!(name))).collect();
+    let document = format!("{{{}}}", members.join(","));
+    let mut matcher = Matcher::new(&detector.snapshot);
+    let verdict =
+        detector.document(document.as_bytes(), detector.snapshot.trie(), &mut matcher, Timestamp::UNIX_EPOCH).unwrap();
+    verdict
+        .hits
+        .iter()
+        .map(|hit| {
+            let field = detector.snapshot.table().get(hit.field).name.clone();
+            (field, string(&hit.value), hit.posting.indicator)
+        })
+        .collect()
+}
+
+/// Runs the comparison and returns how many findings both sides had at each field.
+fn compare(cases: u32, fields: &'static [&'static str]) -> BTreeMap<String, usize> {
+    let table = table();
+    let total = RefCell::new(BTreeMap::new());
+    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    let outcome = runner.run(&case(fields), |case| {
+        let (slow, quick) = (slowly(&case, &table), quickly(&case, &table));
+        for (field, _, _) in &slow {
+            *total.borrow_mut().entry(field.clone()).or_default() += 1;
+        }
+        prop_assert_eq!(quick, slow);
+        Ok(())
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+    total.into_inner()
+}
+
+/// Scenario: random indicators of every kind in random feeds, random events made of their values and what logs make of
+/// them, at fields of every reading, under every option.
+/// Guarantee: the matcher finds what the slow oracle finds: neither the prefilter nor any index loses or adds one.
+#[test]
+fn the_matcher_finds_what_comparing_everything_finds() {
+    let table = table();
+    let readings: BTreeSet<String> =
+        FIELDS.iter().map(|name| format!("{:?}", Reading::of(table.get(table.id(name).unwrap())))).collect();
+    let all: BTreeSet<String> = table.iter().map(|(_, field)| format!("{:?}", Reading::of(field))).collect();
+    assert_eq!(readings, all, "the fields here cover every reading");
+    let found = compare(1_500, &FIELDS);
+    let dull: Vec<_> = FIELDS.iter().filter(|field| !found.contains_key(**field)).collect();
+    assert!(dull.is_empty(), "the generators never hit at {dull:?}: {found:?}");
+}
+
+/// Scenario: the same with URLs only.
+/// Guarantee: the cheap test of the host decides nothing that parsing would decide otherwise.
+#[test]
+fn the_cheap_test_of_a_urls_host_loses_nothing() {
+    let found = compare(800, &["url.full", "url.original"]);
+    assert!(found.values().sum::<usize>() > 200, "only {found:?} findings");
+}

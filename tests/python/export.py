@@ -1,0 +1,70 @@
+"""Exports log records with the OpenTelemetry SDK's own OTLP/gRPC exporter and prints what it reported.
+
+Usage: export.py ENDPOINT COUNT none|gzip
+
+Record i carries its number and, when i is a multiple of ten, the address 198.51.100.23; by turns in a body that is a
+map, in a body that is JSON text, and in attributes beside a text body. Prints one line `result NAME` a batch, and one
+line `log TEXT` for each message of the exporter's own log, as they happen.
+"""
+
+import json
+import logging
+import sys
+
+import grpc
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+BATCH = 100
+
+
+def say(text):
+    print(text, flush=True)
+
+
+class Lines(logging.Handler):
+    def emit(self, record):
+        say("log " + record.getMessage().replace("\n", " "))
+
+
+def record(number, resource, scope):
+    address = "198.51.100.23" if number % 10 == 0 else "192.0.2.1"
+    document = {"id": number, "source": {"ip": address}, "message": "made by the SDK"}
+    attributes = {}
+    if number % 3 == 0:
+        body = document
+    elif number % 3 == 1:
+        body = json.dumps(document)
+    else:
+        body = "plain text"
+        attributes = {"id": number, "source.ip": address}
+    log_record = LogRecord(
+        timestamp=1_700_000_000_000_000_000 + number,
+        severity_number=SeverityNumber.INFO,
+        body=body,
+        attributes=attributes,
+    )
+    return ReadableLogRecord(log_record=log_record, resource=resource, instrumentation_scope=scope)
+
+
+def main():
+    endpoint, count, compression = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    logging.getLogger().addHandler(Lines())
+    exporter = OTLPLogExporter(
+        endpoint=endpoint,
+        insecure=True,
+        timeout=30,
+        compression=grpc.Compression.Gzip if compression == "gzip" else grpc.Compression.NoCompression,
+    )
+    resource = Resource.create({"service.name": "python"})
+    scope = InstrumentationScope("test")
+    records = [record(number, resource, scope) for number in range(count)]
+    for start in range(0, count, BATCH):
+        say("result " + exporter.export(records[start : start + BATCH]).name)
+    exporter.shutdown()
+
+
+main()

@@ -1,0 +1,23 @@
+//! The sidecar as a process of its own: the real binary on a configuration file, between real sockets, with requests
+//! of real collectors, a client that nobody here wrote, and signals.
+
+// Marked as tests because clippy allows `unwrap` only in what is.
+#[cfg(test)]
+mod client;
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod next_hop;
+#[cfg(test)]
+mod operations;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod python_client;
+#[cfg(test)]
+mod replay;
+#[cfg(test)]
+mod shutdown;
+#[cfg(test)]
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,192 @@
+//! The binary as a child process: started on a configuration, watched by its log, killed when dropped.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// How long anything may take before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A directory with everything that one process needs: configuration, indicators, outputs.
+pub struct Scene {
+    directory: TempDir,
+}
+
+impl Scene {
+    pub fn new() -> Scene {
+        Scene { directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes a file and says where it is.
+    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+        std::fs::write(self.path(name), content).unwrap();
+        self.path(name)
+    }
+
+    /// The configuration of the README: one source, files of indicators, the next hop, and a file of hits.
+    pub fn readme(&self, endpoint: &str) -> PathBuf {
+        self.sidecar(endpoint, "", "")
+    }
+
+    /// The same with more settings of the next hop (`, key: value`) and more lines at the end.
+    pub fn sidecar(&self, endpoint: &str, sink: &str, more: &str) -> PathBuf {
+        let (indicators, hits) = (self.path("indicators"), self.path("hits.ndjson"));
+        let text = format!(
+            r#"sources:
+  agents: {{ type: otlp, address: "127.0.0.1:0" }}
+intel:
+  files: [{{ path: "{}/*", allow_generic: true }}]
+sinks:
+  next: {{ type: otlp, inputs: [agents], endpoint: "{endpoint}"{sink} }}
+  hits: {{ type: ndjson, inputs: [agents], path: "{}", only: hits }}
+admin: {{ address: "127.0.0.1:0" }}
+log: {{ format: json }}
+{more}"#,
+            indicators.display(),
+            hits.display()
+        );
+        self.write("hotlist.yaml", &text)
+    }
+
+    /// Indicators, one a line, as the feed `name`.
+    pub fn indicators(&self, name: &str, values: &[&str]) {
+        std::fs::create_dir_all(self.path("indicators")).unwrap();
+        self.write(&format!("indicators/{name}.txt"), &(values.join("\n") + "\n"));
+    }
+
+    /// The lines of an NDJSON output.
+    pub fn ndjson(&self, name: &str) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.path(name)).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{name}: {error}: {line}")))
+            .collect()
+    }
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+/// A running `hotlist run`.
+pub struct Hotlist {
+    child: Child,
+    log: Arc<(Mutex<Log>, Condvar)>,
+}
+
+impl Hotlist {
+    /// Starts, and does not wait for anything.
+    pub fn spawn(config: &Path) -> Hotlist {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hotlist"));
+        command.args(["run", "--config"]).arg(config).env_remove("HOTLIST_LOG").stderr(Stdio::piped());
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let log = Arc::new((Mutex::new(Log::default()), Condvar::new()));
+        let written = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in stderr.split(b'\n') {
+                let Ok(line) = line else { break };
+                written.0.lock().unwrap().lines.push(String::from_utf8_lossy(&line).into_owned());
+                written.1.notify_all();
+            }
+            written.0.lock().unwrap().ended = true;
+            written.1.notify_all();
+        });
+        Hotlist { child, log }
+    }
+
+    /// Starts, and waits until the source listens.
+    pub fn start(config: &Path) -> Hotlist {
+        let hotlist = Hotlist::spawn(config);
+        hotlist.wait_for("source is listening");
+        hotlist
+    }
+
+    /// The first line of the log with this text, once it is there.
+    pub fn wait_for(&self, text: &str) -> Value {
+        let (log, changed) = &*self.log;
+        let deadline = Instant::now() + PATIENCE;
+        let mut log = log.lock().unwrap();
+        loop {
+            if let Some(line) = log.lines.iter().find(|line| line.contains(text)) {
+                return serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!log.ended && !left.is_zero(), "no line with {text:?} in:\n{}", log.lines.join("\n"));
+            log = changed.wait_timeout(log, left).unwrap().0;
+        }
+    }
+
+    /// Everything in the log until now.
+    pub fn log(&self) -> String {
+        self.log.0.lock().unwrap().lines.join("\n")
+    }
+
+    /// Where the source listens.
+    pub fn address(&self) -> String {
+        self.wait_for("source is listening")["address"].as_str().unwrap().to_owned()
+    }
+
+    /// Status and body of a GET on the admin listener.
+    pub async fn admin(&self, path: &str) -> (u16, String) {
+        let address = self.wait_for("admin is listening")["address"].as_str().unwrap().to_owned();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    /// `kill -9`, and the process is gone.
+    pub fn kill(mut self) {
+        self.signal(Signal::SIGKILL);
+        self.child.wait().unwrap();
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// How the process ended, and its whole log.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let (log, changed) = &*self.log;
+        let deadline = Instant::now() + PATIENCE;
+        let mut log = log.lock().unwrap();
+        while !log.ended {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "the process does not end:\n{}", log.lines.join("\n"));
+            log = changed.wait_timeout(log, left).unwrap().0;
+        }
+        let lines = log.lines.join("\n");
+        drop(log);
+        (self.child.wait().unwrap(), lines)
+    }
+}
+
+impl Drop for Hotlist {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,124 @@
+//! A client that nobody here wrote: the OTLP/gRPC exporter of OpenTelemetry's Python SDK.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+
+use hotlist::encoding::otlp::{records, render_record};
+use serde_json::Value;
+
+use crate::next_hop::{Closed, NextHop};
+use crate::process::{Hotlist, PATIENCE, Scene};
+
+/// A Python that has the exporter: `HOTLIST_PYTHON`, else the one that `.ci/run` prepares.
+fn python() -> Option<PathBuf> {
+    let python = std::env::var_os("HOTLIST_PYTHON")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/venv/bin/python"), PathBuf::from);
+    let found = Command::new(&python).args(["-c", "import opentelemetry.exporter.otlp.proto.grpc"]).output();
+    if found.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    let missing = format!(
+        "{} has no opentelemetry-exporter-otlp-proto-grpc; `.ci/run` installs it, or set HOTLIST_PYTHON",
+        python.display()
+    );
+    assert!(std::env::var_os("CI").is_none(), "{missing}");
+    println!("SKIPPED: {missing}");
+    None
+}
+
+/// The exporter at work. It is ended when dropped.
+struct Exporter {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Exporter {
+    fn start(python: &Path, address: &str, count: usize, compression: &str) -> Exporter {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/export.py");
+        let mut command = Command::new(python);
+        command.arg(script).args([address, &count.to_string(), compression]).stdin(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (line, lines) = channel();
+        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|text| line.send(text)));
+        Exporter { child, lines }
+    }
+
+    /// The next line that it prints, `None` at the end.
+    fn line(&self) -> Option<String> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(error) => panic!("the exporter says nothing: {error}"),
+        }
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Every record at the next hop by its number, and whether it is tagged.
+fn arrived(next_hop: &NextHop) -> BTreeMap<u64, bool> {
+    let mut arrived = BTreeMap::new();
+    for request in next_hop.take() {
+        let message = request.message();
+        records(&message, |span| {
+            let event: Value = serde_json::from_slice(&render_record(&message[span.record.payload()])).unwrap();
+            let tagged = event["tags"] == serde_json::json!(["threat-match"]);
+            let enriched = event.to_string().contains("indicator_match_rule");
+            assert_eq!(tagged, enriched, "{event}");
+            assert_eq!(arrived.insert(event["id"].as_u64().unwrap(), tagged), None, "twice: {event}");
+        })
+        .unwrap();
+    }
+    arrived
+}
+
+fn expected(count: u64) -> BTreeMap<u64, bool> {
+    (0..count).map(|number| (number, number % 10 == 0)).collect()
+}
+
+/// Scenario: 300 records with bodies as maps, as JSON text and as attributes, without and with gzip. Guarantee: the
+/// exporter reports success for every batch, the next hop has each record once, and exactly the hits are tagged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_python_sdk_exports_and_the_hits_are_tagged() {
+    let Some(python) = python() else { return };
+    let (scene, next_hop) = (Scene::new(), NextHop::start().await);
+    scene.indicators("planted", &["198.51.100.23"]);
+    let hotlist = Hotlist::start(&scene.readme(&next_hop.endpoint));
+    for compression in ["none", "gzip"] {
+        let exporter = Exporter::start(&python, &hotlist.address(), 300, compression);
+        let said: Vec<String> = std::iter::from_fn(|| exporter.line()).collect();
+        assert_eq!(said, ["result SUCCESS"; 3], "{compression}");
+        assert_eq!(arrived(&next_hop), expected(300), "{compression}");
+    }
+    assert_eq!(scene.ndjson("hits.ndjson").len(), 60);
+}
+
+/// Scenario: the next hop is down, and comes up after the exporter was refused. Guarantee: the exporter sees
+/// UNAVAILABLE with the reason, and its own retry delivers, each record once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_python_sdk_retries_what_was_unavailable() {
+    let Some(python) = python() else { return };
+    let (scene, closed) = (Scene::new(), Closed::bind());
+    scene.indicators("planted", &["198.51.100.23"]);
+    let hotlist = Hotlist::start(&scene.readme(&closed.endpoint));
+    let exporter = Exporter::start(&python, &hotlist.address(), 100, "none");
+    let refused = exporter.line().unwrap();
+    assert!(
+        refused.contains("StatusCode.UNAVAILABLE") && refused.contains("sink next, http://127.0.0.1:"),
+        "{refused}"
+    );
+    let next_hop = closed.open();
+    assert_eq!(exporter.line().unwrap(), "result SUCCESS");
+    assert_eq!(exporter.line(), None);
+    assert_eq!(arrived(&next_hop), expected(100));
+}

@@ -1,0 +1,153 @@
+//! The end of a process and the start after it: SIGTERM under load, the end of patience, and the socket that a killed
+//! run left behind.
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use hotlist::encoding::otlp::{records, render_record, request_of};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use crate::client::export;
+use crate::next_hop::{Mood, NextHop};
+use crate::process::{Hotlist, PATIENCE, Scene};
+
+fn event(id: usize) -> Vec<u8> {
+    request_of([(1, &json!({ "id": id, "source": { "ip": "192.0.2.1" } }))])
+}
+
+fn ids(next_hop: &NextHop) -> Vec<usize> {
+    let mut ids = Vec::new();
+    for request in next_hop.take() {
+        let message = request.message();
+        records(&message, |span| {
+            let event: Value = serde_json::from_slice(&render_record(&message[span.record.payload()])).unwrap();
+            ids.push(usize::try_from(event["id"].as_u64().unwrap()).unwrap());
+        })
+        .unwrap();
+    }
+    ids.sort_unstable();
+    ids
+}
+
+/// Asks again until the readiness probe says so.
+async fn until_ready_is(hotlist: &Hotlist, wanted: u16) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (status, body) = hotlist.admin("/readyz?verbose").await;
+        if status == wanted {
+            return body;
+        }
+        assert!(Instant::now() < deadline, "/readyz stays {status}: {body}");
+    }
+}
+
+/// Scenario: SIGTERM while every client waits for a slow next hop. Guarantee: readiness goes off while the process
+/// lives and finishes, new connections are refused, each request in flight is acknowledged once the next hop has
+/// answered, everything acknowledged is there, and the exit code is 0.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_to_end_finishes_what_is_in_flight() {
+    const CLIENTS: usize = 8;
+    let (scene, next_hop) = (Scene::new(), NextHop::start().await);
+    scene.indicators("planted", &["198.51.100.23"]);
+    let mut hotlist = Hotlist::start(&scene.readme(&next_hop.endpoint));
+    until_ready_is(&hotlist, 200).await;
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    let (count, mut progress) = watch::channel(0);
+    let count = Arc::new(count);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let (address, acknowledged, count) = (hotlist.address(), Arc::clone(&acknowledged), Arc::clone(&count));
+            tokio::spawn(async move {
+                let mut id = client;
+                // The first refused connection ends the client: nothing is in flight then.
+                while let Ok(answer) = export(&address, &event(id)).await {
+                    assert_eq!(answer.status, 0, "{answer:?}");
+                    acknowledged.lock().unwrap().push(id);
+                    count.send_modify(|count| *count += 1);
+                    id += CLIENTS;
+                }
+            })
+        })
+        .collect();
+    tokio::time::timeout(PATIENCE, progress.wait_for(|count| *count >= 10 * CLIENTS)).await.unwrap().unwrap();
+    next_hop.set(Mood::Hold);
+    next_hop.held(CLIENTS).await;
+    let before = *progress.borrow();
+
+    hotlist.signal(Signal::SIGTERM);
+    let report = until_ready_is(&hotlist, 503).await;
+    assert!(report.contains("[-] draining\n"), "{report}");
+    assert_eq!(hotlist.admin("/livez").await.0, 200);
+    let address = hotlist.address();
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(&address).await.is_ok() {
+        assert!(Instant::now() < deadline, "new connections are still taken");
+    }
+    assert!(hotlist.is_running(), "{}", hotlist.log());
+    assert_eq!(*progress.borrow(), before, "nothing is acknowledged before the next hop did");
+
+    next_hop.set(Mood::Accept);
+    for client in clients {
+        tokio::time::timeout(PATIENCE, client).await.unwrap().unwrap();
+    }
+    let (status, log) = hotlist.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("drained: everything in flight was answered"), "{log}");
+    let mut acknowledged = std::mem::take(&mut *acknowledged.lock().unwrap());
+    acknowledged.sort_unstable();
+    assert_eq!(acknowledged.len(), before + CLIENTS, "what was in flight is acknowledged");
+    assert_eq!(ids(&next_hop), acknowledged);
+}
+
+/// Scenario: SIGTERM while the next hop never answers. Guarantee: the grace period ends it with exit code 1 and says
+/// so, and the client has no acknowledgement.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_grace_period_ends_what_never_ends() {
+    let (scene, next_hop) = (Scene::new(), NextHop::start().await);
+    scene.indicators("planted", &["198.51.100.23"]);
+    let hotlist = Hotlist::start(&scene.sidecar(&next_hop.endpoint, "", "shutdown: { grace: 200ms }\n"));
+    next_hop.set(Mood::Hold);
+    let address = hotlist.address();
+    let client = tokio::spawn(async move { export(&address, &event(1)).await });
+    next_hop.held(1).await;
+    hotlist.signal(Signal::SIGTERM);
+    let (status, log) = hotlist.wait();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("the grace period ended"), "{log}");
+    let answer = tokio::time::timeout(PATIENCE, client).await.unwrap().unwrap();
+    assert!(answer.is_err(), "{answer:?}");
+    assert_eq!(ids(&next_hop), Vec::<usize>::new());
+}
+
+/// Scenario: a killed run leaves its Unix socket. Guarantee: the next start replaces it and serves; a start beside a
+/// running one is refused with the reason, and the running one goes on; a clean end removes the file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
+    let (scene, next_hop) = (Scene::new(), NextHop::start().await);
+    scene.indicators("planted", &["198.51.100.23"]);
+    let config = scene.readme(&next_hop.endpoint);
+    let socket = scene.path("hotlist.sock");
+    let address = format!("unix:{}", socket.display());
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replacen("address: \"127.0.0.1:0\"", &format!("address: \"{address}\""), 1);
+    let config = scene.write("hotlist.yaml", &text);
+
+    Hotlist::start(&config).kill();
+    assert!(socket.exists(), "a killed run leaves its socket");
+    let second = Hotlist::start(&config);
+    assert_eq!(export(&address, &event(1)).await.unwrap().status, 0);
+
+    let (status, log) = Hotlist::spawn(&config).wait();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("another process listens there"), "{log}");
+    assert_eq!(export(&address, &event(2)).await.unwrap().status, 0);
+    assert_eq!(ids(&next_hop), [1, 2]);
+
+    second.signal(Signal::SIGTERM);
+    let (status, log) = second.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(!socket.exists());
+}
