@@ -1,7 +1,7 @@
 //! Values of an event against a snapshot: prefilter, then exact sets, then candidates for policy.
 //!
 //! A [`Matcher`] is the [`Visitor`] that a walker feeds. It reads each value as the field's
-//! [`Reading`](crate::intel::plan::Reading) says, brings it into canonical form and looks the forms up. Nothing is
+//! [`Reading`] says, brings it into canonical form and looks the forms up. Nothing is
 //! allocated for a value that does not hit. Live matching, `scan` and `explain` share it; `explain` listens through
 //! [`Trace`].
 

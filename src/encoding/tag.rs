@@ -1,6 +1,6 @@
 //! How tags enter a document, whatever its encoding: `threat.enrichments` and `tags` are added or merged.
 //!
-//! The rules stand here once; JSON and OTLP give a [`Codec`] each. A document is ordered entries of raw values, so
+//! The rules stand here once; JSON and OTLP give a `Codec` each. A document is ordered entries of raw values, so
 //! that nothing but the touched values is written anew: duplicates, order, unknown fields and odd strings survive.
 //!
 //! - No `threat.enrichments`: it is added, inside `threat` when that is an object, else at the end of the document.
