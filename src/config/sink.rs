@@ -40,6 +40,8 @@ pub struct OtlpSink {
     pub max_request_bytes: usize,
     /// How long one request may take before it counts as failed. Keep it below the collector's own time-out.
     pub timeout: Duration,
+    /// Whether the collector's request waits for this sink. The failures of a sink that is not required are counted only.
+    pub required: bool,
 }
 
 /// One JSON document a line.
@@ -140,17 +142,18 @@ fn inputs(table: &Table<'_>, sources: &[&str]) -> Option<Vec<String>> {
 
 impl OtlpSink {
     pub(super) const KEYS: &[&'static str] =
-        &["type", "inputs", "endpoint", "compression", "max_request_bytes", "timeout"];
+        &["type", "inputs", "endpoint", "compression", "max_request_bytes", "timeout", "required"];
 
     fn read(table: &Table<'_>) -> Option<OtlpSink> {
         let words = [("none", Compression::None), ("gzip", Compression::Gzip), ("zstd", Compression::Zstd)];
         let compression = table.or("compression", Compression::None, |item| item.word(&words));
         let max_request_bytes = table.or("max_request_bytes", 4 << 20, Item::size);
         let timeout = table.or("timeout", Duration::from_secs(8), Item::timeout);
+        let required = table.or("required", true, Item::boolean);
         let endpoint = table
             .required("endpoint", "the next hop, e.g. `http://127.0.0.1:24317`")?
             .parsed("an endpoint such as `http://host:port` or `unix:/path`", Endpoint::parse)?;
-        Some(OtlpSink { endpoint, compression, max_request_bytes, timeout })
+        Some(OtlpSink { endpoint, compression, max_request_bytes, timeout, required })
     }
 }
 

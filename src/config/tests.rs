@@ -50,7 +50,7 @@ fn the_examples_are_valid_and_say_the_same_in_both_formats() {
     let ids: Vec<&str> = config.sinks.iter().map(|sink| sink.id.as_str()).collect();
     assert_eq!(ids, ["next", "hits"]);
     let SinkKind::Otlp(next) = &config.sinks[0].kind else { panic!("{:?}", config.sinks) };
-    assert_eq!((next.max_request_bytes, next.timeout.as_secs()), (4 << 20, 8));
+    assert_eq!((next.max_request_bytes, next.timeout.as_secs(), next.required), (4 << 20, 8, true));
     assert_eq!(
         config.sinks[1].kind,
         SinkKind::Ndjson(NdjsonSink { path: Some("hits.ndjson".into()), only: Only::Hits })
@@ -89,7 +89,7 @@ match:
   extra_fields: false
   fields: [{ field: my.ip, kind: ip, collection: false, cti: false, stix_paths: ["ipv4-addr:value"] }]
 sinks:
-  o: { type: otlp, inputs: [a], endpoint: "http://[::1]:2", compression: zstd, max_request_bytes: 1000, timeout: 1m }
+  o: { type: otlp, inputs: [a], endpoint: "http://[::1]:2", compression: zstd, max_request_bytes: 1000, timeout: 1m, required: false }
   n: { type: ndjson, inputs: [a], path: "-", only: hits }
   b: { type: blackhole, inputs: [a] }
 limits: { in_flight_bytes: 1GiB, workers: 3 }
