@@ -70,13 +70,6 @@ const KNOWN: &[Known] = &[
     typed_url(Side::Extra, "url", "getgooogle.hopto.org/"),
     typed_url(Side::Extra, "url", "googleads.hopto.org/"),
     typed_url(Side::Extra, "url", "shopcloths.ddns.net/"),
-    Known {
-        file: "oasis-open-cti-documentation/examples__example_json__poisonivy.json",
-        side: Side::Missing,
-        kind: "ip",
-        value: "60.10.1.115",
-        reason: "another alternative of the pattern is no domain; a pattern is taken whole or listed as unusable",
-    },
     url_in_url("gravoice.com/verimfaxa/veri.php%3f"),
     url_in_url("linkprotect.cudasvc.com/url%3fa="),
     url_in_url("luevoice.com/mvoice"),

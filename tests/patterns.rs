@@ -74,7 +74,7 @@ fn every_pattern_of_the_feeds_compiles_or_is_refused_for_a_named_reason() {
         match compile(pattern, &table) {
             Ok(found) => {
                 compiled += 1;
-                terms += found.len();
+                terms += found.terms.len();
             }
             Err(PatternError::Unsupported { construct, .. }) => refused.entry(construct).or_default().push(pattern),
             Err(PatternError::Value { kind, path, .. }) => {

@@ -115,7 +115,12 @@ impl<'a> Row<'a> {
         let candidates = [Role::Main, Role::Value, Role::Name];
         if let Some((_, pattern)) = self.filled(&candidates).find(|(_, cell)| columns::is_pattern(cell)) {
             match pattern::compile(pattern, table) {
-                Ok(terms) => collector.terms(terms, None, facts),
+                Ok(compiled) => {
+                    for error in &compiled.left_out {
+                        collector.unusable(self.line, error.to_string(), pattern);
+                    }
+                    collector.terms(compiled.terms, None, facts);
+                }
                 Err(error) => collector.unusable(self.line, error.to_string(), pattern),
             }
             return;

@@ -15,8 +15,8 @@ use serde_json::{Map, Value};
 use super::FeedError;
 use super::collect::{Collector, Facts, line_number};
 use crate::fields::FieldTable;
-use crate::intel::indicator::{Confidence, Context, Term};
-use crate::intel::pattern;
+use crate::intel::indicator::{Confidence, Context};
+use crate::intel::pattern::{self, Compiled};
 use crate::observable::time;
 use marking::Markings;
 
@@ -147,7 +147,12 @@ fn indicators(objects: &[Raw<'_>], table: &FieldTable, collector: &mut Collector
             continue;
         }
         match indicator(map, *line, &markings, table) {
-            Ok((terms, facts)) => collector.terms(terms, None, facts),
+            Ok((compiled, facts)) => {
+                for error in &compiled.left_out {
+                    collector.unusable(*line, error.to_string(), text(map, "pattern").unwrap_or_default());
+                }
+                collector.terms(compiled.terms, None, facts);
+            }
             Err(reason) => {
                 let found = text(map, "pattern").or_else(|| text(map, "id")).unwrap_or_default();
                 collector.unusable(*line, reason, found);
@@ -161,7 +166,7 @@ fn indicator(
     line: u32,
     markings: &Markings,
     table: &FieldTable,
-) -> Result<(Vec<Term>, Facts), String> {
+) -> Result<(Compiled, Facts), String> {
     let pattern = text(map, "pattern").ok_or("an indicator without `pattern`")?;
     let language = text(map, "pattern_type").unwrap_or("stix");
     if !language.eq_ignore_ascii_case("stix") {
@@ -170,7 +175,7 @@ fn indicator(
     if strings(map, "indicator_types").chain(strings(map, "labels")).any(|word| word.eq_ignore_ascii_case("benign")) {
         return Err("the feed itself calls it benign".to_owned());
     }
-    let terms = pattern::compile(pattern, table).map_err(|error| error.to_string())?;
+    let compiled = pattern::compile(pattern, table).map_err(|error| error.to_string())?;
     let context = Context {
         name: text(map, "name").filter(|name| !pattern.contains(name)).map(Into::into),
         description: text(map, "description").map(Into::into),
@@ -195,7 +200,7 @@ fn indicator(
         revoked: map.get("revoked").and_then(Value::as_bool).unwrap_or(false),
         line,
     };
-    Ok((terms, facts))
+    Ok((compiled, facts))
 }
 
 /// A bound that cannot be read must not become an open one.

@@ -1,7 +1,8 @@
 //! STIX 2.1 patterns (OASIS STIX 2.1, section 9) compiled to terms.
 //!
 //! A pattern compiles when it is an alternative of single comparisons; that is what feeds write. Everything else is
-//! refused as a whole and by name, for half a pattern would match what its author did not mean.
+//! refused as a whole and by name, for half a pattern would match what its author did not mean. Only an alternative
+//! whose value cannot be of its kind, and so could never match, is left out of an `OR` and reported.
 
 mod parse;
 mod token;
@@ -52,18 +53,34 @@ pub enum PatternError {
     },
 }
 
+/// A pattern, compiled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compiled {
+    /// Its alternatives; never empty.
+    pub terms: Vec<Term>,
+    /// The alternatives that can never match, because their value is none of its kind. Always
+    /// [`PatternError::Value`].
+    pub left_out: Vec<PatternError>,
+}
+
 /// Compiles a pattern to its alternatives. A term of a kind's own path (`ipv4-addr:value`, `domain-name:value`,
 /// `file:hashes.…` and the like) targets every field of the kind; another path targets the fields that carry it in
 /// `table`.
-pub fn compile(pattern: &str, table: &FieldTable) -> Result<Vec<Term>, PatternError> {
-    let mut terms = Vec::new();
+///
+/// # Errors
+/// The pattern is malformed or uses what is not supported, or none of its alternatives can match.
+pub fn compile(pattern: &str, table: &FieldTable) -> Result<Compiled, PatternError> {
+    let mut compiled = Compiled { terms: Vec::new(), left_out: Vec::new() };
     for alternative in parse::alternatives(pattern)? {
         match alternative {
-            Alternative::One(comparison) => compile_one(&comparison, table, &mut terms)?,
-            Alternative::All { position, parts } => terms.push(compile_pair(position, &parts, table)?),
+            Alternative::One(comparison) => compile_one(&comparison, table, &mut compiled)?,
+            Alternative::All { position, parts } => compiled.terms.push(compile_pair(position, &parts, table)?),
         }
     }
-    Ok(terms)
+    match compiled.left_out.first() {
+        Some(error) if compiled.terms.is_empty() => Err(error.clone()),
+        _ => Ok(compiled),
+    }
 }
 
 /// What an object path means: how the table spells it, what it holds, and which fields it targets.
@@ -73,7 +90,7 @@ struct Meaning {
     target: Target,
 }
 
-fn compile_one(comparison: &Proposition, table: &FieldTable, terms: &mut Vec<Term>) -> Result<(), PatternError> {
+fn compile_one(comparison: &Proposition, table: &FieldTable, compiled: &mut Compiled) -> Result<(), PatternError> {
     let meaning = meaning(comparison, table)?;
     let order = match comparison.operator {
         Operator::Compare(order) => order,
@@ -82,8 +99,11 @@ fn compile_one(comparison: &Proposition, table: &FieldTable, terms: &mut Vec<Ter
         Operator::IsSubset => return Err(unsupported(comparison.position, format!("ISSUBSET of `{}`", meaning.path))),
     };
     for (position, literal) in &comparison.values {
-        let value = value(&meaning, *position, literal, order)?;
-        terms.push(Term { value, target: meaning.target.clone() });
+        match value(&meaning, *position, literal, order) {
+            Ok(value) => compiled.terms.push(Term { value, target: meaning.target.clone() }),
+            Err(error @ PatternError::Value { .. }) => compiled.left_out.push(error),
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }

@@ -86,7 +86,7 @@ fn shapes(path: &str, value: &Value) -> Vec<(&'static str, Value)> {
 }
 
 fn compiled(pattern: &str, table: &FieldTable) -> Indicator {
-    of_terms(pattern::compile(pattern, table).unwrap_or_else(|error| panic!("{pattern}: {error}")))
+    of_terms(pattern::compile(pattern, table).unwrap_or_else(|error| panic!("{pattern}: {error}")).terms)
 }
 
 /// Asserts that the indicator hits at `field` and nowhere else, with the value of the event, in every shape and

@@ -46,7 +46,7 @@ fn examples() -> Detector {
     let pattern = page.split_once("```stix\n").unwrap().1.split_once("\n```").unwrap().0;
     let stix = Indicator {
         id: Some("indicator--5c1b9c4a-2a3a-4f0e-9f3d-0d5a1e7c6b21".into()),
-        ..of_terms(pattern::compile(pattern, &table).unwrap())
+        ..of_terms(pattern::compile(pattern, &table).unwrap().terms)
     };
     let feeds = vec![(Feed::named("acme-intel"), import.indicators), (Feed::named("partner-stix"), vec![stix])];
     detector(&table, EXACT, None, feeds)
@@ -147,7 +147,7 @@ fn talkative() -> (Detector, Value) {
         "[domain-name:x_query_type = 'TXT']",
         "[autonomous-system:number = 64496]",
     ];
-    let wider = wider.into_iter().map(|pattern| of_terms(pattern::compile(pattern, &table()).unwrap()));
+    let wider = wider.into_iter().map(|pattern| of_terms(pattern::compile(pattern, &table()).unwrap().terms));
     let indicators = plain.map(|(kind, written)| indicator(kind, written)).chain(wider);
     let indicators: Vec<Indicator> =
         indicators.map(|indicator| Indicator { context: context.clone(), ..indicator }).collect();
@@ -308,7 +308,7 @@ fn there_is_one_enrichment_for_each_indicator_and_field() {
     assert_eq!(found, expected);
 
     let several = "[domain-name:value = 'evil.example' OR domain-name:value = 'evil.example.org']";
-    let several = of_terms(pattern::compile(several, &table()).unwrap());
+    let several = of_terms(pattern::compile(several, &table()).unwrap().terms);
     let both = detector(&table(), EXACT, None, vec![(Feed::named("a"), vec![several])]);
     let tagged = tag(&both, &json!({ "related.hosts": ["evil.example", "evil.example.org"] }));
     assert_eq!(of(&tagged), [pair("related.hosts", "a")]);

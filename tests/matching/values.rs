@@ -310,7 +310,7 @@ fn the_length_tells_which_hash_it_is() {
 }
 
 fn compiled(pattern: &str) -> Vec<Indicator> {
-    vec![of_terms(pattern::compile(pattern, &table()).unwrap())]
+    vec![of_terms(pattern::compile(pattern, &table()).unwrap().terms)]
 }
 
 /// Scenario: patterns on the wider fields, and values as loggers write them.

@@ -8,7 +8,7 @@ fn table() -> FieldTable {
 }
 
 fn shown(pattern: &str) -> Vec<String> {
-    let terms = compile(pattern, &table()).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+    let terms = compile(pattern, &table()).unwrap_or_else(|error| panic!("{pattern}: {error}")).terms;
     let target = |term: &Term| match &term.target {
         Target::Kind => String::new(),
         Target::StixPath(path) => format!(" at {path}"),
@@ -54,7 +54,8 @@ fn every_path_of_every_row_of_the_table_compiles_to_a_term_that_the_row_wants() 
                     format!("[{path} = {}]", sample(kind))
                 }
             };
-            let terms = compile(&pattern, &table).unwrap_or_else(|error| panic!("{}: {pattern}: {error}", field.name));
+            let terms =
+                compile(&pattern, &table).unwrap_or_else(|error| panic!("{}: {pattern}: {error}", field.name)).terms;
             match &terms[0].target {
                 Target::Kind => assert!(!path.contains('&'), "{pattern}"),
                 Target::StixPath(target) => {
@@ -114,14 +115,14 @@ fn alternatives_of_every_form_become_terms() {
 fn networks_compile_from_equality_and_from_issubset() {
     for pattern in ["[ipv4-addr:value = '192.0.2.9/24']", "[ipv4-addr:value ISSUBSET '192.0.2.0/24']"] {
         assert_eq!(shown(pattern), ["ip 192.0.2.0/24"], "{pattern}");
-        assert!(matches!(compile(pattern, &table()).unwrap()[0].value, TermValue::Network(_)));
+        assert!(matches!(compile(pattern, &table()).unwrap().terms[0].value, TermValue::Network(_)));
     }
     assert_eq!(refused("[domain-name:value ISSUBSET 'a.example']"), "ISSUBSET of `domain-name:value`");
 }
 
 #[test]
 fn numbers_and_times_compare_by_order_and_nothing_else_does() {
-    let order = |pattern: &str| match compile(pattern, &table()).unwrap().remove(0).value {
+    let order = |pattern: &str| match compile(pattern, &table()).unwrap().terms.remove(0).value {
         TermValue::Number { comparison, .. } | TermValue::Time { comparison, .. } => comparison,
         other => panic!("{other:?}"),
     };
@@ -193,6 +194,14 @@ fn errors_say_where() {
 }
 
 #[test]
+fn an_alternative_that_can_never_match_is_left_out_and_told() {
+    let compiled = compile("[domain-name:value = 'domain x' OR ipv4-addr:value = '192.0.2.1']", &table()).unwrap();
+    assert_eq!(compiled.terms.len(), 1);
+    assert!(matches!(compiled.left_out.as_slice(), [PatternError::Value { position: 22, .. }]), "{compiled:?}");
+    assert!(compile("[domain-name:value = 'a b' OR ipv4-addr:value = '1.2.3']", &table()).is_err());
+}
+
+#[test]
 fn escapes_in_literals_are_undone() {
     assert_eq!(
         shown(r"[process:command_line = 'a \'b\' C:\\x D:\y']"),
@@ -212,7 +221,7 @@ proptest! {
     ) {
         let table = table();
         for pattern in [noise, pieces.concat()] {
-            if let Ok(terms) = compile(&pattern, &table) {
+            if let Ok(Compiled { terms, .. }) = compile(&pattern, &table) {
                 prop_assert!(!terms.is_empty());
             }
         }
