@@ -14,7 +14,7 @@ use crate::encoding::{Rope, Value, json};
 use crate::enrich;
 use crate::fields::{FieldId, PathTrie};
 use crate::intel::snapshot::Snapshot;
-use crate::matcher::{Counts, Hit, Matcher, Trace};
+use crate::matcher::{Counts, Hit, Matcher, Sieve, Trace};
 use crate::observable::time;
 use crate::policy::{EventFacts, Policy, Suppression};
 
@@ -92,41 +92,45 @@ impl Detector {
     pub fn batch(&self, message: Bytes, arrival: Timestamp) -> Result<(Batch, Report), EnvelopeError> {
         let mut report = Report::default();
         let mut edits: Vec<(RecordSpan, Bytes)> = Vec::new();
+        let mut sieve = Sieve::new(&self.snapshot);
         let mut matcher = Matcher::new(&self.snapshot);
         otlp::records(&message, |span| {
             report.events += 1;
             let record = &message[span.record.payload()];
-            match otlp::walk_record(record, self.snapshot.trie(), &mut matcher) {
+            let walked = otlp::walk_record(record, self.snapshot.trie(), &mut sieve);
+            let passes = sieve.passes();
+            match walked {
                 Ok(info) => {
                     report.too_deep += u64::from(info.too_deep);
-                    if matcher.has_hits()
-                        && let Some(tagged) = self.record(record, info, matcher.take_hits(), arrival, &mut report)
-                    {
+                    if passes && let Some(tagged) = self.record(record, info, &mut matcher, arrival, &mut report) {
                         edits.push((span, tagged));
                     }
                 }
-                Err(_) => {
-                    matcher.discard_hits();
-                    report.odd_records += 1;
-                }
+                Err(_) => report.odd_records += 1,
             }
         })?;
-        report.counts = matcher.counts();
+        report.counts = sieve.counts();
         let hits = edits.iter().map(|(_, tagged)| tagged.clone()).collect();
         let message = if edits.is_empty() { Rope::from(message) } else { otlp::splice(&message, &edits) };
         Ok((Batch { message, records: report.events as usize, hits }, report))
     }
 
-    /// The tagged record, when policy leaves a hit.
+    /// The tagged record, when the matcher finds something in it and policy leaves a hit.
     #[cold]
     fn record(
         &self,
         record: &[u8],
         info: RecordInfo,
-        found: Vec<Hit>,
+        matcher: &mut Matcher<'_>,
         arrival: Timestamp,
         report: &mut Report,
     ) -> Option<Bytes> {
+        // The sieve walked the record without an error a moment ago, and so does the matcher.
+        let _ = otlp::walk_record(record, self.snapshot.trie(), matcher);
+        if !matcher.has_hits() {
+            return None;
+        }
+        let found = matcher.take_hits();
         let mut facts = Facts::new();
         let trie = facts.trie.clone();
         // This walk looks into subtrees that the first one stepped over, so it may meet a fault that the first did not.

@@ -5,6 +5,11 @@
 //! allocated for a value that does not hit. Live matching, `scan` and `explain` share it; `explain` listens through
 //! [`Trace`].
 
+mod read;
+mod sieve;
+
+pub use sieve::Sieve;
+
 use std::collections::HashSet;
 use std::net::IpAddr;
 
@@ -15,9 +20,11 @@ use crate::fields::FieldId;
 use crate::intel::exact::Posting;
 use crate::intel::indicator::Comparison;
 use crate::intel::plan::Reading;
-use crate::intel::snapshot::{RangeValue, Snapshot, number_key, time_key};
+use crate::intel::snapshot::{RangeValue, Snapshot};
 use crate::intel::space::Space;
-use crate::observable::{Kind, domain, email, hash, ip, path, text, time, url, user};
+use crate::observable::Kind;
+use crate::observable::url::CanonicalUrl;
+use read::{Forms, read};
 
 /// An indicator found at a field, confirmed exactly, not yet allowed by policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,203 +143,30 @@ impl<'s, T: Trace> Matcher<'s, T> {
     }
 }
 
-impl<T: Trace> Reader<'_, T> {
-    fn read(&mut self, field: FieldId, raw: &[u8], scratch: &mut Vec<u8>) {
-        match self.snapshot.reading(field) {
-            Reading::Ip => {
-                if let Some(address) = ip::event_address(raw) {
-                    self.address(field, raw, address);
-                }
-            }
-            Reading::Host => self.host(field, raw, scratch),
-            Reading::Url => self.url(field, raw, scratch),
-            Reading::Hash => {
-                if let Some((kind, digest)) = hash::canonical(raw, scratch)
-                    && let Some(space) = Space::of_hash(kind)
-                {
-                    self.look_up(field, raw, space, digest);
-                }
-            }
-            Reading::Email => self.email(field, raw, scratch),
-            Reading::EmailOrHost => {
-                self.email(field, raw, scratch);
-                self.host(field, raw, scratch);
-            }
-            Reading::User => {
-                if let Some(name) = user::canonical(raw, scratch) {
-                    self.look_up(field, raw, Space::User, name);
-                    if let Some(account) = user::account(name) {
-                        self.look_up(field, raw, Space::User, account);
-                    }
-                }
-                if memchr::memchr(b'@', raw).is_some() {
-                    self.email(field, raw, scratch);
-                }
-            }
-            Reading::UserDomain => {
-                if let Some(name) = user::canonical(raw, scratch) {
-                    self.look_up(field, raw, Space::User, name);
-                }
-                self.domain(field, raw, scratch);
-            }
-            Reading::Auto => {
-                if memchr::memchr(b'@', raw).is_some() {
-                    self.email(field, raw, scratch);
-                }
-                self.host(field, raw, scratch);
-            }
-            Reading::EmailOrText => {
-                if memchr::memchr(b'@', raw).is_some() {
-                    self.email(field, raw, scratch);
-                }
-                self.text(field, raw, text::canonical(raw));
-            }
-            Reading::Text => self.text(field, raw, text::canonical(raw)),
-            Reading::HttpVersion => self.text(field, raw, text::canonical(raw).map(text::http_version)),
-            Reading::Name => {
-                if let Some(name) = text::name(raw, scratch) {
-                    self.look_up(field, raw, Space::Name, name);
-                }
-            }
-            Reading::DnsType => {
-                if let Some(name) = text::name(raw, scratch) {
-                    self.look_up(field, raw, Space::DnsType, name);
-                }
-            }
-            Reading::Path => {
-                if let Some(path) = path::canonical(raw, scratch) {
-                    self.look_up(field, raw, Space::Path, path);
-                }
-            }
-            Reading::Number => {
-                let number = std::str::from_utf8(raw).ok().and_then(|text| text.trim().parse::<f64>().ok());
-                if let Some(number) = number.filter(|number| number.is_finite()) {
-                    self.number(field, raw, number);
-                }
-            }
-            Reading::Time => {
-                if let Some(instant) = time::parse(raw) {
-                    self.look_up(field, raw, Space::Time, &time_key(instant));
-                    self.ranges(field, raw, RangeValue::Time(instant));
-                }
-            }
-        }
+/// The forms of one value, looked up at one field.
+struct At<'m, 's, T> {
+    reader: &'m mut Reader<'s, T>,
+    field: FieldId,
+    raw: &'m [u8],
+}
+
+impl<T: Trace> Forms for At<'_, '_, T> {
+    fn key(&mut self, space: Space, key: &[u8]) {
+        self.reader.look_up(self.field, self.raw, space, key, |_, _| true);
     }
 
-    /// An address, a domain, or the host of what stands where one should.
-    fn host(&mut self, field: FieldId, raw: &[u8], scratch: &mut Vec<u8>) {
-        if let Some(address) = ip::canonical(raw) {
-            return self.address(field, raw, address);
-        }
-        if self.domain(field, raw, scratch) {
-            return;
-        }
-        if let Some(host) = domain::event_host(raw) {
-            if let Some(address) = ip::canonical(host) {
-                self.address(field, raw, address);
-            } else if let Some(name) = domain::canonical(host, scratch) {
-                self.name(field, raw, name);
-            }
-        }
-    }
-
-    /// Whether `raw` is a domain; if so it was looked up.
-    fn domain(&mut self, field: FieldId, raw: &[u8], scratch: &mut Vec<u8>) -> bool {
-        match domain::canonical(raw, scratch) {
-            Some(name) => {
-                self.name(field, raw, name);
-                true
-            }
-            None => false,
-        }
-    }
-
-    fn name(&mut self, field: FieldId, raw: &[u8], name: &[u8]) {
-        self.look_up(field, raw, Space::Domain, name);
-        // With the global flag every domain counts as a parent, so the exact set itself is asked.
-        let parents = if self.snapshot.options().subdomains { Space::Domain } else { Space::DomainSuffix };
-        if !self.snapshot.space(parents).is_empty() {
-            for parent in domain::parents(name) {
-                self.look_up(field, raw, parents, parent);
-            }
-        }
-    }
-
-    fn address(&mut self, field: FieldId, raw: &[u8], address: IpAddr) {
-        match address {
-            IpAddr::V4(v4) => self.look_up(field, raw, Space::Ipv4, &v4.octets()),
-            IpAddr::V6(v6) => self.look_up(field, raw, Space::Ipv6, &v6.octets()),
-        }
-        let snapshot = self.snapshot;
+    fn networks(&mut self, address: IpAddr) {
+        let snapshot = self.reader.snapshot;
         let mut networks = 0;
         snapshot.networks().covering(snapshot.hasher(), address, |network, postings| {
             networks += 1;
-            self.hit_network(field, raw, network, postings);
+            self.hit_network(network, postings);
         });
-        self.trace.networks(address, networks);
+        self.reader.trace.networks(address, networks);
     }
 
-    #[cold]
-    fn hit_network(&mut self, field: FieldId, raw: &[u8], network: IpNet, postings: &[Posting]) {
-        for posting in postings.iter().filter(|posting| self.snapshot.applies(posting, field)) {
-            self.hits.push(Hit {
-                field,
-                value: raw.to_vec(),
-                kind: Kind::Ip,
-                name: network.to_string(),
-                posting: *posting,
-            });
-        }
-    }
-
-    fn email(&mut self, field: FieldId, raw: &[u8], scratch: &mut Vec<u8>) {
-        email::event_addresses(raw, scratch, &mut |address| self.look_up(field, raw, Space::Email, address));
-    }
-
-    fn url(&mut self, field: FieldId, raw: &[u8], scratch: &mut Vec<u8>) {
-        let snapshot = self.snapshot;
-        if snapshot.options().url_hosts {
-            self.host(field, raw, scratch);
-        }
-        if snapshot.space(Space::Url).is_empty() {
-            return;
-        }
-        // Parsing costs more than looking up: only when some URL indicator has this host.
-        if let Some(host) = url::raw_host(raw) {
-            scratch.clear();
-            scratch.extend(host.iter().map(u8::to_ascii_lowercase));
-            let host = scratch.strip_suffix(b".").unwrap_or(scratch);
-            if !self.may_contain(Space::UrlHost, host) {
-                return self.trace.looked_up(Space::UrlHost, host, Outcome::Rejected);
-            }
-        }
-        let Some(canonical) = url::canonical(raw) else { return };
-        let scheme = canonical.scheme();
-        self.look_up_where(field, raw, Space::Url, canonical.rest().as_bytes(), |snapshot, posting| {
-            scheme_agrees(snapshot, posting, scheme)
-        });
-        if !snapshot.space(Space::UrlPrefix).is_empty() {
-            for prefix in canonical.path_prefixes() {
-                self.look_up_where(field, raw, Space::UrlPrefix, prefix.as_bytes(), |snapshot, posting| {
-                    scheme_agrees(snapshot, posting, scheme)
-                });
-            }
-        }
-    }
-
-    fn text(&mut self, field: FieldId, raw: &[u8], text: Option<&[u8]>) {
-        if let Some(text) = text {
-            self.look_up(field, raw, Space::Text, text);
-        }
-    }
-
-    fn number(&mut self, field: FieldId, raw: &[u8], number: f64) {
-        self.look_up(field, raw, Space::Number, &number_key(number));
-        self.ranges(field, raw, RangeValue::Number(number));
-    }
-
-    fn ranges(&mut self, field: FieldId, raw: &[u8], value: RangeValue) {
-        for rule in self.snapshot.ranges().iter().filter(|rule| rule.field == field) {
+    fn range(&mut self, value: RangeValue) {
+        for rule in self.reader.snapshot.ranges().iter().filter(|rule| rule.field == self.field) {
             let (ordering, kind, name) = match (value, rule.value) {
                 (RangeValue::Number(left), RangeValue::Number(right)) => {
                     (left.partial_cmp(&right), Kind::Number, right.to_string())
@@ -344,18 +178,53 @@ impl<T: Trace> Reader<'_, T> {
             };
             if ordering.is_some_and(|ordering| rule.comparison.holds(ordering)) {
                 let name = format!("{} {name}", operator(rule.comparison));
-                self.hits.push(Hit { field, value: raw.to_vec(), kind, name, posting: rule.posting });
+                let (field, value) = (self.field, self.raw.to_vec());
+                self.reader.hits.push(Hit { field, value, kind, name, posting: rule.posting });
             }
         }
     }
 
-    #[inline]
-    fn look_up(&mut self, field: FieldId, raw: &[u8], space: Space, key: &[u8]) {
-        self.look_up_where(field, raw, space, key, |_, _| true);
+    fn url_host(&mut self, host: &[u8]) -> bool {
+        let snapshot = self.reader.snapshot;
+        let passes = snapshot.prefilter().contains(snapshot.hasher().hash(Space::UrlHost, host));
+        self.reader.counts.lookups += 1;
+        self.reader.counts.passes += u64::from(passes);
+        if !passes {
+            self.reader.trace.looked_up(Space::UrlHost, host, Outcome::Rejected);
+        }
+        passes
     }
 
+    fn url(&mut self, url: &CanonicalUrl) {
+        let agrees = |snapshot: &Snapshot, posting: &Posting| scheme_agrees(snapshot, posting, url.scheme());
+        self.reader.look_up(self.field, self.raw, Space::Url, url.rest().as_bytes(), agrees);
+        if !self.reader.snapshot.space(Space::UrlPrefix).is_empty() {
+            for prefix in url.path_prefixes() {
+                self.reader.look_up(self.field, self.raw, Space::UrlPrefix, prefix.as_bytes(), agrees);
+            }
+        }
+    }
+}
+
+impl<T: Trace> At<'_, '_, T> {
+    #[cold]
+    fn hit_network(&mut self, network: IpNet, postings: &[Posting]) {
+        let snapshot = self.reader.snapshot;
+        for posting in postings.iter().filter(|posting| snapshot.applies(posting, self.field)) {
+            self.reader.hits.push(Hit {
+                field: self.field,
+                value: self.raw.to_vec(),
+                kind: Kind::Ip,
+                name: network.to_string(),
+                posting: *posting,
+            });
+        }
+    }
+}
+
+impl<T: Trace> Reader<'_, T> {
     #[inline]
-    fn look_up_where(
+    fn look_up(
         &mut self,
         field: FieldId,
         raw: &[u8],
@@ -389,28 +258,27 @@ impl<T: Trace> Reader<'_, T> {
         }
         self.trace.looked_up(space, key, if found == 0 { Outcome::Absent } else { Outcome::Found(found) });
     }
-
-    #[inline]
-    fn may_contain(&mut self, space: Space, key: &[u8]) -> bool {
-        self.counts.lookups += 1;
-        let passes = self.snapshot.prefilter().contains(self.snapshot.hasher().hash(space, key));
-        self.counts.passes += u64::from(passes);
-        passes
-    }
 }
 
 impl<T: Trace> Visitor for Matcher<'_, T> {
     #[inline]
     fn value(&mut self, field: FieldId, value: Value<'_>) {
         let (reader, scratch) = (&mut self.reader, &mut self.scratch);
+        let (snapshot, reading) = (reader.snapshot, reader.snapshot.reading(field));
         reader.counts.observables += 1;
-        reader.trace.value(field, value, reader.snapshot.reading(field));
-        match value {
-            Value::Text(text) => reader.read(field, text, scratch),
-            Value::Int(number) => reader.read(field, itoa::Buffer::new().format(number).as_bytes(), scratch),
-            Value::Double(number) => reader.read(field, number.to_string().as_bytes(), scratch),
-            Value::Bool(_) => {}
-        }
+        reader.trace.value(field, value, reading);
+        with_text(value, |raw| read(snapshot, reading, raw, scratch, &mut At { reader, field, raw }));
+    }
+}
+
+/// Hands over a scalar as text; a boolean is no observable.
+#[inline]
+fn with_text(value: Value<'_>, take: impl FnOnce(&[u8])) {
+    match value {
+        Value::Text(text) => take(text),
+        Value::Int(number) => take(itoa::Buffer::new().format(number).as_bytes()),
+        Value::Double(number) => take(number.to_string().as_bytes()),
+        Value::Bool(_) => {}
     }
 }
 

@@ -82,6 +82,16 @@ impl Networks {
         }
     }
 
+    /// Whether a network may cover the address; `false` is certain.
+    #[inline]
+    pub fn may_cover(&self, address: IpAddr) -> bool {
+        let index = match address {
+            IpAddr::V4(_) => &self.v4,
+            IpAddr::V6(_) => &self.v6,
+        };
+        !index.sets.is_empty() && index.may_cover(to_bits(address))
+    }
+
     /// Number of distinct networks.
     pub fn len(&self) -> usize {
         [&self.v4, &self.v6].iter().flat_map(|index| index.sets.iter()).map(|(_, set)| set.len()).sum()

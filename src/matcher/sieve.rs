@@ -1,0 +1,91 @@
+//! The sieve: whether anything in a record can match, before anything in it is looked up.
+//!
+//! The prefilter of a million indicators lies in the third-level cache, and a look-up that waits for it stalls the
+//! walk: in a profile of the pipeline it was an eighth of all CPU. The sieve only takes note of the hashes of a
+//! record's keys; afterwards all of them are asked at once, so that the processor waits for many at the same time.
+//! A record in which one passes is walked again by the [`Matcher`](super::Matcher), which decides.
+
+use std::net::IpAddr;
+
+use super::read::{Forms, read};
+use super::{Counts, with_text};
+use crate::encoding::{Value, Visitor};
+use crate::fields::FieldId;
+use crate::intel::snapshot::{RangeValue, Snapshot};
+use crate::intel::space::Space;
+use crate::observable::url::CanonicalUrl;
+
+/// Takes note of what would be looked up. Make one for each batch, and ask [`Sieve::passes`] after each record.
+pub struct Sieve<'s> {
+    notes: Notes<'s>,
+    scratch: Vec<u8>,
+    counts: Counts,
+}
+
+struct Notes<'s> {
+    snapshot: &'s Snapshot,
+    hashes: Vec<u64>,
+    /// Something needs a closer look, whatever the hashes say.
+    suspicious: bool,
+}
+
+impl<'s> Sieve<'s> {
+    /// A sieve for a snapshot.
+    pub fn new(snapshot: &'s Snapshot) -> Sieve<'s> {
+        let notes = Notes { snapshot, hashes: Vec::new(), suspicious: false };
+        Sieve { notes, scratch: Vec::new(), counts: Counts::default() }
+    }
+
+    /// Whether the record just walked may match, and forgets it. `false` is certain.
+    pub fn passes(&mut self) -> bool {
+        let prefilter = self.notes.snapshot.prefilter();
+        let passes = self.notes.hashes.iter().filter(|hash| prefilter.contains(**hash)).count();
+        self.counts.lookups += self.notes.hashes.len() as u64;
+        self.counts.passes += passes as u64;
+        self.notes.hashes.clear();
+        std::mem::take(&mut self.notes.suspicious) || passes > 0
+    }
+
+    /// What was read and asked so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+}
+
+impl Forms for Notes<'_> {
+    #[inline]
+    fn key(&mut self, space: Space, key: &[u8]) {
+        if !self.snapshot.space(space).is_empty() {
+            self.hashes.push(self.snapshot.hasher().hash(space, key));
+        }
+    }
+
+    #[inline]
+    fn networks(&mut self, address: IpAddr) {
+        self.suspicious |= self.snapshot.networks().may_cover(address);
+    }
+
+    fn range(&mut self, _: RangeValue) {
+        self.suspicious |= !self.snapshot.ranges().is_empty();
+    }
+
+    #[inline]
+    fn url_host(&mut self, host: &[u8]) -> bool {
+        self.hashes.push(self.snapshot.hasher().hash(Space::UrlHost, host));
+        false
+    }
+
+    fn url(&mut self, _: &CanonicalUrl) {
+        self.suspicious = true;
+    }
+}
+
+impl Visitor for Sieve<'_> {
+    #[inline]
+    fn value(&mut self, field: FieldId, value: Value<'_>) {
+        let (notes, scratch) = (&mut self.notes, &mut self.scratch);
+        let (snapshot, reading) = (notes.snapshot, notes.snapshot.reading(field));
+        self.counts.observables += 1;
+        with_text(value, |raw| read(snapshot, reading, raw, scratch, notes));
+    }
+}
