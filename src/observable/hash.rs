@@ -14,20 +14,34 @@ pub fn canonical<'a>(value: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<(Kind,
         128 => Kind::Sha512,
         _ => return is_ssdeep(value).then_some((Kind::Ssdeep, value)),
     };
-    let mut upper = false;
-    for byte in value {
-        match byte {
-            b'0'..=b'9' | b'a'..=b'f' => {}
-            b'A'..=b'F' => upper = true,
-            _ => return is_ssdeep(value).then_some((Kind::Ssdeep, value)),
+    // Every byte is looked at, without a branch for each: most values of these lengths are hashes.
+    match value.iter().fold(0, |seen, byte| seen | CLASS[usize::from(*byte)]) {
+        0 => Some((kind, value)),
+        UPPER => {
+            text::lower_ascii(value, scratch);
+            Some((kind, scratch))
         }
+        _ => is_ssdeep(value).then_some((Kind::Ssdeep, value)),
     }
-    if upper {
-        text::lower_ascii(value, scratch);
-        return Some((kind, scratch));
-    }
-    Some((kind, value))
 }
+
+const UPPER: u8 = 1;
+const OTHER: u8 = 2;
+
+/// What each byte is in a hash: 0 for a digit or a lower-case letter of hex.
+const CLASS: [u8; 256] = {
+    let mut class = [OTHER; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        match byte as u8 {
+            b'0'..=b'9' | b'a'..=b'f' => class[byte] = 0,
+            b'A'..=b'F' => class[byte] = UPPER,
+            _ => {}
+        }
+        byte += 1;
+    }
+    class
+};
 
 /// `block size:hash:hash of double blocks`, the hashes in base64 letters.
 fn is_ssdeep(value: &[u8]) -> bool {
