@@ -3,7 +3,7 @@
 //! Everything that matches goes through here: the live stream ([`Detector::batch`]), `scan`, `explain` and the demo
 //! ([`Detector::document`]). A batch in which nothing hits leaves as the very bytes that arrived.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -60,8 +60,8 @@ pub struct Detector {
 }
 
 /// Fields that policy asks for, read only when something was found.
+#[derive(Default)]
 struct Facts {
-    trie: PathTrie,
     time: Option<Timestamp>,
     is_indicator: bool,
 }
@@ -69,12 +69,11 @@ struct Facts {
 const TIMESTAMP: FieldId = FieldId(0);
 const EVENT_KIND: FieldId = FieldId(1);
 
-impl Facts {
-    fn new() -> Facts {
-        let trie = PathTrie::new([("@timestamp", TIMESTAMP), ("event.kind", EVENT_KIND)]);
-        Facts { trie, time: None, is_indicator: false }
-    }
+/// Where they stand.
+static FACTS: LazyLock<PathTrie> =
+    LazyLock::new(|| PathTrie::new([("@timestamp", TIMESTAMP), ("event.kind", EVENT_KIND)]));
 
+impl Facts {
     fn value(&mut self, field: FieldId, value: Value<'_>) {
         match (field, value) {
             (TIMESTAMP, Value::Text(text)) => self.time = self.time.or_else(|| time::parse(text)),
@@ -131,11 +130,10 @@ impl Detector {
             return None;
         }
         let found = matcher.take_hits();
-        let mut facts = Facts::new();
-        let trie = facts.trie.clone();
+        let mut facts = Facts::default();
         // This walk looks into subtrees that the first one stepped over, so it may meet a fault that the first did not.
         // What was found stays found; the facts are those before the fault.
-        let _ = otlp::walk_record(record, &trie, &mut |field, value: Value<'_>| facts.value(field, value));
+        let _ = otlp::walk_record(record, &FACTS, &mut |field, value: Value<'_>| facts.value(field, value));
         let recorded = [info.time_unix_nano, info.observed_time_unix_nano].into_iter().find(|time| *time > 0);
         let recorded = recorded.and_then(|time| Timestamp::from_nanosecond(i128::from(time)).ok());
         let verdict = self.judge(found, facts, recorded.unwrap_or(arrival));
@@ -175,12 +173,11 @@ impl Detector {
             matcher.discard_hits();
             return Err(error);
         }
-        let mut facts = Facts::new();
+        let mut facts = Facts::default();
         if matcher.has_hits() {
-            let trie = facts.trie.clone();
             // This walk looks into subtrees that the first one stepped over, so it may meet a fault that the first did
             // not. What was found stays found; the facts are those before the fault.
-            let _ = json::walk(document, &trie, &mut |field, value: Value<'_>| facts.value(field, value));
+            let _ = json::walk(document, &FACTS, &mut |field, value: Value<'_>| facts.value(field, value));
         }
         Ok(self.judge(matcher.take_hits(), facts, arrival))
     }
