@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hotlist::detect::{Detector, Report, Verdict};
-use hotlist::encoding::otlp::{TagInto, request_of};
+use hotlist::encoding::otlp::{TagInto, encode_json, request_of};
+use hotlist::encoding::wire::put_bytes;
 use hotlist::fields::FieldTable;
 use hotlist::intel::indicator::{Context, Indicator, Target, Term};
 use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
@@ -91,6 +92,35 @@ pub fn send(detector: &Detector, document: &Value) -> (Report, bool) {
     let request = Bytes::from(request_of([(0, document)]));
     let (batch, report) = detector.batch(request.clone(), Timestamp::UNIX_EPOCH).unwrap();
     (report, batch.message.to_bytes() == request)
+}
+
+/// The same for each way in which a record can carry a document: its body as key-values, its body as JSON in a string,
+/// and its attributes.
+pub fn send_each_way(detector: &Detector, document: &Value) -> Vec<(&'static str, Report, bool)> {
+    let mut record = Vec::new();
+    for (key, value) in document.as_object().unwrap() {
+        let mut attribute = Vec::new();
+        put_bytes(&mut attribute, 1, key.as_bytes());
+        put_bytes(&mut attribute, 2, &encode_json(value));
+        put_bytes(&mut record, 6, &attribute);
+    }
+    // Field 2 of the scope is the record, field 2 of the resource the scope, field 1 of the request the resource.
+    let attributes = [2, 2, 1].iter().fold(record, |inner, number| {
+        let mut outer = Vec::new();
+        put_bytes(&mut outer, *number, &inner);
+        outer
+    });
+    let requests = [
+        ("OTLP body", request_of([(0, document)])),
+        ("OTLP body of JSON", request_of([(0, &Value::String(document.to_string()))])),
+        ("OTLP attributes", attributes),
+    ];
+    let send = |(way, request): (&'static str, Vec<u8>)| {
+        let request = Bytes::from(request);
+        let (batch, report) = detector.batch(request.clone(), Timestamp::UNIX_EPOCH).unwrap();
+        (way, report, batch.message.to_bytes() == request)
+    };
+    requests.into_iter().map(send).collect()
 }
 
 /// The name of the field of a hit.
