@@ -58,9 +58,18 @@ pub struct Outcome {
 pub fn configured(intel: &config::Intel) -> (Vec<FeedFile>, Vec<LoadError>) {
     let (mut files, mut missing) = (Vec::new(), Vec::new());
     for entry in intel.files.iter() {
+        let mut paths = Vec::new();
         // The pattern was checked when the configuration was read.
-        let paths: Vec<PathBuf> = glob::glob(&entry.path).into_iter().flatten().filter_map(Result::ok).collect();
-        let paths = paths.into_iter().filter(|path| path.is_file()).collect::<Vec<_>>();
+        for found in glob::glob(&entry.path).into_iter().flatten() {
+            match found {
+                Ok(path) if path.is_file() => paths.push(path),
+                Ok(_) => {}
+                // A directory that cannot be listed may hold a feed: say so, and go on with the rest.
+                Err(error) => {
+                    missing.push(LoadError::Path { path: error.path().to_owned(), source: error.into() });
+                }
+            }
+        }
         if paths.is_empty() {
             let source = io::Error::new(io::ErrorKind::NotFound, "no file matches");
             missing.push(LoadError::Path { path: PathBuf::from(&entry.path), source });
