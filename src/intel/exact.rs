@@ -85,8 +85,14 @@ impl ExactSet {
 
     /// Every key with its postings, in order of insertion.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[Posting])> {
-        (0..self.len())
-            .map(|at| (self.keys.key(at), &self.postings[self.first[at] as usize..self.first[at + 1] as usize]))
+        self.hashed().map(|(_, key, postings)| (key, postings))
+    }
+
+    /// The same, each with its hash.
+    pub fn hashed(&self) -> impl Iterator<Item = (u64, &[u8], &[Posting])> {
+        self.keys.entries.iter().enumerate().map(|(at, (_, hash))| {
+            (*hash, self.keys.key(at), &self.postings[self.first[at] as usize..self.first[at + 1] as usize])
+        })
     }
 }
 

@@ -97,6 +97,11 @@ impl Networks {
         [&self.v4, &self.v6].iter().flat_map(|index| index.sets.iter()).map(|(_, set)| set.len()).sum()
     }
 
+    /// Every network with its postings.
+    pub fn iter(&self) -> impl Iterator<Item = (IpNet, &[Posting])> {
+        self.v4.iter(true).chain(self.v6.iter(false))
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.v4.sets.is_empty() && self.v6.sets.is_empty()
@@ -112,6 +117,12 @@ struct Index {
 }
 
 impl Index {
+    fn iter(&self, v4: bool) -> impl Iterator<Item = (IpNet, &[Posting])> {
+        self.sets.iter().flat_map(move |(prefix, set)| {
+            set.iter().filter_map(move |(key, postings)| Some((network_of(key, *prefix, v4)?, postings)))
+        })
+    }
+
     #[inline]
     fn may_cover(&self, bits: u128) -> bool {
         let at = (self.shift_to_start)(bits);
@@ -192,6 +203,13 @@ fn key(bits: u128, prefix: u8) -> [u8; 17] {
     key
 }
 
+/// The network of a key.
+fn network_of(key: &[u8], prefix: u8, v4: bool) -> Option<IpNet> {
+    let bits = u128::from_be_bytes(key.get(..16)?.try_into().ok()?);
+    let address = if v4 { IpAddr::V4(((bits >> 96) as u32).into()) } else { IpAddr::V6(bits.into()) };
+    IpNet::new(address, prefix).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,6 +247,13 @@ mod tests {
                 expected.sort();
                 prop_assert_eq!(found, expected);
             }
+            let mut listed: Vec<_> = index.iter()
+                .flat_map(|(network, postings)| postings.iter().map(move |posting| (network, posting.indicator))).collect();
+            let mut given: Vec<_> =
+                networks.iter().enumerate().map(|(number, network)| (network.trunc(), number as u32)).collect();
+            listed.sort();
+            given.sort();
+            prop_assert_eq!(listed, given);
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod build;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use super::space::{KeyHasher, Space};
 use crate::fields::{FieldId, FieldTable, PathTrie};
 use crate::observable::Kind;
 
-pub use build::{SnapshotBuilder, SnapshotError};
+pub use build::{NotCarried, SnapshotBuilder, SnapshotError};
 
 /// How indicators of a feed came in, which decides at which fields they are looked for (column of the field table).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -102,6 +103,16 @@ pub enum RangeValue {
     Time(Timestamp),
 }
 
+impl RangeValue {
+    /// The name space of its events' values.
+    fn space(self) -> Space {
+        match self {
+            RangeValue::Number(_) => Space::Number,
+            RangeValue::Time(_) => Space::Time,
+        }
+    }
+}
+
 /// A set of fields, one bit each.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct FieldSet(Vec<u64>);
@@ -130,6 +141,14 @@ impl FieldSet {
     }
 }
 
+/// How much a feed brought.
+#[derive(Clone, Debug, Default)]
+struct FeedSize {
+    indicators: usize,
+    /// Values by kind.
+    values: [usize; Kind::ALL.len()],
+}
+
 /// Indexed indicators, ready to match.
 pub struct Snapshot {
     version: u64,
@@ -142,9 +161,11 @@ pub struct Snapshot {
     networks: Networks,
     ranges: Vec<RangeRule>,
     targets: Vec<FieldSet>,
+    /// The numbers of targets by their STIX path.
+    target_numbers: HashMap<Arc<str>, u16>,
     schemes: Vec<Box<str>>,
     prefilter: Prefilter,
-    counts: [usize; Kind::ALL.len()],
+    sizes: Vec<FeedSize>,
     readings: Vec<Reading>,
     trie: PathTrie,
 }
@@ -238,7 +259,13 @@ impl Snapshot {
 
     /// Number of values by kind; an indicator with several hashes counts once for each.
     pub fn counts(&self) -> impl Iterator<Item = (Kind, usize)> + '_ {
-        Kind::ALL.into_iter().map(|kind| (kind, self.counts[kind as usize]))
+        let count = |kind: Kind| self.sizes.iter().map(|size| size.values[kind as usize]).sum();
+        Kind::ALL.into_iter().map(move |kind| (kind, count(kind)))
+    }
+
+    /// Number of indicators of a feed, by its place in [`Snapshot::feeds`].
+    pub fn feed_len(&self, feed: usize) -> usize {
+        self.sizes.get(feed).map_or(0, |size| size.indicators)
     }
 
     /// Whether the term behind a posting is looked for at a field.

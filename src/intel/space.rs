@@ -57,8 +57,32 @@ pub enum Space {
 }
 
 impl Space {
+    /// Every space, each at its number.
+    pub const ALL: [Space; 20] = [
+        Space::Ipv4,
+        Space::Ipv6,
+        Space::Domain,
+        Space::DomainSuffix,
+        Space::Url,
+        Space::UrlHost,
+        Space::UrlPrefix,
+        Space::Md5,
+        Space::Sha1,
+        Space::Sha256,
+        Space::Sha512,
+        Space::Ssdeep,
+        Space::Email,
+        Space::User,
+        Space::Text,
+        Space::Name,
+        Space::DnsType,
+        Space::Path,
+        Space::Number,
+        Space::Time,
+    ];
+
     /// Number of spaces.
-    pub const COUNT: usize = 20;
+    pub const COUNT: usize = Space::ALL.len();
 
     /// The word shown by `explain`.
     pub fn as_str(self) -> &'static str {

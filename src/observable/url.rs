@@ -172,13 +172,7 @@ impl CanonicalUrl {
 
     /// The host: a name, an IPv4 address, or an IPv6 address in brackets.
     pub fn host(&self) -> &str {
-        let rest = self.rest();
-        let authority = &rest[..domain::authority_end(rest.as_bytes())];
-        let host = &authority[authority.rfind('@').map_or(0, |at| at + 1)..];
-        match host.starts_with('[') {
-            true => &host[..host.find(']').map_or(host.len(), |close| close + 1)],
-            false => &host[..host.find(':').unwrap_or(host.len())],
-        }
+        host_of_rest(self.rest())
     }
 
     /// The prefixes of [`rest`](Self::rest) at the boundaries of path segments, without the query, longest first, each
@@ -191,6 +185,16 @@ impl CanonicalUrl {
             Some(without) => (without.len() > root).then_some(without),
             None => prefix.get(root..)?.rfind('/').map(|slash| &prefix[..root + slash + 1]),
         })
+    }
+}
+
+/// The host in what [`CanonicalUrl::rest`] gives.
+pub fn host_of_rest(rest: &str) -> &str {
+    let authority = &rest[..domain::authority_end(rest.as_bytes())];
+    let host = &authority[authority.rfind('@').map_or(0, |at| at + 1)..];
+    match host.starts_with('[') {
+        true => &host[..host.find(']').map_or(host.len(), |close| close + 1)],
+        false => &host[..host.find(':').unwrap_or(host.len())],
     }
 }
 

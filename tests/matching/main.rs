@@ -2,6 +2,8 @@
 //! is written into events.
 
 #[cfg(test)]
+mod carry;
+#[cfg(test)]
 mod cases;
 #[cfg(test)]
 mod common;

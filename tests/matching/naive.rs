@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use hotlist::detect::Detector;
 use hotlist::encoding::otlp::request_of;
 use hotlist::fields::FieldTable;
 use hotlist::intel::indicator::{Target, TermValue};
@@ -139,7 +140,7 @@ fn same(term: &TermValue, form: &Form, options: MatchOptions, feed: &Feed) -> bo
 }
 
 /// (field, value, number of the indicator) of everything found.
-type Found = BTreeSet<(String, String, u32)>;
+pub type Found = BTreeSet<(String, String, u32)>;
 
 fn slowly(case: &Case, table: &FieldTable) -> Found {
     let mut found = Found::new();
@@ -167,7 +168,11 @@ fn slowly(case: &Case, table: &FieldTable) -> Found {
 }
 
 fn quickly(case: &Case, table: &Arc<FieldTable>) -> Found {
-    let detector = detector(table, case.options, None, case.feeds.clone());
+    found_by(&detector(table, case.options, None, case.feeds.clone()), case)
+}
+
+/// What a detector finds in the case's event.
+pub fn found_by(detector: &Detector, case: &Case) -> Found {
     // Written by hand, because the same field may come twice.
     let members: Vec<String> = case.event.iter().map(|(name, value)| format!("{}:{value}", json!(name))).collect();
     let document = format!("{{{}}}", members.join(","));

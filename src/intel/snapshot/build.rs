@@ -1,10 +1,15 @@
 //! Builds a snapshot: takes the indicators of feed after feed, and indexes each term under the keys that it is found by.
+//! What did not change since the last snapshot is carried over from it (`carry`).
+
+mod carry;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Feed, FieldSet, MatchOptions, RangeRule, RangeValue, Snapshot, Stored, derived_id, number_key, time_key};
+use super::{
+    Feed, FeedSize, FieldSet, MatchOptions, RangeRule, RangeValue, Snapshot, Stored, derived_id, number_key, time_key,
+};
 use crate::fields::{FieldId, FieldTable};
 use crate::intel::exact::{ExactBuilder, ExactSet, Posting};
 use crate::intel::indicator::{Comparison, Indicator, Target, Term, TermValue};
@@ -13,6 +18,8 @@ use crate::intel::plan::Reading;
 use crate::intel::prefilter::Prefilter;
 use crate::intel::space::{KeyHasher, Space};
 use crate::observable::Kind;
+
+pub use carry::NotCarried;
 
 /// Why a snapshot cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +59,7 @@ pub struct SnapshotBuilder {
     target_numbers: HashMap<Arc<str>, u16>,
     schemes: Vec<Box<str>>,
     url_hosts: Vec<u64>,
-    counts: [usize; Kind::ALL.len()],
+    sizes: Vec<FeedSize>,
 }
 
 impl SnapshotBuilder {
@@ -72,7 +79,7 @@ impl SnapshotBuilder {
             target_numbers: HashMap::new(),
             schemes: vec!["".into()],
             url_hosts: Vec::new(),
-            counts: [0; Kind::ALL.len()],
+            sizes: Vec::new(),
         }
     }
 
@@ -83,17 +90,22 @@ impl SnapshotBuilder {
         indicators: impl IntoIterator<Item = Indicator>,
     ) -> Result<(), SnapshotError> {
         let number = self.feeds.len() as u32;
+        let mut size = FeedSize::default();
         for indicator in indicators {
+            size.indicators += 1;
+            for term in &indicator.terms {
+                size.values[term.value.kind() as usize] += 1;
+            }
             self.add(number, &feed, indicator)?;
         }
         self.feeds.push(feed);
+        self.sizes.push(size);
         Ok(())
     }
 
     fn add(&mut self, number: u32, feed: &Feed, indicator: Indicator) -> Result<(), SnapshotError> {
         let at = u32::try_from(self.indicators.len()).map_err(|_| SnapshotError::TooManyIndicators)?;
         for term in &indicator.terms {
-            self.counts[term.value.kind() as usize] += 1;
             self.add_term(at, feed, term)?;
         }
         // One id for all values of an indicator that the feed gave none: that of its first value.
@@ -178,7 +190,7 @@ impl SnapshotBuilder {
     }
 
     fn range(&mut self, comparison: Comparison, value: RangeValue, posting: Posting) {
-        self.reaches(if matches!(value, RangeValue::Number(_)) { Space::Number } else { Space::Time }, posting);
+        self.reaches(value.space(), posting);
         let set = &self.targets[usize::from(posting.target)];
         let fields: Vec<FieldId> = self.table.iter().map(|(id, _)| id).filter(|id| set.contains(*id)).collect();
         for field in fields {
@@ -187,13 +199,20 @@ impl SnapshotBuilder {
     }
 
     fn target(&mut self, feed: &Feed, target: &Target) -> Result<u16, SnapshotError> {
-        let Target::StixPath(path) = target else { return Ok(0) };
+        match target {
+            Target::Kind => Ok(0),
+            Target::StixPath(path) => self.target_of_path(&feed.name, path),
+        }
+    }
+
+    /// The number of the fields with a STIX path, which is 1 at least.
+    fn target_of_path(&mut self, feed: &str, path: &Arc<str>) -> Result<u16, SnapshotError> {
         if let Some(number) = self.target_numbers.get(path) {
             return Ok(*number);
         }
         let fields = self.table.by_stix_path(path);
         if fields.is_empty() {
-            return Err(SnapshotError::UnknownPath { feed: feed.name.clone(), path: path.to_string() });
+            return Err(SnapshotError::UnknownPath { feed: feed.to_owned(), path: path.to_string() });
         }
         let number =
             u16::try_from(self.targets.len()).map_err(|_| SnapshotError::TooManyDistinct { what: "STIX paths" })?;
@@ -239,9 +258,10 @@ impl SnapshotBuilder {
             networks,
             ranges: self.ranges,
             targets: self.targets,
+            target_numbers: self.target_numbers,
             schemes: self.schemes,
             prefilter,
-            counts: self.counts,
+            sizes: self.sizes,
             readings,
             trie,
         }
