@@ -21,6 +21,8 @@ use tokio::net::TcpListener;
 pub const LISTENERS: &str = "listeners";
 /// The name of the check that there is a snapshot to match with.
 pub const SNAPSHOT: &str = "snapshot";
+/// The name of the check that every file of indicators is as it should be.
+pub const FEEDS: &str = "feeds";
 
 /// Why the admin listener does not work.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +78,15 @@ impl Readiness {
         self.change(|state| {
             if let Some(check) = state.checks.iter_mut().find(|check| check.name == name) {
                 (check.good, check.detail) = (good, detail);
+            }
+        });
+    }
+
+    /// Says anew whether a registered check counts; another name is ignored.
+    pub fn weigh(&self, name: &'static str, counts: bool) {
+        self.change(|state| {
+            if let Some(check) = state.checks.iter_mut().find(|check| check.name == name) {
+                check.counts = counts;
             }
         });
     }

@@ -6,31 +6,34 @@
 
 pub mod indicators;
 mod live;
+mod reload;
+mod switch;
+mod wiring;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Admin, AdminError, Readiness};
 use crate::config::{self, Config, FailureMode};
 use crate::delivery::Deliver;
-use crate::detect::Detector;
-use crate::encoding::otlp;
 use crate::fields::{FieldError, FieldTable};
-use crate::forward::{Blackhole, Fanout, NdjsonSink, OtlpSink, Sink, SinkKind, ndjson};
-use crate::grpc;
 use crate::ingest::{Bound, Limits, OtlpSource, ServeError, Shared};
-use crate::intel::snapshot::SnapshotError;
-use crate::policy::Policy;
+use crate::intel::snapshot::NotCarried;
+use indicators::{Intel, Keeper, Reporter, Settings};
 use live::Live;
+use switch::Switch;
+use wiring::Wired;
+
+pub use reload::Reload;
+pub use wiring::{field_table, policy};
 
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +62,7 @@ pub enum StartError {
     Fields(#[from] FieldError),
     /// The indicators cannot be indexed.
     #[error("intel.files: {0}")]
-    Snapshot(#[from] SnapshotError),
+    Snapshot(#[from] NotCarried),
     /// The limits cannot work or the system gives no threads.
     #[error("limits: {0}")]
     Limits(io::Error),
@@ -100,11 +103,35 @@ pub struct Environment {
 
 /// A process that is bound and loaded, and does not accept yet.
 pub struct App {
-    sources: Vec<Bound>,
+    config: Config,
+    sources: Vec<Source>,
+    sinks: Vec<Wired>,
+    table: Arc<FieldTable>,
+    live: Arc<Live>,
+    intel: Intel,
+    shared: Shared,
     admin: Option<Admin>,
     readiness: Readiness,
     metrics: PrometheusHandle,
-    grace: Duration,
+    reloads: (mpsc::Sender<Reload>, mpsc::Receiver<Reload>),
+}
+
+/// A source, bound or serving.
+struct Source {
+    config: config::Source,
+    address: config::Address,
+    /// What delivers for it; its sinks can change while it serves.
+    deliver: Arc<Switch>,
+    /// Until it serves.
+    bound: Option<Bound>,
+}
+
+/// The tasks that serve.
+#[derive(Default)]
+struct Serving {
+    tasks: JoinSet<Result<(), RunError>>,
+    /// One for each source, by id.
+    stops: BTreeMap<String, watch::Sender<bool>>,
 }
 
 impl App {
@@ -113,57 +140,54 @@ impl App {
     /// # Errors
     /// The first thing that cannot be had.
     pub async fn build(config: Config, environment: Environment) -> Result<App, StartError> {
+        let Environment { seed, clock, metrics } = environment;
         let readiness = Readiness::default();
         readiness.register(admin::LISTENERS, true);
-        readiness.register(admin::SNAPSHOT, config.failure_mode == FailureMode::Closed);
         let admin = match config.admin {
             Some(admin) => Some(Admin::bind(admin.address).await?),
             None => None,
         };
         let table = Arc::new(field_table(&config.r#match)?);
-        let intel = config.intel.clone();
-        let options = indicators::options(&config.r#match);
-        let seed = environment.seed;
+        let settings = intel_settings(&config, &table);
+        let mut reporter = Reporter::new(readiness.clone(), clock, config.failure_mode == FailureMode::Closed);
         // Loading reads files and sorts millions of keys: not on the threads that will answer probes.
-        let loaded = tokio::task::spawn_blocking(move || indicators::load(&intel, table, options, seed))
-            .await
-            .map_err(|error| StartError::Limits(io::Error::other(error)))??;
-        match &loaded.snapshot {
-            Some(snapshot) => readiness.set(
-                admin::SNAPSHOT,
-                true,
-                format!("version {}, {} indicators", snapshot.version(), snapshot.len()),
-            ),
-            None => readiness.set(admin::SNAPSHOT, false, "no file of indicators could be loaded"),
-        }
-        let detector = loaded.snapshot.map(|snapshot| Detector {
-            snapshot,
-            policy: Some(policy(&config.r#match)),
-            tag_into: match config.r#match.tag_into {
-                config::TagInto::Auto => otlp::TagInto::Auto,
-                config::TagInto::Body => otlp::TagInto::Body,
-                config::TagInto::Attributes => otlp::TagInto::Attributes,
-            },
-        });
-        let live = Arc::new(Live::new(detector, config.failure_mode, environment.clock));
-        let sinks = sinks(&config)?;
-        let limits = limits(&config);
-        let shared = Shared::start(&limits).map_err(StartError::Limits)?;
-        let mut sources = Vec::new();
-        for source in &config.sources {
-            let inputs = sinks.iter().filter(|wired| wired.inputs.contains(&source.id)).map(|wired| wired.sink.clone());
-            let deliver: Arc<dyn Deliver> = Arc::new(Fanout::new(inputs));
-            let limits = Limits { max_request_bytes: source.max_request_bytes(), ..limits.clone() };
-            let bound = OtlpSource::bind(&source.id, source.address(), limits, &shared, live.clone(), deliver)
-                .map_err(|cause| StartError::Source { id: source.id.clone(), cause })?;
-            sources.push(bound);
-        }
-        Ok(App { sources, admin, readiness, metrics: environment.metrics, grace: config.shutdown.grace })
+        let load = move || {
+            let mut keeper = Keeper::new(settings, seed);
+            let look = keeper.look(None);
+            reporter.report(&keeper, &look);
+            look.failed.map_or(Ok((keeper, reporter)), |failed| Err(StartError::Snapshot(failed)))
+        };
+        let loaded = tokio::task::spawn_blocking(load).await;
+        let (keeper, reporter) = loaded.map_err(|error| StartError::Limits(io::Error::other(error)))??;
+        let live = Arc::new(Live::new(wiring::rules(&config), keeper.serving().cloned(), clock));
+        let published = Arc::clone(&live);
+        let publish = Box::new(move |snapshot| published.publish(snapshot));
+        let intel = Intel::start(keeper, reporter, publish).map_err(StartError::Limits)?;
+        let sinks = wiring::sinks(&config, &[])?;
+        let shared = Shared::start(&wiring::limits(&config)).map_err(StartError::Limits)?;
+        let reloads = mpsc::channel(1);
+        let mut app =
+            App { config, sources: Vec::new(), sinks, table, live, intel, shared, admin, readiness, metrics, reloads };
+        let sources: Result<Vec<Source>, StartError> =
+            app.config.sources.iter().map(|source| app.bind(source, &app.config, &app.sinks)).collect();
+        app.sources = sources?;
+        Ok(app)
+    }
+
+    fn bind(&self, source: &config::Source, config: &Config, sinks: &[Wired]) -> Result<Source, StartError> {
+        let limits = Limits { max_request_bytes: source.max_request_bytes(), ..wiring::limits(config) };
+        let switch = Arc::new(Switch::new(wiring::fanout(&source.id, sinks)));
+        let deliver: Arc<dyn Deliver> = switch.clone();
+        let live = self.live.clone();
+        let bound = OtlpSource::bind(&source.id, source.address(), limits, &self.shared, live, deliver)
+            .map_err(|cause| StartError::Source { id: source.id.clone(), cause })?;
+        let address = bound.local_address().clone();
+        Ok(Source { config: source.clone(), address, deliver: switch, bound: Some(bound) })
     }
 
     /// Where the sources listen, in the order of the configuration.
     pub fn source_addresses(&self) -> Vec<config::Address> {
-        self.sources.iter().map(|source| source.local_address().clone()).collect()
+        self.sources.iter().map(|source| source.address.clone()).collect()
     }
 
     /// Where the admin listener is.
@@ -171,45 +195,54 @@ impl App {
         self.admin.as_ref().map(Admin::address)
     }
 
+    /// Where to send configurations to that shall replace the one in force.
+    pub fn reloads(&self) -> mpsc::Sender<Reload> {
+        self.reloads.0.clone()
+    }
+
     /// Serves until `shutdown`, then drains.
     ///
     /// # Errors
     /// A listener broke down.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Drained, RunError> {
-        let (stop, stopped) = watch::channel(false);
-        let wait = |mut stopped: watch::Receiver<bool>| async move {
-            // An error means that the sender is gone, which is a stop too.
-            let _ = stopped.wait_for(|stop| *stop).await;
-        };
-        let mut serving = JoinSet::new();
-        for source in self.sources {
-            let stopped = wait(stopped.clone());
-            serving.spawn(async move { source.serve(stopped).await.map_err(RunError::Serve) });
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<Drained, RunError> {
+        let mut serving = Serving::default();
+        for source in &mut self.sources {
+            serving.start(source);
         }
         // Probes are answered until the very end: the admin listener has its own stop.
         let (stop_admin, admin_stopped) = watch::channel(false);
         let mut probes = JoinSet::new();
-        if let Some(admin) = self.admin {
+        if let Some(admin) = self.admin.take() {
             let (readiness, metrics, stopped) = (self.readiness.clone(), self.metrics.clone(), wait(admin_stopped));
             probes.spawn(async move { admin.serve(readiness, metrics, stopped).await.map_err(RunError::Admin) });
         }
         self.readiness.set(admin::LISTENERS, true, "bound");
         tokio::pin!(shutdown);
-        tokio::select! {
-            () = &mut shutdown => {}
-            Some(ended) = serving.join_next() => ended??,
-            Some(ended) = probes.join_next() => ended??,
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(reload) = self.reloads.1.recv() => tokio::select! {
+                    () = self.reload(reload, &mut serving) => {}
+                    () = &mut shutdown => break,
+                },
+                // Without an error only a source ends that a reload took away.
+                Some(ended) = serving.tasks.join_next() => ended??,
+                Some(ended) = probes.join_next() => ended??,
+            }
         }
         self.readiness.drain();
-        tracing::info!(grace_seconds = self.grace.as_secs(), "draining: no new requests, finishing those in flight");
-        let _ = stop.send(true);
+        let grace = self.config.shutdown.grace;
+        tracing::info!(grace_seconds = grace.as_secs(), "draining: no new requests, finishing those in flight");
+        for stop in serving.stops.values() {
+            let _ = stop.send(true);
+        }
         let finish = async {
-            while let Some(ended) = serving.join_next().await {
+            while let Some(ended) = serving.tasks.join_next().await {
                 ended??;
             }
             Ok::<(), RunError>(())
         };
-        let drained = match tokio::time::timeout(self.grace, finish).await {
+        let drained = match tokio::time::timeout(grace, finish).await {
             Ok(finished) => {
                 finished?;
                 tracing::info!("drained: everything in flight was answered");
@@ -220,89 +253,36 @@ impl App {
                 Drained::Cut
             }
         };
-        serving.shutdown().await;
+        serving.tasks.shutdown().await;
         let _ = stop_admin.send(true);
         probes.shutdown().await;
         Ok(drained)
     }
 }
 
-/// The field table that a configuration asks for.
-///
-/// # Errors
-/// Too many fields.
-pub fn field_table(matching: &config::Match) -> Result<FieldTable, FieldError> {
-    let mut table = FieldTable::embedded(matching.extra_fields)?;
-    for field in &matching.fields {
-        table.push(field.clone())?;
+impl Serving {
+    /// Serves a source that is bound.
+    fn start(&mut self, source: &mut Source) {
+        let Some(bound) = source.bound.take() else { return };
+        let (stop, stopped) = watch::channel(false);
+        self.tasks.spawn(async move { bound.serve(wait(stopped)).await.map_err(RunError::Serve) });
+        self.stops.insert(source.config.id.clone(), stop);
     }
-    Ok(table)
-}
 
-/// The policy that a configuration asks for.
-pub fn policy(matching: &config::Match) -> Policy {
-    Policy { grace: matching.grace, c2_only_at_destination: matching.c2.live, ..Policy::default() }
-}
-
-fn limits(config: &Config) -> Limits {
-    let limits = Limits { in_flight_bytes: config.limits.in_flight_bytes, ..Limits::default() };
-    match config.limits.workers {
-        Some(workers) => Limits { workers, queue: workers * 8, ..limits },
-        None => limits,
+    /// Lets a source finish what is in flight, and end.
+    fn stop(&mut self, id: &str) {
+        if let Some(stop) = self.stops.remove(id) {
+            // An error means that it has ended already.
+            let _ = stop.send(true);
+        }
     }
 }
 
-/// A sink and the ids of the sources that it takes from.
-struct Wired {
-    inputs: Vec<String>,
-    sink: Arc<Sink>,
+async fn wait(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a stop too.
+    let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-fn sinks(config: &Config) -> Result<Vec<Wired>, StartError> {
-    let mut sinks = Vec::new();
-    for sink in &config.sinks {
-        let failed = |cause: String| StartError::Sink { id: sink.id.clone(), cause };
-        let kind = match &sink.kind {
-            config::SinkKind::Otlp(settings) => {
-                let compression = match settings.compression {
-                    config::Compression::None => grpc::compression::Encoding::Identity,
-                    config::Compression::Gzip => grpc::compression::Encoding::Gzip,
-                    config::Compression::Zstd => grpc::compression::Encoding::Zstd,
-                };
-                let forward = crate::forward::otlp::Settings {
-                    max_request_bytes: settings.max_request_bytes,
-                    compression,
-                    deadline: settings.timeout,
-                };
-                SinkKind::Otlp(Box::new(OtlpSink::new(settings.endpoint.clone(), forward, otlp::split)))
-            }
-            config::SinkKind::Ndjson(settings) => {
-                let output = match &settings.path {
-                    Some(path) => ndjson::Output::File(path.clone()),
-                    None => ndjson::Output::Stdout,
-                };
-                let only = match settings.only {
-                    config::Only::Hits => ndjson::Only::Hits,
-                    config::Only::All => ndjson::Only::All,
-                };
-                let opened = NdjsonSink::open(output, only, otlp::render_record, record_bytes);
-                SinkKind::Ndjson(opened.map_err(|cause| failed(cause.to_string()))?)
-            }
-            config::SinkKind::Blackhole => SinkKind::Blackhole(Blackhole::default()),
-        };
-        let required = match &sink.kind {
-            config::SinkKind::Otlp(settings) => settings.required,
-            config::SinkKind::Ndjson(_) | config::SinkKind::Blackhole => true,
-        };
-        let sink_of_id = Sink::new(&sink.id, kind).with_required(required);
-        sinks.push(Wired { inputs: sink.inputs.clone(), sink: Arc::new(sink_of_id) });
-    }
-    Ok(sinks)
-}
-
-/// The records of a request, for sinks that write each on its own. The request was walked before.
-fn record_bytes(message: &Bytes) -> Vec<Bytes> {
-    let mut records = Vec::new();
-    let _ = otlp::records(message, |span| records.push(message.slice(span.record.payload())));
-    records
+fn intel_settings(config: &Config, table: &Arc<FieldTable>) -> Settings {
+    Settings { intel: config.intel.clone(), table: Arc::clone(table), options: indicators::options(&config.r#match) }
 }

@@ -9,6 +9,7 @@ mod inspect;
 mod progress;
 mod run;
 mod scan;
+mod service;
 mod validate;
 
 use std::ffi::OsString;

@@ -22,7 +22,7 @@ mod yaml;
 use std::path::Path;
 
 pub use address::{Address, Endpoint};
-pub use intel::{Columns, FeedFormat, Intel, IntelFiles, RuleKind};
+pub use intel::{Columns, FeedFormat, Intel, IntelFiles, OnShrink, RuleKind};
 pub use matching::{CommandAndControl, Match, TagInto};
 pub use problem::{ConfigErrors, Fault, Position, Problem};
 pub use process::{Admin, Limits, Log, LogFormat, LogLevel, Shutdown};

@@ -39,8 +39,18 @@ pub const INDICATORS: &str = "hotlist_indicators";
 pub const FEED_INDICATORS: &str = "hotlist_feed_indicators";
 /// Lines that the last import of a feed could not use.
 pub const FEED_UNUSABLE_LINES: &str = "hotlist_feed_unusable_lines";
+/// Faults of a feed's files.
+pub const FEED_ERRORS_TOTAL: &str = "hotlist_feed_errors_total";
+/// When a feed was last read well.
+pub const FEED_TIMESTAMP_SECONDS: &str = "hotlist_feed_timestamp_seconds";
 /// Version of the serving snapshot.
 pub const SNAPSHOT_VERSION: &str = "hotlist_snapshot_version";
+/// When the serving snapshot was made.
+pub const SNAPSHOT_TIMESTAMP_SECONDS: &str = "hotlist_snapshot_timestamp_seconds";
+/// Snapshots that were made or could not be.
+pub const SNAPSHOT_RELOADS_TOTAL: &str = "hotlist_snapshot_reloads_total";
+/// Configurations that SIGHUP asked for.
+pub const CONFIG_RELOADS_TOTAL: &str = "hotlist_config_reloads_total";
 /// Time spent in a stage of a request.
 pub const STAGE_SECONDS: &str = "hotlist_stage_seconds";
 /// Always 1; its label says which build runs.
@@ -184,11 +194,46 @@ pub const METRICS: &[Metric] = &[
         "Lines that the last import of a feed could not use. `hotlist inspect` lists them with reasons.",
     ),
     metric(
+        FEED_ERRORS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["feed", "reason"],
+        "Times that a file of a feed became unusable, empty, vanished or shrunk. Its last good indicators stay in force.",
+    ),
+    metric(
+        FEED_TIMESTAMP_SECONDS,
+        MetricKind::Gauge,
+        Unit::Seconds,
+        &["feed"],
+        "When a file of the feed was last read well, in seconds since 1970. Its age tells a feed that is no longer delivered.",
+    ),
+    metric(
         SNAPSHOT_VERSION,
         MetricKind::Gauge,
         Unit::Count,
         &[],
         "Version of the serving snapshot; it grows with every accepted reload. 0 means that nothing is matched.",
+    ),
+    metric(
+        SNAPSHOT_TIMESTAMP_SECONDS,
+        MetricKind::Gauge,
+        Unit::Seconds,
+        &[],
+        "When the serving snapshot was made, in seconds since 1970.",
+    ),
+    metric(
+        SNAPSHOT_RELOADS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["result"],
+        "Snapshots made of changed files: applied, or failed, when the serving one stays.",
+    ),
+    metric(
+        CONFIG_RELOADS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["result"],
+        "Reloads of the configuration on SIGHUP: applied, or refused, when the old one stays.",
     ),
     metric(
         STAGE_SECONDS,

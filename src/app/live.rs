@@ -1,7 +1,10 @@
-//! The live stream's matching step: the detector under the metrics.
+//! The live stream's matching step: the detector under the metrics. The detector is replaced whole, by indicators that
+//! changed or by a new configuration; a batch is judged by the one that served when it came.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use jiff::Timestamp;
 use metrics::{Counter, Histogram, counter, histogram};
@@ -9,14 +12,43 @@ use metrics::{Counter, Histogram, counter, histogram};
 use crate::config::FailureMode;
 use crate::delivery::{Batch, Process, Refusal};
 use crate::detect::{Detector, Report};
+use crate::encoding::otlp::TagInto;
 use crate::encoding::{Rope, otlp};
-use crate::policy::Suppression;
+use crate::intel::snapshot::Snapshot;
+use crate::policy::{Policy, Suppression};
 use crate::telemetry;
+
+/// What a configuration says about matching.
+#[derive(Clone)]
+pub(super) struct Rules {
+    /// Which findings count.
+    pub(super) policy: Policy,
+    /// Where tags go.
+    pub(super) tag_into: TagInto,
+    /// What happens while there is no snapshot.
+    pub(super) failure_mode: FailureMode,
+}
+
+/// What judges a batch.
+struct Serving {
+    rules: Rules,
+    detector: Option<Detector>,
+}
+
+impl Serving {
+    fn new(rules: Rules, snapshot: Option<Arc<Snapshot>>) -> Serving {
+        let detector = snapshot.map(|snapshot| Detector {
+            snapshot,
+            policy: Some(rules.policy.clone()),
+            tag_into: rules.tag_into,
+        });
+        Serving { rules, detector }
+    }
+}
 
 /// Matches batches as they arrive.
 pub(super) struct Live {
-    detector: Option<Detector>,
-    failure_mode: FailureMode,
+    serving: ArcSwap<Serving>,
     clock: fn() -> Timestamp,
     events: Counter,
     bytes: Counter,
@@ -30,14 +62,13 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(detector: Option<Detector>, failure_mode: FailureMode, clock: fn() -> Timestamp) -> Live {
+    pub(super) fn new(rules: Rules, snapshot: Option<Arc<Snapshot>>, clock: fn() -> Timestamp) -> Live {
         for reason in Suppression::ALL {
             counter!(telemetry::SUPPRESSIONS_TOTAL, "reason" => reason.as_str()).absolute(0);
         }
         let odd = |reason| counter!(telemetry::ODD_RECORDS_TOTAL, "reason" => reason);
         Live {
-            detector,
-            failure_mode,
+            serving: ArcSwap::from_pointee(Serving::new(rules, snapshot)),
             clock,
             events: counter!(telemetry::EVENTS_TOTAL),
             bytes: counter!(telemetry::EVENT_BYTES_TOTAL),
@@ -49,6 +80,17 @@ impl Live {
             threat_not_object: odd("threat_not_object"),
             seconds: histogram!(telemetry::STAGE_SECONDS, "stage" => "match"),
         }
+    }
+
+    /// Replaces rules and snapshot together.
+    pub(super) fn configure(&self, rules: Rules, snapshot: Option<Arc<Snapshot>>) {
+        self.serving.store(Arc::new(Serving::new(rules, snapshot)));
+    }
+
+    /// Replaces the snapshot. Only one thread replaces anything, so nothing is lost between the two steps.
+    pub(super) fn publish(&self, snapshot: Arc<Snapshot>) {
+        let rules = self.serving.load().rules.clone();
+        self.configure(rules, Some(snapshot));
     }
 
     fn count(&self, report: Report) {
@@ -72,8 +114,9 @@ impl Process for Live {
         let start = Instant::now();
         self.bytes.increment(message.len() as u64);
         let unwalkable = |error: otlp::EnvelopeError| Refusal::InvalidArgument(error.to_string());
-        let Some(detector) = &self.detector else {
-            if self.failure_mode == FailureMode::Closed {
+        let serving = self.serving.load_full();
+        let Some(detector) = &serving.detector else {
+            if serving.rules.failure_mode == FailureMode::Closed {
                 return Err(Refusal::Unavailable("no indicators are loaded, and failure_mode is closed".to_owned()));
             }
             let mut records = 0;

@@ -9,8 +9,20 @@ use super::reader::{Item, Table};
 /// Where indicators come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Intel {
-    /// Files of indicators, each a glob or a table. They are read once, at start.
+    /// Files of indicators, each a glob or a table. They are watched, and a change is in force within seconds.
     pub files: Vec<IntelFiles>,
+    /// What happens when a file has less than half of the indicators that it had: `confirm` keeps the old ones until someone confirms, `accept` takes the new ones.
+    pub on_shrink: OnShrink,
+}
+
+/// What happens when a file shrinks by more than half.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnShrink {
+    /// The old indicators stay until someone confirms.
+    #[default]
+    Confirm,
+    /// The new ones are taken.
+    Accept,
 }
 
 /// Files of one feed. A bare string is a table with only `path`.
@@ -92,7 +104,7 @@ pub struct Columns {
 }
 
 impl Intel {
-    pub(super) const KEYS: &[&'static str] = &["files"];
+    pub(super) const KEYS: &[&'static str] = &["files", "on_shrink"];
 
     pub(super) fn read(item: &Item<'_>) -> Option<Intel> {
         let table = item.table(Intel::KEYS)?;
@@ -100,7 +112,9 @@ impl Intel {
             let items = list.list("a list of paths, e.g. `[\"indicators/*.csv\"]`")?;
             Some(items.iter().filter_map(IntelFiles::read).collect())
         });
-        Some(Intel { files })
+        let words = [("confirm", OnShrink::Confirm), ("accept", OnShrink::Accept)];
+        let on_shrink = table.or("on_shrink", OnShrink::Confirm, |item| item.word(&words));
+        Some(Intel { files, on_shrink })
     }
 }
 

@@ -15,7 +15,7 @@ use crate::intel::snapshot::{Feed, MatchOptions, Origin, Snapshot, SnapshotBuild
 use super::{ColumnMapping, FeedError, FeedOptions, Format, Import, import};
 
 /// One file of a feed, and how to read it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedFile {
     /// The file.
     pub path: PathBuf,

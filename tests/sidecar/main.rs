@@ -15,6 +15,8 @@ mod process;
 #[cfg(test)]
 mod python_client;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod shutdown;

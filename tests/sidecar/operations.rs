@@ -32,7 +32,10 @@ async fn probes_answer_and_metrics_count_what_happened() {
     assert_eq!(hotlist.admin("/livez").await, (200, "ok\n".to_owned()));
     let (status, report) = hotlist.admin("/readyz?verbose").await;
     assert_eq!(status, 200, "{report}");
-    assert_eq!(report, "[+] listeners: bound\n[+] snapshot: version 1, 2 indicators\nok\n");
+    assert_eq!(
+        report,
+        "[+] listeners: bound\n[+] snapshot: version 1, 2 indicators\n[+] feeds: 1 files are as they should be\nok\n"
+    );
     let (_, metrics) = hotlist.admin("/metrics").await;
     assert_series(
         &metrics,

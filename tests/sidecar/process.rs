@@ -91,8 +91,18 @@ pub struct Hotlist {
 impl Hotlist {
     /// Starts, and does not wait for anything.
     pub fn spawn(config: &Path) -> Hotlist {
+        Hotlist::spawn_with(config, &[])
+    }
+
+    /// The same with environment variables.
+    pub fn spawn_with(config: &Path, variables: &[(&str, &str)]) -> Hotlist {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hotlist"));
-        command.args(["run", "--config"]).arg(config).env_remove("HOTLIST_LOG").stderr(Stdio::piped());
+        command
+            .args(["run", "--config"])
+            .arg(config)
+            .env_remove("HOTLIST_LOG")
+            .envs(variables.iter().copied())
+            .stderr(Stdio::piped());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new((Mutex::new(Log::default()), Condvar::new()));

@@ -1,0 +1,410 @@
+//! Keeps the files of indicators and the snapshot made of them: looks at every file, reads what changed, and judges
+//! whether it may replace what is held of it. What is held is given up for something better only: a file that became
+//! malformed, empty or much smaller, or that vanished, leaves its last good set in place.
+//!
+//! No threads and no clock here; [`super::thread`] drives it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::config::{self, OnShrink};
+use crate::feed::changes::{Changes, Fingerprint};
+use crate::feed::load::{self, FeedFile, Outcome};
+use crate::feed::watch::Notice;
+use crate::fields::FieldTable;
+use crate::intel::snapshot::{MatchOptions, NotCarried, Snapshot, SnapshotBuilder};
+
+/// What decides which files are read, and what a snapshot is made for.
+#[derive(Clone)]
+pub struct Settings {
+    /// The files.
+    pub intel: config::Intel,
+    /// The fields.
+    pub table: Arc<FieldTable>,
+    /// How values are matched.
+    pub options: MatchOptions,
+}
+
+impl Settings {
+    /// Whether feeds can be carried over from a snapshot made for the other.
+    fn alike(&self, other: &Settings) -> bool {
+        Arc::ptr_eq(&self.table, &other.table) && self.options == other.options
+    }
+}
+
+/// Why a file's content is not served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// It cannot be read, or is not what it claims to be.
+    #[error("{0}")]
+    Unusable(String),
+    /// It has no indicator.
+    #[error("there is no indicator in it; remove the feed from `intel.files` if that is meant")]
+    Empty,
+    /// It is not there any more.
+    #[error("the file is gone; remove it from `intel.files` if that is meant")]
+    Vanished,
+    /// It has less than half of what is held of it.
+    #[error("it fell from {held} indicators to {found}; confirm that, or set `intel.on_shrink: accept`")]
+    Shrunk {
+        /// Indicators held.
+        held: usize,
+        /// Indicators found.
+        found: usize,
+    },
+}
+
+impl Fault {
+    /// The word used in metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Fault::Unusable(_) => "unusable",
+            Fault::Empty => "empty",
+            Fault::Vanished => "vanished",
+            Fault::Shrunk { .. } => "shrunk",
+        }
+    }
+}
+
+/// Why new settings are not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// A feed that is served cannot be read now, and what is held of it does not fit the new settings.
+    #[error("{}: {fault}; the feed must be read anew for this change, mend it first", path.display())]
+    Feed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: Fault,
+    },
+    /// The indicators cannot be indexed.
+    #[error("intel.files: {0}")]
+    Snapshot(#[from] NotCarried),
+}
+
+/// One file: the path, the feed, and its number among files that have both in common.
+type Key = (PathBuf, String, usize);
+
+/// What is known of a file.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The file, and how it is read.
+    pub file: FeedFile,
+    /// The fingerprint that was judged last, `Some(None)` when the file was gone. `None` asks for a new judgement.
+    judged: Option<Option<Fingerprint>>,
+    /// The place of what is held of it among the snapshot's feeds.
+    pub place: Option<usize>,
+    /// Why what is there now is not served.
+    pub fault: Option<Fault>,
+}
+
+/// What a look at the files brought.
+#[derive(Default)]
+pub struct Look {
+    /// Every file that was read.
+    pub outcomes: Vec<Outcome>,
+    /// Faults that were not there before, with the file and the feed.
+    pub faults: Vec<(PathBuf, String, Fault)>,
+    /// Files that were given up, since the rest of their feed has enough.
+    pub dropped: Vec<PathBuf>,
+    /// The new snapshot, when something changed in what is served.
+    pub snapshot: Option<Arc<Snapshot>>,
+    /// Why there is none although something changed.
+    pub failed: Option<NotCarried>,
+    /// The files whose content is to be served, and which of the outcomes is theirs.
+    accepted: BTreeMap<Key, usize>,
+}
+
+impl Look {
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.outcomes.is_empty() && self.faults.is_empty() && self.dropped.is_empty() && self.snapshot.is_none()
+    }
+}
+
+/// The files and the snapshot.
+pub struct Keeper {
+    settings: Settings,
+    seed: u64,
+    files: BTreeMap<Key, Kept>,
+    missing: Vec<String>,
+    changes: Changes,
+    confirmed: BTreeSet<String>,
+    serving: Option<Arc<Snapshot>>,
+    version: u64,
+}
+
+impl Keeper {
+    /// Keeps nothing yet. `seed` keys the hash of every snapshot.
+    pub fn new(settings: Settings, seed: u64) -> Keeper {
+        Keeper {
+            settings,
+            seed,
+            files: BTreeMap::new(),
+            missing: Vec::new(),
+            changes: Changes::default(),
+            confirmed: BTreeSet::new(),
+            serving: None,
+            version: 0,
+        }
+    }
+
+    /// The snapshot that is served.
+    pub fn serving(&self) -> Option<&Arc<Snapshot>> {
+        self.serving.as_ref()
+    }
+
+    /// Every file, in order of path and feed.
+    pub fn files(&self) -> impl Iterator<Item = &Kept> {
+        self.files.values()
+    }
+
+    /// Entries of the configuration that match no file.
+    pub fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
+    /// The paths and globs of the configuration.
+    pub fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.settings.intel.files.iter().map(|entry| entry.path.as_str())
+    }
+
+    /// Takes note of what the system says of a path.
+    pub fn note(&mut self, notice: Notice) {
+        self.changes.note(notice);
+    }
+
+    /// When to look again at the latest, if something is waited for.
+    pub fn next_look(&self) -> Option<Instant> {
+        self.changes.next_look()
+    }
+
+    /// The next look takes what a feed has, however little, as long as it is something. Says whether there is such a
+    /// feed.
+    pub fn confirm(&mut self, feed: &str) -> bool {
+        let mut known = false;
+        for kept in self.files.values_mut().filter(|kept| kept.file.feed.name == feed) {
+            known = true;
+            if matches!(kept.fault, Some(Fault::Shrunk { .. } | Fault::Vanished)) {
+                kept.judged = None;
+                self.confirmed.insert(feed.to_owned());
+            }
+        }
+        known
+    }
+
+    /// Looks at every file, and reads those that changed and may be read by `now`. `None` reads all of them at once.
+    pub fn look(&mut self, now: Option<Instant>) -> Look {
+        let mut look = Look::default();
+        let found = self.resolve();
+        for (key, file) in &found {
+            let print = Fingerprint::of(&key.0);
+            let kept = self.files.get(key);
+            if kept.is_some_and(|kept| kept.judged == Some(print) && kept.file == *file) {
+                self.changes.settled(&key.0);
+                continue;
+            }
+            // One that was asked for by name is read as it is now.
+            let asked_for = kept.is_some_and(|kept| kept.judged.is_none());
+            if !asked_for && now.is_some_and(|now| !self.changes.may_read(&key.0, print, now)) {
+                continue;
+            }
+            let outcome = load::load(file.clone(), &self.settings.table);
+            // Written while it was read: what was read is no content that ever was.
+            if now.is_some() && Fingerprint::of(&key.0) != print {
+                continue;
+            }
+            self.changes.settled(&key.0);
+            let fault = self.judge(key, &outcome);
+            if fault.is_none() {
+                look.accepted.insert(key.clone(), look.outcomes.len());
+            }
+            look.outcomes.push(outcome);
+            self.remember(key, file, print, fault, &mut look);
+        }
+        self.look_for_vanished(&found, now, &mut look);
+        self.rebuild(&mut look);
+        self.confirmed.clear();
+        look
+    }
+
+    /// Takes other settings: reads what they change, and keeps the rest. On an error everything stays as it was.
+    ///
+    /// # Errors
+    /// A feed that is served cannot be read under the new settings, or the indicators cannot be indexed.
+    pub fn reconfigure(&mut self, settings: Settings) -> Result<Look, Refused> {
+        let alike = self.settings.alike(&settings);
+        let mut next = Keeper::new(settings, self.seed);
+        (next.version, next.serving) = (self.version, self.serving.clone().filter(|_| alike));
+        let found = next.resolve();
+        for (key, kept) in &self.files {
+            let is_found = found.iter().find(|(other, _)| other == key);
+            let unchanged = is_found.is_some_and(|(_, file)| *file == kept.file);
+            let is_held = kept.place.is_some();
+            let gone = is_found.is_none() && is_held && asks_for(&next.settings.intel, key);
+            if alike && (unchanged || gone) {
+                next.files.insert(key.clone(), kept.clone());
+            } else if gone {
+                return Err(Refused::Feed { path: key.0.clone(), fault: Fault::Vanished });
+            }
+        }
+        let look = next.look(None);
+        for (path, feed, fault) in &look.faults {
+            let was_held = self
+                .files
+                .values()
+                .any(|kept| kept.file.path == *path && kept.file.feed.name == *feed && kept.place.is_some());
+            let is_held = next.files.values().any(|kept| kept.file.path == *path && kept.place.is_some());
+            if was_held && !is_held {
+                return Err(Refused::Feed { path: path.clone(), fault: fault.clone() });
+            }
+        }
+        match look.failed {
+            Some(failed) => Err(Refused::Snapshot(failed)),
+            None => {
+                *self = next;
+                Ok(look)
+            }
+        }
+    }
+
+    /// The files that the configuration names now.
+    fn resolve(&mut self) -> Vec<(Key, FeedFile)> {
+        let (files, missing) = load::configured(&self.settings.intel);
+        self.missing = missing.iter().map(ToString::to_string).collect();
+        let mut numbers: BTreeMap<(PathBuf, String), usize> = BTreeMap::new();
+        let numbered = files.into_iter().map(|file| {
+            let number = numbers.entry((file.path.clone(), file.feed.name.clone())).or_default();
+            *number += 1;
+            ((file.path.clone(), file.feed.name.clone(), *number), file)
+        });
+        numbered.collect()
+    }
+
+    /// Indicators that are held of a file.
+    fn held(&self, kept: &Kept) -> usize {
+        let length = |place| self.serving.as_ref().map_or(0, |serving| serving.feed_len(place));
+        kept.place.map_or(0, length)
+    }
+
+    /// Whether what was read may replace what is held.
+    fn judge(&self, key: &Key, outcome: &Outcome) -> Option<Fault> {
+        let import = match &outcome.import {
+            Ok(import) => import,
+            Err(error) => return Some(Fault::Unusable(error.to_string())),
+        };
+        let (held, found) = (self.files.get(key).map_or(0, |kept| self.held(kept)), import.indicators.len());
+        let guarded = self.settings.intel.on_shrink == OnShrink::Confirm && !self.confirmed.contains(&key.1);
+        match found {
+            0 => Some(Fault::Empty),
+            found if guarded && found < held.div_ceil(2) => Some(Fault::Shrunk { held, found }),
+            _ => None,
+        }
+    }
+
+    fn remember(
+        &mut self,
+        key: &Key,
+        file: &FeedFile,
+        print: Option<Fingerprint>,
+        fault: Option<Fault>,
+        look: &mut Look,
+    ) {
+        let known = self.files.get(key);
+        if let Some(fault) = fault.clone().filter(|_| known.is_none_or(|kept| kept.fault != fault)) {
+            look.faults.push((key.0.clone(), key.1.clone(), fault));
+        }
+        let place = known.and_then(|kept| kept.place);
+        self.files.insert(key.clone(), Kept { file: file.clone(), judged: Some(print), place, fault });
+    }
+
+    /// Files that are gone. What is held of them goes, too, when enough of their feed stays.
+    fn look_for_vanished(&mut self, found: &[(Key, FeedFile)], now: Option<Instant>, look: &mut Look) {
+        let gone: Vec<Key> =
+            self.files.keys().filter(|key| !found.iter().any(|(other, _)| other == *key)).cloned().collect();
+        for key in gone {
+            let Some(kept) = self.files.get(&key).cloned() else { continue };
+            if kept.place.is_none() {
+                self.files.remove(&key);
+                continue;
+            }
+            let asked_for = kept.judged.is_none();
+            let waits = |now: Instant| !self.changes.may_read(&key.0, None, now);
+            if kept.judged == Some(None) || (!asked_for && now.is_some_and(waits)) {
+                continue;
+            }
+            self.changes.settled(&key.0);
+            let (stays, whole) = self.sizes_without(&key, look);
+            let guarded = self.settings.intel.on_shrink == OnShrink::Confirm && !self.confirmed.contains(&key.1);
+            if stays > 0 && (!guarded || stays * 2 >= whole) {
+                self.files.remove(&key);
+                look.dropped.push(key.0);
+            } else {
+                self.remember(&key, &kept.file, None, Some(Fault::Vanished), look);
+            }
+        }
+    }
+
+    /// Indicators that the feed of a file has without it, what was just read included; and with it, as it is served.
+    fn sizes_without(&self, without: &Key, look: &Look) -> (usize, usize) {
+        let (mut stays, mut whole) = (0, 0);
+        for (key, kept) in self.files.iter().filter(|(key, _)| key.1 == without.1) {
+            whole += self.held(kept);
+            let read = look.accepted.get(key).and_then(|at| look.outcomes.get(*at)?.import.as_ref().ok());
+            let size = read.map_or_else(|| self.held(kept), |import| import.indicators.len());
+            stays += if key == without { 0 } else { size };
+        }
+        (stays, whole)
+    }
+
+    /// Makes the next snapshot, if what is served changed: what stays is carried over, what was read is added.
+    fn rebuild(&mut self, look: &mut Look) {
+        let replaced = |key: &Key| look.accepted.contains_key(key);
+        let carried = self.files.iter().filter(|(key, _)| !replaced(key));
+        let stay: BTreeSet<usize> = carried.filter_map(|(_, kept)| kept.place).collect();
+        let places = self.serving.as_ref().map_or(0, |serving| serving.feeds().len());
+        let changes = stay.len() < places || !look.accepted.is_empty();
+        // No file asked for is a snapshot, too: of nothing, and known to be meant.
+        let first = self.serving.is_none() && self.settings.intel.files.iter().all(|entry| !entry.enabled);
+        if !changes && !first {
+            return;
+        }
+        let mut builder = SnapshotBuilder::new(self.settings.table.clone(), self.settings.options, self.seed);
+        let mut new_places = BTreeMap::new();
+        let built = (|| {
+            if let Some(older) = &self.serving {
+                builder.carry_over(older, |place| stay.contains(&place))?;
+            }
+            for (number, (key, at)) in look.accepted.iter().enumerate() {
+                new_places.insert(key.clone(), stay.len() + number);
+                if let Some(Outcome { file, import: Ok(import), .. }) = look.outcomes.get_mut(*at) {
+                    builder.add_feed(file.feed.clone(), std::mem::take(&mut import.indicators))?;
+                }
+            }
+            Ok::<(), NotCarried>(())
+        })();
+        if let Err(error) = built {
+            look.failed = Some(error);
+            return;
+        }
+        for (key, kept) in &mut self.files {
+            let carried = kept.place.and_then(|place| stay.iter().position(|stays| *stays == place));
+            kept.place = new_places.get(key).copied().or(carried);
+        }
+        self.version += 1;
+        let snapshot = Arc::new(builder.build(self.version));
+        self.serving = Some(Arc::clone(&snapshot));
+        look.snapshot = Some(snapshot);
+    }
+}
+
+/// Whether a configuration still asks for a file that is gone.
+fn asks_for(intel: &config::Intel, (path, feed, _): &Key) -> bool {
+    let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::default() };
+    intel.files.iter().any(|entry| {
+        let by_path = glob::Pattern::new(&entry.path).is_ok_and(|glob| glob.matches_path_with(path, options));
+        by_path && entry.feed.as_ref().is_none_or(|name| name == feed)
+    })
+}

@@ -1,0 +1,158 @@
+//! What an operator should know about the indicators: in the log when it changes, in metrics, and in `/readyz?verbose`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use metrics::{counter, gauge};
+
+use super::keeper::{Keeper, Look};
+use crate::admin::{self, Readiness};
+use crate::feed::load::Outcome;
+use crate::telemetry;
+
+/// Lines that the log names for each file; the rest is counted.
+const SAMPLE: usize = 3;
+/// Files with a fault that `/readyz?verbose` names.
+const NAMED: usize = 10;
+
+/// Tells what a look at the files brought.
+pub struct Reporter {
+    readiness: Readiness,
+    clock: fn() -> Timestamp,
+    /// Every feed that has a gauge, so that one that is gone is not shown at its last value for ever.
+    feeds: BTreeSet<String>,
+    missing: Vec<String>,
+}
+
+impl Reporter {
+    /// Registers the checks: the snapshot counts when nothing may pass unmatched, the feeds are shown only.
+    pub fn new(readiness: Readiness, clock: fn() -> Timestamp, snapshot_counts: bool) -> Reporter {
+        readiness.register(admin::SNAPSHOT, snapshot_counts);
+        readiness.register(admin::FEEDS, false);
+        Reporter { readiness, clock, feeds: BTreeSet::new(), missing: Vec::new() }
+    }
+
+    /// Whether the entries without a file are others than those that were told.
+    pub fn is_behind(&self, keeper: &Keeper) -> bool {
+        self.missing != keeper.missing()
+    }
+
+    /// Tells of one look: what is shown first, then the log, so that who reads a line finds the rest as it says.
+    pub fn report(&mut self, keeper: &Keeper, look: &Look) {
+        self.tell_feeds(keeper, look);
+        if look.snapshot.is_some() {
+            counter!(telemetry::SNAPSHOT_RELOADS_TOTAL, "result" => "applied").increment(1);
+            self.tell_snapshot(keeper);
+        }
+        if let Some(failed) = &look.failed {
+            counter!(telemetry::SNAPSHOT_RELOADS_TOTAL, "result" => "failed").increment(1);
+            tracing::error!("intel.files: {failed}; the serving snapshot stays");
+        }
+        look.outcomes.iter().for_each(tell_outcome);
+        for (path, feed, fault) in &look.faults {
+            counter!(telemetry::FEED_ERRORS_TOTAL, "feed" => feed.clone(), "reason" => fault.label()).increment(1);
+            let held = keeper.files().any(|kept| kept.file.path == *path && kept.place.is_some());
+            let stays = if held { "its last good indicators stay in force" } else { "nothing of it is matched" };
+            tracing::error!(feed, file = %path.display(), reason = fault.label(), "{stays}: {fault}");
+        }
+        for path in &look.dropped {
+            tracing::info!(file = %path.display(), "the file is gone, the rest of its feed stays");
+        }
+        for missing in keeper.missing().iter().filter(|missing| !self.missing.contains(missing)) {
+            tracing::error!("intel.files: {missing}");
+        }
+        self.missing = keeper.missing().to_vec();
+    }
+
+    fn tell_snapshot(&self, keeper: &Keeper) {
+        let Some(snapshot) = keeper.serving() else { return };
+        for (kind, count) in snapshot.counts() {
+            gauge!(telemetry::INDICATORS, "kind" => kind.as_str()).set(count as f64);
+        }
+        gauge!(telemetry::SNAPSHOT_VERSION).set(snapshot.version() as f64);
+        gauge!(telemetry::SNAPSHOT_TIMESTAMP_SECONDS).set((self.clock)().as_second() as f64);
+        let detail = format!("version {}, {} indicators", snapshot.version(), snapshot.len());
+        self.readiness.set(admin::SNAPSHOT, true, detail);
+        tracing::info!(
+            version = snapshot.version(),
+            indicators = snapshot.len(),
+            networks = snapshot.networks().len(),
+            feeds = snapshot.feeds().len(),
+            prefilter_bytes = snapshot.prefilter().size_bytes(),
+            "snapshot is ready"
+        );
+        if snapshot.feeds().iter().all(|feed| !feed.enabled) {
+            tracing::warn!("no enabled feed in intel.files: NOTHING IS MATCHED, every event passes untagged");
+        }
+    }
+
+    fn tell_feeds(&mut self, keeper: &Keeper, look: &Look) {
+        if keeper.serving().is_none() {
+            tracing::error!("no file of intel.files could be loaded: NOTHING IS MATCHED");
+            self.readiness.set(admin::SNAPSHOT, false, "no file of indicators could be loaded");
+        }
+        let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut faults = Vec::new();
+        let mut files = 0;
+        for kept in keeper.files() {
+            files += 1;
+            let length = |place| keeper.serving().map_or(0, |serving| serving.feed_len(place));
+            *sizes.entry(&kept.file.feed.name).or_default() += kept.place.map_or(0, length);
+            if let Some(fault) = &kept.fault {
+                faults.push(format!("{}: {}", kept.file.path.display(), fault.label()));
+            }
+        }
+        faults.extend(keeper.missing().iter().cloned());
+        let gone: Vec<String> = self.feeds.iter().filter(|feed| !sizes.contains_key(feed.as_str())).cloned().collect();
+        for feed in gone {
+            gauge!(telemetry::FEED_INDICATORS, "feed" => feed.clone()).set(0.0);
+            self.feeds.remove(&feed);
+        }
+        for (feed, size) in &sizes {
+            gauge!(telemetry::FEED_INDICATORS, "feed" => (*feed).to_owned()).set(*size as f64);
+            self.feeds.insert((*feed).to_owned());
+        }
+        self.tell_ages(keeper, look);
+        let detail = match faults.len() {
+            0 => format!("{files} files are as they should be"),
+            number => {
+                let more = if number > NAMED { format!(", and {} more", number - NAMED) } else { String::new() };
+                faults.truncate(NAMED);
+                format!("{files} files; attention: {}{more}", faults.join("; "))
+            }
+        };
+        self.readiness.set(admin::FEEDS, faults.is_empty(), detail);
+    }
+
+    /// Lines that could not be used, and the time of the import, for the feeds that were read well.
+    fn tell_ages(&self, keeper: &Keeper, look: &Look) {
+        let mut unusable: BTreeMap<&str, usize> = BTreeMap::new();
+        for outcome in &look.outcomes {
+            let taken = keeper.files().any(|kept| kept.file == outcome.file && kept.fault.is_none());
+            if let (Ok(import), true) = (&outcome.import, taken) {
+                *unusable.entry(&outcome.file.feed.name).or_default() += import.unusable.len() + outcome.refused.len();
+            }
+        }
+        let now = (self.clock)().as_second() as f64;
+        for (feed, lines) in unusable {
+            gauge!(telemetry::FEED_UNUSABLE_LINES, "feed" => feed.to_owned()).set(lines as f64);
+            gauge!(telemetry::FEED_TIMESTAMP_SECONDS, "feed" => feed.to_owned()).set(now);
+        }
+    }
+}
+
+fn tell_outcome(outcome: &Outcome) {
+    let file = outcome.file.path.display();
+    // One that failed as a whole is told with the fault that it is.
+    let Ok(import) = &outcome.import else { return };
+    tracing::info!(
+        feed = outcome.file.feed.name, %file, format = %import.format,
+        unusable = import.unusable.len(), too_generic = outcome.refused.len(), "feed is read"
+    );
+    for unusable in import.unusable.iter().take(SAMPLE) {
+        tracing::warn!(%file, line = unusable.line, excerpt = unusable.excerpt, "not usable: {}", unusable.reason);
+    }
+    for (line, refused) in outcome.refused.iter().take(SAMPLE) {
+        tracing::warn!(%file, line, value = %refused.value, "too generic: {}", refused.reason);
+    }
+}

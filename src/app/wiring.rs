@@ -1,0 +1,124 @@
+//! Configuration to parts: each function turns one section into what it stands for.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::StartError;
+use super::live::Rules;
+use crate::config::{self, Config};
+use crate::encoding::otlp;
+use crate::fields::{FieldError, FieldTable};
+use crate::forward::{Blackhole, Fanout, NdjsonSink, OtlpSink, Sink, SinkKind, ndjson};
+use crate::grpc;
+use crate::ingest::Limits;
+use crate::policy::Policy;
+
+/// The field table that a configuration asks for.
+///
+/// # Errors
+/// Too many fields.
+pub fn field_table(matching: &config::Match) -> Result<FieldTable, FieldError> {
+    let mut table = FieldTable::embedded(matching.extra_fields)?;
+    for field in &matching.fields {
+        table.push(field.clone())?;
+    }
+    Ok(table)
+}
+
+/// The policy that a configuration asks for.
+pub fn policy(matching: &config::Match) -> Policy {
+    Policy { grace: matching.grace, c2_only_at_destination: matching.c2.live, ..Policy::default() }
+}
+
+/// What a configuration says about matching, without the indicators.
+pub(super) fn rules(config: &Config) -> Rules {
+    let tag_into = match config.r#match.tag_into {
+        config::TagInto::Auto => otlp::TagInto::Auto,
+        config::TagInto::Body => otlp::TagInto::Body,
+        config::TagInto::Attributes => otlp::TagInto::Attributes,
+    };
+    Rules { policy: policy(&config.r#match), tag_into, failure_mode: config.failure_mode }
+}
+
+/// The limits of every source.
+pub(super) fn limits(config: &Config) -> Limits {
+    let limits = Limits { in_flight_bytes: config.limits.in_flight_bytes, ..Limits::default() };
+    match config.limits.workers {
+        Some(workers) => Limits { workers, queue: workers * 8, ..limits },
+        None => limits,
+    }
+}
+
+/// A sink, and the part of the configuration that it was made from.
+pub(super) struct Wired {
+    pub(super) config: config::Sink,
+    pub(super) sink: Arc<Sink>,
+}
+
+/// The sinks of a configuration. One that was made from the same settings before is taken as it is, so that its
+/// connection and its file stay open.
+///
+/// # Errors
+/// One cannot be opened.
+pub(super) fn sinks(config: &Config, before: &[Wired]) -> Result<Vec<Wired>, StartError> {
+    let wire = |wanted: &config::Sink| {
+        let known = before.iter().find(|wired| wired.config.id == wanted.id && wired.config.kind == wanted.kind);
+        let sink = match known {
+            Some(wired) => Arc::clone(&wired.sink),
+            None => Arc::new(open(wanted)?),
+        };
+        Ok(Wired { config: wanted.clone(), sink })
+    };
+    config.sinks.iter().map(wire).collect()
+}
+
+/// The sinks that take from a source, as one.
+pub(super) fn fanout(source: &str, sinks: &[Wired]) -> Fanout {
+    let takes = |wired: &&Wired| wired.config.inputs.iter().any(|input| input == source);
+    Fanout::new(sinks.iter().filter(takes).map(|wired| Arc::clone(&wired.sink)))
+}
+
+fn open(sink: &config::Sink) -> Result<Sink, StartError> {
+    let failed = |cause: String| StartError::Sink { id: sink.id.clone(), cause };
+    let kind = match &sink.kind {
+        config::SinkKind::Otlp(settings) => {
+            let compression = match settings.compression {
+                config::Compression::None => grpc::compression::Encoding::Identity,
+                config::Compression::Gzip => grpc::compression::Encoding::Gzip,
+                config::Compression::Zstd => grpc::compression::Encoding::Zstd,
+            };
+            let forward = crate::forward::otlp::Settings {
+                max_request_bytes: settings.max_request_bytes,
+                compression,
+                deadline: settings.timeout,
+            };
+            SinkKind::Otlp(Box::new(OtlpSink::new(settings.endpoint.clone(), forward, otlp::split)))
+        }
+        config::SinkKind::Ndjson(settings) => {
+            let output = match &settings.path {
+                Some(path) => ndjson::Output::File(path.clone()),
+                None => ndjson::Output::Stdout,
+            };
+            let only = match settings.only {
+                config::Only::Hits => ndjson::Only::Hits,
+                config::Only::All => ndjson::Only::All,
+            };
+            let opened = NdjsonSink::open(output, only, otlp::render_record, record_bytes);
+            SinkKind::Ndjson(opened.map_err(|cause| failed(cause.to_string()))?)
+        }
+        config::SinkKind::Blackhole => SinkKind::Blackhole(Blackhole::default()),
+    };
+    let required = match &sink.kind {
+        config::SinkKind::Otlp(settings) => settings.required,
+        config::SinkKind::Ndjson(_) | config::SinkKind::Blackhole => true,
+    };
+    Ok(Sink::new(&sink.id, kind).with_required(required))
+}
+
+/// The records of a request, for sinks that write each on its own. The request was walked before.
+fn record_bytes(message: &Bytes) -> Vec<Bytes> {
+    let mut records = Vec::new();
+    let _ = otlp::records(message, |span| records.push(message.slice(span.record.payload())));
+    records
+}
