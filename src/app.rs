@@ -28,6 +28,7 @@ use crate::fields::{FieldError, FieldTable};
 use crate::forward::{Blackhole, Fanout, NdjsonSink, OtlpSink, Sink, SinkKind, ndjson};
 use crate::grpc;
 use crate::ingest::{Bound, Limits, OtlpSource, ServeError, Shared};
+use crate::intel::allowlist::Allowlists;
 use crate::intel::snapshot::SnapshotError;
 use crate::policy::Policy;
 use live::Live;
@@ -138,7 +139,7 @@ impl App {
         }
         let detector = loaded.snapshot.map(|snapshot| Detector {
             snapshot,
-            policy: Some(policy(&config.r#match)),
+            policy: Some(policy(&config.r#match, loaded.allowlists)),
             tag_into: match config.r#match.tag_into {
                 config::TagInto::Auto => otlp::TagInto::Auto,
                 config::TagInto::Body => otlp::TagInto::Body,
@@ -240,8 +241,8 @@ pub fn field_table(matching: &config::Match) -> Result<FieldTable, FieldError> {
 }
 
 /// The policy that a configuration asks for.
-pub fn policy(matching: &config::Match) -> Policy {
-    Policy { grace: matching.grace, c2_only_at_destination: matching.c2.live, ..Policy::default() }
+pub fn policy(matching: &config::Match, allowlists: Arc<Allowlists>) -> Policy {
+    Policy { grace: matching.grace, c2_only_at_destination: matching.c2.live, allowlists, ..Policy::default() }
 }
 
 fn limits(config: &Config) -> Limits {

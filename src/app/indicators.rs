@@ -6,8 +6,10 @@ use std::sync::Arc;
 use metrics::gauge;
 
 use crate::config;
+use crate::feed::allowlist::{self, AllowlistError};
 use crate::feed::load::{self, Outcome};
 use crate::fields::FieldTable;
+use crate::intel::allowlist::Allowlists;
 use crate::intel::snapshot::{MatchOptions, Snapshot, SnapshotError};
 use crate::telemetry;
 
@@ -21,6 +23,8 @@ const SAMPLE: usize = 3;
 pub struct Loaded {
     /// The snapshot; `None` when files were asked for and none could be loaded.
     pub snapshot: Option<Arc<Snapshot>>,
+    /// What policy asks about findings.
+    pub allowlists: Arc<Allowlists>,
 }
 
 /// How values are matched.
@@ -38,6 +42,7 @@ pub fn load(
     options: MatchOptions,
     seed: u64,
 ) -> Result<Loaded, SnapshotError> {
+    let allowlists = allowlists(intel);
     let asked = intel.files.iter().any(|files| files.enabled);
     if !asked {
         tracing::warn!("no enabled feed in intel.files: NOTHING IS MATCHED, every event passes untagged");
@@ -50,7 +55,7 @@ pub fn load(
     outcomes.iter().for_each(report);
     if asked && !outcomes.iter().any(|outcome| outcome.import.is_ok()) {
         tracing::error!("no file of intel.files could be loaded: NOTHING IS MATCHED");
-        return Ok(Loaded { snapshot: None });
+        return Ok(Loaded { snapshot: None, allowlists });
     }
     let mut by_feed: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for outcome in &outcomes {
@@ -77,7 +82,33 @@ pub fn load(
         prefilter_bytes = snapshot.prefilter().size_bytes(),
         "snapshot is ready"
     );
-    Ok(Loaded { snapshot: Some(Arc::new(snapshot)) })
+    Ok(Loaded { snapshot: Some(Arc::new(snapshot)), allowlists })
+}
+
+/// Loads the allowlists and logs what of them cannot be used: every file, and the first entries of each list.
+pub fn allowlists(intel: &config::Intel) -> Arc<Allowlists> {
+    let (allowlists, errors) = allowlist::load(intel);
+    let mut unusable: BTreeMap<&str, usize> = BTreeMap::new();
+    for error in &errors {
+        match error {
+            AllowlistError::Entry { list, .. } => {
+                let seen = unusable.entry(list).or_default();
+                *seen += 1;
+                if *seen <= SAMPLE {
+                    tracing::warn!("intel.allowlists: {error}");
+                }
+            }
+            AllowlistError::Path { .. } | AllowlistError::File { .. } => {
+                tracing::error!("intel.allowlists: {error}");
+            }
+        }
+    }
+    for list in allowlists.lists() {
+        let unusable = unusable.get(list.name()).copied().unwrap_or(0);
+        let (list, action, entries) = (list.name(), list.action().as_str(), list.len());
+        tracing::info!(list, action, entries, unusable, "allowlist is loaded");
+    }
+    allowlists
 }
 
 fn report(outcome: &Outcome) {

@@ -61,6 +61,10 @@ impl Live {
         for (hit, feed) in report.hits {
             counter!(telemetry::HITS_TOTAL, "kind" => hit.kind.as_str(), "feed" => feed.to_string()).increment(1);
         }
+        for listing in report.listings {
+            let (list, action) = (listing.list.to_string(), listing.action.as_str());
+            counter!(telemetry::ALLOWLIST_HITS_TOTAL, "list" => list, "action" => action).increment(1);
+        }
         for reason in report.suppressions {
             counter!(telemetry::SUPPRESSIONS_TOTAL, "reason" => reason.as_str()).increment(1);
         }

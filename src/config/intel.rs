@@ -2,6 +2,7 @@
 
 use crate::fields::FieldKind;
 
+use super::allowlist::AllowlistFiles;
 use super::matching::KIND_WORDS;
 use super::problem::Fault;
 use super::reader::{Item, Table};
@@ -11,6 +12,8 @@ use super::reader::{Item, Table};
 pub struct Intel {
     /// Files of indicators, each a glob or a table. They are read once, at start.
     pub files: Vec<IntelFiles>,
+    /// Allowlists, each a glob or a table: what is known to be harmless or shared. They are read once, at start.
+    pub allowlists: Vec<AllowlistFiles>,
 }
 
 /// Files of one feed. A bare string is a table with only `path`.
@@ -92,7 +95,7 @@ pub struct Columns {
 }
 
 impl Intel {
-    pub(super) const KEYS: &[&'static str] = &["files"];
+    pub(super) const KEYS: &[&'static str] = &["files", "allowlists"];
 
     pub(super) fn read(item: &Item<'_>) -> Option<Intel> {
         let table = item.table(Intel::KEYS)?;
@@ -100,7 +103,11 @@ impl Intel {
             let items = list.list("a list of paths, e.g. `[\"indicators/*.csv\"]`")?;
             Some(items.iter().filter_map(IntelFiles::read).collect())
         });
-        Some(Intel { files })
+        let allowlists = table.or("allowlists", Vec::new(), |list| {
+            let items = list.list("a list of paths, e.g. `[\"allowlists/*.json\"]`")?;
+            Some(items.iter().filter_map(AllowlistFiles::read).collect())
+        });
+        Some(Intel { files, allowlists })
     }
 }
 
@@ -168,7 +175,7 @@ impl IntelFiles {
     }
 }
 
-fn pattern(text: &str) -> Result<String, String> {
+pub(super) fn pattern(text: &str) -> Result<String, String> {
     match glob::Pattern::new(text) {
         _ if text.contains('\0') => Err("has a NUL character, which no path can have".to_owned()),
         Ok(_) => Ok(text.to_owned()),
