@@ -6,7 +6,7 @@ use std::sync::Arc;
 use metrics::gauge;
 
 use crate::config;
-use crate::feed::allowlist::{self, AllowlistError};
+use crate::feed::allowlist;
 use crate::feed::load::{self, Outcome};
 use crate::fields::FieldTable;
 use crate::intel::allowlist::Allowlists;
@@ -85,28 +85,16 @@ pub fn load(
     Ok(Loaded { snapshot: Some(Arc::new(snapshot)), allowlists })
 }
 
-/// Loads the allowlists and logs what of them cannot be used: every file, and the first entries of each list.
+/// Loads the allowlists and logs what of them cannot be used: every file, and the
+/// first entries of each list.
 pub fn allowlists(intel: &config::Intel) -> Arc<Allowlists> {
     let (allowlists, errors) = allowlist::load(intel);
-    let mut unusable: BTreeMap<&str, usize> = BTreeMap::new();
-    for error in &errors {
-        match error {
-            AllowlistError::Entry { list, .. } => {
-                let seen = unusable.entry(list).or_default();
-                *seen += 1;
-                if *seen <= SAMPLE {
-                    tracing::warn!("intel.allowlists: {error}");
-                }
-            }
-            AllowlistError::Path { .. } | AllowlistError::File { .. } => {
-                tracing::error!("intel.allowlists: {error}");
-            }
-        }
+    for line in allowlist::lines(&errors) {
+        tracing::warn!("intel.allowlists: {line}");
     }
     for list in allowlists.lists() {
-        let unusable = unusable.get(list.name()).copied().unwrap_or(0);
         let (list, action, entries) = (list.name(), list.action().as_str(), list.len());
-        tracing::info!(list, action, entries, unusable, "allowlist is loaded");
+        tracing::info!(list, action, entries, "allowlist is loaded");
     }
     allowlists
 }

@@ -73,7 +73,7 @@ fn detector(args: &ExplainArgs, environment: &dyn Fn(&str) -> Option<String>, se
     let options = app::indicators::options(&config.r#match);
     let snapshot = load::snapshot(&mut outcomes, &table, options, seed, 1).context("cannot index the indicators")?;
     let (allowlists, errors) = allowlist::load_with(&config.intel, &args.allowlist);
-    errors.iter().for_each(|error| progress::note(&format!("allowlist: {error}")));
+    allowlist::lines(&errors).iter().for_each(|line| progress::note(&format!("allowlist: {line}")));
     let policy = Some(app::policy(&config.r#match, allowlists));
     Ok(Detector { snapshot: Arc::new(snapshot), policy, tag_into: TagInto::Auto })
 }

@@ -72,7 +72,7 @@ pub(super) fn only_allowlists(paths: &[PathBuf]) -> Option<Policy> {
         return None;
     }
     let (allowlists, errors) = allowlist::load_with(&config::Intel::default(), paths);
-    errors.iter().for_each(|error| progress::note(&format!("allowlist: {error}")));
+    allowlist::lines(&errors).iter().for_each(|line| progress::note(&format!("allowlist: {line}")));
     Some(Policy { allowlists, only_allowlists: true, ..Policy::default() })
 }
 

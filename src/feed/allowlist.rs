@@ -11,6 +11,9 @@ use crate::intel::allowlist::{self, Action, Allowlist, Allowlists, Import, MAX_B
 
 use super::load;
 
+/// Entries of each list that are shown one by one.
+const SAMPLE: usize = 3;
+
 /// What of an allowlist cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AllowlistError {
@@ -89,6 +92,37 @@ pub fn load_with(intel: &config::Intel, paths: &[PathBuf]) -> (Arc<Allowlists>, 
         }
     }
     (Arc::new(Allowlists::new(lists)), errors)
+}
+
+/// The errors as lines for people: every file, and of each list the first entries and how many more there are.
+pub fn lines(errors: &[AllowlistError]) -> Vec<String> {
+    let (mut lines, mut entries) = (Vec::new(), 0);
+    let mut errors = errors.iter().peekable();
+    while let Some(error) = errors.next() {
+        let AllowlistError::Entry { path, list, index, .. } = error else {
+            lines.push(error.to_string());
+            continue;
+        };
+        entries += 1;
+        if entries <= SAMPLE {
+            lines.push(error.to_string());
+        }
+        // The entries of a list stand together and in order.
+        let more = errors.peek().is_some_and(|next| match next {
+            AllowlistError::Entry { path: next_path, list: next_list, index: next_index, .. } => {
+                next_path == path && next_list == list && next_index > index
+            }
+            _ => false,
+        });
+        if !more {
+            if entries > SAMPLE {
+                let rest = entries - SAMPLE;
+                lines.push(format!("{}: list \"{list}\": {rest} more entries are not used", path.display()));
+            }
+            entries = 0;
+        }
+    }
+    lines
 }
 
 fn file(path: &Path, entry: &AllowlistFiles, errors: &mut Vec<AllowlistError>) -> Option<Allowlist> {

@@ -13,8 +13,9 @@ mod read;
 mod subject;
 mod substring;
 
-use std::net::IpAddr;
 use std::sync::Arc;
+
+use ipnet::IpNet;
 
 pub use action::Action;
 pub use read::{Import, MAX_BYTES, ReadError, Unusable, read};
@@ -138,11 +139,17 @@ impl Allowlist {
                 (None, None) => None,
             },
             Entries::Substrings(parts) => parts.find(subject).map(str::to_owned),
-            Entries::Networks(networks) => {
-                subject.address().and_then(|address: IpAddr| networks.covering(address)).map(|found| found.to_string())
-            }
+            Entries::Networks(networks) => networks.covering(subject.address()?).map(shown),
             Entries::Expressions(expressions) => expressions.find(subject).map(str::to_owned),
         }
+    }
+}
+
+/// An entry of one address as an address.
+fn shown(network: IpNet) -> String {
+    match network.prefix_len() == network.max_prefix_len() {
+        true => network.addr().to_string(),
+        false => network.to_string(),
     }
 }
 

@@ -39,8 +39,7 @@ impl NamesBuilder {
     /// # Errors
     /// Why the entry holds nothing.
     pub(super) fn add_exact(&mut self, entry: &str, kinds: Kinds) -> Result<(), String> {
-        let before = self.texts.len();
-        let mut hash_seen = false;
+        let (mut is_value, mut hash_seen) = (false, false);
         for kind in kinds.iter() {
             let is_hash = matches!(kind, Kind::Md5 | Kind::Sha1 | Kind::Sha256 | Kind::Sha512 | Kind::Ssdeep);
             // Of the hash kinds any will do: the digest's length decides.
@@ -49,9 +48,9 @@ impl NamesBuilder {
             }
             match term::value(kind, entry) {
                 // Wider than one value.
-                None | Some(TermValue::Network(_) | TermValue::Domain { subdomains: true, .. }) => {}
-                Some(TermValue::Hash { kind, digest }) if kinds.contains(kind) => self.insert(&digest, kind, false)?,
-                Some(TermValue::Hash { .. }) => {}
+                None | Some(TermValue::Network(_) | TermValue::Domain { subdomains: true, .. }) => continue,
+                Some(TermValue::Hash { kind, .. }) if !kinds.contains(kind) => continue,
+                Some(TermValue::Hash { kind, digest }) => self.insert(&digest, kind, false)?,
                 Some(TermValue::Url(url)) => {
                     self.insert(url.as_str(), Kind::Url, false)?;
                     if url.scheme().is_some() {
@@ -60,8 +59,9 @@ impl NamesBuilder {
                 }
                 Some(value) => self.insert(&value.to_string(), kind, false)?,
             }
+            is_value = true;
         }
-        if self.texts.len() > before {
+        if is_value {
             return Ok(());
         }
         Err(match entry.starts_with(['.', '*']) || ip::network(entry).is_some() {
