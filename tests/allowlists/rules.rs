@@ -135,6 +135,21 @@ fn a_host_never_holds_a_url_with_a_path() {
     )]);
 }
 
+/// Guarantee: a part of a URL that is no more than a host is told as one, however it is written; a part that says more
+/// holds URLs with a path.
+#[test]
+fn a_substring_that_is_a_host_is_told_as_one() {
+    let value = "https://www.example.com:8080/evil.exe?x=192.0.2.1";
+    for entry in
+        ["example.com", ".example.com", "example.com:8080", "www.example.com:8080/", "//www.example.com", "192.0.2.1"]
+    {
+        check(&[("substring", entry, false, (Url, value), value, false)]);
+    }
+    for entry in ["/evil.exe", "example.com:8080/evil", "evil.exe?x=", "?x"] {
+        check(&[("substring", entry, false, (Url, value), value, true)]);
+    }
+}
+
 /// Guarantee: an entry of type `substring` holds what it is a part of; one that is more than a host, also URLs.
 #[test]
 fn a_substring_is_a_part_of_the_value() {

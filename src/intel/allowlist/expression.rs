@@ -93,7 +93,7 @@ mod tests {
             ("#^a/b$#i", "A/B", true),
             ("^plain$", "plain", true),
             ("plain", "is plain text", true),
-            ("/one/two", "/one/two", true),
+            ("/one/two/", "is one/two", true),
         ] {
             assert_eq!(compile(written).unwrap().is_match(value), matches, "{written}");
         }

@@ -46,9 +46,19 @@ pub(super) fn part(entry: &str) -> Box<str> {
     name.and_then(|name| std::str::from_utf8(name).ok()).unwrap_or(entry).into()
 }
 
-/// Whether an entry is the name of a host or an address, nothing more.
+/// Whether an entry is the name of a host or an address, with or without scheme, port and closing slash, and nothing
+/// more.
 fn is_host(part: &str) -> bool {
-    let name = part.trim_start_matches('.');
-    ip::canonical(name.as_bytes()).is_some()
-        || (name.contains('.') && domain::canonical(name.as_bytes(), &mut Vec::new()).is_some())
+    let rest = domain::split_scheme(part.as_bytes()).map_or(part.as_bytes(), |(_, rest)| rest);
+    let rest = rest.strip_prefix(b"//").unwrap_or(rest);
+    let rest = rest.strip_suffix(b"/").unwrap_or(rest);
+    let rest = rest.strip_prefix(b".").unwrap_or(rest);
+    if ip::canonical(rest).is_some() {
+        return true;
+    }
+    let host = domain::event_host(rest).filter(|_| memchr::memchr3(b'/', b'?', b'#', rest).is_none());
+    host.is_some_and(|host| {
+        ip::canonical(host).is_some()
+            || (memchr::memchr(b'.', host).is_some() && domain::canonical(host, &mut Vec::new()).is_some())
+    })
 }
