@@ -27,7 +27,7 @@ use crate::delivery::Deliver;
 use crate::fields::{FieldError, FieldTable};
 use crate::ingest::{Bound, Limits, OtlpSource, ServeError, Shared};
 use crate::intel::snapshot::NotCarried;
-use indicators::{Intel, Keeper, Reporter, Settings};
+use indicators::{Intel, Keeper, Lists, Reporter, Settings};
 use live::Live;
 use switch::Switch;
 use wiring::Wired;
@@ -152,17 +152,19 @@ impl App {
         let mut reporter = Reporter::new(readiness.clone(), clock, config.failure_mode == FailureMode::Closed);
         // Loading reads files and sorts millions of keys: not on the threads that will answer probes.
         let load = move || {
+            let lists = Lists::load(&settings.intel);
             let mut keeper = Keeper::new(settings, seed);
             let look = keeper.look(None);
             reporter.report(&keeper, &look);
-            look.failed.map_or(Ok((keeper, reporter)), |failed| Err(StartError::Snapshot(failed)))
+            look.failed.map_or(Ok((keeper, lists, reporter)), |failed| Err(StartError::Snapshot(failed)))
         };
         let loaded = tokio::task::spawn_blocking(load).await;
-        let (keeper, reporter) = loaded.map_err(|error| StartError::Limits(io::Error::other(error)))??;
-        let live = Arc::new(Live::new(wiring::rules(&config), keeper.serving().cloned(), clock));
+        let (keeper, lists, reporter) = loaded.map_err(|error| StartError::Limits(io::Error::other(error)))??;
+        let rules = wiring::rules(&config, lists.serving().clone());
+        let live = Arc::new(Live::new(rules, keeper.serving().cloned(), clock));
         let published = Arc::clone(&live);
-        let publish = Box::new(move |snapshot| published.publish(snapshot));
-        let intel = Intel::start(keeper, reporter, publish).map_err(StartError::Limits)?;
+        let publish = Box::new(move |snapshot, allowlists| published.publish(snapshot, allowlists));
+        let intel = Intel::start(keeper, lists, reporter, publish).map_err(StartError::Limits)?;
         let sinks = wiring::sinks(&config, &[])?;
         let shared = Shared::start(&wiring::limits(&config)).map_err(StartError::Limits)?;
         let reloads = mpsc::channel(1);

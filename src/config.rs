@@ -5,6 +5,7 @@
 //! each section reads its own part (`reader`). `docs/configuration.md` is the reference, held to this code by a test.
 
 mod address;
+mod allowlist;
 mod check;
 mod document;
 mod intel;
@@ -22,6 +23,7 @@ mod yaml;
 use std::path::Path;
 
 pub use address::{Address, Endpoint};
+pub use allowlist::{AllowlistAction, AllowlistFiles};
 pub use intel::{Columns, FeedFormat, Intel, IntelFiles, OnShrink, RuleKind};
 pub use matching::{CommandAndControl, Match, TagInto};
 pub use problem::{ConfigErrors, Fault, Position, Problem};
@@ -120,6 +122,7 @@ impl Config {
             ("intel", Intel::KEYS),
             ("intel.files[]", IntelFiles::KEYS),
             ("intel.files[].columns", Columns::KEYS),
+            ("intel.allowlists[]", AllowlistFiles::KEYS),
             ("match", Match::KEYS),
             ("match.c2", CommandAndControl::KEYS),
             ("match.fields[]", Match::FIELD_KEYS),

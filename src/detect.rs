@@ -13,10 +13,11 @@ use crate::encoding::otlp::{self, EnvelopeError, RecordInfo, RecordSpan, TagInto
 use crate::encoding::{Rope, Value, json};
 use crate::enrich;
 use crate::fields::{FieldId, PathTrie};
+use crate::intel::allowlist::Listing;
 use crate::intel::snapshot::Snapshot;
 use crate::matcher::{Counts, Hit, Matcher, Sieve, Trace};
 use crate::observable::time;
-use crate::policy::{EventFacts, Policy, Suppression};
+use crate::policy::{Dropped, EventFacts, Policy, Suppression};
 
 /// What happened to the events of a batch; the caller adds it to its metrics.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +30,8 @@ pub struct Report {
     pub hits: Vec<(Hit, Arc<str>)>,
     /// Findings that policy dropped.
     pub suppressions: Vec<Suppression>,
+    /// Allowlists that held the value of a hit, or of a finding that was dropped for it: one for each list and finding.
+    pub listings: Vec<Listing>,
     /// Records that could not be walked or tagged and passed as they came.
     pub odd_records: u64,
     /// Records with subtrees beyond the depth limit, which passed unvisited.
@@ -42,8 +45,12 @@ pub struct Report {
 pub struct Verdict {
     /// What counts, in the order of the walk.
     pub hits: Vec<Hit>,
+    /// The allowlists that hold the value of each of `hits`, in the same order; mostly none.
+    pub hit_listings: Vec<Vec<Listing>>,
     /// What policy dropped, and why.
     pub suppressed: Vec<(Hit, Suppression)>,
+    /// The allowlists for which each of `suppressed` was dropped, in the same order.
+    pub suppressed_listings: Vec<Vec<Listing>>,
     /// What policy was told of the event.
     pub facts: EventFacts,
 }
@@ -138,10 +145,12 @@ impl Detector {
         let recorded = recorded.and_then(|time| Timestamp::from_nanosecond(i128::from(time)).ok());
         let verdict = self.judge(found, facts, recorded.unwrap_or(arrival));
         report.suppressions.extend(verdict.suppressed.iter().map(|(_, reason)| *reason));
+        let listings = verdict.hit_listings.iter().chain(&verdict.suppressed_listings).flatten();
+        report.listings.extend(listings.cloned());
         if verdict.hits.is_empty() {
             return None;
         }
-        let enrichments = enrich::enrichments(&self.snapshot, &verdict.hits, &verdict.facts);
+        let enrichments = enrich::enrichments(&self.snapshot, &verdict.hits, &verdict.hit_listings, &verdict.facts);
         report.hits.extend(verdict.hits.into_iter().map(|hit| {
             let feed = self.snapshot.feed_of(self.snapshot.indicator(hit.posting.indicator)).name.as_str().into();
             (hit, feed)
@@ -184,17 +193,30 @@ impl Detector {
 
     /// The document with the enrichments of its hits.
     pub fn tag_document(&self, document: &[u8], verdict: &Verdict) -> Result<Vec<u8>, json::JsonError> {
-        let enrichments = enrich::enrichments(&self.snapshot, &verdict.hits, &verdict.facts);
+        let enrichments = enrich::enrichments(&self.snapshot, &verdict.hits, &verdict.hit_listings, &verdict.facts);
         json::tag(document, &enrichments, enrich::TAG).map(|(tagged, _)| tagged)
     }
 
     fn judge(&self, found: Vec<Hit>, facts: Facts, otherwise: Timestamp) -> Verdict {
         let facts = EventFacts { time: facts.time.unwrap_or(otherwise), is_indicator: facts.is_indicator };
-        let mut verdict = Verdict { hits: Vec::new(), suppressed: Vec::new(), facts };
+        let mut verdict = Verdict {
+            hits: Vec::new(),
+            hit_listings: Vec::new(),
+            suppressed: Vec::new(),
+            suppressed_listings: Vec::new(),
+            facts,
+        };
         for hit in found {
-            match self.policy.as_ref().map_or(Ok(()), |policy| policy.judge(&self.snapshot, &hit, &verdict.facts)) {
-                Ok(()) => verdict.hits.push(hit),
-                Err(reason) => verdict.suppressed.push((hit, reason)),
+            let judged = self.policy.as_ref().map(|policy| policy.judge(&self.snapshot, &hit, &verdict.facts));
+            match judged.unwrap_or_else(|| Ok(Vec::new())) {
+                Ok(listings) => {
+                    verdict.hits.push(hit);
+                    verdict.hit_listings.push(listings);
+                }
+                Err(Dropped { reason, listings }) => {
+                    verdict.suppressed.push((hit, reason));
+                    verdict.suppressed_listings.push(listings);
+                }
             }
         }
         verdict

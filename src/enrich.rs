@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::intel::allowlist::Listing;
 use crate::intel::snapshot::{Snapshot, derived_id};
 use crate::matcher::Hit;
 use crate::observable::Kind;
@@ -31,15 +32,17 @@ impl Detection {
     }
 }
 
-/// The enrichments of an event's hits: one for each (indicator, field), in the order of the hits.
-pub fn enrichments(snapshot: &Snapshot, hits: &[Hit], facts: &EventFacts) -> Vec<Value> {
+/// The enrichments of an event's hits: one for each (indicator, field), in the order of the hits. `listings` are the
+/// allowlists that hold the value of each hit.
+pub fn enrichments(snapshot: &Snapshot, hits: &[Hit], listings: &[Vec<Listing>], facts: &EventFacts) -> Vec<Value> {
     let mut seen = HashSet::new();
     hits.iter()
-        .filter(|hit| {
+        .zip(listings)
+        .filter(|(hit, _)| {
             let indicator = snapshot.indicator(hit.posting.indicator);
             seen.insert((indicator_id(snapshot, hit), &snapshot.feed_of(indicator).name, hit.field))
         })
-        .map(|hit| enrichment(snapshot, hit, facts))
+        .map(|(hit, listings)| enrichment(snapshot, hit, listings, facts))
         .collect()
 }
 
@@ -57,7 +60,7 @@ pub fn rule_name(feed: &str) -> String {
     format!("feed:{feed}")
 }
 
-fn enrichment(snapshot: &Snapshot, hit: &Hit, facts: &EventFacts) -> Value {
+fn enrichment(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], facts: &EventFacts) -> Value {
     let indicator = snapshot.indicator(hit.posting.indicator);
     let feed = snapshot.feed_of(indicator);
     let context = &indicator.context;
@@ -88,6 +91,13 @@ fn enrichment(snapshot: &Snapshot, hit: &Hit, facts: &EventFacts) -> Value {
     if let Some((key, value)) = value_fields(hit) {
         shown.insert(key.into(), value);
     }
+    let mut own = Map::new();
+    own.insert("rule".into(), rule_name(&feed.name).into());
+    own.insert("detection".into(), Detection::Live.as_str().into());
+    own.insert("snapshot".into(), snapshot.version().into());
+    if !listings.is_empty() {
+        own.insert("allowlists".into(), listings.iter().map(|listing| &*listing.list).collect());
+    }
     json!({
         "indicator": shown,
         "matched": {
@@ -98,11 +108,7 @@ fn enrichment(snapshot: &Snapshot, hit: &Hit, facts: &EventFacts) -> Value {
             "occurred": facts.time.to_string(),
         },
         "feed": { "name": feed.name },
-        "hotlist": {
-            "rule": rule_name(&feed.name),
-            "detection": Detection::Live.as_str(),
-            "snapshot": snapshot.version(),
-        },
+        "hotlist": own,
     })
 }
 

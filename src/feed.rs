@@ -3,6 +3,7 @@
 //! Feeds are written by many hands, so an importer never fails because of a line: it takes what it can and lists what
 //! it could not use, with line and reason. Only a file that as a whole is not what it claims to be is an error.
 
+pub mod allowlist;
 pub mod changes;
 mod classify;
 mod collect;

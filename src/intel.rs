@@ -1,5 +1,6 @@
 //! Indicators and what they compile to: one immutable snapshot, ready to match.
 
+pub mod allowlist;
 pub mod exact;
 pub mod guard;
 pub mod indicator;

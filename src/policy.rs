@@ -2,11 +2,13 @@
 //! `explain` prints.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::fields::Field;
+use crate::intel::allowlist::{Action, Allowlists, Listing, Subject};
 use crate::intel::indicator::Confidence;
 use crate::intel::snapshot::{Origin, Snapshot, Stored};
 use crate::matcher::Hit;
@@ -36,6 +38,8 @@ pub enum Suppression {
     CommandAndControlField,
     /// The feed withdrew the indicator.
     Revoked,
+    /// An allowlist that suppresses holds the event's value.
+    Allowlist,
     /// The indicator's confidence is below the rule's floor.
     Confidence,
     /// The event is itself an indicator (`event.kind: enrichment`).
@@ -44,13 +48,14 @@ pub enum Suppression {
 
 impl Suppression {
     /// Every reason, for metrics that start at zero.
-    pub const ALL: [Suppression; 8] = [
+    pub const ALL: [Suppression; 9] = [
         Suppression::NoRule,
         Suppression::Column,
         Suppression::NotYetValid,
         Suppression::Expired,
         Suppression::CommandAndControlField,
         Suppression::Revoked,
+        Suppression::Allowlist,
         Suppression::Confidence,
         Suppression::EventIsIndicator,
     ];
@@ -64,6 +69,7 @@ impl Suppression {
             Suppression::Expired => "expired",
             Suppression::CommandAndControlField => "c2_field",
             Suppression::Revoked => "revoked",
+            Suppression::Allowlist => "allowlist",
             Suppression::Confidence => "confidence",
             Suppression::EventIsIndicator => "event_is_indicator",
         }
@@ -78,6 +84,7 @@ impl Suppression {
             Suppression::Expired => "the event is younger than the indicator's validity, grace included",
             Suppression::CommandAndControlField => "a command-and-control address counts only at destination.ip",
             Suppression::Revoked => "its feed withdrew it",
+            Suppression::Allowlist => "an allowlist holds the value",
             Suppression::Confidence => "its confidence is below the floor",
             Suppression::EventIsIndicator => "the event is itself an indicator (event.kind: enrichment)",
         }
@@ -90,8 +97,23 @@ impl fmt::Display for Suppression {
     }
 }
 
+/// Why a finding is no hit, and what allowlists say of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// The rule that dropped it.
+    pub reason: Suppression,
+    /// Every allowlist that holds its value, when that is the reason.
+    pub listings: Vec<Listing>,
+}
+
+impl From<Suppression> for Dropped {
+    fn from(reason: Suppression) -> Dropped {
+        Dropped { reason, listings: Vec::new() }
+    }
+}
+
 /// The rules in force.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Policy {
     /// How far outside an indicator's validity an event may lie. 5 days by default.
     pub grace: Duration,
@@ -99,6 +121,10 @@ pub struct Policy {
     pub c2_only_at_destination: bool,
     /// The least confidence that counts. `NotSpecified` indicators count below [`Confidence::Low`] only.
     pub confidence_floor: Confidence,
+    /// What is known to be harmless or shared.
+    pub allowlists: Arc<Allowlists>,
+    /// Whether nothing but the allowlists counts (`scan`). Off by default.
+    pub only_allowlists: bool,
 }
 
 impl Default for Policy {
@@ -107,14 +133,40 @@ impl Default for Policy {
             grace: Duration::from_secs(5 * 24 * 60 * 60),
             c2_only_at_destination: true,
             confidence_floor: Confidence::NotSpecified,
+            allowlists: Arc::default(),
+            only_allowlists: false,
         }
     }
 }
 
 impl Policy {
-    /// Whether a finding is a hit, else the first rule that drops it.
-    pub fn judge(&self, snapshot: &Snapshot, hit: &Hit, facts: &EventFacts) -> Result<(), Suppression> {
+    /// Whether a finding is a hit, and which allowlists it is to be annotated with; else the first rule that drops it.
+    ///
+    /// # Errors
+    /// The finding is no hit.
+    pub fn judge(&self, snapshot: &Snapshot, hit: &Hit, facts: &EventFacts) -> Result<Vec<Listing>, Dropped> {
+        if self.only_allowlists {
+            return self.ask_allowlists(hit);
+        }
         let indicator = snapshot.indicator(hit.posting.indicator);
+        self.before_allowlists(snapshot, indicator, hit, facts)?;
+        let listings = self.ask_allowlists(hit)?;
+        if indicator.context.confidence < self.confidence_floor {
+            return Err(Suppression::Confidence.into());
+        }
+        if facts.is_indicator {
+            return Err(Suppression::EventIsIndicator.into());
+        }
+        Ok(listings)
+    }
+
+    fn before_allowlists(
+        &self,
+        snapshot: &Snapshot,
+        indicator: &Stored,
+        hit: &Hit,
+        facts: &EventFacts,
+    ) -> Result<(), Suppression> {
         let feed = snapshot.feed_of(indicator);
         let field = snapshot.table().get(hit.field);
         let checked = match feed.origin {
@@ -131,12 +183,20 @@ impl Policy {
             Err(Suppression::CommandAndControlField)
         } else if indicator.revoked {
             Err(Suppression::Revoked)
-        } else if indicator.context.confidence < self.confidence_floor {
-            Err(Suppression::Confidence)
-        } else if facts.is_indicator {
-            Err(Suppression::EventIsIndicator)
         } else {
             Ok(())
+        }
+    }
+
+    /// The allowlists that hold the finding's value, when all of them only annotate.
+    fn ask_allowlists(&self, hit: &Hit) -> Result<Vec<Listing>, Dropped> {
+        if self.allowlists.is_empty() {
+            return Ok(Vec::new());
+        }
+        let listings = self.allowlists.listings(&Subject::new(hit.kind, &hit.value, &hit.name));
+        match listings.iter().any(|listing| listing.action == Action::Suppress) {
+            true => Err(Dropped { reason: Suppression::Allowlist, listings }),
+            false => Ok(listings),
         }
     }
 

@@ -31,6 +31,8 @@ pub const PREFILTER_PASSES_TOTAL: &str = "hotlist_prefilter_passes_total";
 pub const HITS_TOTAL: &str = "hotlist_hits_total";
 /// Matches that policy suppressed.
 pub const SUPPRESSIONS_TOTAL: &str = "hotlist_suppressions_total";
+/// Exact matches whose value an allowlist holds.
+pub const ALLOWLIST_HITS_TOTAL: &str = "hotlist_allowlist_hits_total";
 /// Records that were passed on untouched because something about them is odd.
 pub const ODD_RECORDS_TOTAL: &str = "hotlist_odd_records_total";
 /// Indicators in the serving snapshot, by kind.
@@ -170,6 +172,13 @@ pub const METRICS: &[Metric] = &[
         Unit::Count,
         &["reason"],
         "Exact matches that policy suppressed, by reason.",
+    ),
+    metric(
+        ALLOWLIST_HITS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["list", "action"],
+        "Exact matches whose value an allowlist holds, by list and what it does: suppress (no hit) or annotate (a hit that names the list).",
     ),
     metric(
         ODD_RECORDS_TOTAL,

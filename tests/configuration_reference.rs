@@ -51,7 +51,8 @@ fn rows() -> Vec<Row> {
 fn base() -> Value {
     json!({
         "sources": { "a": { "type": "otlp", "address": "127.0.0.1:1" } },
-        "intel": { "files": [{ "path": "x.csv", "columns": { "value": "v" } }] },
+        "intel": { "files": [{ "path": "x.csv", "columns": { "value": "v" } }],
+                   "allowlists": [{ "path": "x.json" }] },
         "match": { "c2": {}, "fields": [{ "field": "my.ip", "kind": "ip" }] },
         "sinks": {
             "o": { "type": "otlp", "inputs": ["a"], "endpoint": "http://127.0.0.1:2" },
@@ -70,6 +71,7 @@ fn pointer(section: &str) -> &'static str {
         "intel" => "/intel",
         "intel.files[]" => "/intel/files/0",
         "intel.files[].columns" => "/intel/files/0/columns",
+        "intel.allowlists[]" => "/intel/allowlists/0",
         "match" => "/match",
         "match.c2" => "/match/c2",
         "match.fields[]" => "/match/fields/0",
@@ -137,6 +139,7 @@ fn every_description_is_the_doc_comment_of_its_field() {
         ("intel", "Intel"),
         ("intel.files[]", "IntelFiles"),
         ("intel.files[].columns", "Columns"),
+        ("intel.allowlists[]", "AllowlistFiles"),
         ("match", "Match"),
         ("match.c2", "CommandAndControl"),
         ("sinks.<id> (otlp)", "OtlpSink"),

@@ -1,9 +1,10 @@
 //! Live indicators: the files of `intel.files` become the serving snapshot, at start and at every change after it.
 //!
-//! `keeper` decides what may replace what, `report` says what happened in the log, in metrics and in readiness,
+//! `keeper` decides what may replace what, `lists` does so for allowlists, `report` says what happened in the log, in metrics and in readiness,
 //! `thread` waits for changes and drives the two.
 
 mod keeper;
+mod lists;
 mod report;
 mod thread;
 
@@ -11,6 +12,7 @@ use crate::config;
 use crate::intel::snapshot::MatchOptions;
 
 pub use keeper::{Fault, Keeper, Refused, Settings};
+pub use lists::Lists;
 pub use report::Reporter;
 pub use thread::Intel;
 

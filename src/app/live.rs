@@ -14,6 +14,7 @@ use crate::delivery::{Batch, Process, Refusal};
 use crate::detect::{Detector, Report};
 use crate::encoding::otlp::TagInto;
 use crate::encoding::{Rope, otlp};
+use crate::intel::allowlist::Allowlists;
 use crate::intel::snapshot::Snapshot;
 use crate::policy::{Policy, Suppression};
 use crate::telemetry;
@@ -87,10 +88,11 @@ impl Live {
         self.serving.store(Arc::new(Serving::new(rules, snapshot)));
     }
 
-    /// Replaces the snapshot. Only one thread replaces anything, so nothing is lost between the two steps.
-    pub(super) fn publish(&self, snapshot: Arc<Snapshot>) {
-        let rules = self.serving.load().rules.clone();
-        self.configure(rules, Some(snapshot));
+    /// Replaces snapshot and allowlists. Only one thread replaces anything, so nothing is lost between the two steps.
+    pub(super) fn publish(&self, snapshot: Option<Arc<Snapshot>>, allowlists: Arc<Allowlists>) {
+        let mut rules = self.serving.load().rules.clone();
+        rules.policy.allowlists = allowlists;
+        self.configure(rules, snapshot);
     }
 
     fn count(&self, report: Report) {
@@ -102,6 +104,10 @@ impl Live {
         self.threat_not_object.increment(report.threat_not_object);
         for (hit, feed) in report.hits {
             counter!(telemetry::HITS_TOTAL, "kind" => hit.kind.as_str(), "feed" => feed.to_string()).increment(1);
+        }
+        for listing in report.listings {
+            let (list, action) = (listing.list.to_string(), listing.action.as_str());
+            counter!(telemetry::ALLOWLIST_HITS_TOTAL, "list" => list, "action" => action).increment(1);
         }
         for reason in report.suppressions {
             counter!(telemetry::SUPPRESSIONS_TOTAL, "reason" => reason.as_str()).increment(1);

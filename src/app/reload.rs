@@ -59,8 +59,10 @@ impl App {
 
     async fn replace(&mut self, config: Config, serving: &mut Serving) -> Result<(), ReloadError> {
         let Prepared { table, sinks, sources } = self.prepare(&config)?;
-        let (live, rules) = (Arc::clone(&self.live), wiring::rules(&config));
-        let commit = Box::new(move |snapshot| live.configure(rules, snapshot));
+        let (live, matching) = (Arc::clone(&self.live), config.clone());
+        let commit = Box::new(move |snapshot, allowlists| {
+            live.configure(wiring::rules(&matching, allowlists), snapshot);
+        });
         self.intel.reconfigure(intel_settings(&config, &table), commit).await?;
 
         for key in needs_restart(&self.config, &config) {

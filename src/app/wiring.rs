@@ -12,6 +12,7 @@ use crate::fields::{FieldError, FieldTable};
 use crate::forward::{Blackhole, Fanout, NdjsonSink, OtlpSink, Sink, SinkKind, ndjson};
 use crate::grpc;
 use crate::ingest::Limits;
+use crate::intel::allowlist::Allowlists;
 use crate::policy::Policy;
 
 /// The field table that a configuration asks for.
@@ -27,18 +28,18 @@ pub fn field_table(matching: &config::Match) -> Result<FieldTable, FieldError> {
 }
 
 /// The policy that a configuration asks for.
-pub fn policy(matching: &config::Match) -> Policy {
-    Policy { grace: matching.grace, c2_only_at_destination: matching.c2.live, ..Policy::default() }
+pub fn policy(matching: &config::Match, allowlists: Arc<Allowlists>) -> Policy {
+    Policy { grace: matching.grace, c2_only_at_destination: matching.c2.live, allowlists, ..Policy::default() }
 }
 
 /// What a configuration says about matching, without the indicators.
-pub(super) fn rules(config: &Config) -> Rules {
+pub(super) fn rules(config: &Config, allowlists: Arc<Allowlists>) -> Rules {
     let tag_into = match config.r#match.tag_into {
         config::TagInto::Auto => otlp::TagInto::Auto,
         config::TagInto::Body => otlp::TagInto::Body,
         config::TagInto::Attributes => otlp::TagInto::Attributes,
     };
-    Rules { policy: policy(&config.r#match), tag_into, failure_mode: config.failure_mode }
+    Rules { policy: policy(&config.r#match, allowlists), tag_into, failure_mode: config.failure_mode }
 }
 
 /// The limits of every source.

@@ -26,8 +26,8 @@ pub struct ValidateArgs {
 
 /// Match files of events against indicators, offline.
 ///
-/// Writes one JSON line a hit, or every event with its tags. No rule, validity, allowlist or import guard is applied:
-/// this says what is in the files. Exits with 0 whether or not anything hit.
+/// Writes one JSON line a hit, or every event with its tags. No rule, validity or import guard is applied, and
+/// no allowlist that is not named: this says what is in the files. Exits with 0 whether or not anything hit.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Examples:\n  hotlist scan --indicators feeds/ --events events.ndjson\n  hotlist scan --indicators bad.txt --match-subdomains --events - < events.ndjson"
@@ -48,6 +48,9 @@ pub struct ScanArgs {
     /// Let a URL in an event yield its host as a domain or an address, too.
     #[arg(long)]
     pub match_url_hosts: bool,
+    /// Files or directories of allowlists (MISP warninglists) that apply. Without it none does.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub allowlist: Vec<PathBuf>,
 }
 
 /// What `scan` writes.
@@ -73,6 +76,9 @@ pub struct ExplainArgs {
     /// A configuration, whose indicators are matched as `run` does.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Files or directories of allowlists (MISP warninglists) that apply beside those of the configuration.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub allowlist: Vec<PathBuf>,
     /// The event, one JSON document; `-` is standard input.
     #[arg(short, long, value_name = "FILE|-", default_value = "-")]
     pub event: PathBuf,

@@ -20,8 +20,9 @@ use crate::detect::{Detector, Verdict};
 use crate::encoding::Value;
 use crate::encoding::otlp::TagInto;
 use crate::enrich;
-use crate::feed::load;
+use crate::feed::{allowlist, load};
 use crate::fields::{FieldId, FieldTable};
+use crate::intel::allowlist::Listing;
 use crate::intel::plan::Reading;
 use crate::intel::snapshot::MatchOptions;
 use crate::intel::space::Space;
@@ -56,7 +57,8 @@ pub(super) fn run(
 fn detector(args: &ExplainArgs, environment: &dyn Fn(&str) -> Option<String>, seed: u64) -> Result<Detector, Failure> {
     let Some(path) = &args.config else {
         let snapshot = scan::snapshot(&args.indicators, MatchOptions::default(), seed)?;
-        return Ok(Detector { snapshot: Arc::new(snapshot), policy: None, tag_into: TagInto::Auto });
+        let policy = scan::only_allowlists(&args.allowlist);
+        return Ok(Detector { snapshot: Arc::new(snapshot), policy, tag_into: TagInto::Auto });
     };
     let config = Config::load(path, environment)?;
     let table = Arc::new(app::field_table(&config.r#match).context("match.fields")?);
@@ -70,7 +72,10 @@ fn detector(args: &ExplainArgs, environment: &dyn Fn(&str) -> Option<String>, se
     }
     let options = app::indicators::options(&config.r#match);
     let snapshot = load::snapshot(&mut outcomes, &table, options, seed, 1).context("cannot index the indicators")?;
-    Ok(Detector { snapshot: Arc::new(snapshot), policy: Some(app::policy(&config.r#match)), tag_into: TagInto::Auto })
+    let (allowlists, errors) = allowlist::load_with(&config.intel, &args.allowlist);
+    allowlist::lines(&errors).iter().for_each(|line| progress::note(&format!("allowlist: {line}")));
+    let policy = Some(app::policy(&config.r#match, allowlists));
+    Ok(Detector { snapshot: Arc::new(snapshot), policy, tag_into: TagInto::Auto })
 }
 
 fn event(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -134,17 +139,28 @@ fn conclude(detector: &Detector, verdict: &Verdict, text: &mut String) {
         )
     };
     let _ = writeln!(text, "\nevent time: {}", verdict.facts.time);
-    if detector.policy.is_none() {
-        text.push_str("policy: none, as in scan; give --config to apply rules, validity and the C2 rule\n");
+    match &detector.policy {
+        None => text.push_str("policy: none, as in scan; give --config to apply rules, validity and the C2 rule\n"),
+        Some(policy) if policy.only_allowlists => {
+            text.push_str("policy: allowlists only; give --config to apply rules, validity and the C2 rule\n");
+        }
+        Some(_) => {}
     }
+    let listed = |listings: &[Listing], text: &mut String| {
+        for Listing { list, entry, action } in listings {
+            let _ = writeln!(text, "        {action}: allowlist {list:?} has {entry}");
+        }
+    };
     let _ = writeln!(text, "hits: {}", verdict.hits.len());
-    for hit in &verdict.hits {
+    for (hit, listings) in verdict.hits.iter().zip(&verdict.hit_listings) {
         let _ = writeln!(text, "    {}", tell(hit));
+        listed(listings, text);
     }
     if !verdict.suppressed.is_empty() {
         let _ = writeln!(text, "dropped by policy: {}", verdict.suppressed.len());
-        for (hit, reason) in &verdict.suppressed {
+        for ((hit, reason), listings) in verdict.suppressed.iter().zip(&verdict.suppressed_listings) {
             let _ = writeln!(text, "    {}\n        {reason}: {}", tell(hit), reason.explain());
+            listed(listings, text);
         }
     }
 }

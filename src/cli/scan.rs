@@ -1,7 +1,7 @@
 //! `hotlist scan`: files of events against files of indicators, offline.
 //!
-//! Says what is in the files: no rule, validity, C2 rule, revocation or import guard is applied. Output is in the
-//! order of the input, so two runs over the same files write the same bytes.
+//! Says what is in the files: no rule, validity, C2 rule, revocation or import guard is applied, and no allowlist that is
+//! not named. Output is in the order of the input, so two runs over the same files write the same bytes.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -15,13 +15,15 @@ use serde::Serialize;
 
 use super::args::{Emit, ScanArgs};
 use super::{Failure, progress};
+use crate::config;
 use crate::detect::Detector;
 use crate::encoding::otlp::TagInto;
 use crate::enrich::Detection;
-use crate::feed::load;
+use crate::feed::{allowlist, load};
 use crate::fields::FieldTable;
 use crate::intel::snapshot::{MatchOptions, Snapshot};
 use crate::matcher::Matcher;
+use crate::policy::Policy;
 
 /// The longest event line that is read. A longer one is reported and skipped.
 const MAX_LINE: usize = 64 << 20;
@@ -42,7 +44,7 @@ struct Line<'a> {
 pub(super) fn run(args: &ScanArgs, seed: u64, out: &mut dyn Write) -> Result<(), Failure> {
     let options = MatchOptions { subdomains: args.match_subdomains, url_hosts: args.match_url_hosts };
     let snapshot = Arc::new(snapshot(&args.indicators, options, seed)?);
-    let detector = Detector { snapshot, policy: None, tag_into: TagInto::Auto };
+    let detector = Detector { snapshot, policy: only_allowlists(&args.allowlist), tag_into: TagInto::Auto };
     let mut bad = 0;
     for path in &args.events {
         if path == Path::new("-") {
@@ -61,6 +63,17 @@ pub(super) fn run(args: &ScanArgs, seed: u64, out: &mut dyn Write) -> Result<(),
         progress::note(&format!("{bad} lines are no JSON object and were not matched"));
     }
     Ok(())
+}
+
+/// A policy of the allowlists named on the command line and nothing else, `None` without any. What cannot be used is
+/// told on standard error.
+pub(super) fn only_allowlists(paths: &[PathBuf]) -> Option<Policy> {
+    if paths.is_empty() {
+        return None;
+    }
+    let (allowlists, errors) = allowlist::load_with(&config::Intel::default(), paths);
+    allowlist::lines(&errors).iter().for_each(|line| progress::note(&format!("allowlist: {line}")));
+    Some(Policy { allowlists, only_allowlists: true, ..Policy::default() })
 }
 
 /// Loads indicators named on the command line. What cannot be used is told on standard error, nothing is hidden.

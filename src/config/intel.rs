@@ -2,6 +2,7 @@
 
 use crate::fields::FieldKind;
 
+use super::allowlist::AllowlistFiles;
 use super::matching::KIND_WORDS;
 use super::problem::Fault;
 use super::reader::{Item, Table};
@@ -13,6 +14,8 @@ pub struct Intel {
     pub files: Vec<IntelFiles>,
     /// What happens when a file has less than half of the indicators that it had: `confirm` keeps the old ones until someone confirms, `accept` takes the new ones.
     pub on_shrink: OnShrink,
+    /// Allowlists, each a glob or a table: what is known to be harmless or shared. They are read at start and when one of them changes.
+    pub allowlists: Vec<AllowlistFiles>,
 }
 
 /// What happens when a file shrinks by more than half.
@@ -104,7 +107,7 @@ pub struct Columns {
 }
 
 impl Intel {
-    pub(super) const KEYS: &[&'static str] = &["files", "on_shrink"];
+    pub(super) const KEYS: &[&'static str] = &["files", "on_shrink", "allowlists"];
 
     pub(super) fn read(item: &Item<'_>) -> Option<Intel> {
         let table = item.table(Intel::KEYS)?;
@@ -114,7 +117,11 @@ impl Intel {
         });
         let words = [("confirm", OnShrink::Confirm), ("accept", OnShrink::Accept)];
         let on_shrink = table.or("on_shrink", OnShrink::Confirm, |item| item.word(&words));
-        Some(Intel { files, on_shrink })
+        let allowlists = table.or("allowlists", Vec::new(), |list| {
+            let items = list.list("a list of paths, e.g. `[\"allowlists/*.json\"]`")?;
+            Some(items.iter().filter_map(AllowlistFiles::read).collect())
+        });
+        Some(Intel { files, on_shrink, allowlists })
     }
 }
 
@@ -182,7 +189,7 @@ impl IntelFiles {
     }
 }
 
-fn pattern(text: &str) -> Result<String, String> {
+pub(super) fn pattern(text: &str) -> Result<String, String> {
     match glob::Pattern::new(text) {
         _ if text.contains('\0') => Err("has a NUL character, which no path can have".to_owned()),
         Ok(_) => Ok(text.to_owned()),

@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use hotlist::detect::Detector;
 use hotlist::feed::{FeedOptions, import};
+use hotlist::intel::allowlist::{self, Action, Allowlists};
 use hotlist::intel::indicator::{Confidence, Context, Indicator, Tlp};
 use hotlist::intel::pattern;
 use hotlist::intel::snapshot::Feed;
 use hotlist::matcher::Matcher;
 use hotlist::observable::Kind;
+use hotlist::policy::Policy;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -165,7 +167,11 @@ fn talkative() -> (Detector, Value) {
             "start": "2024-05-01T00:00:00Z", "command_line": "evil --now", "working_directory": "/opt/evil"
         },
     });
-    (detector(&table(), EXACT, None, vec![(Feed::named("talkative"), indicators)]), event)
+    let list = br#"{ "name": "shared", "type": "cidr", "list": ["203.0.113.7"] }"#;
+    let list = allowlist::read(list, "").unwrap().list.with_action(Action::Annotate);
+    let allowlists = Arc::new(Allowlists::new(vec![list]));
+    let policy = Policy { allowlists, only_allowlists: true, ..Policy::default() };
+    (detector(&table(), EXACT, Some(policy), vec![(Feed::named("talkative"), indicators)]), event)
 }
 
 /// Scenario: an event that hits an indicator of every kind, from a feed that says all that it can.
@@ -253,7 +259,11 @@ fn the_words_and_values_are_those_that_a_siem_expects() {
         assert_eq!((&shown["provider"], &one["feed"]["name"]), (&json!("talkative"), &json!("talkative")));
         assert_eq!(matched["type"], "indicator_match_rule");
         assert_eq!(matched["occurred"], "2024-06-01T12:00:00.5Z");
-        assert_eq!(one["hotlist"], json!({ "rule": "feed:talkative", "detection": "CTI", "snapshot": 1 }));
+        let mut own = json!({ "rule": "feed:talkative", "detection": "CTI", "snapshot": 1 });
+        if matched["atomic"] == "203.0.113.7" {
+            own["allowlists"] = json!(["shared"]);
+        }
+        assert_eq!(one["hotlist"], own);
     }
     assert!(addresses >= 3 && networks >= 3, "{addresses} addresses, {networks} networks");
 }

@@ -8,6 +8,7 @@ use hotlist::detect::Detector;
 use hotlist::encoding::otlp::request_of;
 use hotlist::encoding::wire::{put_bytes, put_varint};
 use hotlist::fields::{Field, FieldKind, FieldTable};
+use hotlist::intel::allowlist::{self, Allowlists};
 use hotlist::intel::indicator::{Confidence, Context, Indicator};
 use hotlist::intel::snapshot::{Feed, Origin};
 use hotlist::observable::Kind;
@@ -233,7 +234,9 @@ fn the_first_broken_rule_is_the_reason() {
         revoked: true,
         ..c2(Kind::Ip, "203.0.113.7")
     };
-    let mut policy = Policy { confidence_floor: Confidence::High, ..Policy::default() };
+    let list = br#"{ "name": "ours", "type": "cidr", "list": ["203.0.113.0/24"] }"#;
+    let allowlists = Arc::new(Allowlists::new(vec![allowlist::read(list, "").unwrap().list]));
+    let mut policy = Policy { confidence_floor: Confidence::High, allowlists, ..Policy::default() };
     let (mut field, mut kind) = ("acme.unchecked", "enrichment");
     let mut reasons = Vec::new();
     for mended in Suppression::ALL.map(Some).into_iter().chain([None]) {
@@ -247,6 +250,7 @@ fn the_first_broken_rule_is_the_reason() {
             Some(Suppression::Expired) => found.valid_until = None,
             Some(Suppression::CommandAndControlField) => field = "destination.ip",
             Some(Suppression::Revoked) => found.revoked = false,
+            Some(Suppression::Allowlist) => policy.allowlists = Arc::default(),
             Some(Suppression::Confidence) => policy.confidence_floor = Confidence::NotSpecified,
             Some(Suppression::EventIsIndicator) => kind = "event",
             None => {}

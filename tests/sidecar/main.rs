@@ -3,6 +3,8 @@
 
 // Marked as tests because clippy allows `unwrap` only in what is.
 #[cfg(test)]
+mod allowlists;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod kill;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::{self, OnShrink};
+use crate::feed::allowlist::AllowlistError;
 use crate::feed::changes::{Changes, Fingerprint};
 use crate::feed::load::{self, FeedFile, Outcome};
 use crate::feed::watch::Notice;
@@ -82,6 +83,9 @@ pub enum Refused {
     /// The indicators cannot be indexed.
     #[error("intel.files: {0}")]
     Snapshot(#[from] NotCarried),
+    /// An allowlist cannot be read.
+    #[error("intel.allowlists: {0}")]
+    Allowlist(#[from] AllowlistError),
 }
 
 /// One file: the path, the feed, and its number among files that have both in common.

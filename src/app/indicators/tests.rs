@@ -23,7 +23,7 @@ struct Scene {
 fn settings(patterns: &[String], on_shrink: OnShrink) -> Settings {
     let files = patterns.iter().map(|path| IntelFiles { allow_generic: true, ..IntelFiles::new(path.clone()) });
     Settings {
-        intel: Intel { files: files.collect(), on_shrink },
+        intel: Intel { files: files.collect(), on_shrink, ..Intel::default() },
         table: Arc::new(FieldTable::embedded(true).unwrap()),
         options: MatchOptions::default(),
     }

@@ -9,8 +9,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never};
 use tokio::sync::oneshot;
 
 use super::keeper::{Keeper, Look, Refused, Settings};
+use super::lists::Lists;
 use super::report::Reporter;
 use crate::feed::watch::{Notice, Watch};
+use crate::intel::allowlist::Allowlists;
 use crate::intel::snapshot::Snapshot;
 
 /// How often files are looked at without a notice: network file systems send none.
@@ -20,10 +22,10 @@ const BURST: Duration = Duration::from_millis(50);
 /// Orders that wait for the thread.
 const ORDERS: usize = 8;
 
-/// Given the snapshot that is to serve; called on the thread, so that no newer one can be overtaken.
-pub type Publish = Box<dyn FnMut(Arc<Snapshot>) + Send>;
-/// Called once with the snapshot for new settings.
-pub type Commit = Box<dyn FnOnce(Option<Arc<Snapshot>>) + Send>;
+/// Given what is to serve; called on the thread, so that nothing newer can be overtaken.
+pub type Publish = Box<dyn FnMut(Option<Arc<Snapshot>>, Arc<Allowlists>) + Send>;
+/// Called once with what new settings make.
+pub type Commit = Box<dyn FnOnce(Option<Arc<Snapshot>>, Arc<Allowlists>) + Send>;
 
 enum Order {
     Reconfigure(Box<Settings>, Commit, oneshot::Sender<Result<(), Refused>>),
@@ -41,10 +43,10 @@ impl Intel {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(keeper: Keeper, reporter: Reporter, publish: Publish) -> io::Result<Intel> {
+    pub fn start(keeper: Keeper, lists: Lists, reporter: Reporter, publish: Publish) -> io::Result<Intel> {
         let (orders, received) = bounded(ORDERS);
         let (watch, notices) = Watch::new();
-        let mut work = Work { keeper, reporter, publish, watch };
+        let mut work = Work { keeper, lists, reporter, publish, watch };
         std::thread::Builder::new().name("hotlist-intel".to_owned()).spawn(move || work.run(&received, notices))?;
         Ok(Intel { orders })
     }
@@ -76,6 +78,7 @@ impl Intel {
 
 struct Work {
     keeper: Keeper,
+    lists: Lists,
     reporter: Reporter,
     publish: Publish,
     watch: Watch,
@@ -84,9 +87,10 @@ struct Work {
 impl Work {
     fn run(&mut self, orders: &Receiver<Order>, mut notices: Receiver<Notice>) {
         loop {
-            self.watch.follow(self.keeper.patterns());
+            self.watch.follow(self.keeper.patterns().chain(self.lists.patterns()));
             let latest = Instant::now() + LOOK_EVERY;
-            let deadline = self.keeper.next_look().map_or(latest, |look| look.min(latest));
+            let looks = [self.keeper.next_look(), self.lists.next_look()];
+            let deadline = looks.into_iter().flatten().fold(latest, Instant::min);
             crossbeam_channel::select! {
                 recv(orders) -> order => match order {
                     Ok(order) => self.obey(order),
@@ -99,23 +103,29 @@ impl Work {
                 },
                 recv(crossbeam_channel::at(deadline)) -> _ => {}
             }
-            let look = self.keeper.look(Some(Instant::now()));
+            let now = Instant::now();
+            let look = self.keeper.look(Some(now));
             self.tell(&look);
-            if let Some(snapshot) = look.snapshot {
-                (self.publish)(snapshot);
+            if self.lists.look(now) || look.snapshot.is_some() {
+                (self.publish)(self.keeper.serving().cloned(), Arc::clone(self.lists.serving()));
             }
         }
     }
 
     fn note_burst(&mut self, first: Notice, notices: &Receiver<Notice>) {
-        self.keeper.note(first);
+        self.note(first);
         let end = Instant::now() + BURST;
         loop {
             match notices.recv_deadline(end) {
-                Ok(notice) => self.keeper.note(notice),
+                Ok(notice) => self.note(notice),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    fn note(&mut self, notice: Notice) {
+        self.lists.note(notice.clone());
+        self.keeper.note(notice);
     }
 
     fn obey(&mut self, order: Order) {
@@ -124,13 +134,24 @@ impl Work {
                 let _ = answer.send(self.keeper.confirm(&feed));
             }
             Order::Reconfigure(settings, commit, answer) => {
-                let result = self.keeper.reconfigure(*settings).map(|look| {
-                    commit(self.keeper.serving().cloned());
-                    self.tell(&look);
-                });
-                let _ = answer.send(result);
+                let _ = answer.send(self.reconfigure(*settings, commit));
             }
         }
+    }
+
+    fn reconfigure(&mut self, settings: Settings, commit: Commit) -> Result<(), Refused> {
+        // Lists first: reading them changes nothing, and the keeper's step cannot be taken back.
+        let lists = match settings.intel.allowlists == self.lists.entries() {
+            true => None,
+            false => Some(Lists::prepare(&settings.intel)?),
+        };
+        let look = self.keeper.reconfigure(settings)?;
+        if let Some(lists) = lists {
+            self.lists = lists;
+        }
+        commit(self.keeper.serving().cloned(), Arc::clone(self.lists.serving()));
+        self.tell(&look);
+        Ok(())
     }
 
     fn tell(&mut self, look: &Look) {

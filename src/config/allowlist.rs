@@ -1,0 +1,51 @@
+//! `intel.allowlists`: what is known to be harmless or shared.
+
+use super::intel;
+use super::reader::Item;
+
+/// Files of allowlists. A bare string is a table with only `path`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowlistFiles {
+    /// A path or a glob (`allowlists/*.json`) of MISP warninglists. A relative one starts at the working directory.
+    pub path: String,
+    /// The list's name in hits, metrics and `explain`. Absent: the name that each file gives itself.
+    pub name: Option<String>,
+    /// What becomes of a hit whose value a list holds: `suppress` (it is no hit) or `annotate` (it names the list). Absent: lists of clouds, CDNs, dynamic DNS, disposable mail and sinkholes annotate, others suppress.
+    pub action: Option<AllowlistAction>,
+    /// Whether the lists are used at all.
+    pub enabled: bool,
+}
+
+/// What becomes of a hit whose value an allowlist holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllowlistAction {
+    /// It is no hit.
+    Suppress,
+    /// It stays a hit and names the list.
+    Annotate,
+}
+
+impl AllowlistFiles {
+    pub(super) const KEYS: &[&'static str] = &["path", "name", "action", "enabled"];
+
+    /// The files of a bare path or glob, everything else at its default.
+    pub fn new(path: String) -> AllowlistFiles {
+        AllowlistFiles { path, name: None, action: None, enabled: true }
+    }
+
+    pub(super) fn read(item: &Item<'_>) -> Option<AllowlistFiles> {
+        if !item.is_table() {
+            return item.parsed("a path, or a table with a `path`", intel::pattern).map(AllowlistFiles::new);
+        }
+        let table = item.table(AllowlistFiles::KEYS)?;
+        let words = [("suppress", AllowlistAction::Suppress), ("annotate", AllowlistAction::Annotate)];
+        let rest = AllowlistFiles {
+            path: String::new(),
+            name: table.get("name").and_then(|item| item.text()),
+            action: table.get("action").and_then(|item| item.word(&words)),
+            enabled: table.or("enabled", true, Item::boolean),
+        };
+        let path = table.required("path", "a path or a glob, e.g. `allowlists/*.json`")?;
+        Some(AllowlistFiles { path: path.parsed("a path", intel::pattern)?, ..rest })
+    }
+}
