@@ -25,7 +25,7 @@ use crate::delivery::Deliver;
 use crate::detect::Detector;
 use crate::encoding::otlp;
 use crate::fields::{FieldError, FieldTable};
-use crate::forward::{Blackhole, Fanout, NdjsonSink, OtlpSink, Sink, SinkKind, ndjson};
+use crate::forward::{Blackhole, Fanout, Headers, NdjsonSink, OtlpSink, RejectedFile, Sink, SinkKind, ndjson};
 use crate::grpc;
 use crate::ingest::{Bound, Limits, OtlpSource, ServeError, Shared};
 use crate::intel::snapshot::SnapshotError;
@@ -269,10 +269,15 @@ fn sinks(config: &Config) -> Result<Vec<Wired>, StartError> {
                     config::Compression::Gzip => grpc::compression::Encoding::Gzip,
                     config::Compression::Zstd => grpc::compression::Encoding::Zstd,
                 };
+                let rejected = settings.rejected.as_ref();
+                let rejected = rejected.map(|file| RejectedFile::open(file.path.clone(), file.max_bytes as u64));
                 let forward = crate::forward::otlp::Settings {
                     max_request_bytes: settings.max_request_bytes,
                     compression,
                     deadline: settings.timeout,
+                    headers: Arc::new(headers(settings).map_err(|cause| failed(format!("headers: {cause}")))?),
+                    forward_metadata: settings.forward_metadata.clone(),
+                    rejected: rejected.transpose().map_err(|cause| failed(cause.to_string()))?.map(Arc::new),
                 };
                 SinkKind::Otlp(Box::new(OtlpSink::new(settings.endpoint.clone(), forward, otlp::split)))
             }
@@ -298,6 +303,17 @@ fn sinks(config: &Config) -> Result<Vec<Wired>, StartError> {
         sinks.push(Wired { inputs: sink.inputs.clone(), sink: Arc::new(sink_of_id) });
     }
     Ok(sinks)
+}
+
+fn headers(sink: &config::OtlpSink) -> io::Result<Headers> {
+    let mut headers = Headers::default();
+    for header in &sink.headers {
+        match &header.value {
+            config::HeaderSource::Literal(secret) => headers.fixed(header.name.clone(), secret.reveal())?,
+            config::HeaderSource::File(from) => headers.file(header.name.clone(), from.file.clone())?,
+        }
+    }
+    Ok(headers)
 }
 
 /// The records of a request, for sinks that write each on its own. The request was walked before.

@@ -1,11 +1,15 @@
 //! Sinks: where batches go. A source's client is answered only when every sink of [`Fanout`] has the batch.
 
+mod answer;
+mod bisect;
 pub mod blackhole;
 mod connection;
 pub mod fanout;
+pub mod headers;
 pub mod ndjson;
 pub mod otlp;
 mod partial_success;
+pub mod rejected;
 
 use std::sync::Arc;
 
@@ -13,8 +17,11 @@ use metrics::counter;
 
 pub use blackhole::Blackhole;
 pub use fanout::Fanout;
+pub use headers::Headers;
 pub use ndjson::NdjsonSink;
 pub use otlp::OtlpSink;
+pub use partial_success::PartialSuccess;
+pub use rejected::RejectedFile;
 
 use crate::delivery::{Batch, Refusal};
 use crate::telemetry;
