@@ -23,7 +23,7 @@ pub use otlp::OtlpSink;
 pub use partial_success::PartialSuccess;
 pub use rejected::RejectedFile;
 
-use crate::delivery::{Batch, Refusal};
+use crate::delivery::{Batch, Refusal, Signal};
 use crate::telemetry;
 
 /// One configured sink.
@@ -70,6 +70,11 @@ impl Sink {
     /// Whether it can fail for reasons of the network, so that it must go before anything that is written here.
     pub fn is_network(&self) -> bool {
         matches!(self.kind, SinkKind::Otlp(_))
+    }
+
+    /// Whether it can do something with a signal: lines of JSON and counts are those of log records.
+    pub fn takes(&self, signal: Signal) -> bool {
+        signal == Signal::Logs || matches!(self.kind, SinkKind::Otlp(_))
     }
 
     /// Ready when the sink has the batch. Dropping the future cancels what can be cancelled.

@@ -9,6 +9,8 @@ use crate::config::{Log, LogFormat};
 
 /// Requests that a source answered.
 pub const SOURCE_REQUESTS_TOTAL: &str = "hotlist_source_requests_total";
+/// Requests that a source acknowledged.
+pub const SOURCE_ACKNOWLEDGED_TOTAL: &str = "hotlist_source_acknowledged_total";
 /// Bytes of requests that a source received.
 pub const SOURCE_RECEIVED_BYTES_TOTAL: &str = "hotlist_source_received_bytes_total";
 /// Requests that a sink sent.
@@ -109,6 +111,13 @@ pub const METRICS: &[Metric] = &[
         Unit::Count,
         &["source", "status"],
         "Requests answered, by source and gRPC status in lower case (ok, unavailable, resource_exhausted, invalid_argument).",
+    ),
+    metric(
+        SOURCE_ACKNOWLEDGED_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["source", "signal"],
+        "Requests acknowledged, by source and signal: logs, which are matched, metrics and traces, which pass untouched.",
     ),
     metric(
         SOURCE_RECEIVED_BYTES_TOTAL,

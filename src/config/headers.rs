@@ -122,3 +122,94 @@ fn value(name: &HeaderName, item: &Item<'_>) -> Option<HeaderSource> {
 fn report(item: &Item<'_>, value: &str, reason: &str) {
     item.report(Fault::BadValue { value: value.to_owned(), reason: reason.to_owned() });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Format, Problem, SinkKind};
+
+    /// The problems of a text, without the file's name.
+    fn problems(text: &str) -> Vec<String> {
+        match Config::parse(text, Format::Yaml, &|_| None) {
+            Ok(config) => panic!("no problem in {text}: {config:?}"),
+            Err(errors) => errors.problems.iter().map(Problem::to_string).collect(),
+        }
+    }
+
+    /// Headers are read with values from text, environment and file, and a secret is nowhere in what prints.
+    #[test]
+    fn headers_are_read_and_their_values_are_never_shown() {
+        let text = "sources: { a: { type: otlp, address: '127.0.0.1:1' } }
+sinks:
+  s:
+    type: otlp
+    inputs: [a]
+    endpoint: 'http://127.0.0.1:2'
+    headers: { X-Key: hush-literal, authorization: { file: /run/token }, x-env: 'Bearer ${TOKEN}' }
+    forward_metadata: [X-Tenant, x-trace-bin]
+";
+        let environment = |name: &str| (name == "TOKEN").then(|| "hush-variable".to_owned());
+        let config = Config::parse(text, Format::Yaml, &environment).unwrap();
+        let shown = format!("{config:?} {config:#?}");
+        assert!(!shown.contains("hush") && shown.contains("***"), "{shown}");
+        let SinkKind::Otlp(sink) = &config.sinks[0].kind else { panic!("{config:?}") };
+        let found: Vec<(&str, String)> = sink
+            .headers
+            .iter()
+            .map(|header| match &header.value {
+                HeaderSource::Literal(secret) => (header.name.as_str(), secret.reveal().to_owned()),
+                HeaderSource::File(from) => (header.name.as_str(), from.file.display().to_string()),
+            })
+            .collect();
+        let expected = [("x-key", "hush-literal"), ("authorization", "/run/token"), ("x-env", "Bearer hush-variable")];
+        assert_eq!(found, expected.map(|(name, value)| (name, value.to_owned())));
+        assert_eq!(sink.forward_metadata, ["x-tenant", "x-trace-bin"]);
+    }
+
+    /// What cannot be a header is named, without its value.
+    #[test]
+    fn bad_headers_are_named_and_their_values_are_not() {
+        let text = "sources: { a: { type: otlp, address: '127.0.0.1:1' } }
+sinks:
+  s:
+    type: otlp
+    inputs: [a]
+    endpoint: 'http://127.0.0.1:2'
+    headers: { grpc-timeout: hush1, te: hush2, ':path': hush3, x: \"hush\\n4\", y-bin: 'hush 5', z: '', n: 777, k: v, K: hush6 }
+    forward_metadata: [k, 'grpc-encoding', content-type, a, a]
+";
+        let problems = problems(text);
+        let words = [
+            "belongs to HTTP/2 or gRPC",
+            "belongs to HTTP/2 or gRPC",
+            "`:path` is no name of a header",
+            "headers.x: `***` has characters",
+            "headers.y-bin: `***` is not base64",
+            "headers.z: `***` is empty",
+            "headers.n: expected a string in quotes",
+            "`K` stands twice",
+            "`k` is also in `headers`",
+            "`grpc-encoding` belongs to",
+            "`content-type` belongs to",
+            "`a` stands twice",
+        ];
+        assert_eq!(problems.len(), words.len(), "{problems:#?}");
+        for (problem, word) in problems.iter().zip(words) {
+            assert!(problem.contains(word) && !problem.contains("hush") && !problem.contains("777"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_rejected_file_is_nobody_elses() {
+        let text = "sources: { a: { type: otlp, address: '127.0.0.1:1' } }
+sinks:
+  s: { type: otlp, inputs: [a], endpoint: 'http://127.0.0.1:2', rejected: { path: x.ndjson } }
+  t: { type: ndjson, inputs: [a], path: x.ndjson }
+  u: { type: otlp, inputs: [a], endpoint: 'http://127.0.0.1:3', rejected: { path: '-' } }
+";
+        let problems = problems(text);
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].contains("sinks.t.path: "), "{problems:?}");
+        assert!(problems[1].contains("sinks.u.rejected.path: `-` is no file"), "{problems:?}");
+    }
+}

@@ -16,6 +16,8 @@ mod rejected;
 #[cfg(test)]
 mod sidecar;
 #[cfg(test)]
+mod signals;
+#[cfg(test)]
 mod sinks;
 #[cfg(test)]
 mod sources;

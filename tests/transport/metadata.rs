@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName};
 use hotlist::encoding::otlp as encoding;
 use hotlist::forward::otlp::Settings;
 use hotlist::forward::{Headers, RejectedFile};
 use hotlist::ingest::Limits;
+use http::{HeaderMap, HeaderName};
 use serde_json::json;
 
 use crate::client::{Client, full, request};
