@@ -245,7 +245,12 @@ pub fn policy(matching: &config::Match) -> Policy {
 }
 
 fn limits(config: &Config) -> Limits {
-    let limits = Limits { in_flight_bytes: config.limits.in_flight_bytes, ..Limits::default() };
+    let largest = config.sources.iter().map(config::Source::max_request_bytes).max();
+    let limits = Limits {
+        in_flight_bytes: config.limits.in_flight_bytes,
+        max_request_bytes: largest.unwrap_or(Limits::default().max_request_bytes),
+        ..Limits::default()
+    };
     match config.limits.workers {
         Some(workers) => Limits { workers, queue: workers * 8, ..limits },
         None => limits,

@@ -11,9 +11,13 @@ mod next_hop;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod overload;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod python_client;
+#[cfg(test)]
+mod rejected;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]

@@ -117,7 +117,8 @@ fn rejected_texts(path: &Path) -> Vec<String> {
 async fn the_rest_of_a_batch_is_delivered() {
     let directory = tempfile::tempdir().unwrap();
     let (endpoint, seen) = next_hop(refuse_bad).await;
-    let cases: [(&str, fn(usize) -> bool); 5] = [
+    type IsBad = fn(usize) -> bool;
+    let cases: [(&str, IsBad); 5] = [
         ("one", |at| at == 42),
         ("several", |at| at % 17 == 3),
         ("adjacent at the start", |at| at < 40),
