@@ -7,6 +7,7 @@ mod demo;
 mod explain;
 mod inspect;
 mod progress;
+mod rejected;
 mod run;
 mod scan;
 mod service;
@@ -61,6 +62,8 @@ pub enum Command {
     Explain(args::ExplainArgs),
     /// Say what is in files of indicators: how many of which kind, and every line that cannot be used.
     Inspect(args::InspectArgs),
+    /// Look at records that a next hop refused for good, and send them again.
+    Rejected(args::RejectedArgs),
 }
 
 /// Why a subcommand did not end well.
@@ -113,6 +116,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Scan(args) => scan::run(&args, random(), &mut buffered()),
         Command::Explain(args) => explain::run(&args, &environment, random(), &mut buffered()),
         Command::Inspect(args) => inspect::run(&args, random(), &mut buffered()),
+        Command::Rejected(args) => rejected::run(&args, &mut buffered(), &mut io::stderr()),
     };
     match done {
         Ok(()) => ExitCode::from(exit::OK),
@@ -162,6 +166,7 @@ mod tests {
             args::ExplainArgs::augment_args(clap::Command::new("explain")),
             args::InspectArgs::augment_args(clap::Command::new("inspect")),
             args::DemoArgs::augment_args(clap::Command::new("demo")),
+            args::RejectedArgs::augment_args(clap::Command::new("rejected")),
         ];
         for mut command in commands {
             let help = command.render_long_help().to_string();

@@ -8,12 +8,14 @@ mod address;
 mod allowlist;
 mod check;
 mod document;
+mod headers;
 mod intel;
 mod interpolate;
 mod matching;
 mod problem;
 mod process;
 mod reader;
+mod secret;
 mod sink;
 mod source;
 mod toml;
@@ -24,11 +26,13 @@ use std::path::Path;
 
 pub use address::{Address, Endpoint};
 pub use allowlist::{AllowlistAction, AllowlistFiles};
+pub use headers::{Header, HeaderFile, HeaderSource};
 pub use intel::{Columns, FeedFormat, Intel, IntelFiles, OnShrink, RuleKind};
 pub use matching::{CommandAndControl, Match, TagInto};
 pub use problem::{ConfigErrors, Fault, Position, Problem};
 pub use process::{Admin, Limits, Log, LogFormat, LogLevel, Shutdown};
-pub use sink::{Compression, NdjsonSink, Only, OtlpSink, Sink, SinkKind};
+pub use secret::Secret;
+pub use sink::{Compression, NdjsonSink, Only, OtlpSink, Rejected, Sink, SinkKind};
 pub use source::{OtlpSource, Source, SourceKind};
 
 use reader::{Item, Problems, Table};
@@ -127,6 +131,8 @@ impl Config {
             ("match.c2", CommandAndControl::KEYS),
             ("match.fields[]", Match::FIELD_KEYS),
             ("sinks.<id> (otlp)", OtlpSink::KEYS),
+            ("sinks.<id>.headers.<name>", HeaderFile::KEYS),
+            ("sinks.<id>.rejected", Rejected::KEYS),
             ("sinks.<id> (ndjson)", NdjsonSink::KEYS),
             ("sinks.<id> (blackhole)", Sink::BLACKHOLE_KEYS),
             ("limits", Limits::KEYS),

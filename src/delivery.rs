@@ -3,23 +3,88 @@
 //!
 //! A source answers its client only after [`Deliver::deliver`] came back, so nothing acknowledged is ever held here.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::encoding::Rope;
 
 /// One request's events after matching, ready for the next hop.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// An OTLP `ExportLogsServiceRequest`: the bytes that arrived, with the records that hit rewritten.
+    /// What the message holds.
+    pub signal: Signal,
+    /// An OTLP `Export…ServiceRequest` of that signal: the bytes that arrived, with the records that hit rewritten.
     pub message: Rope,
     /// Number of log records in it.
     pub records: usize,
     /// The records that hit, tagged, each the bytes of one OTLP `LogRecord`, in order.
     pub hits: Vec<Bytes>,
+    /// The headers that the request came with.
+    pub metadata: Metadata,
+}
+
+/// The signals of OTLP. Only logs are matched; metrics and traces pass untouched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Signal {
+    /// Log records.
+    #[default]
+    Logs,
+    /// Metrics.
+    Metrics,
+    /// Spans.
+    Traces,
+}
+
+impl Signal {
+    /// All of them.
+    pub const ALL: [Signal; 3] = [Signal::Logs, Signal::Metrics, Signal::Traces];
+
+    /// The word in metrics, logs and files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Signal::Logs => "logs",
+            Signal::Metrics => "metrics",
+            Signal::Traces => "traces",
+        }
+    }
+
+    /// The path of its one gRPC method, from `opentelemetry/proto/collector/*/v1/*_service.proto`.
+    pub fn export_path(self) -> &'static str {
+        match self {
+            Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+            Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        }
+    }
+}
+
+/// The headers of a request, from which a sink may send some on. They can hold credentials, so that only their names
+/// are ever shown.
+#[derive(Clone, Default)]
+pub struct Metadata(HeaderMap);
+
+impl Metadata {
+    /// The headers of a request, as they came.
+    pub fn new(headers: HeaderMap) -> Metadata {
+        Metadata(headers)
+    }
+
+    /// The values of one key, in order.
+    pub fn values(&self, key: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
+        self.0.get_all(key).iter()
+    }
+}
+
+impl fmt::Debug for Metadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// Why a batch was not taken. The words are those of the gRPC statuses that the collectors understand (design
@@ -61,4 +126,9 @@ pub trait Process: Send + Sync + 'static {
 pub trait Deliver: Send + Sync + 'static {
     /// Delivers, or says why not. Dropping the future cancels.
     fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), Refusal>>;
+
+    /// Whether anything behind this takes batches of `signal`. What nobody takes must not be acknowledged.
+    fn takes(&self, signal: Signal) -> bool {
+        signal == Signal::Logs
+    }
 }

@@ -118,7 +118,7 @@ impl Detector {
         report.counts = sieve.counts();
         let hits = edits.iter().map(|(_, tagged)| tagged.clone()).collect();
         let message = if edits.is_empty() { Rope::from(message) } else { otlp::splice(&message, &edits) };
-        Ok((Batch { message, records: report.events as usize, hits }, report))
+        Ok((Batch { message, records: report.events as usize, hits, ..Batch::default() }, report))
     }
 
     /// The tagged record, when the matcher finds something in it and policy leaves a hit.

@@ -1,11 +1,15 @@
 //! Sinks: where batches go. A source's client is answered only when every sink of [`Fanout`] has the batch.
 
+mod answer;
+mod bisect;
 pub mod blackhole;
 mod connection;
 pub mod fanout;
+pub mod headers;
 pub mod ndjson;
 pub mod otlp;
 mod partial_success;
+pub mod rejected;
 
 use std::sync::Arc;
 
@@ -13,10 +17,13 @@ use metrics::counter;
 
 pub use blackhole::Blackhole;
 pub use fanout::Fanout;
+pub use headers::Headers;
 pub use ndjson::NdjsonSink;
 pub use otlp::OtlpSink;
+pub use partial_success::PartialSuccess;
+pub use rejected::RejectedFile;
 
-use crate::delivery::{Batch, Refusal};
+use crate::delivery::{Batch, Refusal, Signal};
 use crate::telemetry;
 
 /// One configured sink.
@@ -63,6 +70,11 @@ impl Sink {
     /// Whether it can fail for reasons of the network, so that it must go before anything that is written here.
     pub fn is_network(&self) -> bool {
         matches!(self.kind, SinkKind::Otlp(_))
+    }
+
+    /// Whether it can do something with a signal: lines of JSON and counts are those of log records.
+    pub fn takes(&self, signal: Signal) -> bool {
+        signal == Signal::Logs || matches!(self.kind, SinkKind::Otlp(_))
     }
 
     /// Ready when the sink has the batch. Dropping the future cancels what can be cancelled.

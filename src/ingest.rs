@@ -34,7 +34,7 @@ impl Shared {
     pub fn start(limits: &Limits) -> io::Result<Shared> {
         limits.check().map_err(|bad| io::Error::new(io::ErrorKind::InvalidInput, bad))?;
         Ok(Shared {
-            in_flight: Arc::new(InFlight::new(limits.in_flight_bytes)),
+            in_flight: Arc::new(InFlight::new(limits.in_flight_bytes, limits.reserve())),
             workers: Arc::new(Workers::start(limits.workers, limits.queue)?),
         })
     }
@@ -51,6 +51,8 @@ pub struct Limits {
     pub admission_wait: Duration,
     /// How long a client may take to send a message, from its header to its last byte.
     pub receive_timeout: Duration,
+    /// How long a client may send nothing in the middle of a message.
+    pub idle_timeout: Duration,
     /// Threads that inflate and match large messages.
     pub workers: usize,
     /// Messages that wait for a worker.
@@ -75,6 +77,7 @@ impl Default for Limits {
             in_flight_bytes: 256 << 20,
             admission_wait: Duration::from_secs(1),
             receive_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(10),
             workers,
             queue: workers * 8,
             in_place_below: 64 << 10,
@@ -87,6 +90,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Bytes in flight that are kept for small messages: a sixteenth, as long as two of the largest fit beside it.
+    fn reserve(&self) -> usize {
+        (self.in_flight_bytes / 16).min(self.in_flight_bytes.saturating_sub(self.max_request_bytes * 2))
+    }
+
     /// Whether the numbers can work together.
     ///
     /// # Errors

@@ -9,6 +9,8 @@ use crate::config::{Log, LogFormat};
 
 /// Requests that a source answered.
 pub const SOURCE_REQUESTS_TOTAL: &str = "hotlist_source_requests_total";
+/// Requests that a source acknowledged.
+pub const SOURCE_ACKNOWLEDGED_TOTAL: &str = "hotlist_source_acknowledged_total";
 /// Bytes of requests that a source received.
 pub const SOURCE_RECEIVED_BYTES_TOTAL: &str = "hotlist_source_received_bytes_total";
 /// Requests that a sink sent.
@@ -17,6 +19,14 @@ pub const SINK_REQUESTS_TOTAL: &str = "hotlist_sink_requests_total";
 pub const SINK_SENT_BYTES_TOTAL: &str = "hotlist_sink_sent_bytes_total";
 /// Records that the next hop rejected in an otherwise successful answer.
 pub const SINK_PARTIAL_REJECTED_RECORDS_TOTAL: &str = "hotlist_sink_partial_rejected_records_total";
+/// Records that the next hop refused alone and that were written to the rejected file.
+pub const SINK_REJECTED_RECORDS_TOTAL: &str = "hotlist_sink_rejected_records_total";
+/// Batches with refused records that could not be written to the rejected file.
+pub const SINK_REJECTED_UNWRITTEN_TOTAL: &str = "hotlist_sink_rejected_unwritten_total";
+/// Searches for the records that the next hop refuses.
+pub const SINK_BISECTIONS_TOTAL: &str = "hotlist_sink_bisections_total";
+/// Answers of the next hop.
+pub const NEXT_HOP_ANSWERS_TOTAL: &str = "hotlist_next_hop_answers_total";
 /// Bytes of requests that are in the process now.
 pub const IN_FLIGHT_BYTES: &str = "hotlist_in_flight_bytes";
 /// Events that were matched.
@@ -115,6 +125,13 @@ pub const METRICS: &[Metric] = &[
         "Requests answered, by source and gRPC status in lower case (ok, unavailable, resource_exhausted, invalid_argument).",
     ),
     metric(
+        SOURCE_ACKNOWLEDGED_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["source", "signal"],
+        "Requests acknowledged, by source and signal: logs, which are matched, metrics and traces, which pass untouched.",
+    ),
+    metric(
         SOURCE_RECEIVED_BYTES_TOTAL,
         MetricKind::Counter,
         Unit::Bytes,
@@ -141,6 +158,34 @@ pub const METRICS: &[Metric] = &[
         Unit::Count,
         &["sink"],
         "Records that the next hop rejected in an otherwise successful answer (OTLP partial success). They are lost there.",
+    ),
+    metric(
+        SINK_REJECTED_RECORDS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["sink"],
+        "Records that the next hop refuses for good and that are kept in the rejected file. Look at them with `hotlist rejected list`.",
+    ),
+    metric(
+        SINK_REJECTED_UNWRITTEN_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["sink"],
+        "Batches refused because their rejected records could not be written: the file is full, locked, or the disk fails. Collectors retry them until it is mended.",
+    ),
+    metric(
+        SINK_BISECTIONS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["sink"],
+        "Batches that the next hop refused for their content or size and that were searched for the records it refuses.",
+    ),
+    metric(
+        NEXT_HOP_ANSWERS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["sink", "status"],
+        "Answers of the next hop to single requests as it gave them: gRPC status in lower case, http_ with an HTTP status, timeout, connection, or unsendable.",
     ),
     metric(
         IN_FLIGHT_BYTES,

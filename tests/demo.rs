@@ -105,7 +105,7 @@ async fn send(address: &str) {
     let message = Rope::from(Bytes::from(otlp::request_of([(1, &event)])));
     let endpoint = Endpoint::parse(&format!("http://{address}")).unwrap();
     let client = OtlpSink::new(endpoint, hotlist::forward::otlp::Settings::default(), otlp::split);
-    client.deliver("test", &Arc::new(Batch { message, records: 1, hits: Vec::new() })).await.unwrap();
+    client.deliver("test", &Arc::new(Batch { message, records: 1, ..Batch::default() })).await.unwrap();
 }
 
 /// The request was answered after the file had it, so that one look is enough.

@@ -129,7 +129,7 @@ impl Process for Live {
             otlp::records(&message, |_| records += 1).map_err(unwalkable)?;
             self.events.increment(records as u64);
             self.unmatched.increment(records as u64);
-            return Ok(Batch { message: Rope::from(message), records, hits: Vec::new() });
+            return Ok(Batch { message: Rope::from(message), records, ..Batch::default() });
         };
         let (batch, report) = detector.batch(message, (self.clock)()).map_err(unwalkable)?;
         self.count(report);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::delivery::{Batch, BoxFuture, Deliver, Refusal};
+use crate::delivery::{Batch, BoxFuture, Deliver, Refusal, Signal};
 use crate::forward::Fanout;
 
 /// Delivers to the sinks that are set now.
@@ -22,6 +22,10 @@ impl Switch {
 }
 
 impl Deliver for Switch {
+    fn takes(&self, signal: Signal) -> bool {
+        self.0.load().takes(signal)
+    }
+
     fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), Refusal>> {
         let sinks = self.0.load_full();
         Box::pin(async move { sinks.deliver(batch).await })

@@ -1,5 +1,6 @@
 //! Configuration to parts: each function turns one section into what it stands for.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use super::live::Rules;
 use crate::config::{self, Config};
 use crate::encoding::otlp;
 use crate::fields::{FieldError, FieldTable};
-use crate::forward::{Blackhole, Fanout, NdjsonSink, OtlpSink, Sink, SinkKind, ndjson};
+use crate::forward::{Blackhole, Fanout, Headers, NdjsonSink, OtlpSink, RejectedFile, Sink, SinkKind, ndjson};
 use crate::grpc;
 use crate::ingest::Limits;
 use crate::intel::allowlist::Allowlists;
@@ -44,7 +45,12 @@ pub(super) fn rules(config: &Config, allowlists: Arc<Allowlists>) -> Rules {
 
 /// The limits of every source.
 pub(super) fn limits(config: &Config) -> Limits {
-    let limits = Limits { in_flight_bytes: config.limits.in_flight_bytes, ..Limits::default() };
+    let largest = config.sources.iter().map(config::Source::max_request_bytes).max();
+    let limits = Limits {
+        in_flight_bytes: config.limits.in_flight_bytes,
+        max_request_bytes: largest.unwrap_or(Limits::default().max_request_bytes),
+        ..Limits::default()
+    };
     match config.limits.workers {
         Some(workers) => Limits { workers, queue: workers * 8, ..limits },
         None => limits,
@@ -89,10 +95,15 @@ fn open(sink: &config::Sink) -> Result<Sink, StartError> {
                 config::Compression::Gzip => grpc::compression::Encoding::Gzip,
                 config::Compression::Zstd => grpc::compression::Encoding::Zstd,
             };
+            let rejected = settings.rejected.as_ref();
+            let rejected = rejected.map(|file| RejectedFile::open(file.path.clone(), file.max_bytes as u64));
             let forward = crate::forward::otlp::Settings {
                 max_request_bytes: settings.max_request_bytes,
                 compression,
                 deadline: settings.timeout,
+                headers: Arc::new(headers(settings).map_err(|cause| failed(format!("headers: {cause}")))?),
+                forward_metadata: settings.forward_metadata.clone(),
+                rejected: rejected.transpose().map_err(|cause| failed(cause.to_string()))?.map(Arc::new),
             };
             SinkKind::Otlp(Box::new(OtlpSink::new(settings.endpoint.clone(), forward, otlp::split)))
         }
@@ -115,6 +126,17 @@ fn open(sink: &config::Sink) -> Result<Sink, StartError> {
         config::SinkKind::Ndjson(_) | config::SinkKind::Blackhole => true,
     };
     Ok(Sink::new(&sink.id, kind).with_required(required))
+}
+
+fn headers(sink: &config::OtlpSink) -> io::Result<Headers> {
+    let mut headers = Headers::default();
+    for header in &sink.headers {
+        match &header.value {
+            config::HeaderSource::Literal(secret) => headers.fixed(header.name.clone(), secret.reveal())?,
+            config::HeaderSource::File(from) => headers.file(header.name.clone(), from.file.clone())?,
+        }
+    }
+    Ok(headers)
 }
 
 /// The records of a request, for sinks that write each on its own. The request was walked before.

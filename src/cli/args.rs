@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 /// Run the sidecar: take events, match them, tag the hits and pass everything on.
 #[derive(Clone, Debug, Args)]
@@ -108,4 +108,61 @@ pub struct DemoArgs {
     /// How many events to send.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub events: u64,
+}
+
+/// Look at records that a next hop refused for good, and send them again.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hotlist rejected list rejected.ndjson\n  hotlist rejected resend rejected.ndjson --endpoint http://127.0.0.1:4317"
+)]
+pub struct RejectedArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: RejectedAction,
+}
+
+/// What can be done with rejected files.
+#[derive(Clone, Debug, Subcommand)]
+pub enum RejectedAction {
+    /// Show what is in rejected files. A line that cannot be read is told on standard error.
+    List(RejectedListArgs),
+    /// Send records again. What is accepted leaves the file, what is refused stays; a sidecar may go on writing to it.
+    Resend(RejectedResendArgs),
+}
+
+/// Show what is in rejected files.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  hotlist rejected list rejected.ndjson\n  hotlist rejected list --json *.ndjson")]
+pub struct RejectedListArgs {
+    /// Rejected files.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// One JSON object a record instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Send records again.
+///
+/// Exits with 0 when all were accepted, with 1 when some stay.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hotlist rejected resend rejected.ndjson --endpoint http://127.0.0.1:4317\n  hotlist rejected resend rejected.ndjson --endpoint http://127.0.0.1:4317 --select 3,5 --dry-run"
+)]
+pub struct RejectedResendArgs {
+    /// The rejected file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Where to send: `http://host:port` or `unix:/path`. It may be another sidecar.
+    #[arg(long, value_name = "URL")]
+    pub endpoint: String,
+    /// Only these, by the numbers that `list` shows.
+    #[arg(long, value_name = "N", value_delimiter = ',', num_args = 1..)]
+    pub select: Vec<usize>,
+    /// A header of each request; `@FILE` takes the value from a file.
+    #[arg(long = "header", value_name = "NAME=VALUE|NAME=@FILE")]
+    pub headers: Vec<String>,
+    /// Send nothing, say what would be sent.
+    #[arg(long)]
+    pub dry_run: bool,
 }

@@ -157,7 +157,7 @@ async fn send(address: &str, events: u64, bar: &ProgressBar) -> anyhow::Result<(
         .map(|(count, message)| {
             let client = &client;
             async move {
-                let batch = Arc::new(Batch { message: Rope::from(message), records: count, hits: Vec::new() });
+                let batch = Arc::new(Batch { message: Rope::from(message), records: count, ..Batch::default() });
                 client.deliver("demo-sender", &batch).await?;
                 bar.inc(count as u64);
                 anyhow::Ok(())

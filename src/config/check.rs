@@ -32,29 +32,30 @@ pub(super) fn check(config: &Config, root: &Table<'_>, problems: &Problems) {
         listen(&["admin", "address"], Address::Tcp(admin.address));
     }
 
-    let mut written: Vec<(&str, &Option<PathBuf>)> = Vec::new();
+    let mut written: Vec<(&str, Option<&PathBuf>)> = Vec::new();
     for sink in &config.sinks {
-        match &sink.kind {
-            SinkKind::Otlp(OtlpSink { endpoint, .. }) => {
+        let (path, keys) = match &sink.kind {
+            SinkKind::Otlp(OtlpSink { endpoint, rejected, .. }) => {
                 if let Some(source) = config.sources.iter().find(|source| endpoint.reaches(source.address())) {
                     let fault = Fault::Loop { value: endpoint.to_string(), source_id: source.id.clone() };
                     report(&["sinks", &sink.id, "endpoint"], fault);
                 }
+                let Some(rejected) = rejected else { continue };
+                (Some(&rejected.path), ["rejected", "path"].as_slice())
             }
-            SinkKind::Ndjson(NdjsonSink { path, .. }) => {
-                if let Some((other, _)) = written.iter().find(|(_, known)| *known == path) {
-                    let fault = Fault::UsedTwice {
-                        what: if path.is_some() { "the file" } else { "the stream" },
-                        value: path.as_ref().map_or("standard output".to_owned(), |path| path.display().to_string()),
-                        other: join("sinks", other),
-                        remedy: "two writers would mix their lines; give each its own",
-                    };
-                    report(&["sinks", &sink.id, "path"], fault);
-                }
-                written.push((&sink.id, path));
-            }
-            SinkKind::Blackhole => {}
+            SinkKind::Ndjson(NdjsonSink { path, .. }) => (path.as_ref(), ["path"].as_slice()),
+            SinkKind::Blackhole => continue,
+        };
+        if let Some((other, _)) = written.iter().find(|(_, known)| *known == path) {
+            let fault = Fault::UsedTwice {
+                what: if path.is_some() { "the file" } else { "the stream" },
+                value: path.map_or("standard output".to_owned(), |path| path.display().to_string()),
+                other: join("sinks", other),
+                remedy: "two writers would mix their lines; give each its own",
+            };
+            report(&[&["sinks", sink.id.as_str()], keys].concat(), fault);
         }
+        written.push((&sink.id, path));
     }
 
     let largest = config.sources.iter().max_by_key(|source| source.max_request_bytes());

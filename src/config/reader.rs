@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::document::{Entry, Node, Value, join, shorten};
 use super::problem::{Fault, Position, Problem, near, nearest};
+use super::secret::Secret;
 use super::units;
 
 /// The problems found so far.
@@ -92,6 +93,16 @@ impl<'a> Item<'a> {
             Ok(value) => Some(value),
             Err(reason) => self.bad_value(text, reason),
         }
+    }
+
+    /// A string that is not shown in any error.
+    pub(super) fn secret(&self) -> Option<Secret> {
+        match &self.node.value {
+            Value::Text { text, .. } => return Some(Secret::new(text)),
+            Value::Unknown => {}
+            _ => self.report(Fault::WrongType { expected: "a string in quotes", found: "another type".to_owned() }),
+        }
+        None
     }
 
     pub(super) fn boolean(&self) -> Option<bool> {

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::address::Endpoint;
+use super::headers::{Header, read_headers, read_metadata};
 use super::problem::{Fault, nearest};
 use super::reader::{Item, Table};
 
@@ -40,8 +43,23 @@ pub struct OtlpSink {
     pub max_request_bytes: usize,
     /// How long one request may take before it counts as failed. Keep it below the collector's own time-out.
     pub timeout: Duration,
+    /// Headers of each request by name, e.g. for credentials: a text, or a table that names a file.
+    pub headers: Vec<Header>,
+    /// Metadata keys of the collector's request that are sent on with its values. Absent: none are.
+    pub forward_metadata: Vec<HeaderName>,
+    /// The file for records that the next hop refuses for good. Absent: a batch with such a record is refused as a whole, and the collector retries it.
+    pub rejected: Option<Rejected>,
     /// Whether the collector's request waits for this sink. The failures of a sink that is not required are counted only.
     pub required: bool,
+}
+
+/// Where records go that the next hop refuses for their content or size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// The file, made when it is not there. `hotlist rejected` shows it and sends it again. A relative path starts at the working directory.
+    pub path: PathBuf,
+    /// How large the file may become. When it is full, batches with such records are refused and retried.
+    pub max_bytes: usize,
 }
 
 /// One JSON document a line.
@@ -141,19 +159,56 @@ fn inputs(table: &Table<'_>, sources: &[&str]) -> Option<Vec<String>> {
 }
 
 impl OtlpSink {
-    pub(super) const KEYS: &[&'static str] =
-        &["type", "inputs", "endpoint", "compression", "max_request_bytes", "timeout", "required"];
+    pub(super) const KEYS: &[&'static str] = &[
+        "type",
+        "inputs",
+        "endpoint",
+        "compression",
+        "max_request_bytes",
+        "timeout",
+        "headers",
+        "forward_metadata",
+        "rejected",
+        "required",
+    ];
 
     fn read(table: &Table<'_>) -> Option<OtlpSink> {
         let words = [("none", Compression::None), ("gzip", Compression::Gzip), ("zstd", Compression::Zstd)];
         let compression = table.or("compression", Compression::None, |item| item.word(&words));
         let max_request_bytes = table.or("max_request_bytes", 4 << 20, Item::size);
         let timeout = table.or("timeout", Duration::from_secs(8), Item::timeout);
+        let headers = table.or("headers", Vec::new(), read_headers);
+        let forward_metadata = table.or("forward_metadata", Vec::new(), |item| read_metadata(item, &headers));
+        let rejected = table.get("rejected").and_then(|item| Rejected::read(&item));
         let required = table.or("required", true, Item::boolean);
         let endpoint = table
             .required("endpoint", "the next hop, e.g. `http://127.0.0.1:24317`")?
             .parsed("an endpoint such as `http://host:port` or `unix:/path`", Endpoint::parse)?;
-        Some(OtlpSink { endpoint, compression, max_request_bytes, timeout, required })
+        Some(OtlpSink {
+            endpoint,
+            compression,
+            max_request_bytes,
+            timeout,
+            headers,
+            forward_metadata,
+            rejected,
+            required,
+        })
+    }
+}
+
+impl Rejected {
+    pub(super) const KEYS: &[&'static str] = &["path", "max_bytes"];
+
+    fn read(item: &Item<'_>) -> Option<Rejected> {
+        let table = item.table(Rejected::KEYS)?;
+        let max_bytes = table.or("max_bytes", 1 << 30, Item::size);
+        let item = table.required("path", "a file, e.g. `rejected.ndjson`")?;
+        let path = item.parsed("the path of a file", |text| match path(text)? {
+            Some(path) => Ok(path),
+            None => Err("is no file; give the path of one".to_owned()),
+        })?;
+        Some(Rejected { path, max_bytes })
     }
 }
 

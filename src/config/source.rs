@@ -19,7 +19,7 @@ pub enum SourceKind {
     Otlp(OtlpSource),
 }
 
-/// OTLP/gRPC `LogsService`, HTTP/2 without TLS.
+/// OTLP/gRPC, HTTP/2 without TLS: logs, which are matched, and metrics and traces, which pass untouched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtlpSource {
     /// Where to listen: an IP address and a port (`127.0.0.1:4317`), or a Unix socket (`unix:/run/hotlist.sock`).

@@ -17,7 +17,7 @@ use super::wire::{Field, Fields, Malformed, Payload};
 
 pub use render::render_record;
 pub use splice::splice;
-pub use split::split;
+pub use split::{Layout, split};
 pub use tag::{TagInto, tag_record};
 pub use value::{encode_json, request_of};
 pub use walk::{Document, OddRecord, RecordInfo, walk_record};

@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
 
 use super::Sink;
-use crate::delivery::{Batch, BoxFuture, Deliver, Refusal};
+use crate::delivery::{Batch, BoxFuture, Deliver, Refusal, Signal};
 
 /// Batches that may be on their way to one sink that is not required. A further one is dropped for it and counted.
 const OPTIONAL_AT_ONCE: usize = 8;
@@ -33,8 +33,11 @@ impl Fanout {
     }
 
     async fn deliver_all(&self, batch: &Arc<Batch>) -> Result<(), Refusal> {
+        let taking = |sinks: &[Arc<Sink>]| -> Vec<Arc<Sink>> {
+            sinks.iter().filter(|sink| sink.takes(batch.signal)).cloned().collect()
+        };
         for sinks in [&self.network, &self.local] {
-            match sinks.as_slice() {
+            match taking(sinks).as_slice() {
                 [] => {}
                 [only] => only.deliver(batch).await?,
                 many => {
@@ -42,7 +45,7 @@ impl Fanout {
                 }
             }
         }
-        for (sink, room) in &self.optional {
+        for (sink, room) in self.optional.iter().filter(|(sink, _)| sink.takes(batch.signal)) {
             match Arc::clone(room).try_acquire_owned() {
                 Ok(room) => {
                     let (sink, batch) = (Arc::clone(sink), Arc::clone(batch));
@@ -62,5 +65,12 @@ impl Fanout {
 impl Deliver for Fanout {
     fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), Refusal>> {
         Box::pin(async move { self.deliver_all(&batch).await })
+    }
+
+    fn takes(&self, signal: Signal) -> bool {
+        let optional = self.optional.iter().map(|(sink, _)| sink);
+        let mut all = self.network.iter().chain(&self.local).chain(optional);
+        // A source without any sink is the caller's decision, and takes what it is made for.
+        signal == Signal::Logs || all.any(|sink| sink.takes(signal))
     }
 }

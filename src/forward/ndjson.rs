@@ -198,7 +198,7 @@ mod tests {
 
     fn batch(message: &'static [u8], hits: &[&'static [u8]]) -> Arc<Batch> {
         let hits = hits.iter().map(|hit| Bytes::from_static(hit)).collect();
-        Arc::new(Batch { message: Rope::from(Bytes::from_static(message)), records: 2, hits })
+        Arc::new(Batch { message: Rope::from(Bytes::from_static(message)), records: 2, hits, ..Batch::default() })
     }
 
     fn quoted(record: &[u8]) -> Vec<u8> {

@@ -1,33 +1,34 @@
 //! Sink `otlp`: OTLP/gRPC to the next hop, from the rope as it is.
 //!
-//! Whatever the next hop answers other than OK is no fault of the collector's data, so it becomes UNAVAILABLE, which
-//! collectors retry; RESOURCE_EXHAUSTED passes (design section 9).
+//! A batch that the next hop refuses for its content or its size is searched for the records that it refuses alone
+//! (`bisect`); they go to the rejected file, and the rest is delivered. Whatever else the next hop answers is no fault
+//! of the collector's data, so it becomes UNAVAILABLE, which collectors retry; RESOURCE_EXHAUSTED passes (design
+//! section 9). `docs/delivery.md` has the table of answers.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use http::uri::{Authority, Scheme, Uri};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
+use jiff::Timestamp;
 use metrics::counter;
 use tokio::time::{Instant, timeout_at};
 
+use super::answer::{Answer, Failure, Meaning};
+use super::bisect::{self, Memory, Reason, Refused, Sent};
 use super::connection::{Connector, Link};
-use super::partial_success;
+use super::headers::Headers;
+use super::partial_success::{self, PartialSuccess};
+use super::rejected::{Entry, RejectedFile};
 use crate::config::Endpoint;
-use crate::delivery::{Batch, Refusal};
+use crate::delivery::{Batch, Refusal, Signal};
 use crate::encoding::Rope;
 use crate::grpc::compression::GRPC_ENCODING;
-use crate::grpc::{self, Code, Encoding, HEADER_LEN, RopeBody, Status};
+use crate::grpc::{self, Encoding, RopeBody};
 use crate::telemetry;
 
-/// The path of the one method, from `opentelemetry/proto/collector/logs/v1/logs_service.proto`.
-const EXPORT_PATH: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
-/// Longest answer that is read; an answer is a count and a sentence.
-const MAX_ANSWER: usize = 64 << 10;
 /// Parts of one split batch on their way at once.
 const PARTS_AT_ONCE: usize = 4;
 
@@ -44,11 +45,24 @@ pub struct Settings {
     pub compression: Encoding,
     /// How long the next hop may take for a batch, connecting included. Below the time-out of the collectors.
     pub deadline: Duration,
+    /// What is sent with each request.
+    pub headers: Arc<Headers>,
+    /// Keys of the collector's request whose values are sent on.
+    pub forward_metadata: Vec<HeaderName>,
+    /// Where records go that the next hop refuses for good. Without it, a batch with one stays UNAVAILABLE.
+    pub rejected: Option<Arc<RejectedFile>>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { max_request_bytes: 4 << 20, compression: Encoding::Identity, deadline: Duration::from_secs(8) }
+        Settings {
+            max_request_bytes: 4 << 20,
+            compression: Encoding::Identity,
+            deadline: Duration::from_secs(8),
+            headers: Arc::default(),
+            forward_metadata: Vec::new(),
+            rejected: None,
+        }
     }
 }
 
@@ -58,8 +72,274 @@ pub struct OtlpSink {
     connector: Connector,
     settings: Settings,
     split: Split,
-    uri: Uri,
+    authority: Authority,
+    /// What every request has.
+    basic: HeaderMap,
+    memory: Arc<Memory>,
+}
+
+/// What all requests of one batch share.
+struct Delivery<'a> {
+    sink: &'a OtlpSink,
+    name: &'a str,
+    signal: Signal,
     headers: HeaderMap,
+    deadline: Instant,
+}
+
+impl OtlpSink {
+    /// A sink that connects with its first batch.
+    pub fn new(endpoint: Endpoint, settings: Settings, split: Split) -> OtlpSink {
+        let mut basic = HeaderMap::new();
+        basic.insert(header::TE, HeaderValue::from_static("trailers"));
+        basic.insert(header::CONTENT_TYPE, HeaderValue::from_static(grpc::CONTENT_TYPE));
+        let agent = HeaderValue::from_static(concat!("hotlist/", env!("CARGO_PKG_VERSION")));
+        basic.insert(header::USER_AGENT, agent);
+        if settings.compression != Encoding::Identity {
+            basic.insert(GRPC_ENCODING, HeaderValue::from_static(settings.compression.as_str()));
+        }
+        let authority = authority(&endpoint);
+        OtlpSink { connector: Connector::new(endpoint), settings, split, authority, basic, memory: Arc::default() }
+    }
+
+    /// Where it sends.
+    pub fn endpoint(&self) -> &Endpoint {
+        self.connector.endpoint()
+    }
+
+    /// Ready when the next hop has the batch, but for records that it refuses for good: those are on the disk.
+    /// `name` is the sink's in metrics and logs.
+    ///
+    /// # Errors
+    /// UNAVAILABLE with what went wrong, or RESOURCE_EXHAUSTED when the next hop said so.
+    pub async fn deliver(&self, name: &str, batch: &Arc<Batch>) -> Result<(), Refusal> {
+        let delivery = self.delivery(name, batch).await;
+        if batch.message.len() <= self.settings.max_request_bytes {
+            let refused = delivery.send_whole(&batch.message).await?;
+            return delivery.keep(refused).await;
+        }
+        let parts = (self.split)(&batch.message.to_bytes(), self.settings.max_request_bytes);
+        let delivery = &delivery;
+        let refused: Vec<Vec<Refused>> = stream::iter(parts)
+            .map(|part| async move { delivery.send_whole(&part).await })
+            .buffer_unordered(PARTS_AT_ONCE)
+            .try_collect()
+            .await?;
+        delivery.keep(refused.concat()).await
+    }
+
+    /// Sends a batch once and as it is, without splitting it or looking for bad records in it.
+    ///
+    /// # Errors
+    /// The next hop did not take it; the text says why.
+    pub async fn offer(&self, name: &str, batch: &Batch) -> Result<PartialSuccess, Refusal> {
+        let delivery = self.delivery(name, batch).await;
+        let answer = delivery.send(&batch.message).await?;
+        match (answer.meaning(), &answer) {
+            (Meaning::Accepted, Answer::Grpc(_, message)) => Ok(partial_success::read(message)),
+            (Meaning::Overloaded, _) => Err(Refusal::ResourceExhausted(answer.describe())),
+            _ => Err(delivery.refuse(&answer.describe())),
+        }
+    }
+
+    async fn delivery<'a>(&'a self, name: &'a str, batch: &Batch) -> Delivery<'a> {
+        let deadline = Instant::now() + self.settings.deadline;
+        let mut headers = self.basic.clone();
+        for key in &self.settings.forward_metadata {
+            for value in batch.metadata.values(key) {
+                let mut value = value.clone();
+                value.set_sensitive(true);
+                headers.append(key, value);
+            }
+        }
+        self.settings.headers.apply(&mut headers).await;
+        Delivery { sink: self, name, signal: batch.signal, headers, deadline }
+    }
+}
+
+impl Delivery<'_> {
+    /// Sends one message, or all of it but the records that are refused alone.
+    async fn send_whole(&self, message: &Rope) -> Result<Vec<Refused>, Refusal> {
+        let (reason, meaning) = match self.send_for_verdict(message).await? {
+            (Sent::Accepted, _) => return Ok(Vec::new()),
+            (Sent::Refused(reason), meaning) => (reason, meaning),
+        };
+        let has_file = self.sink.settings.rejected.is_some();
+        // Too large a batch may go through in parts, but odd content stays odd wherever it is cut.
+        if !has_file && meaning == Meaning::BadContent {
+            return Err(self.refuse_without_file(&reason));
+        }
+        counter!(telemetry::SINK_BISECTIONS_TOTAL, "sink" => self.name.to_owned()).increment(1);
+        let send = |part: Rope| async move {
+            let (sent, _) = self.send_for_verdict(&part).await?;
+            Ok(sent)
+        };
+        let refused = bisect::bisect(message.to_bytes(), reason, &self.sink.memory, send).await;
+        match refused.map_err(|refusal| self.named(refusal))?.as_slice() {
+            [first, ..] if !has_file => Err(self.refuse_without_file(&first.reason)),
+            refused => Ok(refused.to_vec()),
+        }
+    }
+
+    /// Writes refused records to the rejected file.
+    async fn keep(&self, refused: Vec<Refused>) -> Result<(), Refusal> {
+        let refused = self.sink.memory.not_kept(refused);
+        let Some(file) = self.sink.settings.rejected.as_ref().filter(|_| !refused.is_empty()) else { return Ok(()) };
+        let entry = |one: &Refused| Entry {
+            time: Timestamp::now(),
+            sink: self.name.to_owned(),
+            endpoint: self.sink.endpoint().to_string(),
+            signal: self.signal,
+            status: one.reason.status.clone(),
+            message: one.reason.text.clone(),
+            request: one.request.to_bytes(),
+        };
+        let (records, entries) = (refused.len(), refused.iter().map(entry).collect::<Vec<_>>());
+        let path = file.path().display().to_string();
+        let file = Arc::clone(file);
+        let written = tokio::task::spawn_blocking(move || file.append(&entries).map_err(|error| error.to_string()));
+        if let Err(cause) = written.await.map_err(|error| error.to_string()).flatten() {
+            counter!(telemetry::SINK_REJECTED_UNWRITTEN_TOTAL, "sink" => self.name.to_owned()).increment(1);
+            tracing::error!(sink = self.name, records, cause, "rejected records cannot be kept: the batch is refused");
+            return Err(self.refuse(&cause));
+        }
+        self.sink.memory.kept(&refused);
+        counter!(telemetry::SINK_REJECTED_RECORDS_TOTAL, "sink" => self.name.to_owned()).increment(records as u64);
+        let reason = refused.first().map(|one| format!("{}: {}", one.reason.status, one.reason.text));
+        tracing::warn!(
+            sink = self.name,
+            records,
+            path,
+            reason,
+            "the next hop refuses records: they are kept in the file"
+        );
+        Ok(())
+    }
+
+    /// Sends one message, and says whether the next hop takes it.
+    async fn send_for_verdict(&self, message: &Rope) -> Result<(Sent, Meaning), Refusal> {
+        let answer = self.send(message).await?;
+        let meaning = answer.meaning();
+        match meaning {
+            Meaning::Accepted => {
+                self.sink.memory.accepted();
+                Ok((Sent::Accepted, meaning))
+            }
+            Meaning::BadContent | Meaning::TooLarge => {
+                Ok((Sent::Refused(Reason { status: answer.label(), text: answer.text() }), meaning))
+            }
+            Meaning::Overloaded => Err(self.named(Refusal::ResourceExhausted(answer.describe()))),
+            Meaning::Failed => Err(self.refuse(&answer.describe())),
+        }
+    }
+
+    /// Sends one message, once more when the next hop certainly did not see it, and takes note of the answer.
+    async fn send(&self, message: &Rope) -> Result<Answer, Refusal> {
+        let compression = self.sink.settings.compression;
+        let deflated;
+        let message = if compression == Encoding::Identity {
+            message
+        } else {
+            let message = message.clone();
+            let failed = |error: String| self.refuse(&format!("compressing failed: {error}"));
+            deflated = tokio::task::spawn_blocking(move || compression.deflate(&message))
+                .await
+                .map_err(|error| failed(error.to_string()))?
+                .map_err(|error| failed(error.to_string()))?;
+            &deflated
+        };
+        let answer = match self.attempt(message).await {
+            Err(Failure { unseen: true, .. }) => self.attempt(message).await,
+            result => result,
+        };
+        let label = answer.as_ref().map_or_else(|failure| failure.label.to_owned(), Answer::label);
+        counter!(telemetry::NEXT_HOP_ANSWERS_TOTAL, "sink" => self.name.to_owned(), "status" => label).increment(1);
+        let answer = answer.map_err(|failure| self.refuse(&failure.cause))?;
+        if answer.is_unauthenticated() {
+            self.sink.settings.headers.expire();
+        }
+        if let (Meaning::Accepted, Answer::Grpc(_, response)) = (answer.meaning(), &answer) {
+            counter!(telemetry::SINK_SENT_BYTES_TOTAL, "sink" => self.name.to_owned()).increment(message.len() as u64);
+            self.note_partial_success(response);
+        }
+        Ok(answer)
+    }
+
+    /// Sends one message once, and reads the answer.
+    async fn attempt(&self, message: &Rope) -> Result<Answer, Failure> {
+        let connector = &self.sink.connector;
+        let late = || Failure::timeout(format!("no answer within {} ms", self.sink.settings.deadline.as_millis()));
+        let link = timeout_at(self.deadline, connector.link()).await.map_err(|_| late())?;
+        let mut link = link.map_err(|error| Failure::connection(error.to_string()))?;
+        match timeout_at(self.deadline, self.exchange(&mut link, message)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(failure)) => {
+                if failure.unseen {
+                    connector.retire(&link).await;
+                }
+                Err(failure)
+            }
+            Err(_) => {
+                // The peer may be gone without a word; then only a new connection finds out.
+                connector.retire(&link).await;
+                Err(late())
+            }
+        }
+    }
+
+    async fn exchange(&self, link: &mut Link, message: &Rope) -> Result<Answer, Failure> {
+        let compressed = self.sink.settings.compression != Encoding::Identity;
+        let unsendable = |error: String| Failure { label: "unsendable", ..Failure::connection(error) };
+        let body = RopeBody::new(message, compressed).map_err(|error| unsendable(error.to_string()))?;
+        let uri = Uri::builder()
+            .scheme(Scheme::HTTP)
+            .authority(self.sink.authority.clone())
+            .path_and_query(PathAndQuery::from_static(self.signal.export_path()));
+        let uri = uri.build().map_err(|error| unsendable(error.to_string()))?;
+        let mut request = Request::post(uri).body(body).map_err(|error| unsendable(error.to_string()))?;
+        *request.headers_mut() = self.headers.clone();
+        link.send.ready().await.map_err(|error| Failure { unseen: true, ..Failure::unsent(&error, true) })?;
+        let response = link.send.try_send_request(request).await.map_err(|mut error| {
+            let unsent = error.take_message().is_some();
+            Failure::unsent(&error.into_error(), unsent)
+        })?;
+        link.prove();
+        Answer::read(response).await.map_err(Failure::connection)
+    }
+
+    fn note_partial_success(&self, answer: &[u8]) {
+        let PartialSuccess { rejected, message } = partial_success::read(answer);
+        if rejected > 0 {
+            counter!(telemetry::SINK_PARTIAL_REJECTED_RECORDS_TOTAL, "sink" => self.name.to_owned())
+                .increment(rejected);
+        }
+        if rejected > 0 || !message.is_empty() {
+            tracing::warn!(sink = self.name, rejected, message, "the next hop accepted a batch only in part");
+        }
+    }
+
+    fn refuse(&self, cause: &str) -> Refusal {
+        self.named(Refusal::Unavailable(cause.to_owned()))
+    }
+
+    fn refuse_without_file(&self, reason: &Reason) -> Refusal {
+        let Reason { status, text } = reason;
+        let status = status.to_uppercase();
+        self.refuse(&format!("the next hop answered {status}: {text}; set `rejected` of the sink to keep such records"))
+    }
+
+    /// The refusal with the name of the sink.
+    fn named(&self, refusal: Refusal) -> Refusal {
+        let name = |cause: String| match cause.starts_with("sink ") {
+            true => cause,
+            false => format!("sink {}, {}: {cause}", self.name, self.sink.endpoint()),
+        };
+        match refusal {
+            Refusal::Unavailable(cause) => Refusal::Unavailable(name(cause)),
+            Refusal::ResourceExhausted(cause) => Refusal::ResourceExhausted(name(cause)),
+            Refusal::InvalidArgument(cause) => Refusal::InvalidArgument(name(cause)),
+        }
+    }
 }
 
 /// What goes into `:authority`; a Unix socket has no name of its own, gRPC uses `localhost` there.
@@ -69,177 +349,4 @@ fn authority(endpoint: &Endpoint) -> Authority {
         Endpoint::Unix(_) => None,
     };
     named.unwrap_or_else(|| Authority::from_static("localhost"))
-}
-
-/// Why one attempt brought no answer.
-struct Failure {
-    cause: String,
-    /// The next hop certainly did not see the request, so that sending it again repeats nothing.
-    unseen: bool,
-}
-
-impl OtlpSink {
-    /// A sink that connects with its first batch.
-    pub fn new(endpoint: Endpoint, settings: Settings, split: Split) -> OtlpSink {
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(Scheme::HTTP);
-        parts.authority = Some(authority(&endpoint));
-        parts.path_and_query = Some(http::uri::PathAndQuery::from_static(EXPORT_PATH));
-        // invariant: scheme, authority and path are all there, so the parts make a URI.
-        let uri = Uri::from_parts(parts).unwrap_or_default();
-        let mut headers = HeaderMap::new();
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(grpc::CONTENT_TYPE));
-        let agent = HeaderValue::from_static(concat!("hotlist/", env!("CARGO_PKG_VERSION")));
-        headers.insert(header::USER_AGENT, agent);
-        if settings.compression != Encoding::Identity {
-            headers.insert(GRPC_ENCODING, HeaderValue::from_static(settings.compression.as_str()));
-        }
-        OtlpSink { connector: Connector::new(endpoint), settings, split, uri, headers }
-    }
-
-    /// Where it sends.
-    pub fn endpoint(&self) -> &Endpoint {
-        self.connector.endpoint()
-    }
-
-    /// Ready when the next hop has the batch, whole. `name` is the sink's in metrics and logs.
-    ///
-    /// # Errors
-    /// UNAVAILABLE with what went wrong, or RESOURCE_EXHAUSTED when the next hop said so.
-    pub async fn deliver(&self, name: &str, batch: &Arc<Batch>) -> Result<(), Refusal> {
-        let deadline = Instant::now() + self.settings.deadline;
-        if batch.message.len() <= self.settings.max_request_bytes {
-            return self.send(name, &batch.message, deadline).await;
-        }
-        let parts = (self.split)(&batch.message.to_bytes(), self.settings.max_request_bytes);
-        stream::iter(parts)
-            .map(|part| async move { self.send(name, &part, deadline).await })
-            .buffer_unordered(PARTS_AT_ONCE)
-            .try_collect()
-            .await
-    }
-
-    /// Sends one message.
-    async fn send(&self, name: &str, message: &Rope, deadline: Instant) -> Result<(), Refusal> {
-        let compression = self.settings.compression;
-        let deflated;
-        let message = if compression == Encoding::Identity {
-            message
-        } else {
-            let message = message.clone();
-            deflated = tokio::task::spawn_blocking(move || compression.deflate(&message))
-                .await
-                .map_err(|error| Refusal::Unavailable(format!("compressing for sink {name} failed: {error}")))?
-                .map_err(|error| Refusal::Unavailable(format!("compressing for sink {name} failed: {error}")))?;
-            &deflated
-        };
-        let refuse = |cause: String| Refusal::Unavailable(format!("sink {name}, {}: {cause}", self.endpoint()));
-        let response = match self.attempt(message, deadline).await {
-            Err(Failure { unseen: true, .. }) => self.attempt(message, deadline).await,
-            result => result,
-        };
-        let (status, answer) = response.map_err(|failure| refuse(failure.cause))?;
-        match status.code {
-            Code::Ok => {
-                counter!(telemetry::SINK_SENT_BYTES_TOTAL, "sink" => name.to_owned()).increment(message.len() as u64);
-                self.note_partial_success(name, &answer);
-                Ok(())
-            }
-            Code::ResourceExhausted => Err(Refusal::ResourceExhausted(format!(
-                "sink {name}, {}: the next hop answered {status}",
-                self.endpoint()
-            ))),
-            _ => Err(refuse(format!("the next hop answered {status}"))),
-        }
-    }
-
-    /// Sends one message once, and reads the answer.
-    async fn attempt(&self, message: &Rope, deadline: Instant) -> Result<(Status, Bytes), Failure> {
-        let late = || format!("no answer within {} ms", self.settings.deadline.as_millis());
-        let failed = |cause: String| Failure { cause, unseen: false };
-        let link = timeout_at(deadline, self.connector.link()).await.map_err(|_| failed(late()))?;
-        let mut link = link.map_err(|error| failed(error.to_string()))?;
-        match timeout_at(deadline, self.exchange(&mut link, message)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(failure)) => {
-                if failure.unseen {
-                    self.connector.retire(&link).await;
-                }
-                Err(failure)
-            }
-            Err(_) => {
-                // The peer may be gone without a word; then only a new connection finds out.
-                self.connector.retire(&link).await;
-                Err(failed(late()))
-            }
-        }
-    }
-
-    async fn exchange(&self, link: &mut Link, message: &Rope) -> Result<(Status, Bytes), Failure> {
-        let compressed = self.settings.compression != Encoding::Identity;
-        let body =
-            RopeBody::new(message, compressed).map_err(|error| Failure { cause: error.to_string(), unseen: false })?;
-        let mut request = Request::post(self.uri.clone())
-            .body(body)
-            .map_err(|error| Failure { cause: error.to_string(), unseen: false })?;
-        *request.headers_mut() = self.headers.clone();
-        link.send.ready().await.map_err(|error| Failure { cause: describe(&error), unseen: true })?;
-        let response = link.send.try_send_request(request).await.map_err(|mut error| {
-            let unsent = error.take_message().is_some();
-            let error = error.into_error();
-            Failure { cause: describe(&error), unseen: unsent || was_turned_away(&error) }
-        })?;
-        link.prove();
-        read_answer(response).await.map_err(|cause| Failure { cause, unseen: false })
-    }
-
-    fn note_partial_success(&self, name: &str, answer: &[u8]) {
-        let partial = partial_success::read(answer);
-        if partial.rejected > 0 {
-            counter!(telemetry::SINK_PARTIAL_REJECTED_RECORDS_TOTAL, "sink" => name.to_owned())
-                .increment(partial.rejected);
-        }
-        if partial.rejected > 0 || !partial.message.is_empty() {
-            let (rejected, message) = (partial.rejected, partial.message);
-            tracing::warn!(sink = name, rejected, message, "the next hop accepted a batch only in part");
-        }
-    }
-}
-
-/// The status and the message of an answer, or what is wrong with it.
-async fn read_answer(response: Response<Incoming>) -> Result<(Status, Bytes), String> {
-    let (head, body) = response.into_parts();
-    if head.status != StatusCode::OK {
-        return Err(format!("the next hop answered HTTP {}, is it an OTLP/gRPC receiver?", head.status));
-    }
-    if let Some(status) = Status::read(&head.headers) {
-        return Ok((status, Bytes::new()));
-    }
-    let whole =
-        Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| format!("the answer broke off: {error}"))?;
-    let status = whole.trailers().and_then(Status::read).ok_or("the answer has no grpc-status")?;
-    let mut message = whole.to_bytes();
-    Ok((status, message.split_off(HEADER_LEN.min(message.len()))))
-}
-
-/// Whether the peer said that it did not process the request: REFUSED_STREAM, or a GOAWAY that leaves it out (RFC 9113
-/// sections 8.7 and 6.8).
-fn was_turned_away(error: &hyper::Error) -> bool {
-    let Some(cause) = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>()) else {
-        return false;
-    };
-    cause.is_remote()
-        && (cause.is_go_away() || (cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM)))
-}
-
-/// An error with its causes: hyper's own text says only that something failed.
-fn describe(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }

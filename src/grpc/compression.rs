@@ -21,8 +21,10 @@ pub const ACCEPTED: HeaderValue = HeaderValue::from_static("identity,gzip,zstd")
 
 /// Room is taken in steps of at least this many bytes.
 const MIN_STEP: usize = 64 * 1024;
-/// zstd's window: RFC 8878 section 3.1.1.1.2 asks decoders for 8 MiB; beyond 128 MiB nobody compresses by default.
-const ZSTD_WINDOW_LOG: std::ops::RangeInclusive<u32> = 23..=27;
+/// Largest zstd window that is inflated, as a power of two: the 8 MiB that RFC 8878 section 3.1.1.1.2 asks decoders for.
+/// Compressors stay within it unless they are told not to (`--long`, levels above 19). The window is memory beside the
+/// message, one for each worker that inflates.
+const ZSTD_WINDOW_LOG: u32 = 23;
 /// Level of gzip and zstd out: speed before size, next hops are near.
 const GZIP_LEVEL: u32 = 1;
 const ZSTD_LEVEL: i32 = 1;
@@ -94,10 +96,8 @@ impl Encoding {
             Encoding::Identity => Ok(message.clone()),
             Encoding::Gzip => self.drain(MultiGzDecoder::new(message.as_ref()), message.len(), limit, room),
             Encoding::Zstd => {
-                let window = limit.checked_next_power_of_two().map_or(u32::MAX, usize::trailing_zeros);
-                let window = window.clamp(*ZSTD_WINDOW_LOG.start(), *ZSTD_WINDOW_LOG.end());
                 let decoder = zstd::stream::read::Decoder::with_buffer(message.as_ref())
-                    .and_then(|mut decoder| decoder.window_log_max(window).map(|()| decoder))
+                    .and_then(|mut decoder| decoder.window_log_max(ZSTD_WINDOW_LOG).map(|()| decoder))
                     .map_err(|cause| InflateError::Corrupt { encoding: self.as_str(), cause })?;
                 self.drain(decoder, message.len(), limit, room)
             }
@@ -205,6 +205,19 @@ mod tests {
             });
             assert!(matches!(result, Err(InflateError::TooLarge { limit: 1048576 })), "{result:?}");
             assert!(granted <= (1 << 20) + 1, "{granted}");
+        }
+    }
+
+    /// A frame may ask for a window of its own choice before it has sent a byte; more than the bound is refused.
+    #[test]
+    fn a_large_zstd_window_is_refused() {
+        for (window, fits) in [(ZSTD_WINDOW_LOG, true), (ZSTD_WINDOW_LOG + 1, false), (27, false)] {
+            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(window).unwrap();
+            encoder.write_all(b"short").unwrap();
+            let message = Bytes::from(encoder.finish().unwrap());
+            let result = Encoding::Zstd.inflate(&message, 1 << 30, &mut plenty);
+            assert_eq!(result.is_ok(), fits, "{window}: {result:?}");
         }
     }
 

@@ -12,35 +12,66 @@ use crate::telemetry;
 /// Unit of a permit in bytes: `acquire_many` counts in `u32`, and 4 GiB in flight must be sayable.
 const UNIT: usize = 1024;
 
-/// The room of one source.
+/// Longest message that may use the reserve.
+const SMALL: usize = 1 << 20;
+
+/// The room of one process. A part of it is for small messages only, so that large ones that are never sent whole
+/// cannot starve everybody.
 #[derive(Clone, Debug)]
 pub struct InFlight {
-    permits: Arc<Semaphore>,
+    common: Arc<Semaphore>,
+    reserve: Arc<Semaphore>,
+    reserved: u32,
 }
 
 /// Room for one message. Given back when dropped.
 #[derive(Debug)]
 pub struct Admission {
     permit: OwnedSemaphorePermit,
+    /// What it grew by.
+    grown: Option<OwnedSemaphorePermit>,
+    common: Arc<Semaphore>,
 }
 
 impl InFlight {
-    /// Room for `bytes` in all.
-    pub fn new(bytes: usize) -> InFlight {
-        InFlight { permits: Arc::new(Semaphore::new((bytes / UNIT).min(Semaphore::MAX_PERMITS))) }
+    /// Room for `bytes` in all, of which `reserve` are for small messages.
+    pub fn new(bytes: usize, reserve: usize) -> InFlight {
+        let reserved = (reserve / UNIT).min(u32::MAX as usize);
+        let common = (bytes / UNIT).saturating_sub(reserved).min(Semaphore::MAX_PERMITS);
+        InFlight {
+            common: Arc::new(Semaphore::new(common)),
+            reserve: Arc::new(Semaphore::new(reserved)),
+            reserved: reserved as u32,
+        }
     }
 
     /// Takes room for a message of `bytes`, waiting for it at most for `wait`. `None`: there was none.
     pub async fn admit(&self, bytes: usize, wait: Duration) -> Option<Admission> {
         let units = units(bytes);
-        let permit = match Arc::clone(&self.permits).try_acquire_many_owned(units) {
+        let common = || Arc::clone(&self.common);
+        let reserve = || Arc::clone(&self.reserve);
+        let is_small = bytes <= SMALL && units <= self.reserved;
+        let at_once = match common().try_acquire_many_owned(units) {
+            Err(_) if is_small => reserve().try_acquire_many_owned(units),
+            permit => permit,
+        };
+        let permit = match at_once {
             Ok(permit) => permit,
             Err(_) => {
-                tokio::time::timeout(wait, Arc::clone(&self.permits).acquire_many_owned(units)).await.ok()?.ok()?
+                let waiting = async {
+                    if !is_small {
+                        return common().acquire_many_owned(units).await;
+                    }
+                    tokio::select! {
+                        permit = common().acquire_many_owned(units) => permit,
+                        permit = reserve().acquire_many_owned(units) => permit,
+                    }
+                };
+                tokio::time::timeout(wait, waiting).await.ok()?.ok()?
             }
         };
         gauge!(telemetry::IN_FLIGHT_BYTES).increment(f64::from(units) * UNIT as f64);
-        Some(Admission { permit })
+        Some(Admission { permit, grown: None, common: common() })
     }
 }
 
@@ -49,14 +80,13 @@ impl Admission {
     /// would wait in vain. Says whether there was room.
     pub fn grow(&mut self, bytes: usize) -> bool {
         let units = units(bytes);
-        match Arc::clone(self.permit.semaphore()).try_acquire_many_owned(units) {
-            Ok(more) => {
-                self.permit.merge(more);
-                gauge!(telemetry::IN_FLIGHT_BYTES).increment(f64::from(units) * UNIT as f64);
-                true
-            }
-            Err(_) => false,
+        let Ok(more) = Arc::clone(&self.common).try_acquire_many_owned(units) else { return false };
+        match &mut self.grown {
+            Some(grown) => grown.merge(more),
+            None => self.grown = Some(more),
         }
+        gauge!(telemetry::IN_FLIGHT_BYTES).increment(f64::from(units) * UNIT as f64);
+        true
     }
 
     /// Ties the room to a message: it is given back when the last slice of the message is gone and `self` too.
@@ -67,7 +97,8 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        gauge!(telemetry::IN_FLIGHT_BYTES).decrement((self.permit.num_permits() * UNIT) as f64);
+        let units = self.permit.num_permits() + self.grown.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        gauge!(telemetry::IN_FLIGHT_BYTES).decrement((units * UNIT) as f64);
     }
 }
 
@@ -94,7 +125,7 @@ mod tests {
     /// Two messages that together fill the room: a third is refused after the wait, and admitted once one is gone.
     #[tokio::test(start_paused = true)]
     async fn room_is_given_back_with_the_last_slice() {
-        let in_flight = InFlight::new(10 * UNIT);
+        let in_flight = InFlight::new(10 * UNIT, 0);
         let wait = Duration::from_secs(1);
         let first = Arc::new(in_flight.admit(6 * UNIT, wait).await.unwrap());
         let _second = in_flight.admit(4 * UNIT, wait).await.unwrap();
@@ -111,11 +142,29 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn growth_never_waits_and_never_passes_the_total() {
-        let in_flight = InFlight::new(10 * UNIT);
+        let in_flight = InFlight::new(10 * UNIT, 0);
         let mut admission = in_flight.admit(UNIT, Duration::ZERO).await.unwrap();
         assert!(admission.grow(9 * UNIT));
         assert!(!admission.grow(1));
         drop(admission);
         assert!(in_flight.admit(10 * UNIT, Duration::ZERO).await.is_some(), "all came back");
+    }
+
+    /// Scenario: large messages hold all the common room. Guarantee: a small one has the reserve, a large one waits in
+    /// vain, and what uses the reserve grows in the common room only.
+    #[tokio::test(start_paused = true)]
+    async fn small_messages_have_a_reserve() {
+        let in_flight = InFlight::new(10 << 20, 2 << 20);
+        let wait = Duration::from_secs(1);
+        let large = in_flight.admit(8 << 20, wait).await.unwrap();
+        assert!(in_flight.admit(SMALL + 1, wait).await.is_none());
+        let mut small = in_flight.admit(SMALL, wait).await.unwrap();
+        assert!(!small.grow(1), "no common room is left");
+        let _other = in_flight.admit(SMALL, wait).await.unwrap();
+        assert!(in_flight.admit(1, wait).await.is_none(), "the reserve is used up, too");
+        drop(large);
+        assert!(small.grow(8 << 20));
+        drop(small);
+        assert!(in_flight.admit(8 << 20, wait).await.is_some(), "all came back");
     }
 }

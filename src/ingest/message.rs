@@ -48,7 +48,7 @@ where
     let mut header = BytesMut::with_capacity(HEADER_LEN);
     let mut rest = Bytes::new();
     while header.len() < HEADER_LEN {
-        let Some(mut data) = next_data(&mut body, limits.receive_timeout).await? else {
+        let Some(mut data) = next_data(&mut body, limits.idle_timeout).await? else {
             let found = header.len();
             return Err(invalid(format!(
                 "the request ends after {found} of the {HEADER_LEN} bytes of its gRPC header"
@@ -72,16 +72,16 @@ where
             limits.in_flight_bytes
         ))
     })?;
-    let bytes = read_body(&mut body, rest, len, limits.receive_timeout).await?;
+    let bytes = read_body(&mut body, rest, len, limits).await?;
     Ok(Message { compressed: header.compressed, bytes, admission })
 }
 
 /// Reads exactly `len` bytes up to the end of the stream, `first` being the first of them.
-async fn read_body<B>(body: &mut B, first: Bytes, len: usize, timeout: Duration) -> Result<Bytes, Unread>
+async fn read_body<B>(body: &mut B, first: Bytes, len: usize, limits: &Limits) -> Result<Bytes, Unread>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let deadline = tokio::time::Instant::now() + timeout;
+    let deadline = tokio::time::Instant::now() + limits.receive_timeout;
     let mut whole = Bytes::new();
     let mut joined = BytesMut::new();
     let mut next = first;
@@ -98,7 +98,7 @@ where
             joined.extend_from_slice(&next);
         }
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        match next_data(body, left).await? {
+        match next_data(body, left.min(limits.idle_timeout)).await? {
             Some(data) => next = data,
             None if found < len => {
                 return Err(invalid(format!("the request ends after {found} of the {len} bytes of its message")));
@@ -151,7 +151,7 @@ mod tests {
 
     async fn read_frames(frames: Frames, limits: &Limits) -> Result<Message, Unread> {
         let body = StreamBody::new(stream::iter(frames));
-        read(body, limits, &InFlight::new(limits.in_flight_bytes)).await
+        read(body, limits, &InFlight::new(limits.in_flight_bytes, 0)).await
     }
 
     fn framed(message: &[u8], cuts: &[usize]) -> Frames {
@@ -215,13 +215,35 @@ mod tests {
         assert!(matches!(read_frames(frames, &Limits::default()).await, Err(Unread::Gone)));
     }
 
-    /// A client that sends its header and then nothing does not hold its room for ever.
+    /// A client that sends its header and then nothing, or a byte now and then, does not hold its room for ever.
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_is_unavailable() {
+        let start = tokio::time::Instant::now();
+        let drip = stream::unfold(0, |at: u32| async move {
+            tokio::time::sleep(Duration::from_secs(u64::from(at.min(1)) * 9)).await;
+            let bytes = if at == 0 {
+                framed(&[7; 3000], &[10])[0].as_ref().unwrap().data_ref().unwrap().clone()
+            } else {
+                Bytes::from_static(&[7])
+            };
+            Some((Ok::<_, io::Error>(Frame::data(bytes)), at + 1))
+        });
+        let limits = Limits::default();
+        let in_flight = InFlight::new(limits.in_flight_bytes, 0);
+        let result = read(Box::pin(StreamBody::new(drip)), &limits, &in_flight).await;
+        assert!(matches!(result, Err(Unread::Refused(Refusal::Unavailable(_)))), "{result:?}");
+        assert_eq!(start.elapsed(), limits.receive_timeout);
+        assert!(in_flight.admit(limits.in_flight_bytes, Duration::ZERO).await.is_some(), "its room is given back");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_stalled_body_is_unavailable() {
+        let start = tokio::time::Instant::now();
         let frames = stream::iter(framed(&[7; 30], &[10]).into_iter().take(1));
         let body = StreamBody::new(futures_util::StreamExt::chain(frames, stream::pending()));
         let limits = Limits::default();
-        let result = read(body, &limits, &InFlight::new(limits.in_flight_bytes)).await;
+        let result = read(body, &limits, &InFlight::new(limits.in_flight_bytes, 0)).await;
         assert!(matches!(result, Err(Unread::Refused(Refusal::Unavailable(_)))), "{result:?}");
+        assert_eq!(start.elapsed(), limits.idle_timeout);
     }
 }

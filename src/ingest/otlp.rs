@@ -1,7 +1,8 @@
-//! Source `otlp`: OTLP/gRPC, `opentelemetry.proto.collector.logs.v1.LogsService/Export`.
+//! Source `otlp`: OTLP/gRPC, the `Export` methods of `LogsService`, `MetricsService` and `TraceService`.
 //!
-//! A plain tower service with its own framing (design section 9 says why). It answers OK, UNAVAILABLE,
-//! RESOURCE_EXHAUSTED or INVALID_ARGUMENT; UNIMPLEMENTED only for a method or an encoding that it does not have.
+//! Logs are matched. Metrics and traces pass untouched, under the same limits, when a sink takes them. A plain tower
+//! service with its own framing (design section 9 says why). It answers OK, UNAVAILABLE, RESOURCE_EXHAUSTED or
+//! INVALID_ARGUMENT; UNIMPLEMENTED only for a method, a signal or an encoding that nobody here takes.
 
 use std::convert::Infallible;
 use std::io;
@@ -20,13 +21,11 @@ use super::message::{self, Message, Unread};
 use super::workers::{WorkError, in_place};
 use super::{Bound, Limits, Shared};
 use crate::config::Address;
-use crate::delivery::{Batch, BoxFuture, Deliver, Process, Refusal};
+use crate::delivery::{Batch, BoxFuture, Deliver, Metadata, Process, Refusal, Signal};
+use crate::encoding::Rope;
 use crate::grpc::compression::{ACCEPTED, GRPC_ACCEPT_ENCODING, GRPC_ENCODING, InflateError};
 use crate::grpc::{self, Code, Encoding, Status, UnaryBody};
 use crate::telemetry;
-
-/// The path of the one method, from `opentelemetry/proto/collector/logs/v1/logs_service.proto`.
-pub const EXPORT_PATH: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
 /// The service. Cheap to clone: one is cloned for each connection.
 #[derive(Clone)]
@@ -57,7 +56,9 @@ impl OtlpSource {
         deliver: Arc<dyn Deliver>,
     ) -> io::Result<Bound> {
         let source = OtlpSource::new(name, limits.clone(), shared, process, deliver)?;
-        Bound::bind(name, address, limits, source)
+        let (metrics, traces) = (Passing::<METRICS>(source.clone()), Passing::<TRACES>(source.clone()));
+        let bound = Bound::bind(name, address, limits, source)?;
+        Ok(bound.with_services(|routes| routes.add_service(metrics).add_service(traces)))
     }
 
     /// The service alone, to be put into a server of one's own.
@@ -101,11 +102,46 @@ impl Service<Request<Body>> for OtlpSource {
     }
 }
 
+/// The source under the service's name of a signal that is not matched: tonic's router goes by that name.
+#[derive(Clone)]
+struct Passing<const SIGNAL: u8>(OtlpSource);
+
+const METRICS: u8 = 0;
+const TRACES: u8 = 1;
+
+impl NamedService for Passing<METRICS> {
+    const NAME: &'static str = "opentelemetry.proto.collector.metrics.v1.MetricsService";
+}
+
+impl NamedService for Passing<TRACES> {
+    const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
+}
+
+impl<const SIGNAL: u8> Service<Request<Body>> for Passing<SIGNAL> {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        self.0.call(request)
+    }
+}
+
 impl State {
     /// Takes one request through, from its headers to the next hop's answer.
     async fn export(self: &Arc<Self>, request: Request<Body>) -> Result<(), Answer> {
-        let encoding = check_head(&request)?;
-        let message = message::read(request.into_body(), &self.limits, &self.shared.in_flight).await?;
+        let (signal, encoding) = check_head(&request)?;
+        if !self.deliver.takes(signal) {
+            let signal = signal.as_str();
+            let text = format!("no sink of this source takes {signal}: add one of type otlp, or do not send {signal}");
+            return Err(Answer::Unimplemented(text));
+        }
+        let (head, body) = request.into_parts();
+        let message = message::read(body, &self.limits, &self.shared.in_flight).await?;
         counter!(telemetry::SOURCE_RECEIVED_BYTES_TOTAL, "source" => self.name.to_string())
             .increment(message.bytes.len() as u64);
         if message.compressed && encoding == Encoding::Identity {
@@ -113,25 +149,38 @@ impl State {
             return Err(Refusal::InvalidArgument(text.to_owned()).into());
         }
         // A compressed message of any length may inflate to the limit, so its length says nothing about the work.
-        let result = if !message.compressed && message.bytes.len() < self.limits.in_place_below {
-            in_place(|| self.match_message(message, encoding))
+        let short = message.bytes.len() < self.limits.in_place_below || signal != Signal::Logs;
+        let result = if !message.compressed && short {
+            in_place(|| self.match_message(signal, message, encoding))
         } else {
             let state = Arc::clone(self);
-            let work = move || state.match_message(message, encoding);
+            let work = move || state.match_message(signal, message, encoding);
             self.shared.workers.run(self.limits.admission_wait, work).await
         };
         // The room is held until the batch was delivered, also when nothing of the message is left in it.
         let (batch, _admission) = result.map_err(refuse_work)??;
+        let batch = Batch { signal, metadata: Metadata::new(head.headers), ..batch };
         self.deliver.deliver(Arc::new(batch)).await?;
+        counter!(telemetry::SOURCE_ACKNOWLEDGED_TOTAL, "source" => self.name.to_string(), "signal" => signal.as_str())
+            .increment(1);
         Ok(())
     }
 
-    /// Inflates, matches and tags.
-    fn match_message(&self, message: Message, encoding: Encoding) -> Result<(Batch, Arc<Admission>), Refusal> {
+    /// Inflates, and matches and tags logs.
+    fn match_message(
+        &self,
+        signal: Signal,
+        message: Message,
+        encoding: Encoding,
+    ) -> Result<(Batch, Arc<Admission>), Refusal> {
         let Message { compressed, bytes, mut admission } = message;
         let bytes = if compressed { self.inflate(bytes, encoding, &mut admission)? } else { bytes };
         let admission = Arc::new(admission);
-        let batch = self.process.process(admission.attach(bytes))?;
+        let message = admission.attach(bytes);
+        let batch = match signal {
+            Signal::Logs => self.process.process(message)?,
+            Signal::Metrics | Signal::Traces => Batch { message: Rope::from(message), ..Batch::default() },
+        };
         Ok((batch, admission))
     }
 
@@ -144,22 +193,25 @@ impl State {
     }
 }
 
-/// Checks what can be checked before the body, and reads the encoding of the message.
-fn check_head(request: &Request<Body>) -> Result<Encoding, Answer> {
+/// Checks what can be checked before the body, and reads the signal and the encoding of the message.
+fn check_head(request: &Request<Body>) -> Result<(Signal, Encoding), Answer> {
     if request.method() != Method::POST {
         return Err(Answer::Http(StatusCode::METHOD_NOT_ALLOWED));
     }
     if !grpc::is_grpc(request.headers()) {
         return Err(Answer::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
-    if request.uri().path() != EXPORT_PATH {
-        return Err(Answer::Unimplemented(format!("there is no method {}, only {EXPORT_PATH}", request.uri().path())));
-    }
-    let Some(name) = request.headers().get(GRPC_ENCODING) else { return Ok(Encoding::Identity) };
-    Encoding::parse(name.as_bytes()).ok_or_else(|| {
+    let path = request.uri().path();
+    let Some(signal) = Signal::ALL.into_iter().find(|signal| signal.export_path() == path) else {
+        let known = Signal::ALL.map(Signal::export_path).join(", ");
+        return Err(Answer::Unimplemented(format!("there is no method {path}, only {known}")));
+    };
+    let Some(name) = request.headers().get(GRPC_ENCODING) else { return Ok((signal, Encoding::Identity)) };
+    let encoding = Encoding::parse(name.as_bytes()).ok_or_else(|| {
         let name = String::from_utf8_lossy(name.as_bytes()).into_owned();
         Answer::Unimplemented(format!("encoding {name:?} is not known, use identity, gzip or zstd"))
-    })
+    })?;
+    Ok((signal, encoding))
 }
 
 fn refuse_work(error: WorkError) -> Refusal {

@@ -13,9 +13,13 @@ mod next_hop;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod overload;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod python_client;
+#[cfg(test)]
+mod rejected;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]

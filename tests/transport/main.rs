@@ -8,9 +8,15 @@ mod captures;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod metadata;
+#[cfg(test)]
 mod next_hop;
 #[cfg(test)]
+mod rejected;
+#[cfg(test)]
 mod sidecar;
+#[cfg(test)]
+mod signals;
 #[cfg(test)]
 mod sinks;
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub struct Identity;
 
 impl Process for Identity {
     fn process(&self, message: Bytes) -> Result<Batch, Refusal> {
-        Ok(Batch { message: Rope::from(message), records: 0, hits: vec![] })
+        Ok(Batch { message: Rope::from(message), ..Batch::default() })
     }
 }
 

@@ -202,7 +202,7 @@ struct AllHit;
 
 impl Process for AllHit {
     fn process(&self, message: Bytes) -> Result<Batch, Refusal> {
-        Ok(Batch { message: Rope::from(message.clone()), records: 1, hits: vec![message] })
+        Ok(Batch { message: Rope::from(message.clone()), records: 1, hits: vec![message], ..Batch::default() })
     }
 }
 

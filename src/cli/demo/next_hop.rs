@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::report;
 use crate::config::Address;
 use crate::delivery::{Batch, BoxFuture, Deliver, Process, Refusal};
-use crate::encoding::{Rope, otlp};
+use crate::encoding::otlp;
 use crate::ingest::{Bound, Limits, OtlpSource, ServeError, Shared};
 
 /// Tagged events that wait for the terminal; then the next hop answers later, and nothing is lost.
@@ -66,7 +66,7 @@ struct Pick;
 
 impl Process for Pick {
     fn process(&self, message: Bytes) -> Result<Batch, Refusal> {
-        let mut batch = Batch { message: Rope::default(), records: 0, hits: Vec::new() };
+        let mut batch = Batch::default();
         otlp::records(&message, |span| {
             batch.records += 1;
             let record = message.slice(span.record.payload());

@@ -1,11 +1,14 @@
-//! Splitting a batch into several requests by record, for next hops with a size limit.
+//! Requests of some records of a batch: for next hops with a size limit, and to find the record that one refuses.
+//!
+//! The three signals of OTLP have one shape, field numbers included: request, resource, scope, record (a log record, a
+//! metric or a span). So what is here works for metrics and traces too.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{RecordSpan, Span, field, records};
+use super::{EnvelopeError, RecordSpan, Span, field, records};
 use crate::encoding::Rope;
 use crate::encoding::wire::{Fields, framed_len, put_header};
 
@@ -35,7 +38,53 @@ pub fn split(batch: &Bytes, max_bytes: usize) -> Vec<Rope> {
     requests
 }
 
+/// A batch laid out by record, to make requests of some of its records.
+#[derive(Debug)]
+pub struct Layout {
+    batch: Bytes,
+    spans: Vec<RecordSpan>,
+    surroundings: Surroundings,
+}
+
+impl Layout {
+    /// Walks the envelope of a batch.
+    ///
+    /// # Errors
+    /// The envelope cannot be walked.
+    pub fn new(batch: Bytes) -> Result<Layout, EnvelopeError> {
+        let mut spans = Vec::new();
+        records(&batch, |span| spans.push(span))?;
+        let surroundings = Surroundings::new(&batch, &spans);
+        Ok(Layout { batch, spans, surroundings })
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there is no record.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Leaves out the records at these ascending places; the others move up.
+    pub fn leave_out(&mut self, places: &[usize]) {
+        let (mut out, mut place) = (places.iter().peekable(), 0);
+        self.spans.retain(|_| {
+            place += 1;
+            out.next_if(|out| **out == place - 1).is_none()
+        });
+    }
+
+    /// A request of the records at these places, with resource, scope and everything else that was around them.
+    pub fn request(&self, places: Range<usize>) -> Rope {
+        self.surroundings.request(&self.batch, self.spans.get(places).unwrap_or_default())
+    }
+}
+
 /// What stands beside the records in the messages around them.
+#[derive(Debug)]
 struct Surroundings {
     request: Vec<Range<usize>>,
     /// By the start of a `ResourceLogs` or `ScopeLogs`.

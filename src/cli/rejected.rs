@@ -1,0 +1,174 @@
+//! `hotlist rejected`: what a next hop refused for good, and sending it again once the reason is mended.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use comfy_table::presets::NOTHING;
+use comfy_table::{ContentArrangement, Table};
+use http::HeaderName;
+use serde_json::{Value, json};
+
+use super::Failure;
+use super::args::{RejectedAction, RejectedArgs, RejectedListArgs, RejectedResendArgs};
+use crate::config::Endpoint;
+use crate::delivery::{Batch, Signal};
+use crate::encoding::{Rope, otlp};
+use crate::forward::otlp::Settings;
+use crate::forward::rejected::{self, Entry, Line};
+use crate::forward::{Headers, OtlpSink};
+
+/// Characters of a record that a table shows.
+const EXCERPT: usize = 100;
+
+pub(super) fn run(args: &RejectedArgs, out: &mut dyn Write, log: &mut dyn Write) -> Result<(), Failure> {
+    match &args.action {
+        RejectedAction::List(args) => list(args, out, log),
+        RejectedAction::Resend(args) => resend(args, out, log),
+    }
+}
+
+fn list(args: &RejectedListArgs, out: &mut dyn Write, log: &mut dyn Write) -> Result<(), Failure> {
+    for path in &args.files {
+        let mut table = Table::new();
+        table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header(["N", "TIME", "SINK", "STATUS", "REASON", "BYTES", "RECORD"]);
+        let (mut rows, mut written) = (0, Ok(()));
+        rejected::read(path, |line| {
+            let Line { number, entry, .. } = line;
+            match entry {
+                Err(problem) => {
+                    // Nothing is left to do when standard error is gone, too.
+                    let _ = writeln!(log, "{}:{number}: cannot be read: {problem}", path.display());
+                }
+                Ok(entry) if args.json => {
+                    if written.is_ok() {
+                        written = writeln!(out, "{}", as_json(path, number, &entry));
+                    }
+                }
+                Ok(entry) => {
+                    rows += 1;
+                    let Entry { time, sink, status, message, request, .. } = &entry;
+                    let (number, bytes) = (number.to_string(), request.len().to_string());
+                    let time = format!("{time:.0}");
+                    table.add_row([&number, &time, sink, status, &excerpt(message), &bytes, &excerpt(&record(&entry))]);
+                }
+            }
+        })
+        .map_err(anyhow::Error::new)?;
+        written.map_err(Failure::of_output)?;
+        if !args.json {
+            let text = if rows > 0 { table.to_string() } else { "no rejected records".to_owned() };
+            writeln!(out, "{}:\n{text}", path.display()).map_err(Failure::of_output)?;
+        }
+    }
+    out.flush().map_err(Failure::of_output)
+}
+
+fn resend(args: &RejectedResendArgs, out: &mut dyn Write, log: &mut dyn Write) -> Result<(), Failure> {
+    let wanted: HashSet<usize> = args.select.iter().copied().collect();
+    let (mut entries, mut unreadable) = (Vec::new(), 0);
+    rejected::read(&args.file, |line| {
+        let Line { number, digest, entry } = line;
+        if !wanted.is_empty() && !wanted.contains(&number) {
+            return;
+        }
+        match entry {
+            Ok(entry) => entries.push((number, digest, entry)),
+            Err(problem) => {
+                unreadable += 1;
+                let _ = writeln!(log, "{}:{number}: stays, it cannot be read: {problem}", args.file.display());
+            }
+        }
+    })
+    .map_err(anyhow::Error::new)?;
+    if args.dry_run {
+        for (number, _, entry) in &entries {
+            let (signal, bytes) = (entry.signal.as_str(), entry.request.len());
+            writeln!(out, "{number}: would be sent to {}: {signal}, {bytes} bytes", args.endpoint)
+                .map_err(Failure::of_output)?;
+        }
+        return out.flush().map_err(Failure::of_output);
+    }
+    let sink = sink(args)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let (mut accepted, mut sent, total) = (HashSet::new(), 0, entries.len());
+    for (number, digest, entry) in entries {
+        let batch = Batch { signal: entry.signal, message: Rope::from(entry.request), records: 1, ..Batch::default() };
+        match runtime.block_on(sink.offer("resend", &batch)) {
+            Ok(answer) if answer.rejected == 0 => {
+                accepted.insert(digest);
+                sent += 1;
+            }
+            Ok(answer) => drop(writeln!(log, "{number}: stays, rejected in a partial success: {}", answer.message)),
+            Err(refusal) => drop(writeln!(log, "{number}: stays: {refusal}")),
+        }
+    }
+    if !accepted.is_empty() {
+        rejected::remove(&args.file, &accepted).map_err(anyhow::Error::new)?;
+    }
+    let stays = total - sent + unreadable;
+    writeln!(out, "{sent} accepted and removed, {stays} stay in {}", args.file.display())
+        .and_then(|()| out.flush())
+        .map_err(Failure::of_output)?;
+    match stays {
+        0 => Ok(()),
+        _ => Err(Failure::Other(anyhow::anyhow!("{stays} of {} were not sent", total + unreadable))),
+    }
+}
+
+fn sink(args: &RejectedResendArgs) -> Result<OtlpSink, Failure> {
+    let bad = |error: String| anyhow::anyhow!("--endpoint {}: {error}", args.endpoint);
+    let endpoint = Endpoint::parse(&args.endpoint).map_err(bad)?;
+    let mut headers = Headers::default();
+    for header in &args.headers {
+        let (name, value) = header.split_once('=').context("--header: give NAME=VALUE or NAME=@FILE")?;
+        let name: HeaderName = name.parse().with_context(|| format!("--header: {name:?} is no name of a header"))?;
+        let added = match value.strip_prefix('@') {
+            Some(path) => headers.file(name, path.into()),
+            None => headers.fixed(name, value),
+        };
+        added.context("--header")?;
+    }
+    let settings = Settings { headers: Arc::new(headers), ..Settings::default() };
+    Ok(OtlpSink::new(endpoint, settings, otlp::split))
+}
+
+fn as_json(path: &Path, number: usize, entry: &Entry) -> Value {
+    let record = record(entry);
+    json!({
+        "file": path.display().to_string(),
+        "number": number,
+        "time": entry.time.to_string(),
+        "sink": entry.sink,
+        "endpoint": entry.endpoint,
+        "signal": entry.signal.as_str(),
+        "status": entry.status,
+        "message": entry.message,
+        "bytes": entry.request.len(),
+        "record": serde_json::from_str(&record).unwrap_or(Value::String(record)),
+    })
+}
+
+/// The record of an entry as text: JSON for a log record, the printable part of the bytes for anything else.
+fn record(entry: &Entry) -> String {
+    let mut record = None;
+    if entry.signal == Signal::Logs {
+        // What cannot be walked is shown as bytes.
+        let _ = otlp::records(&entry.request, |span| record = entry.request.get(span.record.payload()));
+    }
+    match record {
+        Some(record) => String::from_utf8_lossy(&otlp::render_record(record)).into_owned(),
+        None => {
+            entry.request.iter().map(|byte| if matches!(byte, b' '..=b'~') { char::from(*byte) } else { '.' }).collect()
+        }
+    }
+}
+
+/// The beginning of a text, on one line.
+fn excerpt(text: &str) -> String {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(EXCERPT).collect();
+    if text.chars().nth(EXCERPT).is_some() { line + "…" } else { line }
+}

@@ -1,0 +1,173 @@
+//! Headers that a sink sends with each request: fixed ones, and ones whose value stands in a file that may change.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::time::Instant;
+
+/// How old the value of a file may be. Tokens of orchestrators are replaced minutes before they end.
+const MAX_AGE: Duration = Duration::from_secs(1);
+/// Longest value in bytes.
+const MAX_VALUE: usize = 16 << 10;
+
+/// The headers of a sink. Values are marked sensitive, so that neither HTTP/2's compression table nor a log has them.
+#[derive(Debug, Default)]
+pub struct Headers {
+    fixed: HeaderMap,
+    files: Vec<FileHeader>,
+}
+
+#[derive(Debug)]
+struct FileHeader {
+    name: HeaderName,
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    value: HeaderValue,
+    /// When the file is to be read again.
+    due: Instant,
+    failed: bool,
+}
+
+impl Headers {
+    /// Adds a header with a fixed value.
+    ///
+    /// # Errors
+    /// The value cannot be one of a header.
+    pub fn fixed(&mut self, name: HeaderName, value: &str) -> io::Result<()> {
+        self.fixed.insert(name, header_value(value)?);
+        Ok(())
+    }
+
+    /// Adds a header whose value is a file's content without the white space around it. It is read now, and again when
+    /// it is older than a second.
+    ///
+    /// # Errors
+    /// The file cannot be read, or its content cannot be a header's value.
+    pub fn file(&mut self, name: HeaderName, path: PathBuf) -> io::Result<()> {
+        let value = read(&path)?;
+        let state = Mutex::new(State { value, due: Instant::now() + MAX_AGE, failed: false });
+        self.files.push(FileHeader { name, path, state });
+        Ok(())
+    }
+
+    /// Puts the headers into those of a request. A file that cannot be read any more keeps its last value.
+    pub(super) async fn apply(&self, headers: &mut HeaderMap) {
+        headers.extend(self.fixed.clone());
+        for header in &self.files {
+            headers.insert(header.name.clone(), header.value().await);
+        }
+    }
+
+    /// The next request reads the files again: the next hop does not take their values.
+    pub(super) fn expire(&self) {
+        for header in &self.files {
+            header.state().due = Instant::now();
+        }
+    }
+}
+
+impl FileHeader {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        // Nothing in it can be half-changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn value(&self) -> HeaderValue {
+        {
+            let mut state = self.state();
+            let now = Instant::now();
+            if now < state.due {
+                return state.value.clone();
+            }
+            // The others go on with the old value while this one reads.
+            state.due = now + MAX_AGE;
+        }
+        let path = self.path.clone();
+        let found = tokio::task::spawn_blocking(move || read(&path)).await.map_err(io::Error::other).flatten();
+        let mut state = self.state();
+        match found {
+            Ok(value) => {
+                state.value = value;
+                state.failed = false;
+            }
+            Err(error) => {
+                if !state.failed {
+                    tracing::warn!(header = %self.name, %error, "a header keeps its last value");
+                }
+                state.failed = true;
+            }
+        }
+        state.value.clone()
+    }
+}
+
+fn read(path: &Path) -> io::Result<HeaderValue> {
+    let named = |cause: io::Error| io::Error::new(cause.kind(), format!("{}: {cause}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(named)?;
+    header_value(text.trim()).map_err(named)
+}
+
+/// A value that is never shown.
+fn header_value(text: &str) -> io::Result<HeaderValue> {
+    let bad = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
+    if text.is_empty() || text.len() > MAX_VALUE {
+        return Err(bad("a header's value has 1 to 16384 bytes, this has none or more"));
+    }
+    let mut value = HeaderValue::from_str(text).map_err(|_| bad("a header's value is one line of printable ASCII"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn sent(headers: &Headers) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        headers.apply(&mut map).await;
+        map
+    }
+
+    /// A token that was replaced is sent within a second, at once after the next hop refused the old one, and a file
+    /// that is gone or spoilt leaves the last good value.
+    #[tokio::test(start_paused = true)]
+    async fn a_replaced_token_is_sent() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        std::fs::write(&path, "one\n").unwrap();
+        let mut headers = Headers::default();
+        headers.file(HeaderName::from_static("authorization"), path.clone()).unwrap();
+        assert_eq!(sent(&headers).await["authorization"], "one");
+        std::fs::write(&path, "two\n").unwrap();
+        assert_eq!(sent(&headers).await["authorization"], "one", "it is not a second old");
+        tokio::time::advance(MAX_AGE).await;
+        assert_eq!(sent(&headers).await["authorization"], "two");
+        std::fs::write(&path, "three\n").unwrap();
+        headers.expire();
+        assert_eq!(sent(&headers).await["authorization"], "three");
+        std::fs::write(&path, "two\nlines").unwrap();
+        headers.expire();
+        assert_eq!(sent(&headers).await["authorization"], "three");
+        std::fs::remove_file(&path).unwrap();
+        headers.expire();
+        assert_eq!(sent(&headers).await["authorization"], "three");
+    }
+
+    #[test]
+    fn values_are_not_shown() {
+        let mut headers = Headers::default();
+        headers.fixed(HeaderName::from_static("x-key"), "hush").unwrap();
+        assert!(!format!("{headers:?}").contains("hush"));
+        assert!(headers.fixed(HeaderName::from_static("x-key"), "a\nb").is_err());
+        let missing = headers.file(HeaderName::from_static("x-key"), "/nonexistent/token".into()).unwrap_err();
+        assert!(missing.to_string().starts_with("/nonexistent/token: "), "{missing}");
+    }
+}
