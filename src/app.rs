@@ -9,7 +9,6 @@ mod live;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::admin::{self, Admin, AdminError, Readiness};
+use crate::admin::{self, Admin, AdminError, Pages, Readiness};
 use crate::config::{self, Config, FailureMode};
 use crate::delivery::Deliver;
 use crate::detect::Detector;
@@ -27,9 +26,11 @@ use crate::encoding::otlp;
 use crate::fields::{FieldError, FieldTable};
 use crate::forward::{Blackhole, Fanout, NdjsonSink, OtlpSink, Sink, SinkKind, ndjson};
 use crate::grpc;
+use crate::ingest::health::{self, Health};
 use crate::ingest::{Bound, Limits, OtlpSource, ServeError, Shared};
 use crate::intel::snapshot::SnapshotError;
 use crate::policy::Policy;
+use crate::tls::{self, TlsError};
 use live::Live;
 
 /// Why the process cannot start.
@@ -42,6 +43,14 @@ pub enum StartError {
         id: String,
         /// Why.
         cause: io::Error,
+    },
+    /// The certificate of a source cannot be used.
+    #[error("sources.{id}.tls: {cause}")]
+    SourceTls {
+        /// The source's id.
+        id: String,
+        /// Why not.
+        cause: TlsError,
     },
     /// A sink cannot be opened.
     #[error("sink `{id}`: {cause}; mend `sinks.{id}`")]
@@ -103,8 +112,11 @@ pub struct App {
     sources: Vec<Bound>,
     admin: Option<Admin>,
     readiness: Readiness,
+    health: Health,
     metrics: PrometheusHandle,
     grace: Duration,
+    /// What `/config` shows.
+    config: Arc<Config>,
 }
 
 impl App {
@@ -116,8 +128,8 @@ impl App {
         let readiness = Readiness::default();
         readiness.register(admin::LISTENERS, true);
         readiness.register(admin::SNAPSHOT, config.failure_mode == FailureMode::Closed);
-        let admin = match config.admin {
-            Some(admin) => Some(Admin::bind(admin.address).await?),
+        let admin = match &config.admin {
+            Some(admin) => Some(Admin::bind(&admin.address, admin.tls.as_ref())?),
             None => None,
         };
         let table = Arc::new(field_table(&config.r#match)?);
@@ -149,6 +161,7 @@ impl App {
         let sinks = sinks(&config)?;
         let limits = limits(&config);
         let shared = Shared::start(&limits).map_err(StartError::Limits)?;
+        let health = Health::default();
         let mut sources = Vec::new();
         for source in &config.sources {
             let inputs = sinks.iter().filter(|wired| wired.inputs.contains(&source.id)).map(|wired| wired.sink.clone());
@@ -156,9 +169,10 @@ impl App {
             let limits = Limits { max_request_bytes: source.max_request_bytes(), ..limits.clone() };
             let bound = OtlpSource::bind(&source.id, source.address(), limits, &shared, live.clone(), deliver)
                 .map_err(|cause| StartError::Source { id: source.id.clone(), cause })?;
-            sources.push(bound);
+            sources.push(equip(bound, source, &health)?);
         }
-        Ok(App { sources, admin, readiness, metrics: environment.metrics, grace: config.shutdown.grace })
+        let grace = config.shutdown.grace;
+        Ok(App { sources, admin, readiness, health, metrics: environment.metrics, grace, config: Arc::new(config) })
     }
 
     /// Where the sources listen, in the order of the configuration.
@@ -167,7 +181,7 @@ impl App {
     }
 
     /// Where the admin listener is.
-    pub fn admin_address(&self) -> Option<SocketAddr> {
+    pub fn admin_address(&self) -> Option<&config::Address> {
         self.admin.as_ref().map(Admin::address)
     }
 
@@ -190,9 +204,25 @@ impl App {
         let (stop_admin, admin_stopped) = watch::channel(false);
         let mut probes = JoinSet::new();
         if let Some(admin) = self.admin {
-            let (readiness, metrics, stopped) = (self.readiness.clone(), self.metrics.clone(), wait(admin_stopped));
-            probes.spawn(async move { admin.serve(readiness, metrics, stopped).await.map_err(RunError::Admin) });
+            let (config, stopped) = (self.config, wait(admin_stopped));
+            let pages = Pages {
+                readiness: self.readiness.clone(),
+                metrics: self.metrics.clone(),
+                // A secret, should a key ever hold one, masks itself wherever it is printed for debugging.
+                config: Arc::new(move || format!("{config:#?}\n")),
+            };
+            probes.spawn(async move { admin.serve(pages, stopped).await.map_err(RunError::Admin) });
         }
+        let (health, mut ready) = (self.health.clone(), self.readiness.watch());
+        // Ends with the last handle to readiness.
+        let told = tokio::spawn(async move {
+            loop {
+                health.set_ready(*ready.borrow_and_update());
+                if ready.changed().await.is_err() {
+                    break;
+                }
+            }
+        });
         self.readiness.set(admin::LISTENERS, true, "bound");
         tokio::pin!(shutdown);
         tokio::select! {
@@ -201,6 +231,8 @@ impl App {
             Some(ended) = probes.join_next() => ended??,
         }
         self.readiness.drain();
+        self.health.drain();
+        told.abort();
         tracing::info!(grace_seconds = self.grace.as_secs(), "draining: no new requests, finishing those in flight");
         let _ = stop.send(true);
         let finish = async {
@@ -245,10 +277,46 @@ pub fn policy(matching: &config::Match) -> Policy {
 }
 
 fn limits(config: &Config) -> Limits {
-    let limits = Limits { in_flight_bytes: config.limits.in_flight_bytes, ..Limits::default() };
+    let limits = Limits {
+        in_flight_bytes: config.limits.in_flight_bytes,
+        max_connections: config.limits.max_connections,
+        idle_timeout: config.limits.idle_timeout,
+        ..Limits::default()
+    };
     match config.limits.workers {
         Some(workers) => Limits { workers, queue: workers * 8, ..limits },
         None => limits,
+    }
+}
+
+/// Gives a source what all of them have beside their protocol: TLS, health, and reflection for this host.
+fn equip(bound: Bound, source: &config::Source, health: &Health) -> Result<Bound, StartError> {
+    let local = bound.local_address().is_local();
+    let bound = match source.tls() {
+        Some(tls) => {
+            let acceptor = tls::Acceptor::load(&format!("source {}", source.id), tls, tls::HTTP_2);
+            bound.with_tls(acceptor.map_err(|cause| StartError::SourceTls { id: source.id.clone(), cause })?)
+        }
+        None => bound,
+    };
+    Ok(bound.with_services(|routes| {
+        let routes = health.serve_in(routes);
+        if local { health::reflect_in(routes) } else { routes }
+    }))
+}
+
+/// The sink, with TLS when its endpoint asks for it.
+fn secure(sink: OtlpSink, id: &str, settings: &config::OtlpSink) -> Result<OtlpSink, TlsError> {
+    let endpoint = &settings.endpoint;
+    if !endpoint.is_private() {
+        tracing::warn!(sink = id, %endpoint, "events leave this host without encryption: give an `https://` endpoint");
+    }
+    match endpoint {
+        config::Endpoint::Https { host, .. } => {
+            let tls = settings.tls.clone().unwrap_or_default();
+            Ok(sink.with_tls(tls::Connector::load(&format!("sink {id}"), &tls, host)?))
+        }
+        config::Endpoint::Http { .. } | config::Endpoint::Unix(_) => Ok(sink),
     }
 }
 
@@ -274,7 +342,8 @@ fn sinks(config: &Config) -> Result<Vec<Wired>, StartError> {
                     compression,
                     deadline: settings.timeout,
                 };
-                SinkKind::Otlp(Box::new(OtlpSink::new(settings.endpoint.clone(), forward, otlp::split)))
+                let otlp = OtlpSink::new(settings.endpoint.clone(), forward, otlp::split);
+                SinkKind::Otlp(Box::new(secure(otlp, &sink.id, settings).map_err(|cause| failed(cause.to_string()))?))
             }
             config::SinkKind::Ndjson(settings) => {
                 let output = match &settings.path {

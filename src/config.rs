@@ -15,6 +15,7 @@ mod process;
 mod reader;
 mod sink;
 mod source;
+mod tls;
 mod toml;
 mod units;
 mod yaml;
@@ -28,6 +29,7 @@ pub use problem::{ConfigErrors, Fault, Position, Problem};
 pub use process::{Admin, Limits, Log, LogFormat, LogLevel, Shutdown};
 pub use sink::{Compression, NdjsonSink, Only, OtlpSink, Sink, SinkKind};
 pub use source::{OtlpSource, Source, SourceKind};
+pub use tls::{ClientTls, ServerTls};
 
 use reader::{Item, Problems, Table};
 
@@ -117,6 +119,7 @@ impl Config {
         vec![
             ("", Config::KEYS),
             ("sources.<id> (otlp)", OtlpSource::KEYS),
+            ("sources.<id>.tls", ServerTls::KEYS),
             ("intel", Intel::KEYS),
             ("intel.files[]", IntelFiles::KEYS),
             ("intel.files[].columns", Columns::KEYS),
@@ -124,10 +127,12 @@ impl Config {
             ("match.c2", CommandAndControl::KEYS),
             ("match.fields[]", Match::FIELD_KEYS),
             ("sinks.<id> (otlp)", OtlpSink::KEYS),
+            ("sinks.<id>.tls", ClientTls::KEYS),
             ("sinks.<id> (ndjson)", NdjsonSink::KEYS),
             ("sinks.<id> (blackhole)", Sink::BLACKHOLE_KEYS),
             ("limits", Limits::KEYS),
             ("admin", Admin::KEYS),
+            ("admin.tls", ServerTls::KEYS),
             ("log", Log::KEYS),
             ("shutdown", Shutdown::KEYS),
         ]

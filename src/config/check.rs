@@ -29,7 +29,7 @@ pub(super) fn check(config: &Config, root: &Table<'_>, problems: &Problems) {
         listen(&["sources", &source.id, "address"], source.address().clone());
     }
     if let Some(admin) = &config.admin {
-        listen(&["admin", "address"], Address::Tcp(admin.address));
+        listen(&["admin", "address"], admin.address.clone());
     }
 
     let mut written: Vec<(&str, &Option<PathBuf>)> = Vec::new();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::address::Endpoint;
 use super::problem::{Fault, nearest};
 use super::reader::{Item, Table};
+use super::tls::ClientTls;
 
 /// One sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,10 +30,10 @@ pub enum SinkKind {
     Blackhole,
 }
 
-/// OTLP/gRPC to the next hop, HTTP/2 without TLS.
+/// OTLP/gRPC to the next hop, with or without TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtlpSink {
-    /// The next hop: `http://host:port`, or a Unix socket (`unix:/run/next.sock`).
+    /// The next hop: `https://host:port` for TLS, `http://host:port` without, or a Unix socket (`unix:/run/next.sock`).
     pub endpoint: Endpoint,
     /// How requests are compressed: `none`, `gzip` or `zstd`.
     pub compression: Compression,
@@ -42,6 +43,8 @@ pub struct OtlpSink {
     pub timeout: Duration,
     /// Whether the collector's request waits for this sink. The failures of a sink that is not required are counted only.
     pub required: bool,
+    /// Settings of TLS towards an `https` endpoint. Absent: the system's authorities, and no certificate of our own.
+    pub tls: Option<ClientTls>,
 }
 
 /// One JSON document a line.
@@ -142,7 +145,7 @@ fn inputs(table: &Table<'_>, sources: &[&str]) -> Option<Vec<String>> {
 
 impl OtlpSink {
     pub(super) const KEYS: &[&'static str] =
-        &["type", "inputs", "endpoint", "compression", "max_request_bytes", "timeout", "required"];
+        &["type", "inputs", "endpoint", "compression", "max_request_bytes", "timeout", "required", "tls"];
 
     fn read(table: &Table<'_>) -> Option<OtlpSink> {
         let words = [("none", Compression::None), ("gzip", Compression::Gzip), ("zstd", Compression::Zstd)];
@@ -150,10 +153,17 @@ impl OtlpSink {
         let max_request_bytes = table.or("max_request_bytes", 4 << 20, Item::size);
         let timeout = table.or("timeout", Duration::from_secs(8), Item::timeout);
         let required = table.or("required", true, Item::boolean);
+        let tls = table.get("tls").and_then(|item| ClientTls::read(&item));
         let endpoint = table
             .required("endpoint", "the next hop, e.g. `http://127.0.0.1:24317`")?
-            .parsed("an endpoint such as `http://host:port` or `unix:/path`", Endpoint::parse)?;
-        Some(OtlpSink { endpoint, compression, max_request_bytes, timeout, required })
+            .parsed("an endpoint such as `https://host:port`, `http://host:port` or `unix:/path`", Endpoint::parse)?;
+        if let Some(item) = table.get("tls").filter(|_| !matches!(endpoint, Endpoint::Https { .. })) {
+            item.report(Fault::BadValue {
+                value: endpoint.to_string(),
+                reason: "does not use TLS; give an `https://` endpoint, or leave `tls` out".to_owned(),
+            });
+        }
+        Some(OtlpSink { endpoint, compression, max_request_bytes, timeout, required, tls })
     }
 }
 

@@ -22,7 +22,7 @@ use crate::delivery::{Batch, Refusal};
 use crate::encoding::Rope;
 use crate::grpc::compression::GRPC_ENCODING;
 use crate::grpc::{self, Code, Encoding, HEADER_LEN, RopeBody, Status};
-use crate::telemetry;
+use crate::{telemetry, tls};
 
 /// The path of the one method, from `opentelemetry/proto/collector/logs/v1/logs_service.proto`.
 const EXPORT_PATH: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
@@ -64,8 +64,11 @@ pub struct OtlpSink {
 
 /// What goes into `:authority`; a Unix socket has no name of its own, gRPC uses `localhost` there.
 fn authority(endpoint: &Endpoint) -> Authority {
+    let text = endpoint.to_string();
     let named = match endpoint {
-        Endpoint::Http { .. } => endpoint.to_string().strip_prefix("http://").and_then(|text| text.parse().ok()),
+        Endpoint::Http { .. } | Endpoint::Https { .. } => {
+            text.split_once("://").and_then(|(_, authority)| authority.parse().ok())
+        }
         Endpoint::Unix(_) => None,
     };
     named.unwrap_or_else(|| Authority::from_static("localhost"))
@@ -82,7 +85,8 @@ impl OtlpSink {
     /// A sink that connects with its first batch.
     pub fn new(endpoint: Endpoint, settings: Settings, split: Split) -> OtlpSink {
         let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(Scheme::HTTP);
+        let encrypted = matches!(endpoint, Endpoint::Https { .. });
+        parts.scheme = Some(if encrypted { Scheme::HTTPS } else { Scheme::HTTP });
         parts.authority = Some(authority(&endpoint));
         parts.path_and_query = Some(http::uri::PathAndQuery::from_static(EXPORT_PATH));
         // invariant: scheme, authority and path are all there, so the parts make a URI.
@@ -96,6 +100,13 @@ impl OtlpSink {
             headers.insert(GRPC_ENCODING, HeaderValue::from_static(settings.compression.as_str()));
         }
         OtlpSink { connector: Connector::new(endpoint), settings, split, uri, headers }
+    }
+
+    /// Speaks TLS to an `https` endpoint.
+    #[must_use]
+    pub fn with_tls(mut self, tls: tls::Connector) -> OtlpSink {
+        self.connector.set_tls(tls);
+        self
     }
 
     /// Where it sends.

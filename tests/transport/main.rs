@@ -8,6 +8,10 @@ mod captures;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod connections;
+#[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod next_hop;
 #[cfg(test)]
 mod sidecar;
