@@ -6,9 +6,13 @@
 #[cfg(test)]
 mod captures;
 #[cfg(test)]
+mod certificates;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod connections;
+#[cfg(test)]
+mod health;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
@@ -19,5 +23,7 @@ mod sidecar;
 mod sinks;
 #[cfg(test)]
 mod sources;
+#[cfg(test)]
+mod tls;
 #[cfg(test)]
 mod wire;

@@ -90,6 +90,6 @@ pub fn otlp(endpoint: &str, settings: Settings) -> Arc<Sink> {
 }
 
 /// Cuts anywhere: the transport does not look into messages.
-fn split(message: &Bytes, limit: usize) -> Vec<Rope> {
+pub fn split(message: &Bytes, limit: usize) -> Vec<Rope> {
     message.chunks(limit).map(|part| Rope::from(message.slice_ref(part))).collect()
 }
