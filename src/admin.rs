@@ -1,21 +1,29 @@
-//! The admin listener: probes and metrics over HTTP/1, apart from the listeners that take events.
+//! The admin listener: probes, metrics and the configuration over HTTP/1, apart from the listeners that take events.
 //!
-//! Liveness says only that the process serves. Readiness is a handful of named checks; which of them count is decided
-//! by whoever registers them, so that a fault of detection need not become an outage of logging.
+//! Liveness says only that the process serves. What tells about the deployment (`/config`) is served only where no
+//! other host can ask.
 
-use std::fmt::Write as _;
+mod readiness;
+
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
+
+use crate::config::{Address, ServerTls};
+use crate::socket::{Activity, Bounds, Listener, ServeError};
+use crate::tls::{Acceptor, HTTP_1, TlsError};
+
+pub use readiness::{Check, Readiness};
 
 /// The name of the check that every listener is bound.
 pub const LISTENERS: &str = "listeners";
@@ -24,6 +32,15 @@ pub const SNAPSHOT: &str = "snapshot";
 /// The name of the check that every file of indicators is as it should be.
 pub const FEEDS: &str = "feeds";
 
+/// Connections at once: probes and scrapes are few.
+const MAX_CONNECTIONS: usize = 64;
+/// How long a peer may take for TLS, and how long for the header of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may be without a request; scrapers come more often.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Bytes of a request's header.
+const MAX_HEADER: usize = 16 << 10;
+
 /// Why the admin listener does not work.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
@@ -31,146 +48,78 @@ pub enum AdminError {
     #[error("admin.address: cannot listen on {address}: {source}; give another address, or end what listens there")]
     Bind {
         /// The configured address.
-        address: SocketAddr,
+        address: Address,
         /// Why not.
         source: io::Error,
     },
+    /// The certificate cannot be used.
+    #[error("admin.tls: {0}")]
+    Tls(#[from] TlsError),
     /// The bound socket does not work.
-    #[error("admin.address: the listener failed: {0}; start the process again")]
-    Serve(#[from] io::Error),
+    #[error("admin.address: {0}")]
+    Serve(#[from] ServeError),
 }
 
-/// One check of readiness.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
-    /// Its name.
-    pub name: &'static str,
-    /// Whether the process is ready only when it is good.
-    pub counts: bool,
-    /// Whether it is good.
-    pub good: bool,
-    /// What to show beside it, for people.
-    pub detail: String,
-}
-
-/// Whether the process should get work, shared between those who know and those who ask.
-#[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<RwLock<Checks>>);
-
-#[derive(Debug, Default)]
-struct Checks {
-    draining: bool,
-    checks: Vec<Check>,
-}
-
-impl Readiness {
-    /// Registers a check, bad at first. One that does not count is shown only. A name registered again starts anew.
-    pub fn register(&self, name: &'static str, counts: bool) {
-        self.change(|state| {
-            state.checks.retain(|check| check.name != name);
-            state.checks.push(Check { name, counts, good: false, detail: "not yet".to_owned() });
-        });
-    }
-
-    /// Sets a registered check; another name is ignored.
-    pub fn set(&self, name: &'static str, good: bool, detail: impl Into<String>) {
-        let detail = detail.into();
-        self.change(|state| {
-            if let Some(check) = state.checks.iter_mut().find(|check| check.name == name) {
-                (check.good, check.detail) = (good, detail);
-            }
-        });
-    }
-
-    /// Says anew whether a registered check counts; another name is ignored.
-    pub fn weigh(&self, name: &'static str, counts: bool) {
-        self.change(|state| {
-            if let Some(check) = state.checks.iter_mut().find(|check| check.name == name) {
-                check.counts = counts;
-            }
-        });
-    }
-
-    /// Turns readiness off for good, before the process drains.
-    pub fn drain(&self) {
-        self.change(|state| state.draining = true);
-    }
-
-    /// Whether work should come. Without any check it should not: nothing has been set up yet.
-    pub fn is_ready(&self) -> bool {
-        self.read(|state| {
-            !state.draining && !state.checks.is_empty() && state.checks.iter().all(|check| check.good || !check.counts)
-        })
-    }
-
-    /// Every check, in the order of registration.
-    pub fn checks(&self) -> Vec<Check> {
-        self.read(|state| state.checks.clone())
-    }
-
-    /// One line a check, as `/readyz?verbose` shows it.
-    fn report(&self) -> String {
-        let mut text = String::new();
-        self.read(|state| {
-            for Check { name, counts, good, detail } in &state.checks {
-                let sign = match (good, counts) {
-                    (true, _) => "[+]",
-                    (false, true) => "[-]",
-                    (false, false) => "[i]",
-                };
-                let colon = if detail.is_empty() { "" } else { ": " };
-                // Writing to a string cannot fail.
-                let _ = writeln!(text, "{sign} {name}{colon}{detail}");
-            }
-            if state.draining {
-                text.push_str("[-] draining\n");
-            }
-        });
-        text
-    }
-
-    // A panic elsewhere cannot leave the state half changed, so a poisoned lock is still good.
-    fn change(&self, change: impl FnOnce(&mut Checks)) {
-        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn read<T>(&self, read: impl FnOnce(&Checks) -> T) -> T {
-        read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
+/// What the listener shows.
+#[derive(Clone)]
+pub struct Pages {
+    /// `/readyz`.
+    pub readiness: Readiness,
+    /// `/metrics`.
+    pub metrics: PrometheusHandle,
+    /// `/config`: the configuration that is in effect, without secrets. Asked at each request.
+    pub config: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
 /// A bound admin listener that does not answer yet.
 #[derive(Debug)]
 pub struct Admin {
-    listener: TcpListener,
-    address: SocketAddr,
+    listener: Listener,
+    tls: Option<Arc<Acceptor>>,
 }
 
 impl Admin {
-    /// Binds at once, so that an address in use stops the start and not the first scrape.
-    pub async fn bind(address: SocketAddr) -> Result<Admin, AdminError> {
-        let listener = TcpListener::bind(address).await.map_err(|source| AdminError::Bind { address, source })?;
-        let address = listener.local_addr()?;
-        Ok(Admin { listener, address })
+    /// Binds at once, so that an address in use stops the start and not the first scrape. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or the certificate cannot be used.
+    pub fn bind(address: &Address, tls: Option<&ServerTls>) -> Result<Admin, AdminError> {
+        let tls = tls.map(|tls| Acceptor::load("admin", tls, HTTP_1)).transpose()?.map(Arc::new);
+        let listener =
+            Listener::bind("admin", address).map_err(|source| AdminError::Bind { address: address.clone(), source })?;
+        Ok(Admin { listener, tls })
     }
 
     /// The address it is bound to, with the port that the system chose for port 0.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &Address {
+        self.listener.local_address()
     }
 
     /// Answers until `shutdown`, then finishes what is in flight. End it last: probes should see a drain.
-    pub async fn serve(
-        self,
-        readiness: Readiness,
-        metrics: PrometheusHandle,
-        shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<(), AdminError> {
-        let router = Router::new()
+    ///
+    /// # Errors
+    /// The socket broke down.
+    pub async fn serve(self, pages: Pages, shutdown: impl Future<Output = ()>) -> Result<(), AdminError> {
+        let address = self.address();
+        if self.tls.is_none() && !address.is_local() {
+            tracing::warn!(%address, "probes and metrics are open to other hosts without encryption: set `admin.tls`");
+        }
+        let mut router = Router::new()
             .route("/livez", get(async || text(StatusCode::OK, "ok\n")))
-            .route("/readyz", get(readyz).with_state(readiness))
-            .route("/metrics", get(render).with_state(metrics));
-        Ok(axum::serve(self.listener, router).with_graceful_shutdown(shutdown).await?)
+            .route("/readyz", get(readyz).with_state(pages.readiness))
+            .route("/metrics", get(render).with_state(pages.metrics));
+        if address.is_local() {
+            let config = pages.config;
+            router = router.route("/config", get(async move || text(StatusCode::OK, config())));
+        }
+        let mut http1 = http1::Builder::new();
+        http1.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER);
+        let bounds =
+            Bounds { max_connections: MAX_CONNECTIONS, handshake_timeout: HEADER_TIMEOUT, idle_timeout: IDLE_TIMEOUT };
+        let open = move |stream, activity: Activity| {
+            http1.serve_connection(TokioIo::new(stream), activity.watch(router.clone()))
+        };
+        Ok(self.listener.serve(bounds, self.tls, b"", open, shutdown).await?)
     }
 }
 
@@ -196,46 +145,64 @@ fn text(status: StatusCode, body: impl Into<String>) -> Response {
 mod tests {
     use metrics_exporter_prometheus::PrometheusBuilder;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
+    use tokio::net::{TcpStream, UnixStream};
     use tokio::sync::oneshot;
 
     use super::*;
 
-    const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
-
     /// A running admin listener; dropping `stop` ends it.
     struct Running {
-        address: SocketAddr,
+        address: Address,
         readiness: Readiness,
         stop: oneshot::Sender<()>,
         done: tokio::task::JoinHandle<Result<(), AdminError>>,
     }
 
     async fn start() -> Running {
+        start_at("127.0.0.1:0").await
+    }
+
+    async fn start_at(address: &str) -> Running {
         let recorder = PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, || metrics::counter!("hotlist_events_total").increment(7));
-        let admin = Admin::bind(ANY).await.unwrap();
-        let (address, readiness) = (admin.address(), Readiness::default());
+        let admin = Admin::bind(&Address::parse(address).unwrap(), None).unwrap();
+        let (address, readiness) = (admin.address().clone(), Readiness::default());
         let (stop, stopped) = oneshot::channel::<()>();
+        let pages = Pages {
+            readiness: readiness.clone(),
+            metrics: recorder.handle(),
+            config: Arc::new(|| "shutdown.grace = 30s\n".to_owned()),
+        };
         let shutdown = async {
             let _ = stopped.await;
         };
-        let done = tokio::spawn(admin.serve(readiness.clone(), recorder.handle(), shutdown));
+        let done = tokio::spawn(admin.serve(pages, shutdown));
         Running { address, readiness, stop, done }
     }
 
     /// Status line and body of one GET over its own connection.
-    async fn request(address: SocketAddr, path: &str) -> (String, String) {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+    async fn request(address: &Address, path: &str) -> (String, String) {
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
+        match address {
+            Address::Tcp(address) => {
+                // Who listens everywhere is reached at home.
+                let mut stream = TcpStream::connect(("127.0.0.1", address.port())).await.unwrap();
+                stream.write_all(request.as_bytes()).await.unwrap();
+                stream.read_to_string(&mut answer).await.unwrap();
+            }
+            Address::Unix(path) => {
+                let mut stream = UnixStream::connect(path).await.unwrap();
+                stream.write_all(request.as_bytes()).await.unwrap();
+                stream.read_to_string(&mut answer).await.unwrap();
+            }
+        }
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         (head.lines().next().unwrap().to_owned(), body.to_owned())
     }
 
     const OK: &str = "HTTP/1.1 200 OK";
+    const MISSING: &str = "HTTP/1.1 404 Not Found";
     const BUSY: &str = "HTTP/1.1 503 Service Unavailable";
 
     #[tokio::test]
@@ -243,26 +210,26 @@ mod tests {
         let running = start().await;
         running.readiness.register(LISTENERS, true);
         running.readiness.drain();
-        assert_eq!(request(running.address, "/livez").await, (OK.into(), "ok\n".into()));
-        assert_eq!(request(running.address, "/readyz").await, (BUSY.into(), "not ready\n".into()));
+        assert_eq!(request(&running.address, "/livez").await, (OK.into(), "ok\n".into()));
+        assert_eq!(request(&running.address, "/readyz").await, (BUSY.into(), "not ready\n".into()));
     }
 
     #[tokio::test]
     async fn readiness_follows_the_checks_that_count_and_shows_all_of_them() {
         let running = start().await;
-        assert_eq!(request(running.address, "/readyz").await.0, BUSY);
+        assert_eq!(request(&running.address, "/readyz").await.0, BUSY);
         running.readiness.register(LISTENERS, true);
         running.readiness.register(SNAPSHOT, false);
-        assert_eq!(request(running.address, "/readyz").await.0, BUSY);
+        assert_eq!(request(&running.address, "/readyz").await.0, BUSY);
         running.readiness.set(LISTENERS, true, "2 bound");
         assert_eq!(
-            request(running.address, "/readyz?verbose").await,
+            request(&running.address, "/readyz?verbose").await,
             (OK.into(), "[+] listeners: 2 bound\n[i] snapshot: not yet\nok\n".into())
         );
         running.readiness.set(SNAPSHOT, true, "");
         running.readiness.drain();
         assert_eq!(
-            request(running.address, "/readyz?verbose=1").await,
+            request(&running.address, "/readyz?verbose=1").await,
             (BUSY.into(), "[+] listeners: 2 bound\n[+] snapshot\n[-] draining\nnot ready\n".into())
         );
     }
@@ -273,7 +240,7 @@ mod tests {
         running.readiness.register(SNAPSHOT, true);
         running.readiness.set(SNAPSHOT, false, "no file matches");
         assert_eq!(
-            request(running.address, "/readyz?verbose").await,
+            request(&running.address, "/readyz?verbose").await,
             (BUSY.into(), "[-] snapshot: no file matches\nnot ready\n".into())
         );
     }
@@ -281,19 +248,55 @@ mod tests {
     #[tokio::test]
     async fn metrics_are_served_as_text_and_unknown_paths_are_not_found() {
         let running = start().await;
-        let (status, body) = request(running.address, "/metrics").await;
+        let (status, body) = request(&running.address, "/metrics").await;
         assert_eq!(status, OK);
         assert!(body.contains("hotlist_events_total 7\n"), "{body}");
-        assert_eq!(request(running.address, "/").await.0, "HTTP/1.1 404 Not Found");
+        assert_eq!(request(&running.address, "/").await.0, MISSING);
+    }
+
+    /// Guarantee: the configuration is shown where only this host can ask, and nowhere else; all else is.
+    #[tokio::test]
+    async fn the_configuration_is_for_this_host_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = format!("unix:{}", directory.path().join("admin.sock").display());
+        for (address, seen) in [("127.0.0.1:0", true), (&*socket, true), ("0.0.0.0:0", false)] {
+            let running = start_at(address).await;
+            running.readiness.register(LISTENERS, true);
+            running.readiness.set(LISTENERS, true, "bound");
+            let (status, body) = request(&running.address, "/config").await;
+            assert_eq!(
+                (&*status, body.contains("shutdown.grace")),
+                (if seen { OK } else { MISSING }, seen),
+                "{address}"
+            );
+            for path in ["/livez", "/readyz", "/readyz?verbose", "/metrics"] {
+                assert_eq!(request(&running.address, path).await.0, OK, "{address} {path}");
+            }
+        }
+    }
+
+    /// Scenario: as many peers as there may be connections send half a request and nothing more. Guarantee: a probe is
+    /// answered all the same.
+    #[tokio::test]
+    async fn slow_peers_do_not_lock_probes_out() {
+        let running = start().await;
+        let Address::Tcp(address) = running.address.clone() else { panic!("{}", running.address) };
+        let mut peers = Vec::new();
+        for _ in 0..MAX_CONNECTIONS + 5 {
+            let mut peer = TcpStream::connect(address).await.unwrap();
+            peer.write_all(b"GET /livez HTTP/1.1\r\nho").await.unwrap();
+            peers.push(peer);
+        }
+        assert_eq!(request(&running.address, "/livez").await.0, OK);
     }
 
     #[tokio::test]
     async fn an_address_in_use_is_an_error_at_bind_and_shutdown_frees_it() {
         let running = start().await;
-        let error = Admin::bind(running.address).await.unwrap_err().to_string();
+        let error = Admin::bind(&running.address, None).unwrap_err().to_string();
         assert!(error.starts_with(&format!("admin.address: cannot listen on {}: ", running.address)), "{error}");
         running.stop.send(()).unwrap();
         running.done.await.unwrap().unwrap();
-        Admin::bind(running.address).await.unwrap();
+        Admin::bind(&running.address, None).unwrap();
     }
 }

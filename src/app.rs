@@ -13,20 +13,22 @@ mod wiring;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::admin::{self, Admin, AdminError, Readiness};
+use crate::admin::{self, Admin, AdminError, Pages, Readiness};
 use crate::config::{self, Config, FailureMode};
 use crate::delivery::Deliver;
 use crate::fields::{FieldError, FieldTable};
+use crate::ingest::health::Health;
 use crate::ingest::{Bound, Limits, OtlpSource, ServeError, Shared};
 use crate::intel::snapshot::NotCarried;
+use crate::tls::TlsError;
 use indicators::{Intel, Keeper, Lists, Reporter, Settings};
 use live::Live;
 use switch::Switch;
@@ -45,6 +47,14 @@ pub enum StartError {
         id: String,
         /// Why.
         cause: io::Error,
+    },
+    /// The certificate of a source cannot be used.
+    #[error("sources.{id}.tls: {cause}")]
+    SourceTls {
+        /// The source's id.
+        id: String,
+        /// Why not.
+        cause: TlsError,
     },
     /// A sink cannot be opened.
     #[error("sink `{id}`: {cause}; mend `sinks.{id}`")]
@@ -104,6 +114,8 @@ pub struct Environment {
 /// A process that is bound and loaded, and does not accept yet.
 pub struct App {
     config: Config,
+    /// The same, for `/config`.
+    shown: Arc<ArcSwap<Config>>,
     sources: Vec<Source>,
     sinks: Vec<Wired>,
     table: Arc<FieldTable>,
@@ -112,6 +124,7 @@ pub struct App {
     shared: Shared,
     admin: Option<Admin>,
     readiness: Readiness,
+    health: Health,
     metrics: PrometheusHandle,
     reloads: (mpsc::Sender<Reload>, mpsc::Receiver<Reload>),
 }
@@ -143,8 +156,8 @@ impl App {
         let Environment { seed, clock, metrics } = environment;
         let readiness = Readiness::default();
         readiness.register(admin::LISTENERS, true);
-        let admin = match config.admin {
-            Some(admin) => Some(Admin::bind(admin.address).await?),
+        let admin = match &config.admin {
+            Some(admin) => Some(Admin::bind(&admin.address, admin.tls.as_ref())?),
             None => None,
         };
         let table = Arc::new(field_table(&config.r#match)?);
@@ -168,8 +181,21 @@ impl App {
         let sinks = wiring::sinks(&config, &[])?;
         let shared = Shared::start(&wiring::limits(&config)).map_err(StartError::Limits)?;
         let reloads = mpsc::channel(1);
-        let mut app =
-            App { config, sources: Vec::new(), sinks, table, live, intel, shared, admin, readiness, metrics, reloads };
+        let mut app = App {
+            shown: Arc::new(ArcSwap::from_pointee(config.clone())),
+            config,
+            sources: Vec::new(),
+            sinks,
+            table,
+            live,
+            intel,
+            shared,
+            admin,
+            readiness,
+            health: Health::default(),
+            metrics,
+            reloads,
+        };
         let sources: Result<Vec<Source>, StartError> =
             app.config.sources.iter().map(|source| app.bind(source, &app.config, &app.sinks)).collect();
         app.sources = sources?;
@@ -183,6 +209,7 @@ impl App {
         let live = self.live.clone();
         let bound = OtlpSource::bind(&source.id, source.address(), limits, &self.shared, live, deliver)
             .map_err(|cause| StartError::Source { id: source.id.clone(), cause })?;
+        let bound = wiring::equip(bound, source, &self.health)?;
         let address = bound.local_address().clone();
         Ok(Source { config: source.clone(), address, deliver: switch, bound: Some(bound) })
     }
@@ -193,7 +220,7 @@ impl App {
     }
 
     /// Where the admin listener is.
-    pub fn admin_address(&self) -> Option<SocketAddr> {
+    pub fn admin_address(&self) -> Option<&config::Address> {
         self.admin.as_ref().map(Admin::address)
     }
 
@@ -215,9 +242,26 @@ impl App {
         let (stop_admin, admin_stopped) = watch::channel(false);
         let mut probes = JoinSet::new();
         if let Some(admin) = self.admin.take() {
-            let (readiness, metrics, stopped) = (self.readiness.clone(), self.metrics.clone(), wait(admin_stopped));
-            probes.spawn(async move { admin.serve(readiness, metrics, stopped).await.map_err(RunError::Admin) });
+            let shown = Arc::clone(&self.shown);
+            let pages = Pages {
+                readiness: self.readiness.clone(),
+                metrics: self.metrics.clone(),
+                // A secret masks itself wherever it is printed for debugging.
+                config: Arc::new(move || format!("{:#?}\n", shown.load())),
+            };
+            let stopped = wait(admin_stopped);
+            probes.spawn(async move { admin.serve(pages, stopped).await.map_err(RunError::Admin) });
         }
+        let (health, mut ready) = (self.health.clone(), self.readiness.watch());
+        // Ends with the last handle to readiness.
+        let told = tokio::spawn(async move {
+            loop {
+                health.set_ready(*ready.borrow_and_update());
+                if ready.changed().await.is_err() {
+                    break;
+                }
+            }
+        });
         self.readiness.set(admin::LISTENERS, true, "bound");
         tokio::pin!(shutdown);
         loop {
@@ -233,6 +277,8 @@ impl App {
             }
         }
         self.readiness.drain();
+        self.health.drain();
+        told.abort();
         let grace = self.config.shutdown.grace;
         tracing::info!(grace_seconds = grace.as_secs(), "draining: no new requests, finishing those in flight");
         for stop in serving.stops.values() {

@@ -18,6 +18,7 @@ mod reader;
 mod secret;
 mod sink;
 mod source;
+mod tls;
 mod toml;
 mod units;
 mod yaml;
@@ -34,6 +35,7 @@ pub use process::{Admin, Limits, Log, LogFormat, LogLevel, Shutdown};
 pub use secret::Secret;
 pub use sink::{Compression, NdjsonSink, Only, OtlpSink, Rejected, Sink, SinkKind};
 pub use source::{OtlpSource, Source, SourceKind};
+pub use tls::{ClientTls, ServerTls};
 
 use reader::{Item, Problems, Table};
 
@@ -123,6 +125,7 @@ impl Config {
         vec![
             ("", Config::KEYS),
             ("sources.<id> (otlp)", OtlpSource::KEYS),
+            ("sources.<id>.tls", ServerTls::KEYS),
             ("intel", Intel::KEYS),
             ("intel.files[]", IntelFiles::KEYS),
             ("intel.files[].columns", Columns::KEYS),
@@ -133,10 +136,12 @@ impl Config {
             ("sinks.<id> (otlp)", OtlpSink::KEYS),
             ("sinks.<id>.headers.<name>", HeaderFile::KEYS),
             ("sinks.<id>.rejected", Rejected::KEYS),
+            ("sinks.<id>.tls", ClientTls::KEYS),
             ("sinks.<id> (ndjson)", NdjsonSink::KEYS),
             ("sinks.<id> (blackhole)", Sink::BLACKHOLE_KEYS),
             ("limits", Limits::KEYS),
             ("admin", Admin::KEYS),
+            ("admin.tls", ServerTls::KEYS),
             ("log", Log::KEYS),
             ("shutdown", Shutdown::KEYS),
         ]

@@ -4,6 +4,7 @@
 //! result to [`Deliver`](crate::delivery::Deliver), and answers the client only then. Nothing is kept here.
 
 mod admission;
+pub mod health;
 mod listener;
 mod message;
 pub mod otlp;
@@ -16,7 +17,8 @@ use std::time::Duration;
 use admission::InFlight;
 use workers::Workers;
 
-pub use listener::{Bound, ServeError};
+pub use crate::socket::ServeError;
+pub use listener::{Bound, Socket};
 pub use otlp::OtlpSource;
 
 /// What all sources of a process share: the room for messages in flight, and the threads that match large ones.
@@ -52,13 +54,26 @@ pub struct Limits {
     /// How long a client may take to send a message, from its header to its last byte.
     pub receive_timeout: Duration,
     /// How long a client may send nothing in the middle of a message.
-    pub idle_timeout: Duration,
+    pub stall_timeout: Duration,
     /// Threads that inflate and match large messages.
     pub workers: usize,
     /// Messages that wait for a worker.
     pub queue: usize,
     /// Uncompressed messages below this many bytes are matched where they were read, without a worker.
     pub in_place_below: usize,
+    /// Connections that are open at once. One more takes the place of the one that idles longest.
+    pub max_connections: usize,
+    /// How long a client may take for TLS and the first bytes of HTTP/2.
+    pub handshake_timeout: Duration,
+    /// How long a connection may be without an open stream.
+    pub idle_timeout: Duration,
+    /// How long nothing may arrive before a ping asks whether the client is there.
+    pub ping_after: Duration,
+    /// How long a client may take to answer a ping. One that is in the middle of a header cannot, so this bounds the
+    /// time for a header, too.
+    pub ping_timeout: Duration,
+    /// Bytes of all headers of a request.
+    pub max_header_bytes: u32,
     /// HTTP/2 streams a connection.
     pub max_concurrent_streams: u32,
     /// HTTP/2 window of a stream in bytes: a batch of 1,000 events should fit, else the client waits a round trip.
@@ -77,10 +92,16 @@ impl Default for Limits {
             in_flight_bytes: 256 << 20,
             admission_wait: Duration::from_secs(1),
             receive_timeout: Duration::from_secs(60),
-            idle_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(10),
             workers,
             queue: workers * 8,
             in_place_below: 64 << 10,
+            max_connections: 1024,
+            handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(300),
+            ping_after: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(20),
+            max_header_bytes: 16 << 10,
             max_concurrent_streams: 1024,
             stream_window: 2 << 20,
             connection_window: 8 << 20,
@@ -112,6 +133,7 @@ impl Limits {
         for (name, value) in [
             ("workers", self.workers),
             ("queue", self.queue),
+            ("max_connections", self.max_connections),
             ("max_concurrent_streams", self.max_concurrent_streams as usize),
         ] {
             if value == 0 {

@@ -18,6 +18,8 @@ pub mod enrich;
 pub mod delivery;
 pub mod detect;
 pub mod grpc;
+pub mod socket;
+pub mod tls;
 
 pub mod admin;
 pub mod feed;

@@ -1,6 +1,10 @@
 //! Logs and metrics of the process itself: one subscriber for `tracing`, one Prometheus recorder, and the table of
 //! every metric there is. `docs/telemetry.md` lists the same table, held to it by a test.
 
+mod throttle;
+
+pub use throttle::Throttle;
+
 use metrics::Unit;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -27,6 +31,14 @@ pub const SINK_REJECTED_UNWRITTEN_TOTAL: &str = "hotlist_sink_rejected_unwritten
 pub const SINK_BISECTIONS_TOTAL: &str = "hotlist_sink_bisections_total";
 /// Answers of the next hop.
 pub const NEXT_HOP_ANSWERS_TOTAL: &str = "hotlist_next_hop_answers_total";
+/// Connections that failed on their way to a next hop.
+pub const SINK_CONNECT_FAILURES_TOTAL: &str = "hotlist_sink_connect_failures_total";
+/// Connections that are open now.
+pub const CONNECTIONS: &str = "hotlist_connections";
+/// Connections that were closed or refused.
+pub const CONNECTIONS_CLOSED_TOTAL: &str = "hotlist_connections_closed_total";
+/// Certificates that were loaded anew.
+pub const TLS_RELOADS_TOTAL: &str = "hotlist_tls_reloads_total";
 /// Bytes of requests that are in the process now.
 pub const IN_FLIGHT_BYTES: &str = "hotlist_in_flight_bytes";
 /// Events that were matched.
@@ -186,6 +198,28 @@ pub const METRICS: &[Metric] = &[
         Unit::Count,
         &["sink", "status"],
         "Answers of the next hop to single requests as it gave them: gRPC status in lower case, http_ with an HTTP status, timeout, connection, or unsendable.",
+    ),
+    metric(
+        SINK_CONNECT_FAILURES_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["endpoint", "reason"],
+        "Attempts to connect to a next hop that failed, by reason: connect, tls (its certificate, or ours, was refused), timeout, lost (closed before it answered anything).",
+    ),
+    metric(CONNECTIONS, MetricKind::Gauge, Unit::Count, &["listener"], "Connections open now, by source, or admin."),
+    metric(
+        CONNECTIONS_CLOSED_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["listener", "reason"],
+        "Connections closed or refused: peer (it closed), idle, evicted (it idled when another needed its place), capacity (refused, all were busy), handshake_timeout, tls, preface (another protocol), timeout (no answer to a ping, or a slow header), protocol, drained, accept_failed (most likely no file descriptors).",
+    ),
+    metric(
+        TLS_RELOADS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["result"],
+        "Certificates, keys and authorities loaded anew after their files changed, by result (ok, failed). A failed one leaves those before it in use.",
     ),
     metric(
         IN_FLIGHT_BYTES,

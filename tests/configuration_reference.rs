@@ -50,17 +50,17 @@ fn rows() -> Vec<Row> {
 /// A configuration that has every section, and in each only what is required.
 fn base() -> Value {
     json!({
-        "sources": { "a": { "type": "otlp", "address": "127.0.0.1:1" } },
+        "sources": { "a": { "type": "otlp", "address": "127.0.0.1:1", "tls": { "cert_file": "c", "key_file": "k" } } },
         "intel": { "files": [{ "path": "x.csv", "columns": { "value": "v" } }],
                    "allowlists": [{ "path": "x.json" }] },
         "match": { "c2": {}, "fields": [{ "field": "my.ip", "kind": "ip" }] },
         "sinks": {
-            "o": { "type": "otlp", "inputs": ["a"], "endpoint": "http://127.0.0.1:2",
+            "o": { "type": "otlp", "inputs": ["a"], "endpoint": "https://127.0.0.1:2", "tls": {},
                 "headers": { "x": { "file": "f" } }, "rejected": { "path": "r.ndjson" } },
             "n": { "type": "ndjson", "inputs": ["a"] },
             "b": { "type": "blackhole", "inputs": ["a"] },
         },
-        "limits": {}, "admin": { "address": "127.0.0.1:3" }, "log": {}, "shutdown": {},
+        "limits": {}, "admin": { "address": "127.0.0.1:3", "tls": { "cert_file": "c", "key_file": "k" } }, "log": {}, "shutdown": {},
     })
 }
 
@@ -69,6 +69,7 @@ fn pointer(section: &str) -> &'static str {
     match section {
         "" => "",
         "sources.<id> (otlp)" => "/sources/a",
+        "sources.<id>.tls" => "/sources/a/tls",
         "intel" => "/intel",
         "intel.files[]" => "/intel/files/0",
         "intel.files[].columns" => "/intel/files/0/columns",
@@ -79,10 +80,12 @@ fn pointer(section: &str) -> &'static str {
         "sinks.<id> (otlp)" => "/sinks/o",
         "sinks.<id>.headers.<name>" => "/sinks/o/headers/x",
         "sinks.<id>.rejected" => "/sinks/o/rejected",
+        "sinks.<id>.tls" => "/sinks/o/tls",
         "sinks.<id> (ndjson)" => "/sinks/n",
         "sinks.<id> (blackhole)" => "/sinks/b",
         "limits" => "/limits",
         "admin" => "/admin",
+        "admin.tls" => "/admin/tls",
         "log" => "/log",
         "shutdown" => "/shutdown",
         other => panic!("`{other}` has no place in the base configuration; add it here"),
@@ -139,6 +142,7 @@ fn every_description_is_the_doc_comment_of_its_field() {
     let structs = [
         ("", "Config"),
         ("sources.<id> (otlp)", "OtlpSource"),
+        ("sources.<id>.tls", "ServerTls"),
         ("intel", "Intel"),
         ("intel.files[]", "IntelFiles"),
         ("intel.files[].columns", "Columns"),
@@ -148,9 +152,11 @@ fn every_description_is_the_doc_comment_of_its_field() {
         ("sinks.<id> (otlp)", "OtlpSink"),
         ("sinks.<id>.headers.<name>", "HeaderFile"),
         ("sinks.<id>.rejected", "Rejected"),
+        ("sinks.<id>.tls", "ClientTls"),
         ("sinks.<id> (ndjson)", "NdjsonSink"),
         ("limits", "Limits"),
         ("admin", "Admin"),
+        ("admin.tls", "ServerTls"),
         ("log", "Log"),
         ("shutdown", "Shutdown"),
     ];

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The layers, lowest first. A module uses modules of lower layers; what else it may use is said in [`may_use`].
 const LAYERS: [&[&str]; 4] = [
     &["observable", "fields", "encoding", "intel", "matcher", "policy", "enrich"],
-    &["config", "telemetry", "delivery", "grpc", "detect"],
+    &["config", "telemetry", "delivery", "grpc", "detect", "tls", "socket"],
     &["ingest", "forward", "feed", "control", "history", "alert", "admin"],
     &["app", "cli", "main"],
 ];

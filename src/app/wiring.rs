@@ -12,9 +12,11 @@ use crate::encoding::otlp;
 use crate::fields::{FieldError, FieldTable};
 use crate::forward::{Blackhole, Fanout, Headers, NdjsonSink, OtlpSink, RejectedFile, Sink, SinkKind, ndjson};
 use crate::grpc;
-use crate::ingest::Limits;
+use crate::ingest::health::{self, Health};
+use crate::ingest::{Bound, Limits};
 use crate::intel::allowlist::Allowlists;
 use crate::policy::Policy;
+use crate::tls::{self, TlsError};
 
 /// The field table that a configuration asks for.
 ///
@@ -49,11 +51,44 @@ pub(super) fn limits(config: &Config) -> Limits {
     let limits = Limits {
         in_flight_bytes: config.limits.in_flight_bytes,
         max_request_bytes: largest.unwrap_or(Limits::default().max_request_bytes),
+        max_connections: config.limits.max_connections,
+        idle_timeout: config.limits.idle_timeout,
         ..Limits::default()
     };
     match config.limits.workers {
         Some(workers) => Limits { workers, queue: workers * 8, ..limits },
         None => limits,
+    }
+}
+
+/// Gives a source what all of them have beside their protocol: TLS, health, and reflection for this host.
+pub(super) fn equip(bound: Bound, source: &config::Source, health: &Health) -> Result<Bound, StartError> {
+    let local = bound.local_address().is_local();
+    let bound = match source.tls() {
+        Some(tls) => {
+            let acceptor = tls::Acceptor::load(&format!("source {}", source.id), tls, tls::HTTP_2);
+            bound.with_tls(acceptor.map_err(|cause| StartError::SourceTls { id: source.id.clone(), cause })?)
+        }
+        None => bound,
+    };
+    Ok(bound.with_services(|routes| {
+        let routes = health.serve_in(routes);
+        if local { health::reflect_in(routes) } else { routes }
+    }))
+}
+
+/// The sink, with TLS when its endpoint asks for it.
+fn secure(sink: OtlpSink, id: &str, settings: &config::OtlpSink) -> Result<OtlpSink, TlsError> {
+    let endpoint = &settings.endpoint;
+    if !endpoint.is_private() {
+        tracing::warn!(sink = id, %endpoint, "events leave this host without encryption: give an `https://` endpoint");
+    }
+    match endpoint {
+        config::Endpoint::Https { host, .. } => {
+            let tls = settings.tls.clone().unwrap_or_default();
+            Ok(sink.with_tls(tls::Connector::load(&format!("sink {id}"), &tls, host)?))
+        }
+        config::Endpoint::Http { .. } | config::Endpoint::Unix(_) => Ok(sink),
     }
 }
 
@@ -105,7 +140,8 @@ fn open(sink: &config::Sink) -> Result<Sink, StartError> {
                 forward_metadata: settings.forward_metadata.clone(),
                 rejected: rejected.transpose().map_err(|cause| failed(cause.to_string()))?.map(Arc::new),
             };
-            SinkKind::Otlp(Box::new(OtlpSink::new(settings.endpoint.clone(), forward, otlp::split)))
+            let otlp = OtlpSink::new(settings.endpoint.clone(), forward, otlp::split);
+            SinkKind::Otlp(Box::new(secure(otlp, &sink.id, settings).map_err(|cause| failed(cause.to_string()))?))
         }
         config::SinkKind::Ndjson(settings) => {
             let output = match &settings.path {

@@ -81,7 +81,7 @@ async fn show(args: &DemoArgs, directory: &Path, environment: Environment, out: 
     let config = Config::parse(&configuration(directory, &next_hop.address()), Format::Yaml, &|_| None)?;
     let app = App::build(config, environment).await.map_err(anyhow::Error::new)?;
     let address = app.source_addresses().first().context("the configuration has no source")?.to_string();
-    let admin = app.admin_address();
+    let admin = app.admin_address().map(ToString::to_string);
 
     let received = next_hop.received();
     let (stop, stopped) = watch::channel(false);

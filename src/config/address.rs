@@ -22,6 +22,14 @@ impl Address {
         text.parse().map(Address::Tcp).map_err(|_| bad_address(text))
     }
 
+    /// Whether only processes of this host can connect to it.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Address::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Address::Unix(_) => true,
+        }
+    }
+
     /// Whether both cannot be bound at the same time.
     pub(super) fn collides(&self, other: &Address) -> bool {
         match (self, other) {
@@ -54,49 +62,63 @@ pub enum Endpoint {
         /// The port.
         port: u16,
     },
+    /// HTTP/2 over TLS.
+    Https {
+        /// An IP address (IPv6 without brackets) or a DNS name, resolved at each connection.
+        host: String,
+        /// The port.
+        port: u16,
+    },
     /// A Unix domain socket.
     Unix(PathBuf),
 }
 
 impl Endpoint {
-    /// Reads `http://host:port` or `unix:/run/next.sock`. The error says what can be given.
+    /// Reads `https://host:port`, `http://host:port` or `unix:/run/next.sock`. The error says what can be given.
     pub fn parse(text: &str) -> Result<Endpoint, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             return socket_path(path).map(Endpoint::Unix);
         }
-        if text.starts_with("https://") {
-            return Err("asks for TLS, which this sink does not speak; give `http://host:port`, or put a TLS proxy \
-                        on this host between"
-                .to_owned());
-        }
-        let wanted = || "is no endpoint; give `http://host:port` or `unix:/path`".to_owned();
+        let wanted = || "is no endpoint; give `https://host:port`, `http://host:port` or `unix:/path`".to_owned();
         let url = url::Url::parse(text).map_err(|_| wanted())?;
-        if url.scheme() != "http" {
+        if !matches!(url.scheme(), "http" | "https") {
             return Err(wanted());
         }
+        let scheme = url.scheme();
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err("has a path, which gRPC sets itself; give only `http://host:port`".to_owned());
+            return Err(format!("has a path, which gRPC sets itself; give only `{scheme}://host:port`"));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("has a user name, which gRPC does not use; give only `http://host:port`".to_owned());
+            return Err(format!("has a user name, which gRPC does not use; give only `{scheme}://host:port`"));
         }
         // `Url` drops the port when it is HTTP's own, so it is looked for in what was written.
         let explicit = text.trim_end_matches('/').rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
         let (Some(host), Some(port @ 1..)) = (url.host(), explicit) else {
-            return Err("has no port; give `http://host:port`, e.g. port 4317 for OTLP".to_owned());
+            return Err(format!("has no port; give `{scheme}://host:port`, e.g. port 4317 for OTLP"));
         };
         let host = match host {
             url::Host::Domain(name) => name.to_owned(),
             url::Host::Ipv4(address) => address.to_string(),
             url::Host::Ipv6(address) => address.to_string(),
         };
-        Ok(Endpoint::Http { host, port })
+        Ok(if scheme == "https" { Endpoint::Https { host, port } } else { Endpoint::Http { host, port } })
+    }
+
+    /// Whether what is sent stays on this host, or is encrypted. A name other than `localhost` may be anywhere.
+    pub fn is_private(&self) -> bool {
+        match self {
+            Endpoint::Http { host, .. } => {
+                let local = |ip: std::net::IpAddr| ip.to_canonical().is_loopback();
+                host == "localhost" || host.parse().is_ok_and(local)
+            }
+            Endpoint::Https { .. } | Endpoint::Unix(_) => true,
+        }
     }
 
     /// Whether events sent here would arrive at `address`.
     pub(super) fn reaches(&self, address: &Address) -> bool {
         match (self, address) {
-            (Endpoint::Http { host, port }, Address::Tcp(listen)) => {
+            (Endpoint::Http { host, port } | Endpoint::Https { host, port }, Address::Tcp(listen)) => {
                 let host = if host == "localhost" { "127.0.0.1" } else { host };
                 *port == listen.port()
                     && host
@@ -112,17 +134,13 @@ impl Endpoint {
 /// As it is written in a configuration.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Endpoint::Http { host, port } if host.contains(':') => write!(f, "http://[{host}]:{port}"),
-            Endpoint::Http { host, port } => write!(f, "http://{host}:{port}"),
-            Endpoint::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
+        let (scheme, host, port) = match self {
+            Endpoint::Http { host, port } => ("http", host, port),
+            Endpoint::Https { host, port } => ("https", host, port),
+            Endpoint::Unix(path) => return write!(f, "unix:{}", path.display()),
+        };
+        if host.contains(':') { write!(f, "{scheme}://[{host}]:{port}") } else { write!(f, "{scheme}://{host}:{port}") }
     }
-}
-
-/// Reads an IP address with a port, for listeners that have no Unix socket.
-pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "is no address; give an IP address and a port, e.g. `127.0.0.1:9465`".to_owned())
 }
 
 fn bad_address(text: &str) -> String {
@@ -168,12 +186,14 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_an_http_url_with_a_port_and_no_path() {
-        for good in ["http://127.0.0.1:24317", "http://next:80", "http://[::1]:4317", "unix:/run/n.sock"] {
+        for good in
+            ["http://127.0.0.1:24317", "http://next:80", "http://[::1]:4317", "https://next:443", "unix:/run/n.sock"]
+        {
             assert_eq!(Endpoint::parse(good).unwrap().to_string(), good);
         }
         assert_eq!(Endpoint::parse("http://Next:1/").unwrap().to_string(), "http://next:1");
         let reason = |text: &str| Endpoint::parse(text).unwrap_err();
-        assert!(reason("https://a:1").starts_with("asks for TLS"));
+        assert!(reason("https://a").starts_with("has no port; give `https://host:port`"));
         assert!(reason("127.0.0.1:4317").starts_with("is no endpoint"));
         assert!(reason("http://").starts_with("is no endpoint"));
         assert!(reason("grpc://a:1").starts_with("is no endpoint"));
@@ -182,6 +202,16 @@ mod tests {
         assert!(reason("http://a").starts_with("has no port"));
         assert!(reason("http://[::1]").starts_with("has no port"));
         assert!(reason("http://a:0").starts_with("has no port"));
+    }
+
+    #[test]
+    fn what_leaves_the_host_is_known() {
+        let local = |text: &str| Address::parse(text).unwrap().is_local();
+        assert!(local("127.0.0.1:1") && local("[::1]:1") && local("[::ffff:127.0.0.1]:1") && local("unix:/a"));
+        assert!(!local("0.0.0.0:1") && !local("[::]:1") && !local("10.0.0.1:1"));
+        let private = |text: &str| Endpoint::parse(text).unwrap().is_private();
+        assert!(private("http://localhost:1") && private("http://[::1]:1") && private("https://far:1"));
+        assert!(!private("http://far:1") && !private("http://10.0.0.1:1"));
     }
 
     #[test]

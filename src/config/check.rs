@@ -29,13 +29,14 @@ pub(super) fn check(config: &Config, root: &Table<'_>, problems: &Problems) {
         listen(&["sources", &source.id, "address"], source.address().clone());
     }
     if let Some(admin) = &config.admin {
-        listen(&["admin", "address"], Address::Tcp(admin.address));
+        listen(&["admin", "address"], admin.address.clone());
     }
 
     let mut written: Vec<(&str, Option<&PathBuf>)> = Vec::new();
     for sink in &config.sinks {
         let (path, keys) = match &sink.kind {
-            SinkKind::Otlp(OtlpSink { endpoint, rejected, .. }) => {
+            SinkKind::Otlp(otlp) => {
+                let OtlpSink { endpoint, rejected, .. } = &**otlp;
                 if let Some(source) = config.sources.iter().find(|source| endpoint.reaches(source.address())) {
                     let fault = Fault::Loop { value: endpoint.to_string(), source_id: source.id.clone() };
                     report(&["sinks", &sink.id, "endpoint"], fault);

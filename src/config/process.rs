@@ -1,10 +1,10 @@
 //! `limits`, `admin`, `log` and `shutdown`: settings of the process itself.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::address::socket_address;
+use super::address::Address;
 use super::reader::Item;
+use super::tls::ServerTls;
 
 /// What the process may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,13 +13,19 @@ pub struct Limits {
     pub in_flight_bytes: usize,
     /// Threads that match large batches. Absent: one for each core that the process may use.
     pub workers: Option<usize>,
+    /// Connections that each source has open at once. One more takes the place of the one that idles longest, and is refused when none idles. Keep it below the process's limit of open files.
+    pub max_connections: usize,
+    /// How long a connection of a source may be without a request before it is closed. The collector opens another when it needs one.
+    pub idle_timeout: Duration,
 }
 
 /// The HTTP listener for probes and metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
-    /// Where `/livez`, `/readyz` and `/metrics` are served: an IP address and a port.
-    pub address: SocketAddr,
+    /// Where `/livez`, `/readyz` and `/metrics` are served: an IP address and a port, or a Unix socket (`unix:/path`). `/config` is served only on a loopback address or a Unix socket.
+    pub address: Address,
+    /// TLS with a certificate. Absent: there is none.
+    pub tls: Option<ServerTls>,
 }
 
 /// The process's own log, on standard error.
@@ -77,7 +83,12 @@ pub struct Shutdown {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { in_flight_bytes: 256 << 20, workers: None }
+        Limits {
+            in_flight_bytes: 256 << 20,
+            workers: None,
+            max_connections: 1024,
+            idle_timeout: Duration::from_secs(300),
+        }
     }
 }
 
@@ -94,26 +105,29 @@ impl Default for Shutdown {
 }
 
 impl Limits {
-    pub(super) const KEYS: &[&'static str] = &["in_flight_bytes", "workers"];
+    pub(super) const KEYS: &[&'static str] = &["in_flight_bytes", "workers", "max_connections", "idle_timeout"];
 
     pub(super) fn read(item: &Item<'_>) -> Option<Limits> {
         let table = item.table(Limits::KEYS)?;
         Some(Limits {
             in_flight_bytes: table.or("in_flight_bytes", Limits::default().in_flight_bytes, Item::size),
             workers: table.get("workers").and_then(|item| item.count()),
+            max_connections: table.or("max_connections", Limits::default().max_connections, Item::count),
+            idle_timeout: table.or("idle_timeout", Limits::default().idle_timeout, Item::timeout),
         })
     }
 }
 
 impl Admin {
-    pub(super) const KEYS: &[&'static str] = &["address"];
+    pub(super) const KEYS: &[&'static str] = &["address", "tls"];
 
     pub(super) fn read(item: &Item<'_>) -> Option<Admin> {
-        let address = item
-            .table(Admin::KEYS)?
+        let table = item.table(Admin::KEYS)?;
+        let tls = table.get("tls").and_then(|item| ServerTls::read(&item));
+        let address = table
             .required("address", "where to listen, e.g. `127.0.0.1:9465`")?
-            .parsed("an address such as `127.0.0.1:9465`", socket_address)?;
-        Some(Admin { address })
+            .parsed("an address such as `127.0.0.1:9465` or `unix:/path`", Address::parse)?;
+        Some(Admin { address, tls })
     }
 }
 

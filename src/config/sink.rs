@@ -9,6 +9,7 @@ use super::address::Endpoint;
 use super::headers::{Header, read_headers, read_metadata};
 use super::problem::{Fault, nearest};
 use super::reader::{Item, Table};
+use super::tls::ClientTls;
 
 /// One sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,17 +26,17 @@ pub struct Sink {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkKind {
     /// `type: otlp`.
-    Otlp(OtlpSink),
+    Otlp(Box<OtlpSink>),
     /// `type: ndjson`.
     Ndjson(NdjsonSink),
     /// `type: blackhole`: takes everything and keeps nothing, for tests and measurements.
     Blackhole,
 }
 
-/// OTLP/gRPC to the next hop, HTTP/2 without TLS.
+/// OTLP/gRPC to the next hop, with or without TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtlpSink {
-    /// The next hop: `http://host:port`, or a Unix socket (`unix:/run/next.sock`).
+    /// The next hop: `https://host:port` for TLS, `http://host:port` without, or a Unix socket (`unix:/run/next.sock`).
     pub endpoint: Endpoint,
     /// How requests are compressed: `none`, `gzip` or `zstd`.
     pub compression: Compression,
@@ -51,6 +52,8 @@ pub struct OtlpSink {
     pub rejected: Option<Rejected>,
     /// Whether the collector's request waits for this sink. The failures of a sink that is not required are counted only.
     pub required: bool,
+    /// Settings of TLS towards an `https` endpoint. Absent: the system's authorities, and no certificate of our own.
+    pub tls: Option<ClientTls>,
 }
 
 /// Where records go that the next hop refuses for their content or size.
@@ -120,7 +123,7 @@ impl SinkKind {
             return None;
         }
         match item.any_table()?.required("type", "`otlp`, `ndjson` or `blackhole`")?.word(&words)? {
-            Type::Otlp => OtlpSink::read(&item.table(OtlpSink::KEYS)?).map(SinkKind::Otlp),
+            Type::Otlp => OtlpSink::read(&item.table(OtlpSink::KEYS)?).map(|otlp| SinkKind::Otlp(Box::new(otlp))),
             Type::Ndjson => Some(SinkKind::Ndjson(NdjsonSink::read(&item.table(NdjsonSink::KEYS)?))),
             Type::Blackhole => item.table(Sink::BLACKHOLE_KEYS).map(|_| SinkKind::Blackhole),
         }
@@ -170,6 +173,7 @@ impl OtlpSink {
         "forward_metadata",
         "rejected",
         "required",
+        "tls",
     ];
 
     fn read(table: &Table<'_>) -> Option<OtlpSink> {
@@ -181,9 +185,16 @@ impl OtlpSink {
         let forward_metadata = table.or("forward_metadata", Vec::new(), |item| read_metadata(item, &headers));
         let rejected = table.get("rejected").and_then(|item| Rejected::read(&item));
         let required = table.or("required", true, Item::boolean);
+        let tls = table.get("tls").and_then(|item| ClientTls::read(&item));
         let endpoint = table
             .required("endpoint", "the next hop, e.g. `http://127.0.0.1:24317`")?
-            .parsed("an endpoint such as `http://host:port` or `unix:/path`", Endpoint::parse)?;
+            .parsed("an endpoint such as `https://host:port`, `http://host:port` or `unix:/path`", Endpoint::parse)?;
+        if let Some(item) = table.get("tls").filter(|_| !matches!(endpoint, Endpoint::Https { .. })) {
+            item.report(Fault::BadValue {
+                value: endpoint.to_string(),
+                reason: "does not use TLS; give an `https://` endpoint, or leave `tls` out".to_owned(),
+            });
+        }
         Some(OtlpSink {
             endpoint,
             compression,
@@ -193,6 +204,7 @@ impl OtlpSink {
             forward_metadata,
             rejected,
             required,
+            tls,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Whole configurations: what they become, and the exact words for what is wrong with them.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -92,8 +93,8 @@ sinks:
   o: { type: otlp, inputs: [a], endpoint: "http://[::1]:2", compression: zstd, max_request_bytes: 1000, timeout: 1m, required: false }
   n: { type: ndjson, inputs: [a], path: "-", only: hits }
   b: { type: blackhole, inputs: [a] }
-limits: { in_flight_bytes: 1GiB, workers: 3 }
-admin: { address: "[::1]:9465" }
+limits: { in_flight_bytes: 1GiB, workers: 3, max_connections: 9, idle_timeout: 1m }
+admin: { address: "[::1]:9465", tls: { cert_file: a.pem, key_file: b.pem, client_ca_file: c.pem } }
 log: { format: json, level: debug }
 shutdown: { grace: 5s }
 "#,
@@ -119,8 +120,37 @@ shutdown: { grace: 5s }
     );
     assert_eq!(config.r#match.c2, CommandAndControl { live: false });
     assert_eq!(config.sinks[1].kind, SinkKind::Ndjson(NdjsonSink { path: None, only: Only::Hits }));
-    assert_eq!(config.limits, Limits { in_flight_bytes: 1 << 30, workers: Some(3) });
+    let limits = Limits {
+        in_flight_bytes: 1 << 30,
+        workers: Some(3),
+        max_connections: 9,
+        idle_timeout: Duration::from_secs(60),
+    };
+    assert_eq!(config.limits, limits);
+    let tls = config.admin.as_ref().unwrap().tls.as_ref().unwrap();
+    assert_eq!((&*tls.cert_file, &*tls.key_file), (Path::new("a.pem"), Path::new("b.pem")));
+    assert_eq!(tls.client_ca_file.as_deref(), Some(Path::new("c.pem")));
     assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Debug });
+}
+
+#[test]
+fn half_a_certificate_and_tls_without_an_endpoint_for_it_are_named() {
+    let text = "\
+sources:
+  a: { type: otlp, address: '127.0.0.1:1', tls: { cert_file: a.pem, client_ca_file: 'dir/' } }
+sinks:
+  p: { type: otlp, inputs: [a], endpoint: 'https://b:1', tls: { cert_file: c.pem } }
+  q: { type: otlp, inputs: [a], endpoint: 'http://b:1', tls: {} }
+";
+    assert_eq!(
+        problems(Format::Yaml, text),
+        [
+            "2:49: sources.a.tls: `key_file` is missing; give the path of a PEM file",
+            "2:85: sources.a.tls.client_ca_file: `dir/` is a directory; give the path of a PEM file",
+            "4:63: sinks.p.tls: `key_file` is missing; give the path of a PEM file, or leave out both the certificate and its key",
+            "5:62: sinks.q.tls: `http://b:1` does not use TLS; give an `https://` endpoint, or leave `tls` out",
+        ]
+    );
 }
 
 #[test]
@@ -331,7 +361,7 @@ sinks:
             "6:41: intel.files[1].columns: `value` is missing; give the header of the column with the values",
             "6:41: intel.files[1].columns: `columns` are known in CSV only; remove them, or give `format: csv`",
             "7:7: intel.files[2]: `` is empty; give a path, or a table with a `path`",
-            "9:43: sinks.o.endpoint: `127.0.0.1:4317` is no endpoint; give `http://host:port` or `unix:/path`",
+            "9:43: sinks.o.endpoint: `127.0.0.1:4317` is no endpoint; give `https://host:port`, `http://host:port` or `unix:/path`",
             "9:70: sinks.o.timeout: `0s` leaves no time at all; give a duration from `1ms`",
             "10:41: sinks.n.path: `dir/` is a directory; give the path of a file",
             "11:13: sinks.\"bad id\": `bad id` is no usable name; give letters, digits, `_` and `-` only"

@@ -8,6 +8,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use metrics::counter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Mutex;
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::config::Endpoint;
 use crate::grpc::RopeBody;
+use crate::{telemetry, tls};
 
 /// First and longest pause between attempts to connect.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -52,6 +54,8 @@ pub enum NoConnection {
 #[derive(Debug)]
 pub struct Connector {
     endpoint: Endpoint,
+    /// For an `https` endpoint, which is never spoken to without.
+    tls: Option<tls::Connector>,
     /// Held while connecting, so that requests wait for the attempt under way instead of making their own.
     state: Mutex<State>,
 }
@@ -84,7 +88,12 @@ impl Connector {
     /// Nothing is connected before the first request.
     pub fn new(endpoint: Endpoint) -> Connector {
         let state = State { link: None, delays: delays(), retry_at: None, cause: String::new() };
-        Connector { endpoint, state: Mutex::new(state) }
+        Connector { endpoint, tls: None, state: Mutex::new(state) }
+    }
+
+    /// Speaks TLS to an `https` endpoint; another is not changed by it.
+    pub fn set_tls(&mut self, tls: tls::Connector) {
+        self.tls = Some(tls);
     }
 
     /// Where it connects to.
@@ -100,7 +109,7 @@ impl Connector {
         let mut state = self.state.lock().await;
         match &state.link {
             Some(link) if !link.send.is_closed() => return Ok(link.clone()),
-            Some(_) => state.lose(),
+            Some(_) => self.lose(&mut state),
             None => {}
         }
         let endpoint = || self.endpoint.to_string();
@@ -109,16 +118,17 @@ impl Connector {
         {
             return Err(NoConnection::BackingOff { endpoint: endpoint(), cause: state.cause.clone(), wait });
         }
-        let attempt = tokio::time::timeout(CONNECT_TIMEOUT, connect(&self.endpoint)).await;
-        let cause = match attempt {
+        let attempt = tokio::time::timeout(CONNECT_TIMEOUT, connect(&self.endpoint, self.tls.as_ref())).await;
+        let (cause, reason) = match attempt {
             Ok(Ok(send)) => {
                 let link = Link { send, proven: Arc::default() };
                 state.link = Some(link.clone());
                 return Ok(link);
             }
-            Ok(Err(cause)) => cause.to_string(),
-            Err(_) => format!("connecting took longer than {CONNECT_TIMEOUT:?}"),
+            Ok(Err(Failed { cause, reason })) => (cause.to_string(), reason),
+            Err(_) => (format!("connecting took longer than {CONNECT_TIMEOUT:?}"), "timeout"),
         };
+        self.count_failure(reason);
         state.fail(cause.clone());
         tracing::warn!(endpoint = %self.endpoint, cause, "cannot connect to the next hop");
         Err(NoConnection::Failed { endpoint: endpoint(), cause })
@@ -128,22 +138,29 @@ impl Connector {
     pub async fn retire(&self, link: &Link) {
         let mut state = self.state.lock().await;
         if state.link.as_ref().is_some_and(|current| Arc::ptr_eq(&current.proven, &link.proven)) {
-            state.lose();
+            self.lose(&mut state);
         }
+    }
+
+    /// Drops the connection; one that never answered anything counts as a failed attempt.
+    fn lose(&self, state: &mut State) {
+        if state.link.take().is_some_and(|link| link.proven.load(Ordering::Relaxed)) {
+            state.delays = delays();
+            state.retry_at = None;
+        } else {
+            self.count_failure("lost");
+            let hint = if self.tls.is_some() { "; perhaps it wants a certificate, see `tls`" } else { "" };
+            state.fail(format!("the connection was lost before the next hop answered anything{hint}"));
+        }
+    }
+
+    fn count_failure(&self, reason: &'static str) {
+        let endpoint = self.endpoint.to_string();
+        counter!(telemetry::SINK_CONNECT_FAILURES_TOTAL, "endpoint" => endpoint, "reason" => reason).increment(1);
     }
 }
 
 impl State {
-    /// Drops the connection; one that never answered anything counts as a failed attempt.
-    fn lose(&mut self) {
-        if self.link.take().is_some_and(|link| link.proven.load(Ordering::Relaxed)) {
-            self.delays = delays();
-            self.retry_at = None;
-        } else {
-            self.fail("the connection was lost before the next hop answered anything".to_owned());
-        }
-    }
-
     fn fail(&mut self, cause: String) {
         let delay = self.delays.next().unwrap_or(BACK_OFF.1).min(BACK_OFF.1);
         self.retry_at = Some(Instant::now() + delay);
@@ -161,15 +178,35 @@ fn delays() -> ExponentialBackoff {
         .build()
 }
 
-async fn connect(endpoint: &Endpoint) -> io::Result<SendRequest<RopeBody>> {
-    match endpoint {
-        Endpoint::Http { host, port } => {
-            let stream = TcpStream::connect((host.as_str(), *port)).await?;
-            stream.set_nodelay(true)?;
-            handshake(stream).await
-        }
-        Endpoint::Unix(path) => handshake(UnixStream::connect(path).await?).await,
+/// Why one attempt failed, and the metric's word for it.
+struct Failed {
+    cause: io::Error,
+    reason: &'static str,
+}
+
+impl From<io::Error> for Failed {
+    fn from(cause: io::Error) -> Failed {
+        Failed { cause, reason: "connect" }
     }
+}
+
+async fn connect(endpoint: &Endpoint, tls: Option<&tls::Connector>) -> Result<SendRequest<RopeBody>, Failed> {
+    match endpoint {
+        Endpoint::Http { host, port } => Ok(handshake(tcp(host, *port).await?).await?),
+        Endpoint::Https { host, port } => {
+            let failed = |cause| Failed { cause, reason: "tls" };
+            let tls = tls.ok_or_else(|| failed(io::Error::other("the sink was made without TLS")))?;
+            let stream = tls.connect(tcp(host, *port).await?).await.map_err(failed)?;
+            Ok(handshake(stream).await?)
+        }
+        Endpoint::Unix(path) => Ok(handshake(UnixStream::connect(path).await?).await?),
+    }
+}
+
+async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 async fn handshake<S>(stream: S) -> io::Result<SendRequest<RopeBody>>

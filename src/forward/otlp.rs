@@ -27,7 +27,7 @@ use crate::delivery::{Batch, Refusal, Signal};
 use crate::encoding::Rope;
 use crate::grpc::compression::GRPC_ENCODING;
 use crate::grpc::{self, Encoding, RopeBody};
-use crate::telemetry;
+use crate::{telemetry, tls};
 
 /// Parts of one split batch on their way at once.
 const PARTS_AT_ONCE: usize = 4;
@@ -100,6 +100,20 @@ impl OtlpSink {
         }
         let authority = authority(&endpoint);
         OtlpSink { connector: Connector::new(endpoint), settings, split, authority, basic, memory: Arc::default() }
+    }
+
+    fn scheme(&self) -> Scheme {
+        match self.endpoint() {
+            Endpoint::Https { .. } => Scheme::HTTPS,
+            Endpoint::Http { .. } | Endpoint::Unix(_) => Scheme::HTTP,
+        }
+    }
+
+    /// Speaks TLS to an `https` endpoint.
+    #[must_use]
+    pub fn with_tls(mut self, tls: tls::Connector) -> OtlpSink {
+        self.connector.set_tls(tls);
+        self
     }
 
     /// Where it sends.
@@ -292,7 +306,7 @@ impl Delivery<'_> {
         let unsendable = |error: String| Failure { label: "unsendable", ..Failure::connection(error) };
         let body = RopeBody::new(message, compressed).map_err(|error| unsendable(error.to_string()))?;
         let uri = Uri::builder()
-            .scheme(Scheme::HTTP)
+            .scheme(self.sink.scheme())
             .authority(self.sink.authority.clone())
             .path_and_query(PathAndQuery::from_static(self.signal.export_path()));
         let uri = uri.build().map_err(|error| unsendable(error.to_string()))?;
@@ -344,8 +358,11 @@ impl Delivery<'_> {
 
 /// What goes into `:authority`; a Unix socket has no name of its own, gRPC uses `localhost` there.
 fn authority(endpoint: &Endpoint) -> Authority {
+    let text = endpoint.to_string();
     let named = match endpoint {
-        Endpoint::Http { .. } => endpoint.to_string().strip_prefix("http://").and_then(|text| text.parse().ok()),
+        Endpoint::Http { .. } | Endpoint::Https { .. } => {
+            text.split_once("://").and_then(|(_, authority)| authority.parse().ok())
+        }
         Endpoint::Unix(_) => None,
     };
     named.unwrap_or_else(|| Authority::from_static("localhost"))

@@ -1,70 +1,64 @@
-//! The socket of a source: bound eagerly, so that a bad address fails the start, and served until told to stop.
+//! The socket of a source, and what it serves: gRPC over HTTP/2, within the limits of the source.
+//!
+//! The socket and the service are apart, so that a socket can go on while what answers behind it is exchanged.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use tokio::net::{TcpListener, TcpSocket, UnixListener};
-use tokio_stream::wrappers::UnixListenerStream;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2::Builder;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tonic::body::Body;
 use tonic::service::Routes;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tower::Service;
 
-use super::{Limits, OtlpSource};
+use super::{Limits, OtlpSource, ServeError};
 use crate::config::Address;
+use crate::socket::{Bounds, Listener};
+use crate::tls::Acceptor;
 
-/// Connections that wait to be accepted: Fluent Bit opens one an export.
-const BACKLOG: u32 = 1024;
-
-/// The server broke down.
-#[derive(Debug, thiserror::Error)]
-#[error("the source at {address} stopped: {cause}")]
-pub struct ServeError {
-    address: Address,
-    cause: tonic::transport::Error,
-}
+/// The first bytes of every HTTP/2 connection of a client (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Streams that a client opened and took back, and that no handler has seen: more is an attack (CVE-2023-44487).
+const MAX_PENDING_RESETS: usize = 20;
+/// Streams that we reset, because the client broke the protocol in them: more is an attack (CVE-2025-8671).
+const MAX_LOCAL_RESETS: usize = 100;
 
 /// A bound source that does not accept yet.
 pub struct Bound {
     socket: Socket,
-    address: Address,
-    limits: Limits,
     routes: Routes,
-    name: String,
 }
 
-enum Socket {
-    Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+/// A bound socket without anything behind it.
+pub struct Socket {
+    name: String,
+    listener: Listener,
+    limits: Limits,
+    tls: Option<Arc<Acceptor>>,
 }
 
 impl Bound {
     pub(super) fn bind(name: &str, address: &Address, limits: Limits, source: OtlpSource) -> io::Result<Bound> {
-        tokio::runtime::Handle::try_current()
-            .map_err(|_| io::Error::other("a source needs a tokio runtime to bind"))?;
-        let in_context =
-            |cause: io::Error| io::Error::new(cause.kind(), format!("a source cannot listen at {address}: {cause}"));
-        let (socket, address) = match address {
-            Address::Tcp(wanted) => {
-                let listener = bind_tcp(*wanted).map_err(in_context)?;
-                let local = listener.local_addr()?;
-                (Socket::Tcp(listener), Address::Tcp(local))
-            }
-            Address::Unix(path) => {
-                remove_stale(path).map_err(in_context)?;
-                let listener = UnixListener::bind(path).map_err(in_context)?;
-                (Socket::Unix(listener, SocketFile(path.clone())), Address::Unix(path.clone()))
-            }
-        };
-        Ok(Bound { socket, address, limits, routes: Routes::new(source), name: name.to_owned() })
+        let listener = Listener::bind(name, address)
+            .map_err(|cause| io::Error::new(cause.kind(), format!("a source cannot listen at {address}: {cause}")))?;
+        let socket = Socket { name: name.to_owned(), listener, limits, tls: None };
+        Ok(Bound { socket, routes: Routes::new(source) })
     }
 
     /// Where it listens; the port that the system chose when 0 was asked for.
     pub fn local_address(&self) -> &Address {
-        &self.address
+        self.socket.listener.local_address()
+    }
+
+    /// Speaks TLS only.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Acceptor) -> Bound {
+        self.socket.tls = Some(Arc::new(tls));
+        self
     }
 
     /// Serves more beside the source on the same socket (health, reflection).
@@ -74,94 +68,67 @@ impl Bound {
         self
     }
 
+    /// The socket, and what it would serve.
+    pub fn into_parts(self) -> (Socket, Routes) {
+        (self.socket, self.routes)
+    }
+
     /// Accepts and answers until `shutdown` is ready, then stops accepting, tells clients to go (GOAWAY), finishes
     /// what is in flight and returns. Whoever cannot wait so long drops the future.
     ///
     /// # Errors
-    /// The server broke down.
+    /// The socket broke down.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Bound { socket, address, limits, routes, name } = self;
-        let router = Server::builder()
-            .initial_stream_window_size(limits.stream_window)
-            .initial_connection_window_size(limits.connection_window)
-            .max_frame_size(limits.max_frame_bytes)
-            .max_concurrent_streams(limits.max_concurrent_streams)
-            .add_routes(routes);
-        tracing::info!(source = name, %address, "source is listening");
-        let served = match socket {
-            Socket::Tcp(listener) => {
-                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-                router.serve_with_incoming_shutdown(incoming, shutdown).await
-            }
-            Socket::Unix(listener, _file) => {
-                router.serve_with_incoming_shutdown(UnixListenerStream::new(listener), shutdown).await
-            }
-        };
-        served.map_err(|cause| ServeError { address, cause })
+        self.socket.serve(self.routes, shutdown).await
     }
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A restart must not wait for connections of the last run to time out.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// Removes the socket of a run that was killed. A live socket, or a file that is none, is left alone and refused.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    let found = match std::fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    if !found.file_type().is_socket() {
-        return Err(io::Error::new(
-            io::ErrorKind::AlreadyExists,
-            "the path exists and is not a socket: remove it, or choose another path",
-        ));
-    }
-    if UnixStream::connect(path).is_ok() {
-        return Err(io::Error::new(
-            io::ErrorKind::AddrInUse,
-            "another process listens there: stop it, or choose another path",
-        ));
-    }
-    std::fs::remove_file(path)
-}
-
-/// Removes the socket's file at the end, as its connections can no longer be accepted.
-struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.0) {
-            tracing::debug!(path = %self.0.display(), %error, "the socket's file could not be removed");
+impl Socket {
+    /// As [`Bound::serve`], with any service behind it. It is cloned for each connection and called for each request,
+    /// so one that looks up at each call what to ask can be changed while the socket serves.
+    ///
+    /// # Errors
+    /// The socket broke down.
+    pub async fn serve<S>(self, service: S, shutdown: impl Future<Output = ()>) -> Result<(), ServeError>
+    where
+        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+        S::Future: Send,
+    {
+        let Socket { name, listener, limits, tls } = self;
+        let address = listener.local_address();
+        tracing::info!(source = name, %address, tls = tls.is_some(), "source is listening");
+        if tls.is_none() && !address.is_local() {
+            tracing::warn!(
+                source = name,
+                %address,
+                "events arrive without encryption from other hosts: set `sources.{name}.tls`, or a loopback address"
+            );
         }
+        let http2 = http2(&limits);
+        let bounds = Bounds {
+            max_connections: limits.max_connections,
+            handshake_timeout: limits.handshake_timeout,
+            idle_timeout: limits.idle_timeout,
+        };
+        let open = move |stream, activity: crate::socket::Activity| {
+            http2.serve_connection(TokioIo::new(stream), activity.watch(service.clone()))
+        };
+        listener.serve(bounds, tls, PREFACE, open, shutdown).await
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::net::UnixListener as StdUnixListener;
-
-    #[test]
-    fn only_a_dead_socket_is_replaced() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("socket");
-        assert!(remove_stale(&path).is_ok(), "nothing there");
-
-        let live = StdUnixListener::bind(&path).unwrap();
-        assert_eq!(remove_stale(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        drop(live);
-        assert!(path.exists(), "a killed process leaves its file");
-        remove_stale(&path).unwrap();
-        assert!(!path.exists());
-
-        std::fs::write(&path, "precious").unwrap();
-        assert_eq!(remove_stale(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert!(path.exists());
-    }
+fn http2(limits: &Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window)
+        .max_frame_size(limits.max_frame_bytes)
+        .max_concurrent_streams(limits.max_concurrent_streams)
+        .max_header_list_size(limits.max_header_bytes)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_LOCAL_RESETS)
+        .keep_alive_interval(limits.ping_after)
+        .keep_alive_timeout(limits.ping_timeout);
+    builder
 }

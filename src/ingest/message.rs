@@ -48,7 +48,7 @@ where
     let mut header = BytesMut::with_capacity(HEADER_LEN);
     let mut rest = Bytes::new();
     while header.len() < HEADER_LEN {
-        let Some(mut data) = next_data(&mut body, limits.idle_timeout).await? else {
+        let Some(mut data) = next_data(&mut body, limits.stall_timeout).await? else {
             let found = header.len();
             return Err(invalid(format!(
                 "the request ends after {found} of the {HEADER_LEN} bytes of its gRPC header"
@@ -98,7 +98,7 @@ where
             joined.extend_from_slice(&next);
         }
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        match next_data(body, left.min(limits.idle_timeout)).await? {
+        match next_data(body, left.min(limits.stall_timeout)).await? {
             Some(data) => next = data,
             None if found < len => {
                 return Err(invalid(format!("the request ends after {found} of the {len} bytes of its message")));
@@ -244,6 +244,6 @@ mod tests {
         let limits = Limits::default();
         let result = read(body, &limits, &InFlight::new(limits.in_flight_bytes, 0)).await;
         assert!(matches!(result, Err(Unread::Refused(Refusal::Unavailable(_)))), "{result:?}");
-        assert_eq!(start.elapsed(), limits.idle_timeout);
+        assert_eq!(start.elapsed(), limits.stall_timeout);
     }
 }

@@ -27,5 +27,7 @@ mod replay;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]
+mod sockets;
+#[cfg(test)]
 #[path = "../support/mod.rs"]
 mod support;

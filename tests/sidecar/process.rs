@@ -97,12 +97,20 @@ impl Hotlist {
     /// The same with environment variables.
     pub fn spawn_with(config: &Path, variables: &[(&str, &str)]) -> Hotlist {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hotlist"));
-        command
-            .args(["run", "--config"])
-            .arg(config)
-            .env_remove("HOTLIST_LOG")
-            .envs(variables.iter().copied())
-            .stderr(Stdio::piped());
+        command.envs(variables.iter().copied());
+        Hotlist::spawn_as(command, config)
+    }
+
+    /// The same with so many open files and no more.
+    pub fn spawn_with_files(config: &Path, files: u32) -> Hotlist {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_hotlist")]);
+        Hotlist::spawn_as(command, config)
+    }
+
+    fn spawn_as(mut command: Command, config: &Path) -> Hotlist {
+        command.args(["run", "--config"]).arg(config).env_remove("HOTLIST_LOG").stderr(Stdio::piped());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new((Mutex::new(Log::default()), Condvar::new()));

@@ -8,6 +8,7 @@ use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::AbortHandle;
 
@@ -48,18 +49,25 @@ impl Client {
     }
 
     pub async fn connect_with(address: &Address, builder: &mut Builder<TokioExecutor>) -> Client {
-        match address {
-            Address::Tcp(address) => {
-                let stream = TcpStream::connect(address).await.unwrap();
-                let (send, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
-                Client { send, connection: tokio::spawn(connection).abort_handle() }
-            }
-            Address::Unix(path) => {
-                let stream = UnixStream::connect(path).await.unwrap();
-                let (send, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
-                Client { send, connection: tokio::spawn(connection).abort_handle() }
-            }
-        }
+        let client = match address {
+            Address::Tcp(address) => Client::over(TcpStream::connect(address).await.unwrap(), builder).await,
+            Address::Unix(path) => Client::over(UnixStream::connect(path).await.unwrap(), builder).await,
+        };
+        client.unwrap()
+    }
+
+    /// Over a connection that the test made; `None` when it does not come to HTTP/2.
+    pub async fn over<S>(stream: S, builder: &mut Builder<TokioExecutor>) -> Option<Client>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (send, connection) = builder.handshake(TokioIo::new(stream)).await.ok()?;
+        Some(Client { send, connection: tokio::spawn(connection).abort_handle() })
+    }
+
+    /// As [`Client::export`], or `None` when the connection is lost.
+    pub async fn try_export(&self, wire: Bytes) -> Option<Answer> {
+        self.try_send(request(&[]).body(full(wire)).unwrap()).await
     }
 
     /// Sends what a collector sends, with the wire bytes given.
@@ -73,11 +81,15 @@ impl Client {
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.send.clone().send_request(request).await.unwrap();
+        self.try_send(request).await.unwrap()
+    }
+
+    async fn try_send(&self, request: Request<Body>) -> Option<Answer> {
+        let response = self.send.clone().send_request(request).await.ok()?;
         let (head, body) = response.into_parts();
-        let whole = body.collect().await.unwrap();
+        let whole = body.collect().await.ok()?;
         let trailers = whole.trailers().cloned().unwrap_or_default();
-        Answer { http: head.status.as_u16(), headers: head.headers, trailers, body: whole.to_bytes() }
+        Some(Answer { http: head.status.as_u16(), headers: head.headers, trailers, body: whole.to_bytes() })
     }
 
     /// Goes away without a word.

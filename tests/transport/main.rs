@@ -6,9 +6,17 @@
 #[cfg(test)]
 mod captures;
 #[cfg(test)]
+mod certificates;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
+mod connections;
+#[cfg(test)]
+mod health;
+#[cfg(test)]
 mod metadata;
+#[cfg(test)]
+mod metrics;
 #[cfg(test)]
 mod next_hop;
 #[cfg(test)]
@@ -21,5 +29,7 @@ mod signals;
 mod sinks;
 #[cfg(test)]
 mod sources;
+#[cfg(test)]
+mod tls;
 #[cfg(test)]
 mod wire;

@@ -1,6 +1,7 @@
 //! A next hop on a script: it hands every request to the test, and answers when and what the test says.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::server::{Connection, SendResponse};
@@ -10,6 +11,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 /// The listening end.
 pub struct NextHop {
@@ -43,6 +46,23 @@ impl NextHop {
         tokio::spawn(async move {
             loop {
                 serve(listener.accept().await.unwrap().0, arrived.clone());
+            }
+        });
+        NextHop { endpoint, requests }
+    }
+
+    /// The same behind TLS. Who fails in the handshake never arrives.
+    pub async fn start_tls(config: Arc<ServerConfig>) -> NextHop {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("https://{}", listener.local_addr().unwrap());
+        let (arrived, requests) = unbounded_channel();
+        let acceptor = TlsAcceptor::from(config);
+        tokio::spawn(async move {
+            loop {
+                let (stream, arrived) = (listener.accept().await.unwrap().0, arrived.clone());
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    serve(stream, arrived);
+                }
             }
         });
         NextHop { endpoint, requests }

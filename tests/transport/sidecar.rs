@@ -8,7 +8,7 @@ use hotlist::delivery::{Batch, Process, Refusal};
 use hotlist::encoding::Rope;
 use hotlist::forward::otlp::{OtlpSink, Settings};
 use hotlist::forward::{Fanout, Sink, SinkKind};
-use hotlist::ingest::{Limits, OtlpSource, Shared};
+use hotlist::ingest::{Bound, Limits, OtlpSource, Shared};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -34,7 +34,7 @@ impl Sidecar {
     }
 
     pub fn with(limits: Limits, process: impl Process, sinks: impl IntoIterator<Item = Arc<Sink>>) -> Sidecar {
-        Sidecar::at(&Address::Tcp("127.0.0.1:0".parse().unwrap()), limits, process, sinks)
+        Sidecar::at(&loopback(), limits, process, sinks)
     }
 
     pub fn at(
@@ -43,11 +43,11 @@ impl Sidecar {
         process: impl Process,
         sinks: impl IntoIterator<Item = Arc<Sink>>,
     ) -> Sidecar {
-        let deliver = Arc::new(Fanout::new(sinks));
-        let bound = {
-            let shared = Shared::start(&limits).unwrap();
-            OtlpSource::bind("test", address, limits, &shared, Arc::new(process), deliver).unwrap()
-        };
+        Sidecar::serve(bind("test", address, limits, process, sinks))
+    }
+
+    /// Serves what a test has bound.
+    pub fn serve(bound: Bound) -> Sidecar {
         let address = bound.local_address().clone();
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
@@ -66,12 +66,30 @@ impl Sidecar {
     }
 }
 
+/// A source under a name of its own, so that its metrics are, too.
+pub fn bind(
+    name: &str,
+    address: &Address,
+    limits: Limits,
+    process: impl Process,
+    sinks: impl IntoIterator<Item = Arc<Sink>>,
+) -> Bound {
+    let shared = Shared::start(&limits).unwrap();
+    let deliver = Arc::new(Fanout::new(sinks));
+    OtlpSource::bind(name, address, limits, &shared, Arc::new(process), deliver).unwrap()
+}
+
+/// Any free port of this host.
+pub fn loopback() -> Address {
+    Address::Tcp("127.0.0.1:0".parse().unwrap())
+}
+
 pub fn otlp(endpoint: &str, settings: Settings) -> Arc<Sink> {
     let sink = OtlpSink::new(Endpoint::parse(endpoint).unwrap(), settings, split);
     Arc::new(Sink::new("next", SinkKind::Otlp(Box::new(sink))))
 }
 
 /// Cuts anywhere: the transport does not look into messages.
-fn split(message: &Bytes, limit: usize) -> Vec<Rope> {
+pub fn split(message: &Bytes, limit: usize) -> Vec<Rope> {
     message.chunks(limit).map(|part| Rope::from(message.slice_ref(part))).collect()
 }

@@ -8,6 +8,17 @@ pub fn frame(flag: u8, message: &[u8]) -> Bytes {
     Bytes::from([&[flag], length.as_slice(), message].concat())
 }
 
+/// What an HTTP/2 client sends first: the preface, and SETTINGS without any setting (RFC 9113 section 3.4).
+pub fn greeting() -> Vec<u8> {
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &http2(4, 0, 0, &[])].concat()
+}
+
+/// An HTTP/2 frame (RFC 9113 section 4.1).
+pub fn http2(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
 /// Bytes that look random and are the same in every run.
 pub fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;

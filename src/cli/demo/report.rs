@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -58,7 +57,7 @@ pub(super) struct Figures {
 /// Where things are while the demo keeps serving.
 pub(super) struct Place<'a> {
     pub(super) address: &'a str,
-    pub(super) admin: Option<SocketAddr>,
+    pub(super) admin: Option<String>,
     pub(super) directory: &'a Path,
 }
 

@@ -1,0 +1,127 @@
+//! `grpc.health.v1` and gRPC reflection, beside every source on its own port.
+//!
+//! The status is that of the process: the same for the server as a whole and for each service that takes events.
+
+use std::pin::Pin;
+
+use futures_util::stream::{self, Stream, StreamExt};
+use tokio::sync::watch;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_server::{Health as HealthCalls, HealthServer};
+use tonic_health::pb::{FILE_DESCRIPTOR_SET, HealthCheckRequest, HealthCheckResponse};
+
+use super::OtlpSource;
+
+/// The services whose health can be asked for; the empty name is the server as a whole.
+const SERVICES: [&str; 2] = ["", <OtlpSource as NamedService>::NAME];
+
+/// The health that sources tell their clients. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Health(watch::Sender<State>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    NotReady,
+    Ready,
+    /// For good.
+    Draining,
+}
+
+impl State {
+    fn status(self) -> ServingStatus {
+        match self {
+            State::Ready => ServingStatus::Serving,
+            State::NotReady | State::Draining => ServingStatus::NotServing,
+        }
+    }
+}
+
+impl Default for Health {
+    fn default() -> Health {
+        Health(watch::Sender::new(State::NotReady))
+    }
+}
+
+impl Health {
+    /// SERVING or NOT_SERVING.
+    pub fn set_ready(&self, ready: bool) {
+        let wanted = if ready { State::Ready } else { State::NotReady };
+        self.0.send_if_modified(|state| *state != State::Draining && std::mem::replace(state, wanted) != wanted);
+    }
+
+    /// NOT_SERVING for good. Who watches is told, and then its stream ends: it must not hold up a drain.
+    pub fn drain(&self) {
+        self.0.send_replace(State::Draining);
+    }
+
+    /// Adds the health service.
+    pub fn serve_in(&self, routes: Routes) -> Routes {
+        routes.add_service(HealthServer::new(Calls(self.0.subscribe())))
+    }
+}
+
+/// Adds gRPC reflection, which describes to anybody what is served. For sources that only this host can reach.
+pub fn reflect_in(routes: Routes) -> Routes {
+    let described = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .build_v1();
+    match described {
+        Ok(service) => routes.add_service(service),
+        Err(error) => {
+            tracing::error!(%error, "gRPC reflection is not served: its descriptors cannot be read");
+            routes
+        }
+    }
+}
+
+struct Calls(watch::Receiver<State>);
+
+type Answers = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl HealthCalls for Calls {
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        let service = &request.get_ref().service;
+        if !SERVICES.contains(&service.as_str()) {
+            return Err(Status::not_found("no such service is served here"));
+        }
+        Ok(Response::new(answer(self.0.borrow().status())))
+    }
+
+    type WatchStream = Answers;
+
+    /// As the protocol wants it, a service that is not known is told as such, and may become known. Here none ever
+    /// does, so only the end of the process ends that stream.
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Answers>, Status> {
+        let known = SERVICES.contains(&request.get_ref().service.as_str());
+        let mut states = self.0.clone();
+        states.mark_changed();
+        let answers = stream::unfold((states, None, false), |(mut states, told, ended)| async move {
+            if ended {
+                return None;
+            }
+            loop {
+                states.changed().await.ok()?;
+                let state = *states.borrow_and_update();
+                let ended = state == State::Draining;
+                if told != Some(state.status()) || ended {
+                    return Some((state, (states, Some(state.status()), ended)));
+                }
+            }
+        });
+        let mut first = true;
+        let answers = answers.filter_map(move |state| {
+            let status = if known { state.status() } else { ServingStatus::ServiceUnknown };
+            let tell = known || std::mem::take(&mut first);
+            std::future::ready(tell.then(|| Ok(answer(status))))
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+fn answer(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse { status: status.into() }
+}

@@ -1,0 +1,77 @@
+//! Sockets that take connections, and keep them within bounds.
+//!
+//! A [`Listener`] is bound eagerly, so that a bad address fails the start. [`Listener::serve`] accepts until it is told
+//! to stop, and is the one place that opens and closes connections: it shakes hands (TLS, and the first bytes of the
+//! protocol) within a time-out, keeps the number of open connections below a bound, closes those that idle, and drains
+//! the rest. What is spoken on a connection, and what answers, is the caller's business.
+
+mod accept;
+mod activity;
+mod bind;
+mod connections;
+mod stream;
+
+use std::time::Duration;
+
+pub use accept::ServeError;
+pub use activity::{Activity, Watched};
+pub use bind::Listener;
+pub use stream::Stream;
+
+/// How many connections a listener has at once, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections that are open at once. One more takes the place of the one that idles longest; when none idles it
+    /// is closed at once.
+    pub max_connections: usize,
+    /// How long a peer may take for TLS and the first bytes of the protocol.
+    pub handshake_timeout: Duration,
+    /// How long a connection may be without a request before it is closed.
+    pub idle_timeout: Duration,
+}
+
+/// Why a connection was closed, or was not taken: a label of
+/// [`CONNECTIONS_CLOSED_TOTAL`](crate::telemetry::CONNECTIONS_CLOSED_TOTAL).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    /// The peer closed it, or vanished.
+    Peer,
+    /// No request for too long.
+    Idle,
+    /// It idled longest when another connection needed its place.
+    Evicted,
+    /// Refused: every place is taken by a connection with requests.
+    Capacity,
+    /// The handshake took too long.
+    HandshakeTimeout,
+    /// No common version, certificate or protocol.
+    Tls,
+    /// The first bytes are not those of the protocol.
+    Preface,
+    /// A ping or the rest of a header did not come in time.
+    Timeout,
+    /// What the peer sent breaks the protocol.
+    Protocol,
+    /// The listener stopped.
+    Drained,
+    /// Not even accepted, most likely for want of file descriptors.
+    AcceptFailed,
+}
+
+impl Reason {
+    fn label(self) -> &'static str {
+        match self {
+            Reason::Peer => "peer",
+            Reason::Idle => "idle",
+            Reason::Evicted => "evicted",
+            Reason::Capacity => "capacity",
+            Reason::HandshakeTimeout => "handshake_timeout",
+            Reason::Tls => "tls",
+            Reason::Preface => "preface",
+            Reason::Timeout => "timeout",
+            Reason::Protocol => "protocol",
+            Reason::Drained => "drained",
+            Reason::AcceptFailed => "accept_failed",
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The accept loop, and the life of one connection.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::either::Either;
+use tokio_util::sync::CancellationToken;
+
+use super::activity::Activity;
+use super::bind::Listener;
+use super::connections::{Connections, Entry, Place};
+use super::stream::{Plain, Stream, Unfit};
+use super::{Bounds, Reason};
+use crate::config::Address;
+use crate::telemetry::Throttle;
+use crate::tls::Acceptor;
+
+/// Pause after accepting failed: long enough to spin on nothing, short enough for a collector not to notice.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a connection that was told to go, and has no request, may take to be gone.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// The socket no longer works.
+#[derive(Debug, thiserror::Error)]
+#[error("the listener {name} at {address} stopped: {cause}; start the process again")]
+pub struct ServeError {
+    name: Arc<str>,
+    address: Address,
+    cause: io::Error,
+}
+
+/// What every connection of a listener has in common.
+struct Server<F> {
+    connections: Arc<Connections>,
+    bounds: Bounds,
+    tls: Option<Arc<Acceptor>>,
+    preface: &'static [u8],
+    open: F,
+    drain: CancellationToken,
+}
+
+impl Listener {
+    /// Accepts until `shutdown` is ready, then stops accepting, tells peers to go, finishes what is in flight and
+    /// returns. Whoever cannot wait so long drops the future, which closes every connection.
+    ///
+    /// `open` makes the protocol of a connection, whose first bytes were found to be `preface`.
+    ///
+    /// # Errors
+    /// The socket broke down. What a peer can cause is no such error.
+    pub async fn serve<F, C>(
+        self,
+        bounds: Bounds,
+        tls: Option<Arc<Acceptor>>,
+        preface: &'static [u8],
+        open: F,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError>
+    where
+        F: Fn(Stream, Activity) -> C + Send + Sync + 'static,
+        C: GracefulConnection<Error = hyper::Error> + Send + 'static,
+    {
+        let drain = CancellationToken::new();
+        let connections = Connections::new(Arc::clone(&self.name), bounds.max_connections);
+        let server = Arc::new(Server { connections, bounds, tls, preface, open, drain: drain.clone() });
+        let mut tasks = JoinSet::new();
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                Some(_) = tasks.join_next() => {}
+                accepted = self.socket.accept() => match accepted {
+                    Ok((stream, peer)) => match server.connections.admit() {
+                        Some(place) => {
+                            tasks.spawn(Arc::clone(&server).run(stream, peer, place));
+                        }
+                        None => server.refuse(&self.name),
+                    },
+                    Err(error) if is_over(&error) => {
+                        let (name, address) = (Arc::clone(&self.name), self.local_address().clone());
+                        return Err(ServeError { name, address, cause: error });
+                    }
+                    Err(error) if is_of_one_peer(&error) => {}
+                    Err(error) => {
+                        server.note_failure(&self.name, &error);
+                        // A pause that does not keep the listener from stopping.
+                        tokio::select! {
+                            () = &mut shutdown => break,
+                            () = sleep(ACCEPT_PAUSE) => {}
+                        }
+                    }
+                }
+            }
+        }
+        // The socket is closed first: who connects now is refused by the system, and can go elsewhere.
+        drop(self);
+        drain.cancel();
+        while tasks.join_next().await.is_some() {}
+        Ok(())
+    }
+}
+
+impl<F, C> Server<F>
+where
+    F: Fn(Stream, Activity) -> C + Send + Sync + 'static,
+    C: GracefulConnection<Error = hyper::Error> + Send + 'static,
+{
+    async fn run(self: Arc<Self>, stream: Plain, peer: Option<SocketAddr>, place: Place) {
+        let reason = tokio::select! {
+            biased;
+            () = self.drain.cancelled() => Err(Reason::Drained),
+            () = place.entry.evicted.cancelled() => Err(Reason::Evicted),
+            greeted = timeout(self.bounds.handshake_timeout, self.greet(stream, peer)) => {
+                greeted.unwrap_or(Err(Reason::HandshakeTimeout))
+            }
+        };
+        let reason = match reason {
+            Ok(stream) => {
+                let connection = (self.open)(stream, Activity(Arc::clone(&place.entry)));
+                drive(connection, &place.entry, &self.drain, self.bounds.idle_timeout).await
+            }
+            Err(reason) => reason,
+        };
+        self.connections.count(reason);
+    }
+
+    /// TLS, and the first bytes of the protocol.
+    async fn greet(&self, stream: Plain, peer: Option<SocketAddr>) -> Result<Stream, Reason> {
+        let stream = match &self.tls {
+            None => Either::Left(stream),
+            Some(tls) => match tls.accept(stream).await {
+                Ok(stream) => Either::Right(Box::new(stream)),
+                Err(error) => {
+                    static LINES: Throttle = Throttle::new();
+                    if let Some(left_out) = LINES.pass() {
+                        tracing::warn!(peer = ?peer, %error, left_out, "a TLS handshake failed");
+                    }
+                    return Err(Reason::Tls);
+                }
+            },
+        };
+        Stream::expect(stream, self.preface).await.map_err(|unfit| match unfit {
+            Unfit::Preface => Reason::Preface,
+            Unfit::Gone => Reason::Peer,
+        })
+    }
+}
+
+impl<F> Server<F> {
+    fn refuse(&self, name: &str) {
+        static LINES: Throttle = Throttle::new();
+        self.connections.count(Reason::Capacity);
+        if let Some(left_out) = LINES.pass() {
+            let max = self.bounds.max_connections;
+            tracing::warn!(listener = name, max, left_out, "a connection was refused: all that may be open are busy");
+        }
+    }
+
+    /// Accepting fails when file descriptors run out. A connection that idles gives its own back.
+    fn note_failure(&self, name: &str, error: &io::Error) {
+        static LINES: Throttle = Throttle::new();
+        self.connections.count(Reason::AcceptFailed);
+        let evicted = self.connections.evict();
+        if let Some(left_out) = LINES.pass() {
+            tracing::error!(listener = name, %error, evicted, left_out, "accepting a connection failed");
+        }
+    }
+}
+
+/// Nothing will ever be accepted again.
+fn is_over(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput
+}
+
+/// Errors of the connection that would have been accepted, which Linux hands to whoever accepts (accept(2)).
+fn is_of_one_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | HostUnreachable | Interrupted | NetworkDown | NetworkUnreachable
+    )
+}
+
+/// Polls a connection to its end, and brings that end about when it idles, must make room, or the listener drains.
+async fn drive<C>(connection: C, entry: &Entry, drain: &CancellationToken, idle_timeout: Duration) -> Reason
+where
+    C: GracefulConnection<Error = hyper::Error>,
+{
+    tokio::pin!(connection);
+    let mut leaving = None;
+    let mut wake = Instant::now() + idle_timeout;
+    loop {
+        let reason = tokio::select! {
+            // The connection first, so that what it has to say to the peer is written before it is dropped.
+            biased;
+            ended = connection.as_mut() => {
+                return leaving.unwrap_or_else(|| ended.map_or_else(|error| reason_of(&error), |()| Reason::Peer));
+            }
+            () = drain.cancelled(), if leaving.is_none() => Reason::Drained,
+            () = entry.evicted.cancelled(), if leaving.is_none() => Reason::Evicted,
+            () = sleep_until(wake) => match (leaving, entry.idle_since()) {
+                (Some(reason), Some(_)) => return reason,
+                (Some(_), None) => {
+                    wake = Instant::now() + LINGER;
+                    continue;
+                }
+                (None, Some(since)) if since + idle_timeout <= Instant::now() => Reason::Idle,
+                (None, since) => {
+                    wake = since.unwrap_or_else(Instant::now) + idle_timeout;
+                    continue;
+                }
+            },
+        };
+        leaving = Some(reason);
+        // Another waits for the place of an evicted one.
+        wake = Instant::now() + if reason == Reason::Evicted { Duration::ZERO } else { LINGER };
+        connection.as_mut().graceful_shutdown();
+    }
+}
+
+fn reason_of(error: &hyper::Error) -> Reason {
+    if error.is_timeout() {
+        return Reason::Timeout;
+    }
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<io::Error>().is_some();
+        if io
+            || error
+                .downcast_ref::<h2::Error>()
+                .is_some_and(|error| error.is_io() || error.is_go_away() && error.is_remote())
+        {
+            return Reason::Peer;
+        }
+        cause = error.source();
+    }
+    if error.is_incomplete_message() || error.is_closed() { Reason::Peer } else { Reason::Protocol }
+}

@@ -1,0 +1,93 @@
+//! Which requests are open on a connection: a service and its answers' bodies are watched, so that a connection
+//! without any is known to idle.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tower::ServiceExt;
+
+use super::connections::Entry;
+
+/// The requests of one connection.
+#[derive(Clone, Debug)]
+pub struct Activity(pub(super) Arc<Entry>);
+
+impl Activity {
+    /// Counts the requests of a connection: each from its headers to the last byte of its answer.
+    pub fn watch<S>(self, service: S) -> Watched<S> {
+        Watched { service, activity: self }
+    }
+
+    fn open(&self) -> OpenRequest {
+        self.0.begin();
+        OpenRequest(Arc::clone(&self.0))
+    }
+}
+
+/// One request under way; it ends when this is dropped, whatever the reason.
+#[derive(Debug)]
+struct OpenRequest(Arc<Entry>);
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// A service on one connection.
+#[derive(Clone, Debug)]
+pub struct Watched<S> {
+    service: S,
+    activity: Activity,
+}
+
+impl<S, B> hyper::service::Service<Request<Incoming>> for Watched<S>
+where
+    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
+{
+    type Response = Response<WatchedBody<B>>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let open = self.activity.open();
+        let answer = self.service.clone().oneshot(request);
+        Box::pin(async move { answer.await.map(|response| response.map(|body| WatchedBody { body, _open: open })) })
+    }
+}
+
+/// The body of an answer: the request is open until it is sent or given up.
+#[derive(Debug)]
+pub struct WatchedBody<B> {
+    body: B,
+    _open: OpenRequest,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for WatchedBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

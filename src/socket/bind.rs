@@ -1,0 +1,141 @@
+//! Binding: TCP, or a Unix socket whose file is removed at the end and replaced when a killed run left it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use tokio_util::either::Either;
+
+use super::stream::Plain;
+use crate::config::Address;
+
+/// Connections that wait to be accepted: Fluent Bit opens one an export.
+const BACKLOG: u32 = 1024;
+
+/// A bound socket that does not accept yet.
+#[derive(Debug)]
+pub struct Listener {
+    pub(super) socket: Socket,
+    pub(super) name: Arc<str>,
+    address: Address,
+}
+
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(TcpListener),
+    Unix { listener: UnixListener, _file: SocketFile },
+}
+
+impl Listener {
+    /// Binds. Needs a tokio runtime. `name` is the listener's in metrics and logs.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or there is no runtime.
+    pub fn bind(name: &str, address: &Address) -> io::Result<Listener> {
+        tokio::runtime::Handle::try_current()
+            .map_err(|_| io::Error::other("a listener needs a tokio runtime to bind"))?;
+        let (socket, address) = match address {
+            Address::Tcp(wanted) => {
+                let listener = bind_tcp(*wanted)?;
+                let local = listener.local_addr()?;
+                (Socket::Tcp(listener), Address::Tcp(local))
+            }
+            Address::Unix(path) => {
+                remove_stale(path)?;
+                let listener = UnixListener::bind(path)?;
+                (Socket::Unix { listener, _file: SocketFile(path.clone()) }, Address::Unix(path.clone()))
+            }
+        };
+        Ok(Listener { socket, address, name: name.into() })
+    }
+
+    /// Where it listens; the port that the system chose when 0 was asked for.
+    pub fn local_address(&self) -> &Address {
+        &self.address
+    }
+}
+
+impl Socket {
+    /// The next connection, and who made it.
+    pub(super) async fn accept(&self) -> io::Result<(Plain, Option<SocketAddr>)> {
+        match self {
+            Socket::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // A peer that is gone already is found out by whoever reads.
+                let _ = stream.set_nodelay(true);
+                Ok((Either::Left(stream), Some(peer)))
+            }
+            Socket::Unix { listener, .. } => Ok((Either::Right(listener.accept().await?.0), None)),
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart must not wait for connections of the last run to time out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Removes the socket of a run that was killed. A live socket, or a file that is none, is left alone and refused.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let found = match std::fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !found.file_type().is_socket() {
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "the path exists and is not a socket: remove it, or choose another path",
+        ));
+    }
+    if UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another process listens there: stop it, or choose another path",
+        ));
+    }
+    std::fs::remove_file(path)
+}
+
+/// Removes the socket's file at the end, as its connections can no longer be accepted.
+#[derive(Debug)]
+pub(super) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::debug!(path = %self.0.display(), %error, "the socket's file could not be removed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener as StdUnixListener;
+
+    #[test]
+    fn only_a_dead_socket_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        assert!(remove_stale(&path).is_ok(), "nothing there");
+
+        let live = StdUnixListener::bind(&path).unwrap();
+        assert_eq!(remove_stale(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(live);
+        assert!(path.exists(), "a killed process leaves its file");
+        remove_stale(&path).unwrap();
+        assert!(!path.exists());
+
+        std::fs::write(&path, "precious").unwrap();
+        assert_eq!(remove_stale(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(path.exists());
+    }
+}

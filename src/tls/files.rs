@@ -1,0 +1,60 @@
+//! PEM files: chains of certificates, keys and authorities.
+
+use std::io;
+use std::path::Path;
+
+use tokio_rustls::rustls::RootCertStore;
+use tokio_rustls::rustls::pki_types::pem::{Error, PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::TlsError;
+
+/// All certificates of a file, in its order.
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    let certificates: Vec<_> = read.map_err(|error| refuse(path, "certificate", error))?;
+    if certificates.is_empty() {
+        return Err(TlsError::Missing { path: path.to_owned(), wanted: "certificate" });
+    }
+    Ok(certificates)
+}
+
+/// The first private key of a file: PKCS #8, PKCS #1 or SEC 1, not encrypted.
+pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| refuse(path, "private key", error))
+}
+
+/// The authorities of a file.
+pub(super) fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| TlsError::Unusable {
+            path: path.to_owned(),
+            cause: error.to_string(),
+            remedy: "give the certificates of authorities",
+        })?;
+    }
+    Ok(roots)
+}
+
+/// The authorities that the system trusts.
+pub(super) fn system_roots() -> Result<RootCertStore, TlsError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // A system's store may hold old certificates that nobody can use; the others count.
+    let (usable, _) = roots.add_parsable_certificates(found.certs);
+    if usable == 0 {
+        let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+        return Err(TlsError::NoRoots(if errors.is_empty() { "none was found".into() } else { errors.join(", ") }));
+    }
+    Ok(roots)
+}
+
+fn refuse(path: &Path, wanted: &'static str, error: Error) -> TlsError {
+    let path = path.to_owned();
+    match error {
+        Error::Io(cause) => TlsError::Read { path, cause },
+        Error::NoItemsFound => TlsError::Missing { path, wanted },
+        other => TlsError::Pem { path, cause: io::Error::other(other).to_string() },
+    }
+}

@@ -1,0 +1,92 @@
+//! The sockets of the real process: what it shows to whom, and that it survives want of file descriptors.
+
+use hotlist::encoding::otlp::request_of;
+use serde_json::json;
+use tokio::net::TcpStream;
+use tonic::Code;
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+
+use crate::client::export;
+use crate::next_hop::NextHop;
+use crate::process::{Hotlist, PATIENCE, Scene};
+
+/// Guarantee: health is asked for on any address. Reflection and `/config` are there for this host only, and a port
+/// that is open to others without TLS is warned of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_tells_about_the_deployment_stays_on_the_host() {
+    let (scene, next_hop) = (Scene::new(), NextHop::start().await);
+    scene.indicators("planted", &["198.51.100.23"]);
+    for (address, local) in [("127.0.0.1:0", true), ("0.0.0.0:0", false)] {
+        let text = std::fs::read_to_string(scene.readme(&next_hop.endpoint)).unwrap();
+        let hotlist = Hotlist::start(&scene.write("hotlist.yaml", &text.replace("127.0.0.1:0", address)));
+        let channel = Channel::from_shared(format!("http://{}", hotlist.address())).unwrap().connect().await.unwrap();
+        let mut health =
+            HealthClient::new(channel.clone()).watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+        let told = async { while health.message().await.unwrap().unwrap().status() != ServingStatus::Serving {} };
+        tokio::time::timeout(PATIENCE, told).await.expect("never serving");
+        let asked = ServerReflectionClient::new(channel)
+            .server_reflection_info(tokio_stream::iter([ServerReflectionRequest::default()]))
+            .await;
+        assert_eq!(asked.err().map(|status| status.code()), (!local).then_some(Code::Unimplemented));
+        let (status, body) = hotlist.admin("/config").await;
+        assert_eq!(
+            (status, body.contains(&scene.path("hits.ndjson").display().to_string())),
+            (if local { 200 } else { 404 }, local)
+        );
+        for path in ["/livez", "/readyz", "/readyz?verbose", "/metrics"] {
+            assert_eq!(hotlist.admin(path).await.0, 200, "{address} {path}");
+        }
+        let log = hotlist.log();
+        for warning in ["events arrive without encryption", "open to other hosts without encryption"] {
+            assert_eq!(log.contains(warning), !local, "{log}");
+        }
+    }
+}
+
+/// Guarantee: a certificate that cannot be had stops the start, and the message says which key and which file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_certificate_stops_the_start() {
+    let (scene, next_hop) = (Scene::new(), NextHop::start().await);
+    scene.indicators("planted", &["198.51.100.23"]);
+    let text = std::fs::read_to_string(scene.readme(&next_hop.endpoint)).unwrap();
+    let tls = "type: otlp, tls: { cert_file: missing.pem, key_file: missing.key }, address";
+    let (status, log) =
+        Hotlist::spawn(&scene.write("hotlist.yaml", &text.replacen("type: otlp, address", tls, 1))).wait();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("sources.agents.tls: missing.pem: cannot be read"), "{log}");
+}
+
+/// Scenario: far more idle connections than the process may have open files. Guarantee: it lives, its log is not
+/// flooded, it does not spin, and a collector is served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn want_of_file_descriptors_is_survived() {
+    let (scene, next_hop) = (Scene::new(), NextHop::start().await);
+    scene.indicators("planted", &["198.51.100.23"]);
+    let mut hotlist = Hotlist::spawn_with_files(&scene.readme(&next_hop.endpoint), 60);
+    let address = hotlist.address();
+    let mut peers = Vec::new();
+    for _ in 0..100 {
+        peers.push(TcpStream::connect(&address).await.unwrap());
+    }
+    hotlist.wait_for("accepting a connection failed");
+    // The process itself has spare files only while others idle: its next hop needs one, too.
+    peers.truncate(60);
+    let message = request_of([(1, &json!({ "source": { "ip": "198.51.100.23" } }))]);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while export(&address, &message).await.map_or(-1, |answer| i64::from(answer.status)) != 0 {
+        assert!(std::time::Instant::now() < deadline, "{}", hotlist.log());
+    }
+    let log = hotlist.log();
+    assert!(log.matches("accepting a connection failed").count() <= 4, "{log}");
+    assert!(hotlist.is_running());
+    // Ten times a second at most; without a pause it would be thousands.
+    let (_, metrics) = hotlist.admin("/metrics").await;
+    let series = "hotlist_connections_closed_total{listener=\"agents\",reason=\"accept_failed\"} ";
+    let failed: f64 = metrics.lines().find_map(|line| line.strip_prefix(series)).unwrap().parse().unwrap();
+    assert!((1.0..500.0).contains(&failed), "{failed}");
+}
