@@ -246,7 +246,9 @@ pub enum FeedError {
         limit: u64,
     },
     /// A compressed file that unpacks to more than is allowed.
-    #[error("{file} unpacks to more than is allowed (it went too far behind line {line}); unpack it first, or split it")]
+    #[error(
+        "{file} unpacks to more than is allowed (it went too far behind line {line}); unpack it first, or split it"
+    )]
     UnpacksTooLarge {
         /// The file.
         file: String,

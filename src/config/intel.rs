@@ -163,7 +163,8 @@ impl IntelFiles {
             if format.is_some_and(|format| !matches!(format, FeedFormat::Csv | FeedFormat::Json)) {
                 item.report(Fault::BadValue {
                     value: "columns".to_owned(),
-                    reason: "are known in CSV and JSON only; remove them, or give `format: csv` or `format: json`".to_owned(),
+                    reason: "are known in CSV and JSON only; remove them, or give `format: csv` or `format: json`"
+                        .to_owned(),
                 });
             }
             Columns::read(&item)

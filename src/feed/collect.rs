@@ -6,8 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::classify::Found;
-use super::{Format, Import, Unusable};
 use super::scheme::Schemes;
+use super::{Format, Import, Unusable};
 use crate::intel::indicator::{Context, Indicator, Target, Term, TermValue, Tlp};
 
 /// The most lines of a file that are listed as unusable; the rest is counted.

@@ -4,12 +4,12 @@ mod columns;
 mod record;
 
 use super::FeedError;
+use super::FeedOptions;
 use super::collect::{Collector, line_number};
 use super::detect::DELIMITERS;
 use super::input::Input;
 use super::lines::{Lines, too_long};
 use super::row::{Cells, Role, Row};
-use super::FeedOptions;
 use crate::fields::FieldTable;
 use columns::Columns;
 use record::{Record, Records};

@@ -49,11 +49,8 @@ pub(super) fn detect(head: &str, file_name: &str, columns: &ColumnMapping) -> Fo
     if all.iter().any(|line| line.starts_with("#fields\t") && line.contains("\tindicator_type")) {
         return Format::Zeek;
     }
-    let lines: Vec<&str> = all
-        .iter()
-        .copied()
-        .filter(|line| !line.starts_with(['#', '!']) && !line.starts_with("//"))
-        .collect();
+    let lines: Vec<&str> =
+        all.iter().copied().filter(|line| !line.starts_with(['#', '!']) && !line.starts_with("//")).collect();
     // A line of these begins like no indicator.
     for (format, starts) in [
         (Format::Adblock, ["||", "@@"].as_slice()),
@@ -87,7 +84,8 @@ pub(super) fn without_packing(file_name: &str) -> &str {
 
 /// Whether these are records of a zone: a directive or the authority record, or a `CNAME` in nearly all of them.
 fn is_zone(lines: &[&str]) -> bool {
-    let has = |line: &str, wanted: &str| line.split_ascii_whitespace().skip(1).any(|word| word.eq_ignore_ascii_case(wanted));
+    let has =
+        |line: &str, wanted: &str| line.split_ascii_whitespace().skip(1).any(|word| word.eq_ignore_ascii_case(wanted));
     let lines = || lines.iter().filter(|line| !line.starts_with(';'));
     lines().any(|line| line.starts_with("$ORIGIN") || line.starts_with("$TTL"))
         || lines().take(10).any(|line| has(line, "SOA"))

@@ -62,7 +62,7 @@ pub(super) fn each(
         Err(_) if text.trim().is_empty() => {}
         Err(error) => collector.unusable(line, format!("no valid JSON: {error}"), text),
     };
-    if is_lines(&input.head()) {
+    if is_lines(&input) {
         let limit = input.limits().json_line_bytes;
         return input.lines(limit).each(collector, one_line);
     }
@@ -97,9 +97,10 @@ pub(super) fn each(
 }
 
 /// Whether the first line is an object, and others follow.
-fn is_lines(head: &str) -> bool {
+fn is_lines(input: &Input<'_>) -> bool {
+    let head = input.head();
     let mut lines = head.lines().filter(|line| !line.trim().is_empty());
-    lines.next().is_some_and(is_object) && lines.next().is_some()
+    lines.next().is_some_and(is_object) && (lines.next().is_some() || !input.is_whole())
 }
 
 fn is_object(line: &str) -> bool {

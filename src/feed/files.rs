@@ -141,7 +141,8 @@ impl Found {
             }
             Some(events) => {
                 let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-                let name = directory.file_name().map_or_else(|| stem(&path), |name| name.to_string_lossy().into_owned());
+                let name =
+                    directory.file_name().map_or_else(|| stem(&path), |name| name.to_string_lossy().into_owned());
                 // A feed without events is there, and empty.
                 if events.is_empty() {
                     self.push(path, name.clone(), Some(Format::Misp));

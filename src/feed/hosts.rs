@@ -1,8 +1,8 @@
 //! Files in the syntax of `/etc/hosts`: the names are the indicators, the address is only where a resolver would
 //! send them.
 
-use super::classify::{self, Found};
 use super::FeedError;
+use super::classify::{self, Found};
 use super::collect::{Collector, Facts};
 use super::declared::Declared;
 use super::lines::Lines;

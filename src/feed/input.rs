@@ -79,6 +79,11 @@ impl<'r> Input<'r> {
         decode::text(self.head.get(..end).unwrap_or_default().to_vec())
     }
 
+    /// Whether the file ends within the beginning that [`Input::head`] gives.
+    pub(super) fn is_whole(&self) -> bool {
+        self.ended
+    }
+
     /// The lines, from the first one. A line longer than `limit` bytes is not held.
     pub(super) fn lines(&mut self, limit: usize) -> Lines<'r> {
         Lines::new(self.reader(), self.file, limit)

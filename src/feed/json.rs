@@ -38,12 +38,7 @@ pub(super) fn import(
 }
 
 /// Hands out the objects of arrays.
-fn objects(
-    piece: Piece<'_>,
-    depth: usize,
-    collector: &mut Collector,
-    with: &mut dyn FnMut(Piece<'_>, &mut Collector),
-) {
+fn objects(piece: Piece<'_>, depth: usize, collector: &mut Collector, with: &mut dyn FnMut(Piece<'_>, &mut Collector)) {
     match piece.elements() {
         Some(_) if depth == MAX_DEPTH => collector.unusable(piece.line, "arrays nested too deep", piece.json),
         Some(elements) => elements.for_each(|inner| objects(inner, depth + 1, collector, with)),

@@ -8,11 +8,7 @@ use super::{FeedError, FeedOptions};
 use crate::observable::Kind;
 
 /// Imports a list. A line's first word counts, unless the feed holds user names, which may have blanks.
-pub(super) fn import(
-    mut lines: Lines<'_>,
-    options: &FeedOptions,
-    collector: &mut Collector,
-) -> Result<(), FeedError> {
+pub(super) fn import(mut lines: Lines<'_>, options: &FeedOptions, collector: &mut Collector) -> Result<(), FeedError> {
     lines.each(collector, |number, line, collector| {
         let line = line.trim_matches(['\r', '\u{feff}', ' ', '\t']);
         if line.is_empty() || line.starts_with(['#', ';', '!']) || line.starts_with("//") {

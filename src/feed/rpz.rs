@@ -123,7 +123,10 @@ impl Zone {
         if let Some(labels) = trigger.strip_suffix(".rpz-ip") {
             return Ok(Some(Trigger::Address(labels.to_owned())));
         }
-        match ["rpz-nsdname", "rpz-nsip", "rpz-client-ip"].into_iter().find(|last| trigger.ends_with(&format!(".{last}"))) {
+        match ["rpz-nsdname", "rpz-nsip", "rpz-client-ip"]
+            .into_iter()
+            .find(|last| trigger.ends_with(&format!(".{last}")))
+        {
             Some(last) => Err(format!("triggers of `{last}` cannot be looked for in events")),
             None => Ok(Some(Trigger::Name(trigger))),
         }

@@ -54,8 +54,15 @@ struct Stix<'t> {
     seen: bool,
     any: bool,
     markings: Markings,
-    /// The version of each indicator that was modified last, and its numbers in the import.
-    latest: HashMap<Box<str>, (Option<Timestamp>, SmallVec<[usize; 1]>)>,
+    /// By id, the version of each indicator that was modified last.
+    latest: HashMap<Box<str>, Version>,
+}
+
+/// A version of an indicator.
+struct Version {
+    modified: Option<Timestamp>,
+    /// Its numbers in the import: a file may have the same version several times.
+    numbers: SmallVec<[usize; 1]>,
 }
 
 impl Stix<'_> {
@@ -97,13 +104,13 @@ impl Stix<'_> {
         let id = text(map, "id");
         if let Some(id) = id {
             let modified = text(map, "modified").and_then(|modified| time::parse(modified.as_bytes()));
-            let (latest, numbers) = self.latest.entry(id.into()).or_insert_with(|| (modified, SmallVec::new()));
-            if modified < *latest {
+            let latest = self.latest.entry(id.into()).or_insert_with(|| Version { modified, numbers: SmallVec::new() });
+            if modified < latest.modified {
                 return collector.unusable(line, LATER, id);
             }
-            if modified > *latest {
-                *latest = modified;
-                for number in numbers.drain(..) {
+            if modified > latest.modified {
+                latest.modified = modified;
+                for number in latest.numbers.drain(..) {
                     let line = collector.withdraw(number);
                     collector.unusable(line, LATER, id);
                 }
@@ -118,8 +125,8 @@ impl Stix<'_> {
                 collector.terms(compiled.terms, None, facts);
                 if collector.next_number() > number {
                     self.markings.remember(number, strings(map, "object_marking_refs"));
-                    if let Some((_, numbers)) = id.and_then(|id| self.latest.get_mut(id)) {
-                        numbers.push(number);
+                    if let Some(latest) = id.and_then(|id| self.latest.get_mut(id)) {
+                        latest.numbers.push(number);
                     }
                 }
             }

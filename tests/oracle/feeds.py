@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the independent oracle reads out of each real feed, for the comparison in tests/feeds.rs.
+"""What the independent oracle reads out of each real feed, for the comparison in tests/feeds.
 
 usage: feeds.py DATA_DIR      one JSON object a line: {"file", "format", "values": [[type, canonical value], ...]}
 """

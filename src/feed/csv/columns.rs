@@ -222,7 +222,12 @@ fn mapped_columns(
             mapped.push((role, number - 1, false));
         } else {
             let header = if is_header(first) { first.join(", ") } else { format!("{}, without names", first.len()) };
-            return Err(FeedError::NoColumn { file: file_name.to_owned(), column: column.to_owned(), role: key, header });
+            return Err(FeedError::NoColumn {
+                file: file_name.to_owned(),
+                column: column.to_owned(),
+                role: key,
+                header,
+            });
         }
     }
     Ok(mapped)
