@@ -38,8 +38,9 @@ struct Known {
     reason: &'static str,
 }
 
-/// Files whose content is another format than the catalogue says.
-const READ_OTHERWISE: &[&str] = &[];
+/// Files that are of another format than the catalogue says: one name a line, without an address.
+const READ_OTHERWISE: &[&str] =
+    &["assoechap-stalkerware-indicators/generated__hosts", "assoechap-stalkerware-indicators/generated__hosts_full"];
 
 const TYPED_URL: &str = "the feed says that it is a URL, so that a bare host is a URL without path";
 const TYPED_DOMAIN: &str = "the type column says domain, which an address and a URL are not";
