@@ -14,12 +14,12 @@ use crate::intel::indicator::{Context, Indicator, Target, Term, TermValue, Tlp};
 const MAX_LISTED: usize = 100_000;
 
 /// The longest texts that an indicator keeps, in bytes: one long text of a document may be said of every indicator.
-const MAX_NAME: usize = 512;
-const MAX_DESCRIPTION: usize = 4096;
+pub(super) const MAX_NAME: usize = 512;
+pub(super) const MAX_DESCRIPTION: usize = 4096;
 const MAX_REFERENCE: usize = 2048;
 
 /// The most kill chain phases that an indicator keeps.
-const MAX_PHASES: usize = 32;
+pub(super) const MAX_PHASES: usize = 32;
 
 /// What a line says about all of its indicators.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +30,20 @@ pub(super) struct Facts {
     pub(super) valid_until: Option<Timestamp>,
     pub(super) revoked: bool,
     pub(super) line: u32,
+}
+
+impl Facts {
+    /// The same with texts that are not too long. Do this before facts are copied for every value of a line.
+    pub(super) fn shortened(mut self) -> Facts {
+        let Context { name, description, reference, kill_chain_phases, .. } = &mut self.context;
+        for (text, most) in [(name, MAX_NAME), (description, MAX_DESCRIPTION), (reference, MAX_REFERENCE)] {
+            if let Some(long) = text.take_if(|text| text.len() > most) {
+                *text = Some(shortened(&long, most).into());
+            }
+        }
+        kill_chain_phases.truncate(MAX_PHASES);
+        self
+    }
 }
 
 impl Import {
@@ -94,11 +108,7 @@ impl Collector {
                 }
             }
         }
-        let Facts { id, mut context, valid_from, valid_until, revoked, line } = facts;
-        cut(&mut context.name, MAX_NAME);
-        cut(&mut context.description, MAX_DESCRIPTION);
-        cut(&mut context.reference, MAX_REFERENCE);
-        context.kill_chain_phases.truncate(MAX_PHASES);
+        let Facts { id, context, valid_from, valid_until, revoked, line } = facts.shortened();
         let context = self.share(context);
         self.import.indicators.push(Indicator { id, terms, context, valid_from, valid_until, revoked, port, line });
     }
@@ -162,11 +172,13 @@ pub(super) fn strictest(markings: impl IntoIterator<Item = Tlp>) -> Option<Tlp> 
     })
 }
 
-/// Cuts a text that is too long, and shows that it was.
-fn cut(text: &mut Option<Box<str>>, most: usize) {
-    let Some(long) = text.as_deref().filter(|text| text.len() > most) else { return };
-    let end = (0..=most - '…'.len_utf8()).rev().find(|&at| long.is_char_boundary(at)).unwrap_or(0);
-    *text = Some(format!("{}…", long.get(..end).unwrap_or_default()).into());
+/// A text of at most so many bytes; one that was cut shows that it was.
+pub(super) fn shortened(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let end = (0..=most - '…'.len_utf8()).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    format!("{}…", text.get(..end).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -176,9 +188,7 @@ mod tests {
     #[test]
     fn long_texts_are_cut_between_characters() {
         for (text, cut_to) in [("abcdef", "abcdef"), ("abcdefg", "abc…"), ("abüdefg", "ab…")] {
-            let mut text = Some(Box::from(text));
-            cut(&mut text, 6);
-            assert_eq!(text.as_deref(), Some(cut_to));
+            assert_eq!(shortened(text, 6), cut_to);
         }
     }
 

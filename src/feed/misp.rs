@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::FeedError;
 use super::classify::Found;
-use super::collect::{Collector, Facts};
+use super::collect::{Collector, Facts, MAX_DESCRIPTION, MAX_NAME, shortened};
 use super::document::{self, MAX_DEPTH, Piece};
 use super::input::Input;
 use crate::fields::FieldTable;
@@ -91,7 +91,8 @@ impl Misp<'_> {
             return self.flatten(piece.part(inner), depth + 1, collector);
         }
         self.seen |= event.attributes.is_some() || event.objects.is_some() || event.threat_level_id.is_some();
-        let said = Said { name: event.info.and_then(plain), description: None, tags: Tags::read(event.tags) };
+        let name = event.info.and_then(plain).map(|name| shortened(&name, MAX_NAME));
+        let said = Said { name, description: None, tags: Tags::read(event.tags) };
         if let Some(attributes) = event.attributes {
             self.attributes(piece.part(attributes), &said, collector);
         }
@@ -103,7 +104,9 @@ impl Misp<'_> {
             match serde_json::from_str::<Object<'_>>(object.json) {
                 Ok(found) if found.deleted.as_ref().is_some_and(is_true) => {}
                 Ok(found) => {
-                    let said = Said { description: found.comment.as_ref().and_then(as_text), ..said.clone() };
+                    let comment = found.comment.as_ref().and_then(as_text);
+                    let description = comment.map(|comment| shortened(&comment, MAX_DESCRIPTION));
+                    let said = Said { description, ..said.clone() };
                     if let Some(attributes) = found.attributes {
                         self.attributes(object.part(attributes), &said, collector);
                     }

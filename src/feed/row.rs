@@ -252,7 +252,7 @@ impl<'a> Row<'a> {
         let seen = |role| first(role).and_then(|cell| time::parse(cell.as_bytes()));
         context.first_seen = seen(Role::FirstSeen);
         context.last_seen = seen(Role::LastSeen);
-        Ok(facts)
+        Ok(facts.shortened())
     }
 
     /// A bound that cannot be read must not become an open one.

@@ -10,6 +10,12 @@ use super::names::Names;
 use crate::intel::term;
 use crate::observable::Kind;
 
+/// The types of records that are written over several lines, in parentheses.
+const SPANNING: [&str; 6] = ["SOA", "DNSKEY", "RRSIG", "NSEC", "NSEC3", "NSEC3PARAM"];
+
+/// The most lines of such a record behind its first.
+const MAX_LINES: usize = 64;
+
 /// Imports a zone.
 pub(super) fn import(mut lines: Lines<'_>, collector: &mut Collector) -> Result<(), FeedError> {
     let mut zone = Zone::default();
@@ -20,12 +26,12 @@ pub(super) fn import(mut lines: Lines<'_>, collector: &mut Collector) -> Result<
         if record.trim().is_empty() {
             return;
         }
-        // A record in parentheses goes on over lines; none that matters here is written so.
-        let inside = zone.parentheses > 0;
-        let depth = zone.parentheses + record.matches('(').count();
-        zone.parentheses = depth.saturating_sub(record.matches(')').count());
-        if inside {
+        if zone.inside(record) {
             return;
+        }
+        if zone.lines_inside > MAX_LINES {
+            collector.unusable(number, "behind parentheses that nobody closed", line);
+            zone.lines_inside = 0;
         }
         let done = match zone.record(record) {
             Ok(None) => Ok(()),
@@ -70,7 +76,9 @@ struct Zone {
     origin: Option<String>,
     /// The last owner, absolute or relative as [`Zone::absolute`] made it.
     owner: Option<Owner>,
+    /// How many parentheses are open, and for how many lines they have been.
     parentheses: usize,
+    lines_inside: usize,
 }
 
 #[derive(Clone)]
@@ -81,6 +89,23 @@ struct Owner {
 }
 
 impl Zone {
+    /// Whether a line belongs to a record in parentheses that began before it. Only records of the zone itself are
+    /// written so, and not over many lines: an open one must not swallow the rest of the file.
+    fn inside(&mut self, record: &str) -> bool {
+        let inside = self.parentheses > 0;
+        let spans = |word: &str| SPANNING.iter().any(|kind| word.eq_ignore_ascii_case(kind));
+        if inside || record.split_ascii_whitespace().any(spans) {
+            let open = self.parentheses + record.matches('(').count();
+            self.parentheses = open.saturating_sub(record.matches(')').count());
+        }
+        self.lines_inside = if inside { self.lines_inside + 1 } else { 0 };
+        if self.lines_inside > MAX_LINES {
+            self.parentheses = 0;
+            return false;
+        }
+        inside
+    }
+
     /// Reads a record or a directive. `None` for what belongs to the zone itself.
     fn record(&mut self, record: &str) -> Result<Option<Trigger>, String> {
         let mut words = record.split_ascii_whitespace().peekable();
@@ -218,6 +243,7 @@ fn without_comment(line: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::MAX_LINES;
     use crate::feed::{FeedOptions, Format, Import, import};
     use crate::fields::FieldTable;
     use crate::intel::indicator::TermValue;
@@ -282,6 +308,15 @@ mod tests {
         ));
         assert!(import.indicators.is_empty(), "{:?}", import.indicators);
         assert_eq!(import.unusable.iter().map(|bad| bad.line).collect::<Vec<_>>(), (1..12).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn open_parentheses_cost_a_few_lines_and_are_listed() {
+        let names: String = (0..100).map(|number| format!("a{number}.com CNAME .\n")).collect();
+        let import = rpz(&format!("@ SOA a. b. ( 1 2 3\n{names}"));
+        assert_eq!(import.indicators.len(), 100 - MAX_LINES);
+        assert_eq!(import.unusable.iter().map(|bad| bad.line).collect::<Vec<_>>(), [MAX_LINES as u32 + 2]);
+        assert_eq!(rpz("evil.com CNAME (\nbad.org CNAME .\n").indicators.len(), 2);
     }
 
     #[test]

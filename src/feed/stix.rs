@@ -78,7 +78,9 @@ impl Stix<'_> {
             Ok(head) => head,
             Err(error) => return collector.unusable(piece.line, format!("no STIX object: {error}"), piece.json),
         };
-        if let Some(objects) = head.objects {
+        // What was observed (STIX 2.0) holds a map of objects, not a list.
+        let is_holder = head.kind.as_deref().is_none_or(|kind| kind == "bundle");
+        if let Some(objects) = head.objects.filter(|objects| is_holder || objects.get().starts_with('[')) {
             self.seen = true;
             return match piece.part(objects).elements() {
                 Some(elements) => elements.for_each(|inner| self.flatten(inner, depth + 1, collector)),

@@ -21,7 +21,10 @@ pub(super) fn detect(text: &str, columns: &ColumnMapping) -> Format {
     // The text may end anywhere; what was seen until then counts.
     let _ = (&mut keys).deserialize(&mut serde_json::Deserializer::from_str(text));
     let is_misp = |key: &String| {
-        matches!(key.as_str(), "Event" | "Attribute" | "Object" | "response" | "threat_level_id" | "orgc_id")
+        matches!(
+            key.as_str(),
+            "Event" | "Attribute" | "Object" | "Tag" | "response" | "info" | "threat_level_id" | "orgc_id"
+        )
     };
     if keys.0.iter().any(is_misp) { Format::Misp } else { Format::Stix }
 }

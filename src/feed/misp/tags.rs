@@ -5,7 +5,7 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::collect::strictest;
+use super::super::collect::{MAX_PHASES, strictest};
 use crate::intel::indicator::{Confidence, Context, Tlp};
 
 /// What the tags of one place say.
@@ -54,7 +54,7 @@ impl Tags {
     }
 
     fn phase(&mut self, phase: &str) {
-        if !phase.is_empty() && !self.phases.iter().any(|known| **known == *phase) {
+        if self.phases.len() < MAX_PHASES && !phase.is_empty() && !self.phases.iter().any(|known| **known == *phase) {
             self.phases.push(phase.into());
         }
     }

@@ -165,3 +165,19 @@ fn ten_thousand_levels_of_nesting_cost_one_attribute() {
     assert_eq!(shown(&import), ["3 evil.com"]);
     assert_eq!(import.unusable.len(), 1);
 }
+
+/// What an event says is said of each attribute: a text of a megabyte must not be held, or copied, thousands of times.
+#[test]
+fn long_texts_and_countless_tags_of_an_event_are_cut_before_they_are_copied() {
+    let attributes: Vec<String> = (0..5000)
+        .map(|number| format!(r#"{{"type":"domain","value":"a{number}.com","to_ids":true,"comment":"{number}"}}"#))
+        .collect();
+    let tags: Vec<String> = (0..50_000).map(|number| format!("{{\"name\":\"kill-chain:{number}\"}}")).collect();
+    let long = "x".repeat(1 << 20);
+    let text = format!("{{\"info\":\"{long}\",\"Tag\":[{}],\"Attribute\":[{}]}}", tags.join(","), attributes.join(","));
+    let import = misp(&text).unwrap();
+    assert_eq!(import.indicators.len(), 5000);
+    let context = &import.indicators[0].context;
+    assert_eq!(context.name.as_deref().map(str::len), Some(512));
+    assert_eq!(context.kill_chain_phases.len(), 32);
+}
