@@ -3,6 +3,7 @@
 //! Feeds are written by many hands, so an importer never fails because of a line: it takes what it can and lists what
 //! it could not use, with line and reason. Only a file that as a whole is not what it claims to be is an error.
 
+mod adblock;
 pub mod allowlist;
 pub mod changes;
 mod classify;
@@ -11,19 +12,34 @@ mod csv;
 mod declared;
 mod decode;
 mod detect;
+mod dnsmasq;
+mod document;
+mod files;
 mod hosts;
+mod input;
+mod json;
+mod lines;
 mod list;
 pub mod load;
+mod misp;
+mod names;
+mod row;
+mod rpz;
+pub mod scheme;
 mod stix;
+mod unbound;
 pub mod watch;
+mod zeek;
 
 use std::fmt;
+use std::io::{self, Read};
 
 use crate::fields::FieldTable;
 use crate::intel::indicator::Indicator;
 use crate::observable::Kind;
 
 use collect::Collector;
+use input::Input;
 
 /// The formats that can be imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,19 +52,52 @@ pub enum Format {
     Hosts,
     /// STIX 2.0 or 2.1: a bundle, an array, a TAXII envelope, or one object a line.
     Stix,
+    /// MISP: an event, a list of events, or an answer of its API.
+    Misp,
+    /// Zeek's intelligence framework: tab-separated, with `#fields`.
+    Zeek,
+    /// A DNS response policy zone.
+    Rpz,
+    /// Filter rules of ad blockers, as far as they name whole domains.
+    Adblock,
+    /// Configuration of dnsmasq that blocks domains.
+    Dnsmasq,
+    /// Configuration of unbound that blocks domains.
+    Unbound,
+    /// JSON objects, one a line or in an array, with a mapping that says what is where.
+    Json,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 4] = [Format::Csv, Format::List, Format::Hosts, Format::Stix];
+    pub const ALL: [Format; 11] = [
+        Format::Csv,
+        Format::List,
+        Format::Hosts,
+        Format::Stix,
+        Format::Misp,
+        Format::Zeek,
+        Format::Rpz,
+        Format::Adblock,
+        Format::Dnsmasq,
+        Format::Unbound,
+        Format::Json,
+    ];
 
-    /// The word used in configuration and output.
+    /// The word used in output.
     pub fn as_str(self) -> &'static str {
         match self {
             Format::Csv => "csv",
             Format::List => "list",
             Format::Hosts => "hosts",
             Format::Stix => "stix",
+            Format::Misp => "misp",
+            Format::Zeek => "zeek",
+            Format::Rpz => "rpz",
+            Format::Adblock => "adblock",
+            Format::Dnsmasq => "dnsmasq",
+            Format::Unbound => "unbound",
+            Format::Json => "json",
         }
     }
 
@@ -69,15 +118,37 @@ impl fmt::Display for Format {
 pub struct FeedOptions {
     /// The format; `None` tells it from the content and the file's name.
     pub format: Option<Format>,
-    /// Which CSV column means what, where the header does not say so itself.
+    /// Which CSV column or path of a JSON object means what, where the header does not say so itself.
     pub columns: ColumnMapping,
     /// The kind of values that come without a type. `None` tells it from each value; user names need it.
     pub default_kind: Option<Kind>,
     /// Whether every domain of the feed stands for the names below it, too.
     pub subdomains: bool,
+    /// How large a file and its parts may be.
+    pub limits: Limits,
 }
 
-/// CSV columns by their header's name, compared without case, or by their number from 1.
+/// How large a file and its parts may be, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A line of a format that has lines. A longer one is listed as unusable and never held in memory.
+    pub line_bytes: usize,
+    /// The same for one JSON value a line.
+    pub json_line_bytes: usize,
+    /// A JSON document or a file in UTF-16, which are held in memory as a whole.
+    pub document_bytes: u64,
+    /// What a compressed file may unpack to.
+    pub unpacked_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { line_bytes: 1 << 20, json_line_bytes: 16 << 20, document_bytes: 256 << 20, unpacked_bytes: 1 << 30 }
+    }
+}
+
+/// CSV columns by their header's name, compared without case, or by their number from 1; of JSON objects the paths,
+/// with dots between the keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ColumnMapping {
     /// The value itself. When given, no other column is searched for values.
@@ -115,14 +186,23 @@ pub struct Import {
     pub format: Format,
     /// The indicators in file order, duplicates included. None has an empty list of terms.
     pub indicators: Vec<Indicator>,
-    /// What could not be used, in file order. Comments, blank lines and headers are not listed.
+    /// What could not be used. Comments, blank lines and headers are not listed.
     pub unusable: Vec<Unusable>,
+    /// How much else could not be used, beyond the 100,000 places that are listed.
+    pub unlisted: usize,
+}
+
+impl Import {
+    /// How many places could not be used, listed or not.
+    pub fn unusable_lines(&self) -> usize {
+        self.unusable.len() + self.unlisted
+    }
 }
 
 /// A line, or an object of a document, that gave no indicator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unusable {
-    /// Line in the file, from 1; 0 when the format has no lines.
+    /// Line in the file, from 1; of a JSON object the one at which it begins.
     pub line: u32,
     /// Why.
     pub reason: String,
@@ -138,13 +218,45 @@ impl Unusable {
 /// Why a file as a whole cannot be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
-    /// Compressed or otherwise not text.
-    #[error("{file} is not text ({what}); unpack it first, or take it out of the feed's files")]
+    /// Packed in a way that is not read, or otherwise not text.
+    #[error(
+        "{file} is not text ({what}); gzip and zstd are read, unpack anything else first, or take it out of the feed's files"
+    )]
     Binary {
         /// The file.
         file: String,
         /// What it looks like.
         what: &'static str,
+    },
+    /// It cannot be read to its end: a read failed, or a compressed file is damaged or cut off.
+    #[error("{file} cannot be read beyond line {line}: {source}; fetch it again")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// The last line that was read, 0 when none was.
+        line: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// A JSON document that is too large to be held in memory.
+    #[error(
+        "{file} is larger than {limit} bytes, the most that a JSON document or a file in UTF-16 may have; split it, or write one JSON object a line"
+    )]
+    TooLarge {
+        /// The file.
+        file: String,
+        /// [`Limits::document_bytes`].
+        limit: u64,
+    },
+    /// A compressed file that unpacks to more than is allowed.
+    #[error(
+        "{file} unpacks to more than is allowed (it went too far behind line {line}); unpack it first, or split it"
+    )]
+    UnpacksTooLarge {
+        /// The file.
+        file: String,
+        /// The last line that was read, 0 when none was.
+        line: u64,
     },
     /// A JSON document that cannot be parsed.
     #[error(
@@ -162,9 +274,23 @@ pub enum FeedError {
     },
     /// JSON, but not STIX.
     #[error(
-        "{file} holds no STIX object; of JSON formats only STIX 2.0 and 2.1 (bundle, array, TAXII envelope, one object a line) are read"
+        "{file} holds no STIX object; for JSON that is neither STIX nor MISP give `format: json` and say with `columns` what is where"
     )]
     NotStix {
+        /// The file.
+        file: String,
+    },
+    /// JSON, but not MISP.
+    #[error(
+        "{file} holds no MISP event; for JSON that is neither STIX nor MISP give `format: json` and say with `columns` what is where"
+    )]
+    NotMisp {
+        /// The file.
+        file: String,
+    },
+    /// JSON objects, and nobody said where their values are.
+    #[error("{file} needs a mapping: say with `columns.value` at which path of its JSON objects the value is")]
+    NoMapping {
         /// The file.
         file: String,
     },
@@ -182,22 +308,39 @@ pub enum FeedError {
     },
 }
 
-/// Imports a file.
+/// Imports a file that is in memory; see [`import_from`].
+pub fn import(bytes: &[u8], file_name: &str, options: &FeedOptions, table: &FieldTable) -> Result<Import, FeedError> {
+    import_from(bytes, file_name, options, table)
+}
+
+/// Imports a file, which may be packed with gzip or zstd.
 ///
 /// `file_name` is for telling the format and for error messages; nothing is opened. `table` says which STIX object
-/// paths can be looked for. An empty file gives an empty [`Import`].
-pub fn import(bytes: &[u8], file_name: &str, options: &FeedOptions, table: &FieldTable) -> Result<Import, FeedError> {
-    if let Some(what) = detect::binary(bytes) {
-        return Err(FeedError::Binary { file: file_name.to_owned(), what });
-    }
-    let text = decode::decode(bytes);
-    let format = options.format.unwrap_or_else(|| detect::detect(&text, file_name));
+/// paths can be looked for. An empty file gives an empty [`Import`]. Beside the indicators it needs no more memory
+/// than [`FeedOptions::limits`] allow for a line, or for a JSON document.
+pub fn import_from(
+    reader: impl Read,
+    file_name: &str,
+    options: &FeedOptions,
+    table: &FieldTable,
+) -> Result<Import, FeedError> {
+    let mut input = Input::open(reader, file_name, options.limits)?;
+    let format = options.format.unwrap_or_else(|| detect::detect(&input.head(), file_name, &options.columns));
     let mut collector = Collector::new(format, options.subdomains);
+    let into = &mut collector;
+    let line_bytes = options.limits.line_bytes;
     match format {
-        Format::Csv => csv::import(&text, file_name, options, table, &mut collector)?,
-        Format::List => list::import(&text, options, &mut collector),
-        Format::Hosts => hosts::import(&text, &mut collector),
-        Format::Stix => stix::import(&text, file_name, table, &mut collector)?,
+        Format::Csv => csv::import(input, options, table, into)?,
+        Format::Json => json::import(input, options, table, into)?,
+        Format::Stix => stix::import(input, table, into)?,
+        Format::Misp => misp::import(input, table, into)?,
+        Format::List => list::import(input.lines(line_bytes), options, into)?,
+        Format::Hosts => hosts::import(input.lines(line_bytes), into)?,
+        Format::Zeek => zeek::import(input.lines(line_bytes), into)?,
+        Format::Rpz => rpz::import(input.lines(line_bytes), into)?,
+        Format::Adblock => adblock::import(input.lines(line_bytes), into)?,
+        Format::Dnsmasq => dnsmasq::import(input.lines(line_bytes), into)?,
+        Format::Unbound => unbound::import(input.lines(line_bytes), into)?,
     }
     Ok(collector.finish())
 }

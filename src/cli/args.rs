@@ -15,13 +15,23 @@ pub struct RunArgs {
 
 /// Check a configuration and say everything that is wrong with it.
 ///
-/// Nothing is bound, opened or fetched. Prints one line a problem, or one line that says ok.
+/// Nothing is bound or fetched. Prints one line a problem, or one line that says ok. With --feeds the files of
+/// indicators are read, too: one line for everything in them that is not used, and one a feed that sums it up. Exits
+/// with 1 if a file cannot be used at all.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Example:\n  hotlist validate --config hotlist.yaml")]
+#[command(
+    after_help = "Examples:\n  hotlist validate --config hotlist.yaml\n  hotlist validate --feeds --config hotlist.yaml\n  hotlist validate --feeds feeds/ bad.csv.gz"
+)]
 pub struct ValidateArgs {
     /// The configuration, *.yaml or *.toml.
-    #[arg(short, long, value_name = "FILE", env = "HOTLIST_CONFIG")]
-    pub config: PathBuf,
+    #[arg(short, long, value_name = "FILE", env = "HOTLIST_CONFIG", required_unless_present = "paths")]
+    pub config: Option<PathBuf>,
+    /// Read the configured files of indicators, too.
+    #[arg(long)]
+    pub feeds: bool,
+    /// Files or directories of indicators to read; no configuration is.
+    #[arg(value_name = "PATH", requires = "feeds")]
+    pub paths: Vec<PathBuf>,
 }
 
 /// Match files of events against indicators, offline.
@@ -33,7 +43,7 @@ pub struct ValidateArgs {
     after_help = "Examples:\n  hotlist scan --indicators feeds/ --events events.ndjson\n  hotlist scan --indicators bad.txt --match-subdomains --events - < events.ndjson"
 )]
 pub struct ScanArgs {
-    /// Files or directories of indicators: text, CSV, hosts, STIX.
+    /// Files or directories of indicators, each format told from its content.
     #[arg(short, long, value_name = "PATH", required = true, num_args = 1..)]
     pub indicators: Vec<PathBuf>,
     /// Files or directories of events, one JSON document a line; `-` is standard input.

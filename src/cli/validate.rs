@@ -1,43 +1,56 @@
-//! `hotlist validate`: everything that is wrong with a configuration, without starting anything.
+//! `hotlist validate`: everything that is wrong with a configuration or with feeds, without starting anything.
+
+mod feeds;
 
 use std::io::Write;
+
+use anyhow::Context;
 
 use crate::config::Config;
 
 use super::Failure;
 use super::args::ValidateArgs;
 
-/// Prints one line that sums the configuration up, or fails with all of its problems.
+/// Prints one line that sums the configuration up, or fails with all of its problems. Then checks feeds, if asked to.
 pub(super) fn run(
     args: &ValidateArgs,
     environment: &dyn Fn(&str) -> Option<String>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let config = Config::load(&args.config, environment)?;
+    if !args.paths.is_empty() {
+        return feeds::given(&args.paths, out);
+    }
+    let path = args.config.as_deref().context("neither a configuration nor files of indicators were given")?;
+    let config = Config::load(path, environment)?;
     let count = |number: usize, one: &str, many: &str| format!("{number} {}", if number == 1 { one } else { many });
-    let feeds = config.intel.files.iter().filter(|files| files.enabled).count();
+    let enabled = config.intel.files.iter().filter(|files| files.enabled).count();
     writeln!(
         out,
         "{}: ok: {}, {}, {}{}",
-        args.config.display(),
+        path.display(),
         count(config.sources.len(), "source", "sources"),
         count(config.sinks.len(), "sink", "sinks"),
-        count(feeds, "enabled entry of indicator files", "enabled entries of indicator files"),
-        if feeds == 0 { " (nothing will be matched)" } else { "" },
+        count(enabled, "enabled entry of indicator files", "enabled entries of indicator files"),
+        if enabled == 0 { " (nothing will be matched)" } else { "" },
     )
-    .map_err(Failure::of_output)
+    .map_err(Failure::of_output)?;
+    if args.feeds { feeds::configured(&config, out) } else { Ok(()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn of(config: std::path::PathBuf) -> ValidateArgs {
+        ValidateArgs { config: Some(config), feeds: false, paths: Vec::new() }
+    }
+
     fn validate(name: &str, text: &str) -> (Result<(), Failure>, String) {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join(name);
         std::fs::write(&config, text).unwrap();
         let mut out = Vec::new();
-        let done = run(&ValidateArgs { config }, &|_| None, &mut out);
+        let done = run(&of(config), &|_| None, &mut out);
         let shown = String::from_utf8(out).unwrap().replace(directory.path().to_str().unwrap(), "DIR");
         (done, shown)
     }
@@ -77,7 +90,7 @@ mod tests {
             }
         }
         let config = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hotlist.yaml");
-        let failure = run(&ValidateArgs { config }, &|_| None, &mut Closed).unwrap_err();
+        let failure = run(&of(config), &|_| None, &mut Closed).unwrap_err();
         assert!(matches!(failure, Failure::OutputClosed));
     }
 }

@@ -35,7 +35,7 @@ pub struct IntelFiles {
     pub path: String,
     /// The feed's name in hits, metrics and rules. Absent: each file's name without its extension.
     pub feed: Option<String>,
-    /// `text`, `csv`, `hosts` or `stix`. Absent: told from each file's name and beginning.
+    /// `text`, `csv`, `hosts`, `stix`, `misp`, `zeek`, `rpz`, `adblock`, `dnsmasq`, `unbound` or `json`. Absent: told from each file's name and beginning.
     pub format: Option<FeedFormat>,
     /// What enables the feed's indicators: `cti` (a CTI rule, all fields) or `collection` (only the fields that collections are checked at).
     pub rule: RuleKind,
@@ -49,7 +49,7 @@ pub struct IntelFiles {
     pub allow_generic: bool,
     /// The kind of values that do not tell by themselves, such as `user`. Absent: told from each value.
     pub kind: Option<FieldKind>,
-    /// Which CSV columns hold what. Absent: told from the header line.
+    /// Which CSV columns, or paths in JSON objects, hold what. Absent: told from the header line; `json` needs it.
     pub columns: Option<Columns>,
 }
 
@@ -62,8 +62,22 @@ pub enum FeedFormat {
     Csv,
     /// A hosts file.
     Hosts,
-    /// A STIX 2.1 bundle.
+    /// STIX 2.0 or 2.1.
     Stix,
+    /// MISP events.
+    Misp,
+    /// Zeek's intelligence framework.
+    Zeek,
+    /// A DNS response policy zone.
+    Rpz,
+    /// Filter rules of ad blockers.
+    Adblock,
+    /// Configuration of dnsmasq.
+    Dnsmasq,
+    /// Configuration of unbound.
+    Unbound,
+    /// JSON objects of any shape, with a mapping.
+    Json,
 }
 
 /// What enables a feed's indicators.
@@ -75,7 +89,7 @@ pub enum RuleKind {
     Collection,
 }
 
-/// The headers of the CSV columns that hold the parts of an indicator.
+/// The headers of the CSV columns that hold the parts of an indicator, or the paths in JSON objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Columns {
     /// Header of the column with the value to look for.
@@ -156,18 +170,32 @@ impl IntelFiles {
                 ("csv", FeedFormat::Csv),
                 ("hosts", FeedFormat::Hosts),
                 ("stix", FeedFormat::Stix),
+                ("misp", FeedFormat::Misp),
+                ("zeek", FeedFormat::Zeek),
+                ("rpz", FeedFormat::Rpz),
+                ("adblock", FeedFormat::Adblock),
+                ("dnsmasq", FeedFormat::Dnsmasq),
+                ("unbound", FeedFormat::Unbound),
+                ("json", FeedFormat::Json),
             ];
             item.word(&words).map(Some)
         });
         let columns = table.get("columns").and_then(|item| {
-            if format.is_some_and(|format| format != FeedFormat::Csv) {
+            if format.is_some_and(|format| !matches!(format, FeedFormat::Csv | FeedFormat::Json)) {
                 item.report(Fault::BadValue {
                     value: "columns".to_owned(),
-                    reason: "are known in CSV only; remove them, or give `format: csv`".to_owned(),
+                    reason: "are known in CSV and JSON only; remove them, or give `format: csv` or `format: json`"
+                        .to_owned(),
                 });
             }
             Columns::read(&item)
         });
+        if format == Some(FeedFormat::Json) && columns.is_none() {
+            item.report(Fault::BadValue {
+                value: "json".to_owned(),
+                reason: "needs to know where the values are; give e.g. `columns: { value: ioc.value }`".to_owned(),
+            });
+        }
         let rule = table.or("rule", RuleKind::Cti, |item| {
             item.word(&[("cti", RuleKind::Cti), ("collection", RuleKind::Collection)])
         });

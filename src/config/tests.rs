@@ -346,6 +346,7 @@ intel:
   files:
     - 'feeds/[a'
     - { feed: x, format: stix, columns: { type: t } }
+    - { path: y, format: json }
     - ''
 sinks:
   o: { type: otlp, inputs: [a], endpoint: '127.0.0.1:4317', timeout: 0s }
@@ -359,12 +360,13 @@ sinks:
             "5:7: intel.files[0]: `feeds/[a` is no glob: invalid range pattern at character 7",
             "6:7: intel.files[1]: `path` is missing; give a path or a glob, e.g. `indicators/*.csv`",
             "6:41: intel.files[1].columns: `value` is missing; give the header of the column with the values",
-            "6:41: intel.files[1].columns: `columns` are known in CSV only; remove them, or give `format: csv`",
-            "7:7: intel.files[2]: `` is empty; give a path, or a table with a `path`",
-            "9:43: sinks.o.endpoint: `127.0.0.1:4317` is no endpoint; give `https://host:port`, `http://host:port` or `unix:/path`",
-            "9:70: sinks.o.timeout: `0s` leaves no time at all; give a duration from `1ms`",
-            "10:41: sinks.n.path: `dir/` is a directory; give the path of a file",
-            "11:13: sinks.\"bad id\": `bad id` is no usable name; give letters, digits, `_` and `-` only"
+            "6:41: intel.files[1].columns: `columns` are known in CSV and JSON only; remove them, or give `format: csv` or `format: json`",
+            "7:7: intel.files[2]: `json` needs to know where the values are; give e.g. `columns: { value: ioc.value }`",
+            "8:7: intel.files[3]: `` is empty; give a path, or a table with a `path`",
+            "10:43: sinks.o.endpoint: `127.0.0.1:4317` is no endpoint; give `https://host:port`, `http://host:port` or `unix:/path`",
+            "10:70: sinks.o.timeout: `0s` leaves no time at all; give a duration from `1ms`",
+            "11:41: sinks.n.path: `dir/` is a directory; give the path of a file",
+            "12:13: sinks.\"bad id\": `bad id` is no usable name; give letters, digits, `_` and `-` only"
         ]
     );
 }

@@ -6,8 +6,20 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::classify::Found;
+use super::scheme::Schemes;
 use super::{Format, Import, Unusable};
-use crate::intel::indicator::{Context, Indicator, Target, Term, TermValue};
+use crate::intel::indicator::{Context, Indicator, Target, Term, TermValue, Tlp};
+
+/// The most lines of a file that are listed as unusable; the rest is counted.
+const MAX_LISTED: usize = 100_000;
+
+/// The longest texts that an indicator keeps, in bytes: one long text of a document may be said of every indicator.
+pub(super) const MAX_NAME: usize = 512;
+pub(super) const MAX_DESCRIPTION: usize = 4096;
+const MAX_REFERENCE: usize = 2048;
+
+/// The most kill chain phases that an indicator keeps.
+pub(super) const MAX_PHASES: usize = 32;
 
 /// What a line says about all of its indicators.
 #[derive(Clone, Debug, Default)]
@@ -20,18 +32,53 @@ pub(super) struct Facts {
     pub(super) line: u32,
 }
 
+impl Facts {
+    /// The same with texts that are not too long. Do this before facts are copied for every value of a line.
+    pub(super) fn shortened(mut self) -> Facts {
+        let Context { name, description, reference, kill_chain_phases, .. } = &mut self.context;
+        for (text, most) in [(name, MAX_NAME), (description, MAX_DESCRIPTION), (reference, MAX_REFERENCE)] {
+            if let Some(long) = text.take_if(|text| text.len() > most) {
+                *text = Some(shortened(&long, most).into());
+            }
+        }
+        kill_chain_phases.truncate(MAX_PHASES);
+        self
+    }
+}
+
+impl Import {
+    /// Lists a line as unusable; counts it when the list is long already.
+    pub(super) fn list(&mut self, line: u32, reason: impl Into<String>, found: &str) {
+        if self.unusable.len() == MAX_LISTED {
+            self.unlisted += 1;
+            return;
+        }
+        let mut excerpt = String::new();
+        for (at, c) in found.trim().chars().enumerate() {
+            if at == Unusable::MAX_EXCERPT - 1 {
+                excerpt.push('…');
+                break;
+            }
+            if c.is_control() { excerpt.push('\u{fffd}') } else { excerpt.push(c) }
+        }
+        self.unusable.push(Unusable { line, reason: reason.into(), excerpt });
+    }
+}
+
 /// Gathers an [`Import`].
 pub(super) struct Collector {
     import: Import,
     subdomains: bool,
+    schemes: Schemes,
     contexts: HashSet<Arc<Context>, foldhash::fast::RandomState>,
 }
 
 impl Collector {
     pub(super) fn new(format: Format, subdomains: bool) -> Collector {
         Collector {
-            import: Import { format, indicators: Vec::new(), unusable: Vec::new() },
+            import: Import { format, indicators: Vec::new(), unusable: Vec::new(), unlisted: 0 },
             subdomains,
+            schemes: Schemes::new(Schemes::OF_A_FILE),
             contexts: HashSet::default(),
         }
     }
@@ -43,6 +90,14 @@ impl Collector {
 
     /// Adds an indicator of several terms. No terms, no indicator.
     pub(super) fn terms(&mut self, mut terms: Vec<Term>, port: Option<u16>, facts: Facts) {
+        let line = facts.line;
+        terms.retain(|term| match self.schemes.admit(&term.value) {
+            Ok(()) => true,
+            Err(reason) => {
+                self.unusable(line, reason, &term.value.to_string());
+                false
+            }
+        });
         if terms.is_empty() {
             return;
         }
@@ -53,25 +108,41 @@ impl Collector {
                 }
             }
         }
-        let Facts { id, context, valid_from, valid_until, revoked, line } = facts;
+        let Facts { id, context, valid_from, valid_until, revoked, line } = facts.shortened();
         let context = self.share(context);
         self.import.indicators.push(Indicator { id, terms, context, valid_from, valid_until, revoked, port, line });
     }
 
     /// Lists a line as unusable.
     pub(super) fn unusable(&mut self, line: u32, reason: impl Into<String>, found: &str) {
-        let mut excerpt = String::new();
-        for (at, c) in found.trim().chars().enumerate() {
-            if at == Unusable::MAX_EXCERPT - 1 {
-                excerpt.push('…');
-                break;
-            }
-            if c.is_control() { excerpt.push('\u{fffd}') } else { excerpt.push(c) }
-        }
-        self.import.unusable.push(Unusable { line, reason: reason.into(), excerpt });
+        self.import.list(line, reason, found);
     }
 
-    pub(super) fn finish(self) -> Import {
+    /// How many indicators there are so far: the number of the next one.
+    pub(super) fn next_number(&self) -> usize {
+        self.import.indicators.len()
+    }
+
+    /// Takes an indicator back, by its number. Says at which line it stood.
+    pub(super) fn withdraw(&mut self, number: usize) -> u32 {
+        self.import.indicators.get_mut(number).map_or(0, |indicator| {
+            indicator.terms.clear();
+            indicator.line
+        })
+    }
+
+    /// Marks an indicator that is there already, by its number, unless it is marked more strictly.
+    pub(super) fn mark(&mut self, number: usize, tlp: Tlp) {
+        let Some(indicator) = self.import.indicators.get(number) else { return };
+        let strictest = strictest(indicator.context.tlp.into_iter().chain([tlp]));
+        let context = self.share(Context { tlp: strictest, ..Context::clone(&indicator.context) });
+        if let Some(indicator) = self.import.indicators.get_mut(number) {
+            indicator.context = context;
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Import {
+        self.import.indicators.retain(|indicator| !indicator.terms.is_empty());
         self.import
     }
 
@@ -88,4 +159,45 @@ impl Collector {
 /// A line's number as indicators keep it; files of more than four billion lines stop counting there.
 pub(super) fn line_number(line: u64) -> u32 {
     u32::try_from(line).unwrap_or(u32::MAX)
+}
+
+/// The strictest of several markings.
+pub(super) fn strictest(markings: impl IntoIterator<Item = Tlp>) -> Option<Tlp> {
+    markings.into_iter().max_by_key(|tlp| match tlp {
+        Tlp::White | Tlp::Clear => 0,
+        Tlp::Green => 1,
+        Tlp::Amber => 2,
+        Tlp::AmberStrict => 3,
+        Tlp::Red => 4,
+    })
+}
+
+/// A text of at most so many bytes; one that was cut shows that it was.
+pub(super) fn shortened(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let end = (0..=most - '…'.len_utf8()).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    format!("{}…", text.get(..end).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        for (text, cut_to) in [("abcdef", "abcdef"), ("abcdefg", "abc…"), ("abüdefg", "ab…")] {
+            assert_eq!(shortened(text, 6), cut_to);
+        }
+    }
+
+    #[test]
+    fn the_list_of_unusable_lines_is_bounded_and_the_rest_counted() {
+        let mut collector = Collector::new(Format::List, false);
+        (0..MAX_LISTED as u32 + 7).for_each(|line| collector.unusable(line, "bad", "x"));
+        let import = collector.finish();
+        assert_eq!((import.unusable.len(), import.unlisted), (MAX_LISTED, 7));
+        assert_eq!(import.unusable_lines(), MAX_LISTED + 7);
+    }
 }

@@ -1,6 +1,8 @@
 //! Tells a file's format from its content, with its name as a hint.
 
-use super::Format;
+mod json;
+
+use super::{ColumnMapping, Format};
 use crate::observable::ip;
 
 /// How many lines are looked at.
@@ -9,56 +11,85 @@ const SAMPLE: usize = 200;
 /// The separators that a CSV file may use.
 pub(super) const DELIMITERS: [char; 4] = [',', ';', '\t', '|'];
 
-/// What a file that is not text looks like, or `None` for text.
+/// Whether a byte order mark says UTF-16.
+pub(super) fn is_utf16(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff")
+}
+
+/// What a file that is not text looks like from its beginning, or `None` for text.
 pub(super) fn binary(bytes: &[u8]) -> Option<&'static str> {
-    const MAGIC: [(&[u8], &str); 6] = [
-        (b"\x1f\x8b", "gzip"),
-        (b"\x28\xb5\x2f\xfd", "zstd"),
+    const MAGIC: [(&[u8], &str); 7] = [
+        (b"\x1f\x8b", "gzip inside a compressed file"),
+        (b"\x28\xb5\x2f\xfd", "zstd inside a compressed file"),
         (b"PK\x03\x04", "zip"),
         (b"BZh", "bzip2"),
         (b"\xfd7zXZ\0", "xz"),
+        (b"7z\xbc\xaf\x27\x1c", "7z"),
         (b"%PDF-", "PDF"),
     ];
     if let Some((_, what)) = MAGIC.iter().find(|(magic, _)| bytes.starts_with(magic)) {
         return Some(what);
     }
-    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+    if is_utf16(bytes) {
         return None;
     }
-    // One stray NUL spoils its line only; many mean that nothing here is a line.
+    // One stray control character spoils its line only; many mean that nothing here is a line.
     let head = bytes.get(..8192).unwrap_or(bytes);
-    let nuls = head.iter().filter(|&&byte| byte == 0).count();
-    (nuls * 50 > head.len()).then_some("many NUL bytes")
+    let controls = head.iter().filter(|&&byte| byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r' | b'\x0c')).count();
+    (controls * 50 > head.len()).then_some("many control characters")
 }
 
-/// The format of a text.
-pub(super) fn detect(text: &str, file_name: &str) -> Format {
-    let text = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
-    if looks_like_json(text) {
-        return Format::Stix;
+/// The format of a text, told from its beginning.
+pub(super) fn detect(head: &str, file_name: &str, columns: &ColumnMapping) -> Format {
+    let text = head.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
+    if json::is_json(text) {
+        return json::detect(text, columns);
     }
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with(['#', '!']) && !line.starts_with("//"))
-        .take(SAMPLE)
-        .collect();
+    let all: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).take(SAMPLE).collect();
+    if all.iter().any(|line| line.starts_with("#fields\t") && line.contains("\tindicator_type")) {
+        return Format::Zeek;
+    }
+    let lines: Vec<&str> =
+        all.iter().copied().filter(|line| !line.starts_with(['#', '!']) && !line.starts_with("//")).collect();
+    // A line of these begins like no indicator.
+    for (format, starts) in [
+        (Format::Adblock, ["||", "@@"].as_slice()),
+        (Format::Dnsmasq, &["address=/", "server=/", "local=/"]),
+        (Format::Unbound, &["local-zone:", "local-data:"]),
+    ] {
+        if most(lines.iter().map(|line| starts.iter().any(|start| line.starts_with(start)))) {
+            return format;
+        }
+    }
+    if all.first().is_some_and(|line| line.starts_with("[Adblock")) {
+        return Format::Adblock;
+    }
+    if is_zone(&lines) {
+        return Format::Rpz;
+    }
     if most(lines.iter().map(|line| is_hosts_line(line))) {
         return Format::Hosts;
     }
-    let extension = file_name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    let extension = without_packing(file_name).rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
     if matches!(extension.as_deref(), Some("csv" | "tsv")) || is_table(&lines) {
         return Format::Csv;
     }
     Format::List
 }
 
-/// An object, or an array of objects. A bracket alone may begin an IPv6 address or a STIX pattern.
-fn looks_like_json(text: &str) -> bool {
-    match text.strip_prefix('[') {
-        Some(rest) => rest.trim_start().starts_with(['{', ']']),
-        None => text.starts_with('{'),
-    }
+/// A file's name without the ending that says how it is packed.
+pub(super) fn without_packing(file_name: &str) -> &str {
+    [".gz", ".zst", ".zstd"].iter().find_map(|ending| file_name.strip_suffix(ending)).unwrap_or(file_name)
+}
+
+/// Whether these are records of a zone: a directive or the authority record, or a `CNAME` in nearly all of them.
+fn is_zone(lines: &[&str]) -> bool {
+    let has =
+        |line: &str, wanted: &str| line.split_ascii_whitespace().skip(1).any(|word| word.eq_ignore_ascii_case(wanted));
+    let lines = || lines.iter().filter(|line| !line.starts_with(';'));
+    lines().any(|line| line.starts_with("$ORIGIN") || line.starts_with("$TTL"))
+        || lines().take(10).any(|line| has(line, "SOA"))
+        || most(lines().map(|line| has(line, "CNAME")))
 }
 
 /// An address that leads nowhere, then names. Other addresses before a name may be indicators themselves.
@@ -96,8 +127,13 @@ mod tests {
     #[test]
     fn content_tells_the_format_whatever_the_name() {
         let cases = [
-            ("{\"type\":\"bundle\"}", Format::Stix),
-            ("\n [ {\"type\":\"indicator\"}]", Format::Stix),
+            ("#fields\tindicator\tindicator_type\tmeta.source\nevil.com\tIntel::DOMAIN\tx\n", Format::Zeek),
+            ("[Adblock Plus]\n! x\nevil.com\n", Format::Adblock),
+            ("! x\n||evil.com^\n@@||good.com^\n||bad.org^\n", Format::Adblock),
+            ("# x\naddress=/evil.com/#\nlocal=/bad.org/\n", Format::Dnsmasq),
+            ("# x\nlocal-zone: \"evil.com\" always_null\n", Format::Unbound),
+            ("; x\n$TTL 300\n@ IN SOA a. b. (1 2 3 4 5)\nevil.com CNAME .\n", Format::Rpz),
+            ("evil.com CNAME .\n*.evil.com CNAME .\n", Format::Rpz),
             ("[2001:db8::1]:443\n[2001:db8::2]:443\n", Format::List),
             ("# names\n0.0.0.0 evil.com\n127.0.0.1 bad.org # why\n", Format::Hosts),
             ("203.0.113.5 evil.com\n", Format::List),
@@ -108,15 +144,19 @@ mod tests {
             ("", Format::List),
         ];
         for (text, format) in cases {
-            assert_eq!(detect(text, "feed.txt"), format, "{text:?}");
+            assert_eq!(detect(text, "feed.txt", &ColumnMapping::default()), format, "{text:?}");
         }
-        assert_eq!(detect("evil.com\n", "feed.CSV"), Format::Csv);
+        for name in ["feed.CSV", "feed.csv.gz"] {
+            assert_eq!(detect("evil.com\n", name, &ColumnMapping::default()), Format::Csv);
+        }
     }
 
     #[test]
     fn what_is_no_text_is_named_and_one_nul_is_forgiven() {
-        assert_eq!(binary(b"\x1f\x8b\x08\0"), Some("gzip"));
-        assert_eq!(binary(&[0; 100]), Some("many NUL bytes"));
+        assert_eq!(binary(b"PK\x03\x04"), Some("zip"));
+        assert_eq!(binary(&[0; 100]), Some("many control characters"));
+        let garbage: Vec<u8> = (0..10_000u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        assert_eq!(binary(&garbage), Some("many control characters"));
         let mut text = b"evil.com\n".repeat(50);
         text.push(0);
         assert_eq!(binary(&text), None);

@@ -1,29 +1,30 @@
 //! Files in the syntax of `/etc/hosts`: the names are the indicators, the address is only where a resolver would
 //! send them.
 
+use super::FeedError;
 use super::classify::{self, Found};
-use super::collect::{Collector, Facts, line_number};
+use super::collect::{Collector, Facts};
 use super::declared::Declared;
+use super::lines::Lines;
 use crate::observable::{Kind, ip};
 
 /// Imports a hosts file. A line of one word is read as a line of a list.
-pub(super) fn import(text: &str, collector: &mut Collector) {
-    for (number, line) in (1..).zip(text.lines()) {
-        let number = line_number(number);
+pub(super) fn import(mut lines: Lines<'_>, collector: &mut Collector) -> Result<(), FeedError> {
+    lines.each(collector, |number, line, collector| {
         let facts = || Facts { line: number, ..Facts::default() };
         let mut words =
             line.trim_start_matches('\u{feff}').split('#').next().unwrap_or("").split_whitespace().peekable();
-        let Some(first) = words.next() else { continue };
+        let Some(first) = words.next() else { return };
         if words.peek().is_none() {
             match classify::untyped(first) {
                 Some(found) => collector.found(found, facts()),
                 None => collector.unusable(number, "neither an address with names nor a value", line),
             }
-            continue;
+            return;
         }
         if ip::canonical(first.as_bytes()).is_none() {
             collector.unusable(number, "several words that do not begin with an address", line);
-            continue;
+            return;
         }
         for name in words {
             match host_name(name) {
@@ -31,7 +32,7 @@ pub(super) fn import(text: &str, collector: &mut Collector) {
                 Err(reason) => collector.unusable(number, reason, name),
             }
         }
-    }
+    })
 }
 
 fn host_name(name: &str) -> Result<Found, String> {

@@ -1,18 +1,18 @@
 //! Lists: one value a line, with comments before, behind and between.
 
-use super::FeedOptions;
 use super::classify;
-use super::collect::{Collector, Facts, line_number};
+use super::collect::{Collector, Facts};
 use super::declared::Declared;
+use super::lines::Lines;
+use super::{FeedError, FeedOptions};
 use crate::observable::Kind;
 
 /// Imports a list. A line's first word counts, unless the feed holds user names, which may have blanks.
-pub(super) fn import(text: &str, options: &FeedOptions, collector: &mut Collector) {
-    for (number, line) in (1..).zip(text.split('\n')) {
-        let number = line_number(number);
+pub(super) fn import(mut lines: Lines<'_>, options: &FeedOptions, collector: &mut Collector) -> Result<(), FeedError> {
+    lines.each(collector, |number, line, collector| {
         let line = line.trim_matches(['\r', '\u{feff}', ' ', '\t']);
         if line.is_empty() || line.starts_with(['#', ';', '!']) || line.starts_with("//") {
-            continue;
+            return;
         }
         let value = without_comment(line).trim_end_matches(',');
         let word = match options.default_kind {
@@ -29,7 +29,7 @@ pub(super) fn import(text: &str, options: &FeedOptions, collector: &mut Collecto
             Ok(found) => collector.found(found, Facts { line: number, ..Facts::default() }),
             Err(reason) => collector.unusable(number, reason, line),
         }
-    }
+    })
 }
 
 /// Cuts off a comment: `#`, `//` or `;` behind white space. In a URL they have none before them.

@@ -3,16 +3,19 @@
 //! A file that cannot be read or imported costs its own indicators and nothing else; what happened to each file is
 //! in the [`Outcome`]s, for logs, `validate` and `inspect`.
 
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::{self, FeedFormat, RuleKind};
-use crate::fields::{FieldKind, FieldTable};
+use crate::fields::FieldTable;
 use crate::intel::guard::{self, Refused};
-use crate::intel::snapshot::{Feed, MatchOptions, Origin, Snapshot, SnapshotBuilder, SnapshotError};
+use crate::intel::snapshot::{Feed, MatchOptions, Snapshot, SnapshotBuilder, SnapshotError};
 
-use super::{ColumnMapping, FeedError, FeedOptions, Format, Import, import};
+use super::scheme::Schemes;
+use super::{FeedError, FeedOptions, Import, import_from};
+
+pub use super::files::{configured, given, walk};
 
 /// One file of a feed, and how to read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,97 +55,38 @@ pub struct Outcome {
     pub import: Result<Import, LoadError>,
     /// What the guard refused, with the line.
     pub refused: Vec<(u32, Refused)>,
+    /// How many indicators there were, also after they moved into a snapshot.
+    pub indicators: usize,
 }
 
-/// The files of `intel.files`, and the entries that no file matches.
-pub fn configured(intel: &config::Intel) -> (Vec<FeedFile>, Vec<LoadError>) {
-    let (mut files, mut missing) = (Vec::new(), Vec::new());
-    for entry in intel.files.iter() {
-        let mut paths = Vec::new();
-        // The pattern was checked when the configuration was read.
-        for found in glob::glob(&entry.path).into_iter().flatten() {
-            match found {
-                Ok(path) if path.is_file() => paths.push(path),
-                Ok(_) => {}
-                // A directory that cannot be listed may hold a feed: say so, and go on with the rest.
-                Err(error) => {
-                    missing.push(LoadError::Path { path: error.path().to_owned(), source: error.into() });
-                }
-            }
+/// What a file is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worth {
+    /// It cannot be read, or is not what it claims to be as a whole. What it would have held is not known.
+    Failed,
+    /// It was read to its end, and gave no indicator.
+    Empty,
+    /// It gave indicators.
+    Usable,
+}
+
+impl Outcome {
+    /// What the file is worth. Whoever replaces good indicators should not do so by a file that failed or is empty.
+    pub fn worth(&self) -> Worth {
+        match &self.import {
+            Err(_) => Worth::Failed,
+            Ok(_) if self.indicators == 0 => Worth::Empty,
+            Ok(_) => Worth::Usable,
         }
-        if paths.is_empty() {
-            let source = io::Error::new(io::ErrorKind::NotFound, "no file matches");
-            missing.push(LoadError::Path { path: PathBuf::from(&entry.path), source });
-        }
-        files.extend(paths.into_iter().map(|path| FeedFile {
-            feed: Feed {
-                name: entry.feed.clone().unwrap_or_else(|| stem(&path)),
-                origin: match entry.rule {
-                    RuleKind::Cti => Origin::Feed,
-                    RuleKind::Collection => Origin::Collection,
-                },
-                enabled: entry.enabled,
-                subdomains: entry.subdomains,
-                url_prefix: entry.url_prefix,
-            },
-            options: FeedOptions {
-                format: entry.format.map(|format| match format {
-                    FeedFormat::Text => Format::List,
-                    FeedFormat::Csv => Format::Csv,
-                    FeedFormat::Hosts => Format::Hosts,
-                    FeedFormat::Stix => Format::Stix,
-                }),
-                columns: entry.columns.as_ref().map(columns).unwrap_or_default(),
-                default_kind: match entry.kind {
-                    Some(FieldKind::Of(kind)) => Some(kind),
-                    _ => None,
-                },
-                subdomains: entry.subdomains,
-            },
-            guarded: !entry.allow_generic,
-            path,
-        }));
     }
-    (files, missing)
-}
-
-/// The files at paths of the command line, directories walked in order of their names. Nothing is screened.
-pub fn given(paths: &[PathBuf]) -> Result<Vec<FeedFile>, LoadError> {
-    let mut files = Vec::new();
-    for path in paths {
-        walk(path, &mut |path| {
-            files.push(FeedFile {
-                feed: Feed::named(stem(&path)),
-                options: FeedOptions::default(),
-                guarded: false,
-                path,
-            });
-        })?;
-    }
-    Ok(files)
-}
-
-/// Every file below a path, in order of their names.
-pub fn walk(path: &Path, found: &mut dyn FnMut(PathBuf)) -> Result<(), LoadError> {
-    let failed = |source| LoadError::Path { path: path.to_owned(), source };
-    if !std::fs::metadata(path).map_err(failed)?.is_dir() {
-        found(path.to_owned());
-        return Ok(());
-    }
-    let mut below = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(failed)? {
-        below.push(entry.map_err(failed)?.path());
-    }
-    below.sort();
-    below.iter().try_for_each(|path| walk(path, found))
 }
 
 /// Imports one file.
 pub fn load(file: FeedFile, table: &FieldTable) -> Outcome {
     let mut refused = Vec::new();
-    let read = std::fs::read(&file.path).map_err(|source| LoadError::Path { path: file.path.clone(), source });
-    let import = read.and_then(|bytes| {
-        let mut import = import(&bytes, &file.path.to_string_lossy(), &file.options, table)?;
+    let opened = File::open(&file.path).map_err(|source| LoadError::Path { path: file.path.clone(), source });
+    let import = opened.and_then(|opened| {
+        let mut import = import_from(opened, &file.path.to_string_lossy(), &file.options, table)?;
         if file.guarded {
             for indicator in &mut import.indicators {
                 let line = indicator.line;
@@ -152,10 +96,12 @@ pub fn load(file: FeedFile, table: &FieldTable) -> Outcome {
         }
         Ok(import)
     });
-    Outcome { file, import, refused }
+    let indicators = import.as_ref().map_or(0, |import| import.indicators.len());
+    Outcome { file, import, refused, indicators }
 }
 
-/// Indexes what was loaded. The indicators move into the snapshot; the outcomes keep the rest.
+/// Indexes what was loaded. The indicators move into the snapshot; the outcomes keep the rest, and list what is left
+/// out because all files together have too many URL schemes. Files in a row that are of one feed make one feed.
 pub fn snapshot(
     outcomes: &mut [Outcome],
     table: &Arc<FieldTable>,
@@ -164,33 +110,73 @@ pub fn snapshot(
     version: u64,
 ) -> Result<Snapshot, SnapshotError> {
     let mut builder = SnapshotBuilder::new(table.clone(), options, seed);
-    for outcome in outcomes {
-        if let Ok(import) = &mut outcome.import {
-            builder.add_feed(outcome.file.feed.clone(), std::mem::take(&mut import.indicators))?;
+    let mut schemes = Schemes::new(Schemes::OF_ALL_FILES);
+    for feed in outcomes.chunk_by_mut(|one, other| one.file.feed == other.file.feed) {
+        let Some(first) = feed.first().map(|outcome| outcome.file.feed.clone()) else { continue };
+        let mut indicators = Vec::new();
+        let mut any = false;
+        for outcome in feed {
+            if let Ok(import) = &mut outcome.import {
+                any = true;
+                schemes.screen(import);
+                outcome.indicators = import.indicators.len();
+                indicators.push(std::mem::take(&mut import.indicators));
+            }
+        }
+        if any {
+            builder.add_feed(first, indicators.into_iter().flatten())?;
         }
     }
     Ok(builder.build(version))
 }
 
-fn stem(path: &Path) -> String {
-    path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn columns(columns: &config::Columns) -> ColumnMapping {
-    let columns = columns.clone();
-    ColumnMapping {
-        value: Some(columns.value),
-        kind: columns.r#type,
-        valid_from: columns.valid_from,
-        valid_until: columns.valid_until,
-        kill_chain_phases: columns.kill_chain_phases,
-        description: columns.description,
-        confidence: columns.confidence,
-        tlp: columns.tlp,
-        name: columns.name,
-        reference: columns.reference,
-        id: columns.id,
-        first_seen: columns.first_seen,
-        last_seen: columns.last_seen,
+    fn outcome(name: &str, text: &str) -> Outcome {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let file = FeedFile { feed: Feed::named("f"), options: FeedOptions::default(), guarded: true, path };
+        load(file, &FieldTable::embedded(true).unwrap())
+    }
+
+    #[test]
+    fn a_failed_an_empty_and_a_usable_file_are_told_apart_also_after_indexing() {
+        let mut outcomes = [
+            outcome("a.txt", "evil.com\n"),
+            outcome("b.txt", ""),
+            outcome("c.txt", "no value\n"),
+            outcome("d.txt", "127.0.0.1\n"),
+            outcome("e.json", "{\"type\":"),
+        ];
+        let expected = [Worth::Usable, Worth::Empty, Worth::Empty, Worth::Empty, Worth::Failed];
+        assert_eq!(outcomes.each_ref().map(Outcome::worth), expected);
+        let table = Arc::new(FieldTable::embedded(true).unwrap());
+        let snapshot = snapshot(&mut outcomes, &table, MatchOptions::default(), 1, 1).unwrap();
+        assert_eq!((snapshot.len(), snapshot.feeds().len()), (1, 1));
+        assert_eq!(outcomes.each_ref().map(Outcome::worth), expected);
+    }
+
+    /// A posting numbers schemes with 16 bits: no feed, and no number of feeds, may use them up.
+    #[test]
+    fn a_feed_of_countless_url_schemes_costs_its_own_lines_and_stops_nothing() {
+        let feed = |name: usize| {
+            let text: String = (0..70_000).map(|number| format!("s{name}x{number}://evil.com/\n")).collect();
+            outcome("a.txt", &format!("{text}http://evil.com/a\n"))
+        };
+        let mut outcomes: Vec<Outcome> = (0..1).map(feed).collect();
+        assert_eq!(outcomes[0].indicators, Schemes::OF_A_FILE + 1);
+        assert_eq!(outcomes[0].import.as_ref().unwrap().unusable.len(), 70_000 - Schemes::OF_A_FILE);
+        for name in 0..20 {
+            let text: String = (0..Schemes::OF_A_FILE).map(|number| format!("t{name}x{number}://a.com/\n")).collect();
+            outcomes.push(outcome("a.txt", &text));
+        }
+        let table = Arc::new(FieldTable::embedded(true).unwrap());
+        let snapshot = snapshot(&mut outcomes, &table, MatchOptions::default(), 1, 1).unwrap();
+        assert_eq!(snapshot.len(), Schemes::OF_ALL_FILES + 1);
+        let last = outcomes.last().unwrap();
+        assert!(last.import.as_ref().unwrap().unusable[0].reason.contains("URL scheme"), "{last:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! STIX 2.0 and 2.1 (OASIS): bundles, TAXII envelopes, arrays of either, or one object a line.
 //!
-//! Objects are cut out as raw JSON first and read one by one, so that an odd object costs only itself and a bundle is
-//! never held as a tree.
+//! Objects are read one by one, in file order. What can only be known later is mended then: a marking that is defined
+//! behind its use, and a later version of an indicator.
 
 mod marking;
 
@@ -11,23 +11,17 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use smallvec::SmallVec;
 
 use super::FeedError;
-use super::collect::{Collector, Facts, line_number};
+use super::collect::{Collector, Facts};
+use super::document::{self, MAX_DEPTH, Piece};
+use super::input::Input;
 use crate::fields::FieldTable;
 use crate::intel::indicator::{Confidence, Context};
 use crate::intel::pattern::{self, Compiled};
 use crate::observable::time;
 use marking::Markings;
-
-/// Arrays in arrays and bundles in bundles are followed this deep; real feeds need two.
-const MAX_DEPTH: usize = 8;
-
-/// An object as it stands in the file.
-struct Raw<'a> {
-    line: u32,
-    json: &'a str,
-}
 
 /// What every STIX object says about itself, and what a bundle or an envelope holds.
 #[derive(Deserialize)]
@@ -35,127 +29,112 @@ struct Head<'a> {
     #[serde(rename = "type", default)]
     kind: Option<String>,
     #[serde(borrow, default)]
-    objects: Option<Vec<&'a RawValue>>,
+    objects: Option<&'a RawValue>,
 }
 
-/// Imports a STIX document.
-pub(super) fn import(
-    text: &str,
-    file_name: &str,
-    table: &FieldTable,
-    collector: &mut Collector,
-) -> Result<(), FeedError> {
-    let mut objects = Vec::new();
-    let mut seen_stix = false;
-    match serde_json::from_str::<&RawValue>(text) {
-        Ok(document) => flatten(document.get(), 0, 0, &mut objects, &mut seen_stix, collector),
-        Err(error) => {
-            // Not one document: one object a line, unless not even one line is.
-            let mut broken = Vec::new();
-            for (number, line) in (1..).zip(text.lines()) {
-                let number = line_number(number);
-                match serde_json::from_str::<&RawValue>(line) {
-                    Ok(json) => flatten(json.get(), number, 0, &mut objects, &mut seen_stix, collector),
-                    Err(_) if line.trim().is_empty() => {}
-                    Err(error) => broken.push((number, format!("no valid JSON: {error}"), line)),
+/// Imports STIX objects.
+pub(super) fn import(input: Input<'_>, table: &FieldTable, collector: &mut Collector) -> Result<(), FeedError> {
+    let file = input.file();
+    let mut stix = Stix { table, seen: false, any: false, markings: Markings::default(), latest: HashMap::new() };
+    document::each(input, collector, |piece, collector| {
+        stix.any = true;
+        stix.flatten(piece, 0, collector);
+    })?;
+    stix.markings.mend(collector);
+    match stix.seen || !stix.any {
+        true => Ok(()),
+        false => Err(FeedError::NotStix { file: file.to_owned() }),
+    }
+}
+
+/// What is known while the objects pass by.
+struct Stix<'t> {
+    table: &'t FieldTable,
+    /// Whether anything was STIX, and whether there was anything.
+    seen: bool,
+    any: bool,
+    markings: Markings,
+    /// By id, the version of each indicator that was modified last.
+    latest: HashMap<Box<str>, Version>,
+}
+
+/// A version of an indicator.
+struct Version {
+    modified: Option<Timestamp>,
+    /// Its numbers in the import: a file may have the same version several times.
+    numbers: SmallVec<[usize; 1]>,
+}
+
+impl Stix<'_> {
+    /// Cuts bundles, envelopes and arrays into objects, and takes the ones that are of use here.
+    fn flatten(&mut self, piece: Piece<'_>, depth: usize, collector: &mut Collector) {
+        if depth == MAX_DEPTH {
+            return collector.unusable(piece.line, "nested too deep for a STIX document", piece.json);
+        }
+        if let Some(elements) = piece.elements() {
+            return elements.for_each(|inner| self.flatten(inner, depth + 1, collector));
+        }
+        let head = match serde_json::from_str::<Head<'_>>(piece.json) {
+            Ok(head) => head,
+            Err(error) => return collector.unusable(piece.line, format!("no STIX object: {error}"), piece.json),
+        };
+        // What was observed (STIX 2.0) holds a map of objects, not a list.
+        let is_holder = head.kind.as_deref().is_none_or(|kind| kind == "bundle");
+        if let Some(objects) = head.objects.filter(|objects| is_holder || objects.get().starts_with('[')) {
+            self.seen = true;
+            return match piece.part(objects).elements() {
+                Some(elements) => elements.for_each(|inner| self.flatten(inner, depth + 1, collector)),
+                None => collector.unusable(piece.line, "`objects` is no list", objects.get()),
+            };
+        }
+        // Every STIX object has an id that begins with its type (STIX 2.1 section 2.9).
+        let Some(kind) = head.kind else { return };
+        self.seen |= kind == "bundle" || piece.json.contains(&format!("\"{kind}--"));
+        if !matches!(kind.as_str(), "indicator" | "marking-definition") {
+            return;
+        }
+        match serde_json::from_str::<Map<String, Value>>(piece.json) {
+            Err(error) => collector.unusable(piece.line, format!("no STIX object: {error}"), piece.json),
+            Ok(map) if kind == "marking-definition" => self.markings.define(&map),
+            Ok(map) => self.indicator(&map, piece.line, collector),
+        }
+    }
+
+    fn indicator(&mut self, map: &Map<String, Value>, line: u32, collector: &mut Collector) {
+        // Of several versions of an object the one modified last counts (STIX 2.1 section 3.6).
+        const LATER: &str = "the same file has a later version of this indicator";
+        let id = text(map, "id");
+        if let Some(id) = id {
+            let modified = text(map, "modified").and_then(|modified| time::parse(modified.as_bytes()));
+            let latest = self.latest.entry(id.into()).or_insert_with(|| Version { modified, numbers: SmallVec::new() });
+            if modified < latest.modified {
+                return collector.unusable(line, LATER, id);
+            }
+            if modified > latest.modified {
+                latest.modified = modified;
+                for number in latest.numbers.drain(..) {
+                    let line = collector.withdraw(number);
+                    collector.unusable(line, LATER, id);
                 }
             }
-            if objects.is_empty() {
-                if text.trim().is_empty() {
-                    return Ok(());
-                }
-                return Err(FeedError::Json {
-                    file: file_name.to_owned(),
-                    line: error.line(),
-                    column: error.column(),
-                    reason: error.to_string(),
-                });
-            }
-            broken.into_iter().for_each(|(line, reason, found)| collector.unusable(line, reason, found));
         }
-    }
-    if !seen_stix {
-        return Err(FeedError::NotStix { file: file_name.to_owned() });
-    }
-    indicators(&objects, table, collector);
-    Ok(())
-}
-
-/// Cuts bundles, envelopes and arrays into objects; keeps the ones that are of use here.
-fn flatten<'a>(
-    json: &'a str,
-    line: u32,
-    depth: usize,
-    objects: &mut Vec<Raw<'a>>,
-    seen_stix: &mut bool,
-    collector: &mut Collector,
-) {
-    if depth == MAX_DEPTH {
-        collector.unusable(line, "nested too deep for a STIX document", json);
-        return;
-    }
-    if json.starts_with('[') {
-        for inner in serde_json::from_str::<Vec<&RawValue>>(json).unwrap_or_default() {
-            flatten(inner.get(), line, depth + 1, objects, seen_stix, collector);
-        }
-        return;
-    }
-    let head = match serde_json::from_str::<Head<'a>>(json) {
-        Ok(head) => head,
-        Err(error) => return collector.unusable(line, format!("no STIX object: {error}"), json),
-    };
-    if let Some(inner) = head.objects {
-        *seen_stix = true;
-        for inner in inner {
-            flatten(inner.get(), line, depth + 1, objects, seen_stix, collector);
-        }
-        return;
-    }
-    // Every STIX object has an id that begins with its type (STIX 2.1 section 2.9).
-    let Some(kind) = head.kind else { return };
-    *seen_stix |= kind == "bundle" || json.contains(&format!("\"{kind}--"));
-    if matches!(kind.as_str(), "indicator" | "marking-definition") {
-        objects.push(Raw { line, json });
-    }
-}
-
-/// Reads markings first, since an indicator may stand before the marking that it names.
-fn indicators(objects: &[Raw<'_>], table: &FieldTable, collector: &mut Collector) {
-    let mut markings = Markings::default();
-    let mut parsed = Vec::new();
-    for object in objects {
-        match serde_json::from_str::<Map<String, Value>>(object.json) {
-            Err(error) => collector.unusable(object.line, format!("no STIX object: {error}"), object.json),
-            Ok(map) if text(&map, "type") == Some("marking-definition") => markings.define(&map),
-            Ok(map) => parsed.push((object.line, map)),
-        }
-    }
-    // Of several versions of an object the one modified last counts (STIX 2.1 section 3.6).
-    let mut latest: HashMap<String, Option<Timestamp>> = HashMap::new();
-    for (_, map) in &parsed {
-        if let Some(id) = text(map, "id") {
-            let modified = modified(map);
-            let known = latest.entry(id.to_owned()).or_insert(modified);
-            *known = (*known).max(modified);
-        }
-    }
-    for (line, map) in &parsed {
-        if let Some(id) = text(map, "id")
-            && latest.get(id).is_some_and(|latest| *latest > modified(map))
-        {
-            collector.unusable(*line, "the same file has a later version of this indicator", id);
-            continue;
-        }
-        match indicator(map, *line, &markings, table) {
+        match indicator(map, line, &self.markings, self.table) {
             Ok((compiled, facts)) => {
                 for error in &compiled.left_out {
-                    collector.unusable(*line, error.to_string(), text(map, "pattern").unwrap_or_default());
+                    collector.unusable(line, error.to_string(), text(map, "pattern").unwrap_or_default());
                 }
+                let number = collector.next_number();
                 collector.terms(compiled.terms, None, facts);
+                if collector.next_number() > number {
+                    self.markings.remember(number, strings(map, "object_marking_refs"));
+                    if let Some(latest) = id.and_then(|id| self.latest.get_mut(id)) {
+                        latest.numbers.push(number);
+                    }
+                }
             }
             Err(reason) => {
-                let found = text(map, "pattern").or_else(|| text(map, "id")).unwrap_or_default();
-                collector.unusable(*line, reason, found);
+                let found = text(map, "pattern").or(id).unwrap_or_default();
+                collector.unusable(line, reason, found);
             }
         }
     }
@@ -213,10 +192,6 @@ fn bound(map: &Map<String, Value>, key: &str) -> Result<Option<Timestamp>, Strin
             .map(Some)
             .ok_or_else(|| format!("`{key}` is no time: {value}")),
     }
-}
-
-fn modified(map: &Map<String, Value>) -> Option<Timestamp> {
-    text(map, "modified").and_then(|modified| time::parse(modified.as_bytes()))
 }
 
 fn text<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a str> {

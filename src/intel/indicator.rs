@@ -26,7 +26,7 @@ pub struct Indicator {
     pub revoked: bool,
     /// A port the feed gave with an address or domain (`203.0.113.5:443`); context, not part of the value.
     pub port: Option<u16>,
-    /// Where it stands in the feed's file, from 1; 0 when the format has no lines (a JSON document).
+    /// Where it stands in the feed's file, from 1: its line, of a JSON object the one at which it begins.
     pub line: u32,
 }
 

@@ -13,6 +13,7 @@ use crate::config::{self, OnShrink};
 use crate::feed::allowlist::AllowlistError;
 use crate::feed::changes::{Changes, Fingerprint};
 use crate::feed::load::{self, FeedFile, Outcome};
+use crate::feed::scheme::Schemes;
 use crate::feed::watch::Notice;
 use crate::fields::FieldTable;
 use crate::intel::snapshot::{MatchOptions, NotCarried, Snapshot, SnapshotBuilder};
@@ -295,11 +296,10 @@ impl Keeper {
 
     /// Whether what was read may replace what is held.
     fn judge(&self, key: &Key, outcome: &Outcome) -> Option<Fault> {
-        let import = match &outcome.import {
-            Ok(import) => import,
-            Err(error) => return Some(Fault::Unusable(error.to_string())),
-        };
-        let (held, found) = (self.files.get(key).map_or(0, |kept| self.held(kept)), import.indicators.len());
+        if let Err(error) = &outcome.import {
+            return Some(Fault::Unusable(error.to_string()));
+        }
+        let (held, found) = (self.files.get(key).map_or(0, |kept| self.held(kept)), outcome.indicators);
         let guarded = self.settings.intel.on_shrink == OnShrink::Confirm && !self.confirmed.contains(&key.1);
         match found {
             0 => Some(Fault::Empty),
@@ -356,8 +356,8 @@ impl Keeper {
         let (mut stays, mut whole) = (0, 0);
         for (key, kept) in self.files.iter().filter(|(key, _)| key.1 == without.1) {
             whole += self.held(kept);
-            let read = look.accepted.get(key).and_then(|at| look.outcomes.get(*at)?.import.as_ref().ok());
-            let size = read.map_or_else(|| self.held(kept), |import| import.indicators.len());
+            let read = look.accepted.get(key).and_then(|at| look.outcomes.get(*at));
+            let size = read.map_or_else(|| self.held(kept), |outcome| outcome.indicators);
             stays += if key == without { 0 } else { size };
         }
         (stays, whole)
@@ -377,6 +377,8 @@ impl Keeper {
         }
         let mut builder = SnapshotBuilder::new(self.settings.table.clone(), self.settings.options, self.seed);
         let mut new_places = BTreeMap::new();
+        let in_use = self.serving.iter().flat_map(|older| older.schemes());
+        let mut schemes = Schemes::new(Schemes::OF_ALL_FILES).with(in_use);
         let built = (|| {
             if let Some(older) = &self.serving {
                 builder.carry_over(older, |place| stay.contains(&place))?;
@@ -384,6 +386,7 @@ impl Keeper {
             for (number, (key, at)) in look.accepted.iter().enumerate() {
                 new_places.insert(key.clone(), stay.len() + number);
                 if let Some(Outcome { file, import: Ok(import), .. }) = look.outcomes.get_mut(*at) {
+                    schemes.screen(import);
                     builder.add_feed(file.feed.clone(), std::mem::take(&mut import.indicators))?;
                 }
             }
@@ -393,8 +396,9 @@ impl Keeper {
             look.failed = Some(error);
             return;
         }
+        let carried: BTreeMap<usize, usize> = stay.into_iter().enumerate().map(|(new, old)| (old, new)).collect();
         for (key, kept) in &mut self.files {
-            let carried = kept.place.and_then(|place| stay.iter().position(|stays| *stays == place));
+            let carried = kept.place.and_then(|place| carried.get(&place).copied());
             kept.place = new_places.get(key).copied().or(carried);
         }
         self.version += 1;

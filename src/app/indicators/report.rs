@@ -130,7 +130,8 @@ impl Reporter {
         for outcome in &look.outcomes {
             let taken = keeper.files().any(|kept| kept.file == outcome.file && kept.fault.is_none());
             if let (Ok(import), true) = (&outcome.import, taken) {
-                *unusable.entry(&outcome.file.feed.name).or_default() += import.unusable.len() + outcome.refused.len();
+                *unusable.entry(&outcome.file.feed.name).or_default() +=
+                    import.unusable_lines() + outcome.refused.len();
             }
         }
         let now = (self.clock)().as_second() as f64;
@@ -147,7 +148,7 @@ fn tell_outcome(outcome: &Outcome) {
     let Ok(import) = &outcome.import else { return };
     tracing::info!(
         feed = outcome.file.feed.name, %file, format = %import.format,
-        unusable = import.unusable.len(), too_generic = outcome.refused.len(), "feed is read"
+        unusable = import.unusable_lines(), too_generic = outcome.refused.len(), "feed is read"
     );
     for unusable in import.unusable.iter().take(SAMPLE) {
         tracing::warn!(%file, line = unusable.line, excerpt = unusable.excerpt, "not usable: {}", unusable.reason);

@@ -1,32 +1,8 @@
 //! What each column of a CSV file means: by the configured mapping, by its header's name, or by what stands in it.
 
 use super::super::declared::{TypeWord, type_word};
+use super::super::row::{Role, is_pattern};
 use super::super::{ColumnMapping, FeedError, classify};
-
-/// The meaning of a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// The value, by mapping or by the header's word. Where a row has a type, no other column is its value.
-    Main,
-    /// Searched for values.
-    Value,
-    /// Searched for hashes, which are so whatever the row's type column says.
-    Hash,
-    Kind,
-    ValidFrom,
-    ValidUntil,
-    KillChain,
-    Description,
-    Confidence,
-    Tlp,
-    /// A human name, or the value itself where the feed calls it so.
-    Name,
-    Reference,
-    Id,
-    FirstSeen,
-    LastSeen,
-    Ignored,
-}
 
 /// Header names that mean one thing wherever they occur: lower case, blanks for `_` and `-`.
 const HEADERS: [(Role, &[&str]); 12] = [
@@ -121,9 +97,9 @@ const MAIN: [&str; 12] = [
 ];
 
 /// The meaning of each column, in order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Columns {
-    roles: Vec<Role>,
+    pub(super) roles: Vec<Role>,
     /// Whether the first record is a header, no data.
     pub(super) has_header: bool,
 }
@@ -141,7 +117,10 @@ impl Columns {
         let by_name = mapped.iter().any(|(_, _, by_name)| *by_name);
         let has_header = by_name || is_header(first);
         let mut roles: Vec<Role> = match has_header {
-            true => names.iter().map(|name| header_role(name, &names)).collect(),
+            true => {
+                let has_data = names.iter().any(|name| name == "data");
+                names.iter().map(|name| header_role(name, has_data)).collect()
+            }
             false => sampled_roles(sample),
         };
         if mapping.value.is_some() {
@@ -161,16 +140,6 @@ impl Columns {
         }
         Ok(Columns { roles, has_header })
     }
-
-    /// The columns of a role.
-    pub(super) fn of(&self, role: Role) -> impl Iterator<Item = usize> {
-        self.roles.iter().enumerate().filter(move |(_, known)| **known == role).map(|(at, _)| at)
-    }
-
-    /// The meaning of a column; rows longer than the header have values there.
-    pub(super) fn role(&self, at: usize) -> Role {
-        self.roles.get(at).copied().unwrap_or(if self.has_header { Role::Ignored } else { Role::Value })
-    }
 }
 
 /// Whether a first row is a header: it has text, and none of it is an indicator.
@@ -179,21 +148,15 @@ pub(super) fn is_header(row: &[&str]) -> bool {
         && row.iter().all(|cell| classify::untyped(cell).is_none() && !is_pattern(cell))
 }
 
-/// Whether a cell is a STIX pattern.
-pub(super) fn is_pattern(cell: &str) -> bool {
-    let cell = cell.trim_start();
-    cell.starts_with(['[', '(']) && cell.contains('\'') && cell.contains(':')
-}
-
 fn normal(name: &str) -> String {
     let name = name.trim_matches(['\u{feff}', '"', '\'', '#', ' ', '\t', '\r']);
     let name: String = name.chars().map(|c| if matches!(c, '_' | '-') { ' ' } else { c }).collect();
     name.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
-fn header_role(name: &str, names: &[String]) -> Role {
+fn header_role(name: &str, has_data: bool) -> Role {
     // Some feeds call the type `indicator` and the value `data`.
-    if name == "indicator" && names.iter().any(|other| other == "data") {
+    if name == "indicator" && has_data {
         return Role::Kind;
     }
     if let Some((role, _)) = HEADERS.iter().find(|(_, headers)| headers.contains(&name)) {
@@ -250,24 +213,8 @@ fn mapped_columns(
     first: &[&str],
     file_name: &str,
 ) -> Result<Vec<(Role, usize, bool)>, FeedError> {
-    let wanted = [
-        ("value", Role::Main, &mapping.value),
-        ("type", Role::Kind, &mapping.kind),
-        ("valid_from", Role::ValidFrom, &mapping.valid_from),
-        ("valid_until", Role::ValidUntil, &mapping.valid_until),
-        ("kill_chain_phases", Role::KillChain, &mapping.kill_chain_phases),
-        ("description", Role::Description, &mapping.description),
-        ("confidence", Role::Confidence, &mapping.confidence),
-        ("tlp", Role::Tlp, &mapping.tlp),
-        ("name", Role::Name, &mapping.name),
-        ("reference", Role::Reference, &mapping.reference),
-        ("id", Role::Id, &mapping.id),
-        ("first_seen", Role::FirstSeen, &mapping.first_seen),
-        ("last_seen", Role::LastSeen, &mapping.last_seen),
-    ];
     let mut mapped = Vec::new();
-    for (key, role, column) in wanted {
-        let Some(column) = column else { continue };
+    for (key, role, column) in mapping.named() {
         let name = normal(column);
         if let Some(at) = names.iter().position(|known| *known == name) {
             mapped.push((role, at, true));
@@ -275,7 +222,12 @@ fn mapped_columns(
             mapped.push((role, number - 1, false));
         } else {
             let header = if is_header(first) { first.join(", ") } else { format!("{}, without names", first.len()) };
-            return Err(FeedError::NoColumn { file: file_name.to_owned(), column: column.clone(), role: key, header });
+            return Err(FeedError::NoColumn {
+                file: file_name.to_owned(),
+                column: column.to_owned(),
+                role: key,
+                header,
+            });
         }
     }
     Ok(mapped)
@@ -289,7 +241,7 @@ mod tests {
         let first: Vec<&str> = header.split(',').collect();
         let columns = Columns::new(&first, &[], &ColumnMapping::default(), "x").unwrap();
         assert!(columns.has_header);
-        (0..first.len()).map(|at| columns.role(at)).collect()
+        columns.roles
     }
 
     #[test]
@@ -315,8 +267,7 @@ mod tests {
         ];
         let columns = Columns::new(&sample[0], &sample, &ColumnMapping::default(), "x").unwrap();
         assert!(!columns.has_header);
-        let roles: Vec<_> = (0..4).map(|at| columns.role(at)).collect();
-        assert_eq!(roles, [Role::Ignored, Role::Kind, Role::Main, Role::Ignored]);
+        assert_eq!(columns.roles, [Role::Ignored, Role::Kind, Role::Main, Role::Ignored]);
     }
 
     #[test]
@@ -324,7 +275,7 @@ mod tests {
         let first = ["indicator", "data"];
         let mapping = ColumnMapping { value: Some("Indicator".into()), kind: Some("2".into()), ..Default::default() };
         let columns = Columns::new(&first, &[], &mapping, "x").unwrap();
-        assert_eq!((columns.role(0), columns.role(1)), (Role::Main, Role::Kind));
+        assert_eq!(columns.roles, [Role::Main, Role::Kind]);
         let mapping = ColumnMapping { tlp: Some("marking".into()), ..Default::default() };
         let error = Columns::new(&first, &[], &mapping, "x.csv").unwrap_err().to_string();
         assert!(error.contains("`marking`") && error.contains("columns.tlp") && error.contains("indicator, data"));

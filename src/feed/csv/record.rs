@@ -1,70 +1,219 @@
-//! CSV records with the line where each begins, and without letting a stray quotation mark swallow the file.
+//! CSV records with the line where each begins, read line by line, and without letting a stray quotation mark swallow
+//! the file.
 
-use csv::{Reader, ReaderBuilder, StringRecord};
+use std::collections::VecDeque;
+
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+
+use super::super::FeedError;
+use super::super::lines::{Line, Lines};
+use super::super::row::Cells;
 
 /// A quoted cell of more lines than this is a quotation mark that somebody forgot to close.
-const MAX_LINES: u64 = 64;
+const MAX_LINES: usize = 64;
 
-/// The records of a text. Cells are as they stand in the file, untrimmed.
-pub(super) struct Records<'a> {
-    rest: &'a str,
-    /// Line, from 1, at which `rest` begins.
-    line: u64,
+/// What stands at a line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Record {
+    /// Cells as they stand in the file, untrimmed.
+    Cells(Cells),
+    /// The beginning of a line that is too long.
+    TooLong(String),
+}
+
+/// A line that was read ahead.
+enum Ahead {
+    Text(String),
+    TooLong(String),
+}
+
+/// The records of a file, behind its leading comments.
+pub(super) struct Records<'r> {
+    lines: Lines<'r>,
+    ahead: VecDeque<(u64, Ahead)>,
+    /// Whether all lines so far were comments or blank.
+    leading: bool,
+    comment: Option<String>,
+    quoted: Parser,
+    unquoted: Parser,
     delimiter: u8,
-    reader: Reader<&'a [u8]>,
+    spare: Cells,
 }
 
-impl<'a> Records<'a> {
-    /// Reads `text`, which begins at line `line` of its file.
-    pub(super) fn new(text: &'a str, line: u64, delimiter: u8) -> Records<'a> {
-        Records { rest: text, line, delimiter, reader: reader(text, delimiter, true) }
-    }
-
-    /// Reads the first line of `rest` without heeding quotation marks, and goes on behind it.
-    fn unquoted(&mut self, rest: &'a str, line: u64) -> Option<(u64, StringRecord)> {
-        let (first, behind) = rest.split_once('\n').unwrap_or((rest, ""));
-        let mut record = StringRecord::new();
-        reader(first, self.delimiter, false).read_record(&mut record).ok()?;
-        *self = Records::new(behind, line + 1, self.delimiter);
-        Some((line, record))
-    }
-}
-
-impl Iterator for Records<'_> {
-    type Item = (u64, StringRecord);
-
-    fn next(&mut self) -> Option<(u64, StringRecord)> {
-        let mut record = StringRecord::new();
-        // Cells come from a `str` and rows may be of any length, so that the reader has nothing to complain about.
-        if !self.reader.read_record(&mut record).ok()? {
-            return None;
+impl<'r> Records<'r> {
+    pub(super) fn new(lines: Lines<'r>, delimiter: u8) -> Records<'r> {
+        Records {
+            lines,
+            ahead: VecDeque::new(),
+            leading: true,
+            comment: None,
+            quoted: Parser::new(delimiter, true),
+            unquoted: Parser::new(delimiter, false),
+            delimiter,
+            spare: Cells::default(),
         }
-        // The reader counts the end of the line before, and blank lines, to the record.
-        let start = record.position()?;
-        let rest = self.rest.get(usize::try_from(start.byte()).ok()?..)?;
-        let blank = rest.len() - rest.trim_start_matches(['\r', '\n']).len();
-        let line = self.line + start.line() - 1 + newlines(rest.get(..blank)?);
-        let end = usize::try_from(self.reader.position().byte()).ok()?;
-        let text = self.rest.get(self.rest.len() - rest.len() + blank..end)?;
-        let breaks = newlines(text.trim_end_matches(['\r', '\n']));
-        if breaks > 0 && (breaks >= MAX_LINES || text.matches('"').count() % 2 == 1) {
-            return self.unquoted(rest.get(blank..)?, line);
+    }
+
+    /// The last comment before the first record, without its `#`.
+    pub(super) fn comment(&self) -> Option<&str> {
+        self.comment.as_deref()
+    }
+
+    /// Takes cells back, so that the next record needs no memory of its own.
+    pub(super) fn reuse(&mut self, cells: Cells) {
+        self.spare = cells;
+    }
+
+    /// The next record with the line where it begins; `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<(u64, Record)>, FeedError> {
+        loop {
+            let Some((number, line)) = self.line()? else { return Ok(None) };
+            let text = match line {
+                Ahead::TooLong(beginning) => {
+                    self.leading = false;
+                    return Ok(Some((number, Record::TooLong(beginning))));
+                }
+                Ahead::Text(text) => text,
+            };
+            if text.trim().is_empty() {
+                continue;
+            }
+            if self.leading {
+                if let Some(comment) = text.trim_start_matches('\u{feff}').trim().strip_prefix('#') {
+                    self.comment = Some(comment.trim().to_owned());
+                    continue;
+                }
+                self.leading = false;
+            }
+            return self.record(number, text).map(Some);
         }
-        Some((line, record))
+    }
+
+    fn line(&mut self) -> Result<Option<(u64, Ahead)>, FeedError> {
+        if let Some(line) = self.ahead.pop_front() {
+            return Ok(Some(line));
+        }
+        Ok(self.lines.next()?.map(|(number, line)| match line {
+            Line::Text(text) => (number, Ahead::Text(text.into_owned())),
+            Line::TooLong(beginning) => (number, Ahead::TooLong(beginning.into_owned())),
+        }))
+    }
+
+    /// The record that begins with a line. A quoted cell may go on over the next ones.
+    fn record(&mut self, number: u64, text: String) -> Result<(u64, Record), FeedError> {
+        let mut cells = std::mem::take(&mut self.spare);
+        cells.clear();
+        if memchr::memchr2(b'"', b'\r', text.trim_end_matches('\r').as_bytes()).is_none() {
+            let text = text.trim_end_matches('\r');
+            text.split(char::from(self.delimiter)).for_each(|cell| cells.push(cell));
+            return Ok((number, Record::Cells(cells)));
+        }
+        let mut taken = vec![text];
+        let (mut bytes, mut marks) = (0, 0);
+        self.quoted.start();
+        while let Some(last) = taken.last() {
+            bytes += last.len();
+            if let Some(read) = self.quoted.feed(last) {
+                let (own, rest) = last.split_at_checked(read).unwrap_or((last, ""));
+                marks += own.matches('"').count();
+                if taken.len() > 1 && marks % 2 == 1 {
+                    break;
+                }
+                let rest = rest.trim_start_matches('\r');
+                if !rest.is_empty() {
+                    let at = number + taken.len() as u64 - 1;
+                    self.ahead.push_front((at, Ahead::Text(rest.to_owned())));
+                }
+                self.quoted.cells(&mut cells);
+                return Ok((number, Record::Cells(cells)));
+            }
+            marks += last.matches('"').count();
+            if taken.len() == MAX_LINES || bytes > self.lines.limit() {
+                break;
+            }
+            match self.line()? {
+                Some((_, Ahead::Text(text))) => taken.push(text),
+                Some(line) => {
+                    self.ahead.push_front(line);
+                    break;
+                }
+                None => break,
+            }
+        }
+        // Nobody closes that quotation mark: it is one character of its line, and the next lines are records again.
+        for (at, text) in (1..).zip(taken.drain(1..)).collect::<Vec<(u64, String)>>().into_iter().rev() {
+            self.ahead.push_front((number + at, Ahead::Text(text)));
+        }
+        self.unquoted.start();
+        self.unquoted.feed(&taken.pop().unwrap_or_default());
+        self.unquoted.cells(&mut cells);
+        Ok((number, Record::Cells(cells)))
     }
 }
 
-fn newlines(text: &str) -> u64 {
-    memchr::memchr_iter(b'\n', text.as_bytes()).count() as u64
+/// The cells of one line that stands for itself.
+pub(super) fn parse(line: &str, delimiter: u8) -> Option<Cells> {
+    let mut parser = Parser::new(delimiter, true);
+    let mut cells = Cells::default();
+    parser.feed(line)?;
+    parser.cells(&mut cells);
+    Some(cells)
 }
 
-fn reader(text: &str, delimiter: u8, quoting: bool) -> Reader<&[u8]> {
-    ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .delimiter(delimiter)
-        .quoting(quoting)
-        .from_reader(text.as_bytes())
+/// Reads one record out of one line or several.
+struct Parser {
+    reader: Reader,
+    /// The text of all cells, and where each ends.
+    output: Vec<u8>,
+    ends: Vec<usize>,
+    filled: usize,
+    ended: usize,
+}
+
+impl Parser {
+    fn new(delimiter: u8, quoting: bool) -> Parser {
+        let reader = ReaderBuilder::new().delimiter(delimiter).quoting(quoting).build();
+        Parser { reader, output: vec![0; 1024], ends: vec![0; 64], filled: 0, ended: 0 }
+    }
+
+    fn start(&mut self) {
+        self.reader.reset();
+        (self.filled, self.ended) = (0, 0);
+    }
+
+    /// Reads a line. Says how many bytes of it belong to the record; `None` when it does not end in this line.
+    fn feed(&mut self, line: &str) -> Option<usize> {
+        let mut used = 0;
+        loop {
+            // The line break is not part of the line.
+            let input = if used < line.len() { &line.as_bytes()[used..] } else { b"\n" };
+            let (output, ends) = (self.output.get_mut(self.filled..)?, self.ends.get_mut(self.ended..)?);
+            let (result, read, wrote, wrote_ends) = self.reader.read_record(input, output, ends);
+            self.filled += wrote;
+            self.ended += wrote_ends;
+            let at_break = used >= line.len() && read > 0;
+            used += read;
+            match result {
+                ReadRecordResult::Record => return Some(used.min(line.len())),
+                ReadRecordResult::OutputFull => self.output.resize(self.output.len() * 2, 0),
+                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
+                ReadRecordResult::InputEmpty if at_break => return None,
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::End => return None,
+            }
+        }
+    }
+
+    fn cells(&self, cells: &mut Cells) {
+        cells.clear();
+        let mut start = 0;
+        for &end in self.ends.get(..self.ended).unwrap_or_default() {
+            // Cells are cut at ASCII characters, so that they are text as the lines were.
+            let cell = self.output.get(start..end).unwrap_or_default();
+            cells.push(std::str::from_utf8(cell).unwrap_or_default());
+            start = end;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -72,7 +221,13 @@ mod tests {
     use super::*;
 
     fn cells(text: &str) -> Vec<(u64, Vec<String>)> {
-        Records::new(text, 1, b',').map(|(line, record)| (line, record.iter().map(str::to_owned).collect())).collect()
+        let mut records = Records::new(Lines::new(Box::new(text.as_bytes()), "f", 1000), b',');
+        let mut all = Vec::new();
+        while let Some((line, record)) = records.next().unwrap() {
+            let Record::Cells(cells) = record else { panic!() };
+            all.push((line, cells.iter().map(str::to_owned).collect()));
+        }
+        all
     }
 
     #[test]
@@ -80,6 +235,19 @@ mod tests {
         let records = cells("a,\"b\r\nc\"\r\n\r\nd,e\r\n");
         assert_eq!(records[0], (1, vec!["a".into(), "b\r\nc".into()]));
         assert_eq!(records[1], (4, vec!["d".into(), "e".into()]));
+    }
+
+    #[test]
+    fn marks_inside_quotes_are_doubled_and_an_empty_cell_is_one() {
+        assert_eq!(cells("\"a \"\"b\"\"\",,\"\"\n")[0].1, ["a \"b\"", "", ""]);
+        assert_eq!(cells("a,b,\n")[0].1, ["a", "b", ""]);
+    }
+
+    #[test]
+    fn a_lone_carriage_return_ends_a_line_too() {
+        let records = cells("a,b\rc,d\r\ne,f\n");
+        assert_eq!(records.iter().map(|(_, cells)| cells.len()).collect::<Vec<_>>(), [2, 2, 2]);
+        assert_eq!(records[2], (2, vec!["e".into(), "f".into()]));
     }
 
     #[test]

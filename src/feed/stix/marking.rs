@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
+use crate::feed::collect::{Collector, strictest};
 use crate::intel::indicator::Tlp;
 
 /// The marking definitions whose ids the standards fix: STIX 2.1 section 7.2.1.4 for TLP 1.0, the OASIS common object
@@ -24,6 +25,8 @@ const FIXED: [(&str, Tlp); 9] = [
 #[derive(Default)]
 pub(super) struct Markings {
     defined: HashMap<String, Tlp>,
+    /// The indicators that refer to markings which are not defined yet.
+    waiting: HashMap<String, Vec<usize>>,
 }
 
 impl Markings {
@@ -42,29 +45,39 @@ impl Markings {
         }
     }
 
+    /// Keeps in mind which of an indicator's references are not defined yet.
+    pub(super) fn remember<'a>(&mut self, number: usize, references: impl Iterator<Item = &'a str>) {
+        for id in references.filter(|id| fixed(id).is_none() && !self.defined.contains_key(*id)) {
+            match self.waiting.get_mut(id) {
+                Some(waiting) => waiting.push(number),
+                None => drop(self.waiting.insert(id.to_owned(), vec![number])),
+            }
+        }
+    }
+
+    /// Marks the indicators whose markings were defined behind them.
+    pub(super) fn mend(self, collector: &mut Collector) {
+        for (id, numbers) in self.waiting {
+            if let Some(tlp) = self.defined.get(&id) {
+                numbers.into_iter().for_each(|number| collector.mark(number, *tlp));
+            }
+        }
+    }
+
     /// The strictest marking among an object's references and labels (`tlp:amber`).
     pub(super) fn of<'a>(
         &self,
         references: impl Iterator<Item = &'a str>,
         labels: impl Iterator<Item = &'a str>,
     ) -> Option<Tlp> {
-        let referred = references.filter_map(|id| {
-            let fixed = FIXED.iter().find(|(known, _)| *known == id).map(|(_, tlp)| *tlp);
-            fixed.or_else(|| self.defined.get(id).copied())
-        });
+        let referred = references.filter_map(|id| fixed(id).or_else(|| self.defined.get(id).copied()));
         let labelled = labels
             .filter(|label| label.get(..3).is_some_and(|prefix| prefix.eq_ignore_ascii_case("tlp")))
             .filter_map(Tlp::parse);
-        referred.chain(labelled).max_by_key(|tlp| strictness(*tlp))
+        strictest(referred.chain(labelled))
     }
 }
 
-fn strictness(tlp: Tlp) -> u8 {
-    match tlp {
-        Tlp::White | Tlp::Clear => 0,
-        Tlp::Green => 1,
-        Tlp::Amber => 2,
-        Tlp::AmberStrict => 3,
-        Tlp::Red => 4,
-    }
+fn fixed(id: &str) -> Option<Tlp> {
+    FIXED.iter().find(|(known, _)| *known == id).map(|(_, tlp)| *tlp)
 }

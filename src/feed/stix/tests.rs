@@ -99,3 +99,49 @@ fn brackets_without_end_are_refused_and_not_followed() {
     let deeper_than_followed = format!("{}{}", "[".repeat(20), "]".repeat(20));
     assert!(stix(&deeper_than_followed).is_err());
 }
+
+/// STIX 2.0 has its version in the bundle, no `pattern_type`, and its types of indicators in `labels`.
+#[test]
+fn stix_2_0_is_read_as_a_bundle_and_one_object_a_line() {
+    let object = |value: &str, labels: &str| {
+        format!(
+            "{{\"type\":\"indicator\",\"id\":\"indicator--{value}\",\"labels\":[\"{labels}\"],\"pattern\":\"[domain-name:value = '{value}']\",\"valid_from\":\"2024-01-01T00:00:00Z\",\"kill_chain_phases\":[{{\"kill_chain_name\":\"x\",\"phase_name\":\"command-and-control\"}}]}}"
+        )
+    };
+    let objects = [object("evil.com", "malicious-activity"), object("good.com", "benign")];
+    let observed =
+        r#"{"type":"observed-data","id":"observed-data--1","objects":{"0":{"type":"domain-name","value":"seen.com"}}}"#;
+    let bundle = format!(
+        "{{\"type\":\"bundle\",\"id\":\"bundle--1\",\"spec_version\":\"2.0\",\"objects\":[{},{observed}]}}",
+        objects.join(",")
+    );
+    for text in [bundle.clone(), format!("{}\n{observed}\n", objects.join("\n")), format!("{bundle}\n{{}}\n")] {
+        let import = stix(&text).unwrap();
+        let [indicator] = import.indicators.as_slice() else { panic!("{:?}", import.indicators) };
+        assert_eq!(indicator.terms[0].value.to_string(), "evil.com");
+        assert!(indicator.context.is_command_and_control() && indicator.valid_from.is_some());
+        let [unusable] = import.unusable.as_slice() else { panic!("{:?}", import.unusable) };
+        assert!(unusable.reason.contains("benign"), "{unusable:?}");
+    }
+}
+
+/// One object a line: what is known later is mended, whichever way the lines stand.
+#[test]
+fn later_versions_and_late_markings_are_heeded_over_lines() {
+    let version = |modified: &str, pattern: &str| {
+        format!(
+            "{{\"type\":\"indicator\",\"id\":\"indicator--1\",\"modified\":\"{modified}\",\"pattern\":\"{pattern}\",\"object_marking_refs\":[\"marking-definition--m\"]}}"
+        )
+    };
+    let old = version("2024-01-01T00:00:00Z", "[domain-name:value = 'old.com']");
+    let new = version("2024-02-01T00:00:00Z", "[domain-name:value = 'new.com']");
+    let withdrawn = version("2024-03-01T00:00:00Z", "no pattern");
+    let marking = r#"{"type":"marking-definition","id":"marking-definition--m","definition":{"tlp":"red"}}"#;
+    for lines in [[&old, &new, marking], [&new, &old, marking], [marking, &old, &new]] {
+        let import = stix(&lines.join("\n")).unwrap();
+        let [indicator] = import.indicators.as_slice() else { panic!("{:?}", import.indicators) };
+        assert_eq!((indicator.terms[0].value.to_string().as_str(), indicator.context.tlp), ("new.com", Some(Tlp::Red)));
+        assert_eq!(import.unusable.len(), 1, "{:?}", import.unusable);
+    }
+    assert!(stix(&[old, new, withdrawn].join("\n")).unwrap().indicators.is_empty());
+}

@@ -34,7 +34,7 @@ impl SnapshotBuilder {
         }
         let renumbered = self.carry_indicators(older, &keep)?;
         let targets = self.carry_targets(older)?;
-        let schemes = older.schemes.iter().map(|name| self.scheme(name)).collect::<Result<Vec<u16>, _>>()?;
+        let schemes = self.carry_schemes(older, &renumbered)?;
         let carried = |posting: &Posting| {
             let indicator = renumbered[posting.indicator as usize]?;
             let target = targets[usize::from(posting.target)];
@@ -92,6 +92,20 @@ impl SnapshotBuilder {
             renumbered.push(Some(at));
         }
         Ok(renumbered)
+    }
+
+    /// The new number of every URL scheme of the older snapshot; 0 for one that no indicator asks for any more.
+    fn carry_schemes(&mut self, older: &Snapshot, renumbered: &[Option<u32>]) -> Result<Vec<u16>, SnapshotError> {
+        let mut numbers = vec![0; older.schemes.len()];
+        for (_, postings) in [Space::Url, Space::UrlPrefix].iter().flat_map(|space| older.space(*space).iter()) {
+            for posting in postings.iter().filter(|posting| renumbered[posting.indicator as usize].is_some()) {
+                let at = usize::from(posting.scheme);
+                if at > 0 && numbers[at] == 0 {
+                    numbers[at] = self.scheme(&older.schemes[at])?;
+                }
+            }
+        }
+        Ok(numbers)
     }
 
     /// The new number of every target of the older snapshot.

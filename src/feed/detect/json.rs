@@ -1,0 +1,87 @@
+//! Which format JSON is, told from the keys of its first object, which may be cut off.
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::super::{ColumnMapping, Format};
+
+/// An object, or an array of objects. A bracket alone may begin an IPv6 address or a STIX pattern.
+pub(super) fn is_json(text: &str) -> bool {
+    match text.strip_prefix('[') {
+        Some(rest) => rest.trim_start().starts_with(['{', '[', ']']),
+        None => text.starts_with('{'),
+    }
+}
+
+/// STIX, MISP, or whatever a mapping says.
+pub(super) fn detect(text: &str, columns: &ColumnMapping) -> Format {
+    if columns.value.is_some() {
+        return Format::Json;
+    }
+    let mut keys = Keys(Vec::new());
+    // The text may end anywhere; what was seen until then counts.
+    let _ = (&mut keys).deserialize(&mut serde_json::Deserializer::from_str(text));
+    let is_misp = |key: &String| {
+        matches!(
+            key.as_str(),
+            "Event" | "Attribute" | "Object" | "Tag" | "response" | "info" | "threat_level_id" | "orgc_id"
+        )
+    };
+    if keys.0.iter().any(is_misp) { Format::Misp } else { Format::Stix }
+}
+
+/// Collects the keys of the first object.
+struct Keys(Vec<String>);
+
+impl<'de> DeserializeSeed<'de> for &mut Keys {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Keys {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object or an array")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            self.0.push(key);
+            map.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<(), A::Error> {
+        sequence.next_element_seed(self)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_keys_tell_also_when_the_rest_is_cut_off() {
+        let none = ColumnMapping::default();
+        for (text, format) in [
+            ("{\"type\":\"bundle\"}", Format::Stix),
+            ("[ {\"type\":\"indicator\"}]", Format::Stix),
+            ("{\"Event\":{\"Attribute\":[{\"va", Format::Misp),
+            ("{\"response\":[{", Format::Misp),
+            ("[[{\"Attribute\":", Format::Misp),
+            ("{\"analysis\":\"1\",\"threat_level_id\":\"1\"}", Format::Misp),
+            ("{}", Format::Stix),
+            ("[", Format::Stix),
+        ] {
+            assert_eq!(detect(text, &none), format, "{text}");
+        }
+        let mapped = ColumnMapping { value: Some("ioc".into()), ..ColumnMapping::default() };
+        assert_eq!(detect("{\"Event\":1}", &mapped), Format::Json);
+        assert!(is_json("[{}]") && !is_json("[2001:db8::1]:443"));
+    }
+}

@@ -1,0 +1,140 @@
+//! The lines of a file, one after the other. A line that is longer than its limit is passed over without being held.
+
+use std::borrow::Cow;
+use std::io::{BufRead, BufReader, Read};
+
+use super::collect::{Collector, line_number};
+use super::input::{buffered, unreadable};
+use super::{FeedError, decode};
+
+/// How much is kept of a line that is too long, to show what it was.
+const EXCERPT_BYTES: usize = 400;
+
+/// A line without its line break, its beginning when it is too long.
+pub(super) enum Line<'a> {
+    /// The line.
+    Text(Cow<'a, str>),
+    /// The beginning of a line that is longer than the limit.
+    TooLong(Cow<'a, str>),
+}
+
+impl Line<'_> {
+    /// What is there of it.
+    #[cfg(test)]
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Line::Text(text) | Line::TooLong(text) => text,
+        }
+    }
+}
+
+/// Reads lines.
+pub(super) struct Lines<'r> {
+    reader: BufReader<Box<dyn Read + 'r>>,
+    file: &'r str,
+    limit: usize,
+    buffer: Vec<u8>,
+    number: u64,
+}
+
+impl<'r> Lines<'r> {
+    pub(super) fn new(reader: Box<dyn Read + 'r>, file: &'r str, limit: usize) -> Lines<'r> {
+        Lines { reader: buffered(reader), file, limit, buffer: Vec::new(), number: 0 }
+    }
+
+    /// The longest line that is held, in bytes.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// The next line and its number from 1; `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<(u64, Line<'_>)>, FeedError> {
+        self.buffer.clear();
+        let (mut any, mut too_long) = (false, false);
+        loop {
+            let available = match self.reader.fill_buf() {
+                Ok(available) => available,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(unreadable(self.file, self.number, error)),
+            };
+            if available.is_empty() {
+                break;
+            }
+            any = true;
+            let end = memchr::memchr(b'\n', available);
+            let piece = available.get(..end.unwrap_or(available.len())).unwrap_or_default();
+            if !too_long && self.buffer.len() + piece.len() <= self.limit {
+                self.buffer.extend_from_slice(piece);
+            } else {
+                too_long = true;
+                let missing = EXCERPT_BYTES.saturating_sub(self.buffer.len()).min(piece.len());
+                self.buffer.extend_from_slice(piece.get(..missing).unwrap_or_default());
+            }
+            let used = end.map_or(available.len(), |end| end + 1);
+            self.reader.consume(used);
+            if end.is_some() {
+                break;
+            }
+        }
+        if !any {
+            return Ok(None);
+        }
+        self.number += 1;
+        if too_long {
+            self.buffer.truncate(EXCERPT_BYTES);
+            return Ok(Some((self.number, Line::TooLong(String::from_utf8_lossy(&self.buffer)))));
+        }
+        Ok(Some((self.number, Line::Text(decode::line(&self.buffer)))))
+    }
+
+    /// Hands out every line with its number; lists those that are too long.
+    pub(super) fn each(
+        &mut self,
+        collector: &mut Collector,
+        mut with: impl FnMut(u32, &str, &mut Collector),
+    ) -> Result<(), FeedError> {
+        let limit = self.limit;
+        while let Some((number, line)) = self.next()? {
+            match line {
+                Line::Text(text) => with(line_number(number), &text, collector),
+                Line::TooLong(beginning) => collector.unusable(line_number(number), too_long(limit), &beginning),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a line is passed over.
+pub(super) fn too_long(limit: usize) -> String {
+    format!("longer than {limit} bytes, the most that a line may have")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn lines_end_at_line_feeds_and_the_last_needs_none() {
+        let bytes: &[u8] = b"a\r\n\nb";
+        let mut lines = Lines::new(Box::new(bytes), "f", 10);
+        let mut all = Vec::new();
+        while let Some((number, line)) = lines.next().unwrap() {
+            all.push((number, line.text().to_owned()));
+        }
+        assert_eq!(all, [(1, "a\r".to_owned()), (2, String::new()), (3, "b".to_owned())]);
+    }
+
+    #[test]
+    fn a_line_of_a_quarter_of_a_gigabyte_is_passed_over_without_being_held() {
+        let text = io::repeat(b'a').take(1 << 28).chain(b"\nevil.com\n".as_slice());
+        let mut lines = Lines::new(Box::new(text), "f", 1 << 20);
+        assert!(
+            matches!(lines.next().unwrap(), Some((1, Line::TooLong(beginning))) if beginning.len() == EXCERPT_BYTES)
+        );
+        assert!(matches!(lines.next().unwrap(), Some((2, Line::Text(text))) if text == "evil.com"));
+        assert!(lines.next().unwrap().is_none());
+        assert!(lines.buffer.capacity() <= 2 << 20, "{}", lines.buffer.capacity());
+    }
+}

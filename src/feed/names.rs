@@ -1,0 +1,44 @@
+//! Names as block lists of DNS servers hold them, where the name and what lies below it are often two lines in a row.
+
+use super::collect::{Collector, Facts};
+use super::declared::Declared;
+use super::{classify, classify::Found};
+use crate::intel::indicator::TermValue;
+use crate::observable::Kind;
+
+/// Makes one indicator of lines that follow each other and block the same name.
+#[derive(Default)]
+pub(super) struct Names {
+    last: Option<(TermValue, u32)>,
+}
+
+impl Names {
+    /// Takes a name that is blocked, `*.` or `below` for all names below it, too.
+    pub(super) fn block(&mut self, name: &str, below: bool, line: u32, collector: &mut Collector) {
+        let found = match classify::typed(name, Declared::Of(Kind::Domain)) {
+            Ok(Found { value: TermValue::Domain { name, subdomains }, port: None }) => {
+                TermValue::Domain { name, subdomains: subdomains || below }
+            }
+            Ok(_) => return collector.unusable(line, "a name with a port", name),
+            Err(reason) => return collector.unusable(line, reason, name),
+        };
+        if let (
+            Some((TermValue::Domain { name: last, subdomains: last_below }, _)),
+            TermValue::Domain { name, subdomains },
+        ) = (&mut self.last, &found)
+            && last == name
+        {
+            *last_below |= subdomains;
+            return;
+        }
+        self.flush(collector);
+        self.last = Some((found, line));
+    }
+
+    /// Hands over the last name.
+    pub(super) fn flush(&mut self, collector: &mut Collector) {
+        if let Some((value, line)) = self.last.take() {
+            collector.found(value.into(), Facts { line, ..Facts::default() });
+        }
+    }
+}

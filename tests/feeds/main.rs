@@ -1,0 +1,8 @@
+//! The importers: real feeds as an independent program reads them, hostile ones, and `hotlist validate --feeds`.
+
+// Says to clippy what cargo knows: helpers here are test code, too.
+#![cfg(test)]
+
+mod hostile;
+mod real;
+mod validate;

@@ -1,0 +1,104 @@
+//! `hotlist validate --feeds` as a shell sees it.
+
+use std::path::Path;
+use std::process::Command;
+
+fn validate(arguments: &[&str], directory: &Path) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hotlist"));
+    command.args(["validate", "--feeds"]).args(arguments).env_remove("HOTLIST_CONFIG").current_dir(directory);
+    let output = command.output().unwrap();
+    let utf8 = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code(), utf8(&output.stdout), utf8(&output.stderr))
+}
+
+fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = directory.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    directory
+}
+
+const CONFIG: &str = concat!(
+    "sources: { a: { type: otlp, address: '127.0.0.1:1' } }\n",
+    "sinks: { s: { type: blackhole, inputs: [a] } }\n",
+    "intel:\n  files:\n",
+    "    - feeds/*.txt\n",
+    "    - { path: feeds/wide.lst, feed: wide, allow_generic: true }\n",
+    "    - { path: feeds/own.ndjson, format: json, columns: { value: ioc.value } }\n",
+);
+
+/// Scenario: the feeds of a configuration, with bad lines, generic ones and an empty file among them.
+/// Guarantee: every place that is not used is printed with file, line, reason and excerpt, each feed is summed up, and
+/// the exit code is 0, since every file can be read.
+#[test]
+fn the_feeds_of_a_configuration_are_checked_line_by_line() {
+    let directory = directory(&[
+        ("h.yaml", CONFIG),
+        ("feeds/a.txt", "evil.com\n<<<<\n127.0.0.1\n"),
+        ("feeds/b.txt", "# nothing yet\n"),
+        ("feeds/wide.lst", "127.0.0.1\n"),
+        ("feeds/own.ndjson", "{\"ioc\":{\"value\":\"evil.com\"}}\n{\"ioc\":{}}\n"),
+    ]);
+    let (code, out, err) = validate(&["--config", "h.yaml"], directory.path());
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines[0].starts_with("h.yaml: ok: "), "{out}");
+    assert!(
+        lines[1].starts_with("feeds/a.txt:2: no address, network, domain") && lines[1].ends_with("(<<<<)"),
+        "{out}"
+    );
+    assert_eq!(lines[2], "feeds/a.txt:3: too generic: a loopback address: every host talks to itself (127.0.0.1)");
+    assert_eq!(lines[3], "feeds/own.ndjson:2: nothing is at `ioc.value` ({\"ioc\":{}})");
+    assert_eq!(
+        lines[4..],
+        [
+            "feed a: 1 indicator in 1 file (list), 1 unusable, 1 too generic",
+            "feed b: 0 indicators in 1 file (list), 0 unusable, 0 too generic: NOTHING IS MATCHED BY IT",
+            "feed wide: 1 indicator in 1 file (list), 0 unusable, 0 too generic",
+            "feed own: 1 indicator in 1 file (json), 1 unusable, 0 too generic",
+        ]
+    );
+}
+
+/// Scenario: files given as paths, two of which are no feed at all, and a configured path that nothing matches.
+/// Guarantee: the others are checked all the same, the exit code is 1, and standard error says how many failed.
+#[test]
+fn a_file_that_cannot_be_used_at_all_exits_with_1() {
+    let directory = directory(&[
+        ("h.yaml", CONFIG),
+        ("feeds/a.txt", "evil.com\n"),
+        ("feeds/half.json", "{\"type\":\"bundle\",\"objects\":["),
+        ("feeds/packed.txt.gz", "\u{1f}\u{8b}"),
+        ("more/127.csv", "ioc\n127.0.0.1\n"),
+    ]);
+    std::fs::write(directory.path().join("feeds/packed.txt.gz"), b"\x1f\x8b\x08\0\0").unwrap();
+    let (code, out, err) = validate(&["feeds", "more/127.csv"], directory.path());
+    assert_eq!((code, err.as_str()), (Some(1), "2 of 4 files cannot be used at all\n"), "{out}");
+    for part in [
+        "feeds/half.json is no valid JSON at line 1",
+        "feeds/packed.txt.gz cannot be read beyond line 0",
+        "feed a: 1 indicator",
+        "feed packed: 0 indicators in 1 file, 0 unusable, 0 too generic, 1 failed: NOTHING",
+        "more/127.csv:2: too generic",
+    ] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    let (code, out, err) = validate(&["--config", "h.yaml"], directory.path());
+    assert_eq!((code, err.as_str()), (Some(1), "2 of 3 files cannot be used at all\n"), "{out}");
+}
+
+/// Scenario: arguments that say nothing to read, and help.
+/// Guarantee: exit code 2, and an example in the help.
+#[test]
+fn arguments_are_checked_and_help_has_an_example() {
+    let directory = directory(&[]);
+    assert_eq!(validate(&[], directory.path()).0, Some(2));
+    let (code, out, _) = validate(&["--help"], directory.path());
+    assert_eq!(code, Some(0));
+    assert!(out.contains("hotlist validate --feeds --config hotlist.yaml"), "{out}");
+    let mut without_flag = Command::new(env!("CARGO_BIN_EXE_hotlist"));
+    assert_eq!(without_flag.args(["validate", "x.csv"]).output().unwrap().status.code(), Some(2));
+}
