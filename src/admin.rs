@@ -1,7 +1,7 @@
 //! The admin listener: probes, metrics and the configuration over HTTP/1, apart from the listeners that take events.
 //!
-//! Liveness says only that the process serves. What tells about the deployment (`/config`) is served only where no
-//! other host can ask.
+//! Liveness says only that the process serves. What tells about the deployment (`/config`) or changes something
+//! (`/feeds/{feed}/confirm`) is served only where no other host can ask.
 
 mod readiness;
 
@@ -11,15 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::config::{Address, ServerTls};
+use crate::delivery::BoxFuture;
 use crate::socket::{Activity, Bounds, Listener, ServeError};
 use crate::tls::{Acceptor, HTTP_1, TlsError};
 
@@ -69,6 +70,8 @@ pub struct Pages {
     pub metrics: PrometheusHandle,
     /// `/config`: the configuration that is in effect, without secrets. Asked at each request.
     pub config: Arc<dyn Fn() -> String + Send + Sync>,
+    /// `POST /feeds/{feed}/confirm`: takes a feed as small as it is now; `false` when there is none of that name.
+    pub confirm: Arc<dyn Fn(String) -> BoxFuture<'static, bool> + Send + Sync>,
 }
 
 /// A bound admin listener that does not answer yet.
@@ -109,8 +112,14 @@ impl Admin {
             .route("/readyz", get(readyz).with_state(pages.readiness))
             .route("/metrics", get(render).with_state(pages.metrics));
         if address.is_local() {
-            let config = pages.config;
-            router = router.route("/config", get(async move || text(StatusCode::OK, config())));
+            let Pages { config, confirm, .. } = pages;
+            router = router.route("/config", get(async move || text(StatusCode::OK, config()))).route(
+                "/feeds/{feed}/confirm",
+                post(async move |Path(feed): Path<String>| match confirm(feed.clone()).await {
+                    true => text(StatusCode::OK, "confirmed\n"),
+                    false => text(StatusCode::NOT_FOUND, format!("no feed is called {feed}\n")),
+                }),
+            );
         }
         let mut http1 = http1::Builder::new();
         http1.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER);
@@ -172,6 +181,7 @@ mod tests {
             readiness: readiness.clone(),
             metrics: recorder.handle(),
             config: Arc::new(|| "shutdown.grace = 30s\n".to_owned()),
+            confirm: Arc::new(|feed| Box::pin(std::future::ready(feed == "known"))),
         };
         let shutdown = async {
             let _ = stopped.await;

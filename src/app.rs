@@ -4,6 +4,7 @@
 //! start. [`App::run`] serves until the shutdown future is ready, then turns readiness off, stops accepting, finishes
 //! what is in flight within the grace period and returns.
 
+mod blind_spots;
 pub mod indicators;
 mod live;
 mod reload;
@@ -14,12 +15,14 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::admin::{self, Admin, AdminError, Pages, Readiness};
 use crate::config::{self, Config, FailureMode};
@@ -36,6 +39,9 @@ use wiring::Wired;
 
 pub use reload::Reload;
 pub use wiring::{field_table, policy};
+
+/// How often the log tells what is looked for and never seen.
+const BLIND_SPOTS_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -242,12 +248,16 @@ impl App {
         let (stop_admin, admin_stopped) = watch::channel(false);
         let mut probes = JoinSet::new();
         if let Some(admin) = self.admin.take() {
-            let shown = Arc::clone(&self.shown);
+            let (shown, intel) = (Arc::clone(&self.shown), self.intel.clone());
             let pages = Pages {
                 readiness: self.readiness.clone(),
                 metrics: self.metrics.clone(),
                 // A secret masks itself wherever it is printed for debugging.
                 config: Arc::new(move || format!("{:#?}\n", shown.load())),
+                confirm: Arc::new(move |feed| {
+                    let intel = intel.clone();
+                    Box::pin(async move { intel.confirm(&feed).await })
+                }),
             };
             let stopped = wait(admin_stopped);
             probes.spawn(async move { admin.serve(pages, stopped).await.map_err(RunError::Admin) });
@@ -263,6 +273,7 @@ impl App {
             }
         });
         self.readiness.set(admin::LISTENERS, true, "bound");
+        let mut daily = tokio::time::interval_at(Instant::now() + BLIND_SPOTS_EVERY, BLIND_SPOTS_EVERY);
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
@@ -271,6 +282,7 @@ impl App {
                     () = self.reload(reload, &mut serving) => {}
                     () = &mut shutdown => break,
                 },
+                _ = daily.tick() => self.live.log_blind_spots(),
                 // Without an error only a source ends that a reload took away.
                 Some(ended) = serving.tasks.join_next() => ended??,
                 Some(ended) = probes.join_next() => ended??,
@@ -302,6 +314,7 @@ impl App {
             }
         };
         serving.tasks.shutdown().await;
+        self.live.log_blind_spots();
         let _ = stop_admin.send(true);
         probes.shutdown().await;
         Ok(drained)

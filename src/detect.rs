@@ -12,7 +12,7 @@ use crate::delivery::Batch;
 use crate::encoding::otlp::{self, EnvelopeError, RecordInfo, RecordSpan, TagInto};
 use crate::encoding::{Rope, Value, json};
 use crate::enrich;
-use crate::fields::{FieldId, PathTrie};
+use crate::fields::{FieldId, FieldSet, PathTrie};
 use crate::intel::allowlist::Listing;
 use crate::intel::snapshot::Snapshot;
 use crate::matcher::{Counts, Hit, Matcher, Sieve, Trace};
@@ -26,6 +26,8 @@ pub struct Report {
     pub events: u64,
     /// What the matcher did.
     pub counts: Counts,
+    /// The fields that had a value, of those that some indicator is looked for at.
+    pub seen: FieldSet,
     /// Hits that policy allowed, with the feed's name.
     pub hits: Vec<(Hit, Arc<str>)>,
     /// Findings that policy dropped.
@@ -116,6 +118,7 @@ impl Detector {
             }
         })?;
         report.counts = sieve.counts();
+        report.seen = sieve.into_seen();
         let hits = edits.iter().map(|(_, tagged)| tagged.clone()).collect();
         let message = if edits.is_empty() { Rope::from(message) } else { otlp::splice(&message, &edits) };
         Ok((Batch { message, records: report.events as usize, hits, ..Batch::default() }, report))

@@ -190,6 +190,8 @@ pub struct Import {
     pub unusable: Vec<Unusable>,
     /// How much else could not be used, beyond the 100,000 places that are listed.
     pub unlisted: usize,
+    /// Patterns among them that are right but use what is not matched.
+    pub unsupported_patterns: usize,
 }
 
 impl Import {

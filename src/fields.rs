@@ -4,8 +4,10 @@
 //! can match into a [`PathTrie`], which the encoders' walkers step through key by key; a subtree that the trie does
 //! not want is skipped by its length.
 
+mod set;
 mod trie;
 
+pub use set::FieldSet;
 pub use trie::{NodeId, PathTrie};
 
 use crate::observable::Kind;

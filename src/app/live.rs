@@ -9,6 +9,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use metrics::{Counter, Histogram, counter, histogram};
 
+use super::blind_spots::BlindSpots;
 use crate::config::FailureMode;
 use crate::delivery::{Batch, Process, Refusal};
 use crate::detect::{Detector, Report};
@@ -59,7 +60,9 @@ pub(super) struct Live {
     odd: Counter,
     too_deep: Counter,
     threat_not_object: Counter,
+    lookups: Counter,
     seconds: Histogram,
+    blind_spots: BlindSpots,
 }
 
 impl Live {
@@ -68,12 +71,18 @@ impl Live {
             counter!(telemetry::SUPPRESSIONS_TOTAL, "reason" => reason.as_str()).absolute(0);
         }
         let odd = |reason| counter!(telemetry::ODD_RECORDS_TOTAL, "reason" => reason);
+        let blind_spots = BlindSpots::default();
+        if let Some(snapshot) = &snapshot {
+            blind_spots.look_for(snapshot);
+        }
         Live {
             serving: ArcSwap::from_pointee(Serving::new(rules, snapshot)),
+            blind_spots,
             clock,
             events: counter!(telemetry::EVENTS_TOTAL),
             bytes: counter!(telemetry::EVENT_BYTES_TOTAL),
             observables: counter!(telemetry::OBSERVABLES_TOTAL),
+            lookups: counter!(telemetry::PREFILTER_LOOKUPS_TOTAL),
             passes: counter!(telemetry::PREFILTER_PASSES_TOTAL),
             unmatched: odd("no_snapshot"),
             odd: odd("unreadable"),
@@ -85,7 +94,17 @@ impl Live {
 
     /// Replaces rules and snapshot together.
     pub(super) fn configure(&self, rules: Rules, snapshot: Option<Arc<Snapshot>>) {
+        if let Some(snapshot) = &snapshot {
+            self.blind_spots.look_for(snapshot);
+        }
         self.serving.store(Arc::new(Serving::new(rules, snapshot)));
+    }
+
+    /// Writes to the log what is looked for and was not seen.
+    pub(super) fn log_blind_spots(&self) {
+        if let Some(detector) = &self.serving.load().detector {
+            self.blind_spots.summary(&detector.snapshot).log();
+        }
     }
 
     /// Replaces snapshot and allowlists. Only one thread replaces anything, so nothing is lost between the two steps.
@@ -98,6 +117,7 @@ impl Live {
     fn count(&self, report: Report) {
         self.events.increment(report.events);
         self.observables.increment(report.counts.observables);
+        self.lookups.increment(report.counts.lookups);
         self.passes.increment(report.counts.passes);
         self.odd.increment(report.odd_records);
         self.too_deep.increment(report.too_deep);
@@ -132,6 +152,7 @@ impl Process for Live {
             return Ok(Batch { message: Rope::from(message), records, ..Batch::default() });
         };
         let (batch, report) = detector.batch(message, (self.clock)()).map_err(unwalkable)?;
+        self.blind_spots.note(&detector.snapshot, &report);
         self.count(report);
         self.seconds.record(start.elapsed().as_secs_f64());
         Ok(batch)

@@ -192,7 +192,7 @@ fn figures(metrics: &PrometheusHandle, sent: u64, received: u64, elapsed: Durati
         hits: sum(telemetry::HITS_TOTAL) as u64,
         indicators: sum(telemetry::INDICATORS) as u64,
         suppressed: report::by_label(&text, telemetry::SUPPRESSIONS_TOTAL, "reason"),
-        matching: Duration::from_secs_f64(sum(&format!("{}_sum", telemetry::STAGE_SECONDS))),
+        matching: Duration::from_secs_f64(report::stage_seconds(&text, "match")),
         elapsed,
     }
 }

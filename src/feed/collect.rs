@@ -76,11 +76,22 @@ pub(super) struct Collector {
 impl Collector {
     pub(super) fn new(format: Format, subdomains: bool) -> Collector {
         Collector {
-            import: Import { format, indicators: Vec::new(), unusable: Vec::new(), unlisted: 0 },
+            import: Import {
+                format,
+                indicators: Vec::new(),
+                unusable: Vec::new(),
+                unlisted: 0,
+                unsupported_patterns: 0,
+            },
             subdomains,
             schemes: Schemes::new(Schemes::OF_A_FILE),
             contexts: HashSet::default(),
         }
+    }
+
+    /// Counts a pattern that is right but not supported; it is listed as unusable, too.
+    pub(super) fn unsupported_pattern(&mut self) {
+        self.import.unsupported_patterns += 1;
     }
 
     /// Adds an indicator that is found at every field of its kind.

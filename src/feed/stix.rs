@@ -19,7 +19,7 @@ use super::document::{self, MAX_DEPTH, Piece};
 use super::input::Input;
 use crate::fields::FieldTable;
 use crate::intel::indicator::{Confidence, Context};
-use crate::intel::pattern::{self, Compiled};
+use crate::intel::pattern::{self, Compiled, PatternError};
 use crate::observable::time;
 use marking::Markings;
 
@@ -132,11 +132,27 @@ impl Stix<'_> {
                     }
                 }
             }
-            Err(reason) => {
+            Err(Unfit { reason, unsupported }) => {
                 let found = text(map, "pattern").or(id).unwrap_or_default();
                 collector.unusable(line, reason, found);
+                if unsupported {
+                    collector.unsupported_pattern();
+                }
             }
         }
+    }
+}
+
+/// Why an object gives no indicator.
+struct Unfit {
+    reason: String,
+    /// The pattern is right, and uses something that is not matched.
+    unsupported: bool,
+}
+
+impl From<String> for Unfit {
+    fn from(reason: String) -> Unfit {
+        Unfit { reason, unsupported: false }
     }
 }
 
@@ -145,16 +161,20 @@ fn indicator(
     line: u32,
     markings: &Markings,
     table: &FieldTable,
-) -> Result<(Compiled, Facts), String> {
-    let pattern = text(map, "pattern").ok_or("an indicator without `pattern`")?;
+) -> Result<(Compiled, Facts), Unfit> {
+    let pattern = text(map, "pattern").ok_or_else(|| "an indicator without `pattern`".to_owned())?;
     let language = text(map, "pattern_type").unwrap_or("stix");
     if !language.eq_ignore_ascii_case("stix") {
-        return Err(format!("`pattern_type` is `{language}`; only `stix` can be looked for"));
+        let reason = format!("`pattern_type` is `{language}`; only `stix` can be looked for");
+        return Err(Unfit { reason, unsupported: true });
     }
     if strings(map, "indicator_types").chain(strings(map, "labels")).any(|word| word.eq_ignore_ascii_case("benign")) {
-        return Err("the feed itself calls it benign".to_owned());
+        return Err("the feed itself calls it benign".to_owned().into());
     }
-    let compiled = pattern::compile(pattern, table).map_err(|error| error.to_string())?;
+    let compiled = pattern::compile(pattern, table).map_err(|error| Unfit {
+        unsupported: matches!(error, PatternError::Unsupported { .. }),
+        reason: error.to_string(),
+    })?;
     let context = Context {
         name: text(map, "name").filter(|name| !pattern.contains(name)).map(Into::into),
         description: text(map, "description").map(Into::into),

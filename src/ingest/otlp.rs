@@ -8,10 +8,11 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use metrics::counter;
+use metrics::{counter, histogram};
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::Service;
@@ -141,6 +142,7 @@ impl State {
             return Err(Answer::Unimplemented(text));
         }
         let (head, body) = request.into_parts();
+        let mut stages = Stages::start();
         let message = message::read(body, &self.limits, &self.shared.in_flight).await?;
         counter!(telemetry::SOURCE_RECEIVED_BYTES_TOTAL, "source" => self.name.to_string())
             .increment(message.bytes.len() as u64);
@@ -148,6 +150,7 @@ impl State {
             let text = "the message is marked as compressed, but the request has no `grpc-encoding`";
             return Err(Refusal::InvalidArgument(text.to_owned()).into());
         }
+        stages.end("receive");
         // A compressed message of any length may inflate to the limit, so its length says nothing about the work.
         let short = message.bytes.len() < self.limits.in_place_below || signal != Signal::Logs;
         let result = if !message.compressed && short {
@@ -159,8 +162,10 @@ impl State {
         };
         // The room is held until the batch was delivered, also when nothing of the message is left in it.
         let (batch, _admission) = result.map_err(refuse_work)??;
+        stages.end("work");
         let batch = Batch { signal, metadata: Metadata::new(head.headers), ..batch };
         self.deliver.deliver(Arc::new(batch)).await?;
+        stages.end("deliver");
         counter!(telemetry::SOURCE_ACKNOWLEDGED_TOTAL, "source" => self.name.to_string(), "signal" => signal.as_str())
             .increment(1);
         Ok(())
@@ -284,6 +289,21 @@ impl Answer {
         }
         status.write(headers);
         response
+    }
+}
+
+/// Measures one stage of a request after the other. A stage that does not come to its end is not measured.
+struct Stages(Instant);
+
+impl Stages {
+    fn start() -> Stages {
+        Stages(Instant::now())
+    }
+
+    fn end(&mut self, stage: &'static str) {
+        let now = Instant::now();
+        histogram!(telemetry::STAGE_SECONDS, "stage" => stage).record(now.duration_since(self.0).as_secs_f64());
+        self.0 = now;
     }
 }
 

@@ -46,6 +46,12 @@ impl Prefilter {
         self.keys == 0
     }
 
+    /// The share of strangers that pass, by how full the filter is: a stranger's five bits fall anywhere in a word.
+    pub fn expected_pass_ratio(&self) -> f64 {
+        let full = |word: &u64| f64::from(word.count_ones()) / 64.0;
+        self.words.iter().map(|word| full(word).powi(5)).sum::<f64>() / self.words.len() as f64
+    }
+
     /// Resident bytes of the filter.
     pub fn size_bytes(&self) -> usize {
         self.words.len() * size_of::<u64>()
@@ -79,12 +85,15 @@ mod tests {
         (0..100_000).for_each(|n| filter.insert(hash(n)));
         let passed = (100_000..1_100_000).filter(|n| filter.contains(hash(*n))).count();
         assert!(passed < 10_000, "{passed} of 1,000,000 strangers passed");
+        let expected = filter.expected_pass_ratio() * 1_000_000.0;
+        assert!((passed as f64 - expected).abs() < expected * 0.1, "{passed} passed, {expected} were expected");
     }
 
     #[test]
     fn an_empty_filter_passes_nothing() {
         let filter = Prefilter::with_capacity(0);
         assert!(!filter.contains(0) && !filter.contains(u64::MAX));
+        assert_eq!(filter.expected_pass_ratio(), 0.0);
     }
 
     proptest! {

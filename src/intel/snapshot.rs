@@ -16,7 +16,7 @@ use super::network::Networks;
 use super::plan::Reading;
 use super::prefilter::Prefilter;
 use super::space::{KeyHasher, Space};
-use crate::fields::{FieldId, FieldTable, PathTrie};
+use crate::fields::{FieldId, FieldSet, FieldTable, PathTrie};
 use crate::observable::Kind;
 
 pub use build::{NotCarried, SnapshotBuilder, SnapshotError};
@@ -113,34 +113,6 @@ impl RangeValue {
     }
 }
 
-/// A set of fields, one bit each.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct FieldSet(Vec<u64>);
-
-impl Default for FieldSet {
-    fn default() -> FieldSet {
-        FieldSet(vec![0; FieldTable::MAX_FIELDS / 64])
-    }
-}
-
-impl FieldSet {
-    fn of(fields: &[FieldId]) -> FieldSet {
-        let mut set = FieldSet::default();
-        for field in fields {
-            set.0[usize::from(field.0) / 64] |= 1 << (field.0 % 64);
-        }
-        set
-    }
-
-    fn extend(&mut self, other: &FieldSet) {
-        self.0.iter_mut().zip(&other.0).for_each(|(bits, more)| *bits |= more);
-    }
-
-    fn contains(&self, field: FieldId) -> bool {
-        self.0[usize::from(field.0) / 64] & (1 << (field.0 % 64)) != 0
-    }
-}
-
 /// How much a feed brought.
 #[derive(Clone, Debug, Default)]
 struct FeedSize {
@@ -167,6 +139,7 @@ pub struct Snapshot {
     prefilter: Prefilter,
     sizes: Vec<FeedSize>,
     readings: Vec<Reading>,
+    wanted: FieldSet,
     trie: PathTrie,
 }
 
@@ -199,6 +172,11 @@ impl Snapshot {
     }
 
     /// The fields at which some indicator of this snapshot can match.
+    pub fn wanted(&self) -> &FieldSet {
+        &self.wanted
+    }
+
+    /// The same, as walkers follow them.
     pub fn trie(&self) -> &PathTrie {
         &self.trie
     }

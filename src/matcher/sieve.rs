@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use super::read::{Forms, read};
 use super::{Counts, with_text};
 use crate::encoding::{Value, Visitor};
-use crate::fields::FieldId;
+use crate::fields::{FieldId, FieldSet};
 use crate::intel::snapshot::{RangeValue, Snapshot};
 use crate::intel::space::Space;
 use crate::observable::url::CanonicalUrl;
@@ -20,6 +20,7 @@ pub struct Sieve<'s> {
     notes: Notes<'s>,
     scratch: Vec<u8>,
     counts: Counts,
+    seen: FieldSet,
 }
 
 struct Notes<'s> {
@@ -33,7 +34,7 @@ impl<'s> Sieve<'s> {
     /// A sieve for a snapshot.
     pub fn new(snapshot: &'s Snapshot) -> Sieve<'s> {
         let notes = Notes { snapshot, hashes: Vec::new(), suspicious: false };
-        Sieve { notes, scratch: Vec::new(), counts: Counts::default() }
+        Sieve { notes, scratch: Vec::new(), counts: Counts::default(), seen: FieldSet::default() }
     }
 
     /// Whether the record just walked may match, and forgets it. `false` is certain.
@@ -49,6 +50,11 @@ impl<'s> Sieve<'s> {
     /// What was read and asked so far.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// The fields that had a value so far.
+    pub fn into_seen(self) -> FieldSet {
+        self.seen
     }
 }
 
@@ -86,6 +92,7 @@ impl Visitor for Sieve<'_> {
         let (notes, scratch) = (&mut self.notes, &mut self.scratch);
         let (snapshot, reading) = (notes.snapshot, notes.snapshot.reading(field));
         self.counts.observables += 1;
+        self.seen.insert(field);
         with_text(value, |raw| read(snapshot, reading, raw, scratch, notes));
     }
 }

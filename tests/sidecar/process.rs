@@ -161,9 +161,14 @@ impl Hotlist {
 
     /// Status and body of a GET on the admin listener.
     pub async fn admin(&self, path: &str) -> (u16, String) {
+        self.admin_by("GET", path).await
+    }
+
+    /// The same by another method.
+    pub async fn admin_by(&self, method: &str, path: &str) -> (u16, String) {
         let address = self.wait_for("admin is listening")["address"].as_str().unwrap().to_owned();
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

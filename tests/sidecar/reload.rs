@@ -114,6 +114,51 @@ async fn a_bad_file_keeps_its_last_good_indicators_and_shows() {
     assert!(report.contains("[+] feeds: 1 files are as they should be\n"), "{report}");
 }
 
+/// Scenario: a feed falls to less than half. Guarantee: the old indicators stay until someone confirms over the admin
+/// listener; a name that no feed has is not found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_that_shrank_waits_for_confirmation() {
+    let (scene, next_hop) = (Scene::new(), NextHop::start().await);
+    scene.indicators("planted", &["198.51.100.1", "198.51.100.2", "198.51.100.3"]);
+    let hotlist = Hotlist::start(&scene.readme(&next_hop.endpoint));
+    scene.indicators("planted", &["198.51.100.1"]);
+    hotlist.wait_for("\"reason\":\"shrunk\"");
+    assert!(hits(&hotlist, &next_hop, "198.51.100.3").await);
+    assert_eq!(hotlist.admin_by("POST", "/feeds/planned/confirm").await.0, 404);
+    assert_eq!(hotlist.admin("/feeds/planted/confirm").await.0, 405, "looking confirms nothing");
+    assert_eq!(hotlist.admin_by("POST", "/feeds/planted/confirm").await, (200, "confirmed\n".to_owned()));
+    until(&hotlist, &next_hop, "198.51.100.3", false).await;
+    assert!(hits(&hotlist, &next_hop, "198.51.100.1").await);
+}
+
+/// Guarantee: what is looked for and never seen is in metrics, and named in the log when the process ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blind_spots_are_told() {
+    let (scene, next_hop) = (Scene::new(), NextHop::start().await);
+    scene.indicators("hitting", &["a@evil.example.com"]);
+    scene.indicators("silent", &["b@evil.example.com"]);
+    let hotlist = Hotlist::start(&scene.readme(&next_hop.endpoint));
+    let blind = |metrics: &str, name: &str| -> usize {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name} in {metrics}")).parse().unwrap()
+    };
+    let (_, metrics) = hotlist.admin("/metrics").await;
+    assert_eq!(blind(&metrics, "hotlist_blind_feeds"), 2);
+    let fields = blind(&metrics, "hotlist_blind_fields");
+    let message = request_of([(1, &json!({ "user": { "email": "a@evil.example.com" } }))]);
+    assert_eq!(export(&hotlist.address(), &message).await.unwrap().status, 0);
+    let (_, metrics) = hotlist.admin("/metrics").await;
+    assert_eq!(blind(&metrics, "hotlist_blind_feeds"), 1);
+    assert_eq!(blind(&metrics, "hotlist_blind_fields"), fields - 1);
+    hotlist.signal(Signal::SIGTERM);
+    let (_, log) = hotlist.wait();
+    let line = log.lines().find(|line| line.contains("blind spots since the start")).unwrap_or_else(|| panic!("{log}"));
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!((line["unhit_feeds"].as_str(), line["feeds"].as_u64()), (Some("silent"), Some(1)));
+    let unseen = line["unseen_fields"].as_str().unwrap();
+    assert!(!unseen.split(' ').any(|field| field == "user.email") && unseen.contains("email."), "{unseen}");
+}
+
 /// Scenario: SIGHUP with a configuration that adds a source, another sink and other matching, while a connection to the
 /// first source is open. Guarantee: the connection and its address go on, and everything new is in force.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

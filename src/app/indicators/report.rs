@@ -126,18 +126,21 @@ impl Reporter {
 
     /// Lines that could not be used, and the time of the import, for the feeds that were read well.
     fn tell_ages(&self, keeper: &Keeper, look: &Look) {
-        let mut unusable: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
         for outcome in &look.outcomes {
             let taken = keeper.files().any(|kept| kept.file == outcome.file && kept.fault.is_none());
             if let (Ok(import), true) = (&outcome.import, taken) {
-                *unusable.entry(&outcome.file.feed.name).or_default() +=
-                    import.unusable_lines() + outcome.refused.len();
+                let (unusable, unsupported) = counts.entry(&outcome.file.feed.name).or_default();
+                *unusable += import.unusable_lines() + outcome.refused.len();
+                *unsupported += import.unsupported_patterns;
             }
         }
         let now = (self.clock)().as_second() as f64;
-        for (feed, lines) in unusable {
-            gauge!(telemetry::FEED_UNUSABLE_LINES, "feed" => feed.to_owned()).set(lines as f64);
-            gauge!(telemetry::FEED_TIMESTAMP_SECONDS, "feed" => feed.to_owned()).set(now);
+        for (feed, (unusable, unsupported)) in counts {
+            let labels = [("feed", feed.to_owned())];
+            gauge!(telemetry::FEED_UNUSABLE_LINES, &labels).set(unusable as f64);
+            gauge!(telemetry::FEED_UNSUPPORTED_PATTERNS, &labels).set(unsupported as f64);
+            gauge!(telemetry::FEED_TIMESTAMP_SECONDS, &labels).set(now);
         }
     }
 }

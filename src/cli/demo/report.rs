@@ -240,6 +240,13 @@ pub(super) fn sum(text: &str, name: &str) -> f64 {
     samples(text, name).map(|(_, value)| value).sum()
 }
 
+/// The time that all requests together spent in a stage.
+pub(super) fn stage_seconds(text: &str, stage: &str) -> f64 {
+    let label = format!("stage=\"{stage}\"");
+    let sums = samples(text, "hotlist_stage_seconds_sum");
+    sums.filter(|(labels, _)| *labels == label).map(|(_, value)| value).sum()
+}
+
 /// The samples of a metric that are not zero, by the value of its one label.
 pub(super) fn by_label(text: &str, name: &str, label: &str) -> Vec<(String, u64)> {
     let mut found: Vec<(String, u64)> = samples(text, name)

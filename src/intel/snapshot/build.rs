@@ -7,10 +7,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{
-    Feed, FeedSize, FieldSet, MatchOptions, RangeRule, RangeValue, Snapshot, Stored, derived_id, number_key, time_key,
-};
-use crate::fields::{FieldId, FieldTable};
+use super::{Feed, FeedSize, MatchOptions, RangeRule, RangeValue, Snapshot, Stored, derived_id, number_key, time_key};
+use crate::fields::{FieldId, FieldSet, FieldTable};
 use crate::intel::exact::{ExactBuilder, ExactSet, Posting};
 use crate::intel::indicator::{Comparison, Indicator, Target, Term, TermValue};
 use crate::intel::network::NetworksBuilder;
@@ -178,7 +176,9 @@ impl SnapshotBuilder {
     fn reaches(&mut self, space: Space, posting: Posting) {
         let reach = &mut self.reach[space as usize];
         match reach {
-            Some(fields) if posting.target > 0 => fields.extend(&self.targets[usize::from(posting.target)]),
+            Some(fields) if posting.target > 0 => {
+                fields.extend(&self.targets[usize::from(posting.target)]);
+            }
             _ => *reach = None,
         }
     }
@@ -246,7 +246,9 @@ impl SnapshotBuilder {
             let spaces = readings[usize::from(id.0)].spaces(self.options.url_hosts);
             spaces.into_iter().any(|space| reach[space as usize].as_ref().is_none_or(|fields| fields.contains(id)))
         };
-        let trie = self.table.trie(|id, _| wanted(id));
+        let fields: Vec<FieldId> = self.table.iter().map(|(id, _)| id).filter(|id| wanted(*id)).collect();
+        let wanted = FieldSet::of(&fields);
+        let trie = self.table.trie(|id, _| wanted.contains(id));
         Snapshot {
             version,
             table: self.table,
@@ -263,6 +265,7 @@ impl SnapshotBuilder {
             prefilter,
             sizes: self.sizes,
             readings,
+            wanted,
             trie,
         }
     }

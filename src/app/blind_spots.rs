@@ -1,0 +1,184 @@
+//! Blind spots: what this process looks for and never sees. A field that no event has, a feed that never hits and a
+//! pattern that is not supported look like peace; this tells them from it, in metrics at all times and in the log once
+//! a day and at the end.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use metrics::gauge;
+
+use crate::detect::Report;
+use crate::fields::{FieldSet, FieldTable};
+use crate::intel::snapshot::Snapshot;
+use crate::telemetry;
+
+/// Names that a line of the log has at most.
+const NAMED: usize = 20;
+
+/// What was seen since the start.
+#[derive(Default)]
+pub(super) struct BlindSpots(Mutex<Seen>);
+
+#[derive(Default)]
+struct Seen {
+    /// The table that the fields are numbered in, and the fields.
+    fields: Option<(Arc<FieldTable>, FieldSet)>,
+    feeds: BTreeSet<Arc<str>>,
+    lookups: u64,
+    passes: u64,
+    findings: u64,
+}
+
+/// What is looked for and was not seen.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Summary {
+    /// Fields that some indicator is looked for at, and that no event had.
+    pub(super) fields: Vec<String>,
+    /// Enabled feeds without a hit.
+    pub(super) feeds: Vec<String>,
+    /// Share of the look-ups that the prefilter let through for nothing; `None` before the first look-up.
+    pub(super) pass_ratio: Option<f64>,
+    /// The same, by how full the filter is.
+    pub(super) expected_pass_ratio: f64,
+}
+
+impl BlindSpots {
+    /// Takes note of a batch.
+    pub(super) fn note(&self, snapshot: &Snapshot, report: &Report) {
+        let mut seen = self.lock();
+        seen.lookups += report.counts.lookups;
+        seen.passes += report.counts.passes;
+        seen.findings += (report.hits.len() + report.suppressions.len()) as u64;
+        let mut grew = seen.fields_of(snapshot.table()).extend(&report.seen);
+        for (_, feed) in &report.hits {
+            grew |= !seen.feeds.contains(feed) && seen.feeds.insert(Arc::clone(feed));
+        }
+        if grew {
+            tell(&seen.summary(snapshot));
+        }
+    }
+
+    /// Takes note of a new snapshot: it may look for more, or for less.
+    pub(super) fn look_for(&self, snapshot: &Snapshot) {
+        let mut seen = self.lock();
+        seen.fields_of(snapshot.table());
+        tell(&seen.summary(snapshot));
+    }
+
+    /// What a snapshot looks for and was not seen.
+    pub(super) fn summary(&self, snapshot: &Snapshot) -> Summary {
+        self.lock().summary(snapshot)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        // Counters that a panic left behind are still counters.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    /// The fields seen; none when another table numbers them now.
+    fn fields_of(&mut self, table: &Arc<FieldTable>) -> &mut FieldSet {
+        if self.fields.as_ref().is_some_and(|(known, _)| !Arc::ptr_eq(known, table)) {
+            self.fields = None;
+        }
+        &mut self.fields.get_or_insert_with(|| (Arc::clone(table), FieldSet::default())).1
+    }
+
+    fn summary(&self, snapshot: &Snapshot) -> Summary {
+        let is_seen = |id| self.fields.as_ref().is_some_and(|(_, fields)| fields.contains(id));
+        let wanted = snapshot.table().iter().filter(|(id, _)| snapshot.wanted().contains(*id));
+        let fields = wanted.filter(|(id, _)| !is_seen(*id)).map(|(_, field)| field.name.clone());
+        let enabled = snapshot.feeds().iter().filter(|feed| feed.enabled).map(|feed| feed.name.as_str());
+        let feeds: BTreeSet<&str> = enabled.filter(|feed| !self.feeds.contains(*feed)).collect();
+        let strangers = self.passes.saturating_sub(self.findings);
+        Summary {
+            fields: fields.collect(),
+            feeds: feeds.into_iter().map(str::to_owned).collect(),
+            pass_ratio: (self.lookups > 0).then(|| strangers as f64 / self.lookups as f64),
+            expected_pass_ratio: snapshot.prefilter().expected_pass_ratio(),
+        }
+    }
+}
+
+fn tell(summary: &Summary) {
+    gauge!(telemetry::BLIND_FIELDS).set(summary.fields.len() as f64);
+    gauge!(telemetry::BLIND_FEEDS).set(summary.feeds.len() as f64);
+    gauge!(telemetry::PREFILTER_EXPECTED_PASS_RATIO).set(summary.expected_pass_ratio);
+}
+
+impl Summary {
+    /// Writes it to the log.
+    pub(super) fn log(&self) {
+        let list = |names: &[String]| {
+            let more = names.len().saturating_sub(NAMED);
+            let shown = names.get(..NAMED).unwrap_or(names).join(" ");
+            if more > 0 { format!("{shown} and {more} more") } else { shown }
+        };
+        tracing::info!(
+            fields = self.fields.len(),
+            feeds = self.feeds.len(),
+            unseen_fields = list(&self.fields),
+            unhit_feeds = list(&self.feeds),
+            prefilter_pass_ratio = self.pass_ratio,
+            prefilter_expected_pass_ratio = self.expected_pass_ratio,
+            "blind spots since the start"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fields::FieldId;
+    use crate::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
+    use crate::matcher::Counts;
+
+    fn snapshot(feeds: &[&str]) -> Snapshot {
+        use crate::intel::indicator::{Context, Indicator, Target, Term};
+        let table = Arc::new(FieldTable::embedded(false).unwrap());
+        let mut builder = SnapshotBuilder::new(table, MatchOptions::default(), 1);
+        for feed in feeds {
+            let value = crate::intel::term::value(crate::observable::Kind::Email, "a@evil.example.com").unwrap();
+            let indicator = Indicator {
+                id: None,
+                terms: vec![Term { value, target: Target::Kind }],
+                context: Arc::new(Context::default()),
+                valid_from: None,
+                valid_until: None,
+                revoked: false,
+                port: None,
+                line: 1,
+            };
+            builder.add_feed(Feed::named(*feed), [indicator]).unwrap();
+        }
+        builder.build(1)
+    }
+
+    /// Scenario: one feed of an e-mail address, a batch in which one of its fields has a value. Guarantee: that field
+    /// is no blind spot any more, the feed stays one without a hit, and the ratio is of passes without a finding.
+    #[test]
+    fn what_was_seen_is_no_blind_spot() {
+        let (spots, snapshot) = (BlindSpots::default(), snapshot(&["mail"]));
+        let before = spots.summary(&snapshot);
+        let (first, _) = snapshot.table().iter().find(|(id, _)| snapshot.wanted().contains(*id)).unwrap();
+        let name = snapshot.table().get(first).name.clone();
+        assert!(before.fields.contains(&name) && before.fields.len() > 1);
+        assert_eq!((before.feeds.as_slice(), before.pass_ratio), (["mail".to_owned()].as_slice(), None));
+        let report = Report {
+            counts: Counts { observables: 10, lookups: 1000, passes: 5 },
+            seen: FieldSet::of(&[first, FieldId(4095)]),
+            ..Report::default()
+        };
+        spots.note(&snapshot, &report);
+        let after = spots.summary(&snapshot);
+        assert_eq!(after.fields.len(), before.fields.len() - 1);
+        assert!(!after.fields.contains(&name));
+        assert_eq!(after.feeds, before.feeds);
+        assert_eq!(after.pass_ratio, Some(0.005));
+        // Another table numbers its fields anew.
+        assert_eq!(spots.summary(&self::snapshot(&["mail", "more"])).feeds, ["mail", "more"]);
+        spots.look_for(&self::snapshot(&["mail"]));
+        assert!(spots.summary(&snapshot).fields.contains(&name));
+    }
+}
