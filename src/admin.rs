@@ -22,6 +22,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::config::{Address, ServerTls};
 use crate::delivery::BoxFuture;
 use crate::socket::{Activity, Bounds, Listener, ServeError};
+use crate::telemetry;
 use crate::tls::{Acceptor, HTTP_1, TlsError};
 
 pub use readiness::{Check, Readiness};
@@ -141,6 +142,7 @@ async fn readyz(State(readiness): State<Readiness>, RawQuery(query): RawQuery) -
 }
 
 async fn render(State(metrics): State<PrometheusHandle>) -> Response {
+    telemetry::measure_process();
     // Without its own listener the exporter leaves it to us to fold recorded values into their distributions.
     metrics.run_upkeep();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render()).into_response()

@@ -14,6 +14,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::telemetry;
 use admission::InFlight;
 use workers::Workers;
 
@@ -35,6 +36,7 @@ impl Shared {
     /// The limits cannot work, or the system gives no threads.
     pub fn start(limits: &Limits) -> io::Result<Shared> {
         limits.check().map_err(|bad| io::Error::new(io::ErrorKind::InvalidInput, bad))?;
+        metrics::gauge!(telemetry::IN_FLIGHT_LIMIT_BYTES).set(limits.in_flight_bytes as f64);
         Ok(Shared {
             in_flight: Arc::new(InFlight::new(limits.in_flight_bytes, limits.reserve())),
             workers: Arc::new(Workers::start(limits.workers, limits.queue)?),
@@ -103,8 +105,8 @@ impl Default for Limits {
             ping_timeout: Duration::from_secs(20),
             max_header_bytes: 16 << 10,
             max_concurrent_streams: 1024,
-            stream_window: 2 << 20,
-            connection_window: 8 << 20,
+            stream_window: 1 << 20,
+            connection_window: 2 << 20,
             max_frame_bytes: 1 << 20,
         }
     }

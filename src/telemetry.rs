@@ -7,6 +7,8 @@ mod throttle;
 pub use self::metrics::*;
 pub use throttle::Throttle;
 
+use std::sync::LazyLock;
+
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -63,6 +65,16 @@ pub fn init_metrics() -> Result<PrometheusHandle, TelemetryError> {
     describe();
     ::metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
+}
+
+/// Measures the process itself (`process_resident_memory_bytes` and the like), for a scrape that comes now.
+pub fn measure_process() {
+    static PROCESS: LazyLock<metrics_process::Collector> = LazyLock::new(|| {
+        let process = metrics_process::Collector::default();
+        process.describe();
+        process
+    });
+    PROCESS.collect();
 }
 
 fn builder() -> Result<PrometheusBuilder, BuildError> {

@@ -65,6 +65,7 @@ pub(super) struct Place {
 
 impl Connections {
     pub(super) fn new(listener: Arc<str>, max: usize) -> Arc<Connections> {
+        gauge!(telemetry::CONNECTIONS_LIMIT, "listener" => listener.to_string()).set(max as f64);
         Arc::new(Connections { listener, max, state: Mutex::default() })
     }
 

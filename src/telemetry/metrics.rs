@@ -27,12 +27,16 @@ pub const NEXT_HOP_ANSWERS_TOTAL: &str = "hotlist_next_hop_answers_total";
 pub const SINK_CONNECT_FAILURES_TOTAL: &str = "hotlist_sink_connect_failures_total";
 /// Connections that are open now.
 pub const CONNECTIONS: &str = "hotlist_connections";
+/// Connections that may be open at once.
+pub const CONNECTIONS_LIMIT: &str = "hotlist_connections_limit";
 /// Connections that were closed or refused.
 pub const CONNECTIONS_CLOSED_TOTAL: &str = "hotlist_connections_closed_total";
 /// Certificates that were loaded anew.
 pub const TLS_RELOADS_TOTAL: &str = "hotlist_tls_reloads_total";
 /// Bytes of requests that are in the process now.
 pub const IN_FLIGHT_BYTES: &str = "hotlist_in_flight_bytes";
+/// Bytes of requests that may be in the process at once.
+pub const IN_FLIGHT_LIMIT_BYTES: &str = "hotlist_in_flight_limit_bytes";
 /// Events that were matched.
 pub const EVENTS_TOTAL: &str = "hotlist_events_total";
 /// Bytes of the events that were matched.
@@ -210,6 +214,13 @@ pub const METRICS: &[Metric] = &[
     ),
     metric(CONNECTIONS, MetricKind::Gauge, Unit::Count, &["listener"], "Connections open now, by source, or admin."),
     metric(
+        CONNECTIONS_LIMIT,
+        MetricKind::Gauge,
+        Unit::Count,
+        &["listener"],
+        "Connections that may be open at once: `limits.max_connections` for a source.",
+    ),
+    metric(
         CONNECTIONS_CLOSED_TOTAL,
         MetricKind::Counter,
         Unit::Count,
@@ -229,6 +240,13 @@ pub const METRICS: &[Metric] = &[
         Unit::Bytes,
         &[],
         "Bytes of requests in the process now. At `limits.in_flight_bytes` requests are refused with resource_exhausted.",
+    ),
+    metric(
+        IN_FLIGHT_LIMIT_BYTES,
+        MetricKind::Gauge,
+        Unit::Bytes,
+        &[],
+        "Bytes of requests that may be in the process at once: `limits.in_flight_bytes`.",
     ),
     metric(EVENTS_TOTAL, MetricKind::Counter, Unit::Count, &[], "Events that were matched."),
     metric(EVENT_BYTES_TOTAL, MetricKind::Counter, Unit::Bytes, &[], "Bytes of the events that were matched."),
