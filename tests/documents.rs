@@ -63,11 +63,7 @@ fn resolved(path: &Path) -> Option<PathBuf> {
     for part in path.components() {
         match part {
             Component::Normal(part) => parts.push(part),
-            Component::ParentDir => {
-                if !parts.pop() {
-                    return None;
-                }
-            }
+            Component::ParentDir if !parts.pop() => return None,
             _ => {}
         }
     }
