@@ -157,13 +157,13 @@ pub struct RejectedListArgs {
 /// Exits with 0 when all were accepted, with 1 when some stay.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hotlist rejected resend rejected.ndjson --endpoint http://127.0.0.1:4317\n  hotlist rejected resend rejected.ndjson --endpoint http://127.0.0.1:4317 --select 3,5 --dry-run"
+    after_help = "Examples:\n  hotlist rejected resend rejected.ndjson --endpoint http://127.0.0.1:4317\n  hotlist rejected resend rejected.ndjson --endpoint http://127.0.0.1:4317 --select 3,5 --dry-run\n  hotlist rejected resend rejected.ndjson --endpoint https://collector.example:4317 --ca-file ca.pem"
 )]
 pub struct RejectedResendArgs {
     /// The rejected file.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Where to send: `http://host:port` or `unix:/path`. It may be another sidecar.
+    /// Where to send: `https://host:port`, `http://host:port` or `unix:/path`. It may be another sidecar.
     #[arg(long, value_name = "URL")]
     pub endpoint: String,
     /// Only these, by the numbers that `list` shows.
@@ -172,6 +172,15 @@ pub struct RejectedResendArgs {
     /// A header of each request; `@FILE` takes the value from a file.
     #[arg(long = "header", value_name = "NAME=VALUE|NAME=@FILE")]
     pub headers: Vec<String>,
+    /// The authorities of an `https` endpoint in PEM. Absent: those that the system trusts.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate, with its chain, in PEM, for an `https` endpoint that asks for one.
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    pub cert_file: Option<PathBuf>,
+    /// Its private key in PEM, not encrypted.
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    pub key_file: Option<PathBuf>,
     /// Send nothing, say what would be sent.
     #[arg(long)]
     pub dry_run: bool,

@@ -13,12 +13,13 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::args::{RejectedAction, RejectedArgs, RejectedListArgs, RejectedResendArgs};
-use crate::config::Endpoint;
+use crate::config::{ClientTls, Endpoint};
 use crate::delivery::{Batch, Signal};
 use crate::encoding::{Rope, otlp};
 use crate::forward::otlp::Settings;
 use crate::forward::rejected::{self, Entry, Line};
 use crate::forward::{Headers, OtlpSink};
+use crate::tls::Connector;
 
 /// Characters of a record that a table shows.
 const EXCERPT: usize = 100;
@@ -133,7 +134,26 @@ fn sink(args: &RejectedResendArgs) -> Result<OtlpSink, Failure> {
         added.context("--header")?;
     }
     let settings = Settings { headers: Arc::new(headers), ..Settings::default() };
-    Ok(OtlpSink::new(endpoint, settings, otlp::split))
+    let connector = connector(args, &endpoint)?;
+    let sink = OtlpSink::new(endpoint, settings, otlp::split);
+    Ok(match connector {
+        Some(connector) => sink.with_tls(connector),
+        None => sink,
+    })
+}
+
+/// TLS for an `https` endpoint, as the configuration of a sink has it.
+fn connector(args: &RejectedResendArgs, endpoint: &Endpoint) -> Result<Option<Connector>, anyhow::Error> {
+    let (ca_file, cert_file, key_file) = (args.ca_file.clone(), args.cert_file.clone(), args.key_file.clone());
+    if let Endpoint::Https { host, .. } = endpoint {
+        let settings = ClientTls { ca_file, cert_file, key_file, server_name: None };
+        return Ok(Some(Connector::load("resend", &settings, host)?));
+    }
+    let given = [("--ca-file", ca_file), ("--cert-file", cert_file), ("--key-file", key_file)];
+    match given.into_iter().find(|(_, file)| file.is_some()) {
+        Some((name, _)) => anyhow::bail!("{name}: {endpoint} has no TLS; give an `https://` endpoint, or leave it out"),
+        None => Ok(None),
+    }
 }
 
 fn as_json(path: &Path, number: usize, entry: &Entry) -> Value {

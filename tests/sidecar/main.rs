@@ -7,6 +7,8 @@ mod allowlists;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod next_hop;

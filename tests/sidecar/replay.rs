@@ -15,21 +15,21 @@ use crate::next_hop::NextHop;
 use crate::process::{Hotlist, Scene};
 
 /// One recorded request.
-struct Capture {
-    name: String,
-    path: String,
-    headers: Vec<(String, String)>,
-    message: Bytes,
+pub struct Capture {
+    pub name: String,
+    pub path: String,
+    pub headers: Vec<(String, String)>,
+    pub message: Bytes,
 }
 
 impl Capture {
-    fn records(&self) -> Vec<Bytes> {
+    pub fn records(&self) -> Vec<Bytes> {
         records_of(&self.message)
     }
 }
 
 /// Every recorded request, or nothing when they are not there.
-fn captures() -> Vec<Capture> {
+pub fn captures() -> Vec<Capture> {
     let directory = match crate::support::shared("captures") {
         Ok(directory) => directory,
         Err(missing) => {
@@ -76,14 +76,14 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
-fn records_of(message: &Bytes) -> Vec<Bytes> {
+pub fn records_of(message: &Bytes) -> Vec<Bytes> {
     let mut found = Vec::new();
     records(message, |span| found.push(message.slice(span.record.payload()))).unwrap();
     found
 }
 
 /// Sends a recorded request as it was sent.
-async fn replay(hotlist: &Hotlist, capture: &Capture) -> i32 {
+pub async fn replay(hotlist: &Hotlist, capture: &Capture) -> i32 {
     let headers: Vec<(&str, &str)> = capture.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
     assert!(capture.headers.iter().all(|(name, _)| name != "grpc-encoding"), "{}", capture.name);
     send(&hotlist.address(), &capture.path, &headers, frame(0, &capture.message)).await.unwrap().status

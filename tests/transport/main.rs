@@ -22,6 +22,8 @@ mod next_hop;
 #[cfg(test)]
 mod rejected;
 #[cfg(test)]
+mod resend;
+#[cfg(test)]
 mod sidecar;
 #[cfg(test)]
 mod signals;

@@ -250,7 +250,12 @@ impl Keeper {
             let is_held = kept.place.is_some();
             let gone = is_found.is_none() && is_held && asks_for(&next.settings.intel, key);
             if alike && (unchanged || gone) {
-                next.files.insert(key.clone(), kept.clone());
+                let mut kept = kept.clone();
+                if next.settings.intel.on_shrink == OnShrink::Accept && matches!(kept.fault, Some(Fault::Shrunk { .. }))
+                {
+                    kept.judged = None;
+                }
+                next.files.insert(key.clone(), kept);
             } else if gone {
                 return Err(Refused::Feed { path: key.0.clone(), fault: Fault::Vanished });
             }

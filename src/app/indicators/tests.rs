@@ -141,6 +141,18 @@ fn a_feed_that_shrinks_by_more_than_half_waits_for_confirmation() {
     assert!(scene.look().snapshot.is_some());
     assert_eq!((scene.held(), scene.fault("a")), (named(&[("a", 2)]), None));
 
+    scene.write("a.txt", addresses(0) + "198.51.100.77\n");
+    drop(scene.look());
+    scene.write("a.txt", addresses(9));
+    drop(scene.look());
+    scene.write("a.txt", addresses(2));
+    assert!(scene.look().snapshot.is_none());
+    let table = scene.keeper.serving().unwrap().table().clone();
+    let pattern = scene.path("*.txt").display().to_string();
+    let accept = Settings { table, ..settings(&[pattern], OnShrink::Accept) };
+    assert!(scene.keeper.reconfigure(accept).unwrap().snapshot.is_some(), "what waited is taken");
+    assert_eq!(scene.held(), named(&[("a", 2)]));
+
     let (mut scene, _) = Scene::new(OnShrink::Accept, &[("a.txt", 10)]);
     scene.write("a.txt", addresses(1));
     assert!(scene.look().snapshot.is_some());

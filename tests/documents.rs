@@ -1,0 +1,197 @@
+//! What the documents point to is there: links, headings, and the files that ARCHITECTURE.md names.
+
+// Says to clippy what cargo knows: helpers here are test code, too.
+#![cfg(test)]
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file at the root of the package and in the directories that are its own, relative to the root.
+fn files() -> BTreeSet<PathBuf> {
+    const OWN: [&str; 7] = ["src", "tests", "benches", "examples", "docs", "helm", "proto"];
+    let (mut found, mut open) = (BTreeSet::new(), vec![root().to_owned()]);
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            let inside = path.strip_prefix(root()).unwrap();
+            if !path.is_dir() {
+                found.insert(inside.to_owned());
+            } else if directory != root() || OWN.iter().any(|own| inside == Path::new(own)) {
+                open.push(path);
+            }
+        }
+    }
+    found
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// The text outside of fenced code, where brackets mean what they mean in Markdown.
+fn prose(text: &str) -> String {
+    let mut inside = false;
+    let lines = text.lines().filter(|line| {
+        let fence = line.trim_start().starts_with("```");
+        inside ^= fence;
+        !inside && !fence
+    });
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
+/// The targets of `[text](target)`.
+fn links(text: &str) -> Vec<&str> {
+    text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect()
+}
+
+/// The anchor that GitHub gives to a heading: lower case, without punctuation, blanks become hyphens.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// A path with its `..` taken out, or `None` when it leads out of the package.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    let mut parts = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(part) => parts.push(part),
+            Component::ParentDir if !parts.pop() => return None,
+            _ => {}
+        }
+    }
+    Some(parts)
+}
+
+/// What is wrong with the links of a document.
+fn broken(document: &Path, text: &str) -> Vec<String> {
+    let text = prose(text);
+    let mut broken = Vec::new();
+    for link in links(&text).into_iter().filter(|link| !link.contains("://")) {
+        let (path, heading) = link.split_once('#').map_or((link, None), |(path, heading)| (path, Some(heading)));
+        let beside = document.parent().unwrap_or(Path::new(""));
+        let target = if path.is_empty() { Some(document.to_owned()) } else { resolved(&beside.join(path)) };
+        let Some(target) = target.filter(|target| root().join(target).exists()) else {
+            broken.push(format!("{}: {link}: there is no such file", document.display()));
+            continue;
+        };
+        if let Some(heading) = heading {
+            let there = prose(&read(&target));
+            let mut headings = there.lines().filter(|line| line.starts_with('#'));
+            if !headings.any(|line| anchor(line.trim_start_matches('#')) == heading) {
+                broken.push(format!("{}: {link}: there is no such heading", document.display()));
+            }
+        }
+    }
+    broken
+}
+
+/// Guarantee: every relative link of every document leads to a file or directory, and to a heading that it has.
+#[test]
+fn every_relative_link_leads_somewhere() {
+    let documents = files().into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let (mut problems, mut seen) = (Vec::new(), 0);
+    for document in documents {
+        let text = read(&document);
+        seen += links(&prose(&text)).len();
+        problems.extend(broken(&document, &text));
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    assert!(seen > 40, "only {seen} links were found");
+    let bad = "[a](README.md) [b](no.md) [c](README.md#no-such) [d](../up.md)\n```\n[e](code.md)\n```\n";
+    assert_eq!(broken(Path::new("x.md"), bad).len(), 3, "what is broken is found");
+    assert_eq!(anchor(" Fields that are `not` ECS, yet"), "fields-that-are-not-ecs-yet");
+}
+
+/// The words between single backticks.
+fn quoted(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+/// Whether a word in backticks is about files: it begins with a directory of the package, or ends as a source does.
+fn names_files(word: &str) -> bool {
+    let directories = ["src/", "tests/", "benches/", "examples/", "docs/", "app/", "cli/"];
+    directories.iter().any(|directory| word.starts_with(directory)) || word.ends_with(".rs")
+}
+
+/// Whether a name in ARCHITECTURE.md is one of a file. It starts at the root or below `src`, or is a file's own name;
+/// a star at its end stands for anything.
+fn is_there(files: &BTreeSet<PathBuf>, word: &str) -> bool {
+    let start = word.trim_end_matches('*');
+    files.iter().map(|path| path.to_str().unwrap()).any(|path| {
+        let below = path.strip_prefix("src/").unwrap_or(path);
+        if word.ends_with('*') || word.ends_with('/') {
+            return path.starts_with(start) || below.starts_with(start);
+        }
+        path == word || below == word || path.ends_with(&format!("/{word}"))
+    })
+}
+
+/// Guarantee: every file that ARCHITECTURE.md names exists, and every module of `src` stands in its map.
+#[test]
+fn the_map_of_the_code_is_that_of_the_tree() {
+    let (files, text) = (files(), read(Path::new("ARCHITECTURE.md")));
+    let named: BTreeSet<&str> = text.lines().flat_map(quoted).filter(|word| names_files(word)).collect();
+    let gone: Vec<&&str> = named.iter().filter(|word| !is_there(&files, word)).collect();
+    assert!(gone.is_empty(), "ARCHITECTURE.md names what is not there: {gone:?}");
+    assert!(named.len() > 40, "only {} names were found", named.len());
+    assert!(!is_there(&files, "src/nothing*") && !is_there(&files, "nothing.rs"));
+
+    let map: Vec<&str> = text.lines().filter(|line| line.starts_with("| `src/")).collect();
+    let is_in_map = |path: &str| {
+        let mut firsts = map.iter().filter_map(|line| quoted(line).next());
+        firsts.any(|first| path.starts_with(first.trim_end_matches('*')))
+    };
+    let entry = ["src/main.rs", "src/lib.rs"];
+    let missing: Vec<&str> = files
+        .iter()
+        .filter_map(|path| path.to_str())
+        .filter(|path| path.starts_with("src/") && !entry.contains(path) && !is_in_map(path))
+        .collect();
+    assert!(missing.is_empty(), "the map in ARCHITECTURE.md has no row for {missing:?}");
+}
+
+/// The code blocks of a document in this language.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let start = format!("```{language}\n");
+    text.split(&start).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// Guarantee: the configuration that the README shows first is the example that it tells to run.
+#[test]
+fn the_readme_shows_the_example_configuration() {
+    let example = read(Path::new("examples/hotlist.yaml"));
+    let lines: Vec<&str> = example.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+    let shown = blocks(&read(Path::new("README.md")), "yaml");
+    assert!(shown.iter().any(|block| block.lines().eq(lines.iter().copied())), "not shown:\n{}", lines.join("\n"));
+}
+
+/// Guarantee: the tagged event in the README is what comes out for the first incident of the examples; members that every
+/// event has are left out there.
+#[test]
+fn the_readme_shows_what_a_hit_looks_like() {
+    let directory = tempfile::tempdir().unwrap();
+    let events = read(Path::new("examples/events/incidents.ndjson"));
+    let event = directory.path().join("event.json");
+    std::fs::write(&event, events.lines().next().unwrap()).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_hotlist"))
+        .args(["scan", "--emit", "events", "--indicators", "examples/indicators", "--events"])
+        .arg(event)
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let mut tagged: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for member in ["@timestamp", "event", "source", "host"] {
+        tagged.as_object_mut().unwrap().shift_remove(member).unwrap();
+    }
+    let shown = blocks(&read(Path::new("README.md")), "json");
+    let shown: Value = serde_json::from_str(&shown[0]).unwrap();
+    assert_eq!(serde_json::to_string_pretty(&shown).unwrap(), serde_json::to_string_pretty(&tagged).unwrap());
+}
