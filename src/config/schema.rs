@@ -23,9 +23,11 @@ impl Config {
     /// through.
     pub fn schema() -> Value {
         let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(complete));
-        let mut schema = settings.into_generator().into_root_schema_for::<Config>().to_value();
-        if let Some(root) = schema.as_object_mut() {
-            root.insert("title".to_owned(), "Configuration of Hotlist".into());
+        let derived = settings.into_generator().into_root_schema_for::<Config>();
+        // People look at the beginning for what it is.
+        let mut schema = json!({ "$schema": derived.get("$schema"), "title": "Configuration of Hotlist" });
+        if let (Some(root), Value::Object(derived)) = (schema.as_object_mut(), derived.to_value()) {
+            root.extend(derived.into_iter().filter(|(key, _)| key != "$schema" && key != "title"));
             let definitions = root.entry("$defs").or_insert_with(|| json!({}));
             if let Some(definitions) = definitions.as_object_mut() {
                 let variable = json!({

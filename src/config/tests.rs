@@ -398,7 +398,7 @@ fn requests_larger_than_what_may_be_in_flight_are_refused() {
     assert_eq!(
         problems(Format::Yaml, &MINIMAL.replace(":1'", ":1', max_request_bytes: 4GiB")),
         [
-            "1:67: sources.a.max_request_bytes: `4294967296` bytes are more than a gRPC message can have; give at most 4294967295"
+            "1:72: sources.a.max_request_bytes: `4294967296` bytes are more than a gRPC message can have; give at most 4294967295"
         ]
     );
 }

@@ -77,7 +77,7 @@ impl Time {
     /// Writes the largest unit that fits without a rest.
     pub(super) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         let milliseconds = time.as_millis();
-        let fits = |factor: u64| milliseconds >= u128::from(factor) && milliseconds % u128::from(factor) == 0;
+        let fits = |factor: u64| milliseconds >= u128::from(factor) && milliseconds.is_multiple_of(factor.into());
         match DURATIONS.into_iter().rev().find(|(_, factor)| fits(*factor)) {
             Some((name, factor)) => {
                 serializer.collect_str(&format_args!("{}{name}", milliseconds / u128::from(factor)))
@@ -140,13 +140,12 @@ mod tests {
         for text in ["8s", "250MS", " 5 d ", "1m", "1H", "", "8", "s", "8 weeks", "-8s", "8.5s", "8mh"] {
             assert_eq!(durations.is_match(text), duration(text).is_some(), "{text}");
         }
-        let json = serde_json::value::Serializer;
         for bytes in [1, 1000, 1 << 10, (1 << 20) + 1, 256 << 20, 3 << 30] {
-            let text = Size::serialize(&bytes, json).unwrap();
+            let text = Size::serialize(&bytes, serde_json::value::Serializer).unwrap();
             assert_eq!(size(text.as_str().unwrap()), Some(bytes), "{text}");
         }
         for milliseconds in [0, 1, 1500, 60_000, 90_000, 3_600_000, 5 * 86_400_000] {
-            let text = Time::serialize(&Duration::from_millis(milliseconds), json).unwrap();
+            let text = Time::serialize(&Duration::from_millis(milliseconds), serde_json::value::Serializer).unwrap();
             assert_eq!(duration(text.as_str().unwrap()), Some(Duration::from_millis(milliseconds)), "{text}");
         }
     }
