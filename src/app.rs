@@ -252,8 +252,8 @@ impl App {
             let pages = Pages {
                 readiness: self.readiness.clone(),
                 metrics: self.metrics.clone(),
-                // A secret masks itself wherever it is printed for debugging.
-                config: Arc::new(move || format!("{:#?}\n", shown.load())),
+                // A secret masks itself wherever it is written.
+                config: Arc::new(move || shown.load().to_yaml().unwrap_or_else(|error| format!("# {error}\n"))),
                 confirm: Arc::new(move |feed| {
                     let intel = intel.clone();
                     Box::pin(async move { intel.confirm(&feed).await })

@@ -3,6 +3,8 @@
 //! `args` holds what can be given; one file a subcommand does it. `anyhow` is used from here outward only.
 
 pub mod args;
+mod completions;
+mod config;
 mod demo;
 mod explain;
 mod inspect;
@@ -62,6 +64,10 @@ pub enum Command {
     Explain(args::ExplainArgs),
     /// Say what is in files of indicators: how many of which kind, and every line that cannot be used.
     Inspect(args::InspectArgs),
+    /// Print the schema of configurations, or a configuration with every default filled in.
+    Config(args::ConfigArgs),
+    /// Print a script that completes this program's arguments in a shell.
+    Completions(args::CompletionsArgs),
     /// Look at records that a next hop refused for good, and send them again.
     Rejected(args::RejectedArgs),
 }
@@ -116,6 +122,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Scan(args) => scan::run(&args, random(), &mut buffered()),
         Command::Explain(args) => explain::run(&args, &environment, random(), &mut buffered()),
         Command::Inspect(args) => inspect::run(&args, random(), &mut buffered()),
+        Command::Config(args) => config::run(&args, &environment, &mut buffered()),
+        Command::Completions(args) => completions::run(&args, &mut buffered()),
         Command::Rejected(args) => rejected::run(&args, &mut buffered(), &mut io::stderr()),
     };
     match done {
@@ -167,6 +175,8 @@ mod tests {
             args::InspectArgs::augment_args(clap::Command::new("inspect")),
             args::DemoArgs::augment_args(clap::Command::new("demo")),
             args::RejectedArgs::augment_args(clap::Command::new("rejected")),
+            args::ConfigArgs::augment_args(clap::Command::new("config")),
+            args::CompletionsArgs::augment_args(clap::Command::new("completions")),
         ];
         for mut command in commands {
             let help = command.render_long_help().to_string();

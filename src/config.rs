@@ -2,7 +2,8 @@
 //! error that says file, line, column, path in the document, and how to mend it; all of them are reported at once.
 //!
 //! YAML and TOML become one tree with places (`document`), `${VAR}` is replaced in its strings (`interpolate`), and
-//! each section reads its own part (`reader`). `docs/configuration.md` is the reference, held to this code by a test.
+//! each section reads its own part (`reader`). The same structs give the schema (`schema`), the tables of
+//! `docs/configuration.md` and the configuration in effect as YAML (`show`); tests hold all of them to the reader.
 
 mod address;
 mod allowlist;
@@ -15,7 +16,9 @@ mod matching;
 mod problem;
 mod process;
 mod reader;
+mod schema;
 mod secret;
+mod show;
 mod sink;
 mod source;
 mod tls;
@@ -25,6 +28,9 @@ mod yaml;
 
 use std::path::Path;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 pub use address::{Address, Endpoint};
 pub use allowlist::{AllowlistAction, AllowlistFiles};
 pub use headers::{Header, HeaderFile, HeaderSource};
@@ -33,6 +39,7 @@ pub use matching::{CommandAndControl, Match, TagInto};
 pub use problem::{ConfigErrors, Fault, Position, Problem};
 pub use process::{Admin, Limits, Log, LogFormat, LogLevel, Shutdown};
 pub use secret::Secret;
+pub use show::ShowError;
 pub use sink::{Compression, NdjsonSink, Only, OtlpSink, Rejected, Sink, SinkKind};
 pub use source::{OtlpSource, Source, SourceKind};
 pub use tls::{ClientTls, ServerTls};
@@ -43,30 +50,43 @@ use reader::{Item, Problems, Table};
 const MAX_BYTES: usize = 1 << 20;
 
 /// A whole configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Config {
     /// Where collectors send their events to, by name. At least one.
+    #[serde(serialize_with = "source::write_all")]
+    #[schemars(schema_with = "source::schema")]
     pub sources: Vec<Source>,
     /// Where indicators come from.
+    #[schemars(with = "Option<Intel>")]
     pub intel: Intel,
     /// How events are compared with indicators.
+    #[schemars(with = "Option<Match>")]
     pub r#match: Match,
     /// Where events go after matching, by name. At least one.
+    #[serde(serialize_with = "sink::write_all")]
+    #[schemars(schema_with = "sink::schema")]
     pub sinks: Vec<Sink>,
     /// What happens while there are no indicators to match with: `open` passes events untagged, `closed` refuses them until there are.
+    #[schemars(extend("default" = "open"))]
     pub failure_mode: FailureMode,
     /// What the process may use.
+    #[schemars(with = "Option<Limits>")]
     pub limits: Limits,
     /// The HTTP listener for probes and metrics. Absent: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<Admin>,
     /// The process's own log, on standard error.
+    #[schemars(with = "Option<Log>")]
     pub log: Log,
     /// How the process ends.
+    #[schemars(with = "Option<Shutdown>")]
     pub shutdown: Shutdown,
 }
 
 /// What happens while there is no snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum FailureMode {
     /// Events pass untagged, and are counted.
     Open,

@@ -15,12 +15,12 @@ pub struct RunArgs {
 
 /// Check a configuration and say everything that is wrong with it.
 ///
-/// Nothing is bound or fetched. Prints one line a problem, or one line that says ok. With --feeds the files of
-/// indicators are read, too: one line for everything in them that is not used, and one a feed that sums it up. Exits
-/// with 1 if a file cannot be used at all.
+/// Nothing is bound or fetched. Prints one line a problem, or one line that says ok. The files that `run` needs are
+/// read: certificates and keys, headers, allowlists. With --feeds the files of indicators are, too: one line for
+/// everything in them that is not used, and one a feed that sums it up. Exits with 1 if a file cannot be used at all.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hotlist validate --config hotlist.yaml\n  hotlist validate --feeds --config hotlist.yaml\n  hotlist validate --feeds feeds/ bad.csv.gz"
+    after_help = "Examples:\n  hotlist validate --config hotlist.yaml\n  hotlist validate --no-files --config hotlist.yaml\n  hotlist validate --feeds --config hotlist.yaml\n  hotlist validate --feeds feeds/ bad.csv.gz"
 )]
 pub struct ValidateArgs {
     /// The configuration, *.yaml or *.toml.
@@ -29,6 +29,9 @@ pub struct ValidateArgs {
     /// Read the configured files of indicators, too.
     #[arg(long)]
     pub feeds: bool,
+    /// Look at no file but the configuration: it is for another machine.
+    #[arg(long, conflicts_with = "feeds")]
+    pub no_files: bool,
     /// Files or directories of indicators to read; no configuration is.
     #[arg(value_name = "PATH", requires = "feeds")]
     pub paths: Vec<PathBuf>,
@@ -118,6 +121,45 @@ pub struct DemoArgs {
     /// How many events to send.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub events: u64,
+}
+
+/// Print the schema of configurations, or a configuration with every default filled in.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hotlist config schema > hotlist.schema.json\n  hotlist config show --config hotlist.yaml"
+)]
+pub struct ConfigArgs {
+    /// What to print.
+    #[command(subcommand)]
+    pub action: ConfigAction,
+}
+
+/// What can be printed of configurations.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigAction {
+    /// Print the JSON Schema (draft 2020-12), for editors.
+    Schema,
+    /// Print a configuration as YAML with every default filled in, variables replaced, and `***` for secrets.
+    Show(ConfigShowArgs),
+}
+
+/// Print a configuration with every default filled in.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigShowArgs {
+    /// The configuration, *.yaml or *.toml.
+    #[arg(short, long, value_name = "FILE", env = "HOTLIST_CONFIG")]
+    pub config: PathBuf,
+}
+
+/// Print a script that completes this program's arguments in a shell.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hotlist completions bash > /etc/bash_completion.d/hotlist\n  hotlist completions fish > ~/.config/fish/completions/hotlist.fish"
+)]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
 }
 
 /// Look at records that a next hop refused for good, and send them again.

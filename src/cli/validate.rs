@@ -1,6 +1,7 @@
 //! `hotlist validate`: everything that is wrong with a configuration or with feeds, without starting anything.
 
 mod feeds;
+mod files;
 
 use std::io::Write;
 
@@ -11,7 +12,8 @@ use crate::config::Config;
 use super::Failure;
 use super::args::ValidateArgs;
 
-/// Prints one line that sums the configuration up, or fails with all of its problems. Then checks feeds, if asked to.
+/// Prints one line that sums the configuration up, or fails with all of its problems, or with all files that cannot be
+/// used. Then checks feeds, if asked to.
 pub(super) fn run(
     args: &ValidateArgs,
     environment: &dyn Fn(&str) -> Option<String>,
@@ -22,6 +24,11 @@ pub(super) fn run(
     }
     let path = args.config.as_deref().context("neither a configuration nor files of indicators were given")?;
     let config = Config::load(path, environment)?;
+    let problems = if args.no_files { Vec::new() } else { files::problems(&config) };
+    if !problems.is_empty() {
+        let lines: Vec<String> = problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect();
+        return Err(Failure::Other(anyhow::anyhow!(lines.join("\n"))));
+    }
     let count = |number: usize, one: &str, many: &str| format!("{number} {}", if number == 1 { one } else { many });
     let enabled = config.intel.files.iter().filter(|files| files.enabled).count();
     writeln!(
@@ -42,7 +49,7 @@ mod tests {
     use super::*;
 
     fn of(config: std::path::PathBuf) -> ValidateArgs {
-        ValidateArgs { config: Some(config), feeds: false, paths: Vec::new() }
+        ValidateArgs { config: Some(config), feeds: false, no_files: false, paths: Vec::new() }
     }
 
     fn validate(name: &str, text: &str) -> (Result<(), Failure>, String) {

@@ -1,23 +1,31 @@
 //! `intel.allowlists`: what is known to be harmless or shared.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::intel;
 use super::reader::Item;
 
 /// Files of allowlists. A bare string is a table with only `path`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct AllowlistFiles {
     /// A path or a glob (`allowlists/*.json`) of MISP warninglists. A relative one starts at the working directory.
     pub path: String,
     /// The list's name in hits, metrics and `explain`. Absent: the name that each file gives itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// What becomes of a hit whose value a list holds: `suppress` (it is no hit) or `annotate` (it names the list). Absent: lists of clouds, CDNs, dynamic DNS, disposable mail and sinkholes annotate, others suppress.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<AllowlistAction>,
     /// Whether the lists are used at all.
+    #[schemars(extend("default" = true))]
     pub enabled: bool,
 }
 
 /// What becomes of a hit whose value an allowlist holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum AllowlistAction {
     /// It is no hit.
     Suppress,

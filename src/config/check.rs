@@ -8,6 +8,7 @@ use super::document::join;
 use super::problem::{Fault, Position, Problem};
 use super::reader::{Problems, Table};
 use super::sink::{NdjsonSink, OtlpSink, SinkKind};
+use super::source::Source;
 
 /// Reports every such problem. `root` gives the places.
 pub(super) fn check(config: &Config, root: &Table<'_>, problems: &Problems) {
@@ -60,10 +61,12 @@ pub(super) fn check(config: &Config, root: &Table<'_>, problems: &Problems) {
     }
 
     let largest = config.sources.iter().max_by_key(|source| source.max_request_bytes());
-    if let Some(source) = largest.filter(|source| source.max_request_bytes() > config.limits.in_flight_bytes) {
+    // A compressed request is there twice while it inflates.
+    let needed = |source: &Source| source.max_request_bytes().saturating_mul(2);
+    if let Some(source) = largest.filter(|source| needed(source) > config.limits.in_flight_bytes) {
         let fault = Fault::InFlightTooSmall {
             in_flight: config.limits.in_flight_bytes,
-            request: source.max_request_bytes(),
+            needed: needed(source),
             source_id: source.id.clone(),
         };
         report(&["limits", "in_flight_bytes"], fault);

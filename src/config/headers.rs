@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use http::HeaderName;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
 
 use super::problem::Fault;
 use super::reader::{Item, Table};
 use super::secret::{MASK, Secret};
+use super::show;
 
 /// A header of each request to the next hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +22,8 @@ pub struct Header {
 }
 
 /// Where a header's value comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub enum HeaderSource {
     /// The configuration.
     Literal(Secret),
@@ -28,7 +32,8 @@ pub enum HeaderSource {
 }
 
 /// A header whose value stands in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct HeaderFile {
     /// The file with the value; white space around it is dropped. It is read again when it is older than a second.
     pub file: PathBuf,
@@ -36,6 +41,22 @@ pub struct HeaderFile {
 
 impl HeaderFile {
     pub(super) const KEYS: &[&'static str] = &["file"];
+}
+
+/// Writes `headers`.
+pub(super) fn write_all<S: Serializer>(headers: &[Header], serializer: S) -> Result<S::Ok, S::Error> {
+    show::as_table(headers, |header| (header.name.as_str(), &header.value), serializer)
+}
+
+/// Writes `forward_metadata`.
+pub(super) fn write_names<S: Serializer>(names: &[HeaderName], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(names.iter().map(HeaderName::as_str))
+}
+
+/// The schema of `headers`.
+pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    let file = generator.subschema_for::<HeaderFile>();
+    json_schema!({ "type": "object", "additionalProperties": { "anyOf": [{ "type": "string" }, file] } })
 }
 
 /// Headers that HTTP/2, gRPC or the sink itself sets (RFC 9113 section 8.2.2, gRPC's `PROTOCOL-HTTP2.md`).

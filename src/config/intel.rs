@@ -1,25 +1,34 @@
 //! `intel`: where indicators come from.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::fields::FieldKind;
 
 use super::allowlist::AllowlistFiles;
-use super::matching::KIND_WORDS;
+use super::matching::{self, KIND_WORDS, KindWord};
 use super::problem::Fault;
 use super::reader::{Item, Table};
+use super::schema::PathOr;
 
 /// Where indicators come from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Intel {
     /// Files of indicators, each a glob or a table. They are watched, and a change is in force within seconds.
+    #[schemars(with = "Vec<PathOr<IntelFiles>>", extend("default" = []))]
     pub files: Vec<IntelFiles>,
     /// What happens when a file has less than half of the indicators that it had: `confirm` keeps the old ones until someone confirms, `accept` takes the new ones.
+    #[schemars(extend("default" = "confirm"))]
     pub on_shrink: OnShrink,
     /// Allowlists, each a glob or a table: what is known to be harmless or shared. They are read at start and when one of them changes.
+    #[schemars(with = "Vec<PathOr<AllowlistFiles>>", extend("default" = []))]
     pub allowlists: Vec<AllowlistFiles>,
 }
 
 /// What happens when a file shrinks by more than half.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum OnShrink {
     /// The old indicators stay until someone confirms.
     #[default]
@@ -29,32 +38,44 @@ pub enum OnShrink {
 }
 
 /// Files of one feed. A bare string is a table with only `path`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct IntelFiles {
     /// A path or a glob (`indicators/*.csv`). A relative one starts at the working directory.
     pub path: String,
     /// The feed's name in hits, metrics and rules. Absent: each file's name without its extension.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub feed: Option<String>,
     /// `text`, `csv`, `hosts`, `stix`, `misp`, `zeek`, `rpz`, `adblock`, `dnsmasq`, `unbound` or `json`. Absent: told from each file's name and beginning.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<FeedFormat>,
     /// What enables the feed's indicators: `cti` (a CTI rule, all fields) or `collection` (only the fields that collections are checked at).
+    #[schemars(extend("default" = "cti"))]
     pub rule: RuleKind,
     /// Whether the feed is used at all.
+    #[schemars(extend("default" = true))]
     pub enabled: bool,
     /// Whether domains of this feed also match the names below them.
+    #[schemars(extend("default" = false))]
     pub subdomains: bool,
     /// Whether URLs of this feed also match longer paths at the same host.
+    #[schemars(extend("default" = false))]
     pub url_prefix: bool,
     /// Whether indicators that the import guard refuses as too generic are taken all the same.
+    #[schemars(extend("default" = false))]
     pub allow_generic: bool,
     /// The kind of values that do not tell by themselves, such as `user`. Absent: told from each value.
+    #[serde(serialize_with = "matching::write_kind", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<KindWord>")]
     pub kind: Option<FieldKind>,
     /// Which CSV columns, or paths in JSON objects, hold what. Absent: told from the header line; `json` needs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub columns: Option<Columns>,
 }
 
 /// The type of an importer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum FeedFormat {
     /// One value a line.
     Text,
@@ -81,7 +102,8 @@ pub enum FeedFormat {
 }
 
 /// What enables a feed's indicators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum RuleKind {
     /// A CTI rule.
     Cti,
@@ -90,33 +112,46 @@ pub enum RuleKind {
 }
 
 /// The headers of the CSV columns that hold the parts of an indicator, or the paths in JSON objects.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Columns {
     /// Header of the column with the value to look for.
     pub value: String,
     /// Header of the column with the value's kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub r#type: Option<String>,
     /// Header of the column with the feed's own id of the indicator.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// Header of the column with a human name.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Header of the column with free text.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Header of the column with the kill chain phases, separated by commas, semicolons or bars.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub kill_chain_phases: Option<String>,
     /// Header of the column with the confidence, 0 to 100 or a word.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub confidence: Option<String>,
     /// Header of the column with the Traffic Light Protocol marking.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tlp: Option<String>,
     /// Header of the column with a URL that says more.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
     /// Header of the column with the start of validity.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub valid_from: Option<String>,
     /// Header of the column with the end of validity.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<String>,
     /// Header of the column with the time of the first sighting.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub first_seen: Option<String>,
     /// Header of the column with the time of the last sighting.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<String>,
 }
 

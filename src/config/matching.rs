@@ -1,41 +1,59 @@
 //! `match`: how events are compared with indicators.
 
+use std::borrow::Cow;
 use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
 
 use crate::fields::{Field, FieldKind, FieldTable};
 use crate::observable::Kind;
 
 use super::problem::Fault;
 use super::reader::Item;
+use super::units::Time;
 
 /// How events are compared with indicators.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Match {
     /// Whether every domain indicator also matches the names below it.
+    #[schemars(extend("default" = false))]
     pub subdomains: bool,
     /// Whether a URL in an event also yields its host as a domain or an address.
+    #[schemars(extend("default" = false))]
     pub url_hosts: bool,
     /// How far outside an indicator's validity an event may lie and still match.
+    #[serde(with = "Time")]
+    #[schemars(extend("default" = "5d"))]
     pub grace: Duration,
     /// Whether command-and-control address indicators count at `destination.ip` only.
+    #[schemars(with = "Option<CommandAndControl>")]
     pub c2: CommandAndControl,
     /// Where hits are written: `auto`, `body` or `attributes`. `auto` is the body where it is a document.
+    #[schemars(extend("default" = "auto"))]
     pub tag_into: TagInto,
     /// Whether the fields beyond the required ones are checked.
+    #[schemars(extend("default" = true))]
     pub extra_fields: bool,
     /// Fields of your own, or other settings for known ones.
+    #[serde(serialize_with = "write_fields")]
+    #[schemars(with = "Vec<FieldSettings>", extend("default" = []))]
     pub fields: Vec<Field>,
 }
 
 /// In which detections the command-and-control rule holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct CommandAndControl {
     /// For events as they arrive.
+    #[schemars(extend("default" = true))]
     pub live: bool,
 }
 
 /// Where the enrichment goes in a log record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum TagInto {
     /// The body where it is a document, else the attributes.
     Auto,
@@ -43,6 +61,53 @@ pub enum TagInto {
     Body,
     /// The record's attributes.
     Attributes,
+}
+
+/// One entry of `match.fields` as it is written.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct FieldSettings<'a> {
+    /// Dotted ECS path, case-sensitive, e.g. `my.ip`. Nested and dotted documents match the same.
+    field: &'a str,
+    /// What it holds: `ip`, `domain`, `url`, `hash`, `md5`, `sha1`, `sha256`, `sha512`, `ssdeep`, `email`, `user`, `auto`, `text`, `name`, `dns-type`, `path`, `number` or `time`. `hash` is decided by length, `auto` by value.
+    #[schemars(with = "KindWord")]
+    kind: &'static str,
+    /// Whether indicators of collections are looked for here.
+    #[schemars(extend("default" = true))]
+    collection: bool,
+    /// Whether indicators of CTI rules are looked for here.
+    #[schemars(extend("default" = true))]
+    cti: bool,
+    /// STIX object paths that mean this field, e.g. `ipv4-addr:value`.
+    #[schemars(extend("default" = []))]
+    stix_paths: &'a [String],
+}
+
+/// The word for a kind.
+pub(super) struct KindWord;
+
+impl JsonSchema for KindWord {
+    fn schema_name() -> Cow<'static, str> {
+        "Kind".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": KIND_WORDS.map(|(word, _)| word) })
+    }
+}
+
+pub(super) fn write_kind<S: Serializer>(kind: &Option<FieldKind>, serializer: S) -> Result<S::Ok, S::Error> {
+    kind.map(FieldKind::as_str).serialize(serializer)
+}
+
+fn write_fields<S: Serializer>(fields: &[Field], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(fields.iter().map(|field| FieldSettings {
+        field: &field.name,
+        kind: field.kind.as_str(),
+        collection: field.collection,
+        cti: field.cti,
+        stix_paths: &field.stix_paths,
+    }))
 }
 
 /// The words for kinds, as in the field table.

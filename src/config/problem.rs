@@ -173,15 +173,15 @@ pub enum Fault {
         /// The source that listens there.
         source_id: String,
     },
-    /// The bound on bytes in flight is smaller than a single request may be.
+    /// The bound on bytes in flight is smaller than what a single request may take.
     #[error(
-        "{in_flight} bytes are less than the {request} that one request of the source `{source_id}` may have; raise it, or lower `max_request_bytes` there"
+        "{in_flight} bytes are less than the {needed} that one request of the source `{source_id}` may take, twice its `max_request_bytes`; raise it, or lower `max_request_bytes` there"
     )]
     InFlightTooSmall {
         /// The configured bound.
         in_flight: usize,
-        /// The largest request.
-        request: usize,
+        /// What the largest request takes while it is inflated.
+        needed: usize,
         /// The source that takes it.
         source_id: String,
     },

@@ -2,43 +2,64 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::address::Address;
+use super::problem::Fault;
 use super::reader::Item;
+use super::schema::Count;
 use super::tls::ServerTls;
+use super::units::{Size, Time};
 
 /// What the process may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Limits {
     /// Bytes of requests that may be in the process at once. More is refused as overload, and the collector retries.
+    #[serde(with = "Size")]
+    #[schemars(extend("default" = "256MiB"))]
     pub in_flight_bytes: usize,
     /// Threads that match large batches. Absent: one for each core that the process may use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Count>")]
     pub workers: Option<usize>,
     /// Connections that each source has open at once. One more takes the place of the one that idles longest, and is refused when none idles. Keep it below the process's limit of open files.
+    #[schemars(with = "Count", extend("default" = 1024))]
     pub max_connections: usize,
     /// How long a connection of a source may be without a request before it is closed. The collector opens another when it needs one.
+    #[serde(with = "Time")]
+    #[schemars(extend("default" = "5m"))]
     pub idle_timeout: Duration,
 }
 
 /// The HTTP listener for probes and metrics.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Admin {
     /// Where `/livez`, `/readyz` and `/metrics` are served: an IP address and a port, or a Unix socket (`unix:/path`). `/config` is served only on a loopback address or a Unix socket.
+    #[schemars(with = "String")]
     pub address: Address,
     /// TLS with a certificate. Absent: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServerTls>,
 }
 
 /// The process's own log, on standard error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Log {
     /// `text` for people, `json` for collectors.
+    #[schemars(extend("default" = "text"))]
     pub format: LogFormat,
     /// The least severe level that is written: `error`, `warn`, `info`, `debug` or `trace`. The environment variable `HOTLIST_LOG` overrides it.
+    #[schemars(extend("default" = "info"))]
     pub level: LogLevel,
 }
 
 /// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
     Text,
@@ -47,7 +68,8 @@ pub enum LogFormat {
 }
 
 /// A level of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// Something failed.
     Error,
@@ -75,9 +97,12 @@ impl LogLevel {
 }
 
 /// How the process ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Shutdown {
     /// How long requests in flight may take to finish after a signal to end.
+    #[serde(with = "Time")]
+    #[schemars(extend("default" = "30s"))]
     pub grace: Duration,
 }
 
@@ -111,11 +136,24 @@ impl Limits {
         let table = item.table(Limits::KEYS)?;
         Some(Limits {
             in_flight_bytes: table.or("in_flight_bytes", Limits::default().in_flight_bytes, Item::size),
-            workers: table.get("workers").and_then(|item| item.count()),
+            workers: table.get("workers").and_then(|item| workers(&item)),
             max_connections: table.or("max_connections", Limits::default().max_connections, Item::count),
             idle_timeout: table.or("idle_timeout", Limits::default().idle_timeout, Item::timeout),
         })
     }
+}
+
+/// Beyond any machine: what is meant to be more was meant for another key.
+const MAX_WORKERS: usize = 1024;
+
+fn workers(item: &Item<'_>) -> Option<usize> {
+    let workers = item.count()?;
+    if workers > MAX_WORKERS {
+        let reason = format!("threads are more than any machine can use; give at most {MAX_WORKERS}");
+        item.report(Fault::BadValue { value: workers.to_string(), reason });
+        return None;
+    }
+    Some(workers)
 }
 
 impl Admin {

@@ -1,29 +1,38 @@
 //! `sinks`: where events go after matching.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::HeaderName;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
 
 use super::address::Endpoint;
-use super::headers::{Header, read_headers, read_metadata};
+use super::headers::{self, Header, read_headers, read_metadata};
 use super::problem::{Fault, nearest};
 use super::reader::{Item, Table};
 use super::tls::ClientTls;
+use super::units::{Size, Time};
+use super::{schema, show};
 
 /// One sink.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Sink {
     /// Its name in the configuration, in metrics and in logs.
+    #[serde(skip)]
     pub id: String,
     /// The ids of the sources whose events it takes.
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub inputs: Vec<String>,
     /// What it is.
+    #[serde(flatten)]
+    #[schemars(skip)]
     pub kind: SinkKind,
 }
 
 /// The types of sinks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
 pub enum SinkKind {
     /// `type: otlp`.
     Otlp(Box<OtlpSink>),
@@ -34,48 +43,70 @@ pub enum SinkKind {
 }
 
 /// OTLP/gRPC to the next hop, with or without TLS.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct OtlpSink {
     /// The next hop: `https://host:port` for TLS, `http://host:port` without, or a Unix socket (`unix:/run/next.sock`).
+    #[schemars(with = "String")]
     pub endpoint: Endpoint,
     /// How requests are compressed: `none`, `gzip` or `zstd`.
+    #[schemars(extend("default" = "none"))]
     pub compression: Compression,
     /// The largest request that the next hop takes, in bytes before compression. Larger batches are split by record.
+    #[serde(with = "Size")]
+    #[schemars(extend("default" = "4MiB"))]
     pub max_request_bytes: usize,
     /// How long one request may take before it counts as failed. Keep it below the collector's own time-out.
+    #[serde(with = "Time")]
+    #[schemars(extend("default" = "8s"))]
     pub timeout: Duration,
     /// Headers of each request by name, e.g. for credentials: a text, or a table that names a file.
+    #[serde(serialize_with = "headers::write_all")]
+    #[schemars(schema_with = "headers::schema", extend("default" = {}))]
     pub headers: Vec<Header>,
     /// Metadata keys of the collector's request that are sent on with its values. Absent: none are.
+    #[serde(serialize_with = "headers::write_names")]
+    #[schemars(with = "Vec<String>", extend("default" = []))]
     pub forward_metadata: Vec<HeaderName>,
     /// The file for records that the next hop refuses for good. Absent: a batch with such a record is refused as a whole, and the collector retries it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rejected: Option<Rejected>,
     /// Whether the collector's request waits for this sink. The failures of a sink that is not required are counted only.
+    #[schemars(extend("default" = true))]
     pub required: bool,
     /// Settings of TLS towards an `https` endpoint. Absent: the system's authorities, and no certificate of our own.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ClientTls>,
 }
 
 /// Where records go that the next hop refuses for their content or size.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Rejected {
     /// The file, made when it is not there. `hotlist rejected` shows it and sends it again. A relative path starts at the working directory.
     pub path: PathBuf,
     /// How large the file may become. When it is full, batches with such records are refused and retried.
+    #[serde(with = "Size")]
+    #[schemars(extend("default" = "1GiB"))]
     pub max_bytes: usize,
 }
 
 /// One JSON document a line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct NdjsonSink {
     /// The file that lines are appended to; absent or `-` is standard output. A relative path starts at the working directory.
+    #[serde(serialize_with = "write_path")]
+    #[schemars(with = "String", extend("default" = "-"))]
     pub path: Option<PathBuf>,
     /// Which events are written: `all`, or only the `hits`.
+    #[schemars(extend("default" = "all"))]
     pub only: Only,
 }
 
 /// Compression of requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Compression {
     /// None.
     None,
@@ -86,12 +117,38 @@ pub enum Compression {
 }
 
 /// Which events a sink takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Only {
     /// Every event.
     All,
     /// Only events with a hit.
     Hits,
+}
+
+/// Writes `sinks`.
+pub(super) fn write_all<S: Serializer>(sinks: &[Sink], serializer: S) -> Result<S::Ok, S::Error> {
+    show::as_table(sinks, |sink| (&sink.id, sink), serializer)
+}
+
+/// The schema of `sinks`.
+pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    let common = Sink::json_schema(generator);
+    let blackhole = json_schema!({
+        "description": "Takes everything and keeps nothing, for tests and measurements.",
+        "type": "object",
+        "additionalProperties": false,
+    });
+    schema::parts_by_name(&[
+        schema::part("otlp", &common, OtlpSink::json_schema(generator)),
+        schema::part("ndjson", &common, NdjsonSink::json_schema(generator)),
+        schema::part("blackhole", &common, blackhole),
+    ])
+}
+
+/// Writes the path of a file; none is standard output.
+fn write_path<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_deref().unwrap_or(Path::new("-")).serialize(serializer)
 }
 
 impl Sink {

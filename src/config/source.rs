@@ -1,34 +1,58 @@
 //! `sources`: where collectors send their events to.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Serialize, Serializer};
+
 use super::address::Address;
+use super::problem::Fault;
 use super::reader::Item;
 use super::tls::ServerTls;
+use super::units::Size;
+use super::{schema, show};
 
 /// One source.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Source {
     /// Its name in the configuration, in metrics and in logs.
+    #[serde(skip)]
     pub id: String,
     /// What it is.
+    #[serde(flatten)]
     pub kind: SourceKind,
 }
 
 /// The types of sources.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
 pub enum SourceKind {
     /// `type: otlp`.
     Otlp(OtlpSource),
 }
 
 /// OTLP/gRPC, with or without TLS: logs, which are matched, and metrics and traces, which pass untouched.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct OtlpSource {
     /// Where to listen: an IP address and a port (`127.0.0.1:4317`), or a Unix socket (`unix:/run/hotlist.sock`).
+    #[schemars(with = "String")]
     pub address: Address,
     /// The largest request that is taken, in bytes after decompression. A larger one is refused for good.
+    #[serde(with = "Size")]
+    #[schemars(extend("default" = "64MiB"))]
     pub max_request_bytes: usize,
     /// TLS with a certificate. Absent: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServerTls>,
+}
+
+/// Writes `sources`.
+pub(super) fn write_all<S: Serializer>(sources: &[Source], serializer: S) -> Result<S::Ok, S::Error> {
+    show::as_table(sources, |source| (&source.id, source), serializer)
+}
+
+/// The schema of `sources`.
+pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    schema::parts_by_name(&[schema::part("otlp", &Schema::default(), OtlpSource::json_schema(generator))])
 }
 
 impl OtlpSource {
@@ -65,7 +89,7 @@ impl Source {
         match item.any_table()?.required("type", "`otlp`")?.word(&[("otlp", Type::Otlp)])? {
             Type::Otlp => {
                 let table = item.table(OtlpSource::KEYS)?;
-                let max_request_bytes = table.or("max_request_bytes", 64 << 20, Item::size);
+                let max_request_bytes = table.or("max_request_bytes", 64 << 20, max_request_bytes);
                 let tls = table.get("tls").and_then(|item| ServerTls::read(&item));
                 let address = table
                     .required("address", "where to listen, e.g. `127.0.0.1:4317`")?
@@ -75,4 +99,15 @@ impl Source {
             }
         }
     }
+}
+
+/// The length of a gRPC message has four bytes.
+fn max_request_bytes(item: &Item<'_>) -> Option<usize> {
+    let bytes = item.size()?;
+    if u32::try_from(bytes).is_err() {
+        let reason = format!("bytes are more than a gRPC message can have; give at most {}", u32::MAX);
+        item.report(Fault::BadValue { value: bytes.to_string(), reason });
+        return None;
+    }
+    Some(bytes)
 }

@@ -387,11 +387,18 @@ fn user_defined_fields_are_checked() {
 }
 
 #[test]
-fn requests_larger_than_all_that_may_be_in_flight_are_refused() {
+fn requests_larger_than_what_may_be_in_flight_are_refused() {
     assert_eq!(
-        with("limits: { in_flight_bytes: 1MiB }\n"),
+        with("limits: { in_flight_bytes: 127MiB }\n"),
         [
-            "3:28: limits.in_flight_bytes: 1048576 bytes are less than the 67108864 that one request of the source `a` may have; raise it, or lower `max_request_bytes` there"
+            "3:28: limits.in_flight_bytes: 133169152 bytes are less than the 134217728 that one request of the source `a` may take, twice its `max_request_bytes`; raise it, or lower `max_request_bytes` there"
+        ]
+    );
+    yaml(&format!("{MINIMAL}limits: {{ in_flight_bytes: 128MiB }}\n")).unwrap();
+    assert_eq!(
+        problems(Format::Yaml, &MINIMAL.replace(":1'", ":1', max_request_bytes: 4GiB")),
+        [
+            "1:72: sources.a.max_request_bytes: `4294967296` bytes are more than a gRPC message can have; give at most 4294967295"
         ]
     );
 }

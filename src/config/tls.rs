@@ -3,29 +3,42 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::reader::Item;
 
 /// TLS of a listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct ServerTls {
     /// The certificate, with its chain, in PEM. The files are loaded anew when they change.
     pub cert_file: PathBuf,
     /// Its private key in PEM, not encrypted.
     pub key_file: PathBuf,
     /// The authorities of clients in PEM. When set, a client without a certificate of one of them is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_ca_file: Option<PathBuf>,
 }
 
 /// TLS towards a next hop.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(
+    deny_unknown_fields,
+    extend("dependentRequired" = { "cert_file": ["key_file"], "key_file": ["cert_file"] })
+)]
 pub struct ClientTls {
     /// The authorities of the next hop in PEM. Absent: those that the system trusts.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
     /// Our own certificate, with its chain, in PEM, for a next hop that asks for one. The files are loaded anew when they change.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cert_file: Option<PathBuf>,
     /// Its private key in PEM, not encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
     /// The name that the next hop's certificate must have. Absent: the host of `endpoint`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
 }
 

@@ -1,6 +1,10 @@
 //! Sizes (`64MiB`) and durations (`8s`) as people write them.
 
+use std::borrow::Cow;
 use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serializer;
 
 /// Binary and decimal units of size, in bytes.
 const SIZES: [(&str, u64); 8] = [
@@ -37,6 +41,66 @@ fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
+/// A size in a schema and in YAML.
+pub(super) struct Size;
+
+impl Size {
+    /// Writes the largest binary unit that fits without a rest.
+    pub(super) fn serialize<S: Serializer>(bytes: &usize, serializer: S) -> Result<S::Ok, S::Error> {
+        let unit = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+        match unit.into_iter().find(|(_, factor)| *bytes >= *factor && bytes.is_multiple_of(*factor)) {
+            Some((name, factor)) => serializer.collect_str(&format_args!("{}{name}", bytes / factor)),
+            None => serializer.collect_str(&format_args!("{bytes}B")),
+        }
+    }
+}
+
+impl JsonSchema for Size {
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A number of bytes, or a text such as `64MiB`.",
+            "type": ["integer", "string"],
+            "minimum": 1,
+            "pattern": r"^\s*[0-9]+\s*([kKmMgG][iI]?[bB]|[bB])?\s*$|\$\{",
+        })
+    }
+}
+
+/// A length of time in a schema and in YAML.
+pub(super) struct Time;
+
+impl Time {
+    /// Writes the largest unit that fits without a rest.
+    pub(super) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        let milliseconds = time.as_millis();
+        let fits = |factor: u64| milliseconds >= u128::from(factor) && milliseconds.is_multiple_of(factor.into());
+        match DURATIONS.into_iter().rev().find(|(_, factor)| fits(*factor)) {
+            Some((name, factor)) => {
+                serializer.collect_str(&format_args!("{}{name}", milliseconds / u128::from(factor)))
+            }
+            None => serializer.serialize_str("0s"),
+        }
+    }
+}
+
+impl JsonSchema for Time {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A length of time such as `250ms`, `8s` or `5d`.",
+            "type": "string",
+            "pattern": r"^\s*[0-9]+\s*([mM]?[sS]|[mMhHdD])\s*$|\$\{",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +122,31 @@ mod tests {
         assert_eq!(duration("5d"), Some(Duration::from_secs(5 * 86_400)));
         for bad in ["", "8", "s", "8 weeks", "-8s", "8.5s"] {
             assert_eq!(duration(bad), None, "{bad}");
+        }
+    }
+
+    /// Guarantee: what is written is read as the same, and the schema takes the texts that the reader takes.
+    #[test]
+    fn reader_writer_and_schema_agree_on_sizes_and_durations() {
+        let mut generator = SchemaGenerator::default();
+        let pattern = |schema: Schema| regex::Regex::new(schema.get("pattern").unwrap().as_str().unwrap()).unwrap();
+        let sizes = pattern(Size::json_schema(&mut generator));
+        for text in
+            ["64MiB", "1 kb", "7", "7b", " 7 ", "7GB", "7k", "7kib b", "", "MiB", "-1", "1.5MiB", "1 TiB", "1 k b"]
+        {
+            assert_eq!(sizes.is_match(text), size(text).is_some(), "{text}");
+        }
+        let durations = pattern(Time::json_schema(&mut generator));
+        for text in ["8s", "250MS", " 5 d ", "1m", "1H", "", "8", "s", "8 weeks", "-8s", "8.5s", "8mh"] {
+            assert_eq!(durations.is_match(text), duration(text).is_some(), "{text}");
+        }
+        for bytes in [1, 1000, 1 << 10, (1 << 20) + 1, 256 << 20, 3 << 30] {
+            let text = Size::serialize(&bytes, serde_json::value::Serializer).unwrap();
+            assert_eq!(size(text.as_str().unwrap()), Some(bytes), "{text}");
+        }
+        for milliseconds in [0, 1, 1500, 60_000, 90_000, 3_600_000, 5 * 86_400_000] {
+            let text = Time::serialize(&Duration::from_millis(milliseconds), serde_json::value::Serializer).unwrap();
+            assert_eq!(duration(text.as_str().unwrap()), Some(Duration::from_millis(milliseconds)), "{text}");
         }
     }
 }

@@ -1,0 +1,71 @@
+//! The files that a configuration needs before anything runs: whatever of them would stop `run`, or cost an allowlist.
+
+use std::path::Path;
+
+use crate::app;
+use crate::config::{Config, Endpoint, HeaderSource, OtlpSink, ServerTls, SinkKind};
+use crate::feed::allowlist;
+use crate::forward::Headers;
+use crate::tls::{self, TlsError};
+
+/// Everything that is wrong with them, each with the key that names the file. Reads only.
+pub(super) fn problems(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    for source in &config.sources {
+        problems.extend(certificate(&format!("sources.{}.tls", source.id), source.tls()));
+    }
+    for sink in &config.sinks {
+        let key = format!("sinks.{}", sink.id);
+        match &sink.kind {
+            SinkKind::Otlp(otlp) => {
+                sink_files(&key, otlp, &mut problems);
+                let rejected = otlp.rejected.as_ref().map(|rejected| rejected.path.as_path());
+                problems.extend(written(&format!("{key}.rejected.path"), rejected));
+            }
+            SinkKind::Ndjson(ndjson) => problems.extend(written(&format!("{key}.path"), ndjson.path.as_deref())),
+            SinkKind::Blackhole => {}
+        }
+    }
+    if let Some(admin) = &config.admin {
+        problems.extend(certificate("admin.tls", admin.tls.as_ref()));
+    }
+    problems.extend(app::field_table(&config.r#match).err().map(|error| format!("match.fields: {error}")));
+    let (_, unusable) = allowlist::load(&config.intel);
+    let lists = unusable.iter().filter(|error| error.costs_a_list());
+    problems.extend(lists.map(|error| format!("intel.allowlists: {error}")));
+    problems
+}
+
+fn certificate(key: &str, settings: Option<&ServerTls>) -> Option<String> {
+    settings.and_then(|settings| told(key, tls::Acceptor::load(key, settings, tls::HTTP_2)))
+}
+
+fn told<T>(key: &str, loaded: Result<T, TlsError>) -> Option<String> {
+    loaded.err().map(|error| format!("{key}: {error}"))
+}
+
+fn sink_files(key: &str, sink: &OtlpSink, problems: &mut Vec<String>) {
+    for header in &sink.headers {
+        if let HeaderSource::File(from) = &header.value {
+            let read = Headers::default().file(header.name.clone(), from.file.clone());
+            problems.extend(read.err().map(|error| format!("{key}.headers.{}: {error}", header.name)));
+        }
+    }
+    if let Endpoint::Https { host, .. } = &sink.endpoint {
+        let key = format!("{key}.tls");
+        problems.extend(told(&key, tls::Connector::load(&key, &sink.tls.clone().unwrap_or_default(), host)));
+    }
+}
+
+/// The directory of a file that is written: the file itself may not be there yet.
+fn written(key: &str, path: Option<&Path>) -> Option<String> {
+    let path = path?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let reason = match std::fs::metadata(directory) {
+        Ok(found) if !found.is_dir() => "is no directory".to_owned(),
+        Ok(_) if path.is_dir() => return Some(format!("{key}: {} is a directory; give a file", path.display())),
+        Ok(_) => return None,
+        Err(error) => format!("cannot be used: {error}"),
+    };
+    Some(format!("{key}: {} {reason}; make the directory, or give another path", directory.display()))
+}
