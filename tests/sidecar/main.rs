@@ -5,9 +5,15 @@
 #[cfg(test)]
 mod allowlists;
 #[cfg(test)]
+mod chance;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod kill;
+#[cfg(test)]
+mod measure;
 #[cfg(test)]
 mod next_hop;
 #[cfg(test)]
