@@ -11,6 +11,8 @@ mod client;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod measure;
@@ -32,6 +34,8 @@ mod reload;
 mod replay;
 #[cfg(test)]
 mod shutdown;
+#[cfg(test)]
+mod slow;
 #[cfg(test)]
 mod sockets;
 #[cfg(test)]

@@ -129,6 +129,11 @@ impl NextHop {
         std::mem::take(&mut self.shared.received.lock().unwrap())
     }
 
+    /// Whether this very message was accepted.
+    pub fn has(&self, message: &[u8]) -> bool {
+        self.shared.received.lock().unwrap().iter().any(|request| request.wire[5..] == *message)
+    }
+
     pub fn set(&self, mood: Mood) {
         self.shared.mood.send_replace(mood);
     }
