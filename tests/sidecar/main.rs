@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod allowlists;
 #[cfg(test)]
+mod bad_feeds;
+#[cfg(test)]
 mod chance;
 #[cfg(test)]
 mod client;
@@ -26,6 +28,8 @@ mod overload;
 mod process;
 #[cfg(test)]
 mod python_client;
+#[cfg(test)]
+mod quiet;
 #[cfg(test)]
 mod rejected;
 #[cfg(test)]
