@@ -41,6 +41,8 @@ mod shutdown;
 #[cfg(test)]
 mod slow;
 #[cfg(test)]
+mod soak;
+#[cfg(test)]
 mod sockets;
 #[cfg(test)]
 #[path = "../support/mod.rs"]
