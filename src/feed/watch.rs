@@ -42,8 +42,8 @@ impl Watch {
     }
 
     /// Watches what these paths and globs need, and nothing else. A directory that does not exist is watched from the
-    /// nearest one that does.
-    pub fn follow<'a>(&mut self, patterns: impl IntoIterator<Item = &'a str>) {
+    /// nearest one that does. Says whether a directory is new among them: nobody told of what happened there before.
+    pub fn follow<'a>(&mut self, patterns: impl IntoIterator<Item = &'a str>) -> bool {
         let mut wanted = BTreeMap::new();
         for (directory, mode) in patterns.into_iter().map(directory_of) {
             let directory = existing(directory);
@@ -52,7 +52,7 @@ impl Watch {
                 *known = mode;
             }
         }
-        let Some(watcher) = &mut self.watcher else { return };
+        let Some(watcher) = &mut self.watcher else { return false };
         self.watched.retain(|directory, mode| {
             let keep = wanted.get(directory) == Some(mode) && directory.exists();
             if !keep {
@@ -61,15 +61,20 @@ impl Watch {
             }
             keep
         });
+        let mut has_new = false;
         for (directory, mode) in wanted {
             if self.watched.contains_key(&directory) {
                 continue;
             }
             match watcher.watch(&directory, mode) {
-                Ok(()) => drop(self.watched.insert(directory, mode)),
+                Ok(()) => {
+                    self.watched.insert(directory, mode);
+                    has_new = true;
+                }
                 Err(error) => tracing::warn!(directory = %directory.display(), %error, "cannot watch a directory"),
             }
         }
+        has_new
     }
 }
 

@@ -11,6 +11,9 @@ use super::admission::{Admission, InFlight};
 use crate::delivery::Refusal;
 use crate::grpc::{FrameHeader, HEADER_LEN};
 
+/// What a client did that sent nothing for too long.
+const STALLED: &str = "stalled for";
+
 /// A message as it was on the wire, with the room it holds.
 #[derive(Debug)]
 pub struct Message {
@@ -45,10 +48,11 @@ pub async fn read<B>(mut body: B, limits: &Limits, in_flight: &InFlight) -> Resu
 where
     B: Body<Data = Bytes> + Unpin,
 {
+    let stalled = || format!("the request's body {STALLED} {} ms", limits.stall_timeout.as_millis());
     let mut header = BytesMut::with_capacity(HEADER_LEN);
     let mut rest = Bytes::new();
     while header.len() < HEADER_LEN {
-        let Some(mut data) = next_data(&mut body, limits.stall_timeout).await? else {
+        let Some(mut data) = next_data(&mut body, limits.stall_timeout, stalled).await? else {
             let found = header.len();
             return Err(invalid(format!(
                 "the request ends after {found} of the {HEADER_LEN} bytes of its gRPC header"
@@ -98,7 +102,12 @@ where
             joined.extend_from_slice(&next);
         }
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        match next_data(body, left.min(limits.stall_timeout)).await? {
+        let (limit, complaint) = match left < limits.stall_timeout {
+            true => (limits.receive_timeout, "did not arrive whole within"),
+            false => (limits.stall_timeout, STALLED),
+        };
+        let late = || format!("the request's body {complaint} {} ms", limit.as_millis());
+        match next_data(body, left.min(limits.stall_timeout), late).await? {
             Some(data) => next = data,
             None if found < len => {
                 return Err(invalid(format!("the request ends after {found} of the {len} bytes of its message")));
@@ -109,8 +118,9 @@ where
     }
 }
 
-/// The next data frame, or `None` at the end. Trailers of a request mean nothing in gRPC.
-async fn next_data<B>(body: &mut B, timeout: Duration) -> Result<Option<Bytes>, Unread>
+/// The next data frame, or `None` at the end; `late` says why there is none when it does not come within `timeout`.
+/// Trailers of a request mean nothing in gRPC.
+async fn next_data<B>(body: &mut B, timeout: Duration, late: impl Fn() -> String) -> Result<Option<Bytes>, Unread>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -126,10 +136,7 @@ where
                     return Ok(Some(data));
                 }
             }
-            Err(_) => {
-                let text = format!("the request's body stalled for {} ms", timeout.as_millis());
-                return Err(Refusal::Unavailable(text).into());
-            }
+            Err(_) => return Err(Refusal::Unavailable(late()).into()),
         }
     }
 }
@@ -215,6 +222,13 @@ mod tests {
         assert!(matches!(read_frames(frames, &Limits::default()).await, Err(Unread::Gone)));
     }
 
+    fn refusal(result: Result<Message, Unread>) -> String {
+        match result {
+            Err(Unread::Refused(Refusal::Unavailable(text))) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// A client that sends its header and then nothing, or a byte now and then, does not hold its room for ever.
     #[tokio::test(start_paused = true)]
     async fn a_slow_body_is_unavailable() {
@@ -231,7 +245,7 @@ mod tests {
         let limits = Limits::default();
         let in_flight = InFlight::new(limits.in_flight_bytes, 0);
         let result = read(Box::pin(StreamBody::new(drip)), &limits, &in_flight).await;
-        assert!(matches!(result, Err(Unread::Refused(Refusal::Unavailable(_)))), "{result:?}");
+        assert_eq!(refusal(result), "the request's body did not arrive whole within 60000 ms");
         assert_eq!(start.elapsed(), limits.receive_timeout);
         assert!(in_flight.admit(limits.in_flight_bytes, Duration::ZERO).await.is_some(), "its room is given back");
     }
@@ -243,7 +257,7 @@ mod tests {
         let body = StreamBody::new(futures_util::StreamExt::chain(frames, stream::pending()));
         let limits = Limits::default();
         let result = read(body, &limits, &InFlight::new(limits.in_flight_bytes, 0)).await;
-        assert!(matches!(result, Err(Unread::Refused(Refusal::Unavailable(_)))), "{result:?}");
+        assert_eq!(refusal(result), "the request's body stalled for 10000 ms");
         assert_eq!(start.elapsed(), limits.stall_timeout);
     }
 }

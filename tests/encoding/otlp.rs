@@ -352,6 +352,28 @@ fn unknown_fields_survive_tagging_splicing_and_splitting_at_every_level() {
     }
 }
 
+/// Scenario: bodies and attributes of a thousand levels. Guarantee: what is rendered is JSON that the common parsers
+/// read, which stop at 127 levels; what lies deeper is null.
+#[test]
+fn what_is_rendered_is_never_too_deep_to_be_read() {
+    let field = |number, content: &[u8]| message(&[(number, content)]);
+    for key in [None, Some("k")] {
+        let mut value = field(1, b"deep");
+        for _ in 0..1000 {
+            value = match key {
+                None => field(5, &field(1, &value)),
+                Some(key) => field(6, &field(1, &message(&[(1, key.as_bytes()), (2, &value)]))),
+            };
+        }
+        let attribute = field(6, &message(&[(1, b"x"), (2, &value)]));
+        for record in [field(5, &value), attribute] {
+            let rendered = String::from_utf8(render_record(&record)).unwrap();
+            assert!(serde_json::from_str::<Json>(&rendered).is_ok(), "{rendered}");
+            assert!(rendered.contains("null") && rendered.matches(['{', '[']).count() == 127, "{rendered}");
+        }
+    }
+}
+
 #[test]
 fn an_unreadable_record_is_rendered_whole_and_an_unreadable_envelope_is_named() {
     assert_eq!(render_record(b"\x2a\x05x"), br#"{"hotlist":{"unreadable_record":"KgV4"}}"#);

@@ -45,7 +45,12 @@ impl Connection {
         let text = |error: std::io::Error| error.to_string();
         match address.strip_prefix("unix:") {
             Some(path) => Connection::over(UnixStream::connect(path).await.map_err(text)?).await,
-            None => Connection::over(TcpStream::connect(address).await.map_err(text)?).await,
+            None => {
+                let stream = TcpStream::connect(address).await.map_err(text)?;
+                // Else each request after the first waits for the delayed acknowledgement of the one before.
+                stream.set_nodelay(true).map_err(text)?;
+                Connection::over(stream).await
+            }
         }
     }
 

@@ -7,9 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hotlist::encoding::otlp::request_of;
+use rand::RngExt;
+use rand::rngs::StdRng;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::chance::chance;
 use crate::client::export;
 use crate::process::{Hotlist, PATIENCE, Scene};
 
@@ -108,11 +111,29 @@ fn counted(path: &Path) -> (BTreeMap<String, usize>, usize) {
     (counts, torn)
 }
 
-/// Scenario: four clients that retry what was not acknowledged, while the next hop, the sidecar or both are killed
-/// nine times at different moments and started again. Guarantee: every acknowledged event is at the next hop, and
-/// every acknowledged hit is in the file of hits; an event is there twice only when it had to be sent again.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// Kills a process, now and then again while it starts, and starts it.
+fn restart(running: Hotlist, config: &Path, chance: &mut StdRng) -> Hotlist {
+    running.kill();
+    if chance.random_bool(0.2) {
+        let starting = Hotlist::spawn(config);
+        std::thread::sleep(moment(chance, 60_000));
+        starting.kill();
+    }
+    Hotlist::start(config)
+}
+
+/// A random time. Nothing waits for anything with it: it is the moment that a kill meets which is random.
+fn moment(chance: &mut StdRng, microseconds: u64) -> Duration {
+    Duration::from_micros(chance.random_range(0..microseconds))
+}
+
+/// Scenario: four clients that retry what was not acknowledged, while the next hop, the sidecar or both are killed at
+/// fifty random moments and started again. Guarantee: every acknowledged event is at the next hop, and every
+/// acknowledged hit is in the file of hits; an event is there twice only when it had to be sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_acknowledged_survives_kills_of_either_side() {
+    const KILLS: usize = 50;
+    let mut chance = chance();
     let scene = Scene::new();
     let (front, next) = (front(&scene), next(&scene));
     let (mut next_hop, mut sidecar) = (Hotlist::start(&next), Hotlist::start(&front));
@@ -125,25 +146,25 @@ async fn what_was_acknowledged_survives_kills_of_either_side() {
         })
         .collect();
     let started = Instant::now();
-    let kills = 9;
-    for round in 0..kills {
-        // A number of its own for each round, so that the kill meets another moment of the batches' way.
-        let goal = *progress.borrow() + EVENTS_A_BATCH * (7 + 13 * round);
+    for round in 0..KILLS {
+        // The way is open again, and then comes some moment of the batches' way.
+        let goal = *progress.borrow() + EVENTS_A_BATCH * chance.random_range(1..20);
         tokio::time::timeout(PATIENCE, progress.wait_for(|acknowledged| *acknowledged >= goal)).await.unwrap().unwrap();
+        tokio::time::sleep(moment(&mut chance, 20_000)).await;
         match round % 3 {
-            0 => {
-                next_hop.kill();
-                next_hop = Hotlist::start(&next);
-            }
-            1 => {
-                sidecar.kill();
-                sidecar = Hotlist::start(&front);
-            }
+            0 => next_hop = restart(next_hop, &next, &mut chance),
+            1 => sidecar = restart(sidecar, &front, &mut chance),
             _ => {
-                sidecar.kill();
-                next_hop.kill();
-                next_hop = Hotlist::start(&next);
-                sidecar = Hotlist::start(&front);
+                // The one or the other goes first, and the one or the other comes first.
+                if chance.random_bool(0.5) {
+                    sidecar.kill();
+                    next_hop = restart(next_hop, &next, &mut chance);
+                    sidecar = Hotlist::start(&front);
+                } else {
+                    next_hop.kill();
+                    sidecar = restart(sidecar, &front, &mut chance);
+                    next_hop = Hotlist::start(&next);
+                }
             }
         }
     }
@@ -158,7 +179,8 @@ async fn what_was_acknowledged_survives_kills_of_either_side() {
     let sent = sent.lock().unwrap();
     let (delivered, torn) = counted(&scene.path("all.ndjson"));
     let (hits, torn_hits) = counted(&scene.path("hits.ndjson"));
-    assert!(torn <= kills && torn_hits <= kills, "a kill tears at most one line: {torn}, {torn_hits}");
+    // A round kills each of them at most twice.
+    assert!(torn.max(torn_hits) <= 2 * KILLS, "a kill tears at most one line: {torn}, {torn_hits}");
     let missing: Vec<&String> = sent.attempts.keys().filter(|id| !delivered.contains_key(*id)).collect();
     assert!(missing.is_empty(), "{} acknowledged events are lost: {missing:?}", missing.len());
     let too_often: Vec<&String> =
@@ -172,10 +194,9 @@ async fn what_was_acknowledged_survives_kills_of_either_side() {
     assert!(again > 0, "the kills were noticed");
     let twice = delivered.values().filter(|count| **count > 1).count();
     println!(
-        "{} events acknowledged, {again} sent again, {twice} delivered twice or more, {kills} kills in {took:?}",
+        "{} events acknowledged, {again} sent again, {twice} delivered twice or more, {KILLS} kills in {took:?}",
         sent.attempts.len()
     );
-    assert!(took < Duration::from_secs(60), "{took:?}");
 }
 
 fn is_hit(id: &str) -> bool {

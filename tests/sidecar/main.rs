@@ -5,11 +5,21 @@
 #[cfg(test)]
 mod allowlists;
 #[cfg(test)]
+mod bad_feeds;
+#[cfg(test)]
+mod chance;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod examples;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod kill;
+#[cfg(test)]
+mod measure;
 #[cfg(test)]
 mod next_hop;
 #[cfg(test)]
@@ -21,6 +31,8 @@ mod process;
 #[cfg(test)]
 mod python_client;
 #[cfg(test)]
+mod quiet;
+#[cfg(test)]
 mod rejected;
 #[cfg(test)]
 mod reload;
@@ -28,6 +40,10 @@ mod reload;
 mod replay;
 #[cfg(test)]
 mod shutdown;
+#[cfg(test)]
+mod slow;
+#[cfg(test)]
+mod soak;
 #[cfg(test)]
 mod sockets;
 #[cfg(test)]

@@ -3,9 +3,10 @@
 //! A request is recorded before it is answered. So once the sidecar has acknowledged, everything is here, and no test
 //! has to wait.
 
-use std::convert::Infallible;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -21,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::process::PATIENCE;
 
-type Body = BoxBody<Bytes, Infallible>;
+type Body = BoxBody<Bytes, io::Error>;
 
 /// What the next hop does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,10 @@ pub enum Mood {
     Refuse(u8),
     /// Waits for another mood.
     Hold,
+    /// Takes so long, then records it and answers OK.
+    Slow(Duration),
+    /// Answers with headers and half a message, and then resets the stream.
+    BreakOff,
 }
 
 /// One accepted request.
@@ -124,6 +129,11 @@ impl NextHop {
         std::mem::take(&mut self.shared.received.lock().unwrap())
     }
 
+    /// Whether this very message was accepted.
+    pub fn has(&self, message: &[u8]) -> bool {
+        self.shared.received.lock().unwrap().iter().any(|request| request.wire[5..] == *message)
+    }
+
     pub fn set(&self, mood: Mood) {
         self.shared.mood.send_replace(mood);
     }
@@ -152,14 +162,25 @@ async fn respond(request: Request<Incoming>, shared: Shared) -> Result<Response<
     let mood = *mood.wait_for(|mood| *mood != Mood::Hold).await.unwrap();
     let status = match mood {
         Mood::Refuse(status) => status,
-        Mood::Accept | Mood::Hold => {
-            shared.received.lock().unwrap().push(Received { headers: head.headers, wire });
+        Mood::Accept | Mood::Hold => 0,
+        Mood::Slow(time) => {
+            tokio::time::sleep(time).await;
             0
         }
+        Mood::BreakOff => {
+            let frames = [Ok(Frame::data(Bytes::from_static(&[0; 3]))), Err(io::Error::other("on purpose"))];
+            return Ok(answer(BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames)))));
+        }
     };
+    if status == 0 {
+        shared.received.lock().unwrap().push(Received { headers: head.headers, wire });
+    }
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from(u16::from(status)));
     let frames = [Frame::data(Bytes::from_static(&[0; 5])), Frame::trailers(trailers)];
-    let body = StreamBody::new(futures_util::stream::iter(frames.map(Ok)));
-    Ok(Response::builder().header("content-type", "application/grpc").body(BodyExt::boxed(body)).unwrap())
+    Ok(answer(BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames.map(Ok))))))
+}
+
+fn answer(body: Body) -> Response<Body> {
+    Response::builder().header("content-type", "application/grpc").body(body).unwrap()
 }

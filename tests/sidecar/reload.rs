@@ -57,6 +57,27 @@ async fn a_change_of_a_file_is_live_at_once() {
     assert!(metrics.contains("hotlist_snapshot_reloads_total{result=\"applied\"}"), "{metrics}");
 }
 
+/// Scenario: a file changes, and a directory comes with a file in it, before the process has begun to watch them.
+/// Guarantee: both are in force within seconds all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_before_anything_is_watched_is_not_missed() {
+    for _ in 0..3 {
+        let (scene, next_hop) = (Scene::new(), NextHop::start().await);
+        scene.indicators("planted", &["198.51.100.1"]);
+        let config = scene.readme(&next_hop.endpoint);
+        let later = format!("files: [\"{}/*\", ", scene.path("later").display());
+        let text = std::fs::read_to_string(&config).unwrap().replacen("files: [", &later, 1);
+        let hotlist = Hotlist::start(&scene.write("hotlist.yaml", &text));
+        scene.indicators("planted", &["198.51.100.2"]);
+        let wait = until(&hotlist, &next_hop, "198.51.100.2", true).await;
+        assert!(wait < Duration::from_secs(5), "{wait:?}");
+        std::fs::create_dir(scene.path("later")).unwrap();
+        scene.write("later/more.txt", "198.51.100.3\n");
+        let wait = until(&hotlist, &next_hop, "198.51.100.3", true).await;
+        assert!(wait < Duration::from_secs(5), "{wait:?}");
+    }
+}
+
 /// Scenario: the directory is a Kubernetes volume: `..data` is a link to a directory of this version, each file a link
 /// through it, and an update swaps the one link. Guarantee: the update is live, and no other link changed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

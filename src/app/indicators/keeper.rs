@@ -4,7 +4,7 @@
 //!
 //! No threads and no clock here; [`super::thread`] drives it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -229,7 +229,9 @@ impl Keeper {
             look.outcomes.push(outcome);
             self.remember(key, file, print, fault, &mut look);
         }
-        self.look_for_vanished(&found, now, &mut look);
+        // Feeds have thousands of files: what is done for each must not look through all of them.
+        let present: HashSet<&Key> = found.iter().map(|(key, _)| key).collect();
+        self.look_for_vanished(&present, now, &mut look);
         self.rebuild(&mut look);
         self.confirmed.clear();
         look
@@ -243,10 +245,10 @@ impl Keeper {
         let alike = self.settings.alike(&settings);
         let mut next = Keeper::new(settings, self.seed);
         (next.version, next.serving) = (self.version, self.serving.clone().filter(|_| alike));
-        let found = next.resolve();
+        let found: HashMap<Key, FeedFile> = next.resolve().into_iter().collect();
         for (key, kept) in &self.files {
-            let is_found = found.iter().find(|(other, _)| other == key);
-            let unchanged = is_found.is_some_and(|(_, file)| *file == kept.file);
+            let is_found = found.get(key);
+            let unchanged = is_found.is_some_and(|file| *file == kept.file);
             let is_held = kept.place.is_some();
             let gone = is_found.is_none() && is_held && asks_for(&next.settings.intel, key);
             if alike && (unchanged || gone) {
@@ -330,9 +332,8 @@ impl Keeper {
     }
 
     /// Files that are gone. What is held of them goes, too, when enough of their feed stays.
-    fn look_for_vanished(&mut self, found: &[(Key, FeedFile)], now: Option<Instant>, look: &mut Look) {
-        let gone: Vec<Key> =
-            self.files.keys().filter(|key| !found.iter().any(|(other, _)| other == *key)).cloned().collect();
+    fn look_for_vanished(&mut self, present: &HashSet<&Key>, now: Option<Instant>, look: &mut Look) {
+        let gone: Vec<Key> = self.files.keys().filter(|key| !present.contains(key)).cloned().collect();
         for key in gone {
             let Some(kept) = self.files.get(&key).cloned() else { continue };
             if kept.place.is_none() {

@@ -1,11 +1,12 @@
 //! What an operator should know about the indicators: in the log when it changes, in metrics, and in `/readyz?verbose`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 
-use super::keeper::{Keeper, Look};
+use super::keeper::{Keeper, Kept, Look};
 use crate::admin::{self, Readiness};
 use crate::feed::load::Outcome;
 use crate::telemetry;
@@ -49,9 +50,10 @@ impl Reporter {
             tracing::error!("intel.files: {failed}; the serving snapshot stays");
         }
         look.outcomes.iter().for_each(tell_outcome);
+        let files = by_path(keeper);
         for (path, feed, fault) in &look.faults {
             counter!(telemetry::FEED_ERRORS_TOTAL, "feed" => feed.clone(), "reason" => fault.label()).increment(1);
-            let held = keeper.files().any(|kept| kept.file.path == *path && kept.place.is_some());
+            let held = files.get(path.as_path()).is_some_and(|kept| kept.iter().any(|kept| kept.place.is_some()));
             let stays = if held { "its last good indicators stay in force" } else { "nothing of it is matched" };
             tracing::error!(feed, file = %path.display(), reason = fault.label(), "{stays}: {fault}");
         }
@@ -127,8 +129,11 @@ impl Reporter {
     /// Lines that could not be used, and the time of the import, for the feeds that were read well.
     fn tell_ages(&self, keeper: &Keeper, look: &Look) {
         let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+        let files = by_path(keeper);
         for outcome in &look.outcomes {
-            let taken = keeper.files().any(|kept| kept.file == outcome.file && kept.fault.is_none());
+            let kept = files.get(outcome.file.path.as_path());
+            let is_taken = |kept: &&Kept| kept.file == outcome.file && kept.fault.is_none();
+            let taken = kept.is_some_and(|kept| kept.iter().any(is_taken));
             if let (Ok(import), true) = (&outcome.import, taken) {
                 let (unusable, unsupported) = counts.entry(&outcome.file.feed.name).or_default();
                 *unusable += import.unusable_lines() + outcome.refused.len();
@@ -143,6 +148,15 @@ impl Reporter {
             gauge!(telemetry::FEED_TIMESTAMP_SECONDS, &labels).set(now);
         }
     }
+}
+
+/// Every file by its path. There may be thousands, so none is looked for among all.
+fn by_path(keeper: &Keeper) -> HashMap<&Path, Vec<&Kept>> {
+    let mut files: HashMap<&Path, Vec<&Kept>> = HashMap::new();
+    for kept in keeper.files() {
+        files.entry(&kept.file.path).or_default().push(kept);
+    }
+    files
 }
 
 fn tell_outcome(outcome: &Outcome) {

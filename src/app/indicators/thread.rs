@@ -87,8 +87,9 @@ struct Work {
 impl Work {
     fn run(&mut self, orders: &Receiver<Order>, mut notices: Receiver<Notice>) {
         loop {
-            self.watch.follow(self.keeper.patterns().chain(self.lists.patterns()));
-            let latest = Instant::now() + LOOK_EVERY;
+            let is_new = self.watch.follow(self.keeper.patterns().chain(self.lists.patterns()));
+            // What changed between the last look and the beginning of the watch sends no notice: look at once.
+            let latest = Instant::now() + if is_new { Duration::ZERO } else { LOOK_EVERY };
             let looks = [self.keeper.next_look(), self.lists.next_look()];
             let deadline = looks.into_iter().flatten().fold(latest, Instant::min);
             crossbeam_channel::select! {

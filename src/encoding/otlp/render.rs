@@ -11,6 +11,10 @@ use super::walk::{Any, Elements, OddRecord, any, key_value};
 use crate::encoding::wire::{Fields, Payload};
 use crate::encoding::{MAX_DEPTH, json};
 
+/// Levels of a rendered document. Readers of JSON have a bound, too: `serde_json`'s, with which many are made, ends at
+/// 127, one level before the walk's.
+const RENDERED_LEVELS: usize = MAX_DEPTH - 1;
+
 /// A log record as the JSON document that it carries, without a line break in it.
 ///
 /// - The document is the body where that is one (a key-value list or JSON text), with the attributes that it does not
@@ -18,7 +22,7 @@ use crate::encoding::{MAX_DEPTH, json};
 ///   (`body` when there is a `message`, or when the body is no text).
 /// - `@timestamp` is added from the record's time, else its observed time, when the document has none.
 /// - Types stay; a double that JSON cannot say is null, bytes that are no UTF-8 are base64, text is made UTF-8, what
-///   lies deeper than [`MAX_DEPTH`] is null.
+///   lies deeper than 127 levels is null.
 /// - A record that cannot be read is kept whole: `{"hotlist":{"unreadable_record":"…base64…"}}`.
 pub fn render_record(record: &[u8]) -> Vec<u8> {
     render(record).unwrap_or_else(|_| {
@@ -147,7 +151,7 @@ fn write_any(out: &mut Vec<u8>, value: &[u8], depth: usize) -> Result<(), OddRec
 
 fn write_content(out: &mut Vec<u8>, content: Any<'_>, depth: usize) -> Result<(), OddRecord> {
     match content {
-        Any::Array(_) | Any::KvList(_) if depth >= MAX_DEPTH => out.extend_from_slice(b"null"),
+        Any::Array(_) | Any::KvList(_) if depth >= RENDERED_LEVELS => out.extend_from_slice(b"null"),
         Any::Array(list) => {
             out.push(b'[');
             let mut elements = Elements::new(list);
