@@ -1,5 +1,5 @@
 # Thin names for the commands that people and CI run; see .ci/run for the whole sequence.
-.PHONY: build demo test lint bench ci prove
+.PHONY: build demo test lint bench fuzz ci prove soak
 
 build:
 	cargo build --release --locked
@@ -15,17 +15,29 @@ test:
 
 lint:
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked
 
 bench:
 	cargo bench --locked
 
+# Every fuzz target on its corpus, for so many seconds each. Installs cargo-fuzz where it is missing.
+fuzz:
+	fuzz/run $${FUZZ_SECONDS:-5}
+
 # Everything that must hold before a merge.
 ci:
 	.ci/run
 
-# Beyond CI: twenty times the cases of every property test, then the benches at full length. PROPTEST_CASES overrides.
+# Beyond CI: twenty times the cases of every property test, half an hour of load and faults, ten minutes for each fuzz
+# target, then the benches at full length. PROPTEST_CASES, SOAK_SECONDS and FUZZ_SECONDS override.
 prove:
 	PROPTEST_CASES=$${PROPTEST_CASES:-5120} $(MAKE) test
+	$(MAKE) soak
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-600} $(MAKE) fuzz
 	$(MAKE) bench
+
+# Load without a pause while the next hop, the indicators and the configuration change; SOAK_SECONDS long.
+soak:
+	cargo test --locked --test sidecar -- --ignored --nocapture soak::

@@ -60,7 +60,10 @@ fn files(directory: &str, extensions: &[&str]) -> Vec<(String, String)> {
 }
 
 fn rust_files() -> Vec<(String, String)> {
-    ["src", "tests", "benches", "examples"].iter().flat_map(|directory| files(directory, &["rs"])).collect()
+    ["src", "tests", "benches", "examples", "fuzz/src", "fuzz/fuzz_targets"]
+        .iter()
+        .flat_map(|directory| files(directory, &["rs"]))
+        .collect()
 }
 
 /// The top-level module that a file of `src` belongs to; `lib` only lists modules and belongs to none.
@@ -246,7 +249,16 @@ fn nothing_is_left_to_do_and_no_path_of_a_workplace_is_named() {
     for directory in ["docs", "examples", "helm", "proto", ".ci"] {
         texts.extend(files(directory, &["md", "yaml", "yml", "toml", "proto", "sh", "py"]));
     }
-    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "Makefile", "Cargo.toml", ".ci/run"] {
+    for name in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "Makefile",
+        "Cargo.toml",
+        ".ci/run",
+        "fuzz/Cargo.toml",
+        "fuzz/run",
+    ] {
         texts.extend(std::fs::read_to_string(root().join(name)).map(|text| (name.to_owned(), text)));
     }
     let mut offences = Vec::new();

@@ -16,6 +16,10 @@ const SPANNING: [&str; 6] = ["SOA", "DNSKEY", "RRSIG", "NSEC", "NSEC3", "NSEC3PA
 /// The most lines of such a record behind its first.
 const MAX_LINES: usize = 64;
 
+/// The longest name with its origin, in bytes: RFC 1035 section 2.3.4 allows 255, and an escaped one is four characters.
+/// Without a bound each `$ORIGIN` that is relative to the last would make all names behind it longer.
+const MAX_NAME: usize = 1024;
+
 /// Imports a zone.
 pub(super) fn import(mut lines: Lines<'_>, collector: &mut Collector) -> Result<(), FeedError> {
     let mut zone = Zone::default();
@@ -74,6 +78,8 @@ struct Zone {
     apex: Option<String>,
     /// What relative names are relative to, when the file says it.
     origin: Option<String>,
+    /// Whether the last `$ORIGIN` was refused: nobody knows then what relative names are relative to.
+    lost: bool,
     /// The last owner, absolute or relative as [`Zone::absolute`] made it.
     owner: Option<Owner>,
     /// How many parentheses are open, and for how many lines they have been.
@@ -115,7 +121,9 @@ impl Zone {
         if !record.starts_with([' ', '\t'])
             && let Some(owner) = words.next()
         {
-            self.owner = Some(self.absolute(owner));
+            // Later lines without an owner must not fall to the one before.
+            self.owner = None;
+            self.owner = Some(self.absolute(owner)?);
         }
         let owner = self.owner.clone().ok_or("a record without an owner")?;
         while words.next_if(|word| is_time_to_live(word) || is_class(word)).is_some() {}
@@ -162,6 +170,8 @@ impl Zone {
             ("$TTL", _) => Ok(()),
             ("$ORIGIN", Some(value)) => {
                 let origin = self.absolute(value);
+                self.lost = origin.is_err();
+                let origin = origin?;
                 // A zone that is written by a server begins at the root, and names itself at its first record.
                 if !origin.relative && !origin.name.is_empty() && self.apex.is_none() {
                     self.apex = Some(origin.name.clone());
@@ -173,17 +183,22 @@ impl Zone {
         }
     }
 
-    fn absolute(&self, name: &str) -> Owner {
+    fn absolute(&self, name: &str) -> Result<Owner, String> {
+        let is_absolute = name.ends_with('.');
+        let origin_len = self.origin.as_ref().filter(|_| !is_absolute).map_or(0, String::len);
+        if name.len() + origin_len > MAX_NAME || (self.lost && !is_absolute) {
+            return Err(format!("a name that has more than {MAX_NAME} bytes with its origin"));
+        }
         let name = name.to_ascii_lowercase();
         if let Some(name) = name.strip_suffix('.') {
-            return Owner { name: name.to_owned(), relative: false };
+            return Ok(Owner { name: name.to_owned(), relative: false });
         }
-        match (&self.origin, name.as_str()) {
+        Ok(match (&self.origin, name.as_str()) {
             (None, _) => Owner { name, relative: true },
             (Some(origin), "@") => Owner { name: origin.clone(), relative: false },
             (Some(origin), _) if origin.is_empty() => Owner { name, relative: false },
             (Some(origin), _) => Owner { name: format!("{name}.{origin}"), relative: false },
-        }
+        })
     }
 
     /// The owner's name within the zone; `None` for the zone itself.
@@ -243,7 +258,7 @@ fn without_comment(line: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::MAX_LINES;
+    use super::{MAX_LINES, MAX_NAME};
     use crate::feed::{FeedOptions, Format, Import, import};
     use crate::fields::FieldTable;
     use crate::intel::indicator::TermValue;
@@ -317,6 +332,18 @@ mod tests {
         assert_eq!(import.indicators.len(), 100 - MAX_LINES);
         assert_eq!(import.unusable.iter().map(|bad| bad.line).collect::<Vec<_>>(), [MAX_LINES as u32 + 2]);
         assert_eq!(rpz("evil.com CNAME (\nbad.org CNAME .\n").indicators.len(), 2);
+    }
+
+    /// Scenario: half a million directives, each of which puts a label before the origin.
+    /// Guarantee: the origin grows no longer than a name may be, so the file is read in a moment; and nothing is read
+    /// relative to another origin than the one that was refused.
+    #[test]
+    fn an_origin_does_not_grow_without_bound() {
+        let text = format!("{}evil.com CNAME .\n$ORIGIN .\nbad.org CNAME .\n", "$ORIGIN a\n".repeat(500_000));
+        let import = rpz(&text);
+        assert_eq!(import.unusable_lines(), 500_000 - MAX_NAME / 2, "{:?}", import.unusable.first());
+        assert!(import.unusable.iter().all(|bad| bad.reason.contains("1024 bytes")));
+        assert_eq!(shown(&import), ["500003 bad.org"]);
     }
 
     #[test]

@@ -145,16 +145,23 @@ impl RejectedFile {
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn read(path: &Path, mut each: impl FnMut(Line)) -> Result<(), RejectedError> {
+pub fn read(path: &Path, each: impl FnMut(Line)) -> Result<(), RejectedError> {
     let io = |cause| RejectedError::Io { path: path.to_owned(), cause };
     // Under the lock nobody is in the middle of a line. Behind it the file only grows, or is replaced by another one.
     let (file, len) = lock(path, |path| File::open(path))?;
     file.unlock().map_err(io)?;
-    let mut lines = BufReader::new(file.take(len));
+    lines(BufReader::new(file.take(len)), each).map_err(io)
+}
+
+/// The same for bytes from anywhere.
+///
+/// # Errors
+/// They cannot be read.
+pub fn lines(mut bytes: impl BufRead, mut each: impl FnMut(Line)) -> io::Result<()> {
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
-        if lines.read_until(b'\n', &mut line).map_err(io)? == 0 {
+        if bytes.read_until(b'\n', &mut line)? == 0 {
             break;
         }
         let ended = line.last() == Some(&b'\n');

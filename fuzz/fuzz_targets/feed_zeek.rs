@@ -1,0 +1,6 @@
+//! The importer of `zeek`: any bytes are imported or refused, line by line.
+#![no_main]
+
+use hotlist::feed::Format;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hotlist_fuzz::feed(Some(Format::Zeek), bytes));

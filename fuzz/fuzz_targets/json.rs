@@ -1,0 +1,53 @@
+//! JSON documents: walk and tag. What is tagged stays valid, keeps everything else, and is tagged once only.
+#![no_main]
+
+use hotlist::encoding::json::{tag, walk};
+use hotlist::encoding::otlp::{encode_json, walk_record};
+use hotlist::encoding::wire;
+use hotlist_fuzz::{Seen, TRIE, enrichment};
+use serde_json::{Map, Value};
+
+libfuzzer_sys::fuzz_target!(|text: &[u8]| {
+    let mut seen = Seen::default();
+    let walked = walk(text, &TRIE, &mut seen);
+    let parsed = serde_json::from_slice::<Map<String, Value>>(text).ok();
+    assert!(walked.is_ok() || parsed.is_none(), "an object that is refused: {walked:?}");
+    if let Some(document) = &parsed {
+        same_in_otlp(document);
+    }
+
+    let enrichments = [enrichment()];
+    let Ok((tagged, outcome)) = tag(text, &enrichments, "threat-match") else {
+        assert!(parsed.is_none(), "an object that cannot be tagged");
+        return;
+    };
+    assert_eq!(outcome.changed, tagged != text);
+    let (again, outcome) = tag(&tagged, &enrichments, "threat-match").expect("what was tagged stays a document");
+    assert!(!outcome.changed && outcome.added == 0 && again == tagged, "tagged twice");
+    if let Some(before) = parsed {
+        let after = serde_json::from_slice(&tagged).expect("what was JSON stays JSON");
+        assert_eq!(others(before), others(after), "tagging changed something else");
+        let mut seen_after = Seen::default();
+        walk(&tagged, &TRIE, &mut seen_after).expect("what was walked is walked again");
+        assert_eq!(seen, seen_after);
+    }
+});
+
+/// The members that tagging leaves alone.
+fn others(mut document: Map<String, Value>) -> Map<String, Value> {
+    for touched in ["threat", "threat.enrichments", "hotlist", "hotlist.enrichments", "tags"] {
+        document.remove(touched);
+    }
+    document
+}
+
+/// The walk sees the same in the document's JSON as in its OTLP encoding. Spelled anew, for of equal keys it has one.
+fn same_in_otlp(document: &Map<String, Value>) {
+    let document = Value::Object(document.clone());
+    let (mut in_json, mut in_otlp) = (Seen::default(), Seen::default());
+    walk(document.to_string().as_bytes(), &TRIE, &mut in_json).expect("it is an object");
+    let mut record = Vec::new();
+    wire::put_bytes(&mut record, 5, &encode_json(&document));
+    walk_record(&record, &TRIE, &mut in_otlp).expect("it is a record");
+    assert_eq!(in_json, in_otlp);
+}
