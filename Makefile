@@ -1,5 +1,5 @@
 # Thin names for the commands that people and CI run; see .ci/run for the whole sequence.
-.PHONY: build demo test lint bench ci prove
+.PHONY: build demo test lint bench ci prove soak
 
 build:
 	cargo build --release --locked
@@ -25,7 +25,13 @@ bench:
 ci:
 	.ci/run
 
-# Beyond CI: twenty times the cases of every property test, then the benches at full length. PROPTEST_CASES overrides.
+# Beyond CI: twenty times the cases of every property test, half an hour of load and faults, then the benches at full
+# length. PROPTEST_CASES and SOAK_SECONDS override.
 prove:
 	PROPTEST_CASES=$${PROPTEST_CASES:-5120} $(MAKE) test
+	$(MAKE) soak
 	$(MAKE) bench
+
+# Load without a pause while the next hop, the indicators and the configuration change; SOAK_SECONDS long.
+soak:
+	cargo test --locked --test sidecar -- --ignored --nocapture soak::

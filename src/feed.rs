@@ -139,11 +139,19 @@ pub struct Limits {
     pub document_bytes: u64,
     /// What a compressed file may unpack to.
     pub unpacked_bytes: u64,
+    /// Indicators of one file. A megabyte can unpack to a hundred million of the same line.
+    pub indicators: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { line_bytes: 1 << 20, json_line_bytes: 16 << 20, document_bytes: 256 << 20, unpacked_bytes: 1 << 30 }
+        Limits {
+            line_bytes: 1 << 20,
+            json_line_bytes: 16 << 20,
+            document_bytes: 256 << 20,
+            unpacked_bytes: 1 << 30,
+            indicators: 16 << 20,
+        }
     }
 }
 
@@ -258,6 +266,14 @@ pub enum FeedError {
         /// The last line that was read, 0 when none was.
         line: u64,
     },
+    /// More indicators than one file may have.
+    #[error("{file} has more than {limit} indicators, the most that one file may have; split it")]
+    TooManyIndicators {
+        /// The file.
+        file: String,
+        /// [`Limits::indicators`].
+        limit: usize,
+    },
     /// A JSON document that cannot be parsed.
     #[error(
         "{file} is no valid JSON at line {line}, column {column}: {reason}; fetch it again or set another `format`"
@@ -317,7 +333,7 @@ pub fn import(bytes: &[u8], file_name: &str, options: &FeedOptions, table: &Fiel
 ///
 /// `file_name` is for telling the format and for error messages; nothing is opened. `table` says which STIX object
 /// paths can be looked for. An empty file gives an empty [`Import`]. Beside the indicators it needs no more memory
-/// than [`FeedOptions::limits`] allow for a line, or for a JSON document.
+/// than [`FeedOptions::limits`] allow for a line, or for a JSON document; they bound the number of indicators, too.
 pub fn import_from(
     reader: impl Read,
     file_name: &str,
@@ -326,7 +342,7 @@ pub fn import_from(
 ) -> Result<Import, FeedError> {
     let mut input = Input::open(reader, file_name, options.limits)?;
     let format = options.format.unwrap_or_else(|| detect::detect(&input.head(), file_name, &options.columns));
-    let mut collector = Collector::new(format, options.subdomains);
+    let mut collector = Collector::new(format, options.subdomains).at_most(options.limits.indicators);
     let into = &mut collector;
     let line_bytes = options.limits.line_bytes;
     match format {
@@ -341,6 +357,9 @@ pub fn import_from(
         Format::Adblock => adblock::import(input.lines(line_bytes), into)?,
         Format::Dnsmasq => dnsmasq::import(input.lines(line_bytes), into)?,
         Format::Unbound => unbound::import(input.lines(line_bytes), into)?,
+    }
+    if collector.is_overfull() {
+        return Err(FeedError::TooManyIndicators { file: file_name.to_owned(), limit: options.limits.indicators });
     }
     Ok(collector.finish())
 }

@@ -71,6 +71,9 @@ pub(super) struct Collector {
     subdomains: bool,
     schemes: Schemes,
     contexts: HashSet<Arc<Context>, foldhash::fast::RandomState>,
+    /// The most indicators that are kept, and whether there were more.
+    most: usize,
+    is_overfull: bool,
 }
 
 impl Collector {
@@ -80,7 +83,19 @@ impl Collector {
             subdomains,
             schemes: Schemes::new(Schemes::OF_A_FILE),
             contexts: HashSet::default(),
+            most: usize::MAX,
+            is_overfull: false,
         }
+    }
+
+    /// The same with a bound on the indicators.
+    pub(super) fn at_most(self, most: usize) -> Collector {
+        Collector { most, ..self }
+    }
+
+    /// Whether there were more indicators than may be: what is kept is not the whole file then.
+    pub(super) fn is_overfull(&self) -> bool {
+        self.is_overfull
     }
 
     /// Adds an indicator that is found at every field of its kind.
@@ -90,6 +105,10 @@ impl Collector {
 
     /// Adds an indicator of several terms. No terms, no indicator.
     pub(super) fn terms(&mut self, mut terms: Vec<Term>, port: Option<u16>, facts: Facts) {
+        if self.import.indicators.len() >= self.most {
+            self.is_overfull = true;
+            return;
+        }
         let line = facts.line;
         terms.retain(|term| match self.schemes.admit(&term.value) {
             Ok(()) => true,

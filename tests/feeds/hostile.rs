@@ -202,6 +202,23 @@ fn a_document_beyond_its_limit_is_refused() {
     }
 }
 
+/// Scenario: a file of one line a million times, packed into next to nothing, where a thousand indicators may be.
+/// Guarantee: it is refused as a whole, in every format that has lines; with as many as may be it is read.
+#[test]
+fn a_file_of_countless_indicators_is_refused() {
+    let table = FieldTable::embedded(true).unwrap();
+    for (format, text) in
+        SOUND.into_iter().filter(|(format, _)| [Format::List, Format::Hosts, Format::Stix].contains(format))
+    {
+        let limits = Limits { indicators: 1_000, ..Limits::default() };
+        let options = FeedOptions { limits, ..in_format(Some(format)) };
+        let read = |lines: usize| import(&gzip(text.repeat(lines).as_bytes()), "feed", &options, &table);
+        assert_eq!(read(1_000).unwrap().indicators.len(), 1_000, "{format}");
+        let refused = read(200_000);
+        assert!(matches!(refused, Err(FeedError::TooManyIndicators { limit: 1_000, .. })), "{format}: {refused:?}");
+    }
+}
+
 /// Scenario: a CSV file of a hundred thousand columns, in its header or in one row.
 /// Guarantee: such rows are listed and the others loaded.
 #[test]
