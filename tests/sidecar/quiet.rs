@@ -144,36 +144,36 @@ async fn file_descriptors_are_given_back() {
 async fn memory_does_not_grow_from_round_to_round() {
     let (scene, next_hop) = (Scene::new(), NextHop::start().await);
     let feed = |round: u32| {
-        let lines =
-            (0..5_000u32).map(|number| std::net::Ipv4Addr::from(0x0b00_0000 + round * 5_000 + number).to_string());
-        scene.indicators(
-            "planted",
-            &lines
-                .chain(["198.51.100.23".to_owned()])
-                .collect::<Vec<_>>()
-                .iter()
-                .map(String::as_str)
-                .collect::<Vec<_>>(),
-        );
+        let addresses = (0..5_000u32).map(|number| std::net::Ipv4Addr::from(0x0b00_0000 + round * 5_000 + number));
+        let lines: Vec<String> = addresses.map(|address| address.to_string()).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).chain(["198.51.100.23"]).collect();
+        scene.indicators("planted", &lines);
     };
     feed(0);
     let hotlist = Hotlist::start(&scene.readme(&next_hop.endpoint));
+    let messages = [1, 20, 200, 2_000].map(|events| {
+        let documents: Vec<Value> = (0..events)
+            .map(|event| {
+                let ip = if event % 50 == 0 { "198.51.100.23" } else { "192.0.2.1" };
+                json!({ "source": { "ip": ip }, "message": "m".repeat(300) })
+            })
+            .collect();
+        let message = request_of(documents.iter().map(|document| (0, document)));
+        let packed = zstd::encode_all(message.as_slice(), 1).unwrap();
+        (message, packed)
+    });
     let mut resident = Vec::new();
     for round in 0..3 {
         for part in 0..4 {
             let clients = (0..8).map(|client| {
-                let address = hotlist.address();
+                let (address, messages) = (hotlist.address(), &messages);
                 async move {
                     let mut connection = Connection::open(&address).await.unwrap();
-                    for number in 0..12usize {
-                        let events = [1, 20, 200, 2_000][(client + number) % 4];
-                        let documents: Vec<Value> = (0..events)
-                            .map(|event| json!({ "source": { "ip": if event % 50 == 0 { "198.51.100.23" } else { "192.0.2.1" } }, "message": "m".repeat(300) }))
-                            .collect();
-                        let message = request_of(documents.iter().map(|document| (0, document)));
+                    for number in 0..6usize {
+                        let (message, packed) = &messages[(client + number) % 4];
                         let answer = match number % 3 {
-                            0 => export_encoded(&address, "zstd", &zstd::encode_all(message.as_slice(), 1).unwrap()).await,
-                            _ => connection.export(&message).await,
+                            0 => export_encoded(&address, "zstd", packed).await,
+                            _ => connection.export(message).await,
                         };
                         assert_eq!(answer.unwrap().status, 0);
                     }

@@ -197,7 +197,7 @@ async fn a_long_run_loses_nothing_and_keeps_nothing() {
     }
     note_arrivals(&next_hop, &ledger);
 
-    let ledger = ledger.lock().unwrap();
+    let ledger = std::mem::take(&mut *ledger.lock().unwrap());
     let hits: BTreeSet<String> =
         scene.ndjson("hits.ndjson").iter().map(|event| event["event"]["id"].as_str().unwrap().to_owned()).collect();
     let (mut batches, mut again, mut twice, mut events, mut expected) = (0, 0, 0, 0, BTreeSet::new());
@@ -218,7 +218,6 @@ async fn a_long_run_loses_nothing_and_keeps_nothing() {
         }
         batches += sent.len();
     }
-    drop(ledger);
     assert_eq!(hits, expected);
     hotlist.until_metric("hotlist_in_flight_bytes", |bytes| bytes == 0.0).await;
     hotlist.until_metric(open, |open| open == 0.0).await;
