@@ -33,7 +33,7 @@ pub fn enrichment() -> serde_json::Value {
 
 /// Small bounds, so that short inputs reach them.
 const LIMITS: Limits =
-    Limits { line_bytes: 256, json_line_bytes: 512, document_bytes: 3 << 10, unpacked_bytes: 8 << 10 };
+    Limits { line_bytes: 256, json_line_bytes: 512, document_bytes: 3 << 10, unpacked_bytes: 8 << 10, indicators: 64 };
 
 /// Imports a file in a format, or in the one that is told from it: as it is, and with all that a configuration can say.
 pub fn feed(format: Option<Format>, bytes: &[u8]) {

@@ -24,6 +24,15 @@ pub struct ExactBuilder {
 }
 
 impl ExactBuilder {
+    /// Makes room for as many keys and postings as another set has, so that taking them over does not grow bit by bit.
+    pub fn reserve_like(&mut self, other: &ExactSet) {
+        self.keys.arena.reserve(other.keys.arena.len());
+        self.keys.entries.reserve(other.keys.entries.len());
+        let entries = &self.keys.entries;
+        self.keys.table.reserve(other.keys.entries.len(), |at| entries[*at as usize].1);
+        self.postings.reserve(other.postings.len());
+    }
+
     /// Adds a posting to a key.
     pub fn insert(&mut self, hash: u64, key: &[u8], posting: Posting) {
         let key = self.keys.insert(hash, key);

@@ -41,6 +41,7 @@ impl SnapshotBuilder {
             Some(Posting { indicator, target, scheme: schemes[usize::from(posting.scheme)] })
         };
         for space in Space::ALL {
+            self.spaces[space as usize].reserve_like(&older.spaces[space as usize]);
             for (hash, key, postings) in older.spaces[space as usize].hashed() {
                 let mut kept = false;
                 for posting in postings.iter().filter_map(carried) {
