@@ -100,6 +100,10 @@ impl Changes {
     /// A file is as it was read last, or was read now: nothing is waited for.
     pub fn settled(&mut self, path: &Path) {
         self.waiting.remove(path);
+    }
+
+    /// Every file was looked at: what was said of paths is forgotten when nothing is waited for.
+    pub fn end_look(&mut self) {
         if self.waiting.is_empty() {
             self.done.clear();
             self.writing.clear();

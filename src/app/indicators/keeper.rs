@@ -233,6 +233,7 @@ impl Keeper {
         let present: HashSet<&Key> = found.iter().map(|(key, _)| key).collect();
         self.look_for_vanished(&present, now, &mut look);
         self.rebuild(&mut look);
+        self.changes.end_look();
         self.confirmed.clear();
         look
     }

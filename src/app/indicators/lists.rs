@@ -84,9 +84,11 @@ impl Lists {
             }
         }
         if !changed {
+            self.changes.end_look();
             return false;
         }
         found.keys().for_each(|path| self.changes.settled(path));
+        self.changes.end_look();
         let (lists, errors) = allowlist::load(&self.intel);
         self.prints = found;
         if errors.iter().any(AllowlistError::costs_a_list) {

@@ -199,6 +199,17 @@ fn a_file_that_is_being_written_is_not_read() {
     assert_eq!(scene.held(), named(&[("a", 3), ("b", 4)]));
 }
 
+/// Scenario: a file is moved into place, and another one that did not change is looked at before it. Guarantee: it is
+/// read soon all the same, not only when it has settled.
+#[test]
+fn a_file_that_is_whole_is_read_soon_beside_others() {
+    let (mut scene, _) = Scene::new(OnShrink::Confirm, &[("a.txt", 3), ("b.txt", 2)]);
+    scene.write("b.txt", addresses(4));
+    scene.keeper.note(Notice::Done(scene.path("b.txt")));
+    assert!(scene.keeper.look(Some(scene.now)).is_empty());
+    assert!(scene.keeper.look(Some(scene.now + Duration::from_millis(160))).snapshot.is_some());
+}
+
 /// Guarantee: new settings keep what they do not change, read what they do, drop feeds that they do not name, and are
 /// refused when a feed that is served would be lost.
 #[test]
