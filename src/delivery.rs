@@ -11,21 +11,53 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::encoding::Rope;
+use crate::encoding::{Format, Rope};
 
 /// One request's events after matching, ready for the next hop.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// What the message holds.
+    /// What the message holds; for a format that mixes signals in one message, see [`Batch::others`].
     pub signal: Signal,
-    /// An OTLP `Export…ServiceRequest` of that signal: the bytes that arrived, with the records that hit rewritten.
+    /// How the message is encoded.
+    pub format: Format,
+    /// The bytes that arrived, with the records that hit rewritten.
     pub message: Rope,
     /// Number of log records in it.
     pub records: usize,
-    /// The records that hit, tagged, each the bytes of one OTLP `LogRecord`, in order.
-    pub hits: Vec<Bytes>,
+    /// Events in it that are no log records, where the format mixes them (Vector: metrics and traces). They pass
+    /// untouched.
+    pub others: Vec<(Signal, usize)>,
+    /// The records that hit, tagged, in order.
+    pub hits: Vec<Tagged>,
     /// The headers that the request came with.
     pub metadata: Metadata,
+}
+
+/// A record that hit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tagged {
+    /// Its place among all records of the message, from 0.
+    pub place: usize,
+    /// Its bytes as the format has a record, with its tags.
+    pub record: Bytes,
+}
+
+/// How a batch was taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Records that the next hop says it will not keep, in an answer that is otherwise OK (OTLP's partial success).
+    pub rejected: u64,
+    /// What it says of them; also a warning when none was rejected.
+    pub message: String,
+}
+
+impl Accepted {
+    /// What several sinks say of one batch, as one: the most that any of them rejected, with its words.
+    pub fn add(&mut self, other: Accepted) {
+        if other.rejected > self.rejected || self.message.is_empty() {
+            *self = other;
+        }
+    }
 }
 
 /// The signals of OTLP. Only logs are matched; metrics and traces pass untouched.
@@ -118,17 +150,19 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Matches and tags one message. CPU-bound and synchronous: sources decide on which thread.
 pub trait Process: Send + Sync + 'static {
-    /// `message` is a whole, decompressed OTLP `ExportLogsServiceRequest`.
-    fn process(&self, message: Bytes) -> Result<Batch, Refusal>;
+    /// `message` is a whole, decompressed message of the format, of log records.
+    fn process(&self, format: Format, message: Bytes) -> Result<Batch, Refusal>;
 }
 
 /// Takes a batch onward. Ready only when every required hop has it.
 pub trait Deliver: Send + Sync + 'static {
     /// Delivers, or says why not. Dropping the future cancels.
-    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), Refusal>>;
+    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, Refusal>>;
 
-    /// Whether anything behind this takes batches of `signal`. What nobody takes must not be acknowledged.
-    fn takes(&self, signal: Signal) -> bool {
+    /// Whether anything behind this takes events of `signal` that came in `format`. What nobody takes must not be
+    /// acknowledged.
+    fn takes(&self, format: Format, signal: Signal) -> bool {
+        let _ = format;
         signal == Signal::Logs
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::delivery::Batch;
+use crate::delivery::{Batch, Tagged};
 use crate::encoding::otlp::{self, EnvelopeError, RecordInfo, RecordSpan, TagInto};
 use crate::encoding::{Rope, Value, json};
 use crate::enrich;
@@ -100,6 +100,7 @@ impl Detector {
     pub fn batch(&self, message: Bytes, arrival: Timestamp) -> Result<(Batch, Report), EnvelopeError> {
         let mut report = Report::default();
         let mut edits: Vec<(RecordSpan, Bytes)> = Vec::new();
+        let mut hits = Vec::new();
         let mut sieve = Sieve::new(&self.snapshot);
         let mut matcher = Matcher::new(&self.snapshot);
         otlp::records(&message, |span| {
@@ -111,6 +112,8 @@ impl Detector {
                 Ok(info) => {
                     report.too_deep += u64::from(info.too_deep);
                     if passes && let Some(tagged) = self.record(record, info, &mut matcher, arrival, &mut report) {
+                        let place = report.events as usize - 1;
+                        hits.push(Tagged { place, record: tagged.clone() });
                         edits.push((span, tagged));
                     }
                 }
@@ -119,7 +122,6 @@ impl Detector {
         })?;
         report.counts = sieve.counts();
         report.seen = sieve.into_seen();
-        let hits = edits.iter().map(|(_, tagged)| tagged.clone()).collect();
         let message = if edits.is_empty() { Rope::from(message) } else { otlp::splice(&message, &edits) };
         Ok((Batch { message, records: report.events as usize, hits, ..Batch::default() }, report))
     }

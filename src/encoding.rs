@@ -15,6 +15,19 @@ pub use tag::TagOutcome;
 
 use crate::fields::FieldId;
 
+/// How the events of a batch are encoded: the protocol that they came by, or that a sink speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// An OTLP `Export…ServiceRequest`; a record is a `LogRecord`.
+    #[default]
+    Otlp,
+    /// A `vector.PushEventsRequest`; a record is an `EventWrapper`.
+    Vector,
+    /// A `hotlist.filter.v1.FilterRequest`; a record is a JSON document.
+    Filter,
+}
+
 /// How many levels of nesting a walker follows; deeper subtrees pass unvisited and are counted as odd.
 pub const MAX_DEPTH: usize = 128;
 

@@ -20,10 +20,10 @@ pub use fanout::Fanout;
 pub use headers::Headers;
 pub use ndjson::NdjsonSink;
 pub use otlp::OtlpSink;
-pub use partial_success::PartialSuccess;
 pub use rejected::RejectedFile;
 
-use crate::delivery::{Batch, Refusal, Signal};
+use crate::delivery::{Accepted, Batch, Refusal, Signal};
+use crate::encoding::Format;
 use crate::telemetry;
 
 /// One configured sink.
@@ -73,24 +73,24 @@ impl Sink {
     }
 
     /// Whether it can do something with a signal: lines of JSON and counts are those of log records.
-    pub fn takes(&self, signal: Signal) -> bool {
-        signal == Signal::Logs || matches!(self.kind, SinkKind::Otlp(_))
+    pub fn takes(&self, format: Format, signal: Signal) -> bool {
+        signal == Signal::Logs || (format == Format::Otlp && matches!(self.kind, SinkKind::Otlp(_)))
     }
 
     /// Ready when the sink has the batch. Dropping the future cancels what can be cancelled.
     ///
     /// # Errors
     /// The sink did not take it; the client of the source is to retry.
-    pub async fn deliver(&self, batch: &Arc<Batch>) -> Result<(), Refusal> {
+    pub async fn deliver(&self, batch: &Arc<Batch>) -> Result<Accepted, Refusal> {
         let result = match &self.kind {
             SinkKind::Otlp(sink) => sink.deliver(&self.name, batch).await,
-            SinkKind::Ndjson(sink) => sink.deliver(&self.name, batch).await,
+            SinkKind::Ndjson(sink) => sink.deliver(&self.name, batch).await.map(|()| Accepted::default()),
             SinkKind::Blackhole(sink) => {
                 sink.deliver(batch);
-                Ok(())
+                Ok(Accepted::default())
             }
         };
-        let status = result.as_ref().map_or_else(Refusal::label, |()| "ok");
+        let status = result.as_ref().map_or_else(Refusal::label, |_| "ok");
         self.count(status);
         result
     }

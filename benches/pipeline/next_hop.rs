@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Result;
 use bytes::Bytes;
 use hotlist::config::Address;
-use hotlist::delivery::{Batch, BoxFuture, Deliver, Process, Refusal};
-use hotlist::encoding::Rope;
+use hotlist::delivery::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal};
+use hotlist::encoding::{Format, Rope};
 use hotlist::ingest::{Limits, OtlpSource, Shared};
 
 use crate::child::tell;
@@ -17,7 +17,7 @@ use crate::child::tell;
 pub struct Identity;
 
 impl Process for Identity {
-    fn process(&self, message: Bytes) -> Result<Batch, Refusal> {
+    fn process(&self, _: Format, message: Bytes) -> Result<Batch, Refusal> {
         Ok(Batch { message: Rope::from(message), ..Batch::default() })
     }
 }
@@ -26,9 +26,9 @@ impl Process for Identity {
 struct Count(AtomicU64);
 
 impl Deliver for Count {
-    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), Refusal>> {
+    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, Refusal>> {
         self.0.fetch_add(batch.message.len() as u64, Ordering::Relaxed);
-        Box::pin(std::future::ready(Ok(())))
+        Box::pin(std::future::ready(Ok(Accepted::default())))
     }
 }
 

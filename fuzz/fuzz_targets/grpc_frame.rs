@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use hotlist::delivery::{Batch, BoxFuture, Deliver, Process, Refusal, Signal};
-use hotlist::encoding::Rope;
+use hotlist::delivery::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Signal};
+use hotlist::encoding::{Format, Rope};
 use hotlist::grpc::status::{GRPC_MESSAGE, GRPC_STATUS, decode_message};
 use hotlist::grpc::{Code, FrameHeader, HEADER_LEN, RopeBody, Status};
 use hotlist::ingest::{Limits, OtlpSource, Shared};
@@ -122,7 +122,7 @@ impl Source {
 struct Pass;
 
 impl Process for Pass {
-    fn process(&self, message: Bytes) -> Result<Batch, Refusal> {
+    fn process(&self, _: Format, message: Bytes) -> Result<Batch, Refusal> {
         Ok(Batch { message: Rope::from(message), ..Batch::default() })
     }
 }
@@ -131,8 +131,8 @@ impl Process for Pass {
 struct Keep(Arc<Mutex<Option<Bytes>>>);
 
 impl Deliver for Keep {
-    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), Refusal>> {
+    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, Refusal>> {
         *self.0.lock().expect("no panic before") = Some(Bytes::copy_from_slice(&batch.message.to_bytes()));
-        Box::pin(async { Ok(()) })
+        Box::pin(async { Ok(Accepted::default()) })
     }
 }

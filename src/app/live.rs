@@ -14,7 +14,7 @@ use crate::config::FailureMode;
 use crate::delivery::{Batch, Process, Refusal};
 use crate::detect::{Detector, Report};
 use crate::encoding::otlp::TagInto;
-use crate::encoding::{Rope, otlp};
+use crate::encoding::{Format, Rope, otlp};
 use crate::intel::allowlist::Allowlists;
 use crate::intel::snapshot::Snapshot;
 use crate::policy::{Policy, Suppression};
@@ -136,7 +136,7 @@ impl Live {
 }
 
 impl Process for Live {
-    fn process(&self, message: Bytes) -> Result<Batch, Refusal> {
+    fn process(&self, _format: Format, message: Bytes) -> Result<Batch, Refusal> {
         let start = Instant::now();
         self.bytes.increment(message.len() as u64);
         let unwalkable = |error: otlp::EnvelopeError| Refusal::InvalidArgument(error.to_string());

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::delivery::{Batch, BoxFuture, Deliver, Refusal, Signal};
+use crate::delivery::{Accepted, Batch, BoxFuture, Deliver, Refusal, Signal};
+use crate::encoding::Format;
 use crate::forward::Fanout;
 
 /// Delivers to the sinks that are set now.
@@ -22,11 +23,11 @@ impl Switch {
 }
 
 impl Deliver for Switch {
-    fn takes(&self, signal: Signal) -> bool {
-        self.0.load().takes(signal)
+    fn takes(&self, format: Format, signal: Signal) -> bool {
+        self.0.load().takes(format, signal)
     }
 
-    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), Refusal>> {
+    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, Refusal>> {
         let sinks = self.0.load_full();
         Box::pin(async move { sinks.deliver(batch).await })
     }

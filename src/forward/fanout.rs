@@ -9,7 +9,8 @@ use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
 
 use super::Sink;
-use crate::delivery::{Batch, BoxFuture, Deliver, Refusal, Signal};
+use crate::delivery::{Accepted, Batch, BoxFuture, Deliver, Refusal, Signal};
+use crate::encoding::Format;
 
 /// Batches that may be on their way to one sink that is not required. A further one is dropped for it and counted.
 const OPTIONAL_AT_ONCE: usize = 8;
@@ -32,20 +33,22 @@ impl Fanout {
         Fanout { network, local, optional }
     }
 
-    async fn deliver_all(&self, batch: &Arc<Batch>) -> Result<(), Refusal> {
+    async fn deliver_all(&self, batch: &Arc<Batch>) -> Result<Accepted, Refusal> {
+        let mut all = Accepted::default();
         let taking = |sinks: &[Arc<Sink>]| -> Vec<Arc<Sink>> {
-            sinks.iter().filter(|sink| sink.takes(batch.signal)).cloned().collect()
+            sinks.iter().filter(|sink| sink.takes(batch.format, batch.signal)).cloned().collect()
         };
         for sinks in [&self.network, &self.local] {
             match taking(sinks).as_slice() {
                 [] => {}
-                [only] => only.deliver(batch).await?,
+                [only] => all.add(only.deliver(batch).await?),
                 many => {
-                    try_join_all(many.iter().map(|sink| sink.deliver(batch))).await?;
+                    let accepted = try_join_all(many.iter().map(|sink| sink.deliver(batch))).await?;
+                    accepted.into_iter().for_each(|one| all.add(one));
                 }
             }
         }
-        for (sink, room) in self.optional.iter().filter(|(sink, _)| sink.takes(batch.signal)) {
+        for (sink, room) in self.optional.iter().filter(|(sink, _)| sink.takes(batch.format, batch.signal)) {
             match Arc::clone(room).try_acquire_owned() {
                 Ok(room) => {
                     let (sink, batch) = (Arc::clone(sink), Arc::clone(batch));
@@ -58,19 +61,19 @@ impl Fanout {
                 Err(_) => sink.count("dropped"),
             }
         }
-        Ok(())
+        Ok(all)
     }
 }
 
 impl Deliver for Fanout {
-    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), Refusal>> {
+    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, Refusal>> {
         Box::pin(async move { self.deliver_all(&batch).await })
     }
 
-    fn takes(&self, signal: Signal) -> bool {
+    fn takes(&self, format: Format, signal: Signal) -> bool {
         let optional = self.optional.iter().map(|(sink, _)| sink);
         let mut all = self.network.iter().chain(&self.local).chain(optional);
         // A source without any sink is the caller's decision, and takes what it is made for.
-        signal == Signal::Logs || all.any(|sink| sink.takes(signal))
+        signal == Signal::Logs || all.any(|sink| sink.takes(format, signal))
     }
 }

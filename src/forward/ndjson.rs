@@ -100,7 +100,7 @@ impl NdjsonSink {
         let write = move || {
             let _turn = turn;
             let lines = match only {
-                Only::Hits => render_lines(&batch.hits, render),
+                Only::Hits => render_lines(batch.hits.iter().map(|hit| &hit.record), render),
                 Only::All => render_lines(&records(&batch.message.to_bytes()), render),
             };
             // A panic while writing leaves at worst a torn line.
@@ -182,7 +182,7 @@ fn ends_inside_a_line(path: &Path) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-fn render_lines(records: &[Bytes], render: Render) -> Vec<u8> {
+fn render_lines<'a>(records: impl IntoIterator<Item = &'a Bytes>, render: Render) -> Vec<u8> {
     let mut lines = Vec::new();
     for record in records {
         lines.append(&mut render(record));
@@ -194,10 +194,12 @@ fn render_lines(records: &[Bytes], render: Render) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::Tagged;
     use crate::encoding::Rope;
 
     fn batch(message: &'static [u8], hits: &[&'static [u8]]) -> Arc<Batch> {
-        let hits = hits.iter().map(|hit| Bytes::from_static(hit)).collect();
+        let tagged = |(place, hit): (usize, &&'static [u8])| Tagged { place, record: Bytes::from_static(hit) };
+        let hits = hits.iter().enumerate().map(tagged).collect();
         Arc::new(Batch { message: Rope::from(Bytes::from_static(message)), records: 2, hits, ..Batch::default() })
     }
 

@@ -5,7 +5,7 @@
 //! of the collector's data, so it becomes UNAVAILABLE, which collectors retry; RESOURCE_EXHAUSTED passes (design
 //! section 9). `docs/delivery.md` has the table of answers.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,10 +20,10 @@ use super::answer::{Answer, Failure, Meaning};
 use super::bisect::{self, Memory, Reason, Refused, Sent};
 use super::connection::{Connector, Link};
 use super::headers::Headers;
-use super::partial_success::{self, PartialSuccess};
+use super::partial_success;
 use super::rejected::{Entry, RejectedFile};
 use crate::config::Endpoint;
-use crate::delivery::{Batch, Refusal, Signal};
+use crate::delivery::{Accepted, Batch, Refusal, Signal};
 use crate::encoding::Rope;
 use crate::grpc::compression::GRPC_ENCODING;
 use crate::grpc::{self, Encoding, RopeBody};
@@ -85,6 +85,8 @@ struct Delivery<'a> {
     signal: Signal,
     headers: HeaderMap,
     deadline: Instant,
+    /// What the next hop said of the messages that it accepted.
+    accepted: Mutex<Accepted>,
 }
 
 impl OtlpSink {
@@ -126,11 +128,12 @@ impl OtlpSink {
     ///
     /// # Errors
     /// UNAVAILABLE with what went wrong, or RESOURCE_EXHAUSTED when the next hop said so.
-    pub async fn deliver(&self, name: &str, batch: &Arc<Batch>) -> Result<(), Refusal> {
+    pub async fn deliver(&self, name: &str, batch: &Arc<Batch>) -> Result<Accepted, Refusal> {
         let delivery = self.delivery(name, batch).await;
         if batch.message.len() <= self.settings.max_request_bytes {
             let refused = delivery.send_whole(&batch.message).await?;
-            return delivery.keep(refused).await;
+            delivery.keep(refused).await?;
+            return Ok(delivery.accepted());
         }
         let parts = (self.split)(&batch.message.to_bytes(), self.settings.max_request_bytes);
         let delivery = &delivery;
@@ -139,14 +142,15 @@ impl OtlpSink {
             .buffer_unordered(PARTS_AT_ONCE)
             .try_collect()
             .await?;
-        delivery.keep(refused.concat()).await
+        delivery.keep(refused.concat()).await?;
+        Ok(delivery.accepted())
     }
 
     /// Sends a batch once and as it is, without splitting it or looking for bad records in it.
     ///
     /// # Errors
     /// The next hop did not take it; the text says why.
-    pub async fn offer(&self, name: &str, batch: &Batch) -> Result<PartialSuccess, Refusal> {
+    pub async fn offer(&self, name: &str, batch: &Batch) -> Result<Accepted, Refusal> {
         let delivery = self.delivery(name, batch).await;
         let answer = delivery.send(&batch.message).await?;
         match (answer.meaning(), &answer) {
@@ -167,7 +171,7 @@ impl OtlpSink {
             }
         }
         self.settings.headers.apply(&mut headers).await;
-        Delivery { sink: self, name, signal: batch.signal, headers, deadline }
+        Delivery { sink: self, name, signal: batch.signal, headers, deadline, accepted: Mutex::default() }
     }
 }
 
@@ -322,14 +326,20 @@ impl Delivery<'_> {
     }
 
     fn note_partial_success(&self, answer: &[u8]) {
-        let PartialSuccess { rejected, message } = partial_success::read(answer);
+        let Accepted { rejected, message } = partial_success::read(answer);
         if rejected > 0 {
             counter!(telemetry::SINK_PARTIAL_REJECTED_RECORDS_TOTAL, "sink" => self.name.to_owned())
                 .increment(rejected);
         }
         if rejected > 0 || !message.is_empty() {
             tracing::warn!(sink = self.name, rejected, message, "the next hop accepted a batch only in part");
+            let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+            *accepted = Accepted { rejected: accepted.rejected.saturating_add(rejected), message };
         }
+    }
+
+    fn accepted(&self) -> Accepted {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn refuse(&self, cause: &str) -> Refusal {

@@ -3,14 +3,7 @@
 //! A reader of its own for two fields, because answers come from outside and must not fail a batch that was accepted:
 //! what cannot be read is nothing.
 
-/// Records that the next hop took and threw away (OTLP specification, "Partial Success": not to be sent again).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PartialSuccess {
-    /// `rejected_log_records`.
-    pub rejected: u64,
-    /// `error_message`; without rejected records it is a warning.
-    pub message: String,
-}
+use crate::delivery::Accepted;
 
 /// Field 1 of the response.
 const PARTIAL_SUCCESS: u64 = 1;
@@ -19,9 +12,10 @@ const REJECTED_LOG_RECORDS: u64 = 1;
 /// Field 2 of `ExportLogsPartialSuccess`, a string.
 const ERROR_MESSAGE: u64 = 2;
 
-/// Reads an `ExportLogsServiceResponse`.
-pub fn read(response: &[u8]) -> PartialSuccess {
-    let mut found = PartialSuccess::default();
+/// Reads an `ExportLogsServiceResponse`: the records that the next hop took and threw away (OTLP specification, "Partial
+/// Success": not to be sent again).
+pub fn read(response: &[u8]) -> Accepted {
+    let mut found = Accepted::default();
     each_field(response, |field, value| {
         if let (PARTIAL_SUCCESS, Field::Bytes(inner)) = (field, value) {
             each_field(inner, |field, value| match (field, value) {
@@ -100,7 +94,7 @@ mod tests {
                     error_message: message.clone(),
                 }),
             };
-            let expected = PartialSuccess { rejected: rejected as u64, message };
+            let expected = Accepted { rejected: rejected as u64, message };
             prop_assert_eq!(read(&response.encode_to_vec()), expected);
         }
 
@@ -113,6 +107,6 @@ mod tests {
 
     #[test]
     fn an_empty_answer_is_full_success() {
-        assert_eq!(read(b""), PartialSuccess::default());
+        assert_eq!(read(b""), Accepted::default());
     }
 }

@@ -23,7 +23,7 @@ use super::workers::{WorkError, in_place};
 use super::{Bound, Limits, Shared};
 use crate::config::Address;
 use crate::delivery::{Batch, BoxFuture, Deliver, Metadata, Process, Refusal, Signal};
-use crate::encoding::Rope;
+use crate::encoding::{Format, Rope};
 use crate::grpc::compression::{ACCEPTED, GRPC_ACCEPT_ENCODING, GRPC_ENCODING, InflateError};
 use crate::grpc::{self, Code, Encoding, Status, UnaryBody};
 use crate::telemetry;
@@ -136,7 +136,7 @@ impl State {
     /// Takes one request through, from its headers to the next hop's answer.
     async fn export(self: &Arc<Self>, request: Request<Body>) -> Result<(), Answer> {
         let (signal, encoding) = check_head(&request)?;
-        if !self.deliver.takes(signal) {
+        if !self.deliver.takes(Format::Otlp, signal) {
             let signal = signal.as_str();
             let text = format!("no sink of this source takes {signal}: add one of type otlp, or do not send {signal}");
             return Err(Answer::Unimplemented(text));
@@ -183,7 +183,7 @@ impl State {
         let admission = Arc::new(admission);
         let message = admission.attach(bytes);
         let batch = match signal {
-            Signal::Logs => self.process.process(message)?,
+            Signal::Logs => self.process.process(Format::Otlp, message)?,
             Signal::Metrics | Signal::Traces => Batch { message: Rope::from(message), ..Batch::default() },
         };
         Ok((batch, admission))

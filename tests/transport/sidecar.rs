@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hotlist::config::{Address, Endpoint};
 use hotlist::delivery::{Batch, Process, Refusal};
-use hotlist::encoding::Rope;
+use hotlist::encoding::{Format, Rope};
 use hotlist::forward::otlp::{OtlpSink, Settings};
 use hotlist::forward::{Fanout, Sink, SinkKind};
 use hotlist::ingest::{Bound, Limits, OtlpSource, Shared};
@@ -22,7 +22,7 @@ pub struct Sidecar {
 pub struct Identity;
 
 impl Process for Identity {
-    fn process(&self, message: Bytes) -> Result<Batch, Refusal> {
+    fn process(&self, _: Format, message: Bytes) -> Result<Batch, Refusal> {
         Ok(Batch { message: Rope::from(message), ..Batch::default() })
     }
 }

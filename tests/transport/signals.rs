@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use hotlist::delivery::{Batch, Process, Refusal, Signal};
+use hotlist::encoding::Format;
 use hotlist::forward::otlp::{OtlpSink, Settings};
 use hotlist::forward::{Blackhole, Sink, SinkKind};
 use hotlist::ingest::Limits;
@@ -23,7 +24,7 @@ use crate::wire::{frame, gzip};
 struct LogsOnly;
 
 impl Process for LogsOnly {
-    fn process(&self, _: Bytes) -> Result<Batch, Refusal> {
+    fn process(&self, _: Format, _: Bytes) -> Result<Batch, Refusal> {
         Err(Refusal::InvalidArgument("only logs are matched".to_owned()))
     }
 }

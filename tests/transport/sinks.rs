@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotlist::delivery::{Batch, Process, Refusal};
-use hotlist::encoding::Rope;
+use hotlist::delivery::{Batch, Process, Refusal, Tagged};
+use hotlist::encoding::{Format, Rope};
 use hotlist::forward::ndjson::{NdjsonSink, Only, Output};
 use hotlist::forward::otlp::Settings;
 use hotlist::forward::{Sink, SinkKind};
@@ -201,8 +201,13 @@ async fn large_batches_are_split() {
 struct AllHit;
 
 impl Process for AllHit {
-    fn process(&self, message: Bytes) -> Result<Batch, Refusal> {
-        Ok(Batch { message: Rope::from(message.clone()), records: 1, hits: vec![message], ..Batch::default() })
+    fn process(&self, _: Format, message: Bytes) -> Result<Batch, Refusal> {
+        Ok(Batch {
+            message: Rope::from(message.clone()),
+            records: 1,
+            hits: vec![Tagged { place: 0, record: message }],
+            ..Batch::default()
+        })
     }
 }
 

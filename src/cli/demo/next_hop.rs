@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 
 use super::report;
 use crate::config::Address;
-use crate::delivery::{Batch, BoxFuture, Deliver, Process, Refusal};
-use crate::encoding::otlp;
+use crate::delivery::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Tagged};
+use crate::encoding::{Format, otlp};
 use crate::ingest::{Bound, Limits, OtlpSource, ServeError, Shared};
 
 /// Tagged events that wait for the terminal; then the next hop answers later, and nothing is lost.
@@ -65,13 +65,14 @@ impl NextHop {
 struct Pick;
 
 impl Process for Pick {
-    fn process(&self, message: Bytes) -> Result<Batch, Refusal> {
+    fn process(&self, _: Format, message: Bytes) -> Result<Batch, Refusal> {
         let mut batch = Batch::default();
         otlp::records(&message, |span| {
+            let place = batch.records;
             batch.records += 1;
             let record = message.slice(span.record.payload());
             if memchr::memmem::find(&record, report::MARK.as_bytes()).is_some() {
-                batch.hits.push(record);
+                batch.hits.push(Tagged { place, record });
             }
         })
         .map_err(|error| Refusal::InvalidArgument(error.to_string()))?;
@@ -86,16 +87,16 @@ struct Take {
 }
 
 impl Deliver for Take {
-    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), Refusal>> {
+    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, Refusal>> {
         Box::pin(async move {
-            for record in &batch.hits {
+            for Tagged { record, .. } in &batch.hits {
                 let event = serde_json::from_slice(&otlp::render_record(record))
                     .map_err(|error| Refusal::InvalidArgument(format!("a tagged record is no document: {error}")))?;
                 // Nobody listens any more when the demo ends; the events have arrived all the same.
                 let _ = self.tagged.send(event).await;
             }
             self.received.0.fetch_add(batch.records as u64, Ordering::Relaxed);
-            Ok(())
+            Ok(Accepted::default())
         })
     }
 }
