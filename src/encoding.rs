@@ -4,6 +4,7 @@
 //! hand every wanted value to a [`Visitor`]; what the trie does not want is skipped by its length. Only the record that
 //! hits is rewritten; a [`Rope`] carries it between slices of the bytes that arrived.
 
+pub mod filter;
 pub mod json;
 pub mod otlp;
 pub mod rope;

@@ -4,6 +4,7 @@
 //! result to [`Deliver`](crate::delivery::Deliver), and answers the client only then. Nothing is kept here.
 
 mod admission;
+pub mod filter;
 pub mod health;
 mod listener;
 mod message;
@@ -19,6 +20,7 @@ use admission::InFlight;
 use workers::Workers;
 
 pub use crate::socket::ServeError;
+pub use filter::FilterSource;
 pub use listener::{Bound, Socket};
 pub use otlp::OtlpSource;
 

@@ -1,6 +1,8 @@
 //! The live stream's matching step: the detector under the metrics. The detector is replaced whole, by indicators that
 //! changed or by a new configuration; a batch is judged by the one that served when it came.
 
+mod filter;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -136,7 +138,10 @@ impl Live {
 }
 
 impl Process for Live {
-    fn process(&self, _format: Format, message: Bytes) -> Result<Batch, Refusal> {
+    fn process(&self, format: Format, message: Bytes) -> Result<Batch, Refusal> {
+        if format == Format::Filter {
+            return self.documents(message);
+        }
         let start = Instant::now();
         self.bytes.increment(message.len() as u64);
         let unwalkable = |error: otlp::EnvelopeError| Refusal::InvalidArgument(error.to_string());

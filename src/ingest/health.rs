@@ -13,10 +13,10 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health as HealthCalls, HealthServer};
 use tonic_health::pb::{FILE_DESCRIPTOR_SET, HealthCheckRequest, HealthCheckResponse};
 
-use super::OtlpSource;
+use super::{FilterSource, OtlpSource};
 
 /// The services whose health can be asked for; the empty name is the server as a whole.
-const SERVICES: [&str; 2] = ["", <OtlpSource as NamedService>::NAME];
+const SERVICES: [&str; 3] = ["", <OtlpSource as NamedService>::NAME, <FilterSource as NamedService>::NAME];
 
 /// The health that sources tell their clients. Clones are the same.
 #[derive(Clone, Debug)]
@@ -65,7 +65,16 @@ impl Health {
 
 /// Adds gRPC reflection, which describes to anybody what is served. For sources that only this host can reach.
 pub fn reflect_in(routes: Routes) -> Routes {
-    let described = tonic_reflection::server::Builder::configure()
+    reflect_with(routes, None)
+}
+
+/// As [`reflect_in`], with one more encoded `FileDescriptorSet`, that of the source's own service.
+pub fn reflect_with(routes: Routes, own: Option<&'static [u8]>) -> Routes {
+    let described = own
+        .into_iter()
+        .fold(tonic_reflection::server::Builder::configure(), |builder, set| {
+            builder.register_encoded_file_descriptor_set(set)
+        })
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .build_v1();
     match described {

@@ -1,10 +1,12 @@
-//! Reads the one message of a unary gRPC request: header first, then room for it, then its bytes.
+//! Reads the messages of a gRPC request, the one of a unary call or one after the other: header first, then room for
+//! it, then its bytes.
 
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
 use http_body_util::BodyExt;
+use tokio::time::Instant;
 
 use super::Limits;
 use super::admission::{Admission, InFlight};
@@ -40,87 +42,168 @@ impl From<Refusal> for Unread {
     }
 }
 
-/// Reads the message.
+/// Reads the one message of a unary request.
 ///
 /// # Errors
 /// What the wire holds is not exactly one message within the limits, there is no room, or the client went away.
-pub async fn read<B>(mut body: B, limits: &Limits, in_flight: &InFlight) -> Result<Message, Unread>
+pub async fn read<B>(body: B, limits: &Limits, in_flight: &InFlight) -> Result<Message, Unread>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let stalled = || format!("the request's body {STALLED} {} ms", limits.stall_timeout.as_millis());
-    let mut header = BytesMut::with_capacity(HEADER_LEN);
-    let mut rest = Bytes::new();
-    while header.len() < HEADER_LEN {
-        let Some(mut data) = next_data(&mut body, limits.stall_timeout, stalled).await? else {
-            let found = header.len();
-            return Err(invalid(format!(
-                "the request ends after {found} of the {HEADER_LEN} bytes of its gRPC header"
-            )));
-        };
-        let missing = (HEADER_LEN - header.len()).min(data.len());
-        header.extend_from_slice(&data.split_to(missing));
-        rest = data;
-    }
-    let header = FrameHeader::read(std::array::from_fn(|_| header.get_u8())).map_err(|bad| invalid(bad.to_string()))?;
+    let mut frames = Frames::new(body);
+    let Some(header) = frames.header(limits, Some(limits.stall_timeout)).await? else {
+        return Err(invalid(format!("the request ends after 0 of the {HEADER_LEN} bytes of its gRPC header")));
+    };
     let len = header.len as usize;
     if len > limits.max_request_bytes {
-        let limit = limits.max_request_bytes;
-        return Err(invalid(format!(
-            "the message has {len} bytes, more than {limit}: send smaller batches, or raise `max_request_bytes`"
-        )));
+        return Err(too_large(len, limits).into());
     }
-    let admission = in_flight.admit(len, limits.admission_wait).await.ok_or_else(|| {
-        Refusal::ResourceExhausted(format!(
-            "more than {} bytes are in flight: retry later, or raise `limits.in_flight_bytes`",
-            limits.in_flight_bytes
-        ))
-    })?;
-    let bytes = read_body(&mut body, rest, len, limits).await?;
+    let admission = in_flight.admit(len, limits.admission_wait).await.ok_or_else(|| no_room(limits))?;
+    let deadline = Instant::now() + limits.receive_timeout;
+    let bytes = frames.bytes(len, limits, deadline).await?;
+    frames.end(len, limits, deadline).await?;
     Ok(Message { compressed: header.compressed, bytes, admission })
 }
 
-/// Reads exactly `len` bytes up to the end of the stream, `first` being the first of them.
-async fn read_body<B>(body: &mut B, first: Bytes, len: usize, limits: &Limits) -> Result<Bytes, Unread>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let deadline = tokio::time::Instant::now() + limits.receive_timeout;
-    let mut whole = Bytes::new();
-    let mut joined = BytesMut::new();
-    let mut next = first;
-    loop {
-        let found = whole.len() + joined.len() + next.len();
-        if found > len {
-            return Err(invalid(format!("the request has bytes behind its message of {len} bytes")));
+/// Why a message of `len` bytes is not read.
+pub fn too_large(len: usize, limits: &Limits) -> Refusal {
+    let limit = limits.max_request_bytes;
+    Refusal::InvalidArgument(format!(
+        "the message has {len} bytes, more than {limit}: send smaller batches, or raise `max_request_bytes`"
+    ))
+}
+
+/// Why a message is not read now.
+pub fn no_room(limits: &Limits) -> Refusal {
+    Refusal::ResourceExhausted(format!(
+        "more than {} bytes are in flight: retry later, or raise `limits.in_flight_bytes`",
+        limits.in_flight_bytes
+    ))
+}
+
+/// The messages of a request's body, read one after the other; each step says what the next one may cost.
+pub struct Frames<B> {
+    body: B,
+    /// What arrived and was not taken.
+    rest: Bytes,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Frames<B> {
+    /// A reader at the start of a body.
+    pub fn new(body: B) -> Frames<B> {
+        Frames { body, rest: Bytes::new() }
+    }
+
+    /// The header of the next message, `None` at the end of the body. `first` is how long its first byte may take;
+    /// each further one may take the time of a stall.
+    ///
+    /// # Errors
+    /// Half a header, one that gRPC does not know, or a client that stalls or is gone.
+    pub async fn header(&mut self, limits: &Limits, first: Option<Duration>) -> Result<Option<FrameHeader>, Unread> {
+        let stalled = || format!("the request's body {STALLED} {} ms", limits.stall_timeout.as_millis());
+        let mut header = BytesMut::with_capacity(HEADER_LEN);
+        loop {
+            let missing = (HEADER_LEN - header.len()).min(self.rest.len());
+            header.extend_from_slice(&self.rest.split_to(missing));
+            if header.len() == HEADER_LEN {
+                break;
+            }
+            let patience = if header.is_empty() { first } else { Some(limits.stall_timeout) };
+            match next_data(&mut self.body, patience, stalled).await? {
+                Some(data) => self.rest = data,
+                None if header.is_empty() => return Ok(None),
+                None => {
+                    let found = header.len();
+                    return Err(invalid(format!(
+                        "the request ends after {found} of the {HEADER_LEN} bytes of its gRPC header"
+                    )));
+                }
+            }
         }
-        if next.len() == len {
-            whole = next;
-        } else if !next.is_empty() {
-            // The room was granted, so the allocation may be as large as the header says.
-            joined.reserve(len - joined.len());
-            joined.extend_from_slice(&next);
+        let header = FrameHeader::read(std::array::from_fn(|_| header.get_u8()));
+        header.map(Some).map_err(|bad| invalid(bad.to_string()))
+    }
+
+    /// The next `len` bytes; not copied when they came in one data frame. Room for them was granted.
+    ///
+    /// # Errors
+    /// The body ends before, or the client stalls, is too slow or gone.
+    pub async fn bytes(&mut self, len: usize, limits: &Limits, deadline: Instant) -> Result<Bytes, Unread> {
+        let mut joined = BytesMut::new();
+        loop {
+            let missing = len - joined.len();
+            if self.rest.len() >= missing {
+                let last = self.rest.split_to(missing);
+                if joined.is_empty() {
+                    return Ok(last);
+                }
+                joined.extend_from_slice(&last);
+                return Ok(joined.freeze());
+            }
+            if !self.rest.is_empty() {
+                // The room was granted, so the allocation may be as large as the header says.
+                joined.reserve(missing);
+                joined.extend_from_slice(&self.rest);
+                self.rest = Bytes::new();
+            }
+            match self.more(limits, deadline).await? {
+                Some(data) => self.rest = data,
+                None => return Err(cut_short(joined.len(), len)),
+            }
         }
-        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+    }
+
+    /// Steps over the next `len` bytes as they arrive, and keeps the first `keep` of them.
+    ///
+    /// # Errors
+    /// As [`Frames::bytes`].
+    pub async fn skip(&mut self, len: usize, keep: usize, limits: &Limits, deadline: Instant) -> Result<Bytes, Unread> {
+        let mut kept = BytesMut::new();
+        let mut left = len;
+        loop {
+            let passed = self.rest.split_to(left.min(self.rest.len()));
+            left -= passed.len();
+            kept.extend_from_slice(&passed[..passed.len().min(keep - kept.len())]);
+            if left == 0 {
+                return Ok(kept.freeze());
+            }
+            match self.more(limits, deadline).await? {
+                Some(data) => self.rest = data,
+                None => return Err(cut_short(len - left, len)),
+            }
+        }
+    }
+
+    /// Sees to it that nothing follows the one message of a unary request, which had `len` bytes.
+    async fn end(&mut self, len: usize, limits: &Limits, deadline: Instant) -> Result<(), Unread> {
+        while self.rest.is_empty() {
+            match self.more(limits, deadline).await? {
+                Some(data) => self.rest = data,
+                None => return Ok(()),
+            }
+        }
+        Err(invalid(format!("the request has bytes behind its message of {len} bytes")))
+    }
+
+    /// The next data frame inside a message.
+    async fn more(&mut self, limits: &Limits, deadline: Instant) -> Result<Option<Bytes>, Unread> {
+        let left = deadline.saturating_duration_since(Instant::now());
         let (limit, complaint) = match left < limits.stall_timeout {
             true => (limits.receive_timeout, "did not arrive whole within"),
             false => (limits.stall_timeout, STALLED),
         };
         let late = || format!("the request's body {complaint} {} ms", limit.as_millis());
-        match next_data(body, left.min(limits.stall_timeout), late).await? {
-            Some(data) => next = data,
-            None if found < len => {
-                return Err(invalid(format!("the request ends after {found} of the {len} bytes of its message")));
-            }
-            None if whole.is_empty() => return Ok(joined.freeze()),
-            None => return Ok(whole),
-        }
+        next_data(&mut self.body, Some(left.min(limits.stall_timeout)), late).await
     }
 }
 
 /// The next data frame, or `None` at the end; `late` says why there is none when it does not come within `timeout`.
 /// Trailers of a request mean nothing in gRPC.
-async fn next_data<B>(body: &mut B, timeout: Duration, late: impl Fn() -> String) -> Result<Option<Bytes>, Unread>
+async fn next_data<B>(
+    body: &mut B,
+    timeout: Option<Duration>,
+    late: impl Fn() -> String,
+) -> Result<Option<Bytes>, Unread>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -128,7 +211,11 @@ where
         if body.is_end_stream() {
             return Ok(None);
         }
-        match tokio::time::timeout(timeout, body.frame()).await {
+        let next = match timeout {
+            Some(timeout) => tokio::time::timeout(timeout, body.frame()).await,
+            None => Ok(body.frame().await),
+        };
+        match next {
             Ok(None) => return Ok(None),
             Ok(Some(Err(_))) => return Err(Unread::Gone),
             Ok(Some(Ok(frame))) => {
@@ -139,6 +226,10 @@ where
             Err(_) => return Err(Refusal::Unavailable(late()).into()),
         }
     }
+}
+
+fn cut_short(found: usize, len: usize) -> Unread {
+    invalid(format!("the request ends after {found} of the {len} bytes of its message"))
 }
 
 fn invalid(message: String) -> Unread {

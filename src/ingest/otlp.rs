@@ -15,6 +15,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use metrics::{counter, histogram};
 use tonic::body::Body;
 use tonic::server::NamedService;
+use tonic::service::Routes;
 use tower::Service;
 
 use super::admission::Admission;
@@ -58,8 +59,7 @@ impl OtlpSource {
     ) -> io::Result<Bound> {
         let source = OtlpSource::new(name, limits.clone(), shared, process, deliver)?;
         let (metrics, traces) = (Passing::<METRICS>(source.clone()), Passing::<TRACES>(source.clone()));
-        let bound = Bound::bind(name, address, limits, source)?;
-        Ok(bound.with_services(|routes| routes.add_service(metrics).add_service(traces)))
+        Bound::bind(name, address, limits, Routes::new(source).add_service(metrics).add_service(traces))
     }
 
     /// The service alone, to be put into a server of one's own.
