@@ -4,10 +4,14 @@
 //! result to [`Deliver`](crate::delivery::Deliver), and answers the client only then. Nothing is kept here.
 
 mod admission;
+mod body;
 pub mod health;
+mod intake;
 mod listener;
 mod message;
 pub mod otlp;
+mod outcome;
+mod unary;
 mod workers;
 
 use std::io;
