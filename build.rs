@@ -13,9 +13,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     // Comments are for the generated code; who asks by reflection gets them too.
     std::fs::write(out.join("hotlist.bin"), compiler.encode_file_descriptor_set())?;
-    tonic_prost_build::configure()
-        .build_server(false)
-        .bytes(".hotlist")
-        .compile_fds(compiler.file_descriptor_set())?;
+    tonic_prost_build::configure().build_server(false).bytes(".hotlist").compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -25,11 +25,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::{self, Admin, AdminError, Pages, Readiness};
-use crate::config::{self, Config, FailureMode};
+use crate::config::{self, Config, FailureMode, SourceKind};
 use crate::delivery::Deliver;
 use crate::fields::{FieldError, FieldTable};
 use crate::ingest::health::Health;
-use crate::ingest::{Bound, Limits, OtlpSource, ServeError, Shared};
+use crate::ingest::{Bound, FilterSource, Limits, OtlpSource, ServeError, Shared, filter};
 use crate::intel::snapshot::NotCarried;
 use crate::tls::TlsError;
 use indicators::{Intel, Keeper, Lists, Reporter, Settings};
@@ -213,8 +213,15 @@ impl App {
         let switch = Arc::new(Switch::new(wiring::fanout(&source.id, sinks)));
         let deliver: Arc<dyn Deliver> = switch.clone();
         let live = self.live.clone();
-        let bound = OtlpSource::bind(&source.id, source.address(), limits, &self.shared, live, deliver)
-            .map_err(|cause| StartError::Source { id: source.id.clone(), cause })?;
+        let (id, address) = (&source.id, source.address());
+        let bound = match &source.kind {
+            SourceKind::Otlp(_) => OtlpSource::bind(id, address, limits, &self.shared, live, deliver),
+            SourceKind::Filter(of) => {
+                let settings = filter::Settings { limits, window: of.window };
+                FilterSource::bind(id, address, settings, &self.shared, live, deliver)
+            }
+        };
+        let bound = bound.map_err(|cause| StartError::Source { id: source.id.clone(), cause })?;
         let bound = wiring::equip(bound, source, &self.health)?;
         let address = bound.local_address().clone();
         Ok(Source { config: source.clone(), address, deliver: switch, bound: Some(bound) })

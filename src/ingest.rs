@@ -4,11 +4,16 @@
 //! result to [`Deliver`](crate::delivery::Deliver), and answers the client only then. Nothing is kept here.
 
 mod admission;
+mod body;
 pub mod filter;
+mod frames;
 pub mod health;
+mod intake;
 mod listener;
 mod message;
 pub mod otlp;
+mod outcome;
+mod unary;
 mod workers;
 
 use std::io;

@@ -16,6 +16,7 @@ use crate::ingest::health::{self, Health};
 use crate::ingest::{Bound, Limits};
 use crate::intel::allowlist::Allowlists;
 use crate::policy::Policy;
+use crate::proto;
 use crate::tls::{self, TlsError};
 
 /// The field table that a configuration asks for.
@@ -73,7 +74,11 @@ pub(super) fn equip(bound: Bound, source: &config::Source, health: &Health) -> R
     };
     Ok(bound.with_services(|routes| {
         let routes = health.serve_in(routes);
-        if local { health::reflect_in(routes) } else { routes }
+        let own = match &source.kind {
+            config::SourceKind::Otlp(_) => None,
+            config::SourceKind::Filter(_) => Some(proto::FILE_DESCRIPTOR_SET),
+        };
+        if local { health::reflect_with(routes, own) } else { routes }
     }))
 }
 

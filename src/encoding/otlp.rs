@@ -1,9 +1,10 @@
-//! OTLP logs as bytes: find the records of a batch, walk, tag, splice, split and render them.
+//! OTLP logs as bytes: find the records of a batch, walk, tag, splice, split and render them; OTLP/JSON made such bytes.
 //!
 //! Messages and field numbers: `opentelemetry/proto/{collector/logs,logs,common}/v1` of opentelemetry-proto 1.x. The
 //! envelope is `ExportLogsServiceRequest > ResourceLogs > ScopeLogs > LogRecord`; only an envelope that cannot be
 //! walked is an error of the batch, an odd record is its own.
 
+mod from_json;
 mod render;
 mod splice;
 mod split;
@@ -15,6 +16,7 @@ use std::ops::Range;
 
 use super::wire::{Field, Fields, Malformed, Payload};
 
+pub use from_json::{Converted, FromJsonError, from_json};
 pub use render::render_record;
 pub use splice::splice;
 pub use split::{Layout, split};

@@ -6,17 +6,16 @@ use std::pin::Pin;
 
 use futures_util::stream::{self, Stream, StreamExt};
 use tokio::sync::watch;
-use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health as HealthCalls, HealthServer};
 use tonic_health::pb::{FILE_DESCRIPTOR_SET, HealthCheckRequest, HealthCheckResponse};
 
-use super::{FilterSource, OtlpSource};
+use super::{filter, otlp};
 
 /// The services whose health can be asked for; the empty name is the server as a whole.
-const SERVICES: [&str; 3] = ["", <OtlpSource as NamedService>::NAME, <FilterSource as NamedService>::NAME];
+const SERVICES: [&str; 3] = ["", otlp::SERVICE, filter::SERVICE];
 
 /// The health that sources tell their clients. Clones are the same.
 #[derive(Clone, Debug)]

@@ -42,10 +42,17 @@ pub struct Socket {
 }
 
 impl Bound {
-    pub(super) fn bind(name: &str, address: &Address, limits: Limits, routes: Routes) -> io::Result<Bound> {
+    /// `source` answers every request that none of [`Bound::with_services`] does.
+    pub(super) fn bind<S>(name: &str, address: &Address, limits: Limits, source: S) -> io::Result<Bound>
+    where
+        S: Service<Request<axum::body::Body>, Response = Response<Body>, Error = Infallible>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send,
+    {
         let listener = Listener::bind(name, address)
             .map_err(|cause| io::Error::new(cause.kind(), format!("a source cannot listen at {address}: {cause}")))?;
         let socket = Socket { name: name.to_owned(), listener, limits, tls: None };
+        let routes = Routes::from(axum::Router::new().fallback_service(source));
         Ok(Bound { socket, routes })
     }
 

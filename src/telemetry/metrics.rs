@@ -168,7 +168,7 @@ pub const METRICS: &[Metric] = &[
         MetricKind::Counter,
         Unit::Count,
         &["source", "end"],
-        "Filter streams that ended, by source and how: finished (the client sent everything), drained, broken (half a message, or no gRPC), cancelled (the client went away, or was cut).",
+        "Filter streams that ended, by source and how: finished (the client sent everything), drained, invalid_argument (half a message, or no gRPC), unavailable (it stalled inside a message), cancelled (the client went away, or was cut).",
     ),
     metric(
         FILTER_STREAMS_CUT_TOTAL,

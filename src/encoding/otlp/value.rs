@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::field;
-use crate::encoding::wire::{put_bytes, put_varint};
+use crate::encoding::wire::{put_bytes, put_fixed64, put_number};
 
 /// A JSON value as the bytes of an `AnyValue`. Null is an empty message, an integer above `i64::MAX` a double.
 pub fn encode_json(document: &Value) -> Vec<u8> {
@@ -13,10 +13,7 @@ pub fn encode_json(document: &Value) -> Vec<u8> {
         Value::Bool(value) => put_number(&mut out, field::BOOL, u64::from(*value)),
         Value::Number(number) => match number.as_i64() {
             Some(value) => put_number(&mut out, field::INT, value as u64),
-            None => {
-                put_varint(&mut out, u64::from(field::DOUBLE) << 3 | 1);
-                out.extend_from_slice(&number.as_f64().unwrap_or(f64::NAN).to_le_bytes());
-            }
+            None => put_fixed64(&mut out, field::DOUBLE, number.as_f64().unwrap_or(f64::NAN).to_bits()),
         },
         Value::String(text) => put_bytes(&mut out, field::STRING, text.as_bytes()),
         Value::Array(elements) => {
@@ -43,19 +40,13 @@ pub(super) fn encode_key_value(key: &str, value: &[u8]) -> Vec<u8> {
     out
 }
 
-fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
-    put_varint(out, u64::from(number) << 3);
-    put_varint(out, value);
-}
-
 /// An `ExportLogsServiceRequest` of one resource and one scope, each document the body of a record at a time in
 /// nanoseconds since 1970.
 pub fn request_of<'a>(documents: impl IntoIterator<Item = (u64, &'a Value)>) -> Vec<u8> {
     let mut scope_logs = Vec::new();
     for (time, document) in documents {
         let mut record = Vec::new();
-        put_varint(&mut record, u64::from(field::TIME) << 3 | 1);
-        record.extend_from_slice(&time.to_le_bytes());
+        put_fixed64(&mut record, field::TIME, time);
         put_bytes(&mut record, field::BODY, &encode_json(document));
         put_bytes(&mut scope_logs, field::LOG_RECORDS, &record);
     }

@@ -4,61 +4,55 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body::Body as HttpBody;
 use prost::Message as _;
 use tonic::body::Body;
 
-use super::outbox::{Outbox, OutboxBody};
-use super::{State, needs_encoding, refuse, refuse_work, respond, status_of};
-use crate::delivery::{Checked, Known, Refusal};
-use crate::encoding::Rope;
-use crate::grpc::{Code, Encoding, Status};
-use crate::ingest::message::{self, Message, Unread};
+use super::State;
+use crate::delivery::{Checked, Known};
+use crate::grpc::Encoding;
+use crate::ingest::body::Message;
+use crate::ingest::message;
+use crate::ingest::outcome::NotTaken;
+use crate::ingest::unary::Answer;
 use crate::proto::filter::v1;
 
 /// The most values of a call, as filter.proto says.
 const MAX_VALUES: usize = 1_000;
 
 /// Answers one call.
-pub(super) async fn answer(state: &Arc<State>, request: Request<Body>, encoding: Encoding) -> Response<Body> {
-    let answer = match message::read(request.into_body(), &state.limits, &state.shared.in_flight).await {
-        Ok(message) => look_up(state, message, encoding).await,
-        Err(Unread::Refused(refusal)) => Err(refusal),
-        Err(Unread::Gone) => Err(Refusal::Unavailable("the request was not received whole".to_owned())),
+pub(super) async fn call<B>(state: Arc<State>, request: Request<B>, encoding: Encoding) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    let intake = &state.intake;
+    let count = intake.count();
+    let message = message::read(request.into_body(), encoding, intake.limits(), intake.in_flight()).await;
+    let answer = match message {
+        Ok(message) => look_up(&state, message).await,
+        Err(not_taken) => Err(not_taken),
     };
-    match answer {
-        Ok(answer) => {
-            state.count_answer("ok");
-            let outbox = Outbox::new();
-            let body = OutboxBody { outbox: Arc::clone(&outbox), _work: () };
-            match outbox.send(&Rope::from(answer), &()) {
-                Ok(()) => outbox.finish(&Status::new(Code::Ok, "")),
-                Err(text) => outbox.finish(&Status::new(Code::ResourceExhausted, text)),
-            }
-            respond(Body::new(body))
-        }
-        Err(refusal) => {
-            state.count_answer(refusal.label());
-            refuse(&status_of(refusal))
-        }
-    }
+    let answer = answer.map_or_else(Answer::NotTaken, Answer::Taken);
+    count.end(answer.label());
+    answer.into_response()
 }
 
-async fn look_up(state: &Arc<State>, message: Message, encoding: Encoding) -> Result<Bytes, Refusal> {
-    state.count_received(message.bytes.len());
-    needs_encoding(message.compressed, encoding)?;
-    let (wait, of_work) = (state.limits.admission_wait, Arc::clone(state));
-    let work = move || of_work.check(message, encoding);
-    state.shared.workers.run(wait, work).await.map_err(refuse_work)?
+async fn look_up(state: &Arc<State>, message: Message) -> Result<Vec<u8>, NotTaken> {
+    state.intake.count_received(message.bytes.len());
+    let of_work = Arc::clone(state);
+    // A short message holds many values, so its length says nothing about the work.
+    state.intake.run(None, move || of_work.check(message)).await?
 }
 
 impl State {
-    fn check(&self, mut message: Message, encoding: Encoding) -> Result<Bytes, Refusal> {
-        self.inflate(&mut message, encoding)?;
-        let asked = v1::CheckRequest::decode(message.bytes.clone())
-            .map_err(|error| Refusal::InvalidArgument(format!("the message is no CheckRequest: {error}")))?;
+    fn check(&self, message: Message) -> Result<Vec<u8>, NotTaken> {
+        let Message { encoding, bytes, mut admission } = message;
+        let bytes = self.intake.inflate(bytes, encoding, &mut admission)?;
+        let asked = v1::CheckRequest::decode(bytes)
+            .map_err(|error| NotTaken::invalid(format!("the message is no CheckRequest: {error}")))?;
         if asked.values.len() > MAX_VALUES {
             let text = format!("{} values are more than the {MAX_VALUES} of a call: ask in parts", asked.values.len());
-            return Err(Refusal::InvalidArgument(text));
+            return Err(NotTaken::invalid(text));
         }
         let values: Vec<(&str, &str)> =
             asked.values.iter().map(|value| (value.kind.as_str(), value.value.as_str())).collect();
@@ -67,7 +61,7 @@ impl State {
             Ok(known) => v1::Result { matches: known.into_iter().map(shown).collect(), error: String::new() },
             Err(error) => v1::Result { matches: Vec::new(), error },
         });
-        Ok(v1::CheckResponse { results: results.collect(), snapshot }.encode_to_vec().into())
+        Ok(v1::CheckResponse { results: results.collect(), snapshot }.encode_to_vec())
     }
 }
 

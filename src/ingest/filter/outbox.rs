@@ -91,7 +91,11 @@ impl Outbox {
     ///
     /// # Errors
     /// The message is too long for a frame.
-    pub(super) fn send<H: Clone + Send + Sync + 'static>(self: &Arc<Self>, message: &Rope, held: &H) -> Result<(), String> {
+    pub(super) fn send<H: Clone + Send + Sync + 'static>(
+        self: &Arc<Self>,
+        message: &Rope,
+        held: &H,
+    ) -> Result<(), String> {
         let mut body = RopeBody::new(message, false).map_err(|error| error.to_string())?;
         let mut pieces = Vec::new();
         while let Some(mut part) = body.next_part() {

@@ -5,24 +5,26 @@
 //! stall inside a message, a drain and a client that takes no answers end it.
 
 use std::sync::Arc;
-use std::time::Instant as Clock;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use metrics::{counter, gauge, histogram};
+use http_body::Body as HttpBody;
+use metrics::{counter, gauge};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 
+use super::State;
 use super::outbox::{Outbox, OutboxBody};
-use super::{State, needs_encoding, refuse_work, respond, status_of};
-use crate::delivery::{Batch, Metadata, Refusal, Signal};
+use crate::delivery::{Batch, Metadata};
 use crate::encoding::{Format, Rope, filter};
-use crate::grpc::{Code, Encoding, FrameHeader, Status};
+use crate::grpc::{Code, Encoding, Status};
 use crate::ingest::admission::Admission;
-use crate::ingest::message::{self, Frames, Message, Unread};
-use crate::ingest::workers::in_place;
+use crate::ingest::body::{self, Message};
+use crate::ingest::frames::Frames;
+use crate::ingest::intake::{Intake, Stages};
+use crate::ingest::outcome::NotTaken;
+use crate::ingest::unary::{grpc_response, status_of};
 use crate::socket::Connection;
 use crate::telemetry;
 
@@ -33,10 +35,8 @@ enum End {
     Finished,
     /// The source drains.
     Drained,
-    /// The requests can no longer be told apart, or one of them stalled.
-    Broken(Refusal),
-    /// The client is gone.
-    Gone,
+    /// The requests can no longer be told apart, one of them stalled, or the client is gone.
+    Broken(NotTaken),
 }
 
 /// What an answer holds until it is written: the place in the window, and the room of the batch.
@@ -54,7 +54,8 @@ struct Answer {
 
 /// What every batch of a stream has in common.
 struct Stream {
-    state: Arc<State>,
+    intake: Arc<Intake>,
+    window: usize,
     encoding: Encoding,
     headers: HeaderMap,
     outbox: Arc<Outbox>,
@@ -64,54 +65,62 @@ struct Stream {
 type Pending = AbortOnDropHandle<Answer>;
 
 /// Opens a stream: the response begins at once, its body comes as requests are answered.
-pub(super) fn open(state: &Arc<State>, request: Request<Body>, encoding: Encoding) -> Response<Body> {
+pub(super) fn open<B>(state: Arc<State>, request: Request<B>, encoding: Encoding) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
+{
     let (head, body) = request.into_parts();
     let outbox = Outbox::new();
     let stream = Arc::new(Stream {
-        state: Arc::clone(state),
+        intake: Arc::clone(&state.intake),
+        window: state.window,
         encoding,
         connection: head.extensions.get::<Connection>().cloned(),
         headers: head.headers,
         outbox: Arc::clone(&outbox),
     });
-    let count = Count::new(state);
+    let count = Count::new(state.intake.name());
     let work = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&stream).run(body, count)));
     tokio::spawn(stream.watch());
-    respond(Body::new(OutboxBody { outbox, _work: work }))
+    grpc_response(Body::new(OutboxBody { outbox, _work: work }))
 }
 
 impl Stream {
-    async fn run(self: Arc<Self>, body: Body, mut count: Count) {
+    async fn run<B>(self: Arc<Self>, body: B, mut count: Count)
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
         let (pending, answers) = mpsc::unbounded_channel();
-        let (end, ()) = tokio::join!(self.take(Frames::new(body), pending), self.answer(answers));
-        count.end = match &end {
-            End::Finished => "finished",
-            End::Drained => "drained",
-            End::Broken(_) => "broken",
-            End::Gone => "cancelled",
-        };
+        let frames = Frames::new(body, self.encoding, self.intake.limits());
+        let (end, ()) = tokio::join!(self.take(frames, pending), self.answer(answers));
         let status = match end {
-            End::Finished => Status::new(Code::Ok, ""),
-            End::Drained => Status::new(
-                Code::Unavailable,
-                "Hotlist shuts down: connect again, and send again what has no answer",
-            ),
-            End::Broken(refusal) => status_of(refusal),
-            End::Gone => Status::new(Code::Unavailable, "the stream was not received whole"),
+            End::Finished => {
+                count.end = "finished";
+                Status::new(Code::Ok, "")
+            }
+            End::Drained => {
+                count.end = "drained";
+                let text = "Hotlist shuts down: connect again, and send again what has no answer";
+                Status::new(Code::Unavailable, text)
+            }
+            End::Broken(not_taken) => {
+                count.end = not_taken.label();
+                status_of(not_taken)
+            }
         };
         self.outbox.finish(&status);
     }
 
     /// Ends a stream whose client does not take its answers; when it does not take the end either, its connection.
     async fn watch(self: Arc<Self>) {
-        let limits = &self.state.limits;
+        let limits = self.intake.limits();
         if !self.outbox.is_left_lying(limits.receive_timeout).await {
             return;
         }
         let limit = limits.receive_timeout.as_millis();
         let text = format!("no answer was taken for {limit} ms: read answers while sending, then connect again");
         self.outbox.cut(&Status::new(Code::Unavailable, text));
-        counter!(telemetry::FILTER_STREAMS_CUT_TOTAL, "source" => self.state.name.to_string()).increment(1);
+        counter!(telemetry::FILTER_STREAMS_CUT_TOTAL, "source" => self.intake.name().to_string()).increment(1);
         if self.outbox.is_left_lying(limits.stall_timeout).await
             && let Some(connection) = &self.connection
         {
@@ -120,8 +129,11 @@ impl Stream {
     }
 
     /// Reads requests until there are no more, and hands over the answer to each, in order.
-    async fn take(self: &Arc<Self>, mut frames: Frames<Body>, pending: mpsc::UnboundedSender<Pending>) -> End {
-        let window = Arc::new(Semaphore::new(self.state.window));
+    async fn take<B>(self: &Arc<Self>, mut frames: Frames<'_, B>, pending: mpsc::UnboundedSender<Pending>) -> End
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        let window = Arc::new(Semaphore::new(self.window));
         let draining = async {
             match &self.connection {
                 Some(connection) => connection.draining().await,
@@ -132,7 +144,7 @@ impl Stream {
         loop {
             let next = async {
                 // The semaphore is never closed.
-                let place = Arc::clone(&window).acquire_owned().await.map_err(|_| Unread::Gone)?;
+                let place = Arc::clone(&window).acquire_owned().await.map_err(|_| NotTaken::Gone)?;
                 self.next(&mut frames, Arc::new(place)).await
             };
             let next = tokio::select! {
@@ -143,11 +155,11 @@ impl Stream {
             let answer = match next {
                 Ok(Some(answer)) => answer,
                 Ok(None) => return End::Finished,
-                Err(Unread::Gone) => return End::Gone,
-                Err(Unread::Refused(refusal)) => return End::Broken(refusal),
+                Err(not_taken) => return End::Broken(not_taken),
             };
+            // An error means that answering came to its end, and with it the stream.
             if pending.send(answer).is_err() {
-                return End::Gone;
+                return End::Finished;
             }
         }
     }
@@ -157,7 +169,8 @@ impl Stream {
         while let Some(pending) = answers.recv().await {
             // A task that panicked took its batch's place and room with it; the order of the answers is lost.
             let Ok(Answer { message, held }) = pending.await else {
-                let text = "a batch failed on a fault of Hotlist's own: see the panic message in the log, and report it";
+                let text =
+                    "a batch failed on a fault of Hotlist's own: see the panic message in the log, and report it";
                 return self.outbox.cut(&Status::new(Code::Unavailable, text));
             };
             if let Err(text) = self.outbox.send(&message, &held) {
@@ -167,103 +180,103 @@ impl Stream {
     }
 
     /// Reads the next request and sets work on it going. `None`: there are no more.
-    async fn next(
+    async fn next<B>(
         self: &Arc<Self>,
-        frames: &mut Frames<Body>,
+        frames: &mut Frames<'_, B>,
         place: Arc<OwnedSemaphorePermit>,
-    ) -> Result<Option<Pending>, Unread> {
-        let limits = &self.state.limits;
+    ) -> Result<Option<Pending>, NotTaken>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
         // Between requests a stream may idle for as long as it likes: pings of HTTP/2 watch the connection.
-        let Some(FrameHeader { compressed, len }) = frames.header(limits, None).await? else { return Ok(None) };
-        let start = Clock::now();
-        let (len, deadline) = (len as usize, Instant::now() + limits.receive_timeout);
-        let admitted = if len > limits.max_request_bytes {
-            Err(message::too_large(len, limits))
-        } else {
-            let admission = self.state.shared.in_flight.admit(len, limits.admission_wait).await;
-            admission.ok_or_else(|| message::no_room(limits))
-        };
-        let held = Held { _place: place, _room: Vec::new() };
-        let stream = Arc::clone(self);
-        let work = match admitted {
-            Ok(admission) => {
-                let bytes = frames.bytes(len, limits, deadline).await?;
-                measure("receive", start);
-                self.state.count_received(len);
-                let message = Message { compressed, bytes, admission };
-                tokio::spawn(async move { stream.work(message, held).await })
+        if !frames.begins().await? {
+            return Ok(None);
+        }
+        let mut stages = Stages::start();
+        let header = frames.header().await?;
+        let len = header.len as usize;
+        let admitted = match frames.encoding(header) {
+            Ok(encoding) => {
+                let admission = body::admit(len, self.intake.limits(), self.intake.in_flight()).await;
+                admission.map(|admission| (encoding, admission))
             }
-            Err(refusal) => {
-                let start = frames.skip(len, filter::LEADING_ID_LEN, limits, deadline).await?;
-                let id = if compressed { None } else { filter::leading_id(&start) };
-                tokio::spawn(async move { stream.refuse(id.unwrap_or(0), refusal, held) })
+            Err(not_taken) => Err(not_taken),
+        };
+        let (stream, count) = (Arc::clone(self), self.intake.count());
+        let held = Held { _place: place, _room: Vec::new() };
+        let work = match admitted {
+            Ok((encoding, admission)) => {
+                let bytes = frames.message(len).await?;
+                stages.end("receive");
+                self.intake.count_received(len);
+                let message = Message { encoding, bytes, admission };
+                tokio::spawn(async move {
+                    let (answer, status) = stream.work(message, held, stages).await;
+                    count.end(status);
+                    answer
+                })
+            }
+            Err(not_taken) => {
+                let start = frames.skip(len, filter::LEADING_ID_LEN).await?;
+                let id = if header.compressed { None } else { filter::leading_id(&start) };
+                count.end(not_taken.label());
+                let answer = refuse(id.unwrap_or(0), not_taken, held);
+                tokio::spawn(std::future::ready(answer))
             }
         };
         Ok(Some(AbortOnDropHandle::new(work)))
     }
 
-    /// Takes one batch through: matches, delivers, and makes its answer.
-    async fn work(self: Arc<Self>, message: Message, held: Held) -> Answer {
-        let mut id = 0;
-        match self.judge(message, &mut id).await {
-            Ok((message, room)) => {
-                self.state.count_answer("ok");
-                counter!(
-                    telemetry::SOURCE_ACKNOWLEDGED_TOTAL,
-                    "source" => self.state.name.to_string(), "signal" => Signal::Logs.as_str()
-                )
-                .increment(1);
-                Answer { message, held: Held { _room: room, ..held } }
-            }
-            Err(refusal) => self.refuse(id, refusal, held),
-        }
-    }
-
-    fn refuse(&self, id: u64, refusal: Refusal, held: Held) -> Answer {
-        self.state.count_answer(refusal.label());
-        let status = status_of(refusal);
-        Answer { message: Rope::from(filter::refusal(id, status.code.number(), &status.message)), held }
-    }
-
-    async fn judge(self: &Arc<Self>, message: Message, id: &mut u64) -> Result<(Rope, Vec<Arc<Admission>>), Refusal> {
-        needs_encoding(message.compressed, self.encoding)?;
-        let start = Clock::now();
-        let limits = &self.state.limits;
-        if !message.compressed {
-            *id = filter::leading_id(&message.bytes).unwrap_or(0);
-        }
-        let result = if !message.compressed && message.bytes.len() < limits.in_place_below {
-            in_place(|| self.match_message(message))
-        } else {
-            let stream = Arc::clone(self);
-            self.state.shared.workers.run(limits.admission_wait, move || stream.match_message(message)).await
+    /// Takes one batch through: matches, delivers, and makes its answer, with its status in metrics.
+    async fn work(self: Arc<Self>, message: Message, held: Held, stages: Stages) -> (Answer, &'static str) {
+        let mut id = match message.encoding {
+            Encoding::Identity => filter::leading_id(&message.bytes).unwrap_or(0),
+            Encoding::Gzip | Encoding::Zstd => 0,
         };
-        let Judged { id: found, batch, answer, admission, more } = result.map_err(refuse_work)??;
-        *id = found;
-        let mut room = vec![admission];
-        if more > 0 {
-            // What the tags add to the answer is memory, too, and may lie here until the client takes it.
-            let admitted = self.state.shared.in_flight.admit(more, limits.admission_wait).await;
-            room.push(Arc::new(admitted.ok_or_else(|| message::no_room(limits))?));
+        match self.judge(message, &mut id, stages).await {
+            Ok((message, room)) => (Answer { message, held: Held { _room: room, ..held } }, "ok"),
+            Err(not_taken) => {
+                let status = not_taken.label();
+                (refuse(id, not_taken, held), status)
+            }
         }
-        measure("work", start);
-        let start = Clock::now();
-        let batch = Batch { metadata: Metadata::new(self.headers.clone()), ..batch };
-        self.state.deliver.deliver(Arc::new(batch)).await?;
-        measure("deliver", start);
-        Ok((answer, room))
+    }
+
+    async fn judge(
+        self: &Arc<Self>,
+        message: Message,
+        id: &mut u64,
+        mut stages: Stages,
+    ) -> Result<(Rope, Vec<Arc<Admission>>), NotTaken> {
+        let limits = self.intake.limits();
+        // A compressed message of any length may inflate to the limit, so its length says nothing about the work.
+        let length = (message.encoding == Encoding::Identity).then_some(message.bytes.len());
+        let stream = Arc::clone(self);
+        let judged = self.intake.run(length, move || stream.match_message(message)).await??;
+        *id = judged.id;
+        let mut room = vec![judged.admission];
+        if judged.more > 0 {
+            // What the tags add to the answer is memory, too, and may lie here until the client takes it.
+            let more = self.intake.in_flight().admit(judged.more, limits.admission_wait).await;
+            room.push(Arc::new(more.ok_or_else(|| body::no_room(limits))?));
+        }
+        stages.end("work");
+        self.intake.deliver(Batch { metadata: Metadata::new(self.headers.clone()), ..judged.batch }).await?;
+        stages.end("deliver");
+        Ok((judged.answer, room))
     }
 
     /// Inflates, matches and tags, and writes the answer. Runs where it may take its time.
-    fn match_message(&self, mut message: Message) -> Result<Judged, Refusal> {
-        self.state.inflate(&mut message, self.encoding)?;
-        let admission = Arc::new(message.admission);
-        let request: Bytes = admission.attach(message.bytes);
-        let batch = self.state.process.process(Format::Filter, request.clone())?;
+    fn match_message(&self, message: Message) -> Result<Judged, NotTaken> {
+        let Message { encoding, bytes, mut admission } = message;
+        let bytes = self.intake.inflate(bytes, encoding, &mut admission)?;
+        let admission = Arc::new(admission);
+        let request = admission.attach(bytes);
+        let batch = self.intake.process().process(Format::Filter, request.clone())?;
         let tagged = batch.hits.iter().map(|hit| (hit.place, &hit.record));
         let verdict = filter::Verdict { snapshot: batch.snapshot, odd: &batch.odd };
-        let (id, answer) = filter::answer(&request, tagged, &verdict)
-            .map_err(|error| Refusal::InvalidArgument(error.to_string()))?;
+        let (id, answer) =
+            filter::answer(&request, tagged, &verdict).map_err(|error| NotTaken::invalid(error.to_string()))?;
         let more = batch.hits.iter().map(|hit| hit.record.len()).sum();
         Ok(Judged { id, batch, answer, admission, more })
     }
@@ -279,8 +292,9 @@ struct Judged {
     more: usize,
 }
 
-fn measure(stage: &'static str, start: Clock) {
-    histogram!(telemetry::STAGE_SECONDS, "stage" => stage).record(start.elapsed().as_secs_f64());
+fn refuse(id: u64, not_taken: NotTaken, held: Held) -> Answer {
+    let status = status_of(not_taken);
+    Answer { message: Rope::from(filter::refusal(id, status.code.number(), &status.message)), held }
 }
 
 /// Counts a stream while it is open, and how it ended, also when its task is dropped because the client went away.
@@ -290,9 +304,9 @@ struct Count {
 }
 
 impl Count {
-    fn new(state: &State) -> Count {
-        gauge!(telemetry::FILTER_STREAMS, "source" => state.name.to_string()).increment(1.0);
-        Count { source: Arc::clone(&state.name), end: "cancelled" }
+    fn new(source: &Arc<str>) -> Count {
+        gauge!(telemetry::FILTER_STREAMS, "source" => source.to_string()).increment(1.0);
+        Count { source: Arc::clone(source), end: "cancelled" }
     }
 }
 

@@ -1,0 +1,210 @@
+//! The way of every request through a source, whatever its protocol: from its body, through matching, to the answer of
+//! the next hop.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use metrics::{counter, histogram};
+
+use super::admission::{Admission, InFlight};
+use super::body::Message;
+use super::outcome::{Count, NotTaken};
+use super::workers::{WorkError, in_place};
+use super::{Limits, Shared};
+use crate::delivery::{Accepted, Batch, Deliver, Metadata, Process, Refusal, Signal};
+use crate::encoding::{Format, Rope};
+use crate::grpc::Encoding;
+use crate::grpc::compression::InflateError;
+use crate::telemetry;
+
+/// What a source is made of beside its protocol.
+pub struct Intake {
+    name: Arc<str>,
+    limits: Limits,
+    shared: Shared,
+    process: Arc<dyn Process>,
+    deliver: Arc<dyn Deliver>,
+}
+
+/// What a request holds, as its head says.
+#[derive(Clone, Copy, Debug)]
+pub struct Content {
+    /// How the message is encoded.
+    pub format: Format,
+    /// What is in it; logs where the format mixes signals.
+    pub signal: Signal,
+}
+
+impl Intake {
+    /// `name` is the source's in metrics and logs.
+    ///
+    /// # Errors
+    /// The limits cannot work.
+    pub fn new(
+        name: &str,
+        limits: Limits,
+        shared: &Shared,
+        process: Arc<dyn Process>,
+        deliver: Arc<dyn Deliver>,
+    ) -> io::Result<Intake> {
+        limits.check().map_err(|bad| io::Error::new(io::ErrorKind::InvalidInput, bad))?;
+        Ok(Intake { name: name.into(), limits, shared: shared.clone(), process, deliver })
+    }
+
+    /// What the source takes at most.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Its name in metrics and logs.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// What matches.
+    pub fn process(&self) -> &dyn Process {
+        &*self.process
+    }
+
+    /// Takes a matched batch to the sinks, and counts it when they have it.
+    ///
+    /// # Errors
+    /// A required sink does not take it.
+    pub async fn deliver(&self, batch: Batch) -> Result<Accepted, Refusal> {
+        let signal = batch.signal.as_str();
+        let accepted = self.deliver.deliver(Arc::new(batch)).await?;
+        counter!(telemetry::SOURCE_ACKNOWLEDGED_TOTAL, "source" => self.name.to_string(), "signal" => signal)
+            .increment(1);
+        Ok(accepted)
+    }
+
+    /// Runs work on a message of `len` bytes that is as long as the message: here, or on a worker when that is too long
+    /// for a thread that others wait for. `length` is `None` when it says nothing about the work.
+    ///
+    /// # Errors
+    /// All workers are busy, or the work panicked.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        length: Option<usize>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let result = match length {
+            Some(length) if length < self.limits.in_place_below => in_place(work),
+            _ => self.shared.workers.run(self.limits.admission_wait, work).await,
+        };
+        result.map_err(refuse_work)
+    }
+
+    /// Counts what came over the wire.
+    pub fn count_received(&self, bytes: usize) {
+        counter!(telemetry::SOURCE_RECEIVED_BYTES_TOTAL, "source" => self.name.to_string()).increment(bytes as u64);
+    }
+
+    /// The room for messages.
+    pub fn in_flight(&self) -> &InFlight {
+        &self.shared.in_flight
+    }
+
+    /// A request begins; it is counted under the status with which it ends.
+    pub fn count(&self) -> Count {
+        Count::begin(&self.name)
+    }
+
+    /// Takes one request through, until the next hop has answered. `message` reads its body, and is not polled when
+    /// nobody takes such content.
+    ///
+    /// # Errors
+    /// What the client is to be told.
+    pub async fn take(
+        self: &Arc<Self>,
+        content: Content,
+        headers: HeaderMap,
+        message: impl Future<Output = Result<Message, NotTaken>>,
+    ) -> Result<Accepted, NotTaken> {
+        let signal = content.signal;
+        if !self.deliver.takes(content.format, signal) {
+            let signal = signal.as_str();
+            let text = format!("no sink of this source takes {signal}: add one of type otlp, or do not send {signal}");
+            return Err(NotTaken::Unimplemented(text));
+        }
+        let mut stages = Stages::start();
+        let message = message.await?;
+        self.count_received(message.bytes.len());
+        stages.end("receive");
+        // A compressed message of any length may inflate to the limit, so its length says nothing about the work.
+        let length = match content.is_matched() {
+            true => message.bytes.len(),
+            false => 0,
+        };
+        let length = (message.encoding == Encoding::Identity).then_some(length);
+        let this = Arc::clone(self);
+        // The room is held until the batch was delivered, also when nothing of the message is left in it.
+        let (batch, _admission) = self.run(length, move || this.work(content, message)).await??;
+        stages.end("work");
+        let batch = Batch { signal, metadata: Metadata::new(headers), ..batch };
+        let accepted = self.deliver(batch).await?;
+        stages.end("deliver");
+        Ok(accepted)
+    }
+
+    /// Inflates, and matches and tags what is to be matched.
+    fn work(&self, content: Content, message: Message) -> Result<(Batch, Arc<Admission>), NotTaken> {
+        let Message { encoding, bytes, mut admission } = message;
+        let bytes = self.inflate(bytes, encoding, &mut admission)?;
+        let admission = Arc::new(admission);
+        let message = admission.attach(bytes);
+        let batch = match content.is_matched() {
+            true => self.process.process(content.format, message)?,
+            false => Batch { format: content.format, message: Rope::from(message), ..Batch::default() },
+        };
+        Ok((batch, admission))
+    }
+
+    /// A message without its compression; it holds the room for all of it.
+    ///
+    /// # Errors
+    /// It is corrupt, too large, or there is no room.
+    pub fn inflate(&self, bytes: Bytes, encoding: Encoding, admission: &mut Admission) -> Result<Bytes, NotTaken> {
+        let mut room = |more| admission.grow(more);
+        encoding.inflate(&bytes, self.limits.max_request_bytes, &mut room).map_err(|error| match error {
+            InflateError::NoRoom => Refusal::ResourceExhausted(error.to_string()).into(),
+            InflateError::TooLarge { .. } => NotTaken::TooLarge(error.to_string()),
+            InflateError::Corrupt { .. } => NotTaken::invalid(error.to_string()),
+        })
+    }
+}
+
+impl Content {
+    /// Whether there can be log records in it. All else passes as it is.
+    fn is_matched(self) -> bool {
+        self.signal == Signal::Logs
+    }
+}
+
+fn refuse_work(error: WorkError) -> Refusal {
+    match error {
+        WorkError::Full => Refusal::ResourceExhausted(error.to_string()),
+        WorkError::Panicked => Refusal::Unavailable(error.to_string()),
+    }
+}
+
+/// Measures one stage of a request after the other. A stage that does not come to its end is not measured.
+pub struct Stages(Instant);
+
+impl Stages {
+    /// The first stage begins now.
+    pub fn start() -> Stages {
+        Stages(Instant::now())
+    }
+
+    /// A stage ends, and the next one begins.
+    pub fn end(&mut self, stage: &'static str) {
+        let now = Instant::now();
+        histogram!(telemetry::STAGE_SECONDS, "stage" => stage).record(now.duration_since(self.0).as_secs_f64());
+        self.0 = now;
+    }
+}
