@@ -12,11 +12,11 @@ use crate::encoding::otlp;
 use crate::fields::{FieldError, FieldTable};
 use crate::forward::{Blackhole, Fanout, Headers, NdjsonSink, OtlpSink, RejectedFile, Sink, SinkKind, ndjson};
 use crate::grpc;
+use crate::ingest::filter;
 use crate::ingest::health::{self, Health};
 use crate::ingest::{Bound, Limits};
 use crate::intel::allowlist::Allowlists;
 use crate::policy::Policy;
-use crate::proto;
 use crate::tls::{self, TlsError};
 
 /// The field table that a configuration asks for.
@@ -76,7 +76,7 @@ pub(super) fn equip(bound: Bound, source: &config::Source, health: &Health) -> R
         let routes = health.serve_in(routes);
         let own = match &source.kind {
             config::SourceKind::Otlp(_) => None,
-            config::SourceKind::Filter(_) => Some(proto::FILE_DESCRIPTOR_SET),
+            config::SourceKind::Filter(_) => Some(filter::DESCRIPTORS),
         };
         if local { health::reflect_with(routes, own) } else { routes }
     }))

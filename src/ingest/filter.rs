@@ -26,6 +26,9 @@ use crate::delivery::{BoxFuture, Check, Deliver, Process};
 /// The service whose health is that of the source.
 pub(super) const SERVICE: &str = "hotlist.filter.v1.Filter";
 
+/// What reflection says of it: an encoded `FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = crate::proto::FILE_DESCRIPTOR_SET;
+
 /// What is served, by its path.
 #[derive(Clone, Copy)]
 enum Method {

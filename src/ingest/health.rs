@@ -69,16 +69,16 @@ pub fn reflect_in(routes: Routes) -> Routes {
 
 /// As [`reflect_in`], with one more encoded `FileDescriptorSet`, that of the source's own service.
 pub fn reflect_with(routes: Routes, own: Option<&'static [u8]>) -> Routes {
-    let described = own
-        .into_iter()
-        .fold(tonic_reflection::server::Builder::configure(), |builder, set| {
-            builder.register_encoded_file_descriptor_set(set)
-        })
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .build_v1();
-    match described {
-        Ok(service) => routes.add_service(service),
-        Err(error) => {
+    let describe = || {
+        let builder = tonic_reflection::server::Builder::configure();
+        own.into_iter()
+            .chain([FILE_DESCRIPTOR_SET])
+            .fold(builder, |builder, set| builder.register_encoded_file_descriptor_set(set))
+    };
+    // Many a grpcurl in use knows the older name of the protocol only.
+    match (describe().build_v1(), describe().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha),
+        (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "gRPC reflection is not served: its descriptors cannot be read");
             routes
         }

@@ -39,7 +39,8 @@ fn server() -> Server {
         indicator(Kind::Number, "4711"),
         indicator(Kind::Time, "2024-01-01T00:00:00Z"),
     ];
-    let list = json!({ "name": "fine", "type": "hostname", "matching_attributes": ["domain"], "list": ["fine.example"] });
+    let list =
+        json!({ "name": "fine", "type": "hostname", "matching_attributes": ["domain"], "list": ["fine.example"] });
     let list = allowlist::read(list.to_string().as_bytes(), "").unwrap().list.with_action(Action::Suppress);
     let policy = Policy { allowlists: Arc::new(Allowlists::new(vec![list])), ..Policy::default() };
     Server::start(Limits::default(), 8, Judge(detector(policy, indicators)), &Sinks::open())
@@ -89,7 +90,8 @@ async fn a_value_of_each_kind_is_known() {
 /// Guarantee: text, numbers and instants are looked for at every field of their kind.
 #[tokio::test]
 async fn values_without_a_field_of_their_own_are_known() {
-    let asked = [("text", "evil text"), ("number", "4711"), ("number", "4711.0"), ("time", "2024-01-01T01:00:00+01:00")];
+    let asked =
+        [("text", "evil text"), ("number", "4711"), ("number", "4711.0"), ("time", "2024-01-01T01:00:00+01:00")];
     for (asked, result) in asked.iter().zip(ask(&server(), &asked).await.unwrap().results) {
         assert_eq!((result.error.as_str(), result.matches.len()), ("", 1), "{asked:?}: {result:?}");
     }
@@ -142,8 +144,8 @@ async fn the_values_of_a_call_are_bounded() {
     let results = ask(&server, &[("ip", "198.51.100.23"); 1000]).await.unwrap().results;
     assert!(results.len() == 1000 && results.iter().all(|result| result.matches.len() == 1));
     let status = ask(&server, &[("ip", "198.51.100.23"); 1001]).await.unwrap_err();
-    assert_eq!((status.code(), status.message()), (
-        Code::InvalidArgument,
-        "1001 values are more than the 1000 of a call: ask in parts"
-    ));
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::InvalidArgument, "1001 values are more than the 1000 of a call: ask in parts")
+    );
 }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use hotlist::encoding::filter::{self, Verdict};
 use hotlist::proto::filter::v1::{Answer, FilterRequest, FilterResponse, Hit, Refusal};
-use prost::Message;
 use proptest::prelude::*;
+use prost::Message;
 
 fn bytes() -> impl Strategy<Value = Bytes> {
     prop::collection::vec(any::<u8>(), 0..200).prop_map(Bytes::from)

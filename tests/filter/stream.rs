@@ -55,10 +55,10 @@ async fn only_hits_come_back_when_that_is_asked() {
     assert_eq!(answer.events.len(), 0);
     let hits: Vec<(u32, Value)> =
         answer.hits.iter().map(|hit| (hit.index, serde_json::from_slice(&hit.event).unwrap())).collect();
-    assert_eq!(hits.iter().map(|(index, event)| (*index, event["n"].as_u64())).collect::<Vec<_>>(), [
-        (1, Some(1)),
-        (3, Some(3))
-    ]);
+    assert_eq!(
+        hits.iter().map(|(index, event)| (*index, event["n"].as_u64())).collect::<Vec<_>>(),
+        [(1, Some(1)), (3, Some(3))]
+    );
     assert!(hits.iter().all(|(_, event)| event["tags"][0] == "threat-match"));
     let nothing = agent.answer().await;
     assert_eq!((nothing.id, nothing.hits.len(), nothing.snapshot), (2, 0, 7));
