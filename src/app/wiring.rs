@@ -38,9 +38,9 @@ pub fn policy(matching: &config::Match, allowlists: Arc<Allowlists>) -> Policy {
 /// What a configuration says about matching, without the indicators.
 pub(super) fn rules(config: &Config, allowlists: Arc<Allowlists>) -> Rules {
     let tag_into = match config.r#match.tag_into {
-        config::TagInto::Auto => otlp::TagInto::Auto,
-        config::TagInto::Body => otlp::TagInto::Body,
-        config::TagInto::Attributes => otlp::TagInto::Attributes,
+        config::TagInto::Auto => TagInto::Auto,
+        config::TagInto::Body => TagInto::Body,
+        config::TagInto::Attributes => TagInto::Attributes,
     };
     Rules { policy: policy(&config.r#match, allowlists), tag_into, failure_mode: config.failure_mode }
 }
