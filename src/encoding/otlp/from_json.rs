@@ -153,7 +153,8 @@ impl<'a> Converter<'a> {
         match field.label {
             Label::Envelope | Label::Repeated if first == b'[' => self.elements(field, depth)?,
             Label::Envelope => return Err(FromJsonError::Envelope { name: field.name, at: self.scanner.at }),
-            Label::Repeated | Label::Single | Label::Member => self.value(field, first, depth)?,
+            Label::Repeated => self.keep(field, first)?,
+            Label::Single | Label::Member => self.value(field, first, depth)?,
         }
         self.written.push(Written { slot, start, end: self.tape.mark() });
         Ok(())
@@ -203,6 +204,14 @@ impl<'a> Converter<'a> {
             self.odd += 1;
             keep_text(&mut self.tape, field, text);
         }
+        Ok(())
+    }
+
+    /// One value in the place of an array, its first byte peeked.
+    fn keep(&mut self, field: &Field, first: u8) -> Result<(), JsonError> {
+        self.odd += 1;
+        let token = self.token(first)?;
+        keep_text(&mut self.tape, field, token.text.resolve(&mut self.scratch));
         Ok(())
     }
 
