@@ -40,7 +40,7 @@ pub use problem::{ConfigErrors, Fault, Position, Problem};
 pub use process::{Admin, Limits, Log, LogFormat, LogLevel, Shutdown};
 pub use secret::Secret;
 pub use show::ShowError;
-pub use sink::{Compression, NdjsonSink, Only, OtlpSink, Rejected, Sink, SinkKind};
+pub use sink::{Compression, GrpcSink, NdjsonSink, Only, Rejected, Sink, SinkKind};
 pub use source::{OtlpSource, Source, SourceKind};
 pub use tls::{ClientTls, ServerTls};
 
@@ -153,7 +153,8 @@ impl Config {
             ("match", Match::KEYS),
             ("match.c2", CommandAndControl::KEYS),
             ("match.fields[]", Match::FIELD_KEYS),
-            ("sinks.<id> (otlp)", OtlpSink::KEYS),
+            ("sinks.<id> (otlp)", GrpcSink::KEYS),
+            ("sinks.<id> (vector)", GrpcSink::KEYS),
             ("sinks.<id>.headers.<name>", HeaderFile::KEYS),
             ("sinks.<id>.rejected", Rejected::KEYS),
             ("sinks.<id>.tls", ClientTls::KEYS),

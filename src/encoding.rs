@@ -11,6 +11,7 @@ pub mod otlp;
 pub mod protocol;
 pub mod rope;
 pub mod tag;
+pub mod transcode;
 pub mod vector;
 pub mod wire;
 
@@ -19,6 +20,7 @@ pub use envelope::{Envelope, EnvelopeError, RecordSpan};
 pub use protocol::Protocol;
 pub use rope::Rope;
 pub use tag::TagOutcome;
+pub use transcode::transcode;
 
 use crate::fields::FieldId;
 

@@ -101,7 +101,7 @@ impl Sink {
             },
             SinkKind::Ndjson(sink) => sink.deliver(&self.name, batch, self.only).await.map(|()| Accepted::default()),
             SinkKind::Blackhole(sink) => {
-                sink.deliver(batch);
+                sink.deliver(batch, self.only);
                 Ok(Accepted::default())
             }
         };

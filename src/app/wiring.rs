@@ -3,14 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::StartError;
 use super::live::Rules;
 use crate::config::{self, Config};
-use crate::encoding::otlp;
+use crate::encoding::TagInto;
 use crate::fields::{FieldError, FieldTable};
-use crate::forward::{Blackhole, Fanout, Headers, NdjsonSink, OtlpSink, RejectedFile, Sink, SinkKind, ndjson};
+use crate::forward::{Blackhole, Fanout, Headers, GrpcSink, NdjsonSink, Only, RejectedFile, Sink, SinkKind, ndjson};
 use crate::grpc;
 use crate::ingest::health::{self, Health};
 use crate::ingest::{Bound, Limits};
@@ -78,7 +76,7 @@ pub(super) fn equip(bound: Bound, source: &config::Source, health: &Health) -> R
 }
 
 /// The sink, with TLS when its endpoint asks for it.
-fn secure(sink: OtlpSink, id: &str, settings: &config::OtlpSink) -> Result<OtlpSink, TlsError> {
+fn secure(sink: GrpcSink, id: &str, settings: &config::GrpcSink) -> Result<GrpcSink, TlsError> {
     let endpoint = &settings.endpoint;
     if !endpoint.is_private() {
         tracing::warn!(sink = id, %endpoint, "events leave this host without encryption: give an `https://` endpoint");
@@ -105,7 +103,7 @@ pub(super) struct Wired {
 /// One cannot be opened.
 pub(super) fn sinks(config: &Config, before: &[Wired]) -> Result<Vec<Wired>, StartError> {
     let wire = |wanted: &config::Sink| {
-        let known = before.iter().find(|wired| wired.config.id == wanted.id && wired.config.kind == wanted.kind);
+        let known = before.iter().find(|wired| same(&wired.config, wanted));
         let sink = match known {
             Some(wired) => Arc::clone(&wired.sink),
             None => Arc::new(open(wanted)?),
@@ -113,6 +111,12 @@ pub(super) fn sinks(config: &Config, before: &[Wired]) -> Result<Vec<Wired>, Sta
         Ok(Wired { config: wanted.clone(), sink })
     };
     config.sinks.iter().map(wire).collect()
+}
+
+/// Whether one sink can go on as the other: what it takes from may differ.
+fn same(left: &config::Sink, right: &config::Sink) -> bool {
+    let config::Sink { id, inputs: _, only, required, kind } = left;
+    (id, only, required, kind) == (&right.id, &right.only, &right.required, &right.kind)
 }
 
 /// The sinks that take from a source, as one.
@@ -124,7 +128,7 @@ pub(super) fn fanout(source: &str, sinks: &[Wired]) -> Fanout {
 fn open(sink: &config::Sink) -> Result<Sink, StartError> {
     let failed = |cause: String| StartError::Sink { id: sink.id.clone(), cause };
     let kind = match &sink.kind {
-        config::SinkKind::Otlp(settings) => {
+        config::SinkKind::Otlp(settings) | config::SinkKind::Vector(settings) => {
             let compression = match settings.compression {
                 config::Compression::None => grpc::compression::Encoding::Identity,
                 config::Compression::Gzip => grpc::compression::Encoding::Gzip,
@@ -132,7 +136,7 @@ fn open(sink: &config::Sink) -> Result<Sink, StartError> {
             };
             let rejected = settings.rejected.as_ref();
             let rejected = rejected.map(|file| RejectedFile::open(file.path.clone(), file.max_bytes as u64));
-            let forward = crate::forward::otlp::Settings {
+            let forward = crate::forward::grpc::Settings {
                 max_request_bytes: settings.max_request_bytes,
                 compression,
                 deadline: settings.timeout,
@@ -140,31 +144,30 @@ fn open(sink: &config::Sink) -> Result<Sink, StartError> {
                 forward_metadata: settings.forward_metadata.clone(),
                 rejected: rejected.transpose().map_err(|cause| failed(cause.to_string()))?.map(Arc::new),
             };
-            let otlp = OtlpSink::new(settings.endpoint.clone(), forward, otlp::split);
-            SinkKind::Otlp(Box::new(secure(otlp, &sink.id, settings).map_err(|cause| failed(cause.to_string()))?))
+            let grpc = match sink.kind {
+                config::SinkKind::Vector(_) => GrpcSink::vector(settings.endpoint.clone(), forward),
+                _ => GrpcSink::otlp(settings.endpoint.clone(), forward),
+            };
+            SinkKind::Grpc(Box::new(secure(grpc, &sink.id, settings).map_err(|cause| failed(cause.to_string()))?))
         }
         config::SinkKind::Ndjson(settings) => {
             let output = match &settings.path {
                 Some(path) => ndjson::Output::File(path.clone()),
                 None => ndjson::Output::Stdout,
             };
-            let only = match settings.only {
-                config::Only::Hits => ndjson::Only::Hits,
-                config::Only::All => ndjson::Only::All,
-            };
-            let opened = NdjsonSink::open(output, only, otlp::render_record, record_bytes);
-            SinkKind::Ndjson(opened.map_err(|cause| failed(cause.to_string()))?)
+            SinkKind::Ndjson(NdjsonSink::open(output).map_err(|cause| failed(cause.to_string()))?)
         }
         config::SinkKind::Blackhole => SinkKind::Blackhole(Blackhole::default()),
     };
-    let required = match &sink.kind {
-        config::SinkKind::Otlp(settings) => settings.required,
-        config::SinkKind::Ndjson(_) | config::SinkKind::Blackhole => true,
+    let only = match sink.only {
+        config::Only::All => Only::All,
+        config::Only::Hits => Only::Hits,
+        config::Only::NotHits => Only::NotHits,
     };
-    Ok(Sink::new(&sink.id, kind).with_required(required))
+    Ok(Sink::new(&sink.id, kind).with_required(sink.required).with_only(only))
 }
 
-fn headers(sink: &config::OtlpSink) -> io::Result<Headers> {
+fn headers(sink: &config::GrpcSink) -> io::Result<Headers> {
     let mut headers = Headers::default();
     for header in &sink.headers {
         match &header.value {
@@ -173,11 +176,4 @@ fn headers(sink: &config::OtlpSink) -> io::Result<Headers> {
         }
     }
     Ok(headers)
-}
-
-/// The records of a request, for sinks that write each on its own. The request was walked before.
-fn record_bytes(message: &Bytes) -> Vec<Bytes> {
-    let mut records = Vec::new();
-    let _ = otlp::records(message, |span| records.push(message.slice(span.record.payload())));
-    records
 }

@@ -5,15 +5,17 @@
 //! rewriting and rendering are the same.
 
 mod codec;
+mod convert;
 mod json;
 mod members;
 mod walk;
 
 use super::json::JsonError;
-use super::wire::{Fields, Malformed, Payload, put_varint};
+use super::wire::{Fields, Malformed, Payload, put_number};
 
 pub(crate) use codec::{encode_json, encode_key_value, replace_text};
-pub(crate) use json::{write_content, write_entries, write_text};
+pub(crate) use convert::{convert, json_entries};
+pub(crate) use json::{write_content, write_entries};
 pub(crate) use members::{Member, edit_members, members, with_field};
 pub(crate) use walk::{DocumentWalker, Elements};
 
@@ -51,6 +53,10 @@ pub struct Numbers {
 pub trait Dialect {
     /// At which field numbers.
     const NUMBERS: Numbers;
+    /// How many containers may lie in each other before readers of the protocol give up.
+    const LEVELS: usize;
+    /// Whether a double may be what is no number.
+    const TAKES_NAN: bool;
 }
 
 /// Why a record cannot be walked. It is passed as it came, untagged.
@@ -217,16 +223,4 @@ pub(crate) fn put_timestamp(out: &mut Vec<u8>, time: jiff::Timestamp) {
     if rest != 0 {
         put_number(out, 2, rest as u64);
     }
-}
-
-/// Appends a field of wire type 0.
-pub(crate) fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
-    put_varint(out, u64::from(number) << 3);
-    put_varint(out, value);
-}
-
-/// Appends a double, a field of wire type 1.
-pub(crate) fn put_double(out: &mut Vec<u8>, number: u32, value: f64) {
-    put_varint(out, u64::from(number) << 3 | 1);
-    out.extend_from_slice(&value.to_le_bytes());
 }

@@ -51,9 +51,12 @@ pub const OTLP: Envelope = Envelope {
 pub const VECTOR: Envelope =
     Envelope { protocol: "Vector", shape: Shape::Flat([Level { message: "PushEventsRequest", number: 1 }]) };
 
+/// `FilterRequest.events`.
+pub(crate) const FILTER_EVENTS: u32 = 2;
+
 /// `FilterRequest > document` of `proto/hotlist/filter/v1`.
 pub const FILTER: Envelope =
-    Envelope { protocol: "Filter", shape: Shape::Flat([Level { message: "FilterRequest", number: 2 }]) };
+    Envelope { protocol: "Filter", shape: Shape::Flat([Level { message: "FilterRequest", number: FILTER_EVENTS }]) };
 
 /// Why the envelope of a batch cannot be walked. Such a request can never succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -122,6 +125,13 @@ pub struct RecordSpan {
     groups: [Span; 2],
     /// The record.
     pub record: Span,
+}
+
+impl RecordSpan {
+    /// The groups that hold it, the outer one first; of a nested envelope.
+    pub(crate) fn groups(&self) -> [Span; 2] {
+        self.groups
+    }
 }
 
 impl Envelope {

@@ -4,7 +4,7 @@
 //! invalid UTF-8, and a rewrite must keep duplicates, order and every untouched byte. Grammar: RFC 8259.
 
 mod edit;
-mod scan;
+pub(super) mod scan;
 mod walk;
 
 use base64::Engine as _;

@@ -1,16 +1,21 @@
-//! OTLP logs as bytes: walk, tag and render the records of a batch.
+//! OTLP logs as bytes: walk, tag and render the records of a batch; OTLP/JSON made such bytes.
 //!
 //! Messages and field numbers: `opentelemetry/proto/{collector/logs,logs,common}/v1` of opentelemetry-proto 1.x. What
 //! is around the records is [`envelope::OTLP`](super::envelope::OTLP), what is in a value the [`AnyValue`] dialect.
 
+mod from_json;
 mod render;
 mod tag;
 mod value;
 mod walk;
 
+use super::MAX_DEPTH;
 use super::dialect::{Dialect, Numbers};
 
+pub use from_json::{Converted, FromJsonError, from_json};
+pub(crate) use render::time_of;
 pub use render::render_record;
+pub(crate) use tag::{body_message, body_of};
 pub use tag::tag_record;
 pub use value::{encode_json, request_of};
 pub use walk::walk_record;
@@ -40,4 +45,6 @@ pub enum AnyValue {}
 impl Dialect for AnyValue {
     const NUMBERS: Numbers =
         Numbers { text: 1, boolean: 2, integer: 3, double: 4, array: 5, map: 6, bytes: 7, time: 0, null: 0 };
+    const LEVELS: usize = MAX_DEPTH;
+    const TAKES_NAN: bool = true;
 }

@@ -48,4 +48,8 @@ pub enum LogValue {}
 impl Dialect for LogValue {
     const NUMBERS: Numbers =
         Numbers { text: 1, time: 2, integer: 4, double: 5, boolean: 6, map: 7, array: 8, null: 9, bytes: 0 };
+    /// Vector decodes with prost, which stops at 100 messages in each other: three for each level, and those around.
+    const LEVELS: usize = 30;
+    /// A source of Vector panics on one.
+    const TAKES_NAN: bool = false;
 }

@@ -199,6 +199,24 @@ pub fn put_bytes(out: &mut Vec<u8>, number: u32, content: &[u8]) {
     out.extend_from_slice(content);
 }
 
+/// Appends a whole varint field (wire type 0).
+pub fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
+    put_varint(out, u64::from(number) << 3);
+    put_varint(out, value);
+}
+
+/// Appends a whole field of eight bytes (wire type 1).
+pub fn put_fixed64(out: &mut Vec<u8>, number: u32, value: u64) {
+    put_varint(out, u64::from(number) << 3 | 1);
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+/// Appends a whole field of four bytes (wire type 5).
+pub fn put_fixed32(out: &mut Vec<u8>, number: u32, value: u32) {
+    put_varint(out, u64::from(number) << 3 | 5);
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
 /// Bytes that a length-delimited field takes with its tag and length, for a field number below 16.
 #[inline]
 pub fn framed_len(length: usize) -> usize {

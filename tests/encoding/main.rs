@@ -7,4 +7,6 @@ mod json;
 #[cfg(test)]
 mod otlp;
 #[cfg(test)]
+mod otlp_json;
+#[cfg(test)]
 mod real;

@@ -6,11 +6,10 @@ use serde_json::Value;
 
 use super::members::place_of;
 use super::{
-    Any, Dialect, Elements, KEY, OddRecord, VALUE, VALUES, any, edit_members, members, put_double, put_number,
-    with_field,
+    Any, Dialect, Elements, KEY, OddRecord, VALUE, VALUES, any, edit_members, members, with_field,
 };
 use crate::encoding::tag::{Codec, Edits, Shape};
-use crate::encoding::wire::put_bytes;
+use crate::encoding::wire::{put_bytes, put_fixed64, put_number};
 
 impl<D: Dialect> Codec for D {
     type Error = OddRecord;
@@ -78,7 +77,7 @@ pub(crate) fn encode_json<D: Dialect>(document: &Value) -> Vec<u8> {
         Value::Bool(value) => put_number(&mut out, numbers.boolean, u64::from(*value)),
         Value::Number(number) => match number.as_i64() {
             Some(value) => put_number(&mut out, numbers.integer, value as u64),
-            None => put_double(&mut out, numbers.double, number.as_f64().unwrap_or(f64::NAN)),
+            None => put_fixed64(&mut out, numbers.double, number.as_f64().unwrap_or(f64::NAN).to_bits()),
         },
         Value::String(text) => put_bytes(&mut out, numbers.text, text.as_bytes()),
         Value::Array(elements) => {

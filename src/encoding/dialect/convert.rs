@@ -4,11 +4,12 @@ use std::borrow::Cow;
 
 use super::json::write_content;
 use super::{
-    Any, Dialect, Elements, OddRecord, VALUES, any, encode_key_value, key_value, put_double, put_number, timestamp,
+    Any, Dialect, Elements, OddRecord, VALUES, any, encode_key_value, key_value, timestamp,
 };
 use crate::encoding::Value;
-use crate::encoding::json::{JsonError, JsonToken, JsonValues};
-use crate::encoding::wire::put_bytes;
+use crate::encoding::json::JsonError;
+use crate::encoding::json::scan::Scanner;
+use crate::encoding::wire::{put_bytes, put_fixed64, put_number};
 
 /// A value of dialect `F` in dialect `T`; `depth` containers are open around it. A container that lies deeper than `T`
 /// allows becomes a text, which is its JSON.
@@ -23,7 +24,7 @@ pub(crate) fn convert<F: Dialect, T: Dialect>(value: &[u8], depth: usize) -> Res
         Any::Bool(value) => put_number(&mut out, numbers.boolean, u64::from(value)),
         Any::Int(value) => put_number(&mut out, numbers.integer, value as u64),
         Any::Double(value) if value.is_nan() && !T::TAKES_NAN => put_bytes(&mut out, numbers.text, b"NaN"),
-        Any::Double(value) => put_double(&mut out, numbers.double, value),
+        Any::Double(value) => put_fixed64(&mut out, numbers.double, value.to_bits()),
         Any::Time(time) if numbers.time != 0 => put_bytes(&mut out, numbers.time, time),
         Any::Time(time) => match timestamp(time) {
             Some(time) => put_bytes(&mut out, numbers.text, time.to_string().as_bytes()),
@@ -55,45 +56,71 @@ pub(crate) fn convert<F: Dialect, T: Dialect>(value: &[u8], depth: usize) -> Res
     Ok(out)
 }
 
-/// The members of a JSON document as keys and values of a dialect, in order, duplicates included.
+/// The members of a JSON document as keys and values of a dialect, in order, duplicates included. What lies deeper than
+/// the dialect allows becomes a text, which is its JSON.
 ///
 /// # Errors
 /// It is no JSON object.
 pub(crate) fn json_entries<T: Dialect>(document: &[u8]) -> Result<Vec<(Cow<'_, [u8]>, Vec<u8>)>, JsonError> {
-    let mut values = JsonValues::new(document)?;
-    let mut entries = Vec::new();
-    while let Some(key) = values.next_key()? {
-        entries.push((key, json_value::<T>(&mut values, 1)?));
+    let mut scanner = Scanner::new(document);
+    if scanner.peek() != Some(b'{') {
+        return Err(JsonError::NotAnObject { at: scanner.at });
     }
-    values.end()?;
+    let mut entries = Vec::new();
+    if scanner.open(b'}') {
+        loop {
+            entries.push((scanner.key()?.to_cow(), json_value::<T>(&mut scanner, 1)?));
+            if !scanner.more(b'}')? {
+                break;
+            }
+        }
+    }
+    scanner.end()?;
     Ok(entries)
 }
 
-fn json_value<T: Dialect>(values: &mut JsonValues<'_>, depth: usize) -> Result<Vec<u8>, JsonError> {
+fn json_value<T: Dialect>(scanner: &mut Scanner<'_>, depth: usize) -> Result<Vec<u8>, JsonError> {
     let numbers = const { T::NUMBERS };
     let mut out = Vec::new();
-    match values.next_value(depth < T::LEVELS)? {
-        JsonToken::Null => put_null::<T>(&mut out),
-        JsonToken::Text(text) => put_text::<T>(&mut out, &text),
-        JsonToken::Scalar(Value::Bool(value)) => put_number(&mut out, numbers.boolean, u64::from(value)),
-        JsonToken::Scalar(Value::Int(value)) => put_number(&mut out, numbers.integer, value as u64),
-        JsonToken::Scalar(Value::Double(value)) => put_double(&mut out, numbers.double, value),
-        JsonToken::Scalar(Value::Text(_) | Value::Time(_)) => put_null::<T>(&mut out),
-        JsonToken::Raw(text) => put_text::<T>(&mut out, text),
-        JsonToken::Array => {
+    let first = scanner.peek().ok_or_else(|| scanner.unexpected("a value"))?;
+    match first {
+        b'"' => put_text::<T>(&mut out, &scanner.string()?.to_cow()),
+        b'{' | b'[' if depth >= T::LEVELS => {
+            let start = scanner.at;
+            scanner.skip(first)?;
+            put_text::<T>(&mut out, scanner.text.get(start..scanner.at).unwrap_or_default());
+        }
+        b'[' => {
             let mut list = Vec::new();
-            while values.next_element()? {
-                put_bytes(&mut list, VALUES, &json_value::<T>(values, depth + 1)?);
+            if scanner.open(b']') {
+                loop {
+                    put_bytes(&mut list, VALUES, &json_value::<T>(scanner, depth + 1)?);
+                    if !scanner.more(b']')? {
+                        break;
+                    }
+                }
             }
             put_bytes(&mut out, numbers.array, &list);
         }
-        JsonToken::Object => {
+        b'{' => {
             let mut list = Vec::new();
-            while let Some(key) = values.next_key()? {
-                put_bytes(&mut list, VALUES, &encode_key_value(&key, &json_value::<T>(values, depth + 1)?));
+            if scanner.open(b'}') {
+                loop {
+                    let key = scanner.key()?.to_cow();
+                    put_bytes(&mut list, VALUES, &encode_key_value(&key, &json_value::<T>(scanner, depth + 1)?));
+                    if !scanner.more(b'}')? {
+                        break;
+                    }
+                }
             }
             put_bytes(&mut out, numbers.map, &list);
         }
+        _ => match scanner.scalar()? {
+            Some(Value::Bool(value)) => put_number(&mut out, numbers.boolean, u64::from(value)),
+            Some(Value::Int(value)) => put_number(&mut out, numbers.integer, value as u64),
+            Some(Value::Double(value)) => put_fixed64(&mut out, numbers.double, value.to_bits()),
+            Some(Value::Text(_) | Value::Time(_)) | None => put_null::<T>(&mut out),
+        },
     }
     Ok(out)
 }

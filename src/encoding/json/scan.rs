@@ -9,27 +9,27 @@ use super::JsonError;
 use crate::encoding::Value;
 
 /// Scratch for one unescaped string; on the stack unless the string is long.
-pub(super) type Scratch = smallvec::SmallVec<[u8; 256]>;
+pub(in crate::encoding) type Scratch = smallvec::SmallVec<[u8; 256]>;
 
 /// A position in a JSON text.
 #[derive(Clone, Debug)]
-pub(super) struct Scanner<'a> {
-    pub(super) text: &'a [u8],
-    pub(super) at: usize,
+pub(in crate::encoding) struct Scanner<'a> {
+    pub(in crate::encoding) text: &'a [u8],
+    pub(in crate::encoding) at: usize,
 }
 
 /// A string's content between its quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RawString<'a> {
-    pub(super) content: &'a [u8],
+pub(in crate::encoding) struct RawString<'a> {
+    pub(in crate::encoding) content: &'a [u8],
     /// Whether there are escapes in it.
-    pub(super) escaped: bool,
+    pub(in crate::encoding) escaped: bool,
 }
 
 impl<'a> RawString<'a> {
     /// The content with its escapes resolved, into `scratch` when there are any.
     #[inline]
-    pub(super) fn resolve<'s>(self, scratch: &'s mut Scratch) -> &'s [u8]
+    pub(in crate::encoding) fn resolve<'s>(self, scratch: &'s mut Scratch) -> &'s [u8]
     where
         'a: 's,
     {
@@ -42,7 +42,7 @@ impl<'a> RawString<'a> {
     }
 
     /// The content with its escapes resolved.
-    pub(super) fn to_cow(self) -> Cow<'a, [u8]> {
+    pub(in crate::encoding) fn to_cow(self) -> Cow<'a, [u8]> {
         if !self.escaped {
             return Cow::Borrowed(self.content);
         }
@@ -53,13 +53,13 @@ impl<'a> RawString<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    pub(super) fn new(text: &'a [u8]) -> Scanner<'a> {
+    pub(in crate::encoding) fn new(text: &'a [u8]) -> Scanner<'a> {
         Scanner { text, at: 0 }
     }
 
     /// The next byte that is not white space, not yet taken.
     #[inline]
-    pub(super) fn peek(&mut self) -> Option<u8> {
+    pub(in crate::encoding) fn peek(&mut self) -> Option<u8> {
         loop {
             match *self.text.get(self.at)? {
                 b' ' | b'\t' | b'\n' | b'\r' => self.at += 1,
@@ -68,7 +68,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    pub(super) fn unexpected(&self, expected: &'static str) -> JsonError {
+    pub(in crate::encoding) fn unexpected(&self, expected: &'static str) -> JsonError {
         if self.at >= self.text.len() {
             return JsonError::CutShort { at: self.text.len(), inside: expected };
         }
@@ -77,7 +77,7 @@ impl<'a> Scanner<'a> {
 
     /// Takes `byte`, after white space.
     #[inline]
-    pub(super) fn take(&mut self, byte: u8, expected: &'static str) -> Result<(), JsonError> {
+    pub(in crate::encoding) fn take(&mut self, byte: u8, expected: &'static str) -> Result<(), JsonError> {
         if self.peek() != Some(byte) {
             return Err(self.unexpected(expected));
         }
@@ -87,7 +87,7 @@ impl<'a> Scanner<'a> {
 
     /// After an element: whether another follows (a comma, taken) or `close` (taken).
     #[inline]
-    pub(super) fn more(&mut self, close: u8) -> Result<bool, JsonError> {
+    pub(in crate::encoding) fn more(&mut self, close: u8) -> Result<bool, JsonError> {
         let byte = self.peek();
         if byte == Some(b',') {
             self.at += 1;
@@ -102,7 +102,7 @@ impl<'a> Scanner<'a> {
 
     /// Takes an opening bracket that was peeked; whether the container is not empty (else its end is taken too).
     #[inline]
-    pub(super) fn open(&mut self, close: u8) -> bool {
+    pub(in crate::encoding) fn open(&mut self, close: u8) -> bool {
         self.at += 1;
         if self.peek() == Some(close) {
             self.at += 1;
@@ -113,7 +113,7 @@ impl<'a> Scanner<'a> {
 
     /// Takes a key and its colon.
     #[inline]
-    pub(super) fn key(&mut self) -> Result<RawString<'a>, JsonError> {
+    pub(in crate::encoding) fn key(&mut self) -> Result<RawString<'a>, JsonError> {
         if self.peek() != Some(b'"') {
             return Err(self.unexpected("a key in quotes"));
         }
@@ -124,7 +124,7 @@ impl<'a> Scanner<'a> {
 
     /// Takes a string whose opening quote was peeked.
     #[inline]
-    pub(super) fn string(&mut self) -> Result<RawString<'a>, JsonError> {
+    pub(in crate::encoding) fn string(&mut self) -> Result<RawString<'a>, JsonError> {
         self.at += 1;
         let start = self.at;
         let mut escaped = false;
@@ -144,7 +144,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes a number, `true`, `false` or `null` (which is `None`).
-    pub(super) fn scalar(&mut self) -> Result<Option<Value<'a>>, JsonError> {
+    pub(in crate::encoding) fn scalar(&mut self) -> Result<Option<Value<'a>>, JsonError> {
         let literals: [(&[u8], Option<Value<'a>>); 3] =
             [(b"true", Some(Value::Bool(true))), (b"false", Some(Value::Bool(false))), (b"null", None)];
         let rest = self.text.get(self.at..).unwrap_or_default();
@@ -163,7 +163,7 @@ impl<'a> Scanner<'a> {
 
     /// Steps over the value that was peeked.
     #[inline]
-    pub(super) fn skip(&mut self, first: u8) -> Result<(), JsonError> {
+    pub(in crate::encoding) fn skip(&mut self, first: u8) -> Result<(), JsonError> {
         match first {
             b'"' => self.string().map(drop),
             b'{' | b'[' => self.skip_container(first),
@@ -201,7 +201,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Nothing but white space may follow.
-    pub(super) fn end(&mut self) -> Result<(), JsonError> {
+    pub(in crate::encoding) fn end(&mut self) -> Result<(), JsonError> {
         match self.peek() {
             None => Ok(()),
             Some(_) => Err(JsonError::Trailing { at: self.at }),
@@ -235,7 +235,7 @@ fn is_number_byte(byte: u8) -> bool {
 }
 
 /// A number of RFC 8259 section 6: an integer when it is written as one and fits 64 bits.
-fn number(digits: &[u8]) -> Option<Value<'static>> {
+pub(in crate::encoding) fn number(digits: &[u8]) -> Option<Value<'static>> {
     let unsigned = digits.strip_prefix(b"-").unwrap_or(digits);
     let integer = unsigned.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if integer == 0 || (integer > 1 && unsigned.first() == Some(&b'0')) {

@@ -39,7 +39,7 @@ fn render(record: &[u8]) -> Result<Vec<u8>, OddRecord> {
         Some(document) => with_attributes(document, &attributes)?,
         None => attribute_document(&attributes, body)?,
     };
-    if let Some(time) = time(record)?
+    if let Some(time) = time_of(record)?
         && !json::has(&document, b"@timestamp")?
     {
         document = json::append(&document, vec![("@timestamp".to_owned(), format!("\"{time:.9}\"").into_bytes())])?;
@@ -48,7 +48,7 @@ fn render(record: &[u8]) -> Result<Vec<u8>, OddRecord> {
 }
 
 /// The record's time, else its observed time.
-fn time(record: &[u8]) -> Result<Option<Timestamp>, OddRecord> {
+pub(crate) fn time_of(record: &[u8]) -> Result<Option<Timestamp>, OddRecord> {
     let (mut time, mut observed) = (0, 0);
     let mut fields = Fields::new(record);
     while let Some(found) = fields.next_field()? {

@@ -80,3 +80,13 @@ pub(super) fn body(record: &[u8]) -> Result<Option<Body<'_>>, OddRecord> {
     }
     Ok(body)
 }
+
+/// What the body of a record holds.
+pub(crate) fn body_of(record: &[u8]) -> Result<Any<'_>, OddRecord> {
+    Ok(body(record)?.map_or(Any::Null, |body| body.content))
+}
+
+/// The `AnyValue` that is the body of a record.
+pub(crate) fn body_message(record: &[u8]) -> Result<Option<&[u8]>, OddRecord> {
+    Ok(body(record)?.map(|body| body.message))
+}

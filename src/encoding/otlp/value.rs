@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{AnyValue, field};
 use crate::encoding::dialect;
-use crate::encoding::wire::{put_bytes, put_varint};
+use crate::encoding::wire::{put_bytes, put_fixed64};
 
 /// A JSON value as the bytes of an `AnyValue`. Null is an empty message, an integer above `i64::MAX` a double.
 pub fn encode_json(document: &Value) -> Vec<u8> {
@@ -17,8 +17,7 @@ pub fn request_of<'a>(documents: impl IntoIterator<Item = (u64, &'a Value)>) -> 
     let mut scope_logs = Vec::new();
     for (time, document) in documents {
         let mut record = Vec::new();
-        put_varint(&mut record, u64::from(field::TIME) << 3 | 1);
-        record.extend_from_slice(&time.to_le_bytes());
+        put_fixed64(&mut record, field::TIME, time);
         put_bytes(&mut record, field::BODY, &encode_json(document));
         put_bytes(&mut scope_logs, field::LOG_RECORDS, &record);
     }

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use crate::encoding::OddRecord;
 use crate::encoding::dialect::{
-    Any, VALUES, any, convert, encode_key_value, members, put_number, put_timestamp, timestamp,
+    Any, VALUES, any, convert, encode_key_value, members, put_timestamp, timestamp,
 };
 use crate::encoding::otlp::AnyValue;
 use crate::encoding::vector::LogValue;
-use crate::encoding::wire::{Fields, Payload, put_bytes, put_varint};
+use crate::encoding::wire::{Fields, Payload, put_bytes, put_fixed64, put_number, put_varint};
 
 /// A field of a message.
 pub(super) struct Part {
@@ -180,8 +180,7 @@ pub(super) fn write<'a>(entries: &[(&'a [u8], &'a [u8])], parts: &[Part]) -> Res
 /// Writes an instant as OTLP does; one before 1970 or after 2554 has no place there.
 pub(super) fn put_time(out: &mut Vec<u8>, number: u32, time: jiff::Timestamp) {
     if let Ok(nanoseconds) = u64::try_from(time.as_nanosecond()) {
-        put_varint(out, u64::from(number) << 3 | 1);
-        out.extend_from_slice(&nanoseconds.to_le_bytes());
+        put_fixed64(out, number, nanoseconds);
     }
 }
 

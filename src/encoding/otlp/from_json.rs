@@ -1,0 +1,253 @@
+//! OTLP/JSON to OTLP: the text of an `ExportLogsServiceRequest` as the protobuf bytes of the same request.
+//!
+//! Rules: "JSON Protobuf Encoding" of the OTLP specification over the JSON mapping of proto3. The messages are data
+//! ([`schema`]); what stands here steps through text and table side by side. A batch is not lost for one odd value:
+//! that is kept as text where there is room for text, else left out, and counted.
+//!
+//! Time is linear in the text: every byte is scanned once, twice where it is a string with escapes or an unknown or odd
+//! value, and what is written is moved a bounded number of times ([`tape`]). The stack holds a bounded number of frames:
+//! only `AnyValue` nests, at most [`MAX_DEPTH`] levels are followed, and stepping over a value does not recurse.
+
+mod scalar;
+mod schema;
+mod tape;
+
+use schema::{Field, Kind, Label, Message};
+use tape::{Mark, Tape};
+
+use super::AnyValue;
+use crate::encoding::dialect::Dialect;
+use crate::encoding::MAX_DEPTH;
+use crate::encoding::json::JsonError;
+use crate::encoding::json::scan::{RawString, Scanner, Scratch};
+use crate::encoding::wire::put_bytes;
+
+/// Why a text is no OTLP/JSON logs request. Such a request can never succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FromJsonError {
+    /// The text is not JSON.
+    #[error("the request cannot be read: {0}")]
+    Json(#[from] JsonError),
+    /// The text is JSON, but not an object.
+    #[error("no JSON object at byte {at}; a request is one object, `{{\"resourceLogs\":[…]}}`")]
+    NotAnObject {
+        /// Where the object should start.
+        at: usize,
+    },
+    /// A list that leads to the records is something else.
+    #[error("`{name}` is not an array of objects at byte {at} of the request; is this an OTLP/JSON logs request?")]
+    Envelope {
+        /// Its name in OTLP/JSON.
+        name: &'static str,
+        /// Where something else stands.
+        at: usize,
+    },
+    /// More follows after the request.
+    #[error("more follows the request at byte {at}; send one request in a body, as in batches of one event")]
+    Trailing {
+        /// Where it starts.
+        at: usize,
+    },
+}
+
+/// A request as protobuf.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Converted {
+    /// The bytes of an `ExportLogsServiceRequest`, at most four times as many as the text had.
+    pub message: Vec<u8>,
+    /// How many values were not what OTLP/JSON says, and were kept as text or left out.
+    pub odd: u64,
+}
+
+/// The protobuf bytes of an OTLP/JSON logs request.
+///
+/// - Names are lowerCamelCase, or snake_case as in the `.proto` files; unknown ones are ignored; null is absent.
+/// - Integers and doubles may be numbers or strings, doubles also `"NaN"`, `"Infinity"` and `"-Infinity"`;
+///   `severityNumber` also the enum's name. `traceId` and `spanId` are hexadecimal digits, `bytesValue` base64 of
+///   either alphabet, padded or not.
+/// - A member of `AnyValue` is written even when it is its type's default; of several, and of equal keys of a message,
+///   the last one counts (odd).
+/// - Odd values: what should be an `AnyValue`, one of its members or a string becomes a string, with the raw JSON text
+///   unless it was a string; so does an `intValue` beyond 64 bits, and an array or list below [`MAX_DEPTH`] others.
+///   What should be a `KeyValue` is kept as the value of an empty key. Other fields are left out.
+/// - Invalid UTF-8 stays as it is.
+///
+/// # Errors
+/// When the text is not JSON or its envelope not that of a logs request. What is wrong inside unknown and odd values
+/// passes, except that their strings and brackets must close.
+pub fn from_json(text: &[u8]) -> Result<Converted, FromJsonError> {
+    let mut converter = Converter {
+        scanner: Scanner::new(text),
+        tape: Tape::with_capacity(text.len()),
+        written: Vec::new(),
+        scratch: Scratch::new(),
+        odd: 0,
+    };
+    match converter.scanner.peek() {
+        Some(b'{') => converter.members(&schema::REQUEST, 0)?,
+        Some(_) => return Err(FromJsonError::NotAnObject { at: converter.scanner.at }),
+        None => return Err(JsonError::CutShort { at: text.len(), inside: "the request" }.into()),
+    }
+    if converter.scanner.peek().is_some() {
+        return Err(FromJsonError::Trailing { at: converter.scanner.at });
+    }
+    Ok(Converted { message: converter.tape.into_message(), odd: converter.odd })
+}
+
+/// A value that is taken for a scalar: a string's content, or the raw text of anything else.
+#[derive(Clone, Copy)]
+struct Token<'a> {
+    text: RawString<'a>,
+    quoted: bool,
+}
+
+/// Where a field of an open message stands on the tape.
+struct Written {
+    slot: u32,
+    start: Mark,
+    end: Mark,
+}
+
+struct Converter<'a> {
+    scanner: Scanner<'a>,
+    tape: Tape,
+    /// The fields of all open messages, those of the innermost last.
+    written: Vec<Written>,
+    scratch: Scratch,
+    odd: u64,
+}
+
+impl<'a> Converter<'a> {
+    /// The members of an object whose brace was peeked; `depth` arrays and lists are open around it.
+    fn members(&mut self, message: &'static Message, depth: usize) -> Result<(), FromJsonError> {
+        if !self.scanner.open(b'}') {
+            return Ok(());
+        }
+        let base = self.written.len();
+        loop {
+            let key = self.scanner.key()?;
+            let first = self.first()?;
+            match message.field(key.resolve(&mut self.scratch)) {
+                Some(field) => self.field(field, first, base, depth)?,
+                None => self.scanner.skip(first)?,
+            }
+            if !self.scanner.more(b'}')? {
+                self.written.truncate(base);
+                return Ok(());
+            }
+        }
+    }
+
+    /// A field of the message whose fields begin at `base`, the first byte of its value peeked.
+    fn field(&mut self, field: &'static Field, first: u8, base: usize, depth: usize) -> Result<(), FromJsonError> {
+        if first == b'n' {
+            self.scanner.skip(first)?;
+            return Ok(());
+        }
+        let slot = field.slot();
+        if let Some(place) = self.written.iter().skip(base).position(|written| written.slot == slot) {
+            let former = self.written.swap_remove(base + place);
+            self.tape.discard(former.start, former.end);
+            self.odd += 1;
+        }
+        let start = self.tape.mark();
+        match field.label {
+            Label::Envelope | Label::Repeated if first == b'[' => self.elements(field, depth)?,
+            Label::Envelope => return Err(FromJsonError::Envelope { name: field.name, at: self.scanner.at }),
+            Label::Repeated => self.keep(field, first)?,
+            Label::Single | Label::Member => self.value(field, first, depth)?,
+        }
+        self.written.push(Written { slot, start, end: self.tape.mark() });
+        Ok(())
+    }
+
+    /// An array whose bracket was peeked.
+    fn elements(&mut self, field: &'static Field, depth: usize) -> Result<(), FromJsonError> {
+        if !self.scanner.open(b']') {
+            return Ok(());
+        }
+        loop {
+            let first = self.first()?;
+            if first == b'n' {
+                self.scanner.skip(first)?;
+                self.odd += 1;
+                // The elements after it must keep their places.
+                if matches!(field.kind, Kind::Message(message) if message.is_any()) {
+                    let opened = self.tape.open(field.number);
+                    self.tape.close(opened);
+                }
+            } else {
+                self.value(field, first, depth)?;
+            }
+            if !self.scanner.more(b']')? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One value, its first byte peeked.
+    fn value(&mut self, field: &'static Field, first: u8, depth: usize) -> Result<(), FromJsonError> {
+        if let Kind::Message(message) = field.kind
+            && first == b'{'
+            && (field.label != Label::Member || depth < MAX_DEPTH)
+        {
+            let opened = self.tape.open(field.number);
+            self.members(message, depth + usize::from(field.label == Label::Member))?;
+            self.tape.close(opened);
+            return Ok(());
+        }
+        if field.label == Label::Envelope {
+            return Err(FromJsonError::Envelope { name: field.name, at: self.scanner.at });
+        }
+        let token = self.token(first)?;
+        let text = token.text.resolve(&mut self.scratch);
+        if !scalar::put(self.tape.bytes(), field, text, token.quoted) {
+            self.odd += 1;
+            keep_text(&mut self.tape, field, text);
+        }
+        Ok(())
+    }
+
+    /// One value in the place of an array, its first byte peeked.
+    fn keep(&mut self, field: &Field, first: u8) -> Result<(), JsonError> {
+        self.odd += 1;
+        let token = self.token(first)?;
+        keep_text(&mut self.tape, field, token.text.resolve(&mut self.scratch));
+        Ok(())
+    }
+
+    /// Takes the value that was peeked, whatever it is.
+    fn token(&mut self, first: u8) -> Result<Token<'a>, JsonError> {
+        if first == b'"' {
+            return Ok(Token { text: self.scanner.string()?, quoted: true });
+        }
+        let start = self.scanner.at;
+        self.scanner.skip(first)?;
+        let content = self.scanner.text.get(start..self.scanner.at).unwrap_or_default();
+        Ok(Token { text: RawString { content, escaped: false }, quoted: false })
+    }
+
+    fn first(&mut self) -> Result<u8, JsonError> {
+        self.scanner.peek().ok_or_else(|| self.scanner.unexpected("a value"))
+    }
+}
+
+/// Keeps what is no value of `field` as text, where the field or its message has room for text.
+fn keep_text(tape: &mut Tape, field: &Field, text: &[u8]) {
+    match field.kind {
+        _ if field.label == Label::Member => put_bytes(tape.bytes(), AnyValue::NUMBERS.text, text),
+        Kind::Text => put_bytes(tape.bytes(), field.number, text),
+        Kind::Message(message) => {
+            let Some((&last, messages)) = message.text_at.split_last() else { return };
+            let opened = tape.open(field.number);
+            let inner: Vec<_> = messages.iter().map(|number| tape.open(*number)).collect();
+            put_bytes(tape.bytes(), last, text);
+            inner.into_iter().rev().for_each(|opened| tape.close(opened));
+            tape.close(opened);
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! Protobuf written in one go, though a message's length stands before it and is known after it.
+//!
+//! The contents of all fields go into one buffer, without the tags and lengths of long messages: those are kept beside
+//! it and put in at the end, in one pass. Short messages get theirs at once, at the cost of moving less than 128 bytes,
+//! so that there are no more long ones than the bytes can account for. What is discarded is passed over in the same
+//! pass. So each byte is moved a bounded number of times, however deep the messages nest.
+
+use crate::encoding::wire::{framed_len, put_header};
+
+/// The first length that takes two bytes.
+const LONG: usize = 0x80;
+
+/// The buffer and what belongs between its bytes.
+#[derive(Debug, Default)]
+pub(super) struct Tape {
+    bytes: Vec<u8>,
+    /// The long messages and the open ones, in the order of their starts.
+    messages: Vec<Header>,
+    discarded: Vec<(Mark, Mark)>,
+    /// Bytes that the headers of the long messages will take.
+    header_bytes: usize,
+    /// Encoded bytes of what was discarded.
+    discarded_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Header {
+    /// Where in the buffer it belongs.
+    at: usize,
+    number: u32,
+    /// 0 while the message is open.
+    length: usize,
+}
+
+/// A place on the tape.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    message: usize,
+    byte: usize,
+    /// Encoded bytes before it.
+    encoded: usize,
+}
+
+/// A message that is not yet at its end.
+#[must_use]
+pub(super) struct Opened {
+    start: Mark,
+    discarded: usize,
+}
+
+impl Tape {
+    /// A tape that takes so many bytes before it grows.
+    pub(super) fn with_capacity(bytes: usize) -> Tape {
+        Tape { bytes: Vec::with_capacity(bytes), ..Tape::default() }
+    }
+
+    /// Where scalar fields are appended.
+    pub(super) fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// The present end.
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            message: self.messages.len(),
+            byte: self.bytes.len(),
+            encoded: self.bytes.len() + self.header_bytes - self.discarded_bytes,
+        }
+    }
+
+    /// Begins a message at a field number below 16.
+    pub(super) fn open(&mut self, number: u32) -> Opened {
+        let opened = Opened { start: self.mark(), discarded: self.discarded.len() };
+        self.messages.push(Header { at: self.bytes.len(), number, length: 0 });
+        opened
+    }
+
+    /// Ends the message that was opened last of those that are open.
+    pub(super) fn close(&mut self, opened: Opened) {
+        let Opened { start, discarded } = opened;
+        let length = self.mark().encoded - start.encoded;
+        let is_last = self.messages.len() == start.message + 1;
+        let Some(header) = self.messages.get_mut(start.message) else { return };
+        if length < LONG && is_last && self.discarded.len() == discarded {
+            // One byte of tag and one of length. Nothing beside the buffer points into this message.
+            let tag = header.number << 3 | 2;
+            self.messages.pop();
+            self.bytes.extend_from_slice(&[0; 2]);
+            self.bytes.copy_within(start.byte..start.byte + length, start.byte + 2);
+            self.bytes[start.byte] = tag as u8;
+            self.bytes[start.byte + 1] = length as u8;
+        } else {
+            header.length = length;
+            self.header_bytes += framed_len(length) - length;
+        }
+    }
+
+    /// Takes back what was written between two marks, both in the innermost open message.
+    pub(super) fn discard(&mut self, start: Mark, end: Mark) {
+        self.discarded_bytes += end.encoded - start.encoded;
+        self.discarded.push((start, end));
+    }
+
+    /// All that was written, when nothing is open any more.
+    pub(super) fn into_message(mut self) -> Vec<u8> {
+        let end = self.mark();
+        // Those that lie in another come after it and are passed over with it.
+        self.discarded
+            .sort_unstable_by_key(|(from, to)| (from.message, from.byte, std::cmp::Reverse((to.message, to.byte))));
+        let mut out = Vec::with_capacity(end.encoded);
+        let (mut message, mut byte) = (0, 0);
+        for (from, to) in self.discarded.iter().chain([&(end, end)]) {
+            if (from.message, from.byte) < (message, byte) {
+                continue;
+            }
+            for header in self.messages.get(message..from.message).unwrap_or_default() {
+                out.extend_from_slice(self.bytes.get(byte..header.at).unwrap_or_default());
+                put_header(&mut out, header.number, header.length);
+                byte = header.at;
+            }
+            out.extend_from_slice(self.bytes.get(byte..from.byte).unwrap_or_default());
+            (message, byte) = (to.message, to.byte);
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::wire::put_bytes;
+    use proptest::prelude::*;
+
+    /// What to write: a scalar, a message, or something that is discarded after what follows it in the message.
+    #[derive(Clone, Debug)]
+    enum Node {
+        Scalar(u8, usize),
+        Message(u8, Vec<Node>),
+        Discarded(Box<Node>),
+    }
+
+    fn node() -> impl Strategy<Value = Node> {
+        let scalar =
+            (1u8..16, prop_oneof![0usize..4, 100usize..140]).prop_map(|(number, size)| Node::Scalar(number, size));
+        scalar.prop_recursive(8, 64, 4, |inner| {
+            prop_oneof![
+                4 => (1u8..16, prop::collection::vec(inner.clone(), 0..4)).prop_map(|(number, nodes)| Node::Message(number, nodes)),
+                1 => inner.prop_map(|node| Node::Discarded(Box::new(node))),
+            ]
+        })
+    }
+
+    fn write(tape: &mut Tape, nodes: &[Node]) {
+        let mut discard = Vec::new();
+        for node in nodes {
+            let start = tape.mark();
+            match node {
+                Node::Scalar(number, size) => put_bytes(tape.bytes(), (*number).into(), &vec![b'x'; *size]),
+                Node::Message(number, nodes) => {
+                    let opened = tape.open((*number).into());
+                    write(tape, nodes);
+                    tape.close(opened);
+                }
+                Node::Discarded(node) => {
+                    write(tape, std::slice::from_ref(node));
+                    discard.push((start, tape.mark()));
+                }
+            }
+        }
+        discard.into_iter().rev().for_each(|(start, end)| tape.discard(start, end));
+    }
+
+    /// The reference: inner messages first, in buffers of their own.
+    fn plain(nodes: &[Node]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for node in nodes {
+            match node {
+                Node::Scalar(number, size) => put_bytes(&mut out, (*number).into(), &vec![b'x'; *size]),
+                Node::Message(number, nodes) => put_bytes(&mut out, (*number).into(), &plain(nodes)),
+                Node::Discarded(_) => {}
+            }
+        }
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn a_tape_is_what_buffers_in_buffers_would_be(nodes in prop::collection::vec(node(), 0..6)) {
+            let mut tape = Tape::default();
+            write(&mut tape, &nodes);
+            let foretold = tape.mark().encoded;
+            let message = tape.into_message();
+            prop_assert_eq!(message.len(), foretold);
+            prop_assert_eq!(message, plain(&nodes));
+        }
+    }
+}
