@@ -29,7 +29,7 @@ use crate::config::{self, Config, FailureMode};
 use crate::delivery::Deliver;
 use crate::fields::{FieldError, FieldTable};
 use crate::ingest::health::Health;
-use crate::ingest::{Bound, Limits, OtlpSource, ServeError, Shared};
+use crate::ingest::{Bound, Limits, OtlpSource, ServeError, Shared, VectorSource};
 use crate::intel::snapshot::NotCarried;
 use crate::tls::TlsError;
 use indicators::{Intel, Keeper, Lists, Reporter, Settings};
@@ -213,8 +213,14 @@ impl App {
         let switch = Arc::new(Switch::new(wiring::fanout(&source.id, sinks)));
         let deliver: Arc<dyn Deliver> = switch.clone();
         let live = self.live.clone();
-        let bound = OtlpSource::bind(&source.id, source.address(), limits, &self.shared, live, deliver)
-            .map_err(|cause| StartError::Source { id: source.id.clone(), cause })?;
+        let (id, address, shared) = (&source.id, source.address(), &self.shared);
+        let bound = match source.kind {
+            config::SourceKind::Otlp(_) => OtlpSource::bind(id, address, limits, shared, live, deliver),
+            config::SourceKind::Vector(_) => {
+                VectorSource::bind(id, address, limits, shared, live, deliver, self.health.clone())
+            }
+        };
+        let bound = bound.map_err(|cause| StartError::Source { id: source.id.clone(), cause })?;
         let bound = wiring::equip(bound, source, &self.health)?;
         let address = bound.local_address().clone();
         Ok(Source { config: source.clone(), address, deliver: switch, bound: Some(bound) })

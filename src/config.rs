@@ -41,7 +41,7 @@ pub use process::{Admin, Limits, Log, LogFormat, LogLevel, Shutdown};
 pub use secret::Secret;
 pub use show::ShowError;
 pub use sink::{Compression, GrpcSink, NdjsonSink, Only, Rejected, Sink, SinkKind};
-pub use source::{OtlpSource, Source, SourceKind};
+pub use source::{OtlpSource, Source, SourceKind, VectorSource};
 pub use tls::{ClientTls, ServerTls};
 
 use reader::{Item, Problems, Table};
@@ -145,6 +145,7 @@ impl Config {
         vec![
             ("", Config::KEYS),
             ("sources.<id> (otlp)", OtlpSource::KEYS),
+            ("sources.<id> (vector)", VectorSource::KEYS),
             ("sources.<id>.tls", ServerTls::KEYS),
             ("intel", Intel::KEYS),
             ("intel.files[]", IntelFiles::KEYS),

@@ -103,12 +103,7 @@ impl Detector {
     ///
     /// # Errors
     /// The envelope cannot be walked.
-    pub fn batch(
-        &self,
-        format: Format,
-        message: Bytes,
-        arrival: Timestamp,
-    ) -> Result<(Batch, Report), EnvelopeError> {
+    pub fn batch(&self, format: Format, message: Bytes, arrival: Timestamp) -> Result<(Batch, Report), EnvelopeError> {
         let matched = match format {
             Format::Otlp => self.records::<Otlp>(message, arrival),
             Format::Vector => self.records::<Vector>(message, arrival),

@@ -64,7 +64,7 @@ impl Signal {
     }
 
     /// The path of its one gRPC method, from `opentelemetry/proto/collector/*/v1/*_service.proto`.
-    pub fn export_path(self) -> &'static str {
+    pub const fn export_path(self) -> &'static str {
         match self {
             Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
             Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",

@@ -4,10 +4,15 @@
 //! result to [`Deliver`](crate::delivery::Deliver), and answers the client only then. Nothing is kept here.
 
 mod admission;
+mod body;
 pub mod health;
+mod intake;
 mod listener;
 mod message;
 pub mod otlp;
+mod outcome;
+mod unary;
+pub mod vector;
 mod workers;
 
 use std::io;
@@ -21,6 +26,7 @@ use workers::Workers;
 pub use crate::socket::ServeError;
 pub use listener::{Bound, Socket};
 pub use otlp::OtlpSource;
+pub use vector::VectorSource;
 
 /// What all sources of a process share: the room for messages in flight, and the threads that match large ones.
 #[derive(Clone)]

@@ -8,7 +8,7 @@ use super::live::Rules;
 use crate::config::{self, Config};
 use crate::encoding::TagInto;
 use crate::fields::{FieldError, FieldTable};
-use crate::forward::{Blackhole, Fanout, Headers, GrpcSink, NdjsonSink, Only, RejectedFile, Sink, SinkKind, ndjson};
+use crate::forward::{Blackhole, Fanout, GrpcSink, Headers, NdjsonSink, Only, RejectedFile, Sink, SinkKind, ndjson};
 use crate::grpc;
 use crate::ingest::health::{self, Health};
 use crate::ingest::{Bound, Limits};

@@ -178,7 +178,8 @@ fn as_json(path: &Path, number: usize, entry: &Entry) -> Value {
 fn record(entry: &Entry) -> String {
     let logs = entry.signal == Signal::Logs;
     // What cannot be walked is shown as bytes.
-    let record = entry.format.records(&entry.request).ok().filter(|_| logs).and_then(|records| records.into_iter().next());
+    let record =
+        entry.format.records(&entry.request).ok().filter(|_| logs).and_then(|records| records.into_iter().next());
     match record {
         Some(record) => String::from_utf8_lossy(&entry.format.render_record(&record)).into_owned(),
         None => {

@@ -186,12 +186,8 @@ impl SinkKind {
             Ndjson,
             Blackhole,
         }
-        let words = [
-            ("otlp", Type::Otlp),
-            ("vector", Type::Vector),
-            ("ndjson", Type::Ndjson),
-            ("blackhole", Type::Blackhole),
-        ];
+        let words =
+            [("otlp", Type::Otlp), ("vector", Type::Vector), ("ndjson", Type::Ndjson), ("blackhole", Type::Blackhole)];
         match item.any_table()?.required("type", "`otlp`, `vector`, `ndjson` or `blackhole`")?.word(&words)? {
             Type::Otlp => GrpcSink::read(&item.table(GrpcSink::KEYS)?).map(|grpc| SinkKind::Otlp(Box::new(grpc))),
             Type::Vector => GrpcSink::read(&item.table(GrpcSink::KEYS)?).map(|grpc| SinkKind::Vector(Box::new(grpc))),
@@ -266,16 +262,7 @@ impl GrpcSink {
                 reason: "does not use TLS; give an `https://` endpoint, or leave `tls` out".to_owned(),
             });
         }
-        Some(GrpcSink {
-            endpoint,
-            compression,
-            max_request_bytes,
-            timeout,
-            headers,
-            forward_metadata,
-            rejected,
-            tls,
-        })
+        Some(GrpcSink { endpoint, compression, max_request_bytes, timeout, headers, forward_metadata, rejected, tls })
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Source {
 pub enum SourceKind {
     /// `type: otlp`.
     Otlp(OtlpSource),
+    /// `type: vector`.
+    Vector(VectorSource),
 }
 
 /// OTLP/gRPC, with or without TLS: logs, which are matched, and metrics and traces, which pass untouched.
@@ -45,6 +47,22 @@ pub struct OtlpSource {
     pub tls: Option<ServerTls>,
 }
 
+/// The protocol of Vector's `vector` sink, with or without TLS: log events, which are matched, and metrics and traces, which pass untouched to sinks of type `vector`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct VectorSource {
+    /// Where to listen: an IP address and a port (`127.0.0.1:16000`), or a Unix socket (`unix:/run/hotlist.sock`).
+    #[schemars(with = "String")]
+    pub address: Address,
+    /// The largest request that is taken, in bytes after decompression. A larger one is refused for good.
+    #[serde(with = "Size")]
+    #[schemars(extend("default" = "64MiB"))]
+    pub max_request_bytes: usize,
+    /// TLS with a certificate. Absent: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTls>,
+}
+
 /// Writes `sources`.
 pub(super) fn write_all<S: Serializer>(sources: &[Source], serializer: S) -> Result<S::Ok, S::Error> {
     show::as_table(sources, |source| (&source.id, source), serializer)
@@ -52,11 +70,19 @@ pub(super) fn write_all<S: Serializer>(sources: &[Source], serializer: S) -> Res
 
 /// The schema of `sources`.
 pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
-    schema::parts_by_name(&[schema::part("otlp", &Schema::default(), OtlpSource::json_schema(generator))])
+    let none = Schema::default();
+    schema::parts_by_name(&[
+        schema::part("otlp", &none, OtlpSource::json_schema(generator)),
+        schema::part("vector", &none, VectorSource::json_schema(generator)),
+    ])
 }
 
 impl OtlpSource {
     pub(super) const KEYS: &[&'static str] = &["type", "address", "max_request_bytes", "tls"];
+}
+
+impl VectorSource {
+    pub(super) const KEYS: &[&'static str] = OtlpSource::KEYS;
 }
 
 impl Source {
@@ -64,6 +90,7 @@ impl Source {
     pub fn address(&self) -> &Address {
         match &self.kind {
             SourceKind::Otlp(otlp) => &otlp.address,
+            SourceKind::Vector(vector) => &vector.address,
         }
     }
 
@@ -71,6 +98,7 @@ impl Source {
     pub fn max_request_bytes(&self) -> usize {
         match &self.kind {
             SourceKind::Otlp(otlp) => otlp.max_request_bytes,
+            SourceKind::Vector(vector) => vector.max_request_bytes,
         }
     }
 
@@ -78,6 +106,7 @@ impl Source {
     pub fn tls(&self) -> Option<&ServerTls> {
         match &self.kind {
             SourceKind::Otlp(otlp) => otlp.tls.as_ref(),
+            SourceKind::Vector(vector) => vector.tls.as_ref(),
         }
     }
 
@@ -85,19 +114,21 @@ impl Source {
         #[derive(Clone, Copy)]
         enum Type {
             Otlp,
+            Vector,
         }
-        match item.any_table()?.required("type", "`otlp`")?.word(&[("otlp", Type::Otlp)])? {
-            Type::Otlp => {
-                let table = item.table(OtlpSource::KEYS)?;
-                let max_request_bytes = table.or("max_request_bytes", 64 << 20, max_request_bytes);
-                let tls = table.get("tls").and_then(|item| ServerTls::read(&item));
-                let address = table
-                    .required("address", "where to listen, e.g. `127.0.0.1:4317`")?
-                    .parsed("an address such as `127.0.0.1:4317` or `unix:/path`", Address::parse)?;
-                let otlp = OtlpSource { address, max_request_bytes, tls };
-                Some(Source { id: id.to_owned(), kind: SourceKind::Otlp(otlp) })
-            }
-        }
+        let words = [("otlp", Type::Otlp), ("vector", Type::Vector)];
+        let kind = item.any_table()?.required("type", "`otlp` or `vector`")?.word(&words)?;
+        let table = item.table(OtlpSource::KEYS)?;
+        let max_request_bytes = table.or("max_request_bytes", 64 << 20, max_request_bytes);
+        let tls = table.get("tls").and_then(|item| ServerTls::read(&item));
+        let address = table
+            .required("address", "where to listen, e.g. `127.0.0.1:4317`")?
+            .parsed("an address such as `127.0.0.1:4317` or `unix:/path`", Address::parse)?;
+        let kind = match kind {
+            Type::Otlp => SourceKind::Otlp(OtlpSource { address, max_request_bytes, tls }),
+            Type::Vector => SourceKind::Vector(VectorSource { address, max_request_bytes, tls }),
+        };
+        Some(Source { id: id.to_owned(), kind })
     }
 }
 

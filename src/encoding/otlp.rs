@@ -13,10 +13,10 @@ use super::MAX_DEPTH;
 use super::dialect::{Dialect, Numbers};
 
 pub use from_json::{Converted, FromJsonError, from_json};
-pub(crate) use render::time_of;
 pub use render::render_record;
-pub(crate) use tag::{body_message, body_of};
+pub(crate) use render::time_of;
 pub use tag::tag_record;
+pub(crate) use tag::{body_message, body_of};
 pub use value::{encode_json, request_of};
 pub use walk::walk_record;
 

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::{
-    Envelope, EnvelopeError, Format, OddRecord, RecordInfo, Signal, TagInto, TagOutcome, Visitor, envelope, json, otlp, vector,
+    Envelope, EnvelopeError, Format, OddRecord, RecordInfo, Signal, TagInto, TagOutcome, Visitor, envelope, json, otlp,
+    vector,
 };
 use crate::fields::PathTrie;
 

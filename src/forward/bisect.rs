@@ -17,8 +17,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use sha2::{Digest as _, Sha256};
 
 use crate::delivery::Refusal;
-use crate::encoding::envelope::{Envelope, Layout};
 use crate::encoding::Rope;
+use crate::encoding::envelope::{Envelope, Layout};
 
 /// Parts that a refused message is cut into.
 const FAN: usize = 16;

@@ -215,7 +215,15 @@ impl GrpcSink {
             }
         }
         self.settings.headers.apply(&mut headers).await;
-        Delivery { sink: self, name, signal: batch.signal, method: self.method(batch.signal), headers, deadline, accepted: Mutex::default() }
+        Delivery {
+            sink: self,
+            name,
+            signal: batch.signal,
+            method: self.method(batch.signal),
+            headers,
+            deadline,
+            accepted: Mutex::default(),
+        }
     }
 }
 
@@ -236,7 +244,8 @@ impl Delivery<'_> {
             let (sent, _) = self.send_for_verdict(&part).await?;
             Ok(sent)
         };
-        let refused = bisect::bisect(self.sink.format.envelope(), message.to_bytes(), reason, &self.sink.memory, send).await;
+        let refused =
+            bisect::bisect(self.sink.format.envelope(), message.to_bytes(), reason, &self.sink.memory, send).await;
         match refused.map_err(|refusal| self.named(refusal))?.as_slice() {
             [first, ..] if !has_file => Err(self.refuse_without_file(&first.reason)),
             refused => Ok(refused.to_vec()),

@@ -196,7 +196,8 @@ mod tests {
     fn batch(documents: &[&str], hits: &[usize]) -> Arc<Batch> {
         let mut message = Vec::new();
         documents.iter().for_each(|document| put_bytes(&mut message, 2, document.as_bytes()));
-        let tagged = |place: &usize| Tagged { place: *place, record: Bytes::copy_from_slice(documents[*place].as_bytes()) };
+        let tagged =
+            |place: &usize| Tagged { place: *place, record: Bytes::copy_from_slice(documents[*place].as_bytes()) };
         let hits = hits.iter().map(tagged).collect();
         let (format, message, records) = (Format::Filter, Rope::from(Bytes::from(message)), documents.len());
         Arc::new(Batch { format, message, records, hits, ..Batch::default() })

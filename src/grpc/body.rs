@@ -1,4 +1,4 @@
-//! HTTP bodies of unary gRPC calls: a [`Rope`] behind its five-byte header, and the empty message that answers it.
+//! HTTP bodies of unary gRPC calls: a [`Rope`] behind its five-byte header, and the short message that answers it.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -77,15 +77,28 @@ impl Body for RopeBody {
     }
 }
 
-/// The body of an answer: an empty message and `grpc-status: 0`, or nothing at all when the status is in the headers.
+/// The body of an answer that is OK: a message, most often an empty one, and `grpc-status: 0`.
 #[derive(Debug)]
 pub enum UnaryBody {
-    /// The empty message is to be sent.
-    Message,
+    /// The message is to be sent, with its header.
+    Message(Bytes),
     /// The trailers are to be sent.
     Trailers,
     /// Everything was sent.
     Done,
+}
+
+impl UnaryBody {
+    /// Frames a message. One that no frame can hold is left out: the status says enough.
+    pub fn new(message: &[u8]) -> UnaryBody {
+        match u32::try_from(message.len()) {
+            Ok(len) if len > 0 => {
+                let header = FrameHeader { compressed: false, len }.write();
+                UnaryBody::Message(Bytes::from([header.as_slice(), message].concat()))
+            }
+            _ => UnaryBody::Message(Bytes::from_static(&[0; HEADER_LEN])),
+        }
+    }
 }
 
 impl Body for UnaryBody {
@@ -93,8 +106,8 @@ impl Body for UnaryBody {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let (frame, next) = match *self {
-            UnaryBody::Message => (Some(Frame::data(Bytes::from_static(&[0; HEADER_LEN]))), UnaryBody::Trailers),
+        let (frame, next) = match &mut *self {
+            UnaryBody::Message(framed) => (Some(Frame::data(std::mem::take(framed))), UnaryBody::Trailers),
             UnaryBody::Trailers => {
                 let mut trailers = HeaderMap::with_capacity(1);
                 Status::new(Code::Ok, "").write(&mut trailers);

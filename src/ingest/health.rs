@@ -6,17 +6,16 @@ use std::pin::Pin;
 
 use futures_util::stream::{self, Stream, StreamExt};
 use tokio::sync::watch;
-use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health as HealthCalls, HealthServer};
 use tonic_health::pb::{FILE_DESCRIPTOR_SET, HealthCheckRequest, HealthCheckResponse};
 
-use super::OtlpSource;
+use super::{otlp, vector};
 
 /// The services whose health can be asked for; the empty name is the server as a whole.
-const SERVICES: [&str; 2] = ["", <OtlpSource as NamedService>::NAME];
+const SERVICES: [&str; 3] = ["", otlp::SERVICE, vector::SERVICE];
 
 /// The health that sources tell their clients. Clones are the same.
 #[derive(Clone, Debug)]
@@ -50,6 +49,11 @@ impl Health {
     pub fn set_ready(&self, ready: bool) {
         let wanted = if ready { State::Ready } else { State::NotReady };
         self.0.send_if_modified(|state| *state != State::Draining && std::mem::replace(state, wanted) != wanted);
+    }
+
+    /// Whether it is SERVING now.
+    pub fn is_ready(&self) -> bool {
+        *self.0.borrow() == State::Ready
     }
 
     /// NOT_SERVING for good. Who watches is told, and then its stream ends: it must not hold up a drain.

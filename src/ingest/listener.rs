@@ -15,7 +15,7 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service;
 
-use super::{Limits, OtlpSource, ServeError};
+use super::{Limits, ServeError};
 use crate::config::Address;
 use crate::socket::{Bounds, Listener};
 use crate::tls::Acceptor;
@@ -42,11 +42,18 @@ pub struct Socket {
 }
 
 impl Bound {
-    pub(super) fn bind(name: &str, address: &Address, limits: Limits, source: OtlpSource) -> io::Result<Bound> {
+    /// `source` answers every request that none of [`Bound::with_services`] does.
+    pub(super) fn bind<S>(name: &str, address: &Address, limits: Limits, source: S) -> io::Result<Bound>
+    where
+        S: Service<Request<axum::body::Body>, Response = Response<Body>, Error = Infallible>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send,
+    {
         let listener = Listener::bind(name, address)
             .map_err(|cause| io::Error::new(cause.kind(), format!("a source cannot listen at {address}: {cause}")))?;
         let socket = Socket { name: name.to_owned(), listener, limits, tls: None };
-        Ok(Bound { socket, routes: Routes::new(source) })
+        let routes = Routes::from(axum::Router::new().fallback_service(source));
+        Ok(Bound { socket, routes })
     }
 
     /// Where it listens; the port that the system chose when 0 was asked for.

@@ -1,164 +1,64 @@
 //! Reads the one message of a unary gRPC request: header first, then room for it, then its bytes.
 
-use std::time::Duration;
-
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
-use http_body_util::BodyExt;
 
 use super::Limits;
-use super::admission::{Admission, InFlight};
-use crate::delivery::Refusal;
-use crate::grpc::{FrameHeader, HEADER_LEN};
+use super::admission::InFlight;
+use super::body::{Arriving, Message, admit};
+use super::outcome::NotTaken;
+use crate::grpc::{Encoding, FrameHeader, HEADER_LEN};
 
-/// What a client did that sent nothing for too long.
-const STALLED: &str = "stalled for";
-
-/// A message as it was on the wire, with the room it holds.
-#[derive(Debug)]
-pub struct Message {
-    /// Whether `bytes` are compressed with the request's encoding.
-    pub compressed: bool,
-    /// The message without its header; not copied when it came in one data frame.
-    pub bytes: Bytes,
-    /// Room for `bytes`.
-    pub admission: Admission,
-}
-
-/// Why there is no message.
-#[derive(Debug)]
-pub enum Unread {
-    /// The request is refused.
-    Refused(Refusal),
-    /// The client went away in the middle: nobody is there to be answered.
-    Gone,
-}
-
-impl From<Refusal> for Unread {
-    fn from(refusal: Refusal) -> Unread {
-        Unread::Refused(refusal)
-    }
-}
-
-/// Reads the message.
+/// Reads the message; `encoding` is the request's, in which it may be compressed.
 ///
 /// # Errors
 /// What the wire holds is not exactly one message within the limits, there is no room, or the client went away.
-pub async fn read<B>(mut body: B, limits: &Limits, in_flight: &InFlight) -> Result<Message, Unread>
+pub async fn read<B>(body: B, encoding: Encoding, limits: &Limits, in_flight: &InFlight) -> Result<Message, NotTaken>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let stalled = || format!("the request's body {STALLED} {} ms", limits.stall_timeout.as_millis());
+    let mut body = Arriving::new(body, limits);
     let mut header = BytesMut::with_capacity(HEADER_LEN);
     let mut rest = Bytes::new();
     while header.len() < HEADER_LEN {
-        let Some(mut data) = next_data(&mut body, limits.stall_timeout, stalled).await? else {
+        let Some(mut data) = body.next().await? else {
             let found = header.len();
-            return Err(invalid(format!(
-                "the request ends after {found} of the {HEADER_LEN} bytes of its gRPC header"
-            )));
+            let text = format!("the request ends after {found} of the {HEADER_LEN} bytes of its gRPC header");
+            return Err(NotTaken::invalid(text));
         };
         let missing = (HEADER_LEN - header.len()).min(data.len());
         header.extend_from_slice(&data.split_to(missing));
         rest = data;
     }
-    let header = FrameHeader::read(std::array::from_fn(|_| header.get_u8())).map_err(|bad| invalid(bad.to_string()))?;
+    let header = FrameHeader::read(std::array::from_fn(|_| header.get_u8()))
+        .map_err(|bad| NotTaken::invalid(bad.to_string()))?;
+    let encoding = if header.compressed { encoding } else { Encoding::Identity };
+    if header.compressed && encoding == Encoding::Identity {
+        let text = "the message is marked as compressed, but the request has no `grpc-encoding`";
+        return Err(NotTaken::invalid(text));
+    }
     let len = header.len as usize;
-    if len > limits.max_request_bytes {
-        let limit = limits.max_request_bytes;
-        return Err(invalid(format!(
-            "the message has {len} bytes, more than {limit}: send smaller batches, or raise `max_request_bytes`"
-        )));
-    }
-    let admission = in_flight.admit(len, limits.admission_wait).await.ok_or_else(|| {
-        Refusal::ResourceExhausted(format!(
-            "more than {} bytes are in flight: retry later, or raise `limits.in_flight_bytes`",
-            limits.in_flight_bytes
-        ))
-    })?;
-    let bytes = read_body(&mut body, rest, len, limits).await?;
-    Ok(Message { compressed: header.compressed, bytes, admission })
-}
-
-/// Reads exactly `len` bytes up to the end of the stream, `first` being the first of them.
-async fn read_body<B>(body: &mut B, first: Bytes, len: usize, limits: &Limits) -> Result<Bytes, Unread>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let deadline = tokio::time::Instant::now() + limits.receive_timeout;
-    let mut whole = Bytes::new();
-    let mut joined = BytesMut::new();
-    let mut next = first;
-    loop {
-        let found = whole.len() + joined.len() + next.len();
-        if found > len {
-            return Err(invalid(format!("the request has bytes behind its message of {len} bytes")));
-        }
-        if next.len() == len {
-            whole = next;
-        } else if !next.is_empty() {
-            // The room was granted, so the allocation may be as large as the header says.
-            joined.reserve(len - joined.len());
-            joined.extend_from_slice(&next);
-        }
-        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        let (limit, complaint) = match left < limits.stall_timeout {
-            true => (limits.receive_timeout, "did not arrive whole within"),
-            false => (limits.stall_timeout, STALLED),
-        };
-        let late = || format!("the request's body {complaint} {} ms", limit.as_millis());
-        match next_data(body, left.min(limits.stall_timeout), late).await? {
-            Some(data) => next = data,
-            None if found < len => {
-                return Err(invalid(format!("the request ends after {found} of the {len} bytes of its message")));
-            }
-            None if whole.is_empty() => return Ok(joined.freeze()),
-            None => return Ok(whole),
-        }
-    }
-}
-
-/// The next data frame, or `None` at the end; `late` says why there is none when it does not come within `timeout`.
-/// Trailers of a request mean nothing in gRPC.
-async fn next_data<B>(body: &mut B, timeout: Duration, late: impl Fn() -> String) -> Result<Option<Bytes>, Unread>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    loop {
-        if body.is_end_stream() {
-            return Ok(None);
-        }
-        match tokio::time::timeout(timeout, body.frame()).await {
-            Ok(None) => return Ok(None),
-            Ok(Some(Err(_))) => return Err(Unread::Gone),
-            Ok(Some(Ok(frame))) => {
-                if let Ok(data) = frame.into_data() {
-                    return Ok(Some(data));
-                }
-            }
-            Err(_) => return Err(Refusal::Unavailable(late()).into()),
-        }
-    }
-}
-
-fn invalid(message: String) -> Unread {
-    Refusal::InvalidArgument(message).into()
+    let admission = admit(len, limits, in_flight).await?;
+    let bytes = body.exactly(len, rest).await?;
+    Ok(Message { encoding, bytes, admission })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::Refusal;
     use futures_util::stream;
     use http_body::Frame;
     use http_body_util::StreamBody;
     use proptest::prelude::*;
     use std::io;
+    use std::time::Duration;
 
     type Frames = Vec<io::Result<Frame<Bytes>>>;
 
-    async fn read_frames(frames: Frames, limits: &Limits) -> Result<Message, Unread> {
+    async fn read_frames(frames: Frames, limits: &Limits) -> Result<Message, NotTaken> {
         let body = StreamBody::new(stream::iter(frames));
-        read(body, limits, &InFlight::new(limits.in_flight_bytes, 0)).await
+        read(body, Encoding::Identity, limits, &InFlight::new(limits.in_flight_bytes, 0)).await
     }
 
     fn framed(message: &[u8], cuts: &[usize]) -> Frames {
@@ -197,18 +97,21 @@ mod tests {
     async fn what_is_not_one_message_is_invalid() {
         let limits = Limits { max_request_bytes: 100, ..Limits::default() };
         let data = |bytes: &[u8]| vec![Ok(Frame::data(Bytes::copy_from_slice(bytes)))];
-        let cases: [(Frames, &str); 7] = [
+        let cases: [(Frames, &str); 8] = [
             (vec![], "after 0 of the 5 bytes"),
             (data(&[0, 0, 0]), "after 3 of the 5 bytes"),
             (data(&[0, 0, 0, 0, 4, 1, 2]), "after 2 of the 4 bytes"),
             (data(&[0, 0, 0, 0, 1, 1, 2]), "bytes behind its message of 1 bytes"),
             (data(&[0, 0, 0, 0, 0, 1]), "bytes behind its message of 0 bytes"),
             (data(&[9, 0, 0, 0, 0]), "flag of the gRPC message is 9"),
+            (data(&[1, 0, 0, 0, 1, 1]), "has no `grpc-encoding`"),
             (data(&[0, 0, 0, 0, 101]), "101 bytes, more than 100"),
         ];
         for (frames, expected) in cases {
             match read_frames(frames, &limits).await {
-                Err(Unread::Refused(Refusal::InvalidArgument(text))) => assert!(text.contains(expected), "{text}"),
+                Err(NotTaken::Refused(Refusal::InvalidArgument(text)) | NotTaken::TooLarge(text)) => {
+                    assert!(text.contains(expected), "{text}");
+                }
                 other => panic!("{expected}: {other:?}"),
             }
         }
@@ -219,12 +122,12 @@ mod tests {
         let mut frames = framed(&[7; 30], &[10]);
         frames.pop();
         frames.push(Err(io::ErrorKind::ConnectionReset.into()));
-        assert!(matches!(read_frames(frames, &Limits::default()).await, Err(Unread::Gone)));
+        assert!(matches!(read_frames(frames, &Limits::default()).await, Err(NotTaken::Gone)));
     }
 
-    fn refusal(result: Result<Message, Unread>) -> String {
+    fn refusal(result: Result<Message, NotTaken>) -> String {
         match result {
-            Err(Unread::Refused(Refusal::Unavailable(text))) => text,
+            Err(NotTaken::Refused(Refusal::Unavailable(text))) => text,
             other => panic!("{other:?}"),
         }
     }
@@ -244,7 +147,7 @@ mod tests {
         });
         let limits = Limits::default();
         let in_flight = InFlight::new(limits.in_flight_bytes, 0);
-        let result = read(Box::pin(StreamBody::new(drip)), &limits, &in_flight).await;
+        let result = read(Box::pin(StreamBody::new(drip)), Encoding::Identity, &limits, &in_flight).await;
         assert_eq!(refusal(result), "the request's body did not arrive whole within 60000 ms");
         assert_eq!(start.elapsed(), limits.receive_timeout);
         assert!(in_flight.admit(limits.in_flight_bytes, Duration::ZERO).await.is_some(), "its room is given back");
@@ -256,7 +159,7 @@ mod tests {
         let frames = stream::iter(framed(&[7; 30], &[10]).into_iter().take(1));
         let body = StreamBody::new(futures_util::StreamExt::chain(frames, stream::pending()));
         let limits = Limits::default();
-        let result = read(body, &limits, &InFlight::new(limits.in_flight_bytes, 0)).await;
+        let result = read(body, Encoding::Identity, &limits, &InFlight::new(limits.in_flight_bytes, 0)).await;
         assert_eq!(refusal(result), "the request's body stalled for 10000 ms");
         assert_eq!(start.elapsed(), limits.stall_timeout);
     }

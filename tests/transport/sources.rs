@@ -47,6 +47,22 @@ async fn bytes_pass_untouched_and_the_answer_is_an_empty_message() {
     }
 }
 
+/// Scenario: the next hop takes a batch and says that it threw away some of it, or only has a word of warning.
+/// Guarantee: the collector is answered OK with the same.
+#[tokio::test]
+async fn a_partial_success_is_told_to_the_collector() {
+    let mut next_hop = NextHop::start().await;
+    let sidecar = Sidecar::start(&next_hop.endpoint);
+    let client = Client::connect(&sidecar.address).await;
+    // ExportLogsServiceResponse { partial_success: { rejected_log_records: 3, error_message: "odd" } }.
+    for said in [b"\x0a\x07\x08\x03\x12\x03odd".as_slice(), b"\x0a\x06\x12\x04slow"] {
+        let (answer, ()) = tokio::join!(client.export(frame(0, &noise(1000))), async {
+            next_hop.arrived().await.answer_message(said);
+        });
+        assert_eq!((answer.status(), answer.body), (0, frame(0, said)));
+    }
+}
+
 /// Guarantee: what can never succeed is INVALID_ARGUMENT, for every way to be wrong, and never reaches the next hop.
 #[tokio::test]
 async fn what_can_never_succeed_is_invalid_argument() {

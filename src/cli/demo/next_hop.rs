@@ -67,15 +67,16 @@ struct Pick;
 impl Process for Pick {
     fn process(&self, _: Format, message: Bytes) -> Result<Batch, Refusal> {
         let mut batch = Batch::default();
-        envelope::OTLP.records(&message, |span| {
-            let place = batch.records;
-            batch.records += 1;
-            let record = message.slice(span.record.payload());
-            if memchr::memmem::find(&record, report::MARK.as_bytes()).is_some() {
-                batch.hits.push(Tagged { place, record });
-            }
-        })
-        .map_err(|error| Refusal::InvalidArgument(error.to_string()))?;
+        envelope::OTLP
+            .records(&message, |span| {
+                let place = batch.records;
+                batch.records += 1;
+                let record = message.slice(span.record.payload());
+                if memchr::memmem::find(&record, report::MARK.as_bytes()).is_some() {
+                    batch.hits.push(Tagged { place, record });
+                }
+            })
+            .map_err(|error| Refusal::InvalidArgument(error.to_string()))?;
         Ok(batch)
     }
 }

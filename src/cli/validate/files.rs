@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::app;
-use crate::config::{Config, Endpoint, HeaderSource, GrpcSink, ServerTls, SinkKind};
+use crate::config::{Config, Endpoint, GrpcSink, HeaderSource, ServerTls, SinkKind};
 use crate::feed::allowlist;
 use crate::forward::Headers;
 use crate::tls::{self, TlsError};

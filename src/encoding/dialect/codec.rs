@@ -5,9 +5,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::members::place_of;
-use super::{
-    Any, Dialect, Elements, KEY, OddRecord, VALUE, VALUES, any, edit_members, members, with_field,
-};
+use super::{Any, Dialect, Elements, KEY, OddRecord, VALUE, VALUES, any, edit_members, members, with_field};
 use crate::encoding::tag::{Codec, Edits, Shape};
 use crate::encoding::wire::{put_bytes, put_fixed64, put_number};
 

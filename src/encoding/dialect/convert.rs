@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 
 use super::json::write_content;
-use super::{
-    Any, Dialect, Elements, OddRecord, VALUES, any, encode_key_value, key_value, timestamp,
-};
+use super::{Any, Dialect, Elements, OddRecord, VALUES, any, encode_key_value, key_value, timestamp};
 use crate::encoding::Value;
 use crate::encoding::json::JsonError;
 use crate::encoding::json::scan::Scanner;

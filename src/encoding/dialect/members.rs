@@ -63,10 +63,7 @@ fn with_value(key_value: &[u8], value: &[u8]) -> Result<Vec<u8>, OddRecord> {
 }
 
 /// Where the first field of a number that `wanted` accepts stands, with its number.
-pub(super) fn place_of(
-    message: &[u8],
-    wanted: impl Fn(u32) -> bool,
-) -> Result<Option<(Range<usize>, u32)>, OddRecord> {
+pub(super) fn place_of(message: &[u8], wanted: impl Fn(u32) -> bool) -> Result<Option<(Range<usize>, u32)>, OddRecord> {
     let mut fields = Fields::new(message);
     while let Some(found) = fields.next_field()? {
         if wanted(found.number) {

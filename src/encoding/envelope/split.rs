@@ -101,7 +101,11 @@ impl Layout {
         }
     }
 
-    fn groups<'s>(&self, spans: &'s [RecordSpan], level: usize) -> impl Iterator<Item = &'s [RecordSpan]> + use<'s, '_> {
+    fn groups<'s>(
+        &self,
+        spans: &'s [RecordSpan],
+        level: usize,
+    ) -> impl Iterator<Item = &'s [RecordSpan]> + use<'s, '_> {
         spans.chunk_by(move |left, right| self.envelope.held(left, level) == self.envelope.held(right, level))
     }
 
@@ -200,9 +204,7 @@ impl Size<'_> {
         // The outermost level that holds another group than before.
         let changed = match self.last {
             None => 0,
-            Some(last) => {
-                (0..innermost).find(|level| held(&last, *level) != held(span, *level)).unwrap_or(innermost)
-            }
+            Some(last) => (0..innermost).find(|level| held(&last, *level) != held(span, *level)).unwrap_or(innermost),
         };
         if self.last.is_some() {
             for level in (changed..innermost).rev() {

@@ -16,8 +16,8 @@ use schema::{Field, Kind, Label, Message};
 use tape::{Mark, Tape};
 
 use super::AnyValue;
-use crate::encoding::dialect::Dialect;
 use crate::encoding::MAX_DEPTH;
+use crate::encoding::dialect::Dialect;
 use crate::encoding::json::JsonError;
 use crate::encoding::json::scan::{RawString, Scanner, Scratch};
 use crate::encoding::wire::put_bytes;

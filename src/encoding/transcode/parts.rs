@@ -3,9 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::encoding::OddRecord;
-use crate::encoding::dialect::{
-    Any, VALUES, any, convert, encode_key_value, members, put_timestamp, timestamp,
-};
+use crate::encoding::dialect::{Any, VALUES, any, convert, encode_key_value, members, put_timestamp, timestamp};
 use crate::encoding::otlp::AnyValue;
 use crate::encoding::vector::LogValue;
 use crate::encoding::wire::{Fields, Payload, put_bytes, put_fixed64, put_number, put_varint};

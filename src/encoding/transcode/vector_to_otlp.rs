@@ -44,7 +44,8 @@ fn read(event: &[u8]) -> Result<Option<Placed>, OddRecord> {
     let context = context(&metadata)?;
     let named: Vec<_> = context.iter().map(|member| (&*member.entry.key, member.entry.value)).collect();
     let text_of = |name: &str| {
-        let value = named.iter().rev().find(|(key, _)| *key == name.as_bytes()).map(|(_, value)| any::<LogValue>(value));
+        let value =
+            named.iter().rev().find(|(key, _)| *key == name.as_bytes()).map(|(_, value)| any::<LogValue>(value));
         match value {
             Some(Ok(Any::Text(text))) => Some(text),
             _ => None,

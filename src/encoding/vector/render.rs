@@ -23,7 +23,9 @@ fn render(record: &[u8]) -> Result<Option<Vec<u8>>, OddRecord> {
     let Some((_, value)) = log.value else {
         let members = members(log.message, field::FIELDS)?;
         let mut rest = members.iter();
-        write_entries::<LogValue>(&mut out, 0, || Ok(rest.next().map(|member| (&*member.entry.key, member.entry.value))))?;
+        write_entries::<LogValue>(&mut out, 0, || {
+            Ok(rest.next().map(|member| (&*member.entry.key, member.entry.value)))
+        })?;
         return Ok(Some(out));
     };
     match any::<LogValue>(value)? {

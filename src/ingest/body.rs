@@ -1,0 +1,128 @@
+//! The bytes of a request's body: in time, and only as many as there is room for.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body;
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+
+use super::Limits;
+use super::admission::{Admission, InFlight};
+use super::outcome::NotTaken;
+use crate::delivery::Refusal;
+use crate::grpc::Encoding;
+
+/// A message as it was on the wire, with the room it holds.
+#[derive(Debug)]
+pub struct Message {
+    /// How `bytes` are compressed.
+    pub encoding: Encoding,
+    /// The message; not copied when it came in one piece.
+    pub bytes: Bytes,
+    /// Room for `bytes`.
+    pub admission: Admission,
+}
+
+/// A body that is being read.
+pub struct Arriving<'a, B> {
+    body: B,
+    limits: &'a Limits,
+    /// When it must be here as a whole.
+    deadline: Instant,
+}
+
+impl<'a, B> Arriving<'a, B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    /// The time for it begins now.
+    pub fn new(body: B, limits: &'a Limits) -> Arriving<'a, B> {
+        Arriving { body, limits, deadline: Instant::now() + limits.receive_timeout }
+    }
+
+    /// The next bytes, or `None` at the end. Trailers of a request mean nothing to us.
+    ///
+    /// # Errors
+    /// They do not come in time, or the client went away.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, NotTaken> {
+        loop {
+            if self.body.is_end_stream() {
+                return Ok(None);
+            }
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            match tokio::time::timeout(left.min(self.limits.stall_timeout), self.body.frame()).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(Err(_))) => return Err(NotTaken::Gone),
+                Ok(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Err(_) => return Err(self.late(left)),
+            }
+        }
+    }
+
+    /// Exactly `len` bytes up to the end, `first` being the first of them. There must be room for them already.
+    ///
+    /// # Errors
+    /// There are more or fewer, they do not come in time, or the client went away.
+    pub async fn exactly(&mut self, len: usize, first: Bytes) -> Result<Bytes, NotTaken> {
+        let mut whole = Bytes::new();
+        let mut joined = BytesMut::new();
+        let mut next = first;
+        loop {
+            let found = whole.len() + joined.len() + next.len();
+            if found > len {
+                return Err(NotTaken::invalid(format!("the request has bytes behind its message of {len} bytes")));
+            }
+            if next.len() == len {
+                whole = next;
+            } else if !next.is_empty() {
+                // The room was granted, so the allocation may be as large as the header says.
+                joined.reserve(len - joined.len());
+                joined.extend_from_slice(&next);
+            }
+            match self.next().await? {
+                Some(data) => next = data,
+                None if found < len => {
+                    let text = format!("the request ends after {found} of the {len} bytes of its message");
+                    return Err(NotTaken::invalid(text));
+                }
+                None if whole.is_empty() => return Ok(joined.freeze()),
+                None => return Ok(whole),
+            }
+        }
+    }
+
+    /// What a client did that sent nothing for so long.
+    fn late(&self, left: Duration) -> NotTaken {
+        let (limit, complaint) = match left < self.limits.stall_timeout {
+            true => (self.limits.receive_timeout, "did not arrive whole within"),
+            false => (self.limits.stall_timeout, "stalled for"),
+        };
+        Refusal::Unavailable(format!("the request's body {complaint} {} ms", limit.as_millis())).into()
+    }
+}
+
+/// Room for a message of `len` bytes.
+///
+/// # Errors
+/// It is larger than a message may be, or there is no room.
+pub async fn admit(len: usize, limits: &Limits, in_flight: &InFlight) -> Result<Admission, NotTaken> {
+    let limit = limits.max_request_bytes;
+    if len > limit {
+        return Err(NotTaken::TooLarge(format!(
+            "the message has {len} bytes, more than {limit}: send smaller batches, or raise `max_request_bytes`"
+        )));
+    }
+    in_flight.admit(len, limits.admission_wait).await.ok_or_else(|| no_room(limits))
+}
+
+/// What is said when there is no room.
+pub fn no_room(limits: &Limits) -> NotTaken {
+    let limit = limits.in_flight_bytes;
+    let text = format!("more than {limit} bytes are in flight: retry later, or raise `limits.in_flight_bytes`");
+    Refusal::ResourceExhausted(text).into()
+}
