@@ -2,9 +2,9 @@
 #![no_main]
 
 use bytes::Bytes;
-use hotlist::encoding::otlp::{
-    Layout, RecordSpan, TagInto, records, render_record, splice, split, tag_record, walk_record,
-};
+use hotlist::encoding::envelope::{Layout, OTLP};
+use hotlist::encoding::{RecordSpan, TagInto};
+use hotlist::encoding::otlp::{render_record, tag_record, walk_record};
 use hotlist_fuzz::{Seen, TRIE, enrichment};
 use serde::de::IgnoredAny;
 
@@ -13,9 +13,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     record(bytes);
     let batch = Bytes::copy_from_slice(bytes);
     let mut spans = Vec::new();
-    if records(&batch, |span| spans.push(span)).is_err() {
-        assert!(Layout::new(batch.clone()).is_err(), "a layout of what cannot be walked");
-        assert_eq!(split(&batch, 1).len(), 1, "parts of what cannot be walked");
+    if OTLP.records(&batch, |span| spans.push(span)).is_err() {
+        assert!(Layout::new(OTLP, batch.clone()).is_err(), "a layout of what cannot be walked");
+        assert_eq!(OTLP.split(&batch, 1).len(), 1, "parts of what cannot be walked");
         return;
     }
     let contents: Vec<&[u8]> = spans.iter().map(|span| &batch[span.record.payload()]).collect();
@@ -61,7 +61,7 @@ fn is_json(record: &[u8]) {
 
 /// A splice holds the edited records, and all others as they were.
 fn spliced(batch: &Bytes, contents: &[&[u8]], edits: &[(RecordSpan, Bytes)]) {
-    let rope = splice(batch, edits);
+    let rope = OTLP.splice(batch, edits);
     let spliced = rope.to_bytes();
     assert_eq!(rope.len(), spliced.len());
     if edits.is_empty() {
@@ -70,9 +70,9 @@ fn spliced(batch: &Bytes, contents: &[&[u8]], edits: &[(RecordSpan, Bytes)]) {
     }
     let mut edited = edits.iter().peekable();
     let mut before = Vec::new();
-    records(batch, |span| before.push(span)).expect("it was walked before");
+    OTLP.records(batch, |span| before.push(span)).expect("it was walked before");
     let mut at = 0;
-    records(&spliced, |span| {
+    OTLP.records(&spliced, |span| {
         let new = edited.next_if(|(edit, _)| *edit == before[at]).map(|(_, new)| &new[..]);
         assert_eq!(&spliced[span.record.payload()], new.unwrap_or(contents[at]), "record {at}");
         at += 1;
@@ -85,11 +85,11 @@ fn spliced(batch: &Bytes, contents: &[&[u8]], edits: &[(RecordSpan, Bytes)]) {
 fn parted(batch: &Bytes, contents: &[&[u8]]) {
     for most in [1, 64, batch.len().saturating_sub(1)] {
         let mut found = Vec::new();
-        for part in split(batch, most) {
+        for part in OTLP.split(batch, most) {
             let bytes = part.to_bytes();
             assert_eq!(bytes.len(), part.len());
             let before = found.len();
-            records(&bytes, |span| found.push(bytes.slice(span.record.payload()))).expect("a part can be walked");
+            OTLP.records(&bytes, |span| found.push(bytes.slice(span.record.payload()))).expect("a part can be walked");
             assert!(
                 bytes.len() <= most || found.len() - before <= 1,
                 "a part of {} bytes, {most} allowed",
@@ -98,12 +98,12 @@ fn parted(batch: &Bytes, contents: &[&[u8]]) {
         }
         assert_eq!(found, contents, "split at {most}");
     }
-    let layout = Layout::new(batch.clone()).expect("it was walked before");
+    let layout = Layout::new(OTLP, batch.clone()).expect("it was walked before");
     assert_eq!(layout.len(), contents.len());
     for (at, content) in contents.iter().enumerate() {
         let one = layout.request(at..at + 1).to_bytes();
         let mut found = Vec::new();
-        records(&one, |span| found.push(one.slice(span.record.payload()))).expect("a request can be walked");
+        OTLP.records(&one, |span| found.push(one.slice(span.record.payload()))).expect("a request can be walked");
         assert_eq!(found, [content], "record {at} alone");
     }
 }

@@ -2,7 +2,8 @@
 //! long; what serde_json takes for an object is refused only for its envelope.
 #![no_main]
 
-use hotlist::encoding::otlp::{FromJsonError, from_json, records, render_record, walk_record};
+use hotlist::encoding::envelope::OTLP;
+use hotlist::encoding::otlp::{FromJsonError, from_json, render_record, walk_record};
 use hotlist_fuzz::{Seen, TRIE};
 use serde::de::IgnoredAny;
 
@@ -19,7 +20,7 @@ libfuzzer_sys::fuzz_target!(|text: &[u8]| {
     assert!(converted.message.len() <= 4 * text.len(), "{} bytes of {}", converted.message.len(), text.len());
     assert_eq!(from_json(text), Ok(converted.clone()), "not the same each time");
     let batch = converted.message;
-    records(&batch, |span| {
+    OTLP.records(&batch, |span| {
         let record = &batch[span.record.payload()];
         walk_record(record, &TRIE, &mut Seen::default()).expect("a record that was written can be walked");
         serde_json::from_slice::<IgnoredAny>(&render_record(record)).expect("a record renders as JSON");

@@ -250,8 +250,8 @@ fn unknown_words_name_the_nearest_known_one() {
     assert_eq!(
         problems(Format::Yaml, &MINIMAL.replace("blackhole", "blackhol").replace("otlp", "kafka")),
         [
-            "1:23: sources.a.type: `kafka` is not known here, only `otlp` is",
-            "2:21: sinks.s.type: `blackhol` is not one of `otlp`, `ndjson`, `blackhole`; did you mean `blackhole`?"
+            "1:23: sources.a.type: `kafka` is not one of `otlp`, `vector`",
+            "2:21: sinks.s.type: `blackhol` is not one of `otlp`, `vector`, `ndjson`, `blackhole`; did you mean `blackhole`?"
         ]
     );
 }

@@ -9,4 +9,11 @@ mod otlp;
 #[cfg(test)]
 mod otlp_json;
 #[cfg(test)]
+#[path = "../support/vector.rs"]
+mod peer;
+#[cfg(test)]
 mod real;
+#[cfg(test)]
+mod transcode;
+#[cfg(test)]
+mod vector;

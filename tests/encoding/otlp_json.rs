@@ -1,7 +1,8 @@
 //! OTLP/JSON: the converter against `opentelemetry-proto` and its JSON, another spelling of the same, and recorded bodies.
 
 use hotlist::encoding::MAX_DEPTH;
-use hotlist::encoding::otlp::{Converted, FromJsonError, from_json, records, walk_record};
+use hotlist::encoding::envelope::OTLP;
+use hotlist::encoding::otlp::{Converted, FromJsonError, from_json, walk_record};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Member;
 use opentelemetry_proto::tonic::common::v1::{
@@ -306,7 +307,7 @@ fn check(text: &[u8]) -> Result<Converted, FromJsonError> {
     let converted = from_json(text)?;
     assert!(converted.message.len() <= 4 * text.len());
     assert_eq!(from_json(text).as_ref(), Ok(&converted));
-    records(&converted.message, |span| {
+    OTLP.records(&converted.message, |span| {
         walk_record(&converted.message[span.record.payload()], trie(), &mut Collect::default()).unwrap();
     })
     .unwrap();
