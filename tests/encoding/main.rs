@@ -9,4 +9,8 @@ mod otlp;
 #[cfg(test)]
 mod otlp_json;
 #[cfg(test)]
+mod otlp_json_values;
+#[cfg(test)]
+mod otlp_json_writer;
+#[cfg(test)]
 mod real;
