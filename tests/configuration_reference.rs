@@ -32,13 +32,17 @@ fn assert_current(name: &str, wanted: &str) {
 /// A configuration that has every section, and in each only what is required.
 fn base() -> Value {
     json!({
-        "sources": { "a": { "type": "otlp", "address": "127.0.0.1:1", "tls": { "cert_file": "c", "key_file": "k" } } },
+        "sources": {
+            "a": { "type": "otlp", "address": "127.0.0.1:1", "tls": { "cert_file": "c", "key_file": "k" } },
+            "v": { "type": "vector", "address": "127.0.0.1:4" },
+        },
         "intel": { "files": [{ "path": "x.csv", "columns": { "value": "v" } }],
                    "allowlists": [{ "path": "x.json" }] },
         "match": { "c2": {}, "fields": [{ "field": "my.ip", "kind": "ip" }] },
         "sinks": {
             "o": { "type": "otlp", "inputs": ["a"], "endpoint": "https://127.0.0.1:2", "tls": {},
                 "headers": { "x": { "file": "f" } }, "rejected": { "path": "r.ndjson" } },
+            "v": { "type": "vector", "inputs": ["v"], "endpoint": "http://127.0.0.1:5" },
             "n": { "type": "ndjson", "inputs": ["a"] },
             "b": { "type": "blackhole", "inputs": ["a"] },
         },
@@ -51,6 +55,7 @@ fn pointer(section: &str) -> &'static str {
     match section {
         "" => "",
         "sources.<id> (otlp)" => "/sources/a",
+        "sources.<id> (vector)" => "/sources/v",
         "sources.<id>.tls" => "/sources/a/tls",
         "intel" => "/intel",
         "intel.files[]" => "/intel/files/0",
@@ -60,6 +65,7 @@ fn pointer(section: &str) -> &'static str {
         "match.c2" => "/match/c2",
         "match.fields[]" => "/match/fields/0",
         "sinks.<id> (otlp)" => "/sinks/o",
+        "sinks.<id> (vector)" => "/sinks/v",
         "sinks.<id>.headers.<name>" => "/sinks/o/headers/x",
         "sinks.<id>.rejected" => "/sinks/o/rejected",
         "sinks.<id>.tls" => "/sinks/o/tls",

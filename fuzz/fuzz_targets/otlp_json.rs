@@ -11,9 +11,11 @@ libfuzzer_sys::fuzz_target!(|text: &[u8]| {
     let converted = match from_json(text) {
         Ok(converted) => converted,
         Err(error) => {
-            let is_envelope =
-                matches!(error, FromJsonError::Envelope { .. } | FromJsonError::NotAnObject { .. });
-            assert!(is_envelope || serde_json::from_slice::<IgnoredAny>(text).is_err(), "JSON that is refused: {error}");
+            let is_envelope = matches!(error, FromJsonError::Envelope { .. } | FromJsonError::NotAnObject { .. });
+            assert!(
+                is_envelope || serde_json::from_slice::<IgnoredAny>(text).is_err(),
+                "JSON that is refused: {error}"
+            );
             return;
         }
     };

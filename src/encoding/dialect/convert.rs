@@ -1,7 +1,5 @@
 //! Values of one dialect, or of JSON, in another, with their types.
 
-use std::borrow::Cow;
-
 use super::json::write_content;
 use super::{Any, Dialect, Elements, OddRecord, VALUES, any, encode_key_value, key_value, timestamp};
 use crate::encoding::Value;
@@ -54,12 +52,12 @@ pub(crate) fn convert<F: Dialect, T: Dialect>(value: &[u8], depth: usize) -> Res
     Ok(out)
 }
 
-/// The members of a JSON document as keys and values of a dialect, in order, duplicates included. What lies deeper than
+/// The members of a JSON document as encoded entries of a dialect, in order, duplicates included. What lies deeper than
 /// the dialect allows becomes a text, which is its JSON.
 ///
 /// # Errors
 /// It is no JSON object.
-pub(crate) fn json_entries<T: Dialect>(document: &[u8]) -> Result<Vec<(Cow<'_, [u8]>, Vec<u8>)>, JsonError> {
+pub(crate) fn json_entries<T: Dialect>(document: &[u8]) -> Result<Vec<Vec<u8>>, JsonError> {
     let mut scanner = Scanner::new(document);
     if scanner.peek() != Some(b'{') {
         return Err(JsonError::NotAnObject { at: scanner.at });
@@ -67,7 +65,8 @@ pub(crate) fn json_entries<T: Dialect>(document: &[u8]) -> Result<Vec<(Cow<'_, [
     let mut entries = Vec::new();
     if scanner.open(b'}') {
         loop {
-            entries.push((scanner.key()?.to_cow(), json_value::<T>(&mut scanner, 1)?));
+            let key = scanner.key()?.to_cow();
+            entries.push(encode_key_value(&key, &json_value::<T>(&mut scanner, 1)?));
             if !scanner.more(b'}')? {
                 break;
             }

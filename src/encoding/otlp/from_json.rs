@@ -4,9 +4,11 @@
 //! ([`schema`]); what stands here steps through text and table side by side. A batch is not lost for one odd value:
 //! that is kept as text where there is room for text, else left out, and counted.
 //!
-//! Time is linear in the text: every byte is scanned once, twice where it is a string with escapes or an unknown or odd
-//! value, and what is written is moved a bounded number of times ([`tape`]). The stack holds a bounded number of frames:
-//! only `AnyValue` nests, at most [`MAX_DEPTH`] levels are followed, and stepping over a value does not recurse.
+//! Time is linear in the text: each byte is scanned once, and once more where it belongs to an escape or an odd value.
+//! What is written is copied twice, plus less than 128 bytes a message ([`tape`]). Only a key that stands twice costs
+//! more: what its message has after the first is moved, so that a byte is moved at most [`MAX_DEPTH`] times and a few.
+//! The stack holds a bounded number of frames: only `AnyValue` nests, at most [`MAX_DEPTH`] levels are followed, and
+//! stepping over a value does not recurse.
 
 mod scalar;
 mod schema;
@@ -146,8 +148,11 @@ impl<'a> Converter<'a> {
         }
         let slot = field.slot();
         if let Some(place) = self.written.iter().skip(base).position(|written| written.slot == slot) {
-            let former = self.written.swap_remove(base + place);
-            self.tape.discard(former.start, former.end);
+            let Written { start, end, .. } = self.written.remove(base + place);
+            self.tape.discard(start, end);
+            for later in self.written.iter_mut().skip(base + place) {
+                (later.start, later.end) = (later.start.without(start, end), later.end.without(start, end));
+            }
             self.odd += 1;
         }
         let start = self.tape.mark();
@@ -248,6 +253,3 @@ fn keep_text(tape: &mut Tape, field: &Field, text: &[u8]) {
         _ => {}
     }
 }
-
-#[cfg(test)]
-mod tests;

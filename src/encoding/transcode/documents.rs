@@ -2,7 +2,7 @@
 
 use super::otlp_to_vector::{unreadable, wrap};
 use super::{parts, vector_to_otlp};
-use crate::encoding::dialect::{Dialect, encode_key_value, json_entries};
+use crate::encoding::dialect::{Dialect, VALUES, encode_key_value, json_entries};
 use crate::encoding::otlp::{self, AnyValue};
 use crate::encoding::vector::{self, LogValue};
 use crate::encoding::wire::put_bytes;
@@ -17,9 +17,7 @@ static TIMESTAMP: LazyLock<PathTrie> = LazyLock::new(|| PathTrie::new([("@timest
 pub(super) fn event(document: &[u8]) -> Vec<u8> {
     let mut log = Vec::new();
     match json_entries::<LogValue>(document) {
-        Ok(entries) => entries.iter().for_each(|(key, value)| {
-            put_bytes(&mut log, vector::field::FIELDS, &encode_key_value(key, value));
-        }),
+        Ok(entries) => entries.iter().for_each(|entry| put_bytes(&mut log, vector::field::FIELDS, entry)),
         Err(_) if str::from_utf8(document).is_ok() => {
             let entry = encode_key_value(vector::MESSAGE, &parts::text(document));
             put_bytes(&mut log, vector::field::FIELDS, &entry);
@@ -39,9 +37,7 @@ pub(super) fn record(document: &[u8]) -> Vec<u8> {
                 parts::put_time(&mut record, otlp::field::TIME, time);
             }
             let mut list = Vec::new();
-            for (key, value) in &entries {
-                put_bytes(&mut list, crate::encoding::dialect::VALUES, &vector_to_otlp::entry(key, value));
-            }
+            entries.iter().for_each(|entry| put_bytes(&mut list, VALUES, entry));
             put_bytes(&mut body, AnyValue::NUMBERS.map, &list);
         }
         Err(_) if str::from_utf8(document).is_ok() => put_bytes(&mut body, AnyValue::NUMBERS.text, document),

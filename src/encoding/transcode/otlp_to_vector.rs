@@ -1,9 +1,9 @@
 //! An OTLP log record as a log event of Vector.
 
 use super::parts::{self, ATTRIBUTES, Named, RECORD, RESOURCE_LOGS, SCOPE_LOGS, converted_entries, instant, map, text};
-use crate::encoding::dialect::{Any, VALUES, any, convert, encode_key_value, members};
+use crate::encoding::dialect::{Any, Member, VALUES, convert, encode_key_value, members};
 use crate::encoding::envelope::Span;
-use crate::encoding::otlp::{AnyValue, body_of, time_of};
+use crate::encoding::otlp::{self, AnyValue, body_message, body_of, time_of};
 use crate::encoding::vector::{LogValue, MESSAGE, TIMESTAMP, field};
 use crate::encoding::wire::put_bytes;
 use crate::encoding::{OddRecord, json};
@@ -77,13 +77,13 @@ fn read(record: &[u8]) -> Result<(Vec<Vec<u8>>, Vec<Named>), OddRecord> {
         keys.extend(members.iter().map(|member| member.entry.key.to_vec()));
         fields = converted_entries::<AnyValue, LogValue>(entries(&members))?;
     } else {
-        let members = members(record, crate::encoding::otlp::field::ATTRIBUTES)?;
+        let members = members(record, otlp::field::ATTRIBUTES)?;
         keys.extend(members.iter().map(|member| member.entry.key.to_vec()));
         fields = converted_entries::<AnyValue, LogValue>(entries(&members))?;
         named.retain(|(name, _)| *name != ATTRIBUTES);
         named.push((ROOT, text(ATTRIBUTES.as_bytes())));
         if body != Any::Null {
-            let value = body_value(record)?;
+            let value = convert::<AnyValue, LogValue>(body_message(record)?.unwrap_or_default(), 1)?;
             if keys.iter().any(|key| key == MESSAGE) {
                 named.push((BODY, value));
             } else {
@@ -102,15 +102,6 @@ fn read(record: &[u8]) -> Result<(Vec<Vec<u8>>, Vec<Named>), OddRecord> {
     Ok((fields, named))
 }
 
-fn entries<'a>(
-    members: &'a [crate::encoding::dialect::Member<'a>],
-) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+fn entries<'a>(members: &'a [Member<'a>]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
     members.iter().map(|member| (&*member.entry.key, member.entry.value))
-}
-
-/// The body as a value of Vector.
-fn body_value(record: &[u8]) -> Result<Vec<u8>, OddRecord> {
-    let message = crate::encoding::otlp::body_message(record)?.unwrap_or_default();
-    debug_assert!(any::<AnyValue>(message).is_ok());
-    convert::<AnyValue, LogValue>(message, 1)
 }

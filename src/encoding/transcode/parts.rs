@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::encoding::OddRecord;
-use crate::encoding::dialect::{Any, VALUES, any, convert, encode_key_value, members, put_timestamp, timestamp};
+use crate::encoding::dialect::{
+    Any, Dialect, Numbers, VALUES, any, convert, encode_key_value, members, put_timestamp, timestamp,
+};
 use crate::encoding::otlp::AnyValue;
 use crate::encoding::vector::LogValue;
 use crate::encoding::wire::{Fields, Payload, put_bytes, put_fixed64, put_number, put_varint};
@@ -133,7 +135,7 @@ fn read_one(kind: Kind, payload: Payload<'_>) -> Result<Option<Vec<u8>>, OddReco
     Ok(Some(out))
 }
 
-const NUMBERS: crate::encoding::dialect::Numbers = <LogValue as crate::encoding::dialect::Dialect>::NUMBERS;
+const NUMBERS: Numbers = LogValue::NUMBERS;
 
 /// The message of OTLP whose parts have these values of Vector. What has no part, or is not of its type, is left out.
 pub(super) fn write<'a>(entries: &[(&'a [u8], &'a [u8])], parts: &[Part]) -> Result<Vec<u8>, OddRecord> {
@@ -187,8 +189,8 @@ pub(super) fn converted_entries<'a, F, T>(
     entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
 ) -> Result<Vec<Vec<u8>>, OddRecord>
 where
-    F: crate::encoding::dialect::Dialect,
-    T: crate::encoding::dialect::Dialect,
+    F: Dialect,
+    T: Dialect,
 {
     entries.into_iter().map(|(key, value)| Ok(encode_key_value(key, &convert::<F, T>(value, 1)?))).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::otlp_to_vector::{BODY, BODY_KEY, OPENTELEMETRY, ROOT, TIMESTAMP_ADDED};
 use super::parts::{self, RECORD, RESOURCE_LOGS, SCOPE_LOGS, converted_entries};
-use crate::encoding::dialect::{Any, Dialect, Member, VALUES, any, convert, encode_key_value, members, timestamp};
+use crate::encoding::dialect::{Any, Dialect, Member, VALUES, any, convert, members, timestamp};
 use crate::encoding::otlp::{self, AnyValue};
 use crate::encoding::vector::{Log, LogValue, TIMESTAMP, field};
 use crate::encoding::wire::{Fields, Payload, put_bytes};
@@ -123,9 +123,4 @@ fn time_of(fields: &[Member<'_>]) -> Option<jiff::Timestamp> {
         }
     };
     at(b"@timestamp").or_else(|| at(TIMESTAMP))
-}
-
-/// An entry of the body, for documents of other formats.
-pub(super) fn entry(key: &[u8], value: &[u8]) -> Vec<u8> {
-    encode_key_value(key, value)
 }

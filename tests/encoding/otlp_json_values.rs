@@ -1,12 +1,11 @@
-//! What single values become, where odd ones go, and what is refused.
+//! OTLP/JSON: what single values become, where odd ones go, and what is refused.
 
+use hotlist::encoding::otlp::{FromJsonError, from_json};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Member;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use prost::Message as _;
-
-use super::*;
 
 fn request(text: &str) -> (ExportLogsServiceRequest, u64) {
     let converted = from_json(text.as_bytes()).unwrap_or_else(|error| panic!("{error}: {text}"));
