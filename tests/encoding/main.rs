@@ -9,14 +9,12 @@ mod otlp;
 #[cfg(test)]
 mod otlp_json;
 #[cfg(test)]
-<<<<<<< HEAD
-#[path = "../support/vector.rs"]
-mod peer;
-=======
 mod otlp_json_values;
 #[cfg(test)]
 mod otlp_json_writer;
->>>>>>> wt-json
+#[cfg(test)]
+#[path = "../support/vector.rs"]
+mod peer;
 #[cfg(test)]
 mod real;
 #[cfg(test)]
