@@ -43,6 +43,9 @@ pub use wiring::{field_table, policy};
 /// How often the log tells what is looked for and never seen.
 const BLIND_SPOTS_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How often samples of histograms become counts. Each one is 16 bytes until then, whether anybody reads metrics or not.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -280,6 +283,8 @@ impl App {
         });
         self.readiness.set(admin::LISTENERS, true, "bound");
         let mut daily = tokio::time::interval_at(Instant::now() + BLIND_SPOTS_EVERY, BLIND_SPOTS_EVERY);
+        let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
+        upkeep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
@@ -289,6 +294,7 @@ impl App {
                     () = &mut shutdown => break,
                 },
                 _ = daily.tick() => self.live.log_blind_spots(),
+                _ = upkeep.tick() => self.metrics.run_upkeep(),
                 // Without an error only a source ends that a reload took away.
                 Some(ended) = serving.tasks.join_next() => ended??,
                 Some(ended) = probes.join_next() => ended??,

@@ -177,6 +177,10 @@ fn describe(error: &hyper::Error) -> String {
         text = format!("{text}: {inner}");
         cause = inner.source();
     }
+    // The alert's name in RFC 8446 section 6 says it, but not what is to be done.
+    if text.contains("CertificateRequired") {
+        text.push_str("; the next hop wants a certificate, see `tls`");
+    }
     text
 }
 
