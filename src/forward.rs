@@ -88,6 +88,14 @@ impl Sink {
         signal == Signal::Logs || (self.only != Only::Hits && passes())
     }
 
+    /// Asks the next hop whether it takes events; `None` where its protocol has no such question.
+    pub async fn check_health(&self) -> Option<Result<(), Refusal>> {
+        match &self.kind {
+            SinkKind::Grpc(sink) if sink.format() == Format::Vector => Some(sink.check_health(&self.name).await),
+            _ => None,
+        }
+    }
+
     /// Ready when the sink has the batch. Dropping the future cancels what can be cancelled.
     ///
     /// # Errors

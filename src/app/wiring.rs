@@ -97,7 +97,7 @@ pub(super) struct Wired {
 }
 
 /// The sinks of a configuration. One that was made from the same settings before is taken as it is, so that its
-/// connection and its file stay open.
+/// connection and its file stay open. Needs a runtime, on which new ones ask for the health of their next hops.
 ///
 /// # Errors
 /// One cannot be opened.
@@ -106,11 +106,24 @@ pub(super) fn sinks(config: &Config, before: &[Wired]) -> Result<Vec<Wired>, Sta
         let known = before.iter().find(|wired| same(&wired.config, wanted));
         let sink = match known {
             Some(wired) => Arc::clone(&wired.sink),
-            None => Arc::new(open(wanted)?),
+            None => {
+                let sink = Arc::new(open(wanted)?);
+                tokio::spawn(tell_health(Arc::clone(&sink)));
+                sink
+            }
         };
         Ok(Wired { config: wanted.clone(), sink })
     };
     config.sinks.iter().map(wire).collect()
+}
+
+/// Asks a next hop that can be asked whether it takes events, for the log only: batches find out by themselves.
+async fn tell_health(sink: Arc<Sink>) {
+    match sink.check_health().await {
+        None => {}
+        Some(Ok(())) => tracing::info!(sink = sink.name(), "the next hop is healthy"),
+        Some(Err(error)) => tracing::warn!(sink = sink.name(), %error, "the next hop is not healthy"),
+    }
 }
 
 /// Whether one sink can go on as the other: what it takes from may differ.

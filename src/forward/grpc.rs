@@ -179,14 +179,11 @@ impl GrpcSink {
         }
     }
 
-    /// Asks a Vector whether its source takes events. An OTLP receiver has no such question.
+    /// Asks a Vector whether its source takes events. An OTLP receiver knows no such question.
     ///
     /// # Errors
     /// It does not, and the text says why.
     pub async fn check_health(&self, name: &str) -> Result<(), Refusal> {
-        if self.format != Format::Vector {
-            return Ok(());
-        }
         let delivery = Delivery { method: HEALTH_CHECK, ..self.delivery(name, &Batch::default()).await };
         let answer = delivery.send(&Rope::default()).await?;
         match &answer {

@@ -4,6 +4,8 @@
 
 // Marked as tests because clippy allows `unwrap` only in what is.
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod captures;
 #[cfg(test)]
 mod certificates;
