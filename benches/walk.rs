@@ -8,7 +8,9 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hotlist::encoding::otlp::{TagInto, records, render_record, request_of, splice, tag_record, walk_record};
+use hotlist::encoding::TagInto;
+use hotlist::encoding::envelope::OTLP;
+use hotlist::encoding::otlp::{render_record, request_of, tag_record, walk_record};
 use hotlist::encoding::{Value, json};
 use hotlist::fields::{FieldId, FieldTable, NodeId, PathTrie};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -61,6 +63,7 @@ impl Sum {
             Value::Int(value) => self.bytes ^= value as usize,
             Value::Double(value) => self.bytes ^= value.to_bits() as usize,
             Value::Bool(value) => self.bytes += usize::from(value),
+            Value::Time(time) => self.bytes ^= time.as_nanosecond() as usize,
         }
     }
 }
@@ -223,13 +226,13 @@ fn main() -> Outcome {
     let texts: Vec<String> = documents.iter().map(ToString::to_string).collect();
     let batch = Bytes::from(request_of(documents.iter().map(|document| (1_715_678_497_482_000_000, document))));
     let mut spans = Vec::new();
-    records(&batch, |span| spans.push(span))?;
+    OTLP.records(&batch, |span| spans.push(span))?;
     let enrichment = serde_json::json!({"indicator": {"type": "ipv4-addr", "ip": "203.0.113.5", "name": "203.0.113.5"},
         "matched": {"id": "indicator--1", "field": "destination.ip"}, "feed": {"name": "bench"}});
 
     let mut otlp = Sum::default();
     let mut walk_otlp = |sum: &mut Sum| -> Outcome {
-        records(&batch, |span| {
+        OTLP.records(&batch, |span| {
             let info = walk_record(&batch[span.record.payload()], &trie, &mut |field: FieldId, value: Value<'_>| {
                 sum.take(field, value)
             });
@@ -275,7 +278,7 @@ fn main() -> Outcome {
             let tagged = tag_record(record, TagInto::Auto, std::slice::from_ref(&enrichment), "threat-match")?;
             edits.push((*span, Bytes::from(tagged.0)));
         }
-        black_box(splice(&batch, &edits).len());
+        black_box(OTLP.splice(&batch, &edits).len());
         Ok(())
     })?;
     measure("otlp_render", &mut |_| {

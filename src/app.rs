@@ -29,7 +29,7 @@ use crate::config::{self, Config, FailureMode, SourceKind};
 use crate::delivery::Deliver;
 use crate::fields::{FieldError, FieldTable};
 use crate::ingest::health::Health;
-use crate::ingest::{Bound, FilterSource, Limits, OtlpSource, ServeError, Shared, filter};
+use crate::ingest::{Bound, FilterSource, Limits, OtlpSource, ServeError, Shared, VectorSource, filter};
 use crate::intel::snapshot::NotCarried;
 use crate::tls::TlsError;
 use indicators::{Intel, Keeper, Lists, Reporter, Settings};
@@ -42,6 +42,9 @@ pub use wiring::{field_table, policy};
 
 /// How often the log tells what is looked for and never seen.
 const BLIND_SPOTS_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often samples of histograms become counts. Each one is 16 bytes until then, whether anybody reads metrics or not.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -213,12 +216,15 @@ impl App {
         let switch = Arc::new(Switch::new(wiring::fanout(&source.id, sinks)));
         let deliver: Arc<dyn Deliver> = switch.clone();
         let live = self.live.clone();
-        let (id, address) = (&source.id, source.address());
+        let (id, address, shared) = (&source.id, source.address(), &self.shared);
         let bound = match &source.kind {
-            SourceKind::Otlp(_) => OtlpSource::bind(id, address, limits, &self.shared, live, deliver),
+            SourceKind::Otlp(_) => OtlpSource::bind(id, address, limits, shared, live, deliver),
+            SourceKind::Vector(_) => {
+                VectorSource::bind(id, address, limits, shared, live, deliver, self.health.clone())
+            }
             SourceKind::Filter(of) => {
                 let settings = filter::Settings { limits, window: of.window };
-                FilterSource::bind(id, address, settings, &self.shared, live, deliver)
+                FilterSource::bind(id, address, settings, shared, live, deliver)
             }
         };
         let bound = bound.map_err(|cause| StartError::Source { id: source.id.clone(), cause })?;
@@ -281,6 +287,8 @@ impl App {
         });
         self.readiness.set(admin::LISTENERS, true, "bound");
         let mut daily = tokio::time::interval_at(Instant::now() + BLIND_SPOTS_EVERY, BLIND_SPOTS_EVERY);
+        let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
+        upkeep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
@@ -290,6 +298,7 @@ impl App {
                     () = &mut shutdown => break,
                 },
                 _ = daily.tick() => self.live.log_blind_spots(),
+                _ = upkeep.tick() => self.metrics.run_upkeep(),
                 // Without an error only a source ends that a reload took away.
                 Some(ended) = serving.tasks.join_next() => ended??,
                 Some(ended) = probes.join_next() => ended??,

@@ -40,8 +40,8 @@ pub use problem::{ConfigErrors, Fault, Position, Problem};
 pub use process::{Admin, Limits, Log, LogFormat, LogLevel, Shutdown};
 pub use secret::Secret;
 pub use show::ShowError;
-pub use sink::{Compression, NdjsonSink, Only, OtlpSink, Rejected, Sink, SinkKind};
-pub use source::{FilterSource, OtlpSource, Source, SourceKind};
+pub use sink::{Compression, GrpcSink, NdjsonSink, Only, Rejected, Sink, SinkKind};
+pub use source::{FilterSource, OtlpSource, Source, SourceKind, VectorSource};
 pub use tls::{ClientTls, ServerTls};
 
 use reader::{Item, Problems, Table};
@@ -145,6 +145,7 @@ impl Config {
         vec![
             ("", Config::KEYS),
             ("sources.<id> (otlp)", OtlpSource::KEYS),
+            ("sources.<id> (vector)", VectorSource::KEYS),
             ("sources.<id> (filter)", FilterSource::KEYS),
             ("sources.<id>.tls", ServerTls::KEYS),
             ("intel", Intel::KEYS),
@@ -154,7 +155,8 @@ impl Config {
             ("match", Match::KEYS),
             ("match.c2", CommandAndControl::KEYS),
             ("match.fields[]", Match::FIELD_KEYS),
-            ("sinks.<id> (otlp)", OtlpSink::KEYS),
+            ("sinks.<id> (otlp)", GrpcSink::KEYS),
+            ("sinks.<id> (vector)", GrpcSink::KEYS),
             ("sinks.<id>.headers.<name>", HeaderFile::KEYS),
             ("sinks.<id>.rejected", Rejected::KEYS),
             ("sinks.<id>.tls", ClientTls::KEYS),

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::encoding::{Format, Rope};
+pub use crate::encoding::Signal;
+use crate::encoding::{EnvelopeError, Format, Rope};
 use crate::observable::Kind;
 
 /// One request's events after matching, ready for the next hop.
@@ -27,15 +28,56 @@ pub struct Batch {
     pub records: usize,
     /// Events in it that are no log records, where the format mixes them (Vector: metrics and traces). They pass
     /// untouched.
-    pub others: Vec<(Signal, usize)>,
+    pub others: Others,
     /// The records that hit, tagged, in order.
     pub hits: Vec<Tagged>,
-    /// Places of records that could not be walked, for sources that tell their client.
-    pub odd: Vec<u32>,
-    /// Version of the indicators that judged it, for sources that tell their client; 0 when none did.
+    /// The places of the records that could not be read or tagged, ascending. They pass as they came.
+    pub odd: Vec<usize>,
+    /// The version of the snapshot that judged it; 0 when none did.
     pub snapshot: u64,
     /// The headers that the request came with.
     pub metadata: Metadata,
+}
+
+impl Batch {
+    /// A batch that nothing judged.
+    ///
+    /// # Errors
+    /// The envelope cannot be walked.
+    pub fn unmatched(format: Format, message: Bytes) -> Result<Batch, EnvelopeError> {
+        let mut batch = Batch { format, ..Batch::default() };
+        format.envelope().records(&message, |span| match format.signal(&message[span.record.payload()]) {
+            Signal::Logs => batch.records += 1,
+            other => batch.others.add(other),
+        })?;
+        batch.message = Rope::from(message);
+        Ok(batch)
+    }
+}
+
+/// How many events of a batch are no log records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// Metrics.
+    pub metrics: usize,
+    /// Traces.
+    pub traces: usize,
+}
+
+impl Others {
+    /// Counts one; a log record is none of them.
+    pub fn add(&mut self, signal: Signal) {
+        match signal {
+            Signal::Logs => {}
+            Signal::Metrics => self.metrics += 1,
+            Signal::Traces => self.traces += 1,
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self == Others::default()
+    }
 }
 
 /// A record that hit.
@@ -61,42 +103,6 @@ impl Accepted {
     pub fn add(&mut self, other: Accepted) {
         if other.rejected > self.rejected || self.message.is_empty() {
             *self = other;
-        }
-    }
-}
-
-/// The signals of OTLP. Only logs are matched; metrics and traces pass untouched.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Signal {
-    /// Log records.
-    #[default]
-    Logs,
-    /// Metrics.
-    Metrics,
-    /// Spans.
-    Traces,
-}
-
-impl Signal {
-    /// All of them.
-    pub const ALL: [Signal; 3] = [Signal::Logs, Signal::Metrics, Signal::Traces];
-
-    /// The word in metrics, logs and files.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Signal::Logs => "logs",
-            Signal::Metrics => "metrics",
-            Signal::Traces => "traces",
-        }
-    }
-
-    /// The path of its one gRPC method, from `opentelemetry/proto/collector/*/v1/*_service.proto`.
-    pub const fn export_path(self) -> &'static str {
-        match self {
-            Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
-            Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
-            Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
         }
     }
 }

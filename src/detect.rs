@@ -4,7 +4,6 @@
 //! ([`Detector::document`]). A batch in which nothing hits leaves as the very bytes that arrived.
 
 mod check;
-mod filter;
 
 use std::sync::{Arc, LazyLock};
 
@@ -12,8 +11,10 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::delivery::{Batch, Tagged};
-use crate::encoding::otlp::{self, EnvelopeError, RecordInfo, RecordSpan, TagInto};
-use crate::encoding::{Rope, Value, json};
+use crate::encoding::protocol::{Documents, Otlp, Vector};
+use crate::encoding::{
+    EnvelopeError, Format, OddRecord, Protocol, RecordInfo, RecordSpan, Rope, Signal, TagInto, Value, json,
+};
 use crate::enrich;
 use crate::fields::{FieldId, FieldSet, PathTrie};
 use crate::intel::allowlist::Listing;
@@ -69,7 +70,7 @@ pub struct Detector {
     pub snapshot: Arc<Snapshot>,
     /// Which findings count; `None` counts every one (`scan`).
     pub policy: Option<Policy>,
-    /// Where tags go in an OTLP record.
+    /// Where tags go in a record that has more than one place for them.
     pub tag_into: TagInto,
 }
 
@@ -94,6 +95,7 @@ impl Facts {
             (TIMESTAMP, Value::Int(number)) => {
                 self.time = self.time.or_else(|| time::parse(number.to_string().as_bytes()))
             }
+            (TIMESTAMP, Value::Time(instant)) => self.time = self.time.or(Some(instant)),
             (EVENT_KIND, Value::Text(text)) => self.is_indicator |= text == b"enrichment",
             _ => {}
         }
@@ -101,56 +103,81 @@ impl Facts {
 }
 
 impl Detector {
-    /// Matches and tags one OTLP `ExportLogsServiceRequest`. `arrival` is the event time of records that have none.
-    pub fn batch(&self, message: Bytes, arrival: Timestamp) -> Result<(Batch, Report), EnvelopeError> {
+    /// Matches and tags one batch. `arrival` is the event time of records that have none.
+    ///
+    /// # Errors
+    /// The envelope cannot be walked.
+    pub fn batch(&self, format: Format, message: Bytes, arrival: Timestamp) -> Result<(Batch, Report), EnvelopeError> {
+        let matched = match format {
+            Format::Otlp => self.records::<Otlp>(message, arrival),
+            Format::Vector => self.records::<Vector>(message, arrival),
+            Format::Filter => self.records::<Documents>(message, arrival),
+        };
+        matched.map(|(batch, report)| (Batch { format, ..batch }, report))
+    }
+
+    fn records<P: Protocol>(&self, message: Bytes, arrival: Timestamp) -> Result<(Batch, Report), EnvelopeError> {
         let mut report = Report::default();
+        let mut batch = Batch { snapshot: self.snapshot.version(), ..Batch::default() };
         let mut edits: Vec<(RecordSpan, Bytes)> = Vec::new();
-        let mut hits = Vec::new();
+        let mut place = 0;
         let mut sieve = Sieve::new(&self.snapshot);
         let mut matcher = Matcher::new(&self.snapshot);
-        otlp::records(&message, |span| {
-            report.events += 1;
+        P::ENVELOPE.records(&message, |span| {
             let record = &message[span.record.payload()];
-            let walked = otlp::walk_record(record, self.snapshot.trie(), &mut sieve);
+            let walked = P::walk(record, self.snapshot.trie(), &mut sieve);
             let passes = sieve.passes();
             match walked {
-                Ok(info) => {
+                Ok(info) if info.signal == Signal::Logs => {
+                    report.events += 1;
                     report.too_deep += u64::from(info.too_deep);
-                    if passes && let Some(tagged) = self.record(record, info, &mut matcher, arrival, &mut report) {
-                        let place = report.events as usize - 1;
-                        hits.push(Tagged { place, record: tagged.clone() });
-                        edits.push((span, tagged));
+                    if passes {
+                        match self.record::<P>(record, info, &mut matcher, arrival, &mut report) {
+                            Ok(Some(record)) => {
+                                batch.hits.push(Tagged { place, record: record.clone() });
+                                edits.push((span, record));
+                            }
+                            Ok(None) => {}
+                            Err(_) => batch.odd.push(place),
+                        }
                     }
                 }
-                Err(_) => report.odd_records += 1,
+                Ok(info) => batch.others.add(info.signal),
+                Err(_) => {
+                    report.events += 1;
+                    batch.odd.push(place);
+                }
             }
+            place += 1;
         })?;
+        report.odd_records = batch.odd.len() as u64;
         report.counts = sieve.counts();
         report.seen = sieve.into_seen();
-        let message = if edits.is_empty() { Rope::from(message) } else { otlp::splice(&message, &edits) };
-        Ok((Batch { message, records: report.events as usize, hits, ..Batch::default() }, report))
+        batch.records = report.events as usize;
+        batch.message = if edits.is_empty() { Rope::from(message) } else { P::ENVELOPE.splice(&message, &edits) };
+        Ok((batch, report))
     }
 
     /// The tagged record, when the matcher finds something in it and policy leaves a hit.
     #[cold]
-    fn record(
+    fn record<P: Protocol>(
         &self,
         record: &[u8],
         info: RecordInfo,
         matcher: &mut Matcher<'_>,
         arrival: Timestamp,
         report: &mut Report,
-    ) -> Option<Bytes> {
+    ) -> Result<Option<Bytes>, OddRecord> {
         // The sieve walked the record without an error a moment ago, and so does the matcher.
-        let _ = otlp::walk_record(record, self.snapshot.trie(), matcher);
+        let _ = P::walk(record, self.snapshot.trie(), matcher);
         if !matcher.has_hits() {
-            return None;
+            return Ok(None);
         }
         let found = matcher.take_hits();
         let mut facts = Facts::default();
         // This walk looks into subtrees that the first one stepped over, so it may meet a fault that the first did not.
         // What was found stays found; the facts are those before the fault.
-        let _ = otlp::walk_record(record, &FACTS, &mut |field, value: Value<'_>| facts.value(field, value));
+        let _ = P::walk(record, &FACTS, &mut |field, value: Value<'_>| facts.value(field, value));
         let recorded = [info.time_unix_nano, info.observed_time_unix_nano].into_iter().find(|time| *time > 0);
         let recorded = recorded.and_then(|time| Timestamp::from_nanosecond(i128::from(time)).ok());
         let verdict = self.judge(found, facts, recorded.unwrap_or(arrival));
@@ -158,23 +185,16 @@ impl Detector {
         let listings = verdict.hit_listings.iter().chain(&verdict.suppressed_listings).flatten();
         report.listings.extend(listings.cloned());
         if verdict.hits.is_empty() {
-            return None;
+            return Ok(None);
         }
         let enrichments = enrich::enrichments(&self.snapshot, &verdict.hits, &verdict.hit_listings, &verdict.facts);
         report.hits.extend(verdict.hits.into_iter().map(|hit| {
             let feed = self.snapshot.feed_of(self.snapshot.indicator(hit.posting.indicator)).name.as_str().into();
             (hit, feed)
         }));
-        match otlp::tag_record(record, self.tag_into, &enrichments, enrich::TAG) {
-            Ok((tagged, outcome)) => {
-                report.threat_not_object += u64::from(outcome.threat_not_object);
-                Some(tagged.into())
-            }
-            Err(_) => {
-                report.odd_records += 1;
-                None
-            }
-        }
+        let (tagged, outcome) = P::tag(record, self.tag_into, &enrichments, enrich::TAG)?;
+        report.threat_not_object += u64::from(outcome.threat_not_object);
+        Ok(Some(tagged.into()))
     }
 
     /// Matches one JSON document at the fields of `trie`: the snapshot's own, or more of them for `explain`.

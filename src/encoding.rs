@@ -4,15 +4,24 @@
 //! hand every wanted value to a [`Visitor`]; what the trie does not want is skipped by its length. Only the record that
 //! hits is rewritten; a [`Rope`] carries it between slices of the bytes that arrived.
 
+pub mod dialect;
+pub mod envelope;
 pub mod filter;
 pub mod json;
 pub mod otlp;
+pub mod protocol;
 pub mod rope;
 pub mod tag;
+pub mod transcode;
+pub mod vector;
 pub mod wire;
 
+pub use dialect::OddRecord;
+pub use envelope::{Envelope, EnvelopeError, RecordSpan};
+pub use protocol::Protocol;
 pub use rope::Rope;
 pub use tag::TagOutcome;
+pub use transcode::transcode;
 
 use crate::fields::FieldId;
 
@@ -29,6 +38,82 @@ pub enum Format {
     Filter,
 }
 
+/// What a record carries. Only logs are matched; metrics and traces pass untouched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Signal {
+    /// Log records.
+    #[default]
+    Logs,
+    /// Metrics.
+    Metrics,
+    /// Spans.
+    Traces,
+}
+
+impl Signal {
+    /// All of them.
+    pub const ALL: [Signal; 3] = [Signal::Logs, Signal::Metrics, Signal::Traces];
+
+    /// The word in metrics, logs and files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Signal::Logs => "logs",
+            Signal::Metrics => "metrics",
+            Signal::Traces => "traces",
+        }
+    }
+
+    /// The path of its one gRPC method, from `opentelemetry/proto/collector/*/v1/*_service.proto`.
+    pub const fn export_path(self) -> &'static str {
+        match self {
+            Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+            Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        }
+    }
+}
+
+/// Which part of a record takes the tags (`tag_into` of the configuration).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TagInto {
+    /// The body where it is a document of its own, else what stands beside it: the attributes of OTLP, the other fields
+    /// of a Vector event.
+    #[default]
+    Auto,
+    /// The body, JSON text included; what stands beside it when the body is no document.
+    Body,
+    /// What stands beside the body.
+    Attributes,
+}
+
+/// Where the event lives in its record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Document {
+    /// The body is a document of its own.
+    Body,
+    /// The body is a string (or bytes) that holds a JSON object.
+    JsonBody,
+    /// The attributes; the body is text or nothing.
+    #[default]
+    Attributes,
+}
+
+/// What a walk says about a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordInfo {
+    /// What it carries; what is no log record was not visited.
+    pub signal: Signal,
+    /// When the event happened, in nanoseconds since 1970, 0 when unknown.
+    pub time_unix_nano: u64,
+    /// When the collector saw it, in nanoseconds since 1970, 0 when unknown.
+    pub observed_time_unix_nano: u64,
+    /// Where the event lives.
+    pub document: Document,
+    /// A wanted subtree lies deeper than [`MAX_DEPTH`] levels and was not visited.
+    pub too_deep: bool,
+}
+
 /// How many levels of nesting a walker follows; deeper subtrees pass unvisited and are counted as odd.
 pub const MAX_DEPTH: usize = 128;
 
@@ -43,6 +128,8 @@ pub enum Value<'a> {
     Double(f64),
     /// A boolean.
     Bool(bool),
+    /// An instant.
+    Time(jiff::Timestamp),
 }
 
 /// Receives what a walker finds. Arrays, arrays of objects and nested arrays are flattened: one call a scalar; nulls,

@@ -5,11 +5,12 @@ mod bisect;
 pub mod blackhole;
 mod connection;
 pub mod fanout;
+pub mod grpc;
 pub mod headers;
 pub mod ndjson;
-pub mod otlp;
 mod partial_success;
 pub mod rejected;
+mod select;
 
 use std::sync::Arc;
 
@@ -17,10 +18,11 @@ use metrics::counter;
 
 pub use blackhole::Blackhole;
 pub use fanout::Fanout;
+pub use grpc::GrpcSink;
 pub use headers::Headers;
 pub use ndjson::NdjsonSink;
-pub use otlp::OtlpSink;
 pub use rejected::RejectedFile;
+pub use select::Only;
 
 use crate::delivery::{Accepted, Batch, Refusal, Signal};
 use crate::encoding::Format;
@@ -32,13 +34,14 @@ pub struct Sink {
     name: String,
     kind: SinkKind,
     required: bool,
+    only: Only,
 }
 
 /// What a sink does with a batch.
 #[derive(Debug)]
 pub enum SinkKind {
-    /// Sends it on by OTLP/gRPC.
-    Otlp(Box<OtlpSink>),
+    /// Sends it on by a unary gRPC call, of OTLP or of Vector's own protocol.
+    Grpc(Box<GrpcSink>),
     /// Writes it as lines of JSON.
     Ndjson(NdjsonSink),
     /// Counts and drops it.
@@ -46,15 +49,21 @@ pub enum SinkKind {
 }
 
 impl Sink {
-    /// A sink under the name that metrics and logs call it by. It is required.
+    /// A sink under the name that metrics and logs call it by. It is required, and takes every event.
     pub fn new(name: impl Into<String>, kind: SinkKind) -> Sink {
-        Sink { name: name.into(), kind, required: true }
+        Sink { name: name.into(), kind, required: true, only: Only::All }
     }
 
     /// The same, required or not.
     #[must_use]
     pub fn with_required(self, required: bool) -> Sink {
         Sink { required, ..self }
+    }
+
+    /// The same, for some of the events.
+    #[must_use]
+    pub fn with_only(self, only: Only) -> Sink {
+        Sink { only, ..self }
     }
 
     /// Whether a client of the source waits for it.
@@ -69,12 +78,22 @@ impl Sink {
 
     /// Whether it can fail for reasons of the network, so that it must go before anything that is written here.
     pub fn is_network(&self) -> bool {
-        matches!(self.kind, SinkKind::Otlp(_))
+        matches!(self.kind, SinkKind::Grpc(_))
     }
 
-    /// Whether it can do something with a signal: lines of JSON and counts are those of log records.
+    /// Whether it can do something with events of a signal that came in a format. Lines of JSON are those of log
+    /// records, and metrics and traces pass only in the format in which they came.
     pub fn takes(&self, format: Format, signal: Signal) -> bool {
-        signal == Signal::Logs || (format == Format::Otlp && matches!(self.kind, SinkKind::Otlp(_)))
+        let passes = || matches!(&self.kind, SinkKind::Grpc(sink) if sink.format() == format);
+        signal == Signal::Logs || (self.only != Only::Hits && passes())
+    }
+
+    /// Asks the next hop whether it takes events; `None` where its protocol has no such question.
+    pub async fn check_health(&self) -> Option<Result<(), Refusal>> {
+        match &self.kind {
+            SinkKind::Grpc(sink) if sink.format() == Format::Vector => Some(sink.check_health(&self.name).await),
+            _ => None,
+        }
     }
 
     /// Ready when the sink has the batch. Dropping the future cancels what can be cancelled.
@@ -83,16 +102,32 @@ impl Sink {
     /// The sink did not take it; the client of the source is to retry.
     pub async fn deliver(&self, batch: &Arc<Batch>) -> Result<Accepted, Refusal> {
         let result = match &self.kind {
-            SinkKind::Otlp(sink) => sink.deliver(&self.name, batch).await,
-            SinkKind::Ndjson(sink) => sink.deliver(&self.name, batch).await.map(|()| Accepted::default()),
+            SinkKind::Grpc(sink) => match self.part(batch, sink.format()).await {
+                Ok(Some(part)) => sink.deliver(&self.name, &part).await,
+                Ok(None) => return Ok(Accepted::default()),
+                Err(refusal) => Err(refusal),
+            },
+            SinkKind::Ndjson(sink) => sink.deliver(&self.name, batch, self.only).await.map(|()| Accepted::default()),
             SinkKind::Blackhole(sink) => {
-                sink.deliver(batch);
+                sink.deliver(batch, self.only);
                 Ok(Accepted::default())
             }
         };
         let status = result.as_ref().map_or_else(Refusal::label, |_| "ok");
         self.count(status);
         result
+    }
+
+    /// What of a batch is for a sink that speaks `format`.
+    async fn part(&self, batch: &Arc<Batch>, format: Format) -> Result<Option<Arc<Batch>>, Refusal> {
+        let only = self.only;
+        if only.is_whole(batch, format) {
+            return Ok(Some(Arc::clone(batch)));
+        }
+        let batch = Arc::clone(batch);
+        // Cutting and converting megabytes is nothing for the threads that answer.
+        let part = tokio::task::spawn_blocking(move || only.of(&batch, format)).await;
+        part.map_err(|error| Refusal::Unavailable(format!("converting a batch failed: {error}")))?
     }
 
     fn count(&self, status: &'static str) {

@@ -14,6 +14,7 @@ mod message;
 pub mod otlp;
 mod outcome;
 mod unary;
+pub mod vector;
 mod workers;
 
 use std::io;
@@ -28,6 +29,7 @@ pub use crate::socket::ServeError;
 pub use filter::FilterSource;
 pub use listener::{Bound, Socket};
 pub use otlp::OtlpSource;
+pub use vector::VectorSource;
 
 /// What all sources of a process share: the room for messages in flight, and the threads that match large ones.
 #[derive(Clone)]

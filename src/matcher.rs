@@ -278,6 +278,7 @@ fn with_text(value: Value<'_>, take: impl FnOnce(&[u8])) {
         Value::Text(text) => take(text),
         Value::Int(number) => take(itoa::Buffer::new().format(number).as_bytes()),
         Value::Double(number) => take(number.to_string().as_bytes()),
+        Value::Time(time) => take(time.to_string().as_bytes()),
         Value::Bool(_) => {}
     }
 }

@@ -34,7 +34,8 @@ fn base() -> Value {
     json!({
         "sources": {
             "a": { "type": "otlp", "address": "127.0.0.1:1", "tls": { "cert_file": "c", "key_file": "k" } },
-            "f": { "type": "filter", "address": "127.0.0.1:4" },
+            "v": { "type": "vector", "address": "127.0.0.1:4" },
+            "f": { "type": "filter", "address": "127.0.0.1:6" },
         },
         "intel": { "files": [{ "path": "x.csv", "columns": { "value": "v" } }],
                    "allowlists": [{ "path": "x.json" }] },
@@ -42,6 +43,7 @@ fn base() -> Value {
         "sinks": {
             "o": { "type": "otlp", "inputs": ["a"], "endpoint": "https://127.0.0.1:2", "tls": {},
                 "headers": { "x": { "file": "f" } }, "rejected": { "path": "r.ndjson" } },
+            "v": { "type": "vector", "inputs": ["v"], "endpoint": "http://127.0.0.1:5" },
             "n": { "type": "ndjson", "inputs": ["a"] },
             "b": { "type": "blackhole", "inputs": ["a"] },
         },
@@ -54,6 +56,7 @@ fn pointer(section: &str) -> &'static str {
     match section {
         "" => "",
         "sources.<id> (otlp)" => "/sources/a",
+        "sources.<id> (vector)" => "/sources/v",
         "sources.<id> (filter)" => "/sources/f",
         "sources.<id>.tls" => "/sources/a/tls",
         "intel" => "/intel",
@@ -64,6 +67,7 @@ fn pointer(section: &str) -> &'static str {
         "match.c2" => "/match/c2",
         "match.fields[]" => "/match/fields/0",
         "sinks.<id> (otlp)" => "/sinks/o",
+        "sinks.<id> (vector)" => "/sinks/v",
         "sinks.<id>.headers.<name>" => "/sinks/o/headers/x",
         "sinks.<id>.rejected" => "/sinks/o/rejected",
         "sinks.<id>.tls" => "/sinks/o/tls",

@@ -1,7 +1,7 @@
 //! The live stream's matching step: the detector under the metrics. The detector is replaced whole, by indicators that
 //! changed or by a new configuration; a batch is judged by the one that served when it came.
 
-mod filter;
+mod check;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,8 +15,7 @@ use super::blind_spots::BlindSpots;
 use crate::config::FailureMode;
 use crate::delivery::{Batch, Process, Refusal};
 use crate::detect::{Detector, Report};
-use crate::encoding::otlp::TagInto;
-use crate::encoding::{Format, Rope, otlp};
+use crate::encoding::{EnvelopeError, Format, TagInto};
 use crate::intel::allowlist::Allowlists;
 use crate::intel::snapshot::Snapshot;
 use crate::policy::{Policy, Suppression};
@@ -139,24 +138,20 @@ impl Live {
 
 impl Process for Live {
     fn process(&self, format: Format, message: Bytes) -> Result<Batch, Refusal> {
-        if format == Format::Filter {
-            return self.documents(message);
-        }
         let start = Instant::now();
         self.bytes.increment(message.len() as u64);
-        let unwalkable = |error: otlp::EnvelopeError| Refusal::InvalidArgument(error.to_string());
+        let unwalkable = |error: EnvelopeError| Refusal::InvalidArgument(error.to_string());
         let serving = self.serving.load_full();
         let Some(detector) = &serving.detector else {
             if serving.rules.failure_mode == FailureMode::Closed {
                 return Err(Refusal::Unavailable("no indicators are loaded, and failure_mode is closed".to_owned()));
             }
-            let mut records = 0;
-            otlp::records(&message, |_| records += 1).map_err(unwalkable)?;
-            self.events.increment(records as u64);
-            self.unmatched.increment(records as u64);
-            return Ok(Batch { message: Rope::from(message), records, ..Batch::default() });
+            let batch = Batch::unmatched(format, message).map_err(unwalkable)?;
+            self.events.increment(batch.records as u64);
+            self.unmatched.increment(batch.records as u64);
+            return Ok(batch);
         };
-        let (batch, report) = detector.batch(message, (self.clock)()).map_err(unwalkable)?;
+        let (batch, report) = detector.batch(format, message, (self.clock)()).map_err(unwalkable)?;
         self.blind_spots.note(&detector.snapshot, &report);
         self.count(report);
         self.seconds.record(start.elapsed().as_secs_f64());

@@ -3,14 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::StartError;
 use super::live::Rules;
 use crate::config::{self, Config};
-use crate::encoding::otlp;
+use crate::encoding::TagInto;
 use crate::fields::{FieldError, FieldTable};
-use crate::forward::{Blackhole, Fanout, Headers, NdjsonSink, OtlpSink, RejectedFile, Sink, SinkKind, ndjson};
+use crate::forward::{Blackhole, Fanout, GrpcSink, Headers, NdjsonSink, Only, RejectedFile, Sink, SinkKind, ndjson};
 use crate::grpc;
 use crate::ingest::filter;
 use crate::ingest::health::{self, Health};
@@ -39,9 +37,9 @@ pub fn policy(matching: &config::Match, allowlists: Arc<Allowlists>) -> Policy {
 /// What a configuration says about matching, without the indicators.
 pub(super) fn rules(config: &Config, allowlists: Arc<Allowlists>) -> Rules {
     let tag_into = match config.r#match.tag_into {
-        config::TagInto::Auto => otlp::TagInto::Auto,
-        config::TagInto::Body => otlp::TagInto::Body,
-        config::TagInto::Attributes => otlp::TagInto::Attributes,
+        config::TagInto::Auto => TagInto::Auto,
+        config::TagInto::Body => TagInto::Body,
+        config::TagInto::Attributes => TagInto::Attributes,
     };
     Rules { policy: policy(&config.r#match, allowlists), tag_into, failure_mode: config.failure_mode }
 }
@@ -75,7 +73,7 @@ pub(super) fn equip(bound: Bound, source: &config::Source, health: &Health) -> R
     Ok(bound.with_services(|routes| {
         let routes = health.serve_in(routes);
         let own = match &source.kind {
-            config::SourceKind::Otlp(_) => None,
+            config::SourceKind::Otlp(_) | config::SourceKind::Vector(_) => None,
             config::SourceKind::Filter(_) => Some(filter::DESCRIPTORS),
         };
         if local { health::reflect_with(routes, own) } else { routes }
@@ -83,7 +81,7 @@ pub(super) fn equip(bound: Bound, source: &config::Source, health: &Health) -> R
 }
 
 /// The sink, with TLS when its endpoint asks for it.
-fn secure(sink: OtlpSink, id: &str, settings: &config::OtlpSink) -> Result<OtlpSink, TlsError> {
+fn secure(sink: GrpcSink, id: &str, settings: &config::GrpcSink) -> Result<GrpcSink, TlsError> {
     let endpoint = &settings.endpoint;
     if !endpoint.is_private() {
         tracing::warn!(sink = id, %endpoint, "events leave this host without encryption: give an `https://` endpoint");
@@ -104,20 +102,39 @@ pub(super) struct Wired {
 }
 
 /// The sinks of a configuration. One that was made from the same settings before is taken as it is, so that its
-/// connection and its file stay open.
+/// connection and its file stay open. Needs a runtime, on which new ones ask for the health of their next hops.
 ///
 /// # Errors
 /// One cannot be opened.
 pub(super) fn sinks(config: &Config, before: &[Wired]) -> Result<Vec<Wired>, StartError> {
     let wire = |wanted: &config::Sink| {
-        let known = before.iter().find(|wired| wired.config.id == wanted.id && wired.config.kind == wanted.kind);
+        let known = before.iter().find(|wired| same(&wired.config, wanted));
         let sink = match known {
             Some(wired) => Arc::clone(&wired.sink),
-            None => Arc::new(open(wanted)?),
+            None => {
+                let sink = Arc::new(open(wanted)?);
+                tokio::spawn(tell_health(Arc::clone(&sink)));
+                sink
+            }
         };
         Ok(Wired { config: wanted.clone(), sink })
     };
     config.sinks.iter().map(wire).collect()
+}
+
+/// Asks a next hop that can be asked whether it takes events, for the log only: batches find out by themselves.
+async fn tell_health(sink: Arc<Sink>) {
+    match sink.check_health().await {
+        None => {}
+        Some(Ok(())) => tracing::info!(sink = sink.name(), "the next hop is healthy"),
+        Some(Err(error)) => tracing::warn!(sink = sink.name(), %error, "the next hop is not healthy"),
+    }
+}
+
+/// Whether one sink can go on as the other: what it takes from may differ.
+fn same(left: &config::Sink, right: &config::Sink) -> bool {
+    let config::Sink { id, inputs: _, only, required, kind } = left;
+    (id, only, required, kind) == (&right.id, &right.only, &right.required, &right.kind)
 }
 
 /// The sinks that take from a source, as one.
@@ -129,7 +146,7 @@ pub(super) fn fanout(source: &str, sinks: &[Wired]) -> Fanout {
 fn open(sink: &config::Sink) -> Result<Sink, StartError> {
     let failed = |cause: String| StartError::Sink { id: sink.id.clone(), cause };
     let kind = match &sink.kind {
-        config::SinkKind::Otlp(settings) => {
+        config::SinkKind::Otlp(settings) | config::SinkKind::Vector(settings) => {
             let compression = match settings.compression {
                 config::Compression::None => grpc::compression::Encoding::Identity,
                 config::Compression::Gzip => grpc::compression::Encoding::Gzip,
@@ -137,7 +154,7 @@ fn open(sink: &config::Sink) -> Result<Sink, StartError> {
             };
             let rejected = settings.rejected.as_ref();
             let rejected = rejected.map(|file| RejectedFile::open(file.path.clone(), file.max_bytes as u64));
-            let forward = crate::forward::otlp::Settings {
+            let forward = crate::forward::grpc::Settings {
                 max_request_bytes: settings.max_request_bytes,
                 compression,
                 deadline: settings.timeout,
@@ -145,31 +162,30 @@ fn open(sink: &config::Sink) -> Result<Sink, StartError> {
                 forward_metadata: settings.forward_metadata.clone(),
                 rejected: rejected.transpose().map_err(|cause| failed(cause.to_string()))?.map(Arc::new),
             };
-            let otlp = OtlpSink::new(settings.endpoint.clone(), forward, otlp::split);
-            SinkKind::Otlp(Box::new(secure(otlp, &sink.id, settings).map_err(|cause| failed(cause.to_string()))?))
+            let grpc = match sink.kind {
+                config::SinkKind::Vector(_) => GrpcSink::vector(settings.endpoint.clone(), forward),
+                _ => GrpcSink::otlp(settings.endpoint.clone(), forward),
+            };
+            SinkKind::Grpc(Box::new(secure(grpc, &sink.id, settings).map_err(|cause| failed(cause.to_string()))?))
         }
         config::SinkKind::Ndjson(settings) => {
             let output = match &settings.path {
                 Some(path) => ndjson::Output::File(path.clone()),
                 None => ndjson::Output::Stdout,
             };
-            let only = match settings.only {
-                config::Only::Hits => ndjson::Only::Hits,
-                config::Only::All => ndjson::Only::All,
-            };
-            let opened = NdjsonSink::open(output, only, otlp::render_record, record_bytes);
-            SinkKind::Ndjson(opened.map_err(|cause| failed(cause.to_string()))?)
+            SinkKind::Ndjson(NdjsonSink::open(output).map_err(|cause| failed(cause.to_string()))?)
         }
         config::SinkKind::Blackhole => SinkKind::Blackhole(Blackhole::default()),
     };
-    let required = match &sink.kind {
-        config::SinkKind::Otlp(settings) => settings.required,
-        config::SinkKind::Ndjson(_) | config::SinkKind::Blackhole => true,
+    let only = match sink.only {
+        config::Only::All => Only::All,
+        config::Only::Hits => Only::Hits,
+        config::Only::NotHits => Only::NotHits,
     };
-    Ok(Sink::new(&sink.id, kind).with_required(required))
+    Ok(Sink::new(&sink.id, kind).with_required(sink.required).with_only(only))
 }
 
-fn headers(sink: &config::OtlpSink) -> io::Result<Headers> {
+fn headers(sink: &config::GrpcSink) -> io::Result<Headers> {
     let mut headers = Headers::default();
     for header in &sink.headers {
         match &header.value {
@@ -178,11 +194,4 @@ fn headers(sink: &config::OtlpSink) -> io::Result<Headers> {
         }
     }
     Ok(headers)
-}
-
-/// The records of a request, for sinks that write each on its own. The request was walked before.
-fn record_bytes(message: &Bytes) -> Vec<Bytes> {
-    let mut records = Vec::new();
-    let _ = otlp::records(message, |span| records.push(message.slice(span.record.payload())));
-    records
 }

@@ -17,8 +17,8 @@ use super::{Failure, progress, scan};
 use crate::app;
 use crate::config::Config;
 use crate::detect::{Detector, Verdict};
+use crate::encoding::TagInto;
 use crate::encoding::Value;
-use crate::encoding::otlp::TagInto;
 use crate::enrich;
 use crate::feed::{allowlist, load};
 use crate::fields::{FieldId, FieldTable};
@@ -103,6 +103,7 @@ impl Trace for Story {
             Value::Int(number) => number.to_string(),
             Value::Double(number) => number.to_string(),
             Value::Bool(flag) => flag.to_string(),
+            Value::Time(time) => time.to_string(),
         };
         // Writing to a string cannot fail, here and below.
         let _ = writeln!(self.text, "{} ({}) = {shown}", row.name, row.kind.as_str());

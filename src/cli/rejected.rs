@@ -15,10 +15,10 @@ use super::Failure;
 use super::args::{RejectedAction, RejectedArgs, RejectedListArgs, RejectedResendArgs};
 use crate::config::{ClientTls, Endpoint};
 use crate::delivery::{Batch, Signal};
-use crate::encoding::{Rope, otlp};
-use crate::forward::otlp::Settings;
+use crate::encoding::{Format, Rope};
+use crate::forward::grpc::Settings;
 use crate::forward::rejected::{self, Entry, Line};
-use crate::forward::{Headers, OtlpSink};
+use crate::forward::{GrpcSink, Headers};
 use crate::tls::Connector;
 
 /// Characters of a record that a table shows.
@@ -93,11 +93,13 @@ fn resend(args: &RejectedResendArgs, out: &mut dyn Write, log: &mut dyn Write) -
         }
         return out.flush().map_err(Failure::of_output);
     }
-    let sink = sink(args)?;
+    let (otlp, vector) = (sink(args, GrpcSink::otlp)?, sink(args, GrpcSink::vector)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let (mut accepted, mut sent, total) = (HashSet::new(), 0, entries.len());
     for (number, digest, entry) in entries {
-        let batch = Batch { signal: entry.signal, message: Rope::from(entry.request), records: 1, ..Batch::default() };
+        let Entry { format, signal, request, .. } = entry;
+        let batch = Batch { signal, format, message: Rope::from(request), records: 1, ..Batch::default() };
+        let sink = if format == Format::Vector { &vector } else { &otlp };
         match runtime.block_on(sink.offer("resend", &batch)) {
             Ok(answer) if answer.rejected == 0 => {
                 accepted.insert(digest);
@@ -120,7 +122,7 @@ fn resend(args: &RejectedResendArgs, out: &mut dyn Write, log: &mut dyn Write) -
     }
 }
 
-fn sink(args: &RejectedResendArgs) -> Result<OtlpSink, Failure> {
+fn sink(args: &RejectedResendArgs, of: fn(Endpoint, Settings) -> GrpcSink) -> Result<GrpcSink, Failure> {
     let bad = |error: String| anyhow::anyhow!("--endpoint {}: {error}", args.endpoint);
     let endpoint = Endpoint::parse(&args.endpoint).map_err(bad)?;
     let mut headers = Headers::default();
@@ -135,7 +137,7 @@ fn sink(args: &RejectedResendArgs) -> Result<OtlpSink, Failure> {
     }
     let settings = Settings { headers: Arc::new(headers), ..Settings::default() };
     let connector = connector(args, &endpoint)?;
-    let sink = OtlpSink::new(endpoint, settings, otlp::split);
+    let sink = of(endpoint, settings);
     Ok(match connector {
         Some(connector) => sink.with_tls(connector),
         None => sink,
@@ -174,13 +176,12 @@ fn as_json(path: &Path, number: usize, entry: &Entry) -> Value {
 
 /// The record of an entry as text: JSON for a log record, the printable part of the bytes for anything else.
 fn record(entry: &Entry) -> String {
-    let mut record = None;
-    if entry.signal == Signal::Logs {
-        // What cannot be walked is shown as bytes.
-        let _ = otlp::records(&entry.request, |span| record = entry.request.get(span.record.payload()));
-    }
+    let logs = entry.signal == Signal::Logs;
+    // What cannot be walked is shown as bytes.
+    let record =
+        entry.format.records(&entry.request).ok().filter(|_| logs).and_then(|records| records.into_iter().next());
     match record {
-        Some(record) => String::from_utf8_lossy(&otlp::render_record(record)).into_owned(),
+        Some(record) => String::from_utf8_lossy(&entry.format.render_record(&record)).into_owned(),
         None => {
             entry.request.iter().map(|byte| if matches!(byte, b' '..=b'~') { char::from(*byte) } else { '.' }).collect()
         }

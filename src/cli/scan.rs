@@ -17,7 +17,7 @@ use super::args::{Emit, ScanArgs};
 use super::{Failure, progress};
 use crate::config;
 use crate::detect::Detector;
-use crate::encoding::otlp::TagInto;
+use crate::encoding::TagInto;
 use crate::enrich::Detection;
 use crate::feed::{allowlist, load};
 use crate::fields::FieldTable;

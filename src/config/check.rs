@@ -7,7 +7,7 @@ use super::address::Address;
 use super::document::join;
 use super::problem::{Fault, Position, Problem};
 use super::reader::{Problems, Table};
-use super::sink::{NdjsonSink, OtlpSink, SinkKind};
+use super::sink::{GrpcSink, NdjsonSink, SinkKind};
 use super::source::Source;
 
 /// Reports every such problem. `root` gives the places.
@@ -36,8 +36,8 @@ pub(super) fn check(config: &Config, root: &Table<'_>, problems: &Problems) {
     let mut written: Vec<(&str, Option<&PathBuf>)> = Vec::new();
     for sink in &config.sinks {
         let (path, keys) = match &sink.kind {
-            SinkKind::Otlp(otlp) => {
-                let OtlpSink { endpoint, rejected, .. } = &**otlp;
+            SinkKind::Otlp(grpc) | SinkKind::Vector(grpc) => {
+                let GrpcSink { endpoint, rejected, .. } = &**grpc;
                 if let Some(source) = config.sources.iter().find(|source| endpoint.reaches(source.address())) {
                     let fault = Fault::Loop { value: endpoint.to_string(), source_id: source.id.clone() };
                     report(&["sinks", &sink.id, "endpoint"], fault);
@@ -45,7 +45,7 @@ pub(super) fn check(config: &Config, root: &Table<'_>, problems: &Problems) {
                 let Some(rejected) = rejected else { continue };
                 (Some(&rejected.path), ["rejected", "path"].as_slice())
             }
-            SinkKind::Ndjson(NdjsonSink { path, .. }) => (path.as_ref(), ["path"].as_slice()),
+            SinkKind::Ndjson(NdjsonSink { path }) => (path.as_ref(), ["path"].as_slice()),
             SinkKind::Blackhole => continue,
         };
         if let Some((other, _)) = written.iter().find(|(_, known)| *known == path) {

@@ -24,6 +24,12 @@ pub struct Sink {
     /// The ids of the sources whose events it takes.
     #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub inputs: Vec<String>,
+    /// Which events it takes: `all`, only the `hits`, or only those that are `not hits`.
+    #[schemars(extend("default" = "all"))]
+    pub only: Only,
+    /// Whether the collector's request waits for this sink. The failures of a sink that is not required are counted only.
+    #[schemars(extend("default" = true))]
+    pub required: bool,
     /// What it is.
     #[serde(flatten)]
     #[schemars(skip)]
@@ -35,17 +41,19 @@ pub struct Sink {
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum SinkKind {
     /// `type: otlp`.
-    Otlp(Box<OtlpSink>),
+    Otlp(Box<GrpcSink>),
+    /// `type: vector`.
+    Vector(Box<GrpcSink>),
     /// `type: ndjson`.
     Ndjson(NdjsonSink),
     /// `type: blackhole`: takes everything and keeps nothing, for tests and measurements.
     Blackhole,
 }
 
-/// OTLP/gRPC to the next hop, with or without TLS.
+/// A gRPC call a batch to the next hop, with or without TLS: to an OTLP receiver, or to the `vector` source of a Vector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub struct OtlpSink {
+pub struct GrpcSink {
     /// The next hop: `https://host:port` for TLS, `http://host:port` without, or a Unix socket (`unix:/run/next.sock`).
     #[schemars(with = "String")]
     pub endpoint: Endpoint,
@@ -71,9 +79,6 @@ pub struct OtlpSink {
     /// The file for records that the next hop refuses for good. Absent: a batch with such a record is refused as a whole, and the collector retries it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejected: Option<Rejected>,
-    /// Whether the collector's request waits for this sink. The failures of a sink that is not required are counted only.
-    #[schemars(extend("default" = true))]
-    pub required: bool,
     /// Settings of TLS towards an `https` endpoint. Absent: the system's authorities, and no certificate of our own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ClientTls>,
@@ -99,9 +104,6 @@ pub struct NdjsonSink {
     #[serde(serialize_with = "write_path")]
     #[schemars(with = "String", extend("default" = "-"))]
     pub path: Option<PathBuf>,
-    /// Which events are written: `all`, or only the `hits`.
-    #[schemars(extend("default" = "all"))]
-    pub only: Only,
 }
 
 /// Compression of requests.
@@ -124,6 +126,9 @@ pub enum Only {
     All,
     /// Only events with a hit.
     Hits,
+    /// Only events without a hit; metrics and traces, which are not matched, are among them.
+    #[serde(rename = "not hits")]
+    NotHits,
 }
 
 /// Writes `sinks`.
@@ -140,7 +145,8 @@ pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
         "additionalProperties": false,
     });
     schema::parts_by_name(&[
-        schema::part("otlp", &common, OtlpSink::json_schema(generator)),
+        schema::part("otlp", &common, GrpcSink::json_schema(generator)),
+        schema::part("vector", &common, GrpcSink::json_schema(generator)),
         schema::part("ndjson", &common, NdjsonSink::json_schema(generator)),
         schema::part("blackhole", &common, blackhole),
     ])
@@ -152,14 +158,19 @@ fn write_path<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S:
 }
 
 impl Sink {
-    pub(super) const BLACKHOLE_KEYS: &[&'static str] = &["type", "inputs"];
+    pub(super) const BLACKHOLE_KEYS: &[&'static str] = &["type", "inputs", "only", "required"];
 
     /// Reads a sink, and its inputs even when the rest of it is unusable: other checks need them.
     pub(super) fn read(id: &str, item: &Item<'_>, sources: &[&str]) -> (Option<Vec<String>>, Option<Sink>) {
-        let inputs = item.any_table().and_then(|table| inputs(&table, sources));
-        let kind = SinkKind::read(item);
-        let sink = match (&inputs, kind) {
-            (Some(inputs), Some(kind)) => Some(Sink { id: id.to_owned(), inputs: inputs.clone(), kind }),
+        let Some(table) = item.any_table() else { return (None, None) };
+        let inputs = inputs(&table, sources);
+        let words = [("all", Only::All), ("hits", Only::Hits), ("not hits", Only::NotHits)];
+        let only = table.or("only", Only::All, |item| item.word(&words));
+        let required = table.or("required", true, Item::boolean);
+        let sink = match (&inputs, SinkKind::read(item)) {
+            (Some(inputs), Some(kind)) => {
+                Some(Sink { id: id.to_owned(), inputs: inputs.clone(), only, required, kind })
+            }
             _ => None,
         };
         (inputs, sink)
@@ -171,16 +182,15 @@ impl SinkKind {
         #[derive(Clone, Copy)]
         enum Type {
             Otlp,
+            Vector,
             Ndjson,
             Blackhole,
         }
-        // What is no table was reported when the inputs were read.
-        let words = [("otlp", Type::Otlp), ("ndjson", Type::Ndjson), ("blackhole", Type::Blackhole)];
-        if !item.is_table() {
-            return None;
-        }
-        match item.any_table()?.required("type", "`otlp`, `ndjson` or `blackhole`")?.word(&words)? {
-            Type::Otlp => OtlpSink::read(&item.table(OtlpSink::KEYS)?).map(|otlp| SinkKind::Otlp(Box::new(otlp))),
+        let words =
+            [("otlp", Type::Otlp), ("vector", Type::Vector), ("ndjson", Type::Ndjson), ("blackhole", Type::Blackhole)];
+        match item.any_table()?.required("type", "`otlp`, `vector`, `ndjson` or `blackhole`")?.word(&words)? {
+            Type::Otlp => GrpcSink::read(&item.table(GrpcSink::KEYS)?).map(|grpc| SinkKind::Otlp(Box::new(grpc))),
+            Type::Vector => GrpcSink::read(&item.table(GrpcSink::KEYS)?).map(|grpc| SinkKind::Vector(Box::new(grpc))),
             Type::Ndjson => Some(SinkKind::Ndjson(NdjsonSink::read(&item.table(NdjsonSink::KEYS)?))),
             Type::Blackhole => item.table(Sink::BLACKHOLE_KEYS).map(|_| SinkKind::Blackhole),
         }
@@ -218,10 +228,12 @@ fn inputs(table: &Table<'_>, sources: &[&str]) -> Option<Vec<String>> {
     complete.then_some(inputs)
 }
 
-impl OtlpSink {
+impl GrpcSink {
     pub(super) const KEYS: &[&'static str] = &[
         "type",
         "inputs",
+        "only",
+        "required",
         "endpoint",
         "compression",
         "max_request_bytes",
@@ -229,11 +241,10 @@ impl OtlpSink {
         "headers",
         "forward_metadata",
         "rejected",
-        "required",
         "tls",
     ];
 
-    fn read(table: &Table<'_>) -> Option<OtlpSink> {
+    fn read(table: &Table<'_>) -> Option<GrpcSink> {
         let words = [("none", Compression::None), ("gzip", Compression::Gzip), ("zstd", Compression::Zstd)];
         let compression = table.or("compression", Compression::None, |item| item.word(&words));
         let max_request_bytes = table.or("max_request_bytes", 4 << 20, Item::size);
@@ -241,7 +252,6 @@ impl OtlpSink {
         let headers = table.or("headers", Vec::new(), read_headers);
         let forward_metadata = table.or("forward_metadata", Vec::new(), |item| read_metadata(item, &headers));
         let rejected = table.get("rejected").and_then(|item| Rejected::read(&item));
-        let required = table.or("required", true, Item::boolean);
         let tls = table.get("tls").and_then(|item| ClientTls::read(&item));
         let endpoint = table
             .required("endpoint", "the next hop, e.g. `http://127.0.0.1:24317`")?
@@ -252,17 +262,7 @@ impl OtlpSink {
                 reason: "does not use TLS; give an `https://` endpoint, or leave `tls` out".to_owned(),
             });
         }
-        Some(OtlpSink {
-            endpoint,
-            compression,
-            max_request_bytes,
-            timeout,
-            headers,
-            forward_metadata,
-            rejected,
-            required,
-            tls,
-        })
+        Some(GrpcSink { endpoint, compression, max_request_bytes, timeout, headers, forward_metadata, rejected, tls })
     }
 }
 
@@ -282,12 +282,11 @@ impl Rejected {
 }
 
 impl NdjsonSink {
-    pub(super) const KEYS: &[&'static str] = &["type", "inputs", "path", "only"];
+    pub(super) const KEYS: &[&'static str] = &["type", "inputs", "only", "required", "path"];
 
     fn read(table: &Table<'_>) -> NdjsonSink {
         let path = table.or("path", None, |item| item.parsed("a path, or `-` for standard output", path));
-        let only = table.or("only", Only::All, |item| item.word(&[("all", Only::All), ("hits", Only::Hits)]));
-        NdjsonSink { path, only }
+        NdjsonSink { path }
     }
 }
 

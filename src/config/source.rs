@@ -27,6 +27,8 @@ pub struct Source {
 pub enum SourceKind {
     /// `type: otlp`.
     Otlp(OtlpSource),
+    /// `type: vector`.
+    Vector(VectorSource),
     /// `type: filter`.
     Filter(FilterSource),
 }
@@ -36,6 +38,22 @@ pub enum SourceKind {
 #[schemars(deny_unknown_fields)]
 pub struct OtlpSource {
     /// Where to listen: an IP address and a port (`127.0.0.1:4317`), or a Unix socket (`unix:/run/hotlist.sock`).
+    #[schemars(with = "String")]
+    pub address: Address,
+    /// The largest request that is taken, in bytes after decompression. A larger one is refused for good.
+    #[serde(with = "Size")]
+    #[schemars(extend("default" = "64MiB"))]
+    pub max_request_bytes: usize,
+    /// TLS with a certificate. Absent: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTls>,
+}
+
+/// The protocol of Vector's `vector` sink, with or without TLS: log events, which are matched, and metrics and traces, which pass untouched to sinks of type `vector`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct VectorSource {
+    /// Where to listen: an IP address and a port (`127.0.0.1:16000`), or a Unix socket (`unix:/run/hotlist.sock`).
     #[schemars(with = "String")]
     pub address: Address,
     /// The largest request that is taken, in bytes after decompression. A larger one is refused for good.
@@ -76,14 +94,20 @@ pub(super) fn write_all<S: Serializer>(sources: &[Source], serializer: S) -> Res
 
 /// The schema of `sources`.
 pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
+    let none = Schema::default();
     schema::parts_by_name(&[
-        schema::part("otlp", &Schema::default(), OtlpSource::json_schema(generator)),
+        schema::part("otlp", &none, OtlpSource::json_schema(generator)),
+        schema::part("vector", &none, VectorSource::json_schema(generator)),
         schema::part("filter", &Schema::default(), FilterSource::json_schema(generator)),
     ])
 }
 
 impl OtlpSource {
     pub(super) const KEYS: &[&'static str] = &["type", "address", "max_request_bytes", "tls"];
+}
+
+impl VectorSource {
+    pub(super) const KEYS: &[&'static str] = OtlpSource::KEYS;
 }
 
 impl FilterSource {
@@ -95,6 +119,7 @@ impl Source {
     pub fn address(&self) -> &Address {
         match &self.kind {
             SourceKind::Otlp(otlp) => &otlp.address,
+            SourceKind::Vector(vector) => &vector.address,
             SourceKind::Filter(filter) => &filter.address,
         }
     }
@@ -103,6 +128,7 @@ impl Source {
     pub fn max_request_bytes(&self) -> usize {
         match &self.kind {
             SourceKind::Otlp(otlp) => otlp.max_request_bytes,
+            SourceKind::Vector(vector) => vector.max_request_bytes,
             SourceKind::Filter(filter) => filter.max_request_bytes,
         }
     }
@@ -111,6 +137,7 @@ impl Source {
     pub fn tls(&self) -> Option<&ServerTls> {
         match &self.kind {
             SourceKind::Otlp(otlp) => otlp.tls.as_ref(),
+            SourceKind::Vector(vector) => vector.tls.as_ref(),
             SourceKind::Filter(filter) => filter.tls.as_ref(),
         }
     }
@@ -118,18 +145,19 @@ impl Source {
     pub(super) fn read(id: &str, item: &Item<'_>) -> Option<Source> {
         let kind = match Type::read(item)? {
             Type::Otlp => {
-                let table = item.table(OtlpSource::KEYS)?;
-                let max_request_bytes = table.or("max_request_bytes", 64 << 20, max_request_bytes);
-                let tls = table.get("tls").and_then(|item| ServerTls::read(&item));
-                let address = address(&table, "where to listen, e.g. `127.0.0.1:4317`")?;
+                let (address, max_request_bytes, tls) = collector(item)?;
                 SourceKind::Otlp(OtlpSource { address, max_request_bytes, tls })
+            }
+            Type::Vector => {
+                let (address, max_request_bytes, tls) = collector(item)?;
+                SourceKind::Vector(VectorSource { address, max_request_bytes, tls })
             }
             Type::Filter => {
                 let table = item.table(FilterSource::KEYS)?;
                 let max_request_bytes = table.or("max_request_bytes", 4 << 20, max_request_bytes);
                 let window = table.or("window", 8, window);
                 let tls = table.get("tls").and_then(|item| ServerTls::read(&item));
-                let address = address(&table, "where to listen, e.g. `127.0.0.1:4319`")?;
+                let address = address(&table)?;
                 SourceKind::Filter(FilterSource { address, max_request_bytes, window, tls })
             }
         };
@@ -145,18 +173,29 @@ impl Source {
 #[derive(Clone, Copy)]
 enum Type {
     Otlp,
+    Vector,
     Filter,
 }
 
 impl Type {
     fn read(item: &Item<'_>) -> Option<Type> {
-        let words = [("otlp", Type::Otlp), ("filter", Type::Filter)];
-        item.any_table()?.required("type", "`otlp` or `filter`")?.word(&words)
+        let words = [("otlp", Type::Otlp), ("vector", Type::Vector), ("filter", Type::Filter)];
+        item.any_table()?.required("type", "`otlp`, `vector` or `filter`")?.word(&words)
     }
 }
 
-fn address(table: &Table<'_>, expected: &'static str) -> Option<Address> {
-    table.required("address", expected)?.parsed("an address such as `127.0.0.1:4317` or `unix:/path`", Address::parse)
+/// The settings of a source for collectors.
+fn collector(item: &Item<'_>) -> Option<(Address, usize, Option<ServerTls>)> {
+    let table = item.table(OtlpSource::KEYS)?;
+    let max_request_bytes = table.or("max_request_bytes", 64 << 20, max_request_bytes);
+    let tls = table.get("tls").and_then(|item| ServerTls::read(&item));
+    Some((address(&table)?, max_request_bytes, tls))
+}
+
+fn address(table: &Table<'_>) -> Option<Address> {
+    table
+        .required("address", "where to listen, e.g. `127.0.0.1:4317`")?
+        .parsed("an address such as `127.0.0.1:4317` or `unix:/path`", Address::parse)
 }
 
 fn window(item: &Item<'_>) -> Option<usize> {

@@ -51,11 +51,8 @@ fn the_examples_are_valid_and_say_the_same_in_both_formats() {
     let ids: Vec<&str> = config.sinks.iter().map(|sink| sink.id.as_str()).collect();
     assert_eq!(ids, ["next", "hits"]);
     let SinkKind::Otlp(next) = &config.sinks[0].kind else { panic!("{:?}", config.sinks) };
-    assert_eq!((next.max_request_bytes, next.timeout.as_secs(), next.required), (4 << 20, 8, true));
-    assert_eq!(
-        config.sinks[1].kind,
-        SinkKind::Ndjson(NdjsonSink { path: Some("hits.ndjson".into()), only: Only::Hits })
-    );
+    assert_eq!((next.max_request_bytes, next.timeout.as_secs(), config.sinks[0].required), (4 << 20, 8, true));
+    assert_eq!(config.sinks[1].kind, SinkKind::Ndjson(NdjsonSink { path: Some("hits.ndjson".into()) }));
     assert_eq!(config.r#match, Match::default());
     assert_eq!(config.failure_mode, FailureMode::Open);
     assert_eq!(config.admin.unwrap().address.to_string(), "127.0.0.1:9465");
@@ -119,7 +116,8 @@ shutdown: { grace: 5s }
         }]
     );
     assert_eq!(config.r#match.c2, CommandAndControl { live: false });
-    assert_eq!(config.sinks[1].kind, SinkKind::Ndjson(NdjsonSink { path: None, only: Only::Hits }));
+    assert_eq!(config.sinks[1].kind, SinkKind::Ndjson(NdjsonSink { path: None }));
+    assert_eq!(config.sinks[1].only, Only::Hits);
     let limits = Limits {
         in_flight_bytes: 1 << 30,
         workers: Some(3),
@@ -252,8 +250,8 @@ fn unknown_words_name_the_nearest_known_one() {
     assert_eq!(
         problems(Format::Yaml, &MINIMAL.replace("blackhole", "blackhol").replace("otlp", "kafka")),
         [
-            "1:23: sources.a.type: `kafka` is not known here, only `otlp` is",
-            "2:21: sinks.s.type: `blackhol` is not one of `otlp`, `ndjson`, `blackhole`; did you mean `blackhole`?"
+            "1:23: sources.a.type: `kafka` is not one of `otlp`, `vector`",
+            "2:21: sinks.s.type: `blackhol` is not one of `otlp`, `vector`, `ndjson`, `blackhole`; did you mean `blackhole`?"
         ]
     );
 }

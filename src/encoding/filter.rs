@@ -1,5 +1,5 @@
-//! Filter requests and answers as bytes: find the events of a batch, put tagged ones in, and write the answer, without
-//! decoding an event.
+//! Filter requests and their answers as bytes: what a request says beside its events, and the answer with the events
+//! that were tagged, without decoding any.
 //!
 //! Messages and field numbers: `proto/hotlist/filter/v1/filter.proto`. The events are field 2 of the request and of the
 //! answer alike, so that what was not touched goes back as slices of what came.
@@ -138,26 +138,13 @@ fn span(found: &Field<'_>, length: usize) -> EventSpan {
     EventSpan { start: found.start, content: found.end - length, end: found.end }
 }
 
-/// The request with `edits` in the place of events, which stand in order. Every other byte stays.
-pub fn splice(request: &Bytes, edits: &[(EventSpan, Bytes)]) -> Rope {
-    let mut spliced = Rope::default();
-    let mut at = 0;
-    for (span, tagged) in edits {
-        spliced.push(request.slice(at..span.start));
-        push_framed(&mut spliced, tagged);
-        at = span.end;
-    }
-    spliced.push(request.slice(at..));
-    spliced
-}
-
 /// What an answer says beside its events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict<'a> {
     /// The version that judged; 0 when none did.
     pub snapshot: u64,
     /// Places of events that could not be walked.
-    pub odd: &'a [u32],
+    pub odd: &'a [usize],
 }
 
 /// The answer to a request that was taken, and the request's id: `tagged` are the events that hit, by their place and
@@ -200,7 +187,7 @@ pub fn answer<'t>(
     let mut rest = varint_field(field::SNAPSHOT, verdict.snapshot);
     if !verdict.odd.is_empty() {
         let mut packed = Vec::with_capacity(verdict.odd.len() * 2);
-        verdict.odd.iter().for_each(|place| put_varint(&mut packed, u64::from(*place)));
+        verdict.odd.iter().for_each(|place| put_varint(&mut packed, *place as u64));
         put_bytes(&mut rest, field::ODD, &packed);
     }
     answer.push(rest.into());

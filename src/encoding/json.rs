@@ -7,10 +7,31 @@ mod edit;
 pub(super) mod scan;
 mod walk;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 pub use edit::tag;
 pub(crate) use edit::{append, has, merge};
 pub(crate) use walk::is_document;
 pub use walk::{Walked, walk};
+
+/// A text that is a JSON object, as valid UTF-8 on one line; `None` when it is something else.
+pub(crate) fn one_line(text: &[u8]) -> Option<Vec<u8>> {
+    let text = text.trim_ascii();
+    if !text.starts_with(b"{") {
+        return None;
+    }
+    let text = String::from_utf8_lossy(text);
+    // Stricter than the walk: what goes into a JSON file must be JSON throughout. Valid JSON has no line break inside
+    // a string, so each one is white space.
+    serde_json::from_str::<serde::de::IgnoredAny>(&text).ok()?;
+    Some(text.bytes().map(|byte| if byte == b'\n' || byte == b'\r' { b' ' } else { byte }).collect())
+}
+
+/// What is written in the place of a record that cannot be: its bytes, so that nothing is lost.
+pub(crate) fn unreadable(record: &[u8]) -> Vec<u8> {
+    format!(r#"{{"hotlist":{{"unreadable_record":"{}"}}}}"#, BASE64.encode(record)).into_bytes()
+}
 
 /// Why bytes are not a JSON document. Whatever was visited before must be discarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -63,7 +63,7 @@ impl Edits {
     }
 
     /// One new value for one entry.
-    fn replace(index: usize, value: Vec<u8>) -> Edits {
+    pub(crate) fn replace(index: usize, value: Vec<u8>) -> Edits {
         Edits { replaced: vec![(index, value)], appended: Vec::new() }
     }
 

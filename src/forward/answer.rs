@@ -9,6 +9,7 @@ use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
+use crate::encoding::Format;
 use crate::grpc::{Code, HEADER_LEN, Status};
 
 /// Longest answer that is read; an answer is a count and a sentence.
@@ -72,7 +73,7 @@ impl Answer {
     }
 
     /// What it means. `docs/delivery.md` has the table.
-    pub(super) fn meaning(&self) -> Meaning {
+    pub(super) fn meaning(&self, format: Format) -> Meaning {
         let status = match self {
             Answer::Grpc(status, _) => status,
             Answer::Http(StatusCode::PAYLOAD_TOO_LARGE) => return Meaning::TooLarge,
@@ -88,6 +89,8 @@ impl Answer {
             Code::InvalidArgument => Meaning::BadContent,
             Code::ResourceExhausted => Meaning::Overloaded,
             Code::Internal if says(&UNDECODABLE) => Meaning::BadContent,
+            // Vector says so when the sink behind its source rejected events of the batch, which is final.
+            Code::DataLoss if format == Format::Vector => Meaning::BadContent,
             _ => Meaning::Failed,
         }
     }
@@ -123,7 +126,7 @@ impl Answer {
         match self {
             Answer::Grpc(status, _) => format!("the next hop answered {status}"),
             Answer::Http(status) => {
-                format!("the next hop answered HTTP {status}, is it an OTLP/gRPC receiver?")
+                format!("the next hop answered HTTP {status}, is it a gRPC receiver of this protocol?")
             }
         }
     }
@@ -174,6 +177,10 @@ fn describe(error: &hyper::Error) -> String {
         text = format!("{text}: {inner}");
         cause = inner.source();
     }
+    // The alert's name in RFC 8446 section 6 says it, but not what is to be done.
+    if text.contains("CertificateRequired") {
+        text.push_str("; the next hop wants a certificate, see `tls`");
+    }
     text
 }
 
@@ -212,8 +219,16 @@ mod tests {
         ];
         for (code, text, meaning) in cases {
             let answer = Answer::Grpc(Status::new(code, text), Bytes::new());
-            assert_eq!(answer.meaning(), meaning, "{code}: {text}");
+            assert_eq!(answer.meaning(Format::Otlp), meaning, "{code}: {text}");
         }
+    }
+
+    /// Vector's source answers DATA_LOSS when the sink behind it rejected the events; of OTLP it says nothing.
+    #[test]
+    fn data_loss_is_final_for_vector_only() {
+        let answer = Answer::Grpc(Status::new(Code::DataLoss, "Delivery failed"), Bytes::new());
+        assert_eq!(answer.meaning(Format::Vector), Meaning::BadContent);
+        assert_eq!(answer.meaning(Format::Otlp), Meaning::Failed);
     }
 
     #[test]

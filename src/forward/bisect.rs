@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::delivery::Refusal;
 use crate::encoding::Rope;
-use crate::encoding::otlp::Layout;
+use crate::encoding::envelope::{Envelope, Layout};
 
 /// Parts that a refused message is cut into.
 const FAN: usize = 16;
@@ -160,6 +160,7 @@ fn fingerprint(request: &Rope) -> Fingerprint {
 /// # Errors
 /// A request failed for another reason, everything is refused, or it takes too many requests.
 pub(super) async fn bisect<F, A>(
+    envelope: Envelope,
     message: Bytes,
     reason: Reason,
     memory: &Arc<Memory>,
@@ -172,7 +173,7 @@ where
     let laid_out = {
         let (message, memory) = (message.clone(), Arc::clone(memory));
         // Walking and hashing megabytes is nothing for the threads that answer.
-        tokio::task::spawn_blocking(move || lay_out(message, &memory)).await
+        tokio::task::spawn_blocking(move || lay_out(envelope, message, &memory)).await
     };
     let laid_out =
         laid_out.map_err(|error| Refusal::Unavailable(format!("looking for bad records failed: {error}")))?;
@@ -235,8 +236,8 @@ where
 }
 
 /// The records, without those that an earlier search found, and those. `None`: there is one at most.
-fn lay_out(message: Bytes, memory: &Memory) -> Option<(Layout, Vec<Refused>)> {
-    let mut layout = Layout::new(message).ok().filter(|layout| layout.len() > 1)?;
+fn lay_out(envelope: Envelope, message: Bytes, memory: &Memory) -> Option<(Layout, Vec<Refused>)> {
+    let mut layout = Layout::new(envelope, message).ok().filter(|layout| layout.len() > 1)?;
     let (mut places, mut refused) = (Vec::new(), Vec::new());
     if memory.known().refused.is_empty() {
         return Some((layout, refused));

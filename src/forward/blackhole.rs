@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::Only;
 use crate::delivery::Batch;
 
 /// The sink with its counts.
@@ -12,10 +13,16 @@ pub struct Blackhole {
 }
 
 impl Blackhole {
-    /// Counts a batch.
-    pub fn deliver(&self, batch: &Batch) {
-        self.records.fetch_add(batch.records as u64, Ordering::Relaxed);
-        self.bytes.fetch_add(batch.message.len() as u64, Ordering::Relaxed);
+    /// Counts what `only` wants of a batch.
+    pub fn deliver(&self, batch: &Batch, only: Only) {
+        let (hits, bytes) = (batch.hits.len(), batch.hits.iter().map(|hit| hit.record.len()).sum::<usize>());
+        let (records, bytes) = match only {
+            Only::All => (batch.records, batch.message.len()),
+            Only::Hits => (hits, bytes),
+            Only::NotHits => (batch.records.saturating_sub(hits), batch.message.len().saturating_sub(bytes)),
+        };
+        self.records.fetch_add(records as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Log records that it dropped.
@@ -39,8 +46,9 @@ mod tests {
     fn counts_what_it_drops() {
         let blackhole = Blackhole::default();
         let batch = Batch { message: Rope::from(Bytes::from_static(b"abc")), records: 2, ..Batch::default() };
-        blackhole.deliver(&batch);
-        blackhole.deliver(&batch);
+        blackhole.deliver(&batch, Only::All);
+        blackhole.deliver(&batch, Only::NotHits);
+        blackhole.deliver(&batch, Only::Hits);
         assert_eq!((blackhole.records(), blackhole.bytes()), (4, 6));
     }
 }

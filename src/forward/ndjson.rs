@@ -9,23 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use metrics::counter;
 
-use crate::delivery::{Batch, Refusal};
+use super::Only;
+use crate::delivery::{Batch, Refusal, Signal};
+use crate::encoding::EnvelopeError;
 use crate::telemetry;
-
-/// Renders the bytes of one OTLP `LogRecord` as one line of JSON, without the line's end.
-pub type Render = fn(&[u8]) -> Vec<u8>;
-/// The log records of an OTLP `ExportLogsServiceRequest`, in order, each the bytes of one `LogRecord`.
-pub type Records = fn(&Bytes) -> Vec<Bytes>;
-
-/// Which records are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Only {
-    /// Those that hit.
-    #[default]
-    Hits,
-    /// Every one.
-    All,
-}
 
 /// Where lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,9 +35,6 @@ impl fmt::Display for Output {
 /// The sink.
 #[derive(Debug)]
 pub struct NdjsonSink {
-    only: Only,
-    render: Render,
-    records: Records,
     output: Output,
     /// One batch writes at a time; the others wait without holding a thread.
     turn: Arc<tokio::sync::Semaphore>,
@@ -75,34 +59,30 @@ impl NdjsonSink {
     ///
     /// # Errors
     /// The file cannot be opened for appending, or its directory does not exist.
-    pub fn open(output: Output, only: Only, render: Render, records: Records) -> io::Result<NdjsonSink> {
+    pub fn open(output: Output) -> io::Result<NdjsonSink> {
         let (target, torn) = match &output {
             Output::Stdout => (Target::Stdout, false),
             Output::File(path) => (Target::File(open(path)?), ends_inside_a_line(path)?),
         };
         let writer = Arc::new(Mutex::new(Writer { target, torn }));
-        Ok(NdjsonSink { only, render, records, output, turn: Arc::new(tokio::sync::Semaphore::new(1)), writer })
+        Ok(NdjsonSink { output, turn: Arc::new(tokio::sync::Semaphore::new(1)), writer })
     }
 
-    /// Ready when the lines of the batch are with the operating system. A write that began is not cancelled.
+    /// Ready when the lines of those records of the batch that `only` wants are with the operating system. A write that began is not cancelled.
     ///
     /// # Errors
     /// UNAVAILABLE: the output cannot be written.
-    pub async fn deliver(&self, name: &str, batch: &Arc<Batch>) -> Result<(), Refusal> {
-        if self.only == Only::Hits && batch.hits.is_empty() {
+    pub async fn deliver(&self, name: &str, batch: &Arc<Batch>, only: Only) -> Result<(), Refusal> {
+        if only == Only::Hits && batch.hits.is_empty() {
             return Ok(());
         }
         let refuse =
             |cause: String| Refusal::Unavailable(format!("sink {name} cannot write to {}: {cause}", self.output));
         let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|error| refuse(error.to_string()))?;
-        let (only, render, records) = (self.only, self.render, self.records);
         let (writer, batch) = (Arc::clone(&self.writer), Arc::clone(batch));
         let write = move || {
             let _turn = turn;
-            let lines = match only {
-                Only::Hits => render_lines(batch.hits.iter().map(|hit| &hit.record), render),
-                Only::All => render_lines(&records(&batch.message.to_bytes()), render),
-            };
+            let lines = render(&batch, only).map_err(io::Error::other)?;
             // A panic while writing leaves at worst a torn line.
             let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
             writer.write(&lines).map(|()| lines.len())
@@ -182,33 +162,45 @@ fn ends_inside_a_line(path: &Path) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-fn render_lines<'a>(records: impl IntoIterator<Item = &'a Bytes>, render: Render) -> Vec<u8> {
+/// The wanted log records of a batch as lines.
+fn render(batch: &Batch, only: Only) -> Result<Vec<u8>, EnvelopeError> {
     let mut lines = Vec::new();
-    for record in records {
-        lines.append(&mut render(record));
+    let mut line = |record: &Bytes| {
+        lines.append(&mut batch.format.render_record(record));
         lines.push(b'\n');
+    };
+    if only == Only::Hits {
+        batch.hits.iter().for_each(|hit| line(&hit.record));
+        return Ok(lines);
     }
-    lines
+    let mut keep = only.keep(batch);
+    for (place, record) in batch.format.records(&batch.message.to_bytes())?.iter().enumerate() {
+        if keep(place) && batch.format.signal(record) == Signal::Logs {
+            line(record);
+        }
+    }
+    Ok(lines)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::delivery::Tagged;
-    use crate::encoding::Rope;
+    use crate::encoding::wire::put_bytes;
+    use crate::encoding::{Format, Rope};
 
-    fn batch(message: &'static [u8], hits: &[&'static [u8]]) -> Arc<Batch> {
-        let tagged = |(place, hit): (usize, &&'static [u8])| Tagged { place, record: Bytes::from_static(hit) };
-        let hits = hits.iter().enumerate().map(tagged).collect();
-        Arc::new(Batch { message: Rope::from(Bytes::from_static(message)), records: 2, hits, ..Batch::default() })
-    }
+    const A: &str = r#"{"a":1}"#;
+    const B: &str = r#"{"b":1}"#;
 
-    fn quoted(record: &[u8]) -> Vec<u8> {
-        [b"\"", record, b"\""].concat()
-    }
-
-    fn by_comma(message: &Bytes) -> Vec<Bytes> {
-        message.split(|byte| *byte == b',').map(Bytes::copy_from_slice).collect()
+    /// A batch of documents, of which those at `hits` hit.
+    fn batch(documents: &[&str], hits: &[usize]) -> Arc<Batch> {
+        let mut message = Vec::new();
+        documents.iter().for_each(|document| put_bytes(&mut message, 2, document.as_bytes()));
+        let tagged =
+            |place: &usize| Tagged { place: *place, record: Bytes::copy_from_slice(documents[*place].as_bytes()) };
+        let hits = hits.iter().map(tagged).collect();
+        let (format, message, records) = (Format::Filter, Rope::from(Bytes::from(message)), documents.len());
+        Arc::new(Batch { format, message, records, hits, ..Batch::default() })
     }
 
     /// The file keeps what it had, gets the hits of each batch only, and they are there when the answer is.
@@ -216,11 +208,11 @@ mod tests {
     async fn hits_are_appended_before_the_answer() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("hits.ndjson");
-        std::fs::write(&path, "\"old\"\n").unwrap();
-        let sink = NdjsonSink::open(Output::File(path.clone()), Only::Hits, quoted, by_comma).unwrap();
-        sink.deliver("hits", &batch(b"a,b", &[])).await.unwrap();
-        sink.deliver("hits", &batch(b"a,b", &[b"b"])).await.unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "\"old\"\n\"b\"\n");
+        std::fs::write(&path, "{\"old\":1}\n").unwrap();
+        let sink = NdjsonSink::open(Output::File(path.clone())).unwrap();
+        sink.deliver("hits", &batch(&[A, B], &[]), Only::Hits).await.unwrap();
+        sink.deliver("hits", &batch(&[A, B], &[1]), Only::Hits).await.unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"old\":1}\n{\"b\":1}\n");
     }
 
     /// Scenario: a process was killed in the middle of a write. Guarantee: the next run closes the torn line first, so
@@ -229,21 +221,23 @@ mod tests {
     async fn a_line_that_a_killed_process_tore_is_closed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("hits.ndjson");
-        for (found, left) in [("", "\"b\"\n"), ("\"a\"\n", "\"a\"\n\"b\"\n"), ("\"a\"\n\"a", "\"a\"\n\"a\n\"b\"\n")] {
+        for (found, left) in [("", "{\"b\":1}\n"), ("{}\n", "{}\n{\"b\":1}\n"), ("{}\n{", "{}\n{\n{\"b\":1}\n")] {
             std::fs::write(&path, found).unwrap();
-            let sink = NdjsonSink::open(Output::File(path.clone()), Only::Hits, quoted, by_comma).unwrap();
-            sink.deliver("hits", &batch(b"a,b", &[b"b"])).await.unwrap();
+            let sink = NdjsonSink::open(Output::File(path.clone())).unwrap();
+            sink.deliver("hits", &batch(&[A, B], &[1]), Only::Hits).await.unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), left);
         }
     }
 
     #[tokio::test]
-    async fn all_records_are_written_when_asked() {
+    async fn the_wanted_records_are_written() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("all.ndjson");
-        let sink = NdjsonSink::open(Output::File(path.clone()), Only::All, quoted, by_comma).unwrap();
-        sink.deliver("all", &batch(b"a,b", &[b"b"])).await.unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "\"a\"\n\"b\"\n");
+        let sink = NdjsonSink::open(Output::File(path.clone())).unwrap();
+        sink.deliver("all", &batch(&[A, B], &[1]), Only::All).await.unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"a\":1}\n{\"b\":1}\n");
+        sink.deliver("all", &batch(&[A, B], &[1]), Only::NotHits).await.unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"a\":1}\n{\"b\":1}\n{\"a\":1}\n");
     }
 
     /// Batches written at the same time never mix their lines.
@@ -251,9 +245,9 @@ mod tests {
     async fn concurrent_batches_stay_whole() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("all.ndjson");
-        let sink = NdjsonSink::open(Output::File(path.clone()), Only::All, quoted, by_comma).unwrap();
-        let batches = [batch(b"a,a,a", &[]), batch(b"b,b,b", &[])];
-        let writes = (0..50).map(|round| sink.deliver("all", &batches[round % 2]));
+        let sink = NdjsonSink::open(Output::File(path.clone())).unwrap();
+        let batches = [batch(&[A, A, A], &[]), batch(&[B, B, B], &[])];
+        let writes = (0..50).map(|round| sink.deliver("all", &batches[round % 2], Only::All));
         futures_util::future::try_join_all(writes).await.unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().collect();
@@ -264,7 +258,7 @@ mod tests {
     #[test]
     fn a_missing_directory_is_named() {
         let output = Output::File("/nonexistent-directory/x.ndjson".into());
-        let message = NdjsonSink::open(output, Only::Hits, quoted, by_comma).unwrap_err().to_string();
+        let message = NdjsonSink::open(output).unwrap_err().to_string();
         assert!(message.contains("/nonexistent-directory does not exist"), "{message}");
     }
 
@@ -276,8 +270,8 @@ mod tests {
             println!("skipped: this system has no /dev/full");
             return;
         }
-        let sink = NdjsonSink::open(Output::File(full), Only::All, quoted, by_comma).unwrap();
-        let result = sink.deliver("all", &batch(b"a", &[])).await;
+        let sink = NdjsonSink::open(Output::File(full)).unwrap();
+        let result = sink.deliver("all", &batch(&[A], &[]), Only::All).await;
         assert!(matches!(&result, Err(Refusal::Unavailable(text)) if text.contains("/dev/full")), "{result:?}");
     }
 }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use crate::delivery::Signal;
+use crate::encoding::Format;
 
 /// How long a writer waits for another that holds the lock; both hold it for one write only.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
@@ -64,13 +65,16 @@ pub struct Entry {
     pub sink: String,
     /// Where that next hop was.
     pub endpoint: String,
+    /// How the request is encoded; lines without it are OTLP.
+    #[serde(default)]
+    pub format: Format,
     /// What the record is.
     pub signal: Signal,
     /// The word for the answer, as in the metric of answers: `invalid_argument`, `http_413`.
     pub status: String,
     /// The next hop's text.
     pub message: String,
-    /// The OTLP request that was refused, of one record; base64 in the file.
+    /// The request that was refused, of one record; base64 in the file.
     #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
     pub request: Bytes,
 }
@@ -265,6 +269,7 @@ mod tests {
             time: Timestamp::UNIX_EPOCH,
             sink: "next".to_owned(),
             endpoint: "http://127.0.0.1:1".to_owned(),
+            format: Format::Otlp,
             signal: Signal::Logs,
             status: "invalid_argument".to_owned(),
             message: text.to_owned(),

@@ -12,10 +12,10 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health as HealthCalls, HealthServer};
 use tonic_health::pb::{FILE_DESCRIPTOR_SET, HealthCheckRequest, HealthCheckResponse};
 
-use super::{filter, otlp};
+use super::{filter, otlp, vector};
 
 /// The services whose health can be asked for; the empty name is the server as a whole.
-const SERVICES: [&str; 3] = ["", otlp::SERVICE, filter::SERVICE];
+const SERVICES: [&str; 4] = ["", otlp::SERVICE, vector::SERVICE, filter::SERVICE];
 
 /// The health that sources tell their clients. Clones are the same.
 #[derive(Clone, Debug)]
@@ -49,6 +49,11 @@ impl Health {
     pub fn set_ready(&self, ready: bool) {
         let wanted = if ready { State::Ready } else { State::NotReady };
         self.0.send_if_modified(|state| *state != State::Draining && std::mem::replace(state, wanted) != wanted);
+    }
+
+    /// Whether it is SERVING now.
+    pub fn is_ready(&self) -> bool {
+        *self.0.borrow() == State::Ready
     }
 
     /// NOT_SERVING for good. Who watches is told, and then its stream ends: it must not hold up a drain.

@@ -15,7 +15,7 @@ use super::body::Message;
 use super::outcome::{Count, NotTaken};
 use super::workers::{WorkError, in_place};
 use super::{Limits, Shared};
-use crate::delivery::{Accepted, Batch, Deliver, Metadata, Process, Refusal, Signal};
+use crate::delivery::{Accepted, Batch, Deliver, Metadata, Others, Process, Refusal, Signal};
 use crate::encoding::{Format, Rope};
 use crate::grpc::Encoding;
 use crate::grpc::compression::InflateError;
@@ -127,9 +127,7 @@ impl Intake {
     ) -> Result<Accepted, NotTaken> {
         let signal = content.signal;
         if !self.deliver.takes(content.format, signal) {
-            let signal = signal.as_str();
-            let text = format!("no sink of this source takes {signal}: add one of type otlp, or do not send {signal}");
-            return Err(NotTaken::Unimplemented(text));
+            return Err(nobody_takes(content.format, signal));
         }
         let mut stages = Stages::start();
         let message = message.await?;
@@ -145,6 +143,12 @@ impl Intake {
         // The room is held until the batch was delivered, also when nothing of the message is left in it.
         let (batch, _admission) = self.run(length, move || this.work(content, message)).await??;
         stages.end("work");
+        let Others { metrics, traces } = batch.others;
+        for (signal, count) in [(Signal::Metrics, metrics), (Signal::Traces, traces)] {
+            if count > 0 && !self.deliver.takes(content.format, signal) {
+                return Err(nobody_takes(content.format, signal));
+            }
+        }
         let batch = Batch { signal, metadata: Metadata::new(headers), ..batch };
         let accepted = self.deliver(batch).await?;
         stages.end("deliver");
@@ -183,6 +187,12 @@ impl Content {
     fn is_matched(self) -> bool {
         self.signal == Signal::Logs
     }
+}
+
+fn nobody_takes(format: Format, signal: Signal) -> NotTaken {
+    let (signal, sink) = (signal.as_str(), if format == Format::Vector { "vector" } else { "otlp" });
+    let text = format!("no sink of this source takes {signal}: add one of type {sink}, or do not send {signal}");
+    NotTaken::Unimplemented(text)
 }
 
 fn refuse_work(error: WorkError) -> Refusal {

@@ -112,7 +112,7 @@ impl Answer {
     /// The response that says it.
     pub fn into_response(self) -> Response<Body> {
         let not_taken = match self {
-            Answer::Taken(message) => return grpc_response(Body::new(UnaryBody::new(&message))),
+            Answer::Taken(message) => return taken(&message),
             Answer::Http(status) => {
                 let mut response = Response::new(Body::empty());
                 *response.status_mut() = status;
@@ -128,6 +128,11 @@ impl Answer {
         status_of(not_taken).write(headers);
         response
     }
+}
+
+/// The answer OK with a message.
+pub fn taken(message: &[u8]) -> Response<Body> {
+    grpc_response(Body::new(UnaryBody::new(message)))
 }
 
 /// A response that has messages; its status comes behind them.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hotlist::detect::{Detector, Verdict};
-use hotlist::encoding::otlp::TagInto;
+use hotlist::encoding::TagInto;
 use hotlist::fields::FieldTable;
 use hotlist::intel::allowlist::{self, Action, Allowlist, Allowlists};
 use hotlist::intel::indicator::{Context, Indicator, Target, Term, TermValue};

@@ -42,7 +42,8 @@ fn annotated_hits_stay_and_suppressed_ones_go() {
 
     let send = |document: &Value| {
         let request = Bytes::from(request_of([(0, document)]));
-        let (batch, report) = detector.batch(request.clone(), Timestamp::UNIX_EPOCH).unwrap();
+        let (batch, report) =
+            detector.batch(hotlist::encoding::Format::Otlp, request.clone(), Timestamp::UNIX_EPOCH).unwrap();
         (report, batch.message.to_bytes() == request)
     };
     let (report, untouched) = send(&event);

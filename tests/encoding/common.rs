@@ -88,6 +88,16 @@ pub fn document() -> impl Strategy<Value = Json> {
     prop::collection::vec((key, value), 0..8).prop_map(object)
 }
 
+/// The document as formats without unsigned integers have it: one that does not fit 64 bits with a sign is a double.
+pub fn signed(document: &Json) -> Json {
+    match document {
+        Json::Number(number) if !number.is_i64() => Json::from(number.as_f64().unwrap()),
+        Json::Array(elements) => elements.iter().map(signed).collect(),
+        Json::Object(members) => object(members.iter().map(|(key, value)| (key.clone(), signed(value))).collect()),
+        other => other.clone(),
+    }
+}
+
 fn object(members: Vec<(String, Json)>) -> Json {
     Json::Object(members.into_iter().collect())
 }

@@ -7,4 +7,17 @@ mod json;
 #[cfg(test)]
 mod otlp;
 #[cfg(test)]
+mod otlp_json;
+#[cfg(test)]
+mod otlp_json_values;
+#[cfg(test)]
+mod otlp_json_writer;
+#[cfg(test)]
+#[path = "../support/vector.rs"]
+mod peer;
+#[cfg(test)]
 mod real;
+#[cfg(test)]
+mod transcode;
+#[cfg(test)]
+mod vector;

@@ -1,10 +1,9 @@
 //! OTLP: walk, tag, splice, split and render against decoding with `opentelemetry-proto`.
 
 use bytes::Bytes;
-use hotlist::encoding::otlp::{
-    Document, OddRecord, RecordSpan, TagInto, encode_json, records, render_record, request_of, splice, split,
-    tag_record, walk_record,
-};
+use hotlist::encoding::envelope::OTLP;
+use hotlist::encoding::otlp::{encode_json, render_record, request_of, tag_record, walk_record};
+use hotlist::encoding::{Document, OddRecord, RecordSpan, TagInto};
 use hotlist::encoding::{json, wire};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Member;
@@ -79,7 +78,7 @@ fn batch() -> impl Strategy<Value = ExportLogsServiceRequest> {
 
 fn spans(batch: &[u8]) -> Vec<RecordSpan> {
     let mut found = Vec::new();
-    records(batch, |span| found.push(span)).unwrap();
+    OTLP.records(batch, |span| found.push(span)).unwrap();
     found
 }
 
@@ -135,7 +134,7 @@ proptest! {
     #[test]
     fn splice_is_decode_then_replace(mut request in batch(), chosen in prop::collection::vec((any::<bool>(), 0usize..40_000), 60)) {
         let bytes = Bytes::from(request.encode_to_vec());
-        prop_assert_eq!(splice(&bytes, &[]).to_bytes().as_ptr(), bytes.as_ptr());
+        prop_assert_eq!(OTLP.splice(&bytes, &[]).to_bytes().as_ptr(), bytes.as_ptr());
         let mut edits = Vec::new();
         for (span, (edit, length)) in spans(&bytes).into_iter().zip(&chosen) {
             if *edit {
@@ -149,7 +148,7 @@ proptest! {
                 *record = LogRecord { severity_text: "x".repeat(*length), ..LogRecord::default() };
             }
         }
-        let spliced = splice(&bytes, &edits);
+        let spliced = OTLP.splice(&bytes, &edits);
         prop_assert_eq!(spliced.len(), spliced.to_bytes().len());
         prop_assert_eq!(ExportLogsServiceRequest::decode(spliced.to_bytes()).unwrap(), request);
     }
@@ -158,7 +157,7 @@ proptest! {
     #[test]
     fn split_loses_nothing(request in batch(), max_bytes in 1usize..4000) {
         let bytes = Bytes::from(request.encode_to_vec());
-        let parts = split(&bytes, max_bytes);
+        let parts = OTLP.split(&bytes, max_bytes);
         let mut found = Vec::new();
         for part in &parts {
             let decoded = ExportLogsServiceRequest::decode(part.to_bytes()).unwrap();
@@ -239,7 +238,7 @@ proptest! {
         if let Some(place) = changed.get_mut(at) { *place = byte; }
         for batch in [&bytes[..], &good[..at], &changed] {
             let mut found = Vec::new();
-            let walkable = records(batch, |span| found.push(span)).is_ok();
+            let walkable = OTLP.records(batch, |span| found.push(span)).is_ok();
             let mut parts: Vec<&[u8]> = found.iter().map(|span| &batch[span.record.payload()]).collect();
             parts.push(&bytes);
             for record in parts {
@@ -254,8 +253,8 @@ proptest! {
             if walkable {
                 let batch = Bytes::copy_from_slice(batch);
                 let edits: Vec<_> = found.iter().map(|span| (*span, Bytes::from_static(b""))).collect();
-                splice(&batch, &edits);
-                split(&batch, 100);
+                OTLP.splice(&batch, &edits);
+                OTLP.split(&batch, 100);
             }
         }
     }
@@ -341,9 +340,9 @@ fn unknown_fields_survive_tagging_splicing_and_splitting_at_every_level() {
     let batch = Bytes::from(message(&[(92, b"in the request"), (1, &resource)]));
     let found = spans(&batch);
     let (tagged, _) = tag_record(&record, TagInto::Auto, &[enrichment(1)], "threat-match").unwrap();
-    let spliced = splice(&batch, &[(found[0], Bytes::from(tagged))]).to_bytes();
+    let spliced = OTLP.splice(&batch, &[(found[0], Bytes::from(tagged))]).to_bytes();
     assert_eq!(spans(&spliced).len(), 2);
-    let parts = split(&spliced, spliced.len() - 1);
+    let parts = OTLP.split(&spliced, spliced.len() - 1);
     assert_eq!(parts.len(), 2);
     for marks in [&spliced, &parts[0].to_bytes(), &parts[1].to_bytes()] {
         for mark in ["value", "member", "list", "the list", "record", "scope", "resource", "request"] {
@@ -377,9 +376,9 @@ fn what_is_rendered_is_never_too_deep_to_be_read() {
 #[test]
 fn an_unreadable_record_is_rendered_whole_and_an_unreadable_envelope_is_named() {
     assert_eq!(render_record(b"\x2a\x05x"), br#"{"hotlist":{"unreadable_record":"KgV4"}}"#);
-    let error = records(b"\x0a\x02\x12\x05", |_| {}).unwrap_err().to_string();
+    let error = OTLP.records(b"\x0a\x02\x12\x05", |_| {}).unwrap_err().to_string();
     assert!(error.starts_with("the ResourceLogs at byte 2 of the request cannot be read"), "{error}");
-    assert!(records(b"\x08\x01", |_| {}).is_err(), "resource_logs as a number");
+    assert!(OTLP.records(b"\x08\x01", |_| {}).is_err(), "resource_logs as a number");
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use hotlist::encoding::TagInto;
+use hotlist::encoding::envelope::OTLP;
 use hotlist::encoding::json;
-use hotlist::encoding::otlp::{
-    TagInto, encode_json, records, render_record, request_of, splice, tag_record, walk_record,
-};
+use hotlist::encoding::otlp::{encode_json, render_record, request_of, tag_record, walk_record};
 
 use crate::common::*;
 
@@ -28,7 +28,7 @@ fn every_request_captured_from_a_collector_is_walked_tagged_spliced_and_rendered
         let batch = Bytes::from(std::fs::read(&path).unwrap());
         let mut edits = Vec::new();
         let mut untagged = Vec::new();
-        records(&batch, |span| {
+        OTLP.records(&batch, |span| {
             let record = &batch[span.record.payload()];
             let info = walk_record(record, trie, &mut Collect::default()).unwrap();
             assert!(!info.too_deep, "{}", path.display());
@@ -40,9 +40,9 @@ fn every_request_captured_from_a_collector_is_walked_tagged_spliced_and_rendered
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert!(!edits.is_empty(), "{}", path.display());
         deepest_walked |= path.ends_with("21-deep-64.00.bin");
-        let spliced = splice(&batch, &edits).to_bytes();
+        let spliced = OTLP.splice(&batch, &edits).to_bytes();
         let mut count = 0;
-        records(&spliced, |span| {
+        OTLP.records(&spliced, |span| {
             let record = &spliced[span.record.payload()];
             assert_eq!(record, &edits[count].1);
             let rendered: Json = serde_json::from_slice(&render_record(record)).unwrap();
@@ -87,7 +87,7 @@ fn tags_change_nothing_else_in_any_real_event_whether_json_or_otlp() {
             assert_eq!(json::tag(&tagged, &enrichments, "threat-match").unwrap().0, tagged);
 
             let request = request_of([(0, &document)]);
-            records(&request, |span| {
+            OTLP.records(&request, |span| {
                 let record = &request[span.record.payload()];
                 let mut otlp = Collect::default();
                 walk_record(record, trie, &mut otlp).unwrap();

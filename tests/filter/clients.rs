@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use hotlist::proto::filter::v1::Answer;
+use hotlist::proto::filter::v1::{Answer, CheckRequest};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -158,6 +158,22 @@ async fn the_snapshot_of_an_answer_is_the_one_that_judged_it() {
     }
 }
 
+/// Guarantee: a sink that reads the source has a batch before it is answered, tagged and untagged events alike.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_has_what_is_answered() {
+    let scene = scene();
+    let path = scene.path().join("out.ndjson");
+    let sinks = format!("sinks: {{ all: {{ type: ndjson, inputs: [agents], path: \"{}\" }} }}\n", path.display());
+    let hotlist = Hotlist::start(scene.path(), "", &sinks);
+    let mut agent = Agent::open(client(&hotlist.address).await).await;
+    agent.send(request(1, &[&bad(0), &good(1)], Answer::Events));
+    let answer = agent.answer().await;
+    let written = lines(&std::fs::read_to_string(path).unwrap());
+    let answered: Vec<Value> = answer.events.iter().map(|event| serde_json::from_slice(event).unwrap()).collect();
+    assert_eq!(written, answered);
+    assert_eq!(written[0]["tags"], json!(["threat-match"]));
+}
+
 /// Scenario: no indicators at all. Guarantee: open, events pass and the answer says that nothing judged them; closed, they
 /// are refused; Check is UNAVAILABLE in both.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -173,6 +189,8 @@ async fn without_indicators_answers_say_so() {
             "open" => assert_eq!(answer.events, [bad(0)]),
             _ => assert_eq!(answer.refusal.unwrap().code, Code::Unavailable as u32),
         }
+        let check = client(&hotlist.address).await.check(CheckRequest::default()).await;
+        assert_eq!(check.unwrap_err().code(), Code::Unavailable);
     }
 }
 

@@ -8,8 +8,7 @@ use bytes::Bytes;
 use hotlist::config::Address;
 use hotlist::delivery::{Accepted, Batch, BoxFuture, Check, Checked, Deliver, Metadata, Process, Refusal};
 use hotlist::detect::Detector;
-use hotlist::encoding::Format;
-use hotlist::encoding::otlp::TagInto;
+use hotlist::encoding::{Format, TagInto};
 use hotlist::fields::FieldTable;
 use hotlist::ingest::filter::Settings;
 use hotlist::ingest::{FilterSource, Limits, Shared};
@@ -61,7 +60,7 @@ pub struct Judge(pub Detector);
 impl Process for Judge {
     fn process(&self, format: Format, message: Bytes) -> Result<Batch, Refusal> {
         assert_eq!(format, Format::Filter);
-        let batch = self.0.documents(message, Timestamp::now());
+        let batch = self.0.batch(format, message, Timestamp::now());
         batch.map(|(batch, _)| batch).map_err(|error| Refusal::InvalidArgument(error.to_string()))
     }
 }

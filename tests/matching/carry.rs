@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hotlist::detect::Detector;
-use hotlist::encoding::otlp::TagInto;
+use hotlist::encoding::TagInto;
 use hotlist::intel::snapshot::{MatchOptions, NotCarried, Snapshot, SnapshotBuilder};
 use proptest::prelude::*;
 

@@ -189,7 +189,7 @@ pub fn found_by(detector: &Detector, case: &Case) -> Found {
     let directly = found(&mut verdict.hits.iter());
     // The live stream puts the sieve before the matcher; it must let through whatever the matcher finds.
     let live = request_of([(1, &serde_json::Value::String(document))]);
-    let (_, report) = detector.batch(live.into(), Timestamp::UNIX_EPOCH).unwrap();
+    let (_, report) = detector.batch(hotlist::encoding::Format::Otlp, live.into(), Timestamp::UNIX_EPOCH).unwrap();
     assert_eq!(found(&mut report.hits.iter().map(|(hit, _)| hit)), directly);
     directly
 }

@@ -98,7 +98,9 @@ fn record(time: Option<Timestamp>, observed: Option<Timestamp>, body: &Value) ->
     // A record without a time of its own; times are put behind it, which protobuf reads as well.
     let plain = request_of([(0, body)]);
     let mut record = Vec::new();
-    hotlist::encoding::otlp::records(&plain, |span| record.extend_from_slice(&plain[span.record.payload()])).unwrap();
+    hotlist::encoding::envelope::OTLP
+        .records(&plain, |span| record.extend_from_slice(&plain[span.record.payload()]))
+        .unwrap();
     for (number, time) in [(TIME, time), (OBSERVED_TIME, observed)] {
         if let Some(time) = time {
             put_varint(&mut record, number << 3 | FIXED64);
@@ -140,7 +142,8 @@ fn event_time_is_the_first_that_the_event_has() {
         (Value::Null, None, None, outside, false),
     ] {
         let told = format!("{timestamp} {time:?} {observed:?} {arrival}");
-        let (_, report) = detector.batch(record(time, observed, &body(timestamp)), arrival).unwrap();
+        let (_, report) =
+            detector.batch(hotlist::encoding::Format::Otlp, record(time, observed, &body(timestamp)), arrival).unwrap();
         assert_eq!((report.hits.len(), report.suppressions.len()), if hits { (1, 0) } else { (0, 1) }, "{told}");
     }
 }

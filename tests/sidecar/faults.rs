@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hotlist::encoding::otlp::{records, render_record, request_of};
+use hotlist::encoding::envelope::OTLP;
+use hotlist::encoding::otlp::{render_record, request_of};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -25,7 +26,7 @@ fn delivered(next_hop: &NextHop) -> BTreeMap<usize, usize> {
     let mut counts = BTreeMap::new();
     for request in next_hop.take() {
         let message = request.message();
-        records(&message, |span| {
+        OTLP.records(&message, |span| {
             let event: Value = serde_json::from_slice(&render_record(&message[span.record.payload()])).unwrap();
             *counts.entry(event["id"].as_u64().unwrap() as usize).or_insert(0) += 1;
         })

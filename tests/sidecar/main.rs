@@ -27,6 +27,9 @@ mod operations;
 #[cfg(test)]
 mod overload;
 #[cfg(test)]
+#[path = "../support/vector.rs"]
+mod peer;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod python_client;
@@ -49,3 +52,5 @@ mod sockets;
 #[cfg(test)]
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(test)]
+mod vector;

@@ -166,14 +166,19 @@ impl Hotlist {
 
     /// The same by another method.
     pub async fn admin_by(&self, method: &str, path: &str) -> (u16, String) {
+        self.try_admin(method, path).await.unwrap()
+    }
+
+    /// The same of a process that may close connections, for want of file descriptors.
+    pub async fn try_admin(&self, method: &str, path: &str) -> std::io::Result<(u16, String)> {
         let address = self.wait_for("admin is listening")["address"].as_str().unwrap().to_owned();
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut stream = TcpStream::connect(address).await?;
         let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        stream.read_to_string(&mut answer).await?;
+        let (head, body) = answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        Ok((head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned()))
     }
 
     /// The process's number.

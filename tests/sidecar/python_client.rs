@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
-use hotlist::encoding::otlp::{records, render_record};
+use hotlist::encoding::envelope::OTLP;
+use hotlist::encoding::otlp::render_record;
 use serde_json::Value;
 
 use crate::next_hop::{Closed, NextHop};
@@ -70,7 +71,7 @@ fn arrived(next_hop: &NextHop) -> BTreeMap<u64, bool> {
     let mut arrived = BTreeMap::new();
     for request in next_hop.take() {
         let message = request.message();
-        records(&message, |span| {
+        OTLP.records(&message, |span| {
             let event: Value = serde_json::from_slice(&render_record(&message[span.record.payload()])).unwrap();
             let tagged = event["tags"] == serde_json::json!(["threat-match"]);
             let enriched = event.to_string().contains("indicator_match_rule");

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use hotlist::encoding::otlp::{records, render_record, request_of};
+use hotlist::encoding::envelope::OTLP;
+use hotlist::encoding::otlp::{render_record, request_of};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
@@ -78,7 +79,7 @@ fn name(path: &Path) -> String {
 
 pub fn records_of(message: &Bytes) -> Vec<Bytes> {
     let mut found = Vec::new();
-    records(message, |span| found.push(message.slice(span.record.payload()))).unwrap();
+    OTLP.records(message, |span| found.push(message.slice(span.record.payload()))).unwrap();
     found
 }
 

@@ -4,7 +4,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use hotlist::encoding::otlp::{records, render_record, request_of};
+use hotlist::encoding::envelope::OTLP;
+use hotlist::encoding::otlp::{render_record, request_of};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -22,7 +23,7 @@ fn ids(next_hop: &NextHop) -> Vec<usize> {
     let mut ids = Vec::new();
     for request in next_hop.take() {
         let message = request.message();
-        records(&message, |span| {
+        OTLP.records(&message, |span| {
             let event: Value = serde_json::from_slice(&render_record(&message[span.record.payload()])).unwrap();
             ids.push(usize::try_from(event["id"].as_u64().unwrap()).unwrap());
         })

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use hotlist::encoding::otlp::{records, render_record, request_of};
+use hotlist::encoding::envelope::OTLP;
+use hotlist::encoding::otlp::{render_record, request_of};
 use nix::sys::signal::Signal;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -87,7 +88,7 @@ fn note_arrivals(next_hop: &NextHop, ledger: &Mutex<Ledger>) {
     for request in next_hop.take() {
         let message = request.message();
         let (mut count, mut first) = (0, None);
-        records(&message, |span| {
+        OTLP.records(&message, |span| {
             count += 1;
             first.get_or_insert(span.record.payload());
         })

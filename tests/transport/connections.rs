@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use hotlist::config::Address;
-use hotlist::forward::otlp::Settings;
+use hotlist::forward::grpc::Settings;
 use hotlist::ingest::Limits;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,7 +1,7 @@
 //! `grpc.health.v1` and reflection on a source's own port, asked with tonic's clients.
 
 use hotlist::config::Address;
-use hotlist::forward::otlp::Settings;
+use hotlist::forward::grpc::Settings;
 use hotlist::ingest::Limits;
 use hotlist::ingest::health::{Health, reflect_in};
 use tokio::time::timeout;

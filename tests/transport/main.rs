@@ -4,6 +4,8 @@
 
 // Marked as tests because clippy allows `unwrap` only in what is.
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod captures;
 #[cfg(test)]
 mod certificates;
@@ -12,6 +14,8 @@ mod client;
 #[cfg(test)]
 mod connections;
 #[cfg(test)]
+mod fan_out;
+#[cfg(test)]
 mod health;
 #[cfg(test)]
 mod metadata;
@@ -19,6 +23,9 @@ mod metadata;
 mod metrics;
 #[cfg(test)]
 mod next_hop;
+#[cfg(test)]
+#[path = "../support/vector.rs"]
+mod peer;
 #[cfg(test)]
 mod rejected;
 #[cfg(test)]
@@ -33,5 +40,7 @@ mod sinks;
 mod sources;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod vector;
 #[cfg(test)]
 mod wire;

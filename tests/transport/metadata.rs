@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hotlist::encoding::otlp as encoding;
-use hotlist::forward::otlp::Settings;
+use hotlist::forward::grpc::Settings;
 use hotlist::forward::{Headers, RejectedFile};
 use hotlist::ingest::Limits;
 use http::{HeaderMap, HeaderName};
@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::client::{Client, full, request};
 use crate::next_hop::NextHop;
 use crate::sidecar::{Identity, Sidecar, otlp};
-use crate::wire::{frame, noise};
+use crate::wire::{frame, records};
 
 fn values(headers: &HeaderMap, name: &str) -> Vec<String> {
     headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
@@ -79,7 +79,7 @@ async fn parts_carry_the_metadata() {
     let sidecar = Sidecar::with(Limits::default(), Identity, [otlp(&next_hop.endpoint, settings)]);
     let client = Client::connect(&sidecar.address).await;
     let send = |message: &[u8]| client.send(request(&[("x-tenant", "t")]).body(full(frame(0, message))).unwrap());
-    let (answer, ()) = tokio::join!(send(&noise(3000)), async {
+    let (answer, ()) = tokio::join!(send(&records(3, 900)), async {
         for _ in 0..3 {
             let arrived = next_hop.arrived().await;
             assert_eq!(values(&arrived.head.headers, "x-tenant"), ["t"]);

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hotlist::config::Endpoint;
+use hotlist::encoding::envelope::OTLP;
 use hotlist::encoding::otlp as encoding;
-use hotlist::forward::otlp::{OtlpSink, Settings};
+use hotlist::forward::grpc::{GrpcSink, Settings};
 use hotlist::forward::rejected::{self, Entry};
 use hotlist::forward::{RejectedFile, Sink, SinkKind};
 use hotlist::ingest::Limits;
@@ -36,7 +37,7 @@ fn texts(count: usize, bad: impl Fn(usize) -> bool) -> Vec<String> {
 /// The texts of the records of a batch.
 fn read(message: &Bytes) -> Vec<String> {
     let mut texts = Vec::new();
-    encoding::records(message, |span| {
+    OTLP.records(message, |span| {
         let record: serde_json::Value =
             serde_json::from_slice(&encoding::render_record(&message[span.record.payload()])).unwrap();
         texts.push(record["message"].as_str().unwrap().to_owned());
@@ -94,8 +95,8 @@ fn refuse_bad(texts: &[String], arrived: Arrived) -> Option<Arrived> {
 fn sidecar_with(endpoint: &str, file: Option<&Path>, settings: Settings) -> Sidecar {
     let file = file.map(|path| Arc::new(RejectedFile::open(path.to_owned(), 1 << 20).unwrap()));
     let settings = Settings { rejected: file, ..settings };
-    let sink = OtlpSink::new(Endpoint::parse(endpoint).unwrap(), settings, encoding::split);
-    let sink = Arc::new(Sink::new("next", SinkKind::Otlp(Box::new(sink))));
+    let sink = GrpcSink::otlp(Endpoint::parse(endpoint).unwrap(), settings);
+    let sink = Arc::new(Sink::new("next", SinkKind::Grpc(Box::new(sink))));
     Sidecar::with(Limits::default(), Identity, [sink])
 }
 

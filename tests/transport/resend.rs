@@ -25,6 +25,7 @@ impl Scene {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("rejected.ndjson");
         let entry = Entry {
+            format: hotlist::encoding::Format::Otlp,
             time: "2026-01-02T03:04:05Z".parse().unwrap(),
             sink: "next".to_owned(),
             endpoint: "https://127.0.0.1:1".to_owned(),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hotlist::config::{Address, Endpoint};
 use hotlist::delivery::{Batch, Process, Refusal};
 use hotlist::encoding::{Format, Rope};
-use hotlist::forward::otlp::{OtlpSink, Settings};
+use hotlist::forward::grpc::{GrpcSink, Settings};
 use hotlist::forward::{Fanout, Sink, SinkKind};
 use hotlist::ingest::{Bound, Limits, OtlpSource, Shared};
 use tokio::sync::oneshot;
@@ -85,11 +85,6 @@ pub fn loopback() -> Address {
 }
 
 pub fn otlp(endpoint: &str, settings: Settings) -> Arc<Sink> {
-    let sink = OtlpSink::new(Endpoint::parse(endpoint).unwrap(), settings, split);
-    Arc::new(Sink::new("next", SinkKind::Otlp(Box::new(sink))))
-}
-
-/// Cuts anywhere: the transport does not look into messages.
-pub fn split(message: &Bytes, limit: usize) -> Vec<Rope> {
-    message.chunks(limit).map(|part| Rope::from(message.slice_ref(part))).collect()
+    let sink = GrpcSink::otlp(Endpoint::parse(endpoint).unwrap(), settings);
+    Arc::new(Sink::new("next", SinkKind::Grpc(Box::new(sink))))
 }

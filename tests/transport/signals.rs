@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use hotlist::delivery::{Batch, Process, Refusal, Signal};
 use hotlist::encoding::Format;
-use hotlist::forward::otlp::{OtlpSink, Settings};
+use hotlist::forward::grpc::{GrpcSink, Settings};
 use hotlist::forward::{Blackhole, Sink, SinkKind};
 use hotlist::ingest::Limits;
 use http::Request;
@@ -90,12 +90,8 @@ async fn metrics_and_traces_pass_byte_for_byte() {
 async fn large_metrics_and_traces_are_split() {
     let mut next_hop = NextHop::start().await;
     let settings = Settings { max_request_bytes: 2000, ..Settings::default() };
-    let sink = OtlpSink::new(
-        hotlist::config::Endpoint::parse(&next_hop.endpoint).unwrap(),
-        settings,
-        hotlist::encoding::otlp::split,
-    );
-    let sink = Arc::new(Sink::new("next", SinkKind::Otlp(Box::new(sink))));
+    let sink = GrpcSink::otlp(hotlist::config::Endpoint::parse(&next_hop.endpoint).unwrap(), settings);
+    let sink = Arc::new(Sink::new("next", SinkKind::Grpc(Box::new(sink))));
     let sidecar = Sidecar::with(Limits::default(), LogsOnly, [sink]);
     let client = Client::connect(&sidecar.address).await;
     for signal in [Signal::Metrics, Signal::Traces] {

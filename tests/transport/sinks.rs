@@ -6,16 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use hotlist::delivery::{Batch, Process, Refusal, Tagged};
 use hotlist::encoding::{Format, Rope};
-use hotlist::forward::ndjson::{NdjsonSink, Only, Output};
-use hotlist::forward::otlp::Settings;
-use hotlist::forward::{Sink, SinkKind};
+use hotlist::forward::grpc::Settings;
+use hotlist::forward::ndjson::{NdjsonSink, Output};
+use hotlist::forward::{Only, Sink, SinkKind};
 use hotlist::grpc::Encoding;
 use hotlist::ingest::Limits;
 
 use crate::client::Client;
 use crate::next_hop::NextHop;
 use crate::sidecar::{Identity, Sidecar, otlp};
-use crate::wire::{frame, gunzip, noise};
+use crate::wire::{frame, gunzip, noise, records};
 
 /// Guarantee: RESOURCE_EXHAUSTED passes, and every other status of the next hop is UNAVAILABLE, naming it.
 #[tokio::test]
@@ -173,9 +173,9 @@ async fn large_batches_are_split() {
     let settings = Settings { max_request_bytes: 1000, ..Settings::default() };
     let sidecar = Sidecar::with(Limits::default(), Identity, [otlp(&next_hop.endpoint, settings)]);
     let client = Client::connect(&sidecar.address).await;
-    let message = noise(9_500);
+    let message = records(10, 900);
     for refuse_last in [false, true] {
-        let (answer, mut parts) = tokio::join!(client.export(frame(0, &message)), async {
+        let (answer, parts) = tokio::join!(client.export(frame(0, &message)), async {
             let mut parts = Vec::new();
             for number in 0..10 {
                 let arrived = next_hop.arrived().await;
@@ -190,10 +190,13 @@ async fn large_batches_are_split() {
         });
         assert_eq!(answer.status(), if refuse_last { 14 } else { 0 });
         assert!(parts.iter().all(|part| part.len() <= 1000));
-        let mut expected: Vec<Vec<u8>> = message.chunks(1000).map(<[u8]>::to_vec).collect();
-        parts.sort();
-        expected.sort();
-        assert_eq!(parts, expected);
+        let texts = |message: &[u8]| {
+            let records = Format::Otlp.records(&Bytes::copy_from_slice(message)).unwrap();
+            records.iter().map(|record| Format::Otlp.render_record(record)).collect::<Vec<_>>()
+        };
+        let mut arrived: Vec<_> = parts.iter().flat_map(|part| texts(part)).collect();
+        arrived.sort();
+        assert_eq!(arrived, texts(&message));
     }
 }
 
@@ -205,7 +208,12 @@ impl Process for AllHit {
         Ok(Batch {
             message: Rope::from(message.clone()),
             records: 1,
-            hits: vec![Tagged { place: 0, record: message }],
+            hits: Format::Otlp
+                .records(&message)
+                .unwrap()
+                .into_iter()
+                .map(|record| Tagged { place: 0, record })
+                .collect(),
             ..Batch::default()
         })
     }
@@ -213,8 +221,8 @@ impl Process for AllHit {
 
 fn file_sink(path: &std::path::Path) -> Arc<Sink> {
     let output = Output::File(path.to_owned());
-    let sink = NdjsonSink::open(output, Only::Hits, <[u8]>::to_vec, |message| vec![message.clone()]).unwrap();
-    Arc::new(Sink::new("hits", SinkKind::Ndjson(sink)))
+    let sink = NdjsonSink::open(output).unwrap();
+    Arc::new(Sink::new("hits", SinkKind::Ndjson(sink)).with_only(Only::Hits))
 }
 
 /// Scenario: the next hop refuses, then accepts the retry. Guarantee: the hit stands in the file once, because files
@@ -227,14 +235,18 @@ async fn files_are_written_after_the_network_accepted() {
     let sinks = [file_sink(&path), otlp(&next_hop.endpoint, Settings::default())];
     let sidecar = Sidecar::with(Limits::default(), AllHit, sinks);
     let client = Client::connect(&sidecar.address).await;
-    let (answer, ()) = tokio::join!(client.export(frame(0, b"hit")), async {
+    let hit = records(1, 3);
+    let (answer, ()) = tokio::join!(client.export(frame(0, &hit)), async {
         next_hop.arrived().await.answer_status(14, "later");
     });
     assert_eq!(answer.status(), 14);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
-    let (answer, _) = tokio::join!(client.export(frame(0, b"hit")), async { next_hop.arrived().await.ok() });
+    let (answer, _) = tokio::join!(client.export(frame(0, &hit)), async { next_hop.arrived().await.ok() });
     assert_eq!(answer.status(), 0);
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "hit\n");
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap(),
+        "{\"message\":\"000\",\"@timestamp\":\"1970-01-01T00:00:00.000000001Z\"}\n"
+    );
 }
 
 /// Guarantee: every network sink is required; one refusal is the answer.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hotlist::config::Address;
 use hotlist::delivery::{Batch, Process, Refusal};
 use hotlist::encoding::Format;
-use hotlist::forward::otlp::Settings;
+use hotlist::forward::grpc::Settings;
 use hotlist::ingest::Limits;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::client::conn::http2::Builder;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hotlist::config::{Address, ClientTls, Endpoint, ServerTls};
-use hotlist::forward::otlp::{OtlpSink, Settings};
+use hotlist::forward::grpc::{GrpcSink, Settings};
 use hotlist::forward::{Sink, SinkKind};
 use hotlist::ingest::Limits;
 use hotlist::tls::{Acceptor, Connector, HTTP_2};
@@ -22,7 +22,7 @@ use crate::certificates::{Authority, Identity as Certificate, Offer, server_conf
 use crate::client::Client;
 use crate::metrics::{self, PATIENCE, closed, until};
 use crate::next_hop::NextHop;
-use crate::sidecar::{Identity, Sidecar, bind, loopback, otlp, split};
+use crate::sidecar::{Identity, Sidecar, bind, loopback, otlp};
 use crate::wire::frame;
 
 /// A source with TLS whose batches are taken by whoever is behind it.
@@ -146,9 +146,9 @@ async fn a_source_renews_its_certificate_under_running_connections() {
 fn to(endpoint: &str, tls: &ClientTls) -> Sidecar {
     metrics::install();
     let Endpoint::Https { host, .. } = Endpoint::parse(endpoint).unwrap() else { panic!("{endpoint}") };
-    let sink = OtlpSink::new(Endpoint::parse(endpoint).unwrap(), Settings::default(), split);
+    let sink = GrpcSink::otlp(Endpoint::parse(endpoint).unwrap(), Settings::default());
     let sink = sink.with_tls(Connector::load("next", tls, &host).unwrap());
-    let sink = std::sync::Arc::new(Sink::new("next", SinkKind::Otlp(Box::new(sink))));
+    let sink = std::sync::Arc::new(Sink::new("next", SinkKind::Grpc(Box::new(sink))));
     Sidecar::with(Limits::default(), Identity, [sink])
 }
 

@@ -44,3 +44,9 @@ pub fn gunzip(message: &[u8]) -> Vec<u8> {
     flate2::read::GzDecoder::new(message).read_to_end(&mut plain).unwrap();
     plain
 }
+
+/// An OTLP request of so many records, each a text of so many bytes.
+pub fn records(count: usize, bytes: usize) -> Vec<u8> {
+    let documents: Vec<_> = (0..count).map(|at| serde_json::json!({ "message": format!("{at:0bytes$}") })).collect();
+    hotlist::encoding::otlp::request_of((1..).zip(&documents))
+}

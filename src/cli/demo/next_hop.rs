@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::report;
 use crate::config::Address;
 use crate::delivery::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Tagged};
-use crate::encoding::{Format, otlp};
+use crate::encoding::{Format, envelope, otlp};
 use crate::ingest::{Bound, Limits, OtlpSource, ServeError, Shared};
 
 /// Tagged events that wait for the terminal; then the next hop answers later, and nothing is lost.
@@ -67,15 +67,16 @@ struct Pick;
 impl Process for Pick {
     fn process(&self, _: Format, message: Bytes) -> Result<Batch, Refusal> {
         let mut batch = Batch::default();
-        otlp::records(&message, |span| {
-            let place = batch.records;
-            batch.records += 1;
-            let record = message.slice(span.record.payload());
-            if memchr::memmem::find(&record, report::MARK.as_bytes()).is_some() {
-                batch.hits.push(Tagged { place, record });
-            }
-        })
-        .map_err(|error| Refusal::InvalidArgument(error.to_string()))?;
+        envelope::OTLP
+            .records(&message, |span| {
+                let place = batch.records;
+                batch.records += 1;
+                let record = message.slice(span.record.payload());
+                if memchr::memmem::find(&record, report::MARK.as_bytes()).is_some() {
+                    batch.hits.push(Tagged { place, record });
+                }
+            })
+            .map_err(|error| Refusal::InvalidArgument(error.to_string()))?;
         Ok(batch)
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::app;
-use crate::config::{Config, Endpoint, HeaderSource, OtlpSink, ServerTls, SinkKind};
+use crate::config::{Config, Endpoint, GrpcSink, HeaderSource, ServerTls, SinkKind};
 use crate::feed::allowlist;
 use crate::forward::Headers;
 use crate::tls::{self, TlsError};
@@ -17,7 +17,7 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
     for sink in &config.sinks {
         let key = format!("sinks.{}", sink.id);
         match &sink.kind {
-            SinkKind::Otlp(otlp) => {
+            SinkKind::Otlp(otlp) | SinkKind::Vector(otlp) => {
                 sink_files(&key, otlp, &mut problems);
                 let rejected = otlp.rejected.as_ref().map(|rejected| rejected.path.as_path());
                 problems.extend(written(&format!("{key}.rejected.path"), rejected));
@@ -44,7 +44,7 @@ fn told<T>(key: &str, loaded: Result<T, TlsError>) -> Option<String> {
     loaded.err().map(|error| format!("{key}: {error}"))
 }
 
-fn sink_files(key: &str, sink: &OtlpSink, problems: &mut Vec<String>) {
+fn sink_files(key: &str, sink: &GrpcSink, problems: &mut Vec<String>) {
     for header in &sink.headers {
         if let HeaderSource::File(from) = &header.value {
             let read = Headers::default().file(header.name.clone(), from.file.clone());

@@ -1,19 +1,13 @@
 //! A log record as one JSON document on one line, for outputs that are not OTLP.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::field;
-use super::tag::{Member, body, members};
-use super::walk::{Any, Elements, OddRecord, any, key_value};
+use super::tag::body;
+use super::{AnyValue, field};
+use crate::encoding::dialect::{Any, Member, OddRecord, any, members, write_content, write_entries};
+use crate::encoding::json;
 use crate::encoding::wire::{Fields, Payload};
-use crate::encoding::{MAX_DEPTH, json};
-
-/// Levels of a rendered document. Readers of JSON have a bound, too: `serde_json`'s, with which many are made, ends at
-/// 127, one level before the walk's.
-const RENDERED_LEVELS: usize = MAX_DEPTH - 1;
 
 /// A log record as the JSON document that it carries, without a line break in it.
 ///
@@ -25,21 +19,19 @@ const RENDERED_LEVELS: usize = MAX_DEPTH - 1;
 ///   lies deeper than 127 levels is null.
 /// - A record that cannot be read is kept whole: `{"hotlist":{"unreadable_record":"…base64…"}}`.
 pub fn render_record(record: &[u8]) -> Vec<u8> {
-    render(record).unwrap_or_else(|_| {
-        format!(r#"{{"hotlist":{{"unreadable_record":"{}"}}}}"#, BASE64.encode(record)).into_bytes()
-    })
+    render(record).unwrap_or_else(|_| json::unreadable(record))
 }
 
 fn render(record: &[u8]) -> Result<Vec<u8>, OddRecord> {
     let attributes = members(record, field::ATTRIBUTES)?;
     let body = body(record)?.map_or(Any::Null, |body| body.content);
     let own = match body {
-        Any::KvList(list) => {
+        Any::Map(_) => {
             let mut out = Vec::new();
-            write_kvlist(&mut out, list, 0)?;
+            write_content::<AnyValue>(&mut out, body, 0)?;
             Some(out)
         }
-        Any::Text(text) | Any::Bytes(text) => json_line(text),
+        Any::Text(text) | Any::Bytes(text) => json::one_line(text),
         _ => None,
     };
     let mut document = match own {
@@ -47,7 +39,7 @@ fn render(record: &[u8]) -> Result<Vec<u8>, OddRecord> {
         Some(document) => with_attributes(document, &attributes)?,
         None => attribute_document(&attributes, body)?,
     };
-    if let Some(time) = time(record)?
+    if let Some(time) = time_of(record)?
         && !json::has(&document, b"@timestamp")?
     {
         document = json::append(&document, vec![("@timestamp".to_owned(), format!("\"{time:.9}\"").into_bytes())])?;
@@ -56,7 +48,7 @@ fn render(record: &[u8]) -> Result<Vec<u8>, OddRecord> {
 }
 
 /// The record's time, else its observed time.
-fn time(record: &[u8]) -> Result<Option<Timestamp>, OddRecord> {
+pub(crate) fn time_of(record: &[u8]) -> Result<Option<Timestamp>, OddRecord> {
     let (mut time, mut observed) = (0, 0);
     let mut fields = Fields::new(record);
     while let Some(found) = fields.next_field()? {
@@ -70,25 +62,12 @@ fn time(record: &[u8]) -> Result<Option<Timestamp>, OddRecord> {
     Ok(Timestamp::from_nanosecond(i128::from(nanoseconds)).ok().filter(|_| nanoseconds != 0))
 }
 
-/// A text that is a JSON object, as valid UTF-8 on one line; `None` when it is something else.
-fn json_line(text: &[u8]) -> Option<Vec<u8>> {
-    let text = text.trim_ascii();
-    if !text.starts_with(b"{") {
-        return None;
-    }
-    let text = String::from_utf8_lossy(text);
-    // Stricter than the walk: what goes into a JSON file must be JSON throughout. Valid JSON has no line break inside
-    // a string, so each one is white space.
-    serde_json::from_str::<serde::de::IgnoredAny>(&text).ok()?;
-    Some(text.bytes().map(|byte| if byte == b'\n' || byte == b'\r' { b' ' } else { byte }).collect())
-}
-
 /// A document with the attributes that it does not have; `threat.enrichments` and `tags` are merged.
 fn with_attributes(document: Vec<u8>, attributes: &[Member<'_>]) -> Result<Vec<u8>, OddRecord> {
     let (mut enrichments, mut words, mut more) = (Vec::new(), Vec::new(), Vec::new());
     for Member { entry, .. } in attributes {
         let mut rendered = Vec::new();
-        write_any(&mut rendered, entry.value, 1)?;
+        write_content::<AnyValue>(&mut rendered, any::<AnyValue>(entry.value)?, 1)?;
         match &*entry.key {
             b"threat.enrichments" => enrichments.extend(list_of(&rendered)),
             b"tags" => {
@@ -123,16 +102,9 @@ fn elements_of(value: Value) -> Vec<Value> {
 
 /// The attributes as a document, with the body beside them.
 fn attribute_document(attributes: &[Member<'_>], body: Any<'_>) -> Result<Vec<u8>, OddRecord> {
-    let mut out = vec![b'{'];
-    for (index, Member { entry, .. }) in attributes.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        write_text(&mut out, &entry.key);
-        out.push(b':');
-        write_any(&mut out, entry.value, 1)?;
-    }
-    out.push(b'}');
+    let mut out = Vec::new();
+    let mut rest = attributes.iter();
+    write_entries::<AnyValue>(&mut out, 0, || Ok(rest.next().map(|member| (&*member.entry.key, member.entry.value))))?;
     if body == Any::Null {
         return Ok(out);
     }
@@ -141,65 +113,6 @@ fn attribute_document(attributes: &[Member<'_>], body: Any<'_>) -> Result<Vec<u8
         _ => "body",
     };
     let mut rendered = Vec::new();
-    write_content(&mut rendered, body, 1)?;
+    write_content::<AnyValue>(&mut rendered, body, 1)?;
     Ok(json::append(&out, vec![(key.to_owned(), rendered)])?)
-}
-
-fn write_any(out: &mut Vec<u8>, value: &[u8], depth: usize) -> Result<(), OddRecord> {
-    write_content(out, any(value)?, depth)
-}
-
-fn write_content(out: &mut Vec<u8>, content: Any<'_>, depth: usize) -> Result<(), OddRecord> {
-    match content {
-        Any::Array(_) | Any::KvList(_) if depth >= RENDERED_LEVELS => out.extend_from_slice(b"null"),
-        Any::Array(list) => {
-            out.push(b'[');
-            let mut elements = Elements::new(list);
-            let mut first = true;
-            while let Some(element) = elements.next_element()? {
-                if !std::mem::take(&mut first) {
-                    out.push(b',');
-                }
-                write_any(out, element, depth + 1)?;
-            }
-            out.push(b']');
-        }
-        Any::KvList(list) => write_kvlist(out, list, depth)?,
-        Any::Null => out.extend_from_slice(b"null"),
-        Any::Text(text) => write_text(out, text),
-        Any::Bytes(bytes) if str::from_utf8(bytes).is_ok() => write_text(out, bytes),
-        Any::Bytes(bytes) => write_json(out, &BASE64.encode(bytes)),
-        Any::Bool(value) => write_json(out, &value),
-        Any::Int(value) => write_json(out, &value),
-        Any::Double(value) => write_json(out, &value),
-    }
-    Ok(())
-}
-
-fn write_kvlist(out: &mut Vec<u8>, list: &[u8], depth: usize) -> Result<(), OddRecord> {
-    out.push(b'{');
-    let mut elements = Elements::new(list);
-    let mut first = true;
-    while let Some(element) = elements.next_element()? {
-        if !std::mem::take(&mut first) {
-            out.push(b',');
-        }
-        let (key, value) = key_value(element)?;
-        write_text(out, key);
-        out.push(b':');
-        write_any(out, value, depth + 1)?;
-    }
-    out.push(b'}');
-    Ok(())
-}
-
-fn write_text(out: &mut Vec<u8>, text: &[u8]) {
-    write_json(out, &*String::from_utf8_lossy(text));
-}
-
-/// Scalars always serialise; `Display` of a JSON value spells a double that JSON cannot say as null.
-fn write_json(out: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {
-    if serde_json::to_writer(&mut *out, value).is_err() {
-        out.extend_from_slice(b"null");
-    }
 }

@@ -111,7 +111,7 @@ fn integer(text: &[u8]) -> Option<i128> {
             let whole = value.fract() == 0.0 && value.abs() <= u64::MAX as f64;
             exact.or_else(|| whole.then_some(value as i128))
         }
-        Value::Text(_) | Value::Bool(_) => None,
+        Value::Text(_) | Value::Bool(_) | Value::Time(_) => None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sink `otlp`: OTLP/gRPC to the next hop, from the rope as it is.
+//! Sinks `otlp` and `vector`: unary gRPC calls to the next hop, from the rope as it is.
 //!
 //! A batch that the next hop refuses for its content or its size is searched for the records that it refuses alone
 //! (`bisect`); they go to the rejected file, and the rest is delivered. Whatever else the next hop answers is no fault
@@ -8,7 +8,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
@@ -24,19 +23,20 @@ use super::partial_success;
 use super::rejected::{Entry, RejectedFile};
 use crate::config::Endpoint;
 use crate::delivery::{Accepted, Batch, Refusal, Signal};
-use crate::encoding::Rope;
+use crate::encoding::{Format, Rope};
 use crate::grpc::compression::GRPC_ENCODING;
-use crate::grpc::{self, Encoding, RopeBody};
+use crate::grpc::{self, Code, Encoding, RopeBody};
 use crate::{telemetry, tls};
 
 /// Parts of one split batch on their way at once.
 const PARTS_AT_ONCE: usize = 4;
 
-/// Cuts a message into messages of at most so many bytes each, by record. A record that is longer alone is a part of
-/// its own.
-pub type Split = fn(&Bytes, usize) -> Vec<Rope>;
+/// The method that takes events of Vector's own protocol (`proto/vector/vector.proto`).
+const PUSH_EVENTS: &str = "/vector.Vector/PushEvents";
+/// The method that says whether it does.
+const HEALTH_CHECK: &str = "/vector.Vector/HealthCheck";
 
-/// How an OTLP sink sends.
+/// How such a sink sends.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Longest message in bytes before compression; 4 MiB is what most receivers take.
@@ -68,10 +68,11 @@ impl Default for Settings {
 
 /// The sink.
 #[derive(Debug)]
-pub struct OtlpSink {
+pub struct GrpcSink {
+    /// What the next hop speaks.
+    format: Format,
     connector: Connector,
     settings: Settings,
-    split: Split,
     authority: Authority,
     /// What every request has.
     basic: HeaderMap,
@@ -80,18 +81,28 @@ pub struct OtlpSink {
 
 /// What all requests of one batch share.
 struct Delivery<'a> {
-    sink: &'a OtlpSink,
+    sink: &'a GrpcSink,
     name: &'a str,
     signal: Signal,
+    method: &'static str,
     headers: HeaderMap,
     deadline: Instant,
     /// What the next hop said of the messages that it accepted.
     accepted: Mutex<Accepted>,
 }
 
-impl OtlpSink {
-    /// A sink that connects with its first batch.
-    pub fn new(endpoint: Endpoint, settings: Settings, split: Split) -> OtlpSink {
+impl GrpcSink {
+    /// A sink for an OTLP receiver, that connects with its first batch.
+    pub fn otlp(endpoint: Endpoint, settings: Settings) -> GrpcSink {
+        GrpcSink::new(Format::Otlp, endpoint, settings)
+    }
+
+    /// A sink for a `vector` source of Vector, that connects with its first batch.
+    pub fn vector(endpoint: Endpoint, settings: Settings) -> GrpcSink {
+        GrpcSink::new(Format::Vector, endpoint, settings)
+    }
+
+    fn new(format: Format, endpoint: Endpoint, settings: Settings) -> GrpcSink {
         let mut basic = HeaderMap::new();
         basic.insert(header::TE, HeaderValue::from_static("trailers"));
         basic.insert(header::CONTENT_TYPE, HeaderValue::from_static(grpc::CONTENT_TYPE));
@@ -101,7 +112,7 @@ impl OtlpSink {
             basic.insert(GRPC_ENCODING, HeaderValue::from_static(settings.compression.as_str()));
         }
         let authority = authority(&endpoint);
-        OtlpSink { connector: Connector::new(endpoint), settings, split, authority, basic, memory: Arc::default() }
+        GrpcSink { format, connector: Connector::new(endpoint), settings, authority, basic, memory: Arc::default() }
     }
 
     fn scheme(&self) -> Scheme {
@@ -113,9 +124,14 @@ impl OtlpSink {
 
     /// Speaks TLS to an `https` endpoint.
     #[must_use]
-    pub fn with_tls(mut self, tls: tls::Connector) -> OtlpSink {
+    pub fn with_tls(mut self, tls: tls::Connector) -> GrpcSink {
         self.connector.set_tls(tls);
         self
+    }
+
+    /// What the next hop speaks: a batch of another format must be converted before.
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// Where it sends.
@@ -135,7 +151,7 @@ impl OtlpSink {
             delivery.keep(refused).await?;
             return Ok(delivery.accepted());
         }
-        let parts = (self.split)(&batch.message.to_bytes(), self.settings.max_request_bytes);
+        let parts = self.format.envelope().split(&batch.message.to_bytes(), self.settings.max_request_bytes);
         let delivery = &delivery;
         let refused: Vec<Vec<Refused>> = stream::iter(parts)
             .map(|part| async move { delivery.send_whole(&part).await })
@@ -153,10 +169,35 @@ impl OtlpSink {
     pub async fn offer(&self, name: &str, batch: &Batch) -> Result<Accepted, Refusal> {
         let delivery = self.delivery(name, batch).await;
         let answer = delivery.send(&batch.message).await?;
-        match (answer.meaning(), &answer) {
-            (Meaning::Accepted, Answer::Grpc(_, message)) => Ok(partial_success::read(message)),
+        match (answer.meaning(self.format), &answer) {
+            (Meaning::Accepted, Answer::Grpc(_, message)) if self.format == Format::Otlp => {
+                Ok(partial_success::read(message))
+            }
+            (Meaning::Accepted, _) => Ok(Accepted::default()),
             (Meaning::Overloaded, _) => Err(Refusal::ResourceExhausted(answer.describe())),
             _ => Err(delivery.refuse(&answer.describe())),
+        }
+    }
+
+    /// Asks a Vector whether its source takes events. An OTLP receiver knows no such question.
+    ///
+    /// # Errors
+    /// It does not, and the text says why.
+    pub async fn check_health(&self, name: &str) -> Result<(), Refusal> {
+        let delivery = Delivery { method: HEALTH_CHECK, ..self.delivery(name, &Batch::default()).await };
+        let answer = delivery.send(&Rope::default()).await?;
+        match &answer {
+            // `HealthCheckResponse.status`, field 1: 0, which is not written, is SERVING.
+            Answer::Grpc(status, message) if status.code == Code::Ok && !message.starts_with(&[0x08, 0x01]) => Ok(()),
+            Answer::Grpc(status, _) if status.code == Code::Ok => Err(delivery.refuse("the next hop is not serving")),
+            _ => Err(delivery.refuse(&answer.describe())),
+        }
+    }
+
+    fn method(&self, signal: Signal) -> &'static str {
+        match self.format {
+            Format::Vector => PUSH_EVENTS,
+            Format::Otlp | Format::Filter => signal.export_path(),
         }
     }
 
@@ -171,7 +212,15 @@ impl OtlpSink {
             }
         }
         self.settings.headers.apply(&mut headers).await;
-        Delivery { sink: self, name, signal: batch.signal, headers, deadline, accepted: Mutex::default() }
+        Delivery {
+            sink: self,
+            name,
+            signal: batch.signal,
+            method: self.method(batch.signal),
+            headers,
+            deadline,
+            accepted: Mutex::default(),
+        }
     }
 }
 
@@ -192,7 +241,8 @@ impl Delivery<'_> {
             let (sent, _) = self.send_for_verdict(&part).await?;
             Ok(sent)
         };
-        let refused = bisect::bisect(message.to_bytes(), reason, &self.sink.memory, send).await;
+        let refused =
+            bisect::bisect(self.sink.format.envelope(), message.to_bytes(), reason, &self.sink.memory, send).await;
         match refused.map_err(|refusal| self.named(refusal))?.as_slice() {
             [first, ..] if !has_file => Err(self.refuse_without_file(&first.reason)),
             refused => Ok(refused.to_vec()),
@@ -207,6 +257,7 @@ impl Delivery<'_> {
             time: Timestamp::now(),
             sink: self.name.to_owned(),
             endpoint: self.sink.endpoint().to_string(),
+            format: self.sink.format,
             signal: self.signal,
             status: one.reason.status.clone(),
             message: one.reason.text.clone(),
@@ -237,7 +288,7 @@ impl Delivery<'_> {
     /// Sends one message, and says whether the next hop takes it.
     async fn send_for_verdict(&self, message: &Rope) -> Result<(Sent, Meaning), Refusal> {
         let answer = self.send(message).await?;
-        let meaning = answer.meaning();
+        let meaning = answer.meaning(self.sink.format);
         match meaning {
             Meaning::Accepted => {
                 self.sink.memory.accepted();
@@ -276,9 +327,11 @@ impl Delivery<'_> {
         if answer.is_unauthenticated() {
             self.sink.settings.headers.expire();
         }
-        if let (Meaning::Accepted, Answer::Grpc(_, response)) = (answer.meaning(), &answer) {
+        if let (Meaning::Accepted, Answer::Grpc(_, response)) = (answer.meaning(self.sink.format), &answer) {
             counter!(telemetry::SINK_SENT_BYTES_TOTAL, "sink" => self.name.to_owned()).increment(message.len() as u64);
-            self.note_partial_success(response);
+            if self.sink.format == Format::Otlp {
+                self.note_partial_success(response);
+            }
         }
         Ok(answer)
     }
@@ -312,7 +365,7 @@ impl Delivery<'_> {
         let uri = Uri::builder()
             .scheme(self.sink.scheme())
             .authority(self.sink.authority.clone())
-            .path_and_query(PathAndQuery::from_static(self.signal.export_path()));
+            .path_and_query(PathAndQuery::from_static(self.method));
         let uri = uri.build().map_err(|error| unsendable(error.to_string()))?;
         let mut request = Request::post(uri).body(body).map_err(|error| unsendable(error.to_string()))?;
         *request.headers_mut() = self.headers.clone();

@@ -1,0 +1,57 @@
+//! What holds of every batch whose envelope can be walked, whatever its protocol.
+
+use bytes::Bytes;
+use hotlist::encoding::envelope::Layout;
+use hotlist::encoding::{Envelope, RecordSpan};
+
+/// A splice holds the edited records, and all others as they were.
+pub fn spliced(envelope: Envelope, batch: &Bytes, contents: &[&[u8]], edits: &[(RecordSpan, Bytes)]) {
+    let rope = envelope.splice(batch, edits);
+    let spliced = rope.to_bytes();
+    assert_eq!(rope.len(), spliced.len());
+    if edits.is_empty() {
+        assert_eq!(spliced, batch);
+        return;
+    }
+    let mut edited = edits.iter().peekable();
+    let mut before = Vec::new();
+    envelope.records(batch, |span| before.push(span)).expect("it was walked before");
+    let mut at = 0;
+    envelope
+        .records(&spliced, |span| {
+            let new = edited.next_if(|(edit, _)| *edit == before[at]).map(|(_, new)| &new[..]);
+            assert_eq!(&spliced[span.record.payload()], new.unwrap_or(contents[at]), "record {at}");
+            at += 1;
+        })
+        .expect("a splice can be walked");
+    assert_eq!(at, contents.len(), "records were lost");
+}
+
+/// The parts of a batch hold every record once and in order, and are no larger than they may be.
+pub fn parted(envelope: Envelope, batch: &Bytes, contents: &[&[u8]]) {
+    for most in [1, 64, batch.len().saturating_sub(1)] {
+        let mut found = Vec::new();
+        for part in envelope.split(batch, most) {
+            let bytes = part.to_bytes();
+            assert_eq!(bytes.len(), part.len());
+            let before = found.len();
+            envelope
+                .records(&bytes, |span| found.push(bytes.slice(span.record.payload())))
+                .expect("a part can be walked");
+            assert!(
+                bytes.len() <= most || found.len() - before <= 1,
+                "a part of {} bytes, {most} allowed",
+                bytes.len()
+            );
+        }
+        assert_eq!(found, contents, "split at {most}");
+    }
+    let layout = Layout::new(envelope, batch.clone()).expect("it was walked before");
+    assert_eq!(layout.len(), contents.len());
+    for (at, content) in contents.iter().enumerate() {
+        let one = layout.request(at..at + 1).to_bytes();
+        let mut found = Vec::new();
+        envelope.records(&one, |span| found.push(one.slice(span.record.payload()))).expect("a request can be walked");
+        assert_eq!(found, [content], "record {at} alone");
+    }
+}

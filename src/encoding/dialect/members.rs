@@ -1,0 +1,83 @@
+//! Entries among the fields of a message, and rewriting some of them while everything else stays as it is.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::codec::encode_key_value;
+use super::{OddRecord, VALUE, key_value};
+use crate::encoding::tag::{Edits, Entry};
+use crate::encoding::wire::{Fields, Payload, put_bytes};
+
+/// An entry among the fields of a message.
+pub(crate) struct Member<'a> {
+    /// Where the field stands.
+    pub(crate) place: Range<usize>,
+    /// The entry's message.
+    message: &'a [u8],
+    pub(crate) entry: Entry<'a>,
+}
+
+/// The entries that are the fields `number` of a message.
+pub(crate) fn members(message: &[u8], number: u32) -> Result<Vec<Member<'_>>, OddRecord> {
+    let mut fields = Fields::new(message);
+    let mut members = Vec::new();
+    while let Some(found) = fields.next_field()? {
+        if found.number == number {
+            let Payload::Bytes(message) = found.payload else { return Err(OddRecord::WrongType("an entry")) };
+            let (key, value) = key_value(message)?;
+            let entry = Entry { key: Cow::Borrowed(key), value };
+            members.push(Member { place: found.start..found.end, message, entry });
+        }
+    }
+    Ok(members)
+}
+
+/// `message` with edits to its `members`, its other fields as they are.
+pub(crate) fn edit_members(
+    message: &[u8],
+    number: u32,
+    members: &[Member<'_>],
+    edits: &Edits,
+) -> Result<Vec<u8>, OddRecord> {
+    let mut out = Vec::with_capacity(message.len() + 512);
+    let mut copied = 0;
+    for (index, new) in &edits.replaced {
+        if let Some(member) = members.get(*index) {
+            out.extend_from_slice(message.get(copied..member.place.start).unwrap_or_default());
+            put_bytes(&mut out, number, &with_value(member.message, new)?);
+            copied = member.place.end;
+        }
+    }
+    out.extend_from_slice(message.get(copied..).unwrap_or_default());
+    for (key, value) in &edits.appended {
+        put_bytes(&mut out, number, &encode_key_value(key.as_bytes(), value));
+    }
+    Ok(out)
+}
+
+/// An entry with another value, its other fields as they are.
+fn with_value(key_value: &[u8], value: &[u8]) -> Result<Vec<u8>, OddRecord> {
+    let place = place_of(key_value, |number| number == VALUE)?;
+    let place = place.map_or(key_value.len()..key_value.len(), |(place, _)| place);
+    Ok(with_field(key_value, &place, VALUE, value))
+}
+
+/// Where the first field of a number that `wanted` accepts stands, with its number.
+pub(super) fn place_of(message: &[u8], wanted: impl Fn(u32) -> bool) -> Result<Option<(Range<usize>, u32)>, OddRecord> {
+    let mut fields = Fields::new(message);
+    while let Some(found) = fields.next_field()? {
+        if wanted(found.number) {
+            return Ok(Some((found.start..found.end, found.number)));
+        }
+    }
+    Ok(None)
+}
+
+/// `message` with the field at `place` written anew.
+pub(crate) fn with_field(message: &[u8], place: &Range<usize>, number: u32, content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.len() + content.len() + 8);
+    out.extend_from_slice(message.get(..place.start).unwrap_or_default());
+    put_bytes(&mut out, number, content);
+    out.extend_from_slice(message.get(place.end..).unwrap_or_default());
+    out
+}

@@ -1,0 +1,235 @@
+//! What OTLP has beside a document, as data: which field is what, and its name in Vector's metadata.
+
+use std::fmt::Write as _;
+
+use crate::encoding::OddRecord;
+use crate::encoding::dialect::{
+    Any, Dialect, Numbers, VALUES, any, convert, encode_key_value, members, put_timestamp, timestamp,
+};
+use crate::encoding::otlp::AnyValue;
+use crate::encoding::vector::LogValue;
+use crate::encoding::wire::{Fields, Payload, put_bytes, put_fixed64, put_number, put_varint};
+
+/// A field of a message.
+pub(super) struct Part {
+    number: u32,
+    pub(super) name: &'static str,
+    kind: Kind,
+}
+
+/// How a field is encoded, and thereby what it becomes.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// A string.
+    Text,
+    /// A varint.
+    Number,
+    /// A fixed32.
+    Fixed32,
+    /// A fixed64 of nanoseconds since 1970, 0 for none: an instant.
+    Time,
+    /// Bytes, as hexadecimal digits.
+    Hex,
+    /// Repeated entries: a map.
+    Attributes,
+    /// A message with parts of its own: a map.
+    Message(&'static [Part]),
+}
+
+const fn part(number: u32, name: &'static str, kind: Kind) -> Part {
+    Part { number, name, kind }
+}
+
+/// Name of the attributes, wherever they are.
+pub(super) const ATTRIBUTES: &str = "attributes";
+
+/// `LogRecord` without its body.
+pub(super) const RECORD: &[Part] = &[
+    part(1, "timestamp", Kind::Time),
+    part(2, "severity_number", Kind::Number),
+    part(3, "severity_text", Kind::Text),
+    part(6, ATTRIBUTES, Kind::Attributes),
+    part(7, "dropped_attributes_count", Kind::Number),
+    part(8, "flags", Kind::Fixed32),
+    part(9, "trace_id", Kind::Hex),
+    part(10, "span_id", Kind::Hex),
+    part(11, "observed_timestamp", Kind::Time),
+    part(12, "event_name", Kind::Text),
+];
+
+/// `ResourceLogs` without its scopes.
+pub(super) const RESOURCE_LOGS: &[Part] = &[
+    part(
+        1,
+        "resource",
+        Kind::Message(&[part(1, ATTRIBUTES, Kind::Attributes), part(2, "dropped_attributes_count", Kind::Number)]),
+    ),
+    part(3, "resource_schema_url", Kind::Text),
+];
+
+/// `ScopeLogs` without its records.
+pub(super) const SCOPE_LOGS: &[Part] = &[
+    part(
+        1,
+        "scope",
+        Kind::Message(&[
+            part(1, "name", Kind::Text),
+            part(2, "version", Kind::Text),
+            part(3, ATTRIBUTES, Kind::Attributes),
+            part(4, "dropped_attributes_count", Kind::Number),
+        ]),
+    ),
+    part(3, "scope_schema_url", Kind::Text),
+];
+
+/// A name with an encoded `LogValue`.
+pub(super) type Named = (&'static str, Vec<u8>);
+
+/// The parts that a message of OTLP has, as values of Vector.
+pub(super) fn read(message: &[u8], parts: &'static [Part]) -> Result<Vec<Named>, OddRecord> {
+    let mut named = Vec::new();
+    for Part { number, name, kind } in parts {
+        if let Kind::Attributes = kind {
+            let members = members(message, *number)?;
+            if !members.is_empty() {
+                let entries = members.iter().map(|member| (&*member.entry.key, member.entry.value));
+                named.push((*name, map(&converted_entries::<AnyValue, LogValue>(entries)?)));
+            }
+            continue;
+        }
+        let mut fields = Fields::new(message);
+        let mut value = None;
+        while let Some(found) = fields.next_field()? {
+            if found.number == *number {
+                value = read_one(*kind, found.payload)?;
+            }
+        }
+        named.extend(value.map(|value| (*name, value)));
+    }
+    Ok(named)
+}
+
+/// A field's value; `None` for what says nothing.
+fn read_one(kind: Kind, payload: Payload<'_>) -> Result<Option<Vec<u8>>, OddRecord> {
+    let mut out = Vec::new();
+    match (kind, payload) {
+        (Kind::Text, Payload::Bytes(text)) => put_bytes(&mut out, NUMBERS.text, text),
+        (Kind::Number, Payload::Varint(number)) => put_number(&mut out, NUMBERS.integer, number),
+        (Kind::Fixed32, Payload::Fixed32(number)) => put_number(&mut out, NUMBERS.integer, u64::from(number)),
+        (Kind::Time, Payload::Fixed64(nanoseconds)) => {
+            let time = jiff::Timestamp::from_nanosecond(i128::from(nanoseconds)).ok().filter(|_| nanoseconds != 0);
+            let Some(time) = time else { return Ok(None) };
+            out = instant(time);
+        }
+        (Kind::Hex, Payload::Bytes(bytes)) => {
+            let digits = bytes.iter().fold(String::new(), |mut digits, byte| {
+                // Writing to a string never fails.
+                let _ = write!(digits, "{byte:02x}");
+                digits
+            });
+            put_bytes(&mut out, NUMBERS.text, digits.as_bytes());
+        }
+        (Kind::Message(parts), Payload::Bytes(message)) => out = map(&entries_of(&read(message, parts)?)),
+        _ => return Err(OddRecord::WrongType("a field")),
+    }
+    Ok(Some(out))
+}
+
+const NUMBERS: Numbers = LogValue::NUMBERS;
+
+/// The message of OTLP whose parts have these values of Vector. What has no part, or is not of its type, is left out.
+pub(super) fn write<'a>(entries: &[(&'a [u8], &'a [u8])], parts: &[Part]) -> Result<Vec<u8>, OddRecord> {
+    let mut out = Vec::new();
+    for Part { number, name, kind } in parts {
+        let Some((_, value)) = entries.iter().rev().find(|(key, _)| *key == name.as_bytes()) else { continue };
+        match (kind, any::<LogValue>(value)?) {
+            (Kind::Text, Any::Text(text)) => put_bytes(&mut out, *number, text),
+            (Kind::Number, Any::Int(value)) => put_number(&mut out, *number, value as u64),
+            (Kind::Fixed32, Any::Int(value)) => {
+                put_varint(&mut out, u64::from(*number) << 3 | 5);
+                out.extend_from_slice(&(value as u32).to_le_bytes());
+            }
+            (Kind::Time, Any::Time(time)) => {
+                if let Some(time) = timestamp(time) {
+                    put_time(&mut out, *number, time);
+                }
+            }
+            (Kind::Hex, Any::Text(digits)) => {
+                if let Some(bytes) = unhex(digits) {
+                    put_bytes(&mut out, *number, &bytes);
+                }
+            }
+            (Kind::Attributes, Any::Map(list)) => {
+                let members = members(list, VALUES)?;
+                let entries = members.iter().map(|member| (&*member.entry.key, member.entry.value));
+                for entry in converted_entries::<LogValue, AnyValue>(entries)? {
+                    put_bytes(&mut out, *number, &entry);
+                }
+            }
+            (Kind::Message(parts), Any::Map(list)) => {
+                let members = members(list, VALUES)?;
+                let entries: Vec<_> = members.iter().map(|member| (&*member.entry.key, member.entry.value)).collect();
+                put_bytes(&mut out, *number, &write(&entries, parts)?);
+            }
+            _ => {}
+        }
+    }
+    Ok(out)
+}
+
+/// Writes an instant as OTLP does; one before 1970 or after 2554 has no place there.
+pub(super) fn put_time(out: &mut Vec<u8>, number: u32, time: jiff::Timestamp) {
+    if let Ok(nanoseconds) = u64::try_from(time.as_nanosecond()) {
+        put_fixed64(out, number, nanoseconds);
+    }
+}
+
+/// Entries of one dialect in another, encoded.
+pub(super) fn converted_entries<'a, F, T>(
+    entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+) -> Result<Vec<Vec<u8>>, OddRecord>
+where
+    F: Dialect,
+    T: Dialect,
+{
+    entries.into_iter().map(|(key, value)| Ok(encode_key_value(key, &convert::<F, T>(value, 1)?))).collect()
+}
+
+/// Encoded entries of names with values.
+pub(super) fn entries_of(named: &[Named]) -> Vec<Vec<u8>> {
+    named.iter().map(|(name, value)| encode_key_value(name.as_bytes(), value)).collect()
+}
+
+/// A `LogValue` that is the map of encoded entries.
+pub(super) fn map(entries: &[Vec<u8>]) -> Vec<u8> {
+    let mut list = Vec::new();
+    entries.iter().for_each(|entry| put_bytes(&mut list, VALUES, entry));
+    let mut out = Vec::new();
+    put_bytes(&mut out, NUMBERS.map, &list);
+    out
+}
+
+/// A `LogValue` that is a text.
+pub(super) fn text(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_bytes(&mut out, NUMBERS.text, text);
+    out
+}
+
+/// A `LogValue` that is an instant.
+pub(super) fn instant(time: jiff::Timestamp) -> Vec<u8> {
+    let mut content = Vec::new();
+    put_timestamp(&mut content, time);
+    let mut out = Vec::new();
+    put_bytes(&mut out, NUMBERS.time, &content);
+    out
+}
+
+fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let pair = |pair: &[u8]| match pair {
+        [high, low] => Some((digit(*high)? * 16 + digit(*low)?) as u8),
+        _ => None,
+    };
+    digits.chunks(2).map(pair).collect()
+}

@@ -1,0 +1,63 @@
+//! The log event inside an `EventWrapper`: which kind of event it is, and where its parts stand.
+
+use std::ops::Range;
+
+use super::field;
+use crate::encoding::wire::{Fields, Payload};
+use crate::encoding::{OddRecord, Signal};
+
+/// The log event of a record.
+#[derive(Clone, Debug)]
+pub(crate) struct Log<'a> {
+    /// Where its field stands in the record.
+    pub(crate) place: Range<usize>,
+    /// The `Log` message.
+    pub(crate) message: &'a [u8],
+    /// `Log.value` with the place of its field in `message`: the event, when it is no object.
+    pub(crate) value: Option<(Range<usize>, &'a [u8])>,
+}
+
+/// What kind of event a record holds; the content of the last one, as protobuf has it for a `oneof`.
+pub(super) fn kind(record: &[u8]) -> Result<(Signal, Range<usize>, &[u8]), OddRecord> {
+    let mut fields = Fields::new(record);
+    let mut event = None;
+    while let Some(found) = fields.next_field()? {
+        let signal = match found.number {
+            field::LOG => Signal::Logs,
+            field::METRIC => Signal::Metrics,
+            field::TRACE => Signal::Traces,
+            _ => continue,
+        };
+        let Payload::Bytes(content) = found.payload else { return Err(OddRecord::WrongType("event")) };
+        if event.replace((signal, found.start..found.end, content)).is_some() {
+            return Err(OddRecord::Repeated("event"));
+        }
+    }
+    event.ok_or(OddRecord::WrongType("event"))
+}
+
+/// What kind of event a record holds; one that cannot be read counts as a log.
+pub(crate) fn signal(record: &[u8]) -> Signal {
+    kind(record).map_or(Signal::Logs, |(signal, ..)| signal)
+}
+
+impl Log<'_> {
+    /// The log event of a record; `None` when it holds another kind of event.
+    pub(crate) fn read(record: &[u8]) -> Result<Option<Log<'_>>, OddRecord> {
+        let (signal, place, message) = kind(record)?;
+        if signal != Signal::Logs {
+            return Ok(None);
+        }
+        let mut fields = Fields::new(message);
+        let mut value = None;
+        while let Some(found) = fields.next_field()? {
+            if found.number == field::VALUE {
+                let Payload::Bytes(content) = found.payload else { return Err(OddRecord::WrongType("value")) };
+                if value.replace((found.start..found.end, content)).is_some() {
+                    return Err(OddRecord::Repeated("value"));
+                }
+            }
+        }
+        Ok(Some(Log { place, message, value }))
+    }
+}

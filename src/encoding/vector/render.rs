@@ -1,0 +1,41 @@
+//! A log event as one JSON document on one line, for outputs that are neither OTLP nor Vector.
+
+use super::{Log, LogValue, field};
+use crate::encoding::dialect::{Any, OddRecord, any, members, write_content, write_entries};
+use crate::encoding::json;
+
+/// A log event as the JSON document that it is, without a line break in it.
+///
+/// - The document is the event's fields; of an event that is no object it is the document in its text, else
+///   `{"message": …}`. Metadata is not part of it.
+/// - Types stay; what JSON cannot say is written as for OTLP, and an instant is RFC 3339.
+/// - A record that cannot be read, or is no log event, is kept whole: `{"hotlist":{"unreadable_record":"…base64…"}}`.
+pub fn render_record(record: &[u8]) -> Vec<u8> {
+    match render(record) {
+        Ok(Some(document)) => document,
+        Ok(None) | Err(_) => json::unreadable(record),
+    }
+}
+
+fn render(record: &[u8]) -> Result<Option<Vec<u8>>, OddRecord> {
+    let Some(log) = Log::read(record)? else { return Ok(None) };
+    let mut out = Vec::new();
+    let Some((_, value)) = log.value else {
+        let members = members(log.message, field::FIELDS)?;
+        let mut rest = members.iter();
+        write_entries::<LogValue>(&mut out, 0, || {
+            Ok(rest.next().map(|member| (&*member.entry.key, member.entry.value)))
+        })?;
+        return Ok(Some(out));
+    };
+    match any::<LogValue>(value)? {
+        map @ Any::Map(_) => write_content::<LogValue>(&mut out, map, 0)?,
+        Any::Text(text) if let Some(document) = json::one_line(text) => out = document,
+        content => {
+            out.extend_from_slice(b"{\"message\":");
+            write_content::<LogValue>(&mut out, content, 1)?;
+            out.push(b'}');
+        }
+    }
+    Ok(Some(out))
+}

@@ -1,0 +1,89 @@
+//! What of a batch a sink gets: the events that its condition wants, in the format that it speaks.
+//!
+//! A sink that takes everything in the format in which it came gets the batch as it is.
+
+use std::sync::Arc;
+
+use crate::delivery::{Batch, Others, Refusal};
+use crate::encoding::envelope::Layout;
+use crate::encoding::{Format, Rope, transcode};
+
+/// Which events of a batch a sink takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Only {
+    /// Every one.
+    #[default]
+    All,
+    /// Those that hit.
+    Hits,
+    /// Those that did not; metrics and traces, which are not matched, are among them.
+    NotHits,
+}
+
+impl Only {
+    /// The batch for a sink that speaks `format`; `None` when nothing of it is for the sink. Blocks when the batch must
+    /// be cut or converted: [`Only::is_whole`] says whether.
+    ///
+    /// # Errors
+    /// The batch cannot be walked, although it was before: a fault of Hotlist.
+    pub fn of(self, batch: &Arc<Batch>, format: Format) -> Result<Option<Arc<Batch>>, Refusal> {
+        if self.is_empty(batch, format) {
+            return Ok(None);
+        }
+        if self.is_whole(batch, format) {
+            return Ok(Some(Arc::clone(batch)));
+        }
+        let unwalkable = |error| Refusal::Unavailable(format!("a batch cannot be laid out for a sink: {error}"));
+        let keep = self.keep(batch);
+        let message = batch.message.to_bytes();
+        let message = if format == batch.format {
+            let mut layout = Layout::new(format.envelope(), message).map_err(unwalkable)?;
+            layout.retain(keep);
+            layout.request(0..layout.len())
+        } else {
+            Rope::from(transcode(&message, batch.format, format, keep).map_err(unwalkable)?)
+        };
+        let records = match self {
+            Only::All => batch.records,
+            Only::Hits => batch.hits.len(),
+            Only::NotHits => batch.records - batch.hits.len(),
+        };
+        let others = if format == batch.format && self != Only::Hits { batch.others } else { Others::default() };
+        let (signal, metadata) = (batch.signal, batch.metadata.clone());
+        Ok(Some(Arc::new(Batch { signal, format, message, records, others, metadata, ..Batch::default() })))
+    }
+
+    /// Whether the sink gets the batch as it is.
+    pub fn is_whole(self, batch: &Batch, format: Format) -> bool {
+        format == batch.format
+            && match self {
+                Only::All => true,
+                Only::Hits => batch.hits.len() == batch.records && batch.others.is_empty(),
+                Only::NotHits => batch.hits.is_empty(),
+            }
+    }
+
+    /// Whether there is nothing in it for the sink. An empty batch is something: who sends it wants an answer.
+    fn is_empty(self, batch: &Batch, format: Format) -> bool {
+        // What another format cannot say is for other sinks, see `Deliver::takes`.
+        let others = format == batch.format && !batch.others.is_empty();
+        match self {
+            Only::All => format != batch.format && batch.records == 0 && !batch.others.is_empty(),
+            Only::Hits => batch.hits.is_empty(),
+            Only::NotHits => batch.hits.len() == batch.records && !batch.hits.is_empty() && !others,
+        }
+    }
+
+    /// Says of the records of a batch, asked in order, whether the sink takes them.
+    pub(super) fn keep(self, batch: &Batch) -> impl FnMut(usize) -> bool + use<'_> {
+        let mut hits = batch.hits.iter().map(|hit| hit.place).peekable();
+        move |place| {
+            let hit = hits.next_if(|hit| *hit == place).is_some();
+            match self {
+                Only::All => true,
+                Only::Hits => hit,
+                Only::NotHits => !hit,
+            }
+        }
+    }
+}
