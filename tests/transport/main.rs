@@ -14,6 +14,12 @@ mod connections;
 #[cfg(test)]
 mod health;
 #[cfg(test)]
+mod http;
+#[cfg(test)]
+mod http_client;
+#[cfg(test)]
+mod http_connections;
+#[cfg(test)]
 mod metadata;
 #[cfg(test)]
 mod metrics;
