@@ -117,8 +117,8 @@ mod tests {
             let partial_success = ExportLogsPartialSuccess { rejected_log_records: rejected, error_message: message };
             let said = partial_success != ExportLogsPartialSuccess::default();
             let expected = ExportLogsServiceResponse { partial_success: said.then_some(partial_success) };
-            prop_assert_eq!(ExportLogsServiceResponse::decode(&*written).unwrap(), expected.clone());
-            prop_assert_eq!(written, expected.encode_to_vec());
+            prop_assert_eq!(&written, &expected.encode_to_vec());
+            prop_assert_eq!(ExportLogsServiceResponse::decode(&*written).unwrap(), expected);
         }
     }
 }

@@ -83,7 +83,7 @@ fn count(next_hop: &NextHop, arrived: &mut BTreeMap<u64, usize>) {
             let event: Value = serde_json::from_slice(&render_record(&message[span.record.payload()])).unwrap();
             let number: u64 = event["event"]["id"].as_str().unwrap().parse().unwrap();
             let tagged = event["tags"] == json!(["threat-match"]);
-            assert_eq!(tagged, number % HIT_EVERY == 0, "{event}");
+            assert_eq!(tagged, number.is_multiple_of(HIT_EVERY), "{event}");
             assert_eq!(tagged, event.to_string().contains("indicator_match_rule"), "{event}");
             *arrived.entry(number).or_default() += 1;
         })
