@@ -7,4 +7,10 @@ mod json;
 #[cfg(test)]
 mod otlp;
 #[cfg(test)]
+mod otlp_json;
+#[cfg(test)]
+mod otlp_json_values;
+#[cfg(test)]
+mod otlp_json_writer;
+#[cfg(test)]
 mod real;

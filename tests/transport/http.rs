@@ -151,6 +151,9 @@ fn status(answer: &Answer) -> (u64, String) {
     (u64::from(*code), String::from_utf8(text.to_vec()).unwrap())
 }
 
+/// What is wrong, the statuses of HTTP and gRPC that say so, and the request: method, path, headers, body.
+type Refused<'a> = (&'a str, u16, u64, &'a str, &'a str, Vec<(&'a str, &'a str)>, &'a [u8]);
+
 /// Guarantee: what is not for this source or can never succeed gets its own status with a text, in the media type of the
 /// request, never reaches the next hop, and leaves the connection open.
 #[tokio::test]
@@ -166,7 +169,7 @@ async fn what_cannot_succeed_says_why() {
     let wide = [b"{}".as_slice(), &[b' '; 100_000]].concat();
     let text = ("content-type", "text/plain");
     let packed = |encoding| ("content-encoding", encoding);
-    let cases: [(&str, u16, u64, &str, &str, Vec<(&str, &str)>, &[u8]); 15] = [
+    let cases: [Refused<'_>; 15] = [
         ("no such path", 404, 12, "POST", "/v1/log", vec![PROTOBUF], b"x"),
         ("no such path as JSON", 404, 12, "POST", "/", vec![JSON], b"{}"),
         ("read", 405, 12, "GET", LOGS, vec![PROTOBUF], b""),

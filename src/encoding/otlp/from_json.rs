@@ -4,9 +4,11 @@
 //! ([`schema`]); what stands here steps through text and table side by side. A batch is not lost for one odd value:
 //! that is kept as text where there is room for text, else left out, and counted.
 //!
-//! Time is linear in the text: every byte is scanned once, twice where it is a string with escapes or an unknown or odd
-//! value, and what is written is moved a bounded number of times ([`tape`]). The stack holds a bounded number of frames:
-//! only `AnyValue` nests, at most [`MAX_DEPTH`] levels are followed, and stepping over a value does not recurse.
+//! Time is linear in the text: each byte is scanned once, and once more where it belongs to an escape or an odd value.
+//! What is written is copied twice, plus less than 128 bytes a message ([`tape`]). Only a key that stands twice costs
+//! more: what its message has after the first is moved, so that a byte is moved at most [`MAX_DEPTH`] times and a few.
+//! The stack holds a bounded number of frames: only `AnyValue` nests, at most [`MAX_DEPTH`] levels are followed, and
+//! stepping over a value does not recurse.
 
 mod scalar;
 mod schema;
@@ -145,15 +147,19 @@ impl<'a> Converter<'a> {
         }
         let slot = field.slot();
         if let Some(place) = self.written.iter().skip(base).position(|written| written.slot == slot) {
-            let former = self.written.swap_remove(base + place);
-            self.tape.discard(former.start, former.end);
+            let Written { start, end, .. } = self.written.remove(base + place);
+            self.tape.discard(start, end);
+            for later in self.written.iter_mut().skip(base + place) {
+                (later.start, later.end) = (later.start.without(start, end), later.end.without(start, end));
+            }
             self.odd += 1;
         }
         let start = self.tape.mark();
         match field.label {
             Label::Envelope | Label::Repeated if first == b'[' => self.elements(field, depth)?,
             Label::Envelope => return Err(FromJsonError::Envelope { name: field.name, at: self.scanner.at }),
-            Label::Repeated | Label::Single | Label::Member => self.value(field, first, depth)?,
+            Label::Repeated => self.keep(field, first)?,
+            Label::Single | Label::Member => self.value(field, first, depth)?,
         }
         self.written.push(Written { slot, start, end: self.tape.mark() });
         Ok(())
@@ -206,6 +212,14 @@ impl<'a> Converter<'a> {
         Ok(())
     }
 
+    /// One value in the place of an array, its first byte peeked.
+    fn keep(&mut self, field: &Field, first: u8) -> Result<(), JsonError> {
+        self.odd += 1;
+        let token = self.token(first)?;
+        keep_text(&mut self.tape, field, token.text.resolve(&mut self.scratch));
+        Ok(())
+    }
+
     /// Takes the value that was peeked, whatever it is.
     fn token(&mut self, first: u8) -> Result<Token<'a>, JsonError> {
         if first == b'"' {
@@ -238,6 +252,3 @@ fn keep_text(tape: &mut Tape, field: &Field, text: &[u8]) {
         _ => {}
     }
 }
-
-#[cfg(test)]
-mod tests;

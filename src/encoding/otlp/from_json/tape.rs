@@ -2,8 +2,7 @@
 //!
 //! The contents of all fields go into one buffer, without the tags and lengths of long messages: those are kept beside
 //! it and put in at the end, in one pass. Short messages get theirs at once, at the cost of moving less than 128 bytes,
-//! so that there are no more long ones than the bytes can account for. What is discarded is passed over in the same
-//! pass. So each byte is moved a bounded number of times, however deep the messages nest.
+//! so that there are no more long ones than the bytes can account for.
 
 use crate::encoding::wire::{framed_len, put_header};
 
@@ -16,11 +15,8 @@ pub(super) struct Tape {
     bytes: Vec<u8>,
     /// The long messages and the open ones, in the order of their starts.
     messages: Vec<Header>,
-    discarded: Vec<(Mark, Mark)>,
     /// Bytes that the headers of the long messages will take.
     header_bytes: usize,
-    /// Encoded bytes of what was discarded.
-    discarded_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -41,12 +37,23 @@ pub(super) struct Mark {
     encoded: usize,
 }
 
+impl Mark {
+    /// The same place once what stood between two others, not around it, is gone.
+    pub(super) fn without(self, start: Mark, end: Mark) -> Mark {
+        if self.encoded < end.encoded {
+            return self;
+        }
+        Mark {
+            message: self.message - (end.message - start.message),
+            byte: self.byte - (end.byte - start.byte),
+            encoded: self.encoded - (end.encoded - start.encoded),
+        }
+    }
+}
+
 /// A message that is not yet at its end.
 #[must_use]
-pub(super) struct Opened {
-    start: Mark,
-    discarded: usize,
-}
+pub(super) struct Opened(Mark);
 
 impl Tape {
     /// A tape that takes so many bytes before it grows.
@@ -61,72 +68,64 @@ impl Tape {
 
     /// The present end.
     pub(super) fn mark(&self) -> Mark {
-        Mark {
-            message: self.messages.len(),
-            byte: self.bytes.len(),
-            encoded: self.bytes.len() + self.header_bytes - self.discarded_bytes,
-        }
+        let (message, byte) = (self.messages.len(), self.bytes.len());
+        Mark { message, byte, encoded: byte + self.header_bytes }
     }
 
     /// Begins a message at a field number below 16.
     pub(super) fn open(&mut self, number: u32) -> Opened {
-        let opened = Opened { start: self.mark(), discarded: self.discarded.len() };
+        let opened = Opened(self.mark());
         self.messages.push(Header { at: self.bytes.len(), number, length: 0 });
         opened
     }
 
     /// Ends the message that was opened last of those that are open.
-    pub(super) fn close(&mut self, opened: Opened) {
-        let Opened { start, discarded } = opened;
+    pub(super) fn close(&mut self, Opened(start): Opened) {
         let length = self.mark().encoded - start.encoded;
         let is_last = self.messages.len() == start.message + 1;
         let Some(header) = self.messages.get_mut(start.message) else { return };
-        if length < LONG && is_last && self.discarded.len() == discarded {
-            // One byte of tag and one of length. Nothing beside the buffer points into this message.
-            let tag = header.number << 3 | 2;
+        if length < LONG && is_last {
+            // One byte of tag and one of length; all of the message is in the buffer.
+            let short = [(header.number << 3 | 2) as u8, length as u8];
             self.messages.pop();
-            self.bytes.extend_from_slice(&[0; 2]);
-            self.bytes.copy_within(start.byte..start.byte + length, start.byte + 2);
-            self.bytes[start.byte] = tag as u8;
-            self.bytes[start.byte + 1] = length as u8;
+            self.bytes.extend_from_slice(&short);
+            if let Some(message) = self.bytes.get_mut(start.byte..) {
+                message.rotate_right(short.len());
+            }
         } else {
             header.length = length;
             self.header_bytes += framed_len(length) - length;
         }
     }
 
-    /// Takes back what was written between two marks, both in the innermost open message.
+    /// Takes out what was written between two marks, both in the innermost open message. Moves what comes after it;
+    /// marks there are [`Mark::without`] it from now on.
     pub(super) fn discard(&mut self, start: Mark, end: Mark) {
-        self.discarded_bytes += end.encoded - start.encoded;
-        self.discarded.push((start, end));
+        let removed = end.byte - start.byte;
+        self.bytes.drain(start.byte..end.byte);
+        self.messages.drain(start.message..end.message);
+        self.messages.iter_mut().skip(start.message).for_each(|header| header.at -= removed);
+        self.header_bytes -= end.encoded - start.encoded - removed;
     }
 
     /// All that was written, when nothing is open any more.
-    pub(super) fn into_message(mut self) -> Vec<u8> {
-        let end = self.mark();
-        // Those that lie in another come after it and are passed over with it.
-        self.discarded
-            .sort_unstable_by_key(|(from, to)| (from.message, from.byte, std::cmp::Reverse((to.message, to.byte))));
-        let mut out = Vec::with_capacity(end.encoded);
-        let (mut message, mut byte) = (0, 0);
-        for (from, to) in self.discarded.iter().chain([&(end, end)]) {
-            if (from.message, from.byte) < (message, byte) {
-                continue;
-            }
-            for header in self.messages.get(message..from.message).unwrap_or_default() {
-                out.extend_from_slice(self.bytes.get(byte..header.at).unwrap_or_default());
-                put_header(&mut out, header.number, header.length);
-                byte = header.at;
-            }
-            out.extend_from_slice(self.bytes.get(byte..from.byte).unwrap_or_default());
-            (message, byte) = (to.message, to.byte);
+    pub(super) fn into_message(self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.mark().encoded);
+        let mut copied = 0;
+        for header in &self.messages {
+            out.extend_from_slice(self.bytes.get(copied..header.at).unwrap_or_default());
+            put_header(&mut out, header.number, header.length);
+            copied = header.at;
         }
+        out.extend_from_slice(self.bytes.get(copied..).unwrap_or_default());
         out
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
     use crate::encoding::wire::put_bytes;
     use proptest::prelude::*;
@@ -151,7 +150,7 @@ mod tests {
     }
 
     fn write(tape: &mut Tape, nodes: &[Node]) {
-        let mut discard = Vec::new();
+        let mut discard = VecDeque::new();
         for node in nodes {
             let start = tape.mark();
             match node {
@@ -163,11 +162,16 @@ mod tests {
                 }
                 Node::Discarded(node) => {
                     write(tape, std::slice::from_ref(node));
-                    discard.push((start, tape.mark()));
+                    discard.push_back((start, tape.mark()));
                 }
             }
         }
-        discard.into_iter().rev().for_each(|(start, end)| tape.discard(start, end));
+        while let Some((start, end)) = discard.pop_front() {
+            tape.discard(start, end);
+            for (from, to) in &mut discard {
+                (*from, *to) = (from.without(start, end), to.without(start, end));
+            }
+        }
     }
 
     /// The reference: inner messages first, in buffers of their own.
