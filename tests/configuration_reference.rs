@@ -358,9 +358,12 @@ fn examples() -> Vec<(String, Format)> {
     found
 }
 
-/// Whether a file configures a collector that is run beside Hotlist; tests/sidecar/examples.rs reads those.
+/// Whether a file configures a collector that is run beside Hotlist; tests/sidecar/examples.rs and
+/// tests/sidecar/otel_collector.rs read those.
 fn is_of_another_program(path: &Path) -> bool {
-    path.parent().and_then(Path::parent).is_some_and(|parent| parent.ends_with("fluent-bit"))
+    let collectors = ["fluent-bit", "otel-collector"];
+    let directory = path.parent().and_then(Path::parent);
+    directory.is_some_and(|directory| collectors.iter().any(|collector| directory.ends_with(collector)))
         && !path.ends_with("hotlist.yaml")
 }
 

@@ -11,12 +11,12 @@ use http::HeaderMap;
 use metrics::{counter, histogram};
 
 use super::admission::{Admission, InFlight};
-use super::body::Message;
+use super::body::{self, Message, Syntax};
 use super::outcome::{Count, NotTaken};
 use super::workers::{WorkError, in_place};
 use super::{Limits, Shared};
 use crate::delivery::{Accepted, Batch, Deliver, Metadata, Others, Process, Refusal, Signal};
-use crate::encoding::{Format, Rope};
+use crate::encoding::{Format, Rope, otlp};
 use crate::grpc::Encoding;
 use crate::grpc::compression::InflateError;
 use crate::telemetry;
@@ -115,10 +115,14 @@ impl Intake {
         Ok(accepted)
     }
 
-    /// Inflates, and matches and tags what is to be matched.
+    /// Inflates, converts, and matches and tags what is to be matched.
     fn work(&self, content: Content, message: Message) -> Result<(Batch, Arc<Admission>), NotTaken> {
-        let Message { encoding, bytes, mut admission } = message;
+        let Message { syntax, encoding, bytes, mut admission } = message;
         let bytes = self.inflate(bytes, encoding, &mut admission)?;
+        let bytes = match syntax {
+            Syntax::Binary => bytes,
+            Syntax::OtlpJson => self.convert(&bytes, &mut admission)?,
+        };
         let admission = Arc::new(admission);
         let message = admission.attach(bytes);
         let batch = match content.is_matched() {
@@ -135,6 +139,29 @@ impl Intake {
             InflateError::TooLarge { .. } => NotTaken::TooLarge(error.to_string()),
             InflateError::Corrupt { .. } => NotTaken::invalid(error.to_string()),
         })
+    }
+
+    /// JSON to protobuf, most often to fewer bytes: room for as many is taken before.
+    fn convert(&self, text: &Bytes, admission: &mut Admission) -> Result<Bytes, NotTaken> {
+        let limit = self.limits.max_request_bytes;
+        if !admission.grow(text.len()) {
+            return Err(body::no_room(&self.limits));
+        }
+        let converted = otlp::from_json(text).map_err(|error| NotTaken::invalid(error.to_string()))?;
+        if converted.odd > 0 {
+            counter!(telemetry::SOURCE_ODD_VALUES_TOTAL, "source" => self.name.to_string()).increment(converted.odd);
+        }
+        let len = converted.message.len();
+        if len > limit {
+            return Err(NotTaken::TooLarge(format!(
+                "the message has {len} bytes as protobuf, more than {limit}: send smaller batches, or raise \
+                 `max_request_bytes`"
+            )));
+        }
+        if len > text.len() && !admission.grow(len - text.len()) {
+            return Err(body::no_room(&self.limits));
+        }
+        Ok(converted.message.into())
     }
 }
 

@@ -5,7 +5,7 @@ use http_body::Body;
 
 use super::Limits;
 use super::admission::InFlight;
-use super::body::{Arriving, Message, admit};
+use super::body::{Arriving, Message, Syntax, admit};
 use super::outcome::NotTaken;
 use crate::grpc::{Encoding, FrameHeader, HEADER_LEN};
 
@@ -40,7 +40,7 @@ where
     let len = header.len as usize;
     let admission = admit(len, limits, in_flight).await?;
     let bytes = body.exactly(len, rest).await?;
-    Ok(Message { encoding, bytes, admission })
+    Ok(Message { syntax: Syntax::Binary, encoding, bytes, admission })
 }
 
 #[cfg(test)]

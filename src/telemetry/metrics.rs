@@ -9,6 +9,8 @@ pub const SOURCE_REQUESTS_TOTAL: &str = "hotlist_source_requests_total";
 pub const SOURCE_ACKNOWLEDGED_TOTAL: &str = "hotlist_source_acknowledged_total";
 /// Bytes of requests that a source received.
 pub const SOURCE_RECEIVED_BYTES_TOTAL: &str = "hotlist_source_received_bytes_total";
+/// Values of OTLP/JSON requests that a source kept as text or left out.
+pub const SOURCE_ODD_VALUES_TOTAL: &str = "hotlist_source_odd_values_total";
 /// Requests that a sink sent.
 pub const SINK_REQUESTS_TOTAL: &str = "hotlist_sink_requests_total";
 /// Bytes that a sink sent.
@@ -140,7 +142,7 @@ pub const METRICS: &[Metric] = &[
         MetricKind::Counter,
         Unit::Count,
         &["source", "status"],
-        "Requests answered, by source and gRPC status in lower case (ok, unavailable, resource_exhausted, invalid_argument).",
+        "Requests answered, by source and gRPC status in lower case (ok, unavailable, resource_exhausted, invalid_argument), over HTTP too.",
     ),
     metric(
         SOURCE_ACKNOWLEDGED_TOTAL,
@@ -155,6 +157,13 @@ pub const METRICS: &[Metric] = &[
         Unit::Bytes,
         &["source"],
         "Bytes of request messages received, as they came over the wire.",
+    ),
+    metric(
+        SOURCE_ODD_VALUES_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["source"],
+        "Values of OTLP/JSON requests that were not what OTLP says, and were kept as text or left out; the rest of their records passed.",
     ),
     metric(
         SINK_REQUESTS_TOTAL,
