@@ -52,8 +52,22 @@ impl OtlpSource {
         process: Arc<dyn Process>,
         deliver: Arc<dyn Deliver>,
     ) -> io::Result<Bound> {
-        let intake = Arc::new(Intake::new(name, limits.clone(), shared, process, deliver)?);
-        Ok(Bound::bind(name, address, limits, OtlpSource { intake })?.with_http1())
+        let source = OtlpSource::new(name, limits.clone(), shared, process, deliver)?;
+        Ok(Bound::bind(name, address, limits, source)?.with_http1())
+    }
+
+    /// The service alone, to be put into a server of one's own.
+    ///
+    /// # Errors
+    /// The limits cannot work.
+    pub fn new(
+        name: &str,
+        limits: Limits,
+        shared: &Shared,
+        process: Arc<dyn Process>,
+        deliver: Arc<dyn Deliver>,
+    ) -> io::Result<OtlpSource> {
+        Ok(OtlpSource { intake: Arc::new(Intake::new(name, limits, shared, process, deliver)?) })
     }
 }
 
