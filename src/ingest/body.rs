@@ -133,7 +133,7 @@ where
         }
         let limit = self.limits.max_request_bytes;
         let mut granted = STEP.min(limit);
-        let mut admission = admit(granted, self.limits, in_flight).await?;
+        let admission = admit(granted, self.limits, in_flight).await?;
         let mut joined = Vec::with_capacity(granted);
         while let Some(data) = self.next().await? {
             let len = joined.len() + data.len();

@@ -15,7 +15,7 @@ use super::body::{self, Message, Syntax};
 use super::outcome::{Count, NotTaken};
 use super::workers::{WorkError, in_place};
 use super::{Limits, Shared};
-use crate::delivery::{Accepted, Batch, Deliver, Metadata, Others, Process, Refusal, Signal};
+use crate::delivery::{Accepted, Batch, Deliver, Metadata, Others, Process, Refusal, Room, Signal};
 use crate::encoding::{Format, Rope, otlp};
 use crate::grpc::Encoding;
 use crate::grpc::compression::InflateError;
@@ -99,7 +99,7 @@ impl Intake {
             self.shared.workers.run(self.limits.admission_wait, move || this.work(content, message)).await
         };
         // The room is held until the batch was delivered, also when nothing of the message is left in it.
-        let (batch, _admission) = result.map_err(refuse_work)??;
+        let (batch, admission) = result.map_err(refuse_work)??;
         stages.end("work");
         let Others { metrics, traces } = batch.others;
         for (signal, count) in [(Signal::Metrics, metrics), (Signal::Traces, traces)] {
@@ -107,7 +107,8 @@ impl Intake {
                 return Err(nobody_takes(content.format, signal));
             }
         }
-        let batch = Batch { signal, metadata: Metadata::new(headers), ..batch };
+        let room: Arc<dyn Room> = admission;
+        let batch = Batch { signal, metadata: Metadata::new(headers), room: Some(room), ..batch };
         let accepted = self.deliver.deliver(Arc::new(batch)).await?;
         stages.end("deliver");
         counter!(telemetry::SOURCE_ACKNOWLEDGED_TOTAL, "source" => self.name.to_string(), "signal" => signal.as_str())
