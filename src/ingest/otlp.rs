@@ -1,5 +1,5 @@
 //! Source `otlp`: OTLP/gRPC, the `Export` methods of `LogsService`, `MetricsService` and `TraceService`, and OTLP/HTTP
-//! ([`otlp_http`]) on the same address.
+//! (`otlp_http`) on the same address.
 //!
 //! Logs are matched. Metrics and traces pass untouched, under the same limits, when a sink takes them.
 

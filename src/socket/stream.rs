@@ -15,7 +15,7 @@ pub(super) type Plain = Either<TcpStream, UnixStream>;
 /// With or without TLS.
 pub(super) type Secured = Either<Plain, Box<TlsStream<Plain>>>;
 
-/// The first bytes of a protocol, at most [`LONGEST`] of them.
+/// The first bytes of a protocol, at most 32 of them.
 pub type Preface = &'static [u8];
 
 /// Length of the longest preface in bytes.
