@@ -25,11 +25,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::{self, Admin, AdminError, Pages, Readiness};
-use crate::config::{self, Config, FailureMode};
+use crate::config::{self, Config, FailureMode, SourceKind};
 use crate::delivery::Deliver;
 use crate::fields::{FieldError, FieldTable};
 use crate::ingest::health::Health;
-use crate::ingest::{Bound, Limits, OtlpSource, ServeError, Shared, VectorSource};
+use crate::ingest::{Bound, FilterSource, Limits, OtlpSource, ServeError, Shared, VectorSource, filter};
 use crate::intel::snapshot::NotCarried;
 use crate::tls::TlsError;
 use indicators::{Intel, Keeper, Lists, Reporter, Settings};
@@ -217,10 +217,14 @@ impl App {
         let deliver: Arc<dyn Deliver> = switch.clone();
         let live = self.live.clone();
         let (id, address, shared) = (&source.id, source.address(), &self.shared);
-        let bound = match source.kind {
-            config::SourceKind::Otlp(_) => OtlpSource::bind(id, address, limits, shared, live, deliver),
-            config::SourceKind::Vector(_) => {
+        let bound = match &source.kind {
+            SourceKind::Otlp(_) => OtlpSource::bind(id, address, limits, shared, live, deliver),
+            SourceKind::Vector(_) => {
                 VectorSource::bind(id, address, limits, shared, live, deliver, self.health.clone())
+            }
+            SourceKind::Filter(of) => {
+                let settings = filter::Settings { limits, window: of.window };
+                FilterSource::bind(id, address, settings, shared, live, deliver)
             }
         };
         let bound = bound.map_err(|cause| StartError::Source { id: source.id.clone(), cause })?;

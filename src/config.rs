@@ -41,7 +41,7 @@ pub use process::{Admin, Limits, Log, LogFormat, LogLevel, Shutdown};
 pub use secret::Secret;
 pub use show::ShowError;
 pub use sink::{Compression, GrpcSink, NdjsonSink, Only, Rejected, Sink, SinkKind};
-pub use source::{OtlpSource, Source, SourceKind, VectorSource};
+pub use source::{FilterSource, OtlpSource, Source, SourceKind, VectorSource};
 pub use tls::{ClientTls, ServerTls};
 
 use reader::{Item, Problems, Table};
@@ -63,9 +63,9 @@ pub struct Config {
     /// How events are compared with indicators.
     #[schemars(with = "Option<Match>")]
     pub r#match: Match,
-    /// Where events go after matching, by name. At least one.
-    #[serde(serialize_with = "sink::write_all")]
-    #[schemars(schema_with = "sink::schema")]
+    /// Where events go after matching, by name. Each source needs at least one, but for those of type `filter`.
+    #[serde(serialize_with = "sink::write_all", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "sink::schema", default)]
     pub sinks: Vec<Sink>,
     /// What happens while there are no indicators to match with: `open` passes events untagged, `closed` refuses them until there are.
     #[schemars(extend("default" = "open"))]
@@ -146,6 +146,7 @@ impl Config {
             ("", Config::KEYS),
             ("sources.<id> (otlp)", OtlpSource::KEYS),
             ("sources.<id> (vector)", VectorSource::KEYS),
+            ("sources.<id> (filter)", FilterSource::KEYS),
             ("sources.<id>.tls", ServerTls::KEYS),
             ("intel", Intel::KEYS),
             ("intel.files[]", IntelFiles::KEYS),
@@ -234,15 +235,28 @@ fn read_sources<'a>(root: &Table<'a>) -> (Vec<&'a str>, Vec<Source>) {
     (ids, sources.collect())
 }
 
-/// The usable sinks. Every source must be read by one, unless a sink's inputs are unreadable: then nobody knows.
+/// The usable sinks. Every source that needs a sink must be read by one, unless a sink's inputs are unreadable: then
+/// nobody knows.
 fn read_sinks(root: &Table<'_>, sources: &[&str]) -> Vec<Sink> {
+    let written = root.get("sources").filter(Item::is_table).and_then(|item| item.any_table());
+    let unread = |inputs: &[String]| -> Vec<(String, Item<'_>)> {
+        let needs = written.iter().flat_map(Table::iter).filter(|(_, item)| !Source::needs_no_sink(item));
+        let unread = needs.filter(|(id, _)| !inputs.iter().any(|input| input == id));
+        unread.map(|(id, item)| (id.to_owned(), item)).collect()
+    };
+    // Without any usable source nobody knows what is needed.
+    let is_needed = sources.is_empty() || !unread(&[]).is_empty();
     let Some(item) = root.get("sinks") else {
-        root.item.report(Fault::NoSink);
+        if is_needed {
+            root.item.report(Fault::NoSink);
+        }
         return Vec::new();
     };
     let Some(table) = item.any_table() else { return Vec::new() };
     if table.iter().next().is_none() {
-        item.report(Fault::NoSink);
+        if is_needed {
+            item.report(Fault::NoSink);
+        }
         return Vec::new();
     }
     let mut inputs = Some(Vec::new());
@@ -255,10 +269,8 @@ fn read_sinks(root: &Table<'_>, sources: &[&str]) -> Vec<Sink> {
         });
         sinks.extend(sink.filter(|_| usable_id(id, &item)));
     }
-    if let (Some(inputs), Some(table)) = (inputs, root.get("sources").and_then(|item| item.any_table())) {
-        for (id, item) in table.iter().filter(|(id, _)| !inputs.iter().any(|input| input == id)) {
-            item.report(Fault::UnreadSource { source_id: id.to_owned() });
-        }
+    for (source_id, item) in inputs.as_deref().map(unread).unwrap_or_default() {
+        item.report(Fault::UnreadSource { source_id });
     }
     sinks
 }

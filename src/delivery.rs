@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use crate::encoding::Signal;
 use crate::encoding::{EnvelopeError, Format, Rope};
+use crate::observable::Kind;
 
 /// One request's events after matching, ready for the next hop.
 #[derive(Clone, Debug, Default)]
@@ -170,6 +171,39 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Process: Send + Sync + 'static {
     /// `message` is a whole, decompressed message of the format, of log records.
     fn process(&self, format: Format, message: Bytes) -> Result<Batch, Refusal>;
+}
+
+/// An indicator that a single value is known as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its value in canonical form.
+    pub indicator: String,
+    /// The feed that has it.
+    pub feed: String,
+    /// Its id.
+    pub id: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// What an event would get, as JSON.
+    pub enrichment: Bytes,
+}
+
+/// Answers to several values, all given by one snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// One for each value, in order; an error is a sentence for the caller.
+    pub results: Vec<Result<Vec<Known>, String>>,
+    /// Version of the indicators that were asked; 0 when there are none.
+    pub snapshot: u64,
+}
+
+/// Looks up single values as [`Process`] judges events. CPU-bound and synchronous, too.
+pub trait Check: Send + Sync + 'static {
+    /// `values` are pairs of a kind and a value.
+    ///
+    /// # Errors
+    /// Nothing can be looked up now.
+    fn check(&self, values: &[(&str, &str)]) -> Result<Checked, Refusal>;
 }
 
 /// Takes a batch onward. Ready only when every required hop has it.

@@ -3,6 +3,8 @@
 //! Everything that matches goes through here: the live stream ([`Detector::batch`]), `scan`, `explain` and the demo
 //! ([`Detector::document`]). A batch in which nothing hits leaves as the very bytes that arrived.
 
+mod check;
+
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
@@ -20,6 +22,8 @@ use crate::intel::snapshot::Snapshot;
 use crate::matcher::{Counts, Hit, Matcher, Sieve, Trace};
 use crate::observable::time;
 use crate::policy::{Dropped, EventFacts, Policy, Suppression};
+
+pub use check::CheckError;
 
 /// What happened to the events of a batch; the caller adds it to its metrics.
 #[derive(Clone, Debug, Default)]

@@ -6,6 +6,7 @@
 
 pub mod dialect;
 pub mod envelope;
+pub mod filter;
 pub mod json;
 pub mod otlp;
 pub mod protocol;

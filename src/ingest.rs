@@ -5,6 +5,8 @@
 
 mod admission;
 mod body;
+pub mod filter;
+mod frames;
 pub mod health;
 mod intake;
 mod listener;
@@ -25,6 +27,7 @@ use admission::InFlight;
 use workers::Workers;
 
 pub use crate::socket::ServeError;
+pub use filter::FilterSource;
 pub use listener::{Bound, Socket};
 pub use otlp::OtlpSource;
 pub use vector::VectorSource;

@@ -18,6 +18,7 @@ pub mod enrich;
 pub mod delivery;
 pub mod detect;
 pub mod grpc;
+pub mod proto;
 pub mod socket;
 pub mod tls;
 

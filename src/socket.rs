@@ -16,7 +16,7 @@ mod stream;
 use std::time::Duration;
 
 pub use accept::ServeError;
-pub use activity::{Activity, Watched};
+pub use activity::{Activity, Connection, Watched};
 pub use bind::Listener;
 pub use header::TimedHeader;
 pub use protocol::{Either, Protocol};
@@ -54,6 +54,8 @@ enum Reason {
     Preface,
     /// A ping or the rest of a header did not come in time.
     Timeout,
+    /// The peer does not take the answers that it asked for.
+    NotTaken,
     /// What the peer sent breaks the protocol.
     Protocol,
     /// The listener stopped.
@@ -73,6 +75,7 @@ impl Reason {
             Reason::Tls => "tls",
             Reason::Preface => "preface",
             Reason::Timeout => "timeout",
+            Reason::NotTaken => "not_taken",
             Reason::Protocol => "protocol",
             Reason::Drained => "drained",
             Reason::AcceptFailed => "accept_failed",

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The layers, lowest first. A module uses modules of lower layers; what else it may use is said in [`may_use`].
 const LAYERS: [&[&str]; 4] = [
     &["observable", "fields", "encoding", "intel", "matcher", "policy", "enrich"],
-    &["config", "telemetry", "delivery", "grpc", "detect", "tls", "socket"],
+    &["config", "telemetry", "delivery", "grpc", "proto", "detect", "tls", "socket"],
     &["ingest", "forward", "feed", "control", "history", "alert", "admin"],
     &["app", "cli", "main"],
 ];
@@ -214,6 +214,27 @@ fn the_pure_layer_names_nothing_impure_and_layer_1_no_tonic() {
         }
     }
     assert_none("layer 0 takes time, readers and sinks as arguments", offences);
+}
+
+/// Where generated types of protobuf may be named: where they are included, and where a call is not about events.
+const GENERATED: [&str; 3] = ["src/proto.rs", "src/ingest/filter.rs", "src/ingest/filter/check.rs"];
+
+#[test]
+fn no_generated_type_is_on_the_path_of_events() {
+    let mut offences = Vec::new();
+    for (path, text) in files("src", &["rs"]) {
+        if GENERATED.contains(&path.as_str()) || path.ends_with("/tests.rs") {
+            continue;
+        }
+        let code = code(&text);
+        for name in ["proto", "prost", "tonic_prost", "opentelemetry_proto"] {
+            let named = words(&code, &format!("crate::{name}")).next().is_some();
+            if named || words(&code, name).any(|after| after.starts_with("::")) {
+                offences.push(format!("{path}: `{name}`"));
+            }
+        }
+    }
+    assert_none("events are walked as bytes; only Check and reflection name generated types", offences);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The live stream's matching step: the detector under the metrics. The detector is replaced whole, by indicators that
 //! changed or by a new configuration; a batch is judged by the one that served when it came.
 
+mod check;
+
 use std::sync::Arc;
 use std::time::Instant;
 

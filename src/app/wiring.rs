@@ -10,6 +10,7 @@ use crate::encoding::TagInto;
 use crate::fields::{FieldError, FieldTable};
 use crate::forward::{Blackhole, Fanout, GrpcSink, Headers, NdjsonSink, Only, RejectedFile, Sink, SinkKind, ndjson};
 use crate::grpc;
+use crate::ingest::filter;
 use crate::ingest::health::{self, Health};
 use crate::ingest::{Bound, Limits};
 use crate::intel::allowlist::Allowlists;
@@ -71,7 +72,11 @@ pub(super) fn equip(bound: Bound, source: &config::Source, health: &Health) -> R
     };
     Ok(bound.with_services(|routes| {
         let routes = health.serve_in(routes);
-        if local { health::reflect_in(routes) } else { routes }
+        let own = match &source.kind {
+            config::SourceKind::Otlp(_) | config::SourceKind::Vector(_) => None,
+            config::SourceKind::Filter(_) => Some(filter::DESCRIPTORS),
+        };
+        if local { health::reflect_with(routes, own) } else { routes }
     }))
 }
 

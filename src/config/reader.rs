@@ -222,6 +222,11 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// Whether it is this very text. Nothing is reported.
+    pub(super) fn is(&self, wanted: &str) -> bool {
+        matches!(&self.node.value, Value::Text { text, .. } if text == wanted)
+    }
+
     pub(super) fn is_table(&self) -> bool {
         matches!(self.node.value, Value::Mapping(_))
     }

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 
 use super::address::Address;
 use super::problem::Fault;
-use super::reader::Item;
+use super::reader::{Item, Table};
 use super::tls::ServerTls;
 use super::units::Size;
 use super::{schema, show};
@@ -29,6 +29,8 @@ pub enum SourceKind {
     Otlp(OtlpSource),
     /// `type: vector`.
     Vector(VectorSource),
+    /// `type: filter`.
+    Filter(FilterSource),
 }
 
 /// OTLP/gRPC and OTLP/HTTP on one address, with or without TLS: logs, which are matched, and metrics and traces, which
@@ -64,6 +66,28 @@ pub struct VectorSource {
     pub tls: Option<ServerTls>,
 }
 
+/// The Filter stream of `filter.proto`, for agents of one's own: events come, and go back judged. It needs no sink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct FilterSource {
+    /// Where to listen: an IP address and a port (`127.0.0.1:4319`), or a Unix socket (`unix:/run/hotlist.sock`).
+    #[schemars(with = "String")]
+    pub address: Address,
+    /// The largest batch that is taken, in bytes after decompression. A larger one is refused for good.
+    #[serde(with = "Size")]
+    #[schemars(extend("default" = "4MiB"))]
+    pub max_request_bytes: usize,
+    /// Batches of one stream that are in work or whose answers the client has not taken, 1 to 1024. While there are so many, nothing more is read of the stream.
+    #[schemars(extend("default" = 8, "minimum" = 1, "maximum" = 1024))]
+    pub window: usize,
+    /// TLS with a certificate. Absent: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTls>,
+}
+
+/// The most batches of a stream at once.
+const MAX_WINDOW: usize = 1024;
+
 /// Writes `sources`.
 pub(super) fn write_all<S: Serializer>(sources: &[Source], serializer: S) -> Result<S::Ok, S::Error> {
     show::as_table(sources, |source| (&source.id, source), serializer)
@@ -75,6 +99,7 @@ pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
     schema::parts_by_name(&[
         schema::part("otlp", &none, OtlpSource::json_schema(generator)),
         schema::part("vector", &none, VectorSource::json_schema(generator)),
+        schema::part("filter", &Schema::default(), FilterSource::json_schema(generator)),
     ])
 }
 
@@ -86,12 +111,17 @@ impl VectorSource {
     pub(super) const KEYS: &[&'static str] = OtlpSource::KEYS;
 }
 
+impl FilterSource {
+    pub(super) const KEYS: &[&'static str] = &["type", "address", "max_request_bytes", "window", "tls"];
+}
+
 impl Source {
     /// The address that it listens on.
     pub fn address(&self) -> &Address {
         match &self.kind {
             SourceKind::Otlp(otlp) => &otlp.address,
             SourceKind::Vector(vector) => &vector.address,
+            SourceKind::Filter(filter) => &filter.address,
         }
     }
 
@@ -100,6 +130,7 @@ impl Source {
         match &self.kind {
             SourceKind::Otlp(otlp) => otlp.max_request_bytes,
             SourceKind::Vector(vector) => vector.max_request_bytes,
+            SourceKind::Filter(filter) => filter.max_request_bytes,
         }
     }
 
@@ -108,29 +139,74 @@ impl Source {
         match &self.kind {
             SourceKind::Otlp(otlp) => otlp.tls.as_ref(),
             SourceKind::Vector(vector) => vector.tls.as_ref(),
+            SourceKind::Filter(filter) => filter.tls.as_ref(),
         }
     }
 
     pub(super) fn read(id: &str, item: &Item<'_>) -> Option<Source> {
-        #[derive(Clone, Copy)]
-        enum Type {
-            Otlp,
-            Vector,
-        }
-        let words = [("otlp", Type::Otlp), ("vector", Type::Vector)];
-        let kind = item.any_table()?.required("type", "`otlp` or `vector`")?.word(&words)?;
-        let table = item.table(OtlpSource::KEYS)?;
-        let max_request_bytes = table.or("max_request_bytes", 64 << 20, max_request_bytes);
-        let tls = table.get("tls").and_then(|item| ServerTls::read(&item));
-        let address = table
-            .required("address", "where to listen, e.g. `127.0.0.1:4317`")?
-            .parsed("an address such as `127.0.0.1:4317` or `unix:/path`", Address::parse)?;
-        let kind = match kind {
-            Type::Otlp => SourceKind::Otlp(OtlpSource { address, max_request_bytes, tls }),
-            Type::Vector => SourceKind::Vector(VectorSource { address, max_request_bytes, tls }),
+        let kind = match Type::read(item)? {
+            Type::Otlp => {
+                let (address, max_request_bytes, tls) = collector(item)?;
+                SourceKind::Otlp(OtlpSource { address, max_request_bytes, tls })
+            }
+            Type::Vector => {
+                let (address, max_request_bytes, tls) = collector(item)?;
+                SourceKind::Vector(VectorSource { address, max_request_bytes, tls })
+            }
+            Type::Filter => {
+                let table = item.table(FilterSource::KEYS)?;
+                let max_request_bytes = table.or("max_request_bytes", 4 << 20, max_request_bytes);
+                let window = table.or("window", 8, window);
+                let tls = table.get("tls").and_then(|item| ServerTls::read(&item));
+                let address = address(&table)?;
+                SourceKind::Filter(FilterSource { address, max_request_bytes, window, tls })
+            }
         };
         Some(Source { id: id.to_owned(), kind })
     }
+
+    /// Whether a source, usable or not, needs no sink because its answers are what it is for.
+    pub(super) fn needs_no_sink(item: &Item<'_>) -> bool {
+        item.is_table() && item.any_table().and_then(|table| table.get("type")).is_some_and(|word| word.is("filter"))
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Type {
+    Otlp,
+    Vector,
+    Filter,
+}
+
+impl Type {
+    fn read(item: &Item<'_>) -> Option<Type> {
+        let words = [("otlp", Type::Otlp), ("vector", Type::Vector), ("filter", Type::Filter)];
+        item.any_table()?.required("type", "`otlp`, `vector` or `filter`")?.word(&words)
+    }
+}
+
+/// The settings of a source for collectors.
+fn collector(item: &Item<'_>) -> Option<(Address, usize, Option<ServerTls>)> {
+    let table = item.table(OtlpSource::KEYS)?;
+    let max_request_bytes = table.or("max_request_bytes", 64 << 20, max_request_bytes);
+    let tls = table.get("tls").and_then(|item| ServerTls::read(&item));
+    Some((address(&table)?, max_request_bytes, tls))
+}
+
+fn address(table: &Table<'_>) -> Option<Address> {
+    table
+        .required("address", "where to listen, e.g. `127.0.0.1:4317`")?
+        .parsed("an address such as `127.0.0.1:4317` or `unix:/path`", Address::parse)
+}
+
+fn window(item: &Item<'_>) -> Option<usize> {
+    let window = item.count()?;
+    if window > MAX_WINDOW {
+        let reason = format!("is out of range; give a whole number from 1 to {MAX_WINDOW}");
+        item.report(Fault::BadValue { value: window.to_string(), reason });
+        return None;
+    }
+    Some(window)
 }
 
 /// The length of a gRPC message has four bytes.

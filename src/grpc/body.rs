@@ -56,6 +56,13 @@ impl RopeBody {
         }
         Ok(RopeBody { frames, left: (HEADER_LEN + message.len()) as u64 })
     }
+
+    /// The next part of the framed message, for bodies that hold several.
+    pub fn next_part(&mut self) -> Option<Bytes> {
+        let next = self.frames.pop_front();
+        self.left = self.left.saturating_sub(next.as_ref().map_or(0, |part| part.len() as u64));
+        next
+    }
 }
 
 impl Body for RopeBody {
@@ -63,9 +70,7 @@ impl Body for RopeBody {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let next = self.frames.pop_front();
-        self.left = self.left.saturating_sub(next.as_ref().map_or(0, |part| part.len() as u64));
-        Poll::Ready(next.map(|part| Ok(Frame::data(part))))
+        Poll::Ready(self.next_part().map(|part| Ok(Frame::data(part))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -59,31 +59,46 @@ where
         Arriving { body, limits, deadline: Instant::now() + limits.receive_timeout, begun: false, lost: false }
     }
 
+    /// The time for it begins now, of a body that holds several messages.
+    pub fn restart(&mut self) {
+        self.deadline = Instant::now() + self.limits.receive_timeout;
+    }
+
     /// The next bytes, or `None` at the end. Trailers of a request mean nothing to us.
     ///
     /// # Errors
     /// They do not come in time, or the client went away.
     pub async fn next(&mut self) -> Result<Option<Bytes>, NotTaken> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        match tokio::time::timeout(left.min(self.limits.stall_timeout), self.next_at_leisure()).await {
+            Ok(next) => next,
+            Err(_) => {
+                self.lost = true;
+                Err(self.late(left))
+            }
+        }
+    }
+
+    /// The same, however long it takes: what holds no room may idle.
+    ///
+    /// # Errors
+    /// The client went away.
+    pub async fn next_at_leisure(&mut self) -> Result<Option<Bytes>, NotTaken> {
         self.begun = true;
         loop {
             if self.body.is_end_stream() {
                 return Ok(None);
             }
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            match tokio::time::timeout(left.min(self.limits.stall_timeout), self.body.frame()).await {
-                Ok(None) => return Ok(None),
-                Ok(Some(Err(_))) => {
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Err(_)) => {
                     self.lost = true;
                     return Err(NotTaken::Gone);
                 }
-                Ok(Some(Ok(frame))) => {
+                Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         return Ok(Some(data));
                     }
-                }
-                Err(_) => {
-                    self.lost = true;
-                    return Err(self.late(left));
                 }
             }
         }

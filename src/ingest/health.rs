@@ -12,10 +12,10 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health as HealthCalls, HealthServer};
 use tonic_health::pb::{FILE_DESCRIPTOR_SET, HealthCheckRequest, HealthCheckResponse};
 
-use super::{otlp, vector};
+use super::{filter, otlp, vector};
 
 /// The services whose health can be asked for; the empty name is the server as a whole.
-const SERVICES: [&str; 3] = ["", otlp::SERVICE, vector::SERVICE];
+const SERVICES: [&str; 4] = ["", otlp::SERVICE, vector::SERVICE, filter::SERVICE];
 
 /// The health that sources tell their clients. Clones are the same.
 #[derive(Clone, Debug)]
@@ -69,12 +69,21 @@ impl Health {
 
 /// Adds gRPC reflection, which describes to anybody what is served. For sources that only this host can reach.
 pub fn reflect_in(routes: Routes) -> Routes {
-    let described = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .build_v1();
-    match described {
-        Ok(service) => routes.add_service(service),
-        Err(error) => {
+    reflect_with(routes, None)
+}
+
+/// As [`reflect_in`], with one more encoded `FileDescriptorSet`, that of the source's own service.
+pub fn reflect_with(routes: Routes, own: Option<&'static [u8]>) -> Routes {
+    let describe = || {
+        let builder = tonic_reflection::server::Builder::configure();
+        own.into_iter()
+            .chain([FILE_DESCRIPTOR_SET])
+            .fold(builder, |builder, set| builder.register_encoded_file_descriptor_set(set))
+    };
+    // Many a grpcurl in use knows the older name of the protocol only.
+    match (describe().build_v1(), describe().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha),
+        (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "gRPC reflection is not served: its descriptors cannot be read");
             routes
         }

@@ -60,6 +60,50 @@ impl Intake {
         &self.limits
     }
 
+    /// Its name in metrics and logs.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// What matches.
+    pub fn process(&self) -> &dyn Process {
+        &*self.process
+    }
+
+    /// Takes a matched batch to the sinks, and counts it when they have it.
+    ///
+    /// # Errors
+    /// A required sink does not take it.
+    pub async fn deliver(&self, batch: Batch) -> Result<Accepted, Refusal> {
+        let signal = batch.signal.as_str();
+        let accepted = self.deliver.deliver(Arc::new(batch)).await?;
+        counter!(telemetry::SOURCE_ACKNOWLEDGED_TOTAL, "source" => self.name.to_string(), "signal" => signal)
+            .increment(1);
+        Ok(accepted)
+    }
+
+    /// Runs work on a message of `len` bytes that is as long as the message: here, or on a worker when that is too long
+    /// for a thread that others wait for. `length` is `None` when it says nothing about the work.
+    ///
+    /// # Errors
+    /// All workers are busy, or the work panicked.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        length: Option<usize>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let result = match length {
+            Some(length) if length < self.limits.in_place_below => in_place(work),
+            _ => self.shared.workers.run(self.limits.admission_wait, work).await,
+        };
+        result.map_err(refuse_work)
+    }
+
+    /// Counts what came over the wire.
+    pub fn count_received(&self, bytes: usize) {
+        counter!(telemetry::SOURCE_RECEIVED_BYTES_TOTAL, "source" => self.name.to_string()).increment(bytes as u64);
+    }
+
     /// The room for messages.
     pub fn in_flight(&self) -> &InFlight {
         &self.shared.in_flight
@@ -87,19 +131,17 @@ impl Intake {
         }
         let mut stages = Stages::start();
         let message = message.await?;
-        counter!(telemetry::SOURCE_RECEIVED_BYTES_TOTAL, "source" => self.name.to_string())
-            .increment(message.bytes.len() as u64);
+        self.count_received(message.bytes.len());
         stages.end("receive");
         // A compressed message of any length may inflate to the limit, so its length says nothing about the work.
-        let short = message.bytes.len() < self.limits.in_place_below || !content.is_matched();
-        let result = if message.encoding == Encoding::Identity && short {
-            in_place(|| self.work(content, message))
-        } else {
-            let this = Arc::clone(self);
-            self.shared.workers.run(self.limits.admission_wait, move || this.work(content, message)).await
+        let length = match content.is_matched() {
+            true => message.bytes.len(),
+            false => 0,
         };
+        let length = (message.encoding == Encoding::Identity).then_some(length);
+        let this = Arc::clone(self);
         // The room is held until the batch was delivered, also when nothing of the message is left in it.
-        let (batch, admission) = result.map_err(refuse_work)??;
+        let (batch, admission) = self.run(length, move || this.work(content, message)).await??;
         stages.end("work");
         let Others { metrics, traces } = batch.others;
         for (signal, count) in [(Signal::Metrics, metrics), (Signal::Traces, traces)] {
@@ -109,20 +151,18 @@ impl Intake {
         }
         let room: Arc<dyn Room> = admission;
         let batch = Batch { signal, metadata: Metadata::new(headers), room: Some(room), ..batch };
-        let accepted = self.deliver.deliver(Arc::new(batch)).await?;
+        let accepted = self.deliver(batch).await?;
         stages.end("deliver");
-        counter!(telemetry::SOURCE_ACKNOWLEDGED_TOTAL, "source" => self.name.to_string(), "signal" => signal.as_str())
-            .increment(1);
         Ok(accepted)
     }
 
     /// Inflates, converts, and matches and tags what is to be matched.
     fn work(&self, content: Content, message: Message) -> Result<(Batch, Arc<Admission>), NotTaken> {
-        let Message { syntax, encoding, bytes, mut admission } = message;
-        let bytes = self.inflate(bytes, encoding, &mut admission)?;
+        let Message { syntax, encoding, bytes, admission } = message;
+        let bytes = self.inflate(bytes, encoding, &admission)?;
         let bytes = match syntax {
             Syntax::Binary => bytes,
-            Syntax::OtlpJson => self.convert(&bytes, &mut admission)?,
+            Syntax::OtlpJson => self.convert(&bytes, &admission)?,
         };
         let admission = Arc::new(admission);
         let message = admission.attach(bytes);
@@ -133,7 +173,11 @@ impl Intake {
         Ok((batch, admission))
     }
 
-    fn inflate(&self, bytes: Bytes, encoding: Encoding, admission: &mut Admission) -> Result<Bytes, NotTaken> {
+    /// A message without its compression; it holds the room for all of it.
+    ///
+    /// # Errors
+    /// It is corrupt, too large, or there is no room.
+    pub fn inflate(&self, bytes: Bytes, encoding: Encoding, admission: &Admission) -> Result<Bytes, NotTaken> {
         let mut room = |more| admission.grow(more);
         encoding.inflate(&bytes, self.limits.max_request_bytes, &mut room).map_err(|error| match error {
             InflateError::NoRoom => Refusal::ResourceExhausted(error.to_string()).into(),
@@ -143,7 +187,7 @@ impl Intake {
     }
 
     /// JSON to protobuf, most often to fewer bytes: room for as many is taken before.
-    fn convert(&self, text: &Bytes, admission: &mut Admission) -> Result<Bytes, NotTaken> {
+    fn convert(&self, text: &Bytes, admission: &Admission) -> Result<Bytes, NotTaken> {
         let limit = self.limits.max_request_bytes;
         if !admission.grow(text.len()) {
             return Err(body::no_room(&self.limits));
@@ -187,14 +231,16 @@ fn refuse_work(error: WorkError) -> Refusal {
 }
 
 /// Measures one stage of a request after the other. A stage that does not come to its end is not measured.
-struct Stages(Instant);
+pub struct Stages(Instant);
 
 impl Stages {
-    fn start() -> Stages {
+    /// The first stage begins now.
+    pub fn start() -> Stages {
         Stages(Instant::now())
     }
 
-    fn end(&mut self, stage: &'static str) {
+    /// A stage ends, and the next one begins.
+    pub fn end(&mut self, stage: &'static str) {
         let now = Instant::now();
         histogram!(telemetry::STAGE_SECONDS, "stage" => stage).record(now.duration_since(self.0).as_secs_f64());
         self.0 = now;

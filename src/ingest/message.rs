@@ -1,13 +1,14 @@
 //! Reads the one message of a unary gRPC request: header first, then room for it, then its bytes.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::Body;
 
 use super::Limits;
 use super::admission::InFlight;
-use super::body::{Arriving, Message, Syntax, admit};
+use super::body::{Message, Syntax, admit};
+use super::frames::Frames;
 use super::outcome::NotTaken;
-use crate::grpc::{Encoding, FrameHeader, HEADER_LEN};
+use crate::grpc::Encoding;
 
 /// Reads the message; `encoding` is the request's, in which it may be compressed.
 ///
@@ -17,29 +18,12 @@ pub async fn read<B>(body: B, encoding: Encoding, limits: &Limits, in_flight: &I
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let mut body = Arriving::new(body, limits);
-    let mut header = BytesMut::with_capacity(HEADER_LEN);
-    let mut rest = Bytes::new();
-    while header.len() < HEADER_LEN {
-        let Some(mut data) = body.next().await? else {
-            let found = header.len();
-            let text = format!("the request ends after {found} of the {HEADER_LEN} bytes of its gRPC header");
-            return Err(NotTaken::invalid(text));
-        };
-        let missing = (HEADER_LEN - header.len()).min(data.len());
-        header.extend_from_slice(&data.split_to(missing));
-        rest = data;
-    }
-    let header = FrameHeader::read(std::array::from_fn(|_| header.get_u8()))
-        .map_err(|bad| NotTaken::invalid(bad.to_string()))?;
-    let encoding = if header.compressed { encoding } else { Encoding::Identity };
-    if header.compressed && encoding == Encoding::Identity {
-        let text = "the message is marked as compressed, but the request has no `grpc-encoding`";
-        return Err(NotTaken::invalid(text));
-    }
+    let mut frames = Frames::new(body, encoding, limits);
+    let header = frames.header().await?;
+    let encoding = frames.encoding(header)?;
     let len = header.len as usize;
     let admission = admit(len, limits, in_flight).await?;
-    let bytes = body.exactly(len, rest).await?;
+    let bytes = frames.only(len).await?;
     Ok(Message { syntax: Syntax::Binary, encoding, bytes, admission })
 }
 
@@ -47,6 +31,7 @@ where
 mod tests {
     use super::*;
     use crate::delivery::Refusal;
+    use crate::grpc::FrameHeader;
     use futures_util::stream;
     use http_body::Frame;
     use http_body_util::StreamBody;
@@ -54,14 +39,14 @@ mod tests {
     use std::io;
     use std::time::Duration;
 
-    type Frames = Vec<io::Result<Frame<Bytes>>>;
+    type Wire = Vec<io::Result<Frame<Bytes>>>;
 
-    async fn read_frames(frames: Frames, limits: &Limits) -> Result<Message, NotTaken> {
+    async fn read_frames(frames: Wire, limits: &Limits) -> Result<Message, NotTaken> {
         let body = StreamBody::new(stream::iter(frames));
         read(body, Encoding::Identity, limits, &InFlight::new(limits.in_flight_bytes, 0)).await
     }
 
-    fn framed(message: &[u8], cuts: &[usize]) -> Frames {
+    fn framed(message: &[u8], cuts: &[usize]) -> Wire {
         let header = FrameHeader { compressed: false, len: message.len() as u32 };
         let mut wire = Bytes::from([header.write().as_slice(), message].concat());
         let mut frames = Vec::new();
@@ -97,7 +82,7 @@ mod tests {
     async fn what_is_not_one_message_is_invalid() {
         let limits = Limits { max_request_bytes: 100, ..Limits::default() };
         let data = |bytes: &[u8]| vec![Ok(Frame::data(Bytes::copy_from_slice(bytes)))];
-        let cases: [(Frames, &str); 8] = [
+        let cases: [(Wire, &str); 8] = [
             (vec![], "after 0 of the 5 bytes"),
             (data(&[0, 0, 0]), "after 3 of the 5 bytes"),
             (data(&[0, 0, 0, 0, 4, 1, 2]), "after 2 of the 4 bytes"),

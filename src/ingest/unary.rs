@@ -51,6 +51,15 @@ where
 
 /// Checks what can be checked before the body, and reads the method and the encoding of the message.
 fn check<'a, B>(methods: &'a [Method], request: &Request<B>) -> Result<(&'a Method, Encoding), Answer> {
+    find(methods, |method| method.path, request)
+}
+
+/// The same for methods of any kind, with their paths.
+pub fn find<'a, M, B>(
+    methods: &'a [M],
+    path_of: impl Fn(&M) -> &'static str,
+    request: &Request<B>,
+) -> Result<(&'a M, Encoding), Answer> {
     if request.method() != HttpMethod::POST {
         return Err(Answer::Http(StatusCode::METHOD_NOT_ALLOWED));
     }
@@ -61,8 +70,8 @@ fn check<'a, B>(methods: &'a [Method], request: &Request<B>) -> Result<(&'a Meth
         return Err(Answer::Http(StatusCode::HTTP_VERSION_NOT_SUPPORTED));
     }
     let path = request.uri().path();
-    let Some(method) = methods.iter().find(|method| method.path == path) else {
-        let known = methods.iter().map(|method| method.path).collect::<Vec<_>>().join(", ");
+    let Some(method) = methods.iter().find(|method| path_of(method) == path) else {
+        let known = methods.iter().map(path_of).collect::<Vec<_>>().join(", ");
         return Err(Answer::unimplemented(format!("there is no method {path}, only {known}")));
     };
     Ok((method, encoding(request.headers())?))
@@ -77,9 +86,10 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Answer> {
 }
 
 /// What a client is told.
-enum Answer {
+pub enum Answer {
     /// OK with this message.
     Taken(Vec<u8>),
+    /// Why not.
     NotTaken(NotTaken),
     /// Not gRPC at all, so the answer is not either.
     Http(StatusCode),
@@ -90,7 +100,8 @@ impl Answer {
         Answer::NotTaken(NotTaken::Unimplemented(text))
     }
 
-    fn label(&self) -> &'static str {
+    /// The status in metrics.
+    pub fn label(&self) -> &'static str {
         match self {
             Answer::Taken(_) => "ok",
             Answer::NotTaken(not_taken) => not_taken.label(),
@@ -98,7 +109,8 @@ impl Answer {
         }
     }
 
-    fn into_response(self) -> Response<Body> {
+    /// The response that says it.
+    pub fn into_response(self) -> Response<Body> {
         let not_taken = match self {
             Answer::Taken(message) => return taken(&message),
             Answer::Http(status) => {
@@ -123,7 +135,8 @@ pub fn taken(message: &[u8]) -> Response<Body> {
     grpc_response(Body::new(UnaryBody::new(message)))
 }
 
-fn grpc_response(body: Body) -> Response<Body> {
+/// A response that has messages; its status comes behind them.
+pub fn grpc_response(body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(grpc::CONTENT_TYPE));
     response

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
-use super::activity::Activity;
+use super::activity::{Activity, Connection};
 use super::bind::Listener;
 use super::connections::{Connections, Entry, Place};
 use super::header::HeaderTimeout;
@@ -124,7 +124,8 @@ where
         };
         let reason = match reason {
             Ok((stream, preface)) => {
-                let connection = (self.open)(stream, preface, Activity(Arc::clone(&place.entry)));
+                let of = Connection { entry: Arc::clone(&place.entry), drain: self.drain.clone() };
+                let connection = (self.open)(stream, preface, Activity(of));
                 drive(connection, &place.entry, &self.drain, self.bounds.idle_timeout).await
             }
             Err(reason) => reason,
@@ -206,6 +207,7 @@ where
             ended = connection.as_mut() => {
                 return leaving.unwrap_or_else(|| ended.map_or_else(|error| reason_of(&error), |()| Reason::Peer));
             }
+            () = entry.hung_up.cancelled() => return Reason::NotTaken,
             () = drain.cancelled(), if leaving.is_none() => Reason::Drained,
             () = entry.evicted.cancelled(), if leaving.is_none() => Reason::Evicted,
             () = sleep_until(wake) => match (leaving, entry.idle_since()) {

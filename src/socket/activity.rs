@@ -12,13 +12,33 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::connections::Entry;
 
 /// The requests of one connection.
 #[derive(Clone, Debug)]
-pub struct Activity(pub(super) Arc<Entry>);
+pub struct Activity(pub(super) Connection);
+
+/// The connection that a request came by. It stands in the extensions of each request, for those that go on for long.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    pub(super) entry: Arc<Entry>,
+    pub(super) drain: CancellationToken,
+}
+
+impl Connection {
+    /// Ready when the listener drains: what goes on for long comes to its end then.
+    pub async fn draining(&self) {
+        self.drain.cancelled().await;
+    }
+
+    /// Closes the connection at once, with everything on it: its peer does not take what it asked for.
+    pub fn hang_up(&self) {
+        self.entry.hung_up.cancel();
+    }
+}
 
 impl Activity {
     /// Counts the requests of a connection: each from its headers to the last byte of its answer.
@@ -28,12 +48,12 @@ impl Activity {
 
     /// Since when there has been no request; `None` while there is one.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        self.0.idle_since()
+        self.0.entry.idle_since()
     }
 
     fn open(&self) -> OpenRequest {
-        self.0.begin();
-        OpenRequest(Arc::clone(&self.0))
+        self.0.entry.begin();
+        OpenRequest(Arc::clone(&self.0.entry))
     }
 }
 
@@ -64,8 +84,9 @@ where
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let open = self.activity.open();
+        request.extensions_mut().insert(self.activity.0.clone());
         let answer = self.service.clone().oneshot(request);
         Box::pin(async move { answer.await.map(|response| response.map(|body| WatchedBody { body, _open: open })) })
     }

@@ -16,11 +16,14 @@ pub(super) struct Entry {
     state: Mutex<(usize, Instant)>,
     /// Told to go, because another connection needs the place.
     pub(super) evicted: CancellationToken,
+    /// Closed at once, because its peer does not take what it asked for.
+    pub(super) hung_up: CancellationToken,
 }
 
 impl Entry {
     fn new() -> Entry {
-        Entry { state: Mutex::new((0, Instant::now())), evicted: CancellationToken::new() }
+        let (evicted, hung_up) = (CancellationToken::new(), CancellationToken::new());
+        Entry { state: Mutex::new((0, Instant::now())), evicted, hung_up }
     }
 
     pub(super) fn begin(&self) {

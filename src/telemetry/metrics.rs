@@ -11,6 +11,12 @@ pub const SOURCE_ACKNOWLEDGED_TOTAL: &str = "hotlist_source_acknowledged_total";
 pub const SOURCE_RECEIVED_BYTES_TOTAL: &str = "hotlist_source_received_bytes_total";
 /// Values of OTLP/JSON requests that a source kept as text or left out.
 pub const SOURCE_ODD_VALUES_TOTAL: &str = "hotlist_source_odd_values_total";
+/// Filter streams that are open now.
+pub const FILTER_STREAMS: &str = "hotlist_filter_streams";
+/// Filter streams that ended.
+pub const FILTER_STREAMS_ENDED_TOTAL: &str = "hotlist_filter_streams_ended_total";
+/// Filter streams that were ended because the client took no answers.
+pub const FILTER_STREAMS_CUT_TOTAL: &str = "hotlist_filter_streams_cut_total";
 /// Requests that a sink sent.
 pub const SINK_REQUESTS_TOTAL: &str = "hotlist_sink_requests_total";
 /// Bytes that a sink sent.
@@ -142,7 +148,7 @@ pub const METRICS: &[Metric] = &[
         MetricKind::Counter,
         Unit::Count,
         &["source", "status"],
-        "Requests answered, by source and gRPC status in lower case (ok, unavailable, resource_exhausted, invalid_argument), over HTTP too.",
+        "Requests answered, by source and gRPC status in lower case (ok, unavailable, resource_exhausted, invalid_argument), over HTTP too. Of a Filter stream each batch is one.",
     ),
     metric(
         SOURCE_ACKNOWLEDGED_TOTAL,
@@ -157,6 +163,21 @@ pub const METRICS: &[Metric] = &[
         Unit::Bytes,
         &["source"],
         "Bytes of request messages received, as they came over the wire.",
+    ),
+    metric(FILTER_STREAMS, MetricKind::Gauge, Unit::Count, &["source"], "Filter streams open now, by source."),
+    metric(
+        FILTER_STREAMS_ENDED_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["source", "end"],
+        "Filter streams that ended, by source and how: finished (the client sent everything), drained, invalid_argument (half a message, or no gRPC), unavailable (it stalled inside a message), cancelled (the client went away, or was cut).",
+    ),
+    metric(
+        FILTER_STREAMS_CUT_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["source"],
+        "Filter streams ended because the client took no answer for too long. It must read answers while it sends.",
     ),
     metric(
         SOURCE_ODD_VALUES_TOTAL,
@@ -234,7 +255,7 @@ pub const METRICS: &[Metric] = &[
         MetricKind::Counter,
         Unit::Count,
         &["listener", "reason"],
-        "Connections closed or refused: peer (it closed), idle, evicted (it idled when another needed its place), capacity (refused, all were busy), handshake_timeout, tls, preface (another protocol), timeout (no answer to a ping, or a slow header), protocol, drained, accept_failed (most likely no file descriptors).",
+        "Connections closed or refused: peer (it closed), idle, evicted (it idled when another needed its place), capacity (refused, all were busy), handshake_timeout, tls, preface (another protocol), timeout (no answer to a ping, or a slow header), not_taken (it left its answers lying), protocol, drained, accept_failed (most likely no file descriptors).",
     ),
     metric(
         TLS_RELOADS_TOTAL,

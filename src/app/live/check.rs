@@ -1,0 +1,17 @@
+//! The live step for single values: they are looked up by what judges events.
+
+use super::Live;
+use crate::delivery::{Check, Checked, Refusal};
+
+impl Check for Live {
+    fn check(&self, values: &[(&str, &str)]) -> Result<Checked, Refusal> {
+        let serving = self.serving.load_full();
+        let Some(detector) = &serving.detector else {
+            // To say that a value is not known would be a lie, whatever the failure mode does with events.
+            return Err(Refusal::Unavailable("no indicators are loaded, so nothing is known".to_owned()));
+        };
+        let now = (self.clock)();
+        let check = |(kind, value): &(&str, &str)| detector.check(kind, value, now).map_err(|error| error.to_string());
+        Ok(Checked { results: values.iter().map(check).collect(), snapshot: detector.snapshot.version() })
+    }
+}
