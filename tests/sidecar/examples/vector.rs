@@ -62,9 +62,9 @@ fn downstream<'a>(document: &'a Value, source: &'a str) -> BTreeSet<&'a str> {
     found
 }
 
-/// Guarantee of Vector's half, wherever it stands: it sends to `port` with every setting without which events are lost,
+/// Guarantee of Vector's half, wherever it stands: it sends to the source with every setting without which events are lost,
 /// in requests that Hotlist takes, and gives up on one only after Hotlist did.
-pub fn assert_sends_safely(name: &str, document: &Value, source: &hotlist::config::Source, deadline: u64) {
+pub fn assert_sends_safely(name: &str, document: &Value, source: &config::Source, deadline: u64) {
     let (_, out) = component(document, "sinks", "vector");
     assert_eq!(out["address"], format!("127.0.0.1:{}", source_port(source)), "{name}");
     assert_eq!(out["acknowledgements"], json!({ "enabled": true }), "{name}");
