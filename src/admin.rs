@@ -126,10 +126,10 @@ impl Admin {
         http1.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER);
         let bounds =
             Bounds { max_connections: MAX_CONNECTIONS, handshake_timeout: HEADER_TIMEOUT, idle_timeout: IDLE_TIMEOUT };
-        let open = move |stream, activity: Activity| {
+        let open = move |stream, _, activity: Activity| {
             http1.serve_connection(TokioIo::new(stream), activity.watch(router.clone()))
         };
-        Ok(self.listener.serve(bounds, self.tls, b"", open, shutdown).await?)
+        Ok(self.listener.serve(bounds, self.tls, &[b""], open, shutdown).await?)
     }
 }
 

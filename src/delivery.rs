@@ -37,6 +37,14 @@ pub struct Batch {
     pub snapshot: u64,
     /// The headers that the request came with.
     pub metadata: Metadata,
+    /// The room that its bytes hold, for a sink that needs as much again; none where nothing is bounded.
+    pub room: Option<Arc<dyn Room>>,
+}
+
+/// Room for bytes in flight, which grows with what is made of a batch and is given back with it.
+pub trait Room: fmt::Debug + Send + Sync {
+    /// Takes room for so many bytes more, without waiting. Says whether there was room.
+    fn take(&self, bytes: usize) -> bool;
 }
 
 impl Batch {

@@ -12,6 +12,7 @@ mod intake;
 mod listener;
 mod message;
 pub mod otlp;
+mod otlp_http;
 mod outcome;
 mod unary;
 pub mod vector;
@@ -74,11 +75,11 @@ pub struct Limits {
     pub in_place_below: usize,
     /// Connections that are open at once. One more takes the place of the one that idles longest.
     pub max_connections: usize,
-    /// How long a client may take for TLS and the first bytes of HTTP/2.
+    /// How long a client may take for TLS and the first bytes of HTTP/2, and for each header of HTTP/1.
     pub handshake_timeout: Duration,
-    /// How long a connection may be without an open stream.
+    /// How long a connection may be without an open request.
     pub idle_timeout: Duration,
-    /// How long nothing may arrive before a ping asks whether the client is there.
+    /// How long nothing may arrive before a ping of HTTP/2 asks whether the client is there.
     pub ping_after: Duration,
     /// How long a client may take to answer a ping. One that is in the middle of a header cannot, so this bounds the
     /// time for a header, too.

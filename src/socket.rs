@@ -9,6 +9,8 @@ mod accept;
 mod activity;
 mod bind;
 mod connections;
+mod header;
+mod protocol;
 mod stream;
 
 use std::time::Duration;
@@ -16,7 +18,9 @@ use std::time::Duration;
 pub use accept::ServeError;
 pub use activity::{Activity, Connection, Watched};
 pub use bind::Listener;
-pub use stream::Stream;
+pub use header::TimedHeader;
+pub use protocol::{Either, Protocol};
+pub use stream::{Preface, Stream};
 
 /// How many connections a listener has at once, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,9 +23,14 @@ use crate::config::{ClientTls, ServerTls};
 use reload::Reloaded;
 
 /// What a gRPC peer offers (RFC 7301, RFC 9113 section 3.2).
-pub const HTTP_2: &[u8] = b"h2";
+pub const HTTP_2: Protocols = &[b"h2"];
 /// What an HTTP/1 peer offers.
-pub const HTTP_1: &[u8] = b"http/1.1";
+pub const HTTP_1: Protocols = &[b"http/1.1"];
+/// What a peer offers that speaks both, the one that it prefers first.
+pub const HTTP: Protocols = &[b"h2", b"http/1.1"];
+
+/// Names of protocols in the handshake.
+pub type Protocols = &'static [&'static [u8]];
 
 /// Why TLS cannot be had from the files.
 #[derive(Debug, thiserror::Error)]
@@ -87,16 +92,16 @@ pub struct Connector {
 }
 
 impl Acceptor {
-    /// Loads the files. `protocol` is offered to peers that ask for one; a peer that does not ask is taken at its word.
+    /// Loads the files. `protocols` are offered to peers that ask for one; a peer that does not ask is taken at its word.
     /// `of` says in the log whose files they are.
     ///
     /// # Errors
     /// They cannot be used.
-    pub fn load(of: &str, settings: &ServerTls, protocol: &'static [u8]) -> Result<Acceptor, TlsError> {
+    pub fn load(of: &str, settings: &ServerTls, protocols: Protocols) -> Result<Acceptor, TlsError> {
         let mut paths = vec![settings.cert_file.clone(), settings.key_file.clone()];
         paths.extend(settings.client_ca_file.clone());
         let settings = settings.clone();
-        let load = move || server_config(&settings, protocol);
+        let load = move || server_config(&settings, protocols);
         Ok(Acceptor(Reloaded::start(of, paths, Box::new(load))?))
     }
 
@@ -145,9 +150,13 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
+fn names(protocols: Protocols) -> Vec<Vec<u8>> {
+    protocols.iter().map(|name| name.to_vec()).collect()
+}
+
 const KEY_REMEDY: &str = "give the key that belongs to the certificate, and the whole chain below the root";
 
-fn server_config(settings: &ServerTls, protocol: &[u8]) -> Result<ServerConfig, TlsError> {
+fn server_config(settings: &ServerTls, protocols: Protocols) -> Result<ServerConfig, TlsError> {
     let chain = files::certificates(&settings.cert_file)?;
     let key = files::key(&settings.key_file)?;
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
@@ -167,7 +176,7 @@ fn server_config(settings: &ServerTls, protocol: &[u8]) -> Result<ServerConfig, 
         cause: error.to_string(),
         remedy: KEY_REMEDY,
     })?;
-    config.alpn_protocols = vec![protocol.to_vec()];
+    config.alpn_protocols = names(protocols);
     Ok(config)
 }
 
@@ -196,6 +205,6 @@ fn client_config(settings: &ClientTls) -> Result<ClientConfig, TlsError> {
         }
         _ => builder.with_no_client_auth(),
     };
-    config.alpn_protocols = vec![HTTP_2.to_vec()];
+    config.alpn_protocols = names(HTTP_2);
     Ok(config)
 }

@@ -362,10 +362,11 @@ fn examples() -> Vec<(String, Format)> {
     found
 }
 
-/// Whether a file configures a collector that is run beside Hotlist; tests/sidecar/examples.rs reads those.
+/// Whether a file configures a collector that is run beside Hotlist; tests/sidecar/examples.rs and
+/// tests/sidecar/otel_collector.rs read those.
 fn is_of_another_program(path: &Path) -> bool {
-    path.parent().and_then(Path::parent).is_some_and(|parent| parent.ends_with("fluent-bit"))
-        && !path.ends_with("hotlist.yaml")
+    // Where several stand together, in a directory of their own, Hotlist's has its name.
+    path.parent() != Some(&*root().join("examples")) && !path.ends_with("hotlist.yaml")
 }
 
 fn without_nulls(value: &mut Value) {

@@ -1,5 +1,5 @@
-//! gRPC requests and statuses: any body in any data frames gives one of the promised answers, and what is delivered is
-//! the message that was framed.
+//! Requests over gRPC and HTTP, and gRPC statuses: any body in any data frames gives one of the promised answers, and what
+//! is delivered is the message that was framed.
 #![no_main]
 
 use std::cell::RefCell;
@@ -13,7 +13,7 @@ use hotlist::encoding::{Format, Rope};
 use hotlist::grpc::status::{GRPC_MESSAGE, GRPC_STATUS, decode_message};
 use hotlist::grpc::{Code, FrameHeader, HEADER_LEN, RopeBody, Status};
 use hotlist::ingest::{Limits, OtlpSource, Shared};
-use http::{HeaderMap, HeaderValue, Request};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, request};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use tonic::body::Body;
@@ -34,6 +34,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         _ => Bytes::copy_from_slice(rest),
     };
     exported(encoding, body, usize::from(*cut));
+    let media = if how >> 5 & 1 == 0 { "application/x-protobuf" } else { "application/json" };
+    posted(media, encoding, Bytes::copy_from_slice(rest), usize::from(*cut));
 });
 
 /// A status in headers is read whatever it is, and what we write is read as it was meant.
@@ -64,19 +66,10 @@ fn framed(message: &[u8], compressed: bool) -> Bytes {
 
 /// Sends a request through the source.
 fn exported(encoding: Option<&'static str>, body: Bytes, cut: usize) {
-    let mut rest = body.clone();
-    let mut frames: Vec<_> = (0..3).map(|_| rest.split_to(cut.min(rest.len()))).collect();
-    frames.push(rest);
-    let frames = futures_util::stream::iter(frames.into_iter().map(|data| Ok::<_, Infallible>(Frame::data(data))));
-    let mut request = Request::post(Signal::Logs.export_path()).header("content-type", "application/grpc");
-    if let Some(encoding) = encoding {
-        request = request.header("grpc-encoding", encoding);
-    }
-    let request = request.body(Body::new(StreamBody::new(frames))).expect("it is a request");
-    let (answer, delivered) = SOURCE.with_borrow_mut(|source| {
-        let answer = source.runtime.block_on(source.service.call(request)).expect("it is infallible");
-        (answer, source.delivered.lock().expect("no panic before").take())
-    });
+    let head = Request::post(Signal::Logs.export_path()).version(Version::HTTP_2);
+    let head = head.header("content-type", "application/grpc");
+    let head = encoding.into_iter().fold(head, |head, encoding| head.header("grpc-encoding", encoding));
+    let (answer, delivered) = sent(head, body.clone(), cut);
 
     let header = body.first_chunk().and_then(|header| FrameHeader::read(*header).ok());
     match Status::read(answer.headers()).map_or(Code::Ok, |status| status.code) {
@@ -91,6 +84,38 @@ fn exported(encoding: Option<&'static str>, body: Bytes, cut: usize) {
         Code::Unimplemented => assert_eq!((encoding, delivered), (Some("snappy"), None)),
         code => panic!("{code} is no answer to bytes"),
     }
+}
+
+/// Sends a body over HTTP/1.1.
+fn posted(media: &str, encoding: Option<&'static str>, body: Bytes, cut: usize) {
+    let head = Request::post("/v1/logs").header("content-type", media);
+    let head = encoding.into_iter().fold(head, |head, encoding| head.header("content-encoding", encoding));
+    let (answer, delivered) = sent(head, body.clone(), cut);
+    assert_eq!(answer.headers()["content-type"], media);
+    match answer.status().as_u16() {
+        200 => {
+            let delivered = delivered.expect("nothing is acknowledged that was not delivered");
+            assert!(delivered.len() <= MOST);
+            let plain = media != "application/json" && encoding.is_none_or(|encoding| encoding == "identity");
+            assert!(!plain || delivered == body);
+        }
+        400 | 413 => assert_eq!(delivered, None),
+        415 => assert_eq!((encoding, delivered), (Some("snappy"), None)),
+        status => panic!("{status} is no answer to bytes"),
+    }
+}
+
+/// The answer to a body in so many bytes a frame, and what was delivered.
+fn sent(head: request::Builder, body: Bytes, cut: usize) -> (Response<Body>, Option<Bytes>) {
+    let mut rest = body;
+    let mut frames: Vec<_> = (0..3).map(|_| rest.split_to(cut.min(rest.len()))).collect();
+    frames.push(rest);
+    let frames = futures_util::stream::iter(frames.into_iter().map(|data| Ok::<_, Infallible>(Frame::data(data))));
+    let request = head.body(Body::new(StreamBody::new(frames))).expect("it is a request");
+    SOURCE.with_borrow_mut(|source| {
+        let answer = source.runtime.block_on(source.service.call(request)).expect("it is infallible");
+        (answer, source.delivered.lock().expect("no panic before").take())
+    })
 }
 
 /// The longest message that is taken.

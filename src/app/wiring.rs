@@ -65,7 +65,7 @@ pub(super) fn equip(bound: Bound, source: &config::Source, health: &Health) -> R
     let local = bound.local_address().is_local();
     let bound = match source.tls() {
         Some(tls) => {
-            let acceptor = tls::Acceptor::load(&format!("source {}", source.id), tls, tls::HTTP_2);
+            let acceptor = tls::Acceptor::load(&format!("source {}", source.id), tls, bound.protocols());
             bound.with_tls(acceptor.map_err(|cause| StartError::SourceTls { id: source.id.clone(), cause })?)
         }
         None => bound,

@@ -33,7 +33,8 @@ pub enum SourceKind {
     Filter(FilterSource),
 }
 
-/// OTLP/gRPC, with or without TLS: logs, which are matched, and metrics and traces, which pass untouched.
+/// OTLP/gRPC and OTLP/HTTP on one address, with or without TLS: logs, which are matched, and metrics and traces, which
+/// pass untouched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct OtlpSource {

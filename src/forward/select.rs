@@ -35,6 +35,13 @@ impl Only {
         }
         let unwalkable = |error| Refusal::Unavailable(format!("a batch cannot be laid out for a sink: {error}"));
         let keep = self.keep(batch);
+        let copied = if batch.message.parts().len() > 1 { batch.message.len() } else { 0 };
+        let made = if format == batch.format { copied } else { copied + batch.message.len() };
+        if batch.room.as_ref().is_some_and(|room| !room.take(made)) {
+            let text =
+                "too many bytes are in flight to convert a batch: retry later, or raise `limits.in_flight_bytes`";
+            return Err(Refusal::ResourceExhausted(text.to_owned()));
+        }
         let message = batch.message.to_bytes();
         let message = if format == batch.format {
             let mut layout = Layout::new(format.envelope(), message).map_err(unwalkable)?;
@@ -85,5 +92,65 @@ impl Only {
                 Only::NotHits => !hit,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::delivery::{Room, Tagged};
+    use crate::encoding::wire::put_bytes;
+
+    /// Room for so many bytes.
+    #[derive(Debug)]
+    struct Left(AtomicUsize);
+
+    impl Room for Left {
+        fn take(&self, bytes: usize) -> bool {
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
+        }
+    }
+
+    /// Two documents, of which the second hit.
+    fn batch(room: usize) -> (Arc<Batch>, Arc<Left>) {
+        let mut message = Vec::new();
+        [r#"{"a":1}"#, r#"{"b":1}"#].iter().for_each(|document| put_bytes(&mut message, 2, document.as_bytes()));
+        let hits = vec![Tagged { place: 1, record: Bytes::from_static(br#"{"b":1}"#) }];
+        let left = Arc::new(Left(AtomicUsize::new(room)));
+        let room: Arc<dyn Room> = left.clone();
+        let message = Rope::from(Bytes::from(message));
+        let batch = Batch { format: Format::Filter, message, records: 2, hits, room: Some(room), ..Batch::default() };
+        (Arc::new(batch), left)
+    }
+
+    /// What is made of a batch takes room; without room the collector is asked to come again, and nothing is made.
+    #[test]
+    fn what_is_made_takes_room() {
+        let (whole, left) = batch(20);
+        assert!(Arc::ptr_eq(&Only::All.of(&whole, Format::Filter).unwrap().unwrap(), &whole));
+        assert_eq!(left.0.load(Ordering::Relaxed), 20, "what goes as it is takes none");
+        let part = Only::All.of(&whole, Format::Otlp).unwrap().unwrap();
+        assert_eq!((part.format, part.records), (Format::Otlp, 2));
+        assert_eq!(left.0.load(Ordering::Relaxed), 20 - whole.message.len());
+        let refused = Only::Hits.of(&whole, Format::Vector);
+        assert!(matches!(&refused, Err(Refusal::ResourceExhausted(_))), "{refused:?}");
+    }
+
+    /// Cutting leaves the records that are wanted, as they are; what has none of them is no batch at all.
+    #[test]
+    fn a_cut_batch_has_the_wanted_records() {
+        let (whole, _) = batch(0);
+        let records = |only: Only| {
+            let part = only.of(&whole, Format::Filter).unwrap().unwrap();
+            part.format.records(&part.message.to_bytes()).unwrap()
+        };
+        assert_eq!(records(Only::Hits), [&br#"{"b":1}"#[..]]);
+        assert_eq!(records(Only::NotHits), [&br#"{"a":1}"#[..]]);
+        let quiet = Arc::new(Batch { hits: Vec::new(), ..Batch::clone(&whole) });
+        assert!(Only::Hits.of(&quiet, Format::Filter).unwrap().is_none());
     }
 }

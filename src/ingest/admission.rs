@@ -1,12 +1,13 @@
 //! Byte permits: a message is read only when there is room for it, and holds its room for as long as its bytes live.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use metrics::gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::delivery::Room;
 use crate::telemetry;
 
 /// Unit of a permit in bytes: `acquire_many` counts in `u32`, and 4 GiB in flight must be sayable.
@@ -29,7 +30,7 @@ pub struct InFlight {
 pub struct Admission {
     permit: OwnedSemaphorePermit,
     /// What it grew by.
-    grown: Option<OwnedSemaphorePermit>,
+    grown: Mutex<Option<OwnedSemaphorePermit>>,
     common: Arc<Semaphore>,
 }
 
@@ -71,22 +72,27 @@ impl InFlight {
             }
         };
         gauge!(telemetry::IN_FLIGHT_BYTES).increment(f64::from(units) * UNIT as f64);
-        Some(Admission { permit, grown: None, common: common() })
+        Some(Admission { permit, grown: Mutex::default(), common: common() })
     }
 }
 
 impl Admission {
     /// Takes room for `bytes` more, without waiting: who grows already holds room, and two that wait for each other
     /// would wait in vain. Says whether there was room.
-    pub fn grow(&mut self, bytes: usize) -> bool {
+    pub fn grow(&self, bytes: usize) -> bool {
         let units = units(bytes);
         let Ok(more) = Arc::clone(&self.common).try_acquire_many_owned(units) else { return false };
-        match &mut self.grown {
+        match &mut *self.grown() {
             Some(grown) => grown.merge(more),
-            None => self.grown = Some(more),
+            none => *none = Some(more),
         }
         gauge!(telemetry::IN_FLIGHT_BYTES).increment(f64::from(units) * UNIT as f64);
         true
+    }
+
+    fn grown(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
+        // A permit cannot be half-merged.
+        self.grown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ties the room to a message: it is given back when the last slice of the message is gone and `self` too.
@@ -95,9 +101,15 @@ impl Admission {
     }
 }
 
+impl Room for Admission {
+    fn take(&self, bytes: usize) -> bool {
+        self.grow(bytes)
+    }
+}
+
 impl Drop for Admission {
     fn drop(&mut self) {
-        let units = self.permit.num_permits() + self.grown.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let units = self.permit.num_permits() + self.grown().as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         gauge!(telemetry::IN_FLIGHT_BYTES).decrement((units * UNIT) as f64);
     }
 }
@@ -143,7 +155,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn growth_never_waits_and_never_passes_the_total() {
         let in_flight = InFlight::new(10 * UNIT, 0);
-        let mut admission = in_flight.admit(UNIT, Duration::ZERO).await.unwrap();
+        let admission = in_flight.admit(UNIT, Duration::ZERO).await.unwrap();
         assert!(admission.grow(9 * UNIT));
         assert!(!admission.grow(1));
         drop(admission);
@@ -158,7 +170,7 @@ mod tests {
         let wait = Duration::from_secs(1);
         let large = in_flight.admit(8 << 20, wait).await.unwrap();
         assert!(in_flight.admit(SMALL + 1, wait).await.is_none());
-        let mut small = in_flight.admit(SMALL, wait).await.unwrap();
+        let small = in_flight.admit(SMALL, wait).await.unwrap();
         assert!(!small.grow(1), "no common room is left");
         let _other = in_flight.admit(SMALL, wait).await.unwrap();
         assert!(in_flight.admit(1, wait).await.is_none(), "the reserve is used up, too");

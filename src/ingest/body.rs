@@ -13,9 +13,14 @@ use super::outcome::NotTaken;
 use crate::delivery::Refusal;
 use crate::grpc::Encoding;
 
+/// Room for a body of unknown length is taken in steps of at least so many bytes.
+const STEP: usize = 64 << 10;
+
 /// A message as it was on the wire, with the room it holds.
 #[derive(Debug)]
 pub struct Message {
+    /// How it is written below its compression.
+    pub syntax: Syntax,
     /// How `bytes` are compressed.
     pub encoding: Encoding,
     /// The message; not copied when it came in one piece.
@@ -24,12 +29,25 @@ pub struct Message {
     pub admission: Admission,
 }
 
+/// How a message is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syntax {
+    /// As its format has it.
+    Binary,
+    /// OTLP's logs as JSON.
+    OtlpJson,
+}
+
 /// A body that is being read.
 pub struct Arriving<'a, B> {
     body: B,
     limits: &'a Limits,
     /// When it must be here as a whole.
     deadline: Instant,
+    /// Whether the client was asked for any of it.
+    begun: bool,
+    /// Whether the client is gone or too slow.
+    lost: bool,
 }
 
 impl<'a, B> Arriving<'a, B>
@@ -38,7 +56,7 @@ where
 {
     /// The time for it begins now.
     pub fn new(body: B, limits: &'a Limits) -> Arriving<'a, B> {
-        Arriving { body, limits, deadline: Instant::now() + limits.receive_timeout }
+        Arriving { body, limits, deadline: Instant::now() + limits.receive_timeout, begun: false, lost: false }
     }
 
     /// The time for it begins now, of a body that holds several messages.
@@ -54,7 +72,10 @@ where
         let left = self.deadline.saturating_duration_since(Instant::now());
         match tokio::time::timeout(left.min(self.limits.stall_timeout), self.next_at_leisure()).await {
             Ok(next) => next,
-            Err(_) => Err(self.late(left)),
+            Err(_) => {
+                self.lost = true;
+                Err(self.late(left))
+            }
         }
     }
 
@@ -63,13 +84,17 @@ where
     /// # Errors
     /// The client went away.
     pub async fn next_at_leisure(&mut self) -> Result<Option<Bytes>, NotTaken> {
+        self.begun = true;
         loop {
             if self.body.is_end_stream() {
                 return Ok(None);
             }
             match self.body.frame().await {
                 None => return Ok(None),
-                Some(Err(_)) => return Err(NotTaken::Gone),
+                Some(Err(_)) => {
+                    self.lost = true;
+                    return Err(NotTaken::Gone);
+                }
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         return Ok(Some(data));
@@ -108,6 +133,51 @@ where
                 None if whole.is_empty() => return Ok(joined.freeze()),
                 None => return Ok(whole),
             }
+        }
+    }
+
+    /// All bytes up to the end, with room for them: taken before when their number is known, else in steps.
+    ///
+    /// # Errors
+    /// They are more than a message may have, there is no room, they do not come in time, or the client went away.
+    pub async fn all(&mut self, in_flight: &InFlight) -> Result<(Bytes, Admission), NotTaken> {
+        if let Some(len) = self.body.size_hint().exact() {
+            let len = usize::try_from(len).unwrap_or(usize::MAX);
+            let admission = admit(len, self.limits, in_flight).await?;
+            return Ok((self.exactly(len, Bytes::new()).await?, admission));
+        }
+        let limit = self.limits.max_request_bytes;
+        let mut granted = STEP.min(limit);
+        let admission = admit(granted, self.limits, in_flight).await?;
+        let mut joined = Vec::with_capacity(granted);
+        while let Some(data) = self.next().await? {
+            let len = joined.len() + data.len();
+            if len > limit {
+                return Err(NotTaken::TooLarge(format!(
+                    "the message has more than {limit} bytes: send smaller batches, or raise `max_request_bytes`"
+                )));
+            }
+            if len > granted {
+                let wanted = granted.saturating_mul(2).clamp(len, limit);
+                if !admission.grow(wanted - granted) {
+                    return Err(no_room(self.limits));
+                }
+                granted = wanted;
+                joined.reserve_exact(granted - joined.len());
+            }
+            joined.extend_from_slice(&data);
+        }
+        Ok((Bytes::from(joined), admission))
+    }
+
+    /// Reads what is left and drops it, because a client may listen for an answer only when it has sent everything. Not
+    /// when it is gone or too slow, has far more than a message may have, or waits for leave to send and was given none;
+    /// `unasked` says that it does not wait.
+    pub async fn discard(&mut self, unasked: bool) {
+        let mut left = self.limits.max_request_bytes.saturating_mul(4);
+        while (self.begun || unasked) && !self.lost && left > 0 {
+            let Ok(Some(data)) = self.next().await else { return };
+            left = left.saturating_sub(data.len());
         }
     }
 

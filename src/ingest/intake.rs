@@ -11,12 +11,12 @@ use http::HeaderMap;
 use metrics::{counter, histogram};
 
 use super::admission::{Admission, InFlight};
-use super::body::Message;
+use super::body::{self, Message, Syntax};
 use super::outcome::{Count, NotTaken};
 use super::workers::{WorkError, in_place};
 use super::{Limits, Shared};
-use crate::delivery::{Accepted, Batch, Deliver, Metadata, Others, Process, Refusal, Signal};
-use crate::encoding::{Format, Rope};
+use crate::delivery::{Accepted, Batch, Deliver, Metadata, Others, Process, Refusal, Room, Signal};
+use crate::encoding::{Format, Rope, otlp};
 use crate::grpc::Encoding;
 use crate::grpc::compression::InflateError;
 use crate::telemetry;
@@ -141,7 +141,7 @@ impl Intake {
         let length = (message.encoding == Encoding::Identity).then_some(length);
         let this = Arc::clone(self);
         // The room is held until the batch was delivered, also when nothing of the message is left in it.
-        let (batch, _admission) = self.run(length, move || this.work(content, message)).await??;
+        let (batch, admission) = self.run(length, move || this.work(content, message)).await??;
         stages.end("work");
         let Others { metrics, traces } = batch.others;
         for (signal, count) in [(Signal::Metrics, metrics), (Signal::Traces, traces)] {
@@ -149,16 +149,21 @@ impl Intake {
                 return Err(nobody_takes(content.format, signal));
             }
         }
-        let batch = Batch { signal, metadata: Metadata::new(headers), ..batch };
+        let room: Arc<dyn Room> = admission;
+        let batch = Batch { signal, metadata: Metadata::new(headers), room: Some(room), ..batch };
         let accepted = self.deliver(batch).await?;
         stages.end("deliver");
         Ok(accepted)
     }
 
-    /// Inflates, and matches and tags what is to be matched.
+    /// Inflates, converts, and matches and tags what is to be matched.
     fn work(&self, content: Content, message: Message) -> Result<(Batch, Arc<Admission>), NotTaken> {
-        let Message { encoding, bytes, mut admission } = message;
-        let bytes = self.inflate(bytes, encoding, &mut admission)?;
+        let Message { syntax, encoding, bytes, admission } = message;
+        let bytes = self.inflate(bytes, encoding, &admission)?;
+        let bytes = match syntax {
+            Syntax::Binary => bytes,
+            Syntax::OtlpJson => self.convert(&bytes, &admission)?,
+        };
         let admission = Arc::new(admission);
         let message = admission.attach(bytes);
         let batch = match content.is_matched() {
@@ -172,13 +177,36 @@ impl Intake {
     ///
     /// # Errors
     /// It is corrupt, too large, or there is no room.
-    pub fn inflate(&self, bytes: Bytes, encoding: Encoding, admission: &mut Admission) -> Result<Bytes, NotTaken> {
+    pub fn inflate(&self, bytes: Bytes, encoding: Encoding, admission: &Admission) -> Result<Bytes, NotTaken> {
         let mut room = |more| admission.grow(more);
         encoding.inflate(&bytes, self.limits.max_request_bytes, &mut room).map_err(|error| match error {
             InflateError::NoRoom => Refusal::ResourceExhausted(error.to_string()).into(),
             InflateError::TooLarge { .. } => NotTaken::TooLarge(error.to_string()),
             InflateError::Corrupt { .. } => NotTaken::invalid(error.to_string()),
         })
+    }
+
+    /// JSON to protobuf, most often to fewer bytes: room for as many is taken before.
+    fn convert(&self, text: &Bytes, admission: &Admission) -> Result<Bytes, NotTaken> {
+        let limit = self.limits.max_request_bytes;
+        if !admission.grow(text.len()) {
+            return Err(body::no_room(&self.limits));
+        }
+        let converted = otlp::from_json(text).map_err(|error| NotTaken::invalid(error.to_string()))?;
+        if converted.odd > 0 {
+            counter!(telemetry::SOURCE_ODD_VALUES_TOTAL, "source" => self.name.to_string()).increment(converted.odd);
+        }
+        let len = converted.message.len();
+        if len > limit {
+            return Err(NotTaken::TooLarge(format!(
+                "the message has {len} bytes as protobuf, more than {limit}: send smaller batches, or raise \
+                 `max_request_bytes`"
+            )));
+        }
+        if len > text.len() && !admission.grow(len - text.len()) {
+            return Err(body::no_room(&self.limits));
+        }
+        Ok(converted.message.into())
     }
 }
 

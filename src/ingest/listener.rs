@@ -1,4 +1,5 @@
-//! The socket of a source, and what it serves: gRPC over HTTP/2, within the limits of the source.
+//! The socket of a source, and what it serves: HTTP/2 for gRPC, for some sources HTTP/1.1 too, within the limits of the
+//! source.
 //!
 //! The socket and the service are apart, so that a socket can go on while what answers behind it is exchanged.
 
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::http2::Builder;
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tonic::body::Body;
 use tonic::service::Routes;
@@ -17,15 +18,20 @@ use tower::Service;
 
 use super::{Limits, ServeError};
 use crate::config::Address;
-use crate::socket::{Bounds, Listener};
-use crate::tls::Acceptor;
+use crate::socket::{Activity, Bounds, Either, Listener, Preface, TimedHeader};
+use crate::tls::{self, Acceptor};
 
 /// The first bytes of every HTTP/2 connection of a client (RFC 9113 section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const HTTP_2: Preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The same, or the first bytes of an HTTP/1 request: a method of RFC 9110 section 9 or RFC 5789.
+const HTTP: &[Preface] =
+    &[HTTP_2, b"POST ", b"GET ", b"HEAD ", b"PUT ", b"DELETE ", b"CONNECT ", b"OPTIONS ", b"TRACE ", b"PATCH "];
 /// Streams that a client opened and took back, and that no handler has seen: more is an attack (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
 /// Streams that we reset, because the client broke the protocol in them: more is an attack (CVE-2025-8671).
 const MAX_LOCAL_RESETS: usize = 100;
+/// Bytes that are read at once from an HTTP/1 connection.
+const HTTP_1_BUFFER: usize = 64 << 10;
 
 /// A bound source that does not accept yet.
 pub struct Bound {
@@ -39,6 +45,8 @@ pub struct Socket {
     listener: Listener,
     limits: Limits,
     tls: Option<Arc<Acceptor>>,
+    /// Whether HTTP/1.1 is spoken beside HTTP/2.
+    http1: bool,
 }
 
 impl Bound {
@@ -51,7 +59,7 @@ impl Bound {
     {
         let listener = Listener::bind(name, address)
             .map_err(|cause| io::Error::new(cause.kind(), format!("a source cannot listen at {address}: {cause}")))?;
-        let socket = Socket { name: name.to_owned(), listener, limits, tls: None };
+        let socket = Socket { name: name.to_owned(), listener, limits, tls: None, http1: false };
         let routes = Routes::from(axum::Router::new().fallback_service(source));
         Ok(Bound { socket, routes })
     }
@@ -59,6 +67,18 @@ impl Bound {
     /// Where it listens; the port that the system chose when 0 was asked for.
     pub fn local_address(&self) -> &Address {
         self.socket.listener.local_address()
+    }
+
+    /// Speaks HTTP/1.1, too, with clients that begin so.
+    #[must_use]
+    pub(super) fn with_http1(mut self) -> Bound {
+        self.socket.http1 = true;
+        self
+    }
+
+    /// What to offer in the handshake of TLS.
+    pub fn protocols(&self) -> tls::Protocols {
+        if self.socket.http1 { tls::HTTP } else { tls::HTTP_2 }
     }
 
     /// Speaks TLS only.
@@ -101,7 +121,7 @@ impl Socket {
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
         S::Future: Send,
     {
-        let Socket { name, listener, limits, tls } = self;
+        let Socket { name, listener, limits, tls, http1 } = self;
         let address = listener.local_address();
         tracing::info!(source = name, %address, tls = tls.is_some(), "source is listening");
         if tls.is_none() && !address.is_local() {
@@ -111,21 +131,38 @@ impl Socket {
                 "events arrive without encryption from other hosts: set `sources.{name}.tls`, or a loopback address"
             );
         }
-        let http2 = http2(&limits);
+        let prefaces: &[Preface] = if http1 { HTTP } else { &[HTTP_2] };
+        let (http1, http2) = (http_1(&limits), http_2(&limits));
         let bounds = Bounds {
             max_connections: limits.max_connections,
             handshake_timeout: limits.handshake_timeout,
             idle_timeout: limits.idle_timeout,
         };
-        let open = move |stream, activity: crate::socket::Activity| {
-            http2.serve_connection(TokioIo::new(stream), activity.watch(service.clone()))
+        let open = move |stream, preface, activity: Activity| {
+            let service = activity.clone().watch(service.clone());
+            if preface == HTTP_2 {
+                return Either::Two(Box::pin(http2.serve_connection(TokioIo::new(stream), service)));
+            }
+            let stream = TimedHeader::new(stream, activity, limits.handshake_timeout);
+            Either::One(Box::pin(http1.serve_connection(TokioIo::new(stream), service)))
         };
-        listener.serve(bounds, tls, PREFACE, open, shutdown).await
+        listener.serve(bounds, tls, prefaces, open, shutdown).await
     }
 }
 
-fn http2(limits: &Limits) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn http_1(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // That time would run while a connection waits for its next request, too: see TimedHeader.
+        .header_read_timeout(None)
+        .max_header_size(limits.max_header_bytes as usize)
+        .max_buf_size(HTTP_1_BUFFER);
+    builder
+}
+
+fn http_2(limits: &Limits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(limits.stream_window)

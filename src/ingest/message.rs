@@ -5,7 +5,7 @@ use http_body::Body;
 
 use super::Limits;
 use super::admission::InFlight;
-use super::body::{Message, admit};
+use super::body::{Message, Syntax, admit};
 use super::frames::Frames;
 use super::outcome::NotTaken;
 use crate::grpc::Encoding;
@@ -24,7 +24,7 @@ where
     let len = header.len as usize;
     let admission = admit(len, limits, in_flight).await?;
     let bytes = frames.only(len).await?;
-    Ok(Message { encoding, bytes, admission })
+    Ok(Message { syntax: Syntax::Binary, encoding, bytes, admission })
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::server::graceful::GracefulConnection;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::either::Either;
@@ -15,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::activity::{Activity, Connection};
 use super::bind::Listener;
 use super::connections::{Connections, Entry, Place};
-use super::stream::{Plain, Stream, Unfit};
+use super::header::HeaderTimeout;
+use super::protocol::Protocol;
+use super::stream::{Plain, Preface, Stream, Unfit};
 use super::{Bounds, Reason};
 use crate::config::Address;
 use crate::telemetry::Throttle;
@@ -40,7 +41,7 @@ struct Server<F> {
     connections: Arc<Connections>,
     bounds: Bounds,
     tls: Option<Arc<Acceptor>>,
-    preface: &'static [u8],
+    prefaces: &'static [Preface],
     open: F,
     drain: CancellationToken,
 }
@@ -49,7 +50,8 @@ impl Listener {
     /// Accepts until `shutdown` is ready, then stops accepting, tells peers to go, finishes what is in flight and
     /// returns. Whoever cannot wait so long drops the future, which closes every connection.
     ///
-    /// `open` makes the protocol of a connection, whose first bytes were found to be `preface`.
+    /// `open` makes the protocol of a connection whose first bytes are those given to it, one of `prefaces`. None of these
+    /// may begin with another.
     ///
     /// # Errors
     /// The socket broke down. What a peer can cause is no such error.
@@ -57,17 +59,17 @@ impl Listener {
         self,
         bounds: Bounds,
         tls: Option<Arc<Acceptor>>,
-        preface: &'static [u8],
+        prefaces: &'static [Preface],
         open: F,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError>
     where
-        F: Fn(Stream, Activity) -> C + Send + Sync + 'static,
-        C: GracefulConnection<Error = hyper::Error> + Send + 'static,
+        F: Fn(Stream, Preface, Activity) -> C + Send + Sync + 'static,
+        C: Protocol + Send + 'static,
     {
         let drain = CancellationToken::new();
         let connections = Connections::new(Arc::clone(&self.name), bounds.max_connections);
-        let server = Arc::new(Server { connections, bounds, tls, preface, open, drain: drain.clone() });
+        let server = Arc::new(Server { connections, bounds, tls, prefaces, open, drain: drain.clone() });
         let mut tasks = JoinSet::new();
         tokio::pin!(shutdown);
         loop {
@@ -108,8 +110,8 @@ impl Listener {
 
 impl<F, C> Server<F>
 where
-    F: Fn(Stream, Activity) -> C + Send + Sync + 'static,
-    C: GracefulConnection<Error = hyper::Error> + Send + 'static,
+    F: Fn(Stream, Preface, Activity) -> C + Send + Sync + 'static,
+    C: Protocol + Send + 'static,
 {
     async fn run(self: Arc<Self>, stream: Plain, peer: Option<SocketAddr>, place: Place) {
         let reason = tokio::select! {
@@ -121,9 +123,9 @@ where
             }
         };
         let reason = match reason {
-            Ok(stream) => {
+            Ok((stream, preface)) => {
                 let of = Connection { entry: Arc::clone(&place.entry), drain: self.drain.clone() };
-                let connection = (self.open)(stream, Activity(of));
+                let connection = (self.open)(stream, preface, Activity(of));
                 drive(connection, &place.entry, &self.drain, self.bounds.idle_timeout).await
             }
             Err(reason) => reason,
@@ -132,7 +134,7 @@ where
     }
 
     /// TLS, and the first bytes of the protocol.
-    async fn greet(&self, stream: Plain, peer: Option<SocketAddr>) -> Result<Stream, Reason> {
+    async fn greet(&self, stream: Plain, peer: Option<SocketAddr>) -> Result<(Stream, Preface), Reason> {
         let stream = match &self.tls {
             None => Either::Left(stream),
             Some(tls) => match tls.accept(stream).await {
@@ -146,7 +148,7 @@ where
                 }
             },
         };
-        Stream::expect(stream, self.preface).await.map_err(|unfit| match unfit {
+        Stream::expect(stream, self.prefaces).await.map_err(|unfit| match unfit {
             Unfit::Preface => Reason::Preface,
             Unfit::Gone => Reason::Peer,
         })
@@ -193,7 +195,7 @@ fn is_of_one_peer(error: &io::Error) -> bool {
 /// Polls a connection to its end, and brings that end about when it idles, must make room, or the listener drains.
 async fn drive<C>(connection: C, entry: &Entry, drain: &CancellationToken, idle_timeout: Duration) -> Reason
 where
-    C: GracefulConnection<Error = hyper::Error>,
+    C: Protocol,
 {
     tokio::pin!(connection);
     let mut leaving = None;
@@ -224,7 +226,7 @@ where
         leaving = Some(reason);
         // Another waits for the place of an evicted one.
         wake = Instant::now() + if reason == Reason::Evicted { Duration::ZERO } else { LINGER };
-        connection.as_mut().graceful_shutdown();
+        connection.as_mut().leave();
     }
 }
 
@@ -234,8 +236,11 @@ fn reason_of(error: &hyper::Error) -> Reason {
     }
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        let io = error.downcast_ref::<io::Error>().is_some();
-        if io
+        let io = error.downcast_ref::<io::Error>();
+        if io.and_then(io::Error::get_ref).is_some_and(|cause| cause.is::<HeaderTimeout>()) {
+            return Reason::Timeout;
+        }
+        if io.is_some()
             || error
                 .downcast_ref::<h2::Error>()
                 .is_some_and(|error| error.is_io() || error.is_go_away() && error.is_remote())

@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -43,6 +44,11 @@ impl Activity {
     /// Counts the requests of a connection: each from its headers to the last byte of its answer.
     pub fn watch<S>(self, service: S) -> Watched<S> {
         Watched { service, activity: self }
+    }
+
+    /// Since when there has been no request; `None` while there is one.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        self.0.entry.idle_since()
     }
 
     fn open(&self) -> OpenRequest {

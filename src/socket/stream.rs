@@ -15,10 +15,16 @@ pub(super) type Plain = Either<TcpStream, UnixStream>;
 /// With or without TLS.
 pub(super) type Secured = Either<Plain, Box<TlsStream<Plain>>>;
 
+/// The first bytes of a protocol, at most 32 of them.
+pub type Preface = &'static [u8];
+
+/// Length of the longest preface in bytes.
+pub(super) const LONGEST: usize = 32;
+
 /// An open connection, ready for the first byte of its protocol.
 pub struct Stream {
     /// What was read and not yet given out.
-    preface: &'static [u8],
+    preface: Preface,
     inner: Secured,
 }
 
@@ -32,22 +38,25 @@ pub(super) enum Unfit {
 }
 
 impl Stream {
-    /// Waits until the peer has sent exactly `preface`. They are still there to be read.
-    pub(super) async fn expect(mut inner: Secured, preface: &'static [u8]) -> Result<Stream, Unfit> {
+    /// Waits until the peer has sent exactly one of `prefaces`, of which none begins with another, and says which. Its
+    /// bytes are still there to be read.
+    pub(super) async fn expect(mut inner: Secured, prefaces: &[Preface]) -> Result<(Stream, Preface), Unfit> {
         let mut found = 0;
-        let mut buffer = [0; 32];
-        while found < preface.len() {
-            let room = (preface.len() - found).min(buffer.len());
-            let read = inner.read(&mut buffer[..room]).await.map_err(|_| Unfit::Gone)?;
+        let mut buffer = [0; LONGEST];
+        loop {
+            let possible = prefaces.iter().filter(|preface| preface.starts_with(&buffer[..found]));
+            let preface = *possible.min_by_key(|preface| preface.len()).ok_or(Unfit::Preface)?;
+            if preface.len() == found {
+                return Ok((Stream { preface, inner }, preface));
+            }
+            // No more than every protocol that is still possible has in its preface.
+            let room = buffer.get_mut(found..preface.len()).ok_or(Unfit::Preface)?;
+            let read = inner.read(room).await.map_err(|_| Unfit::Gone)?;
             if read == 0 {
                 return Err(Unfit::Gone);
             }
-            if buffer[..read] != preface[found..found + read] {
-                return Err(Unfit::Preface);
-            }
             found += read;
         }
-        Ok(Stream { preface, inner })
     }
 }
 

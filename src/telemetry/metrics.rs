@@ -9,6 +9,8 @@ pub const SOURCE_REQUESTS_TOTAL: &str = "hotlist_source_requests_total";
 pub const SOURCE_ACKNOWLEDGED_TOTAL: &str = "hotlist_source_acknowledged_total";
 /// Bytes of requests that a source received.
 pub const SOURCE_RECEIVED_BYTES_TOTAL: &str = "hotlist_source_received_bytes_total";
+/// Values of OTLP/JSON requests that a source kept as text or left out.
+pub const SOURCE_ODD_VALUES_TOTAL: &str = "hotlist_source_odd_values_total";
 /// Filter streams that are open now.
 pub const FILTER_STREAMS: &str = "hotlist_filter_streams";
 /// Filter streams that ended.
@@ -146,7 +148,7 @@ pub const METRICS: &[Metric] = &[
         MetricKind::Counter,
         Unit::Count,
         &["source", "status"],
-        "Requests answered, by source and gRPC status in lower case (ok, unavailable, resource_exhausted, invalid_argument). Of a Filter stream each batch is one.",
+        "Requests answered, by source and gRPC status in lower case (ok, unavailable, resource_exhausted, invalid_argument), over HTTP too. Of a Filter stream each batch is one.",
     ),
     metric(
         SOURCE_ACKNOWLEDGED_TOTAL,
@@ -176,6 +178,13 @@ pub const METRICS: &[Metric] = &[
         Unit::Count,
         &["source"],
         "Filter streams ended because the client took no answer for too long. It must read answers while it sends.",
+    ),
+    metric(
+        SOURCE_ODD_VALUES_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["source"],
+        "Values of OTLP/JSON requests that were not what OTLP says, and were kept as text or left out; the rest of their records passed.",
     ),
     metric(
         SINK_REQUESTS_TOTAL,

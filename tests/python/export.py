@@ -1,6 +1,6 @@
-"""Exports log records with the OpenTelemetry SDK's own OTLP/gRPC exporter and prints what it reported.
+"""Exports log records with one of the OpenTelemetry SDK's own OTLP exporters and prints what it reported.
 
-Usage: export.py ENDPOINT COUNT none|gzip
+Usage: export.py grpc|http ADDRESS COUNT none|gzip
 
 Record i carries its number and, when i is a multiple of ten, the address 198.51.100.23; by turns in a body that is a
 map, in a body that is JSON text, and in attributes beside a text body. Prints one line `result NAME` a batch, and one
@@ -11,9 +11,7 @@ import json
 import logging
 import sys
 
-import grpc
 from opentelemetry._logs import LogRecord, SeverityNumber
-from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -50,15 +48,26 @@ def record(number, resource, scope):
     return ReadableLogRecord(log_record=log_record, resource=resource, instrumentation_scope=scope)
 
 
+def over_grpc(address, gzip):
+    import grpc
+    from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
+
+    compression = grpc.Compression.Gzip if gzip else grpc.Compression.NoCompression
+    return OTLPLogExporter(endpoint=address, insecure=True, timeout=30, compression=compression)
+
+
+def over_http(address, gzip):
+    from opentelemetry.exporter.otlp.proto.http import Compression
+    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+
+    compression = Compression.Gzip if gzip else Compression.NoCompression
+    return OTLPLogExporter(endpoint=f"http://{address}/v1/logs", timeout=30, compression=compression)
+
+
 def main():
-    endpoint, count, compression = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    protocol, address, count, compression = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
     logging.getLogger().addHandler(Lines())
-    exporter = OTLPLogExporter(
-        endpoint=endpoint,
-        insecure=True,
-        timeout=30,
-        compression=grpc.Compression.Gzip if compression == "gzip" else grpc.Compression.NoCompression,
-    )
+    exporter = {"grpc": over_grpc, "http": over_http}[protocol](address, compression == "gzip")
     resource = Resource.create({"service.name": "python"})
     scope = InstrumentationScope("test")
     records = [record(number, resource, scope) for number in range(count)]

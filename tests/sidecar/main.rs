@@ -25,6 +25,8 @@ mod next_hop;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod otel_collector;
+#[cfg(test)]
 mod overload;
 #[cfg(test)]
 #[path = "../support/vector.rs"]

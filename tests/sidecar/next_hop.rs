@@ -42,6 +42,8 @@ pub enum Mood {
 /// One accepted request.
 #[derive(Clone, Debug)]
 pub struct Received {
+    /// The method that was called.
+    pub path: String,
     pub headers: HeaderMap,
     /// The five bytes of framing and the message, as they came.
     pub wire: Bytes,
@@ -66,6 +68,7 @@ struct Shared {
     received: Arc<Mutex<Vec<Received>>>,
     mood: Arc<watch::Sender<Mood>>,
     held: Arc<watch::Sender<usize>>,
+    accepted: Arc<watch::Sender<usize>>,
 }
 
 /// An address that is taken but refuses every connection, until it begins to listen.
@@ -120,6 +123,7 @@ impl NextHop {
             received: Arc::default(),
             mood: Arc::new(watch::Sender::new(Mood::Accept)),
             held: Arc::new(watch::Sender::new(0)),
+            accepted: Arc::new(watch::Sender::new(0)),
         };
         NextHop { endpoint, shared }
     }
@@ -136,6 +140,12 @@ impl NextHop {
 
     pub fn set(&self, mood: Mood) {
         self.shared.mood.send_replace(mood);
+    }
+
+    /// Ready when so many requests were accepted, from the beginning on. Needed only where the sidecar does not wait.
+    pub async fn accepted(&self, count: usize) {
+        let mut accepted = self.shared.accepted.subscribe();
+        tokio::time::timeout(PATIENCE, accepted.wait_for(|accepted| *accepted >= count)).await.unwrap().unwrap();
     }
 
     /// Ready when so many requests were held, from the beginning on.
@@ -173,7 +183,9 @@ async fn respond(request: Request<Incoming>, shared: Shared) -> Result<Response<
         }
     };
     if status == 0 {
-        shared.received.lock().unwrap().push(Received { headers: head.headers, wire });
+        let path = head.uri.path().to_owned();
+        shared.received.lock().unwrap().push(Received { path, headers: head.headers, wire });
+        shared.accepted.send_modify(|accepted| *accepted += 1);
     }
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from(u16::from(status)));

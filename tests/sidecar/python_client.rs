@@ -1,4 +1,4 @@
-//! A client that nobody here wrote: the OTLP/gRPC exporter of OpenTelemetry's Python SDK.
+//! A client that nobody here wrote: the OTLP exporters of OpenTelemetry's Python SDK, over gRPC and over HTTP.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -13,22 +13,24 @@ use serde_json::Value;
 use crate::next_hop::{Closed, NextHop};
 use crate::process::{Hotlist, PATIENCE, Scene};
 
-/// A Python that has the exporter: `HOTLIST_PYTHON`, else the one that `.ci/run` prepares.
+/// A Python that has the exporters: `HOTLIST_PYTHON`, else the one that `.ci/run` prepares.
 fn python() -> Option<PathBuf> {
     let python = std::env::var_os("HOTLIST_PYTHON")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/venv/bin/python"), PathBuf::from);
-    let found = Command::new(&python).args(["-c", "import opentelemetry.exporter.otlp.proto.grpc"]).output();
+    let found = Command::new(&python).args(["-c", IMPORTS]).output();
     if found.is_ok_and(|output| output.status.success()) {
         return Some(python);
     }
     let missing = format!(
-        "{} has no opentelemetry-exporter-otlp-proto-grpc; `.ci/run` installs it, or set HOTLIST_PYTHON",
+        "{} has no opentelemetry-exporter-otlp-proto-grpc and -http; `.ci/run` installs them, or set HOTLIST_PYTHON",
         python.display()
     );
     assert!(std::env::var_os("CI").is_none(), "{missing}");
     println!("SKIPPED: {missing}");
     None
 }
+
+const IMPORTS: &str = "import opentelemetry.exporter.otlp.proto.grpc, opentelemetry.exporter.otlp.proto.http";
 
 /// The exporter at work. It is ended when dropped.
 struct Exporter {
@@ -37,10 +39,10 @@ struct Exporter {
 }
 
 impl Exporter {
-    fn start(python: &Path, address: &str, count: usize, compression: &str) -> Exporter {
+    fn start(python: &Path, protocol: &str, address: &str, count: usize, compression: &str) -> Exporter {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/export.py");
         let mut command = Command::new(python);
-        command.arg(script).args([address, &count.to_string(), compression]).stdin(Stdio::null());
+        command.arg(script).args([protocol, address, &count.to_string(), compression]).stdin(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (line, lines) = channel();
@@ -95,31 +97,34 @@ async fn the_python_sdk_exports_and_the_hits_are_tagged() {
     let (scene, next_hop) = (Scene::new(), NextHop::start().await);
     scene.indicators("planted", &["198.51.100.23"]);
     let hotlist = Hotlist::start(&scene.readme(&next_hop.endpoint));
-    for compression in ["none", "gzip"] {
-        let exporter = Exporter::start(&python, &hotlist.address(), 300, compression);
+    for (protocol, compression) in [("grpc", "none"), ("grpc", "gzip"), ("http", "none"), ("http", "gzip")] {
+        let exporter = Exporter::start(&python, protocol, &hotlist.address(), 300, compression);
         let said: Vec<String> = std::iter::from_fn(|| exporter.line()).collect();
-        assert_eq!(said, ["result SUCCESS"; 3], "{compression}");
-        assert_eq!(arrived(&next_hop), expected(300), "{compression}");
+        assert_eq!(said, ["result SUCCESS"; 3], "{protocol} {compression}");
+        assert_eq!(arrived(&next_hop), expected(300), "{protocol} {compression}");
     }
-    assert_eq!(scene.ndjson("hits.ndjson").len(), 60);
+    assert_eq!(scene.ndjson("hits.ndjson").len(), 120);
 }
 
 /// Scenario: the next hop is down, and comes up after the exporter was refused. Guarantee: the exporter sees
-/// UNAVAILABLE with the reason, and its own retry delivers, each record once.
+/// UNAVAILABLE or 503, and its own retry delivers, each record once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_python_sdk_retries_what_was_unavailable() {
     let Some(python) = python() else { return };
-    let (scene, closed) = (Scene::new(), Closed::bind());
-    scene.indicators("planted", &["198.51.100.23"]);
-    let hotlist = Hotlist::start(&scene.readme(&closed.endpoint));
-    let exporter = Exporter::start(&python, &hotlist.address(), 100, "none");
-    let refused = exporter.line().unwrap();
-    assert!(
-        refused.contains("StatusCode.UNAVAILABLE") && refused.contains("sink next, http://127.0.0.1:"),
-        "{refused}"
-    );
-    let next_hop = closed.open();
-    assert_eq!(exporter.line().unwrap(), "result SUCCESS");
-    assert_eq!(exporter.line(), None);
-    assert_eq!(arrived(&next_hop), expected(100));
+    // The exporter over HTTP does not show the body of a refusal.
+    for (protocol, words) in [
+        ("grpc", ["StatusCode.UNAVAILABLE", "sink next, http://127.0.0.1:"]),
+        ("http", ["Service Unavailable", "retrying"]),
+    ] {
+        let (scene, closed) = (Scene::new(), Closed::bind());
+        scene.indicators("planted", &["198.51.100.23"]);
+        let hotlist = Hotlist::start(&scene.readme(&closed.endpoint));
+        let exporter = Exporter::start(&python, protocol, &hotlist.address(), 100, "none");
+        let refused = exporter.line().unwrap();
+        assert!(words.iter().all(|word| refused.contains(word)), "{refused}");
+        let next_hop = closed.open();
+        assert_eq!(exporter.line().unwrap(), "result SUCCESS", "{protocol}");
+        assert_eq!(exporter.line(), None);
+        assert_eq!(arrived(&next_hop), expected(100), "{protocol}");
+    }
 }

@@ -18,6 +18,12 @@ mod fan_out;
 #[cfg(test)]
 mod health;
 #[cfg(test)]
+mod http;
+#[cfg(test)]
+mod http_client;
+#[cfg(test)]
+mod http_connections;
+#[cfg(test)]
 mod metadata;
 #[cfg(test)]
 mod metrics;

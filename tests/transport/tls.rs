@@ -20,6 +20,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 
 use crate::certificates::{Authority, Identity as Certificate, Offer, server_config};
 use crate::client::Client;
+use crate::http_client::HttpClient;
 use crate::metrics::{self, PATIENCE, closed, until};
 use crate::next_hop::NextHop;
 use crate::sidecar::{Identity, Sidecar, bind, loopback, otlp};
@@ -87,6 +88,29 @@ async fn a_source_speaks_tls_only() {
     let client = Client::over(plain, &mut Builder::new(TokioExecutor::new())).await.unwrap();
     assert!(client.try_export(frame(0, b"x")).await.is_none());
     until("plain text is counted", || closed("tls", "tls") == 3.0).await;
+}
+
+/// Guarantee: a source that speaks HTTP/1.1 too offers both by ALPN, and goes by what the client then says, with ALPN or
+/// without.
+#[tokio::test]
+async fn both_protocols_are_spoken_over_tls() {
+    let authority = Authority::new();
+    let (directory, next_hop) = (tempfile::tempdir().unwrap(), NextHop::start().await);
+    let (cert_file, key_file) = authority.sign().mount(directory.path());
+    let bound =
+        bind("tls-http", &loopback(), Limits::default(), Identity, [otlp(&next_hop.endpoint, Settings::default())]);
+    let settings = ServerTls { cert_file, key_file, client_ca_file: None };
+    let tls = Acceptor::load("tls-http", &settings, bound.protocols()).unwrap();
+    let sidecar = Sidecar::serve(bound.with_tls(tls));
+    next_hop.accept_all();
+    for alpn in [&[b"http/1.1".as_slice()] as &[_], &[]] {
+        let stream = dial(&sidecar, &Offer { alpn, ..Offer::new(&authority) }).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), alpn.first().copied());
+        assert_eq!(HttpClient::over(stream).await.export(b"x").await.http, 200);
+    }
+    for alpn in [&[b"h2".as_slice(), b"http/1.1"] as &[_], &[]] {
+        assert_eq!(export(&sidecar, &Offer { alpn, ..Offer::new(&authority) }).await, Some(0));
+    }
 }
 
 /// Guarantee: with an authority for clients, only a valid certificate of that authority is served.

@@ -46,8 +46,8 @@ async fn look_up(state: &Arc<State>, message: Message) -> Result<Vec<u8>, NotTak
 
 impl State {
     fn check(&self, message: Message) -> Result<Vec<u8>, NotTaken> {
-        let Message { encoding, bytes, mut admission } = message;
-        let bytes = self.intake.inflate(bytes, encoding, &mut admission)?;
+        let Message { encoding, bytes, admission, .. } = message;
+        let bytes = self.intake.inflate(bytes, encoding, &admission)?;
         let asked = v1::CheckRequest::decode(bytes)
             .map_err(|error| NotTaken::invalid(format!("the message is no CheckRequest: {error}")))?;
         if asked.values.len() > MAX_VALUES {

@@ -16,11 +16,11 @@ use tonic::body::Body;
 
 use super::State;
 use super::outbox::{Outbox, OutboxBody};
-use crate::delivery::{Batch, Metadata};
+use crate::delivery::{Batch, Metadata, Room};
 use crate::encoding::{Format, Rope, filter};
 use crate::grpc::{Code, Encoding, Status};
 use crate::ingest::admission::Admission;
-use crate::ingest::body::{self, Message};
+use crate::ingest::body::{self, Message, Syntax};
 use crate::ingest::frames::Frames;
 use crate::ingest::intake::{Intake, Stages};
 use crate::ingest::outcome::NotTaken;
@@ -209,7 +209,7 @@ impl Stream {
                 let bytes = frames.message(len).await?;
                 stages.end("receive");
                 self.intake.count_received(len);
-                let message = Message { encoding, bytes, admission };
+                let message = Message { syntax: Syntax::Binary, encoding, bytes, admission };
                 tokio::spawn(async move {
                     let (answer, status) = stream.work(message, held, stages).await;
                     count.end(status);
@@ -261,15 +261,17 @@ impl Stream {
             room.push(Arc::new(more.ok_or_else(|| body::no_room(limits))?));
         }
         stages.end("work");
-        self.intake.deliver(Batch { metadata: Metadata::new(self.headers.clone()), ..judged.batch }).await?;
+        let grows: Option<Arc<dyn Room>> = room.first().map(|first| Arc::clone(first) as Arc<dyn Room>);
+        let batch = Batch { metadata: Metadata::new(self.headers.clone()), room: grows, ..judged.batch };
+        self.intake.deliver(batch).await?;
         stages.end("deliver");
         Ok((judged.answer, room))
     }
 
     /// Inflates, matches and tags, and writes the answer. Runs where it may take its time.
     fn match_message(&self, message: Message) -> Result<Judged, NotTaken> {
-        let Message { encoding, bytes, mut admission } = message;
-        let bytes = self.intake.inflate(bytes, encoding, &mut admission)?;
+        let Message { encoding, bytes, admission, .. } = message;
+        let bytes = self.intake.inflate(bytes, encoding, &admission)?;
         let admission = Arc::new(admission);
         let request = admission.attach(bytes);
         let batch = self.intake.process().process(Format::Filter, request.clone())?;

@@ -1,0 +1,90 @@
+//! A time for the header of a request, where the protocol has no ping to ask whether the peer is still there: HTTP/1.
+//!
+//! It runs from the first byte of a header, and not while a connection that is kept alive waits for the next request:
+//! for how long it may do that is another bound.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::activity::Activity;
+use super::stream::Stream;
+
+/// The header was begun, and did not end in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the header of a request took too long")]
+pub(super) struct HeaderTimeout;
+
+/// A stream that fails when the peer takes too long for a header.
+pub struct TimedHeader {
+    stream: Stream,
+    activity: Activity,
+    timeout: Duration,
+    begun: Option<Begun>,
+}
+
+/// A header of which some bytes are here.
+struct Begun {
+    /// Since when there was no request before it.
+    idle_since: Instant,
+    time: Pin<Box<Sleep>>,
+}
+
+impl TimedHeader {
+    /// Bytes that come while `activity` knows of no request belong to a header.
+    pub fn new(stream: Stream, activity: Activity, timeout: Duration) -> TimedHeader {
+        TimedHeader { stream, activity, timeout, begun: None }
+    }
+}
+
+impl AsyncRead for TimedHeader {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let idle_since = this.activity.idle_since();
+        if let Some(begun) = &mut this.begun {
+            if idle_since != Some(begun.idle_since) {
+                this.begun = None;
+            } else if begun.time.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, HeaderTimeout)));
+            }
+        }
+        let before = into.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(context, into);
+        if let (Some(idle_since), None) = (idle_since, &this.begun)
+            && into.filled().len() > before
+        {
+            this.begun = Some(Begun { idle_since, time: Box::pin(sleep(this.timeout)) });
+        }
+        read
+    }
+}
+
+impl AsyncWrite for TimedHeader {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
