@@ -1,100 +1,122 @@
 //! The generator: sends requests that it encoded before, several at once, and says how long that took.
 
-use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::io::BufRead;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::Request;
-use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
+use clap::ValueEnum;
 
 use crate::child::tell;
 use crate::events::{BATCH, batches};
+use crate::filter::Judged;
+use crate::grpc::{Caller, EXPORT, PUSH_EVENTS};
+use crate::http1::Poster;
+use crate::source::Source;
 
-const PATH: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
-/// Requests under way at once, and the connections they share.
+/// Requests under way at once.
 const IN_FLIGHT: usize = 8;
-const CONNECTIONS: usize = 2;
+/// The Filter streams that share them.
+const STREAMS: usize = 2;
 
-type Body =
-    StreamBody<futures_util::stream::Iter<std::collections::vec_deque::IntoIter<Result<Frame<Bytes>, Infallible>>>>;
-
-/// Says the bytes an event has, then for every line `ADDRESS EVENTS` sends, and says `BYTES SECONDS`.
-pub fn run(distinct: usize, frame_bytes: usize) -> Result<()> {
-    let batches = Arc::new(batches(distinct));
-    let total: usize = batches.iter().map(Bytes::len).sum();
-    tell(total as f64 / (batches.len() * BATCH) as f64)?;
+/// Says the bytes that an event has in each of the sources, then for every line `SOURCE ADDRESS EVENTS` sends, and says
+/// `BYTES SECONDS`.
+pub fn run(sources: &[Source], distinct: usize, frame_bytes: usize) -> Result<()> {
+    let batches = batches(distinct);
+    let mut encoded = Vec::new();
+    for source in sources {
+        encoded.push((*source, Arc::new(source.encode(&batches)?)));
+    }
+    drop(batches);
+    let bytes_per_event = |(_, batches): &(_, Arc<Vec<Bytes>>)| {
+        let total: usize = batches.iter().map(Bytes::len).sum();
+        (total as f64 / (batches.len() * BATCH) as f64).to_string()
+    };
+    tell(encoded.iter().map(bytes_per_event).collect::<Vec<_>>().join(" "))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     for line in std::io::stdin().lock().lines() {
         let line = line?;
-        let (address, events) = line.split_once(' ').context("a line is ADDRESS EVENTS")?;
-        let requests = events.parse::<u64>()?.div_ceil(BATCH as u64);
-        let (bytes, seconds) =
-            runtime.block_on(send_all(address.to_owned(), requests, Arc::clone(&batches), frame_bytes))?;
+        let mut words = line.split(' ');
+        let mut word = || words.next().context("a line is SOURCE ADDRESS EVENTS");
+        let source = Source::from_str(word()?, false).map_err(anyhow::Error::msg)?;
+        let (address, events) = (word()?, word()?.parse::<u64>()?);
+        let (_, batches) = encoded.iter().find(|(known, _)| *known == source).context("a source that is not sent")?;
+        let turns =
+            Turns { batches: Arc::clone(batches), requests: events.div_ceil(BATCH as u64), next: Arc::default() };
+        let (bytes, seconds) = runtime.block_on(send_all(source, address, turns, frame_bytes))?;
         tell(format!("{bytes} {seconds}"))?;
     }
     Ok(())
 }
 
-async fn send_all(address: String, requests: u64, batches: Arc<Vec<Bytes>>, frame_bytes: usize) -> Result<(u64, f64)> {
-    let mut connections = Vec::new();
-    for _ in 0..CONNECTIONS {
-        let stream = TcpStream::connect(&address).await?;
-        stream.set_nodelay(true)?;
-        let (send, connection) = Builder::new(TokioExecutor::new())
-            .max_send_buf_size(1 << 20)
-            .handshake::<_, Body>(TokioIo::new(stream))
-            .await?;
-        tokio::spawn(connection);
-        connections.push(send);
-    }
-    let next = Arc::new(AtomicU64::new(0));
-    let started = Instant::now();
-    let senders = (0..IN_FLIGHT).map(|number| {
-        let send = connections[number % CONNECTIONS].clone();
-        let (next, batches, address) = (Arc::clone(&next), Arc::clone(&batches), address.clone());
-        tokio::spawn(async move {
-            let mut bytes = 0;
-            loop {
-                let turn = next.fetch_add(1, Ordering::Relaxed);
-                if turn >= requests {
-                    return anyhow::Ok(bytes);
-                }
-                let batch = &batches[turn as usize % batches.len()];
-                export(send.clone(), &address, batch, frame_bytes).await?;
-                bytes += batch.len() as u64;
-            }
-        })
-    });
-    let mut bytes = 0;
-    for sender in senders.collect::<Vec<_>>() {
-        bytes += sender.await??;
-    }
-    Ok((bytes, started.elapsed().as_secs_f64()))
+/// The requests that are still to be sent. Clones take from the same.
+#[derive(Clone)]
+struct Turns {
+    batches: Arc<Vec<Bytes>>,
+    requests: u64,
+    next: Arc<AtomicU64>,
 }
 
-async fn export(mut send: SendRequest<Body>, address: &str, message: &Bytes, frame_bytes: usize) -> Result<()> {
-    let mut frames = VecDeque::new();
-    let header = [&[0], u32::try_from(message.len())?.to_be_bytes().as_slice()].concat();
-    frames.push_back(Ok(Frame::data(Bytes::from(header))));
-    frames.extend(message.chunks(frame_bytes).map(|part| Ok(Frame::data(message.slice_ref(part)))));
-    let request = Request::post(format!("http://{address}{PATH}"))
-        .header("te", "trailers")
-        .header("content-type", "application/grpc")
-        .body(StreamBody::new(futures_util::stream::iter(frames)))?;
-    send.ready().await?;
-    let response = send.send_request(request).await?;
-    ensure!(response.headers().get("grpc-status").is_none(), "refused: {:?}", response.headers());
-    let whole = response.into_body().collect().await?;
-    let status = whole.trailers().and_then(|trailers| trailers.get("grpc-status"));
-    ensure!(status.is_some_and(|status| status == "0"), "refused: {:?}", whole.trailers());
-    Ok(())
+impl Iterator for Turns {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        (turn < self.requests).then(|| self.batches[turn as usize % self.batches.len()].clone())
+    }
+}
+
+/// What has one request under way, or a stream several.
+enum Sender {
+    Grpc(Caller),
+    Http1(Poster),
+    Filter(Judged),
+}
+
+impl Sender {
+    async fn connect(source: Source, address: &str, frame_bytes: usize) -> Result<Vec<Sender>> {
+        let call = async |method| Caller::connect(address, method, frame_bytes, IN_FLIGHT).await;
+        Ok(match source {
+            Source::Otlp => call(EXPORT).await?.into_iter().map(Sender::Grpc).collect(),
+            Source::Vector => call(PUSH_EVENTS).await?.into_iter().map(Sender::Grpc).collect(),
+            Source::OtlpHttp => Poster::connect(address, IN_FLIGHT).await?.into_iter().map(Sender::Http1).collect(),
+            Source::Filter => {
+                Judged::open(address, frame_bytes, STREAMS).await?.into_iter().map(Sender::Filter).collect()
+            }
+        })
+    }
+
+    /// Sends until there is nothing left; the bytes that it sent.
+    async fn run(self, turns: Turns) -> Result<u64> {
+        let mut bytes = 0;
+        match self {
+            Sender::Grpc(mut caller) => {
+                for batch in turns {
+                    caller.call(&batch).await?;
+                    bytes += batch.len() as u64;
+                }
+            }
+            Sender::Http1(mut poster) => {
+                for batch in turns {
+                    poster.post(&batch).await?;
+                    bytes += batch.len() as u64;
+                }
+            }
+            Sender::Filter(stream) => bytes = stream.run(turns, IN_FLIGHT / STREAMS).await?,
+        }
+        Ok(bytes)
+    }
+}
+
+async fn send_all(source: Source, address: &str, turns: Turns, frame_bytes: usize) -> Result<(u64, f64)> {
+    let senders = Sender::connect(source, address, frame_bytes).await?;
+    let started = Instant::now();
+    let tasks: Vec<_> = senders.into_iter().map(|sender| tokio::spawn(sender.run(turns.clone()))).collect();
+    let mut bytes = 0;
+    for task in tasks {
+        bytes += task.await??;
+    }
+    Ok((bytes, started.elapsed().as_secs_f64()))
 }

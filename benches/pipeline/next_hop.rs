@@ -1,4 +1,4 @@
-//! The next hop: takes everything, counts its bytes, and drops it.
+//! The next hop of every protocol: takes everything, counts its bytes, and drops it.
 
 use std::io::BufRead;
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use bytes::Bytes;
 use hotlist::config::Address;
 use hotlist::delivery::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal};
 use hotlist::encoding::{Format, Rope};
-use hotlist::ingest::{Limits, OtlpSource, Shared};
+use hotlist::ingest::health::Health;
+use hotlist::ingest::{Limits, OtlpSource, Shared, VectorSource};
 
 use crate::child::tell;
 
@@ -17,8 +18,8 @@ use crate::child::tell;
 pub struct Identity;
 
 impl Process for Identity {
-    fn process(&self, _: Format, message: Bytes) -> Result<Batch, Refusal> {
-        Ok(Batch { message: Rope::from(message), ..Batch::default() })
+    fn process(&self, format: Format, message: Bytes) -> Result<Batch, Refusal> {
+        Ok(Batch { format, message: Rope::from(message), ..Batch::default() })
     }
 }
 
@@ -32,20 +33,25 @@ impl Deliver for Count {
     }
 }
 
-/// Says its endpoint, then for every line the bytes that arrived since the last.
+/// Says its endpoints for OTLP and for Vector's protocol, then for every line the bytes that arrived since the last.
 pub fn run() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let count = Arc::new(Count::default());
-    let deliver = Arc::clone(&count);
     // 16 KiB is what most receivers allow; nothing is worked on, so no worker is needed.
     let limits = Limits { max_frame_bytes: 16 << 10, in_place_below: usize::MAX, ..Limits::default() };
-    let bound = runtime.block_on(async {
+    let health = Health::default();
+    health.set_ready(true);
+    let (otlp, vector) = runtime.block_on(async {
         let shared = Shared::start(&limits)?;
         let address = Address::Tcp(([127, 0, 0, 1], 0).into());
-        OtlpSource::bind("next-hop", &address, limits, &shared, Arc::new(Identity), deliver)
+        let (process, deliver) = (Arc::new(Identity), Arc::clone(&count));
+        let otlp = OtlpSource::bind("otlp", &address, limits.clone(), &shared, process.clone(), deliver.clone())?;
+        let vector = VectorSource::bind("vector", &address, limits, &shared, process, deliver, health)?;
+        std::io::Result::Ok((otlp, vector))
     })?;
-    tell(format!("http://{}", bound.local_address()))?;
-    runtime.spawn(bound.serve(std::future::pending()));
+    tell(format!("http://{} http://{}", otlp.local_address(), vector.local_address()))?;
+    runtime.spawn(otlp.serve(std::future::pending()));
+    runtime.spawn(vector.serve(std::future::pending()));
     for line in std::io::stdin().lock().lines() {
         line?;
         tell(count.0.swap(0, Ordering::Relaxed))?;
