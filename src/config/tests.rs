@@ -250,7 +250,7 @@ fn unknown_words_name_the_nearest_known_one() {
     assert_eq!(
         problems(Format::Yaml, &MINIMAL.replace("blackhole", "blackhol").replace("otlp", "kafka")),
         [
-            "1:23: sources.a.type: `kafka` is not one of `otlp`, `vector`",
+            "1:23: sources.a.type: `kafka` is not one of `otlp`, `vector`, `filter`",
             "2:21: sinks.s.type: `blackhol` is not one of `otlp`, `vector`, `ndjson`, `blackhole`; did you mean `blackhole`?"
         ]
     );

@@ -1,0 +1,52 @@
+//! Filter requests: walk, and write the answer with any events tagged. What is not tagged comes back byte for byte, in its
+//! place, and nothing of the request but its id and its events does.
+#![no_main]
+
+use bytes::Bytes;
+use hotlist::encoding::filter::{self, Answer, Verdict};
+use hotlist::encoding::wire::{Fields, Payload};
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let request = Bytes::copy_from_slice(bytes);
+    let mut events = Vec::new();
+    let walked = filter::events(&request, |span| events.push(request.slice(span.content())));
+    // Every second event is taken for one that hits.
+    let tagged: Vec<(usize, Bytes)> =
+        (0..events.len()).step_by(2).map(|place| (place, [&b"tagged "[..], &events[place]].concat().into())).collect();
+    let verdict = Verdict { snapshot: 7, odd: &[1, 3] };
+    let answer = filter::answer(&request, tagged.iter().map(|(place, event)| (*place, event)), &verdict);
+    assert_eq!(answer.is_ok(), walked.is_ok());
+    let (Ok((id, answer)), Ok(head)) = (answer, walked) else { return };
+    assert_eq!(id, head.id);
+    let expected: Vec<Bytes> = match head.answer {
+        Answer::Hits => tagged.into_iter().map(|(_, event)| event).collect(),
+        Answer::Events => events
+            .iter()
+            .enumerate()
+            .map(|(place, event)| match place % 2 {
+                0 => [&b"tagged "[..], event].concat().into(),
+                _ => event.clone(),
+            })
+            .collect(),
+    };
+    let answer = answer.to_bytes();
+    let (mut fields, mut found) = (Fields::new(&answer), Vec::new());
+    while let Some(field) = fields.next_field().expect("the answer is protobuf") {
+        match (field.number, field.payload) {
+            (1, Payload::Varint(number)) => assert_eq!(number, id),
+            (2, Payload::Bytes(event)) => found.push(event.to_vec()),
+            (3, Payload::Bytes(hit)) => {
+                let mut of_hit = Fields::new(hit);
+                while let Some(field) = of_hit.next_field().expect("a hit is protobuf") {
+                    if let (2, Payload::Bytes(event)) = (field.number, field.payload) {
+                        found.push(event.to_vec());
+                    }
+                }
+            }
+            (4, Payload::Varint(snapshot)) => assert_eq!(snapshot, 7),
+            (5, Payload::Bytes(odd)) => assert_eq!(odd, [1, 3]),
+            other => panic!("{other:?} is no field of an answer"),
+        }
+    }
+    assert_eq!(found, expected);
+});
