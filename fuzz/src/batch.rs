@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use hotlist::encoding::envelope::Layout;
-use hotlist::encoding::{Envelope, RecordSpan};
+use hotlist::encoding::{Envelope, Format, Protocol, RecordSpan, TagInto};
+use serde::de::IgnoredAny;
+
+use crate::{Seen, TRIE, enrichment};
 
 /// A splice holds the edited records, and all others as they were.
 pub fn spliced(envelope: Envelope, batch: &Bytes, contents: &[&[u8]], edits: &[(RecordSpan, Bytes)]) {
@@ -54,4 +57,34 @@ pub fn parted(envelope: Envelope, batch: &Bytes, contents: &[&[u8]]) {
         envelope.records(&one, |span| found.push(one.slice(span.record.payload()))).expect("a request can be walked");
         assert_eq!(found, [content], "record {at} alone");
     }
+}
+
+/// What holds of one record: a tag adds its enrichment once and changes nothing else that a walk sees, and rendering
+/// gives one line of JSON. Gives it tagged, if it can be.
+pub fn record<P: Protocol>(format: Format, bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut seen = Seen::default();
+    let walked = P::walk(bytes, &TRIE, &mut seen);
+    is_json(format, bytes);
+    let mut result = None;
+    for into in [TagInto::Body, TagInto::Attributes, TagInto::Auto] {
+        let enrichments = [enrichment()];
+        let Ok((tagged, outcome)) = P::tag(bytes, into, &enrichments, "threat-match") else { continue };
+        assert_eq!(outcome.changed, tagged != bytes);
+        if let Ok(info) = walked {
+            let mut again = Seen::default();
+            assert_eq!(P::walk(&tagged, &TRIE, &mut again), Ok(info), "tagged {into:?}");
+            assert_eq!(seen, again, "tagged {into:?}");
+        }
+        let (twice, outcome) = P::tag(&tagged, into, &enrichments, "threat-match").expect("it was tagged before");
+        assert!(!outcome.changed && twice == tagged, "tagged twice {into:?}");
+        is_json(format, &tagged);
+        result = Some(tagged);
+    }
+    result
+}
+
+fn is_json(format: Format, record: &[u8]) {
+    let rendered = format.render_record(record);
+    let parsed = serde_json::from_slice::<IgnoredAny>(&rendered);
+    assert!(parsed.is_ok() && !rendered.contains(&b'\n'), "{}", String::from_utf8_lossy(&rendered));
 }
