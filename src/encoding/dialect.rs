@@ -14,7 +14,7 @@ use super::json::JsonError;
 use super::wire::{Fields, Malformed, Payload, put_number};
 
 pub(crate) use codec::{encode_json, encode_key_value, replace_text};
-pub(crate) use convert::{convert, json_entries};
+pub(crate) use convert::{convert, entry, json_entries};
 pub(crate) use json::{write_content, write_entries};
 pub(crate) use members::{Member, edit_members, members, with_field};
 pub(crate) use walk::{DocumentWalker, Elements};

@@ -262,3 +262,38 @@ fn a_record_without_a_time_of_its_own_gets_one() {
     let own = json!({ "@timestamp": "2026-01-01T00:00:00Z" });
     assert_eq!(with(own.clone()), own);
 }
+
+/// Scenario: keys and texts that are no UTF-8, as real traffic has them. Guarantee: what is written decodes as strict
+/// readers do; a value keeps its bytes, and in what must be a string they are replaced.
+#[test]
+fn strings_of_protobuf_are_utf8() {
+    use hotlist::encoding::wire::put_bytes;
+    let entry = |key: &[u8], text: &[u8]| {
+        let (mut value, mut entry) = (Vec::new(), Vec::new());
+        put_bytes(&mut value, 1, text);
+        put_bytes(&mut entry, 1, key);
+        put_bytes(&mut entry, 2, &value);
+        entry
+    };
+    let within = |number: u32, content: &[u8]| {
+        let mut out = Vec::new();
+        put_bytes(&mut out, number, content);
+        out
+    };
+    // A body of one entry, and a severity.
+    let record = [within(5, &within(6, &within(1, &entry(b"k\xff", b"v\xff")))), within(3, b"s\xff")].concat();
+    let request = within(1, &within(2, &within(2, &record)));
+    let there = converted(request, Format::Otlp, Format::Vector);
+    let Some(Event::Log(log)) = &push(&there).events[0].event else { panic!() };
+    assert_eq!(log.fields["k\u{fffd}"].kind, Some(Kind::RawBytes(b"v\xff".to_vec())));
+    let back = export(&converted(there.to_vec(), Format::Vector, Format::Otlp));
+    let record = &back.resource_logs[0].scope_logs[0].log_records[0];
+    assert_eq!(record.severity_text, "s\u{fffd}");
+    let document = [br#"{"k"#.as_slice(), b"\xff", br#"":"v"#, b"\xff", br#""}"#].concat();
+    let filter = within(2, &document);
+    export(&converted(filter.clone(), Format::Filter, Format::Otlp));
+    let Some(Event::Log(log)) = &push(&converted(filter, Format::Filter, Format::Vector)).events[0].event else {
+        panic!()
+    };
+    assert_eq!(log.fields["k\u{fffd}"].kind, Some(Kind::RawBytes(b"v\xff".to_vec())));
+}

@@ -44,7 +44,7 @@ pub(crate) fn convert<F: Dialect, T: Dialect>(value: &[u8], depth: usize) -> Res
             let mut converted = Vec::with_capacity(list.len());
             while let Some(element) = elements.next_element()? {
                 let (key, value) = key_value(element)?;
-                put_bytes(&mut converted, VALUES, &encode_key_value(key, &convert::<F, T>(value, depth + 1)?));
+                put_bytes(&mut converted, VALUES, &entry(key, &convert::<F, T>(value, depth + 1)?));
             }
             put_bytes(&mut out, numbers.map, &converted);
         }
@@ -66,7 +66,7 @@ pub(crate) fn json_entries<T: Dialect>(document: &[u8]) -> Result<Vec<Vec<u8>>, 
     if scanner.open(b'}') {
         loop {
             let key = scanner.key()?.to_cow();
-            entries.push(encode_key_value(&key, &json_value::<T>(&mut scanner, 1)?));
+            entries.push(entry(&key, &json_value::<T>(&mut scanner, 1)?));
             if !scanner.more(b'}')? {
                 break;
             }
@@ -104,7 +104,7 @@ fn json_value<T: Dialect>(scanner: &mut Scanner<'_>, depth: usize) -> Result<Vec
             if scanner.open(b'}') {
                 loop {
                     let key = scanner.key()?.to_cow();
-                    put_bytes(&mut list, VALUES, &encode_key_value(&key, &json_value::<T>(scanner, depth + 1)?));
+                    put_bytes(&mut list, VALUES, &entry(&key, &json_value::<T>(scanner, depth + 1)?));
                     if !scanner.more(b'}')? {
                         break;
                     }
@@ -120,6 +120,12 @@ fn json_value<T: Dialect>(scanner: &mut Scanner<'_>, depth: usize) -> Result<Vec
         },
     }
     Ok(out)
+}
+
+/// An entry around a converted value. Keys are strings of protobuf in every dialect, and readers refuse a whole request for
+/// one that is no UTF-8: what is none in a key is replaced.
+pub(crate) fn entry(key: &[u8], value: &[u8]) -> Vec<u8> {
+    encode_key_value(String::from_utf8_lossy(key).as_bytes(), value)
 }
 
 fn put_null<T: Dialect>(out: &mut Vec<u8>) {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::encoding::OddRecord;
 use crate::encoding::dialect::{
-    Any, Dialect, Numbers, VALUES, any, convert, encode_key_value, members, put_timestamp, timestamp,
+    Any, Dialect, Numbers, VALUES, any, convert, encode_key_value, entry, members, put_timestamp, timestamp,
 };
 use crate::encoding::otlp::AnyValue;
 use crate::encoding::vector::LogValue;
@@ -143,7 +143,8 @@ pub(super) fn write<'a>(entries: &[(&'a [u8], &'a [u8])], parts: &[Part]) -> Res
     for Part { number, name, kind } in parts {
         let Some((_, value)) = entries.iter().rev().find(|(key, _)| *key == name.as_bytes()) else { continue };
         match (kind, any::<LogValue>(value)?) {
-            (Kind::Text, Any::Text(text)) => put_bytes(&mut out, *number, text),
+            // A string of protobuf, for which readers refuse a whole request when it is no UTF-8.
+            (Kind::Text, Any::Text(text)) => put_bytes(&mut out, *number, String::from_utf8_lossy(text).as_bytes()),
             (Kind::Number, Any::Int(value)) => put_number(&mut out, *number, value as u64),
             (Kind::Fixed32, Any::Int(value)) => {
                 put_varint(&mut out, u64::from(*number) << 3 | 5);
@@ -192,7 +193,7 @@ where
     F: Dialect,
     T: Dialect,
 {
-    entries.into_iter().map(|(key, value)| Ok(encode_key_value(key, &convert::<F, T>(value, 1)?))).collect()
+    entries.into_iter().map(|(key, value)| Ok(entry(key, &convert::<F, T>(value, 1)?))).collect()
 }
 
 /// Encoded entries of names with values.
