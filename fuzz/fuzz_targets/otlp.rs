@@ -1,10 +1,11 @@
-//! OTLP batches: walk, tag, splice, split and render. What is not touched stays byte for byte.
+//! OTLP batches: walk, tag, splice, split, render, and conversion to Vector and back. What is not touched stays byte for
+//! byte, and no record is lost.
 #![no_main]
 
 use bytes::Bytes;
 use hotlist::encoding::envelope::{Layout, OTLP};
 use hotlist::encoding::protocol::Otlp;
-use hotlist::encoding::{Format, RecordSpan};
+use hotlist::encoding::{Format, RecordSpan, transcode};
 use hotlist_fuzz::batch::{parted, record, spliced};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
@@ -29,4 +30,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         spliced(OTLP, &batch, &contents, &edits);
     }
     parted(OTLP, &batch, &contents);
+    let there = transcode(&batch, Format::Otlp, Format::Vector, |_| true).expect("it was walked");
+    assert_eq!(Format::Vector.records(&there).expect("our own").len(), contents.len());
+    let back = transcode(&there, Format::Vector, Format::Otlp, |_| true).expect("our own");
+    assert_eq!(Format::Otlp.records(&back).expect("our own").len(), contents.len());
 });
