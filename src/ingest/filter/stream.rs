@@ -90,7 +90,8 @@ impl Stream {
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
-        let (pending, answers) = mpsc::unbounded_channel();
+        // Each answer that waits here has a place in the window, so that sending never waits unless work panicked.
+        let (pending, answers) = mpsc::channel(self.window.max(1));
         let frames = Frames::new(body, self.encoding, self.intake.limits());
         let (end, ()) = tokio::join!(self.take(frames, pending), self.answer(answers));
         let status = match end {
@@ -129,7 +130,7 @@ impl Stream {
     }
 
     /// Reads requests until there are no more, and hands over the answer to each, in order.
-    async fn take<B>(self: &Arc<Self>, mut frames: Frames<'_, B>, pending: mpsc::UnboundedSender<Pending>) -> End
+    async fn take<B>(self: &Arc<Self>, mut frames: Frames<'_, B>, pending: mpsc::Sender<Pending>) -> End
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
@@ -158,14 +159,14 @@ impl Stream {
                 Err(not_taken) => return End::Broken(not_taken),
             };
             // An error means that answering came to its end, and with it the stream.
-            if pending.send(answer).is_err() {
+            if pending.send(answer).await.is_err() {
                 return End::Finished;
             }
         }
     }
 
     /// Sends the answers in the order of the requests.
-    async fn answer(&self, mut answers: mpsc::UnboundedReceiver<Pending>) {
+    async fn answer(&self, mut answers: mpsc::Receiver<Pending>) {
         while let Some(pending) = answers.recv().await {
             // A task that panicked took its batch's place and room with it; the order of the answers is lost.
             let Ok(Answer { message, held }) = pending.await else {
