@@ -39,7 +39,7 @@ mod field {
 
 /// Why a request cannot be walked. It can never succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EnvelopeError {
+pub enum RequestError {
     /// A tag or length is wrong.
     #[error("the FilterRequest cannot be read: {0}")]
     Malformed(#[from] Malformed),
@@ -103,7 +103,7 @@ impl EventSpan {
 ///
 /// # Errors
 /// The bytes are no `FilterRequest`; events before the fault were reported by then and must be discarded.
-pub fn events(request: &[u8], mut each: impl FnMut(EventSpan)) -> Result<Head, EnvelopeError> {
+pub fn events(request: &[u8], mut each: impl FnMut(EventSpan)) -> Result<Head, RequestError> {
     let mut fields = Fields::new(request);
     let (mut id, mut answer) = (0, 0);
     while let Some(found) = fields.next_field()? {
@@ -111,14 +111,14 @@ pub fn events(request: &[u8], mut each: impl FnMut(EventSpan)) -> Result<Head, E
             (field::EVENTS, Payload::Bytes(content)) => each(span(&found, content.len())),
             (field::ID, Payload::Varint(number)) => id = number,
             (field::ANSWER, Payload::Varint(number)) => answer = number,
-            (number @ (field::ID | field::EVENTS | field::ANSWER), _) => return Err(EnvelopeError::Type { number }),
+            (number @ (field::ID | field::EVENTS | field::ANSWER), _) => return Err(RequestError::Type { number }),
             _ => {}
         }
     }
     let answer = match answer {
         0 | 1 => Answer::Events,
         2 => Answer::Hits,
-        number => return Err(EnvelopeError::Answer { number }),
+        number => return Err(RequestError::Answer { number }),
     };
     Ok(Head { id, answer })
 }
@@ -156,7 +156,7 @@ pub fn answer<'t>(
     request: &Bytes,
     tagged: impl IntoIterator<Item = (usize, &'t Bytes)>,
     verdict: &Verdict<'_>,
-) -> Result<(u64, Rope), EnvelopeError> {
+) -> Result<(u64, Rope), RequestError> {
     let mut answer = Rope::default();
     let mut events_only = Rope::default();
     let mut tagged = tagged.into_iter().peekable();
