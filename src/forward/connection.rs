@@ -1,5 +1,6 @@
 //! The HTTP/2 connection of a network sink: made when first needed, remade when lost, with back-off while that fails.
 
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,8 @@ use metrics::counter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Endpoint;
 use crate::grpc::RopeBody;
@@ -24,6 +26,8 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fr
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Largest frame the next hop may send us; its answers are tiny.
 const MAX_FRAME: u32 = 1 << 14;
+/// How long a request may go on when its connection is over: what has arrived is read, and no more will.
+const AFTER_THE_END: Duration = Duration::from_millis(500);
 /// Bytes of one request that wait in the connection's buffer.
 const SEND_BUFFER: usize = 1 << 20;
 
@@ -75,9 +79,22 @@ pub struct Link {
     pub send: SendRequest<RopeBody>,
     /// Whether the peer ever answered on it. One that takes connections only to close them is not up.
     proven: Arc<AtomicBool>,
+    /// The connection is over.
+    ended: CancellationToken,
 }
 
 impl Link {
+    /// What `exchange` on this connection brings; `None` when it is over and brings nothing any more. hyper hands most
+    /// requests back then, but not one that was sent in the moment in which the connection went: that one hangs.
+    pub async fn until_ended<T>(&self, exchange: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(exchange);
+        tokio::select! {
+            biased;
+            brought = &mut exchange => Some(brought),
+            () = self.ended.cancelled() => timeout(AFTER_THE_END, exchange).await.ok(),
+        }
+    }
+
     /// Notes that the peer answered.
     pub fn prove(&self) {
         self.proven.store(true, Ordering::Relaxed);
@@ -118,10 +135,10 @@ impl Connector {
         {
             return Err(NoConnection::BackingOff { endpoint: endpoint(), cause: state.cause.clone(), wait });
         }
-        let attempt = tokio::time::timeout(CONNECT_TIMEOUT, connect(&self.endpoint, self.tls.as_ref())).await;
+        let attempt = timeout(CONNECT_TIMEOUT, connect(&self.endpoint, self.tls.as_ref())).await;
         let (cause, reason) = match attempt {
-            Ok(Ok(send)) => {
-                let link = Link { send, proven: Arc::default() };
+            Ok(Ok((send, ended))) => {
+                let link = Link { send, proven: Arc::default(), ended };
                 state.link = Some(link.clone());
                 return Ok(link);
             }
@@ -190,7 +207,7 @@ impl From<io::Error> for Failed {
     }
 }
 
-async fn connect(endpoint: &Endpoint, tls: Option<&tls::Connector>) -> Result<SendRequest<RopeBody>, Failed> {
+async fn connect(endpoint: &Endpoint, tls: Option<&tls::Connector>) -> Result<Open, Failed> {
     match endpoint {
         Endpoint::Http { host, port } => Ok(handshake(tcp(host, *port).await?).await?),
         Endpoint::Https { host, port } => {
@@ -209,7 +226,10 @@ async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-async fn handshake<S>(stream: S) -> io::Result<SendRequest<RopeBody>>
+/// An open connection, and what tells that it is over.
+type Open = (SendRequest<RopeBody>, CancellationToken);
+
+async fn handshake<S>(stream: S) -> io::Result<Open>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -220,13 +240,16 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
+    let ended = CancellationToken::new();
+    let end = ended.clone().drop_guard();
     tokio::spawn(async move {
+        let _end = end;
         // Requests on the connection see the error themselves.
         if let Err(error) = connection.await {
             tracing::debug!(%error, "the connection to the next hop ended");
         }
     });
-    Ok(send)
+    Ok((send, ended))
 }
 
 #[cfg(test)]
@@ -238,6 +261,21 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = Endpoint::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         (listener, endpoint)
+    }
+
+    /// A request that nobody answers any more ends with its connection, and not with its deadline; what was brought before
+    /// the end counts.
+    #[tokio::test(start_paused = true)]
+    async fn nothing_waits_on_a_connection_that_is_over() {
+        let (ours, theirs) = tokio::io::duplex(1 << 10);
+        let (send, ended) = handshake(ours).await.unwrap();
+        let link = Link { send, proven: Arc::default(), ended };
+        assert_eq!(link.until_ended(async { 1 }).await, Some(1));
+        drop(theirs);
+        let start = Instant::now();
+        assert_eq!(link.until_ended(std::future::pending::<u8>()).await, None);
+        assert_eq!(start.elapsed().as_millis(), AFTER_THE_END.as_millis());
+        assert_eq!(link.until_ended(async { 2 }).await, Some(2));
     }
 
     /// Nobody listens: the first request fails by itself, the next ones at once and without an attempt, until the

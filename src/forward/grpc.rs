@@ -342,9 +342,14 @@ impl Delivery<'_> {
         let late = || Failure::timeout(format!("no answer within {} ms", self.sink.settings.deadline.as_millis()));
         let link = timeout_at(self.deadline, connector.link()).await.map_err(|_| late())?;
         let mut link = link.map_err(|error| Failure::connection(error.to_string()))?;
-        match timeout_at(self.deadline, self.exchange(&mut link, message)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(failure)) => {
+        let watch = link.clone();
+        match timeout_at(self.deadline, watch.until_ended(self.exchange(&mut link, message))).await {
+            Ok(Some(Ok(answer))) => Ok(answer),
+            Ok(None) => {
+                connector.retire(&link).await;
+                Err(Failure::connection("the connection closed before an answer came".to_owned()))
+            }
+            Ok(Some(Err(failure))) => {
                 if failure.unseen {
                     connector.retire(&link).await;
                 }

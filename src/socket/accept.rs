@@ -25,7 +25,7 @@ use crate::tls::Acceptor;
 /// Pause after accepting failed: long enough to spin on nothing, short enough for a collector not to notice.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a connection that was told to go, and has no request, may take to be gone.
-const LINGER: Duration = Duration::from_secs(2);
+const LINGER: Duration = Duration::from_secs(1);
 
 /// The socket no longer works.
 #[derive(Debug, thiserror::Error)]
