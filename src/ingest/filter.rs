@@ -27,7 +27,7 @@ use crate::delivery::{BoxFuture, Check, Deliver, Process};
 pub(super) const SERVICE: &str = "hotlist.filter.v1.Filter";
 
 /// What reflection says of it: an encoded `FileDescriptorSet`.
-pub const DESCRIPTORS: &[u8] = crate::proto::FILE_DESCRIPTOR_SET;
+pub const DESCRIPTORS: &[u8] = crate::proto::filter::FILE_DESCRIPTOR_SET;
 
 /// What is served, by its path.
 #[derive(Clone, Copy)]
