@@ -5,10 +5,12 @@
 
 use std::collections::HashSet;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Instant;
 
-use hotlist::intel::exact::{ExactBuilder, Posting};
+use hotlist::intel::indicator::{Context, Feed, Indicator, Target, Term, TermValue};
 use hotlist::intel::prefilter::Prefilter;
+use hotlist::intel::segment::{HashKey, SegmentBuilder, TableId};
 use hotlist::intel::space::{KeyHasher, Space};
 
 /// Look-ups in one pass.
@@ -68,11 +70,26 @@ fn key(prefix: char, number: usize) -> String {
     format!("{prefix}{:x}.host{}.example", (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24, number % 977)
 }
 
+fn indicator(name: &str, context: &Arc<Context>) -> Indicator {
+    Indicator {
+        id: None,
+        terms: vec![Term { value: TermValue::Domain { name: name.into(), subdomains: false }, target: Target::Kind }],
+        context: Arc::clone(context),
+        valid_from: None,
+        valid_until: None,
+        revoked: false,
+        port: None,
+        line: 0,
+    }
+}
+
 #[expect(clippy::expect_used, reason = "the sizes are constants")]
 fn measure(keys: usize, passes: usize) -> Row {
     let hasher = KeyHasher::new(0x5eed);
     let mut prefilter = Prefilter::with_capacity(keys);
-    let mut exact = ExactBuilder::default();
+    let mut exact = SegmentBuilder::default();
+    exact.feed(&Feed::named("bench"));
+    let context = Arc::new(Context::default());
     let mut set: HashSet<String, foldhash::quality::RandomState> = HashSet::default();
     let mut classic = bloomfilter::Bloom::<[u8]>::new_for_fp_rate(keys, 0.001).expect("a valid size");
     let mut fast = fastbloom::BloomFilter::with_false_pos(0.001).expected_items(keys);
@@ -80,12 +97,12 @@ fn measure(keys: usize, passes: usize) -> Row {
         let key = key('a', number);
         let hash = hasher.hash(Space::Domain, key.as_bytes());
         prefilter.insert(hash);
-        exact.insert(hash, key.as_bytes(), Posting { indicator: number as u32, target: 0, scheme: 0 });
+        exact.add(&indicator(&key, &context)).expect("room for the keys");
         classic.set(key.as_bytes());
         fast.insert(key.as_bytes());
         set.insert(key);
     }
-    let exact = exact.build();
+    let exact = exact.into_segment(HashKey::Given(1)).expect("room for the keys");
     let probes: Vec<String> = (0..PROBES).map(|number| key('b', number)).collect();
     let mut best = [f64::INFINITY; 5];
     let mut passed = 0;
@@ -98,7 +115,11 @@ fn measure(keys: usize, passes: usize) -> Row {
         best[1] = best[1].min(time(&probes, |probe| set.contains(probe), &mut 0));
         best[2] = best[2].min(time(
             &probes,
-            |probe| !exact.get(hasher.hash(Space::Domain, probe.as_bytes()), probe.as_bytes()).is_empty(),
+            |probe| {
+                let mut is_there = false;
+                exact.find(TableId::Space(Space::Domain), probe.as_bytes(), |_| is_there = true);
+                is_there
+            },
             &mut 0,
         ));
         best[3] = best[3].min(time(&probes, |probe| classic.check(probe.as_bytes()), &mut 0));

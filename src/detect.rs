@@ -189,7 +189,7 @@ impl Detector {
         }
         let enrichments = enrich::enrichments(&self.snapshot, &verdict.hits, &verdict.hit_listings, &verdict.facts);
         report.hits.extend(verdict.hits.into_iter().map(|hit| {
-            let feed = self.snapshot.feed_of(self.snapshot.indicator(hit.posting.indicator)).name.as_str().into();
+            let feed = self.snapshot.feed_of(hit.posting.indicator).name.as_str().into();
             (hit, feed)
         }));
         let (tagged, outcome) = P::tag(record, self.tag_into, &enrichments, enrich::TAG)?;

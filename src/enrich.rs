@@ -39,8 +39,8 @@ pub fn enrichments(snapshot: &Snapshot, hits: &[Hit], listings: &[Vec<Listing>],
     hits.iter()
         .zip(listings)
         .filter(|(hit, _)| {
-            let indicator = snapshot.indicator(hit.posting.indicator);
-            seen.insert((indicator_id(snapshot, hit), &snapshot.feed_of(indicator).name, hit.field))
+            let feed = &snapshot.feed_of(hit.posting.indicator).name;
+            seen.insert((indicator_id(snapshot, hit), feed, hit.field))
         })
         .map(|(hit, listings)| enrichment(snapshot, hit, listings, facts))
         .collect()
@@ -49,9 +49,9 @@ pub fn enrichments(snapshot: &Snapshot, hits: &[Hit], listings: &[Vec<Listing>],
 /// The id of the indicator behind a hit.
 pub fn indicator_id(snapshot: &Snapshot, hit: &Hit) -> String {
     let indicator = snapshot.indicator(hit.posting.indicator);
-    match &indicator.id {
-        Some(id) => id.to_string(),
-        None => derived_id(&snapshot.feed_of(indicator).name, hit.kind, &hit.name),
+    match indicator.id {
+        Some(id) => id.into(),
+        None => derived_id(&snapshot.feed_of(hit.posting.indicator).name, hit.kind, &hit.name),
     }
 }
 
@@ -62,7 +62,7 @@ pub fn rule_name(feed: &str) -> String {
 
 fn enrichment(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], facts: &EventFacts) -> Value {
     let indicator = snapshot.indicator(hit.posting.indicator);
-    let feed = snapshot.feed_of(indicator);
+    let feed = snapshot.feed_of(hit.posting.indicator);
     let context = &indicator.context;
     let mut shown = Map::new();
     shown.insert("type".into(), stix_type(snapshot, hit).into());

@@ -1,13 +1,14 @@
 //! Indicators and what they compile to: one immutable snapshot, ready to match.
 
 pub mod allowlist;
-pub mod exact;
 pub mod guard;
 pub mod indicator;
 pub mod network;
 pub mod pattern;
 pub mod plan;
+pub mod posting;
 pub mod prefilter;
+pub mod segment;
 pub mod snapshot;
 pub mod space;
 pub mod term;

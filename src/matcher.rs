@@ -17,9 +17,10 @@ use ipnet::IpNet;
 
 use crate::encoding::{Value, Visitor};
 use crate::fields::FieldId;
-use crate::intel::exact::Posting;
 use crate::intel::indicator::Comparison;
 use crate::intel::plan::Reading;
+use crate::intel::posting::Posting;
+use crate::intel::segment::TableId;
 use crate::intel::snapshot::{RangeValue, Snapshot};
 use crate::intel::space::Space;
 use crate::observable::Kind;
@@ -158,9 +159,13 @@ impl<T: Trace> Forms for At<'_, '_, T> {
     fn networks(&mut self, address: IpAddr) {
         let snapshot = self.reader.snapshot;
         let mut networks = 0;
-        snapshot.networks().covering(snapshot.hasher(), address, |network, postings| {
-            networks += 1;
-            self.hit_network(network, postings);
+        snapshot.networks().covering(address, |network, table, key| {
+            let mut is_there = false;
+            snapshot.find(table, key, |posting| {
+                is_there = true;
+                self.hit_network(network, posting);
+            });
+            networks += usize::from(is_there);
         });
         self.reader.trace.networks(address, networks);
     }
@@ -198,7 +203,7 @@ impl<T: Trace> Forms for At<'_, '_, T> {
     fn url(&mut self, url: &CanonicalUrl) {
         let agrees = |snapshot: &Snapshot, posting: &Posting| scheme_agrees(snapshot, posting, url.scheme());
         self.reader.look_up(self.field, self.raw, Space::Url, url.rest().as_bytes(), agrees);
-        if !self.reader.snapshot.space(Space::UrlPrefix).is_empty() {
+        if self.reader.snapshot.has(Space::UrlPrefix) {
             for prefix in url.path_prefixes() {
                 self.reader.look_up(self.field, self.raw, Space::UrlPrefix, prefix.as_bytes(), agrees);
             }
@@ -208,16 +213,10 @@ impl<T: Trace> Forms for At<'_, '_, T> {
 
 impl<T: Trace> At<'_, '_, T> {
     #[cold]
-    fn hit_network(&mut self, network: IpNet, postings: &[Posting]) {
-        let snapshot = self.reader.snapshot;
-        for posting in postings.iter().filter(|posting| snapshot.applies(posting, self.field)) {
-            self.reader.hits.push(Hit {
-                field: self.field,
-                value: self.raw.to_vec(),
-                kind: Kind::Ip,
-                name: network.to_string(),
-                posting: *posting,
-            });
+    fn hit_network(&mut self, network: IpNet, posting: Posting) {
+        if self.reader.snapshot.applies(&posting, self.field) {
+            let (field, value, name) = (self.field, self.raw.to_vec(), network.to_string());
+            self.reader.hits.push(Hit { field, value, kind: Kind::Ip, name, posting });
         }
     }
 }
@@ -233,8 +232,7 @@ impl<T: Trace> Reader<'_, T> {
         allowed: impl Fn(&Snapshot, &Posting) -> bool,
     ) {
         let snapshot = self.snapshot;
-        let set = snapshot.space(space);
-        if set.is_empty() {
+        if !snapshot.has(space) {
             return self.trace.looked_up(space, key, Outcome::NoIndicators);
         }
         self.counts.lookups += 1;
@@ -244,18 +242,18 @@ impl<T: Trace> Reader<'_, T> {
         }
         self.counts.passes += 1;
         let mut found = 0;
-        for posting in set.get(hash, key) {
-            if snapshot.applies(posting, field) && allowed(snapshot, posting) {
+        snapshot.find(TableId::Space(space), key, |posting| {
+            if snapshot.applies(&posting, field) && allowed(snapshot, &posting) {
                 found += 1;
                 self.hits.push(Hit {
                     field,
                     value: raw.to_vec(),
                     kind: space.kind(),
-                    name: display(snapshot, space, key, posting),
-                    posting: *posting,
+                    name: display(snapshot, space, key, &posting),
+                    posting,
                 });
             }
-        }
+        });
         self.trace.looked_up(space, key, if found == 0 { Outcome::Absent } else { Outcome::Found(found) });
     }
 }

@@ -149,7 +149,7 @@ impl Policy {
             return self.ask_allowlists(hit);
         }
         let indicator = snapshot.indicator(hit.posting.indicator);
-        self.before_allowlists(snapshot, indicator, hit, facts)?;
+        self.before_allowlists(snapshot, &indicator, hit, facts)?;
         let listings = self.ask_allowlists(hit)?;
         if indicator.context.confidence < self.confidence_floor {
             return Err(Suppression::Confidence.into());
@@ -167,7 +167,7 @@ impl Policy {
         hit: &Hit,
         facts: &EventFacts,
     ) -> Result<(), Suppression> {
-        let feed = snapshot.feed_of(indicator);
+        let feed = snapshot.feed_of(hit.posting.indicator);
         let field = snapshot.table().get(hit.field);
         let checked = match feed.origin {
             Origin::Feed => field.cti,

@@ -128,14 +128,13 @@ impl Trace for Story {
 fn conclude(detector: &Detector, verdict: &Verdict, text: &mut String) {
     let snapshot = &detector.snapshot;
     let tell = |hit: &Hit| {
-        let indicator = snapshot.indicator(hit.posting.indicator);
         format!(
             "{} = {:?} is {} {} of feed {} ({})",
             snapshot.table().get(hit.field).name,
             String::from_utf8_lossy(&hit.value),
             hit.kind,
             hit.name,
-            snapshot.feed_of(indicator).name,
+            snapshot.feed_of(hit.posting.indicator).name,
             enrich::indicator_id(snapshot, hit),
         )
     };

@@ -84,7 +84,7 @@ fn find(snapshot: &Snapshot, value: &str, out: &mut dyn Write) -> io::Result<()>
     }
     let mut found: BTreeMap<(String, String, String), BTreeSet<&str>> = BTreeMap::new();
     for hit in matcher.take_hits() {
-        let feed = &snapshot.feed_of(snapshot.indicator(hit.posting.indicator)).name;
+        let feed = &snapshot.feed_of(hit.posting.indicator).name;
         let key = (format!("{} {}", hit.kind, hit.name), feed.clone(), enrich::indicator_id(snapshot, &hit));
         found.entry(key).or_default().insert(&snapshot.table().get(hit.field).name);
     }

@@ -165,7 +165,7 @@ fn hits(
             value: String::from_utf8_lossy(&hit.value).into_owned(),
             kind: hit.kind.as_str(),
             indicator: &hit.name,
-            feed: &snapshot.feed_of(snapshot.indicator(hit.posting.indicator)).name,
+            feed: &snapshot.feed_of(hit.posting.indicator).name,
             detection: Detection::Live.as_str(),
         };
         // Two files of one feed may say the same thing.

@@ -141,7 +141,7 @@ impl Detector {
         };
         let mut seen = HashSet::new();
         let known = verdict.hits.iter().zip(&verdict.hit_listings).filter_map(|(hit, listings)| {
-            let feed = self.snapshot.feed_of(self.snapshot.indicator(hit.posting.indicator)).name.clone();
+            let feed = self.snapshot.feed_of(hit.posting.indicator).name.clone();
             let id = enrich::indicator_id(&self.snapshot, hit);
             if !seen.insert((feed.clone(), id.clone())) {
                 return None;

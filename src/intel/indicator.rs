@@ -168,6 +168,66 @@ impl fmt::Display for TermValue {
     }
 }
 
+/// How indicators of a feed came in, which decides at which fields they are looked for (column of the field table).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Origin {
+    /// An external source enabled by a CTI rule.
+    #[default]
+    Feed,
+    /// A named list that a SOC imported.
+    Collection,
+}
+
+/// A feed or collection in a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feed {
+    /// Its name, as shown in hits.
+    pub name: String,
+    /// Which column of the field table applies.
+    pub origin: Origin,
+    /// Whether an enabled rule names it. Without one nothing of it matches.
+    pub enabled: bool,
+    /// Whether every domain of it stands for its subdomains too.
+    pub subdomains: bool,
+    /// Whether every URL of it stands for longer paths too.
+    pub url_prefix: bool,
+}
+
+impl Feed {
+    /// An enabled feed under a CTI rule, exact matches only.
+    pub fn named(name: impl Into<String>) -> Feed {
+        Feed { name: name.into(), origin: Origin::Feed, enabled: true, subdomains: false, url_prefix: false }
+    }
+}
+
+/// An indicator as it is stored: what policy and output need of it. Its values are the keys that lead to it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stored {
+    /// Number of its feed.
+    pub feed: u32,
+    /// Its id; `None` is derived from feed, kind and value.
+    pub id: Option<Box<str>>,
+    /// What the feed says about it.
+    pub context: Arc<Context>,
+    /// Start of validity.
+    pub valid_from: Option<Timestamp>,
+    /// End of validity, exclusive.
+    pub valid_until: Option<Timestamp>,
+    /// Withdrawn by its feed.
+    pub revoked: bool,
+    /// The port that the feed gave with it.
+    pub port: Option<u16>,
+}
+
+/// The right-hand side of a comparison other than `=`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RangeValue {
+    /// A number.
+    Number(f64),
+    /// An instant.
+    Time(Timestamp),
+}
+
 /// What a feed says about indicators, beside their values. Shared: most lines of a feed say the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Context {
@@ -299,6 +359,31 @@ impl Tlp {
             _ => None,
         }
     }
+}
+
+/// The id of an indicator that its feed gave none: the same for the same value of the same feed, always. A UUID of
+/// version 8 (RFC 9562, section 5.8) over SHA-256, in the shape of a STIX id.
+pub fn derived_id(feed: &str, kind: Kind, value: &str) -> String {
+    use sha2::{Digest, Sha256};
+    let mut digest = Sha256::new();
+    for part in [feed, kind.as_str(), value] {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part.as_bytes());
+    }
+    let mut bytes = [0u8; 16];
+    bytes.copy_from_slice(&digest.finalize()[..16]);
+    bytes[6] = (bytes[6] & 0x0f) | 0x80;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let hex = u128::from_be_bytes(bytes);
+    let group = |shift: u32, digits: u32| (hex >> shift) & ((1u128 << (digits * 4)) - 1);
+    format!(
+        "indicator--{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        group(96, 8),
+        group(80, 4),
+        group(64, 4),
+        group(48, 4),
+        group(0, 12)
+    )
 }
 
 #[cfg(test)]

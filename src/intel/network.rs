@@ -1,83 +1,65 @@
 //! Networks: every CIDR that covers an address.
 //!
-//! `ipnet` parses and masks but has no index, so there is one exact set per prefix length that occurs. Before any of
-//! them is asked, a bitmap over the first bits of the address tells whether any network starts there at all: most
-//! addresses of most events are rejected by one load.
+//! `ipnet` parses and masks but has no index, so there is one table per prefix length that occurs. Before any of them is
+//! asked, a bitmap over the first bits of the address tells whether any network starts there at all: most addresses of
+//! most events are rejected by one load.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::exact::{ExactBuilder, ExactSet, Posting};
-use super::space::{KeyHasher, Space};
+use super::segment::TableId;
 
 /// Bits of the bitmap: one for each value of the first 16 bits (IPv4), or of 16 bits mixed from the first 32 (IPv6).
 const BITMAP_BITS: usize = 1 << 16;
 
-/// Networks under construction.
-#[derive(Debug, Default)]
-pub struct NetworksBuilder {
-    networks: Vec<(IpNet, Posting)>,
-}
-
-impl NetworksBuilder {
-    /// Adds a network; its host bits are masked.
-    pub fn insert(&mut self, network: IpNet, posting: Posting) {
-        self.networks.push((network.trunc(), posting));
-    }
-
-    /// Indexes the networks.
-    pub fn build(self, hasher: &KeyHasher) -> Networks {
-        let mut v4 = Family::new(32);
-        let mut v6 = Family::new(128);
-        for (network, posting) in self.networks {
-            let (family, space) = match network {
-                IpNet::V4(_) => (&mut v4, Space::Ipv4),
-                IpNet::V6(_) => (&mut v6, Space::Ipv6),
-            };
-            let bits = to_bits(network.network());
-            let hash = hasher.hash(space, &key(bits, network.prefix_len()));
-            family.mark(bits, network.prefix_len());
-            family.builders[usize::from(network.prefix_len())].get_or_insert_default().insert(
-                hash,
-                &key(bits, network.prefix_len()),
-                posting,
-            );
-        }
-        Networks { v4: v4.build(), v6: v6.build() }
-    }
-}
-
-/// Every network of a snapshot.
-#[derive(Debug)]
+/// Which networks there are, to know where to look for those that cover an address.
+#[derive(Clone, Debug)]
 pub struct Networks {
     v4: Index,
     v6: Index,
+    len: usize,
+}
+
+impl Default for Networks {
+    fn default() -> Networks {
+        Networks { v4: Index::new(16, start_v4), v6: Index::new(32, start_v6), len: 0 }
+    }
 }
 
 impl Networks {
-    /// Calls `found` with every network that covers the address, the widest first, and its postings.
-    #[inline]
-    pub fn covering(&self, hasher: &KeyHasher, address: IpAddr, mut found: impl FnMut(IpNet, &[Posting])) {
-        let (index, space) = match address {
-            IpAddr::V4(_) => (&self.v4, Space::Ipv4),
-            IpAddr::V6(_) => (&self.v6, Space::Ipv6),
+    /// Takes note of the networks of a table, by their keys: addresses without host bits.
+    pub fn insert<'k>(&mut self, table: TableId, keys: impl Iterator<Item = &'k [u8]>) {
+        let (index, prefix) = match table {
+            TableId::Networks4(prefix) => (&mut self.v4, prefix),
+            TableId::Networks6(prefix) => (&mut self.v6, prefix),
+            TableId::Space(_) => return,
         };
-        if index.sets.is_empty() {
+        if let Err(place) = index.prefixes.binary_search(&prefix) {
+            index.prefixes.insert(place, prefix);
+        }
+        if index.starts.is_empty() {
+            index.starts = vec![0; BITMAP_BITS / 64];
+        }
+        for key in keys {
+            index.mark(key_bits(key), prefix);
+            self.len += 1;
+        }
+    }
+
+    /// Calls `look` with every network that may cover the address, the widest first: with its table and its key there.
+    #[inline]
+    pub fn covering(&self, address: IpAddr, mut look: impl FnMut(IpNet, TableId, &[u8])) {
+        if !self.may_cover(address) {
             return;
         }
-        let bits = to_bits(address);
-        if !index.may_cover(bits) {
-            return;
-        }
-        for (prefix, set) in &index.sets {
-            let masked = mask(bits, *prefix);
-            let key = key(masked, *prefix);
-            let postings = set.get(hasher.hash(space, &key), &key);
-            if !postings.is_empty()
-                && let Ok(network) = IpNet::new(address, *prefix)
-            {
-                found(network.trunc(), postings);
+        let index = self.index(address);
+        for prefix in &index.prefixes {
+            let Ok(network) = IpNet::new(address, *prefix) else { continue };
+            let network = network.trunc();
+            match network.network() {
+                IpAddr::V4(v4) => look(network, TableId::Networks4(*prefix), &v4.octets()),
+                IpAddr::V6(v6) => look(network, TableId::Networks6(*prefix), &v6.octets()),
             }
         }
     }
@@ -85,66 +67,46 @@ impl Networks {
     /// Whether a network may cover the address; `false` is certain.
     #[inline]
     pub fn may_cover(&self, address: IpAddr) -> bool {
-        let index = match address {
+        self.index(address).may_cover(to_bits(address))
+    }
+
+    fn index(&self, address: IpAddr) -> &Index {
+        match address {
             IpAddr::V4(_) => &self.v4,
             IpAddr::V6(_) => &self.v6,
-        };
-        !index.sets.is_empty() && index.may_cover(to_bits(address))
+        }
     }
 
-    /// Number of distinct networks.
+    /// Number of networks; one that several segments have counts for each.
     pub fn len(&self) -> usize {
-        [&self.v4, &self.v6].iter().flat_map(|index| index.sets.iter()).map(|(_, set)| set.len()).sum()
-    }
-
-    /// Every network with its postings.
-    pub fn iter(&self) -> impl Iterator<Item = (IpNet, &[Posting])> {
-        self.v4.iter(true).chain(self.v6.iter(false))
+        self.len
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.v4.sets.is_empty() && self.v6.sets.is_empty()
+        self.len == 0
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Index {
-    /// By prefix length, the widest networks first.
-    sets: Vec<(u8, ExactSet)>,
-    starts: Vec<u64>,
-    shift_to_start: fn(u128) -> usize,
-}
-
-impl Index {
-    fn iter(&self, v4: bool) -> impl Iterator<Item = (IpNet, &[Posting])> {
-        self.sets.iter().flat_map(move |(prefix, set)| {
-            set.iter().filter_map(move |(key, postings)| Some((network_of(key, *prefix, v4)?, postings)))
-        })
-    }
-
-    #[inline]
-    fn may_cover(&self, bits: u128) -> bool {
-        let at = (self.shift_to_start)(bits);
-        self.starts[at / 64] & (1 << (at % 64)) != 0
-    }
-}
-
-struct Family {
-    builders: Vec<Option<ExactBuilder>>,
+    /// Prefix lengths that occur, the widest networks first.
+    prefixes: Vec<u8>,
+    /// Empty while there are no networks.
     starts: Vec<u64>,
     start_bits: u8,
     start: fn(u128) -> usize,
 }
 
-impl Family {
-    fn new(width: u8) -> Family {
-        Family {
-            builders: (0..=width).map(|_| None).collect(),
-            starts: vec![0; BITMAP_BITS / 64],
-            start_bits: if width == 32 { 16 } else { 32 },
-            start: if width == 32 { start_v4 } else { start_v6 },
-        }
+impl Index {
+    fn new(start_bits: u8, start: fn(u128) -> usize) -> Index {
+        Index { prefixes: Vec::new(), starts: Vec::new(), start_bits, start }
+    }
+
+    #[inline]
+    fn may_cover(&self, bits: u128) -> bool {
+        let at = (self.start)(bits);
+        self.starts.get(at / 64).is_some_and(|word| word & (1 << (at % 64)) != 0)
     }
 
     /// Marks where the network starts; one wider than the bitmap's grain marks everything that it covers.
@@ -161,12 +123,6 @@ impl Family {
             // An IPv6 network wider than /32 is rare: give up the short cut rather than enumerate.
             self.starts.fill(u64::MAX);
         }
-    }
-
-    fn build(self) -> Index {
-        let sets = self.builders.into_iter().enumerate();
-        let sets = sets.filter_map(|(prefix, builder)| Some((prefix as u8, builder?.build()))).collect();
-        Index { sets, starts: self.starts, shift_to_start: self.start }
     }
 }
 
@@ -188,32 +144,18 @@ fn to_bits(address: IpAddr) -> u128 {
     }
 }
 
-fn mask(bits: u128, prefix: u8) -> u128 {
-    match prefix {
-        0 => 0,
-        prefix => bits & (u128::MAX << (128 - u32::from(prefix))),
-    }
-}
-
-/// The masked bits with the prefix length, so that one hash serves networks of all lengths.
-fn key(bits: u128, prefix: u8) -> [u8; 17] {
-    let mut key = [0; 17];
-    key[..16].copy_from_slice(&bits.to_be_bytes());
-    key[16] = prefix;
-    key
-}
-
-/// The network of a key.
-fn network_of(key: &[u8], prefix: u8, v4: bool) -> Option<IpNet> {
-    let bits = u128::from_be_bytes(key.get(..16)?.try_into().ok()?);
-    let address = if v4 { IpAddr::V4(((bits >> 96) as u32).into()) } else { IpAddr::V6(bits.into()) };
-    IpNet::new(address, prefix).ok()
+/// The same of a key, whose bytes are the address.
+fn key_bits(key: &[u8]) -> u128 {
+    let mut bytes = [0; 16];
+    bytes.iter_mut().zip(key).for_each(|(byte, key)| *byte = *key);
+    u128::from_be_bytes(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::{BTreeMap, BTreeSet};
 
     fn network() -> impl Strategy<Value = IpNet> {
         // Few distinct leading bits, so that networks nest and addresses fall into them.
@@ -226,34 +168,38 @@ mod tests {
         prop_oneof![v4, v6]
     }
 
+    fn key(network: IpNet) -> (TableId, Vec<u8>) {
+        match network.trunc() {
+            IpNet::V4(v4) => (TableId::Networks4(v4.prefix_len()), v4.network().octets().to_vec()),
+            IpNet::V6(v6) => (TableId::Networks6(v6.prefix_len()), v6.network().octets().to_vec()),
+        }
+    }
+
     proptest! {
-        /// Exactly the networks that `ipnet` says contain the address are found, whatever their width.
+        /// Exactly the networks that `ipnet` says contain the address are looked for and there, whatever their width.
         #[test]
         fn finds_what_a_scan_finds(networks in proptest::collection::vec(network(), 0..40), probes in proptest::collection::vec(network(), 1..40)) {
-            let hasher = KeyHasher::new(1);
-            let mut builder = NetworksBuilder::default();
-            for (number, network) in networks.iter().enumerate() {
-                builder.insert(*network, Posting { indicator: number as u32, target: 0, scheme: 0 });
+            let mut tables: BTreeMap<TableId, BTreeSet<Vec<u8>>> = BTreeMap::new();
+            for network in &networks {
+                let (table, key) = key(*network);
+                tables.entry(table).or_default().insert(key);
             }
-            let index = builder.build(&hasher);
+            let mut index = Networks::default();
+            for (table, keys) in &tables {
+                index.insert(*table, keys.iter().map(Vec::as_slice));
+            }
             for address in probes.iter().map(|probe| probe.addr()) {
                 let mut found = Vec::new();
-                index.covering(&hasher, address, |network, postings| {
-                    found.extend(postings.iter().map(|posting| (network, posting.indicator)));
+                index.covering(address, |network, table, key| {
+                    if tables.get(&table).is_some_and(|keys| keys.contains(key)) {
+                        found.push(network);
+                    }
                 });
-                found.sort();
-                let mut expected: Vec<_> = networks.iter().enumerate().filter(|(_, network)| network.contains(&address))
-                    .map(|(number, network)| (network.trunc(), number as u32)).collect();
-                expected.sort();
+                let mut expected: Vec<_> = networks.iter().filter(|network| network.contains(&address)).map(IpNet::trunc).collect();
+                expected.sort_by_key(IpNet::prefix_len);
+                expected.dedup();
                 prop_assert_eq!(found, expected);
             }
-            let mut listed: Vec<_> = index.iter()
-                .flat_map(|(network, postings)| postings.iter().map(move |posting| (network, posting.indicator))).collect();
-            let mut given: Vec<_> =
-                networks.iter().enumerate().map(|(number, network)| (network.trunc(), number as u32)).collect();
-            listed.sort();
-            given.sort();
-            prop_assert_eq!(listed, given);
         }
     }
 }

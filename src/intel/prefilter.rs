@@ -41,6 +41,11 @@ impl Prefilter {
         self.keys
     }
 
+    /// Number of keys that it was sized for, and a few more where that does not fill a word.
+    pub fn capacity(&self) -> usize {
+        self.words.len() * 64 / BITS_PER_KEY
+    }
+
     /// Whether no key was added.
     pub fn is_empty(&self) -> bool {
         self.keys == 0

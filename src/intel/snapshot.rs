@@ -1,35 +1,32 @@
-//! A snapshot: every indicator of every enabled feed, indexed and ready to match. Immutable once built.
+//! A snapshot: every indicator of every enabled feed, ready to match. Immutable once built.
 //!
-//! One event sees exactly one snapshot; a new one replaces it whole.
+//! One event sees exactly one snapshot; a new one replaces it whole. The indicators lie in segments, which snapshots share;
+//! what a snapshot adds is the order of the segments, their numbering, what later segments withdraw of earlier ones, the
+//! prefilter over all keys, and the fields at which anything can match.
 
 mod build;
+mod part;
+mod source;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
-use super::exact::{ExactSet, Posting};
-use super::indicator::{Comparison, Context};
 use super::network::Networks;
 use super::plan::Reading;
+use super::posting::Posting;
 use super::prefilter::Prefilter;
+use super::segment::TableId;
 use super::space::{KeyHasher, Space};
 use crate::fields::{FieldId, FieldSet, FieldTable, PathTrie};
 use crate::observable::Kind;
 
+pub use super::indicator::{Feed, Origin, RangeValue, Stored, derived_id};
+pub use super::space::{number_key, time_key};
 pub use build::{NotCarried, SnapshotBuilder, SnapshotError};
 
-/// How indicators of a feed came in, which decides at which fields they are looked for (column of the field table).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub enum Origin {
-    /// An external source enabled by a CTI rule.
-    #[default]
-    Feed,
-    /// A named list that a SOC imported.
-    Collection,
-}
+use super::indicator::Comparison;
+use part::Part;
+use source::Source;
 
 /// How values are matched, the same for live and retro.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,47 +35,6 @@ pub struct MatchOptions {
     pub subdomains: bool,
     /// A URL field yields its host as a domain or address.
     pub url_hosts: bool,
-}
-
-/// A feed or collection in a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Feed {
-    /// Its name, as shown in hits.
-    pub name: String,
-    /// Which column of the field table applies.
-    pub origin: Origin,
-    /// Whether an enabled rule names it. Without one nothing of it matches.
-    pub enabled: bool,
-    /// Whether every domain of it stands for its subdomains too.
-    pub subdomains: bool,
-    /// Whether every URL of it stands for longer paths too.
-    pub url_prefix: bool,
-}
-
-impl Feed {
-    /// An enabled feed under a CTI rule, exact matches only.
-    pub fn named(name: impl Into<String>) -> Feed {
-        Feed { name: name.into(), origin: Origin::Feed, enabled: true, subdomains: false, url_prefix: false }
-    }
-}
-
-/// An indicator in a snapshot: what policy and output need of it. Its values are the keys that lead to it.
-#[derive(Clone, Debug)]
-pub struct Stored {
-    /// Number of its feed.
-    pub feed: u32,
-    /// Its id; `None` is derived from feed, kind and value.
-    pub id: Option<Box<str>>,
-    /// What the feed says about it.
-    pub context: Arc<Context>,
-    /// Start of validity.
-    pub valid_from: Option<Timestamp>,
-    /// End of validity, exclusive.
-    pub valid_until: Option<Timestamp>,
-    /// Withdrawn by its feed.
-    pub revoked: bool,
-    /// The port that the feed gave with it.
-    pub port: Option<u16>,
 }
 
 /// A comparison other than `=` with a number or instant at a field.
@@ -94,31 +50,12 @@ pub struct RangeRule {
     pub posting: Posting,
 }
 
-/// The right-hand side of a [`RangeRule`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RangeValue {
-    /// A number.
-    Number(f64),
-    /// An instant.
-    Time(Timestamp),
-}
-
-impl RangeValue {
-    /// The name space of its events' values.
-    fn space(self) -> Space {
-        match self {
-            RangeValue::Number(_) => Space::Number,
-            RangeValue::Time(_) => Space::Time,
-        }
-    }
-}
-
-/// How much a feed brought.
-#[derive(Clone, Debug, Default)]
+/// How much a feed brought, less what was withdrawn.
+#[derive(Clone, Copy, Debug, Default)]
 struct FeedSize {
     indicators: usize,
     /// Values by kind.
-    values: [usize; Kind::ALL.len()],
+    values: [u32; Kind::ALL.len()],
 }
 
 /// Indexed indicators, ready to match.
@@ -128,16 +65,20 @@ pub struct Snapshot {
     options: MatchOptions,
     hasher: KeyHasher,
     feeds: Vec<Feed>,
-    indicators: Vec<Stored>,
-    spaces: Vec<ExactSet>,
+    sizes: Vec<FeedSize>,
+    /// What it was made of, to be carried over.
+    sources: Vec<Source>,
+    /// What is matched against: the sources, many small ones as one.
+    parts: Vec<Part>,
+    /// Whether a name space has keys, by its number.
+    spaces: [bool; Space::COUNT],
     networks: Networks,
     ranges: Vec<RangeRule>,
     targets: Vec<FieldSet>,
-    /// The numbers of targets by their STIX path.
-    target_numbers: HashMap<Arc<str>, u16>,
     schemes: Vec<Box<str>>,
     prefilter: Prefilter,
-    sizes: Vec<FeedSize>,
+    /// Keys in the prefilter that no source has any more.
+    stale_keys: usize,
     readings: Vec<Reading>,
     wanted: FieldSet,
     trie: PathTrie,
@@ -181,7 +122,7 @@ impl Snapshot {
         &self.trie
     }
 
-    /// The key of the prefilter and of the exact sets.
+    /// The key of the prefilter.
     #[inline]
     pub fn hasher(&self) -> &KeyHasher {
         &self.hasher
@@ -193,13 +134,21 @@ impl Snapshot {
         &self.prefilter
     }
 
-    /// The exact set of a name space.
+    /// Whether some indicator has a key in a name space.
     #[inline]
-    pub fn space(&self, space: Space) -> &ExactSet {
-        &self.spaces[space as usize]
+    pub fn has(&self, space: Space) -> bool {
+        self.spaces[space as usize]
     }
 
-    /// Every network.
+    /// Calls `found` with every posting of a canonical key, exactly.
+    #[inline]
+    pub fn find(&self, table: TableId, key: &[u8], mut found: impl FnMut(Posting)) {
+        for part in &self.parts {
+            part.find(table, key, &mut found);
+        }
+    }
+
+    /// Where networks are.
     #[inline]
     pub fn networks(&self) -> &Networks {
         &self.networks
@@ -211,13 +160,15 @@ impl Snapshot {
     }
 
     /// An indicator by the number in a posting.
-    pub fn indicator(&self, number: u32) -> &Stored {
-        &self.indicators[number as usize]
+    pub fn indicator(&self, number: u32) -> Stored {
+        let at = self.parts.partition_point(|part| part.base <= number).saturating_sub(1);
+        self.parts.get(at).map(|part| part.indicator(number)).unwrap_or_default()
     }
 
-    /// The feed of an indicator.
-    pub fn feed_of(&self, indicator: &Stored) -> &Feed {
-        &self.feeds[indicator.feed as usize]
+    /// The feed of an indicator, by the number in a posting.
+    pub fn feed_of(&self, number: u32) -> &Feed {
+        let at = self.parts.partition_point(|part| part.base <= number).saturating_sub(1);
+        &self.feeds[self.parts[at].feed_of(number)]
     }
 
     /// Every feed, in order of addition.
@@ -225,25 +176,39 @@ impl Snapshot {
         &self.feeds
     }
 
-    /// Number of indicators.
+    /// Number of indicators that are not withdrawn.
     pub fn len(&self) -> usize {
-        self.indicators.len()
+        self.sizes.iter().map(|size| size.indicators).sum()
     }
 
     /// Whether there are no indicators.
     pub fn is_empty(&self) -> bool {
-        self.indicators.is_empty()
+        self.len() == 0
     }
 
     /// Number of values by kind; an indicator with several hashes counts once for each.
     pub fn counts(&self) -> impl Iterator<Item = (Kind, usize)> + '_ {
-        let count = |kind: Kind| self.sizes.iter().map(|size| size.values[kind as usize]).sum();
+        let count = |kind: Kind| self.sizes.iter().map(|size| size.values[kind as usize] as usize).sum();
         Kind::ALL.into_iter().map(move |kind| (kind, count(kind)))
     }
 
     /// Number of indicators of a feed, by its place in [`Snapshot::feeds`].
     pub fn feed_len(&self, feed: usize) -> usize {
         self.sizes.get(feed).map_or(0, |size| size.indicators)
+    }
+
+    /// Bytes that the process holds for it, beside files that are mapped.
+    pub fn resident_bytes(&self) -> usize {
+        let mut segments: Vec<_> = self.sources.iter().map(|source| &source.segment).collect();
+        segments.extend(self.parts.iter().map(|part| &part.segment));
+        segments.sort_by_key(|segment| Arc::as_ptr(segment));
+        segments.dedup_by_key(|segment| Arc::as_ptr(segment));
+        self.prefilter.size_bytes() + segments.iter().map(|segment| segment.resident_bytes()).sum::<usize>()
+    }
+
+    /// Bytes of the segments that it matches against, mapped or not.
+    pub fn segment_bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.segment.as_bytes().len()).sum()
     }
 
     /// Whether the term behind a posting is looked for at a field.
@@ -268,42 +233,7 @@ impl fmt::Debug for Snapshot {
         f.debug_struct("Snapshot")
             .field("version", &self.version)
             .field("feeds", &self.feeds.len())
-            .field("indicators", &self.indicators.len())
+            .field("indicators", &self.len())
             .finish_non_exhaustive()
     }
-}
-
-/// The key of a number: the bits of its double, with one zero.
-pub fn number_key(value: f64) -> [u8; 8] {
-    (if value == 0.0 { 0.0 } else { value }).to_be_bytes()
-}
-
-/// The key of an instant: nanoseconds since the epoch.
-pub fn time_key(value: Timestamp) -> [u8; 16] {
-    value.as_nanosecond().to_be_bytes()
-}
-
-/// The id of an indicator that its feed gave none: the same for the same value of the same feed, always. A UUID of
-/// version 8 (RFC 9562, section 5.8) over SHA-256, in the shape of a STIX id.
-pub fn derived_id(feed: &str, kind: Kind, value: &str) -> String {
-    use sha2::{Digest, Sha256};
-    let mut digest = Sha256::new();
-    for part in [feed, kind.as_str(), value] {
-        digest.update((part.len() as u64).to_be_bytes());
-        digest.update(part.as_bytes());
-    }
-    let mut bytes = [0u8; 16];
-    bytes.copy_from_slice(&digest.finalize()[..16]);
-    bytes[6] = (bytes[6] & 0x0f) | 0x80;
-    bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    let hex = u128::from_be_bytes(bytes);
-    let group = |shift: u32, digits: u32| (hex >> shift) & ((1u128 << (digits * 4)) - 1);
-    format!(
-        "indicator--{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        group(96, 8),
-        group(80, 4),
-        group(64, 4),
-        group(48, 4),
-        group(0, 12)
-    )
 }

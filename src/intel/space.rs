@@ -7,11 +7,12 @@ use std::hash::Hasher;
 
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
+use jiff::Timestamp;
 
 use crate::observable::Kind;
 
 /// What a key is looked up as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Space {
     /// Four bytes, network order.
@@ -142,6 +143,16 @@ impl Space {
             Space::Time => Kind::Time,
         }
     }
+}
+
+/// The key of a number: the bits of its double, with one zero.
+pub fn number_key(value: f64) -> [u8; 8] {
+    (if value == 0.0 { 0.0 } else { value }).to_be_bytes()
+}
+
+/// The key of an instant: nanoseconds since the epoch.
+pub fn time_key(value: Timestamp) -> [u8; 16] {
+    value.as_nanosecond().to_be_bytes()
 }
 
 /// A keyed hash over (space, canonical bytes).

@@ -142,7 +142,7 @@ fn name(snapshot: &Snapshot, name: &[u8], forms: &mut impl Forms) {
     forms.key(Space::Domain, name);
     // With the global flag every domain counts as a parent, so the exact set itself is asked.
     let parents = if snapshot.options().subdomains { Space::Domain } else { Space::DomainSuffix };
-    if !snapshot.space(parents).is_empty() {
+    if snapshot.has(parents) {
         for parent in domain::parents(name) {
             forms.key(parents, parent);
         }
@@ -171,7 +171,7 @@ fn of_url(snapshot: &Snapshot, raw: &[u8], scratch: &mut Vec<u8>, forms: &mut im
     if snapshot.options().url_hosts {
         host(snapshot, raw, scratch, forms);
     }
-    if snapshot.space(Space::Url).is_empty() {
+    if !snapshot.has(Space::Url) {
         return;
     }
     // Parsing costs more than looking up: only when some URL indicator has this host.

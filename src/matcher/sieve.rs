@@ -61,7 +61,7 @@ impl<'s> Sieve<'s> {
 impl Forms for Notes<'_> {
     #[inline]
     fn key(&mut self, space: Space, key: &[u8]) {
-        if !self.snapshot.space(space).is_empty() {
+        if self.snapshot.has(space) {
             self.hashes.push(self.snapshot.hasher().hash(space, key));
         }
     }

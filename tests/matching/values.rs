@@ -77,11 +77,8 @@ fn opting_in_is_the_feeds_own_affair() {
     let opted = Feed { subdomains: true, ..Feed::named("opted") };
     let detector = detector(&table(), EXACT, None, vec![(Feed::named("exact"), same()), (opted, same())]);
     let verdict = judge(&detector, &json!({ "dns.question.name": "a.evil.example" }));
-    let feeds: Vec<&str> = verdict
-        .hits
-        .iter()
-        .map(|hit| detector.snapshot.feed_of(detector.snapshot.indicator(hit.posting.indicator)).name.as_str())
-        .collect();
+    let feeds: Vec<&str> =
+        verdict.hits.iter().map(|hit| detector.snapshot.feed_of(hit.posting.indicator).name.as_str()).collect();
     assert_eq!(feeds, ["opted"]);
 }
 

@@ -1,23 +1,30 @@
-//! Builds a snapshot: takes the indicators of feed after feed, and indexes each term under the keys that it is found by.
-//! What did not change since the last snapshot is carried over from it (`carry`).
-
-mod carry;
+//! Builds a snapshot: takes segments, or indicators and makes segments of them, and finds out what they mean together.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Feed, FeedSize, MatchOptions, RangeRule, RangeValue, Snapshot, Stored, derived_id, number_key, time_key};
+use super::part::{Numbers, Part};
+use super::source::{From, Source};
+use super::{FeedSize, MatchOptions, RangeRule, Snapshot};
 use crate::fields::{FieldId, FieldSet, FieldTable};
-use crate::intel::exact::{ExactBuilder, ExactSet, Posting};
-use crate::intel::indicator::{Comparison, Indicator, Target, Term, TermValue};
-use crate::intel::network::NetworksBuilder;
+use crate::intel::indicator::{Feed, Indicator, RangeValue};
+use crate::intel::network::Networks;
 use crate::intel::plan::Reading;
 use crate::intel::prefilter::Prefilter;
+use crate::intel::segment::{
+    self, BuildError, HashKey, Keep, Numbering, Segment, SegmentBuilder, SegmentFeed, TableId,
+};
 use crate::intel::space::{KeyHasher, Space};
-use crate::observable::Kind;
+use crate::observable::url;
 
-pub use carry::NotCarried;
+/// The most segments that a look-up goes through. When there are more, the smallest are matched against as one.
+const MAX_PARTS: usize = 16;
+/// The share of keys in the prefilter that may be too many, or of no use any more, before it is made anew: one in this
+/// many.
+const SLACK: usize = 8;
+
+/// The number of the fields that are none.
+const NOWHERE: u16 = 1;
 
 /// Why a snapshot cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -39,25 +46,41 @@ pub enum SnapshotError {
         /// The path.
         path: String,
     },
+    /// The indicators of a feed do not fit into a segment.
+    #[error("feed `{feed}`: {cause}")]
+    Segment {
+        /// The feed.
+        feed: String,
+        /// Why not.
+        cause: BuildError,
+    },
+}
+
+/// Why feeds cannot be carried over.
+#[derive(Debug, thiserror::Error)]
+pub enum NotCarried {
+    /// Keys and fields of the two have different meanings.
+    #[error("the older snapshot was built for other fields or options; read the feeds anew")]
+    Unlike,
+    /// The new snapshot would be too large.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
 }
 
 /// A snapshot under construction.
 pub struct SnapshotBuilder {
     table: Arc<FieldTable>,
     options: MatchOptions,
+    seed: u64,
     hasher: KeyHasher,
-    feeds: Vec<Feed>,
-    indicators: Vec<Stored>,
-    spaces: Vec<ExactBuilder>,
-    /// The fields that the terms of each space are restricted to; `None` when one is not restricted.
-    reach: Vec<Option<FieldSet>>,
-    networks: NetworksBuilder,
-    ranges: Vec<RangeRule>,
+    sources: Vec<Source>,
     targets: Vec<FieldSet>,
     target_numbers: HashMap<Arc<str>, u16>,
     schemes: Vec<Box<str>>,
-    url_hosts: Vec<u64>,
-    sizes: Vec<FeedSize>,
+    scheme_numbers: HashMap<Box<str>, u16>,
+    indicators: u64,
+    /// A prefilter that holds the keys of these segments, and how many more.
+    prefilter: Option<(Prefilter, Vec<Arc<Segment>>, usize)>,
 }
 
 impl SnapshotBuilder {
@@ -66,182 +89,136 @@ impl SnapshotBuilder {
         SnapshotBuilder {
             table,
             options,
+            seed,
             hasher: KeyHasher::new(seed),
-            feeds: Vec::new(),
-            indicators: Vec::new(),
-            spaces: (0..Space::COUNT).map(|_| ExactBuilder::default()).collect(),
-            reach: vec![Some(FieldSet::default()); Space::COUNT],
-            networks: NetworksBuilder::default(),
-            ranges: Vec::new(),
-            targets: vec![FieldSet::default()],
+            sources: Vec::new(),
+            targets: vec![FieldSet::default(); usize::from(NOWHERE) + 1],
             target_numbers: HashMap::new(),
             schemes: vec!["".into()],
-            url_hosts: Vec::new(),
-            sizes: Vec::new(),
+            scheme_numbers: HashMap::from([("".into(), 0)]),
+            indicators: 0,
+            prefilter: None,
         }
     }
 
     /// Adds a feed with its indicators.
+    ///
+    /// # Errors
+    /// There are too many, or one asks for fields that the table lacks.
     pub fn add_feed(
         &mut self,
         feed: Feed,
         indicators: impl IntoIterator<Item = Indicator>,
     ) -> Result<(), SnapshotError> {
-        let number = self.feeds.len() as u32;
-        let mut size = FeedSize::default();
+        let mut builder = SegmentBuilder::default();
+        builder.feed(&feed);
+        let failed = |cause| SnapshotError::Segment { feed: feed.name.clone(), cause };
         for indicator in indicators {
-            size.indicators += 1;
-            for term in &indicator.terms {
-                size.values[term.value.kind() as usize] += 1;
-            }
-            self.add(number, &feed, indicator)?;
+            builder.add(&indicator).map_err(failed)?;
         }
-        self.feeds.push(feed);
-        self.sizes.push(size);
-        Ok(())
+        let segment = builder.into_segment(HashKey::Given(self.seed)).map_err(failed)?;
+        let unknown = segment.paths().iter().find(|path| self.table.by_stix_path(path).is_empty());
+        if let Some(path) = unknown {
+            return Err(SnapshotError::UnknownPath { feed: feed.name, path: path.to_string() });
+        }
+        self.add_source(Source::new(segment, From::File, vec![feed]))
     }
 
-    fn add(&mut self, number: u32, feed: &Feed, indicator: Indicator) -> Result<(), SnapshotError> {
-        let at = u32::try_from(self.indicators.len()).map_err(|_| SnapshotError::TooManyIndicators)?;
-        for term in &indicator.terms {
-            self.add_term(at, feed, term)?;
-        }
-        // One id for all values of an indicator that the feed gave none: that of its first value.
-        let id = match (indicator.id, indicator.terms.as_slice()) {
-            (Some(id), _) => Some(id),
-            (None, [first, _, ..]) => {
-                Some(derived_id(&feed.name, first.value.kind(), &first.value.to_string()).into_boxed_str())
-            }
-            (None, _) => None,
-        };
-        self.indicators.push(Stored {
-            feed: number,
-            id,
-            context: indicator.context,
-            valid_from: indicator.valid_from,
-            valid_until: indicator.valid_until,
-            revoked: indicator.revoked,
-            port: indicator.port,
-        });
-        Ok(())
+    /// Adds a segment of a manifest behind those that were added before; its tombstones act on them. `feed` says what is
+    /// to be known of each of its feeds. Terms that ask for fields that the table lacks never match.
+    ///
+    /// # Errors
+    /// There are too many indicators.
+    pub fn add_segment(
+        &mut self,
+        segment: Arc<Segment>,
+        feed: impl Fn(&SegmentFeed) -> Feed,
+    ) -> Result<(), SnapshotError> {
+        let feeds = segment.feeds().iter().map(feed).collect();
+        self.add_source(Source::new(segment, From::Manifest, feeds))
     }
 
-    fn add_term(&mut self, indicator: u32, feed: &Feed, term: &Term) -> Result<(), SnapshotError> {
-        let target = self.target(feed, &term.target)?;
-        let posting = Posting { indicator, target, scheme: 0 };
-        match &term.value {
-            TermValue::Address(IpAddr::V4(address)) => self.key(Space::Ipv4, &address.octets(), posting),
-            TermValue::Address(IpAddr::V6(address)) => self.key(Space::Ipv6, &address.octets(), posting),
-            TermValue::Network(network) => {
-                self.reaches(if network.addr().is_ipv4() { Space::Ipv4 } else { Space::Ipv6 }, posting);
-                self.networks.insert(*network, posting);
+    /// Adds the feeds of an older snapshot for which `keep` holds, by their place in [`Snapshot::feeds`], in its order.
+    /// A segment of several feeds is kept when all of them are.
+    ///
+    /// # Errors
+    /// The older one has another field table, other options or another seed; or the whole would be too large.
+    pub fn carry_over(&mut self, older: &Snapshot, keep: impl Fn(usize) -> bool) -> Result<(), NotCarried> {
+        let alike = Arc::ptr_eq(&self.table, &older.table)
+            && self.options == older.options
+            && self.hasher.hash(Space::Text, b"") == older.hasher.hash(Space::Text, b"");
+        if !alike {
+            return Err(NotCarried::Unlike);
+        }
+        self.reuse_prefilter(older);
+        let mut place = 0;
+        for source in &older.sources {
+            let places = place..place + source.feeds.len();
+            place = places.end;
+            if places.into_iter().all(&keep) {
+                self.add_source(source.clone())?;
             }
-            TermValue::Domain { name, subdomains } => {
-                self.key(Space::Domain, name.as_bytes(), posting);
-                if *subdomains || feed.subdomains {
-                    self.key(Space::DomainSuffix, name.as_bytes(), posting);
-                }
-            }
-            TermValue::Url(url) => {
-                let posting = Posting { scheme: self.scheme(url.scheme().unwrap_or_default())?, ..posting };
-                self.url_hosts.push(self.hasher.hash(Space::UrlHost, url.host().as_bytes()));
-                self.key(Space::Url, url.rest().as_bytes(), posting);
-                if feed.url_prefix {
-                    self.key(Space::UrlPrefix, url.rest().as_bytes(), posting);
-                }
-            }
-            TermValue::Hash { kind, digest } => {
-                if let Some(space) = Space::of_hash(*kind) {
-                    self.key(space, digest.as_bytes(), posting);
-                }
-            }
-            TermValue::Email(address) => self.key(Space::Email, address.as_bytes(), posting),
-            TermValue::User(name) => self.key(Space::User, name.as_bytes(), posting),
-            TermValue::Text(text) => self.key(Space::Text, text.as_bytes(), posting),
-            TermValue::Name { kind: Kind::DnsType, name } => self.key(Space::DnsType, name.as_bytes(), posting),
-            TermValue::Name { name, .. } => self.key(Space::Name, name.as_bytes(), posting),
-            TermValue::Path(path) => self.key(Space::Path, path.as_bytes(), posting),
-            TermValue::Number { comparison: Comparison::Equal, value } => {
-                self.key(Space::Number, &number_key(*value), posting);
-            }
-            TermValue::Time { comparison: Comparison::Equal, value } => {
-                self.key(Space::Time, &time_key(*value), posting);
-            }
-            TermValue::Number { comparison, value } => self.range(*comparison, RangeValue::Number(*value), posting),
-            TermValue::Time { comparison, value } => self.range(*comparison, RangeValue::Time(*value), posting),
         }
         Ok(())
     }
 
-    fn reaches(&mut self, space: Space, posting: Posting) {
-        let reach = &mut self.reach[space as usize];
-        match reach {
-            Some(fields) if posting.target > 0 => {
-                fields.extend(&self.targets[usize::from(posting.target)]);
+    /// Makes use of the prefilter of an older snapshot of the same seed, if much of it is still needed.
+    pub fn reuse_prefilter(&mut self, older: &Snapshot) {
+        let segments = older.sources.iter().map(|source| Arc::clone(&source.segment)).collect();
+        self.prefilter = Some((older.prefilter.clone(), segments, older.stale_keys));
+    }
+
+    fn add_source(&mut self, source: Source) -> Result<(), SnapshotError> {
+        self.indicators += u64::from(source.segment.len());
+        if self.indicators > u64::from(u32::MAX) {
+            return Err(SnapshotError::TooManyIndicators);
+        }
+        for path in source.segment.paths() {
+            self.target(path)?;
+        }
+        for scheme in source.segment.schemes() {
+            if !self.scheme_numbers.contains_key(scheme) {
+                let number = u16::try_from(self.schemes.len())
+                    .map_err(|_| SnapshotError::TooManyDistinct { what: "URL schemes" })?;
+                self.schemes.push(scheme.clone());
+                self.scheme_numbers.insert(scheme.clone(), number);
             }
-            _ => *reach = None,
         }
+        self.sources.push(source);
+        Ok(())
     }
 
-    fn key(&mut self, space: Space, key: &[u8], posting: Posting) {
-        self.reaches(space, posting);
-        let hash = self.hasher.hash(space, key);
-        self.spaces[space as usize].insert(hash, key, posting);
-    }
-
-    fn range(&mut self, comparison: Comparison, value: RangeValue, posting: Posting) {
-        self.reaches(value.space(), posting);
-        let set = &self.targets[usize::from(posting.target)];
-        let fields: Vec<FieldId> = self.table.iter().map(|(id, _)| id).filter(|id| set.contains(*id)).collect();
-        for field in fields {
-            self.ranges.push(RangeRule { field, comparison, value, posting });
+    /// Numbers the fields with a STIX path, which may be none.
+    fn target(&mut self, path: &Arc<str>) -> Result<(), SnapshotError> {
+        if !self.target_numbers.contains_key(path) {
+            let number =
+                u16::try_from(self.targets.len()).map_err(|_| SnapshotError::TooManyDistinct { what: "STIX paths" })?;
+            self.targets.push(FieldSet::of(&self.table.by_stix_path(path)));
+            self.target_numbers.insert(Arc::clone(path), number);
         }
-    }
-
-    fn target(&mut self, feed: &Feed, target: &Target) -> Result<u16, SnapshotError> {
-        match target {
-            Target::Kind => Ok(0),
-            Target::StixPath(path) => self.target_of_path(&feed.name, path),
-        }
-    }
-
-    /// The number of the fields with a STIX path, which is 1 at least.
-    fn target_of_path(&mut self, feed: &str, path: &Arc<str>) -> Result<u16, SnapshotError> {
-        if let Some(number) = self.target_numbers.get(path) {
-            return Ok(*number);
-        }
-        let fields = self.table.by_stix_path(path);
-        if fields.is_empty() {
-            return Err(SnapshotError::UnknownPath { feed: feed.to_owned(), path: path.to_string() });
-        }
-        let number =
-            u16::try_from(self.targets.len()).map_err(|_| SnapshotError::TooManyDistinct { what: "STIX paths" })?;
-        self.targets.push(FieldSet::of(&fields));
-        self.target_numbers.insert(path.clone(), number);
-        Ok(number)
-    }
-
-    fn scheme(&mut self, scheme: &str) -> Result<u16, SnapshotError> {
-        if let Some(number) = self.schemes.iter().position(|known| &**known == scheme) {
-            return Ok(number as u16);
-        }
-        let number =
-            u16::try_from(self.schemes.len()).map_err(|_| SnapshotError::TooManyDistinct { what: "URL schemes" })?;
-        self.schemes.push(scheme.into());
-        Ok(number)
+        Ok(())
     }
 
     /// Seals the snapshot under a version.
-    pub fn build(self, version: u64) -> Snapshot {
-        let networks = self.networks.build(&self.hasher);
-        let spaces: Vec<ExactSet> = self.spaces.into_iter().map(ExactBuilder::build).collect();
-        let keys = spaces.iter().map(ExactSet::len).sum::<usize>();
-        let mut prefilter = Prefilter::with_capacity(keys + self.url_hosts.len());
-        spaces.iter().flat_map(ExactSet::hashes).chain(self.url_hosts.iter().copied()).for_each(|hash| {
-            prefilter.insert(hash);
-        });
+    pub fn build(mut self, version: u64) -> Snapshot {
+        let dead = withdrawn(&self.sources);
+        let sizes = sizes(&self.sources, &dead);
+        let (prefilter, stale_keys) = self.make_prefilter();
+        let reach = self.reach();
+        let parts = self.parts(dead);
+        let mut networks = Networks::default();
+        let mut spaces = [false; Space::COUNT];
+        let mut ranges = Vec::new();
+        for part in &parts {
+            for table in part.segment.tables() {
+                match table.id() {
+                    TableId::Space(space) => spaces[space as usize] = true,
+                    id => networks.insert(id, part.segment.packed_keys(table).map(|(key, _)| key)),
+                }
+            }
+            self.add_ranges(part, &mut ranges);
+        }
         let readings: Vec<Reading> = self.table.iter().map(|(_, field)| Reading::of(field)).collect();
-        let reach = &self.reach;
         let wanted = |id: FieldId| {
             let spaces = readings[usize::from(id.0)].spaces(self.options.url_hosts);
             spaces.into_iter().any(|space| reach[space as usize].as_ref().is_none_or(|fields| fields.contains(id)))
@@ -251,22 +228,182 @@ impl SnapshotBuilder {
         let trie = self.table.trie(|id, _| wanted.contains(id));
         Snapshot {
             version,
-            table: self.table,
+            feeds: self.sources.iter().flat_map(|source| source.feeds.iter().cloned()).collect(),
+            sizes,
+            parts,
+            sources: self.sources,
             options: self.options,
             hasher: self.hasher,
-            feeds: self.feeds,
-            indicators: self.indicators,
             spaces,
             networks,
-            ranges: self.ranges,
+            ranges,
             targets: self.targets,
-            target_numbers: self.target_numbers,
             schemes: self.schemes,
             prefilter,
-            sizes: self.sizes,
+            stale_keys,
             readings,
             wanted,
             trie,
+            table: self.table,
+        }
+    }
+
+    /// The prefilter over the keys of every source, and how many keys are in it that are not theirs.
+    fn make_prefilter(&mut self) -> (Prefilter, usize) {
+        let keys: usize = self.sources.iter().map(Source::keys).sum();
+        if let Some((mut older, held, stale)) = self.prefilter.take() {
+            let is_held = |source: &&Source| held.iter().any(|segment| Arc::ptr_eq(segment, &source.segment));
+            let (kept, new): (Vec<_>, Vec<_>) = self.sources.iter().partition(is_held);
+            let kept: usize = kept.into_iter().map(Source::keys).sum();
+            let stale = stale.max(older.len().saturating_sub(kept));
+            let whole = older.len() + keys.saturating_sub(kept);
+            if stale <= keys / SLACK && whole <= older.capacity() + older.capacity() / SLACK {
+                new.into_iter().for_each(|source| insert_keys(&self.hasher, source, &mut older));
+                return (older, stale);
+            }
+        }
+        let mut prefilter = Prefilter::with_capacity(keys);
+        self.sources.iter().for_each(|source| insert_keys(&self.hasher, source, &mut prefilter));
+        (prefilter, 0)
+    }
+
+    /// The fields at which each name space can match; `None` is every field of its kind.
+    fn reach(&self) -> Vec<Option<FieldSet>> {
+        let mut reach = vec![Some(FieldSet::default()); Space::COUNT];
+        for source in &self.sources {
+            for (whole, of) in reach.iter_mut().zip(source.reach.iter()) {
+                let Some(targets) = of else {
+                    *whole = None;
+                    continue;
+                };
+                let Some(fields) = whole else { continue };
+                for path in targets.iter().filter_map(|target| source.segment.paths().get(usize::from(*target) - 1)) {
+                    if let Some(number) = self.target_numbers.get(path) {
+                        fields.extend(&self.targets[usize::from(*number)]);
+                    }
+                }
+            }
+        }
+        reach
+    }
+
+    /// What is matched against: a part for each source, but the smallest of many as one.
+    fn parts(&self, dead: Vec<Numbers>) -> Vec<Part> {
+        let mut first_feed = 0;
+        let mut numbered = Vec::with_capacity(self.sources.len());
+        for (source, dead) in self.sources.iter().zip(dead) {
+            let feeds: Vec<u32> = (first_feed..).take(source.feeds.len()).collect();
+            first_feed += feeds.len() as u32;
+            numbered.push((Arc::clone(&source.segment), feeds, dead));
+        }
+        if numbered.len() > MAX_PARTS {
+            numbered.sort_by_key(|(segment, ..)| std::cmp::Reverse(segment.len()));
+            let small = numbered.split_off(MAX_PARTS - 1);
+            match merged(&small, self.seed) {
+                Ok(segment) => {
+                    let feeds = small.into_iter().flat_map(|(_, feeds, _)| feeds).collect();
+                    numbered.push((segment, feeds, Numbers::default()));
+                }
+                // Too large to be one: look-ups go through all of them.
+                Err(_) => numbered.extend(small),
+            }
+        }
+        let mut base = 0;
+        let part = |(segment, feeds, dead): (Arc<Segment>, Vec<u32>, Numbers)| {
+            let target = |path| self.target_numbers.get(path).copied().unwrap_or(NOWHERE);
+            let scheme = |scheme| self.scheme_numbers.get(scheme).copied().unwrap_or(0);
+            let targets = std::iter::once(0).chain(segment.paths().iter().map(target)).collect();
+            let schemes = std::iter::once(0).chain(segment.schemes().iter().map(scheme)).collect();
+            let from = base;
+            base += segment.len();
+            Part { segment, base: from, feeds, targets, schemes, dead }
+        };
+        numbered.into_iter().map(part).collect()
+    }
+
+    fn add_ranges(&self, part: &Part, ranges: &mut Vec<RangeRule>) {
+        for range in part.segment.ranges() {
+            let Some(posting) = part.renumber(range.posting) else { continue };
+            let set = &self.targets[usize::from(posting.target)];
+            let fields = self.table.iter().map(|(id, _)| id).filter(|id| set.contains(*id));
+            ranges.extend(fields.map(|field| RangeRule {
+                field,
+                comparison: range.comparison,
+                value: range.value,
+                posting,
+            }));
+        }
+    }
+}
+
+/// The indicators of each source that a later one of the same manifest withdrew.
+fn withdrawn(sources: &[Source]) -> Vec<Numbers> {
+    let mut dead = vec![Numbers::default(); sources.len()];
+    for (place, source) in sources.iter().enumerate().filter(|(_, source)| source.from == From::Manifest) {
+        for tombstone in source.segment.tombstones() {
+            let Some(feed) = source.segment.feeds().get(tombstone.feed as usize) else { continue };
+            for (earlier, dead) in sources.iter().zip(&mut dead).take(place) {
+                if earlier.from == From::Manifest {
+                    let segment = &earlier.segment;
+                    segment.find_packed(tombstone.table, &tombstone.key, |posting| {
+                        let of = segment.feeds().get(segment.feed_of(posting.indicator));
+                        let is_same = of.is_some_and(|of| of.name == feed.name && of.origin == feed.origin);
+                        if is_same && segment.id(posting.indicator) == tombstone.id.as_deref() {
+                            dead.insert(posting.indicator);
+                        }
+                    });
+                }
+            }
+        }
+    }
+    dead
+}
+
+fn sizes(sources: &[Source], dead: &[Numbers]) -> Vec<FeedSize> {
+    let mut sizes = Vec::new();
+    for (source, dead) in sources.iter().zip(dead) {
+        for feed in source.segment.feeds() {
+            let numbers = feed.first..feed.first + feed.len;
+            sizes.push(match dead.is_empty() {
+                true => FeedSize { indicators: feed.len as usize, values: feed.values },
+                false => FeedSize {
+                    indicators: numbers.clone().filter(|number| !dead.contains(*number)).count(),
+                    values: segment::values(&source.segment, numbers, &|number| !dead.contains(number)),
+                },
+            });
+        }
+    }
+    sizes
+}
+
+fn insert_keys(hasher: &KeyHasher, source: &Source, prefilter: &mut Prefilter) {
+    for table in source.segment.tables() {
+        let TableId::Space(space) = table.id() else { continue };
+        source.segment.keys(table, |key, _| {
+            prefilter.insert(hasher.hash(space, key));
+            if space == Space::Url {
+                let host = std::str::from_utf8(key).map(url::host_of_rest).unwrap_or_default();
+                prefilter.insert(hasher.hash(Space::UrlHost, host.as_bytes()));
+            }
+        });
+    }
+}
+
+fn merged(small: &[(Arc<Segment>, Vec<u32>, Numbers)], seed: u64) -> Result<Arc<Segment>, BuildError> {
+    let keeps: Vec<_> = small.iter().map(|(_, _, dead)| |number: u32| !dead.contains(number)).collect();
+    let segments: Vec<(&Segment, Keep<'_>)> =
+        small.iter().zip(&keeps).map(|((segment, ..), keep)| (&**segment, keep as Keep<'_>)).collect();
+    let mut builder = SegmentBuilder::default();
+    builder.take_over(&segments, Numbering::Apart)?;
+    builder.into_segment(HashKey::Given(seed))
+}
+
+impl RangeValue {
+    /// The name space of its events' values.
+    pub fn space(self) -> Space {
+        match self {
+            RangeValue::Number(_) => Space::Number,
+            RangeValue::Time(_) => Space::Time,
         }
     }
 }

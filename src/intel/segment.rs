@@ -1,0 +1,95 @@
+//! Segments: immutable files of compiled indicators, mapped into memory and matched against in place.
+//!
+//! `docs/segment-format.md` is the format; the modules here follow its chapters. A segment is opened by
+//! [`Segment::open`], which reads all of it once and refuses whatever does not hold, or made in memory by a
+//! [`SegmentBuilder`]; both match alike.
+
+mod build;
+mod bytes;
+mod check;
+mod columns;
+mod context;
+mod file;
+mod read;
+mod sections;
+mod table;
+
+use std::fmt;
+use std::path::PathBuf;
+
+pub use build::{BuildError, HashKey, Keep, Numbering, SegmentBuilder, values};
+pub use file::{file_name, write};
+pub use read::{Range, Segment, SegmentFeed, Tombstone};
+pub use table::{Table, TableId};
+
+/// SHA-256 of a whole segment: its name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// Reads 64 lower-case hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Digest> {
+        let mut buffer = [0; 64];
+        let id = TableId::Space(super::space::Space::Sha256);
+        table::pack(id, text.as_bytes(), &mut buffer)?.try_into().ok().map(Digest)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why a segment cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SegmentError {
+    /// It cannot be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not what its name, or whoever asked for it, says.
+    #[error("the segment's SHA-256 is {found}, and not {expected}; fetch it again")]
+    Digest {
+        /// What was asked for.
+        expected: Digest,
+        /// What it is.
+        found: Digest,
+    },
+    /// No segment at all, or one of another version.
+    #[error(
+        "no segment of format version {} ({found}); compile it anew with this version of hotlist",
+        sections::VERSION
+    )]
+    Format {
+        /// What it is instead.
+        found: String,
+    },
+    /// The checksum at its end is another.
+    #[error("the segment is damaged: its checksum does not hold; fetch it again, or compile it anew")]
+    Checksum,
+    /// Something in it cannot be. With a checksum that holds, whoever wrote it wrote it wrong.
+    #[error("the segment is malformed: {place}: {what}; compile it anew")]
+    Malformed {
+        /// The section.
+        place: String,
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+impl SegmentError {
+    fn at(place: impl fmt::Display, what: &'static str) -> SegmentError {
+        SegmentError::Malformed { place: place.to_string(), what }
+    }
+}

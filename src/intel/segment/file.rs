@@ -1,0 +1,84 @@
+//! Segments as files: written once under their digest, mapped when they are opened.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::read::{Data, Segment};
+use super::sections;
+use super::{Digest, SegmentError};
+
+/// The name of a segment's file.
+pub fn file_name(digest: &Digest) -> String {
+    format!("{digest}.seg")
+}
+
+/// Writes a segment into a directory under its digest, unless it is there: under another name first, on the disk before
+/// it is renamed.
+///
+/// # Errors
+/// The directory cannot be written to.
+pub fn write(directory: &Path, segment: &[u8]) -> io::Result<(Digest, PathBuf)> {
+    let digest = sections::digest(segment);
+    let path = directory.join(file_name(&digest));
+    if !path.exists() {
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        file.write_all(segment)?;
+        file.as_file().sync_all()?;
+        file.persist(&path).map_err(|error| error.error)?;
+        File::open(directory)?.sync_all()?;
+    }
+    Ok((digest, path))
+}
+
+impl Segment {
+    /// Maps a file, and checks all of it. Nothing may write to the file afterwards.
+    ///
+    /// # Errors
+    /// It cannot be read, is damaged or malformed, or its digest is not the one that was asked for.
+    pub fn open(path: &Path, expected: Option<Digest>) -> Result<Arc<Segment>, SegmentError> {
+        let io = |source| SegmentError::Io { path: path.to_owned(), source };
+        let file = File::open(path).map_err(io)?;
+        if file.metadata().map_err(io)?.len() == 0 {
+            return Err(SegmentError::Format { found: "it is empty".to_owned() });
+        }
+        Segment::checked(Data::Mapped(map(&file).map_err(io)?), expected)
+    }
+
+    /// The same over bytes in memory.
+    ///
+    /// # Errors
+    /// As [`Segment::open`].
+    pub fn from_bytes(bytes: Vec<u8>, expected: Option<Digest>) -> Result<Arc<Segment>, SegmentError> {
+        Segment::checked(Data::Owned(bytes), expected)
+    }
+
+    /// What a builder made, which needs no check.
+    pub(super) fn built(bytes: Vec<u8>) -> Result<Arc<Segment>, SegmentError> {
+        Segment::assemble(Data::Owned(bytes), None).map(Arc::new)
+    }
+
+    fn checked(data: Data, expected: Option<Digest>) -> Result<Arc<Segment>, SegmentError> {
+        // What is no segment at all is told so, before its checksum is.
+        let of_this_format = sections::Head::read(&data);
+        if let Err(SegmentError::Format { found }) = of_this_format {
+            return Err(SegmentError::Format { found });
+        }
+        let found = sections::verify(&data)?;
+        if let Some(expected) = expected.filter(|expected| *expected != found) {
+            return Err(SegmentError::Digest { expected, found });
+        }
+        let segment = Segment::assemble(data, Some(found))?;
+        segment.check()?;
+        Ok(Arc::new(segment))
+    }
+}
+
+#[expect(unsafe_code, reason = "mapping a file is unsafe, since others may change it")]
+fn map(file: &File) -> io::Result<memmap2::Mmap> {
+    // SAFETY: segments are written under another name and renamed, never changed in place, in a directory that is ours
+    // alone (docs/segment-format.md says so to operators). Every access is bounds-checked, so that other content than was
+    // checked gives other answers, but reads nothing outside.
+    unsafe { memmap2::Mmap::map(file) }
+}

@@ -1,0 +1,485 @@
+//! An open segment: look-ups and columns over its bytes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::bytes::{Cursor, TIME_BYTES, time_at, u16_at, u32_at, u64_at};
+use super::columns::{Dense, Sparse};
+use super::sections::{self, Head, SectionKind, optional};
+use super::table::{LIST, POSTING, SegmentHasher, Table, TableId, pack, unpack};
+use super::{Digest, SegmentError, context};
+use crate::intel::indicator::{Comparison, Context, Origin, RangeValue, Stored};
+use crate::intel::posting::Posting;
+use crate::intel::space::Space;
+use crate::observable::Kind;
+
+/// Bytes of one comparison.
+pub(super) const RANGE: usize = 28;
+
+/// A feed in a segment. Its indicators are numbered in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentFeed {
+    /// Its name.
+    pub name: String,
+    /// Whether it is a feed or a collection.
+    pub origin: Origin,
+    /// The number of its first indicator.
+    pub first: u32,
+    /// Number of its indicators.
+    pub len: u32,
+    /// Number of its values by kind, in the order of [`Kind::ALL`].
+    pub values: [u32; Kind::ALL.len()],
+}
+
+/// A comparison other than `=` in a segment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    /// The comparison, event value first.
+    pub comparison: Comparison,
+    /// The right-hand side.
+    pub value: RangeValue,
+    /// The indicator that asks.
+    pub posting: Posting,
+}
+
+/// Withdraws an indicator of the same feed in earlier segments.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tombstone {
+    /// Number of the feed in its own segment.
+    pub feed: u32,
+    /// The table that has one of the indicator's keys.
+    pub table: TableId,
+    /// That key, as it is stored.
+    pub key: Vec<u8>,
+    /// The indicator's id, if its feed gave it one.
+    pub id: Option<Box<str>>,
+}
+
+/// The bytes of a segment.
+pub(super) enum Data {
+    Mapped(memmap2::Mmap),
+    Owned(Vec<u8>),
+}
+
+impl std::ops::Deref for Data {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Data::Mapped(map) => map,
+            Data::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// Compiled indicators, immutable.
+pub struct Segment {
+    pub(super) data: Data,
+    pub(super) digest: Option<Digest>,
+    pub(super) head: Head,
+    pub(super) hasher: SegmentHasher,
+    pub(super) feeds: Vec<SegmentFeed>,
+    pub(super) paths: Vec<Arc<str>>,
+    pub(super) schemes: Vec<Box<str>>,
+    pub(super) contexts: (usize, usize),
+    pub(super) context_of: Option<Dense>,
+    pub(super) optional: [Option<Sparse>; 5],
+    pub(super) revoked: Option<Sparse>,
+    pub(super) fingerprints: Option<(usize, usize)>,
+    pub(super) lists: (usize, usize),
+    spaces: [Option<Table>; Space::COUNT],
+    networks: Vec<Table>,
+    ranges: Vec<Range>,
+    pub(super) tombstones: Vec<Tombstone>,
+}
+
+impl Segment {
+    /// Reads what leads to the rest. Nothing that is read here is trusted; what is only referred to is not checked.
+    pub(super) fn assemble(data: Data, digest: Option<Digest>) -> Result<Segment, SegmentError> {
+        let head = Head::read(&data)?;
+        let bytes: &[u8] = &data;
+        let slice = |range: (usize, usize)| bytes.get(range.0..range.1).unwrap_or_default();
+        let section = |kind| head.section(kind, 0);
+        let feeds = section(SectionKind::Feeds).map_or(Some(Vec::new()), |range| feeds(slice(range)));
+        let ranges = section(SectionKind::Comparisons).map_or(Some(Vec::new()), |range| ranges(slice(range)));
+        let tombstones = section(SectionKind::Tombstones).map_or(Some(Vec::new()), |range| tombstones(slice(range)));
+        let mut spaces = [const { None }; Space::COUNT];
+        let mut networks = Vec::new();
+        let (mut optional, mut context_of, mut revoked) = ([const { None }; 5], None, None);
+        for part in &head.sections {
+            let (place, range) = (usize::from(part.parameter), part.range);
+            let unsound = |what| SegmentError::at(format_args!("{:?} {}", part.kind, part.parameter), what);
+            let table = |id| Table::open(id, bytes, range).ok_or(unsound("the head of the table cannot be"));
+            let unknown = || unsound("the parameter has no meaning");
+            let column = |sparse: Option<Sparse>| sparse.ok_or(unsound("the numbers of indicators cannot be"));
+            match part.kind {
+                SectionKind::Keys => {
+                    let space = Space::ALL.get(place).copied().filter(|space| *space != Space::UrlHost);
+                    let space = space.ok_or_else(unknown)?;
+                    spaces[space as usize] = Some(table(TableId::Space(space))?);
+                }
+                SectionKind::Networks4 if place < 32 => networks.push(table(TableId::Networks4(place as u8))?),
+                SectionKind::Networks6 if place < 128 => networks.push(table(TableId::Networks6(place as u8))?),
+                SectionKind::Optional if place < optional.len() => {
+                    optional[place] = Some(column(Sparse::open(bytes, range, head.indicators))?);
+                }
+                SectionKind::Revoked => revoked = Some(column(Sparse::open_numbers(bytes, range, head.indicators))?),
+                SectionKind::ContextOf => {
+                    let dense = Dense::open(range, head.indicators);
+                    context_of = Some(dense.ok_or(unsound("its length is that of no width"))?);
+                }
+                SectionKind::Networks4 | SectionKind::Networks6 | SectionKind::Optional => return Err(unknown()),
+                _ => {}
+            }
+            let has_parameter = matches!(
+                part.kind,
+                SectionKind::Keys | SectionKind::Networks4 | SectionKind::Networks6 | SectionKind::Optional
+            );
+            if !has_parameter && part.parameter != 0 {
+                return Err(unknown());
+            }
+        }
+        Ok(Segment {
+            digest,
+            hasher: SegmentHasher::new(&head.hash_key),
+            feeds: feeds.ok_or(SegmentError::at("the feeds", "one is cut off or cannot be"))?,
+            paths: texts(section(SectionKind::Paths).map(slice)).ok_or(SegmentError::at("the STIX paths", CUT_OFF))?,
+            schemes: texts(section(SectionKind::Schemes).map(slice))
+                .ok_or(SegmentError::at("the URL schemes", CUT_OFF))?,
+            contexts: section(SectionKind::Contexts).unwrap_or_default(),
+            context_of,
+            optional,
+            revoked,
+            fingerprints: section(SectionKind::Fingerprints),
+            lists: section(SectionKind::Postings).unwrap_or_default(),
+            spaces,
+            networks,
+            ranges: ranges.ok_or(SegmentError::at("the comparisons", "one is cut off or cannot be"))?,
+            tombstones: tombstones.ok_or(SegmentError::at("the tombstones", "one is cut off or cannot be"))?,
+            head,
+            data,
+        })
+    }
+
+    /// Its digest; computed now when it was made in memory.
+    pub fn digest(&self) -> Digest {
+        self.digest.unwrap_or_else(|| sections::digest(&self.data))
+    }
+
+    /// The whole file.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// Bytes that the process itself holds for it: all of one that was made in memory, nearly nothing of a mapped one.
+    pub fn resident_bytes(&self) -> usize {
+        match &self.data {
+            Data::Mapped(_) => 0,
+            Data::Owned(bytes) => bytes.capacity(),
+        }
+    }
+
+    /// Number of indicators.
+    pub fn len(&self) -> u32 {
+        self.head.indicators
+    }
+
+    /// Whether it has no indicator.
+    pub fn is_empty(&self) -> bool {
+        self.head.indicators == 0
+    }
+
+    /// The feeds, in order of their indicators' numbers.
+    pub fn feeds(&self) -> &[SegmentFeed] {
+        &self.feeds
+    }
+
+    /// The STIX paths that terms are restricted to; the first has number 1.
+    pub fn paths(&self) -> &[Arc<str>] {
+        &self.paths
+    }
+
+    /// The URL schemes that terms ask for; the first has number 1.
+    pub fn schemes(&self) -> &[Box<str>] {
+        &self.schemes
+    }
+
+    /// Comparisons other than `=`.
+    pub fn ranges(&self) -> &[Range] {
+        &self.ranges
+    }
+
+    /// What it withdraws of earlier segments.
+    pub fn tombstones(&self) -> &[Tombstone] {
+        &self.tombstones
+    }
+
+    /// The sections, as word, parameter and length in bytes.
+    pub fn sections(&self) -> impl Iterator<Item = (String, u16, usize)> + '_ {
+        self.head
+            .sections
+            .iter()
+            .map(|section| (format!("{:?}", section.kind), section.parameter, section.range.1 - section.range.0))
+    }
+
+    /// Every table that is there.
+    pub fn tables(&self) -> impl Iterator<Item = &Table> {
+        self.spaces.iter().flatten().chain(&self.networks)
+    }
+
+    /// The table of a name space or of networks, if it has keys.
+    #[inline]
+    pub fn table(&self, id: TableId) -> Option<&Table> {
+        match id {
+            TableId::Space(space) => self.spaces[space as usize].as_ref(),
+            _ => self.networks.iter().find(|table| table.id == id),
+        }
+    }
+
+    /// Calls `found` with every posting of a canonical key.
+    #[inline]
+    pub fn find(&self, id: TableId, key: &[u8], found: impl FnMut(Posting)) {
+        let mut buffer = [0; 64];
+        if let Some(table) = self.table(id)
+            && let Some(key) = pack(id, key, &mut buffer)
+            && let Some(payload) = table.find(&self.data, &self.hasher, key)
+        {
+            self.postings(payload, found);
+        }
+    }
+
+    /// Calls `found` with every posting of a key as it is stored.
+    pub fn find_packed(&self, id: TableId, key: &[u8], found: impl FnMut(Posting)) {
+        if let Some(payload) = self.table(id).and_then(|table| table.find(&self.data, &self.hasher, key)) {
+            self.postings(payload, found);
+        }
+    }
+
+    /// Calls `each` with every canonical key of a table and its payload, which [`Segment::postings`] understands.
+    pub fn keys(&self, table: &Table, mut each: impl FnMut(&[u8], u32)) {
+        let mut buffer = [0; 128];
+        for (key, payload) in table.iter(&self.data) {
+            each(unpack(table.id, key, &mut buffer), payload);
+        }
+    }
+
+    /// The same, with the keys as they are stored.
+    pub fn packed_keys<'s>(&'s self, table: &'s Table) -> impl Iterator<Item = (&'s [u8], u32)> + 's {
+        table.iter(&self.data)
+    }
+
+    /// Calls `found` with the postings of a payload.
+    pub fn postings(&self, payload: u32, mut found: impl FnMut(Posting)) {
+        if payload & LIST == 0 {
+            return found(Posting { indicator: payload, target: 0, scheme: 0 });
+        }
+        let at = self.lists.0 + (payload & !LIST) as usize * 4;
+        let count = u32_at(&self.data, at).unwrap_or(0) as usize;
+        for place in 0..count {
+            match posting_at(&self.data, at + 4 + place * POSTING) {
+                Some(posting) => found(posting),
+                None => return,
+            }
+        }
+    }
+
+    /// The feed of an indicator, by its number here.
+    pub fn feed_of(&self, indicator: u32) -> usize {
+        self.feeds.partition_point(|feed| feed.first <= indicator).saturating_sub(1)
+    }
+
+    /// What is stored of an indicator; its feed is numbered as here.
+    pub fn indicator(&self, number: u32) -> Stored {
+        let bytes: &[u8] = &self.data;
+        let place = |column: u16| {
+            let sparse = self.optional[usize::from(column)].as_ref()?;
+            Some((sparse, sparse.place(bytes, number)?))
+        };
+        let time =
+            |column| place(column).and_then(|(sparse, place)| time_at(sparse.fixed(bytes, place, TIME_BYTES)?, 0));
+        Stored {
+            feed: self.feed_of(number) as u32,
+            id: self.id(number).map(Box::from),
+            context: Arc::new(self.context(number).unwrap_or_default()),
+            valid_from: time(optional::VALID_FROM),
+            valid_until: time(optional::VALID_UNTIL),
+            revoked: self.is_revoked(number),
+            port: place(optional::PORT).and_then(|(sparse, place)| u16_at(sparse.fixed(bytes, place, 2)?, 0)),
+        }
+    }
+
+    /// The id that its feed gave an indicator.
+    pub fn id(&self, number: u32) -> Option<&str> {
+        let sparse = self.optional[usize::from(optional::ID)].as_ref()?;
+        std::str::from_utf8(sparse.between(&self.data, sparse.place(&self.data, number)?)?).ok()
+    }
+
+    fn is_revoked(&self, number: u32) -> bool {
+        self.revoked.as_ref().is_some_and(|revoked| revoked.place(&self.data, number).is_some())
+    }
+
+    fn context(&self, number: u32) -> Option<Context> {
+        let context = match &self.context_of {
+            Some(column) => column.get(&self.data, number)?,
+            None => 0,
+        };
+        context::decode(self.context_bytes(context)?)
+    }
+
+    /// Number of contexts.
+    pub fn contexts(&self) -> u32 {
+        u32_at(self.section(self.contexts), 0).unwrap_or(0)
+    }
+
+    pub(super) fn section(&self, range: (usize, usize)) -> &[u8] {
+        self.data.get(range.0..range.1).unwrap_or_default()
+    }
+
+    pub(super) fn context_bytes(&self, context: u32) -> Option<&[u8]> {
+        let section = self.section(self.contexts);
+        let (at, count) = (4 + context as usize * 4, u32_at(section, 0)? as usize);
+        let (from, to) = (u32_at(section, at)? as usize, u32_at(section, at + 4)? as usize);
+        section.get(4 + (count + 1) * 4..)?.get(from..to)
+    }
+
+    /// What tells an indicator from one that says something else, where the segment has it.
+    pub fn fingerprint(&self, number: u32) -> Option<u64> {
+        let (at, _) = self.fingerprints?;
+        u64_at(&self.data, at + number as usize * 8)
+    }
+}
+
+impl fmt::Debug for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segment").field("feeds", &self.feeds).field("bytes", &self.data.len()).finish_non_exhaustive()
+    }
+}
+
+fn posting_at(bytes: &[u8], at: usize) -> Option<Posting> {
+    Some(Posting { indicator: u32_at(bytes, at)?, target: u16_at(bytes, at + 4)?, scheme: u16_at(bytes, at + 6)? })
+}
+
+const CUT_OFF: &str = "a text is cut off or not UTF-8";
+
+/// A list of texts that fills its section; without one there are none.
+fn texts<T: for<'t> From<&'t str>>(section: Option<&[u8]>) -> Option<Vec<T>> {
+    let Some(section) = section else { return Some(Vec::new()) };
+    let mut cursor = Cursor::new(section);
+    let count = cursor.u32()?;
+    let texts = (0..count).map(|_| cursor.text().map(T::from)).collect::<Option<Vec<T>>>()?;
+    cursor.rest().is_empty().then_some(texts)
+}
+
+fn feeds(section: &[u8]) -> Option<Vec<SegmentFeed>> {
+    let mut cursor = Cursor::new(section);
+    let count = cursor.u32()?;
+    let feed = |_| {
+        let name = cursor.text()?.to_owned();
+        let origin = match cursor.u8()? {
+            0 => Origin::Feed,
+            1 => Origin::Collection,
+            _ => return None,
+        };
+        let (first, len) = (cursor.u32()?, cursor.u32()?);
+        let mut values = [0; Kind::ALL.len()];
+        for value in &mut values {
+            *value = cursor.u32()?;
+        }
+        Some(SegmentFeed { name, origin, first, len, values })
+    };
+    let feeds = (0..count).map(feed).collect::<Option<Vec<_>>>()?;
+    cursor.rest().is_empty().then_some(feeds)
+}
+
+const COMPARISONS: [Comparison; 4] =
+    [Comparison::Less, Comparison::LessOrEqual, Comparison::Greater, Comparison::GreaterOrEqual];
+
+fn ranges(section: &[u8]) -> Option<Vec<Range>> {
+    let mut chunks = section.chunks_exact(RANGE);
+    let range = |bytes: &[u8]| {
+        let mut cursor = Cursor::new(bytes);
+        let comparison = *COMPARISONS.get(usize::from(cursor.u8()?).checked_sub(1)?)?;
+        let of_time = cursor.u8()?;
+        let (target, indicator) = (cursor.u16()?, cursor.u32()?);
+        let (value, zeros) = match of_time {
+            0 => {
+                let number = f64::from_le_bytes(*cursor.take(8)?.first_chunk()?);
+                (RangeValue::Number(Some(number).filter(|number| number.is_finite())?), 12)
+            }
+            1 => (RangeValue::Time(cursor.time()?), 8),
+            _ => return None,
+        };
+        let zeros = cursor.rest().len() == zeros && cursor.rest().iter().all(|byte| *byte == 0);
+        zeros.then_some(Range { comparison, value, posting: Posting { indicator, target, scheme: 0 } })
+    };
+    let ranges = chunks.by_ref().map(range).collect::<Option<Vec<_>>>()?;
+    chunks.remainder().is_empty().then_some(ranges)
+}
+
+/// The section of comparisons.
+pub(super) fn write_ranges(ranges: &[Range]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(ranges.len() * RANGE);
+    for (number, Range { comparison, value, posting }) in ranges.iter().enumerate() {
+        let place = COMPARISONS.iter().position(|known| known == comparison).map_or(0, |place| place + 1);
+        out.push(place as u8);
+        out.push(u8::from(matches!(value, RangeValue::Time(_))));
+        out.extend(posting.target.to_le_bytes());
+        out.extend(posting.indicator.to_le_bytes());
+        match value {
+            RangeValue::Number(number) => out.extend(number.to_le_bytes()),
+            RangeValue::Time(time) => super::bytes::put_time(&mut out, *time),
+        }
+        out.resize((number + 1) * RANGE, 0);
+    }
+    out
+}
+
+fn tombstones(section: &[u8]) -> Option<Vec<Tombstone>> {
+    let mut cursor = Cursor::new(section);
+    let count = cursor.u32()?;
+    let tombstone = |_| {
+        let feed = cursor.u32()?;
+        let table = match cursor.u8()? {
+            254 => TableId::Networks4(cursor.u8().filter(|prefix| *prefix < 32)?),
+            255 => TableId::Networks6(cursor.u8().filter(|prefix| *prefix < 128)?),
+            space => TableId::Space(*Space::ALL.get(usize::from(space))?),
+        };
+        let length = cursor.varint()?;
+        let key = cursor.take(length)?.to_vec();
+        let id = match cursor.varint()? {
+            0 => None,
+            length => Some(std::str::from_utf8(cursor.take(length - 1)?).ok()?.into()),
+        };
+        Some(Tombstone { feed, table, key, id })
+    };
+    let tombstones = (0..count).map(tombstone).collect::<Option<Vec<_>>>()?;
+    cursor.rest().is_empty().then_some(tombstones)
+}
+
+/// The section of tombstones.
+pub(super) fn write_tombstones(tombstones: &[Tombstone]) -> Vec<u8> {
+    let mut out = (tombstones.len() as u32).to_le_bytes().to_vec();
+    for Tombstone { feed, table, key, id } in tombstones {
+        out.extend(feed.to_le_bytes());
+        match table {
+            TableId::Space(space) => out.push(*space as u8),
+            TableId::Networks4(prefix) => out.extend([254, *prefix]),
+            TableId::Networks6(prefix) => out.extend([255, *prefix]),
+        }
+        super::bytes::put_varint(&mut out, key.len());
+        out.extend(key);
+        super::bytes::put_varint(&mut out, id.as_ref().map_or(0, |id| id.len() + 1));
+        out.extend(id.as_deref().unwrap_or_default().as_bytes());
+    }
+    out
+}
+
+/// A time, for the builder.
+pub(super) fn time_bytes(time: Timestamp) -> Vec<u8> {
+    let mut out = Vec::with_capacity(TIME_BYTES);
+    super::bytes::put_time(&mut out, time);
+    out
+}

@@ -1,0 +1,84 @@
+//! A segment in a snapshot, and what was found out about it once: sources are carried over from snapshot to snapshot.
+
+use std::sync::Arc;
+
+use crate::intel::indicator::{Feed, RangeValue};
+use crate::intel::segment::{Segment, TableId};
+use crate::intel::space::Space;
+
+/// Where a segment came from: its tombstones act on earlier ones from the same place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// A file of indicators.
+    File,
+    /// A manifest.
+    Manifest,
+}
+
+/// One segment, and what is said of its feeds.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) segment: Arc<Segment>,
+    pub(super) from: From,
+    /// As many as the segment has, in its order.
+    pub(super) feeds: Vec<Feed>,
+    pub(super) reach: Arc<Reach>,
+}
+
+/// At which fields the keys of each name space can match, as the segment's own numbers of STIX paths. `None`: at every
+/// field of its kind.
+pub(super) type Reach = [Option<Vec<u16>>; Space::COUNT];
+
+impl Source {
+    pub(super) fn new(segment: Arc<Segment>, from: From, feeds: Vec<Feed>) -> Source {
+        let reach = Arc::new(reach(&segment));
+        Source { segment, from, feeds, reach }
+    }
+
+    /// Number of keys that the prefilter gets.
+    pub(super) fn keys(&self) -> usize {
+        let in_space = |id: TableId| match id {
+            // Their hosts, too.
+            TableId::Space(Space::Url) => 2,
+            TableId::Space(_) => 1,
+            TableId::Networks4(_) | TableId::Networks6(_) => 0,
+        };
+        self.segment.tables().map(|table| table.len() * in_space(table.id())).sum()
+    }
+}
+
+fn reach(segment: &Segment) -> Reach {
+    let mut reach = [const { Some(Vec::new()) }; Space::COUNT];
+    let mut note = |space: Space, target: u16| match (&mut reach[space as usize], target) {
+        (any, 0) => *any = None,
+        (Some(targets), target) => {
+            if let Err(place) = targets.binary_search(&target) {
+                targets.insert(place, target);
+            }
+        }
+        (None, _) => {}
+    };
+    for table in segment.tables() {
+        let space = match table.id() {
+            TableId::Space(space) => space,
+            TableId::Networks4(_) => Space::Ipv4,
+            TableId::Networks6(_) => Space::Ipv6,
+        };
+        // Most keys stand for every field, so that the first one decides.
+        let mut unrestricted = false;
+        for (_, payload) in segment.packed_keys(table) {
+            segment.postings(payload, |posting| {
+                unrestricted |= posting.target == 0;
+                note(space, posting.target);
+            });
+            if unrestricted {
+                break;
+            }
+        }
+    }
+    for range in segment.ranges() {
+        let space = if matches!(range.value, RangeValue::Number(_)) { Space::Number } else { Space::Time };
+        note(space, range.posting.target);
+    }
+    reach
+}
