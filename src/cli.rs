@@ -3,6 +3,7 @@
 //! `args` holds what can be given; one file a subcommand does it. `anyhow` is used from here outward only.
 
 pub mod args;
+mod compile;
 mod completions;
 mod config;
 mod demo;
@@ -10,6 +11,7 @@ mod explain;
 mod inspect;
 mod progress;
 mod rejected;
+mod report;
 mod run;
 mod scan;
 mod service;
@@ -64,6 +66,10 @@ pub enum Command {
     Explain(args::ExplainArgs),
     /// Say what is in files of indicators: how many of which kind, and every line that cannot be used.
     Inspect(args::InspectArgs),
+    /// Compile feeds into segments, which control planes hand out and sidecars map into memory.
+    Compile(args::CompileArgs),
+    /// Make one segment of the many that a feed has after many changes.
+    Compact(args::CompactArgs),
     /// Print the schema of configurations, or a configuration with every default filled in.
     Config(args::ConfigArgs),
     /// Print a script that completes this program's arguments in a shell.
@@ -122,6 +128,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Scan(args) => scan::run(&args, random(), &mut buffered()),
         Command::Explain(args) => explain::run(&args, &environment, random(), &mut buffered()),
         Command::Inspect(args) => inspect::run(&args, random(), &mut buffered()),
+        Command::Compile(args) => compile::compile(&args, &environment, &mut buffered()),
+        Command::Compact(args) => compile::compact(&args, &mut buffered()),
         Command::Config(args) => config::run(&args, &environment, &mut buffered()),
         Command::Completions(args) => completions::run(&args, &mut buffered()),
         Command::Rejected(args) => rejected::run(&args, &mut buffered(), &mut io::stderr()),
@@ -173,6 +181,8 @@ mod tests {
             args::ScanArgs::augment_args(clap::Command::new("scan")),
             args::ExplainArgs::augment_args(clap::Command::new("explain")),
             args::InspectArgs::augment_args(clap::Command::new("inspect")),
+            args::CompileArgs::augment_args(clap::Command::new("compile")),
+            args::CompactArgs::augment_args(clap::Command::new("compact")),
             args::DemoArgs::augment_args(clap::Command::new("demo")),
             args::RejectedArgs::augment_args(clap::Command::new("rejected")),
             args::ConfigArgs::augment_args(clap::Command::new("config")),

@@ -8,6 +8,7 @@ pub mod allowlist;
 pub mod changes;
 mod classify;
 mod collect;
+pub mod compile;
 mod csv;
 mod declared;
 mod decode;
@@ -37,6 +38,8 @@ use std::io::{self, Read};
 use crate::fields::FieldTable;
 use crate::intel::indicator::Indicator;
 use crate::observable::Kind;
+
+pub use collect::Sink;
 
 use collect::Collector;
 use input::Input;
@@ -342,9 +345,43 @@ pub fn import_from(
     options: &FeedOptions,
     table: &FieldTable,
 ) -> Result<Import, FeedError> {
+    read(reader, file_name, options, table, None)
+}
+
+/// The same, but the indicators go to `sink` portion by portion, and none is left in the [`Import`]: a file needs no
+/// memory for all of its indicators at once. STIX and MISP come in one portion, since what stands later there can change
+/// what came before. On an error what was handed over is a part of the file and not to be used.
+///
+/// # Errors
+/// As [`import_from`].
+pub fn import_into(
+    reader: impl Read,
+    file_name: &str,
+    options: &FeedOptions,
+    table: &FieldTable,
+    sink: Sink<'_>,
+) -> Result<Import, FeedError> {
+    read(reader, file_name, options, table, Some(sink))
+}
+
+fn read(
+    reader: impl Read,
+    file_name: &str,
+    options: &FeedOptions,
+    table: &FieldTable,
+    sink: Option<Sink<'_>>,
+) -> Result<Import, FeedError> {
     let mut input = Input::open(reader, file_name, options.limits)?;
     let format = options.format.unwrap_or_else(|| detect::detect(&input.head(), file_name, &options.columns));
     let mut collector = Collector::new(format, options.subdomains).at_most(options.limits.indicators);
+    // What is read as documents comes back to indicators by their number, and is handed over at the end.
+    let (early, mut late) = match format {
+        Format::Stix | Format::Misp => (None, sink),
+        _ => (sink, None),
+    };
+    if let Some(sink) = early {
+        collector = collector.into(sink);
+    }
     let into = &mut collector;
     let line_bytes = options.limits.line_bytes;
     match format {
@@ -363,5 +400,9 @@ pub fn import_from(
     if collector.is_overfull() {
         return Err(FeedError::TooManyIndicators { file: file_name.to_owned(), limit: options.limits.indicators });
     }
-    Ok(collector.finish())
+    let mut import = collector.finish();
+    if let Some(sink) = &mut late {
+        sink(std::mem::take(&mut import.indicators));
+    }
+    Ok(import)
 }

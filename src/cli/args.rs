@@ -98,15 +98,74 @@ pub struct ExplainArgs {
 }
 
 /// Say what is in files of indicators: how many of which kind, and every line that cannot be used.
+///
+/// Of a segment: its feeds, how many of which kind, its parts with their sizes.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:\n  hotlist inspect feeds/\n  hotlist inspect feeds/bad.csv --find evil.example")]
+#[command(
+    after_help = "Examples:\n  hotlist inspect feeds/\n  hotlist inspect feeds/bad.csv --find evil.example\n  hotlist inspect store/segments/*.seg --find evil.example"
+)]
 pub struct InspectArgs {
-    /// Files or directories of indicators.
+    /// Files or directories of indicators, or segments.
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
     /// Show the indicators that this value would match.
     #[arg(long, value_name = "VALUE")]
     pub find: Option<String>,
+}
+
+/// Compile feeds into segments, which control planes hand out and sidecars map into memory.
+///
+/// A feed whose files did not change makes no new segment, one that changed makes one of what was added and withdrawn.
+/// Prints a line for everything that is not used, and one a feed. A feed that cannot be read, is empty or fell to less
+/// than half keeps what the store has of it, and the exit code is 1.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hotlist compile feeds/ --out store\n  hotlist compile bad-domains.txt --feed blocklist --subdomains --out store\n  hotlist compile --config hotlist.yaml --out store"
+)]
+#[group(skip)]
+#[command(group = ArgGroup::new("feeds").required(true).args(["paths", "config"]))]
+pub struct CompileArgs {
+    /// Files or directories of indicators, each format told from its content. A file is a feed of its own name.
+    #[arg(value_name = "FEED")]
+    pub paths: Vec<PathBuf>,
+    /// The store, a directory; it is made if it is not there.
+    #[arg(short, long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Compile the feeds that `intel.files` of a configuration names, with the options that stand there.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// All files are one feed of this name.
+    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    pub feed: Option<String>,
+    /// They are collections: looked for only at the fields that are checked for collections.
+    #[arg(long, conflicts_with = "config")]
+    pub collection: bool,
+    /// Every domain stands for the names below it, too.
+    #[arg(long, conflicts_with = "config")]
+    pub subdomains: bool,
+    /// Every URL stands for longer paths, too.
+    #[arg(long, conflicts_with = "config")]
+    pub url_prefix: bool,
+    /// Take indicators that the import guard refuses: private addresses, public suffixes, resolvers and the like.
+    #[arg(long, conflicts_with = "config")]
+    pub allow_generic: bool,
+    /// Take a feed that fell to less than half.
+    #[arg(long)]
+    pub allow_shrink: bool,
+}
+
+/// Make one segment of the many that a feed has after many changes.
+///
+/// The old segments stay in the store, since sidecars may still fetch them.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  hotlist compact --store store\n  hotlist compact --store store urlhaus")]
+pub struct CompactArgs {
+    /// The store.
+    #[arg(short, long, value_name = "DIR")]
+    pub store: PathBuf,
+    /// Only these feeds.
+    #[arg(value_name = "FEED")]
+    pub feeds: Vec<String>,
 }
 
 /// Show the whole thing at work on this machine: a sender, the sidecar, a receiver, made-up indicators and events.

@@ -1,7 +1,10 @@
 //! `hotlist inspect`: what is in files of indicators, line by line what cannot be used, and who would match a value.
 
+mod segment;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -13,20 +16,35 @@ use crate::enrich;
 use crate::feed::load::{self, Outcome};
 use crate::fields::FieldTable;
 use crate::intel::guard;
-use crate::intel::snapshot::{MatchOptions, Snapshot};
+use crate::intel::segment::{Segment, SegmentFeed};
+use crate::intel::snapshot::{Feed, MatchOptions, Snapshot, SnapshotBuilder};
 use crate::matcher::Matcher;
 
 pub(super) fn run(args: &InspectArgs, seed: u64, out: &mut dyn Write) -> Result<(), Failure> {
     let table = Arc::new(FieldTable::embedded(true).context("the shipped field table")?);
-    let files = load::given(&args.paths).context("cannot find the indicators")?;
+    let is_segment = |path: &&PathBuf| path.extension().is_some_and(|ending| ending == "seg");
+    let (compiled, paths): (Vec<_>, Vec<_>) = args.paths.iter().partition(is_segment);
+    let paths: Vec<PathBuf> = paths.into_iter().cloned().collect();
+    let mut segments = Vec::new();
+    for path in compiled {
+        let segment = Segment::open(path, None).with_context(|| path.display().to_string())?;
+        segment::describe(path, &segment, out).map_err(Failure::of_output)?;
+        segments.push(segment);
+    }
+    let files = load::given(&paths).context("cannot find the indicators")?;
     let mut outcomes: Vec<Outcome> = files.into_iter().map(|file| load::load(file, &table)).collect();
     for outcome in &outcomes {
         describe(outcome, out).map_err(Failure::of_output)?;
     }
     if let Some(value) = &args.find {
         let options = MatchOptions { subdomains: true, url_hosts: true };
-        let snapshot =
-            load::snapshot(&mut outcomes, &table, options, seed, 1).context("cannot index the indicators")?;
+        let mut builder = SnapshotBuilder::new(Arc::clone(&table), options, seed);
+        load::add(&mut outcomes, &mut builder).context("cannot index the indicators")?;
+        for segment in segments {
+            let feed = |feed: &SegmentFeed| Feed { origin: feed.origin, ..Feed::named(&feed.name) };
+            builder.add_segment(segment, feed).context("cannot index the segments")?;
+        }
+        let snapshot = builder.build(1);
         find(&snapshot, value, out).map_err(Failure::of_output)?;
     }
     out.flush().map_err(Failure::of_output)?;

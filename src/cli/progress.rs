@@ -16,6 +16,15 @@ pub(super) fn bar(total: u64, what: &str) -> ProgressBar {
     bar
 }
 
+/// The same over bytes.
+pub(super) fn bytes(total: u64, what: &str) -> ProgressBar {
+    let bar = bar(total, what);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {msg} {bytes_per_sec} {elapsed}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
 /// A line on standard error.
 #[expect(clippy::print_stderr, reason = "this is the one place that talks to the person at the terminal")]
 pub(super) fn note(text: &str) {

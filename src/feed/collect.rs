@@ -65,9 +65,19 @@ impl Import {
     }
 }
 
+/// Where indicators go while a file is read.
+pub type Sink<'s> = &'s mut dyn FnMut(Vec<Indicator>);
+
+/// How many indicators are handed over at once.
+const PORTION: usize = 1 << 14;
+
 /// Gathers an [`Import`].
-pub(super) struct Collector {
+pub(super) struct Collector<'s> {
     import: Import,
+    /// Takes indicators as they come, so that a large file is never in memory as a whole.
+    sink: Option<Sink<'s>>,
+    /// How many it has taken.
+    handed_over: usize,
     subdomains: bool,
     schemes: Schemes,
     contexts: HashSet<Arc<Context>, foldhash::fast::RandomState>,
@@ -76,8 +86,8 @@ pub(super) struct Collector {
     is_overfull: bool,
 }
 
-impl Collector {
-    pub(super) fn new(format: Format, subdomains: bool) -> Collector {
+impl<'s> Collector<'s> {
+    pub(super) fn new(format: Format, subdomains: bool) -> Collector<'s> {
         Collector {
             import: Import {
                 format,
@@ -86,6 +96,8 @@ impl Collector {
                 unlisted: 0,
                 unsupported_patterns: 0,
             },
+            sink: None,
+            handed_over: 0,
             subdomains,
             schemes: Schemes::new(Schemes::OF_A_FILE),
             contexts: HashSet::default(),
@@ -100,8 +112,13 @@ impl Collector {
     }
 
     /// The same with a bound on the indicators.
-    pub(super) fn at_most(self, most: usize) -> Collector {
+    pub(super) fn at_most(self, most: usize) -> Collector<'s> {
         Collector { most, ..self }
+    }
+
+    /// Hands indicators over as they come. Not for formats that come back to an indicator by its number.
+    pub(super) fn into(self, sink: Sink<'s>) -> Collector<'s> {
+        Collector { sink: Some(sink), ..self }
     }
 
     /// Whether there were more indicators than may be: what is kept is not the whole file then.
@@ -116,7 +133,7 @@ impl Collector {
 
     /// Adds an indicator of several terms. No terms, no indicator.
     pub(super) fn terms(&mut self, mut terms: Vec<Term>, port: Option<u16>, facts: Facts) {
-        if self.import.indicators.len() >= self.most {
+        if self.handed_over + self.import.indicators.len() >= self.most {
             self.is_overfull = true;
             return;
         }
@@ -141,6 +158,9 @@ impl Collector {
         let Facts { id, context, valid_from, valid_until, revoked, line } = facts.shortened();
         let context = self.share(context);
         self.import.indicators.push(Indicator { id, terms, context, valid_from, valid_until, revoked, port, line });
+        if self.sink.is_some() && self.import.indicators.len() >= PORTION {
+            self.hand_over();
+        }
     }
 
     /// Lists a line as unusable.
@@ -171,8 +191,16 @@ impl Collector {
         }
     }
 
+    fn hand_over(&mut self) {
+        if let Some(sink) = &mut self.sink {
+            self.handed_over += self.import.indicators.len();
+            sink(std::mem::take(&mut self.import.indicators));
+        }
+    }
+
     pub(super) fn finish(mut self) -> Import {
         self.import.indicators.retain(|indicator| !indicator.terms.is_empty());
+        self.hand_over();
         self.import
     }
 

@@ -4,16 +4,17 @@
 //! in the [`Outcome`]s, for logs, `validate` and `inspect`.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::fields::FieldTable;
 use crate::intel::guard::{self, Refused};
+use crate::intel::indicator::Indicator;
 use crate::intel::snapshot::{Feed, MatchOptions, Snapshot, SnapshotBuilder, SnapshotError};
 
 use super::scheme::Schemes;
-use super::{FeedError, FeedOptions, Import, import_from};
+use super::{FeedError, FeedOptions, Import, Sink, import_from, import_into};
 
 pub use super::files::{configured, given, walk};
 
@@ -88,16 +89,54 @@ pub fn load(file: FeedFile, table: &FieldTable) -> Outcome {
     let import = opened.and_then(|opened| {
         let mut import = import_from(opened, &file.path.to_string_lossy(), &file.options, table)?;
         if file.guarded {
-            for indicator in &mut import.indicators {
-                let line = indicator.line;
-                refused.extend(guard::screen(indicator).into_iter().map(|refused| (line, refused)));
-            }
-            import.indicators.retain(|indicator| !indicator.terms.is_empty());
+            screen(&mut import.indicators, &mut refused);
         }
         Ok(import)
     });
     let indicators = import.as_ref().map_or(0, |import| import.indicators.len());
     Outcome { file, import, refused, indicators }
+}
+
+/// Imports one file portion by portion, each screened before it goes to `sink`; the outcome has no indicators but their
+/// number. `progress` is called with the number of bytes that were read since the last call.
+pub fn load_into(file: FeedFile, table: &FieldTable, progress: &dyn Fn(u64), sink: Sink<'_>) -> Outcome {
+    let (mut refused, mut count) = (Vec::new(), 0);
+    let opened = File::open(&file.path).map_err(|source| LoadError::Path { path: file.path.clone(), source });
+    let import = opened.and_then(|opened| {
+        let mut screened = |mut indicators: Vec<Indicator>| {
+            if file.guarded {
+                screen(&mut indicators, &mut refused);
+            }
+            count += indicators.len();
+            sink(indicators);
+        };
+        let counted = Counted { inner: opened, progress };
+        Ok(import_into(counted, &file.path.to_string_lossy(), &file.options, table, &mut screened)?)
+    });
+    Outcome { file, import, refused, indicators: count }
+}
+
+/// Takes out what the import guard refuses.
+fn screen(indicators: &mut Vec<Indicator>, refused: &mut Vec<(u32, Refused)>) {
+    for indicator in indicators.iter_mut() {
+        let line = indicator.line;
+        refused.extend(guard::screen(indicator).into_iter().map(|refused| (line, refused)));
+    }
+    indicators.retain(|indicator| !indicator.terms.is_empty());
+}
+
+/// Tells how much was read.
+struct Counted<'p, R> {
+    inner: R,
+    progress: &'p dyn Fn(u64),
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(into)?;
+        (self.progress)(read as u64);
+        Ok(read)
+    }
 }
 
 /// Indexes what was loaded. The indicators move into the snapshot; the outcomes keep the rest, and list what is left
@@ -110,6 +149,12 @@ pub fn snapshot(
     version: u64,
 ) -> Result<Snapshot, SnapshotError> {
     let mut builder = SnapshotBuilder::new(table.clone(), options, seed);
+    add(outcomes, &mut builder)?;
+    Ok(builder.build(version))
+}
+
+/// The same for a snapshot that has more to it.
+pub fn add(outcomes: &mut [Outcome], builder: &mut SnapshotBuilder) -> Result<(), SnapshotError> {
     let mut schemes = Schemes::new(Schemes::OF_ALL_FILES);
     for feed in outcomes.chunk_by_mut(|one, other| one.file.feed == other.file.feed) {
         let Some(first) = feed.first().map(|outcome| outcome.file.feed.clone()) else { continue };
@@ -127,7 +172,7 @@ pub fn snapshot(
             builder.add_feed(first, indicators.into_iter().flatten())?;
         }
     }
-    Ok(builder.build(version))
+    Ok(())
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod file;
 mod read;
 mod sections;
 mod table;
+mod withdrawn;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ pub use build::{BuildError, HashKey, Keep, Numbering, SegmentBuilder, values};
 pub use file::{file_name, write};
 pub use read::{Range, Segment, SegmentFeed, Tombstone};
 pub use table::{Table, TableId};
+pub use withdrawn::{Numbers, withdrawn};
 
 /// SHA-256 of a whole segment: its name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

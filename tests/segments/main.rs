@@ -99,6 +99,6 @@ pub(crate) fn small() -> Vec<u8> {
     builder.feed(&Feed::named("f"));
     every_kind().iter().for_each(|indicator| builder.add(indicator).unwrap());
     let table = kinds.tables().next().unwrap().id();
-    builder.withdraw(&kinds.feeds()[0], table, vec![192, 0, 2, 9], Some("old".into()));
+    builder.withdraw(&kinds.feeds()[0], table, vec![192, 0, 2, 9], 7);
     builder.finish(HashKey::Content).unwrap()
 }

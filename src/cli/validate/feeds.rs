@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use crate::app;
-use crate::cli::Failure;
+use crate::cli::{Failure, report};
 use crate::config::Config;
 use crate::feed::load::{self, FeedFile, LoadError, Outcome};
 use crate::fields::FieldTable;
@@ -36,7 +36,7 @@ fn check(files: Vec<FeedFile>, missing: &[LoadError], table: &FieldTable, out: &
     }
     for file in files {
         let outcome = load::load(file, table);
-        list(&outcome, out).map_err(Failure::of_output)?;
+        report::unusable(&outcome, out).map_err(Failure::of_output)?;
         failed += usize::from(outcome.import.is_err());
         let name = &outcome.file.feed.name;
         let at = feeds.iter().position(|summary| summary.feed == *name).unwrap_or_else(|| {
@@ -53,25 +53,6 @@ fn check(files: Vec<FeedFile>, missing: &[LoadError], table: &FieldTable, out: &
         0 => Ok(()),
         failed => Err(Failure::Other(anyhow::anyhow!("{failed} of {all} files cannot be used at all"))),
     }
-}
-
-/// `file:line: reason (excerpt)` for everything that is not used, or why the whole file is not.
-fn list(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
-    let file = outcome.file.path.display();
-    let import = match &outcome.import {
-        Ok(import) => import,
-        Err(error) => return writeln!(out, "{error}"),
-    };
-    for unusable in &import.unusable {
-        writeln!(out, "{file}:{}: {} ({})", unusable.line, unusable.reason, unusable.excerpt)?;
-    }
-    if import.unlisted > 0 {
-        writeln!(out, "{file}: {} more places that cannot be used", import.unlisted)?;
-    }
-    for (line, refused) in &outcome.refused {
-        writeln!(out, "{file}:{line}: too generic: {} ({})", refused.reason, refused.value)?;
-    }
-    Ok(())
 }
 
 /// What all files of one feed gave.

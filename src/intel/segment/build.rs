@@ -192,14 +192,14 @@ impl SegmentBuilder {
     }
 
     /// Withdraws an indicator of earlier segments. Its feed is begun here if it was not.
-    pub fn withdraw(&mut self, feed: &SegmentFeed, table: TableId, key: Vec<u8>, id: Option<Box<str>>) {
+    pub fn withdraw(&mut self, feed: &SegmentFeed, table: TableId, key: Vec<u8>, fingerprint: u64) {
         let is_same = |known: &SegmentFeed| known.name == feed.name && known.origin == feed.origin;
         let number = self.feeds.iter().position(is_same).unwrap_or_else(|| {
             let first = self.context_of.len() as u32;
             self.feeds.push(SegmentFeed { first, len: 0, values: [0; Kind::ALL.len()], ..feed.clone() });
             self.feeds.len() - 1
         });
-        self.tombstones.push(Tombstone { feed: number as u32, table, key, id });
+        self.tombstones.push(Tombstone { feed: number as u32, table, key, fingerprint });
     }
 
     fn term(&mut self, indicator: u32, term: &Term) -> Result<(), BuildError> {

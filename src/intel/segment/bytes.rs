@@ -71,6 +71,11 @@ impl<'b> Cursor<'b> {
         self.take(4).and_then(|bytes| u32_at(bytes, 0))
     }
 
+    /// The next eight bytes.
+    pub fn u64(&mut self) -> Option<u64> {
+        self.take(8).and_then(|bytes| u64_at(bytes, 0))
+    }
+
     /// The next varint.
     #[inline]
     pub fn varint(&mut self) -> Option<usize> {

@@ -53,8 +53,8 @@ pub struct Tombstone {
     pub table: TableId,
     /// That key, as it is stored.
     pub key: Vec<u8>,
-    /// The indicator's id, if its feed gave it one.
-    pub id: Option<Box<str>>,
+    /// Its fingerprint: other indicators may have the same key.
+    pub fingerprint: u64,
 }
 
 /// The bytes of a segment.
@@ -441,7 +441,7 @@ fn tombstones(section: &[u8]) -> Option<Vec<Tombstone>> {
     let mut cursor = Cursor::new(section);
     let count = cursor.u32()?;
     let tombstone = |_| {
-        let feed = cursor.u32()?;
+        let (feed, fingerprint) = (cursor.u32()?, cursor.u64()?);
         let table = match cursor.u8()? {
             254 => TableId::Networks4(cursor.u8().filter(|prefix| *prefix < 32)?),
             255 => TableId::Networks6(cursor.u8().filter(|prefix| *prefix < 128)?),
@@ -449,11 +449,7 @@ fn tombstones(section: &[u8]) -> Option<Vec<Tombstone>> {
         };
         let length = cursor.varint()?;
         let key = cursor.take(length)?.to_vec();
-        let id = match cursor.varint()? {
-            0 => None,
-            length => Some(std::str::from_utf8(cursor.take(length - 1)?).ok()?.into()),
-        };
-        Some(Tombstone { feed, table, key, id })
+        Some(Tombstone { feed, table, key, fingerprint })
     };
     let tombstones = (0..count).map(tombstone).collect::<Option<Vec<_>>>()?;
     cursor.rest().is_empty().then_some(tombstones)
@@ -462,8 +458,9 @@ fn tombstones(section: &[u8]) -> Option<Vec<Tombstone>> {
 /// The section of tombstones.
 pub(super) fn write_tombstones(tombstones: &[Tombstone]) -> Vec<u8> {
     let mut out = (tombstones.len() as u32).to_le_bytes().to_vec();
-    for Tombstone { feed, table, key, id } in tombstones {
+    for Tombstone { feed, table, key, fingerprint } in tombstones {
         out.extend(feed.to_le_bytes());
+        out.extend(fingerprint.to_le_bytes());
         match table {
             TableId::Space(space) => out.push(*space as u8),
             TableId::Networks4(prefix) => out.extend([254, *prefix]),
@@ -471,8 +468,6 @@ pub(super) fn write_tombstones(tombstones: &[Tombstone]) -> Vec<u8> {
         }
         super::bytes::put_varint(&mut out, key.len());
         out.extend(key);
-        super::bytes::put_varint(&mut out, id.as_ref().map_or(0, |id| id.len() + 1));
-        out.extend(id.as_deref().unwrap_or_default().as_bytes());
     }
     out
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::part::{Numbers, Part};
+use super::part::Part;
 use super::source::{From, Source};
 use super::{FeedSize, MatchOptions, RangeRule, Snapshot};
 use crate::fields::{FieldId, FieldSet, FieldTable};
@@ -12,7 +12,7 @@ use crate::intel::network::Networks;
 use crate::intel::plan::Reading;
 use crate::intel::prefilter::Prefilter;
 use crate::intel::segment::{
-    self, BuildError, HashKey, Keep, Numbering, Segment, SegmentBuilder, SegmentFeed, TableId,
+    self, BuildError, HashKey, Keep, Numbering, Numbers, Segment, SegmentBuilder, SegmentFeed, TableId,
 };
 use crate::intel::space::{KeyHasher, Space};
 use crate::observable::url;
@@ -338,25 +338,11 @@ impl SnapshotBuilder {
 
 /// The indicators of each source that a later one of the same manifest withdrew.
 fn withdrawn(sources: &[Source]) -> Vec<Numbers> {
-    let mut dead = vec![Numbers::default(); sources.len()];
-    for (place, source) in sources.iter().enumerate().filter(|(_, source)| source.from == From::Manifest) {
-        for tombstone in source.segment.tombstones() {
-            let Some(feed) = source.segment.feeds().get(tombstone.feed as usize) else { continue };
-            for (earlier, dead) in sources.iter().zip(&mut dead).take(place) {
-                if earlier.from == From::Manifest {
-                    let segment = &earlier.segment;
-                    segment.find_packed(tombstone.table, &tombstone.key, |posting| {
-                        let of = segment.feeds().get(segment.feed_of(posting.indicator));
-                        let is_same = of.is_some_and(|of| of.name == feed.name && of.origin == feed.origin);
-                        if is_same && segment.id(posting.indicator) == tombstone.id.as_deref() {
-                            dead.insert(posting.indicator);
-                        }
-                    });
-                }
-            }
-        }
-    }
-    dead
+    let of_manifest = |source: &&Source| source.from == From::Manifest;
+    let segments: Vec<&Segment> = sources.iter().filter(of_manifest).map(|source| &*source.segment).collect();
+    let mut dead = segment::withdrawn(&segments).into_iter();
+    let mut of = |source| if of_manifest(&source) { dead.next() } else { None };
+    sources.iter().map(|source| of(source).unwrap_or_default()).collect()
 }
 
 fn sizes(sources: &[Source], dead: &[Numbers]) -> Vec<FeedSize> {

@@ -4,36 +4,7 @@ use std::sync::Arc;
 
 use crate::intel::indicator::Stored;
 use crate::intel::posting::Posting;
-use crate::intel::segment::{Segment, TableId};
-
-/// Numbers of indicators.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Numbers {
-    words: Vec<u64>,
-    len: usize,
-}
-
-impl Numbers {
-    pub(super) fn insert(&mut self, number: u32) -> bool {
-        let (at, bit) = (number as usize / 64, 1 << (number % 64));
-        if self.words.len() <= at {
-            self.words.resize(at + 1, 0);
-        }
-        let is_new = self.words[at] & bit == 0;
-        self.words[at] |= bit;
-        self.len += usize::from(is_new);
-        is_new
-    }
-
-    #[inline]
-    pub(super) fn contains(&self, number: u32) -> bool {
-        self.words.get(number as usize / 64).is_some_and(|word| word & (1 << (number % 64)) != 0)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-}
+use crate::intel::segment::{Numbers, Segment, TableId};
 
 /// A segment, and how its numbers become the snapshot's.
 #[derive(Clone, Debug)]

@@ -1,0 +1,132 @@
+//! `hotlist compile` and `hotlist compact`: feeds become segments of a store.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use anyhow::Context;
+
+use super::args::{CompactArgs, CompileArgs};
+use super::{Failure, progress, report};
+use crate::app;
+use crate::config::Config;
+use crate::feed::compile::{self, Change, FeedState};
+use crate::feed::load::{self, FeedFile};
+use crate::fields::FieldTable;
+use crate::intel::snapshot::Origin;
+
+pub(super) fn compile(
+    args: &CompileArgs,
+    environment: &dyn Fn(&str) -> Option<String>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let (files, table, mut failed) = match &args.config {
+        Some(path) => {
+            let config = Config::load(path, environment)?;
+            let table = app::field_table(&config.r#match).context("match.fields")?;
+            let (files, missing) = load::configured(&config.intel);
+            for error in &missing {
+                writeln!(out, "{error}").map_err(Failure::of_output)?;
+            }
+            (files, table, missing.len())
+        }
+        None => {
+            let table = FieldTable::embedded(true).context("the shipped field table")?;
+            (given(args)?, table, 0)
+        }
+    };
+    let mut feeds: BTreeMap<String, Vec<FeedFile>> = BTreeMap::new();
+    for file in files {
+        feeds.entry(file.feed.name.clone()).or_default().push(file);
+    }
+    let size = |file: &FeedFile| file.path.metadata().map_or(0, |metadata| metadata.len());
+    let total = feeds.values().flatten().map(size).sum();
+    let bar = progress::bytes(total, "bytes of feeds");
+    let count = feeds.len();
+    for (name, files) in feeds {
+        bar.set_message(name.clone());
+        let mut lines = Vec::new();
+        let done = compile::compile(
+            &files,
+            &table,
+            &args.out,
+            args.allow_shrink,
+            &mut |outcome| {
+                // Only memory fails here, which cannot.
+                let _ = report::unusable(outcome, &mut lines);
+            },
+            &|read| bar.inc(read),
+        );
+        let line = match done {
+            Ok(None) => continue,
+            Ok(Some(compiled)) => summary(&compiled.state, compiled.change),
+            Err(error) => {
+                failed += 1;
+                error.to_string()
+            }
+        };
+        let written = bar.suspend(|| out.write_all(&lines).and_then(|()| writeln!(out, "{line}")));
+        written.map_err(Failure::of_output)?;
+    }
+    bar.finish_and_clear();
+    out.flush().map_err(Failure::of_output)?;
+    match failed {
+        0 => Ok(()),
+        failed => Err(Failure::Other(anyhow::anyhow!("{failed} of {count} feeds were not compiled"))),
+    }
+}
+
+/// The files of the command line, as its options say.
+fn given(args: &CompileArgs) -> Result<Vec<FeedFile>, Failure> {
+    let mut files = load::given(&args.paths).context("cannot find the feeds")?;
+    for file in &mut files {
+        if let Some(name) = &args.feed {
+            file.feed.name.clone_from(name);
+        }
+        if args.collection {
+            file.feed.origin = Origin::Collection;
+        }
+        (file.feed.subdomains, file.options.subdomains) = (args.subdomains, args.subdomains);
+        file.feed.url_prefix = args.url_prefix;
+        file.guarded = !args.allow_generic;
+    }
+    Ok(files)
+}
+
+fn summary(state: &FeedState, change: Change) -> String {
+    let FeedState { feed, indicators, segments, .. } = state;
+    let newest = segments.last().map(|segment| format!("{} ({} bytes)", segment.digest, segment.bytes));
+    let newest = newest.unwrap_or_default();
+    let of = segments.len();
+    match change {
+        Change::Unchanged => format!("{feed}: unchanged: {indicators} indicators in {of} segments"),
+        Change::Full => format!("{feed}: {indicators} indicators in a new segment {newest}"),
+        Change::Delta { added, withdrawn } => {
+            format!(
+                "{feed}: {indicators} indicators: {added} more and {withdrawn} withdrawn in segment {newest}, the {of}th of it"
+            )
+        }
+    }
+}
+
+pub(super) fn compact(args: &CompactArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let feeds = compile::feeds(&args.store).context("cannot read the store")?;
+    if let Some(unknown) = args.feeds.iter().find(|name| feeds.iter().all(|state| state.feed != **name)) {
+        return Err(Failure::Other(anyhow::anyhow!(
+            "the store has no feed `{unknown}`; see {}/feeds",
+            args.store.display()
+        )));
+    }
+    let wanted = |state: &&FeedState| args.feeds.is_empty() || args.feeds.contains(&state.feed);
+    for before in feeds.iter().filter(wanted) {
+        let line = match compile::compact(&args.store, &before.feed).context("cannot compact")? {
+            None => format!("{}: nothing to do: {} segments", before.feed, before.segments.len()),
+            Some(state) => {
+                let bytes = |state: &FeedState| state.segments.iter().map(|segment| segment.bytes).sum::<u64>();
+                let (old, new) = (bytes(before), bytes(&state));
+                format!("{}: {} segments of {old} bytes are one of {new}", state.feed, before.segments.len())
+            }
+        };
+        writeln!(out, "{line}").map_err(Failure::of_output)?;
+    }
+    out.flush().map_err(Failure::of_output)
+}

@@ -1,0 +1,24 @@
+//! What of a file of indicators is not used, line by line.
+
+use std::io::{self, Write};
+
+use crate::feed::load::Outcome;
+
+/// `file:line: reason (excerpt)` for everything that is not used, or why the whole file is not.
+pub(super) fn unusable(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
+    let file = outcome.file.path.display();
+    let import = match &outcome.import {
+        Ok(import) => import,
+        Err(error) => return writeln!(out, "{error}"),
+    };
+    for unusable in &import.unusable {
+        writeln!(out, "{file}:{}: {} ({})", unusable.line, unusable.reason, unusable.excerpt)?;
+    }
+    if import.unlisted > 0 {
+        writeln!(out, "{file}: {} more places that cannot be used", import.unlisted)?;
+    }
+    for (line, refused) in &outcome.refused {
+        writeln!(out, "{file}:{line}: too generic: {} ({})", refused.reason, refused.value)?;
+    }
+    Ok(())
+}

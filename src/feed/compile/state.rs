@@ -1,0 +1,206 @@
+//! What a store knows of a feed: the segments that make it, and what they were made of.
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::CompileError;
+use crate::intel::segment::{Digest, Segment, file_name};
+use crate::intel::snapshot::{Feed, Origin};
+
+/// Why what a store knows of feeds cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The file, or the directory.
+    #[error("{}: {cause}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// It is not what compile writes.
+    #[error("{}: {cause}; remove it to compile the feed from nothing", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: serde_json::Error,
+    },
+}
+
+/// One segment of a feed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SegmentState {
+    /// Its SHA-256 in lower-case hexadecimal.
+    pub digest: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Indicators in it.
+    pub indicators: usize,
+    /// Indicators of the segments before it that it withdraws.
+    pub withdrawn: usize,
+}
+
+/// How a feed came in, as it stands in files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OriginWord {
+    /// [`Origin::Feed`].
+    Feed,
+    /// [`Origin::Collection`].
+    Collection,
+}
+
+impl From<Origin> for OriginWord {
+    fn from(origin: Origin) -> OriginWord {
+        match origin {
+            Origin::Feed => OriginWord::Feed,
+            Origin::Collection => OriginWord::Collection,
+        }
+    }
+}
+
+/// A feed in a store: `feeds/<name>.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedState {
+    /// Its name.
+    pub feed: String,
+    /// Whether it is a feed or a collection.
+    pub origin: OriginWord,
+    /// What tells the files that it was compiled from, and how they were read.
+    pub source: String,
+    /// Its indicators.
+    pub indicators: usize,
+    /// Its segments; each withdraws of those before it.
+    pub segments: Vec<SegmentState>,
+}
+
+impl FeedState {
+    pub(super) fn new(feed: &Feed) -> FeedState {
+        let (name, origin) = (feed.name.clone(), feed.origin.into());
+        FeedState { feed: name, origin, source: String::new(), indicators: 0, segments: Vec::new() }
+    }
+
+    /// What a store knows of a feed, if it does.
+    ///
+    /// # Errors
+    /// There is something, and it cannot be read.
+    pub fn load(store: &Path, feed: &str) -> Result<Option<FeedState>, StateError> {
+        let path = path(store, feed);
+        match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|cause| StateError::Json { path, cause }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(cause) => Err(StateError::Io { path, cause }),
+        }
+    }
+
+    pub(super) fn save(&self, store: &Path) -> Result<(), StateError> {
+        let path = path(store, &self.feed);
+        let directory = store.join("feeds");
+        let write = || {
+            std::fs::create_dir_all(&directory)?;
+            let mut file = tempfile::NamedTempFile::new_in(&directory)?;
+            serde_json::to_writer_pretty(&mut file, self).map_err(io::Error::from)?;
+            file.write_all(b"\n")?;
+            file.as_file().sync_all()?;
+            file.persist(&path).map_err(|error| error.error)?;
+            std::fs::File::open(&directory)?.sync_all()
+        };
+        write().map_err(|cause| StateError::Io { path: path.clone(), cause })
+    }
+
+    /// Whether every segment is there.
+    pub(super) fn is_complete(&self, segments: &Path) -> bool {
+        self.segments.iter().all(|segment| segments.join(format!("{}.seg", segment.digest)).is_file())
+    }
+
+    /// Opens and checks all segments.
+    pub(super) fn open(&self, store: &Path) -> Result<Vec<Arc<Segment>>, CompileError> {
+        let failed = |cause| CompileError::Chain { feed: self.feed.clone(), cause, state: path(store, &self.feed) };
+        let open = |segment: &SegmentState| {
+            let digest = Digest::parse(&segment.digest).unwrap_or(Digest([0; 32]));
+            let path = store.join("segments").join(file_name(&digest));
+            Segment::open(&path, Some(digest)).map_err(failed)
+        };
+        self.segments.iter().map(open).collect()
+    }
+}
+
+/// Every feed of a store, in order of their files' names.
+///
+/// # Errors
+/// One cannot be read.
+pub fn feeds(store: &Path) -> Result<Vec<FeedState>, StateError> {
+    let directory = store.join("feeds");
+    let listed = match std::fs::read_dir(&directory) {
+        Ok(listed) => listed.collect::<io::Result<Vec<_>>>(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => Err(error),
+    };
+    let listed = listed.map_err(|cause| StateError::Io { path: directory, cause })?;
+    let mut paths: Vec<PathBuf> = listed.into_iter().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "json"));
+    paths.sort();
+    let read = |path: PathBuf| {
+        let bytes = std::fs::read(&path).map_err(|cause| StateError::Io { path: path.clone(), cause })?;
+        serde_json::from_slice(&bytes).map_err(|cause| StateError::Json { path, cause })
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// Removes the segments of a store that are neither in a feed nor among `used`, and says how many and how large they
+/// were.
+///
+/// # Errors
+/// The store cannot be read or written.
+pub fn forget_unused(store: &Path, used: &HashSet<String>) -> Result<(usize, u64), StateError> {
+    let mut named: HashSet<String> = used.clone();
+    named.extend(feeds(store)?.into_iter().flat_map(|feed| feed.segments).map(|segment| segment.digest));
+    let directory = store.join("segments");
+    let failed = |cause| StateError::Io { path: directory.clone(), cause };
+    let (mut count, mut bytes) = (0, 0);
+    for entry in std::fs::read_dir(&directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let digest = name.to_str().and_then(|name| name.strip_suffix(".seg"));
+        if digest.is_some_and(|digest| Digest::parse(digest).is_some() && !named.contains(digest)) {
+            bytes += entry.metadata().map_err(failed)?.len();
+            std::fs::remove_file(entry.path()).map_err(failed)?;
+            count += 1;
+        }
+    }
+    Ok((count, bytes))
+}
+
+/// The file of a feed: its name, with everything but letters, digits, `-`, `_` and inner dots written as `%` and two digits.
+fn path(store: &Path, feed: &str) -> PathBuf {
+    let mut name = String::new();
+    for (at, byte) in feed.bytes().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => name.push(char::from(byte)),
+            b'.' if at > 0 => name.push('.'),
+            _ => name.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    store.join("feeds").join(format!("{name}.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_of_a_feed_leads_out_of_the_store() {
+        let of = |feed: &str| path(Path::new("s"), feed).display().to_string();
+        assert_eq!(of("urlhaus-2.0_x"), "s/feeds/urlhaus-2.0_x.json");
+        assert_eq!(of("../../etc/passwd"), "s/feeds/%2e.%2f..%2fetc%2fpasswd.json");
+        assert_eq!(of(".."), "s/feeds/%2e..json");
+        assert_eq!(of("ü b"), "s/feeds/%c3%bc%20b.json");
+    }
+}

@@ -1,0 +1,60 @@
+//! Which indicators of a list of segments later ones withdrew.
+
+use super::Segment;
+
+/// Numbers of indicators.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Numbers {
+    words: Vec<u64>,
+    len: usize,
+}
+
+impl Numbers {
+    /// Adds a number; says whether it is new.
+    pub fn insert(&mut self, number: u32) -> bool {
+        let (at, bit) = (number as usize / 64, 1 << (number % 64));
+        if self.words.len() <= at {
+            self.words.resize(at + 1, 0);
+        }
+        let is_new = self.words[at] & bit == 0;
+        self.words[at] |= bit;
+        self.len += usize::from(is_new);
+        is_new
+    }
+
+    /// Whether a number was added.
+    #[inline]
+    pub fn contains(&self, number: u32) -> bool {
+        self.words.get(number as usize / 64).is_some_and(|word| word & (1 << (number % 64)) != 0)
+    }
+
+    /// Number of numbers.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// For each segment the indicators that tombstones of those behind it withdraw.
+pub fn withdrawn(segments: &[&Segment]) -> Vec<Numbers> {
+    let mut dead = vec![Numbers::default(); segments.len()];
+    for (place, segment) in segments.iter().enumerate() {
+        for tombstone in segment.tombstones() {
+            let Some(feed) = segment.feeds().get(tombstone.feed as usize) else { continue };
+            for (earlier, dead) in segments.iter().zip(&mut dead).take(place) {
+                earlier.find_packed(tombstone.table, &tombstone.key, |posting| {
+                    let of = earlier.feeds().get(earlier.feed_of(posting.indicator));
+                    let is_same = of.is_some_and(|of| of.name == feed.name && of.origin == feed.origin);
+                    if is_same && earlier.fingerprint(posting.indicator) == Some(tombstone.fingerprint) {
+                        dead.insert(posting.indicator);
+                    }
+                });
+            }
+        }
+    }
+    dead
+}
