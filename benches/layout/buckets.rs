@@ -3,7 +3,7 @@
 use hotlist::intel::space::{KeyHasher, Space};
 
 use crate::keys::Keys;
-use crate::layout::{Layout, hasher, head, length, nth, place, put, put_head, put_length, word};
+use crate::layout::{Layout, View, hasher, head, length, nth, place, put, put_head, put_length, word};
 
 pub struct Buckets<'a, const PER: usize> {
     width: usize,
@@ -31,7 +31,9 @@ impl<const PER: usize> Buckets<'_, PER> {
     }
 }
 
-impl<'a, const PER: usize> Layout<'a> for Buckets<'a, PER> {
+impl<const PER: usize> Layout for Buckets<'_, PER> {
+    type View<'a> = Buckets<'a, PER>;
+
     fn build(keys: &Keys) -> Vec<u8> {
         let hasher = hasher();
         let mut order: Vec<(u64, u32)> =
@@ -65,7 +67,7 @@ impl<'a, const PER: usize> Layout<'a> for Buckets<'a, PER> {
         out
     }
 
-    fn open(bytes: &'a [u8], space: Space) -> Option<Self> {
+    fn open(bytes: &[u8], space: Space) -> Option<Self::View<'_>> {
         let (count, width) = head(bytes)?;
         let buckets = Self::count(count);
         let (directory, records) = bytes.get(8..)?.split_at_checked((buckets + 1) * 4)?;
@@ -83,7 +85,9 @@ impl<'a, const PER: usize> Layout<'a> for Buckets<'a, PER> {
         }
         (found == count && nth(directory, 0) == Some(0) && at == records.len()).then_some(layout)
     }
+}
 
+impl<const PER: usize> View for Buckets<'_, PER> {
     #[inline]
     fn get(&self, key: &[u8]) -> Option<u32> {
         let bucket = place(self.hasher.hash(self.space, key), self.buckets);

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use hotlist::intel::space::Space;
 
 use crate::keys::Keys;
-use crate::layout::{Layout, head, length, nth, put, put_head, put_length, word};
+use crate::layout::{Layout, View, head, length, nth, put, put_head, put_length, word};
 
 /// Keys of a block.
 const BLOCK: usize = 16;
@@ -74,7 +74,9 @@ fn start(key: &[u8]) -> u64 {
     u64::from_be_bytes(word)
 }
 
-impl<'a> Layout<'a> for Fronts<'a> {
+impl Layout for Fronts<'_> {
+    type View<'a> = Fronts<'a>;
+
     fn build(keys: &Keys) -> Vec<u8> {
         let mut scratch = Vec::new();
         let mut sorted = Keys::default();
@@ -109,7 +111,7 @@ impl<'a> Layout<'a> for Fronts<'a> {
         out
     }
 
-    fn open(bytes: &'a [u8], space: Space) -> Option<Self> {
+    fn open(bytes: &[u8], space: Space) -> Option<Self::View<'_>> {
         let (count, width) = head(bytes)?;
         let blocks = count.div_ceil(BLOCK);
         let (index, records) = bytes.get(8..)?.split_at_checked(blocks * 4)?;
@@ -127,7 +129,9 @@ impl<'a> Layout<'a> for Fronts<'a> {
         })?;
         Some(layout)
     }
+}
 
+impl View for Fronts<'_> {
     #[inline]
     fn get(&self, key: &[u8]) -> Option<u32> {
         let mut scratch = Vec::with_capacity(if self.space == Space::Domain { key.len() + 1 } else { 0 });

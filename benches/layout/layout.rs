@@ -5,12 +5,18 @@ use hotlist::intel::space::{KeyHasher, Space};
 use crate::keys::Keys;
 
 /// A way to lay keys with a `u32` each into a buffer.
-pub trait Layout<'a>: Sized {
+pub trait Layout {
+    /// The buffer, opened.
+    type View<'a>: View;
     /// Lays out the keys.
     fn build(keys: &Keys) -> Vec<u8>;
     /// Reads the buffer's head and walks all of it once: whatever `get` will follow leads inside the buffer, and what
     /// is sorted is so. `None` when not.
-    fn open(bytes: &'a [u8], space: Space) -> Option<Self>;
+    fn open(bytes: &[u8], space: Space) -> Option<Self::View<'_>>;
+}
+
+/// An opened buffer.
+pub trait View {
     /// The payload of a key.
     fn get(&self, key: &[u8]) -> Option<u32>;
     /// Every key in canonical form with its payload, as the prefilter wants them when a segment is loaded.

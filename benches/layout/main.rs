@@ -17,13 +17,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
+use nix::time::ClockId;
 
 use buckets::Buckets;
 use fronts::Fronts;
 use keys::Keys;
-use layout::{Layout, hasher};
+use layout::{Layout, View as _, hasher};
 use slots::Slots;
 use sorted::Sorted;
 
@@ -84,7 +84,7 @@ fn main() -> Result<()> {
             }
             Ok(())
         };
-        add("buckets-4", measure::<Buckets<4>>)?;
+        add("buckets-4", measure::<Buckets<'_, 4>>)?;
         add("buckets-8", measure::<Buckets<8>>)?;
         add("buckets-16", measure::<Buckets<16>>)?;
         add("fronts", measure::<Fronts>)?;
@@ -140,19 +140,16 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn measure<L>(keys: &Keys, hits: &Keys, misses: &Keys) -> Result<Row>
-where
-    L: for<'a> MeasuredAs<'a>,
-{
+fn measure<L: Layout>(keys: &Keys, hits: &Keys, misses: &Keys) -> Result<Row> {
     let before = resident()?;
     // Linux takes the high-water mark of memory anew; elsewhere the peak is that of the whole run.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
     let start = cpu()?;
-    let buffer = <L as MeasuredAs<'_>>::At::build(keys);
+    let buffer = L::build(keys);
     let build = (cpu()? - start) / 1e9;
     let peak = status("VmHWM:")?.saturating_sub(before) as f64;
     let start = cpu()?;
-    let layout = <L as MeasuredAs<'_>>::At::open(&buffer, keys.space()).context("the check refuses the buffer")?;
+    let layout = L::open(&buffer, keys.space()).context("the check refuses the buffer")?;
     let open = (cpu()? - start) / 1e6;
     let (hasher, mut sum, mut walked) = (hasher(), 0u64, 0);
     let start = cpu()?;
@@ -177,27 +174,6 @@ where
     Ok(Row { candidate: "", bytes: buffer.len() as f64 / count, build, peak: peak / count, open, walk, hit, miss })
 }
 
-/// A candidate, whatever buffer it borrows.
-trait MeasuredAs<'a> {
-    type At: Layout<'a>;
-}
-
-impl<'a, const PER: usize> MeasuredAs<'a> for Buckets<'_, PER> {
-    type At = Buckets<'a, PER>;
-}
-
-impl<'a> MeasuredAs<'a> for Fronts<'_> {
-    type At = Fronts<'a>;
-}
-
-impl<'a> MeasuredAs<'a> for Slots<'_> {
-    type At = Slots<'a>;
-}
-
-impl<'a> MeasuredAs<'a> for Sorted<'_> {
-    type At = Sorted<'a>;
-}
-
 /// Nanoseconds of CPU a look-up; every answer must be of the expected kind.
 fn look_up(probes: &Keys, expected: bool, get: impl Fn(&[u8]) -> Option<u32>) -> Result<f64> {
     let start = cpu()?;
@@ -209,8 +185,7 @@ fn look_up(probes: &Keys, expected: bool, get: impl Fn(&[u8]) -> Option<u32>) ->
 
 /// Nanoseconds of CPU that this thread has used.
 fn cpu() -> Result<f64> {
-    let usage = getrusage(UsageWho::RUSAGE_THREAD)?;
-    Ok((usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64 * 1e3)
+    Ok(ClockId::CLOCK_THREAD_CPUTIME_ID.now()?.num_nanoseconds() as f64)
 }
 
 fn resident() -> Result<u64> {

@@ -4,7 +4,7 @@
 use hotlist::intel::space::{KeyHasher, Space};
 
 use crate::keys::Keys;
-use crate::layout::{Layout, hasher, head, nth, place, put, put_head, word};
+use crate::layout::{Layout, View, hasher, head, nth, place, put, put_head, word};
 
 pub struct Slots<'a> {
     count: usize,
@@ -37,7 +37,9 @@ impl Slots<'_> {
     }
 }
 
-impl<'a> Layout<'a> for Slots<'a> {
+impl Layout for Slots<'_> {
+    type View<'a> = Slots<'a>;
+
     fn build(keys: &Keys) -> Vec<u8> {
         let (hasher, size, mask) = (hasher(), size(keys.len()), mask(keys.len()));
         let mut slots = vec![0u32; size];
@@ -67,7 +69,7 @@ impl<'a> Layout<'a> for Slots<'a> {
         out
     }
 
-    fn open(bytes: &'a [u8], space: Space) -> Option<Self> {
+    fn open(bytes: &[u8], space: Space) -> Option<Self::View<'_>> {
         let (count, width) = head(bytes)?;
         let size = size(count);
         let (slots, rest) = bytes.get(8..)?.split_at_checked(size * 4)?;
@@ -90,7 +92,9 @@ impl<'a> Layout<'a> for Slots<'a> {
         }
         (taken == count && end == arena.len()).then_some(layout)
     }
+}
 
+impl View for Slots<'_> {
     #[inline]
     fn get(&self, key: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash(self.space, key);

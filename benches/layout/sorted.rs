@@ -3,7 +3,7 @@
 use hotlist::intel::space::Space;
 
 use crate::keys::Keys;
-use crate::layout::{Layout, head, nth, put, put_head, word};
+use crate::layout::{Layout, View, head, nth, put, put_head, word};
 
 pub struct Sorted<'a> {
     count: usize,
@@ -31,7 +31,9 @@ impl Sorted<'_> {
     }
 }
 
-impl<'a> Layout<'a> for Sorted<'a> {
+impl Layout for Sorted<'_> {
+    type View<'a> = Sorted<'a>;
+
     fn build(keys: &Keys) -> Vec<u8> {
         let mut order: Vec<(u32, u32)> = (0u32..)
             .zip(keys.iter())
@@ -58,7 +60,7 @@ impl<'a> Layout<'a> for Sorted<'a> {
         out
     }
 
-    fn open(bytes: &'a [u8], _: Space) -> Option<Self> {
+    fn open(bytes: &[u8], _: Space) -> Option<Self::View<'_>> {
         let (count, width) = head(bytes)?;
         let bits = bits(count);
         let (directory, records) = bytes.get(8..)?.split_at_checked(((1 << bits) + 1) * 4)?;
@@ -80,7 +82,9 @@ impl<'a> Layout<'a> for Sorted<'a> {
         }
         (number == count && records.len() == count * (width + 4)).then_some(layout)
     }
+}
 
+impl View for Sorted<'_> {
     #[inline]
     fn get(&self, key: &[u8]) -> Option<u32> {
         let at = entry(key, self.bits);
