@@ -84,6 +84,7 @@ fn main() -> Result<()> {
             }
             Ok(())
         };
+        add("buckets-2", measure::<Buckets<'_, 2>>)?;
         add("buckets-4", measure::<Buckets<'_, 4>>)?;
         add("buckets-8", measure::<Buckets<8>>)?;
         add("buckets-16", measure::<Buckets<16>>)?;
