@@ -13,6 +13,7 @@ use crate::enrich;
 use crate::feed::load::{self, Outcome};
 use crate::fields::FieldTable;
 use crate::intel::guard;
+use crate::intel::indicator::Indicator;
 use crate::intel::snapshot::{MatchOptions, Snapshot};
 use crate::matcher::Matcher;
 
@@ -43,7 +44,7 @@ fn describe(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
         Err(error) => return writeln!(out, "{error}\n"),
     };
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-    for term in import.indicators.iter().flat_map(|indicator| &indicator.terms) {
+    for term in import.indicators.iter().flat_map(Indicator::keys) {
         *kinds.entry(term.value.kind().as_str()).or_default() += 1;
     }
     writeln!(out, "{file}")?;
@@ -61,16 +62,22 @@ fn describe(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
     if revoked > 0 {
         writeln!(out, "  {revoked:>9} revoked: never match")?;
     }
+    let composites = || import.indicators.iter().filter_map(|indicator| Some((indicator, indicator.program.as_ref()?)));
+    if composites().next().is_some() {
+        writeln!(out, "  {:>9} composite: counted above by what they are looked for by", composites().count())?;
+    }
+    for (indicator, program) in composites() {
+        let line = indicator.line;
+        writeln!(out, "  {file}:{line}: found only together: {}", program.shown(&indicator.terms))?;
+    }
     for unusable in &import.unusable {
         let line = unusable.line;
         writeln!(out, "  {file}:{line}: not usable: {}: {:?}", unusable.reason, unusable.excerpt)?;
     }
     for indicator in &import.indicators {
-        for term in &indicator.terms {
-            if let Some(reason) = guard::refuse(&term.value) {
-                let line = indicator.line;
-                writeln!(out, "  {file}:{line}: too generic, `run` refuses it: {reason}: {}", term.value)?;
-            }
+        for (_, term, reason) in guard::reasons(indicator) {
+            let line = indicator.line;
+            writeln!(out, "  {file}:{line}: too generic, `run` refuses it: {reason}: {}", term.value)?;
         }
     }
     writeln!(out)

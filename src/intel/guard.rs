@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::indicator::{Indicator, TermValue};
+use super::indicator::{Indicator, Term, TermValue};
 use super::pattern::program::Atoms;
 
 /// The widest networks that an indicator may name, by prefix length.
@@ -201,27 +201,29 @@ pub fn screen(indicator: &mut Indicator) -> Vec<Refused> {
     refused
 }
 
-/// Why a term of a program would be refused as one that the program is looked for by.
-pub fn refuse_key(value: &TermValue) -> Option<GuardReason> {
-    refuse(value).filter(|reason| *reason != GuardReason::Generic)
+/// The terms of an indicator that [`screen`] would refuse, each with its number and the reason.
+pub fn reasons(indicator: &Indicator) -> impl Iterator<Item = (usize, &Term, GuardReason)> {
+    let is_alone = indicator.program.is_none();
+    indicator.terms.iter().enumerate().filter(|(number, _)| !indicator.is_part(*number)).filter_map(
+        move |(number, term)| {
+            let reason = refuse(&term.value).filter(|reason| is_alone || *reason != GuardReason::Generic)?;
+            Some((number, term, reason))
+        },
+    )
 }
 
 fn screen_composite(indicator: &mut Indicator) -> Vec<Refused> {
+    let found: Vec<_> =
+        reasons(indicator).map(|(number, term, reason)| (number as u8, term.value.clone(), reason)).collect();
+    if found.is_empty() {
+        return Vec::new();
+    }
     let Some(program) = indicator.program.take() else { return Vec::new() };
-    let (mut atoms, mut refused) = (Vec::new(), Vec::new());
-    for (atom, term) in (0u8..).zip(&indicator.terms).filter(|(atom, _)| program.keys().contains(*atom)) {
-        if let Some(reason) = refuse_key(&term.value) {
-            atoms.push(atom);
-            refused.push(Refused { value: term.value.clone(), reason });
-        }
-    }
-    if refused.is_empty() {
-        indicator.program = Some(program);
-        return refused;
-    }
-    let left = program.without(Atoms::of(atoms)).and_then(|left| left.compact(&indicator.terms, program.keys()));
+    let left = program.without(Atoms::of(found.iter().map(|(atom, ..)| *atom)));
+    let left = left.and_then(|left| left.compact(&indicator.terms, program.keys()));
     (indicator.terms, indicator.program) =
-        left.map_or_else(Default::default, |(terms, left)| (terms, left.map(Box::new)));
+        left.map_or_else(Default::default, |(terms, program)| (terms, program.map(Box::new)));
+    let mut refused: Vec<Refused> = found.into_iter().map(|(_, value, reason)| Refused { value, reason }).collect();
     // What is left may be a plain list, and is judged as one.
     if indicator.program.is_none() {
         refused.append(&mut screen(indicator));
@@ -321,7 +323,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::intel::indicator::{Comparison, Context, Target, Term};
+    use crate::intel::indicator::{Comparison, Context, Target};
     use crate::observable::Kind;
 
     fn address(text: &str) -> TermValue {
