@@ -109,3 +109,43 @@ fn find(snapshot: &Snapshot, value: &str, out: &mut dyn Write) -> io::Result<()>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intel::pattern;
+
+    /// A composite pattern is shown with what must be found together, counted by its keys, and judged by them.
+    #[test]
+    fn composites_are_shown_as_they_are_judged() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("feed.txt");
+        std::fs::write(&path, "bad.example\n").unwrap();
+        let table = FieldTable::embedded(true).unwrap();
+        let mut outcome = load::load(load::given(&[path]).unwrap().remove(0), &table);
+        let import = outcome.import.as_mut().unwrap();
+        let first = import.indicators[0].clone();
+        for pattern in [
+            "[domain-name:value = 'evil.example' AND network-traffic:dst_port NOT IN (80, 443)]",
+            "[ipv4-addr:value = '8.8.8.8' AND network-traffic:dst_port = 53]",
+        ] {
+            let compiled = pattern::compile(pattern, &table).unwrap();
+            let program = compiled.program.map(Box::new);
+            import.indicators.push(Indicator { terms: compiled.terms, program, ..first.clone() });
+        }
+        let mut shown = Vec::new();
+        describe(&outcome, &mut shown).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        for line in [
+            "        2 domain\n",
+            "        1 ip\n",
+            "        2 composite: counted above by what they are looked for by\n",
+            "feed.txt:1: found only together: domain evil.example AND NOT number 80 at network-traffic:dst_port AND \
+             NOT number 443 at network-traffic:dst_port\n",
+            "feed.txt:1: too generic, `run` refuses it: ",
+        ] {
+            assert!(shown.contains(line), "{line:?} is not in:\n{shown}");
+        }
+        assert!(!shown.contains("number\n"), "parts are not counted: {shown}");
+    }
+}
