@@ -108,9 +108,12 @@ pub fn generated(count: usize) -> Keys {
     keys
 }
 
-/// How the lines of a sample file are keys: their space, and the bytes of one.
-fn form(name: &str) -> (Space, fn(&str) -> Option<Vec<u8>>) {
-    let plain: fn(&str) -> Option<Vec<u8>> = |line| Some(line.as_bytes().to_vec());
+/// The bytes of the key that a line is.
+type Form = fn(&str) -> Option<Vec<u8>>;
+
+/// How the lines of a sample file are keys.
+fn form(name: &str) -> (Space, Form) {
+    let plain: Form = |line| Some(line.as_bytes().to_vec());
     match name {
         "ipv4" | "cidr4" => (Space::Ipv4, address),
         "ipv6" | "cidr6" => (Space::Ipv6, address),
