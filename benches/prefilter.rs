@@ -74,6 +74,7 @@ fn indicator(name: &str, context: &Arc<Context>) -> Indicator {
     Indicator {
         id: None,
         terms: vec![Term { value: TermValue::Domain { name: name.into(), subdomains: false }, target: Target::Kind }],
+        program: None,
         context: Arc::clone(context),
         valid_from: None,
         valid_until: None,

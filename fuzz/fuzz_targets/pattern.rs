@@ -1,6 +1,8 @@
-//! STIX patterns: a text compiles to terms or is refused with its place, and a canonical value stays as it is.
+//! STIX patterns: a text compiles to terms, and a program over them that survives its bytes, or is refused with its
+//! place.
 #![no_main]
 
+use hotlist::intel::pattern::program::Program;
 use hotlist::intel::pattern::{PatternError, compile};
 use hotlist_fuzz::TABLE;
 
@@ -17,6 +19,10 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
             assert!(!compiled.terms.is_empty());
             assert!(compiled.left_out.iter().all(|error| matches!(error, PatternError::Value { .. })));
             compiled.left_out.iter().for_each(checked);
+            if let Some(program) = compiled.program {
+                assert_eq!(program.atoms(), compiled.terms.len());
+                assert_eq!(Program::from_bytes(&program.to_bytes()), Ok(program));
+            }
         }
         Err(error) => checked(&error),
     }

@@ -143,6 +143,7 @@ mod tests {
             let indicator = Indicator {
                 id: None,
                 terms: vec![Term { value, target: Target::Kind }],
+                program: None,
                 context: Arc::new(Context::default()),
                 valid_from: None,
                 valid_until: None,

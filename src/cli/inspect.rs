@@ -16,6 +16,7 @@ use crate::enrich;
 use crate::feed::load::{self, Outcome};
 use crate::fields::FieldTable;
 use crate::intel::guard;
+use crate::intel::indicator::Indicator;
 use crate::intel::segment::{Segment, SegmentFeed};
 use crate::intel::snapshot::{Feed, MatchOptions, Snapshot, SnapshotBuilder};
 use crate::matcher::Matcher;
@@ -61,7 +62,7 @@ fn describe(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
         Err(error) => return writeln!(out, "{error}\n"),
     };
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-    for term in import.indicators.iter().flat_map(|indicator| &indicator.terms) {
+    for term in import.indicators.iter().flat_map(Indicator::keys) {
         *kinds.entry(term.value.kind().as_str()).or_default() += 1;
     }
     writeln!(out, "{file}")?;
@@ -79,16 +80,22 @@ fn describe(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
     if revoked > 0 {
         writeln!(out, "  {revoked:>9} revoked: never match")?;
     }
+    let composites = || import.indicators.iter().filter_map(|indicator| Some((indicator, indicator.program.as_ref()?)));
+    if composites().next().is_some() {
+        writeln!(out, "  {:>9} composite: counted above by what they are looked for by", composites().count())?;
+    }
+    for (indicator, program) in composites() {
+        let line = indicator.line;
+        writeln!(out, "  {file}:{line}: found only together: {}", program.shown(&indicator.terms))?;
+    }
     for unusable in &import.unusable {
         let line = unusable.line;
         writeln!(out, "  {file}:{line}: not usable: {}: {:?}", unusable.reason, unusable.excerpt)?;
     }
     for indicator in &import.indicators {
-        for term in &indicator.terms {
-            if let Some(reason) = guard::refuse(&term.value) {
-                let line = indicator.line;
-                writeln!(out, "  {file}:{line}: too generic, `run` refuses it: {reason}: {}", term.value)?;
-            }
+        for (_, term, reason) in guard::reasons(indicator) {
+            let line = indicator.line;
+            writeln!(out, "  {file}:{line}: too generic, `run` refuses it: {reason}: {}", term.value)?;
         }
     }
     writeln!(out)
@@ -119,4 +126,44 @@ fn find(snapshot: &Snapshot, value: &str, out: &mut dyn Write) -> io::Result<()>
         writeln!(out, "{value:?} is looked for by {name} of feed {feed} ({id}) at {}{more}", some.join(", "))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intel::pattern;
+
+    /// A composite pattern is shown with what must be found together, counted by its keys, and judged by them.
+    #[test]
+    fn composites_are_shown_as_they_are_judged() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("feed.txt");
+        std::fs::write(&path, "bad.example\n").unwrap();
+        let table = FieldTable::embedded(true).unwrap();
+        let mut outcome = load::load(load::given(&[path]).unwrap().remove(0), &table);
+        let import = outcome.import.as_mut().unwrap();
+        let first = import.indicators[0].clone();
+        for pattern in [
+            "[domain-name:value = 'evil.example' AND network-traffic:dst_port NOT IN (80, 443)]",
+            "[ipv4-addr:value = '8.8.8.8' AND network-traffic:dst_port = 53]",
+        ] {
+            let compiled = pattern::compile(pattern, &table).unwrap();
+            let program = compiled.program.map(Box::new);
+            import.indicators.push(Indicator { terms: compiled.terms, program, ..first.clone() });
+        }
+        let mut shown = Vec::new();
+        describe(&outcome, &mut shown).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        for line in [
+            "        2 domain\n",
+            "        1 ip\n",
+            "        2 composite: counted above by what they are looked for by\n",
+            "feed.txt:1: found only together: domain evil.example AND NOT number 80 at network-traffic:dst_port AND \
+             NOT number 443 at network-traffic:dst_port\n",
+            "feed.txt:1: too generic, `run` refuses it: ",
+        ] {
+            assert!(shown.contains(line), "{line:?} is not in:\n{shown}");
+        }
+        assert!(!shown.contains("number\n"), "parts are not counted: {shown}");
+    }
 }

@@ -9,6 +9,8 @@ use super::classify::Found;
 use super::scheme::Schemes;
 use super::{Format, Import, Unusable};
 use crate::intel::indicator::{Context, Indicator, Target, Term, TermValue, Tlp};
+use crate::intel::pattern::Compiled;
+use crate::intel::pattern::program::Program;
 
 /// The most lines of a file that are listed as unusable; the rest is counted.
 const MAX_LISTED: usize = 100_000;
@@ -20,6 +22,10 @@ const MAX_REFERENCE: usize = 2048;
 
 /// The most kill chain phases that an indicator keeps.
 pub(super) const MAX_PHASES: usize = 32;
+
+/// Whether indicators with a program are taken. While snapshots do not judge programs they are listed as not supported,
+/// and counted: an `AND` must never be found on a part of its terms.
+const COMPOSITES_ARE_MATCHED: bool = false;
 
 /// What a line says about all of its indicators.
 #[derive(Clone, Debug, Default)]
@@ -131,13 +137,33 @@ impl<'s> Collector<'s> {
         self.terms(vec![Term { value: found.value, target: Target::Kind }], found.port, facts);
     }
 
+    /// Adds the indicator of a STIX pattern, and lists what of it is left out.
+    pub(super) fn pattern(&mut self, compiled: Compiled, facts: Facts, written: &str) {
+        let Compiled { terms, program, left_out } = compiled;
+        for error in left_out {
+            self.unusable(facts.line, error.to_string(), written);
+        }
+        match program {
+            Some(_) if !COMPOSITES_ARE_MATCHED => {
+                self.unusable(facts.line, "a pattern with AND or NOT is not supported", written);
+                self.unsupported_pattern();
+            }
+            program => self.indicator(terms, program, None, facts),
+        }
+    }
+
     /// Adds an indicator of several terms. No terms, no indicator.
-    pub(super) fn terms(&mut self, mut terms: Vec<Term>, port: Option<u16>, facts: Facts) {
+    pub(super) fn terms(&mut self, terms: Vec<Term>, port: Option<u16>, facts: Facts) {
+        self.indicator(terms, None, port, facts);
+    }
+
+    fn indicator(&mut self, mut terms: Vec<Term>, program: Option<Program>, port: Option<u16>, facts: Facts) {
         if self.handed_over + self.import.indicators.len() >= self.most {
             self.is_overfull = true;
             return;
         }
         let line = facts.line;
+        let wanted = terms.len();
         terms.retain(|term| match self.schemes.admit(&term.value) {
             Ok(()) => true,
             Err(reason) => {
@@ -145,7 +171,8 @@ impl<'s> Collector<'s> {
                 false
             }
         });
-        if terms.is_empty() {
+        // A program is not judged on some of its terms.
+        if terms.is_empty() || (program.is_some() && terms.len() < wanted) {
             return;
         }
         if self.subdomains {
@@ -157,7 +184,9 @@ impl<'s> Collector<'s> {
         }
         let Facts { id, context, valid_from, valid_until, revoked, line } = facts.shortened();
         let context = self.share(context);
-        self.import.indicators.push(Indicator { id, terms, context, valid_from, valid_until, revoked, port, line });
+        let program = program.map(Box::new);
+        let indicator = Indicator { id, terms, program, context, valid_from, valid_until, revoked, port, line };
+        self.import.indicators.push(indicator);
         if self.sink.is_some() && self.import.indicators.len() >= PORTION {
             self.hand_over();
         }
@@ -177,6 +206,7 @@ impl<'s> Collector<'s> {
     pub(super) fn withdraw(&mut self, number: usize) -> u32 {
         self.import.indicators.get_mut(number).map_or(0, |indicator| {
             indicator.terms.clear();
+            indicator.program = None;
             indicator.line
         })
     }

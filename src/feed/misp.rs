@@ -174,10 +174,7 @@ impl Misp<'_> {
         match parts {
             Parts::Pattern => {
                 let compiled = pattern::compile(&value, self.table).map_err(|error| error.to_string())?;
-                for error in &compiled.left_out {
-                    collector.unusable(line, error.to_string(), &value);
-                }
-                collector.terms(compiled.terms, None, facts);
+                collector.pattern(compiled, facts, &value);
             }
             // The parts of a composite are one attribute with one id: either is the indicator.
             Parts::Values(found) => {

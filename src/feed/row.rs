@@ -129,12 +129,7 @@ impl<'a> Row<'a> {
         let candidates = [Role::Main, Role::Value, Role::Name];
         if let Some((_, pattern)) = self.filled(&candidates).find(|(_, cell)| is_pattern(cell)) {
             match pattern::compile(pattern, table) {
-                Ok(compiled) => {
-                    for error in &compiled.left_out {
-                        collector.unusable(self.line, error.to_string(), pattern);
-                    }
-                    collector.terms(compiled.terms, None, facts);
-                }
+                Ok(compiled) => collector.pattern(compiled, facts, pattern),
                 Err(error) => collector.unusable(self.line, error.to_string(), pattern),
             }
             return;

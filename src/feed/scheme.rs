@@ -57,7 +57,7 @@ impl Schemes {
         let mut refused = Vec::new();
         for indicator in &mut import.indicators {
             let line = indicator.line;
-            indicator.terms.retain(|term| match self.admit(&term.value) {
+            indicator.retain(|term| match self.admit(&term.value) {
                 Ok(()) => true,
                 Err(reason) => {
                     refused.push((line, reason, term.value.to_string()));

@@ -120,11 +120,8 @@ impl Stix<'_> {
         }
         match indicator(map, line, &self.markings, self.table) {
             Ok((compiled, facts)) => {
-                for error in &compiled.left_out {
-                    collector.unusable(line, error.to_string(), text(map, "pattern").unwrap_or_default());
-                }
                 let number = collector.next_number();
-                collector.terms(compiled.terms, None, facts);
+                collector.pattern(compiled, facts, text(map, "pattern").unwrap_or_default());
                 if collector.next_number() > number {
                     self.markings.remember(number, strings(map, "object_marking_refs"));
                     if let Some(latest) = id.and_then(|id| self.latest.get_mut(id)) {

@@ -8,7 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::indicator::{Indicator, TermValue};
+use super::indicator::{Indicator, Term, TermValue};
+use super::pattern::program::Atoms;
 
 /// The widest networks that an indicator may name, by prefix length.
 const WIDEST_V4: u8 = 8;
@@ -177,8 +178,14 @@ pub struct Refused {
 /// Takes the refused terms out of an indicator and returns them. Terms are alternatives, so the others stand without
 /// them; an indicator that has no terms left must be dropped by the caller.
 ///
+/// With a program only the terms count by which it is looked for, and a lone comparison is fine there, because it is not
+/// alone. Alternatives of the program that need a refused term go as a whole.
+///
 /// Feeds that are allowed generic indicators, and `scan`, do not call this.
 pub fn screen(indicator: &mut Indicator) -> Vec<Refused> {
+    if indicator.program.is_some() {
+        return screen_composite(indicator);
+    }
     // Nearly every indicator passes whole, and then nothing is moved.
     if indicator.terms.iter().all(|term| refuse(&term.value).is_none()) {
         return Vec::new();
@@ -191,6 +198,36 @@ pub fn screen(indicator: &mut Indicator) -> Vec<Refused> {
             false
         }
     });
+    refused
+}
+
+/// The terms of an indicator that [`screen`] would refuse, each with its number and the reason.
+pub fn reasons(indicator: &Indicator) -> impl Iterator<Item = (usize, &Term, GuardReason)> {
+    let is_alone = indicator.program.is_none();
+    indicator.terms.iter().enumerate().filter(|(number, _)| !indicator.is_part(*number)).filter_map(
+        move |(number, term)| {
+            let reason = refuse(&term.value).filter(|reason| is_alone || *reason != GuardReason::Generic)?;
+            Some((number, term, reason))
+        },
+    )
+}
+
+fn screen_composite(indicator: &mut Indicator) -> Vec<Refused> {
+    let found: Vec<_> =
+        reasons(indicator).map(|(number, term, reason)| (number as u8, term.value.clone(), reason)).collect();
+    if found.is_empty() {
+        return Vec::new();
+    }
+    let Some(program) = indicator.program.take() else { return Vec::new() };
+    let left = program.without(Atoms::of(found.iter().map(|(atom, ..)| *atom)));
+    let left = left.and_then(|left| left.compact(&indicator.terms, program.keys()));
+    (indicator.terms, indicator.program) =
+        left.map_or_else(Default::default, |(terms, program)| (terms, program.map(Box::new)));
+    let mut refused: Vec<Refused> = found.into_iter().map(|(_, value, reason)| Refused { value, reason }).collect();
+    // What is left may be a plain list, and is judged as one.
+    if indicator.program.is_none() {
+        refused.append(&mut screen(indicator));
+    }
     refused
 }
 
@@ -286,7 +323,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::intel::indicator::{Comparison, Context, Target, Term};
+    use crate::intel::indicator::{Comparison, Context, Target};
     use crate::observable::Kind;
 
     fn address(text: &str) -> TermValue {
@@ -362,6 +399,7 @@ mod tests {
             id: None,
             terms: vec![term(address("127.0.0.1")), term(address("203.0.113.9"))],
             context: Arc::new(Context::default()),
+            program: None,
             valid_from: None,
             valid_until: None,
             revoked: false,
@@ -372,6 +410,57 @@ mod tests {
         assert_eq!(refused, [Refused { value: address("127.0.0.1"), reason: GuardReason::Loopback }]);
         assert_eq!(indicator.terms, [term(address("203.0.113.9"))]);
         assert!(screen(&mut indicator).is_empty());
+    }
+
+    fn composite(pattern: &str) -> Indicator {
+        let table = crate::fields::FieldTable::embedded(true).unwrap();
+        let compiled = crate::intel::pattern::compile(pattern, &table).unwrap();
+        Indicator {
+            id: None,
+            terms: compiled.terms,
+            program: compiled.program.map(Box::new),
+            context: Arc::new(Context::default()),
+            valid_from: None,
+            valid_until: None,
+            revoked: false,
+            port: None,
+            line: 1,
+        }
+    }
+
+    #[test]
+    fn a_comparison_is_fine_beside_others_and_a_generic_key_is_not() {
+        for pattern in [
+            "[network-traffic:dst_port = 443 AND network-traffic:protocols[*] = 'tcp']",
+            "[ipv4-addr:value = '203.0.113.9' AND ipv4-addr:value = '127.0.0.1']",
+            "[ipv4-addr:value = '203.0.113.9' AND ipv4-addr:value != '127.0.0.1']",
+        ] {
+            let mut indicator = composite(pattern);
+            let before = indicator.clone();
+            assert_eq!(screen(&mut indicator), [], "{pattern}");
+            assert_eq!(indicator, before, "{pattern}");
+        }
+        let mut resolver = composite("[ipv4-addr:value = '8.8.8.8' AND network-traffic:dst_port = 443]");
+        let refused = [Refused { value: address("8.8.8.8"), reason: GuardReason::PublicResolver }];
+        assert_eq!(screen(&mut resolver), refused);
+        assert!(resolver.terms.is_empty() && resolver.program.is_none());
+    }
+
+    #[test]
+    fn of_alternatives_only_those_with_a_generic_key_go_and_the_rest_is_judged_again() {
+        let resolver = "[ipv4-addr:value = '8.8.8.8' AND network-traffic:dst_port = 443]";
+        let mut plain = composite(&format!("{resolver} OR [domain-name:value IN ('evil.com', 'localhost')]"));
+        assert_eq!(screen(&mut plain).len(), 2);
+        assert_eq!(
+            (plain.terms, plain.program),
+            (vec![Term { value: domain("evil.com"), target: Target::Kind }], None)
+        );
+        let mut left = composite(&format!("{resolver} OR [domain-name:value = 'evil.com' AND file:size > 1]"));
+        assert_eq!(screen(&mut left).len(), 1);
+        let shown = left.program.as_ref().unwrap().shown(&left.terms).to_string();
+        assert_eq!(shown, "domain evil.com AND number > 1 at file:size");
+        assert_eq!(left.keys().map(|term| term.value.to_string()).collect::<Vec<_>>(), ["evil.com"]);
+        assert!(left.is_part(1) && !left.is_part(0));
     }
 
     #[test]

@@ -7,15 +7,18 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use super::pattern::program::Program;
 use crate::observable::Kind;
 
-/// One indicator of one feed. It is found when any of its terms is.
+/// One indicator of one feed. It is found when any of its terms is, or, with a program, when an event fulfils that.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Indicator {
     /// The feed's own id (a STIX id, a UUID). `None`: derived from feed, kind and value when a hit needs it.
     pub id: Option<Box<str>>,
-    /// Alternatives: values of an `OR` or `IN`, the hashes of one file. Never empty.
+    /// Alternatives: values of an `OR` or `IN`, the hashes of one file. Never empty. With a program its atoms.
     pub terms: Vec<Term>,
+    /// What must be found together in one event, over the numbers of the terms. `None`: any term will do.
+    pub program: Option<Box<Program>>,
     /// What the feed says, shared between indicators that say the same.
     pub context: Arc<Context>,
     /// Start of validity; `None` is open.
@@ -30,6 +33,30 @@ pub struct Indicator {
     pub line: u32,
 }
 
+impl Indicator {
+    /// Whether a term, by its number, is only asked for once another one is found: it must never count alone.
+    pub fn is_part(&self, term: usize) -> bool {
+        let atom = u8::try_from(term).ok();
+        self.program.as_deref().is_some_and(|program| atom.is_none_or(|atom| !program.keys().contains(atom)))
+    }
+
+    /// The terms that it is looked for by: all but parts.
+    pub fn keys(&self) -> impl Iterator<Item = &Term> {
+        self.terms.iter().enumerate().filter(|(number, _)| !self.is_part(*number)).map(|(_, term)| term)
+    }
+
+    /// Keeps only some terms. One with a program is left without terms when any of them goes, for nothing may be found
+    /// on a part of what its author meant.
+    pub fn retain(&mut self, keep: impl FnMut(&Term) -> bool) {
+        let before = self.terms.len();
+        self.terms.retain(keep);
+        if self.program.is_some() && self.terms.len() < before {
+            self.terms.clear();
+            self.program = None;
+        }
+    }
+}
+
 /// One value to look for, and at which fields.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Term {
@@ -37,6 +64,27 @@ pub struct Term {
     pub value: TermValue,
     /// At which fields it counts.
     pub target: Target,
+}
+
+/// Kind, value and place, for people: `number > 1024 at network-traffic:dst_port`.
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.value.kind())?;
+        match &self.value {
+            TermValue::Number { comparison, .. } | TermValue::Time { comparison, .. }
+                if *comparison != Comparison::Equal =>
+            {
+                write!(f, "{} ", comparison.as_str())?;
+            }
+            TermValue::Domain { subdomains: true, .. } => f.write_str("*.")?,
+            _ => {}
+        }
+        self.value.fmt(f)?;
+        match &self.target {
+            Target::Kind => Ok(()),
+            Target::StixPath(path) => write!(f, " at {path}"),
+        }
+    }
 }
 
 /// Which fields a term is looked for at.
@@ -65,6 +113,17 @@ pub enum Comparison {
 }
 
 impl Comparison {
+    /// The sign of STIX patterns.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Comparison::Equal => "=",
+            Comparison::Less => "<",
+            Comparison::LessOrEqual => "<=",
+            Comparison::Greater => ">",
+            Comparison::GreaterOrEqual => ">=",
+        }
+    }
+
     /// Whether `left OP right` holds, given how they order.
     pub fn holds(self, ordering: std::cmp::Ordering) -> bool {
         match self {

@@ -1,10 +1,14 @@
 //! STIX 2.1 patterns (OASIS STIX 2.1, section 9) compiled to terms.
 //!
-//! A pattern compiles when it is an alternative of single comparisons; that is what feeds write. Everything else is
-//! refused as a whole and by name, for half a pattern would match what its author did not mean. Only an alternative
-//! whose value cannot be of its kind, and so could never match, is left out of an `OR` and reported.
+//! A pattern compiles when one event can judge it: comparisons joined by `AND` and `OR`, `NOT` among them. Where `OR` is
+//! all that joins them its terms are alternatives, which is what most feeds write; otherwise a [`Program`] says which of
+//! them must be found together. Everything else is refused as a whole and by name, for half a pattern would match what
+//! its author did not mean. Only an alternative whose value cannot be of its kind, and so could never match, is left
+//! out of an `OR` and reported.
 
+mod keys;
 mod parse;
+pub mod program;
 mod token;
 
 use std::sync::Arc;
@@ -14,7 +18,8 @@ use crate::observable::{Kind, path, refang, text};
 
 use super::indicator::{Comparison, Target, Term, TermValue};
 use super::term;
-use parse::{Alternative, Operator, Proposition};
+use parse::{Operator, Parsed, Proposition};
+use program::{Expression, MAX_ATOMS, MAX_DEPTH, Program, ProgramError};
 use token::Literal;
 
 /// Why a pattern does not compile. Positions count characters from 1.
@@ -30,8 +35,8 @@ pub enum PatternError {
     },
     /// It is well formed up to here, but uses something that is not matched.
     #[error(
-        "character {position}: {construct} is not supported; write one comparison, or several joined by OR, of object \
-         paths that the field table knows"
+        "character {position}: {construct} is not supported; write comparisons of object paths that the field table \
+         knows, joined by AND and OR within one observation"
     )]
     Unsupported {
         /// Where.
@@ -56,30 +61,176 @@ pub enum PatternError {
 /// A pattern, compiled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Compiled {
-    /// Its alternatives; never empty.
+    /// Its comparisons; never empty. Without a program they are alternatives.
     pub terms: Vec<Term>,
+    /// Which of the terms must be found, or must not, in one event; its atoms are their numbers.
+    pub program: Option<Program>,
     /// The alternatives that can never match, because their value is none of its kind. Always
     /// [`PatternError::Value`].
     pub left_out: Vec<PatternError>,
 }
 
-/// Compiles a pattern to its alternatives. A term of a kind's own path (`ipv4-addr:value`, `domain-name:value`,
-/// `file:hashes.…` and the like) targets every field of the kind; another path targets the fields that carry it in
-/// `table`.
+/// Compiles a pattern. A term of a kind's own path (`ipv4-addr:value`, `domain-name:value`, `file:hashes.…` and the
+/// like) targets every field of the kind; another path targets the fields that carry it in `table`.
 ///
 /// # Errors
-/// The pattern is malformed or uses what is not supported, or none of its alternatives can match.
+/// The pattern is malformed or uses what is not supported, none of its alternatives can match, or it could match
+/// without any value that could be looked for.
 pub fn compile(pattern: &str, table: &FieldTable) -> Result<Compiled, PatternError> {
-    let mut compiled = Compiled { terms: Vec::new(), left_out: Vec::new() };
-    for alternative in parse::alternatives(pattern)? {
-        match alternative {
-            Alternative::One(comparison) => compile_one(&comparison, table, &mut compiled)?,
-            Alternative::All { position, parts } => compiled.terms.push(compile_pair(position, &parts, table)?),
+    let parsed = parse::pattern(pattern)?;
+    let mut compiler = Compiler { table, left_out: Vec::new() };
+    let node = compiler.node(&parsed)?;
+    let left_out = compiler.left_out;
+    let Some(node) = node else {
+        let nothing = || unsupported(parsed.position(), "a pattern that can never match".to_owned());
+        return Err(left_out.into_iter().next().unwrap_or_else(nothing));
+    };
+    match node.alternatives() {
+        Ok(terms) => Ok(Compiled { terms, program: None, left_out }),
+        Err(node) => {
+            let (terms, program) = composite(node).map_err(|construct| unsupported(parsed.position(), construct))?;
+            Ok(Compiled { terms, program: Some(program), left_out })
         }
     }
-    match compiled.left_out.first() {
-        Some(error) if compiled.terms.is_empty() => Err(error.clone()),
-        _ => Ok(compiled),
+}
+
+/// The terms of a pattern that takes a program, each once; an error is the construct that is not supported.
+fn composite(node: Node) -> Result<(Vec<Term>, Program), String> {
+    let mut terms = Vec::new();
+    let too_many = || format!("AND or NOT with more than {MAX_ATOMS} different comparisons");
+    let expression = node.numbered(&mut terms).ok_or_else(too_many)?;
+    let keys = keys::choose(&expression, &terms)
+        .ok_or("an alternative of nothing but NOT, which nearly every event fulfils,")?;
+    let program = Program::new(expression, terms.len(), keys).map_err(|error| match error {
+        ProgramError::Deep => format!("AND and OR within each other more than {MAX_DEPTH} deep"),
+        ProgramError::Atoms(_) => too_many(),
+        other => format!("so large a pattern ({other})"),
+    })?;
+    Ok((terms, program))
+}
+
+/// A parsed pattern whose comparisons are terms.
+enum Node {
+    Is(Term),
+    IsNot(Term),
+    All(Vec<Node>),
+    Any(Vec<Node>),
+}
+
+impl Node {
+    /// The terms when they are nothing but alternatives; itself when not.
+    fn alternatives(self) -> Result<Vec<Term>, Node> {
+        match self {
+            Node::Is(term) => Ok(vec![term]),
+            Node::Any(of) if of.iter().all(|node| matches!(node, Node::Is(_))) => Ok(of
+                .into_iter()
+                .filter_map(|node| match node {
+                    Node::Is(term) => Some(term),
+                    _ => None,
+                })
+                .collect()),
+            other => Err(other),
+        }
+    }
+
+    /// The expression over the numbers of the terms, which are gathered; `None` when there are too many.
+    fn numbered(self, terms: &mut Vec<Term>) -> Option<Expression> {
+        let mut number = |term: Term| {
+            let at = terms.iter().position(|known| *known == term).unwrap_or_else(|| {
+                terms.push(term);
+                terms.len() - 1
+            });
+            u8::try_from(at).ok().filter(|_| at < MAX_ATOMS)
+        };
+        Some(match self {
+            Node::Is(term) => Expression::Is(number(term)?),
+            Node::IsNot(term) => Expression::IsNot(number(term)?),
+            Node::All(of) => Expression::all(of.into_iter().map(|node| node.numbered(terms)).collect::<Option<_>>()?),
+            Node::Any(of) => Expression::any(of.into_iter().map(|node| node.numbered(terms)).collect::<Option<_>>()?),
+        })
+    }
+
+    /// Any of several, the ones in brackets among them; `None` of none.
+    fn any(of: Vec<Node>) -> Option<Node> {
+        let open = |node| match node {
+            Node::Any(inner) => inner,
+            other => vec![other],
+        };
+        let mut of: Vec<Node> = of.into_iter().flat_map(open).collect();
+        match of.len() {
+            0 | 1 => of.pop(),
+            _ => Some(Node::Any(of)),
+        }
+    }
+}
+
+/// Turns what was parsed into terms.
+struct Compiler<'t> {
+    table: &'t FieldTable,
+    left_out: Vec<PatternError>,
+}
+
+impl Compiler<'_> {
+    /// `None`: it can never match, for reasons that are in `left_out`.
+    fn node(&mut self, parsed: &Parsed) -> Result<Option<Node>, PatternError> {
+        match parsed {
+            Parsed::One(comparison) => self.comparison(comparison),
+            Parsed::Any(of) => {
+                let mut nodes = Vec::with_capacity(of.len());
+                for inner in of {
+                    nodes.extend(self.node(inner)?);
+                }
+                Ok(Node::any(nodes))
+            }
+            Parsed::All(of) => {
+                let pair = pair(of, self.table)?;
+                let joined = |at: usize| pair.as_ref().is_some_and(|pair| pair.parts.contains(&at));
+                let mut nodes = Vec::with_capacity(of.len());
+                let mut is_possible = true;
+                for (_, inner) in of.iter().enumerate().filter(|(at, _)| !joined(*at)) {
+                    match self.node(inner)? {
+                        Some(node) => nodes.push(node),
+                        None => is_possible = false,
+                    }
+                }
+                nodes.extend(pair.map(|pair| Node::Is(pair.term)));
+                Ok(match nodes.len() {
+                    _ if !is_possible => None,
+                    0 | 1 => nodes.pop(),
+                    _ => Some(Node::All(nodes)),
+                })
+            }
+        }
+    }
+
+    fn comparison(&mut self, comparison: &Proposition) -> Result<Option<Node>, PatternError> {
+        let meaning = meaning(comparison, self.table)?;
+        let order = match comparison.operator {
+            Operator::Compare(order) => order,
+            Operator::In => Comparison::Equal,
+            Operator::IsSubset if meaning.kind == Kind::Ip => Comparison::Equal,
+            Operator::IsSubset => {
+                return Err(unsupported(comparison.position, format!("ISSUBSET of `{}`", meaning.path)));
+            }
+        };
+        let mut terms = Vec::with_capacity(comparison.values.len());
+        let before = self.left_out.len();
+        for (position, literal) in &comparison.values {
+            match value(&meaning, *position, literal, order) {
+                Ok(value) => terms.push(Term { value, target: meaning.target.clone() }),
+                Err(error @ PatternError::Value { .. }) => self.left_out.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        match comparison.negated {
+            false => Ok(Node::any(terms.into_iter().map(Node::Is).collect())),
+            // What must not be there cannot be left out.
+            true if self.left_out.len() > before => Ok(None),
+            true => {
+                let mut nodes: Vec<Node> = terms.into_iter().map(Node::IsNot).collect();
+                Ok(if nodes.len() > 1 { Some(Node::All(nodes)) } else { nodes.pop() })
+            }
+        }
     }
 }
 
@@ -90,47 +241,41 @@ struct Meaning {
     target: Target,
 }
 
-fn compile_one(comparison: &Proposition, table: &FieldTable, compiled: &mut Compiled) -> Result<(), PatternError> {
-    let meaning = meaning(comparison, table)?;
-    let order = match comparison.operator {
-        Operator::Compare(order) => order,
-        Operator::In => Comparison::Equal,
-        Operator::IsSubset if meaning.kind == Kind::Ip => Comparison::Equal,
-        Operator::IsSubset => return Err(unsupported(comparison.position, format!("ISSUBSET of `{}`", meaning.path))),
-    };
-    for (position, literal) in &comparison.values {
-        match value(&meaning, *position, literal, order) {
-            Ok(value) => compiled.terms.push(Term { value, target: meaning.target.clone() }),
-            Err(error @ PatternError::Value { .. }) => compiled.left_out.push(error),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
+/// Two comparisons of an `AND` that are one path: the directory and the file name of an `a&b` row.
+struct Pair {
+    /// Which two.
+    parts: [usize; 2],
+    term: Term,
 }
 
-/// An `AND` of the two paths of one `a&b` row: directory and file name, which together are one path.
-fn compile_pair(position: usize, parts: &[Proposition], table: &FieldTable) -> Result<Term, PatternError> {
-    let refused = || unsupported(position, "AND".to_owned());
-    let [one, two] = parts else { return Err(refused()) };
-    let (known, swapped) = table
-        .iter()
-        .flat_map(|(_, field)| &field.stix_paths)
-        .find_map(|known| {
-            let (directory, name) = known.split_once('&')?;
-            let (directory, name) = (parse::path_key(directory)?, parse::path_key(name)?);
-            let straight = one.key == directory && two.key == name;
-            (straight || (two.key == directory && one.key == name)).then_some((known, !straight))
+fn pair(of: &[Parsed], table: &FieldTable) -> Result<Option<Pair>, PatternError> {
+    // Only the equality of a text is a half of a path.
+    let text_at = |key: &parse::PathKey| {
+        of.iter().enumerate().find_map(|(at, part)| match part {
+            Parsed::One(Proposition {
+                key: known,
+                negated: false,
+                operator: Operator::Compare(Comparison::Equal),
+                values,
+                ..
+            }) if known == key => match values.as_slice() {
+                [(_, Literal::Text(text))] => Some((at, text)),
+                _ => None,
+            },
+            _ => None,
         })
-        .ok_or_else(refused)?;
-    let (directory, name) = if swapped { (two, one) } else { (one, two) };
-    let text_of = |part: &Proposition| match (part.operator, part.values.as_slice()) {
-        (Operator::Compare(Comparison::Equal), [(_, Literal::Text(text))]) => Ok(text.clone()),
-        _ => Err(refused()),
     };
-    let (directory, name) = (text_of(directory)?, text_of(name)?);
-    let joined = path::join(directory.trim(), name.trim());
-    let value = term::value(Kind::Path, &joined).ok_or_else(refused)?;
-    Ok(Term { value, target: Target::StixPath(known.as_str().into()) })
+    for known in table.iter().flat_map(|(_, field)| &field.stix_paths) {
+        let Some((directory, name)) = known.split_once('&') else { continue };
+        let (Some(directory), Some(name)) = (parse::path_key(directory), parse::path_key(name)) else { continue };
+        let (Some((first, directory)), Some((second, name))) = (text_at(&directory), text_at(&name)) else { continue };
+        let joined = path::join(directory.trim(), name.trim());
+        let position = of.get(first).map_or(1, Parsed::position);
+        let value = term::value(Kind::Path, &joined).ok_or_else(|| unsupported(position, "AND".to_owned()))?;
+        let term = Term { value, target: Target::StixPath(known.as_str().into()) };
+        return Ok(Some(Pair { parts: [first, second], term }));
+    }
+    Ok(None)
 }
 
 /// The kinds' own object paths: they mean the value itself, wherever it stands.

@@ -32,6 +32,7 @@ fn of_value(value: TermValue) -> Indicator {
     Indicator {
         id: None,
         terms: vec![Term { value, target: Target::Kind }],
+        program: None,
         context: Arc::new(Context::default()),
         valid_from: None,
         valid_until: None,

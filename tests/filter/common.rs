@@ -37,6 +37,7 @@ pub fn indicator(kind: Kind, written: &str) -> Indicator {
     Indicator {
         id: None,
         terms: vec![Term { value, target: Target::Kind }],
+        program: None,
         context: Arc::new(Context::default()),
         valid_from: None,
         valid_until: None,

@@ -52,6 +52,7 @@ pub fn of_terms(terms: Vec<Term>) -> Indicator {
     Indicator {
         id: None,
         terms,
+        program: None,
         context: Arc::new(Context::default()),
         valid_from: None,
         valid_until: None,

@@ -19,6 +19,7 @@ pub(crate) fn indicator(kind: Kind, written: &str) -> Indicator {
     Indicator {
         id: None,
         terms: vec![Term { value, target: Target::Kind }],
+        program: None,
         context: Arc::default(),
         valid_from: None,
         valid_until: None,

@@ -55,6 +55,19 @@ fn what_cannot_be_looked_for_is_listed_and_the_rest_stays() {
     assert!(indicator.revoked);
 }
 
+/// An `AND` that is judged nowhere yet must not be found on a half, so none of it is taken.
+#[test]
+fn an_indicator_with_a_program_is_listed_and_counted_and_not_taken_by_halves() {
+    let import = bundle(
+        r#"{"type":"indicator","id":"indicator--1",
+            "pattern":"[domain-name:value = 'evil.com' AND network-traffic:dst_port = 443]"},
+           {"type":"indicator","id":"indicator--2","pattern":"[file:name = 'a'] FOLLOWEDBY [file:name = 'b']"},
+           {"type":"indicator","id":"indicator--3","pattern":"[domain-name:value = 'bad.com']"}"#,
+    );
+    assert_eq!((import.indicators.len(), import.unsupported_patterns), (1, 2));
+    assert_eq!(import.unusable[0].reason, "a pattern with AND or NOT is not supported");
+}
+
 #[test]
 fn of_two_versions_the_later_counts_wherever_it_stands() {
     let version = |modified: &str, value: &str| {

@@ -1,4 +1,4 @@
-//! The grammar of STIX patterns, as far as alternatives go: tokens to a flat list of comparisons.
+//! The grammar of STIX patterns, as far as one event can judge them: tokens to a tree of comparisons.
 
 use super::token::{Literal, Token, tokens};
 use super::{PatternError, unsupported};
@@ -7,18 +7,15 @@ use crate::intel::indicator::Comparison;
 /// How deep brackets may nest.
 const MAX_DEPTH: usize = 32;
 
-/// A way in which the pattern is fulfilled.
+/// A pattern as it is bracketed; brackets that say nothing are gone.
 #[derive(Clone, Debug)]
-pub enum Alternative {
+pub enum Parsed {
     /// One comparison.
     One(Proposition),
-    /// Several that must hold together on one observation.
-    All {
-        /// Where the `AND` stands.
-        position: usize,
-        /// The comparisons.
-        parts: Vec<Proposition>,
-    },
+    /// `AND` within one observation: two at least.
+    All(Vec<Parsed>),
+    /// `OR`, within an observation or between observations: two at least.
+    Any(Vec<Parsed>),
 }
 
 /// `path operator value`.
@@ -30,6 +27,8 @@ pub struct Proposition {
     pub path: String,
     /// The path for comparison with others.
     pub key: PathKey,
+    /// Whether it holds for values that do not compare so: `NOT` or `!=`.
+    pub negated: bool,
     /// The operator.
     pub operator: Operator,
     /// One value, or those of the list, with their positions.
@@ -39,7 +38,7 @@ pub struct Proposition {
 /// A comparison operator that can be compiled.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Operator {
-    /// `=`, `<`, `<=`, `>`, `>=`.
+    /// `=` and `!=`, `<`, `<=`, `>`, `>=`.
     Compare(Comparison),
     /// `IN`.
     In,
@@ -68,18 +67,48 @@ pub fn path_key(path: &str) -> Option<PathKey> {
     (parser.peek() == &Token::End).then_some(key)
 }
 
-/// The alternatives of a pattern, or the first construct that makes it more than that.
-pub fn alternatives(pattern: &str) -> Result<Vec<Alternative>, PatternError> {
+/// A pattern, or the first construct in it that cannot be judged.
+pub fn pattern(pattern: &str) -> Result<Parsed, PatternError> {
     let mut parser = Parser { tokens: tokens(pattern)?, at: 0 };
-    let all = parser.observations(0)?;
+    let parsed = parser.observations(0)?;
     match parser.peek() {
-        Token::End => Ok(all),
+        Token::End => Ok(parsed),
         _ => Err(parser.expected("the end of the pattern")),
     }
 }
 
-/// Either side of an `AND` in a comparison expression that may be put in brackets.
-type Alternatives = Vec<Alternative>;
+impl Parsed {
+    /// Where the first comparison stands.
+    pub fn position(&self) -> usize {
+        match self {
+            Parsed::One(proposition) => proposition.position,
+            Parsed::All(of) | Parsed::Any(of) => of.first().map_or(1, Parsed::position),
+        }
+    }
+
+    /// Joins what stands beside each other; an `OR` in brackets within an `OR` is the same `OR`.
+    fn any(mut of: Vec<Parsed>) -> Parsed {
+        if of.iter().any(|inner| matches!(inner, Parsed::Any(_))) {
+            let open = |inner| match inner {
+                Parsed::Any(inner) => inner,
+                other => vec![other],
+            };
+            of = of.into_iter().flat_map(open).collect();
+        }
+        if of.len() == 1 { of.remove(0) } else { Parsed::Any(of) }
+    }
+
+    fn all(mut of: Vec<Parsed>) -> Parsed {
+        if of.iter().any(|inner| matches!(inner, Parsed::All(_))) {
+            let open = |inner| match inner {
+                Parsed::All(inner) => inner,
+                other => vec![other],
+            };
+            of = of.into_iter().flat_map(open).collect();
+        }
+        if of.len() == 1 { of.remove(0) } else { Parsed::All(of) }
+    }
+}
 
 struct Parser {
     /// Never empty: ends with [`Token::End`].
@@ -135,8 +164,8 @@ impl Parser {
     }
 
     /// `observation (OR observation)*`
-    fn observations(&mut self, depth: usize) -> Result<Alternatives, PatternError> {
-        let mut all = self.observation(depth)?;
+    fn observations(&mut self, depth: usize) -> Result<Parsed, PatternError> {
+        let mut all = vec![self.observation(depth)?];
         loop {
             for word in ["AND", "FOLLOWEDBY"] {
                 if self.is_word(word) {
@@ -144,15 +173,15 @@ impl Parser {
                 }
             }
             if !self.take_word("OR") {
-                return Ok(all);
+                return Ok(Parsed::any(all));
             }
-            all.append(&mut self.observation(depth)?);
+            all.push(self.observation(depth)?);
         }
     }
 
     /// `[ comparisons ]` or `( observations )`, without qualifiers.
-    fn observation(&mut self, depth: usize) -> Result<Alternatives, PatternError> {
-        let (all, close) = if self.take_sign("[") {
+    fn observation(&mut self, depth: usize) -> Result<Parsed, PatternError> {
+        let (parsed, close) = if self.take_sign("[") {
             let depth = self.deeper(depth)?;
             (self.disjunction(depth)?, "]")
         } else if self.take_sign("(") {
@@ -169,46 +198,29 @@ impl Parser {
                 return Err(self.unsupported(format!("the qualifier {word}")));
             }
         }
-        Ok(all)
+        Ok(parsed)
     }
 
     /// `conjunction (OR conjunction)*`
-    fn disjunction(&mut self, depth: usize) -> Result<Alternatives, PatternError> {
-        let mut all = self.conjunction(depth)?;
+    fn disjunction(&mut self, depth: usize) -> Result<Parsed, PatternError> {
+        let mut all = vec![self.conjunction(depth)?];
         while self.take_word("OR") {
-            all.append(&mut self.conjunction(depth)?);
+            all.push(self.conjunction(depth)?);
         }
-        Ok(all)
+        Ok(Parsed::any(all))
     }
 
-    /// `comparison (AND comparison)*`; `AND` binds closer than `OR` and joins single comparisons only.
-    fn conjunction(&mut self, depth: usize) -> Result<Alternatives, PatternError> {
-        let first = self.comparison(depth)?;
-        if !self.is_word("AND") {
-            return Ok(first);
+    /// `comparison (AND comparison)*`; `AND` binds closer than `OR`.
+    fn conjunction(&mut self, depth: usize) -> Result<Parsed, PatternError> {
+        let mut all = vec![self.comparison(depth)?];
+        while self.take_word("AND") {
+            all.push(self.comparison(depth)?);
         }
-        let position = self.position();
-        let mut parts = Vec::new();
-        let mut side = first;
-        loop {
-            match side.as_mut_slice() {
-                [Alternative::One(_)] => {
-                    parts.extend(side.into_iter().filter_map(|part| match part {
-                        Alternative::One(comparison) => Some(comparison),
-                        Alternative::All { .. } => None,
-                    }));
-                }
-                _ => return Err(unsupported(position, "AND".to_owned())),
-            }
-            if !self.take_word("AND") {
-                return Ok(vec![Alternative::All { position, parts }]);
-            }
-            side = self.comparison(depth)?;
-        }
+        Ok(Parsed::all(all))
     }
 
     /// `path operator value` or `( comparisons )`.
-    fn comparison(&mut self, depth: usize) -> Result<Alternatives, PatternError> {
+    fn comparison(&mut self, depth: usize) -> Result<Parsed, PatternError> {
         if self.take_sign("(") {
             let depth = self.deeper(depth)?;
             let all = self.disjunction(depth)?;
@@ -224,12 +236,14 @@ impl Parser {
         }
         let position = self.position();
         let (path, key) = self.path()?;
+        let negated = self.take_word("NOT");
+        let unequal = matches!(self.peek(), Token::Sign("!=" | "<>" | "\u{2260}"));
         let operator = self.operator()?;
         let values = match operator {
             Operator::In => self.list()?,
             _ => vec![self.literal()?],
         };
-        Ok(vec![Alternative::One(Proposition { position, path, key, operator, values })])
+        Ok(Parsed::One(Proposition { position, path, key, negated: negated != unequal, operator, values }))
     }
 
     /// `type:property.'property'[*]…`
@@ -276,7 +290,7 @@ impl Parser {
     }
 
     fn operator(&mut self) -> Result<Operator, PatternError> {
-        for word in ["NOT", "LIKE", "MATCHES", "ISSUPERSET"] {
+        for word in ["LIKE", "MATCHES", "ISSUPERSET"] {
             if self.is_word(word) {
                 return Err(self.unsupported(word));
             }
@@ -288,12 +302,11 @@ impl Parser {
             return Ok(Operator::IsSubset);
         }
         let comparison = match self.peek() {
-            Token::Sign("=" | "==") => Comparison::Equal,
+            Token::Sign("=" | "==" | "!=" | "<>" | "\u{2260}") => Comparison::Equal,
             Token::Sign("<") => Comparison::Less,
             Token::Sign("<=") => Comparison::LessOrEqual,
             Token::Sign(">") => Comparison::Greater,
             Token::Sign(">=") => Comparison::GreaterOrEqual,
-            Token::Sign("!=" | "<>" | "\u{2260}") => return Err(self.unsupported("!=")),
             _ => return Err(self.expected("a comparison operator")),
         };
         self.at += 1;

@@ -10,7 +10,7 @@ use crate::intel::posting::Posting;
 use crate::intel::space::Space;
 
 /// Keys that a bucket has on average.
-const KEYS_PER_BUCKET: usize = 6;
+const KEYS_PER_BUCKET: usize = 4;
 /// Bytes before the directory.
 const HEAD: usize = 16;
 /// Set in a payload that is the place of a list of postings.
