@@ -19,7 +19,7 @@ use crate::enrich;
 use crate::fields::{FieldId, FieldSet, PathTrie};
 use crate::intel::allowlist::Listing;
 use crate::intel::snapshot::Snapshot;
-use crate::matcher::{Counts, Hit, Matcher, Sieve, Trace};
+use crate::matcher::{Counts, Hit, Judge, Matcher, Sieve, Trace};
 use crate::observable::time;
 use crate::policy::{Dropped, EventFacts, Policy, Suppression};
 
@@ -173,7 +173,15 @@ impl Detector {
         if !matcher.has_hits() {
             return Ok(None);
         }
-        let found = matcher.take_hits();
+        let mut found = matcher.take_hits();
+        if let Some(mut judge) = Judge::of(&self.snapshot, &found) {
+            // What cannot be walked to its end at every field is judged by what stands before the fault.
+            let _ = P::walk(record, self.snapshot.every_field(), &mut judge);
+            judge.retain(&mut found);
+            if found.is_empty() {
+                return Ok(None);
+            }
+        }
         let mut facts = Facts::default();
         // This walk looks into subtrees that the first one stepped over, so it may meet a fault that the first did not.
         // What was found stays found; the facts are those before the fault.
@@ -212,13 +220,18 @@ impl Detector {
             matcher.discard_hits();
             return Err(error);
         }
+        let mut found = matcher.take_hits();
+        if let Some(mut judge) = Judge::of(&self.snapshot, &found) {
+            let _ = json::walk(document, self.snapshot.every_field(), &mut judge);
+            judge.retain(&mut found);
+        }
         let mut facts = Facts::default();
-        if matcher.has_hits() {
+        if !found.is_empty() {
             // This walk looks into subtrees that the first one stepped over, so it may meet a fault that the first did
             // not. What was found stays found; the facts are those before the fault.
             let _ = json::walk(document, &FACTS, &mut |field, value: Value<'_>| facts.value(field, value));
         }
-        Ok(self.judge(matcher.take_hits(), facts, arrival))
+        Ok(self.judge(found, facts, arrival))
     }
 
     /// The document with the enrichments of its hits.

@@ -5,9 +5,11 @@
 //! allocated for a value that does not hit. Live matching, `scan` and `explain` share it; `explain` listens through
 //! [`Trace`].
 
+mod judge;
 mod read;
 mod sieve;
 
+pub use judge::Judge;
 pub use sieve::Sieve;
 
 use std::collections::HashSet;
@@ -209,6 +211,11 @@ impl<T: Trace> Forms for At<'_, '_, T> {
             }
         }
     }
+
+    #[inline]
+    fn wants(&self, space: Space) -> bool {
+        self.reader.snapshot.has(space)
+    }
 }
 
 impl<T: Trace> At<'_, '_, T> {
@@ -265,7 +272,7 @@ impl<T: Trace> Visitor for Matcher<'_, T> {
         let (snapshot, reading) = (reader.snapshot, reader.snapshot.reading(field));
         reader.counts.observables += 1;
         reader.trace.value(field, value, reading);
-        with_text(value, |raw| read(snapshot, reading, raw, scratch, &mut At { reader, field, raw }));
+        with_text(value, |raw| read(snapshot.options(), reading, raw, scratch, &mut At { reader, field, raw }));
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) const MAX_PHASES: usize = 32;
 
 /// Whether indicators with a program are taken. While snapshots do not judge programs they are listed as not supported,
 /// and counted: an `AND` must never be found on a part of its terms.
-const COMPOSITES_ARE_MATCHED: bool = false;
+const COMPOSITES_ARE_MATCHED: bool = true;
 
 /// What a line says about all of its indicators.
 #[derive(Clone, Debug, Default)]

@@ -8,6 +8,7 @@ mod build;
 mod bytes;
 mod check;
 mod columns;
+mod composite;
 mod context;
 mod file;
 mod read;
@@ -19,6 +20,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use build::{BuildError, HashKey, Keep, Numbering, SegmentBuilder, values};
+pub use composite::Composite;
 pub use file::{file_name, write};
 pub use read::{Range, Segment, SegmentFeed, Tombstone};
 pub use table::{Table, TableId};

@@ -9,13 +9,13 @@ mod part;
 mod source;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::network::Networks;
 use super::plan::Reading;
 use super::posting::Posting;
 use super::prefilter::Prefilter;
-use super::segment::TableId;
+use super::segment::{Composite, TableId};
 use super::space::{KeyHasher, Space};
 use crate::fields::{FieldId, FieldSet, FieldTable, PathTrie};
 use crate::observable::Kind;
@@ -82,6 +82,7 @@ pub struct Snapshot {
     readings: Vec<Reading>,
     wanted: FieldSet,
     trie: PathTrie,
+    every_field: OnceLock<PathTrie>,
 }
 
 impl Snapshot {
@@ -161,14 +162,33 @@ impl Snapshot {
 
     /// An indicator by the number in a posting.
     pub fn indicator(&self, number: u32) -> Stored {
-        let at = self.parts.partition_point(|part| part.base <= number).saturating_sub(1);
-        self.parts.get(at).map(|part| part.indicator(number)).unwrap_or_default()
+        self.part_of(number).map(|part| part.indicator(number)).unwrap_or_default()
+    }
+
+    /// Whether an indicator matches only when more than one of its values is found in an event.
+    #[inline]
+    pub fn is_composite(&self, number: u32) -> bool {
+        self.part_of(number).is_some_and(|part| part.segment.is_composite(number - part.base))
+    }
+
+    /// What must be found together for it.
+    pub fn composite(&self, number: u32) -> Option<Composite> {
+        let part = self.part_of(number)?;
+        part.segment.composite(number - part.base)
+    }
+
+    /// Every field of the table, as walkers follow them.
+    pub fn every_field(&self) -> &PathTrie {
+        self.every_field.get_or_init(|| self.table.trie(|_, _| true))
+    }
+
+    fn part_of(&self, number: u32) -> Option<&Part> {
+        self.parts.get(self.parts.partition_point(|part| part.base <= number).checked_sub(1)?)
     }
 
     /// The feed of an indicator, by the number in a posting.
     pub fn feed_of(&self, number: u32) -> &Feed {
-        let at = self.parts.partition_point(|part| part.base <= number).saturating_sub(1);
-        &self.feeds[self.parts[at].feed_of(number)]
+        &self.feeds[self.part_of(number).map_or(0, |part| part.feed_of(number))]
     }
 
     /// Every feed, in order of addition.

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use crate::intel::plan::Reading;
-use crate::intel::snapshot::{RangeValue, Snapshot, number_key, time_key};
+use crate::intel::snapshot::{MatchOptions, RangeValue, number_key, time_key};
 use crate::intel::space::Space;
 use crate::observable::url::CanonicalUrl;
 use crate::observable::{domain, email, hash, ip, path, text, time, url, user};
@@ -23,19 +23,21 @@ pub(super) trait Forms {
     fn url_host(&mut self, host: &[u8]) -> bool;
     /// A URL.
     fn url(&mut self, url: &CanonicalUrl);
+    /// Whether keys of a name space are of any use. `false` spares the work of making them.
+    fn wants(&self, space: Space) -> bool;
 }
 
 /// Reads `raw` as the field's `reading` says. `scratch` holds canonical forms that differ from `raw`.
 #[inline]
-pub(super) fn read(snapshot: &Snapshot, reading: Reading, raw: &[u8], scratch: &mut Vec<u8>, forms: &mut impl Forms) {
+pub(super) fn read(options: MatchOptions, reading: Reading, raw: &[u8], scratch: &mut Vec<u8>, forms: &mut impl Forms) {
     match reading {
         Reading::Ip => {
             if let Some(found) = ip::event_address(raw) {
                 address(found, forms);
             }
         }
-        Reading::Host => host(snapshot, raw, scratch, forms),
-        Reading::Url => of_url(snapshot, raw, scratch, forms),
+        Reading::Host => host(options, raw, scratch, forms),
+        Reading::Url => of_url(options, raw, scratch, forms),
         Reading::Hash => {
             if let Some((kind, digest)) = hash::canonical(raw, scratch)
                 && let Some(space) = Space::of_hash(kind)
@@ -46,7 +48,7 @@ pub(super) fn read(snapshot: &Snapshot, reading: Reading, raw: &[u8], scratch: &
         Reading::Email => email(raw, scratch, forms),
         Reading::EmailOrHost => {
             email(raw, scratch, forms);
-            host(snapshot, raw, scratch, forms);
+            host(options, raw, scratch, forms);
         }
         Reading::User => {
             if let Some(name) = user::canonical(raw, scratch) {
@@ -63,13 +65,13 @@ pub(super) fn read(snapshot: &Snapshot, reading: Reading, raw: &[u8], scratch: &
             if let Some(name) = user::canonical(raw, scratch) {
                 forms.key(Space::User, name);
             }
-            of_domain(snapshot, raw, scratch, forms);
+            of_domain(options, raw, scratch, forms);
         }
         Reading::Auto => {
             if memchr::memchr(b'@', raw).is_some() {
                 email(raw, scratch, forms);
             }
-            host(snapshot, raw, scratch, forms);
+            host(options, raw, scratch, forms);
         }
         Reading::EmailOrText => {
             if memchr::memchr(b'@', raw).is_some() {
@@ -111,38 +113,38 @@ pub(super) fn read(snapshot: &Snapshot, reading: Reading, raw: &[u8], scratch: &
 }
 
 /// An address, a domain, or the host of what stands where one should.
-fn host(snapshot: &Snapshot, raw: &[u8], scratch: &mut Vec<u8>, forms: &mut impl Forms) {
+fn host(options: MatchOptions, raw: &[u8], scratch: &mut Vec<u8>, forms: &mut impl Forms) {
     if let Some(found) = ip::canonical(raw) {
         return address(found, forms);
     }
-    if of_domain(snapshot, raw, scratch, forms) {
+    if of_domain(options, raw, scratch, forms) {
         return;
     }
     if let Some(host) = domain::event_host(raw) {
         if let Some(found) = ip::canonical(host) {
             address(found, forms);
         } else if let Some(found) = domain::canonical(host, scratch) {
-            name(snapshot, found, forms);
+            name(options, found, forms);
         }
     }
 }
 
 /// Whether `raw` is a domain; if so it was looked up.
-fn of_domain(snapshot: &Snapshot, raw: &[u8], scratch: &mut Vec<u8>, forms: &mut impl Forms) -> bool {
+fn of_domain(options: MatchOptions, raw: &[u8], scratch: &mut Vec<u8>, forms: &mut impl Forms) -> bool {
     match domain::canonical(raw, scratch) {
         Some(found) => {
-            name(snapshot, found, forms);
+            name(options, found, forms);
             true
         }
         None => false,
     }
 }
 
-fn name(snapshot: &Snapshot, name: &[u8], forms: &mut impl Forms) {
+fn name(options: MatchOptions, name: &[u8], forms: &mut impl Forms) {
     forms.key(Space::Domain, name);
     // With the global flag every domain counts as a parent, so the exact set itself is asked.
-    let parents = if snapshot.options().subdomains { Space::Domain } else { Space::DomainSuffix };
-    if snapshot.has(parents) {
+    let parents = if options.subdomains { Space::Domain } else { Space::DomainSuffix };
+    if forms.wants(parents) {
         for parent in domain::parents(name) {
             forms.key(parents, parent);
         }
@@ -167,11 +169,11 @@ fn of_text(text: Option<&[u8]>, forms: &mut impl Forms) {
     }
 }
 
-fn of_url(snapshot: &Snapshot, raw: &[u8], scratch: &mut Vec<u8>, forms: &mut impl Forms) {
-    if snapshot.options().url_hosts {
-        host(snapshot, raw, scratch, forms);
+fn of_url(options: MatchOptions, raw: &[u8], scratch: &mut Vec<u8>, forms: &mut impl Forms) {
+    if options.url_hosts {
+        host(options, raw, scratch, forms);
     }
-    if !snapshot.has(Space::Url) {
+    if !forms.wants(Space::Url) {
         return;
     }
     // Parsing costs more than looking up: only when some URL indicator has this host.

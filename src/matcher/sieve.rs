@@ -84,6 +84,11 @@ impl Forms for Notes<'_> {
     fn url(&mut self, _: &CanonicalUrl) {
         self.suspicious = true;
     }
+
+    #[inline]
+    fn wants(&self, space: Space) -> bool {
+        self.snapshot.has(space)
+    }
 }
 
 impl Visitor for Sieve<'_> {
@@ -93,6 +98,6 @@ impl Visitor for Sieve<'_> {
         let (snapshot, reading) = (notes.snapshot, notes.snapshot.reading(field));
         self.counts.observables += 1;
         self.seen.insert(field);
-        with_text(value, |raw| read(snapshot, reading, raw, scratch, notes));
+        with_text(value, |raw| read(snapshot.options(), reading, raw, scratch, notes));
     }
 }

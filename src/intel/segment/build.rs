@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Segment;
 use super::columns::{Dense, SparseBuilder};
+use super::composite;
 use super::context::ContextsBuilder;
 use super::read::{Range, SegmentFeed, Tombstone, time_bytes, write_ranges, write_tombstones};
 use super::sections::{self, SectionKind, optional};
@@ -79,6 +80,7 @@ pub struct SegmentBuilder {
     valid_until: SparseBuilder,
     port: SparseBuilder,
     id: SparseBuilder,
+    programs: SparseBuilder,
     revoked: SparseBuilder,
     fingerprints: Option<Vec<u64>>,
     paths: Numbers<Arc<str>>,
@@ -156,8 +158,12 @@ impl SegmentBuilder {
             }
             feed.name.clone()
         });
-        for term in &indicator.terms {
+        for term in indicator.keys() {
             self.term(number, term)?;
+        }
+        if let Some(program) = &indicator.program {
+            let bytes = composite::encode(program, &indicator.terms);
+            self.programs.push(number, &bytes).ok_or(BuildError::TooLarge { what: "patterns" })?;
         }
         if let Some(fingerprints) = &mut self.fingerprints {
             fingerprints.push(fingerprint::of(indicator, self.options));
@@ -300,6 +306,8 @@ impl SegmentBuilder {
         ];
         let ids = if self.id.is_empty() { Vec::new() } else { self.id.finish_between() };
         columns.push((SectionKind::Optional, optional::ID, ids));
+        let programs = if self.programs.is_empty() { Vec::new() } else { self.programs.finish_between() };
+        columns.push((SectionKind::Optional, optional::PROGRAM, programs));
         columns.push((SectionKind::Revoked, 0, self.revoked.finish_numbers()));
         let fingerprints = self.fingerprints.unwrap_or_default();
         let fingerprints = fingerprints.iter().flat_map(|fingerprint| fingerprint.to_le_bytes()).collect();

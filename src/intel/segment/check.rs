@@ -4,7 +4,7 @@ use super::bytes::{TIME_BYTES, time_at, u32_at};
 use super::read::Segment;
 use super::sections::optional;
 use super::table::{LIST, POSTING, Table, TableId};
-use super::{SegmentError, context};
+use super::{SegmentError, composite, context};
 
 impl Segment {
     /// Checks what [`Segment::assemble`] did not: everything that its parts refer to.
@@ -97,7 +97,10 @@ impl Segment {
                         |place| column.between(bytes, place).is_some_and(|id| std::str::from_utf8(id).is_ok());
                     column.is_between(bytes) && places.into_iter().all(is_text)
                 }
-                _ => column.is_between(bytes),
+                _ => {
+                    let is_composite = |place| column.between(bytes, place).and_then(composite::decode).is_some();
+                    column.is_between(bytes) && places.into_iter().all(is_composite)
+                }
             };
             if !sound {
                 return Err(wrong("the values of one do not fill it, or cannot be"));

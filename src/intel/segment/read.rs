@@ -9,7 +9,7 @@ use super::bytes::{Cursor, TIME_BYTES, time_at, u16_at, u32_at, u64_at};
 use super::columns::{Dense, Sparse};
 use super::sections::{self, Head, SectionKind, optional};
 use super::table::{LIST, POSTING, SegmentHasher, Table, TableId, pack, unpack};
-use super::{Digest, SegmentError, context};
+use super::{Composite, Digest, SegmentError, composite, context};
 use crate::intel::indicator::{Comparison, Context, Origin, RangeValue, Stored};
 use crate::intel::posting::Posting;
 use crate::intel::space::Space;
@@ -315,6 +315,23 @@ impl Segment {
     pub fn id(&self, number: u32) -> Option<&str> {
         let sparse = self.optional[usize::from(optional::ID)].as_ref()?;
         std::str::from_utf8(sparse.between(&self.data, sparse.place(&self.data, number)?)?).ok()
+    }
+
+    /// What must be found together for an indicator, if more than one of its values.
+    pub fn composite(&self, number: u32) -> Option<Composite> {
+        composite::decode(self.composite_bytes(number)?)
+    }
+
+    /// Whether an indicator is one of which more than one value must be found together.
+    #[inline]
+    pub fn is_composite(&self, number: u32) -> bool {
+        let programs = self.optional[usize::from(optional::PROGRAM)].as_ref();
+        programs.is_some_and(|programs| programs.place(&self.data, number).is_some())
+    }
+
+    pub(super) fn composite_bytes(&self, number: u32) -> Option<&[u8]> {
+        let sparse = self.optional[usize::from(optional::PROGRAM)].as_ref()?;
+        sparse.between(&self.data, sparse.place(&self.data, number)?)
     }
 
     fn is_revoked(&self, number: u32) -> bool {

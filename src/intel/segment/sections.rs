@@ -61,6 +61,7 @@ pub(super) mod optional {
     pub(in super::super) const VALID_UNTIL: u16 = 1;
     pub(in super::super) const PORT: u16 = 2;
     pub(in super::super) const ID: u16 = 3;
+    pub(in super::super) const PROGRAM: u16 = 4;
 }
 
 /// One section, by where it begins and ends.

@@ -1,7 +1,7 @@
 //! Builds a snapshot: takes segments, or indicators and makes segments of them, and finds out what they mean together.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::part::Part;
 use super::source::{From, Source};
@@ -244,6 +244,7 @@ impl SnapshotBuilder {
             readings,
             wanted,
             trie,
+            every_field: OnceLock::new(),
             table: self.table,
         }
     }

@@ -20,6 +20,9 @@ pub fn of(indicator: &Indicator, options: (bool, bool)) -> u64 {
             Target::StixPath(path) => put_text(&mut bytes, path),
         }
     }
+    if let Some(program) = &indicator.program {
+        bytes.extend(program.to_bytes());
+    }
     for time in [indicator.valid_from, indicator.valid_until] {
         bytes.push(u8::from(time.is_some()));
         bytes.extend(time.map(time_bytes).unwrap_or_default());

@@ -92,6 +92,9 @@ impl SegmentBuilder {
                 column.push(here, &time_bytes(time)).ok_or(too_large("validities"))?;
             }
         }
+        if let Some(bytes) = segment.composite_bytes(number) {
+            self.programs.push(here, bytes).ok_or(too_large("patterns"))?;
+        }
         if let Some(port) = stored.port {
             self.port.push(here, &port.to_le_bytes()).ok_or(too_large("ports"))?;
         }

@@ -1,0 +1,108 @@
+//! Composite patterns in a segment: a program and the terms that its atoms are.
+
+use super::bytes::{Cursor, put_text, put_varint};
+use crate::intel::indicator::{Comparison, Indicator, Target, Term, TermValue};
+use crate::intel::pattern::program::Program;
+use crate::intel::term;
+use crate::observable::Kind;
+
+/// What has to be found together in one event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Composite {
+    /// The expression over the terms.
+    pub program: Program,
+    /// The terms, by their number in the program.
+    pub terms: Vec<Term>,
+}
+
+const COMPARISONS: [Comparison; 5] =
+    [Comparison::Equal, Comparison::Less, Comparison::LessOrEqual, Comparison::Greater, Comparison::GreaterOrEqual];
+
+/// The program's length and bytes, then each term: kind, comparison, whether names below a domain count (1 each), the
+/// canonical value and the STIX path, which is empty for none (`text` each).
+pub(super) fn encode(program: &Program, terms: &[Term]) -> Vec<u8> {
+    let bytes = program.to_bytes();
+    let mut out = Vec::new();
+    put_varint(&mut out, bytes.len());
+    out.extend(bytes);
+    for term in terms {
+        let comparison = match &term.value {
+            TermValue::Number { comparison, .. } | TermValue::Time { comparison, .. } => *comparison,
+            _ => Comparison::Equal,
+        };
+        let place = COMPARISONS.iter().position(|known| *known == comparison).unwrap_or(0);
+        let subdomains = matches!(term.value, TermValue::Domain { subdomains: true, .. });
+        out.extend([term.value.kind() as u8, place as u8, u8::from(subdomains)]);
+        put_text(&mut out, &term.value.to_string());
+        match &term.target {
+            Target::Kind => put_text(&mut out, ""),
+            Target::StixPath(path) => put_text(&mut out, path),
+        }
+    }
+    out
+}
+
+/// The composite that fills the bytes; `None` when they are none.
+pub(super) fn decode(bytes: &[u8]) -> Option<Composite> {
+    let mut cursor = Cursor::new(bytes);
+    let length = cursor.varint()?;
+    let program = Program::from_bytes(cursor.take(length)?).ok()?;
+    let mut terms = Vec::with_capacity(program.atoms());
+    for _ in 0..program.atoms() {
+        let kind = *Kind::ALL.get(usize::from(cursor.u8()?))?;
+        let wanted = *COMPARISONS.get(usize::from(cursor.u8()?))?;
+        let below = match cursor.u8()? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
+        let mut value = term::value(kind, cursor.text()?)?;
+        match &mut value {
+            TermValue::Number { comparison, .. } | TermValue::Time { comparison, .. } => *comparison = wanted,
+            TermValue::Domain { subdomains, .. } => *subdomains = below,
+            _ => {}
+        }
+        let target = match cursor.text()? {
+            "" => Target::Kind,
+            path => Target::StixPath(path.into()),
+        };
+        terms.push(Term { value, target });
+    }
+    cursor.rest().is_empty().then_some(Composite { program, terms })
+}
+
+impl Composite {
+    /// The composite of an indicator, if it has one.
+    pub fn of(indicator: &Indicator) -> Option<Composite> {
+        let program = Program::clone(indicator.program.as_deref()?);
+        Some(Composite { program, terms: indicator.terms.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fields::FieldTable;
+    use crate::intel::pattern;
+
+    #[test]
+    fn what_is_written_is_read_and_nothing_else() {
+        let table = FieldTable::embedded(true).unwrap();
+        for written in [
+            "[file:name = 'a.exe' AND (ipv4-addr:value = '192.0.2.1' OR ipv4-addr:value ISSUBSET '198.51.100.0/25')]",
+            "[domain-name:value = '*.evil.example' AND network-traffic:dst_port > 1024 AND network-traffic:dst_port != 8080.5]",
+            "[url:value = 'http://evil.example/a?b' AND process:created_time >= t'2024-01-31T00:00:00.5Z']",
+            "[process:command_line = 'a \\'b\\' C:\\\\x' AND email-addr:value = 'Bad@Evil.example']",
+            "[user-account:user_id = 'CORP\\\\Bad' AND file:hashes.MD5 = '0123456789ABCDEF0123456789abcdef']",
+        ] {
+            let compiled = pattern::compile(written, &table).unwrap_or_else(|error| panic!("{written}: {error}"));
+            let composite = Composite { program: compiled.program.unwrap(), terms: compiled.terms };
+            let bytes = encode(&composite.program, &composite.terms);
+            assert_eq!(decode(&bytes).as_ref(), Some(&composite), "{written}");
+            for cut in 0..bytes.len() {
+                assert_eq!(decode(&bytes[..cut]), None);
+            }
+            assert_eq!(decode(&[&bytes[..], &[0]].concat()), None);
+        }
+    }
+}
