@@ -23,10 +23,6 @@ const MAX_REFERENCE: usize = 2048;
 /// The most kill chain phases that an indicator keeps.
 pub(super) const MAX_PHASES: usize = 32;
 
-/// Whether indicators with a program are taken. While snapshots do not judge programs they are listed as not supported,
-/// and counted: an `AND` must never be found on a part of its terms.
-const COMPOSITES_ARE_MATCHED: bool = true;
-
 /// What a line says about all of its indicators.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
@@ -143,13 +139,7 @@ impl<'s> Collector<'s> {
         for error in left_out {
             self.unusable(facts.line, error.to_string(), written);
         }
-        match program {
-            Some(_) if !COMPOSITES_ARE_MATCHED => {
-                self.unusable(facts.line, "a pattern with AND or NOT is not supported", written);
-                self.unsupported_pattern();
-            }
-            program => self.indicator(terms, program, None, facts),
-        }
+        self.indicator(terms, program, None, facts);
     }
 
     /// Adds an indicator of several terms. No terms, no indicator.

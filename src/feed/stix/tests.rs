@@ -55,17 +55,19 @@ fn what_cannot_be_looked_for_is_listed_and_the_rest_stays() {
     assert!(indicator.revoked);
 }
 
-/// An `AND` that is judged nowhere yet must not be found on a half, so none of it is taken.
+/// An `AND` within one observation is taken as a whole; what joins observations is listed and counted.
 #[test]
-fn an_indicator_with_a_program_is_listed_and_counted_and_not_taken_by_halves() {
+fn a_composite_pattern_is_taken_with_its_program_and_a_sequence_is_not_supported() {
     let import = bundle(
         r#"{"type":"indicator","id":"indicator--1",
             "pattern":"[domain-name:value = 'evil.com' AND network-traffic:dst_port = 443]"},
            {"type":"indicator","id":"indicator--2","pattern":"[file:name = 'a'] FOLLOWEDBY [file:name = 'b']"},
            {"type":"indicator","id":"indicator--3","pattern":"[domain-name:value = 'bad.com']"}"#,
     );
-    assert_eq!((import.indicators.len(), import.unsupported_patterns), (1, 2));
-    assert_eq!(import.unusable[0].reason, "a pattern with AND or NOT is not supported");
+    assert_eq!((import.indicators.len(), import.unsupported_patterns), (2, 1));
+    let composite = &import.indicators[0];
+    assert_eq!((composite.terms.len(), composite.keys().count()), (2, 1));
+    assert!(import.unusable[0].reason.contains("FOLLOWEDBY"), "{:?}", import.unusable[0]);
 }
 
 #[test]
