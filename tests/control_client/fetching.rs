@@ -28,7 +28,7 @@ async fn setup() -> Setup {
 /// Guarantee: however often a fetch breaks off, it goes on at the byte behind the last one that came.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_that_breaks_off_goes_on_at_the_right_offset() {
-    let Setup { plane, mut stream, node, recorder, .. } = setup().await;
+    let Setup { directory: _directory, plane, mut stream, node, recorder } = setup().await;
     let segment = noise(1, 10_000);
     let digest = plane.hold(&segment);
     let (resumed, bytes) =
@@ -113,7 +113,7 @@ async fn a_damaged_part_is_fetched_again() {
 /// refused with the reason, and taken as soon as the segment can be had, without anybody's doing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_segment_is_refused_and_tried_again() {
-    let Setup { mut plane, mut stream, mut node, recorder, .. } = setup().await;
+    let Setup { directory: _directory, mut plane, mut stream, mut node, recorder } = setup().await;
     let segment = noise(1, 5000);
     let signed = sign(&manifest(1, &[&segment]));
     stream.push(Mode::Serve, 1, "n", &signed);
@@ -141,7 +141,7 @@ async fn a_missing_segment_is_refused_and_tried_again() {
 /// Guarantee: many segments come, each once, and are handed on in the manifest's order.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_segments_come() {
-    let Setup { plane, mut stream, node, recorder, .. } = setup().await;
+    let Setup { directory: _directory, plane, mut stream, node, recorder } = setup().await;
     let segments: Vec<Vec<u8>> = (0..60).map(|seed| noise(seed, 100 + usize::from(seed) * 37)).collect();
     for segment in &segments {
         plane.hold(segment);
@@ -157,7 +157,7 @@ async fn many_segments_come() {
 /// Guarantee: one that is larger than every buffer on the way comes whole.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_segment_comes() {
-    let Setup { plane, mut stream, node, recorder, .. } = setup().await;
+    let Setup { directory: _directory, plane, mut stream, node, recorder } = setup().await;
     let segment = noise(1, 5 << 20);
     let digest = plane.hold(&segment);
     plane.trick(digest, Trick::Break(3_500_000, Code::Unavailable));

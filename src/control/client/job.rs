@@ -147,7 +147,14 @@ async fn serve<A: Apply>(
         return Outcome::Dropped;
     }
     let (shared, gate) = (Arc::clone(shared), Arc::clone(gate));
-    off_the_loop(move || put_into_service(&shared, mode, gate, judged)).await
+    off_the_loop(move || {
+        let outcome = put_into_service(&shared, mode, gate, judged);
+        if let Outcome::Serves(..) = outcome {
+            tidy_up(&shared.cache);
+        }
+        outcome
+    })
+    .await
 }
 
 /// Runs what the program does with a candidate on a thread of its own kind.
@@ -227,10 +234,14 @@ pub(super) fn put_into_service<A: Apply>(shared: &Shared<A>, mode: Mode, gate: A
     counter!(telemetry::CONTROL_APPLIED_TOTAL, "slot" => mode.as_str()).increment(1);
     let unkept = cache.commit(mode, manifest).err();
     cache.keep(mode, Keep::Candidate, None);
+    Outcome::Serves(judged, unkept)
+}
+
+/// Deletes what is not kept any more.
+fn tidy_up(cache: &Cache) {
     if let Err(error) = cache.collect_garbage() {
         tracing::warn!(%error, "cannot delete old segments");
     }
-    Outcome::Serves(judged, unkept)
 }
 
 async fn clear<A: Apply>(shared: &Arc<Shared<A>>, mode: Mode, gate: Arc<Gate>) -> Outcome {
@@ -245,9 +256,7 @@ async fn clear<A: Apply>(shared: &Arc<Shared<A>>, mode: Mode, gate: Arc<Gate>) -
             return Outcome::Dropped;
         }
         [Keep::Serving, Keep::Candidate].into_iter().for_each(|keep| cache.keep(mode, keep, None));
-        if let Err(error) = cache.collect_garbage() {
-            tracing::warn!(%error, "cannot delete old segments");
-        }
+        tidy_up(cache);
         Outcome::Cleared
     })
     .await

@@ -10,6 +10,7 @@ use super::settings::Settings;
 use super::slot::Slot;
 
 /// Puts the last good manifest of a slot into service, if there is one and everything about it is as it was. Blocks.
+/// Nothing is deleted, whatever is wrong: the fault may be one of the configuration.
 pub(super) fn restore<A: Apply>(shared: &Shared<A>, settings: &Settings, slot: &mut Slot) {
     let (cache, mode) = (shared.cache(), slot.mode);
     match cache.highest(mode) {
