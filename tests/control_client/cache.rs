@@ -198,3 +198,30 @@ async fn a_cache_that_cannot_be_used_stops_the_start() {
     assert_eq!(std::fs::metadata(&settings.cache).unwrap().permissions().mode() & 0o022, 0);
     node.stop().await;
 }
+
+/// Guarantee: what was refused for good takes no room from what comes next.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_for_good_takes_no_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut plane = Plane::start().await;
+    let recorder = Recorder::new();
+    recorder.refuse(2);
+    let mut settings = settings(directory.path(), plane.address);
+    settings.cache_bytes = 10_000;
+    let node = Running::start(settings, &recorder);
+    let (mut stream, _) = plane.greeted().await;
+    let segments: Vec<Vec<u8>> = (0..3).map(|seed| noise(seed, 4000)).collect();
+    for segment in &segments {
+        plane.hold(segment);
+    }
+    stream.push(Mode::Serve, 1, "n", &sign(&manifest(1, &[&segments[0]])));
+    assert!(stream.request().await.error.is_none());
+    let mut shadow = manifest(2, &[&segments[1]]);
+    shadow.mode = Mode::Shadow;
+    stream.push(Mode::Shadow, 2, "n", &sign(&shadow));
+    assert!(stream.request().await.error.unwrap().message.contains("makes no snapshot"));
+    stream.push(Mode::Serve, 3, "n", &sign(&manifest(3, &[&segments[2]])));
+    assert!(stream.request().await.error.is_none());
+    assert!(!segment_path(directory.path(), &segments[1]).exists());
+    node.stop().await;
+}

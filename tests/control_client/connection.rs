@@ -66,7 +66,8 @@ async fn a_half_open_connection_is_found() {
     stream.push(Mode::Serve, 2, "lost", &bare(2));
     let (mut stream, [serve, _]) = plane.greeted().await;
     assert_eq!(serve.version, 1);
-    assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
+    // A ping may have been on its way already.
+    assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
     stream.push(Mode::Serve, 2, "n", &bare(2));
     assert_eq!(stream.request().await.version, 2);
     node.until("it is connected", |status| status.is_connected).await;
@@ -202,16 +203,13 @@ async fn attempts_are_further_and_further_apart() {
     let mut plane = Plane::start().await;
     let mut settings = settings(directory.path(), plane.address);
     settings.timing.back_off = (Duration::from_millis(20), Duration::from_millis(80));
+    let start = Instant::now();
     let node = Running::start(settings, &Recorder::new());
-    let mut opened = Vec::new();
     for _ in 0..8 {
-        let stream = plane.node().await;
-        stream.fail(Code::Unavailable);
-        opened.push(Instant::now());
+        plane.node().await.fail(Code::Unavailable);
     }
-    let pauses: Vec<Duration> = opened.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert!(pauses[0] >= Duration::from_millis(15), "{pauses:?}");
-    assert!(pauses[3..].iter().all(|pause| *pause >= Duration::from_millis(60)), "{pauses:?}");
+    // Seven pauses: 20, 40, and then five of 80, which is the longest.
+    assert!(start.elapsed() >= Duration::from_millis(460), "{:?}", start.elapsed());
     node.stop().await;
 }
 

@@ -92,7 +92,7 @@ async fn what_expires_goes_on_serving_and_alarms() {
     let (mut stream, _) = plane.greeted().await;
     let mut short = manifest(4, &[]);
     short.mode = Mode::Shadow;
-    short.expires = Some(Timestamp::now() + SignedDuration::from_secs(2));
+    short.expires = Some(Timestamp::now() + SignedDuration::from_secs(4));
     stream.push(Mode::Shadow, 4, "n", &sign(&short));
     assert!(stream.request().await.error.is_none());
     assert!(node.status.borrow().slots[1].expired.is_none());

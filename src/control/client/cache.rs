@@ -100,6 +100,8 @@ pub struct Cache {
     directory: PathBuf,
     segments: PathBuf,
     limit: u64,
+    /// Why the highest versions are not known.
+    damage: Option<String>,
     state: Mutex<State>,
     /// Held until the process is done with the directory.
     _lock: File,
@@ -108,8 +110,6 @@ pub struct Cache {
 #[derive(Debug, Default)]
 struct State {
     highest: HashMap<Mode, Highest>,
-    /// Why `highest` cannot be relied on.
-    damage: Option<String>,
     /// The segments that each manifest needs, with their lengths.
     kept: HashMap<(Mode, Keep), HashMap<Digest, u64>>,
     /// Segments of which this process has seen every byte.
@@ -132,15 +132,26 @@ impl Cache {
             Err(fs::TryLockError::WouldBlock) => return Err(CacheError::InUse(directory.to_owned())),
             Err(fs::TryLockError::Error(cause)) => return Err(CacheError::io(&path, "locked", cause)),
         }
-        let mut state = State::default();
-        match kept::read_highest(directory) {
-            Ok(highest) => state.highest = highest,
-            Err(cause) => state.damage = Some(cause.to_string()),
-        }
-        let cache = Cache { directory: directory.to_owned(), segments, limit, state: Mutex::new(state), _lock: lock };
+        let (highest, damage) = match kept::read_highest(directory) {
+            Ok(highest) => (highest, None),
+            Err(cause) => (HashMap::new(), Some(cause.to_string())),
+        };
+        let state = Mutex::new(State { highest, ..State::default() });
+        let cache = Cache { directory: directory.to_owned(), segments, limit, damage, state, _lock: lock };
         gauge!(telemetry::CONTROL_CACHE_LIMIT_BYTES).set(limit as f64);
         cache.measure();
         Ok(cache)
+    }
+
+    /// Whether it is known which versions were seen. Never waits for the disk.
+    ///
+    /// # Errors
+    /// It is not: the file was damaged.
+    pub(super) fn knows_versions(&self) -> Result<(), CacheError> {
+        match self.damage.clone() {
+            Some(cause) => Err(CacheError::Highest { path: kept::highest_path(&self.directory), cause }),
+            None => Ok(()),
+        }
     }
 
     /// The highest version of a slot that was ever seen, with the digest of its manifest.
@@ -148,8 +159,8 @@ impl Cache {
     /// # Errors
     /// Nobody knows: the file was damaged.
     pub fn highest(&self, mode: Mode) -> Result<Option<Highest>, CacheError> {
-        let state = self.state();
-        self.damaged(&state).map_or_else(|| Ok(state.highest.get(&mode).copied()), Err)
+        self.knows_versions()?;
+        Ok(self.state().highest.get(&mode).copied())
     }
 
     /// Writes down that a version was seen. It never goes back.
@@ -157,10 +168,8 @@ impl Cache {
     /// # Errors
     /// It cannot be written, so the version must not be handed on; or the file is damaged.
     pub fn raise(&self, mode: Mode, seen: Highest) -> Result<(), CacheError> {
+        self.knows_versions()?;
         let mut state = self.state();
-        if let Some(damage) = self.damaged(&state) {
-            return Err(damage);
-        }
         if state.highest.get(&mode).is_some_and(|highest| highest.version >= seen.version) {
             return Ok(());
         }
@@ -169,11 +178,6 @@ impl Cache {
         kept::write_highest(&self.directory, &highest)?;
         state.highest = highest;
         Ok(())
-    }
-
-    fn damaged(&self, state: &State) -> Option<CacheError> {
-        let cause = state.damage.clone()?;
-        Some(CacheError::Highest { path: kept::highest_path(&self.directory), cause })
     }
 
     /// The last good manifest of a slot as it was written. Its signatures are for the caller to check.

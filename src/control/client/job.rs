@@ -141,20 +141,28 @@ async fn serve<A: Apply>(
         Ok(()) => {}
         Err(Failure::Cancelled) => return Outcome::Dropped,
         Err(Failure::Refused(_)) if !gate.is_current() => return Outcome::Dropped,
-        Err(Failure::Refused(refusal)) => return Outcome::Refused(refusal),
+        Err(Failure::Refused(refusal)) => return refused(shared, mode, refusal),
     }
     if !gate.prepare() {
         return Outcome::Dropped;
     }
     let (shared, gate) = (Arc::clone(shared), Arc::clone(gate));
-    off_the_loop(move || {
-        let outcome = put_into_service(&shared, mode, gate, judged);
-        if let Outcome::Serves(..) = outcome {
+    off_the_loop(move || match put_into_service(&shared, mode, gate, judged) {
+        Outcome::Refused(refusal) => refused(&shared, mode, refusal),
+        outcome => {
             tidy_up(&shared.cache);
+            outcome
         }
-        outcome
     })
     .await
+}
+
+/// What will not come again takes no room.
+fn refused<A>(shared: &Shared<A>, mode: Mode, refusal: Refusal) -> Outcome {
+    if !refusal.may_pass() {
+        shared.cache.keep(mode, Keep::Candidate, None);
+    }
+    Outcome::Refused(refusal)
 }
 
 /// Runs what the program does with a candidate on a thread of its own kind.

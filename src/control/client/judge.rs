@@ -70,3 +70,44 @@ pub(super) fn kept(judged: &Judged, seen: Option<Highest>) -> Result<(), Refusal
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn judged(version: u64, content: u8, expires: Option<i64>) -> Judged {
+        let manifest = Manifest {
+            audience: "a".to_owned(),
+            version,
+            mode: Mode::Serve,
+            issued: Timestamp::from_second(0).unwrap(),
+            expires: expires.map(|second| Timestamp::from_second(second).unwrap()),
+            segments: Vec::new(),
+            revocations: Vec::new(),
+            rules: Vec::new(),
+        };
+        let signed = Signed { manifest: Vec::new(), signatures: Vec::new() };
+        Judged { manifest: Arc::new(manifest), signed: Arc::new(signed), digest: Digest([content; 32]) }
+    }
+
+    proptest! {
+        /// Guarantee: a fresh manifest is higher than what was seen or the same, and its time is not over; whatever was
+        /// fresh and is kept may be served again, until another content of its version was seen.
+        #[test]
+        fn nothing_old_is_fresh(
+            version in 1..5u64, content in 0..3u8, expires in proptest::option::of(1..5i64),
+            seen in proptest::option::of((1..5u64, 0..3u8)), now in 0..5i64,
+        ) {
+            let judged = judged(version, content, expires);
+            let seen = seen.map(|(version, content)| Highest { version, manifest: Digest([content; 32]) });
+            let is_newer = seen.is_none_or(|seen| version > seen.version || seen == judged.as_highest());
+            let is_in_time = expires.is_none_or(|expires| now < expires);
+            let result = fresh(&judged, seen, Timestamp::from_second(now).unwrap());
+            prop_assert_eq!(result.is_ok(), is_newer && is_in_time, "{:?}", result);
+            let is_other = seen.is_some_and(|seen| seen.version == version && seen.manifest != judged.digest);
+            prop_assert_eq!(kept(&judged, seen).is_ok(), !is_other);
+        }
+    }
+}

@@ -33,7 +33,7 @@ const MAX_REASON: usize = 2000;
 
 /// The state of the client.
 pub(super) struct Session<A> {
-    settings: Settings,
+    settings: Arc<Settings>,
     shared: Arc<Shared<A>>,
     dialer: Dialer,
     link: Link,
@@ -66,7 +66,7 @@ impl<A: Apply> Session<A> {
         let (status, watched) = watch::channel(Status::default());
         let ((first, longest), (first_retry, longest_retry)) = (settings.timing.back_off, settings.timing.retry);
         let mut session = Session {
-            settings,
+            settings: Arc::new(settings),
             shared,
             dialer,
             link: Link::Waiting(Box::pin(std::future::ready(()))),
@@ -95,7 +95,7 @@ impl<A: Apply> Session<A> {
             let retry_at = self.retry_at;
             tokio::select! {
                 () = &mut stop => break,
-                event = self.link.next() => self.on_event(event),
+                event = self.link.next() => self.on_event(event).await,
                 Some(done) = self.finished.recv() => self.on_done(done),
                 _ = report.tick() => self.report(),
                 _ = tick.tick() => self.look_at_time(),
@@ -114,18 +114,18 @@ impl<A: Apply> Session<A> {
         self.shared.idle().await;
     }
 
-    fn on_event(&mut self, event: Event) {
+    async fn on_event(&mut self, event: Event) {
         match event {
             Event::Due => self.link = Link::Dialling(Box::pin(self.dialer.clone().open(self.hello()))),
             Event::Opened(stream) => self.opened(stream),
-            Event::Response(response) => self.on_response(response),
+            Event::Response(response) => self.on_response(response).await,
             Event::Lost(lost) => self.lose(lost),
         }
     }
 
     /// The first requests on a stream: who this is, and what is in each slot.
     fn hello(&self) -> Vec<SyncRequest> {
-        let Settings { node, labels, .. } = &self.settings;
+        let Settings { node, labels, .. } = &*self.settings;
         let labels: HashMap<String, String> =
             labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         let node = proto::Node { name: node.clone(), labels, software: env!("CARGO_PKG_VERSION").to_owned() };
@@ -171,7 +171,7 @@ impl<A: Apply> Session<A> {
         self.heard = Some((Instant::now(), Timestamp::now()));
     }
 
-    fn on_response(&mut self, response: SyncResponse) {
+    async fn on_response(&mut self, response: SyncResponse) {
         self.hear();
         let SyncResponse { slot, version, nonce, manifest, signatures } = response;
         if nonce.is_empty() || nonce.len() > MAX_NONCE {
@@ -189,7 +189,7 @@ impl<A: Apply> Session<A> {
                 .map(|proto::Signature { key_id, signature }| Signature { key_id, signature: signature.into() })
                 .collect(),
         };
-        match self.judge(at, version, signed) {
+        match self.judge(at, version, signed).await {
             Ok(None) => self.clear(at, nonce),
             Ok(Some(judged)) => self.take(at, judged, nonce),
             // What is at work goes on: a refused response supersedes nothing.
@@ -198,19 +198,23 @@ impl<A: Apply> Session<A> {
     }
 
     /// `None`: the slot is to be emptied.
-    fn judge(&self, at: usize, version: u64, signed: Signed) -> Result<Option<Judged>, Refusal> {
-        let slot = &self.slots[at];
+    async fn judge(&mut self, at: usize, version: u64, signed: Signed) -> Result<Option<Judged>, Refusal> {
+        let mode = self.slots[at].mode;
         if version == 0 {
-            return if slot.mode == Mode::Shadow { Ok(None) } else { Err(Refusal::Empty) };
+            return if mode == Mode::Shadow { Ok(None) } else { Err(Refusal::Empty) };
         }
-        let judged = judge::sound(signed, slot.mode, &self.settings)?;
+        // A large manifest takes tens of milliseconds to read.
+        let settings = Arc::clone(&self.settings);
+        let judged = tokio::task::spawn_blocking(move || judge::sound(signed, mode, &settings)).await;
+        let judged =
+            judged.unwrap_or_else(|error| Err(Refusal::Apply(format!("this node failed over it: {error}"))))?;
         if judged.manifest.version != version {
             return Err(Refusal::Versions { response: version, manifest: judged.manifest.version });
         }
+        let slot = &self.slots[at];
         let is_serving = slot.serving.as_ref().is_some_and(|serving| serving.digest == judged.digest);
         if !is_serving {
-            // Only asks whether it can be known.
-            self.shared.cache().highest(slot.mode)?;
+            self.shared.cache().knows_versions()?;
             judge::fresh(&judged, slot.seen, Timestamp::now())?;
         }
         Ok(Some(judged))

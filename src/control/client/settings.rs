@@ -115,3 +115,43 @@ impl Settings {
 pub fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Format};
+    use crate::intel::manifest::Key;
+
+    fn load(keys: &str) -> Result<Settings, SettingsError> {
+        let text = format!(
+            "sources: {{ a: {{ type: filter, address: 'unix:/a' }} }}\nintel:\n  control: {{ endpoint: 'unix:/c', \
+             audience: a, cache: c, ping_after: 2s, trusted_keys: [{keys}] }}\n"
+        );
+        let config = Config::parse(&text, Format::Yaml, &|_| None).unwrap();
+        Settings::load(&config.intel.control.unwrap(), "Host_1")
+    }
+
+    #[test]
+    fn keys_are_read_and_a_bad_one_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = Key::from_seed([3; 32]).unwrap();
+        let path = |name: &str, text: String| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let good = path("good.pub", key.public().to_pem());
+        let settings = load(&good).unwrap();
+        assert_eq!((settings.trusted, settings.node.as_str()), (vec![key.public()], "host-1"));
+        assert_eq!((settings.timing.ping_after, settings.cache_bytes), (Duration::from_secs(2), 8 << 30));
+        let error = load(&format!("{good}, none.pub")).unwrap_err().to_string();
+        assert!(error.contains("none.pub: cannot be read"), "{error}");
+        let error = load(&path("private.pem", key.to_pem())).unwrap_err().to_string();
+        assert!(error.contains("private.pem: is no PEM file of a public key"), "{error}");
+    }
+
+    #[test]
+    fn this_host_has_a_name() {
+        assert!(!host_name().is_empty());
+    }
+}
