@@ -3,6 +3,7 @@
 pub mod allowlist;
 pub mod guard;
 pub mod indicator;
+pub mod manifest;
 pub mod network;
 pub mod pattern;
 pub mod plan;

@@ -1,0 +1,3 @@
+//! The control stream: how a control plane tells sidecars which indicators to serve.
+
+pub mod client;

@@ -1,0 +1,74 @@
+//! Why bytes are no manifest that anyone may serve.
+
+use super::bounds::{MAX_AUDIENCE, MAX_BYTES, MAX_SEGMENT_BYTES};
+
+/// Why a manifest is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// It is too long.
+    #[error("the manifest has {0} bytes, and {MAX_BYTES} are allowed; merge segments, or move revocations into one")]
+    TooLong(usize),
+    /// It is no JSON of the right shape.
+    #[error("the manifest is not as it should be at `{path}`: {cause}; write it with `hotlist publish`")]
+    Json {
+        /// Where, as a path in the document.
+        path: String,
+        /// What is wrong.
+        cause: String,
+    },
+    /// The audience is no usable name.
+    #[error(
+        "the manifest's `audience` is no name of 1 to {MAX_AUDIENCE} characters of `[a-z0-9._/-]`; give it such a name"
+    )]
+    Audience,
+    /// The version means that there is none.
+    #[error("the manifest's `version` is 0, which means that there is none; count from 1")]
+    Version,
+    /// It was over before it began.
+    #[error("the manifest `expires` no later than it was `issued`; give a later time, or none")]
+    Expires,
+    /// A list is too long.
+    #[error("the manifest has {count} {what}, and {max} are allowed; {remedy}")]
+    TooMany {
+        /// What there are too many of.
+        what: &'static str,
+        /// How many.
+        count: usize,
+        /// The most that are allowed.
+        max: usize,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A segment's length is impossible.
+    #[error("segment {index} of the manifest has {bytes} bytes; give its length in bytes, 1 to {MAX_SEGMENT_BYTES}")]
+    SegmentBytes {
+        /// Which, from 0.
+        index: usize,
+        /// What it says.
+        bytes: u64,
+    },
+    /// One digest has two lengths.
+    #[error(
+        "segment {index} of the manifest has the digest of an earlier one and another length; give the file's length"
+    )]
+    SegmentLengths {
+        /// Which, from 0.
+        index: usize,
+    },
+    /// A name or value has a length that is not allowed.
+    #[error("`{path}` of the manifest has {bytes} bytes; give 1 to {max}")]
+    Text {
+        /// Where.
+        path: String,
+        /// How long it is.
+        bytes: usize,
+        /// The most that is allowed.
+        max: usize,
+    },
+    /// A feed has two rules.
+    #[error("rule {index} of the manifest is the second one of its feed; keep one of the two")]
+    RuleTwice {
+        /// Which, from 0.
+        index: usize,
+    },
+}
