@@ -23,6 +23,7 @@ pub mod socket;
 pub mod tls;
 
 pub mod admin;
+pub mod control;
 pub mod feed;
 pub mod forward;
 pub mod ingest;
