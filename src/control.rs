@@ -5,6 +5,7 @@
 //! control plane for its nodes. docs/control.md is the reference of all of it.
 
 pub mod names;
+pub mod operator;
 pub mod server;
 pub mod store;
 

@@ -14,6 +14,7 @@ mod error;
 mod files;
 mod nodes;
 mod publication;
+mod publish;
 mod snapshot;
 mod watch;
 
@@ -25,6 +26,7 @@ pub use nodes::{NodeRecord, SlotRecord, StatisticsRecord, WRITE_AGAIN};
 pub use publication::{
     Labels, LabelsError, MAX_LABEL_BYTES, MAX_LABELS, Publication, PublicationError, TENANT, check_labels,
 };
+pub use publish::{Draft, KEPT, PublishError};
 pub use snapshot::{MAX_PUBLICATIONS, Snapshot};
 pub use watch::Watched;
 

@@ -120,9 +120,14 @@ impl Publication {
         Ok(Publication { name, labels, manifest, bytes: bytes.into(), signatures, fingerprint })
     }
 
+    /// Reads a file, whatever its name is.
+    pub(super) fn read_any(path: &Path) -> Result<Publication, PublicationError> {
+        Publication::parse(&files::read(path, MAX_FILE)?)
+    }
+
     /// Reads a file, whose name must be that of what is in it.
     pub(super) fn read(path: &Path) -> Result<Publication, PublicationError> {
-        let publication = Publication::parse(&files::read(path, MAX_FILE)?)?;
+        let publication = Publication::read_any(path)?;
         if path.file_name().is_none_or(|name| name.to_string_lossy() != publication.file_name()) {
             let (name, mode) = (publication.name, publication.manifest.mode);
             return Err(PublicationError::Misnamed { name, mode });
