@@ -240,8 +240,11 @@ fn draining() -> Status {
     Status::unavailable("this control plane ends; connect again")
 }
 
-/// Counts a refusal.
+/// Counts a refusal. A peer that went away was not refused.
 fn refused(call: &'static str, status: &Status) {
+    if matches!(status.code(), tonic::Code::Cancelled | tonic::Code::Unknown) {
+        return;
+    }
     let code = Code::from_number(status.code() as u32).to_string().to_lowercase();
     counter!(telemetry::CONTROL_PLANE_REFUSALS_TOTAL, "call" => call, "status" => code).increment(1);
 }

@@ -95,7 +95,7 @@ impl Stream {
         let first = timeout(FIRST_REQUEST, requests.message()).await.map_err(|_| {
             Status::deadline_exceeded("no request came; begin a stream with a request that names the node")
         })?;
-        let Ok(Some(mut first)) = first else { return Ok(()) };
+        let Some(mut first) = first? else { return Ok(()) };
         let node =
             first.node.take().ok_or_else(|| Status::invalid_argument("node: the first request names the node"))?;
         let mut session = Session::open(identity, node, crate::control::random(), Timestamp::now())?;
@@ -119,8 +119,9 @@ impl Stream {
                         session.take(request, &snapshot, Timestamp::now())?;
                         (self.news, look) = (true, true);
                     }
-                    // It is gone, or sent what is no request; it has the status already.
-                    Ok(None) | Err(_) => return Ok(()),
+                    Ok(None) => return Ok(()),
+                    // It is gone, or sent what is no request.
+                    Err(status) => return Err(status),
                 },
                 changed = publications.changed() => {
                     changed.map_err(|_| Status::unavailable("publications are no longer followed"))?;
