@@ -29,11 +29,12 @@ pub(super) async fn open(shared: &Arc<Shared>, request: Request<FetchSegmentRequ
         .map_err(|_| Status::invalid_argument("digest: give the 32 bytes of a SHA-256"))
         .map(Digest)?;
     // Whether it exists for somebody else is nobody's business.
-    let segment = shared
-        .publications
-        .current()
-        .segment(tenant, &digest)
-        .ok_or_else(|| Status::not_found("no manifest for you names this segment"))?;
+    let mut segment = shared.publications.current().segment(tenant, &digest);
+    if segment.is_none() {
+        // The manifest may have come from another control plane, which saw it a moment before.
+        segment = shared.publications.look_again().await.segment(tenant, &digest);
+    }
+    let segment = segment.ok_or_else(|| Status::not_found("no manifest for you names this segment"))?;
     let permit = permit(&shared.fetches)?;
     let path = shared.store.segment(&digest);
     let failed = |error: io::Error| unavailable(&path, &error);

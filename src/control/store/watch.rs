@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Store;
@@ -16,12 +17,28 @@ use super::snapshot::{Reader, Snapshot};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Changes that come this close together are looked at once.
 const SETTLE: Duration = Duration::from_millis(10);
+/// The same of looks that somebody asks for.
+const SETTLE_ASKED: Duration = Duration::from_millis(50);
+/// How long a look that was asked for may take.
+const ASKED_LOOK: Duration = Duration::from_secs(2);
 
 /// Publications that follow the store. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Watched {
     current: watch::Receiver<Arc<Snapshot>>,
+    asked: Arc<Notify>,
+    /// How many looks there were.
+    looks: watch::Receiver<u64>,
     _task: Arc<AbortOnDropHandle<()>>,
+}
+
+/// What the task has to tell, and to listen to.
+struct Follower {
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    looks: watch::Sender<u64>,
+    notices: Arc<Notify>,
+    asked: Arc<Notify>,
+    _watcher: Option<RecommendedWatcher>,
 }
 
 impl Watched {
@@ -31,9 +48,12 @@ impl Watched {
         let watcher = watch(&store.publications(), Arc::clone(&notices));
         // The watch is there before the first look, so that nothing falls between them.
         let (reader, first) = look(Reader::new(store)).await;
-        let (sender, current) = watch::channel(Arc::new(first.unwrap_or_default()));
-        let task = tokio::spawn(follow(reader, sender, notices, watcher));
-        Watched { current, _task: Arc::new(AbortOnDropHandle::new(task)) }
+        let (snapshots, current) = watch::channel(Arc::new(first.unwrap_or_default()));
+        let (looks_made, looks) = watch::channel(0);
+        let asked = Arc::new(Notify::new());
+        let follower = Follower { snapshots, looks: looks_made, notices, asked: Arc::clone(&asked), _watcher: watcher };
+        let task = tokio::spawn(follower.run(reader));
+        Watched { current, asked, looks, _task: Arc::new(AbortOnDropHandle::new(task)) }
     }
 
     /// The publications of now.
@@ -41,30 +61,40 @@ impl Watched {
         Arc::clone(&self.current.borrow())
     }
 
-    /// The same, and every change.
+    /// The same after one more look: another control plane may have seen more already. Many who ask at once
+    /// share a look, and there are at most 20 of these a second.
+    pub async fn look_again(&self) -> Arc<Snapshot> {
+        let mut looks = self.looks.clone();
+        let before = *looks.borrow_and_update();
+        self.asked.notify_one();
+        // Without a look what is known has to do.
+        let _ = timeout(ASKED_LOOK, looks.wait_for(|looks| *looks > before)).await;
+        self.current()
+    }
+
+    /// The publications of now, and every change.
     pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.current.clone()
     }
 }
 
-async fn follow(
-    mut reader: Option<Reader>,
-    sender: watch::Sender<Arc<Snapshot>>,
-    notices: Arc<Notify>,
-    _watcher: Option<RecommendedWatcher>,
-) {
-    while let Some(known) = reader {
-        tokio::select! {
-            () = notices.notified() => tokio::time::sleep(SETTLE).await,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+impl Follower {
+    async fn run(self, mut reader: Option<Reader>) {
+        while let Some(known) = reader {
+            tokio::select! {
+                () = self.notices.notified() => sleep(SETTLE).await,
+                () = self.asked.notified() => sleep(SETTLE_ASKED).await,
+                () = sleep(LOOK_EVERY) => {}
+            }
+            let (next, changed) = look(known).await;
+            if let Some(snapshot) = changed {
+                self.snapshots.send_replace(Arc::new(snapshot));
+            }
+            self.looks.send_modify(|looks| *looks += 1);
+            reader = next;
         }
-        let (next, changed) = look(known).await;
-        if let Some(snapshot) = changed {
-            sender.send_replace(Arc::new(snapshot));
-        }
-        reader = next;
+        tracing::error!("publications are no longer followed: looking at them failed; start the process again");
     }
-    tracing::error!("publications are no longer followed: looking at them failed; start the process again");
 }
 
 /// Looks at the files, away from the threads that answer. `None` for the reader: it panicked.
