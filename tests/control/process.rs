@@ -182,13 +182,11 @@ async fn an_operator_publishes_looks_and_goes_back() {
 #[test]
 fn what_cannot_be_done_is_said() {
     let scene = Scene::new();
-    let digest = scene.segment(b"x").digest.to_string();
     let publish = ["publish", "--store", "store", "--name", "p", "--audience", "acme"];
     let with = |more: &[&str]| complains(scene.path(), &[&publish[..], more].concat());
     for (more, words) in [
         (&["--segment", "../x"][..], "--segment ../x: a digest has 64"),
         (&["--segment", &"0".repeat(64)], "no such segment"),
-        (&["--segment", &digest, "--segment", &digest], "segments"),
         (&["--label", "zone"], "--label zone: give KEY=VALUE"),
         (&["--expires", "soon"], "--expires soon: give a time"),
         (&["--rule", "f=x"], "neither `feed` nor `collection`"),

@@ -175,7 +175,7 @@ async fn rubbish_takes_nothing_away() {
     // Whoever has seen this has seen the rubbish.
     scene.publish("zone", &[("zone", "eu")], &[]);
     let mut seen = plane.node("n0", &[("zone", "eu")]).await;
-    seen.ask(Slot::Serve, 0, 0).await;
+    seen.ask(Slot::Serve, 1, 0).await;
     assert_eq!(seen.next_version().await, (Slot::Serve, 3));
     let mut node = plane.node("n1", &[]).await;
     node.ask(Slot::Serve, 0, 0).await;

@@ -108,18 +108,19 @@ impl Stream {
         let snapshot = Arc::clone(&publications.borrow_and_update());
         session.take(first, &snapshot, Timestamp::now())?;
         self.write(true).await.map_err(refuse)?;
-        let mut look = true;
-        loop {
+        // What is due is still sent to a node that has nothing more to say.
+        let (mut look, mut over) = (true, false);
+        while look || !over {
             let write_at = self.write_at();
             let Some(session) = &mut self.session else { return Ok(()) };
             tokio::select! {
-                request = requests.message() => match request {
+                request = requests.message(), if !over => match request {
                     Ok(Some(request)) => {
                         let snapshot = Arc::clone(&publications.borrow());
                         session.take(request, &snapshot, Timestamp::now())?;
                         (self.news, look) = (true, true);
                     }
-                    Ok(None) => return Ok(()),
+                    Ok(None) => over = true,
                     // It is gone, or sent what is no request.
                     Err(status) => return Err(status),
                 },
@@ -139,6 +140,7 @@ impl Stream {
                 () = sleep_until(write_at) => self.write(true).await.map_err(refuse)?,
             }
         }
+        Ok(())
     }
 
     fn write_at(&self) -> Instant {
