@@ -20,6 +20,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use jiff::Timestamp;
 use metrics::{counter, gauge};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -63,6 +64,9 @@ const MAX_MESSAGE: usize = 4 << 20;
 const MAX_STREAMS: usize = 8192;
 /// Segments that are being sent at once.
 const MAX_FETCHES: usize = 512;
+
+/// What a client is told whose certificate's time is over.
+const EXPIRED: &str = "the time of the client certificate is over; connect again with a new one";
 
 /// Why there is no control plane.
 #[derive(Debug, thiserror::Error)]
@@ -225,10 +229,13 @@ impl Service<Request<Incoming>> for Identified {
     }
 }
 
-/// Who calls. Without a word nobody is let in.
+/// Who calls. Without a word nobody is let in, nor is anyone on a connection that outlived its certificate.
 fn identity<T>(request: &tonic::Request<T>) -> Identity {
-    let unknown = || Identity::Unusable("nobody said who calls; this is a fault of the program".to_owned());
-    request.extensions().get().cloned().unwrap_or_else(unknown)
+    let identity = request.extensions().get::<Identity>().cloned();
+    match identity.filter(|identity| identity.left(Timestamp::now()) != Some(Duration::ZERO)) {
+        Some(identity) => identity,
+        None => Identity::Unusable(EXPIRED.to_owned()),
+    }
 }
 
 fn permit(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {

@@ -139,6 +139,23 @@ async fn renewed_certificates_are_used_without_a_restart() {
     assert_eq!(node.next_version().await, (Slot::Serve, 2));
 }
 
+/// Scenario: the client's certificate expires while its stream is open. Guarantee: the stream ends with that reason, and
+/// so does the next call on the connection.
+#[tokio::test]
+async fn a_connection_is_worth_no_more_than_its_certificate() {
+    let scene = Scene::new();
+    scene.publish("all", &[], &[]);
+    let authority = Authority::new();
+    let plane = start(&scene, &authority).await;
+    let channel = connect(&plane.address, &authority, Some(&authority.short(&[A, ADMIN], 3))).await.unwrap();
+    let mut node = Agent::open(channel.clone(), "n1", &[]).await;
+    node.ask(Slot::Serve, 0, 0).await;
+    assert_eq!(node.next_version().await, (Slot::Serve, 1));
+    let status = node.try_next().await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+    assert!(list(channel).await.unwrap_err().message().contains("the time of the client certificate is over"));
+}
+
 /// Scenario: an address that other hosts can reach, without client certificates. Guarantee: nothing is bound, and the
 /// error says how to mend it; with them it is.
 #[tokio::test]

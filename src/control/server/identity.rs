@@ -2,6 +2,9 @@
 //! form `spiffe://<trust domain>/tenant/<tenant>[/…]` says the tenant, `spiffe://<trust domain>/role/admin` gives the
 //! role of operators. The authority that signed it is the trust domain's business; its name is not looked at.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use tonic::Status;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
@@ -19,6 +22,8 @@ pub(super) enum Identity {
         tenant: Option<Name>,
         /// Whether it is an operator's.
         admin: bool,
+        /// When the certificate's time is over, in seconds since 1970.
+        expires: i64,
     },
     /// A certificate that contradicts itself or cannot be read, with the reason.
     Unusable(String),
@@ -30,8 +35,20 @@ impl Identity {
     /// What a certificate says, in DER.
     pub(super) fn of_certificate(der: &[u8]) -> Identity {
         match read(der) {
-            Ok((tenant, admin)) => Identity::Certified { tenant, admin },
+            Ok((tenant, admin, expires)) => Identity::Certified { tenant, admin, expires },
             Err(problem) => Identity::Unusable(problem),
+        }
+    }
+
+    /// For how long it holds from now on; `None`: for ever.
+    pub(super) fn left(&self, now: Timestamp) -> Option<Duration> {
+        match self {
+            Identity::Certified { expires, .. } => {
+                // Until the end of that second (RFC 5280 section 4.1.2.5).
+                let left = expires.saturating_add(1).saturating_sub(now.as_second());
+                Some(Duration::from_secs(left.try_into().unwrap_or(0)))
+            }
+            _ => None,
         }
     }
 
@@ -59,7 +76,7 @@ impl Identity {
     }
 }
 
-fn read(der: &[u8]) -> Result<(Option<Name>, bool), String> {
+fn read(der: &[u8]) -> Result<(Option<Name>, bool, i64), String> {
     let unreadable = |error: &dyn std::fmt::Display| format!("the client certificate cannot be read: {error}");
     let (_, certificate) = parse_x509_certificate(der).map_err(|error| unreadable(&error))?;
     let names = certificate.subject_alternative_name().map_err(|error| unreadable(&error))?;
@@ -68,7 +85,8 @@ fn read(der: &[u8]) -> Result<(Option<Name>, bool), String> {
         GeneralName::URI(uri) => Some(*uri),
         _ => None,
     });
-    of_uris(uris)
+    let (tenant, admin) = of_uris(uris)?;
+    Ok((tenant, admin, certificate.validity().not_after.timestamp()))
 }
 
 fn of_uris<'a>(uris: impl Iterator<Item = &'a str>) -> Result<(Option<Name>, bool), String> {

@@ -110,8 +110,8 @@ impl Session {
         if !slot.is_asked() {
             slot.ask(request.version, request.refused_version, wanted);
             let version = request.refused_version;
-            let before = self.before.iter().flat_map(|before| &before.slots);
-            let known = before.filter(|of| of.mode == mode && of.refused_version == version).next_back();
+            let mut before = self.before.iter().flat_map(|before| &before.slots);
+            let known = before.find(|of| of.mode == mode && of.refused_version == version);
             let (code, reason) = known.map_or((0, String::new()), |known| (known.code, known.reason.clone()));
             *refusal = Refusal { version, code, reason };
             return Ok(());

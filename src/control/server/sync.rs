@@ -13,7 +13,7 @@ use tonic::{Request, Status, Streaming};
 
 use super::identity::Identity;
 use super::session::Session;
-use super::{Shared, draining, identity, permit, refused};
+use super::{EXPIRED, Shared, draining, identity, permit, refused};
 use crate::control::store::{StoreError, WRITE_AGAIN};
 use crate::proto::control::v1::{SyncRequest, SyncResponse};
 use crate::socket::Connection;
@@ -65,6 +65,7 @@ async fn run(
     let ended = tokio::select! {
         ended = stream.follow(&identity, &mut requests, &responses) => ended,
         () = drained(connection) => Err(draining()),
+        () = expired(&identity) => Err(Status::unauthenticated(EXPIRED)),
     };
     if let Err(status) = ended {
         refused("sync", &status);
@@ -79,6 +80,14 @@ async fn run(
 async fn drained(connection: Option<Connection>) {
     match connection {
         Some(connection) => connection.draining().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A stream lives no longer than the certificate that it was opened with.
+async fn expired(identity: &Identity) {
+    match identity.left(Timestamp::now()) {
+        Some(left) => tokio::time::sleep(left).await,
         None => std::future::pending().await,
     }
 }

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::de::IgnoredAny;
 
 use super::files::sync_directory;
+use super::nodes::MAX_NODES;
 use super::{Store, of_tenant};
 use crate::control::names::Name;
 use crate::control::random;
@@ -35,7 +36,9 @@ pub enum AlertLogError {
         cause: io::Error,
     },
     /// Nobody takes files away.
-    #[error("{path}: there are {MAX_FILES} files of alerts of this node; take some away")]
+    #[error(
+        "{path}: there are {MAX_FILES} files of alerts of this node, or {MAX_NODES} nodes of this tenant; take some away"
+    )]
     Full {
         /// The directory.
         path: PathBuf,
@@ -98,6 +101,12 @@ impl AlertLog {
     /// The newest file when it has room and nobody writes to it, else a new one.
     fn open_file(&self, now: Timestamp) -> Result<Open, AlertLogError> {
         let failed = |cause| AlertLogError::Io { path: self.directory.clone(), cause };
+        if !self.directory.exists() {
+            let nodes = self.directory.parent().and_then(|tenant| std::fs::read_dir(tenant).ok());
+            if nodes.is_some_and(|nodes| nodes.count() >= MAX_NODES) {
+                return Err(AlertLogError::Full { path: self.directory.clone() });
+            }
+        }
         std::fs::create_dir_all(&self.directory).map_err(failed)?;
         let mut files = Vec::new();
         for entry in std::fs::read_dir(&self.directory).map_err(failed)? {
