@@ -6,10 +6,11 @@ use clap::{Args, ValueEnum};
 
 /// Run a control plane: tell sidecars which indicators to serve, from a store directory.
 ///
-/// Several may serve one store. Other hosts get in with client certificates only.
+/// Several may serve one store. An address that other hosts can reach needs --tls-cert, --tls-key and --tls-client-ca:
+/// nodes and operators show certificates there.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hotlist control-plane --store store --listen 127.0.0.1:4400\n  hotlist control-plane --store store --listen 0.0.0.0:4400 --tls-cert server.pem --tls-key server.key --tls-client-ca ca.pem --admin 127.0.0.1:9464"
+    after_help = "Examples:\n  hotlist control-plane --store store --listen 127.0.0.1:4400\n  hotlist control-plane --store store --listen unix:control.sock --admin 127.0.0.1:9465"
 )]
 pub struct ControlPlaneArgs {
     /// The store. Directories that are missing in it are made.
@@ -35,7 +36,7 @@ pub struct ControlPlaneArgs {
 /// List the nodes that a control plane knows of.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hotlist nodes --endpoint http://127.0.0.1:4400\n  hotlist nodes --endpoint https://control.example:4400 --ca-file ca.pem --cert-file admin.pem --key-file admin.key --tenant acme --json"
+    after_help = "Examples:\n  hotlist nodes --endpoint http://127.0.0.1:4400\n  hotlist nodes --endpoint https://control.example:4400 --ca-file ca.pem --tenant acme --json"
 )]
 pub struct NodesArgs {
     /// The control plane: `https://host:port`, `http://host:port` or `unix:/path`.
@@ -63,7 +64,7 @@ pub struct NodesArgs {
 /// Its version is above all that its audience has had in this store. Prints the version.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hotlist publish --store store --name acme --label tenant=acme --audience acme --segment 5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef --rule urlhaus --key signing.pem --expires 30d\n  hotlist publish --store store --name acme --audience acme --mode shadow --rule finds=collection --key signing.pem"
+    after_help = "Examples:\n  hotlist publish --store store --name acme --audience acme --rule urlhaus --expires 30d\n  hotlist publish --store store --name eu --audience acme --label zone=eu --key signing.pem"
 )]
 pub struct PublishArgs {
     /// The store.
