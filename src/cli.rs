@@ -6,10 +6,13 @@ pub mod args;
 mod compile;
 mod completions;
 mod config;
+mod control_plane;
 mod demo;
 mod explain;
 mod inspect;
+mod nodes;
 mod progress;
+mod publish;
 mod rejected;
 mod report;
 mod run;
@@ -76,6 +79,18 @@ pub enum Command {
     Completions(args::CompletionsArgs),
     /// Look at records that a next hop refused for good, and send them again.
     Rejected(args::RejectedArgs),
+    /// Run a control plane: tell sidecars which indicators to serve, from a store directory.
+    ControlPlane(args::ControlPlaneArgs),
+    /// List the nodes that a control plane knows of.
+    Nodes(args::NodesArgs),
+    /// Publish a manifest: nodes that it is for get it at once.
+    Publish(args::PublishArgs),
+    /// Let what is in the shadow serve.
+    Promote(args::PromoteArgs),
+    /// Put what served before in force again.
+    Rollback(args::RollbackArgs),
+    /// Make a pair of keys to sign manifests with.
+    Keygen(args::KeygenArgs),
 }
 
 /// Why a subcommand did not end well.
@@ -133,6 +148,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Config(args) => config::run(&args, &environment, &mut buffered()),
         Command::Completions(args) => completions::run(&args, &mut buffered()),
         Command::Rejected(args) => rejected::run(&args, &mut buffered(), &mut io::stderr()),
+        Command::ControlPlane(args) => control_plane::run(&args, &environment),
+        Command::Nodes(args) => nodes::run(&args, &mut buffered()),
+        Command::Publish(args) => publish::run(&args, &mut buffered()),
+        Command::Promote(args) => publish::promote(&args, &mut buffered()),
+        Command::Rollback(args) => publish::rollback(&args, &mut buffered()),
+        Command::Keygen(args) => publish::keygen(&args, &mut buffered()),
     };
     match done {
         Ok(()) => ExitCode::from(exit::OK),
@@ -187,6 +208,12 @@ mod tests {
             args::RejectedArgs::augment_args(clap::Command::new("rejected")),
             args::ConfigArgs::augment_args(clap::Command::new("config")),
             args::CompletionsArgs::augment_args(clap::Command::new("completions")),
+            args::ControlPlaneArgs::augment_args(clap::Command::new("control-plane")),
+            args::NodesArgs::augment_args(clap::Command::new("nodes")),
+            args::PublishArgs::augment_args(clap::Command::new("publish")),
+            args::PromoteArgs::augment_args(clap::Command::new("promote")),
+            args::RollbackArgs::augment_args(clap::Command::new("rollback")),
+            args::KeygenArgs::augment_args(clap::Command::new("keygen")),
         ];
         for mut command in commands {
             let help = command.render_long_help().to_string();

@@ -1,9 +1,11 @@
 //! Logs and metrics of the process itself: one subscriber for `tracing`, one Prometheus recorder, and the table of
-//! every metric there is (`telemetry/metrics.rs`).
+//! every metric there is (`telemetry/metrics.rs`, `telemetry/control_plane.rs`).
 
+mod control_plane;
 mod metrics;
 mod throttle;
 
+pub use self::control_plane::*;
 pub use self::metrics::*;
 pub use throttle::Throttle;
 
@@ -81,9 +83,14 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
     PrometheusBuilder::new().set_buckets_for_metric(Matcher::Full(STAGE_SECONDS.to_owned()), &STAGE_BUCKETS)
 }
 
+/// Every metric that a process of this program can expose.
+fn every_metric() -> impl Iterator<Item = &'static Metric> {
+    METRICS.iter().chain(CONTROL_PLANE_METRICS)
+}
+
 /// Registers unit and help text of every metric with the current recorder.
 pub fn describe() {
-    for metric in METRICS {
+    for metric in every_metric() {
         match metric.kind {
             MetricKind::Counter => ::metrics::describe_counter!(metric.name, metric.unit, metric.help),
             MetricKind::Gauge => ::metrics::describe_gauge!(metric.name, metric.unit, metric.help),
@@ -107,7 +114,7 @@ mod tests {
         let handle = recorder.handle();
         ::metrics::with_local_recorder(&recorder, || {
             describe();
-            for metric in METRICS {
+            for metric in every_metric() {
                 let labels: Vec<::metrics::Label> =
                     metric.labels.iter().map(|name| ::metrics::Label::new(*name, "x")).collect();
                 match metric.kind {
@@ -118,7 +125,7 @@ mod tests {
             }
         });
         let text = handle.render();
-        for metric in METRICS {
+        for metric in every_metric() {
             assert!(text.contains(&format!("# TYPE {} {}\n", metric.name, metric.kind.as_str())), "{text}");
             assert!(text.contains(&format!("# HELP {} {}\n", metric.name, metric.help)), "{}\n{text}", metric.name);
         }
@@ -128,9 +135,9 @@ mod tests {
 
     #[test]
     fn names_follow_the_rules_of_prometheus() {
-        let names: BTreeSet<&str> = METRICS.iter().map(|metric| metric.name).collect();
-        assert_eq!(names.len(), METRICS.len());
-        for metric in METRICS {
+        let names: BTreeSet<&str> = every_metric().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), every_metric().count());
+        for metric in every_metric() {
             assert!(metric.name.starts_with("hotlist_"), "{}", metric.name);
             assert_eq!(metric.name.ends_with("_total"), metric.kind == MetricKind::Counter, "{}", metric.name);
             assert_eq!(metric.name.contains("bytes"), metric.unit == Unit::Bytes, "{}", metric.name);
@@ -146,7 +153,7 @@ mod tests {
         };
         let written: Vec<&str> =
             include_str!("../docs/telemetry.md").lines().filter(|line| line.starts_with("| `hotlist_")).collect();
-        let wanted: Vec<String> = METRICS.iter().map(row).collect();
+        let wanted: Vec<String> = every_metric().map(row).collect();
         assert_eq!(written, wanted, "the table of docs/telemetry.md should be:\n{}", wanted.join("\n"));
     }
 

@@ -1,5 +1,9 @@
 //! What each subcommand takes. The doc comments are the help texts.
 
+mod control;
+
+pub use control::{ControlPlaneArgs, KeygenArgs, NodesArgs, PromoteArgs, PublishArgs, PublishMode, RollbackArgs};
+
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};

@@ -19,37 +19,14 @@ mod withdrawn;
 use std::fmt;
 use std::path::PathBuf;
 
+pub use super::manifest::Digest;
+
 pub use build::{BuildError, HashKey, Keep, Numbering, SegmentBuilder, values};
 pub use composite::Composite;
 pub use file::{file_name, write};
 pub use read::{Range, Segment, SegmentFeed, Tombstone};
 pub use table::{Table, TableId};
 pub use withdrawn::{Numbers, withdrawn};
-
-/// SHA-256 of a whole segment: its name.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Digest(pub [u8; 32]);
-
-impl Digest {
-    /// Reads 64 lower-case hexadecimal digits.
-    pub fn parse(text: &str) -> Option<Digest> {
-        let mut buffer = [0; 64];
-        let id = TableId::Space(super::space::Space::Sha256);
-        table::pack(id, text.as_bytes(), &mut buffer)?.try_into().ok().map(Digest)
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// Why a segment cannot be used.
 #[derive(Debug, thiserror::Error)]

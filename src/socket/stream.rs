@@ -58,6 +58,14 @@ impl Stream {
             found += read;
         }
     }
+
+    /// The certificate that the peer showed, in DER. It was checked in the handshake.
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        match &self.inner {
+            Either::Left(_) => None,
+            Either::Right(tls) => tls.get_ref().1.peer_certificates()?.first().map(|certificate| certificate.as_ref()),
+        }
+    }
 }
 
 impl AsyncRead for Stream {

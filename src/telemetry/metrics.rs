@@ -135,7 +135,7 @@ pub struct Metric {
     pub help: &'static str,
 }
 
-const fn metric(
+pub(super) const fn metric(
     name: &'static str,
     kind: MetricKind,
     unit: Unit,

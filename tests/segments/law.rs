@@ -21,7 +21,7 @@ fn everything_that_an_indicator_has_comes_back() {
     let bytes = file(&[(Feed::named("f"), every_kind())]);
     let (digest, path) = segment::write(directory.path(), &bytes).unwrap();
     assert_eq!(path.file_name().unwrap().to_str().unwrap(), format!("{digest}.seg"));
-    assert_eq!(Digest::parse(&digest.to_string()), Some(digest));
+    assert_eq!(digest.to_string().parse::<Digest>(), Ok(digest));
     assert_eq!(
         segment::write(directory.path(), &bytes).unwrap(),
         (digest, path.clone()),

@@ -124,7 +124,7 @@ impl FeedState {
     pub(super) fn open(&self, store: &Path) -> Result<Vec<Arc<Segment>>, CompileError> {
         let failed = |cause| CompileError::Chain { feed: self.feed.clone(), cause, state: path(store, &self.feed) };
         let open = |segment: &SegmentState| {
-            let digest = Digest::parse(&segment.digest).unwrap_or(Digest([0; 32]));
+            let digest = segment.digest.parse().unwrap_or(Digest([0; 32]));
             let path = store.join("segments").join(file_name(&digest));
             Segment::open(&path, Some(digest)).map_err(failed)
         };
@@ -169,7 +169,7 @@ pub fn forget_unused(store: &Path, used: &HashSet<String>) -> Result<(usize, u64
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
         let digest = name.to_str().and_then(|name| name.strip_suffix(".seg"));
-        if digest.is_some_and(|digest| Digest::parse(digest).is_some() && !named.contains(digest)) {
+        if digest.is_some_and(|digest| digest.parse::<Digest>().is_ok() && !named.contains(digest)) {
             bytes += entry.metadata().map_err(failed)?.len();
             std::fs::remove_file(entry.path()).map_err(failed)?;
             count += 1;

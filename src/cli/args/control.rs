@@ -1,0 +1,160 @@
+//! What the subcommands of a control plane take.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// Run a control plane: tell sidecars which indicators to serve, from a store directory.
+///
+/// Several may serve one store. An address that other hosts can reach needs --tls-cert, --tls-key and --tls-client-ca:
+/// nodes and operators show certificates there.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hotlist control-plane --store store --listen 127.0.0.1:4400\n  hotlist control-plane --store store --listen unix:control.sock --admin 127.0.0.1:9465"
+)]
+pub struct ControlPlaneArgs {
+    /// The store. Directories that are missing in it are made.
+    #[arg(long, value_name = "DIR")]
+    pub store: PathBuf,
+    /// Where to listen: `127.0.0.1:4400`, `[::1]:4400` or `unix:/path`.
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: String,
+    /// Our certificate, with its chain, in PEM. The files are loaded anew when they change.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key in PEM, not encrypted.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// The authorities of clients in PEM. Clients without a certificate of one of them are refused.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_client_ca: Option<PathBuf>,
+    /// Where to serve /livez, /readyz and /metrics.
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin: Option<String>,
+}
+
+/// List the nodes that a control plane knows of.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hotlist nodes --endpoint http://127.0.0.1:4400\n  hotlist nodes --endpoint https://control.example:4400 --ca-file ca.pem --tenant acme --json"
+)]
+pub struct NodesArgs {
+    /// The control plane: `https://host:port`, `http://host:port` or `unix:/path`.
+    #[arg(long, value_name = "URL")]
+    pub endpoint: String,
+    /// Only nodes of this tenant.
+    #[arg(long, value_name = "TENANT")]
+    pub tenant: Option<String>,
+    /// One JSON object a node instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    /// The authorities of an `https` endpoint in PEM. Absent: those that the system trusts.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate, with its chain, in PEM. It needs the role admin.
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    pub cert_file: Option<PathBuf>,
+    /// Its private key in PEM, not encrypted.
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    pub key_file: Option<PathBuf>,
+}
+
+/// Publish a manifest: nodes that it is for get it at once.
+///
+/// Its version is above all that its audience has had in this store. Prints the version.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hotlist publish --store store --name acme --audience acme --rule urlhaus --expires 30d\n  hotlist publish --store store --name eu --audience acme --label zone=eu --key signing.pem"
+)]
+pub struct PublishArgs {
+    /// The store.
+    #[arg(long, value_name = "DIR")]
+    pub store: PathBuf,
+    /// What to call it: 1 to 63 of a-z, 0-9, `.` and `-`. What has this name and mode now is superseded.
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+    /// A label that nodes must have to get it. Without any, all nodes do.
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<String>,
+    /// Whom it is for; nodes take manifests of their own audience only.
+    #[arg(long, value_name = "AUDIENCE")]
+    pub audience: String,
+    /// A segment of the store, by its digest. The order counts: later ones take back what earlier ones have.
+    #[arg(long = "segment", value_name = "HEX")]
+    pub segments: Vec<String>,
+    /// Enables a feed, or with `=collection` a collection. Feeds without a rule do not match.
+    #[arg(long = "rule", value_name = "FEED[=collection]")]
+    pub rules: Vec<String>,
+    /// Sign with this private key (Ed25519, PEM), as `hotlist keygen` makes it.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// How long nodes may take it: `30d`, `12h`. Without it, for ever.
+    #[arg(long, value_name = "TIME")]
+    pub expires: Option<String>,
+    /// What it is for.
+    #[arg(long, value_enum, default_value_t = PublishMode::Serve)]
+    pub mode: PublishMode,
+}
+
+/// What a publication is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PublishMode {
+    /// It judges events.
+    Serve,
+    /// It matches beside the one that judges, and its hits are only counted and sampled.
+    Shadow,
+}
+
+/// Let what is in the shadow serve.
+///
+/// Under a version of its own; the shadow is emptied. Prints the version.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  hotlist promote --store store --name acme --key signing.pem")]
+pub struct PromoteArgs {
+    /// The store.
+    #[arg(long, value_name = "DIR")]
+    pub store: PathBuf,
+    /// The publication.
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+    /// Sign with this private key.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// How long nodes may take it. Without it, as long as was said before.
+    #[arg(long, value_name = "TIME")]
+    pub expires: Option<String>,
+}
+
+/// Put what served before in force again.
+///
+/// Under a version of its own, as nodes take no lower ones. The last 16 versions are kept. Prints the version.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  hotlist rollback --store store --name acme --to 41 --key signing.pem")]
+pub struct RollbackArgs {
+    /// The store.
+    #[arg(long, value_name = "DIR")]
+    pub store: PathBuf,
+    /// The publication.
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+    /// The version whose content is wanted.
+    #[arg(long, value_name = "VERSION")]
+    pub to: u64,
+    /// Sign with this private key.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// How long nodes may take it. Without it, as long as was said before.
+    #[arg(long, value_name = "TIME")]
+    pub expires: Option<String>,
+}
+
+/// Make a pair of keys to sign manifests with.
+///
+/// The private key goes to FILE, which only its owner can read, the public key to FILE.pub. Prints the key's id.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  hotlist keygen --out signing.pem")]
+pub struct KeygenArgs {
+    /// The file of the private key. It must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}

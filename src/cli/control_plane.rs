@@ -1,0 +1,92 @@
+//! `hotlist control-plane`: serves a store until a signal tells it to end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::Failure;
+use super::args::ControlPlaneArgs;
+use super::service::{self, State};
+use crate::admin::{Admin, LISTENERS, Pages, Readiness};
+use crate::config::{Address, Log, ServerTls};
+use crate::control::server::Server;
+use crate::control::store::Store;
+use crate::telemetry;
+
+/// How long what is in flight may take at the end.
+const GRACE: Duration = Duration::from_secs(10);
+
+pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<String>) -> Result<(), Failure> {
+    let listen = address("--listen", &args.listen)?;
+    let admin = args.admin.as_deref().map(|text| address("--admin", text)).transpose()?;
+    telemetry::init_log(Log::default(), environment(telemetry::LOG_VARIABLE).as_deref()).map_err(anyhow::Error::new)?;
+    let metrics = telemetry::init_metrics().map_err(anyhow::Error::new)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), store = %args.store.display(), "hotlist control-plane starts");
+    let store = Store::open(&args.store).map_err(anyhow::Error::new)?;
+    let tls = args.tls_cert.clone().zip(args.tls_key.clone());
+    let client_ca_file = args.tls_client_ca.clone();
+    let tls = tls.map(|(cert_file, key_file)| ServerTls { cert_file, key_file, client_ca_file });
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let clean = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let server = Server::bind(store, &listen, tls.as_ref()).await?;
+        let (readiness, end, over) = (Readiness::default(), CancellationToken::new(), CancellationToken::new());
+        readiness.register(LISTENERS, true);
+        if let Some(address) = &admin {
+            let admin = Admin::bind(address, None)?;
+            tracing::info!(address = %admin.address(), "admin is listening: /livez /readyz /metrics");
+            let pages = Pages {
+                readiness: readiness.clone(),
+                metrics,
+                config: Arc::new(|| "a control plane has no configuration but its arguments\n".to_owned()),
+                confirm: Arc::new(|_| Box::pin(std::future::ready(false))),
+            };
+            tokio::spawn(admin.serve(pages, over.clone().cancelled_owned()));
+        }
+        readiness.set(LISTENERS, true, server.address().to_string());
+        service::tell(State::Ready);
+        let serving = tokio::spawn(server.serve(end.clone().cancelled_owned()));
+        tokio::pin!(serving);
+        let stop = async {
+            tokio::select! {
+                _ = terminate.recv() => tracing::info!("SIGTERM received"),
+                _ = interrupt.recv() => tracing::info!("SIGINT received"),
+            }
+        };
+        tokio::select! {
+            ended = &mut serving => {
+                ended??;
+                return Ok(true);
+            }
+            () = stop => {}
+            never = service::feed_watchdog() => match never {},
+        }
+        service::tell(State::Stopping);
+        readiness.drain();
+        end.cancel();
+        let ended = timeout(GRACE, &mut serving).await;
+        over.cancel();
+        match ended {
+            Ok(ended) => ended??,
+            Err(_) => return Ok(false),
+        }
+        tracing::info!("every stream has ended");
+        Ok::<_, anyhow::Error>(true)
+    })?;
+    if clean {
+        return Ok(());
+    }
+    Err(Failure::Other(anyhow::anyhow!(
+        "{} s after the signal calls were still in flight; they were cut",
+        GRACE.as_secs()
+    )))
+}
+
+fn address(of: &str, text: &str) -> anyhow::Result<Address> {
+    Address::parse(text).map_err(|error| anyhow::anyhow!("{of} {text}: {error}"))
+}

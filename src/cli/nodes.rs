@@ -1,0 +1,156 @@
+//! `hotlist nodes`: what a control plane knows of its nodes.
+
+use std::io::Write;
+
+use anyhow::Context;
+use comfy_table::presets::NOTHING;
+use comfy_table::{ContentArrangement, Table};
+use serde_json::{Value, json};
+
+use super::Failure;
+use super::args::NodesArgs;
+use crate::config::{ClientTls, Endpoint};
+use crate::control::operator::{NodeStatus, Slot, SlotStatus, Statistics, list_nodes};
+use crate::tls::Connector;
+
+/// Characters of a reason that a table shows.
+const EXCERPT: usize = 120;
+
+pub(super) fn run(args: &NodesArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let bad = |error: String| anyhow::anyhow!("--endpoint {}: {error}", args.endpoint);
+    let endpoint = Endpoint::parse(&args.endpoint).map_err(bad)?;
+    let connector = connector(args, &endpoint)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let tenant = args.tenant.as_deref().unwrap_or("");
+    let nodes = runtime.block_on(list_nodes(&endpoint, connector, tenant)).map_err(anyhow::Error::new)?;
+    let written = if args.json {
+        nodes.iter().try_for_each(|node| writeln!(out, "{}", as_json(node)))
+    } else if nodes.is_empty() {
+        writeln!(out, "no nodes")
+    } else {
+        writeln!(out, "{}", table(&nodes))
+    };
+    written.and_then(|()| out.flush()).map_err(Failure::of_output)
+}
+
+fn table(nodes: &[NodeStatus]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header([
+        "NODE",
+        "TENANT",
+        "LABELS",
+        "CONNECTED",
+        "SILENT",
+        "SERVES",
+        "WANTED",
+        "SHADOW",
+        "EVENTS",
+        "HITS",
+        "INDICATORS",
+        "REFUSED",
+    ]);
+    for status in nodes {
+        let node = status.node.clone().unwrap_or_default();
+        let mut labels: Vec<String> = node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        labels.sort();
+        let (serve, shadow) = (slot(status, Slot::Serve), slot(status, Slot::Shadow));
+        let count = |of: fn(&Statistics) -> u64| {
+            status.statistics.as_ref().map_or_else(|| "-".to_owned(), |statistics| of(statistics).to_string())
+        };
+        let shadow_versions = match &shadow {
+            Some(shadow) if shadow.version == shadow.wanted_version => version(shadow.version),
+            Some(shadow) => format!("{} of {}", version(shadow.version), version(shadow.wanted_version)),
+            None => "-".to_owned(),
+        };
+        let row = [
+            node.name,
+            status.tenant.clone(),
+            labels.join(","),
+            if status.connected { "yes" } else { "no" }.to_owned(),
+            age(status.age_seconds),
+            version(serve.as_ref().map_or(0, |slot| slot.version)),
+            version(serve.as_ref().map_or(0, |slot| slot.wanted_version)),
+            shadow_versions,
+            count(|of| of.events),
+            count(|of| of.hits),
+            count(|of| of.indicators),
+            [serve, shadow].iter().flatten().filter_map(refusal).collect::<Vec<_>>().join("; "),
+        ];
+        table.add_row(row.map(|cell| printable(&cell)));
+    }
+    table
+}
+
+fn slot(status: &NodeStatus, wanted: Slot) -> Option<SlotStatus> {
+    status.slots.iter().find(|slot| slot.slot() == wanted).cloned()
+}
+
+fn version(version: u64) -> String {
+    if version == 0 { "-".to_owned() } else { version.to_string() }
+}
+
+/// What was refused last, and why.
+fn refusal(slot: &SlotStatus) -> Option<String> {
+    let error = slot.error.as_ref()?;
+    let reason: String = error.message.chars().take(EXCERPT).collect();
+    let cut = if error.message.chars().nth(EXCERPT).is_some() { "…" } else { "" };
+    Some(format!("{}: {reason}{cut}", slot.refused_version))
+}
+
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// What a node says of itself cannot move the cursor of a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn as_json(status: &NodeStatus) -> Value {
+    let node = status.node.clone().unwrap_or_default();
+    let slots = status.slots.iter().map(|slot| {
+        let error = slot.error.as_ref().map(|error| json!({ "code": error.code, "message": error.message }));
+        json!({
+            "slot": if slot.slot() == Slot::Shadow { "shadow" } else { "serve" },
+            "version": slot.version,
+            "wanted_version": slot.wanted_version,
+            "refused_version": slot.refused_version,
+            "error": error,
+        })
+    });
+    let labels: std::collections::BTreeMap<_, _> = node.labels.iter().collect();
+    json!({
+        "node": node.name,
+        "tenant": status.tenant,
+        "labels": labels,
+        "software": node.software,
+        "connected": status.connected,
+        "age_seconds": status.age_seconds,
+        "slots": slots.collect::<Vec<_>>(),
+        "statistics": status.statistics.as_ref().map(|of| json!({
+            "events": of.events,
+            "hits": of.hits,
+            "indicators": of.indicators,
+            "newest_feed_age_seconds": of.newest_feed_age_seconds,
+        })),
+    })
+}
+
+fn connector(args: &NodesArgs, endpoint: &Endpoint) -> anyhow::Result<Option<Connector>> {
+    let (ca_file, cert_file, key_file) = (args.ca_file.clone(), args.cert_file.clone(), args.key_file.clone());
+    if let Endpoint::Https { host, .. } = endpoint {
+        let settings = ClientTls { ca_file, cert_file, key_file, server_name: None };
+        return Ok(Some(Connector::load("nodes", &settings, host)?));
+    }
+    let given = [("--ca-file", ca_file), ("--cert-file", cert_file), ("--key-file", key_file)];
+    match given.into_iter().find(|(_, file)| file.is_some()) {
+        Some((name, _)) => anyhow::bail!("{name}: {endpoint} has no TLS; give an `https://` endpoint, or leave it out"),
+        None => Ok(None),
+    }
+}

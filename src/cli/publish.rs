@@ -1,0 +1,166 @@
+//! `hotlist publish`, `promote`, `rollback` and `keygen`: what nodes are to serve, signed and put into a store.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+use ring::rand::SystemRandom;
+
+use super::Failure;
+use super::args::{KeygenArgs, PromoteArgs, PublishArgs, PublishMode, RollbackArgs};
+use crate::control::names::Name;
+use crate::control::store::{Draft, Labels, Publication, Store};
+use crate::intel::manifest::{Digest, Key, Mode, Origin, Rule, SegmentRef};
+
+pub(super) fn run(args: &PublishArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let store = open(&args.store)?;
+    let segments = args.segments.iter().map(|text| segment(&store, text)).collect::<Result<Vec<_>, _>>()?;
+    let rules = args.rules.iter().map(|text| rule(text)).collect::<Result<Vec<_>, _>>()?;
+    publish(&store, args, segments, rules, out)
+}
+
+/// Publishes these segments under these rules, in that order.
+fn publish(
+    store: &Store,
+    args: &PublishArgs,
+    segments: Vec<SegmentRef>,
+    rules: Vec<Rule>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let draft = Draft {
+        name: Name::parse(&args.name).context("--name")?,
+        labels: labels(&args.labels)?,
+        audience: args.audience.clone(),
+        mode: match args.mode {
+            PublishMode::Serve => Mode::Serve,
+            PublishMode::Shadow => Mode::Shadow,
+        },
+        segments,
+        revocations: Vec::new(),
+        rules,
+        lifetime: lifetime(args.expires.as_deref())?,
+    };
+    let key = key(args.key.as_deref())?;
+    say(&store.publish(draft, key.as_ref(), Timestamp::now()).map_err(anyhow::Error::new)?, out)
+}
+
+pub(super) fn promote(args: &PromoteArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let name = Name::parse(&args.name).context("--name")?;
+    let (key, lifetime) = (key(args.key.as_deref())?, lifetime(args.expires.as_deref())?);
+    let promoted = open(&args.store)?.promote(&name, lifetime, key.as_ref(), Timestamp::now());
+    say(&promoted.map_err(anyhow::Error::new)?, out)
+}
+
+pub(super) fn rollback(args: &RollbackArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let name = Name::parse(&args.name).context("--name")?;
+    let (key, lifetime) = (key(args.key.as_deref())?, lifetime(args.expires.as_deref())?);
+    let again = open(&args.store)?.rollback(&name, args.to, lifetime, key.as_ref(), Timestamp::now());
+    say(&again.map_err(anyhow::Error::new)?, out)
+}
+
+pub(super) fn keygen(args: &KeygenArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let key = Key::generate(&SystemRandom::new()).map_err(anyhow::Error::new)?;
+    let mut public = args.out.clone().into_os_string();
+    public.push(".pub");
+    let public = PathBuf::from(public);
+    create(&args.out, 0o600, &key.to_pem())?;
+    create(&public, 0o644, &key.public().to_pem())?;
+    let (id, private) = (key.public().id(), args.out.display());
+    writeln!(out, "key {id}: {private} signs, {} goes to the nodes", public.display())
+        .and_then(|()| out.flush())
+        .map_err(Failure::of_output)
+}
+
+fn say(publication: &Publication, out: &mut dyn Write) -> Result<(), Failure> {
+    let Publication { name, manifest, signatures, .. } = publication;
+    let signed = signatures.first().map_or_else(|| "not signed".to_owned(), |of| format!("signed by {}", of.key_id));
+    let (version, mode, audience) = (manifest.version, manifest.mode, &manifest.audience);
+    let segments = manifest.segments.len();
+    writeln!(out, "{name} {mode} version {version} for {audience}: {segments} segments, {signed}")
+        .and_then(|()| out.flush())
+        .map_err(Failure::of_output)
+}
+
+/// A store that is there: a slip of the pen must not make another one.
+fn open(path: &Path) -> anyhow::Result<Store> {
+    if !path.is_dir() {
+        bail!("--store {}: is no directory; make it, or give another", path.display());
+    }
+    Store::open(path).context("--store")
+}
+
+fn segment(store: &Store, text: &str) -> anyhow::Result<SegmentRef> {
+    let digest: Digest = text.parse().with_context(|| format!("--segment {text}"))?;
+    store.check_segment(digest).with_context(|| format!("--segment {text}"))
+}
+
+fn rule(text: &str) -> anyhow::Result<Rule> {
+    let (feed, origin) = match text.split_once('=') {
+        None => (text, Origin::Feed),
+        Some((feed, "collection")) => (feed, Origin::Collection),
+        Some((feed, "feed")) => (feed, Origin::Feed),
+        Some((_, other)) => bail!("--rule {text}: {other:?} is neither `feed` nor `collection`"),
+    };
+    Ok(Rule { feed: feed.to_owned(), enabled: true, origin })
+}
+
+fn labels(texts: &[String]) -> anyhow::Result<Labels> {
+    let mut labels = Labels::new();
+    for text in texts {
+        let (key, value) = text.split_once('=').with_context(|| format!("--label {text}: give KEY=VALUE"))?;
+        if labels.insert(key.to_owned(), value.to_owned()).is_some() {
+            bail!("--label {text}: {key} is there twice");
+        }
+    }
+    Ok(labels)
+}
+
+/// A length of time, in which a day has 24 hours.
+fn lifetime(text: Option<&str>) -> anyhow::Result<Option<SignedDuration>> {
+    let Some(text) = text else { return Ok(None) };
+    let wanted = || format!("--expires {text}: give a time from now on, e.g. `30d` or `12h`");
+    let span: Span = text.parse().with_context(wanted)?;
+    let lifetime = span.to_duration(SpanRelativeTo::days_are_24_hours()).with_context(wanted)?;
+    if !lifetime.is_positive() {
+        bail!(wanted());
+    }
+    Ok(Some(lifetime))
+}
+
+fn key(path: Option<&Path>) -> anyhow::Result<Option<Key>> {
+    let Some(path) = path else { return Ok(None) };
+    let pem = std::fs::read(path).with_context(|| format!("--key {}: cannot be read", path.display()))?;
+    Ok(Some(Key::from_pem(&pem).with_context(|| format!("--key {}", path.display()))?))
+}
+
+/// A new file: a key that is there is never lost.
+fn create(path: &Path, mode: u32, content: &str) -> anyhow::Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let written = file.and_then(|mut file| {
+        file.write_all(content.as_bytes())?;
+        file.sync_all()
+    });
+    written.with_context(|| format!("{}: cannot be made; give another --out", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_labels_and_rules_are_read_or_refused_with_what_was_given() {
+        assert_eq!(lifetime(None).unwrap(), None);
+        assert_eq!(lifetime(Some("30d")).unwrap(), Some(SignedDuration::from_hours(720)));
+        assert_eq!(lifetime(Some("12h")).unwrap(), Some(SignedDuration::from_hours(12)));
+        for bad in ["", "30", "soon", "-1d", "0s"] {
+            assert!(lifetime(Some(bad)).unwrap_err().to_string().starts_with("--expires"), "{bad}");
+        }
+        assert_eq!(rule("a").unwrap().origin, Origin::Feed);
+        assert_eq!(rule("a=collection").unwrap().origin, Origin::Collection);
+        assert!(rule("a=b").is_err());
+        assert!(labels(&["a".to_owned()]).is_err() && labels(&["a=1".to_owned(), "a=2".to_owned()]).is_err());
+    }
+}

@@ -1,0 +1,59 @@
+//! Names that become parts of paths: of nodes, tenants and publications. What is not a name is refused before it gets
+//! near a path.
+
+use std::fmt;
+
+/// The most bytes of a name, as of a label of DNS.
+pub const MAX_NAME: usize = 63;
+
+/// A checked name: `[a-z0-9.-]{1,63}`, neither `.` nor `..`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(String);
+
+/// It is no name.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no name: give 1 to 63 characters of a-z, 0-9, `.` and `-`, and neither `.` nor `..`")]
+pub struct NameError(String);
+
+impl Name {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn parse(text: &str) -> Result<Name, NameError> {
+        let fits = (1..=MAX_NAME).contains(&text.len());
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
+        if fits && text.bytes().all(plain) && text != "." && text != ".." {
+            return Ok(Name(text.to_owned()));
+        }
+        // What a peer sends is shown in part: it may be long.
+        Err(NameError(text.chars().take(MAX_NAME + 1).collect()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_leave_its_directory() {
+        for good in ["a", "node-1", "eu.west-2", "...", "-", &"x".repeat(63)] {
+            assert_eq!(Name::parse(good).unwrap().as_str(), good);
+        }
+        for bad in ["", ".", "..", "../a", "a/b", "A", "a_b", "a b", "a\0", "ä", "_", &"x".repeat(64)] {
+            assert!(Name::parse(bad).is_err(), "{bad:?}");
+        }
+        assert!(Name::parse(&"y".repeat(9000)).unwrap_err().to_string().len() < 200);
+    }
+}

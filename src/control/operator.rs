@@ -1,0 +1,113 @@
+//! What an operator asks a control plane.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tokio_util::either::Either;
+use tonic::transport::{Channel, Uri};
+use tower::service_fn;
+
+use crate::config::Endpoint;
+use crate::proto::control::v1::ListNodesRequest;
+use crate::proto::control::v1::operator_client::OperatorClient;
+use crate::tls::Connector;
+
+pub use crate::proto::control::v1::{NodeStatus, Slot, SlotStatus, Statistics};
+
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of an answer.
+const MAX_ANSWER: usize = 256 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// There is no connection.
+    #[error("no connection to {endpoint}: {cause}; is the control plane there, and does it take this certificate?")]
+    Connect {
+        /// Where to.
+        endpoint: Endpoint,
+        /// Why not.
+        cause: String,
+    },
+    /// The control plane refused.
+    #[error("{endpoint} refused: {status}")]
+    Refused {
+        /// Who.
+        endpoint: Endpoint,
+        /// Why; it says how to mend it.
+        status: String,
+    },
+}
+
+/// The nodes of a tenant, or of all when it is empty. `tls` is for an `https` endpoint.
+///
+/// # Errors
+/// There is no connection, or no answer.
+pub async fn list_nodes(
+    endpoint: &Endpoint,
+    tls: Option<Connector>,
+    tenant: &str,
+) -> Result<Vec<NodeStatus>, OperatorError> {
+    let channel = connect(endpoint, tls).await.map_err(|error| {
+        let mut cause = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(error) = source {
+            cause = error.to_string();
+            source = error.source();
+        }
+        OperatorError::Connect { endpoint: endpoint.clone(), cause }
+    })?;
+    let mut client = OperatorClient::new(channel).max_decoding_message_size(MAX_ANSWER);
+    let answer = client.list_nodes(ListNodesRequest { tenant: tenant.to_owned() }).await;
+    let refused = |status: tonic::Status| {
+        let code = crate::grpc::Code::from_number(status.code() as u32);
+        OperatorError::Refused { endpoint: endpoint.clone(), status: format!("{code}: {}", status.message()) }
+    };
+    Ok(answer.map_err(refused)?.into_inner().nodes)
+}
+
+async fn connect(endpoint: &Endpoint, tls: Option<Connector>) -> Result<Channel, tonic::transport::Error> {
+    // What is connected to is the endpoint; this is only what stands in the requests.
+    let authority = match endpoint {
+        Endpoint::Http { host, port } | Endpoint::Https { host, port } if host.contains(':') => {
+            format!("[{host}]:{port}")
+        }
+        Endpoint::Http { host, port } | Endpoint::Https { host, port } => format!("{host}:{port}"),
+        Endpoint::Unix(_) => "localhost".to_owned(),
+    };
+    let channel = Channel::from_shared(format!("http://{authority}").into_bytes());
+    let channel = channel.unwrap_or_else(|_| Channel::from_static("http://localhost")).timeout(ANSWER_TIMEOUT);
+    let (endpoint, tls) = (endpoint.clone(), tls.map(Arc::new));
+    let dial = move |_: Uri| {
+        let (endpoint, tls) = (endpoint.clone(), tls.clone());
+        async move {
+            let dialled = timeout(CONNECT_TIMEOUT, dial(&endpoint, tls.as_deref())).await;
+            dialled.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map(TokioIo::new)
+        }
+    };
+    channel.connect_with_connector(service_fn(dial)).await
+}
+
+type Plain = Either<TcpStream, UnixStream>;
+type Secured = Either<Plain, tokio_rustls::client::TlsStream<Plain>>;
+
+async fn dial(endpoint: &Endpoint, tls: Option<&Connector>) -> io::Result<Secured> {
+    let stream = match endpoint {
+        Endpoint::Http { host, port } | Endpoint::Https { host, port } => {
+            Either::Left(TcpStream::connect((host.as_str(), *port)).await?)
+        }
+        Endpoint::Unix(path) => Either::Right(UnixStream::connect(path).await?),
+    };
+    match (endpoint, tls) {
+        (Endpoint::Https { .. }, Some(tls)) => Ok(Either::Right(tls.connect(stream).await?)),
+        (Endpoint::Https { .. }, None) => Err(io::Error::other("an https endpoint needs TLS")),
+        _ => Ok(Either::Left(stream)),
+    }
+}

@@ -1,0 +1,93 @@
+//! The ReportAlerts call: batches of alerts, each on the disk before it is acknowledged.
+
+use std::sync::Arc;
+
+use futures_util::stream::{self, BoxStream, StreamExt};
+use jiff::Timestamp;
+use metrics::counter;
+use tokio::sync::OwnedSemaphorePermit;
+use tonic::{Request, Status, Streaming};
+
+use super::{Shared, draining, identity, permit, refused};
+use crate::control::names::Name;
+use crate::control::store::{AlertLog, AlertLogError};
+use crate::proto::control::v1::{AlertAck, AlertBatch};
+use crate::socket::Connection;
+use crate::telemetry::{self, Throttle};
+
+/// The most alerts of a batch.
+const MAX_ALERTS: usize = 10_000;
+
+pub(super) type Acks = BoxStream<'static, Result<AlertAck, Status>>;
+
+struct Reporter {
+    shared: Arc<Shared>,
+    tenant: Option<Name>,
+    connection: Option<Connection>,
+    batches: Streaming<AlertBatch>,
+    /// Once the node has said its name.
+    log: Option<AlertLog>,
+    _permit: OwnedSemaphorePermit,
+}
+
+pub(super) fn open(shared: &Arc<Shared>, request: Request<Streaming<AlertBatch>>) -> Result<Acks, Status> {
+    let tenant = identity(&request).tenant()?.cloned();
+    let permit = permit(&shared.alerts)?;
+    let connection = request.extensions().get().cloned();
+    let batches = request.into_inner();
+    let reporter = Reporter { shared: Arc::clone(shared), tenant, connection, batches, log: None, _permit: permit };
+    let acks = stream::try_unfold(reporter, |mut reporter| async move {
+        let ack = reporter.next().await.inspect_err(|status| refused("report_alerts", status))?;
+        Ok(ack.map(|ack| (ack, reporter)))
+    });
+    Ok(acks.boxed())
+}
+
+impl Reporter {
+    /// Keeps the next batch.
+    async fn next(&mut self) -> Result<Option<AlertAck>, Status> {
+        let next = match &self.connection {
+            None => self.batches.message().await,
+            Some(connection) => tokio::select! {
+                next = self.batches.message() => next,
+                () = connection.draining() => return Err(draining()),
+            },
+        };
+        // It went away, or sent what is no batch; the library has said so.
+        let Some(AlertBatch { id, alerts, node }) = next? else { return Ok(None) };
+        if alerts.len() > MAX_ALERTS {
+            return Err(Status::invalid_argument(format!("alerts: at most {MAX_ALERTS} in a batch are taken")));
+        }
+        let mut log = match self.log.take() {
+            Some(log) => log,
+            None => {
+                let node = Name::parse(&node).map_err(|error| Status::invalid_argument(format!("node: {error}")))?;
+                self.shared.store.alert_log(self.tenant.as_ref(), &node)
+            }
+        };
+        let count = alerts.len() as u64;
+        let append = move || {
+            let kept = if alerts.is_empty() { Ok(()) } else { log.append(&alerts, Timestamp::now()) };
+            (log, kept)
+        };
+        let done = tokio::task::spawn_blocking(append).await;
+        let (log, kept) = done.map_err(|error| Status::internal(error.to_string()))?;
+        kept.map_err(|error| status(&error))?;
+        self.log = Some(log);
+        counter!(telemetry::CONTROL_PLANE_ALERTS_TOTAL).increment(count);
+        Ok(Some(AlertAck { id }))
+    }
+}
+
+fn status(error: &AlertLogError) -> Status {
+    static LINES: Throttle = Throttle::new();
+    if let Some(left_out) = LINES.pass() {
+        tracing::error!(%error, left_out, "alerts are refused, nodes keep them");
+    }
+    match error {
+        AlertLogError::Io { .. } => Status::unavailable("alerts cannot be kept now; send them again later"),
+        AlertLogError::Full { .. } => {
+            Status::resource_exhausted("there is no room for more alerts of this node; send them again later")
+        }
+    }
+}

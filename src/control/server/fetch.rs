@@ -1,0 +1,82 @@
+//! The FetchSegment call: the bytes of a segment that a manifest names.
+
+use std::io::{self, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, BoxStream, StreamExt};
+use metrics::counter;
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tonic::{Request, Status};
+
+use super::{Shared, identity, permit};
+use crate::intel::manifest::Digest;
+use crate::proto::control::v1::{Chunk, FetchSegmentRequest};
+use crate::telemetry;
+
+/// Bytes of a chunk.
+const CHUNK: usize = 64 << 10;
+
+pub(super) type Chunks = BoxStream<'static, Result<Chunk, Status>>;
+
+pub(super) async fn open(shared: &Arc<Shared>, request: Request<FetchSegmentRequest>) -> Result<Chunks, Status> {
+    let identity = identity(&request);
+    let tenant = identity.tenant()?;
+    let FetchSegmentRequest { digest, offset } = request.get_ref();
+    let digest = <[u8; 32]>::try_from(&digest[..])
+        .map_err(|_| Status::invalid_argument("digest: give the 32 bytes of a SHA-256"))
+        .map(Digest)?;
+    // Whether it exists for somebody else is nobody's business.
+    let mut segment = shared.publications.current().segment(tenant, &digest);
+    if segment.is_none() {
+        // The manifest may have come from another control plane, which saw it a moment before.
+        segment = shared.publications.look_again().await.segment(tenant, &digest);
+    }
+    let segment = segment.ok_or_else(|| Status::not_found("no manifest for you names this segment"))?;
+    let permit = permit(&shared.fetches)?;
+    let path = shared.store.segment(&digest);
+    let failed = |error: io::Error| unavailable(&path, &error);
+    let mut file = File::open(&path).await.map_err(failed)?;
+    let bytes = file.metadata().await.map_err(failed)?.len();
+    if bytes != segment.bytes {
+        let wanted = segment.bytes;
+        tracing::error!(path = %path.display(), bytes, wanted, "a segment has not the length that its manifest says");
+        return Err(Status::data_loss("the segment is damaged; ask the operator of this control plane"));
+    }
+    if *offset >= bytes {
+        return Err(Status::out_of_range(format!("offset: the segment has {bytes} bytes")));
+    }
+    file.seek(SeekFrom::Start(*offset)).await.map_err(failed)?;
+    let state = (file, bytes - offset, Some(bytes), permit);
+    let chunks = stream::try_unfold(state, move |(mut file, left, first, permit)| {
+        let path = path.clone();
+        async move {
+            if left == 0 {
+                return Ok(None);
+            }
+            let data = chunk(&mut file, left).await.map_err(|error| unavailable(&path, &error))?;
+            let sent = data.len() as u64;
+            counter!(telemetry::CONTROL_PLANE_FETCHED_BYTES_TOTAL).increment(sent);
+            let chunk = Chunk { data, segment_bytes: first.unwrap_or(0) };
+            Ok(Some((chunk, (file, left - sent, None, permit))))
+        }
+    });
+    Ok(chunks.boxed())
+}
+
+async fn chunk(file: &mut File, left: u64) -> io::Result<Bytes> {
+    let length = left.min(CHUNK as u64) as usize;
+    let mut data = BytesMut::zeroed(length);
+    file.read_exact(&mut data).await?;
+    Ok(data.freeze())
+}
+
+fn unavailable(path: &Path, error: &io::Error) -> Status {
+    static LINES: telemetry::Throttle = telemetry::Throttle::new();
+    if let Some(left_out) = LINES.pass() {
+        tracing::error!(path = %path.display(), %error, left_out, "a segment that a manifest names cannot be read");
+    }
+    Status::unavailable("the segment cannot be read now; come again later")
+}

@@ -1,0 +1,104 @@
+//! The ListNodes call, and the two services as gRPC has them.
+
+use jiff::Timestamp;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Calls, Shared, alerts, fetch, identity, refused, sync};
+use crate::control::names::Name;
+use crate::control::store::{NodeRecord, SlotRecord, Snapshot};
+use crate::intel::manifest::Mode;
+use crate::proto::control::v1::control_server::Control;
+use crate::proto::control::v1::operator_server::Operator;
+use crate::proto::control::v1::{
+    AlertBatch, Error, FetchSegmentRequest, ListNodesRequest, ListNodesResponse, Node, NodeStatus, Slot, SlotStatus,
+    Statistics, SyncRequest, SyncResponse,
+};
+
+#[tonic::async_trait]
+impl Control for Calls {
+    type SyncStream = ReceiverStream<Result<SyncResponse, Status>>;
+    type FetchSegmentStream = fetch::Chunks;
+    type ReportAlertsStream = alerts::Acks;
+
+    async fn sync(&self, request: Request<Streaming<SyncRequest>>) -> Result<Response<Self::SyncStream>, Status> {
+        let opened = sync::open(&self.0, request);
+        opened.map(Response::new).inspect_err(|status| refused("sync", status))
+    }
+
+    async fn fetch_segment(
+        &self,
+        request: Request<FetchSegmentRequest>,
+    ) -> Result<Response<Self::FetchSegmentStream>, Status> {
+        let opened = fetch::open(&self.0, request).await;
+        opened.map(Response::new).inspect_err(|status| refused("fetch_segment", status))
+    }
+
+    async fn report_alerts(
+        &self,
+        request: Request<Streaming<AlertBatch>>,
+    ) -> Result<Response<Self::ReportAlertsStream>, Status> {
+        let opened = alerts::open(&self.0, request);
+        opened.map(Response::new).inspect_err(|status| refused("report_alerts", status))
+    }
+}
+
+#[tonic::async_trait]
+impl Operator for Calls {
+    async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
+        let listed = list(&self.0, request).await;
+        listed.map(Response::new).inspect_err(|status| refused("list_nodes", status))
+    }
+}
+
+async fn list(shared: &Shared, request: Request<ListNodesRequest>) -> Result<ListNodesResponse, Status> {
+    identity(&request).check_admin()?;
+    let tenant = Some(&request.get_ref().tenant).filter(|tenant| !tenant.is_empty());
+    let tenant = tenant.map(|tenant| Name::parse(tenant)).transpose();
+    let tenant = tenant.map_err(|error| Status::invalid_argument(format!("tenant: {error}")))?;
+    let store = shared.store.clone();
+    let read = tokio::task::spawn_blocking(move || store.read_nodes(tenant.as_ref())).await;
+    let nodes = read.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| {
+        tracing::error!(%error, "nodes cannot be listed");
+        Status::unavailable("the store cannot be read; the log of the control plane says why")
+    })?;
+    let (snapshot, now) = (shared.publications.current(), Timestamp::now());
+    Ok(ListNodesResponse { nodes: nodes.into_iter().map(|node| node_status(node, &snapshot, now)).collect() })
+}
+
+fn node_status(node: NodeRecord, snapshot: &Snapshot, now: Timestamp) -> NodeStatus {
+    let slots = Mode::ALL.into_iter().filter_map(|mode| {
+        let wanted = snapshot.wanted(&node.labels, mode).map_or(0, |of| of.manifest.version);
+        let known = node.slots.iter().find(|slot| slot.mode == mode);
+        (known.is_some() || wanted != 0).then(|| slot_status(mode, known, wanted))
+    });
+    NodeStatus {
+        slots: slots.collect(),
+        connected: node.is_connected(now),
+        age_seconds: node.age_seconds(now),
+        tenant: node.tenant.unwrap_or_default(),
+        statistics: node.statistics.map(|of| Statistics {
+            events: of.events,
+            hits: of.hits,
+            indicators: of.indicators,
+            newest_feed_age_seconds: of.newest_feed_age_seconds,
+        }),
+        node: Some(Node { name: node.name, labels: node.labels.into_iter().collect(), software: node.software }),
+    }
+}
+
+fn slot_status(mode: Mode, known: Option<&SlotRecord>, wanted_version: u64) -> SlotStatus {
+    let slot = match mode {
+        Mode::Serve => Slot::Serve,
+        Mode::Shadow => Slot::Shadow,
+    };
+    let mut status = SlotStatus { wanted_version, ..SlotStatus::default() };
+    status.set_slot(slot);
+    if let Some(known) = known {
+        status.version = known.version;
+        status.refused_version = known.refused_version;
+        let error = Error { code: known.code, message: known.reason.clone() };
+        status.error = (known.refused_version != 0 || !known.reason.is_empty()).then_some(error);
+    }
+    status
+}

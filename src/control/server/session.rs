@@ -1,0 +1,228 @@
+//! One node on one stream: who it is, what is in its slots, and what the store is told of it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use metrics::counter;
+use tonic::Status;
+
+use super::identity::Identity;
+use super::slot::{Answer, Content, EMPTY, Slot, Wanted};
+use crate::control::names::Name;
+use crate::control::store::{
+    Labels, NodeRecord, SlotRecord, Snapshot, StatisticsRecord, Store, StoreError, TENANT, check_labels,
+};
+use crate::intel::manifest::Mode;
+use crate::proto::control::v1 as proto;
+use crate::telemetry::{self, Throttle};
+
+/// The most characters of a reason that are kept.
+const MAX_REASON: usize = 2048;
+/// The most bytes of the version of a node's program.
+const MAX_SOFTWARE: usize = 128;
+
+/// A node.
+pub(super) struct Session {
+    tenant: Option<Name>,
+    name: Name,
+    labels: Labels,
+    software: String,
+    stream: u64,
+    nonces: u64,
+    slots: BTreeMap<Mode, (Slot, Refusal)>,
+    heard: Timestamp,
+    statistics: Option<StatisticsRecord>,
+    /// What the store knew of it before.
+    before: Option<NodeRecord>,
+}
+
+/// What the store is told of it.
+pub(super) struct Record {
+    tenant: Option<Name>,
+    name: Name,
+    node: NodeRecord,
+}
+
+/// What was refused last; version 0 for nothing.
+#[derive(Clone, Debug, Default)]
+struct Refusal {
+    version: u64,
+    code: u32,
+    reason: String,
+}
+
+impl Session {
+    /// Who it is: what the certificate says, and for the rest what the node says.
+    pub(super) fn open(identity: &Identity, node: proto::Node, stream: u64, now: Timestamp) -> Result<Session, Status> {
+        let invalid = |error: String| Status::invalid_argument(error);
+        let proto::Node { name, labels, software } = node;
+        let name = Name::parse(&name).map_err(|error| invalid(format!("node.name: {error}")))?;
+        check_labels(labels.iter()).map_err(|error| invalid(format!("node.{error}")))?;
+        if software.len() > MAX_SOFTWARE {
+            return Err(invalid(format!("node.software: at most {MAX_SOFTWARE} bytes are taken")));
+        }
+        let mut labels: Labels = labels.into_iter().collect();
+        let tenant = match identity.tenant()? {
+            Some(tenant) => {
+                labels.insert(TENANT.to_owned(), tenant.to_string());
+                Some(tenant.clone())
+            }
+            None => {
+                let tenant = labels.get(TENANT).map(|tenant| Name::parse(tenant)).transpose();
+                tenant.map_err(|error| invalid(format!("node.labels: tenant: {error}")))?
+            }
+        };
+        let (slots, statistics) = (BTreeMap::new(), None);
+        let (nonces, before) = (0, None);
+        Ok(Session { tenant, name, labels, software, stream, nonces, slots, heard: now, statistics, before })
+    }
+
+    /// Reads what the store knew before, for the reason of a refusal that the node remembers only the version of.
+    pub(super) fn remember(&mut self, store: &Store) {
+        self.before = store.read_node(self.tenant.as_ref(), &self.name);
+    }
+
+    /// Takes what the node says.
+    pub(super) fn take(
+        &mut self,
+        request: proto::SyncRequest,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<(), Status> {
+        self.heard = now;
+        let reports = request.statistics.is_some();
+        if let Some(of) = request.statistics {
+            self.statistics = Some(StatisticsRecord {
+                events: of.events,
+                hits: of.hits,
+                indicators: of.indicators,
+                newest_feed_age_seconds: of.newest_feed_age_seconds,
+            });
+        }
+        let mode = match proto::Slot::try_from(request.slot) {
+            Ok(proto::Slot::Serve) => Mode::Serve,
+            Ok(proto::Slot::Shadow) => Mode::Shadow,
+            Ok(proto::Slot::Unspecified) if reports && request.nonce.is_empty() => return Ok(()),
+            _ => return Err(Status::invalid_argument("slot: give SLOT_SERVE or SLOT_SHADOW")),
+        };
+        let wanted = self.wanted(snapshot, mode);
+        let (slot, refusal) = self.slots.entry(mode).or_default();
+        if !slot.is_asked() {
+            slot.ask(request.version, request.refused_version, wanted);
+            let version = request.refused_version;
+            let mut before = self.before.iter().flat_map(|before| &before.slots);
+            let known = before.find(|of| of.mode == mode && of.refused_version == version);
+            let (code, reason) = known.map_or((0, String::new()), |known| (known.code, known.reason.clone()));
+            *refusal = Refusal { version, code, reason };
+            return Ok(());
+        }
+        if request.nonce.is_empty() {
+            // A report.
+            return Ok(());
+        }
+        let answer = slot.answer(&request.nonce, request.version, request.error.is_some()).map_err(|wrong| {
+            Status::invalid_argument(format!(
+                "version: an answer without an error is an ACK of version {}, and says {}; give `error` to refuse it",
+                wrong.sent, request.version
+            ))
+        })?;
+        let word = match answer {
+            Answer::Ack => {
+                *refusal = Refusal::default();
+                "ack"
+            }
+            Answer::Nack { refused } => {
+                let error = request.error.unwrap_or_default();
+                let reason: String = error.message.chars().take(MAX_REASON).collect();
+                static LINES: Throttle = Throttle::new();
+                if let Some(left_out) = LINES.pass() {
+                    let (tenant, node) = (self.tenant.as_ref().map(Name::as_str), self.name.as_str());
+                    tracing::warn!(tenant, node, slot = %mode, version = refused, ?reason, left_out, "a node refused a manifest");
+                }
+                *refusal = Refusal { version: refused, code: error.code, reason };
+                "nack"
+            }
+            Answer::Stale => "stale",
+        };
+        counter!(telemetry::CONTROL_PLANE_ANSWERS_TOTAL, "slot" => mode.as_str(), "answer" => word).increment(1);
+        Ok(())
+    }
+
+    /// The next thing to send, if anything is.
+    pub(super) fn due(&mut self, snapshot: &Snapshot) -> Option<proto::SyncResponse> {
+        for mode in Mode::ALL {
+            let wanted = self.wanted(snapshot, mode);
+            let Some((slot, _)) = self.slots.get_mut(&mode) else { continue };
+            let Some(content) = slot.due(wanted) else { continue };
+            self.nonces += 1;
+            let nonce = format!("{:016x}-{}", self.stream, self.nonces);
+            slot.sent(content, nonce.clone());
+            counter!(telemetry::CONTROL_PLANE_PUSHES_TOTAL, "slot" => mode.as_str()).increment(1);
+            return Some(self.response(snapshot, mode, content, nonce));
+        }
+        None
+    }
+
+    fn response(&self, snapshot: &Snapshot, mode: Mode, content: Content, nonce: String) -> proto::SyncResponse {
+        let slot = match mode {
+            Mode::Serve => proto::Slot::Serve,
+            Mode::Shadow => proto::Slot::Shadow,
+        };
+        let mut response = proto::SyncResponse { nonce, version: content.version, ..Default::default() };
+        response.set_slot(slot);
+        if content != EMPTY
+            && let Some(publication) = snapshot.wanted(&self.labels, mode)
+        {
+            response.manifest = publication.bytes.clone();
+            let signatures = publication.signatures.iter();
+            response.signatures = signatures
+                .map(|of| proto::Signature { key_id: of.key_id.clone(), signature: of.signature.clone().into() })
+                .collect();
+        }
+        response
+    }
+
+    fn wanted(&self, snapshot: &Snapshot, mode: Mode) -> Wanted {
+        match snapshot.wanted(&self.labels, mode) {
+            Some(of) => Wanted::Content(Content { version: of.manifest.version, fingerprint: of.fingerprint }),
+            // A node without a manifest would match nothing: what serves is only ever replaced.
+            None if mode == Mode::Shadow && snapshot.is_sure(mode) => Wanted::Nothing,
+            None => Wanted::Unknown,
+        }
+    }
+
+    /// What the store is told.
+    pub(super) fn record(&self, connected: bool, now: Timestamp) -> Record {
+        let slots = self.slots.iter().map(|(mode, (slot, refusal))| SlotRecord {
+            mode: *mode,
+            version: slot.version(),
+            refused_version: refusal.version,
+            code: refusal.code,
+            reason: refusal.reason.clone(),
+        });
+        let node = NodeRecord {
+            tenant: self.tenant.as_ref().map(Name::to_string),
+            name: self.name.to_string(),
+            labels: self.labels.clone(),
+            software: self.software.clone(),
+            stream: format!("{:016x}", self.stream),
+            connected,
+            heard: self.heard,
+            written: now,
+            slots: slots.collect(),
+            statistics: self.statistics,
+        };
+        Record { tenant: self.tenant.clone(), name: self.name.clone(), node }
+    }
+}
+
+impl Record {
+    /// Tells the store. Blocks.
+    pub(super) fn write(&self, store: &Store) -> Result<(), StoreError> {
+        let Record { tenant, name, node } = self;
+        match node.connected {
+            true => store.write_node(tenant.as_ref(), name, node),
+            false => store.end_node(tenant.as_ref(), name, node),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What a node has in a slot and what it was sent, by the rules of Envoy's xDS protocol (state of the world). Nothing
+//! but these rules is here.
+
+use crate::intel::manifest::Digest;
+
+/// What can be in a slot, told from anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Content {
+    /// The version; 0 for nothing.
+    pub version: u64,
+    /// Of the publication.
+    pub fingerprint: Digest,
+}
+
+/// What belongs into a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// This.
+    Content(Content),
+    /// Nothing: what is there is to go.
+    Nothing,
+    /// Nobody knows: what is there stays.
+    Unknown,
+}
+
+/// What an answer meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The version serves.
+    Ack,
+    /// It was refused.
+    Nack {
+        /// The version that was.
+        refused: u64,
+    },
+    /// It is about a response that is superseded: it says nothing any more.
+    Stale,
+}
+
+/// An ACK of another version than the one that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WrongAck {
+    /// What it is an answer to.
+    pub sent: u64,
+}
+
+/// One slot of one stream.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    /// Whether the node asked for it.
+    asked: bool,
+    version: u64,
+    sent: Option<(Content, String)>,
+    refused: Option<Refused>,
+}
+
+/// What is not sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Refused {
+    version: u64,
+    /// `None`: whatever is in that version.
+    fingerprint: Option<Digest>,
+}
+
+/// Nothing, as content.
+pub(super) const EMPTY: Content = Content { version: 0, fingerprint: Digest([0; 32]) };
+
+impl Slot {
+    /// Whether the node asked for it on this stream.
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked
+    }
+
+    /// The version that the node said last that it has.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The node asks for it: it has `version`, and refused `refused` before (0 for none).
+    pub(super) fn ask(&mut self, version: u64, refused: u64, wanted: Wanted) {
+        (self.asked, self.version) = (true, version);
+        // What was refused elsewhere is known by its number only. What has that number now is what was refused.
+        let fingerprint = match wanted {
+            Wanted::Content(content) if content.version == refused => Some(content.fingerprint),
+            _ => None,
+        };
+        self.refused = (refused != 0).then_some(Refused { version: refused, fingerprint });
+    }
+
+    /// The node answers the response that `nonce` names; `version` is what it has now.
+    pub(super) fn answer(&mut self, nonce: &str, version: u64, refuses: bool) -> Result<Answer, WrongAck> {
+        let Some((content, _)) = self.sent.take_if(|(_, sent)| sent == nonce) else { return Ok(Answer::Stale) };
+        if !refuses && version != content.version {
+            return Err(WrongAck { sent: content.version });
+        }
+        self.version = version;
+        if refuses {
+            self.refused = Some(Refused { version: content.version, fingerprint: Some(content.fingerprint) });
+            return Ok(Answer::Nack { refused: content.version });
+        }
+        self.refused = None;
+        Ok(Answer::Ack)
+    }
+
+    /// What to send now, if anything.
+    pub(super) fn due(&self, wanted: Wanted) -> Option<Content> {
+        let content = match wanted {
+            _ if !self.asked => return None,
+            Wanted::Unknown => return None,
+            Wanted::Nothing => EMPTY,
+            Wanted::Content(content) => content,
+        };
+        let has = match &self.sent {
+            Some((sent, _)) => *sent == content,
+            None => self.version == content.version,
+        };
+        let refused = self.refused.is_some_and(|refused| {
+            refused.version == content.version && refused.fingerprint.is_none_or(|of| of == content.fingerprint)
+        });
+        (!has && !refused).then_some(content)
+    }
+
+    /// Notes that it was sent under this nonce. An answer to what was sent before is stale from now on.
+    pub(super) fn sent(&mut self, content: Content, nonce: String) {
+        self.sent = Some((content, nonce));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(version: u64) -> Content {
+        Content { version, fingerprint: Digest([u8::try_from(version).unwrap(); 32]) }
+    }
+
+    fn wanted(version: u64) -> Wanted {
+        Wanted::Content(content(version))
+    }
+
+    fn asked(version: u64, refused: u64, now: u64) -> Slot {
+        let mut slot = Slot::default();
+        assert_eq!(slot.due(wanted(9)), None, "nobody asked");
+        slot.ask(version, refused, wanted(now));
+        slot
+    }
+
+    #[test]
+    fn what_the_node_has_or_was_sent_is_not_sent_again() {
+        let mut slot = asked(3, 0, 4);
+        assert_eq!(slot.due(wanted(3)), None);
+        assert_eq!(slot.due(Wanted::Unknown), None);
+        assert_eq!(slot.due(wanted(4)), Some(content(4)));
+        slot.sent(content(4), "a".to_owned());
+        assert_eq!(slot.due(wanted(4)), None);
+        assert_eq!(slot.answer("a", 4, false), Ok(Answer::Ack));
+        assert_eq!((slot.version(), slot.due(wanted(4))), (4, None));
+    }
+
+    #[test]
+    fn a_newer_response_supersedes_and_the_answer_to_the_older_is_stale() {
+        let mut slot = asked(0, 0, 4);
+        slot.sent(content(4), "a".to_owned());
+        assert_eq!(slot.due(wanted(5)), Some(content(5)));
+        slot.sent(content(5), "b".to_owned());
+        assert_eq!(slot.answer("a", 4, false), Ok(Answer::Stale));
+        assert_eq!(slot.answer("a", 0, true), Ok(Answer::Stale));
+        assert_eq!((slot.version(), slot.due(wanted(5))), (0, None));
+        assert_eq!(slot.answer("b", 5, false), Ok(Answer::Ack));
+        assert_eq!(slot.answer("b", 5, false), Ok(Answer::Stale), "an answer counts once");
+    }
+
+    #[test]
+    fn what_was_refused_is_sent_again_only_when_it_changed() {
+        let mut slot = asked(3, 0, 4);
+        slot.sent(content(4), "a".to_owned());
+        assert_eq!(slot.answer("a", 3, true), Ok(Answer::Nack { refused: 4 }));
+        assert_eq!(slot.due(wanted(4)), None);
+        assert!(slot.due(wanted(5)).is_some());
+        let signed_anew = Content { fingerprint: Digest([0xff; 32]), ..content(4) };
+        assert_eq!(slot.due(Wanted::Content(signed_anew)), Some(signed_anew));
+
+        let slot = asked(3, 4, 4);
+        assert_eq!(slot.due(wanted(4)), None);
+        assert_eq!(slot.due(Wanted::Content(signed_anew)), Some(signed_anew));
+        let slot = asked(3, 4, 3);
+        assert_eq!((slot.due(Wanted::Content(signed_anew)), slot.due(wanted(5))), (None, Some(content(5))));
+    }
+
+    #[test]
+    fn a_slot_is_emptied_once() {
+        let mut slot = asked(3, 0, 3);
+        assert_eq!(slot.due(Wanted::Nothing), Some(EMPTY));
+        slot.sent(EMPTY, "a".to_owned());
+        assert_eq!(slot.due(Wanted::Nothing), None);
+        assert_eq!(slot.answer("a", 0, false), Ok(Answer::Ack));
+        assert_eq!(slot.due(Wanted::Nothing), None);
+        assert_eq!(asked(0, 0, 0).due(Wanted::Nothing), None);
+        let mut slot = asked(0, 0, 4);
+        slot.sent(content(4), "a".to_owned());
+        assert_eq!(slot.due(Wanted::Nothing), Some(EMPTY), "what is being applied is to go");
+    }
+
+    #[test]
+    fn an_ack_names_what_was_sent() {
+        let mut slot = asked(3, 0, 4);
+        slot.sent(content(4), "a".to_owned());
+        assert_eq!(slot.answer("a", 3, false), Err(WrongAck { sent: 4 }));
+    }
+}

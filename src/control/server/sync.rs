@@ -1,0 +1,187 @@
+//! The Sync call: a task a stream that takes what the node says, follows the publications, and sends what is due. What
+//! is due is made only when there is room for it, so a node that reads slowly gets the newest, never a queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use metrics::gauge;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Status, Streaming};
+
+use super::identity::Identity;
+use super::session::Session;
+use super::{EXPIRED, Shared, draining, identity, permit, refused};
+use crate::control::store::{StoreError, WRITE_AGAIN};
+use crate::proto::control::v1::{SyncRequest, SyncResponse};
+use crate::socket::Connection;
+use crate::telemetry::{self, Throttle};
+
+/// How long a node may take to say who it is.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// How long a node may take to read why its stream ends.
+const LAST_WORD: Duration = Duration::from_secs(1);
+/// The store is told of a node no more often than this.
+const WRITE_PAUSE: Duration = Duration::from_secs(1);
+
+type Responses = mpsc::Sender<Result<SyncResponse, Status>>;
+
+/// A node on its stream.
+struct Stream {
+    shared: Arc<Shared>,
+    session: Option<Session>,
+    /// When the store was told last; `None`: never.
+    written: Option<Instant>,
+    /// Whether there is something to tell it.
+    news: bool,
+}
+
+pub(super) fn open(
+    shared: &Arc<Shared>,
+    request: Request<Streaming<SyncRequest>>,
+) -> Result<ReceiverStream<Result<SyncResponse, Status>>, Status> {
+    let identity = identity(&request);
+    identity.tenant()?;
+    let permit = permit(&shared.nodes)?;
+    let connection = request.extensions().get::<Connection>().cloned();
+    let (sender, responses) = mpsc::channel(1);
+    let run = run(Arc::clone(shared), identity, connection, request.into_inner(), sender, permit);
+    shared.tasks.spawn(run);
+    Ok(ReceiverStream::new(responses))
+}
+
+async fn run(
+    shared: Arc<Shared>,
+    identity: Identity,
+    connection: Option<Connection>,
+    mut requests: Streaming<SyncRequest>,
+    responses: Responses,
+    _permit: OwnedSemaphorePermit,
+) {
+    gauge!(telemetry::CONTROL_PLANE_NODES).increment(1.0);
+    let mut stream = Stream { shared, session: None, written: None, news: false };
+    let ended = tokio::select! {
+        ended = stream.follow(&identity, &mut requests, &responses) => ended,
+        () = drained(connection) => Err(draining()),
+        () = expired(&identity) => Err(Status::unauthenticated(EXPIRED)),
+    };
+    if let Err(status) = ended {
+        refused("sync", &status);
+        // A peer that does not read is not waited for.
+        let _ = timeout(LAST_WORD, responses.send(Err(status))).await;
+    }
+    drop(responses);
+    stream.write(false).await.unwrap_or_else(|error| complain(&error));
+    gauge!(telemetry::CONTROL_PLANE_NODES).decrement(1.0);
+}
+
+async fn drained(connection: Option<Connection>) {
+    match connection {
+        Some(connection) => connection.draining().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A stream lives no longer than the certificate that it was opened with.
+async fn expired(identity: &Identity) {
+    match identity.left(Timestamp::now()) {
+        Some(left) => tokio::time::sleep(left).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Stream {
+    /// Until the node goes, or breaks the rules.
+    async fn follow(
+        &mut self,
+        identity: &Identity,
+        requests: &mut Streaming<SyncRequest>,
+        responses: &Responses,
+    ) -> Result<(), Status> {
+        let mut publications = self.shared.publications.subscribe();
+        let first = timeout(FIRST_REQUEST, requests.message()).await.map_err(|_| {
+            Status::deadline_exceeded("no request came; begin a stream with a request that names the node")
+        })?;
+        let Some(mut first) = first? else { return Ok(()) };
+        let node =
+            first.node.take().ok_or_else(|| Status::invalid_argument("node: the first request names the node"))?;
+        let mut session = Session::open(identity, node, crate::control::random(), Timestamp::now())?;
+        let store = self.shared.store.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            session.remember(&store);
+            session
+        });
+        let session = self.session.insert(opened.await.map_err(|error| Status::internal(error.to_string()))?);
+        let snapshot = Arc::clone(&publications.borrow_and_update());
+        session.take(first, &snapshot, Timestamp::now())?;
+        self.write(true).await.map_err(refuse)?;
+        // What is due is still sent to a node that has nothing more to say.
+        let (mut look, mut over) = (true, false);
+        while look || !over {
+            let write_at = self.write_at();
+            let Some(session) = &mut self.session else { return Ok(()) };
+            tokio::select! {
+                request = requests.message(), if !over => match request {
+                    Ok(Some(request)) => {
+                        let snapshot = Arc::clone(&publications.borrow());
+                        session.take(request, &snapshot, Timestamp::now())?;
+                        (self.news, look) = (true, true);
+                    }
+                    Ok(None) => over = true,
+                    // It is gone, or sent what is no request.
+                    Err(status) => return Err(status),
+                },
+                changed = publications.changed() => {
+                    changed.map_err(|_| Status::unavailable("publications are no longer followed"))?;
+                    look = true;
+                }
+                permit = responses.reserve(), if look => {
+                    let Ok(permit) = permit else { return Ok(()) };
+                    let snapshot = Arc::clone(&publications.borrow());
+                    match session.due(&snapshot) {
+                        Some(response) => permit.send(Ok(response)),
+                        None => look = false,
+                    }
+                }
+                () = responses.closed() => return Ok(()),
+                () = sleep_until(write_at) => self.write(true).await.map_err(refuse)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn write_at(&self) -> Instant {
+        let pause = if self.news { WRITE_PAUSE } else { WRITE_AGAIN };
+        self.written.map_or_else(Instant::now, |written| written + pause)
+    }
+
+    /// Tells the store of the node, if it said who it is.
+    async fn write(&mut self, connected: bool) -> Result<(), StoreError> {
+        let Some(session) = &self.session else { return Ok(()) };
+        let (record, store) = (session.record(connected, Timestamp::now()), self.shared.store.clone());
+        let written = tokio::task::spawn_blocking(move || record.write(&store)).await.unwrap_or(Ok(()));
+        (self.written, self.news) = (Some(Instant::now()), false);
+        match written {
+            Err(error @ StoreError::TooManyNodes { .. }) => Err(error),
+            // What is not told is told later; the node goes on.
+            other => {
+                other.unwrap_or_else(|error| complain(&error));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn refuse(error: StoreError) -> Status {
+    complain(&error);
+    Status::resource_exhausted("this control plane knows as many nodes of this tenant as it takes; ask its operator")
+}
+
+fn complain(error: &StoreError) {
+    static LINES: Throttle = Throttle::new();
+    if let Some(left_out) = LINES.pass() {
+        tracing::warn!(%error, left_out, "the store cannot be told of a node");
+    }
+}

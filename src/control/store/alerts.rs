@@ -1,0 +1,230 @@
+//! Alerts of one node in files of one JSON object a line. A batch is on the disk before anyone says so. Each file is
+//! written by one stream at a time, which holds its lock, and a new one is begun when it is long.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::de::IgnoredAny;
+
+use super::files::sync_directory;
+use super::nodes::MAX_NODES;
+use super::{Store, of_tenant};
+use crate::control::names::Name;
+use crate::control::random;
+
+/// A file that has as many bytes gets no more batches.
+pub const ROTATE_AT: u64 = 64 << 20;
+/// The most files of a node. Then its alerts are refused, until somebody takes files away; the node keeps them.
+pub const MAX_FILES: usize = 256;
+/// Bytes that are read at once from the end of a file.
+const PIECE: u64 = 64 << 10;
+
+/// Why alerts are not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum AlertLogError {
+    /// The disk failed, or is full.
+    #[error("{path}: alerts cannot be kept: {cause}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What failed.
+        cause: io::Error,
+    },
+    /// Nobody takes files away.
+    #[error(
+        "{path}: there are {MAX_FILES} files of alerts of this node, or {MAX_NODES} nodes of this tenant; take some away"
+    )]
+    Full {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// The alerts of a node, as one stream writes them.
+#[derive(Debug)]
+pub struct AlertLog {
+    directory: PathBuf,
+    open: Option<Open>,
+    rotate_at: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    path: PathBuf,
+    file: File,
+    /// Bytes that are whole and on the disk.
+    length: u64,
+}
+
+impl Store {
+    /// Where a stream of this node writes.
+    pub fn alert_log(&self, tenant: Option<&Name>, node: &Name) -> AlertLog {
+        let directory = of_tenant(&self.alerts(), tenant).join(node.as_str());
+        AlertLog { directory, open: None, rotate_at: ROTATE_AT }
+    }
+}
+
+impl AlertLog {
+    /// Appends a batch. When this returns it is on the disk. What is no JSON object is kept, too, in one.
+    ///
+    /// # Errors
+    /// It is not kept; nothing of it is in the file.
+    pub fn append(&mut self, alerts: &[Bytes], now: Timestamp) -> Result<(), AlertLogError> {
+        let mut lines = Vec::with_capacity(alerts.iter().map(|alert| alert.len() + 1).sum());
+        for alert in alerts {
+            write_line(alert, &mut lines);
+        }
+        let rotate_at = self.rotate_at;
+        if self.open.as_ref().is_some_and(|open| open.length >= rotate_at) {
+            self.open = None;
+        }
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => self.open_file(now)?,
+        };
+        let written = open.file.write_all(&lines).and_then(|()| open.file.sync_data());
+        if let Err(cause) = written {
+            // Half a batch would be there twice when it comes again. If that fails, too, the next to open it does it.
+            let _ = open.file.set_len(open.length);
+            return Err(AlertLogError::Io { path: open.path, cause });
+        }
+        open.length += lines.len() as u64;
+        self.open = Some(open);
+        Ok(())
+    }
+
+    /// The newest file when it has room and nobody writes to it, else a new one.
+    fn open_file(&self, now: Timestamp) -> Result<Open, AlertLogError> {
+        let failed = |cause| AlertLogError::Io { path: self.directory.clone(), cause };
+        if !self.directory.exists() {
+            let nodes = self.directory.parent().and_then(|tenant| std::fs::read_dir(tenant).ok());
+            if nodes.is_some_and(|nodes| nodes.count() >= MAX_NODES) {
+                return Err(AlertLogError::Full { path: self.directory.clone() });
+            }
+        }
+        std::fs::create_dir_all(&self.directory).map_err(failed)?;
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&self.directory).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.extension().is_some_and(|extension| extension == "ndjson") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        if let Some(newest) = files.last()
+            && let Some(open) = reopen(newest, self.rotate_at).map_err(failed)?
+        {
+            return Ok(open);
+        }
+        if files.len() >= MAX_FILES {
+            return Err(AlertLogError::Full { path: self.directory.clone() });
+        }
+        let path = self.directory.join(format!("{}-{:016x}.ndjson", now.strftime("%Y%m%dT%H%M%S%.6fZ"), random()));
+        let file = OpenOptions::new().append(true).create_new(true).open(&path).map_err(failed)?;
+        file.try_lock().map_err(|error| failed(error.into()))?;
+        self.sync_names().map_err(failed)?;
+        Ok(Open { path, file, length: 0 })
+    }
+
+    /// The names of the file and of the directories above it are on the disk.
+    fn sync_names(&self) -> io::Result<()> {
+        self.directory.ancestors().take(3).try_for_each(sync_directory)
+    }
+}
+
+/// A file of an earlier stream, without what a crash left half.
+fn reopen(path: &Path, rotate_at: u64) -> io::Result<Option<Open>> {
+    let mut file = OpenOptions::new().read(true).append(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let whole = whole_lines(&mut file)?;
+    file.set_len(whole)?;
+    if whole >= rotate_at {
+        return Ok(None);
+    }
+    Ok(Some(Open { path: path.to_owned(), file, length: whole }))
+}
+
+/// The bytes up to and with the last end of a line.
+fn whole_lines(file: &mut File) -> io::Result<u64> {
+    let mut end = file.metadata()?.len();
+    let mut piece = Vec::new();
+    while end > 0 {
+        let start = end.saturating_sub(PIECE);
+        file.seek(SeekFrom::Start(start))?;
+        piece.clear();
+        Read::by_ref(file).take(end - start).read_to_end(&mut piece)?;
+        if let Some(last) = memchr::memrchr(b'\n', &piece) {
+            return Ok(start + last as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+/// An object on one line. In JSON a line break can only stand where a space can.
+fn write_line(alert: &[u8], lines: &mut Vec<u8>) {
+    let is_object = alert.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(alert).is_ok();
+    if is_object {
+        lines.extend(alert.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+    } else {
+        lines.extend_from_slice(b"{\"hotlist\":{\"alerts\":{\"unreadable\":\"");
+        lines.extend_from_slice(STANDARD.encode(alert).as_bytes());
+        lines.extend_from_slice(b"\"}}}");
+    }
+    lines.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(root: &Path, rotate_at: u64) -> AlertLog {
+        let store = Store::open(root).unwrap();
+        AlertLog { rotate_at, ..store.alert_log(None, &Name::parse("n").unwrap()) }
+    }
+
+    fn files(root: &Path) -> Vec<String> {
+        let mut files: Vec<_> =
+            std::fs::read_dir(root.join("alerts/_/n")).unwrap().map(|e| e.unwrap().path()).collect();
+        files.sort();
+        files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
+    }
+
+    /// Scenario: a process dies inside a line, and the next writes. Guarantee: every line is an object, and nothing
+    /// whole is lost.
+    #[test]
+    fn half_a_line_of_a_crash_is_not_kept() {
+        let root = tempfile::tempdir().unwrap();
+        log(root.path(), 1000).append(&[Bytes::from_static(b"{\"a\":\n1}")], Timestamp::UNIX_EPOCH).unwrap();
+        let path = std::fs::read_dir(root.path().join("alerts/_/n")).unwrap().next().unwrap().unwrap().path();
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(&vec![b'x'; 200_000]).unwrap();
+        let alerts = [Bytes::from_static(b"{}"), Bytes::from_static(b"\xff")];
+        log(root.path(), 1000).append(&alerts, Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(files(root.path()), ["{\"a\": 1}\n{}\n{\"hotlist\":{\"alerts\":{\"unreadable\":\"/w==\"}}}\n"]);
+    }
+
+    /// Scenario: two streams of one node, and files that grow full. Guarantee: they never write to the same file, and a
+    /// full one gets no more.
+    #[test]
+    fn streams_have_files_of_their_own_and_full_ones_are_left() {
+        let root = tempfile::tempdir().unwrap();
+        let (mut one, mut two) = (log(root.path(), 9), log(root.path(), 9));
+        let write = |log: &mut AlertLog, text: &'static str| {
+            log.append(&[Bytes::from_static(text.as_bytes())], Timestamp::now()).unwrap();
+        };
+        write(&mut one, "{\"a\":1}");
+        write(&mut two, "{\"b\":1}");
+        write(&mut one, "{\"a\":2}");
+        write(&mut one, "{\"a\":3}");
+        assert_eq!(files(root.path()), ["{\"a\":1}\n{\"a\":2}\n", "{\"b\":1}\n", "{\"a\":3}\n"]);
+    }
+}

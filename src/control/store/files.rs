@@ -1,0 +1,44 @@
+//! Files that are whole or not there: written under a temporary name in the same directory, then renamed.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+/// What temporary names begin with. Nobody who reads a directory of the store looks at them.
+const TEMPORARY: &str = ".tmp-";
+
+/// Whether a file survives a crash of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durable {
+    /// The file and its name are on the disk.
+    Yes,
+    /// It can be had again, so nobody waits for the disk.
+    No,
+}
+
+/// Replaces a file at once.
+pub(super) fn write(path: &Path, content: &[u8], durable: Durable) -> io::Result<()> {
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory)?;
+    file.write_all(content)?;
+    if durable == Durable::Yes {
+        file.as_file().sync_all()?;
+    }
+    file.persist(path).map_err(|error| error.error)?;
+    if durable == Durable::Yes { sync_directory(directory) } else { Ok(()) }
+}
+
+/// Names of a directory are on the disk.
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// The whole of a file that has at most so many bytes.
+pub(super) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > most {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes")));
+    }
+    Ok(content)
+}

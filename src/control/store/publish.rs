@@ -1,0 +1,308 @@
+//! Publishing: a manifest is made, signed and put in place, all under a lock, so that two publishers cannot make the
+//! same version. Every version that was ever in force is kept for a while, to be gone back to.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::files::{self, Durable};
+use super::publication::{Labels, Publication, PublicationError};
+use super::{Store, StoreError};
+use crate::control::names::Name;
+use crate::intel::manifest::{Digest, Hasher, Key, Manifest, Mode, Revocation, Rule, SegmentRef, Signed};
+
+/// How many superseded publications of a name and mode are kept.
+pub const KEPT: usize = 16;
+/// Held by whoever publishes.
+const LOCK: &str = ".lock";
+
+/// What is to be published.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// What operators call it.
+    pub name: Name,
+    /// The labels of the nodes that it is for; none for all.
+    pub labels: Labels,
+    /// See [`Manifest::audience`].
+    pub audience: String,
+    /// What it is for.
+    pub mode: Mode,
+    /// See [`Manifest::segments`].
+    pub segments: Vec<SegmentRef>,
+    /// See [`Manifest::revocations`].
+    pub revocations: Vec<Revocation>,
+    /// See [`Manifest::rules`].
+    pub rules: Vec<Rule>,
+    /// How long it may be taken. `None`: for ever.
+    pub lifetime: Option<SignedDuration>,
+}
+
+/// Why nothing was published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The store does not let us.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It would break a bound.
+    #[error("the publication {0}")]
+    Publication(#[from] PublicationError),
+    /// A segment is not in the store.
+    #[error("{path}: no such segment: {cause}; compile it into this store first")]
+    NoSegment {
+        /// Its file.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// A segment is not what its name says.
+    #[error("{path}: is not the segment of its name, its SHA-256 is {found}; it is damaged, compile it anew")]
+    Damaged {
+        /// Its file.
+        path: PathBuf,
+        /// What it has.
+        found: Digest,
+    },
+    /// A segment has another length than before.
+    #[error("{path}: has another length than the {bytes} bytes that its manifest says; it is damaged, compile it anew")]
+    Length {
+        /// Its file.
+        path: PathBuf,
+        /// What it should have.
+        bytes: u64,
+    },
+    /// What is in force is signed, and this would not be.
+    #[error("what is published as {0} now is signed, and nodes may insist on it: give the key (--key)")]
+    Unsigned(Name),
+    /// There is nothing of that name.
+    #[error("{name}: nothing is published for {mode} under this name; see publications/ in the store")]
+    Nothing {
+        /// The name.
+        name: Name,
+        /// The mode.
+        mode: Mode,
+    },
+    /// There is no such version any more.
+    #[error("{name}: version {version} is not kept, only {kept}; the last {KEPT} are")]
+    NoVersion {
+        /// The name.
+        name: Name,
+        /// What was asked for.
+        version: u64,
+        /// What there is.
+        kept: String,
+    },
+    /// No version is left.
+    #[error("the audience {0:?} has used every version number; take another audience")]
+    Versions(String),
+}
+
+impl Store {
+    /// The segment of this digest, once its file is found to be it.
+    ///
+    /// # Errors
+    /// It is not there, or damaged.
+    pub fn check_segment(&self, digest: Digest) -> Result<SegmentRef, PublishError> {
+        let path = self.segment(&digest);
+        let missing = |cause| PublishError::NoSegment { path: path.clone(), cause };
+        let (mut file, mut hasher) = (File::open(&path).map_err(missing)?, Hasher::default());
+        let bytes = io::copy(&mut file, &mut Hashing(&mut hasher)).map_err(missing)?;
+        let found = hasher.finish();
+        if found != digest {
+            return Err(PublishError::Damaged { path, found });
+        }
+        Ok(SegmentRef { digest, bytes })
+    }
+
+    /// Puts a manifest in force, under a version above all of its audience. Segments are looked for, not read.
+    ///
+    /// # Errors
+    /// Nothing was published.
+    pub fn publish(&self, draft: Draft, key: Option<&Key>, now: Timestamp) -> Result<Publication, PublishError> {
+        let _lock = self.lock()?;
+        self.publish_locked(draft, key, now)
+    }
+
+    /// Lets what is in the shadow serve, under a new version, and takes it out of the shadow. `lifetime` is that of
+    /// before when it is not given.
+    ///
+    /// # Errors
+    /// Nothing changed.
+    pub fn promote(
+        &self,
+        name: &Name,
+        lifetime: Option<SignedDuration>,
+        key: Option<&Key>,
+        now: Timestamp,
+    ) -> Result<Publication, PublishError> {
+        let _lock = self.lock()?;
+        let shadow = self.in_force(name, Mode::Shadow)?.ok_or_else(|| {
+            let name = name.clone();
+            PublishError::Nothing { name, mode: Mode::Shadow }
+        })?;
+        let published = self.publish_again(&shadow, Mode::Serve, lifetime, key, now)?;
+        let path = self.publications().join(shadow.file_name());
+        let removed = std::fs::remove_file(&path).and_then(|()| files::sync_directory(&self.publications()));
+        removed.map_err(|cause| StoreError::write(&path, cause))?;
+        Ok(published)
+    }
+
+    /// Puts the content of a version that served before in force again, under a new version.
+    ///
+    /// # Errors
+    /// Nothing changed.
+    pub fn rollback(
+        &self,
+        name: &Name,
+        version: u64,
+        lifetime: Option<SignedDuration>,
+        key: Option<&Key>,
+        now: Timestamp,
+    ) -> Result<Publication, PublishError> {
+        let _lock = self.lock()?;
+        let kept = self.kept(name, Mode::Serve)?;
+        let Some((_, path)) = kept.iter().find(|(kept, _)| *kept == version) else {
+            let kept: Vec<String> = kept.iter().map(|(version, _)| version.to_string()).collect();
+            let kept = if kept.is_empty() { "none".to_owned() } else { kept.join(", ") };
+            return Err(PublishError::NoVersion { name: name.clone(), version, kept });
+        };
+        let old = Publication::read_any(path)?;
+        self.publish_again(&old, Mode::Serve, lifetime, key, now)
+    }
+
+    fn publish_again(
+        &self,
+        old: &Publication,
+        mode: Mode,
+        lifetime: Option<SignedDuration>,
+        key: Option<&Key>,
+        now: Timestamp,
+    ) -> Result<Publication, PublishError> {
+        if key.is_none() && !old.signatures.is_empty() {
+            return Err(PublishError::Unsigned(old.name.clone()));
+        }
+        let Manifest { audience, issued, expires, segments, revocations, rules, .. } = old.manifest.clone();
+        let lifetime = lifetime.or_else(|| expires.map(|expires| expires.duration_since(issued)));
+        let (name, labels) = (old.name.clone(), old.labels.clone());
+        self.publish_locked(Draft { name, labels, audience, mode, segments, revocations, rules, lifetime }, key, now)
+    }
+
+    fn publish_locked(&self, draft: Draft, key: Option<&Key>, now: Timestamp) -> Result<Publication, PublishError> {
+        let Draft { name, labels, audience, mode, segments, revocations, rules, lifetime } = draft;
+        for SegmentRef { digest, bytes } in &segments {
+            let path = self.segment(digest);
+            let found = std::fs::metadata(&path);
+            let found = found.map_err(|cause| PublishError::NoSegment { path: path.clone(), cause })?;
+            if found.len() != *bytes {
+                return Err(PublishError::Length { path, bytes: *bytes });
+            }
+        }
+        let is_signed = |of: &Publication| !of.signatures.is_empty();
+        // One that cannot be read is mended by this.
+        if key.is_none() && self.in_force(&name, mode).is_ok_and(|before| before.as_ref().is_some_and(is_signed)) {
+            return Err(PublishError::Unsigned(name));
+        }
+        let last = self.last_version(&name, &audience)?;
+        let version = last.checked_add(1).ok_or_else(|| PublishError::Versions(audience.clone()))?;
+        let expires = lifetime.map(|lifetime| now.checked_add(lifetime).unwrap_or(Timestamp::MAX));
+        let manifest = Manifest { audience, version, mode, issued: now, expires, segments, revocations, rules };
+        let manifest = manifest.to_bytes().map_err(PublicationError::from)?;
+        let signatures = key.iter().map(|key| key.sign(&manifest)).collect();
+        let publication = Publication::new(name, labels, Signed { manifest, signatures })?;
+        self.put(&publication)?;
+        Ok(publication)
+    }
+
+    /// History first: a version that was in force once is never given again.
+    fn put(&self, publication: &Publication) -> Result<(), PublishError> {
+        let Publication { name, manifest, .. } = publication;
+        let content = publication.to_json().map_err(PublicationError::from)?;
+        let kept = self.history().join(format!("{name}.{}.{}.json", manifest.mode, manifest.version));
+        for path in [kept, self.publications().join(publication.file_name())] {
+            files::write(&path, &content, Durable::Yes).map_err(|cause| StoreError::write(&path, cause))?;
+        }
+        let kept = self.kept(name, manifest.mode)?;
+        // The one in force is among them.
+        let superfluous = kept.len().saturating_sub(KEPT + 1);
+        for (_, path) in kept.iter().take(superfluous) {
+            std::fs::remove_file(path).map_err(|cause| StoreError::write(path, cause))?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> Result<File, StoreError> {
+        let path = self.publications().join(LOCK);
+        let failed = |cause| StoreError::write(&path, cause);
+        let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
+        file.lock().map_err(failed)?;
+        Ok(file)
+    }
+
+    fn in_force(&self, name: &Name, mode: Mode) -> Result<Option<Publication>, PublicationError> {
+        match Publication::read(&self.publications().join(format!("{name}.{mode}.json"))) {
+            Ok(publication) => Ok(Some(publication)),
+            Err(PublicationError::Read(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The versions of a name that are kept, the lowest first.
+    fn kept(&self, name: &Name, mode: Mode) -> Result<Vec<(u64, PathBuf)>, StoreError> {
+        let of = |path: PathBuf| {
+            let (of, of_mode, version) = parse_kept(&path)?;
+            (of == name.as_str() && of_mode == mode.as_str()).then_some((version, path))
+        };
+        let mut kept: Vec<_> = list(&self.history())?.into_iter().filter_map(of).collect();
+        kept.sort();
+        Ok(kept)
+    }
+
+    /// The highest version that an audience ever had, as far as the store knows.
+    fn last_version(&self, name: &Name, audience: &str) -> Result<u64, StoreError> {
+        let mut last = 0;
+        for path in list(&self.publications())?.into_iter().chain(list(&self.history())?) {
+            let version = match Publication::read_any(&path) {
+                Ok(publication) if publication.manifest.audience == audience => publication.manifest.version,
+                Ok(_) => 0,
+                // What it was is known by its name only.
+                Err(_) => parse_kept(&path).filter(|(of, ..)| *of == name.as_str()).map_or(0, |(.., version)| version),
+            };
+            last = last.max(version);
+        }
+        Ok(last)
+    }
+}
+
+/// Name, mode and version of a file of the history.
+fn parse_kept(path: &Path) -> Option<(&str, &str, u64)> {
+    let (rest, version) = path.file_name()?.to_str()?.strip_suffix(".json")?.rsplit_once('.')?;
+    let (name, mode) = rest.rsplit_once('.')?;
+    Some((name, mode, version.parse().ok()?))
+}
+
+fn list(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let failed = |cause| StoreError::read(directory, cause);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// A hasher to write to.
+struct Hashing<'a>(&'a mut Hasher);
+
+impl io::Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

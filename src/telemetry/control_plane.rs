@@ -1,0 +1,82 @@
+//! The metrics of a control plane, which a sidecar has not.
+
+use metrics::Unit;
+
+use super::metrics::{Metric, MetricKind, metric};
+
+/// Nodes that are connected.
+pub const CONTROL_PLANE_NODES: &str = "hotlist_control_plane_nodes";
+/// Publications that are served.
+pub const CONTROL_PLANE_PUBLICATIONS: &str = "hotlist_control_plane_publications";
+/// Publications that could not be used.
+pub const CONTROL_PLANE_PUBLICATION_ERRORS_TOTAL: &str = "hotlist_control_plane_publication_errors_total";
+/// Manifests that were sent.
+pub const CONTROL_PLANE_PUSHES_TOTAL: &str = "hotlist_control_plane_pushes_total";
+/// Answers of nodes.
+pub const CONTROL_PLANE_ANSWERS_TOTAL: &str = "hotlist_control_plane_answers_total";
+/// Bytes of segments that were sent.
+pub const CONTROL_PLANE_FETCHED_BYTES_TOTAL: &str = "hotlist_control_plane_fetched_bytes_total";
+/// Alerts that were kept.
+pub const CONTROL_PLANE_ALERTS_TOTAL: &str = "hotlist_control_plane_alerts_total";
+/// Calls that were refused.
+pub const CONTROL_PLANE_REFUSALS_TOTAL: &str = "hotlist_control_plane_refusals_total";
+
+/// Every metric of a control plane.
+pub const CONTROL_PLANE_METRICS: &[Metric] = &[
+    metric(
+        CONTROL_PLANE_NODES,
+        MetricKind::Gauge,
+        Unit::Count,
+        &[],
+        "Nodes that have a stream open to this control plane.",
+    ),
+    metric(
+        CONTROL_PLANE_PUBLICATIONS,
+        MetricKind::Gauge,
+        Unit::Count,
+        &[],
+        "Publications that this control plane serves.",
+    ),
+    metric(
+        CONTROL_PLANE_PUBLICATION_ERRORS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &[],
+        "Times that a publication, or the directory of them, could not be used. The last good ones stay in force; the log says what is wrong.",
+    ),
+    metric(
+        CONTROL_PLANE_PUSHES_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["slot"],
+        "Manifests sent to nodes, by slot (serve, shadow). Emptying a slot is one.",
+    ),
+    metric(
+        CONTROL_PLANE_ANSWERS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["slot", "answer"],
+        "Answers of nodes, by slot and answer: ack, nack (refused, `hotlist nodes` shows why), stale (to a manifest that was superseded).",
+    ),
+    metric(
+        CONTROL_PLANE_FETCHED_BYTES_TOTAL,
+        MetricKind::Counter,
+        Unit::Bytes,
+        &[],
+        "Bytes of segments sent to nodes.",
+    ),
+    metric(
+        CONTROL_PLANE_ALERTS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &[],
+        "Alerts of nodes that are on the disk. One that comes again counts again.",
+    ),
+    metric(
+        CONTROL_PLANE_REFUSALS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["call", "status"],
+        "Calls refused, by call (sync, fetch_segment, report_alerts, list_nodes) and gRPC status in lower case.",
+    ),
+];

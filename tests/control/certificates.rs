@@ -1,0 +1,126 @@
+//! Certificates made for one test, and a client of TLS without the code under test.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hotlist::config::ServerTls;
+use hyper_util::rt::TokioIo;
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tonic::transport::Channel;
+use tower::service_fn;
+
+/// Who signs.
+pub struct Authority {
+    pub pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate and its key.
+#[derive(Clone)]
+pub struct Identity {
+    pub pem: String,
+    pub key: String,
+}
+
+impl Authority {
+    pub fn new() -> Authority {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        Authority { pem: params.self_signed(&key).unwrap().pem(), issuer: Issuer::new(params, key) }
+    }
+
+    /// For a server at this host's address.
+    pub fn server(&self) -> Identity {
+        self.sign(|params| params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())])
+    }
+
+    /// With these URIs, and a DNS name that means nothing.
+    pub fn client(&self, uris: &[&str]) -> Identity {
+        self.sign(|params| params.subject_alt_names = names(uris))
+    }
+
+    pub fn expired(&self, uris: &[&str]) -> Identity {
+        self.sign(|params| {
+            params.subject_alt_names = names(uris);
+            (params.not_before, params.not_after) = (date_time_ymd(2000, 1, 1), date_time_ymd(2001, 1, 1));
+        })
+    }
+
+    /// Good for a few seconds from now on.
+    pub fn short(&self, uris: &[&str], seconds: u64) -> Identity {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        self.sign(|params| {
+            params.subject_alt_names = names(uris);
+            params.not_after = date_time_ymd(1970, 1, 1) + now + Duration::from_secs(seconds);
+        })
+    }
+
+    fn sign(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
+        let mut params = CertificateParams::default();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        Identity { pem: params.signed_by(&key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
+    }
+
+    /// Writes what a control plane needs, with this authority for its clients.
+    pub fn files(&self, directory: &Path, server: &Identity) -> ServerTls {
+        let [cert_file, key_file, client_ca_file] =
+            [("server.pem", &server.pem), ("server.key", &server.key), ("ca.pem", &self.pem)]
+                .map(|(name, content)| write(directory, name, content));
+        ServerTls { cert_file, key_file, client_ca_file: Some(client_ca_file) }
+    }
+}
+
+fn names(uris: &[&str]) -> Vec<SanType> {
+    let uris = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap()));
+    uris.chain([SanType::DnsName("n1.other.hotlist".try_into().unwrap())]).collect()
+}
+
+/// Replaces a file at once.
+pub fn write(directory: &Path, name: &str, content: &str) -> PathBuf {
+    let path = directory.join(name);
+    let next = directory.join(format!("{name}.next"));
+    std::fs::write(&next, content).unwrap();
+    std::fs::rename(next, &path).unwrap();
+    path
+}
+
+/// A connection to this host that trusts an authority and shows a certificate, if any.
+pub async fn connect(address: &str, trusts: &Authority, shows: Option<&Identity>) -> Result<Channel, String> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(trusts.pem.as_bytes()).unwrap()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let mut config = match shows {
+        Some(identity) => {
+            let chain = vec![CertificateDer::from_pem_slice(identity.pem.as_bytes()).unwrap()];
+            let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let (config, to) = (Arc::new(config), address.to_owned());
+    let dial = service_fn(move |_| {
+        let (config, to) = (Arc::clone(&config), to.clone());
+        async move {
+            let name = ServerName::try_from("127.0.0.1").unwrap();
+            TlsConnector::from(config).connect(name, TcpStream::connect(to).await?).await.map(TokioIo::new)
+        }
+    });
+    let channel = Channel::from_static("http://127.0.0.1").connect_with_connector(dial).await;
+    channel.map_err(|error| format!("{error:?}"))
+}

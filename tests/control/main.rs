@@ -1,0 +1,26 @@
+//! The control plane from socket to socket: real servers over real sockets, clients that do what a test tells them, and
+//! a client that nobody here wrote. Where a test says process, it is the binary.
+
+// Marked as tests because clippy allows `unwrap` only in what is.
+#[cfg(test)]
+mod alerts;
+#[cfg(test)]
+mod bounds;
+#[cfg(test)]
+mod certificates;
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod fetch;
+#[cfg(test)]
+mod identity;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod publishing;
+#[cfg(test)]
+mod python_client;
+#[cfg(test)]
+mod sharing;
+#[cfg(test)]
+mod sync;

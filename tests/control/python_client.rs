@@ -1,0 +1,94 @@
+//! A client that nobody here wrote: grpcio, with code that grpcio-tools made of the published proto.
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use crate::common::{Plane, Scene};
+
+/// A Python that has grpcio and grpcio-tools: `HOTLIST_PYTHON`, else the one that `.ci/run` prepares.
+fn python() -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = std::env::var_os("HOTLIST_PYTHON").map_or_else(|| root.join("target/venv/bin/python"), PathBuf::from);
+    let found = Command::new(&python).args(["-c", "import grpc, grpc_tools"]).output();
+    if found.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    let missing =
+        format!("{} has no grpcio and grpcio-tools; `.ci/run` installs them, or set HOTLIST_PYTHON", python.display());
+    assert!(std::env::var_os("CI").is_none(), "{missing}");
+    println!("SKIPPED: {missing}");
+    None
+}
+
+/// The program of `tests/python/control_client.py`.
+struct Stranger {
+    child: Child,
+    orders: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Stranger {
+    fn start(python: &Path, address: &str) -> Stranger {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut command = Command::new(python);
+        command.arg(root.join("tests/python/control_client.py")).arg(root.join("proto")).arg(address);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (orders, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Stranger { child, orders, lines: BufReader::new(stdout).lines() }
+    }
+
+    /// What it says when it has done this.
+    fn does(&mut self, order: &str) -> String {
+        writeln!(self.orders, "{order}").unwrap();
+        self.lines.next().expect("it ended").unwrap()
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        // It ends by itself with its input.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Scenario: a stranger subscribes, acknowledges, refuses, and comes back with its version. Guarantee: the proto and
+/// its comments are all that it needs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_speaks_the_control_stream() {
+    let Some(python) = python() else { return };
+    let scene = Scene::new();
+    let content = vec![7; 100_000];
+    let segment = scene.segment(&content);
+    scene.publish("all", &[("language", "python")], &[segment]);
+    let plane = Plane::start(&scene).await;
+    let mut stranger = Stranger::start(&python, &plane.address);
+    assert_eq!(stranger.does("open stranger 0 0"), "opened");
+    assert_eq!(stranger.does("next"), format!("response 1 {}", segment.digest));
+    let fetched = hotlist::intel::manifest::Digest::of(&content[1..]);
+    assert_eq!(stranger.does(&format!("fetch {} 1", segment.digest)), format!("fetched 99999 {fetched}"));
+    let unknown = stranger.does(&format!("fetch {} 0", "00".repeat(32)));
+    assert_eq!(unknown, "error NOT_FOUND no manifest for you names this segment");
+    assert_eq!(stranger.does("ack"), "acked");
+    scene.publish("all", &[], &[]);
+    assert_eq!(stranger.does("next"), "response 2 ");
+    assert_eq!(stranger.does("nack unsigned"), "nacked");
+    scene.publish("all", &[], &[]);
+    assert_eq!(stranger.does("next"), "response 3 ", "version 2 does not come again");
+    assert_eq!(stranger.does("nack unsigned"), "nacked");
+    assert_eq!(stranger.does("close"), "closed 0");
+    let nodes = plane.nodes_when(|nodes| nodes.len() == 1 && !nodes[0].connected).await;
+    let slot = &nodes[0].slots[0];
+    assert_eq!((slot.version, slot.refused_version, slot.error.as_ref().unwrap().message.as_str()), (1, 3, "unsigned"));
+
+    assert_eq!(stranger.does("open stranger 1 3"), "opened");
+    scene.publish("all", &[], &[segment]);
+    assert_eq!(stranger.does("next"), format!("response 4 {}", segment.digest), "version 3 does not come again");
+    assert_eq!(stranger.does("ack"), "acked");
+    assert_eq!(stranger.does("close"), "closed 0");
+    assert_eq!(stranger.does("open stranger 4 0"), "opened");
+    assert_eq!(stranger.does("close"), "closed 0", "it has what there is");
+    assert_eq!(stranger.does("open ../stranger 0 0"), "opened");
+    assert!(stranger.does("next").starts_with("error INVALID_ARGUMENT node.name: "));
+}
