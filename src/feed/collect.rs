@@ -24,7 +24,7 @@ const MAX_REFERENCE: usize = 2048;
 pub(super) const MAX_PHASES: usize = 32;
 
 /// Whether indicators with a program are taken. While snapshots do not judge programs they are listed as not supported,
-/// and counted: an `AND` must never be found on a part of its terms.
+/// and counted: an `AND` must never be found on a part of its terms. `docs/feeds.md` says so, too.
 const COMPOSITES_ARE_MATCHED: bool = false;
 
 /// What a line says about all of its indicators.
