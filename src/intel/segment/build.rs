@@ -172,8 +172,13 @@ impl SegmentBuilder {
         let context = self.contexts.number(&indicator.context).ok_or(too_large("contexts"))?;
         self.context_of.push(context);
         // One id for all values of an indicator that the feed gave none: that of its first value.
-        let derived = match (&indicator.id, indicator.terms.as_slice()) {
-            (None, [first, _, ..]) => {
+        let derived = match (&indicator.id, &indicator.program, indicator.terms.as_slice()) {
+            // Two patterns may share values.
+            (None, Some(program), [first, ..]) => {
+                let pattern = program.shown(&indicator.terms).to_string();
+                Some(derived_id(&feed.unwrap_or_default(), first.value.kind(), &pattern))
+            }
+            (None, None, [first, _, ..]) => {
                 Some(derived_id(&feed.unwrap_or_default(), first.value.kind(), &first.value.to_string()))
             }
             _ => None,
