@@ -33,6 +33,10 @@ pub const LISTENERS: &str = "listeners";
 pub const SNAPSHOT: &str = "snapshot";
 /// The name of the check that every file of indicators is as it should be.
 pub const FEEDS: &str = "feeds";
+/// The check that tells of the control plane. It never counts: one that is away is no reason to take no events.
+pub const CONTROL: &str = "control";
+/// The check that the canary is found. It never counts.
+pub const CANARY: &str = "canary";
 
 /// Connections at once: probes and scrapes are few.
 const MAX_CONNECTIONS: usize = 64;

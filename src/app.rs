@@ -5,6 +5,9 @@
 //! what is in flight within the grace period and returns.
 
 mod blind_spots;
+mod canary;
+mod compose;
+mod control;
 pub mod indicators;
 mod live;
 mod reload;
@@ -26,12 +29,16 @@ use tokio::time::Instant;
 
 use crate::admin::{self, Admin, AdminError, Pages, Readiness};
 use crate::config::{self, Config, FailureMode, SourceKind};
+use crate::control::client::Client;
 use crate::delivery::Deliver;
 use crate::fields::{FieldError, FieldTable};
 use crate::ingest::health::Health;
 use crate::ingest::{Bound, FilterSource, Limits, OtlpSource, ServeError, Shared, VectorSource, filter};
 use crate::intel::snapshot::NotCarried;
 use crate::tls::TlsError;
+use canary::Canary;
+use compose::Composer;
+use control::Applier;
 use indicators::{Intel, Keeper, Lists, Reporter, Settings};
 use live::Live;
 use switch::Switch;
@@ -42,6 +49,12 @@ pub use wiring::{field_table, policy};
 
 /// How often the log tells what is looked for and never seen.
 const BLIND_SPOTS_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often the canary is looked for.
+const CANARY_EVERY: Duration = Duration::from_secs(60);
+
+/// How long the client of the control stream may take to end.
+const CLIENT_GRACE: Duration = Duration::from_millis(500);
 
 /// How often samples of histograms become counts. Each one is 16 bytes until then, whether anybody reads metrics or not.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -82,6 +95,9 @@ pub enum StartError {
     /// The indicators cannot be indexed.
     #[error("intel.files: {0}")]
     Snapshot(#[from] NotCarried),
+    /// The control plane's end here cannot work.
+    #[error("{0}")]
+    Control(String),
     /// The limits cannot work or the system gives no threads.
     #[error("limits: {0}")]
     Limits(io::Error),
@@ -129,6 +145,8 @@ pub struct App {
     sinks: Vec<Wired>,
     table: Arc<FieldTable>,
     live: Arc<Live>,
+    composer: Arc<Composer>,
+    client: Option<Client<Applier>>,
     intel: Intel,
     shared: Shared,
     admin: Option<Admin>,
@@ -171,9 +189,13 @@ impl App {
         };
         let table = Arc::new(field_table(&config.r#match)?);
         let settings = intel_settings(&config, &table);
-        let mut reporter = Reporter::new(readiness.clone(), clock, config.failure_mode == FailureMode::Closed);
+        let has_control = config.intel.control.is_some();
+        let counts = config.failure_mode == FailureMode::Closed;
+        let mut reporter = Reporter::new(readiness.clone(), clock, counts, has_control);
         // Loading reads files and sorts millions of keys: not on the threads that will answer probes.
+        let of_files = settings.clone();
         let load = move || {
+            let settings = of_files;
             let lists = Lists::load(&settings.intel);
             let mut keeper = Keeper::new(settings, seed);
             let look = keeper.look(None);
@@ -183,9 +205,28 @@ impl App {
         let loaded = tokio::task::spawn_blocking(load).await;
         let (keeper, lists, reporter) = loaded.map_err(|error| StartError::Limits(io::Error::other(error)))??;
         let rules = wiring::rules(&config, lists.serving().clone());
-        let live = Arc::new(Live::new(rules, keeper.serving().cloned(), clock));
-        let published = Arc::clone(&live);
-        let publish = Box::new(move |snapshot, allowlists| published.publish(snapshot, allowlists));
+        let files = keeper.serving().cloned();
+        // With a control plane nothing serves until there is something: no indicators at all are no snapshot.
+        let at_first = files.clone().filter(|files| !has_control || !files.is_empty());
+        let live = Arc::new(Live::new(rules, at_first, clock));
+        let composer = Composer::new(Arc::clone(&live), readiness.clone(), clock, settings, seed, files);
+        let composer = Arc::new(composer);
+        let published = Arc::clone(&composer);
+        let publish = Box::new(move |snapshot, allowlists| published.set_files(snapshot, allowlists));
+        let client = match config.intel.control.clone() {
+            None => None,
+            Some(control) => {
+                readiness.register(admin::CONTROL, false);
+                let (composer, live) = (Arc::clone(&composer), Arc::clone(&live));
+                // Reads every byte of the last good segments.
+                let open = move || control::open(&control, &composer, &live, clock);
+                let opened = tokio::task::spawn_blocking(open).await;
+                Some(opened.map_err(|error| StartError::Control(error.to_string()))??)
+            }
+        };
+        if config.intel.canary.is_some() {
+            readiness.register(admin::CANARY, false);
+        }
         let intel = Intel::start(keeper, lists, reporter, publish).map_err(StartError::Limits)?;
         let sinks = wiring::sinks(&config, &[])?;
         let shared = Shared::start(&wiring::limits(&config)).map_err(StartError::Limits)?;
@@ -197,6 +238,8 @@ impl App {
             sinks,
             table,
             live,
+            composer,
+            client,
             intel,
             shared,
             admin,
@@ -285,7 +328,16 @@ impl App {
                 }
             }
         });
+        let (stop_client, client_stopped) = watch::channel(false);
+        let mut following = JoinSet::new();
+        if let Some(client) = self.client.take() {
+            following.spawn(control::tell(self.readiness.clone(), client.status()));
+            following.spawn(client.run(wait(client_stopped)));
+        }
         self.readiness.set(admin::LISTENERS, true, "bound");
+        let mut canary = Canary::new(self.config.intel.canary.clone(), self.readiness.clone());
+        let mut minutely = tokio::time::interval(CANARY_EVERY);
+        minutely.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut daily = tokio::time::interval_at(Instant::now() + BLIND_SPOTS_EVERY, BLIND_SPOTS_EVERY);
         let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
         upkeep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -298,6 +350,7 @@ impl App {
                     () = &mut shutdown => break,
                 },
                 _ = daily.tick() => self.live.log_blind_spots(),
+                _ = minutely.tick() => canary.look(&self.live),
                 _ = upkeep.tick() => self.metrics.run_upkeep(),
                 // Without an error only a source ends that a reload took away.
                 Some(ended) = serving.tasks.join_next() => ended??,
@@ -330,6 +383,9 @@ impl App {
             }
         };
         serving.tasks.shutdown().await;
+        let _ = stop_client.send(true);
+        let _ = tokio::time::timeout(CLIENT_GRACE, async { while following.join_next().await.is_some() {} }).await;
+        following.shutdown().await;
         self.live.log_blind_spots();
         let _ = stop_admin.send(true);
         probes.shutdown().await;

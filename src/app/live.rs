@@ -2,8 +2,10 @@
 //! changed or by a new configuration; a batch is judged by the one that served when it came.
 
 mod check;
+mod shadow;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -15,11 +17,12 @@ use super::blind_spots::BlindSpots;
 use crate::config::FailureMode;
 use crate::delivery::{Batch, Process, Refusal};
 use crate::detect::{Detector, Report};
-use crate::encoding::{EnvelopeError, Format, TagInto};
+use crate::encoding::{EnvelopeError, Format, TagInto, otlp};
 use crate::intel::allowlist::Allowlists;
 use crate::intel::snapshot::Snapshot;
 use crate::policy::{Policy, Suppression};
 use crate::telemetry;
+use shadow::Shadow;
 
 /// What a configuration says about matching.
 #[derive(Clone)]
@@ -52,6 +55,10 @@ impl Serving {
 /// Matches batches as they arrive.
 pub(super) struct Live {
     serving: ArcSwap<Serving>,
+    shadow: Shadow,
+    /// Events that were judged, and hits, since the start.
+    pub(super) judged: AtomicU64,
+    pub(super) found: AtomicU64,
     clock: fn() -> Timestamp,
     events: Counter,
     bytes: Counter,
@@ -78,6 +85,9 @@ impl Live {
         }
         Live {
             serving: ArcSwap::from_pointee(Serving::new(rules, snapshot)),
+            shadow: Shadow::default(),
+            judged: AtomicU64::new(0),
+            found: AtomicU64::new(0),
             blind_spots,
             clock,
             events: counter!(telemetry::EVENTS_TOTAL),
@@ -93,6 +103,32 @@ impl Live {
         }
     }
 
+    /// The rules in force.
+    pub(super) fn rules(&self) -> Rules {
+        self.serving.load().rules.clone()
+    }
+
+    /// The allowlists in force.
+    pub(super) fn allowlists(&self) -> Arc<Allowlists> {
+        Arc::clone(&self.serving.load().rules.policy.allowlists)
+    }
+
+    /// What is matched beside what judges, or nothing.
+    pub(super) fn set_shadow(&self, snapshot: Option<Arc<Snapshot>>) {
+        self.shadow.set(snapshot);
+    }
+
+    /// Whether an event with this domain would be tagged: the whole way of a batch, without counting it. `None`: there are
+    /// no indicators.
+    pub(super) fn finds(&self, domain: &str) -> Option<bool> {
+        let serving = self.serving.load_full();
+        let detector = serving.detector.as_ref()?;
+        let event = serde_json::json!({ "dns": { "question": { "name": domain } } });
+        let message = Bytes::from(otlp::request_of([(0, &event)]));
+        let report = detector.batch(Format::Otlp, message, (self.clock)()).map(|(_, report)| report);
+        Some(report.is_ok_and(|report| report.hits.iter().any(|(hit, _)| hit.name == domain)))
+    }
+
     /// Replaces rules and snapshot together.
     pub(super) fn configure(&self, rules: Rules, snapshot: Option<Arc<Snapshot>>) {
         if let Some(snapshot) = &snapshot {
@@ -106,13 +142,6 @@ impl Live {
         if let Some(detector) = &self.serving.load().detector {
             self.blind_spots.summary(&detector.snapshot).log();
         }
-    }
-
-    /// Replaces snapshot and allowlists. Only one thread replaces anything, so nothing is lost between the two steps.
-    pub(super) fn publish(&self, snapshot: Option<Arc<Snapshot>>, allowlists: Arc<Allowlists>) {
-        let mut rules = self.serving.load().rules.clone();
-        rules.policy.allowlists = allowlists;
-        self.configure(rules, snapshot);
     }
 
     fn count(&self, report: Report) {
@@ -151,7 +180,14 @@ impl Process for Live {
             self.unmatched.increment(batch.records as u64);
             return Ok(batch);
         };
-        let (batch, report) = detector.batch(format, message, (self.clock)()).map_err(unwalkable)?;
+        let arrival = (self.clock)();
+        let beside = self.shadow.of(&serving.rules).map(|shadow| (shadow, message.clone()));
+        let (batch, report) = detector.batch(format, message, arrival).map_err(unwalkable)?;
+        if let Some((shadow, message)) = beside {
+            self.shadow.compare(&shadow, &report, format, message, arrival);
+        }
+        self.judged.fetch_add(report.events, Ordering::Relaxed);
+        self.found.fetch_add(report.hits.len() as u64, Ordering::Relaxed);
         self.blind_spots.note(&detector.snapshot, &report);
         self.count(report);
         self.seconds.record(start.elapsed().as_secs_f64());

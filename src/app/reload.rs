@@ -11,6 +11,7 @@ use super::{App, Serving, Source, StartError, field_table, intel_settings};
 use crate::admin;
 use crate::config::{Config, ConfigErrors, FailureMode};
 use crate::fields::FieldTable;
+use crate::intel::allowlist::Allowlists;
 use crate::telemetry;
 
 use super::indicators::Refused;
@@ -59,11 +60,14 @@ impl App {
 
     async fn replace(&mut self, config: Config, serving: &mut Serving) -> Result<(), ReloadError> {
         let Prepared { table, sinks, sources } = self.prepare(&config)?;
-        let (live, matching) = (Arc::clone(&self.live), config.clone());
-        let commit = Box::new(move |snapshot, allowlists| {
-            live.configure(wiring::rules(&matching, allowlists), snapshot);
+        let (composer, matching) = (Arc::clone(&self.composer), config.clone());
+        let settings = intel_settings(&config, &table);
+        let of_commit = settings.clone();
+        let commit = Box::new(move |snapshot, allowlists: Arc<Allowlists>| {
+            let rules = wiring::rules(&matching, Arc::clone(&allowlists));
+            composer.configure(of_commit, rules, snapshot, allowlists);
         });
-        self.intel.reconfigure(intel_settings(&config, &table), commit).await?;
+        self.intel.reconfigure(settings, commit).await?;
 
         for key in needs_restart(&self.config, &config) {
             tracing::warn!("`{key}` changed: this takes effect at the next start only");
@@ -119,6 +123,9 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     differs("limits", old.limits != new.limits);
     differs("admin", old.admin != new.admin);
     differs("log", old.log != new.log);
+    differs("intel.control", old.intel.control != new.intel.control);
+    differs("intel.max_bytes", old.intel.max_bytes != new.intel.max_bytes);
+    differs("intel.canary", old.intel.canary != new.intel.canary);
     for source in &new.sources {
         let known = old.sources.iter().find(|known| known.id == source.id && known.address() == source.address());
         differs(&format!("sources.{}", source.id), known.is_some_and(|known| known.kind != source.kind));

@@ -11,6 +11,7 @@ use super::matching::{self, KIND_WORDS, KindWord};
 use super::problem::Fault;
 use super::reader::{Item, Table};
 use super::schema::PathOr;
+use super::units::Size;
 
 /// Where indicators come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -28,6 +29,28 @@ pub struct Intel {
     /// The control plane that says which segments of indicators to serve. Absent: there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control: Option<Control>,
+    /// How much memory indicators may take: segments, mapped or not, and the prefilter. A version that would take more is refused, and the old one stays. Absent: no limit.
+    #[serde(serialize_with = "write_max_bytes", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Size>")]
+    pub max_bytes: Option<usize>,
+    /// A harmless domain that some feed has, such as `canary.hotlist.example`. Every minute it goes through the whole match path; metrics, log and `/readyz?verbose` tell when it is not found any more. Absent: nothing does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<String>,
+}
+
+fn write_max_bytes<S: serde::Serializer>(bytes: &Option<usize>, serializer: S) -> Result<S::Ok, S::Error> {
+    match bytes {
+        Some(bytes) => Size::serialize(bytes, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// A domain in canonical form.
+fn canary(text: &str) -> Result<String, String> {
+    let mut scratch = Vec::new();
+    let name = crate::observable::domain::canonical(text.as_bytes(), &mut scratch);
+    let name = name.and_then(|name| std::str::from_utf8(name).ok());
+    name.map(str::to_owned).ok_or_else(|| "it is no domain".to_owned())
 }
 
 /// What happens when a file shrinks by more than half.
@@ -160,7 +183,7 @@ pub struct Columns {
 }
 
 impl Intel {
-    pub(super) const KEYS: &[&'static str] = &["files", "on_shrink", "allowlists", "control"];
+    pub(super) const KEYS: &[&'static str] = &["files", "on_shrink", "allowlists", "control", "max_bytes", "canary"];
 
     pub(super) fn read(item: &Item<'_>) -> Option<Intel> {
         let table = item.table(Intel::KEYS)?;
@@ -175,7 +198,10 @@ impl Intel {
             Some(items.iter().filter_map(AllowlistFiles::read).collect())
         });
         let control = table.get("control").and_then(|item| Control::read(&item));
-        Some(Intel { files, on_shrink, allowlists, control })
+        let max_bytes = table.get("max_bytes").and_then(|item| item.size());
+        let canary =
+            table.get("canary").and_then(|item| item.parsed("a domain, such as `canary.hotlist.example`", canary));
+        Some(Intel { files, on_shrink, allowlists, control, max_bytes, canary })
     }
 }
 

@@ -19,7 +19,12 @@ pub struct Prefilter {
 impl Prefilter {
     /// An empty filter sized for `keys` keys.
     pub fn with_capacity(keys: usize) -> Prefilter {
-        Prefilter { words: vec![0; (keys * BITS_PER_KEY).div_ceil(64).max(1)], keys: 0 }
+        Prefilter { words: vec![0; Prefilter::bytes_for(keys) / size_of::<u64>()], keys: 0 }
+    }
+
+    /// Resident bytes of a filter for so many keys.
+    pub fn bytes_for(keys: usize) -> usize {
+        (keys * BITS_PER_KEY).div_ceil(64).max(1) * size_of::<u64>()
     }
 
     /// Adds a key by its hash.

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 
 pub use super::manifest::Digest;
 
-pub use build::{BuildError, HashKey, Keep, Numbering, SegmentBuilder, values};
+pub use build::{BuildError, HashKey, Keep, Numbering, SegmentBuilder, key_of, values};
 pub use composite::Composite;
 pub use file::{file_name, write};
 pub use read::{Range, Segment, SegmentFeed, Tombstone};

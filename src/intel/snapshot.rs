@@ -22,7 +22,7 @@ use crate::observable::Kind;
 
 pub use super::indicator::{Feed, Origin, RangeValue, Stored, derived_id};
 pub use super::space::{number_key, time_key};
-pub use build::{NotCarried, SnapshotBuilder, SnapshotError};
+pub use build::{NotCarried, Revoked, SnapshotBuilder, SnapshotError, Which};
 
 use super::indicator::Comparison;
 use part::Part;
@@ -94,6 +94,12 @@ impl Snapshot {
     /// Its version; higher is newer.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// The same under another version, before it serves.
+    #[must_use]
+    pub fn with_version(self, version: u64) -> Snapshot {
+        Snapshot { version, ..self }
     }
 
     /// The field table that it was built over.

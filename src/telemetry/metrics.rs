@@ -2,10 +2,12 @@
 //! lists the same table, held to it by a test.
 
 mod control;
+mod snapshot;
 
 use metrics::Unit;
 
 pub use self::control::*;
+pub use self::snapshot::*;
 
 /// Requests that a source answered.
 pub const SOURCE_REQUESTS_TOTAL: &str = "hotlist_source_requests_total";
@@ -146,7 +148,10 @@ pub(super) const fn metric(
 }
 
 /// Every metric that the process exposes.
-pub const METRICS: &[Metric] = &joined::<{ OWN.len() + control::METRICS.len() }>(OWN, control::METRICS);
+pub const METRICS: &[Metric] =
+    &joined::<{ OWN_AND_SNAPSHOT.len() + control::METRICS.len() }>(OWN_AND_SNAPSHOT, control::METRICS);
+
+const OWN_AND_SNAPSHOT: &[Metric] = &joined::<{ OWN.len() + snapshot::METRICS.len() }>(OWN, snapshot::METRICS);
 
 /// Two tables as one.
 const fn joined<const LENGTH: usize>(first: &[Metric], second: &[Metric]) -> [Metric; LENGTH] {

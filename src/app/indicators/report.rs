@@ -18,6 +18,8 @@ const NAMED: usize = 10;
 
 /// Tells what a look at the files brought.
 pub struct Reporter {
+    /// Whether these files are only a part of what serves: then somebody else tells what does.
+    is_part: bool,
     readiness: Readiness,
     clock: fn() -> Timestamp,
     /// Every feed that has a gauge, so that one that is gone is not shown at its last value for ever.
@@ -27,10 +29,10 @@ pub struct Reporter {
 
 impl Reporter {
     /// Registers the checks: the snapshot counts when nothing may pass unmatched, the feeds are shown only.
-    pub fn new(readiness: Readiness, clock: fn() -> Timestamp, snapshot_counts: bool) -> Reporter {
+    pub fn new(readiness: Readiness, clock: fn() -> Timestamp, snapshot_counts: bool, is_part: bool) -> Reporter {
         readiness.register(admin::SNAPSHOT, snapshot_counts);
         readiness.register(admin::FEEDS, false);
-        Reporter { readiness, clock, feeds: BTreeSet::new(), missing: Vec::new() }
+        Reporter { is_part, readiness, clock, feeds: BTreeSet::new(), missing: Vec::new() }
     }
 
     /// Whether the entries without a file are others than those that were told.
@@ -67,7 +69,7 @@ impl Reporter {
     }
 
     fn tell_snapshot(&self, keeper: &Keeper) {
-        let Some(snapshot) = keeper.serving() else { return };
+        let Some(snapshot) = keeper.serving().filter(|_| !self.is_part) else { return };
         for (kind, count) in snapshot.counts() {
             gauge!(telemetry::INDICATORS, "kind" => kind.as_str()).set(count as f64);
         }
@@ -89,7 +91,7 @@ impl Reporter {
     }
 
     fn tell_feeds(&mut self, keeper: &Keeper, look: &Look) {
-        if keeper.serving().is_none() {
+        if keeper.serving().is_none() && !self.is_part {
             tracing::error!("no file of intel.files could be loaded: NOTHING IS MATCHED");
             self.readiness.set(admin::SNAPSHOT, false, "no file of indicators could be loaded");
         }

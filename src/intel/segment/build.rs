@@ -218,74 +218,43 @@ impl SegmentBuilder {
             Target::Kind => 0,
             Target::StixPath(path) => self.paths.number(path, "STIX paths")?,
         };
-        let posting = Posting { indicator, target, scheme: 0 };
+        let mut posting = Posting { indicator, target, scheme: 0 };
         match &term.value {
-            TermValue::Address(IpAddr::V4(address)) => self.key(Space::Ipv4, &address.octets(), posting),
-            TermValue::Address(IpAddr::V6(address)) => self.key(Space::Ipv6, &address.octets(), posting),
-            TermValue::Network(network) => match network.trunc() {
-                ipnet::IpNet::V4(v4) => {
-                    self.insert(TableId::Networks4(v4.prefix_len()), &v4.network().octets(), posting)
-                }
-                ipnet::IpNet::V6(v6) => {
-                    self.insert(TableId::Networks6(v6.prefix_len()), &v6.network().octets(), posting)
-                }
-            },
-            TermValue::Domain { name, subdomains } => {
-                self.key(Space::Domain, name.as_bytes(), posting)?;
-                if *subdomains || self.options.0 {
-                    self.key(Space::DomainSuffix, name.as_bytes(), posting)?;
-                }
-                Ok(())
+            TermValue::Number { comparison, value } if *comparison != Comparison::Equal => {
+                self.ranges.push(Range { comparison: *comparison, value: RangeValue::Number(*value), posting });
+                return Ok(());
+            }
+            TermValue::Time { comparison, value } if *comparison != Comparison::Equal => {
+                self.ranges.push(Range { comparison: *comparison, value: RangeValue::Time(*value), posting });
+                return Ok(());
             }
             TermValue::Url(url) => {
-                let scheme = match url.scheme() {
-                    None => 0,
-                    Some(scheme) => self.schemes.number(scheme, "URL schemes")?,
-                };
-                let posting = Posting { scheme, ..posting };
-                self.key(Space::Url, url.rest().as_bytes(), posting)?;
-                if self.options.1 {
-                    self.key(Space::UrlPrefix, url.rest().as_bytes(), posting)?;
+                if let Some(scheme) = url.scheme() {
+                    posting.scheme = self.schemes.number(scheme, "URL schemes")?;
                 }
-                Ok(())
             }
-            TermValue::Hash { kind, digest } => match Space::of_hash(*kind) {
-                Some(space) => self.key(space, digest.as_bytes(), posting),
-                None => Ok(()),
-            },
-            TermValue::Email(address) => self.key(Space::Email, address.as_bytes(), posting),
-            TermValue::User(name) => self.key(Space::User, name.as_bytes(), posting),
-            TermValue::Text(text) => self.key(Space::Text, text.as_bytes(), posting),
-            TermValue::Name { kind: Kind::DnsType, name } => self.key(Space::DnsType, name.as_bytes(), posting),
-            TermValue::Name { name, .. } => self.key(Space::Name, name.as_bytes(), posting),
-            TermValue::Path(path) => self.key(Space::Path, path.as_bytes(), posting),
-            TermValue::Number { comparison: Comparison::Equal, value } => {
-                self.key(Space::Number, &number_key(*value), posting)
-            }
-            TermValue::Time { comparison: Comparison::Equal, value } => {
-                self.key(Space::Time, &time_key(*value), posting)
-            }
-            TermValue::Number { comparison, value } => self.range(*comparison, RangeValue::Number(*value), posting),
-            TermValue::Time { comparison, value } => self.range(*comparison, RangeValue::Time(*value), posting),
+            _ => {}
         }
-    }
-
-    fn key(&mut self, space: Space, key: &[u8], posting: Posting) -> Result<(), BuildError> {
-        let (id, mut buffer) = (TableId::Space(space), [0; 64]);
-        match pack(id, key, &mut buffer) {
-            Some(packed) => self.insert(id, packed, posting),
-            // A digest of other digits is none: importers make canonical values only.
-            None => Ok(()),
-        }
+        let more = match &term.value {
+            TermValue::Domain { subdomains, .. } if *subdomains || self.options.0 => Some(Space::DomainSuffix),
+            TermValue::Url(_) if self.options.1 => Some(Space::UrlPrefix),
+            _ => None,
+        };
+        let mut done = Ok(());
+        key_of(&term.value, |id, key| {
+            let mut insert = |id: TableId| {
+                let mut buffer = [0; 64];
+                // A digest of other digits is none: importers make canonical values only.
+                let Some(packed) = pack(id, key, &mut buffer) else { return Ok(()) };
+                self.insert(id, packed, posting)
+            };
+            done = insert(id).and_then(|()| more.map_or(Ok(()), |space| insert(TableId::Space(space))));
+        });
+        done
     }
 
     fn insert(&mut self, id: TableId, packed: &[u8], posting: Posting) -> Result<(), BuildError> {
         Ok(self.tables.entry(id).or_default().insert(id, packed, posting)?)
-    }
-
-    fn range(&mut self, comparison: Comparison, value: RangeValue, posting: Posting) -> Result<(), BuildError> {
-        self.ranges.push(Range { comparison, value, posting });
-        Ok(())
     }
 
     /// The file.
@@ -386,4 +355,34 @@ fn write_texts(texts: &[impl std::borrow::Borrow<str>]) -> Vec<u8> {
     let mut out = (texts.len() as u32).to_le_bytes().to_vec();
     texts.iter().for_each(|text| super::bytes::put_text(&mut out, text.borrow()));
     out
+}
+
+/// Calls `with` with the table in which a value stands, and its canonical key there. Comparisons other than `=` stand in
+/// none.
+pub fn key_of(value: &TermValue, with: impl FnOnce(TableId, &[u8])) {
+    let in_space = |space: Space, key: &[u8]| (TableId::Space(space), key.to_vec());
+    let found = match value {
+        TermValue::Address(IpAddr::V4(address)) => in_space(Space::Ipv4, &address.octets()),
+        TermValue::Address(IpAddr::V6(address)) => in_space(Space::Ipv6, &address.octets()),
+        TermValue::Network(network) => match network.trunc() {
+            ipnet::IpNet::V4(v4) => (TableId::Networks4(v4.prefix_len()), v4.network().octets().to_vec()),
+            ipnet::IpNet::V6(v6) => (TableId::Networks6(v6.prefix_len()), v6.network().octets().to_vec()),
+        },
+        TermValue::Domain { name, .. } => return with(TableId::Space(Space::Domain), name.as_bytes()),
+        TermValue::Url(url) => return with(TableId::Space(Space::Url), url.rest().as_bytes()),
+        TermValue::Hash { kind, digest } => match Space::of_hash(*kind) {
+            Some(space) => in_space(space, digest.as_bytes()),
+            None => return,
+        },
+        TermValue::Email(address) => in_space(Space::Email, address.as_bytes()),
+        TermValue::User(name) => in_space(Space::User, name.as_bytes()),
+        TermValue::Text(text) => in_space(Space::Text, text.as_bytes()),
+        TermValue::Name { kind: Kind::DnsType, name } => in_space(Space::DnsType, name.as_bytes()),
+        TermValue::Name { name, .. } => in_space(Space::Name, name.as_bytes()),
+        TermValue::Path(path) => in_space(Space::Path, path.as_bytes()),
+        TermValue::Number { comparison: Comparison::Equal, value } => in_space(Space::Number, &number_key(*value)),
+        TermValue::Time { comparison: Comparison::Equal, value } => in_space(Space::Time, &time_key(*value)),
+        TermValue::Number { .. } | TermValue::Time { .. } => return,
+    };
+    with(found.0, &found.1);
 }

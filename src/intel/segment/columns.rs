@@ -75,7 +75,8 @@ impl Sparse {
         })
     }
 
-    fn number(&self, bytes: &[u8], place: usize) -> Option<u32> {
+    /// The indicator at a place.
+    pub(super) fn number(&self, bytes: &[u8], place: usize) -> Option<u32> {
         u32_at(bytes, self.numbers + place * 4)
     }
 

@@ -317,6 +317,17 @@ impl Segment {
         std::str::from_utf8(sparse.between(&self.data, sparse.place(&self.data, number)?)?).ok()
     }
 
+    /// Calls `each` with every indicator that has an id, and the id.
+    pub fn ids(&self, mut each: impl FnMut(u32, &str)) {
+        let Some(sparse) = self.optional[usize::from(optional::ID)].as_ref() else { return };
+        for place in 0..sparse.len() {
+            let id = sparse.between(&self.data, place).and_then(|id| std::str::from_utf8(id).ok());
+            if let (Some(number), Some(id)) = (sparse.number(&self.data, place), id) {
+                each(number, id);
+            }
+        }
+    }
+
     /// What must be found together for an indicator, if more than one of its values.
     pub fn composite(&self, number: u32) -> Option<Composite> {
         composite::decode(self.composite_bytes(number)?)

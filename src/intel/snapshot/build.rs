@@ -7,7 +7,7 @@ use super::part::Part;
 use super::source::{From, Source};
 use super::{FeedSize, MatchOptions, RangeRule, Snapshot};
 use crate::fields::{FieldId, FieldSet, FieldTable};
-use crate::intel::indicator::{Feed, Indicator, RangeValue};
+use crate::intel::indicator::{Feed, Indicator, RangeValue, TermValue};
 use crate::intel::network::Networks;
 use crate::intel::plan::Reading;
 use crate::intel::prefilter::Prefilter;
@@ -67,6 +67,24 @@ pub enum NotCarried {
     Snapshot(#[from] SnapshotError),
 }
 
+/// An indicator of a manifest's feed that does not count, whatever its segments say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Revoked {
+    /// The feed.
+    pub feed: String,
+    /// Which indicator of it.
+    pub which: Which,
+}
+
+/// How a revoked indicator is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Which {
+    /// By the id that its feed gave it.
+    Id(String),
+    /// By a value that it looks for.
+    Value(TermValue),
+}
+
 /// A snapshot under construction.
 pub struct SnapshotBuilder {
     table: Arc<FieldTable>,
@@ -79,6 +97,7 @@ pub struct SnapshotBuilder {
     schemes: Vec<Box<str>>,
     scheme_numbers: HashMap<Box<str>, u16>,
     indicators: u64,
+    revoked: Vec<Revoked>,
     /// A prefilter that holds the keys of these segments, and how many more.
     prefilter: Option<(Prefilter, Vec<Arc<Segment>>, usize)>,
 }
@@ -97,6 +116,7 @@ impl SnapshotBuilder {
             schemes: vec!["".into()],
             scheme_numbers: HashMap::from([("".into(), 0)]),
             indicators: 0,
+            revoked: Vec::new(),
             prefilter: None,
         }
     }
@@ -136,6 +156,18 @@ impl SnapshotBuilder {
     ) -> Result<(), SnapshotError> {
         let feeds = segment.feeds().iter().map(feed).collect();
         self.add_source(Source::new(segment, From::Manifest, feeds))
+    }
+
+    /// Takes single indicators out of the segments of the manifest.
+    pub fn revoke(&mut self, revoked: impl IntoIterator<Item = Revoked>) {
+        self.revoked.extend(revoked);
+    }
+
+    /// Bytes of memory that the snapshot takes: its prefilter and its segments, mapped or not.
+    pub fn size_bytes(&self) -> usize {
+        let keys: usize = self.sources.iter().map(Source::keys).sum();
+        let segments: usize = self.sources.iter().map(|source| source.segment.as_bytes().len()).sum();
+        segments + Prefilter::bytes_for(keys)
     }
 
     /// Adds the feeds of an older snapshot for which `keep` holds, by their place in [`Snapshot::feeds`], in its order.
@@ -201,7 +233,8 @@ impl SnapshotBuilder {
 
     /// Seals the snapshot under a version.
     pub fn build(mut self, version: u64) -> Snapshot {
-        let dead = withdrawn(&self.sources);
+        let mut dead = withdrawn(&self.sources);
+        revoke(&self.sources, &self.revoked, &mut dead);
         let sizes = sizes(&self.sources, &dead);
         let (prefilter, stale_keys) = self.make_prefilter();
         let reach = self.reach();
@@ -344,6 +377,33 @@ fn withdrawn(sources: &[Source]) -> Vec<Numbers> {
     let mut dead = segment::withdrawn(&segments).into_iter();
     let mut of = |source| if of_manifest(&source) { dead.next() } else { None };
     sources.iter().map(|source| of(source).unwrap_or_default()).collect()
+}
+
+/// Takes note of the indicators that the manifest itself takes out.
+fn revoke(sources: &[Source], revoked: &[Revoked], dead: &mut [Numbers]) {
+    let of_manifest =
+        sources.iter().zip(dead).filter(|(source, _)| source.from == From::Manifest && !revoked.is_empty());
+    for (source, dead) in of_manifest {
+        let segment = &source.segment;
+        for Revoked { feed, which } in revoked {
+            let is_of_feed =
+                |number: u32| segment.feeds().get(segment.feed_of(number)).is_some_and(|of| of.name == *feed);
+            match which {
+                Which::Id(id) => segment.ids(|number, of| {
+                    if of == id && is_of_feed(number) {
+                        dead.insert(number);
+                    }
+                }),
+                Which::Value(value) => segment::key_of(value, |table, key| {
+                    segment.find(table, key, |posting| {
+                        if is_of_feed(posting.indicator) {
+                            dead.insert(posting.indicator);
+                        }
+                    });
+                }),
+            }
+        }
+    }
 }
 
 fn sizes(sources: &[Source], dead: &[Numbers]) -> Vec<FeedSize> {

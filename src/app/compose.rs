@@ -1,0 +1,333 @@
+//! What serves: the snapshot of the files and the segments of the manifest in force, composed into one.
+//!
+//! Two sides change it: the thread of the files, and the client of the control stream. Each composes what it has with what
+//! the other has, off the path of events, and one lock decides which comes last.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use metrics::gauge;
+
+use super::indicators::Settings;
+use super::live::{Live, Rules};
+use crate::admin::{self, Readiness};
+use crate::intel::allowlist::Allowlists;
+use crate::intel::manifest::{self, Manifest, Mode, Revocation};
+use crate::intel::segment::{Digest, Segment, SegmentFeed};
+use crate::intel::snapshot::{Feed, NotCarried, Origin, Revoked, Snapshot, SnapshotBuilder, SnapshotError, Which};
+use crate::intel::term;
+use crate::telemetry;
+
+/// Why a snapshot cannot be composed.
+#[derive(Debug, thiserror::Error)]
+pub enum ComposeError {
+    /// It would be too large.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// Files were read for other fields.
+    #[error(transparent)]
+    NotCarried(#[from] NotCarried),
+    /// It would take more memory than it may.
+    #[error(
+        "the indicators would take {needed} bytes of memory, and `intel.max_bytes` allows {allowed}: drop feeds, or raise the limit"
+    )]
+    OverBudget {
+        /// Prefilter and segments.
+        needed: usize,
+        /// The limit.
+        allowed: usize,
+    },
+}
+
+/// A manifest with its segments open.
+#[derive(Debug)]
+pub struct Opened {
+    manifest: Arc<Manifest>,
+    segments: Vec<(Digest, Arc<Segment>)>,
+}
+
+impl Opened {
+    /// The segments of a manifest in its order.
+    pub fn new(manifest: Arc<Manifest>, segments: Vec<(Digest, Arc<Segment>)>) -> Opened {
+        Opened { manifest, segments }
+    }
+
+    fn feed(&self, of: &SegmentFeed) -> Feed {
+        let rule = self.manifest.rules.iter().find(|rule| rule.feed == of.name);
+        let origin = match rule.map(|rule| rule.origin) {
+            Some(manifest::Origin::Collection) => Origin::Collection,
+            Some(manifest::Origin::Feed) => Origin::Feed,
+            None => of.origin,
+        };
+        Feed { origin, enabled: rule.is_some_and(|rule| rule.enabled), ..Feed::named(&of.name) }
+    }
+
+    fn revoked(&self) -> impl Iterator<Item = Revoked> + '_ {
+        self.manifest.revocations.iter().filter_map(|revocation| match revocation {
+            Revocation::Id { feed, id } => Some(Revoked { feed: feed.clone(), which: Which::Id(id.clone()) }),
+            Revocation::Value { feed, kind, value } => {
+                Some(Revoked { feed: feed.clone(), which: Which::Value(term::value(*kind, value)?) })
+            }
+        })
+    }
+}
+
+/// A snapshot that was made ready for a slot.
+pub struct Ready {
+    opened: Arc<Opened>,
+    snapshot: Snapshot,
+    /// Which state of the files is in it.
+    files: u64,
+}
+
+/// Composes, and hands on what serves.
+pub struct Composer {
+    live: Arc<Live>,
+    readiness: Readiness,
+    clock: fn() -> Timestamp,
+    seed: u64,
+    max_bytes: Option<usize>,
+    /// Whether there is a control plane: without one the snapshot of the files is what serves, as it is.
+    has_control: bool,
+    state: Mutex<State>,
+}
+
+struct State {
+    settings: Settings,
+    files: Option<Arc<Snapshot>>,
+    /// Counts the changes of the files and of the settings.
+    generation: u64,
+    allowlists: Arc<Allowlists>,
+    serve: Option<Arc<Opened>>,
+    shadow: Option<Arc<Opened>>,
+    serving: Option<Arc<Snapshot>>,
+    /// Of the snapshot that serves.
+    version: u64,
+    /// When the newest of the indicators were made.
+    newest: Option<Timestamp>,
+}
+
+impl Composer {
+    /// Composes for `live`, which serves `files` already.
+    pub fn new(
+        live: Arc<Live>,
+        readiness: Readiness,
+        clock: fn() -> Timestamp,
+        settings: Settings,
+        seed: u64,
+        files: Option<Arc<Snapshot>>,
+    ) -> Composer {
+        let (max_bytes, has_control) = (settings.intel.max_bytes, settings.intel.control.is_some());
+        let state = State {
+            settings,
+            generation: 0,
+            allowlists: live.allowlists(),
+            serve: None,
+            shadow: None,
+            serving: None,
+            version: files.as_ref().map_or(0, |files| files.version()),
+            newest: files.as_ref().map(|_| clock()),
+            files,
+        };
+        Composer { live, readiness, clock, seed, max_bytes, has_control, state: Mutex::new(state) }
+    }
+
+    /// Takes the files as they are now.
+    pub fn set_files(&self, files: Option<Arc<Snapshot>>, allowlists: Arc<Allowlists>) {
+        let mut state = self.state();
+        let rules = self.live.rules();
+        self.take_files(&mut state, files, allowlists, rules);
+    }
+
+    /// The same under other settings, and with other rules.
+    pub fn configure(
+        &self,
+        settings: Settings,
+        rules: Rules,
+        files: Option<Arc<Snapshot>>,
+        allowlists: Arc<Allowlists>,
+    ) {
+        let mut state = self.state();
+        state.settings = settings;
+        self.take_files(&mut state, files, allowlists, rules);
+    }
+
+    fn take_files(
+        &self,
+        state: &mut State,
+        files: Option<Arc<Snapshot>>,
+        allowlists: Arc<Allowlists>,
+        mut rules: Rules,
+    ) {
+        rules.policy.allowlists = Arc::clone(&allowlists);
+        let is_new = !state.files.iter().zip(&files).all(|(old, new)| Arc::ptr_eq(old, new));
+        if is_new || state.files.is_some() != files.is_some() {
+            state.newest = Some((self.clock)());
+        }
+        (state.files, state.allowlists) = (files, allowlists);
+        state.generation += 1;
+        if !self.has_control {
+            state.version = state.files.as_ref().map_or(0, |files| files.version());
+            self.live.configure(rules, state.files.clone());
+            return;
+        }
+        let Some(serve) = state.serve.clone() else {
+            let files = state.files.clone().filter(|files| !files.is_empty());
+            let served = files.map(|files| (files.version(), files));
+            if let Some((version, files)) = served {
+                state.version = state.version.max(version);
+                self.tell(&files, None);
+                state.serving = Some(Arc::clone(&files));
+                self.live.configure(rules, Some(files));
+            } else {
+                self.live.configure(rules, None);
+            }
+            return;
+        };
+        match self.compose(&state.settings, state.files.as_deref(), &serve, state.serving.as_deref()) {
+            Ok(snapshot) => self.serve(state, snapshot, &serve, rules),
+            // What serves stays, with the rules as they are now.
+            Err(error) => {
+                tracing::error!("{error}; the serving snapshot stays");
+                self.live.configure(rules, state.serving.clone());
+            }
+        }
+        if let Some(shadow) = state.shadow.clone() {
+            match self.compose(&state.settings, state.files.as_deref(), &shadow, None) {
+                Ok(snapshot) => self.live.set_shadow(Some(Arc::new(snapshot))),
+                Err(error) => tracing::error!("{error}; the shadow stays as it was"),
+            }
+        }
+    }
+
+    /// Makes a snapshot of a manifest and of the files, which takes a while.
+    ///
+    /// # Errors
+    /// It cannot be, or would be too large.
+    pub fn prepare(&self, opened: Opened) -> Result<Ready, ComposeError> {
+        let opened = Arc::new(opened);
+        let (settings, files, generation, serving) = {
+            let state = self.state();
+            (state.settings.clone(), state.files.clone(), state.generation, state.serving.clone())
+        };
+        let snapshot = self.compose(&settings, files.as_deref(), &opened, serving.as_deref())?;
+        Ok(Ready { opened, snapshot, files: generation })
+    }
+
+    /// Puts what was made ready into service.
+    pub fn publish(&self, mode: Mode, ready: Ready) {
+        let mut state = self.state();
+        let Ready { opened, mut snapshot, files } = ready;
+        if files != state.generation {
+            // The files changed meanwhile: seldom enough to compose once more right here.
+            match self.compose(&state.settings, state.files.as_deref(), &opened, None) {
+                Ok(anew) => snapshot = anew,
+                Err(error) => tracing::error!("{error}; changes of files wait for the next one"),
+            }
+        }
+        match mode {
+            Mode::Shadow => {
+                state.shadow = Some(opened);
+                self.live.set_shadow(Some(Arc::new(snapshot)));
+            }
+            Mode::Serve => {
+                state.newest = state.newest.max(Some(opened.manifest.issued));
+                state.serve = Some(Arc::clone(&opened));
+                let rules = self.live.rules();
+                self.serve(&mut state, snapshot, &opened, rules);
+            }
+        }
+    }
+
+    /// Takes what is in the slot out of service.
+    pub fn clear(&self, mode: Mode) {
+        if mode == Mode::Shadow {
+            self.state().shadow = None;
+            self.live.set_shadow(None);
+        }
+    }
+
+    /// A segment that a slot has open, so that it need not be read again.
+    pub fn opened(&self, digest: &Digest) -> Option<Arc<Segment>> {
+        let state = self.state();
+        let mut open = [&state.serve, &state.shadow].into_iter().flatten().flat_map(|opened| &opened.segments);
+        open.find(|(known, _)| known == digest).map(|(_, segment)| Arc::clone(segment))
+    }
+
+    /// Indicators that serve, and when the newest of them were made.
+    pub fn figures(&self) -> (u64, Option<Timestamp>) {
+        let state = self.state();
+        let serving = if self.has_control { &state.serving } else { &state.files };
+        (serving.as_ref().map_or(0, |snapshot| snapshot.len() as u64), state.newest)
+    }
+
+    fn compose(
+        &self,
+        settings: &Settings,
+        files: Option<&Snapshot>,
+        opened: &Opened,
+        like: Option<&Snapshot>,
+    ) -> Result<Snapshot, ComposeError> {
+        let mut builder = SnapshotBuilder::new(Arc::clone(&settings.table), settings.options, self.seed);
+        if let Some(files) = files {
+            builder.carry_over(files, |_| true)?;
+        }
+        if let Some(like) = like {
+            builder.reuse_prefilter(like);
+        }
+        for (_, segment) in &opened.segments {
+            builder.add_segment(Arc::clone(segment), |feed| opened.feed(feed))?;
+        }
+        builder.revoke(opened.revoked());
+        match (builder.size_bytes(), self.max_bytes) {
+            (needed, Some(allowed)) if needed > allowed => Err(ComposeError::OverBudget { needed, allowed }),
+            _ => Ok(builder.build(0)),
+        }
+    }
+
+    fn serve(&self, state: &mut State, snapshot: Snapshot, opened: &Opened, rules: Rules) {
+        state.version += 1;
+        let snapshot = Arc::new(snapshot.with_version(state.version));
+        self.tell(&snapshot, Some(&opened.manifest));
+        state.serving = Some(Arc::clone(&snapshot));
+        self.live.configure(rules, Some(snapshot));
+    }
+
+    fn tell(&self, snapshot: &Snapshot, manifest: Option<&Manifest>) {
+        for (kind, count) in snapshot.counts() {
+            gauge!(telemetry::INDICATORS, "kind" => kind.as_str()).set(count as f64);
+        }
+        gauge!(telemetry::SNAPSHOT_VERSION).set(snapshot.version() as f64);
+        gauge!(telemetry::SNAPSHOT_TIMESTAMP_SECONDS).set((self.clock)().as_second() as f64);
+        gauge!(telemetry::SNAPSHOT_BYTES).set((snapshot.segment_bytes() + snapshot.prefilter().size_bytes()) as f64);
+        let mut sizes: HashMap<&str, usize> = HashMap::new();
+        for (place, feed) in snapshot.feeds().iter().enumerate() {
+            *sizes.entry(&feed.name).or_default() += snapshot.feed_len(place);
+        }
+        for (feed, size) in sizes {
+            gauge!(telemetry::FEED_INDICATORS, "feed" => feed.to_owned()).set(size as f64);
+        }
+        let of = manifest.map(|manifest| format!("manifest {}, ", manifest.version)).unwrap_or_default();
+        let detail = format!("{of}version {}, {} indicators", snapshot.version(), snapshot.len());
+        self.readiness.set(admin::SNAPSHOT, true, detail);
+        tracing::info!(
+            manifest = manifest.map(|manifest| manifest.version),
+            version = snapshot.version(),
+            indicators = snapshot.len(),
+            networks = snapshot.networks().len(),
+            feeds = snapshot.feeds().len(),
+            bytes = snapshot.segment_bytes(),
+            prefilter_bytes = snapshot.prefilter().size_bytes(),
+            "snapshot serves"
+        );
+        if snapshot.feeds().iter().all(|feed| !feed.enabled) {
+            tracing::warn!("no rule enables a feed: NOTHING IS MATCHED, every event passes untagged");
+        }
+    }
+
+    // A panic while the lock is held leaves what serves as it was.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

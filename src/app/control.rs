@@ -1,0 +1,87 @@
+//! The sidecar's end of the control stream, wired: manifests become snapshots, counts go up, readiness tells of it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::StartError;
+use super::compose::{Composer, Opened, Ready};
+use super::live::Live;
+use crate::admin::{self, Readiness};
+use crate::config;
+use crate::control::client::{Apply, Candidate, Client, Settings, Statistics, Status, host_name};
+use crate::intel::manifest::Mode;
+use crate::intel::segment::Segment;
+
+/// Makes snapshots of manifests.
+pub(super) struct Applier(pub(super) Arc<Composer>);
+
+impl Apply for Applier {
+    type Ready = Ready;
+
+    fn prepare(&self, _: Mode, candidate: &Candidate) -> Result<Ready, String> {
+        let mut segments = Vec::with_capacity(candidate.segments.len());
+        for (of, path) in candidate.manifest.segments.iter().zip(&candidate.segments) {
+            if !candidate.is_current() {
+                return Err("a newer one came".to_owned());
+            }
+            let segment = match self.0.opened(&of.digest) {
+                Some(segment) => segment,
+                None => {
+                    Segment::open(path, Some(of.digest)).map_err(|error| format!("segment {}: {error}", of.digest))?
+                }
+            };
+            segments.push((of.digest, segment));
+        }
+        let opened = Opened::new(Arc::clone(&candidate.manifest), segments);
+        self.0.prepare(opened).map_err(|error| error.to_string())
+    }
+
+    fn publish(&self, mode: Mode, ready: Ready) {
+        self.0.publish(mode, ready);
+    }
+
+    fn clear(&self, mode: Mode) {
+        self.0.clear(mode);
+    }
+}
+
+/// Opens the client, which puts the last good manifests into service: call it where blocking is allowed.
+pub(super) fn open(
+    control: &config::Control,
+    composer: &Arc<Composer>,
+    live: &Arc<Live>,
+    clock: fn() -> Timestamp,
+) -> Result<Client<Applier>, StartError> {
+    let failed = |cause: String| StartError::Control(cause);
+    let settings = Settings::load(control, &host_name()).map_err(|error| failed(error.to_string()))?;
+    let (figures, counted) = (Arc::clone(composer), Arc::clone(live));
+    let count = Box::new(move || {
+        let (indicators, newest) = figures.figures();
+        let age = newest.map_or(0, |newest| clock().as_second().saturating_sub(newest.as_second()).max(0));
+        Statistics {
+            events: counted.judged.load(Ordering::Relaxed),
+            hits: counted.found.load(Ordering::Relaxed),
+            indicators,
+            newest_feed_age_seconds: age.unsigned_abs(),
+        }
+    });
+    let applier = Arc::new(Applier(Arc::clone(composer)));
+    Client::open(settings, applier, count).map_err(|error| failed(error.to_string()))
+}
+
+/// Shows in readiness what there is to say of the client, until it is gone.
+pub(super) async fn tell(readiness: Readiness, mut status: watch::Receiver<Status>) {
+    loop {
+        let (is_good, detail) = {
+            let status = status.borrow_and_update();
+            (status.is_good(), status.to_string())
+        };
+        readiness.set(admin::CONTROL, is_good, detail);
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
+}
