@@ -8,6 +8,7 @@
 mod address;
 mod allowlist;
 mod check;
+mod control;
 mod document;
 mod headers;
 mod intel;
@@ -33,6 +34,7 @@ use serde::Serialize;
 
 pub use address::{Address, Endpoint};
 pub use allowlist::{AllowlistAction, AllowlistFiles};
+pub use control::Control;
 pub use headers::{Header, HeaderFile, HeaderSource};
 pub use intel::{Columns, FeedFormat, Intel, IntelFiles, OnShrink, RuleKind};
 pub use matching::{CommandAndControl, Match, TagInto};
@@ -152,6 +154,8 @@ impl Config {
             ("intel.files[]", IntelFiles::KEYS),
             ("intel.files[].columns", Columns::KEYS),
             ("intel.allowlists[]", AllowlistFiles::KEYS),
+            ("intel.control", Control::KEYS),
+            ("intel.control.tls", ClientTls::KEYS),
             ("match", Match::KEYS),
             ("match.c2", CommandAndControl::KEYS),
             ("match.fields[]", Match::FIELD_KEYS),

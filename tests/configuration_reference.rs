@@ -38,7 +38,8 @@ fn base() -> Value {
             "f": { "type": "filter", "address": "127.0.0.1:6" },
         },
         "intel": { "files": [{ "path": "x.csv", "columns": { "value": "v" } }],
-                   "allowlists": [{ "path": "x.json" }] },
+                   "allowlists": [{ "path": "x.json" }],
+                   "control": { "endpoint": "https://127.0.0.1:7", "audience": "acme", "cache": "c", "tls": {} } },
         "match": { "c2": {}, "fields": [{ "field": "my.ip", "kind": "ip" }] },
         "sinks": {
             "o": { "type": "otlp", "inputs": ["a"], "endpoint": "https://127.0.0.1:2", "tls": {},
@@ -63,6 +64,8 @@ fn pointer(section: &str) -> &'static str {
         "intel.files[]" => "/intel/files/0",
         "intel.files[].columns" => "/intel/files/0/columns",
         "intel.allowlists[]" => "/intel/allowlists/0",
+        "intel.control" => "/intel/control",
+        "intel.control.tls" => "/intel/control/tls",
         "match" => "/match",
         "match.c2" => "/match/c2",
         "match.fields[]" => "/match/fields/0",
@@ -331,7 +334,9 @@ fn the_words_of_the_schema_are_those_of_the_reader() {
 }
 
 /// Texts that load, each with something that the sections above have not.
-const GOOD: [&str; 5] = [
+const GOOD: [&str; 6] = [
+    "{ sources: { a: { type: filter, address: 'unix:/a' } }, intel: { control: { endpoint: 'unix:/c', node: '${N:-n-1}', audience: a/b,
+       labels: { zone: '${Z:-b}', example.com/group: web }, trusted_keys: [k.pub], cache: d, cache_bytes: 1GiB, ping_after: 1s } } }",
     "{ sources: { a: { type: filter, address: 'unix:/a', window: 1, max_request_bytes: 1MiB } } }",
     "{ sources: { a-1: { type: otlp, address: 'unix:/a' } }, sinks: { B_2: { type: blackhole, inputs: [a-1] } } }",
     "{ sources: { a: { type: otlp, address: '[::1]:0', max_request_bytes: 1000 } },

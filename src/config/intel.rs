@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::fields::FieldKind;
 
 use super::allowlist::AllowlistFiles;
+use super::control::Control;
 use super::matching::{self, KIND_WORDS, KindWord};
 use super::problem::Fault;
 use super::reader::{Item, Table};
@@ -24,6 +25,9 @@ pub struct Intel {
     /// Allowlists, each a glob or a table: what is known to be harmless or shared. They are read at start and when one of them changes.
     #[schemars(with = "Vec<PathOr<AllowlistFiles>>", extend("default" = []))]
     pub allowlists: Vec<AllowlistFiles>,
+    /// The control plane that says which segments of indicators to serve. Absent: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control: Option<Control>,
 }
 
 /// What happens when a file shrinks by more than half.
@@ -156,7 +160,7 @@ pub struct Columns {
 }
 
 impl Intel {
-    pub(super) const KEYS: &[&'static str] = &["files", "on_shrink", "allowlists"];
+    pub(super) const KEYS: &[&'static str] = &["files", "on_shrink", "allowlists", "control"];
 
     pub(super) fn read(item: &Item<'_>) -> Option<Intel> {
         let table = item.table(Intel::KEYS)?;
@@ -170,7 +174,8 @@ impl Intel {
             let items = list.list("a list of paths, e.g. `[\"allowlists/*.json\"]`")?;
             Some(items.iter().filter_map(AllowlistFiles::read).collect())
         });
-        Some(Intel { files, on_shrink, allowlists })
+        let control = table.get("control").and_then(|item| Control::read(&item));
+        Some(Intel { files, on_shrink, allowlists, control })
     }
 }
 

@@ -1,7 +1,11 @@
 //! The table of every metric that the process exposes: name, type, unit, labels and what it says. `docs/telemetry.md`
 //! lists the same table, held to it by a test.
 
+mod control;
+
 use metrics::Unit;
+
+pub use self::control::*;
 
 /// Requests that a source answered.
 pub const SOURCE_REQUESTS_TOTAL: &str = "hotlist_source_requests_total";
@@ -142,7 +146,21 @@ pub(super) const fn metric(
 }
 
 /// Every metric that the process exposes.
-pub const METRICS: &[Metric] = &[
+pub const METRICS: &[Metric] = &joined::<{ OWN.len() + control::METRICS.len() }>(OWN, control::METRICS);
+
+/// Two tables as one.
+const fn joined<const LENGTH: usize>(first: &[Metric], second: &[Metric]) -> [Metric; LENGTH] {
+    let mut all = [first[0]; LENGTH];
+    let mut at = 0;
+    while at < LENGTH {
+        all[at] = if at < first.len() { first[at] } else { second[at - first.len()] };
+        at += 1;
+    }
+    all
+}
+
+/// Those of the stream of events and of the process.
+const OWN: &[Metric] = &[
     metric(
         SOURCE_REQUESTS_TOTAL,
         MetricKind::Counter,

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::app;
-use crate::config::{Config, Endpoint, GrpcSink, HeaderSource, ServerTls, SinkKind};
+use crate::config::{self, Config, Endpoint, GrpcSink, HeaderSource, ServerTls, SinkKind};
+use crate::control::client;
 use crate::feed::allowlist;
 use crate::forward::Headers;
 use crate::tls::{self, TlsError};
@@ -28,6 +29,9 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
     }
     if let Some(admin) = &config.admin {
         problems.extend(certificate("admin.tls", admin.tls.as_ref()));
+    }
+    if let Some(control) = &config.intel.control {
+        control_files(control, &mut problems);
     }
     problems.extend(app::field_table(&config.r#match).err().map(|error| format!("match.fields: {error}")));
     let (_, unusable) = allowlist::load(&config.intel);
@@ -54,6 +58,20 @@ fn sink_files(key: &str, sink: &GrpcSink, problems: &mut Vec<String>) {
     if let Endpoint::Https { host, .. } = &sink.endpoint {
         let key = format!("{key}.tls");
         problems.extend(told(&key, tls::Connector::load(&key, &sink.tls.clone().unwrap_or_default(), host)));
+    }
+}
+
+fn control_files(control: &config::Control, problems: &mut Vec<String>) {
+    problems.extend(client::Settings::load(control, "").err().map(|error| error.to_string()));
+    if let Endpoint::Https { host, .. } = &control.endpoint {
+        let (key, tls) = ("intel.control.tls", control.tls.clone().unwrap_or_default());
+        problems.extend(told(key, tls::Connector::load(key, &tls, host)));
+    }
+    problems
+        .extend(written("intel.control.cache", Some(&control.cache.join("lock"))).filter(|_| control.cache.exists()));
+    // It is made when it is not there.
+    if control.cache.exists() {
+        problems.extend(written("intel.control.cache", Some(&control.cache.join("lock"))));
     }
 }
 

@@ -83,13 +83,16 @@ fn a_problem_is_named_with_its_place() {
     }
 }
 
+/// A change of the sample.
+type Change = Box<dyn Fn(&mut Manifest)>;
+
 #[test]
 fn every_bound_is_held_when_reading_and_when_writing() {
     let long = |count: usize| "x".repeat(count);
     let segment = |text: &str, bytes| SegmentRef { digest: Digest::of(text.as_bytes()), bytes };
     let rule = |feed: String| Rule { feed, enabled: true, origin: Origin::Feed };
     let id = |feed: String, id: String| Revocation::Id { feed, id };
-    let cases: Vec<(&str, Box<dyn Fn(&mut Manifest)>, bool)> = vec![
+    let cases: Vec<(&str, Change, bool)> = vec![
         ("`audience`", Box::new(|m| m.audience = String::new()), false),
         ("`audience`", Box::new(|m| m.audience = "Acme".to_owned()), false),
         ("`audience`", Box::new(|m| m.audience = "x".repeat(129)), false),

@@ -1,0 +1,72 @@
+//! Files that appear whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+
+use super::CacheError;
+use crate::intel::manifest::{Digest, Hasher};
+
+/// Bytes that are read at once.
+const BUFFER: usize = 1 << 20;
+
+/// Writes a file whole and syncs it. It is not there for good before its directory is synced.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
+    let write = || -> io::Result<()> {
+        let mut file = File::create(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|cause| CacheError::io(path, "written", cause))
+}
+
+/// Gives a synced file its name.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), CacheError> {
+    fs::rename(from, to).map_err(|cause| CacheError::io(to, "renamed", cause))?;
+    to.parent().map_or(Ok(()), sync_directory)
+}
+
+/// Makes renames and removals in a directory last.
+pub(super) fn sync_directory(path: &Path) -> Result<(), CacheError> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(|cause| CacheError::io(path, "synced", cause))
+}
+
+/// A whole file of at most this length. `None`: there is none.
+pub(super) fn read(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max {
+        return Err(io::Error::other(format!("it has more than {max} bytes")));
+    }
+    Ok(Some(bytes))
+}
+
+/// The digest of a file.
+pub(super) fn digest(path: &Path) -> Result<Digest, CacheError> {
+    let failed = |cause| CacheError::io(path, "read", cause);
+    let mut hasher = Hasher::default();
+    feed(&mut File::open(path).map_err(failed)?, &mut hasher).map_err(failed)?;
+    Ok(hasher.finish())
+}
+
+/// Feeds the rest of a file, and says how long it was.
+pub(super) fn feed(file: &mut File, hasher: &mut Hasher) -> io::Result<u64> {
+    let mut buffer = vec![0; BUFFER];
+    let mut sum = 0;
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(sum),
+            Ok(count) => {
+                hasher.update(&buffer[..count]);
+                sum += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

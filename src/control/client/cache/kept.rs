@@ -1,0 +1,137 @@
+//! The small files of the cache: last good manifests and highest versions. Each says its own digest, so that damage is
+//! seen where nothing is signed, too.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{CacheError, files};
+use crate::intel::manifest::{Digest, MAX_BYTES, Mode, Signed};
+
+/// The longest file of a manifest: its bytes as base64, and room for signatures.
+const MAX_KEPT: u64 = 2 * MAX_BYTES as u64;
+/// The longest file of versions.
+const MAX_HIGHEST: u64 = 4096;
+
+/// The highest version of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Highest {
+    /// The version.
+    pub version: u64,
+    /// The digest of the manifest's exact bytes.
+    pub manifest: Digest,
+}
+
+/// Why a last good manifest cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum KeptError {
+    /// The disk failed.
+    #[error("{path}: cannot be read: {cause}; see to the disk of `intel.control.cache`")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// It is not what was written.
+    #[error("{path}: is damaged: {cause}; it is not served, the next version from the control plane replaces it")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
+}
+
+/// A value with its digest.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed<T> {
+    /// Of the JSON of `value`.
+    sha256: Digest,
+    value: T,
+}
+
+fn seal<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, CacheError> {
+    let written = || -> serde_json::Result<Vec<u8>> {
+        let sha256 = Digest::of(&serde_json::to_vec(value)?);
+        serde_json::to_vec(&Sealed { sha256, value })
+    };
+    written().map_err(|error| CacheError::io(path, "written", error.into()))
+}
+
+fn unseal<T: Serialize + for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, String> {
+    let sealed: Sealed<T> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let again = serde_json::to_vec(&sealed.value).map_err(|error| error.to_string())?;
+    if Digest::of(&again) == sealed.sha256 {
+        Ok(sealed.value)
+    } else {
+        Err("its digest does not fit its content".to_owned())
+    }
+}
+
+/// In place of a table by slot, so that its keys have one order.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Versions {
+    serve: Option<Highest>,
+    shadow: Option<Highest>,
+}
+
+pub(super) fn highest_path(directory: &Path) -> PathBuf {
+    directory.join("highest.json")
+}
+
+pub(super) fn read_highest(directory: &Path) -> Result<HashMap<Mode, Highest>, KeptError> {
+    let path = highest_path(directory);
+    let bytes = files::read(&path, MAX_HIGHEST).map_err(|cause| KeptError::Io { path: path.clone(), cause })?;
+    let Some(bytes) = bytes else { return Ok(HashMap::new()) };
+    let Versions { serve, shadow } = unseal(&bytes).map_err(|cause| KeptError::Damaged { path, cause })?;
+    let each = [(Mode::Serve, serve), (Mode::Shadow, shadow)];
+    Ok(each.into_iter().filter_map(|(mode, highest)| Some((mode, highest?))).collect())
+}
+
+pub(super) fn write_highest(directory: &Path, highest: &HashMap<Mode, Highest>) -> Result<(), CacheError> {
+    let of = |mode| highest.get(&mode).copied();
+    let path = highest_path(directory);
+    let bytes = seal(&path, &Versions { serve: of(Mode::Serve), shadow: of(Mode::Shadow) })?;
+    let next = directory.join("highest.json.next");
+    files::write(&next, &bytes)?;
+    files::rename(&next, &path)
+}
+
+fn path(directory: &Path, mode: Mode) -> PathBuf {
+    directory.join(format!("{mode}.json"))
+}
+
+fn staged(directory: &Path, mode: Mode) -> PathBuf {
+    directory.join(format!("{mode}.json.next"))
+}
+
+pub(super) fn read(directory: &Path, mode: Mode) -> Result<Option<Signed>, KeptError> {
+    let path = path(directory, mode);
+    let bytes = files::read(&path, MAX_KEPT).map_err(|cause| KeptError::Io { path: path.clone(), cause })?;
+    bytes.map(|bytes| unseal(&bytes)).transpose().map_err(|cause| KeptError::Damaged { path, cause })
+}
+
+pub(super) fn stage(directory: &Path, mode: Mode, signed: &Signed) -> Result<(), CacheError> {
+    let path = staged(directory, mode);
+    files::write(&path, &seal(&path, signed)?)
+}
+
+pub(super) fn commit(directory: &Path, mode: Mode) -> Result<(), CacheError> {
+    files::rename(&staged(directory, mode), &path(directory, mode))
+}
+
+pub(super) fn remove(directory: &Path, mode: Mode) -> Result<(), CacheError> {
+    let path = path(directory, mode);
+    match fs::remove_file(&path) {
+        Ok(()) => files::sync_directory(directory),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(cause) => Err(CacheError::io(&path, "removed", cause)),
+    }
+}

@@ -1,0 +1,304 @@
+//! Fetches one segment, from where an earlier fetch broke off.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use backon::BackoffBuilder;
+use bytes::Bytes;
+use metrics::counter;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
+
+use super::apply::Apply;
+use super::cache::{CacheError, Part};
+use super::job::{Shared, blocking};
+use super::link;
+use super::refusal::Refusal;
+use crate::intel::manifest::{Digest, SegmentRef};
+use crate::proto::control::v1::control_client::ControlClient;
+use crate::proto::control::v1::{Chunk, FetchSegmentRequest};
+use crate::telemetry;
+
+/// Bytes that wait to be written.
+const BUFFER: usize = 1 << 20;
+/// The longest message; chunks have 64 KiB.
+const MAX_MESSAGE: usize = 1 << 20;
+/// Attempts in a row that bring nothing.
+const ATTEMPTS: usize = 5;
+/// Chunks in a row without a byte.
+const MAX_EMPTY: usize = 16;
+
+/// Why a segment is not there.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Refused(Refusal),
+    /// Nobody wants it any more.
+    Cancelled,
+}
+
+impl From<CacheError> for Failure {
+    fn from(error: CacheError) -> Failure {
+        Failure::Refused(Refusal::Cache(error))
+    }
+}
+
+/// How one attempt ended.
+enum End {
+    Whole,
+    /// What came is kept.
+    Broke {
+        cause: String,
+        progressed: bool,
+    },
+    Failed(Failure),
+}
+
+/// Sees that a segment is on disk, whole and checked.
+pub(super) async fn ensure<A: Apply>(
+    shared: &Shared<A>,
+    channel: &Channel,
+    segment: SegmentRef,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    let SegmentRef { digest, bytes } = segment;
+    // Both slots may want it.
+    let one = shared.one_at_a_time(digest);
+    let _one = one.lock().await;
+    let cache = shared.cache();
+    if blocking(move || cache.has(digest, bytes)).await? {
+        return Ok(());
+    }
+    let delays = || {
+        let (first, longest) = shared.timing.back_off;
+        link::delays(first, longest)
+    };
+    let (mut delay, mut fruitless) = (delays().build(), 0);
+    // A part that is wrong although it was fetched from the beginning is not fetched again.
+    let anew = AtomicBool::new(true);
+    loop {
+        if stop.is_cancelled() {
+            return Err(Failure::Cancelled);
+        }
+        match attempt(shared, channel, segment, stop, &anew).await {
+            End::Whole => return Ok(()),
+            End::Failed(failure) => return Err(failure),
+            End::Broke { cause, progressed } => {
+                tracing::debug!(%digest, cause, "fetching a segment broke off");
+                if progressed {
+                    (delay, fruitless) = (delays().build(), 0);
+                }
+                fruitless += 1;
+                if fruitless > ATTEMPTS {
+                    return Err(Failure::Refused(Refusal::Fetch { digest, cause }));
+                }
+                let pause = delay.next().unwrap_or(Duration::from_secs(1));
+                tokio::select! {
+                    () = stop.cancelled() => return Err(Failure::Cancelled),
+                    () = tokio::time::sleep(pause) => {}
+                }
+            }
+        }
+    }
+}
+
+async fn attempt<A: Apply>(
+    shared: &Shared<A>,
+    channel: &Channel,
+    segment: SegmentRef,
+    stop: &CancellationToken,
+    anew: &AtomicBool,
+) -> End {
+    let SegmentRef { digest, bytes } = segment;
+    let cache = shared.cache();
+    let part = match blocking(move || cache.part(digest, bytes)).await {
+        Ok(part) => part,
+        Err(error) => return End::Failed(error.into()),
+    };
+    let offset = part.written();
+    let mut transfer = Transfer { part, buffer: Vec::new(), digest, came: 0 };
+    if transfer.part.missing() > 0 {
+        let received = match receive(shared, channel, transfer, bytes, stop).await {
+            Ok((kept, received)) => {
+                transfer = kept;
+                received
+            }
+            Err(error) => return End::Failed(error.into()),
+        };
+        match received {
+            Received::All => {}
+            Received::Cancelled => return End::Failed(Failure::Cancelled),
+            Received::Broke(cause) => return End::Broke { cause, progressed: transfer.came > 0 },
+            Received::Refused(refusal) => return End::Failed(Failure::Refused(refusal)),
+            Received::Wrong(cause) => {
+                let part = transfer.part;
+                return End::Failed(match blocking(move || part.delete()).await {
+                    Ok(()) => Failure::Refused(Refusal::Digest { digest, cause }),
+                    Err(error) => error.into(),
+                });
+            }
+        }
+    }
+    let (cache, part) = (shared.cache(), transfer.part);
+    match blocking(move || cache.finish(part)).await {
+        Ok(()) => End::Whole,
+        // The wrong bytes may be those that lay on disk.
+        Err(CacheError::Segment { cause, .. }) if offset > 0 && anew.swap(false, Ordering::Relaxed) => {
+            End::Broke { cause, progressed: true }
+        }
+        Err(CacheError::Segment { cause, .. }) => End::Failed(Failure::Refused(Refusal::Digest { digest, cause })),
+        Err(error) => End::Failed(error.into()),
+    }
+}
+
+/// How receiving ended.
+enum Received {
+    All,
+    Cancelled,
+    Broke(String),
+    Refused(Refusal),
+    /// It is no piece of this segment.
+    Wrong(String),
+}
+
+/// Gives the transfer back with everything that came written down.
+async fn receive<A: Apply>(
+    shared: &Shared<A>,
+    channel: &Channel,
+    mut transfer: Transfer,
+    bytes: u64,
+    stop: &CancellationToken,
+) -> Result<(Transfer, Received), CacheError> {
+    let mut fetch = match Fetch::open(shared, channel, &transfer, bytes, stop).await {
+        Ok(fetch) => fetch,
+        Err(end) => return Ok((transfer, end)),
+    };
+    let end = loop {
+        match fetch.next(stop).await {
+            Ok(Some(data)) => transfer = transfer.take(&data).await?,
+            Ok(None) => break Received::All,
+            Err(end) => break end,
+        }
+    };
+    Ok((transfer.write().await?, end))
+}
+
+/// One call.
+struct Fetch {
+    chunks: Streaming<Chunk>,
+    digest: Digest,
+    offset: u64,
+    bytes: u64,
+    left: u64,
+    stall: Duration,
+    is_first: bool,
+    empty: usize,
+}
+
+impl Fetch {
+    async fn open<A: Apply>(
+        shared: &Shared<A>,
+        channel: &Channel,
+        transfer: &Transfer,
+        bytes: u64,
+        stop: &CancellationToken,
+    ) -> Result<Fetch, Received> {
+        let (digest, offset, stall) = (transfer.digest, transfer.part.written(), shared.timing.stall);
+        let mut client = ControlClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE);
+        let request = FetchSegmentRequest { digest: digest.0.to_vec().into(), offset };
+        let opened = tokio::select! {
+            () = stop.cancelled() => return Err(Received::Cancelled),
+            opened = timeout(stall, client.fetch_segment(request)) => opened,
+        };
+        let chunks = match opened {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => return Err(of_status(digest, offset, &status)),
+            Err(_) => return Err(Received::Broke(format!("no answer came for {stall:?}"))),
+        };
+        let left = transfer.part.missing();
+        Ok(Fetch { chunks, digest, offset, bytes, left, stall, is_first: true, empty: 0 })
+    }
+
+    /// The next bytes; `None` when all have come.
+    async fn next(&mut self, stop: &CancellationToken) -> Result<Option<Bytes>, Received> {
+        let Fetch { digest, offset, bytes, left, stall, .. } = *self;
+        if left == 0 {
+            return Ok(None);
+        }
+        let next = tokio::select! {
+            () = stop.cancelled() => return Err(Received::Cancelled),
+            next = timeout(stall, self.chunks.message()) => next,
+        };
+        let chunk = match next {
+            Ok(Ok(Some(chunk))) => chunk,
+            Ok(Ok(None)) => return Err(Received::Broke(format!("it ended {left} bytes too early"))),
+            Ok(Err(status)) => return Err(of_status(digest, offset, &status)),
+            Err(_) => return Err(Received::Broke(format!("no byte came for {stall:?}"))),
+        };
+        if std::mem::replace(&mut self.is_first, false) {
+            if chunk.segment_bytes != bytes {
+                let cause = format!("it has {} bytes, and the manifest says {bytes}", chunk.segment_bytes);
+                return Err(Received::Wrong(cause));
+            }
+            if offset > 0 {
+                counter!(telemetry::CONTROL_RESUMED_FETCHES_TOTAL).increment(1);
+            }
+        }
+        let length = chunk.data.len() as u64;
+        self.empty = if length == 0 { self.empty + 1 } else { 0 };
+        if self.empty > MAX_EMPTY {
+            return Err(Received::Broke("its chunks are empty".to_owned()));
+        }
+        if length > left {
+            return Err(Received::Wrong(format!("it goes on behind the {bytes} bytes that the manifest says")));
+        }
+        self.left -= length;
+        counter!(telemetry::CONTROL_FETCHED_BYTES_TOTAL).increment(length);
+        Ok(Some(chunk.data))
+    }
+}
+
+fn of_status(digest: Digest, offset: u64, status: &Status) -> Received {
+    let cause = link::describe(status);
+    match status.code() {
+        // What is on disk is no beginning of what the control plane has.
+        Code::OutOfRange => Received::Wrong(format!("the control plane has no byte {offset} of it")),
+        Code::NotFound
+        | Code::InvalidArgument
+        | Code::PermissionDenied
+        | Code::Unauthenticated
+        | Code::FailedPrecondition
+        | Code::Unimplemented => Received::Refused(Refusal::Fetch { digest, cause }),
+        _ => Received::Broke(cause),
+    }
+}
+
+/// A part, and the bytes that are not in it yet: writing and hashing are for threads that may block.
+struct Transfer {
+    part: Part,
+    buffer: Vec<u8>,
+    digest: Digest,
+    /// Bytes that came in this attempt.
+    came: u64,
+}
+
+impl Transfer {
+    async fn take(mut self, data: &[u8]) -> Result<Transfer, CacheError> {
+        self.buffer.extend_from_slice(data);
+        self.came += data.len() as u64;
+        if self.buffer.len() >= BUFFER { self.write().await } else { Ok(self) }
+    }
+
+    async fn write(mut self) -> Result<Transfer, CacheError> {
+        if self.buffer.is_empty() {
+            return Ok(self);
+        }
+        blocking(move || {
+            self.part.append(&self.buffer)?;
+            self.buffer.clear();
+            Ok(self)
+        })
+        .await
+    }
+}

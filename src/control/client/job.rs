@@ -1,0 +1,271 @@
+//! One piece of work on a slot, from fetching to writing down. Jobs of a slot run one after the other: a superseded one
+//! is over before the next begins.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use futures_util::{StreamExt as _, stream};
+use metrics::counter;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Channel;
+
+use super::apply::{Apply, Candidate, Gate};
+use super::cache::{Cache, CacheError, Keep};
+use super::fetch::{self, Failure};
+use super::judge::Judged;
+use super::refusal::Refusal;
+use super::settings::Timing;
+use crate::intel::manifest::{Digest, Mode};
+use crate::telemetry;
+
+/// Segments that are fetched at once for a slot.
+const FETCHES: usize = 4;
+
+/// What jobs share.
+pub(super) struct Shared<A> {
+    cache: Arc<Cache>,
+    pub(super) apply: Arc<A>,
+    pub(super) timing: Timing,
+    /// One word a job, so it holds no more than jobs were started.
+    done: mpsc::UnboundedSender<Done>,
+    /// Every job that was started and is not over.
+    jobs: TaskTracker,
+    /// Held by the job at work on each slot.
+    turns: [tokio::sync::Mutex<()>; 2],
+    fetching: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+/// A job's last word.
+pub(super) struct Done {
+    pub(super) mode: Mode,
+    /// Which job of the slot.
+    pub(super) number: u64,
+    pub(super) outcome: Outcome,
+}
+
+/// What became of it.
+pub(super) enum Outcome {
+    /// It serves. It may be that it could not be written down.
+    Serves(Judged, Option<CacheError>),
+    /// The slot is empty.
+    Cleared,
+    /// Nothing changed.
+    Refused(Refusal),
+    /// Something newer came before it could serve, or the control plane went away.
+    Dropped,
+}
+
+/// What a job is to do.
+pub(super) enum Task {
+    /// Put a manifest into service. Its segments come over this connection.
+    Serve(Judged, Channel),
+    /// Empty the slot.
+    Clear,
+}
+
+impl<A: Apply> Shared<A> {
+    pub(super) fn new(cache: Cache, apply: Arc<A>, timing: Timing, done: mpsc::UnboundedSender<Done>) -> Shared<A> {
+        let (jobs, turns, fetching) = (TaskTracker::new(), Default::default(), Mutex::default());
+        Shared { cache: Arc::new(cache), apply, timing, done, jobs, turns, fetching }
+    }
+
+    pub(super) fn cache(&self) -> Arc<Cache> {
+        Arc::clone(&self.cache)
+    }
+
+    /// What whoever fetches this segment holds meanwhile.
+    pub(super) fn one_at_a_time(&self, digest: Digest) -> Arc<tokio::sync::Mutex<()>> {
+        let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        fetching.retain(|_, lock| lock.strong_count() > 0);
+        if let Some(lock) = fetching.get(&digest).and_then(Weak::upgrade) {
+            return lock;
+        }
+        let lock = Arc::default();
+        fetching.insert(digest, Arc::downgrade(&lock));
+        lock
+    }
+
+    fn turn(&self, mode: Mode) -> &tokio::sync::Mutex<()> {
+        let [serve, shadow] = &self.turns;
+        match mode {
+            Mode::Serve => serve,
+            Mode::Shadow => shadow,
+        }
+    }
+
+    /// Waits until every job is over. None may be started any more.
+    pub(super) async fn idle(&self) {
+        self.jobs.close();
+        self.jobs.wait().await;
+    }
+}
+
+/// Does something that blocks on a thread for that.
+///
+/// # Errors
+/// Those of `work`; a panic in it is one.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CacheError> + Send + 'static,
+) -> Result<T, CacheError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        let cause = std::io::Error::other(format!("a thread of this process failed: {error}"));
+        Err(CacheError::Io { path: "the cache".into(), what: "used", cause })
+    })
+}
+
+/// Starts a job.
+pub(super) fn start<A: Apply>(shared: &Arc<Shared<A>>, mode: Mode, number: u64, gate: Arc<Gate>, task: Task) {
+    let jobs = shared.jobs.clone();
+    let shared = Arc::clone(shared);
+    jobs.spawn(async move {
+        let _turn = shared.turn(mode).lock().await;
+        let outcome = match task {
+            Task::Serve(judged, channel) => serve(&shared, mode, &gate, judged, &channel).await,
+            Task::Clear => clear(&shared, mode, gate).await,
+        };
+        // Nobody listens when the client has ended.
+        let _ = shared.done.send(Done { mode, number, outcome });
+    });
+}
+
+async fn serve<A: Apply>(
+    shared: &Arc<Shared<A>>,
+    mode: Mode,
+    gate: &Arc<Gate>,
+    judged: Judged,
+    channel: &Channel,
+) -> Outcome {
+    match fetched(shared, mode, gate, &judged, channel).await {
+        Ok(()) => {}
+        Err(Failure::Cancelled) => return Outcome::Dropped,
+        Err(Failure::Refused(_)) if !gate.is_current() => return Outcome::Dropped,
+        Err(Failure::Refused(refusal)) => return refused(shared, mode, refusal),
+    }
+    if !gate.prepare() {
+        return Outcome::Dropped;
+    }
+    let (shared, gate) = (Arc::clone(shared), Arc::clone(gate));
+    off_the_loop(move || match put_into_service(&shared, mode, gate, judged) {
+        Outcome::Refused(refusal) => refused(&shared, mode, refusal),
+        outcome => {
+            tidy_up(&shared.cache);
+            outcome
+        }
+    })
+    .await
+}
+
+/// What will not come again takes no room.
+fn refused<A>(shared: &Shared<A>, mode: Mode, refusal: Refusal) -> Outcome {
+    if !refusal.may_pass() {
+        shared.cache.keep(mode, Keep::Candidate, None);
+    }
+    Outcome::Refused(refusal)
+}
+
+/// Runs what the program does with a candidate on a thread of its own kind.
+async fn off_the_loop(work: impl FnOnce() -> Outcome + Send + 'static) -> Outcome {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Outcome::Refused(Refusal::Apply(format!("this node failed over it: {error}; this is a fault of the program")))
+    })
+}
+
+/// Sees that every segment is on disk. The version is written down before anything else.
+async fn fetched<A: Apply>(
+    shared: &Arc<Shared<A>>,
+    mode: Mode,
+    gate: &Gate,
+    judged: &Judged,
+    channel: &Channel,
+) -> Result<(), Failure> {
+    if !gate.is_current() {
+        return Err(Failure::Cancelled);
+    }
+    let (cache, highest, manifest) = (shared.cache(), judged.as_highest(), Arc::clone(&judged.manifest));
+    blocking(move || {
+        cache.raise(mode, highest)?;
+        cache.make_room(mode, &manifest)
+    })
+    .await?;
+    let mut seen = HashSet::new();
+    let segments = judged.manifest.segments.iter().copied().filter(|segment| seen.insert(segment.digest));
+    let stop = CancellationToken::new();
+    let fetches = segments.map(|segment| fetch::ensure(shared, channel, segment, &stop));
+    let mut fetches = stream::iter(fetches).buffer_unordered(FETCHES);
+    let mut result = Ok(());
+    loop {
+        // Those that are under way come to their end in any case, so that what they have is written down.
+        let next = tokio::select! {
+            () = gate.cancelled(), if !stop.is_cancelled() => {
+                stop.cancel();
+                continue;
+            }
+            next = fetches.next() => next,
+        };
+        match next {
+            None => return if gate.is_current() { result } else { Err(Failure::Cancelled) },
+            Some(Ok(())) => {}
+            Some(Err(failure)) => {
+                stop.cancel();
+                // The first is the reason, the others were only told to stop.
+                if result.is_ok() {
+                    result = Err(failure);
+                }
+            }
+        }
+    }
+}
+
+/// Blocks. Nothing is published that was superseded, and what is published is written down after it.
+pub(super) fn put_into_service<A: Apply>(shared: &Shared<A>, mode: Mode, gate: Arc<Gate>, judged: Judged) -> Outcome {
+    let cache = &shared.cache;
+    let Judged { manifest, signed, .. } = &judged;
+    let segments = manifest.segments.iter().map(|segment| cache.path(segment.digest)).collect();
+    let candidate = Candidate { manifest: Arc::clone(manifest), segments, gate };
+    let ready = match shared.apply.prepare(mode, &candidate) {
+        _ if !candidate.is_current() => return Outcome::Dropped,
+        Ok(ready) => ready,
+        Err(text) => return Outcome::Refused(Refusal::Apply(text)),
+    };
+    if let Err(error) = cache.stage(mode, signed) {
+        return Outcome::Refused(error.into());
+    }
+    let published = candidate.gate.publish(|| {
+        cache.keep(mode, Keep::Serving, Some(manifest));
+        shared.apply.publish(mode, ready);
+    });
+    if !published {
+        return Outcome::Dropped;
+    }
+    counter!(telemetry::CONTROL_APPLIED_TOTAL, "slot" => mode.as_str()).increment(1);
+    let unkept = cache.commit(mode, manifest).err();
+    cache.keep(mode, Keep::Candidate, None);
+    Outcome::Serves(judged, unkept)
+}
+
+/// Deletes what is not kept any more.
+fn tidy_up(cache: &Cache) {
+    if let Err(error) = cache.collect_garbage() {
+        tracing::warn!(%error, "cannot delete old segments");
+    }
+}
+
+async fn clear<A: Apply>(shared: &Arc<Shared<A>>, mode: Mode, gate: Arc<Gate>) -> Outcome {
+    let shared = Arc::clone(shared);
+    off_the_loop(move || {
+        let cache = &shared.cache;
+        // Before it is out of service: after a restart it must not come back.
+        if let Err(error) = cache.forget(mode) {
+            return Outcome::Refused(error.into());
+        }
+        if !gate.publish(|| shared.apply.clear(mode)) {
+            return Outcome::Dropped;
+        }
+        [Keep::Serving, Keep::Candidate].into_iter().for_each(|keep| cache.keep(mode, keep, None));
+        tidy_up(cache);
+        Outcome::Cleared
+    })
+    .await
+}

@@ -1,0 +1,215 @@
+//! The stream to the control plane: dialling, and what comes of it.
+
+use std::error::Error as _;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::ExponentialBuilder;
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+
+use super::settings::Timing;
+use crate::config::Endpoint;
+use crate::intel::manifest;
+use crate::proto::control::v1::control_client::ControlClient;
+use crate::proto::control::v1::{SyncRequest, SyncResponse};
+use crate::tls;
+
+/// The longest response: a manifest, and room for signatures.
+const MAX_MESSAGE: usize = manifest::MAX_BYTES + (64 << 10);
+/// Requests that wait to be sent. A control plane that lets them pile up breaks the stream.
+const REQUESTS: usize = 64;
+/// The longest part of a peer's message that is shown.
+const SHOWN: usize = 200;
+
+/// Why there is no stream.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub(super) cause: String,
+    /// The metric's word.
+    pub(super) reason: &'static str,
+}
+
+/// Makes streams.
+#[derive(Clone)]
+pub(super) struct Dialer {
+    endpoint: Endpoint,
+    tls: Option<Arc<tls::Connector>>,
+    timing: Timing,
+}
+
+/// A stream that is open.
+pub(super) struct Stream {
+    /// The connection, for fetches.
+    pub(super) channel: Channel,
+    requests: mpsc::Sender<SyncRequest>,
+    responses: Streaming<SyncResponse>,
+}
+
+/// Where the stream is.
+pub(super) enum Link {
+    /// It is not time for an attempt.
+    Waiting(Pin<Box<dyn Future<Output = ()> + Send>>),
+    /// An attempt is under way.
+    Dialling(Pin<Box<dyn Future<Output = Result<Stream, Lost>> + Send>>),
+    /// It is open.
+    Open(Box<Stream>),
+}
+
+/// What happened to it.
+pub(super) enum Event {
+    /// It is time for an attempt.
+    Due,
+    /// The attempt succeeded.
+    Opened(Stream),
+    /// A response came.
+    Response(SyncResponse),
+    /// There is none.
+    Lost(Lost),
+}
+
+impl Link {
+    /// Waits for what happens next. Nothing is lost when it is dropped meanwhile.
+    pub(super) async fn next(&mut self) -> Event {
+        match self {
+            Link::Waiting(pause) => {
+                pause.as_mut().await;
+                Event::Due
+            }
+            Link::Dialling(attempt) => match attempt.as_mut().await {
+                Ok(stream) => Event::Opened(stream),
+                Err(lost) => Event::Lost(lost),
+            },
+            Link::Open(stream) => match stream.responses.message().await {
+                Ok(Some(response)) => Event::Response(response),
+                Ok(None) => Event::Lost(Lost { cause: "the control plane ended the stream".into(), reason: "lost" }),
+                Err(status) => Event::Lost(Lost { cause: describe(&status), reason: "lost" }),
+            },
+        }
+    }
+
+    /// The open stream.
+    pub(super) fn stream(&self) -> Option<&Stream> {
+        match self {
+            Link::Open(stream) => Some(stream),
+            Link::Waiting(_) | Link::Dialling(_) => None,
+        }
+    }
+}
+
+impl Stream {
+    /// Sends a request. `false`: the control plane takes none.
+    pub(super) fn send(&self, request: SyncRequest) -> bool {
+        self.requests.try_send(request).is_ok()
+    }
+}
+
+impl Dialer {
+    pub(super) fn new(endpoint: Endpoint, tls: Option<tls::Connector>, timing: Timing) -> Dialer {
+        Dialer { endpoint, tls: tls.map(Arc::new), timing }
+    }
+
+    /// Connects and opens the stream, with these requests at its beginning.
+    pub(super) async fn open(self, first: Vec<SyncRequest>) -> Result<Stream, Lost> {
+        let channel = self.connect().await?;
+        let (requests, queue) = mpsc::channel(REQUESTS);
+        for request in first {
+            // There is room for the first few.
+            let _ = requests.try_send(request);
+        }
+        let mut client = ControlClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE);
+        match timeout(self.timing.open, client.sync(ReceiverStream::new(queue))).await {
+            Ok(Ok(response)) => Ok(Stream { channel, requests, responses: response.into_inner() }),
+            Ok(Err(status)) => Err(Lost { cause: describe(&status), reason: "refused" }),
+            Err(_) => Err(Lost {
+                cause: format!("it did not open the stream within {:?}", self.timing.open),
+                reason: "refused",
+            }),
+        }
+    }
+
+    async fn connect(&self) -> Result<Channel, Lost> {
+        let (scheme, authority) = match &self.endpoint {
+            Endpoint::Http { host, port } => ("http", authority(host, *port)),
+            Endpoint::Https { host, port } => ("https", authority(host, *port)),
+            Endpoint::Unix(_) => ("http", "localhost".to_owned()),
+        };
+        let failed = |cause: String| Lost { cause, reason: "connect" };
+        let origin: Uri = format!("{scheme}://{authority}").parse().map_err(|error| failed(format!("{error}")))?;
+        // The connector speaks TLS itself, so for tonic the connection is plain.
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{authority}"))
+            .map_err(|error| failed(error.to_string()))?
+            .origin(origin)
+            .user_agent(concat!("hotlist/", env!("CARGO_PKG_VERSION")))
+            .map_err(|error| failed(error.to_string()))?
+            .http2_keep_alive_interval(self.timing.ping_after)
+            .keep_alive_timeout(self.timing.ping_timeout)
+            .keep_alive_while_idle(true);
+        let dialer = self.clone();
+        let connector = tower::service_fn(move |_: Uri| {
+            let dialer = dialer.clone();
+            async move { dialer.socket().await.map(TokioIo::new) }
+        });
+        match timeout(self.timing.open, endpoint.connect_with_connector(connector)).await {
+            Ok(Ok(channel)) => Ok(channel),
+            Ok(Err(error)) => Err(failed(innermost(&error))),
+            Err(_) => Err(failed(format!("connecting took longer than {:?}", self.timing.open))),
+        }
+    }
+
+    async fn socket(&self) -> io::Result<Box<dyn Socket>> {
+        match &self.endpoint {
+            Endpoint::Http { host, port } => Ok(Box::new(tcp(host, *port).await?)),
+            Endpoint::Https { host, port } => {
+                let tls = self.tls.as_ref().ok_or_else(|| io::Error::other("the client was made without TLS"))?;
+                Ok(Box::new(tls.connect(tcp(host, *port).await?).await?))
+            }
+            Endpoint::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+        }
+    }
+}
+
+/// What a connection runs over.
+trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
+
+async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// Pauses that double, with jitter, without end.
+pub(super) fn delays(first: Duration, longest: Duration) -> ExponentialBuilder {
+    ExponentialBuilder::default().with_min_delay(first).with_max_delay(longest).with_jitter().without_max_times()
+}
+
+/// A status in a line. Its text may be the peer's.
+pub(super) fn describe(status: &Status) -> String {
+    let source = status.source().map(|error| format!(": {}", innermost(error))).unwrap_or_default();
+    let text: String = status.message().chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    format!("{}: {text}{source}", status.code().description())
+}
+
+/// What is at the bottom of a chain of errors; the others say only that something failed.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

@@ -1,0 +1,404 @@
+//! The one task that follows the control plane: it answers responses, starts and supersedes jobs, and tells what is so.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBackoff};
+use jiff::Timestamp;
+use metrics::{counter, gauge};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+
+use super::Count;
+use super::apply::Apply;
+use super::job::{self, Done, Outcome, Shared, Task};
+use super::judge::{self, Judged};
+use super::link::{self, Dialer, Event, Link, Lost, Stream};
+use super::refusal::Refusal;
+use super::settings::Settings;
+use super::slot::{Refused, Slot};
+use super::status::{SlotStatus, Status};
+use crate::intel::manifest::{Mode, Signature, Signed};
+use crate::proto::control::v1::{self as proto, SyncRequest, SyncResponse};
+use crate::telemetry::{self, Throttle};
+
+/// The longest nonce that is repeated, in bytes.
+const MAX_NONCE: usize = 256;
+/// How often time is looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// The longest reason of a refusal that is sent, in characters.
+const MAX_REASON: usize = 2000;
+
+/// The state of the client.
+pub(super) struct Session<A> {
+    settings: Arc<Settings>,
+    shared: Arc<Shared<A>>,
+    dialer: Dialer,
+    link: Link,
+    slots: [Slot; 2],
+    finished: mpsc::UnboundedReceiver<Done>,
+    count: Count,
+    status: watch::Sender<Status>,
+    /// Why there is no stream.
+    cause: Option<String>,
+    /// When the stream was opened last.
+    opened: Option<Instant>,
+    /// When the control plane was last heard.
+    heard: Option<(Instant, Timestamp)>,
+    /// Pauses between attempts to connect.
+    delays: ExponentialBackoff,
+    /// Pauses before refused versions are tried again.
+    retries: ExponentialBackoff,
+    retry_at: Option<Instant>,
+}
+
+impl<A: Apply> Session<A> {
+    pub(super) fn new(
+        settings: Settings,
+        shared: Arc<Shared<A>>,
+        dialer: Dialer,
+        slots: [Slot; 2],
+        finished: mpsc::UnboundedReceiver<Done>,
+        count: Count,
+    ) -> (Session<A>, watch::Receiver<Status>) {
+        let (status, watched) = watch::channel(Status::default());
+        let ((first, longest), (first_retry, longest_retry)) = (settings.timing.back_off, settings.timing.retry);
+        let mut session = Session {
+            settings: Arc::new(settings),
+            shared,
+            dialer,
+            link: Link::Waiting(Box::pin(std::future::ready(()))),
+            slots,
+            finished,
+            count,
+            status,
+            cause: None,
+            opened: None,
+            heard: None,
+            delays: link::delays(first, longest).build(),
+            retries: link::delays(first_retry, longest_retry).build(),
+            retry_at: None,
+        };
+        session.look_at_time();
+        (session, watched)
+    }
+
+    pub(super) async fn run(mut self, stop: impl Future<Output = ()> + Send) {
+        tokio::pin!(stop);
+        let mut tick = interval(TICK);
+        let every = self.settings.timing.report;
+        let mut report = interval_at(Instant::now() + every, every);
+        [&mut tick, &mut report].into_iter().for_each(|one| one.set_missed_tick_behavior(MissedTickBehavior::Delay));
+        loop {
+            let retry_at = self.retry_at;
+            tokio::select! {
+                () = &mut stop => break,
+                event = self.link.next() => self.on_event(event).await,
+                Some(done) = self.finished.recv() => self.on_done(done),
+                _ = report.tick() => self.report(),
+                _ = tick.tick() => self.look_at_time(),
+                () = tokio::time::sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => {
+                    self.retry_at = None;
+                    if self.link.stream().is_some() {
+                        // Whoever refused is asked again only on a new stream.
+                        self.lose(Lost { cause: "a refused version is tried again".to_owned(), reason: "retry" });
+                    }
+                }
+            }
+            self.tell();
+        }
+        self.slots.iter_mut().for_each(Slot::drop_job);
+        gauge!(telemetry::CONTROL_CONNECTED).set(0.0);
+        self.shared.idle().await;
+    }
+
+    async fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Due => self.link = Link::Dialling(Box::pin(self.dialer.clone().open(self.hello()))),
+            Event::Opened(stream) => self.opened(stream),
+            Event::Response(response) => self.on_response(response).await,
+            Event::Lost(lost) => self.lose(lost),
+        }
+    }
+
+    /// The first requests on a stream: who this is, and what is in each slot.
+    fn hello(&self) -> Vec<SyncRequest> {
+        let Settings { node, labels, .. } = &*self.settings;
+        let labels: HashMap<String, String> =
+            labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let node = proto::Node { name: node.clone(), labels, software: env!("CARGO_PKG_VERSION").to_owned() };
+        let mut node = Some(node);
+        self.slots.iter().map(|slot| SyncRequest { node: node.take(), ..self.report_of(slot) }).collect()
+    }
+
+    fn opened(&mut self, stream: Stream) {
+        tracing::info!(endpoint = %self.settings.endpoint, "the control stream is open");
+        self.link = Link::Open(Box::new(stream));
+        self.cause = None;
+        self.opened = Some(Instant::now());
+        self.hear();
+    }
+
+    /// There is no stream any more; the next attempt is due after a pause.
+    fn lose(&mut self, lost: Lost) {
+        let Lost { cause, reason } = lost;
+        counter!(telemetry::CONTROL_DISCONNECTS_TOTAL, "reason" => reason).increment(1);
+        if self.link.stream().is_some() {
+            // One that takes streams only to end them is dialled with growing pauses all the same.
+            let (first, longest) = self.settings.timing.back_off;
+            if self.opened.is_some_and(|opened| opened.elapsed() >= longest) {
+                self.delays = link::delays(first, longest).build();
+            }
+            self.hear();
+        }
+        let pause = match reason {
+            "retry" => Duration::ZERO,
+            _ => self.delays.next().unwrap_or(self.settings.timing.back_off.1).min(self.settings.timing.back_off.1),
+        };
+        // The same cause again is no news.
+        if self.cause.as_ref() != Some(&cause) && reason != "retry" {
+            let endpoint = &self.settings.endpoint;
+            tracing::warn!(%endpoint, cause, "there is no control stream; the last good version serves");
+        }
+        self.cause = Some(cause);
+        self.slots.iter_mut().for_each(Slot::break_off);
+        self.link = Link::Waiting(Box::pin(tokio::time::sleep(pause)));
+    }
+
+    fn hear(&mut self) {
+        self.heard = Some((Instant::now(), Timestamp::now()));
+    }
+
+    async fn on_response(&mut self, response: SyncResponse) {
+        self.hear();
+        let SyncResponse { slot, version, nonce, manifest, signatures } = response;
+        if nonce.is_empty() || nonce.len() > MAX_NONCE {
+            let cause = format!("a response has a nonce of {} bytes, not of 1 to {MAX_NONCE}", nonce.len());
+            return self.lose(Lost { cause, reason: "protocol" });
+        }
+        let Some(at) = position(slot) else {
+            let request = SyncRequest { slot, ..SyncRequest::default() };
+            return self.refuse(request, version, &nonce, &Refusal::Slot(slot));
+        };
+        let signed = Signed {
+            manifest: manifest.into(),
+            signatures: signatures
+                .into_iter()
+                .map(|proto::Signature { key_id, signature }| Signature { key_id, signature: signature.into() })
+                .collect(),
+        };
+        match self.judge(at, version, signed).await {
+            Ok(None) => self.clear(at, nonce),
+            Ok(Some(judged)) => self.take(at, judged, nonce),
+            // What is at work goes on: a refused response supersedes nothing.
+            Err(refusal) => self.refuse_in(at, version, nonce, &refusal),
+        }
+    }
+
+    /// `None`: the slot is to be emptied.
+    async fn judge(&mut self, at: usize, version: u64, signed: Signed) -> Result<Option<Judged>, Refusal> {
+        let mode = self.slots[at].mode;
+        if version == 0 {
+            return if mode == Mode::Shadow { Ok(None) } else { Err(Refusal::Empty) };
+        }
+        // A large manifest takes tens of milliseconds to read.
+        let settings = Arc::clone(&self.settings);
+        let judged = tokio::task::spawn_blocking(move || judge::sound(signed, mode, &settings)).await;
+        let judged =
+            judged.unwrap_or_else(|error| Err(Refusal::Apply(format!("this node failed over it: {error}"))))?;
+        if judged.manifest.version != version {
+            return Err(Refusal::Versions { response: version, manifest: judged.manifest.version });
+        }
+        let slot = &self.slots[at];
+        let is_serving = slot.serving.as_ref().is_some_and(|serving| serving.digest == judged.digest);
+        if !is_serving {
+            self.shared.cache().knows_versions()?;
+            judge::fresh(&judged, slot.seen, Timestamp::now())?;
+        }
+        Ok(Some(judged))
+    }
+
+    fn take(&mut self, at: usize, judged: Judged, nonce: String) {
+        let Some(channel) = self.link.stream().map(|stream| stream.channel.clone()) else { return };
+        let slot = &mut self.slots[at];
+        // With other signatures it is written down anew, so that it is good after a restart with other keys, too.
+        if slot.serving.as_ref().is_some_and(|serving| {
+            serving.digest == judged.digest && (serving.signed == judged.signed || slot.is_expired)
+        }) {
+            slot.drop_job();
+            slot.refused = None;
+            return self.acknowledge(at, nonce);
+        }
+        if let Some(job) = slot.at_work(Some(judged.digest)) {
+            job.nonce = Some(nonce);
+            return;
+        }
+        let version = judged.manifest.version;
+        tracing::info!(slot = %slot.mode, version, segments = judged.manifest.segments.len(), "a version is on its way");
+        if slot.seen.is_none_or(|seen| seen.version < version) {
+            slot.seen = Some(judged.as_highest());
+        }
+        let (number, gate) = slot.supersede(Some(judged.digest), version, nonce);
+        job::start(&self.shared, slot.mode, number, gate, Task::Serve(judged, channel));
+    }
+
+    fn clear(&mut self, at: usize, nonce: String) {
+        let slot = &mut self.slots[at];
+        if let Some(job) = slot.at_work(None) {
+            job.nonce = Some(nonce);
+            return;
+        }
+        let (number, gate) = slot.supersede(None, 0, nonce);
+        job::start(&self.shared, slot.mode, number, gate, Task::Clear);
+    }
+
+    fn on_done(&mut self, done: Done) {
+        let Done { mode, number, outcome } = done;
+        let Some(at) = Mode::ALL.iter().position(|known| *known == mode) else { return };
+        let slot = &mut self.slots[at];
+        // Without a job something newer came since; what was published all the same is a fact.
+        let job = slot.finish(number);
+        match outcome {
+            Outcome::Serves(judged, unkept) => {
+                tracing::info!(slot = %mode, version = judged.manifest.version, "a version serves");
+                if let Some(error) = &unkept {
+                    tracing::error!(slot = %mode, %error, "it could not be written down: after a restart an older version serves");
+                }
+                slot.is_unkept = unkept.is_some();
+                slot.serving = Some(judged);
+                slot.refused = None;
+                let (first, longest) = self.settings.timing.retry;
+                self.retries = link::delays(first, longest).build();
+                self.look_at_time();
+            }
+            Outcome::Cleared => {
+                tracing::info!(slot = %mode, "the slot is empty");
+                slot.serving = None;
+                slot.refused = None;
+                slot.is_unkept = false;
+                self.look_at_time();
+            }
+            Outcome::Refused(refusal) => {
+                if let Some(job) = job {
+                    self.refuse_in(at, job.version, job.nonce.unwrap_or_default(), &refusal);
+                }
+                return;
+            }
+            Outcome::Dropped => return,
+        }
+        if let Some(nonce) = job.and_then(|job| job.nonce) {
+            self.acknowledge(at, nonce);
+        }
+    }
+
+    /// What serves now is what the response asked for.
+    fn acknowledge(&mut self, at: usize, nonce: String) {
+        self.send(SyncRequest { nonce, refused_version: 0, statistics: None, ..self.report_of(&self.slots[at]) });
+    }
+
+    /// Notes a refusal and tells it. An empty nonce: nobody asked on this stream.
+    fn refuse_in(&mut self, at: usize, version: u64, nonce: String, refusal: &Refusal) {
+        let slot = &mut self.slots[at];
+        let may_pass = refusal.may_pass();
+        slot.refused = Some(Refused { version, reason: refusal.to_string(), may_pass });
+        if may_pass && self.retry_at.is_none() {
+            let pause = self.retries.next().unwrap_or(self.settings.timing.retry.1);
+            self.retry_at = Some(Instant::now() + pause);
+        }
+        let slot = &self.slots[at];
+        let request = SyncRequest { refused_version: 0, statistics: None, ..self.report_of(slot) };
+        self.refuse(request, version, &nonce, refusal);
+    }
+
+    fn refuse(&mut self, request: SyncRequest, version: u64, nonce: &str, refusal: &Refusal) {
+        static REFUSED: Throttle = Throttle::new();
+        let slot = position(request.slot).map_or("none", |at| self.slots[at].mode.as_str());
+        counter!(telemetry::CONTROL_REFUSED_TOTAL, "slot" => slot, "reason" => refusal.reason()).increment(1);
+        if let Some(left_out) = REFUSED.pass() {
+            tracing::error!(slot, version, error = %refusal, left_out, "a version was refused, the one before goes on serving");
+        }
+        if !nonce.is_empty() {
+            let message = refusal.to_string().chars().take(MAX_REASON).collect();
+            let error = Some(proto::Error { code: refusal.code() as u32, message });
+            self.send(SyncRequest { nonce: nonce.to_owned(), error, ..request });
+        }
+    }
+
+    /// What is in a slot, as a request without a nonce.
+    fn report_of(&self, slot: &Slot) -> SyncRequest {
+        let super::Statistics { events, hits, indicators, newest_feed_age_seconds } = (self.count)();
+        SyncRequest {
+            slot: proto_slot(slot.mode).into(),
+            version: slot.version(),
+            refused_version: slot.refused_version(),
+            statistics: Some(proto::Statistics { events, hits, indicators, newest_feed_age_seconds }),
+            ..SyncRequest::default()
+        }
+    }
+
+    fn report(&mut self) {
+        if self.link.stream().is_some() {
+            self.send(self.report_of(&self.slots[0]));
+        }
+    }
+
+    fn send(&mut self, request: SyncRequest) {
+        if self.link.stream().is_some_and(|stream| !stream.send(request)) {
+            self.lose(Lost { cause: "the control plane takes no requests".to_owned(), reason: "protocol" });
+        }
+    }
+
+    fn look_at_time(&mut self) {
+        let now = Timestamp::now();
+        for slot in &mut self.slots {
+            let serving = slot.serving.as_ref().map(|serving| Arc::clone(&serving.manifest));
+            let is_expired = serving.as_ref().is_some_and(|manifest| manifest.is_expired(now));
+            if slot.expire(is_expired) {
+                tracing::error!(slot = %slot.mode, version = slot.version(), "the version that serves has expired, it goes on serving: publish a new one");
+            }
+            gauge!(telemetry::CONTROL_EXPIRED, "slot" => slot.mode.as_str()).set(f64::from(u8::from(is_expired)));
+            gauge!(telemetry::CONTROL_VERSION, "slot" => slot.mode.as_str()).set(slot.version() as f64);
+        }
+        self.tell();
+    }
+
+    /// Tells whoever watches, if anything changed.
+    fn tell(&self) {
+        let is_connected = self.link.stream().is_some();
+        gauge!(telemetry::CONTROL_CONNECTED).set(f64::from(u8::from(is_connected)));
+        if let Some((heard, _)) = self.heard {
+            let silence = if is_connected { Duration::ZERO } else { heard.elapsed() };
+            gauge!(telemetry::CONTROL_STALENESS_SECONDS).set(silence.as_secs_f64());
+        }
+        let of = |slot: &Slot| SlotStatus {
+            mode: slot.mode,
+            version: slot.version(),
+            expired: slot.serving.as_ref().and_then(|serving| serving.manifest.expires).filter(|_| slot.is_expired),
+            is_kept: !slot.is_unkept,
+            pending: slot.job.as_ref().map(|job| job.version),
+            refused: slot.refused.as_ref().map(|refused| (refused.version, refused.reason.clone())),
+        };
+        let status = Status {
+            endpoint: self.settings.endpoint.to_string(),
+            is_connected,
+            cause: self.cause.clone(),
+            heard: self.heard.map(|(_, heard)| heard),
+            slots: self.slots.iter().map(of).collect(),
+        };
+        self.status.send_if_modified(|told| std::mem::replace(told, status.clone()) != status);
+    }
+}
+
+fn proto_slot(mode: Mode) -> proto::Slot {
+    match mode {
+        Mode::Serve => proto::Slot::Serve,
+        Mode::Shadow => proto::Slot::Shadow,
+    }
+}
+
+/// Where a slot of a message stands in `slots`.
+fn position(slot: i32) -> Option<usize> {
+    Mode::ALL.iter().position(|mode| i32::from(proto_slot(*mode)) == slot)
+}

@@ -1,0 +1,157 @@
+//! What the client is told: the configuration with its files read.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::{ClientTls, Control, Endpoint};
+use crate::intel::manifest::{KeyError, PublicKey};
+
+/// Everything that the client is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The control plane.
+    pub endpoint: Endpoint,
+    /// TLS towards an `https` endpoint.
+    pub tls: Option<ClientTls>,
+    /// The name of this node.
+    pub node: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whose manifests are taken.
+    pub audience: String,
+    /// Who may sign them; empty: they need no signature.
+    pub trusted: Vec<PublicKey>,
+    /// The directory of the cache.
+    pub cache: PathBuf,
+    /// How large the segments in it may become.
+    pub cache_bytes: u64,
+    /// Every pause and time-out.
+    pub timing: Timing,
+}
+
+/// Pauses and time-outs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// After how long without a byte the control plane is pinged.
+    pub ping_after: Duration,
+    /// How long it has to answer the ping.
+    pub ping_timeout: Duration,
+    /// How long connecting and opening the stream may take, each.
+    pub open: Duration,
+    /// First and longest pause between attempts to connect; they double, with jitter.
+    pub back_off: (Duration, Duration),
+    /// Between two reports of statistics.
+    pub report: Duration,
+    /// How long a fetch may go without a byte.
+    pub stall: Duration,
+    /// First and longest pause before a version is tried again that was refused for want of room or of a segment.
+    pub retry: (Duration, Duration),
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing {
+            ping_after: Duration::from_secs(10),
+            ping_timeout: Duration::from_secs(10),
+            open: Duration::from_secs(10),
+            back_off: (Duration::from_millis(100), Duration::from_secs(30)),
+            report: Duration::from_secs(10),
+            stall: Duration::from_secs(30),
+            retry: (Duration::from_secs(30), Duration::from_secs(600)),
+        }
+    }
+}
+
+/// Why a file of the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A key cannot be read.
+    #[error(
+        "intel.control.trusted_keys: {path}: cannot be read: {cause}; give the path of a file that this process may read"
+    )]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        cause: std::io::Error,
+    },
+    /// A file holds no public key.
+    #[error("intel.control.trusted_keys: {path}: {cause}")]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: KeyError,
+    },
+}
+
+impl Settings {
+    /// The settings of a configuration. `host` is this host's name, for a node that has none of its own.
+    ///
+    /// # Errors
+    /// A key cannot be read or is none.
+    pub fn load(control: &Control, host: &str) -> Result<Settings, SettingsError> {
+        let key = |path: &PathBuf| {
+            let pem = std::fs::read(path).map_err(|cause| SettingsError::Read { path: path.clone(), cause })?;
+            PublicKey::from_pem(&pem).map_err(|cause| SettingsError::Key { path: path.clone(), cause })
+        };
+        let timing = Timing { ping_after: control.ping_after, ping_timeout: control.ping_timeout, ..Timing::default() };
+        Ok(Settings {
+            endpoint: control.endpoint.clone(),
+            tls: control.tls.clone(),
+            node: control.node_name(host),
+            labels: control.labels.clone(),
+            audience: control.audience.clone(),
+            trusted: control.trusted_keys.iter().map(key).collect::<Result<_, _>>()?,
+            cache: control.cache.clone(),
+            cache_bytes: control.cache_bytes as u64,
+            timing,
+        })
+    }
+}
+
+/// The name of this host; empty when the system does not tell.
+pub fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Format};
+    use crate::intel::manifest::Key;
+
+    fn load(keys: &str) -> Result<Settings, SettingsError> {
+        let text = format!(
+            "sources: {{ a: {{ type: filter, address: 'unix:/a' }} }}\nintel:\n  control: {{ endpoint: 'unix:/c', \
+             audience: a, cache: c, ping_after: 2s, trusted_keys: [{keys}] }}\n"
+        );
+        let config = Config::parse(&text, Format::Yaml, &|_| None).unwrap();
+        Settings::load(&config.intel.control.unwrap(), "Host_1")
+    }
+
+    #[test]
+    fn keys_are_read_and_a_bad_one_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = Key::from_seed([3; 32]).unwrap();
+        let path = |name: &str, text: String| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let good = path("good.pub", key.public().to_pem());
+        let settings = load(&good).unwrap();
+        assert_eq!((settings.trusted, settings.node.as_str()), (vec![key.public()], "host-1"));
+        assert_eq!((settings.timing.ping_after, settings.cache_bytes), (Duration::from_secs(2), 8 << 30));
+        let error = load(&format!("{good}, none.pub")).unwrap_err().to_string();
+        assert!(error.contains("none.pub: cannot be read"), "{error}");
+        let error = load(&path("private.pem", key.to_pem())).unwrap_err().to_string();
+        assert!(error.contains("private.pem: is no PEM file of a public key"), "{error}");
+    }
+
+    #[test]
+    fn this_host_has_a_name() {
+        assert!(!host_name().is_empty());
+    }
+}

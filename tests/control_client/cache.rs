@@ -1,0 +1,227 @@
+//! A disk that is full or fails: honest refusals, and the last good version goes on serving.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use hotlist::control::client::OpenError;
+use hotlist::intel::manifest::Mode;
+use tonic::Code;
+
+use super::common::{Running, bare, manifest, metrics, noise, part_path, segment_path, series, settings, sign};
+use super::plane::{Plane, Trick};
+use super::recorder::Recorder;
+
+/// Guarantee: what does not fit beside what serves is refused before anything is fetched or deleted; what shares enough
+/// fits.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_is_refused() {
+    metrics();
+    let directory = tempfile::tempdir().unwrap();
+    let mut plane = Plane::start().await;
+    let recorder = Recorder::new();
+    let mut settings = settings(directory.path(), plane.address);
+    settings.cache_bytes = 10_000;
+    let mut node = Running::start(settings, &recorder);
+    let (mut stream, _) = plane.greeted().await;
+    let segments: Vec<Vec<u8>> = (0..4).map(|seed| noise(seed, 4000)).collect();
+    for segment in &segments {
+        plane.hold(segment);
+    }
+    stream.push(Mode::Serve, 1, "n", &sign(&manifest(1, &[&segments[0], &segments[1]])));
+    assert!(stream.request().await.error.is_none());
+    let refused = series("hotlist_control_refused_total{slot=\"serve\",reason=\"cache\"}");
+    stream.push(Mode::Serve, 2, "n", &sign(&manifest(2, &[&segments[2]])));
+    let error = stream.request().await.error.unwrap();
+    assert_eq!(Code::from_i32(error.code.try_into().unwrap()), Code::ResourceExhausted);
+    assert!(
+        error.message.contains("need 12000 bytes") && error.message.contains("may have 10000"),
+        "{}",
+        error.message
+    );
+    assert_eq!(plane.fetches().len(), 2);
+    assert!(series("hotlist_control_refused_total{slot=\"serve\",reason=\"cache\"}") > refused);
+    recorder.assert_files();
+    let status = node.until("it is told", |status| status.slots[0].refused.is_some()).await;
+    assert!(status.to_string().contains("version 2 was refused: the segments need"), "{status}");
+    // A retry opens the stream anew.
+    let (mut stream, [serve, _]) = plane.greeted().await;
+    assert_eq!((serve.version, serve.refused_version), (1, 0));
+    stream.push(Mode::Serve, 3, "n", &sign(&manifest(3, &[&segments[1]])));
+    assert!(stream.request().await.error.is_none());
+    stream.push(Mode::Serve, 4, "n", &sign(&manifest(4, &[&segments[1], &segments[2]])));
+    assert!(stream.request().await.error.is_none());
+    recorder.assert_files();
+    assert!(node.status.borrow().slots[0].refused.is_none());
+    node.stop().await;
+}
+
+/// Guarantee: what nothing names any more is on disk no longer than until the next version: half-fetched segments too.
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_that_nothing_names_are_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut plane = Plane::start().await;
+    let recorder = Recorder::new();
+    let settings = settings(directory.path(), plane.address);
+    let node = Running::start(settings.clone(), &recorder);
+    let (stream, _) = plane.greeted().await;
+    let segment = noise(1, 5000);
+    let digest = plane.hold(&segment);
+    plane.trick(digest, Trick::Break(2000, Code::Unavailable));
+    plane.trick(digest, Trick::Hang(0));
+    stream.push(Mode::Serve, 1, "n", &sign(&manifest(1, &[&segment])));
+    plane.fetch().await;
+    plane.fetch().await;
+    node.stop().await;
+    let part = part_path(directory.path(), &segment);
+    assert_eq!(std::fs::read(&part).unwrap(), segment[..2000]);
+    // A restart keeps it: it may still be wanted.
+    let node = Running::start(settings, &recorder);
+    let (mut stream, _) = plane.greeted().await;
+    assert!(part.exists());
+    let foreign = directory.path().join("cache/segments/readme.txt");
+    std::fs::write(&foreign, "none of these").unwrap();
+    stream.push(Mode::Serve, 2, "n", &bare(2));
+    assert!(stream.request().await.error.is_none());
+    assert!(!part.exists() && !foreign.exists());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_goes_on_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut plane = Plane::start().await;
+    let recorder = Recorder::new();
+    let settings = settings(directory.path(), plane.address);
+    let segment = noise(1, 5000);
+    let digest = plane.hold(&segment);
+    plane.trick(digest, Trick::Break(2000, Code::Unavailable));
+    plane.trick(digest, Trick::Hang(0));
+    let signed = sign(&manifest(1, &[&segment]));
+    let node = Running::start(settings.clone(), &recorder);
+    let (stream, _) = plane.greeted().await;
+    stream.push(Mode::Serve, 1, "n", &signed);
+    plane.fetch().await;
+    plane.fetch().await;
+    node.stop().await;
+    let node = Running::start(settings, &recorder);
+    let (mut stream, _) = plane.greeted().await;
+    stream.push(Mode::Serve, 1, "n", &signed);
+    assert!(stream.request().await.error.is_none());
+    let offsets: Vec<u64> = plane.fetches().into_iter().map(|(_, offset)| offset).collect();
+    assert_eq!(offsets, [0, 2000, 2000]);
+    recorder.assert_files();
+    node.stop().await;
+}
+
+/// Scenario: files cannot be written where they should be, each in turn. Guarantee: the version is refused with the path
+/// and the cause, nothing is published, and it is taken when the disk is well again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_is_told_and_costs_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut plane = Plane::start().await;
+    let recorder = Recorder::new();
+    let mut settings = settings(directory.path(), plane.address);
+    // It is tried again when the test says, by another version.
+    settings.timing.retry = (std::time::Duration::from_secs(3600), std::time::Duration::from_secs(3600));
+    let node = Running::start(settings, &recorder);
+    let (mut stream, _) = plane.greeted().await;
+    let cache = directory.path().join("cache");
+    let segment = noise(1, 2000);
+    let digest = plane.hold(&segment);
+    // A directory in its place stops even a user who may write everywhere.
+    let obstacles = [
+        (cache.join("highest.json.next"), "highest.json.next: cannot be written"),
+        (cache.join(format!("segments/{digest}.part")), ".part: cannot be opened"),
+        (cache.join("serve.json.next"), "serve.json.next: cannot be written"),
+    ];
+    for (version, (path, text)) in (1..).zip(obstacles) {
+        std::fs::create_dir(&path).unwrap();
+        stream.push(Mode::Serve, version, "n", &sign(&manifest(version, &[&segment])));
+        let answer = stream.request().await;
+        let error = answer.error.unwrap();
+        assert_eq!((answer.version, error.code), (0, Code::ResourceExhausted as u32));
+        assert!(error.message.contains(text), "{text}: {}", error.message);
+        assert!(recorder.notes().published.is_empty());
+        std::fs::remove_dir(&path).unwrap();
+    }
+    stream.push(Mode::Serve, 9, "n", &sign(&manifest(9, &[&segment])));
+    assert!(stream.request().await.error.is_none());
+    assert!(segment_path(directory.path(), &segment).exists());
+    node.stop().await;
+}
+
+/// Scenario: the version serves and then cannot be given its name. Guarantee: it serves and is acknowledged, its files
+/// stay, and it is told that a restart would not serve it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_serves_and_cannot_be_written_down_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut plane = Plane::start().await;
+    let recorder = Recorder::new();
+    let mut node = Running::start(settings(directory.path(), plane.address), &recorder);
+    let (mut stream, _) = plane.greeted().await;
+    let obstacle = directory.path().join("cache/serve.json");
+    std::fs::create_dir_all(obstacle.join("full")).unwrap();
+    let segment = noise(1, 2000);
+    plane.hold(&segment);
+    stream.push(Mode::Serve, 1, "n", &sign(&manifest(1, &[&segment])));
+    assert!(stream.request().await.error.is_none());
+    let status = node.until("it is told", |status| !status.slots[0].is_kept).await;
+    assert!(status.to_string().contains("version 1, could not be written down"), "{status}");
+    // Another version that is refused deletes nothing of what serves.
+    stream.push(Mode::Serve, 2, "n", &sign(&manifest(2, &[&noise(9, 10)])));
+    assert!(stream.request().await.error.is_some());
+    recorder.assert_files();
+    std::fs::remove_dir_all(&obstacle).unwrap();
+    let (mut stream, _) = plane.greeted().await;
+    stream.push(Mode::Serve, 3, "n", &bare(3));
+    assert!(stream.request().await.error.is_none());
+    node.until("all is well", hotlist::control::client::Status::is_good).await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_that_cannot_be_used_stops_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let plane = Plane::start().await;
+    let settings = settings(directory.path(), plane.address);
+    let node = Running::start(settings.clone(), &Recorder::new());
+    let error = Running::try_start(settings.clone(), &Recorder::new()).err().unwrap();
+    assert!(matches!(error, OpenError::Cache(_)));
+    assert!(error.to_string().contains("another process uses it"), "{error}");
+    node.stop().await;
+    std::fs::remove_dir_all(&settings.cache).unwrap();
+    std::fs::write(&settings.cache, "a file").unwrap();
+    let error = Running::try_start(settings.clone(), &Recorder::new()).err().unwrap();
+    assert!(error.to_string().contains("cannot be made"), "{error}");
+    std::fs::remove_file(&settings.cache).unwrap();
+    // What it makes is for its user only to change.
+    let node = Running::start(settings.clone(), &Recorder::new());
+    assert_eq!(std::fs::metadata(&settings.cache).unwrap().permissions().mode() & 0o022, 0);
+    node.stop().await;
+}
+
+/// Guarantee: what was refused for good takes no room from what comes next.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_for_good_takes_no_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut plane = Plane::start().await;
+    let recorder = Recorder::new();
+    recorder.refuse(2);
+    let mut settings = settings(directory.path(), plane.address);
+    settings.cache_bytes = 10_000;
+    let node = Running::start(settings, &recorder);
+    let (mut stream, _) = plane.greeted().await;
+    let segments: Vec<Vec<u8>> = (0..3).map(|seed| noise(seed, 4000)).collect();
+    for segment in &segments {
+        plane.hold(segment);
+    }
+    stream.push(Mode::Serve, 1, "n", &sign(&manifest(1, &[&segments[0]])));
+    assert!(stream.request().await.error.is_none());
+    let mut shadow = manifest(2, &[&segments[1]]);
+    shadow.mode = Mode::Shadow;
+    stream.push(Mode::Shadow, 2, "n", &sign(&shadow));
+    assert!(stream.request().await.error.unwrap().message.contains("makes no snapshot"));
+    stream.push(Mode::Serve, 3, "n", &sign(&manifest(3, &[&segments[2]])));
+    assert!(stream.request().await.error.is_none());
+    assert!(!segment_path(directory.path(), &segments[1]).exists());
+    node.stop().await;
+}

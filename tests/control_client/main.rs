@@ -1,0 +1,30 @@
+//! The client of the control stream against a control plane that does what a test tells it: real sockets, a real
+//! directory, and a program that only takes notes of what is put into service.
+
+// Marked as tests because clippy allows `unwrap` only in what is.
+#[cfg(test)]
+mod answers;
+#[cfg(test)]
+mod cache;
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod connection;
+#[cfg(test)]
+mod fetching;
+#[cfg(test)]
+mod last_good;
+#[cfg(test)]
+mod plane;
+#[cfg(test)]
+mod recorder;
+#[cfg(test)]
+mod scripts;
+#[cfg(test)]
+mod slots;
+#[cfg(test)]
+mod superseding;
+#[cfg(test)]
+mod tls;
+#[cfg(test)]
+mod versions;
