@@ -18,14 +18,17 @@ use tokio::time::timeout;
 use crate::certificates::Authority;
 use crate::common::{PATIENCE, Plane, Scene, draft};
 
-/// What serves: mode, version, and the first bytes of each segment. Refuses a version that the test does not like.
+/// A version, and the first bytes of each of its segments.
+type Version = (u64, Vec<Vec<u8>>);
+
+/// What serves. Refuses a version that the test does not like.
 struct Program {
-    serves: watch::Sender<BTreeMap<Mode, (u64, Vec<Vec<u8>>)>>,
+    serves: watch::Sender<BTreeMap<Mode, Version>>,
     dislikes: Mutex<u64>,
 }
 
 impl Apply for Program {
-    type Ready = (u64, Vec<Vec<u8>>);
+    type Ready = Version;
 
     fn prepare(&self, _: Mode, candidate: &Candidate) -> Result<Self::Ready, String> {
         let version = candidate.manifest.version;
