@@ -2,8 +2,8 @@
 //!
 //! [`store`] is the directory that holds everything: publications, segments, what is known of nodes, their alerts.
 //! [`server`] serves it and keeps nothing beside it, so that several processes can serve one store. [`operator`] asks a
-//! control plane for its nodes. [`client`] is the sidecar's end of the stream. docs/control.md is the reference of all of
-//! it.
+//! control plane for its nodes. [`client`] is the sidecar's end. docs/control.md is the reference of the control plane,
+//! docs/control-node.md that of a sidecar.
 
 pub mod client;
 pub mod names;

@@ -15,6 +15,8 @@ mod fetch;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod node;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod publishing;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
-use hotlist::intel::manifest::{Manifest, PublicKey, Signature, verify};
+use hotlist::intel::manifest::{Digest, Manifest, PublicKey, Signature, verify};
 use hotlist::proto::control::v1::Slot;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -16,6 +16,7 @@ use tonic::transport::Channel;
 
 use crate::certificates::Authority;
 use crate::common::{Agent, PATIENCE, Scene};
+use crate::fetch::fetch;
 
 /// A running `hotlist control-plane`. Ended when dropped.
 pub struct Process {
@@ -160,12 +161,23 @@ async fn an_operator_publishes_looks_and_goes_back() {
     assert!(table.contains("2: the disk [2J is full") && !table.contains('\u{1b}'), "{table}");
     assert_eq!(run(&[&nodes[..], &["--tenant", "nobody"]].concat()), "no nodes\n");
 
+    // What is counted beside: a segment, one that is not there, and a file that is no publication.
+    let digest: Digest = segment.parse().unwrap();
+    assert_eq!(fetch(dial(&process.address).await, &digest.0, 2).await.unwrap().0, b"segment");
+    assert!(fetch(dial(&process.address).await, &[0; 32], 0).await.is_err());
+    std::fs::write(scene.store.publications().join("bad.serve.json"), "{}").unwrap();
+    let line = process.wait_for("a publication cannot be used");
+    assert!(line.contains("bad.serve.json") && line.contains("missing field"), "{line}");
+
     assert!(process.admin("/livez").await.contains("200 OK"));
     assert!(process.admin("/readyz").await.contains("200 OK"));
     let metrics = process.admin("/metrics").await;
     for line in [
         "hotlist_control_plane_nodes 1",
         "hotlist_control_plane_publications 1",
+        "hotlist_control_plane_publication_errors_total 1",
+        "hotlist_control_plane_fetched_bytes_total 7",
+        "hotlist_control_plane_refusals_total{call=\"fetch_segment\",status=\"not_found\"} 1",
         "hotlist_control_plane_pushes_total{slot=\"serve\"} 3",
         "hotlist_control_plane_pushes_total{slot=\"shadow\"} 1",
         "hotlist_control_plane_answers_total{slot=\"serve\",answer=\"ack\"} 2",

@@ -1,9 +1,9 @@
 //! Several control planes on one store, and the end of one.
 
-use hotlist::proto::control::v1::Slot;
+use hotlist::proto::control::v1::{NodeStatus, Slot};
 use tonic::Code;
 
-use crate::common::{Plane, Scene};
+use crate::common::{Agent, Plane, Scene};
 
 /// Scenario: two control planes serve one store, a node at each, and a node moves from one to the other. Guarantee: a
 /// publication reaches both, each knows all nodes, and the end of the old stream does not hide the new one.
@@ -49,4 +49,37 @@ async fn a_control_plane_that_ends_sends_its_nodes_away() {
     let status = node.try_next().await.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Unavailable, "this control plane ends; connect again"));
     assert!(!two.nodes().await[0].connected);
+}
+
+/// Scenario: five hundred nodes, and a publication. Guarantee: every one gets it, and the
+/// store knows all of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publication_reaches_every_node() {
+    const NODES: usize = 500;
+    let scene = Scene::new();
+    scene.publish("all", &[], &[]);
+    let plane = Plane::start(&scene).await;
+    let mut nodes = Vec::new();
+    // A connection takes 64 calls.
+    for first in (0..NODES).step_by(50) {
+        let channel = plane.channel().await;
+        for number in first..first + 50 {
+            let mut node = Agent::open(channel.clone(), &format!("n{number}"), &[]).await;
+            node.ask(Slot::Serve, 0, 0).await;
+            nodes.push(node);
+        }
+    }
+    for version in [1, 2] {
+        for node in &mut nodes {
+            let response = node.next().await;
+            assert_eq!(response.version, version);
+            node.ack(&response).await;
+        }
+        if version == 1 {
+            scene.publish("all", &[], &[]);
+        }
+    }
+    let done = |nodes: &[NodeStatus]| nodes.iter().filter(|node| node.slots[0].version == 2).count() == NODES;
+    plane.nodes_when(done).await;
+    plane.end().await;
 }

@@ -22,15 +22,18 @@ async fn an_acknowledged_version_is_followed_by_newer_ones_only() {
     assert_eq!(response.manifest, first.bytes);
     assert_eq!(Manifest::parse(&response.manifest).unwrap().segments.len(), 1);
     node.ack(&response).await;
+    let mut delays = Vec::new();
     for version in 2..12 {
         let before = Instant::now();
         scene.publish("all", &[], &[]);
         let response = node.next().await;
         assert_eq!((response.slot(), response.version), (Slot::Serve, version));
-        // The budget is 300 ms; the look without a notice would take a second. Publishing is in it, with two fsyncs.
-        assert!(before.elapsed() < Duration::from_millis(900), "{:?}", before.elapsed());
+        delays.push(before.elapsed());
         node.ack(&response).await;
     }
+    // With what publishing takes. Without a notice of the change it would be half a second.
+    delays.sort();
+    assert!(delays[5] < Duration::from_millis(300), "{delays:?}");
 }
 
 /// Scenario: a node refuses a version. Guarantee: it is not sent again on the stream, nor on a new one that names it;
