@@ -13,13 +13,41 @@ use super::Failure;
 use super::args::{KeygenArgs, PromoteArgs, PublishArgs, PublishMode, RollbackArgs};
 use crate::control::names::Name;
 use crate::control::store::{Draft, Labels, Publication, Store};
+use crate::feed::compile::{self, OriginWord};
 use crate::intel::manifest::{Digest, Key, Mode, Origin, Rule, SegmentRef};
 
 pub(super) fn run(args: &PublishArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let store = open(&args.store)?;
-    let segments = args.segments.iter().map(|text| segment(&store, text)).collect::<Result<Vec<_>, _>>()?;
-    let rules = args.rules.iter().map(|text| rule(text)).collect::<Result<Vec<_>, _>>()?;
+    let mut segments = args.segments.iter().map(|text| segment(&store, text)).collect::<Result<Vec<_>, _>>()?;
+    let mut rules = args.rules.iter().map(|text| rule(text)).collect::<Result<Vec<_>, _>>()?;
+    if args.segments.is_empty() {
+        let (of_feeds, enabled) = feeds(&store, args)?;
+        segments.extend(of_feeds);
+        if rules.is_empty() {
+            rules = enabled;
+        }
+    }
     publish(&store, args, segments, rules, out)
+}
+
+/// The segments of the feeds that were compiled into the store, and rules that enable them.
+fn feeds(store: &Store, args: &PublishArgs) -> anyhow::Result<(Vec<SegmentRef>, Vec<Rule>)> {
+    let known = compile::feeds(&args.store).context("the feeds of the store")?;
+    if let Some(unknown) = args.feeds.iter().find(|name| known.iter().all(|feed| feed.feed != **name)) {
+        bail!("--feed {unknown}: the store has no such feed; compile it into the store first");
+    }
+    let (mut segments, mut rules) = (Vec::new(), Vec::new());
+    for feed in known.iter().filter(|feed| args.feeds.is_empty() || args.feeds.contains(&feed.feed)) {
+        for of_feed in &feed.segments {
+            segments.push(segment(store, &of_feed.digest).with_context(|| format!("feed {}", feed.feed))?);
+        }
+        let origin = match feed.origin {
+            OriginWord::Feed => Origin::Feed,
+            OriginWord::Collection => Origin::Collection,
+        };
+        rules.push(Rule { feed: feed.feed.clone(), enabled: true, origin });
+    }
+    Ok((segments, rules))
 }
 
 /// Publishes these segments under these rules, in that order.

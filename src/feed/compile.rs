@@ -20,7 +20,7 @@ use crate::intel::segment::{
     self, BuildError, HashKey, Keep, Numbering, Numbers, Segment, SegmentBuilder, SegmentError, withdrawn,
 };
 
-pub use state::{FeedState, SegmentState, StateError, feeds, forget_unused};
+pub use state::{FeedState, OriginWord, SegmentState, StateError, feeds, forget_unused};
 
 type Fingerprints = HashSet<u64, foldhash::fast::RandomState>;
 

@@ -79,10 +79,14 @@ pub struct PublishArgs {
     /// Whom it is for; nodes take manifests of their own audience only.
     #[arg(long, value_name = "AUDIENCE")]
     pub audience: String,
+    /// A feed that was compiled into the store. Without any, and without --segment, all of them.
+    #[arg(long = "feed", value_name = "FEED", conflicts_with = "segments")]
+    pub feeds: Vec<String>,
     /// A segment of the store, by its digest. The order counts: later ones take back what earlier ones have.
     #[arg(long = "segment", value_name = "HEX")]
     pub segments: Vec<String>,
-    /// Enables a feed, or with `=collection` a collection. Feeds without a rule do not match.
+    /// Enables a feed, or with `=collection` a collection. Feeds without a rule do not match. Without any, and without
+    /// --segment, all feeds that are published are enabled.
     #[arg(long = "rule", value_name = "FEED[=collection]")]
     pub rules: Vec<String>,
     /// Sign with this private key (Ed25519, PEM), as `hotlist keygen` makes it.
