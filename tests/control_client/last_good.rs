@@ -177,3 +177,12 @@ async fn what_is_not_in_service_when_it_stops_never_will_be() {
     assert_eq!(recorder.version(Mode::Serve), Some(3));
     assert_eq!(started(&settings).await.0, Some(3));
 }
+
+/// Guarantee: what blocks at start needs no runtime, so that it can be done before there is one.
+#[test]
+fn it_opens_without_a_runtime() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = settings(directory.path(), "127.0.0.1:1".parse().unwrap());
+    let client = open(&settings, &Recorder::new()).unwrap();
+    assert!(!client.status().borrow().is_connected);
+}

@@ -9,6 +9,9 @@ use tokio::sync::watch;
 
 use super::common::PATIENCE;
 
+/// The feed of manifests that must never come here.
+pub const BAD: &str = "bad";
+
 /// What is in service, and what was.
 #[derive(Clone, Debug, Default)]
 pub struct Notes {
@@ -20,6 +23,8 @@ pub struct Notes {
     pub begun: Vec<(Mode, u64)>,
     /// Versions that were given up because they were no longer current.
     pub given_up: Vec<u64>,
+    /// What should never have come here. A panic would only be a refusal.
+    violations: Vec<String>,
 }
 
 /// The program.
@@ -55,12 +60,21 @@ impl Recorder {
         self.bad.lock().unwrap().insert(version);
     }
 
+    /// Guarantee, asked whenever anything is: nothing came that should not.
     pub fn notes(&self) -> Notes {
-        self.notes.borrow().clone()
+        let notes = self.notes.borrow().clone();
+        assert!(notes.violations.is_empty(), "{:?}", notes.violations);
+        notes
     }
 
     pub fn version(&self, mode: Mode) -> Option<u64> {
-        self.notes.borrow().serving.get(&mode).copied()
+        self.notes().serving.get(&mode).copied()
+    }
+
+    fn hold_to(&self, is_so: bool, what: &str) {
+        if !is_so {
+            self.notes.send_modify(|notes| notes.violations.push(what.to_owned()));
+        }
     }
 
     /// Waits until the notes are so.
@@ -72,6 +86,7 @@ impl Recorder {
 
     /// Guarantee: the files of what serves are there and whole.
     pub fn assert_files(&self) {
+        self.notes();
         for (path, digest) in self.files.lock().unwrap().values().flatten() {
             assert_eq!(Digest::of(&std::fs::read(path).unwrap()), *digest, "{}", path.display());
         }
@@ -88,11 +103,14 @@ impl Apply for Recorder {
         let version = candidate.manifest.version;
         let named: Vec<Digest> = candidate.manifest.segments.iter().map(|segment| segment.digest).collect();
         let files: Vec<(std::path::PathBuf, Digest)> = candidate.segments.iter().cloned().zip(named.clone()).collect();
-        assert_eq!(files.len(), named.len(), "a file for each segment");
+        self.hold_to(candidate.segments.len() == named.len(), "another number of files than of segments");
         for ((path, digest), segment) in files.iter().zip(&candidate.manifest.segments) {
-            let bytes = std::fs::read(path).unwrap();
-            assert_eq!((Digest::of(&bytes), bytes.len() as u64), (*digest, segment.bytes), "unverified bytes");
+            let is_right = std::fs::read(path)
+                .is_ok_and(|bytes| Digest::of(&bytes) == *digest && bytes.len() as u64 == segment.bytes);
+            self.hold_to(is_right, "a segment that is not what its name says");
         }
+        let is_good = candidate.manifest.mode == mode && candidate.manifest.rules.iter().all(|rule| rule.feed != BAD);
+        self.hold_to(is_good, "a manifest that nobody may take");
         self.notes.send_modify(|notes| notes.begun.push((mode, version)));
         let mut held = self.held.lock().unwrap();
         while held.contains(&version) && candidate.is_current() {
@@ -111,16 +129,17 @@ impl Apply for Recorder {
 
     fn publish(&self, mode: Mode, Ready(version, files): Ready) {
         self.files.lock().unwrap().insert(mode, files);
+        let published = self.notes.borrow().published.clone();
+        let before = published.iter().rev().find(|(slot, _)| *slot == mode).map_or(0, |(_, before)| *before);
+        self.hold_to(version >= before, "a version that goes back");
         self.notes.send_modify(|notes| {
-            let before = notes.published.iter().rev().find(|(slot, _)| *slot == mode).map_or(0, |(_, before)| *before);
-            assert!(version >= before, "{mode}: version {version} after {before}");
             notes.serving.insert(mode, version);
             notes.published.push((mode, version));
         });
     }
 
     fn clear(&self, mode: Mode) {
-        assert_eq!(mode, Mode::Shadow);
+        self.hold_to(mode == Mode::Shadow, "an empty slot that never is");
         self.files.lock().unwrap().remove(&mode);
         self.notes.send_modify(|notes| {
             notes.serving.remove(&mode);
