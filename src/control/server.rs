@@ -182,8 +182,12 @@ async fn routes(shared: &Arc<Shared>, describe: bool) -> Routes {
     health.set_serving::<ControlServer<Calls>>().await;
     let mut routes = Routes::new(control).add_service(operator).add_service(health_service);
     if describe {
-        let builder =
-            || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET);
+        let builder = || {
+            [FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET].into_iter().fold(
+                tonic_reflection::server::Builder::configure(),
+                tonic_reflection::server::Builder::register_encoded_file_descriptor_set,
+            )
+        };
         match (builder().build_v1(), builder().build_v1alpha()) {
             (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
             (Err(error), _) | (_, Err(error)) => {

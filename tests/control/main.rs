@@ -21,8 +21,8 @@ mod process;
 #[cfg(test)]
 mod publishing;
 #[cfg(test)]
-mod python_client;
-#[cfg(test)]
 mod sharing;
+#[cfg(test)]
+mod strangers;
 #[cfg(test)]
 mod sync;

@@ -1,4 +1,4 @@
-//! A client that nobody here wrote: grpcio, with code that grpcio-tools made of the published proto.
+//! Clients that nobody here wrote: grpcio, with code that grpcio-tools made of the published proto, and grpcurl.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
@@ -91,4 +91,33 @@ async fn a_stranger_speaks_the_control_stream() {
     assert_eq!(stranger.does("close"), "closed 0", "it has what there is");
     assert_eq!(stranger.does("open ../stranger 0 0"), "opened");
     assert!(stranger.does("next").starts_with("error INVALID_ARGUMENT node.name: "));
+}
+
+/// Scenario: grpcurl, which knows nothing but the address. Guarantee: it finds the services by reflection, gets what is
+/// published although it says no more than its first word, and sees that the control plane is well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grpcurl_needs_no_proto() {
+    let Some(grpcurl) = python().map(|python| python.with_file_name("grpcurl")) else { return };
+    if !grpcurl.exists() {
+        assert!(std::env::var_os("CI").is_none(), "{} is missing; `.ci/run` installs it", grpcurl.display());
+        println!("SKIPPED: no grpcurl");
+        return;
+    }
+    let scene = Scene::new();
+    scene.publish("all", &[], &[]);
+    let plane = Plane::start(&scene).await;
+    let run = |request: &str, method: &str| {
+        let output =
+            Command::new(&grpcurl).args(["-plaintext", "-d", request, &plane.address, method]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let first = r#"{"node": {"name": "curl"}, "slot": "SLOT_SERVE"}"#;
+    assert_eq!(run(first, "hotlist.control.v1.Control/Sync")["version"], "1");
+    let nodes = run("{}", "hotlist.control.v1.Operator/ListNodes");
+    assert_eq!(nodes["nodes"][0]["node"]["name"], "curl");
+    for service in ["", "hotlist.control.v1.Control"] {
+        let request = format!(r#"{{"service": "{service}"}}"#);
+        assert_eq!(run(&request, "grpc.health.v1.Health/Check")["status"], "SERVING");
+    }
 }
