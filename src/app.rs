@@ -351,6 +351,7 @@ impl App {
                 },
                 _ = daily.tick() => self.live.log_blind_spots(),
                 _ = minutely.tick() => canary.look(&self.live),
+                () = self.live.changed() => canary.look(&self.live),
                 _ = upkeep.tick() => self.metrics.run_upkeep(),
                 // Without an error only a source ends that a reload took away.
                 Some(ended) = serving.tasks.join_next() => ended??,

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use jiff::Timestamp;
 use metrics::{Counter, Histogram, counter, histogram};
+use tokio::sync::Notify;
 
 use super::blind_spots::BlindSpots;
 use crate::config::FailureMode;
@@ -55,6 +56,7 @@ impl Serving {
 /// Matches batches as they arrive.
 pub(super) struct Live {
     serving: ArcSwap<Serving>,
+    changed: Notify,
     shadow: Shadow,
     /// Events that were judged, and hits, since the start.
     pub(super) judged: AtomicU64,
@@ -85,6 +87,7 @@ impl Live {
         }
         Live {
             serving: ArcSwap::from_pointee(Serving::new(rules, snapshot)),
+            changed: Notify::new(),
             shadow: Shadow::default(),
             judged: AtomicU64::new(0),
             found: AtomicU64::new(0),
@@ -129,12 +132,18 @@ impl Live {
         Some(report.is_ok_and(|report| report.hits.iter().any(|(hit, _)| hit.name == domain)))
     }
 
+    /// Ready when something else serves than when it was asked last.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
     /// Replaces rules and snapshot together.
     pub(super) fn configure(&self, rules: Rules, snapshot: Option<Arc<Snapshot>>) {
         if let Some(snapshot) = &snapshot {
             self.blind_spots.look_for(snapshot);
         }
         self.serving.store(Arc::new(Serving::new(rules, snapshot)));
+        self.changed.notify_one();
     }
 
     /// Writes to the log what is looked for and was not seen.
