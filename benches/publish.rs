@@ -1,0 +1,272 @@
+//! From publishing to the first live hit, and what reloads do to the latency of a busy sidecar.
+//!
+//! `cargo bench --bench publish [-- --rounds N] [--held N] [--quick] [--json]`. A control plane and three sidecars, each a
+//! process of its own, hold some indicators already; in every round 10,000 more are compiled and published. Each sidecar gets
+//! batches of 100 events all the time. The time of a round is that from the start of `hotlist publish` until the last of the
+//! sidecars has tagged an event with a new indicator.
+
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+
+/// Sidecars.
+const NODES: usize = 3;
+/// Indicators that a round adds.
+const ADDED: usize = 10_000;
+/// Events of a batch of the load.
+const BATCH: usize = 100;
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process that is killed when it is dropped.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // One that has ended already cannot be killed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn hotlist(arguments: &[&str], directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hotlist"));
+    command.args(arguments).current_dir(directory).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str], directory: &Path) -> Result<()> {
+    match hotlist(arguments, directory).status()?.success() {
+        true => Ok(()),
+        false => bail!("hotlist {} failed", arguments.join(" ")),
+    }
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// One sidecar, and the file of its hits.
+struct Node {
+    _process: Process,
+    port: u16,
+    hits: PathBuf,
+}
+
+impl Node {
+    fn start(number: usize, control: u16, directory: &Path) -> Result<Node> {
+        let port = free_port()?;
+        let (hits, config) = (format!("hits{number}.ndjson"), format!("node{number}.yaml"));
+        let text = format!(
+            "sources: {{ a: {{ type: otlp, address: '127.0.0.1:{port}' }} }}\nintel: {{ control: {{ endpoint: \
+             'http://127.0.0.1:{control}', audience: bench, node: n{number}, cache: cache{number} }} }}\nsinks:\n  all: {{ \
+             type: blackhole, inputs: [a] }}\n  hits: {{ type: ndjson, inputs: [a], path: {hits}, only: hits }}\n"
+        );
+        std::fs::write(directory.join(&config), text)?;
+        let process = Process(hotlist(&["run", "--config", &config], directory).spawn()?);
+        Ok(Node { _process: process, port, hits: directory.join(hits) })
+    }
+
+    fn hits(&self) -> u64 {
+        std::fs::metadata(&self.hits).map_or(0, |metadata| metadata.len())
+    }
+}
+
+/// A connection that sends batches one after the other.
+struct Sender {
+    stream: BufReader<TcpStream>,
+}
+
+impl Sender {
+    fn connect(port: u16) -> Result<Sender> {
+        let begun = Instant::now();
+        loop {
+            match TcpStream::connect(("127.0.0.1", port)) {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    stream.set_read_timeout(Some(PATIENCE))?;
+                    return Ok(Sender { stream: BufReader::new(stream) });
+                }
+                Err(error) if begun.elapsed() > PATIENCE => return Err(error.into()),
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
+    /// Sends a body and waits for its answer.
+    fn send(&mut self, body: &str) -> Result<()> {
+        let head = format!(
+            "POST /v1/logs HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let stream = self.stream.get_mut();
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body.as_bytes())?;
+        let (mut line, mut length) = (String::new(), 0);
+        self.stream.read_line(&mut line)?;
+        if !line.starts_with("HTTP/1.1 200") {
+            bail!("the sidecar answered {line:?}");
+        }
+        loop {
+            line.clear();
+            self.stream.read_line(&mut line)?;
+            let (name, value) = match line.trim_end().split_once(':') {
+                Some(header) => header,
+                None => break,
+            };
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.trim().parse()?;
+            }
+        }
+        let mut answer = vec![0; length];
+        Ok(self.stream.read_exact(&mut answer)?)
+    }
+}
+
+/// A batch of events that each ask for one name.
+fn batch<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let mut records = String::new();
+    for name in names {
+        let comma = if records.is_empty() { "" } else { "," };
+        let _ = write!(
+            records,
+            r#"{comma}{{"body":{{"kvlistValue":{{"values":[{{"key":"dns.question.name","value":{{"stringValue":"{name}"}}}}]}}}}}}"#
+        );
+    }
+    format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{records}]}}]}}]}}"#)
+}
+
+/// Sends batches that hit nothing until told to stop; gives when each began and how long it took.
+fn load(port: u16, stop: Arc<AtomicBool>) -> Result<JoinHandle<Result<Vec<(Instant, Duration)>>>> {
+    let mut sender = Sender::connect(port)?;
+    let names: Vec<String> = (0..BATCH).map(|number| format!("host{number}.harmless.example")).collect();
+    let body = batch(names.iter().map(String::as_str));
+    Ok(std::thread::spawn(move || {
+        let mut taken = Vec::new();
+        while !stop.load(Ordering::Relaxed) {
+            let begun = Instant::now();
+            sender.send(&body)?;
+            taken.push((begun, begun.elapsed()));
+            // A collector is busy with other things, too.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(taken)
+    }))
+}
+
+fn quantile(values: &mut [f64], of: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(((values.len().max(1) - 1) as f64 * of).round() as usize).copied().unwrap_or(f64::NAN)
+}
+
+#[expect(clippy::print_stdout, reason = "a benchmark talks to the person at the terminal")]
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let flag = |name: &str| arguments.iter().any(|argument| argument == name);
+    let number = |name: &str, otherwise: usize| match arguments.iter().skip_while(|known| *known != name).nth(1) {
+        Some(text) => text.parse().with_context(|| format!("{name}: a number")),
+        None => Ok(otherwise),
+    };
+    let rounds = number("--rounds", if flag("--quick") { 2 } else { 20 })?;
+    let held = number("--held", if flag("--quick") { 20_000 } else { 1_000_000 })?;
+    let temporary = tempfile::tempdir()?;
+    let directory = temporary.path();
+    let feed = directory.join("feed.txt");
+    let mut file = OpenOptions::new().create(true).append(true).open(&feed)?;
+    let lines: String = (0..held).fold(String::new(), |mut lines, number| {
+        let _ = writeln!(lines, "held{number}.example.com");
+        lines
+    });
+    file.write_all(lines.as_bytes())?;
+    run(&["compile", "feed.txt", "--out", "store"], directory)?;
+    let publish = ["publish", "--store", "store", "--name", "all", "--audience", "bench"];
+    run(&publish, directory)?;
+    let control = free_port()?;
+    let address = format!("127.0.0.1:{control}");
+    let _control = Process(hotlist(&["control-plane", "--store", "store", "--listen", &address], directory).spawn()?);
+    let nodes = (0..NODES).map(|number| Node::start(number, control, directory)).collect::<Result<Vec<_>>>()?;
+    let mut probes = nodes.iter().map(|node| Sender::connect(node.port)).collect::<Result<Vec<_>>>()?;
+    wait(&nodes, &mut probes, "held0.example.com")?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let loads = nodes.iter().map(|node| load(node.port, Arc::clone(&stop))).collect::<Result<Vec<_>>>()?;
+    let (mut seconds, mut compiles, mut reloads) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let lines: String = (0..ADDED).fold(String::new(), |mut lines, number| {
+            let _ = writeln!(lines, "new{number}.round{round}.example.com");
+            lines
+        });
+        file.write_all(lines.as_bytes())?;
+        let begun = Instant::now();
+        run(&["compile", "feed.txt", "--out", "store"], directory)?;
+        compiles.push(begun.elapsed().as_secs_f64());
+        // Time in which nothing reloads, to compare with.
+        std::thread::sleep(Duration::from_millis(500));
+        let begun = Instant::now();
+        run(&publish, directory)?;
+        wait(&nodes, &mut probes, &format!("new{}.round{round}.example.com", ADDED - 1))?;
+        let taken = begun.elapsed();
+        seconds.push(taken.as_secs_f64());
+        reloads.push((begun, begun + taken + Duration::from_millis(50)));
+    }
+    stop.store(true, Ordering::Relaxed);
+    let (mut steady, mut during) = (Vec::new(), Vec::new());
+    for load in loads {
+        let taken = load.join().map_err(|_| anyhow::anyhow!("the load broke down"))??;
+        for (begun, took) in taken {
+            let reloads = reloads.iter().any(|(from, to)| begun + took >= *from && begun <= *to);
+            if reloads { &mut during } else { &mut steady }.push(took.as_secs_f64() * 1e3);
+        }
+    }
+    let longest = seconds.iter().copied().fold(0.0, f64::max);
+    let (median, compile) = (quantile(&mut seconds, 0.5), quantile(&mut compiles, 0.5));
+    let (steady_p99, during_p99) = (quantile(&mut steady, 0.99), quantile(&mut during, 0.99));
+    println!("{held} indicators held, {ADDED} added a round, {NODES} sidecars, {rounds} rounds");
+    println!("compile the change:            median {compile:.3} s");
+    println!("publish to the last first hit: median {median:.3} s, longest {longest:.3} s (budget: median 1 s)");
+    println!(
+        "batches of {BATCH} events: p50 {:.2} ms, p99 {steady_p99:.2} ms steady ({}); p50 {:.2} ms, p99 {during_p99:.2} ms during reloads ({}): ratio of p99 {:.2} (budget 2)",
+        quantile(&mut steady, 0.5),
+        steady.len(),
+        quantile(&mut during, 0.5),
+        during.len(),
+        during_p99 / steady_p99
+    );
+    if flag("--json") {
+        let row = json!({
+            "rounds": rounds, "held": held, "compile_seconds": compile, "publish_seconds": median,
+            "longest_seconds": longest, "steady_p99_ms": steady_p99, "during_p99_ms": during_p99,
+        });
+        println!("{}", json!({ "publish": row }));
+    }
+    Ok(())
+}
+
+/// Sends events with a name to every node until each has tagged one.
+fn wait(nodes: &[Node], probes: &mut [Sender], name: &str) -> Result<()> {
+    let begun = Instant::now();
+    let body = batch(std::iter::once(name));
+    for (node, probe) in nodes.iter().zip(probes) {
+        let before = node.hits();
+        loop {
+            probe.send(&body)?;
+            // An answer comes when the hit is in the file.
+            if node.hits() > before {
+                break;
+            }
+            if begun.elapsed() > PATIENCE {
+                bail!("no hit for {name} within {PATIENCE:?}");
+            }
+        }
+    }
+    Ok(())
+}
