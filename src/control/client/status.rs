@@ -32,7 +32,7 @@ pub struct SlotStatus {
     pub expired: Option<Timestamp>,
     /// Whether it serves after a restart, too.
     pub is_kept: bool,
-    /// The version that is being fetched or made ready.
+    /// The version that is being fetched or made ready; 0: the slot is being emptied.
     pub pending: Option<u64>,
     /// The version that was refused last, since something newer served, and why.
     pub refused: Option<(u64, String)>,
@@ -69,13 +69,45 @@ impl fmt::Display for Status {
             if !slot.is_kept {
                 write!(f, ", could not be written down")?;
             }
-            if let Some(pending) = slot.pending {
-                write!(f, ", version {pending} is on its way")?;
+            match slot.pending {
+                Some(0) => write!(f, ", is being emptied")?,
+                Some(pending) => write!(f, ", version {pending} is on its way")?,
+                None => {}
             }
             if let Some((version, reason)) = &slot.refused {
                 write!(f, ", version {version} was refused: {reason}")?;
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_everything_that_is_not_as_it_should_be() {
+        let slot =
+            |mode, version, pending| SlotStatus { mode, version, expired: None, is_kept: true, pending, refused: None };
+        let mut status = Status {
+            endpoint: "unix:/c".to_owned(),
+            is_connected: true,
+            slots: vec![slot(Mode::Serve, 3, Some(4)), slot(Mode::Shadow, 0, None)],
+            ..Status::default()
+        };
+        assert_eq!(status.to_string(), "connected to unix:/c; serve: version 3, version 4 is on its way");
+        assert!(status.is_good(), "what is on its way is no fault");
+        status.slots[1] = slot(Mode::Shadow, 5, Some(0));
+        status.slots[0].refused = Some((4, "no; mend it".to_owned()));
+        status.slots[0].is_kept = false;
+        (status.is_connected, status.cause) = (false, Some("nobody listens".to_owned()));
+        status.heard = Some(Timestamp::from_second(1_700_000_000).unwrap());
+        assert_eq!(
+            status.to_string(),
+            "no connection to unix:/c: nobody listens (last heard at 2023-11-14T22:13:20Z); serve: version 3, could not \
+             be written down, version 4 is on its way, version 4 was refused: no; mend it; shadow: version 5, is being emptied"
+        );
+        assert!(!status.is_good());
     }
 }
