@@ -8,6 +8,8 @@ mod cases;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod composite;
+#[cfg(test)]
 mod fields;
 #[cfg(test)]
 mod naive;
@@ -19,6 +21,8 @@ mod output;
 mod policy;
 #[cfg(test)]
 mod scan;
+#[cfg(test)]
+mod segments;
 #[cfg(test)]
 #[path = "../support/mod.rs"]
 mod support;
