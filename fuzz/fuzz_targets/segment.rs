@@ -36,7 +36,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     matched(&segment);
     let dead = withdrawn(&[&segment, &segment]).remove(0);
     let mut builder = SegmentBuilder::with_fingerprints();
-    let taken = builder.take_over(&[(&segment, &|number| !dead.contains(number)), (&segment, &|_| true)], Numbering::Joined);
+    let taken =
+        builder.take_over(&[(&segment, &|number| !dead.contains(number)), (&segment, &|_| true)], Numbering::Joined);
     if taken.is_ok()
         && let Ok(bytes) = builder.finish(HashKey::Content)
     {

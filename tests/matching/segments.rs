@@ -96,7 +96,7 @@ fn composites() -> impl Strategy<Value = Vec<Indicator>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     /// Scenario: random feeds, composite patterns among them, added as they are, and as segments that were written and
     /// opened again.
@@ -285,7 +285,7 @@ fn same_as_the_file(store: &Path, state: &FeedState, file: &FeedFile) -> Result<
 fn a_chain_of_changes_equals_the_newest_file() {
     let (deltas, withdrawn, fulls, compacted) = (Cell::new(0), Cell::new(0), Cell::new(0), Cell::new(0));
     let add = |cell: &Cell<usize>, more: usize| cell.set(cell.get() + more);
-    let mut runner = TestRunner::new(Config { cases: 48, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases: 32, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&prop::collection::vec(step(), 1..12), |steps| {
         let directory = tempfile::tempdir().unwrap();
         let (path, store) = (directory.path().join("feed.csv"), directory.path().join("store"));
