@@ -22,7 +22,8 @@ use serde_json::json;
 use crate::carry::figures;
 use crate::cases::{Case, FIELDS, case, feed};
 use crate::common::{self, EXACT, detector, judge};
-use crate::composite::{compiled, event, meant};
+use crate::composite::compiled;
+use crate::meant::{Meant, event, meant};
 use crate::naive::{Found, found_by};
 
 /// The field table, read once: these tests make many snapshots.
@@ -91,7 +92,7 @@ fn all_told(detector: &Detector, case: &Case) -> Vec<String> {
 }
 
 fn composites() -> impl Strategy<Value = Vec<Indicator>> {
-    let usable = |meant: crate::composite::Meant| compiled(&format!("[{}]", meant.written())).ok();
+    let usable = |meant: Meant| compiled(&format!("[{}]", meant.written())).ok();
     prop::collection::vec(meant(), 0..4).prop_map(move |meant| meant.into_iter().filter_map(usable).collect())
 }
 
