@@ -59,6 +59,9 @@ pub struct Verdict {
     pub suppressed: Vec<(Hit, Suppression)>,
     /// The allowlists for which each of `suppressed` was dropped, in the same order.
     pub suppressed_listings: Vec<Vec<Listing>>,
+    /// Findings that count only together with others, which the event lacks; policy was not asked. [`Detector::batch`]
+    /// forgets them.
+    pub unfulfilled: Vec<Hit>,
     /// What policy was told of the event.
     pub facts: EventFacts,
 }
@@ -177,7 +180,7 @@ impl Detector {
         if let Some(mut judge) = Judge::of(&self.snapshot, &found) {
             // What cannot be walked to its end at every field is judged by what stands before the fault.
             let _ = P::walk(record, self.snapshot.every_field(), &mut judge);
-            judge.retain(&mut found);
+            judge.take_unfulfilled(&mut found);
             if found.is_empty() {
                 return Ok(None);
             }
@@ -221,9 +224,10 @@ impl Detector {
             return Err(error);
         }
         let mut found = matcher.take_hits();
+        let mut unfulfilled = Vec::new();
         if let Some(mut judge) = Judge::of(&self.snapshot, &found) {
             let _ = json::walk(document, self.snapshot.every_field(), &mut judge);
-            judge.retain(&mut found);
+            unfulfilled = judge.take_unfulfilled(&mut found);
         }
         let mut facts = Facts::default();
         if !found.is_empty() {
@@ -231,7 +235,7 @@ impl Detector {
             // not. What was found stays found; the facts are those before the fault.
             let _ = json::walk(document, &FACTS, &mut |field, value: Value<'_>| facts.value(field, value));
         }
-        Ok(self.judge(found, facts, arrival))
+        Ok(Verdict { unfulfilled, ..self.judge(found, facts, arrival) })
     }
 
     /// The document with the enrichments of its hits.
@@ -247,6 +251,7 @@ impl Detector {
             hit_listings: Vec::new(),
             suppressed: Vec::new(),
             suppressed_listings: Vec::new(),
+            unfulfilled: Vec::new(),
             facts,
         };
         for hit in found {

@@ -102,7 +102,7 @@ fn summary(state: &FeedState, change: Change) -> String {
         Change::Full => format!("{feed}: {indicators} indicators in a new segment {newest}"),
         Change::Delta { added, withdrawn } => {
             format!(
-                "{feed}: {indicators} indicators: {added} more and {withdrawn} withdrawn in segment {of} of it, {newest}"
+                "{feed}: {indicators} indicators: {added} more and {withdrawn} withdrawn in segment {newest}, number {of} of its chain"
             )
         }
     }

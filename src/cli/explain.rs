@@ -156,6 +156,14 @@ fn conclude(detector: &Detector, verdict: &Verdict, text: &mut String) {
         let _ = writeln!(text, "    {}", tell(hit));
         listed(listings, text);
     }
+    if !verdict.unfulfilled.is_empty() {
+        let _ = writeln!(text, "found, but not all that has to be found together: {}", verdict.unfulfilled.len());
+        for hit in &verdict.unfulfilled {
+            let pattern = snapshot.composite(hit.posting.indicator);
+            let pattern = pattern.map(|pattern| pattern.program.shown(&pattern.terms).to_string()).unwrap_or_default();
+            let _ = writeln!(text, "    {}\n        needs: {pattern}", tell(hit));
+        }
+    }
     if !verdict.suppressed.is_empty() {
         let _ = writeln!(text, "dropped by policy: {}", verdict.suppressed.len());
         for ((hit, reason), listings) in verdict.suppressed.iter().zip(&verdict.suppressed_listings) {

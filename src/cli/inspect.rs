@@ -107,23 +107,31 @@ fn find(snapshot: &Snapshot, value: &str, out: &mut dyn Write) -> io::Result<()>
     for (id, _) in snapshot.table().iter() {
         matcher.value(id, Value::Text(value.as_bytes()));
     }
-    let mut found: BTreeMap<(String, String, String), BTreeSet<&str>> = BTreeMap::new();
+    let mut found: BTreeMap<(String, String, String, String), BTreeSet<&str>> = BTreeMap::new();
     for hit in matcher.take_hits() {
         let feed = &snapshot.feed_of(hit.posting.indicator).name;
-        let key = (format!("{} {}", hit.kind, hit.name), feed.clone(), enrich::indicator_id(snapshot, &hit));
+        let together = snapshot
+            .composite(hit.posting.indicator)
+            .map(|pattern| format!(", found only together: {}", pattern.program.shown(&pattern.terms)));
+        let id = enrich::indicator_id(snapshot, &hit);
+        let key = (format!("{} {}", hit.kind, hit.name), feed.clone(), id, together.unwrap_or_default());
         found.entry(key).or_default().insert(&snapshot.table().get(hit.field).name);
     }
     if found.is_empty() {
         return writeln!(out, "{value:?} is looked for by none of them, subdomains and hosts of URLs included");
     }
-    for ((name, feed, id), fields) in found {
+    for ((name, feed, id, together), fields) in found {
         let some: Vec<&str> = fields.iter().copied().take(5).collect();
         let more = if fields.len() > some.len() {
             format!(" and {} more fields", fields.len() - some.len())
         } else {
             String::new()
         };
-        writeln!(out, "{value:?} is looked for by {name} of feed {feed} ({id}) at {}{more}", some.join(", "))?;
+        writeln!(
+            out,
+            "{value:?} is looked for by {name} of feed {feed} ({id}) at {}{more}{together}",
+            some.join(", ")
+        )?;
     }
     Ok(())
 }

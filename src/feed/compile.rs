@@ -6,7 +6,7 @@
 
 mod state;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,8 @@ use crate::intel::segment::{
 
 pub use state::{FeedState, OriginWord, SegmentState, StateError, feeds, forget_unused};
 
-type Fingerprints = HashSet<u64, foldhash::fast::RandomState>;
+/// How many indicators have a fingerprint: a feed may say the same twice.
+type Fingerprints = HashMap<u64, u32, foldhash::fast::RandomState>;
 
 /// Why a feed cannot be compiled. What the store has of it stays.
 #[derive(Debug, thiserror::Error)]
@@ -264,25 +265,37 @@ fn delta(
     if chain.is_empty() {
         return Ok(None);
     }
-    let of_whole: Option<Fingerprints> = (0..whole.len()).map(|number| whole.fingerprint(number)).collect();
+    // A tombstone says nothing of other origins.
+    if chain.iter().flat_map(|segment| segment.feeds()).any(|held| held.origin != feed.origin) {
+        return Ok(None);
+    }
+    let mut of_whole = Fingerprints::default();
+    for number in 0..whole.len() {
+        let Some(fingerprint) = whole.fingerprint(number) else { return Ok(None) };
+        *of_whole.entry(fingerprint).or_default() += 1;
+    }
     let mut held = Fingerprints::default();
+    for (segment, dead) in chain.iter().zip(dead) {
+        for number in (0..segment.len()).filter(|number| !dead.contains(*number)) {
+            let Some(fingerprint) = segment.fingerprint(number) else { return Ok(None) };
+            *held.entry(fingerprint).or_default() += 1;
+        }
+    }
+    // A tombstone withdraws all that say the same, so where their number changed all of them come again.
+    let stays = |fingerprint: u64| held.get(&fingerprint).is_some_and(|held| of_whole.get(&fingerprint) == Some(held));
     let mut removed = Vec::with_capacity(chain.len());
-    let Some(of_whole) = of_whole else { return Ok(None) };
     let mut to_remove = 0;
     for (segment, dead) in chain.iter().zip(dead) {
         let mut gone = Numbers::default();
         for number in (0..segment.len()).filter(|number| !dead.contains(*number)) {
-            let Some(fingerprint) = segment.fingerprint(number) else { return Ok(None) };
-            if of_whole.contains(&fingerprint) {
-                held.insert(fingerprint);
-            } else {
+            if !segment.fingerprint(number).is_some_and(stays) {
                 gone.insert(number);
             }
         }
         to_remove += gone.len();
         removed.push(gone);
     }
-    let is_new = |number: u32| whole.fingerprint(number).is_some_and(|fingerprint| !held.contains(&fingerprint));
+    let is_new = |number: u32| !whole.fingerprint(number).is_some_and(stays);
     let added = (0..whole.len()).filter(|number| is_new(*number)).count();
     let mut builder = SegmentBuilder::with_fingerprints();
     builder.take_over(&[(whole, &is_new)], Numbering::Joined)?;

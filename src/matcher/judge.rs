@@ -33,6 +33,8 @@ struct Pattern {
 /// One comparison, and what the event says of it so far.
 struct Atom {
     term: Term,
+    /// It is a URL that stands for longer paths, too.
+    longer: bool,
     /// Where values of the term may stand.
     fields: FieldSet,
     is_found: bool,
@@ -49,7 +51,10 @@ impl<'s> Judge<'s> {
                 // What was checked when the segment was opened can be read.
                 snapshot.composite(number).map(|composite| Pattern {
                     program: composite.program,
-                    atoms: composite.terms.into_iter().map(|term| Atom::new(term, snapshot)).collect(),
+                    atoms: (0u8..)
+                        .zip(composite.terms)
+                        .map(|(number, term)| Atom::new(term, composite.longer.contains(number), snapshot))
+                        .collect(),
                 })
             });
         }
@@ -58,15 +63,13 @@ impl<'s> Judge<'s> {
         (!patterns.is_empty()).then(|| Judge { snapshot, patterns, scratch: Vec::new() })
     }
 
-    /// Drops the findings of patterns that the event does not fulfil.
-    pub fn retain(&self, hits: &mut Vec<Hit>) {
-        hits.retain(|hit| {
-            let number = hit.posting.indicator;
-            match self.patterns.get(&number) {
-                Some(pattern) => pattern.holds(),
-                None => !self.snapshot.is_composite(number),
-            }
-        });
+    /// Takes out the findings of patterns that the event does not fulfil.
+    pub fn take_unfulfilled(&self, hits: &mut Vec<Hit>) -> Vec<Hit> {
+        let holds = |number: u32| match self.patterns.get(&number) {
+            Some(pattern) => pattern.holds(),
+            None => !self.snapshot.is_composite(number),
+        };
+        hits.extract_if(.., |hit| !holds(hit.posting.indicator)).collect()
     }
 }
 
@@ -81,7 +84,7 @@ impl Pattern {
 }
 
 impl Atom {
-    fn new(term: Term, snapshot: &Snapshot) -> Atom {
+    fn new(term: Term, longer: bool, snapshot: &Snapshot) -> Atom {
         let fields = match &term.target {
             Target::StixPath(path) => snapshot.table().by_stix_path(path),
             Target::Kind => {
@@ -93,7 +96,7 @@ impl Atom {
                 snapshot.table().iter().map(|(id, _)| id).filter(|id| reads(*id)).collect()
             }
         };
-        Atom { term, fields: FieldSet::of(&fields), is_found: false, has_value: false }
+        Atom { term, longer, fields: FieldSet::of(&fields), is_found: false, has_value: false }
     }
 }
 
@@ -123,7 +126,11 @@ struct At<'a, 's> {
 
 impl At<'_, '_> {
     fn find(&mut self, is_it: impl Fn(&TermValue) -> bool) {
-        self.atoms.iter_mut().filter(|atom| is_it(&atom.term.value)).for_each(|atom| atom.is_found = true);
+        self.find_atoms(|atom| is_it(&atom.term.value));
+    }
+
+    fn find_atoms(&mut self, is_it: impl Fn(&Atom) -> bool) {
+        self.atoms.iter_mut().filter(|atom| is_it(atom)).for_each(|atom| atom.is_found = true);
     }
 }
 
@@ -172,10 +179,11 @@ impl Forms for At<'_, '_> {
     }
 
     fn url(&mut self, event: &CanonicalUrl) {
-        self.find(|value| match value {
+        self.find_atoms(|atom| match &atom.term.value {
             TermValue::Url(url) => {
                 let scheme = url.scheme().zip(event.scheme()).is_none_or(|(wanted, scheme)| wanted == scheme);
-                scheme && url.rest() == event.rest()
+                let is_longer = || atom.longer && event.path_prefixes().any(|prefix| prefix == url.rest());
+                scheme && (url.rest() == event.rest() || is_longer())
             }
             _ => false,
         });

@@ -11,7 +11,7 @@ use crate::cases::{Case, FIELDS, case};
 use crate::common::{EXACT, detector, table};
 use crate::naive::found_by;
 
-fn figures(snapshot: &Snapshot) -> impl PartialEq + std::fmt::Debug {
+pub fn figures(snapshot: &Snapshot) -> impl PartialEq + std::fmt::Debug {
     let lengths: Vec<_> = (0..snapshot.feeds().len()).map(|feed| snapshot.feed_len(feed)).collect();
     (
         snapshot.feeds().to_vec(),

@@ -137,7 +137,7 @@ fn indicators() -> impl Strategy<Value = Vec<Indicator>> {
     prop::collection::vec(joined, 0..16)
 }
 
-fn feed() -> impl Strategy<Value = (Feed, Vec<Indicator>)> {
+pub fn feed() -> impl Strategy<Value = (Feed, Vec<Indicator>)> {
     (any::<(bool, bool)>(), indicators()).prop_map(|((subdomains, url_prefix), indicators)| {
         (Feed { subdomains, url_prefix, ..Feed::named("feed") }, indicators)
     })

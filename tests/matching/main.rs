@@ -8,7 +8,11 @@ mod cases;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod composite;
+#[cfg(test)]
 mod fields;
+#[cfg(test)]
+mod meant;
 #[cfg(test)]
 mod naive;
 #[cfg(test)]
@@ -19,6 +23,8 @@ mod output;
 mod policy;
 #[cfg(test)]
 mod scan;
+#[cfg(test)]
+mod segments;
 #[cfg(test)]
 #[path = "../support/mod.rs"]
 mod support;

@@ -25,7 +25,7 @@ use crate::common::{detector, table};
 
 /// What a value may be looked for as.
 #[derive(Debug)]
-enum Form {
+pub enum Form {
     Address(IpAddr),
     Domain(String),
     Url(CanonicalUrl),
@@ -71,7 +71,7 @@ fn users(raw: &[u8], accounts: bool) -> Vec<Form> {
 }
 
 /// Everything that a value at a field of this reading is (design: the field says where to begin, the value decides).
-fn forms(reading: Reading, raw: &[u8], url_hosts: bool) -> Vec<Form> {
+pub fn forms(reading: Reading, raw: &[u8], url_hosts: bool) -> Vec<Form> {
     let mut scratch = Vec::new();
     let plain = |text: Option<&[u8]>| text.map(|text| Form::Text(string(text))).into_iter().collect::<Vec<_>>();
     match reading {
@@ -108,7 +108,7 @@ fn forms(reading: Reading, raw: &[u8], url_hosts: bool) -> Vec<Form> {
 }
 
 /// Whether a term's value and one form of an event's value are the same thing.
-fn same(term: &TermValue, form: &Form, options: MatchOptions, feed: &Feed) -> bool {
+pub fn same(term: &TermValue, form: &Form, options: MatchOptions, feed: &Feed) -> bool {
     match (term, form) {
         (TermValue::Address(one), Form::Address(other)) => one == other,
         (TermValue::Network(network), Form::Address(address)) => network.contains(address),

@@ -5,6 +5,7 @@
 
 mod damage;
 mod law;
+mod seeds;
 
 use std::sync::Arc;
 

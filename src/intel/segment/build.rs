@@ -5,7 +5,7 @@ mod merge;
 
 pub use merge::{Keep, values};
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -153,16 +153,21 @@ impl SegmentBuilder {
         let number = number.ok_or(BuildError::TooManyIndicators)?;
         let feed = self.feeds.last_mut().map(|feed| {
             feed.len += 1;
-            for term in &indicator.terms {
-                feed.values[term.value.kind() as usize] += 1;
-            }
             feed.name.clone()
         });
+        let mut seen = HashSet::new();
         for term in indicator.keys() {
+            // A value that a pattern has twice is one.
+            if indicator.terms.len() > 1 && !seen.insert(format!("{term:?}")) {
+                continue;
+            }
+            if let Some(feed) = self.feeds.last_mut() {
+                feed.values[term.value.kind() as usize] += 1;
+            }
             self.term(number, term)?;
         }
         if let Some(program) = &indicator.program {
-            let bytes = composite::encode(program, &indicator.terms);
+            let bytes = composite::encode(program, &indicator.terms, self.options);
             self.programs.push(number, &bytes).ok_or(BuildError::TooLarge { what: "patterns" })?;
         }
         if let Some(fingerprints) = &mut self.fingerprints {

@@ -4,7 +4,7 @@ use super::bytes::{TIME_BYTES, time_at, u32_at};
 use super::read::Segment;
 use super::sections::optional;
 use super::table::{LIST, POSTING, Table, TableId};
-use super::{SegmentError, composite, context};
+use super::{Numbers, SegmentError, composite, context};
 
 impl Segment {
     /// Checks what [`Segment::assemble`] did not: everything that its parts refer to.
@@ -12,9 +12,13 @@ impl Segment {
         self.check_feeds()?;
         self.check_contexts()?;
         self.check_columns()?;
-        self.check_lists()?;
+        let lists = self.check_lists()?;
+        let mut used = Numbers::default();
         for table in self.tables() {
-            self.check_table(table)?;
+            self.check_table(table, &lists, &mut used)?;
+        }
+        if used.len() != lists.len() {
+            return Err(SegmentError::at("the posting lists", "one is that of no key"));
         }
         for range in self.ranges() {
             if range.posting.indicator >= self.len() || usize::from(range.posting.target) > self.paths.len() {
@@ -113,30 +117,31 @@ impl Segment {
         }
     }
 
-    /// Lists stand one behind the other and fill their section.
-    fn check_lists(&self) -> Result<(), SegmentError> {
+    /// Lists stand one behind the other and fill their section. Gives the place of each.
+    fn check_lists(&self) -> Result<Vec<u32>, SegmentError> {
         let wrong = |what| SegmentError::at("the posting lists", what);
-        let mut rest = self.section(self.lists);
+        let section = self.section(self.lists);
+        let (mut rest, mut places) = (section, Vec::new());
         while !rest.is_empty() {
+            let place = u32::try_from((section.len() - rest.len()) / 4).ok().filter(|place| *place < LIST);
+            places.push(place.ok_or(wrong("there are too many"))?);
             let count = u32_at(rest, 0).filter(|count| *count > 0).ok_or(wrong("one is empty or cut off"))?;
             let length = (count as usize).checked_mul(POSTING).and_then(|length| length.checked_add(4));
             let (_, behind) = length.and_then(|length| rest.split_at_checked(length)).ok_or(wrong("one is cut off"))?;
             rest = behind;
         }
-        Ok(())
+        Ok(places)
     }
 
-    fn check_table(&self, table: &Table) -> Result<(), SegmentError> {
-        let lists = self.section(self.lists);
+    /// `lists` are the places of all lists. Each is that of one key, so that going through all keys goes through no list
+    /// twice; `used` remembers which have one.
+    fn check_table(&self, table: &Table, lists: &[u32], used: &mut Numbers) -> Result<(), SegmentError> {
         let is_payload = |payload: u32| {
             if payload & LIST == 0 {
                 return payload < self.len();
             }
-            let at = (payload & !LIST) as usize * 4;
-            // A place inside a list, not at its beginning, can look like a list: then it is one, and is judged as one.
-            let count = u32_at(lists, at).unwrap_or(0) as usize;
-            let end = count.checked_mul(POSTING).and_then(|length| length.checked_add(at + 4));
-            if count == 0 || end.is_none_or(|end| end > lists.len()) {
+            let list = lists.binary_search(&(payload & !LIST)).ok().and_then(|list| u32::try_from(list).ok());
+            if !list.is_some_and(|list| used.insert(list)) {
                 return false;
             }
             let (mut before, mut sound) = (None, true);

@@ -1,8 +1,8 @@
 //! Composite patterns in a segment: a program and the terms that its atoms are.
 
 use super::bytes::{Cursor, put_text, put_varint};
-use crate::intel::indicator::{Comparison, Indicator, Target, Term, TermValue};
-use crate::intel::pattern::program::Program;
+use crate::intel::indicator::{Comparison, Target, Term, TermValue};
+use crate::intel::pattern::program::{Atoms, Program};
 use crate::intel::term;
 use crate::observable::Kind;
 
@@ -13,14 +13,17 @@ pub struct Composite {
     pub program: Program,
     /// The terms, by their number in the program.
     pub terms: Vec<Term>,
+    /// The terms that are URLs which stand for longer paths, too.
+    pub longer: Atoms,
 }
 
 const COMPARISONS: [Comparison; 5] =
     [Comparison::Equal, Comparison::Less, Comparison::LessOrEqual, Comparison::Greater, Comparison::GreaterOrEqual];
 
-/// The program's length and bytes, then each term: kind, comparison, whether names below a domain count (1 each), the
-/// canonical value and the STIX path, which is empty for none (`text` each).
-pub(super) fn encode(program: &Program, terms: &[Term]) -> Vec<u8> {
+/// The program's length and bytes, then each term: kind, comparison, whether names below a domain or longer paths of a URL
+/// count (1 each), the canonical value and the STIX path, which is empty for none (`text` each). `options` are those of
+/// the feed, for domains and URLs.
+pub(super) fn encode(program: &Program, terms: &[Term], options: (bool, bool)) -> Vec<u8> {
     let bytes = program.to_bytes();
     let mut out = Vec::new();
     put_varint(&mut out, bytes.len());
@@ -31,8 +34,12 @@ pub(super) fn encode(program: &Program, terms: &[Term]) -> Vec<u8> {
             _ => Comparison::Equal,
         };
         let place = COMPARISONS.iter().position(|known| *known == comparison).unwrap_or(0);
-        let subdomains = matches!(term.value, TermValue::Domain { subdomains: true, .. });
-        out.extend([term.value.kind() as u8, place as u8, u8::from(subdomains)]);
+        let more = match term.value {
+            TermValue::Domain { subdomains, .. } => subdomains || options.0,
+            TermValue::Url(_) => options.1,
+            _ => false,
+        };
+        out.extend([term.value.kind() as u8, place as u8, u8::from(more)]);
         put_text(&mut out, &term.value.to_string());
         match &term.target {
             Target::Kind => put_text(&mut out, ""),
@@ -48,10 +55,11 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Composite> {
     let length = cursor.varint()?;
     let program = Program::from_bytes(cursor.take(length)?).ok()?;
     let mut terms = Vec::with_capacity(program.atoms());
-    for _ in 0..program.atoms() {
+    let mut longer = Vec::new();
+    for number in (0u8..).take(program.atoms()) {
         let kind = *Kind::ALL.get(usize::from(cursor.u8()?))?;
         let wanted = *COMPARISONS.get(usize::from(cursor.u8()?))?;
-        let below = match cursor.u8()? {
+        let more = match cursor.u8()? {
             0 => false,
             1 => true,
             _ => return None,
@@ -59,7 +67,8 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Composite> {
         let mut value = term::value(kind, cursor.text()?)?;
         match &mut value {
             TermValue::Number { comparison, .. } | TermValue::Time { comparison, .. } => *comparison = wanted,
-            TermValue::Domain { subdomains, .. } => *subdomains = below,
+            TermValue::Domain { subdomains, .. } => *subdomains = more,
+            TermValue::Url(_) if more => longer.push(number),
             _ => {}
         }
         let target = match cursor.text()? {
@@ -68,15 +77,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Composite> {
         };
         terms.push(Term { value, target });
     }
-    cursor.rest().is_empty().then_some(Composite { program, terms })
-}
-
-impl Composite {
-    /// The composite of an indicator, if it has one.
-    pub fn of(indicator: &Indicator) -> Option<Composite> {
-        let program = Program::clone(indicator.program.as_deref()?);
-        Some(Composite { program, terms: indicator.terms.clone() })
-    }
+    cursor.rest().is_empty().then_some(Composite { program, terms, longer: Atoms::of(longer) })
 }
 
 #[cfg(test)]
@@ -96,8 +97,9 @@ mod tests {
             "[user-account:user_id = 'CORP\\\\Bad' AND file:hashes.MD5 = '0123456789ABCDEF0123456789abcdef']",
         ] {
             let compiled = pattern::compile(written, &table).unwrap_or_else(|error| panic!("{written}: {error}"));
-            let composite = Composite { program: compiled.program.unwrap(), terms: compiled.terms };
-            let bytes = encode(&composite.program, &composite.terms);
+            let composite =
+                Composite { program: compiled.program.unwrap(), terms: compiled.terms, longer: Atoms::default() };
+            let bytes = encode(&composite.program, &composite.terms, (false, false));
             assert_eq!(decode(&bytes).as_ref(), Some(&composite), "{written}");
             for cut in 0..bytes.len() {
                 assert_eq!(decode(&bytes[..cut]), None);

@@ -14,15 +14,16 @@ pub fn file_name(digest: &Digest) -> String {
     format!("{digest}.seg")
 }
 
-/// Writes a segment into a directory under its digest, unless it is there: under another name first, on the disk before
-/// it is renamed.
+/// Writes a segment into a directory under its digest, unless it is there as it should be: under another name first, on
+/// the disk before it is renamed.
 ///
 /// # Errors
 /// The directory cannot be written to.
 pub fn write(directory: &Path, segment: &[u8]) -> io::Result<(Digest, PathBuf)> {
     let digest = sections::digest(segment);
     let path = directory.join(file_name(&digest));
-    if !path.exists() {
+    let is_there = std::fs::read(&path).is_ok_and(|found| found == segment);
+    if !is_there {
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
         file.write_all(segment)?;
         file.as_file().sync_all()?;

@@ -190,7 +190,7 @@ impl Table {
         &self,
         bytes: &[u8],
         hasher: &SegmentHasher,
-        is_payload: impl Fn(u32) -> bool,
+        mut is_payload: impl FnMut(u32) -> bool,
     ) -> Result<(), &'static str> {
         let records = bytes.get(self.records.0..self.records.1).ok_or("the records lie outside")?;
         let mut keys = 0u64;

@@ -70,10 +70,10 @@ impl SegmentBuilder {
         if let Some(joined) = self.feeds.last_mut() {
             joined.len = self.context_of.len() as u32 - joined.first;
             if whole {
-                joined.values.iter_mut().zip(feed.values).for_each(|(sum, values)| *sum += values);
+                add(&mut joined.values, feed.values);
             } else {
                 let kept = values(segment, feed.first..feed.first + feed.len, keep);
-                joined.values.iter_mut().zip(kept).for_each(|(sum, values)| *sum += values);
+                add(&mut joined.values, kept);
             }
         }
         Ok(())
@@ -141,6 +141,11 @@ impl SegmentBuilder {
         }
         Ok(())
     }
+}
+
+/// What another program wrote may count more than there is.
+fn add(sums: &mut [u32; Kind::ALL.len()], values: [u32; Kind::ALL.len()]) {
+    sums.iter_mut().zip(values).for_each(|(sum, values)| *sum = sum.saturating_add(values));
 }
 
 fn new_number(renumbered: &Renumbered, old: u32) -> Option<u32> {
