@@ -95,6 +95,9 @@ pub enum StartError {
     /// The indicators cannot be indexed.
     #[error("intel.files: {0}")]
     Snapshot(#[from] NotCarried),
+    /// The indicators take more memory than they may.
+    #[error("{0}")]
+    TooLarge(String),
     /// The control plane's end here cannot work.
     #[error("{0}")]
     Control(String),
@@ -206,6 +209,9 @@ impl App {
         let (keeper, lists, reporter) = loaded.map_err(|error| StartError::Limits(io::Error::other(error)))??;
         let rules = wiring::rules(&config, lists.serving().clone());
         let files = keeper.serving().cloned();
+        if let Some(files) = &files {
+            compose::within(files, config.intel.max_bytes).map_err(|error| StartError::TooLarge(error.to_string()))?;
+        }
         // With a control plane nothing serves until there is something: no indicators at all are no snapshot.
         let at_first = files.clone().filter(|files| !has_control || !files.is_empty());
         let live = Arc::new(Live::new(rules, at_first, clock));

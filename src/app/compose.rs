@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use metrics::gauge;
+use metrics::{counter, gauge};
 
 use super::indicators::Settings;
 use super::live::{Live, Rules};
@@ -38,6 +38,18 @@ pub enum ComposeError {
         /// The limit.
         allowed: usize,
     },
+}
+
+/// Whether a snapshot takes no more memory than it may.
+///
+/// # Errors
+/// It takes more.
+pub fn within(snapshot: &Snapshot, max_bytes: Option<usize>) -> Result<(), ComposeError> {
+    let needed = snapshot.segment_bytes() + snapshot.prefilter().size_bytes();
+    match max_bytes {
+        Some(allowed) if needed > allowed => Err(ComposeError::OverBudget { needed, allowed }),
+        _ => Ok(()),
+    }
 }
 
 /// A manifest with its segments open.
@@ -161,6 +173,14 @@ impl Composer {
         mut rules: Rules,
     ) {
         rules.policy.allowlists = Arc::clone(&allowlists);
+        let files = match files.as_deref().map(|files| within(files, self.max_bytes)) {
+            Some(Err(error)) => {
+                counter!(telemetry::SNAPSHOT_RELOADS_TOTAL, "result" => "failed").increment(1);
+                tracing::error!("{error}; the files as they were before stay in force");
+                state.files.clone()
+            }
+            _ => files,
+        };
         let is_new = !state.files.iter().zip(&files).all(|(old, new)| Arc::ptr_eq(old, new));
         if is_new || state.files.is_some() != files.is_some() {
             state.newest = Some((self.clock)());
