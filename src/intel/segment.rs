@@ -11,6 +11,7 @@ mod columns;
 mod composite;
 mod context;
 mod file;
+mod lists;
 mod read;
 mod sections;
 mod table;
@@ -24,7 +25,8 @@ pub use super::manifest::Digest;
 pub use build::{BuildError, HashKey, Keep, Numbering, SegmentBuilder, key_of, values};
 pub use composite::Composite;
 pub use file::{file_name, write};
-pub use read::{Range, Segment, SegmentFeed, Tombstone};
+pub use lists::{Range, SegmentFeed, Tombstone};
+pub use read::Segment;
 pub use table::{Table, TableId};
 pub use withdrawn::{Numbers, withdrawn};
 

@@ -15,7 +15,9 @@ use super::Segment;
 use super::columns::{Dense, SparseBuilder};
 use super::composite;
 use super::context::ContextsBuilder;
-use super::read::{Range, SegmentFeed, Tombstone, time_bytes, write_ranges, write_tombstones};
+use super::lists::{
+    Range, SegmentFeed, Tombstone, time_bytes, write_feeds, write_ranges, write_texts, write_tombstones,
+};
 use super::sections::{self, SectionKind, optional};
 use super::table::{LIST, SegmentHasher, TableBuilder, TableId, TooLarge, pack};
 use crate::intel::indicator::{Comparison, Feed, Indicator, RangeValue, Target, Term, TermValue, derived_id};
@@ -336,30 +338,6 @@ impl SegmentBuilder {
         // What was just written can be read; if it could not, this is what was too large for it.
         Segment::built(self.finish(key)?).map_err(|_| BuildError::TooLarge { what: "parts" })
     }
-}
-
-fn write_feeds(feeds: &[SegmentFeed]) -> Vec<u8> {
-    if feeds.is_empty() {
-        return Vec::new();
-    }
-    let mut out = (feeds.len() as u32).to_le_bytes().to_vec();
-    for feed in feeds {
-        super::bytes::put_text(&mut out, &feed.name);
-        out.push(feed.origin as u8);
-        for number in [feed.first, feed.len].into_iter().chain(feed.values) {
-            out.extend(number.to_le_bytes());
-        }
-    }
-    out
-}
-
-fn write_texts(texts: &[impl std::borrow::Borrow<str>]) -> Vec<u8> {
-    if texts.is_empty() {
-        return Vec::new();
-    }
-    let mut out = (texts.len() as u32).to_le_bytes().to_vec();
-    texts.iter().for_each(|text| super::bytes::put_text(&mut out, text.borrow()));
-    out
 }
 
 /// Calls `with` with the table in which a value stands, and its canonical key there. Comparisons other than `=` stand in

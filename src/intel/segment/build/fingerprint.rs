@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use crate::intel::indicator::{Indicator, Target};
 use crate::intel::segment::bytes::put_text;
 use crate::intel::segment::context;
-use crate::intel::segment::read::time_bytes;
+use crate::intel::segment::lists::time_bytes;
 
 /// The first eight bytes of the SHA-256 over everything that a segment stores of an indicator. `options` are those of its
 /// feed, which decide how its values are looked for.
