@@ -148,7 +148,7 @@ pub fn compile(
     if !allow_shrink && found < held.div_ceil(2) {
         return Err(CompileError::Shrunk { feed: feed.name.clone(), held, found });
     }
-    let mut state = before.clone().unwrap_or_else(|| FeedState::new(feed));
+    let mut state = before.unwrap_or_else(|| FeedState::new(feed));
     state.source = source;
     state.origin = feed.origin.into();
     let (change, new) = match delta(&whole, &refs, &dead, feed).map_err(|cause| build(feed, cause))? {

@@ -89,7 +89,7 @@ fn halves_in_two_events_of_a_batch_are_nothing() {
         let request = Bytes::from(request_of(documents.iter().map(|document| (0, *document))));
         let (batch, report) =
             detector.batch(hotlist::encoding::Format::Otlp, request.clone(), Timestamp::UNIX_EPOCH).unwrap();
-        let places: Vec<usize> = batch.hits.iter().map(|tagged| tagged.place as usize).collect();
+        let places: Vec<usize> = batch.hits.iter().map(|tagged| tagged.place).collect();
         (places, report.hits.len(), batch.message.to_bytes() == request)
     };
     assert_eq!(send(&[&one, &other, &one]), (vec![], 0, true));
