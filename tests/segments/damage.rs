@@ -1,14 +1,22 @@
 //! Whatever happens to the bytes of a segment, it is refused with a reason or answers as before, and nothing breaks.
 
+use std::sync::Arc;
+
+use hotlist::detect::Detector;
+use hotlist::encoding::TagInto;
+use hotlist::fields::FieldTable;
 use hotlist::intel::indicator::{Feed, Indicator};
-use hotlist::intel::segment::{Digest, Segment, SegmentError, TableId};
+use hotlist::intel::segment::{Digest, HashKey, Numbering, Segment, SegmentBuilder, SegmentError, TableId, withdrawn};
+use hotlist::intel::snapshot::{MatchOptions, SnapshotBuilder};
 use hotlist::intel::space::Space;
+use hotlist::matcher::Matcher;
 use hotlist::observable::Kind;
 use proptest::prelude::*;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use sha2::Digest as _;
 
+use crate::seeds::seeds;
 use crate::{file, indicator, small};
 
 /// Asks for everything that a segment can be asked for.
@@ -90,6 +98,46 @@ fn every_bit_flip_under_a_right_checksum_does_no_harm() {
     assert!(refused > taken / 4, "{refused} were refused, {taken} taken");
 }
 
+/// Whatever opens can be taken over, twice, by a segment that opens, and can be matched against.
+#[test]
+fn what_opens_with_a_bit_flipped_can_be_taken_over_and_matched() {
+    let table = Arc::new(FieldTable::embedded(true).unwrap());
+    let event = br#"{"dns.question.name":"x.evil.example","url.full":"http://evil.example/a/b","file.size":7,"source.ip":"192.0.2.1"}"#;
+    for (name, mut bytes) in seeds() {
+        let mut opened = 0;
+        // Every third, which reaches each byte, and each bit of a byte in some.
+        for at in (0..(bytes.len() - 32) * 8).step_by(3) {
+            bytes[at / 8] ^= 1 << (at % 8);
+            let mut sealed = bytes.clone();
+            seal(&mut sealed);
+            bytes[at / 8] ^= 1 << (at % 8);
+            let Ok(segment) = Segment::from_bytes(sealed, None) else { continue };
+            opened += 1;
+            let mut builder = SegmentBuilder::with_fingerprints();
+            let dead = withdrawn(&[&segment, &segment]).remove(0);
+            builder
+                .take_over(&[(&segment, &|number| !dead.contains(number)), (&segment, &|_| true)], Numbering::Joined)
+                .unwrap();
+            let taken = Segment::from_bytes(builder.finish(HashKey::Content).unwrap(), None);
+            let taken = taken.unwrap_or_else(|error| panic!("{name}, bit {at}: {error}"));
+            ask_everything(&taken);
+            // A snapshot takes longer: every sixteenth is enough.
+            if opened % 16 == 0 {
+                let mut builder = SnapshotBuilder::new(Arc::clone(&table), MatchOptions::default(), 1);
+                for segment in [&segment, &taken, &segment] {
+                    builder.add_segment(Arc::clone(segment), |feed| Feed::named(&feed.name)).unwrap();
+                }
+                let snapshot = Arc::new(builder.build(1));
+                let detector = Detector { snapshot: Arc::clone(&snapshot), policy: None, tag_into: TagInto::Auto };
+                let mut matcher = Matcher::new(&snapshot);
+                let verdict =
+                    detector.document(event, snapshot.trie(), &mut matcher, jiff::Timestamp::UNIX_EPOCH).unwrap();
+                detector.tag_document(event, &verdict).unwrap();
+            }
+        }
+    }
+}
+
 fn large() -> Vec<u8> {
     let domains: Vec<Indicator> =
         (0..4000).map(|number| indicator(Kind::Domain, &format!("host{number}.evil{}.example", number % 97))).collect();
@@ -160,7 +208,7 @@ fn a_refusal_says_what_is_wrong_and_what_to_do() {
         "the segment is damaged: its checksum does not hold; fetch it again, or compile it anew"
     );
     // An indicator more than the columns have.
-    let mut more = bytes.clone();
+    let mut more = bytes;
     more[40] += 1;
     seal(&mut more);
     assert_eq!(

@@ -15,7 +15,7 @@ fn directory() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/segment")
 }
 
-fn seeds() -> Vec<(&'static str, Vec<u8>)> {
+pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let table = FieldTable::embedded(true).unwrap();
     let pattern = |written: &str| {
         let compiled = pattern::compile(written, &table).unwrap();

@@ -151,6 +151,11 @@ impl Table {
         self.keys as usize
     }
 
+    /// Whether it has none; a segment leaves such tables out.
+    pub fn is_empty(&self) -> bool {
+        self.keys == 0
+    }
+
     /// The payload of a key that was packed.
     #[inline]
     pub(super) fn find(&self, bytes: &[u8], hasher: &SegmentHasher, key: &[u8]) -> Option<u32> {
