@@ -146,8 +146,11 @@ fn batch<'n>(names: impl Iterator<Item = &'n str>) -> String {
     format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{records}]}}]}}]}}"#)
 }
 
-/// Sends batches that hit nothing until told to stop; gives when each began and how long it took.
-fn load(port: u16, stop: Arc<AtomicBool>) -> Result<JoinHandle<Result<Vec<(Instant, Duration)>>>> {
+/// When each batch began, and how long it took.
+type Taken = Vec<(Instant, Duration)>;
+
+/// Sends batches that hit nothing until told to stop.
+fn load(port: u16, stop: Arc<AtomicBool>) -> Result<JoinHandle<Result<Taken>>> {
     let mut sender = Sender::connect(port)?;
     let names: Vec<String> = (0..BATCH).map(|number| format!("host{number}.harmless.example")).collect();
     let body = batch(names.iter().map(String::as_str));
