@@ -13,7 +13,7 @@ use crate::process::{Hotlist, PATIENCE};
 use crate::proxy::Proxy;
 
 /// Indicators of a feed of which each version is another; some MB as a segment.
-const BULK: u32 = 20_000;
+const BULK: u32 = 100_000;
 /// Random points. `FLEET_KILLS` says how many.
 const KILLS: u64 = 20;
 

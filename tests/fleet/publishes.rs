@@ -143,7 +143,7 @@ fn compile(fleet: &Fleet, generation: u64) {
 
 /// Publishes what is compiled in a way that no node may take. Its version, and what the refusal says.
 fn publish_bad(fleet: &Fleet, number: u64) -> (u64, &'static str) {
-    let (store, key, now) = (fleet.store(), fleet.key(), Timestamp::now());
+    let (store, key, mut now) = (fleet.store(), fleet.key(), Timestamp::now());
     let mut draft = fleet.draft();
     let words = match number % 3 {
         0 => {
@@ -162,7 +162,8 @@ fn publish_bad(fleet: &Fleet, number: u64) -> (u64, &'static str) {
             "is for the audience `other`, and this node serves `acme`"
         }
         _ => {
-            draft.lifetime = Some(SignedDuration::from_secs(-60));
+            now -= SignedDuration::from_hours(2);
+            draft.lifetime = Some(SignedDuration::from_hours(1));
             "the manifest expired at "
         }
     };
