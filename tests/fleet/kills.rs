@@ -108,8 +108,8 @@ async fn a_sidecar_killed_anywhere_serves_the_last_good_version() {
     stage.proxy.allow(usize::MAX);
     stage.caught_up(&hotlist).await;
 
-    // With half a segment. What was fetched is not fetched again.
-    stage.proxy.allow(1 << 20);
+    // With half a segment. What was written of it, a MiB at a time, is not fetched again.
+    stage.proxy.allow(2 << 20);
     stage.publish_bulk();
     stage.proxy.exhausted().await;
     assert_eq!(stage.serves().await, stage.published - 1);
@@ -172,7 +172,7 @@ async fn a_control_plane_killed_anywhere_is_only_away() {
     stage.caught_up(&hotlist).await;
 
     // With half a segment sent.
-    stage.proxy.allow(1 << 20);
+    stage.proxy.allow(2 << 20);
     stage.publish_bulk();
     stage.proxy.exhausted().await;
     drop(plane);
