@@ -41,3 +41,5 @@ mod revocations;
 mod shadow;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod versions;

@@ -51,3 +51,22 @@ async fn a_shadow_counts_and_tags_only_when_promoted() {
     assert_eq!(judged(&hotlist.address(), &next, &hosts).await, ["new:comes.example", "old:both.example"]);
     assert_eq!(metric(&hotlist, "hotlist_shadow_hits_total{feed=\"new\"}").await, 0.0);
 }
+
+/// Scenario: the first thing that is ever published is a shadow. Guarantee: its hits are counted though nothing serves, and
+/// every event passes as it came.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shadow_counts_while_nothing_serves() {
+    let (fleet, next) = (Fleet::new(), NextHop::start().await);
+    fleet.compile(&[("new.txt", lines(&["comes.example"]))]);
+    fleet.publish(&["--mode", "shadow"]);
+    let _plane = fleet.plane();
+    let hotlist = Hotlist::start(&fleet.sidecar("n1", &next, ""));
+    told(&hotlist, "shadow: version 1").await;
+    let address = hotlist.address();
+    assert!(judged(&address, &next, &["comes.example"]).await.is_empty());
+    assert_eq!(metric(&hotlist, "hotlist_shadow_hits_total{feed=\"new\"}").await, 1.0);
+    assert_eq!(metric(&hotlist, "hotlist_shadow_only_hits_total{feed=\"new\"}").await, 1.0);
+    fleet.promote();
+    serves(&hotlist, 2).await;
+    assert_eq!(judged(&address, &next, &["comes.example"]).await, ["new:comes.example"]);
+}
