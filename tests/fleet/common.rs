@@ -129,15 +129,7 @@ impl Fleet {
     }
 
     /// The configuration `<node>.yaml`: `control` is more of `intel.control`, `intel` more lines of `intel`.
-    pub fn config(
-        &self,
-        node: &str,
-        source: &str,
-        endpoint: &str,
-        next: &str,
-        control: &str,
-        intel: &str,
-    ) -> PathBuf {
+    pub fn config(&self, node: &str, source: &str, endpoint: &str, next: &str, control: &str, intel: &str) -> PathBuf {
         let path = |name: &str| self.scene.path(name).display().to_string();
         let (key, cache) = (path("key.pem.pub"), path(&format!("cache-{node}")));
         let text = format!(

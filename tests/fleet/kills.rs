@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use rand::RngExt;
 
 use crate::chance::chance;
@@ -149,6 +150,28 @@ async fn a_sidecar_killed_anywhere_serves_the_last_good_version() {
     stage.caught_up(&hotlist).await;
 }
 
+/// Scenario: the sidecar is told to end while a segment is half fetched. Guarantee: it ends at once and well, and what is
+/// written of the segment is not fetched again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_ends_well_while_it_fetches() {
+    let mut stage = Stage::new();
+    stage.publish();
+    let _plane = stage.fleet.plane();
+    let hotlist = stage.start();
+    stage.caught_up(&hotlist).await;
+    stage.proxy.allow(1 << 20);
+    stage.publish_bulk();
+    stage.proxy.exhausted().await;
+    hotlist.signal(Signal::SIGTERM);
+    let (status, log) = hotlist.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    let hotlist = stage.start();
+    assert_eq!(stage.serves().await, stage.published - 1);
+    stage.proxy.allow(usize::MAX);
+    stage.caught_up(&hotlist).await;
+    assert_eq!(metric(&hotlist, "hotlist_control_resumed_fetches_total").await, 1.0);
+}
+
 /// Scenario: the control plane is killed while a sidecar connects, with half a segment sent, and as soon as it has published.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_control_plane_killed_anywhere_is_only_away() {
@@ -217,7 +240,10 @@ async fn kills_at_random_lose_no_version_and_invent_none() {
             hotlist = stage.start();
         }
         let serving = stage.serves().await;
-        assert!((committed..=stage.published).contains(&serving), "kill {kill}: {serving}, not {committed} or the next");
+        assert!(
+            (committed..=stage.published).contains(&serving),
+            "kill {kill}: {serving}, not {committed} or the next"
+        );
         stage.proxy.allow(usize::MAX);
         plane = plane.or_else(|| Some(stage.fleet.plane()));
         stage.caught_up(&hotlist).await;

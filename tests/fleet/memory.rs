@@ -1,6 +1,6 @@
 //! The limit of memory.
 
-use crate::common::{Fleet, judged, lines, serves};
+use crate::common::{Fleet, judged, lines, logged, serves};
 use crate::next_hop::NextHop;
 use crate::process::Hotlist;
 
@@ -27,4 +27,29 @@ async fn what_takes_too_much_memory_is_refused() {
     assert_eq!(fleet.publish(&[]), 3);
     serves(&hotlist, 3).await;
     assert_eq!(judged(&hotlist.address(), &next, &["other.example", "large-7.example"]).await, ["feed:other.example"]);
+}
+
+/// Scenario: a file beside the manifest grows beyond the limit, and shrinks. Guarantee: what served serves on, and the log
+/// says why; then the file is taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_takes_too_much_memory_is_not_taken() {
+    let (fleet, next) = (Fleet::new(), NextHop::start().await);
+    fleet.serve("central", &["m.example"]);
+    let _plane = fleet.plane();
+    fleet.scene.indicators("local", &["f1.example"]);
+    let intel = format!(
+        "  max_bytes: 256KiB\n  on_shrink: accept\n  files: [{{ path: \"{}/*\" }}]",
+        fleet.scene.path("indicators").display()
+    );
+    let hotlist = Hotlist::start(&fleet.sidecar("n1", &next, &intel));
+    serves(&hotlist, 1).await;
+    let (address, hosts) = (hotlist.address(), ["f1.example", "f2.example", "large-7.example", "m.example"]);
+    let many: Vec<String> = (0..8_000).map(|number| format!("large-{number}.example")).collect();
+    fleet.scene.indicators("local", &many.iter().map(String::as_str).collect::<Vec<_>>());
+    logged(&hotlist, "`intel.max_bytes` allows 262144", 1).await;
+    assert_eq!(judged(&address, &next, &hosts).await, ["central:m.example", "local:f1.example"]);
+    let served = hotlist.log().matches("snapshot serves").count();
+    fleet.scene.indicators("local", &["f2.example"]);
+    logged(&hotlist, "snapshot serves", served + 1).await;
+    assert_eq!(judged(&address, &next, &hosts).await, ["central:m.example", "local:f2.example"]);
 }

@@ -170,10 +170,12 @@ fn publish_bad(fleet: &Fleet, number: u64) -> (u64, &'static str) {
     (store.publish(draft, Some(&key), now).unwrap().manifest.version, words)
 }
 
-fn p99(took: impl Iterator<Item = Duration>) -> (usize, Duration) {
+/// How many there are, the one in the middle, and the one that a hundredth exceeds.
+fn quantiles(took: impl Iterator<Item = Duration>) -> String {
     let mut took: Vec<Duration> = took.collect();
     took.sort();
-    (took.len(), took.get(took.len() * 99 / 100).copied().unwrap_or_default())
+    let at = |part: usize| took.get(took.len() * part / 100).copied().unwrap_or_default();
+    format!("{} exports, p50 {:.1?}, p99 {:.1?}", took.len(), at(50), at(99))
 }
 
 /// Scenario: three sidecars take events all the time while one generation after another is published: changes, feeds rebuilt
@@ -244,7 +246,7 @@ async fn no_event_is_judged_by_a_mix() {
     assert_eq!(sent.len(), arrived.counts.len());
     let took = load.took.lock().unwrap();
     let during = |at: Instant| reloads.iter().any(|reload| reload.contains(&at));
-    let steady = p99(took.iter().filter(|(at, _)| *at < steady_end).map(|(_, took)| *took));
-    let reloading = p99(took.iter().filter(|(at, _)| during(*at)).map(|(_, took)| *took));
-    println!("{publishes} publications, {} events; p99 of exports: steady {steady:?}, reloading {reloading:?}", sent.len());
+    let steady = quantiles(took.iter().filter(|(at, _)| *at < steady_end).map(|(_, took)| *took));
+    let reloading = quantiles(took.iter().filter(|(at, _)| during(*at)).map(|(_, took)| *took));
+    println!("{publishes} publications, {} events; steady: {steady}; reloading: {reloading}", sent.len());
 }

@@ -21,16 +21,8 @@ fn node(fleet: &Fleet, authority: &Authority, tenant: &str, endpoint: &str, next
     fleet.config(tenant, "127.0.0.1:0", endpoint, &next.endpoint, &tls, "")
 }
 
-const TLS: [&str; 8] = [
-    "--listen",
-    "127.0.0.1:0",
-    "--tls-cert",
-    "server.pem",
-    "--tls-key",
-    "server.key",
-    "--tls-client-ca",
-    "ca.pem",
-];
+const TLS: [&str; 8] =
+    ["--listen", "127.0.0.1:0", "--tls-cert", "server.pem", "--tls-key", "server.key", "--tls-client-ca", "ca.pem"];
 
 /// Scenario: tenants A and B, each with a publication of its own, and a node each. Guarantee: each node serves what is its
 /// tenant's.
