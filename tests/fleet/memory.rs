@@ -44,7 +44,7 @@ async fn a_file_that_takes_too_much_memory_is_not_taken() {
     let hotlist = Hotlist::start(&fleet.sidecar("n1", &next, &intel));
     serves(&hotlist, 1).await;
     let (address, hosts) = (hotlist.address(), ["f1.example", "f2.example", "large-7.example", "m.example"]);
-    let many: Vec<String> = (0..8_000).map(|number| format!("large-{number}.example")).collect();
+    let many: Vec<String> = (0..20_000).map(|number| format!("large-{number}.example")).collect();
     fleet.scene.indicators("local", &many.iter().map(String::as_str).collect::<Vec<_>>());
     logged(&hotlist, "`intel.max_bytes` allows 262144", 1).await;
     assert_eq!(judged(&address, &next, &hosts).await, ["central:m.example", "local:f1.example"]);
