@@ -190,12 +190,12 @@ impl Composer {
             let served = files.map(|files| (files.version(), files));
             if let Some((version, files)) = served {
                 state.version = state.version.max(version);
+                self.live.configure(rules, Some(Arc::clone(&files)));
                 self.tell(state, &files, None);
-                state.serving = Some(Arc::clone(&files));
-                self.live.configure(rules, Some(files));
+                state.serving = Some(files);
             } else {
-                self.tell_nothing(state);
                 self.live.configure(rules, None);
+                self.tell_nothing(state);
             }
             return;
         };
@@ -303,9 +303,10 @@ impl Composer {
     fn serve(&self, state: &mut State, snapshot: Snapshot, opened: &Opened, rules: Rules) {
         state.version += 1;
         let snapshot = Arc::new(snapshot.with_version(state.version));
+        // Who reads of it in the log finds it in force.
+        self.live.configure(rules, Some(Arc::clone(&snapshot)));
         self.tell(state, &snapshot, Some(&opened.manifest));
-        state.serving = Some(Arc::clone(&snapshot));
-        self.live.configure(rules, Some(snapshot));
+        state.serving = Some(snapshot);
     }
 
     fn tell(&self, state: &mut State, snapshot: &Snapshot, manifest: Option<&Manifest>) {

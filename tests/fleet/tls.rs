@@ -83,3 +83,30 @@ async fn an_old_manifest_is_refused_after_a_restart_too() {
     serves(&hotlist, version).await;
     assert_eq!(judged(&hotlist.address(), &next, &hosts).await, ["feed:old.example"]);
 }
+
+/// Scenario: somebody who can write to the store signs with a key of his own, or not at all. Guarantee: the node refuses both
+/// and serves on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_trusted_key_signed_is_refused() {
+    let (fleet, next) = (Fleet::new(), NextHop::start().await);
+    fleet.serve("feed", &["good.example"]);
+    let _plane = fleet.plane();
+    let hotlist = Hotlist::start(&fleet.sidecar("n1", &next, ""));
+    serves(&hotlist, 1).await;
+    fleet.prints(&["keygen", "--out", "other.pem"]);
+    fleet.compile(&[("feed.txt", lines(&["evil.example"]))]);
+    let publish = ["publish", "--store", "store", "--name", NAME, "--audience", "acme"];
+    fleet.prints(&[&publish[..], &["--key", "other.pem"]].concat());
+    let refused = |version: u64| move |slot: &serde_json::Value| slot["refused_version"] == version;
+    let slot = fleet.node("n1", "serve", refused(2)).await;
+    assert_eq!((&slot["version"], &slot["error"]["code"]), (&1.into(), &16.into()), "{slot}");
+
+    let publications = fleet.scene.path("store/publications");
+    std::fs::remove_file(publications.join(format!("{NAME}.serve.json"))).unwrap();
+    fleet.prints(&publish);
+    let slot = fleet.node("n1", "serve", refused(3)).await;
+    assert_eq!((&slot["version"], &slot["error"]["code"]), (&1.into(), &16.into()), "{slot}");
+    let hosts = ["good.example", "evil.example"];
+    assert_eq!(judged(&hotlist.address(), &next, &hosts).await, ["feed:good.example"]);
+    serves(&hotlist, 1).await;
+}
