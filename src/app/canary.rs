@@ -1,5 +1,5 @@
-//! The canary: a harmless indicator that must always be found. When it is not, the match path is broken, or the feed that has
-//! it is gone.
+//! The canary: a harmless indicator that must always be found. When it is not, the match path is broken, or the feed
+//! that has it is gone.
 
 use metrics::gauge;
 

@@ -1,7 +1,7 @@
 //! What serves: the snapshot of the files and the segments of the manifest in force, composed into one.
 //!
-//! Two sides change it: the thread of the files, and the client of the control stream. Each composes what it has with what
-//! the other has, off the path of events, and one lock decides which comes last.
+//! Two sides change it: the thread of the files, and the client of the control stream. Each composes what it has with
+//! what the other has, off the path of events, and one lock decides which comes last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

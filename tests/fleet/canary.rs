@@ -4,8 +4,8 @@ use crate::common::{Fleet, logged, metric, says, serves};
 use crate::next_hop::NextHop;
 use crate::process::Hotlist;
 
-/// Scenario: the feed of the canary withdraws it, and has it again. Guarantee: metric, log and readiness say so each time,
-/// at once.
+/// Scenario: the feed of the canary withdraws it, and has it again. Guarantee: metric, log and readiness say so each
+/// time, at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_canary_that_is_not_found_is_told() {
     let (fleet, next) = (Fleet::new(), NextHop::start().await);

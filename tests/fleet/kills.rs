@@ -1,5 +1,6 @@
-//! `kill -9` of the sidecar and of the control plane, at points that are chosen and at points that are not. After a restart
-//! the last good version serves at once, whoever else is away; it catches up after; what was not published never serves.
+//! `kill -9` of the sidecar and of the control plane, at points that are chosen and at points that are not. After a
+//! restart the last good version serves at once, whoever else is away; it catches up after; what was not published
+//! never serves.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -86,8 +87,8 @@ impl Stage {
     }
 }
 
-/// Scenario: the sidecar is killed while it connects, with half a segment fetched, with all fetched and nothing applied, and
-/// as soon as it has applied.
+/// Scenario: the sidecar is killed while it connects, with half a segment fetched, with all fetched and nothing
+/// applied, and as soon as it has applied.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sidecar_killed_anywhere_serves_the_last_good_version() {
     let mut stage = Stage::new();
@@ -150,8 +151,8 @@ async fn a_sidecar_killed_anywhere_serves_the_last_good_version() {
     stage.caught_up(&hotlist).await;
 }
 
-/// Scenario: the sidecar is told to end while a segment is half fetched. Guarantee: it ends at once and well, and what is
-/// written of the segment is not fetched again.
+/// Scenario: the sidecar is told to end while a segment is half fetched. Guarantee: it ends at once and well, and what
+/// is written of the segment is not fetched again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sidecar_ends_well_while_it_fetches() {
     let mut stage = Stage::new();
@@ -172,7 +173,8 @@ async fn a_sidecar_ends_well_while_it_fetches() {
     assert_eq!(metric(&hotlist, "hotlist_control_resumed_fetches_total").await, 1.0);
 }
 
-/// Scenario: the control plane is killed while a sidecar connects, with half a segment sent, and as soon as it has published.
+/// Scenario: the control plane is killed while a sidecar connects, with half a segment sent, and as soon as it has
+/// published.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_control_plane_killed_anywhere_is_only_away() {
     let mut stage = Stage::new();

@@ -1,18 +1,18 @@
-//! The fleet: the binary as control plane, as sidecars and as the operator's tool, all together, between real sockets, with
-//! real signals.
+//! The fleet: the binary as control plane, as sidecars and as the operator's tool, all together, between real sockets,
+//! with real signals.
 
 // Marked as tests because clippy allows `unwrap` only in what is.
 #[cfg(test)]
 mod canary;
 #[cfg(test)]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "other tests need the rest")]
 #[path = "../control/certificates.rs"]
 mod certificates;
 #[cfg(test)]
 #[path = "../sidecar/chance.rs"]
 mod chance;
 #[cfg(test)]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "other tests need the rest")]
 #[path = "../sidecar/client.rs"]
 mod client;
 #[cfg(test)]
@@ -24,11 +24,11 @@ mod memory;
 #[cfg(test)]
 mod mixed;
 #[cfg(test)]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "other tests need the rest")]
 #[path = "../sidecar/next_hop.rs"]
 mod next_hop;
 #[cfg(test)]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "other tests need the rest")]
 #[path = "../sidecar/process.rs"]
 mod process;
 #[cfg(test)]

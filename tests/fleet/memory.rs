@@ -4,9 +4,9 @@ use crate::common::{Fleet, judged, lines, logged, serves};
 use crate::next_hop::NextHop;
 use crate::process::Hotlist;
 
-/// Scenario: a version that would take more than `intel.max_bytes`, then one that fits. Guarantee: the large one is refused,
-/// and the refusal says how much it would take, how much is allowed and what to do; the one before serves on; the next
-/// one is taken.
+/// Scenario: a version that would take more than `intel.max_bytes`, then one that fits. Guarantee: the large one is
+/// refused, and the refusal says how much it would take, how much is allowed and what to do; the one before serves on;
+/// the next one is taken.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_takes_too_much_memory_is_refused() {
     let (fleet, next) = (Fleet::new(), NextHop::start().await);
@@ -29,8 +29,8 @@ async fn what_takes_too_much_memory_is_refused() {
     assert_eq!(judged(&hotlist.address(), &next, &["other.example", "large-7.example"]).await, ["feed:other.example"]);
 }
 
-/// Scenario: a file beside the manifest grows beyond the limit, and shrinks. Guarantee: what served serves on, and the log
-/// says why; then the file is taken.
+/// Scenario: a file beside the manifest grows beyond the limit, and shrinks. Guarantee: what served serves on, and the
+/// log says why; then the file is taken.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_takes_too_much_memory_is_not_taken() {
     let (fleet, next) = (Fleet::new(), NextHop::start().await);

@@ -8,9 +8,9 @@ use crate::common::{Fleet, event, judged, lines, logged, metric, serves};
 use crate::next_hop::NextHop;
 use crate::process::Hotlist;
 
-/// Scenario: files first and no control plane; then its manifest; the file changes, the manifest changes, the file goes bad,
-/// the configuration is loaded anew, the manifest changes, the file is mended. Guarantee: both sides tag all along, each
-/// with its newest good state.
+/// Scenario: files first and no control plane; then its manifest; the file changes, the manifest changes, the file goes
+/// bad, the configuration is loaded anew, the manifest changes, the file is mended. Guarantee: both sides tag all
+/// along, each with its newest good state.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_and_manifests_serve_together() {
     let (fleet, next) = (Fleet::new(), NextHop::start().await);
@@ -56,9 +56,9 @@ async fn files_and_manifests_serve_together() {
     tags(&["central:m3.example", "local:f3.example"]).await;
 }
 
-/// Scenario: nothing may pass unmatched, there are files and a control plane that is away; then the configuration names no
-/// files any more; then the control plane comes. Guarantee: the files serve and the node is ready; without them it is not,
-/// and says so in metrics, too; with a manifest it is again.
+/// Scenario: nothing may pass unmatched, there are files and a control plane that is away; then the configuration names
+/// no files any more; then the control plane comes. Guarantee: the files serve and the node is ready; without them it
+/// is not, and says so in metrics, too; with a manifest it is again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_serve_alone_while_the_control_plane_is_away() {
     let (fleet, next) = (Fleet::new(), NextHop::start().await);

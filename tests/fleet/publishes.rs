@@ -1,5 +1,5 @@
-//! Publication after publication under load, some of them bad. Every event is judged by one version, none is lost, and what is
-//! bad is refused by every node with the reason.
+//! Publication after publication under load, some of them bad. Every event is judged by one version, none is lost, and
+//! what is bad is refused by every node with the reason.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -178,10 +178,10 @@ fn quantiles(took: impl Iterator<Item = Duration>) -> String {
     format!("{} exports, p50 {:.1?}, p99 {:.1?}", took.len(), at(50), at(99))
 }
 
-/// Scenario: three sidecars take events all the time while one generation after another is published: changes, feeds rebuilt
-/// as a whole, several at once, and every tenth damaged, for others, or expired. Guarantee: no event is judged by a mix of
-/// versions or by a bad one, none is lost, bad ones are refused with their reason while the last good one serves, and all
-/// end at it.
+/// Scenario: three sidecars take events all the time while one generation after another is published: changes, feeds
+/// rebuilt as a whole, several at once, and every tenth damaged, for others, or expired. Guarantee: no event is judged
+/// by a mix of versions or by a bad one, none is lost, bad ones are refused with their reason while the last good one
+/// serves, and all end at it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_event_is_judged_by_a_mix() {
     let publishes = std::env::var("FLEET_PUBLISHES").map_or(PUBLISHES, |publishes| publishes.parse().unwrap());

@@ -10,8 +10,9 @@ use crate::process::Hotlist;
 
 const ID: &str = "indicator--11111111-1111-4111-8111-111111111111";
 
-/// Scenario: indicators serve; a manifest of the same segments revokes one by its value and one by its id, the next nothing.
-/// Guarantee: what is revoked does not hit, of the feed that is named only, and hits again when it is revoked no more.
+/// Scenario: indicators serve; a manifest of the same segments revokes one by its value and one by its id, the next
+/// nothing. Guarantee: what is revoked does not hit, of the feed that is named only, and hits again when it is revoked
+/// no more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_revoked_does_not_hit() {
     let (fleet, next) = (Fleet::new(), NextHop::start().await);

@@ -4,9 +4,9 @@ use crate::common::{Fleet, judged, lines, logged, metric, serves, told};
 use crate::next_hop::NextHop;
 use crate::process::Hotlist;
 
-/// Scenario: `old` serves; a shadow of `old` without one domain, and of `new`, comes beside it, is promoted, and its slot is
-/// emptied. Guarantee: the shadow's hits are counted by feed, those that only it has and those that it lacks apart, and
-/// none tags; promoted they tag, the others no more; an empty slot counts nothing.
+/// Scenario: `old` serves; a shadow of `old` without one domain, and of `new`, comes beside it, is promoted, and its
+/// slot is emptied. Guarantee: the shadow's hits are counted by feed, those that only it has and those that it lacks
+/// apart, and none tags; promoted they tag, the others no more; an empty slot counts nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shadow_counts_and_tags_only_when_promoted() {
     let (fleet, next) = (Fleet::new(), NextHop::start().await);
@@ -52,8 +52,8 @@ async fn a_shadow_counts_and_tags_only_when_promoted() {
     assert_eq!(metric(&hotlist, "hotlist_shadow_hits_total{feed=\"new\"}").await, 0.0);
 }
 
-/// Scenario: the first thing that is ever published is a shadow. Guarantee: its hits are counted though nothing serves, and
-/// every event passes as it came.
+/// Scenario: the first thing that is ever published is a shadow. Guarantee: its hits are counted though nothing serves,
+/// and every event passes as it came.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shadow_counts_while_nothing_serves() {
     let (fleet, next) = (Fleet::new(), NextHop::start().await);

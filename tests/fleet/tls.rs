@@ -24,8 +24,8 @@ fn node(fleet: &Fleet, authority: &Authority, tenant: &str, endpoint: &str, next
 const TLS: [&str; 8] =
     ["--listen", "127.0.0.1:0", "--tls-cert", "server.pem", "--tls-key", "server.key", "--tls-client-ca", "ca.pem"];
 
-/// Scenario: tenants A and B, each with a publication of its own, and a node each. Guarantee: each node serves what is its
-/// tenant's.
+/// Scenario: tenants A and B, each with a publication of its own, and a node each. Guarantee: each node serves what is
+/// its tenant's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tenants_serve_their_own() {
     let (fleet, next, authority) = (Fleet::new(), NextHop::start().await, Authority::new());
@@ -46,8 +46,9 @@ async fn tenants_serve_their_own() {
     }
 }
 
-/// Scenario: an old publication is put back into the store by hand, with its good signature, for a node that serves, and for
-/// one that starts anew, at a control plane that does, too. Guarantee: it is refused each time and the newer one serves.
+/// Scenario: an old publication is put back into the store by hand, with its good signature, for a node that serves,
+/// and for one that starts anew, at a control plane that does, too. Guarantee: it is refused each time and the newer
+/// one serves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_manifest_is_refused_after_a_restart_too() {
     let (fleet, next, authority) = (Fleet::new(), NextHop::start().await, Authority::new());
@@ -84,8 +85,8 @@ async fn an_old_manifest_is_refused_after_a_restart_too() {
     assert_eq!(judged(&hotlist.address(), &next, &hosts).await, ["feed:old.example"]);
 }
 
-/// Scenario: somebody who can write to the store signs with a key of his own, or not at all. Guarantee: the node refuses both
-/// and serves on.
+/// Scenario: somebody who can write to the store signs with a key of his own, or not at all. Guarantee: the node
+/// refuses both and serves on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_trusted_key_signed_is_refused() {
     let (fleet, next) = (Fleet::new(), NextHop::start().await);
