@@ -1,5 +1,5 @@
 # Thin names for the commands that people and CI run; see .ci/run for the whole sequence.
-.PHONY: build demo test lint bench fuzz ci prove soak
+.PHONY: build demo test lint bench fuzz ci prove soak fleet
 
 build:
 	cargo build --release --locked
@@ -30,14 +30,20 @@ fuzz:
 ci:
 	.ci/run
 
-# Beyond CI: twenty times the cases of every property test, half an hour of load and faults, ten minutes for each fuzz
-# target, then the benches at full length. PROPTEST_CASES, SOAK_SECONDS and FUZZ_SECONDS override.
+# Beyond CI: twenty times the cases of every property test, half an hour of load and faults, a fleet that is published to
+# and killed for longer, ten minutes for each fuzz target, then the benches at full length. PROPTEST_CASES, SOAK_SECONDS,
+# FLEET_PUBLISHES, FLEET_KILLS and FUZZ_SECONDS override.
 prove:
 	PROPTEST_CASES=$${PROPTEST_CASES:-5120} $(MAKE) test
 	$(MAKE) soak
+	$(MAKE) fleet
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-600} $(MAKE) fuzz
 	$(MAKE) bench
 
 # Load without a pause while the next hop, the indicators and the configuration change; SOAK_SECONDS long.
 soak:
 	cargo test --locked --test sidecar -- --ignored --nocapture soak::
+
+# A control plane and its sidecars: so many publications under load, so many kills at random points.
+fleet:
+	FLEET_PUBLISHES=$${FLEET_PUBLISHES:-200} FLEET_KILLS=$${FLEET_KILLS:-100} cargo test --locked --test fleet -- --nocapture

@@ -1,5 +1,5 @@
-//! The canary: a harmless indicator that must always be found. When it is not, the match path is broken, or the feed that has
-//! it is gone.
+//! The canary: a harmless indicator that must always be found. When it is not, the match path is broken, or the feed
+//! that has it is gone.
 
 use metrics::gauge;
 
@@ -31,12 +31,13 @@ impl Canary {
             Some(false) => format!("{domain} IS NOT FOUND: no enabled feed has it, or an allowlist does"),
             None => format!("{domain} cannot be found: there are no indicators"),
         };
+        // What is shown first: who reads a line finds the rest as it says.
+        self.readiness.set(admin::CANARY, is_found, detail.clone());
         if self.was_found.replace(is_found) != Some(is_found) {
             match is_found {
                 true => tracing::info!(domain, "the canary is found"),
                 false => tracing::error!("canary: {detail}; see `intel.canary`"),
             }
         }
-        self.readiness.set(admin::CANARY, is_found, detail);
     }
 }

@@ -1,9 +1,9 @@
 //! What serves: the snapshot of the files and the segments of the manifest in force, composed into one.
 //!
-//! Two sides change it: the thread of the files, and the client of the control stream. Each composes what it has with what
-//! the other has, off the path of events, and one lock decides which comes last.
+//! Two sides change it: the thread of the files, and the client of the control stream. Each composes what it has with
+//! what the other has, off the path of events, and one lock decides which comes last.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -17,6 +17,7 @@ use crate::intel::manifest::{self, Manifest, Mode, Revocation};
 use crate::intel::segment::{Digest, Segment, SegmentFeed};
 use crate::intel::snapshot::{Feed, NotCarried, Origin, Revoked, Snapshot, SnapshotBuilder, SnapshotError, Which};
 use crate::intel::term;
+use crate::observable::Kind;
 use crate::telemetry;
 
 /// Why a snapshot cannot be composed.
@@ -118,6 +119,8 @@ struct State {
     version: u64,
     /// When the newest of the indicators were made.
     newest: Option<Timestamp>,
+    /// Every feed that has a gauge, so that one that is gone is not shown at its last value for ever.
+    feeds: BTreeSet<String>,
 }
 
 impl Composer {
@@ -140,9 +143,19 @@ impl Composer {
             serving: None,
             version: files.as_ref().map_or(0, |files| files.version()),
             newest: files.as_ref().map(|_| clock()),
+            feeds: BTreeSet::new(),
             files,
         };
-        Composer { live, readiness, clock, seed, max_bytes, has_control, state: Mutex::new(state) }
+        let composer = Composer { live, readiness, clock, seed, max_bytes, has_control, state: Mutex::new(state) };
+        let mut state = composer.state();
+        // They serve until there is a manifest, which may take long.
+        let alone = state.files.clone().filter(|files| has_control && !files.is_empty());
+        if let Some(files) = alone {
+            composer.tell(&mut state, &files, None);
+            state.serving = Some(files);
+        }
+        drop(state);
+        composer
     }
 
     /// Takes the files as they are now.
@@ -197,11 +210,12 @@ impl Composer {
             let served = files.map(|files| (files.version(), files));
             if let Some((version, files)) = served {
                 state.version = state.version.max(version);
-                self.tell(&files, None);
-                state.serving = Some(Arc::clone(&files));
-                self.live.configure(rules, Some(files));
+                self.live.configure(rules, Some(Arc::clone(&files)));
+                self.tell(state, &files, None);
+                state.serving = Some(files);
             } else {
                 self.live.configure(rules, None);
+                self.tell_nothing(state);
             }
             return;
         };
@@ -309,24 +323,33 @@ impl Composer {
     fn serve(&self, state: &mut State, snapshot: Snapshot, opened: &Opened, rules: Rules) {
         state.version += 1;
         let snapshot = Arc::new(snapshot.with_version(state.version));
-        self.tell(&snapshot, Some(&opened.manifest));
-        state.serving = Some(Arc::clone(&snapshot));
-        self.live.configure(rules, Some(snapshot));
+        // Who reads of it in the log finds it in force.
+        self.live.configure(rules, Some(Arc::clone(&snapshot)));
+        self.tell(state, &snapshot, Some(&opened.manifest));
+        state.serving = Some(snapshot);
     }
 
-    fn tell(&self, snapshot: &Snapshot, manifest: Option<&Manifest>) {
+    fn tell(&self, state: &mut State, snapshot: &Snapshot, manifest: Option<&Manifest>) {
         for (kind, count) in snapshot.counts() {
             gauge!(telemetry::INDICATORS, "kind" => kind.as_str()).set(count as f64);
         }
         gauge!(telemetry::SNAPSHOT_VERSION).set(snapshot.version() as f64);
         gauge!(telemetry::SNAPSHOT_TIMESTAMP_SECONDS).set((self.clock)().as_second() as f64);
         gauge!(telemetry::SNAPSHOT_BYTES).set((snapshot.segment_bytes() + snapshot.prefilter().size_bytes()) as f64);
-        let mut sizes: HashMap<&str, usize> = HashMap::new();
+        let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
         for (place, feed) in snapshot.feeds().iter().enumerate() {
             *sizes.entry(&feed.name).or_default() += snapshot.feed_len(place);
         }
+        state.feeds.retain(|feed| {
+            let stays = sizes.contains_key(feed.as_str());
+            if !stays {
+                gauge!(telemetry::FEED_INDICATORS, "feed" => feed.clone()).set(0.0);
+            }
+            stays
+        });
         for (feed, size) in sizes {
             gauge!(telemetry::FEED_INDICATORS, "feed" => feed.to_owned()).set(size as f64);
+            state.feeds.insert(feed.to_owned());
         }
         let of = manifest.map(|manifest| format!("manifest {}, ", manifest.version)).unwrap_or_default();
         let detail = format!("{of}version {}, {} indicators", snapshot.version(), snapshot.len());
@@ -344,6 +367,23 @@ impl Composer {
         if snapshot.feeds().iter().all(|feed| !feed.enabled) {
             tracing::warn!("no rule enables a feed: NOTHING IS MATCHED, every event passes untagged");
         }
+    }
+
+    /// The same of no snapshot, once there was one.
+    fn tell_nothing(&self, state: &mut State) {
+        if state.serving.take().is_none() {
+            return;
+        }
+        for kind in Kind::ALL {
+            gauge!(telemetry::INDICATORS, "kind" => kind.as_str()).set(0.0);
+        }
+        for feed in std::mem::take(&mut state.feeds) {
+            gauge!(telemetry::FEED_INDICATORS, "feed" => feed).set(0.0);
+        }
+        gauge!(telemetry::SNAPSHOT_VERSION).set(0.0);
+        gauge!(telemetry::SNAPSHOT_BYTES).set(0.0);
+        self.readiness.set(admin::SNAPSHOT, false, "there is no manifest, and no file of indicators");
+        tracing::warn!("there is no manifest, and no file of indicators: NOTHING IS MATCHED");
     }
 
     // A panic while the lock is held leaves what serves as it was.

@@ -184,7 +184,11 @@ impl Process for Live {
             if serving.rules.failure_mode == FailureMode::Closed {
                 return Err(Refusal::Unavailable("no indicators are loaded, and failure_mode is closed".to_owned()));
             }
+            let beside = self.shadow.of(&serving.rules).map(|shadow| (shadow, message.clone()));
             let batch = Batch::unmatched(format, message).map_err(unwalkable)?;
+            if let Some((shadow, message)) = beside {
+                self.shadow.compare(&shadow, &Report::default(), format, message, (self.clock)());
+            }
             self.events.increment(batch.records as u64);
             self.unmatched.increment(batch.records as u64);
             return Ok(batch);

@@ -1,0 +1,55 @@
+//! The limit of memory.
+
+use crate::common::{Fleet, judged, lines, logged, serves};
+use crate::next_hop::NextHop;
+use crate::process::Hotlist;
+
+/// Scenario: a version that would take more than `intel.max_bytes`, then one that fits. Guarantee: the large one is
+/// refused, and the refusal says how much it would take, how much is allowed and what to do; the one before serves on;
+/// the next one is taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_takes_too_much_memory_is_refused() {
+    let (fleet, next) = (Fleet::new(), NextHop::start().await);
+    fleet.serve("feed", &["small.example"]);
+    let _plane = fleet.plane();
+    let hotlist = Hotlist::start(&fleet.sidecar("n1", &next, "  max_bytes: 256KiB"));
+    serves(&hotlist, 1).await;
+    let many: String = (0..8_000).map(|number| format!("large-{number}.example\n")).collect();
+    fleet.compile(&[("feed.txt", many + "small.example\n")]);
+    assert_eq!(fleet.publish(&[]), 2);
+    let slot = fleet.node("n1", "serve", |slot| slot["refused_version"] == 2).await;
+    let reason = slot["error"]["message"].as_str().unwrap();
+    assert!(reason.contains("`intel.max_bytes` allows 262144: drop feeds, or raise the limit"), "{reason}");
+    assert_eq!(slot["version"], 1);
+    assert_eq!(judged(&hotlist.address(), &next, &["small.example", "large-7.example"]).await, ["feed:small.example"]);
+    fleet.compile(&[("feed.txt", lines(&["small.example", "other.example"]))]);
+    fleet.prints(&["compact", "--store", "store"]);
+    assert_eq!(fleet.publish(&[]), 3);
+    serves(&hotlist, 3).await;
+    assert_eq!(judged(&hotlist.address(), &next, &["other.example", "large-7.example"]).await, ["feed:other.example"]);
+}
+
+/// Scenario: a file beside the manifest grows beyond the limit, and shrinks. Guarantee: what served serves on, and the
+/// log says why; then the file is taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_takes_too_much_memory_is_not_taken() {
+    let (fleet, next) = (Fleet::new(), NextHop::start().await);
+    fleet.serve("central", &["m.example"]);
+    let _plane = fleet.plane();
+    fleet.scene.indicators("local", &["f1.example"]);
+    let intel = format!(
+        "  max_bytes: 256KiB\n  on_shrink: accept\n  files: [{{ path: \"{}/*\" }}]",
+        fleet.scene.path("indicators").display()
+    );
+    let hotlist = Hotlist::start(&fleet.sidecar("n1", &next, &intel));
+    serves(&hotlist, 1).await;
+    let (address, hosts) = (hotlist.address(), ["f1.example", "f2.example", "large-7.example", "m.example"]);
+    let many: Vec<String> = (0..20_000).map(|number| format!("large-{number}.example")).collect();
+    fleet.scene.indicators("local", &many.iter().map(String::as_str).collect::<Vec<_>>());
+    logged(&hotlist, "`intel.max_bytes` allows 262144", 1).await;
+    assert_eq!(judged(&address, &next, &hosts).await, ["central:m.example", "local:f1.example"]);
+    let served = hotlist.log().matches("snapshot serves").count();
+    fleet.scene.indicators("local", &["f2.example"]);
+    logged(&hotlist, "snapshot serves", served + 1).await;
+    assert_eq!(judged(&address, &next, &hosts).await, ["central:m.example", "local:f2.example"]);
+}
