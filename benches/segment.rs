@@ -119,10 +119,10 @@ fn generate(path: &Path, keys: usize) -> Result<()> {
     Ok(out.flush()?)
 }
 
-fn compile(list: &Path, store: &Path) -> Result<f64> {
+fn compile(list: &Path, kind: Kind, store: &Path) -> Result<f64> {
     let start = Instant::now();
     let mut command = Command::new(env!("CARGO_BIN_EXE_hotlist"));
-    command.arg("compile").arg(list).args(["--allow-generic", "--out"]).arg(store);
+    command.arg("compile").arg(list).args(["--kind", kind.as_str(), "--allow-generic", "--out"]).arg(store);
     let done = command.stdout(Stdio::null()).status()?;
     if !done.success() {
         bail!("compiling {} failed", list.display());
@@ -143,7 +143,7 @@ fn segments(store: &Path) -> Result<Vec<PathBuf>> {
 
 fn measure(name: &str, kind: Kind, list: &Path, directory: &Path) -> Result<Value> {
     let store = directory.join(format!("{name}.store"));
-    let compile_seconds = compile(list, &store)?;
+    let compile_seconds = compile(list, kind, &store)?;
     let peak_bytes = children_peak()?;
     let path = segments(&store)?.pop().context("a segment")?;
     let anonymous = resident_anonymous()?;
@@ -193,7 +193,7 @@ fn change(list: &Path, directory: &Path, keys: usize) -> Result<Value> {
     }
     out.flush()?;
     let store = directory.join("generated.store");
-    let seconds = compile(list, &store)?;
+    let seconds = compile(list, Kind::Domain, &store)?;
     let bytes = std::fs::metadata(segments(&store)?.pop().context("a segment")?)?.len();
     println!("a change of 11,000 lines in {keys}: {bytes} bytes, compiled in {seconds:.2} s");
     Ok(json!({ "set": "change", "bytes": bytes, "compile_seconds": seconds }))

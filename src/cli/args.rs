@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
+use crate::observable::Kind;
+
 /// Run the sidecar: take events, match them, tag the hits and pass everything on.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Example:\n  hotlist run --config hotlist.yaml")]
@@ -150,6 +152,9 @@ pub struct CompileArgs {
     /// Every URL stands for longer paths, too.
     #[arg(long, conflicts_with = "config")]
     pub url_prefix: bool,
+    /// The kind of values that come without a type, such as `user` or `domain`. Without it, it is told from each value.
+    #[arg(long, value_name = "KIND", conflicts_with = "config", value_parser = kind)]
+    pub kind: Option<Kind>,
     /// Take indicators that the import guard refuses: private addresses, public suffixes, resolvers and the like.
     #[arg(long, conflicts_with = "config")]
     pub allow_generic: bool,
@@ -289,4 +294,9 @@ pub struct RejectedResendArgs {
     /// Send nothing, say what would be sent.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+fn kind(word: &str) -> Result<Kind, String> {
+    let words = Kind::ALL.map(Kind::as_str).join(", ");
+    Kind::parse(word).ok_or_else(|| format!("it is none of {words}"))
 }

@@ -87,6 +87,7 @@ fn given(args: &CompileArgs) -> Result<Vec<FeedFile>, Failure> {
         }
         (file.feed.subdomains, file.options.subdomains) = (args.subdomains, args.subdomains);
         file.feed.url_prefix = args.url_prefix;
+        file.options.default_kind = args.kind;
         file.guarded = !args.allow_generic;
     }
     Ok(files)
