@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench segment [-- --keys N] [--quick] [--json]`. First N generated domains (10 M unless told otherwise),
 //! then every set of `../shared/data/iocs/scale`, if that is there: each is compiled by the program itself, opened, and asked
-//! for every one of its values and for as many that are not in it.
+//! for every one of its values and for as many that are not in it. `missed` counts values that are not found, which are lines
+//! that the importer reads as something else or refuses; a value that is found though it is not there is an error.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -75,12 +76,12 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-const HEAD: &str = "set                indicators   MB  B each  compile s  peak MB  open ms  snapshot ms  resident B each  hit ns  miss ns";
+const HEAD: &str = "set                indicators   MB  B each  compile s  peak MB  open ms  snapshot ms  resident B each  hit ns  miss ns  missed";
 
 fn shown(row: &Value) -> String {
     let number = |key: &str| row[key].as_f64().unwrap_or(f64::NAN);
     format!(
-        "{:<18} {:>10} {:>4.0} {:>7.1} {:>10.2} {:>8.0} {:>8.0} {:>12.0} {:>16.2} {:>7.0} {:>8.0}",
+        "{:<18} {:>10} {:>4.0} {:>7.1} {:>10.2} {:>8.0} {:>8.0} {:>12.0} {:>16.2} {:>7.0} {:>8.0} {:>7}",
         row["set"].as_str().unwrap_or_default(),
         number("indicators"),
         number("bytes") / 1e6,
@@ -92,6 +93,7 @@ fn shown(row: &Value) -> String {
         number("resident_bytes") / number("indicators"),
         number("hit_nanoseconds"),
         number("miss_nanoseconds"),
+        number("missed"),
     )
 }
 
@@ -156,9 +158,6 @@ fn measure(name: &str, kind: Kind, list: &Path, directory: &Path) -> Result<Valu
     let resident_bytes = resident_anonymous()?.saturating_sub(anonymous);
     let values = values(list, kind)?;
     let (hits, hit_nanoseconds) = ask(&snapshot, kind, &values)?;
-    if hits != values.len() {
-        bail!("{name}: {} of {} values are not found", values.len() - hits, values.len());
-    }
     let known: HashSet<&str, foldhash::fast::RandomState> = values.iter().map(String::as_str).collect();
     let others: Vec<String> = values.iter().filter_map(|value| other(value, kind)).collect();
     let others: Vec<String> = others.into_iter().filter(|other| !known.contains(other.as_str())).collect();
@@ -175,6 +174,7 @@ fn measure(name: &str, kind: Kind, list: &Path, directory: &Path) -> Result<Valu
         "open_seconds": open_seconds,
         "snapshot_seconds": snapshot_seconds,
         "resident_bytes": resident_bytes,
+        "missed": values.len() - hits,
         "hit_nanoseconds": hit_nanoseconds,
         "miss_nanoseconds": miss_nanoseconds,
     }))
