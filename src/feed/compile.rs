@@ -20,7 +20,7 @@ use crate::intel::segment::{
     self, BuildError, HashKey, Keep, Numbering, Numbers, Segment, SegmentBuilder, SegmentError, withdrawn,
 };
 
-pub use state::{FeedState, OriginWord, SegmentState, StateError, feeds, forget_unused};
+pub use state::{FeedState, OriginWord, SegmentState, StateError, feeds};
 
 /// How many indicators have a fingerprint: a feed may say the same twice.
 type Fingerprints = HashMap<u64, u32, foldhash::fast::RandomState>;

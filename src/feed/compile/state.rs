@@ -1,6 +1,5 @@
 //! What a store knows of a feed: the segments that make it, and what they were made of.
 
-use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -152,30 +151,6 @@ pub fn feeds(store: &Path) -> Result<Vec<FeedState>, StateError> {
         serde_json::from_slice(&bytes).map_err(|cause| StateError::Json { path, cause })
     };
     paths.into_iter().map(read).collect()
-}
-
-/// Removes the segments of a store that are neither in a feed nor among `used`, and says how many and how large they
-/// were.
-///
-/// # Errors
-/// The store cannot be read or written.
-pub fn forget_unused(store: &Path, used: &HashSet<String>) -> Result<(usize, u64), StateError> {
-    let mut named: HashSet<String> = used.clone();
-    named.extend(feeds(store)?.into_iter().flat_map(|feed| feed.segments).map(|segment| segment.digest));
-    let directory = store.join("segments");
-    let failed = |cause| StateError::Io { path: directory.clone(), cause };
-    let (mut count, mut bytes) = (0, 0);
-    for entry in std::fs::read_dir(&directory).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name();
-        let digest = name.to_str().and_then(|name| name.strip_suffix(".seg"));
-        if digest.is_some_and(|digest| digest.parse::<Digest>().is_ok() && !named.contains(digest)) {
-            bytes += entry.metadata().map_err(failed)?.len();
-            std::fs::remove_file(entry.path()).map_err(failed)?;
-            count += 1;
-        }
-    }
-    Ok((count, bytes))
 }
 
 /// The file of a feed: its name, with everything but letters, digits, `-`, `_` and inner dots written as `%` and two digits.
