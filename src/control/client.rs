@@ -90,6 +90,7 @@ impl<A: Apply> Client<A> {
             tracing::warn!(endpoint = %settings.endpoint, "manifests come over the network, unsigned and without encryption: give `trusted_keys`, or an `https://` endpoint");
         }
         let cache = Cache::open(&settings.cache, settings.cache_bytes)?;
+        // Without a bound of its own: each job sends one small message, and a slot has one job and those it superseded.
         let (done, finished) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::new(cache, apply, settings.timing, done));
         let slots = Mode::ALL.map(|mode| {
