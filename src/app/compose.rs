@@ -29,6 +29,18 @@ pub enum ComposeError {
     /// Files were read for other fields.
     #[error(transparent)]
     NotCarried(#[from] NotCarried),
+    /// A revocation cannot be read.
+    #[error(
+        "a revocation of feed `{feed}`: `{value}` is no {kind} value; publish the manifest with one, or without it"
+    )]
+    Revocation {
+        /// The feed.
+        feed: String,
+        /// What the value should be.
+        kind: Kind,
+        /// What it is.
+        value: String,
+    },
     /// It would take more memory than it may.
     #[error(
         "the indicators would take {needed} bytes of memory, and `intel.max_bytes` allows {allowed}: drop feeds, or raise the limit"
@@ -76,13 +88,19 @@ impl Opened {
         Feed { origin, enabled: rule.is_some_and(|rule| rule.enabled), ..Feed::named(&of.name) }
     }
 
-    fn revoked(&self) -> impl Iterator<Item = Revoked> + '_ {
-        self.manifest.revocations.iter().filter_map(|revocation| match revocation {
-            Revocation::Id { feed, id } => Some(Revoked { feed: feed.clone(), which: Which::Id(id.clone()) }),
-            Revocation::Value { feed, kind, value } => {
-                Some(Revoked { feed: feed.clone(), which: Which::Value(term::value(*kind, value)?) })
-            }
-        })
+    /// What the manifest takes out by itself.
+    ///
+    /// # Errors
+    /// A value is none of its kind: what it means to take out would go on matching.
+    fn revoked(&self) -> Result<Vec<Revoked>, ComposeError> {
+        let read = |revocation: &Revocation| match revocation {
+            Revocation::Id { feed, id } => Ok(Revoked { feed: feed.clone(), which: Which::Id(id.clone()) }),
+            Revocation::Value { feed, kind, value } => match term::value(*kind, value) {
+                Some(found) => Ok(Revoked { feed: feed.clone(), which: Which::Value(found) }),
+                None => Err(ComposeError::Revocation { feed: feed.clone(), kind: *kind, value: value.clone() }),
+            },
+        };
+        self.manifest.revocations.iter().map(read).collect()
     }
 }
 
@@ -313,7 +331,7 @@ impl Composer {
         for (_, segment) in &opened.segments {
             builder.add_segment(Arc::clone(segment), |feed| opened.feed(feed))?;
         }
-        builder.revoke(opened.revoked());
+        builder.revoke(opened.revoked()?);
         match (builder.size_bytes(), self.max_bytes) {
             (needed, Some(allowed)) if needed > allowed => Err(ComposeError::OverBudget { needed, allowed }),
             _ => Ok(builder.build(0)),
