@@ -326,7 +326,7 @@ impl Composer {
             builder.carry_over(files, |_| true)?;
         }
         if let Some(like) = like {
-            builder.reuse_prefilter(like);
+            builder.reuse(like);
         }
         for (_, segment) in &opened.segments {
             builder.add_segment(Arc::clone(segment), |feed| opened.feed(feed))?;

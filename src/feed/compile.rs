@@ -4,9 +4,9 @@
 //! new segment. What may replace a good feed is judged as it is for live files: one that cannot be read, is empty, or fell
 //! to less than half, does not.
 
+mod delta;
 mod state;
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -16,14 +16,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::load::{self, FeedFile, Outcome};
 use crate::fields::FieldTable;
-use crate::intel::segment::{
-    self, BuildError, HashKey, Keep, Numbering, Numbers, Segment, SegmentBuilder, SegmentError, withdrawn,
-};
+use crate::intel::indicator::{Feed, Indicator};
+use crate::intel::segment::{self, BuildError, HashKey, Segment, SegmentBuilder, SegmentError};
+use delta::{Chain, Difference};
 
 pub use state::{FeedState, OriginWord, SegmentState, StateError, feeds};
-
-/// How many indicators have a fingerprint: a feed may say the same twice.
-type Fingerprints = HashMap<u64, u32, foldhash::fast::RandomState>;
 
 /// Why a feed cannot be compiled. What the store has of it stays.
 #[derive(Debug, thiserror::Error)]
@@ -133,32 +130,43 @@ pub fn compile(
     if let Some(state) = before.as_ref().filter(|state| state.source == source && state.is_complete(&segments)) {
         return Ok(Some(Compiled { change: Change::Unchanged, state: state.clone() }));
     }
-    let whole = import(files, table, told, progress)?;
     let chain = match &before {
-        Some(state) => state.open(store)?,
-        None => Vec::new(),
+        Some(state) => Chain::open(state, store)?,
+        None => Chain::default(),
     };
-    let refs: Vec<&Segment> = chain.iter().map(|segment| &**segment).collect();
-    let dead = withdrawn(&refs);
-    let held: usize = refs.iter().zip(&dead).map(|(segment, dead)| segment.len() as usize - dead.len()).sum();
-    let found = whole.len() as usize;
+    let mut whole = None;
+    let (found, difference) = match chain.compare(feed) {
+        Some(mut comparison) => {
+            read(files, table, told, progress, &mut |indicator| comparison.add(indicator))?;
+            (comparison.read(), comparison.finish(feed).map_err(|cause| build(feed, cause))?)
+        }
+        None => {
+            let segment = compile_whole(files, table, told, progress)?;
+            let found = segment.len() as usize;
+            whole = Some(segment);
+            (found, Difference::Anew)
+        }
+    };
     if found == 0 {
         return Err(CompileError::Empty { feed: feed.name.clone() });
     }
+    let held = chain.len();
     if !allow_shrink && found < held.div_ceil(2) {
         return Err(CompileError::Shrunk { feed: feed.name.clone(), held, found });
     }
+    let (change, new) = match (difference, whole) {
+        (Difference::None, _) => (Change::Unchanged, None),
+        (Difference::Delta { added, withdrawn, segment }, _) => (Change::Delta { added, withdrawn }, Some(segment)),
+        (Difference::Anew, Some(whole)) => (Change::Full, Some(whole)),
+        // What there is to say of the files was said when they were read first.
+        (Difference::Anew, None) => (Change::Full, Some(compile_whole(files, table, &mut |_| {}, &|_| {})?)),
+    };
     let mut state = before.unwrap_or_else(|| FeedState::new(feed));
     state.source = source;
     state.origin = feed.origin.into();
-    let (change, new) = match delta(&whole, &refs, &dead, feed).map_err(|cause| build(feed, cause))? {
-        Some((Change::Unchanged, _)) => (Change::Unchanged, None),
-        Some((change, delta)) => (change, Some(delta)),
-        None => {
-            state.segments.clear();
-            (Change::Full, Some(whole))
-        }
-    };
+    if change == Change::Full {
+        state.segments.clear();
+    }
     if let Some(segment) = new {
         let store_failed = |cause| CompileError::Store { path: segments.clone(), cause };
         let (digest, _) = segment::write(&segments, segment.as_bytes()).map_err(store_failed)?;
@@ -184,11 +192,8 @@ pub fn compact(store: &Path, feed: &str) -> Result<Option<FeedState>, CompileErr
         return Ok(None);
     };
     let segments = segments_directory(store)?;
-    let chain = state.open(store)?;
-    let refs: Vec<&Segment> = chain.iter().map(|segment| &**segment).collect();
-    let dead = withdrawn(&refs);
     let failed = |cause| CompileError::Build { feed: feed.to_owned(), cause };
-    let whole = joined(&refs, &dead).map_err(failed)?;
+    let whole = Chain::open(&state, store)?.joined().map_err(failed)?;
     let store_failed = |cause| CompileError::Store { path: segments.clone(), cause };
     let (digest, _) = segment::write(&segments, whole.as_bytes()).map_err(store_failed)?;
     state.segments = vec![SegmentState {
@@ -201,16 +206,7 @@ pub fn compact(store: &Path, feed: &str) -> Result<Option<FeedState>, CompileErr
     Ok(Some(state))
 }
 
-fn joined(chain: &[&Segment], dead: &[Numbers]) -> Result<Arc<Segment>, BuildError> {
-    let keeps: Vec<_> = dead.iter().map(|dead| |number: u32| !dead.contains(number)).collect();
-    let parts: Vec<(&Segment, Keep<'_>)> =
-        chain.iter().zip(&keeps).map(|(segment, keep)| (*segment, keep as Keep<'_>)).collect();
-    let mut builder = SegmentBuilder::with_fingerprints();
-    builder.take_over(&parts, Numbering::Joined)?;
-    builder.into_segment(HashKey::Content)
-}
-
-fn build(feed: &crate::intel::snapshot::Feed, cause: BuildError) -> CompileError {
+fn build(feed: &Feed, cause: BuildError) -> CompileError {
     CompileError::Build { feed: feed.name.clone(), cause }
 }
 
@@ -220,23 +216,35 @@ fn segments_directory(store: &Path) -> Result<PathBuf, CompileError> {
     Ok(segments)
 }
 
-/// Reads all files of a feed into one segment.
-fn import(
+/// All files of a feed as one segment.
+fn compile_whole(
     files: &[FeedFile],
     table: &FieldTable,
     told: &mut dyn FnMut(&Outcome),
     progress: &dyn Fn(u64),
 ) -> Result<Arc<Segment>, CompileError> {
     let mut builder = SegmentBuilder::with_fingerprints();
-    for (number, file) in files.iter().enumerate() {
-        if number == 0 {
-            builder.feed(&file.feed);
-        }
+    let Some(FeedFile { feed, .. }) = files.first() else {
+        return Err(CompileError::Empty { feed: String::new() });
+    };
+    builder.feed(feed);
+    read(files, table, told, progress, &mut |indicator| builder.add(indicator))?;
+    builder.into_segment(HashKey::Content).map_err(|cause| build(feed, cause))
+}
+
+/// Reads all files of a feed, one indicator after the other.
+fn read(
+    files: &[FeedFile],
+    table: &FieldTable,
+    told: &mut dyn FnMut(&Outcome),
+    progress: &dyn Fn(u64),
+    sink: &mut dyn FnMut(&Indicator) -> Result<(), BuildError>,
+) -> Result<(), CompileError> {
+    for file in files {
         let mut failed = None;
         let outcome = load::load_into(file.clone(), table, progress, &mut |indicators| {
-            let mut add = || indicators.iter().try_for_each(|indicator| builder.add(indicator));
             if failed.is_none() {
-                failed = add().err();
+                failed = indicators.iter().try_for_each(&mut *sink).err();
             }
         });
         told(&outcome);
@@ -247,89 +255,7 @@ fn import(
             return Err(CompileError::File { feed: file.feed.name.clone(), cause: error.to_string() });
         }
     }
-    let failed = |cause| match files.first() {
-        Some(file) => build(&file.feed, cause),
-        None => CompileError::Empty { feed: String::new() },
-    };
-    builder.into_segment(HashKey::Content).map_err(failed)
-}
-
-/// What has to be added to a chain so that it says what `whole` does. `None`: that would be more than half of the whole,
-/// or cannot be said in tombstones.
-fn delta(
-    whole: &Segment,
-    chain: &[&Segment],
-    dead: &[Numbers],
-    feed: &crate::intel::snapshot::Feed,
-) -> Result<Option<(Change, Arc<Segment>)>, BuildError> {
-    if chain.is_empty() {
-        return Ok(None);
-    }
-    // A tombstone says nothing of other origins.
-    if chain.iter().flat_map(|segment| segment.feeds()).any(|held| held.origin != feed.origin) {
-        return Ok(None);
-    }
-    let mut of_whole = Fingerprints::default();
-    for number in 0..whole.len() {
-        let Some(fingerprint) = whole.fingerprint(number) else { return Ok(None) };
-        *of_whole.entry(fingerprint).or_default() += 1;
-    }
-    let mut held = Fingerprints::default();
-    for (segment, dead) in chain.iter().zip(dead) {
-        for number in (0..segment.len()).filter(|number| !dead.contains(*number)) {
-            let Some(fingerprint) = segment.fingerprint(number) else { return Ok(None) };
-            *held.entry(fingerprint).or_default() += 1;
-        }
-    }
-    // A tombstone withdraws all that say the same, so where their number changed all of them come again.
-    let stays = |fingerprint: u64| held.get(&fingerprint).is_some_and(|held| of_whole.get(&fingerprint) == Some(held));
-    let mut removed = Vec::with_capacity(chain.len());
-    let mut to_remove = 0;
-    for (segment, dead) in chain.iter().zip(dead) {
-        let mut gone = Numbers::default();
-        for number in (0..segment.len()).filter(|number| !dead.contains(*number)) {
-            if !segment.fingerprint(number).is_some_and(stays) {
-                gone.insert(number);
-            }
-        }
-        to_remove += gone.len();
-        removed.push(gone);
-    }
-    let is_new = |number: u32| !whole.fingerprint(number).is_some_and(stays);
-    let added = (0..whole.len()).filter(|number| is_new(*number)).count();
-    let mut builder = SegmentBuilder::with_fingerprints();
-    builder.take_over(&[(whole, &is_new)], Numbering::Joined)?;
-    if added + to_remove > whole.len() as usize / 2 {
-        return Ok(None);
-    }
-    for (segment, gone) in chain.iter().zip(&removed).filter(|(_, gone)| !gone.is_empty()) {
-        let mut left = gone.len();
-        let mut told = Numbers::default();
-        for table in segment.tables() {
-            for (key, payload) in segment.packed_keys(table) {
-                segment.postings(payload, |posting| {
-                    let number = posting.indicator;
-                    let of = segment.feeds().get(segment.feed_of(number)).filter(|of| of.name == feed.name);
-                    if let (true, Some(of), Some(fingerprint)) =
-                        (gone.contains(number), of, segment.fingerprint(number))
-                        && told.insert(number)
-                    {
-                        builder.withdraw(of, table.id(), key.to_vec(), fingerprint);
-                        left -= 1;
-                    }
-                });
-            }
-        }
-        // A comparison has no key that a tombstone could name.
-        if left > 0 {
-            return Ok(None);
-        }
-    }
-    let change = match (added, to_remove) {
-        (0, 0) => Change::Unchanged,
-        (added, withdrawn) => Change::Delta { added, withdrawn },
-    };
-    Ok(Some((change, builder.into_segment(HashKey::Content)?)))
+    Ok(())
 }
 
 /// What tells the content of files, and how they are read, from any other.

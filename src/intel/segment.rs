@@ -28,7 +28,7 @@ pub use file::{file_name, write};
 pub use lists::{Range, SegmentFeed, Tombstone};
 pub use read::Segment;
 pub use table::{Table, TableId};
-pub use withdrawn::{Numbers, withdrawn};
+pub use withdrawn::{Numbers, withdrawn, withdraws};
 
 /// Why a segment cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,9 @@
 //! prefilter over all keys, and the fields at which anything can match.
 
 mod build;
+mod merge;
 mod part;
+mod settle;
 mod source;
 
 use std::fmt;
@@ -25,6 +27,7 @@ pub use super::space::{number_key, time_key};
 pub use build::{NotCarried, Revoked, SnapshotBuilder, SnapshotError, Which};
 
 use super::indicator::Comparison;
+use merge::Unit;
 use part::Part;
 use source::Source;
 
@@ -70,6 +73,8 @@ pub struct Snapshot {
     sources: Vec<Source>,
     /// What is matched against: the sources, many small ones as one.
     parts: Vec<Part>,
+    /// What the parts were made of, to be carried over.
+    units: Vec<Unit>,
     /// Whether a name space has keys, by its number.
     spaces: [bool; Space::COUNT],
     networks: Networks,

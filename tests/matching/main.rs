@@ -12,6 +12,8 @@ mod composite;
 #[cfg(test)]
 mod fields;
 #[cfg(test)]
+mod growing;
+#[cfg(test)]
 mod meant;
 #[cfg(test)]
 mod naive;

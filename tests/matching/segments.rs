@@ -32,7 +32,7 @@ pub fn table() -> Arc<FieldTable> {
     Arc::clone(&TABLE)
 }
 
-fn over(snapshot: Snapshot) -> Detector {
+pub fn over(snapshot: Snapshot) -> Detector {
     Detector { snapshot: Arc::new(snapshot), policy: None, tag_into: TagInto::Auto }
 }
 
@@ -71,7 +71,7 @@ fn told(detector: &Detector, hit: &Hit) -> String {
     )
 }
 
-fn all_told(detector: &Detector, case: &Case) -> Vec<String> {
+pub fn all_told(detector: &Detector, case: &Case) -> Vec<String> {
     // The numbers that are found in the document are those that the live stream finds.
     let numbers = found_by(detector, case);
     let document: serde_json::Map<String, serde_json::Value> =
@@ -153,7 +153,7 @@ proptest! {
 }
 
 /// The rows that the file of a feed is made of; each may come with one of a few descriptions.
-const ROWS: [&str; 30] = [
+pub const ROWS: [&str; 30] = [
     "evil.com",
     "a.evil.com",
     "*.evil.com",
@@ -187,7 +187,7 @@ const ROWS: [&str; 30] = [
 ];
 
 /// What a feed says of each row: nothing, or it is there with this description, so many times.
-type Content = Vec<Option<(u8, u8)>>;
+pub type Content = Vec<Option<(u8, u8)>>;
 
 #[derive(Clone, Debug)]
 struct Step {
@@ -209,7 +209,7 @@ fn step() -> impl Strategy<Value = Step> {
         .prop_map(|(changes, turned, back, compacts)| Step { changes, turned, back, compacts })
 }
 
-fn written(content: &Content, turned: usize) -> String {
+pub fn written(content: &Content, turned: usize) -> String {
     let mut text = "value,description\n".to_owned();
     for at in 0..ROWS.len() {
         let row = (at + turned) % ROWS.len();
@@ -242,7 +242,7 @@ fn of_file(file: &FeedFile) -> Detector {
     over(load::snapshot(&mut outcomes, &table(), EXACT, 11, 1).unwrap())
 }
 
-fn everything() -> Case {
+pub fn everything() -> Case {
     let event = vec![
         ("dns.question.name", json!("evil.com")),
         ("dns.question.name", json!("x.a.evil.com")),

@@ -146,6 +146,11 @@ impl SegmentBuilder {
         self.context_of.is_empty() && self.tombstones.is_empty()
     }
 
+    /// What tells an indicator of the feed that was begun last from one that says something else.
+    pub fn fingerprint(&self, indicator: &Indicator) -> u64 {
+        fingerprint::of(indicator, self.options)
+    }
+
     /// Adds an indicator to the feed that was begun last.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use siphasher::sip::SipHasher13;
 use super::bytes::{Cursor, put_varint, u32_at};
 use crate::intel::posting::Posting;
 use crate::intel::space::Space;
+use crate::observable::Kind;
 
 /// Keys that a bucket has on average.
 const KEYS_PER_BUCKET: usize = 4;
@@ -30,6 +31,14 @@ pub enum TableId {
 }
 
 impl TableId {
+    /// The kind of its values.
+    pub fn kind(self) -> Kind {
+        match self {
+            TableId::Space(space) => space.kind(),
+            TableId::Networks4(_) | TableId::Networks6(_) => Kind::Ip,
+        }
+    }
+
     /// The length of every key, `None` when they differ.
     pub fn key_bytes(self) -> Option<usize> {
         match self {

@@ -1,6 +1,6 @@
 //! Which indicators of a list of segments later ones withdrew.
 
-use super::Segment;
+use super::{Segment, TableId};
 
 /// Numbers of indicators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,22 +39,32 @@ impl Numbers {
     }
 }
 
+/// Calls `found` with the indicators that the tombstones of one segment of a list withdraw of those before it: with the
+/// place of the segment, the number of the indicator there, and the table of the key by which it is named. An indicator
+/// can come more than once.
+pub fn withdraws(segments: &[&Segment], place: usize, mut found: impl FnMut(usize, u32, TableId)) {
+    let Some((segment, earlier)) = segments.get(place).zip(segments.get(..place)) else { return };
+    for tombstone in segment.tombstones() {
+        let Some(feed) = segment.feeds().get(tombstone.feed as usize) else { continue };
+        for (at, earlier) in earlier.iter().enumerate() {
+            earlier.find_packed(tombstone.table, &tombstone.key, |posting| {
+                let of = earlier.feeds().get(earlier.feed_of(posting.indicator));
+                let is_same = of.is_some_and(|of| of.name == feed.name && of.origin == feed.origin);
+                if is_same && earlier.fingerprint(posting.indicator) == Some(tombstone.fingerprint) {
+                    found(at, posting.indicator, tombstone.table);
+                }
+            });
+        }
+    }
+}
+
 /// For each segment the indicators that tombstones of those behind it withdraw.
 pub fn withdrawn(segments: &[&Segment]) -> Vec<Numbers> {
     let mut dead = vec![Numbers::default(); segments.len()];
-    for (place, segment) in segments.iter().enumerate() {
-        for tombstone in segment.tombstones() {
-            let Some(feed) = segment.feeds().get(tombstone.feed as usize) else { continue };
-            for (earlier, dead) in segments.iter().zip(&mut dead).take(place) {
-                earlier.find_packed(tombstone.table, &tombstone.key, |posting| {
-                    let of = earlier.feeds().get(earlier.feed_of(posting.indicator));
-                    let is_same = of.is_some_and(|of| of.name == feed.name && of.origin == feed.origin);
-                    if is_same && earlier.fingerprint(posting.indicator) == Some(tombstone.fingerprint) {
-                        dead.insert(posting.indicator);
-                    }
-                });
-            }
-        }
+    for place in 0..segments.len() {
+        withdraws(segments, place, |at, number, _| {
+            dead[at].insert(number);
+        });
     }
     dead
 }

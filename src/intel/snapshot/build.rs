@@ -3,22 +3,20 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use super::merge::{Member, Unit, units};
 use super::part::Part;
+use super::settle::settle;
 use super::source::{From, Source};
-use super::{FeedSize, MatchOptions, RangeRule, Snapshot};
+use super::{MatchOptions, RangeRule, Snapshot};
 use crate::fields::{FieldId, FieldSet, FieldTable};
 use crate::intel::indicator::{Feed, Indicator, RangeValue, TermValue};
 use crate::intel::network::Networks;
 use crate::intel::plan::Reading;
 use crate::intel::prefilter::Prefilter;
-use crate::intel::segment::{
-    self, BuildError, HashKey, Keep, Numbering, Numbers, Segment, SegmentBuilder, SegmentFeed, TableId,
-};
+use crate::intel::segment::{BuildError, HashKey, Segment, SegmentBuilder, SegmentFeed, TableId};
 use crate::intel::space::{KeyHasher, Space};
 use crate::observable::url;
 
-/// The most segments that a look-up goes through. When there are more, the smallest are matched against as one.
-const MAX_PARTS: usize = 16;
 /// The share of keys in the prefilter that may be too many, or of no use any more, before it is made anew: one in this
 /// many.
 const SLACK: usize = 8;
@@ -85,6 +83,15 @@ pub enum Which {
     Value(TermValue),
 }
 
+/// What of an older snapshot can be used again.
+struct Older {
+    prefilter: Prefilter,
+    /// Keys in it that no source had any more.
+    stale_keys: usize,
+    sources: Vec<Source>,
+    units: Vec<Unit>,
+}
+
 /// A snapshot under construction.
 pub struct SnapshotBuilder {
     table: Arc<FieldTable>,
@@ -98,8 +105,7 @@ pub struct SnapshotBuilder {
     scheme_numbers: HashMap<Box<str>, u16>,
     indicators: u64,
     revoked: Vec<Revoked>,
-    /// A prefilter that holds the keys of these segments, and how many more.
-    prefilter: Option<(Prefilter, Vec<Arc<Segment>>, usize)>,
+    older: Option<Older>,
 }
 
 impl SnapshotBuilder {
@@ -117,7 +123,7 @@ impl SnapshotBuilder {
             scheme_numbers: HashMap::from([("".into(), 0)]),
             indicators: 0,
             revoked: Vec::new(),
-            prefilter: None,
+            older: None,
         }
     }
 
@@ -141,7 +147,7 @@ impl SnapshotBuilder {
         if let Some(path) = unknown {
             return Err(SnapshotError::UnknownPath { feed: feed.name, path: path.to_string() });
         }
-        self.add_source(Source::new(segment, From::File, vec![feed]))
+        self.add_source(Source::new(segment, From::File, vec![feed], &[]))
     }
 
     /// Adds a segment of a manifest behind those that were added before; its tombstones act on them. `feed` says what is
@@ -155,7 +161,8 @@ impl SnapshotBuilder {
         feed: impl Fn(&SegmentFeed) -> Feed,
     ) -> Result<(), SnapshotError> {
         let feeds = segment.feeds().iter().map(feed).collect();
-        self.add_source(Source::new(segment, From::Manifest, feeds))
+        let older = self.older.as_ref().map_or(&[][..], |older| &older.sources);
+        self.add_source(Source::new(segment, From::Manifest, feeds, older))
     }
 
     /// Takes single indicators out of the segments of the manifest.
@@ -182,7 +189,7 @@ impl SnapshotBuilder {
         if !alike {
             return Err(NotCarried::Unlike);
         }
-        self.reuse_prefilter(older);
+        self.reuse(older);
         let mut place = 0;
         for source in &older.sources {
             let places = place..place + source.feeds.len();
@@ -194,10 +201,14 @@ impl SnapshotBuilder {
         Ok(())
     }
 
-    /// Makes use of the prefilter of an older snapshot of the same seed, if much of it is still needed.
-    pub fn reuse_prefilter(&mut self, older: &Snapshot) {
-        let segments = older.sources.iter().map(|source| Arc::clone(&source.segment)).collect();
-        self.prefilter = Some((older.prefilter.clone(), segments, older.stale_keys));
+    /// Builds upon an older snapshot of the same seed: what is as it was there is not worked out again.
+    pub fn reuse(&mut self, older: &Snapshot) {
+        self.older = Some(Older {
+            prefilter: older.prefilter.clone(),
+            stale_keys: older.stale_keys,
+            sources: older.sources.clone(),
+            units: older.units.clone(),
+        });
     }
 
     fn add_source(&mut self, source: Source) -> Result<(), SnapshotError> {
@@ -233,12 +244,16 @@ impl SnapshotBuilder {
 
     /// Seals the snapshot under a version.
     pub fn build(mut self, version: u64) -> Snapshot {
-        let mut dead = withdrawn(&self.sources);
-        revoke(&self.sources, &self.revoked, &mut dead);
-        let sizes = sizes(&self.sources, &dead);
-        let (prefilter, stale_keys) = self.make_prefilter();
+        let older = self.older.take();
+        let (older_sources, older_units) = match &older {
+            Some(older) => (older.sources.as_slice(), older.units.as_slice()),
+            None => (&[][..], &[][..]),
+        };
+        settle(&mut self.sources, older_sources, &self.revoked);
+        let units = units(self.members(), older_units, self.seed);
+        let parts = self.parts(&units);
+        let (prefilter, stale_keys) = self.make_prefilter(older);
         let reach = self.reach();
-        let parts = self.parts(dead);
         let mut networks = Networks::default();
         let mut spaces = [false; Space::COUNT];
         let mut ranges = Vec::new();
@@ -262,8 +277,9 @@ impl SnapshotBuilder {
         Snapshot {
             version,
             feeds: self.sources.iter().flat_map(|source| source.feeds.iter().cloned()).collect(),
-            sizes,
+            sizes: self.sources.iter().flat_map(|source| source.standing.sizes.iter().copied()).collect(),
             parts,
+            units,
             sources: self.sources,
             options: self.options,
             hasher: self.hasher,
@@ -283,10 +299,10 @@ impl SnapshotBuilder {
     }
 
     /// The prefilter over the keys of every source, and how many keys are in it that are not theirs.
-    fn make_prefilter(&mut self) -> (Prefilter, usize) {
+    fn make_prefilter(&self, older: Option<Older>) -> (Prefilter, usize) {
         let keys: usize = self.sources.iter().map(Source::keys).sum();
-        if let Some((mut older, held, stale)) = self.prefilter.take() {
-            let is_held = |source: &&Source| held.iter().any(|segment| Arc::ptr_eq(segment, &source.segment));
+        if let Some(Older { prefilter: mut older, stale_keys: stale, sources: held, .. }) = older {
+            let is_held = |source: &&Source| held.iter().any(|held| Arc::ptr_eq(&held.segment, &source.segment));
             let (kept, new): (Vec<_>, Vec<_>) = self.sources.iter().partition(is_held);
             let kept: usize = kept.into_iter().map(Source::keys).sum();
             let stale = stale.max(older.len().saturating_sub(kept));
@@ -321,29 +337,21 @@ impl SnapshotBuilder {
         reach
     }
 
-    /// What is matched against: a part for each source, but the smallest of many as one.
-    fn parts(&self, dead: Vec<Numbers>) -> Vec<Part> {
+    fn members(&self) -> Vec<Member> {
         let mut first_feed = 0;
-        let mut numbered = Vec::with_capacity(self.sources.len());
-        for (source, dead) in self.sources.iter().zip(dead) {
+        let member = |source: &Source| {
             let feeds: Vec<u32> = (first_feed..).take(source.feeds.len()).collect();
             first_feed += feeds.len() as u32;
-            numbered.push((Arc::clone(&source.segment), feeds, dead));
-        }
-        if numbered.len() > MAX_PARTS {
-            numbered.sort_by_key(|(segment, ..)| std::cmp::Reverse(segment.len()));
-            let small = numbered.split_off(MAX_PARTS - 1);
-            match merged(&small, self.seed) {
-                Ok(segment) => {
-                    let feeds = small.into_iter().flat_map(|(_, feeds, _)| feeds).collect();
-                    numbered.push((segment, feeds, Numbers::default()));
-                }
-                // Too large to be one: look-ups go through all of them.
-                Err(_) => numbered.extend(small),
-            }
-        }
+            Member { segment: Arc::clone(&source.segment), dead: Arc::clone(&source.standing.dead), feeds }
+        };
+        self.sources.iter().map(member).collect()
+    }
+
+    /// What is matched against.
+    fn parts(&self, units: &[Unit]) -> Vec<Part> {
         let mut base = 0;
-        let part = |(segment, feeds, dead): (Arc<Segment>, Vec<u32>, Numbers)| {
+        let part = |unit: &Unit| {
+            let Member { segment, dead, feeds } = unit.as_member();
             let target = |path| self.target_numbers.get(path).copied().unwrap_or(NOWHERE);
             let scheme = |scheme| self.scheme_numbers.get(scheme).copied().unwrap_or(0);
             let targets = std::iter::once(0).chain(segment.paths().iter().map(target)).collect();
@@ -352,7 +360,7 @@ impl SnapshotBuilder {
             base += segment.len();
             Part { segment, base: from, feeds, targets, schemes, dead }
         };
-        numbered.into_iter().map(part).collect()
+        units.iter().map(part).collect()
     }
 
     fn add_ranges(&self, part: &Part, ranges: &mut Vec<RangeRule>) {
@@ -370,59 +378,6 @@ impl SnapshotBuilder {
     }
 }
 
-/// The indicators of each source that a later one of the same manifest withdrew.
-fn withdrawn(sources: &[Source]) -> Vec<Numbers> {
-    let of_manifest = |source: &&Source| source.from == From::Manifest;
-    let segments: Vec<&Segment> = sources.iter().filter(of_manifest).map(|source| &*source.segment).collect();
-    let mut dead = segment::withdrawn(&segments).into_iter();
-    let mut of = |source| if of_manifest(&source) { dead.next() } else { None };
-    sources.iter().map(|source| of(source).unwrap_or_default()).collect()
-}
-
-/// Takes note of the indicators that the manifest itself takes out.
-fn revoke(sources: &[Source], revoked: &[Revoked], dead: &mut [Numbers]) {
-    let of_manifest =
-        sources.iter().zip(dead).filter(|(source, _)| source.from == From::Manifest && !revoked.is_empty());
-    for (source, dead) in of_manifest {
-        let segment = &source.segment;
-        for Revoked { feed, which } in revoked {
-            let is_of_feed =
-                |number: u32| segment.feeds().get(segment.feed_of(number)).is_some_and(|of| of.name == *feed);
-            match which {
-                Which::Id(id) => segment.ids(|number, of| {
-                    if of == id && is_of_feed(number) {
-                        dead.insert(number);
-                    }
-                }),
-                Which::Value(value) => segment::key_of(value, |table, key| {
-                    segment.find(table, key, |posting| {
-                        if is_of_feed(posting.indicator) {
-                            dead.insert(posting.indicator);
-                        }
-                    });
-                }),
-            }
-        }
-    }
-}
-
-fn sizes(sources: &[Source], dead: &[Numbers]) -> Vec<FeedSize> {
-    let mut sizes = Vec::new();
-    for (source, dead) in sources.iter().zip(dead) {
-        for feed in source.segment.feeds() {
-            let numbers = feed.first..feed.first + feed.len;
-            sizes.push(match dead.is_empty() {
-                true => FeedSize { indicators: feed.len as usize, values: feed.values },
-                false => FeedSize {
-                    indicators: numbers.clone().filter(|number| !dead.contains(*number)).count(),
-                    values: segment::values(&source.segment, numbers, &|number| !dead.contains(number)),
-                },
-            });
-        }
-    }
-    sizes
-}
-
 fn insert_keys(hasher: &KeyHasher, source: &Source, prefilter: &mut Prefilter) {
     for table in source.segment.tables() {
         let TableId::Space(space) = table.id() else { continue };
@@ -434,15 +389,6 @@ fn insert_keys(hasher: &KeyHasher, source: &Source, prefilter: &mut Prefilter) {
             }
         });
     }
-}
-
-fn merged(small: &[(Arc<Segment>, Vec<u32>, Numbers)], seed: u64) -> Result<Arc<Segment>, BuildError> {
-    let keeps: Vec<_> = small.iter().map(|(_, _, dead)| |number: u32| !dead.contains(number)).collect();
-    let segments: Vec<(&Segment, Keep<'_>)> =
-        small.iter().zip(&keeps).map(|((segment, ..), keep)| (&**segment, keep as Keep<'_>)).collect();
-    let mut builder = SegmentBuilder::default();
-    builder.take_over(&segments, Numbering::Apart)?;
-    builder.into_segment(HashKey::Given(seed))
 }
 
 impl RangeValue {

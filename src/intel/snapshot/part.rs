@@ -16,7 +16,7 @@ pub(super) struct Part {
     pub(super) targets: Vec<u16>,
     pub(super) schemes: Vec<u16>,
     /// Indicators that a later segment withdrew.
-    pub(super) dead: Numbers,
+    pub(super) dead: Arc<Numbers>,
 }
 
 impl Part {

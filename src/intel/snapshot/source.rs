@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::FeedSize;
 use crate::intel::indicator::{Feed, RangeValue};
-use crate::intel::segment::{Segment, TableId};
+use crate::intel::segment::{Numbers, Segment, TableId};
 use crate::intel::space::Space;
 
 /// Where a segment came from: its tombstones act on earlier ones from the same place.
@@ -23,6 +24,19 @@ pub(super) struct Source {
     /// As many as the segment has, in its order.
     pub(super) feeds: Vec<Feed>,
     pub(super) reach: Arc<Reach>,
+    /// Less what later segments withdrew.
+    pub(super) withdrawn: Arc<Standing>,
+    /// Less what the manifest takes out, too.
+    pub(super) standing: Arc<Standing>,
+}
+
+/// What of a segment counts.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    /// The indicators that do not.
+    pub(super) dead: Arc<Numbers>,
+    /// The size of each of its feeds without them.
+    pub(super) sizes: Vec<FeedSize>,
 }
 
 /// At which fields the keys of each name space can match, as the segment's own numbers of STIX paths. `None`: at every
@@ -30,9 +44,12 @@ pub(super) struct Source {
 pub(super) type Reach = [Option<Vec<u16>>; Space::COUNT];
 
 impl Source {
-    pub(super) fn new(segment: Arc<Segment>, from: From, feeds: Vec<Feed>) -> Source {
-        let reach = Arc::new(reach(&segment));
-        Source { segment, from, feeds, reach }
+    /// A segment of which nothing is taken out yet. `older` are sources of which some may have the same segment.
+    pub(super) fn new(segment: Arc<Segment>, from: From, feeds: Vec<Feed>, older: &[Source]) -> Source {
+        let known = older.iter().find(|older| Arc::ptr_eq(&older.segment, &segment));
+        let reach = known.map_or_else(|| Arc::new(reach(&segment)), |known| Arc::clone(&known.reach));
+        let standing = Arc::new(Standing::whole(&segment));
+        Source { segment, from, feeds, reach, withdrawn: Arc::clone(&standing), standing }
     }
 
     /// Number of keys that the prefilter gets.

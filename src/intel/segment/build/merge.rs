@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{BuildError, Numbering, SegmentBuilder};
 use crate::intel::indicator::RangeValue;
 use crate::intel::posting::Posting;
-use crate::intel::segment::lists::{Range, time_bytes};
+use crate::intel::segment::lists::{Range, SegmentFeed, time_bytes};
 use crate::intel::segment::read::Segment;
 use crate::intel::segment::table::{LIST, TableId};
 use crate::intel::space::Space;
@@ -19,7 +19,7 @@ type Renumbered = Vec<Option<u32>>;
 
 impl SegmentBuilder {
     /// Adds the indicators of segments that are kept, in the order of the segments. Tombstones stay behind: what they
-    /// withdraw is not kept.
+    /// withdraw is not kept. Feeds that are joined go on with the feed that was begun last, where it is the same.
     ///
     /// # Errors
     /// There are too many.
@@ -31,9 +31,13 @@ impl SegmentBuilder {
             let Some(head) = segments.get(*first).and_then(|(segment, _)| segment.feeds().get(*place)) else {
                 continue;
             };
-            let mut joined = head.clone();
-            (joined.first, joined.len, joined.values) = (self.len() as u32, 0, [0; Kind::ALL.len()]);
-            self.feeds.push(joined);
+            let goes_on = |last: &SegmentFeed| {
+                numbering == Numbering::Joined && last.name == head.name && last.origin == head.origin
+            };
+            if !self.feeds.last().is_some_and(goes_on) {
+                let first = self.len() as u32;
+                self.feeds.push(SegmentFeed { first, len: 0, values: [0; Kind::ALL.len()], ..head.clone() });
+            }
             for (number, place) in feeds {
                 let Some(((segment, keep), into)) = segments.get(number).zip(renumbered.get_mut(number)) else {
                     continue;
@@ -181,12 +185,11 @@ pub fn values(segment: &Segment, numbers: std::ops::Range<u32>, keep: Keep<'_>) 
         }
     };
     for table in segment.tables() {
-        let kind = match table.id {
-            // The same values under other keys.
-            TableId::Space(Space::DomainSuffix | Space::UrlPrefix) => continue,
-            TableId::Space(space) => space.kind(),
-            TableId::Networks4(_) | TableId::Networks6(_) => Kind::Ip,
-        };
+        // The same values under other keys.
+        if matches!(table.id, TableId::Space(Space::DomainSuffix | Space::UrlPrefix)) {
+            continue;
+        }
+        let kind = table.id.kind();
         for (_, payload) in segment.packed_keys(table) {
             segment.postings(payload, |posting| count(kind, posting));
         }

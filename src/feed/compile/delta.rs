@@ -1,0 +1,255 @@
+//! What changed in a feed since it was compiled last.
+//!
+//! The indicators of its files are read one by one and compared by fingerprint with those of its chain. Only what is new
+//! is kept, so that a change of a feed of millions takes the memory of the change, and twelve to twenty bytes for each
+//! indicator that the chain holds.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::CompileError;
+use super::state::FeedState;
+use crate::intel::indicator::{Feed, Indicator};
+use crate::intel::segment::{
+    BuildError, HashKey, Keep, Numbering, Numbers, Segment, SegmentBuilder, SegmentFeed, withdrawn,
+};
+
+/// The segments of a feed as a store has them.
+#[derive(Default)]
+pub(super) struct Chain {
+    segments: Vec<Arc<Segment>>,
+    /// What later ones withdrew of each.
+    dead: Vec<Numbers>,
+}
+
+impl Chain {
+    /// Opens and checks all segments.
+    pub(super) fn open(state: &FeedState, store: &Path) -> Result<Chain, CompileError> {
+        let segments = state.open(store)?;
+        let refs: Vec<&Segment> = segments.iter().map(|segment| &**segment).collect();
+        let dead = withdrawn(&refs);
+        Ok(Chain { segments, dead })
+    }
+
+    /// Indicators that are not withdrawn.
+    pub(super) fn len(&self) -> usize {
+        let living = |(segment, dead): (&Arc<Segment>, &Numbers)| segment.len() as usize - dead.len();
+        self.segments.iter().zip(&self.dead).map(living).sum()
+    }
+
+    /// One segment that says the same.
+    pub(super) fn joined(&self) -> Result<Arc<Segment>, BuildError> {
+        let mut builder = SegmentBuilder::with_fingerprints();
+        self.copy(&self.dead, false, &mut builder)?;
+        builder.into_segment(HashKey::Content)
+    }
+
+    /// Adds those indicators to a builder that are in `numbers`, or those that are not.
+    fn copy(&self, numbers: &[Numbers], those: bool, into: &mut SegmentBuilder) -> Result<(), BuildError> {
+        let keeps: Vec<_> = numbers.iter().map(|of| move |number: u32| of.contains(number) == those).collect();
+        let parts: Vec<(&Segment, Keep<'_>)> =
+            self.segments.iter().zip(&keeps).map(|(segment, keep)| (&**segment, keep as Keep<'_>)).collect();
+        into.take_over(&parts, Numbering::Joined)
+    }
+
+    /// Begins to compare a newer version of a feed with it. `None`: nothing can be said in a delta.
+    pub(super) fn compare(&self, feed: &Feed) -> Option<Comparison<'_>> {
+        // A tombstone says nothing of other origins.
+        let is_alike = |held: &SegmentFeed| held.origin == feed.origin;
+        if self.segments.is_empty() || !self.segments.iter().flat_map(|segment| segment.feeds()).all(is_alike) {
+            return None;
+        }
+        let mut prints = Vec::with_capacity(self.len());
+        for (_, segment, number) in self.living() {
+            prints.push(segment.fingerprint(number)?);
+        }
+        let mut builder = SegmentBuilder::with_fingerprints();
+        builder.feed(feed);
+        Some(Comparison { chain: self, known: Counted::new(prints), builder, read: 0, is_too_much: false })
+    }
+
+    /// Every indicator that is not withdrawn: with the place of its segment, the segment, and its number there.
+    fn living(&self) -> impl Iterator<Item = (usize, &Segment, u32)> {
+        self.segments.iter().zip(&self.dead).enumerate().flat_map(|(place, (segment, dead))| {
+            let numbers = (0..segment.len()).filter(|number| !dead.contains(*number));
+            numbers.map(move |number| (place, &**segment, number))
+        })
+    }
+}
+
+/// A newer version of a feed, as far as it was read.
+pub(super) struct Comparison<'c> {
+    chain: &'c Chain,
+    known: Counted,
+    /// What the chain lacks.
+    builder: SegmentBuilder,
+    read: usize,
+    is_too_much: bool,
+}
+
+/// What the newer version comes to.
+pub(super) enum Difference {
+    /// It says the same.
+    None,
+    /// What has to be added to the chain.
+    Delta {
+        /// Indicators that it adds.
+        added: usize,
+        /// Indicators that it withdraws.
+        withdrawn: usize,
+        /// The segment.
+        segment: Arc<Segment>,
+    },
+    /// More than half of the whole, or what tombstones cannot say: the feed is to be compiled anew.
+    Anew,
+}
+
+impl Comparison<'_> {
+    /// Takes the next indicator of the newer version.
+    pub(super) fn add(&mut self, indicator: &Indicator) -> Result<(), BuildError> {
+        self.read += 1;
+        if self.is_too_much {
+            return Ok(());
+        }
+        let copies = match self.known.find(self.builder.fingerprint(indicator)) {
+            None => 1,
+            Some(place) => self.known.count(place),
+        };
+        (0..copies).try_for_each(|_| self.builder.add(indicator))?;
+        // Even if nothing is withdrawn it is more than half of all.
+        if self.builder.len() > self.chain.len() {
+            (self.is_too_much, self.builder) = (true, SegmentBuilder::default());
+        }
+        Ok(())
+    }
+
+    /// Indicators that were read.
+    pub(super) fn read(&self) -> usize {
+        self.read
+    }
+
+    /// What the difference is, when all was read.
+    pub(super) fn finish(mut self, feed: &Feed) -> Result<Difference, BuildError> {
+        if self.is_too_much {
+            return Ok(Difference::Anew);
+        }
+        let count = self.chain.segments.len();
+        let (mut gone, mut again) = (vec![Numbers::default(); count], vec![Numbers::default(); count]);
+        let mut left: HashMap<usize, u32> = HashMap::new();
+        for (at, segment, number) in self.chain.living() {
+            let place = segment.fingerprint(number).and_then(|print| self.known.find(print));
+            let Some((place, found)) = place.map(|place| (place, self.known.found[place])) else { continue };
+            let held = self.known.held[place];
+            if found == held {
+                continue;
+            }
+            // A tombstone withdraws all that say the same, so where their number changed all of them come again: those of
+            // which there are fewer from here.
+            gone[at].insert(number);
+            let left = left.entry(place).or_insert(if found < held { found } else { 0 });
+            if *left > 0 {
+                *left -= 1;
+                again[at].insert(number);
+            }
+        }
+        if again.iter().any(|again| !again.is_empty()) {
+            self.chain.copy(&again, true, &mut self.builder)?;
+        }
+        let (added, withdrawn) = (self.builder.len(), gone.iter().map(Numbers::len).sum::<usize>());
+        if added + withdrawn > self.read / 2 {
+            return Ok(Difference::Anew);
+        }
+        if added + withdrawn == 0 {
+            return Ok(Difference::None);
+        }
+        for (segment, gone) in self.chain.segments.iter().zip(&gone).filter(|(_, gone)| !gone.is_empty()) {
+            // A comparison has no key that a tombstone could name.
+            if !withdraw(segment, gone, feed, &mut self.builder) {
+                return Ok(Difference::Anew);
+            }
+        }
+        Ok(Difference::Delta { added, withdrawn, segment: self.builder.into_segment(HashKey::Content)? })
+    }
+}
+
+/// Writes a tombstone for each of these indicators of a segment; `false`: one cannot be named.
+fn withdraw(segment: &Segment, gone: &Numbers, feed: &Feed, into: &mut SegmentBuilder) -> bool {
+    let mut told = Numbers::default();
+    for table in segment.tables() {
+        for (key, payload) in segment.packed_keys(table) {
+            segment.postings(payload, |posting| {
+                let number = posting.indicator;
+                if !gone.contains(number) {
+                    return;
+                }
+                let of = segment.feeds().get(segment.feed_of(number)).filter(|of| of.name == feed.name);
+                if let (Some(of), Some(fingerprint)) = (of, segment.fingerprint(number))
+                    && told.insert(number)
+                {
+                    into.withdraw(of, table.id(), key.to_vec(), fingerprint);
+                }
+            });
+        }
+    }
+    told.len() == gone.len()
+}
+
+/// Distinct fingerprints, how many indicators of a chain have each, and how many of a newer version.
+///
+/// They are digests, so that their first bits say where in the sorted list they are.
+struct Counted {
+    prints: Vec<u64>,
+    held: Vec<u32>,
+    found: Vec<u32>,
+    /// Where the fingerprints with the same first bits begin.
+    starts: Vec<u32>,
+    shift: u32,
+}
+
+impl Counted {
+    /// About so many fingerprints have the same first bits.
+    const RUN: usize = 16;
+
+    fn new(mut prints: Vec<u64>) -> Counted {
+        prints.sort_unstable();
+        let mut held: Vec<u32> = Vec::with_capacity(prints.len());
+        let mut before = None;
+        for print in &prints {
+            match held.last_mut() {
+                Some(last) if before == Some(*print) => *last += 1,
+                _ => held.push(1),
+            }
+            before = Some(*print);
+        }
+        prints.dedup();
+        let bits = (prints.len() / Counted::RUN).checked_ilog2().unwrap_or(0).max(1);
+        let shift = u64::BITS - bits;
+        let mut starts = vec![0; (1 << bits) + 1];
+        prints.iter().for_each(|print| starts[(print >> shift) as usize + 1] += 1);
+        let mut sum = 0;
+        starts.iter_mut().for_each(|start| {
+            sum += *start;
+            *start = sum;
+        });
+        Counted { found: vec![0; prints.len()], prints, held, starts, shift }
+    }
+
+    fn find(&self, print: u64) -> Option<usize> {
+        let run = (print >> self.shift) as usize;
+        let (from, to) = (self.starts[run] as usize, self.starts[run + 1] as usize);
+        self.prints[from..to].binary_search(&print).ok().map(|place| from + place)
+    }
+
+    /// Counts one more of the newer version, and says how many copies of it the chain lacks: none while it has as many,
+    /// all so far with the first that it has not.
+    fn count(&mut self, place: usize) -> u32 {
+        let (held, found) = (self.held[place], self.found[place].saturating_add(1));
+        self.found[place] = found;
+        match found {
+            _ if found <= held => 0,
+            _ if found == held + 1 => found,
+            _ => 1,
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Many small segments are matched against as one: a look-up goes through every part of a snapshot.
+//!
+//! What was merged stays merged in the snapshots that follow, and is merged again only when there are too many parts
+//! again. A chain that grows by one segment a reload so costs a merge every few reloads, and not one each.
+
+use std::sync::Arc;
+
+use crate::intel::segment::{BuildError, HashKey, Keep, Numbering, Numbers, Segment, SegmentBuilder};
+
+/// The most parts that a look-up goes through.
+pub(super) const MAX_PARTS: usize = 16;
+/// How many of them are left of too many.
+const MERGED_TO: usize = MAX_PARTS / 2;
+
+/// A segment as a snapshot numbers its feeds, and what of it does not count.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub(super) segment: Arc<Segment>,
+    pub(super) dead: Arc<Numbers>,
+    /// The places of its feeds in the snapshot.
+    pub(super) feeds: Vec<u32>,
+}
+
+/// What look-ups go to.
+#[derive(Clone, Debug)]
+pub(super) enum Unit {
+    /// A segment as it is.
+    One(Member),
+    /// One that was made of several.
+    Merged {
+        /// In the order in which it has their feeds.
+        members: Vec<Member>,
+        /// All that counts in them.
+        segment: Arc<Segment>,
+    },
+}
+
+impl Unit {
+    /// The segment, what of it does not count, and the places of its feeds.
+    pub(super) fn as_member(&self) -> Member {
+        match self {
+            Unit::One(member) => member.clone(),
+            Unit::Merged { members, segment } => Member {
+                segment: Arc::clone(segment),
+                dead: Arc::default(),
+                feeds: members.iter().flat_map(|member| member.feeds.iter().copied()).collect(),
+            },
+        }
+    }
+
+    fn members(self) -> Vec<Member> {
+        match self {
+            Unit::One(member) => vec![member],
+            Unit::Merged { members, .. } => members,
+        }
+    }
+
+    fn len(&self) -> u32 {
+        match self {
+            Unit::One(member) => member.segment.len(),
+            Unit::Merged { segment, .. } => segment.len(),
+        }
+    }
+
+    /// The same merged segment, if all that it was made of is there still and counts as it did. It takes its members out
+    /// of `members`.
+    fn renewed(&self, members: &mut Vec<Member>) -> Option<Unit> {
+        let Unit::Merged { members: old, segment } = self else { return None };
+        let mut places = Vec::with_capacity(old.len());
+        for old in old {
+            let is_same = |new: &Member| Arc::ptr_eq(&new.segment, &old.segment) && new.dead == old.dead;
+            let place = (0..members.len()).find(|place| is_same(&members[*place]) && !places.contains(place));
+            places.push(place?);
+        }
+        let renewed = places.iter().map(|place| members[*place].clone()).collect();
+        let mut place = 0;
+        members.retain(|_| {
+            place += 1;
+            !places.contains(&(place - 1))
+        });
+        Some(Unit::Merged { members: renewed, segment: Arc::clone(segment) })
+    }
+}
+
+/// At most [`MAX_PARTS`] units of all members, where they are not too large for that. `older` are those of a snapshot
+/// before.
+pub(super) fn units(mut members: Vec<Member>, older: &[Unit], seed: u64) -> Vec<Unit> {
+    let mut units: Vec<Unit> = older.iter().filter_map(|unit| unit.renewed(&mut members)).collect();
+    units.extend(members.into_iter().map(Unit::One));
+    if units.len() <= MAX_PARTS {
+        return units;
+    }
+    units.sort_by_key(|unit| std::cmp::Reverse(unit.len()));
+    let small: Vec<Member> = units.split_off(MERGED_TO - 1).into_iter().flat_map(Unit::members).collect();
+    match merged(&small, seed) {
+        Ok(segment) => units.push(Unit::Merged { members: small, segment }),
+        // Too large to be one: look-ups go through all of them.
+        Err(_) => units.extend(small.into_iter().map(Unit::One)),
+    }
+    units
+}
+
+fn merged(small: &[Member], seed: u64) -> Result<Arc<Segment>, BuildError> {
+    let keeps: Vec<_> = small.iter().map(|member| |number: u32| !member.dead.contains(number)).collect();
+    let segments: Vec<(&Segment, Keep<'_>)> =
+        small.iter().zip(&keeps).map(|(member, keep)| (&*member.segment, keep as Keep<'_>)).collect();
+    let mut builder = SegmentBuilder::default();
+    builder.take_over(&segments, Numbering::Apart)?;
+    builder.into_segment(HashKey::Given(seed))
+}

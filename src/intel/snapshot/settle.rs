@@ -1,0 +1,133 @@
+//! What of each segment still counts: less what later ones withdrew of it, and what the manifest takes out.
+//!
+//! Most of it is as it was in the snapshot before, so that a small change of a long chain costs what the change does.
+
+use std::sync::Arc;
+
+use super::FeedSize;
+use super::build::{Revoked, Which};
+use super::source::{From, Source, Standing};
+use crate::intel::segment::{self, Numbers, Segment, TableId};
+
+/// Finds out what counts of each segment of the manifest. `older` are the sources of a snapshot before.
+pub(super) fn settle(sources: &mut [Source], older: &[Source], revoked: &[Revoked]) {
+    let older: Vec<&Source> = older.iter().filter(|source| source.from == From::Manifest).collect();
+    let mut sources: Vec<&mut Source> = sources.iter_mut().filter(|source| source.from == From::Manifest).collect();
+    let is_same = |(old, new): (&&Source, &&mut Source)| Arc::ptr_eq(&old.segment, &new.segment);
+    let goes_on = older.len() <= sources.len() && older.iter().zip(&sources).all(is_same);
+    let known = if goes_on { older.as_slice() } else { &[] };
+    for (new, old) in sources.iter_mut().zip(known) {
+        new.withdrawn = Arc::clone(&old.withdrawn);
+    }
+    withdraw(&mut sources, known.len());
+    for (place, source) in sources.into_iter().enumerate() {
+        source.standing = match revoke(source, revoked) {
+            None => Arc::clone(&source.withdrawn),
+            Some(dead) => match known.get(place).filter(|old| *old.standing.dead == dead) {
+                Some(old) => Arc::clone(&old.standing),
+                None => Arc::new(Standing::counted(&source.segment, dead)),
+            },
+        };
+    }
+}
+
+/// Takes out what tombstones withdraw, those of the segments behind the first `known`.
+fn withdraw(sources: &mut [&mut Source], known: usize) {
+    let segments: Vec<Arc<Segment>> = sources.iter().map(|source| Arc::clone(&source.segment)).collect();
+    let segments: Vec<&Segment> = segments.iter().map(|segment| &**segment).collect();
+    let mut changed: Vec<Option<Change>> = sources.iter().map(|_| None).collect();
+    for place in known..segments.len() {
+        segment::withdraws(&segments, place, |at, number, table| {
+            let change = changed[at].get_or_insert_with(|| Change::of(sources[at]));
+            change.take_out(segments[at], number, table);
+        });
+    }
+    for (source, change) in sources.iter_mut().zip(changed) {
+        if let Some(change) = change {
+            source.withdrawn = Arc::new(change.finish(&source.segment));
+        }
+    }
+}
+
+/// What counts of a segment, while something is taken out of it.
+struct Change {
+    standing: Standing,
+    /// Whether some indicator that was taken out may have more values than one, so that values must be counted.
+    recount: bool,
+}
+
+impl Change {
+    fn of(source: &Source) -> Change {
+        Change { standing: Standing::clone(&source.withdrawn), recount: false }
+    }
+
+    fn take_out(&mut self, segment: &Segment, number: u32, table: TableId) {
+        if !Arc::make_mut(&mut self.standing.dead).insert(number) {
+            return;
+        }
+        let place = segment.feed_of(number);
+        let (Some(feed), Some(size)) = (segment.feeds().get(place), self.standing.sizes.get_mut(place)) else { return };
+        size.indicators = size.indicators.saturating_sub(1);
+        let values = &mut size.values[table.kind() as usize];
+        *values = values.saturating_sub(1);
+        let in_all: u64 = feed.values.iter().map(|values| u64::from(*values)).sum();
+        self.recount |= in_all != u64::from(feed.len);
+    }
+
+    fn finish(self, segment: &Segment) -> Standing {
+        match self.recount {
+            true => Standing::counted(segment, Arc::unwrap_or_clone(self.standing.dead)),
+            false => self.standing,
+        }
+    }
+}
+
+/// What is withdrawn of a source or taken out by the manifest itself, if that takes out more.
+fn revoke(source: &Source, revoked: &[Revoked]) -> Option<Numbers> {
+    let segment = &source.segment;
+    let mut dead: Option<Numbers> = None;
+    let mut take_out = |number: u32| {
+        if !source.withdrawn.dead.contains(number) {
+            dead.get_or_insert_with(|| Numbers::clone(&source.withdrawn.dead)).insert(number);
+        }
+    };
+    for Revoked { feed, which } in revoked {
+        let is_of_feed = |number: u32| segment.feeds().get(segment.feed_of(number)).is_some_and(|of| of.name == *feed);
+        match which {
+            Which::Id(id) => segment.ids(|number, of| {
+                if of == id && is_of_feed(number) {
+                    take_out(number);
+                }
+            }),
+            Which::Value(value) => segment::key_of(value, |table, key| {
+                segment.find(table, key, |posting| {
+                    if is_of_feed(posting.indicator) {
+                        take_out(posting.indicator);
+                    }
+                });
+            }),
+        }
+    }
+    dead
+}
+
+impl Standing {
+    /// What counts of a segment of which nothing is taken out.
+    pub(super) fn whole(segment: &Segment) -> Standing {
+        let size = |feed: &segment::SegmentFeed| FeedSize { indicators: feed.len as usize, values: feed.values };
+        Standing { dead: Arc::default(), sizes: segment.feeds().iter().map(size).collect() }
+    }
+
+    /// The same less these indicators.
+    fn counted(segment: &Segment, dead: Numbers) -> Standing {
+        let size = |feed: &segment::SegmentFeed| {
+            let numbers = feed.first..feed.first + feed.len;
+            FeedSize {
+                indicators: numbers.clone().filter(|number| !dead.contains(*number)).count(),
+                values: segment::values(segment, numbers, &|number| !dead.contains(number)),
+            }
+        };
+        let sizes = segment.feeds().iter().map(size).collect();
+        Standing { dead: Arc::new(dead), sizes }
+    }
+}

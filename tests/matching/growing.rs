@@ -1,0 +1,129 @@
+//! Snapshots that build upon the one before are those that would be built from nothing.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use hotlist::detect::Detector;
+use hotlist::feed::compile::{self, SegmentState};
+use hotlist::feed::load;
+use hotlist::intel::segment::{Segment, SegmentFeed};
+use hotlist::intel::snapshot::{Feed, Revoked, Snapshot, SnapshotBuilder, Which};
+use hotlist::intel::term;
+use hotlist::observable::Kind;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::common::EXACT;
+use crate::segments::{Content, ROWS, all_told, everything, over, table, written};
+
+/// One change of the feed, and what is made of the chain after it.
+#[derive(Clone, Debug)]
+struct Step {
+    /// Rows that come, go, or are described otherwise.
+    changes: Vec<(usize, Option<(u8, u8)>)>,
+    /// The chain is compacted.
+    compacts: bool,
+    /// The manifest names so many segments less.
+    short: usize,
+    /// What the manifest takes out by itself.
+    revoked: Vec<(Kind, &'static str)>,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let said = prop::option::weighted(0.6, (0u8..3, prop_oneof![8 => Just(1u8), 1 => Just(2)]));
+    let value = prop::sample::select(vec![
+        (Kind::Domain, "evil.com"),
+        (Kind::Ip, "203.0.113.7"),
+        (Kind::Url, "http://evil.com/a"),
+    ]);
+    (
+        prop::collection::vec((0..ROWS.len(), said), 1..4),
+        prop::bool::weighted(0.02),
+        prop_oneof![9 => Just(0), 1 => 0usize..3],
+        prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(value, 1..3)],
+    )
+        .prop_map(|(changes, compacts, short, revoked)| Step { changes, compacts, short, revoked })
+}
+
+/// Segments that are open already are not opened again.
+#[derive(Default)]
+struct Open(HashMap<String, Arc<Segment>>);
+
+impl Open {
+    fn open(&mut self, store: &Path, segments: &[SegmentState]) -> Vec<Arc<Segment>> {
+        let open = |state: &SegmentState| {
+            let path = store.join("segments").join(format!("{}.seg", state.digest));
+            let known = self.0.entry(state.digest.clone());
+            Arc::clone(known.or_insert_with(|| Segment::open(&path, Some(state.digest.parse().unwrap())).unwrap()))
+        };
+        segments.iter().map(open).collect()
+    }
+}
+
+fn snapshot(segments: &[Arc<Segment>], revoked: &[(Kind, &str)], upon: Option<&Snapshot>) -> Snapshot {
+    let mut builder = SnapshotBuilder::new(table(), EXACT, 11);
+    if let Some(upon) = upon {
+        builder.reuse(upon);
+    }
+    for segment in segments {
+        let feed = |feed: &SegmentFeed| Feed { origin: feed.origin, ..Feed::named(&feed.name) };
+        builder.add_segment(Arc::clone(segment), feed).unwrap();
+    }
+    builder.revoke(revoked.iter().map(|(kind, value)| Revoked {
+        feed: "feed".to_owned(),
+        which: Which::Value(term::value(*kind, value).unwrap()),
+    }));
+    builder.build(1)
+}
+
+fn figures(detector: &Detector) -> impl PartialEq + std::fmt::Debug {
+    let snapshot = &detector.snapshot;
+    let lengths: Vec<_> = (0..snapshot.feeds().len()).map(|feed| snapshot.feed_len(feed)).collect();
+    (snapshot.feeds().to_vec(), lengths, snapshot.counts().collect::<Vec<_>>(), snapshot.len())
+}
+
+/// Scenario: a chain grows past what a look-up goes through one by one, change by change; now and then it is compacted,
+/// a manifest names less of it than the one before, or takes values out by itself. Each snapshot builds upon the last.
+/// Guarantee: it matches, names and counts as one that is built from nothing.
+#[test]
+fn a_snapshot_upon_the_one_before_equals_one_from_nothing() {
+    let (long, hits) = (Cell::new(0), Cell::new(0));
+    let mut runner = TestRunner::new(Config { cases: 10, failure_persistence: None, ..Config::default() });
+    let outcome = runner.run(&prop::collection::vec(step(), 24..40), |steps| {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, store) = (directory.path().join("feed.csv"), directory.path().join("store"));
+        let mut content: Content = vec![Some((0, 1)); ROWS.len()];
+        let (mut open, mut last) = (Open::default(), None::<Detector>);
+        for step in steps {
+            step.changes.iter().for_each(|(row, said)| content[*row] = *said);
+            content[0] = content[0].or(Some((0, 1)));
+            std::fs::write(&path, written(&content, 0)).unwrap();
+            let mut file = load::given(std::slice::from_ref(&path)).unwrap().remove(0);
+            file.guarded = false;
+            let files = std::slice::from_ref(&file);
+            let mut state =
+                compile::compile(files, &table(), &store, true, &mut |_| {}, &|_| {}).unwrap().unwrap().state;
+            if step.compacts {
+                state = compile::compact(&store, "feed").unwrap().unwrap_or(state);
+            }
+            let named = state.segments.len().saturating_sub(step.short).max(1);
+            let segments = open.open(&store, &state.segments[..named]);
+            long.set(long.get().max(segments.len()));
+            let upon = last.as_ref().map(|last| &*last.snapshot);
+            let (upon, anew) =
+                (over(snapshot(&segments, &step.revoked, upon)), snapshot(&segments, &step.revoked, None));
+            let anew = over(anew);
+            let case = everything();
+            let told = all_told(&anew, &case);
+            hits.set(hits.get() + told.len());
+            prop_assert_eq!(all_told(&upon, &case), told);
+            prop_assert_eq!(figures(&upon), figures(&anew));
+            last = Some(upon);
+        }
+        Ok(())
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+    assert!(long.get() > 20 && hits.get() > 1000, "{long:?} segments at most, {hits:?} hits");
+}
