@@ -73,7 +73,9 @@ pub enum TlsError {
     #[error("the system has no root certificates: {0}; install them (`ca-certificates`), or set `tls.ca_file`")]
     NoRoots(String),
     /// The name cannot stand in a certificate.
-    #[error("`{0}` is no DNS name or IP address; set `tls.server_name` to the name in the next hop's certificate")]
+    #[error(
+        "`{0}` is no DNS name or IP address; set `tls.server_name` to the name in the certificate of the other side"
+    )]
     ServerName(String),
     /// The library refuses its settings.
     #[error("the TLS library refused its settings: {0}; this is a fault of the program")]
@@ -118,7 +120,7 @@ impl Acceptor {
 }
 
 impl Connector {
-    /// Loads the files. `host` is what the next hop's certificate must name, unless the settings say another name.
+    /// Loads the files. `host` is what the certificate of the other side must name, unless the settings say another name.
     /// `of` says in the log whose files they are.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ const NAMED: usize = 20;
 #[derive(Default)]
 pub(super) struct BlindSpots(Mutex<Seen>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Seen {
     /// The table that the fields are numbered in, and the fields.
     fields: Option<(Arc<FieldTable>, FieldSet)>,
@@ -54,6 +54,7 @@ impl BlindSpots {
             grew |= !seen.feeds.contains(feed) && seen.feeds.insert(Arc::clone(feed));
         }
         if grew {
+            let seen = seen_now(seen);
             tell(&seen.summary(snapshot));
         }
     }
@@ -62,18 +63,24 @@ impl BlindSpots {
     pub(super) fn look_for(&self, snapshot: &Snapshot) {
         let mut seen = self.lock();
         seen.fields_of(snapshot.table());
+        let seen = seen_now(seen);
         tell(&seen.summary(snapshot));
     }
 
     /// What a snapshot looks for and was not seen.
     pub(super) fn summary(&self, snapshot: &Snapshot) -> Summary {
-        self.lock().summary(snapshot)
+        seen_now(self.lock()).summary(snapshot)
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
         // Counters that a panic left behind are still counters.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Gives the lock back before anything is made of what it guards: every batch waits for it.
+fn seen_now(seen: MutexGuard<'_, Seen>) -> Seen {
+    seen.clone()
 }
 
 impl Seen {
@@ -96,7 +103,7 @@ impl Seen {
             fields: fields.collect(),
             feeds: feeds.into_iter().map(str::to_owned).collect(),
             pass_ratio: (self.lookups > 0).then(|| strangers as f64 / self.lookups as f64),
-            expected_pass_ratio: snapshot.prefilter().expected_pass_ratio(),
+            expected_pass_ratio: snapshot.expected_pass_ratio(),
         }
     }
 }

@@ -18,10 +18,12 @@ use crate::intel::manifest::{Digest, Key, Mode, Origin, Rule, SegmentRef};
 
 pub(super) fn run(args: &PublishArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let store = open(&args.store)?;
-    let mut segments = args.segments.iter().map(|text| segment(&store, text)).collect::<Result<Vec<_>, _>>()?;
+    let known = store.published_segments().map_err(anyhow::Error::new)?;
+    let segment = |text: &str| segment(&store, &known, text);
+    let mut segments = args.segments.iter().map(|text| segment(text)).collect::<Result<Vec<_>, _>>()?;
     let mut rules = args.rules.iter().map(|text| rule(text)).collect::<Result<Vec<_>, _>>()?;
     if args.segments.is_empty() {
-        let (of_feeds, enabled) = feeds(&store, args)?;
+        let (of_feeds, enabled) = feeds(args, segment)?;
         segments.extend(of_feeds);
         if rules.is_empty() {
             rules = enabled;
@@ -31,7 +33,10 @@ pub(super) fn run(args: &PublishArgs, out: &mut dyn Write) -> Result<(), Failure
 }
 
 /// The segments of the feeds that were compiled into the store, and rules that enable them.
-fn feeds(store: &Store, args: &PublishArgs) -> anyhow::Result<(Vec<SegmentRef>, Vec<Rule>)> {
+fn feeds(
+    args: &PublishArgs,
+    segment: impl Fn(&str) -> anyhow::Result<SegmentRef>,
+) -> anyhow::Result<(Vec<SegmentRef>, Vec<Rule>)> {
     let known = compile::feeds(&args.store).context("the feeds of the store")?;
     if let Some(unknown) = args.feeds.iter().find(|name| known.iter().all(|feed| feed.feed != **name)) {
         bail!("--feed {unknown}: the store has no such feed; compile it into the store first");
@@ -39,7 +44,7 @@ fn feeds(store: &Store, args: &PublishArgs) -> anyhow::Result<(Vec<SegmentRef>, 
     let (mut segments, mut rules) = (Vec::new(), Vec::new());
     for feed in known.iter().filter(|feed| args.feeds.is_empty() || args.feeds.contains(&feed.feed)) {
         for of_feed in &feed.segments {
-            segments.push(segment(store, &of_feed.digest).with_context(|| format!("feed {}", feed.feed))?);
+            segments.push(segment(&of_feed.digest).with_context(|| format!("feed {}", feed.feed))?);
         }
         let origin = match feed.origin {
             OriginWord::Feed => Origin::Feed,
@@ -120,8 +125,13 @@ fn open(path: &Path) -> anyhow::Result<Store> {
     Store::open(path).context("--store")
 }
 
-fn segment(store: &Store, text: &str) -> anyhow::Result<SegmentRef> {
+/// A segment of the store. One that is published already is looked for, but not read again: a feed of millions of
+/// indicators takes a second, and its change is to be published at once.
+fn segment(store: &Store, known: &[SegmentRef], text: &str) -> anyhow::Result<SegmentRef> {
     let digest: Digest = text.parse().with_context(|| format!("--segment {text}"))?;
+    if let Some(known) = known.iter().find(|known| known.digest == digest) {
+        return Ok(*known);
+    }
     store.check_segment(digest).with_context(|| format!("--segment {text}"))
 }
 

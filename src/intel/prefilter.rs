@@ -58,8 +58,10 @@ impl Prefilter {
 
     /// The share of strangers that pass, by how full the filter is: a stranger's five bits fall anywhere in a word.
     pub fn expected_pass_ratio(&self) -> f64 {
-        let full = |word: &u64| f64::from(word.count_ones()) / 64.0;
-        self.words.iter().map(|word| full(word).powi(5)).sum::<f64>() / self.words.len() as f64
+        let mut words = [0u32; u64::BITS as usize + 1];
+        self.words.iter().for_each(|word| words[word.count_ones() as usize] += 1);
+        let passed = |(bits, words): (usize, &u32)| f64::from(*words) * (bits as f64 / f64::from(u64::BITS)).powi(5);
+        words.iter().enumerate().map(passed).sum::<f64>() / self.words.len() as f64
     }
 
     /// Resident bytes of the filter.

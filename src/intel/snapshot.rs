@@ -84,6 +84,8 @@ pub struct Snapshot {
     prefilter: Prefilter,
     /// Keys in the prefilter that no source has any more.
     stale_keys: usize,
+    /// Going through the whole prefilter takes milliseconds, so it is done once.
+    expected_pass_ratio: f64,
     readings: Vec<Reading>,
     wanted: FieldSet,
     trie: PathTrie,
@@ -144,6 +146,11 @@ impl Snapshot {
     #[inline]
     pub fn prefilter(&self) -> &Prefilter {
         &self.prefilter
+    }
+
+    /// The share of look-ups of strangers that its prefilter is expected to let through.
+    pub fn expected_pass_ratio(&self) -> f64 {
+        self.expected_pass_ratio
     }
 
     /// Whether some indicator has a key in a name space.

@@ -41,3 +41,26 @@ async fn what_is_revoked_does_not_hit() {
     serves(&hotlist, version).await;
     assert_eq!(judged(&address, &next, &hosts).await, all);
 }
+
+/// Scenario: a manifest revokes a value that is none of its kind. Guarantee: it is refused with the reason and how to mend
+/// it, as what it means to take out would go on matching; the version before serves on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_that_cannot_be_read_is_refused() {
+    let (fleet, next) = (Fleet::new(), NextHop::start().await);
+    fleet.serve("feed", &["a.example"]);
+    let _plane = fleet.plane();
+    let hotlist = Hotlist::start(&fleet.sidecar("n1", &next, ""));
+    serves(&hotlist, 1).await;
+    let mut draft = fleet.draft();
+    let value = "no address".to_owned();
+    draft.revocations = vec![Revocation::Value { feed: "feed".to_owned(), kind: Kind::Ip, value }];
+    let published = fleet.store().publish(draft, Some(&fleet.key()), Timestamp::now()).unwrap();
+    let version = published.manifest.version;
+    let slot = fleet.node("n1", "serve", |slot| slot["refused_version"] == version).await;
+    let reason = slot["error"]["message"].as_str().unwrap();
+    let wanted =
+        "a revocation of feed `feed`: `no address` is no ip value; publish the manifest with one, or without it";
+    assert!(reason.contains(wanted), "{reason}");
+    assert_eq!(slot["version"], 1);
+    assert_eq!(judged(&hotlist.address(), &next, &["a.example"]).await, ["feed:a.example"]);
+}

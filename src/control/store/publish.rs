@@ -115,6 +115,15 @@ impl Store {
         Ok(SegmentRef { digest, bytes })
     }
 
+    /// The segments that publications in force name. They were checked when they were published first.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn published_segments(&self) -> Result<Vec<SegmentRef>, StoreError> {
+        let publications = list(&self.publications())?.into_iter().filter_map(|path| Publication::read(&path).ok());
+        Ok(publications.flat_map(|publication| publication.manifest.segments).collect())
+    }
+
     /// Puts a manifest in force, under a version above all of its audience. Segments are looked for, not read.
     ///
     /// # Errors

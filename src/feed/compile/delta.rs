@@ -1,8 +1,8 @@
 //! What changed in a feed since it was compiled last.
 //!
 //! The indicators of its files are read one by one and compared by fingerprint with those of its chain. Only what is new
-//! is kept, so that a change of a feed of millions takes the memory of the change, and twelve to twenty bytes for each
-//! indicator that the chain holds.
+//! is kept, so that a change of a feed of millions takes the memory of the change, and seventeen bytes for each indicator
+//! that the chain holds.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -112,10 +112,7 @@ impl Comparison<'_> {
         if self.is_too_much {
             return Ok(());
         }
-        let copies = match self.known.find(self.builder.fingerprint(indicator)) {
-            None => 1,
-            Some(place) => self.known.count(place),
-        };
+        let copies = self.known.count(self.builder.fingerprint(indicator));
         (0..copies).try_for_each(|_| self.builder.add(indicator))?;
         // Even if nothing is withdrawn it is more than half of all.
         if self.builder.len() > self.chain.len() {
@@ -136,18 +133,12 @@ impl Comparison<'_> {
         }
         let count = self.chain.segments.len();
         let (mut gone, mut again) = (vec![Numbers::default(); count], vec![Numbers::default(); count]);
-        let mut left: HashMap<usize, u32> = HashMap::new();
+        let mut changed = self.known.changed();
         for (at, segment, number) in self.chain.living() {
-            let place = segment.fingerprint(number).and_then(|print| self.known.find(print));
-            let Some((place, found)) = place.map(|place| (place, self.known.found[place])) else { continue };
-            let held = self.known.held[place];
-            if found == held {
-                continue;
-            }
+            let Some(left) = segment.fingerprint(number).and_then(|print| changed.get_mut(&print)) else { continue };
             // A tombstone withdraws all that say the same, so where their number changed all of them come again: those of
             // which there are fewer from here.
             gone[at].insert(number);
-            let left = left.entry(place).or_insert(if found < held { found } else { 0 });
             if *left > 0 {
                 *left -= 1;
                 again[at].insert(number);
@@ -195,61 +186,66 @@ fn withdraw(segment: &Segment, gone: &Numbers, feed: &Feed, into: &mut SegmentBu
     told.len() == gone.len()
 }
 
-/// Distinct fingerprints, how many indicators of a chain have each, and how many of a newer version.
-///
-/// They are digests, so that their first bits say where in the sorted list they are.
+/// How many indicators have a fingerprint.
+struct Count {
+    print: u64,
+    /// Of the chain.
+    held: u32,
+    /// Of the newer version, so far.
+    found: u32,
+}
+
+/// The fingerprints of a chain, sorted. They are digests, so that the first bits of one say where it is.
 struct Counted {
-    prints: Vec<u64>,
-    held: Vec<u32>,
-    found: Vec<u32>,
+    counts: Vec<Count>,
     /// Where the fingerprints with the same first bits begin.
     starts: Vec<u32>,
     shift: u32,
 }
 
 impl Counted {
-    /// About so many fingerprints have the same first bits.
-    const RUN: usize = 16;
+    /// About so many fingerprints have the same first bits: two cache lines of them.
+    const RUN: usize = 8;
 
     fn new(mut prints: Vec<u64>) -> Counted {
         prints.sort_unstable();
-        let mut held: Vec<u32> = Vec::with_capacity(prints.len());
-        let mut before = None;
-        for print in &prints {
-            match held.last_mut() {
-                Some(last) if before == Some(*print) => *last += 1,
-                _ => held.push(1),
+        let mut counts: Vec<Count> = Vec::with_capacity(prints.len());
+        for print in prints {
+            match counts.last_mut() {
+                Some(last) if last.print == print => last.held += 1,
+                _ => counts.push(Count { print, held: 1, found: 0 }),
             }
-            before = Some(*print);
         }
-        prints.dedup();
-        let bits = (prints.len() / Counted::RUN).checked_ilog2().unwrap_or(0).max(1);
+        let bits = (counts.len() / Counted::RUN).checked_ilog2().unwrap_or(0).max(1);
         let shift = u64::BITS - bits;
         let mut starts = vec![0; (1 << bits) + 1];
-        prints.iter().for_each(|print| starts[(print >> shift) as usize + 1] += 1);
+        counts.iter().for_each(|count| starts[(count.print >> shift) as usize + 1] += 1);
         let mut sum = 0;
         starts.iter_mut().for_each(|start| {
             sum += *start;
             *start = sum;
         });
-        Counted { found: vec![0; prints.len()], prints, held, starts, shift }
+        Counted { counts, starts, shift }
     }
 
-    fn find(&self, print: u64) -> Option<usize> {
+    /// Counts one more of the newer version, and says how many copies of it the chain lacks: one of those it does not have
+    /// at all, none while it has as many, all so far with the first that it has not.
+    fn count(&mut self, print: u64) -> u32 {
         let run = (print >> self.shift) as usize;
-        let (from, to) = (self.starts[run] as usize, self.starts[run + 1] as usize);
-        self.prints[from..to].binary_search(&print).ok().map(|place| from + place)
-    }
-
-    /// Counts one more of the newer version, and says how many copies of it the chain lacks: none while it has as many,
-    /// all so far with the first that it has not.
-    fn count(&mut self, place: usize) -> u32 {
-        let (held, found) = (self.held[place], self.found[place].saturating_add(1));
-        self.found[place] = found;
-        match found {
-            _ if found <= held => 0,
-            _ if found == held + 1 => found,
+        let counts = &mut self.counts[self.starts[run] as usize..self.starts[run + 1] as usize];
+        let Ok(place) = counts.binary_search_by_key(&print, |count| count.print) else { return 1 };
+        let Count { held, found, .. } = &mut counts[place];
+        *found = found.saturating_add(1);
+        match *found {
+            found if found <= *held => 0,
+            found if found == *held + 1 => found,
             _ => 1,
         }
+    }
+
+    /// Those of which the newer version has another number, and how many of them are to be copied from the chain.
+    fn changed(&self) -> HashMap<u64, u32> {
+        let changed = self.counts.iter().filter(|count| count.held != count.found);
+        changed.map(|count| (count.print, if count.found < count.held { count.found } else { 0 })).collect()
     }
 }
