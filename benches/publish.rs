@@ -9,12 +9,13 @@ use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
@@ -25,6 +26,8 @@ const NODES: usize = 3;
 const ADDED: usize = 10_000;
 /// Events of a batch of the load.
 const BATCH: usize = 100;
+/// How long a reload may go on behind the first hit: what was replaced is freed, and files are tidied up.
+const AFTERMATH: Duration = Duration::from_millis(50);
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -58,7 +61,7 @@ fn free_port() -> Result<u16> {
 
 /// One sidecar, and the file of its hits.
 struct Node {
-    _process: Process,
+    process: Process,
     port: u16,
     hits: PathBuf,
 }
@@ -74,7 +77,15 @@ impl Node {
         );
         std::fs::write(directory.join(&config), text)?;
         let process = Process(hotlist(&["run", "--config", &config], directory).spawn()?);
-        Ok(Node { _process: process, port, hits: directory.join(hits) })
+        Ok(Node { process, port, hits: directory.join(hits) })
+    }
+
+    /// Seconds of processor time that it took so far, to the hundredth (proc(5): user and system time, in ticks).
+    fn cpu(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.0.id()))?;
+        let behind_name = stat.rsplit_once(") ").context("/proc/PID/stat")?.1;
+        let ticks = behind_name.split(' ').skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
+        Ok(ticks / 100.0)
     }
 
     fn hits(&self) -> u64 {
@@ -150,7 +161,7 @@ fn batch<'n>(names: impl Iterator<Item = &'n str>) -> String {
 type Taken = Vec<(Instant, Duration)>;
 
 /// Sends batches that hit nothing until told to stop.
-fn load(port: u16, stop: Arc<AtomicBool>) -> Result<JoinHandle<Result<Taken>>> {
+fn load(port: u16, pause: Duration, stop: Arc<AtomicBool>) -> Result<JoinHandle<Result<Taken>>> {
     let mut sender = Sender::connect(port)?;
     let names: Vec<String> = (0..BATCH).map(|number| format!("host{number}.harmless.example")).collect();
     let body = batch(names.iter().map(String::as_str));
@@ -160,11 +171,22 @@ fn load(port: u16, stop: Arc<AtomicBool>) -> Result<JoinHandle<Result<Taken>>> {
             let begun = Instant::now();
             sender.send(&body)?;
             taken.push((begun, begun.elapsed()));
-            // A collector is busy with other things, too.
-            std::thread::sleep(Duration::from_millis(2));
+            if !pause.is_zero() {
+                std::thread::sleep(pause);
+            }
         }
         Ok(taken)
     }))
+}
+
+/// When the publication came under its name, after which nodes get to know of it: a publisher that waits for its disk
+/// before is no reload.
+fn in_force(directory: &Path) -> Result<Instant> {
+    let path = directory.join("store/publications/all.serve.json");
+    let (now, metadata) = (Instant::now(), std::fs::metadata(path)?);
+    let at = UNIX_EPOCH + Duration::new(metadata.ctime().unsigned_abs(), metadata.ctime_nsec() as u32);
+    let age = SystemTime::now().duration_since(at).unwrap_or_default();
+    now.checked_sub(age).context("the clock of this machine runs for less than a second")
 }
 
 fn quantile(values: &mut [f64], of: f64) -> f64 {
@@ -181,6 +203,7 @@ fn main() -> Result<()> {
         None => Ok(otherwise),
     };
     let rounds = number("--rounds", if flag("--quick") { 2 } else { 20 })?;
+    let pause = Duration::from_millis(number("--pause", 2)? as u64);
     let held = number("--held", if flag("--quick") { 20_000 } else { 1_000_000 })?;
     let temporary = tempfile::tempdir()?;
     let directory = temporary.path();
@@ -201,9 +224,11 @@ fn main() -> Result<()> {
     let mut probes = nodes.iter().map(|node| Sender::connect(node.port)).collect::<Result<Vec<_>>>()?;
     wait(&nodes, &mut probes, "held0.example.com")?;
     let stop = Arc::new(AtomicBool::new(false));
-    let loads = nodes.iter().map(|node| load(node.port, Arc::clone(&stop))).collect::<Result<Vec<_>>>()?;
+    let loads = nodes.iter().map(|node| load(node.port, pause, Arc::clone(&stop))).collect::<Result<Vec<_>>>()?;
     let (mut seconds, mut compiles) = (Vec::new(), Vec::new());
     let (mut quiets, mut reloads) = (Vec::new(), Vec::new());
+    let cpu = || nodes.iter().map(Node::cpu).sum::<Result<f64>>();
+    let (mut quiet_cpu, mut reload_cpu) = (0.0, 0.0);
     let unknown = batch(std::iter::once("never.example"));
     for round in 0..rounds {
         let lines: String = (0..ADDED).fold(String::new(), |mut lines, number| {
@@ -215,17 +240,21 @@ fn main() -> Result<()> {
         run(&["compile", "feed.txt", "--out", "store"], directory)?;
         compiles.push(begun.elapsed().as_secs_f64());
         // Time in which nothing reloads, to compare with: the probes go on as they do in the other.
-        let quiet = Instant::now();
+        let (quiet, before) = (Instant::now(), cpu()?);
         while quiet.elapsed() < Duration::from_millis(500) {
             probes.iter_mut().try_for_each(|probe| probe.send(&unknown))?;
         }
         quiets.push((quiet, Instant::now()));
-        let begun = Instant::now();
+        let (begun, middle) = (Instant::now(), cpu()?);
         run(&publish, directory)?;
+        let in_force = in_force(directory)?;
         wait(&nodes, &mut probes, &format!("new{}.round{round}.example.com", ADDED - 1))?;
         let taken = begun.elapsed();
         seconds.push(taken.as_secs_f64());
-        reloads.push((begun, begun + taken + Duration::from_millis(50)));
+        std::thread::sleep(AFTERMATH);
+        reloads.push((in_force.max(begun), Instant::now()));
+        quiet_cpu += middle - before;
+        reload_cpu += cpu()? - middle;
     }
     stop.store(true, Ordering::Relaxed);
     let (mut steady, mut during) = (Vec::new(), Vec::new());
@@ -241,6 +270,10 @@ fn main() -> Result<()> {
             }
         }
     }
+    let of = |times: &[(Instant, Instant)]| times.iter().map(|(from, to)| (*to - *from).as_secs_f64()).sum::<f64>();
+    let share = |cpu: f64, times| cpu / of(times) / NODES as f64;
+    let (quiet_share, reload_share) = (share(quiet_cpu, &quiets), share(reload_cpu, &reloads));
+    let of_reload = (reload_share - quiet_share) * of(&reloads) / rounds as f64 * 1e3;
     let longest = seconds.iter().copied().fold(0.0, f64::max);
     let (median, compile) = (quantile(&mut seconds, 0.5), quantile(&mut compiles, 0.5));
     let (steady_p99, during_p99) = (quantile(&mut steady, 0.99), quantile(&mut during, 0.99));
@@ -255,10 +288,15 @@ fn main() -> Result<()> {
         during.len(),
         during_p99 / steady_p99
     );
+    println!(
+        "processor time of a sidecar:   {:.0} % of a core steady, {:.0} % during reloads: about {of_reload:.0} ms a reload",
+        quiet_share * 100.0,
+        reload_share * 100.0
+    );
     if flag("--json") {
         let row = json!({
             "rounds": rounds, "held": held, "compile_seconds": compile, "publish_seconds": median,
-            "longest_seconds": longest, "steady_p99_ms": steady_p99, "during_p99_ms": during_p99,
+            "longest_seconds": longest, "steady_p99_ms": steady_p99, "during_p99_ms": during_p99, "reload_cpu_ms": of_reload,
         });
         println!("{}", json!({ "publish": row }));
     }
