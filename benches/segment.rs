@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use hotlist::fields::FieldTable;
@@ -121,15 +121,26 @@ fn generate(path: &Path, keys: usize) -> Result<()> {
     Ok(out.flush()?)
 }
 
-fn compile(list: &Path, kind: Kind, store: &Path) -> Result<f64> {
+/// How long the program takes for a list, in seconds, and the most memory that it has, in bytes.
+fn compile(list: &Path, kind: Kind, store: &Path) -> Result<(f64, u64)> {
     let start = Instant::now();
     let mut command = Command::new(env!("CARGO_BIN_EXE_hotlist"));
     command.arg("compile").arg(list).args(["--kind", kind.as_str(), "--allow-generic", "--out"]).arg(store);
-    let done = command.stdout(Stdio::null()).status()?;
+    let mut child = command.stdout(Stdio::null()).spawn()?;
+    // What getrusage(2) says of a child counts this process in, as which it began.
+    let peak_of = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    let done = loop {
+        peak = peak.max(memory(&peak_of, "VmHWM:").unwrap_or(0));
+        match child.try_wait()? {
+            Some(done) => break done,
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
+    };
     if !done.success() {
         bail!("compiling {} failed", list.display());
     }
-    Ok(start.elapsed().as_secs_f64())
+    Ok((start.elapsed().as_secs_f64(), peak))
 }
 
 /// The segments of a store, from the oldest on.
@@ -145,8 +156,7 @@ fn segments(store: &Path) -> Result<Vec<PathBuf>> {
 
 fn measure(name: &str, kind: Kind, list: &Path, directory: &Path) -> Result<Value> {
     let store = directory.join(format!("{name}.store"));
-    let compile_seconds = compile(list, kind, &store)?;
-    let peak_bytes = children_peak()?;
+    let (compile_seconds, peak_bytes) = compile(list, kind, &store)?;
     let path = segments(&store)?.pop().context("a segment")?;
     let anonymous = resident_anonymous()?;
     let start = Instant::now();
@@ -193,10 +203,13 @@ fn change(list: &Path, directory: &Path, keys: usize) -> Result<Value> {
     }
     out.flush()?;
     let store = directory.join("generated.store");
-    let seconds = compile(list, Kind::Domain, &store)?;
+    let (seconds, peak) = compile(list, Kind::Domain, &store)?;
     let bytes = std::fs::metadata(segments(&store)?.pop().context("a segment")?)?.len();
-    println!("a change of 11,000 lines in {keys}: {bytes} bytes, compiled in {seconds:.2} s");
-    Ok(json!({ "set": "change", "bytes": bytes, "compile_seconds": seconds }))
+    println!(
+        "a change of 11,000 lines in {keys}: {bytes} bytes, compiled in {seconds:.2} s, peak {:.0} MB",
+        peak as f64 / 1e6
+    );
+    Ok(json!({ "set": "change", "bytes": bytes, "compile_seconds": seconds, "peak_bytes": peak }))
 }
 
 fn snapshot(segment: &Arc<Segment>) -> Result<Snapshot> {
@@ -251,15 +264,14 @@ fn ask(snapshot: &Snapshot, kind: Kind, values: &[String]) -> Result<(usize, f64
     Ok((found, start.elapsed().as_nanos() as f64 / keys.len() as f64))
 }
 
-/// The most memory that a child had, in bytes. Later children must be larger to be seen.
-fn children_peak() -> Result<u64> {
-    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN)?;
-    Ok(u64::try_from(usage.max_rss())? * 1024)
-}
-
 /// Memory of this process that is no file's, in bytes.
 fn resident_anonymous() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("RssAnon")?;
+    memory("/proc/self/status", "RssAnon:")
+}
+
+/// A line of a process's status (proc(5)), in bytes.
+fn memory(status: &str, name: &str) -> Result<u64> {
+    let status = std::fs::read_to_string(status)?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| name.to_owned())?;
     Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
 }

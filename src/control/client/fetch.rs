@@ -22,7 +22,7 @@ use crate::proto::control::v1::{Chunk, FetchSegmentRequest};
 use crate::telemetry;
 
 /// Bytes that wait to be written.
-const BUFFER: usize = 1 << 20;
+const BUFFER: usize = 128 << 10;
 /// The longest message; chunks have 64 KiB.
 const MAX_MESSAGE: usize = 1 << 20;
 /// Attempts in a row that bring nothing.
