@@ -23,7 +23,9 @@ use crate::segments::{Content, ROWS, all_told, everything, over, table, written}
 struct Step {
     /// Rows that come, go, or are described otherwise.
     changes: Vec<(usize, Option<(u8, u8)>)>,
-    /// The chain is compacted.
+    /// Whether the second of the two feeds changes, of which the manifest names the segments behind those of the first.
+    second: bool,
+    /// The chain of the feed is compacted.
     compacts: bool,
     /// The manifest names so many segments less.
     short: usize,
@@ -40,11 +42,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]);
     (
         prop::collection::vec((0..ROWS.len(), said), 1..4),
+        any::<bool>(),
         prop::bool::weighted(0.02),
         prop_oneof![9 => Just(0), 1 => 0usize..3],
         prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(value, 1..3)],
     )
-        .prop_map(|(changes, compacts, short, revoked)| Step { changes, compacts, short, revoked })
+        .prop_map(|(changes, second, compacts, short, revoked)| Step { changes, second, compacts, short, revoked })
 }
 
 /// Segments that are open already are not opened again.
@@ -84,32 +87,38 @@ fn figures(detector: &Detector) -> impl PartialEq + std::fmt::Debug {
     (snapshot.feeds().to_vec(), lengths, snapshot.counts().collect::<Vec<_>>(), snapshot.len())
 }
 
-/// Scenario: a chain grows past what a look-up goes through one by one, change by change; now and then it is compacted,
-/// a manifest names less of it than the one before, or takes values out by itself. Each snapshot builds upon the last.
+/// Scenario: the chains of two feeds grow past what a look-up goes through one by one, change by change; now and then one is
+/// compacted, a manifest names less than the one before, or takes values out by itself. Each snapshot builds upon the last.
 /// Guarantee: it matches, names and counts as one that is built from nothing.
 #[test]
 fn a_snapshot_upon_the_one_before_equals_one_from_nothing() {
     let (long, hits) = (Cell::new(0), Cell::new(0));
     let mut runner = TestRunner::new(Config { cases: 10, failure_persistence: None, ..Config::default() });
-    let outcome = runner.run(&prop::collection::vec(step(), 24..40), |steps| {
+    let outcome = runner.run(&prop::collection::vec(step(), 28..44), |steps| {
         let directory = tempfile::tempdir().unwrap();
-        let (path, store) = (directory.path().join("feed.csv"), directory.path().join("store"));
-        let mut content: Content = vec![Some((0, 1)); ROWS.len()];
+        let store = directory.path().join("store");
+        let mut contents: [Content; 2] = std::array::from_fn(|_| vec![Some((0, 1)); ROWS.len()]);
+        let mut chains: [Vec<SegmentState>; 2] = Default::default();
         let (mut open, mut last) = (Open::default(), None::<Detector>);
         for step in steps {
+            let (which, name) = if step.second { (1, "other") } else { (0, "feed") };
+            let content = &mut contents[which];
             step.changes.iter().for_each(|(row, said)| content[*row] = *said);
             content[0] = content[0].or(Some((0, 1)));
-            std::fs::write(&path, written(&content, 0)).unwrap();
+            let path = directory.path().join(format!("{name}.csv"));
+            std::fs::write(&path, written(content, 0)).unwrap();
             let mut file = load::given(std::slice::from_ref(&path)).unwrap().remove(0);
             file.guarded = false;
             let files = std::slice::from_ref(&file);
             let mut state =
                 compile::compile(files, &table(), &store, true, &mut |_| {}, &|_| {}).unwrap().unwrap().state;
             if step.compacts {
-                state = compile::compact(&store, "feed").unwrap().unwrap_or(state);
+                state = compile::compact(&store, name).unwrap().unwrap_or(state);
             }
-            let named = state.segments.len().saturating_sub(step.short).max(1);
-            let segments = open.open(&store, &state.segments[..named]);
+            chains[which] = state.segments;
+            let all = chains.concat();
+            let named = all.len().saturating_sub(step.short).max(1);
+            let segments = open.open(&store, &all[..named]);
             long.set(long.get().max(segments.len()));
             let upon = last.as_ref().map(|last| &*last.snapshot);
             let (upon, anew) =

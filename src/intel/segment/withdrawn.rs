@@ -39,14 +39,23 @@ impl Numbers {
     }
 }
 
-/// Calls `found` with the indicators that the tombstones of one segment of a list withdraw of those before it: with the
-/// place of the segment, the number of the indicator there, and the table of the key by which it is named. An indicator
-/// can come more than once.
-pub fn withdraws(segments: &[&Segment], place: usize, mut found: impl FnMut(usize, u32, TableId)) {
+/// Calls `found` with the indicators that the tombstones of one segment of a list withdraw of those before it that are
+/// `wanted`: with the place of the segment, the number of the indicator there, and the table of the key by which it is
+/// named. An indicator can come more than once.
+pub fn withdraws(
+    segments: &[&Segment],
+    place: usize,
+    wanted: impl Fn(usize) -> bool,
+    mut found: impl FnMut(usize, u32, TableId),
+) {
     let Some((segment, earlier)) = segments.get(place).zip(segments.get(..place)) else { return };
+    let earlier: Vec<(usize, &Segment)> = earlier.iter().copied().enumerate().filter(|(at, _)| wanted(*at)).collect();
+    if earlier.is_empty() {
+        return;
+    }
     for tombstone in segment.tombstones() {
         let Some(feed) = segment.feeds().get(tombstone.feed as usize) else { continue };
-        for (at, earlier) in earlier.iter().enumerate() {
+        for (at, earlier) in earlier.iter().copied() {
             earlier.find_packed(tombstone.table, &tombstone.key, |posting| {
                 let of = earlier.feeds().get(earlier.feed_of(posting.indicator));
                 let is_same = of.is_some_and(|of| of.name == feed.name && of.origin == feed.origin);
@@ -62,9 +71,14 @@ pub fn withdraws(segments: &[&Segment], place: usize, mut found: impl FnMut(usiz
 pub fn withdrawn(segments: &[&Segment]) -> Vec<Numbers> {
     let mut dead = vec![Numbers::default(); segments.len()];
     for place in 0..segments.len() {
-        withdraws(segments, place, |at, number, _| {
-            dead[at].insert(number);
-        });
+        withdraws(
+            segments,
+            place,
+            |_| true,
+            |at, number, _| {
+                dead[at].insert(number);
+            },
+        );
     }
     dead
 }

@@ -11,19 +11,18 @@ use crate::intel::segment::{self, Numbers, Segment, TableId};
 
 /// Finds out what counts of each segment of the manifest. `older` are the sources of a snapshot before.
 pub(super) fn settle(sources: &mut [Source], older: &[Source], revoked: &[Revoked]) {
-    let older: Vec<&Source> = older.iter().filter(|source| source.from == From::Manifest).collect();
     let mut sources: Vec<&mut Source> = sources.iter_mut().filter(|source| source.from == From::Manifest).collect();
-    let is_same = |(old, new): (&&Source, &&mut Source)| Arc::ptr_eq(&old.segment, &new.segment);
-    let goes_on = older.len() <= sources.len() && older.iter().zip(&sources).all(is_same);
-    let known = if goes_on { older.as_slice() } else { &[] };
-    for (new, old) in sources.iter_mut().zip(known) {
-        new.withdrawn = Arc::clone(&old.withdrawn);
+    let known = known(&sources, older);
+    for (new, old) in sources.iter_mut().zip(&known) {
+        if let Some(old) = old {
+            new.withdrawn = Arc::clone(&old.withdrawn);
+        }
     }
-    withdraw(&mut sources, known.len());
-    for (place, source) in sources.into_iter().enumerate() {
+    withdraw(&mut sources, &known);
+    for (source, known) in sources.into_iter().zip(known) {
         source.standing = match revoke(source, revoked) {
             None => Arc::clone(&source.withdrawn),
-            Some(dead) => match known.get(place).filter(|old| *old.standing.dead == dead) {
+            Some(dead) => match known.filter(|old| *old.standing.dead == dead) {
                 Some(old) => Arc::clone(&old.standing),
                 None => Arc::new(Standing::counted(&source.segment, dead)),
             },
@@ -31,13 +30,26 @@ pub(super) fn settle(sources: &mut [Source], older: &[Source], revoked: &[Revoke
     }
 }
 
-/// Takes out what tombstones withdraw, those of the segments behind the first `known`.
-fn withdraw(sources: &mut [&mut Source], known: usize) {
+/// The source before of each that was there before. None is, unless all of those before are there still, in their order:
+/// what withdrew something may be gone.
+fn known<'o>(sources: &[&mut Source], older: &'o [Source]) -> Vec<Option<&'o Source>> {
+    let mut older = older.iter().filter(|source| source.from == From::Manifest).peekable();
+    let mut is_next = |source: &&mut Source| older.next_if(|old| Arc::ptr_eq(&old.segment, &source.segment));
+    let known = sources.iter().map(&mut is_next).collect();
+    match older.peek() {
+        None => known,
+        Some(_) => vec![None; sources.len()],
+    }
+}
+
+/// Takes out what tombstones withdraw, but for what those of known segments withdraw of known ones.
+fn withdraw(sources: &mut [&mut Source], known: &[Option<&Source>]) {
     let segments: Vec<Arc<Segment>> = sources.iter().map(|source| Arc::clone(&source.segment)).collect();
     let segments: Vec<&Segment> = segments.iter().map(|segment| &**segment).collect();
     let mut changed: Vec<Option<Change>> = sources.iter().map(|_| None).collect();
-    for place in known..segments.len() {
-        segment::withdraws(&segments, place, |at, number, table| {
+    for (place, of_known) in known.iter().enumerate() {
+        let wanted = |at: usize| of_known.is_none() || known[at].is_none();
+        segment::withdraws(&segments, place, wanted, |at, number, table| {
             let change = changed[at].get_or_insert_with(|| Change::of(sources[at]));
             change.take_out(segments[at], number, table);
         });
