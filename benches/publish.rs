@@ -1,9 +1,10 @@
 //! From publishing to the first live hit, and what reloads do to the latency of a busy sidecar.
 //!
-//! `cargo bench --bench publish [-- --rounds N] [--held N] [--quick] [--json]`. A control plane and three sidecars, each a
-//! process of its own, hold some indicators already; in every round 10,000 more are compiled and published. Each sidecar gets
-//! batches of 100 events all the time. The time of a round is that from the start of `hotlist publish` until the last of the
-//! sidecars has tagged an event with a new indicator.
+//! `cargo bench --bench publish [-- --rounds N] [--held N] [--pause MS] [--quick] [--json]`. A control plane and three
+//! sidecars, each a process of its own, hold some indicators already; in every round 10,000 more are compiled and published.
+//! Each sidecar gets batches of 100 events all the time, with so many milliseconds (2) between an answer and the next batch.
+//! The time of a round is that from the start of `hotlist publish` until the last of the sidecars has tagged an event with a
+//! new indicator.
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -61,7 +62,7 @@ fn free_port() -> Result<u16> {
 
 /// One sidecar, and the file of its hits.
 struct Node {
-    process: Process,
+    _process: Process,
     port: u16,
     hits: PathBuf,
 }
@@ -77,15 +78,7 @@ impl Node {
         );
         std::fs::write(directory.join(&config), text)?;
         let process = Process(hotlist(&["run", "--config", &config], directory).spawn()?);
-        Ok(Node { process, port, hits: directory.join(hits) })
-    }
-
-    /// Seconds of processor time that it took so far, to the hundredth (proc(5): user and system time, in ticks).
-    fn cpu(&self) -> Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.0.id()))?;
-        let behind_name = stat.rsplit_once(") ").context("/proc/PID/stat")?.1;
-        let ticks = behind_name.split(' ').skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
-        Ok(ticks / 100.0)
+        Ok(Node { _process: process, port, hits: directory.join(hits) })
     }
 
     fn hits(&self) -> u64 {
@@ -227,8 +220,6 @@ fn main() -> Result<()> {
     let loads = nodes.iter().map(|node| load(node.port, pause, Arc::clone(&stop))).collect::<Result<Vec<_>>>()?;
     let (mut seconds, mut compiles) = (Vec::new(), Vec::new());
     let (mut quiets, mut reloads) = (Vec::new(), Vec::new());
-    let cpu = || nodes.iter().map(Node::cpu).sum::<Result<f64>>();
-    let (mut quiet_cpu, mut reload_cpu) = (0.0, 0.0);
     let unknown = batch(std::iter::once("never.example"));
     for round in 0..rounds {
         let lines: String = (0..ADDED).fold(String::new(), |mut lines, number| {
@@ -240,12 +231,12 @@ fn main() -> Result<()> {
         run(&["compile", "feed.txt", "--out", "store"], directory)?;
         compiles.push(begun.elapsed().as_secs_f64());
         // Time in which nothing reloads, to compare with: the probes go on as they do in the other.
-        let (quiet, before) = (Instant::now(), cpu()?);
+        let quiet = Instant::now();
         while quiet.elapsed() < Duration::from_millis(500) {
             probes.iter_mut().try_for_each(|probe| probe.send(&unknown))?;
         }
         quiets.push((quiet, Instant::now()));
-        let (begun, middle) = (Instant::now(), cpu()?);
+        let begun = Instant::now();
         run(&publish, directory)?;
         let in_force = in_force(directory)?;
         wait(&nodes, &mut probes, &format!("new{}.round{round}.example.com", ADDED - 1))?;
@@ -253,8 +244,6 @@ fn main() -> Result<()> {
         seconds.push(taken.as_secs_f64());
         std::thread::sleep(AFTERMATH);
         reloads.push((in_force.max(begun), Instant::now()));
-        quiet_cpu += middle - before;
-        reload_cpu += cpu()? - middle;
     }
     stop.store(true, Ordering::Relaxed);
     let (mut steady, mut during) = (Vec::new(), Vec::new());
@@ -270,10 +259,6 @@ fn main() -> Result<()> {
             }
         }
     }
-    let of = |times: &[(Instant, Instant)]| times.iter().map(|(from, to)| (*to - *from).as_secs_f64()).sum::<f64>();
-    let share = |cpu: f64, times| cpu / of(times) / NODES as f64;
-    let (quiet_share, reload_share) = (share(quiet_cpu, &quiets), share(reload_cpu, &reloads));
-    let of_reload = (reload_share - quiet_share) * of(&reloads) / rounds as f64 * 1e3;
     let longest = seconds.iter().copied().fold(0.0, f64::max);
     let (median, compile) = (quantile(&mut seconds, 0.5), quantile(&mut compiles, 0.5));
     let (steady_p99, during_p99) = (quantile(&mut steady, 0.99), quantile(&mut during, 0.99));
@@ -288,15 +273,10 @@ fn main() -> Result<()> {
         during.len(),
         during_p99 / steady_p99
     );
-    println!(
-        "processor time of a sidecar:   {:.0} % of a core steady, {:.0} % during reloads: about {of_reload:.0} ms a reload",
-        quiet_share * 100.0,
-        reload_share * 100.0
-    );
     if flag("--json") {
         let row = json!({
             "rounds": rounds, "held": held, "compile_seconds": compile, "publish_seconds": median,
-            "longest_seconds": longest, "steady_p99_ms": steady_p99, "during_p99_ms": during_p99, "reload_cpu_ms": of_reload,
+            "longest_seconds": longest, "steady_p99_ms": steady_p99, "during_p99_ms": during_p99,
         });
         println!("{}", json!({ "publish": row }));
     }
