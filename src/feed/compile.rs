@@ -147,13 +147,8 @@ pub fn compile(
             (found, Difference::Anew)
         }
     };
-    if found == 0 {
-        return Err(CompileError::Empty { feed: feed.name.clone() });
-    }
     let held = chain.len();
-    if !allow_shrink && found < held.div_ceil(2) {
-        return Err(CompileError::Shrunk { feed: feed.name.clone(), held, found });
-    }
+    check(found, held, allow_shrink, feed)?;
     let (change, new) = match (difference, whole) {
         (Difference::None, _) => (Change::Unchanged, None),
         (Difference::Delta { added, withdrawn, segment }, _) => (Change::Delta { added, withdrawn }, Some(segment)),
@@ -161,6 +156,12 @@ pub fn compile(
         // What there is to say of the files was said when they were read first.
         (Difference::Anew, None) => (Change::Full, Some(compile_whole(files, table, &mut |_| {}, &|_| {})?)),
     };
+    // Files may change between two readings.
+    let found = match &new {
+        Some(whole) if change == Change::Full => whole.len() as usize,
+        _ => found,
+    };
+    check(found, held, allow_shrink, feed)?;
     let mut state = before.unwrap_or_else(|| FeedState::new(feed));
     state.source = source;
     state.origin = feed.origin.into();
@@ -181,6 +182,17 @@ pub fn compile(
     state.indicators = found;
     state.save(store)?;
     Ok(Some(Compiled { change, state }))
+}
+
+/// Whether so many indicators may take the place of those that are held.
+fn check(found: usize, held: usize, allow_shrink: bool, feed: &Feed) -> Result<(), CompileError> {
+    if found == 0 {
+        return Err(CompileError::Empty { feed: feed.name.clone() });
+    }
+    if !allow_shrink && found < held.div_ceil(2) {
+        return Err(CompileError::Shrunk { feed: feed.name.clone(), held, found });
+    }
+    Ok(())
 }
 
 /// Makes one segment of the chain of a feed. `None`: there was nothing to do.
