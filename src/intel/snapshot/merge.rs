@@ -9,8 +9,10 @@ use crate::intel::segment::{BuildError, HashKey, Keep, Numbering, Numbers, Segme
 
 /// The most parts that a look-up goes through.
 pub(super) const MAX_PARTS: usize = 16;
-/// How many of them are left of too many.
+/// How many of them are left of too many, if what is merged for that is small.
 const MERGED_TO: usize = MAX_PARTS / 2;
+/// Small is one in so many of all indicators: of many large segments no more are copied into memory than must be.
+const SMALL: u64 = 8;
 
 /// A segment as a snapshot numbers its feeds, and what of it does not count.
 #[derive(Clone, Debug)]
@@ -90,8 +92,18 @@ pub(super) fn units(mut members: Vec<Member>, older: &[Unit], seed: u64) -> Vec<
     if units.len() <= MAX_PARTS {
         return units;
     }
+    let len = |unit: &Unit| u64::from(unit.len());
     units.sort_by_key(|unit| std::cmp::Reverse(unit.len()));
-    let small: Vec<Member> = units.split_off(MERGED_TO - 1).into_iter().flat_map(Unit::members).collect();
+    let most = units.iter().map(len).sum::<u64>() / SMALL;
+    let mut small = units.split_off(MAX_PARTS - 1);
+    let mut sum: u64 = small.iter().map(len).sum();
+    while units.len() >= MERGED_TO
+        && let Some(next) = units.pop_if(|unit| sum + len(unit) <= most)
+    {
+        sum += len(&next);
+        small.push(next);
+    }
+    let small: Vec<Member> = small.into_iter().flat_map(Unit::members).collect();
     match merged(&small, seed) {
         Ok(segment) => units.push(Unit::Merged { members: small, segment }),
         // Too large to be one: look-ups go through all of them.
