@@ -2,8 +2,10 @@
 //! what is bad is refused by every node with the reason.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hotlist::encoding::otlp::request_of;
@@ -12,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::client::Connection;
-use crate::common::{Fleet, enrichments, event, events_in, lines, serves};
+use crate::common::{Fleet, enrichments, event, events_in, lines, serves, told};
 use crate::next_hop::NextHop;
 use crate::process::Hotlist;
 
@@ -23,6 +25,10 @@ const BAD_EVERY: u64 = 10;
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
 const WORKERS_A_NODE: usize = 2;
 const EVENTS_A_BATCH: usize = 5;
+/// What a collector waits between an answer and the next batch.
+const BETWEEN_BATCHES: Duration = Duration::from_millis(20);
+/// How long nothing is published behind each publication, to compare with.
+const QUIET: Duration = Duration::from_millis(200);
 /// An event has the domains of so many generations, so that whatever serves finds its own.
 const GENERATIONS: u64 = 8;
 
@@ -36,6 +42,15 @@ struct Load {
     sent: Mutex<HashMap<String, usize>>,
     /// When each acknowledged batch was sent, and how long it took.
     took: Mutex<Vec<(Instant, Duration)>>,
+}
+
+/// Starts a collector on a thread of its own: what it measures is not to wait for the checker.
+fn start(node: usize, worker: usize, address: String, load: &Arc<Load>) -> JoinHandle<()> {
+    let load = Arc::clone(load);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(collector(node, worker, address, load));
+    })
 }
 
 /// A collector that sends batch after batch, each until it is acknowledged.
@@ -67,7 +82,7 @@ async fn collector(node: usize, worker: usize, address: String, load: Arc<Load>)
         }
         load.sent.lock().unwrap().extend(ids.into_iter().map(|id| (id, attempts)));
         // So that two cores suffice; nothing relies on how long.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(BETWEEN_BATCHES).await;
     }
 }
 
@@ -197,19 +212,21 @@ async fn no_event_is_judged_by_a_mix() {
     let mut collectors = Vec::new();
     for (node, sidecar) in sidecars.iter().enumerate() {
         for worker in 0..WORKERS_A_NODE {
-            collectors.push(tokio::spawn(collector(node, worker, sidecar.address(), Arc::clone(&load))));
+            collectors.push(start(node, worker, sidecar.address(), &load));
         }
     }
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let steady_end = Instant::now();
     let mut arrived = Arrived::default();
-    let mut reloads = Vec::new();
+    let (mut reloads, mut quiets) = (Vec::new(), Vec::new());
     for generation in 2..=publishes {
         load.generation.store(generation, Ordering::Relaxed);
         compile(&fleet, generation);
-        let start = Instant::now();
         if generation % BAD_EVERY == 0 {
             let (version, words) = publish_bad(&fleet, generation / BAD_EVERY);
+            let start = Instant::now();
+            for sidecar in &sidecars {
+                told(sidecar, &format!("version {version} was refused")).await;
+            }
+            reloads.push(start..Instant::now());
             for (node, sidecar) in NODES.iter().zip(&sidecars) {
                 let slot = fleet.node(node, "serve", |slot| slot["refused_version"] == version).await;
                 let reason = slot["error"]["message"].as_str().unwrap();
@@ -221,13 +238,19 @@ async fn no_event_is_judged_by_a_mix() {
             good = fleet.publish(&[]);
             // Some overtake the one before.
             if generation % 4 != 1 || (generation + 1) % BAD_EVERY == 0 {
+                let start = Instant::now();
                 for sidecar in &sidecars {
                     serves(sidecar, good).await;
                 }
+                reloads.push(start..Instant::now());
             }
         }
-        reloads.push(start..Instant::now());
         arrived.note(&next);
+        if generation % 4 != 1 {
+            let start = Instant::now();
+            tokio::time::sleep(QUIET).await;
+            quiets.push(start..Instant::now());
+        }
         assert!(collectors.iter().all(|collector| !collector.is_finished()), "a collector failed");
     }
     for sidecar in &sidecars {
@@ -235,7 +258,7 @@ async fn no_event_is_judged_by_a_mix() {
     }
     load.stop.store(true, Ordering::Relaxed);
     for collector in collectors {
-        collector.await.unwrap();
+        collector.join().unwrap();
     }
     arrived.note(&next);
     let sent = load.sent.lock().unwrap();
@@ -245,8 +268,14 @@ async fn no_event_is_judged_by_a_mix() {
     }
     assert_eq!(sent.len(), arrived.counts.len());
     let took = load.took.lock().unwrap();
-    let during = |at: Instant| reloads.iter().any(|reload| reload.contains(&at));
-    let steady = quantiles(took.iter().filter(|(at, _)| *at < steady_end).map(|(_, took)| *took));
-    let reloading = quantiles(took.iter().filter(|(at, _)| during(*at)).map(|(_, took)| *took));
+    let within = |times: &[Range<Instant>]| {
+        quantiles(took.iter().filter(|(at, took)| meets(times, *at..*at + *took)).map(|(_, took)| *took))
+    };
+    let (steady, reloading) = (within(&quiets), within(&reloads));
     println!("{publishes} publications, {} events; steady: {steady}; reloading: {reloading}", sent.len());
+}
+
+/// Whether a time has a moment in common with one of these.
+fn meets(times: &[Range<Instant>], of: Range<Instant>) -> bool {
+    times.iter().any(|time| time.start <= of.end && of.start <= time.end)
 }

@@ -100,7 +100,10 @@ impl NextHop {
         let shared = next_hop.shared.clone();
         tokio::spawn(async move {
             loop {
-                serve(listener.accept().await.unwrap().0, shared.clone());
+                let (stream, _) = listener.accept().await.unwrap();
+                // Else the second half of an answer waits for the delayed acknowledgement of the first.
+                stream.set_nodelay(true).unwrap();
+                serve(stream, shared.clone());
             }
         });
         next_hop
