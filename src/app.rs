@@ -10,6 +10,7 @@ mod compose;
 mod control;
 pub mod indicators;
 mod live;
+mod release;
 mod reload;
 mod switch;
 mod wiring;

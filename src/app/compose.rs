@@ -11,6 +11,7 @@ use metrics::{counter, gauge};
 
 use super::indicators::Settings;
 use super::live::{Live, Rules};
+use super::release::release;
 use crate::admin::{self, Readiness};
 use crate::intel::allowlist::Allowlists;
 use crate::intel::manifest::{self, Manifest, Mode, Revocation};
@@ -178,9 +179,10 @@ impl Composer {
 
     /// Takes the files as they are now.
     pub fn set_files(&self, files: Option<Arc<Snapshot>>, allowlists: Arc<Allowlists>) {
-        let mut state = self.state();
-        let rules = self.live.rules();
-        self.take_files(&mut state, files, allowlists, rules);
+        self.replace(|state| {
+            let rules = self.live.rules();
+            self.take_files(state, files, allowlists, rules);
+        });
     }
 
     /// The same under other settings, and with other rules.
@@ -191,9 +193,27 @@ impl Composer {
         files: Option<Arc<Snapshot>>,
         allowlists: Arc<Allowlists>,
     ) {
+        self.replace(|state| {
+            state.settings = settings;
+            self.take_files(state, files, allowlists, rules);
+        });
+    }
+
+    /// Changes what serves, and frees what served before.
+    fn replace(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state();
-        state.settings = settings;
-        self.take_files(&mut state, files, allowlists, rules);
+        let before = [state.serving.clone(), state.files.clone()];
+        change(&mut state);
+        let after = [state.serving.clone(), state.files.clone()];
+        drop(state);
+        let is_kept = |of: &Arc<Snapshot>| after.iter().flatten().any(|kept| Arc::ptr_eq(kept, of));
+        let [serving, files] = before;
+        // One snapshot may be both; then it is let go of once.
+        let is_both = serving.iter().zip(&files).any(|(serving, files)| Arc::ptr_eq(serving, files));
+        let files = files.filter(|_| !is_both);
+        for replaced in [serving, files] {
+            release(replaced.filter(|of| !is_kept(of)));
+        }
     }
 
     fn take_files(
@@ -269,7 +289,10 @@ impl Composer {
 
     /// Puts what was made ready into service.
     pub fn publish(&self, mode: Mode, ready: Ready) {
-        let mut state = self.state();
+        self.replace(|state| self.publish_to(state, mode, ready));
+    }
+
+    fn publish_to(&self, state: &mut State, mode: Mode, ready: Ready) {
         let Ready { opened, mut snapshot, files } = ready;
         if files != state.generation {
             // The files changed meanwhile: seldom enough to compose once more right here.
@@ -287,7 +310,7 @@ impl Composer {
                 state.newest = state.newest.max(Some(opened.manifest.issued));
                 state.serve = Some(Arc::clone(&opened));
                 let rules = self.live.rules();
-                self.serve(&mut state, snapshot, &opened, rules);
+                self.serve(state, snapshot, &opened, rules);
             }
         }
     }

@@ -1,0 +1,59 @@
+//! What was replaced is freed by whoever replaced it. A snapshot may be gigabytes of mappings, and a thread with events to
+//! answer that happens to drop it last would take milliseconds over that.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long is waited for batches. One that takes longer frees what it holds itself.
+const LONGEST_BATCH: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Drops it when nobody else has it any more. Blocks, but not for long.
+pub(super) fn release<T>(replaced: Option<Arc<T>>) {
+    let Some(replaced) = replaced else { return };
+    let end = Instant::now() + LONGEST_BATCH;
+    while Arc::strong_count(&replaced) > 1 && Instant::now() < end {
+        std::thread::sleep(PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+    use std::thread::{self, ThreadId};
+
+    use super::*;
+
+    /// Tells which thread freed it.
+    struct Told(Sender<ThreadId>);
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.0.send(thread::current().id()).unwrap();
+        }
+    }
+
+    #[test]
+    fn it_is_freed_here_although_a_batch_still_has_it() {
+        let (tell, freed) = channel();
+        let serving = Arc::new(Told(tell));
+        let batch = Arc::clone(&serving);
+        let (begin, begun) = channel();
+        let worker = thread::spawn(move || {
+            begin.send(()).unwrap();
+            thread::sleep(PAUSE);
+            drop(batch);
+        });
+        begun.recv().unwrap();
+        release(Some(serving));
+        worker.join().unwrap();
+        assert_eq!(freed.recv().unwrap(), thread::current().id());
+    }
+
+    #[test]
+    fn a_batch_that_goes_on_is_not_waited_for() {
+        let batch = Arc::new(());
+        release(Some(Arc::clone(&batch)));
+        assert_eq!(Arc::strong_count(&batch), 1);
+    }
+}
