@@ -7,6 +7,7 @@
 //! result changes nothing. `judge` says which manifests are taken at all.
 
 mod apply;
+mod background;
 mod cache;
 mod fetch;
 mod job;
@@ -34,6 +35,7 @@ pub use refusal::Refusal;
 pub use settings::{Settings, SettingsError, Timing, host_name};
 pub use status::{SlotStatus, Status};
 
+use background::Background;
 use job::Shared;
 use link::Dialer;
 use session::Session;
@@ -64,6 +66,9 @@ pub enum OpenError {
     /// The certificates cannot be used.
     #[error("intel.control.tls: {0}")]
     Tls(#[from] TlsError),
+    /// There can be no threads for reloads.
+    #[error("intel.control: there can be no threads for reloads: {0}")]
+    Background(#[source] std::io::Error),
 }
 
 /// A client that serves the last good manifests and has not dialled yet.
@@ -92,7 +97,8 @@ impl<A: Apply> Client<A> {
         let cache = Cache::open(&settings.cache, settings.cache_bytes)?;
         // Without a bound of its own: each job sends one small message, and a slot has one job and those it superseded.
         let (done, finished) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::new(cache, apply, settings.timing, done));
+        let background = Background::start().map_err(OpenError::Background)?;
+        let shared = Arc::new(Shared::new(cache, apply, settings.timing, Arc::new(background), done));
         let slots = Mode::ALL.map(|mode| {
             let mut slot = Slot::new(mode);
             restore::restore(&shared, &settings, &mut slot);
@@ -108,9 +114,10 @@ impl<A: Apply> Client<A> {
         self.status.clone()
     }
 
-    /// Follows the control plane until `stop` resolves. Then what is not in service yet never will be, and when this
-    /// returns, nothing of it is at work any more and the cache is free.
-    pub async fn run(self, stop: impl Future<Output = ()> + Send) {
-        self.session.run(stop).await;
+    /// Follows the control plane on a thread of its own until `stop` resolves. Then what is not in service yet never will
+    /// be, and when this returns, nothing of it is at work any more and the cache is free. Needs a tokio runtime.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) {
+        let background = self.session.background();
+        background.follow(self.session.run(stop)).await;
     }
 }

@@ -12,6 +12,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use super::apply::Apply;
+use super::background::Pace;
 use super::cache::{CacheError, Part};
 use super::job::{Shared, blocking};
 use super::link;
@@ -60,6 +61,7 @@ pub(super) async fn ensure<A: Apply>(
     shared: &Shared<A>,
     channel: &Channel,
     segment: SegmentRef,
+    pace: &Pace,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
     let SegmentRef { digest, bytes } = segment;
@@ -67,7 +69,7 @@ pub(super) async fn ensure<A: Apply>(
     let one = shared.one_at_a_time(digest);
     let _one = one.lock().await;
     let cache = shared.cache();
-    if blocking(move || cache.has(digest, bytes)).await? {
+    if blocking(pace, move || cache.has(digest, bytes)).await? {
         return Ok(());
     }
     let delays = || {
@@ -81,7 +83,7 @@ pub(super) async fn ensure<A: Apply>(
         if stop.is_cancelled() {
             return Err(Failure::Cancelled);
         }
-        match attempt(shared, channel, segment, stop, &anew).await {
+        match attempt(shared, channel, segment, pace, stop, &anew).await {
             End::Whole => return Ok(()),
             End::Failed(failure) => return Err(failure),
             End::Broke { cause, progressed } => {
@@ -107,17 +109,18 @@ async fn attempt<A: Apply>(
     shared: &Shared<A>,
     channel: &Channel,
     segment: SegmentRef,
+    pace: &Pace,
     stop: &CancellationToken,
     anew: &AtomicBool,
 ) -> End {
     let SegmentRef { digest, bytes } = segment;
     let cache = shared.cache();
-    let part = match blocking(move || cache.part(digest, bytes)).await {
+    let part = match blocking(pace, move || cache.part(digest, bytes)).await {
         Ok(part) => part,
         Err(error) => return End::Failed(error.into()),
     };
     let offset = part.written();
-    let mut transfer = Transfer { part, buffer: Vec::new(), digest, came: 0 };
+    let mut transfer = Transfer { part, buffer: Vec::new(), digest, came: 0, pace: pace.clone() };
     if transfer.part.missing() > 0 {
         let received = match receive(shared, channel, transfer, bytes, stop).await {
             Ok((kept, received)) => {
@@ -133,7 +136,7 @@ async fn attempt<A: Apply>(
             Received::Refused(refusal) => return End::Failed(Failure::Refused(refusal)),
             Received::Wrong(cause) => {
                 let part = transfer.part;
-                return End::Failed(match blocking(move || part.delete()).await {
+                return End::Failed(match blocking(pace, move || part.delete()).await {
                     Ok(()) => Failure::Refused(Refusal::Digest { digest, cause }),
                     Err(error) => error.into(),
                 });
@@ -141,7 +144,7 @@ async fn attempt<A: Apply>(
         }
     }
     let (cache, part) = (shared.cache(), transfer.part);
-    match blocking(move || cache.finish(part)).await {
+    match blocking(pace, move || cache.finish(part)).await {
         Ok(()) => End::Whole,
         // The wrong bytes may be those that lay on disk.
         Err(CacheError::Segment { cause, .. }) if offset > 0 && anew.swap(false, Ordering::Relaxed) => {
@@ -281,6 +284,7 @@ struct Transfer {
     digest: Digest,
     /// Bytes that came in this attempt.
     came: u64,
+    pace: Pace,
 }
 
 impl Transfer {
@@ -294,7 +298,8 @@ impl Transfer {
         if self.buffer.is_empty() {
             return Ok(self);
         }
-        blocking(move || {
+        let pace = self.pace.clone();
+        blocking(&pace, move || {
             self.part.append(&self.buffer)?;
             self.buffer.clear();
             Ok(self)

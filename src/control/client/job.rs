@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 
 use super::apply::{Apply, Candidate, Gate};
+use super::background::{Background, Pace};
 use super::cache::{Cache, CacheError, Keep};
 use super::fetch::{self, Failure};
 use super::judge::Judged;
@@ -30,6 +31,7 @@ pub(super) struct Shared<A> {
     pub(super) timing: Timing,
     /// One word a job, so it holds no more than jobs were started.
     done: mpsc::UnboundedSender<Done>,
+    pub(super) background: Arc<Background>,
     /// Every job that was started and is not over.
     jobs: TaskTracker,
     /// Held by the job at work on each slot.
@@ -66,9 +68,15 @@ pub(super) enum Task {
 }
 
 impl<A: Apply> Shared<A> {
-    pub(super) fn new(cache: Cache, apply: Arc<A>, timing: Timing, done: mpsc::UnboundedSender<Done>) -> Shared<A> {
+    pub(super) fn new(
+        cache: Cache,
+        apply: Arc<A>,
+        timing: Timing,
+        background: Arc<Background>,
+        done: mpsc::UnboundedSender<Done>,
+    ) -> Shared<A> {
         let (jobs, turns, fetching) = (TaskTracker::new(), Default::default(), Mutex::default());
-        Shared { cache: Arc::new(cache), apply, timing, done, jobs, turns, fetching }
+        Shared { cache: Arc::new(cache), apply, timing, done, background, jobs, turns, fetching }
     }
 
     pub(super) fn cache(&self) -> Arc<Cache> {
@@ -102,14 +110,15 @@ impl<A: Apply> Shared<A> {
     }
 }
 
-/// Does something that blocks on a thread for that.
+/// Does something with the cache on a thread that may block.
 ///
 /// # Errors
 /// Those of `work`; a panic in it is one.
 pub(super) async fn blocking<T: Send + 'static>(
+    pace: &Pace,
     work: impl FnOnce() -> Result<T, CacheError> + Send + 'static,
 ) -> Result<T, CacheError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+    pace.run(work).await.unwrap_or_else(|error| {
         let cause = std::io::Error::other(format!("a thread of this process failed: {error}"));
         Err(CacheError::Io { path: "the cache".into(), what: "used", cause })
     })
@@ -137,7 +146,9 @@ async fn serve<A: Apply>(
     judged: Judged,
     channel: &Channel,
 ) -> Outcome {
-    match fetched(shared, mode, gate, &judged, channel).await {
+    let bytes = judged.manifest.segments.iter().fold(0u64, |sum, segment| sum.saturating_add(segment.bytes));
+    let pace = shared.background.pace(bytes);
+    match fetched(shared, mode, gate, &judged, channel, &pace).await {
         Ok(()) => {}
         Err(Failure::Cancelled) => return Outcome::Dropped,
         Err(Failure::Refused(_)) if !gate.is_current() => return Outcome::Dropped,
@@ -147,7 +158,7 @@ async fn serve<A: Apply>(
         return Outcome::Dropped;
     }
     let (shared, gate) = (Arc::clone(shared), Arc::clone(gate));
-    off_the_loop(move || match put_into_service(&shared, mode, gate, judged) {
+    off_the_loop(&pace, move || match put_into_service(&shared, mode, gate, judged) {
         Outcome::Refused(refusal) => refused(&shared, mode, refusal),
         outcome => {
             tidy_up(&shared.cache);
@@ -166,8 +177,8 @@ fn refused<A>(shared: &Shared<A>, mode: Mode, refusal: Refusal) -> Outcome {
 }
 
 /// Runs what the program does with a candidate on a thread of its own kind.
-async fn off_the_loop(work: impl FnOnce() -> Outcome + Send + 'static) -> Outcome {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+async fn off_the_loop(pace: &Pace, work: impl FnOnce() -> Outcome + Send + 'static) -> Outcome {
+    pace.run(work).await.unwrap_or_else(|error| {
         Outcome::Refused(Refusal::Apply(format!("this node failed over it: {error}; this is a fault of the program")))
     })
 }
@@ -179,12 +190,13 @@ async fn fetched<A: Apply>(
     gate: &Gate,
     judged: &Judged,
     channel: &Channel,
+    pace: &Pace,
 ) -> Result<(), Failure> {
     if !gate.is_current() {
         return Err(Failure::Cancelled);
     }
     let (cache, highest, manifest) = (shared.cache(), judged.as_highest(), Arc::clone(&judged.manifest));
-    blocking(move || {
+    blocking(pace, move || {
         cache.raise(mode, highest)?;
         cache.make_room(mode, &manifest)
     })
@@ -192,7 +204,7 @@ async fn fetched<A: Apply>(
     let mut seen = HashSet::new();
     let segments = judged.manifest.segments.iter().copied().filter(|segment| seen.insert(segment.digest));
     let stop = CancellationToken::new();
-    let fetches = segments.map(|segment| fetch::ensure(shared, channel, segment, &stop));
+    let fetches = segments.map(|segment| fetch::ensure(shared, channel, segment, pace, &stop));
     let mut fetches = stream::iter(fetches).buffer_unordered(FETCHES);
     let mut result = Ok(());
     loop {
@@ -253,8 +265,8 @@ fn tidy_up(cache: &Cache) {
 }
 
 async fn clear<A: Apply>(shared: &Arc<Shared<A>>, mode: Mode, gate: Arc<Gate>) -> Outcome {
-    let shared = Arc::clone(shared);
-    off_the_loop(move || {
+    let (shared, pace) = (Arc::clone(shared), shared.background.pace(0));
+    off_the_loop(&pace, move || {
         let cache = &shared.cache;
         // Before it is out of service: after a restart it must not come back.
         if let Err(error) = cache.forget(mode) {

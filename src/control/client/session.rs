@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use super::Count;
 use super::apply::Apply;
+use super::background::Background;
 use super::job::{self, Done, Outcome, Shared, Task};
 use super::judge::{self, Judged};
 use super::link::{self, Dialer, Event, Link, Lost, Stream};
@@ -83,6 +84,10 @@ impl<A: Apply> Session<A> {
         };
         session.look_at_time();
         (session, watched)
+    }
+
+    pub(super) fn background(&self) -> Arc<Background> {
+        Arc::clone(&self.shared.background)
     }
 
     pub(super) async fn run(mut self, stop: impl Future<Output = ()> + Send) {
@@ -205,7 +210,7 @@ impl<A: Apply> Session<A> {
         }
         // A large manifest takes tens of milliseconds to read.
         let settings = Arc::clone(&self.settings);
-        let judged = tokio::task::spawn_blocking(move || judge::sound(signed, mode, &settings)).await;
+        let judged = self.shared.background.at_once(move || judge::sound(signed, mode, &settings)).await;
         let judged =
             judged.unwrap_or_else(|error| Err(Refusal::Apply(format!("this node failed over it: {error}"))))?;
         if judged.manifest.version != version {
