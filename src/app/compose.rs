@@ -140,6 +140,15 @@ struct State {
     newest: Option<Timestamp>,
     /// Every feed that has a gauge, so that one that is gone is not shown at its last value for ever.
     feeds: BTreeSet<String>,
+    /// What served, and is not freed yet.
+    replaced: Vec<Arc<Snapshot>>,
+}
+
+impl State {
+    /// What serves, and the files that go into it.
+    fn snapshots(&self) -> Vec<Arc<Snapshot>> {
+        self.serving.iter().chain(&self.files).map(Arc::clone).collect()
+    }
 }
 
 impl Composer {
@@ -163,6 +172,7 @@ impl Composer {
             version: files.as_ref().map_or(0, |files| files.version()),
             newest: files.as_ref().map(|_| clock()),
             feeds: BTreeSet::new(),
+            replaced: Vec::new(),
             files,
         };
         let composer = Composer { live, readiness, clock, seed, max_bytes, has_control, state: Mutex::new(state) };
@@ -201,19 +211,29 @@ impl Composer {
 
     /// Changes what serves, and frees what served before.
     fn replace(&self, change: impl FnOnce(&mut State)) {
+        self.change(change);
+        self.release_replaced();
+    }
+
+    /// Changes what serves, and keeps what served before for [`Composer::release_replaced`].
+    fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state();
-        let before = [state.serving.clone(), state.files.clone()];
+        let before = state.snapshots();
         change(&mut state);
-        let after = [state.serving.clone(), state.files.clone()];
-        drop(state);
-        let is_kept = |of: &Arc<Snapshot>| after.iter().flatten().any(|kept| Arc::ptr_eq(kept, of));
-        let [serving, files] = before;
-        // One snapshot may be both; then it is let go of once.
-        let is_both = serving.iter().zip(&files).any(|(serving, files)| Arc::ptr_eq(serving, files));
-        let files = files.filter(|_| !is_both);
-        for replaced in [serving, files] {
-            release(replaced.filter(|of| !is_kept(of)));
+        let now = state.snapshots();
+        let is_kept = |of: &Arc<Snapshot>, among: &[Arc<Snapshot>]| among.iter().any(|kept| Arc::ptr_eq(kept, of));
+        for replaced in before {
+            // One snapshot may have been both that of the files and what served.
+            if !is_kept(&replaced, &now) && !is_kept(&replaced, &state.replaced) {
+                state.replaced.push(replaced);
+            }
         }
+    }
+
+    /// Frees what was replaced, once no batch is judged by it any more. It may block for a moment.
+    pub fn release_replaced(&self) {
+        let replaced = std::mem::take(&mut self.state().replaced);
+        release(replaced);
     }
 
     fn take_files(
@@ -287,9 +307,9 @@ impl Composer {
         Ok(Ready { opened, snapshot, files: generation })
     }
 
-    /// Puts what was made ready into service.
+    /// Puts what was made ready into service. What it replaces is there until [`Composer::release_replaced`].
     pub fn publish(&self, mode: Mode, ready: Ready) {
-        self.replace(|state| self.publish_to(state, mode, ready));
+        self.change(|state| self.publish_to(state, mode, ready));
     }
 
     fn publish_to(&self, state: &mut State, mode: Mode, ready: Ready) {

@@ -43,6 +43,10 @@ impl Apply for Applier {
         self.0.publish(mode, ready);
     }
 
+    fn release_replaced(&self) {
+        self.0.release_replaced();
+    }
+
     fn clear(&self, mode: Mode) {
         self.0.clear(mode);
     }

@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 const LONGEST_BATCH: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Drops it when nobody else has it any more. Blocks, but not for long.
-pub(super) fn release<T>(replaced: Option<Arc<T>>) {
-    let Some(replaced) = replaced else { return };
-    let end = Instant::now() + LONGEST_BATCH;
+/// Drops each when nobody else has it any more. Blocks, but not for long.
+pub(super) fn release<T>(replaced: impl IntoIterator<Item = Arc<T>>) {
+    replaced.into_iter().for_each(|one| release_within(LONGEST_BATCH, one));
+}
+
+fn release_within<T>(longest: Duration, replaced: Arc<T>) {
+    let end = Instant::now() + longest;
     while Arc::strong_count(&replaced) > 1 && Instant::now() < end {
         std::thread::sleep(PAUSE);
     }
@@ -45,7 +48,7 @@ mod tests {
             drop(batch);
         });
         begun.recv().unwrap();
-        release(Some(serving));
+        release_within(Duration::from_secs(60), serving);
         worker.join().unwrap();
         assert_eq!(freed.recv().unwrap(), thread::current().id());
     }
@@ -53,7 +56,7 @@ mod tests {
     #[test]
     fn a_batch_that_goes_on_is_not_waited_for() {
         let batch = Arc::new(());
-        release(Some(Arc::clone(&batch)));
+        release([Arc::clone(&batch)]);
         assert_eq!(Arc::strong_count(&batch), 1);
     }
 }

@@ -23,6 +23,9 @@ pub trait Apply: Send + Sync + 'static {
     /// Puts what was made ready into service. It must be quick and cannot fail: nothing can overtake it.
     fn publish(&self, mode: Mode, ready: Self::Ready);
 
+    /// Frees what publishing replaced, which may take a while; called after each time.
+    fn release_replaced(&self) {}
+
     /// Takes whatever is in the slot out of service; only [`Mode::Shadow`] is ever emptied. It must be quick.
     fn clear(&self, mode: Mode);
 }

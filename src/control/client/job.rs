@@ -254,6 +254,7 @@ pub(super) fn put_into_service<A: Apply>(shared: &Shared<A>, mode: Mode, gate: A
     counter!(telemetry::CONTROL_APPLIED_TOTAL, "slot" => mode.as_str()).increment(1);
     let unkept = cache.commit(mode, manifest).err();
     cache.keep(mode, Keep::Candidate, None);
+    shared.apply.release_replaced();
     Outcome::Serves(judged, unkept)
 }
 
