@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 const IDLE: ThreadSchedulePolicy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
 /// How long a reload may take in the background, however small it is.
-const PATIENCE: Duration = Duration::from_millis(250);
+const PATIENCE: Duration = Duration::from_millis(100);
 /// Each so many bytes of segments may take a second more.
 const BYTES_A_SECOND: u64 = 64 << 20;
 
