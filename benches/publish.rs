@@ -279,7 +279,8 @@ fn main() -> Result<()> {
     if flag("--json") {
         let row = json!({
             "rounds": rounds, "held": held, "compile_seconds": compile, "publish_seconds": median,
-            "longest_seconds": longest, "hit_seconds": median_hit, "longest_hit_seconds": longest_hit, "steady_p99_ms": steady_p99, "during_p99_ms": during_p99,
+            "longest_seconds": longest, "hit_seconds": median_hit, "longest_hit_seconds": longest_hit,
+            "steady_p99_ms": steady_p99, "during_p99_ms": during_p99,
         });
         println!("{}", json!({ "publish": row }));
     }
