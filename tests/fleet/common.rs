@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hotlist::control::names::Name;
 use hotlist::control::store::{Draft, Labels, Store};
@@ -73,6 +74,16 @@ impl Fleet {
 
     pub fn promote(&self) -> u64 {
         version_in(&self.prints(&["promote", "--store", "store", "--name", NAME, "--key", "key.pem"]))
+    }
+
+    /// When the newest publication came under its name: nodes get to know of it from then on.
+    pub fn in_force(&self) -> Instant {
+        let (now, metadata) = (
+            Instant::now(),
+            std::fs::metadata(self.scene.path(&format!("store/publications/{NAME}.serve.json"))).unwrap(),
+        );
+        let at = UNIX_EPOCH + Duration::new(metadata.ctime().unsigned_abs(), metadata.ctime_nsec() as u32);
+        now.checked_sub(SystemTime::now().duration_since(at).unwrap_or_default()).unwrap()
     }
 
     pub fn store(&self) -> Store {

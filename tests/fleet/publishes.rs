@@ -216,17 +216,19 @@ async fn no_event_is_judged_by_a_mix() {
         }
     }
     let mut arrived = Arrived::default();
-    let (mut reloads, mut quiets) = (Vec::new(), Vec::new());
+    let (mut publishing, mut reloads, mut quiets) = (Vec::new(), Vec::new(), Vec::new());
     for generation in 2..=publishes {
         load.generation.store(generation, Ordering::Relaxed);
         compile(&fleet, generation);
         let start = Instant::now();
+        let in_force;
         if generation % BAD_EVERY == 0 {
             let (version, words) = publish_bad(&fleet, generation / BAD_EVERY);
+            in_force = fleet.in_force();
             for sidecar in &sidecars {
                 told(sidecar, &format!("version {version} was refused")).await;
             }
-            reloads.push(start..Instant::now());
+            (reloads.push(in_force..Instant::now()), publishing.push(start..Instant::now()));
             for (node, sidecar) in NODES.iter().zip(&sidecars) {
                 let slot = fleet.node(node, "serve", |slot| slot["refused_version"] == version).await;
                 let reason = slot["error"]["message"].as_str().unwrap();
@@ -236,13 +238,14 @@ async fn no_event_is_judged_by_a_mix() {
             }
         } else {
             good = fleet.publish(&[]);
+            in_force = fleet.in_force();
             // Some overtake the one before.
             if generation % 4 != 1 || (generation + 1) % BAD_EVERY == 0 {
                 for sidecar in &sidecars {
                     serves(sidecar, good).await;
                 }
             }
-            reloads.push(start..Instant::now());
+            (reloads.push(in_force..Instant::now()), publishing.push(start..Instant::now()));
         }
         arrived.note(&next);
         if generation % 4 != 1 {
@@ -270,8 +273,11 @@ async fn no_event_is_judged_by_a_mix() {
     let within = |times: &[Range<Instant>]| {
         quantiles(took.iter().filter(|(at, took)| meets(times, *at..*at + *took)).map(|(_, took)| *took))
     };
-    let (steady, reloading) = (within(&quiets), within(&reloads));
-    println!("{publishes} publications, {} events; steady: {steady}; reloading: {reloading}", sent.len());
+    let (steady, reloading, publishing) = (within(&quiets), within(&reloads), within(&publishing));
+    println!(
+        "{publishes} publications, {} events; steady: {steady}; reloading: {reloading}; the same with `hotlist publish` before it: {publishing}",
+        sent.len()
+    );
 }
 
 /// Whether a time has a moment in common with one of these.
