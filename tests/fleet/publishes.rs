@@ -228,7 +228,8 @@ async fn no_event_is_judged_by_a_mix() {
             for sidecar in &sidecars {
                 told(sidecar, &format!("version {version} was refused")).await;
             }
-            (reloads.push(in_force..Instant::now()), publishing.push(start..Instant::now()));
+            reloads.push(in_force..Instant::now());
+            publishing.push(start..Instant::now());
             for (node, sidecar) in NODES.iter().zip(&sidecars) {
                 let slot = fleet.node(node, "serve", |slot| slot["refused_version"] == version).await;
                 let reason = slot["error"]["message"].as_str().unwrap();
@@ -245,7 +246,8 @@ async fn no_event_is_judged_by_a_mix() {
                     serves(sidecar, good).await;
                 }
             }
-            (reloads.push(in_force..Instant::now()), publishing.push(start..Instant::now()));
+            reloads.push(in_force..Instant::now());
+            publishing.push(start..Instant::now());
         }
         arrived.note(&next);
         if generation % 4 != 1 {
