@@ -45,6 +45,6 @@ soak:
 	cargo test --locked --test sidecar -- --ignored --nocapture soak::
 
 # A control plane and its sidecars: so many publications under load, so many kills at random points. The build that is
-# deployed, since it says how long events take meanwhile.
+# deployed, and one test at a time, since it says how long events take meanwhile.
 fleet:
-	FLEET_PUBLISHES=$${FLEET_PUBLISHES:-200} FLEET_KILLS=$${FLEET_KILLS:-100} cargo test --release --locked --test fleet -- --nocapture
+	FLEET_PUBLISHES=$${FLEET_PUBLISHES:-200} FLEET_KILLS=$${FLEET_KILLS:-100} cargo test --release --locked --test fleet -- --nocapture --test-threads 1
