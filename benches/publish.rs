@@ -4,7 +4,7 @@
 //! sidecars, each a process of its own, hold some indicators already; in every round 10,000 more are compiled and published.
 //! Each sidecar gets batches of 100 events all the time, with so many milliseconds (2) between an answer and the next batch.
 //! The time of a round is that from the start of `hotlist publish` until the last of the sidecars has tagged an event with a
-//! new indicator.
+//! new indicator. What an operator does elsewhere, compiling and publishing, stands back here.
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -12,14 +12,19 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::json;
+use thread_priority::ThreadPriority;
+use thread_priority::unix::{
+    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+    thread_schedule_policy,
+};
 
 /// Sidecars.
 const NODES: usize = 3;
@@ -49,11 +54,25 @@ fn hotlist(arguments: &[&str], directory: &Path) -> Command {
     command
 }
 
+/// Runs what an operator runs on another machine: where nothing else wants to, since it is not to take processors from the
+/// sidecars here.
 fn run(arguments: &[&str], directory: &Path) -> Result<()> {
-    match hotlist(arguments, directory).status()?.success() {
-        true => Ok(()),
-        false => bail!("hotlist {} failed", arguments.join(" ")),
+    let mut command = hotlist(arguments, directory);
+    let stand_back_and_run = move || -> Result<ExitStatus> {
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        let set = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
+        // Besides the policy a niceness is set, which may not be allowed and does not matter.
+        if thread_schedule_policy().ok() != Some(idle) {
+            bail!("the publisher cannot stand back: {set:?}");
+        }
+        Ok(command.status()?)
+    };
+    // The policy is the thread's, and the process that it starts inherits it.
+    let status = std::thread::spawn(stand_back_and_run).join().map_err(|_| anyhow!("the publisher broke down"))??;
+    if !status.success() {
+        bail!("hotlist {} failed", arguments.join(" "));
     }
+    Ok(())
 }
 
 fn free_port() -> Result<u16> {
@@ -248,7 +267,7 @@ fn main() -> Result<()> {
     stop.store(true, Ordering::Relaxed);
     let (mut steady, mut during) = (Vec::new(), Vec::new());
     for load in loads {
-        let taken = load.join().map_err(|_| anyhow::anyhow!("the load broke down"))??;
+        let taken = load.join().map_err(|_| anyhow!("the load broke down"))??;
         for (begun, took) in taken {
             let meets =
                 |times: &[(Instant, Instant)]| times.iter().any(|(from, to)| begun + took >= *from && begun <= *to);
