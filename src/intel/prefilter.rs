@@ -6,11 +6,19 @@
 //! costs more than the exact look-up that it saves; `docs/adr/0003-prefilter.md` has the candidates,
 //! `cargo bench --bench prefilter` the figures.
 
+use rustix::mm::Advice;
+
+/// Bytes of a huge page of x86-64 and of most kernels for AArch64. Elsewhere the range asked for is only cut elsewhere.
+const HUGE_PAGE: usize = 2 << 20;
 /// Bits spent on a key. About 0.4 % of strangers pass then.
 pub const BITS_PER_KEY: usize = 16;
 
+/// From so many bytes on (four million keys) a filter lies in huge pages where the system has them: it has more ordinary
+/// ones than the processor remembers the addresses of, and a look-up would mostly find two things out instead of one.
+const HUGE_FROM: usize = 8 << 20;
+
 /// A set of hashes that may claim to hold what it does not, never the reverse.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Prefilter {
     words: Vec<u64>,
     keys: usize,
@@ -19,7 +27,7 @@ pub struct Prefilter {
 impl Prefilter {
     /// An empty filter sized for `keys` keys.
     pub fn with_capacity(keys: usize) -> Prefilter {
-        Prefilter { words: vec![0; Prefilter::bytes_for(keys) / size_of::<u64>()], keys: 0 }
+        Prefilter { words: zeroed(Prefilter::bytes_for(keys) / size_of::<u64>()), keys: 0 }
     }
 
     /// Resident bytes of a filter for so many keys.
@@ -73,6 +81,37 @@ impl Prefilter {
     #[inline]
     fn word(&self, hash: u64) -> usize {
         (((hash >> 32) * self.words.len() as u64) >> 32) as usize
+    }
+}
+
+impl Clone for Prefilter {
+    fn clone(&self) -> Prefilter {
+        let mut words = zeroed(self.words.len());
+        words.copy_from_slice(&self.words);
+        Prefilter { words, keys: self.keys }
+    }
+}
+
+/// So many words, in huge pages when they are many.
+fn zeroed(words: usize) -> Vec<u64> {
+    let mut words = vec![0; words];
+    if size_of_val(&*words) >= HUGE_FROM {
+        ask_for_huge_pages(&mut words);
+    }
+    words
+}
+
+/// Best before anything is written there. It is a wish: the look-ups find the same without.
+#[expect(unsafe_code, reason = "advice on memory is unsafe, since some advice empties it")]
+fn ask_for_huge_pages(words: &mut [u64]) {
+    let range = words.as_mut_ptr_range();
+    let (start, end) = (range.start.addr().next_multiple_of(HUGE_PAGE), range.end.addr() / HUGE_PAGE * HUGE_PAGE);
+    let Some(bytes) = end.checked_sub(start) else { return };
+    // SAFETY: the range lies within the words, which are borrowed for us alone. This advice changes no byte of it and
+    // unmaps none.
+    let asked = unsafe { rustix::mm::madvise(range.start.with_addr(start).cast(), bytes, Advice::LinuxHugepage) };
+    if let Err(error) = asked {
+        tracing::debug!(%error, "no huge pages for the prefilter");
     }
 }
 
