@@ -59,7 +59,7 @@ pub enum ComposeError {
 /// # Errors
 /// It takes more.
 pub fn within(snapshot: &Snapshot, max_bytes: Option<usize>) -> Result<(), ComposeError> {
-    let needed = snapshot.segment_bytes() + snapshot.prefilter().size_bytes();
+    let needed = snapshot.memory_bytes();
     match max_bytes {
         Some(allowed) if needed > allowed => Err(ComposeError::OverBudget { needed, allowed }),
         _ => Ok(()),
@@ -375,10 +375,14 @@ impl Composer {
             builder.add_segment(Arc::clone(segment), |feed| opened.feed(feed))?;
         }
         builder.revoke(opened.revoked()?);
-        match (builder.size_bytes(), self.max_bytes) {
-            (needed, Some(allowed)) if needed > allowed => Err(ComposeError::OverBudget { needed, allowed }),
-            _ => Ok(builder.build(0)),
+        // What is certain to be too large is not even built; merging what are many segments may take more.
+        let (needed, max_bytes) = (builder.size_bytes(), self.max_bytes);
+        if let Some(allowed) = max_bytes.filter(|allowed| needed > *allowed) {
+            return Err(ComposeError::OverBudget { needed, allowed });
         }
+        let snapshot = builder.build(0);
+        within(&snapshot, max_bytes)?;
+        Ok(snapshot)
     }
 
     fn serve(&self, state: &mut State, snapshot: Snapshot, opened: &Opened, rules: Rules) {
@@ -396,7 +400,7 @@ impl Composer {
         }
         gauge!(telemetry::SNAPSHOT_VERSION).set(snapshot.version() as f64);
         gauge!(telemetry::SNAPSHOT_TIMESTAMP_SECONDS).set((self.clock)().as_second() as f64);
-        gauge!(telemetry::SNAPSHOT_BYTES).set((snapshot.segment_bytes() + snapshot.prefilter().size_bytes()) as f64);
+        gauge!(telemetry::SNAPSHOT_BYTES).set(snapshot.memory_bytes() as f64);
         let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
         for (place, feed) in snapshot.feeds().iter().enumerate() {
             *sizes.entry(&feed.name).or_default() += snapshot.feed_len(place);
@@ -421,7 +425,7 @@ impl Composer {
             indicators = snapshot.len(),
             networks = snapshot.networks().len(),
             feeds = snapshot.feeds().len(),
-            bytes = snapshot.segment_bytes(),
+            bytes = snapshot.memory_bytes(),
             prefilter_bytes = snapshot.prefilter().size_bytes(),
             "snapshot serves"
         );

@@ -29,7 +29,7 @@ pub struct Intel {
     /// The control plane that says which segments of indicators to serve. Absent: there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control: Option<Control>,
-    /// How much memory indicators may take: segments, mapped or not, and the prefilter. A version that would take more is refused, and the old one stays. Absent: no limit.
+    /// How much memory indicators may take: segments, mapped or not, what is merged of them, and the prefilter. A version that would take more is refused, and the old one stays. Absent: no limit.
     #[serde(serialize_with = "write_max_bytes", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Size>")]
     pub max_bytes: Option<usize>,

@@ -235,18 +235,14 @@ impl Snapshot {
         self.sizes.get(feed).map_or(0, |size| size.indicators)
     }
 
-    /// Bytes that the process holds for it, beside files that are mapped.
-    pub fn resident_bytes(&self) -> usize {
+    /// Bytes of memory that it takes, mapped or not: its prefilter and every segment once, those that were merged as well
+    /// as what they were merged into.
+    pub fn memory_bytes(&self) -> usize {
         let mut segments: Vec<_> = self.sources.iter().map(|source| &source.segment).collect();
         segments.extend(self.parts.iter().map(|part| &part.segment));
         segments.sort_by_key(|segment| Arc::as_ptr(segment));
         segments.dedup_by_key(|segment| Arc::as_ptr(segment));
-        self.prefilter.size_bytes() + segments.iter().map(|segment| segment.resident_bytes()).sum::<usize>()
-    }
-
-    /// Bytes of the segments that it matches against, mapped or not.
-    pub fn segment_bytes(&self) -> usize {
-        self.parts.iter().map(|part| part.segment.as_bytes().len()).sum()
+        self.prefilter.size_bytes() + segments.iter().map(|segment| segment.as_bytes().len()).sum::<usize>()
     }
 
     /// Whether the term behind a posting is looked for at a field.

@@ -1,6 +1,8 @@
 //! The limit of memory.
 
-use crate::common::{Fleet, judged, lines, logged, serves};
+use hotlist::intel::prefilter::BITS_PER_KEY;
+
+use crate::common::{Fleet, judged, lines, logged, metric, serves};
 use crate::next_hop::NextHop;
 use crate::process::Hotlist;
 
@@ -52,4 +54,34 @@ async fn a_file_that_takes_too_much_memory_is_not_taken() {
     fleet.scene.indicators("local", &["f2.example"]);
     logged(&hotlist, "snapshot serves", served + 1).await;
     assert_eq!(judged(&address, &next, &hosts).await, ["central:m.example", "local:f2.example"]);
+}
+
+/// Scenario: one feed more than a look-up goes through one by one, so that two are merged in memory; what the store has of
+/// them would fit. Guarantee: the merged copy counts, too, and the version is refused; the one before serves on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_merged_in_memory_counts_too() {
+    const FEEDS: usize = 17;
+    const DOMAINS: usize = 500;
+    let (fleet, next) = (Fleet::new(), NextHop::start().await);
+    let domains = |feed: usize| (0..DOMAINS).map(|number| format!("d{number}.feed{feed}.example\n")).collect::<String>();
+    let feeds: Vec<_> = (1..=FEEDS).map(|feed| (format!("feed{feed}.txt"), domains(feed))).collect();
+    let feeds: Vec<_> = feeds.iter().map(|(name, content)| (&**name, content.clone())).collect();
+    fleet.compile(&feeds[1..]);
+    assert_eq!(fleet.publish(&[]), 1);
+    fleet.compile(&feeds[..1]);
+    let stored: u64 = fleet.draft().segments.iter().map(|segment| segment.bytes).sum();
+    let prefilter = FEEDS * DOMAINS * BITS_PER_KEY / 8;
+    // A twentieth more than the files and the prefilter take; the copy is two of seventeen.
+    let allowed = (stored as usize + prefilter) * 21 / 20;
+    let _plane = fleet.plane();
+    let hotlist = Hotlist::start(&fleet.sidecar("n1", &next, &format!("  max_bytes: {allowed}")));
+    serves(&hotlist, 1).await;
+    assert_eq!(fleet.publish(&[]), 2);
+    let slot = fleet.node("n1", "serve", |slot| slot["refused_version"] == 2).await;
+    let reason = slot["error"]["message"].as_str().unwrap();
+    assert!(reason.contains(&format!("`intel.max_bytes` allows {allowed}")), "{reason}");
+    assert_eq!(slot["version"], 1);
+    let hosts = ["d7.feed1.example", "d7.feed2.example"];
+    assert_eq!(judged(&hotlist.address(), &next, &hosts).await, ["feed2:d7.feed2.example"]);
+    assert!(metric(&hotlist, "hotlist_snapshot_bytes").await < allowed as f64);
 }

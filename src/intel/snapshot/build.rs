@@ -170,7 +170,7 @@ impl SnapshotBuilder {
         self.revoked.extend(revoked);
     }
 
-    /// Bytes of memory that the snapshot takes: its prefilter and its segments, mapped or not.
+    /// Bytes of memory that the snapshot takes at least: its prefilter and its segments, mapped or not.
     pub fn size_bytes(&self) -> usize {
         let keys: usize = self.sources.iter().map(Source::keys).sum();
         let segments: usize = self.sources.iter().map(|source| source.segment.as_bytes().len()).sum();

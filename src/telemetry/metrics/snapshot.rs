@@ -4,7 +4,7 @@ use metrics::Unit;
 
 use super::{Metric, MetricKind, metric};
 
-/// Bytes of the segments and of the prefilter that serve.
+/// Bytes of what serves, mapped or not.
 pub const SNAPSHOT_BYTES: &str = "hotlist_snapshot_bytes";
 /// Hits of the shadow.
 pub const SHADOW_HITS_TOTAL: &str = "hotlist_shadow_hits_total";
@@ -22,7 +22,7 @@ pub(super) const METRICS: &[Metric] = &[
         MetricKind::Gauge,
         Unit::Bytes,
         &[],
-        "Memory of the serving snapshot: its segments, mapped or not, and its prefilter. `intel.max_bytes` is its limit.",
+        "Memory of the serving snapshot: its segments, mapped or not, what is merged of them, and its prefilter. `intel.max_bytes` is its limit.",
     ),
     metric(
         SHADOW_HITS_TOTAL,
