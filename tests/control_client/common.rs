@@ -69,13 +69,14 @@ pub fn noise(seed: u8, length: usize) -> Vec<u8> {
     (0..length).map(|_| next()).collect()
 }
 
-/// Patience of a test: short pauses, and reports only where they are asked for.
+/// Patience of a test: short pauses, reports only where they are asked for, and nothing is late.
 pub fn timing() -> Timing {
     Timing {
         back_off: (Duration::from_millis(5), Duration::from_millis(50)),
         report: Duration::from_secs(3600),
         stall: Duration::from_millis(500),
         retry: (Duration::from_millis(20), Duration::from_millis(50)),
+        patience: Duration::from_secs(3600),
         ..Timing::default()
     }
 }

@@ -1,9 +1,12 @@
 //! Segments on their way: what breaks off goes on where it was, and what is wrong is never served.
 
+use std::time::Duration;
+
+use hotlist::control::client::{Settings, Timing};
 use hotlist::intel::manifest::Mode;
 use tonic::Code;
 
-use super::common::{Running, manifest, metrics, noise, part_path, segment_path, series, settings, sign};
+use super::common::{Running, manifest, metrics, noise, part_path, segment_path, series, settings, sign, timing};
 use super::plane::{Node, Plane, Trick};
 use super::recorder::Recorder;
 
@@ -16,11 +19,15 @@ struct Setup {
 }
 
 async fn setup() -> Setup {
+    setup_with(timing()).await
+}
+
+async fn setup_with(timing: Timing) -> Setup {
     metrics();
     let directory = tempfile::tempdir().unwrap();
     let mut plane = Plane::start().await;
     let recorder = Recorder::new();
-    let node = Running::start(settings(directory.path(), plane.address), &recorder);
+    let node = Running::start(Settings { timing, ..settings(directory.path(), plane.address) }, &recorder);
     let stream = plane.greeted().await.0;
     Setup { directory, plane, stream, node, recorder }
 }
@@ -51,6 +58,32 @@ async fn a_fetch_that_breaks_off_goes_on_at_the_right_offset() {
     recorder.assert_files();
     assert!(series("hotlist_control_resumed_fetches_total") >= resumed + 5.0);
     assert!(series("hotlist_control_fetched_bytes_total") >= bytes + 10_000.0);
+    node.stop().await;
+}
+
+/// Scenario: a segment comes so slowly that it is late, after some of it came, and breaks off once more. Guarantee: it goes
+/// on at the byte behind the last one, over a connection whose threads do not stand back; what comes then, slowly or not,
+/// stays there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_that_is_late_goes_on_over_another_connection() {
+    let patience = Duration::from_secs(2);
+    let Setup { directory: _directory, plane, mut stream, node, recorder } =
+        setup_with(Timing { patience, ..timing() }).await;
+    let segment = noise(1, 10_000);
+    let digest = plane.hold(&segment);
+    plane.trick(digest, Trick::Slow(Duration::from_millis(300)));
+    plane.trick(digest, Trick::Break(1000, Code::Unavailable));
+    plane.trick(digest, Trick::Slow(Duration::from_millis(300)));
+    stream.push(Mode::Serve, 1, "n", &sign(&manifest(1, &[&segment])));
+    assert!(stream.request().await.error.is_none());
+    let offsets: Vec<u64> = plane.fetches().into_iter().map(|(_, offset)| offset).collect();
+    let [0, late, again] = offsets[..] else { panic!("{offsets:?}") };
+    assert!((1000..10_000).contains(&late), "{offsets:?}");
+    assert_eq!(again, late + 1000);
+    let peers = plane.peers();
+    assert_ne!(peers[0], peers[1]);
+    assert_eq!(peers[1], peers[2]);
+    recorder.assert_files();
     node.stop().await;
 }
 

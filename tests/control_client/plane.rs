@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hotlist::intel::manifest::{Digest, Mode, Signed};
@@ -40,6 +41,8 @@ pub enum Trick {
     Length(u64),
     /// The truth, and then more.
     Beyond,
+    /// The truth, with a pause after each chunk.
+    Slow(Duration),
     /// Chunks without a byte, for ever.
     Empty,
     /// Bytes for ever, with the right length in the first chunk.
@@ -53,6 +56,8 @@ struct State {
     segments: HashMap<Digest, Vec<u8>>,
     tricks: HashMap<Digest, VecDeque<Trick>>,
     fetches: Vec<(Digest, u64)>,
+    /// Over which connection each of them came.
+    peers: Vec<Option<SocketAddr>>,
 }
 
 #[derive(Clone)]
@@ -142,6 +147,11 @@ impl Plane {
     pub fn fetches(&self) -> Vec<(Digest, u64)> {
         self.state.lock().unwrap().fetches.clone()
     }
+
+    /// Over which connection each fetch came.
+    pub fn peers(&self) -> Vec<SocketAddr> {
+        self.state.lock().unwrap().peers.iter().map(|peer| peer.unwrap()).collect()
+    }
 }
 
 impl Node {
@@ -218,11 +228,13 @@ impl Control for Service {
         &self,
         request: Request<FetchSegmentRequest>,
     ) -> Result<Response<Self::FetchSegmentStream>, Status> {
+        let peer = request.remote_addr();
         let FetchSegmentRequest { digest, offset } = request.into_inner();
         let digest = Digest(digest[..].try_into().unwrap());
         let (bytes, trick) = {
             let mut state = self.state.lock().unwrap();
             state.fetches.push((digest, offset));
+            state.peers.push(peer);
             let trick = state.tricks.get_mut(&digest).and_then(VecDeque::pop_front);
             (state.segments.get(&digest).cloned(), trick)
         };
@@ -275,6 +287,10 @@ fn answer(bytes: &[u8], offset: usize, trick: Option<Trick>) -> Result<Answers<C
             all.push(Ok(Chunk { data, ..last }));
             Box::pin(iter(all))
         }
+        Some(Trick::Slow(pause)) => Box::pin(iter(chunks(rest, length)).then(move |chunk| async move {
+            tokio::time::sleep(pause).await;
+            chunk
+        })),
         Some(Trick::Empty) => {
             let chunk = Chunk { data: Bytes::new(), segment_bytes: length };
             Box::pin(iter(std::iter::repeat_with(move || Ok(chunk.clone()))))

@@ -63,7 +63,8 @@ async fn what_is_merged_in_memory_counts_too() {
     const FEEDS: usize = 17;
     const DOMAINS: usize = 500;
     let (fleet, next) = (Fleet::new(), NextHop::start().await);
-    let domains = |feed: usize| (0..DOMAINS).map(|number| format!("d{number}.feed{feed}.example\n")).collect::<String>();
+    let domains =
+        |feed: usize| (0..DOMAINS).map(|number| format!("d{number}.feed{feed}.example\n")).collect::<String>();
     let feeds: Vec<_> = (1..=FEEDS).map(|feed| (format!("feed{feed}.txt"), domains(feed))).collect();
     let feeds: Vec<_> = feeds.iter().map(|(name, content)| (&**name, content.clone())).collect();
     fleet.compile(&feeds[1..]);

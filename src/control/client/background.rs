@@ -1,6 +1,7 @@
 //! Threads for everything that a reload does, so that none of it delays an event: they run only where nothing else wants
 //! the processor (`SCHED_IDLE`, sched(7)), and a thread with an event takes it from them at once. Where everything wants it
-//! all the time they hardly run, so what takes long goes on among the program's other threads when it is late.
+//! all the time they hardly run, so what takes long goes on among the program's other threads when it is late, fetches
+//! over a connection of their own.
 
 use std::future::Future;
 use std::io;
@@ -17,8 +18,6 @@ use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
 const IDLE: ThreadSchedulePolicy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-/// How long a reload may take in the background, however small it is.
-const PATIENCE: Duration = Duration::from_millis(100);
 /// Each so many bytes of segments may take a second more.
 const BYTES_A_SECOND: u64 = 64 << 20;
 
@@ -53,9 +52,10 @@ impl Background {
         }
     }
 
-    /// For one reload that begins now, over so many bytes of segments.
-    pub(super) fn pace(&self, bytes: u64) -> Pace {
-        let late = Instant::now() + PATIENCE + Duration::from_secs(bytes / BYTES_A_SECOND);
+    /// For one reload that begins now, over so many bytes of segments. It may take `patience` in the background, however
+    /// small it is.
+    pub(super) fn pace(&self, patience: Duration, bytes: u64) -> Pace {
+        let late = Instant::now() + patience + Duration::from_secs(bytes / BYTES_A_SECOND);
         Pace { idle: self.idle.clone(), others: self.others().clone(), late }
     }
 
@@ -102,8 +102,24 @@ impl Pace {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JoinError> {
-        let threads = if Instant::now() < self.late { &self.idle } else { &self.others };
+        let threads = if self.is_late() { &self.others } else { &self.idle };
         threads.spawn_blocking(work).await
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        Instant::now() >= self.late
+    }
+
+    /// Does something that waits for a connection among the program's other threads. The connection must have been made
+    /// there, or who waits for it stands back all the same.
+    ///
+    /// # Errors
+    /// A panic in `work`, or the program ends.
+    pub(super) async fn hurry<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, JoinError> {
+        AbortOnDropHandle::new(self.others.spawn(work)).await
     }
 }
 
@@ -126,6 +142,8 @@ mod tests {
 
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_millis(100);
+
     async fn policy(pace: &Pace) -> ThreadSchedulePolicy {
         pace.run(|| thread_schedule_policy().unwrap()).await.unwrap()
     }
@@ -136,16 +154,17 @@ mod tests {
         let (tell, told) = oneshot::channel();
         background.follow(async { tell.send(thread_schedule_policy()).unwrap() }).await;
         assert_eq!(told.await.unwrap(), Ok(IDLE));
-        assert_eq!(policy(&background.pace(0)).await, IDLE);
-        let late = Pace { late: Instant::now(), ..background.pace(0) };
+        assert_eq!(policy(&background.pace(PATIENCE, 0)).await, IDLE);
+        let late = Pace { late: Instant::now(), ..background.pace(PATIENCE, 0) };
         assert_ne!(policy(&late).await, IDLE);
+        assert_ne!(late.hurry(async { thread_schedule_policy() }).await.unwrap(), Ok(IDLE));
         assert_ne!(background.at_once(thread_schedule_policy).await.unwrap(), Ok(IDLE));
     }
 
     #[tokio::test]
     async fn more_bytes_may_take_longer() {
         let background = Background::start().unwrap();
-        let (small, large) = (background.pace(0), background.pace(10 * BYTES_A_SECOND));
+        let (small, large) = (background.pace(PATIENCE, 0), background.pace(PATIENCE, 10 * BYTES_A_SECOND));
         assert!(large.late - small.late >= Duration::from_secs(10));
         assert!(small.late.saturating_duration_since(Instant::now()) <= PATIENCE);
     }
@@ -153,7 +172,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_error() {
         let background = Background::start().unwrap();
-        let failed = background.pace(0).run(|| panic!("on purpose")).await;
+        let failed = background.pace(PATIENCE, 0).run(|| panic!("on purpose")).await;
         assert!(failed.is_err_and(|error| error.is_panic()));
     }
 

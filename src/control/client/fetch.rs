@@ -1,5 +1,6 @@
 //! Fetches one segment, from where an earlier fetch broke off.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use tonic::{Code, Status, Streaming};
 use super::apply::Apply;
 use super::background::Pace;
 use super::cache::{CacheError, Part};
-use super::job::{Shared, blocking};
-use super::link;
+use super::job::{Shared, blocking, broken_down};
+use super::link::{self, Road};
 use super::refusal::Refusal;
 use crate::intel::manifest::{Digest, SegmentRef};
 use crate::proto::control::v1::control_client::ControlClient;
@@ -48,6 +49,8 @@ impl From<CacheError> for Failure {
 /// How one attempt ended.
 enum End {
     Whole,
+    /// It goes on among the program's other threads.
+    Late,
     /// What came is kept.
     Broke {
         cause: String,
@@ -59,7 +62,7 @@ enum End {
 /// Sees that a segment is on disk, whole and checked.
 pub(super) async fn ensure<A: Apply>(
     shared: &Shared<A>,
-    channel: &Channel,
+    road: &Arc<Road>,
     segment: SegmentRef,
     pace: &Pace,
     stop: &CancellationToken,
@@ -83,8 +86,9 @@ pub(super) async fn ensure<A: Apply>(
         if stop.is_cancelled() {
             return Err(Failure::Cancelled);
         }
-        match attempt(shared, channel, segment, pace, stop, &anew).await {
+        match attempt(shared, road, segment, pace, stop, &anew).await {
             End::Whole => return Ok(()),
+            End::Late => {}
             End::Failed(failure) => return Err(failure),
             End::Broke { cause, progressed } => {
                 tracing::debug!(%digest, cause, "fetching a segment broke off");
@@ -107,7 +111,7 @@ pub(super) async fn ensure<A: Apply>(
 
 async fn attempt<A: Apply>(
     shared: &Shared<A>,
-    channel: &Channel,
+    road: &Arc<Road>,
     segment: SegmentRef,
     pace: &Pace,
     stop: &CancellationToken,
@@ -122,7 +126,11 @@ async fn attempt<A: Apply>(
     let offset = part.written();
     let mut transfer = Transfer { part, buffer: Vec::new(), digest, came: 0, pace: pace.clone() };
     if transfer.part.missing() > 0 {
-        let received = match receive(shared, channel, transfer, bytes, stop).await {
+        let came = match pace.is_late() {
+            false => receive(road.stream(), transfer, bytes, shared.timing.stall, Hurry::WhenLate, stop).await,
+            true => receive_late(road, transfer, bytes, shared.timing.stall, stop).await,
+        };
+        let received = match came {
             Ok((kept, received)) => {
                 transfer = kept;
                 received
@@ -131,6 +139,7 @@ async fn attempt<A: Apply>(
         };
         match received {
             Received::All => {}
+            Received::Late => return End::Late,
             Received::Cancelled => return End::Failed(Failure::Cancelled),
             Received::Broke(cause) => return End::Broke { cause, progressed: transfer.came > 0 },
             Received::Refused(refusal) => return End::Failed(Failure::Refused(refusal)),
@@ -158,6 +167,8 @@ async fn attempt<A: Apply>(
 /// How receiving ended.
 enum Received {
     All,
+    /// Some, and it takes too long.
+    Late,
     Cancelled,
     Broke(String),
     Refused(Refusal),
@@ -165,15 +176,24 @@ enum Received {
     Wrong(String),
 }
 
+/// Whether receiving breaks off when it is late.
+#[derive(Clone, Copy, PartialEq)]
+enum Hurry {
+    WhenLate,
+    /// It hurries already.
+    Already,
+}
+
 /// Gives the transfer back with everything that came written down.
-async fn receive<A: Apply>(
-    shared: &Shared<A>,
-    channel: &Channel,
+async fn receive(
+    channel: Channel,
     mut transfer: Transfer,
     bytes: u64,
+    stall: Duration,
+    hurry: Hurry,
     stop: &CancellationToken,
 ) -> Result<(Transfer, Received), CacheError> {
-    let mut fetch = match Fetch::open(shared, channel, &transfer, bytes, stop).await {
+    let mut fetch = match Fetch::open(channel, &transfer, bytes, stall, stop).await {
         Ok(fetch) => fetch,
         Err(end) => return Ok((transfer, end)),
     };
@@ -183,8 +203,29 @@ async fn receive<A: Apply>(
             Ok(None) => break Received::All,
             Err(end) => break end,
         }
+        if hurry == Hurry::WhenLate && fetch.left > 0 && transfer.pace.is_late() {
+            break Received::Late;
+        }
     };
     Ok((transfer.write().await?, end))
+}
+
+/// The same among the program's other threads.
+async fn receive_late(
+    road: &Arc<Road>,
+    transfer: Transfer,
+    bytes: u64,
+    stall: Duration,
+    stop: &CancellationToken,
+) -> Result<(Transfer, Received), CacheError> {
+    let (road, stop, pace) = (Arc::clone(road), stop.clone(), transfer.pace.clone());
+    let received = pace.hurry(async move {
+        match road.late().await {
+            Ok(channel) => receive(channel, transfer, bytes, stall, Hurry::Already, &stop).await,
+            Err(lost) => Ok((transfer, Received::Broke(lost.cause))),
+        }
+    });
+    received.await.unwrap_or_else(|error| Err(broken_down(&error)))
 }
 
 /// One call.
@@ -200,15 +241,15 @@ struct Fetch {
 }
 
 impl Fetch {
-    async fn open<A: Apply>(
-        shared: &Shared<A>,
-        channel: &Channel,
+    async fn open(
+        channel: Channel,
         transfer: &Transfer,
         bytes: u64,
+        stall: Duration,
         stop: &CancellationToken,
     ) -> Result<Fetch, Received> {
-        let (digest, offset, stall) = (transfer.digest, transfer.part.written(), shared.timing.stall);
-        let mut client = ControlClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE);
+        let (digest, offset) = (transfer.digest, transfer.part.written());
+        let mut client = ControlClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
         let request = FetchSegmentRequest { digest: digest.0.to_vec().into(), offset };
         let opened = tokio::select! {
             () = stop.cancelled() => return Err(Received::Cancelled),

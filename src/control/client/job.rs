@@ -7,15 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use futures_util::{StreamExt as _, stream};
 use metrics::counter;
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::Channel;
 
 use super::apply::{Apply, Candidate, Gate};
 use super::background::{Background, Pace};
 use super::cache::{Cache, CacheError, Keep};
 use super::fetch::{self, Failure};
 use super::judge::Judged;
+use super::link::Road;
 use super::refusal::Refusal;
 use super::settings::Timing;
 use crate::intel::manifest::{Digest, Mode};
@@ -61,8 +62,8 @@ pub(super) enum Outcome {
 
 /// What a job is to do.
 pub(super) enum Task {
-    /// Put a manifest into service. Its segments come over this connection.
-    Serve(Judged, Channel),
+    /// Put a manifest into service. Its segments come by this road.
+    Serve(Judged, Road),
     /// Empty the slot.
     Clear,
 }
@@ -118,10 +119,13 @@ pub(super) async fn blocking<T: Send + 'static>(
     pace: &Pace,
     work: impl FnOnce() -> Result<T, CacheError> + Send + 'static,
 ) -> Result<T, CacheError> {
-    pace.run(work).await.unwrap_or_else(|error| {
-        let cause = std::io::Error::other(format!("a thread of this process failed: {error}"));
-        Err(CacheError::Io { path: "the cache".into(), what: "used", cause })
-    })
+    pace.run(work).await.unwrap_or_else(|error| Err(broken_down(&error)))
+}
+
+/// What did something with the cache broke down.
+pub(super) fn broken_down(error: &JoinError) -> CacheError {
+    let cause = std::io::Error::other(format!("a thread of this process failed: {error}"));
+    CacheError::Io { path: "the cache".into(), what: "used", cause }
 }
 
 /// Starts a job.
@@ -131,7 +135,7 @@ pub(super) fn start<A: Apply>(shared: &Arc<Shared<A>>, mode: Mode, number: u64, 
     jobs.spawn(async move {
         let _turn = shared.turn(mode).lock().await;
         let outcome = match task {
-            Task::Serve(judged, channel) => serve(&shared, mode, &gate, judged, &channel).await,
+            Task::Serve(judged, road) => serve(&shared, mode, &gate, judged, &Arc::new(road)).await,
             Task::Clear => clear(&shared, mode, gate).await,
         };
         // Nobody listens when the client has ended.
@@ -144,11 +148,11 @@ async fn serve<A: Apply>(
     mode: Mode,
     gate: &Arc<Gate>,
     judged: Judged,
-    channel: &Channel,
+    road: &Arc<Road>,
 ) -> Outcome {
     let bytes = judged.manifest.segments.iter().fold(0u64, |sum, segment| sum.saturating_add(segment.bytes));
-    let pace = shared.background.pace(bytes);
-    match fetched(shared, mode, gate, &judged, channel, &pace).await {
+    let pace = shared.background.pace(shared.timing.patience, bytes);
+    match fetched(shared, mode, gate, &judged, road, &pace).await {
         Ok(()) => {}
         Err(Failure::Cancelled) => return Outcome::Dropped,
         Err(Failure::Refused(_)) if !gate.is_current() => return Outcome::Dropped,
@@ -189,7 +193,7 @@ async fn fetched<A: Apply>(
     mode: Mode,
     gate: &Gate,
     judged: &Judged,
-    channel: &Channel,
+    road: &Arc<Road>,
     pace: &Pace,
 ) -> Result<(), Failure> {
     if !gate.is_current() {
@@ -204,7 +208,7 @@ async fn fetched<A: Apply>(
     let mut seen = HashSet::new();
     let segments = judged.manifest.segments.iter().copied().filter(|segment| seen.insert(segment.digest));
     let stop = CancellationToken::new();
-    let fetches = segments.map(|segment| fetch::ensure(shared, channel, segment, pace, &stop));
+    let fetches = segments.map(|segment| fetch::ensure(shared, road, segment, pace, &stop));
     let mut fetches = stream::iter(fetches).buffer_unordered(FETCHES);
     let mut result = Ok(());
     loop {
@@ -266,7 +270,7 @@ fn tidy_up(cache: &Cache) {
 }
 
 async fn clear<A: Apply>(shared: &Arc<Shared<A>>, mode: Mode, gate: Arc<Gate>) -> Outcome {
-    let (shared, pace) = (Arc::clone(shared), shared.background.pace(0));
+    let (shared, pace) = (Arc::clone(shared), shared.background.pace(shared.timing.patience, 0));
     off_the_loop(&pace, move || {
         let cache = &shared.cache;
         // Before it is out of service: after a restart it must not come back.

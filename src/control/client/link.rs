@@ -12,7 +12,7 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -48,10 +48,17 @@ pub(super) struct Dialer {
     timing: Timing,
 }
 
+/// The connections over which the segments of one version come.
+pub(super) struct Road {
+    /// That of the stream. Its threads stand back.
+    stream: Channel,
+    dialer: Dialer,
+    late: OnceCell<Channel>,
+}
+
 /// A stream that is open.
 pub(super) struct Stream {
-    /// The connection, for fetches.
-    pub(super) channel: Channel,
+    channel: Channel,
     requests: mpsc::Sender<SyncRequest>,
     responses: Streaming<SyncResponse>,
 }
@@ -111,6 +118,21 @@ impl Stream {
     /// Sends a request. `false`: the control plane takes none.
     pub(super) fn send(&self, request: SyncRequest) -> bool {
         self.requests.try_send(request).is_ok()
+    }
+}
+
+impl Road {
+    pub(super) fn new(stream: &Stream, dialer: Dialer) -> Road {
+        Road { stream: stream.channel.clone(), dialer, late: OnceCell::new() }
+    }
+
+    pub(super) fn stream(&self) -> Channel {
+        self.stream.clone()
+    }
+
+    /// One for what is late, made when it is first asked for, on the threads of who asks.
+    pub(super) async fn late(&self) -> Result<Channel, Lost> {
+        self.late.get_or_try_init(|| self.dialer.connect()).await.cloned()
     }
 }
 

@@ -16,7 +16,7 @@ use super::apply::Apply;
 use super::background::Background;
 use super::job::{self, Done, Outcome, Shared, Task};
 use super::judge::{self, Judged};
-use super::link::{self, Dialer, Event, Link, Lost, Stream};
+use super::link::{self, Dialer, Event, Link, Lost, Road, Stream};
 use super::refusal::Refusal;
 use super::settings::Settings;
 use super::slot::{Refused, Slot};
@@ -226,7 +226,7 @@ impl<A: Apply> Session<A> {
     }
 
     fn take(&mut self, at: usize, judged: Judged, nonce: String) {
-        let Some(channel) = self.link.stream().map(|stream| stream.channel.clone()) else { return };
+        let Some(road) = self.link.stream().map(|stream| Road::new(stream, self.dialer.clone())) else { return };
         let slot = &mut self.slots[at];
         // With other signatures it is written down anew, so that it is good after a restart with other keys, too.
         if slot.serving.as_ref().is_some_and(|serving| {
@@ -246,7 +246,7 @@ impl<A: Apply> Session<A> {
             slot.seen = Some(judged.as_highest());
         }
         let (number, gate) = slot.supersede(Some(judged.digest), version, nonce);
-        job::start(&self.shared, slot.mode, number, gate, Task::Serve(judged, channel));
+        job::start(&self.shared, slot.mode, number, gate, Task::Serve(judged, road));
     }
 
     fn clear(&mut self, at: usize, nonce: String) {

@@ -47,6 +47,8 @@ pub struct Timing {
     pub stall: Duration,
     /// First and longest pause before a version is tried again that was refused for want of room or of a segment.
     pub retry: (Duration, Duration),
+    /// How long a version may be on its way behind everything else, however small it is; a second more for each 64 MiB.
+    pub patience: Duration,
 }
 
 impl Default for Timing {
@@ -59,6 +61,7 @@ impl Default for Timing {
             report: Duration::from_secs(10),
             stall: Duration::from_secs(30),
             retry: (Duration::from_secs(30), Duration::from_secs(600)),
+            patience: Duration::from_millis(100),
         }
     }
 }
