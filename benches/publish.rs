@@ -4,7 +4,8 @@
 //! sidecars, each a process of its own, hold some indicators already; in every round 10,000 more are compiled and published.
 //! Each sidecar gets batches of 100 events all the time, with so many milliseconds (2) between an answer and the next batch.
 //! The time of a round is that from the start of `hotlist publish` until the last of the sidecars has tagged an event with a
-//! new indicator. What an operator does elsewhere, compiling and publishing, stands back here.
+//! new indicator. What an operator does elsewhere, compiling and publishing, stands back here (not with
+//! `--pause 0`).
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -54,11 +55,14 @@ fn hotlist(arguments: &[&str], directory: &Path) -> Command {
     command
 }
 
-/// Runs what an operator runs on another machine: where nothing else wants to, since it is not to take processors from the
-/// sidecars here.
-fn run(arguments: &[&str], directory: &Path) -> Result<()> {
+/// Runs what an operator runs on another machine. If it `stands_back` it runs where nothing else wants to, since it is not
+/// to take processors from the sidecars here.
+fn run(arguments: &[&str], directory: &Path, stands_back: bool) -> Result<()> {
     let mut command = hotlist(arguments, directory);
-    let stand_back_and_run = move || -> Result<ExitStatus> {
+    let run = move || -> Result<ExitStatus> {
+        if !stands_back {
+            return Ok(command.status()?);
+        }
         let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
         let set = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
         // Besides the policy a niceness is set, which may not be allowed and does not matter.
@@ -68,7 +72,7 @@ fn run(arguments: &[&str], directory: &Path) -> Result<()> {
         Ok(command.status()?)
     };
     // The policy is the thread's, and the process that it starts inherits it.
-    let status = std::thread::spawn(stand_back_and_run).join().map_err(|_| anyhow!("the publisher broke down"))??;
+    let status = std::thread::spawn(run).join().map_err(|_| anyhow!("the publisher broke down"))??;
     if !status.success() {
         bail!("hotlist {} failed", arguments.join(" "));
     }
@@ -219,6 +223,8 @@ fn main() -> Result<()> {
     let held = number("--held", if flag("--quick") { 20_000 } else { 1_000_000 })?;
     let temporary = tempfile::tempdir()?;
     let directory = temporary.path();
+    // Without a pause there is no processor that nothing else wants.
+    let run = |arguments: &[&str]| run(arguments, directory, !pause.is_zero());
     let feed = directory.join("feed.txt");
     let mut file = OpenOptions::new().create(true).append(true).open(&feed)?;
     let lines: String = (0..held).fold(String::new(), |mut lines, number| {
@@ -226,9 +232,9 @@ fn main() -> Result<()> {
         lines
     });
     file.write_all(lines.as_bytes())?;
-    run(&["compile", "feed.txt", "--out", "store"], directory)?;
+    run(&["compile", "feed.txt", "--out", "store"])?;
     let publish = ["publish", "--store", "store", "--name", "all", "--audience", "bench"];
-    run(&publish, directory)?;
+    run(&publish)?;
     let control = free_port()?;
     let address = format!("127.0.0.1:{control}");
     let _control = Process(hotlist(&["control-plane", "--store", "store", "--listen", &address], directory).spawn()?);
@@ -247,7 +253,7 @@ fn main() -> Result<()> {
         });
         file.write_all(lines.as_bytes())?;
         let begun = Instant::now();
-        run(&["compile", "feed.txt", "--out", "store"], directory)?;
+        run(&["compile", "feed.txt", "--out", "store"])?;
         compiles.push(begun.elapsed().as_secs_f64());
         // Time in which nothing reloads, to compare with: the probes go on as they do in the other.
         let quiet = Instant::now();
@@ -256,7 +262,7 @@ fn main() -> Result<()> {
         }
         quiets.push((quiet, Instant::now()));
         let begun = Instant::now();
-        run(&publish, directory)?;
+        run(&publish)?;
         let in_force = in_force(directory)?;
         wait(&nodes, &mut probes, &format!("new{}.round{round}.example.com", ADDED - 1))?;
         seconds.push(begun.elapsed().as_secs_f64());
