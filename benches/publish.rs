@@ -79,8 +79,10 @@ fn run(arguments: &[&str], directory: &Path, stands_back: bool) -> Result<()> {
     Ok(())
 }
 
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+/// So many ports that nobody listens at, each another: all are held until the last is known.
+fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let listeners = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
+    listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }
 
 /// One sidecar, and the file of its hits.
@@ -91,8 +93,7 @@ struct Node {
 }
 
 impl Node {
-    fn start(number: usize, control: u16, directory: &Path) -> Result<Node> {
-        let port = free_port()?;
+    fn start(number: usize, port: u16, control: u16, directory: &Path) -> Result<Node> {
         let (hits, config) = (format!("hits{number}.ndjson"), format!("node{number}.yaml"));
         let text = format!(
             "sources: {{ a: {{ type: otlp, address: '127.0.0.1:{port}' }} }}\nintel: {{ control: {{ endpoint: \
@@ -235,10 +236,12 @@ fn main() -> Result<()> {
     run(&["compile", "feed.txt", "--out", "store"])?;
     let publish = ["publish", "--store", "store", "--name", "all", "--audience", "bench"];
     run(&publish)?;
-    let control = free_port()?;
+    let mut ports = free_ports(NODES + 1)?;
+    let control = ports.pop().context("a port for the control plane")?;
     let address = format!("127.0.0.1:{control}");
     let _control = Process(hotlist(&["control-plane", "--store", "store", "--listen", &address], directory).spawn()?);
-    let nodes = (0..NODES).map(|number| Node::start(number, control, directory)).collect::<Result<Vec<_>>>()?;
+    let node = |(number, port)| Node::start(number, port, control, directory);
+    let nodes = ports.into_iter().enumerate().map(node).collect::<Result<Vec<_>>>()?;
     let mut probes = nodes.iter().map(|node| Sender::connect(node.port)).collect::<Result<Vec<_>>>()?;
     wait(&nodes, &mut probes, "held0.example.com")?;
     let stop = Arc::new(AtomicBool::new(false));
