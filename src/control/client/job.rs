@@ -63,7 +63,7 @@ pub(super) enum Outcome {
 /// What a job is to do.
 pub(super) enum Task {
     /// Put a manifest into service. Its segments come by this road.
-    Serve(Judged, Road),
+    Serve(Judged, Arc<Road>),
     /// Empty the slot.
     Clear,
 }
@@ -135,7 +135,7 @@ pub(super) fn start<A: Apply>(shared: &Arc<Shared<A>>, mode: Mode, number: u64, 
     jobs.spawn(async move {
         let _turn = shared.turn(mode).lock().await;
         let outcome = match task {
-            Task::Serve(judged, road) => serve(&shared, mode, &gate, judged, &Arc::new(road)).await,
+            Task::Serve(judged, road) => serve(&shared, mode, &gate, judged, &road).await,
             Task::Clear => clear(&shared, mode, gate).await,
         };
         // Nobody listens when the client has ended.

@@ -226,7 +226,9 @@ impl<A: Apply> Session<A> {
     }
 
     fn take(&mut self, at: usize, judged: Judged, nonce: String) {
-        let Some(road) = self.link.stream().map(|stream| Road::new(stream, self.dialer.clone())) else { return };
+        let Some(road) = self.link.stream().map(|stream| Arc::new(Road::new(stream, self.dialer.clone()))) else {
+            return;
+        };
         let slot = &mut self.slots[at];
         // With other signatures it is written down anew, so that it is good after a restart with other keys, too.
         if slot.serving.as_ref().is_some_and(|serving| {
