@@ -220,7 +220,11 @@ async fn receive_late(
 ) -> Result<(Transfer, Received), CacheError> {
     let (road, stop, pace) = (Arc::clone(road), stop.clone(), transfer.pace.clone());
     let received = pace.hurry(async move {
-        match road.late().await {
+        let channel = tokio::select! {
+            () = stop.cancelled() => return Ok((transfer, Received::Cancelled)),
+            channel = road.late() => channel,
+        };
+        match channel {
             Ok(channel) => receive(channel, transfer, bytes, stall, Hurry::Already, &stop).await,
             Err(lost) => Ok((transfer, Received::Broke(lost.cause))),
         }
