@@ -153,7 +153,7 @@ mod tests {
         hashes.iter().for_each(|hash| filter.insert(*hash));
         let copy = filter.clone();
         assert!(hashes.iter().all(|hash| filter.contains(*hash) && copy.contains(*hash)));
-        assert!(!filter.contains(1 << 40) && !copy.contains(1 << 40));
+        assert!(!filter.contains(0xffff_ffff) && !copy.contains(0xffff_ffff));
     }
 
     proptest! {
