@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use rand::RngExt;
 
 use crate::chance::chance;
-use crate::common::{Fleet, judged, logged, metric, serves};
+use crate::common::{Fleet, judged, logged, metric, pause, serves};
 use crate::next_hop::NextHop;
 use crate::process::{Hotlist, PATIENCE};
 use crate::proxy::Proxy;
@@ -91,7 +91,7 @@ impl Stage {
         let (part, deadline) = (self.kept_bulk().with_extension("part"), std::time::Instant::now() + PATIENCE);
         while std::fs::metadata(&part).map_or(0, |part| part.len()) == 0 {
             assert!(std::time::Instant::now() < deadline);
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            pause().await;
         }
     }
 
