@@ -4,6 +4,7 @@ mod answer;
 mod bisect;
 pub mod blackhole;
 mod connection;
+pub mod disk;
 pub mod fanout;
 pub mod grpc;
 pub mod headers;

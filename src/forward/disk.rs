@@ -1,0 +1,265 @@
+//! The file system as the sinks that write files use it. Tests put a simulated one below the same code: with short
+//! writes, a full disk, a crash between two calls, files that are renamed, removed or truncated at any step.
+
+use std::fmt;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+/// A file system.
+pub trait Disk: fmt::Debug + Send + Sync {
+    /// Opens a file to read it and to write to its end. A file that does not exist is created with mode 0600. A device
+    /// or a pipe is opened for writing only.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    fn append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Opens an existing file for reading only.
+    ///
+    /// # Errors
+    /// The file does not exist, or cannot be opened.
+    fn read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Describes the file that a path names now, or returns `None` when there is no such file.
+    ///
+    /// # Errors
+    /// The path cannot be asked for.
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>>;
+
+    /// Puts a new file in the place of an existing one, with its permissions: either the whole new one is at the path
+    /// and on the disk, or the old one is. `write` writes the content.
+    ///
+    /// # Errors
+    /// `write` fails, or the new file cannot be written.
+    fn replace(&self, path: &Path, write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<Stat>;
+
+    /// Brings the directory of a file to the disk: without it, a power loss may take a new name away again.
+    ///
+    /// # Errors
+    /// The directory cannot be opened or synced.
+    fn sync_directory_of(&self, path: &Path) -> io::Result<()>;
+}
+
+/// An open file. It stays the same file when its path comes to name another one.
+pub trait DiskFile: fmt::Debug + Send + Sync {
+    /// Describes the file.
+    ///
+    /// # Errors
+    /// The system cannot say.
+    fn stat(&self) -> io::Result<Stat>;
+
+    /// Reads from a place on, and returns how many bytes: 0 at the end of the file.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes to the end of the file, and returns how many bytes were written: it may be fewer than all.
+    ///
+    /// # Errors
+    /// Nothing could be written.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Cuts the file to a length.
+    ///
+    /// # Errors
+    /// The length cannot be changed.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Returns when what was written is on the disk.
+    ///
+    /// # Errors
+    /// It is not. What was written since the last success may be lost, even when a later call succeeds.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Takes the advisory lock for this open file, without waiting. Returns whether it did: another open file may hold
+    /// it, of this process or of another. The lock ends with [`DiskFile::unlock`] or when the file is dropped.
+    ///
+    /// # Errors
+    /// The file system has no locks.
+    fn try_lock(&self) -> io::Result<bool>;
+
+    /// Gives the lock back.
+    ///
+    /// # Errors
+    /// The system refuses.
+    fn unlock(&self) -> io::Result<()>;
+}
+
+/// What is known of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Which file it is.
+    pub id: FileId,
+    /// Its length in bytes.
+    pub len: u64,
+    /// Whether it is a regular file. Others (devices, pipes) have no length, no end and no lock.
+    pub is_regular: bool,
+}
+
+/// Identifies a file whatever its name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// The device that it is on.
+    pub device: u64,
+    /// Its inode there.
+    pub inode: u64,
+}
+
+impl dyn DiskFile {
+    /// Writes all of `bytes` to the end, and returns how many bytes were written with the error that ended it.
+    pub fn write_all(&self, bytes: &[u8]) -> (usize, io::Result<()>) {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.write(&bytes[written..]) {
+                Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+                Ok(more) => written += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (written, Err(error)),
+            }
+        }
+        (written, Ok(()))
+    }
+
+    /// Whether the last line of a file of this length has no end, as a writer leaves it that was killed or ran out of
+    /// space.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn ends_inside_a_line(&self, len: u64) -> io::Result<bool> {
+        let mut last = [0];
+        // Nothing is read when the file was cut meanwhile.
+        Ok(len > 0 && self.read_at(&mut last, len - 1)? == 1 && last != *b"\n")
+    }
+}
+
+/// The file system of this host.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HostDisk;
+
+impl Disk for HostDisk {
+    fn append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let is_special = std::fs::metadata(path).is_ok_and(|found| !found.is_file());
+        let file = OpenOptions::new().read(!is_special).append(true).create(true).mode(0o600).open(path)?;
+        Ok(Box::new(file))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(File::open(path)?))
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        match std::fs::metadata(path) {
+            Ok(found) => Ok(Some(Stat::from(&found))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn replace(&self, path: &Path, write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<Stat> {
+        let permissions = std::fs::metadata(path)?.permissions();
+        let mut new = tempfile::NamedTempFile::new_in(directory_of(path))?;
+        new.as_file().set_permissions(permissions)?;
+        write(&mut new)?;
+        new.as_file().sync_all()?;
+        let new = new.persist(path).map_err(|error| error.error)?;
+        self.sync_directory_of(path)?;
+        new.metadata().map(|found| Stat::from(&found))
+    }
+
+    fn sync_directory_of(&self, path: &Path) -> io::Result<()> {
+        File::open(directory_of(path))?.sync_all()
+    }
+}
+
+impl DiskFile for File {
+    fn stat(&self) -> io::Result<Stat> {
+        self.metadata().map(|found| Stat::from(&found))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(self, buffer, offset)
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut file = self;
+        Write::write(&mut file, bytes)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        File::set_len(self, len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        File::sync_data(self)
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        match File::try_lock(self) {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn unlock(&self) -> io::Result<()> {
+        File::unlock(self)
+    }
+}
+
+impl From<&std::fs::Metadata> for Stat {
+    fn from(found: &std::fs::Metadata) -> Stat {
+        let id = FileId { device: found.dev(), inode: found.ino() };
+        Stat { id, len: found.len(), is_regular: found.is_file() }
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantee: an open file is known by its identity through a rename, is private, and its lock excludes another
+    /// open file until it is dropped.
+    #[test]
+    fn a_file_keeps_its_identity_and_its_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let first = HostDisk.append(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(HostDisk.stat(&path).unwrap(), Some(first.stat().unwrap()));
+        assert!(first.try_lock().unwrap());
+        assert!(!HostDisk.append(&path).unwrap().try_lock().unwrap());
+        std::fs::rename(&path, directory.path().join("other")).unwrap();
+        assert_eq!(HostDisk.stat(&path).unwrap(), None);
+        let second = HostDisk.append(&path).unwrap();
+        assert_ne!(second.stat().unwrap().id, first.stat().unwrap().id);
+        assert!(second.try_lock().unwrap());
+        drop(second);
+        assert!(HostDisk.append(&path).unwrap().try_lock().unwrap());
+    }
+
+    /// Guarantee: the end of a file says whether its last line is whole; a file is replaced whole or not at all.
+    #[test]
+    fn lines_end_and_files_are_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let file = HostDisk.append(&path).unwrap();
+        for (text, torn) in [("", false), ("a", true), ("\n", false), ("bc\nd", true)] {
+            assert!(matches!(file.write_all(text.as_bytes()), (written, Ok(())) if written == text.len()));
+            assert_eq!(file.ends_inside_a_line(file.stat().unwrap().len).unwrap(), torn, "{text:?}");
+        }
+        let failed =
+            HostDisk.replace(&path, &mut |new| new.write_all(b"x").and(Err(io::ErrorKind::StorageFull.into())));
+        assert!(failed.is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"a\nbc\nd");
+        assert_eq!(HostDisk.replace(&path, &mut |new| new.write_all(b"xyz")).unwrap().len, 3);
+        assert_eq!(std::fs::read(&path).unwrap(), b"xyz");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}
