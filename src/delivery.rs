@@ -3,6 +3,8 @@
 //!
 //! A source answers its client only after [`Deliver::deliver`] came back, so nothing acknowledged is ever held here.
 
+mod work;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -14,6 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub use crate::encoding::Signal;
 use crate::encoding::{EnvelopeError, Format, Rope};
 use crate::observable::Kind;
+pub use work::{Client, Held, Room, Stop, Work};
 
 /// One request's events after matching, ready for the next hop.
 #[derive(Clone, Debug, Default)]
@@ -37,14 +40,8 @@ pub struct Batch {
     pub snapshot: u64,
     /// The headers that the request came with.
     pub metadata: Metadata,
-    /// The room that its bytes hold, for a sink that needs as much again; none where nothing is bounded.
-    pub room: Option<Arc<dyn Room>>,
-}
-
-/// Room for bytes in flight, which grows with what is made of a batch and is given back with it.
-pub trait Room: fmt::Debug + Send + Sync {
-    /// Takes room for so many bytes more, without waiting. Says whether there was room.
-    fn take(&self, bytes: usize) -> bool;
+    /// The bounds of what is made of it: the room that its bytes hold, and whether its client is still there.
+    pub work: Work,
 }
 
 impl Batch {
@@ -164,13 +161,19 @@ impl Refusal {
     }
 }
 
+impl From<EnvelopeError> for Refusal {
+    fn from(error: EnvelopeError) -> Refusal {
+        Refusal::InvalidArgument(error.to_string())
+    }
+}
+
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Matches and tags one message. CPU-bound and synchronous: sources decide on which thread.
 pub trait Process: Send + Sync + 'static {
-    /// `message` is a whole, decompressed message of the format, of log records.
-    fn process(&self, format: Format, message: Bytes) -> Result<Batch, Refusal>;
+    /// `message` is a whole, decompressed message of the format, of log records. `work` bounds what is made of it.
+    fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<Batch, Refusal>;
 }
 
 /// An indicator that a single value is known as.

@@ -10,11 +10,9 @@ use std::sync::{Arc, LazyLock};
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::delivery::{Batch, Tagged};
+use crate::delivery::{Batch, Refusal, Stop, Tagged, Work};
 use crate::encoding::protocol::{Documents, Otlp, Vector};
-use crate::encoding::{
-    EnvelopeError, Format, OddRecord, Protocol, RecordInfo, RecordSpan, Rope, Signal, TagInto, Value, json,
-};
+use crate::encoding::{Format, OddRecord, Protocol, RecordInfo, RecordSpan, Rope, Signal, TagInto, Value, json};
 use crate::enrich;
 use crate::fields::{FieldId, FieldSet, PathTrie};
 use crate::intel::allowlist::Listing;
@@ -84,6 +82,31 @@ struct Facts {
     is_indicator: bool,
 }
 
+/// Bytes of memory that a tagged record takes besides itself: its place among the hits and the edits, the slices and
+/// headers around it in the rope, and what the allocator adds.
+const TAGGED_OVERHEAD: usize = 512;
+
+/// Bytes of memory that a hit takes in a report.
+const HIT_OVERHEAD: usize = 2 * size_of::<(Hit, Arc<str>)>();
+
+/// Why a record in which something was found is not tagged.
+enum Untagged {
+    Odd,
+    Stopped(Stop),
+}
+
+impl From<OddRecord> for Untagged {
+    fn from(_: OddRecord) -> Untagged {
+        Untagged::Odd
+    }
+}
+
+impl From<Stop> for Untagged {
+    fn from(stop: Stop) -> Untagged {
+        Untagged::Stopped(stop)
+    }
+}
+
 const TIMESTAMP: FieldId = FieldId(0);
 const EVENT_KIND: FieldId = FieldId(1);
 
@@ -106,27 +129,40 @@ impl Facts {
 }
 
 impl Detector {
-    /// Matches and tags one batch. `arrival` is the event time of records that have none.
+    /// Matches and tags one batch. `arrival` is the event time of records that have none. `work` is asked at each record
+    /// whether to go on, and for room before a record is tagged.
     ///
     /// # Errors
-    /// The envelope cannot be walked.
-    pub fn batch(&self, format: Format, message: Bytes, arrival: Timestamp) -> Result<(Batch, Report), EnvelopeError> {
+    /// The envelope cannot be walked, there is no room for the tagged records, or the client left.
+    pub fn batch(
+        &self,
+        format: Format,
+        message: Bytes,
+        arrival: Timestamp,
+        work: &Work,
+    ) -> Result<(Batch, Report), Refusal> {
         let matched = match format {
-            Format::Otlp => self.records::<Otlp>(message, arrival),
-            Format::Vector => self.records::<Vector>(message, arrival),
-            Format::Filter => self.records::<Documents>(message, arrival),
+            Format::Otlp => self.records::<Otlp>(message, arrival, work),
+            Format::Vector => self.records::<Vector>(message, arrival, work),
+            Format::Filter => self.records::<Documents>(message, arrival, work),
         };
         matched.map(|(batch, report)| (Batch { format, ..batch }, report))
     }
 
-    fn records<P: Protocol>(&self, message: Bytes, arrival: Timestamp) -> Result<(Batch, Report), EnvelopeError> {
+    fn records<P: Protocol>(
+        &self,
+        message: Bytes,
+        arrival: Timestamp,
+        work: &Work,
+    ) -> Result<(Batch, Report), Refusal> {
         let mut report = Report::default();
         let mut batch = Batch { snapshot: self.snapshot.version(), ..Batch::default() };
         let mut edits: Vec<(RecordSpan, Bytes)> = Vec::new();
         let mut place = 0;
         let mut sieve = Sieve::new(&self.snapshot);
         let mut matcher = Matcher::new(&self.snapshot);
-        P::ENVELOPE.records(&message, |span| {
+        P::ENVELOPE.try_records(&message, |span| -> Result<(), Refusal> {
+            work.check()?;
             let record = &message[span.record.payload()];
             let walked = P::walk(record, self.snapshot.trie(), &mut sieve);
             let passes = sieve.passes();
@@ -135,13 +171,14 @@ impl Detector {
                     report.events += 1;
                     report.too_deep += u64::from(info.too_deep);
                     if passes {
-                        match self.record::<P>(record, info, &mut matcher, arrival, &mut report) {
+                        match self.record::<P>(record, info, &mut matcher, arrival, &mut report, work) {
                             Ok(Some(record)) => {
                                 batch.hits.push(Tagged { place, record: record.clone() });
                                 edits.push((span, record));
                             }
                             Ok(None) => {}
-                            Err(_) => batch.odd.push(place),
+                            Err(Untagged::Odd) => batch.odd.push(place),
+                            Err(Untagged::Stopped(stop)) => return Err(stop.into()),
                         }
                     }
                 }
@@ -152,6 +189,7 @@ impl Detector {
                 }
             }
             place += 1;
+            Ok(())
         })?;
         report.odd_records = batch.odd.len() as u64;
         report.counts = sieve.counts();
@@ -170,7 +208,8 @@ impl Detector {
         matcher: &mut Matcher<'_>,
         arrival: Timestamp,
         report: &mut Report,
-    ) -> Result<Option<Bytes>, OddRecord> {
+        work: &Work,
+    ) -> Result<Option<Bytes>, Untagged> {
         // The sieve walked the record without an error a moment ago, and so does the matcher.
         let _ = P::walk(record, self.snapshot.trie(), matcher);
         if !matcher.has_hits() {
@@ -198,12 +237,14 @@ impl Detector {
         if verdict.hits.is_empty() {
             return Ok(None);
         }
+        work.take(record.len() + TAGGED_OVERHEAD + verdict.hits.len() * HIT_OVERHEAD)?;
         let enrichments = enrich::enrichments(&self.snapshot, &verdict.hits, &verdict.hit_listings, &verdict.facts);
         report.hits.extend(verdict.hits.into_iter().map(|hit| {
             let feed = self.snapshot.feed_of(hit.posting.indicator).name.as_str().into();
             (hit, feed)
         }));
         let (tagged, outcome) = P::tag(record, self.tag_into, &enrichments, enrich::TAG)?;
+        work.take(tagged.len().saturating_sub(record.len()))?;
         report.threat_not_object += u64::from(outcome.threat_not_object);
         Ok(Some(tagged.into()))
     }

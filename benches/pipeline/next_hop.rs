@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Result;
 use bytes::Bytes;
 use hotlist::config::Address;
-use hotlist::delivery::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal};
+use hotlist::delivery::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Work};
 use hotlist::encoding::{Format, Rope};
 use hotlist::ingest::health::Health;
 use hotlist::ingest::{Limits, OtlpSource, Shared, VectorSource};
@@ -18,7 +18,7 @@ use crate::child::tell;
 pub struct Identity;
 
 impl Process for Identity {
-    fn process(&self, format: Format, message: Bytes) -> Result<Batch, Refusal> {
+    fn process(&self, format: Format, message: Bytes, _: &Work) -> Result<Batch, Refusal> {
         Ok(Batch { format, message: Rope::from(message), ..Batch::default() })
     }
 }

@@ -1,7 +1,11 @@
 //! Compressed messages: inflation never goes beyond its limit or its room, and undoes deflation.
 #![no_main]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
+use hotlist::delivery::{Room, Work};
 use hotlist::encoding::Rope;
 use hotlist::grpc::Encoding;
 use hotlist::grpc::compression::InflateError;
@@ -9,30 +13,68 @@ use hotlist::grpc::compression::InflateError;
 /// What a message may inflate to: more than one step of room.
 const LIMIT: usize = 200 << 10;
 
+/// Room without an end, of which the most that was held is remembered.
+#[derive(Debug, Default)]
+struct Counted {
+    held: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Room for Counted {
+    fn take(&self, bytes: usize) -> bool {
+        let held = self.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.most.fetch_max(held, Ordering::Relaxed);
+        true
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn left_alone(&self) -> usize {
+        usize::MAX
+    }
+}
+
+/// No room at all.
+#[derive(Debug)]
+struct Full;
+
+impl Room for Full {
+    fn take(&self, bytes: usize) -> bool {
+        bytes == 0
+    }
+
+    fn give_back(&self, _: usize) {}
+
+    fn left_alone(&self) -> usize {
+        0
+    }
+}
+
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let message = Bytes::copy_from_slice(bytes);
     for encoding in [Encoding::Identity, Encoding::Gzip, Encoding::Zstd] {
         for limit in [0, 100, LIMIT] {
-            let mut granted = 0;
-            let inflated = encoding.inflate(&message, limit, &mut |more| {
-                granted += more;
-                true
-            });
-            assert!(granted <= limit + 1, "{encoding:?}: {granted} bytes of room for a limit of {limit}");
+            let room = Arc::new(Counted::default());
+            let inflated = encoding.inflate(&message, limit, &Work::within(room.clone()));
+            let most = room.most.load(Ordering::Relaxed);
+            assert!(most <= (limit + 1) / 2 * 3 + 1, "{encoding:?}: {most} bytes of room for a limit of {limit}");
             match inflated {
                 Ok(inflated) if encoding == Encoding::Identity => assert_eq!(inflated, message),
-                Ok(inflated) => assert!(inflated.len() <= limit.min(granted), "{encoding:?}: {} bytes", inflated.len()),
-                Err(error) => assert!(!matches!(error, InflateError::NoRoom), "there was room"),
+                Ok(inflated) => assert!(inflated.len() <= limit.min(most), "{encoding:?}: {} bytes", inflated.len()),
+                Err(error) => assert!(!matches!(error, InflateError::Stopped(_)), "there was room"),
             }
         }
-        let refused = encoding.inflate(&message, LIMIT, &mut |_| false);
-        assert!(encoding == Encoding::Identity || matches!(refused, Err(InflateError::NoRoom)), "{refused:?}");
+        let refused = encoding.inflate(&message, LIMIT, &Work::within(Arc::new(Full)));
+        assert!(encoding == Encoding::Identity || matches!(refused, Err(InflateError::Stopped(_))), "{refused:?}");
 
-        let deflated = encoding.deflate(&Rope::from(message.clone())).expect("there is memory").to_bytes();
-        let inflated = encoding.inflate(&deflated, message.len(), &mut |_| true).expect("it was deflated here");
+        let unbounded = Work::default();
+        let deflated = encoding.deflate(&Rope::from(message.clone()), &unbounded).expect("there is memory").to_bytes();
+        let inflated = encoding.inflate(&deflated, message.len(), &unbounded).expect("it was deflated here");
         assert_eq!(inflated, message, "{encoding:?}");
         if let Some(less) = message.len().checked_sub(1) {
-            let refused = encoding.inflate(&deflated, less, &mut |_| true);
+            let refused = encoding.inflate(&deflated, less, &unbounded);
             assert!(matches!(refused, Err(InflateError::TooLarge { .. })), "{refused:?}");
         }
     }

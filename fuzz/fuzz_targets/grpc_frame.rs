@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use hotlist::delivery::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Signal};
+use hotlist::delivery::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Signal, Work};
 use hotlist::encoding::{Format, Rope};
 use hotlist::grpc::status::{GRPC_MESSAGE, GRPC_STATUS, decode_message};
 use hotlist::grpc::{Code, FrameHeader, HEADER_LEN, RopeBody, Status};
@@ -147,7 +147,7 @@ impl Source {
 struct Pass;
 
 impl Process for Pass {
-    fn process(&self, _: Format, message: Bytes) -> Result<Batch, Refusal> {
+    fn process(&self, _: Format, message: Bytes, _: &Work) -> Result<Batch, Refusal> {
         Ok(Batch { message: Rope::from(message), ..Batch::default() })
     }
 }

@@ -16,9 +16,9 @@ use tokio::sync::Notify;
 
 use super::blind_spots::BlindSpots;
 use crate::config::FailureMode;
-use crate::delivery::{Batch, Process, Refusal};
+use crate::delivery::{Batch, Process, Refusal, Work};
 use crate::detect::{Detector, Report};
-use crate::encoding::{EnvelopeError, Format, TagInto, otlp};
+use crate::encoding::{Format, TagInto, otlp};
 use crate::intel::allowlist::Allowlists;
 use crate::intel::snapshot::Snapshot;
 use crate::policy::{Policy, Suppression};
@@ -128,7 +128,7 @@ impl Live {
         let detector = serving.detector.as_ref()?;
         let event = serde_json::json!({ "dns": { "question": { "name": domain } } });
         let message = Bytes::from(otlp::request_of([(0, &event)]));
-        let report = detector.batch(Format::Otlp, message, (self.clock)()).map(|(_, report)| report);
+        let report = detector.batch(Format::Otlp, message, (self.clock)(), &Work::default()).map(|(_, report)| report);
         Some(report.is_ok_and(|report| report.hits.iter().any(|(hit, _)| hit.name == domain)))
     }
 
@@ -175,19 +175,18 @@ impl Live {
 }
 
 impl Process for Live {
-    fn process(&self, format: Format, message: Bytes) -> Result<Batch, Refusal> {
+    fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<Batch, Refusal> {
         let start = Instant::now();
         self.bytes.increment(message.len() as u64);
-        let unwalkable = |error: EnvelopeError| Refusal::InvalidArgument(error.to_string());
         let serving = self.serving.load_full();
         let Some(detector) = &serving.detector else {
             if serving.rules.failure_mode == FailureMode::Closed {
                 return Err(Refusal::Unavailable("no indicators are loaded, and failure_mode is closed".to_owned()));
             }
             let beside = self.shadow.of(&serving.rules).map(|shadow| (shadow, message.clone()));
-            let batch = Batch::unmatched(format, message).map_err(unwalkable)?;
+            let batch = Batch::unmatched(format, message)?;
             if let Some((shadow, message)) = beside {
-                self.shadow.compare(&shadow, &Report::default(), format, message, (self.clock)());
+                self.shadow.compare(&shadow, &Report::default(), format, message, (self.clock)(), work);
             }
             self.events.increment(batch.records as u64);
             self.unmatched.increment(batch.records as u64);
@@ -195,9 +194,9 @@ impl Process for Live {
         };
         let arrival = (self.clock)();
         let beside = self.shadow.of(&serving.rules).map(|shadow| (shadow, message.clone()));
-        let (batch, report) = detector.batch(format, message, arrival).map_err(unwalkable)?;
+        let (batch, report) = detector.batch(format, message, arrival, work)?;
         if let Some((shadow, message)) = beside {
-            self.shadow.compare(&shadow, &report, format, message, arrival);
+            self.shadow.compare(&shadow, &report, format, message, arrival, work);
         }
         self.judged.fetch_add(report.events, Ordering::Relaxed);
         self.found.fetch_add(report.hits.len() as u64, Ordering::Relaxed);

@@ -142,19 +142,33 @@ impl Envelope {
     /// discarded.
     #[inline]
     pub fn records(&self, batch: &[u8], mut each: impl FnMut(RecordSpan)) -> Result<(), EnvelopeError> {
+        self.try_records(batch, |span| {
+            each(span);
+            Ok(())
+        })
+    }
+
+    /// The same with a call that can end the walk.
+    ///
+    /// # Errors
+    /// As [`Envelope::records`], or what `each` returns.
+    #[inline]
+    pub fn try_records<E: From<EnvelopeError>>(
+        &self,
+        batch: &[u8],
+        mut each: impl FnMut(RecordSpan) -> Result<(), E>,
+    ) -> Result<(), E> {
         if u32::try_from(batch.len()).is_err() {
-            return Err(EnvelopeError::TooLarge { length: batch.len() });
+            return Err(EnvelopeError::TooLarge { length: batch.len() }.into());
         }
         match self.shape {
-            Shape::Flat([request]) => self.children(batch, 0, request, |_, record| {
-                each(RecordSpan { groups: Default::default(), record });
-                Ok(())
-            }),
+            Shape::Flat([request]) => {
+                self.children(batch, 0, request, |_, record| each(RecordSpan { groups: Default::default(), record }))
+            }
             Shape::Nested([request, group, inner]) => self.children(batch, 0, request, |content, outer_span| {
                 self.children(content, outer_span.payload, group, |content, inner_span| {
                     self.children(content, inner_span.payload, inner, |_, record| {
-                        each(RecordSpan { groups: [outer_span, inner_span], record });
-                        Ok(())
+                        each(RecordSpan { groups: [outer_span, inner_span], record })
                     })
                 })
             }),
@@ -175,13 +189,13 @@ impl Envelope {
 
     /// Calls `each` for every message that `message`, which starts at `base` in the batch, holds for the next level.
     #[inline]
-    fn children(
+    fn children<E: From<EnvelopeError>>(
         &self,
         message: &[u8],
         base: u32,
         level: Level,
-        mut each: impl FnMut(&[u8], Span) -> Result<(), EnvelopeError>,
-    ) -> Result<(), EnvelopeError> {
+        mut each: impl FnMut(&[u8], Span) -> Result<(), E>,
+    ) -> Result<(), E> {
         let at = base as usize;
         let mut fields = Fields::new(message);
         let malformed = |cause| EnvelopeError::Malformed { message: level.message, at, cause };

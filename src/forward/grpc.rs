@@ -22,9 +22,9 @@ use super::headers::Headers;
 use super::partial_success;
 use super::rejected::{Entry, RejectedFile};
 use crate::config::Endpoint;
-use crate::delivery::{Accepted, Batch, Refusal, Signal};
+use crate::delivery::{Accepted, Batch, Refusal, Signal, Work};
 use crate::encoding::{Format, Rope};
-use crate::grpc::compression::GRPC_ENCODING;
+use crate::grpc::compression::{DeflateError, GRPC_ENCODING};
 use crate::grpc::{self, Code, Encoding, RopeBody};
 use crate::{telemetry, tls};
 
@@ -84,6 +84,8 @@ struct Delivery<'a> {
     sink: &'a GrpcSink,
     name: &'a str,
     signal: Signal,
+    /// The bounds of what is made of the batch.
+    work: Work,
     method: &'static str,
     headers: HeaderMap,
     deadline: Instant,
@@ -216,6 +218,7 @@ impl GrpcSink {
             sink: self,
             name,
             signal: batch.signal,
+            work: batch.work.clone(),
             method: self.method(batch.signal),
             headers,
             deadline,
@@ -309,12 +312,14 @@ impl Delivery<'_> {
         let message = if compression == Encoding::Identity {
             message
         } else {
-            let message = message.clone();
-            let failed = |error: String| self.refuse(&format!("compressing failed: {error}"));
-            deflated = tokio::task::spawn_blocking(move || compression.deflate(&message))
-                .await
-                .map_err(|error| failed(error.to_string()))?
-                .map_err(|error| failed(error.to_string()))?;
+            let (message, work) = (message.clone(), self.work.clone());
+            let compressed = tokio::task::spawn_blocking(move || compression.deflate(&message, &work)).await;
+            deflated = match compressed {
+                Ok(Ok(deflated)) => deflated,
+                Ok(Err(DeflateError::Stopped(stop))) => return Err(self.named(stop.into())),
+                Ok(Err(error)) => return Err(self.refuse(&error.to_string())),
+                Err(error) => return Err(self.refuse(&format!("compressing failed: {error}"))),
+            };
             &deflated
         };
         let answer = match self.attempt(message).await {

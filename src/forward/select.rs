@@ -37,11 +37,7 @@ impl Only {
         let keep = self.keep(batch);
         let copied = if batch.message.parts().len() > 1 { batch.message.len() } else { 0 };
         let made = if format == batch.format { copied } else { copied + batch.message.len() };
-        if batch.room.as_ref().is_some_and(|room| !room.take(made)) {
-            let text =
-                "too many bytes are in flight to convert a batch: retry later, or raise `limits.in_flight_bytes`";
-            return Err(Refusal::ResourceExhausted(text.to_owned()));
-        }
+        batch.work.take(made)?;
         let message = batch.message.to_bytes();
         let message = if format == batch.format {
             let mut layout = Layout::new(format.envelope(), message).map_err(unwalkable)?;
@@ -56,8 +52,8 @@ impl Only {
             Only::NotHits => batch.records - batch.hits.len(),
         };
         let others = if format == batch.format && self != Only::Hits { batch.others } else { Others::default() };
-        let (signal, metadata) = (batch.signal, batch.metadata.clone());
-        Ok(Some(Arc::new(Batch { signal, format, message, records, others, metadata, ..Batch::default() })))
+        let (signal, metadata, work) = (batch.signal, batch.metadata.clone(), batch.work.clone());
+        Ok(Some(Arc::new(Batch { signal, format, message, records, others, metadata, work, ..Batch::default() })))
     }
 
     /// Whether the sink gets the batch as it is.
@@ -102,7 +98,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::delivery::{Room, Tagged};
+    use crate::delivery::{Room, Tagged, Work};
     use crate::encoding::wire::put_bytes;
 
     /// Room for so many bytes.
@@ -113,6 +109,14 @@ mod tests {
         fn take(&self, bytes: usize) -> bool {
             self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
         }
+
+        fn give_back(&self, bytes: usize) {
+            self.0.fetch_add(bytes, Ordering::Relaxed);
+        }
+
+        fn left_alone(&self) -> usize {
+            usize::MAX
+        }
     }
 
     /// Two documents, of which the second hit.
@@ -121,9 +125,9 @@ mod tests {
         [r#"{"a":1}"#, r#"{"b":1}"#].iter().for_each(|document| put_bytes(&mut message, 2, document.as_bytes()));
         let hits = vec![Tagged { place: 1, record: Bytes::from_static(br#"{"b":1}"#) }];
         let left = Arc::new(Left(AtomicUsize::new(room)));
-        let room: Arc<dyn Room> = left.clone();
+        let work = Work::within(left.clone());
         let message = Rope::from(Bytes::from(message));
-        let batch = Batch { format: Format::Filter, message, records: 2, hits, room: Some(room), ..Batch::default() };
+        let batch = Batch { format: Format::Filter, message, records: 2, hits, work, ..Batch::default() };
         (Arc::new(batch), left)
     }
 

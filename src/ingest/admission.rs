@@ -23,15 +23,32 @@ pub struct InFlight {
     common: Arc<Semaphore>,
     reserve: Arc<Semaphore>,
     reserved: u32,
+    /// Units of the common room.
+    total: usize,
 }
 
 /// Room for one message. Given back when dropped.
 #[derive(Debug)]
 pub struct Admission {
     permit: OwnedSemaphorePermit,
-    /// What it grew by.
-    grown: Mutex<Option<OwnedSemaphorePermit>>,
+    grown: Mutex<Grown>,
     common: Arc<Semaphore>,
+    /// Units of the common room that it could have besides `permit`, if it were alone.
+    most: usize,
+}
+
+/// What a message grew by.
+#[derive(Debug, Default)]
+struct Grown {
+    permit: Option<OwnedSemaphorePermit>,
+    /// Bytes that are in use, of those that the permit stands for.
+    bytes: usize,
+}
+
+impl Grown {
+    fn units(&self) -> usize {
+        self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
 }
 
 impl InFlight {
@@ -43,6 +60,7 @@ impl InFlight {
             common: Arc::new(Semaphore::new(common)),
             reserve: Arc::new(Semaphore::new(reserved)),
             reserved: reserved as u32,
+            total: common,
         }
     }
 
@@ -72,25 +90,14 @@ impl InFlight {
             }
         };
         gauge!(telemetry::IN_FLIGHT_BYTES).increment(f64::from(units) * UNIT as f64);
-        Some(Admission { permit, grown: Mutex::default(), common: common() })
+        let is_common = Arc::ptr_eq(permit.semaphore(), &self.common);
+        let most = self.total - if is_common { permit.num_permits() } else { 0 };
+        Some(Admission { permit, grown: Mutex::default(), common: common(), most })
     }
 }
 
 impl Admission {
-    /// Takes room for `bytes` more, without waiting: who grows already holds room, and two that wait for each other
-    /// would wait in vain. Says whether there was room.
-    pub fn grow(&self, bytes: usize) -> bool {
-        let units = units(bytes);
-        let Ok(more) = Arc::clone(&self.common).try_acquire_many_owned(units) else { return false };
-        match &mut *self.grown() {
-            Some(grown) => grown.merge(more),
-            none => *none = Some(more),
-        }
-        gauge!(telemetry::IN_FLIGHT_BYTES).increment(f64::from(units) * UNIT as f64);
-        true
-    }
-
-    fn grown(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
+    fn grown(&self) -> MutexGuard<'_, Grown> {
         // A permit cannot be half-merged.
         self.grown.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -102,14 +109,41 @@ impl Admission {
 }
 
 impl Room for Admission {
+    /// Does not wait: who grows already holds room, and two that wait for each other would wait in vain.
     fn take(&self, bytes: usize) -> bool {
-        self.grow(bytes)
+        let mut grown = self.grown();
+        let Some(wanted) = grown.bytes.checked_add(bytes) else { return false };
+        let more = wanted.div_ceil(UNIT).saturating_sub(grown.units());
+        if more > 0 {
+            let Ok(units) = u32::try_from(more) else { return false };
+            let Ok(permit) = Arc::clone(&self.common).try_acquire_many_owned(units) else { return false };
+            match &mut grown.permit {
+                Some(grown) => grown.merge(permit),
+                none => *none = Some(permit),
+            }
+            gauge!(telemetry::IN_FLIGHT_BYTES).increment((more * UNIT) as f64);
+        }
+        grown.bytes = wanted;
+        true
+    }
+
+    fn give_back(&self, bytes: usize) {
+        let mut grown = self.grown();
+        grown.bytes = grown.bytes.saturating_sub(bytes);
+        let less = grown.units() - grown.bytes.div_ceil(UNIT);
+        if less > 0 && grown.permit.as_mut().and_then(|permit| permit.split(less)).is_some() {
+            gauge!(telemetry::IN_FLIGHT_BYTES).decrement((less * UNIT) as f64);
+        }
+    }
+
+    fn left_alone(&self) -> usize {
+        (self.most * UNIT).saturating_sub(self.grown().bytes)
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        let units = self.permit.num_permits() + self.grown().as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let units = self.permit.num_permits() + self.grown().units();
         gauge!(telemetry::IN_FLIGHT_BYTES).decrement((units * UNIT) as f64);
     }
 }
@@ -156,8 +190,11 @@ mod tests {
     async fn growth_never_waits_and_never_passes_the_total() {
         let in_flight = InFlight::new(10 * UNIT, 0);
         let admission = in_flight.admit(UNIT, Duration::ZERO).await.unwrap();
-        assert!(admission.grow(9 * UNIT));
-        assert!(!admission.grow(1));
+        assert!(admission.take(9 * UNIT));
+        assert!(!admission.take(1));
+        admission.give_back(UNIT + 1);
+        assert!(admission.take(UNIT) && admission.take(1), "bytes are counted, not units");
+        assert!(!admission.take(1));
         drop(admission);
         assert!(in_flight.admit(10 * UNIT, Duration::ZERO).await.is_some(), "all came back");
     }
@@ -171,11 +208,11 @@ mod tests {
         let large = in_flight.admit(8 << 20, wait).await.unwrap();
         assert!(in_flight.admit(SMALL + 1, wait).await.is_none());
         let small = in_flight.admit(SMALL, wait).await.unwrap();
-        assert!(!small.grow(1), "no common room is left");
+        assert!(!small.take(1), "no common room is left");
         let _other = in_flight.admit(SMALL, wait).await.unwrap();
         assert!(in_flight.admit(1, wait).await.is_none(), "the reserve is used up, too");
         drop(large);
-        assert!(small.grow(8 << 20));
+        assert!(small.take(8 << 20));
         drop(small);
         assert!(in_flight.admit(8 << 20, wait).await.is_some(), "all came back");
     }

@@ -1,5 +1,6 @@
 //! The bytes of a request's body: in time, and only as many as there is room for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 use super::Limits;
 use super::admission::{Admission, InFlight};
 use super::outcome::NotTaken;
-use crate::delivery::Refusal;
+use crate::delivery::{Refusal, Work};
 use crate::grpc::Encoding;
 
 /// Room for a body of unknown length is taken in steps of at least so many bytes.
@@ -26,7 +27,7 @@ pub struct Message {
     /// The message; not copied when it came in one piece.
     pub bytes: Bytes,
     /// Room for `bytes`.
-    pub admission: Admission,
+    pub admission: Arc<Admission>,
 }
 
 /// How a message is written.
@@ -140,15 +141,15 @@ where
     ///
     /// # Errors
     /// They are more than a message may have, there is no room, they do not come in time, or the client went away.
-    pub async fn all(&mut self, in_flight: &InFlight) -> Result<(Bytes, Admission), NotTaken> {
+    pub async fn all(&mut self, in_flight: &InFlight) -> Result<(Bytes, Arc<Admission>), NotTaken> {
         if let Some(len) = self.body.size_hint().exact() {
             let len = usize::try_from(len).unwrap_or(usize::MAX);
             let admission = admit(len, self.limits, in_flight).await?;
-            return Ok((self.exactly(len, Bytes::new()).await?, admission));
+            return Ok((self.exactly(len, Bytes::new()).await?, Arc::new(admission)));
         }
         let limit = self.limits.max_request_bytes;
         let mut granted = STEP.min(limit);
-        let admission = admit(granted, self.limits, in_flight).await?;
+        let admission = Arc::new(admit(granted, self.limits, in_flight).await?);
         let mut joined = Vec::with_capacity(granted);
         while let Some(data) = self.next().await? {
             let len = joined.len() + data.len();
@@ -159,11 +160,13 @@ where
             }
             if len > granted {
                 let wanted = granted.saturating_mul(2).clamp(len, limit);
-                if !admission.grow(wanted - granted) {
-                    return Err(no_room(self.limits));
-                }
+                let work = Work::within(admission.clone());
+                // The old buffer and the new one are there together for a moment.
+                let old = work.hold(joined.capacity()).map_err(Refusal::from)?;
+                work.take(wanted - granted).map_err(Refusal::from)?;
                 granted = wanted;
                 joined.reserve_exact(granted - joined.len());
+                drop(old);
             }
             joined.extend_from_slice(&data);
         }

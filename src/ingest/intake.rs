@@ -10,12 +10,12 @@ use bytes::Bytes;
 use http::HeaderMap;
 use metrics::{counter, histogram};
 
-use super::admission::{Admission, InFlight};
-use super::body::{self, Message, Syntax};
+use super::admission::InFlight;
+use super::body::{Message, Syntax};
 use super::outcome::{Count, NotTaken};
 use super::workers::{WorkError, in_place};
 use super::{Limits, Shared};
-use crate::delivery::{Accepted, Batch, Deliver, Metadata, Others, Process, Refusal, Room, Signal};
+use crate::delivery::{Accepted, Batch, Client, Deliver, Metadata, Others, Process, Refusal, Signal, Work};
 use crate::encoding::{Format, Rope, otlp};
 use crate::grpc::Encoding;
 use crate::grpc::compression::InflateError;
@@ -140,8 +140,13 @@ impl Intake {
         };
         let length = (message.encoding == Encoding::Identity).then_some(length);
         let this = Arc::clone(self);
+        // Dropped with this future when the client leaves: then what works for it stops.
+        let client = Client::default();
         // The room is held until the batch was delivered, also when nothing of the message is left in it.
-        let (batch, admission) = self.run(length, move || this.work(content, message)).await??;
+        let room = message.admission.clone();
+        let work = Work::within(room).until(&client);
+        let of_work = work.clone();
+        let batch = self.run(length, move || this.work(content, message, &of_work)).await??;
         stages.end("work");
         let Others { metrics, traces } = batch.others;
         for (signal, count) in [(Signal::Metrics, metrics), (Signal::Traces, traces)] {
@@ -149,50 +154,57 @@ impl Intake {
                 return Err(nobody_takes(content.format, signal));
             }
         }
-        let room: Arc<dyn Room> = admission;
-        let batch = Batch { signal, metadata: Metadata::new(headers), room: Some(room), ..batch };
+        let batch = Batch { signal, metadata: Metadata::new(headers), work, ..batch };
         let accepted = self.deliver(batch).await?;
+        client.finish();
         stages.end("deliver");
         Ok(accepted)
     }
 
     /// Inflates, converts, and matches and tags what is to be matched.
-    fn work(&self, content: Content, message: Message) -> Result<(Batch, Arc<Admission>), NotTaken> {
+    fn work(&self, content: Content, message: Message, work: &Work) -> Result<Batch, NotTaken> {
         let Message { syntax, encoding, bytes, admission } = message;
-        let bytes = self.inflate(bytes, encoding, &admission)?;
+        let bytes = self.inflate(bytes, encoding, work)?;
         let bytes = match syntax {
             Syntax::Binary => bytes,
-            Syntax::OtlpJson => self.convert(&bytes, &admission)?,
+            Syntax::OtlpJson => self.convert(&bytes, work)?,
         };
-        let admission = Arc::new(admission);
         let message = admission.attach(bytes);
-        let batch = match content.is_matched() {
-            true => self.process.process(content.format, message)?,
+        Ok(match content.is_matched() {
+            true => self.process.process(content.format, message, work)?,
             false => Batch { format: content.format, message: Rope::from(message), ..Batch::default() },
-        };
-        Ok((batch, admission))
+        })
     }
 
     /// A message without its compression; it holds the room for all of it.
     ///
     /// # Errors
-    /// It is corrupt, too large, or there is no room.
-    pub fn inflate(&self, bytes: Bytes, encoding: Encoding, admission: &Admission) -> Result<Bytes, NotTaken> {
-        let mut room = |more| admission.grow(more);
-        encoding.inflate(&bytes, self.limits.max_request_bytes, &mut room).map_err(|error| match error {
-            InflateError::NoRoom => Refusal::ResourceExhausted(error.to_string()).into(),
+    /// It is corrupt, too large, there is no room, or the client left.
+    pub fn inflate(&self, bytes: Bytes, encoding: Encoding, work: &Work) -> Result<Bytes, NotTaken> {
+        encoding.inflate(&bytes, self.limits.max_request_bytes, work).map_err(|error| match error {
+            InflateError::Stopped(stop) => Refusal::from(stop).into(),
             InflateError::TooLarge { .. } => NotTaken::TooLarge(error.to_string()),
             InflateError::Corrupt { .. } => NotTaken::invalid(error.to_string()),
         })
     }
 
-    /// JSON to protobuf, most often to fewer bytes: room for as many is taken before.
-    fn convert(&self, text: &Bytes, admission: &Admission) -> Result<Bytes, NotTaken> {
+    /// JSON to protobuf, most often to fewer bytes.
+    fn convert(&self, text: &Bytes, work: &Work) -> Result<Bytes, NotTaken> {
         let limit = self.limits.max_request_bytes;
-        if !admission.grow(text.len()) {
-            return Err(body::no_room(&self.limits));
+        let mut room = work.hold(0).map_err(Refusal::from)?;
+        let mut stopped = None;
+        let mut take = |bytes| match room.grow(bytes) {
+            Ok(()) => true,
+            Err(stop) => {
+                stopped = Some(stop);
+                false
+            }
+        };
+        let converted = otlp::from_json_within(text, &mut take);
+        if let Some(stop) = stopped {
+            return Err(Refusal::from(stop).into());
         }
-        let converted = otlp::from_json(text).map_err(|error| NotTaken::invalid(error.to_string()))?;
+        let converted = converted.map_err(|error| NotTaken::invalid(error.to_string()))?;
         if converted.odd > 0 {
             counter!(telemetry::SOURCE_ODD_VALUES_TOTAL, "source" => self.name.to_string()).increment(converted.odd);
         }
@@ -203,10 +215,8 @@ impl Intake {
                  `max_request_bytes`"
             )));
         }
-        if len > text.len() && !admission.grow(len - text.len()) {
-            return Err(body::no_room(&self.limits));
-        }
-        Ok(converted.message.into())
+        room.shrink_to(len);
+        Ok(room.own(converted.message))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Reads the one message of a unary gRPC request: header first, then room for it, then its bytes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http_body::Body;
 
@@ -24,7 +26,7 @@ where
     let len = header.len as usize;
     let admission = admit(len, limits, in_flight).await?;
     let bytes = frames.only(len).await?;
-    Ok(Message { syntax: Syntax::Binary, encoding, bytes, admission })
+    Ok(Message { syntax: Syntax::Binary, encoding, bytes, admission: Arc::new(admission) })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use bytes::Bytes;
+use hotlist::delivery::Work;
 use hotlist::encoding::otlp::request_of;
 use hotlist::intel::allowlist::Action;
 use hotlist::observable::Kind;
@@ -42,8 +43,9 @@ fn annotated_hits_stay_and_suppressed_ones_go() {
 
     let send = |document: &Value| {
         let request = Bytes::from(request_of([(0, document)]));
-        let (batch, report) =
-            detector.batch(hotlist::encoding::Format::Otlp, request.clone(), Timestamp::UNIX_EPOCH).unwrap();
+        let (batch, report) = detector
+            .batch(hotlist::encoding::Format::Otlp, request.clone(), Timestamp::UNIX_EPOCH, &Work::default())
+            .unwrap();
         (report, batch.message.to_bytes() == request)
     };
     let (report, untouched) = send(&event);

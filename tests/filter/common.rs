@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hotlist::config::Address;
-use hotlist::delivery::{Accepted, Batch, BoxFuture, Check, Checked, Deliver, Metadata, Process, Refusal};
+use hotlist::delivery::{Accepted, Batch, BoxFuture, Check, Checked, Deliver, Metadata, Process, Refusal, Work};
 use hotlist::detect::Detector;
 use hotlist::encoding::{Format, TagInto};
 use hotlist::fields::FieldTable;
@@ -59,10 +59,10 @@ pub fn detector(policy: Policy, indicators: Vec<Indicator>) -> Detector {
 pub struct Judge(pub Detector);
 
 impl Process for Judge {
-    fn process(&self, format: Format, message: Bytes) -> Result<Batch, Refusal> {
+    fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<Batch, Refusal> {
         assert_eq!(format, Format::Filter);
-        let batch = self.0.batch(format, message, Timestamp::now());
-        batch.map(|(batch, _)| batch).map_err(|error| Refusal::InvalidArgument(error.to_string()))
+        let batch = self.0.batch(format, message, Timestamp::now(), work);
+        batch.map(|(batch, _)| batch)
     }
 }
 

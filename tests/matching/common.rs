@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hotlist::delivery::Work;
 use hotlist::detect::{Detector, Report, Verdict};
 use hotlist::encoding::TagInto;
 use hotlist::encoding::otlp::{encode_json, request_of};
@@ -92,8 +93,9 @@ pub fn judge(detector: &Detector, document: &Value) -> Verdict {
 /// What a batch of one OTLP record with this body leads to, and whether its bytes stayed the same.
 pub fn send(detector: &Detector, document: &Value) -> (Report, bool) {
     let request = Bytes::from(request_of([(0, document)]));
-    let (batch, report) =
-        detector.batch(hotlist::encoding::Format::Otlp, request.clone(), Timestamp::UNIX_EPOCH).unwrap();
+    let (batch, report) = detector
+        .batch(hotlist::encoding::Format::Otlp, request.clone(), Timestamp::UNIX_EPOCH, &Work::default())
+        .unwrap();
     (report, batch.message.to_bytes() == request)
 }
 
@@ -120,8 +122,9 @@ pub fn send_each_way(detector: &Detector, document: &Value) -> Vec<(&'static str
     ];
     let send = |(way, request): (&'static str, Vec<u8>)| {
         let request = Bytes::from(request);
-        let (batch, report) =
-            detector.batch(hotlist::encoding::Format::Otlp, request.clone(), Timestamp::UNIX_EPOCH).unwrap();
+        let (batch, report) = detector
+            .batch(hotlist::encoding::Format::Otlp, request.clone(), Timestamp::UNIX_EPOCH, &Work::default())
+            .unwrap();
         (way, report, batch.message.to_bytes() == request)
     };
     requests.into_iter().map(send).collect()

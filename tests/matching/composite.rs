@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use hotlist::delivery::Work;
 use hotlist::detect::Detector;
 use hotlist::encoding::otlp::request_of;
 use hotlist::enrich;
@@ -87,8 +88,9 @@ fn halves_in_two_events_of_a_batch_are_nothing() {
     let both = json!({ "dns.question.name": "evil.example", "destination.port": 4444 });
     let send = |documents: &[&Value]| {
         let request = Bytes::from(request_of(documents.iter().map(|document| (0, *document))));
-        let (batch, report) =
-            detector.batch(hotlist::encoding::Format::Otlp, request.clone(), Timestamp::UNIX_EPOCH).unwrap();
+        let (batch, report) = detector
+            .batch(hotlist::encoding::Format::Otlp, request.clone(), Timestamp::UNIX_EPOCH, &Work::default())
+            .unwrap();
         let places: Vec<usize> = batch.hits.iter().map(|tagged| tagged.place).collect();
         (places, report.hits.len(), batch.message.to_bytes() == request)
     };

@@ -1,6 +1,7 @@
 //! Odd bytes through the detector: whatever it says of them, it never panics.
 
 use bytes::Bytes;
+use hotlist::delivery::Work;
 use hotlist::detect::Detector;
 use hotlist::encoding::Visitor;
 use hotlist::intel::snapshot::{Feed, MatchOptions};
@@ -57,7 +58,8 @@ fn damaged() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
 /// Runs both ways through the detector; whatever it says, it says it without a panic, and what it tags stays JSON.
 fn survives(detector: &Detector, request: Vec<u8>, document: &[u8]) {
     let request = Bytes::from(request);
-    if let Ok((batch, report)) = detector.batch(hotlist::encoding::Format::Otlp, request.clone(), Timestamp::UNIX_EPOCH)
+    if let Ok((batch, report)) =
+        detector.batch(hotlist::encoding::Format::Otlp, request.clone(), Timestamp::UNIX_EPOCH, &Work::default())
         && report.hits.is_empty()
     {
         assert_eq!(batch.message.to_bytes(), request, "without a hit the bytes stay");

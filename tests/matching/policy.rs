@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hotlist::delivery::Work;
 use hotlist::detect::Detector;
 use hotlist::encoding::otlp::request_of;
 use hotlist::encoding::wire::{put_bytes, put_varint};
@@ -142,8 +143,9 @@ fn event_time_is_the_first_that_the_event_has() {
         (Value::Null, None, None, outside, false),
     ] {
         let told = format!("{timestamp} {time:?} {observed:?} {arrival}");
-        let (_, report) =
-            detector.batch(hotlist::encoding::Format::Otlp, record(time, observed, &body(timestamp)), arrival).unwrap();
+        let (_, report) = detector
+            .batch(hotlist::encoding::Format::Otlp, record(time, observed, &body(timestamp)), arrival, &Work::default())
+            .unwrap();
         assert_eq!((report.hits.len(), report.suppressions.len()), if hits { (1, 0) } else { (0, 1) }, "{told}");
     }
 }

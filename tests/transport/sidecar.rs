@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hotlist::config::{Address, Endpoint};
-use hotlist::delivery::{Batch, Process, Refusal};
+use hotlist::delivery::{Batch, Process, Refusal, Work};
 use hotlist::encoding::{Format, Rope};
 use hotlist::forward::grpc::{GrpcSink, Settings};
 use hotlist::forward::{Fanout, Sink, SinkKind};
@@ -22,7 +22,7 @@ pub struct Sidecar {
 pub struct Identity;
 
 impl Process for Identity {
-    fn process(&self, _: Format, message: Bytes) -> Result<Batch, Refusal> {
+    fn process(&self, _: Format, message: Bytes, _: &Work) -> Result<Batch, Refusal> {
         Ok(Batch { message: Rope::from(message), ..Batch::default() })
     }
 }

@@ -1,7 +1,7 @@
 //! Metrics and traces through the port of the logs.
 
 use bytes::Bytes;
-use hotlist::delivery::{Batch, Process, Refusal, Signal};
+use hotlist::delivery::{Batch, Process, Refusal, Signal, Work};
 use hotlist::encoding::Format;
 use hotlist::forward::grpc::{GrpcSink, Settings};
 use hotlist::forward::{Blackhole, Sink, SinkKind};
@@ -24,7 +24,7 @@ use crate::wire::{frame, gzip};
 struct LogsOnly;
 
 impl Process for LogsOnly {
-    fn process(&self, _: Format, _: Bytes) -> Result<Batch, Refusal> {
+    fn process(&self, _: Format, _: Bytes, _: &Work) -> Result<Batch, Refusal> {
         Err(Refusal::InvalidArgument("only logs are matched".to_owned()))
     }
 }

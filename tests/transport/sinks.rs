@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotlist::delivery::{Batch, Process, Refusal, Tagged};
+use hotlist::delivery::{Batch, Process, Refusal, Tagged, Work};
 use hotlist::encoding::{Format, Rope};
 use hotlist::forward::grpc::Settings;
 use hotlist::forward::ndjson::{NdjsonSink, Output};
@@ -204,7 +204,7 @@ async fn large_batches_are_split() {
 struct AllHit;
 
 impl Process for AllHit {
-    fn process(&self, _: Format, message: Bytes) -> Result<Batch, Refusal> {
+    fn process(&self, _: Format, message: Bytes, _: &Work) -> Result<Batch, Refusal> {
         Ok(Batch {
             message: Rope::from(message.clone()),
             records: 1,

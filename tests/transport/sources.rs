@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hotlist::config::Address;
-use hotlist::delivery::{Batch, Process, Refusal};
+use hotlist::delivery::{Batch, Process, Refusal, Work};
 use hotlist::encoding::Format;
 use hotlist::forward::grpc::Settings;
 use hotlist::ingest::Limits;
@@ -194,9 +194,9 @@ async fn no_room_is_resource_exhausted() {
 struct Panics;
 
 impl Process for Panics {
-    fn process(&self, format: Format, message: Bytes) -> Result<Batch, Refusal> {
+    fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<Batch, Refusal> {
         assert!(!message.starts_with(b"panic"), "on purpose");
-        Identity.process(format, message)
+        Identity.process(format, message, work)
     }
 }
 
@@ -217,7 +217,7 @@ async fn a_panic_in_matching_is_unavailable() {
 struct Refuses;
 
 impl Process for Refuses {
-    fn process(&self, _: Format, message: Bytes) -> Result<Batch, Refusal> {
+    fn process(&self, _: Format, message: Bytes, _: &Work) -> Result<Batch, Refusal> {
         match message.first() {
             Some(b'i') => Err(Refusal::InvalidArgument("not 100% OTLP: ä".into())),
             _ => Err(Refusal::Unavailable("no snapshot".into())),

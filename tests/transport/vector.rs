@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hotlist::config::Endpoint;
-use hotlist::delivery::{Batch, Process, Refusal, Signal, Tagged};
+use hotlist::delivery::{Batch, Process, Refusal, Signal, Tagged, Work};
 use hotlist::encoding::Format;
 use hotlist::forward::grpc::{GrpcSink, Settings};
 use hotlist::forward::{Fanout, RejectedFile, Sink, SinkKind, rejected};
@@ -28,7 +28,7 @@ const HEALTH_CHECK: &str = "/vector.Vector/HealthCheck";
 pub struct Marked;
 
 impl Process for Marked {
-    fn process(&self, format: Format, message: Bytes) -> Result<Batch, Refusal> {
+    fn process(&self, format: Format, message: Bytes, _: &Work) -> Result<Batch, Refusal> {
         let refuse = |error: hotlist::encoding::EnvelopeError| Refusal::InvalidArgument(error.to_string());
         let mut batch = Batch::unmatched(format, message.clone()).map_err(refuse)?;
         for (place, record) in format.records(&message).map_err(refuse)?.into_iter().enumerate() {

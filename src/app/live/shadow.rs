@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use metrics::counter;
 
 use super::Rules;
+use crate::delivery::Work;
 use crate::detect::{Detector, Report};
 use crate::encoding::Format;
 use crate::intel::snapshot::Snapshot;
@@ -43,10 +44,11 @@ impl Shadow {
         format: Format,
         message: Bytes,
         arrival: Timestamp,
+        work: &Work,
     ) {
         static LINES: Throttle = Throttle::new();
-        // What could be walked a moment ago can be walked now.
-        let Ok((_, report)) = shadow.batch(format, message, arrival) else { return };
+        // The batch could be walked a moment ago, so this walk ends only for want of room, or of the client.
+        let Ok((_, report)) = shadow.batch(format, message, arrival, work) else { return };
         let count = |name: &'static str, feed: &str, number: u64| {
             counter!(name, "feed" => feed.to_owned()).increment(number);
         };

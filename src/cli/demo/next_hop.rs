@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::report;
 use crate::config::Address;
-use crate::delivery::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Tagged};
+use crate::delivery::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Tagged, Work};
 use crate::encoding::{Format, envelope, otlp};
 use crate::ingest::{Bound, Limits, OtlpSource, ServeError, Shared};
 
@@ -65,7 +65,7 @@ impl NextHop {
 struct Pick;
 
 impl Process for Pick {
-    fn process(&self, _: Format, message: Bytes) -> Result<Batch, Refusal> {
+    fn process(&self, _: Format, message: Bytes, _: &Work) -> Result<Batch, Refusal> {
         let mut batch = Batch::default();
         envelope::OTLP
             .records(&message, |span| {

@@ -44,6 +44,9 @@ pub enum FromJsonError {
         /// Where something else stands.
         at: usize,
     },
+    /// There is no room for the message.
+    #[error("there is no memory for the request as protobuf: retry later, or raise `limits.in_flight_bytes`")]
+    NoRoom,
     /// More follows after the request.
     #[error("more follows the request at byte {at}; send one request in a body, as in batches of one event")]
     Trailing {
@@ -51,6 +54,9 @@ pub enum FromJsonError {
         at: usize,
     },
 }
+
+/// Bytes of the longest key that may be that of a field: a name of 24 characters, each of them as an escape.
+const LONGEST_KEY: usize = 256;
 
 /// A request as protobuf.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,11 +84,22 @@ pub struct Converted {
 /// When the text is not JSON or its envelope not that of a logs request. What is wrong inside unknown and odd values
 /// passes, except that their strings and brackets must close.
 pub fn from_json(text: &[u8]) -> Result<Converted, FromJsonError> {
+    from_json_within(text, &mut |_| true)
+}
+
+/// The same, where `take` is asked for room before memory is allocated. What it grants is of use
+/// until the end; afterwards the message alone is left.
+///
+/// # Errors
+/// As [`from_json`], or `take` grants no room.
+pub fn from_json_within(text: &[u8], take: &mut dyn FnMut(usize) -> bool) -> Result<Converted, FromJsonError> {
     let mut converter = Converter {
         scanner: Scanner::new(text),
-        tape: Tape::with_capacity(text.len()),
+        tape: Tape::default(),
+        take,
         written: Vec::new(),
         scratch: Scratch::new(),
+        scratch_room: Scratch::new().capacity(),
         odd: 0,
     };
     match converter.scanner.peek() {
@@ -92,6 +109,9 @@ pub fn from_json(text: &[u8]) -> Result<Converted, FromJsonError> {
     }
     if converter.scanner.peek().is_some() {
         return Err(FromJsonError::Trailing { at: converter.scanner.at });
+    }
+    if !converter.tape.reserve_headers(converter.take) {
+        return Err(FromJsonError::NoRoom);
     }
     Ok(Converted { message: converter.tape.into_message(), odd: converter.odd })
 }
@@ -110,16 +130,20 @@ struct Written {
     end: Mark,
 }
 
-struct Converter<'a> {
+struct Converter<'a, 't> {
     scanner: Scanner<'a>,
     tape: Tape,
+    /// Grants memory.
+    take: &'t mut dyn FnMut(usize) -> bool,
     /// The fields of all open messages, those of the innermost last.
     written: Vec<Written>,
     scratch: Scratch,
+    /// Bytes that `scratch` has room for.
+    scratch_room: usize,
     odd: u64,
 }
 
-impl<'a> Converter<'a> {
+impl<'a> Converter<'a, '_> {
     /// The members of an object whose brace was peeked; `depth` arrays and lists are open around it.
     fn members(&mut self, message: &'static Message, depth: usize) -> Result<(), FromJsonError> {
         if !self.scanner.open(b'}') {
@@ -129,7 +153,9 @@ impl<'a> Converter<'a> {
         loop {
             let key = self.scanner.key()?;
             let first = self.first()?;
-            match message.field(key.resolve(&mut self.scratch)) {
+            // A longer key is that of no field, whatever its escapes stand for.
+            let known = key.content.len() <= LONGEST_KEY;
+            match known.then(|| key.resolve(&mut self.scratch)).and_then(|key| message.field(key)) {
                 Some(field) => self.field(field, first, base, depth)?,
                 None => self.scanner.skip(first)?,
             }
@@ -175,6 +201,7 @@ impl<'a> Converter<'a> {
             let first = self.first()?;
             if first == b'n' {
                 self.scanner.skip(first)?;
+                self.room_for(0)?;
                 self.odd += 1;
                 // The elements after it must keep their places.
                 if matches!(field.kind, Kind::Message(message) if message.is_any()) {
@@ -196,6 +223,7 @@ impl<'a> Converter<'a> {
             && first == b'{'
             && (field.label != Label::Member || depth < MAX_DEPTH)
         {
+            self.room_for(0)?;
             let opened = self.tape.open(field.number);
             self.members(message, depth + usize::from(field.label == Label::Member))?;
             self.tape.close(opened);
@@ -205,6 +233,7 @@ impl<'a> Converter<'a> {
             return Err(FromJsonError::Envelope { name: field.name, at: self.scanner.at });
         }
         let token = self.token(first)?;
+        self.room_for_text(token.text)?;
         let text = token.text.resolve(&mut self.scratch);
         if !scalar::put(self.tape.bytes(), field, text, token.quoted) {
             self.odd += 1;
@@ -214,11 +243,31 @@ impl<'a> Converter<'a> {
     }
 
     /// One value in the place of an array, its first byte peeked.
-    fn keep(&mut self, field: &Field, first: u8) -> Result<(), JsonError> {
+    fn keep(&mut self, field: &Field, first: u8) -> Result<(), FromJsonError> {
         self.odd += 1;
         let token = self.token(first)?;
+        self.room_for_text(token.text)?;
         keep_text(&mut self.tape, field, token.text.resolve(&mut self.scratch));
         Ok(())
+    }
+
+    /// Makes room on the tape for a value of so many bytes of text.
+    fn room_for(&mut self, text: usize) -> Result<(), FromJsonError> {
+        if self.tape.reserve(text, self.scanner.text.len(), self.take) { Ok(()) } else { Err(FromJsonError::NoRoom) }
+    }
+
+    /// The same for a text, and for what its escapes stand for.
+    fn room_for_text(&mut self, text: RawString<'_>) -> Result<(), FromJsonError> {
+        let len = text.content.len();
+        if text.escaped && len > self.scratch_room {
+            // It grows to a power of two, and there are two of them for a moment.
+            let needed = len.next_power_of_two();
+            if !(self.take)(needed + self.scratch_room) {
+                return Err(FromJsonError::NoRoom);
+            }
+            self.scratch_room = needed;
+        }
+        self.room_for(len)
     }
 
     /// Takes the value that was peeked, whatever it is.

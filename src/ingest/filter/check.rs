@@ -9,7 +9,7 @@ use prost::Message as _;
 use tonic::body::Body;
 
 use super::State;
-use crate::delivery::{Checked, Known};
+use crate::delivery::{Checked, Client, Known, Work};
 use crate::grpc::Encoding;
 use crate::ingest::body::Message;
 use crate::ingest::message;
@@ -41,13 +41,17 @@ async fn look_up(state: &Arc<State>, message: Message) -> Result<Vec<u8>, NotTak
     state.intake.count_received(message.bytes.len());
     let of_work = Arc::clone(state);
     // A short message holds many values, so its length says nothing about the work.
-    state.intake.run(None, move || of_work.check(message)).await?
+    let client = Client::default();
+    let work = Work::within(message.admission.clone()).until(&client);
+    let answer = state.intake.run(None, move || of_work.check(message, &work)).await?;
+    client.finish();
+    answer
 }
 
 impl State {
-    fn check(&self, message: Message) -> Result<Vec<u8>, NotTaken> {
-        let Message { encoding, bytes, admission, .. } = message;
-        let bytes = self.intake.inflate(bytes, encoding, &admission)?;
+    fn check(&self, message: Message, work: &Work) -> Result<Vec<u8>, NotTaken> {
+        let Message { encoding, bytes, .. } = message;
+        let bytes = self.intake.inflate(bytes, encoding, work)?;
         let asked = v1::CheckRequest::decode(bytes)
             .map_err(|error| NotTaken::invalid(format!("the message is no CheckRequest: {error}")))?;
         if asked.values.len() > MAX_VALUES {

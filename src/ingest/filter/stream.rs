@@ -16,7 +16,7 @@ use tonic::body::Body;
 
 use super::State;
 use super::outbox::{Outbox, OutboxBody};
-use crate::delivery::{Batch, Metadata, Room};
+use crate::delivery::{Batch, Client, Metadata, Refusal, Work};
 use crate::encoding::{Format, Rope, filter};
 use crate::grpc::{Code, Encoding, Status};
 use crate::ingest::admission::Admission;
@@ -27,6 +27,11 @@ use crate::ingest::outcome::NotTaken;
 use crate::ingest::unary::{grpc_response, status_of};
 use crate::socket::Connection;
 use crate::telemetry;
+
+/// Bytes of memory for a tagged event in an answer besides itself: headers, slices, and the pieces that are written.
+const ANSWER_OVERHEAD: usize = 512;
+/// The same for the place of an event that could not be read.
+const ODD_OVERHEAD: usize = 16;
 
 /// How a stream came to its end.
 #[derive(Debug)]
@@ -43,7 +48,7 @@ enum End {
 #[derive(Clone)]
 struct Held {
     _place: Arc<OwnedSemaphorePermit>,
-    _room: Vec<Arc<Admission>>,
+    _room: Option<Arc<Admission>>,
 }
 
 /// The answer to one batch.
@@ -204,12 +209,13 @@ impl Stream {
             Err(not_taken) => Err(not_taken),
         };
         let (stream, count) = (Arc::clone(self), self.intake.count());
-        let held = Held { _place: place, _room: Vec::new() };
+        let held = Held { _place: place, _room: None };
         let work = match admitted {
             Ok((encoding, admission)) => {
                 let bytes = frames.message(len).await?;
                 stages.end("receive");
                 self.intake.count_received(len);
+                let admission = Arc::new(admission);
                 let message = Message { syntax: Syntax::Binary, encoding, bytes, admission };
                 tokio::spawn(async move {
                     let (answer, status) = stream.work(message, held, stages).await;
@@ -235,7 +241,7 @@ impl Stream {
             Encoding::Gzip | Encoding::Zstd => 0,
         };
         match self.judge(message, &mut id, stages).await {
-            Ok((message, room)) => (Answer { message, held: Held { _room: room, ..held } }, "ok"),
+            Ok((message, room)) => (Answer { message, held: Held { _room: Some(room), ..held } }, "ok"),
             Err(not_taken) => {
                 let status = not_taken.label();
                 (refuse(id, not_taken, held), status)
@@ -248,40 +254,39 @@ impl Stream {
         message: Message,
         id: &mut u64,
         mut stages: Stages,
-    ) -> Result<(Rope, Vec<Arc<Admission>>), NotTaken> {
-        let limits = self.intake.limits();
+    ) -> Result<(Rope, Arc<Admission>), NotTaken> {
         // A compressed message of any length may inflate to the limit, so its length says nothing about the work.
         let length = (message.encoding == Encoding::Identity).then_some(message.bytes.len());
         let stream = Arc::clone(self);
-        let judged = self.intake.run(length, move || stream.match_message(message)).await??;
+        let room = message.admission.clone();
+        // Dropped with this future when the client leaves: then what works for it stops.
+        let client = Client::default();
+        let work = Work::within(room.clone()).until(&client);
+        let of_work = work.clone();
+        let judged = self.intake.run(length, move || stream.match_message(message, &of_work)).await??;
         *id = judged.id;
-        let mut room = vec![judged.admission];
-        if judged.more > 0 {
-            // What the tags add to the answer is memory, too, and may lie here until the client takes it.
-            let more = self.intake.in_flight().admit(judged.more, limits.admission_wait).await;
-            room.push(Arc::new(more.ok_or_else(|| body::no_room(limits))?));
-        }
         stages.end("work");
-        let grows: Option<Arc<dyn Room>> = room.first().map(|first| Arc::clone(first) as Arc<dyn Room>);
-        let batch = Batch { metadata: Metadata::new(self.headers.clone()), room: grows, ..judged.batch };
+        let batch = Batch { metadata: Metadata::new(self.headers.clone()), work, ..judged.batch };
         self.intake.deliver(batch).await?;
+        client.finish();
         stages.end("deliver");
         Ok((judged.answer, room))
     }
 
     /// Inflates, matches and tags, and writes the answer. Runs where it may take its time.
-    fn match_message(&self, message: Message) -> Result<Judged, NotTaken> {
+    fn match_message(&self, message: Message, work: &Work) -> Result<Judged, NotTaken> {
         let Message { encoding, bytes, admission, .. } = message;
-        let bytes = self.intake.inflate(bytes, encoding, &admission)?;
-        let admission = Arc::new(admission);
+        let bytes = self.intake.inflate(bytes, encoding, work)?;
         let request = admission.attach(bytes);
-        let batch = self.intake.process().process(Format::Filter, request.clone())?;
+        let batch = self.intake.process().process(Format::Filter, request.clone(), work)?;
+        // What is around the events in the answer, and what cuts them into pieces when it is written.
+        let around = batch.hits.len() * ANSWER_OVERHEAD + batch.odd.len() * ODD_OVERHEAD;
+        work.take(around).map_err(Refusal::from)?;
         let tagged = batch.hits.iter().map(|hit| (hit.place, &hit.record));
         let verdict = filter::Verdict { snapshot: batch.snapshot, odd: &batch.odd };
         let (id, answer) =
             filter::answer(&request, tagged, &verdict).map_err(|error| NotTaken::invalid(error.to_string()))?;
-        let more = batch.hits.iter().map(|hit| hit.record.len()).sum();
-        Ok(Judged { id, batch, answer, admission, more })
+        Ok(Judged { id, batch, answer })
     }
 }
 
@@ -290,9 +295,6 @@ struct Judged {
     id: u64,
     batch: Batch,
     answer: Rope,
-    admission: Arc<Admission>,
-    /// Bytes of tagged events.
-    more: usize,
 }
 
 fn refuse(id: u64, not_taken: NotTaken, held: Held) -> Answer {

@@ -9,6 +9,10 @@ use crate::encoding::wire::{framed_len, put_header};
 /// The first length that takes two bytes.
 const LONG: usize = 0x80;
 
+/// Bytes that are free before a value is written, besides its text: more than tags and lengths of the value and of every
+/// message that can be open around it take.
+const MARGIN: usize = 2048;
+
 /// The buffer and what belongs between its bytes.
 #[derive(Debug, Default)]
 pub(super) struct Tape {
@@ -56,9 +60,30 @@ impl Mark {
 pub(super) struct Opened(Mark);
 
 impl Tape {
-    /// A tape that takes so many bytes before it grows.
-    pub(super) fn with_capacity(bytes: usize) -> Tape {
-        Tape { bytes: Vec::with_capacity(bytes), ..Tape::default() }
+    /// Makes the buffer large enough for a value of `text` bytes and for the headers of all messages that may be open, of
+    /// a request of `whole` bytes. Says whether `take` granted the memory.
+    pub(super) fn reserve(&mut self, text: usize, whole: usize, take: &mut dyn FnMut(usize) -> bool) -> bool {
+        let needed = self.bytes.len() + text + MARGIN;
+        if needed > self.bytes.capacity() {
+            let capacity = needed.max(self.bytes.capacity() * 2).max(whole);
+            if !take(capacity) {
+                return false;
+            }
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
+        true
+    }
+
+    /// Makes the buffer large enough for the message with its headers. Says whether `take` granted the memory.
+    pub(super) fn reserve_headers(&mut self, take: &mut dyn FnMut(usize) -> bool) -> bool {
+        let capacity = self.bytes.len() + self.header_bytes;
+        if capacity > self.bytes.capacity() {
+            if !take(capacity) {
+                return false;
+            }
+            self.bytes.reserve_exact(self.header_bytes);
+        }
+        true
     }
 
     /// Where scalar fields are appended.
@@ -109,15 +134,27 @@ impl Tape {
     }
 
     /// All that was written, when nothing is open any more.
+    ///
+    /// Headers are put in from the end to the start, in the same buffer: it is as long as the message most often, so that
+    /// there need not be two of them.
     pub(super) fn into_message(self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.mark().encoded);
-        let mut copied = 0;
-        for header in &self.messages {
-            out.extend_from_slice(self.bytes.get(copied..header.at).unwrap_or_default());
-            put_header(&mut out, header.number, header.length);
-            copied = header.at;
+        let mut out = self.bytes;
+        let (mut from, mut to) = (out.len(), out.len() + self.header_bytes);
+        out.reserve_exact(self.header_bytes);
+        out.resize(to, 0);
+        let mut written = Vec::with_capacity(16);
+        for header in self.messages.iter().rev() {
+            // invariant: the headers that are not put in yet take `to - from` bytes, so that nothing is overwritten.
+            let content = from.saturating_sub(header.at);
+            out.copy_within(header.at..from, to - content);
+            (from, to) = (header.at, to - content);
+            written.clear();
+            put_header(&mut written, header.number, header.length);
+            to -= written.len();
+            if let Some(place) = out.get_mut(to..to + written.len()) {
+                place.copy_from_slice(&written);
+            }
         }
-        out.extend_from_slice(self.bytes.get(copied..).unwrap_or_default());
         out
     }
 }

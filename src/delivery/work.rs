@@ -1,0 +1,245 @@
+//! What the work on one request may use: memory that is taken before it is allocated, and time until its client leaves.
+//!
+//! Every buffer that is derived from a request takes room in [`Work::take`] or [`Work::hold`] first, so that the memory
+//! of all requests together is bounded whatever they hold. Work in steps asks [`Work::check`] at each of them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+
+use super::Refusal;
+
+/// Room for bytes in flight, which grows with what is made of a batch and is given back with it.
+pub trait Room: fmt::Debug + Send + Sync {
+    /// Takes room for so many bytes more, without waiting. Says whether there was room.
+    fn take(&self, bytes: usize) -> bool;
+
+    /// Gives back room for so many bytes of those that were taken.
+    fn give_back(&self, bytes: usize);
+
+    /// Bytes that could be taken if no other request held any.
+    fn left_alone(&self) -> usize;
+}
+
+/// The bounds of the work on one request. Cheap to clone; clones share one room. The default has no bounds.
+#[derive(Clone, Debug, Default)]
+pub struct Work {
+    room: Option<Arc<dyn Room>>,
+    cancelled: Option<Arc<AtomicBool>>,
+}
+
+/// Why work stops before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    /// Other requests hold the room that it needs.
+    #[error("too many bytes are in flight: retry later, or raise `limits.in_flight_bytes`")]
+    NoRoomNow,
+    /// It needs more than all room, so that no retry can succeed.
+    #[error(
+        "the request needs more memory than all requests together may have: send smaller batches, or raise \
+         `limits.in_flight_bytes`"
+    )]
+    NoRoomEver,
+    /// The client left, and nobody waits for the result.
+    #[error("the client left before its request was finished")]
+    Cancelled,
+}
+
+impl From<Stop> for Refusal {
+    fn from(stop: Stop) -> Refusal {
+        match stop {
+            Stop::NoRoomNow => Refusal::ResourceExhausted(stop.to_string()),
+            Stop::NoRoomEver => Refusal::InvalidArgument(stop.to_string()),
+            Stop::Cancelled => Refusal::Unavailable(stop.to_string()),
+        }
+    }
+}
+
+impl Work {
+    /// Work that takes memory from `room`.
+    pub fn within(room: Arc<dyn Room>) -> Work {
+        Work { room: Some(room), cancelled: None }
+    }
+
+    /// The same work, which stops when `client` is dropped before [`Client::finish`].
+    #[must_use]
+    pub fn until(self, client: &Client) -> Work {
+        Work { cancelled: Some(Arc::clone(&client.left)), ..self }
+    }
+
+    /// Whether the client left.
+    #[inline]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.as_ref().is_some_and(|left| left.load(Ordering::Relaxed))
+    }
+
+    /// Asks at each step whether to go on.
+    ///
+    /// # Errors
+    /// The client left.
+    #[inline]
+    pub fn check(&self) -> Result<(), Stop> {
+        if self.is_cancelled() { Err(Stop::Cancelled) } else { Ok(()) }
+    }
+
+    /// Takes room for so many bytes more, until the request ends.
+    ///
+    /// # Errors
+    /// There is none, now or ever.
+    pub fn take(&self, bytes: usize) -> Result<(), Stop> {
+        match &self.room {
+            Some(room) if !room.take(bytes) => {
+                Err(if bytes > room.left_alone() { Stop::NoRoomEver } else { Stop::NoRoomNow })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes room for so many bytes more, until what it returns is dropped.
+    ///
+    /// # Errors
+    /// There is none, now or ever.
+    pub fn hold(&self, bytes: usize) -> Result<Held, Stop> {
+        self.take(bytes)?;
+        Ok(Held { room: self.room.clone(), bytes })
+    }
+
+    /// Bytes that the request could still take if no other request held any; `None` where nothing bounds them. It depends
+    /// on the request and the configuration only, never on load.
+    pub fn left_alone(&self) -> Option<usize> {
+        self.room.as_ref().map(|room| room.left_alone())
+    }
+}
+
+/// Room that is given back when this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    room: Option<Arc<dyn Room>>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Takes room for so many bytes more.
+    ///
+    /// # Errors
+    /// There is none, now or ever.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), Stop> {
+        Work { room: self.room.clone(), cancelled: None }.take(bytes)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Ties the room to bytes: it is given back with their last slice.
+    pub fn own(self, bytes: impl Into<Bytes>) -> Bytes {
+        Bytes::from_owner(Owned { bytes: bytes.into(), _room: self })
+    }
+
+    /// Gives back all but so many bytes.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        if let Some(room) = self.room.as_ref().filter(|_| bytes < self.bytes) {
+            room.give_back(self.bytes - bytes);
+        }
+        self.bytes = self.bytes.min(bytes);
+    }
+}
+
+struct Owned {
+    bytes: Bytes,
+    _room: Held,
+}
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+/// Somebody who waits for the result of work. Dropped before it is finished, it cancels the work.
+#[derive(Debug, Default)]
+pub struct Client {
+    left: Arc<AtomicBool>,
+    finished: bool,
+}
+
+impl Client {
+    /// The work came to its end: what goes on behind it is not cancelled any more.
+    pub fn finish(mut self) {
+        self.finished = true;
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.left.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// Room of which others hold a part.
+    #[derive(Debug)]
+    struct Shared {
+        total: usize,
+        others: usize,
+        held: Mutex<usize>,
+    }
+
+    impl Room for Shared {
+        fn take(&self, bytes: usize) -> bool {
+            let mut held = self.held.lock().unwrap();
+            let fits = *held + self.others + bytes <= self.total;
+            *held += if fits { bytes } else { 0 };
+            fits
+        }
+
+        fn give_back(&self, bytes: usize) {
+            *self.held.lock().unwrap() -= bytes;
+        }
+
+        fn left_alone(&self) -> usize {
+            self.total - *self.held.lock().unwrap()
+        }
+    }
+
+    /// Guarantee: what others hold is a matter of time, and what is more than everything never is.
+    #[test]
+    fn what_does_not_fit_now_is_told_from_what_never_fits() {
+        let room = Arc::new(Shared { total: 100, others: 40, held: Mutex::default() });
+        let work = Work::within(room.clone());
+        assert_eq!(work.take(101), Err(Stop::NoRoomEver));
+        assert_eq!(work.take(61), Err(Stop::NoRoomNow));
+        work.take(10).unwrap();
+        let mut held = work.hold(30).unwrap();
+        assert_eq!((work.take(30), held.grow(61)), (Err(Stop::NoRoomNow), Err(Stop::NoRoomEver)));
+        held.grow(20).unwrap();
+        assert_eq!(work.left_alone(), Some(40));
+        held.shrink_to(5);
+        assert_eq!(*room.held.lock().unwrap(), 15);
+        drop(held);
+        assert_eq!(*room.held.lock().unwrap(), 10, "what is taken stays, what is held comes back");
+        assert_eq!((Work::default().take(usize::MAX), Work::default().left_alone()), (Ok(()), None));
+    }
+
+    #[test]
+    fn work_is_cancelled_by_a_client_that_leaves_and_not_by_one_that_is_answered() {
+        let (leaves, stays) = (Client::default(), Client::default());
+        let (cancelled, finished) = (Work::default().until(&leaves), Work::default().until(&stays));
+        assert_eq!((cancelled.check(), finished.check()), (Ok(()), Ok(())));
+        drop(leaves);
+        stays.finish();
+        assert_eq!((cancelled.check(), finished.check()), (Err(Stop::Cancelled), Ok(())));
+    }
+}
