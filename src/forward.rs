@@ -3,11 +3,13 @@
 mod answer;
 mod bisect;
 pub mod blackhole;
+mod blocking;
 mod connection;
 pub mod disk;
 pub mod fanout;
 pub mod grpc;
 pub mod headers;
+mod keep;
 pub mod ndjson;
 mod partial_success;
 pub mod rejected;
@@ -127,7 +129,7 @@ impl Sink {
         }
         let batch = Arc::clone(batch);
         // Cutting and converting megabytes is nothing for the threads that answer.
-        let part = tokio::task::spawn_blocking(move || only.of(&batch, format)).await;
+        let part = blocking::blocking(move || only.of(&batch, format)).await;
         part.map_err(|error| Refusal::Unavailable(format!("converting a batch failed: {error}")))?
     }
 

@@ -279,6 +279,10 @@ pub struct RejectedResendArgs {
     /// Only these, by the numbers that `list` shows.
     #[arg(long, value_name = "N", value_delimiter = ',', num_args = 1..)]
     pub select: Vec<usize>,
+    /// Also the requests of partial successes, which OTLP forbids sending again: the next hop gets the records that it
+    /// took at first a second time.
+    #[arg(long)]
+    pub partial: bool,
     /// A header of each request; `@FILE` takes the value from a file.
     #[arg(long = "header", value_name = "NAME=VALUE|NAME=@FILE")]
     pub headers: Vec<String>,

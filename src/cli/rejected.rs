@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use bytes::Bytes;
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use http::HeaderName;
@@ -51,10 +52,15 @@ fn list(args: &RejectedListArgs, out: &mut dyn Write, log: &mut dyn Write) -> Re
                 }
                 Ok(entry) => {
                     rows += 1;
-                    let Entry { time, sink, status, message, request, .. } = &entry;
+                    let Entry { time, sink, status, message, request, partial, .. } = &entry;
                     let (number, bytes) = (number.to_string(), request.len().to_string());
                     let time = format!("{time:.0}");
-                    table.add_row([&number, &time, sink, status, &excerpt(message), &bytes, &excerpt(&record(&entry))]);
+                    let mut records = records(&entry);
+                    let (status, record) = match partial {
+                        Some(rejected) => (format!("partial ({rejected} of {})", records.len()), records.join(" ")),
+                        None => (status.clone(), records.pop().unwrap_or_default()),
+                    };
+                    table.add_row([&number, &time, sink, &status, &excerpt(message), &bytes, &excerpt(&record)]);
                 }
             }
         })
@@ -70,13 +76,14 @@ fn list(args: &RejectedListArgs, out: &mut dyn Write, log: &mut dyn Write) -> Re
 
 fn resend(args: &RejectedResendArgs, out: &mut dyn Write, log: &mut dyn Write) -> Result<(), Failure> {
     let wanted: HashSet<usize> = args.select.iter().copied().collect();
-    let (mut entries, mut unreadable) = (Vec::new(), 0);
+    let (mut entries, mut unreadable, mut partial) = (Vec::new(), 0, 0);
     rejected::read(&args.file, |line| {
         let Line { number, digest, entry } = line;
         if !wanted.is_empty() && !wanted.contains(&number) {
             return;
         }
         match entry {
+            Ok(Entry { partial: Some(_), .. }) if !args.partial => partial += 1,
             Ok(entry) => entries.push((number, digest, entry)),
             Err(problem) => {
                 unreadable += 1;
@@ -85,6 +92,11 @@ fn resend(args: &RejectedResendArgs, out: &mut dyn Write, log: &mut dyn Write) -
         }
     })
     .map_err(anyhow::Error::new)?;
+    if partial > 0 {
+        let file = args.file.display();
+        let text = "of a partial success are left as they are, because OTLP forbids sending them again";
+        let _ = writeln!(log, "{file}: {partial} lines {text}; `--partial` sends them all the same");
+    }
     if args.dry_run {
         for (number, _, entry) in &entries {
             let (signal, bytes) = (entry.signal.as_str(), entry.request.len());
@@ -159,8 +171,9 @@ fn connector(args: &RejectedResendArgs, endpoint: &Endpoint) -> Result<Option<Co
 }
 
 fn as_json(path: &Path, number: usize, entry: &Entry) -> Value {
-    let record = record(entry);
-    json!({
+    let value = |record: String| serde_json::from_str(&record).unwrap_or(Value::String(record));
+    let mut records: Vec<Value> = records(entry).into_iter().map(value).collect();
+    let mut line = json!({
         "file": path.display().to_string(),
         "number": number,
         "time": entry.time.to_string(),
@@ -170,20 +183,28 @@ fn as_json(path: &Path, number: usize, entry: &Entry) -> Value {
         "status": entry.status,
         "message": entry.message,
         "bytes": entry.request.len(),
-        "record": serde_json::from_str(&record).unwrap_or(Value::String(record)),
-    })
+    });
+    if let Value::Object(line) = &mut line {
+        match entry.partial {
+            Some(rejected) => line.extend([("partial".into(), rejected.into()), ("records".into(), records.into())]),
+            None => line.extend([("record".into(), records.pop().unwrap_or_default())]),
+        }
+    }
+    line
 }
 
-/// The record of an entry as text: JSON for a log record, the printable part of the bytes for anything else.
-fn record(entry: &Entry) -> String {
+/// The records of an entry as text: JSON for log records, the printable part of the bytes for anything else.
+fn records(entry: &Entry) -> Vec<String> {
     let logs = entry.signal == Signal::Logs;
     // What cannot be walked is shown as bytes.
-    let record =
-        entry.format.records(&entry.request).ok().filter(|_| logs).and_then(|records| records.into_iter().next());
-    match record {
-        Some(record) => String::from_utf8_lossy(&entry.format.render_record(&record)).into_owned(),
+    match entry.format.records(&entry.request).ok().filter(|records| logs && !records.is_empty()) {
+        Some(records) => {
+            let text = |record: &Bytes| String::from_utf8_lossy(&entry.format.render_record(record)).into_owned();
+            records.iter().map(text).collect()
+        }
         None => {
-            entry.request.iter().map(|byte| if matches!(byte, b' '..=b'~') { char::from(*byte) } else { '.' }).collect()
+            let printable = |byte: &u8| if matches!(byte, b' '..=b'~') { char::from(*byte) } else { '.' };
+            vec![entry.request.iter().map(printable).collect()]
         }
     }
 }

@@ -1,40 +1,42 @@
 //! The search for the records that a next hop refuses, so that the rest of their batch is delivered.
 //!
-//! A refused message is cut into [`FAN`] parts, a refused part again, until records stand alone; up to [`AT_ONCE`]
+//! A verdict belongs to one delivery of one batch ([`Attempt`]): each record is either sent and accepted, or sent and
+//! refused alone, once for each time that it occurs. Records that were refused in earlier batches ([`Memory`]) are sent
+//! alone at once and the others in one request; nothing else is remembered of them.
+//!
+//! A refused message is cut into [`FAN`] pieces, a refused piece again, until records stand alone; up to [`AT_ONCE`]
 //! requests are under way. So one bad record of 10,000 is found in five round trips, which fits the deadline even when
 //! each takes a second. The depth comes first: in a batch in which everything is refused, records stand alone early,
-//! and [`STRIKES`] of them without anything accepted end the search. What was found stays known, so that a search that
-//! the deadline cut goes on where it was when the collector comes again.
+//! and [`STRIKES`] of them without anything accepted end the search.
 
-use std::collections::{HashMap, VecDeque};
+mod attempt;
+mod memory;
+
 use std::future::Future;
-use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use sha2::{Digest as _, Sha256};
 
+pub(super) use attempt::Attempt;
+pub(super) use memory::Memory;
+
+use self::attempt::Progress;
+use super::blocking::blocking;
 use crate::delivery::Refusal;
 use crate::encoding::Rope;
 use crate::encoding::envelope::{Envelope, Layout};
 
-/// Parts that a refused message is cut into.
+/// Pieces that a refused message is cut into.
 const FAN: usize = 16;
 /// Requests of one search under way at once.
 const AT_ONCE: usize = 32;
-/// Requests of one search. The next try of the batch goes on from there.
+/// Requests of one search. A retry of the batch continues it.
 const MAX_REQUESTS: usize = 4096;
-/// Records refused one after another, with nothing accepted between them, that mean that it is not the records' fault.
+/// Records refused one after another, with nothing accepted between them, that mean that the records are not at fault.
 pub(super) const STRIKES: usize = 32;
-/// Records whose refusal is remembered, about 300 bytes each.
-const REMEMBERED: usize = 16_384;
 /// Longest text of the next hop that is kept, in characters.
 const MAX_TEXT: usize = 200;
-
-/// Identifies a record in its surroundings.
-type Fingerprint = [u8; 16];
 
 /// Why the next hop refused a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,113 +58,85 @@ pub(super) enum Sent {
 #[derive(Clone, Debug)]
 pub(super) struct Refused {
     pub(super) request: Rope,
-    pub(super) reason: Reason,
-    fingerprint: Fingerprint,
+    pub(super) reason: Arc<Reason>,
 }
 
-/// What a sink knows of refusals.
-#[derive(Debug, Default)]
-pub(super) struct Memory {
-    /// Records refused alone since the next hop last accepted anything.
-    strikes: AtomicUsize,
-    known: Mutex<Known>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    refused: HashMap<Fingerprint, Verdict>,
-    order: VecDeque<Fingerprint>,
-}
-
-#[derive(Clone, Debug)]
-struct Verdict {
-    reason: Reason,
-    /// It stands in the file.
-    kept: bool,
-}
-
-impl Memory {
-    /// The next hop accepted something.
-    pub(super) fn accepted(&self) {
-        self.strikes.store(0, Ordering::Relaxed);
+impl Reason {
+    fn shortened(self) -> Arc<Reason> {
+        let text = self.text.chars().take(MAX_TEXT).collect();
+        Arc::new(Reason { text, ..self })
     }
+}
 
-    fn strike(&self) -> usize {
-        self.strikes.fetch_add(1, Ordering::Relaxed) + 1
-    }
+/// A message, by record where it has several.
+enum Message {
+    Whole(Bytes),
+    Records(Layout),
+}
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        // Nothing in it can be half-changed.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn remember(&self, refused: &Refused) {
-        let mut known = self.known();
-        if known.refused.contains_key(&refused.fingerprint) {
-            return;
-        }
-        known.refused.insert(refused.fingerprint, Verdict { reason: refused.reason.clone(), kept: false });
-        known.order.push_back(refused.fingerprint);
-        if known.order.len() > REMEMBERED
-            && let Some(oldest) = known.order.pop_front()
-        {
-            known.refused.remove(&oldest);
+impl Message {
+    /// Blocks: walking megabytes is nothing for the threads that answer.
+    fn new(envelope: Envelope, message: Bytes) -> Message {
+        match Layout::new(envelope, message.clone()) {
+            Ok(layout) if layout.len() > 1 => Message::Records(layout),
+            _ => Message::Whole(message),
         }
     }
 
-    /// The refusal that everything meets. What was found is no fault of the records, and is forgotten.
-    fn everything_is_refused(&self, reason: &Reason) -> Refusal {
-        let Known { refused, order } = &mut *self.known();
-        refused.retain(|_, verdict| verdict.kept);
-        order.retain(|fingerprint| refused.contains_key(fingerprint));
-        Refusal::Unavailable(format!(
-            "the next hop refused {STRIKES} records one after another and accepted none, so it is not the records' \
-             fault: check the next hop and the sink's settings; it says {}: {}",
-            reason.status, reason.text
-        ))
-    }
-
-    /// Leaves out what already stands in the file: another sink made the collector come again.
-    pub(super) fn not_kept(&self, refused: Vec<Refused>) -> Vec<Refused> {
-        let known = self.known();
-        let kept = |one: &Refused| known.refused.get(&one.fingerprint).is_some_and(|verdict| verdict.kept);
-        refused.into_iter().filter(|one| !kept(one)).collect()
-    }
-
-    /// Notes that they stand in the file.
-    pub(super) fn kept(&self, refused: &[Refused]) {
-        let mut known = self.known();
-        for one in refused {
-            if let Some(verdict) = known.refused.get_mut(&one.fingerprint) {
-                verdict.kept = true;
-            }
+    fn request(&self, places: &[u32]) -> Rope {
+        match self {
+            Message::Whole(message) => Rope::from(message.clone()),
+            Message::Records(layout) => layout.request_at(places),
         }
     }
-}
 
-impl Refused {
-    fn new(request: Rope, reason: &Reason) -> Refused {
-        let text = reason.text.chars().take(MAX_TEXT).collect();
-        let fingerprint = fingerprint(&request);
-        Refused { request, reason: Reason { status: reason.status.clone(), text }, fingerprint }
+    fn len(&self) -> usize {
+        match self {
+            Message::Whole(_) => 1,
+            Message::Records(layout) => layout.len(),
+        }
+    }
+
+    /// The pieces that a search begins with, the last one first, and whether suspects wait behind the others.
+    fn first_pieces(&self, memory: &Memory) -> (Vec<Vec<u32>>, bool) {
+        // invariant: a batch has less than 4 GiB, and a record two bytes at least.
+        let all = 0..self.len() as u32;
+        let Message::Records(layout) = self else { return (Vec::new(), false) };
+        let (suspects, others): (Vec<u32>, Vec<u32>) = if memory.has_suspects() {
+            all.partition(|place| memory.is_suspect(&layout.request_at(&[*place])))
+        } else {
+            (Vec::new(), all.collect())
+        };
+        if suspects.is_empty() {
+            return (cut(&others), false);
+        }
+        let mut pieces: Vec<Vec<u32>> = suspects.into_iter().map(|place| vec![place]).collect();
+        let both = !others.is_empty();
+        pieces.extend(both.then_some(others));
+        (pieces, both)
+    }
+
+    fn refused(&self, progress: &Progress) -> Vec<Refused> {
+        let one = |(place, reason): &(u32, Arc<Reason>)| Refused {
+            request: self.request(&[*place]),
+            reason: Arc::clone(reason),
+        };
+        progress.refused().iter().map(one).collect()
     }
 }
 
-fn fingerprint(request: &Rope) -> Fingerprint {
-    let mut hash = Sha256::new();
-    request.parts().iter().for_each(|part| hash.update(part));
-    let hash = hash.finalize();
-    std::array::from_fn(|at| hash.get(at).copied().unwrap_or_default())
-}
-
-/// Finds the records of a refused message that are refused alone, and delivers all others through `send`.
+/// Finds the records of a message that are refused alone, and delivers all others through `send`. `part` is the number
+/// of the message in its delivery; `refusal` is the next hop's answer to the whole message, `None` where an earlier
+/// delivery has begun the search.
 ///
 /// # Errors
 /// A request failed for another reason, everything is refused, or it takes too many requests.
 pub(super) async fn bisect<F, A>(
     envelope: Envelope,
     message: Bytes,
-    reason: Reason,
+    attempt: &Attempt,
+    part: usize,
+    refusal: Option<Reason>,
     memory: &Arc<Memory>,
     send: F,
 ) -> Result<Vec<Refused>, Refusal>
@@ -170,58 +144,92 @@ where
     F: Fn(Rope) -> A,
     A: Future<Output = Result<Sent, Refusal>>,
 {
-    let laid_out = {
-        let (message, memory) = (message.clone(), Arc::clone(memory));
-        // Walking and hashing megabytes is nothing for the threads that answer.
-        tokio::task::spawn_blocking(move || lay_out(envelope, message, &memory)).await
+    let failed = |error: String| Refusal::Unavailable(format!("the search for bad records failed: {error}"));
+    attempt.identify().await.map_err(failed)?;
+    let (earlier, remembered) = (attempt.progress(part).unwrap_or_default(), Arc::clone(memory));
+    let begins = refusal.is_some();
+    let (message, (pieces, suspects_wait)) = blocking(move || {
+        let message = Message::new(envelope, message);
+        let pieces = if begins { message.first_pieces(&remembered) } else { (Vec::new(), false) };
+        (message, pieces)
+    })
+    .await
+    .map_err(failed)?;
+    let everything = |reason: &Reason| {
+        attempt.forget();
+        memory.everything_is_refused(reason)
     };
-    let laid_out =
-        laid_out.map_err(|error| Refusal::Unavailable(format!("looking for bad records failed: {error}")))?;
-    let Some((mut layout, mut refused)) = laid_out else {
+    let mut accepted = false;
+    let mut waiting = earlier.pieces();
+    match (refusal, &message) {
         // What has no parts is refused as a whole.
-        let whole = Refused::new(Rope::from(message), &reason);
-        memory.remember(&whole);
-        return match memory.strike() {
-            strikes if strikes > STRIKES => Err(memory.everything_is_refused(&reason)),
-            _ => Ok(vec![whole]),
-        };
-    };
-    let strikes = memory.strikes.load(Ordering::Relaxed);
-    if strikes >= STRIKES && !layout.is_empty() {
-        // Nothing was accepted for long: one record, another one at each try, says whether that is over.
-        let place = strikes % layout.len();
-        match send(layout.request(place..place + 1)).await? {
-            Sent::Refused(reason) => {
-                memory.strike();
-                return Err(memory.everything_is_refused(&reason));
+        (Some(reason), Message::Whole(_)) => {
+            if memory.strike() > STRIKES {
+                return Err(everything(&reason));
             }
-            Sent::Accepted => layout.leave_out(&[place]),
+            let reason = reason.shortened();
+            let progress = attempt.update(part, |progress| {
+                let whole = progress.open(vec![0]);
+                progress.refuse(whole, reason);
+                progress.clone()
+            });
+            return Ok(message.refused(&progress));
+        }
+        (Some(_), Message::Records(_)) => {
+            waiting = attempt.update(part, |progress| pieces.into_iter().map(|piece| progress.open(piece)).collect());
+        }
+        (None, _) => {
+            // Whether the next hop still accepts anything is asked with a record that it accepted before.
+            if let Some(place) = earlier.accepted().filter(|_| !waiting.is_empty()) {
+                accepted = matches!(send(message.request(&[place])).await?, Sent::Accepted);
+            }
         }
     }
-    let whole = 0..layout.len();
-    let mut waiting =
-        if refused.is_empty() { cut(&whole) } else { Vec::from_iter((!whole.is_empty()).then_some(whole)) };
+    let strikes = memory.strikes();
+    if strikes >= STRIKES && !waiting.is_empty() {
+        // Nothing was accepted for long: one record, another one at each try, says whether that is over.
+        let place = strikes % message.len();
+        match send(message.request(&[place as u32])).await? {
+            Sent::Refused(reason) => {
+                memory.strike();
+                return Err(everything(&reason));
+            }
+            Sent::Accepted => accepted = true,
+        }
+    }
     let mut under_way = FuturesUnordered::new();
-    let (mut requests, mut accepted) = (0, false);
+    let mut requests = 0;
+    // Suspects are refused again, most likely: what the next hop does with the others comes before that counts.
+    let mut at_once = if suspects_wait { 1 } else { AT_ONCE };
     loop {
-        while under_way.len() < AT_ONCE
-            && let Some(places) = waiting.pop()
+        while under_way.len() < at_once
+            && let Some(piece) = waiting.pop()
         {
             requests += 1;
-            let answer = send(layout.request(places.clone()));
-            under_way.push(async move { (places, answer.await) });
+            let places = attempt.update(part, |progress| progress.places(piece));
+            let request = message.request(&places);
+            let answer = send(request.clone());
+            under_way.push(async move { (piece, places, request, answer.await) });
         }
-        let Some((places, answer)) = under_way.next().await else { break };
+        let Some((piece, places, request, answer)) = under_way.next().await else { break };
+        at_once = AT_ONCE;
         match answer? {
-            Sent::Accepted => accepted = true,
-            Sent::Refused(_) if places.len() > 1 => waiting.extend(cut(&places)),
-            Sent::Refused(reason) => {
-                let one = Refused::new(layout.request(places), &reason);
-                memory.remember(&one);
-                refused.push(one);
-                if memory.strike() >= STRIKES && !accepted {
-                    return Err(memory.everything_is_refused(&reason));
+            Sent::Accepted => {
+                accepted = true;
+                if let [_] = places.as_slice() {
+                    memory.acquit(&request);
                 }
+                attempt.update(part, |progress| progress.accept(piece));
+            }
+            Sent::Refused(_) if places.len() > 1 => {
+                waiting.extend(attempt.update(part, |progress| progress.cut(piece, cut(&places))));
+            }
+            Sent::Refused(reason) => {
+                memory.suspect(&request);
+                if memory.strike() >= STRIKES && !accepted {
+                    return Err(everything(&reason));
+                }
+                attempt.update(part, |progress| progress.refuse(piece, reason.shortened()));
             }
         }
         if requests > MAX_REQUESTS {
@@ -232,32 +240,13 @@ where
     if accepted {
         memory.accepted();
     }
-    Ok(refused)
+    let progress = attempt.progress(part).unwrap_or_default();
+    blocking(move || message.refused(&progress)).await.map_err(failed)
 }
 
-/// The records, without those that an earlier search found, and those. `None`: there is one at most.
-fn lay_out(envelope: Envelope, message: Bytes, memory: &Memory) -> Option<(Layout, Vec<Refused>)> {
-    let mut layout = Layout::new(envelope, message).ok().filter(|layout| layout.len() > 1)?;
-    let (mut places, mut refused) = (Vec::new(), Vec::new());
-    if memory.known().refused.is_empty() {
-        return Some((layout, refused));
-    }
-    for place in 0..layout.len() {
-        let request = layout.request(place..place + 1);
-        let fingerprint = fingerprint(&request);
-        let reason = memory.known().refused.get(&fingerprint).map(|verdict| verdict.reason.clone());
-        if let Some(reason) = reason {
-            places.push(place);
-            refused.push(Refused { request, reason, fingerprint });
-        }
-    }
-    layout.leave_out(&places);
-    Some((layout, refused))
-}
-
-/// The range in [`FAN`] parts of nearly one length, or in single places when it has no more.
-fn cut(places: &Range<usize>) -> Vec<Range<usize>> {
-    let parts = FAN.min(places.len());
-    let bound = |part: usize| places.start + places.len() * part / parts;
-    (0..parts).map(|part| bound(part)..bound(part + 1)).collect()
+/// The places in [`FAN`] pieces of nearly one length, or each alone when there are no more.
+fn cut(places: &[u32]) -> Vec<Vec<u32>> {
+    let pieces = FAN.min(places.len());
+    let bound = |piece: usize| places.len() * piece / pieces;
+    (0..pieces).filter_map(|piece| places.get(bound(piece)..bound(piece + 1))).map(<[u32]>::to_vec).collect()
 }

@@ -1,5 +1,6 @@
 //! The HTTP/2 connection of a network sink: made when first needed, remade when lost, with back-off while that fails.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -10,13 +11,14 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use metrics::counter;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Endpoint;
+use crate::delivery::BoxFuture;
 use crate::grpc::RopeBody;
 use crate::{telemetry, tls};
 
@@ -54,10 +56,17 @@ pub enum NoConnection {
     },
 }
 
+/// Opens connections in place of the network: the other end may be in the same process.
+pub trait Dial: fmt::Debug + Send + Sync {
+    /// A stream to the next hop, or why there is none.
+    fn dial(&self) -> BoxFuture<'_, io::Result<DuplexStream>>;
+}
+
 /// Keeps one connection to an endpoint.
 #[derive(Debug)]
 pub struct Connector {
     endpoint: Endpoint,
+    dial: Option<Arc<dyn Dial>>,
     /// For an `https` endpoint, which is never spoken to without.
     tls: Option<tls::Connector>,
     /// Held while connecting, so that requests wait for the attempt under way instead of making their own.
@@ -105,12 +114,17 @@ impl Connector {
     /// Nothing is connected before the first request.
     pub fn new(endpoint: Endpoint) -> Connector {
         let state = State { link: None, delays: delays(), retry_at: None, cause: String::new() };
-        Connector { endpoint, tls: None, state: Mutex::new(state) }
+        Connector { endpoint, dial: None, tls: None, state: Mutex::new(state) }
     }
 
     /// Speaks TLS to an `https` endpoint; another is not changed by it.
     pub fn set_tls(&mut self, tls: tls::Connector) {
         self.tls = Some(tls);
+    }
+
+    /// Connects through `dial` and not over the network.
+    pub fn set_dial(&mut self, dial: Arc<dyn Dial>) {
+        self.dial = Some(dial);
     }
 
     /// Where it connects to.
@@ -135,7 +149,7 @@ impl Connector {
         {
             return Err(NoConnection::BackingOff { endpoint: endpoint(), cause: state.cause.clone(), wait });
         }
-        let attempt = timeout(CONNECT_TIMEOUT, connect(&self.endpoint, self.tls.as_ref())).await;
+        let attempt = timeout(CONNECT_TIMEOUT, self.connect()).await;
         let (cause, reason) = match attempt {
             Ok(Ok((send, ended))) => {
                 let link = Link { send, proven: Arc::default(), ended };
@@ -149,6 +163,13 @@ impl Connector {
         state.fail(cause.clone());
         tracing::warn!(endpoint = %self.endpoint, cause, "cannot connect to the next hop");
         Err(NoConnection::Failed { endpoint: endpoint(), cause })
+    }
+
+    async fn connect(&self) -> Result<Open, Failed> {
+        match &self.dial {
+            Some(dial) => Ok(handshake(dial.dial().await?).await?),
+            None => connect(&self.endpoint, self.tls.as_ref()).await,
+        }
     }
 
     /// Gives up on a connection: the next request makes a new one. Requests under way on it go on.

@@ -11,16 +11,18 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
-use jiff::Timestamp;
 use metrics::counter;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Answer, Failure, Meaning};
-use super::bisect::{self, Memory, Reason, Refused, Sent};
+use super::bisect::{self, Attempt, Memory, Reason, Refused, Sent};
+use super::blocking::blocking;
+pub use super::connection::Dial;
 use super::connection::{Connector, Link};
 use super::headers::Headers;
+use super::keep::Keeper;
 use super::partial_success;
-use super::rejected::{Entry, RejectedFile};
+use super::rejected::RejectedFile;
 use crate::config::Endpoint;
 use crate::delivery::{Accepted, Batch, Refusal, Signal, Work};
 use crate::encoding::{Format, Rope};
@@ -131,6 +133,13 @@ impl GrpcSink {
         self
     }
 
+    /// Connects through `dial` and not over the network.
+    #[must_use]
+    pub fn with_dial(mut self, dial: Arc<dyn Dial>) -> GrpcSink {
+        self.connector.set_dial(dial);
+        self
+    }
+
     /// What the next hop speaks: a batch of another format must be converted before.
     pub fn format(&self) -> Format {
         self.format
@@ -148,19 +157,28 @@ impl GrpcSink {
     /// UNAVAILABLE with what went wrong, or RESOURCE_EXHAUSTED when the next hop said so.
     pub async fn deliver(&self, name: &str, batch: &Arc<Batch>) -> Result<Accepted, Refusal> {
         let delivery = self.delivery(name, batch).await;
-        if batch.message.len() <= self.settings.max_request_bytes {
-            let refused = delivery.send_whole(&batch.message).await?;
-            delivery.keep(refused).await?;
-            return Ok(delivery.accepted());
+        let (message, forwarded) = (&batch.message, self.settings.forward_metadata.as_slice());
+        let attempt = Attempt::begin(&self.memory, message, delivery.method, &delivery.headers, forwarded).await;
+        let attempt = attempt.map_err(|cause| delivery.refuse(&cause))?;
+        let refused = if message.len() <= self.settings.max_request_bytes {
+            delivery.send_whole(message, &attempt, 0).await?
+        } else {
+            let parts = self.format.envelope().split(&message.to_bytes(), self.settings.max_request_bytes);
+            let (delivery, attempt) = (&delivery, &attempt);
+            let refused: Vec<Vec<Refused>> = stream::iter(parts.into_iter().enumerate())
+                .map(|(number, part)| async move { delivery.send_whole(&part, attempt, number).await })
+                .buffer_unordered(PARTS_AT_ONCE)
+                .try_collect()
+                .await?;
+            refused.concat()
+        };
+        match delivery.keep(&refused).await {
+            Ok(()) => attempt.finish(),
+            Err(refusal) => {
+                attempt.reopen();
+                return Err(refusal);
+            }
         }
-        let parts = self.format.envelope().split(&batch.message.to_bytes(), self.settings.max_request_bytes);
-        let delivery = &delivery;
-        let refused: Vec<Vec<Refused>> = stream::iter(parts)
-            .map(|part| async move { delivery.send_whole(&part).await })
-            .buffer_unordered(PARTS_AT_ONCE)
-            .try_collect()
-            .await?;
-        delivery.keep(refused.concat()).await?;
         Ok(delivery.accepted())
     }
 
@@ -228,64 +246,53 @@ impl GrpcSink {
 }
 
 impl Delivery<'_> {
-    /// Sends one message, or all of it but the records that are refused alone.
-    async fn send_whole(&self, message: &Rope) -> Result<Vec<Refused>, Refusal> {
-        let (reason, meaning) = match self.send_for_verdict(message).await? {
-            (Sent::Accepted, _) => return Ok(Vec::new()),
-            (Sent::Refused(reason), meaning) => (reason, meaning),
-        };
+    /// Sends one message, the one with this number in its batch, or all of it but the records that are refused alone.
+    async fn send_whole(&self, message: &Rope, attempt: &Attempt, number: usize) -> Result<Vec<Refused>, Refusal> {
         let has_file = self.sink.settings.rejected.is_some();
-        // Too large a batch may go through in parts, but odd content stays odd wherever it is cut.
-        if !has_file && meaning == Meaning::BadContent {
-            return Err(self.refuse_without_file(&reason));
+        if attempt.has_delivered(number) {
+            return Ok(Vec::new());
         }
-        counter!(telemetry::SINK_BISECTIONS_TOTAL, "sink" => self.name.to_owned()).increment(1);
+        let mut refusal = None;
+        if !attempt.has_begun(number) {
+            match self.send_for_verdict(message).await? {
+                (Sent::Accepted, _) => {
+                    attempt.accepted_whole(number);
+                    return Ok(Vec::new());
+                }
+                // Too large a batch may go through in parts, but odd content stays odd wherever it is cut.
+                (Sent::Refused(reason), Meaning::BadContent) if !has_file => {
+                    return Err(self.refuse_without_file(&reason));
+                }
+                (Sent::Refused(reason), _) => refusal = Some(reason),
+            }
+            counter!(telemetry::SINK_BISECTIONS_TOTAL, "sink" => self.name.to_owned()).increment(1);
+        }
         let send = |part: Rope| async move {
             let (sent, _) = self.send_for_verdict(&part).await?;
             Ok(sent)
         };
-        let refused =
-            bisect::bisect(self.sink.format.envelope(), message.to_bytes(), reason, &self.sink.memory, send).await;
+        let (envelope, memory) = (self.sink.format.envelope(), &self.sink.memory);
+        let refused = bisect::bisect(envelope, message.to_bytes(), attempt, number, refusal, memory, send).await;
         match refused.map_err(|refusal| self.named(refusal))?.as_slice() {
-            [first, ..] if !has_file => Err(self.refuse_without_file(&first.reason)),
+            [first, ..] if !has_file => {
+                attempt.reopen();
+                Err(self.refuse_without_file(&first.reason))
+            }
             refused => Ok(refused.to_vec()),
         }
     }
 
     /// Writes refused records to the rejected file.
-    async fn keep(&self, refused: Vec<Refused>) -> Result<(), Refusal> {
-        let refused = self.sink.memory.not_kept(refused);
-        let Some(file) = self.sink.settings.rejected.as_ref().filter(|_| !refused.is_empty()) else { return Ok(()) };
-        let entry = |one: &Refused| Entry {
-            time: Timestamp::now(),
-            sink: self.name.to_owned(),
-            endpoint: self.sink.endpoint().to_string(),
-            format: self.sink.format,
-            signal: self.signal,
-            status: one.reason.status.clone(),
-            message: one.reason.text.clone(),
-            request: one.request.to_bytes(),
-        };
-        let (records, entries) = (refused.len(), refused.iter().map(entry).collect::<Vec<_>>());
-        let path = file.path().display().to_string();
-        let file = Arc::clone(file);
-        let written = tokio::task::spawn_blocking(move || file.append(&entries).map_err(|error| error.to_string()));
-        if let Err(cause) = written.await.map_err(|error| error.to_string()).flatten() {
-            counter!(telemetry::SINK_REJECTED_UNWRITTEN_TOTAL, "sink" => self.name.to_owned()).increment(1);
-            tracing::error!(sink = self.name, records, cause, "rejected records cannot be kept: the batch is refused");
-            return Err(self.refuse(&cause));
+    async fn keep(&self, refused: &[Refused]) -> Result<(), Refusal> {
+        match self.keeper() {
+            Some(keeper) if !refused.is_empty() => keeper.refused(refused).await.map_err(|cause| self.refuse(&cause)),
+            _ => Ok(()),
         }
-        self.sink.memory.kept(&refused);
-        counter!(telemetry::SINK_REJECTED_RECORDS_TOTAL, "sink" => self.name.to_owned()).increment(records as u64);
-        let reason = refused.first().map(|one| format!("{}: {}", one.reason.status, one.reason.text));
-        tracing::warn!(
-            sink = self.name,
-            records,
-            path,
-            reason,
-            "the next hop refuses records: they are kept in the file"
-        );
-        Ok(())
+    }
+
+    fn keeper(&self) -> Option<Keeper<'_>> {
+        let (sink, endpoint, format, signal) = (self.name, self.sink.endpoint(), self.sink.format, self.signal);
+        self.sink.settings.rejected.as_ref().map(|file| Keeper { file, sink, endpoint, format, signal })
     }
 
     /// Sends one message, and says whether the next hop takes it.
@@ -309,11 +316,12 @@ impl Delivery<'_> {
     async fn send(&self, message: &Rope) -> Result<Answer, Refusal> {
         let compression = self.sink.settings.compression;
         let deflated;
+        let plain = message;
         let message = if compression == Encoding::Identity {
             message
         } else {
             let (message, work) = (message.clone(), self.work.clone());
-            let compressed = tokio::task::spawn_blocking(move || compression.deflate(&message, &work)).await;
+            let compressed = blocking(move || compression.deflate(&message, &work)).await;
             deflated = match compressed {
                 Ok(Ok(deflated)) => deflated,
                 Ok(Err(DeflateError::Stopped(stop))) => return Err(self.named(stop.into())),
@@ -335,7 +343,7 @@ impl Delivery<'_> {
         if let (Meaning::Accepted, Answer::Grpc(_, response)) = (answer.meaning(self.sink.format), &answer) {
             counter!(telemetry::SINK_SENT_BYTES_TOTAL, "sink" => self.name.to_owned()).increment(message.len() as u64);
             if self.sink.format == Format::Otlp {
-                self.note_partial_success(response);
+                self.note_partial_success(plain, response).await;
             }
         }
         Ok(answer)
@@ -388,17 +396,23 @@ impl Delivery<'_> {
         Answer::read(response).await.map_err(Failure::connection)
     }
 
-    fn note_partial_success(&self, answer: &[u8]) {
-        let Accepted { rejected, message } = partial_success::read(answer);
-        if rejected > 0 {
+    /// Takes note of a partial success, and keeps its request before anybody is answered.
+    async fn note_partial_success(&self, request: &Rope, response: &[u8]) {
+        let answer = partial_success::read(response);
+        let Accepted { rejected, message } = &answer;
+        if *rejected == 0 && message.is_empty() {
+            return;
+        }
+        tracing::warn!(sink = self.name, rejected, message, "the next hop accepted a batch only in part");
+        if *rejected > 0 {
             counter!(telemetry::SINK_PARTIAL_REJECTED_RECORDS_TOTAL, "sink" => self.name.to_owned())
-                .increment(rejected);
+                .increment(*rejected);
+            if let Some(keeper) = self.keeper() {
+                keeper.partial(request, &answer).await;
+            }
         }
-        if rejected > 0 || !message.is_empty() {
-            tracing::warn!(sink = self.name, rejected, message, "the next hop accepted a batch only in part");
-            let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
-            *accepted = Accepted { rejected: accepted.rejected.saturating_add(rejected), message };
-        }
+        let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        *accepted = Accepted { rejected: accepted.rejected.saturating_add(*rejected), message: answer.message };
     }
 
     fn accepted(&self) -> Accepted {

@@ -5,10 +5,9 @@
 //! while they write, so that a line is never lost between them.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -18,6 +17,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
+use super::disk::{Disk, DiskFile, FileId, HostDisk};
 use crate::delivery::Signal;
 use crate::encoding::Format;
 
@@ -25,12 +25,14 @@ use crate::encoding::Format;
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 /// Pause between two attempts to take the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
+/// How often lines are written again because the file was moved away, removed or truncated in that very moment.
+const ATTEMPTS: usize = 16;
 
 /// Why the file could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RejectedError {
     /// The system says no.
-    #[error("the rejected file {path} cannot be used: {cause}; mend its directory, permissions or disk")]
+    #[error("the rejected file {path} cannot be used: {cause}; check its directory, permissions or disk")]
     Io {
         /// The file.
         path: PathBuf,
@@ -54,6 +56,12 @@ pub enum RejectedError {
         /// The file.
         path: PathBuf,
     },
+    /// The file is moved away or truncated whenever it is written to.
+    #[error("the rejected file {path} is moved away or truncated faster than it can be written: rotate it less often")]
+    Unsteady {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 /// One rejected record: a line of the file.
@@ -74,7 +82,11 @@ pub struct Entry {
     pub status: String,
     /// The next hop's text.
     pub message: String,
-    /// The request that was refused, of one record; base64 in the file.
+    /// For a partial success, how many records of the request the next hop rejected. It does not say which, and OTLP
+    /// forbids sending such a request again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partial: Option<u64>,
+    /// The request: of one record that was refused, or of all records of a partial success; base64 in the file.
     #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
     pub request: Bytes,
 }
@@ -84,6 +96,9 @@ pub struct Entry {
 pub struct RejectedFile {
     path: PathBuf,
     max_bytes: u64,
+    disk: Arc<dyn Disk>,
+    /// The file whose name is known to be on the disk.
+    named: Mutex<Option<FileId>>,
 }
 
 /// One line as it was read.
@@ -101,13 +116,21 @@ pub struct Line {
 pub type LineDigest = [u8; 32];
 
 impl RejectedFile {
-    /// Checks that the file can be written, and makes it when it is not there.
+    /// Checks that the file can be written, and creates it if there is none.
     ///
     /// # Errors
     /// It cannot be written.
     pub fn open(path: PathBuf, max_bytes: u64) -> Result<RejectedFile, RejectedError> {
-        open_to_append(&path).map_err(|cause| RejectedError::Io { path: path.clone(), cause })?;
-        Ok(RejectedFile { path, max_bytes })
+        RejectedFile::open_on(Arc::new(HostDisk), path, max_bytes)
+    }
+
+    /// The same on a disk.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn open_on(disk: Arc<dyn Disk>, path: PathBuf, max_bytes: u64) -> Result<RejectedFile, RejectedError> {
+        disk.append(&path).map_err(|cause| RejectedError::Io { path: path.clone(), cause })?;
+        Ok(RejectedFile { path, max_bytes, disk, named: Mutex::default() })
     }
 
     /// Where it is.
@@ -120,27 +143,63 @@ impl RejectedFile {
     /// # Errors
     /// The file is full, locked, or cannot be written.
     pub fn append(&self, entries: &[Entry]) -> Result<(), RejectedError> {
+        self.append_below(self.max_bytes, entries)
+    }
+
+    /// Appends the request of a partial success. Only one half of the file is for these, so that they never keep a
+    /// refused record out. Blocks.
+    ///
+    /// # Errors
+    /// That half is full, or the file is locked or cannot be written.
+    pub fn append_partial(&self, entry: Entry) -> Result<(), RejectedError> {
+        self.append_below(self.max_bytes / 2, &[entry])
+    }
+
+    fn append_below(&self, max_bytes: u64, entries: &[Entry]) -> Result<(), RejectedError> {
         let io = |cause| RejectedError::Io { path: self.path.clone(), cause };
         let mut lines = Vec::new();
         for entry in entries {
             serde_json::to_writer(&mut lines, entry).map_err(|error| io(error.into()))?;
             lines.push(b'\n');
         }
-        let (mut file, _) = lock(&self.path, open_to_append)?;
-        let before = file.metadata().map_err(io)?.len();
-        if ends_inside_a_line(&mut file, before).map_err(io)? {
-            lines.insert(0, b'\n');
+        for _ in 0..ATTEMPTS {
+            let (file, before) = lock(&*self.disk, &self.path, |disk, path| disk.append(path))?;
+            let torn = file.ends_inside_a_line(before).map_err(io)?;
+            let all = if torn { [b"\n", lines.as_slice()].concat() } else { lines.clone() };
+            if before + all.len() as u64 > max_bytes {
+                return Err(RejectedError::Full { path: self.path.clone(), max_bytes });
+            }
+            self.write(&*file, before, &all).map_err(io)?;
+            // Whoever moves the file away takes what is in it by then, and perhaps not these lines.
+            let held = file.stat().map_err(io)?;
+            let is_there = self.disk.stat(&self.path).map_err(io)?.is_some_and(|found| found.id == held.id);
+            if is_there && (!held.is_regular || held.len >= before + all.len() as u64) {
+                return Ok(());
+            }
         }
-        if before + lines.len() as u64 > self.max_bytes {
-            return Err(RejectedError::Full { path: self.path.clone(), max_bytes: self.max_bytes });
-        }
-        let written = file.write_all(&lines).and_then(|()| file.sync_data());
-        let written = if before == 0 { written.and_then(|()| sync_directory(&self.path)) } else { written };
-        if written.is_err() {
+        Err(RejectedError::Unsteady { path: self.path.clone() })
+    }
+
+    /// Writes lines to the end of a file of a length, and brings them to the disk. When that fails, cuts them off again.
+    fn write(&self, file: &(dyn DiskFile + 'static), before: u64, lines: &[u8]) -> io::Result<()> {
+        let (written, result) = file.write_all(lines);
+        let result = result.and_then(|()| file.sync_data()).and_then(|()| self.sync_name(file));
+        if result.is_err() && file.stat().is_ok_and(|now| now.len == before + written as u64) {
             // A torn line would be closed by the next one, too; this is for whoever reads until then.
             let _ = file.set_len(before);
         }
-        written.map_err(io)
+        result
+    }
+
+    /// Another process may have created the file and ended before its name was on the disk.
+    fn sync_name(&self, file: &(dyn DiskFile + 'static)) -> io::Result<()> {
+        let id = file.stat()?.id;
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if *named != Some(id) {
+            self.disk.sync_directory_of(&self.path)?;
+            *named = Some(id);
+        }
+        Ok(())
     }
 }
 
@@ -150,11 +209,19 @@ impl RejectedFile {
 /// # Errors
 /// The file cannot be read.
 pub fn read(path: &Path, each: impl FnMut(Line)) -> Result<(), RejectedError> {
+    read_on(&HostDisk, path, each)
+}
+
+/// The same on a disk.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read_on(disk: &dyn Disk, path: &Path, each: impl FnMut(Line)) -> Result<(), RejectedError> {
     let io = |cause| RejectedError::Io { path: path.to_owned(), cause };
     // Under the lock nobody is in the middle of a line. Behind it the file only grows, or is replaced by another one.
-    let (file, len) = lock(path, |path| File::open(path))?;
+    let (file, len) = lock(disk, path, |disk, path| disk.read(path))?;
     file.unlock().map_err(io)?;
-    lines(BufReader::new(file.take(len)), each).map_err(io)
+    lines(BufReader::new(Reader { file: &*file, at: 0 }.take(len)), each).map_err(io)
 }
 
 /// The same for bytes from anywhere.
@@ -179,46 +246,56 @@ pub fn lines(mut bytes: impl BufRead, mut each: impl FnMut(Line)) -> io::Result<
     Ok(())
 }
 
-/// Takes lines out of the file, with one that is written beside it and takes its place. Says how many bytes are left.
+/// Takes lines out of the file, with one that is written beside it and takes its place. Returns how many bytes are left.
 ///
 /// # Errors
-/// The file cannot be read or written; then it is as it was.
+/// The file cannot be read or written, or it was moved away meanwhile; then it is as it was.
 pub fn remove(path: &Path, lines: &HashSet<LineDigest>) -> Result<u64, RejectedError> {
-    let io = |cause| RejectedError::Io { path: path.to_owned(), cause };
-    let (file, _) = lock(path, open_to_append)?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut kept = tempfile::NamedTempFile::new_in(directory).map_err(io)?;
-    kept.as_file().set_permissions(file.metadata().map_err(io)?.permissions()).map_err(io)?;
-    let mut old = BufReader::new(&file);
-    old.seek(SeekFrom::Start(0)).map_err(io)?;
-    let mut line = Vec::new();
-    while old.read_until(b'\n', &mut line).map_err(io)? > 0 {
-        if !lines.contains(&digest(line.trim_ascii_end())) {
-            kept.write_all(&line).map_err(io)?;
-        }
-        line.clear();
-    }
-    kept.as_file().sync_all().map_err(io)?;
-    let new = kept.persist(path).map_err(|error| io(error.error))?;
-    sync_directory(path).map_err(io)?;
-    new.metadata().map(|found| found.len()).map_err(io)
+    remove_on(&HostDisk, path, lines)
 }
 
-/// Opens the file, locks it and says how long it is. One that was replaced while the lock was waited for is opened again.
-fn lock(path: &Path, open: impl Fn(&Path) -> io::Result<File>) -> Result<(File, u64), RejectedError> {
+/// The same on a disk.
+///
+/// # Errors
+/// As [`remove`].
+pub fn remove_on(disk: &dyn Disk, path: &Path, lines: &HashSet<LineDigest>) -> Result<u64, RejectedError> {
+    let io = |cause| RejectedError::Io { path: path.to_owned(), cause };
+    let (file, _) = lock(disk, path, |disk, path| disk.append(path))?;
+    let held = file.stat().map_err(io)?;
+    let replaced = disk.replace(path, &mut |kept| {
+        let mut old = BufReader::new(Reader { file: &*file, at: 0 });
+        let mut line = Vec::new();
+        while old.read_until(b'\n', &mut line)? > 0 {
+            if !lines.contains(&digest(line.trim_ascii_end())) {
+                kept.write_all(&line)?;
+            }
+            line.clear();
+        }
+        // A file that came in its place has lines that were not read here.
+        match disk.stat(path)? {
+            Some(found) if found.id == held.id => Ok(()),
+            _ => Err(io::Error::other("it was moved away meanwhile: resend from where it is now")),
+        }
+    });
+    replaced.map(|new| new.len).map_err(io)
+}
+
+/// Opens the file, locks it and returns it with its length. One that was replaced while the lock was waited for is opened
+/// again.
+fn lock(
+    disk: &dyn Disk,
+    path: &Path,
+    open: impl Fn(&dyn Disk, &Path) -> io::Result<Box<dyn DiskFile>>,
+) -> Result<(Box<dyn DiskFile>, u64), RejectedError> {
     let io = |cause| RejectedError::Io { path: path.to_owned(), cause };
     let deadline = Instant::now() + LOCK_WAIT;
     loop {
-        let file = open(path).map_err(io)?;
-        match file.try_lock() {
-            Ok(()) => {
-                let held = file.metadata().map_err(io)?;
-                if std::fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino())) {
-                    return Ok((file, held.len()));
-                }
+        let file = open(disk, path).map_err(io)?;
+        if file.try_lock().map_err(io)? {
+            let held = file.stat().map_err(io)?;
+            if disk.stat(path).map_err(io)?.is_some_and(|found| found.id == held.id) {
+                return Ok((file, held.len));
             }
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(cause)) => return Err(io(cause)),
         }
         if Instant::now() >= deadline {
             return Err(RejectedError::Locked { path: path.to_owned() });
@@ -227,24 +304,18 @@ fn lock(path: &Path, open: impl Fn(&Path) -> io::Result<File>) -> Result<(File, 
     }
 }
 
-fn open_to_append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).append(true).create(true).open(path)
+/// Reads a file from its beginning.
+struct Reader<'a> {
+    file: &'a dyn DiskFile,
+    at: u64,
 }
 
-fn ends_inside_a_line(file: &mut File, len: u64) -> io::Result<bool> {
-    if len == 0 {
-        return Ok(false);
+impl Read for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
     }
-    let mut last = [0];
-    file.seek(SeekFrom::Start(len - 1))?;
-    file.read_exact(&mut last)?;
-    Ok(last != *b"\n")
-}
-
-/// A new name is on the disk only when its directory is.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
 }
 
 fn digest(line: &[u8]) -> LineDigest {
@@ -273,6 +344,7 @@ mod tests {
             signal: Signal::Logs,
             status: "invalid_argument".to_owned(),
             message: text.to_owned(),
+            partial: None,
             request: Bytes::copy_from_slice(text.as_bytes()),
         }
     }
@@ -309,6 +381,21 @@ mod tests {
         let before = std::fs::read(&path).unwrap();
         assert!(matches!(file.append(&[entry("b"), entry("c")]), Err(RejectedError::Full { .. })));
         assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    /// Guarantee: partial successes leave half of the file to refused records.
+    #[test]
+    fn partial_successes_never_keep_a_refused_record_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("rejected.ndjson");
+        let file = RejectedFile::open(path.clone(), 1000).unwrap();
+        let partial = || Entry { partial: Some(1), ..entry("p") };
+        file.append_partial(partial()).unwrap();
+        file.append_partial(partial()).unwrap();
+        assert!(matches!(file.append_partial(partial()), Err(RejectedError::Full { max_bytes: 500, .. })));
+        file.append(&[entry("a")]).unwrap();
+        let found: Vec<_> = lines(&path).into_iter().map(|line| line.entry.unwrap()).collect();
+        assert_eq!(found, [partial(), partial(), entry("a")]);
     }
 
     #[test]

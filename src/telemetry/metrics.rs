@@ -29,6 +29,8 @@ pub const SINK_REQUESTS_TOTAL: &str = "hotlist_sink_requests_total";
 pub const SINK_SENT_BYTES_TOTAL: &str = "hotlist_sink_sent_bytes_total";
 /// Records that the next hop rejected in an otherwise successful answer.
 pub const SINK_PARTIAL_REJECTED_RECORDS_TOTAL: &str = "hotlist_sink_partial_rejected_records_total";
+/// Partial successes whose batch could not be written to the rejected file.
+pub const SINK_PARTIAL_UNWRITTEN_TOTAL: &str = "hotlist_sink_partial_unwritten_total";
 /// Records that the next hop refused alone and that were written to the rejected file.
 pub const SINK_REJECTED_RECORDS_TOTAL: &str = "hotlist_sink_rejected_records_total";
 /// Batches with refused records that could not be written to the rejected file.
@@ -228,7 +230,14 @@ const OWN: &[Metric] = &[
         MetricKind::Counter,
         Unit::Count,
         &["sink"],
-        "Records that the next hop rejected in an otherwise successful answer (OTLP partial success). They are lost there.",
+        "Records that the next hop rejected in an otherwise successful answer (OTLP partial success). With a rejected file the whole batch is kept there, marked partial; without one they are lost.",
+    ),
+    metric(
+        SINK_PARTIAL_UNWRITTEN_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["sink"],
+        "Partial successes whose batch is not in the rejected file because the half of the file that is for them is full, or the file is locked, or the disk fails. What the next hop rejected of them is lost.",
     ),
     metric(
         SINK_REJECTED_RECORDS_TOTAL,

@@ -313,9 +313,72 @@ async fn a_search_that_was_cut_goes_on_with_the_retry() {
     let mut asked = alone.lock().unwrap().clone();
     asked.sort();
     assert_eq!(asked, rejected_texts(&path), "each was asked for alone once, in both tries together");
-    // Another sink may make the collector come again: what stands in the file is not written twice.
+    // The batch was acknowledged, so the same bytes are another batch, with records and lines of its own.
     assert_eq!(client.export(wire).await.status(), 0);
-    assert_eq!(entries(&path).len(), 10);
+    assert_eq!(entries(&path).len(), 20);
+}
+
+/// Scenario: records with the same bytes are refused in batch after batch, the file is moved away, and then the next hop
+/// accepts them and refuses others. Guarantee: each record of each batch is in the file once for each time that it
+/// occurs, or at the next hop: a verdict is never reused.
+#[tokio::test]
+async fn a_verdict_belongs_to_one_delivery() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("rejected");
+    let refused = Arc::new(Mutex::new("bad"));
+    let now = Arc::clone(&refused);
+    let (endpoint, seen) = next_hop(move |texts, arrived| {
+        if texts.iter().any(|text| text == *now.lock().unwrap()) {
+            arrived.answer_status(3, "odd record");
+            return None;
+        }
+        Some(arrived)
+    })
+    .await;
+    let sidecar = sidecar_with(&endpoint, Some(&path), Settings::default());
+    let client = Client::connect(&sidecar.address).await;
+    let export = |texts: &[&str]| {
+        let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+        client.export(frame(0, &batch(&texts)))
+    };
+    assert_eq!(export(&["good 1", "bad"]).await.status(), 0);
+    assert_eq!(rejected_texts(&path), ["bad"]);
+    assert_eq!(export(&["good 2", "bad", "bad"]).await.status(), 0);
+    assert_eq!(rejected_texts(&path), ["bad", "bad", "bad"]);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(export(&["good 3", "bad"]).await.status(), 0);
+    assert_eq!(rejected_texts(&path), ["bad"]);
+    *refused.lock().unwrap() = "worse";
+    std::fs::remove_file(&path).unwrap();
+    seen.taken();
+    assert_eq!(export(&["good 4", "bad", "worse"]).await.status(), 0);
+    assert_eq!((rejected_texts(&path), seen.taken()), (vec!["worse".to_owned()], vec!["bad".into(), "good 4".into()]));
+}
+
+/// Scenario: a search was cut, and then two batches with the same bytes come at the same time. Guarantee: one of them
+/// continues the search, the other begins its own, and each writes its own lines.
+#[tokio::test]
+async fn an_unfinished_search_is_continued_by_one_retry_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("rejected");
+    let broken = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let still = Arc::clone(&broken);
+    let (endpoint, _) = next_hop(move |texts, arrived| {
+        if still.load(Ordering::Relaxed) && texts.len() == 1 {
+            arrived.answer_status(14, "going down");
+            return None;
+        }
+        refuse_bad(texts, arrived)
+    })
+    .await;
+    let sidecar = sidecar_with(&endpoint, Some(&path), Settings::default());
+    let client = Client::connect(&sidecar.address).await;
+    let wire = frame(0, &batch(&texts(100, |at| at % 50 == 7)));
+    assert_eq!(client.export(wire.clone()).await.status(), 14);
+    broken.store(false, Ordering::Relaxed);
+    let (one, other) = tokio::join!(client.export(wire.clone()), client.export(wire));
+    assert_eq!((one.status(), other.status()), (0, 0));
+    assert_eq!(rejected_texts(&path), ["bad 57", "bad 57", "bad 7", "bad 7"]);
 }
 
 /// Scenario: a next hop that takes 400 ms for each answer, and a deadline of 4 s, too short for 12 steps. Guarantee: bad records of a batch of
@@ -410,6 +473,43 @@ async fn rejected_records_are_listed_and_sent_again() {
     rejected::read(&path, |line| left.push(line.entry.ok())).unwrap();
     assert_eq!(left.len(), 2, "what was refused, and the torn line");
     assert_eq!(read(&left[0].as_ref().unwrap().request), ["bad 2"]);
+}
+
+/// Scenario: the next hop answers that it rejected some records of a batch, with a rejected file, with a file that has no
+/// room, and without a file. Guarantee: the answer is OK with the same partial success; with room, the whole batch is in
+/// the file, marked, `list` shows it and `resend` sends it only when asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_batch_of_a_partial_success_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("rejected.ndjson");
+    let name = path.to_str().unwrap();
+    // `partial_success { rejected_log_records: 2, error_message: "no" }`
+    let answer: &[u8] = &[10, 6, 8, 2, 18, 2, b'n', b'o'];
+    let texts = texts(3, |_| false);
+    for file in [Some(path.as_path()), Some(Path::new("/dev/full")), None] {
+        let mut next_hop = NextHop::start().await;
+        let sidecar = sidecar_with(&next_hop.endpoint, file, Settings::default());
+        let client = Client::connect(&sidecar.address).await;
+        let (told, _) = tokio::join!(client.export(frame(0, &batch(&texts))), async {
+            next_hop.arrived().await.answer_message(answer)
+        });
+        assert_eq!((told.status(), &told.body[5..]), (0, answer), "{file:?}");
+    }
+    let [entry] = <[Entry; 1]>::try_from(entries(&path)).unwrap();
+    assert_eq!((entry.partial, entry.status.as_str(), entry.message.as_str()), (Some(2), "ok", "no"));
+    assert_eq!(read(&entry.request), texts);
+
+    let table = String::from_utf8(hotlist(&["rejected", "list", name]).stdout).unwrap();
+    assert!(table.contains("partial (2 of 3)") && table.contains("good 0"), "{table}");
+    let line: serde_json::Value =
+        serde_json::from_slice(&hotlist(&["rejected", "list", "--json", name]).stdout).unwrap();
+    assert_eq!((&line["partial"], line["records"][2]["message"].as_str()), (&json!(2), Some("good 2")));
+    let (endpoint, seen) = next_hop(refuse_bad).await;
+    let without = hotlist(&["rejected", "resend", name, "--endpoint", &endpoint]);
+    assert_eq!((without.status.code(), seen.requests(), entries(&path).len()), (Some(0), 0, 1), "{without:?}");
+    assert!(String::from_utf8(without.stderr).unwrap().contains("1 lines of a partial success are left"));
+    let with = hotlist(&["rejected", "resend", name, "--endpoint", &endpoint, "--partial"]);
+    assert_eq!((with.status.code(), seen.taken(), entries(&path).len()), (Some(0), texts, 0), "{with:?}");
 }
 
 /// Guarantee: with a rejected file, the client sees OK for the statuses that blame the record, RESOURCE_EXHAUSTED for

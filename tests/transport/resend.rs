@@ -25,6 +25,7 @@ impl Scene {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("rejected.ndjson");
         let entry = Entry {
+            partial: None,
             format: hotlist::encoding::Format::Otlp,
             time: "2026-01-02T03:04:05Z".parse().unwrap(),
             sink: "next".to_owned(),

@@ -58,12 +58,6 @@ impl Layout {
         self.spans.is_empty()
     }
 
-    /// Leaves out the records at these ascending places; the others move up.
-    pub fn leave_out(&mut self, places: &[usize]) {
-        let mut out = places.iter().peekable();
-        self.retain(|place| out.next_if(|out| **out == place).is_none());
-    }
-
     /// Keeps the records for whose place, asked in order, `keep` says so; the others move up.
     pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
         let mut place = 0;
@@ -76,6 +70,13 @@ impl Layout {
     /// A request of the records at these places, with everything else that was around them.
     pub fn request(&self, places: Range<usize>) -> Rope {
         self.request_of(self.spans.get(places).unwrap_or_default())
+    }
+
+    /// A request of the records at these ascending places, with everything else that was around them.
+    pub fn request_at(&self, places: &[u32]) -> Rope {
+        let spans: Vec<RecordSpan> =
+            places.iter().filter_map(|place| self.spans.get(*place as usize)).copied().collect();
+        self.request_of(&spans)
     }
 
     fn request_of(&self, spans: &[RecordSpan]) -> Rope {
