@@ -1,5 +1,5 @@
 # Thin names for the commands that people and CI run; see .ci/run for the whole sequence.
-.PHONY: build demo test lint bench fuzz ci prove soak fleet
+.PHONY: build demo test lint bench fuzz ci prove soak fleet simulation
 
 build:
 	cargo build --release --locked
@@ -48,3 +48,8 @@ soak:
 # deployed, and one test at a time, since it says how long events take meanwhile.
 fleet:
 	FLEET_PUBLISHES=$${FLEET_PUBLISHES:-200} FLEET_KILLS=$${FLEET_KILLS:-100} cargo test --release --locked --test fleet -- --nocapture --test-threads 1
+
+# Delivery over simulated time, disks and next hops, with new schedules for SIMULATION_SECONDS. A failing one prints how to
+# repeat it.
+simulation:
+	SIMULATION_SECONDS=$${SIMULATION_SECONDS:-600} cargo test --release --locked --test simulation -- --nocapture

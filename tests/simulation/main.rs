@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use schedule::Summary;
 
 /// Schedules of an ordinary run; the same ones each time.
-const SCHEDULES: u64 = 2_000;
+const SCHEDULES: u64 = 1_000;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name}: {value:?} is not a number")))

@@ -35,6 +35,8 @@ mod peer;
 #[cfg(test)]
 mod rejected;
 #[cfg(test)]
+mod rejected_command;
+#[cfg(test)]
 mod resend;
 #[cfg(test)]
 mod sidecar;
