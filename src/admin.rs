@@ -4,6 +4,7 @@
 //! (`/feeds/{feed}/confirm`) is served only where no other host can ask.
 
 mod readiness;
+mod thread;
 
 use std::future::Future;
 use std::io;
@@ -26,6 +27,7 @@ use crate::telemetry;
 use crate::tls::{Acceptor, HTTP_1, TlsError};
 
 pub use readiness::{Check, Readiness};
+use thread::OwnThread;
 
 /// The name of the check that every listener is bound.
 pub const LISTENERS: &str = "listeners";
@@ -44,6 +46,9 @@ const MAX_CONNECTIONS: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may be without a request; scrapers come more often.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Bytes a second below which a request's body, which nothing here needs, makes room for another.
+const MIN_UPLOAD_RATE: u64 = 1 << 10;
+
 /// Bytes of a request's header.
 const MAX_HEADER: usize = 16 << 10;
 
@@ -61,6 +66,9 @@ pub enum AdminError {
     /// The certificate cannot be used.
     #[error("admin.tls: {0}")]
     Tls(#[from] TlsError),
+    /// There is no thread for it.
+    #[error("the admin listener has no thread: {0}; raise the system's limit of threads")]
+    Thread(io::Error),
     /// The bound socket does not work.
     #[error("admin.address: {0}")]
     Serve(#[from] ServeError),
@@ -84,6 +92,8 @@ pub struct Pages {
 pub struct Admin {
     listener: Listener,
     tls: Option<Arc<Acceptor>>,
+    /// What answers is apart from what matches.
+    thread: OwnThread,
 }
 
 impl Admin {
@@ -93,9 +103,12 @@ impl Admin {
     /// The address cannot be bound, or the certificate cannot be used.
     pub fn bind(address: &Address, tls: Option<&ServerTls>) -> Result<Admin, AdminError> {
         let tls = tls.map(|tls| Acceptor::load("admin", tls, HTTP_1)).transpose()?.map(Arc::new);
-        let listener =
-            Listener::bind("admin", address).map_err(|source| AdminError::Bind { address: address.clone(), source })?;
-        Ok(Admin { listener, tls })
+        let failed = |source| AdminError::Bind { address: address.clone(), source };
+        let thread = OwnThread::new().map_err(failed)?;
+        let entered = thread.enter();
+        let listener = Listener::bind("admin", address).map_err(failed)?;
+        drop(entered);
+        Ok(Admin { listener, tls, thread })
     }
 
     /// The address it is bound to, with the port that the system chose for port 0.
@@ -103,38 +116,59 @@ impl Admin {
         self.listener.local_address()
     }
 
-    /// Answers until `shutdown`, then finishes what is in flight. End it last: probes should see a drain.
+    /// Answers until `shutdown`, then finishes what is in flight. End it last: probes should see a drain. A thread of its own
+    /// answers, so that no work on events holds up a probe.
     ///
     /// # Errors
-    /// The socket broke down.
-    pub async fn serve(self, pages: Pages, shutdown: impl Future<Output = ()>) -> Result<(), AdminError> {
-        let address = self.address();
-        if self.tls.is_none() && !address.is_local() {
-            tracing::warn!(%address, "probes and metrics are open to other hosts without encryption: set `admin.tls`");
-        }
-        let mut router = Router::new()
-            .route("/livez", get(async || text(StatusCode::OK, "ok\n")))
-            .route("/readyz", get(readyz).with_state(pages.readiness))
-            .route("/metrics", get(render).with_state(pages.metrics));
-        if address.is_local() {
-            let Pages { config, confirm, .. } = pages;
-            router = router.route("/config", get(async move || text(StatusCode::OK, config()))).route(
-                "/feeds/{feed}/confirm",
-                post(async move |Path(feed): Path<String>| match confirm(feed.clone()).await {
-                    true => text(StatusCode::OK, "confirmed\n"),
-                    false => text(StatusCode::NOT_FOUND, format!("no feed is called {feed}\n")),
-                }),
-            );
-        }
-        let mut http1 = http1::Builder::new();
-        http1.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER);
-        let bounds =
-            Bounds { max_connections: MAX_CONNECTIONS, handshake_timeout: HEADER_TIMEOUT, idle_timeout: IDLE_TIMEOUT };
-        let open = move |stream, _, activity: Activity| {
-            http1.serve_connection(TokioIo::new(stream), activity.watch(router.clone()))
-        };
-        Ok(self.listener.serve(bounds, self.tls, &[b""], open, shutdown).await?)
+    /// The socket broke down, or the system gives no thread.
+    pub async fn serve(
+        self,
+        pages: Pages,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), AdminError> {
+        let Admin { listener, tls, thread } = self;
+        thread.run(serve(listener, tls, pages, shutdown)).await.map_err(AdminError::Thread)?
     }
+}
+
+/// Answers on the thread that polls this.
+async fn serve(
+    listener: Listener,
+    tls: Option<Arc<Acceptor>>,
+    pages: Pages,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), AdminError> {
+    let address = listener.local_address();
+    if tls.is_none() && !address.is_local() {
+        tracing::warn!(%address, "probes and metrics are open to other hosts without encryption: set `admin.tls`");
+    }
+    let mut router = Router::new()
+        .route("/livez", get(async || text(StatusCode::OK, "ok\n")))
+        .route("/readyz", get(readyz).with_state(pages.readiness))
+        .route("/metrics", get(render).with_state(pages.metrics));
+    if address.is_local() {
+        let Pages { config, confirm, .. } = pages;
+        router = router.route("/config", get(async move || text(StatusCode::OK, config()))).route(
+            "/feeds/{feed}/confirm",
+            post(async move |Path(feed): Path<String>| match confirm(feed.clone()).await {
+                true => text(StatusCode::OK, "confirmed\n"),
+                false => text(StatusCode::NOT_FOUND, format!("no feed is called {feed}\n")),
+            }),
+        );
+    }
+    let mut http1 = http1::Builder::new();
+    http1.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER);
+    let bounds = Bounds {
+        max_connections: MAX_CONNECTIONS,
+        max_connections_per_peer: MAX_CONNECTIONS / 2,
+        min_upload_rate: MIN_UPLOAD_RATE,
+        handshake_timeout: HEADER_TIMEOUT,
+        idle_timeout: IDLE_TIMEOUT,
+    };
+    let open = move |stream, _, activity: Activity| {
+        http1.serve_connection(TokioIo::new(stream), activity.watch(router.clone()))
+    };
+    Ok(listener.serve(bounds, tls, &[b""], open, shutdown).await?)
 }
 
 async fn readyz(State(readiness): State<Readiness>, RawQuery(query): RawQuery) -> Response {
@@ -314,5 +348,38 @@ mod tests {
         running.stop.send(()).unwrap();
         running.done.await.unwrap().unwrap();
         Admin::bind(&running.address, None).unwrap();
+    }
+
+    /// Scenario: every thread of the process's runtime is at work and lets nobody else run. Guarantee: liveness is answered
+    /// all the same.
+    #[test]
+    fn liveness_is_answered_while_every_thread_is_busy() {
+        use std::io::{Read, Write};
+        use std::sync::Barrier;
+        use std::sync::atomic::{AtomicBool, Ordering};
+
+        const THREADS: usize = 2;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build().unwrap();
+        let running = runtime.block_on(start());
+        let Address::Tcp(address) = running.address else { panic!("{}", running.address) };
+        let (busy, done) = (Arc::new(Barrier::new(THREADS + 1)), Arc::new(AtomicBool::new(false)));
+        for _ in 0..THREADS {
+            let (busy, done) = (Arc::clone(&busy), Arc::clone(&done));
+            runtime.spawn(async move {
+                busy.wait();
+                while !done.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        busy.wait();
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer);
+        done.store(true, Ordering::Relaxed);
+        read.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
 }

@@ -79,6 +79,11 @@ impl Others {
         }
     }
 
+    /// How many there are.
+    pub fn count(self) -> usize {
+        self.metrics + self.traces
+    }
+
     /// Whether there is none.
     pub fn is_empty(self) -> bool {
         self == Others::default()

@@ -86,6 +86,9 @@ struct Facts {
 /// headers around it in the rope, and what the allocator adds.
 const TAGGED_OVERHEAD: usize = 512;
 
+/// Bytes of memory that the place of a record takes that cannot be read, in a list that doubles as it grows.
+const ODD_OVERHEAD: usize = 3 * size_of::<usize>();
+
 /// Bytes of memory that a hit takes in a report.
 const HIT_OVERHEAD: usize = 2 * size_of::<(Hit, Arc<str>)>();
 
@@ -177,7 +180,10 @@ impl Detector {
                                 edits.push((span, record));
                             }
                             Ok(None) => {}
-                            Err(Untagged::Odd) => batch.odd.push(place),
+                            Err(Untagged::Odd) => {
+                                work.take(ODD_OVERHEAD)?;
+                                batch.odd.push(place);
+                            }
                             Err(Untagged::Stopped(stop)) => return Err(stop.into()),
                         }
                     }
@@ -185,6 +191,7 @@ impl Detector {
                 Ok(info) => batch.others.add(info.signal),
                 Err(_) => {
                     report.events += 1;
+                    work.take(ODD_OVERHEAD)?;
                     batch.odd.push(place);
                 }
             }

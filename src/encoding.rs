@@ -21,7 +21,7 @@ pub use envelope::{Envelope, EnvelopeError, RecordSpan};
 pub use protocol::Protocol;
 pub use rope::Rope;
 pub use tag::TagOutcome;
-pub use transcode::transcode;
+pub use transcode::{transcode, transcode_parts};
 
 use crate::fields::FieldId;
 

@@ -18,6 +18,7 @@ mod select;
 use std::sync::Arc;
 
 use metrics::counter;
+use tokio::sync::mpsc;
 
 pub use blackhole::Blackhole;
 pub use fanout::Fanout;
@@ -29,7 +30,7 @@ pub use select::Only;
 
 use crate::delivery::{Accepted, Batch, Refusal, Signal};
 use crate::encoding::Format;
-use crate::telemetry;
+use crate::telemetry::{self, Throttle};
 
 /// One configured sink.
 #[derive(Debug)]
@@ -105,7 +106,12 @@ impl Sink {
     /// The sink did not take it; the client of the source is to retry.
     pub async fn deliver(&self, batch: &Arc<Batch>) -> Result<Accepted, Refusal> {
         let result = match &self.kind {
-            SinkKind::Grpc(sink) => match self.part(batch, sink.format()).await {
+            SinkKind::Grpc(sink) if sink.format() != batch.format => match self.converted(batch, sink).await {
+                Ok(Some(accepted)) => Ok(accepted),
+                Ok(None) => return Ok(Accepted::default()),
+                Err(refusal) => Err(refusal),
+            },
+            SinkKind::Grpc(sink) => match self.part(batch).await {
                 Ok(Some(part)) => sink.deliver(&self.name, &part).await,
                 Ok(None) => return Ok(Accepted::default()),
                 Err(refusal) => Err(refusal),
@@ -121,16 +127,53 @@ impl Sink {
         result
     }
 
-    /// What of a batch is for a sink that speaks `format`.
-    async fn part(&self, batch: &Arc<Batch>, format: Format) -> Result<Option<Arc<Batch>>, Refusal> {
+    /// What of a batch is for a sink that speaks its format.
+    async fn part(&self, batch: &Arc<Batch>) -> Result<Option<Arc<Batch>>, Refusal> {
         let only = self.only;
-        if only.is_whole(batch, format) {
+        if only.is_whole(batch, batch.format) {
             return Ok(Some(Arc::clone(batch)));
         }
         let batch = Arc::clone(batch);
-        // Cutting and converting megabytes is nothing for the threads that answer.
-        let part = blocking::blocking(move || only.of(&batch, format)).await;
-        part.map_err(|error| Refusal::Unavailable(format!("converting a batch failed: {error}")))?
+        // Cutting megabytes is nothing for the threads that answer.
+        let part = blocking::blocking(move || only.of(&batch)).await;
+        part.map_err(|error| Refusal::Unavailable(format!("cutting a batch failed: {error}")))?
+    }
+
+    /// Converts a batch and sends it, part by part. `None`: nothing of it is for the sink.
+    async fn converted(&self, batch: &Arc<Batch>, sink: &GrpcSink) -> Result<Option<Accepted>, Refusal> {
+        let (only, format, max_bytes) = (self.only, sink.format(), sink.max_request_bytes());
+        // One part is made while the one before is sent.
+        let (made, mut parts) = mpsc::channel(1);
+        let of_batch = Arc::clone(batch);
+        // Converting megabytes is nothing for the threads that answer. The work ends when nobody takes its parts any more.
+        let work = tokio::task::spawn_blocking(move || {
+            only.convert(&of_batch, format, max_bytes, |part| made.blocking_send(part).is_ok())
+        });
+        let mut accepted = None;
+        while let Some(part) = parts.recv().await {
+            let Accepted { rejected, message } = sink.deliver(&self.name, &part).await?;
+            let all: &mut Accepted = accepted.get_or_insert_default();
+            all.rejected = all.rejected.saturating_add(rejected);
+            if !message.is_empty() {
+                all.message = message;
+            }
+        }
+        let bare =
+            work.await.map_err(|error| Refusal::Unavailable(format!("converting a batch failed: {error}")))??;
+        if bare > 0 {
+            static LINES: Throttle = Throttle::new();
+            counter!(telemetry::SINK_CONTEXTS_LEFT_OUT_TOTAL, "sink" => self.name.clone()).increment(bare as u64);
+            if let Some(left_out) = LINES.pass() {
+                let (sink, records) = (&self.name, bare);
+                tracing::warn!(
+                    sink,
+                    records,
+                    left_out,
+                    "a batch has a large resource and many records: some are sent without it"
+                );
+            }
+        }
+        Ok(accepted)
     }
 
     fn count(&self, status: &'static str) {

@@ -75,6 +75,10 @@ pub struct Limits {
     pub in_place_below: usize,
     /// Connections that are open at once. One more takes the place of the one that idles longest.
     pub max_connections: usize,
+    /// Connections of one peer on another host that are open at once.
+    pub max_connections_per_peer: usize,
+    /// Bytes a second that a body must come at, on average and after the first [`Limits::stall_timeout`].
+    pub min_upload_rate: u64,
     /// How long a client may take for TLS and the first bytes of HTTP/2, and for each header of HTTP/1.
     pub handshake_timeout: Duration,
     /// How long a connection may be without an open request.
@@ -109,6 +113,8 @@ impl Default for Limits {
             queue: workers * 8,
             in_place_below: 64 << 10,
             max_connections: 1024,
+            max_connections_per_peer: 512,
+            min_upload_rate: 1 << 10,
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(300),
             ping_after: Duration::from_secs(30),
@@ -146,6 +152,7 @@ impl Limits {
             ("workers", self.workers),
             ("queue", self.queue),
             ("max_connections", self.max_connections),
+            ("max_connections_per_peer", self.max_connections_per_peer),
             ("max_concurrent_streams", self.max_concurrent_streams as usize),
         ] {
             if value == 0 {

@@ -12,6 +12,7 @@ mod connections;
 mod header;
 mod protocol;
 mod stream;
+mod upload;
 
 use std::time::Duration;
 
@@ -21,13 +22,18 @@ pub use bind::Listener;
 pub use header::TimedHeader;
 pub use protocol::{Either, Protocol};
 pub use stream::{Preface, Stream};
+pub use upload::Upload;
 
 /// How many connections a listener has at once, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Connections that are open at once. One more takes the place of the one that idles longest; when none idles it
-    /// is closed at once.
+    /// Connections that are open at once. One more takes the place of the one that idles longest, else of the one with the
+    /// slowest upload; when there is none of either it waits for a moment, and is closed then.
     pub max_connections: usize,
+    /// The most of them of one peer on another host.
+    pub max_connections_per_peer: usize,
+    /// Bytes a second below which an upload is slow, so that its connection goes for another.
+    pub min_upload_rate: u64,
     /// How long a peer may take for TLS and the first bytes of the protocol.
     pub handshake_timeout: Duration,
     /// How long a connection may be without a request before it is closed.
@@ -44,8 +50,12 @@ enum Reason {
     Idle,
     /// It idled longest when another connection needed its place.
     Evicted,
+    /// Its upload was the slowest when another connection needed its place.
+    Slow,
     /// Refused: every place is taken by a connection with requests.
     Capacity,
+    /// Refused: every place that its peer may have is taken by a connection with requests.
+    PeerCapacity,
     /// The handshake took too long.
     HandshakeTimeout,
     /// No common version, certificate or protocol.
@@ -70,7 +80,9 @@ impl Reason {
             Reason::Peer => "peer",
             Reason::Idle => "idle",
             Reason::Evicted => "evicted",
+            Reason::Slow => "slow",
             Reason::Capacity => "capacity",
+            Reason::PeerCapacity => "peer_capacity",
             Reason::HandshakeTimeout => "handshake_timeout",
             Reason::Tls => "tls",
             Reason::Preface => "preface",

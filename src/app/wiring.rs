@@ -51,6 +51,11 @@ pub(super) fn limits(config: &Config) -> Limits {
         in_flight_bytes: config.limits.in_flight_bytes,
         max_request_bytes: largest.unwrap_or(Limits::default().max_request_bytes),
         max_connections: config.limits.max_connections,
+        max_connections_per_peer: config
+            .limits
+            .max_connections_per_peer
+            .unwrap_or_else(|| config.limits.max_connections.div_ceil(2)),
+        min_upload_rate: config.limits.min_upload_rate as u64,
         idle_timeout: config.limits.idle_timeout,
         ..Limits::default()
     };

@@ -24,9 +24,17 @@ pub struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Count>")]
     pub workers: Option<usize>,
-    /// Connections that each source has open at once. One more takes the place of the one that idles longest, and is refused when none idles. Keep it below the process's limit of open files.
+    /// Connections that each source has open at once. One more takes the place of the one that idles longest, else of the one whose upload is slowest and below `min_upload_rate`; when there is none of either it waits for 2 s and is refused then. Keep it below the process's limit of open files.
     #[schemars(with = "Count", extend("default" = 1024))]
     pub max_connections: usize,
+    /// Connections of one peer (an IPv4 address, an IPv6 network of /64) that each source has open at once, of those that are not on this host. Absent: half of `max_connections`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Count>")]
+    pub max_connections_per_peer: Option<usize>,
+    /// Bytes per second at which the body of a request must arrive, on average, once it has taken 10 s. A slower one is refused as a transient fault, and its connection is the first to go when another needs its place.
+    #[serde(with = "Size")]
+    #[schemars(extend("default" = "1KiB"))]
+    pub min_upload_rate: usize,
     /// How long a connection of a source may be without a request before it is closed. The collector opens another when it needs one.
     #[serde(with = "Time")]
     #[schemars(extend("default" = "5m"))]
@@ -112,6 +120,8 @@ impl Default for Limits {
             in_flight_bytes: 256 << 20,
             workers: None,
             max_connections: 1024,
+            max_connections_per_peer: None,
+            min_upload_rate: 1 << 10,
             idle_timeout: Duration::from_secs(300),
         }
     }
@@ -130,7 +140,14 @@ impl Default for Shutdown {
 }
 
 impl Limits {
-    pub(super) const KEYS: &[&'static str] = &["in_flight_bytes", "workers", "max_connections", "idle_timeout"];
+    pub(super) const KEYS: &[&'static str] = &[
+        "in_flight_bytes",
+        "workers",
+        "max_connections",
+        "max_connections_per_peer",
+        "min_upload_rate",
+        "idle_timeout",
+    ];
 
     pub(super) fn read(item: &Item<'_>) -> Option<Limits> {
         let table = item.table(Limits::KEYS)?;
@@ -138,6 +155,8 @@ impl Limits {
             in_flight_bytes: table.or("in_flight_bytes", Limits::default().in_flight_bytes, Item::size),
             workers: table.get("workers").and_then(|item| workers(&item)),
             max_connections: table.or("max_connections", Limits::default().max_connections, Item::count),
+            max_connections_per_peer: table.get("max_connections_per_peer").and_then(|item| item.count()),
+            min_upload_rate: table.or("min_upload_rate", Limits::default().min_upload_rate, Item::size),
             idle_timeout: table.or("idle_timeout", Limits::default().idle_timeout, Item::timeout),
         })
     }

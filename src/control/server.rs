@@ -17,7 +17,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use jiff::Timestamp;
@@ -35,7 +34,7 @@ use crate::grpc::Code;
 use crate::proto::control::FILE_DESCRIPTOR_SET;
 use crate::proto::control::v1::control_server::ControlServer;
 use crate::proto::control::v1::operator_server::OperatorServer;
-use crate::socket::{Activity, Bounds, Listener, Preface, ServeError, Stream};
+use crate::socket::{Activity, Bounds, Listener, Preface, ServeError, Stream, Upload};
 use crate::telemetry;
 use crate::tls::{Acceptor, HTTP_2, TlsError};
 use identity::Identity;
@@ -155,6 +154,9 @@ impl Server {
         let http2 = http_2();
         let bounds = Bounds {
             max_connections: MAX_CONNECTIONS,
+            max_connections_per_peer: MAX_CONNECTIONS,
+            // Streams of nodes say little for days.
+            min_upload_rate: 0,
             handshake_timeout: HANDSHAKE_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
         };
@@ -218,16 +220,16 @@ struct Identified {
     identity: Identity,
 }
 
-impl Service<Request<Incoming>> for Identified {
+impl Service<Request<Upload>> for Identified {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = <Routes as Service<Request<Incoming>>>::Future;
+    type Future = <Routes as Service<Request<Upload>>>::Future;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        <Routes as Service<Request<Incoming>>>::poll_ready(&mut self.routes, context)
+        <Routes as Service<Request<Upload>>>::poll_ready(&mut self.routes, context)
     }
 
-    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Upload>) -> Self::Future {
         request.extensions_mut().insert(self.identity.clone());
         self.routes.call(request)
     }

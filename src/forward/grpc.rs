@@ -24,7 +24,8 @@ use super::keep::Keeper;
 use super::partial_success;
 use super::rejected::RejectedFile;
 use crate::config::Endpoint;
-use crate::delivery::{Accepted, Batch, Refusal, Signal, Work};
+use crate::delivery::{Accepted, Batch, Held, Refusal, Signal, Work};
+use crate::encoding::envelope::Layout;
 use crate::encoding::{Format, Rope};
 use crate::grpc::compression::{DeflateError, GRPC_ENCODING};
 use crate::grpc::{self, Code, Encoding, RopeBody};
@@ -86,6 +87,8 @@ struct Delivery<'a> {
     sink: &'a GrpcSink,
     name: &'a str,
     signal: Signal,
+    /// Events of the batch.
+    records: usize,
     /// The bounds of what is made of the batch.
     work: Work,
     method: &'static str,
@@ -145,6 +148,11 @@ impl GrpcSink {
         self.format
     }
 
+    /// The most bytes of a request.
+    pub fn max_request_bytes(&self) -> usize {
+        self.settings.max_request_bytes
+    }
+
     /// Where it sends.
     pub fn endpoint(&self) -> &Endpoint {
         self.connector.endpoint()
@@ -163,6 +171,7 @@ impl GrpcSink {
         let refused = if message.len() <= self.settings.max_request_bytes {
             delivery.send_whole(message, &attempt, 0).await?
         } else {
+            let _room = delivery.room_to_cut(message, batch.records + batch.others.count())?;
             let parts = self.format.envelope().split(&message.to_bytes(), self.settings.max_request_bytes);
             let (delivery, attempt) = (&delivery, &attempt);
             let refused: Vec<Vec<Refused>> = stream::iter(parts.into_iter().enumerate())
@@ -236,6 +245,7 @@ impl GrpcSink {
             sink: self,
             name,
             signal: batch.signal,
+            records: batch.records + batch.others.count(),
             work: batch.work.clone(),
             method: self.method(batch.signal),
             headers,
@@ -267,6 +277,7 @@ impl Delivery<'_> {
             }
             counter!(telemetry::SINK_BISECTIONS_TOTAL, "sink" => self.name.to_owned()).increment(1);
         }
+        let _room = self.room_to_cut(message, self.records)?;
         let send = |part: Rope| async move {
             let (sent, _) = self.send_for_verdict(&part).await?;
             Ok(sent)
@@ -310,6 +321,13 @@ impl Delivery<'_> {
             Meaning::Overloaded => Err(self.named(Refusal::ResourceExhausted(answer.describe()))),
             Meaning::Failed => Err(self.refuse(&answer.describe())),
         }
+    }
+
+    /// Room for a message in one piece, and for a layout of its records.
+    fn room_to_cut(&self, message: &Rope, records: usize) -> Result<Held, Refusal> {
+        let copied = if message.parts().len() > 1 { message.len() } else { 0 };
+        let room = self.work.hold(copied + records * Layout::BYTES_A_RECORD);
+        room.map_err(|stop| self.named(stop.into()))
     }
 
     /// Sends one message, once more when the next hop certainly did not see it, and takes note of the answer.
@@ -379,6 +397,7 @@ impl Delivery<'_> {
     async fn exchange(&self, link: &mut Link, message: &Rope) -> Result<Answer, Failure> {
         let compressed = self.sink.settings.compression != Encoding::Identity;
         let unsendable = |error: String| Failure { label: "unsendable", ..Failure::connection(error) };
+        let _joined = self.work.hold(RopeBody::copied(message)).map_err(|stop| unsendable(stop.to_string()))?;
         let body = RopeBody::new(message, compressed).map_err(|error| unsendable(error.to_string()))?;
         let uri = Uri::builder()
             .scheme(self.sink.scheme())

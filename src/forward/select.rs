@@ -4,9 +4,12 @@
 
 use std::sync::Arc;
 
-use crate::delivery::{Batch, Others, Refusal};
+use bytes::Bytes;
+
+use crate::delivery::{Batch, Held, Others, Refusal, Stop};
 use crate::encoding::envelope::Layout;
-use crate::encoding::{Format, Rope, transcode};
+use crate::encoding::transcode::{Part, Parts};
+use crate::encoding::{EnvelopeError, Format, Rope, transcode_parts};
 
 /// Which events of a batch a sink takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,39 +24,53 @@ pub enum Only {
 }
 
 impl Only {
-    /// The batch for a sink that speaks `format`; `None` when nothing of it is for the sink. Blocks when the batch must
-    /// be cut or converted: [`Only::is_whole`] says whether.
+    /// The batch for a sink that speaks the format of the batch; `None` when nothing of it is for the sink. Blocks when the
+    /// batch must be cut: [`Only::is_whole`] says whether.
     ///
     /// # Errors
-    /// The batch cannot be walked, although it was before: a fault of Hotlist.
-    pub fn of(self, batch: &Arc<Batch>, format: Format) -> Result<Option<Arc<Batch>>, Refusal> {
-        if self.is_empty(batch, format) {
+    /// There is no room, or the batch cannot be walked, although it was before: a fault of Hotlist.
+    pub fn of(self, batch: &Arc<Batch>) -> Result<Option<Arc<Batch>>, Refusal> {
+        if self.is_empty(batch, batch.format) {
             return Ok(None);
         }
-        if self.is_whole(batch, format) {
+        if self.is_whole(batch, batch.format) {
             return Ok(Some(Arc::clone(batch)));
         }
-        let unwalkable = |error| Refusal::Unavailable(format!("a batch cannot be laid out for a sink: {error}"));
-        let keep = self.keep(batch);
-        let copied = if batch.message.parts().len() > 1 { batch.message.len() } else { 0 };
-        let made = if format == batch.format { copied } else { copied + batch.message.len() };
-        batch.work.take(made)?;
-        let message = batch.message.to_bytes();
-        let message = if format == batch.format {
-            let mut layout = Layout::new(format.envelope(), message).map_err(unwalkable)?;
-            layout.retain(keep);
-            layout.request(0..layout.len())
-        } else {
-            Rope::from(transcode(&message, batch.format, format, keep).map_err(unwalkable)?)
-        };
+        batch.work.take((batch.records + batch.others.count()) * Layout::BYTES_A_RECORD)?;
+        let message = joined(batch)?;
+        let mut layout = Layout::new(batch.format.envelope(), message).map_err(unwalkable)?;
+        layout.retain(self.keep(batch));
+        let message = layout.request(0..layout.len());
         let records = match self {
             Only::All => batch.records,
             Only::Hits => batch.hits.len(),
             Only::NotHits => batch.records - batch.hits.len(),
         };
-        let others = if format == batch.format && self != Only::Hits { batch.others } else { Others::default() };
-        let (signal, metadata, work) = (batch.signal, batch.metadata.clone(), batch.work.clone());
-        Ok(Some(Arc::new(Batch { signal, format, message, records, others, metadata, work, ..Batch::default() })))
+        let others = if self == Only::Hits { Others::default() } else { batch.others };
+        Ok(Some(Arc::new(Batch { message, records, others, hits: Vec::new(), odd: Vec::new(), ..Batch::clone(batch) })))
+    }
+
+    /// Converts what of a batch is for a sink that speaks another format, in parts of at most `max_bytes`, of which one is
+    /// made while the one before is sent. `take` gets them one after the other, and says whether anybody waits for more.
+    /// Blocks. Returns how many records lost what was around them.
+    ///
+    /// # Errors
+    /// There is no room, the client left, or the batch cannot be walked, although it was before: a fault of Hotlist.
+    pub fn convert(
+        self,
+        batch: &Batch,
+        format: Format,
+        max_bytes: usize,
+        take: impl FnMut(Arc<Batch>) -> bool,
+    ) -> Result<usize, Refusal> {
+        if self.is_empty(batch, format) {
+            return Ok(0);
+        }
+        let message = joined(batch)?;
+        let mut converter = Converter { batch, format, room: batch.work.hold(0)?, take, bare: 0 };
+        transcode_parts(&message, batch.format, format, self.keep(batch), max_bytes, &mut converter)
+            .map_err(|stopped| stopped.0)?;
+        Ok(converter.bare)
     }
 
     /// Whether the sink gets the batch as it is.
@@ -88,6 +105,66 @@ impl Only {
                 Only::NotHits => !hit,
             }
         }
+    }
+}
+
+fn unwalkable(error: EnvelopeError) -> Refusal {
+    Refusal::Unavailable(format!("a batch cannot be laid out for a sink: {error}"))
+}
+
+/// The message in one piece, which is a copy when it has several.
+fn joined(batch: &Batch) -> Result<Bytes, Refusal> {
+    if let [only] = batch.message.parts() {
+        return Ok(only.clone());
+    }
+    let room = batch.work.hold(batch.message.len())?;
+    Ok(room.own(batch.message.to_bytes()))
+}
+
+/// Makes batches of the parts of a conversion.
+struct Converter<'a, F> {
+    batch: &'a Batch,
+    format: Format,
+    /// What the part that is being written holds.
+    room: Held,
+    take: F,
+    bare: usize,
+}
+
+/// Why a conversion stopped.
+struct Stopped(Refusal);
+
+impl From<EnvelopeError> for Stopped {
+    fn from(error: EnvelopeError) -> Stopped {
+        Stopped(unwalkable(error))
+    }
+}
+
+impl From<Stop> for Stopped {
+    fn from(stop: Stop) -> Stopped {
+        Stopped(stop.into())
+    }
+}
+
+impl<F: FnMut(Arc<Batch>) -> bool> Parts for Converter<'_, F> {
+    type Error = Stopped;
+
+    fn reserve(&mut self, bytes: usize) -> Result<(), Stopped> {
+        self.batch.work.check()?;
+        Ok(self.room.grow(bytes)?)
+    }
+
+    fn take(&mut self, part: Part) -> Result<(), Stopped> {
+        let Part { mut message, records, bare } = part;
+        message.shrink_to_fit();
+        let mut room = std::mem::replace(&mut self.room, self.batch.work.hold(0)?);
+        room.shrink_to(message.len());
+        self.bare += bare;
+        let message = Rope::from(room.own(message));
+        let (signal, format) = (self.batch.signal, self.format);
+        let (metadata, work) = (self.batch.metadata.clone(), self.batch.work.clone());
+        let part = Batch { signal, format, message, records, metadata, work, ..Batch::default() };
+        if (self.take)(Arc::new(part)) { Ok(()) } else { Err(Stop::Cancelled.into()) }
     }
 }
 
@@ -135,26 +212,50 @@ mod tests {
     #[test]
     fn what_is_made_takes_room() {
         let (whole, left) = batch(20);
-        assert!(Arc::ptr_eq(&Only::All.of(&whole, Format::Filter).unwrap().unwrap(), &whole));
+        assert!(Arc::ptr_eq(&Only::All.of(&whole).unwrap().unwrap(), &whole));
         assert_eq!(left.0.load(Ordering::Relaxed), 20, "what goes as it is takes none");
-        let part = Only::All.of(&whole, Format::Otlp).unwrap().unwrap();
-        assert_eq!((part.format, part.records), (Format::Otlp, 2));
-        assert_eq!(left.0.load(Ordering::Relaxed), 20 - whole.message.len());
-        let refused = Only::Hits.of(&whole, Format::Vector);
+        let refused = Only::Hits.of(&whole);
         assert!(matches!(&refused, Err(Refusal::ResourceExhausted(_))), "{refused:?}");
+        let refused = Only::Hits.convert(&whole, Format::Vector, 1000, |_| panic!("nothing is made"));
+        assert!(matches!(&refused, Err(Refusal::ResourceExhausted(_))), "{refused:?}");
+        assert_eq!(left.0.load(Ordering::Relaxed), 20, "what was not made holds none");
+    }
+
+    /// Guarantee: a part holds its own length while it is there, and a conversion nobody waits for ends.
+    #[test]
+    fn a_conversion_comes_in_parts() {
+        let (whole, left) = batch(1000);
+        let mut parts = Vec::new();
+        let keep = |part: Arc<Batch>| {
+            parts.push(part);
+            true
+        };
+        assert_eq!(Only::All.convert(&whole, Format::Otlp, 1, keep).unwrap(), 0);
+        let made: Vec<_> = parts.iter().map(|part| (part.format, part.records)).collect();
+        assert_eq!(made, [(Format::Otlp, 1), (Format::Otlp, 1)]);
+        let held: usize = parts.iter().map(|part| part.message.len()).sum();
+        assert_eq!(left.0.load(Ordering::Relaxed), 1000 - held);
+        drop(parts);
+        assert_eq!(left.0.load(Ordering::Relaxed), 1000);
+        let mut made = 0;
+        let refused = Only::All.convert(&whole, Format::Otlp, 1, |_| {
+            made += 1;
+            false
+        });
+        assert!(refused.is_err() && made == 1, "{refused:?} {made}");
     }
 
     /// Cutting leaves the records that are wanted, as they are; what has none of them is no batch at all.
     #[test]
     fn a_cut_batch_has_the_wanted_records() {
-        let (whole, _) = batch(0);
+        let (whole, _) = batch(2 * Layout::BYTES_A_RECORD * 2);
         let records = |only: Only| {
-            let part = only.of(&whole, Format::Filter).unwrap().unwrap();
+            let part = only.of(&whole).unwrap().unwrap();
             part.format.records(&part.message.to_bytes()).unwrap()
         };
         assert_eq!(records(Only::Hits), [&br#"{"b":1}"#[..]]);
         assert_eq!(records(Only::NotHits), [&br#"{"a":1}"#[..]]);
         let quiet = Arc::new(Batch { hits: Vec::new(), ..Batch::clone(&whole) });
-        assert!(Only::Hits.of(&quiet, Format::Filter).unwrap().is_none());
+        assert!(Only::Hits.of(&quiet).unwrap().is_none());
     }
 }

@@ -57,6 +57,14 @@ impl RopeBody {
         Ok(RopeBody { frames, left: (HEADER_LEN + message.len()) as u64 })
     }
 
+    /// Bytes of memory that the body of a message takes besides the message: tiny parts are copied.
+    pub fn copied(message: &Rope) -> usize {
+        let is_tiny = |part: &&Bytes| part.len() < JOIN_BELOW;
+        // A buffer that grows has up to twice its bytes, and the one before stands beside it for a moment.
+        let tiny: usize = message.parts().iter().filter(is_tiny).map(Bytes::len).sum();
+        tiny * 3 + size_of_val(message.parts())
+    }
+
     /// The next part of the framed message, for bodies that hold several.
     pub fn next_part(&mut self) -> Option<Bytes> {
         let next = self.frames.pop_front();

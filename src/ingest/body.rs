@@ -43,8 +43,10 @@ pub enum Syntax {
 pub struct Arriving<'a, B> {
     body: B,
     limits: &'a Limits,
-    /// When it must be here as a whole.
-    deadline: Instant,
+    /// When its first byte was waited for.
+    since: Instant,
+    /// Bytes of it that came.
+    arrived: u64,
     /// Whether the client was asked for any of it.
     begun: bool,
     /// Whether the client is gone or too slow.
@@ -57,12 +59,12 @@ where
 {
     /// The time for it begins now.
     pub fn new(body: B, limits: &'a Limits) -> Arriving<'a, B> {
-        Arriving { body, limits, deadline: Instant::now() + limits.receive_timeout, begun: false, lost: false }
+        Arriving { body, limits, since: Instant::now(), arrived: 0, begun: false, lost: false }
     }
 
     /// The time for it begins now, of a body that holds several messages.
     pub fn restart(&mut self) {
-        self.deadline = Instant::now() + self.limits.receive_timeout;
+        (self.since, self.arrived) = (Instant::now(), 0);
     }
 
     /// The next bytes, or `None` at the end. Trailers of a request mean nothing to us.
@@ -70,14 +72,31 @@ where
     /// # Errors
     /// They do not come in time, or the client went away.
     pub async fn next(&mut self) -> Result<Option<Bytes>, NotTaken> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        match tokio::time::timeout(left.min(self.limits.stall_timeout), self.next_at_leisure()).await {
-            Ok(next) => next,
+        let now = Instant::now();
+        let (wait, late) = [
+            (self.since + self.limits.receive_timeout, Late::Whole),
+            (now + self.limits.stall_timeout, Late::Stalled),
+            (self.since + self.time_for_arrived(), Late::Slow),
+        ]
+        .into_iter()
+        .min_by_key(|(until, _)| *until)
+        .map_or((Duration::ZERO, Late::Whole), |(until, late)| (until.saturating_duration_since(now), late));
+        match tokio::time::timeout(wait, self.next_at_leisure()).await {
+            Ok(next) => {
+                self.arrived += next.as_ref().ok().and_then(Option::as_ref).map_or(0, |data| data.len() as u64);
+                next
+            }
             Err(_) => {
                 self.lost = true;
-                Err(self.late(left))
+                Err(self.late(late))
             }
         }
+    }
+
+    /// The time that as many bytes as came may take at the least rate, beyond the time that every body has.
+    fn time_for_arrived(&self) -> Duration {
+        let rate = self.limits.min_upload_rate.max(1);
+        self.limits.stall_timeout + Duration::from_millis(self.arrived.saturating_mul(1000) / rate)
     }
 
     /// The same, however long it takes: what holds no room may idle.
@@ -184,14 +203,28 @@ where
         }
     }
 
-    /// What a client did that sent nothing for so long.
-    fn late(&self, left: Duration) -> NotTaken {
-        let (limit, complaint) = match left < self.limits.stall_timeout {
-            true => (self.limits.receive_timeout, "did not arrive whole within"),
-            false => (self.limits.stall_timeout, "stalled for"),
+    /// What a client is told that takes too long.
+    fn late(&self, late: Late) -> NotTaken {
+        let text = match late {
+            Late::Whole => {
+                format!("the request's body did not arrive whole within {} ms", self.limits.receive_timeout.as_millis())
+            }
+            Late::Stalled => format!("the request's body stalled for {} ms", self.limits.stall_timeout.as_millis()),
+            Late::Slow => {
+                let rate = self.limits.min_upload_rate;
+                format!("the request's body comes at less than {rate} bytes a second: see `limits.min_upload_rate`")
+            }
         };
-        Refusal::Unavailable(format!("the request's body {complaint} {} ms", limit.as_millis())).into()
+        Refusal::Unavailable(text).into()
     }
+}
+
+/// Which bound a body ran into.
+#[derive(Clone, Copy)]
+enum Late {
+    Whole,
+    Stalled,
+    Slow,
 }
 
 /// Room for a message of `len` bytes.
@@ -213,4 +246,40 @@ pub fn no_room(limits: &Limits) -> NotTaken {
     let limit = limits.in_flight_bytes;
     let text = format!("more than {limit} bytes are in flight: retry later, or raise `limits.in_flight_bytes`");
     Refusal::ResourceExhausted(text).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::{StreamExt, stream};
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+
+    /// Scenario: a body comes a piece a second. Guarantee: at the least rate it is read to its end, below it it is refused as
+    /// a fault that may pass, once it had the time that every body has.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_has_a_least_rate() {
+        let limits = Limits { min_upload_rate: 100, ..Limits::default() };
+        for (piece, is_slow) in [(100, false), (50, true)] {
+            let pieces = stream::iter(0..40).then(move |_| async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(vec![7; piece])))
+            });
+            let body = StreamBody::new(Box::pin(pieces));
+            let begun = Instant::now();
+            let read = Arriving::new(body, &limits).exactly(40 * piece, Bytes::new()).await;
+            let NotTaken::Refused(Refusal::Unavailable(text)) = (match read {
+                Ok(bytes) => {
+                    assert!(!is_slow && bytes.len() == 4000);
+                    continue;
+                }
+                Err(not_taken) => not_taken,
+            }) else {
+                panic!("another refusal")
+            };
+            assert!(is_slow && text.contains("min_upload_rate"), "{text}");
+            // 10 s, and half a second for each that passed.
+            assert_eq!(begun.elapsed().as_secs(), 19);
+        }
+    }
 }

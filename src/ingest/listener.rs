@@ -9,7 +9,6 @@ use std::io;
 use std::sync::Arc;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tonic::body::Body;
@@ -18,7 +17,7 @@ use tower::Service;
 
 use super::{Limits, ServeError};
 use crate::config::Address;
-use crate::socket::{Activity, Bounds, Either, Listener, Preface, TimedHeader};
+use crate::socket::{Activity, Bounds, Either, Listener, Preface, TimedHeader, Upload};
 use crate::tls::{self, Acceptor};
 
 /// The first bytes of every HTTP/2 connection of a client (RFC 9113 section 3.4).
@@ -118,7 +117,7 @@ impl Socket {
     /// The socket broke down.
     pub async fn serve<S>(self, service: S, shutdown: impl Future<Output = ()>) -> Result<(), ServeError>
     where
-        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+        S: Service<Request<Upload>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
         S::Future: Send,
     {
         let Socket { name, listener, limits, tls, http1 } = self;
@@ -135,6 +134,8 @@ impl Socket {
         let (http1, http2) = (http_1(&limits), http_2(&limits));
         let bounds = Bounds {
             max_connections: limits.max_connections,
+            max_connections_per_peer: limits.max_connections_per_peer,
+            min_upload_rate: limits.min_upload_rate,
             handshake_timeout: limits.handshake_timeout,
             idle_timeout: limits.idle_timeout,
         };

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::either::Either;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Connection};
 use super::bind::Listener;
-use super::connections::{Connections, Entry, Place};
+use super::connections::{Connections, Entry, Place, Places};
 use super::header::HeaderTimeout;
 use super::protocol::Protocol;
 use super::stream::{Plain, Preface, Stream, Unfit};
@@ -24,6 +25,13 @@ use crate::tls::Acceptor;
 
 /// Pause after accepting failed: long enough to spin on nothing, short enough for a collector not to notice.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a connection waits for a place: long enough to find out which of the others are slow, short enough for a
+/// collector to try another sidecar.
+const PLACE_WAIT: Duration = Duration::from_secs(2);
+
+/// How often the first of those that wait looks whether one of the others turned out to be slow.
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
+
 /// How long a connection that was told to go, and has no request, may take to be gone.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -39,6 +47,10 @@ pub struct ServeError {
 /// What every connection of a listener has in common.
 struct Server<F> {
     connections: Arc<Connections>,
+    /// A permit for each connection that waits for a place.
+    waiting: Arc<Semaphore>,
+    /// Held by the first of them.
+    turn: tokio::sync::Mutex<()>,
     bounds: Bounds,
     tls: Option<Arc<Acceptor>>,
     prefaces: &'static [Preface],
@@ -68,8 +80,15 @@ impl Listener {
         C: Protocol + Send + 'static,
     {
         let drain = CancellationToken::new();
-        let connections = Connections::new(Arc::clone(&self.name), bounds.max_connections);
-        let server = Arc::new(Server { connections, bounds, tls, prefaces, open, drain: drain.clone() });
+        let places = Places {
+            max: bounds.max_connections,
+            max_of_peer: bounds.max_connections_per_peer,
+            least_rate: bounds.min_upload_rate,
+        };
+        let connections = Connections::new(Arc::clone(&self.name), places);
+        let waiting = Arc::new(Semaphore::new(bounds.max_connections));
+        let turn = tokio::sync::Mutex::new(());
+        let server = Arc::new(Server { connections, waiting, turn, bounds, tls, prefaces, open, drain: drain.clone() });
         let mut tasks = JoinSet::new();
         tokio::pin!(shutdown);
         loop {
@@ -78,11 +97,20 @@ impl Listener {
                 () = &mut shutdown => break,
                 Some(_) = tasks.join_next() => {}
                 accepted = self.socket.accept() => match accepted {
-                    Ok((stream, peer)) => match server.connections.admit() {
-                        Some(place) => {
+                    Ok((stream, peer)) => match server.admit_at_once(peer) {
+                        Ok(place) => {
                             tasks.spawn(Arc::clone(&server).run(stream, peer, place));
                         }
-                        None => server.refuse(&self.name),
+                        Err(Some(ticket)) => {
+                            let (server, name) = (Arc::clone(&server), Arc::clone(&self.name));
+                            tasks.spawn(async move {
+                                match server.wait_for_place(peer, ticket).await {
+                                    Ok(place) => server.run(stream, peer, place).await,
+                                    Err(reason) => server.refuse(&name, reason),
+                                }
+                            });
+                        }
+                        Err(None) => server.refuse(&self.name, Reason::Capacity),
                     },
                     Err(error) if is_over(&error) => {
                         let (name, address) = (Arc::clone(&self.name), self.local_address().clone());
@@ -156,12 +184,50 @@ where
 }
 
 impl<F> Server<F> {
-    fn refuse(&self, name: &str) {
+    /// A place, or else leave to wait for one: there are as many who wait as may be served, so that descriptors are
+    /// bounded. Who comes while others wait stands behind them.
+    fn admit_at_once(&self, peer: Option<SocketAddr>) -> Result<Place, Option<OwnedSemaphorePermit>> {
+        if self.waiting.available_permits() == self.bounds.max_connections
+            && let Ok(place) = self.connections.admit(peer)
+        {
+            return Ok(place);
+        }
+        Err(Arc::clone(&self.waiting).try_acquire_owned().ok())
+    }
+
+    /// Waits behind those who came before for a place that becomes free, or for a connection that turns out to be slow.
+    async fn wait_for_place(&self, peer: Option<SocketAddr>, _ticket: OwnedSemaphorePermit) -> Result<Place, Reason> {
+        let deadline = Instant::now() + PLACE_WAIT;
+        let mut reason = Reason::Capacity;
+        let waiting = async {
+            // Fair: the turns are in the order in which they were asked for.
+            let _turn = self.turn.lock().await;
+            loop {
+                let freed = self.connections.freed.notified();
+                match self.connections.admit(peer) {
+                    Ok(place) => return place,
+                    Err(why) => reason = why,
+                }
+                tokio::select! {
+                    () = freed => {}
+                    () = sleep(LOOK_AGAIN) => {}
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.drain.cancelled() => Err(Reason::Drained),
+            place = tokio::time::timeout_at(deadline, waiting) => place.map_err(|_| reason),
+        }
+    }
+
+    fn refuse(&self, name: &str, reason: Reason) {
         static LINES: Throttle = Throttle::new();
-        self.connections.count(Reason::Capacity);
+        self.connections.count(reason);
         if let Some(left_out) = LINES.pass() {
             let max = self.bounds.max_connections;
-            tracing::warn!(listener = name, max, left_out, "a connection was refused: all that may be open are busy");
+            let reason = reason.label();
+            tracing::warn!(listener = name, reason, max, left_out, "a connection was refused: all places are taken");
         }
     }
 
@@ -208,6 +274,7 @@ where
                 return leaving.unwrap_or_else(|| ended.map_or_else(|error| reason_of(&error), |()| Reason::Peer));
             }
             () = entry.hung_up.cancelled() => return Reason::NotTaken,
+            () = entry.outrun.cancelled() => return Reason::Slow,
             () = drain.cancelled(), if leaving.is_none() => Reason::Drained,
             () = entry.evicted.cancelled(), if leaving.is_none() => Reason::Evicted,
             () = sleep_until(wake) => match (leaving, entry.idle_since()) {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::connections::Entry;
+use super::upload::Upload;
 
 /// The requests of one connection.
 #[derive(Clone, Debug)]
@@ -76,7 +77,7 @@ pub struct Watched<S> {
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for Watched<S>
 where
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S: tower::Service<Request<Upload>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
     B: Send + 'static,
 {
@@ -87,6 +88,7 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let open = self.activity.open();
         request.extensions_mut().insert(self.activity.0.clone());
+        let request = request.map(|body| Upload::new(body, &self.activity.0.entry));
         let answer = self.service.clone().oneshot(request);
         Box::pin(async move { answer.await.map(|response| response.map(|body| WatchedBody { body, _open: open })) })
     }

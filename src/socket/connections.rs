@@ -1,53 +1,118 @@
 //! The open connections of a listener: how many there are, which of them idle, and which one has to go for another.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use metrics::{counter, gauge};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Reason;
 use crate::telemetry;
 
+/// How long a connection may take to show that its upload is not slow.
+const PROOF: Duration = Duration::from_secs(1);
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Entry {
-    state: Mutex<(usize, Instant)>,
+    state: Mutex<Requests>,
+    /// Whose it is, when peers have a bound of their own.
+    peer: Option<IpAddr>,
     /// Told to go, because another connection needs the place.
     pub(super) evicted: CancellationToken,
+    /// Closed at once for another connection, because its upload is the slowest.
+    pub(super) outrun: CancellationToken,
     /// Closed at once, because its peer does not take what it asked for.
     pub(super) hung_up: CancellationToken,
 }
 
+/// The requests of a connection.
+#[derive(Debug)]
+struct Requests {
+    open: usize,
+    /// When the last of them ended.
+    since: Instant,
+    /// Those whose body has not come to its end.
+    uploading: usize,
+    /// Since when there is one of them, and the bytes that came since then.
+    upload: (Instant, u64),
+}
+
 impl Entry {
-    fn new() -> Entry {
-        let (evicted, hung_up) = (CancellationToken::new(), CancellationToken::new());
-        Entry { state: Mutex::new((0, Instant::now())), evicted, hung_up }
+    fn new(peer: Option<IpAddr>) -> Entry {
+        let now = Instant::now();
+        let state = Mutex::new(Requests { open: 0, since: now, uploading: 0, upload: (now, 0) });
+        let [evicted, outrun, hung_up] = std::array::from_fn(|_| CancellationToken::new());
+        Entry { state, peer, evicted, outrun, hung_up }
     }
 
     pub(super) fn begin(&self) {
-        lock(&self.state).0 += 1;
+        lock(&self.state).open += 1;
     }
 
     pub(super) fn end(&self) {
         let mut state = lock(&self.state);
-        *state = (state.0.saturating_sub(1), Instant::now());
+        (state.open, state.since) = (state.open.saturating_sub(1), Instant::now());
+    }
+
+    pub(super) fn begin_upload(&self) {
+        let mut state = lock(&self.state);
+        if state.uploading == 0 {
+            state.upload = (Instant::now(), 0);
+        }
+        state.uploading += 1;
+    }
+
+    pub(super) fn uploaded(&self, bytes: usize) {
+        lock(&self.state).upload.1 += bytes as u64;
+    }
+
+    pub(super) fn end_upload(&self) {
+        let mut state = lock(&self.state);
+        state.uploading = state.uploading.saturating_sub(1);
     }
 
     /// Since when there has been no request; `None` while there is one.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        let (open, since) = *lock(&self.state);
-        (open == 0).then_some(since)
+        let state = lock(&self.state);
+        (state.open == 0).then_some(state.since)
     }
+
+    /// Bytes a second, when all requests wait for their bodies and these come more slowly than `least`.
+    fn slow_upload(&self, least: u64, now: Instant) -> Option<u64> {
+        let state = lock(&self.state);
+        let (since, bytes) = state.upload;
+        let elapsed = now.saturating_duration_since(since);
+        if state.open == 0 || state.uploading < state.open || elapsed < PROOF {
+            return None;
+        }
+        let rate = (u128::from(bytes) * 1000 / elapsed.as_millis().max(1)) as u64;
+        (rate < least).then_some(rate)
+    }
+}
+
+/// How many connections there may be, and which of those with requests go for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Places {
+    pub(super) max: usize,
+    /// The most of one peer, of those that are not on this host.
+    pub(super) max_of_peer: usize,
+    /// Bytes a second below which an upload is slow.
+    pub(super) least_rate: u64,
 }
 
 /// All of a listener's connections.
 #[derive(Debug)]
 pub(super) struct Connections {
     listener: Arc<str>,
-    max: usize,
+    places: Places,
     state: Mutex<State>,
+    /// Told when a place may have become free.
+    pub(super) freed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -67,28 +132,39 @@ pub(super) struct Place {
 }
 
 impl Connections {
-    pub(super) fn new(listener: Arc<str>, max: usize) -> Arc<Connections> {
-        gauge!(telemetry::CONNECTIONS_LIMIT, "listener" => listener.to_string()).set(max as f64);
-        Arc::new(Connections { listener, max, state: Mutex::default() })
+    pub(super) fn new(listener: Arc<str>, places: Places) -> Arc<Connections> {
+        gauge!(telemetry::CONNECTIONS_LIMIT, "listener" => listener.to_string()).set(places.max as f64);
+        Arc::new(Connections { listener, places, state: Mutex::default(), freed: Notify::new() })
     }
 
-    /// A place for one more, taken from the connection that idles longest when all are taken. `None`: nobody idles.
-    pub(super) fn admit(self: &Arc<Self>) -> Option<Place> {
+    /// A place for one more. When all are taken, or all that its peer may have, that of the connection that idles longest,
+    /// else of the one with the slowest upload.
+    ///
+    /// # Errors
+    /// Nobody idles and nobody is slow; says whether all places are taken or those of the peer.
+    pub(super) fn admit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Result<Place, Reason> {
+        let peer = peer.and_then(bounded);
+        let Places { max, max_of_peer, .. } = self.places;
         let mut state = lock(&self.state);
-        if state.open.len() >= self.max && (state.leaving >= self.max || !state.evict()) {
-            return None;
+        let of_peer = |entry: &Entry| peer.is_some() && entry.peer == peer;
+        if peer.is_some() && state.open.values().filter(|entry| of_peer(entry)).count() >= max_of_peer {
+            if state.leaving >= max || !state.evict(self.places.least_rate, of_peer) {
+                return Err(Reason::PeerCapacity);
+            }
+        } else if state.open.len() >= max && (state.leaving >= max || !state.evict(self.places.least_rate, |_| true)) {
+            return Err(Reason::Capacity);
         }
-        let (id, entry) = (state.next, Arc::new(Entry::new()));
+        let (id, entry) = (state.next, Arc::new(Entry::new(peer)));
         state.next += 1;
         state.open.insert(id, Arc::clone(&entry));
         drop(state);
         gauge!(telemetry::CONNECTIONS, "listener" => self.listener.to_string()).increment(1.0);
-        Some(Place { entry, id, connections: Arc::clone(self) })
+        Ok(Place { entry, id, connections: Arc::clone(self) })
     }
 
-    /// Closes the connection that idles longest, if one idles.
+    /// Closes the connection that idles longest or has the slowest upload, if there is one.
     pub(super) fn evict(&self) -> bool {
-        lock(&self.state).evict()
+        lock(&self.state).evict(self.places.least_rate, |_| true)
     }
 
     pub(super) fn count(&self, reason: Reason) {
@@ -98,14 +174,33 @@ impl Connections {
 }
 
 impl State {
-    fn evict(&mut self) -> bool {
-        let idle = self.open.iter().filter_map(|(id, entry)| Some((entry.idle_since()?, *id)));
-        let Some((_, id)) = idle.min() else { return false };
+    fn evict(&mut self, least_rate: u64, among: impl Fn(&Entry) -> bool) -> bool {
+        let now = Instant::now();
+        let candidates = || self.open.iter().filter(|(_, entry)| among(entry));
+        let idle = candidates().filter_map(|(id, entry)| Some((entry.idle_since()?, *id))).min();
+        let slow = || candidates().filter_map(|(id, entry)| Some((entry.slow_upload(least_rate, now)?, *id))).min();
+        let (id, is_idle) = match (idle, slow) {
+            (Some((_, id)), _) => (id, true),
+            (None, slow) => match slow() {
+                Some((_, id)) => (id, false),
+                None => return false,
+            },
+        };
         if let Some(entry) = self.open.remove(&id) {
             self.leaving += 1;
-            entry.evicted.cancel();
+            if is_idle { &entry.evicted } else { &entry.outrun }.cancel();
         }
         true
+    }
+}
+
+/// The address that a bound for peers counts by; an IPv6 host has a whole network of /64 for itself. `None` for peers on
+/// this host: collectors of a node share its loopback address.
+fn bounded(peer: SocketAddr) -> Option<IpAddr> {
+    match peer.ip().to_canonical() {
+        ip if ip.is_loopback() => None,
+        IpAddr::V6(ip) => Some(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into()),
+        ip => Some(ip),
     }
 }
 
@@ -116,6 +211,7 @@ impl Drop for Place {
             state.leaving = state.leaving.saturating_sub(1);
         }
         drop(state);
+        self.connections.freed.notify_waiters();
         gauge!(telemetry::CONNECTIONS, "listener" => self.connections.listener.to_string()).decrement(1.0);
     }
 }
@@ -127,38 +223,83 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    const PLACES: Places = Places { max: 2, max_of_peer: 1, least_rate: 100 };
 
     /// Scenario: three connections come where two may be. Guarantee: the one that idles longest goes, one with a
     /// request never does, and who is closing keeps a bounded number of places of its own.
     #[tokio::test(start_paused = true)]
     async fn the_longest_idle_makes_room_and_the_busy_stay() {
-        let connections = Connections::new("test".into(), 2);
-        let first = connections.admit().unwrap();
+        let connections = Connections::new("test".into(), PLACES);
+        let first = connections.admit(None).unwrap();
         tokio::time::advance(Duration::from_secs(1)).await;
-        let second = connections.admit().unwrap();
+        let second = connections.admit(None).unwrap();
         tokio::time::advance(Duration::from_secs(1)).await;
         first.entry.begin();
         first.entry.end();
-        let third = connections.admit().unwrap();
+        let third = connections.admit(None).unwrap();
         assert!(second.entry.evicted.is_cancelled(), "it idles longer than the first, which had a request since");
         assert!(!first.entry.evicted.is_cancelled());
 
         first.entry.begin();
         third.entry.begin();
-        assert!(connections.admit().is_none(), "both are busy");
+        assert!(connections.admit(None).is_err(), "both are busy");
         third.entry.end();
-        let fourth = connections.admit().unwrap();
+        let fourth = connections.admit(None).unwrap();
         assert!(third.entry.evicted.is_cancelled());
-        assert!(connections.admit().is_none(), "two are still closing");
+        assert!(connections.admit(None).is_err(), "two are still closing");
         drop(second);
-        let _fifth = connections.admit().unwrap();
+        let _fifth = connections.admit(None).unwrap();
         assert!(fourth.entry.evicted.is_cancelled());
         drop(first);
         drop(third);
         drop(fourth);
-        assert!(connections.admit().is_some());
+        assert!(connections.admit(None).is_ok());
+    }
+
+    /// Scenario: two connections upload, one of them slowly, and a third comes. Guarantee: the slow one goes, but not in its
+    /// first second, nor while another of its requests waits for an answer; one that is fast enough never goes.
+    #[tokio::test(start_paused = true)]
+    async fn the_slowest_upload_makes_room() {
+        let connections = Connections::new("test".into(), PLACES);
+        let (slow, fast) = (connections.admit(None).unwrap(), connections.admit(None).unwrap());
+        for place in [&slow, &fast] {
+            place.entry.begin();
+            place.entry.begin_upload();
+        }
+        slow.entry.uploaded(99);
+        fast.entry.uploaded(100);
+        assert_eq!(connections.admit(None).err(), Some(Reason::Capacity), "it is too early to say");
+        tokio::time::advance(PROOF).await;
+        slow.entry.begin();
+        assert_eq!(connections.admit(None).err(), Some(Reason::Capacity), "a request of it waits for its answer");
+        slow.entry.end();
+        let _third = connections.admit(None).unwrap();
+        assert!(slow.entry.outrun.is_cancelled() && !fast.entry.outrun.is_cancelled());
+        slow.entry.end_upload();
+        drop(slow);
+        fast.entry.end_upload();
+        _third.entry.begin();
+        tokio::time::advance(100 * PROOF).await;
+        assert_eq!(connections.admit(None).err(), Some(Reason::Capacity), "what is whole is not slow");
+    }
+
+    /// Guarantee: a peer of another host has no more places than it may, and its own make room for it; peers on this host
+    /// share all places.
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_takes_places_from_itself() {
+        let peer = |text: &str| Some(text.parse::<SocketAddr>().unwrap());
+        let connections = Connections::new("test".into(), Places { max: 4, ..PLACES });
+        let first = connections.admit(peer("192.0.2.1:1")).unwrap();
+        first.entry.begin();
+        assert_eq!(connections.admit(peer("[::ffff:192.0.2.1]:2")).err(), Some(Reason::PeerCapacity));
+        first.entry.end();
+        let _second = connections.admit(peer("192.0.2.1:3")).unwrap();
+        assert!(first.entry.evicted.is_cancelled());
+        let _v6 = connections.admit(peer("[2001:db8::1]:1")).unwrap();
+        _v6.entry.begin();
+        assert_eq!(connections.admit(peer("[2001:db8::2]:1")).err(), Some(Reason::PeerCapacity));
+        let _local = [connections.admit(peer("127.0.0.1:1")).unwrap(), connections.admit(peer("127.0.0.1:2")).unwrap()];
     }
 }

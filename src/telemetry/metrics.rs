@@ -37,6 +37,8 @@ pub const SINK_REJECTED_RECORDS_TOTAL: &str = "hotlist_sink_rejected_records_tot
 pub const SINK_REJECTED_UNWRITTEN_TOTAL: &str = "hotlist_sink_rejected_unwritten_total";
 /// Searches for the records that the next hop refuses.
 pub const SINK_BISECTIONS_TOTAL: &str = "hotlist_sink_bisections_total";
+/// Records sent without what was around them.
+pub const SINK_CONTEXTS_LEFT_OUT_TOTAL: &str = "hotlist_sink_contexts_left_out_total";
 /// Answers of the next hop.
 pub const NEXT_HOP_ANSWERS_TOTAL: &str = "hotlist_next_hop_answers_total";
 /// Connections that failed on their way to a next hop.
@@ -261,6 +263,13 @@ const OWN: &[Metric] = &[
         "Batches that the next hop refused for their content or size and that were searched for the records it refuses.",
     ),
     metric(
+        SINK_CONTEXTS_LEFT_OUT_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["sink"],
+        "Log records that were converted without the resource and scope around them, because copies of these in every record of the batch would be too large.",
+    ),
+    metric(
         NEXT_HOP_ANSWERS_TOTAL,
         MetricKind::Counter,
         Unit::Count,
@@ -287,7 +296,7 @@ const OWN: &[Metric] = &[
         MetricKind::Counter,
         Unit::Count,
         &["listener", "reason"],
-        "Connections closed or refused: peer (it closed), idle, evicted (it idled when another needed its place), capacity (refused, all were busy), handshake_timeout, tls, preface (another protocol), timeout (no answer to a ping, or a slow header), not_taken (it left its answers lying), protocol, drained, accept_failed (most likely no file descriptors).",
+        "Connections closed or refused: peer (it closed), idle, evicted (it idled when another needed its place), slow (its upload was the slowest when another needed its place), capacity (refused, all were busy), peer_capacity (refused, all that its peer may have were busy), handshake_timeout, tls, preface (another protocol), timeout (no answer to a ping, or a slow header), not_taken (it left its answers lying), protocol, drained, accept_failed (most likely no file descriptors).",
     ),
     metric(
         TLS_RELOADS_TOTAL,

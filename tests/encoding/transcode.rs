@@ -1,7 +1,8 @@
 //! Batches in another format: what both sides can say survives, there and back.
 
 use bytes::Bytes;
-use hotlist::encoding::{Format, otlp, transcode, vector};
+use hotlist::encoding::transcode::{CONTEXT_FACTOR, CONTEXT_MIN, Part, Parts};
+use hotlist::encoding::{EnvelopeError, Format, otlp, transcode, transcode_parts, vector};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Member;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList};
@@ -115,6 +116,93 @@ fn flat(
         }
     }
     found
+}
+
+/// Collects the parts of a conversion.
+#[derive(Default)]
+struct Collected {
+    parts: Vec<Part>,
+    reserved: usize,
+}
+
+impl Parts for Collected {
+    type Error = EnvelopeError;
+
+    fn reserve(&mut self, bytes: usize) -> Result<(), EnvelopeError> {
+        self.reserved += bytes;
+        Ok(())
+    }
+
+    fn take(&mut self, part: Part) -> Result<(), EnvelopeError> {
+        assert!(self.reserved >= part.message.capacity(), "{} of {}", self.reserved, part.message.capacity());
+        self.reserved = 0;
+        self.parts.push(part);
+        Ok(())
+    }
+}
+
+fn in_parts(message: &Bytes, from: Format, to: Format, max_bytes: usize) -> Vec<Part> {
+    let mut collected = Collected::default();
+    transcode_parts(message, from, to, all, max_bytes, &mut collected).unwrap();
+    for part in &collected.parts {
+        assert!(
+            part.message.len() <= max_bytes || part.records == 1,
+            "{} bytes, {max_bytes} at most",
+            part.message.len()
+        );
+    }
+    collected.parts
+}
+
+/// Scenario: a small request whose resource would stand in each of very many events. Guarantee: what is made of it is
+/// bounded by its length, every event is there, and those without their resource say so and are counted.
+#[test]
+fn copies_of_a_resource_are_bounded() {
+    let text = |text: String| Some(AnyValue { value: Some(Member::StringValue(text)) });
+    let records = 20_000;
+    let record = LogRecord { body: text("x".to_owned()), ..LogRecord::default() };
+    let attributes = vec![KeyValue { key: "a".to_owned(), value: text("r".repeat(64 << 10)), ..KeyValue::default() }];
+    let resource_logs = ResourceLogs {
+        resource: Some(Resource { attributes, ..Resource::default() }),
+        scope_logs: vec![ScopeLogs { log_records: vec![record; records], ..ScopeLogs::default() }],
+        ..ResourceLogs::default()
+    };
+    let message = Bytes::from(ExportLogsServiceRequest { resource_logs: vec![resource_logs] }.encode_to_vec());
+    let parts = in_parts(&message, Format::Otlp, Format::Vector, 4 << 20);
+    let sum = |of: fn(&Part) -> usize| parts.iter().map(of).sum::<usize>();
+    assert_eq!(sum(|part| part.records), records);
+    let whole = message.len() * CONTEXT_FACTOR + CONTEXT_MIN;
+    assert!(sum(|part| part.message.len()) < whole * 2, "{}", sum(|part| part.message.len()));
+    let bare = sum(|part| part.bare);
+    let fit = whole / (64 << 10);
+    assert!((records - fit..records - fit + 3).contains(&bare), "as many as fit have it: {bare} have not");
+    let marked = parts.iter().flat_map(|part| push(&Bytes::from(part.message.clone())).events).filter(|event| {
+        event.encode_to_vec().windows(b"context_left_out".len()).any(|window| window == b"context_left_out")
+    });
+    assert_eq!(marked.count(), bare);
+}
+
+proptest! {
+    /// Law: the parts of a conversion, one after the other, are the conversion as a whole.
+    #[test]
+    fn parts_are_the_whole(request in request(), documents in prop::collection::vec(document(), 0..8), max_bytes in 1usize..400) {
+        let message = Bytes::from(request.encode_to_vec());
+        let whole = transcode(&message, Format::Otlp, Format::Vector, all).unwrap();
+        let parts = in_parts(&message, Format::Otlp, Format::Vector, max_bytes);
+        let joined: Vec<u8> = parts.iter().flat_map(|part| part.message.clone()).collect();
+        prop_assert_eq!(&joined[..], &whole[..]);
+
+        let back = transcode(&whole, Format::Vector, Format::Otlp, all).unwrap();
+        let parts = in_parts(&whole, Format::Vector, Format::Otlp, max_bytes);
+        let joined: Vec<u8> = parts.iter().flat_map(|part| part.message.clone()).collect();
+        prop_assert_eq!(flat(&export(&Bytes::from(joined))), flat(&export(&back)));
+
+        let message = Bytes::from(peer::request(&documents));
+        let whole = transcode(&message, Format::Vector, Format::Otlp, all).unwrap();
+        let parts = in_parts(&message, Format::Vector, Format::Otlp, max_bytes);
+        let joined: Vec<u8> = parts.iter().flat_map(|part| part.message.clone()).collect();
+        prop_assert_eq!(flat(&export(&Bytes::from(joined))), flat(&export(&whole)));
+    }
 }
 
 proptest! {

@@ -32,3 +32,5 @@ mod segments;
 mod support;
 #[cfg(test)]
 mod values;
+#[cfg(test)]
+mod work;

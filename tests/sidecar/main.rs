@@ -44,6 +44,8 @@ mod reload;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]
+mod room;
+#[cfg(test)]
 mod shutdown;
 #[cfg(test)]
 mod slow;

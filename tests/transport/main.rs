@@ -45,6 +45,8 @@ mod signals;
 #[cfg(test)]
 mod sinks;
 #[cfg(test)]
+mod slow_uploads;
+#[cfg(test)]
 mod sources;
 #[cfg(test)]
 mod tls;

@@ -37,6 +37,10 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Bytes of memory that a layout and the requests made of it take for each record, besides the batch: its span, what
+    /// is around it, and the slices and headers of a rope.
+    pub const BYTES_A_RECORD: usize = 384;
+
     /// Walks the envelope of a batch.
     ///
     /// # Errors
@@ -172,11 +176,16 @@ impl Surroundings {
 /// Where the fields of a message other than `number` stand in the batch.
 fn others(batch: &[u8], place: Range<usize>, number: u32) -> Vec<Range<usize>> {
     let mut fields = Fields::new(batch.get(place.clone()).unwrap_or_default());
-    let mut ranges = Vec::new();
+    let mut ranges: Vec<Range<usize>> = Vec::new();
     // The envelope was walked before, so there is no error to be seen here.
     while let Ok(Some(found)) = fields.next_field() {
         if found.number != number {
-            ranges.push(place.start + found.start..place.start + found.end);
+            let (start, end) = (place.start + found.start, place.start + found.end);
+            match ranges.last_mut() {
+                // Neighbours are one range, so that there are no more of them than messages of the next level.
+                Some(last) if last.end == start => last.end = end,
+                _ => ranges.push(start..end),
+            }
         }
     }
     ranges

@@ -1,5 +1,7 @@
 //! An OTLP log record as a log event of Vector.
 
+use std::sync::LazyLock;
+
 use super::parts::{self, ATTRIBUTES, Named, RECORD, RESOURCE_LOGS, SCOPE_LOGS, converted_entries, instant, map, text};
 use crate::encoding::dialect::{Any, Member, VALUES, convert, encode_key_value, members};
 use crate::encoding::envelope::Span;
@@ -19,22 +21,39 @@ pub(super) const BODY: &str = "body";
 /// Says that the event's `timestamp` is the record's time, and was no field of the document.
 pub(super) const TIMESTAMP_ADDED: &str = "timestamp_added";
 
+/// Says that what was around the record is left out.
+pub(super) const CONTEXT_LEFT_OUT: &str = "context_left_out";
+
 /// What is around the records that come next.
 #[derive(Default)]
 pub(super) struct Context {
     spans: Option<(Span, Span)>,
     named: Vec<Named>,
+    len: usize,
 }
 
+/// What stands in the place of a context that is left out.
+pub(super) static LEFT_OUT: LazyLock<Context> =
+    LazyLock::new(|| Context { named: vec![(CONTEXT_LEFT_OUT, text(b"true"))], ..Context::default() });
+
 impl Context {
-    /// Reads what is around a record, unless it is what was around the one before.
+    /// Whether something else is around a record than around the one before.
+    pub(super) fn is_other(&self, resource_logs: Span, scope_logs: Span) -> bool {
+        self.spans != Some((resource_logs, scope_logs))
+    }
+
+    /// Reads what is around a record.
     pub(super) fn enter<'a>(&mut self, resource_logs: Span, scope_logs: Span, content: impl Fn(Span) -> &'a [u8]) {
-        if self.spans.replace((resource_logs, scope_logs)) == Some((resource_logs, scope_logs)) {
-            return;
-        }
+        self.spans = Some((resource_logs, scope_logs));
         // What cannot be read of it is left out: it is beside the events.
         self.named = parts::read(content(resource_logs), RESOURCE_LOGS).unwrap_or_default();
         self.named.extend(parts::read(content(scope_logs), SCOPE_LOGS).unwrap_or_default());
+        self.len = self.named.iter().map(|(name, value)| name.len() + value.len()).sum();
+    }
+
+    /// Bytes that it adds to an event, but for some headers.
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 }
 

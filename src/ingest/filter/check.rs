@@ -9,7 +9,8 @@ use prost::Message as _;
 use tonic::body::Body;
 
 use super::State;
-use crate::delivery::{Checked, Client, Known, Work};
+use crate::delivery::{Checked, Client, Known, Refusal, Work};
+use crate::encoding::wire::Fields;
 use crate::grpc::Encoding;
 use crate::ingest::body::Message;
 use crate::ingest::message;
@@ -19,6 +20,15 @@ use crate::proto::filter::v1;
 
 /// The most values of a call, as filter.proto says.
 const MAX_VALUES: usize = 1_000;
+
+/// The longest value of a call in bytes, as filter.proto says.
+const MAX_VALUE_BYTES: usize = 16 << 10;
+
+/// Copies of a value, with its escapes, while it is looked up.
+const COPIES: usize = 800;
+
+/// `CheckRequest.values`.
+const VALUES: u32 = 1;
 
 /// Answers one call.
 pub(super) async fn call<B>(state: Arc<State>, request: Request<B>, encoding: Encoding) -> Response<Body>
@@ -52,12 +62,24 @@ impl State {
     fn check(&self, message: Message, work: &Work) -> Result<Vec<u8>, NotTaken> {
         let Message { encoding, bytes, .. } = message;
         let bytes = self.intake.inflate(bytes, encoding, work)?;
-        let asked = v1::CheckRequest::decode(bytes)
-            .map_err(|error| NotTaken::invalid(format!("the message is no CheckRequest: {error}")))?;
-        if asked.values.len() > MAX_VALUES {
-            let text = format!("{} values are more than the {MAX_VALUES} of a call: ask in parts", asked.values.len());
+        // Decoded, a value takes far more memory than it may take on the wire: they are counted before.
+        let mut fields = Fields::new(&bytes);
+        let number = std::iter::from_fn(|| fields.next_field().ok().flatten()).filter(|field| field.number == VALUES);
+        let number = number.count();
+        if number > MAX_VALUES {
+            let text = format!("{number} values are more than the {MAX_VALUES} of a call: ask in parts");
             return Err(NotTaken::invalid(text));
         }
+        work.take(bytes.len()).map_err(Refusal::from)?;
+        let asked = v1::CheckRequest::decode(bytes)
+            .map_err(|error| NotTaken::invalid(format!("the message is no CheckRequest: {error}")))?;
+        let longest = asked.values.iter().map(|value| value.value.len()).max().unwrap_or_default();
+        if longest > MAX_VALUE_BYTES {
+            let text = format!("a value of {longest} bytes is longer than the {MAX_VALUE_BYTES} that can be looked up");
+            return Err(NotTaken::invalid(text));
+        }
+        // A value stands at every field of its kind while it is looked up.
+        let _event = work.hold(longest * COPIES).map_err(Refusal::from)?;
         let values: Vec<(&str, &str)> =
             asked.values.iter().map(|value| (value.kind.as_str(), value.value.as_str())).collect();
         let Checked { results, snapshot } = self.check.check(&values)?;
@@ -65,7 +87,9 @@ impl State {
             Ok(known) => v1::Result { matches: known.into_iter().map(shown).collect(), error: String::new() },
             Err(error) => v1::Result { matches: Vec::new(), error },
         });
-        Ok(v1::CheckResponse { results: results.collect(), snapshot }.encode_to_vec())
+        let answer = v1::CheckResponse { results: results.collect(), snapshot };
+        work.take(answer.encoded_len()).map_err(Refusal::from)?;
+        Ok(answer.encode_to_vec())
     }
 }
 

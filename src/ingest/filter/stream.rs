@@ -18,7 +18,7 @@ use super::State;
 use super::outbox::{Outbox, OutboxBody};
 use crate::delivery::{Batch, Client, Metadata, Refusal, Work};
 use crate::encoding::{Format, Rope, filter};
-use crate::grpc::{Code, Encoding, Status};
+use crate::grpc::{Code, Encoding, RopeBody, Status};
 use crate::ingest::admission::Admission;
 use crate::ingest::body::{self, Message, Syntax};
 use crate::ingest::frames::Frames;
@@ -286,6 +286,7 @@ impl Stream {
         let verdict = filter::Verdict { snapshot: batch.snapshot, odd: &batch.odd };
         let (id, answer) =
             filter::answer(&request, tagged, &verdict).map_err(|error| NotTaken::invalid(error.to_string()))?;
+        work.take(RopeBody::copied(&answer)).map_err(Refusal::from)?;
         Ok(Judged { id, batch, answer })
     }
 }

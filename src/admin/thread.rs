@@ -1,0 +1,58 @@
+//! A runtime with one thread of its own, so that liveness is answered while every other thread is at work.
+
+use std::future::Future;
+use std::io;
+
+use tokio::runtime::{Builder, EnterGuard, Runtime};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+/// The runtime, before it has its thread.
+#[derive(Debug)]
+pub(super) struct OwnThread(Option<Runtime>);
+
+impl OwnThread {
+    /// A runtime without a thread. Sockets that are bound while it is entered are its own.
+    pub(super) fn new() -> io::Result<OwnThread> {
+        Ok(OwnThread(Some(Builder::new_current_thread().enable_all().build()?)))
+    }
+
+    pub(super) fn enter(&self) -> Option<EnterGuard<'_>> {
+        self.0.as_ref().map(Runtime::enter)
+    }
+
+    /// Runs a future on the thread; it is dropped with the future that this returns.
+    pub(super) async fn run<T: Send + 'static>(
+        mut self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> io::Result<T> {
+        let ended = || io::Error::other("the thread of the listener ended");
+        let runtime = self.0.take().ok_or_else(ended)?;
+        let (done, result) = oneshot::channel();
+        let dropped = CancellationToken::new();
+        let _guard = dropped.clone().drop_guard();
+        std::thread::Builder::new().name("hotlist-admin".to_owned()).spawn(move || {
+            let work = runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = dropped.cancelled() => None,
+                    result = work => Some(result),
+                }
+            });
+            if let Some(result) = work {
+                // Without a receiver nobody waits for it any more.
+                let _ = done.send(result);
+            }
+        })?;
+        result.await.map_err(|_| ended())
+    }
+}
+
+impl Drop for OwnThread {
+    fn drop(&mut self) {
+        // A runtime must not be dropped where others run, unless it waits for nothing.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The body of a request on its way in: how fast it comes decides who has to go when every place is taken.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::connections::Entry;
+
+/// A request's body, whose bytes are counted for its connection until its end has come or it is dropped.
+#[derive(Debug)]
+pub struct Upload {
+    body: Incoming,
+    /// None once the end has come.
+    arriving: Option<Arriving>,
+}
+
+/// A body whose end has not come.
+#[derive(Debug)]
+struct Arriving(Arc<Entry>);
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.0.end_upload();
+    }
+}
+
+impl Upload {
+    pub(super) fn new(body: Incoming, entry: &Arc<Entry>) -> Upload {
+        let arriving = (!body.is_end_stream()).then(|| {
+            entry.begin_upload();
+            Arriving(Arc::clone(entry))
+        });
+        Upload { body, arriving }
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let (Some(Ok(frame)), Some(arriving)) = (&frame, &self.arriving) {
+            arriving.0.uploaded(frame.data_ref().map_or(0, Bytes::len));
+        }
+        if frame.is_none() || self.body.is_end_stream() {
+            self.arriving = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,85 @@
+//! The work on a batch stops for want of room, and when its client leaves.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use hotlist::delivery::{Client, Refusal, Room, Work};
+use hotlist::encoding::Format;
+use hotlist::encoding::otlp::request_of;
+use hotlist::intel::snapshot::{Feed, MatchOptions};
+use hotlist::observable::Kind;
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::common::{detector, indicator, table};
+
+/// Records of the batch, each of which hits.
+const RECORDS: usize = 100;
+
+/// Room that counts what is taken, and whose client leaves when a third of the records is tagged.
+#[derive(Debug)]
+struct Observed {
+    total: usize,
+    taken: AtomicUsize,
+    asked: AtomicUsize,
+    client: Mutex<Option<Client>>,
+}
+
+impl Room for Observed {
+    fn take(&self, bytes: usize) -> bool {
+        // Each tagged record asks twice: for what it has, and for what tags add.
+        if self.asked.fetch_add(1, Ordering::Relaxed) > 2 * RECORDS / 3 {
+            self.client.lock().unwrap().take();
+        }
+        self.taken.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.total
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.taken.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn left_alone(&self) -> usize {
+        self.total
+    }
+}
+
+fn run(total: usize, leaves: bool) -> (Result<usize, Refusal>, Arc<Observed>) {
+    let feed = (Feed::named("planted"), vec![indicator(Kind::Domain, "evil.example.com")]);
+    let detector = detector(&table(), MatchOptions::default(), None, vec![feed]);
+    let event = json!({ "dns": { "question": { "name": "evil.example.com" } } });
+    let message = Bytes::from(request_of(std::iter::repeat_n((0, &event), RECORDS)));
+    let client = Client::default();
+    let room = Observed { total, taken: AtomicUsize::new(0), asked: AtomicUsize::new(0), client: Mutex::default() };
+    let room = Arc::new(room);
+    let work = Work::within(room.clone()).until(&client);
+    if leaves {
+        room.client.lock().unwrap().replace(client);
+    } else {
+        client.finish();
+    }
+    let judged = detector.batch(Format::Otlp, message, Timestamp::UNIX_EPOCH, &work);
+    (judged.map(|(batch, _)| batch.hits.iter().map(|hit| hit.record.len()).sum()), room)
+}
+
+/// Guarantee: no further record is matched once the client is gone.
+#[test]
+fn work_of_a_client_that_left_stops_at_the_next_record() {
+    let (judged, room) = run(usize::MAX / 2, true);
+    assert!(matches!(&judged, Err(Refusal::Unavailable(text)) if text.contains("client left")), "{judged:?}");
+    let asked = room.asked.load(Ordering::Relaxed);
+    assert!((2 * RECORDS / 3..2 * RECORDS / 3 + 4).contains(&asked), "{asked}");
+}
+
+/// Guarantee: tagged records take at least as much room as they have bytes, and a batch for which there never is enough is
+/// told from one that may come again.
+#[test]
+fn tagged_records_take_room() {
+    let (judged, room) = run(usize::MAX / 2, false);
+    let bytes = judged.unwrap();
+    assert!(room.taken.load(Ordering::Relaxed) >= bytes && bytes > 0);
+    let (judged, _) = run(bytes / 2, false);
+    assert!(matches!(&judged, Err(Refusal::ResourceExhausted(_))), "{judged:?}");
+    let (judged, _) = run(10, false);
+    assert!(matches!(&judged, Err(Refusal::InvalidArgument(_))), "{judged:?}");
+}
