@@ -46,7 +46,7 @@ use switch::Switch;
 use wiring::Wired;
 
 pub use reload::Reload;
-pub use wiring::{field_table, policy};
+pub use wiring::{budgets, field_table, policy};
 
 /// How often the log tells what is looked for and never seen.
 const BLIND_SPOTS_EVERY: Duration = Duration::from_secs(24 * 60 * 60);

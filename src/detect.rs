@@ -3,7 +3,9 @@
 //! Everything that matches goes through here: the live stream ([`Detector::batch`]), `scan`, `explain` and the demo
 //! ([`Detector::document`]). A batch in which nothing hits leaves as the very bytes that arrived.
 
+mod budget;
 mod check;
+mod report;
 
 use std::sync::{Arc, LazyLock};
 
@@ -12,39 +14,20 @@ use jiff::Timestamp;
 
 use crate::delivery::{Batch, Refusal, Stop, Tagged, Work};
 use crate::encoding::protocol::{Documents, Otlp, Vector};
-use crate::encoding::{Format, OddRecord, Protocol, RecordInfo, RecordSpan, Rope, Signal, TagInto, Value, json};
-use crate::enrich;
-use crate::fields::{FieldId, FieldSet, PathTrie};
+use crate::encoding::{Format, Protocol, RecordInfo, RecordSpan, Rope, Signal, TagInto, Value, json};
+use crate::enrich::{self, Enrichments};
+use crate::fields::{FieldId, PathTrie};
 use crate::intel::allowlist::Listing;
 use crate::intel::snapshot::Snapshot;
-use crate::matcher::{Counts, Hit, Judge, Matcher, Sieve, Trace};
+use crate::matcher::{Hit, Judge, Matcher, Sieve, Trace};
 use crate::observable::time;
 use crate::policy::{Dropped, EventFacts, Policy, Suppression};
 
-pub use check::CheckError;
+use budget::{Form, LEAST_TAG, LISTED_COST, Ledger, cost};
 
-/// What happened to the events of a batch; the caller adds it to its metrics.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// Events seen.
-    pub events: u64,
-    /// What the matcher did.
-    pub counts: Counts,
-    /// The fields that had a value, of those that some indicator is looked for at.
-    pub seen: FieldSet,
-    /// Hits that policy allowed, with the feed's name.
-    pub hits: Vec<(Hit, Arc<str>)>,
-    /// Findings that policy dropped.
-    pub suppressions: Vec<Suppression>,
-    /// Allowlists that held the value of a hit, or of a finding that was dropped for it: one for each list and finding.
-    pub listings: Vec<Listing>,
-    /// Records that could not be walked or tagged and passed as they came.
-    pub odd_records: u64,
-    /// Records with subtrees beyond the depth limit, which passed unvisited.
-    pub too_deep: u64,
-    /// Hits whose event has a `threat` that is no object; they are told in `hotlist` only.
-    pub threat_not_object: u64,
-}
+pub use budget::{Budget, Budgets, Exceeded};
+pub use check::CheckError;
+pub use report::{Report, Tally};
 
 /// The verdict on one event.
 #[derive(Clone, Debug)]
@@ -62,6 +45,8 @@ pub struct Verdict {
     pub unfulfilled: Vec<Hit>,
     /// What policy was told of the event.
     pub facts: EventFacts,
+    /// The budgets that the event exceeded: there are more findings than these.
+    pub exceeded: Exceeded,
 }
 
 /// Matches events against one snapshot under one policy.
@@ -73,6 +58,26 @@ pub struct Detector {
     pub policy: Option<Policy>,
     /// Where tags go in a record that has more than one place for them.
     pub tag_into: TagInto,
+    /// What records and batches may cause.
+    pub budgets: Budgets,
+}
+
+/// What goes on from record to record of a batch.
+struct Pass<'w> {
+    matcher: Matcher<'w>,
+    report: Report,
+    ledger: Ledger,
+    arrival: Timestamp,
+    work: &'w Work,
+    listen: &'w mut dyn FnMut(&Hit),
+}
+
+/// What became of a record with hits.
+enum Marked {
+    /// It is written again with its tags.
+    Tagged(Bytes),
+    /// It passes as it came, because it cannot be tagged or there is no room for it in the batch's budget.
+    Untagged { is_odd: bool, is_listed: bool },
 }
 
 /// Fields that policy asks for, read only when something was found.
@@ -82,33 +87,8 @@ struct Facts {
     is_indicator: bool,
 }
 
-/// Bytes of memory that a tagged record takes besides itself: its place among the hits and the edits, the slices and
-/// headers around it in the rope, and what the allocator adds.
-const TAGGED_OVERHEAD: usize = 512;
-
 /// Bytes of memory that the place of a record takes that cannot be read, in a list that doubles as it grows.
 const ODD_OVERHEAD: usize = 3 * size_of::<usize>();
-
-/// Bytes of memory that a hit takes in a report.
-const HIT_OVERHEAD: usize = 2 * size_of::<(Hit, Arc<str>)>();
-
-/// Why a record in which something was found is not tagged.
-enum Untagged {
-    Odd,
-    Stopped(Stop),
-}
-
-impl From<OddRecord> for Untagged {
-    fn from(_: OddRecord) -> Untagged {
-        Untagged::Odd
-    }
-}
-
-impl From<Stop> for Untagged {
-    fn from(stop: Stop) -> Untagged {
-        Untagged::Stopped(stop)
-    }
-}
 
 const TIMESTAMP: FieldId = FieldId(0);
 const EVENT_KIND: FieldId = FieldId(1);
@@ -144,60 +124,75 @@ impl Detector {
         arrival: Timestamp,
         work: &Work,
     ) -> Result<(Batch, Report), Refusal> {
+        self.batch_with(format, message, arrival, work, &mut |_| {})
+    }
+
+    /// The same, and `listen` gets each hit that is counted.
+    ///
+    /// # Errors
+    /// Those of [`Detector::batch`].
+    pub fn batch_with(
+        &self,
+        format: Format,
+        message: Bytes,
+        arrival: Timestamp,
+        work: &Work,
+        listen: &mut dyn FnMut(&Hit),
+    ) -> Result<(Batch, Report), Refusal> {
+        let matcher = Matcher::new(&self.snapshot);
+        let (report, ledger) = (Report::default(), Ledger::new(self.budgets));
+        let mut pass = Pass { matcher, report, ledger, arrival, work, listen };
+        pass.matcher.set_limit(self.budgets.record_findings);
         let matched = match format {
-            Format::Otlp => self.records::<Otlp>(message, arrival, work),
-            Format::Vector => self.records::<Vector>(message, arrival, work),
-            Format::Filter => self.records::<Documents>(message, arrival, work),
+            Format::Otlp => self.records::<Otlp>(message, pass),
+            Format::Vector => self.records::<Vector>(message, pass),
+            Format::Filter => self.records::<Documents>(message, pass),
         };
         matched.map(|(batch, report)| (Batch { format, ..batch }, report))
     }
 
-    fn records<P: Protocol>(
-        &self,
-        message: Bytes,
-        arrival: Timestamp,
-        work: &Work,
-    ) -> Result<(Batch, Report), Refusal> {
-        let mut report = Report::default();
+    fn records<P: Protocol>(&self, message: Bytes, mut pass: Pass<'_>) -> Result<(Batch, Report), Refusal> {
         let mut batch = Batch { snapshot: self.snapshot.version(), ..Batch::default() };
         let mut edits: Vec<(RecordSpan, Bytes)> = Vec::new();
         let mut place = 0;
         let mut sieve = Sieve::new(&self.snapshot);
-        let mut matcher = Matcher::new(&self.snapshot);
         P::ENVELOPE.try_records(&message, |span| -> Result<(), Refusal> {
-            work.check()?;
+            pass.work.check()?;
             let record = &message[span.record.payload()];
             let walked = P::walk(record, self.snapshot.trie(), &mut sieve);
             let passes = sieve.passes();
             match walked {
                 Ok(info) if info.signal == Signal::Logs => {
-                    report.events += 1;
-                    report.too_deep += u64::from(info.too_deep);
-                    if passes {
-                        match self.record::<P>(record, info, &mut matcher, arrival, &mut report, work) {
-                            Ok(Some(record)) => {
+                    pass.report.events += 1;
+                    pass.report.too_deep += u64::from(info.too_deep);
+                    if passes && let Some(marked) = self.record::<P>(record, info, &mut pass)? {
+                        match marked {
+                            Marked::Tagged(record) => {
                                 batch.hits.push(Tagged { place, record: record.clone() });
                                 edits.push((span, record));
                             }
-                            Ok(None) => {}
-                            Err(Untagged::Odd) => {
-                                work.take(ODD_OVERHEAD)?;
-                                batch.odd.push(place);
+                            Marked::Untagged { is_odd, is_listed } => {
+                                if is_odd {
+                                    pass.work.take(ODD_OVERHEAD)?;
+                                    batch.odd.push(place);
+                                }
+                                let record = is_listed.then(|| message.slice(span.record.payload()));
+                                batch.hits.extend(record.map(|record| Tagged { place, record }));
                             }
-                            Err(Untagged::Stopped(stop)) => return Err(stop.into()),
                         }
                     }
                 }
                 Ok(info) => batch.others.add(info.signal),
                 Err(_) => {
-                    report.events += 1;
-                    work.take(ODD_OVERHEAD)?;
+                    pass.report.events += 1;
+                    pass.work.take(ODD_OVERHEAD)?;
                     batch.odd.push(place);
                 }
             }
             place += 1;
             Ok(())
         })?;
+        let mut report = pass.report;
         report.odd_records = batch.odd.len() as u64;
         report.counts = sieve.counts();
         report.seen = sieve.into_seen();
@@ -206,54 +201,94 @@ impl Detector {
         Ok((batch, report))
     }
 
-    /// The tagged record, when the matcher finds something in it and policy leaves a hit.
+    /// What becomes of a record when the matcher finds something in it and policy leaves a hit.
     #[cold]
     fn record<P: Protocol>(
         &self,
         record: &[u8],
         info: RecordInfo,
-        matcher: &mut Matcher<'_>,
-        arrival: Timestamp,
-        report: &mut Report,
-        work: &Work,
-    ) -> Result<Option<Bytes>, Untagged> {
+        pass: &mut Pass<'_>,
+    ) -> Result<Option<Marked>, Stop> {
         // The sieve walked the record without an error a moment ago, and so does the matcher.
-        let _ = P::walk(record, self.snapshot.trie(), matcher);
-        if !matcher.has_hits() {
-            return Ok(None);
+        let _ = P::walk(record, self.snapshot.trie(), &mut pass.matcher);
+        let mut exceeded = Exceeded::default();
+        exceeded.insert(Budget::RecordFindings, pass.matcher.is_truncated());
+        exceeded.insert(Budget::RecordLookups, pass.matcher.is_curtailed());
+        let found = pass.matcher.take_hits();
+        let mut marked = None;
+        if !found.is_empty() {
+            let recorded = [info.time_unix_nano, info.observed_time_unix_nano].into_iter().find(|time| *time > 0);
+            let recorded = recorded.and_then(|time| Timestamp::from_nanosecond(i128::from(time)).ok());
+            let otherwise = recorded.unwrap_or(pass.arrival);
+            let mut verdict = self.conclude::<P>(record, self.snapshot.trie(), found, exceeded, otherwise);
+            for (_, reason) in &verdict.suppressed {
+                pass.report.suppressions.add(*reason);
+            }
+            for listing in verdict.hit_listings.iter().chain(&verdict.suppressed_listings).flatten() {
+                pass.report.listings.add((Arc::clone(&listing.list), listing.action));
+            }
+            if !verdict.hits.is_empty() {
+                marked = Some(self.mark::<P>(record, &mut verdict, pass)?);
+            }
+            exceeded = verdict.exceeded;
         }
-        let mut found = matcher.take_hits();
-        if let Some(mut judge) = Judge::of(&self.snapshot, &found) {
-            // What cannot be walked to its end at every field is judged by what stands before the fault.
-            let _ = P::walk(record, self.snapshot.every_field(), &mut judge);
-            judge.take_unfulfilled(&mut found);
-            if found.is_empty() {
-                return Ok(None);
+        exceeded.iter().for_each(|budget| pass.report.truncated.add(budget));
+        Ok(marked)
+    }
+
+    /// Tags a record as far as budgets and room go, and counts its hits if it is tagged or listed.
+    fn mark<P: Protocol>(&self, record: &[u8], verdict: &mut Verdict, pass: &mut Pass<'_>) -> Result<Marked, Stop> {
+        let mut tagged = None;
+        if let Some(enrichments) = self.enrichments(record, verdict, pass) {
+            pass.work.take(cost(record.len(), enrichments.bytes))?;
+            tagged = Some(P::tag(record, self.tag_into, &enrichments.values, enrich::TAG));
+        }
+        let marked = match tagged {
+            Some(Ok((tagged, outcome))) => {
+                pass.ledger.wrote(tagged.len());
+                pass.report.threat_not_object += u64::from(outcome.threat_not_object);
+                Marked::Tagged(tagged.into())
+            }
+            untagged => {
+                let is_listed = pass.ledger.list();
+                pass.work.take(if is_listed { LISTED_COST } else { 0 })?;
+                Marked::Untagged { is_odd: untagged.is_some(), is_listed }
+            }
+        };
+        if matches!(marked, Marked::Untagged { is_listed: false, .. }) {
+            verdict.exceeded.insert(Budget::BatchHits, true);
+            return Ok(marked);
+        }
+        for hit in &verdict.hits {
+            pass.report.hits.add((self.snapshot.feed_number(hit.posting.indicator), hit.kind));
+            (pass.listen)(hit);
+        }
+        Ok(marked)
+    }
+
+    /// The enrichments of a record that the batch has room for, and which budgets they exceed.
+    fn enrichments(&self, record: &[u8], verdict: &mut Verdict, pass: &Pass<'_>) -> Option<Enrichments> {
+        // A record that is larger than all room is not refused for its tags: it would be refused again and again.
+        let fits = |form, tags| {
+            let room = pass.work.left_alone().is_none_or(|room| cost(record.len(), tags) <= room);
+            room && pass.ledger.fits(form, record.len(), tags)
+        };
+        if fits(Form::Full, LEAST_TAG) {
+            let all = self.all_enrichments(verdict);
+            if fits(Form::Full, all.bytes) {
+                verdict.exceeded.insert(Budget::RecordTagBytes, all.is_cut);
+                return Some(all);
             }
         }
-        let mut facts = Facts::default();
-        // This walk looks into subtrees that the first one stepped over, so it may meet a fault that the first did not.
-        // What was found stays found; the facts are those before the fault.
-        let _ = P::walk(record, &FACTS, &mut |field, value: Value<'_>| facts.value(field, value));
-        let recorded = [info.time_unix_nano, info.observed_time_unix_nano].into_iter().find(|time| *time > 0);
-        let recorded = recorded.and_then(|time| Timestamp::from_nanosecond(i128::from(time)).ok());
-        let verdict = self.judge(found, facts, recorded.unwrap_or(arrival));
-        report.suppressions.extend(verdict.suppressed.iter().map(|(_, reason)| *reason));
-        let listings = verdict.hit_listings.iter().chain(&verdict.suppressed_listings).flatten();
-        report.listings.extend(listings.cloned());
-        if verdict.hits.is_empty() {
-            return Ok(None);
-        }
-        work.take(record.len() + TAGGED_OVERHEAD + verdict.hits.len() * HIT_OVERHEAD)?;
-        let enrichments = enrich::enrichments(&self.snapshot, &verdict.hits, &verdict.hit_listings, &verdict.facts);
-        report.hits.extend(verdict.hits.into_iter().map(|hit| {
-            let feed = self.snapshot.feed_of(hit.posting.indicator).name.as_str().into();
-            (hit, feed)
-        }));
-        let (tagged, outcome) = P::tag(record, self.tag_into, &enrichments, enrich::TAG)?;
-        work.take(tagged.len().saturating_sub(record.len()))?;
-        report.threat_not_object += u64::from(outcome.threat_not_object);
-        Ok(Some(tagged.into()))
+        verdict.exceeded.insert(Budget::BatchTagBytes, true);
+        let short = enrich::short(&self.snapshot, &verdict.hits);
+        fits(Form::Short, short.bytes).then_some(short)
+    }
+
+    fn all_enrichments(&self, verdict: &Verdict) -> Enrichments {
+        let Verdict { hits, hit_listings, facts, exceeded, .. } = verdict;
+        let max_bytes = self.budgets.record_tag_bytes;
+        enrich::enrichments(&self.snapshot, hits, hit_listings, facts, max_bytes, !exceeded.is_empty())
     }
 
     /// Matches one JSON document at the fields of `trie`: the snapshot's own, or more of them for `explain`.
@@ -267,33 +302,70 @@ impl Detector {
         matcher: &mut Matcher<'_, impl Trace>,
         arrival: Timestamp,
     ) -> Result<Verdict, json::JsonError> {
+        matcher.set_limit(self.budgets.record_findings);
         if let Err(error) = json::walk(document, trie, matcher) {
             matcher.discard_hits();
             return Err(error);
         }
-        let mut found = matcher.take_hits();
-        let mut unfulfilled = Vec::new();
-        if let Some(mut judge) = Judge::of(&self.snapshot, &found) {
-            let _ = json::walk(document, self.snapshot.every_field(), &mut judge);
-            unfulfilled = judge.take_unfulfilled(&mut found);
-        }
-        let mut facts = Facts::default();
-        if !found.is_empty() {
-            // This walk looks into subtrees that the first one stepped over, so it may meet a fault that the first did
-            // not. What was found stays found; the facts are those before the fault.
-            let _ = json::walk(document, &FACTS, &mut |field, value: Value<'_>| facts.value(field, value));
-        }
-        Ok(Verdict { unfulfilled, ..self.judge(found, facts, arrival) })
+        let mut exceeded = Exceeded::default();
+        exceeded.insert(Budget::RecordFindings, matcher.is_truncated());
+        exceeded.insert(Budget::RecordLookups, matcher.is_curtailed());
+        Ok(self.conclude::<Documents>(document, trie, matcher.take_hits(), exceeded, arrival))
     }
 
     /// The document with the enrichments of its hits.
     pub fn tag_document(&self, document: &[u8], verdict: &Verdict) -> Result<Vec<u8>, json::JsonError> {
-        let enrichments = enrich::enrichments(&self.snapshot, &verdict.hits, &verdict.hit_listings, &verdict.facts);
-        json::tag(document, &enrichments, enrich::TAG).map(|(tagged, _)| tagged)
+        json::tag(document, &self.all_enrichments(verdict).values, enrich::TAG).map(|(tagged, _)| tagged)
     }
 
-    fn judge(&self, found: Vec<Hit>, facts: Facts, otherwise: Timestamp) -> Verdict {
+    /// From what was found at the fields of `trie` to what counts: composite patterns, then policy.
+    fn conclude<P: Protocol>(
+        &self,
+        record: &[u8],
+        trie: &PathTrie,
+        mut found: Vec<Hit>,
+        mut exceeded: Exceeded,
+        otherwise: Timestamp,
+    ) -> Verdict {
+        let unfulfilled = self.take_unfulfilled::<P>(record, &mut found, &mut exceeded);
+        let is_truncated = exceeded.iter().any(|budget| budget == Budget::RecordFindings);
+        let mut facts = Facts::default();
+        if !found.is_empty() || is_truncated {
+            // This walk looks into subtrees that the first one stepped over, so it may meet a fault that the first did
+            // not. What was found stays found; the facts are those before the fault.
+            let _ = P::walk(record, &FACTS, &mut |field, value: Value<'_>| facts.value(field, value));
+        }
         let facts = EventFacts { time: facts.time.unwrap_or(otherwise), is_indicator: facts.is_indicator };
+        let mut verdict = Verdict { unfulfilled, exceeded, ..self.judge(found, facts) };
+        if is_truncated && let Some(policy) = &self.policy {
+            // What policy drops must not displace what it allows: only what it allows takes part in the budget.
+            let facts = verdict.facts.clone();
+            let keep = |hit: &Hit| policy.judge(&self.snapshot, hit, &facts).is_ok();
+            let mut matcher = Matcher::new(&self.snapshot).keeping(&keep);
+            matcher.set_limit(self.budgets.record_findings);
+            let _ = P::walk(record, trie, &mut matcher);
+            if !matcher.is_truncated() {
+                // Nothing that policy allows was left out.
+                verdict.exceeded.remove(Budget::RecordFindings);
+            }
+            let mut allowed = matcher.take_hits();
+            self.take_unfulfilled::<P>(record, &mut allowed, &mut verdict.exceeded);
+            let allowed = self.judge(allowed, facts.clone());
+            (verdict.hits, verdict.hit_listings) = (allowed.hits, allowed.hit_listings);
+        }
+        verdict
+    }
+
+    /// Takes out the findings of composite patterns that the record does not fulfil.
+    fn take_unfulfilled<P: Protocol>(&self, record: &[u8], found: &mut Vec<Hit>, exceeded: &mut Exceeded) -> Vec<Hit> {
+        let Some(mut judge) = Judge::of(&self.snapshot, found) else { return Vec::new() };
+        // What cannot be walked to its end at every field is judged by what stands before the fault.
+        let _ = P::walk(record, self.snapshot.every_field(), &mut judge);
+        exceeded.insert(Budget::RecordFindings, judge.is_truncated());
+        judge.take_unfulfilled(found)
+    }
+
+    fn judge(&self, found: Vec<Hit>, facts: EventFacts) -> Verdict {
         let mut verdict = Verdict {
             hits: Vec::new(),
             hit_listings: Vec::new(),
@@ -301,6 +373,7 @@ impl Detector {
             suppressed_listings: Vec::new(),
             unfulfilled: Vec::new(),
             facts,
+            exceeded: Exceeded::default(),
         };
         for hit in found {
             let judged = self.policy.as_ref().map(|policy| policy.judge(&self.snapshot, &hit, &verdict.facts));

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::intel::allowlist::Listing;
 use crate::intel::snapshot::{Snapshot, derived_id};
-use crate::matcher::Hit;
+use crate::matcher::{Hit, rank};
 use crate::observable::Kind;
 use crate::policy::EventFacts;
 
@@ -32,18 +32,102 @@ impl Detection {
     }
 }
 
-/// The enrichments of an event's hits: one for each (indicator, field), in the order of the hits. `listings` are the
-/// allowlists that hold the value of each hit.
-pub fn enrichments(snapshot: &Snapshot, hits: &[Hit], listings: &[Vec<Listing>], facts: &EventFacts) -> Vec<Value> {
-    let mut seen = HashSet::new();
-    hits.iter()
-        .zip(listings)
-        .filter(|(hit, _)| {
-            let feed = &snapshot.feed_of(hit.posting.indicator).name;
-            seen.insert((indicator_id(snapshot, hit), feed, hit.field))
-        })
-        .map(|(hit, listings)| enrichment(snapshot, hit, listings, facts))
-        .collect()
+/// The enrichments of an event.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Enrichments {
+    /// One for each (indicator, field).
+    pub values: Vec<Value>,
+    /// At least as many bytes as they take in any encoding.
+    pub bytes: usize,
+    /// Some were left out because of their bytes.
+    pub is_cut: bool,
+}
+
+/// The enrichments of an event's hits, in the order of the hits. `listings` are the allowlists that hold the value of each
+/// hit. With `is_truncated` each says that the event has more. When they have more than `max_bytes`, the best ones stay, by
+/// [`rank`], and at least a short one of the best hit.
+pub fn enrichments(
+    snapshot: &Snapshot,
+    hits: &[Hit],
+    listings: &[Vec<Listing>],
+    facts: &EventFacts,
+    max_bytes: usize,
+    is_truncated: bool,
+) -> Enrichments {
+    let mut order: Vec<(&Hit, &[Listing])> = hits.iter().zip(listings.iter().map(Vec::as_slice)).collect();
+    let all = in_order(snapshot, &order, facts, max_bytes, is_truncated);
+    if !all.is_cut {
+        return all;
+    }
+    order.sort_by_cached_key(|(hit, _)| rank(snapshot, hit));
+    let best = in_order(snapshot, &order, facts, max_bytes, true);
+    match best.values.is_empty() {
+        true => Enrichments { is_cut: true, ..short(snapshot, hits) },
+        false => best,
+    }
+}
+
+/// The best hit in a few words, for an event whose enrichments there is no room for: which indicator was found where, and
+/// that there is more.
+pub fn short(snapshot: &Snapshot, hits: &[Hit]) -> Enrichments {
+    let Some(hit) = hits.iter().min_by_key(|hit| rank(snapshot, hit)) else { return Enrichments::default() };
+    let feed = snapshot.feed_of(hit.posting.indicator);
+    let value = json!({
+        "indicator": { "type": stix_type(snapshot, hit), "name": hit.name, "provider": feed.name },
+        "matched": { "field": snapshot.table().get(hit.field).name, "id": indicator_id(snapshot, hit) },
+        "feed": { "name": feed.name },
+        "hotlist": {
+            "rule": rule_name(&feed.name),
+            "detection": Detection::Live.as_str(),
+            "snapshot": snapshot.version(),
+            "truncated": true,
+        },
+    });
+    Enrichments { bytes: weight(&value), values: vec![value], is_cut: false }
+}
+
+fn in_order(
+    snapshot: &Snapshot,
+    hits: &[(&Hit, &[Listing])],
+    facts: &EventFacts,
+    max_bytes: usize,
+    is_truncated: bool,
+) -> Enrichments {
+    let (mut seen, mut all) = (HashSet::new(), Enrichments::default());
+    for (hit, listings) in hits {
+        let feed = &snapshot.feed_of(hit.posting.indicator).name;
+        if !seen.insert((indicator_id(snapshot, hit), feed, hit.field)) {
+            continue;
+        }
+        let value = enrichment(snapshot, hit, listings, facts, is_truncated);
+        let bytes = weight(&value);
+        if all.bytes.saturating_add(bytes) > max_bytes {
+            all.is_cut = true;
+            break;
+        }
+        all.bytes += bytes;
+        all.values.push(value);
+    }
+    all
+}
+
+/// At least as many bytes as a value takes as JSON, and with tags and lengths of up to three bytes as protobuf.
+fn weight(value: &Value) -> usize {
+    /// Tags and lengths of a member of an OTLP key-value list whose value is another; JSON needs less around a value.
+    const AROUND: usize = 24;
+    /// What JSON writes for a control character, less the character.
+    const ESCAPED: usize = 5;
+    let text = |text: &str| {
+        let escaped = text.bytes().filter(|byte| *byte < b' ' || matches!(byte, b'"' | b'\\' | 0x7f)).count();
+        AROUND + text.len() + ESCAPED * escaped
+    };
+    AROUND
+        + match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => AROUND,
+            Value::String(string) => text(string),
+            Value::Array(values) => values.iter().map(weight).sum(),
+            Value::Object(members) => members.iter().map(|(key, value)| text(key) + weight(value)).sum(),
+        }
 }
 
 /// The id of the indicator behind a hit.
@@ -60,7 +144,7 @@ pub fn rule_name(feed: &str) -> String {
     format!("feed:{feed}")
 }
 
-fn enrichment(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], facts: &EventFacts) -> Value {
+fn enrichment(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], facts: &EventFacts, is_truncated: bool) -> Value {
     let indicator = snapshot.indicator(hit.posting.indicator);
     let feed = snapshot.feed_of(hit.posting.indicator);
     let context = &indicator.context;
@@ -97,6 +181,9 @@ fn enrichment(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], facts: &Even
     own.insert("snapshot".into(), snapshot.version().into());
     if !listings.is_empty() {
         own.insert("allowlists".into(), listings.iter().map(|listing| &*listing.list).collect());
+    }
+    if is_truncated {
+        own.insert("truncated".into(), true.into());
     }
     json!({
         "indicator": shown,

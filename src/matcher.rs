@@ -5,14 +5,15 @@
 //! allocated for a value that does not hit. Live matching, `scan` and `explain` share it; `explain` listens through
 //! [`Trace`].
 
+mod findings;
 mod judge;
 mod read;
 mod sieve;
 
+pub use findings::{Hit, MAX_SHOWN, RECORD_FINDINGS, rank};
 pub use judge::Judge;
 pub use sieve::Sieve;
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -27,22 +28,8 @@ use crate::intel::snapshot::{RangeValue, Snapshot};
 use crate::intel::space::Space;
 use crate::observable::Kind;
 use crate::observable::url::CanonicalUrl;
+use findings::{Finding, Findings};
 use read::{Forms, read};
-
-/// An indicator found at a field, confirmed exactly, not yet allowed by policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hit {
-    /// Where.
-    pub field: FieldId,
-    /// The value as the event has it.
-    pub value: Vec<u8>,
-    /// The kind of the indicator's value.
-    pub kind: Kind,
-    /// The indicator's value in canonical form.
-    pub name: String,
-    /// The indicator and the conditions of its term.
-    pub posting: Posting,
-}
 
 /// What became of one look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,9 +83,18 @@ pub struct Matcher<'s, T = NoTrace> {
 struct Reader<'s, T> {
     snapshot: &'s Snapshot,
     trace: T,
-    hits: Vec<Hit>,
+    findings: Findings,
+    /// Which findings are kept; all without it.
+    keep: Option<&'s dyn Fn(&Hit) -> bool>,
+    /// Look-ups were left out since the findings were taken.
+    is_curtailed: bool,
     counts: Counts,
 }
+
+/// What the prefixes of one URL may have together, in bytes for each byte of it: the work of looking all of them up grows
+/// with the square of its length. Every prefix of a URL of up to 64 segments fits, and of a longer one the shorter
+/// prefixes.
+const PREFIX_BYTES: usize = 128;
 
 impl<'s> Matcher<'s> {
     /// A matcher against a snapshot.
@@ -110,8 +106,21 @@ impl<'s> Matcher<'s> {
 impl<'s, T: Trace> Matcher<'s, T> {
     /// A matcher that tells `trace` what it does.
     pub fn with_trace(snapshot: &'s Snapshot, trace: T) -> Matcher<'s, T> {
-        let reader = Reader { snapshot, trace, hits: Vec::new(), counts: Counts::default() };
+        let (findings, counts) = (Findings::new(), Counts::default());
+        let reader = Reader { snapshot, trace, findings, keep: None, is_curtailed: false, counts };
         Matcher { reader, scratch: Vec::new() }
+    }
+
+    /// Keeps only findings that `keep` wants, so that others take nothing of the budget.
+    #[must_use]
+    pub fn keeping(mut self, keep: &'s dyn Fn(&Hit) -> bool) -> Matcher<'s, T> {
+        self.reader.keep = Some(keep);
+        self
+    }
+
+    /// Sets how many findings a record has at most: so many that count alone, and so many of composite patterns.
+    pub fn set_limit(&mut self, findings: usize) {
+        self.reader.findings.set_limit(findings);
     }
 
     /// What it did so far.
@@ -122,22 +131,30 @@ impl<'s, T: Trace> Matcher<'s, T> {
     /// Whether something was found since the last [`Matcher::take_hits`].
     #[inline]
     pub fn has_hits(&self) -> bool {
-        !self.reader.hits.is_empty()
+        !self.reader.findings.is_empty()
+    }
+
+    /// Whether the event just walked has more findings than its budget.
+    pub fn is_truncated(&self) -> bool {
+        self.reader.findings.is_truncated()
+    }
+
+    /// Whether look-ups of the event just walked were left out. Until [`Matcher::take_hits`].
+    pub fn is_curtailed(&self) -> bool {
+        self.reader.is_curtailed
     }
 
     /// Forgets what was found: the event turned out to be one that cannot be walked.
     pub fn discard_hits(&mut self) {
-        self.reader.hits.clear();
+        self.reader.findings.clear();
+        self.reader.is_curtailed = false;
     }
 
-    /// What was found in the event just walked, in the order of the walk, the same finding once.
+    /// Returns what was found in the event just walked, each finding once: in the order of the walk, or by [`rank`] when
+    /// there are more than the budget and the others are left out.
     pub fn take_hits(&mut self) -> Vec<Hit> {
-        let mut hits = std::mem::take(&mut self.reader.hits);
-        if hits.len() > 1 {
-            let mut seen = HashSet::new();
-            hits.retain(|hit| seen.insert((hit.field, hit.posting.indicator, hit.value.clone(), hit.name.clone())));
-        }
-        hits
+        self.reader.is_curtailed = false;
+        self.reader.findings.take(self.reader.snapshot)
     }
 
     /// The trace, to read what it heard.
@@ -155,7 +172,11 @@ struct At<'m, 's, T> {
 
 impl<T: Trace> Forms for At<'_, '_, T> {
     fn key(&mut self, space: Space, key: &[u8]) {
-        self.reader.look_up(self.field, self.raw, space, key, |_, _| true);
+        self.reader.look_up(self.field, self.raw, space, key, true, |_, _| true);
+    }
+
+    fn parent(&mut self, space: Space, parent: &[u8]) {
+        self.reader.look_up(self.field, self.raw, space, parent, false, |_, _| true);
     }
 
     fn networks(&mut self, address: IpAddr) {
@@ -185,8 +206,8 @@ impl<T: Trace> Forms for At<'_, '_, T> {
             };
             if ordering.is_some_and(|ordering| rule.comparison.holds(ordering)) {
                 let name = format!("{} {name}", operator(rule.comparison));
-                let (field, value) = (self.field, self.raw.to_vec());
-                self.reader.hits.push(Hit { field, value, kind, name, posting: rule.posting });
+                let (field, raw, posting) = (self.field, self.raw, rule.posting);
+                self.reader.found(Finding { field, kind, name, is_exact: false, posting, raw, part: None });
             }
         }
     }
@@ -204,10 +225,16 @@ impl<T: Trace> Forms for At<'_, '_, T> {
 
     fn url(&mut self, url: &CanonicalUrl) {
         let agrees = |snapshot: &Snapshot, posting: &Posting| scheme_agrees(snapshot, posting, url.scheme());
-        self.reader.look_up(self.field, self.raw, Space::Url, url.rest().as_bytes(), agrees);
+        self.reader.look_up(self.field, self.raw, Space::Url, url.rest().as_bytes(), true, agrees);
         if self.reader.snapshot.has(Space::UrlPrefix) {
+            let whole = url.path_prefixes().next().map_or(0, str::len);
+            let longest = longest_prefix(url);
             for prefix in url.path_prefixes() {
-                self.reader.look_up(self.field, self.raw, Space::UrlPrefix, prefix.as_bytes(), agrees);
+                if prefix.len() <= longest || prefix.len() == whole {
+                    self.reader.look_up(self.field, self.raw, Space::UrlPrefix, prefix.as_bytes(), false, agrees);
+                } else {
+                    self.reader.is_curtailed = true;
+                }
             }
         }
     }
@@ -222,8 +249,8 @@ impl<T: Trace> At<'_, '_, T> {
     #[cold]
     fn hit_network(&mut self, network: IpNet, posting: Posting) {
         if self.reader.snapshot.applies(&posting, self.field) {
-            let (field, value, name) = (self.field, self.raw.to_vec(), network.to_string());
-            self.reader.hits.push(Hit { field, value, kind: Kind::Ip, name, posting });
+            let (field, name, raw) = (self.field, network.to_string(), self.raw);
+            self.reader.found(Finding { field, kind: Kind::Ip, name, is_exact: false, posting, raw, part: None });
         }
     }
 }
@@ -236,6 +263,7 @@ impl<T: Trace> Reader<'_, T> {
         raw: &[u8],
         space: Space,
         key: &[u8],
+        is_exact: bool,
         allowed: impl Fn(&Snapshot, &Posting) -> bool,
     ) {
         let snapshot = self.snapshot;
@@ -252,17 +280,33 @@ impl<T: Trace> Reader<'_, T> {
         snapshot.find(TableId::Space(space), key, |posting| {
             if snapshot.applies(&posting, field) && allowed(snapshot, &posting) {
                 found += 1;
-                self.hits.push(Hit {
-                    field,
-                    value: raw.to_vec(),
-                    kind: space.kind(),
-                    name: display(snapshot, space, key, &posting),
-                    posting,
-                });
+                let (kind, name) = (space.kind(), display(snapshot, space, key, &posting));
+                // A list of e-mail addresses may be long; what matched is one of them.
+                let part = (space == Space::Email).then_some(key);
+                self.found(Finding { field, kind, name, is_exact, posting, raw, part });
             }
         });
         self.trace.looked_up(space, key, if found == 0 { Outcome::Absent } else { Outcome::Found(found) });
     }
+
+    fn found(&mut self, finding: Finding<'_>) {
+        self.findings.add(self.snapshot, finding, self.keep);
+    }
+}
+
+/// The longest prefix of a URL for which all shorter ones have at most [`PREFIX_BYTES`] for each byte of the URL.
+fn longest_prefix(url: &CanonicalUrl) -> usize {
+    let rest = url.rest().as_bytes();
+    let budget = rest.len().saturating_mul(PREFIX_BYTES);
+    let mut bytes = 0;
+    for slash in memchr::memchr_iter(b'/', rest) {
+        // With and without the slash.
+        bytes += 2 * slash + 1;
+        if bytes > budget {
+            return slash;
+        }
+    }
+    rest.len()
 }
 
 impl<T: Trace> Visitor for Matcher<'_, T> {
@@ -271,6 +315,7 @@ impl<T: Trace> Visitor for Matcher<'_, T> {
         let (reader, scratch) = (&mut self.reader, &mut self.scratch);
         let (snapshot, reading) = (reader.snapshot, reader.snapshot.reading(field));
         reader.counts.observables += 1;
+        reader.findings.next_value();
         reader.trace.value(field, value, reading);
         with_text(value, |raw| read(snapshot.options(), reading, raw, scratch, &mut At { reader, field, raw }));
     }

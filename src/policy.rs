@@ -24,7 +24,7 @@ pub struct EventFacts {
 }
 
 /// Why a finding is no hit. In the order of design section 5.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Suppression {
     /// No enabled rule names the feed or collection.
     NoRule,

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use hotlist::detect::Detector;
+use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::TagInto;
 use hotlist::fields::FieldTable;
 use hotlist::intel::segment::{Digest, HashKey, Numbering, Segment, SegmentBuilder, SegmentError, TableId, withdrawn};
@@ -95,7 +95,7 @@ fn matched(segment: &Arc<Segment>) {
         }
     }
     let snapshot = Arc::new(builder.build(1));
-    let detector = Detector { snapshot: Arc::clone(&snapshot), policy: None, tag_into: TagInto::Auto };
+    let detector = Detector { snapshot: Arc::clone(&snapshot), policy: None, tag_into: TagInto::Auto, budgets: Budgets::default() };
     let mut matcher = Matcher::new(&snapshot);
     let verdict = detector
         .document(EVENT.as_bytes(), snapshot.trie(), &mut matcher, "1970-01-01T00:00:00Z".parse().expect("a time"))

@@ -48,10 +48,11 @@ impl BlindSpots {
         let mut seen = self.lock();
         seen.lookups += report.counts.lookups;
         seen.passes += report.counts.passes;
-        seen.findings += (report.hits.len() + report.suppressions.len()) as u64;
+        seen.findings += report.hits.total() + report.suppressions.total();
         let mut grew = seen.fields_of(snapshot.table()).extend(&report.seen);
-        for (_, feed) in &report.hits {
-            grew |= !seen.feeds.contains(feed) && seen.feeds.insert(Arc::clone(feed));
+        for ((feed, _), _) in report.hits.iter() {
+            let feed = snapshot.feeds().get(*feed).map_or("", |feed| feed.name.as_str());
+            grew |= !seen.feeds.contains(feed) && seen.feeds.insert(feed.into());
         }
         if grew {
             let seen = seen_now(seen);

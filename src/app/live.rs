@@ -17,13 +17,14 @@ use tokio::sync::Notify;
 use super::blind_spots::BlindSpots;
 use crate::config::FailureMode;
 use crate::delivery::{Batch, Process, Refusal, Work};
-use crate::detect::{Detector, Report};
+use crate::detect::{Budget, Budgets, Detector, Report};
 use crate::encoding::{Format, TagInto, otlp};
 use crate::intel::allowlist::Allowlists;
 use crate::intel::snapshot::Snapshot;
+use crate::matcher::Hit;
 use crate::policy::{Policy, Suppression};
-use crate::telemetry;
-use shadow::Shadow;
+use crate::telemetry::{self, Throttle};
+use shadow::{Findings, Shadow};
 
 /// What a configuration says about matching.
 #[derive(Clone)]
@@ -32,6 +33,8 @@ pub(super) struct Rules {
     pub(super) policy: Policy,
     /// Where tags go.
     pub(super) tag_into: TagInto,
+    /// What records and batches may cause.
+    pub(super) budgets: Budgets,
     /// What happens while there is no snapshot.
     pub(super) failure_mode: FailureMode,
 }
@@ -48,6 +51,7 @@ impl Serving {
             snapshot,
             policy: Some(rules.policy.clone()),
             tag_into: rules.tag_into,
+            budgets: rules.budgets,
         });
         Serving { rules, detector }
     }
@@ -79,6 +83,9 @@ impl Live {
     pub(super) fn new(rules: Rules, snapshot: Option<Arc<Snapshot>>, clock: fn() -> Timestamp) -> Live {
         for reason in Suppression::ALL {
             counter!(telemetry::SUPPRESSIONS_TOTAL, "reason" => reason.as_str()).absolute(0);
+        }
+        for budget in Budget::ALL {
+            counter!(telemetry::TRUNCATED_EVENTS_TOTAL, "budget" => budget.as_str()).absolute(0);
         }
         let odd = |reason| counter!(telemetry::ODD_RECORDS_TOTAL, "reason" => reason);
         let blind_spots = BlindSpots::default();
@@ -128,8 +135,10 @@ impl Live {
         let detector = serving.detector.as_ref()?;
         let event = serde_json::json!({ "dns": { "question": { "name": domain } } });
         let message = Bytes::from(otlp::request_of([(0, &event)]));
-        let report = detector.batch(Format::Otlp, message, (self.clock)(), &Work::default()).map(|(_, report)| report);
-        Some(report.is_ok_and(|report| report.hits.iter().any(|(hit, _)| hit.name == domain)))
+        let mut is_found = false;
+        let mut listen = |hit: &Hit| is_found |= hit.name == domain;
+        let matched = detector.batch_with(Format::Otlp, message, (self.clock)(), &Work::default(), &mut listen);
+        Some(matched.is_ok() && is_found)
     }
 
     /// Ready when something else serves than when it was asked last.
@@ -153,7 +162,7 @@ impl Live {
         }
     }
 
-    fn count(&self, report: Report) {
+    fn count(&self, snapshot: &Snapshot, report: Report) {
         self.events.increment(report.events);
         self.observables.increment(report.counts.observables);
         self.lookups.increment(report.counts.lookups);
@@ -161,18 +170,33 @@ impl Live {
         self.odd.increment(report.odd_records);
         self.too_deep.increment(report.too_deep);
         self.threat_not_object.increment(report.threat_not_object);
-        for (hit, feed) in report.hits {
-            counter!(telemetry::HITS_TOTAL, "kind" => hit.kind.as_str(), "feed" => feed.to_string()).increment(1);
+        for ((feed, kind), number) in report.hits {
+            let feed = snapshot.feeds().get(feed).map_or_else(String::new, |feed| feed.name.clone());
+            counter!(telemetry::HITS_TOTAL, "kind" => kind.as_str(), "feed" => feed).increment(number);
         }
-        for listing in report.listings {
-            let (list, action) = (listing.list.to_string(), listing.action.as_str());
-            counter!(telemetry::ALLOWLIST_HITS_TOTAL, "list" => list, "action" => action).increment(1);
+        for ((list, action), number) in report.listings {
+            let (list, action) = (list.to_string(), action.as_str());
+            counter!(telemetry::ALLOWLIST_HITS_TOTAL, "list" => list, "action" => action).increment(number);
         }
-        for reason in report.suppressions {
-            counter!(telemetry::SUPPRESSIONS_TOTAL, "reason" => reason.as_str()).increment(1);
+        for (reason, number) in report.suppressions {
+            counter!(telemetry::SUPPRESSIONS_TOTAL, "reason" => reason.as_str()).increment(number);
+        }
+        for (budget, events) in report.truncated {
+            counter!(telemetry::TRUNCATED_EVENTS_TOTAL, "budget" => budget.as_str()).increment(events);
+            if let Some(left_out) = TRUNCATED.pass() {
+                tracing::warn!(
+                    budget = budget.as_str(),
+                    events,
+                    left_out,
+                    "events exceed a budget and keep the best hits"
+                );
+            }
         }
     }
 }
+
+/// Lines about events that exceed a budget: whoever writes the events could fill the log with them.
+static TRUNCATED: Throttle = Throttle::once_a_minute();
 
 impl Process for Live {
     fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<Batch, Refusal> {
@@ -186,7 +210,8 @@ impl Process for Live {
             let beside = self.shadow.of(&serving.rules).map(|shadow| (shadow, message.clone()));
             let batch = Batch::unmatched(format, message)?;
             if let Some((shadow, message)) = beside {
-                self.shadow.compare(&shadow, &Report::default(), format, message, (self.clock)(), work);
+                let (none, now) = (Findings::default(), (self.clock)());
+                self.shadow.compare(&shadow, &shadow.snapshot, none, (format, message), now, work);
             }
             self.events.increment(batch.records as u64);
             self.unmatched.increment(batch.records as u64);
@@ -194,14 +219,20 @@ impl Process for Live {
         };
         let arrival = (self.clock)();
         let beside = self.shadow.of(&serving.rules).map(|shadow| (shadow, message.clone()));
-        let (batch, report) = detector.batch(format, message, arrival, work)?;
-        if let Some((shadow, message)) = beside {
-            self.shadow.compare(&shadow, &report, format, message, arrival, work);
+        let mut findings = beside.as_ref().map(|_| Findings::default());
+        let mut listen = |hit: &Hit| {
+            if let Some(findings) = &mut findings {
+                findings.note(&detector.snapshot, hit);
+            }
+        };
+        let (batch, report) = detector.batch_with(format, message, arrival, work, &mut listen)?;
+        if let Some(((shadow, message), findings)) = beside.zip(findings) {
+            self.shadow.compare(&shadow, &detector.snapshot, findings, (format, message), arrival, work);
         }
         self.judged.fetch_add(report.events, Ordering::Relaxed);
-        self.found.fetch_add(report.hits.len() as u64, Ordering::Relaxed);
+        self.found.fetch_add(report.hits.total(), Ordering::Relaxed);
         self.blind_spots.note(&detector.snapshot, &report);
-        self.count(report);
+        self.count(&detector.snapshot, report);
         self.seconds.record(start.elapsed().as_secs_f64());
         Ok(batch)
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::StartError;
 use super::live::Rules;
 use crate::config::{self, Config};
+use crate::detect::Budgets;
 use crate::encoding::TagInto;
 use crate::fields::{FieldError, FieldTable};
 use crate::forward::{Blackhole, Fanout, GrpcSink, Headers, NdjsonSink, Only, RejectedFile, Sink, SinkKind, ndjson};
@@ -34,6 +35,19 @@ pub fn policy(matching: &config::Match, allowlists: Arc<Allowlists>) -> Policy {
     Policy { grace: matching.grace, c2_only_at_destination: matching.c2.live, allowlists, ..Policy::default() }
 }
 
+/// The part of `limits.in_flight_bytes` that the tagged records of one batch may take. Together with the list of hits, which
+/// may be half as large, and a request, which may be half of all, there is room for it in a process that has nothing else.
+const BATCH_TAGS: usize = 4;
+
+/// What a configuration lets records and batches cause.
+pub fn budgets(limits: &config::Limits) -> Budgets {
+    Budgets {
+        record_findings: limits.record_findings,
+        record_tag_bytes: limits.record_tag_bytes,
+        batch_tag_bytes: limits.in_flight_bytes / BATCH_TAGS,
+    }
+}
+
 /// What a configuration says about matching, without the indicators.
 pub(super) fn rules(config: &Config, allowlists: Arc<Allowlists>) -> Rules {
     let tag_into = match config.r#match.tag_into {
@@ -41,7 +55,8 @@ pub(super) fn rules(config: &Config, allowlists: Arc<Allowlists>) -> Rules {
         config::TagInto::Body => TagInto::Body,
         config::TagInto::Attributes => TagInto::Attributes,
     };
-    Rules { policy: policy(&config.r#match, allowlists), tag_into, failure_mode: config.failure_mode }
+    let (policy, budgets) = (policy(&config.r#match, allowlists), budgets(&config.limits));
+    Rules { policy, tag_into, budgets, failure_mode: config.failure_mode }
 }
 
 /// The limits of every source.

@@ -16,7 +16,7 @@ use super::args::ExplainArgs;
 use super::{Failure, progress, scan};
 use crate::app;
 use crate::config::Config;
-use crate::detect::{Detector, Verdict};
+use crate::detect::{Budgets, Detector, Verdict};
 use crate::encoding::TagInto;
 use crate::encoding::Value;
 use crate::enrich;
@@ -58,7 +58,8 @@ fn detector(args: &ExplainArgs, environment: &dyn Fn(&str) -> Option<String>, se
     let Some(path) = &args.config else {
         let snapshot = scan::snapshot(&args.indicators, MatchOptions::default(), seed)?;
         let policy = scan::only_allowlists(&args.allowlist);
-        return Ok(Detector { snapshot: Arc::new(snapshot), policy, tag_into: TagInto::Auto });
+        let budgets = Budgets::OFFLINE;
+        return Ok(Detector { snapshot: Arc::new(snapshot), policy, tag_into: TagInto::Auto, budgets });
     };
     let config = Config::load(path, environment)?;
     let table = Arc::new(app::field_table(&config.r#match).context("match.fields")?);
@@ -75,7 +76,8 @@ fn detector(args: &ExplainArgs, environment: &dyn Fn(&str) -> Option<String>, se
     let (allowlists, errors) = allowlist::load_with(&config.intel, &args.allowlist);
     allowlist::lines(&errors).iter().for_each(|line| progress::note(&format!("allowlist: {line}")));
     let policy = Some(app::policy(&config.r#match, allowlists));
-    Ok(Detector { snapshot: Arc::new(snapshot), policy, tag_into: TagInto::Auto })
+    let budgets = app::budgets(&config.limits);
+    Ok(Detector { snapshot: Arc::new(snapshot), policy, tag_into: TagInto::Auto, budgets })
 }
 
 fn event(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -151,6 +153,9 @@ fn conclude(detector: &Detector, verdict: &Verdict, text: &mut String) {
             let _ = writeln!(text, "        {action}: allowlist {list:?} has {entry}");
         }
     };
+    for budget in verdict.exceeded.iter() {
+        let _ = writeln!(text, "exceeds the budget {}; the best findings are kept", budget.as_str());
+    }
     let _ = writeln!(text, "hits: {}", verdict.hits.len());
     for (hit, listings) in verdict.hits.iter().zip(&verdict.hit_listings) {
         let _ = writeln!(text, "    {}", tell(hit));

@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::args::{Emit, ScanArgs};
 use super::{Failure, progress};
 use crate::config;
-use crate::detect::Detector;
+use crate::detect::{Budgets, Detector};
 use crate::encoding::TagInto;
 use crate::enrich::Detection;
 use crate::feed::{allowlist, load};
@@ -44,7 +44,8 @@ struct Line<'a> {
 pub(super) fn run(args: &ScanArgs, seed: u64, out: &mut dyn Write) -> Result<(), Failure> {
     let options = MatchOptions { subdomains: args.match_subdomains, url_hosts: args.match_url_hosts };
     let snapshot = Arc::new(snapshot(&args.indicators, options, seed)?);
-    let detector = Detector { snapshot, policy: only_allowlists(&args.allowlist), tag_into: TagInto::Auto };
+    let policy = only_allowlists(&args.allowlist);
+    let detector = Detector { snapshot, policy, tag_into: TagInto::Auto, budgets: Budgets::OFFLINE };
     let mut bad = 0;
     for path in &args.events {
         if path == Path::new("-") {
@@ -128,6 +129,12 @@ fn events(
             continue;
         }
         let verdict = detector.document(document, detector.snapshot.trie(), &mut matcher, arrival);
+        for budget in verdict.iter().flat_map(|verdict| verdict.exceeded.iter()) {
+            progress::note(&format!(
+                "{file}:{number}: exceeds the budget {}; the best findings are kept",
+                budget.as_str()
+            ));
+        }
         let written = match (&verdict, emit) {
             (Ok(verdict), Emit::Hits) => hits(detector, file, number, verdict, out),
             (Ok(verdict), Emit::Events) if !verdict.hits.is_empty() => match detector.tag_document(document, verdict) {

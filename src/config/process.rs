@@ -11,6 +11,7 @@ use super::reader::Item;
 use super::schema::Count;
 use super::tls::ServerTls;
 use super::units::{Size, Time};
+use crate::detect::Budgets;
 
 /// What the process may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -39,6 +40,13 @@ pub struct Limits {
     #[serde(with = "Time")]
     #[schemars(extend("default" = "5m"))]
     pub idle_timeout: Duration,
+    /// The most findings that one event has: so many that count alone, and so many of patterns that need several values. Of more, those of the highest confidence stay, and the event is marked `hotlist.truncated`.
+    #[schemars(with = "Count", extend("default" = 256))]
+    pub record_findings: usize,
+    /// The most bytes of enrichments that one event gets. Of more, those of the highest confidence stay, and the event is marked `hotlist.truncated`.
+    #[serde(with = "Size")]
+    #[schemars(extend("default" = "256KiB"))]
+    pub record_tag_bytes: usize,
 }
 
 /// The HTTP listener for probes and metrics.
@@ -123,6 +131,8 @@ impl Default for Limits {
             max_connections_per_peer: None,
             min_upload_rate: 1 << 10,
             idle_timeout: Duration::from_secs(300),
+            record_findings: Budgets::default().record_findings,
+            record_tag_bytes: Budgets::default().record_tag_bytes,
         }
     }
 }
@@ -147,6 +157,8 @@ impl Limits {
         "max_connections_per_peer",
         "min_upload_rate",
         "idle_timeout",
+        "record_findings",
+        "record_tag_bytes",
     ];
 
     pub(super) fn read(item: &Item<'_>) -> Option<Limits> {
@@ -158,6 +170,8 @@ impl Limits {
             max_connections_per_peer: table.get("max_connections_per_peer").and_then(|item| item.count()),
             min_upload_rate: table.or("min_upload_rate", Limits::default().min_upload_rate, Item::size),
             idle_timeout: table.or("idle_timeout", Limits::default().idle_timeout, Item::timeout),
+            record_findings: table.or("record_findings", Limits::default().record_findings, Item::count),
+            record_tag_bytes: table.or("record_tag_bytes", Limits::default().record_tag_bytes, Item::size),
         })
     }
 }

@@ -90,7 +90,8 @@ sinks:
   o: { type: otlp, inputs: [a], endpoint: "http://[::1]:2", compression: zstd, max_request_bytes: 1000, timeout: 1m, required: false }
   n: { type: ndjson, inputs: [a], path: "-", only: hits }
   b: { type: blackhole, inputs: [a] }
-limits: { in_flight_bytes: 1GiB, workers: 3, max_connections: 9, max_connections_per_peer: 4, min_upload_rate: 2KiB, idle_timeout: 1m }
+limits:
+  { in_flight_bytes: 1GiB, workers: 3, max_connections: 9, max_connections_per_peer: 4, min_upload_rate: 2KiB, idle_timeout: 1m, record_findings: 7, record_tag_bytes: 8KiB }
 admin: { address: "[::1]:9465", tls: { cert_file: a.pem, key_file: b.pem, client_ca_file: c.pem } }
 log: { format: json, level: debug }
 shutdown: { grace: 5s }
@@ -125,6 +126,8 @@ shutdown: { grace: 5s }
         max_connections_per_peer: Some(4),
         min_upload_rate: 2 << 10,
         idle_timeout: Duration::from_secs(60),
+        record_findings: 7,
+        record_tag_bytes: 8 << 10,
     };
     assert_eq!(config.limits, limits);
     let tls = config.admin.as_ref().unwrap().tls.as_ref().unwrap();

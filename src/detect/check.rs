@@ -147,7 +147,8 @@ impl Detector {
                 return None;
             }
             let one = (std::slice::from_ref(hit), std::slice::from_ref(listings));
-            let enrichment = enrich::enrichments(&self.snapshot, one.0, one.1, &verdict.facts).pop()?;
+            let enrichment = enrich::enrichments(&self.snapshot, one.0, one.1, &verdict.facts, usize::MAX, false);
+            let enrichment = enrichment.values.into_iter().next()?;
             let (indicator, kind) = (hit.name.clone(), hit.kind);
             Some(Known { indicator, feed, id, kind, enrichment: enrichment.to_string().into() })
         });

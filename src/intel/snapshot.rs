@@ -206,7 +206,12 @@ impl Snapshot {
 
     /// The feed of an indicator, by the number in a posting.
     pub fn feed_of(&self, number: u32) -> &Feed {
-        &self.feeds[self.part_of(number).map_or(0, |part| part.feed_of(number))]
+        &self.feeds[self.feed_number(number)]
+    }
+
+    /// The place in [`Snapshot::feeds`] of the feed of an indicator.
+    pub fn feed_number(&self, number: u32) -> usize {
+        self.part_of(number).map_or(0, |part| part.feed_of(number))
     }
 
     /// Every feed, in order of addition.

@@ -1,43 +1,72 @@
 //! Composite patterns: whether an event in which a key of one was found fulfils the whole of it.
 //!
 //! Only the keys of such a pattern are in the exact sets. When one is found the event is walked once more, at every field,
-//! and each of its values is compared with every atom of the patterns in question, in the same canonical forms in which the
-//! matcher looks them up.
+//! and the forms of its values, the same in which the matcher looks them up, are looked up among the atoms of the patterns
+//! in question. Only what cannot be looked up, a network or a range, is compared with each value, and of those there is a
+//! bounded number.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 use super::read::{Forms, read};
-use super::{Hit, with_text};
+use super::{Hit, rank, with_text};
 use crate::encoding::{Value, Visitor};
 use crate::fields::{FieldId, FieldSet};
-use crate::intel::indicator::{Comparison, Target, Term, TermValue};
+use crate::intel::indicator::{Target, Term, TermValue};
 use crate::intel::pattern::program::{AtomState, Program};
-use crate::intel::snapshot::{RangeValue, Snapshot, number_key, time_key};
+use crate::intel::snapshot::{RangeValue, Snapshot};
 use crate::intel::space::Space;
 use crate::observable::Kind;
 use crate::observable::url::CanonicalUrl;
 
+/// The most atoms that are compared with each value of an event. Patterns beyond are not judged, those of the least
+/// confident indicators first.
+const MAX_COMPARED: usize = 1024;
+
 /// Judges the patterns of findings. Walk the event with it, at every field of the table, then ask.
 pub struct Judge<'s> {
     snapshot: &'s Snapshot,
-    patterns: BTreeMap<u32, Pattern>,
+    patterns: HashMap<u32, Pattern>,
+    atoms: Atoms,
+    is_truncated: bool,
     scratch: Vec<u8>,
 }
 
 struct Pattern {
     program: Program,
-    atoms: Vec<Atom>,
+    /// The place of its first atom.
+    first: usize,
 }
 
-/// One comparison, and what the event says of it so far.
+/// The atoms of all patterns.
+#[derive(Default)]
+struct Atoms {
+    all: Vec<Atom>,
+    /// Where terms may stand, each set once.
+    places: Vec<Place>,
+    /// The atoms that can be looked up, by the hash of a key.
+    by_key: HashMap<u64, Vec<usize>>,
+    /// The other ones.
+    compared: Vec<usize>,
+}
+
+/// One comparison.
 struct Atom {
     term: Term,
     /// It is a URL that stands for longer paths, too.
     longer: bool,
-    /// Where values of the term may stand.
-    fields: FieldSet,
+    /// The place of its fields in `places`.
+    place: usize,
     is_found: bool,
+}
+
+/// Where values of some terms may stand.
+struct Place {
+    path: Option<Arc<str>>,
+    spaces: Vec<Space>,
+    fields: FieldSet,
     /// There is a value at one of the fields.
     has_value: bool,
 }
@@ -45,28 +74,42 @@ struct Atom {
 impl<'s> Judge<'s> {
     /// A judge of the patterns among findings; `None` when each counts alone.
     pub fn of(snapshot: &'s Snapshot, hits: &[Hit]) -> Option<Judge<'s>> {
-        let mut patterns = BTreeMap::new();
-        for number in hits.iter().map(|hit| hit.posting.indicator).filter(|number| snapshot.is_composite(*number)) {
-            patterns.entry(number).or_insert_with(|| {
-                // What was checked when the segment was opened can be read.
-                snapshot.composite(number).map(|composite| Pattern {
-                    program: composite.program,
-                    atoms: (0u8..)
-                        .zip(composite.terms)
-                        .map(|(number, term)| Atom::new(term, composite.longer.contains(number), snapshot))
-                        .collect(),
-                })
-            });
+        let mut together: Vec<&Hit> = hits.iter().filter(|hit| snapshot.is_composite(hit.posting.indicator)).collect();
+        if together.is_empty() {
+            return None;
         }
-        let patterns: BTreeMap<u32, Pattern> =
-            patterns.into_iter().filter_map(|(number, pattern)| Some((number, pattern?))).collect();
-        (!patterns.is_empty()).then(|| Judge { snapshot, patterns, scratch: Vec::new() })
+        together.sort_by_cached_key(|hit| rank(snapshot, hit));
+        let (patterns, atoms) = (HashMap::new(), Atoms::default());
+        let mut judge = Judge { snapshot, patterns, atoms, is_truncated: false, scratch: Vec::new() };
+        for hit in together {
+            let number = hit.posting.indicator;
+            if judge.patterns.contains_key(&number) {
+                continue;
+            }
+            if judge.atoms.compared.len() > MAX_COMPARED {
+                judge.is_truncated = true;
+                break;
+            }
+            // What was checked when the segment was opened can be read.
+            let Some(composite) = snapshot.composite(number) else { continue };
+            let first = judge.atoms.all.len();
+            for (atom, term) in (0u8..).zip(composite.terms) {
+                judge.atoms.add(snapshot, term, composite.longer.contains(atom));
+            }
+            judge.patterns.insert(number, Pattern { program: composite.program, first });
+        }
+        Some(judge)
+    }
+
+    /// Whether there were more patterns than are judged.
+    pub fn is_truncated(&self) -> bool {
+        self.is_truncated
     }
 
     /// Takes out the findings of patterns that the event does not fulfil.
     pub fn take_unfulfilled(&self, hits: &mut Vec<Hit>) -> Vec<Hit> {
         let holds = |number: u32| match self.patterns.get(&number) {
-            Some(pattern) => pattern.holds(),
+            Some(pattern) => pattern.holds(&self.atoms),
             None => !self.snapshot.is_composite(number),
         };
         hits.extract_if(.., |hit| !holds(hit.posting.indicator)).collect()
@@ -74,21 +117,63 @@ impl<'s> Judge<'s> {
 }
 
 impl Pattern {
-    fn holds(&self) -> bool {
-        self.program.holds(&mut |atom| match self.atoms.get(usize::from(atom)) {
+    fn holds(&self, atoms: &Atoms) -> bool {
+        self.program.holds(&mut |atom| match atoms.all.get(self.first + usize::from(atom)) {
             Some(Atom { is_found: true, .. }) => AtomState::Found,
-            Some(Atom { has_value: true, .. }) => AtomState::Other,
+            Some(atom) if atoms.places.get(atom.place).is_some_and(|place| place.has_value) => AtomState::Other,
             _ => AtomState::Missing,
         })
     }
 }
 
-impl Atom {
-    fn new(term: Term, longer: bool, snapshot: &Snapshot) -> Atom {
-        let fields = match &term.target {
-            Target::StixPath(path) => snapshot.table().by_stix_path(path),
-            Target::Kind => {
-                let spaces = spaces(&term.value);
+impl Atoms {
+    fn add(&mut self, snapshot: &Snapshot, term: Term, longer: bool) {
+        let number = self.all.len();
+        let mut key = |space, key: &[u8]| {
+            self.by_key.entry(snapshot.hasher().hash(space, key)).or_default().push(number);
+        };
+        match &term.value {
+            TermValue::Address(IpAddr::V4(v4)) => key(Space::Ipv4, &v4.octets()),
+            TermValue::Address(IpAddr::V6(v6)) => key(Space::Ipv6, &v6.octets()),
+            TermValue::Domain { name, subdomains } => {
+                key(Space::Domain, name.as_bytes());
+                if *subdomains {
+                    key(Space::DomainSuffix, name.as_bytes());
+                }
+            }
+            TermValue::Hash { kind, digest } => {
+                if let Some(space) = Space::of_hash(*kind) {
+                    key(space, digest.as_bytes());
+                }
+            }
+            TermValue::Email(text) => key(Space::Email, text.as_bytes()),
+            TermValue::User(text) => key(Space::User, text.as_bytes()),
+            TermValue::Text(text) => key(Space::Text, text.as_bytes()),
+            TermValue::Path(text) => key(Space::Path, text.as_bytes()),
+            TermValue::Name { kind: Kind::DnsType, name } => key(Space::DnsType, name.as_bytes()),
+            TermValue::Name { name, .. } => key(Space::Name, name.as_bytes()),
+            TermValue::Url(url) if !longer => key(Space::Url, url.rest().as_bytes()),
+            TermValue::Url(_) | TermValue::Network(_) | TermValue::Number { .. } | TermValue::Time { .. } => {
+                self.compared.push(number);
+            }
+        }
+        let place = self.place(snapshot, &term);
+        self.all.push(Atom { term, longer, place, is_found: false });
+    }
+
+    /// The place of the fields at which a term may stand.
+    fn place(&mut self, snapshot: &Snapshot, term: &Term) -> usize {
+        let path = match &term.target {
+            Target::StixPath(path) => Some(path.clone()),
+            Target::Kind => None,
+        };
+        let spaces = if path.is_some() { Vec::new() } else { spaces(&term.value) };
+        if let Some(known) = self.places.iter().position(|place| place.path == path && place.spaces == spaces) {
+            return known;
+        }
+        let fields = match &path {
+            Some(path) => snapshot.table().by_stix_path(path),
+            None => {
                 let url_hosts = snapshot.options().url_hosts;
                 let reads = |id: FieldId| {
                     snapshot.reading(id).spaces(url_hosts).into_iter().any(|space| spaces.contains(&space))
@@ -96,7 +181,17 @@ impl Atom {
                 snapshot.table().iter().map(|(id, _)| id).filter(|id| reads(*id)).collect()
             }
         };
-        Atom { term, longer, fields: FieldSet::of(&fields), is_found: false, has_value: false }
+        self.places.push(Place { path, spaces, fields: FieldSet::of(&fields), has_value: false });
+        self.places.len() - 1
+    }
+
+    /// Takes note that a field has a value. Says whether any atom is looked for there.
+    fn see(&mut self, field: FieldId) -> bool {
+        let mut is_wanted = false;
+        for place in self.places.iter_mut().filter(|place| place.fields.contains(field)) {
+            (place.has_value, is_wanted) = (true, true);
+        }
+        is_wanted
     }
 }
 
@@ -120,52 +215,57 @@ fn spaces(value: &TermValue) -> Vec<Space> {
 
 /// The forms of one value against the atoms that look at its field.
 struct At<'a, 's> {
-    atoms: Vec<&'a mut Atom>,
+    atoms: &'a mut Atoms,
     snapshot: &'s Snapshot,
+    field: FieldId,
 }
 
 impl At<'_, '_> {
-    fn find(&mut self, is_it: impl Fn(&TermValue) -> bool) {
-        self.find_atoms(|atom| is_it(&atom.term.value));
+    /// Finds the atoms with a key that `is_it` confirms.
+    fn find(&mut self, space: Space, key: &[u8], is_it: impl Fn(&TermValue) -> bool) {
+        let Atoms { all, places, by_key, .. } = &mut *self.atoms;
+        let Some(numbers) = by_key.get_mut(&self.snapshot.hasher().hash(space, key)) else { return };
+        // What was found need not be found again.
+        numbers.retain(|number| {
+            let Some(atom) = all.get_mut(*number) else { return false };
+            let is_here = places.get(atom.place).is_some_and(|place| place.fields.contains(self.field));
+            atom.is_found |= is_here && is_it(&atom.term.value);
+            !atom.is_found
+        });
     }
 
-    fn find_atoms(&mut self, is_it: impl Fn(&Atom) -> bool) {
-        self.atoms.iter_mut().filter(|atom| is_it(atom)).for_each(|atom| atom.is_found = true);
+    /// Finds the atoms that cannot be looked up and that `is_it` confirms.
+    fn compare(&mut self, is_it: impl Fn(&Atom) -> bool) {
+        let Atoms { all, places, compared, .. } = &mut *self.atoms;
+        compared.retain(|number| {
+            let Some(atom) = all.get_mut(*number) else { return false };
+            let is_here = places.get(atom.place).is_some_and(|place| place.fields.contains(self.field));
+            atom.is_found |= is_here && is_it(atom);
+            !atom.is_found
+        });
     }
 }
 
 impl Forms for At<'_, '_> {
     fn key(&mut self, space: Space, key: &[u8]) {
-        let any_parent = self.snapshot.options().subdomains;
-        self.find(|value| match (value, space) {
-            (TermValue::Address(IpAddr::V4(v4)), Space::Ipv4) => v4.octets() == key,
-            (TermValue::Address(IpAddr::V6(v6)), Space::Ipv6) => v6.octets() == key,
-            (TermValue::Domain { name, .. }, Space::Domain) => name.as_bytes() == key,
-            (TermValue::Domain { name, subdomains }, Space::DomainSuffix) => {
-                (*subdomains || any_parent) && name.as_bytes() == key
+        self.find(space, key, |value| match value {
+            TermValue::Address(IpAddr::V4(v4)) => v4.octets() == key,
+            TermValue::Address(IpAddr::V6(v6)) => v6.octets() == key,
+            TermValue::Domain { name, .. } | TermValue::Name { name, .. } => name.as_bytes() == key,
+            TermValue::Hash { digest, .. } => digest.as_bytes() == key,
+            TermValue::Email(text) | TermValue::User(text) | TermValue::Text(text) | TermValue::Path(text) => {
+                text.as_bytes() == key
             }
-            (TermValue::Hash { kind, digest }, space) => {
-                Space::of_hash(*kind) == Some(space) && digest.as_bytes() == key
-            }
-            (TermValue::Email(text), Space::Email)
-            | (TermValue::User(text), Space::User)
-            | (TermValue::Text(text), Space::Text)
-            | (TermValue::Path(text), Space::Path) => text.as_bytes() == key,
-            (TermValue::Name { kind, name }, Space::Name | Space::DnsType) => {
-                (*kind == Kind::DnsType) == (space == Space::DnsType) && name.as_bytes() == key
-            }
-            (TermValue::Number { comparison: Comparison::Equal, value }, Space::Number) => number_key(*value) == key,
-            (TermValue::Time { comparison: Comparison::Equal, value }, Space::Time) => time_key(*value) == key,
             _ => false,
         });
     }
 
     fn networks(&mut self, address: IpAddr) {
-        self.find(|value| matches!(value, TermValue::Network(network) if network.contains(&address)));
+        self.compare(|atom| matches!(&atom.term.value, TermValue::Network(network) if network.contains(&address)));
     }
 
     fn range(&mut self, event: RangeValue) {
-        self.find(|value| match (value, event) {
+        self.compare(|atom| match (&atom.term.value, event) {
             (TermValue::Number { comparison, value }, RangeValue::Number(event)) => {
                 event.partial_cmp(value).is_some_and(|ordering| comparison.holds(ordering))
             }
@@ -179,11 +279,18 @@ impl Forms for At<'_, '_> {
     }
 
     fn url(&mut self, event: &CanonicalUrl) {
-        self.find_atoms(|atom| match &atom.term.value {
+        let agrees = |url: &CanonicalUrl| url.scheme().zip(event.scheme()).is_none_or(|(one, other)| one == other);
+        let rest = event.rest();
+        self.find(
+            Space::Url,
+            rest.as_bytes(),
+            |value| matches!(value, TermValue::Url(url) if agrees(url) && url.rest() == rest),
+        );
+        self.compare(|atom| match &atom.term.value {
             TermValue::Url(url) => {
-                let scheme = url.scheme().zip(event.scheme()).is_none_or(|(wanted, scheme)| wanted == scheme);
-                let is_longer = || atom.longer && event.path_prefixes().any(|prefix| prefix == url.rest());
-                scheme && (url.rest() == event.rest() || is_longer())
+                // Cheap first: prefixes are only gone through when it is one, at a boundary or not.
+                let is_prefix = || rest.starts_with(url.rest()) && event.path_prefixes().any(|path| path == url.rest());
+                agrees(url) && (url.rest() == rest || (atom.longer && is_prefix()))
             }
             _ => false,
         });
@@ -196,14 +303,11 @@ impl Forms for At<'_, '_> {
 
 impl Visitor for Judge<'_> {
     fn value(&mut self, field: FieldId, value: Value<'_>) {
-        let atoms = self.patterns.values_mut().flat_map(|pattern| &mut pattern.atoms);
-        let atoms: Vec<&mut Atom> = atoms.filter(|atom| atom.fields.contains(field)).collect();
-        if atoms.is_empty() {
+        if !self.atoms.see(field) {
             return;
         }
-        let mut at = At { atoms, snapshot: self.snapshot };
-        at.atoms.iter_mut().for_each(|atom| atom.has_value = true);
         let (snapshot, scratch) = (self.snapshot, &mut self.scratch);
+        let mut at = At { atoms: &mut self.atoms, snapshot, field };
         with_text(value, |raw| read(snapshot.options(), snapshot.reading(field), raw, scratch, &mut at));
     }
 }

@@ -15,6 +15,11 @@ use crate::observable::{domain, email, hash, ip, path, text, time, url, user};
 pub(super) trait Forms {
     /// A key of a name space.
     fn key(&mut self, space: Space, key: &[u8]);
+    /// A parent of a domain whose own key was given before, for indicators that stand for the names below them.
+    #[inline]
+    fn parent(&mut self, space: Space, parent: &[u8]) {
+        self.key(space, parent);
+    }
     /// An address, for the networks that cover it; its key was given before.
     fn networks(&mut self, address: IpAddr);
     /// A number or an instant, for comparisons other than `=`.
@@ -146,7 +151,7 @@ fn name(options: MatchOptions, name: &[u8], forms: &mut impl Forms) {
     let parents = if options.subdomains { Space::Domain } else { Space::DomainSuffix };
     if forms.wants(parents) {
         for parent in domain::parents(name) {
-            forms.key(parents, parent);
+            forms.parent(parents, parent);
         }
     }
 }

@@ -77,6 +77,8 @@ pub const FEED_UNSUPPORTED_PATTERNS: &str = "hotlist_feed_unsupported_patterns";
 pub const HITS_TOTAL: &str = "hotlist_hits_total";
 /// Matches that policy suppressed.
 pub const SUPPRESSIONS_TOTAL: &str = "hotlist_suppressions_total";
+/// Events that exceeded a budget.
+pub const TRUNCATED_EVENTS_TOTAL: &str = "hotlist_truncated_events_total";
 /// Exact matches whose value an allowlist holds.
 pub const ALLOWLIST_HITS_TOTAL: &str = "hotlist_allowlist_hits_total";
 /// Records that were passed on untouched because something about them is odd.
@@ -370,6 +372,13 @@ const OWN: &[Metric] = &[
         Unit::Count,
         &["reason"],
         "Exact matches that policy suppressed, by reason.",
+    ),
+    metric(
+        TRUNCATED_EVENTS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["budget"],
+        "Events that exceeded a budget, by budget: `record_findings`, `record_lookups`, `record_tag_bytes`, `batch_tag_bytes`, `batch_hits`.",
     ),
     metric(
         ALLOWLIST_HITS_TOTAL,

@@ -10,13 +10,19 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// One kind of line. Meant for a `static` beside the line.
 #[derive(Debug)]
 pub struct Throttle {
+    pause: Duration,
     state: Mutex<(Option<Instant>, u64)>,
 }
 
 impl Throttle {
     /// At most one line in ten seconds.
     pub const fn new() -> Throttle {
-        Throttle { state: Mutex::new((None, 0)) }
+        Throttle { pause: PAUSE, state: Mutex::new((None, 0)) }
+    }
+
+    /// At most one line in a minute.
+    pub const fn once_a_minute() -> Throttle {
+        Throttle { pause: Duration::from_secs(60), state: Mutex::new((None, 0)) }
     }
 
     /// Whether a line may be written now, and then how many were left out before it.
@@ -27,7 +33,7 @@ impl Throttle {
     fn pass_at(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (last, left_out) = &mut *state;
-        if last.is_some_and(|last| now.saturating_duration_since(last) < PAUSE) {
+        if last.is_some_and(|last| now.saturating_duration_since(last) < self.pause) {
             *left_out += 1;
             return None;
         }

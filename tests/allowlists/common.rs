@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hotlist::detect::{Detector, Verdict};
+use hotlist::detect::{Budgets, Detector, Verdict};
 use hotlist::encoding::TagInto;
 use hotlist::fields::FieldTable;
 use hotlist::intel::allowlist::{self, Action, Allowlist, Allowlists};
@@ -51,7 +51,12 @@ pub fn detector(policy: Policy, wide: bool, indicators: Vec<Indicator>) -> Detec
     let table = Arc::new(FieldTable::embedded(true).unwrap());
     let mut builder = SnapshotBuilder::new(table, MatchOptions::default(), 7);
     builder.add_feed(Feed { subdomains: wide, url_prefix: wide, ..Feed::named("feed") }, indicators).unwrap();
-    Detector { snapshot: Arc::new(builder.build(1)), policy: Some(policy), tag_into: TagInto::Auto }
+    Detector {
+        snapshot: Arc::new(builder.build(1)),
+        policy: Some(policy),
+        tag_into: TagInto::Auto,
+        budgets: Budgets::default(),
+    }
 }
 
 pub fn judge(detector: &Detector, document: &Value) -> Verdict {

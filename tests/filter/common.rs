@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hotlist::config::Address;
 use hotlist::delivery::{Accepted, Batch, BoxFuture, Check, Checked, Deliver, Metadata, Process, Refusal, Work};
-use hotlist::detect::Detector;
+use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::{Format, TagInto};
 use hotlist::fields::FieldTable;
 use hotlist::ingest::filter::Settings;
@@ -52,7 +52,12 @@ pub fn detector(policy: Policy, indicators: Vec<Indicator>) -> Detector {
     let table = Arc::new(FieldTable::embedded(true).unwrap());
     let mut builder = SnapshotBuilder::new(table, MatchOptions::default(), 7);
     builder.add_feed(Feed::named("planted"), indicators).unwrap();
-    Detector { snapshot: Arc::new(builder.build(7)), policy: Some(policy), tag_into: TagInto::Auto }
+    Detector {
+        snapshot: Arc::new(builder.build(7)),
+        policy: Some(policy),
+        tag_into: TagInto::Auto,
+        budgets: Budgets::default(),
+    }
 }
 
 /// Judges as the live stream does.

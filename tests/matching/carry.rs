@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hotlist::detect::Detector;
+use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::TagInto;
 use hotlist::intel::snapshot::{MatchOptions, NotCarried, Snapshot, SnapshotBuilder};
 use proptest::prelude::*;
@@ -43,7 +43,7 @@ proptest! {
             for (feed, indicators) in changed.clone() {
                 builder.add_feed(feed, indicators).unwrap();
             }
-            Detector { snapshot: Arc::new(builder.build(2)), policy: None, tag_into: TagInto::Auto }
+            Detector { snapshot: Arc::new(builder.build(2)), policy: None, tag_into: TagInto::Auto, budgets: Budgets::default() }
         };
         let once = carry(&older.snapshot, &|number| number != replaced);
         // The changed feed stands at the end of the snapshot that carried it over.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hotlist::delivery::Work;
-use hotlist::detect::{Detector, Report, Verdict};
+use hotlist::delivery::{Batch, Work};
+use hotlist::detect::{Budgets, Detector, Report, Verdict};
 use hotlist::encoding::TagInto;
 use hotlist::encoding::otlp::{encode_json, request_of};
 use hotlist::encoding::wire::put_bytes;
@@ -16,7 +16,7 @@ use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
 use hotlist::intel::term;
 use hotlist::matcher::{Hit, Matcher};
 use hotlist::observable::Kind;
-use hotlist::policy::Policy;
+use hotlist::policy::{Policy, Suppression};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -79,7 +79,7 @@ pub fn detector(
     for (feed, indicators) in feeds {
         builder.add_feed(feed, indicators).unwrap();
     }
-    Detector { snapshot: Arc::new(builder.build(1)), policy, tag_into: TagInto::Auto }
+    Detector { snapshot: Arc::new(builder.build(1)), policy, tag_into: TagInto::Auto, budgets: Budgets::default() }
 }
 
 /// The verdict on a JSON document that arrived at the epoch.
@@ -90,18 +90,42 @@ pub fn judge(detector: &Detector, document: &Value) -> Verdict {
         .unwrap()
 }
 
-/// What a batch of one OTLP record with this body leads to, and whether its bytes stayed the same.
-pub fn send(detector: &Detector, document: &Value) -> (Report, bool) {
-    let request = Bytes::from(request_of([(0, document)]));
-    let (batch, report) = detector
-        .batch(hotlist::encoding::Format::Otlp, request.clone(), Timestamp::UNIX_EPOCH, &Work::default())
-        .unwrap();
-    (report, batch.message.to_bytes() == request)
+/// What a batch leads to.
+pub struct Sent {
+    pub batch: Batch,
+    pub report: Report,
+    pub hits: Vec<Hit>,
+    /// Its bytes stayed the same.
+    pub is_same: bool,
+}
+
+impl Sent {
+    /// The reasons of the findings that policy dropped.
+    pub fn reasons(&self) -> Vec<Suppression> {
+        let each = self.report.suppressions.iter();
+        each.flat_map(|(reason, number)| std::iter::repeat_n(*reason, number as usize)).collect()
+    }
+}
+
+/// Sends an OTLP request to a detector.
+pub fn send_request(detector: &Detector, request: impl Into<Bytes>, arrival: Timestamp) -> Sent {
+    let (request, mut hits) = (request.into(), Vec::new());
+    let mut listen = |hit: &Hit| hits.push(hit.clone());
+    let format = hotlist::encoding::Format::Otlp;
+    let (batch, report) = detector.batch_with(format, request.clone(), arrival, &Work::default(), &mut listen).unwrap();
+    assert_eq!(report.hits.total(), hits.len() as u64, "what is counted is what was found");
+    let is_same = batch.message.to_bytes() == request;
+    Sent { batch, report, hits, is_same }
+}
+
+/// What a batch of one OTLP record with this body leads to.
+pub fn send(detector: &Detector, document: &Value) -> Sent {
+    send_request(detector, request_of([(0, document)]), Timestamp::UNIX_EPOCH)
 }
 
 /// The same for each way in which a record can carry a document: its body as key-values, its body as JSON in a string,
 /// and its attributes.
-pub fn send_each_way(detector: &Detector, document: &Value) -> Vec<(&'static str, Report, bool)> {
+pub fn send_each_way(detector: &Detector, document: &Value) -> Vec<(&'static str, Sent)> {
     let mut record = Vec::new();
     for (key, value) in document.as_object().unwrap() {
         let mut attribute = Vec::new();
@@ -120,14 +144,7 @@ pub fn send_each_way(detector: &Detector, document: &Value) -> Vec<(&'static str
         ("OTLP body of JSON", request_of([(0, &Value::String(document.to_string()))])),
         ("OTLP attributes", attributes),
     ];
-    let send = |(way, request): (&'static str, Vec<u8>)| {
-        let request = Bytes::from(request);
-        let (batch, report) = detector
-            .batch(hotlist::encoding::Format::Otlp, request.clone(), Timestamp::UNIX_EPOCH, &Work::default())
-            .unwrap();
-        (way, report, batch.message.to_bytes() == request)
-    };
-    requests.into_iter().map(send).collect()
+    requests.map(|(way, request)| (way, send_request(detector, request, Timestamp::UNIX_EPOCH))).into()
 }
 
 /// The name of the field of a hit.

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
-use hotlist::delivery::Work;
 use hotlist::detect::Detector;
 use hotlist::encoding::otlp::request_of;
 use hotlist::enrich;
@@ -15,7 +13,7 @@ use hotlist::policy::{Policy, Suppression};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::common::{EXACT, detector, indicator, instant, judge, of_terms, send_each_way};
+use crate::common::{EXACT, detector, indicator, instant, judge, of_terms, send_each_way, send_request};
 use crate::segments::{table, through_bytes};
 
 /// The indicator of a pattern.
@@ -35,11 +33,11 @@ fn with(indicators: Vec<Indicator>) -> Detector {
 /// The numbers of the indicators that hit, in a document alone and in each way in which it can come.
 fn hits(detector: &Detector, document: &Value) -> BTreeSet<u32> {
     let alone: BTreeSet<u32> = judge(detector, document).hits.iter().map(|hit| hit.posting.indicator).collect();
-    for (way, report, is_same) in send_each_way(detector, document) {
-        let found: BTreeSet<u32> = report.hits.iter().map(|(hit, _)| hit.posting.indicator).collect();
+    for (way, sent) in send_each_way(detector, document) {
+        let found: BTreeSet<u32> = sent.hits.iter().map(|hit| hit.posting.indicator).collect();
         assert_eq!(found, alone, "{way}: {document}");
-        assert_eq!(is_same, found.is_empty(), "{way}: {document}");
-        assert_eq!(report.odd_records, 0, "{way}: {document}");
+        assert_eq!(sent.is_same, found.is_empty(), "{way}: {document}");
+        assert_eq!(sent.report.odd_records, 0, "{way}: {document}");
     }
     alone
 }
@@ -87,12 +85,10 @@ fn halves_in_two_events_of_a_batch_are_nothing() {
     let other = json!({ "destination.port": 4444, "source.ip": "192.0.2.1" });
     let both = json!({ "dns.question.name": "evil.example", "destination.port": 4444 });
     let send = |documents: &[&Value]| {
-        let request = Bytes::from(request_of(documents.iter().map(|document| (0, *document))));
-        let (batch, report) = detector
-            .batch(hotlist::encoding::Format::Otlp, request.clone(), Timestamp::UNIX_EPOCH, &Work::default())
-            .unwrap();
-        let places: Vec<usize> = batch.hits.iter().map(|tagged| tagged.place).collect();
-        (places, report.hits.len(), batch.message.to_bytes() == request)
+        let request = request_of(documents.iter().map(|document| (0, *document)));
+        let sent = send_request(&detector, request, Timestamp::UNIX_EPOCH);
+        let places: Vec<usize> = sent.batch.hits.iter().map(|tagged| tagged.place).collect();
+        (places, sent.hits.len(), sent.is_same)
     };
     assert_eq!(send(&[&one, &other, &one]), (vec![], 0, true));
     assert_eq!(send(&[&one, &both, &other]), (vec![1], 1, false));
@@ -333,8 +329,8 @@ fn policy_judges_what_is_fulfilled() {
         assert_eq!(verdict.unfulfilled, []);
         let verdict = judge(&detector, &half);
         assert_eq!((verdict.hits.len(), verdict.suppressed.len()), (0, 0));
-        for (way, report, is_same) in send_each_way(&detector, &half) {
-            assert!(report.hits.is_empty() && report.suppressions.is_empty() && is_same, "{way}");
+        for (way, sent) in send_each_way(&detector, &half) {
+            assert!(sent.hits.is_empty() && sent.report.suppressions.is_empty() && sent.is_same, "{way}");
         }
     }
     let detector = with(vec![of(pattern)]);

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hotlist::delivery::Work;
 use hotlist::detect::Detector;
 use hotlist::encoding::otlp::request_of;
 use hotlist::fields::FieldTable;
@@ -22,7 +21,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 
 use crate::cases::{Case, FIELDS, case};
-use crate::common::{detector, table};
+use crate::common::{detector, send_request, table};
 
 /// What a value may be looked for as.
 #[derive(Debug)]
@@ -190,9 +189,7 @@ pub fn found_by(detector: &Detector, case: &Case) -> Found {
     let directly = found(&mut verdict.hits.iter());
     // The live stream puts the sieve before the matcher; it must let through whatever the matcher finds.
     let live = request_of([(1, &serde_json::Value::String(document))]);
-    let (_, report) =
-        detector.batch(hotlist::encoding::Format::Otlp, live.into(), Timestamp::UNIX_EPOCH, &Work::default()).unwrap();
-    assert_eq!(found(&mut report.hits.iter().map(|(hit, _)| hit)), directly);
+    assert_eq!(found(&mut send_request(detector, live, Timestamp::UNIX_EPOCH).hits.iter()), directly);
     directly
 }
 

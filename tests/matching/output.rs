@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use hotlist::detect::Detector;
+use hotlist::detect::{Budgets, Detector};
 use hotlist::feed::{FeedOptions, import};
 use hotlist::intel::allowlist::{self, Action, Allowlists};
 use hotlist::intel::indicator::{Confidence, Context, Indicator, Tlp};
@@ -108,6 +108,7 @@ fn fits(kind: &str, value: &Value) -> bool {
         "ip" => value.as_str().is_some_and(|text| text.parse::<IpAddr>().is_ok()),
         "date" => value.as_str().is_some_and(|text| text.parse::<Timestamp>().is_ok()),
         "long" => value.is_i64(),
+        "boolean" => value.is_boolean(),
         _ => false,
     }
 }
@@ -199,6 +200,9 @@ fn everything_added_is_ecs_or_declared() {
             None => leaves(key, value, &mut added),
         }
     }
+    // With more findings than the budget.
+    let few = Detector { budgets: Budgets { record_findings: 1, ..Budgets::default() }, ..detector.clone() };
+    leaves("threat", &tag(&few, &event)["threat"], &mut added);
     // The same without a place in `threat`.
     let blocked = tag(&detector, &json!({ "threat": "high", "source": { "ip": "203.0.113.7" } }));
     assert_eq!(blocked["threat"], "high");

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotlist::delivery::Work;
 use hotlist::detect::Detector;
 use hotlist::encoding::otlp::request_of;
 use hotlist::encoding::wire::{put_bytes, put_varint};
@@ -12,12 +11,13 @@ use hotlist::fields::{Field, FieldKind, FieldTable};
 use hotlist::intel::allowlist::{self, Allowlists};
 use hotlist::intel::indicator::{Confidence, Context, Indicator};
 use hotlist::intel::snapshot::{Feed, Origin};
+use hotlist::matcher::Hit;
 use hotlist::observable::Kind;
 use hotlist::policy::{Policy, Suppression};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::common::{EXACT, detector, indicator, instant, judge, nanoseconds, nested, send, table};
+use crate::common::{EXACT, detector, indicator, instant, judge, nanoseconds, nested, send, send_request, table};
 
 const FROM: &str = "2024-06-01T00:00:00Z";
 const UNTIL: &str = "2024-07-01T00:00:00Z";
@@ -143,10 +143,8 @@ fn event_time_is_the_first_that_the_event_has() {
         (Value::Null, None, None, outside, false),
     ] {
         let told = format!("{timestamp} {time:?} {observed:?} {arrival}");
-        let (_, report) = detector
-            .batch(hotlist::encoding::Format::Otlp, record(time, observed, &body(timestamp)), arrival, &Work::default())
-            .unwrap();
-        assert_eq!((report.hits.len(), report.suppressions.len()), if hits { (1, 0) } else { (0, 1) }, "{told}");
+        let sent = send_request(&detector, record(time, observed, &body(timestamp)), arrival);
+        assert_eq!((sent.hits.len(), sent.reasons().len()), if hits { (1, 0) } else { (0, 1) }, "{told}");
     }
 }
 
@@ -216,9 +214,9 @@ fn every_other_rule_drops_under_its_own_name() {
     ] {
         let detector = with_policy(policy, feed, vec![indicator]);
         assert_eq!(outcome(&detector, event), expected, "{event}");
-        let (report, untouched) = send(&detector, event);
-        assert_eq!(report.suppressions, Vec::from_iter(expected), "{event}");
-        assert_eq!(untouched, expected.is_some(), "{event}");
+        let sent = send(&detector, event);
+        assert_eq!(sent.reasons(), Vec::from_iter(expected), "{event}");
+        assert_eq!(sent.is_same, expected.is_some(), "{event}");
     }
 }
 
@@ -272,8 +270,8 @@ fn each_finding_is_judged_on_its_own() {
     let off = Feed { enabled: false, ..Feed::named("off") };
     let same = || vec![indicator(Kind::Ip, "203.0.113.7")];
     let both = detector(&table(), EXACT, Some(Policy::default()), vec![(off, same()), (Feed::named("on"), same())]);
-    let (report, _) = send(&both, &json!({ "source.ip": "203.0.113.7" }));
-    assert_eq!(report.suppressions, [Suppression::NoRule]);
-    let feeds: Vec<&str> = report.hits.iter().map(|(_, feed)| &**feed).collect();
-    assert_eq!(feeds, ["on"]);
+    let sent = send(&both, &json!({ "source.ip": "203.0.113.7" }));
+    assert_eq!(sent.reasons(), [Suppression::NoRule]);
+    let feed = |hit: &Hit| both.snapshot.feed_of(hit.posting.indicator).name.clone();
+    assert_eq!(sent.hits.iter().map(feed).collect::<Vec<_>>(), ["on"]);
 }

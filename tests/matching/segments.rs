@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use hotlist::detect::Detector;
+use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::TagInto;
 use hotlist::enrich;
 use hotlist::feed::compile::{self, Change, FeedState};
@@ -33,7 +33,7 @@ pub fn table() -> Arc<FieldTable> {
 }
 
 pub fn over(snapshot: Snapshot) -> Detector {
-    Detector { snapshot: Arc::new(snapshot), policy: None, tag_into: TagInto::Auto }
+    Detector { snapshot: Arc::new(snapshot), policy: None, tag_into: TagInto::Auto, budgets: Budgets::default() }
 }
 
 fn opened(feed: &Feed, indicators: &[Indicator]) -> Arc<Segment> {

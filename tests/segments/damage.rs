@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hotlist::detect::Detector;
+use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::TagInto;
 use hotlist::fields::FieldTable;
 use hotlist::intel::indicator::{Feed, Indicator};
@@ -128,7 +128,12 @@ fn what_opens_with_a_bit_flipped_can_be_taken_over_and_matched() {
                     builder.add_segment(Arc::clone(segment), |feed| Feed::named(&feed.name)).unwrap();
                 }
                 let snapshot = Arc::new(builder.build(1));
-                let detector = Detector { snapshot: Arc::clone(&snapshot), policy: None, tag_into: TagInto::Auto };
+                let detector = Detector {
+                    snapshot: Arc::clone(&snapshot),
+                    policy: None,
+                    tag_into: TagInto::Auto,
+                    budgets: Budgets::default(),
+                };
                 let mut matcher = Matcher::new(&snapshot);
                 let verdict =
                     detector.document(event, snapshot.trie(), &mut matcher, jiff::Timestamp::UNIX_EPOCH).unwrap();

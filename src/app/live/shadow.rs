@@ -1,6 +1,7 @@
 //! A snapshot beside the one that judges: what it would hit is counted and sampled, and changes nothing.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -10,9 +11,10 @@ use metrics::counter;
 
 use super::Rules;
 use crate::delivery::Work;
-use crate::detect::{Detector, Report};
+use crate::detect::{Detector, Tally};
 use crate::encoding::Format;
 use crate::intel::snapshot::Snapshot;
+use crate::matcher::Hit;
 use crate::telemetry::{self, Throttle};
 
 /// The snapshot in the slot, if there is one.
@@ -21,8 +23,35 @@ pub(super) struct Shadow {
     snapshot: ArcSwapOption<Snapshot>,
 }
 
-/// What was found, as both sides can say it: field, value, indicator and feed.
-type Found<'r> = (u16, &'r [u8], &'r str, &'r str);
+/// What was found in one batch, as both sides can say it: by field, value, indicator and feed.
+#[derive(Default)]
+pub(super) struct Findings {
+    hasher: RandomState,
+    /// How often each was found, and the number of its feed.
+    found: HashMap<u64, (u64, usize)>,
+    /// There were more than [`MAX_COMPARED`].
+    is_incomplete: bool,
+}
+
+/// The most different findings of a batch that are compared, so that a batch of nothing but hits takes no more memory.
+const MAX_COMPARED: usize = 1 << 16;
+
+impl Findings {
+    /// Takes note of a hit.
+    pub(super) fn note(&mut self, snapshot: &Snapshot, hit: &Hit) {
+        let key = self.key(snapshot, hit);
+        if self.found.len() < MAX_COMPARED || self.found.contains_key(&key) {
+            self.found.entry(key).or_insert((0, snapshot.feed_number(hit.posting.indicator))).0 += 1;
+        } else {
+            self.is_incomplete = true;
+        }
+    }
+
+    fn key(&self, snapshot: &Snapshot, hit: &Hit) -> u64 {
+        let feed = &snapshot.feed_of(hit.posting.indicator).name;
+        self.hasher.hash_one((hit.field.0, &hit.value, &hit.name, feed))
+    }
+}
 
 impl Shadow {
     pub(super) fn set(&self, snapshot: Option<Arc<Snapshot>>) {
@@ -32,55 +61,55 @@ impl Shadow {
     /// What judges beside, under the same rules.
     pub(super) fn of(&self, rules: &Rules) -> Option<Detector> {
         let snapshot = self.snapshot.load_full()?;
-        Some(Detector { snapshot, policy: Some(rules.policy.clone()), tag_into: rules.tag_into })
+        let Rules { policy, tag_into, budgets, .. } = rules.clone();
+        Some(Detector { snapshot, policy: Some(policy), tag_into, budgets })
     }
 
     /// Matches a batch that was judged, and counts by feed what hits, what hits in the shadow only and what only
-    /// without it.
+    /// without it. `active` are the findings without it; of a batch with more than are compared, hits alone are counted.
     pub(super) fn compare(
         &self,
         shadow: &Detector,
-        judged: &Report,
-        format: Format,
-        message: Bytes,
+        active: &Snapshot,
+        mut findings: Findings,
+        (format, message): (Format, Bytes),
         arrival: Timestamp,
         work: &Work,
     ) {
         static LINES: Throttle = Throttle::new();
-        // The batch could be walked a moment ago, so this walk ends only for want of room, or of the client.
-        let Ok((_, report)) = shadow.batch(format, message, arrival, work) else { return };
-        let count = |name: &'static str, feed: &str, number: u64| {
-            counter!(name, "feed" => feed.to_owned()).increment(number);
+        let count = |name: &'static str, snapshot: &Snapshot, feed: usize, number: u64| {
+            let feed = snapshot.feeds().get(feed).map_or_else(String::new, |feed| feed.name.clone());
+            counter!(name, "feed" => feed).increment(number);
         };
-        let mut only = tally(&report);
-        let mut missing = tally(judged);
-        for (_, feed) in &report.hits {
-            count(telemetry::SHADOW_HITS_TOTAL, feed, 1);
-        }
-        for (found, number) in &mut only {
-            if let Some(here) = missing.get_mut(found) {
-                let both = (*number).min(*here);
-                *number -= both;
-                *here -= both;
+        let mut only: Tally<usize> = Tally::default();
+        let mut listen = |hit: &Hit| {
+            let key = findings.key(&shadow.snapshot, hit);
+            match findings.found.get_mut(&key) {
+                Some((number, _)) if *number > 0 => *number -= 1,
+                _ if findings.is_incomplete => {}
+                _ => {
+                    only.add(shadow.snapshot.feed_number(hit.posting.indicator));
+                    if let Some(left_out) = LINES.pass() {
+                        let feed = &shadow.snapshot.feed_of(hit.posting.indicator).name;
+                        let (indicator, value) = (&hit.name, String::from_utf8_lossy(&hit.value));
+                        tracing::info!(feed, indicator, %value, left_out, "the shadow hits what serves does not");
+                    }
+                }
             }
+        };
+        // The batch could be walked a moment ago, so this walk ends only for want of room, or of the client.
+        let Ok((_, report)) = shadow.batch_with(format, message, arrival, work, &mut listen) else { return };
+        for ((feed, _), number) in report.hits {
+            count(telemetry::SHADOW_HITS_TOTAL, &shadow.snapshot, feed, number);
         }
-        for ((_, value, indicator, feed), number) in only.into_iter().filter(|(_, number)| *number > 0) {
-            count(telemetry::SHADOW_ONLY_HITS_TOTAL, feed, number);
-            if let Some(left_out) = LINES.pass() {
-                let value = String::from_utf8_lossy(value);
-                tracing::info!(feed, indicator, %value, left_out, "the shadow hits what serves does not");
-            }
+        for (feed, number) in only {
+            count(telemetry::SHADOW_ONLY_HITS_TOTAL, &shadow.snapshot, feed, number);
         }
-        for ((.., feed), number) in missing.into_iter().filter(|(_, number)| *number > 0) {
-            count(telemetry::SHADOW_MISSING_HITS_TOTAL, feed, number);
+        if findings.is_incomplete {
+            return;
+        }
+        for (number, feed) in findings.found.into_values().filter(|(number, _)| *number > 0) {
+            count(telemetry::SHADOW_MISSING_HITS_TOTAL, active, feed, number);
         }
     }
-}
-
-fn tally(report: &Report) -> HashMap<Found<'_>, u64> {
-    let mut tally = HashMap::new();
-    for (hit, feed) in &report.hits {
-        *tally.entry((hit.field.0, hit.value.as_slice(), hit.name.as_str(), feed.as_ref())).or_default() += 1;
-    }
-    tally
 }

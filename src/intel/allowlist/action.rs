@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// What becomes of a hit whose value a list holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
     /// It is no hit.
     Suppress,
