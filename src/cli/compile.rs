@@ -9,6 +9,7 @@ use super::args::{CompactArgs, CompileArgs};
 use super::{Failure, progress, report};
 use crate::app;
 use crate::config::Config;
+use crate::control::client;
 use crate::feed::compile::{self, Change, FeedState};
 use crate::feed::load::{self, FeedFile};
 use crate::fields::FieldTable;
@@ -19,6 +20,12 @@ pub(super) fn compile(
     environment: &dyn Fn(&str) -> Option<String>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
+    if client::is_cache(&args.out) {
+        let out = args.out.display();
+        return Err(Failure::Other(anyhow::anyhow!(
+            "--out {out}: is the cache of a node (`intel.control.cache`), which deletes segments; give the store a directory of its own"
+        )));
+    }
     let (files, table, mut failed) = match &args.config {
         Some(path) => {
             let config = Config::load(path, environment)?;

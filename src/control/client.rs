@@ -30,7 +30,7 @@ use crate::intel::manifest::Mode;
 use crate::tls::{self, TlsError};
 
 pub use apply::{Apply, Candidate};
-pub use cache::{Cache, CacheError, Highest, KeptError};
+pub use cache::{Cache, CacheError, Highest, KeptError, check as check_cache, is_cache};
 pub use refusal::Refusal;
 pub use settings::{Settings, SettingsError, Timing, host_name};
 pub use status::{SlotStatus, Status};

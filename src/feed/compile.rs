@@ -7,8 +7,9 @@
 mod delta;
 mod state;
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -224,8 +225,13 @@ fn build(feed: &Feed, cause: BuildError) -> CompileError {
 
 fn segments_directory(store: &Path) -> Result<PathBuf, CompileError> {
     let segments = store.join("segments");
-    std::fs::create_dir_all(&segments).map_err(|cause| CompileError::Store { path: segments.clone(), cause })?;
+    make_directory(&segments).map_err(|cause| CompileError::Store { path: segments.clone(), cause })?;
     Ok(segments)
+}
+
+/// Makes a directory of a store and those above it, for this process's user alone, as its files are.
+fn make_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// All files of a feed as one segment.

@@ -125,11 +125,9 @@ impl Manifest {
     pub fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
         bounds::check_length(bytes.len())?;
         let mut json = serde_json::Deserializer::from_slice(bytes);
-        let manifest: Manifest = serde_path_to_error::deserialize(&mut json).map_err(|error| ManifestError::Json {
-            path: error.path().to_string(),
-            cause: error.into_inner().to_string(),
-        })?;
-        json.end().map_err(|error| ManifestError::Json { path: ".".to_owned(), cause: error.to_string() })?;
+        let manifest: Manifest = serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| ManifestError::json(&error.path().to_string(), &error.inner().to_string()))?;
+        json.end().map_err(|error| ManifestError::json(".", &error.to_string()))?;
         bounds::check(&manifest)?;
         Ok(manifest)
     }
@@ -140,8 +138,7 @@ impl Manifest {
     /// The manifest breaks a bound, so that no node would take it.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ManifestError> {
         bounds::check(self)?;
-        let bytes = serde_json::to_vec(self)
-            .map_err(|error| ManifestError::Json { path: ".".to_owned(), cause: error.to_string() })?;
+        let bytes = serde_json::to_vec(self).map_err(|error| ManifestError::json(".", &error.to_string()))?;
         bounds::check_length(bytes.len())?;
         Ok(bytes)
     }

@@ -80,7 +80,12 @@ async fn each_refusal_says_why_and_what_still_serves() {
         let mut signed = bare(9);
         let at = signed.manifest.windows(4).position(|four| four == b"true").unwrap();
         signed.manifest.splice(at..at + 4, *b"null");
+        signed.signatures = vec![key().sign(&signed.manifest)];
         signed
+    };
+    let hostile = {
+        let manifest = b"{\"x\\n2026-11-29T00:00:00Z ERROR forged\\u001b[31m\": 1}".to_vec();
+        hotlist::intel::manifest::Signed { signatures: bare(9).signatures, manifest }
     };
     let changed = {
         let mut signed = bare(9);
@@ -91,6 +96,7 @@ async fn each_refusal_says_why_and_what_still_serves() {
     let unsigned = hotlist::intel::manifest::Signed { signatures: Vec::new(), ..bare(9) };
     let cases = [
         (9, damaged, Code::InvalidArgument, "rules[0].enabled"),
+        (9, hostile, Code::Unauthenticated, "were changed after signing"),
         (9, changed, Code::Unauthenticated, "were changed after signing"),
         (9, unsigned, Code::Unauthenticated, "is not signed"),
         (9, sign_with(&[&stranger()], &manifest(9, &[])), Code::Unauthenticated, "trusted here are"),

@@ -1,8 +1,10 @@
 //! A disk that is full or fails: honest refusals, and the last good version goes on serving.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use hotlist::control::client::OpenError;
+use hotlist::control::store::Store;
 use hotlist::intel::manifest::Mode;
 use tonic::Code;
 
@@ -78,10 +80,11 @@ async fn parts_that_nothing_names_are_deleted() {
     let (mut stream, _) = plane.greeted().await;
     assert!(part.exists());
     let foreign = directory.path().join("cache/segments/readme.txt");
-    std::fs::write(&foreign, "none of these").unwrap();
+    std::fs::write(&foreign, "not the cache's").unwrap();
     stream.push(Mode::Serve, 2, "n", &bare(2));
     assert!(stream.request().await.error.is_none());
-    assert!(!part.exists() && !foreign.exists());
+    assert!(!part.exists());
+    assert!(foreign.exists(), "the cache deletes its own files only");
     node.stop().await;
 }
 
@@ -193,10 +196,91 @@ async fn a_cache_that_cannot_be_used_stops_the_start() {
     let error = Running::try_start(settings.clone(), &Recorder::new()).err().unwrap();
     assert!(error.to_string().contains("cannot be made"), "{error}");
     std::fs::remove_file(&settings.cache).unwrap();
-    // What it makes is for its user only to change.
     let node = Running::start(settings.clone(), &Recorder::new());
-    assert_eq!(std::fs::metadata(&settings.cache).unwrap().permissions().mode() & 0o022, 0);
     node.stop().await;
+}
+
+/// Scenario: `cache` is aimed at the store of a control plane. Guarantee: the start is refused with the directory and how
+/// to fix it, and every file of the store is there as before; the other way round, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_is_never_used_as_a_cache_nor_a_cache_as_a_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let plane = Plane::start().await;
+    let mut settings = settings(directory.path(), plane.address);
+    let (cache, root) = (settings.cache.clone(), directory.path().join("store"));
+    let store = Store::open(&root).unwrap();
+    let segment = noise(1, 100);
+    let digest = hotlist::intel::manifest::Digest::of(&segment);
+    std::fs::write(store.segment(&digest), &segment).unwrap();
+    settings.cache = root.clone();
+    let before = tree(&root);
+    let error = Running::try_start(settings.clone(), &Recorder::new()).err().unwrap().to_string();
+    assert!(error.contains("store: is not empty and not a cache of hotlist"), "{error}");
+    assert_eq!(tree(&root), before);
+    // What `hotlist compile` makes is a store, too.
+    for made in ["publications", "nodes", "alerts"] {
+        std::fs::remove_dir_all(root.join(made)).unwrap();
+    }
+    let before = tree(&root);
+    let error = Running::try_start(settings.clone(), &Recorder::new()).err().unwrap().to_string();
+    assert!(error.contains("`segments`") && error.contains("give `intel.control.cache` a directory"), "{error}");
+    assert_eq!(tree(&root), before);
+
+    settings.cache = cache.clone();
+    Running::start(settings, &Recorder::new()).stop().await;
+    let before = tree(&cache);
+    let error = Store::open(&cache).err().unwrap().to_string();
+    assert!(error.contains("is the cache of a node"), "{error}");
+    assert_eq!(tree(&cache), before);
+}
+
+/// Every path below a directory with its mode.
+fn tree(directory: &Path) -> Vec<(PathBuf, u32)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        let metadata = entry.metadata().unwrap();
+        found.push((entry.path(), metadata.permissions().mode() & 0o7777));
+        if metadata.is_dir() {
+            found.extend(tree(&entry.path()));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Guarantee: whatever a node writes into its cache is for its user alone, whatever the umask.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_file_of_a_cache_is_for_its_user_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut plane = Plane::start().await;
+    let node = Running::start(settings(directory.path(), plane.address), &Recorder::new());
+    let (mut stream, _) = plane.greeted().await;
+    let (whole, broken) = (noise(1, 3000), noise(2, 5000));
+    plane.hold(&whole);
+    stream.push(Mode::Serve, 1, "n", &sign(&manifest(1, &[&whole])));
+    assert!(stream.request().await.error.is_none());
+    let digest = plane.hold(&broken);
+    plane.trick(digest, Trick::Break(2000, Code::Unavailable));
+    plane.trick(digest, Trick::Hang(0));
+    stream.push(Mode::Serve, 2, "n", &sign(&manifest(2, &[&broken])));
+    while !plane.fetches().contains(&(digest, 2000)) {
+        plane.fetch().await;
+    }
+    node.stop().await;
+    let cache = directory.path().join("cache");
+    let found = tree(&cache);
+    let names: Vec<_> =
+        found.iter().map(|(path, _)| path.strip_prefix(&cache).unwrap().display().to_string()).collect();
+    for name in ["hotlist-cache", "lock", "highest.json", "serve.json", "segments"] {
+        assert!(names.iter().any(|found| found == name), "{name}: {names:?}");
+    }
+    assert!(part_path(directory.path(), &broken).exists());
+    for (path, mode) in found {
+        let wanted = if path.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(mode, wanted, "{}: {mode:o}", path.display());
+    }
+    assert_eq!(std::fs::metadata(&cache).unwrap().permissions().mode() & 0o7777, 0o700);
 }
 
 /// Guarantee: what was refused for good takes no room from what comes next.

@@ -67,11 +67,11 @@ fn control_files(control: &config::Control, problems: &mut Vec<String>) {
         let (key, tls) = ("intel.control.tls", control.tls.clone().unwrap_or_default());
         problems.extend(told(key, tls::Connector::load(key, &tls, host)));
     }
-    problems
-        .extend(written("intel.control.cache", Some(&control.cache.join("lock"))).filter(|_| control.cache.exists()));
     // It is made when it is not there.
     if control.cache.exists() {
-        problems.extend(written("intel.control.cache", Some(&control.cache.join("lock"))));
+        let cache = written("intel.control.cache", Some(&control.cache.join("lock")));
+        let foreign = || Some(format!("intel.control.cache: {}", client::check_cache(&control.cache).err()?));
+        problems.extend(cache.or_else(foreign));
     }
 }
 

@@ -2,6 +2,7 @@
 //! version ever seen.
 //!
 //! ```text
+//! hotlist-cache          marks the directory: without it nothing is written or deleted
 //! lock                   held while a process uses the directory
 //! highest.json           the highest version of each slot, written before a new one is handed on
 //! serve.json shadow.json the last good manifest of each slot, with its signatures
@@ -12,6 +13,7 @@
 //! Files appear under their names whole: they are written under another, synced, renamed, and the directory is synced.
 //! Every function here blocks.
 
+mod directory;
 mod files;
 mod kept;
 mod part;
@@ -30,6 +32,7 @@ use metrics::gauge;
 use crate::intel::manifest::{Digest, Manifest, Mode, Signed};
 use crate::telemetry;
 
+pub use directory::{check, is_cache};
 pub use kept::{Highest, KeptError};
 pub(super) use part::Part;
 
@@ -46,6 +49,21 @@ pub enum CacheError {
         /// Why it failed.
         cause: io::Error,
     },
+    /// It belongs to something else.
+    #[error(
+        "{directory}: is not empty and not a cache of hotlist: it has `{entry}`; give `intel.control.cache` a directory of its own, empty or not there yet"
+    )]
+    NoCache {
+        /// The directory.
+        directory: PathBuf,
+        /// What a cache does not have.
+        entry: String,
+    },
+    /// Its marker is of another format.
+    #[error(
+        "{0}: is not the marker of a cache that this version of hotlist reads; give `intel.control.cache` another directory, or remove this one"
+    )]
+    Marker(PathBuf),
     /// Another process uses it.
     #[error("{0}: another process uses it; give each its own `intel.control.cache`")]
     InUse(PathBuf),
@@ -120,12 +138,12 @@ impl Cache {
     /// Opens the directory, made when it is not there. `limit` bounds the segments in it, in bytes.
     ///
     /// # Errors
-    /// It cannot be used, or another process uses it.
+    /// It cannot be used, belongs to something else, or another process uses it.
     pub fn open(directory: &Path, limit: u64) -> Result<Cache, CacheError> {
-        let segments = directory.join("segments");
-        fs::create_dir_all(&segments).map_err(|cause| CacheError::io(&segments, "made", cause))?;
-        let path = directory.join("lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&path);
+        directory::claim(directory)?;
+        let segments = directory.join(directory::SEGMENTS);
+        let path = directory.join(directory::LOCK);
+        let lock = files::private().create(true).truncate(false).write(true).open(&path);
         let lock = lock.map_err(|cause| CacheError::io(&path, "opened", cause))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -247,7 +265,7 @@ impl Cache {
         self.collect_garbage()
     }
 
-    /// Deletes every segment, whole or not, that no kept manifest names.
+    /// Deletes every segment, whole or not, that no kept manifest names. Files with other names are not the cache's.
     ///
     /// # Errors
     /// The directory cannot be read. A file that cannot be deleted is left for the next time.
@@ -259,11 +277,11 @@ impl Cache {
         for entry in fs::read_dir(&self.segments).map_err(|cause| CacheError::io(&self.segments, "read", cause))? {
             let entry = entry.map_err(|cause| CacheError::io(&self.segments, "read", cause))?;
             let digest = entry.file_name().to_str().and_then(digest_of);
-            if digest.is_none_or(|digest| !kept.contains(&digest)) {
+            if let Some(digest) = digest.filter(|digest| !kept.contains(digest)) {
                 match fs::remove_file(entry.path()) {
                     Ok(()) => {
                         deleted += 1;
-                        digest.map(|digest| state.checked.remove(&digest));
+                        state.checked.remove(&digest);
                         continue;
                     }
                     Err(error) => {

@@ -25,13 +25,13 @@ impl Judged {
     }
 }
 
-/// What holds for every manifest of a slot, new or kept: it is one, somebody vouches for it, and it is for this slot of
-/// this node.
+/// What holds for every manifest of a slot, new or kept: a trusted key signed its bytes, it is a manifest, and it is for
+/// this slot of this node. Bytes that no trusted key signed are not parsed, and a refusal says nothing of them.
 pub(super) fn sound(signed: Signed, slot: Mode, settings: &Settings) -> Result<Judged, Refusal> {
-    let manifest = Manifest::parse(&signed.manifest)?;
     if !settings.trusted.is_empty() {
         verify(&signed.manifest, &signed.signatures, &settings.trusted)?;
     }
+    let manifest = Manifest::parse(&signed.manifest)?;
     if manifest.audience != settings.audience {
         return Err(Refusal::Audience { found: manifest.audience, own: settings.audience.clone() });
     }
@@ -76,6 +76,28 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::Endpoint;
+    use crate::control::client::Timing;
+    use crate::intel::manifest::{Key, Signature};
+
+    fn settings(trusted: &[&Key]) -> Settings {
+        Settings {
+            endpoint: Endpoint::parse("unix:/c").unwrap(),
+            tls: None,
+            node: "n".to_owned(),
+            labels: std::collections::BTreeMap::new(),
+            audience: "a".to_owned(),
+            trusted: trusted.iter().map(|key| key.public()).collect(),
+            cache: "cache".into(),
+            cache_bytes: 1,
+            timing: Timing::default(),
+        }
+    }
+
+    fn refused(manifest: &[u8], signatures: Vec<Signature>, settings: &Settings) -> Refusal {
+        let signed = Signed { manifest: manifest.to_vec(), signatures };
+        sound(signed, Mode::Serve, settings).expect_err("it is taken")
+    }
 
     fn judged(version: u64, content: u8, expires: Option<i64>) -> Judged {
         let manifest = Manifest {
@@ -92,7 +114,51 @@ mod tests {
         Judged { manifest: Arc::new(manifest), signed: Arc::new(signed), digest: Digest([content; 32]) }
     }
 
+    /// Text that would begin a line of its own in a log, or colour a terminal.
+    const HOSTILE: &str = "{\"x\\n2026-11-29T00:00:00Z ERROR forged\\u001b[31m\": 1}";
+
     proptest! {
+        /// Guarantee: a refusal of bytes that no trusted key signed is the same text whatever the bytes are, and has
+        /// neither control characters nor text that a peer chose, however the signatures are wrong.
+        #[test]
+        fn nothing_is_said_of_bytes_that_no_trusted_key_signed(
+            mut bytes in prop_oneof![proptest::collection::vec(any::<u8>(), 0..200), Just(HOSTILE.as_bytes().to_vec())],
+            ids in proptest::collection::vec(".{0,40}", 0..5), stranger in any::<bool>(), flip in any::<u8>(),
+        ) {
+            let (trusted, other) = (Key::from_seed([1; 32]).unwrap(), Key::from_seed([2; 32]).unwrap());
+            let settings = settings(&[&trusted]);
+            let with = |bytes: &[u8]| {
+                let named = ids.iter().map(|id| Signature { key_id: id.clone(), signature: vec![1; 64] });
+                named.chain(stranger.then(|| other.sign(bytes))).collect::<Vec<_>>()
+            };
+            let refusal = refused(&bytes, with(&bytes), &settings);
+            prop_assert_eq!(refusal.reason(), "signature");
+            let text = refusal.to_string();
+            prop_assert_eq!(&text, &refused(b"", with(b""), &settings).to_string());
+            prop_assert!(text.chars().all(|character| (' '..='~').contains(&character)), "{}", text);
+            prop_assert!(text.len() < 400, "{}", text);
+            // The same of bytes that were changed under a good signature.
+            bytes.push(0);
+            let signed = trusted.sign(&bytes);
+            bytes[0] ^= flip | 1;
+            let refusal = refused(&bytes, vec![signed.clone()], &settings).to_string();
+            prop_assert_eq!(refusal, refused(b"", vec![signed], &settings).to_string());
+        }
+
+        /// Guarantee: without trusted keys, too, what is said of a peer's bytes stays on its line and is short.
+        #[test]
+        fn what_is_said_of_a_malformed_manifest_stays_on_its_line(
+            key in "\\PC{0,30}|[\\x00-\\x1f\\x7f\u{202e}\u{2028}]{1,30}", long in any::<bool>(),
+        ) {
+            let key = if long { key.repeat(1000) } else { key };
+            let json = serde_json::to_vec(&serde_json::json!({ key.clone(): 1, "audience": key })).unwrap();
+            let refusal = refused(&json, Vec::new(), &settings(&[]));
+            let text = refusal.to_string();
+            let breaks_out = |character: char| character.is_control() || matches!(character, '\u{202e}' | '\u{2028}');
+            prop_assert!(!text.chars().any(breaks_out));
+            prop_assert!(text.chars().count() < 4000, "{}", text.len());
+        }
+
         /// Guarantee: a fresh manifest is higher than what was seen or the same, and its time is not over; whatever was
         /// fresh and is kept may be served again, until another content of its version was seen.
         #[test]

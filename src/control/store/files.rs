@@ -1,7 +1,9 @@
-//! Files that are whole or not there: written under a temporary name in the same directory, then renamed.
+//! Files that are whole or not there: written under a temporary name in the same directory, then renamed. All of them,
+//! and the directories, are for this process's user alone.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 /// What temporary names begin with. Nobody who reads a directory of the store looks at them.
@@ -16,7 +18,19 @@ pub(super) enum Durable {
     No,
 }
 
-/// Replaces a file at once.
+/// Makes a directory and those above it that are missing.
+pub(super) fn make_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// How files are made that do not get a temporary name first.
+pub(super) fn private() -> OpenOptions {
+    let mut options = File::options();
+    options.mode(0o600);
+    options
+}
+
+/// Replaces a file at once. Temporary files have mode 0600.
 pub(super) fn write(path: &Path, content: &[u8], durable: Durable) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory)?;

@@ -103,7 +103,7 @@ impl FeedState {
         let path = path(store, &self.feed);
         let directory = store.join("feeds");
         let write = || {
-            std::fs::create_dir_all(&directory)?;
+            super::make_directory(&directory)?;
             let mut file = tempfile::NamedTempFile::new_in(&directory)?;
             serde_json::to_writer_pretty(&mut file, self).map_err(io::Error::from)?;
             file.write_all(b"\n")?;

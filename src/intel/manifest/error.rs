@@ -72,3 +72,25 @@ pub enum ManifestError {
         index: usize,
     },
 }
+
+/// The most characters of a document that an error shows.
+const SHOWN: usize = 300;
+
+impl ManifestError {
+    pub(super) fn json(path: &str, cause: &str) -> ManifestError {
+        ManifestError::Json { path: shown(path), cause: shown(cause) }
+    }
+}
+
+/// A document may have any text in its keys and values.
+fn shown(text: &str) -> String {
+    let escape = |character: char| match character {
+        '"' | '\'' => character.to_string(),
+        _ => character.escape_debug().to_string(),
+    };
+    let mut shown: String = text.chars().take(SHOWN).map(escape).collect();
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
+}

@@ -5,6 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::bounds::MAX_SIGNATURES;
 use super::key::PublicKey;
 
+/// Digits of the id of a key.
+const ID_DIGITS: usize = 16;
+/// The most ids of a manifest that an error names.
+const SHOWN_IDS: usize = 4;
+
 /// One signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -81,13 +86,20 @@ pub fn verify(bytes: &[u8], signatures: &[Signature], trusted: &[PublicKey]) -> 
     Err(match wrong {
         Some(key_id) => SignatureError::Wrong { key_id },
         None if signatures.is_empty() => SignatureError::Unsigned { trusted },
-        None => SignatureError::Untrusted { made: ids(signatures.iter().map(shown).collect()), trusted },
+        None => SignatureError::Untrusted { made: shown(signatures), trusted },
     })
 }
 
-/// A peer chose the text of the id.
-fn shown(signature: &Signature) -> String {
-    signature.key_id.chars().take(16).flat_map(char::escape_debug).collect()
+/// The first few ids. A peer chose their text, so only what is an id is shown.
+fn shown(signatures: &[Signature]) -> String {
+    let is_id = |id: &str| id.len() == ID_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let shown =
+        signatures.iter().take(SHOWN_IDS).map(|of| if is_id(&of.key_id) { &of.key_id } else { "a malformed id" });
+    let mut text = shown.collect::<Vec<&str>>().join(", ");
+    if let Some(more) = signatures.len().checked_sub(SHOWN_IDS).filter(|more| *more > 0) {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
 }
 
 /// How serde writes and reads bytes as base64.

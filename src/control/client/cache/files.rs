@@ -1,7 +1,8 @@
 //! Files that appear whole or not at all.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::CacheError;
@@ -10,10 +11,17 @@ use crate::intel::manifest::{Digest, Hasher};
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 20;
 
+/// How files are made: for this process's user alone, whatever its umask.
+pub(super) fn private() -> OpenOptions {
+    let mut options = File::options();
+    options.mode(0o600);
+    options
+}
+
 /// Writes a file whole and syncs it. It is not there for good before its directory is synced.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
     let write = || -> io::Result<()> {
-        let mut file = File::create(path)?;
+        let mut file = private().create(true).truncate(true).write(true).open(path)?;
         file.write_all(bytes)?;
         file.sync_all()
     };

@@ -1,7 +1,7 @@
 //! The beginning of a segment: what was fetched of it so far.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::{CacheError, files};
@@ -23,12 +23,13 @@ pub(in super::super) struct Part {
 impl Part {
     pub(super) fn open(path: PathBuf, digest: Digest, bytes: u64) -> Result<Part, CacheError> {
         let open = || {
-            let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path)?;
+            let mut file = files::private().create(true).truncate(false).read(true).write(true).open(&path)?;
             let mut hasher = Hasher::default();
             let mut written = files::feed(&mut file, &mut hasher)?;
             if written > bytes {
                 // It is none of this segment's.
-                file = File::create(&path)?;
+                file.set_len(0)?;
+                file.rewind()?;
                 (hasher, written) = (Hasher::default(), 0);
             }
             Ok((file, hasher, written))

@@ -1,0 +1,222 @@
+//! The directory of a cache: made for this process's user alone, and marked with a file, so that a cache that is aimed
+//! at some other directory by mistake is refused before it writes or deletes anything there.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+use super::{CacheError, digest_of, files};
+
+/// The name of the file that marks a cache.
+pub(super) const MARKER: &str = "hotlist-cache";
+/// What the marker says.
+const CONTENT: &[u8] = b"hotlist cache, format 1\n";
+/// The marker before it has its name.
+const MARKER_NEXT: &str = "hotlist-cache.next";
+/// The longest marker that is read.
+const MAX_MARKER: u64 = 256;
+
+/// The segments of a cache.
+pub(super) const SEGMENTS: &str = "segments";
+/// Held while a process uses the cache.
+pub(super) const LOCK: &str = "lock";
+/// The records of a cache; one that has fetched a segment has at least one of them.
+const RECORDS: [&str; 3] = ["highest.json", "serve.json", "shadow.json"];
+/// Records before they have their names.
+const RECORDS_NEXT: [&str; 3] = ["highest.json.next", "serve.json.next", "shadow.json.next"];
+/// Directories of the store of a control plane.
+const OF_A_STORE: [&str; 4] = ["publications", "feeds", "nodes", "alerts"];
+/// What file systems make at their root.
+const OF_THE_SYSTEM: &str = "lost+found";
+
+/// What a directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// A cache with its marker.
+    Marked,
+    /// Missing or empty.
+    New,
+    /// A cache of a version that wrote no marker.
+    Unmarked,
+}
+
+/// Whether a directory has the marker of a cache.
+pub fn is_cache(directory: &Path) -> bool {
+    directory.join(MARKER).exists()
+}
+
+/// Checks that a directory is a cache or can become one. Reads only.
+///
+/// # Errors
+/// It is some other directory, or cannot be read.
+pub fn check(directory: &Path) -> Result<(), CacheError> {
+    inspect(directory).map(drop)
+}
+
+/// Makes the directory and its marker if they are not there.
+///
+/// # Errors
+/// It is some other directory, or cannot be made or read.
+pub(super) fn claim(directory: &Path) -> Result<(), CacheError> {
+    make(directory)?;
+    match inspect(directory)? {
+        Found::Marked => {}
+        Found::New | Found::Unmarked => {
+            let next = directory.join(MARKER_NEXT);
+            files::write(&next, CONTENT)?;
+            files::rename(&next, &directory.join(MARKER))?;
+        }
+    }
+    make(&directory.join(SEGMENTS))
+}
+
+/// Makes a directory, with those above it, for this process's user alone.
+fn make(directory: &Path) -> Result<(), CacheError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(|cause| CacheError::io(directory, "made", cause))
+}
+
+fn inspect(directory: &Path) -> Result<Found, CacheError> {
+    let names = match names(directory) {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::New),
+        Err(cause) => return Err(CacheError::io(directory, "read", cause)),
+    };
+    let has = |name: &str| names.iter().any(|found| found == name);
+    let foreign = |entry: &str| CacheError::NoCache { directory: directory.to_owned(), entry: entry.to_owned() };
+    if let Some(of_a_store) = OF_A_STORE.into_iter().find(|name| has(name)) {
+        return Err(foreign(of_a_store));
+    }
+    if has(MARKER) {
+        let path = directory.join(MARKER);
+        let content = files::read(&path, MAX_MARKER).map_err(|cause| CacheError::io(&path, "read", cause))?;
+        return match content.is_some_and(|content| content == CONTENT) {
+            true => Ok(Found::Marked),
+            false => Err(CacheError::Marker(path)),
+        };
+    }
+    if names.is_empty() {
+        return Ok(Found::New);
+    }
+    // Versions without a marker made `segments` and then `lock` before anything else.
+    let known = |name: &&OsString| {
+        let name = name.to_str().unwrap_or_default();
+        name == SEGMENTS || name == LOCK || RECORDS.contains(&name) || RECORDS_NEXT.contains(&name)
+    };
+    if let Some(other) = names.iter().find(|name| !known(name)) {
+        return Err(foreign(&other.to_string_lossy()));
+    }
+    if !has(SEGMENTS) || !has(LOCK) {
+        return Err(foreign(&names.first().map(|name| name.to_string_lossy()).unwrap_or_default()));
+    }
+    let segments = directory.join(SEGMENTS);
+    let segments = self::names(&segments).map_err(|cause| CacheError::io(&segments, "read", cause))?;
+    if let Some(other) = segments.iter().find(|name| name.to_str().and_then(digest_of).is_none()) {
+        return Err(foreign(&format!("{SEGMENTS}/{}", other.to_string_lossy())));
+    }
+    // The version is written down before its segments are fetched.
+    if !segments.is_empty() && !RECORDS.into_iter().any(has) {
+        return Err(foreign(SEGMENTS));
+    }
+    Ok(Found::Unmarked)
+}
+
+/// What is in a directory, but for what file systems make and what a killed process left of a marker.
+fn names(directory: &Path) -> io::Result<Vec<OsString>> {
+    let entries = fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.file_name()));
+    let mut names = entries.collect::<io::Result<Vec<OsString>>>()?;
+    names.retain(|name| name != OF_THE_SYSTEM && name != MARKER_NEXT);
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intel::manifest::Digest;
+
+    /// A directory with these files; a name that ends in `/` is a directory.
+    fn with(names: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            if name.ends_with('/') { fs::create_dir_all(&path).unwrap() } else { fs::write(&path, "x").unwrap() }
+        }
+        root
+    }
+
+    fn tree(directory: &Path) -> Vec<String> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            found.push(path.display().to_string());
+            if path.is_dir() {
+                found.extend(tree(&path));
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// Scenario: `cache` is aimed at a store, a home directory, the root of a project, a directory of segments alone.
+    /// Guarantee: it is refused with the entry that is not a cache's and how to fix it, and nothing there changes.
+    #[test]
+    fn no_other_directory_becomes_a_cache() {
+        let segment = format!("segments/{}.seg", Digest::of(b"s"));
+        for (names, entry) in [
+            (&["publications/", &segment, "lock", "highest.json"][..], "publications"),
+            (&["feeds/f.json", &segment], "feeds"),
+            (&["nodes/", "hotlist-cache"], "nodes"),
+            (&[".bashrc"], ".bashrc"),
+            (&["lock", "segments/", "serve.json", "notes.txt"], "notes.txt"),
+            (&["lock", "segments/readme.txt"], "segments/readme.txt"),
+            (&["lock", "segments/ab.seg"], "segments/ab.seg"),
+            (&["lock", &segment], "segments"),
+            (&["segments/"], "segments"),
+            (&["lock"], "lock"),
+        ] {
+            let root = with(names);
+            let before = tree(root.path());
+            for result in [check(root.path()), claim(root.path())] {
+                let error = result.unwrap_err().to_string();
+                assert!(error.contains(&format!("`{entry}`")) && error.contains("intel.control.cache"), "{error}");
+            }
+            assert_eq!(tree(root.path()), before, "{names:?}");
+        }
+        let root = with(&["hotlist-cache"]);
+        assert!(matches!(claim(root.path()), Err(CacheError::Marker(_))), "a marker of another format");
+    }
+
+    /// Scenario: the directory is missing, empty, the root of a file system, was left by a killed process, or is a cache
+    /// of a version that wrote no marker. Guarantee: it becomes a marked cache, which is one the next time, too.
+    #[test]
+    fn a_new_directory_and_an_old_cache_become_marked() {
+        let (segment, part) = (Digest::of(b"s"), Digest::of(b"p"));
+        let (segment, part) = (format!("segments/{segment}.seg"), format!("segments/{part}.part"));
+        for names in [
+            &[][..],
+            &["lost+found/"],
+            &["hotlist-cache.next"],
+            &["lock", "segments/"],
+            &["lock", &segment, &part, "highest.json", "serve.json", "shadow.json.next"],
+            &["lock", &segment, "serve.json"],
+        ] {
+            let root = with(names);
+            let before = tree(root.path());
+            claim(root.path()).unwrap_or_else(|error| panic!("{names:?}: {error}"));
+            assert!(is_cache(root.path()));
+            let after = tree(root.path());
+            assert!(before.iter().filter(|name| !name.ends_with(MARKER_NEXT)).all(|name| after.contains(name)));
+            claim(root.path()).unwrap();
+            assert_eq!(inspect(root.path()).unwrap(), Found::Marked);
+        }
+        let root = with(&[]);
+        claim(&root.path().join("a/b")).unwrap();
+        check(&root.path().join("a/b")).unwrap();
+        check(&root.path().join("missing")).unwrap();
+        assert!(!root.path().join("missing").exists());
+    }
+}
