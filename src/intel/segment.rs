@@ -24,7 +24,7 @@ pub use super::manifest::Digest;
 
 pub use build::{BuildError, HashKey, Keep, Numbering, SegmentBuilder, key_of, values};
 pub use composite::Composite;
-pub use file::{file_name, write};
+pub use file::{COPIED_BYTES, file_name, write};
 pub use lists::{Range, SegmentFeed, Tombstone};
 pub use read::Segment;
 pub use table::{Table, TableId};

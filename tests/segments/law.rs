@@ -28,7 +28,7 @@ fn everything_that_an_indicator_has_comes_back() {
         "writing again changes nothing"
     );
     let opened = Segment::open(&path, Some(digest)).unwrap();
-    assert_eq!(opened.resident_bytes(), 0, "it is mapped");
+    assert_eq!(opened.resident_bytes(), bytes.len(), "a small file is copied");
     for segment in [opened, Segment::from_bytes(bytes, None).unwrap()] {
         assert_eq!((segment.len() as usize, segment.digest()), (every_kind().len(), digest));
         let [full] = &stored(&segment, Space::Url, b"evil.example/a?b")[..] else { panic!("one") };
@@ -48,6 +48,53 @@ fn everything_that_an_indicator_has_comes_back() {
         segment.find(TableId::Networks4(25), &[198, 51, 100, 0], |_| network += 1);
         assert_eq!(network, 1);
         assert_eq!(segment.ranges().len(), 1);
+    }
+}
+
+/// Scenario: the file of an open segment is truncated, rewritten in place and removed. Guarantee: the segment answers as
+/// before, and the damaged file is refused when it is opened again.
+#[test]
+fn a_small_segment_answers_whatever_happens_to_its_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let bytes = file(&[(Feed::named("f"), every_kind())]);
+    let (digest, path) = segment::write(directory.path(), &bytes).unwrap();
+    let opened = Segment::open(&path, Some(digest)).unwrap();
+    let rewrite = |content: &[u8]| {
+        // In place: the same file, not another under its name.
+        use std::io::Write;
+        let mut file = std::fs::File::options().write(true).truncate(true).open(&path).unwrap();
+        file.write_all(content).unwrap();
+    };
+    for content in [&b""[..], &bytes[..bytes.len() / 2], &vec![0xff; bytes.len()]] {
+        rewrite(content);
+        assert!(opened.as_bytes() == bytes);
+        assert_eq!(stored(&opened, Space::DomainSuffix, b"worse.example").len(), 1);
+        assert!(Segment::open(&path, Some(digest)).is_err(), "{} bytes", content.len());
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(stored(&opened, Space::Url, b"evil.example/a?b").len(), 1);
+}
+
+/// Guarantee: a file on either side of the bound is copied or mapped, and answers alike.
+#[test]
+fn a_large_segment_is_mapped() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = |bytes: &[u8]| {
+        let (digest, path) = segment::write(directory.path(), bytes).unwrap();
+        Segment::open(&path, Some(digest)).unwrap()
+    };
+    let named = |name: &str| vec![indicator(Kind::Domain, "evil.example"), indicator(Kind::Domain, name)];
+    let mut large = named("b.example");
+    large[0].context = std::sync::Arc::new(hotlist::intel::indicator::Context {
+        description: Some("x".repeat(segment::COPIED_BYTES as usize).into()),
+        ..Default::default()
+    });
+    let (small, large) = (file(&[(Feed::named("f"), named("a.example"))]), file(&[(Feed::named("f"), large)]));
+    assert!(large.len() as u64 > segment::COPIED_BYTES);
+    for (bytes, resident) in [(&small, small.len()), (&large, 0)] {
+        let opened = open(bytes);
+        assert_eq!(opened.resident_bytes(), resident);
+        assert_eq!(stored(&opened, Space::Domain, b"evil.example").len(), 1);
     }
 }
 

@@ -1,13 +1,17 @@
-//! Segments as files: written once under their digest, mapped when they are opened.
+//! Segments as files: written once under their digest, copied into memory when they are opened, or mapped when they are
+//! large.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::read::{Data, Segment};
 use super::sections;
 use super::{Digest, SegmentError};
+
+/// A file of more bytes is mapped. A smaller one is copied, so that nothing that is done to it later matters.
+pub const COPIED_BYTES: u64 = 16 << 20;
 
 /// The name of a segment's file.
 pub fn file_name(digest: &Digest) -> String {
@@ -34,17 +38,24 @@ pub fn write(directory: &Path, segment: &[u8]) -> io::Result<(Digest, PathBuf)> 
 }
 
 impl Segment {
-    /// Maps a file, and checks all of it. Nothing may write to the file afterwards.
+    /// Reads a file, or maps one of more than [`COPIED_BYTES`], and checks all of it. Nothing may write to a mapped file
+    /// afterwards: the process ends when it reads where the file is cut off.
     ///
     /// # Errors
     /// It cannot be read, is damaged or malformed, or its digest is not the one that was asked for.
     pub fn open(path: &Path, expected: Option<Digest>) -> Result<Arc<Segment>, SegmentError> {
         let io = |source| SegmentError::Io { path: path.to_owned(), source };
         let file = File::open(path).map_err(io)?;
-        if file.metadata().map_err(io)?.len() == 0 {
-            return Err(SegmentError::Format { found: "it is empty".to_owned() });
-        }
-        Segment::checked(Data::Mapped(map(&file).map_err(io)?), expected)
+        let data = match file.metadata().map_err(io)?.len() {
+            0 => return Err(SegmentError::Format { found: "it is empty".to_owned() }),
+            length @ 1..=COPIED_BYTES => {
+                let mut bytes = Vec::with_capacity(length as usize);
+                file.take(length).read_to_end(&mut bytes).map_err(io)?;
+                Data::Owned(bytes)
+            }
+            _ => Data::Mapped(map(&file).map_err(io)?),
+        };
+        Segment::checked(data, expected)
     }
 
     /// The same over bytes in memory.

@@ -130,7 +130,7 @@ impl Segment {
         &self.data
     }
 
-    /// Bytes that the process itself holds for it: all of one that was made in memory, nearly nothing of a mapped one.
+    /// Bytes that the process itself holds for it: all of one that was made in memory or copied, nearly nothing of a mapped one.
     pub fn resident_bytes(&self) -> usize {
         match &self.data {
             Data::Mapped(_) => 0,
