@@ -45,6 +45,7 @@ pub use show::ShowError;
 pub use sink::{Compression, GrpcSink, NdjsonSink, Only, Rejected, Sink, SinkKind};
 pub use source::{FilterSource, OtlpSource, Source, SourceKind, VectorSource};
 pub use tls::{ClientTls, ServerTls};
+pub use units::size as parse_size;
 
 use reader::{Item, Problems, Table};
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use jiff::{Span, SpanRelativeTo};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -12,10 +13,13 @@ use super::Failure;
 use super::args::ControlPlaneArgs;
 use super::service::{self, State};
 use crate::admin::{Admin, LISTENERS, Pages, Readiness};
-use crate::config::{Address, Log, ServerTls};
-use crate::control::server::Server;
-use crate::control::store::Store;
+use crate::config::{Address, Log, ServerTls, parse_size};
+use crate::control::server::{Limits, Server};
+use crate::control::store::{Store, TenantQuotas};
 use crate::telemetry;
+
+/// The file of a connected node is written twice a minute, so a shorter time would remove it.
+const SHORTEST_MEMORY: Duration = Duration::from_secs(600);
 
 /// How long what is in flight may take at the end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -23,10 +27,12 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<String>) -> Result<(), Failure> {
     let listen = address("--listen", &args.listen)?;
     let admin = args.admin.as_deref().map(|text| address("--admin", text)).transpose()?;
+    let quotas = TenantQuotas { nodes: args.tenant_nodes as usize, bytes: bytes(&args.tenant_bytes)? };
+    let limits = Limits { forget_nodes_after: forget_after(&args.forget_nodes_after)?, ..Limits::default() };
     telemetry::init_log(Log::default(), environment(telemetry::LOG_VARIABLE).as_deref()).map_err(anyhow::Error::new)?;
     let metrics = telemetry::init_metrics().map_err(anyhow::Error::new)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), store = %args.store.display(), "hotlist control-plane starts");
-    let store = Store::open(&args.store).map_err(anyhow::Error::new)?;
+    let store = Store::open(&args.store).map_err(anyhow::Error::new)?.with_quotas(quotas);
     let tls = args.tls_cert.clone().zip(args.tls_key.clone());
     let client_ca_file = args.tls_client_ca.clone();
     let tls = tls.map(|(cert_file, key_file)| ServerTls { cert_file, key_file, client_ca_file });
@@ -34,7 +40,7 @@ pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<
     let clean = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-        let server = Server::bind(store, &listen, tls.as_ref()).await?;
+        let server = Server::bind(store, &listen, tls.as_ref(), limits).await?;
         let (readiness, end, over) = (Readiness::default(), CancellationToken::new(), CancellationToken::new());
         readiness.register(LISTENERS, true);
         if let Some(address) = &admin {
@@ -89,4 +95,38 @@ pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<
 
 fn address(of: &str, text: &str) -> anyhow::Result<Address> {
     Address::parse(text).map_err(|error| anyhow::anyhow!("{of} {text}: {error}"))
+}
+
+fn bytes(text: &str) -> anyhow::Result<u64> {
+    let bytes = parse_size(text).map(|bytes| bytes as u64).filter(|bytes| *bytes > 0);
+    bytes.with_context(|| format!("--tenant-bytes {text}: give a size, e.g. `8GiB` or `500MiB`"))
+}
+
+fn forget_after(text: &str) -> anyhow::Result<Option<Duration>> {
+    if text == "never" {
+        return Ok(None);
+    }
+    let wanted = || format!("--forget-nodes-after {text}: give a time, e.g. `30d` or `12h`, or `never`");
+    let span: Span = text.parse().with_context(wanted)?;
+    let after = span.to_duration(SpanRelativeTo::days_are_24_hours()).with_context(wanted)?;
+    let after = Duration::try_from(after).ok().filter(|after| *after >= SHORTEST_MEMORY);
+    after.map(Some).with_context(|| format!("{}, of at least {} minutes", wanted(), SHORTEST_MEMORY.as_secs() / 60))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_checked() {
+        assert_eq!(bytes("1MiB").unwrap(), 1 << 20);
+        assert_eq!(forget_after("2d").unwrap(), Some(Duration::from_secs(2 * 24 * 3600)));
+        assert_eq!(forget_after("never").unwrap(), None);
+        for bad in ["", "0", "much"] {
+            assert!(bytes(bad).unwrap_err().to_string().starts_with("--tenant-bytes"), "{bad}");
+        }
+        for bad in ["", "soon", "-1d", "0s", "5m"] {
+            assert!(forget_after(bad).unwrap_err().to_string().starts_with("--forget-nodes-after"), "{bad}");
+        }
+    }
 }

@@ -22,7 +22,7 @@ const SIZES: [(&str, u64); 8] = [
 const DURATIONS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// A number of bytes: `4096`, `64MiB`, `10 MB`. `None` when it cannot be read or does not fit.
-pub(super) fn size(text: &str) -> Option<usize> {
+pub fn size(text: &str) -> Option<usize> {
     usize::try_from(quantity(text, &SIZES)?).ok()
 }
 

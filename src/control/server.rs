@@ -4,7 +4,10 @@
 mod alerts;
 mod fetch;
 mod identity;
+mod limits;
 mod operators;
+mod progress;
+mod quotas;
 mod session;
 mod slot;
 mod sync;
@@ -13,16 +16,18 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use jiff::Timestamp;
 use metrics::{counter, gauge};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::task::TaskTracker;
+use tokio::time::interval;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
@@ -34,15 +39,17 @@ use crate::grpc::Code;
 use crate::proto::control::FILE_DESCRIPTOR_SET;
 use crate::proto::control::v1::control_server::ControlServer;
 use crate::proto::control::v1::operator_server::OperatorServer;
-use crate::socket::{Activity, Bounds, Listener, Preface, ServeError, Stream, Upload};
+use crate::socket::{Activity, Bounds, Connection, Listener, Preface, ServeError, Stream, Upload};
 use crate::telemetry;
 use crate::tls::{Acceptor, HTTP_2, TlsError};
 use identity::Identity;
+use progress::{Answers, Requests, call_of};
+use quotas::{Excess, Holder, Kind, Permit, Quotas};
+
+pub use limits::{Limits, Quota};
 
 /// The first bytes of every HTTP/2 connection of a client (RFC 9113 section 3.4).
 const PREFACE: &[Preface] = &[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"];
-/// Connections at once; a node has one.
-const MAX_CONNECTIONS: usize = 8192;
 /// How long a peer may take for TLS and the first bytes.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may be without a call.
@@ -59,10 +66,9 @@ const MAX_PENDING_RESETS: usize = 20;
 const MAX_LOCAL_RESETS: usize = 100;
 /// Bytes of a message to us: a batch of alerts is the longest.
 const MAX_MESSAGE: usize = 4 << 20;
-/// Streams of one kind at once.
-const MAX_STREAMS: usize = 8192;
-/// Segments that are being sent at once.
-const MAX_FETCHES: usize = 512;
+
+/// The pause between two removals of nodes that are gone.
+const FORGET_EVERY: Duration = Duration::from_secs(3600);
 
 /// What a client is told whose certificate's time is over.
 const EXPIRED: &str = "the time of the client certificate is over; connect again with a new one";
@@ -105,9 +111,7 @@ struct Shared {
     store: Store,
     publications: Watched,
     tasks: TaskTracker,
-    nodes: Arc<Semaphore>,
-    alerts: Arc<Semaphore>,
-    fetches: Arc<Semaphore>,
+    quotas: Arc<Quotas>,
 }
 
 /// The service of Control and of Operator.
@@ -120,7 +124,12 @@ impl Server {
     /// # Errors
     /// The address cannot be bound, is open to other hosts without client certificates, or the certificates cannot be
     /// used.
-    pub async fn bind(store: Store, address: &Address, tls: Option<&ServerTls>) -> Result<Server, ServerError> {
+    pub async fn bind(
+        store: Store,
+        address: &Address,
+        tls: Option<&ServerTls>,
+        limits: Limits,
+    ) -> Result<Server, ServerError> {
         let certified = tls.is_some_and(|tls| tls.client_ca_file.is_some());
         if !certified && !address.is_local() {
             return Err(ServerError::Open(address.clone()));
@@ -130,9 +139,8 @@ impl Server {
             .map_err(|cause| ServerError::Bind { address: address.clone(), cause })?;
         gauge!(telemetry::CONTROL_PLANE_NODES).set(0.0);
         let publications = Watched::start(store.clone()).await;
-        let [nodes, alerts] = [MAX_STREAMS; 2].map(|most| Arc::new(Semaphore::new(most)));
-        let fetches = Arc::new(Semaphore::new(MAX_FETCHES));
-        let shared = Arc::new(Shared { store, publications, tasks: TaskTracker::new(), nodes, alerts, fetches });
+        let shared = Shared { store, publications, tasks: TaskTracker::new(), quotas: Quotas::new(limits) };
+        let shared = Arc::new(shared);
         Ok(Server { listener, tls, certified, shared })
     }
 
@@ -153,27 +161,54 @@ impl Server {
         let routes = routes(&shared, address.is_local()).await;
         let http2 = http_2();
         let bounds = Bounds {
-            max_connections: MAX_CONNECTIONS,
-            max_connections_per_peer: MAX_CONNECTIONS,
-            // Streams of nodes say little for days.
+            max_connections: shared.quotas.limits().connections.total,
+            // Behind one address there may be many tenants; certificates tell them apart.
+            max_connections_per_peer: shared.quotas.limits().connections.total,
+            // Streams of nodes send little for days.
             min_upload_rate: 0,
             handshake_timeout: HANDSHAKE_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
         };
+        let (quotas, numbers) = (Arc::clone(&shared.quotas), AtomicU64::new(0));
         let open = move |stream: Stream, _, activity: Activity| {
             let identity = match stream.peer_certificate() {
                 Some(certificate) if certified => Identity::of_certificate(certificate),
                 None if certified => Identity::Unusable("the client showed no certificate".to_owned()),
                 _ => Identity::Local,
             };
-            let service = Identified { routes: routes.clone(), identity };
+            let holder = identity.holder(numbers.fetch_add(1, Ordering::Relaxed));
+            let place = quotas.take(Kind::Connection, &holder, 1).map(Arc::new);
+            let caller = Caller { identity, holder };
+            let service = Identified { routes: routes.clone(), caller, place, quotas: Arc::clone(&quotas) };
             http2.serve_connection(TokioIo::new(stream), activity.watch(service))
         };
+        let forgets = shared.quotas.limits().forget_nodes_after;
+        let forgetting =
+            forgets.map(|after| AbortOnDropHandle::new(tokio::spawn(forget_nodes(shared.store.clone(), after))));
         let served = listener.serve(bounds, tls, PREFACE, open, shutdown).await;
+        drop(forgetting);
         // Streams note how they ended.
         shared.tasks.close();
         shared.tasks.wait().await;
         Ok(served?)
+    }
+}
+
+/// Removes the files of nodes that are gone, at start and once an hour. Never returns.
+async fn forget_nodes(store: Store, after: Duration) {
+    let mut every = interval(FORGET_EVERY);
+    loop {
+        every.tick().await;
+        let store = store.clone();
+        let forget = move || store.forget_nodes(Timestamp::now().checked_sub(after).unwrap_or(Timestamp::MIN));
+        match tokio::task::spawn_blocking(forget).await {
+            Ok(Ok(0)) | Err(_) => {}
+            Ok(Ok(nodes)) => {
+                counter!(telemetry::CONTROL_PLANE_FORGOTTEN_NODES_TOTAL).increment(nodes as u64);
+                tracing::info!(nodes, after = ?after, "files of nodes that are gone were removed");
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "nodes that are gone cannot be removed"),
+        }
     }
 }
 
@@ -213,40 +248,69 @@ fn http_2() -> http2::Builder<TokioExecutor> {
     builder
 }
 
-/// Says to each call who calls.
+/// The caller's identity, and the holder whose quotas its calls count towards.
+#[derive(Clone)]
+struct Caller {
+    identity: Identity,
+    holder: Holder,
+}
+
+/// Gives each call the identity of its caller, and applies the time-outs to it.
 #[derive(Clone)]
 struct Identified {
     routes: Routes,
-    identity: Identity,
+    caller: Caller,
+    /// Released when the connection and its calls are over. Without a permit every call is refused, so the connection is
+    /// idle, and is closed when another needs its place.
+    place: Result<Arc<Permit>, Excess>,
+    quotas: Arc<Quotas>,
 }
 
 impl Service<Request<Upload>> for Identified {
-    type Response = Response<Body>;
+    type Response = Response<Answers<Body>>;
     type Error = Infallible;
-    type Future = <Routes as Service<Request<Upload>>>::Future;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        <Routes as Service<Request<Upload>>>::poll_ready(&mut self.routes, context)
+        <Routes as Service<Request<Requests<Upload>>>>::poll_ready(&mut self.routes, context)
     }
 
-    fn call(&mut self, mut request: Request<Upload>) -> Self::Future {
-        request.extensions_mut().insert(self.identity.clone());
-        self.routes.call(request)
+    fn call(&mut self, request: Request<Upload>) -> Self::Future {
+        let (mut parts, body) = request.into_parts();
+        let call = call_of(parts.uri.path());
+        let connection = parts.extensions.get::<Connection>().cloned();
+        let not_read = self.quotas.limits().not_read;
+        if let Err(excess) = self.place {
+            let status = excess.refuse(call, Kind::Connection);
+            let answer = status.into_http::<Body>().map(|body| Answers::new(body, call, not_read, None, connection));
+            return Box::pin(std::future::ready(Ok(answer)));
+        }
+        parts.extensions.insert(self.caller.clone());
+        let body = Requests::new(body, call, Arc::clone(&self.quotas), self.caller.holder.clone());
+        let answer = self.routes.call(Request::from_parts(parts, body));
+        Box::pin(async move {
+            let answer = answer.await?;
+            let permit = answer.extensions().get::<Arc<Permit>>().cloned();
+            Ok(answer.map(|body| Answers::new(body, call, not_read, permit, connection)))
+        })
     }
 }
 
 /// Who calls. Without a word nobody is let in, nor is anyone on a connection that outlived its certificate.
-fn identity<T>(request: &tonic::Request<T>) -> Identity {
-    let identity = request.extensions().get::<Identity>().cloned();
-    match identity.filter(|identity| identity.left(Timestamp::now()) != Some(Duration::ZERO)) {
-        Some(identity) => identity,
-        None => Identity::Unusable(EXPIRED.to_owned()),
+fn caller<T>(request: &tonic::Request<T>) -> Caller {
+    let caller = request.extensions().get::<Caller>().cloned();
+    match caller.filter(|caller| caller.identity.left(Timestamp::now()) != Some(Duration::ZERO)) {
+        Some(caller) => caller,
+        None => {
+            let identity = Identity::Unusable(EXPIRED.to_owned());
+            let holder = identity.holder(0);
+            Caller { identity, holder }
+        }
     }
 }
 
-fn permit(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {
-    let full = |_| Status::resource_exhausted("too many streams of this kind are open; come again later");
-    Arc::clone(of).try_acquire_owned().map_err(full)
+fn permit(shared: &Shared, call: &'static str, kind: Kind, caller: &Caller) -> Result<Permit, Status> {
+    shared.quotas.take(kind, &caller.holder, 1).map_err(|excess| excess.refuse(call, kind))
 }
 
 fn draining() -> Status {

@@ -15,10 +15,12 @@ mod files;
 mod nodes;
 mod publication;
 mod publish;
+mod quotas;
 mod snapshot;
 mod watch;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use alerts::{AlertLog, AlertLogError};
 pub use error::StoreError;
@@ -27,31 +29,38 @@ pub use publication::{
     Labels, LabelsError, MAX_LABEL_BYTES, MAX_LABELS, Publication, PublicationError, TENANT, check_labels,
 };
 pub use publish::{Draft, KEPT, PublishError};
+pub use quotas::TenantQuotas;
 pub use snapshot::{MAX_PUBLICATIONS, Snapshot};
 pub use watch::Watched;
 
+use super::client::is_cache;
 use super::names::Name;
 use crate::intel::manifest::Digest;
 
 /// Stands for no tenant in paths; it is no [`Name`].
 const NO_TENANT: &str = "_";
 
-/// Where everything lies. It is a path; nothing is kept open.
+/// Where everything lies. It is a path; nothing is kept open. Clones share what is known of its use.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    quotas: TenantQuotas,
+    usage: Arc<quotas::Usage>,
 }
 
 impl Store {
-    /// Makes the directories that are missing.
+    /// Makes the directories that are missing, for this process's user alone.
     ///
     /// # Errors
-    /// One cannot be made.
+    /// One cannot be made, or the directory is the cache of a node.
     pub fn open(root: impl Into<PathBuf>) -> Result<Store, StoreError> {
-        let store = Store { root: root.into() };
+        let store = Store { root: root.into(), quotas: TenantQuotas::default(), usage: Arc::default() };
+        if is_cache(&store.root) {
+            return Err(StoreError::Cache(store.root));
+        }
         let all = [store.segments(), store.publications(), store.history(), store.nodes(), store.alerts()];
         for directory in all {
-            std::fs::create_dir_all(&directory).map_err(|cause| StoreError::write(&directory, cause))?;
+            files::make_directory(&directory).map_err(|cause| StoreError::write(&directory, cause))?;
         }
         Ok(store)
     }

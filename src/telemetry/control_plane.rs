@@ -20,6 +20,12 @@ pub const CONTROL_PLANE_FETCHED_BYTES_TOTAL: &str = "hotlist_control_plane_fetch
 pub const CONTROL_PLANE_ALERTS_TOTAL: &str = "hotlist_control_plane_alerts_total";
 /// Calls that were refused.
 pub const CONTROL_PLANE_REFUSALS_TOTAL: &str = "hotlist_control_plane_refusals_total";
+/// Why calls were refused or ended.
+pub const CONTROL_PLANE_REFUSAL_REASONS_TOTAL: &str = "hotlist_control_plane_refusal_reasons_total";
+/// Calls with a certificate that names no node.
+pub const CONTROL_PLANE_UNBOUND_NODES_TOTAL: &str = "hotlist_control_plane_unbound_nodes_total";
+/// Nodes that were forgotten.
+pub const CONTROL_PLANE_FORGOTTEN_NODES_TOTAL: &str = "hotlist_control_plane_forgotten_nodes_total";
 
 /// Every metric of a control plane.
 pub const CONTROL_PLANE_METRICS: &[Metric] = &[
@@ -78,5 +84,26 @@ pub const CONTROL_PLANE_METRICS: &[Metric] = &[
         Unit::Count,
         &["call", "status"],
         "Calls refused, by call (sync, fetch_segment, report_alerts, list_nodes) and gRPC status in lower case.",
+    ),
+    metric(
+        CONTROL_PLANE_REFUSAL_REASONS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["call", "reason"],
+        "Calls that a quota, a time-out or the name in a certificate refused or ended, by call (sync, fetch_segment, report_alerts, list_nodes, other) and reason: connection, node, tenant, total (whose quota was used up), nodes, bytes, files (of a tenant in the store), node_name (not that of the certificate), slow_message, not_read, no_hello, no_answer, silent (time-outs).",
+    ),
+    metric(
+        CONTROL_PLANE_UNBOUND_NODES_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &[],
+        "Streams of nodes whose certificate names a tenant and no node, so that they may call themselves any node of the tenant.",
+    ),
+    metric(
+        CONTROL_PLANE_FORGOTTEN_NODES_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &[],
+        "Nodes whose files were removed because nothing was heard of them for `--forget-nodes-after`.",
     ),
 ];

@@ -1,5 +1,6 @@
 //! Certificates made for one test, and a client of TLS without the code under test.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,6 +12,7 @@ use rcgen::{
 };
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -98,6 +100,26 @@ pub fn write(directory: &Path, name: &str, content: &str) -> PathBuf {
 
 /// A connection to this host that trusts an authority and shows a certificate, if any.
 pub async fn connect(address: &str, trusts: &Authority, shows: Option<&Identity>) -> Result<Channel, String> {
+    let (config, to) = (client(trusts, shows), address.to_owned());
+    let dial = service_fn(move |_| {
+        let (config, to) = (Arc::clone(&config), to.clone());
+        async move { handshake(config, &to).await.map(TokioIo::new) }
+    });
+    let channel = Channel::from_static("http://127.0.0.1").connect_with_connector(dial).await;
+    channel.map_err(|error| format!("{error:?}"))
+}
+
+/// The same without HTTP/2.
+pub async fn tls(address: &str, trusts: &Authority, shows: Option<&Identity>) -> io::Result<TlsStream<TcpStream>> {
+    handshake(client(trusts, shows), address).await
+}
+
+async fn handshake(config: Arc<ClientConfig>, address: &str) -> io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    TlsConnector::from(config).connect(name, TcpStream::connect(address).await?).await
+}
+
+fn client(trusts: &Authority, shows: Option<&Identity>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(trusts.pem.as_bytes()).unwrap()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
@@ -113,14 +135,5 @@ pub async fn connect(address: &str, trusts: &Authority, shows: Option<&Identity>
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let (config, to) = (Arc::new(config), address.to_owned());
-    let dial = service_fn(move |_| {
-        let (config, to) = (Arc::clone(&config), to.clone());
-        async move {
-            let name = ServerName::try_from("127.0.0.1").unwrap();
-            TlsConnector::from(config).connect(name, TcpStream::connect(to).await?).await.map(TokioIo::new)
-        }
-    });
-    let channel = Channel::from_static("http://127.0.0.1").connect_with_connector(dial).await;
-    channel.map_err(|error| format!("{error:?}"))
+    Arc::new(config)
 }

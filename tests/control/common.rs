@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hotlist::config::{Address, ServerTls};
 use hotlist::control::names::Name;
-use hotlist::control::server::{Server, ServerError};
+use hotlist::control::server::{Limits, Server, ServerError};
 use hotlist::control::store::{Draft, Labels, Publication, Store};
 use hotlist::intel::manifest::{Digest, Mode, SegmentRef};
 use hotlist::proto::control::v1::control_client::ControlClient;
@@ -93,8 +93,12 @@ impl Plane {
     }
 
     pub async fn start_with(scene: &Scene, tls: Option<&ServerTls>) -> Plane {
+        Plane::start_within(scene, tls, Limits::default()).await
+    }
+
+    pub async fn start_within(scene: &Scene, tls: Option<&ServerTls>, limits: Limits) -> Plane {
         let address = Address::parse("127.0.0.1:0").unwrap();
-        let server = Server::bind(scene.store.clone(), &address, tls).await.unwrap();
+        let server = Server::bind(scene.store.clone(), &address, tls, limits).await.unwrap();
         let address = server.address().to_string();
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async {

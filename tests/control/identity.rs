@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hotlist::config::{Address, ServerTls};
-use hotlist::control::server::Server;
+use hotlist::control::server::{Limits, Server};
 use hotlist::proto::control::v1::Slot;
 use tokio::time::{sleep, timeout};
 use tonic::Code;
@@ -167,10 +167,11 @@ async fn an_open_address_needs_client_certificates() {
     for address in ["0.0.0.0:0", "[::]:0"] {
         let address = Address::parse(address).unwrap();
         for tls in [None, Some(&without)] {
-            let error = Server::bind(scene.store.clone(), &address, tls).await.err().unwrap().to_string();
+            let error =
+                Server::bind(scene.store.clone(), &address, tls, Limits::default()).await.err().unwrap().to_string();
             assert!(error.contains("nodes must show certificates") && error.contains("--tls-client-ca"), "{error}");
         }
     }
     let address = Address::parse("0.0.0.0:0").unwrap();
-    assert!(Server::bind(scene.store.clone(), &address, Some(&with)).await.is_ok());
+    assert!(Server::bind(scene.store.clone(), &address, Some(&with), Limits::default()).await.is_ok());
 }

@@ -15,6 +15,8 @@ mod fetch;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod neighbours;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod process;

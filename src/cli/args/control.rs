@@ -31,6 +31,15 @@ pub struct ControlPlaneArgs {
     /// Where to serve /livez, /readyz and /metrics.
     #[arg(long, value_name = "ADDRESS")]
     pub admin: Option<String>,
+    /// The most nodes of a tenant that the store keeps.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub tenant_nodes: u32,
+    /// The most bytes of a tenant's alerts and files of nodes in the store: `8GiB`, `500MiB`.
+    #[arg(long, value_name = "SIZE", default_value = "8GiB")]
+    pub tenant_bytes: String,
+    /// Remove the file of a node that has sent nothing for this time: `30d`, `12h`. `never` keeps all files.
+    #[arg(long, value_name = "TIME", default_value = "30d")]
+    pub forget_nodes_after: String,
 }
 
 /// List the nodes that a control plane knows of.

@@ -49,14 +49,14 @@ pub enum CacheError {
         /// Why it failed.
         cause: io::Error,
     },
-    /// It belongs to something else.
+    /// The directory belongs to something else.
     #[error(
         "{directory}: is not empty and not a cache of hotlist: it has `{entry}`; give `intel.control.cache` a directory of its own, empty or not there yet"
     )]
     NoCache {
         /// The directory.
         directory: PathBuf,
-        /// What a cache does not have.
+        /// An entry that a cache does not have.
         entry: String,
     },
     /// Its marker is of another format.

@@ -26,7 +26,7 @@ impl Judged {
 }
 
 /// What holds for every manifest of a slot, new or kept: a trusted key signed its bytes, it is a manifest, and it is for
-/// this slot of this node. Bytes that no trusted key signed are not parsed, and a refusal says nothing of them.
+/// this slot of this node. Bytes that no trusted key signed are not parsed, and a refusal repeats nothing of them.
 pub(super) fn sound(signed: Signed, slot: Mode, settings: &Settings) -> Result<Judged, Refusal> {
     if !settings.trusted.is_empty() {
         verify(&signed.manifest, &signed.signatures, &settings.trusted)?;
@@ -145,7 +145,7 @@ mod tests {
             prop_assert_eq!(refusal, refused(b"", vec![signed], &settings).to_string());
         }
 
-        /// Guarantee: without trusted keys, too, what is said of a peer's bytes stays on its line and is short.
+        /// Guarantee: without trusted keys, too, a refusal of a peer's bytes is one short line.
         #[test]
         fn what_is_said_of_a_malformed_manifest_stays_on_its_line(
             key in "\\PC{0,30}|[\\x00-\\x1f\\x7f\u{202e}\u{2028}]{1,30}", long in any::<bool>(),

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use jiff::Timestamp;
 use metrics::counter;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::sleep;
 use tonic::{Request, Status, Streaming};
 
-use super::{Shared, draining, identity, permit, refused};
+use super::identity::Identity;
+use super::quotas::{Kind, Permit, note};
+use super::{Shared, caller, draining, permit, refused};
 use crate::control::names::Name;
 use crate::control::store::{AlertLog, AlertLogError};
 use crate::proto::control::v1::{AlertAck, AlertBatch};
@@ -22,20 +24,22 @@ pub(super) type Acks = BoxStream<'static, Result<AlertAck, Status>>;
 
 struct Reporter {
     shared: Arc<Shared>,
+    identity: Identity,
     tenant: Option<Name>,
     connection: Option<Connection>,
     batches: Streaming<AlertBatch>,
     /// Once the node has said its name.
     log: Option<AlertLog>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 pub(super) fn open(shared: &Arc<Shared>, request: Request<Streaming<AlertBatch>>) -> Result<Acks, Status> {
-    let tenant = identity(&request).tenant()?.cloned();
-    let permit = permit(&shared.alerts)?;
-    let connection = request.extensions().get().cloned();
-    let batches = request.into_inner();
-    let reporter = Reporter { shared: Arc::clone(shared), tenant, connection, batches, log: None, _permit: permit };
+    let caller = caller(&request);
+    let tenant = caller.identity.tenant()?.cloned();
+    let permit = permit(shared, "report_alerts", Kind::Alerts, &caller)?;
+    let (connection, identity) = (request.extensions().get().cloned(), caller.identity);
+    let (shared, batches) = (Arc::clone(shared), request.into_inner());
+    let reporter = Reporter { shared, identity, tenant, connection, batches, log: None, _permit: permit };
     let acks = stream::try_unfold(reporter, |mut reporter| async move {
         let ack = reporter.next().await.inspect_err(|status| refused("report_alerts", status))?;
         Ok(ack.map(|ack| (ack, reporter)))
@@ -46,12 +50,20 @@ pub(super) fn open(shared: &Arc<Shared>, request: Request<Streaming<AlertBatch>>
 impl Reporter {
     /// Keeps the next batch.
     async fn next(&mut self) -> Result<Option<AlertAck>, Status> {
-        let next = match &self.connection {
-            None => self.batches.message().await,
-            Some(connection) => tokio::select! {
-                next = self.batches.message() => next,
-                () = connection.draining() => return Err(draining()),
-            },
+        let connection = self.connection.as_ref();
+        let drained = async {
+            match connection {
+                Some(connection) => connection.draining().await,
+                None => std::future::pending().await,
+            }
+        };
+        let next = tokio::select! {
+            next = self.batches.message() => next,
+            () = drained => return Err(draining()),
+            () = sleep(self.shared.quotas.limits().silent) => {
+                note("report_alerts", "silent");
+                return Err(Status::deadline_exceeded("no batch came for a while; open a stream when there are alerts"));
+            }
         };
         // It went away, or sent what is no batch; the library has said so.
         let Some(AlertBatch { id, alerts, node }) = next? else { return Ok(None) };
@@ -62,6 +74,7 @@ impl Reporter {
             Some(log) => log,
             None => {
                 let node = Name::parse(&node).map_err(|error| Status::invalid_argument(format!("node: {error}")))?;
+                self.identity.check_node("report_alerts", &node)?;
                 self.shared.store.alert_log(self.tenant.as_ref(), &node)
             }
         };
@@ -86,7 +99,8 @@ fn status(error: &AlertLogError) -> Status {
     }
     match error {
         AlertLogError::Io { .. } => Status::unavailable("alerts cannot be kept now; send them again later"),
-        AlertLogError::Full { .. } => {
+        AlertLogError::Full { .. } | AlertLogError::Tenant(_) => {
+            note("report_alerts", if matches!(error, AlertLogError::Tenant(_)) { "bytes" } else { "files" });
             Status::resource_exhausted("there is no room for more alerts of this node; send them again later")
         }
     }

@@ -11,7 +11,8 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tonic::{Request, Status};
 
-use super::{Shared, identity, permit};
+use super::quotas::Kind;
+use super::{Shared, caller, permit};
 use crate::intel::manifest::Digest;
 use crate::proto::control::v1::{Chunk, FetchSegmentRequest};
 use crate::telemetry;
@@ -22,8 +23,8 @@ const CHUNK: usize = 64 << 10;
 pub(super) type Chunks = BoxStream<'static, Result<Chunk, Status>>;
 
 pub(super) async fn open(shared: &Arc<Shared>, request: Request<FetchSegmentRequest>) -> Result<Chunks, Status> {
-    let identity = identity(&request);
-    let tenant = identity.tenant()?;
+    let caller = caller(&request);
+    let tenant = caller.identity.tenant()?;
     let FetchSegmentRequest { digest, offset } = request.get_ref();
     let digest = <[u8; 32]>::try_from(&digest[..])
         .map_err(|_| Status::invalid_argument("digest: give the 32 bytes of a SHA-256"))
@@ -35,7 +36,7 @@ pub(super) async fn open(shared: &Arc<Shared>, request: Request<FetchSegmentRequ
         segment = shared.publications.look_again().await.segment(tenant, &digest);
     }
     let segment = segment.ok_or_else(|| Status::not_found("no manifest for you names this segment"))?;
-    let permit = permit(&shared.fetches)?;
+    let permit = permit(shared, "fetch_segment", Kind::Fetch, &caller)?;
     let path = shared.store.segment(&digest);
     let failed = |error: io::Error| unavailable(&path, &error);
     let mut file = File::open(&path).await.map_err(failed)?;

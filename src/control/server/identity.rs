@@ -1,15 +1,20 @@
 //! Who calls: what the client's certificate says, in the manner of SPIFFE. A URI among its alternative names of the
-//! form `spiffe://<trust domain>/tenant/<tenant>[/…]` says the tenant, `spiffe://<trust domain>/role/admin` gives the
-//! role of operators. The authority that signed it is the trust domain's business; its name is not looked at.
+//! form `spiffe://<trust domain>/tenant/<tenant>[/node/<node>]` says the tenant and the only node name that its
+//! bearer may use, `spiffe://<trust domain>/role/admin` gives the role of operators. The authority that signed it is the
+//! trust domain's business; its name is not looked at.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
+use metrics::counter;
 use tonic::Status;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
 use super::super::names::Name;
+use super::quotas::{Holder, Owner, note};
+use crate::intel::manifest::Digest;
+use crate::telemetry::{self, Throttle};
 
 /// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,22 +25,28 @@ pub(super) enum Identity {
     Certified {
         /// Whose nodes it is for.
         tenant: Option<Name>,
+        /// The only node that it is for.
+        node: Option<Name>,
         /// Whether it is an operator's.
         admin: bool,
         /// When the certificate's time is over, in seconds since 1970.
         expires: i64,
+        /// Which certificate it is.
+        digest: Digest,
     },
     /// A certificate that contradicts itself or cannot be read, with the reason.
     Unusable(String),
 }
 
-const FORM: &str = "spiffe://<trust domain>/tenant/<tenant>";
+const FORM: &str = "spiffe://<trust domain>/tenant/<tenant>/node/<node>";
 
 impl Identity {
     /// What a certificate says, in DER.
     pub(super) fn of_certificate(der: &[u8]) -> Identity {
         match read(der) {
-            Ok((tenant, admin, expires)) => Identity::Certified { tenant, admin, expires },
+            Ok((Names { tenant, node, admin }, expires)) => {
+                Identity::Certified { tenant, node, admin, expires, digest: Digest::of(der) }
+            }
             Err(problem) => Identity::Unusable(problem),
         }
     }
@@ -64,6 +75,45 @@ impl Identity {
         }
     }
 
+    /// Checks the node name that a call claims against the one in the certificate. A certificate without a node name may
+    /// claim any name of its tenant, which is counted and logged.
+    pub(super) fn check_node(&self, call: &'static str, claimed: &Name) -> Result<(), Status> {
+        match self {
+            Identity::Certified { node: Some(node), .. } if node != claimed => {
+                note(call, "node_name");
+                Err(Status::permission_denied(format!(
+                    "the client certificate is for the node {node}, and the call says {claimed}: set the node's name to {node}, or give it a certificate of its own"
+                )))
+            }
+            Identity::Certified { node: None, tenant: Some(tenant), .. } => {
+                static LINES: Throttle = Throttle::new();
+                counter!(telemetry::CONTROL_PLANE_UNBOUND_NODES_TOTAL).increment(1);
+                if let Some(left_out) = LINES.pass() {
+                    let (tenant, node) = (tenant.as_str(), claimed.as_str());
+                    tracing::warn!(
+                        tenant,
+                        node,
+                        left_out,
+                        "a client certificate names no node, so its bearer may call itself any node of the tenant: issue certificates with the alternative name URI:{FORM}"
+                    );
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the holder whose quotas its calls count towards.
+    pub(super) fn holder(&self, connection: u64) -> Holder {
+        let (owner, node) = match self {
+            Identity::Local => (Owner::Local, None),
+            Identity::Certified { tenant: Some(tenant), node, .. } => (Owner::Tenant(tenant.clone()), node.clone()),
+            Identity::Certified { admin: true, digest, .. } => (Owner::Operator(*digest), None),
+            Identity::Certified { .. } | Identity::Unusable(_) => (Owner::Nobody, None),
+        };
+        Holder { owner, node, connection }
+    }
+
     /// Whether operators' calls are answered.
     pub(super) fn check_admin(&self) -> Result<(), Status> {
         match self {
@@ -76,7 +126,15 @@ impl Identity {
     }
 }
 
-fn read(der: &[u8]) -> Result<(Option<Name>, bool, i64), String> {
+/// Tenant, node and role from the names of a certificate.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Names {
+    tenant: Option<Name>,
+    node: Option<Name>,
+    admin: bool,
+}
+
+fn read(der: &[u8]) -> Result<(Names, i64), String> {
     let unreadable = |error: &dyn std::fmt::Display| format!("the client certificate cannot be read: {error}");
     let (_, certificate) = parse_x509_certificate(der).map_err(|error| unreadable(&error))?;
     let names = certificate.subject_alternative_name().map_err(|error| unreadable(&error))?;
@@ -85,12 +143,11 @@ fn read(der: &[u8]) -> Result<(Option<Name>, bool, i64), String> {
         GeneralName::URI(uri) => Some(*uri),
         _ => None,
     });
-    let (tenant, admin) = of_uris(uris)?;
-    Ok((tenant, admin, certificate.validity().not_after.timestamp()))
+    Ok((of_uris(uris)?, certificate.validity().not_after.timestamp()))
 }
 
-fn of_uris<'a>(uris: impl Iterator<Item = &'a str>) -> Result<(Option<Name>, bool), String> {
-    let (mut tenant, mut admin): (Option<Name>, bool) = (None, false);
+fn of_uris<'a>(uris: impl Iterator<Item = &'a str>) -> Result<Names, String> {
+    let mut names = Names::default();
     for uri in uris {
         let Some((domain, path)) = uri.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/')) else {
             continue;
@@ -101,19 +158,27 @@ fn of_uris<'a>(uris: impl Iterator<Item = &'a str>) -> Result<(Option<Name>, boo
         let mut segments = path.split('/');
         match (segments.next(), segments.next()) {
             (Some("tenant"), name) => {
-                let name = Name::parse(name.unwrap_or("")).map_err(|error| {
-                    format!("the client certificate's name {uri:?} is not of the form {FORM}: {error}")
-                })?;
-                if tenant.as_ref().is_some_and(|other| *other != name) {
-                    return Err("the client certificate names several tenants: give each one of its own".to_owned());
+                only(&mut names.tenant, uri, name, "tenants")?;
+                if segments.next() == Some("node") {
+                    only(&mut names.node, uri, segments.next(), "nodes")?;
                 }
-                tenant = Some(name);
             }
-            (Some("role"), Some("admin")) if segments.next().is_none() => admin = true,
+            (Some("role"), Some("admin")) if segments.next().is_none() => names.admin = true,
             _ => {}
         }
     }
-    Ok((tenant, admin))
+    Ok(names)
+}
+
+/// Stores a name that a certificate may have only once.
+fn only(noted: &mut Option<Name>, uri: &str, name: Option<&str>, what: &str) -> Result<(), String> {
+    let name = Name::parse(name.unwrap_or(""))
+        .map_err(|error| format!("the client certificate's name {uri:?} is not of the form {FORM}: {error}"))?;
+    if noted.as_ref().is_some_and(|other| *other != name) {
+        return Err(format!("the client certificate names several {what}: give each one of its own"));
+    }
+    *noted = Some(name);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -121,7 +186,7 @@ mod tests {
     use super::*;
 
     fn of(uris: &[&str]) -> Result<(Option<String>, bool), String> {
-        of_uris(uris.iter().copied()).map(|(tenant, admin)| (tenant.map(|tenant| tenant.to_string()), admin))
+        of_uris(uris.iter().copied()).map(|names| (names.tenant.map(|tenant| tenant.to_string()), names.admin))
     }
 
     #[test]
@@ -144,12 +209,37 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_for_a_node_is_for_that_node_only() {
+        let name = |text: &str| Name::parse(text).unwrap();
+        let certified = |uris: &[&str]| {
+            let Names { tenant, node, admin } = of_uris(uris.iter().copied()).unwrap();
+            Identity::Certified { tenant, node, admin, expires: 0, digest: Digest([0; 32]) }
+        };
+        for bound in ["spiffe://x/tenant/a/node/n1", "spiffe://x/tenant/a/node/n1/more"] {
+            let bound = certified(&[bound, "spiffe://x/tenant/a"]);
+            assert!(bound.check_node("sync", &name("n1")).is_ok());
+            let status = bound.check_node("sync", &name("n2")).unwrap_err();
+            assert_eq!(status.code(), tonic::Code::PermissionDenied);
+            assert!(status.message().contains("is for the node n1, and the call says n2"), "{status}");
+            assert_eq!(bound.holder(7).node, Some(name("n1")));
+        }
+        let free = certified(&["spiffe://x/tenant/a/host/n1"]);
+        assert!(free.check_node("sync", &name("n2")).is_ok());
+        assert_eq!(free.holder(7), Holder { owner: Owner::Tenant(name("a")), node: None, connection: 7 });
+        assert_eq!(Identity::Unusable(String::new()).holder(1).owner, Owner::Nobody);
+    }
+
+    #[test]
     fn a_tenant_that_is_no_name_or_not_the_only_one_is_refused() {
         for bad in ["spiffe://x/tenant/", "spiffe://x/tenant", "spiffe://x/tenant/..", "spiffe://x/tenant/A%2f"] {
             assert!(of(&[bad]).is_err(), "{bad}");
         }
         assert!(of(&["spiffe://x/tenant/a", "spiffe://x/tenant/b"]).is_err());
         assert!(of(&["spiffe://x/tenant/a", "spiffe://y/tenant/a"]).is_ok());
+        for bad in ["spiffe://x/tenant/a/node", "spiffe://x/tenant/a/node/", "spiffe://x/tenant/a/node/N1"] {
+            assert!(of(&[bad]).is_err(), "{bad}");
+        }
+        assert!(of(&["spiffe://x/tenant/a/node/n1", "spiffe://x/tenant/a/node/n2"]).is_err());
         assert!(matches!(Identity::of_certificate(b"not DER"), Identity::Unusable(_)));
     }
 }

@@ -1,10 +1,13 @@
 //! The ListNodes call, and the two services as gRPC has them.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Calls, Shared, alerts, fetch, identity, refused, sync};
+use super::quotas::Kind;
+use super::{Calls, Shared, alerts, caller, fetch, permit, refused, sync};
 use crate::control::names::Name;
 use crate::control::store::{NodeRecord, SlotRecord, Snapshot};
 use crate::intel::manifest::Mode;
@@ -46,13 +49,14 @@ impl Control for Calls {
 #[tonic::async_trait]
 impl Operator for Calls {
     async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
-        let listed = list(&self.0, request).await;
-        listed.map(Response::new).inspect_err(|status| refused("list_nodes", status))
+        list(&self.0, request).await.inspect_err(|status| refused("list_nodes", status))
     }
 }
 
-async fn list(shared: &Shared, request: Request<ListNodesRequest>) -> Result<ListNodesResponse, Status> {
-    identity(&request).check_admin()?;
+async fn list(shared: &Shared, request: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
+    let caller = caller(&request);
+    caller.identity.check_admin()?;
+    let permit = permit(shared, "list_nodes", Kind::Operator, &caller)?;
     let tenant = Some(&request.get_ref().tenant).filter(|tenant| !tenant.is_empty());
     let tenant = tenant.map(|tenant| Name::parse(tenant)).transpose();
     let tenant = tenant.map_err(|error| Status::invalid_argument(format!("tenant: {error}")))?;
@@ -63,7 +67,11 @@ async fn list(shared: &Shared, request: Request<ListNodesRequest>) -> Result<Lis
         Status::unavailable("the store cannot be read; the log of the control plane says why")
     })?;
     let (snapshot, now) = (shared.publications.current(), Timestamp::now());
-    Ok(ListNodesResponse { nodes: nodes.into_iter().map(|node| node_status(node, &snapshot, now)).collect() })
+    let nodes = nodes.into_iter().map(|node| node_status(node, &snapshot, now)).collect();
+    let mut response = Response::new(ListNodesResponse { nodes });
+    // Until it is sent.
+    response.extensions_mut().insert(Arc::new(permit));
+    Ok(response)
 }
 
 fn node_status(node: NodeRecord, snapshot: &Snapshot, now: Timestamp) -> NodeStatus {

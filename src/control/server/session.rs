@@ -57,6 +57,7 @@ impl Session {
         let invalid = |error: String| Status::invalid_argument(error);
         let proto::Node { name, labels, software } = node;
         let name = Name::parse(&name).map_err(|error| invalid(format!("node.name: {error}")))?;
+        identity.check_node("sync", &name)?;
         check_labels(labels.iter()).map_err(|error| invalid(format!("node.{error}")))?;
         if software.len() > MAX_SOFTWARE {
             return Err(invalid(format!("node.software: at most {MAX_SOFTWARE} bytes are taken")));
@@ -146,6 +147,11 @@ impl Session {
         };
         counter!(telemetry::CONTROL_PLANE_ANSWERS_TOTAL, "slot" => mode.as_str(), "answer" => word).increment(1);
         Ok(())
+    }
+
+    /// Whether the node has not answered a response.
+    pub(super) fn is_owed_an_answer(&self) -> bool {
+        self.slots.values().any(|(slot, _)| slot.is_unanswered())
     }
 
     /// The next thing to send, if anything is.

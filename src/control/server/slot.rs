@@ -120,6 +120,11 @@ impl Slot {
         (!has && !refused).then_some(content)
     }
 
+    /// Whether the last response is unanswered.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.sent.is_some()
+    }
+
     /// Notes that it was sent under this nonce. An answer to what was sent before is stale from now on.
     pub(super) fn sent(&mut self, content: Content, nonce: String) {
         self.sent = Some((content, nonce));

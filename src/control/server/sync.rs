@@ -6,21 +6,20 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use metrics::gauge;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming};
 
 use super::identity::Identity;
+use super::quotas::{Kind, Permit, note};
 use super::session::Session;
-use super::{EXPIRED, Shared, draining, identity, permit, refused};
+use super::{EXPIRED, Shared, caller, draining, permit, refused};
 use crate::control::store::{StoreError, WRITE_AGAIN};
 use crate::proto::control::v1::{SyncRequest, SyncResponse};
 use crate::socket::Connection;
 use crate::telemetry::{self, Throttle};
 
-/// How long a node may take to say who it is.
-const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long a node may take to read why its stream ends.
 const LAST_WORD: Duration = Duration::from_secs(1);
 /// The store is told of a node no more often than this.
@@ -42,9 +41,10 @@ pub(super) fn open(
     shared: &Arc<Shared>,
     request: Request<Streaming<SyncRequest>>,
 ) -> Result<ReceiverStream<Result<SyncResponse, Status>>, Status> {
-    let identity = identity(&request);
-    identity.tenant()?;
-    let permit = permit(&shared.nodes)?;
+    let caller = caller(&request);
+    caller.identity.tenant()?;
+    let permit = permit(shared, "sync", Kind::Sync, &caller)?;
+    let identity = caller.identity;
     let connection = request.extensions().get::<Connection>().cloned();
     let (sender, responses) = mpsc::channel(1);
     let run = run(Arc::clone(shared), identity, connection, request.into_inner(), sender, permit);
@@ -58,7 +58,7 @@ async fn run(
     connection: Option<Connection>,
     mut requests: Streaming<SyncRequest>,
     responses: Responses,
-    _permit: OwnedSemaphorePermit,
+    permit: Permit,
 ) {
     gauge!(telemetry::CONTROL_PLANE_NODES).increment(1.0);
     let mut stream = Stream { shared, session: None, written: None, news: false };
@@ -72,6 +72,8 @@ async fn run(
         // A peer that does not read is not waited for.
         let _ = timeout(LAST_WORD, responses.send(Err(status))).await;
     }
+    // The permit is free before the node sees the end.
+    drop(permit);
     drop(responses);
     stream.write(false).await.unwrap_or_else(|error| complain(&error));
     gauge!(telemetry::CONTROL_PLANE_NODES).decrement(1.0);
@@ -101,7 +103,9 @@ impl Stream {
         responses: &Responses,
     ) -> Result<(), Status> {
         let mut publications = self.shared.publications.subscribe();
-        let first = timeout(FIRST_REQUEST, requests.message()).await.map_err(|_| {
+        let limits = *self.shared.quotas.limits();
+        let first = timeout(limits.hello, requests.message()).await.map_err(|_| {
+            note("sync", "no_hello");
             Status::deadline_exceeded("no request came; begin a stream with a request that names the node")
         })?;
         let Some(mut first) = first? else { return Ok(()) };
@@ -119,15 +123,17 @@ impl Stream {
         self.write(true).await.map_err(refuse)?;
         // What is due is still sent to a node that has nothing more to say.
         let (mut look, mut over) = (true, false);
+        let mut heard = Instant::now();
         while look || !over {
             let write_at = self.write_at();
             let Some(session) = &mut self.session else { return Ok(()) };
+            let answer_by = heard + limits.no_answer;
             tokio::select! {
                 request = requests.message(), if !over => match request {
                     Ok(Some(request)) => {
                         let snapshot = Arc::clone(&publications.borrow());
                         session.take(request, &snapshot, Timestamp::now())?;
-                        (self.news, look) = (true, true);
+                        (self.news, look, heard) = (true, true, Instant::now());
                     }
                     Ok(None) => over = true,
                     // It is gone, or sent what is no request.
@@ -141,11 +147,18 @@ impl Stream {
                     let Ok(permit) = permit else { return Ok(()) };
                     let snapshot = Arc::clone(&publications.borrow());
                     match session.due(&snapshot) {
-                        Some(response) => permit.send(Ok(response)),
+                        Some(response) => {
+                            permit.send(Ok(response));
+                            heard = Instant::now();
+                        }
                         None => look = false,
                     }
                 }
                 () = responses.closed() => return Ok(()),
+                () = sleep_until(answer_by), if session.is_owed_an_answer() => {
+                    note("sync", "no_answer");
+                    return Err(Status::deadline_exceeded("a response was not answered; answer each with its nonce, and report statistics meanwhile"));
+                }
                 () = sleep_until(write_at) => self.write(true).await.map_err(refuse)?,
             }
         }
@@ -164,7 +177,7 @@ impl Stream {
         let written = tokio::task::spawn_blocking(move || record.write(&store)).await.unwrap_or(Ok(()));
         (self.written, self.news) = (Some(Instant::now()), false);
         match written {
-            Err(error @ StoreError::TooManyNodes { .. }) => Err(error),
+            Err(error @ (StoreError::TooManyNodes { .. } | StoreError::TenantBytes(_))) => Err(error),
             // What is not told is told later; the node goes on.
             other => {
                 other.unwrap_or_else(|error| complain(&error));
@@ -176,6 +189,7 @@ impl Stream {
 
 fn refuse(error: StoreError) -> Status {
     complain(&error);
+    note("sync", if matches!(error, StoreError::TenantBytes(_)) { "bytes" } else { "nodes" });
     Status::resource_exhausted("this control plane knows as many nodes of this tenant as it takes; ask its operator")
 }
 

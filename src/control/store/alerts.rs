@@ -11,8 +11,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::de::IgnoredAny;
 
-use super::files::sync_directory;
-use super::nodes::MAX_NODES;
+use super::files::{self, sync_directory};
 use super::{Store, of_tenant};
 use crate::control::names::Name;
 use crate::control::random;
@@ -37,12 +36,17 @@ pub enum AlertLogError {
     },
     /// Nobody takes files away.
     #[error(
-        "{path}: there are {MAX_FILES} files of alerts of this node, or {MAX_NODES} nodes of this tenant; take some away"
+        "{path}: there are {MAX_FILES} files of alerts of this node, or {nodes} nodes of this tenant; take some away"
     )]
     Full {
         /// The directory.
         path: PathBuf,
+        /// The most nodes of a tenant.
+        nodes: usize,
     },
+    /// The tenant has filled its part of the store.
+    #[error("{0}: this tenant has used its bytes; take files of its alerts away, or raise `--tenant-bytes`")]
+    Tenant(PathBuf),
 }
 
 /// The alerts of a node, as one stream writes them.
@@ -51,6 +55,8 @@ pub struct AlertLog {
     directory: PathBuf,
     open: Option<Open>,
     rotate_at: u64,
+    store: Store,
+    tenant: Option<Name>,
 }
 
 #[derive(Debug)]
@@ -65,7 +71,7 @@ impl Store {
     /// Where a stream of this node writes.
     pub fn alert_log(&self, tenant: Option<&Name>, node: &Name) -> AlertLog {
         let directory = of_tenant(&self.alerts(), tenant).join(node.as_str());
-        AlertLog { directory, open: None, rotate_at: ROTATE_AT }
+        AlertLog { directory, open: None, rotate_at: ROTATE_AT, store: self.clone(), tenant: tenant.cloned() }
     }
 }
 
@@ -78,6 +84,9 @@ impl AlertLog {
         let mut lines = Vec::with_capacity(alerts.iter().map(|alert| alert.len() + 1).sum());
         for alert in alerts {
             write_line(alert, &mut lines);
+        }
+        if !self.store.charge(self.tenant.as_ref(), lines.len() as u64) {
+            return Err(AlertLogError::Tenant(self.directory.clone()));
         }
         let rotate_at = self.rotate_at;
         if self.open.as_ref().is_some_and(|open| open.length >= rotate_at) {
@@ -103,11 +112,11 @@ impl AlertLog {
         let failed = |cause| AlertLogError::Io { path: self.directory.clone(), cause };
         if !self.directory.exists() {
             let nodes = self.directory.parent().and_then(|tenant| std::fs::read_dir(tenant).ok());
-            if nodes.is_some_and(|nodes| nodes.count() >= MAX_NODES) {
-                return Err(AlertLogError::Full { path: self.directory.clone() });
+            if nodes.is_some_and(|nodes| nodes.count() >= self.store.quotas.nodes) {
+                return Err(self.full());
             }
         }
-        std::fs::create_dir_all(&self.directory).map_err(failed)?;
+        files::make_directory(&self.directory).map_err(failed)?;
         let mut files = Vec::new();
         for entry in std::fs::read_dir(&self.directory).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
@@ -122,13 +131,17 @@ impl AlertLog {
             return Ok(open);
         }
         if files.len() >= MAX_FILES {
-            return Err(AlertLogError::Full { path: self.directory.clone() });
+            return Err(self.full());
         }
         let path = self.directory.join(format!("{}-{:016x}.ndjson", now.strftime("%Y%m%dT%H%M%S%.6fZ"), random()));
-        let file = OpenOptions::new().append(true).create_new(true).open(&path).map_err(failed)?;
+        let file = files::private().append(true).create_new(true).open(&path).map_err(failed)?;
         file.try_lock().map_err(|error| failed(error.into()))?;
         self.sync_names().map_err(failed)?;
         Ok(Open { path, file, length: 0 })
+    }
+
+    fn full(&self) -> AlertLogError {
+        AlertLogError::Full { path: self.directory.clone(), nodes: self.store.quotas.nodes }
     }
 
     /// The names of the file and of the directories above it are on the disk.

@@ -22,14 +22,24 @@ pub enum StoreError {
         /// Why not.
         cause: io::Error,
     },
+    /// The directory is the cache of a node, which deletes segments.
+    #[error(
+        "{0}: is the cache of a node (`intel.control.cache`), which deletes segments; give the store a directory of its own"
+    )]
+    Cache(PathBuf),
     /// A node would be one too many.
-    #[error("{path}: {most} nodes are known already; remove the files of those that are gone")]
+    #[error(
+        "{path}: {most} nodes are known already; remove the files of those that are gone, or raise `--tenant-nodes`"
+    )]
     TooManyNodes {
         /// The directory of the tenant.
         path: PathBuf,
         /// The most.
         most: usize,
     },
+    /// A tenant has filled its part of the store.
+    #[error("{0}: this tenant has used its bytes; take files of its alerts away, or raise `--tenant-bytes`")]
+    TenantBytes(PathBuf),
 }
 
 impl StoreError {

@@ -23,7 +23,7 @@ pub(super) fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// How files are made that do not get a temporary name first.
+/// Options to create a file with mode 0600, for files without a temporary name.
 pub(super) fn private() -> OpenOptions {
     let mut options = File::options();
     options.mode(0o600);

@@ -14,8 +14,6 @@ use super::{Store, StoreError, of_tenant};
 use crate::control::names::Name;
 use crate::intel::manifest::Mode;
 
-/// The most nodes of a tenant that are known.
-pub const MAX_NODES: usize = 10_000;
 /// A connected node's file is written anew at least so often.
 pub const WRITE_AGAIN: Duration = Duration::from_secs(30);
 /// For how long a file's word is believed that its node is connected.
@@ -94,18 +92,23 @@ impl Store {
     /// Writes what is known of a node.
     ///
     /// # Errors
-    /// It cannot be written, or there are too many nodes.
+    /// It cannot be written, or the node is new and would be one too many, or has no room.
     pub fn write_node(&self, tenant: Option<&Name>, name: &Name, record: &NodeRecord) -> Result<(), StoreError> {
         let directory = of_tenant(&self.nodes(), tenant);
         let path = directory.join(format!("{name}.json"));
         let failed = |cause| StoreError::write(&path, cause);
+        let content = serde_json::to_vec(record).map_err(|error| failed(error.into()))?;
         if !path.exists() {
-            std::fs::create_dir_all(&directory).map_err(failed)?;
-            if std::fs::read_dir(&directory).map_err(failed)?.count() >= MAX_NODES {
-                return Err(StoreError::TooManyNodes { path: directory, most: MAX_NODES });
+            files::make_directory(&directory).map_err(failed)?;
+            let most = self.quotas.nodes;
+            if std::fs::read_dir(&directory).map_err(failed)?.count() >= most {
+                return Err(StoreError::TooManyNodes { path: directory, most });
+            }
+            // Later updates keep about the same length.
+            if !self.charge(tenant, content.len() as u64) {
+                return Err(StoreError::TenantBytes(directory));
             }
         }
-        let content = serde_json::to_vec(record).map_err(|error| failed(error.into()))?;
         files::write(&path, &content, Durable::No).map_err(failed)
     }
 
@@ -149,6 +152,39 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Removes the files of nodes that have sent nothing since `before`, temporary files of killed processes, and the
+    /// directories of these nodes' alerts when they are empty. Returns the number of nodes.
+    ///
+    /// # Errors
+    /// A directory cannot be read. A file that cannot be removed is left for the next time.
+    pub fn forget_nodes(&self, before: Timestamp) -> Result<usize, StoreError> {
+        let mut forgotten = 0;
+        for directory in entries(&self.nodes())?.iter().filter(|directory| directory.is_dir()) {
+            for path in entries(directory)? {
+                let written = std::fs::metadata(&path).and_then(|metadata| metadata.modified()).ok();
+                let written = written.and_then(|written| Timestamp::try_from(written).ok());
+                let is_node = path.extension().is_some_and(|extension| extension == "json");
+                // The age of a file that cannot be read is its modification time.
+                let heard =
+                    if is_node { read(&path).map(|node| node.heard.max(node.written)).or(written) } else { written };
+                if heard.is_none_or(|heard| heard >= before) {
+                    continue;
+                }
+                if let Err(error) = std::fs::remove_file(&path) {
+                    tracing::warn!(path = %path.display(), %error, "the file of a node that is gone cannot be removed");
+                } else if is_node {
+                    forgotten += 1;
+                    let tenant = directory.file_name().unwrap_or_default();
+                    // Alerts are for people to take away; an empty directory is not needed.
+                    let _ = std::fs::remove_dir(self.alerts().join(tenant).join(path.file_stem().unwrap_or_default()));
+                }
+            }
+        }
+        Ok(forgotten)
+    }
+}
+
 fn entries(directory: &Path) -> Result<Vec<std::path::PathBuf>, StoreError> {
     let failed = |cause| StoreError::read(directory, cause);
     std::fs::read_dir(directory).map_err(failed)?.map(|entry| Ok(entry.map_err(failed)?.path())).collect()
@@ -163,4 +199,79 @@ fn read(path: &Path) -> Option<NodeRecord> {
 
 fn seconds_between(earlier: Timestamp, later: Timestamp) -> u64 {
     later.as_second().saturating_sub(earlier.as_second()).try_into().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::store::TenantQuotas;
+
+    fn record(name: &str, heard: i64) -> NodeRecord {
+        let heard = Timestamp::from_second(heard).unwrap();
+        NodeRecord {
+            tenant: Some("a".to_owned()),
+            name: name.to_owned(),
+            labels: Labels::default(),
+            software: String::new(),
+            stream: String::new(),
+            connected: true,
+            heard,
+            written: heard,
+            slots: Vec::new(),
+            statistics: None,
+        }
+    }
+
+    /// Scenario: nodes that were heard of at different times, with and without alerts, and a damaged file. Guarantee: the
+    /// old ones go, alerts stay, and nothing else is touched.
+    #[test]
+    fn nodes_that_are_gone_are_forgotten() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        let name = |text: &str| Name::parse(text).unwrap();
+        let tenant = name("a");
+        for (node, heard) in [("old", 100), ("alerted", 100), ("new", 300)] {
+            store.write_node(Some(&tenant), &name(node), &record(node, heard)).unwrap();
+        }
+        let alerts = store.alerts().join("a");
+        std::fs::create_dir_all(alerts.join("old")).unwrap();
+        std::fs::create_dir_all(alerts.join("alerted")).unwrap();
+        std::fs::write(alerts.join("alerted/x.ndjson"), "{}").unwrap();
+        std::fs::write(store.nodes().join("a/damaged.json"), "{").unwrap();
+        assert_eq!(store.forget_nodes(Timestamp::from_second(200).unwrap()).unwrap(), 2);
+        let left: Vec<_> = store.read_nodes(None).unwrap().into_iter().map(|node| node.name).collect();
+        assert_eq!(left, ["new"]);
+        assert!(store.nodes().join("a/damaged.json").exists(), "it was written just now");
+        assert!(!alerts.join("old").exists() && alerts.join("alerted/x.ndjson").exists());
+        assert_eq!(store.forget_nodes(Timestamp::MAX).unwrap(), 2);
+    }
+
+    /// Guarantee: a tenant gets no more nodes and no more bytes than its quotas, known nodes are still written, and
+    /// another tenant is not touched.
+    #[test]
+    fn a_tenant_fills_its_own_part_only() {
+        let root = tempfile::tempdir().unwrap();
+        let bytes = serde_json::to_vec(&record("n1", 1)).unwrap().len() as u64;
+        let name = |text: &str| Name::parse(text).unwrap();
+        let (a, b) = (name("a"), name("b"));
+        let write =
+            |store: &Store, tenant: &Name, node: &str| store.write_node(Some(tenant), &name(node), &record(node, 1));
+        let store = Store::open(root.path()).unwrap();
+        let few = store.clone().with_quotas(TenantQuotas { nodes: 2, ..TenantQuotas::default() });
+        write(&few, &a, "n1").unwrap();
+        write(&few, &a, "n2").unwrap();
+        assert!(matches!(write(&few, &a, "n3"), Err(StoreError::TooManyNodes { most: 2, .. })));
+        write(&few, &a, "n1").unwrap();
+        write(&few, &b, "n1").unwrap();
+        let small = Store::open(root.path()).unwrap();
+        let small = small.with_quotas(TenantQuotas { bytes: 3 * bytes, ..TenantQuotas::default() });
+        write(&small, &a, "n3").unwrap();
+        assert!(matches!(write(&small, &a, "n4"), Err(StoreError::TenantBytes(_))));
+        write(&small, &a, "n3").unwrap();
+        write(&small, &b, "n4").unwrap();
+        let alerts = [bytes::Bytes::from(vec![b'x'; 2 * bytes as usize])];
+        let refused = small.alert_log(Some(&b), &name("n4")).append(&alerts, Timestamp::UNIX_EPOCH);
+        assert!(matches!(refused, Err(crate::control::store::AlertLogError::Tenant(_))), "{refused:?}");
+        small.alert_log(Some(&name("c")), &name("n4")).append(&alerts, Timestamp::UNIX_EPOCH).unwrap();
+    }
 }

@@ -243,7 +243,7 @@ impl Store {
     fn lock(&self) -> Result<File, StoreError> {
         let path = self.publications().join(LOCK);
         let failed = |cause| StoreError::write(&path, cause);
-        let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
+        let file = files::private().create(true).append(true).open(&path).map_err(failed)?;
         file.lock().map_err(failed)?;
         Ok(file)
     }

@@ -11,9 +11,9 @@ use super::{CacheError, digest_of, files};
 
 /// The name of the file that marks a cache.
 pub(super) const MARKER: &str = "hotlist-cache";
-/// What the marker says.
+/// The content of the marker.
 const CONTENT: &[u8] = b"hotlist cache, format 1\n";
-/// The marker before it has its name.
+/// The marker's name while it is written.
 const MARKER_NEXT: &str = "hotlist-cache.next";
 /// The longest marker that is read.
 const MAX_MARKER: u64 = 256;
@@ -22,13 +22,13 @@ const MAX_MARKER: u64 = 256;
 pub(super) const SEGMENTS: &str = "segments";
 /// Held while a process uses the cache.
 pub(super) const LOCK: &str = "lock";
-/// The records of a cache; one that has fetched a segment has at least one of them.
+/// The records of a cache. A cache with segments has at least one of them.
 const RECORDS: [&str; 3] = ["highest.json", "serve.json", "shadow.json"];
-/// Records before they have their names.
+/// The records' names while they are written.
 const RECORDS_NEXT: [&str; 3] = ["highest.json.next", "serve.json.next", "shadow.json.next"];
 /// Directories of the store of a control plane.
 const OF_A_STORE: [&str; 4] = ["publications", "feeds", "nodes", "alerts"];
-/// What file systems make at their root.
+/// A directory that file systems create at their root.
 const OF_THE_SYSTEM: &str = "lost+found";
 
 /// What a directory is.
@@ -123,7 +123,7 @@ fn inspect(directory: &Path) -> Result<Found, CacheError> {
     Ok(Found::Unmarked)
 }
 
-/// What is in a directory, but for what file systems make and what a killed process left of a marker.
+/// Returns the names in a directory, except those that a file system or a killed process left there.
 fn names(directory: &Path) -> io::Result<Vec<OsString>> {
     let entries = fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.file_name()));
     let mut names = entries.collect::<io::Result<Vec<OsString>>>()?;

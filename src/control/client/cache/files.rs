@@ -11,7 +11,7 @@ use crate::intel::manifest::{Digest, Hasher};
 /// Bytes that are read at once.
 const BUFFER: usize = 1 << 20;
 
-/// How files are made: for this process's user alone, whatever its umask.
+/// Options to create a file with mode 0600, whatever the umask.
 pub(super) fn private() -> OpenOptions {
     let mut options = File::options();
     options.mode(0o600);

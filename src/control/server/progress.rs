@@ -1,0 +1,215 @@
+//! Time-outs on what a peer sends and reads, the same for every call: a message that has begun must arrive, and an
+//! answer that has begun must be read. A peer that does not keep them loses what it holds.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+use tonic::Status;
+use tower::BoxError;
+
+use super::limits::Limits;
+use super::quotas::{Holder, Kind, Permit, Quotas, note};
+use crate::socket::Connection;
+
+/// Bytes before each gRPC message: a flag for compression, and the length.
+const HEAD: usize = 5;
+/// Messages of at most this many bytes take no room.
+const SMALL: usize = 4096;
+
+/// Returns the name of a call in metrics.
+pub(super) fn call_of(path: &str) -> &'static str {
+    match path {
+        "/hotlist.control.v1.Control/Sync" => "sync",
+        "/hotlist.control.v1.Control/FetchSegment" => "fetch_segment",
+        "/hotlist.control.v1.Control/ReportAlerts" => "report_alerts",
+        "/hotlist.control.v1.Operator/ListNodes" => "list_nodes",
+        _ => "other",
+    }
+}
+
+/// The request body of a call.
+pub(super) struct Requests<B> {
+    body: B,
+    call: &'static str,
+    quotas: Arc<Quotas>,
+    holder: Holder,
+    head: [u8; HEAD],
+    /// Bytes of the head that have arrived.
+    headed: usize,
+    /// Bytes of the message that are missing.
+    missing: usize,
+    /// Room for the message that is arriving.
+    room: Option<Permit>,
+    /// When what is arriving must be whole; `None` between messages.
+    due: Option<Pin<Box<Sleep>>>,
+}
+
+impl<B> Requests<B> {
+    pub(super) fn new(body: B, call: &'static str, quotas: Arc<Quotas>, holder: Holder) -> Requests<B> {
+        // A node without alerts may open its stream before it has some; the call has a time-out of its own.
+        let due = (call != "report_alerts").then(|| Box::pin(sleep_until(Instant::now() + quotas.limits().message)));
+        Requests { body, call, quotas, holder, head: [0; HEAD], headed: 0, missing: 0, room: None, due }
+    }
+
+    /// Tracks where messages begin and end.
+    fn arrived(&mut self, mut data: &[u8]) -> Result<(), Status> {
+        while !data.is_empty() {
+            if self.missing > 0 {
+                let taken = self.missing.min(data.len());
+                (self.missing, data) = (self.missing - taken, &data[taken..]);
+            } else {
+                let taken = (HEAD - self.headed).min(data.len());
+                self.head[self.headed..self.headed + taken].copy_from_slice(&data[..taken]);
+                (self.headed, data) = (self.headed + taken, &data[taken..]);
+                if self.headed < HEAD {
+                    self.wait(0);
+                    continue;
+                }
+                let [_, length @ ..] = self.head;
+                (self.headed, self.missing) = (0, u32::from_be_bytes(length) as usize);
+                // The decoder refuses a longer message.
+                let length = self.missing.min(super::MAX_MESSAGE);
+                self.room = match length {
+                    0..=SMALL => None,
+                    _ => Some(
+                        self.quotas
+                            .take(Kind::MessageBytes, &self.holder, length)
+                            .map_err(|excess| excess.refuse(self.call, Kind::MessageBytes))?,
+                    ),
+                };
+                self.wait(length);
+            }
+            if self.missing == 0 && self.headed == 0 {
+                (self.due, self.room) = (None, None);
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, bytes: usize) {
+        let until = Instant::now() + self.quotas.limits().message + Limits::extra(bytes);
+        self.due = Some(Box::pin(sleep_until(until)));
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Requests<B>
+where
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let followed = frame.data_ref().map_or(Ok(()), |data| this.arrived(data));
+                Poll::Ready(Some(followed.map(|()| frame).map_err(Into::into)))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => match this.due.as_mut().map(|due| due.as_mut().poll(context)) {
+                Some(Poll::Ready(())) => {
+                    this.due = None;
+                    note(this.call, "slow_message");
+                    let text = "the message did not arrive in time; send each at 32 KiB a second or faster";
+                    Poll::Ready(Some(Err(Status::deadline_exceeded(text).into())))
+                }
+                Some(Poll::Pending) | None => Poll::Pending,
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The body of an answer. When the peer reads nothing of it, the connection is closed: hyper cannot reset a stream whose
+/// window is closed.
+pub(super) struct Answers<B> {
+    body: B,
+    due: Arc<Due>,
+    /// Held until the answer is sent or given up.
+    _permit: Option<Arc<Permit>>,
+    _watch: Option<AbortOnDropHandle<()>>,
+    not_read: Duration,
+}
+
+/// When the peer must have read what it was given; `None` while it has read everything.
+#[derive(Debug)]
+struct Due(Mutex<Option<Instant>>);
+
+impl Due {
+    fn get(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, due: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = due;
+    }
+}
+
+impl<B> Answers<B> {
+    pub(super) fn new(
+        body: B,
+        call: &'static str,
+        not_read: Duration,
+        permit: Option<Arc<Permit>>,
+        connection: Option<Connection>,
+    ) -> Answers<B> {
+        // The body is asked for its first bytes only when the peer takes some.
+        let due = Arc::new(Due(Mutex::new(Some(Instant::now() + not_read))));
+        let watch = connection.map(|connection| {
+            AbortOnDropHandle::new(tokio::spawn(hang_up(call, Arc::clone(&due), not_read, connection)))
+        });
+        Answers { body, due, _permit: permit, _watch: watch, not_read }
+    }
+}
+
+async fn hang_up(call: &'static str, due: Arc<Due>, not_read: Duration, connection: Connection) {
+    loop {
+        sleep_until(due.get().unwrap_or_else(|| Instant::now() + not_read)).await;
+        if due.get().is_some_and(|due| due <= Instant::now()) {
+            note(call, "not_read");
+            connection.hang_up();
+            return;
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Answers<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        self.due.set(match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                Some(Instant::now() + self.not_read + Limits::extra(bytes))
+            }
+            // There is nothing for it to read.
+            Poll::Pending | Poll::Ready(_) => None,
+        });
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

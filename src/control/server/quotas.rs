@@ -1,0 +1,245 @@
+//! Permits by identity and by connection, so that whatever one caller holds, others are served.
+//!
+//! A tenant may hold as much of a thing as it leaves free: one greedy tenant holds half, two hold a third each, and so on,
+//! so some is always free for the next tenant.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use metrics::counter;
+use tonic::Status;
+
+use super::limits::{Limits, Quota};
+use crate::control::names::Name;
+use crate::intel::manifest::Digest;
+use crate::telemetry;
+
+/// What a permit is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Connection,
+    Sync,
+    Fetch,
+    Alerts,
+    Operator,
+    MessageBytes,
+}
+
+/// The identity whose share a permit belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Owner {
+    /// A caller on this host, without certificates: only connections and totals are bounded.
+    Local,
+    Tenant(Name),
+    /// A certificate with the role of operators and no tenant.
+    Operator(Digest),
+    /// A certificate without a tenant or role.
+    Nobody,
+}
+
+/// Who holds a permit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Holder {
+    pub(super) owner: Owner,
+    /// The node that the certificate names.
+    pub(super) node: Option<Name>,
+    /// The number of the connection.
+    pub(super) connection: u64,
+}
+
+/// The bound that refused a permit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Excess {
+    Connection,
+    Node,
+    Tenant,
+    Total,
+}
+
+/// Everything that is held.
+#[derive(Debug)]
+pub(super) struct Quotas {
+    limits: Limits,
+    usage: [Mutex<Usage>; 6],
+}
+
+#[derive(Debug, Default)]
+struct Usage {
+    total: usize,
+    held: HashMap<Key, usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Connection(u64),
+    Node(Owner, Name),
+    Owner(Owner),
+}
+
+/// Given back when dropped.
+#[derive(Debug)]
+pub(super) struct Permit {
+    quotas: Arc<Quotas>,
+    kind: Kind,
+    keys: Vec<Key>,
+    amount: usize,
+}
+
+impl Quotas {
+    pub(super) fn new(limits: Limits) -> Arc<Quotas> {
+        Arc::new(Quotas { limits, usage: Default::default() })
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Takes a permit for this amount.
+    pub(super) fn take(self: &Arc<Self>, kind: Kind, holder: &Holder, amount: usize) -> Result<Permit, Excess> {
+        let Quota { total, node, connection } = self.quota(kind);
+        let keys = holder.keys();
+        let mut usage = lock(&self.usage[kind as usize]);
+        let free = total.saturating_sub(usage.total);
+        for key in &keys {
+            let held = usage.held.get(key).copied().unwrap_or(0).saturating_add(amount);
+            match key {
+                Key::Connection(_) if held > connection => return Err(Excess::Connection),
+                Key::Node(..) if held > node => return Err(Excess::Node),
+                Key::Owner(owner) if *owner != Owner::Local && held > free => return Err(Excess::Tenant),
+                _ => {}
+            }
+        }
+        if amount > free {
+            return Err(Excess::Total);
+        }
+        usage.total += amount;
+        for key in &keys {
+            *usage.held.entry(key.clone()).or_default() += amount;
+        }
+        Ok(Permit { quotas: Arc::clone(self), kind, keys, amount })
+    }
+
+    fn quota(&self, kind: Kind) -> Quota {
+        match kind {
+            Kind::Connection => self.limits.connections,
+            Kind::Sync => self.limits.syncs,
+            Kind::Fetch => self.limits.fetches,
+            Kind::Alerts => self.limits.alerts,
+            Kind::Operator => self.limits.operators,
+            Kind::MessageBytes => self.limits.message_bytes,
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut usage = lock(&self.quotas.usage[self.kind as usize]);
+        usage.total = usage.total.saturating_sub(self.amount);
+        for key in &self.keys {
+            if let Some(held) = usage.held.get_mut(key) {
+                *held = held.saturating_sub(self.amount);
+                if *held == 0 {
+                    usage.held.remove(key);
+                }
+            }
+        }
+    }
+}
+
+impl Holder {
+    fn keys(&self) -> Vec<Key> {
+        let mut keys = vec![Key::Connection(self.connection)];
+        keys.extend(self.node.clone().map(|node| Key::Node(self.owner.clone(), node)));
+        keys.push(Key::Owner(self.owner.clone()));
+        keys
+    }
+}
+
+impl Excess {
+    /// The refusal of a call, counted.
+    pub(super) fn refuse(self, call: &'static str, kind: Kind) -> Status {
+        let (reason, of) = match self {
+            Excess::Connection => ("connection", "on this connection"),
+            Excess::Node => ("node", "by this node"),
+            Excess::Tenant => ("tenant", "by this tenant, which must leave as many to others"),
+            Excess::Total => ("total", "by all callers"),
+        };
+        note(call, reason);
+        let what = match kind {
+            Kind::Connection => "connections are held",
+            Kind::Sync => "Sync streams are held",
+            Kind::Fetch => "segments are being fetched",
+            Kind::Alerts => "ReportAlerts streams are held",
+            Kind::Operator => "calls of operators are held",
+            Kind::MessageBytes => "bytes of requests are on their way",
+        };
+        Status::resource_exhausted(format!("too many {what} {of}; end some, or come again later"))
+    }
+}
+
+/// Counts why a call was refused or ended.
+pub(super) fn note(call: &'static str, reason: &'static str) {
+    counter!(telemetry::CONTROL_PLANE_REFUSAL_REASONS_TOTAL, "call" => call, "reason" => reason).increment(1);
+}
+
+// A panic elsewhere leaves nothing half changed.
+fn lock(mutex: &Mutex<Usage>) -> MutexGuard<'_, Usage> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const QUOTA: Quota = Quota { total: 24, node: 3, connection: 5 };
+
+    fn quotas() -> Arc<Quotas> {
+        Quotas::new(Limits { fetches: QUOTA, ..Limits::default() })
+    }
+
+    fn holder(tenant: u8, node: Option<u8>, connection: u64) -> Holder {
+        let name = |number: u8| Name::parse(&format!("n{number}")).unwrap();
+        Holder { owner: Owner::Tenant(name(tenant)), node: node.map(name), connection }
+    }
+
+    proptest! {
+        /// Guarantee: whatever callers of some tenants take and give back, a tenant that holds nothing gets a permit; no
+        /// holder has more than its bounds; what is given back is free again.
+        #[test]
+        fn a_tenant_that_holds_nothing_is_served(
+            steps in proptest::collection::vec((0..3u8, proptest::option::of(0..4u8), 0..12u64, any::<bool>()), 0..200)
+        ) {
+            let quotas = quotas();
+            let mut held: Vec<(Holder, Permit)> = Vec::new();
+            for (tenant, node, connection, takes) in steps {
+                let holder = holder(tenant, node, connection);
+                if !takes {
+                    held.pop();
+                } else if let Ok(permit) = quotas.take(Kind::Fetch, &holder, 1) {
+                    held.push((holder.clone(), permit));
+                }
+                let count = |is: &dyn Fn(&Holder) -> bool| held.iter().filter(|(holder, _)| is(holder)).count();
+                prop_assert!(count(&|of| of.connection == connection) <= QUOTA.connection);
+                prop_assert!(count(&|of| of.owner == holder.owner) <= QUOTA.total / 2);
+                prop_assert!(node.is_none() || count(&|of| of.owner == holder.owner && of.node == holder.node) <= QUOTA.node);
+                prop_assert!(quotas.take(Kind::Fetch, &self::holder(9, None, 99), 1).is_ok());
+            }
+            held.clear();
+            let usage = lock(&quotas.usage[Kind::Fetch as usize]);
+            prop_assert!(usage.total == 0 && usage.held.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_host_without_certificates_has_no_share() {
+        let quotas = quotas();
+        let local = |connection| Holder { owner: Owner::Local, node: None, connection };
+        let held: Vec<_> = (0..24).map(|at| quotas.take(Kind::Fetch, &local(at / 5), 1).unwrap()).collect();
+        assert_eq!(quotas.take(Kind::Fetch, &local(0), 1).unwrap_err(), Excess::Connection);
+        assert_eq!(quotas.take(Kind::Fetch, &local(9), 1).unwrap_err(), Excess::Total);
+        drop(held);
+        assert_eq!(quotas.take(Kind::Fetch, &holder(1, None, 1), 6).unwrap_err(), Excess::Connection);
+    }
+}

@@ -1,0 +1,95 @@
+//! Quotas of a tenant in the store: a number of nodes, and bytes of alerts and files of nodes. Use is measured on the disk
+//! every 30 s, and estimated in between; control planes that share a store each measure for themselves.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Store, of_tenant};
+use crate::control::names::Name;
+
+/// How long a measure is used.
+const MEASURE_AGAIN: Duration = Duration::from_secs(30);
+/// How old a measure must be before it is repeated because it leaves no room.
+const MEASURE_WHEN_FULL: Duration = Duration::from_secs(1);
+
+/// What each tenant may fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TenantQuotas {
+    /// Nodes that are known, and nodes that have alerts.
+    pub nodes: usize,
+    /// Bytes of alerts and of files of nodes together.
+    pub bytes: u64,
+}
+
+impl Default for TenantQuotas {
+    fn default() -> TenantQuotas {
+        TenantQuotas { nodes: 10_000, bytes: 8 << 30 }
+    }
+}
+
+/// Bytes in use, by tenant.
+#[derive(Debug, Default)]
+pub(super) struct Usage(Mutex<HashMap<Option<Name>, OfTenant>>);
+
+/// `None` before the first measure.
+type OfTenant = Arc<Mutex<Option<Measure>>>;
+
+#[derive(Clone, Copy, Debug)]
+struct Measure {
+    bytes: u64,
+    at: Instant,
+}
+
+impl Store {
+    /// The same store with these quotas.
+    #[must_use]
+    pub fn with_quotas(self, quotas: TenantQuotas) -> Store {
+        Store { quotas, ..self }
+    }
+
+    /// Whether a tenant may write so many bytes more; they count from now on. Blocks.
+    pub(super) fn charge(&self, tenant: Option<&Name>, bytes: u64) -> bool {
+        let of_tenant = {
+            let mut all = self.usage.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(all.entry(tenant.cloned()).or_default())
+        };
+        // A tenant with many files makes only itself wait.
+        let mut measure = of_tenant.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |measure: &Measure| measure.bytes.saturating_add(bytes) <= self.quotas.bytes;
+        let is_good = |measure: &Measure| {
+            let age = measure.at.elapsed();
+            age < if fits(measure) { MEASURE_AGAIN } else { MEASURE_WHEN_FULL }
+        };
+        let mut found = match measure.as_ref().filter(|measure| is_good(measure)) {
+            Some(found) => *found,
+            None => Measure { bytes: self.used(tenant), at: Instant::now() },
+        };
+        let fits = fits(&found);
+        if fits {
+            found.bytes += bytes;
+        }
+        *measure = Some(found);
+        fits
+    }
+
+    /// Bytes that a tenant has in the store.
+    fn used(&self, tenant: Option<&Name>) -> u64 {
+        [self.nodes(), self.alerts()].iter().map(|all| bytes_below(&of_tenant(all, tenant), 2)).sum()
+    }
+}
+
+/// Bytes of the files of a directory and those below it. What vanishes meanwhile has none.
+fn bytes_below(directory: &Path, depth: usize) -> u64 {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let each = entries.filter_map(|entry| {
+        let metadata = entry.metadata().ok()?;
+        match metadata.is_dir() {
+            true if depth > 0 => Some(bytes_below(&entry.path(), depth - 1)),
+            true => None,
+            false => Some(metadata.len()),
+        }
+    });
+    each.sum()
+}
