@@ -61,7 +61,8 @@ impl Hostile {
         let mut calls = self.calls.clone().ready().await.unwrap();
         let (response, mut body) = calls.send_request(request, false).unwrap();
         if !bytes.is_empty() || is_all {
-            body.send_data(bytes.into(), is_all).unwrap();
+            // A call that was refused may be over by now.
+            let _ = body.send_data(bytes.into(), is_all);
         }
         self.held.push((response, body));
     }

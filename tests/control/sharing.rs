@@ -1,5 +1,6 @@
 //! Several control planes on one store, and the end of one.
 
+use hotlist::control::server::{Limits, Quota};
 use hotlist::proto::control::v1::{NodeStatus, Slot};
 use tonic::Code;
 
@@ -58,7 +59,8 @@ async fn a_publication_reaches_every_node() {
     const NODES: usize = 500;
     let scene = Scene::new();
     scene.publish("all", &[], &[]);
-    let plane = Plane::start(&scene).await;
+    let syncs = Quota { connection: 50, ..Limits::default().syncs };
+    let plane = Plane::start_within(&scene, None, Limits { syncs, ..Limits::default() }).await;
     let mut nodes = Vec::new();
     // A connection takes 64 calls.
     for first in (0..NODES).step_by(50) {

@@ -73,7 +73,7 @@ pub enum ManifestError {
     },
 }
 
-/// The most characters of a document that an error shows.
+/// The most bytes of a document that an error shows, escapes included.
 const SHOWN: usize = 300;
 
 impl ManifestError {
@@ -84,13 +84,16 @@ impl ManifestError {
 
 /// A document may have any text in its keys and values.
 fn shown(text: &str) -> String {
-    let escape = |character: char| match character {
-        '"' | '\'' => character.to_string(),
-        _ => character.escape_debug().to_string(),
-    };
-    let mut shown: String = text.chars().take(SHOWN).map(escape).collect();
-    if text.chars().nth(SHOWN).is_some() {
-        shown.push('…');
+    let mut shown = String::new();
+    for character in text.chars() {
+        if shown.len() >= SHOWN {
+            shown.push('…');
+            break;
+        }
+        match character {
+            '"' | '\'' => shown.push(character),
+            _ => shown.extend(character.escape_debug()),
+        }
     }
     shown
 }

@@ -13,6 +13,8 @@ use super::{CacheError, digest_of, files};
 pub(super) const MARKER: &str = "hotlist-cache";
 /// The content of the marker.
 const CONTENT: &[u8] = b"hotlist cache, format 1\n";
+/// The content of every marker up to the number of its format.
+const FORMAT: &[u8] = b"hotlist cache, format ";
 /// The marker's name while it is written.
 const MARKER_NEXT: &str = "hotlist-cache.next";
 /// The longest marker that is read.
@@ -38,7 +40,7 @@ enum Found {
     Marked,
     /// Missing or empty.
     New,
-    /// A cache of a version that wrote no marker.
+    /// A cache of a version that wrote no marker, or whose marker is damaged.
     Unmarked,
 }
 
@@ -79,27 +81,33 @@ fn make(directory: &Path) -> Result<(), CacheError> {
 }
 
 fn inspect(directory: &Path) -> Result<Found, CacheError> {
-    let names = match names(directory) {
+    let mut names = match names(directory) {
         Ok(names) => names,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::New),
         Err(cause) => return Err(CacheError::io(directory, "read", cause)),
     };
-    let has = |name: &str| names.iter().any(|found| found == name);
     let foreign = |entry: &str| CacheError::NoCache { directory: directory.to_owned(), entry: entry.to_owned() };
-    if let Some(of_a_store) = OF_A_STORE.into_iter().find(|name| has(name)) {
+    let of_a_store = |name: &&str| names.iter().any(|found| found == name);
+    if let Some(of_a_store) = OF_A_STORE.into_iter().find(of_a_store) {
         return Err(foreign(of_a_store));
     }
-    if has(MARKER) {
+    if let Some(at) = names.iter().position(|name| name == MARKER) {
         let path = directory.join(MARKER);
         let content = files::read(&path, MAX_MARKER).map_err(|cause| CacheError::io(&path, "read", cause))?;
-        return match content.is_some_and(|content| content == CONTENT) {
-            true => Ok(Found::Marked),
-            false => Err(CacheError::Marker(path)),
-        };
+        let content = content.unwrap_or_default();
+        if content == CONTENT {
+            return Ok(Found::Marked);
+        }
+        if is_other_format(&content) {
+            return Err(CacheError::Marker(path));
+        }
+        // It is damaged: the other files decide.
+        names.remove(at);
     }
     if names.is_empty() {
         return Ok(Found::New);
     }
+    let has = |name: &str| names.iter().any(|found| found == name);
     // Versions without a marker made `segments` and then `lock` before anything else.
     let known = |name: &&OsString| {
         let name = name.to_str().unwrap_or_default();
@@ -121,6 +129,12 @@ fn inspect(directory: &Path) -> Result<Found, CacheError> {
         return Err(foreign(SEGMENTS));
     }
     Ok(Found::Unmarked)
+}
+
+/// Whether a marker is whole and names another format.
+fn is_other_format(content: &[u8]) -> bool {
+    let number = content.strip_prefix(FORMAT).and_then(|rest| rest.strip_suffix(b"\n"));
+    number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
 }
 
 /// Returns the names in a directory, except those that a file system or a killed process left there.
@@ -187,11 +201,12 @@ mod tests {
             assert_eq!(tree(root.path()), before, "{names:?}");
         }
         let root = with(&["hotlist-cache"]);
+        fs::write(root.path().join(MARKER), "hotlist cache, format 23\n").unwrap();
         assert!(matches!(claim(root.path()), Err(CacheError::Marker(_))), "a marker of another format");
     }
 
     /// Scenario: the directory is missing, empty, the root of a file system, was left by a killed process, or is a cache
-    /// of a version that wrote no marker. Guarantee: it becomes a marked cache, which is one the next time, too.
+    /// of a version that wrote no marker, or whose marker is damaged. Guarantee: it becomes a marked cache, which is one the next time, too.
     #[test]
     fn a_new_directory_and_an_old_cache_become_marked() {
         let (segment, part) = (Digest::of(b"s"), Digest::of(b"p"));
@@ -200,6 +215,8 @@ mod tests {
             &[][..],
             &["lost+found/"],
             &["hotlist-cache.next"],
+            &["hotlist-cache"],
+            &["hotlist-cache", "lock", &segment, "serve.json"],
             &["lock", "segments/"],
             &["lock", &segment, &part, "highest.json", "serve.json", "shadow.json.next"],
             &["lock", &segment, "serve.json"],
