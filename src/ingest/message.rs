@@ -119,16 +119,16 @@ mod tests {
         }
     }
 
-    /// A client that sends its header and then nothing, or a byte now and then, does not hold its room for ever.
+    /// A client that sends its message at no more than the least rate does not hold its room for ever.
     #[tokio::test(start_paused = true)]
     async fn a_slow_body_is_unavailable() {
         let start = tokio::time::Instant::now();
         let drip = stream::unfold(0, |at: u32| async move {
             tokio::time::sleep(Duration::from_secs(u64::from(at.min(1)) * 9)).await;
             let bytes = if at == 0 {
-                framed(&[7; 3000], &[10])[0].as_ref().unwrap().data_ref().unwrap().clone()
+                framed(&[7; 3_000_000], &[10])[0].as_ref().unwrap().data_ref().unwrap().clone()
             } else {
-                Bytes::from_static(&[7])
+                Bytes::from(vec![7; 10 << 10])
             };
             Some((Ok::<_, io::Error>(Frame::data(bytes)), at + 1))
         });
