@@ -37,7 +37,7 @@ pub use allowlist::{AllowlistAction, AllowlistFiles};
 pub use control::Control;
 pub use headers::{Header, HeaderFile, HeaderSource};
 pub use intel::{Columns, FeedFormat, Intel, IntelFiles, OnShrink, RuleKind};
-pub use matching::{CommandAndControl, Match, TagInto};
+pub use matching::{CommandAndControl, InboundEnrichments, Match, TagInto};
 pub use problem::{ConfigErrors, Fault, Position, Problem};
 pub use process::{Admin, Limits, Log, LogFormat, LogLevel, Shutdown};
 pub use secret::Secret;

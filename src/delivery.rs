@@ -34,7 +34,10 @@ pub struct Batch {
     pub others: Others,
     /// The records that hit, tagged, in order.
     pub hits: Vec<Tagged>,
-    /// The places of the records that could not be read or tagged, ascending. They pass as they came.
+    /// The records that did not hit and were changed all the same, in order: enrichments that they arrived with are marked
+    /// or removed.
+    pub marked: Vec<Tagged>,
+    /// The places of the records of which something could not be read, ascending.
     pub odd: Vec<usize>,
     /// The version of the snapshot that judged it; 0 when none did.
     pub snapshot: u64,
@@ -90,12 +93,12 @@ impl Others {
     }
 }
 
-/// A record that hit.
+/// A record that was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tagged {
     /// Its place among all records of the message, from 0.
     pub place: usize,
-    /// Its bytes as the format has a record, with its tags.
+    /// Its bytes as the format has a record; those that it came with, when it takes no tags.
     pub record: Bytes,
 }
 

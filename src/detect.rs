@@ -13,8 +13,11 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::delivery::{Batch, Refusal, Stop, Tagged, Work};
+use crate::encoding::json::Malformation;
 use crate::encoding::protocol::{Documents, Otlp, Vector};
-use crate::encoding::{Format, Protocol, RecordInfo, RecordSpan, Rope, Signal, TagInto, Value, json};
+use crate::encoding::{
+    Format, Inbound, Protocol, RecordInfo, RecordSpan, Rope, Signal, TagInto, TagOutcome, Tags, Value, json,
+};
 use crate::enrich::{self, Enrichments};
 use crate::fields::{FieldId, PathTrie};
 use crate::intel::allowlist::Listing;
@@ -27,7 +30,7 @@ use budget::{Form, LEAST_TAG, LISTED_COST, Ledger, cost};
 
 pub use budget::{Budget, Budgets, Exceeded};
 pub use check::CheckError;
-pub use report::{Report, Tally};
+pub use report::{InboundCounts, Report, SkewCounts, Tally};
 
 /// The verdict on one event.
 #[derive(Clone, Debug)]
@@ -43,6 +46,8 @@ pub struct Verdict {
     /// Findings that count only together with others, which the event lacks; policy was not asked. [`Detector::batch`]
     /// forgets them.
     pub unfulfilled: Vec<Hit>,
+    /// How the event's text is not a JSON document; what could be read of it was matched.
+    pub malformed: Option<Malformation>,
     /// What policy was told of the event.
     pub facts: EventFacts,
     /// The budgets that the event exceeded: there are more findings than these.
@@ -165,14 +170,28 @@ impl Detector {
                 Ok(info) if info.signal == Signal::Logs => {
                     pass.report.events += 1;
                     pass.report.too_deep += u64::from(info.too_deep);
-                    if passes && let Some(marked) = self.record::<P>(record, info, &mut pass)? {
+                    if let Some(malformed) = info.malformed {
+                        pass.report.malformed_documents.add(malformed);
+                    }
+                    pass.report.odd_records += u64::from(info.fault.is_some());
+                    if info.fault.is_some() || (P::IS_DOCUMENT && info.malformed.is_some()) {
+                        pass.work.take(ODD_OVERHEAD)?;
+                        batch.odd.push(place);
+                    }
+                    let marked = if passes { self.record::<P>(record, info, &mut pass)? } else { None };
+                    if marked.is_none() && info.inbound {
+                        if let Some(record) = self.arrived::<P>(record, &mut pass)? {
+                            batch.marked.push(Tagged { place, record: record.clone() });
+                            edits.push((span, record));
+                        }
+                    } else if let Some(marked) = marked {
                         match marked {
                             Marked::Tagged(record) => {
                                 batch.hits.push(Tagged { place, record: record.clone() });
                                 edits.push((span, record));
                             }
                             Marked::Untagged { is_odd, is_listed } => {
-                                if is_odd {
+                                if is_odd && batch.odd.last() != Some(&place) {
                                     pass.work.take(ODD_OVERHEAD)?;
                                     batch.odd.push(place);
                                 }
@@ -185,6 +204,7 @@ impl Detector {
                 Ok(info) => batch.others.add(info.signal),
                 Err(_) => {
                     pass.report.events += 1;
+                    pass.report.odd_records += 1;
                     pass.work.take(ODD_OVERHEAD)?;
                     batch.odd.push(place);
                 }
@@ -193,7 +213,6 @@ impl Detector {
             Ok(())
         })?;
         let mut report = pass.report;
-        report.odd_records = batch.odd.len() as u64;
         report.counts = sieve.counts();
         report.seen = sieve.into_seen();
         batch.records = report.events as usize;
@@ -209,7 +228,7 @@ impl Detector {
         info: RecordInfo,
         pass: &mut Pass<'_>,
     ) -> Result<Option<Marked>, Stop> {
-        // The sieve walked the record without an error a moment ago, and so does the matcher.
+        // The sieve walked the record a moment ago, and so does the matcher.
         let _ = P::walk(record, self.snapshot.trie(), &mut pass.matcher);
         let mut exceeded = Exceeded::default();
         exceeded.insert(Budget::RecordFindings, pass.matcher.is_truncated());
@@ -220,7 +239,11 @@ impl Detector {
             let recorded = [info.time_unix_nano, info.observed_time_unix_nano].into_iter().find(|time| *time > 0);
             let recorded = recorded.and_then(|time| Timestamp::from_nanosecond(i128::from(time)).ok());
             let otherwise = recorded.unwrap_or(pass.arrival);
-            let mut verdict = self.conclude::<P>(record, self.snapshot.trie(), found, exceeded, otherwise);
+            let times = (otherwise, pass.arrival);
+            let mut verdict = self.conclude::<P>(record, self.snapshot.trie(), found, exceeded, times);
+            if self.policy.as_ref().is_some_and(|policy| policy.is_skewed(&verdict.facts)) {
+                pass.report.skewed.add(&verdict);
+            }
             for (_, reason) in &verdict.suppressed {
                 pass.report.suppressions.add(*reason);
             }
@@ -236,20 +259,47 @@ impl Detector {
         Ok(marked)
     }
 
+    /// A record without hits that arrived with enrichments, when handling these changes it.
+    #[cold]
+    fn arrived<P: Protocol>(&self, record: &[u8], pass: &mut Pass<'_>) -> Result<Option<Bytes>, Stop> {
+        let inbound = self.inbound();
+        if inbound == Inbound::Keep {
+            pass.report.inbound.kept += 1;
+            return Ok(None);
+        }
+        pass.work.take(cost(record.len(), 0))?;
+        let tagged = P::tag(record, &Tags { into: self.tag_into, enrichments: &[], inbound });
+        // What arrived is none of ours after all, or stands where nothing can be changed.
+        let Some((tagged, outcome)) = tagged.ok().filter(|(_, outcome)| outcome.changed) else { return Ok(None) };
+        pass.work.take(tagged.len().saturating_sub(record.len()))?;
+        pass.ledger.wrote(tagged.len());
+        pass.report.inbound.add(&outcome);
+        Ok(Some(tagged.into()))
+    }
+
+    /// What to do with enrichments that arrive with an event; without a policy they stay.
+    fn inbound(&self) -> Inbound {
+        self.policy.as_ref().filter(|policy| !policy.only_allowlists).map_or(Inbound::Keep, |policy| policy.inbound)
+    }
+
     /// Tags a record as far as budgets and room go, and counts its hits if it is tagged or listed.
     fn mark<P: Protocol>(&self, record: &[u8], verdict: &mut Verdict, pass: &mut Pass<'_>) -> Result<Marked, Stop> {
         let mut tagged = None;
         if let Some(enrichments) = self.enrichments(record, verdict, pass) {
             pass.work.take(cost(record.len(), enrichments.bytes))?;
-            tagged = Some(P::tag(record, self.tag_into, &enrichments.values, enrich::TAG));
+            tagged = Some(P::tag(record, &self.tags(&enrichments)));
         }
         let marked = match tagged {
             Some(Ok((tagged, outcome))) => {
                 pass.ledger.wrote(tagged.len());
-                pass.report.threat_not_object += u64::from(outcome.threat_not_object);
+                let TagOutcome { threat_not_object, own_place, .. } = outcome;
+                pass.report.threat_not_object += u64::from(threat_not_object);
+                pass.report.own_place += u64::from(own_place);
+                pass.report.inbound.add(&outcome);
                 Marked::Tagged(tagged.into())
             }
             untagged => {
+                pass.report.untagged += u64::from(untagged.is_some());
                 let is_listed = pass.ledger.list();
                 pass.work.take(if is_listed { LISTED_COST } else { 0 })?;
                 Marked::Untagged { is_odd: untagged.is_some(), is_listed }
@@ -291,10 +341,15 @@ impl Detector {
         enrich::enrichments(&self.snapshot, hits, hit_listings, facts, max_bytes, !exceeded.is_empty())
     }
 
-    /// Matches one JSON document at the fields of `trie`: the snapshot's own, or more of them for `explain`.
+    fn tags<'e>(&self, enrichments: &'e Enrichments) -> Tags<'e> {
+        Tags { into: self.tag_into, enrichments: &enrichments.values, inbound: self.inbound() }
+    }
+
+    /// Matches one JSON document at the fields of `trie`: the snapshot's own, or more of them for `explain`. A text that
+    /// only begins like a document is matched as far as it can be read.
     ///
     /// # Errors
-    /// The document is no JSON object; nothing of it counts.
+    /// The text does not begin like a document.
     pub fn document(
         &self,
         document: &[u8],
@@ -303,29 +358,31 @@ impl Detector {
         arrival: Timestamp,
     ) -> Result<Verdict, json::JsonError> {
         matcher.set_limit(self.budgets.record_findings);
-        if let Err(error) = json::walk(document, trie, matcher) {
-            matcher.discard_hits();
-            return Err(error);
-        }
+        let json::Walked { malformed, .. } = json::read(document, trie, matcher)?;
         let mut exceeded = Exceeded::default();
         exceeded.insert(Budget::RecordFindings, matcher.is_truncated());
         exceeded.insert(Budget::RecordLookups, matcher.is_curtailed());
-        Ok(self.conclude::<Documents>(document, trie, matcher.take_hits(), exceeded, arrival))
+        let times = (arrival, arrival);
+        Ok(Verdict { malformed, ..self.conclude::<Documents>(document, trie, matcher.take_hits(), exceeded, times) })
     }
 
-    /// The document with the enrichments of its hits.
+    /// The document with the enrichments of its hits, and with what arrived handled as the policy says.
+    ///
+    /// # Errors
+    /// The text does not begin like a document.
     pub fn tag_document(&self, document: &[u8], verdict: &Verdict) -> Result<Vec<u8>, json::JsonError> {
-        json::tag(document, &self.all_enrichments(verdict).values, enrich::TAG).map(|(tagged, _)| tagged)
+        json::tag(document, &self.tags(&self.all_enrichments(verdict))).map(|(tagged, _)| tagged)
     }
 
-    /// From what was found at the fields of `trie` to what counts: composite patterns, then policy.
+    /// From what was found at the fields of `trie` to what counts: composite patterns, then policy. Of the times the first is
+    /// that of an event without one, the second that of its arrival.
     fn conclude<P: Protocol>(
         &self,
         record: &[u8],
         trie: &PathTrie,
         mut found: Vec<Hit>,
         mut exceeded: Exceeded,
-        otherwise: Timestamp,
+        (otherwise, arrival): (Timestamp, Timestamp),
     ) -> Verdict {
         let unfulfilled = self.take_unfulfilled::<P>(record, &mut found, &mut exceeded);
         let is_truncated = exceeded.iter().any(|budget| budget == Budget::RecordFindings);
@@ -335,7 +392,8 @@ impl Detector {
             // not. What was found stays found; the facts are those before the fault.
             let _ = P::walk(record, &FACTS, &mut |field, value: Value<'_>| facts.value(field, value));
         }
-        let facts = EventFacts { time: facts.time.unwrap_or(otherwise), is_indicator: facts.is_indicator };
+        let time = facts.time.unwrap_or(otherwise);
+        let facts = EventFacts { time, arrival, is_indicator: facts.is_indicator };
         let mut verdict = Verdict { unfulfilled, exceeded, ..self.judge(found, facts) };
         if is_truncated && let Some(policy) = &self.policy {
             // What policy drops must not displace what it allows: only what it allows takes part in the budget.
@@ -372,6 +430,7 @@ impl Detector {
             suppressed: Vec::new(),
             suppressed_listings: Vec::new(),
             unfulfilled: Vec::new(),
+            malformed: None,
             facts,
             exceeded: Exceeded::default(),
         };

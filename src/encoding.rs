@@ -20,7 +20,7 @@ pub use dialect::OddRecord;
 pub use envelope::{Envelope, EnvelopeError, RecordSpan};
 pub use protocol::Protocol;
 pub use rope::Rope;
-pub use tag::TagOutcome;
+pub use tag::{Inbound, TagOutcome, Tags};
 pub use transcode::{transcode, transcode_parts};
 
 use crate::fields::FieldId;
@@ -112,6 +112,12 @@ pub struct RecordInfo {
     pub document: Document,
     /// A wanted subtree lies deeper than [`MAX_DEPTH`] levels and was not visited.
     pub too_deep: bool,
+    /// Something stands where Hotlist writes, so that it could pass as Hotlist's own: enrichments, or its word in `tags`.
+    pub inbound: bool,
+    /// The first thing that could not be read. What stands before it, and behind it as far as lengths allow, was visited.
+    pub fault: Option<OddRecord>,
+    /// A text of the record begins like a JSON document and is not one; what could be read of it was visited.
+    pub malformed: Option<json::Malformation>,
 }
 
 /// How many levels of nesting a walker follows; deeper subtrees pass unvisited and are counted as odd.

@@ -13,8 +13,7 @@ use crate::matcher::{Hit, rank};
 use crate::observable::Kind;
 use crate::policy::EventFacts;
 
-/// The word that `tags` gets.
-pub const TAG: &str = "threat-match";
+pub use crate::encoding::tag::WORD as TAG;
 
 /// How an indicator came to meet an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

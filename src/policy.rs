@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::encoding::Inbound;
 use crate::fields::Field;
 use crate::intel::allowlist::{Action, Allowlists, Listing, Subject};
 use crate::intel::indicator::Confidence;
@@ -19,6 +20,8 @@ use crate::observable::Kind;
 pub struct EventFacts {
     /// Event time: `@timestamp`, else the record's time, else arrival.
     pub time: Timestamp,
+    /// When the event arrived.
+    pub arrival: Timestamp,
     /// `event.kind` is `enrichment`: the event is itself an indicator.
     pub is_indicator: bool,
 }
@@ -125,6 +128,13 @@ pub struct Policy {
     pub allowlists: Arc<Allowlists>,
     /// Whether nothing but the allowlists counts (`scan`). Off by default.
     pub only_allowlists: bool,
+    /// How far from its arrival an event's time is believed. Beyond that, validity is asked at both times, and either may
+    /// hold: clocks are wrong, and who writes an event may choose its time. 7 days by default.
+    pub max_clock_skew: Duration,
+    /// Whether events that are indicators themselves (`event.kind: enrichment`) never hit. On by default.
+    pub skip_enrichment_events: bool,
+    /// What to do with enrichments that arrive with an event.
+    pub inbound: Inbound,
 }
 
 impl Default for Policy {
@@ -135,6 +145,9 @@ impl Default for Policy {
             confidence_floor: Confidence::NotSpecified,
             allowlists: Arc::default(),
             only_allowlists: false,
+            max_clock_skew: Duration::from_secs(7 * 24 * 60 * 60),
+            skip_enrichment_events: true,
+            inbound: Inbound::default(),
         }
     }
 }
@@ -154,7 +167,7 @@ impl Policy {
         if indicator.context.confidence < self.confidence_floor {
             return Err(Suppression::Confidence.into());
         }
-        if facts.is_indicator {
+        if facts.is_indicator && self.skip_enrichment_events {
             return Err(Suppression::EventIsIndicator.into());
         }
         Ok(listings)
@@ -177,7 +190,7 @@ impl Policy {
             Err(Suppression::NoRule)
         } else if !checked {
             Err(Suppression::Column)
-        } else if let Some(outside) = self.outside_validity(indicator, facts.time) {
+        } else if let Some(outside) = self.outside_either(indicator, facts) {
             Err(outside)
         } else if self.c2_only_at_destination && is_misplaced_c2(indicator, hit, field) {
             Err(Suppression::CommandAndControlField)
@@ -197,6 +210,21 @@ impl Policy {
         match listings.iter().any(|listing| listing.action == Action::Suppress) {
             true => Err(Dropped { reason: Suppression::Allowlist, listings }),
             false => Ok(listings),
+        }
+    }
+
+    /// Whether the event's time lies so far from its arrival that it is not believed alone.
+    pub fn is_skewed(&self, facts: &EventFacts) -> bool {
+        facts.time.duration_since(facts.arrival).unsigned_abs() > self.max_clock_skew
+    }
+
+    /// Why an event lies outside an indicator's validity, at its own time and, when that is not believed, at its arrival.
+    fn outside_either(&self, indicator: &Stored, facts: &EventFacts) -> Option<Suppression> {
+        let outside = self.outside_validity(indicator, facts.time)?;
+        if self.is_skewed(facts) {
+            self.outside_validity(indicator, facts.arrival).map(|_| outside)
+        } else {
+            Some(outside)
         }
     }
 

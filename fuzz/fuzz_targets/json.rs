@@ -1,7 +1,8 @@
 //! JSON documents: walk and tag. What is tagged stays valid, keeps everything else, and is tagged once only.
 #![no_main]
 
-use hotlist::encoding::json::{tag, walk};
+use hotlist::encoding::Tags;
+use hotlist::encoding::json::{read, repair, tag, walk};
 use hotlist::encoding::otlp::{encode_json, walk_record};
 use hotlist::encoding::wire;
 use hotlist_fuzz::{Seen, TRIE, enrichment};
@@ -16,13 +17,30 @@ libfuzzer_sys::fuzz_target!(|text: &[u8]| {
         same_in_otlp(document);
     }
 
+    if let Some(repaired) = repair(text) {
+        let documents = repaired.documents.split_inclusive(|byte| *byte == b'\n');
+        assert!(repaired.documents.len() <= 6 * text.len() + 8 && documents.count() > 0, "{repaired:?}");
+    }
+    let mut read_seen = Seen::default();
+    if let Ok(read) = read(text, &TRIE, &mut read_seen) {
+        assert_eq!(read.malformed.is_none(), walked.is_ok());
+        assert!(read.malformed.is_some() || seen == read_seen);
+        assert_eq!(read_seen.0[..seen.0.len()], seen.0[..], "what stands before a fault is visited");
+    } else {
+        assert!(walked.is_err() && read_seen.0.is_empty());
+    }
+
     let enrichments = [enrichment()];
-    let Ok((tagged, outcome)) = tag(text, &enrichments, "threat-match") else {
+    // What can only be read up to a fault takes tags before it; what it becomes is as malformed.
+    let Ok((tagged, outcome)) = tag(text, &Tags::of(&enrichments)) else {
         assert!(parsed.is_none(), "an object that cannot be tagged");
         return;
     };
     assert_eq!(outcome.changed, tagged != text);
-    let (again, outcome) = tag(&tagged, &enrichments, "threat-match").expect("what was tagged stays a document");
+    if walked.is_err() {
+        return;
+    }
+    let (again, outcome) = tag(&tagged, &Tags::of(&enrichments)).expect("what was tagged stays a document");
     assert!(!outcome.changed && outcome.added == 0 && again == tagged, "tagged twice");
     if let Some(before) = parsed {
         let after = serde_json::from_slice(&tagged).expect("what was JSON stays JSON");
@@ -48,6 +66,6 @@ fn same_in_otlp(document: &Map<String, Value>) {
     walk(document.to_string().as_bytes(), &TRIE, &mut in_json).expect("it is an object");
     let mut record = Vec::new();
     wire::put_bytes(&mut record, 5, &encode_json(&document));
-    walk_record(&record, &TRIE, &mut in_otlp).expect("it is a record");
+    assert_eq!(walk_record(&record, &TRIE, &mut in_otlp).fault, None, "it is a record");
     assert_eq!(in_json, in_otlp);
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hotlist::encoding::envelope::Layout;
-use hotlist::encoding::{Envelope, Format, Protocol, RecordSpan, TagInto};
+use hotlist::encoding::{Envelope, Format, Protocol, RecordInfo, RecordSpan, TagInto, Tags};
 use serde::de::IgnoredAny;
 
 use crate::{Seen, TRIE, enrichment};
@@ -68,14 +68,17 @@ pub fn record<P: Protocol>(format: Format, bytes: &[u8]) -> Option<Vec<u8>> {
     let mut result = None;
     for into in [TagInto::Body, TagInto::Attributes, TagInto::Auto] {
         let enrichments = [enrichment()];
-        let Ok((tagged, outcome)) = P::tag(bytes, into, &enrichments, "threat-match") else { continue };
+        let Ok((tagged, outcome)) = P::tag(bytes, &Tags { into, ..Tags::of(&enrichments) }) else { continue };
         assert_eq!(outcome.changed, tagged != bytes);
         if let Ok(info) = walked {
             let mut again = Seen::default();
-            assert_eq!(P::walk(&tagged, &TRIE, &mut again), Ok(info), "tagged {into:?}");
+            let after = P::walk(&tagged, &TRIE, &mut again).expect("it was walked before");
+            // Where a fault stands changes; that there is one does not. Tags are what a record may arrive with.
+            assert_eq!(after.fault.is_some(), info.fault.is_some(), "tagged {into:?}");
+            assert_eq!(RecordInfo { fault: info.fault, inbound: info.inbound, ..after }, info, "tagged {into:?}");
             assert_eq!(seen, again, "tagged {into:?}");
         }
-        let (twice, outcome) = P::tag(&tagged, into, &enrichments, "threat-match").expect("it was tagged before");
+        let (twice, outcome) = P::tag(&tagged, &Tags { into, ..Tags::of(&enrichments) }).expect("it was tagged before");
         assert!(!outcome.changed && twice == tagged, "tagged twice {into:?}");
         is_json(format, &tagged);
         result = Some(tagged);

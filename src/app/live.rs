@@ -17,7 +17,8 @@ use tokio::sync::Notify;
 use super::blind_spots::BlindSpots;
 use crate::config::FailureMode;
 use crate::delivery::{Batch, Process, Refusal, Work};
-use crate::detect::{Budget, Budgets, Detector, Report};
+use crate::detect::{Budget, Budgets, Detector, InboundCounts, Report};
+use crate::encoding::json::Malformation;
 use crate::encoding::{Format, TagInto, otlp};
 use crate::intel::allowlist::Allowlists;
 use crate::intel::snapshot::Snapshot;
@@ -74,6 +75,8 @@ pub(super) struct Live {
     odd: Counter,
     too_deep: Counter,
     threat_not_object: Counter,
+    own_place: Counter,
+    untagged: Counter,
     lookups: Counter,
     seconds: Histogram,
     blind_spots: BlindSpots,
@@ -87,6 +90,9 @@ impl Live {
         for budget in Budget::ALL {
             counter!(telemetry::TRUNCATED_EVENTS_TOTAL, "budget" => budget.as_str()).absolute(0);
         }
+        Malformation::ALL.into_iter().for_each(|malformation| malformed(malformation).absolute(0));
+        ["kept", "marked", "stripped", "replaced"].into_iter().for_each(|action| inbound(action).absolute(0));
+        ["hit", "suppressed"].into_iter().for_each(|result| skewed(result).absolute(0));
         let odd = |reason| counter!(telemetry::ODD_RECORDS_TOTAL, "reason" => reason);
         let blind_spots = BlindSpots::default();
         if let Some(snapshot) = &snapshot {
@@ -109,6 +115,8 @@ impl Live {
             odd: odd("unreadable"),
             too_deep: odd("too_deep"),
             threat_not_object: odd("threat_not_object"),
+            own_place: odd("own_place"),
+            untagged: odd("untagged"),
             seconds: histogram!(telemetry::STAGE_SECONDS, "stage" => "match"),
         }
     }
@@ -170,6 +178,22 @@ impl Live {
         self.odd.increment(report.odd_records);
         self.too_deep.increment(report.too_deep);
         self.threat_not_object.increment(report.threat_not_object);
+        self.own_place.increment(report.own_place);
+        self.untagged.increment(report.untagged);
+        let InboundCounts { kept, marked, stripped, replaced } = report.inbound;
+        for (action, records) in [("kept", kept), ("marked", marked), ("stripped", stripped), ("replaced", replaced)] {
+            if records > 0 {
+                inbound(action).increment(records);
+            }
+        }
+        for (result, findings) in [("hit", report.skewed.hits), ("suppressed", report.skewed.suppressed)] {
+            if findings > 0 {
+                skewed(result).increment(findings);
+            }
+        }
+        for (malformation, records) in report.malformed_documents {
+            malformed(malformation).increment(records);
+        }
         for ((feed, kind), number) in report.hits {
             let feed = snapshot.feeds().get(feed).map_or_else(String::new, |feed| feed.name.clone());
             counter!(telemetry::HITS_TOTAL, "kind" => kind.as_str(), "feed" => feed).increment(number);
@@ -197,6 +221,18 @@ impl Live {
 
 /// Lines about events that exceed a budget: whoever writes the events could fill the log with them.
 static TRUNCATED: Throttle = Throttle::once_a_minute();
+
+fn malformed(malformation: Malformation) -> Counter {
+    counter!(telemetry::MALFORMED_DOCUMENTS_TOTAL, "reason" => malformation.as_str())
+}
+
+fn inbound(action: &'static str) -> Counter {
+    counter!(telemetry::INBOUND_RECORDS_TOTAL, "action" => action)
+}
+
+fn skewed(result: &'static str) -> Counter {
+    counter!(telemetry::SKEWED_FINDINGS_TOTAL, "result" => result)
+}
 
 impl Process for Live {
     fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<Batch, Refusal> {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::StartError;
 use super::live::Rules;
-use crate::config::{self, Config};
+use crate::config::{self, Config, InboundEnrichments};
 use crate::detect::Budgets;
-use crate::encoding::TagInto;
+use crate::encoding::{Inbound, TagInto};
 use crate::fields::{FieldError, FieldTable};
 use crate::forward::{Blackhole, Fanout, GrpcSink, Headers, NdjsonSink, Only, RejectedFile, Sink, SinkKind, ndjson};
 use crate::grpc;
@@ -32,7 +32,19 @@ pub fn field_table(matching: &config::Match) -> Result<FieldTable, FieldError> {
 
 /// The policy that a configuration asks for.
 pub fn policy(matching: &config::Match, allowlists: Arc<Allowlists>) -> Policy {
-    Policy { grace: matching.grace, c2_only_at_destination: matching.c2.live, allowlists, ..Policy::default() }
+    Policy {
+        grace: matching.grace,
+        c2_only_at_destination: matching.c2.live,
+        max_clock_skew: matching.max_clock_skew,
+        skip_enrichment_events: matching.skip_enrichment_events,
+        inbound: match matching.inbound_enrichments {
+            InboundEnrichments::Keep => Inbound::Keep,
+            InboundEnrichments::Mark => Inbound::Mark,
+            InboundEnrichments::Strip => Inbound::Strip,
+        },
+        allowlists,
+        ..Policy::default()
+    }
 }
 
 /// The part of `limits.in_flight_bytes` that the tagged records of one batch may take. Together with the list of hits, which

@@ -141,6 +141,18 @@ fn conclude(detector: &Detector, verdict: &Verdict, text: &mut String) {
         )
     };
     let _ = writeln!(text, "\nevent time: {}", verdict.facts.time);
+    if let Some(policy) = detector.policy.as_ref().filter(|policy| policy.is_skewed(&verdict.facts)) {
+        let (skew, arrival) = (policy.max_clock_skew.as_secs(), verdict.facts.arrival);
+        let _ = writeln!(
+            text,
+            "    more than match.max_clock_skew ({skew} s) from now: validity is judged at {arrival}, too"
+        );
+    }
+    if let Some(malformed) = verdict.malformed {
+        let what = malformed.as_str();
+        let _ =
+            writeln!(text, "the event is a malformed JSON document ({what}); it was matched as far as it can be read");
+    }
     match &detector.policy {
         None => text.push_str("policy: none, as in scan; give --config to apply rules, validity and the C2 rule\n"),
         Some(policy) if policy.only_allowlists => {

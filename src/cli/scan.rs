@@ -61,7 +61,7 @@ pub(super) fn run(args: &ScanArgs, seed: u64, out: &mut dyn Write) -> Result<(),
     }
     out.flush().map_err(Failure::of_output)?;
     if bad > 0 {
-        progress::note(&format!("{bad} lines are no JSON object and were not matched"));
+        progress::note(&format!("{bad} lines are no JSON object and were not matched, or not to their end"));
     }
     Ok(())
 }
@@ -133,6 +133,13 @@ fn events(
             progress::note(&format!(
                 "{file}:{number}: exceeds the budget {}; the best findings are kept",
                 budget.as_str()
+            ));
+        }
+        if let Some(malformed) = verdict.as_ref().ok().and_then(|verdict| verdict.malformed) {
+            bad += 1;
+            let what = malformed.as_str();
+            progress::note(&format!(
+                "{file}:{number}: a malformed JSON document ({what}), matched as far as it can be read"
             ));
         }
         let written = match (&verdict, emit) {

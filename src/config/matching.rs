@@ -27,6 +27,16 @@ pub struct Match {
     #[serde(with = "Time")]
     #[schemars(extend("default" = "5d"))]
     pub grace: Duration,
+    /// How far from its arrival an event's time is believed. Beyond that, validity is judged at both times, and either may hit.
+    #[serde(with = "Time")]
+    #[schemars(extend("default" = "7d"))]
+    pub max_clock_skew: Duration,
+    /// Whether events that are indicators themselves (`event.kind: enrichment`) never hit.
+    #[schemars(extend("default" = true))]
+    pub skip_enrichment_events: bool,
+    /// What happens to enrichments, and to the tag `threat-match`, that an event arrives with: `keep`, `mark` (they get `hotlist.verified: false`, the tag becomes `threat-match-unverified`) or `strip`.
+    #[schemars(extend("default" = "mark"))]
+    pub inbound_enrichments: InboundEnrichments,
     /// Whether command-and-control address indicators count at `destination.ip` only.
     #[schemars(with = "Option<CommandAndControl>")]
     pub c2: CommandAndControl,
@@ -61,6 +71,18 @@ pub enum TagInto {
     Body,
     /// The record's attributes.
     Attributes,
+}
+
+/// What happens to enrichments that an event arrives with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum InboundEnrichments {
+    /// They stay as they are.
+    Keep,
+    /// They are marked as not verified.
+    Mark,
+    /// They are removed.
+    Strip,
 }
 
 /// One entry of `match.fields` as it is written.
@@ -138,6 +160,9 @@ impl Default for Match {
             subdomains: false,
             url_hosts: false,
             grace: Duration::from_secs(5 * 86_400),
+            max_clock_skew: Duration::from_secs(7 * 86_400),
+            skip_enrichment_events: true,
+            inbound_enrichments: InboundEnrichments::Mark,
             c2: CommandAndControl { live: true },
             tag_into: TagInto::Auto,
             extra_fields: true,
@@ -147,8 +172,18 @@ impl Default for Match {
 }
 
 impl Match {
-    pub(super) const KEYS: &[&'static str] =
-        &["subdomains", "url_hosts", "grace", "c2", "tag_into", "extra_fields", "fields"];
+    pub(super) const KEYS: &[&'static str] = &[
+        "subdomains",
+        "url_hosts",
+        "grace",
+        "max_clock_skew",
+        "skip_enrichment_events",
+        "inbound_enrichments",
+        "c2",
+        "tag_into",
+        "extra_fields",
+        "fields",
+    ];
     pub(super) const FIELD_KEYS: &[&'static str] = &["field", "kind", "collection", "cti", "stix_paths"];
 
     pub(super) fn read(item: &Item<'_>) -> Option<Match> {
@@ -158,6 +193,15 @@ impl Match {
             subdomains: table.or("subdomains", default.subdomains, Item::boolean),
             url_hosts: table.or("url_hosts", default.url_hosts, Item::boolean),
             grace: table.or("grace", default.grace, Item::duration),
+            max_clock_skew: table.or("max_clock_skew", default.max_clock_skew, Item::duration),
+            skip_enrichment_events: table.or("skip_enrichment_events", default.skip_enrichment_events, Item::boolean),
+            inbound_enrichments: table.or("inbound_enrichments", default.inbound_enrichments, |item| {
+                item.word(&[
+                    ("keep", InboundEnrichments::Keep),
+                    ("mark", InboundEnrichments::Mark),
+                    ("strip", InboundEnrichments::Strip),
+                ])
+            }),
             c2: table.or("c2", default.c2, CommandAndControl::read),
             tag_into: table.or("tag_into", default.tag_into, |item| {
                 item.word(&[("auto", TagInto::Auto), ("body", TagInto::Body), ("attributes", TagInto::Attributes)])

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::collections::btree_map;
 use std::sync::Arc;
 
+use super::Verdict;
 use super::budget::Budget;
+use crate::encoding::TagOutcome;
+use crate::encoding::json::Malformation;
 use crate::fields::FieldSet;
 use crate::intel::allowlist::Action;
-use crate::matcher::Counts;
+use crate::matcher::{Counts, Hit};
 use crate::observable::Kind;
 use crate::policy::Suppression;
 
@@ -75,10 +78,61 @@ pub struct Report {
     pub listings: Tally<(Arc<str>, Action)>,
     /// Records that exceeded a budget.
     pub truncated: Tally<Budget>,
-    /// Records that could not be walked or tagged and passed as they came.
+    /// Records of which something could not be read.
     pub odd_records: u64,
+    /// Records with a text that begins like a JSON document and is not one, by what is wrong first.
+    pub malformed_documents: Tally<Malformation>,
     /// Records with subtrees beyond the depth limit, which passed unvisited.
     pub too_deep: u64,
-    /// Hits whose event has a `threat` that is no object; they are told in `hotlist` only.
+    /// Records that hit and have a `threat` that is not an object; their hits are in `hotlist` only.
     pub threat_not_object: u64,
+    /// Records that hit and have something that cannot be read where tags go, so that these went to a place of their own.
+    pub own_place: u64,
+    /// Records that hit and could not be tagged at all; they are hits all the same.
+    pub untagged: u64,
+    /// What was done to records that arrived with enrichments.
+    pub inbound: InboundCounts,
+    /// Findings in events whose time is too far from their arrival to be believed alone.
+    pub skewed: SkewCounts,
+}
+
+/// Records that arrived with enrichments, or with the word of a hit, by what was done to these.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InboundCounts {
+    /// They stayed as they were.
+    pub kept: u64,
+    /// Some are marked.
+    pub marked: u64,
+    /// Some were removed.
+    pub stripped: u64,
+    /// Some gave way to Hotlist's own.
+    pub replaced: u64,
+}
+
+impl InboundCounts {
+    /// Counts a record.
+    pub(super) fn add(&mut self, outcome: &TagOutcome) {
+        self.marked += u64::from(outcome.marked > 0);
+        self.stripped += u64::from(outcome.stripped > 0);
+        self.replaced += u64::from(outcome.replaced > 0);
+    }
+}
+
+/// Findings in events whose time is far from their arrival.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SkewCounts {
+    /// Hits.
+    pub hits: u64,
+    /// Findings that lie outside the indicator's validity at both times.
+    pub suppressed: u64,
+}
+
+impl SkewCounts {
+    /// Counts the findings of an event.
+    pub(super) fn add(&mut self, verdict: &Verdict) {
+        let outside =
+            |(_, reason): &&(Hit, Suppression)| matches!(reason, Suppression::NotYetValid | Suppression::Expired);
+        self.hits += verdict.hits.len() as u64;
+        self.suppressed += verdict.suppressed.iter().filter(outside).count() as u64;
+    }
 }

@@ -13,10 +13,10 @@ mod walk;
 use super::json::JsonError;
 use super::wire::{Fields, Malformed, Payload, put_number};
 
-pub(crate) use codec::{encode_json, encode_key_value, replace_text};
+pub(crate) use codec::{encode_json, encode_key_value, tag_map, tag_text};
 pub(crate) use convert::{convert, entry, json_entries};
 pub(crate) use json::{write_content, write_entries};
-pub(crate) use members::{Member, edit_members, members, with_field};
+pub(crate) use members::{Member, edit_members, members, readable_members, with_field};
 pub(crate) use walk::{DocumentWalker, Elements};
 
 /// The key of an entry.
@@ -59,7 +59,7 @@ pub trait Dialect {
     const TAKES_NAN: bool;
 }
 
-/// Why a record cannot be walked. It is passed as it came, untagged.
+/// What cannot be read in a record. The rest of the record is walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OddRecord {
     /// A message inside cannot be read.

@@ -143,8 +143,10 @@ fn span(found: &Field<'_>, length: usize) -> EventSpan {
 pub struct Verdict<'a> {
     /// The version that judged; 0 when none did.
     pub snapshot: u64,
-    /// Places of events that could not be walked.
+    /// Places of events of which something could not be read.
     pub odd: &'a [usize],
+    /// Events that did not hit and were changed, by their place and in order.
+    pub marked: &'a [(usize, &'a Bytes)],
 }
 
 /// The answer to a request that was taken, and the request's id: `tagged` are the events that hit, by their place and
@@ -160,14 +162,19 @@ pub fn answer<'t>(
     let mut answer = Rope::default();
     let mut events_only = Rope::default();
     let mut tagged = tagged.into_iter().peekable();
+    let mut marked = verdict.marked.iter().peekable();
     // Neighbours that stay are one slice.
     let (mut place, mut run) = (0, 0..0);
     let mut hits = Rope::default();
     let head = events(request, |span| {
-        if let Some((_, event)) = tagged.next_if(|(at, _)| *at == place) {
+        let hit = tagged.next_if(|(at, _)| *at == place).map(|(_, event)| event);
+        let changed = hit.or_else(|| marked.next_if(|(at, _)| *at == place).map(|(_, event)| *event));
+        if let Some(event) = changed {
             events_only.push(request.slice(run.clone()));
             push_framed(&mut events_only, event);
-            push_hit(&mut hits, place as u64, event);
+            if hit.is_some() {
+                push_hit(&mut hits, place as u64, event);
+            }
             run = span.end..span.end;
         } else if run.end == span.start {
             run.end = span.end;

@@ -4,6 +4,7 @@
 //! invalid UTF-8, and a rewrite must keep duplicates, order and every untouched byte. Grammar: RFC 8259.
 
 mod edit;
+mod repair;
 pub(super) mod scan;
 mod walk;
 
@@ -11,9 +12,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 pub use edit::tag;
-pub(crate) use edit::{append, has, merge};
-pub(crate) use walk::is_document;
-pub use walk::{Walked, walk};
+pub(crate) use edit::{append, has, merge, tag_whole};
+pub use repair::{Malformation, Repaired, repair};
+pub(crate) use walk::begins_document;
+pub use walk::{Walked, read, walk};
 
 /// A text that is a JSON object, as valid UTF-8 on one line; `None` when it is something else.
 pub(crate) fn one_line(text: &[u8]) -> Option<Vec<u8>> {
@@ -33,7 +35,7 @@ pub(crate) fn unreadable(record: &[u8]) -> Vec<u8> {
     format!(r#"{{"hotlist":{{"unreadable_record":"{}"}}}}"#, BASE64.encode(record)).into_bytes()
 }
 
-/// Why bytes are not a JSON document. Whatever was visited before must be discarded.
+/// Why bytes are not a JSON document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
     /// The document is something else than an object, or nothing.

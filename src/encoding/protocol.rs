@@ -1,10 +1,9 @@
 //! What the match path and the sinks need of a record, whatever its protocol.
 
 use bytes::Bytes;
-use serde_json::Value;
 
 use super::{
-    Envelope, EnvelopeError, Format, OddRecord, RecordInfo, Signal, TagInto, TagOutcome, Visitor, envelope, json, otlp,
+    Envelope, EnvelopeError, Format, OddRecord, RecordInfo, Signal, TagOutcome, Tags, Visitor, envelope, json, otlp,
     vector,
 };
 use crate::fields::PathTrie;
@@ -13,23 +12,20 @@ use crate::fields::PathTrie;
 pub trait Protocol {
     /// What is around the records.
     const ENVELOPE: Envelope;
+    /// Whether a record is a JSON document itself, so that a malformed one is a malformed record.
+    const IS_DOCUMENT: bool = false;
 
-    /// Visits every scalar of the record that `trie` wants.
+    /// Visits every scalar of the record that `trie` wants, and that can be read.
     ///
     /// # Errors
-    /// The record is odd: what was visited must be discarded, and the record passes as it is.
+    /// Nothing of the record can be read, and nothing was visited.
     fn walk(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -> Result<RecordInfo, OddRecord>;
 
-    /// The record with `enrichments` and `tag_word`, by the rules of [`crate::encoding::tag`].
+    /// The record with tags, by the rules of [`crate::encoding::tag`].
     ///
     /// # Errors
-    /// The record is odd, and passes as it is.
-    fn tag(
-        record: &[u8],
-        into: TagInto,
-        enrichments: &[Value],
-        tag_word: &str,
-    ) -> Result<(Vec<u8>, TagOutcome), OddRecord>;
+    /// Nothing can be added to the record.
+    fn tag(record: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, TagOutcome), OddRecord>;
 }
 
 /// OTLP: a record is a `LogRecord`.
@@ -49,11 +45,11 @@ impl Protocol for Otlp {
 
     #[inline]
     fn walk(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -> Result<RecordInfo, OddRecord> {
-        otlp::walk_record(record, trie, visitor)
+        Ok(otlp::walk_record(record, trie, visitor))
     }
 
-    fn tag(record: &[u8], into: TagInto, new: &[Value], word: &str) -> Result<(Vec<u8>, TagOutcome), OddRecord> {
-        otlp::tag_record(record, into, new, word)
+    fn tag(record: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, TagOutcome), OddRecord> {
+        Ok(otlp::tag_record(record, tags))
     }
 }
 
@@ -65,22 +61,23 @@ impl Protocol for Vector {
         vector::walk_record(record, trie, visitor)
     }
 
-    fn tag(record: &[u8], into: TagInto, new: &[Value], word: &str) -> Result<(Vec<u8>, TagOutcome), OddRecord> {
-        vector::tag_record(record, into, new, word)
+    fn tag(record: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, TagOutcome), OddRecord> {
+        vector::tag_record(record, tags)
     }
 }
 
 impl Protocol for Documents {
     const ENVELOPE: Envelope = envelope::FILTER;
+    const IS_DOCUMENT: bool = true;
 
     #[inline]
     fn walk(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -> Result<RecordInfo, OddRecord> {
-        let json::Walked { too_deep } = json::walk(record, trie, visitor)?;
-        Ok(RecordInfo { too_deep, ..RecordInfo::default() })
+        let json::Walked { too_deep, inbound, malformed } = json::read(record, trie, visitor)?;
+        Ok(RecordInfo { too_deep, inbound, malformed, ..RecordInfo::default() })
     }
 
-    fn tag(record: &[u8], _: TagInto, new: &[Value], word: &str) -> Result<(Vec<u8>, TagOutcome), OddRecord> {
-        Ok(json::tag(record, new, word)?)
+    fn tag(record: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, TagOutcome), OddRecord> {
+        Ok(json::tag(record, tags)?)
     }
 }
 

@@ -1,4 +1,5 @@
-//! How tags enter a document, whatever its encoding: `threat.enrichments` and `tags` are added or merged.
+//! How tags enter a document, whatever its encoding: `threat.enrichments` and `tags` are added or merged, and what arrived
+//! there is marked, removed or kept.
 //!
 //! The rules stand here once; JSON and OTLP give a `Codec` each. A document is ordered entries of raw values, so
 //! that nothing but the touched values is written anew: duplicates, order, unknown fields and odd strings survive.
@@ -7,21 +8,105 @@
 //! - An existing one, nested or dotted, is extended where it stands; of several the last. An object or scalar becomes
 //!   the first element of an array, a null gives way.
 //! - A `threat` that is no object is left alone: the enrichments go to `hotlist.enrichments`.
-//! - What an earlier pass added is not added again: equal `matched.id`, `matched.field` and `feed.name` is the same.
+//! - What cannot be read is left alone, too: the enrichments go to `hotlist.enrichments`, the word to `hotlist.tags`, as
+//!   members of the document's own. Entries can always be added, so that tagging never fails for what stands in one.
+//! - What arrived with equal `matched.id`, `matched.field` and `feed.name` is replaced, so that a second pass adds nothing
+//!   twice and nothing forged stands for a hit; what else arrived is as [`Inbound`] says.
+
+mod list;
+mod path;
 
 use std::borrow::Cow;
 
 use serde_json::Value;
+
+pub(crate) use self::list::holds_word;
+use self::list::{Ours, Rewrite};
+pub(crate) use self::path::has_path;
+use super::TagInto;
+
+/// The word that `tags` gets.
+pub const WORD: &str = "threat-match";
+/// What becomes of that word when it arrived with an event that does not hit.
+pub const UNVERIFIED_WORD: &str = "threat-match-unverified";
+
+/// What to do with enrichments, and with [`WORD`], that an event arrives with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Inbound {
+    /// They stay as they are.
+    Keep,
+    /// Each enrichment gets `hotlist.verified: false`, the word becomes [`UNVERIFIED_WORD`].
+    #[default]
+    Mark,
+    /// They are removed.
+    Strip,
+}
+
+/// What to bring into a record.
+#[derive(Clone, Copy, Debug)]
+pub struct Tags<'a> {
+    /// Where to, in a record that has more than one place.
+    pub into: TagInto,
+    /// Objects of `threat.enrichments`; none when the record does not hit.
+    pub enrichments: &'a [Value],
+    /// What to do with those that are there.
+    pub inbound: Inbound,
+}
+
+impl<'a> Tags<'a> {
+    /// The words that go with the enrichments.
+    pub(crate) fn words(&self) -> &'static [&'static str] {
+        if self.enrichments.is_empty() { &[] } else { &[WORD] }
+    }
+
+    /// Enrichments, by the defaults.
+    pub fn of(enrichments: &'a [Value]) -> Tags<'a> {
+        Tags { into: TagInto::Auto, enrichments, inbound: Inbound::Mark }
+    }
+
+    /// No enrichments: only what arrived is handled.
+    pub(crate) fn without_enrichments(self) -> Tags<'static> {
+        Tags { enrichments: &[], into: self.into, inbound: self.inbound }
+    }
+
+    /// Whether there is nothing to do, whatever the record holds.
+    pub(crate) fn is_nothing(self) -> bool {
+        self.enrichments.is_empty() && self.inbound == Inbound::Keep
+    }
+}
 
 /// What tagging did, for counting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TagOutcome {
     /// Enrichments that were not there before.
     pub added: usize,
+    /// Enrichments that arrived as ours and gave way.
+    pub replaced: usize,
+    /// Enrichments and words that arrived and are marked.
+    pub marked: usize,
+    /// Enrichments and words that arrived and were removed.
+    pub stripped: usize,
     /// `threat` is no object, so the enrichments went to `hotlist.enrichments`.
     pub threat_not_object: bool,
+    /// What stands at the proper place cannot be read, so that the enrichments or the word went to a place of our own.
+    pub own_place: bool,
     /// The document's bytes differ from those that came in.
     pub changed: bool,
+}
+
+impl TagOutcome {
+    /// What was done to two parts of one record.
+    pub(crate) fn and(self, other: TagOutcome) -> TagOutcome {
+        TagOutcome {
+            added: self.added + other.added,
+            replaced: self.replaced + other.replaced,
+            marked: self.marked + other.marked,
+            stripped: self.stripped + other.stripped,
+            threat_not_object: self.threat_not_object || other.threat_not_object,
+            own_place: self.own_place || other.own_place,
+            changed: self.changed || other.changed,
+        }
+    }
 }
 
 /// One member of an object: its key, and its value as it stands in the document.
@@ -48,34 +133,23 @@ pub(crate) enum Shape<'a> {
     Object(Vec<Entry<'a>>),
 }
 
-/// What to change in an object: at most one value a place, then new members at the end.
+/// What to change in an object or, without the keys, in an array: at most one value a place, then new ones at the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Edits {
-    /// New values, by index of the entry, ascending.
-    pub(crate) replaced: Vec<(usize, Vec<u8>)>,
+    /// New values by index of the entry, ascending; `None` removes the entry.
+    pub(crate) replaced: Vec<(usize, Option<Vec<u8>>)>,
     /// New members.
     pub(crate) appended: Vec<(String, Vec<u8>)>,
 }
 
 impl Edits {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.replaced.is_empty() && self.appended.is_empty()
     }
 
-    /// One new value for one entry.
-    pub(crate) fn replace(index: usize, value: Vec<u8>) -> Edits {
-        Edits { replaced: vec![(index, value)], appended: Vec::new() }
-    }
-
     /// One new member.
-    fn append(key: &str, value: Vec<u8>) -> Edits {
-        Edits { replaced: Vec::new(), appended: vec![(key.to_owned(), value)] }
-    }
-
-    fn merge(&mut self, other: Edits) {
-        self.replaced.extend(other.replaced);
-        self.replaced.sort_by_key(|(index, _)| *index);
-        self.appended.extend(other.appended);
+    fn append(&mut self, key: &str, value: Vec<u8>) {
+        self.appended.push((key.to_owned(), value));
     }
 }
 
@@ -89,8 +163,8 @@ pub(crate) trait Codec {
     fn encode(value: &Value) -> Vec<u8>;
     /// An array of encoded elements.
     fn array(elements: &[&[u8]]) -> Vec<u8>;
-    /// An encoded array with more elements at its end, its own bytes as they are.
-    fn extend(array: &[u8], elements: &[&[u8]]) -> Result<Vec<u8>, Self::Error>;
+    /// An encoded array with edits, everything else as it is.
+    fn edit_array(array: &[u8], edits: &Edits) -> Result<Vec<u8>, Self::Error>;
     /// An encoded object with edits, everything else as it is.
     fn edit(object: &[u8], edits: &Edits) -> Result<Vec<u8>, Self::Error>;
 }
@@ -104,36 +178,6 @@ pub(crate) enum Spelling {
     Dotted,
 }
 
-/// The edits that bring `enrichments` and tag `words` into a document of these entries. `None`: nothing to do.
-pub(crate) fn plan<C: Codec>(
-    entries: &[Entry<'_>],
-    enrichments: &[Value],
-    words: &[&str],
-    spelling: Spelling,
-) -> Result<(Option<Edits>, TagOutcome), C::Error> {
-    let mut outcome = TagOutcome::default();
-    let mut edits = Edits::default();
-    if !enrichments.is_empty() {
-        let place = match locate::<C>(entries, &THREAT)? {
-            Place::Blocked => {
-                outcome.threat_not_object = true;
-                match locate::<C>(entries, &HOTLIST)? {
-                    // Both names are taken by something else: the dotted key stands beside them and is found again.
-                    Place::Blocked => Place::Absent(&HOTLIST, Spelling::Dotted),
-                    place => place,
-                }
-            }
-            place => place,
-        };
-        let (change, added) = put::<C>(entries, place, enrichments, spelling)?;
-        outcome.added = added;
-        edits.merge(change);
-    }
-    edits.merge(put_words::<C>(entries, words)?);
-    outcome.changed = !edits.is_empty();
-    Ok((outcome.changed.then_some(edits), outcome))
-}
-
 /// A place for enrichments: `parent.enrichments`.
 struct Names {
     parent: &'static str,
@@ -143,12 +187,93 @@ struct Names {
 const THREAT: Names = Names { parent: "threat", dotted: "threat.enrichments" };
 const HOTLIST: Names = Names { parent: "hotlist", dotted: "hotlist.enrichments" };
 const ENRICHMENTS: &str = "enrichments";
+const TAGS: &str = "tags";
+/// The word's place when `tags` cannot be read.
+const OWN_TAGS: &str = "hotlist.tags";
+/// The edits that bring tags into a document of these entries. `None`: nothing to do.
+pub(crate) fn plan<C: Codec>(
+    entries: &[Entry<'_>],
+    tags: &Tags<'_>,
+    words: &[&str],
+    spelling: Spelling,
+) -> (Option<Edits>, TagOutcome) {
+    place::<C>(entries, Ours::new::<C>(tags.enrichments, true), tags.inbound, words, spelling)
+}
 
-enum Place<'e> {
+/// As [`plan`], for enrichments that another part of the same record holds: nothing there is forged by being the same.
+pub(crate) fn join<C: Codec>(entries: &[Entry<'_>], enrichments: &[Value], words: &[&str]) -> Option<Edits> {
+    place::<C>(entries, Ours::new::<C>(enrichments, false), Inbound::Keep, words, Spelling::Nested).0
+}
+
+fn place<C: Codec>(
+    entries: &[Entry<'_>],
+    ours: Ours,
+    inbound: Inbound,
+    words: &[&str],
+    spelling: Spelling,
+) -> (Option<Edits>, TagOutcome) {
+    let mut rewrite = Rewrite { ours, inbound, outcome: TagOutcome::default() };
+    let mut edits = Edits::default();
+    let target = if rewrite.ours.is_empty() { None } else { Some(target::<C>(entries, &mut rewrite.outcome)) };
+    let tags_at = entries.iter().rposition(|entry| *entry.key == *TAGS.as_bytes());
+    let words_at = match tags_at.and_then(|at| entries.get(at)) {
+        Some(entry) if C::shape(entry.value).is_err() => {
+            entries.iter().rposition(|entry| *entry.key == *OWN_TAGS.as_bytes())
+        }
+        _ => tags_at,
+    };
+    let (mut is_placed, mut are_words_placed) = (false, words.is_empty());
+    for (index, entry) in entries.iter().enumerate() {
+        let here = match target {
+            Some(Place::Dotted(at) | Place::Parent(at)) if at == index => Here::Itself,
+            Some(Place::Inside(at, member)) if at == index => Here::Member(member),
+            _ => Here::No,
+        };
+        let mut holds = here != Here::No;
+        let change = match &*entry.key {
+            b"threat.enrichments" | b"hotlist.enrichments" => rewrite.list::<C>(entry.value, holds),
+            b"threat" => rewrite.parent::<C>(entry.value, here, false),
+            b"hotlist" => rewrite.parent::<C>(entry.value, here, true),
+            b"tags" | b"hotlist.tags" => {
+                let is_place = Some(index) == words_at && !are_words_placed;
+                let put = if is_place { rewrite.put_words::<C>(entry.value, words) } else { None };
+                are_words_placed |= put.is_some();
+                holds = false;
+                put.unwrap_or_else(|| rewrite.words::<C>(entry.value, 0))
+            }
+            b"hotlist.truncated" if inbound == Inbound::Strip => Change::Gone,
+            _ => continue,
+        };
+        // What the place cannot take goes to one of our own.
+        is_placed |= holds && change != Change::Unreadable;
+        match change {
+            Change::Stays | Change::Unreadable => {}
+            Change::New(value) => edits.replaced.push((index, Some(value))),
+            Change::Gone => edits.replaced.push((index, None)),
+        }
+    }
+    if let Some(target) = target
+        && !is_placed
+    {
+        rewrite.append::<C>(&mut edits, &target, spelling);
+    }
+    if !are_words_placed {
+        let words: Vec<Vec<u8>> = words.iter().map(|word| C::encode(&Value::from(*word))).collect();
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let key = if tags_at.is_some() { OWN_TAGS } else { TAGS };
+        rewrite.outcome.own_place |= tags_at.is_some();
+        edits.append(key, C::array(&words));
+    }
+    rewrite.outcome.changed = !edits.is_empty();
+    (rewrite.outcome.changed.then_some(edits), rewrite.outcome)
+}
+
+#[derive(Clone, Copy)]
+enum Place {
     /// At an entry of the document, dotted.
     Dotted(usize),
-    /// Inside the object at an entry, at an entry of that.
-    Inside(usize, Vec<Entry<'e>>, usize),
+    /// Inside the object at an entry, at a member of that.
+    Inside(usize, usize),
     /// Not there, but the object that should hold it is.
     Parent(usize),
     /// Not there at all; a spelling of its own when the usual one is taken.
@@ -157,179 +282,57 @@ enum Place<'e> {
     Blocked,
 }
 
+/// Whether our enrichments belong to an entry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Here {
+    No,
+    /// To the list that it is, or as a new member of the object that it is.
+    Itself,
+    /// To a member of the object that it is.
+    Member(usize),
+}
+
+/// What becomes of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Change {
+    Stays,
+    New(Vec<u8>),
+    Gone,
+    /// It cannot be read, and stays.
+    Unreadable,
+}
+
+/// Where our enrichments go.
+fn target<C: Codec>(entries: &[Entry<'_>], outcome: &mut TagOutcome) -> Place {
+    match locate::<C>(entries, &THREAT) {
+        Ok(Place::Blocked) => outcome.threat_not_object = true,
+        Ok(place) => return place,
+        Err(_) => outcome.own_place = true,
+    }
+    match locate::<C>(entries, &HOTLIST) {
+        // Both names are taken by something else: the dotted key stands beside them and is found again.
+        Ok(Place::Blocked) | Err(_) => Place::Absent(&HOTLIST, Spelling::Dotted),
+        Ok(place) => place,
+    }
+}
+
 /// Where the enrichments are: the last dotted key, or those in the last parent, whichever stands later.
-fn locate<'e, C: Codec>(entries: &[Entry<'e>], names: &'static Names) -> Result<Place<'e>, C::Error> {
+fn locate<C: Codec>(entries: &[Entry<'_>], names: &'static Names) -> Result<Place, C::Error> {
     let last = |key: &str| entries.iter().enumerate().rev().find(|(_, entry)| *entry.key == *key.as_bytes());
-    let dotted = last(names.dotted).map(|(index, _)| index);
+    let dotted = last(names.dotted);
+    let at_dotted = |(index, entry): (usize, &Entry<'_>)| C::shape(entry.value).map(|_| Place::Dotted(index));
     let Some((parent, entry)) = last(names.parent) else {
-        return Ok(dotted.map_or(Place::Absent(names, Spelling::Nested), Place::Dotted));
+        return dotted.map_or(Ok(Place::Absent(names, Spelling::Nested)), at_dotted);
     };
-    if let Some(dotted) = dotted.filter(|dotted| *dotted > parent) {
-        return Ok(Place::Dotted(dotted));
+    if let Some(dotted) = dotted.filter(|(index, _)| *index > parent) {
+        return at_dotted(dotted);
     }
     let Shape::Object(members) = C::shape(entry.value)? else {
-        return Ok(dotted.map_or(Place::Blocked, Place::Dotted));
+        return dotted.map_or(Ok(Place::Blocked), at_dotted);
     };
-    Ok(match (members.iter().rposition(|member| *member.key == *ENRICHMENTS.as_bytes()), dotted) {
-        (Some(index), _) => Place::Inside(parent, members, index),
-        (None, Some(dotted)) => Place::Dotted(dotted),
-        (None, None) => Place::Parent(parent),
-    })
-}
-
-/// The edits that put `enrichments` at `place`, and how many are new.
-fn put<C: Codec>(
-    entries: &[Entry<'_>],
-    place: Place<'_>,
-    enrichments: &[Value],
-    spelling: Spelling,
-) -> Result<(Edits, usize), C::Error> {
-    let value_at = |index: usize| entries.get(index).map_or(&[][..], |entry| entry.value);
-    Ok(match place {
-        Place::Dotted(index) => match merged::<C>(value_at(index), enrichments)? {
-            Some((value, added)) => (Edits::replace(index, value), added),
-            None => (Edits::default(), 0),
-        },
-        Place::Inside(parent, members, index) => {
-            let existing = members.get(index).map_or(&[][..], |member| member.value);
-            match merged::<C>(existing, enrichments)? {
-                Some((value, added)) => {
-                    let object = C::edit(value_at(parent), &Edits::replace(index, value))?;
-                    (Edits::replace(parent, object), added)
-                }
-                None => (Edits::default(), 0),
-            }
-        }
-        Place::Parent(parent) => {
-            let ours = C::encode(&Value::Array(enrichments.to_vec()));
-            let object = C::edit(value_at(parent), &Edits::append(ENRICHMENTS, ours))?;
-            (Edits::replace(parent, object), enrichments.len())
-        }
-        Place::Absent(names, own) => {
-            let list = Value::Array(enrichments.to_vec());
-            let edits = match (spelling, own) {
-                (Spelling::Nested, Spelling::Nested) => {
-                    let object = Value::Object([(ENRICHMENTS.to_owned(), list)].into_iter().collect());
-                    Edits::append(names.parent, C::encode(&object))
-                }
-                _ => Edits::append(names.dotted, C::encode(&list)),
-            };
-            (edits, enrichments.len())
-        }
-        Place::Blocked => (Edits::default(), 0),
-    })
-}
-
-/// `existing` with those of `enrichments` that it does not hold yet, and how many; `None` when it holds all.
-fn merged<C: Codec>(existing: &[u8], enrichments: &[Value]) -> Result<Option<(Vec<u8>, usize)>, C::Error> {
-    let shape = C::shape(existing)?;
-    let held: Vec<&[u8]> = match &shape {
-        Shape::Null => Vec::new(),
-        Shape::Array(elements) => elements.clone(),
-        _ => vec![existing],
-    };
-    let mut known = Vec::with_capacity(held.len());
-    for element in &held {
-        known.extend(identity::<C>(element)?);
+    match (members.iter().enumerate().rev().find(|(_, member)| *member.key == *ENRICHMENTS.as_bytes()), dotted) {
+        (Some((index, member)), _) => C::shape(member.value).map(|_| Place::Inside(parent, index)),
+        (None, Some(dotted)) => at_dotted(dotted),
+        (None, None) => Ok(Place::Parent(parent)),
     }
-    let mut new: Vec<Vec<u8>> = Vec::new();
-    for enrichment in enrichments {
-        let encoded = C::encode(enrichment);
-        if identity::<C>(&encoded)?.is_none_or(|identity| !known.contains(&identity)) {
-            new.push(encoded);
-        }
-    }
-    if new.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some((extended::<C>(existing, &shape, &new)?, new.len())))
-}
-
-/// `existing` as an array with `new` at its end.
-fn extended<C: Codec>(existing: &[u8], shape: &Shape<'_>, new: &[Vec<u8>]) -> Result<Vec<u8>, C::Error> {
-    let new: Vec<&[u8]> = new.iter().map(Vec::as_slice).collect();
-    Ok(match shape {
-        Shape::Array(_) => C::extend(existing, &new)?,
-        Shape::Null => C::array(&new),
-        _ => C::array(&[&[existing], new.as_slice()].concat()),
-    })
-}
-
-/// The edits that put tag words into `tags`.
-fn put_words<C: Codec>(entries: &[Entry<'_>], words: &[&str]) -> Result<Edits, C::Error> {
-    const TAGS: &str = "tags";
-    let Some((index, entry)) = entries.iter().enumerate().rev().find(|(_, entry)| *entry.key == *TAGS.as_bytes())
-    else {
-        let words: Vec<Vec<u8>> = words.iter().map(|word| C::encode(&Value::from(*word))).collect();
-        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-        return Ok(if words.is_empty() { Edits::default() } else { Edits::append(TAGS, C::array(&words)) });
-    };
-    let shape = C::shape(entry.value)?;
-    let mut new = Vec::new();
-    for word in words {
-        let is_word = |shape: &Shape<'_>| matches!(shape, Shape::Text(text) if **text == *word.as_bytes());
-        let mut held = is_word(&shape);
-        if let Shape::Array(elements) = &shape {
-            for element in elements {
-                held |= is_word(&C::shape(element)?);
-            }
-        }
-        if !held {
-            new.push(C::encode(&Value::from(*word)));
-        }
-    }
-    if new.is_empty() {
-        return Ok(Edits::default());
-    }
-    Ok(Edits::replace(index, extended::<C>(entry.value, &shape, &new)?))
-}
-
-/// What makes two enrichments the same.
-type Identity = [Vec<u8>; 3];
-
-/// The identity of an enrichment, `None` when it lacks a part (then it is like no other).
-fn identity<C: Codec>(enrichment: &[u8]) -> Result<Option<Identity>, C::Error> {
-    let Shape::Object(members) = C::shape(enrichment)? else { return Ok(None) };
-    let part = |path| text_at::<C>(&members, path);
-    Ok(match (part("matched.id")?, part("matched.field")?, part("feed.name")?) {
-        (Some(id), Some(field), Some(feed)) => Some([id, field, feed]),
-        _ => None,
-    })
-}
-
-/// The string at a dotted path, nested or dotted at any of its dots; the last of duplicates.
-fn text_at<C: Codec>(members: &[Entry<'_>], path: &str) -> Result<Option<Vec<u8>>, C::Error> {
-    for member in members.iter().rev() {
-        let Some(rest) = path.as_bytes().strip_prefix(&*member.key) else { continue };
-        if rest.is_empty() {
-            return Ok(match C::shape(member.value)? {
-                Shape::Text(text) => Some(text.into_owned()),
-                _ => None,
-            });
-        }
-        if let Some(rest) = rest.strip_prefix(b".").and_then(|rest| str::from_utf8(rest).ok())
-            && let Shape::Object(inner) = C::shape(member.value)?
-            && let Some(text) = text_at::<C>(&inner, rest)?
-        {
-            return Ok(Some(text));
-        }
-    }
-    Ok(None)
-}
-
-/// Whether something stands at a dotted path, nested or dotted at any of its dots.
-pub(crate) fn has_path<C: Codec>(members: &[Entry<'_>], path: &[u8]) -> Result<bool, C::Error> {
-    for member in members {
-        let Some(rest) = path.strip_prefix(&*member.key) else { continue };
-        if rest.is_empty() {
-            return Ok(true);
-        }
-        if let Some(rest) = rest.strip_prefix(b".")
-            && let Shape::Object(inner) = C::shape(member.value)?
-            && has_path::<C>(&inner, rest)?
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

@@ -10,6 +10,27 @@ use super::FieldId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeId(u32);
 
+/// The paths at which Hotlist itself writes. Every trie has them, and they come first, so that a walker recognises one
+/// by its number alone.
+const OWN_PATHS: [&str; 6] =
+    ["tags", "hotlist", "hotlist.tags", "hotlist.truncated", "hotlist.enrichments", "threat.enrichments"];
+/// The nodes of [`OWN_PATHS`] are those from 1 to this one, without `threat` itself.
+const LAST_OWN: u32 = 7;
+const THREAT: u32 = 6;
+
+impl NodeId {
+    /// Whether Hotlist writes at this node, so that what stands there may pass as its own.
+    #[inline]
+    pub fn is_own(self) -> bool {
+        self.0.wrapping_sub(1) < LAST_OWN && self.0 != THREAT
+    }
+
+    /// Whether this is `tags` or `hotlist.tags`, where Hotlist writes a word.
+    pub fn holds_words(self) -> bool {
+        self.0 == 1 || self.0 == 3
+    }
+}
+
 /// Dotted paths compiled for stepping.
 #[derive(Clone, Debug, Default)]
 pub struct PathTrie {
@@ -49,7 +70,8 @@ impl PathTrie {
     /// Compiles paths such as `source.ip`.
     pub fn new<'a>(paths: impl IntoIterator<Item = (&'a str, FieldId)>) -> PathTrie {
         let mut building = vec![Building::default()];
-        for (path, field) in paths {
+        let own = OWN_PATHS.map(|path| (path, None));
+        for (path, field) in own.into_iter().chain(paths.into_iter().map(|(path, field)| (path, Some(field)))) {
             let mut at = 0;
             for label in path.split('.').map(str::as_bytes) {
                 let known = building[at].children.iter().find(|(known, _)| known == label).map(|(_, node)| *node);
@@ -60,7 +82,7 @@ impl PathTrie {
                     node
                 });
             }
-            building[at].field = Some(field);
+            building[at].field = field.or(building[at].field);
         }
         let mut trie = PathTrie::default();
         for Building { field, mut children } in building {
@@ -165,6 +187,22 @@ mod tests {
         for odd in [&b""[..], b".", b"source.", b".source", b"Source", b"source..ip", b"sourc", b"source.nat.ip.x"] {
             assert_eq!(trie.step(root, odd), None, "{odd:?}");
         }
+    }
+
+    #[test]
+    fn the_own_nodes_are_those_where_hotlist_writes() {
+        for trie in [PathTrie::new([]), PathTrie::new([("source.ip", FieldId(0)), ("tags", FieldId(1))])] {
+            let step = |path: &str| trie.step(PathTrie::ROOT, path.as_bytes()).unwrap();
+            for path in OWN_PATHS {
+                assert!(step(path).is_own(), "{path}");
+                assert_eq!(step(path).holds_words(), path.ends_with("tags"), "{path}");
+            }
+            assert!(!PathTrie::ROOT.is_own() && !step("threat").is_own());
+        }
+        let trie = PathTrie::new([("source.ip", FieldId(0))]);
+        assert!(
+            ["source", "source.ip"].iter().all(|path| !trie.step(PathTrie::ROOT, path.as_bytes()).unwrap().is_own())
+        );
     }
 
     proptest! {

@@ -83,6 +83,12 @@ pub const TRUNCATED_EVENTS_TOTAL: &str = "hotlist_truncated_events_total";
 pub const ALLOWLIST_HITS_TOTAL: &str = "hotlist_allowlist_hits_total";
 /// Records that were passed on untouched because something about them is odd.
 pub const ODD_RECORDS_TOTAL: &str = "hotlist_odd_records_total";
+/// Texts that begin like a JSON document and are not one.
+pub const MALFORMED_DOCUMENTS_TOTAL: &str = "hotlist_malformed_documents_total";
+/// Records that arrived with enrichments.
+pub const INBOUND_RECORDS_TOTAL: &str = "hotlist_inbound_records_total";
+/// Findings in events whose time is far from their arrival.
+pub const SKEWED_FINDINGS_TOTAL: &str = "hotlist_skewed_findings_total";
 /// Indicators in the serving snapshot, by kind.
 pub const INDICATORS: &str = "hotlist_indicators";
 /// Indicators in the serving snapshot, by feed.
@@ -392,7 +398,28 @@ const OWN: &[Metric] = &[
         MetricKind::Counter,
         Unit::Count,
         &["reason"],
-        "Records passed on although they could not be walked or tagged as usual, by reason.",
+        "Records that were not matched or tagged as usual, by reason; all of them are passed on. unreadable: some of it could not be read, the rest was matched. own_place: what stands where tags go cannot be read, the tags are in hotlist.enrichments and hotlist.tags. untagged: a hit that takes no tags.",
+    ),
+    metric(
+        MALFORMED_DOCUMENTS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["reason"],
+        "Records with a text that begins like a JSON document and is not one, by what is wrong first. What can be read of it is matched.",
+    ),
+    metric(
+        INBOUND_RECORDS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["action"],
+        "Records that arrived with threat.enrichments, hotlist fields or the tag threat-match, by what match.inbound_enrichments did. Where no other Hotlist runs before this one, someone forges them.",
+    ),
+    metric(
+        SKEWED_FINDINGS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["result"],
+        "Findings in events whose time is further than match.max_clock_skew from their arrival: hits, and those outside the indicator's validity at both times.",
     ),
     metric(INDICATORS, MetricKind::Gauge, Unit::Count, &["kind"], "Indicators in the serving snapshot, by kind."),
     metric(

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use hotlist::encoding::{Value, Visitor};
+use hotlist::encoding::{TagInto, Tags, Value, Visitor};
 use hotlist::fields::{FieldId, FieldTable, PathTrie};
 use proptest::prelude::*;
 use serde_json::json;
@@ -102,6 +102,10 @@ fn object(members: Vec<(String, Json)>) -> Json {
     Json::Object(members.into_iter().collect())
 }
 
+pub fn tags(into: TagInto, enrichments: &[Json]) -> Tags<'_> {
+    Tags { into, ..Tags::of(enrichments) }
+}
+
 pub fn enrichment(id: u32) -> Json {
     json!({
         "indicator": {"type": "ipv4-addr", "ip": "203.0.113.5", "name": "203.0.113.5"},
@@ -155,7 +159,8 @@ pub fn taggable() -> impl Strategy<Value = Json> {
     })
 }
 
-/// The reference of tagging: a decoded document with enrichments 1 and 2 and the tag word added.
+/// The reference of tagging: a decoded document with enrichments 1 and 2 and the tag word added, and with everything that
+/// was there marked, or replaced when it is one of them where they go.
 pub fn add(document: &mut Json) {
     let members = document.as_object_mut().unwrap();
     let free = |name: &str, members: &serde_json::Map<String, Json>| {
@@ -163,20 +168,42 @@ pub fn add(document: &mut Json) {
     };
     let name = if free("threat", members) { "threat" } else { "hotlist" };
     let dotted = format!("{name}.enrichments");
-    let list = if members.contains_key(&dotted) || !free(name, members) {
-        members.entry(dotted).or_insert(Json::Null)
+    if members.contains_key(&dotted) || !free(name, members) {
+        members.entry(&dotted).or_insert(Json::Null);
     } else {
         let parent = members.entry(name).or_insert_with(|| json!({})).as_object_mut().unwrap();
-        parent.entry("enrichments").or_insert(Json::Null)
-    };
-    let known = list.to_string();
-    let new: Vec<Json> =
-        [1, 2].into_iter().filter(|id| !known.contains(&format!("indicator--{id}"))).map(enrichment).collect();
-    append(list, new);
+        parent.entry("enrichments").or_insert(Json::Null);
+    }
+    for place in ["threat", "hotlist"] {
+        let ours = if place == name { vec![enrichment(1), enrichment(2)] } else { Vec::new() };
+        let has_dotted = members.contains_key(&format!("{place}.enrichments"));
+        if let Some(list) = members.get_mut(&format!("{place}.enrichments")) {
+            rewrite(list, &ours);
+        }
+        if let Some(list) = members.get_mut(place).and_then(|parent| parent.get_mut("enrichments")) {
+            rewrite(list, if has_dotted { &[] } else { &ours });
+        }
+    }
     let tags = members.entry("tags").or_insert(Json::Null);
     if !tags.to_string().contains("\"threat-match\"") {
         append(tags, vec![json!("threat-match")]);
     }
+}
+
+fn rewrite(list: &mut Json, ours: &[Json]) {
+    let one =
+        |element: &Json| ours.iter().find(|own| element.to_string().contains(own["matched"]["id"].as_str().unwrap()));
+    let change = |element: &mut Json| match (one(element), &element) {
+        (Some(own), _) => *element = own.clone(),
+        (None, Json::Object(members)) if !members.is_empty() => element["hotlist"] = json!({ "verified": false }),
+        _ => {}
+    };
+    match &mut *list {
+        Json::Array(elements) => elements.iter_mut().for_each(change),
+        one => change(&mut *one),
+    }
+    let new = ours.iter().filter(|own| !list.to_string().contains(&own.to_string())).cloned().collect();
+    append(list, new);
 }
 
 fn append(list: &mut Json, new: Vec<Json>) {

@@ -101,8 +101,8 @@ fn flat(request: &ExportLogsServiceRequest) -> Vec<Placed> {
 
 fn walked(record: &[u8]) -> Result<(Document, Seen), OddRecord> {
     let mut seen = Collect::default();
-    let info = walk_record(record, trie(), &mut seen)?;
-    Ok((info.document, seen.0))
+    let info = walk_record(record, trie(), &mut seen);
+    info.fault.map_or(Ok((info.document, seen.0)), Err)
 }
 
 proptest! {
@@ -179,11 +179,11 @@ proptest! {
         let mut expected = document.clone();
         add(&mut expected);
         let record = record_of(&document, Document::Body);
-        let (tagged, outcome) = tag_record(&record.encode_to_vec(), TagInto::Auto, &enrichments, "threat-match").unwrap();
+        let (tagged, outcome) = tag_record(&record.encode_to_vec(), &tags(TagInto::Auto, &enrichments));
         let decoded = LogRecord::decode(&tagged[..]).unwrap();
         prop_assert_eq!(decoded, LogRecord { body: Some(any_value(&expected)), ..record });
         prop_assert_eq!(outcome.changed, expected != document);
-        let (again, outcome) = tag_record(&tagged, TagInto::Auto, &enrichments, "threat-match").unwrap();
+        let (again, outcome) = tag_record(&tagged, &tags(TagInto::Auto, &enrichments));
         prop_assert!(!outcome.changed);
         prop_assert_eq!(again, tagged);
     }
@@ -195,7 +195,7 @@ proptest! {
         let mut expected = document.clone();
         add(&mut expected);
         let record = record_of(&document, Document::Attributes);
-        let (tagged, _) = tag_record(&record.encode_to_vec(), TagInto::Auto, &enrichments, "threat-match").unwrap();
+        let (tagged, _) = tag_record(&record.encode_to_vec(), &tags(TagInto::Auto, &enrichments));
         let decoded = LogRecord::decode(&tagged[..]).unwrap();
         prop_assert_eq!(&decoded.body, &record.body);
         for name in ["threat", "hotlist"] {
@@ -208,7 +208,7 @@ proptest! {
         }
         let by_key = |mut attributes: Vec<KeyValue>| { attributes.sort_by(|a, b| a.key.cmp(&b.key)); attributes };
         prop_assert_eq!(by_key(decoded.attributes), by_key(key_values(&expected)));
-        let (again, _) = tag_record(&tagged, TagInto::Auto, &enrichments, "threat-match").unwrap();
+        let (again, _) = tag_record(&tagged, &tags(TagInto::Auto, &enrichments));
         prop_assert_eq!(again, tagged);
     }
 
@@ -244,7 +244,7 @@ proptest! {
             for record in parts {
                 let _ = walked(record);
                 for into in [TagInto::Auto, TagInto::Body, TagInto::Attributes] {
-                    let _ = tag_record(record, into, &[enrichment(1)], "threat-match");
+                    let _ = tag_record(record, &tags(into, &[enrichment(1)]));
                 }
                 let rendered = render_record(record);
                 let parsed = serde_json::from_slice::<serde::de::IgnoredAny>(&rendered);
@@ -277,7 +277,7 @@ fn a_value_before_its_key_and_a_body_behind_the_attributes_are_read() {
 }
 
 #[test]
-fn what_protobuf_would_merge_makes_a_record_odd_for_walk_and_tag() {
+fn what_protobuf_would_merge_is_a_fault_and_hides_no_value() {
     let ip = encode_json(&"192.0.2.1".into());
     let cases = [
         message(&[(5, &ip), (5, &ip)]),
@@ -286,8 +286,14 @@ fn what_protobuf_would_merge_makes_a_record_odd_for_walk_and_tag() {
     ];
     for record in &cases {
         assert!(matches!(walked(record), Err(OddRecord::Repeated(_))), "{record:02x?}");
+        let mut seen = Collect::default();
+        walk_record(record, trie(), &mut seen);
+        let expected = if record == &cases[0] { 0 } else { 2 };
+        assert_eq!(seen.0.len(), expected, "{record:02x?}");
+        let (tagged, outcome) = tag_record(record, &tags(TagInto::Auto, &[enrichment(1)]));
+        assert!(outcome.changed && tagged.starts_with(record), "{record:02x?}");
+        assert_eq!(tag_record(&tagged, &tags(TagInto::Auto, &[enrichment(1)])).0, tagged, "{record:02x?}");
     }
-    assert!(tag_record(&cases[0], TagInto::Auto, &[enrichment(1)], "threat-match").is_err());
 }
 
 #[test]
@@ -304,16 +310,20 @@ fn bytes_invalid_utf8_and_json_bytes_are_text() {
 }
 
 #[test]
-fn a_json_body_that_breaks_off_gives_no_value_at_all() {
+fn a_json_body_that_breaks_off_gives_what_stands_before() {
     let record = message(&[(5, &encode_json(&r#"{"source.ip":"192.0.2.1","a":[}"#.into()))]);
-    assert_eq!(walked(&record).unwrap(), (Document::Attributes, Vec::new()));
+    let mut seen = Collect::default();
+    let info = walk_record(&record, trie(), &mut seen);
+    assert_eq!((info.document, info.malformed), (Document::Attributes, Some(json::Malformation::Other)));
+    seen.0.dedup();
+    assert_eq!(seen.0.len(), 1, "{:?}", seen.0);
 }
 
 #[test]
 fn a_json_body_keeps_its_text_and_the_tags_meet_it_when_it_is_rendered() {
     let document = serde_json::json!({"source": {"ip": "192.0.2.1"}, "tags": ["a"]});
     let record = record_of(&document, Document::JsonBody);
-    let (tagged, _) = tag_record(&record.encode_to_vec(), TagInto::Auto, &[enrichment(1)], "threat-match").unwrap();
+    let (tagged, _) = tag_record(&record.encode_to_vec(), &tags(TagInto::Auto, &[enrichment(1)]));
     let decoded = LogRecord::decode(&tagged[..]).unwrap();
     assert_eq!(decoded.body, record.body);
     assert_eq!(decoded.attributes.iter().map(|a| a.key.as_str()).collect::<Vec<_>>(), ["threat.enrichments", "tags"]);
@@ -321,9 +331,9 @@ fn a_json_body_keeps_its_text_and_the_tags_meet_it_when_it_is_rendered() {
     assert_eq!(rendered["threat"]["enrichments"], serde_json::json!([enrichment(1)]));
     assert_eq!(rendered["tags"], serde_json::json!(["a", "threat-match"]));
 
-    let (forced, _) = tag_record(&record.encode_to_vec(), TagInto::Body, &[enrichment(1)], "threat-match").unwrap();
+    let (forced, _) = tag_record(&record.encode_to_vec(), &tags(TagInto::Body, &[enrichment(1)]));
     let decoded = LogRecord::decode(&forced[..]).unwrap();
-    let expected = json::tag(format!(" {document}\n").as_bytes(), &[enrichment(1)], "threat-match").unwrap().0;
+    let expected = json::tag(format!(" {document}\n").as_bytes(), &tags(TagInto::Auto, &[enrichment(1)])).unwrap().0;
     assert_eq!(decoded.body, text(String::from_utf8(expected).unwrap()));
     assert!(decoded.attributes.is_empty());
 }
@@ -339,7 +349,7 @@ fn unknown_fields_survive_tagging_splicing_and_splitting_at_every_level() {
     let resource = message(&[(93, b"in the resource"), (2, &scope)]);
     let batch = Bytes::from(message(&[(92, b"in the request"), (1, &resource)]));
     let found = spans(&batch);
-    let (tagged, _) = tag_record(&record, TagInto::Auto, &[enrichment(1)], "threat-match").unwrap();
+    let (tagged, _) = tag_record(&record, &tags(TagInto::Auto, &[enrichment(1)]));
     let spliced = OTLP.splice(&batch, &[(found[0], Bytes::from(tagged))]).to_bytes();
     assert_eq!(spans(&spliced).len(), 2);
     let parts = OTLP.split(&spliced, spliced.len() - 1);

@@ -104,7 +104,8 @@ fn check(text: &[u8]) -> Result<Converted, FromJsonError> {
     assert!(converted.message.len() <= 4 * text.len());
     assert_eq!(from_json(text).as_ref(), Ok(&converted));
     OTLP.records(&converted.message, |span| {
-        walk_record(&converted.message[span.record.payload()], trie(), &mut Collect::default()).unwrap();
+        let info = walk_record(&converted.message[span.record.payload()], trie(), &mut Collect::default());
+        assert_eq!(info.fault, None);
     })
     .unwrap();
     Ok(converted)

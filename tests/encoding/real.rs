@@ -30,9 +30,9 @@ fn every_request_captured_from_a_collector_is_walked_tagged_spliced_and_rendered
         let mut untagged = Vec::new();
         OTLP.records(&batch, |span| {
             let record = &batch[span.record.payload()];
-            let info = walk_record(record, trie, &mut Collect::default()).unwrap();
-            assert!(!info.too_deep, "{}", path.display());
-            let (tagged, outcome) = tag_record(record, TagInto::Auto, &[enrichment(1)], "threat-match").unwrap();
+            let info = walk_record(record, trie, &mut Collect::default());
+            assert!(!info.too_deep && info.fault.is_none(), "{}", path.display());
+            let (tagged, outcome) = tag_record(record, &tags(TagInto::Auto, &[enrichment(1)]));
             assert!(outcome.changed);
             edits.push((span, Bytes::from(tagged)));
             untagged.push(render_record(record));
@@ -81,18 +81,18 @@ fn tags_change_nothing_else_in_any_real_event_whether_json_or_otlp() {
             let enrichments = [enrichment(1), enrichment(2)];
             let mut expected = document.clone();
             add(&mut expected);
-            let (tagged, outcome) = json::tag(line.as_bytes(), &enrichments, "threat-match").unwrap();
+            let (tagged, outcome) = json::tag(line.as_bytes(), &tags(TagInto::Auto, &enrichments)).unwrap();
             assert_eq!(outcome.added, 2);
             assert_eq!(serde_json::from_slice::<Json>(&tagged).unwrap(), expected, "{line}");
-            assert_eq!(json::tag(&tagged, &enrichments, "threat-match").unwrap().0, tagged);
+            assert_eq!(json::tag(&tagged, &tags(TagInto::Auto, &enrichments)).unwrap().0, tagged);
 
             let request = request_of([(0, &document)]);
             OTLP.records(&request, |span| {
                 let record = &request[span.record.payload()];
                 let mut otlp = Collect::default();
-                walk_record(record, trie, &mut otlp).unwrap();
+                assert_eq!(walk_record(record, trie, &mut otlp).fault, None);
                 assert_eq!(otlp.0, once.0, "{line}");
-                let (tagged, _) = tag_record(record, TagInto::Auto, &enrichments, "threat-match").unwrap();
+                let (tagged, _) = tag_record(record, &tags(TagInto::Auto, &enrichments));
                 let rendered = render_record(&tagged);
                 // Integers beyond 64 bits become doubles in OTLP; the rendering is compared as OTLP sees it.
                 let rendered: Json = serde_json::from_slice(&rendered).unwrap();

@@ -59,9 +59,9 @@ fn batch() -> impl Strategy<Value = PushEventsRequest> {
 
 fn walked(record: &[u8]) -> Result<Seen, OddRecord> {
     let mut seen = Collect::default();
-    walk_record(record, trie(), &mut seen)?;
+    let info = walk_record(record, trie(), &mut seen)?;
     seen.0.sort();
-    Ok(seen.0)
+    info.fault.map_or(Ok(seen.0), Err)
 }
 
 proptest! {
@@ -134,10 +134,10 @@ proptest! {
         add(&mut expected);
         for place in [Place::Fields, Place::Root] {
             let original = event(&document, place);
-            let (tagged, outcome) = tag_record(&original.encode_to_vec(), TagInto::Auto, &enrichments, "threat-match").unwrap();
+            let (tagged, outcome) = tag_record(&original.encode_to_vec(), &tags(TagInto::Auto, &enrichments)).unwrap();
             prop_assert_eq!(EventWrapper::decode(&tagged[..]).unwrap(), event(&expected, place));
             prop_assert_eq!(outcome.changed, expected != document);
-            let (again, outcome) = tag_record(&tagged, TagInto::Auto, &enrichments, "threat-match").unwrap();
+            let (again, outcome) = tag_record(&tagged, &tags(TagInto::Auto, &enrichments)).unwrap();
             prop_assert!(!outcome.changed);
             prop_assert_eq!(again, tagged);
         }
@@ -153,7 +153,7 @@ proptest! {
         }
         for record in [&bytes, &mutated] {
             let _ = walked(record);
-            let _ = tag_record(record, TagInto::Auto, &[enrichment(1)], "threat-match");
+            let _ = tag_record(record, &tags(TagInto::Auto, &[enrichment(1)]));
             let line = render_record(record);
             prop_assert!(serde_json::from_slice::<serde::de::IgnoredAny>(&line).is_ok());
             prop_assert!(!line.contains(&b'\n'));
@@ -178,7 +178,7 @@ fn tags_go_beside_or_into_a_json_message() {
     let info = walk_record(&record, trie(), &mut Collect::default()).unwrap();
     assert_eq!(info.document, Document::JsonBody);
     let tagged = |into| {
-        let (tagged, outcome) = tag_record(&record, into, &[enrichment(1)], "threat-match").unwrap();
+        let (tagged, outcome) = tag_record(&record, &tags(into, &[enrichment(1)])).unwrap();
         assert!(outcome.changed);
         serde_json::from_slice::<Json>(&render_record(&tagged)).unwrap()
     };

@@ -28,8 +28,13 @@ fn with_policy(policy: Policy, feed: Feed, indicators: Vec<Indicator>) -> Detect
     detector(&table(), EXACT, Some(policy), vec![(feed, indicators)])
 }
 
+/// Policy that believes every time: what these tests judge arrives at the epoch.
+fn believing() -> Policy {
+    Policy { max_clock_skew: Duration::MAX, ..Policy::default() }
+}
+
 fn one(found: Indicator) -> Detector {
-    with_policy(Policy::default(), Feed::named("feed"), vec![found])
+    with_policy(believing(), Feed::named("feed"), vec![found])
 }
 
 /// `None` when the single finding is a hit, else why it is none.
@@ -77,7 +82,7 @@ fn missing_bounds_are_open_and_grace_is_configurable() {
     assert_eq!(outcome(&one(timed(Some(FROM), None)), &at(far_away)), None);
     assert_eq!(outcome(&one(timed(Some(FROM), None)), &at(long_ago)), Some(Suppression::NotYetValid));
 
-    let strict = Policy { grace: Duration::ZERO, ..Policy::default() };
+    let strict = Policy { grace: Duration::ZERO, ..believing() };
     let strict = with_policy(strict, Feed::named("feed"), vec![timed(Some(FROM), Some(UNTIL))]);
     assert_eq!(outcome(&strict, &at(instant(FROM) - TICK)), Some(Suppression::NotYetValid));
     assert_eq!(outcome(&strict, &at(instant(FROM))), None);
@@ -168,7 +173,7 @@ fn command_and_control_addresses_count_at_destination_ip_only() {
         })
         .collect();
     assert!(fields.len() > 25, "{} fields", fields.len());
-    let off = Policy { c2_only_at_destination: false, ..Policy::default() };
+    let off = Policy { c2_only_at_destination: false, ..believing() };
     for field in fields {
         let document = nested(&field.name, json!("203.0.113.7"));
         let misplaced = (field.name != "destination.ip").then_some(Suppression::CommandAndControlField);
@@ -195,22 +200,22 @@ fn every_other_rule_drops_under_its_own_name() {
         context: Arc::new(Context { confidence, ..Context::default() }),
         ..indicator(Kind::Ip, "203.0.113.7")
     };
-    let floor = |confidence_floor| Policy { confidence_floor, ..Policy::default() };
+    let floor = |confidence_floor| Policy { confidence_floor, ..believing() };
     let event = json!({ "source": { "ip": "203.0.113.7" } });
     let of_kind = |kind: &str| json!({ "source.ip": "203.0.113.7", "event": { "kind": kind } });
     let disabled = Feed { enabled: false, ..Feed::named("feed") };
     let named = || Feed::named("feed");
     for (policy, feed, indicator, event, expected) in [
-        (Policy::default(), named(), plain(), &event, None),
-        (Policy::default(), disabled, plain(), &event, Some(Suppression::NoRule)),
-        (Policy::default(), named(), Indicator { revoked: true, ..plain() }, &event, Some(Suppression::Revoked)),
+        (believing(), named(), plain(), &event, None),
+        (believing(), disabled, plain(), &event, Some(Suppression::NoRule)),
+        (believing(), named(), Indicator { revoked: true, ..plain() }, &event, Some(Suppression::Revoked)),
         (floor(Confidence::Medium), named(), sure(Confidence::Low), &event, Some(Suppression::Confidence)),
         (floor(Confidence::Medium), named(), sure(Confidence::Medium), &event, None),
         (floor(Confidence::Medium), named(), sure(Confidence::High), &event, None),
         (floor(Confidence::Low), named(), plain(), &event, Some(Suppression::Confidence)),
         (floor(Confidence::NotSpecified), named(), plain(), &event, None),
-        (Policy::default(), named(), plain(), &of_kind("enrichment"), Some(Suppression::EventIsIndicator)),
-        (Policy::default(), named(), plain(), &of_kind("alert"), None),
+        (believing(), named(), plain(), &of_kind("enrichment"), Some(Suppression::EventIsIndicator)),
+        (believing(), named(), plain(), &of_kind("alert"), None),
     ] {
         let detector = with_policy(policy, feed, vec![indicator]);
         assert_eq!(outcome(&detector, event), expected, "{event}");
@@ -239,7 +244,7 @@ fn the_first_broken_rule_is_the_reason() {
     };
     let list = br#"{ "name": "ours", "type": "cidr", "list": ["203.0.113.0/24"] }"#;
     let allowlists = Arc::new(Allowlists::new(vec![allowlist::read(list, "").unwrap().list]));
-    let mut policy = Policy { confidence_floor: Confidence::High, allowlists, ..Policy::default() };
+    let mut policy = Policy { confidence_floor: Confidence::High, allowlists, ..believing() };
     let (mut field, mut kind) = ("acme.unchecked", "enrichment");
     let mut reasons = Vec::new();
     for mended in Suppression::ALL.map(Some).into_iter().chain([None]) {
@@ -269,9 +274,58 @@ fn the_first_broken_rule_is_the_reason() {
 fn each_finding_is_judged_on_its_own() {
     let off = Feed { enabled: false, ..Feed::named("off") };
     let same = || vec![indicator(Kind::Ip, "203.0.113.7")];
-    let both = detector(&table(), EXACT, Some(Policy::default()), vec![(off, same()), (Feed::named("on"), same())]);
+    let both = detector(&table(), EXACT, Some(believing()), vec![(off, same()), (Feed::named("on"), same())]);
     let sent = send(&both, &json!({ "source.ip": "203.0.113.7" }));
     assert_eq!(sent.reasons(), [Suppression::NoRule]);
     let feed = |hit: &Hit| both.snapshot.feed_of(hit.posting.indicator).name.clone();
     assert_eq!(sent.hits.iter().map(feed).collect::<Vec<_>>(), ["on"]);
+}
+
+/// Scenario: an event whose time lies just within and just beyond the believed skew of its arrival, to both sides, for
+/// indicators that are valid at the one time, at the other, and at neither.
+/// Guarantee: within the skew the event's time alone counts; beyond it either time may hit, and the suppression is that
+/// of the event's time.
+#[test]
+fn a_time_that_is_not_believed_is_judged_at_arrival_too() {
+    let skew = SignedDuration::from_hours(7 * 24);
+    let arrival = instant("2024-06-15T12:00:00Z");
+    let span = |from: Timestamp, until: Timestamp| Indicator {
+        valid_from: Some(from),
+        valid_until: Some(until),
+        ..indicator(Kind::Ip, "203.0.113.7")
+    };
+    let second = SignedDuration::from_secs(1);
+    for (time, is_believed) in
+        [(arrival - skew, true), (arrival + skew, true), (arrival - skew - TICK, false), (arrival + skew + TICK, false)]
+    {
+        let at_time = span(time, time + second);
+        let at_arrival = span(arrival, arrival + second);
+        let never = span(instant("2030-01-01T00:00:00Z"), instant("2030-01-02T00:00:00Z"));
+        let document = at(time);
+        let judged = |found: Indicator| {
+            let policy = Policy { grace: Duration::ZERO, ..Policy::default() };
+            let detector = with_policy(policy, Feed::named("feed"), vec![found]);
+            let request = Bytes::from(request_of([(0, &document)]));
+            detector.batch(hotlist::encoding::Format::Otlp, request, arrival, &Default::default()).unwrap().1
+        };
+        assert_eq!(judged(at_time).hits.total(), 1, "{time}");
+        let report = judged(at_arrival);
+        assert_eq!(report.hits.total(), u64::from(!is_believed), "{time}");
+        assert_eq!(report.skewed.hits, u64::from(!is_believed));
+        let report = judged(never);
+        assert_eq!(report.suppressions.of(&Suppression::NotYetValid), 1);
+        assert_eq!((report.skewed.hits, report.skewed.suppressed), (0, u64::from(!is_believed)));
+    }
+}
+
+/// Guarantee: events that are indicators themselves are suppressed under that name, or hit where that is configured.
+#[test]
+fn enrichment_events_can_hit_where_that_is_wanted() {
+    let document = json!({ "event": { "kind": "enrichment" }, "source": { "ip": "203.0.113.7" } });
+    let detector = |skip| {
+        let policy = Policy { skip_enrichment_events: skip, ..Policy::default() };
+        with_policy(policy, Feed::named("feed"), vec![indicator(Kind::Ip, "203.0.113.7")])
+    };
+    assert_eq!(outcome(&detector(true), &document), Some(Suppression::EventIsIndicator));
+    assert_eq!(outcome(&detector(false), &document), None);
 }

@@ -5,9 +5,12 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::members::place_of;
-use super::{Any, Dialect, Elements, KEY, OddRecord, VALUE, VALUES, any, edit_members, members, with_field};
-use crate::encoding::tag::{Codec, Edits, Shape};
-use crate::encoding::wire::{put_bytes, put_fixed64, put_number};
+use super::{
+    Any, Dialect, Elements, KEY, OddRecord, VALUE, VALUES, any, edit_members, members, readable_members, with_field,
+};
+use crate::encoding::json;
+use crate::encoding::tag::{Codec, Edits, Entry, Shape, Spelling, TagOutcome, Tags, plan};
+use crate::encoding::wire::{Fields, put_bytes, put_fixed64, put_number};
 
 impl<D: Dialect> Codec for D {
     type Error = OddRecord;
@@ -41,16 +44,61 @@ impl<D: Dialect> Codec for D {
         out
     }
 
-    fn extend(array: &[u8], new: &[&[u8]]) -> Result<Vec<u8>, OddRecord> {
-        edit_list::<D>(array, D::NUMBERS.array, |list| {
-            let mut list = list.to_vec();
-            new.iter().for_each(|element| put_bytes(&mut list, VALUES, element));
-            Ok(list)
-        })
+    fn edit_array(array: &[u8], edits: &Edits) -> Result<Vec<u8>, OddRecord> {
+        edit_list::<D>(array, D::NUMBERS.array, |list| edit_elements(list, edits))
     }
 
     fn edit(object: &[u8], edits: &Edits) -> Result<Vec<u8>, OddRecord> {
-        edit_list::<D>(object, D::NUMBERS.map, |list| edit_members(list, VALUES, &members(list, VALUES)?, edits))
+        edit_list::<D>(object, D::NUMBERS.map, |list| {
+            edit_members(list, VALUES, &members(list, VALUES)?, list.len(), edits)
+        })
+    }
+}
+
+/// A list of elements with edits.
+fn edit_elements(list: &[u8], edits: &Edits) -> Result<Vec<u8>, OddRecord> {
+    let mut out = Vec::with_capacity(list.len() + 512);
+    let mut replaced = edits.replaced.iter().peekable();
+    let mut fields = Fields::new(list);
+    let mut index = 0;
+    while let Some(found) = fields.next_field()? {
+        let mut edit = None;
+        if found.number == VALUES {
+            edit = replaced.next_if(|(at, _)| *at == index).map(|(_, value)| value);
+            index += 1;
+        }
+        match edit {
+            Some(Some(value)) => put_bytes(&mut out, VALUES, value),
+            Some(None) => {}
+            None => out.extend_from_slice(list.get(found.start..found.end).unwrap_or_default()),
+        }
+    }
+    edits.appended.iter().for_each(|(_, element)| put_bytes(&mut out, VALUES, element));
+    Ok(out)
+}
+
+/// A map with edits, whose entries are read as far as they can be.
+pub(crate) fn tag_map<D: Dialect>(value: &[u8], tags: &Tags<'_>) -> Result<(Option<Vec<u8>>, TagOutcome), OddRecord> {
+    let Any::Map(list) = any::<D>(value)? else { return Err(OddRecord::WrongType("a value")) };
+    let (members, end) = readable_members(list, VALUES);
+    let entries: Vec<Entry<'_>> = members.iter().map(|member| member.entry.clone()).collect();
+    let (edits, outcome) = plan::<D>(&entries, tags, tags.words(), Spelling::Nested);
+    let Some(edits) = edits else { return Ok((None, outcome)) };
+    let edited = edit_list::<D>(value, D::NUMBERS.map, |list| edit_members(list, VALUES, &members, end, &edits))?;
+    Ok((Some(edited), outcome))
+}
+
+/// A text that holds a document, with tags in it; `None` when nothing changes, or the text is no document.
+pub(crate) fn tag_text<D: Dialect>(value: &[u8], tags: &Tags<'_>) -> Option<(Option<Vec<u8>>, TagOutcome)> {
+    let (Any::Text(text) | Any::Bytes(text)) = any::<D>(value).ok()? else { return None };
+    if !json::begins_document(text) {
+        return None;
+    }
+    // What only looks like a document is tagged beside it.
+    let (text, outcome) = json::tag_whole(text, tags).ok()?;
+    match outcome.changed {
+        true => Some((Some(replace_text::<D>(value, &text).ok()?), outcome)),
+        false => Some((None, outcome)),
     }
 }
 
@@ -103,7 +151,7 @@ pub(crate) fn encode_key_value(key: &[u8], value: &[u8]) -> Vec<u8> {
 }
 
 /// A value of text or bytes with another text.
-pub(crate) fn replace_text<D: Dialect>(value: &[u8], text: &[u8]) -> Result<Vec<u8>, OddRecord> {
+fn replace_text<D: Dialect>(value: &[u8], text: &[u8]) -> Result<Vec<u8>, OddRecord> {
     let is_text = |number| number == D::NUMBERS.text || number == D::NUMBERS.bytes;
     let (place, number) = place_of(value, is_text)?.ok_or(OddRecord::WrongType("a value"))?;
     Ok(with_field(value, &place, number, text))

@@ -32,11 +32,30 @@ pub(crate) fn members(message: &[u8], number: u32) -> Result<Vec<Member<'_>>, Od
     Ok(members)
 }
 
-/// `message` with edits to its `members`, its other fields as they are.
+/// The entries that are the fields `number` of a message, as far as they can be read, and where that ends: at the end of
+/// the message, or at the first field whose length cannot be believed.
+pub(crate) fn readable_members(message: &[u8], number: u32) -> (Vec<Member<'_>>, usize) {
+    let mut fields = Fields::new(message);
+    let (mut members, mut end) = (Vec::new(), 0);
+    while let Ok(Some(found)) = fields.next_field() {
+        end = found.end;
+        if found.number == number
+            && let Payload::Bytes(message) = found.payload
+            && let Ok((key, value)) = key_value(message)
+        {
+            let entry = Entry { key: Cow::Borrowed(key), value };
+            members.push(Member { place: found.start..found.end, message, entry });
+        }
+    }
+    (members, end)
+}
+
+/// `message` with edits to its `members`, its other fields as they are. New ones go to `end`.
 pub(crate) fn edit_members(
     message: &[u8],
     number: u32,
     members: &[Member<'_>],
+    end: usize,
     edits: &Edits,
 ) -> Result<Vec<u8>, OddRecord> {
     let mut out = Vec::with_capacity(message.len() + 512);
@@ -44,14 +63,17 @@ pub(crate) fn edit_members(
     for (index, new) in &edits.replaced {
         if let Some(member) = members.get(*index) {
             out.extend_from_slice(message.get(copied..member.place.start).unwrap_or_default());
-            put_bytes(&mut out, number, &with_value(member.message, new)?);
+            if let Some(new) = new {
+                put_bytes(&mut out, number, &with_value(member.message, new)?);
+            }
             copied = member.place.end;
         }
     }
-    out.extend_from_slice(message.get(copied..).unwrap_or_default());
+    out.extend_from_slice(message.get(copied..end).unwrap_or_default());
     for (key, value) in &edits.appended {
         put_bytes(&mut out, number, &encode_key_value(key.as_bytes(), value));
     }
+    out.extend_from_slice(message.get(end..).unwrap_or_default());
     Ok(out)
 }
 

@@ -8,28 +8,38 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::JsonError;
+use super::repair::BYTE_ORDER_MARK;
 use super::scan::Scanner;
-use crate::encoding::tag::{Codec, Edits, Entry, Shape, Spelling, TagOutcome, has_path, plan};
+use crate::encoding::tag::{Codec, Edits, Entry, Shape, Spelling, TagOutcome, Tags, has_path, join, plan};
 
-/// Adds `enrichments` (objects of `threat.enrichments`) and `tag_word` to a document; see [`crate::encoding::tag`] for
-/// where they go. With no enrichments, or when the document holds them all, it comes back as it is.
+/// Brings `tags` into a document; see [`crate::encoding::tag`] for where they go. A document that cannot be read to its
+/// end takes them behind the last member before the fault.
 ///
 /// # Errors
-/// When the document is not a JSON object.
-pub fn tag(document: &[u8], enrichments: &[Value], tag_word: &str) -> Result<(Vec<u8>, TagOutcome), JsonError> {
-    let words: &[&str] = if enrichments.is_empty() { &[] } else { &[tag_word] };
-    merge(document, enrichments, words)
+/// When the text does not begin like a document.
+pub fn tag(document: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, TagOutcome), JsonError> {
+    let (object, _) = Items::scan(document, b'{')?;
+    Ok(tag_object(document, &object, tags))
 }
 
-/// As [`tag`], with any number of tag words.
-pub(crate) fn merge(
-    document: &[u8],
-    enrichments: &[Value],
-    words: &[&str],
-) -> Result<(Vec<u8>, TagOutcome), JsonError> {
-    let object = Object::scan(document)?;
-    let (edits, outcome) = plan::<Json>(&object.entries(), enrichments, words, Spelling::Nested)?;
-    Ok((edits.map_or_else(|| document.to_vec(), |edits| object.edit(&edits)), outcome))
+/// As [`tag`], of a text that must be a document throughout.
+///
+/// # Errors
+/// When the text is not a JSON object.
+pub(crate) fn tag_whole(document: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, TagOutcome), JsonError> {
+    Ok(tag_object(document, &Items::whole(document, b'{')?, tags))
+}
+
+fn tag_object(document: &[u8], object: &Items<'_>, tags: &Tags<'_>) -> (Vec<u8>, TagOutcome) {
+    let (edits, outcome) = plan::<Json>(&object.entries(), tags, tags.words(), Spelling::Nested);
+    (edits.map_or_else(|| document.to_vec(), |edits| object.edit(&edits)), outcome)
+}
+
+/// A document with the enrichments and words of another part of its record.
+pub(crate) fn merge(document: &[u8], enrichments: &[Value], words: &[&str]) -> Result<Vec<u8>, JsonError> {
+    let object = Items::whole(document, b'{')?;
+    let edits = join::<Json>(&object.entries(), enrichments, words);
+    Ok(edits.map_or_else(|| document.to_vec(), |edits| object.edit(&edits)))
 }
 
 /// A document with more members at its end, keys and encoded values.
@@ -39,11 +49,11 @@ pub(crate) fn append(document: &[u8], members: Vec<(String, Vec<u8>)>) -> Result
 
 /// Whether a document has something at a dotted path, nested or dotted.
 pub(crate) fn has(document: &[u8], path: &[u8]) -> Result<bool, JsonError> {
-    has_path::<Json>(&Object::scan(document)?.entries(), path)
+    has_path::<Json>(&Items::whole(document, b'{')?.entries(), path)
 }
 
 /// JSON as a [`Codec`].
-struct Json;
+pub(crate) struct Json;
 
 impl Codec for Json {
     type Error = JsonError;
@@ -51,8 +61,8 @@ impl Codec for Json {
     fn shape(value: &[u8]) -> Result<Shape<'_>, JsonError> {
         let mut scanner = Scanner::new(value);
         let shape = match scanner.peek() {
-            Some(b'{') => Shape::Object(Object::scan(value)?.entries()),
-            Some(b'[') => Shape::Array(elements(value)?.into_iter().filter_map(|range| value.get(range)).collect()),
+            Some(b'{') => Shape::Object(Items::whole(value, b'{')?.entries()),
+            Some(b'[') => Shape::Array(Items::whole(value, b'[')?.values().collect()),
             Some(b'"') => Shape::Text(scanner.string()?.to_cow()),
             _ => scanner.scalar()?.map_or(Shape::Null, |_| Shape::Scalar),
         };
@@ -65,122 +75,134 @@ impl Codec for Json {
 
     fn array(elements: &[&[u8]]) -> Vec<u8> {
         let mut out = vec![b'['];
-        join(&mut out, elements);
+        for (index, element) in elements.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(element);
+        }
         out.push(b']');
         out
     }
 
-    fn extend(array: &[u8], new: &[&[u8]]) -> Result<Vec<u8>, JsonError> {
-        // After the last element rather than before the bracket, so that white space stays where it was.
-        let Some(last) = elements(array)?.last().cloned() else { return Ok(Json::array(new)) };
-        let (head, tail) = array.split_at(last.end);
-        let mut out = head.to_vec();
-        out.push(b',');
-        join(&mut out, new);
-        out.extend_from_slice(tail);
-        Ok(out)
+    fn edit_array(array: &[u8], edits: &Edits) -> Result<Vec<u8>, JsonError> {
+        Ok(Items::whole(array, b'[')?.edit(edits))
     }
 
     fn edit(object: &[u8], edits: &Edits) -> Result<Vec<u8>, JsonError> {
-        Ok(Object::scan(object)?.edit(edits))
+        Ok(Items::whole(object, b'{')?.edit(edits))
     }
 }
 
-fn join(out: &mut Vec<u8>, elements: &[&[u8]]) {
-    for (index, element) in elements.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(element);
-    }
+/// A member of an object or an element of an array, by its places in the text.
+struct Item<'a> {
+    /// Empty for an element.
+    key: Cow<'a, [u8]>,
+    start: usize,
+    value: Range<usize>,
 }
 
-/// Where the elements of an array stand in its text.
-fn elements(array: &[u8]) -> Result<Vec<Range<usize>>, JsonError> {
-    let mut scanner = Scanner::new(array);
-    let mut found = Vec::new();
-    scanner.peek();
-    if scanner.open(b']') {
-        loop {
-            found.push(value(&mut scanner)?);
-            if !scanner.more(b']')? {
-                break;
-            }
-        }
-    }
-    scanner.end()?;
-    Ok(found)
-}
-
-/// Steps over a value and tells where it stood.
-fn value(scanner: &mut Scanner<'_>) -> Result<Range<usize>, JsonError> {
-    let first = scanner.peek().ok_or_else(|| scanner.unexpected("a value"))?;
-    let start = scanner.at;
-    scanner.skip(first)?;
-    Ok(start..scanner.at)
-}
-
-/// An object's members by their places in its text.
-struct Object<'a> {
+/// The members of an object or the elements of an array.
+struct Items<'a> {
     text: &'a [u8],
-    members: Vec<(Cow<'a, [u8]>, Range<usize>)>,
-    /// After the last value, or after the opening brace: where new members go.
+    items: Vec<Item<'a>>,
+    /// After the last value, or after the opening bracket: where new ones go.
     end: usize,
+    has_keys: bool,
 }
 
-impl<'a> Object<'a> {
-    fn scan(text: &'a [u8]) -> Result<Object<'a>, JsonError> {
+impl<'a> Items<'a> {
+    /// Reads a container up to its end, or to the first fault.
+    fn scan(text: &'a [u8], open: u8) -> Result<(Items<'a>, Option<JsonError>), JsonError> {
         let mut scanner = Scanner::new(text);
-        if scanner.peek() != Some(b'{') {
+        if text.starts_with(BYTE_ORDER_MARK) {
+            scanner.at = BYTE_ORDER_MARK.len();
+        }
+        if scanner.peek() != Some(open) {
             return Err(JsonError::NotAnObject { at: scanner.at });
         }
-        let mut object = Object { text, members: Vec::new(), end: scanner.at + 1 };
-        if scanner.open(b'}') {
+        let mut items = Items { text, items: Vec::new(), end: scanner.at + 1, has_keys: open == b'{' };
+        let fault = items.read(&mut scanner, open + 2).err();
+        Ok((items, fault))
+    }
+
+    /// A container that is well-formed as far as it is looked at.
+    fn whole(text: &'a [u8], open: u8) -> Result<Items<'a>, JsonError> {
+        match Items::scan(text, open)? {
+            (items, None) if !text.starts_with(BYTE_ORDER_MARK) => Ok(items),
+            (_, None) => Err(JsonError::NotAnObject { at: 0 }),
+            (_, Some(fault)) => Err(fault),
+        }
+    }
+
+    fn read(&mut self, scanner: &mut Scanner<'a>, close: u8) -> Result<(), JsonError> {
+        if scanner.open(close) {
             loop {
-                let key = scanner.key()?.to_cow();
-                let place = value(&mut scanner)?;
-                object.end = place.end;
-                object.members.push((key, place));
-                if !scanner.more(b'}')? {
+                let first = scanner.peek().ok_or_else(|| scanner.unexpected("a value"))?;
+                let start = scanner.at;
+                let key = if self.has_keys { scanner.key()?.to_cow() } else { Cow::Borrowed(&[][..]) };
+                let first =
+                    if self.has_keys { scanner.peek().ok_or_else(|| scanner.unexpected("a value"))? } else { first };
+                let at = scanner.at;
+                scanner.skip(first)?;
+                self.end = scanner.at;
+                self.items.push(Item { key, start, value: at..scanner.at });
+                if !scanner.more(close)? {
                     break;
                 }
             }
         }
-        scanner.end()?;
-        Ok(object)
+        scanner.end()
+    }
+
+    fn slice(&self, range: Range<usize>) -> &'a [u8] {
+        self.text.get(range).unwrap_or_default()
+    }
+
+    fn values(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.items.iter().map(|item| self.slice(item.value.clone()))
     }
 
     fn entries(&self) -> Vec<Entry<'a>> {
-        let entry = |(key, place): &(Cow<'a, [u8]>, Range<usize>)| Entry {
-            key: key.clone(),
-            value: self.text.get(place.clone()).unwrap_or_default(),
-        };
-        self.members.iter().map(entry).collect()
+        let keys = self.items.iter().map(|item| item.key.clone());
+        keys.zip(self.values()).map(|(key, value)| Entry { key, value }).collect()
     }
 
     fn edit(&self, edits: &Edits) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.text.len() + 512);
-        let mut copied = 0;
-        let mut copy_to = |out: &mut Vec<u8>, end: usize, next: usize| {
-            out.extend_from_slice(self.text.get(copied..end).unwrap_or_default());
-            copied = next;
-        };
-        for (index, new) in &edits.replaced {
-            if let Some((_, place)) = self.members.get(*index) {
-                copy_to(&mut out, place.start, place.end);
-                out.extend_from_slice(new);
+        let first = self.items.first().map_or(self.end, |item| item.start);
+        out.extend_from_slice(self.slice(0..first));
+        let (mut replaced, mut before, mut is_empty) = (edits.replaced.iter().peekable(), first, true);
+        for (index, item) in self.items.iter().enumerate() {
+            let edit = replaced.next_if(|(at, _)| *at == index).map(|(_, value)| value);
+            // What stood between an item and the one before it goes with the item.
+            let gap = std::mem::replace(&mut before, item.value.end)..item.start;
+            if matches!(edit, Some(None)) {
+                continue;
             }
+            if !is_empty {
+                out.extend_from_slice(self.slice(gap));
+            }
+            is_empty = false;
+            out.extend_from_slice(self.slice(item.start..item.value.start));
+            out.extend_from_slice(edit.and_then(Option::as_deref).unwrap_or_else(|| self.slice(item.value.clone())));
         }
-        copy_to(&mut out, self.end, self.end);
-        for (index, (key, new)) in edits.appended.iter().enumerate() {
-            if index > 0 || !self.members.is_empty() {
+        for (key, value) in &edits.appended {
+            if !std::mem::take(&mut is_empty) {
                 out.push(b',');
             }
-            out.extend_from_slice(&Json::encode(&Value::from(key.as_str())));
-            out.push(b':');
-            out.extend_from_slice(new);
+            if self.has_keys {
+                out.extend_from_slice(&Json::encode(&Value::from(key.as_str())));
+                out.push(b':');
+            }
+            out.extend_from_slice(value);
         }
-        copy_to(&mut out, self.text.len(), self.text.len());
+        let rest = self.slice(self.end..self.text.len());
+        // Behind a fault more may follow than the closing bracket.
+        if self.items.is_empty() && !is_empty && !matches!(rest.trim_ascii_start().first(), None | Some(b'}' | b']')) {
+            out.push(b',');
+        }
+        out.extend_from_slice(rest);
         out
     }
 }

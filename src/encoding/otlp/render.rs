@@ -83,7 +83,7 @@ fn with_attributes(document: Vec<u8>, attributes: &[Member<'_>]) -> Result<Vec<u
         }
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let (document, _) = json::merge(&document, &enrichments, &words)?;
+    let document = json::merge(&document, &enrichments, &words)?;
     Ok(if more.is_empty() { document } else { json::append(&document, more)? })
 }
 

@@ -2,61 +2,59 @@
 
 use std::ops::Range;
 
-use serde_json::Value;
-
 use super::{AnyValue, field};
-use crate::encoding::dialect::{Any, OddRecord, any, edit_members, members, replace_text, with_field};
-use crate::encoding::tag::{Codec, Entry, Shape, Spelling, TagOutcome, plan};
+use crate::encoding::TagInto;
+use crate::encoding::dialect::{Any, OddRecord, any, edit_members, readable_members, tag_map, tag_text, with_field};
+use crate::encoding::tag::{Entry, Spelling, TagOutcome, Tags, plan};
 use crate::encoding::wire::{Fields, Payload};
-use crate::encoding::{TagInto, json};
 
-/// Adds `enrichments` (objects of `threat.enrichments`) and `tag_word` to a log record; see [`crate::encoding::tag`]
-/// for where they go. With no enrichments, or when the record holds them all, it comes back as it is.
-///
-/// # Errors
-/// When the record cannot be read; pass it as it is.
-pub fn tag_record(
-    record: &[u8],
-    into: TagInto,
-    enrichments: &[Value],
-    tag_word: &str,
-) -> Result<(Vec<u8>, TagOutcome), OddRecord> {
-    if enrichments.is_empty() {
-        return Ok((record.to_vec(), TagOutcome::default()));
+/// Brings `tags` into a log record; see [`crate::encoding::tag`] for where they go. Body and attributes are both looked
+/// at for what arrived with it. When the record holds all of it, it comes back as it is.
+pub fn tag_record(record: &[u8], tags: &Tags<'_>) -> (Vec<u8>, TagOutcome) {
+    if tags.is_nothing() {
+        return (record.to_vec(), TagOutcome::default());
     }
-    let body = body(record)?;
-    let (new_body, outcome) = match (into, body.as_ref().map(|body| (body, &body.content))) {
-        (TagInto::Auto | TagInto::Body, Some((body, Any::Map(_)))) => {
-            let Shape::Object(entries) = AnyValue::shape(body.message)? else {
-                return Err(OddRecord::WrongType("body"));
-            };
-            let (edits, outcome) = plan::<AnyValue>(&entries, enrichments, &[tag_word], Spelling::Nested)?;
-            (edits.map(|edits| AnyValue::edit(body.message, &edits)).transpose()?, outcome)
+    let (body, outcome, is_placed) = tag_body(record, tags);
+    let record = body.as_deref().unwrap_or(record);
+    let rest = if is_placed { tags.without_enrichments() } else { *tags };
+    let (attributes, of_attributes) = tag_attributes(record, &rest);
+    (attributes.or_else(|| body.clone()).unwrap_or_else(|| record.to_vec()), outcome.and(of_attributes))
+}
+
+/// The record with tags in its body, when that changes it, and whether our enrichments went there.
+fn tag_body(record: &[u8], tags: &Tags<'_>) -> (Option<Vec<u8>>, TagOutcome, bool) {
+    let nothing = (None, TagOutcome::default(), false);
+    // Of a body that stands twice readers take both together; the attributes are beside it.
+    let Ok(Some(body)) = body(record) else { return nothing };
+    let here = |wanted: bool| if wanted { *tags } else { tags.without_enrichments() };
+    let (tagged, is_place) = match body.content {
+        Any::Map(_) => {
+            let is_place = tags.into != TagInto::Attributes;
+            (tag_map::<AnyValue>(body.message, &here(is_place)).ok(), is_place)
         }
-        (TagInto::Body, Some((body, Any::Text(text) | Any::Bytes(text)))) if text.trim_ascii().starts_with(b"{") => {
-            match json::tag(text, enrichments, tag_word) {
-                Ok((text, outcome)) => (Some(replace_text::<AnyValue>(body.message, &text)?), outcome),
-                // It only looked like a document.
-                Err(_) => return tag_attributes(record, enrichments, tag_word),
-            }
+        Any::Text(_) | Any::Bytes(_) => {
+            let is_place = tags.into == TagInto::Body;
+            (tag_text::<AnyValue>(body.message, &here(is_place)), is_place)
         }
-        _ => return tag_attributes(record, enrichments, tag_word),
+        _ => return nothing,
     };
-    match (body, new_body) {
-        (Some(body), Some(new)) if outcome.changed => Ok((with_field(record, &body.place, field::BODY, &new), outcome)),
-        _ => Ok((record.to_vec(), outcome)),
+    match tagged {
+        Some((new, outcome)) => (new.map(|new| with_field(record, &body.place, field::BODY, &new)), outcome, is_place),
+        None => nothing,
     }
 }
 
-fn tag_attributes(record: &[u8], enrichments: &[Value], tag_word: &str) -> Result<(Vec<u8>, TagOutcome), OddRecord> {
-    let members = members(record, field::ATTRIBUTES)?;
+/// The record with tags in its attributes, when that changes it.
+fn tag_attributes(record: &[u8], tags: &Tags<'_>) -> (Option<Vec<u8>>, TagOutcome) {
+    let (members, end) = readable_members(record, field::ATTRIBUTES);
     let entries: Vec<Entry<'_>> = members.iter().map(|member| member.entry.clone()).collect();
-    let (edits, outcome) = plan::<AnyValue>(&entries, enrichments, &[tag_word], Spelling::Dotted)?;
-    let record = match edits {
-        Some(edits) => edit_members(record, field::ATTRIBUTES, &members, &edits)?,
-        None => record.to_vec(),
-    };
-    Ok((record, outcome))
+    let (edits, outcome) = plan::<AnyValue>(&entries, tags, tags.words(), Spelling::Dotted);
+    let edited = edits.map(|edits| edit_members(record, field::ATTRIBUTES, &members, end, &edits));
+    match edited {
+        Some(Ok(record)) => (Some(record), outcome),
+        Some(Err(_)) => (None, TagOutcome::default()),
+        None => (None, outcome),
+    }
 }
 
 /// A record's body: where its field stands, its `AnyValue`, and what that holds.

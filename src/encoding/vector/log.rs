@@ -9,8 +9,6 @@ use crate::encoding::{OddRecord, Signal};
 /// The log event of a record.
 #[derive(Clone, Debug)]
 pub(crate) struct Log<'a> {
-    /// Where its field stands in the record.
-    pub(crate) place: Range<usize>,
     /// The `Log` message.
     pub(crate) message: &'a [u8],
     /// `Log.value` with the place of its field in `message`: the event, when it is no object.
@@ -44,7 +42,7 @@ pub(crate) fn signal(record: &[u8]) -> Signal {
 impl Log<'_> {
     /// The log event of a record; `None` when it holds another kind of event.
     pub(crate) fn read(record: &[u8]) -> Result<Option<Log<'_>>, OddRecord> {
-        let (signal, place, message) = kind(record)?;
+        let (signal, _, message) = kind(record)?;
         if signal != Signal::Logs {
             return Ok(None);
         }
@@ -58,6 +56,6 @@ impl Log<'_> {
                 }
             }
         }
-        Ok(Some(Log { place, message, value }))
+        Ok(Some(Log { message, value }))
     }
 }

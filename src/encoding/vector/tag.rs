@@ -1,73 +1,105 @@
 //! Tagging of log events: the rules of [`crate::encoding::tag`] over the fields of a log.
 
-use serde_json::Value;
+use std::ops::Range;
 
-use super::{Log, LogValue, MESSAGE, field};
-use crate::encoding::dialect::{Any, OddRecord, any, edit_members, members, replace_text, with_field};
-use crate::encoding::tag::{Codec, Edits, Entry, Shape, Spelling, TagOutcome, plan};
-use crate::encoding::{TagInto, json};
+use super::log::kind;
+use super::{LogValue, MESSAGE, field};
+use crate::encoding::dialect::{
+    Any, OddRecord, any, edit_members, encode_key_value, readable_members, tag_map, tag_text, with_field,
+};
+use crate::encoding::tag::{Entry, Spelling, TagOutcome, Tags, plan};
+use crate::encoding::wire::{Fields, Payload, put_bytes};
+use crate::encoding::{Signal, TagInto};
 
-/// Adds `enrichments` (objects of `threat.enrichments`) and `tag_word` to a log event; see [`crate::encoding::tag`] for
-/// where they go. With no enrichments, or when the event holds them all, it comes back as it is.
+/// Brings `tags` into a log event; see [`crate::encoding::tag`] for where they go. When the event holds all of it, it comes
+/// back as it is.
 ///
 /// # Errors
-/// When the record cannot be read; pass it as it is.
-pub fn tag_record(
-    record: &[u8],
-    into: TagInto,
-    enrichments: &[Value],
-    tag_word: &str,
-) -> Result<(Vec<u8>, TagOutcome), OddRecord> {
-    let log = if enrichments.is_empty() { None } else { Log::read(record)? };
-    let Some(log) = log else { return Ok((record.to_vec(), TagOutcome::default())) };
-    let (message, outcome) = match &log.value {
-        Some((place, value)) => {
-            let (value, outcome) = tag_value(value, enrichments, tag_word)?;
-            (with_field(log.message, place, field::VALUE, &value), outcome)
-        }
-        None => tag_fields(log.message, into, enrichments, tag_word)?,
+/// It cannot be told which event the record holds: nothing can be added to it.
+pub fn tag_record(record: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, TagOutcome), OddRecord> {
+    if tags.is_nothing() {
+        return Ok((record.to_vec(), TagOutcome::default()));
+    }
+    let (signal, place, log) = kind(record)?;
+    if signal != Signal::Logs {
+        return Ok((record.to_vec(), TagOutcome::default()));
+    }
+    let (message, outcome) = match value_of(log) {
+        Some((place, value)) => tag_value(log, &place, value, tags)?,
+        None => tag_fields(log, tags)?,
     };
-    if !outcome.changed {
-        return Ok((record.to_vec(), outcome));
-    }
-    Ok((with_field(record, &log.place, field::LOG, &message), outcome))
+    let tagged = message.map(|message| with_field(record, &place, field::LOG, &message));
+    Ok((tagged.unwrap_or_else(|| record.to_vec()), outcome))
 }
 
-/// An event that is no object of fields: a map, or a text that holds a document.
-fn tag_value(value: &[u8], enrichments: &[Value], tag_word: &str) -> Result<(Vec<u8>, TagOutcome), OddRecord> {
-    match any::<LogValue>(value)? {
-        Any::Map(_) => {
-            let Shape::Object(entries) = LogValue::shape(value)? else { return Err(OddRecord::WrongType("value")) };
-            let (edits, outcome) = plan::<LogValue>(&entries, enrichments, &[tag_word], Spelling::Nested)?;
-            let edited = edits.map(|edits| LogValue::edit(value, &edits)).transpose()?;
-            Ok((edited.unwrap_or_else(|| value.to_vec()), outcome))
+/// The event that is no object of fields, the last one as readers take it, with the place of its field.
+fn value_of(log: &[u8]) -> Option<(Range<usize>, &[u8])> {
+    let mut fields = Fields::new(log);
+    let mut value = None;
+    while let Ok(Some(found)) = fields.next_field() {
+        if let (field::VALUE, Payload::Bytes(content)) = (found.number, found.payload) {
+            value = Some((found.start..found.end, content));
         }
-        Any::Text(text) => {
-            let (text, outcome) = json::tag(text, enrichments, tag_word)?;
-            Ok((replace_text::<LogValue>(value, &text)?, outcome))
-        }
-        _ => Err(OddRecord::WrongType("value")),
     }
+    value
 }
 
-fn tag_fields(
+/// An event that is no object of fields: a map, or a text that holds a document. Any other value cannot take tags: where
+/// there are some it becomes the `message` of an object, which is how it is rendered, too.
+fn tag_value(
     log: &[u8],
-    into: TagInto,
-    enrichments: &[Value],
-    tag_word: &str,
-) -> Result<(Vec<u8>, TagOutcome), OddRecord> {
-    let members = members(log, field::FIELDS)?;
-    if into == TagInto::Body
-        && let Some((at, member)) = members.iter().enumerate().rfind(|(_, member)| *member.entry.key == *MESSAGE)
-        && let Any::Text(text) = any::<LogValue>(member.entry.value)?
-        // What only looks like a document is tagged beside it.
-        && let Ok((text, outcome)) = json::tag(text, enrichments, tag_word)
-    {
-        let value = replace_text::<LogValue>(member.entry.value, &text)?;
-        return Ok((edit_members(log, field::FIELDS, &members, &Edits::replace(at, value))?, outcome));
+    place: &Range<usize>,
+    value: &[u8],
+    tags: &Tags<'_>,
+) -> Result<(Option<Vec<u8>>, TagOutcome), OddRecord> {
+    let tagged = match any::<LogValue>(value) {
+        Ok(Any::Map(_)) => tag_map::<LogValue>(value, tags).ok(),
+        _ => tag_text::<LogValue>(value, tags),
+    };
+    if let Some((value, outcome)) = tagged {
+        return Ok((value.map(|value| with_field(log, place, field::VALUE, &value)), outcome));
+    }
+    if tags.enrichments.is_empty() {
+        return Ok((None, TagOutcome::default()));
+    }
+    let mut object = Vec::with_capacity(log.len());
+    let mut fields = Fields::new(log);
+    while let Ok(Some(found)) = fields.next_field() {
+        if !matches!(found.number, field::FIELDS | field::VALUE) {
+            object.extend_from_slice(log.get(found.start..found.end).unwrap_or_default());
+        }
+    }
+    put_bytes(&mut object, field::FIELDS, &encode_key_value(MESSAGE, value));
+    let (tagged, outcome) = tag_fields(&object, tags)?;
+    Ok((Some(tagged.unwrap_or(object)), TagOutcome { own_place: true, changed: true, ..outcome }))
+}
+
+fn tag_fields(log: &[u8], tags: &Tags<'_>) -> Result<(Option<Vec<u8>>, TagOutcome), OddRecord> {
+    let (members, end) = readable_members(log, field::FIELDS);
+    let message = members.iter().enumerate().rfind(|(_, member)| *member.entry.key == *MESSAGE);
+    let (mut in_message, mut rest) = (None, *tags);
+    if let Some((at, member)) = message {
+        let is_place = tags.into == TagInto::Body;
+        let tags = if is_place { *tags } else { tags.without_enrichments() };
+        if let Some((value, outcome)) = tag_text::<LogValue>(member.entry.value, &tags) {
+            if is_place {
+                rest = tags.without_enrichments();
+            }
+            in_message = Some((at, value, outcome));
+        }
     }
     let entries: Vec<Entry<'_>> = members.iter().map(|member| member.entry.clone()).collect();
-    let (edits, outcome) = plan::<LogValue>(&entries, enrichments, &[tag_word], Spelling::Nested)?;
-    let edited = edits.map(|edits| edit_members(log, field::FIELDS, &members, &edits)).transpose()?;
-    Ok((edited.unwrap_or_else(|| log.to_vec()), outcome))
+    let (edits, mut outcome) = plan::<LogValue>(&entries, &rest, rest.words(), Spelling::Nested);
+    let mut edits = edits.unwrap_or_default();
+    if let Some((at, value, of_message)) = in_message {
+        outcome = outcome.and(of_message);
+        if let Some(value) = value {
+            edits.replaced.push((at, Some(value)));
+            edits.replaced.sort_by_key(|(at, _)| *at);
+        }
+    }
+    if edits.is_empty() {
+        return Ok((None, outcome));
+    }
+    edit_members(log, field::FIELDS, &members, end, &edits).map(|log| (Some(log), outcome))
 }

@@ -4,14 +4,15 @@ use super::log::kind;
 use super::{LogValue, MESSAGE, TIMESTAMP, field};
 use crate::encoding::dialect::{Any, DocumentWalker, OddRecord, any, key_value, timestamp};
 use crate::encoding::wire::{Fields, Payload};
-use crate::encoding::{Document, RecordInfo, Signal, Visitor, json};
+use crate::encoding::{Document, RecordInfo, Signal, Visitor};
 use crate::fields::PathTrie;
 
 /// Visits every scalar of a log event that `trie` wants. An event that is no object, and the field `message`, are
-/// documents too where they are texts that hold one. Metrics and traces are not visited.
+/// documents too where they are texts that hold one. Metrics and traces are not visited. A fault costs only what cannot
+/// be read: [`RecordInfo::fault`] names the first, and what was visited counts.
 ///
 /// # Errors
-/// When the record is odd; the caller must then discard what was visited and pass the record as it is.
+/// When it cannot be told which event the record holds; nothing was visited.
 pub fn walk_record(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -> Result<RecordInfo, OddRecord> {
     let (signal, _, log) = kind(record)?;
     let mut info = RecordInfo { signal, document: Document::Body, ..RecordInfo::default() };
@@ -21,51 +22,60 @@ pub fn walk_record(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -
     let mut walker = DocumentWalker::<LogValue, _>::new(trie, visitor);
     let mut fields = Fields::new(log);
     let mut has_value = false;
-    while let Some(found) = fields.next_field()? {
-        match (found.number, found.payload) {
-            (field::FIELDS, Payload::Bytes(entry)) => {
-                let (key, value) = key_value(entry)?;
-                walker.member(key, value, PathTrie::ROOT, 0)?;
-                match key {
-                    MESSAGE if json_text(&mut walker, any::<LogValue>(value)?)? => info.document = Document::JsonBody,
-                    TIMESTAMP => info.time_unix_nano = time(any::<LogValue>(value)?),
-                    _ => {}
-                }
+    loop {
+        let found = match fields.next_field() {
+            Ok(Some(found)) => found,
+            Ok(None) => break,
+            Err(fault) => {
+                walker.note(fault.into());
+                break;
             }
+        };
+        match (found.number, found.payload) {
+            (field::FIELDS, Payload::Bytes(entry)) => match key_value(entry) {
+                Ok((key, value)) => {
+                    walker.member(key, value, PathTrie::ROOT, 0);
+                    match key {
+                        MESSAGE => json_text(&mut walker, value, &mut info),
+                        TIMESTAMP => info.time_unix_nano = time(value),
+                        _ => {}
+                    }
+                }
+                Err(_) => walker.entry(entry, PathTrie::ROOT, 0),
+            },
             (field::VALUE, Payload::Bytes(value)) => {
                 if std::mem::replace(&mut has_value, true) {
-                    return Err(OddRecord::Repeated("value"));
+                    walker.note(OddRecord::Repeated("value"));
                 }
-                let content = any::<LogValue>(value)?;
-                if let Any::Map(list) = content {
-                    walker.entries(list, PathTrie::ROOT, 0)?;
-                } else if json_text(&mut walker, content)? {
-                    info.document = Document::JsonBody;
+                match any::<LogValue>(value) {
+                    Ok(Any::Map(list)) => walker.entries(list, PathTrie::ROOT, 0),
+                    _ => json_text(&mut walker, value, &mut info),
                 }
             }
-            (field::FIELDS, _) => return Err(OddRecord::WrongType("fields")),
-            (field::VALUE, _) => return Err(OddRecord::WrongType("value")),
+            (field::FIELDS, _) => walker.note(OddRecord::WrongType("fields")),
+            (field::VALUE, _) => walker.note(OddRecord::WrongType("value")),
             _ => {}
         }
     }
-    info.too_deep = walker.too_deep;
+    walker.finish(&mut info);
     Ok(info)
 }
 
-/// Walks a text that holds a document; whether it does.
-fn json_text<V: Visitor>(walker: &mut DocumentWalker<'_, LogValue, V>, content: Any<'_>) -> Result<bool, OddRecord> {
-    // Looked at twice, so that nothing is visited of a text that turns out not to be JSON.
-    match content {
-        Any::Text(text) if json::is_document(text, walker.trie) => {
-            walker.too_deep |= json::walk(text, walker.trie, walker.visitor)?.too_deep;
-            Ok(true)
+/// Walks a text that holds a document.
+fn json_text<V: Visitor>(walker: &mut DocumentWalker<'_, LogValue, V>, value: &[u8], info: &mut RecordInfo) {
+    match any::<LogValue>(value) {
+        Ok(Any::Text(text)) => {
+            if walker.text(text, info) {
+                info.document = Document::JsonBody;
+            }
         }
-        _ => Ok(false),
+        Ok(_) => {}
+        Err(fault) => walker.note(fault),
     }
 }
 
 /// Nanoseconds since 1970; 0 for what is no instant or lies before.
-fn time(value: Any<'_>) -> u64 {
-    let Any::Time(time) = value else { return 0 };
+fn time(value: &[u8]) -> u64 {
+    let Ok(Any::Time(time)) = any::<LogValue>(value) else { return 0 };
     timestamp(time).and_then(|time| u64::try_from(time.as_nanosecond()).ok()).unwrap_or(0)
 }

@@ -280,10 +280,11 @@ impl Stream {
         let request = admission.attach(bytes);
         let batch = self.intake.process().process(Format::Filter, request.clone(), work)?;
         // What is around the events in the answer, and what cuts them into pieces when it is written.
-        let around = batch.hits.len() * ANSWER_OVERHEAD + batch.odd.len() * ODD_OVERHEAD;
+        let around = (batch.hits.len() + batch.marked.len()) * ANSWER_OVERHEAD + batch.odd.len() * ODD_OVERHEAD;
         work.take(around).map_err(Refusal::from)?;
         let tagged = batch.hits.iter().map(|hit| (hit.place, &hit.record));
-        let verdict = filter::Verdict { snapshot: batch.snapshot, odd: &batch.odd };
+        let marked: Vec<(usize, &Bytes)> = batch.marked.iter().map(|event| (event.place, &event.record)).collect();
+        let verdict = filter::Verdict { snapshot: batch.snapshot, odd: &batch.odd, marked: &marked };
         let (id, answer) =
             filter::answer(&request, tagged, &verdict).map_err(|error| NotTaken::invalid(error.to_string()))?;
         work.take(RopeBody::copied(&answer)).map_err(Refusal::from)?;
