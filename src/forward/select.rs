@@ -47,7 +47,15 @@ impl Only {
             Only::NotHits => batch.records - batch.hits.len(),
         };
         let others = if self == Only::Hits { Others::default() } else { batch.others };
-        Ok(Some(Arc::new(Batch { message, records, others, hits: Vec::new(), odd: Vec::new(), ..Batch::clone(batch) })))
+        Ok(Some(Arc::new(Batch {
+            message,
+            records,
+            others,
+            hits: Vec::new(),
+            marked: Vec::new(),
+            odd: Vec::new(),
+            ..Batch::clone(batch)
+        })))
     }
 
     /// Converts what of a batch is for a sink that speaks another format, in parts of at most `max_bytes`, of which one is
