@@ -1,8 +1,10 @@
 //! The admin listener: probes, metrics and the configuration over HTTP/1, apart from the listeners that take events.
 //!
 //! Liveness says only that the process serves. What tells about the deployment (`/config`) or changes something
-//! (`/feeds/{feed}/confirm`) is served only where no other host can ask.
+//! (`/feeds/{feed}/confirm`) is served only where no other host can ask, and not to a page in a browser of this host
+//! (`origin`). Probes and metrics answer under any name: a kubelet and Prometheus ask by the address of a pod.
 
+mod origin;
 mod readiness;
 mod thread;
 
@@ -12,8 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use hyper::server::conn::http1;
@@ -22,6 +25,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::config::{Address, ServerTls};
 use crate::delivery::BoxFuture;
+use crate::escape::Escaped;
 use crate::socket::{Activity, Bounds, Listener, ServeError};
 use crate::telemetry;
 use crate::tls::{Acceptor, HTTP_1, TlsError};
@@ -148,13 +152,18 @@ async fn serve(
         .route("/metrics", get(render).with_state(pages.metrics));
     if address.is_local() {
         let Pages { config, confirm, .. } = pages;
-        router = router.route("/config", get(async move || text(StatusCode::OK, config()))).route(
+        let mut private = Router::new().route("/config", get(async move || text(StatusCode::OK, config()))).route(
             "/feeds/{feed}/confirm",
             post(async move |Path(feed): Path<String>| match confirm(feed.clone()).await {
                 true => text(StatusCode::OK, "confirmed\n"),
-                false => text(StatusCode::NOT_FOUND, format!("no feed is called {feed}\n")),
+                false => text(StatusCode::NOT_FOUND, format!("no feed is called {}\n", Escaped(feed))),
             }),
         );
+        // No page can ask over a Unix socket.
+        if let Address::Tcp(_) = address {
+            private = private.route_layer(from_fn(refuse_pages));
+        }
+        router = router.merge(private);
     }
     let mut http1 = http1::Builder::new();
     http1.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER);
@@ -169,6 +178,14 @@ async fn serve(
         http1.serve_connection(TokioIo::new(stream), activity.watch(router.clone()))
     };
     Ok(listener.serve(bounds, tls, &[b""], open, shutdown).await?)
+}
+
+/// Refuses what a page in a browser of this host could have asked.
+async fn refuse_pages(request: Request, next: Next) -> Response {
+    match origin::check(request.headers(), request.uri()) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => text(StatusCode::FORBIDDEN, format!("{refusal}\n")),
+    }
 }
 
 async fn readyz(State(readiness): State<Readiness>, RawQuery(query): RawQuery) -> Response {
@@ -232,7 +249,12 @@ mod tests {
 
     /// Status line and body of one GET over its own connection.
     async fn request(address: &Address, path: &str) -> (String, String) {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        ask(address, "GET", path, "host: localhost\r\n").await
+    }
+
+    /// The same with any method and headers.
+    async fn ask(address: &Address, method: &str, path: &str, headers: &str) -> (String, String) {
+        let request = format!("{method} {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n");
         let mut answer = String::new();
         match address {
             Address::Tcp(address) => {
@@ -323,6 +345,39 @@ mod tests {
                 assert_eq!(request(&running.address, path).await.0, OK, "{address} {path}");
             }
         }
+    }
+
+    /// Scenario: requests as a page of another site makes them, by a name that was made to resolve to this host or
+    /// across sites. Guarantee: they see no configuration and confirm nothing; probes and metrics answer whoever asks,
+    /// and a Unix socket, which no page reaches, answers under any name.
+    #[tokio::test]
+    async fn a_page_in_a_browser_gets_nothing_that_is_for_this_host() {
+        let running = start().await;
+        let own = format!("host: {}\r\n", running.address);
+        let foreign = [
+            "host: evil.example\r\n".to_owned(),
+            format!("{own}origin: https://evil.example\r\n"),
+            format!("{own}origin: null\r\n"),
+            format!("{own}sec-fetch-site: cross-site\r\n"),
+            "host: evil.example\r\norigin: http://evil.example\r\nsec-fetch-site: same-origin\r\n".to_owned(),
+        ];
+        for (method, path) in [("GET", "/config"), ("POST", "/feeds/known/confirm")] {
+            for headers in &foreign {
+                let (status, body) = ask(&running.address, method, path, headers).await;
+                assert_eq!(status, "HTTP/1.1 403 Forbidden", "{method} {path} {headers}");
+                assert!(!body.contains("grace") && body.contains("; ask "), "{body}");
+            }
+            assert_eq!(ask(&running.address, method, path, &own).await.0, OK);
+        }
+        running.readiness.register(LISTENERS, false);
+        for path in ["/livez", "/readyz", "/metrics"] {
+            assert_eq!(ask(&running.address, "GET", path, &foreign[4]).await.0, OK, "{path}");
+        }
+        let refused = ask(&running.address, "GET", "/feeds/known/confirm", &own).await;
+        assert_eq!(refused.0, "HTTP/1.1 405 Method Not Allowed");
+        let directory = tempfile::tempdir().unwrap();
+        let socket = start_at(&format!("unix:{}", directory.path().join("admin.sock").display())).await;
+        assert_eq!(ask(&socket.address, "GET", "/config", "host: x\r\n").await.0, OK);
     }
 
     /// Scenario: as many peers as there may be connections send half a request and nothing more. Guarantee: a probe is

@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::ConfigErrors;
+use crate::escape::{Printable, Style};
 
 /// The exit codes, part of the command line's contract.
 pub mod exit {
@@ -137,34 +138,57 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let done = match cli.command {
-        Command::Validate(args) => validate::run(&args, &environment, &mut io::stdout().lock()),
+        Command::Validate(args) => validate::run(&args, &environment, &mut lines()),
         Command::Run(args) => run::run(&args, &environment, random()),
-        Command::Demo(args) => demo::run(&args, &environment, random(), &mut io::stdout().lock()),
-        Command::Scan(args) => scan::run(&args, random(), &mut buffered()),
-        Command::Explain(args) => explain::run(&args, &environment, random(), &mut buffered()),
-        Command::Inspect(args) => inspect::run(&args, random(), &mut buffered()),
-        Command::Compile(args) => compile::compile(&args, &environment, &mut buffered()),
-        Command::Compact(args) => compile::compact(&args, &mut buffered()),
+        Command::Demo(args) => demo::run(&args, &environment, random(), &mut lines()),
+        Command::Scan(args) => match args.emit {
+            args::Emit::Hits => scan::run(&args, random(), &mut Printable::new(buffered(), Style::Json)),
+            // Events are written as they were read.
+            args::Emit::Events => scan::run(&args, random(), &mut buffered()),
+        },
+        Command::Explain(args) => explain::run(&args, &environment, random(), &mut text()),
+        Command::Inspect(args) => inspect::run(&args, random(), &mut text()),
+        Command::Compile(args) => compile::compile(&args, &environment, &mut text()),
+        Command::Compact(args) => compile::compact(&args, &mut text()),
         Command::Config(args) => config::run(&args, &environment, &mut buffered()),
         Command::Completions(args) => completions::run(&args, &mut buffered()),
-        Command::Rejected(args) => rejected::run(&args, &mut buffered(), &mut io::stderr()),
+        Command::Rejected(args) => {
+            let (mut out, mut log) =
+                (Printable::new(buffered(), style(args.is_json())), Printable::new(io::stderr(), Style::Text));
+            rejected::run(&args, &mut out, &mut log)
+        }
         Command::ControlPlane(args) => control_plane::run(&args, &environment),
-        Command::Nodes(args) => nodes::run(&args, &mut buffered()),
-        Command::Publish(args) => publish::run(&args, &mut buffered()),
-        Command::Promote(args) => publish::promote(&args, &mut buffered()),
-        Command::Rollback(args) => publish::rollback(&args, &mut buffered()),
-        Command::Keygen(args) => publish::keygen(&args, &mut buffered()),
+        Command::Nodes(args) => nodes::run(&args, &mut Printable::new(buffered(), style(args.json))),
+        Command::Publish(args) => publish::run(&args, &mut text()),
+        Command::Promote(args) => publish::promote(&args, &mut text()),
+        Command::Rollback(args) => publish::rollback(&args, &mut text()),
+        Command::Keygen(args) => publish::keygen(&args, &mut text()),
     };
     match done {
         Ok(()) => ExitCode::from(exit::OK),
         Err(failure) => {
             if !matches!(failure, Failure::OutputClosed) {
                 // Nothing is left to do when standard error is gone, too.
-                let _ = writeln!(io::stderr(), "{failure}");
+                let _ = writeln!(Printable::new(io::stderr(), Style::Text), "{failure}");
             }
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// Standard output for people.
+fn text() -> Printable<io::BufWriter<io::StdoutLock<'static>>> {
+    Printable::new(buffered(), Style::Text)
+}
+
+/// The same, a line at a time.
+fn lines() -> Printable<io::StdoutLock<'static>> {
+    Printable::new(io::stdout().lock(), Style::Text)
+}
+
+/// How output is escaped.
+fn style(json: bool) -> Style {
+    if json { Style::Json } else { Style::Text }
 }
 
 fn buffered() -> io::BufWriter<io::StdoutLock<'static>> {

@@ -35,6 +35,7 @@ use serde::Serialize;
 pub use address::{Address, Endpoint};
 pub use allowlist::{AllowlistAction, AllowlistFiles};
 pub use control::Control;
+pub use document::without_credentials;
 pub use headers::{Header, HeaderFile, HeaderSource};
 pub use intel::{Columns, FeedFormat, Intel, IntelFiles, OnShrink, RuleKind};
 pub use matching::{CommandAndControl, InboundEnrichments, Match, TagInto};
@@ -290,5 +291,7 @@ fn usable_id(id: &str, item: &Item<'_>) -> bool {
     usable
 }
 
+#[cfg(test)]
+mod secrecy;
 #[cfg(test)]
 mod tests;

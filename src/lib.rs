@@ -3,6 +3,7 @@
 //! Modules stand in the order in which data meets them.
 
 pub mod config;
+pub mod escape;
 pub mod telemetry;
 
 pub mod encoding;

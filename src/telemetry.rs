@@ -2,6 +2,7 @@
 //! every metric there is (`telemetry/metrics.rs`, `telemetry/control_plane.rs`).
 
 mod control_plane;
+mod log;
 mod metrics;
 mod throttle;
 
@@ -13,8 +14,9 @@ use std::sync::LazyLock;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::{Log, LogFormat};
+use crate::config::Log;
 
 /// Upper bounds of the buckets of [`STAGE_SECONDS`], in seconds: from one small batch to a sink's time-out.
 const STAGE_BUCKETS: [f64; 12] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 8.0, 30.0];
@@ -44,12 +46,10 @@ pub enum TelemetryError {
 /// Sends the process's log to standard error. `filter`, the value of [`LOG_VARIABLE`], wins over `log.level`.
 pub fn init_log(log: Log, filter: Option<&str>) -> Result<(), TelemetryError> {
     let filter = log_filter(log, filter)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match log.format {
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    }
-    .map_err(|error| TelemetryError::LogTwice(error.to_string()))
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    log::subscriber(log.format, filter, is_terminal, std::io::stderr)
+        .try_init()
+        .map_err(|error| TelemetryError::LogTwice(error.to_string()))
 }
 
 fn log_filter(log: Log, filter: Option<&str>) -> Result<EnvFilter, TelemetryError> {

@@ -357,8 +357,80 @@ fn decision_records_are_numbered_without_gaps_and_open_with_title_and_status() {
     assert_none("decision records", offences);
 }
 
+/// What may stand after a `%` in a call of `tracing`: text that is escaped, and types of our own whose text cannot hold
+/// anything that a peer or a file chose freely.
+const SHOWN: [&str; 11] = [
+    "Escaped(",
+    "address",
+    "admin.address()",
+    "digest",
+    "endpoint",
+    "import.format",
+    "mode",
+    "self.endpoint",
+    "self.name",
+    "self.settings.endpoint",
+    "slot.mode",
+];
+
+/// The arguments of each call of a macro of `tracing`, without the contents of strings. Reads the whole text, tests too.
+fn log_calls(text: &str) -> Vec<(usize, String)> {
+    let mut calls = Vec::new();
+    for level in ["error", "warn", "info", "debug", "trace", "event", "span"] {
+        for after in words(text, level).filter(|after| after.starts_with("!(")) {
+            let (mut depth, mut arguments, mut string, mut escaped) = (0, String::new(), false, false);
+            for c in after[1..].chars() {
+                match c {
+                    _ if escaped => escaped = false,
+                    '\\' if string => escaped = true,
+                    '"' => string = !string,
+                    _ if string => continue,
+                    '(' => depth += 1,
+                    ')' => depth -= 1,
+                    _ => {}
+                }
+                arguments.push(c);
+                if depth == 0 {
+                    break;
+                }
+            }
+            calls.push((text[..text.len() - after.len()].lines().count(), arguments));
+        }
+    }
+    calls
+}
+
+/// What stands after a `%` there and is not among [`SHOWN`].
+fn shown_raw(arguments: &str) -> Vec<&str> {
+    let shown =
+        arguments.split('%').skip(1).map(|after| after.split(',').next().unwrap_or(after).trim_end_matches(')'));
+    let whole = |shown: &str, after: &str| shown == after || shown.strip_suffix(')') == Some(after);
+    shown
+        .filter(|after| {
+            !SHOWN.iter().any(|shown| whole(shown, after) || shown.ends_with('(') && after.starts_with(shown))
+        })
+        .collect()
+}
+
+#[test]
+fn text_of_others_goes_into_the_log_escaped() {
+    let mut offences = Vec::new();
+    let mut calls = 0;
+    for (path, text) in files("src", &["rs"]) {
+        for (line, arguments) in log_calls(&text) {
+            calls += 1;
+            offences.extend(shown_raw(&arguments).iter().map(|shown| format!("{path}:{line}: `%{shown}`")));
+        }
+    }
+    assert!(calls > 50, "{calls} calls were found");
+    assert_none("give `%Escaped(…)`, or add what is safe to SHOWN in tests/tidy.rs", offences);
+}
+
 #[test]
 fn the_checks_above_see_what_they_look_for() {
+    let logs = "tracing::warn!(%error, a = %Escaped(&error), \"100 %x (\", b = %x.y());\n#[cfg(test)]\ninfo!(\n    c = %admin.address(), d = %b)";
+    let found: Vec<_> = log_calls(logs).into_iter().map(|(line, of)| (line, shown_raw(&of).join(" "))).collect();
+    assert_eq!(found, [(1, "error x.y(".to_owned()), (3, "b".to_owned())]);
     let text = "use crate::{a, b::{c, d}, e};\nuse crate::f::g; // crate::comment\nlet s = \"crate::string\";\n#[cfg(test)]\nuse crate::test;\n";
     assert_eq!(Vec::from_iter(used(&code(text))), ["a", "b", "e", "f"]);
     assert!(may_use("matcher", "intel") && may_use("ingest", "delivery") && may_use("app", "ingest"));

@@ -6,6 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
+use crate::escape::Escaped;
+
 /// One check of readiness.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
@@ -96,7 +98,7 @@ impl Readiness {
                 };
                 let colon = if detail.is_empty() { "" } else { ": " };
                 // Writing to a string cannot fail.
-                let _ = writeln!(text, "{sign} {name}{colon}{detail}");
+                let _ = writeln!(text, "{sign} {name}{colon}{}", Escaped(detail));
             }
             if state.draining {
                 text.push_str("[-] draining\n");

@@ -8,6 +8,7 @@ use super::live::Rules;
 use crate::config::{self, Config, InboundEnrichments};
 use crate::detect::Budgets;
 use crate::encoding::{Inbound, TagInto};
+use crate::escape::Escaped;
 use crate::fields::{FieldError, FieldTable};
 use crate::forward::{Blackhole, Fanout, GrpcSink, Headers, NdjsonSink, Only, RejectedFile, Sink, SinkKind, ndjson};
 use crate::grpc;
@@ -159,7 +160,7 @@ async fn tell_health(sink: Arc<Sink>) {
     match sink.check_health().await {
         None => {}
         Some(Ok(())) => tracing::info!(sink = sink.name(), "the next hop is healthy"),
-        Some(Err(error)) => tracing::warn!(sink = sink.name(), %error, "the next hop is not healthy"),
+        Some(Err(error)) => tracing::warn!(sink = sink.name(), error = %Escaped(&error), "the next hop is not healthy"),
     }
 }
 

@@ -241,6 +241,13 @@ pub struct RejectedArgs {
     pub action: RejectedAction,
 }
 
+impl RejectedArgs {
+    /// Whether JSON is written.
+    pub(super) fn is_json(&self) -> bool {
+        matches!(&self.action, RejectedAction::List(list) if list.json)
+    }
+}
+
 /// What can be done with rejected files.
 #[derive(Clone, Debug, Subcommand)]
 pub enum RejectedAction {

@@ -10,6 +10,7 @@ use super::{Failure, progress, report};
 use crate::app;
 use crate::config::Config;
 use crate::control::client;
+use crate::escape::Escaped;
 use crate::feed::compile::{self, Change, FeedState};
 use crate::feed::load::{self, FeedFile};
 use crate::fields::FieldTable;
@@ -32,7 +33,7 @@ pub(super) fn compile(
             let table = app::field_table(&config.r#match).context("match.fields")?;
             let (files, missing) = load::configured(&config.intel);
             for error in &missing {
-                writeln!(out, "{error}").map_err(Failure::of_output)?;
+                writeln!(out, "{}", Escaped(error)).map_err(Failure::of_output)?;
             }
             (files, table, missing.len())
         }
@@ -71,7 +72,7 @@ pub(super) fn compile(
                 error.to_string()
             }
         };
-        let written = bar.suspend(|| out.write_all(&lines).and_then(|()| writeln!(out, "{line}")));
+        let written = bar.suspend(|| out.write_all(&lines).and_then(|()| writeln!(out, "{}", Escaped(line))));
         written.map_err(Failure::of_output)?;
     }
     bar.finish_and_clear();
@@ -134,7 +135,7 @@ pub(super) fn compact(args: &CompactArgs, out: &mut dyn Write) -> Result<(), Fai
                 format!("{}: {} segments of {old} bytes are one of {new}", state.feed, before.segments.len())
             }
         };
-        writeln!(out, "{line}").map_err(Failure::of_output)?;
+        writeln!(out, "{}", Escaped(line)).map_err(Failure::of_output)?;
     }
     out.flush().map_err(Failure::of_output)
 }

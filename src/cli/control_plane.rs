@@ -16,6 +16,7 @@ use crate::admin::{Admin, LISTENERS, Pages, Readiness};
 use crate::config::{Address, Log, ServerTls, parse_size};
 use crate::control::server::{Limits, Server};
 use crate::control::store::{Store, TenantQuotas};
+use crate::escape::Escaped;
 use crate::telemetry;
 
 /// The file of a connected node is written twice a minute, so a shorter time would remove it.
@@ -31,7 +32,7 @@ pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<
     let limits = Limits { forget_nodes_after: forget_after(&args.forget_nodes_after)?, ..Limits::default() };
     telemetry::init_log(Log::default(), environment(telemetry::LOG_VARIABLE).as_deref()).map_err(anyhow::Error::new)?;
     let metrics = telemetry::init_metrics().map_err(anyhow::Error::new)?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), store = %args.store.display(), "hotlist control-plane starts");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), store = %Escaped(args.store.display()), "hotlist control-plane starts");
     let store = Store::open(&args.store).map_err(anyhow::Error::new)?.with_quotas(quotas);
     let tls = args.tls_cert.clone().zip(args.tls_key.clone());
     let client_ca_file = args.tls_client_ca.clone();

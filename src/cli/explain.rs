@@ -20,6 +20,7 @@ use crate::detect::{Budgets, Detector, Verdict};
 use crate::encoding::TagInto;
 use crate::encoding::Value;
 use crate::enrich;
+use crate::escape::Escaped;
 use crate::feed::{allowlist, load};
 use crate::fields::{FieldId, FieldTable};
 use crate::intel::allowlist::Listing;
@@ -119,7 +120,7 @@ impl Trace for Story {
             Outcome::Found(1) => "1 indicator".to_owned(),
             Outcome::Found(many) => format!("{many} indicators"),
         };
-        let _ = writeln!(self.text, "    as {} {}: {outcome}", space.as_str(), show_key(space, key));
+        let _ = writeln!(self.text, "    as {} {}: {outcome}", space.as_str(), Escaped(show_key(space, key)));
     }
 
     fn networks(&mut self, address: IpAddr, found: usize) {
@@ -135,9 +136,9 @@ fn conclude(detector: &Detector, verdict: &Verdict, text: &mut String) {
             snapshot.table().get(hit.field).name,
             String::from_utf8_lossy(&hit.value),
             hit.kind,
-            hit.name,
-            snapshot.feed_of(hit.posting.indicator).name,
-            enrich::indicator_id(snapshot, hit),
+            Escaped(&hit.name),
+            Escaped(&snapshot.feed_of(hit.posting.indicator).name),
+            Escaped(enrich::indicator_id(snapshot, hit)),
         )
     };
     let _ = writeln!(text, "\nevent time: {}", verdict.facts.time);
@@ -162,7 +163,7 @@ fn conclude(detector: &Detector, verdict: &Verdict, text: &mut String) {
     }
     let listed = |listings: &[Listing], text: &mut String| {
         for Listing { list, entry, action } in listings {
-            let _ = writeln!(text, "        {action}: allowlist {list:?} has {entry}");
+            let _ = writeln!(text, "        {action}: allowlist {list:?} has {}", Escaped(entry));
         }
     };
     for budget in verdict.exceeded.iter() {
@@ -178,7 +179,7 @@ fn conclude(detector: &Detector, verdict: &Verdict, text: &mut String) {
         for hit in &verdict.unfulfilled {
             let pattern = snapshot.composite(hit.posting.indicator);
             let pattern = pattern.map(|pattern| pattern.program.shown(&pattern.terms).to_string()).unwrap_or_default();
-            let _ = writeln!(text, "    {}\n        needs: {pattern}", tell(hit));
+            let _ = writeln!(text, "    {}\n        needs: {}", tell(hit), Escaped(pattern));
         }
     }
     if !verdict.suppressed.is_empty() {

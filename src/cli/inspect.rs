@@ -13,6 +13,7 @@ use super::Failure;
 use super::args::InspectArgs;
 use crate::encoding::{Value, Visitor};
 use crate::enrich;
+use crate::escape::Escaped;
 use crate::feed::load::{self, Outcome};
 use crate::fields::FieldTable;
 use crate::intel::guard;
@@ -56,10 +57,10 @@ pub(super) fn run(args: &InspectArgs, seed: u64, out: &mut dyn Write) -> Result<
 }
 
 fn describe(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
-    let file = outcome.file.path.display();
+    let file = Escaped(outcome.file.path.display());
     let import = match &outcome.import {
         Ok(import) => import,
-        Err(error) => return writeln!(out, "{error}\n"),
+        Err(error) => return writeln!(out, "{}\n", Escaped(error)),
     };
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
     for term in import.indicators.iter().flat_map(Indicator::keys) {
@@ -69,7 +70,7 @@ fn describe(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
         "  feed {}, format {}, {} indicators",
-        outcome.file.feed.name,
+        Escaped(&outcome.file.feed.name),
         import.format,
         import.indicators.len()
     )?;
@@ -86,16 +87,16 @@ fn describe(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
     }
     for (indicator, program) in composites() {
         let line = indicator.line;
-        writeln!(out, "  {file}:{line}: found only together: {}", program.shown(&indicator.terms))?;
+        writeln!(out, "  {file}:{line}: found only together: {}", Escaped(program.shown(&indicator.terms)))?;
     }
     for unusable in &import.unusable {
         let line = unusable.line;
-        writeln!(out, "  {file}:{line}: not usable: {}: {:?}", unusable.reason, unusable.excerpt)?;
+        writeln!(out, "  {file}:{line}: not usable: {}: {:?}", Escaped(&unusable.reason), unusable.excerpt)?;
     }
     for indicator in &import.indicators {
         for (_, term, reason) in guard::reasons(indicator) {
             let line = indicator.line;
-            writeln!(out, "  {file}:{line}: too generic, `run` refuses it: {reason}: {}", term.value)?;
+            writeln!(out, "  {file}:{line}: too generic, `run` refuses it: {reason}: {}", Escaped(&term.value))?;
         }
     }
     writeln!(out)
@@ -129,8 +130,12 @@ fn find(snapshot: &Snapshot, value: &str, out: &mut dyn Write) -> io::Result<()>
         };
         writeln!(
             out,
-            "{value:?} is looked for by {name} of feed {feed} ({id}) at {}{more}{together}",
-            some.join(", ")
+            "{value:?} is looked for by {} of feed {} ({}) at {}{more}{}",
+            Escaped(name),
+            Escaped(feed),
+            Escaped(id),
+            some.join(", "),
+            Escaped(together),
         )?;
     }
     Ok(())

@@ -9,15 +9,16 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::args::NodesArgs;
-use crate::config::{ClientTls, Endpoint};
+use crate::config::{ClientTls, Endpoint, without_credentials};
 use crate::control::operator::{NodeStatus, Slot, SlotStatus, Statistics, list_nodes};
+use crate::escape::Escaped;
 use crate::tls::Connector;
 
 /// Characters of a reason that a table shows.
 const EXCERPT: usize = 120;
 
 pub(super) fn run(args: &NodesArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let bad = |error: String| anyhow::anyhow!("--endpoint {}: {error}", args.endpoint);
+    let bad = |error: String| anyhow::anyhow!("--endpoint {}: {error}", without_credentials(&args.endpoint));
     let endpoint = Endpoint::parse(&args.endpoint).map_err(bad)?;
     let connector = connector(args, &endpoint)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
@@ -77,7 +78,7 @@ fn table(nodes: &[NodeStatus]) -> Table {
             count(|of| of.indicators),
             [serve, shadow].iter().flatten().filter_map(refusal).collect::<Vec<_>>().join("; "),
         ];
-        table.add_row(row.map(|cell| printable(&cell)));
+        table.add_row(row.map(|cell| Escaped(cell).to_string()));
     }
     table
 }
@@ -105,11 +106,6 @@ fn age(seconds: u64) -> String {
         7200..172_800 => format!("{}h", seconds / 3600),
         _ => format!("{}d", seconds / 86_400),
     }
-}
-
-/// What a node says of itself cannot move the cursor of a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn as_json(status: &NodeStatus) -> Value {

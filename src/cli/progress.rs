@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::escape::Escaped;
+
 /// A bar over `total` things; nothing is drawn when standard error is no terminal.
 pub(super) fn bar(total: u64, what: &str) -> ProgressBar {
     let bar = ProgressBar::new(total);
@@ -28,5 +30,5 @@ pub(super) fn bytes(total: u64, what: &str) -> ProgressBar {
 /// A line on standard error.
 #[expect(clippy::print_stderr, reason = "this is the one place that talks to the person at the terminal")]
 pub(super) fn note(text: &str) {
-    eprintln!("hotlist: {text}");
+    eprintln!("hotlist: {}", Escaped(text));
 }

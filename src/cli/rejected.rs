@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::args::{RejectedAction, RejectedArgs, RejectedListArgs, RejectedResendArgs};
-use crate::config::{ClientTls, Endpoint};
+use crate::config::{ClientTls, Endpoint, without_credentials};
 use crate::delivery::{Batch, Signal};
 use crate::encoding::{Format, Rope};
+use crate::escape::Escaped;
 use crate::forward::grpc::Settings;
 use crate::forward::rejected::{self, Entry, Line};
 use crate::forward::{GrpcSink, Headers};
@@ -43,7 +44,7 @@ fn list(args: &RejectedListArgs, out: &mut dyn Write, log: &mut dyn Write) -> Re
             match entry {
                 Err(problem) => {
                     // Nothing is left to do when standard error is gone, too.
-                    let _ = writeln!(log, "{}:{number}: cannot be read: {problem}", path.display());
+                    let _ = writeln!(log, "{}:{number}: cannot be read: {}", Escaped(path.display()), Escaped(problem));
                 }
                 Ok(entry) if args.json => {
                     if written.is_ok() {
@@ -58,9 +59,10 @@ fn list(args: &RejectedListArgs, out: &mut dyn Write, log: &mut dyn Write) -> Re
                     let mut records = records(&entry);
                     let (status, record) = match partial {
                         Some(rejected) => (format!("partial ({rejected} of {})", records.len()), records.join(" ")),
-                        None => (status.clone(), records.pop().unwrap_or_default()),
+                        None => (excerpt(status), records.pop().unwrap_or_default()),
                     };
-                    table.add_row([&number, &time, sink, &status, &excerpt(message), &bytes, &excerpt(&record)]);
+                    let (sink, record) = (excerpt(sink), excerpt(&record));
+                    table.add_row([&number, &time, &sink, &status, &excerpt(message), &bytes, &record]);
                 }
             }
         })
@@ -68,7 +70,7 @@ fn list(args: &RejectedListArgs, out: &mut dyn Write, log: &mut dyn Write) -> Re
         written.map_err(Failure::of_output)?;
         if !args.json {
             let text = if rows > 0 { table.to_string() } else { "no rejected records".to_owned() };
-            writeln!(out, "{}:\n{text}", path.display()).map_err(Failure::of_output)?;
+            writeln!(out, "{}:\n{text}", Escaped(path.display())).map_err(Failure::of_output)?;
         }
     }
     out.flush().map_err(Failure::of_output)
@@ -87,7 +89,12 @@ fn resend(args: &RejectedResendArgs, out: &mut dyn Write, log: &mut dyn Write) -
             Ok(entry) => entries.push((number, digest, entry)),
             Err(problem) => {
                 unreadable += 1;
-                let _ = writeln!(log, "{}:{number}: stays, it cannot be read: {problem}", args.file.display());
+                let _ = writeln!(
+                    log,
+                    "{}:{number}: stays, it cannot be read: {}",
+                    Escaped(args.file.display()),
+                    Escaped(problem)
+                );
             }
         }
     })
@@ -100,8 +107,12 @@ fn resend(args: &RejectedResendArgs, out: &mut dyn Write, log: &mut dyn Write) -
     if args.dry_run {
         for (number, _, entry) in &entries {
             let (signal, bytes) = (entry.signal.as_str(), entry.request.len());
-            writeln!(out, "{number}: would be sent to {}: {signal}, {bytes} bytes", args.endpoint)
-                .map_err(Failure::of_output)?;
+            writeln!(
+                out,
+                "{number}: would be sent to {}: {signal}, {bytes} bytes",
+                without_credentials(&args.endpoint)
+            )
+            .map_err(Failure::of_output)?;
         }
         return out.flush().map_err(Failure::of_output);
     }
@@ -117,8 +128,10 @@ fn resend(args: &RejectedResendArgs, out: &mut dyn Write, log: &mut dyn Write) -
                 accepted.insert(digest);
                 sent += 1;
             }
-            Ok(answer) => drop(writeln!(log, "{number}: stays, rejected in a partial success: {}", answer.message)),
-            Err(refusal) => drop(writeln!(log, "{number}: stays: {refusal}")),
+            Ok(answer) => {
+                drop(writeln!(log, "{number}: stays, rejected in a partial success: {}", Escaped(answer.message)))
+            }
+            Err(refusal) => drop(writeln!(log, "{number}: stays: {}", Escaped(refusal))),
         }
     }
     if !accepted.is_empty() {
@@ -135,7 +148,7 @@ fn resend(args: &RejectedResendArgs, out: &mut dyn Write, log: &mut dyn Write) -
 }
 
 fn sink(args: &RejectedResendArgs, of: fn(Endpoint, Settings) -> GrpcSink) -> Result<GrpcSink, Failure> {
-    let bad = |error: String| anyhow::anyhow!("--endpoint {}: {error}", args.endpoint);
+    let bad = |error: String| anyhow::anyhow!("--endpoint {}: {error}", without_credentials(&args.endpoint));
     let endpoint = Endpoint::parse(&args.endpoint).map_err(bad)?;
     let mut headers = Headers::default();
     for header in &args.headers {
@@ -211,6 +224,6 @@ fn records(entry: &Entry) -> Vec<String> {
 
 /// The beginning of a text, on one line.
 fn excerpt(text: &str) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(EXCERPT).collect();
-    if text.chars().nth(EXCERPT).is_some() { line + "…" } else { line }
+    let cut = if text.chars().nth(EXCERPT).is_some() { "…" } else { "" };
+    format!("{}{cut}", Escaped(text.chars().take(EXCERPT).collect::<String>()))
 }

@@ -10,13 +10,14 @@ use super::args::RunArgs;
 use super::service::{self, State};
 use crate::app::{App, Drained, Environment, Reload};
 use crate::config::{Config, ConfigErrors};
+use crate::escape::Escaped;
 use crate::telemetry;
 
 pub(super) fn run(args: &RunArgs, environment: &dyn Fn(&str) -> Option<String>, seed: u64) -> Result<(), Failure> {
     let config = Config::load(&args.config, environment)?;
     telemetry::init_log(config.log, environment(telemetry::LOG_VARIABLE).as_deref()).map_err(anyhow::Error::new)?;
     let metrics = telemetry::init_metrics().map_err(anyhow::Error::new)?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %args.config.display(), "hotlist starts");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %Escaped(args.config.display()), "hotlist starts");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let drained = runtime.block_on(async {
         let mut terminate = listen(SignalKind::terminate(), "SIGTERM")?;

@@ -6,6 +6,8 @@ use std::future::pending;
 
 use sd_notify::NotifyState;
 
+use crate::escape::Escaped;
+
 /// What the manager is told.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum State {
@@ -46,6 +48,6 @@ pub(super) async fn feed_watchdog() -> Infallible {
 
 fn send(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "cannot tell the service manager");
+        tracing::warn!(error = %Escaped(&error), "cannot tell the service manager");
     }
 }

@@ -8,6 +8,7 @@ use std::io::Write;
 use anyhow::Context;
 
 use crate::config::Config;
+use crate::escape::Escaped;
 
 use super::Failure;
 use super::args::ValidateArgs;
@@ -26,7 +27,8 @@ pub(super) fn run(
     let config = Config::load(path, environment)?;
     let problems = if args.no_files { Vec::new() } else { files::problems(&config) };
     if !problems.is_empty() {
-        let lines: Vec<String> = problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect();
+        let lines: Vec<String> =
+            problems.iter().map(|problem| format!("{}: {}", Escaped(path.display()), Escaped(problem))).collect();
         return Err(Failure::Other(anyhow::anyhow!(lines.join("\n"))));
     }
     let count = |number: usize, one: &str, many: &str| format!("{number} {}", if number == 1 { one } else { many });

@@ -5,6 +5,7 @@
 
 use super::interpolate::interpolate;
 use super::problem::{Fault, Position, Problem};
+use super::secret::MASK;
 
 /// A value and its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,9 +105,33 @@ pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key } else { format!("{path}.{key}") }
 }
 
-/// The first characters of a text, enough to know it again in a message.
+/// The text of a setting without what may be a credential: user name and password of a URL, and its query. Takes what is
+/// only nearly a URL, too, since that is what errors are about.
+pub fn without_credentials(text: &str) -> String {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (Some(scheme), rest),
+        None => (None, text),
+    };
+    let mut shown = scheme.map_or_else(String::new, |scheme| format!("{scheme}://"));
+    let mut rest = rest;
+    if let Some((user, host)) = rest.rsplit_once('@')
+        && (scheme.is_some() || user.contains(':') || !user.contains('/'))
+    {
+        shown.push_str(MASK);
+        shown.push('@');
+        rest = host;
+    }
+    match rest.split_once('?').filter(|_| scheme.is_some()) {
+        Some((before, _)) => shown.extend([before, "?", MASK]),
+        None => shown.push_str(rest),
+    }
+    shown
+}
+
+/// The first characters of a text, enough to know it again in a message, and no credential.
 pub(super) fn shorten(text: &str) -> String {
     const CHARACTERS: usize = 60;
+    let text = &without_credentials(text);
     match text.char_indices().nth(CHARACTERS) {
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or(text)),
         None => text.to_owned(),

@@ -78,7 +78,7 @@ const RESERVED: [&str; 12] = [
 /// Reads `headers`.
 pub(super) fn read_headers(item: &Item<'_>) -> Option<Vec<Header>> {
     let mut headers: Vec<Header> = Vec::new();
-    for (key, item) in item.any_table()?.iter() {
+    for (key, item) in item.secret_table()?.iter() {
         let Some(name) = name(key, &item) else { continue };
         if headers.iter().any(|header| header.name == name) {
             report(&item, key, "stands twice, in other letter case; leave one");

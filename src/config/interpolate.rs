@@ -3,7 +3,6 @@
 //! They are replaced in the parsed values, not in the text of the file: a variable in a comment is no error, places
 //! in messages stay right, and what a variable holds can never become a key or another value.
 
-use super::document::shorten;
 use super::problem::Fault;
 
 /// The text with its variables replaced; `None` when there is nothing to replace. A default is taken when the
@@ -32,7 +31,8 @@ pub(super) fn interpolate(
             }
             rest = tail;
         } else {
-            faults.push(Fault::BadVariable { rest: shorten(&format!("${after}")) });
+            let before = &text[..text.len() - after.len()];
+            faults.push(Fault::BadVariable { at: before.chars().count() });
             rest = after;
         }
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::escape::Escaped;
+
 /// A place in a configuration file, as editors count: lines and columns from 1, columns in characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
@@ -44,13 +46,13 @@ pub struct ConfigErrors {
     pub problems: Vec<Problem>,
 }
 
-/// One line a problem, `file:line:column: path: fault`.
+/// One line per problem, `file:line:column: path: fault`, whatever the file quotes.
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, problem) in self.problems.iter().enumerate() {
             let newline = if at == 0 { "" } else { "\n" };
             let space = if problem.position.line > 0 { "" } else { " " };
-            write!(f, "{newline}{}:{space}{problem}", self.file)?;
+            write!(f, "{newline}{}:{space}{}", Escaped(&self.file), Escaped(problem))?;
         }
         Ok(())
     }
@@ -88,10 +90,12 @@ pub enum Fault {
         name: String,
     },
     /// A `$` that starts no variable.
-    #[error("`$` at {rest:?} starts no variable; write `${{NAME}}`, `${{NAME:-default}}`, or `$$` for a dollar sign")]
+    #[error(
+        "the `$` at character {at} of the value starts no variable; write `${{NAME}}`, `${{NAME:-default}}`, or `$$` for a dollar sign"
+    )]
     BadVariable {
-        /// What stands there.
-        rest: String,
+        /// Its place in the value, from 1. What follows it may be the rest of a password.
+        at: usize,
     },
     /// A key that is not known at this place.
     #[error("unknown key; {hint}")]

@@ -47,6 +47,10 @@ impl<'a> Item<'a> {
     }
 
     pub(super) fn report(&self, fault: Fault) {
+        let fault = match fault {
+            Fault::BadValue { value, reason } => Fault::BadValue { value: shorten(&value), reason },
+            fault => fault,
+        };
         self.problems.push(self.node.problem(&self.path, fault));
     }
 
@@ -58,7 +62,7 @@ impl<'a> Item<'a> {
     }
 
     fn bad_value<T>(&self, value: &str, reason: impl Into<String>) -> Option<T> {
-        self.report(Fault::BadValue { value: shorten(value), reason: reason.into() });
+        self.report(Fault::BadValue { value: value.to_owned(), reason: reason.into() });
         None
     }
 
@@ -220,6 +224,16 @@ impl<'a> Item<'a> {
             Value::Mapping(entries) => Some(Table { item: self.clone(), entries }),
             _ => self.wrong_type("a table"),
         }
+    }
+
+    /// The same, for values that are secrets: what stands there instead is not shown.
+    pub(super) fn secret_table(&self) -> Option<Table<'a>> {
+        match &self.node.value {
+            Value::Mapping(_) => return self.any_table(),
+            Value::Unknown => {}
+            _ => self.report(Fault::WrongType { expected: "a table", found: "another type".to_owned() }),
+        }
+        None
     }
 
     /// Whether it is this very text. Nothing is reported.

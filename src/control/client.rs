@@ -26,6 +26,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Endpoint;
+use crate::escape::Escaped;
 use crate::intel::manifest::Mode;
 use crate::tls::{self, TlsError};
 
@@ -92,7 +93,7 @@ impl<A: Apply> Client<A> {
             Endpoint::Http { .. } | Endpoint::Unix(_) => None,
         };
         if settings.trusted.is_empty() && !settings.endpoint.is_private() {
-            tracing::warn!(endpoint = %settings.endpoint, "manifests come over the network, unsigned and without encryption: give `trusted_keys`, or an `https://` endpoint");
+            tracing::warn!(endpoint = %Escaped(&settings.endpoint), "manifests come over the network, unsigned and without encryption: give `trusted_keys`, or an `https://` endpoint");
         }
         let cache = Cache::open(&settings.cache, settings.cache_bytes)?;
         // Without a bound of its own: each job sends one small message, and a slot has one job and those it superseded.

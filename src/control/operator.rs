@@ -12,6 +12,7 @@ use tonic::transport::{Channel, Uri};
 use tower::service_fn;
 
 use crate::config::Endpoint;
+use crate::escape::Escaped;
 use crate::proto::control::v1::ListNodesRequest;
 use crate::proto::control::v1::operator_client::OperatorClient;
 use crate::tls::Connector;
@@ -37,7 +38,7 @@ pub enum OperatorError {
         cause: String,
     },
     /// The control plane refused.
-    #[error("{endpoint} refused: {status}")]
+    #[error("{endpoint} refused: {}", Escaped(.status))]
     Refused {
         /// Who.
         endpoint: Endpoint,

@@ -35,6 +35,7 @@ use tower::Service;
 
 use super::store::{Store, Watched};
 use crate::config::{Address, ServerTls};
+use crate::escape::Escaped;
 use crate::grpc::Code;
 use crate::proto::control::FILE_DESCRIPTOR_SET;
 use crate::proto::control::v1::control_server::ControlServer;
@@ -157,7 +158,7 @@ impl Server {
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Server { listener, tls, certified, shared } = self;
         let address = listener.local_address();
-        tracing::info!(%address, tls = tls.is_some(), client_certificates = certified, store = %shared.store.root().display(), "control plane is listening");
+        tracing::info!(%address, tls = tls.is_some(), client_certificates = certified, store = %Escaped(shared.store.root().display()), "control plane is listening");
         let routes = routes(&shared, address.is_local()).await;
         let http2 = http_2();
         let bounds = Bounds {
@@ -228,7 +229,7 @@ async fn routes(shared: &Arc<Shared>, describe: bool) -> Routes {
         match (builder().build_v1(), builder().build_v1alpha()) {
             (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
             (Err(error), _) | (_, Err(error)) => {
-                tracing::error!(%error, "gRPC reflection is not served: its descriptors cannot be read");
+                tracing::error!(error = %Escaped(&error), "gRPC reflection is not served: its descriptors cannot be read");
             }
         }
     }

@@ -11,6 +11,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
+use crate::escape::Escaped;
+
 /// Notices that wait for the listener. More are dropped: it looks at everything anyway.
 const WAITING: usize = 1024;
 
@@ -36,7 +38,7 @@ impl Watch {
         let (sender, notices) = bounded(WAITING);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| send(&sender, event));
         let watcher = watcher.inspect_err(|error| {
-            tracing::warn!(%error, "files are not watched, changes are found by looking every few seconds only");
+            tracing::warn!(error = %Escaped(&error), "files are not watched, changes are found by looking every few seconds only");
         });
         (Watch { watcher: watcher.ok(), watched: BTreeMap::new() }, notices)
     }
@@ -71,7 +73,9 @@ impl Watch {
                     self.watched.insert(directory, mode);
                     has_new = true;
                 }
-                Err(error) => tracing::warn!(directory = %directory.display(), %error, "cannot watch a directory"),
+                Err(error) => {
+                    tracing::warn!(directory = %Escaped(directory.display()), error = %Escaped(&error), "cannot watch a directory")
+                }
             }
         }
         has_new

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Endpoint;
 use crate::delivery::BoxFuture;
+use crate::escape::Escaped;
 use crate::grpc::RopeBody;
 use crate::{telemetry, tls};
 
@@ -267,7 +268,7 @@ where
         let _end = end;
         // Requests on the connection see the error themselves.
         if let Err(error) = connection.await {
-            tracing::debug!(%error, "the connection to the next hop ended");
+            tracing::debug!(error = %Escaped(&error), "the connection to the next hop ended");
         }
     });
     Ok((send, ended))

@@ -9,6 +9,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
+use crate::escape::Escaped;
+
 /// How old the value of a file may be. Tokens of orchestrators are replaced minutes before they end.
 const MAX_AGE: Duration = Duration::from_secs(1);
 /// Longest value in bytes.
@@ -100,7 +102,7 @@ impl FileHeader {
             }
             Err(error) => {
                 if !state.failed {
-                    tracing::warn!(header = %self.name, %error, "a header keeps its last value");
+                    tracing::warn!(header = %self.name, error = %Escaped(&error), "a header keeps its last value");
                 }
                 state.failed = true;
             }

@@ -13,6 +13,7 @@ use tonic_health::pb::health_server::{Health as HealthCalls, HealthServer};
 use tonic_health::pb::{FILE_DESCRIPTOR_SET, HealthCheckRequest, HealthCheckResponse};
 
 use super::{filter, otlp, vector};
+use crate::escape::Escaped;
 
 /// The services whose health can be asked for; the empty name is the server as a whole.
 const SERVICES: [&str; 4] = ["", otlp::SERVICE, vector::SERVICE, filter::SERVICE];
@@ -84,7 +85,7 @@ pub fn reflect_with(routes: Routes, own: Option<&'static [u8]>) -> Routes {
     match (describe().build_v1(), describe().build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha),
         (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(%error, "gRPC reflection is not served: its descriptors cannot be read");
+            tracing::error!(error = %Escaped(&error), "gRPC reflection is not served: its descriptors cannot be read");
             routes
         }
     }

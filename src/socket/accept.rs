@@ -20,6 +20,7 @@ use super::protocol::Protocol;
 use super::stream::{Plain, Preface, Stream, Unfit};
 use super::{Bounds, Reason};
 use crate::config::Address;
+use crate::escape::Escaped;
 use crate::telemetry::Throttle;
 use crate::tls::Acceptor;
 
@@ -170,7 +171,7 @@ where
                 Err(error) => {
                     static LINES: Throttle = Throttle::new();
                     if let Some(left_out) = LINES.pass() {
-                        tracing::warn!(peer = ?peer, %error, left_out, "a TLS handshake failed");
+                        tracing::warn!(peer = ?peer, error = %Escaped(&error), left_out, "a TLS handshake failed");
                     }
                     return Err(Reason::Tls);
                 }
@@ -237,7 +238,7 @@ impl<F> Server<F> {
         self.connections.count(Reason::AcceptFailed);
         let evicted = self.connections.evict();
         if let Some(left_out) = LINES.pass() {
-            tracing::error!(listener = name, %error, evicted, left_out, "accepting a connection failed");
+            tracing::error!(listener = name, error = %Escaped(&error), evicted, left_out, "accepting a connection failed");
         }
     }
 }

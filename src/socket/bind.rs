@@ -12,6 +12,7 @@ use tokio_util::either::Either;
 
 use super::stream::Plain;
 use crate::config::Address;
+use crate::escape::Escaped;
 
 /// Connections that wait to be accepted: Fluent Bit opens one an export.
 const BACKLOG: u32 = 1024;
@@ -111,7 +112,7 @@ pub(super) struct SocketFile(PathBuf);
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_file(&self.0) {
-            tracing::debug!(path = %self.0.display(), %error, "the socket's file could not be removed");
+            tracing::debug!(path = %Escaped(self.0.display()), error = %Escaped(&error), "the socket's file could not be removed");
         }
     }
 }

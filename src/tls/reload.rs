@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use metrics::counter;
 
 use super::TlsError;
+use crate::escape::Escaped;
 use crate::telemetry;
 
 /// The files are looked at no more often than this.
@@ -79,7 +80,7 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
                 "ok"
             }
             Err(error) => {
-                tracing::error!(of = self.of, %error, "changed certificates cannot be used, those before stay in use");
+                tracing::error!(of = self.of, error = %Escaped(&error), "changed certificates cannot be used, those before stay in use");
                 "failed"
             }
         };

@@ -173,7 +173,7 @@ impl Hotlist {
     pub async fn try_admin(&self, method: &str, path: &str) -> std::io::Result<(u16, String)> {
         let address = self.wait_for("admin is listening")["address"].as_str().unwrap().to_owned();
         let mut stream = TcpStream::connect(address).await?;
-        let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;

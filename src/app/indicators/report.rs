@@ -8,6 +8,7 @@ use metrics::{counter, gauge};
 
 use super::keeper::{Keeper, Kept, Look};
 use crate::admin::{self, Readiness};
+use crate::escape::Escaped;
 use crate::feed::load::Outcome;
 use crate::telemetry;
 
@@ -57,10 +58,10 @@ impl Reporter {
             counter!(telemetry::FEED_ERRORS_TOTAL, "feed" => feed.clone(), "reason" => fault.label()).increment(1);
             let held = files.get(path.as_path()).is_some_and(|kept| kept.iter().any(|kept| kept.place.is_some()));
             let stays = if held { "its last good indicators stay in force" } else { "nothing of it is matched" };
-            tracing::error!(feed, file = %path.display(), reason = fault.label(), "{stays}: {fault}");
+            tracing::error!(feed, file = %Escaped(path.display()), reason = fault.label(), "{stays}: {}", Escaped(fault));
         }
         for path in &look.dropped {
-            tracing::info!(file = %path.display(), "the file is gone, the rest of its feed stays");
+            tracing::info!(file = %Escaped(path.display()), "the file is gone, the rest of its feed stays");
         }
         for missing in keeper.missing().iter().filter(|missing| !self.missing.contains(missing)) {
             tracing::error!("intel.files: {missing}");
@@ -166,13 +167,13 @@ fn tell_outcome(outcome: &Outcome) {
     // One that failed as a whole is told with the fault that it is.
     let Ok(import) = &outcome.import else { return };
     tracing::info!(
-        feed = outcome.file.feed.name, %file, format = %import.format,
+        feed = outcome.file.feed.name, file = %Escaped(&file), format = %import.format,
         unusable = import.unusable_lines(), too_generic = outcome.refused.len(), "feed is read"
     );
     for unusable in import.unusable.iter().take(SAMPLE) {
-        tracing::warn!(%file, line = unusable.line, excerpt = unusable.excerpt, "not usable: {}", unusable.reason);
+        tracing::warn!(file = %Escaped(&file), line = unusable.line, excerpt = unusable.excerpt, "not usable: {}", Escaped(&unusable.reason));
     }
     for (line, refused) in outcome.refused.iter().take(SAMPLE) {
-        tracing::warn!(%file, line, value = %refused.value, "too generic: {}", refused.reason);
+        tracing::warn!(file = %Escaped(&file), line, value = %Escaped(&refused.value), "too generic: {}", refused.reason);
     }
 }

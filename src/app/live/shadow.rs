@@ -13,6 +13,7 @@ use super::Rules;
 use crate::delivery::Work;
 use crate::detect::{Detector, Tally};
 use crate::encoding::Format;
+use crate::escape::Escaped;
 use crate::intel::snapshot::Snapshot;
 use crate::matcher::Hit;
 use crate::telemetry::{self, Throttle};
@@ -92,7 +93,7 @@ impl Shadow {
                     if let Some(left_out) = LINES.pass() {
                         let feed = &shadow.snapshot.feed_of(hit.posting.indicator).name;
                         let (indicator, value) = (&hit.name, String::from_utf8_lossy(&hit.value));
-                        tracing::info!(feed, indicator, %value, left_out, "the shadow hits what serves does not");
+                        tracing::info!(feed, indicator, value = %Escaped(&value), left_out, "the shadow hits what serves does not");
                     }
                 }
             }

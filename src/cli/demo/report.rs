@@ -9,6 +9,8 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::Value;
 
+use crate::escape::Escaped;
+
 /// What stands in every enrichment of the sidecar's (`threat.enrichments.matched.type`).
 pub(super) const MARK: &str = "indicator_match_rule";
 
@@ -168,7 +170,8 @@ provider.shutdown()
 /// One line a hit, while the demo keeps serving.
 pub(super) fn write_live(event: &Value, out: &mut dyn Write) -> io::Result<()> {
     for Row { time, kind, indicator, field, value, feed } in rows(event) {
-        writeln!(out, "hit {time}  {kind}  {indicator}  at {field} = {}  ({feed})", short(&value))?;
+        let [kind, indicator, field, value, feed] = [kind, indicator, field, value, feed].map(|text| short(&text));
+        writeln!(out, "hit {time}  {kind}  {indicator}  at {field} = {value}  ({feed})")?;
     }
     Ok(())
 }
@@ -204,10 +207,8 @@ fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
 }
 
 fn short(text: &str) -> String {
-    match text.char_indices().nth(CELL) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
+    let cut = if text.chars().nth(CELL).is_some() { "…" } else { "" };
+    format!("{}{cut}", Escaped(text.chars().take(CELL).collect::<String>()))
 }
 
 /// A number with a comma at every three digits.

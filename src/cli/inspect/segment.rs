@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::escape::Escaped;
 use crate::intel::segment::Segment;
 use crate::intel::snapshot::Origin;
 use crate::observable::Kind;
@@ -10,7 +11,7 @@ use crate::observable::Kind;
 /// Its feeds with their kinds, then its parts.
 pub(super) fn describe(path: &Path, segment: &Segment, out: &mut dyn Write) -> io::Result<()> {
     let bytes = segment.as_bytes().len();
-    writeln!(out, "{}", path.display())?;
+    writeln!(out, "{}", Escaped(path.display()))?;
     writeln!(out, "  segment {}", segment.digest())?;
     write!(out, "  {} indicators, {} contexts, {bytes} bytes", segment.len(), segment.contexts())?;
     match segment.len() {
@@ -25,7 +26,7 @@ pub(super) fn describe(path: &Path, segment: &Segment, out: &mut dyn Write) -> i
             Origin::Feed => "feed",
             Origin::Collection => "collection",
         };
-        writeln!(out, "  {what} {}, {} indicators", feed.name, feed.len)?;
+        writeln!(out, "  {what} {}, {} indicators", Escaped(&feed.name), feed.len)?;
         for (kind, count) in Kind::ALL.iter().zip(feed.values).filter(|(_, count)| *count > 0) {
             writeln!(out, "  {count:>9} {kind}")?;
         }

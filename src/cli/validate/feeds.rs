@@ -9,6 +9,7 @@ use anyhow::Context;
 use crate::app;
 use crate::cli::{Failure, report};
 use crate::config::Config;
+use crate::escape::Escaped;
 use crate::feed::load::{self, FeedFile, LoadError, Outcome};
 use crate::fields::FieldTable;
 
@@ -32,7 +33,7 @@ fn check(files: Vec<FeedFile>, missing: &[LoadError], table: &FieldTable, out: &
     let mut failed = missing.len();
     let mut feeds: Vec<Summary> = Vec::new();
     for error in missing {
-        writeln!(out, "{error}").map_err(Failure::of_output)?;
+        writeln!(out, "{}", Escaped(error)).map_err(Failure::of_output)?;
     }
     for file in files {
         let outcome = load::load(file, table);
@@ -86,7 +87,7 @@ impl Summary {
         write!(
             out,
             "feed {}: {} indicator{} in {} file{}",
-            self.feed,
+            Escaped(&self.feed),
             self.indicators,
             plural(self.indicators),
             self.files,

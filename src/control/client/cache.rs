@@ -29,6 +29,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use metrics::gauge;
 
+use crate::escape::Escaped;
 use crate::intel::manifest::{Digest, Manifest, Mode, Signed};
 use crate::telemetry;
 
@@ -285,7 +286,7 @@ impl Cache {
                         continue;
                     }
                     Err(error) => {
-                        tracing::warn!(path = %entry.path().display(), %error, "cannot delete an old segment")
+                        tracing::warn!(path = %Escaped(entry.path().display()), error = %Escaped(&error), "cannot delete an old segment")
                     }
                 }
             }
@@ -329,7 +330,7 @@ impl Cache {
             self.state().checked.insert(digest);
             return Ok(true);
         }
-        tracing::warn!(path = %path.display(), "a segment on disk is not what its name says, it is fetched anew");
+        tracing::warn!(path = %Escaped(path.display()), "a segment on disk is not what its name says, it is fetched anew");
         fs::remove_file(&path).map_err(|cause| CacheError::io(&path, "removed", cause))?;
         Ok(false)
     }

@@ -19,6 +19,7 @@ use super::judge::Judged;
 use super::link::Road;
 use super::refusal::Refusal;
 use super::settings::Timing;
+use crate::escape::Escaped;
 use crate::intel::manifest::{Digest, Mode};
 use crate::telemetry;
 
@@ -265,7 +266,7 @@ pub(super) fn put_into_service<A: Apply>(shared: &Shared<A>, mode: Mode, gate: A
 /// Deletes what is not kept any more.
 fn tidy_up(cache: &Cache) {
     if let Err(error) = cache.collect_garbage() {
-        tracing::warn!(%error, "cannot delete old segments");
+        tracing::warn!(error = %Escaped(&error), "cannot delete old segments");
     }
 }
 

@@ -8,6 +8,7 @@ use super::job::{Outcome, Shared, put_into_service};
 use super::judge;
 use super::settings::Settings;
 use super::slot::Slot;
+use crate::escape::Escaped;
 
 /// Puts the last good manifest of a slot into service, if there is one and everything about it is as it was. Blocks.
 /// Nothing is deleted, whatever is wrong: the fault may be one of the configuration.
@@ -15,7 +16,7 @@ pub(super) fn restore<A: Apply>(shared: &Shared<A>, settings: &Settings, slot: &
     let (cache, mode) = (shared.cache(), slot.mode);
     match cache.highest(mode) {
         Ok(highest) => slot.seen = highest,
-        Err(error) => tracing::error!(slot = %mode, %error, "new versions are refused"),
+        Err(error) => tracing::error!(slot = %mode, error = %Escaped(&error), "new versions are refused"),
     }
     let outcome = match cache.last_good(mode) {
         Ok(None) => return,
@@ -30,7 +31,7 @@ pub(super) fn restore<A: Apply>(shared: &Shared<A>, settings: &Settings, slot: &
                 put_into_service(shared, mode, Arc::new(Gate::preparing()), judged)
             }),
         Err(error) => {
-            tracing::error!(slot = %mode, %error, "there is no last good version");
+            tracing::error!(slot = %mode, error = %Escaped(&error), "there is no last good version");
             return;
         }
     };
@@ -44,7 +45,7 @@ pub(super) fn restore<A: Apply>(shared: &Shared<A>, settings: &Settings, slot: &
             slot.serving = Some(judged);
         }
         Outcome::Refused(refusal) => {
-            tracing::error!(slot = %mode, error = %refusal, "the last good version cannot be served");
+            tracing::error!(slot = %mode, error = %Escaped(&refusal), "the last good version cannot be served");
             cache.keep(mode, Keep::LastGood, None);
         }
         Outcome::Cleared | Outcome::Dropped => {}

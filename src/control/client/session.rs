@@ -21,6 +21,7 @@ use super::refusal::Refusal;
 use super::settings::Settings;
 use super::slot::{Refused, Slot};
 use super::status::{SlotStatus, Status};
+use crate::escape::Escaped;
 use crate::intel::manifest::{Mode, Signature, Signed};
 use crate::proto::control::v1::{self as proto, SyncRequest, SyncResponse};
 use crate::telemetry::{self, Throttle};
@@ -271,7 +272,7 @@ impl<A: Apply> Session<A> {
             Outcome::Serves(judged, unkept) => {
                 tracing::info!(slot = %mode, version = judged.manifest.version, "a version serves");
                 if let Some(error) = &unkept {
-                    tracing::error!(slot = %mode, %error, "it could not be written down: after a restart an older version serves");
+                    tracing::error!(slot = %mode, error = %Escaped(&error), "it could not be written down: after a restart an older version serves");
                 }
                 slot.is_unkept = unkept.is_some();
                 slot.serving = Some(judged);
@@ -324,7 +325,7 @@ impl<A: Apply> Session<A> {
         let slot = position(request.slot).map_or("none", |at| self.slots[at].mode.as_str());
         counter!(telemetry::CONTROL_REFUSED_TOTAL, "slot" => slot, "reason" => refusal.reason()).increment(1);
         if let Some(left_out) = REFUSED.pass() {
-            tracing::error!(slot, version, error = %refusal, left_out, "a version was refused, the one before goes on serving");
+            tracing::error!(slot, version, error = %Escaped(&refusal), left_out, "a version was refused, the one before goes on serving");
         }
         if !nonce.is_empty() {
             let message = refusal.to_string().chars().take(MAX_REASON).collect();

@@ -13,6 +13,7 @@ use super::quotas::{Kind, Permit, note};
 use super::{Shared, caller, draining, permit, refused};
 use crate::control::names::Name;
 use crate::control::store::{AlertLog, AlertLogError};
+use crate::escape::Escaped;
 use crate::proto::control::v1::{AlertAck, AlertBatch};
 use crate::socket::Connection;
 use crate::telemetry::{self, Throttle};
@@ -95,7 +96,7 @@ impl Reporter {
 fn status(error: &AlertLogError) -> Status {
     static LINES: Throttle = Throttle::new();
     if let Some(left_out) = LINES.pass() {
-        tracing::error!(%error, left_out, "alerts are refused, nodes keep them");
+        tracing::error!(error = %Escaped(&error), left_out, "alerts are refused, nodes keep them");
     }
     match error {
         AlertLogError::Io { .. } => Status::unavailable("alerts cannot be kept now; send them again later"),

@@ -13,6 +13,7 @@ use tonic::{Request, Status};
 
 use super::quotas::Kind;
 use super::{Shared, caller, permit};
+use crate::escape::Escaped;
 use crate::intel::manifest::Digest;
 use crate::proto::control::v1::{Chunk, FetchSegmentRequest};
 use crate::telemetry;
@@ -43,7 +44,7 @@ pub(super) async fn open(shared: &Arc<Shared>, request: Request<FetchSegmentRequ
     let bytes = file.metadata().await.map_err(failed)?.len();
     if bytes != segment.bytes {
         let wanted = segment.bytes;
-        tracing::error!(path = %path.display(), bytes, wanted, "a segment has not the length that its manifest says");
+        tracing::error!(path = %Escaped(path.display()), bytes, wanted, "a segment has not the length that its manifest says");
         return Err(Status::data_loss("the segment is damaged; ask the operator of this control plane"));
     }
     if *offset >= bytes {
@@ -77,7 +78,7 @@ async fn chunk(file: &mut File, left: u64) -> io::Result<Bytes> {
 fn unavailable(path: &Path, error: &io::Error) -> Status {
     static LINES: telemetry::Throttle = telemetry::Throttle::new();
     if let Some(left_out) = LINES.pass() {
-        tracing::error!(path = %path.display(), %error, left_out, "a segment that a manifest names cannot be read");
+        tracing::error!(path = %Escaped(path.display()), error = %Escaped(&error), left_out, "a segment that a manifest names cannot be read");
     }
     Status::unavailable("the segment cannot be read now; come again later")
 }

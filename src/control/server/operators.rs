@@ -10,6 +10,7 @@ use super::quotas::Kind;
 use super::{Calls, Shared, alerts, caller, fetch, permit, refused, sync};
 use crate::control::names::Name;
 use crate::control::store::{NodeRecord, SlotRecord, Snapshot};
+use crate::escape::Escaped;
 use crate::intel::manifest::Mode;
 use crate::proto::control::v1::control_server::Control;
 use crate::proto::control::v1::operator_server::Operator;
@@ -63,7 +64,7 @@ async fn list(shared: &Shared, request: Request<ListNodesRequest>) -> Result<Res
     let store = shared.store.clone();
     let read = tokio::task::spawn_blocking(move || store.read_nodes(tenant.as_ref())).await;
     let nodes = read.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| {
-        tracing::error!(%error, "nodes cannot be listed");
+        tracing::error!(error = %Escaped(&error), "nodes cannot be listed");
         Status::unavailable("the store cannot be read; the log of the control plane says why")
     })?;
     let (snapshot, now) = (shared.publications.current(), Timestamp::now());

@@ -16,6 +16,7 @@ use super::quotas::{Kind, Permit, note};
 use super::session::Session;
 use super::{EXPIRED, Shared, caller, draining, permit, refused};
 use crate::control::store::{StoreError, WRITE_AGAIN};
+use crate::escape::Escaped;
 use crate::proto::control::v1::{SyncRequest, SyncResponse};
 use crate::socket::Connection;
 use crate::telemetry::{self, Throttle};
@@ -196,6 +197,6 @@ fn refuse(error: StoreError) -> Status {
 fn complain(error: &StoreError) {
     static LINES: Throttle = Throttle::new();
     if let Some(left_out) = LINES.pass() {
-        tracing::warn!(%error, left_out, "the store cannot be told of a node");
+        tracing::warn!(error = %Escaped(&error), left_out, "the store cannot be told of a node");
     }
 }

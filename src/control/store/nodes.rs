@@ -12,6 +12,7 @@ use super::files::{self, Durable};
 use super::publication::Labels;
 use super::{Store, StoreError, of_tenant};
 use crate::control::names::Name;
+use crate::escape::Escaped;
 use crate::intel::manifest::Mode;
 
 /// A connected node's file is written anew at least so often.
@@ -193,7 +194,7 @@ fn entries(directory: &Path) -> Result<Vec<std::path::PathBuf>, StoreError> {
 fn read(path: &Path) -> Option<NodeRecord> {
     let content = files::read(path, MAX_FILE).ok()?;
     serde_json::from_slice(&content)
-        .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "a node's file cannot be read"))
+        .inspect_err(|error| tracing::warn!(path = %Escaped(path.display()), error = %Escaped(&error), "a node's file cannot be read"))
         .ok()
 }
 

@@ -11,6 +11,7 @@ use super::Store;
 use super::error::StoreError;
 use super::publication::{Labels, Publication, PublicationError};
 use crate::control::names::Name;
+use crate::escape::Escaped;
 use crate::intel::manifest::{Digest, Mode, SegmentRef};
 use crate::telemetry;
 
@@ -85,7 +86,7 @@ impl Reader {
             Err(error) => {
                 if std::mem::replace(&mut self.readable, false) {
                     count_error();
-                    tracing::error!(%error, "publications cannot be read, those known stay in force");
+                    tracing::error!(error = %Escaped(&error), "publications cannot be read, those known stay in force");
                 }
                 return None;
             }
@@ -123,8 +124,8 @@ impl Reader {
                 if !told {
                     count_error();
                     tracing::error!(
-                        path = %path.display(),
-                        %error,
+                        path = %Escaped(path.display()),
+                        error = %Escaped(&error),
                         version,
                         "a publication cannot be used, the version before it stays in force"
                     );

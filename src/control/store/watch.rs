@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Store;
 use super::snapshot::{Reader, Snapshot};
+use crate::escape::Escaped;
 
 /// How long publications may be in force late when nobody tells of them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -122,7 +123,7 @@ fn watch(directory: &Path, notices: Arc<Notify>) -> Option<RecommendedWatcher> {
     });
     watcher
         .inspect_err(|error| {
-            tracing::warn!(%error, "publications are not watched, changes are found by looking every second only");
+            tracing::warn!(error = %Escaped(&error), "publications are not watched, changes are found by looking every second only");
         })
         .ok()
 }

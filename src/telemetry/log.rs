@@ -1,0 +1,140 @@
+//! How an event of the log becomes a line: one line each, in which no value acts on the reader.
+//!
+//! Values in the log come from peers and from files. Whatever a call of `tracing` puts into a field or a message, and
+//! however it formats it, is escaped here, so that no place can forget it.
+
+use tracing::Subscriber;
+use tracing::field::Field;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::{FormatFields, MakeWriter};
+
+use crate::config::LogFormat;
+use crate::escape::{Escaped, Printable, Style};
+
+/// The subscriber that writes lines of this format to what `writer` makes. Text has colours when `is_terminal`.
+pub(super) fn subscriber<W>(
+    format: LogFormat,
+    filter: EnvFilter,
+    is_terminal: bool,
+    writer: W,
+) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    match format {
+        LogFormat::Text => Box::new(builder.with_ansi(is_terminal).fmt_fields(fields()).with_writer(writer).finish()),
+        // JSON escapes what is a control character in ASCII; the writer escapes the rest.
+        LogFormat::Json => Box::new(builder.json().flatten_event(true).with_writer(JsonLines(writer)).finish()),
+    }
+}
+
+/// `message name=value name=value`, each value escaped.
+fn fields() -> impl for<'w> FormatFields<'w> + Send + Sync + 'static {
+    debug_fn(|writer: &mut Writer<'_>, field: &Field, value| match field.name() {
+        "message" => write!(writer, "{:?}", Escaped(Debugged(value))),
+        name if writer.has_ansi_escapes() => {
+            write!(writer, "\u{1b}[3m{name}\u{1b}[0m\u{1b}[2m=\u{1b}[0m{:?}", Escaped(Debugged(value)))
+        }
+        name => write!(writer, "{name}={:?}", Escaped(Debugged(value))),
+    })
+    .delimited(" ")
+}
+
+/// Shows what a value's `Debug` writes: text in quotes, and whatever was given with `%` as it is.
+struct Debugged<'a>(&'a dyn std::fmt::Debug);
+
+impl std::fmt::Display for Debugged<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Makes writers of JSON in which no character acts.
+struct JsonLines<W>(W);
+
+impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for JsonLines<W> {
+    type Writer = Printable<W::Writer>;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        Printable::new(self.0.make_writer(), Style::Json)
+    }
+
+    fn make_writer_for(&'w self, metadata: &tracing::Metadata<'_>) -> Self::Writer {
+        Printable::new(self.0.make_writer_for(metadata), Style::Json)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::escape::is_harmful;
+
+    /// What was written, shared with the subscriber.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The text of what `log` logs.
+    fn logged(format: LogFormat, is_terminal: bool, log: impl FnOnce()) -> String {
+        let written = Written::default();
+        let make = {
+            let written = written.clone();
+            move || written.clone()
+        };
+        let subscriber = subscriber(format, EnvFilter::new("trace"), is_terminal, make);
+        tracing::subscriber::with_default(subscriber, log);
+        String::from_utf8(std::mem::take(&mut *written.0.lock().unwrap())).unwrap()
+    }
+
+    #[test]
+    fn a_line_reads_as_before() {
+        let line = logged(LogFormat::Text, false, || {
+            tracing::warn!(feed = "a b", count = 3, path = %"x.csv", given = ?Some(1), "a file is gone");
+        });
+        assert!(
+            line.ends_with(
+                " WARN hotlist::telemetry::log::tests: a file is gone feed=\"a b\" count=3 path=x.csv given=Some(1)\n"
+            ),
+            "{line}"
+        );
+        let coloured = logged(LogFormat::Text, true, || tracing::warn!(feed = "a\u{1b}[31m", "gone"));
+        assert!(coloured.contains("\u{1b}[3mfeed\u{1b}[0m") && !coloured.contains("\u{1b}[31m"), "{coloured:?}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        /// Guarantee: whatever a value is and however it is given, an event of the log is one line, in which no
+        /// character acts.
+        #[test]
+        fn an_event_is_one_line(value in prop_oneof![any::<String>(), "[\\x00-\\x20\u{7f}-\u{a0}\u{202e}\u{2028}\u{feff}]{1,20}"]) {
+            for format in [LogFormat::Text, LogFormat::Json] {
+                let line = logged(format, false, || {
+                    let error = io::Error::other(value.clone());
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(text = value, shown = %Escaped(&value), debugged = ?value, error, "{value} in a message");
+                });
+                let (text, end) = line.split_at(line.len() - 1);
+                prop_assert!(end == "\n" && !text.chars().any(is_harmful), "{:?}", line);
+            }
+        }
+    }
+}
