@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers, lowest first. A module uses modules of lower layers; what else it may use is said in [`may_use`].
 const LAYERS: [&[&str]; 4] = [
-    &["observable", "fields", "encoding", "intel", "matcher", "policy", "enrich"],
+    &["escape", "observable", "fields", "encoding", "intel", "matcher", "policy", "enrich"],
     &["config", "telemetry", "delivery", "grpc", "proto", "detect", "tls", "socket"],
     &["ingest", "forward", "feed", "control", "history", "alert", "admin"],
     &["app", "cli", "main"],

@@ -1,5 +1,5 @@
 //! The long run: load without a pause, a next hop that comes and goes, indicators and configuration that change every few
-//! seconds, collectors that come and go. `make prove` runs it; `SOAK_SECONDS` says for how long.
+//! seconds, collectors that come and go. `make prove PART=soak` runs it; `SOAK_SECONDS` says for how long.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,0 +1,258 @@
+//! The cases: shapes of events, each in encodings and for sinks. A new one is a line of [`SHAPES`].
+
+use bytes::Bytes;
+use hotlist::encoding::wire::put_bytes;
+use hotlist::fields::FieldTable;
+use serde_json::{Value, json};
+
+use crate::encode::{self, Encoding, Record};
+use crate::values::{BEGINNINGS, PIECES, long};
+use crate::{Outcome, Sink};
+
+/// Which bound holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// The normal event, which the others are compared with.
+    Normal,
+    /// Any input.
+    Any,
+    /// Tiny records, each of which hits.
+    TinyHits,
+}
+
+/// One input and what is done with it.
+#[derive(Clone)]
+pub struct Case {
+    pub shape: String,
+    pub bound: Bound,
+    pub encoding: Encoding,
+    pub sink: Sink,
+    make: Make,
+}
+
+/// How the input of a case is made.
+#[derive(Clone)]
+enum Make {
+    Records(fn(usize) -> Vec<Record>),
+    Request(fn(usize) -> Vec<u8>),
+    /// One value at a field: in one record, or in records of 200 bytes.
+    Value { field: String, beginning: &'static str, piece: &'static str, is_long: bool },
+}
+
+impl Case {
+    /// `shape, encoding, sink`.
+    pub fn name(&self) -> String {
+        format!("{}, {:?}, {:?}", self.shape, self.encoding, self.sink)
+    }
+
+    /// The request, of about so many bytes.
+    pub fn input(&self, bytes: usize) -> Outcome<Bytes> {
+        match &self.make {
+            Make::Records(make) => self.encoding.request(&make(bytes)),
+            Make::Request(make) => Ok(make(bytes).into()),
+            Make::Value { field, beginning, piece, is_long: true } => {
+                self.encoding.request(&[one(field, Value::String(long(beginning, piece, bytes)))])
+            }
+            Make::Value { field, beginning, piece, is_long: false } => {
+                let record = one(field, Value::String(long(beginning, piece, 200)));
+                self.encoding.request(&vec![record; bytes / 230 + 1])
+            }
+        }
+    }
+}
+
+/// A shape of events: its name, its bound, and the records of so many bytes.
+type Shape = (&'static str, Bound, fn(usize) -> Vec<Record>);
+
+/// Shapes that are tried in every encoding for every sink.
+const SHAPES: [Shape; 20] = [
+    ("normal event", Bound::Normal, |bytes| vec![normal(); bytes / 330 + 1]),
+    ("tiny records without a field", Bound::Any, |bytes| vec![one("x", json!(1)); bytes / 12]),
+    ("tiny records with a domain", Bound::Any, |bytes| vec![one("url.domain", json!("a.bc")); bytes / 26]),
+    ("tiny records that hit", Bound::TinyHits, |bytes| vec![one("source.ip", json!("203.0.113.66")); bytes / 34]),
+    ("tiny records that hit by a suffix", Bound::TinyHits, |bytes| {
+        vec![one("url.domain", json!("a.b.evil.example")); bytes / 38]
+    }),
+    ("one value of many listed addresses", Bound::Any, |bytes| {
+        vec![one("email.from.address", json!(long("", "mallory@evil.example, ", bytes)))]
+    }),
+    ("one value of many listed IP addresses", Bound::Any, |bytes| {
+        vec![one("source.ip", json!(long("", "203.0.113.66, ", bytes)))]
+    }),
+    ("an array of one listed address", Bound::Any, |bytes| vec![one("related.ip", json!(vec!["203.0.113.66"; bytes / 16]))]),
+    ("an array of different listed addresses", Bound::Any, |bytes| {
+        let addresses: Vec<String> = (0..bytes / 18).map(|at| format!("198.51.100.{}", at % 256)).collect();
+        vec![one("related.ip", json!(addresses))]
+    }),
+    ("an array of names below a listed one", Bound::Any, |bytes| {
+        let names: Vec<String> = (0..bytes / 24).map(|at| format!("a{at}.evil.example")).collect();
+        vec![one("related.hosts", json!(names))]
+    }),
+    ("an array of domains", Bound::Any, |bytes| vec![one("related.hosts", json!(vec!["a.b"; bytes / 7]))]),
+    ("a hit among many attributes", Bound::Any, |bytes| {
+        let mut record = hit();
+        (0..bytes / 20).for_each(|at| drop(record.insert(format!("k{at}"), json!("value"))));
+        vec![record]
+    }),
+    ("a hit among many dotted attributes of one prefix", Bound::Any, |bytes| {
+        let mut record = hit();
+        (0..bytes / 34).for_each(|at| drop(record.insert(format!("threat.x{at}.y"), json!("value"))));
+        vec![record]
+    }),
+    ("a hit with enrichments that are there", Bound::Any, |bytes| {
+        let mut record = hit();
+        let there = json!({ "matched": { "atomic": "x", "field": "source.ip", "id": "indicator--1" } });
+        record.insert("threat".to_owned(), json!({ "enrichments": vec![there; bytes / 70] }));
+        vec![record]
+    }),
+    ("a hit with tags that are there", Bound::Any, |bytes| {
+        let mut record = hit();
+        let tags: Vec<String> = (0..bytes / 10).map(|at| format!("t{at}")).collect();
+        record.insert("tags".to_owned(), json!(tags));
+        vec![record]
+    }),
+    ("a hit beside a long text", Bound::Any, |bytes| {
+        let mut record = hit();
+        record.insert("message".to_owned(), json!(long("", "\"\\\u{1}é", bytes)));
+        vec![record]
+    }),
+    ("a hit in small records with long texts", Bound::Any, |bytes| {
+        let mut record = hit();
+        record.insert("message".to_owned(), json!("x".repeat(1000)));
+        vec![record; bytes / 1050 + 1]
+    }),
+    ("nesting at wanted keys", Bound::Any, |bytes| {
+        let nested = (0..100).fold(json!("203.0.113.66"), |inner, _| json!([inner]));
+        vec![one("source.ip", nested); bytes / 240 + 1]
+    }),
+    ("nesting at other keys", Bound::Any, |bytes| {
+        let nested = (0..100).fold(json!("x"), |inner, _| json!({ "k": inner }));
+        vec![one("k", nested); bytes / 600 + 1]
+    }),
+    ("long keys of dots", Bound::Any, |bytes| vec![one(&".".repeat(200), json!("x")); bytes / 210 + 1]),
+];
+
+/// Requests that no list of records gives.
+const REQUESTS: [(&str, Bound, Encoding, fn(usize) -> Vec<u8>); 10] = [
+    ("a large resource beside tiny records", Bound::Any, Encoding::OtlpBody, |bytes| resource(bytes, &one("x", json!(1)))),
+    ("a large resource beside tiny records that hit", Bound::TinyHits, Encoding::OtlpBody, |bytes| resource(bytes, &hit())),
+    ("many resources without records", Bound::Any, Encoding::OtlpBody, |bytes| {
+        [10, 4, 18, 2, 18, 0].repeat(bytes / 6)
+    }),
+    ("many resources with one record", Bound::TinyHits, Encoding::OtlpAttributes, |bytes| {
+        let record = encode::attributes(6, &hit());
+        let mut records = Vec::new();
+        put_bytes(&mut records, 2, &record);
+        let request = encode::logs(&[], &records);
+        request.repeat(bytes / request.len() + 1)
+    }),
+    ("empty records", Bound::Any, Encoding::OtlpBody, |bytes| encode::logs(&[], &[18, 0].repeat(bytes / 2)).to_vec()),
+    ("one key again and again", Bound::Any, Encoding::OtlpAttributes, |bytes| {
+        let attribute = encode::attributes(6, &one("source.ip", json!("203.0.113.66")));
+        let mut records = Vec::new();
+        put_bytes(&mut records, 2, &attribute.repeat(bytes / attribute.len()));
+        encode::logs(&[], &records).to_vec()
+    }),
+    ("one key again and again", Bound::Any, Encoding::Filter, |bytes| {
+        let document = format!("{{{}\"a\":1}}", r#""source":{"ip":"203.0.113.66"},"#.repeat(bytes / 31));
+        let mut request = Vec::new();
+        put_bytes(&mut request, 2, document.as_bytes());
+        request
+    }),
+    ("brackets that are not closed", Bound::Any, Encoding::Filter, |bytes| {
+        let mut request = Vec::new();
+        put_bytes(&mut request, 2, format!(r#"{{"source":{{"ip":{}"#, "[".repeat(bytes)).as_bytes());
+        request
+    }),
+    ("keys of OTLP/JSON again and again", Bound::Any, Encoding::OtlpJson, |bytes| {
+        let again = r#""body":{"stringValue":"a"},"traceId":"","severityText":"x","#.repeat(bytes / 60);
+        format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{{again}"a":1}}]}}]}}]}}"#).into_bytes()
+    }),
+    ("escapes of OTLP/JSON", Bound::Any, Encoding::OtlpJson, |bytes| {
+        let text = "\\u0041".repeat(bytes / 6);
+        format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{{"stringValue":"{text}"}}}}]}}]}}]}}"#).into_bytes()
+    }),
+];
+
+/// Every case, in an order that never changes.
+pub fn all() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (shape, bound, make) in SHAPES {
+        for encoding in Encoding::ALL {
+            for sink in Sink::ALL {
+                cases.push(Case { shape: shape.to_owned(), bound, encoding, sink, make: Make::Records(make) });
+            }
+        }
+    }
+    for (shape, bound, encoding, make) in REQUESTS {
+        for sink in Sink::ALL {
+            cases.push(Case { shape: shape.to_owned(), bound, encoding, sink, make: Make::Request(make) });
+        }
+    }
+    cases.extend(fields().into_iter().flat_map(|field| values(&field)));
+    cases
+}
+
+/// One field of each kind, by name.
+fn fields() -> Vec<String> {
+    let Ok(table) = FieldTable::embedded(true) else { return Vec::new() };
+    let mut kinds = Vec::new();
+    let mut fields = Vec::new();
+    for (_, field) in table.iter() {
+        if !kinds.contains(&field.kind) {
+            kinds.push(field.kind);
+            fields.push(field.name.clone());
+        }
+    }
+    fields
+}
+
+/// Every piece at a field, long and short; at a field of URLs, addresses or hashes behind every beginning, too.
+fn values(field: &str) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (at, piece) in PIECES.iter().enumerate() {
+        for (which, beginning) in BEGINNINGS.iter().enumerate() {
+            // Each piece is alone, and behind one of the other beginnings: in turn, so that all pairs are not needed.
+            if which != 0 && which != 1 + at % (BEGINNINGS.len() - 1) {
+                continue;
+            }
+            for is_long in [true, false] {
+                let size = if is_long { "long" } else { "short" };
+                cases.push(Case {
+                    shape: format!("{size} {field} of {:?}", format!("{beginning}{piece}…")),
+                    bound: Bound::Any,
+                    encoding: if is_long { Encoding::OtlpAttributes } else { Encoding::Filter },
+                    sink: Sink::Same,
+                    make: Make::Value { field: field.to_owned(), beginning, piece, is_long },
+                });
+            }
+        }
+    }
+    cases
+}
+
+fn one(key: &str, value: Value) -> Record {
+    Record::from_iter([(key.to_owned(), value)])
+}
+
+fn hit() -> Record {
+    one("source.ip", json!("203.0.113.66"))
+}
+
+/// A record of eight fields that hits nothing, as a proxy logs it.
+fn normal() -> Record {
+    let event = json!({
+        "source.ip": "192.0.2.1", "destination.ip": "192.0.2.9", "dns.question.name": "www.example.com",
+        "url.full": "https://www.example.com/a/b?c=d", "user.name": "alice", "host.name": "web-1",
+        "event.action": "allowed", "message": "GET /a/b?c=d HTTP/1.1 200 17911 in 182 ms, served from the cache of the edge",
+    });
+    event.as_object().cloned().unwrap_or_default()
+}
+
+/// Half of the bytes in the attributes of the resource, half in records.
+fn resource(bytes: usize, record: &Record) -> Vec<u8> {
+    let resource = encode::attributes(1, &one("service.name", json!("x".repeat(bytes / 2))));
+    let mut one = Vec::new();
+    put_bytes(&mut one, 2, &encode::attributes(6, record));
+    encode::logs(&resource, &one.repeat(bytes / 2 / one.len())).to_vec()
+}

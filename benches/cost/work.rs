@@ -1,0 +1,93 @@
+//! What is measured: a batch is matched and tagged, then made ready for a sink.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hotlist::detect::Detector;
+use hotlist::encoding::{Format, TagInto, otlp};
+use hotlist::feed::{FeedOptions, import};
+use hotlist::fields::FieldTable;
+use hotlist::forward::Only;
+use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
+use hotlist::policy::Policy;
+use jiff::Timestamp;
+
+use crate::Outcome;
+use crate::cases::Case;
+use crate::encode::Encoding;
+
+/// What is done with a batch after matching.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// It leaves in the protocol in which it came, or in OTLP when it came over a Filter stream.
+    Same,
+    /// It is converted to the other protocol.
+    Other,
+    /// Its hits leave as lines of JSON.
+    Lines,
+    /// It is cut into requests of 4 KiB.
+    Split,
+}
+
+impl Sink {
+    pub const ALL: [Sink; 4] = [Sink::Same, Sink::Other, Sink::Lines, Sink::Split];
+}
+
+/// The indicators that every case is matched with: a few of each kind, so that every field is looked at.
+const INDICATORS: &str = "type,value
+ip,203.0.113.66
+ip,198.51.100.0/24
+domain,evil.example
+url,https://evil.example/x
+email,mallory@evil.example
+hash,44d88612fea8a8f36de82e1278abb02f44d88612fea8a8f36de82e1278abb02f
+user,mallory
+file,evil.exe
+";
+
+/// The detector, with everything switched on that costs more.
+pub struct Workshop(Detector);
+
+impl Workshop {
+    pub fn new() -> Outcome<Workshop> {
+        let table = Arc::new(FieldTable::embedded(true)?);
+        let options = FeedOptions { subdomains: true, ..FeedOptions::default() };
+        let indicators = import(INDICATORS.as_bytes(), "cost", &options, &table)?.indicators;
+        if indicators.len() < 7 {
+            return Err(format!("only {} indicators were read", indicators.len()).into());
+        }
+        let mut builder = SnapshotBuilder::new(table, MatchOptions { subdomains: true, url_hosts: true }, 11);
+        builder.add_feed(Feed { subdomains: true, ..Feed::named("cost") }, indicators)?;
+        let (snapshot, policy) = (Arc::new(builder.build(1)), Some(Policy::default()));
+        Ok(Workshop(Detector { snapshot, policy, tag_into: TagInto::Auto }))
+    }
+
+    pub fn table(&self) -> &FieldTable {
+        self.0.snapshot.table()
+    }
+}
+
+/// Does the work of one case; gives the bytes that came out. Callgrind finds it by its name.
+#[inline(never)]
+pub fn measured(workshop: &Workshop, case: &Case, input: &Bytes) -> Outcome<usize> {
+    let message = match case.encoding {
+        Encoding::OtlpJson => Bytes::from(otlp::from_json(input)?.message),
+        _ => input.clone(),
+    };
+    let format = case.encoding.format();
+    let (batch, _) = workshop.0.batch(format, message, Timestamp::UNIX_EPOCH)?;
+    let tagged = batch.message.len();
+    let batch = Arc::new(batch);
+    let output = match (case.sink, format) {
+        (Sink::Same, Format::Filter) | (Sink::Other, Format::Vector) => converted(&batch, Format::Otlp)?,
+        (Sink::Other, _) => converted(&batch, Format::Vector)?,
+        (Sink::Same, _) => batch.message.to_bytes().len(),
+        (Sink::Lines, _) => batch.hits.iter().map(|hit| format.render_record(&hit.record).len()).sum(),
+        (Sink::Split, _) => format.envelope().split(&batch.message.to_bytes(), 4 << 10).iter().map(|part| part.to_bytes().len()).sum(),
+    };
+    Ok(tagged.max(output))
+}
+
+fn converted(batch: &Arc<hotlist::delivery::Batch>, to: Format) -> Outcome<usize> {
+    Ok(Only::All.of(batch, to)?.map_or(0, |made| made.message.to_bytes().len()))
+}
