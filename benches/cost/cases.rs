@@ -36,7 +36,12 @@ enum Make {
     Records(fn(usize) -> Vec<Record>),
     Request(fn(usize) -> Vec<u8>),
     /// One value at a field: in one record, or in records of 200 bytes.
-    Value { field: String, beginning: &'static str, piece: &'static str, is_long: bool },
+    Value {
+        field: String,
+        beginning: &'static str,
+        piece: &'static str,
+        is_long: bool,
+    },
 }
 
 impl Case {
@@ -79,7 +84,9 @@ const SHAPES: [Shape; 20] = [
     ("one value of many listed IP addresses", Bound::Any, |bytes| {
         vec![one("source.ip", json!(long("", "203.0.113.66, ", bytes)))]
     }),
-    ("an array of one listed address", Bound::Any, |bytes| vec![one("related.ip", json!(vec!["203.0.113.66"; bytes / 16]))]),
+    ("an array of one listed address", Bound::Any, |bytes| {
+        vec![one("related.ip", json!(vec!["203.0.113.66"; bytes / 16]))]
+    }),
     ("an array of different listed addresses", Bound::Any, |bytes| {
         let addresses: Vec<String> = (0..bytes / 18).map(|at| format!("198.51.100.{}", at % 256)).collect();
         vec![one("related.ip", json!(addresses))]
@@ -134,11 +141,13 @@ const SHAPES: [Shape; 20] = [
 
 /// Requests that no list of records gives.
 const REQUESTS: [(&str, Bound, Encoding, fn(usize) -> Vec<u8>); 10] = [
-    ("a large resource beside tiny records", Bound::Any, Encoding::OtlpBody, |bytes| resource(bytes, &one("x", json!(1)))),
-    ("a large resource beside tiny records that hit", Bound::TinyHits, Encoding::OtlpBody, |bytes| resource(bytes, &hit())),
-    ("many resources without records", Bound::Any, Encoding::OtlpBody, |bytes| {
-        [10, 4, 18, 2, 18, 0].repeat(bytes / 6)
+    ("a large resource beside tiny records", Bound::Any, Encoding::OtlpBody, |bytes| {
+        resource(bytes, &one("x", json!(1)))
     }),
+    ("a large resource beside tiny records that hit", Bound::TinyHits, Encoding::OtlpBody, |bytes| {
+        resource(bytes, &hit())
+    }),
+    ("many resources without records", Bound::Any, Encoding::OtlpBody, |bytes| [10, 4, 18, 2, 18, 0].repeat(bytes / 6)),
     ("many resources with one record", Bound::TinyHits, Encoding::OtlpAttributes, |bytes| {
         let record = encode::attributes(6, &hit());
         let mut records = Vec::new();
@@ -170,7 +179,8 @@ const REQUESTS: [(&str, Bound, Encoding, fn(usize) -> Vec<u8>); 10] = [
     }),
     ("escapes of OTLP/JSON", Bound::Any, Encoding::OtlpJson, |bytes| {
         let text = "\\u0041".repeat(bytes / 6);
-        format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{{"stringValue":"{text}"}}}}]}}]}}]}}"#).into_bytes()
+        format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{{"stringValue":"{text}"}}}}]}}]}}]}}"#)
+            .into_bytes()
     }),
 ];
 

@@ -64,7 +64,8 @@ impl Encoding {
                 request_of(texts.iter().map(|text| (0, text))).into()
             }
             Encoding::OtlpJson => {
-                let record = |record: &Record| json!({ "attributes": record.iter().map(attribute).collect::<Vec<_>>() });
+                let record =
+                    |record: &Record| json!({ "attributes": record.iter().map(attribute).collect::<Vec<_>>() });
                 let records: Vec<Value> = records.iter().map(record).collect();
                 json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": records }] }] }).to_string().into()
             }

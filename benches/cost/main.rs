@@ -159,7 +159,8 @@ fn callgrind(directory: &Path, part: usize, parts: usize, words: &[String]) -> O
 fn counted(directory: &Path, part: usize) -> Outcome<Vec<u64>> {
     let mut counts = Vec::new();
     while let Ok(text) = std::fs::read_to_string(directory.join(format!("{part}.out.{}", counts.len() + 1))) {
-        let total = text.lines().find_map(|line| line.strip_prefix("totals: ").or_else(|| line.strip_prefix("summary: ")));
+        let total =
+            text.lines().find_map(|line| line.strip_prefix("totals: ").or_else(|| line.strip_prefix("summary: ")));
         counts.push(total.ok_or("a file of callgrind has no total")?.trim().parse()?);
     }
     Ok(counts)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hotlist::delivery::{Batch, Work};
 use hotlist::detect::Detector;
 use hotlist::encoding::{Format, TagInto, otlp};
 use hotlist::feed::{FeedOptions, import};
@@ -75,7 +76,7 @@ pub fn measured(workshop: &Workshop, case: &Case, input: &Bytes) -> Outcome<usiz
         _ => input.clone(),
     };
     let format = case.encoding.format();
-    let (batch, _) = workshop.0.batch(format, message, Timestamp::UNIX_EPOCH)?;
+    let (batch, _) = workshop.0.batch(format, message, Timestamp::UNIX_EPOCH, &Work::default())?;
     let tagged = batch.message.len();
     let batch = Arc::new(batch);
     let output = match (case.sink, format) {
@@ -83,11 +84,13 @@ pub fn measured(workshop: &Workshop, case: &Case, input: &Bytes) -> Outcome<usiz
         (Sink::Other, _) => converted(&batch, Format::Vector)?,
         (Sink::Same, _) => batch.message.to_bytes().len(),
         (Sink::Lines, _) => batch.hits.iter().map(|hit| format.render_record(&hit.record).len()).sum(),
-        (Sink::Split, _) => format.envelope().split(&batch.message.to_bytes(), 4 << 10).iter().map(|part| part.to_bytes().len()).sum(),
+        (Sink::Split, _) => {
+            format.envelope().split(&batch.message.to_bytes(), 4 << 10).iter().map(|part| part.to_bytes().len()).sum()
+        }
     };
     Ok(tagged.max(output))
 }
 
-fn converted(batch: &Arc<hotlist::delivery::Batch>, to: Format) -> Outcome<usize> {
+fn converted(batch: &Arc<Batch>, to: Format) -> Outcome<usize> {
     Ok(Only::All.of(batch, to)?.map_or(0, |made| made.message.to_bytes().len()))
 }

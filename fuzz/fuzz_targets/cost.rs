@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hotlist::delivery::Work;
 use hotlist::detect::Detector;
 use hotlist::encoding::wire::put_bytes;
 use hotlist::encoding::{Format, TagInto, otlp};
@@ -65,7 +66,12 @@ static NORMAL: LazyLock<[f64; 4]> = LazyLock::new(|| {
     let body = Bytes::from(otlp::request_of([(0, &value)]));
     let vector = hotlist::encoding::transcode(&body, Format::Otlp, Format::Vector, |_| true).expect("our own");
     let json = br#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"attributes":[{"key":"source.ip","value":{"stringValue":"192.0.2.1"}},{"key":"url.full","value":{"stringValue":"https://www.example.com/a/b?c=d"}}],"body":{"stringValue":"GET /a/b?c=d HTTP/1.1 200 17911 in 182 ms"}}]}]}]}"#;
-    let inputs = [(Shape::Otlp, body), (Shape::Vector, vector), (Shape::Filter, filter(document)), (Shape::OtlpJson, Bytes::from_static(json))];
+    let inputs = [
+        (Shape::Otlp, body),
+        (Shape::Vector, vector),
+        (Shape::Filter, filter(document)),
+        (Shape::OtlpJson, Bytes::from_static(json)),
+    ];
     inputs.map(|(shape, input)| {
         let input = shape.repeated(&input);
         let fastest = (0..10 * RUNS).map(|_| run(shape, &input).0).min().unwrap_or_default();
@@ -114,7 +120,8 @@ fn run(shape: Shape, input: &Bytes) -> (Duration, usize, usize) {
         Shape::Filter => (Format::Filter, Ok(input.clone())),
         Shape::OtlpJson => (Format::Otlp, otlp::from_json(input).map(|converted| Bytes::from(converted.message))),
     };
-    let done = message.ok().and_then(|message| DETECTOR.batch(format, message, Timestamp::UNIX_EPOCH).ok());
+    let done =
+        message.ok().and_then(|message| DETECTOR.batch(format, message, Timestamp::UNIX_EPOCH, &Work::default()).ok());
     let (hits, output) = done.map_or((0, 0), |(batch, report)| (report.hits.len(), batch.message.to_bytes().len()));
     (now() - begun, hits, output)
 }
