@@ -139,8 +139,11 @@ const SHAPES: [Shape; 20] = [
     ("long keys of dots", Bound::Any, |bytes| vec![one(&".".repeat(200), json!("x")); bytes / 210 + 1]),
 ];
 
+/// A request of so many bytes in one encoding.
+type Request = (&'static str, Bound, Encoding, fn(usize) -> Vec<u8>);
+
 /// Requests that no list of records gives.
-const REQUESTS: [(&str, Bound, Encoding, fn(usize) -> Vec<u8>); 10] = [
+const REQUESTS: [Request; 10] = [
     ("a large resource beside tiny records", Bound::Any, Encoding::OtlpBody, |bytes| {
         resource(bytes, &one("x", json!(1)))
     }),

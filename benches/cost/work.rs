@@ -62,13 +62,10 @@ impl Workshop {
         let (snapshot, policy) = (Arc::new(builder.build(1)), Some(Policy::default()));
         Ok(Workshop(Detector { snapshot, policy, tag_into: TagInto::Auto }))
     }
-
-    pub fn table(&self) -> &FieldTable {
-        self.0.snapshot.table()
-    }
 }
 
-/// Does the work of one case; gives the bytes that came out, none for a request that is refused. Callgrind finds it by its name.
+/// Does the work of one case; gives the bytes that came out, none for a request that is refused. Callgrind finds it by
+/// its name.
 #[inline(never)]
 pub fn measured(workshop: &Workshop, case: &Case, input: &Bytes) -> Outcome<usize> {
     let message = match case.encoding {

@@ -108,20 +108,21 @@ pub(super) fn join(path: &str, key: &str) -> String {
 /// The text of a setting without what may be a credential: user name and password of a URL, and its query. Takes what is
 /// only nearly a URL, too, since that is what errors are about.
 pub fn without_credentials(text: &str) -> String {
-    let (scheme, rest) = match text.split_once("://") {
-        Some((scheme, rest)) => (Some(scheme), rest),
-        None => (None, text),
+    let start = text.find("://").map(|at| at + "://".len());
+    let is_url = start.is_some();
+    let (before, mut rest) = match text.strip_prefix("unix:") {
+        Some(path) => ("unix:", path),
+        None => text.split_at(start.unwrap_or(0)),
     };
-    let mut shown = scheme.map_or_else(String::new, |scheme| format!("{scheme}://"));
-    let mut rest = rest;
+    let mut shown = before.to_owned();
     if let Some((user, host)) = rest.rsplit_once('@')
-        && (scheme.is_some() || user.contains(':') || !user.contains('/'))
+        && (is_url || user.contains(':') || !user.contains('/'))
     {
         shown.push_str(MASK);
         shown.push('@');
         rest = host;
     }
-    match rest.split_once('?').filter(|_| scheme.is_some()) {
+    match rest.split_once('?').filter(|_| is_url) {
         Some((before, _)) => shown.extend([before, "?", MASK]),
         None => shown.push_str(rest),
     }

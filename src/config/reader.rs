@@ -49,6 +49,7 @@ impl<'a> Item<'a> {
     pub(super) fn report(&self, fault: Fault) {
         let fault = match fault {
             Fault::BadValue { value, reason } => Fault::BadValue { value: shorten(&value), reason },
+            Fault::UnknownInput { name, hint } => Fault::UnknownInput { name: shorten(&name), hint },
             fault => fault,
         };
         self.problems.push(self.node.problem(&self.path, fault));

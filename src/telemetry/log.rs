@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_line_reads_as_before() {
         let line = logged(LogFormat::Text, false, || {
-            tracing::warn!(feed = "a b", count = 3, path = %"x.csv", given = ?Some(1), "a file is gone");
+            tracing::warn!(feed = "a b", count = 3, path = %Escaped("x.csv"), given = ?Some(1), "a file is gone");
         });
         assert!(
             line.ends_with(
@@ -130,7 +130,7 @@ mod tests {
                 let line = logged(format, false, || {
                     let error = io::Error::other(value.clone());
                     let error: &dyn std::error::Error = &error;
-                    tracing::error!(text = value, shown = %Escaped(&value), debugged = ?value, error, "{value} in a message");
+                    tracing::error!(text = value, shown = tracing::field::display(&value), debugged = ?value, error, "{value} in a message");
                 });
                 let (text, end) = line.split_at(line.len() - 1);
                 prop_assert!(end == "\n" && !text.chars().any(is_harmful), "{:?}", line);
