@@ -101,7 +101,7 @@ proptest! {
         let sent = send(&few, &document);
         let is_truncated = expected.len() > limit;
         if is_truncated {
-            expected.sort_by(|one, other| (other.0, other.1).cmp(&(one.0, one.1)));
+            expected.sort_by_key(|other| std::cmp::Reverse((other.0, other.1)));
         }
         let best: Vec<_> = expected.iter().take(limit).map(|(.., name, value)| (name.clone(), value.clone())).collect();
         prop_assert_eq!(shown(&sent.hits), best);

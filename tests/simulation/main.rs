@@ -6,6 +6,9 @@
 //! `SIMULATION_SCHEDULES` says how many schedules run, `SIMULATION_SECONDS` for how long new ones do, and
 //! `SIMULATION_SEED` repeats one. A schedule that fails prints the command that repeats it.
 
+// Says to clippy what cargo knows: helpers here are test code, too.
+#![cfg(test)]
+
 mod chance;
 mod disk;
 mod next_hop;
