@@ -208,7 +208,7 @@ async fn forget_nodes(store: Store, after: Duration) {
                 counter!(telemetry::CONTROL_PLANE_FORGOTTEN_NODES_TOTAL).increment(nodes as u64);
                 tracing::info!(nodes, after = ?after, "files of nodes that are gone were removed");
             }
-            Ok(Err(error)) => tracing::warn!(%error, "nodes that are gone cannot be removed"),
+            Ok(Err(error)) => tracing::warn!(error = %Escaped(&error), "nodes that are gone cannot be removed"),
         }
     }
 }

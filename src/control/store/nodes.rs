@@ -173,7 +173,7 @@ impl Store {
                     continue;
                 }
                 if let Err(error) = std::fs::remove_file(&path) {
-                    tracing::warn!(path = %path.display(), %error, "the file of a node that is gone cannot be removed");
+                    tracing::warn!(path = %Escaped(path.display()), error = %Escaped(&error), "the file of a node that is gone cannot be removed");
                 } else if is_node {
                     forgotten += 1;
                     let tenant = directory.file_name().unwrap_or_default();
