@@ -214,7 +214,7 @@ impl Detector {
         })?;
         let mut report = pass.report;
         report.counts = sieve.counts();
-        report.seen = sieve.into_seen();
+        (report.seen, report.malformed) = sieve.into_seen();
         batch.records = report.events as usize;
         batch.message = if edits.is_empty() { Rope::from(message) } else { P::ENVELOPE.splice(&message, &edits) };
         Ok((batch, report))

@@ -7,11 +7,13 @@
 
 mod findings;
 mod judge;
+mod malformed;
 mod read;
 mod sieve;
 
 pub use findings::{Hit, MAX_SHOWN, RECORD_FINDINGS, rank};
 pub use judge::Judge;
+pub use malformed::MalformedValues;
 pub use sieve::Sieve;
 
 use std::net::IpAddr;
@@ -26,7 +28,7 @@ use crate::intel::posting::Posting;
 use crate::intel::segment::TableId;
 use crate::intel::snapshot::{RangeValue, Snapshot};
 use crate::intel::space::Space;
-use crate::observable::Kind;
+use crate::observable::Malformed;
 use crate::observable::url::CanonicalUrl;
 use findings::{Finding, Findings};
 use read::{Forms, read};
@@ -52,6 +54,8 @@ pub trait Trace {
     fn looked_up(&mut self, _space: Space, _key: &[u8], _outcome: Outcome) {}
     /// Covering networks were looked up.
     fn networks(&mut self, _address: IpAddr, _found: usize) {}
+    /// The value, or part of it, is not what its field holds.
+    fn malformed(&mut self, _reason: Malformed) {}
 }
 
 /// Hears nothing.
@@ -317,19 +321,24 @@ impl<T: Trace> Visitor for Matcher<'_, T> {
         reader.counts.observables += 1;
         reader.findings.next_value();
         reader.trace.value(field, value, reading);
-        with_text(value, |raw| read(snapshot.options(), reading, raw, scratch, &mut At { reader, field, raw }));
+        let malformed = with_text(value, |raw| {
+            read(snapshot.options(), reading, raw, scratch, &mut At { reader: &mut *reader, field, raw })
+        });
+        if let Some(reason) = malformed {
+            reader.trace.malformed(reason);
+        }
     }
 }
 
-/// Hands over a scalar as text; a boolean is no observable.
+/// Hands over a scalar as text; a boolean is not an observable. Gives what `take` gives.
 #[inline]
-fn with_text(value: Value<'_>, take: impl FnOnce(&[u8])) {
+fn with_text(value: Value<'_>, take: impl FnOnce(&[u8]) -> Option<Malformed>) -> Option<Malformed> {
     match value {
         Value::Text(text) => take(text),
         Value::Int(number) => take(itoa::Buffer::new().format(number).as_bytes()),
         Value::Double(number) => take(number.to_string().as_bytes()),
         Value::Time(time) => take(time.to_string().as_bytes()),
-        Value::Bool(_) => {}
+        Value::Bool(_) => None,
     }
 }
 

@@ -3,11 +3,16 @@
 //! The same normalisers serve events and indicators, so that both sides meet in one canonical form. Only *event*
 //! values are split or widened (a host out of `host:port`, an address out of `Name <a@b>`); that is the matcher's
 //! business and uses the `event_…` functions here.
+//!
+//! Whoever writes events chooses their values, so each normaliser refuses values beyond a length before it reads them. The
+//! limits stand beside each normaliser, with their source. Those of URLs and free text are the caller's.
 
 pub mod domain;
 pub mod email;
 pub mod hash;
 pub mod ip;
+pub mod malformed;
+pub mod number;
 pub mod path;
 pub mod refang;
 pub mod text;
@@ -16,6 +21,13 @@ pub mod url;
 pub mod user;
 
 use std::fmt;
+
+/// The version of the canonical forms. A segment holds keys in canonical form, so one that was compiled under another
+/// version is refused: its keys would not meet those of events. Raise it with every change of a canonical form of an
+/// indicator; `tests/canonical.rs` holds each form to its version.
+pub const CANONICAL_VERSION: u16 = 1;
+
+pub use malformed::Malformed;
 
 /// The kind of an observable or of an indicator's term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -43,6 +43,20 @@ mod tests {
         }
     }
 
+    /// A value that is not what its field holds is shown as malformed, with the reason that the metric names.
+    #[test]
+    fn explain_shows_why_a_value_is_not_an_observable() {
+        let event = r#"{"dns.question.name":"a b","destination.ip":"nowhere","source.ip":"-"}"#;
+        let directory = directory(&[("feed.txt", "203.0.113.0/24\nbad.example\n"), ("event.json", event)]);
+        let shown = text(&hotlist(directory.path(), &["explain", "-i", "feed.txt", "-e", "event.json"]));
+        for line in [
+            "    malformed (not_domain): the value is not a DNS name, an address or a URL\n",
+            "    malformed (not_ip): the value, or a part of it, is not an address\n",
+        ] {
+            assert_eq!(shown.matches(line).count(), 1, "{line:?} is not once in:\n{shown}");
+        }
+    }
+
     /// With a configuration the policy speaks too: the C2 rule and validity drop findings and say why.
     #[test]
     fn explain_names_what_policy_dropped_and_why() {

@@ -87,7 +87,7 @@ fn ask_everything(segment: &Segment) {
 
 /// In a snapshot, twice, so that its tombstones act on itself.
 fn matched(segment: &Arc<Segment>) {
-    let options = MatchOptions { subdomains: false, url_hosts: true };
+    let options = MatchOptions { url_hosts: true, ..MatchOptions::EXACT };
     let mut builder = SnapshotBuilder::new(Arc::clone(&SHARED), options, 1);
     for _ in 0..2 {
         if builder.add_segment(Arc::clone(segment), |feed| Feed::named(&feed.name)).is_err() {

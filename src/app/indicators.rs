@@ -18,7 +18,13 @@ pub use thread::Intel;
 
 /// How values are matched.
 pub fn options(matching: &config::Match) -> MatchOptions {
-    MatchOptions { subdomains: matching.subdomains, url_hosts: matching.url_hosts }
+    MatchOptions {
+        subdomains: matching.subdomains,
+        url_hosts: matching.url_hosts,
+        user_principals: matching.user_principals,
+        max_url_bytes: matching.max_url_bytes,
+        max_text_bytes: matching.max_text_bytes,
+    }
 }
 
 #[cfg(test)]

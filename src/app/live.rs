@@ -268,6 +268,10 @@ impl Process for Live {
         self.judged.fetch_add(report.events, Ordering::Relaxed);
         self.found.fetch_add(report.hits.total(), Ordering::Relaxed);
         self.blind_spots.note(&detector.snapshot, &report);
+        for (field, reason, count) in report.malformed.iter() {
+            let field = detector.snapshot.table().get(field).name.clone();
+            counter!(telemetry::MALFORMED_VALUES_TOTAL, "field" => field, "reason" => reason.as_str()).increment(count);
+        }
         self.count(&detector.snapshot, report);
         self.seconds.record(start.elapsed().as_secs_f64());
         Ok(batch)

@@ -28,6 +28,7 @@ use crate::intel::plan::Reading;
 use crate::intel::snapshot::MatchOptions;
 use crate::intel::space::Space;
 use crate::matcher::{Hit, Matcher, Outcome, Trace, show_key};
+use crate::observable::Malformed;
 
 /// The longest event that is read.
 const MAX_EVENT: u64 = 64 << 20;
@@ -125,6 +126,10 @@ impl Trace for Story {
 
     fn networks(&mut self, address: IpAddr, found: usize) {
         let _ = writeln!(self.text, "    networks that cover {address}: {found}");
+    }
+
+    fn malformed(&mut self, reason: Malformed) {
+        let _ = writeln!(self.text, "    malformed ({}): {}", reason.as_str(), reason.explain());
     }
 }
 

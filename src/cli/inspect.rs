@@ -39,7 +39,7 @@ pub(super) fn run(args: &InspectArgs, seed: u64, out: &mut dyn Write) -> Result<
         describe(outcome, out).map_err(Failure::of_output)?;
     }
     if let Some(value) = &args.find {
-        let options = MatchOptions { subdomains: true, url_hosts: true };
+        let options = MatchOptions { subdomains: true, url_hosts: true, ..MatchOptions::EXACT };
         let mut builder = SnapshotBuilder::new(Arc::clone(&table), options, seed);
         load::add(&mut outcomes, &mut builder).context("cannot index the indicators")?;
         for segment in segments {

@@ -42,7 +42,8 @@ struct Line<'a> {
 }
 
 pub(super) fn run(args: &ScanArgs, seed: u64, out: &mut dyn Write) -> Result<(), Failure> {
-    let options = MatchOptions { subdomains: args.match_subdomains, url_hosts: args.match_url_hosts };
+    let options =
+        MatchOptions { subdomains: args.match_subdomains, url_hosts: args.match_url_hosts, ..MatchOptions::EXACT };
     let snapshot = Arc::new(snapshot(&args.indicators, options, seed)?);
     let policy = only_allowlists(&args.allowlist);
     let detector = Detector { snapshot, policy, tag_into: TagInto::Auto, budgets: Budgets::OFFLINE };

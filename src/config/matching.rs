@@ -11,7 +11,7 @@ use crate::observable::Kind;
 
 use super::problem::Fault;
 use super::reader::Item;
-use super::units::Time;
+use super::units::{Size, Time};
 
 /// How events are compared with indicators.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -23,6 +23,17 @@ pub struct Match {
     /// Whether a URL in an event also yields its host as a domain or an address.
     #[schemars(extend("default" = false))]
     pub url_hosts: bool,
+    /// Whether a user principal name (`user@domain`) in an event also yields its user, as `DOMAIN\user` always does.
+    #[schemars(extend("default" = false))]
+    pub user_principals: bool,
+    /// The longest URL that is read. Of a longer one only the host counts, and it is counted as malformed. RFC 9110, section 4.1, recommends that recipients support at least 8,000 octets.
+    #[serde(with = "Size")]
+    #[schemars(extend("default" = "8KiB"))]
+    pub max_url_bytes: usize,
+    /// The longest text, name or path that is read; a longer one is counted as malformed. Linux limits one argument of a command to 128 KiB, Windows a command line to 32,767 characters.
+    #[serde(with = "Size")]
+    #[schemars(extend("default" = "128KiB"))]
+    pub max_text_bytes: usize,
     /// How far outside an indicator's validity an event may lie and still match.
     #[serde(with = "Time")]
     #[schemars(extend("default" = "5d"))]
@@ -159,6 +170,9 @@ impl Default for Match {
         Match {
             subdomains: false,
             url_hosts: false,
+            user_principals: false,
+            max_url_bytes: 8 << 10,
+            max_text_bytes: 128 << 10,
             grace: Duration::from_secs(5 * 86_400),
             max_clock_skew: Duration::from_secs(7 * 86_400),
             skip_enrichment_events: true,
@@ -175,6 +189,9 @@ impl Match {
     pub(super) const KEYS: &[&'static str] = &[
         "subdomains",
         "url_hosts",
+        "user_principals",
+        "max_url_bytes",
+        "max_text_bytes",
         "grace",
         "max_clock_skew",
         "skip_enrichment_events",
@@ -192,6 +209,9 @@ impl Match {
         Some(Match {
             subdomains: table.or("subdomains", default.subdomains, Item::boolean),
             url_hosts: table.or("url_hosts", default.url_hosts, Item::boolean),
+            user_principals: table.or("user_principals", default.user_principals, Item::boolean),
+            max_url_bytes: table.or("max_url_bytes", default.max_url_bytes, Item::size),
+            max_text_bytes: table.or("max_text_bytes", default.max_text_bytes, Item::size),
             grace: table.or("grace", default.grace, Item::duration),
             max_clock_skew: table.or("max_clock_skew", default.max_clock_skew, Item::duration),
             skip_enrichment_events: table.or("skip_enrichment_events", default.skip_enrichment_events, Item::boolean),

@@ -13,7 +13,7 @@ use crate::delivery::Known;
 use crate::enrich;
 use crate::fields::{Field, FieldKind};
 use crate::matcher::Matcher;
-use crate::observable::{Kind, domain, email, hash, ip, path, text, time, url, user};
+use crate::observable::{Kind, domain, email, hash, ip, number, path, text, time, url, user};
 
 /// Why a value is not looked up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,16 +70,12 @@ impl Asked {
             Kind::Md5 | Kind::Sha1 | Kind::Sha256 | Kind::Sha512 | Kind::Ssdeep => {
                 hash::canonical(raw, scratch).is_some_and(|(found, _)| found == kind)
             }
-            Kind::Email => {
-                let mut found = false;
-                email::event_addresses(raw, scratch, &mut |_| found = true);
-                found
-            }
+            Kind::Email => email::event_addresses(raw, scratch, &mut |_| {}).is_none(),
             Kind::User => user::canonical(raw, scratch).is_some(),
             Kind::Path => path::canonical(raw, scratch).is_some(),
             Kind::Name | Kind::DnsType => text::name(raw, scratch).is_some(),
             Kind::Text => text::canonical(raw).is_some(),
-            Kind::Number => value.trim().parse::<f64>().is_ok_and(f64::is_finite),
+            Kind::Number => number::parse(raw).is_some(),
             Kind::Time => time::parse(raw).is_some(),
         };
         fits.then_some(kind)

@@ -10,7 +10,7 @@ use crate::encoding::TagOutcome;
 use crate::encoding::json::Malformation;
 use crate::fields::FieldSet;
 use crate::intel::allowlist::Action;
-use crate::matcher::{Counts, Hit};
+use crate::matcher::{Counts, Hit, MalformedValues};
 use crate::observable::Kind;
 use crate::policy::Suppression;
 
@@ -69,6 +69,8 @@ pub struct Report {
     pub counts: Counts,
     /// The fields that had a value, of those that some indicator is looked for at.
     pub seen: FieldSet,
+    /// Values that are not what their field holds, by field and reason.
+    pub malformed: MalformedValues,
     /// Hits that policy allowed, by the number of their feed in [`Snapshot::feeds`](crate::intel::snapshot::Snapshot::feeds)
     /// and their kind.
     pub hits: Tally<(usize, Kind)>,

@@ -32,12 +32,35 @@ use part::Part;
 use source::Source;
 
 /// How values are matched, the same for live and retro.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MatchOptions {
     /// Every domain indicator stands for its subdomains too.
     pub subdomains: bool,
     /// A URL field yields its host as a domain or address.
     pub url_hosts: bool,
+    /// A user principal name (`user@domain`) yields its user, too.
+    pub user_principals: bool,
+    /// Longer URLs are not read, but for their host.
+    pub max_url_bytes: usize,
+    /// Longer texts, names and paths are not read.
+    pub max_text_bytes: usize,
+}
+
+impl MatchOptions {
+    /// Neither subdomains nor hosts of URLs, and the limits of the configuration's defaults.
+    pub const EXACT: MatchOptions = MatchOptions {
+        subdomains: false,
+        url_hosts: false,
+        user_principals: false,
+        max_url_bytes: 8 << 10,
+        max_text_bytes: 128 << 10,
+    };
+}
+
+impl Default for MatchOptions {
+    fn default() -> MatchOptions {
+        MatchOptions::EXACT
+    }
 }
 
 /// A comparison other than `=` with a number or instant at a field.

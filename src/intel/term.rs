@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::indicator::{Comparison, TermValue};
 use crate::observable::ip::AddressOrNetwork;
 use crate::observable::url::CanonicalUrl;
-use crate::observable::{Kind, domain, email, hash, ip, path, text, time, url, user};
+use crate::observable::{Kind, domain, email, hash, ip, number, path, text, time, url, user};
 
 impl From<AddressOrNetwork> for TermValue {
     fn from(value: AddressOrNetwork) -> TermValue {
@@ -57,14 +57,9 @@ pub fn value(kind: Kind, written: &str) -> Option<TermValue> {
         Kind::Text => TermValue::Text(boxed(text::canonical(bytes)?)?),
         Kind::Name | Kind::DnsType => TermValue::Name { kind, name: boxed(text::name(bytes, &mut scratch)?)? },
         Kind::Path => TermValue::Path(boxed(path::canonical(bytes, &mut scratch)?)?),
-        Kind::Number => TermValue::Number { comparison: Comparison::Equal, value: number(written)? },
+        Kind::Number => TermValue::Number { comparison: Comparison::Equal, value: number::parse(bytes)? },
         Kind::Time => TermValue::Time { comparison: Comparison::Equal, value: time::parse(bytes)? },
     })
-}
-
-/// A finite decimal number.
-pub fn number(written: &str) -> Option<f64> {
-    written.trim().parse::<f64>().ok().filter(|value| value.is_finite())
 }
 
 /// The canonical bytes as text; they are UTF-8 because the input was.

@@ -308,6 +308,6 @@ impl Visitor for Judge<'_> {
         }
         let (snapshot, scratch) = (self.snapshot, &mut self.scratch);
         let mut at = At { atoms: &mut self.atoms, snapshot, field };
-        with_text(value, |raw| read(snapshot.options(), snapshot.reading(field), raw, scratch, &mut at));
+        let _ = with_text(value, |raw| read(snapshot.options(), snapshot.reading(field), raw, scratch, &mut at));
     }
 }

@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 
 use super::read::{Forms, read};
-use super::{Counts, with_text};
+use super::{Counts, MalformedValues, with_text};
 use crate::encoding::{Value, Visitor};
 use crate::fields::{FieldId, FieldSet};
 use crate::intel::snapshot::{RangeValue, Snapshot};
@@ -21,6 +21,7 @@ pub struct Sieve<'s> {
     scratch: Vec<u8>,
     counts: Counts,
     seen: FieldSet,
+    malformed: MalformedValues,
 }
 
 struct Notes<'s> {
@@ -34,7 +35,13 @@ impl<'s> Sieve<'s> {
     /// A sieve for a snapshot.
     pub fn new(snapshot: &'s Snapshot) -> Sieve<'s> {
         let notes = Notes { snapshot, hashes: Vec::new(), suspicious: false };
-        Sieve { notes, scratch: Vec::new(), counts: Counts::default(), seen: FieldSet::default() }
+        Sieve {
+            notes,
+            scratch: Vec::new(),
+            counts: Counts::default(),
+            seen: FieldSet::default(),
+            malformed: MalformedValues::default(),
+        }
     }
 
     /// Whether the record just walked may match, and forgets it. `false` is certain.
@@ -52,9 +59,9 @@ impl<'s> Sieve<'s> {
         self.counts
     }
 
-    /// The fields that had a value so far.
-    pub fn into_seen(self) -> FieldSet {
-        self.seen
+    /// The fields that had a value so far, and the values that are not what their field holds.
+    pub fn into_seen(self) -> (FieldSet, MalformedValues) {
+        (self.seen, self.malformed)
     }
 }
 
@@ -81,8 +88,9 @@ impl Forms for Notes<'_> {
         false
     }
 
-    fn url(&mut self, _: &CanonicalUrl) {
-        self.suspicious = true;
+    fn url(&mut self, url: &CanonicalUrl) {
+        // As for a URL that was not parsed: its own keys are asked by the matcher, when the host is known.
+        self.url_host(url.host().as_bytes());
     }
 
     #[inline]
@@ -98,6 +106,9 @@ impl Visitor for Sieve<'_> {
         let (snapshot, reading) = (notes.snapshot, notes.snapshot.reading(field));
         self.counts.observables += 1;
         self.seen.insert(field);
-        with_text(value, |raw| read(snapshot.options(), reading, raw, scratch, notes));
+        let malformed = with_text(value, |raw| read(snapshot.options(), reading, raw, scratch, notes));
+        if let Some(reason) = malformed {
+            self.malformed.add(field, reason);
+        }
     }
 }

@@ -3,16 +3,23 @@
 //! Logs hold single labels, underscores and internationalised names; all are accepted. A name that is not plain ASCII is
 //! mapped label by label with UTS #46 (the crate `idna`), the mapping that browsers use.
 
+mod tail;
+
 use idna::AsciiDenyList;
 
 use super::text;
+
+pub use tail::tail;
 
 /// The longest name without its trailing dot, in octets (RFC 1035, section 2.3.4).
 const LONGEST_NAME: usize = 253;
 /// The longest label, in octets (RFC 1035, section 2.3.4).
 const LONGEST_LABEL: usize = 63;
-/// Longer input than this is no name in any spelling: 253 characters of at most 4 bytes.
-const LONGEST_INPUT: usize = 4 * LONGEST_NAME + 4;
+/// Longer input is never read as a name: 253 characters of at most 4 bytes before their mapping, and a trailing dot.
+pub const LONGEST_INPUT: usize = 4 * LONGEST_NAME + 4;
+/// Longer labels are never mapped: 63 characters of at most 4 bytes. The time of the mapping grows with the square of
+/// the label's length.
+pub(super) const LONGEST_WIDE_LABEL: usize = 4 * LONGEST_LABEL;
 
 const INVALID: u8 = 0;
 const PLAIN: u8 = 1;
@@ -41,6 +48,9 @@ const CLASS: [u8; 256] = {
 /// and 253 together. `None` when the value is no name. Copies only what is not canonical already.
 #[inline]
 pub fn canonical<'a>(value: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+    if value.len() > LONGEST_INPUT {
+        return None;
+    }
     let value = text::trimmed(value);
     let name = value.strip_suffix(b".").unwrap_or(value);
     match classes(name)? {
@@ -58,42 +68,48 @@ pub fn canonical<'a>(value: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u
 /// not ASCII are judged after their mapping.
 #[inline]
 fn classes(name: &[u8]) -> Option<u8> {
-    let (mut seen, mut label) = (0, 0);
+    let (mut seen, mut label, mut longest) = (0, 0, 0);
     for &byte in name {
         let class = CLASS[usize::from(byte)];
         match class {
             INVALID => return None,
             DOT if label == 0 => return None,
-            DOT => label = 0,
+            DOT => {
+                longest = longest.max(label);
+                label = 0;
+            }
             _ => label += 1,
         }
         seen |= class;
-        if label > LONGEST_LABEL && seen & WIDE == 0 && name.is_ascii() {
-            return None;
-        }
     }
-    (label > 0).then_some(seen)
+    let fits = longest.max(label) <= LONGEST_LABEL || seen & WIDE != 0;
+    (label > 0 && fits).then_some(seen)
 }
 
 /// A name with characters outside ASCII: each such label becomes its A-label.
 fn canonical_wide<'a>(value: &[u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
-    if value.len() > LONGEST_INPUT {
-        return None;
-    }
     let name = std::str::from_utf8(value).ok()?;
     scratch.clear();
     for (at, label) in name.strip_suffix(is_dot).unwrap_or(name).split(is_dot).enumerate() {
         if at > 0 {
             scratch.push(b'.');
         }
-        if label.is_ascii() {
-            scratch.extend(label.bytes().map(|byte| byte.to_ascii_lowercase()));
-        } else {
-            let mapped = idna::domain_to_ascii_cow(label.as_bytes(), AsciiDenyList::EMPTY).ok()?;
-            scratch.extend_from_slice(mapped.as_bytes());
-        }
+        map_label(label, scratch)?;
     }
     (scratch.len() <= LONGEST_NAME && classes(scratch)? & !(PLAIN | DOT) == 0).then_some(scratch)
+}
+
+/// Appends one label in lower case, as its A-label when it has characters outside ASCII. The result is not checked.
+fn map_label(label: &str, out: &mut Vec<u8>) -> Option<()> {
+    if label.is_ascii() {
+        out.extend(label.bytes().map(|byte| byte.to_ascii_lowercase()));
+    } else if label.len() <= LONGEST_WIDE_LABEL {
+        let mapped = idna::domain_to_ascii_cow(label.as_bytes(), AsciiDenyList::EMPTY).ok()?;
+        out.extend_from_slice(mapped.as_bytes());
+    } else {
+        return None;
+    }
+    Some(())
 }
 
 /// The full stops that UTS #46 (section 2.3) takes for label separators.

@@ -3,19 +3,33 @@
 //! What counts as an address is narrower than RFC 5322: no quoted local parts, and a domain of at least two labels.
 //! That is what feeds and logs hold.
 
+use super::malformed::Malformed;
 use super::{domain, text};
+
+/// Longer input is never read as one address, in octets: 64 before the `@` and 255 behind it (RFC 5321, sections
+/// 4.5.3.1.1 and 4.5.3.1.2).
+pub const LONGEST_ADDRESS: usize = 64 + 1 + 255;
+/// The same before the mapping of an internationalised address, whose characters have at most 4 bytes.
+const LONGEST_WIDE: usize = 4 * LONGEST_ADDRESS;
+/// Longer input is never read as a list of addresses.
+pub const LONGEST_LIST: usize = 128 * 1024;
+/// The most addresses that are read from one value. Servers limit the recipients of a message to about as many.
+pub const MOST_ADDRESSES: usize = 1000;
 
 /// The address, trimmed, lower case, an internationalised domain as A-labels. `None` when the value is not exactly one
 /// plain address. Copies only what is not canonical already.
 #[inline]
 pub fn canonical<'a>(value: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+    if value.len() > LONGEST_WIDE {
+        return None;
+    }
     let value = text::trimmed(value);
     // Cheap first: most values that are no address have no `@`.
     let at = memchr::memchr(b'@', value)?;
     if !value.is_ascii() {
         return canonical_wide(value, scratch);
     }
-    if !is_address(value, at) {
+    if value.len() > LONGEST_ADDRESS || !is_address(value, at) {
         return None;
     }
     if !value.iter().any(u8::is_ascii_uppercase) {
@@ -43,16 +57,22 @@ fn canonical_wide<'a>(value: &[u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]
     scratch.extend_from_slice(local);
     scratch.extend_from_slice(host);
     // The mapping of a domain may leave a single label; that is no address any more.
-    is_address(scratch, at).then_some(scratch)
+    (scratch.len() <= LONGEST_ADDRESS && is_address(scratch, at)).then_some(scratch)
 }
 
 /// Hands over every address that an *event* value carries: the value itself, or each one inside a display form
-/// (`Name <a@b.example>`), a `mailto:` or a list. Each is canonical.
-pub fn event_addresses(value: &[u8], scratch: &mut Vec<u8>, found: &mut dyn FnMut(&[u8])) {
+/// (`Name <a@b.example>`), a `mailto:` or a list. Each is canonical. Gives why the value has no address, or why not all
+/// of it is read.
+pub fn event_addresses(value: &[u8], scratch: &mut Vec<u8>, found: &mut dyn FnMut(&[u8])) -> Option<Malformed> {
     if let Some(address) = canonical(value, scratch) {
-        return found(address);
+        found(address);
+        return None;
+    }
+    if value.len() > LONGEST_LIST {
+        return Some(Malformed::TooLong);
     }
     let mut rest = value;
+    let mut count = 0;
     while let Some(at) = memchr::memchr(b'@', rest) {
         let local = rest[..at].len() - word_before(&rest[..at]);
         let after = &rest[at + 1..];
@@ -63,10 +83,15 @@ pub fn event_addresses(value: &[u8], scratch: &mut Vec<u8>, found: &mut dyn FnMu
         }
         let (word, following) = rest[local..].split_at(at - local + 1 + host);
         if let Some(address) = canonical(without_dots(word), scratch) {
+            if count == MOST_ADDRESSES {
+                return Some(Malformed::TooMany);
+            }
             found(address);
+            count += 1;
         }
         rest = following;
     }
+    (count == 0).then_some(Malformed::NotEmail)
 }
 
 /// Whether the text is `local@domain.label`, each part of characters that an address has; `at` is its first `@`.
@@ -163,6 +188,21 @@ mod tests {
         assert_eq!(addresses("x\u{a0}a@b.example\u{3000}".as_bytes()), ["a@b.example"]);
         assert_eq!(addresses(b"a@b.example@c.example"), ["a@b.example"]);
         assert!(addresses(b"<help@ @x a@b ANONYMIZED").is_empty());
+    }
+
+    #[test]
+    fn addresses_and_lists_are_read_within_bounds() {
+        let long = format!("{}@b.example", "a".repeat(LONGEST_ADDRESS));
+        assert_eq!(address(&long), None);
+        let read = |value: &str| {
+            let mut count = 0;
+            (event_addresses(value.as_bytes(), &mut Vec::new(), &mut |_| count += 1), count)
+        };
+        assert_eq!(read(&long), (Some(Malformed::NotEmail), 0));
+        assert_eq!(read("nobody"), (Some(Malformed::NotEmail), 0));
+        assert_eq!(read(&"a@b.example,".repeat(MOST_ADDRESSES)), (None, MOST_ADDRESSES));
+        assert_eq!(read(&"a@b.example,".repeat(MOST_ADDRESSES + 1)), (Some(Malformed::TooMany), MOST_ADDRESSES));
+        assert_eq!(read(&"a@b.example,".repeat(LONGEST_LIST / 12 + 1)), (Some(Malformed::TooLong), 0));
     }
 
     proptest! {

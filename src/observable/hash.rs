@@ -1,11 +1,22 @@
 //! File hashes: lower-case hex whose length tells the algorithm, and `ssdeep`.
 
+use super::malformed::Malformed;
 use super::{Kind, text};
+
+/// Longer input is never read as one hash: an `ssdeep` hash has at most 148 characters (`FUZZY_MAX_RESULT`).
+pub const LONGEST_INPUT: usize = 256;
+/// Longer input is never read as a list of hashes.
+pub const LONGEST_LIST: usize = 2048;
+/// The most hashes that are read from one value. Sysmon writes up to five.
+const MOST_HASHES: usize = 16;
 
 /// The hash and its kind, by the value's length whatever the field's name says: 32, 40, 64 or 128 hex digits, or the
 /// three parts of an `ssdeep` hash. Upper case is lowered; `ssdeep` stays as it is, it is case-sensitive.
 #[inline]
 pub fn canonical<'a>(value: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<(Kind, &'a [u8])> {
+    if value.len() > LONGEST_INPUT {
+        return None;
+    }
     let value = text::trimmed(value);
     let kind = match value.len() {
         32 => Kind::Md5,
@@ -23,6 +34,50 @@ pub fn canonical<'a>(value: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<(Kind,
         }
         _ => is_ssdeep(value).then_some((Kind::Ssdeep, value)),
     }
+}
+
+/// Names of algorithms before a digest, in lower case and without `-`. A digest under another name (`IMPHASH`) is not
+/// that of a file.
+const ALGORITHMS: [&str; 6] = ["md5", "sha1", "sha256", "sha512", "ssdeep", "hash"];
+
+/// Hands over every hash that an *event* value carries: the value itself, or each of a list as Sysmon writes it
+/// (`SHA1=…,MD5=…`), with `algorithm:` before it, too. Gives why not all of the value is read.
+pub fn event_hashes(value: &[u8], scratch: &mut Vec<u8>, found: &mut dyn FnMut(Kind, &[u8])) -> Option<Malformed> {
+    if let Some((kind, digest)) = canonical(value, scratch) {
+        found(kind, digest);
+        return None;
+    }
+    if value.len() > LONGEST_LIST {
+        return Some(Malformed::TooLong);
+    }
+    let is_separator = |byte: &u8| matches!(byte, b',' | b';' | b'|' | b' ' | b'\t' | b'\n' | b'\r');
+    let mut parts = value.split(is_separator).filter(|part| !part.is_empty());
+    let mut is_found = false;
+    for part in parts.by_ref().take(MOST_HASHES) {
+        if let Some((kind, digest)) = unlabelled(part).and_then(|digest| canonical(digest, scratch)) {
+            found(kind, digest);
+            is_found = true;
+        }
+    }
+    match parts.next() {
+        Some(_) => Some(Malformed::TooMany),
+        None => (!is_found).then_some(Malformed::NotHash),
+    }
+}
+
+/// What follows `algorithm=` or `algorithm:`. `None` behind the name of another algorithm.
+fn unlabelled(part: &[u8]) -> Option<&[u8]> {
+    let Some(end) = part.iter().position(|byte| matches!(byte, b'=' | b':')) else { return Some(part) };
+    let (label, digest) = (&part[..end], &part[end + 1..]);
+    if label.iter().all(u8::is_ascii_digit) {
+        // The block size of an `ssdeep` hash.
+        return Some(part);
+    }
+    let is_label = |known: &&str| {
+        let letters = label.iter().filter(|byte| **byte != b'-').map(u8::to_ascii_lowercase);
+        letters.eq(known.bytes())
+    };
+    ALGORITHMS.iter().any(|known| is_label(known)).then_some(digest)
 }
 
 const UPPER: u8 = 1;
@@ -85,6 +140,27 @@ mod tests {
         {
             assert_eq!(canonical(value.as_bytes(), &mut Vec::new()), None, "{value}");
         }
+    }
+
+    #[test]
+    fn each_hash_of_a_list_is_read() {
+        let read = |value: &str| {
+            let mut all = Vec::new();
+            let malformed = event_hashes(value.as_bytes(), &mut Vec::new(), &mut |kind, digest| {
+                all.push((kind, String::from_utf8(digest.to_vec()).unwrap()));
+            });
+            (all, malformed)
+        };
+        let (md5, sha1, sha256) = ("ab".repeat(16), "cd".repeat(20), "ef".repeat(32));
+        let sysmon = format!("SHA1={},MD5={},SHA256={sha256},IMPHASH={}", sha1.to_uppercase(), md5, "0".repeat(32));
+        let expected = vec![(Kind::Sha1, sha1.clone()), (Kind::Md5, md5.clone()), (Kind::Sha256, sha256.clone())];
+        assert_eq!(read(&sysmon), (expected, None));
+        assert_eq!(read(&format!("sha-256:{sha256}")), (vec![(Kind::Sha256, sha256.clone())], None));
+        assert_eq!(read(&format!("ssdeep=3:abc:def; {md5}")).0.len(), 2);
+        assert_eq!(read(&format!("IMPHASH={md5}")), (vec![], Some(Malformed::NotHash)));
+        assert_eq!(read(&"x".repeat(LONGEST_LIST + 1)), (vec![], Some(Malformed::TooLong)));
+        let (found, malformed) = read(&format!("{md5},").repeat(MOST_HASHES + 1));
+        assert_eq!((found.len(), malformed), (MOST_HASHES, Some(Malformed::TooMany)));
     }
 
     proptest! {

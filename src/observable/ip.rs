@@ -3,11 +3,15 @@
 //! Accepts what RFC 4291 and the dotted quad without leading zeros allow, plus what logs add: brackets, a `%zone`, and
 //! IPv4 written as IPv4-mapped IPv6, which counts as IPv4.
 
+mod event;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
 use super::{domain, text};
+
+pub use event::{embedded_v4, event_addresses, spelled};
 
 /// What an indicator in address notation means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,10 +24,15 @@ pub enum AddressOrNetwork {
 
 /// The longest text of an IPv6 address: eight groups of four digits, the last two as a dotted quad.
 const LONGEST: usize = 45;
+/// Longer input is never read as one address: the longest text, brackets, and a zone of 15 octets (`IFNAMSIZ` of Linux).
+pub const LONGEST_INPUT: usize = 64;
 
 /// One address, trimmed, without brackets and `%zone`; IPv4-mapped IPv6 becomes IPv4.
 #[inline]
 pub fn canonical(value: &[u8]) -> Option<IpAddr> {
+    if value.len() > LONGEST_INPUT {
+        return None;
+    }
     let mut value = text::trimmed(value);
     if let [b'[', inner @ .., b']'] = value {
         value = inner;
@@ -52,6 +61,9 @@ pub fn event_address(value: &[u8]) -> Option<IpAddr> {
 /// The address or network that an *indicator* names, `address` or `address/length`. Networks of IPv4-mapped addresses
 /// become IPv4 networks, since events are compared as IPv4.
 pub fn network(value: &str) -> Option<AddressOrNetwork> {
+    if value.len() > LONGEST_INPUT {
+        return None;
+    }
     let value = value.trim();
     let Some((address, length)) = value.split_once('/') else {
         return canonical(value.as_bytes()).map(AddressOrNetwork::Address);

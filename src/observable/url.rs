@@ -4,6 +4,7 @@
 //! other scheme (`hxxp` in a log is kept as the log has it), keeps a syntactic form: scheme and host in lower case, the
 //! default port and the fragment dropped.
 
+mod event;
 mod quick;
 
 use std::borrow::Cow;
@@ -13,6 +14,7 @@ use ::url::{Position, Url};
 
 use super::{domain, ip, text};
 
+pub use event::{event_url, is_reference};
 pub use quick::raw_host;
 
 /// A URL in canonical form. A feed or an event may leave the scheme out; then only the rest is compared.
@@ -51,7 +53,10 @@ fn percent_encode_invalid(value: &[u8]) -> Cow<'_, str> {
     let mut text = String::with_capacity(value.len() + 8);
     for chunk in value.utf8_chunks() {
         text.push_str(chunk.valid());
-        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("%{byte:02X}")));
+        for byte in chunk.invalid() {
+            let digit = |value: u8| char::from(b"0123456789ABCDEF"[usize::from(value & 15)]);
+            text.extend(['%', digit(byte >> 4), digit(*byte)]);
+        }
     }
     Cow::Owned(text)
 }
@@ -69,11 +74,24 @@ fn with_special_scheme(text: &str, scheme: &str) -> Option<CanonicalUrl> {
 
 /// The form of the WHATWG URL standard, less the fragment and one trailing dot of the host.
 fn whatwg(text: &str) -> Option<CanonicalUrl> {
-    let url = Url::parse(text).ok()?;
+    let url = Some(text).filter(|text| has_short_labels(text)).and_then(|text| Url::parse(text).ok())?;
     let host = without_dot(url.host_str().filter(|host| !host.is_empty())?);
     let user = &url[Position::BeforeUsername..Position::BeforeHost];
     let rest = &url[Position::AfterHost..Position::AfterQuery];
     CanonicalUrl::new(url.scheme(), &format!("{user}{host}{rest}"))
+}
+
+/// Whether no label of the host is longer than one that can be mapped. The time of the mapping grows with the square of
+/// the label's length, so longer ones are not parsed.
+fn has_short_labels(text: &str) -> bool {
+    let rest = text.as_bytes().splitn(2, |byte| *byte == b':').nth(1).unwrap_or_default();
+    let slashes = rest.iter().take_while(|byte| matches!(byte, b'/' | b'\\')).count();
+    let authority = rest[slashes..].split(|byte| matches!(byte, b'/' | b'\\' | b'?' | b'#')).next().unwrap_or_default();
+    let authority = memchr::memrchr(b'@', authority).map_or(authority, |at| &authority[at + 1..]);
+    let is_plain = authority.iter().all(|byte| byte.is_ascii() && *byte != b'%');
+    // Percent-encoding makes three octets of one.
+    let octets = |label: &[u8]| label.iter().map(|byte| if byte.is_ascii() { 1 } else { 3 }).sum::<usize>();
+    is_plain || authority.split(|byte| *byte == b'.').all(|label| octets(label) <= 3 * domain::LONGEST_WIDE_LABEL)
 }
 
 /// The form that needs no parser to accept the URL. `scheme` is its scheme in lower case.

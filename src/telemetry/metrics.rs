@@ -89,6 +89,8 @@ pub const MALFORMED_DOCUMENTS_TOTAL: &str = "hotlist_malformed_documents_total";
 pub const INBOUND_RECORDS_TOTAL: &str = "hotlist_inbound_records_total";
 /// Findings in events whose time is far from their arrival.
 pub const SKEWED_FINDINGS_TOTAL: &str = "hotlist_skewed_findings_total";
+/// Values that are not what their field holds.
+pub const MALFORMED_VALUES_TOTAL: &str = "hotlist_malformed_values_total";
 /// Indicators in the serving snapshot, by kind.
 pub const INDICATORS: &str = "hotlist_indicators";
 /// Indicators in the serving snapshot, by feed.
@@ -420,6 +422,13 @@ const OWN: &[Metric] = &[
         Unit::Count,
         &["result"],
         "Findings in events whose time is further than match.max_clock_skew from their arrival: hits, and those outside the indicator's validity at both times.",
+    ),
+    metric(
+        MALFORMED_VALUES_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["field", "reason"],
+        "Values at fields with indicators that are not what the field holds, or only in part, by field and reason (too_long, too_many, not_ip, not_domain, not_url, not_hash, not_email, not_number, not_time). Empty values and placeholders such as - are not counted.",
     ),
     metric(INDICATORS, MetricKind::Gauge, Unit::Count, &["kind"], "Indicators in the serving snapshot, by kind."),
     metric(

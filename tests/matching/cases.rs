@@ -55,12 +55,41 @@ pub fn value() -> impl Strategy<Value = Value> {
             "bücher.com",
             "z.evil.com",
             "EVIL.com.",
+            "203.000.113.007",
+            "3405803783",
+            "0xcb.0.113.7",
+            "::203.0.113.7",
+            "64:ff9b::cb00:7107",
+            "a+b.evil.com",
+            "x..a.evil.com",
+            "%65vil.com",
+            "ev\til.com",
+            "evil。com",
         ])
         .prop_map(str::to_owned),
     ];
     let dressed = (
         prop::sample::select(vec![
-            "", "", "", "http://", "HTTPS://", "ftp://u@", "hxxp://", "//", "m@", "M <m@", " ", r"corp\",
+            "",
+            "",
+            "",
+            "http://",
+            "HTTPS://",
+            "ftp://u@",
+            "hxxp://",
+            "//",
+            "m@",
+            "M <m@",
+            " ",
+            r"corp\",
+            "http:",
+            "https:/",
+            r"http:\\",
+            "view-source:http://",
+            "\u{1}http://",
+            "8.8.8.8, ",
+            "a b.",
+            "x/y.",
         ]),
         host,
         prop::sample::select(vec![
@@ -78,7 +107,7 @@ pub fn value() -> impl Strategy<Value = Value> {
         2 => prop::sample::select([&URLS[..], &MAILS, &NAMES].concat()).prop_map(Value::from),
         1 => prop::sample::select(vec![
             "0A".repeat(16), "1b".repeat(20), "HTTP/1.1".into(), "1.1".into(), "TCP".into(), r"C:\X\Run".into(),
-            "c:/x/run".into(), "443".into(), "2024-01-31".into(), "1706659200".into(), "Mail <x@y>, m@evil.com".into(),
+            "c:/x/run".into(), format!("SHA1={},MD5={}", "1b".repeat(20), "0a".repeat(16)), "sha1:1b".into(), "443".into(), "2024-01-31".into(), "1706659200".into(), "Mail <x@y>, m@evil.com".into(),
         ]).prop_map(Value::from),
         1 => prop::sample::select(vec![json!(443), json!(443.5), json!(-1), json!(1_706_659_200), json!(0.0)]),
     ]
@@ -205,9 +234,9 @@ pub fn case(fields: &'static [&'static str]) -> impl Strategy<Value = Case> {
         usual if special && !usual.is_empty() => (field, json!(index.get(usual))),
         _ => (field, value),
     });
-    (any::<(bool, bool)>(), prop::collection::vec(feed(), 1..3), prop::collection::vec(member, 1..24)).prop_map(
-        |((subdomains, url_hosts), feeds, event)| Case {
-            options: MatchOptions { subdomains, url_hosts },
+    (any::<(bool, bool, bool)>(), prop::collection::vec(feed(), 1..3), prop::collection::vec(member, 1..24)).prop_map(
+        |((subdomains, url_hosts, user_principals), feeds, event)| Case {
+            options: MatchOptions { subdomains, url_hosts, user_principals, ..MatchOptions::EXACT },
             feeds,
             event,
         },

@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::support;
 
-pub const EXACT: MatchOptions = MatchOptions { subdomains: false, url_hosts: false };
+pub const EXACT: MatchOptions = MatchOptions::EXACT;
 
 /// Other people's data; says so past the capture of test output when it is not here, and fails where CI must have it.
 pub fn shared(part: &str) -> Option<PathBuf> {

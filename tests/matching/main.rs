@@ -16,6 +16,8 @@ mod fields;
 #[cfg(test)]
 mod growing;
 #[cfg(test)]
+mod hidden;
+#[cfg(test)]
 mod inbound;
 #[cfg(test)]
 mod meant;

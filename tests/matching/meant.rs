@@ -136,7 +136,7 @@ fn said(comparing: &Comparing, case: &Case, feed: &Feed, table: &FieldTable) -> 
         };
         if here {
             let raw = written.as_str().map_or_else(|| written.to_string(), str::to_owned);
-            let forms = forms(Reading::of(field), raw.as_bytes(), case.options.url_hosts);
+            let forms = forms(Reading::of(field), raw.as_bytes(), case.options);
             let is_it = forms.iter().any(|form| same(&value, form, case.options, feed));
             said = Some(is_it || said == Some(true));
         }
@@ -223,7 +223,7 @@ proptest! {
             })
             .collect();
         let indicators = usable.iter().map(|(_, indicator)| indicator.clone()).collect();
-        let options = MatchOptions { subdomains, url_hosts };
+        let options = MatchOptions { subdomains, url_hosts, ..MatchOptions::EXACT };
         let case = Case { options, feeds: vec![(feed.clone(), indicators)], event };
         let expected: BTreeSet<u32> = (0..)
             .zip(&usable)

@@ -14,7 +14,7 @@ use hotlist::intel::plan::Reading;
 use hotlist::intel::snapshot::{Feed, MatchOptions};
 use hotlist::matcher::{Hit, Matcher};
 use hotlist::observable::url::CanonicalUrl;
-use hotlist::observable::{Kind, domain, email, hash, ip, path, text, time, url, user};
+use hotlist::observable::{Kind, domain, email, hash, ip, number, path, text, time, url, user};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -28,6 +28,8 @@ use crate::common::{detector, send_request, table};
 pub enum Form {
     Address(IpAddr),
     Domain(String),
+    /// The well-formed end of something that is not a name.
+    Below(String),
     Url(CanonicalUrl),
     Hash(Kind, String),
     Email(String),
@@ -43,18 +45,49 @@ fn string(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-fn host(raw: &[u8]) -> Option<Form> {
+/// An address, and the one inside it.
+fn address(address: IpAddr) -> Vec<Form> {
+    let inner = match address {
+        IpAddr::V6(v6) => ip::embedded_v4(v6).map(|v4| Form::Address(v4.into())),
+        IpAddr::V4(_) => None,
+    };
+    [Some(Form::Address(address)), inner].into_iter().flatten().collect()
+}
+
+fn addresses(raw: &[u8]) -> Vec<Form> {
+    let mut found = Vec::new();
+    ip::event_addresses(raw, &mut |one| found.extend(address(one)));
+    found
+}
+
+/// What plain text is: an address, or a name that may be an address in another spelling.
+fn plain_host(raw: &[u8]) -> Option<Vec<Form>> {
+    if let Some(found) = ip::canonical(raw) {
+        return Some(address(found));
+    }
     let mut scratch = Vec::new();
-    if let Some(address) = ip::canonical(raw) {
-        return Some(Form::Address(address));
+    let name = domain::canonical(raw, &mut scratch)?;
+    let numeric = name.last().is_some_and(u8::is_ascii_digit) && name.contains(&b'.');
+    let spelled = ip::spelled(name).filter(|_| numeric).map(address).unwrap_or_default();
+    Some([vec![Form::Domain(string(name))], spelled].into_iter().flatten().collect())
+}
+
+/// What any text at all ends in.
+fn below(raw: &[u8]) -> Option<Form> {
+    domain::tail(raw, &mut Vec::new()).map(|name| Form::Below(string(name)))
+}
+
+fn host(raw: &[u8]) -> Vec<Form> {
+    plain_host(raw).unwrap_or_else(|| below(raw).into_iter().chain(inside(raw)).collect())
+}
+
+/// What a value holds that is neither an address nor a name.
+fn inside(raw: &[u8]) -> Vec<Form> {
+    let inner = domain::event_host(raw);
+    match inner.and_then(plain_host) {
+        Some(inside) => inside,
+        None => inner.and_then(below).into_iter().chain(addresses(raw)).collect(),
     }
-    if let Some(name) = domain::canonical(raw, &mut scratch) {
-        return Some(Form::Domain(string(name)));
-    }
-    let inner = domain::event_host(raw)?;
-    ip::canonical(inner)
-        .map(Form::Address)
-        .or_else(|| domain::canonical(inner, &mut scratch).map(|name| Form::Domain(string(name))))
 }
 
 fn emails(raw: &[u8]) -> Vec<Form> {
@@ -63,33 +96,42 @@ fn emails(raw: &[u8]) -> Vec<Form> {
     found
 }
 
-fn users(raw: &[u8], accounts: bool) -> Vec<Form> {
+fn users(raw: &[u8], accounts: bool, principals: bool) -> Vec<Form> {
     let mut scratch = Vec::new();
     let Some(name) = user::canonical(raw, &mut scratch) else { return Vec::new() };
     let account = user::account(name).filter(|_| accounts);
-    [Some(name), account].into_iter().flatten().map(|name| Form::User(string(name))).collect()
+    let principal = user::principal(account.unwrap_or(name)).filter(|_| principals);
+    [Some(name), account, principal].into_iter().flatten().map(|name| Form::User(string(name))).collect()
 }
 
 /// Everything that a value at a field of this reading is (design: the field says where to begin, the value decides).
-pub fn forms(reading: Reading, raw: &[u8], url_hosts: bool) -> Vec<Form> {
+pub fn forms(reading: Reading, raw: &[u8], options: MatchOptions) -> Vec<Form> {
+    let url_hosts = options.url_hosts;
     let mut scratch = Vec::new();
     let plain = |text: Option<&[u8]>| text.map(|text| Form::Text(string(text))).into_iter().collect::<Vec<_>>();
     match reading {
-        Reading::Ip => ip::event_address(raw).map(Form::Address).into_iter().collect(),
-        Reading::Host => host(raw).into_iter().collect(),
-        Reading::Url => {
-            let host = host(raw).filter(|_| url_hosts);
-            url::canonical(raw).map(Form::Url).into_iter().chain(host).collect()
-        }
+        Reading::Ip => addresses(raw),
+        Reading::Host => host(raw),
+        Reading::Url => match url::event_url(raw) {
+            Some(url) => {
+                let inner = url.host().as_bytes();
+                let host = plain_host(inner).unwrap_or_else(|| Vec::from_iter(below(inner)));
+                [Form::Url(url)].into_iter().chain(host.into_iter().filter(|_| url_hosts)).collect()
+            }
+            None if url_hosts && !url::is_reference(raw) => inside(raw),
+            None => Vec::new(),
+        },
         Reading::Hash => {
-            hash::canonical(raw, &mut scratch).map(|(kind, hex)| Form::Hash(kind, string(hex))).into_iter().collect()
+            let mut found = Vec::new();
+            hash::event_hashes(raw, &mut scratch, &mut |kind, hex| found.push(Form::Hash(kind, string(hex))));
+            found
         }
         Reading::Email => emails(raw),
         Reading::EmailOrHost | Reading::Auto => emails(raw).into_iter().chain(host(raw)).collect(),
-        Reading::User => users(raw, true).into_iter().chain(emails(raw)).collect(),
+        Reading::User => users(raw, true, options.user_principals).into_iter().chain(emails(raw)).collect(),
         Reading::UserDomain => {
             let name = domain::canonical(raw, &mut scratch).map(|name| Form::Domain(string(name)));
-            users(raw, false).into_iter().chain(name).collect()
+            users(raw, false, false).into_iter().chain(name.or_else(|| below(raw))).collect()
         }
         Reading::EmailOrText => emails(raw).into_iter().chain(plain(text::canonical(raw))).collect(),
         Reading::Text => plain(text::canonical(raw)),
@@ -99,10 +141,7 @@ pub fn forms(reading: Reading, raw: &[u8], url_hosts: bool) -> Vec<Form> {
             text::name(raw, &mut scratch).map(|name| Form::Name(kind, string(name))).into_iter().collect()
         }
         Reading::Path => path::canonical(raw, &mut scratch).map(|path| Form::Path(string(path))).into_iter().collect(),
-        Reading::Number => {
-            let number = string(raw).trim().parse::<f64>().ok().filter(|number| number.is_finite());
-            number.map(Form::Number).into_iter().collect()
-        }
+        Reading::Number => number::parse(raw).map(Form::Number).into_iter().collect(),
         Reading::Time => time::parse(raw).map(Form::Time).into_iter().collect(),
     }
 }
@@ -115,6 +154,10 @@ pub fn same(term: &TermValue, form: &Form, options: MatchOptions, feed: &Feed) -
         (TermValue::Domain { name, subdomains }, Form::Domain(seen)) => {
             let below = *subdomains || feed.subdomains || options.subdomains;
             **name == **seen || (below && name.contains('.') && seen.ends_with(&format!(".{name}")))
+        }
+        (TermValue::Domain { name, subdomains }, Form::Below(seen)) => {
+            let below = *subdomains || feed.subdomains || options.subdomains;
+            below && name.contains('.') && (**name == **seen || seen.ends_with(&format!(".{name}")))
         }
         (TermValue::Url(wanted), Form::Url(seen)) => {
             let schemes = wanted.scheme().is_none() || seen.scheme().is_none() || wanted.scheme() == seen.scheme();
@@ -150,7 +193,7 @@ fn slowly(case: &Case, table: &FieldTable) -> Found {
         // A number is told as a number, not as its digits: `443.0` is 443.
         let number = || value.as_i64().map_or_else(|| value.as_f64().unwrap().to_string(), |number| number.to_string());
         let raw = value.as_str().map_or_else(number, str::to_owned);
-        let forms = forms(Reading::of(field), raw.as_bytes(), case.options.url_hosts);
+        let forms = forms(Reading::of(field), raw.as_bytes(), case.options);
         let indicators = case.feeds.iter().flat_map(|(feed, indicators)| indicators.iter().map(move |i| (feed, i)));
         for (number, (feed, indicator)) in indicators.enumerate() {
             for term in &indicator.terms {

@@ -26,7 +26,7 @@ fn full() -> Detector {
         .chain([indicator(Kind::Email, "m@evil.com"), indicator(Kind::Md5, &"0a".repeat(16))])
         .chain([indicator(Kind::Number, "443"), indicator(Kind::Time, "2024-01-31")]);
     let feed = Feed { subdomains: true, url_prefix: true, ..Feed::named("feed") };
-    let options = MatchOptions { subdomains: true, url_hosts: true };
+    let options = MatchOptions { subdomains: true, url_hosts: true, ..MatchOptions::EXACT };
     detector(&table(), options, Some(Policy::default()), vec![(feed, indicators.collect())])
 }
 

@@ -23,8 +23,8 @@ fn exact(kind: Kind, written: &str, field: &str, cases: &[(&str, bool)]) {
     }
 }
 
-const SUBDOMAINS: MatchOptions = MatchOptions { subdomains: true, url_hosts: false };
-const URL_HOSTS: MatchOptions = MatchOptions { subdomains: false, url_hosts: true };
+const SUBDOMAINS: MatchOptions = MatchOptions { subdomains: true, ..MatchOptions::EXACT };
+const URL_HOSTS: MatchOptions = MatchOptions { url_hosts: true, ..MatchOptions::EXACT };
 
 /// Scenario: a name, names below it, names that only end alike, under each of the three ways to opt in.
 /// Guarantee: without one only the name itself; with one also what is below it, at a label boundary.
@@ -166,7 +166,7 @@ fn urls_yield_their_host_only_when_asked() {
         assert_eq!(at(EXACT), [""; 0], "{value}");
         assert_eq!(at(URL_HOSTS), [name], "{value}");
     }
-    let both = MatchOptions { subdomains: true, url_hosts: true };
+    let both = MatchOptions { subdomains: true, url_hosts: true, ..MatchOptions::EXACT };
     let below = found(both, &Feed::named("feed"), &indicators, "url.full", json!("ftp://a.evil.example/"));
     assert_eq!(below, ["evil.example"]);
 }
@@ -250,7 +250,8 @@ fn every_covering_network_hits() {
 }
 
 /// Scenario: account names with domains, mail addresses as users, display forms of mail addresses.
-/// Guarantee: what follows the last backslash counts, though not in `user.domain`; an address counts wherever it stands.
+/// Guarantee: what follows the last backslash counts, though not in `user.domain`; an address counts wherever it stands;
+/// what precedes the last `@` counts when asked for.
 #[test]
 fn users_and_mail_addresses_are_unwrapped() {
     for field in ["user.name", "related.user"] {
@@ -267,6 +268,16 @@ fn users_and_mail_addresses_are_unwrapped() {
             ],
         );
         exact(Kind::Email, "mallory@evil.example", field, &[("Mallory@EVIL.example", true), (r"CORP\x", false)]);
+    }
+    let principals = MatchOptions { user_principals: true, ..EXACT };
+    for (field, value, hits) in [
+        ("user.name", "Mallory@x.example", true),
+        ("related.user", r"CORP\mallory@x.example", true),
+        ("user.name", "m@mallory", false),
+        ("user.domain", "mallory@x.example", false),
+    ] {
+        let names = found(principals, &Feed::named("feed"), &[indicator(Kind::User, "mallory")], field, json!(value));
+        assert_eq!(names, vec!["mallory"; usize::from(hits)], "{field} = {value}");
     }
     exact(Kind::User, r"corp\mallory", "user.name", &[(r"CORP\Mallory", true), ("mallory", false)]);
     exact(Kind::User, "mallory", "user.domain", &[("MALLORY", true), (r"corp\mallory", false)]);

@@ -1,12 +1,12 @@
 //! The host of a URL without parsing it, so that only URLs whose host is known to some indicator are parsed.
 
-use super::{domain, ip, text};
+use super::{SPECIAL, domain, ip, text};
 
 /// The host of an event value as it is written, with or without a scheme before it.
 ///
-/// `None` means that the plain path, [`canonical`](super::canonical), must decide: the value has percent-encoding,
+/// `None` means that the slow path, [`event_url`](super::event_url), must decide: the value has percent-encoding,
 /// characters outside ASCII, a backslash, a blank, brackets or anything else that a parser may read differently where
-/// its host stands. Law: when both this and `canonical` give something, the host here in lower case, less one trailing
+/// its host stands. Law: when both this and `event_url` give something, the host here in lower case, less one trailing
 /// dot, is the host there.
 pub fn raw_host(value: &[u8]) -> Option<&[u8]> {
     let value = text::trimmed(value);
@@ -33,10 +33,21 @@ pub fn raw_host(value: &[u8]) -> Option<&[u8]> {
     let host_end = host_end.unwrap_or(end);
     let host = rest.get(host_start..host_end)?;
     let port = rest.get(host_end..end)?;
-    if !port.iter().skip(1).all(u8::is_ascii_digit) {
+    if port.len() > LONGEST_PORT || !port.iter().skip(1).all(u8::is_ascii_digit) {
+        return None;
+    }
+    // `http:/host` and `http:80` are URLs, too.
+    if !has_scheme && !port.is_empty() && (port.len() == 1 || is_special(host)) {
         return None;
     }
     is_plain_host(host).then_some(host)
+}
+
+/// A colon and five digits.
+const LONGEST_PORT: usize = 6;
+
+fn is_special(word: &[u8]) -> bool {
+    SPECIAL.iter().any(|(known, _)| word.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// Whether every parser reads these letters as the same host. A last label that starts with a digit may be read as a

@@ -79,6 +79,47 @@ fn path_prefixes_go_up_by_segments_and_leave_the_query_out() {
 }
 
 #[test]
+fn an_event_value_is_read_as_a_browser_reads_it() {
+    let form =
+        |value: &str| event_url(value.as_bytes()).map(|url| (url.scheme().map(str::to_owned), url.rest().into()));
+    let https = Some((Some("https".to_owned()), "evil.example/x".to_owned()));
+    for value in [
+        "https://evil.example/x",
+        "https:evil.example/x",
+        "https:/evil.example/x",
+        "https:///evil.example/x",
+        "https:\\\\evil.example\\x",
+        "ht\ttps://ev\nil.example/x",
+        "\u{1}https://evil.example/x",
+        "https://%65vil.example/x",
+        "view-source:https://evil.example/x",
+        "BLOB:https://evil.example/x",
+        "https://ｅvil。example/x",
+    ] {
+        assert_eq!(form(value), https, "{value}");
+    }
+    for value in ["//evil.example/x", "\\\\evil.example\\x", "evil.example/x"] {
+        assert_eq!(form(value), Some((None, "evil.example/x".to_owned())), "{value}");
+    }
+    for value in ["http://3405803783/", "http:0xcb007107", "http://0313.0.28935/", "http://203.0.113.7."] {
+        assert_eq!(form(value), Some((Some("http".to_owned()), "203.0.113.7/".to_owned())), "{value}");
+    }
+    for value in ["", "/x", "javascript:alert(1)", "blob:x", "nothing"] {
+        assert_eq!(form(value), None, "{value}");
+    }
+}
+
+#[test]
+fn a_reference_without_a_host_is_known() {
+    for value in ["", "*", "/index.html?x", "?x", "./a", "data:text/plain,x", "mailto:a@b.example", "javascript:x"] {
+        assert!(is_reference(value.as_bytes()), "{value}");
+    }
+    for value in ["//evil.example", "http://evil.example", "nothing", "http://[", "a b"] {
+        assert!(!is_reference(value.as_bytes()), "{value}");
+    }
+}
+
+#[test]
 fn the_quick_host_is_what_is_written_and_leaves_odd_authorities_to_the_parser() {
     for (value, host) in [
         ("http://Example.org./x%20", "Example.org."),
@@ -99,6 +140,10 @@ fn the_quick_host_is_what_is_written_and_leaves_odd_authorities_to_the_parser() 
         "/x",
         "http:///a",
         "http://a../",
+        "http:/evil.example/",
+        "HTTPS:80/x",
+        "example.org:/",
+        "example.org:123456",
     ] {
         assert_eq!(raw_host(value.as_bytes()), None, "{value}");
     }
@@ -106,8 +151,23 @@ fn the_quick_host_is_what_is_written_and_leaves_odd_authorities_to_the_parser() 
 
 /// Text that is often nearly a URL.
 fn nearly_urls() -> impl Strategy<Value = String> {
-    let scheme =
-        prop_oneof![Just(""), Just("http://"), Just("HTTPS://"), Just("hxxp://"), Just("wss://"), Just("http:/")];
+    let scheme = prop::sample::select(vec![
+        "",
+        "http://",
+        "HTTPS://",
+        "hxxp://",
+        "wss://",
+        "http:/",
+        "https:",
+        "http:///",
+        "http:\\",
+        "//",
+        "\\\\",
+        "view-source:http://",
+        "blob:https:/",
+        "\u{1}http://",
+        "ht\ttp://",
+    ]);
     let authority = prop_oneof![
         "[a-zA-Z0-9.@:%_\\\\\t ü。\\[\\]-]{0,12}",
         "([a-z]{1,2}@)?(xn--)?[a-zA-Z0-9-]{1,5}\\.(com|ORG|net\\.|0x1|7)(:(80|443|081|99999))?",
@@ -132,7 +192,7 @@ proptest! {
     /// Law of [`raw_host`]: it never names another host than the parser does.
     #[test]
     fn the_quick_host_is_the_parsed_host(value in nearly_urls()) {
-        if let (Some(host), Some(parsed)) = (raw_host(value.as_bytes()), canonical(value.as_bytes())) {
+        if let (Some(host), Some(parsed)) = (raw_host(value.as_bytes()), event_url(value.as_bytes())) {
             let lower = host.to_ascii_lowercase();
             prop_assert_eq!(lower.strip_suffix(b".").unwrap_or(&lower), parsed.host().as_bytes());
         }
@@ -158,6 +218,8 @@ proptest! {
             if let Some(url) = canonical(&value) {
                 prop_assert!(!url.host().is_empty() && url.path_prefixes().count() > 0);
             }
+            event_url(&value);
+            is_reference(&value);
             raw_host(&value);
         }
     }
