@@ -58,6 +58,45 @@ mod tests {
 
     const COMPILE: [&str; 4] = ["compile", "feed.txt", "--out", "store"];
 
+    /// Turns the segment of a feed into one whose canonical forms are of the version before there was one.
+    fn make_old(directory: &Path, feed: &str) -> String {
+        use sha2::{Digest as _, Sha256};
+        let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        let [path] = &chain(directory, feed)[..] else { panic!("one segment") };
+        let mut bytes = std::fs::read(directory.join(path)).unwrap();
+        bytes[10..12].fill(0);
+        let end = bytes.len() - 32;
+        let checksum = Sha256::digest(&bytes[..end]);
+        bytes[end..].copy_from_slice(&checksum);
+        let digest = hex(&Sha256::digest(&bytes));
+        std::fs::write(directory.join(format!("store/segments/{digest}.seg")), bytes).unwrap();
+        let state = directory.join(format!("store/feeds/{feed}.json"));
+        let named = Path::new(path).file_stem().unwrap().to_str().unwrap();
+        let text = std::fs::read_to_string(&state).unwrap().replace(named, &digest);
+        std::fs::write(state, text).unwrap();
+        format!("store/segments/{digest}.seg")
+    }
+
+    /// Scenario: a store from before a change of the canonical forms, whose feed's files are what they were.
+    /// Guarantee: its segment is refused with that reason, and compiling makes a new one of the whole feed.
+    #[test]
+    fn a_feed_in_other_canonical_forms_is_compiled_again() {
+        let directory = directory(&[("feed.txt", &numbered(0..20))]);
+        let directory = directory.path();
+        works(directory, &COMPILE);
+        let old = make_old(directory, "feed");
+        let (_, error) = fails(directory, &["inspect", &old]);
+        assert!(error.contains("canonical forms of version 0") && error.contains("`hotlist compile`"), "{error}");
+        let again = works(directory, &COMPILE);
+        assert!(again.starts_with("feed: 20 indicators in a new segment "), "{again}");
+        assert_eq!(works(directory, &COMPILE), "feed: unchanged: 20 indicators in 1 segments\n");
+        // What shrank is still noticed.
+        make_old(directory, "feed");
+        std::fs::write(directory.join("feed.txt"), numbered(0..5)).unwrap();
+        let (out, _) = fails(directory, &COMPILE);
+        assert!(out.contains("fell from 20 indicators to 5"), "{out}");
+    }
+
     /// A store grows by what changed, and says so; what did not change leaves it as it is.
     #[test]
     fn changes_become_segments_and_no_change_becomes_none() {

@@ -128,12 +128,14 @@ pub fn compile(
     let segments = segments_directory(store)?;
     let before = FeedState::load(store, &feed.name)?;
     let source = source(files, table).map_err(|cause| CompileError::File { feed: feed.name.clone(), cause })?;
-    if let Some(state) = before.as_ref().filter(|state| state.source == source && state.is_complete(&segments)) {
+    let has_other_forms = before.as_ref().is_some_and(|state| state.has_other_forms(&segments));
+    let is_current = |state: &&FeedState| state.source == source && state.is_complete(&segments) && !has_other_forms;
+    if let Some(state) = before.as_ref().filter(is_current) {
         return Ok(Some(Compiled { change: Change::Unchanged, state: state.clone() }));
     }
     let chain = match &before {
-        Some(state) => Chain::open(state, store)?,
-        None => Chain::default(),
+        Some(state) if !has_other_forms => Chain::open(state, store)?,
+        _ => Chain::default(),
     };
     let mut whole = None;
     let (found, difference) = match chain.compare(feed) {
@@ -148,7 +150,7 @@ pub fn compile(
             (found, Difference::Anew)
         }
     };
-    let held = chain.len();
+    let held = before.as_ref().filter(|_| has_other_forms).map_or(chain.len(), |state| state.indicators);
     check(found, held, allow_shrink, feed)?;
     let (change, new) = match (difference, whole) {
         (Difference::None, _) => (Change::Unchanged, None),

@@ -21,10 +21,11 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use super::manifest::Digest;
+use crate::observable::CANONICAL_VERSION;
 
 pub use build::{BuildError, HashKey, Keep, Numbering, SegmentBuilder, key_of, values};
 pub use composite::Composite;
-pub use file::{COPIED_BYTES, file_name, write};
+pub use file::{COPIED_BYTES, canonical_version, file_name, write};
 pub use lists::{Range, SegmentFeed, Tombstone};
 pub use read::Segment;
 pub use table::{Table, TableId};
@@ -57,6 +58,14 @@ pub enum SegmentError {
     Format {
         /// What it is instead.
         found: String,
+    },
+    /// Its keys are canonical forms of another version.
+    #[error(
+        "the segment has canonical forms of version {found}, and this hotlist reads version {CANONICAL_VERSION}; compile its feeds again with `hotlist compile`"
+    )]
+    Forms {
+        /// The version that it says; 0 in segments from before there was one.
+        found: u16,
     },
     /// The checksum at its end is another.
     #[error("the segment is damaged: its checksum does not hold; fetch it again, or compile it anew")]

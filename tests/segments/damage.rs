@@ -205,6 +205,13 @@ fn a_refusal_says_what_is_wrong_and_what_to_do() {
     let mut newer = bytes.clone();
     newer[8] = 2;
     assert!(says(&newer, None).contains("(it has version 2)"), "{}", says(&newer, None));
+    let mut older = bytes.clone();
+    older[10..12].fill(0);
+    seal(&mut older);
+    assert_eq!(
+        says(&older, None),
+        "the segment has canonical forms of version 0, and this hotlist reads version 1; compile its feeds again with `hotlist compile`"
+    );
     assert_eq!(says(&bytes, Some(other)), format!("the segment's SHA-256 is {found}, and not {other}; fetch it again"));
     let mut flipped = bytes.clone();
     flipped[100] ^= 1;

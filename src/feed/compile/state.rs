@@ -7,8 +7,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::CompileError;
-use crate::intel::segment::{Digest, Segment, file_name};
+use crate::intel::segment::{self, Digest, Segment, file_name};
 use crate::intel::snapshot::{Feed, Origin};
+use crate::observable::CANONICAL_VERSION;
 
 /// Why what a store knows of feeds cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +118,14 @@ impl FeedState {
     /// Whether every segment is there.
     pub(super) fn is_complete(&self, segments: &Path) -> bool {
         self.segments.iter().all(|segment| segments.join(format!("{}.seg", segment.digest)).is_file())
+    }
+
+    /// Whether a segment has canonical forms of another version, so that none of them can be built upon.
+    pub(super) fn has_other_forms(&self, segments: &Path) -> bool {
+        self.segments.iter().any(|segment| {
+            let version = segment::canonical_version(&segments.join(format!("{}.seg", segment.digest)));
+            version.is_some_and(|version| version != CANONICAL_VERSION)
+        })
     }
 
     /// Opens and checks all segments.

@@ -37,6 +37,14 @@ pub fn write(directory: &Path, segment: &[u8]) -> io::Result<(Digest, PathBuf)> 
     Ok((digest, path))
 }
 
+/// The version of the canonical forms that a segment file names in its head. `None` when the file cannot be read or is
+/// not a segment. Nothing else of it is checked.
+pub fn canonical_version(path: &Path) -> Option<u16> {
+    let mut head = [0; 12];
+    File::open(path).ok()?.read_exact(&mut head).ok()?;
+    sections::canonical_version(&head)
+}
+
 impl Segment {
     /// Reads a file, or maps one of more than [`COPIED_BYTES`], and checks all of it. Nothing may write to a mapped file
     /// afterwards: the process ends when it reads where the file is cut off.
@@ -73,9 +81,8 @@ impl Segment {
 
     fn checked(data: Data, expected: Option<Digest>) -> Result<Arc<Segment>, SegmentError> {
         // What is no segment at all is told so, before its checksum is.
-        let of_this_format = sections::Head::read(&data);
-        if let Err(SegmentError::Format { found }) = of_this_format {
-            return Err(SegmentError::Format { found });
+        if let Err(error @ (SegmentError::Format { .. } | SegmentError::Forms { .. })) = sections::Head::read(&data) {
+            return Err(error);
         }
         let found = sections::verify(&data)?;
         if let Some(expected) = expected.filter(|expected| *expected != found) {

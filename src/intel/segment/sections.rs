@@ -4,6 +4,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::bytes::{u16_at, u32_at, u64_at};
 use super::{Digest, SegmentError};
+use crate::observable::CANONICAL_VERSION;
 
 /// The first bytes.
 const MAGIC: [u8; 8] = [0x89, b'H', b'L', b'S', b'\r', b'\n', 0x1a, b'\n'];
@@ -100,12 +101,16 @@ impl Head {
         if version != VERSION {
             return Err(SegmentError::Format { found: format!("it has version {version}") });
         }
+        let forms = canonical_version(bytes).ok_or(other("it is cut off"))?;
+        if forms != CANONICAL_VERSION {
+            return Err(SegmentError::Forms { found: forms });
+        }
         let cut_off = || malformed("it is cut off");
         let number = |at| u32_at(bytes, at).ok_or_else(cut_off);
         if u64_at(bytes, 32).ok_or_else(cut_off)? != bytes.len() as u64 {
             return Err(malformed("the file is longer or shorter than it says"));
         }
-        if u16_at(bytes, 10) != Some(0) || number(44)? != 0 {
+        if number(44)? != 0 {
             return Err(malformed("something is set that has no meaning"));
         }
         let count = number(12)? as usize;
@@ -141,6 +146,11 @@ impl Head {
     }
 }
 
+/// The version of the canonical forms that the head names.
+pub(super) fn canonical_version(bytes: &[u8]) -> Option<u16> {
+    u16_at(bytes.strip_prefix(&MAGIC)?, 2)
+}
+
 /// The whole file.
 pub(super) fn write(hash_key: &[u8; 16], indicators: u32, sections: &[(SectionKind, u16, Vec<u8>)]) -> Vec<u8> {
     let mut places = Vec::with_capacity(sections.len());
@@ -153,7 +163,7 @@ pub(super) fn write(hash_key: &[u8; 16], indicators: u32, sections: &[(SectionKi
     let mut out = Vec::with_capacity(end + TRAILER);
     out.extend(MAGIC);
     out.extend(VERSION.to_le_bytes());
-    out.extend([0; 2]);
+    out.extend(CANONICAL_VERSION.to_le_bytes());
     out.extend((sections.len() as u32).to_le_bytes());
     out.extend(hash_key);
     out.extend(((end + TRAILER) as u64).to_le_bytes());
