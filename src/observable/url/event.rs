@@ -48,7 +48,10 @@ pub fn is_reference(value: &[u8]) -> bool {
         value => {
             let scheme = value.iter().position(|byte| *byte == b':').map(|at| &value[..at]);
             let is_word = |scheme: &[u8]| domain::split_scheme(&[scheme, b"://"].concat()).is_some();
-            scheme.is_some_and(is_word) && Url::parse(&percent_encode_invalid(value)).is_ok_and(|url| !url.has_host())
+            // A wrapper (`view-source:`) has no host of its own, but holds a URL.
+            scheme.is_some_and(is_word)
+                && Url::parse(&percent_encode_invalid(value)).is_ok_and(|url| !url.has_host())
+                && event_url(value).is_none()
         }
     }
 }

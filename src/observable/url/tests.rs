@@ -114,7 +114,7 @@ fn a_reference_without_a_host_is_known() {
     for value in ["", "*", "/index.html?x", "?x", "./a", "data:text/plain,x", "mailto:a@b.example", "javascript:x"] {
         assert!(is_reference(value.as_bytes()), "{value}");
     }
-    for value in ["//evil.example", "http://evil.example", "nothing", "http://[", "a b"] {
+    for value in ["//evil.example", "http://evil.example", "nothing", "http://[", "a b", "blob:https://evil.example"] {
         assert!(!is_reference(value.as_bytes()), "{value}");
     }
 }
