@@ -28,8 +28,8 @@ use crate::intel::posting::Posting;
 use crate::intel::segment::TableId;
 use crate::intel::snapshot::{RangeValue, Snapshot};
 use crate::intel::space::Space;
-use crate::observable::Malformed;
 use crate::observable::url::CanonicalUrl;
+use crate::observable::{Kind, Malformed};
 use findings::{Finding, Findings};
 use read::{Forms, read};
 
