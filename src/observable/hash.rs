@@ -77,7 +77,7 @@ fn unlabelled(part: &[u8]) -> Option<&[u8]> {
         let letters = label.iter().filter(|byte| **byte != b'-').map(u8::to_ascii_lowercase);
         letters.eq(known.bytes())
     };
-    ALGORITHMS.iter().any(|known| is_label(known)).then_some(digest)
+    ALGORITHMS.iter().any(is_label).then_some(digest)
 }
 
 const UPPER: u8 = 1;
