@@ -1,6 +1,6 @@
 //! `hotlist rejected`: what a next hop refused for good, and sending it again once the reason is mended.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -118,14 +118,14 @@ fn resend(args: &RejectedResendArgs, out: &mut dyn Write, log: &mut dyn Write) -
     }
     let (otlp, vector) = (sink(args, GrpcSink::otlp)?, sink(args, GrpcSink::vector)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    let (mut accepted, mut sent, total) = (HashSet::new(), 0, entries.len());
+    let (mut accepted, mut sent, total) = (HashMap::new(), 0, entries.len());
     for (number, digest, entry) in entries {
         let Entry { format, signal, request, .. } = entry;
         let batch = Batch { signal, format, message: Rope::from(request), records: 1, ..Batch::default() };
         let sink = if format == Format::Vector { &vector } else { &otlp };
         match runtime.block_on(sink.offer("resend", &batch)) {
             Ok(answer) if answer.rejected == 0 => {
-                accepted.insert(digest);
+                *accepted.entry(digest).or_default() += 1;
                 sent += 1;
             }
             Ok(answer) => {

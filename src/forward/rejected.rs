@@ -4,7 +4,7 @@
 //! are appended whole and fsynced before the collector is answered. Sidecar and `hotlist rejected` hold the file's lock
 //! while they write, so that a line is never lost between them.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -246,11 +246,12 @@ pub fn lines(mut bytes: impl BufRead, mut each: impl FnMut(Line)) -> io::Result<
     Ok(())
 }
 
-/// Takes lines out of the file, with one that is written beside it and takes its place. Returns how many bytes are left.
+/// Takes lines out of the file, each so many times as `lines` says, with one that is written beside it and takes its
+/// place. Returns how many bytes are left.
 ///
 /// # Errors
 /// The file cannot be read or written, or it was moved away meanwhile; then it is as it was.
-pub fn remove(path: &Path, lines: &HashSet<LineDigest>) -> Result<u64, RejectedError> {
+pub fn remove(path: &Path, lines: &HashMap<LineDigest, usize>) -> Result<u64, RejectedError> {
     remove_on(&HostDisk, path, lines)
 }
 
@@ -258,16 +259,17 @@ pub fn remove(path: &Path, lines: &HashSet<LineDigest>) -> Result<u64, RejectedE
 ///
 /// # Errors
 /// As [`remove`].
-pub fn remove_on(disk: &dyn Disk, path: &Path, lines: &HashSet<LineDigest>) -> Result<u64, RejectedError> {
+pub fn remove_on(disk: &dyn Disk, path: &Path, lines: &HashMap<LineDigest, usize>) -> Result<u64, RejectedError> {
     let io = |cause| RejectedError::Io { path: path.to_owned(), cause };
     let (file, _) = lock(disk, path, |disk, path| disk.append(path))?;
     let held = file.stat().map_err(io)?;
     let replaced = disk.replace(path, &mut |kept| {
         let mut old = BufReader::new(Reader { file: &*file, at: 0 });
-        let mut line = Vec::new();
+        let (mut line, mut left) = (Vec::new(), lines.clone());
         while old.read_until(b'\n', &mut line)? > 0 {
-            if !lines.contains(&digest(line.trim_ascii_end())) {
-                kept.write_all(&line)?;
+            match left.get_mut(&digest(line.trim_ascii_end())) {
+                Some(times @ 1..) => *times -= 1,
+                _ => kept.write_all(&line)?,
             }
             line.clear();
         }
@@ -409,6 +411,19 @@ mod tests {
         assert!(matches!(file.append(&[entry("a")]), Err(RejectedError::Io { .. })));
     }
 
+    /// Guarantee: of equal lines, only as many leave the file as were sent.
+    #[test]
+    fn equal_lines_are_taken_out_one_by_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("rejected.ndjson");
+        let file = RejectedFile::open(path.clone(), 1 << 20).unwrap();
+        file.append(&[entry("a"), entry("a"), entry("b"), entry("a")]).unwrap();
+        let first = lines(&path)[0].digest;
+        remove(&path, &HashMap::from([(first, 2)])).unwrap();
+        let left: Vec<_> = lines(&path).into_iter().map(|line| line.entry.unwrap()).collect();
+        assert_eq!(left, [entry("b"), entry("a")]);
+    }
+
     /// Scenario: one thread appends a hundred lines while another takes out whatever it sees, again and again.
     /// Guarantee: each line is either in the file or was taken out, exactly once: none is lost in a replaced file.
     #[test]
@@ -423,7 +438,7 @@ mod tests {
         loop {
             let last = appending.is_finished();
             let seen = lines(&path);
-            remove(&path, &seen.iter().map(|line| line.digest).collect()).unwrap();
+            remove(&path, &seen.iter().map(|line| (line.digest, 1)).collect()).unwrap();
             taken.extend(seen.into_iter().map(|line| line.entry.unwrap().message.parse::<u32>().unwrap()));
             if last {
                 break;

@@ -1,6 +1,6 @@
 //! A simulation of delivery, over time that does not pass and a disk that is not there: collectors that send again what
-//! was not acknowledged, the shipped sinks, next hops that change their minds, operators that rotate files, and
-//! processes that die at any step. The law: what was acknowledged was taken by the next hop, or is in the rejected file,
+//! was not acknowledged, the shipped sinks, next hops that change their minds, operators that rotate files and send
+//! rejected records again, and processes that die at any step. The law: what was acknowledged was taken by the next hop, or is in the rejected file,
 //! once for each time that it was acknowledged, and nothing is retried forever.
 //!
 //! `SIMULATION_SCHEDULES` says how many schedules run, `SIMULATION_SECONDS` for how long new ones do, and
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use schedule::Summary;
 
 /// Schedules of an ordinary run; the same ones each time.
-const SCHEDULES: u64 = 1_000;
+const SCHEDULES: u64 = 2_000;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name}: {value:?} is not a number")))

@@ -1,5 +1,6 @@
 //! One schedule: collectors, the sinks of one sidecar and its successors, next hops and a disk, from one seed.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -42,6 +43,8 @@ struct World {
 
 /// A next hop and how its sink is configured.
 struct Link {
+    /// What an operator sent again from the rejected file.
+    resent: Mutex<Counts>,
     next_hop: NextHop,
     file: Option<PathBuf>,
     max_request_bytes: usize,
@@ -58,6 +61,7 @@ impl World {
     fn new(chance: &mut Chance) -> Arc<World> {
         let disk = SimulatedDisk::new(chance.split());
         let link = |number: usize, chance: &mut Chance| Link {
+            resent: Mutex::default(),
             next_hop: NextHop::new(chance.split()),
             file: (!chance.one_in(6)).then(|| PathBuf::from(format!("/rejected{number}.ndjson"))),
             max_request_bytes: *chance.pick(&[300, 1000, 4 << 20, 4 << 20]),
@@ -164,6 +168,9 @@ impl World {
                 if chance.one_in(6) {
                     link.next_hop.close_connections();
                 }
+                if chance.one_in(4) {
+                    self.resend(link, chance);
+                }
             }
             if faults.death > 0 && chance.one_in(4) {
                 self.disk.die();
@@ -174,6 +181,26 @@ impl World {
             }
             self.disk.set_full(faults.short_write > 0 && chance.one_in(4));
             sleep(Duration::from_millis(chance.below(8_000) as u64)).await;
+        }
+    }
+
+    /// An operator sends some lines of a rejected file again, which the next hop takes, and takes them out of the file.
+    fn resend(&self, link: &Link, chance: &mut Chance) {
+        let (Some(path), disk) = (&link.file, self.disk.process()) else { return };
+        let (mut accepted, mut resent) = (HashMap::new(), Counts::new());
+        let read = rejected::read_on(&disk, path, |line| {
+            if let Ok(entry) = line.entry
+                && entry.partial.is_none()
+                && chance.one_in(2)
+            {
+                count(&mut resent, &records(&entry.request));
+                *accepted.entry(line.digest).or_default() += 1;
+            }
+        });
+        // What was sent and is still in the file is there twice, which is no fault; what is not there must have been sent.
+        if read.is_ok() && rejected::remove_on(&disk, path, &accepted).is_ok() {
+            let mut all = link.resent.lock().unwrap();
+            resent.into_iter().for_each(|(record, times)| *all.entry(record).or_default() += times);
         }
     }
 
@@ -251,6 +278,9 @@ async fn schedule(seed: u64) -> Result<Summary, String> {
     }
     for (number, link) in world.next_hops.iter().enumerate() {
         let mut there = link.next_hop.taken();
+        for (record, times) in link.resent.lock().unwrap().iter() {
+            *there.entry(record.clone()).or_default() += times;
+        }
         if let Some(path) = &link.file {
             for content in world.disk.contents(path) {
                 let is_whole = faults.short_write == 0 && faults.death == 0 && faults.failure == 0;
