@@ -268,7 +268,7 @@ pub fn remove_on(disk: &dyn Disk, path: &Path, lines: &HashMap<LineDigest, usize
         let (mut line, mut left) = (Vec::new(), lines.clone());
         while old.read_until(b'\n', &mut line)? > 0 {
             match left.get_mut(&digest(line.trim_ascii_end())) {
-                Some(times @ 1..) => *times -= 1,
+                Some(times) if *times > 0 => *times -= 1,
                 _ => kept.write_all(&line)?,
             }
             line.clear();
