@@ -153,9 +153,9 @@ mod tests {
         };
         let (md5, sha1, sha256) = ("ab".repeat(16), "cd".repeat(20), "ef".repeat(32));
         let sysmon = format!("SHA1={},MD5={},SHA256={sha256},IMPHASH={}", sha1.to_uppercase(), md5, "0".repeat(32));
-        let expected = vec![(Kind::Sha1, sha1.clone()), (Kind::Md5, md5.clone()), (Kind::Sha256, sha256.clone())];
+        let expected = vec![(Kind::Sha1, sha1), (Kind::Md5, md5.clone()), (Kind::Sha256, sha256.clone())];
         assert_eq!(read(&sysmon), (expected, None));
-        assert_eq!(read(&format!("sha-256:{sha256}")), (vec![(Kind::Sha256, sha256.clone())], None));
+        assert_eq!(read(&format!("sha-256:{sha256}")), (vec![(Kind::Sha256, sha256)], None));
         assert_eq!(read(&format!("ssdeep=3:abc:def; {md5}")).0.len(), 2);
         assert_eq!(read(&format!("IMPHASH={md5}")), (vec![], Some(Malformed::NotHash)));
         assert_eq!(read(&"x".repeat(LONGEST_LIST + 1)), (vec![], Some(Malformed::TooLong)));

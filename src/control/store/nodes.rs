@@ -258,7 +258,7 @@ mod tests {
         let write =
             |store: &Store, tenant: &Name, node: &str| store.write_node(Some(tenant), &name(node), &record(node, 1));
         let store = Store::open(root.path()).unwrap();
-        let few = store.clone().with_quotas(TenantQuotas { nodes: 2, ..TenantQuotas::default() });
+        let few = store.with_quotas(TenantQuotas { nodes: 2, ..TenantQuotas::default() });
         write(&few, &a, "n1").unwrap();
         write(&few, &a, "n2").unwrap();
         assert!(matches!(write(&few, &a, "n3"), Err(StoreError::TooManyNodes { most: 2, .. })));
