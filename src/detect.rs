@@ -26,7 +26,7 @@ use crate::matcher::{Hit, Judge, Matcher, Sieve, Trace};
 use crate::observable::time;
 use crate::policy::{Dropped, EventFacts, Policy, Suppression};
 
-use budget::{Form, LEAST_TAG, LISTED_COST, Ledger, cost};
+use budget::{Form, LEAST_TAG, LISTED_COST, Ledger, cost, reserve};
 
 pub use budget::{Budget, Budgets, Exceeded};
 pub use check::CheckError;
@@ -74,6 +74,8 @@ struct Pass<'w> {
     ledger: Ledger,
     arrival: Timestamp,
     work: &'w Work,
+    /// Room that the sinks may need to cut the batch, were none of its records tagged.
+    reserve: usize,
     listen: &'w mut dyn FnMut(&Hit),
 }
 
@@ -146,7 +148,7 @@ impl Detector {
     ) -> Result<(Batch, Report), Refusal> {
         let matcher = Matcher::new(&self.snapshot);
         let (report, ledger) = (Report::default(), Ledger::new(self.budgets));
-        let mut pass = Pass { matcher, report, ledger, arrival, work, listen };
+        let mut pass = Pass { matcher, report, ledger, arrival, work, reserve: 0, listen };
         pass.matcher.set_limit(self.budgets.record_findings);
         let matched = match format {
             Format::Otlp => self.records::<Otlp>(message, pass),
@@ -178,7 +180,12 @@ impl Detector {
                         pass.work.take(ODD_OVERHEAD)?;
                         batch.odd.push(place);
                     }
-                    let marked = if passes { self.record::<P>(record, info, &mut pass)? } else { None };
+                    let marked = if passes {
+                        pass.reserve = reserve(message.len(), span.record.framed().end, place + 1);
+                        self.record::<P>(record, info, &mut pass)?
+                    } else {
+                        None
+                    };
                     if marked.is_none() && info.inbound {
                         if let Some(record) = self.arrived::<P>(record, &mut pass)? {
                             batch.marked.push(Tagged { place, record: record.clone() });
@@ -318,10 +325,16 @@ impl Detector {
 
     /// The enrichments of a record that the batch has room for, and which budgets they exceed.
     fn enrichments(&self, record: &[u8], verdict: &mut Verdict, pass: &Pass<'_>) -> Option<Enrichments> {
-        // A record that is larger than all room is not refused for its tags: it would be refused again and again.
+        // A batch that would fit without its tags is not refused for them: it would be refused again and again. What is
+        // written for it here, a sink may copy once more.
         let fits = |form, tags| {
-            let room = pass.work.left_alone().is_none_or(|room| cost(record.len(), tags) <= room);
-            room && pass.ledger.fits(form, record.len(), tags)
+            let needed = cost(record.len(), tags).saturating_mul(2).saturating_add(pass.ledger.written());
+            let has_room = |room: usize| {
+                // A batch that cannot be cut even without tags gains nothing from going without them.
+                let reserve = if pass.reserve <= room { pass.reserve } else { 0 };
+                needed.saturating_add(reserve) <= room
+            };
+            pass.work.left_alone().is_none_or(has_room) && pass.ledger.fits(form, record.len(), tags)
         };
         if fits(Form::Full, LEAST_TAG) {
             let all = self.all_enrichments(verdict);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hotlist::delivery::{Batch, Work};
-use hotlist::detect::Detector;
+use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::{Format, TagInto, otlp};
 use hotlist::feed::{FeedOptions, import};
 use hotlist::fields::FieldTable;
@@ -46,6 +46,9 @@ user,mallory
 file,evil.exe
 ";
 
+/// The most bytes of a request to a sink, as configurations have it by default.
+const MAX_REQUEST_BYTES: usize = 4 << 20;
+
 /// The detector, with everything switched on that costs more.
 pub struct Workshop(Detector);
 
@@ -57,10 +60,12 @@ impl Workshop {
         if indicators.len() < 7 {
             return Err(format!("only {} indicators were read", indicators.len()).into());
         }
-        let mut builder = SnapshotBuilder::new(table, MatchOptions { subdomains: true, url_hosts: true }, 11);
+        let options =
+            MatchOptions { subdomains: true, url_hosts: true, user_principals: true, ..MatchOptions::default() };
+        let mut builder = SnapshotBuilder::new(table, options, 11);
         builder.add_feed(Feed { subdomains: true, ..Feed::named("cost") }, indicators)?;
         let (snapshot, policy) = (Arc::new(builder.build(1)), Some(Policy::default()));
-        Ok(Workshop(Detector { snapshot, policy, tag_into: TagInto::Auto }))
+        Ok(Workshop(Detector { snapshot, policy, tag_into: TagInto::Auto, budgets: Budgets::default() }))
     }
 }
 
@@ -94,5 +99,10 @@ pub fn measured(workshop: &Workshop, case: &Case, input: &Bytes) -> Outcome<usiz
 }
 
 fn converted(batch: &Arc<Batch>, to: Format) -> Outcome<usize> {
-    Ok(Only::All.of(batch, to)?.map_or(0, |made| made.message.to_bytes().len()))
+    let mut bytes = 0;
+    Only::All.convert(batch, to, MAX_REQUEST_BYTES, |made| {
+        bytes += made.message.to_bytes().len();
+        true
+    })?;
+    Ok(bytes)
 }

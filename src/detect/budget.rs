@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::delivery::Tagged;
 use crate::encoding::RecordSpan;
+use crate::encoding::envelope::Layout;
 use crate::matcher::RECORD_FINDINGS;
 
 /// What records and batches may cause.
@@ -139,6 +140,11 @@ impl Ledger {
         self.written.saturating_add(cost(record, tags)) <= limit
     }
 
+    /// Bytes of the records that were written again, with what they cost besides.
+    pub(super) fn written(&self) -> usize {
+        self.written
+    }
+
     /// A record was written again.
     pub(super) fn wrote(&mut self, tagged: usize) {
         self.written = self.written.saturating_add(cost(tagged, 0));
@@ -155,4 +161,11 @@ impl Ledger {
 /// What a record takes that is written again.
 pub(super) fn cost(record: usize, tags: usize) -> usize {
     record.saturating_add(tags).saturating_add(TAGGED_COST)
+}
+
+/// The room that sinks may need to cut a batch of `message` bytes: a copy in one piece, and a layout of its records, of
+/// which the first `records` end at byte `end`.
+pub(super) fn reserve(message: usize, end: usize, records: usize) -> usize {
+    let projected = (records as u128 * message as u128 / end.max(1) as u128).min(message as u128) as usize;
+    projected.saturating_mul(Layout::BYTES_A_RECORD).saturating_add(message)
 }

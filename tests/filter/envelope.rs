@@ -11,14 +11,14 @@ fn bytes() -> impl Strategy<Value = Bytes> {
 }
 
 prop_compose! {
-    /// A request, and for each event what it becomes, if anything.
+    /// A request, and for each event what it becomes, if anything, and whether it is a hit then.
     fn batches()(
         id in prop_oneof![Just(0), any::<u64>()],
-        events in prop::collection::vec((bytes(), prop::option::of(bytes())), 0..12),
+        events in prop::collection::vec((bytes(), prop::option::of((bytes(), any::<bool>()))), 0..12),
         answer in 0..3,
-    ) -> (FilterRequest, Vec<Option<Bytes>>) {
-        let (events, tagged) = events.into_iter().unzip();
-        (FilterRequest { id, events, answer }, tagged)
+    ) -> (FilterRequest, Vec<Option<(Bytes, bool)>>) {
+        let (events, changed) = events.into_iter().unzip();
+        (FilterRequest { id, events, answer }, changed)
     }
 }
 
@@ -26,15 +26,24 @@ proptest! {
     /// Law: an answer decodes to what the types would hold.
     #[test]
     fn the_answer_is_that_of_the_types(
-        (request, tagged) in batches(),
+        (request, changed) in batches(),
         snapshot in prop_oneof![Just(0), any::<u64>()],
         odd in prop::collection::vec(0usize..1 << 32, 0..5),
     ) {
         let wire = Bytes::from(request.encode_to_vec());
-        let hits = || tagged.iter().enumerate().filter_map(|(place, tagged)| Some((place, tagged.as_ref()?)));
-        let (id, answer) = filter::answer(&wire, hits(), &Verdict { snapshot, odd: &odd }).unwrap();
+        let those = |hit: bool| {
+            let changed = changed.iter().enumerate();
+            changed.filter_map(move |(place, changed)| {
+                changed.as_ref().filter(|(_, is_hit)| *is_hit == hit).map(|(event, _)| (place, event))
+            })
+        };
+        let hits = || those(true);
+        let marked: Vec<_> = those(false).collect();
+        let verdict = Verdict { snapshot, odd: &odd, marked: &marked };
+        let (id, answer) = filter::answer(&wire, hits(), &verdict).unwrap();
         let is_hits = request.answer == Answer::Hits as i32;
-        let events = request.events.iter().zip(&tagged).map(|(event, tagged)| tagged.clone().unwrap_or(event.clone()));
+        let events = request.events.iter().zip(&changed);
+        let events = events.map(|(event, changed)| changed.as_ref().map_or(event, |(event, _)| event).clone());
         let events = if is_hits { Vec::new() } else { events.collect() };
         let of_hits = hits().map(|(place, event)| Hit { index: place as u32, event: event.clone() });
         let hits = if is_hits { of_hits.collect() } else { Vec::new() };

@@ -209,7 +209,7 @@ fn findings_hold_no_copies_of_the_event() {
     indicators.extend((0..600).map(|number| indicator(Kind::Domain, &format!("d{number}.evil.example.org"))));
     indicators.extend((1..100).map(|labels| indicator(Kind::Domain, &format!("{}example", "a.".repeat(labels)))));
     indicators.extend((1..200).map(|parts| indicator(Kind::Url, &format!("https://u.example{}", "/a".repeat(parts)))));
-    let options = MatchOptions { subdomains: true, url_hosts: true };
+    let options = MatchOptions { subdomains: true, url_hosts: true, ..MatchOptions::default() };
     let feed = Feed { subdomains: true, url_prefix: true, ..Feed::named("feed") };
     let detector = detector(&table(), options, None, vec![(feed, indicators)]);
     let budget = detector.budgets.record_findings;
