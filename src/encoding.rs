@@ -8,6 +8,7 @@ pub mod dialect;
 pub mod envelope;
 pub mod filter;
 pub mod json;
+pub mod lines;
 pub mod otlp;
 pub mod protocol;
 pub mod rope;
@@ -18,6 +19,7 @@ pub mod wire;
 
 pub use dialect::OddRecord;
 pub use envelope::{Envelope, EnvelopeError, RecordSpan};
+pub use lines::LineWriter;
 pub use protocol::Protocol;
 pub use rope::Rope;
 pub use tag::{Inbound, TagOutcome, Tags};

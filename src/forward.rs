@@ -10,6 +10,7 @@ pub mod fanout;
 pub mod grpc;
 pub mod headers;
 mod keep;
+pub mod line_file;
 pub mod ndjson;
 mod partial_success;
 pub mod rejected;
@@ -24,6 +25,7 @@ pub use blackhole::Blackhole;
 pub use fanout::Fanout;
 pub use grpc::GrpcSink;
 pub use headers::Headers;
+pub use line_file::Fsync;
 pub use ndjson::NdjsonSink;
 pub use rejected::RejectedFile;
 pub use select::Only;
@@ -90,6 +92,21 @@ impl Sink {
     pub fn takes(&self, format: Format, signal: Signal) -> bool {
         let passes = || matches!(&self.kind, SinkKind::Grpc(sink) if sink.format() == format);
         signal == Signal::Logs || (self.only != Only::Hits && passes())
+    }
+
+    /// The sink, when it writes lines.
+    pub fn as_ndjson(&self) -> Option<&NdjsonSink> {
+        match &self.kind {
+            SinkKind::Ndjson(sink) => Some(sink),
+            SinkKind::Grpc(_) | SinkKind::Blackhole(_) => None,
+        }
+    }
+
+    /// Opens a file again that was rotated.
+    pub async fn reopen(&self) {
+        if let SinkKind::Ndjson(sink) = &self.kind {
+            sink.reopen(&self.name).await;
+        }
     }
 
     /// Asks the next hop whether it takes events; `None` where its protocol has no such question.

@@ -44,6 +44,11 @@ struct Prepared {
 impl App {
     /// Takes a configuration, or says why not and keeps the old one.
     pub(super) async fn reload(&mut self, reload: Reload, serving: &mut Serving) {
+        // Whoever rotates files may signal it; what becomes of the configuration is another matter.
+        for Wired { sink, .. } in &self.sinks {
+            let sink = Arc::clone(sink);
+            tokio::spawn(async move { sink.reopen().await });
+        }
         let outcome = match reload.config {
             Ok(config) => self.replace(config, serving).await.map_err(|error| error.to_string()),
             Err(errors) => Err(errors.to_string()),

@@ -10,7 +10,9 @@ use crate::detect::Budgets;
 use crate::encoding::{Inbound, TagInto};
 use crate::escape::Escaped;
 use crate::fields::{FieldError, FieldTable};
-use crate::forward::{Blackhole, Fanout, GrpcSink, Headers, NdjsonSink, Only, RejectedFile, Sink, SinkKind, ndjson};
+use crate::forward::{
+    Blackhole, Fanout, Fsync, GrpcSink, Headers, NdjsonSink, Only, RejectedFile, Sink, SinkKind, ndjson,
+};
 use crate::grpc;
 use crate::ingest::filter;
 use crate::ingest::health::{self, Health};
@@ -145,7 +147,7 @@ pub(super) fn sinks(config: &Config, before: &[Wired]) -> Result<Vec<Wired>, Sta
         let sink = match known {
             Some(wired) => Arc::clone(&wired.sink),
             None => {
-                let sink = Arc::new(open(wanted)?);
+                let sink = Arc::new(open(wanted, before)?);
                 tokio::spawn(tell_health(Arc::clone(&sink)));
                 sink
             }
@@ -176,7 +178,8 @@ pub(super) fn fanout(source: &str, sinks: &[Wired]) -> Fanout {
     Fanout::new(sinks.iter().filter(takes).map(|wired| Arc::clone(&wired.sink)))
 }
 
-fn open(sink: &config::Sink) -> Result<Sink, StartError> {
+/// Opens a sink. A file that one of `before` writes to stays open, and with it its lock.
+fn open(sink: &config::Sink, before: &[Wired]) -> Result<Sink, StartError> {
     let failed = |cause: String| StartError::Sink { id: sink.id.clone(), cause };
     let kind = match &sink.kind {
         config::SinkKind::Otlp(settings) | config::SinkKind::Vector(settings) => {
@@ -206,7 +209,16 @@ fn open(sink: &config::Sink) -> Result<Sink, StartError> {
                 Some(path) => ndjson::Output::File(path.clone()),
                 None => ndjson::Output::Stdout,
             };
-            SinkKind::Ndjson(NdjsonSink::open(output).map_err(|cause| failed(cause.to_string()))?)
+            let fsync = match settings.fsync {
+                config::Fsync::Batch => Fsync::Batch,
+                config::Fsync::Interval => Fsync::Interval,
+                config::Fsync::Never => Fsync::Never,
+            };
+            let mut known = before.iter().filter_map(|wired| wired.sink.as_ndjson());
+            SinkKind::Ndjson(match known.find(|known| *known.output() == output) {
+                Some(known) => known.share(fsync),
+                None => NdjsonSink::open(output, fsync).map_err(|cause| failed(cause.to_string()))?,
+            })
         }
         config::SinkKind::Blackhole => SinkKind::Blackhole(Blackhole::default()),
     };

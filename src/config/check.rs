@@ -1,6 +1,6 @@
 //! Checks that need more than one part of a configuration: who uses what twice, and what goes round in circles.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use super::Config;
 use super::address::Address;
@@ -33,7 +33,7 @@ pub(super) fn check(config: &Config, root: &Table<'_>, problems: &Problems) {
         listen(&["admin", "address"], admin.address.clone());
     }
 
-    let mut written: Vec<(&str, Option<&PathBuf>)> = Vec::new();
+    let mut written: Vec<(&str, Option<PathBuf>)> = Vec::new();
     for sink in &config.sinks {
         let (path, keys) = match &sink.kind {
             SinkKind::Otlp(grpc) | SinkKind::Vector(grpc) => {
@@ -45,13 +45,14 @@ pub(super) fn check(config: &Config, root: &Table<'_>, problems: &Problems) {
                 let Some(rejected) = rejected else { continue };
                 (Some(&rejected.path), ["rejected", "path"].as_slice())
             }
-            SinkKind::Ndjson(NdjsonSink { path }) => (path.as_ref(), ["path"].as_slice()),
+            SinkKind::Ndjson(NdjsonSink { path, .. }) => (path.as_ref(), ["path"].as_slice()),
             SinkKind::Blackhole => continue,
         };
+        let path = path.map(|path| plain(path));
         if let Some((other, _)) = written.iter().find(|(_, known)| *known == path) {
             let fault = Fault::UsedTwice {
                 what: if path.is_some() { "the file" } else { "the stream" },
-                value: path.map_or("standard output".to_owned(), |path| path.display().to_string()),
+                value: path.as_ref().map_or("standard output".to_owned(), |path| path.display().to_string()),
                 other: join("sinks", other),
                 remedy: "two writers would mix their lines; give each its own",
             };
@@ -71,6 +72,12 @@ pub(super) fn check(config: &Config, root: &Table<'_>, problems: &Problems) {
         };
         report(&["limits", "in_flight_bytes"], fault);
     }
+}
+
+/// A path without what does not change the file that it names, so that two spellings of one are equal. Links are for
+/// the lock of the file to find out.
+fn plain(path: &Path) -> PathBuf {
+    path.components().filter(|part| *part != Component::CurDir).collect()
 }
 
 /// The path of nested keys, and the place of the innermost of them that is written down.

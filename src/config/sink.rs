@@ -104,6 +104,22 @@ pub struct NdjsonSink {
     #[serde(serialize_with = "write_path")]
     #[schemars(with = "String", extend("default" = "-"))]
     pub path: Option<PathBuf>,
+    /// When lines are brought to the disk: before each batch is acknowledged (`batch`), at most a second after (`interval`), or when the operating system sees fit (`never`). The end of the process loses nothing in any of them, a power loss nothing with `batch`.
+    #[schemars(extend("default" = "batch"))]
+    pub fsync: Fsync,
+}
+
+/// When the lines of a file are brought to the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Fsync {
+    /// Before a batch is acknowledged.
+    #[default]
+    Batch,
+    /// At most a second after.
+    Interval,
+    /// When the operating system sees fit.
+    Never,
 }
 
 /// Compression of requests.
@@ -282,11 +298,13 @@ impl Rejected {
 }
 
 impl NdjsonSink {
-    pub(super) const KEYS: &[&'static str] = &["type", "inputs", "only", "required", "path"];
+    pub(super) const KEYS: &[&'static str] = &["type", "inputs", "only", "required", "path", "fsync"];
 
     fn read(table: &Table<'_>) -> NdjsonSink {
         let path = table.or("path", None, |item| item.parsed("a path, or `-` for standard output", path));
-        NdjsonSink { path }
+        let words = [("batch", Fsync::Batch), ("interval", Fsync::Interval), ("never", Fsync::Never)];
+        let fsync = table.or("fsync", Fsync::Batch, |item| item.word(&words));
+        NdjsonSink { path, fsync }
     }
 }
 

@@ -52,7 +52,10 @@ fn the_examples_are_valid_and_say_the_same_in_both_formats() {
     assert_eq!(ids, ["next", "hits"]);
     let SinkKind::Otlp(next) = &config.sinks[0].kind else { panic!("{:?}", config.sinks) };
     assert_eq!((next.max_request_bytes, next.timeout.as_secs(), config.sinks[0].required), (4 << 20, 8, true));
-    assert_eq!(config.sinks[1].kind, SinkKind::Ndjson(NdjsonSink { path: Some("hits.ndjson".into()) }));
+    assert_eq!(
+        config.sinks[1].kind,
+        SinkKind::Ndjson(NdjsonSink { path: Some("hits.ndjson".into()), fsync: Fsync::Batch })
+    );
     assert_eq!(config.r#match, Match::default());
     assert_eq!(config.failure_mode, FailureMode::Open);
     assert_eq!(config.admin.unwrap().address.to_string(), "127.0.0.1:9465");
@@ -117,7 +120,7 @@ shutdown: { grace: 5s }
         }]
     );
     assert_eq!(config.r#match.c2, CommandAndControl { live: false });
-    assert_eq!(config.sinks[1].kind, SinkKind::Ndjson(NdjsonSink { path: None }));
+    assert_eq!(config.sinks[1].kind, SinkKind::Ndjson(NdjsonSink { path: None, fsync: Fsync::Batch }));
     assert_eq!(config.sinks[1].only, Only::Hits);
     let limits = Limits {
         in_flight_bytes: 1 << 30,

@@ -15,7 +15,7 @@ use super::wire::{Fields, Malformed, Payload, put_number};
 
 pub(crate) use codec::{encode_json, encode_key_value, tag_map, tag_text};
 pub(crate) use convert::{convert, entry, json_entries};
-pub(crate) use json::{write_content, write_entries};
+pub(crate) use json::{write_content, write_entries, write_text};
 pub(crate) use members::{Member, edit_members, members, readable_members, with_field};
 pub(crate) use walk::{DocumentWalker, Elements};
 

@@ -4,6 +4,7 @@
 //! invalid UTF-8, and a rewrite must keep duplicates, order and every untouched byte. Grammar: RFC 8259.
 
 mod edit;
+mod paths;
 mod repair;
 pub(super) mod scan;
 mod walk;
@@ -12,7 +13,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 pub use edit::tag;
-pub(crate) use edit::{append, has, merge, tag_whole};
+pub(crate) use edit::{append, merge, tag_whole};
+pub(crate) use paths::find;
 pub use repair::{Malformation, Repaired, repair};
 pub(crate) use walk::begins_document;
 pub use walk::{Walked, read, walk};

@@ -22,7 +22,6 @@ use serde_json::Value;
 
 pub(crate) use self::list::holds_word;
 use self::list::{Ours, Rewrite};
-pub(crate) use self::path::has_path;
 use super::TagInto;
 
 /// The word that `tags` gets.

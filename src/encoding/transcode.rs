@@ -11,6 +11,9 @@ mod vector_to_otlp;
 
 use bytes::Bytes;
 
+pub(crate) use otlp_to_vector::{HOW_TO_CONVERT, OPENTELEMETRY};
+pub(crate) use parts::{Kind, Part, RECORD_BESIDE, RESOURCE_LOGS, SCOPE_LOGS};
+
 use super::envelope::{self, EnvelopeError, Span};
 use super::wire::{Field, Fields, Payload, framed_len, put_bytes};
 use super::{Format, otlp, vector};

@@ -12,6 +12,7 @@ mod walk;
 use super::dialect::{Dialect, Numbers};
 
 pub(crate) use log::{Log, signal};
+pub(super) use render::parts;
 pub use render::render_record;
 pub use tag::tag_record;
 pub use walk::walk_record;

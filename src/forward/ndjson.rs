@@ -1,25 +1,33 @@
 //! Sink `ndjson`: records as lines of JSON, to standard output or to the end of a file.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use metrics::counter;
 
 use super::Only;
-use crate::delivery::{Batch, Refusal, Signal};
-use crate::encoding::EnvelopeError;
+use super::disk::{Disk, HostDisk};
+use super::line_file::{Fsync, LineFile, LineFileError};
+use crate::delivery::{Batch, Refusal, Signal, Stop};
+use crate::encoding::{EnvelopeError, LineWriter, RecordSpan};
 use crate::telemetry;
+
+/// With [`Fsync::Interval`], how long a line may be acknowledged before it is brought to the disk.
+pub const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// Lines are written in pieces of about this many bytes.
+const PIECE: usize = 1 << 16;
 
 /// Where lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Standard output.
     Stdout,
-    /// The end of a file. It is opened once: rotate it by copy and truncation.
+    /// The end of a file, which is opened again when it was rotated.
     File(PathBuf),
 }
 
@@ -36,150 +44,231 @@ impl fmt::Display for Output {
 #[derive(Debug)]
 pub struct NdjsonSink {
     output: Output,
-    /// One batch writes at a time; the others wait without holding a thread.
-    turn: Arc<tokio::sync::Semaphore>,
-    writer: Arc<Mutex<Writer>>,
+    fsync: Fsync,
+    shared: Arc<Shared>,
 }
 
+/// What sinks with the same output have in common: a new configuration's and the old one's, which may still write.
 #[derive(Debug)]
-struct Writer {
-    target: Target,
-    /// The last write ended inside a line, which the next one must close first.
-    torn: bool,
+struct Shared {
+    /// One batch writes at a time; the others wait without holding a thread.
+    turn: Arc<tokio::sync::Semaphore>,
+    target: Mutex<Target>,
+    /// Somebody waits to bring lines to the disk.
+    is_sync_due: AtomicBool,
 }
 
 #[derive(Debug)]
 enum Target {
-    Stdout,
-    File(File),
+    Stdout {
+        /// The last write ended inside a line, which the next one must close first.
+        is_torn: bool,
+    },
+    File(LineFile),
+}
+
+/// Why a batch is not written.
+#[derive(Debug, thiserror::Error)]
+enum WriteError {
+    #[error(transparent)]
+    Stop(#[from] Stop),
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    #[error(transparent)]
+    File(#[from] LineFileError),
+    #[error(transparent)]
+    Stdout(#[from] io::Error),
 }
 
 impl NdjsonSink {
     /// Opens the output.
     ///
     /// # Errors
-    /// The file cannot be opened for appending, or its directory does not exist.
-    pub fn open(output: Output) -> io::Result<NdjsonSink> {
-        let (target, torn) = match &output {
-            Output::Stdout => (Target::Stdout, false),
-            Output::File(path) => (Target::File(open(path)?), ends_inside_a_line(path)?),
-        };
-        let writer = Arc::new(Mutex::new(Writer { target, torn }));
-        Ok(NdjsonSink { output, turn: Arc::new(tokio::sync::Semaphore::new(1)), writer })
+    /// The file cannot be opened for appending, its directory does not exist, or another writer has it.
+    pub fn open(output: Output, fsync: Fsync) -> Result<NdjsonSink, LineFileError> {
+        NdjsonSink::open_on(Arc::new(HostDisk), output, fsync)
     }
 
-    /// Ready when the lines of those records of the batch that `only` wants are with the operating system. A write that began is not cancelled.
+    /// Opens the output on a disk.
     ///
     /// # Errors
-    /// UNAVAILABLE: the output cannot be written.
+    /// As [`NdjsonSink::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, output: Output, fsync: Fsync) -> Result<NdjsonSink, LineFileError> {
+        let target = match &output {
+            Output::Stdout => Target::Stdout { is_torn: false },
+            Output::File(path) => Target::File(LineFile::open(path.clone(), disk)?),
+        };
+        let (turn, is_sync_due) = (Arc::new(tokio::sync::Semaphore::new(1)), AtomicBool::new(false));
+        let shared = Arc::new(Shared { turn, target: Mutex::new(target), is_sync_due });
+        Ok(NdjsonSink { output, fsync, shared })
+    }
+
+    /// A second sink for the same open output.
+    #[must_use]
+    pub fn share(&self, fsync: Fsync) -> NdjsonSink {
+        NdjsonSink { output: self.output.clone(), fsync, shared: Arc::clone(&self.shared) }
+    }
+
+    /// Where its lines go.
+    pub fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// Ready when the lines of those records of the batch that `only` wants are in the file that the path names, and on
+    /// the disk when [`Fsync::Batch`] says so. A write that began is not cancelled.
+    ///
+    /// # Errors
+    /// UNAVAILABLE: the output cannot be written. RESOURCE_EXHAUSTED or INVALID_ARGUMENT: there is no room to
+    /// make lines, now or ever.
     pub async fn deliver(&self, name: &str, batch: &Arc<Batch>, only: Only) -> Result<(), Refusal> {
         if only == Only::Hits && batch.hits.is_empty() {
             return Ok(());
         }
         let refuse =
             |cause: String| Refusal::Unavailable(format!("sink {name} cannot write to {}: {cause}", self.output));
-        let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|error| refuse(error.to_string()))?;
-        let (writer, batch) = (Arc::clone(&self.writer), Arc::clone(batch));
+        let turn = Arc::clone(&self.shared.turn).acquire_owned().await.map_err(|error| refuse(error.to_string()))?;
+        let (shared, batch, fsync) = (Arc::clone(&self.shared), Arc::clone(batch), self.fsync);
         let write = move || {
             let _turn = turn;
-            let lines = render(&batch, only).map_err(io::Error::other)?;
-            // A panic while writing leaves at worst a torn line.
-            let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-            writer.write(&lines).map(|()| lines.len())
+            shared.write(&batch, only, fsync)
         };
         let written = tokio::task::spawn_blocking(write).await.map_err(|error| refuse(error.to_string()))?;
-        let bytes = written.map_err(|error| refuse(error.to_string()))?;
-        counter!(telemetry::SINK_SENT_BYTES_TOTAL, "sink" => name.to_owned()).increment(bytes as u64);
+        let bytes = written.map_err(|error| match error {
+            WriteError::Stop(stop) => stop.into(),
+            _ => refuse(error.to_string()),
+        })?;
+        counter!(telemetry::SINK_SENT_BYTES_TOTAL, "sink" => name.to_owned()).increment(bytes);
+        if self.fsync == Fsync::Interval && !self.shared.is_sync_due.swap(true, Ordering::AcqRel) {
+            tokio::spawn(sync_later(Arc::downgrade(&self.shared), name.to_owned()));
+        }
         Ok(())
     }
-}
 
-impl Writer {
-    /// Writes whole lines, or, when that fails, leaves the output so that the next lines are whole again.
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        if lines.is_empty() {
-            return Ok(());
-        }
-        let before = match &self.target {
-            Target::File(file) => Some(file.metadata()?.len()),
-            Target::Stdout => None,
+    /// Opens the file again when it was rotated, without waiting for the next batch.
+    pub async fn reopen(&self, name: &str) {
+        let Ok(turn) = Arc::clone(&self.shared.turn).acquire_owned().await else { return };
+        let shared = Arc::clone(&self.shared);
+        let reopen = move || {
+            let _turn = turn;
+            match &mut *shared.target() {
+                Target::Stdout { .. } => Ok(()),
+                Target::File(file) => file.reopen(),
+            }
         };
-        let result = self.try_write(lines);
-        let cut_back = match (&result, &self.target, before) {
-            (Ok(()), ..) => true,
-            (Err(_), Target::File(file), Some(before)) => file.set_len(before).is_ok(),
-            (Err(_), ..) => false,
-        };
-        if result.is_ok() || !cut_back {
-            self.torn = !cut_back;
+        match tokio::task::spawn_blocking(reopen).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(sink = name, %error, "the file cannot be opened again"),
+            Err(error) => tracing::warn!(sink = name, %error, "the file cannot be opened again"),
         }
-        result
-    }
-
-    fn try_write(&mut self, lines: &[u8]) -> io::Result<()> {
-        let mut output: Box<dyn Write + '_> = match &self.target {
-            Target::Stdout => Box::new(io::stdout().lock()),
-            Target::File(file) => Box::new(file),
-        };
-        if self.torn {
-            output.write_all(b"\n")?;
-        }
-        output.write_all(lines)?;
-        output.flush()
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty())
-        && !parent.is_dir()
-    {
-        let text = format!("{} does not exist or is no directory: create it, or choose another path", parent.display());
-        return Err(io::Error::new(io::ErrorKind::NotFound, text));
-    }
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(path)
-        .map_err(|cause| io::Error::new(cause.kind(), format!("{} cannot be opened: {cause}", path.display())))
-}
-
-/// Whether a process that was killed while it wrote left the beginning of a line at the end of the file.
-fn ends_inside_a_line(path: &Path) -> io::Result<bool> {
-    // A device or a pipe has no end to look at.
-    if !std::fs::metadata(path)?.is_file() {
-        return Ok(false);
-    }
-    let unreadable = |cause: io::Error| {
-        let text = format!("{} cannot be read to see whether its last line is whole: {cause}", path.display());
-        io::Error::new(cause.kind(), text)
+/// Brings lines to the disk once the interval is over. Lines that come after this has begun are a matter of the next one.
+async fn sync_later(shared: Weak<Shared>, name: String) {
+    tokio::time::sleep(SYNC_INTERVAL).await;
+    // The file syncs its last lines itself when the sink is gone.
+    let Some(shared) = shared.upgrade() else { return };
+    let sync = move || {
+        shared.is_sync_due.store(false, Ordering::Release);
+        match &mut *shared.target() {
+            Target::Stdout { .. } => Ok(()),
+            Target::File(file) => file.sync(),
+        }
     };
-    let mut file = File::open(path).map_err(unreadable)?;
-    if file.seek(SeekFrom::End(0)).map_err(unreadable)? == 0 {
-        return Ok(false);
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(sync).await {
+        tracing::error!(sink = name, %error, "acknowledged lines may not be on the disk");
     }
-    let mut last = [0];
-    file.seek(SeekFrom::End(-1)).and_then(|_| file.read_exact(&mut last)).map_err(unreadable)?;
-    Ok(last != *b"\n")
 }
 
-/// The wanted log records of a batch as lines.
-fn render(batch: &Batch, only: Only) -> Result<Vec<u8>, EnvelopeError> {
-    let mut lines = Vec::new();
-    let mut line = |record: &Bytes| {
-        lines.append(&mut batch.format.render_record(record));
-        lines.push(b'\n');
-    };
-    if only == Only::Hits {
-        batch.hits.iter().for_each(|hit| line(&hit.record));
-        return Ok(lines);
+impl Shared {
+    fn target(&self) -> MutexGuard<'_, Target> {
+        // A panic while writing leaves at worst a torn line.
+        self.target.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Writes the lines of a batch, and returns how many bytes they have. Blocks.
+    fn write(&self, batch: &Batch, only: Only, fsync: Fsync) -> Result<u64, WriteError> {
+        let joined = if batch.message.parts().len() > 1 { batch.message.len() } else { 0 };
+        let mut room = batch.work.hold(joined)?;
+        let message = batch.message.to_bytes();
+        let lines = LineWriter::new(batch.format, &message, batch.records);
+        let mut largest = 0;
+        each_wanted(batch, only, &message, |_, record| largest = largest.max(lines.weight(record)))?;
+        room.grow(largest + PIECE)?;
+        // What began is finished: nobody could tell a part of a batch from the whole.
+        batch.work.check()?;
+        let lines = |put: &mut dyn FnMut(&[u8]) -> io::Result<()>| put_lines(batch, only, &message, put);
+        match &mut *self.target() {
+            Target::File(file) => Ok(file.append(fsync, &lines)?),
+            Target::Stdout { is_torn } => {
+                let mut out = io::stdout().lock();
+                if *is_torn {
+                    out.write_all(b"\n")?;
+                }
+                *is_torn = true;
+                let mut written = 0;
+                lines(&mut |piece| {
+                    written += piece.len() as u64;
+                    out.write_all(piece)
+                })?;
+                out.flush()?;
+                *is_torn = false;
+                Ok(written)
+            }
+        }
+    }
+}
+
+/// Gives the lines of the wanted log records in pieces.
+fn put_lines(
+    batch: &Batch,
+    only: Only,
+    message: &Bytes,
+    put: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut lines = LineWriter::new(batch.format, message, batch.records);
+    let (mut piece, mut result) = (Vec::new(), Ok(()));
+    each_wanted(batch, only, message, |span, record| {
+        if result.is_ok() {
+            lines.write(&mut piece, span, record);
+            if piece.len() >= PIECE {
+                result = put(&piece);
+                piece.clear();
+            }
+        }
+    })
+    .map_err(io::Error::other)?;
+    result?;
+    if piece.is_empty() { Ok(()) } else { put(&piece) }
+}
+
+/// Calls `each` for the wanted log records, with their places.
+fn each_wanted(
+    batch: &Batch,
+    only: Only,
+    message: &Bytes,
+    mut each: impl FnMut(Option<&RecordSpan>, &[u8]),
+) -> Result<(), EnvelopeError> {
+    let mut hits = batch.hits.iter().peekable();
     let mut keep = only.keep(batch);
-    for (place, record) in batch.format.records(&batch.message.to_bytes())?.iter().enumerate() {
-        if keep(place) && batch.format.signal(record) == Signal::Logs {
-            line(record);
+    let mut place = 0;
+    batch.format.envelope().records(message, |span| {
+        if only == Only::Hits {
+            if let Some(hit) = hits.next_if(|hit| hit.place == place) {
+                each(Some(&span), &hit.record);
+            }
+        } else if keep(place) {
+            let record = message.get(span.record.payload()).unwrap_or_default();
+            if batch.format.signal(record) == Signal::Logs {
+                each(Some(&span), record);
+            }
         }
+        place += 1;
+    })?;
+    if only == Only::Hits {
+        hits.for_each(|hit| each(None, &hit.record));
     }
-    Ok(lines)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -209,7 +298,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("hits.ndjson");
         std::fs::write(&path, "{\"old\":1}\n").unwrap();
-        let sink = NdjsonSink::open(Output::File(path.clone())).unwrap();
+        let sink = NdjsonSink::open(Output::File(path.clone()), Fsync::Batch).unwrap();
         sink.deliver("hits", &batch(&[A, B], &[]), Only::Hits).await.unwrap();
         sink.deliver("hits", &batch(&[A, B], &[1]), Only::Hits).await.unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"old\":1}\n{\"b\":1}\n");
@@ -223,7 +312,7 @@ mod tests {
         let path = directory.path().join("hits.ndjson");
         for (found, left) in [("", "{\"b\":1}\n"), ("{}\n", "{}\n{\"b\":1}\n"), ("{}\n{", "{}\n{\n{\"b\":1}\n")] {
             std::fs::write(&path, found).unwrap();
-            let sink = NdjsonSink::open(Output::File(path.clone())).unwrap();
+            let sink = NdjsonSink::open(Output::File(path.clone()), Fsync::Batch).unwrap();
             sink.deliver("hits", &batch(&[A, B], &[1]), Only::Hits).await.unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), left);
         }
@@ -233,7 +322,7 @@ mod tests {
     async fn the_wanted_records_are_written() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("all.ndjson");
-        let sink = NdjsonSink::open(Output::File(path.clone())).unwrap();
+        let sink = NdjsonSink::open(Output::File(path.clone()), Fsync::Batch).unwrap();
         sink.deliver("all", &batch(&[A, B], &[1]), Only::All).await.unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"a\":1}\n{\"b\":1}\n");
         sink.deliver("all", &batch(&[A, B], &[1]), Only::NotHits).await.unwrap();
@@ -245,7 +334,7 @@ mod tests {
     async fn concurrent_batches_stay_whole() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("all.ndjson");
-        let sink = NdjsonSink::open(Output::File(path.clone())).unwrap();
+        let sink = NdjsonSink::open(Output::File(path.clone()), Fsync::Batch).unwrap();
         let batches = [batch(&[A, A, A], &[]), batch(&[B, B, B], &[])];
         let writes = (0..50).map(|round| sink.deliver("all", &batches[round % 2], Only::All));
         futures_util::future::try_join_all(writes).await.unwrap();
@@ -258,7 +347,7 @@ mod tests {
     #[test]
     fn a_missing_directory_is_named() {
         let output = Output::File("/nonexistent-directory/x.ndjson".into());
-        let message = NdjsonSink::open(output).unwrap_err().to_string();
+        let message = NdjsonSink::open(output, Fsync::Batch).unwrap_err().to_string();
         assert!(message.contains("/nonexistent-directory does not exist"), "{message}");
     }
 
@@ -270,7 +359,7 @@ mod tests {
             println!("skipped: this system has no /dev/full");
             return;
         }
-        let sink = NdjsonSink::open(Output::File(full)).unwrap();
+        let sink = NdjsonSink::open(Output::File(full), Fsync::Batch).unwrap();
         let result = sink.deliver("all", &batch(&[A], &[]), Only::All).await;
         assert!(matches!(&result, Err(Refusal::Unavailable(text)) if text.contains("/dev/full")), "{result:?}");
     }

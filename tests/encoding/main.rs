@@ -5,6 +5,8 @@ mod common;
 #[cfg(test)]
 mod json;
 #[cfg(test)]
+mod lines;
+#[cfg(test)]
 mod malformed;
 #[cfg(test)]
 mod otlp;

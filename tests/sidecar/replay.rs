@@ -170,7 +170,12 @@ async fn with_hits_only_the_records_that_hit_change_and_only_by_their_tags() {
             }
         }
     }
-    assert_eq!(scene.ndjson("hits.ndjson"), expected);
+    let mut written = scene.ndjson("hits.ndjson");
+    for line in &mut written {
+        // What OTLP has besides the document is not what this is about.
+        line.as_object_mut().unwrap().remove("opentelemetry");
+    }
+    assert_eq!(written, expected);
     if captures.is_empty() {
         return;
     }

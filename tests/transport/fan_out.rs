@@ -9,7 +9,7 @@ use hotlist::encoding::Format;
 use hotlist::encoding::otlp::request_of;
 use hotlist::forward::grpc::{GrpcSink, Settings};
 use hotlist::forward::ndjson::{NdjsonSink, Output};
-use hotlist::forward::{Only, Sink, SinkKind};
+use hotlist::forward::{Fsync, Only, Sink, SinkKind};
 use hotlist::ingest::Limits;
 use hotlist::ingest::health::Health;
 use prost::Message as _;
@@ -122,7 +122,7 @@ async fn the_answer_waits_for_the_required_sinks() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("hits.ndjson");
     let (mut required, mut optional) = (NextHop::start().await, NextHop::start().await);
-    let file = NdjsonSink::open(Output::File(path.clone())).unwrap();
+    let file = NdjsonSink::open(Output::File(path.clone()), Fsync::Batch).unwrap();
     let sinks = [
         Arc::new(sink(Format::Vector, &required, Only::All)),
         Arc::new(sink(Format::Otlp, &optional, Only::All).with_required(false)),

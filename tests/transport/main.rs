@@ -39,6 +39,8 @@ mod rejected_command;
 #[cfg(test)]
 mod resend;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
 mod sidecar;
 #[cfg(test)]
 mod signals;

@@ -8,7 +8,7 @@ use hotlist::delivery::{Batch, Process, Refusal, Tagged, Work};
 use hotlist::encoding::{Format, Rope};
 use hotlist::forward::grpc::Settings;
 use hotlist::forward::ndjson::{NdjsonSink, Output};
-use hotlist::forward::{Only, Sink, SinkKind};
+use hotlist::forward::{Fsync, Only, Sink, SinkKind};
 use hotlist::grpc::Encoding;
 use hotlist::ingest::Limits;
 
@@ -221,7 +221,7 @@ impl Process for AllHit {
 
 fn file_sink(path: &std::path::Path) -> Arc<Sink> {
     let output = Output::File(path.to_owned());
-    let sink = NdjsonSink::open(output).unwrap();
+    let sink = NdjsonSink::open(output, Fsync::Batch).unwrap();
     Arc::new(Sink::new("hits", SinkKind::Ndjson(sink)).with_only(Only::Hits))
 }
 
@@ -245,7 +245,7 @@ async fn files_are_written_after_the_network_accepted() {
     assert_eq!(answer.status(), 0);
     assert_eq!(
         std::fs::read_to_string(&path).unwrap(),
-        "{\"message\":\"000\",\"@timestamp\":\"1970-01-01T00:00:00.000000001Z\"}\n"
+        "{\"message\":\"000\",\"@timestamp\":\"1970-01-01T00:00:00.000000001Z\",\"opentelemetry\":{\"timestamp\":\"1970-01-01T00:00:00.000000001Z\"}}\n"
     );
 }
 

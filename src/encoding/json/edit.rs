@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::JsonError;
 use super::repair::BYTE_ORDER_MARK;
 use super::scan::Scanner;
-use crate::encoding::tag::{Codec, Edits, Entry, Shape, Spelling, TagOutcome, Tags, has_path, join, plan};
+use crate::encoding::tag::{Codec, Edits, Entry, Shape, Spelling, TagOutcome, Tags, join, plan};
 
 /// Brings `tags` into a document; see [`crate::encoding::tag`] for where they go. A document that cannot be read to its
 /// end takes them behind the last member before the fault.
@@ -45,11 +45,6 @@ pub(crate) fn merge(document: &[u8], enrichments: &[Value], words: &[&str]) -> R
 /// A document with more members at its end, keys and encoded values.
 pub(crate) fn append(document: &[u8], members: Vec<(String, Vec<u8>)>) -> Result<Vec<u8>, JsonError> {
     Json::edit(document, &Edits { replaced: Vec::new(), appended: members })
-}
-
-/// Whether a document has something at a dotted path, nested or dotted.
-pub(crate) fn has(document: &[u8], path: &[u8]) -> Result<bool, JsonError> {
-    has_path::<Json>(&Items::whole(document, b'{')?.entries(), path)
 }
 
 /// JSON as a [`Codec`].

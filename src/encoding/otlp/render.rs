@@ -7,6 +7,7 @@ use super::tag::body;
 use super::{AnyValue, field};
 use crate::encoding::dialect::{Any, Member, OddRecord, any, members, write_content, write_entries};
 use crate::encoding::json;
+use crate::encoding::lines::{Parts, put_attributes, write_record};
 use crate::encoding::wire::{Fields, Payload};
 
 /// A log record as the JSON document that it carries, without a line break in it.
@@ -19,10 +20,15 @@ use crate::encoding::wire::{Fields, Payload};
 ///   lies deeper than 127 levels is null.
 /// - A record that cannot be read is kept whole: `{"hotlist":{"unreadable_record":"…base64…"}}`.
 pub fn render_record(record: &[u8]) -> Vec<u8> {
-    render(record).unwrap_or_else(|_| json::unreadable(record))
+    parts(record).document()
 }
 
-fn render(record: &[u8]) -> Result<Vec<u8>, OddRecord> {
+/// The same with what else the record has. Attributes whose names the document has are not lost: they stand there.
+pub(in crate::encoding) fn parts(record: &[u8]) -> Parts {
+    read(record).unwrap_or_else(|_| Parts::unreadable(record))
+}
+
+fn read(record: &[u8]) -> Result<Parts, OddRecord> {
     let attributes = members(record, field::ATTRIBUTES)?;
     let body = body(record)?.map_or(Any::Null, |body| body.content);
     let own = match body {
@@ -34,17 +40,14 @@ fn render(record: &[u8]) -> Result<Vec<u8>, OddRecord> {
         Any::Text(text) | Any::Bytes(text) => json::one_line(text),
         _ => None,
     };
-    let mut document = match own {
+    let mut beside = Vec::new();
+    write_record(&mut beside, record)?;
+    let document = match own {
         Some(document) if attributes.is_empty() => document,
-        Some(document) => with_attributes(document, &attributes)?,
+        Some(document) => with_attributes(document, &attributes, &mut beside)?,
         None => attribute_document(&attributes, body)?,
     };
-    if let Some(time) = time_of(record)?
-        && !json::has(&document, b"@timestamp")?
-    {
-        document = json::append(&document, vec![("@timestamp".to_owned(), format!("\"{time:.9}\"").into_bytes())])?;
-    }
-    Ok(document)
+    Ok(Parts { document, time: time_of(record)?, beside })
 }
 
 /// The record's time, else its observed time.
@@ -62,28 +65,44 @@ pub(crate) fn time_of(record: &[u8]) -> Result<Option<Timestamp>, OddRecord> {
     Ok(Timestamp::from_nanosecond(i128::from(nanoseconds)).ok().filter(|_| nanoseconds != 0))
 }
 
-/// A document with the attributes that it does not have; `threat.enrichments` and `tags` are merged.
-fn with_attributes(document: Vec<u8>, attributes: &[Member<'_>]) -> Result<Vec<u8>, OddRecord> {
-    let (mut enrichments, mut words, mut more) = (Vec::new(), Vec::new(), Vec::new());
+/// A document with the attributes that it does not have; `threat.enrichments` and `tags` are merged, and the others go
+/// to `beside`.
+fn with_attributes(document: Vec<u8>, attributes: &[Member<'_>], beside: &mut Vec<u8>) -> Result<Vec<u8>, OddRecord> {
+    let mut keys: Vec<&[u8]> = attributes.iter().map(|member| &*member.entry.key).collect();
+    keys.push(b"threat");
+    keys.sort_unstable();
+    keys.dedup();
+    let found = json::find(&document, &keys)?;
+    let has = |key: &[u8]| keys.binary_search(&key).is_ok_and(|place| found.get(place) == Some(&true));
+    let (mut enrichments, mut words) = (Vec::new(), Vec::new());
+    let (mut more, mut others) = (Vec::new(), Vec::new());
     for Member { entry, .. } in attributes {
-        let mut rendered = Vec::new();
-        write_content::<AnyValue>(&mut rendered, any::<AnyValue>(entry.value)?, 1)?;
+        let rendered = || {
+            let mut rendered = Vec::new();
+            write_content::<AnyValue>(&mut rendered, any::<AnyValue>(entry.value)?, 1).map(|()| rendered)
+        };
         match &*entry.key {
-            b"threat.enrichments" => enrichments.extend(list_of(&rendered)),
+            b"threat.enrichments" => enrichments.extend(list_of(&rendered()?)),
             b"tags" => {
-                words.extend(list_of(&rendered).into_iter().filter_map(|word| word.as_str().map(str::to_owned)));
+                words.extend(list_of(&rendered()?).into_iter().filter_map(|word| word.as_str().map(str::to_owned)));
             }
-            b"threat" if json::has(&document, b"threat")? => {
-                if let Ok(threat) = serde_json::from_slice::<Value>(&rendered) {
+            b"threat" if has(b"threat") => {
+                if let Ok(threat) = serde_json::from_slice::<Value>(&rendered()?) {
                     enrichments.extend(threat.get("enrichments").cloned().map(elements_of).unwrap_or_default());
                 }
             }
-            key if !json::has(&document, key)? => more.push((String::from_utf8_lossy(key).into_owned(), rendered)),
-            _ => {}
+            key if !has(key) => more.push((String::from_utf8_lossy(key).into_owned(), rendered()?)),
+            key => others.push((key, entry.value)),
         }
     }
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let document = json::merge(&document, &enrichments, &words)?;
+    put_attributes(beside, &others)?;
+    let document = match enrichments.is_empty() && words.is_empty() {
+        true => document,
+        false => {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            json::merge(&document, &enrichments, &words)?
+        }
+    };
     Ok(if more.is_empty() { document } else { json::append(&document, more)? })
 }
 
@@ -109,7 +128,7 @@ fn attribute_document(attributes: &[Member<'_>], body: Any<'_>) -> Result<Vec<u8
         return Ok(out);
     }
     let key = match body {
-        Any::Text(_) | Any::Bytes(_) if !json::has(&out, b"message")? => "message",
+        Any::Text(_) | Any::Bytes(_) if json::find(&out, &[b"message"])? == [false] => "message",
         _ => "body",
     };
     let mut rendered = Vec::new();

@@ -21,20 +21,3 @@ pub(super) fn text_at<C: Codec>(members: &[Entry<'_>], path: &str) -> Option<Vec
     }
     None
 }
-
-/// Whether something stands at a path.
-pub(crate) fn has_path<C: Codec>(members: &[Entry<'_>], path: &[u8]) -> Result<bool, C::Error> {
-    for member in members {
-        let Some(rest) = path.strip_prefix(&*member.key) else { continue };
-        if rest.is_empty() {
-            return Ok(true);
-        }
-        if let Some(rest) = rest.strip_prefix(b".")
-            && let Shape::Object(inner) = C::shape(member.value)?
-            && has_path::<C>(&inner, rest)?
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}

@@ -11,7 +11,7 @@ use crate::encoding::wire::put_bytes;
 use crate::encoding::{OddRecord, json};
 
 /// The key of Vector's metadata below which OTLP's stand, as Vector's own `opentelemetry` source has it.
-pub(super) const OPENTELEMETRY: &[u8] = b"opentelemetry";
+pub(crate) const OPENTELEMETRY: &[u8] = b"opentelemetry";
 /// Says which part of the record the event's fields are, when they are not its body.
 pub(super) const ROOT: &str = "root";
 /// Says which field of the event is the record's body.
@@ -23,6 +23,8 @@ pub(super) const TIMESTAMP_ADDED: &str = "timestamp_added";
 
 /// Says that what was around the record is left out.
 pub(super) const CONTEXT_LEFT_OUT: &str = "context_left_out";
+/// The keys that say how the record was laid out, and nothing of the event.
+pub(crate) const HOW_TO_CONVERT: &[&[u8]] = &[ROOT.as_bytes(), BODY_KEY.as_bytes(), TIMESTAMP_ADDED.as_bytes()];
 
 /// What is around the records that come next.
 #[derive(Default)]

@@ -11,15 +11,15 @@ use crate::encoding::vector::LogValue;
 use crate::encoding::wire::{Fields, Payload, put_bytes, put_fixed64, put_number, put_varint};
 
 /// A field of a message.
-pub(super) struct Part {
-    number: u32,
-    pub(super) name: &'static str,
-    kind: Kind,
+pub(crate) struct Part {
+    pub(crate) number: u32,
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
 }
 
 /// How a field is encoded, and thereby what it becomes.
 #[derive(Clone, Copy)]
-enum Kind {
+pub(crate) enum Kind {
     /// A string.
     Text,
     /// A varint.
@@ -48,17 +48,20 @@ pub(super) const RECORD: &[Part] = &[
     part(1, "timestamp", Kind::Time),
     part(2, "severity_number", Kind::Number),
     part(3, "severity_text", Kind::Text),
-    part(6, ATTRIBUTES, Kind::Attributes),
     part(7, "dropped_attributes_count", Kind::Number),
     part(8, "flags", Kind::Fixed32),
     part(9, "trace_id", Kind::Hex),
     part(10, "span_id", Kind::Hex),
     part(11, "observed_timestamp", Kind::Time),
     part(12, "event_name", Kind::Text),
+    part(6, ATTRIBUTES, Kind::Attributes),
 ];
 
+/// `LogRecord` without its body and its attributes, which stand last.
+pub(crate) const RECORD_BESIDE: &[Part] = RECORD.split_at(RECORD.len() - 1).0;
+
 /// `ResourceLogs` without its scopes.
-pub(super) const RESOURCE_LOGS: &[Part] = &[
+pub(crate) const RESOURCE_LOGS: &[Part] = &[
     part(
         1,
         "resource",
@@ -68,7 +71,7 @@ pub(super) const RESOURCE_LOGS: &[Part] = &[
 ];
 
 /// `ScopeLogs` without its records.
-pub(super) const SCOPE_LOGS: &[Part] = &[
+pub(crate) const SCOPE_LOGS: &[Part] = &[
     part(
         1,
         "scope",

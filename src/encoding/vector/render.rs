@@ -3,6 +3,7 @@
 use super::{Log, LogValue, field};
 use crate::encoding::dialect::{Any, OddRecord, any, members, write_content, write_entries};
 use crate::encoding::json;
+use crate::encoding::lines::{Parts, write_metadata};
 
 /// A log event as the JSON document that it is, without a line break in it.
 ///
@@ -11,14 +12,26 @@ use crate::encoding::json;
 /// - Types stay; what JSON cannot say is written as for OTLP, and an instant is RFC 3339.
 /// - A record that cannot be read, or is no log event, is kept whole: `{"hotlist":{"unreadable_record":"…base64…"}}`.
 pub fn render_record(record: &[u8]) -> Vec<u8> {
-    match render(record) {
-        Ok(Some(document)) => document,
-        Ok(None) | Err(_) => json::unreadable(record),
+    parts(record).document()
+}
+
+/// The same with what OpenTelemetry has of the event, which Vector keeps in its metadata.
+pub(in crate::encoding) fn parts(record: &[u8]) -> Parts {
+    match read(record) {
+        Ok(Some(parts)) => parts,
+        Ok(None) | Err(_) => Parts::unreadable(record),
     }
 }
 
-fn render(record: &[u8]) -> Result<Option<Vec<u8>>, OddRecord> {
+fn read(record: &[u8]) -> Result<Option<Parts>, OddRecord> {
     let Some(log) = Log::read(record)? else { return Ok(None) };
+    let mut beside = Vec::new();
+    write_metadata(&mut beside, log.message);
+    let document = document(&log)?;
+    Ok(Some(Parts { document, time: None, beside }))
+}
+
+fn document(log: &Log<'_>) -> Result<Vec<u8>, OddRecord> {
     let mut out = Vec::new();
     let Some((_, value)) = log.value else {
         let members = members(log.message, field::FIELDS)?;
@@ -26,7 +39,7 @@ fn render(record: &[u8]) -> Result<Option<Vec<u8>>, OddRecord> {
         write_entries::<LogValue>(&mut out, 0, || {
             Ok(rest.next().map(|member| (&*member.entry.key, member.entry.value)))
         })?;
-        return Ok(Some(out));
+        return Ok(out);
     };
     match any::<LogValue>(value)? {
         map @ Any::Map(_) => write_content::<LogValue>(&mut out, map, 0)?,
@@ -37,5 +50,5 @@ fn render(record: &[u8]) -> Result<Option<Vec<u8>>, OddRecord> {
             out.push(b'}');
         }
     }
-    Ok(Some(out))
+    Ok(out)
 }

@@ -1,0 +1,315 @@
+//! A file that lines are appended to: it follows its path through rotation, excludes a second writer, and knows what
+//! is on the disk.
+//!
+//! What the owner of this file acknowledges is in the file that the path names. So the path is checked before each
+//! write, and again after it: when the file was renamed, removed or truncated meanwhile, the lines are written again.
+//! They may stand in two files then, and are never missing in both. The lock makes it safe to cut a failed write off:
+//! nobody else with the lock has appended, and whoever appends without it is noticed by the length.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::disk::{Disk, DiskFile, FileId, Stat};
+
+/// How often a file is opened or written again when it is rotated at that very moment.
+const ATTEMPTS: usize = 16;
+
+/// When lines are brought to the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fsync {
+    /// Before a write returns.
+    #[default]
+    Batch,
+    /// By [`LineFile::sync`], which the owner calls some time after a write.
+    Interval,
+    /// When the operating system sees fit.
+    Never,
+}
+
+/// Why lines are not written.
+#[derive(Debug, thiserror::Error)]
+pub enum LineFileError {
+    /// There is nothing to create the file in.
+    #[error("{0} does not exist or is not a directory: create it, or choose another path")]
+    NoDirectory(PathBuf),
+    /// The file cannot be opened.
+    #[error("{path} cannot be opened for reading and appending: {cause}; check its permissions and its file system")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// Another writer holds the lock.
+    #[error(
+        "{0} is locked by another writer, of this process or of another one: give each `ndjson` sink of each process a \
+         file of its own, or end the other process"
+    )]
+    Locked(PathBuf),
+    /// The lines are not in the file, or not all of them.
+    #[error("writing fails: {0}")]
+    Write(io::Error),
+    /// The lines are in the file, and perhaps not on the disk.
+    #[error("bringing lines to the disk fails: {0}; check the disk, what is not on it is lost with a power loss")]
+    Sync(io::Error),
+    /// The file is rotated again and again.
+    #[error("{0} is replaced or truncated faster than lines can be written: rotate it less often")]
+    Unsteady(PathBuf),
+}
+
+/// What gives the lines, in pieces; it is asked again when they must be written again. The pieces end with a line.
+pub type Lines<'a> = dyn Fn(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> + 'a;
+
+/// The file.
+pub struct LineFile {
+    path: PathBuf,
+    disk: Arc<dyn Disk>,
+    open: Option<Open>,
+    /// A sync that was not asked for by a write has failed, and no write reported it yet.
+    failed_sync: Option<io::Error>,
+}
+
+/// The file that the path named when it was last checked.
+#[derive(Debug)]
+struct Open {
+    file: Box<dyn DiskFile>,
+    id: FileId,
+    is_regular: bool,
+    /// A regular file has no other writer that takes the lock.
+    is_locked: bool,
+    /// A write to something that has no length ended inside a line.
+    is_torn: bool,
+    has_unsynced_lines: bool,
+    has_unsynced_name: bool,
+}
+
+/// What became of one attempt to write.
+enum Written {
+    /// So many bytes are in the open file.
+    Whole(u64),
+    /// The file was truncated meanwhile.
+    Cut,
+}
+
+impl LineFile {
+    /// Opens the file and takes its lock; creates it, but not its directory.
+    ///
+    /// # Errors
+    /// It cannot be opened, or another writer has it.
+    pub fn open(path: PathBuf, disk: Arc<dyn Disk>) -> Result<LineFile, LineFileError> {
+        let mut file = LineFile { path, disk, open: None, failed_sync: None };
+        file.follow()?;
+        Ok(file)
+    }
+
+    /// Appends lines, and returns how many bytes when they are in the file that the path names. Blocks.
+    ///
+    /// # Errors
+    /// They are not, or `fsync` promises more than could be done. What was written of them is cut off again where that
+    /// takes nothing of another writer, and may be in the file else.
+    pub fn append(&mut self, fsync: Fsync, lines: &Lines<'_>) -> Result<u64, LineFileError> {
+        if let Some(cause) = self.failed_sync.take() {
+            return Err(LineFileError::Sync(cause));
+        }
+        for _ in 0..ATTEMPTS {
+            let path = self.path.clone();
+            let disk = Arc::clone(&self.disk);
+            let open = self.follow()?;
+            match open.append(fsync, lines, || disk.sync_directory_of(&path)) {
+                Ok(Written::Whole(bytes)) if names(&*disk, &path, open.id).map_err(LineFileError::Write)? => {
+                    return Ok(bytes);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    if matches!(error, LineFileError::Sync(_)) {
+                        // The system may forget after this what it could not write. Only a file that is opened again
+                        // tells of the next fault, and the lines come again with the batch.
+                        self.open = None;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Err(LineFileError::Unsteady(self.path.clone()))
+    }
+
+    /// Opens the file again when the path names another one, or none. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be opened, or another writer has it.
+    pub fn reopen(&mut self) -> Result<(), LineFileError> {
+        self.follow().map(|_| ())
+    }
+
+    /// Brings what was written to the disk. Blocks. A fault is also the answer to the next write, so that it is seen.
+    ///
+    /// # Errors
+    /// The lines since the last success may be lost with a power loss.
+    pub fn sync(&mut self) -> Result<(), LineFileError> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let Err(cause) = open.sync(|| self.disk.sync_directory_of(&self.path)) else { return Ok(()) };
+        self.open = None;
+        self.failed_sync = Some(io::Error::new(cause.kind(), cause.to_string()));
+        Err(LineFileError::Sync(cause))
+    }
+
+    /// Whether there are lines that [`LineFile::sync`] would bring to the disk.
+    pub fn has_unsynced_lines(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.has_unsynced_lines)
+    }
+
+    /// The file that the path names now, opened and locked.
+    fn follow(&mut self) -> Result<&mut Open, LineFileError> {
+        let current = match &self.open {
+            Some(open) => names(&*self.disk, &self.path, open.id).map_err(|cause| self.cannot_open(cause))?,
+            None => false,
+        };
+        if !current {
+            self.retire();
+            self.open = Some(self.open_locked()?);
+        }
+        // invariant: the file was just opened when there was none.
+        self.open.as_mut().ok_or_else(|| LineFileError::Unsteady(self.path.clone()))
+    }
+
+    /// Lets go of a file that the path does not name any more. Its lines are acknowledged.
+    fn retire(&mut self) {
+        let Some(mut open) = self.open.take() else { return };
+        tracing::info!(path = %self.path.display(), "the file was rotated, lines go to a new one");
+        // Its directory is not synced: whoever renamed or removed the file answers for its name.
+        if open.has_unsynced_lines
+            && let Err(error) = open.sync(|| Ok(()))
+        {
+            tracing::error!(path = %self.path.display(), %error, "the last lines of a rotated file may not be on the disk");
+        }
+    }
+
+    fn open_locked(&self) -> Result<Open, LineFileError> {
+        let failed = |cause| self.cannot_open(cause);
+        for _ in 0..ATTEMPTS {
+            let file = self.disk.append(&self.path).map_err(failed)?;
+            let Stat { id, is_regular, .. } = file.stat().map_err(failed)?;
+            let is_locked = is_regular
+                && match file.try_lock() {
+                    Ok(true) => true,
+                    Ok(false) => return Err(LineFileError::Locked(self.path.clone())),
+                    Err(error) => {
+                        let path = self.path.display();
+                        tracing::warn!(%path, %error, "the file system has no locks: a second writer is not noticed");
+                        false
+                    }
+                };
+            if names(&*self.disk, &self.path, id).map_err(failed)? {
+                let (is_torn, has_unsynced_lines, has_unsynced_name) = (false, false, is_regular);
+                return Ok(Open { file, id, is_regular, is_locked, is_torn, has_unsynced_lines, has_unsynced_name });
+            }
+        }
+        Err(LineFileError::Unsteady(self.path.clone()))
+    }
+
+    fn cannot_open(&self, cause: io::Error) -> LineFileError {
+        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        match directory {
+            Some(directory) if matches!(self.disk.stat(directory), Ok(None)) || is_file(&*self.disk, directory) => {
+                LineFileError::NoDirectory(directory.to_owned())
+            }
+            _ => LineFileError::Open { path: self.path.clone(), cause },
+        }
+    }
+}
+
+impl Drop for LineFile {
+    /// Who stops in order leaves nothing to a power loss.
+    fn drop(&mut self) {
+        if self.has_unsynced_lines()
+            && let Err(error) = self.sync()
+        {
+            tracing::error!(path = %self.path.display(), %error, "the last lines may not be on the disk");
+        }
+    }
+}
+
+impl fmt::Debug for LineFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LineFile").field("path", &self.path).field("open", &self.open).finish_non_exhaustive()
+    }
+}
+
+impl Open {
+    /// Writes lines to the end, behind the end of a torn one.
+    fn append(
+        &mut self,
+        fsync: Fsync,
+        lines: &Lines<'_>,
+        sync_name: impl Fn() -> io::Result<()>,
+    ) -> Result<Written, LineFileError> {
+        let before = self.file.stat().map_err(LineFileError::Write)?.len;
+        let torn = match self.is_regular {
+            true => self.file.ends_inside_a_line(before).map_err(LineFileError::Write)?,
+            false => self.is_torn,
+        };
+        let mut written = 0;
+        let mut put = |bytes: &[u8]| {
+            let (count, result) = self.file.write_all(bytes);
+            written += count as u64;
+            result
+        };
+        let mut begun = false;
+        let mut result = lines(&mut |piece| {
+            if torn && !std::mem::replace(&mut begun, true) {
+                put(b"\n")?;
+            }
+            put(piece)
+        })
+        .map_err(LineFileError::Write);
+        if result.is_ok() && self.is_regular && fsync != Fsync::Never && written > 0 {
+            self.has_unsynced_lines = true;
+            if fsync == Fsync::Batch {
+                result = self.sync(sync_name).map_err(LineFileError::Sync);
+            }
+        }
+        if result.is_err() {
+            self.cut_off(before, written);
+        }
+        result?;
+        self.is_torn = false;
+        let after = self.file.stat().map_err(LineFileError::Write)?.len;
+        Ok(if self.is_regular && after < before + written { Written::Cut } else { Written::Whole(written) })
+    }
+
+    /// Takes back a write that failed, when all behind `before` is of this write. Else a torn line stays, and the next
+    /// write closes it.
+    fn cut_off(&mut self, before: u64, written: u64) {
+        self.is_torn |= written > 0;
+        if self.is_locked && written > 0 && self.file.stat().is_ok_and(|now| now.len == before + written) {
+            // The next write looks at the end of the file, whether this works or not.
+            let _ = self.file.set_len(before);
+        }
+    }
+
+    fn sync(&mut self, sync_name: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        if self.has_unsynced_lines {
+            self.file.sync_data()?;
+            if self.has_unsynced_name {
+                sync_name()?;
+                self.has_unsynced_name = false;
+            }
+            self.has_unsynced_lines = false;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a path names this very file.
+fn names(disk: &dyn Disk, path: &Path, id: FileId) -> io::Result<bool> {
+    Ok(disk.stat(path)?.is_some_and(|found| found.id == id))
+}
+
+fn is_file(disk: &dyn Disk, path: &Path) -> bool {
+    disk.stat(path).is_ok_and(|found| found.is_some_and(|found| found.is_regular))
+}
+
+#[cfg(test)]
+mod tests;
