@@ -12,7 +12,7 @@ mod vector_to_otlp;
 use bytes::Bytes;
 
 pub(crate) use otlp_to_vector::{HOW_TO_CONVERT, OPENTELEMETRY};
-pub(crate) use parts::{Kind, Part, RECORD_BESIDE, RESOURCE_LOGS, SCOPE_LOGS};
+pub(crate) use parts::{Kind, Part as OtlpField, RECORD_BESIDE, RESOURCE_LOGS, SCOPE_LOGS};
 
 use super::envelope::{self, EnvelopeError, Span};
 use super::wire::{Field, Fields, Payload, framed_len, put_bytes};

@@ -5,7 +5,7 @@ use std::mem;
 use super::beside::{self, Order};
 use super::put_key;
 use crate::encoding::envelope::Span;
-use crate::encoding::transcode::{Part, RESOURCE_LOGS, SCOPE_LOGS};
+use crate::encoding::transcode::{OtlpField, RESOURCE_LOGS, SCOPE_LOGS};
 
 /// The resource and the scope of the record before, as JSON members.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Around {
 
 impl Level {
     /// Reads what is around a record, unless it is what was around the one before.
-    fn enter(&mut self, message: &[u8], span: Span, parts: &[Part], most: usize) {
+    fn enter(&mut self, message: &[u8], span: Span, parts: &[OtlpField], most: usize) {
         if self.span.replace(span) == Some(span) {
             return;
         }

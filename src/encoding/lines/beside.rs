@@ -6,7 +6,7 @@ use super::put_key;
 use crate::encoding::OddRecord;
 use crate::encoding::dialect::{Any, VALUES, any, members, write_content, write_entries, write_text};
 use crate::encoding::otlp::AnyValue;
-use crate::encoding::transcode::{HOW_TO_CONVERT, Kind, OPENTELEMETRY, Part, RECORD_BESIDE};
+use crate::encoding::transcode::{HOW_TO_CONVERT, Kind, OPENTELEMETRY, OtlpField, RECORD_BESIDE};
 use crate::encoding::vector::{self, LogValue};
 use crate::encoding::wire::{Fields, Payload};
 
@@ -18,7 +18,7 @@ const DEPTH: usize = 3;
 pub(super) fn write(
     out: &mut Vec<u8>,
     message: &[u8],
-    parts: &[Part],
+    parts: &[OtlpField],
     most: usize,
     order: Order,
 ) -> Result<bool, OddRecord> {
