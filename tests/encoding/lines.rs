@@ -175,7 +175,8 @@ proptest! {
         let beside = line.as_object_mut().unwrap().remove("opentelemetry");
         prop_assert_eq!(&line, &serde_json::from_slice::<Json>(&render_record(&record)).unwrap());
         let there = transcode(&Bytes::from(batch), Format::Otlp, Format::Vector, |_| true).unwrap();
-        prop_assert_eq!(lines(Format::Vector, &there).remove(0).get("opentelemetry"), beside.as_ref());
+        let converted = lines(Format::Vector, &there).remove(0);
+        prop_assert_eq!(converted.get("opentelemetry"), beside.as_ref());
     }
 
     /// Law: whatever the bytes are, each record is one line of JSON.
