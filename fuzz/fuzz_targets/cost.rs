@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hotlist::delivery::Work;
-use hotlist::detect::Detector;
+use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::wire::put_bytes;
 use hotlist::encoding::{Format, TagInto, otlp};
 use hotlist::feed::{FeedOptions, import};
@@ -54,9 +54,12 @@ static TABLE: LazyLock<Arc<FieldTable>> =
 static DETECTOR: LazyLock<Detector> = LazyLock::new(|| {
     let options = FeedOptions { subdomains: true, ..FeedOptions::default() };
     let indicators = import(INDICATORS.as_bytes(), "cost", &options, &TABLE).expect("our own").indicators;
-    let mut builder = SnapshotBuilder::new(TABLE.clone(), MatchOptions { subdomains: true, url_hosts: true }, 11);
+    let options =
+        MatchOptions { subdomains: true, url_hosts: true, user_principals: true, ..MatchOptions::default() };
+    let mut builder = SnapshotBuilder::new(TABLE.clone(), options, 11);
     builder.add_feed(Feed { subdomains: true, ..Feed::named("cost") }, indicators).expect("our own");
-    Detector { snapshot: Arc::new(builder.build(1)), policy: Some(Policy::default()), tag_into: TagInto::Auto }
+    let (snapshot, policy) = (Arc::new(builder.build(1)), Some(Policy::default()));
+    Detector { snapshot, policy, tag_into: TagInto::Auto, budgets: Budgets::default() }
 });
 
 /// Processor time of the normal request, by a byte.

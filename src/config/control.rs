@@ -38,7 +38,7 @@ pub struct Control {
     /// Files of public keys (PEM, Ed25519). A manifest must be signed by one of them. Empty: manifests need no signature, and whoever is the control plane is trusted.
     #[schemars(extend("default" = []))]
     pub trusted_keys: Vec<PathBuf>,
-    /// The directory, made when it is not there, that keeps segments and the last good manifests. They are served at start while the control plane is away. A relative path starts at the working directory.
+    /// The directory, made when it is not there and used for nothing else, that keeps segments and the last good manifests. They are served at start while the control plane is away. A relative path starts at the working directory.
     pub cache: PathBuf,
     /// How large the segments in it may become. It needs room for the version that serves and the one that comes after it; what both share counts once.
     #[serde(with = "Size")]

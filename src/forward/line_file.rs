@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile, FileId, Stat};
+use crate::escape::Escaped;
 
 /// How often a file is opened or written again when it is rotated at that very moment.
 const ATTEMPTS: usize = 16;
@@ -177,12 +178,12 @@ impl LineFile {
     /// Lets go of a file that the path does not name any more. Its lines are acknowledged.
     fn retire(&mut self) {
         let Some(mut open) = self.open.take() else { return };
-        tracing::info!(path = %self.path.display(), "the file was rotated, lines go to a new one");
+        tracing::info!(path = %Escaped(self.path.display()), "the file was rotated, lines go to a new one");
         // Its directory is not synced: whoever renamed or removed the file answers for its name.
         if open.has_unsynced_lines
             && let Err(error) = open.sync(|| Ok(()))
         {
-            tracing::error!(path = %self.path.display(), %error, "the last lines of a rotated file may not be on the disk");
+            tracing::error!(path = %Escaped(self.path.display()), error = %Escaped(&error), "the last lines of a rotated file may not be on the disk");
         }
     }
 
@@ -196,8 +197,7 @@ impl LineFile {
                     Ok(true) => true,
                     Ok(false) => return Err(LineFileError::Locked(self.path.clone())),
                     Err(error) => {
-                        let path = self.path.display();
-                        tracing::warn!(%path, %error, "the file system has no locks: a second writer is not noticed");
+                        tracing::warn!(path = %Escaped(self.path.display()), error = %Escaped(&error), "the file system has no locks: a second writer is not noticed");
                         false
                     }
                 };
@@ -226,7 +226,7 @@ impl Drop for LineFile {
         if self.has_unsynced_lines()
             && let Err(error) = self.sync()
         {
-            tracing::error!(path = %self.path.display(), %error, "the last lines may not be on the disk");
+            tracing::error!(path = %Escaped(self.path.display()), error = %Escaped(&error), "the last lines may not be on the disk");
         }
     }
 }

@@ -15,6 +15,7 @@ use super::disk::{Disk, HostDisk};
 use super::line_file::{Fsync, LineFile, LineFileError};
 use crate::delivery::{Batch, Refusal, Signal, Stop};
 use crate::encoding::{EnvelopeError, LineWriter, RecordSpan};
+use crate::escape::Escaped;
 use crate::telemetry;
 
 /// With [`Fsync::Interval`], how long a line may be acknowledged before it is brought to the disk.
@@ -157,8 +158,8 @@ impl NdjsonSink {
         };
         match tokio::task::spawn_blocking(reopen).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(sink = name, %error, "the file cannot be opened again"),
-            Err(error) => tracing::warn!(sink = name, %error, "the file cannot be opened again"),
+            Ok(Err(error)) => tracing::warn!(sink = name, error = %Escaped(&error), "the file cannot be opened again"),
+            Err(error) => tracing::warn!(sink = name, error = %Escaped(&error), "the file cannot be opened again"),
         }
     }
 }
@@ -176,7 +177,7 @@ async fn sync_later(shared: Weak<Shared>, name: String) {
         }
     };
     if let Ok(Err(error)) = tokio::task::spawn_blocking(sync).await {
-        tracing::error!(sink = name, %error, "acknowledged lines may not be on the disk");
+        tracing::error!(sink = name, error = %Escaped(&error), "acknowledged lines may not be on the disk");
     }
 }
 

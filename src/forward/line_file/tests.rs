@@ -57,8 +57,8 @@ struct State {
     events: VecDeque<Event>,
     names: BTreeMap<PathBuf, usize>,
     files: Vec<Content>,
-    /// What whoever rotates has read before it was taken away.
-    taken: Vec<u8>,
+    /// What whoever rotates has read each time before it was taken away.
+    taken: Vec<Vec<u8>>,
     /// How often another writer has appended its line.
     others: usize,
     handles: usize,
@@ -106,11 +106,11 @@ impl Simulated {
                     }
                 }
                 Event::Remove => {
-                    state.taken.extend(bytes);
+                    state.taken.push(bytes);
                     state.names.remove(Path::new(PATH));
                 }
                 _ => {
-                    state.taken.extend(bytes);
+                    state.taken.push(bytes);
                     state.files[file].bytes.clear();
                 }
             }
@@ -125,7 +125,7 @@ impl Simulated {
             true => &state.files[file].durable,
             false => &state.files[file].bytes,
         });
-        let all = files.chain([&state.taken]).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let all = files.chain(&state.taken).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         all.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
     }
 }
