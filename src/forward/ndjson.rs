@@ -11,6 +11,7 @@ use bytes::Bytes;
 use metrics::counter;
 
 use super::Only;
+use super::blocking::blocking;
 use super::disk::{Disk, HostDisk};
 use super::line_file::{Fsync, LineFile, LineFileError};
 use crate::delivery::{Batch, Refusal, Signal, Stop};
@@ -133,7 +134,7 @@ impl NdjsonSink {
             let _turn = turn;
             shared.write(&batch, only, fsync)
         };
-        let written = tokio::task::spawn_blocking(write).await.map_err(|error| refuse(error.to_string()))?;
+        let written = blocking(write).await.map_err(refuse)?;
         let bytes = written.map_err(|error| match error {
             WriteError::Stop(stop) => stop.into(),
             _ => refuse(error.to_string()),
@@ -156,7 +157,7 @@ impl NdjsonSink {
                 Target::File(file) => file.reopen(),
             }
         };
-        match tokio::task::spawn_blocking(reopen).await {
+        match blocking(reopen).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(sink = name, error = %Escaped(&error), "the file cannot be opened again"),
             Err(error) => tracing::warn!(sink = name, error = %Escaped(&error), "the file cannot be opened again"),
@@ -176,7 +177,7 @@ async fn sync_later(shared: Weak<Shared>, name: String) {
             Target::File(file) => file.sync(),
         }
     };
-    if let Ok(Err(error)) = tokio::task::spawn_blocking(sync).await {
+    if let Ok(Err(error)) = blocking(sync).await {
         tracing::error!(sink = name, error = %Escaped(&error), "acknowledged lines may not be on the disk");
     }
 }

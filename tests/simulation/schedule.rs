@@ -8,8 +8,11 @@ use std::time::Duration;
 use hotlist::config::Endpoint;
 use hotlist::delivery::{Batch, Deliver};
 use hotlist::encoding::Format;
+use hotlist::forward::disk::Disk;
 use hotlist::forward::grpc::{GrpcSink, Settings};
-use hotlist::forward::{Fanout, RejectedFile, Sink, SinkKind, rejected};
+use hotlist::forward::line_file::Fsync;
+use hotlist::forward::ndjson::Output;
+use hotlist::forward::{Fanout, NdjsonSink, RejectedFile, Sink, SinkKind, rejected};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -30,12 +33,15 @@ pub struct Summary {
     pub requests: usize,
     pub lines: usize,
     pub partial_lines: usize,
+    pub lines_of_events: usize,
     pub disk: Vec<&'static str>,
 }
 
 /// What stays the same over the restarts of the sidecar.
 struct World {
     next_hops: Vec<Link>,
+    /// The file of an `ndjson` sink.
+    lines: Option<PathBuf>,
     disk: SimulatedDisk,
     process: Mutex<Arc<Process>>,
     deadline: Duration,
@@ -69,7 +75,8 @@ impl World {
         let next_hops = (0..1 + chance.below(2)).map(|number| link(number, chance)).collect();
         let deadline = Duration::from_secs(*chance.pick(&[2, 8]));
         let process = Mutex::new(Arc::new(Process::nobody(&disk)));
-        let world = Arc::new(World { next_hops, disk, process, deadline });
+        let lines = chance.one_in(2).then(|| PathBuf::from("/lines.ndjson"));
+        let world = Arc::new(World { next_hops, lines, disk, process, deadline });
         world.start();
         world
     }
@@ -79,13 +86,9 @@ impl World {
         let disk = self.disk.process();
         let mut sinks = Vec::new();
         for link in &self.next_hops {
-            // A start that fails is tried again by whoever supervises the process.
-            let open = |path: &PathBuf| loop {
-                match RejectedFile::open_on(Arc::new(disk.clone()), path.clone(), 1 << 20) {
-                    Ok(file) => return Some(Arc::new(file)),
-                    Err(_) if disk.is_alive() => {}
-                    Err(_) => return None,
-                }
+            let open = |path: &PathBuf| {
+                let file = self.open(&disk, |disk| RejectedFile::open_on(disk, path.clone(), 1 << 20));
+                file.map(Arc::new)
             };
             let settings = Settings {
                 max_request_bytes: link.max_request_bytes,
@@ -97,8 +100,23 @@ impl World {
             let sink = sink.with_dial(Arc::new(link.next_hop.clone()));
             sinks.push(Arc::new(Sink::new("next", SinkKind::Grpc(Box::new(sink)))));
         }
+        if let Some(path) = &self.lines {
+            let sink = self.open(&disk, |disk| NdjsonSink::open_on(disk, Output::File(path.clone()), Fsync::Batch));
+            sinks.extend(sink.map(|sink| Arc::new(Sink::new("lines", SinkKind::Ndjson(sink)))));
+        }
         let process = Process { fanout: Fanout::new(sinks), disk, dead: CancellationToken::new() };
         *self.process.lock().unwrap() = Arc::new(process);
+    }
+
+    /// Opens something. A start that fails is tried again by whoever supervises the process; `None` when it died.
+    fn open<T, E>(&self, disk: &ProcessDisk, open: impl Fn(Arc<dyn Disk>) -> Result<T, E>) -> Option<T> {
+        loop {
+            match open(Arc::new(disk.clone())) {
+                Ok(opened) => return Some(opened),
+                Err(_) if disk.is_alive() => {}
+                Err(_) => return None,
+            }
+        }
     }
 
     /// The sidecar, started again if it is dead.
@@ -301,6 +319,22 @@ async fn schedule(seed: u64) -> Result<Summary, String> {
         }
         summary.requests += link.next_hop.requests();
     }
+    if let Some(path) = &world.lines {
+        let mut there = Counts::new();
+        for content in world.disk.contents(path) {
+            let is_whole = faults.short_write == 0 && faults.death == 0 && faults.failure == 0;
+            read_lines(&content, is_whole, &names, &mut there)?;
+        }
+        for (record, times) in &acknowledged {
+            let there = there.get(record).copied().unwrap_or_default();
+            if there < *times {
+                return Err(format!(
+                    "{path:?}: {record:?} was acknowledged {times} times, and {there} lines are there"
+                ));
+            }
+        }
+        summary.lines_of_events += there.values().sum::<usize>();
+    }
     summary.disk = world.disk.log();
     Ok(summary)
 }
@@ -319,4 +353,18 @@ fn read(content: &[u8], is_whole: bool, there: &mut Counts, summary: &mut Summar
     });
     lines.map_err(|error| error.to_string())?;
     problem
+}
+
+/// Counts the records of a file of an `ndjson` sink.
+fn read_lines(content: &[u8], is_whole: bool, names: &[String], there: &mut Counts) -> Result<(), String> {
+    for line in content.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let Ok(value) = serde_json::from_slice::<serde_json::Value>(line) else {
+            match is_whole {
+                true => return Err(format!("a line is not whole: {}", String::from_utf8_lossy(line))),
+                false => continue,
+            }
+        };
+        count(there, names.iter().filter(|name| value["message"] == name.as_str()));
+    }
+    Ok(())
 }
