@@ -6,7 +6,7 @@ use hotlist::encoding::wire::put_bytes;
 use hotlist::encoding::{Format, transcode};
 use serde_json::{Map, Value, json};
 
-use crate::Outcome;
+use crate::{Outcome, Sink};
 
 /// How events arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,17 @@ impl Encoding {
         Encoding::Vector,
         Encoding::Filter,
     ];
+
+    /// The sinks that are tried: what a sink does with OTLP is tried with attributes and with a document, and is the same
+    /// for text and for what came as OTLP/JSON. Documents of a Filter stream are not cut into requests.
+    pub fn sinks(self) -> &'static [Sink] {
+        match self {
+            Encoding::OtlpAttributes | Encoding::OtlpBody | Encoding::Vector => &Sink::ALL,
+            Encoding::OtlpText => &[Sink::Same, Sink::Other],
+            Encoding::OtlpJson => &[Sink::Same],
+            Encoding::Filter => &[Sink::Same, Sink::Other, Sink::Lines],
+        }
+    }
 
     /// The format of a batch that comes so.
     pub fn format(self) -> Format {

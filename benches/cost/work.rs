@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hotlist::delivery::{Batch, Work};
+use hotlist::delivery::{Batch, Refusal, Work};
 use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::{Format, TagInto, otlp};
 use hotlist::feed::{FeedOptions, import};
@@ -43,11 +43,11 @@ url,https://evil.example/x
 email,mallory@evil.example
 hash,44d88612fea8a8f36de82e1278abb02f44d88612fea8a8f36de82e1278abb02f
 user,mallory
-file,evil.exe
 ";
 
-/// The most bytes of a request to a sink, as configurations have it by default.
-const MAX_REQUEST_BYTES: usize = 4 << 20;
+/// Every way to look a value up.
+const EVERYTHING: MatchOptions =
+    MatchOptions { subdomains: true, url_hosts: true, user_principals: true, ..MatchOptions::EXACT };
 
 /// The detector, with everything switched on that costs more.
 pub struct Workshop(Detector);
@@ -57,52 +57,63 @@ impl Workshop {
         let table = Arc::new(FieldTable::embedded(true)?);
         let options = FeedOptions { subdomains: true, ..FeedOptions::default() };
         let indicators = import(INDICATORS.as_bytes(), "cost", &options, &table)?.indicators;
-        if indicators.len() < 7 {
+        if indicators.len() != INDICATORS.lines().count() - 1 {
             return Err(format!("only {} indicators were read", indicators.len()).into());
         }
-        let options =
-            MatchOptions { subdomains: true, url_hosts: true, user_principals: true, ..MatchOptions::default() };
-        let mut builder = SnapshotBuilder::new(table, options, 11);
+        let mut builder = SnapshotBuilder::new(table, EVERYTHING, 11);
         builder.add_feed(Feed { subdomains: true, ..Feed::named("cost") }, indicators)?;
         let (snapshot, policy) = (Arc::new(builder.build(1)), Some(Policy::default()));
         Ok(Workshop(Detector { snapshot, policy, tag_into: TagInto::Auto, budgets: Budgets::default() }))
     }
 }
 
-/// Does the work of one case; gives the bytes that came out, none for a request that is refused. Callgrind finds it by
-/// its name.
+/// What came of a case.
+pub struct Done {
+    /// The records that hit.
+    pub hits: usize,
+    /// Bytes that came out: of the tagged batch, or of what a sink made of it if that is more.
+    pub output: usize,
+}
+
+/// The largest request that a sink sends, unless it is configured.
+const MAX_REQUEST: usize = 4 << 20;
+
+/// Does the work of one case. Callgrind finds it by its name.
+///
+/// # Errors
+/// The request is refused: nothing that hotlist does not do is measured.
 #[inline(never)]
-pub fn measured(workshop: &Workshop, case: &Case, input: &Bytes) -> Outcome<usize> {
+pub fn measured(workshop: &Workshop, case: &Case, input: &Bytes) -> Outcome<Done> {
     let message = match case.encoding {
-        Encoding::OtlpJson => match otlp::from_json(input) {
-            Ok(converted) => Bytes::from(converted.message),
-            Err(_) => return Ok(0),
-        },
+        Encoding::OtlpJson => Bytes::from(otlp::from_json(input)?.message),
         _ => input.clone(),
     };
     let format = case.encoding.format();
-    let Ok((batch, _)) = workshop.0.batch(format, message, Timestamp::UNIX_EPOCH, &Work::default()) else {
-        return Ok(0);
-    };
+    let (batch, _) = workshop.0.batch(format, message, Timestamp::UNIX_EPOCH, &Work::default()).map_err(refused)?;
     let tagged = batch.message.len();
     let batch = Arc::new(batch);
     let output = match (case.sink, format) {
         (Sink::Same, Format::Filter) | (Sink::Other, Format::Vector) => converted(&batch, Format::Otlp)?,
         (Sink::Other, _) => converted(&batch, Format::Vector)?,
-        (Sink::Same, _) => batch.message.to_bytes().len(),
+        (Sink::Same, _) => tagged,
         (Sink::Lines, _) => batch.hits.iter().map(|hit| format.render_record(&hit.record).len()).sum(),
         (Sink::Split, _) => {
             format.envelope().split(&batch.message.to_bytes(), 4 << 10).iter().map(|part| part.to_bytes().len()).sum()
         }
     };
-    Ok(tagged.max(output))
+    Ok(Done { hits: batch.hits.len(), output: tagged.max(output) })
 }
 
 fn converted(batch: &Arc<Batch>, to: Format) -> Outcome<usize> {
     let mut bytes = 0;
-    Only::All.convert(batch, to, MAX_REQUEST_BYTES, |made| {
-        bytes += made.message.to_bytes().len();
+    let take = |part: Arc<Batch>| {
+        bytes += part.message.len();
         true
-    })?;
+    };
+    Only::All.convert(batch, to, MAX_REQUEST, take).map_err(refused)?;
     Ok(bytes)
+}
+
+fn refused(refusal: Refusal) -> String {
+    format!("the batch is refused: {refusal:?}")
 }
