@@ -49,7 +49,9 @@ pub fn policy(lists: Vec<Allowlist>) -> Policy {
 /// A detector of one feed, whose domains stand for what is below them and whose URLs for longer paths when asked.
 pub fn detector(policy: Policy, wide: bool, indicators: Vec<Indicator>) -> Detector {
     let table = Arc::new(FieldTable::embedded(true).unwrap());
-    let mut builder = SnapshotBuilder::new(table, MatchOptions::default(), 7);
+    // Longer than what an expression is tried on.
+    let options = MatchOptions { max_url_bytes: 16 << 10, ..MatchOptions::default() };
+    let mut builder = SnapshotBuilder::new(table, options, 7);
     builder.add_feed(Feed { subdomains: wide, url_prefix: wide, ..Feed::named("feed") }, indicators).unwrap();
     Detector {
         snapshot: Arc::new(builder.build(1)),

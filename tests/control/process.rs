@@ -158,7 +158,7 @@ async fn an_operator_publishes_looks_and_goes_back() {
     let columns: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
     assert_eq!(columns[..4], ["n1", "acme", "tenant=acme,zone=eu", "yes"]);
     assert_eq!(columns[5..7], ["3", "4"]);
-    assert!(table.contains("2: the disk [2J is full") && !table.contains('\u{1b}'), "{table}");
+    assert!(table.contains("2: the disk\\u{1b}[2J is full") && !table.contains('\u{1b}'), "{table}");
     assert_eq!(run(&[&nodes[..], &["--tenant", "nobody"]].concat()), "no nodes\n");
 
     // What is counted beside: a segment, one that is not there, and a file that is no publication.

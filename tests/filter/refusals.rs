@@ -102,7 +102,7 @@ async fn what_is_too_large_is_stepped_over() {
 async fn without_room_a_batch_is_refused_and_can_be_sent_again() {
     let limits = Limits {
         max_request_bytes: 64 << 10,
-        in_flight_bytes: 128 << 10,
+        in_flight_bytes: 160 << 10,
         admission_wait: Duration::from_millis(50),
         ..Limits::default()
     };
@@ -120,7 +120,7 @@ async fn without_room_a_batch_is_refused_and_can_be_sent_again() {
     assert_eq!((agent.answer().await.id, agent.answer().await.id), (1, 2));
     let answer = agent.answer().await;
     let (id, code, text) = refusal(&answer);
-    if code != Code::ResourceExhausted as u32 || !text.contains("131072 bytes are in flight") {
+    if code != Code::ResourceExhausted as u32 || !text.contains("163840 bytes are in flight") {
         panic!("{answer:?}");
     }
     assert_eq!(id, 3);

@@ -108,7 +108,8 @@ async fn who_sends_a_byte_a_second_is_sent_away() {
     while let Some(answer) = bodies.join_next().await {
         let answer = answer.unwrap();
         assert_eq!(answer.headers()["grpc-status"], "14");
-        assert_eq!(answer.headers()["grpc-message"], "the request's body did not arrive whole within 60000 ms");
+        let text = answer.headers()["grpc-message"].to_str().unwrap();
+        assert!(text.contains("comes at less than 1024 bytes a second"), "{text}");
     }
     while let Some(other) = others.join_next().await {
         other.unwrap();
