@@ -348,6 +348,7 @@ impl Delivery<'_> {
             };
             &deflated
         };
+        let _joined = self.work.hold(RopeBody::copied(message)).map_err(|stop| self.named(stop.into()))?;
         let answer = match self.attempt(message).await {
             Err(Failure { unseen: true, .. }) => self.attempt(message).await,
             result => result,
@@ -397,7 +398,6 @@ impl Delivery<'_> {
     async fn exchange(&self, link: &mut Link, message: &Rope) -> Result<Answer, Failure> {
         let compressed = self.sink.settings.compression != Encoding::Identity;
         let unsendable = |error: String| Failure { label: "unsendable", ..Failure::connection(error) };
-        let _joined = self.work.hold(RopeBody::copied(message)).map_err(|stop| unsendable(stop.to_string()))?;
         let body = RopeBody::new(message, compressed).map_err(|error| unsendable(error.to_string()))?;
         let uri = Uri::builder()
             .scheme(self.sink.scheme())

@@ -138,7 +138,7 @@ fn host(options: MatchOptions, raw: &[u8], scratch: &mut Vec<u8>, forms: &mut im
         address(found, forms);
         return None;
     }
-    if of_domain(options, raw, scratch, forms) {
+    if of_host_name(options, raw, scratch, forms) {
         return None;
     }
     other_host(options, raw, scratch, forms)
@@ -173,12 +173,12 @@ fn inside(
             address(found, forms);
             return None;
         }
-        if of_domain(options, host, scratch, forms) {
+        if of_host_name(options, host, scratch, forms) {
             return None;
         }
         below(options, host, scratch, forms);
     }
-    let reason = ip::event_addresses(raw, &mut |found| address(found, forms))?;
+    let reason = ip::event_addresses(raw, ip::Separators::Commas, &mut |found| address(found, forms))?;
     match reason {
         Malformed::NotIp => (!is_placeholder(raw)).then_some(Malformed::NotDomain),
         reason => Some(reason),
@@ -206,10 +206,18 @@ fn name(options: MatchOptions, name: &[u8], forms: &mut impl Forms) {
             forms.parent(parents, parent);
         }
     }
+}
+
+/// Whether `raw` is the name of a host; if so it was looked up.
+#[inline]
+fn of_host_name(options: MatchOptions, raw: &[u8], scratch: &mut Vec<u8>, forms: &mut impl Forms) -> bool {
+    let Some(found) = domain::canonical(raw, scratch) else { return false };
+    name(options, found, forms);
     // No top-level domain ends in a digit, but for a few in A-label form.
-    if name.last().is_some_and(u8::is_ascii_digit) {
-        numeric_name(name, forms);
+    if found.last().is_some_and(u8::is_ascii_digit) {
+        numeric_name(found, forms);
     }
+    true
 }
 
 /// A name whose last label is a number is an address in another spelling, such as `203.000.113.007`.
@@ -263,7 +271,7 @@ fn addresses(options: MatchOptions, raw: &[u8], forms: &mut impl Forms) -> Optio
     if raw.len() > options.max_url_bytes {
         return Some(Malformed::TooLong);
     }
-    let reason = ip::event_addresses(raw, &mut |found| address(found, forms))?;
+    let reason = ip::event_addresses(raw, ip::Separators::CommasAndBlanks, &mut |found| address(found, forms))?;
     (reason != Malformed::NotIp || !is_placeholder(raw)).then_some(reason)
 }
 
@@ -353,7 +361,7 @@ fn plain_host(options: MatchOptions, host: &[u8], scratch: &mut Vec<u8>, forms: 
     let host = host.strip_suffix(b".").unwrap_or(host);
     if let Some(found) = ip::canonical(host) {
         address(found, forms);
-    } else if !of_domain(options, host, scratch, forms) {
+    } else if !of_host_name(options, host, scratch, forms) {
         below(options, host, scratch, forms);
     }
 }

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::{domain, text};
 
-pub use event::{embedded_v4, event_addresses, spelled};
+pub use event::{Separators, embedded_v4, event_addresses, spelled};
 
 /// What an indicator in address notation means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,11 +2,13 @@
 //! lists the same table, held to it by a test.
 
 mod control;
+mod sink;
 mod snapshot;
 
 use metrics::Unit;
 
 pub use self::control::*;
+pub use self::sink::*;
 pub use self::snapshot::*;
 
 /// Requests that a source answered.
@@ -23,26 +25,8 @@ pub const FILTER_STREAMS: &str = "hotlist_filter_streams";
 pub const FILTER_STREAMS_ENDED_TOTAL: &str = "hotlist_filter_streams_ended_total";
 /// Filter streams that were ended because the client took no answers.
 pub const FILTER_STREAMS_CUT_TOTAL: &str = "hotlist_filter_streams_cut_total";
-/// Requests that a sink sent.
-pub const SINK_REQUESTS_TOTAL: &str = "hotlist_sink_requests_total";
-/// Bytes that a sink sent.
-pub const SINK_SENT_BYTES_TOTAL: &str = "hotlist_sink_sent_bytes_total";
-/// Records that the next hop rejected in an otherwise successful answer.
-pub const SINK_PARTIAL_REJECTED_RECORDS_TOTAL: &str = "hotlist_sink_partial_rejected_records_total";
-/// Partial successes whose batch could not be written to the rejected file.
-pub const SINK_PARTIAL_UNWRITTEN_TOTAL: &str = "hotlist_sink_partial_unwritten_total";
-/// Records that the next hop refused alone and that were written to the rejected file.
-pub const SINK_REJECTED_RECORDS_TOTAL: &str = "hotlist_sink_rejected_records_total";
-/// Batches with refused records that could not be written to the rejected file.
-pub const SINK_REJECTED_UNWRITTEN_TOTAL: &str = "hotlist_sink_rejected_unwritten_total";
-/// Searches for the records that the next hop refuses.
-pub const SINK_BISECTIONS_TOTAL: &str = "hotlist_sink_bisections_total";
-/// Records sent without what was around them.
-pub const SINK_CONTEXTS_LEFT_OUT_TOTAL: &str = "hotlist_sink_contexts_left_out_total";
 /// Answers of the next hop.
 pub const NEXT_HOP_ANSWERS_TOTAL: &str = "hotlist_next_hop_answers_total";
-/// Connections that failed on their way to a next hop.
-pub const SINK_CONNECT_FAILURES_TOTAL: &str = "hotlist_sink_connect_failures_total";
 /// Connections that are open now.
 pub const CONNECTIONS: &str = "hotlist_connections";
 /// Connections that may be open at once.

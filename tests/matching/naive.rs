@@ -13,6 +13,7 @@ use hotlist::intel::indicator::{Target, TermValue};
 use hotlist::intel::plan::Reading;
 use hotlist::intel::snapshot::{Feed, MatchOptions};
 use hotlist::matcher::{Hit, Matcher};
+use hotlist::observable::ip::Separators;
 use hotlist::observable::url::CanonicalUrl;
 use hotlist::observable::{Kind, domain, email, hash, ip, number, path, text, time, url, user};
 use jiff::Timestamp;
@@ -54,9 +55,9 @@ fn address(address: IpAddr) -> Vec<Form> {
     [Some(Form::Address(address)), inner].into_iter().flatten().collect()
 }
 
-fn addresses(raw: &[u8]) -> Vec<Form> {
+fn addresses(raw: &[u8], separators: Separators) -> Vec<Form> {
     let mut found = Vec::new();
-    ip::event_addresses(raw, &mut |one| found.extend(address(one)));
+    ip::event_addresses(raw, separators, &mut |one| found.extend(address(one)));
     found
 }
 
@@ -86,7 +87,7 @@ fn inside(raw: &[u8]) -> Vec<Form> {
     let inner = domain::event_host(raw);
     match inner.and_then(plain_host) {
         Some(inside) => inside,
-        None => inner.and_then(below).into_iter().chain(addresses(raw)).collect(),
+        None => inner.and_then(below).into_iter().chain(addresses(raw, Separators::Commas)).collect(),
     }
 }
 
@@ -110,7 +111,7 @@ pub fn forms(reading: Reading, raw: &[u8], options: MatchOptions) -> Vec<Form> {
     let mut scratch = Vec::new();
     let plain = |text: Option<&[u8]>| text.map(|text| Form::Text(string(text))).into_iter().collect::<Vec<_>>();
     match reading {
-        Reading::Ip => addresses(raw),
+        Reading::Ip => addresses(raw, Separators::CommasAndBlanks),
         Reading::Host => host(raw),
         Reading::Url => match url::event_url(raw) {
             Some(url) => {

@@ -106,7 +106,8 @@ async fn what_is_made_of_a_request_stays_within_the_room() {
         assert_eq!(export(&address, &hits(1)).await.unwrap().status, 0);
         let before = hotlist.peak_kib();
         for (shape, request) in &shapes {
-            let answer = send(&address, EXPORT, &[("grpc-encoding", "gzip")], packed(request)).await.unwrap();
+            let headers = [("content-type", "application/grpc"), ("grpc-encoding", "gzip")];
+            let answer = send(&address, EXPORT, &headers, packed(request)).await.unwrap();
             println!("{sink}, {shape}: {answer:?}, {} KiB more at most", hotlist.peak_kib() - before);
             assert!(matches!(answer.status, 0 | 3 | 8 | 14), "{sink}, {shape}: {answer:?}");
             next_hop.take();

@@ -12,14 +12,28 @@ use crate::observable::{domain, text};
 /// The most addresses that are read from one value. Lists of forwarding proxies have a few.
 const MOST_ADDRESSES: usize = 64;
 
-/// Hands over the address that an *event* value is, in whatever spelling, or each address of a list separated by
-/// commas, semicolons or blanks. Gives why not all of the value is read. The caller bounds the value's length.
-pub fn event_addresses(value: &[u8], found: &mut dyn FnMut(IpAddr)) -> Option<Malformed> {
+/// What separates the addresses of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Separators {
+    /// Commas and semicolons. At fields of names, a blank separates words: `printer 192.0.2.7` is no list.
+    Commas,
+    /// Commas, semicolons and blanks.
+    CommasAndBlanks,
+}
+
+/// Hands over the address that an *event* value is, in whatever spelling, or each address of a list. Gives why not all
+/// of the value is read. The caller bounds the value's length.
+pub fn event_addresses(value: &[u8], separators: Separators, found: &mut dyn FnMut(IpAddr)) -> Option<Malformed> {
     if let Some(address) = one(value) {
         found(address);
         return None;
     }
-    let mut parts = value.split(|byte| matches!(byte, b',' | b';' | b' ' | b'\t' | b'\n' | b'\r'));
+    let blanks = separators == Separators::CommasAndBlanks;
+    let mut parts = value.split(|byte| match byte {
+        b',' | b';' => true,
+        b' ' | b'\t' | b'\n' | b'\r' => blanks,
+        _ => false,
+    });
     let mut malformed = None;
     for part in parts.by_ref().filter(|part| !part.is_empty()).take(MOST_ADDRESSES) {
         match one(part) {
@@ -96,7 +110,9 @@ mod tests {
 
     fn read(value: &str) -> (Vec<String>, Option<Malformed>) {
         let mut all = Vec::new();
-        let malformed = event_addresses(value.as_bytes(), &mut |address| all.push(address.to_string()));
+        let malformed = event_addresses(value.as_bytes(), Separators::CommasAndBlanks, &mut |address| {
+            all.push(address.to_string())
+        });
         (all, malformed)
     }
 
@@ -152,7 +168,7 @@ mod tests {
         fn leading_zeros_are_decimal(quad in any::<[u8; 4]>(), noise in proptest::collection::vec(any::<u8>(), 0..100)) {
             let [a, b, c, d] = quad;
             prop_assert_eq!(spelled(format!("{a:03}.{b:02}.{c}.{d:03}").as_bytes()), Some(Ipv4Addr::from(quad).into()));
-            event_addresses(&noise, &mut |_| {});
+            event_addresses(&noise, Separators::CommasAndBlanks, &mut |_| {});
         }
     }
 }

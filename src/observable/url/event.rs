@@ -2,7 +2,7 @@
 
 use ::url::Url;
 
-use super::{CanonicalUrl, SPECIAL, canonical, percent_encode_invalid, whatwg};
+use super::{CanonicalUrl, SPECIAL, canonical, percent_encode_invalid, raw_host, whatwg};
 use crate::observable::domain;
 
 /// Words before a URL that say what to do with it. Each is taken off once.
@@ -50,6 +50,7 @@ pub fn is_reference(value: &[u8]) -> bool {
             let is_word = |scheme: &[u8]| domain::split_scheme(&[scheme, b"://"].concat()).is_some();
             // A wrapper (`view-source:`) has no host of its own, but holds a URL.
             scheme.is_some_and(is_word)
+                && raw_host(value).is_none()
                 && Url::parse(&percent_encode_invalid(value)).is_ok_and(|url| !url.has_host())
                 && event_url(value).is_none()
         }
