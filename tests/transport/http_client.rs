@@ -44,11 +44,16 @@ impl HttpClient {
     }
 
     pub async fn send(&mut self, request: Request<Body>) -> Answer {
-        timeout(PATIENCE, self.0.ready()).await.unwrap().unwrap();
-        let response = timeout(PATIENCE, self.0.send_request(request)).await.unwrap().unwrap();
+        self.try_send(request).await.unwrap()
+    }
+
+    /// The same; an error when the connection is closed instead of an answer.
+    pub async fn try_send(&mut self, request: Request<Body>) -> hyper::Result<Answer> {
+        timeout(PATIENCE, self.0.ready()).await.unwrap()?;
+        let response = timeout(PATIENCE, self.0.send_request(request)).await.unwrap()?;
         let (head, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        Answer { http: head.status.as_u16(), headers: head.headers, trailers: http::HeaderMap::new(), body }
+        let body = body.collect().await?.to_bytes();
+        Ok(Answer { http: head.status.as_u16(), headers: head.headers, trailers: http::HeaderMap::new(), body })
     }
 }
 
