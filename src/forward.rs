@@ -32,6 +32,7 @@ pub use select::Only;
 
 use crate::delivery::{Accepted, Batch, Refusal, Signal};
 use crate::encoding::Format;
+use crate::escape::Escaped;
 use crate::telemetry::{self, Throttle};
 
 /// One configured sink.
@@ -41,6 +42,8 @@ pub struct Sink {
     kind: SinkKind,
     required: bool,
     only: Only,
+    /// Lines about what it refuses.
+    refusals: Throttle,
 }
 
 /// What a sink does with a batch.
@@ -57,7 +60,7 @@ pub enum SinkKind {
 impl Sink {
     /// A sink under the name that metrics and logs call it by. It is required, and takes every event.
     pub fn new(name: impl Into<String>, kind: SinkKind) -> Sink {
-        Sink { name: name.into(), kind, required: true, only: Only::All }
+        Sink { name: name.into(), kind, required: true, only: Only::All, refusals: Throttle::new() }
     }
 
     /// The same, required or not.
@@ -141,6 +144,12 @@ impl Sink {
         };
         let status = result.as_ref().map_or_else(Refusal::label, |_| "ok");
         self.count(status);
+        if let Err(refusal) = &result
+            && let Some(left_out) = self.refusals.pass()
+        {
+            let (sink, required) = (&self.name, self.required);
+            tracing::warn!(sink, required, left_out, error = %Escaped(refusal), "the sink did not take a batch");
+        }
         result
     }
 

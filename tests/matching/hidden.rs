@@ -65,6 +65,8 @@ proptest! {
     /// is counted. Without either it does not hit.
     #[test]
     fn nothing_below_a_listed_name_hides_it(below in proptest::collection::vec(any::<u8>(), 0..300)) {
+        // An e-mail address is not a name.
+        prop_assume!(!below.contains(&b'@') || below.iter().any(|byte| !byte.is_ascii_graphic()));
         let value = [&below, &b".evil.example.org"[..]].concat();
         let feed = Feed { subdomains: true, ..Feed::named("f") };
         for detector in [listed(BOTH, Feed::named("f")), listed(MatchOptions::EXACT, feed)] {

@@ -7,12 +7,16 @@ use super::{CLASS, DOT, INVALID, LONGEST_INPUT, LONGEST_LABEL, LONGEST_NAME, PLA
 use crate::observable::text;
 
 /// The canonical form of the longest run of well-formed labels at the end of an *event* value, each whole (the value's
-/// start or a dot stands before it), together at most 253 octets. `None` when fewer than two labels are well formed.
+/// start or a dot stands before it), together at most 253 octets. `None` when fewer than two labels are well formed, and
+/// for an e-mail address: a mailbox does not stand below the names of its host.
 ///
 /// Reads at most the last [`LONGEST_INPUT`] octets. All trailing dots count as one.
 pub fn tail<'a>(value: &[u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
     let from = value.len().saturating_sub(LONGEST_INPUT);
     let mut rest = text::trimmed(&value[from..]);
+    if is_mailbox(rest) {
+        return None;
+    }
     while let Some(shorter) = before_dot(rest) {
         rest = shorter;
     }
@@ -40,6 +44,14 @@ pub fn tail<'a>(value: &[u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
     }
     scratch.reverse();
     (labels > 1).then_some(scratch)
+}
+
+/// Whether a value is an e-mail address of the usual form, which logs have at fields of names.
+fn is_mailbox(value: &[u8]) -> bool {
+    let Some(at) = memchr::memchr(b'@', value) else { return false };
+    let is_local = |byte: &u8| byte.is_ascii_alphanumeric() || b"._%+-".contains(byte);
+    let is_host = |byte: &u8| CLASS[usize::from(*byte)] & (PLAIN | UPPER | DOT) != 0;
+    at > 0 && value[..at].iter().all(is_local) && value[at + 1..].iter().all(is_host)
 }
 
 /// Where the last label starts, and what stands before the dot in front of it.
