@@ -33,6 +33,8 @@ pub struct Admission {
     permit: OwnedSemaphorePermit,
     grown: Mutex<Grown>,
     common: Arc<Semaphore>,
+    /// Where a small message grows when the common room is full.
+    reserve: Option<Arc<Semaphore>>,
     /// Units of the common room that it could have besides `permit`, if it were alone.
     most: usize,
 }
@@ -41,13 +43,24 @@ pub struct Admission {
 #[derive(Debug, Default)]
 struct Grown {
     permit: Option<OwnedSemaphorePermit>,
-    /// Bytes that are in use, of those that the permit stands for.
+    /// What it grew by in the reserve.
+    reserved: Option<OwnedSemaphorePermit>,
+    /// Bytes that are in use, of those that the permits stand for.
     bytes: usize,
 }
 
 impl Grown {
     fn units(&self) -> usize {
-        self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+        let units = |permit: &Option<_>| permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        units(&self.permit) + units(&self.reserved)
+    }
+
+    /// Gives back so many units, those of the reserve first.
+    fn give_back(&mut self, units: usize) {
+        let reserved = self.reserved.as_ref().map_or(0, OwnedSemaphorePermit::num_permits).min(units);
+        for (permit, units) in [(&mut self.reserved, reserved), (&mut self.permit, units - reserved)] {
+            drop(permit.as_mut().and_then(|permit| permit.split(units)));
+        }
     }
 }
 
@@ -92,7 +105,8 @@ impl InFlight {
         gauge!(telemetry::IN_FLIGHT_BYTES).increment(f64::from(units) * UNIT as f64);
         let is_common = Arc::ptr_eq(permit.semaphore(), &self.common);
         let most = self.total - if is_common { permit.num_permits() } else { 0 };
-        Some(Admission { permit, grown: Mutex::default(), common: common(), most })
+        let reserve = is_small.then(reserve);
+        Some(Admission { permit, grown: Mutex::default(), common: common(), reserve, most })
     }
 }
 
@@ -116,9 +130,17 @@ impl Room for Admission {
         let more = wanted.div_ceil(UNIT).saturating_sub(grown.units());
         if more > 0 {
             let Ok(units) = u32::try_from(more) else { return false };
-            let Ok(permit) = Arc::clone(&self.common).try_acquire_many_owned(units) else { return false };
-            match &mut grown.permit {
-                Some(grown) => grown.merge(permit),
+            let of = |room: &Arc<Semaphore>| Arc::clone(room).try_acquire_many_owned(units).ok();
+            let reserve = self.reserve.as_ref().filter(|_| wanted <= SMALL);
+            let (held, permit) = match of(&self.common) {
+                Some(permit) => (&mut grown.permit, permit),
+                None => match reserve.and_then(of) {
+                    Some(permit) => (&mut grown.reserved, permit),
+                    None => return false,
+                },
+            };
+            match held {
+                Some(held) => held.merge(permit),
                 none => *none = Some(permit),
             }
             gauge!(telemetry::IN_FLIGHT_BYTES).increment((more * UNIT) as f64);
@@ -131,7 +153,8 @@ impl Room for Admission {
         let mut grown = self.grown();
         grown.bytes = grown.bytes.saturating_sub(bytes);
         let less = grown.units() - grown.bytes.div_ceil(UNIT);
-        if less > 0 && grown.permit.as_mut().and_then(|permit| permit.split(less)).is_some() {
+        if less > 0 {
+            grown.give_back(less);
             gauge!(telemetry::IN_FLIGHT_BYTES).decrement((less * UNIT) as f64);
         }
     }
@@ -200,7 +223,7 @@ mod tests {
     }
 
     /// Scenario: large messages hold all the common room. Guarantee: a small one has the reserve, a large one waits in
-    /// vain, and what uses the reserve grows in the common room only.
+    /// vain, and a small one grows in the reserve by as much as a small one has, further in the common room only.
     #[tokio::test(start_paused = true)]
     async fn small_messages_have_a_reserve() {
         let in_flight = InFlight::new(10 << 20, 2 << 20);
@@ -208,8 +231,10 @@ mod tests {
         let large = in_flight.admit(8 << 20, wait).await.unwrap();
         assert!(in_flight.admit(SMALL + 1, wait).await.is_none());
         let small = in_flight.admit(SMALL, wait).await.unwrap();
-        assert!(!small.take(1), "no common room is left");
-        let _other = in_flight.admit(SMALL, wait).await.unwrap();
+        assert!(small.take(2 * UNIT), "there is some reserve");
+        small.give_back(UNIT);
+        assert!(!small.take(SMALL), "no common room is left");
+        let _other = in_flight.admit(SMALL - UNIT, wait).await.unwrap();
         assert!(in_flight.admit(1, wait).await.is_none(), "the reserve is used up, too");
         drop(large);
         assert!(small.take(8 << 20));

@@ -85,12 +85,12 @@ log: {{ format: json }}
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_made_of_a_request_stays_within_the_room() {
     let shapes = [
-        ("a few hits", hits(20_000)),
-        ("more hits than fit", hits(300_000)),
+        ("a few hits", hits(5_000)),
+        ("more hits than fit", hits(60_000)),
         ("a resource in many events", resource(64 << 10, 4_000)),
-        ("a large resource in many events", resource(1 << 20, 8_000)),
+        ("a large resource in many events", resource(1 << 20, 2_000)),
         ("tiny attributes in many events", attributes(200_000, 2_000)),
-        ("tiny records", resource(10, 1_000_000)),
+        ("tiny records", resource(10, 200_000)),
     ];
     for sink in [
         "type: otlp",
