@@ -24,7 +24,11 @@ libfuzzer_sys::fuzz_target!(|text: &[u8]| {
     let batch = converted.message;
     OTLP.records(&batch, |span| {
         let record = &batch[span.record.payload()];
-        assert_eq!(walk_record(record, &TRIE, &mut Seen::default()).fault, None, "a record that was written can be walked");
+        assert_eq!(
+            walk_record(record, &TRIE, &mut Seen::default()).fault,
+            None,
+            "a record that was written can be walked"
+        );
         serde_json::from_slice::<IgnoredAny>(&render_record(record)).expect("a record renders as JSON");
     })
     .expect("what was written is a batch");

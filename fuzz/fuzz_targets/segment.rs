@@ -95,7 +95,12 @@ fn matched(segment: &Arc<Segment>) {
         }
     }
     let snapshot = Arc::new(builder.build(1));
-    let detector = Detector { snapshot: Arc::clone(&snapshot), policy: None, tag_into: TagInto::Auto, budgets: Budgets::default() };
+    let detector = Detector {
+        snapshot: Arc::clone(&snapshot),
+        policy: None,
+        tag_into: TagInto::Auto,
+        budgets: Budgets::default(),
+    };
     let mut matcher = Matcher::new(&snapshot);
     let verdict = detector
         .document(EVENT.as_bytes(), snapshot.trie(), &mut matcher, "1970-01-01T00:00:00Z".parse().expect("a time"))
