@@ -13,7 +13,11 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     // Every second event is taken for one that hits.
     let tagged: Vec<(usize, Bytes)> =
         (0..events.len()).step_by(2).map(|place| (place, [&b"tagged "[..], &events[place]].concat().into())).collect();
-    let verdict = Verdict { snapshot: 7, odd: &[1, 3] };
+    // Every fourth is one that does not hit and was changed.
+    let marked: Vec<(usize, Bytes)> =
+        (1..events.len()).step_by(4).map(|place| (place, [&b"marked "[..], &events[place]].concat().into())).collect();
+    let changed: Vec<(usize, &Bytes)> = marked.iter().map(|(place, event)| (*place, event)).collect();
+    let verdict = Verdict { snapshot: 7, odd: &[1, 3], marked: &changed };
     let answer = filter::answer(&request, tagged.iter().map(|(place, event)| (*place, event)), &verdict);
     assert_eq!(answer.is_ok(), walked.is_ok());
     let (Ok((id, answer)), Ok(head)) = (answer, walked) else { return };
@@ -23,8 +27,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         Answer::Events => events
             .iter()
             .enumerate()
-            .map(|(place, event)| match place % 2 {
-                0 => [&b"tagged "[..], event].concat().into(),
+            .map(|(place, event)| match place % 4 {
+                0 | 2 => [&b"tagged "[..], event].concat().into(),
+                1 => [&b"marked "[..], event].concat().into(),
                 _ => event.clone(),
             })
             .collect(),
