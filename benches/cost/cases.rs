@@ -132,7 +132,7 @@ const SHAPES: [Shape; 20] = [
         record.insert("tags".to_owned(), json!(tags));
         vec![record]
     }),
-    ("a hit beside a long text", Bound::Hits, |bytes| {
+    ("a hit next to a long text", Bound::Hits, |bytes| {
         let mut record = hit();
         record.insert("message".to_owned(), json!(long("", "\"\\\u{1}é", bytes)));
         vec![record]
@@ -158,10 +158,10 @@ type Request = (&'static str, Bound, Encoding, fn(usize) -> Vec<u8>);
 
 /// Requests that no list of records gives.
 const REQUESTS: [Request; 10] = [
-    ("a large resource beside tiny records", Bound::Any, Encoding::OtlpBody, |bytes| {
+    ("a large resource next to tiny records", Bound::Any, Encoding::OtlpBody, |bytes| {
         resource(bytes, &one("x", json!(1)))
     }),
-    ("a large resource beside tiny records that hit", Bound::TinyHits, Encoding::OtlpBody, |bytes| {
+    ("a large resource next to tiny records that hit", Bound::TinyHits, Encoding::OtlpBody, |bytes| {
         resource(bytes, &hit())
     }),
     ("many resources without records", Bound::Any, Encoding::OtlpBody, |bytes| [10, 4, 18, 2, 18, 0].repeat(bytes / 6)),
