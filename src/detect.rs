@@ -13,6 +13,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::delivery::{Batch, Refusal, Stop, Tagged, Work};
+use crate::encoding::envelope::Extent;
 use crate::encoding::json::Malformation;
 use crate::encoding::protocol::{Documents, Otlp, Vector};
 use crate::encoding::{
@@ -161,10 +162,11 @@ impl Detector {
     fn records<P: Protocol>(&self, message: Bytes, mut pass: Pass<'_>) -> Result<(Batch, Report), Refusal> {
         let mut batch = Batch { snapshot: self.snapshot.version(), ..Batch::default() };
         let mut edits: Vec<(RecordSpan, Bytes)> = Vec::new();
-        let mut place = 0;
+        let (mut place, mut extent) = (0, Extent::default());
         let mut sieve = Sieve::new(&self.snapshot);
         P::ENVELOPE.try_records(&message, |span| -> Result<(), Refusal> {
             pass.work.check()?;
+            extent.add(&span);
             let record = &message[span.record.payload()];
             let walked = P::walk(record, self.snapshot.trie(), &mut sieve);
             let passes = sieve.passes();
@@ -181,7 +183,7 @@ impl Detector {
                         batch.odd.push(place);
                     }
                     let marked = if passes {
-                        pass.reserve = reserve(message.len(), span.record.framed().end, place + 1);
+                        pass.reserve = reserve(message.len(), extent);
                         self.record::<P>(record, info, &mut pass)?
                     } else {
                         None

@@ -9,6 +9,7 @@ mod encode;
 mod exceptions;
 #[expect(unsafe_code, reason = "an allocator is written with it; this one hands every call to the system's")]
 mod heap;
+mod layouts;
 mod values;
 mod work;
 
@@ -172,6 +173,9 @@ fn gate(words: &[String]) -> Outcome<bool> {
         return Err("callgrind wrote more files than there are cases".into());
     }
     report(&format!("{wrong} cases were refused or did not do what they say"));
+    let cut = layouts::faults()?;
+    cut.iter().for_each(|fault| report(&format!("WRONG  {fault}")));
+    wrong += cut.len();
     Ok(judge(&costs) && wrong == 0)
 }
 

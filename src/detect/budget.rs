@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::delivery::Tagged;
 use crate::encoding::RecordSpan;
-use crate::encoding::envelope::Layout;
+use crate::encoding::envelope::Extent;
 use crate::matcher::RECORD_FINDINGS;
 
 /// What records and batches may cause.
@@ -164,8 +164,7 @@ pub(super) fn cost(record: usize, tags: usize) -> usize {
 }
 
 /// The room that sinks may need to cut a batch of `message` bytes: a copy in one piece, and a layout of its records, of
-/// which the first `records` end at byte `end`.
-pub(super) fn reserve(message: usize, end: usize, records: usize) -> usize {
-    let projected = (records as u128 * message as u128 / end.max(1) as u128).min(message as u128) as usize;
-    projected.saturating_mul(Layout::BYTES_A_RECORD).saturating_add(message)
+/// which `extent` has those that were walked.
+pub(super) fn reserve(message: usize, extent: Extent) -> usize {
+    extent.projected(message).bytes_to_pick().saturating_add(message)
 }

@@ -8,6 +8,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
@@ -24,8 +25,8 @@ use super::keep::Keeper;
 use super::partial_success;
 use super::rejected::RejectedFile;
 use crate::config::Endpoint;
-use crate::delivery::{Accepted, Batch, Held, Refusal, Signal, Work};
-use crate::encoding::envelope::Layout;
+use crate::delivery::{Accepted, Batch, Held, Refusal, Signal, Stop, Work};
+use crate::encoding::envelope::Extent;
 use crate::encoding::{Format, Rope};
 use crate::grpc::compression::{DeflateError, GRPC_ENCODING};
 use crate::grpc::{self, Code, Encoding, RopeBody};
@@ -87,8 +88,6 @@ struct Delivery<'a> {
     sink: &'a GrpcSink,
     name: &'a str,
     signal: Signal,
-    /// Events of the batch.
-    records: usize,
     /// The bounds of what is made of the batch.
     work: Work,
     method: &'static str,
@@ -171,8 +170,8 @@ impl GrpcSink {
         let refused = if message.len() <= self.settings.max_request_bytes {
             delivery.send_whole(message, &attempt, 0).await?
         } else {
-            let _room = delivery.room_to_cut(message, batch.records + batch.others.count())?;
-            let parts = self.format.envelope().split(&message.to_bytes(), self.settings.max_request_bytes);
+            let (message, _room) = delivery.whole(message, Extent::bytes_to_split)?;
+            let parts = self.format.envelope().split(&message, self.settings.max_request_bytes);
             let (delivery, attempt) = (&delivery, &attempt);
             let refused: Vec<Vec<Refused>> = stream::iter(parts.into_iter().enumerate())
                 .map(|(number, part)| async move { delivery.send_whole(&part, attempt, number).await })
@@ -245,7 +244,6 @@ impl GrpcSink {
             sink: self,
             name,
             signal: batch.signal,
-            records: batch.records + batch.others.count(),
             work: batch.work.clone(),
             method: self.method(batch.signal),
             headers,
@@ -277,13 +275,13 @@ impl Delivery<'_> {
             }
             counter!(telemetry::SINK_BISECTIONS_TOTAL, "sink" => self.name.to_owned()).increment(1);
         }
-        let _room = self.room_to_cut(message, self.records)?;
+        let (message, _room) = self.whole(message, Extent::bytes_to_pick)?;
         let send = |part: Rope| async move {
             let (sent, _) = self.send_for_verdict(&part).await?;
             Ok(sent)
         };
         let (envelope, memory) = (self.sink.format.envelope(), &self.sink.memory);
-        let refused = bisect::bisect(envelope, message.to_bytes(), attempt, number, refusal, memory, send).await;
+        let refused = bisect::bisect(envelope, message, attempt, number, refusal, memory, send).await;
         match refused.map_err(|refusal| self.named(refusal))?.as_slice() {
             [first, ..] if !has_file => {
                 attempt.reopen();
@@ -323,11 +321,16 @@ impl Delivery<'_> {
         }
     }
 
-    /// Room for a message in one piece, and for a layout of its records.
-    fn room_to_cut(&self, message: &Rope, records: usize) -> Result<Held, Refusal> {
+    /// A message in one piece, with room for it and for what `bytes` says of its records. A message that cannot be walked
+    /// needs none: it is sent as it is.
+    fn whole(&self, message: &Rope, bytes: fn(Extent) -> usize) -> Result<(Bytes, Held), Refusal> {
         let copied = if message.parts().len() > 1 { message.len() } else { 0 };
-        let room = self.work.hold(copied + records * Layout::BYTES_A_RECORD);
-        room.map_err(|stop| self.named(stop.into()))
+        let named = |stop: Stop| self.named(stop.into());
+        let mut room = self.work.hold(copied).map_err(named)?;
+        let message = message.to_bytes();
+        let extent = Extent::of(self.sink.format.envelope(), &message).unwrap_or_default();
+        room.grow(bytes(extent)).map_err(named)?;
+        Ok((message, room))
     }
 
     /// Sends one message, once more when the next hop certainly did not see it, and takes note of the answer.

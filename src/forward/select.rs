@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::delivery::{Batch, Held, Others, Refusal, Stop};
-use crate::encoding::envelope::Layout;
+use crate::encoding::envelope::{Extent, Layout};
 use crate::encoding::transcode::{Part, Parts};
 use crate::encoding::{EnvelopeError, Format, Rope, transcode_parts};
 
@@ -36,8 +36,9 @@ impl Only {
         if self.is_whole(batch, batch.format) {
             return Ok(Some(Arc::clone(batch)));
         }
-        batch.work.take((batch.records + batch.others.count()) * Layout::BYTES_A_RECORD)?;
         let message = joined(batch)?;
+        let extent = Extent::of(batch.format.envelope(), &message).map_err(unwalkable)?;
+        batch.work.take(extent.bytes_to_pick())?;
         let mut layout = Layout::new(batch.format.envelope(), message).map_err(unwalkable)?;
         layout.retain(self.keep(batch));
         let message = layout.request(0..layout.len());
@@ -256,7 +257,7 @@ mod tests {
     /// Cutting leaves the records that are wanted, as they are; what has none of them is no batch at all.
     #[test]
     fn a_cut_batch_has_the_wanted_records() {
-        let (whole, _) = batch(2 * Layout::BYTES_A_RECORD * 2);
+        let (whole, _) = batch(8 << 10);
         let records = |only: Only| {
             let part = only.of(&whole).unwrap().unwrap();
             part.format.records(&part.message.to_bytes()).unwrap()

@@ -2,6 +2,7 @@
 //! find the record that a next hop refuses.
 
 use std::collections::HashMap;
+use std::mem::size_of;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -27,6 +28,62 @@ impl Envelope {
     }
 }
 
+/// What decides how much memory a [`Layout`] takes, counted record by record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    records: usize,
+    /// Records that do not begin where the one before ends: another group begins, or something else stands between.
+    breaks: usize,
+    /// Where the last record ends.
+    end: u32,
+}
+
+impl Extent {
+    /// Bytes for a record where it is split by size: its place.
+    const PLACE: usize = size_of::<RecordSpan>();
+    /// Bytes for a record where some are picked: its place once more, its number in lists, and a slice in a list that may
+    /// have grown to twice what it holds.
+    const PICKED: usize = size_of::<RecordSpan>() + 4 * size_of::<u32>() + 2 * size_of::<Bytes>();
+    /// Bytes for a break: two groups, each with its entry in a map, what is beside its records, a header, and slices.
+    const BREAK: usize = 768;
+
+    /// That of a batch.
+    ///
+    /// # Errors
+    /// The envelope cannot be walked.
+    pub fn of(envelope: Envelope, batch: &[u8]) -> Result<Extent, EnvelopeError> {
+        let mut extent = Extent::default();
+        envelope.records(batch, |span| extent.add(&span))?;
+        Ok(extent)
+    }
+
+    /// Counts the next record.
+    #[inline]
+    pub fn add(&mut self, span: &RecordSpan) {
+        self.records += 1;
+        self.breaks += usize::from(span.record.start != self.end);
+        self.end = span.record.end;
+    }
+
+    /// The same of a batch of `length` bytes that goes on as it began.
+    pub fn projected(self, length: usize) -> Extent {
+        let end = self.end.max(1) as u128;
+        let project = |count: usize| (count as u128 * length as u128).div_ceil(end).min(length as u128) as usize;
+        Extent { records: project(self.records), breaks: project(self.breaks), end: self.end }
+    }
+
+    /// The most bytes of memory, besides the batch, that splitting it by size takes.
+    pub fn bytes_to_split(self) -> usize {
+        let places = self.records.saturating_mul(Extent::PLACE);
+        places.saturating_add(self.breaks.saturating_add(1).saturating_mul(Extent::BREAK))
+    }
+
+    /// The same for requests of some of its records, one after the other.
+    pub fn bytes_to_pick(self) -> usize {
+        self.records.saturating_mul(Extent::PICKED).saturating_add(self.bytes_to_split())
+    }
+}
+
 /// A batch laid out by record, to make requests of some of its records.
 #[derive(Debug)]
 pub struct Layout {
@@ -37,16 +94,14 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Bytes of memory that a layout and the requests made of it take for each record, besides the batch: its span, what
-    /// is around it, and the slices and headers of a rope.
-    pub const BYTES_A_RECORD: usize = 384;
-
     /// Walks the envelope of a batch.
     ///
     /// # Errors
     /// The envelope cannot be walked.
     pub fn new(envelope: Envelope, batch: Bytes) -> Result<Layout, EnvelopeError> {
-        let mut spans = Vec::new();
+        let mut extent = Extent::default();
+        envelope.records(&batch, |span| extent.add(&span))?;
+        let mut spans = Vec::with_capacity(extent.records);
         envelope.records(&batch, |span| spans.push(span))?;
         let surroundings = Surroundings::new(envelope, &batch, &spans);
         Ok(Layout { envelope, batch, spans, surroundings })
