@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 
-use crate::child::Child;
-use crate::source::Source;
+use crate::child::{Child, Process};
+use crate::source::{NextHop, Source};
 use crate::{Options, Role, events};
 
 /// The processes in the middle, and whether they take every source or OTLP/gRPC alone.
@@ -35,7 +35,7 @@ pub struct Measured {
 }
 
 /// Who measures, and who takes.
-struct Ends {
+pub struct Ends {
     generator: Child,
     next_hop: Child,
 }
@@ -45,15 +45,8 @@ pub fn run(options: &Options) -> Result<Measured> {
     let indicators = directory.path().join("indicators.txt");
     events::write_indicators(&indicators, options.indicators)?;
     let file = indicators.to_str().context("the temporary directory is not UTF-8")?;
-    let sources = options.sources.iter().map(|source| source.name()).collect::<Vec<_>>().join(",");
-    let mut next_hop = Child::start(&["--role", "next-hop"])?;
-    let endpoints = next_hop.line()?;
-    let (to, to_vector) = endpoints.split_once(' ').context("the next hop has two endpoints")?;
-    let (distinct, frame) = (options.distinct.to_string(), options.frame_bytes.to_string());
-    let encode: [&str; 6] = ["--sources", &sources, "--distinct", &distinct, "--frame-bytes", &frame];
-    let mut generator = Child::start(&[["--role", "generator"].as_slice(), &encode].concat())?;
-    let bytes_per_event = generator.line()?.split(' ').map(str::parse::<f64>).collect::<Result<Vec<_>, _>>()?;
-    let mut ends = Ends { generator, next_hop };
+    let (mut ends, NextHop { to, to_vector }, bytes_per_event) = Ends::start(options)?;
+    let sources = names(&options.sources);
 
     let (mut children, mut rows) = (Vec::new(), Vec::new());
     for (role, name, takes_all) in COMPARED {
@@ -62,7 +55,7 @@ pub fn run(options: &Options) -> Result<Measured> {
         if taken.is_empty() || options.only.is_some_and(|only| only != role) {
             continue;
         }
-        let to = ["--to", to, "--to-vector", to_vector];
+        let to = ["--to", &to, "--to-vector", &to_vector];
         let with: [&str; 6] = ["--role", name, "--sources", &sources, "--indicator-file", file];
         let mut child = Child::start(&[with.as_slice(), &to].concat())?;
         let line = child.line()?;
@@ -79,7 +72,7 @@ pub fn run(options: &Options) -> Result<Measured> {
     // The first round warms caches, connections and the branch predictor, and is not counted.
     for round in 0..=options.repeat {
         for (row, child, address) in &mut rows {
-            let run = ends.measure(options.events, &children[*child], row.source, address)?;
+            let run = ends.measure(options.events, children[*child].process(), row.source, address)?;
             if round > 0 {
                 row.runs.push(run);
             }
@@ -88,8 +81,27 @@ pub fn run(options: &Options) -> Result<Measured> {
     Ok(Measured { bytes_per_event, rows: rows.into_iter().map(|(row, ..)| row).collect() })
 }
 
+/// As they are given to `--sources`.
+fn names(sources: &[Source]) -> String {
+    sources.iter().map(|source| source.name()).collect::<Vec<_>>().join(",")
+}
+
 impl Ends {
-    fn measure(&mut self, events: u64, middle: &Child, source: Source, address: &str) -> Result<Run> {
+    /// Starts both. Gives also where the next hop listens, and the bytes that an event has in each source.
+    pub fn start(options: &Options) -> Result<(Ends, NextHop, Vec<f64>)> {
+        let mut next_hop = Child::start(&["--role", "next-hop"])?;
+        let endpoints = next_hop.line()?;
+        let (to, to_vector) = endpoints.split_once(' ').context("the next hop has two endpoints")?;
+        let (distinct, frame) = (options.distinct.to_string(), options.frame_bytes.to_string());
+        let sources = names(&options.sources);
+        let encode: [&str; 6] = ["--sources", &sources, "--distinct", &distinct, "--frame-bytes", &frame];
+        let mut generator = Child::start(&[["--role", "generator"].as_slice(), &encode].concat())?;
+        let bytes_per_event = generator.line()?.split(' ').map(str::parse::<f64>).collect::<Result<Vec<_>, _>>()?;
+        let to = NextHop { to: to.to_owned(), to_vector: to_vector.to_owned() };
+        Ok((Ends { generator, next_hop }, to, bytes_per_event))
+    }
+
+    pub fn measure(&mut self, events: u64, middle: &Process, source: Source, address: &str) -> Result<Run> {
         let before = middle.cpu()?;
         self.generator.say(&format!("{} {address} {events}", source.name()))?;
         let answer = self.generator.line()?;

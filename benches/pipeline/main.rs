@@ -7,7 +7,11 @@
 //! shown: noise only ever adds.
 //!
 //! `cargo bench --bench pipeline -- --events 1000000 --repeat 5 --json`
+//!
+//! With `--against BINARY` the `hotlist` of this build is compared with an older one instead, in pairs:
+//! `cargo bench --bench pipeline -- --against BINARY --pairs 20`
 
+mod against;
 mod child;
 mod compare;
 mod events;
@@ -59,6 +63,12 @@ struct Options {
     /// Only this process in the middle, for a profiler
     #[arg(long, value_enum)]
     only: Option<Role>,
+    /// An older `hotlist`: compares the one of this build with it, and fails when that one is slower
+    #[arg(long, value_name = "BINARY")]
+    against: Option<PathBuf>,
+    /// Pairs of runs of such a comparison, at least 20
+    #[arg(long, default_value_t = against::MIN_PAIRS, requires = "against")]
+    pairs: usize,
     /// Few events, to see that it runs
     #[arg(long)]
     quick: bool,
@@ -98,6 +108,10 @@ fn main() -> Result<()> {
     }
     let Options { sources, next_hop, .. } = &options;
     match options.role {
+        None if options.against.is_some() => {
+            let old = options.against.as_deref().context("there is a program to compare with")?;
+            against::report(&options, &against::run(&options, old)?)
+        }
         None => report::write(&options, &compare::run(&options)?),
         Some(Role::Generator) => generator::run(sources, options.distinct, options.frame_bytes),
         Some(Role::NextHop) => next_hop::run(),

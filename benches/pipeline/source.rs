@@ -68,16 +68,17 @@ impl Source {
     }
 }
 
-/// The configuration of a sidecar with these sources, in their order, each with a sink of its own if it has any.
-pub fn configuration(sources: &[Source], next_hop: &NextHop) -> Map<String, Value> {
+/// The configuration of a sidecar with these sources, in their order and each with its address, and with a sink of its own
+/// if it has any.
+pub fn configuration(sources: &[Source], next_hop: &NextHop, addresses: &[String]) -> Map<String, Value> {
     let (mut from, mut to) = (Map::new(), Map::new());
-    for (number, source) in sources.iter().enumerate() {
+    for (number, (source, address)) in sources.iter().zip(addresses).enumerate() {
         let id = format!("source-{number}");
         let (kind, endpoint) = source.kind(next_hop);
         if source.has_sink() {
             to.insert(format!("sink-{number}"), json!({ "type": kind, "inputs": [id], "endpoint": endpoint }));
         }
-        from.insert(id, json!({ "type": kind, "address": "127.0.0.1:0" }));
+        from.insert(id, json!({ "type": kind, "address": address }));
     }
     Map::from_iter([("sources".to_owned(), from.into()), ("sinks".to_owned(), to.into())])
 }
