@@ -86,7 +86,10 @@ pub fn run(options: &Options, old: &Path) -> Result<Vec<Comparison>> {
 /// The program of this build is slower through one of the sources.
 #[expect(clippy::print_stdout, reason = "a bench reports on standard output")]
 pub fn report(options: &Options, compared: &[Comparison]) -> Result<()> {
-    println!("{:<12}{:>8}{:>14}{:>14}{:>10}  95 % confidence", "source", "pairs", "old µs/event", "new µs/event", "ratio");
+    println!(
+        "{:<12}{:>8}{:>14}{:>14}{:>10}  95 % confidence",
+        "source", "pairs", "old µs/event", "new µs/event", "ratio"
+    );
     let mut slower = Vec::new();
     let mut lines = Vec::new();
     for comparison in compared {

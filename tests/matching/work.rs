@@ -21,6 +21,8 @@ const RECORDS: usize = 100;
 #[derive(Debug)]
 struct Observed {
     total: usize,
+    /// What other requests hold of it.
+    others: usize,
     taken: AtomicUsize,
     asked: AtomicUsize,
     client: Mutex<Option<Client>>,
@@ -32,7 +34,7 @@ impl Room for Observed {
         if self.asked.fetch_add(1, Ordering::Relaxed) > 2 * RECORDS / 3 {
             self.client.lock().unwrap().take();
         }
-        self.taken.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.total
+        self.taken.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.total - self.others
     }
 
     fn give_back(&self, bytes: usize) {
@@ -40,17 +42,18 @@ impl Room for Observed {
     }
 
     fn left_alone(&self) -> usize {
-        self.total
+        self.total.saturating_sub(self.taken.load(Ordering::Relaxed))
     }
 }
 
-fn run(total: usize, leaves: bool) -> (Result<usize, Refusal>, Arc<Observed>) {
+fn run(total: usize, others: usize, leaves: bool) -> (Result<usize, Refusal>, Arc<Observed>) {
     let feed = (Feed::named("planted"), vec![indicator(Kind::Domain, "evil.example.com")]);
     let detector = detector(&table(), MatchOptions::default(), None, vec![feed]);
     let event = json!({ "dns": { "question": { "name": "evil.example.com" } } });
     let message = Bytes::from(request_of(std::iter::repeat_n((0, &event), RECORDS)));
     let client = Client::default();
-    let room = Observed { total, taken: AtomicUsize::new(0), asked: AtomicUsize::new(0), client: Mutex::default() };
+    let room =
+        Observed { total, others, taken: AtomicUsize::new(0), asked: AtomicUsize::new(0), client: Mutex::default() };
     let room = Arc::new(room);
     let work = Work::within(room.clone()).until(&client);
     if leaves {
@@ -65,7 +68,7 @@ fn run(total: usize, leaves: bool) -> (Result<usize, Refusal>, Arc<Observed>) {
 /// Guarantee: no further record is matched once the client is gone.
 #[test]
 fn work_of_a_client_that_left_stops_at_the_next_record() {
-    let (judged, room) = run(usize::MAX / 2, true);
+    let (judged, room) = run(usize::MAX / 2, 0, true);
     assert!(matches!(&judged, Err(Refusal::Unavailable(text)) if text.contains("client left")), "{judged:?}");
     let asked = room.asked.load(Ordering::Relaxed);
     assert!((2 * RECORDS / 3..2 * RECORDS / 3 + 4).contains(&asked), "{asked}");
@@ -75,11 +78,11 @@ fn work_of_a_client_that_left_stops_at_the_next_record() {
 /// told from one that may come again.
 #[test]
 fn tagged_records_take_room() {
-    let (judged, room) = run(usize::MAX / 2, false);
+    let (judged, room) = run(usize::MAX / 2, 0, false);
     let bytes = judged.unwrap();
     assert!(room.taken.load(Ordering::Relaxed) >= bytes && bytes > 0);
-    let (judged, _) = run(bytes / 2, false);
+    let (judged, _) = run(usize::MAX / 2, usize::MAX / 2 - bytes / 2, false);
     assert!(matches!(&judged, Err(Refusal::ResourceExhausted(_))), "{judged:?}");
-    let (judged, _) = run(10, false);
+    let (judged, _) = run(10, 0, false);
     assert!(matches!(&judged, Err(Refusal::InvalidArgument(_))), "{judged:?}");
 }
