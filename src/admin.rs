@@ -46,6 +46,8 @@ pub const CANARY: &str = "canary";
 
 /// Connections at once: probes and scrapes are few.
 const MAX_CONNECTIONS: usize = 64;
+/// Descriptors for probes while the process has no others left.
+const SPARE_DESCRIPTORS: usize = 4;
 /// How long a peer may take for TLS, and how long for the header of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may be without a request; scrapers come more often.
@@ -110,7 +112,7 @@ impl Admin {
         let failed = |source| AdminError::Bind { address: address.clone(), source };
         let thread = OwnThread::new().map_err(failed)?;
         let entered = thread.enter();
-        let listener = Listener::bind("admin", address).map_err(failed)?;
+        let listener = Listener::bind("admin", address).map_err(failed)?.with_spare_descriptors(SPARE_DESCRIPTORS);
         drop(entered);
         Ok(Admin { listener, tls, thread })
     }
@@ -170,9 +172,11 @@ async fn serve(
     let bounds = Bounds {
         max_connections: MAX_CONNECTIONS,
         max_connections_per_peer: MAX_CONNECTIONS / 2,
+        max_waiting: MAX_CONNECTIONS,
         min_upload_rate: MIN_UPLOAD_RATE,
         handshake_timeout: HEADER_TIMEOUT,
         idle_timeout: IDLE_TIMEOUT,
+        max_age: None,
     };
     let open = move |stream, _, activity: Activity| {
         http1.serve_connection(TokioIo::new(stream), activity.watch(router.clone()))

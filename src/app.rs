@@ -8,7 +8,10 @@ mod blind_spots;
 mod canary;
 mod compose;
 mod control;
+mod descriptors;
+mod follow;
 pub mod indicators;
+mod leaving;
 mod live;
 mod release;
 mod reload;
@@ -36,6 +39,7 @@ use crate::fields::{FieldError, FieldTable};
 use crate::ingest::health::Health;
 use crate::ingest::{Bound, FilterSource, Limits, OtlpSource, ServeError, Shared, VectorSource, filter};
 use crate::intel::snapshot::NotCarried;
+use crate::task;
 use crate::tls::TlsError;
 use canary::Canary;
 use compose::Composer;
@@ -45,6 +49,7 @@ use live::Live;
 use switch::Switch;
 use wiring::Wired;
 
+pub use leaving::Leaving;
 pub use reload::Reload;
 pub use wiring::{budgets, field_table, policy};
 
@@ -119,6 +124,11 @@ pub enum RunError {
     /// A task panicked: a fault of the program.
     #[error("a listener's task failed: {0}")]
     Task(#[from] tokio::task::JoinError),
+    /// A background task panicked.
+    #[error(
+        "the background task `{0}` panicked because of a bug in Hotlist: the log says where, please report it; start the process again"
+    )]
+    Background(&'static str),
 }
 
 /// How a drain ended.
@@ -150,7 +160,7 @@ pub struct App {
     table: Arc<FieldTable>,
     live: Arc<Live>,
     composer: Arc<Composer>,
-    client: Option<Client<Applier>>,
+    client: Option<(Client<Applier>, follow::Open)>,
     intel: Intel,
     shared: Shared,
     admin: Option<Admin>,
@@ -158,6 +168,7 @@ pub struct App {
     health: Health,
     metrics: PrometheusHandle,
     reloads: (mpsc::Sender<Reload>, mpsc::Receiver<Reload>),
+    leaving: Leaving,
 }
 
 /// A source, bound or serving.
@@ -226,9 +237,10 @@ impl App {
                 readiness.register(admin::CONTROL, false);
                 let (composer, live) = (Arc::clone(&composer), Arc::clone(&live));
                 // Reads every byte of the last good segments.
-                let open = move || control::open(&control, &composer, &live, clock);
-                let opened = tokio::task::spawn_blocking(open).await;
-                Some(opened.map_err(|error| StartError::Control(error.to_string()))??)
+                let open: follow::Open = Arc::new(move || control::open(&control, &composer, &live, clock));
+                let first = Arc::clone(&open);
+                let opened = tokio::task::spawn_blocking(move || first()).await;
+                Some((opened.map_err(|error| StartError::Control(error.to_string()))??, open))
             }
         };
         if config.intel.canary.is_some() {
@@ -236,10 +248,14 @@ impl App {
         }
         let intel = Intel::start(keeper, lists, reporter, publish).map_err(StartError::Limits)?;
         let sinks = wiring::sinks(&config, &[])?;
+        descriptors::warn_of_low_limit(&config);
         let shared = Shared::start(&wiring::limits(&config)).map_err(StartError::Limits)?;
         let reloads = mpsc::channel(1);
+        let shown = Arc::new(ArcSwap::from_pointee(config.clone()));
+        let health = Health::default();
+        let leaving = Leaving::new(readiness.clone(), health.clone(), Arc::clone(&shown));
         let mut app = App {
-            shown: Arc::new(ArcSwap::from_pointee(config.clone())),
+            shown,
             config,
             sources: Vec::new(),
             sinks,
@@ -251,9 +267,10 @@ impl App {
             shared,
             admin,
             readiness,
-            health: Health::default(),
+            health,
             metrics,
             reloads,
+            leaving,
         };
         let sources: Result<Vec<Source>, StartError> =
             app.config.sources.iter().map(|source| app.bind(source, &app.config, &app.sinks)).collect();
@@ -293,6 +310,11 @@ impl App {
         self.admin.as_ref().map(Admin::address)
     }
 
+    /// What turns readiness off ahead of the shutdown.
+    pub fn leaving(&self) -> Leaving {
+        self.leaving.clone()
+    }
+
     /// Where to send configurations to that shall replace the one in force.
     pub fn reloads(&self) -> mpsc::Sender<Reload> {
         self.reloads.0.clone()
@@ -327,7 +349,7 @@ impl App {
         }
         let (health, mut ready) = (self.health.clone(), self.readiness.watch());
         // Ends with the last handle to readiness.
-        let told = tokio::spawn(async move {
+        let told = task::background("readiness", async move {
             loop {
                 health.set_ready(*ready.borrow_and_update());
                 if ready.changed().await.is_err() {
@@ -337,9 +359,8 @@ impl App {
         });
         let (stop_client, client_stopped) = watch::channel(false);
         let mut following = JoinSet::new();
-        if let Some(client) = self.client.take() {
-            following.spawn(control::tell(self.readiness.clone(), client.status()));
-            following.spawn(client.run(wait(client_stopped)));
+        if let Some((client, open)) = self.client.take() {
+            following.spawn(follow::follow(client, open, self.readiness.clone(), client_stopped));
         }
         self.readiness.set(admin::LISTENERS, true, "bound");
         let mut canary = Canary::new(self.config.intel.canary.clone(), self.readiness.clone());
@@ -349,9 +370,16 @@ impl App {
         let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
         upkeep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tokio::pin!(shutdown);
+        let mut failed = None;
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
+                name = task::failed() => {
+                    tracing::error!(task = name, "a background task panicked: the process ends");
+                    failed = Some(name);
+                    break;
+                }
+                Some(ended) = following.join_next() => ended?,
                 Some(reload) = self.reloads.1.recv() => tokio::select! {
                     () = self.reload(reload, &mut serving) => {}
                     () = &mut shutdown => break,
@@ -365,10 +393,8 @@ impl App {
                 Some(ended) = probes.join_next() => ended??,
             }
         }
-        self.readiness.drain();
-        self.health.drain();
         told.abort();
-        let grace = self.config.shutdown.grace;
+        let grace = self.leaving.grace_left();
         tracing::info!(grace_seconds = grace.as_secs(), "draining: no new requests, finishing those in flight");
         for stop in serving.stops.values() {
             let _ = stop.send(true);
@@ -397,7 +423,10 @@ impl App {
         self.live.log_blind_spots();
         let _ = stop_admin.send(true);
         probes.shutdown().await;
-        Ok(drained)
+        match failed {
+            Some(name) => Err(RunError::Background(name)),
+            None => Ok(drained),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod demo;
 mod explain;
 mod inspect;
 mod nodes;
+mod process;
 mod progress;
 mod publish;
 mod rejected;
@@ -21,13 +22,14 @@ mod service;
 mod validate;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::ConfigErrors;
 use crate::escape::{Printable, Style};
+use crate::telemetry;
 
 /// The exit codes, part of the command line's contract.
 pub mod exit {
@@ -139,7 +141,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match cli.command {
         Command::Validate(args) => validate::run(&args, &environment, &mut lines()),
-        Command::Run(args) => run::run(&args, &environment, random()),
+        Command::Run(args) => run::run(&args, environment, random()),
         Command::Demo(args) => demo::run(&args, &environment, random(), &mut lines()),
         Command::Scan(args) => match args.emit {
             args::Emit::Hits => scan::run(&args, random(), &mut Printable::new(buffered(), Style::Json)),
@@ -165,12 +167,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Keygen(args) => publish::keygen(&args, &mut text()),
     };
     match done {
-        Ok(()) => ExitCode::from(exit::OK),
+        Ok(()) => {
+            telemetry::last_words("");
+            ExitCode::from(exit::OK)
+        }
         Err(failure) => {
-            if !matches!(failure, Failure::OutputClosed) {
-                // Nothing is left to do when standard error is gone, too.
-                let _ = writeln!(Printable::new(io::stderr(), Style::Text), "{failure}");
-            }
+            telemetry::last_words(&match failure {
+                Failure::OutputClosed => String::new(),
+                _ => failure.to_string(),
+            });
             ExitCode::from(failure.exit_code())
         }
     }

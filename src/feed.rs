@@ -241,6 +241,12 @@ pub enum FeedError {
         /// What it looks like.
         what: &'static str,
     },
+    /// Its import panicked.
+    #[error("{file} cannot be read because of a bug in Hotlist: the log has the panic, please report it with the file")]
+    Panicked {
+        /// The file.
+        file: String,
+    },
     /// It cannot be read to its end: a read failed, or a compressed file is damaged or cut off.
     #[error("{file} cannot be read beyond line {line}: {source}; fetch it again")]
     Unreadable {

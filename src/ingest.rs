@@ -26,7 +26,7 @@ use crate::telemetry;
 use admission::InFlight;
 use workers::Workers;
 
-pub use crate::socket::ServeError;
+pub use crate::socket::{Age, ServeError};
 pub use filter::FilterSource;
 pub use listener::{Bound, Socket};
 pub use otlp::OtlpSource;
@@ -77,12 +77,16 @@ pub struct Limits {
     pub max_connections: usize,
     /// Connections of one peer on another host that are open at once.
     pub max_connections_per_peer: usize,
+    /// Connections that wait for a place, and as many that were told to go. `None`: as many as may be open.
+    pub max_waiting: Option<usize>,
     /// Bytes a second that a body must come at, on average and after the first [`Limits::stall_timeout`].
     pub min_upload_rate: u64,
     /// How long a client may take for TLS and the first bytes of HTTP/2, and for each header of HTTP/1.
     pub handshake_timeout: Duration,
     /// How long a connection may be without an open request.
     pub idle_timeout: Duration,
+    /// When a connection is told to go however busy it is.
+    pub max_connection_age: Option<Age>,
     /// How long nothing may arrive before a ping of HTTP/2 asks whether the client is there.
     pub ping_after: Duration,
     /// How long a client may take to answer a ping. One that is in the middle of a header cannot, so this bounds the
@@ -114,9 +118,11 @@ impl Default for Limits {
             in_place_below: 64 << 10,
             max_connections: 1024,
             max_connections_per_peer: 512,
+            max_waiting: None,
             min_upload_rate: 1 << 10,
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(300),
+            max_connection_age: None,
             ping_after: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(20),
             max_header_bytes: 16 << 10,

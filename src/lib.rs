@@ -18,9 +18,11 @@ pub mod enrich;
 
 pub mod delivery;
 pub mod detect;
+pub mod file_timeout;
 pub mod grpc;
 pub mod proto;
 pub mod socket;
+pub mod task;
 pub mod tls;
 
 pub mod admin;

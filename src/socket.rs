@@ -9,6 +9,7 @@ mod accept;
 mod activity;
 mod bind;
 mod connections;
+pub mod descriptors;
 mod header;
 mod protocol;
 mod stream;
@@ -32,12 +33,25 @@ pub struct Bounds {
     pub max_connections: usize,
     /// The most of them of one peer on another host.
     pub max_connections_per_peer: usize,
+    /// Connections that wait for a place, and as many that were told to go and are not closed yet. Each has a descriptor.
+    pub max_waiting: usize,
     /// Bytes a second below which an upload is slow, so that its connection goes for another.
     pub min_upload_rate: u64,
     /// How long a peer may take for TLS and the first bytes of the protocol.
     pub handshake_timeout: Duration,
     /// How long a connection may be without a request before it is closed.
     pub idle_timeout: Duration,
+    /// When a connection is told to go however busy it is. `None`: never.
+    pub max_age: Option<Age>,
+}
+
+/// The longest life of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Age {
+    /// When its peer is told to go, give or take a tenth, so that connections of one moment do not all end in another.
+    pub after: Duration,
+    /// How long its requests may take to finish from then on.
+    pub grace: Duration,
 }
 
 /// Why a connection was closed, or was not taken: a label of
@@ -48,6 +62,8 @@ enum Reason {
     Peer,
     /// No request for too long.
     Idle,
+    /// It was open for longer than a connection may be.
+    MaxAge,
     /// It idled longest when another connection needed its place.
     Evicted,
     /// Its upload was the slowest when another connection needed its place.
@@ -79,6 +95,7 @@ impl Reason {
         match self {
             Reason::Peer => "peer",
             Reason::Idle => "idle",
+            Reason::MaxAge => "max_age",
             Reason::Evicted => "evicted",
             Reason::Slow => "slow",
             Reason::Capacity => "capacity",

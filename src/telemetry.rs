@@ -4,22 +4,34 @@
 mod control_plane;
 mod log;
 mod metrics;
+mod outlet;
+mod panics;
 mod throttle;
 
 pub use self::control_plane::*;
 pub use self::metrics::*;
 pub use throttle::Throttle;
 
-use std::sync::LazyLock;
+use std::io::{self, Write as _};
+use std::sync::{LazyLock, OnceLock};
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::Log;
+use crate::escape::{Printable, Style};
+use outlet::Outlet;
 
 /// Upper bounds of the buckets of [`STAGE_SECONDS`], in seconds: from one small batch to a sink's time-out.
 const STAGE_BUCKETS: [f64; 12] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 8.0, 30.0];
+
+/// How long the end of the process waits for a reader of its log.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
+/// The log's way to standard error, once [`open_log`] made it.
+static OUTLET: OnceLock<Outlet> = OnceLock::new();
 
 /// The environment variable that overrides the level of the log, in the syntax of `tracing` filters.
 pub const LOG_VARIABLE: &str = "HOTLIST_LOG";
@@ -35,6 +47,9 @@ pub enum TelemetryError {
     /// A subscriber was set up before.
     #[error("the log is already set up in this process: {0}; set it up once")]
     LogTwice(String),
+    /// There is no thread that writes the log.
+    #[error("the log has no thread: {0}; raise the system's limit of threads")]
+    Thread(io::Error),
     /// A recorder was set up before.
     #[error("metrics are already set up in this process: {0}; set them up once")]
     MetricsTwice(String),
@@ -43,13 +58,57 @@ pub enum TelemetryError {
     Recorder(#[from] BuildError),
 }
 
-/// Sends the process's log to standard error. `filter`, the value of [`LOG_VARIABLE`], wins over `log.level`.
+/// Has a thread of its own write to standard error whatever [`init_log`] and [`last_words`] say from now on, so that no
+/// reader of it holds the process up. Lines that cannot be written are lost and counted.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn open_log() -> Result<(), TelemetryError> {
+    outlet().map(|_| ())
+}
+
+fn outlet() -> Result<&'static Outlet, TelemetryError> {
+    if let Some(outlet) = OUTLET.get() {
+        return Ok(outlet);
+    }
+    // Not by way of the standard library's buffer, whose lock another writer might hold for as long as it is blocked.
+    let write = |bytes: &[u8]| Ok(rustix::io::write(io::stderr(), bytes)?);
+    let outlet = Outlet::start(write).map_err(TelemetryError::Thread)?;
+    Ok(OUTLET.get_or_init(|| outlet))
+}
+
+/// Sends the process's log, panics included, to standard error. `filter`, the value of [`LOG_VARIABLE`], wins over
+/// `log.level`.
 pub fn init_log(log: Log, filter: Option<&str>) -> Result<(), TelemetryError> {
     let filter = log_filter(log, filter)?;
-    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    log::subscriber(log.format, filter, is_terminal, std::io::stderr)
+    let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
+    log::subscriber(log.format, filter, is_terminal, outlet()?.clone())
         .try_init()
-        .map_err(|error| TelemetryError::LogTwice(error.to_string()))
+        .map_err(|error| TelemetryError::LogTwice(error.to_string()))?;
+    panics::install();
+    Ok(())
+}
+
+/// Writes a text for people to standard error, behind what the log has written, and waits for the log's last lines:
+/// without [`open_log`] for as long as it takes, else for half a second.
+pub fn last_words(text: &str) {
+    let mut line = Vec::new();
+    if !text.is_empty() {
+        // Writing to memory cannot fail.
+        let _ = writeln!(Printable::new(&mut line, Style::Text), "{text}");
+    }
+    match OUTLET.get() {
+        Some(outlet) => {
+            if !line.is_empty() {
+                outlet.push(line);
+            }
+            outlet.flush(LAST_LINES);
+        }
+        None => {
+            // Nothing is left to do when standard error is gone, too.
+            let _ = io::stderr().write_all(&line);
+        }
+    }
 }
 
 fn log_filter(log: Log, filter: Option<&str>) -> Result<EnvFilter, TelemetryError> {

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::StartError;
+use super::descriptors;
 use super::live::Rules;
 use crate::config::{self, Config, InboundEnrichments};
 use crate::detect::Budgets;
@@ -16,7 +17,7 @@ use crate::forward::{
 use crate::grpc;
 use crate::ingest::filter;
 use crate::ingest::health::{self, Health};
-use crate::ingest::{Bound, Limits};
+use crate::ingest::{Age, Bound, Limits};
 use crate::intel::allowlist::Allowlists;
 use crate::policy::Policy;
 use crate::tls::{self, TlsError};
@@ -87,12 +88,17 @@ pub(super) fn limits(config: &Config) -> Limits {
             .unwrap_or_else(|| config.limits.max_connections.div_ceil(2)),
         min_upload_rate: config.limits.min_upload_rate as u64,
         idle_timeout: config.limits.idle_timeout,
+        max_connection_age: config
+            .limits
+            .max_connection_age
+            .map(|after| Age { after, grace: config.limits.max_connection_age_grace }),
         ..Limits::default()
     };
-    match config.limits.workers {
+    let limits = match config.limits.workers {
         Some(workers) => Limits { workers, queue: workers * 8, ..limits },
         None => limits,
-    }
+    };
+    descriptors::bound(config, limits)
 }
 
 /// Gives a source what all of them have beside their protocol: TLS, health, and reflection for this host.

@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jiff::{Span, SpanRelativeTo};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use super::args::ControlPlaneArgs;
+use super::process::{Ends, Process};
 use super::service::{self, State};
 use crate::admin::{Admin, LISTENERS, Pages, Readiness};
 use crate::config::{Address, Log, ServerTls, parse_size};
 use crate::control::server::{Limits, Server};
 use crate::control::store::{Store, TenantQuotas};
 use crate::escape::Escaped;
+use crate::task;
 use crate::telemetry;
 
 /// The file of a connected node is written twice a minute, so a shorter time would remove it.
@@ -28,19 +29,19 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<String>) -> Result<(), Failure> {
     let listen = address("--listen", &args.listen)?;
     let admin = args.admin.as_deref().map(|text| address("--admin", text)).transpose()?;
+    let process = Process::start()?;
     let quotas = TenantQuotas { nodes: args.tenant_nodes as usize, bytes: bytes(&args.tenant_bytes)? };
     let limits = Limits { forget_nodes_after: forget_after(&args.forget_nodes_after)?, ..Limits::default() };
     telemetry::init_log(Log::default(), environment(telemetry::LOG_VARIABLE).as_deref()).map_err(anyhow::Error::new)?;
     let metrics = telemetry::init_metrics().map_err(anyhow::Error::new)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), store = %Escaped(args.store.display()), "hotlist control-plane starts");
+    process.report();
     let store = Store::open(&args.store).map_err(anyhow::Error::new)?.with_quotas(quotas);
     let tls = args.tls_cert.clone().zip(args.tls_key.clone());
     let client_ca_file = args.tls_client_ca.clone();
     let tls = tls.map(|(cert_file, key_file)| ServerTls { cert_file, key_file, client_ca_file });
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let clean = runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let clean = process.block_on(async {
+        let mut ends = Ends::listen()?;
         let server = Server::bind(store, &listen, tls.as_ref(), limits).await?;
         let (readiness, end, over) = (Readiness::default(), CancellationToken::new(), CancellationToken::new());
         readiness.register(LISTENERS, true);
@@ -53,30 +54,33 @@ pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<
                 config: Arc::new(|| "a control plane has no configuration but its arguments\n".to_owned()),
                 confirm: Arc::new(|_| Box::pin(std::future::ready(false))),
             };
-            tokio::spawn(admin.serve(pages, over.clone().cancelled_owned()));
+            let served = admin.serve(pages, over.clone().cancelled_owned());
+            task::background("admin", async move {
+                if let Err(error) = served.await {
+                    tracing::error!(error = %Escaped(&error), "probes and metrics are no longer answered");
+                }
+            });
         }
         readiness.set(LISTENERS, true, server.address().to_string());
         service::tell(State::Ready);
         let serving = tokio::spawn(server.serve(end.clone().cancelled_owned()));
         tokio::pin!(serving);
-        let stop = async {
-            tokio::select! {
-                _ = terminate.recv() => tracing::info!("SIGTERM received"),
-                _ = interrupt.recv() => tracing::info!("SIGINT received"),
-            }
-        };
         tokio::select! {
             ended = &mut serving => {
                 ended??;
                 return Ok(true);
             }
-            () = stop => {}
+            _ = ends.next() => {}
+            name = task::failed() => anyhow::bail!("the background task `{name}` panicked because of a bug in Hotlist"),
             never = service::feed_watchdog() => match never {},
         }
         service::tell(State::Stopping);
         readiness.drain();
         end.cancel();
-        let ended = timeout(GRACE, &mut serving).await;
+        let ended = tokio::select! {
+            ended = timeout(GRACE, &mut serving) => ended,
+            _ = ends.next() => return Ok(false),
+        };
         over.cancel();
         match ended {
             Ok(ended) => ended??,
@@ -89,7 +93,7 @@ pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<
         return Ok(());
     }
     Err(Failure::Other(anyhow::anyhow!(
-        "{} s after the signal calls were still in flight; they were cut",
+        "calls were still in flight {} s after the signal, or at a second one; they were cut",
         GRACE.as_secs()
     )))
 }

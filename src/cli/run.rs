@@ -1,65 +1,163 @@
 //! `hotlist run`: the sidecar, until a signal tells it to drain. SIGHUP reads its configuration again.
+//!
+//! Signals are waited for apart from everything that may block, so that SIGTERM ends a start or a reload that hangs.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use jiff::Timestamp;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::signal::unix::{Signal, SignalKind};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
 
 use super::Failure;
 use super::args::RunArgs;
+use super::process::{End, Ends, Process, listen};
 use super::service::{self, State};
-use crate::app::{App, Drained, Environment, Reload};
-use crate::config::{Config, ConfigErrors};
+use crate::app::{App, Drained, Environment, Leaving, Reload};
+use crate::config::{Config, ConfigErrors, Fault, Position, Problem};
 use crate::escape::Escaped;
 use crate::telemetry;
 
-pub(super) fn run(args: &RunArgs, environment: &dyn Fn(&str) -> Option<String>, seed: u64) -> Result<(), Failure> {
-    let config = Config::load(&args.config, environment)?;
+/// How long reading the configuration may take.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// When a start that is not over yet is logged.
+const SLOW_START: Duration = Duration::from_secs(10);
+/// How long after the grace period the process ends although something in it still blocks.
+const LAST_RESORT: Duration = Duration::from_secs(2);
+
+/// Gives the value of an environment variable.
+type Variables = fn(&str) -> Option<String>;
+
+/// How serving ended.
+enum Ended {
+    /// As it should.
+    Drained(Drained),
+    /// A signal came before everything was set up.
+    NotStarted,
+    /// A second signal came, or something blocked beyond all time.
+    Forced,
+}
+
+pub(super) fn run(args: &RunArgs, environment: Variables, seed: u64) -> Result<(), Failure> {
+    let process = Process::start()?;
+    let config = process.block_on(async { Ok(load(&args.config, environment).await) })??;
     telemetry::init_log(config.log, environment(telemetry::LOG_VARIABLE).as_deref()).map_err(anyhow::Error::new)?;
     let metrics = telemetry::init_metrics().map_err(anyhow::Error::new)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %Escaped(args.config.display()), "hotlist starts");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let drained = runtime.block_on(async {
-        let mut terminate = listen(SignalKind::terminate(), "SIGTERM")?;
-        let mut interrupt = listen(SignalKind::interrupt(), "SIGINT")?;
-        let hangup = listen(SignalKind::hangup(), "SIGHUP")?;
-        let app = App::build(config, Environment { seed, clock: Timestamp::now, metrics }).await?;
-        if let Some(address) = app.admin_address() {
-            tracing::info!(%address, "admin is listening: /livez /readyz /metrics");
-        }
-        let shutdown = async move {
-            tokio::select! {
-                _ = terminate.recv() => tracing::info!("SIGTERM received"),
-                _ = interrupt.recv() => tracing::info!("SIGINT received"),
-            }
-            service::tell(State::Stopping);
-        };
-        let reloads = reload_on(hangup, app.reloads(), || Config::load(&args.config, environment));
-        service::tell(State::Ready);
-        tokio::select! {
-            drained = app.run(shutdown) => Ok::<_, anyhow::Error>(drained?),
-            never = reloads => match never {},
-            never = service::feed_watchdog() => match never {},
-        }
-    })?;
-    match drained {
-        Drained::Clean => Ok(()),
-        Drained::Cut => Err(Failure::Other(anyhow::anyhow!(
+    process.report();
+    match process.block_on(serve(config, &args.config, environment, seed, metrics))? {
+        Ended::Drained(Drained::Clean) | Ended::NotStarted => Ok(()),
+        Ended::Drained(Drained::Cut) => Err(Failure::Other(anyhow::anyhow!(
             "the grace period ended with requests in flight; raise `shutdown.grace`, or look at the next hop"
+        ))),
+        Ended::Forced => Err(Failure::Other(anyhow::anyhow!(
+            "the process ended before it had drained: requests in flight were dropped, not acknowledged"
         ))),
     }
 }
 
-fn listen(kind: SignalKind, name: &str) -> anyhow::Result<Signal> {
-    signal(kind).with_context(|| format!("cannot listen for {name}"))
+async fn serve(
+    config: Config,
+    path: &Path,
+    environment: Variables,
+    seed: u64,
+    metrics: PrometheusHandle,
+) -> anyhow::Result<Ended> {
+    let mut ends = Ends::listen()?;
+    let hangup = listen(SignalKind::hangup(), "SIGHUP")?;
+    // On a thread of its own: a path that hangs must not keep signals from being heard.
+    let building = tokio::spawn(App::build(config, Environment { seed, clock: Timestamp::now, metrics }));
+    let app = tokio::select! {
+        built = building => built.context("the start failed")??,
+        _ = ends.next() => return Ok(Ended::NotStarted),
+        never = report_slow_start() => match never {},
+    };
+    if let Some(address) = app.admin_address() {
+        tracing::info!(%address, "admin is listening: /livez /readyz /metrics");
+    }
+    let (leaving, reloads) = (app.leaving(), reload_on(hangup, app.reloads(), path.to_owned(), environment));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut serving = tokio::spawn(async move {
+        let shutdown = async {
+            // Without a sender there is nobody left to serve for.
+            let _ = stopped.await;
+        };
+        tokio::select! {
+            drained = app.run(shutdown) => drained,
+            // Among the threads that serve, so that it starves when they are stuck.
+            never = service::feed_watchdog() => match never {},
+        }
+    });
+    service::tell(State::Ready);
+    tokio::select! {
+        drained = &mut serving => Ok(Ended::Drained(drained.context("serving failed")??)),
+        never = reloads => match never {},
+        () = end_on(&mut ends, leaving, stop) => {
+            serving.abort();
+            Ok(Ended::Forced)
+        }
+    }
+}
+
+/// Reports a start that takes long, and never returns.
+async fn report_slow_start() -> Infallible {
+    sleep(SLOW_START).await;
+    tracing::warn!("the start is not over after 10 s: indicators are large, or a file system does not answer");
+    std::future::pending().await
+}
+
+/// Has the process end at the first signal, after the delay for SIGTERM. Returns at the second one, or when the process
+/// should have ended long ago.
+async fn end_on(ends: &mut Ends, leaving: Leaving, stop: oneshot::Sender<()>) {
+    let end = ends.next().await;
+    service::tell(State::Stopping);
+    let (delay, grace) = leaving.begin();
+    if end == End::Terminate && !delay.is_zero() {
+        tracing::info!(
+            delay_seconds = delay.as_secs_f64(),
+            "not ready any more, sources stay open for `shutdown.delay`"
+        );
+        tokio::select! {
+            () = sleep(delay) => {}
+            _ = ends.next() => return,
+        }
+    }
+    let _ = stop.send(());
+    tokio::select! {
+        _ = ends.next() => tracing::warn!("a second signal: the process ends now"),
+        () = sleep(grace + LAST_RESORT) => tracing::error!("something blocks although the grace period is over: the process ends now"),
+    }
+}
+
+/// Reads the configuration, away from the threads that answer: its file system may hang.
+async fn load(path: &Path, environment: Variables) -> Result<Config, ConfigErrors> {
+    let of_thread = path.to_owned();
+    let loading = tokio::task::spawn_blocking(move || Config::load(&of_thread, &environment));
+    let failed = |cause: &str| {
+        let problem =
+            Problem { position: Position::default(), path: String::new(), fault: Fault::Read(cause.to_owned()) };
+        Err(ConfigErrors { file: path.display().to_string(), problems: vec![problem] })
+    };
+    match timeout(LOAD_TIMEOUT, loading).await {
+        Ok(Ok(loaded)) => loaded,
+        Ok(Err(_)) => failed("reading it panicked because of a bug in Hotlist"),
+        Err(_) => {
+            failed("reading it takes longer than 10 s: it is a pipe that nobody writes to, or its file system hangs")
+        }
+    }
 }
 
 /// Has the configuration read and taken at every SIGHUP.
 async fn reload_on(
     mut hangup: Signal,
     reloads: mpsc::Sender<Reload>,
-    load: impl Fn() -> Result<Config, ConfigErrors>,
-) -> std::convert::Infallible {
+    path: PathBuf,
+    environment: Variables,
+) -> Infallible {
     loop {
         if hangup.recv().await.is_none() {
             // No more signals will come.
@@ -68,7 +166,7 @@ async fn reload_on(
         tracing::info!("SIGHUP received: reading the configuration again");
         service::tell(State::Reloading);
         let (done, taken) = oneshot::channel();
-        if reloads.send(Reload { config: load(), done }).await.is_ok() {
+        if reloads.send(Reload { config: load(&path, environment).await, done }).await.is_ok() {
             // The log says whether it was taken.
             let _ = taken.await;
         }

@@ -25,7 +25,7 @@ pub struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Count>")]
     pub workers: Option<usize>,
-    /// Connections that each source has open at once. One more takes the place of the one that idles longest, else of the one whose upload is slowest and below `min_upload_rate`; when there is none of either it waits for 2 s and is refused then. Keep it below the process's limit of open files.
+    /// Connections that each source has open at once. One more takes the place of the one that idles longest, else of the one whose upload is slowest and below `min_upload_rate`; when there is none of either it waits for 2 s and is refused then. There are fewer when the process's limit of open files is too low for them; the log says so at start.
     #[schemars(with = "Count", extend("default" = 1024))]
     pub max_connections: usize,
     /// Connections of one peer (an IPv4 address, an IPv6 network of /64) that each source has open at once, of those that are not on this host. Absent: half of `max_connections`.
@@ -40,6 +40,14 @@ pub struct Limits {
     #[serde(with = "Time")]
     #[schemars(extend("default" = "5m"))]
     pub idle_timeout: Duration,
+    /// How long a connection of a source may be open, give or take a tenth, before its collector is told to open another (GOAWAY, or `Connection: close` over HTTP/1.1): behind a load balancer, collectors spread to new sidecars that way. Absent: as long as it likes.
+    #[serde(serialize_with = "Time::serialize_some", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub max_connection_age: Option<Duration>,
+    /// How long requests may take to finish on a connection that has reached `max_connection_age`. It is closed then.
+    #[serde(with = "Time")]
+    #[schemars(extend("default" = "30s"))]
+    pub max_connection_age_grace: Duration,
     /// The most findings that one event has: so many that count alone, and so many of patterns that need several values. Of more, those of the highest confidence stay, and the event is marked `hotlist.truncated`.
     #[schemars(with = "Count", extend("default" = 256))]
     pub record_findings: usize,
@@ -116,10 +124,14 @@ impl LogLevel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Shutdown {
-    /// How long requests in flight may take to finish after a signal to end.
+    /// How long the process may take to end after SIGTERM, `delay` included. What is in flight then is dropped, not acknowledged.
     #[serde(with = "Time")]
     #[schemars(extend("default" = "30s"))]
     pub grace: Duration,
+    /// How long sources take requests after SIGTERM as before it, while readiness is off already: collectors that end at the same moment can flush, and load balancers see that the process goes. At most half of `grace` unless it is given. After SIGINT there is no delay, and a second signal ends the process at once.
+    #[serde(with = "Time")]
+    #[schemars(extend("default" = "4s"))]
+    pub delay: Duration,
 }
 
 impl Default for Limits {
@@ -131,6 +143,8 @@ impl Default for Limits {
             max_connections_per_peer: None,
             min_upload_rate: 1 << 10,
             idle_timeout: Duration::from_secs(300),
+            max_connection_age: None,
+            max_connection_age_grace: Duration::from_secs(30),
             record_findings: Budgets::default().record_findings,
             record_tag_bytes: Budgets::default().record_tag_bytes,
         }
@@ -145,7 +159,7 @@ impl Default for Log {
 
 impl Default for Shutdown {
     fn default() -> Shutdown {
-        Shutdown { grace: Duration::from_secs(30) }
+        Shutdown { grace: Duration::from_secs(30), delay: Duration::from_secs(4) }
     }
 }
 
@@ -157,6 +171,8 @@ impl Limits {
         "max_connections_per_peer",
         "min_upload_rate",
         "idle_timeout",
+        "max_connection_age",
+        "max_connection_age_grace",
         "record_findings",
         "record_tag_bytes",
     ];
@@ -170,6 +186,12 @@ impl Limits {
             max_connections_per_peer: table.get("max_connections_per_peer").and_then(|item| item.count()),
             min_upload_rate: table.or("min_upload_rate", Limits::default().min_upload_rate, Item::size),
             idle_timeout: table.or("idle_timeout", Limits::default().idle_timeout, Item::timeout),
+            max_connection_age: table.get("max_connection_age").and_then(|item| item.timeout()),
+            max_connection_age_grace: table.or(
+                "max_connection_age_grace",
+                Limits::default().max_connection_age_grace,
+                Item::timeout,
+            ),
             record_findings: table.or("record_findings", Limits::default().record_findings, Item::count),
             record_tag_bytes: table.or("record_tag_bytes", Limits::default().record_tag_bytes, Item::size),
         })
@@ -219,9 +241,19 @@ impl Log {
 }
 
 impl Shutdown {
-    pub(super) const KEYS: &[&'static str] = &["grace"];
+    pub(super) const KEYS: &[&'static str] = &["grace", "delay"];
 
     pub(super) fn read(item: &Item<'_>) -> Option<Shutdown> {
-        Some(Shutdown { grace: item.table(Shutdown::KEYS)?.or("grace", Shutdown::default().grace, Item::duration) })
+        let table = item.table(Shutdown::KEYS)?;
+        let grace = table.or("grace", Shutdown::default().grace, Item::duration);
+        let delay = table.or("delay", Shutdown::default().delay.min(grace / 2), |item| {
+            let delay = item.duration()?;
+            if delay > Duration::ZERO && delay >= grace {
+                let reason = "leaves no time to finish requests; give less than `shutdown.grace`".to_owned();
+                item.report(Fault::BadValue { value: format!("{delay:?}"), reason });
+            }
+            Some(delay)
+        });
+        Some(Shutdown { grace, delay })
     }
 }

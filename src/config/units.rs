@@ -85,6 +85,14 @@ impl Time {
             None => serializer.serialize_str("0s"),
         }
     }
+
+    /// The same of one that may be absent.
+    pub(super) fn serialize_some<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => Time::serialize(time, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
 }
 
 impl JsonSchema for Time {

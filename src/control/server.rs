@@ -41,6 +41,7 @@ use crate::proto::control::FILE_DESCRIPTOR_SET;
 use crate::proto::control::v1::control_server::ControlServer;
 use crate::proto::control::v1::operator_server::OperatorServer;
 use crate::socket::{Activity, Bounds, Connection, Listener, Preface, ServeError, Stream, Upload};
+use crate::task;
 use crate::telemetry;
 use crate::tls::{Acceptor, HTTP_2, TlsError};
 use identity::Identity;
@@ -165,10 +166,12 @@ impl Server {
             max_connections: shared.quotas.limits().connections.total,
             // Behind one address there may be many tenants; certificates tell them apart.
             max_connections_per_peer: shared.quotas.limits().connections.total,
+            max_waiting: shared.quotas.limits().connections.total,
             // Streams of nodes send little for days.
             min_upload_rate: 0,
             handshake_timeout: HANDSHAKE_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
+            max_age: None,
         };
         let (quotas, numbers) = (Arc::clone(&shared.quotas), AtomicU64::new(0));
         let open = move |stream: Stream, _, activity: Activity| {
@@ -184,8 +187,9 @@ impl Server {
             http2.serve_connection(TokioIo::new(stream), activity.watch(service))
         };
         let forgets = shared.quotas.limits().forget_nodes_after;
-        let forgetting =
-            forgets.map(|after| AbortOnDropHandle::new(tokio::spawn(forget_nodes(shared.store.clone(), after))));
+        let forgetting = forgets.map(|after| {
+            AbortOnDropHandle::new(task::background("forgotten nodes", forget_nodes(shared.store.clone(), after)))
+        });
         let served = listener.serve(bounds, tls, PREFACE, open, shutdown).await;
         drop(forgetting);
         // Streams note how they ended.

@@ -32,7 +32,13 @@ pub fn configured(intel: &config::Intel) -> (Vec<FeedFile>, Vec<LoadError>) {
             match path {
                 Ok(path) if path.is_dir() && path.join(MANIFEST).is_file() => found.add(path.join(MANIFEST)),
                 Ok(path) if path.is_file() => found.add(path),
-                Ok(_) => {}
+                Ok(path) if path.is_dir() => {}
+                // Reading a pipe may block, and what was read from it cannot be read again.
+                Ok(path) => {
+                    let source =
+                        io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe, a socket or a device: give a file");
+                    missing.push(LoadError::Path { path, source });
+                }
                 // A directory that cannot be listed may hold a feed: say so, and go on with the rest.
                 Err(error) => {
                     missing.push(LoadError::Path { path: error.path().to_owned(), source: error.into() });

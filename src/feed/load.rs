@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -87,11 +88,17 @@ pub fn load(file: FeedFile, table: &FieldTable) -> Outcome {
     let mut refused = Vec::new();
     let opened = File::open(&file.path).map_err(|source| LoadError::Path { path: file.path.clone(), source });
     let import = opened.and_then(|opened| {
-        let mut import = import_from(opened, &file.path.to_string_lossy(), &file.options, table)?;
-        if file.guarded {
-            screen(&mut import.indicators, &mut refused);
-        }
-        Ok(import)
+        let name = file.path.to_string_lossy();
+        let import = || {
+            let mut import = import_from(opened, &name, &file.options, table)?;
+            if file.guarded {
+                screen(&mut import.indicators, &mut refused);
+            }
+            Ok(import)
+        };
+        // A file must not keep the others from being read: what its import would have made is dropped as a whole.
+        catch_unwind(AssertUnwindSafe(import))
+            .unwrap_or_else(|_| Err(FeedError::Panicked { file: name.to_string() }.into()))
     });
     let indicators = import.as_ref().map_or(0, |import| import.indicators.len());
     Outcome { file, import, refused, indicators }

@@ -7,10 +7,15 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+
+use crate::file_timeout::within;
+
 /// A file system.
 pub trait Disk: fmt::Debug + Send + Sync {
     /// Opens a file to read it and to write to its end. A file that does not exist is created with mode 0600. A device
-    /// or a pipe is opened for writing only.
+    /// or a pipe is opened for writing only, a pipe only when it has a reader.
     ///
     /// # Errors
     /// The file cannot be opened.
@@ -141,13 +146,11 @@ pub struct HostDisk;
 
 impl Disk for HostDisk {
     fn append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let is_special = std::fs::metadata(path).is_ok_and(|found| !found.is_file());
-        let file = OpenOptions::new().read(!is_special).append(true).create(true).mode(0o600).open(path)?;
-        Ok(Box::new(file))
+        Ok(Box::new(within(path, open_to_append)?))
     }
 
     fn read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(File::open(path)?))
+        Ok(Box::new(within(path, |path| File::open(path))?))
     }
 
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
@@ -172,6 +175,26 @@ impl Disk for HostDisk {
     fn sync_directory_of(&self, path: &Path) -> io::Result<()> {
         File::open(directory_of(path))?.sync_all()
     }
+}
+
+/// Opens a pipe only when it has a reader: without one the system would wait for it, for as long as that takes.
+fn open_to_append(path: &Path) -> io::Result<File> {
+    let is_special = std::fs::metadata(path).is_ok_and(|found| !found.is_file());
+    let mut options = OpenOptions::new();
+    options.read(!is_special).append(true).create(true).mode(0o600);
+    // A regular file takes no notice of the flag.
+    options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let file = options.open(path).map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NXIO) => {
+            io::Error::new(error.kind(), "it is a pipe that no process reads: start its reader first, or give a file")
+        }
+        _ => error,
+    })?;
+    if is_special {
+        // Writing waits for the reader, on a thread for that.
+        fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    }
+    Ok(file)
 }
 
 impl DiskFile for File {

@@ -30,7 +30,8 @@ use crate::encoding::envelope::Extent;
 use crate::encoding::{Format, Rope};
 use crate::grpc::compression::{DeflateError, GRPC_ENCODING};
 use crate::grpc::{self, Code, Encoding, RopeBody};
-use crate::{telemetry, tls};
+use crate::telemetry::{self, Throttle};
+use crate::tls;
 
 /// Parts of one split batch on their way at once.
 const PARTS_AT_ONCE: usize = 4;
@@ -425,7 +426,10 @@ impl Delivery<'_> {
         if *rejected == 0 && message.is_empty() {
             return;
         }
-        tracing::warn!(sink = self.name, rejected, message, "the next hop accepted a batch only in part");
+        static LINES: Throttle = Throttle::new();
+        if let Some(left_out) = LINES.pass() {
+            tracing::warn!(sink = self.name, rejected, message, left_out, "the next hop accepted a batch only in part");
+        }
         if *rejected > 0 {
             counter!(telemetry::SINK_PARTIAL_REJECTED_RECORDS_TOTAL, "sink" => self.name.to_owned())
                 .increment(*rejected);

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::escape::Escaped;
+use crate::file_timeout::within;
 
 /// How old the value of a file may be. Tokens of orchestrators are replaced minutes before they end.
 const MAX_AGE: Duration = Duration::from_secs(1);
@@ -113,7 +114,7 @@ impl FileHeader {
 
 fn read(path: &Path) -> io::Result<HeaderValue> {
     let named = |cause: io::Error| io::Error::new(cause.kind(), format!("{}: {cause}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(named)?;
+    let text = within(path, |path| std::fs::read_to_string(path)).map_err(named)?;
     header_value(text.trim()).map_err(named)
 }
 

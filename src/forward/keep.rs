@@ -11,7 +11,7 @@ use super::rejected::{Entry, RejectedFile};
 use crate::config::Endpoint;
 use crate::delivery::{Accepted, Signal};
 use crate::encoding::{Format, Rope};
-use crate::telemetry;
+use crate::telemetry::{self, Throttle};
 
 /// The rejected file of a sink, for the records of one delivery.
 #[derive(Clone, Copy, Debug)]
@@ -39,12 +39,31 @@ impl Keeper<'_> {
         let written = blocking(move || file.append(&entries).map_err(|error| error.to_string()));
         if let Err(cause) = written.await.flatten() {
             counter!(telemetry::SINK_REJECTED_UNWRITTEN_TOTAL, "sink" => sink.to_owned()).increment(1);
-            tracing::error!(sink, records, cause, "rejected records cannot be kept: the batch is refused");
+            static LINES: Throttle = Throttle::new();
+            if let Some(left_out) = LINES.pass() {
+                tracing::error!(
+                    sink,
+                    records,
+                    cause,
+                    left_out,
+                    "rejected records cannot be kept: the batch is refused"
+                );
+            }
             return Err(cause);
         }
         counter!(telemetry::SINK_REJECTED_RECORDS_TOTAL, "sink" => sink.to_owned()).increment(records as u64);
         let reason = refused.first().map(|one| format!("{}: {}", one.reason.status, one.reason.text));
-        tracing::warn!(sink, records, path, reason, "the next hop refuses records: they are kept in the file");
+        static LINES: Throttle = Throttle::new();
+        if let Some(left_out) = LINES.pass() {
+            tracing::warn!(
+                sink,
+                records,
+                path,
+                reason,
+                left_out,
+                "the next hop refuses records: they are kept in the file"
+            );
+        }
         Ok(())
     }
 
@@ -61,7 +80,16 @@ impl Keeper<'_> {
         let written = blocking(move || file.append_partial(entry).map_err(|error| error.to_string()));
         if let Err(cause) = written.await.flatten() {
             counter!(telemetry::SINK_PARTIAL_UNWRITTEN_TOTAL, "sink" => sink.to_owned()).increment(1);
-            tracing::error!(sink, rejected, cause, "the batch of a partial success cannot be kept: records are lost");
+            static LINES: Throttle = Throttle::new();
+            if let Some(left_out) = LINES.pass() {
+                tracing::error!(
+                    sink,
+                    rejected,
+                    cause,
+                    left_out,
+                    "the batch of a partial success cannot be kept: records are lost"
+                );
+            }
         }
     }
 

@@ -135,9 +135,11 @@ impl Socket {
         let bounds = Bounds {
             max_connections: limits.max_connections,
             max_connections_per_peer: limits.max_connections_per_peer,
+            max_waiting: limits.max_waiting.unwrap_or(limits.max_connections),
             min_upload_rate: limits.min_upload_rate,
             handshake_timeout: limits.handshake_timeout,
             idle_timeout: limits.idle_timeout,
+            max_age: limits.max_connection_age,
         };
         let open = move |stream, preface, activity: Activity| {
             let service = activity.clone().watch(service.clone());

@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 use super::activity::{Activity, Connection};
 use super::bind::Listener;
 use super::connections::{Connections, Entry, Place, Places};
+use super::descriptors;
 use super::header::HeaderTimeout;
 use super::protocol::Protocol;
 use super::stream::{Plain, Preface, Stream, Unfit};
-use super::{Bounds, Reason};
+use super::{Age, Bounds, Reason};
 use crate::config::Address;
 use crate::escape::Escaped;
 use crate::telemetry::Throttle;
@@ -69,7 +70,7 @@ impl Listener {
     /// # Errors
     /// The socket broke down. What a peer can cause is no such error.
     pub async fn serve<F, C>(
-        self,
+        mut self,
         bounds: Bounds,
         tls: Option<Arc<Acceptor>>,
         prefaces: &'static [Preface],
@@ -84,10 +85,11 @@ impl Listener {
         let places = Places {
             max: bounds.max_connections,
             max_of_peer: bounds.max_connections_per_peer,
+            max_leaving: bounds.max_waiting,
             least_rate: bounds.min_upload_rate,
         };
         let connections = Connections::new(Arc::clone(&self.name), places);
-        let waiting = Arc::new(Semaphore::new(bounds.max_connections));
+        let waiting = Arc::new(Semaphore::new(bounds.max_waiting));
         let turn = tokio::sync::Mutex::new(());
         let server = Arc::new(Server { connections, waiting, turn, bounds, tls, prefaces, open, drain: drain.clone() });
         let mut tasks = JoinSet::new();
@@ -96,7 +98,7 @@ impl Listener {
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                Some(_) = tasks.join_next() => {}
+                Some(_) = tasks.join_next() => self.spare.refill(),
                 accepted = self.socket.accept() => match accepted {
                     Ok((stream, peer)) => match server.admit_at_once(peer) {
                         Ok(place) => {
@@ -118,6 +120,7 @@ impl Listener {
                         return Err(ServeError { name, address, cause: error });
                     }
                     Err(error) if is_of_one_peer(&error) => {}
+                    Err(error) if descriptors::are_out(&error) && self.spare.give_up() => {}
                     Err(error) => {
                         server.note_failure(&self.name, &error);
                         // A pause that does not keep the listener from stopping.
@@ -153,9 +156,11 @@ where
         };
         let reason = match reason {
             Ok((stream, preface)) => {
-                let of = Connection { entry: Arc::clone(&place.entry), drain: self.drain.clone() };
+                let (entry, leave) = (&place.entry, self.drain.child_token());
+                let of = Connection { entry: Arc::clone(entry), drain: leave.clone() };
                 let connection = (self.open)(stream, preface, Activity(of));
-                drive(connection, &place.entry, &self.drain, self.bounds.idle_timeout).await
+                let life = Life { idle: self.bounds.idle_timeout, end: self.bounds.max_age.map(age) };
+                drive(connection, entry, &self.drain, &leave, life).await
             }
             Err(reason) => reason,
         };
@@ -185,10 +190,10 @@ where
 }
 
 impl<F> Server<F> {
-    /// A place, or else leave to wait for one: there are as many who wait as may be served, so that descriptors are
-    /// bounded. Who comes while others wait stands behind them.
+    /// A place, or else leave to wait for one: the number of those who wait is bounded, so that descriptors are, too. Who
+    /// comes while others wait stands behind them.
     fn admit_at_once(&self, peer: Option<SocketAddr>) -> Result<Place, Option<OwnedSemaphorePermit>> {
-        if self.waiting.available_permits() == self.bounds.max_connections
+        if self.waiting.available_permits() == self.bounds.max_waiting
             && let Ok(place) = self.connections.admit(peer)
         {
             return Ok(place);
@@ -259,14 +264,41 @@ fn is_of_one_peer(error: &io::Error) -> bool {
     )
 }
 
-/// Polls a connection to its end, and brings that end about when it idles, must make room, or the listener drains.
-async fn drive<C>(connection: C, entry: &Entry, drain: &CancellationToken, idle_timeout: Duration) -> Reason
+/// How long one connection may live.
+#[derive(Clone, Copy)]
+struct Life {
+    /// Without a request.
+    idle: Duration,
+    /// At all: when its peer is told to go, and how long its requests have from then on.
+    end: Option<(Instant, Duration)>,
+}
+
+/// The age of a connection that opens now, give or take a tenth.
+fn age(Age { after, grace }: Age) -> (Instant, Duration) {
+    use std::hash::{BuildHasher, RandomState};
+    // Each of the standard library's hashers has a key of its own.
+    let chance = RandomState::new().hash_one(()) % 2001;
+    let share = 0.9 + chance as f64 / 10_000.0;
+    (Instant::now() + after.mul_f64(share), grace)
+}
+
+/// Polls a connection to its end, and brings that end about when it idles, must make room, is too old, or the listener
+/// drains. `leave` tells what goes on for long on it that it is told to go.
+async fn drive<C>(
+    connection: C,
+    entry: &Entry,
+    drain: &CancellationToken,
+    leave: &CancellationToken,
+    life: Life,
+) -> Reason
 where
     C: Protocol,
 {
     tokio::pin!(connection);
     let mut leaving = None;
-    let mut wake = Instant::now() + idle_timeout;
+    let mut wake = Instant::now() + life.idle;
+    // Before the age: when it is over. After it: when the grace is.
+    let mut end = life.end.map(|(end, _)| end);
     loop {
         let reason = tokio::select! {
             // The connection first, so that what it has to say to the peer is written before it is dropped.
@@ -276,25 +308,48 @@ where
             }
             () = entry.hung_up.cancelled() => return Reason::NotTaken,
             () = entry.outrun.cancelled() => return Reason::Slow,
-            () = drain.cancelled(), if leaving.is_none() => Reason::Drained,
+            () = drain.cancelled(), if leaving.is_none_or(|reason| reason == Reason::MaxAge) => {
+                // A drain has a grace of its own.
+                end = None;
+                Reason::Drained
+            }
             () = entry.evicted.cancelled(), if leaving.is_none() => Reason::Evicted,
+            () = at(end) => match leaving {
+                Some(reason) => return reason,
+                None => {
+                    end = life.end.map(|(_, grace)| Instant::now() + grace);
+                    Reason::MaxAge
+                }
+            },
             () = sleep_until(wake) => match (leaving, entry.idle_since()) {
                 (Some(reason), Some(_)) => return reason,
                 (Some(_), None) => {
                     wake = Instant::now() + LINGER;
                     continue;
                 }
-                (None, Some(since)) if since + idle_timeout <= Instant::now() => Reason::Idle,
+                (None, Some(since)) if since + life.idle <= Instant::now() => Reason::Idle,
                 (None, since) => {
-                    wake = since.unwrap_or_else(Instant::now) + idle_timeout;
+                    wake = since.unwrap_or_else(Instant::now) + life.idle;
                     continue;
                 }
             },
         };
+        if reason != Reason::MaxAge && leaving.is_none() {
+            end = None;
+        }
         leaving = Some(reason);
         // Another waits for the place of an evicted one.
         wake = Instant::now() + if reason == Reason::Evicted { Duration::ZERO } else { LINGER };
+        leave.cancel();
         connection.as_mut().leave();
+    }
+}
+
+/// Ready at a time, if there is one.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

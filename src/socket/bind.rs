@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio_util::either::Either;
 
+use super::descriptors::Spare;
 use super::stream::Plain;
 use crate::config::Address;
 use crate::escape::Escaped;
@@ -22,6 +23,7 @@ const BACKLOG: u32 = 1024;
 pub struct Listener {
     pub(super) socket: Socket,
     pub(super) name: Arc<str>,
+    pub(super) spare: Spare,
     address: Address,
 }
 
@@ -51,7 +53,14 @@ impl Listener {
                 (Socket::Unix { listener, _file: SocketFile(path.clone()) }, Address::Unix(path.clone()))
             }
         };
-        Ok(Listener { socket, address, name: name.into() })
+        Ok(Listener { socket, address, name: name.into(), spare: Spare::new(0) })
+    }
+
+    /// Holds so many file descriptors in reserve, for connections that come when the process has no others left.
+    #[must_use]
+    pub fn with_spare_descriptors(mut self, count: usize) -> Listener {
+        self.spare = Spare::new(count);
+        self
     }
 
     /// Where it listens; the port that the system chose when 0 was asked for.

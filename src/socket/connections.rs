@@ -101,6 +101,8 @@ pub(super) struct Places {
     pub(super) max: usize,
     /// The most of one peer, of those that are not on this host.
     pub(super) max_of_peer: usize,
+    /// The most that were told to go and are not closed yet.
+    pub(super) max_leaving: usize,
     /// Bytes a second below which an upload is slow.
     pub(super) least_rate: u64,
 }
@@ -119,7 +121,7 @@ pub(super) struct Connections {
 struct State {
     next: u64,
     open: HashMap<u64, Arc<Entry>>,
-    /// Evicted and not yet closed. As many as there may be open ones, so that file descriptors are bounded too.
+    /// Evicted and not yet closed: bounded, so that file descriptors are, too.
     leaving: usize,
 }
 
@@ -144,14 +146,16 @@ impl Connections {
     /// Nobody idles and nobody is slow; says whether all places are taken or those of the peer.
     pub(super) fn admit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Result<Place, Reason> {
         let peer = peer.and_then(bounded);
-        let Places { max, max_of_peer, .. } = self.places;
+        let Places { max, max_of_peer, max_leaving, .. } = self.places;
         let mut state = lock(&self.state);
         let of_peer = |entry: &Entry| peer.is_some() && entry.peer == peer;
         if peer.is_some() && state.open.values().filter(|entry| of_peer(entry)).count() >= max_of_peer {
-            if state.leaving >= max || !state.evict(self.places.least_rate, of_peer) {
+            if state.leaving >= max_leaving || !state.evict(self.places.least_rate, of_peer) {
                 return Err(Reason::PeerCapacity);
             }
-        } else if state.open.len() >= max && (state.leaving >= max || !state.evict(self.places.least_rate, |_| true)) {
+        } else if state.open.len() >= max
+            && (state.leaving >= max_leaving || !state.evict(self.places.least_rate, |_| true))
+        {
             return Err(Reason::Capacity);
         }
         let (id, entry) = (state.next, Arc::new(Entry::new(peer)));
@@ -225,7 +229,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    const PLACES: Places = Places { max: 2, max_of_peer: 1, least_rate: 100 };
+    const PLACES: Places = Places { max: 2, max_of_peer: 1, max_leaving: 2, least_rate: 100 };
 
     /// Scenario: three connections come where two may be. Guarantee: the one that idles longest goes, one with a
     /// request never does, and who is closing keeps a bounded number of places of its own.
@@ -290,7 +294,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_takes_places_from_itself() {
         let peer = |text: &str| Some(text.parse::<SocketAddr>().unwrap());
-        let connections = Connections::new("test".into(), Places { max: 4, ..PLACES });
+        let connections = Connections::new("test".into(), Places { max: 4, max_leaving: 4, ..PLACES });
         let first = connections.admit(peer("192.0.2.1:1")).unwrap();
         first.entry.begin();
         assert_eq!(connections.admit(peer("[::ffff:192.0.2.1]:2")).err(), Some(Reason::PeerCapacity));

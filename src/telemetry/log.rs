@@ -23,7 +23,8 @@ pub(super) fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    // What cannot be formatted is left out: the crate would write about it with `eprintln!`, which panics and blocks.
+    let builder = tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter);
     match format {
         LogFormat::Text => Box::new(builder.with_ansi(is_terminal).fmt_fields(fields()).with_writer(writer).finish()),
         // JSON escapes what is a control character in ASCII; the writer escapes the rest.

@@ -2,12 +2,14 @@
 //! lists the same table, held to it by a test.
 
 mod control;
+mod process;
 mod sink;
 mod snapshot;
 
 use metrics::Unit;
 
 pub use self::control::*;
+pub use self::process::*;
 pub use self::sink::*;
 pub use self::snapshot::*;
 
@@ -149,7 +151,10 @@ pub(super) const fn metric(
 pub const METRICS: &[Metric] =
     &joined::<{ OWN_AND_SNAPSHOT.len() + control::METRICS.len() }>(OWN_AND_SNAPSHOT, control::METRICS);
 
-const OWN_AND_SNAPSHOT: &[Metric] = &joined::<{ OWN.len() + snapshot::METRICS.len() }>(OWN, snapshot::METRICS);
+const OWN_AND_SNAPSHOT: &[Metric] =
+    &joined::<{ OWN_AND_PROCESS.len() + snapshot::METRICS.len() }>(OWN_AND_PROCESS, snapshot::METRICS);
+
+const OWN_AND_PROCESS: &[Metric] = &joined::<{ OWN.len() + process::METRICS.len() }>(OWN, process::METRICS);
 
 /// Two tables as one.
 const fn joined<const LENGTH: usize>(first: &[Metric], second: &[Metric]) -> [Metric; LENGTH] {
@@ -283,14 +288,14 @@ const OWN: &[Metric] = &[
         MetricKind::Gauge,
         Unit::Count,
         &["listener"],
-        "Connections that may be open at once: `limits.max_connections` for a source.",
+        "Connections that may be open at once: `limits.max_connections` for a source, or fewer when the limit of open files is too low for them.",
     ),
     metric(
         CONNECTIONS_CLOSED_TOTAL,
         MetricKind::Counter,
         Unit::Count,
         &["listener", "reason"],
-        "Connections closed or refused: peer (it closed), idle, evicted (it idled when another needed its place), slow (its upload was the slowest when another needed its place), capacity (refused, all were busy), peer_capacity (refused, all that its peer may have were busy), handshake_timeout, tls, preface (another protocol), timeout (no answer to a ping, or a slow header), not_taken (it left its answers lying), protocol, drained, accept_failed (most likely no file descriptors).",
+        "Connections closed or refused: peer (it closed), idle, max_age (open for longer than `limits.max_connection_age`), evicted (it idled when another needed its place), slow (its upload was the slowest when another needed its place), capacity (refused, all were busy), peer_capacity (refused, all that its peer may have were busy), handshake_timeout, tls, preface (another protocol), timeout (no answer to a ping, or a slow header), not_taken (it left its answers lying), protocol, drained, accept_failed (most likely no file descriptors).",
     ),
     metric(
         TLS_RELOADS_TOTAL,

@@ -8,11 +8,13 @@ use tokio_rustls::rustls::pki_types::pem::{Error, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::TlsError;
+use crate::file_timeout::within;
 
 /// All certificates of a file, in its order.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-    let certificates: Vec<_> = read.map_err(|error| refuse(path, "certificate", error))?;
+    let text = read(path)?;
+    let read: Result<Vec<_>, Error> = CertificateDer::pem_slice_iter(&text).collect();
+    let certificates = read.map_err(|error| refuse(path, "certificate", error))?;
     if certificates.is_empty() {
         return Err(TlsError::Missing { path: path.to_owned(), wanted: "certificate" });
     }
@@ -21,7 +23,7 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 
 /// The first private key of a file: PKCS #8, PKCS #1 or SEC 1, not encrypted.
 pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| refuse(path, "private key", error))
+    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| refuse(path, "private key", error))
 }
 
 /// The authorities of a file.
@@ -48,6 +50,10 @@ pub(super) fn system_roots() -> Result<RootCertStore, TlsError> {
         return Err(TlsError::NoRoots(if errors.is_empty() { "none was found".into() } else { errors.join(", ") }));
     }
     Ok(roots)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    within(path, |path| std::fs::read(path)).map_err(|cause| TlsError::Read { path: path.to_owned(), cause })
 }
 
 fn refuse(path: &Path, wanted: &'static str, error: Error) -> TlsError {

@@ -11,6 +11,8 @@ mod chance;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod ending;
+#[cfg(test)]
 mod examples;
 #[cfg(test)]
 mod faults;
@@ -28,6 +30,8 @@ mod operations;
 mod otel_collector;
 #[cfg(test)]
 mod overload;
+#[cfg(test)]
+mod own_log;
 #[cfg(test)]
 #[path = "../support/vector.rs"]
 mod peer;

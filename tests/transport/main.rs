@@ -12,6 +12,8 @@ mod certificates;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod connection_age;
+#[cfg(test)]
 mod connections;
 #[cfg(test)]
 mod fan_out;

@@ -87,6 +87,9 @@ pub enum Refused {
     /// An allowlist cannot be read.
     #[error("intel.allowlists: {0}")]
     Allowlist(#[from] AllowlistError),
+    /// Taking them panicked.
+    #[error("taking the new indicators failed because of a bug in Hotlist: the log has the panic, please report it")]
+    Panicked,
 }
 
 /// One file: the path, the feed, and its number among files that have both in common.
@@ -179,6 +182,11 @@ impl Keeper {
     /// Takes note of what the system says of a path.
     pub fn note(&mut self, notice: Notice) {
         self.changes.note(notice);
+    }
+
+    /// Has the next look judge every file again, as after a look that came to no end. What is held stays held.
+    pub fn judge_again(&mut self) {
+        self.files.values_mut().for_each(|kept| kept.judged = None);
     }
 
     /// When to look again at the latest, if something is waited for.

@@ -69,6 +69,14 @@ impl Reporter {
         self.missing = keeper.missing().to_vec();
     }
 
+    /// Shows that an update panicked, until one succeeds.
+    pub fn report_panic(&mut self) {
+        counter!(telemetry::TASK_RESTARTS_TOTAL, "task" => "indicators").increment(1);
+        tracing::error!("updating the indicators panicked: the active snapshot stays, and every file is read again");
+        let detail = "the last update panicked, the log says where; every file is read again";
+        self.readiness.set(admin::FEEDS, false, detail);
+    }
+
     fn tell_snapshot(&self, keeper: &Keeper) {
         let Some(snapshot) = keeper.serving().filter(|_| !self.is_part) else { return };
         for (kind, count) in snapshot.counts() {

@@ -2,6 +2,7 @@
 //! A thread of its own: reading and indexing take seconds of a core, and no task that serves events may wait for them.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ use crate::intel::snapshot::Snapshot;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Notices come in bursts; one look is made for all that come within this time.
 const BURST: Duration = Duration::from_millis(50);
+/// Pause after a panic, so that one that comes again and again takes no processor time.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 /// Orders that wait for the thread.
 const ORDERS: usize = 8;
 
@@ -46,8 +49,10 @@ impl Intel {
     pub fn start(keeper: Keeper, lists: Lists, reporter: Reporter, publish: Publish) -> io::Result<Intel> {
         let (orders, received) = bounded(ORDERS);
         let (watch, notices) = Watch::new();
-        let mut work = Work { keeper, lists, reporter, publish, watch };
-        std::thread::Builder::new().name("hotlist-intel".to_owned()).spawn(move || work.run(&received, notices))?;
+        let mut work = Work { keeper, lists, reporter, publish, watch, is_behind: false };
+        std::thread::Builder::new()
+            .name("hotlist-intel".to_owned())
+            .spawn(move || work.run_through_panics(&received, notices))?;
         Ok(Intel { orders })
     }
 
@@ -58,8 +63,8 @@ impl Intel {
     pub async fn reconfigure(&self, settings: Settings, commit: Commit) -> Result<(), Refused> {
         let (answer, answered) = oneshot::channel();
         self.order(Order::Reconfigure(Box::new(settings), commit, answer)).await;
-        // The thread lives as long as its handles, so it answers.
-        answered.await.unwrap_or(Ok(()))
+        // The thread lives as long as its handles, so it answers unless it panics meanwhile.
+        answered.await.unwrap_or(Err(Refused::Panicked))
     }
 
     /// Takes a feed as small as it is now. Says whether there is one of that name.
@@ -82,14 +87,28 @@ struct Work {
     reporter: Reporter,
     publish: Publish,
     watch: Watch,
+    /// The last look came to no end.
+    is_behind: bool,
 }
 
 impl Work {
-    fn run(&mut self, orders: &Receiver<Order>, mut notices: Receiver<Notice>) {
+    /// Goes on after a panic: a fault in reading indicators must not end their updates, nor the process with its events.
+    fn run_through_panics(&mut self, orders: &Receiver<Order>, mut notices: Receiver<Notice>) {
+        // What is shared is replaced as a whole, and every file is judged again.
+        while catch_unwind(AssertUnwindSafe(|| self.run(orders, &mut notices))).is_err() {
+            self.keeper.judge_again();
+            self.is_behind = true;
+            self.reporter.report_panic();
+            std::thread::sleep(AFTER_PANIC);
+        }
+    }
+
+    fn run(&mut self, orders: &Receiver<Order>, notices: &mut Receiver<Notice>) {
         loop {
             let is_new = self.watch.follow(self.keeper.patterns().chain(self.lists.patterns()));
             // What changed between the last look and the beginning of the watch sends no notice: look at once.
-            let latest = Instant::now() + if is_new { Duration::ZERO } else { LOOK_EVERY };
+            let at_once = is_new || std::mem::take(&mut self.is_behind);
+            let latest = Instant::now() + if at_once { Duration::ZERO } else { LOOK_EVERY };
             let looks = [self.keeper.next_look(), self.lists.next_look()];
             let deadline = looks.into_iter().flatten().fold(latest, Instant::min);
             crossbeam_channel::select! {
@@ -97,10 +116,10 @@ impl Work {
                     Ok(order) => self.obey(order),
                     Err(_) => return,
                 },
-                recv(notices) -> notice => match notice {
-                    Ok(notice) => self.note_burst(notice, &notices),
+                recv(*notices) -> notice => match notice {
+                    Ok(notice) => self.note_burst(notice, notices),
                     // Nothing is watched: only the deadline is left.
-                    Err(_) => notices = never(),
+                    Err(_) => *notices = never(),
                 },
                 recv(crossbeam_channel::at(deadline)) -> _ => {}
             }
@@ -159,5 +178,58 @@ impl Work {
         if !look.is_empty() || self.reporter.is_behind(&self.keeper) {
             self.reporter.report(&self.keeper, look);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::admin::{FEEDS, Readiness};
+    use crate::config;
+    use crate::fields::FieldTable;
+    use crate::intel::snapshot::MatchOptions;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Scenario: putting new indicators into service panics once. Guarantee: the updates go on, the same indicators are put
+    /// into service by the next attempt, and readiness shows the panic until then.
+    #[test]
+    fn updates_go_on_after_a_panic() {
+        let directory = tempfile::tempdir().unwrap();
+        let pattern = directory.path().join("*.txt").display().to_string();
+        let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+        write("one.txt", "198.51.100.1\n");
+        let files = vec![config::IntelFiles { allow_generic: true, ..config::IntelFiles::new(pattern) }];
+        let settings = Settings {
+            intel: config::Intel { files, ..config::Intel::default() },
+            table: Arc::new(FieldTable::embedded(true).unwrap()),
+            options: MatchOptions::default(),
+        };
+        let lists = Lists::load(&settings.intel);
+        let mut keeper = Keeper::new(settings, 7);
+        let readiness = Readiness::default();
+        let mut reporter = Reporter::new(readiness.clone(), Timestamp::now, false, false);
+        let first = keeper.look(None);
+        reporter.report(&keeper, &first);
+        let (published, snapshots) = channel();
+        let (shown, details) = channel();
+        let mut panics = 1;
+        let publish = Box::new(move |snapshot: Option<Arc<Snapshot>>, _| {
+            if panics > 0 {
+                panics -= 1;
+                panic!("on purpose");
+            }
+            let feeds = readiness.checks().into_iter().find(|check| check.name == FEEDS).unwrap();
+            shown.send(feeds.detail).unwrap();
+            published.send(snapshot.map_or(0, |snapshot| snapshot.len())).unwrap();
+        });
+        let _intel = Intel::start(keeper, lists, reporter, publish).unwrap();
+        write("two.txt", "198.51.100.2\n");
+        assert_eq!(snapshots.recv_timeout(PATIENCE).unwrap(), 2);
+        assert_eq!(details.recv_timeout(PATIENCE).unwrap(), "2 files are as they should be");
     }
 }

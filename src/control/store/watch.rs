@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Store;
 use super::snapshot::{Reader, Snapshot};
 use crate::escape::Escaped;
+use crate::task;
 
 /// How long publications may be in force late when nobody tells of them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -53,7 +54,7 @@ impl Watched {
         let (looks_made, looks) = watch::channel(0);
         let asked = Arc::new(Notify::new());
         let follower = Follower { snapshots, looks: looks_made, notices, asked: Arc::clone(&asked), _watcher: watcher };
-        let task = tokio::spawn(follower.run(reader));
+        let task = task::background("publications", follower.run(reader));
         Watched { current, asked, looks, _task: Arc::new(AbortOnDropHandle::new(task)) }
     }
 

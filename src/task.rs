@@ -1,0 +1,56 @@
+//! Tasks that run as long as the process. One that panics ends the process in order, so that none of them is missing
+//! without anybody knowing.
+//!
+//! Work on a connection or a request is no such task: its panic costs that work, is in the log, and is counted.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::LazyLock;
+
+use futures_util::FutureExt;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// The first task that panicked.
+static FAILED: LazyLock<watch::Sender<Option<&'static str>>> = LazyLock::new(watch::Sender::default);
+
+/// Spawns a task that runs as long as the process, or as what the handle's owner stands for. When it panics,
+/// [`failed`] is ready.
+pub fn background(name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        // Nothing of it is used any more after a panic.
+        if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+            FAILED.send_if_modified(|first| {
+                let is_first = first.is_none();
+                first.get_or_insert(name);
+                is_first
+            });
+        }
+    })
+}
+
+/// Ready when a background task of the process has panicked; returns its name.
+pub async fn failed() -> &'static str {
+    let mut failed = FAILED.subscribe();
+    let first = failed.wait_for(Option::is_some).await.map(|first| *first);
+    match first {
+        Ok(Some(name)) => name,
+        // The sender lives as long as the process.
+        _ => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_a_background_task_is_seen_and_its_end_is_not() {
+        background("well", async {}).await.unwrap();
+        assert!(failed().now_or_never().is_none());
+        background("broken", async { panic!("on purpose") }).await.unwrap();
+        assert_eq!(failed().await, "broken");
+        background("later", async { panic!("on purpose") }).await.unwrap();
+        assert_eq!(failed().await, "broken");
+    }
+}

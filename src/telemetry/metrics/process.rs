@@ -1,0 +1,37 @@
+//! The metrics of the process itself: its log, its panics, and its tasks.
+
+use metrics::Unit;
+
+use super::{Metric, MetricKind, metric};
+
+/// Lines of the log that were lost.
+pub const LOG_LINES_LOST_TOTAL: &str = "hotlist_log_lines_lost_total";
+/// Panics.
+pub const PANICS_TOTAL: &str = "hotlist_panics_total";
+/// Background tasks that were started again after a panic.
+pub const TASK_RESTARTS_TOTAL: &str = "hotlist_task_restarts_total";
+
+/// Their part of the table.
+pub(super) const METRICS: &[Metric] = &[
+    metric(
+        LOG_LINES_LOST_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["reason"],
+        "Lines of the process's own log that were lost, by reason: buffer_full (standard error is not read fast enough), write_failed (its reader is gone, or its disk is full). Events are not affected.",
+    ),
+    metric(
+        PANICS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &[],
+        "Panics of any thread. Each one is a bug of Hotlist, and a line of the log: please report it.",
+    ),
+    metric(
+        TASK_RESTARTS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["task"],
+        "Background tasks that were started again after a panic, by task: indicators, control. Meanwhile the active snapshot stays, and readiness says so.",
+    ),
+];

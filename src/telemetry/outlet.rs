@@ -1,0 +1,302 @@
+//! The way of a log line to standard error: a bounded buffer, and one thread that writes.
+//!
+//! Nothing that logs waits for a reader of standard error, and nothing fails with it: a pipe whose reader stalls or is
+//! gone, a full disk, a limit on the size of files, a terminal that does not block. A line that finds the buffer full,
+//! or that cannot be written, is counted and lost; once lines can be written again, the log reports how many were lost.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use metrics::counter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::LOG_LINES_LOST_TOTAL;
+
+/// Bytes of lines that wait to be written: some thousand lines.
+const CAPACITY: usize = 1 << 20;
+/// What a line takes besides its text.
+const OVERHEAD: usize = 64;
+/// Pause before an output that does not block, and is full, is tried again.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// A place for lines of the log.
+#[derive(Clone, Debug)]
+pub(super) struct Outlet(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Notified when there is a line.
+    filled: Condvar,
+    /// Notified when every line was written or lost.
+    drained: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: VecDeque<Vec<u8>>,
+    /// Of the lines that wait and of the one that is being written.
+    bytes: usize,
+    is_writing: bool,
+    /// Lines that were lost since the log last reported it.
+    lost: u64,
+}
+
+impl Outlet {
+    /// Starts the thread, which lives as long as the process. `write` writes a part of its bytes, as `write(2)` does,
+    /// and may block for as long as it likes.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(super) fn start(write: impl FnMut(&[u8]) -> io::Result<usize> + Send + 'static) -> io::Result<Outlet> {
+        let outlet = Outlet(Arc::default());
+        let shared = Arc::clone(&outlet.0);
+        let mut pen = Pen { write, is_torn: false };
+        std::thread::Builder::new().name("hotlist-log".to_owned()).spawn(move || {
+            loop {
+                shared.write_next(&mut pen);
+            }
+        })?;
+        Ok(outlet)
+    }
+
+    /// Takes a line, which ends with its line end. Never blocks.
+    pub(super) fn push(&self, line: Vec<u8>) {
+        let mut state = self.0.lock();
+        if state.bytes + line.len() + OVERHEAD > CAPACITY {
+            state.lost += 1;
+            drop(state);
+            counter!(LOG_LINES_LOST_TOTAL, "reason" => "buffer_full").increment(1);
+            return;
+        }
+        state.bytes += line.len() + OVERHEAD;
+        state.lines.push_back(line);
+        drop(state);
+        self.0.filled.notify_one();
+    }
+
+    /// Waits until every line so far was written or lost, but no longer than `limit`.
+    pub(super) fn flush(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        let mut state = self.0.lock();
+        while state.is_writing || !state.lines.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = self.0.drained.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_next<W: FnMut(&[u8]) -> io::Result<usize>>(&self, pen: &mut Pen<W>) {
+        let mut state = self.lock();
+        let line = loop {
+            match state.lines.pop_front() {
+                Some(line) => break line,
+                None => state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        };
+        state.is_writing = true;
+        drop(state);
+        let written = pen.put(&line);
+        if written.is_err() {
+            counter!(LOG_LINES_LOST_TOTAL, "reason" => "write_failed").increment(1);
+        }
+        let mut state = self.lock();
+        state.bytes -= line.len() + OVERHEAD;
+        let mut lost = 0;
+        match written {
+            Err(_) => state.lost += 1,
+            Ok(()) if state.lines.is_empty() => lost = std::mem::take(&mut state.lost),
+            Ok(()) => {}
+        }
+        drop(state);
+        if lost > 0 {
+            tracing::warn!(
+                lines = lost,
+                "lines of this log were lost: standard error could not be written for a while"
+            );
+        }
+        let mut state = self.lock();
+        state.is_writing = false;
+        if state.lines.is_empty() {
+            drop(state);
+            self.drained.notify_all();
+        }
+    }
+}
+
+/// Writes whole lines to an output that takes parts.
+struct Pen<W> {
+    write: W,
+    /// The last write ended inside a line.
+    is_torn: bool,
+}
+
+impl<W: FnMut(&[u8]) -> io::Result<usize>> Pen<W> {
+    fn put(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.is_torn {
+            self.all(b"\n")?;
+            self.is_torn = false;
+        }
+        self.all(line)
+    }
+
+    fn all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match (self.write)(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    bytes = bytes.get(count..).unwrap_or_default();
+                    self.is_torn = !bytes.is_empty();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Somebody else made it so that it does not block. Waiting costs nobody anything here.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(RETRY),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'w> MakeWriter<'w> for Outlet {
+    type Writer = Line<'w>;
+
+    fn make_writer(&'w self) -> Line<'w> {
+        Line { outlet: self, bytes: Vec::new() }
+    }
+}
+
+/// One event of the log, which may be written in pieces.
+pub(super) struct Line<'w> {
+    outlet: &'w Outlet,
+    bytes: Vec<u8>,
+}
+
+impl Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        if !self.bytes.is_empty() {
+            self.outlet.push(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{self, Receiver, Sender};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// What an output does with a write: its answers one after the other, then it takes everything.
+    fn scripted(answers: Vec<io::Result<usize>>) -> (Outlet, Receiver<Vec<u8>>) {
+        let (sender, written) = mpsc::channel();
+        let mut answers = answers.into_iter();
+        let write = move |bytes: &[u8]| {
+            let count = answers.next().unwrap_or(Ok(bytes.len()))?;
+            sender.send(bytes[..count].to_vec()).unwrap();
+            Ok(count)
+        };
+        (Outlet::start(write).unwrap(), written)
+    }
+
+    fn all(written: &Receiver<Vec<u8>>) -> String {
+        String::from_utf8(written.try_iter().flatten().collect()).unwrap()
+    }
+
+    #[test]
+    fn an_event_in_pieces_is_one_line_and_order_is_kept() {
+        let (outlet, written) = scripted(vec![Ok(2), Err(io::ErrorKind::Interrupted.into())]);
+        {
+            let mut line = outlet.make_writer();
+            line.write_all(b"fir").unwrap();
+            outlet.push(b"before\n".to_vec());
+            line.write_all(b"st\n").unwrap();
+        }
+        outlet.flush(LONG);
+        assert_eq!(all(&written), "before\nfirst\n");
+    }
+
+    /// Scenario: an output that does not block is full for a while. Guarantee: nothing is lost.
+    #[test]
+    fn an_output_that_would_block_is_tried_again() {
+        let (outlet, written) = scripted(vec![Err(io::ErrorKind::WouldBlock.into()), Ok(1)]);
+        outlet.push(b"one\n".to_vec());
+        outlet.flush(LONG);
+        assert_eq!(all(&written), "one\n");
+    }
+
+    /// Scenario: the disk is full in the middle of the first line, the second one fails as a whole, then there is space.
+    /// Guarantee: no two lines run into each other, and the loss is counted.
+    #[test]
+    fn a_torn_line_is_closed_before_the_next() {
+        let full = || Err(io::ErrorKind::StorageFull.into());
+        let (outlet, written) = scripted(vec![Ok(3), full(), full()]);
+        for line in [b"first\n".to_vec(), b"second\n".to_vec(), b"third\n".to_vec()] {
+            outlet.push(line);
+            outlet.flush(LONG);
+        }
+        assert_eq!(all(&written), "fir\nthird\n");
+        assert_eq!(outlet.0.lock().lost, 0, "reported with the first line that was written");
+    }
+
+    /// An output that blocks until it is told to go on.
+    fn stalled() -> (Outlet, Sender<()>, Receiver<Vec<u8>>) {
+        let (sender, written) = mpsc::channel();
+        let (go, gate) = mpsc::channel::<()>();
+        let write = move |bytes: &[u8]| {
+            // Open for good once the sender is gone.
+            let _ = gate.recv();
+            sender.send(bytes.to_vec()).unwrap();
+            Ok(bytes.len())
+        };
+        (Outlet::start(write).unwrap(), go, written)
+    }
+
+    /// Scenario: the reader stalls forever while far more is logged than the buffer holds. Guarantee: nobody who logs waits,
+    /// the buffer keeps its bound, the flush at the end ends, and what was kept comes in order when the reader goes on.
+    #[test]
+    fn a_reader_that_stalls_holds_nobody_up() {
+        let (outlet, go, written) = stalled();
+        let line = |number: usize| format!("{number:0>1023}\n").into_bytes();
+        let count = 4 * CAPACITY / 1024;
+        for number in 0..count {
+            outlet.push(line(number));
+        }
+        outlet.flush(Duration::from_millis(1));
+        let kept = {
+            let state = outlet.0.lock();
+            assert!(state.bytes <= CAPACITY, "{}", state.bytes);
+            count - state.lost as usize
+        };
+        assert!((1..count).contains(&kept), "{kept} of {count}");
+        drop(go);
+        outlet.flush(LONG);
+        let expected: Vec<u8> = (0..kept).flat_map(line).collect();
+        assert!(all(&written).into_bytes() == expected);
+        outlet.push(b"again\n".to_vec());
+        outlet.flush(LONG);
+        assert_eq!(all(&written), "again\n");
+    }
+}
