@@ -1,11 +1,12 @@
 //! The admin listener: probes, metrics and the configuration over HTTP/1, apart from the listeners that take events.
 //!
-//! Liveness says only that the process serves. What tells about the deployment (`/config`) or changes something
+//! Liveness says only that the process serves. What tells about the deployment (`/config`, `/tap`) or changes something
 //! (`/feeds/{feed}/confirm`) is served only where no other host can ask, and not to a page in a browser of this host
 //! (`origin`). Probes and metrics answer under any name: a kubelet and Prometheus ask by the address of a pod.
 
 mod origin;
 mod readiness;
+mod tap;
 mod thread;
 
 use std::future::Future;
@@ -31,6 +32,7 @@ use crate::telemetry;
 use crate::tls::{Acceptor, HTTP_1, TlsError};
 
 pub use readiness::{Check, Readiness};
+pub use tap::{Counts, Tap};
 use thread::OwnThread;
 
 /// The name of the check that every listener is bound.
@@ -91,6 +93,8 @@ pub struct Pages {
     pub config: Arc<dyn Fn() -> String + Send + Sync>,
     /// `POST /feeds/{feed}/confirm`: takes a feed as small as it is now; `false` when there is none of that name.
     pub confirm: Arc<dyn Fn(String) -> BoxFuture<'static, bool> + Send + Sync>,
+    /// `/tap`: what hits, and what is counted. `None`: nothing is matched here.
+    pub tap: Option<(Tap, Counts)>,
 }
 
 /// A bound admin listener that does not answer yet.
@@ -153,8 +157,12 @@ async fn serve(
         .route("/readyz", get(readyz).with_state(pages.readiness))
         .route("/metrics", get(render).with_state(pages.metrics));
     if address.is_local() {
-        let Pages { config, confirm, .. } = pages;
-        let mut private = Router::new().route("/config", get(async move || text(StatusCode::OK, config()))).route(
+        let Pages { config, confirm, tap, .. } = pages;
+        let mut private = Router::new().route("/config", get(async move || text(StatusCode::OK, config())));
+        if let Some(tap) = tap {
+            private = private.merge(Router::new().route("/tap", get(tap::tap)).with_state(tap));
+        }
+        private = private.route(
             "/feeds/{feed}/confirm",
             post(async move |Path(feed): Path<String>| match confirm(feed.clone()).await {
                 true => text(StatusCode::OK, "confirmed\n"),
@@ -243,6 +251,7 @@ mod tests {
             metrics: recorder.handle(),
             config: Arc::new(|| "shutdown.grace = 30s\n".to_owned()),
             confirm: Arc::new(|feed| Box::pin(std::future::ready(feed == "known"))),
+            tap: Some((Tap::default(), Arc::new(|| (0, 0)))),
         };
         let shutdown = async {
             let _ = stopped.await;

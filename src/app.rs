@@ -13,6 +13,8 @@ mod follow;
 pub mod indicators;
 mod leaving;
 mod live;
+mod offline;
+pub mod probe;
 mod release;
 mod reload;
 mod switch;
@@ -50,6 +52,7 @@ use switch::Switch;
 use wiring::Wired;
 
 pub use leaving::Leaving;
+pub use offline::{Offline, offline};
 pub use reload::Reload;
 pub use wiring::{budgets, field_table, policy};
 
@@ -343,6 +346,7 @@ impl App {
                     let intel = intel.clone();
                     Box::pin(async move { intel.confirm(&feed).await })
                 }),
+                tap: Some(self.live.tapped()),
             };
             let stopped = wait(admin_stopped);
             probes.spawn(async move { admin.serve(pages, stopped).await.map_err(RunError::Admin) });

@@ -389,6 +389,18 @@ impl Detector {
         json::tag(document, &self.tags(&self.all_enrichments(verdict))).map(|(tagged, _)| tagged)
     }
 
+    /// A document without hits that arrived with enrichments, when handling these as the policy says changes it.
+    pub fn mark_document(&self, document: &[u8]) -> Option<Vec<u8>> {
+        let inbound = self.inbound();
+        if inbound == Inbound::Keep
+            || !json::read(document, self.snapshot.trie(), &mut |_, _: Value<'_>| {}).ok()?.inbound
+        {
+            return None;
+        }
+        let tagged = json::tag(document, &Tags { into: self.tag_into, enrichments: &[], inbound });
+        tagged.ok().filter(|(_, outcome)| outcome.changed).map(|(tagged, _)| tagged)
+    }
+
     /// From what was found at the fields of `trie` to what counts: composite patterns, then policy. Of the times the first is
     /// that of an event without one, the second that of its arrival.
     fn conclude<P: Protocol>(

@@ -29,6 +29,14 @@ pub const HTTP_1: Protocols = &[b"http/1.1"];
 /// What a peer offers that speaks both, the one that it prefers first.
 pub const HTTP: Protocols = &[b"h2", b"http/1.1"];
 
+/// From when until when each certificate of a PEM file is valid, in seconds since 1970, in the order of the file.
+///
+/// # Errors
+/// The file cannot be read, or has no certificate.
+pub fn validities(path: &std::path::Path) -> Result<Vec<(i64, i64)>, TlsError> {
+    files::validities(path)
+}
+
 /// Names of protocols in the handshake.
 pub type Protocols = &'static [&'static [u8]];
 

@@ -66,6 +66,39 @@ pub fn within(snapshot: &Snapshot, max_bytes: Option<usize>) -> Result<(), Compo
     }
 }
 
+/// Makes one snapshot of the files and of a manifest. What `like` has of the same segments is reused.
+///
+/// # Errors
+/// It cannot be made, or would take more memory than `max_bytes`.
+pub(super) fn compose(
+    settings: &Settings,
+    seed: u64,
+    max_bytes: Option<usize>,
+    files: Option<&Snapshot>,
+    opened: &Opened,
+    like: Option<&Snapshot>,
+) -> Result<Snapshot, ComposeError> {
+    let mut builder = SnapshotBuilder::new(Arc::clone(&settings.table), settings.options, seed);
+    if let Some(files) = files {
+        builder.carry_over(files, |_| true)?;
+    }
+    if let Some(like) = like {
+        builder.reuse(like);
+    }
+    for (_, segment) in &opened.segments {
+        builder.add_segment(Arc::clone(segment), |feed| opened.feed(feed))?;
+    }
+    builder.revoke(opened.revoked()?);
+    // A snapshot that is certain to be too large is not even built; merging many segments may take more.
+    let needed = builder.size_bytes();
+    if let Some(allowed) = max_bytes.filter(|allowed| needed > *allowed) {
+        return Err(ComposeError::OverBudget { needed, allowed });
+    }
+    let snapshot = builder.build(0);
+    within(&snapshot, max_bytes)?;
+    Ok(snapshot)
+}
+
 /// A manifest with its segments open.
 #[derive(Debug)]
 pub struct Opened {
@@ -364,25 +397,7 @@ impl Composer {
         opened: &Opened,
         like: Option<&Snapshot>,
     ) -> Result<Snapshot, ComposeError> {
-        let mut builder = SnapshotBuilder::new(Arc::clone(&settings.table), settings.options, self.seed);
-        if let Some(files) = files {
-            builder.carry_over(files, |_| true)?;
-        }
-        if let Some(like) = like {
-            builder.reuse(like);
-        }
-        for (_, segment) in &opened.segments {
-            builder.add_segment(Arc::clone(segment), |feed| opened.feed(feed))?;
-        }
-        builder.revoke(opened.revoked()?);
-        // What is certain to be too large is not even built; merging what are many segments may take more.
-        let (needed, max_bytes) = (builder.size_bytes(), self.max_bytes);
-        if let Some(allowed) = max_bytes.filter(|allowed| needed > *allowed) {
-            return Err(ComposeError::OverBudget { needed, allowed });
-        }
-        let snapshot = builder.build(0);
-        within(&snapshot, max_bytes)?;
-        Ok(snapshot)
+        compose(settings, self.seed, self.max_bytes, files, opened, like)
     }
 
     fn serve(&self, state: &mut State, snapshot: Snapshot, opened: &Opened, rules: Rules) {

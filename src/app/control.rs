@@ -1,5 +1,6 @@
 //! The sidecar's end of the control stream, wired: manifests become snapshots, counts go up, readiness tells of it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,8 +12,10 @@ use super::compose::{Composer, Opened, Ready};
 use super::live::Live;
 use crate::admin::{self, Readiness};
 use crate::config;
-use crate::control::client::{Apply, Candidate, Client, Settings, Statistics, Status, host_name};
-use crate::intel::manifest::Mode;
+use crate::control::client::{
+    Apply, Candidate, Client, LastGood, LastGoodError, Settings, Statistics, Status, host_name, last_good,
+};
+use crate::intel::manifest::{Digest, Manifest, Mode};
 use crate::intel::segment::Segment;
 
 /// Makes snapshots of manifests.
@@ -74,6 +77,51 @@ pub(super) fn open(
     });
     let applier = Arc::new(Applier(Arc::clone(composer)));
     Client::open(settings, applier, count).map_err(|error| failed(error.to_string()))
+}
+
+/// The last good manifest of a cache, with its segments open.
+pub(super) struct Kept {
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) segments: Vec<(Digest, Arc<Segment>)>,
+    /// The files of the segments, in the same order.
+    pub(super) paths: Vec<PathBuf>,
+}
+
+/// What a node has in its cache and would match with after a restart, `None` if it has fetched nothing yet. Writes
+/// nothing, and takes no lock: the node may be running.
+///
+/// # Errors
+/// `run` would not start. What it would start without goes to `notes`.
+pub(super) fn kept(control: &config::Control, notes: &mut Vec<String>) -> Result<Option<Kept>, StartError> {
+    let failed = |cause: String| StartError::Control(cause);
+    let settings = Settings::load(control, &host_name()).map_err(|error| failed(error.to_string()))?;
+    let kept = match last_good(&settings, Mode::Serve) {
+        Ok(Some(kept)) => open_segments(kept),
+        Ok(None) => {
+            let path = control.cache.display();
+            notes.push(format!("intel.control.cache: {path} has no manifest yet: only `intel.files` are matched"));
+            return Ok(None);
+        }
+        Err(LastGoodError::Cache(error)) => return Err(failed(format!("intel.control.cache: {error}"))),
+        Err(error) => Err(error.to_string()),
+    };
+    match kept {
+        Ok(kept) => Ok(Some(kept)),
+        Err(cause) => {
+            notes.push(format!("intel.control.cache: {cause}; only `intel.files` are matched"));
+            Ok(None)
+        }
+    }
+}
+
+fn open_segments(kept: LastGood) -> Result<Kept, String> {
+    let mut segments = Vec::with_capacity(kept.segments.len());
+    for (of, path) in kept.manifest.segments.iter().zip(&kept.segments) {
+        let segment =
+            Segment::open(path, Some(of.digest)).map_err(|error| format!("segment {}: {error}", of.digest))?;
+        segments.push((of.digest, segment));
+    }
+    Ok(Kept { manifest: kept.manifest, segments, paths: kept.segments })
 }
 
 /// Shows in readiness what there is to say of the client, until it is gone.

@@ -3,6 +3,7 @@
 
 mod check;
 mod shadow;
+mod tap;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,7 @@ use metrics::{Counter, Histogram, counter, histogram};
 use tokio::sync::Notify;
 
 use super::blind_spots::BlindSpots;
+use crate::admin::Tap;
 use crate::config::FailureMode;
 use crate::delivery::{Batch, Process, Refusal, Work};
 use crate::detect::{Budget, Budgets, Detector, InboundCounts, Report};
@@ -80,6 +82,8 @@ pub(super) struct Live {
     lookups: Counter,
     seconds: Histogram,
     blind_spots: BlindSpots,
+    /// Shows hits to whoever watches.
+    pub(super) tap: Tap,
 }
 
 impl Live {
@@ -105,6 +109,7 @@ impl Live {
             judged: AtomicU64::new(0),
             found: AtomicU64::new(0),
             blind_spots,
+            tap: Tap::default(),
             clock,
             events: counter!(telemetry::EVENTS_TOTAL),
             bytes: counter!(telemetry::EVENT_BYTES_TOTAL),
@@ -260,6 +265,7 @@ impl Process for Live {
             if let Some(findings) = &mut findings {
                 findings.note(&detector.snapshot, hit);
             }
+            self.tap.hit(|| tap::hit(&detector.snapshot, hit, arrival));
         };
         let (batch, report) = detector.batch_with(format, message, arrival, work, &mut listen)?;
         if let Some(((shadow, message), findings)) = beside.zip(findings) {

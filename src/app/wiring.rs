@@ -122,7 +122,7 @@ pub(super) fn equip(bound: Bound, source: &config::Source, health: &Health) -> R
 }
 
 /// The sink, with TLS when its endpoint asks for it.
-fn secure(sink: GrpcSink, id: &str, settings: &config::GrpcSink) -> Result<GrpcSink, TlsError> {
+pub(super) fn secure(sink: GrpcSink, id: &str, settings: &config::GrpcSink) -> Result<GrpcSink, TlsError> {
     let endpoint = &settings.endpoint;
     if !endpoint.is_private() {
         tracing::warn!(sink = id, %endpoint, "events leave this host without encryption: give an `https://` endpoint");
@@ -236,7 +236,7 @@ fn open(sink: &config::Sink, before: &[Wired]) -> Result<Sink, StartError> {
     Ok(Sink::new(&sink.id, kind).with_required(sink.required).with_only(only))
 }
 
-fn headers(sink: &config::GrpcSink) -> io::Result<Headers> {
+pub(super) fn headers(sink: &config::GrpcSink) -> io::Result<Headers> {
     let mut headers = Headers::default();
     for header in &sink.headers {
         match &header.value {

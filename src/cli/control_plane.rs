@@ -53,6 +53,7 @@ pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<
                 metrics,
                 config: Arc::new(|| "a control plane has no configuration but its arguments\n".to_owned()),
                 confirm: Arc::new(|_| Box::pin(std::future::ready(false))),
+                tap: None,
             };
             let served = admin.serve(pages, over.clone().cancelled_owned());
             task::background("admin", async move {

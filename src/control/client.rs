@@ -12,6 +12,7 @@ mod cache;
 mod fetch;
 mod job;
 mod judge;
+mod last_good;
 mod link;
 mod refusal;
 mod restore;
@@ -32,6 +33,7 @@ use crate::tls::{self, TlsError};
 
 pub use apply::{Apply, Candidate};
 pub use cache::{Cache, CacheError, Highest, KeptError, check as check_cache, is_cache};
+pub use last_good::{LastGood, LastGoodError, last_good};
 pub use refusal::Refusal;
 pub use settings::{Settings, SettingsError, Timing, host_name};
 pub use status::{SlotStatus, Status};

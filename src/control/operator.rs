@@ -56,15 +56,7 @@ pub async fn list_nodes(
     tls: Option<Connector>,
     tenant: &str,
 ) -> Result<Vec<NodeStatus>, OperatorError> {
-    let channel = connect(endpoint, tls).await.map_err(|error| {
-        let mut cause = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(error) = source {
-            cause = error.to_string();
-            source = error.source();
-        }
-        OperatorError::Connect { endpoint: endpoint.clone(), cause }
-    })?;
+    let channel = connect(endpoint, tls).await?;
     let mut client = OperatorClient::new(channel).max_decoding_message_size(MAX_ANSWER);
     let answer = client.list_nodes(ListNodesRequest { tenant: tenant.to_owned() }).await;
     let refused = |status: tonic::Status| {
@@ -74,7 +66,20 @@ pub async fn list_nodes(
     Ok(answer.map_err(refused)?.into_inner().nodes)
 }
 
-async fn connect(endpoint: &Endpoint, tls: Option<Connector>) -> Result<Channel, tonic::transport::Error> {
+/// A channel that is connected.
+///
+/// # Errors
+/// There is no connection.
+pub async fn connect(endpoint: &Endpoint, tls: Option<Connector>) -> Result<Channel, OperatorError> {
+    let failed = |error: tonic::transport::Error| {
+        let mut cause = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(error) = source {
+            cause = error.to_string();
+            source = error.source();
+        }
+        OperatorError::Connect { endpoint: endpoint.clone(), cause }
+    };
     // What is connected to is the endpoint; this is only what stands in the requests.
     let authority = match endpoint {
         Endpoint::Http { host, port } | Endpoint::Https { host, port } if host.contains(':') => {
@@ -85,15 +90,15 @@ async fn connect(endpoint: &Endpoint, tls: Option<Connector>) -> Result<Channel,
     };
     let channel = Channel::from_shared(format!("http://{authority}").into_bytes());
     let channel = channel.unwrap_or_else(|_| Channel::from_static("http://localhost")).timeout(ANSWER_TIMEOUT);
-    let (endpoint, tls) = (endpoint.clone(), tls.map(Arc::new));
+    let (to, tls) = (endpoint.clone(), tls.map(Arc::new));
     let dial = move |_: Uri| {
-        let (endpoint, tls) = (endpoint.clone(), tls.clone());
+        let (endpoint, tls) = (to.clone(), tls.clone());
         async move {
             let dialled = timeout(CONNECT_TIMEOUT, dial(&endpoint, tls.as_deref())).await;
             dialled.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map(TokioIo::new)
         }
     };
-    channel.connect_with_connector(service_fn(dial)).await
+    channel.connect_with_connector(service_fn(dial)).await.map_err(failed)
 }
 
 type Plain = Either<TcpStream, UnixStream>;

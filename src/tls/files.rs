@@ -21,6 +21,21 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     Ok(certificates)
 }
 
+/// From when until when each certificate of a file is valid, in its order.
+pub(super) fn validities(path: &Path) -> Result<Vec<(i64, i64)>, TlsError> {
+    let bounds = |certificate: CertificateDer<'static>| {
+        let parsed = x509_parser::parse_x509_certificate(&certificate);
+        let (_, parsed) = parsed.map_err(|error| TlsError::Unusable {
+            path: path.to_owned(),
+            cause: error.to_string(),
+            remedy: "give an X.509 certificate",
+        })?;
+        let validity = parsed.validity();
+        Ok((validity.not_before.timestamp(), validity.not_after.timestamp()))
+    };
+    certificates(path)?.into_iter().map(bounds).collect()
+}
+
 /// The first private key of a file: PKCS #8, PKCS #1 or SEC 1, not encrypted.
 pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| refuse(path, "private key", error))

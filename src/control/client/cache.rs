@@ -386,6 +386,27 @@ impl Cache {
     }
 }
 
+/// The last good manifest of a slot of the cache in `directory`, which another process may own.
+///
+/// # Errors
+/// There is a file, and it cannot be read or is damaged.
+pub(super) fn read_last_good(directory: &Path, mode: Mode) -> Result<Option<Signed>, KeptError> {
+    kept::read(directory, mode)
+}
+
+/// The highest version of a slot of the cache in `directory`.
+///
+/// # Errors
+/// There is a file, and it cannot be read or is damaged.
+pub(super) fn read_highest(directory: &Path, mode: Mode) -> Result<Option<Highest>, KeptError> {
+    Ok(kept::read_highest(directory)?.get(&mode).copied())
+}
+
+/// Where a segment of the cache in `directory` is.
+pub(super) fn segment_path(directory: &Path, digest: Digest) -> PathBuf {
+    directory.join(directory::SEGMENTS).join(format!("{digest}.seg"))
+}
+
 /// The digest that the name of a file in `segments` says.
 fn digest_of(name: &str) -> Option<Digest> {
     name.strip_suffix(".seg").or_else(|| name.strip_suffix(".part"))?.parse().ok()

@@ -1,0 +1,41 @@
+//! What a watcher of `/tap` sees: a hit as one line, and the counters of which the rates are made.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Live;
+use crate::admin::{Counts, Tap};
+use crate::enrich;
+use crate::intel::snapshot::Snapshot;
+use crate::matcher::Hit;
+
+/// Characters of the event's value that are shown.
+const SHOWN: usize = 256;
+
+/// A hit for somebody who watches.
+pub(super) fn hit(snapshot: &Snapshot, hit: &Hit, arrival: Timestamp) -> Value {
+    let value: String = String::from_utf8_lossy(&hit.value).chars().take(SHOWN).collect();
+    json!({
+        "type": "hit",
+        "time": arrival.to_string(),
+        "field": snapshot.table().get(hit.field).name,
+        "value": value,
+        "kind": hit.kind.as_str(),
+        "indicator": hit.name,
+        "feed": snapshot.feed_of(hit.posting.indicator).name,
+        "id": enrich::indicator_id(snapshot, hit),
+        "confidence": snapshot.indicator(hit.posting.indicator).context.confidence.as_str(),
+    })
+}
+
+impl Live {
+    /// What the admin listener shows of the live stream.
+    pub(in crate::app) fn tapped(self: &Arc<Live>) -> (Tap, Counts) {
+        let live = Arc::clone(self);
+        let counts = move || (live.judged.load(Ordering::Relaxed), live.found.load(Ordering::Relaxed));
+        (self.tap.clone(), Arc::new(counts))
+    }
+}

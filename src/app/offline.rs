@@ -1,0 +1,98 @@
+//! The detector that `run` would match with, made without running anything: for `scan` and `explain`.
+//!
+//! The files go through the same keeper, the manifest that a node of a fleet has in its cache through the same checks
+//! and the same composition. Nothing is bound, fetched or written.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::compose::{self, Opened};
+use super::indicators::{Fault, Keeper};
+use super::{StartError, control, field_table, intel_settings, wiring};
+use crate::config::Config;
+use crate::detect::Detector;
+use crate::feed::allowlist;
+use crate::feed::load::FeedFile;
+use crate::intel::guard::Refused;
+use crate::intel::manifest::Manifest;
+use crate::intel::segment::Segment;
+use crate::intel::snapshot::Snapshot;
+
+/// What `run` would match with.
+pub struct Offline {
+    /// The indicators under the rules, limits and allowlists of the configuration.
+    pub detector: Detector,
+    /// The files of indicators, in the order in which they were read.
+    pub files: Vec<FeedFile>,
+    /// What the import guard refused, with the file and the line.
+    pub refused: Vec<(PathBuf, u32, Refused)>,
+    /// The manifest of the cache, if there is one.
+    pub manifest: Option<Arc<Manifest>>,
+    /// The files of its segments, each with the names of its feeds.
+    pub segments: Vec<(PathBuf, BTreeSet<String>)>,
+    /// What is not used, one line each.
+    pub notes: Vec<String>,
+}
+
+/// Makes the detector of a configuration. The allowlists at `more_allowlists` apply besides those of the configuration.
+///
+/// # Errors
+/// `run` would not start for the same reason.
+pub fn offline(config: &Config, more_allowlists: &[PathBuf], seed: u64) -> Result<Offline, StartError> {
+    let table = Arc::new(field_table(&config.r#match)?);
+    let settings = intel_settings(config, &table);
+    let mut keeper = Keeper::new(settings.clone(), seed);
+    let look = keeper.look(None);
+    let mut notes: Vec<String> = keeper.missing().iter().map(|error| format!("intel.files: {error}")).collect();
+    notes.extend(look.faults.iter().map(|(path, feed, fault)| match fault {
+        Fault::Unusable(cause) => cause.clone(),
+        _ => format!("{}: feed {feed}: {fault}", path.display()),
+    }));
+    for outcome in &look.outcomes {
+        let unusable = outcome.import.as_ref().map_or(0, |import| import.unusable_lines());
+        let unused = unusable + outcome.refused.len();
+        if unused > 0 {
+            let (path, lines) = (outcome.file.path.display(), if unused == 1 { "line is" } else { "lines are" });
+            notes.push(format!("{path}: {unused} {lines} not used (`hotlist validate --feeds` lists them)"));
+        }
+    }
+    if let Some(failed) = look.failed {
+        return Err(StartError::Snapshot(failed));
+    }
+    let files = keeper.serving().cloned();
+    if let Some(files) = &files {
+        compose::within(files, config.intel.max_bytes).map_err(|error| StartError::TooLarge(error.to_string()))?;
+    }
+    let manifest = match &config.intel.control {
+        Some(of) => control::kept(of, &mut notes)?,
+        None => None,
+    };
+    let (mut snapshot, mut in_use, mut segments) = (files.clone(), None, Vec::new());
+    if let Some(kept) = manifest {
+        let feeds = |segment: &Segment| segment.feeds().iter().map(|feed| feed.name.clone()).collect();
+        segments = kept.paths.into_iter().zip(kept.segments.iter().map(|(_, segment)| feeds(segment))).collect();
+        let opened = Opened::new(Arc::clone(&kept.manifest), kept.segments);
+        match compose::compose(&settings, seed, config.intel.max_bytes, files.as_deref(), &opened, None) {
+            Ok(composed) => (snapshot, in_use) = (Some(Arc::new(composed)), Some(kept.manifest)),
+            // `run` matches with the files alone then, too.
+            Err(error) => notes.push(format!("the manifest of intel.control.cache is not used: {error}")),
+        }
+    }
+    let snapshot = snapshot.unwrap_or_else(|| Arc::new(Snapshot::empty(table)));
+    if snapshot.is_empty() {
+        notes.push("there are no indicators: nothing matches".to_owned());
+    }
+    let (allowlists, unusable) = allowlist::load_with(&config.intel, more_allowlists);
+    notes.extend(allowlist::lines(&unusable).into_iter().map(|line| format!("allowlist: {line}")));
+    let rules = wiring::rules(config, allowlists);
+    let (policy, tag_into, budgets) = (Some(rules.policy), rules.tag_into, rules.budgets);
+    let detector = Detector { snapshot, policy, tag_into, budgets };
+    let (mut files, mut refused) = (Vec::new(), Vec::new());
+    for outcome in look.outcomes {
+        let path = || outcome.file.path.clone();
+        refused.extend(outcome.refused.into_iter().map(|(line, refused)| (path(), line, refused)));
+        files.push(outcome.file);
+    }
+    Ok(Offline { detector, files, refused, manifest: in_use, segments, notes })
+}

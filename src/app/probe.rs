@@ -1,0 +1,86 @@
+//! Asks the peers of a configuration whether they are there and answer, without anything of theirs being changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::wiring;
+use crate::config::{self, ClientTls, Endpoint, SinkKind};
+use crate::control::operator;
+use crate::delivery::Batch;
+use crate::forward::{GrpcSink, grpc};
+use crate::tls::Connector;
+
+/// How long a peer may take for everything.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A peer that answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Its clock, if it says what it shows (`Date`, RFC 9110 section 6.6.1), to the second.
+    pub time: Option<Timestamp>,
+}
+
+/// Sends the next hop of a sink a request without events, which an OTLP receiver answers with success (OTLP
+/// specification, "OTLP/gRPC Response"), or asks a Vector for its health. `None`: the sink has no next hop.
+///
+/// # Errors
+/// It does not answer, or refuses; the text says why.
+pub async fn sink(sink: &config::Sink) -> Option<Result<Answer, String>> {
+    let settings = match &sink.kind {
+        SinkKind::Otlp(settings) | SinkKind::Vector(settings) => settings,
+        SinkKind::Ndjson(_) | SinkKind::Blackhole => return None,
+    };
+    Some(ask(sink, settings).await)
+}
+
+async fn ask(sink: &config::Sink, settings: &config::GrpcSink) -> Result<Answer, String> {
+    let headers = Arc::new(wiring::headers(settings).map_err(|error| format!("headers: {error}"))?);
+    let of = grpc::Settings { headers, deadline: settings.timeout.min(PATIENCE), ..grpc::Settings::default() };
+    let is_vector = matches!(sink.kind, SinkKind::Vector(_));
+    let made = if is_vector { GrpcSink::vector } else { GrpcSink::otlp };
+    let made = wiring::secure(made(settings.endpoint.clone(), of), &sink.id, settings);
+    let made = made.map_err(|error| error.to_string())?;
+    match is_vector {
+        true => made.check_health(&sink.id).await,
+        false => made.offer(&sink.id, &Batch::default()).await.map(drop),
+    }
+    .map_err(|refusal| refusal.to_string())?;
+    // It answers: whether it also says the time decides nothing.
+    Ok(greet(&settings.endpoint, settings.tls.as_ref()).await.unwrap_or_default())
+}
+
+/// Asks the control plane.
+///
+/// # Errors
+/// There is no connection; the text says why.
+pub async fn control(control: &config::Control) -> Result<Answer, String> {
+    greet(&control.endpoint, control.tls.as_ref()).await
+}
+
+/// Asks for the health of a gRPC server. Any status is an answer.
+async fn greet(endpoint: &Endpoint, tls: Option<&ClientTls>) -> Result<Answer, String> {
+    let connector = match endpoint {
+        Endpoint::Https { host, .. } => {
+            let tls = tls.cloned().unwrap_or_default();
+            Some(Connector::load("tls", &tls, host).map_err(|error| error.to_string())?)
+        }
+        Endpoint::Http { .. } | Endpoint::Unix(_) => None,
+    };
+    let asked = async {
+        let channel = operator::connect(endpoint, connector).await.map_err(|error| error.to_string())?;
+        let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
+        let metadata = match &answer {
+            Ok(answer) => answer.metadata(),
+            Err(status) => status.metadata(),
+        };
+        let date = metadata.get("date").and_then(|date| date.to_str().ok());
+        let time = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|date| date.timestamp());
+        Ok(Answer { time })
+    };
+    let answered = tokio::time::timeout(PATIENCE, asked).await;
+    answered.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
+}
