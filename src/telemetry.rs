@@ -2,6 +2,7 @@
 //! every metric there is (`telemetry/metrics.rs`, `telemetry/control_plane.rs`).
 
 mod control_plane;
+mod filter;
 mod log;
 mod metrics;
 mod outlet;
@@ -41,7 +42,7 @@ pub const LOG_VARIABLE: &str = "HOTLIST_LOG";
 pub enum TelemetryError {
     /// The variable holds no filter.
     #[error(
-        "the environment variable {LOG_VARIABLE} holds no log filter: {0}; give e.g. `debug` or `hotlist=trace,info`"
+        "the environment variable {LOG_VARIABLE} is not a log filter: {0}; give e.g. `debug` or `hotlist=trace,info`"
     )]
     Filter(String),
     /// A subscriber was set up before.
@@ -81,8 +82,7 @@ fn outlet() -> Result<&'static Outlet, TelemetryError> {
 /// `log.level`.
 pub fn init_log(log: Log, filter: Option<&str>) -> Result<(), TelemetryError> {
     let filter = log_filter(log, filter)?;
-    let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
-    log::subscriber(log.format, filter, is_terminal, outlet()?.clone())
+    log::subscriber(log.format, filter, has_colours(), outlet()?.clone())
         .try_init()
         .map_err(|error| TelemetryError::LogTwice(error.to_string()))?;
     panics::install();
@@ -111,9 +111,15 @@ pub fn last_words(text: &str) {
     }
 }
 
+/// Whether standard error shows colours: it is a terminal that has them, and `NO_COLOR`, `CLICOLOR` and `TERM` do not say
+/// otherwise; or `CLICOLOR_FORCE` asks for them.
+fn has_colours() -> bool {
+    anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+}
+
 fn log_filter(log: Log, filter: Option<&str>) -> Result<EnvFilter, TelemetryError> {
     match filter.filter(|filter| !filter.trim().is_empty()) {
-        Some(filter) => EnvFilter::try_new(filter).map_err(|error| TelemetryError::Filter(error.to_string())),
+        Some(filter) => filter::parse(filter).map_err(TelemetryError::Filter),
         None => Ok(EnvFilter::new(log.level.as_str())),
     }
 }
@@ -223,6 +229,6 @@ mod tests {
         assert_eq!(log_filter(log, Some(" ")).unwrap().to_string(), "warn");
         assert_eq!(log_filter(log, Some("hotlist=trace")).unwrap().to_string(), "hotlist=trace");
         let error = log_filter(log, Some("hotlist=loud")).unwrap_err().to_string();
-        assert!(error.starts_with("the environment variable HOTLIST_LOG holds no log filter: "), "{error}");
+        assert!(error.starts_with("the environment variable HOTLIST_LOG is not a log filter: "), "{error}");
     }
 }

@@ -23,8 +23,9 @@ pub(super) fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // What cannot be formatted is left out: the crate would write about it with `eprintln!`, which panics and blocks.
-    let builder = tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter);
+    // What cannot be formatted is left out: the crate would write about it with `eprintln!`, which panics and blocks. Which
+    // module wrote a line is nothing that an operator knows.
+    let builder = tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter).with_target(false);
     match format {
         LogFormat::Text => Box::new(builder.with_ansi(is_terminal).fmt_fields(fields()).with_writer(writer).finish()),
         // JSON escapes what is a control character in ASCII; the writer escapes the rest.
@@ -110,12 +111,7 @@ mod tests {
         let line = logged(LogFormat::Text, false, || {
             tracing::warn!(feed = "a b", count = 3, path = %Escaped("x.csv"), given = ?Some(1), "a file is gone");
         });
-        assert!(
-            line.ends_with(
-                " WARN hotlist::telemetry::log::tests: a file is gone feed=\"a b\" count=3 path=x.csv given=Some(1)\n"
-            ),
-            "{line}"
-        );
+        assert!(line.ends_with(" WARN a file is gone feed=\"a b\" count=3 path=x.csv given=Some(1)\n"), "{line}");
         let coloured = logged(LogFormat::Text, true, || tracing::warn!(feed = "a\u{1b}[31m", "gone"));
         assert!(coloured.contains("\u{1b}[3mfeed\u{1b}[0m") && !coloured.contains("\u{1b}[31m"), "{coloured:?}");
     }
