@@ -8,7 +8,7 @@ mod blind_spots;
 mod canary;
 mod compose;
 mod control;
-mod descriptors;
+pub mod descriptors;
 mod follow;
 pub mod indicators;
 mod leaving;

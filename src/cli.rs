@@ -2,14 +2,19 @@
 //!
 //! `args` holds what can be given; one file a subcommand does it. `anyhow` is used from here outward only.
 
+mod admin;
 pub mod args;
+mod check;
 mod compile;
 mod completions;
 mod config;
 mod control_plane;
 mod demo;
 mod explain;
+mod indicators;
+mod init;
 mod inspect;
+mod man;
 mod nodes;
 mod process;
 mod progress;
@@ -19,6 +24,8 @@ mod report;
 mod run;
 mod scan;
 mod service;
+mod table;
+mod tap;
 mod validate;
 
 use std::ffi::OsString;
@@ -64,12 +71,18 @@ pub enum Command {
     Validate(args::ValidateArgs),
     /// Run the sidecar: take events, match them, tag the hits and pass everything on.
     Run(args::RunArgs),
+    /// Check everything that must work for a configuration to run.
+    Check(args::CheckArgs),
+    /// Watch a running sidecar: hits as they happen, and rates.
+    Tap(args::TapArgs),
     /// Match files of events against indicators, offline.
     Scan(args::ScanArgs),
     /// Show the whole thing at work on this machine, with made-up indicators and events.
     Demo(args::DemoArgs),
-    /// Say what happens to one event: observables, look-ups, matches, and what policy dropped and why.
+    /// Say what happens to one event: the verdict, what matched and where it comes from, and what policy dropped and why.
     Explain(args::ExplainArgs),
+    /// Write a pair of configurations for a log collector and Hotlist, to start with.
+    Init(args::InitArgs),
     /// Say what is in files of indicators: how many of which kind, and every line that cannot be used.
     Inspect(args::InspectArgs),
     /// Compile feeds into segments, which control planes hand out and sidecars map into memory.
@@ -80,6 +93,8 @@ pub enum Command {
     Config(args::ConfigArgs),
     /// Print a script that completes this program's arguments in a shell.
     Completions(args::CompletionsArgs),
+    /// Write man pages of this program and its commands.
+    Man(args::ManArgs),
     /// Look at records that a next hop refused for good, and send them again.
     Rejected(args::RejectedArgs),
     /// Run a control plane: tell sidecars which indicators to serve, from a store directory.
@@ -106,8 +121,21 @@ pub enum Failure {
     #[error("standard output was closed")]
     OutputClosed,
     /// Anything else.
-    #[error("{0:#}")]
+    #[error("{}", each_cause_once(.0))]
     Other(#[from] anyhow::Error),
+}
+
+/// An error and its causes, but for those whose text is in what was said before.
+fn each_cause_once(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.is_empty() {
+            told = cause;
+        } else if !told.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
 }
 
 impl Failure {
@@ -141,19 +169,27 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match cli.command {
         Command::Validate(args) => validate::run(&args, &environment, &mut lines()),
+        Command::Check(args) => {
+            check::run(&args, &environment, random(), &mut Printable::new(buffered(), style(args.json)))
+        }
+        Command::Tap(args) => tap::run(&args, &mut Printable::new(io::stdout().lock(), style(args.json))),
         Command::Run(args) => run::run(&args, environment, random()),
         Command::Demo(args) => demo::run(&args, &environment, random(), &mut lines()),
         Command::Scan(args) => match args.emit {
-            args::Emit::Hits => scan::run(&args, random(), &mut Printable::new(buffered(), Style::Json)),
+            args::Emit::Hits => scan::run(&args, &environment, random(), &mut Printable::new(buffered(), Style::Json)),
             // Events are written as they were read.
-            args::Emit::Events => scan::run(&args, random(), &mut buffered()),
+            args::Emit::Events => scan::run(&args, &environment, random(), &mut buffered()),
         },
-        Command::Explain(args) => explain::run(&args, &environment, random(), &mut text()),
+        Command::Explain(args) => {
+            explain::run(&args, &environment, random(), &mut Printable::new(buffered(), style(args.json)))
+        }
+        Command::Init(args) => init::run(&args, &mut text()),
         Command::Inspect(args) => inspect::run(&args, random(), &mut text()),
         Command::Compile(args) => compile::compile(&args, &environment, &mut text()),
         Command::Compact(args) => compile::compact(&args, &mut text()),
         Command::Config(args) => config::run(&args, &environment, &mut buffered()),
         Command::Completions(args) => completions::run(&args, &mut buffered()),
+        Command::Man(args) => man::run(&args, &mut text()),
         Command::Rejected(args) => {
             let (mut out, mut log) =
                 (Printable::new(buffered(), style(args.is_json())), Printable::new(io::stderr(), Style::Text));
@@ -228,8 +264,11 @@ mod tests {
         let commands = [
             args::RunArgs::augment_args(clap::Command::new("run")),
             args::ValidateArgs::augment_args(clap::Command::new("validate")),
+            args::CheckArgs::augment_args(clap::Command::new("check")),
+            args::TapArgs::augment_args(clap::Command::new("tap")),
             args::ScanArgs::augment_args(clap::Command::new("scan")),
             args::ExplainArgs::augment_args(clap::Command::new("explain")),
+            args::InitArgs::augment_args(clap::Command::new("init")),
             args::InspectArgs::augment_args(clap::Command::new("inspect")),
             args::CompileArgs::augment_args(clap::Command::new("compile")),
             args::CompactArgs::augment_args(clap::Command::new("compact")),
@@ -237,6 +276,7 @@ mod tests {
             args::RejectedArgs::augment_args(clap::Command::new("rejected")),
             args::ConfigArgs::augment_args(clap::Command::new("config")),
             args::CompletionsArgs::augment_args(clap::Command::new("completions")),
+            args::ManArgs::augment_args(clap::Command::new("man")),
             args::ControlPlaneArgs::augment_args(clap::Command::new("control-plane")),
             args::NodesArgs::augment_args(clap::Command::new("nodes")),
             args::PublishArgs::augment_args(clap::Command::new("publish")),
@@ -254,6 +294,20 @@ mod tests {
                 command.try_get_matches_from_mut(words).unwrap_or_else(|error| panic!("{example}: {error}"));
             }
         }
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot read a.txt: {source}; give another")]
+        struct Outer {
+            source: io::Error,
+        }
+        let error = anyhow::Error::new(Outer { source: io::Error::other("no such file") }).context("no indicators");
+        let told = Failure::Other(error).to_string();
+        assert_eq!(told, "no indicators: cannot read a.txt: no such file; give another");
+        let error = anyhow::Error::new(io::Error::other("the disk is full")).context("cannot write");
+        assert_eq!(Failure::Other(error).to_string(), "cannot write: the disk is full");
     }
 
     #[test]

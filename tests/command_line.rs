@@ -171,3 +171,142 @@ admin: {{ address: '127.0.0.1:0', tls: {{ cert_file: '{plain}', key_file: '{plai
     let (code, out, _) = text(&hotlist(&["validate", "--no-files", "--config", &path]).output().unwrap());
     assert_eq!((code, out.contains(": ok: ")), (Some(0), true));
 }
+
+/// Guarantee: `init` writes a pair that `validate` takes, says how to go on, and never overwrites anything; what it says
+/// is a first hit is one.
+#[test]
+fn init_writes_a_pair_that_validates_and_overwrites_nothing() {
+    for (collector, file) in [("fluent-bit", "fluent-bit.yaml"), ("vector", "vector.yaml"), ("otel", "collector.yaml")]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let run = |arguments: &[&str]| text(&hotlist(arguments).current_dir(directory.path()).output().unwrap());
+        let (code, out, err) = run(&["init", "--collector", collector]);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{collector}");
+        for written in ["hotlist.yaml", file, "receiver.yaml", "indicators/first.txt"] {
+            assert!(out.contains(&format!("wrote ./{written}\n")), "{out}");
+        }
+        for config in ["hotlist.yaml", "receiver.yaml"] {
+            let (code, out, err) = run(&["validate", "--feeds", "--config", config]);
+            assert_eq!((code, err.as_str()), (Some(0), ""), "{collector}: {out}");
+        }
+        std::fs::write(directory.path().join("event.json"), r#"{"dns":{"question":{"name":"www.first-hit.example"}}}"#)
+            .unwrap();
+        assert!(out.contains("www.first-hit.example"), "{out}");
+        let (_, out, _) = run(&["explain", "--config", "hotlist.yaml", "--events", "event.json"]);
+        assert!(out.starts_with("HIT: 1 indicator\n"), "{out}");
+        let before = std::fs::read(directory.path().join(file)).unwrap();
+        std::fs::remove_file(directory.path().join("hotlist.yaml")).unwrap();
+        let (code, out, err) = run(&["init", "--collector", collector]);
+        assert_eq!((code, out.as_str()), (Some(1), ""));
+        assert!(
+            err.contains(&format!("./{file}")) && err.contains("are there already, and nothing was written"),
+            "{err}"
+        );
+        assert!(!directory.path().join("hotlist.yaml").exists());
+        assert_eq!(std::fs::read(directory.path().join(file)).unwrap(), before);
+    }
+}
+
+/// Guarantee: `check` looks at each thing that must work, with a tick or with what to do, as text and as JSON; what failed
+/// decides the exit code, and a configuration that is not valid has its own.
+#[test]
+fn check_says_what_works_and_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let gone = silent.local_addr().unwrap();
+    drop(silent);
+    std::fs::write(directory.path().join("feed.txt"), "bad.example\nnot one\n").unwrap();
+    let config = |address: &str, sink: &str| {
+        let text = format!(
+            "sources: {{ a: {{ type: otlp, address: '{address}' }} }}\nintel: {{ files: ['*.txt', 'none/*'] }}\n\
+             sinks: {{ s: {{ {sink}, inputs: [a] }}, n: {{ type: ndjson, inputs: [a], path: 'hits.ndjson' }} }}\n"
+        );
+        std::fs::write(directory.path().join("hotlist.yaml"), text).unwrap();
+    };
+    let run = |arguments: &[&str]| {
+        let mut command = hotlist(&["check", "--config", "hotlist.yaml"]);
+        text(&command.args(arguments).current_dir(directory.path()).output().unwrap())
+    };
+    config("127.0.0.1:0", "type: blackhole");
+    let (code, out, err) = run(&[]);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    for line in [
+        "configuration\n-------------\n√ hotlist.yaml is valid\n",
+        "√ sources.a: 127.0.0.1:0 can be bound\n",
+        "√ feed feed: 1 indicator\n",
+        "‼ everything that is configured is used\n    feed.txt: 1 line is not used",
+        "    intel.files: cannot read none/*: ",
+        "√ sinks.n.path: . can be written and has space",
+        " 0 failed, 2 warnings\n",
+    ] {
+        assert!(out.contains(line), "{line:?} is not in:\n{out}");
+    }
+    assert!(!directory.path().join("hits.ndjson").exists(), "nothing is written");
+
+    config(&taken.to_string(), &format!("type: otlp, endpoint: 'http://{gone}'"));
+    let (code, out, err) = run(&[]);
+    assert_eq!((code, err.as_str()), (Some(1), "2 checks failed\n"), "{out}");
+    assert!(out.contains(&format!("× sources.a: {taken} can be bound\n")), "{out}");
+    assert!(out.contains(&format!("× sinks.s: http://{gone} answers\n")), "{out}");
+    let (code, out, _) = run(&["--json"]);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, report["failed"].as_u64()), (Some(1), Some(2)), "{out}");
+    assert!(
+        report["checks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|check| check["status"] == "failed" && check["hint"].is_string())
+    );
+
+    std::fs::write(directory.path().join("hotlist.yaml"), "sources: {}\n").unwrap();
+    assert_eq!(run(&[]).0, Some(64));
+}
+
+/// Guarantee: a configuration may be given by its name alone, and what is not one is not taken for one.
+#[test]
+fn validate_takes_a_configuration_by_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let feed = directory.path().join("feed.csv");
+    std::fs::write(&feed, "value\nbad.example\n").unwrap();
+    for name in ["hotlist.yaml", "hotlist.toml"] {
+        let (code, out, err) = text(&hotlist(&["validate"]).arg(example(name)).output().unwrap());
+        assert_eq!((code, err.as_str()), (Some(0), ""));
+        assert!(out.contains(": ok: 1 source"), "{out}");
+    }
+    let (code, _, err) = text(&hotlist(&["validate"]).arg(&feed).output().unwrap());
+    assert_eq!(code, Some(1));
+    assert!(err.contains("feed.csv: is not a configuration") && err.contains("hotlist validate --feeds PATH"), "{err}");
+    let (code, out, _) = text(&hotlist(&["validate", "--feeds"]).arg(&feed).output().unwrap());
+    assert_eq!(code, Some(0));
+    assert!(out.starts_with("feed feed: 1 indicator in 1 file"), "{out}");
+}
+
+/// Guarantee: there is a man page for the program and for each command, with its options and examples.
+#[test]
+fn man_pages_know_every_subcommand() {
+    let directory = tempfile::tempdir().unwrap();
+    let (code, _, err) = text(&hotlist(&["man"]).arg(directory.path()).output().unwrap());
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let page = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();
+    assert!(page("hotlist.1").contains("Exit codes: 0 ok, 1 failed, 2 usage, 64 bad config"));
+    for name in subcommands().iter().filter(|name| *name != "help") {
+        let page = page(&format!("hotlist-{name}.1")).replace("\\-", "-");
+        assert!(page.contains(".TH ") && page.contains(&format!("hotlist {name}")), "{name}: {page}");
+    }
+}
+
+/// Guarantee: each cause of an error is said once, and the file is named.
+#[test]
+fn a_missing_file_is_named_once_with_its_cause() {
+    for arguments in [&["scan", "-i", "none.txt"][..], &["explain", "-i", "none.txt"], &["inspect", "none.txt"]] {
+        let (code, _, err) = text(&hotlist(arguments).output().unwrap());
+        assert_eq!(
+            (code, err.matches("No such file").count(), err.matches("none.txt").count()),
+            (Some(1), 1, 1),
+            "{err}"
+        );
+    }
+}

@@ -36,12 +36,67 @@ mod tests {
             "destination.ip (ip) = \"203.0.113.9\"",
             "    networks that cover 203.0.113.9: 1\n",
             "    as url bad.example/b: 1 indicator\n",
-            "hits: 2\n",
-            "destination.ip = \"203.0.113.9\" is ip 203.0.113.0/24 of feed feed (indicator--",
+            "  ip 203.0.113.0/24 of feed feed\n      at destination.ip = \"203.0.113.9\"\n      from feed.txt:1\n      indicator--",
         ] {
             assert!(shown.contains(line), "{line:?} is not in:\n{shown}");
         }
+        assert!(shown.starts_with("HIT: 2 indicators\n"), "{shown}");
     }
+
+    /// Guarantee: the verdict comes first; an indicator that is found at several fields, and fields with the same value, are
+    /// shown once; each indicator has the line that it comes from, its confidence and its validity; JSON says the same.
+    #[test]
+    fn explain_leads_with_the_verdict_and_groups() {
+        let feed =
+            "type,value,confidence,valid_until,tlp\nip,192.0.2.1,,,\nip,203.0.113.9,High,2026-09-01T00:00:00Z,amber\n";
+        let event = r#"{"source":{"ip":"203.0.113.9"},"destination":{"ip":"203.0.113.9"},"related":{"ip":["203.0.113.9","203.0.113.9"]}}"#;
+        let directory = directory(&[("feed.csv", feed), ("event.json", event)]);
+        let arguments = ["explain", "-i", "feed.csv", "--event", "event.json"];
+        let shown = text(&hotlist(directory.path(), &arguments));
+        let wanted = "HIT: 1 indicator\n  ip 203.0.113.9 of feed feed\n      at source.ip = \"203.0.113.9\"\n      \
+                      at destination.ip = \"203.0.113.9\"\n      at related.ip = \"203.0.113.9\"\n      from feed.csv:3\n      indicator--";
+        assert!(shown.starts_with(wanted), "{shown}");
+        assert!(shown.contains(", confidence High, valid until 2026-09-01T00:00:00Z, TLP AMBER\n"), "{shown}");
+        assert_eq!(shown.matches("source.ip, destination.ip, related.ip (ip) = ").count(), 1, "{shown}");
+        let json = text(&hotlist(directory.path(), &[&arguments[..], &["--json"]].concat()));
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["hit"], true);
+        assert_eq!(json["hits"][0]["from"], serde_json::json!(["feed.csv:3"]));
+        assert_eq!(json["hits"][0]["at"].as_array().unwrap().len(), 3);
+    }
+
+    /// Guarantee: a value that a feed has and that the import guard refused is named with its line.
+    #[test]
+    fn explain_names_what_the_import_guard_refused() {
+        let event = r#"{"destination":{"ip":"127.0.0.1"}}"#;
+        let files = [("feed.txt", "bad.example\n127.0.0.1\n"), ("event.json", event), ("hotlist.yaml", CONFIG)];
+        let directory = directory(&files);
+        let shown = text(&hotlist(directory.path(), &["explain", "-c", "hotlist.yaml", "-e", "event.json"]));
+        assert!(
+            shown.starts_with("NO HIT: a feed has a value of this event, and the import guard refuses it\n"),
+            "{shown}"
+        );
+        assert!(shown.contains("\nrefused by the import guard: 1\n  127.0.0.1 at feed.txt:2: "), "{shown}");
+    }
+
+    /// Guarantee: `scan` and `explain` match segments, too, and say which one an indicator comes from.
+    #[test]
+    fn scan_and_explain_read_segments() {
+        let event = r#"{"dns":{"question":{"name":"bad.example"}}}"#;
+        let directory = directory(&[("feed.txt", "bad.example\n"), ("event.json", event)]);
+        text(&hotlist(directory.path(), &["compile", "feed.txt", "--store", "store"]));
+        let segments = directory.path().join("store/segments");
+        let segment = std::fs::read_dir(&segments).unwrap().next().unwrap().unwrap().path();
+        let segment = segment.strip_prefix(directory.path()).unwrap().to_str().unwrap();
+        let shown = text(&hotlist(directory.path(), &["explain", "-i", segment, "-e", "event.json"]));
+        assert!(shown.starts_with("HIT: 1 indicator\n  domain bad.example of feed feed\n"), "{shown}");
+        assert!(shown.contains(&format!("      from {segment}\n")), "{shown}");
+        let hits = text(&hotlist(directory.path(), &["scan", "-i", segment, "-e", "event.json"]));
+        assert!(hits.contains(r#""indicator":"bad.example","feed":"feed""#), "{hits}");
+    }
+
+    const CONFIG: &str = "sources: { a: { type: otlp, address: '127.0.0.1:0' } }\n\
+                          sinks: { s: { type: blackhole, inputs: [a] } }\nintel: { files: ['feed.*'] }\n";
 
     /// A value that is not what its field holds is shown as malformed, with the reason that the metric names.
     #[test]
@@ -62,11 +117,15 @@ mod tests {
     fn explain_names_what_policy_dropped_and_why() {
         let feed = "type,value,kill_chain_phases,valid_until\n\
                     ip,198.51.100.7,command-and-control,\nip,203.0.113.9,,2026-01-01T00:00:00Z\n";
-        let config = "sources: { a: { type: otlp, address: '127.0.0.1:0' } }\n\
-                      sinks: { s: { type: blackhole, inputs: [a] } }\nintel: { files: [feed.csv] }\n";
-        let directory = directory(&[("feed.csv", feed), ("event.json", EVENT), ("hotlist.yaml", config)]);
+        let directory = directory(&[("feed.csv", feed), ("event.json", EVENT), ("hotlist.yaml", CONFIG)]);
         let shown = text(&hotlist(directory.path(), &["explain", "-c", "hotlist.yaml", "-e", "event.json"]));
-        for line in ["hits: 0\n", "dropped by policy: 2\n", "        c2_field: ", "        expired: "] {
+        for line in [
+            "NO HIT: 2 indicators found, and dropped by policy (c2_field, expired)\n",
+            "dropped by policy: 2\n",
+            "      c2_field: ",
+            "      expired: ",
+            "      from feed.csv:2\n",
+        ] {
             assert!(shown.contains(line), "{line:?} is not in:\n{shown}");
         }
     }
@@ -92,12 +151,18 @@ mod tests {
             "1 md5",
             "feed.txt:3: not usable: ",
             "feed.txt:2: too generic, `run` refuses it: ",
-            "is looked for by domain bad.example of feed feed (indicator--",
+            "matches domain bad.example of feed feed (indicator--",
+            "; only with `match.subdomains` or `match.url_hosts`\n",
         ] {
             assert!(shown.contains(line), "{line:?} is not in:\n{shown}");
         }
         let shown = text(&hotlist(directory.path(), &["inspect", "feed.txt", "--find", "good.example"]));
-        assert!(shown.contains("is looked for by none of them"), "{shown}");
+        assert!(shown.contains("matches none of them"), "{shown}");
+        let shown = text(&hotlist(directory.path(), &["inspect", "feed.txt", "--find", " bad[.]example"]));
+        assert!(shown.contains("\" bad[.]example\" (\"bad.example\") matches domain bad.example"), "{shown}");
+        assert!(!shown.contains("only with"), "{shown}");
+        let shown = text(&hotlist(directory.path(), &["inspect", "feed.txt", "--find", "127.0.0.1"]));
+        assert!(shown.contains("; too generic, `run` refuses it: "), "{shown}");
     }
 
     /// A file that cannot be read is named, and the exit code says so.

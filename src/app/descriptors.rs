@@ -65,6 +65,11 @@ fn share(config: &Config, wanted: usize, limit: u64) -> Option<Share> {
     Some(Share { connections, waiting })
 }
 
+/// How many descriptors a configuration may need.
+pub fn wanted(config: &Config) -> u64 {
+    needed(config, config.limits.max_connections)
+}
+
 /// The descriptors that suffice whatever happens: as many connections may wait, and as many may go, as are served.
 fn needed(config: &Config, wanted: usize) -> u64 {
     reserved(config) + 3 * wanted as u64 * config.sources.len() as u64

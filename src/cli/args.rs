@@ -26,7 +26,7 @@ pub struct RunArgs {
 /// everything in them that is not used, and one a feed that sums it up. Exits with 1 if a file cannot be used at all.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hotlist validate --config hotlist.yaml\n  hotlist validate --no-files --config hotlist.yaml\n  hotlist validate --feeds --config hotlist.yaml\n  hotlist validate --feeds feeds/ bad.csv.gz"
+    after_help = "Examples:\n  hotlist validate hotlist.yaml\n  hotlist validate --config hotlist.yaml\n  hotlist validate --no-files --config hotlist.yaml\n  hotlist validate --feeds --config hotlist.yaml\n  hotlist validate --feeds feeds/ bad.csv.gz"
 )]
 pub struct ValidateArgs {
     /// The configuration, *.yaml or *.toml.
@@ -38,23 +38,74 @@ pub struct ValidateArgs {
     /// Look at no file but the configuration: it is for another machine.
     #[arg(long, conflicts_with = "feeds")]
     pub no_files: bool,
-    /// Files or directories of indicators to read; no configuration is.
-    #[arg(value_name = "PATH", requires = "feeds")]
+    /// A configuration (`*.yaml`, `*.yml`, `*.toml`), as with --config; or with --feeds, files or directories of indicators,
+    /// and then no configuration is read.
+    #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+}
+
+/// Check everything that must work for a configuration to run.
+///
+/// Addresses are free (or bound by a sidecar that answers at `admin.address`), files can be used, certificates are valid,
+/// indicators load, disks have space, descriptors suffice, next hops and the control plane answer, clocks agree. Nothing is
+/// changed: an OTLP next hop gets a request without events. Exits with 0 when nothing failed, warnings or not, with 1
+/// when something did, and with 64 when the configuration is not valid.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hotlist check --config hotlist.yaml\n  hotlist check --config hotlist.yaml --json"
+)]
+pub struct CheckArgs {
+    /// The configuration, *.yaml or *.toml.
+    #[arg(short, long, value_name = "FILE", env = "HOTLIST_CONFIG")]
+    pub config: PathBuf,
+    /// Write one JSON object instead of ticks.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Watch a running sidecar: hits as they happen, and rates.
+///
+/// At most 100 hits each second are shown; the rest is counted as not shown. The admin listener serves this on a loopback
+/// address or a Unix socket only.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hotlist tap --admin http://127.0.0.1:9465\n  hotlist tap --admin unix:/run/hotlist/admin.sock --json"
+)]
+pub struct TapArgs {
+    /// The sidecar's `admin.address`: `http://127.0.0.1:9465` or `unix:/path`.
+    #[arg(long, value_name = "URL")]
+    pub admin: String,
+    /// One JSON object for each hit, and one with rates each second.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Match files of events against indicators, offline.
 ///
-/// Writes one JSON line a hit, or every event with its tags. No rule, validity or import guard is applied, and
-/// no allowlist that is not named: this says what is in the files. Exits with 0 whether or not anything hit.
+/// Writes one JSON line for each hit, or every event with its tags; a summary goes to standard error. Exits with 0
+/// whether or not anything hit.
+///
+/// With --indicators it says what is in the files. Not applied then: the import guard, rules (enabled feeds, the columns of
+/// collections), validity, revocations in a feed, the C2 rule, allowlists without --allowlist, the confidence floor, and
+/// the rule that events of kind `enrichment` do not hit. Domains match exactly without --subdomains, and URLs do not
+/// yield their hosts without --url-hosts.
+///
+/// With --config it says what `run` would do with the same events if they arrived now: all of the above is applied, with the
+/// match settings of the configuration, and on a node of a fleet the manifest and segments of its cache are matched.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hotlist scan --indicators feeds/ --events events.ndjson\n  hotlist scan --indicators bad.txt --match-subdomains --events - < events.ndjson"
+    after_help = "Examples:\n  hotlist scan --indicators feeds/ --events events.ndjson\n  hotlist scan --indicators bad.txt --subdomains --events - < events.ndjson\n  hotlist scan --config hotlist.yaml --events events.ndjson"
 )]
+#[group(skip)]
+#[command(group = ArgGroup::new("intel").required(true).args(["indicators", "config"]))]
 pub struct ScanArgs {
-    /// Files or directories of indicators, each format told from its content.
-    #[arg(short, long, value_name = "PATH", required = true, num_args = 1..)]
+    /// Files or directories of indicators, each format told from its content; segments (`*.seg`), too, in the order in
+    /// which they are given.
+    #[arg(short, long, value_name = "PATH", num_args = 1..)]
     pub indicators: Vec<PathBuf>,
+    /// A configuration: match as `run` does.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Files or directories of events, one JSON document a line; `-` is standard input.
     #[arg(short, long, value_name = "FILE|DIR|-", num_args = 1.., default_value = "-")]
     pub events: Vec<PathBuf>,
@@ -62,14 +113,17 @@ pub struct ScanArgs {
     #[arg(long, value_enum, default_value_t = Emit::Hits)]
     pub emit: Emit,
     /// Let every domain indicator match the names below it, too.
-    #[arg(long)]
-    pub match_subdomains: bool,
+    #[arg(long, alias = "match-subdomains", conflicts_with = "config")]
+    pub subdomains: bool,
     /// Let a URL in an event yield its host as a domain or an address, too.
-    #[arg(long)]
-    pub match_url_hosts: bool,
-    /// Files or directories of allowlists (MISP warninglists) that apply. Without it none does.
+    #[arg(long, alias = "match-url-hosts", conflicts_with = "config")]
+    pub url_hosts: bool,
+    /// Files or directories of allowlists (MISP warninglists) that apply, besides those of the configuration.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub allowlist: Vec<PathBuf>,
+    /// Write the summary as a JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What `scan` writes.
@@ -81,26 +135,73 @@ pub enum Emit {
     Events,
 }
 
-/// Say what happens to one event: observables, look-ups, matches, and what policy dropped and why.
+/// Say what happens to one event: the verdict, what matched and where it comes from, and what policy dropped and why.
+///
+/// Then every value at a field of the table, with the forms that were looked up. With --config the verdict is that of `run`,
+/// import guard, policy, allowlists and the cache of a node of a fleet included; with --indicators that of `scan`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hotlist explain --indicators feeds/ --event event.json\n  hotlist explain --config hotlist.yaml --event - < event.json"
+    after_help = "Examples:\n  hotlist explain --indicators feeds/ --events event.json\n  hotlist explain --config hotlist.yaml --events - < event.json"
 )]
 #[group(skip)]
 #[command(group = ArgGroup::new("intel").required(true).args(["indicators", "config"]))]
 pub struct ExplainArgs {
-    /// Files or directories of indicators, matched as `scan` does.
+    /// Files or directories of indicators, or segments, matched as `scan` does.
     #[arg(short, long, value_name = "PATH", num_args = 1..)]
     pub indicators: Vec<PathBuf>,
     /// A configuration, whose indicators are matched as `run` does.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Files or directories of allowlists (MISP warninglists) that apply beside those of the configuration.
+    /// Let every domain indicator match the names below it, too.
+    #[arg(long, conflicts_with = "config")]
+    pub subdomains: bool,
+    /// Let a URL in the event yield its host as a domain or an address, too.
+    #[arg(long, conflicts_with = "config")]
+    pub url_hosts: bool,
+    /// Files or directories of allowlists (MISP warninglists) that apply, besides those of the configuration.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub allowlist: Vec<PathBuf>,
     /// The event, one JSON document; `-` is standard input.
-    #[arg(short, long, value_name = "FILE|-", default_value = "-")]
-    pub event: PathBuf,
+    #[arg(short, long, alias = "event", value_name = "FILE|-", default_value = "-")]
+    pub events: PathBuf,
+    /// Write one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Write a pair of configurations for a log collector and Hotlist, to start with.
+///
+/// The collector reads JSON lines from --logs and sends them to Hotlist, which tags the events that hit and passes
+/// everything on to --endpoint. A file that is there already is never overwritten. Without --endpoint, `receiver.yaml`
+/// is written, too: a second Hotlist that stands in for the back end and prints what arrives.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hotlist init --collector fluent-bit\n  hotlist init --collector otel --logs /var/log/app/*.json\n  hotlist init --collector vector --endpoint https://siem.example:4317"
+)]
+pub struct InitArgs {
+    /// The collector.
+    #[arg(long, value_enum)]
+    pub collector: Collector,
+    /// Where to write. It is made if it is not there.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub directory: PathBuf,
+    /// The files that the collector reads, one JSON document per line. Relative paths start where it is started.
+    #[arg(long, value_name = "GLOB", default_value = "logs/*.ndjson")]
+    pub logs: String,
+    /// The OTLP/gRPC back end that takes all events: `https://host:port`, `http://host:port` or `unix:/path`.
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+}
+
+/// A log collector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Collector {
+    /// Fluent Bit, over OTLP/gRPC.
+    FluentBit,
+    /// Vector, by its own protocol.
+    Vector,
+    /// The OpenTelemetry Collector, over OTLP/HTTP.
+    Otel,
 }
 
 /// Say what is in files of indicators: how many of which kind, and every line that cannot be used.
@@ -108,13 +209,13 @@ pub struct ExplainArgs {
 /// Of a segment: its feeds, how many of which kind, its parts with their sizes.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hotlist inspect feeds/\n  hotlist inspect feeds/bad.csv --find evil.example\n  hotlist inspect store/segments/*.seg --find evil.example"
+    after_help = "Examples:\n  hotlist inspect feeds/\n  hotlist inspect feeds/bad.csv --find evil.example\n  hotlist inspect store/segments/*.seg --find hxxps://evil[.]example/login"
 )]
 pub struct InspectArgs {
     /// Files or directories of indicators, or segments.
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
-    /// Show the indicators that this value would match.
+    /// Show the indicators that this value would match. It may be defanged, as in `hxxp://evil[.]example`.
     #[arg(long, value_name = "VALUE")]
     pub find: Option<String>,
 }
@@ -126,7 +227,7 @@ pub struct InspectArgs {
 /// than half keeps what the store has of it, and the exit code is 1.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hotlist compile feeds/ --out store\n  hotlist compile bad-domains.txt --feed blocklist --subdomains --out store\n  hotlist compile --config hotlist.yaml --out store"
+    after_help = "Examples:\n  hotlist compile feeds/ --store store\n  hotlist compile bad-domains.txt --feed blocklist --subdomains --store store\n  hotlist compile --config hotlist.yaml --store store"
 )]
 #[group(skip)]
 #[command(group = ArgGroup::new("feeds").required(true).args(["paths", "config"]))]
@@ -135,8 +236,8 @@ pub struct CompileArgs {
     #[arg(value_name = "FEED")]
     pub paths: Vec<PathBuf>,
     /// The store, a directory; it is made if it is not there.
-    #[arg(short, long, value_name = "DIR")]
-    pub out: PathBuf,
+    #[arg(short, long, alias = "out", short_alias = 'o', value_name = "DIR")]
+    pub store: PathBuf,
     /// Compile the feeds that `intel.files` of a configuration names, with the options that stand there.
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -228,6 +329,15 @@ pub struct CompletionsArgs {
     /// The shell.
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
+}
+
+/// Write man pages of this program and its commands.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  hotlist man /usr/local/share/man/man1")]
+pub struct ManArgs {
+    /// The directory. It is made if it is not there.
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
 }
 
 /// Look at records that a next hop refused for good, and send them again.

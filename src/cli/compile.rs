@@ -21,10 +21,10 @@ pub(super) fn compile(
     environment: &dyn Fn(&str) -> Option<String>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    if client::is_cache(&args.out) {
-        let out = args.out.display();
+    if client::is_cache(&args.store) {
+        let store = args.store.display();
         return Err(Failure::Other(anyhow::anyhow!(
-            "--out {out}: is the cache of a node (`intel.control.cache`), which deletes segments; give the store a directory of its own"
+            "--store {store}: is the cache of a node (`intel.control.cache`), which deletes segments; give the store a directory of its own"
         )));
     }
     let (files, table, mut failed) = match &args.config {
@@ -56,7 +56,7 @@ pub(super) fn compile(
         let done = compile::compile(
             &files,
             &table,
-            &args.out,
+            &args.store,
             args.allow_shrink,
             &mut |outcome| {
                 // Only memory fails here, which cannot.
@@ -79,7 +79,10 @@ pub(super) fn compile(
     out.flush().map_err(Failure::of_output)?;
     match failed {
         0 => Ok(()),
-        failed => Err(Failure::Other(anyhow::anyhow!("{failed} of {count} feeds were not compiled"))),
+        failed => Err(Failure::Other(anyhow::anyhow!(
+            "{failed} of {} not compiled",
+            progress::count(count as u64, "feed was", "feeds were")
+        ))),
     }
 }
 
@@ -102,16 +105,18 @@ fn given(args: &CompileArgs) -> Result<Vec<FeedFile>, Failure> {
 }
 
 fn summary(state: &FeedState, change: Change) -> String {
-    let FeedState { feed, indicators, segments, .. } = state;
+    let FeedState { feed, segments, .. } = state;
+    let indicators = progress::count(state.indicators as u64, "indicator", "indicators");
     let newest = segments.last().map(|segment| format!("{} ({} bytes)", segment.digest, segment.bytes));
     let newest = newest.unwrap_or_default();
-    let of = segments.len();
+    let of = progress::count(segments.len() as u64, "segment", "segments");
     match change {
-        Change::Unchanged => format!("{feed}: unchanged: {indicators} indicators in {of} segments"),
-        Change::Full => format!("{feed}: {indicators} indicators in a new segment {newest}"),
+        Change::Unchanged => format!("{feed}: unchanged: {indicators} in {of}"),
+        Change::Full => format!("{feed}: {indicators} in a new segment {newest}"),
         Change::Delta { added, withdrawn } => {
             format!(
-                "{feed}: {indicators} indicators: {added} more and {withdrawn} withdrawn in segment {newest}, number {of} of its chain"
+                "{feed}: {indicators}: {added} more and {withdrawn} withdrawn in segment {newest}, number {} of its chain",
+                segments.len()
             )
         }
     }
@@ -128,7 +133,11 @@ pub(super) fn compact(args: &CompactArgs, out: &mut dyn Write) -> Result<(), Fai
     let wanted = |state: &&FeedState| args.feeds.is_empty() || args.feeds.contains(&state.feed);
     for before in feeds.iter().filter(wanted) {
         let line = match compile::compact(&args.store, &before.feed).context("cannot compact")? {
-            None => format!("{}: nothing to do: {} segments", before.feed, before.segments.len()),
+            None => format!(
+                "{}: nothing to do: {}",
+                before.feed,
+                progress::count(before.segments.len() as u64, "segment", "segments")
+            ),
             Some(state) => {
                 let bytes = |state: &FeedState| state.segments.iter().map(|segment| segment.bytes).sum::<u64>();
                 let (old, new) = (bytes(before), bytes(&state));

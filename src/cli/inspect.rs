@@ -1,8 +1,9 @@
-//! `hotlist inspect`: what is in files of indicators, line by line what cannot be used, and who would match a value.
+//! `hotlist inspect`: what is in files of indicators, line by line what cannot be used, and which of them match a value.
 
+mod find;
 mod segment;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,21 +12,19 @@ use anyhow::Context;
 
 use super::Failure;
 use super::args::InspectArgs;
-use crate::encoding::{Value, Visitor};
-use crate::enrich;
+use super::indicators::is_segment;
+use super::progress::count;
 use crate::escape::Escaped;
 use crate::feed::load::{self, Outcome};
 use crate::fields::FieldTable;
 use crate::intel::guard;
 use crate::intel::indicator::Indicator;
-use crate::intel::segment::{Segment, SegmentFeed};
-use crate::intel::snapshot::{Feed, MatchOptions, Snapshot, SnapshotBuilder};
-use crate::matcher::Matcher;
+use crate::intel::segment::Segment;
+use find::Find;
 
 pub(super) fn run(args: &InspectArgs, seed: u64, out: &mut dyn Write) -> Result<(), Failure> {
     let table = Arc::new(FieldTable::embedded(true).context("the shipped field table")?);
-    let is_segment = |path: &&PathBuf| path.extension().is_some_and(|ending| ending == "seg");
-    let (compiled, paths): (Vec<_>, Vec<_>) = args.paths.iter().partition(is_segment);
+    let (compiled, paths): (Vec<_>, Vec<_>) = args.paths.iter().partition(|path| is_segment(path));
     let paths: Vec<PathBuf> = paths.into_iter().cloned().collect();
     let mut segments = Vec::new();
     for path in compiled {
@@ -39,20 +38,15 @@ pub(super) fn run(args: &InspectArgs, seed: u64, out: &mut dyn Write) -> Result<
         describe(outcome, out).map_err(Failure::of_output)?;
     }
     if let Some(value) = &args.find {
-        let options = MatchOptions { subdomains: true, url_hosts: true, ..MatchOptions::EXACT };
-        let mut builder = SnapshotBuilder::new(Arc::clone(&table), options, seed);
-        load::add(&mut outcomes, &mut builder).context("cannot index the indicators")?;
-        for segment in segments {
-            let feed = |feed: &SegmentFeed| Feed { origin: feed.origin, ..Feed::named(&feed.name) };
-            builder.add_segment(segment, feed).context("cannot index the segments")?;
-        }
-        let snapshot = builder.build(1);
-        find(&snapshot, value, out).map_err(Failure::of_output)?;
+        Find { table: &table, segments: &segments, seed }.tell(value, &mut outcomes, out)?;
     }
     out.flush().map_err(Failure::of_output)?;
     match outcomes.iter().filter(|outcome| outcome.import.is_err()).count() {
         0 => Ok(()),
-        failed => Err(Failure::Other(anyhow::anyhow!("{failed} of {} files cannot be read", outcomes.len()))),
+        failed => Err(Failure::Other(anyhow::anyhow!(
+            "{failed} of {} cannot be read",
+            count(outcomes.len() as u64, "file", "files")
+        ))),
     }
 }
 
@@ -69,10 +63,10 @@ fn describe(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{file}")?;
     writeln!(
         out,
-        "  feed {}, format {}, {} indicators",
+        "  feed {}, format {}, {}",
         Escaped(&outcome.file.feed.name),
         import.format,
-        import.indicators.len()
+        count(import.indicators.len() as u64, "indicator", "indicators")
     )?;
     for (kind, count) in kinds {
         writeln!(out, "  {count:>9} {kind}")?;
@@ -100,45 +94,6 @@ fn describe(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
         }
     }
     writeln!(out)
-}
-
-/// Reads the value at every field and tells who looks for it where.
-fn find(snapshot: &Snapshot, value: &str, out: &mut dyn Write) -> io::Result<()> {
-    let mut matcher = Matcher::new(snapshot);
-    for (id, _) in snapshot.table().iter() {
-        matcher.value(id, Value::Text(value.as_bytes()));
-    }
-    let mut found: BTreeMap<(String, String, String, String), BTreeSet<&str>> = BTreeMap::new();
-    for hit in matcher.take_hits() {
-        let feed = &snapshot.feed_of(hit.posting.indicator).name;
-        let together = snapshot
-            .composite(hit.posting.indicator)
-            .map(|pattern| format!(", found only together: {}", pattern.program.shown(&pattern.terms)));
-        let id = enrich::indicator_id(snapshot, &hit);
-        let key = (format!("{} {}", hit.kind, hit.name), feed.clone(), id, together.unwrap_or_default());
-        found.entry(key).or_default().insert(&snapshot.table().get(hit.field).name);
-    }
-    if found.is_empty() {
-        return writeln!(out, "{value:?} is looked for by none of them, subdomains and hosts of URLs included");
-    }
-    for ((name, feed, id, together), fields) in found {
-        let some: Vec<&str> = fields.iter().copied().take(5).collect();
-        let more = if fields.len() > some.len() {
-            format!(" and {} more fields", fields.len() - some.len())
-        } else {
-            String::new()
-        };
-        writeln!(
-            out,
-            "{value:?} is looked for by {} of feed {} ({}) at {}{more}{}",
-            Escaped(name),
-            Escaped(feed),
-            Escaped(id),
-            some.join(", "),
-            Escaped(together),
-        )?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

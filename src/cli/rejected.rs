@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
-use comfy_table::presets::NOTHING;
-use comfy_table::{ContentArrangement, Table};
 use http::HeaderName;
 use serde_json::{Value, json};
 
 use super::Failure;
 use super::args::{RejectedAction, RejectedArgs, RejectedListArgs, RejectedResendArgs};
+use super::progress::count;
+use super::table::Rows;
 use crate::config::{ClientTls, Endpoint, without_credentials};
 use crate::delivery::{Batch, Signal};
 use crate::encoding::{Format, Rope};
@@ -35,10 +35,8 @@ pub(super) fn run(args: &RejectedArgs, out: &mut dyn Write, log: &mut dyn Write)
 
 fn list(args: &RejectedListArgs, out: &mut dyn Write, log: &mut dyn Write) -> Result<(), Failure> {
     for path in &args.files {
-        let mut table = Table::new();
-        table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(["N", "TIME", "SINK", "STATUS", "REASON", "BYTES", "RECORD"]);
-        let (mut rows, mut written) = (0, Ok(()));
+        let mut table = Rows::new(["N", "TIME", "SINK", "STATUS", "REASON", "BYTES", "RECORD"]);
+        let mut written = Ok(());
         rejected::read(path, |line| {
             let Line { number, entry, .. } = line;
             match entry {
@@ -52,7 +50,6 @@ fn list(args: &RejectedListArgs, out: &mut dyn Write, log: &mut dyn Write) -> Re
                     }
                 }
                 Ok(entry) => {
-                    rows += 1;
                     let Entry { time, sink, status, message, request, partial, .. } = &entry;
                     let (number, bytes) = (number.to_string(), request.len().to_string());
                     let time = format!("{time:.0}");
@@ -62,15 +59,15 @@ fn list(args: &RejectedListArgs, out: &mut dyn Write, log: &mut dyn Write) -> Re
                         None => (excerpt(status), records.pop().unwrap_or_default()),
                     };
                     let (sink, record) = (excerpt(sink), excerpt(&record));
-                    table.add_row([&number, &time, &sink, &status, &excerpt(message), &bytes, &record]);
+                    table.add([number, time, sink, status, excerpt(message), bytes, record]);
                 }
             }
         })
         .map_err(anyhow::Error::new)?;
         written.map_err(Failure::of_output)?;
         if !args.json {
-            let text = if rows > 0 { table.to_string() } else { "no rejected records".to_owned() };
-            writeln!(out, "{}:\n{text}", Escaped(path.display())).map_err(Failure::of_output)?;
+            let text = if table.is_empty() { "no rejected records\n".to_owned() } else { table.to_string() };
+            write!(out, "{}:\n{text}", Escaped(path.display())).map_err(Failure::of_output)?;
         }
     }
     out.flush().map_err(Failure::of_output)
@@ -102,7 +99,8 @@ fn resend(args: &RejectedResendArgs, out: &mut dyn Write, log: &mut dyn Write) -
     if partial > 0 {
         let file = args.file.display();
         let text = "of a partial success are left as they are, because OTLP forbids sending them again";
-        let _ = writeln!(log, "{file}: {partial} lines {text}; `--partial` sends them all the same");
+        let lines = count(partial, "line", "lines");
+        let _ = writeln!(log, "{file}: {lines} {text}; `--partial` sends them all the same");
     }
     if args.dry_run {
         for (number, _, entry) in &entries {

@@ -4,14 +4,15 @@ mod feeds;
 mod files;
 
 use std::io::Write;
-
-use anyhow::Context;
+use std::path::Path;
 
 use crate::config::Config;
 use crate::escape::Escaped;
 
 use super::Failure;
 use super::args::ValidateArgs;
+
+pub(super) use files::problems;
 
 /// Prints one line that sums the configuration up, or fails with all of its problems, or with all files that cannot be
 /// used. Then checks feeds, if asked to.
@@ -20,15 +21,24 @@ pub(super) fn run(
     environment: &dyn Fn(&str) -> Option<String>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    if !args.paths.is_empty() {
-        return feeds::given(&args.paths, out);
-    }
-    let path = args.config.as_deref().context("neither a configuration nor files of indicators were given")?;
+    let path = match (&*args.paths, &args.config) {
+        ([], Some(config)) => config,
+        ([path], _) if is_configuration(path) => path,
+        ([], None) => return Err(Failure::Other(anyhow::anyhow!("give a configuration: `--config FILE`"))),
+        (paths, _) if args.feeds => return feeds::given(paths, out),
+        ([path, ..], _) => {
+            return Err(Failure::Other(anyhow::anyhow!(
+                "{}: is not a configuration (`*.yaml`, `*.yml` or `*.toml`); give one, or check files of indicators with \
+                 `hotlist validate --feeds PATH`",
+                path.display()
+            )));
+        }
+    };
     let config = Config::load(path, environment)?;
-    let problems = if args.no_files { Vec::new() } else { files::problems(&config) };
-    if !problems.is_empty() {
+    let found = if args.no_files { Vec::new() } else { problems(&config) };
+    if !found.is_empty() {
         let lines: Vec<String> =
-            problems.iter().map(|problem| format!("{}: {}", Escaped(path.display()), Escaped(problem))).collect();
+            found.iter().map(|problem| format!("{}: {}", Escaped(path.display()), Escaped(problem))).collect();
         return Err(Failure::Other(anyhow::anyhow!(lines.join("\n"))));
     }
     let count = |number: usize, one: &str, many: &str| format!("{number} {}", if number == 1 { one } else { many });
@@ -44,6 +54,11 @@ pub(super) fn run(
     )
     .map_err(Failure::of_output)?;
     if args.feeds { feeds::configured(&config, out) } else { Ok(()) }
+}
+
+/// Whether a file is named as a configuration is.
+fn is_configuration(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ["yaml", "yml", "toml"].iter().any(|known| ending == *known))
 }
 
 #[cfg(test)]
@@ -98,7 +113,7 @@ mod tests {
                 Ok(())
             }
         }
-        let config = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hotlist.yaml");
+        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hotlist.yaml");
         let failure = run(&of(config), &|_| None, &mut Closed).unwrap_err();
         assert!(matches!(failure, Failure::OutputClosed));
     }

@@ -28,6 +28,8 @@ mod mixed;
 #[path = "../sidecar/next_hop.rs"]
 mod next_hop;
 #[cfg(test)]
+mod predict;
+#[cfg(test)]
 #[expect(dead_code, reason = "other tests need the rest")]
 #[path = "../sidecar/process.rs"]
 mod process;

@@ -211,7 +211,7 @@ fn every_event_is_written_and_only_the_one_that_hits_is_touched() {
     assert_eq!(tagged["threat"]["enrichments"][0]["indicator"]["name"], "evil.example.org");
     assert_eq!(tagged["tags"], serde_json::json!(["threat-match"]));
     let errors = String::from_utf8(output.stderr).unwrap();
-    for told in ["hotlist: -:3: ", "hotlist: -:4: ", "2 lines are no JSON object"] {
+    for told in ["hotlist: -:3: ", "hotlist: -:4: ", "2 lines are not a JSON object"] {
         assert!(errors.contains(told), "{told}: {errors}");
     }
     assert!(!errors.contains("-:1:") && !errors.contains("-:2:") && !errors.contains("-:5:"), "{errors}");

@@ -11,6 +11,8 @@ mod chance;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod command;
+#[cfg(test)]
 mod ending;
 #[cfg(test)]
 mod examples;

@@ -5,10 +5,9 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{ContentArrangement, Table};
 use serde_json::Value;
 
+use crate::cli::table::Rows;
 use crate::escape::Escaped;
 
 /// What stands in every enrichment of the sidecar's (`threat.enrichments.matched.type`).
@@ -78,13 +77,11 @@ impl Report {
     }
 
     pub(super) fn write(&self, figures: &Figures, out: &mut dyn Write) -> io::Result<()> {
-        let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_header(["time", "kind", "indicator", "field", "value", "feed"]);
+        let mut table = Rows::new(["TIME", "KIND", "INDICATOR", "FIELD", "VALUE", "FEED"]);
         for row in &self.rows {
-            table.add_row([&row.time, &row.kind, &row.indicator, &row.field, &row.value, &row.feed].map(|c| short(c)));
+            table.add([&row.time, &row.kind, &row.indicator, &row.field, &row.value, &row.feed].map(|c| short(c)));
         }
-        writeln!(out, "Hits, as the next hop received them\n{table}")?;
+        write!(out, "Hits, as the next hop received them\n{table}")?;
         let more = self.hits.saturating_sub(self.rows.len() as u64);
         if more > 0 {
             writeln!(out, "and {} more", grouped(more))?;
@@ -106,7 +103,7 @@ impl Report {
             format!("{} sent, {} matched, {received} received", grouped(figures.sent), grouped(figures.events)),
         )?;
         let each = per(figures.observables, figures.events);
-        line("observables", format!("{} ({each:.1} an event)", grouped(figures.observables)))?;
+        line("observables", format!("{} ({each:.1} per event)", grouped(figures.observables)))?;
         let rate = 100.0 * per(figures.passes, figures.observables);
         line("prefilter", format!("{rate:.2} % of the look-ups passed ({})", grouped(figures.passes)))?;
         line("hits", format!("{} on {} events", grouped(figures.hits), grouped(self.tagged)))?;
@@ -115,9 +112,9 @@ impl Report {
         let seconds = figures.elapsed.as_secs_f64().max(1e-9);
         let build = if cfg!(debug_assertions) { "debug build" } else { "release build" };
         let speed = grouped((figures.sent as f64 / seconds).round() as u64);
-        line("speed", format!("{speed} events a second, sender and receiver on the same machine ({build})"))?;
+        line("speed", format!("{speed} events per second, sender and receiver on the same machine ({build})"))?;
         let micros = per(figures.matching.as_nanos() as u64, figures.events) / 1000.0;
-        line("matching", format!("{micros:.2} µs an event"))
+        line("matching", format!("{micros:.2} µs per event"))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::cli::progress::count;
 use crate::escape::Escaped;
 use crate::intel::segment::Segment;
 use crate::intel::snapshot::Origin;
@@ -13,20 +14,22 @@ pub(super) fn describe(path: &Path, segment: &Segment, out: &mut dyn Write) -> i
     let bytes = segment.as_bytes().len();
     writeln!(out, "{}", Escaped(path.display()))?;
     writeln!(out, "  segment {}", segment.digest())?;
-    write!(out, "  {} indicators, {} contexts, {bytes} bytes", segment.len(), segment.contexts())?;
+    let indicators = |number: u64| count(number, "indicator", "indicators");
+    let contexts = count(segment.contexts() as u64, "context", "contexts");
+    write!(out, "  {}, {contexts}, {bytes} bytes", indicators(u64::from(segment.len())))?;
     match segment.len() {
         0 => writeln!(out)?,
-        indicators => writeln!(out, " ({:.1} an indicator)", bytes as f64 / f64::from(indicators))?,
+        number => writeln!(out, " ({:.0} per indicator)", bytes as f64 / f64::from(number))?,
     }
     if !segment.tombstones().is_empty() {
-        writeln!(out, "  withdraws {} indicators of earlier segments", segment.tombstones().len())?;
+        writeln!(out, "  withdraws {} of earlier segments", indicators(segment.tombstones().len() as u64))?;
     }
     for feed in segment.feeds() {
         let what = match feed.origin {
             Origin::Feed => "feed",
             Origin::Collection => "collection",
         };
-        writeln!(out, "  {what} {}, {} indicators", Escaped(&feed.name), feed.len)?;
+        writeln!(out, "  {what} {}, {}", Escaped(&feed.name), indicators(u64::from(feed.len)))?;
         for (kind, count) in Kind::ALL.iter().zip(feed.values).filter(|(_, count)| *count > 0) {
             writeln!(out, "  {count:>9} {kind}")?;
         }

@@ -10,7 +10,7 @@ use crate::forward::Headers;
 use crate::tls::{self, TlsError};
 
 /// Everything that is wrong with them, each with the key that names the file. Reads only.
-pub(super) fn problems(config: &Config) -> Vec<String> {
+pub(in crate::cli) fn problems(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
     for source in &config.sources {
         problems.extend(certificate(&format!("sources.{}.tls", source.id), source.tls()));

@@ -1,0 +1,111 @@
+//! A small client of the admin listener of a running sidecar.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, UnixStream};
+use tokio_util::either::Either;
+
+use crate::config::{Address, Endpoint};
+
+/// How long the listener may take for the head of an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a sidecar does not answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AdminError {
+    /// It is not a place to ask.
+    #[error("--admin {given}: give `http://127.0.0.1:9465` or `unix:/path`, as `admin.address` of the sidecar says")]
+    Url {
+        /// What was given.
+        given: String,
+    },
+    /// There is no connection, or no answer.
+    #[error("{endpoint}: {cause}; is the sidecar running, and is this its `admin.address`?")]
+    Connect {
+        /// Where.
+        endpoint: Endpoint,
+        /// Why not.
+        cause: String,
+    },
+    /// It answers something else.
+    #[error("{endpoint} answers {status} to {path}: {text}")]
+    Refused {
+        /// Who.
+        endpoint: Endpoint,
+        /// The status.
+        status: u16,
+        /// What was asked.
+        path: String,
+        /// What it says.
+        text: String,
+    },
+}
+
+/// Reads `http://host:port`, `host:port` or `unix:/path`.
+pub(super) fn endpoint(given: &str) -> Result<Endpoint, AdminError> {
+    let whole =
+        if given.contains("://") || given.starts_with("unix:") { given.to_owned() } else { format!("http://{given}") };
+    match Endpoint::parse(&whole) {
+        Ok(endpoint @ (Endpoint::Http { .. } | Endpoint::Unix(_))) => Ok(endpoint),
+        Ok(Endpoint::Https { .. }) | Err(_) => Err(AdminError::Url { given: given.to_owned() }),
+    }
+}
+
+/// Asks for a path, and gives the answer's body while it comes.
+pub(super) async fn get(endpoint: &Endpoint, path: &str) -> Result<Incoming, AdminError> {
+    let failed = |cause: String| AdminError::Connect { endpoint: endpoint.clone(), cause };
+    let asked = tokio::time::timeout(PATIENCE, ask(endpoint, path)).await;
+    let answer = asked.unwrap_or_else(|_| Err("no answer".to_owned())).map_err(failed)?;
+    let status = answer.status().as_u16();
+    if status != 200 {
+        let text = read(answer.into_body()).await;
+        return Err(AdminError::Refused { endpoint: endpoint.clone(), status, path: path.to_owned(), text });
+    }
+    Ok(answer.into_body())
+}
+
+async fn ask(endpoint: &Endpoint, path: &str) -> Result<hyper::Response<Incoming>, String> {
+    let text = |error: io::Error| error.to_string();
+    let (stream, host) = match endpoint {
+        Endpoint::Http { host, port } | Endpoint::Https { host, port } => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(text)?;
+            let host = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+            (Either::Left(stream), host)
+        }
+        Endpoint::Unix(path) => (Either::Right(UnixStream::connect(path).await.map_err(text)?), "localhost".to_owned()),
+    };
+    let (mut send, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    // It ends with the answer.
+    tokio::spawn(connection);
+    let request = Request::get(path).header("host", host).body(Empty::<Bytes>::new());
+    send.send_request(request.map_err(|error| error.to_string())?).await.map_err(|error| error.to_string())
+}
+
+/// The beginning of a short answer.
+async fn read(body: Incoming) -> String {
+    use http_body_util::{BodyExt, Limited};
+    let collected = Limited::new(body, 4096).collect().await;
+    collected.map_or_else(|_| String::new(), |all| String::from_utf8_lossy(&all.to_bytes()).trim().to_owned())
+}
+
+/// Whether a Hotlist answers at an admin address.
+pub(super) async fn is_alive(address: &Address) -> bool {
+    let endpoint = match address {
+        Address::Tcp(address) if address.ip().is_unspecified() => {
+            Endpoint::Http { host: "127.0.0.1".to_owned(), port: address.port() }
+        }
+        Address::Tcp(address) => Endpoint::Http { host: address.ip().to_string(), port: address.port() },
+        Address::Unix(path) => Endpoint::Unix(path.clone()),
+    };
+    match get(&endpoint, "/livez").await {
+        Ok(body) => read(body).await == "ok",
+        Err(_) => false,
+    }
+}

@@ -1,0 +1,57 @@
+//! What other hosts must do: next hops and the control plane answer, and their clocks agree with ours.
+
+use jiff::Timestamp;
+use tokio::runtime::Runtime;
+
+use super::Check;
+use crate::app::probe::{self, Answer};
+use crate::config::{Config, SinkKind};
+
+/// Seconds by which clocks may differ: `Date` is exact to one, and answers take their time.
+const SKEW: i64 = 30;
+
+pub(super) fn checks(config: &Config, runtime: &Runtime) -> Vec<Check> {
+    let (mut checks, mut clocks) = (Vec::new(), Vec::new());
+    for sink in &config.sinks {
+        let (SinkKind::Otlp(settings) | SinkKind::Vector(settings)) = &sink.kind else { continue };
+        let Some(answer) = runtime.block_on(probe::sink(sink)) else { continue };
+        let check = format!("sinks.{}: {} answers", sink.id, settings.endpoint);
+        checks.push(match answer {
+            Ok(answer) => {
+                clocks.extend(clock(&settings.endpoint.to_string(), answer));
+                Check::ok("next hops", check)
+            }
+            Err(cause) if sink.required => Check::failed("next hops", check, cause)
+                .hint("until it answers, collectors are answered UNAVAILABLE, and keep their events"),
+            Err(cause) => {
+                Check::warning("next hops", check, cause).hint("the sink is not required: its events are lost")
+            }
+        });
+    }
+    if let Some(control) = &config.intel.control {
+        let check = format!("intel.control: {} answers", control.endpoint);
+        checks.push(match runtime.block_on(probe::control(control)) {
+            Ok(answer) => {
+                clocks.extend(clock(&control.endpoint.to_string(), answer));
+                Check::ok("control plane", check)
+            }
+            Err(cause) => Check::warning("control plane", check, cause)
+                .hint("while it is away, the last good version of the cache is matched"),
+        });
+    }
+    checks.extend(clocks);
+    checks
+}
+
+fn clock(endpoint: &str, answer: Answer) -> Option<Check> {
+    let difference = Timestamp::now().as_second() - answer.time?.as_second();
+    let check = format!("the clock agrees with that of {endpoint}");
+    Some(match difference.abs() {
+        ..=SKEW => Check::ok("clock", check),
+        seconds => {
+            let word = if difference > 0 { "ahead of" } else { "behind" };
+            Check::warning("clock", check, format!("this host is {seconds} s {word} it"))
+                .hint("validity of indicators is judged by time: run NTP on both hosts")
+        }
+    })
+}

@@ -1,0 +1,281 @@
+//! What `explain` says: first the verdict, then each indicator that was found with where it comes from, then every value.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::story::{Read, Story};
+use crate::cli::indicators::Loaded;
+use crate::cli::progress::count;
+use crate::detect::{Detector, Verdict};
+use crate::enrich;
+use crate::escape::Escaped;
+use crate::intel::allowlist::Listing;
+use crate::matcher::Hit;
+use crate::policy::Suppression;
+
+/// Everything there is to say of one event. It is shown as text, and written as JSON.
+#[derive(Serialize)]
+pub(super) struct Explanation {
+    /// Whether `run` would tag the event.
+    hit: bool,
+    /// The time by which validity was judged.
+    event_time: Timestamp,
+    /// What has to be known of the event or of the policy to read the rest.
+    remarks: Vec<String>,
+    /// Indicators that hit.
+    hits: Vec<Found>,
+    /// Indicators that were found and dropped by policy.
+    dropped: Vec<Found>,
+    /// Composite indicators of which only a part was found.
+    unfulfilled: Vec<Found>,
+    /// Lines of feeds that have a value of the event, and that the import guard refused.
+    refused: Vec<Refused>,
+    /// Every value at a field of the table.
+    values: Vec<Read>,
+}
+
+/// One indicator of one feed, at all fields at which it was found.
+#[derive(Serialize)]
+struct Found {
+    kind: &'static str,
+    indicator: String,
+    feed: String,
+    id: String,
+    at: Vec<At>,
+    /// `file:line`, or the segment.
+    from: Vec<String>,
+    confidence: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    valid_from: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    valid_until: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tlp: Option<&'static str>,
+    /// Allowlists that hold the value.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    allowlists: Vec<String>,
+    /// Why policy dropped it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<&'static str>,
+    /// What must be found together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needs: Option<String>,
+}
+
+#[derive(PartialEq, Serialize)]
+struct At {
+    field: String,
+    value: String,
+}
+
+#[derive(Serialize)]
+struct Refused {
+    value: String,
+    from: String,
+    reason: String,
+}
+
+impl Explanation {
+    /// Of the verdict of the live stream, and that over every field, which has more findings that are dropped.
+    pub(super) fn new(loaded: &Loaded, verdict: &Verdict, at_every_field: &Verdict, story: Story) -> Explanation {
+        let detector = &loaded.detector;
+        let hits = verdict.hits.iter().zip(&verdict.hit_listings).map(|(hit, listings)| (hit, None, &listings[..]));
+        let of = at_every_field;
+        let dropped = of.suppressed.iter().zip(&of.suppressed_listings);
+        let dropped = dropped.map(|((hit, reason), listings)| (hit, Some(*reason), &listings[..]));
+        let unfulfilled = of.unfulfilled.iter().map(|hit| (hit, None, &[][..]));
+        let (mut hits, mut dropped) = (grouped(detector, hits), grouped(detector, dropped));
+        let mut unfulfilled = grouped(detector, unfulfilled);
+        let all: Vec<&Hit> = hits.iter().chain(&dropped).chain(&unfulfilled).map(|(hit, _)| *hit).collect();
+        let mut places = loaded.origins.places(&detector.snapshot, &all).into_iter();
+        for (_, found) in hits.iter_mut().chain(&mut dropped).chain(&mut unfulfilled) {
+            found.from = places.next().unwrap_or_default();
+        }
+        for (hit, found) in &mut unfulfilled {
+            let pattern = detector.snapshot.composite(hit.posting.indicator);
+            found.needs = pattern.map(|pattern| pattern.program.shown(&pattern.terms).to_string());
+        }
+        let (values, keys) = story.end();
+        let refused = loaded.origins.refused.iter().filter(|(_, _, refused)| keys.contains(&refused.value.to_string()));
+        let refused = refused.map(|(path, line, refused)| Refused {
+            value: refused.value.to_string(),
+            from: format!("{}:{line}", path.display()),
+            reason: refused.reason.to_string(),
+        });
+        let only = |found: Vec<(&Hit, Found)>| found.into_iter().map(|(_, found)| found).collect();
+        Explanation {
+            hit: !verdict.hits.is_empty(),
+            event_time: verdict.facts.time,
+            remarks: remarks(detector, verdict),
+            hits: only(hits),
+            dropped: only(dropped),
+            unfulfilled: only(unfulfilled),
+            refused: refused.collect(),
+            values,
+        }
+    }
+
+    /// The first line: whether the event hits, and if not, what comes nearest to a reason.
+    fn verdict(&self) -> String {
+        let indicators = |number: usize| count(number as u64, "indicator", "indicators");
+        let reasons = |of: &[Found]| {
+            let reasons: BTreeSet<&str> = of.iter().filter_map(|found| found.reason).collect();
+            reasons.into_iter().collect::<Vec<_>>().join(", ")
+        };
+        match (self.hits.len(), self.dropped.len(), self.unfulfilled.len()) {
+            (1.., ..) => format!("HIT: {}", indicators(self.hits.len())),
+            (0, 1.., _) => {
+                let (found, reasons) = (indicators(self.dropped.len()), reasons(&self.dropped));
+                format!("NO HIT: {found} found, and dropped by policy ({reasons})")
+            }
+            (0, 0, 1..) => "NO HIT: a part of a composite indicator was found, and not the rest".to_owned(),
+            (0, 0, 0) if !self.refused.is_empty() => {
+                "NO HIT: a feed has a value of this event, and the import guard refuses it".to_owned()
+            }
+            (0, 0, 0) if self.values.is_empty() => {
+                "NO HIT: the event has no value at any field of the table; see docs/configuration.md, `match.fields`"
+                    .to_owned()
+            }
+            (0, 0, 0) => "NO HIT: no value of this event is an indicator".to_owned(),
+        }
+    }
+}
+
+/// One entry for each indicator and reason, with all the fields at which it was found.
+fn grouped<'h>(
+    detector: &Detector,
+    hits: impl Iterator<Item = (&'h Hit, Option<Suppression>, &'h [Listing])>,
+) -> Vec<(&'h Hit, Found)> {
+    let snapshot = &detector.snapshot;
+    let mut all: Vec<(&Hit, Found)> = Vec::new();
+    for (hit, reason, listings) in hits {
+        let (feed, id) = (&snapshot.feed_of(hit.posting.indicator).name, enrich::indicator_id(snapshot, hit));
+        let at = At {
+            field: snapshot.table().get(hit.field).name.clone(),
+            value: String::from_utf8_lossy(&hit.value).into_owned(),
+        };
+        let reason_word = reason.map(Suppression::as_str);
+        let known = all.iter_mut().find(|(known, found)| {
+            (known.kind, &known.name, found.reason) == (hit.kind, &hit.name, reason_word)
+                && (&found.feed, &found.id) == (feed, &id)
+        });
+        if let Some((_, found)) = known {
+            if !found.at.contains(&at) {
+                found.at.push(at);
+            }
+            continue;
+        }
+        let stored = snapshot.indicator(hit.posting.indicator);
+        let listed =
+            |listing: &Listing| format!("{}: allowlist {:?} has {}", listing.action, listing.list, listing.entry);
+        all.push((
+            hit,
+            Found {
+                kind: hit.kind.as_str(),
+                indicator: hit.name.clone(),
+                feed: feed.clone(),
+                id,
+                at: vec![at],
+                from: Vec::new(),
+                confidence: stored.context.confidence.as_str(),
+                valid_from: stored.valid_from,
+                valid_until: stored.valid_until,
+                tlp: stored.context.tlp.map(|tlp| tlp.as_str()),
+                allowlists: listings.iter().map(listed).collect(),
+                reason: reason_word,
+                explanation: reason.map(Suppression::explain),
+                needs: None,
+            },
+        ));
+    }
+    all
+}
+
+fn remarks(detector: &Detector, verdict: &Verdict) -> Vec<String> {
+    let mut remarks = Vec::new();
+    match &detector.policy {
+        None => remarks.push("no policy is applied; give --config to apply rules, validity and the C2 rule".to_owned()),
+        Some(policy) if policy.only_allowlists => remarks.push(
+            "only allowlists are applied; give --config to apply rules, validity and the C2 rule, too".to_owned(),
+        ),
+        Some(policy) if policy.is_skewed(&verdict.facts) => remarks.push(format!(
+            "the event time is more than match.max_clock_skew ({} s) from now: validity is judged at {}, too",
+            policy.max_clock_skew.as_secs(),
+            verdict.facts.arrival
+        )),
+        Some(_) => {}
+    }
+    if let Some(malformed) = verdict.malformed {
+        let what = malformed.as_str();
+        remarks
+            .push(format!("the event is a malformed JSON document ({what}); it was matched as far as it can be read"));
+    }
+    for budget in verdict.exceeded.iter() {
+        remarks.push(format!("the event exceeds the budget {}; the best findings are kept", budget.as_str()));
+    }
+    remarks
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.verdict())?;
+        self.hits.iter().try_for_each(|found| found.fmt(f))?;
+        if !self.dropped.is_empty() {
+            writeln!(f, "\ndropped by policy: {}", self.dropped.len())?;
+            self.dropped.iter().try_for_each(|found| found.fmt(f))?;
+        }
+        if !self.unfulfilled.is_empty() {
+            writeln!(f, "\nfound, but not all that has to be found together: {}", self.unfulfilled.len())?;
+            self.unfulfilled.iter().try_for_each(|found| found.fmt(f))?;
+        }
+        if !self.refused.is_empty() {
+            writeln!(f, "\nrefused by the import guard: {}", self.refused.len())?;
+        }
+        for refused in &self.refused {
+            let Refused { value, from, reason } = refused;
+            writeln!(f, "  {} at {}: {reason}", Escaped(value), Escaped(from))?;
+        }
+        writeln!(f, "\nevent time: {}", self.event_time)?;
+        self.remarks.iter().try_for_each(|remark| writeln!(f, "{}", Escaped(remark)))?;
+        if !self.values.is_empty() {
+            writeln!(f, "\nevery value at a field of the table:")?;
+        }
+        for value in &self.values {
+            writeln!(f, "{} ({}) = {}", value.fields.join(", "), value.kind, value.value)?;
+            value.lookups.iter().try_for_each(|sentence| writeln!(f, "    {}", Escaped(sentence)))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  {} {} of feed {}", self.kind, Escaped(&self.indicator), Escaped(&self.feed))?;
+        for at in &self.at {
+            writeln!(f, "      at {} = {:?}", at.field, at.value)?;
+        }
+        if let (Some(reason), Some(explanation)) = (self.reason, self.explanation) {
+            writeln!(f, "      {reason}: {explanation}")?;
+        }
+        self.allowlists.iter().try_for_each(|list| writeln!(f, "      {}", Escaped(list)))?;
+        if let Some(needs) = &self.needs {
+            writeln!(f, "      needs: {}", Escaped(needs))?;
+        }
+        if !self.from.is_empty() {
+            writeln!(f, "      from {}", Escaped(self.from.join(", ")))?;
+        }
+        let validity = match (self.valid_from, self.valid_until) {
+            (None, None) => "at all times".to_owned(),
+            (Some(from), None) => format!("from {from}"),
+            (None, Some(until)) => format!("until {until}"),
+            (Some(from), Some(until)) => format!("from {from} until {until}"),
+        };
+        let tlp = self.tlp.map(|tlp| format!(", TLP {tlp}")).unwrap_or_default();
+        writeln!(f, "      {}, confidence {}, valid {validity}{tlp}", Escaped(&self.id), self.confidence)
+    }
+}

@@ -1,0 +1,103 @@
+//! What the matcher does with each value of an event, one paragraph a value. Fields with the same value that are read in
+//! the same way share one.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::encoding::Value;
+use crate::fields::{FieldId, FieldTable};
+use crate::intel::plan::Reading;
+use crate::intel::space::Space;
+use crate::matcher::{Outcome, Trace, show_key};
+use crate::observable::Malformed;
+
+/// What is known of the values of one event.
+#[derive(Default)]
+pub(super) struct Story {
+    table: Option<Arc<FieldTable>>,
+    values: Vec<Read>,
+    /// Every form that was looked up.
+    keys: BTreeSet<String>,
+}
+
+/// One value, and what was looked up of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Read {
+    /// The fields that have the value, each once.
+    pub(super) fields: Vec<String>,
+    /// The kind of the fields.
+    pub(super) kind: String,
+    /// As the event has it; a text as a JSON string.
+    pub(super) value: String,
+    /// A sentence for each form that was looked up.
+    pub(super) lookups: Vec<String>,
+}
+
+impl Story {
+    pub(super) fn new(table: &Arc<FieldTable>) -> Story {
+        Story { table: Some(Arc::clone(table)), ..Story::default() }
+    }
+
+    /// The values, in the order of the event, and every form that was looked up.
+    pub(super) fn end(self) -> (Vec<Read>, BTreeSet<String>) {
+        let mut grouped: Vec<Read> = Vec::new();
+        for value in self.values {
+            let same = |known: &&mut Read| {
+                (&known.kind, &known.value, &known.lookups) == (&value.kind, &value.value, &value.lookups)
+            };
+            match grouped.iter_mut().find(same) {
+                Some(known) => known
+                    .fields
+                    .extend(value.fields.into_iter().filter(|field| !known.fields.contains(field)).collect::<Vec<_>>()),
+                None => grouped.push(value),
+            }
+        }
+        (grouped, self.keys)
+    }
+
+    fn tell(&mut self, sentence: String) {
+        if let Some(value) = self.values.last_mut() {
+            value.lookups.push(sentence);
+        }
+    }
+}
+
+impl Trace for Story {
+    fn value(&mut self, field: FieldId, value: Value<'_>, _: Reading) {
+        let Some(table) = &self.table else { return };
+        let row = table.get(field);
+        let value = match value {
+            Value::Text(text) => format!("{:?}", String::from_utf8_lossy(text)),
+            Value::Int(number) => number.to_string(),
+            Value::Double(number) => number.to_string(),
+            Value::Bool(flag) => flag.to_string(),
+            Value::Time(time) => time.to_string(),
+        };
+        let (fields, kind) = (vec![row.name.clone()], row.kind.as_str().to_owned());
+        self.values.push(Read { fields, kind, value, lookups: Vec::new() });
+    }
+
+    fn looked_up(&mut self, space: Space, key: &[u8], outcome: Outcome) {
+        let outcome = match outcome {
+            Outcome::NoIndicators => "no indicators of this kind are loaded".to_owned(),
+            Outcome::Rejected => "not an indicator (prefilter)".to_owned(),
+            Outcome::Absent => "not an indicator here (the prefilter passed it, the exact set did not)".to_owned(),
+            Outcome::Found(1) => "1 indicator".to_owned(),
+            Outcome::Found(many) => format!("{many} indicators"),
+        };
+        let key = show_key(space, key);
+        self.tell(format!("as {} {key}: {outcome}", space.as_str()));
+        self.keys.insert(key);
+    }
+
+    fn networks(&mut self, address: IpAddr, found: usize) {
+        self.tell(format!("networks that cover {address}: {found}"));
+    }
+
+    fn malformed(&mut self, reason: Malformed) {
+        self.tell(format!("malformed ({}): {}", reason.as_str(), reason.explain()));
+    }
+}

@@ -1,0 +1,198 @@
+//! The indicators that a subcommand was given, by path or by a configuration, and where each of them comes from.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use super::{Failure, progress};
+use crate::app;
+use crate::config::{self, Config};
+use crate::detect::{Budgets, Detector};
+use crate::encoding::TagInto;
+use crate::feed::allowlist;
+use crate::feed::load::{self, FeedFile};
+use crate::fields::FieldTable;
+use crate::intel::guard::Refused;
+use crate::intel::indicator::{Comparison, Indicator, Term, TermValue};
+use crate::intel::segment::{Segment, SegmentFeed};
+use crate::intel::snapshot::{Feed, MatchOptions, Snapshot, SnapshotBuilder};
+use crate::matcher::Hit;
+use crate::policy::Policy;
+
+/// Lines of feeds that are named for one indicator.
+const NAMED: usize = 3;
+
+/// A detector, and the files behind it.
+pub(super) struct Loaded {
+    pub(super) detector: Detector,
+    pub(super) origins: Origins,
+}
+
+/// The files that indicators come from.
+#[derive(Default)]
+pub(super) struct Origins {
+    files: Vec<FeedFile>,
+    /// Segments with the names of their feeds.
+    segments: Vec<(PathBuf, BTreeSet<String>)>,
+    /// What the import guard refused.
+    pub(super) refused: Vec<(PathBuf, u32, Refused)>,
+}
+
+/// What `run` would match with under the configuration at `path`. What is not used is told on standard error.
+pub(super) fn configured(
+    path: &Path,
+    allowlists: &[PathBuf],
+    environment: &dyn Fn(&str) -> Option<String>,
+    seed: u64,
+) -> Result<Loaded, Failure> {
+    let config = Config::load(path, environment)?;
+    let offline = app::offline(&config, allowlists, seed).map_err(anyhow::Error::new)?;
+    offline.notes.iter().for_each(|note| progress::note(note));
+    let origins = Origins { files: offline.files, segments: offline.segments, refused: offline.refused };
+    Ok(Loaded { detector: offline.detector, origins })
+}
+
+/// What is in files and segments, without any rule but the allowlists. What is not used is told on standard error.
+pub(super) fn given(
+    paths: &[PathBuf],
+    options: MatchOptions,
+    allowlists: &[PathBuf],
+    seed: u64,
+) -> Result<Loaded, Failure> {
+    let table = Arc::new(FieldTable::embedded(true).context("the shipped field table")?);
+    let files = load::given(paths).context("cannot find the indicators")?;
+    let (compiled, files): (Vec<FeedFile>, Vec<FeedFile>) = files.into_iter().partition(|file| is_segment(&file.path));
+    let bar = progress::bar((files.len() + compiled.len()) as u64, "files of indicators");
+    let mut outcomes = Vec::new();
+    for file in files {
+        let outcome = load::load(file, &table);
+        match &outcome.import {
+            Ok(import) if import.unusable_lines() > 0 => progress::note(&format!(
+                "{}: {} cannot be used (`hotlist inspect` lists them)",
+                outcome.file.path.display(),
+                progress::count(import.unusable_lines() as u64, "line", "lines")
+            )),
+            Ok(_) => {}
+            Err(error) => progress::note(&error.to_string()),
+        }
+        outcomes.push(outcome);
+        bar.inc(1);
+    }
+    let (mut segments, mut opened) = (Vec::new(), Vec::new());
+    for file in compiled {
+        let segment = Segment::open(&file.path, None).with_context(|| file.path.display().to_string())?;
+        let feeds = segment.feeds().iter().map(|feed| feed.name.clone()).collect();
+        segments.push((file.path, feeds));
+        opened.push(segment);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    if opened.is_empty() && outcomes.iter().all(|outcome| outcome.import.is_err()) {
+        return Err(Failure::Other(anyhow::anyhow!("no file of indicators could be read")));
+    }
+    let snapshot = snapshot(&mut outcomes, opened, &table, options, seed)?;
+    let files = outcomes.into_iter().map(|outcome| outcome.file).collect();
+    let detector = Detector {
+        snapshot: Arc::new(snapshot),
+        policy: only_allowlists(allowlists),
+        tag_into: TagInto::Auto,
+        budgets: Budgets::OFFLINE,
+    };
+    Ok(Loaded { detector, origins: Origins { files, segments, refused: Vec::new() } })
+}
+
+/// Whether a path names a segment.
+pub(super) fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "seg")
+}
+
+/// A snapshot of files that were imported and of segments, in this order.
+pub(super) fn snapshot(
+    outcomes: &mut [load::Outcome],
+    segments: Vec<Arc<Segment>>,
+    table: &Arc<FieldTable>,
+    options: MatchOptions,
+    seed: u64,
+) -> Result<Snapshot, Failure> {
+    let mut builder = SnapshotBuilder::new(Arc::clone(table), options, seed);
+    load::add(outcomes, &mut builder).context("cannot index the indicators")?;
+    for segment in segments {
+        let feed = |feed: &SegmentFeed| Feed { origin: feed.origin, ..Feed::named(&feed.name) };
+        builder.add_segment(segment, feed).context("cannot index the segments")?;
+    }
+    Ok(builder.build(1))
+}
+
+/// A policy of the allowlists named on the command line and nothing else, `None` without any.
+fn only_allowlists(paths: &[PathBuf]) -> Option<Policy> {
+    if paths.is_empty() {
+        return None;
+    }
+    let (allowlists, errors) = allowlist::load_with(&config::Intel::default(), paths);
+    allowlist::lines(&errors).iter().for_each(|line| progress::note(&format!("allowlist: {line}")));
+    Some(Policy { allowlists, only_allowlists: true, ..Policy::default() })
+}
+
+impl Origins {
+    /// Where each of the hits comes from: `file:line`, or the segment. Reads the files of their feeds again.
+    pub(super) fn places(&self, snapshot: &Snapshot, hits: &[&Hit]) -> Vec<Vec<String>> {
+        let feeds: Vec<&str> = hits.iter().map(|hit| feed_of(snapshot, hit)).collect();
+        let ids: Vec<_> = hits.iter().map(|hit| snapshot.indicator(hit.posting.indicator).id).collect();
+        let mut places: Vec<Vec<String>> = vec![Vec::new(); hits.len()];
+        let mut more = vec![0usize; hits.len()];
+        for file in self.files.iter().filter(|file| feeds.contains(&file.feed.name.as_str())) {
+            let path = file.path.display().to_string();
+            load::load_into(file.clone(), snapshot.table(), &|_| {}, &mut |indicators: Vec<Indicator>| {
+                for indicator in &indicators {
+                    for (at, hit) in hits.iter().enumerate() {
+                        let is_it = feeds[at] == file.feed.name
+                            && (ids[at].is_none() || ids[at] == indicator.id)
+                            && indicator.keys().any(|term| is_of(term, hit));
+                        if is_it && places[at].len() < NAMED {
+                            places[at].push(format!("{path}:{}", indicator.line));
+                        } else if is_it {
+                            more[at] += 1;
+                        }
+                    }
+                }
+            });
+        }
+        for (at, places) in places.iter_mut().enumerate() {
+            if more[at] > 0 {
+                places.push(format!("{} more", progress::count(more[at] as u64, "line", "lines")));
+            }
+            if places.is_empty() {
+                let of_feed = self.segments.iter().filter(|(_, names)| names.contains(feeds[at]));
+                let mut of_feed = of_feed.map(|(path, _)| path.display().to_string());
+                match (of_feed.next(), of_feed.count()) {
+                    (Some(path), 0) => places.push(path),
+                    (Some(_), others) => places.push(format!("one of {} segments", others + 1)),
+                    (None, _) => {}
+                }
+            }
+        }
+        places
+    }
+}
+
+fn feed_of<'s>(snapshot: &'s Snapshot, hit: &Hit) -> &'s str {
+    &snapshot.feed_of(hit.posting.indicator).name
+}
+
+/// Whether a term of an indicator is what a hit names.
+fn is_of(term: &Term, hit: &Hit) -> bool {
+    if term.value.kind() != hit.kind {
+        return false;
+    }
+    match &term.value {
+        TermValue::Number { comparison, value } if *comparison != Comparison::Equal => {
+            hit.name == format!("{} {value}", comparison.as_str())
+        }
+        TermValue::Time { comparison, value } if *comparison != Comparison::Equal => {
+            hit.name == format!("{} {value}", comparison.as_str())
+        }
+        value => hit.name == value.to_string(),
+    }
+}
