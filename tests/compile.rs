@@ -128,22 +128,20 @@ mod tests {
         // Alone the first still has what the second withdraws; in the order of the chain it has not.
         let find = |paths: &[&str], value: &str| works(directory, &[&["inspect"], paths, &["--find", value]].concat());
         let (full, delta) = (two[0].as_str(), two[1].as_str());
-        assert!(
-            find(&[full], "host1.evil.example").contains("is looked for by domain host1.evil.example of feed feed")
-        );
+        assert!(find(&[full], "host1.evil.example").contains("matches domain host1.evil.example of feed feed"));
         let shown = find(&[full, delta], "host1.evil.example");
-        assert!(shown.contains("\"host1.evil.example\" is looked for by none of them"), "{shown}");
+        assert!(shown.contains("\"host1.evil.example\" matches none of them"), "{shown}");
         assert!(shown.contains("  withdraws 2 indicators of earlier segments\n"), "{shown}");
-        assert!(find(&[full, delta], "host22.evil.example").contains("is looked for by domain host22.evil.example"));
+        assert!(find(&[full, delta], "host22.evil.example").contains("matches domain host22.evil.example"));
 
         let compacted = works(directory, &["compact", "--store", "store"]);
         assert!(compacted.starts_with("feed: 2 segments of ") && compacted.contains(" are one of "), "{compacted}");
         let one = chain(directory, "feed");
         let [whole] = &one[..] else { panic!("one segment") };
-        assert!(find(&[whole], "host1.evil.example").contains("is looked for by none of them"));
-        assert!(find(&[whole], "host22.evil.example").contains("is looked for by domain host22.evil.example"));
-        assert_eq!(works(directory, &["compact", "--store", "store", "feed"]), "feed: nothing to do: 1 segments\n");
-        assert_eq!(works(directory, &COMPILE), "feed: unchanged: 21 indicators in 1 segments\n");
+        assert!(find(&[whole], "host1.evil.example").contains("matches none of them"));
+        assert!(find(&[whole], "host22.evil.example").contains("matches domain host22.evil.example"));
+        assert_eq!(works(directory, &["compact", "--store", "store", "feed"]), "feed: nothing to do: 1 segment\n");
+        assert_eq!(works(directory, &COMPILE), "feed: unchanged: 21 indicators in 1 segment\n");
         let (_, error) = fails(directory, &["compact", "--store", "store", "other"]);
         assert!(error.contains("no feed `other`; see store/feeds"), "{error}");
     }

@@ -96,10 +96,10 @@ fn explain_names_list_entry_and_action() {
     ] {
         let shown = hotlist(directory.path(), arguments);
         for line in [
-            "hits: 2\n",
-            "\n        annotate: allowlist \"a CDN\" has 198.51.100.0/24\n",
+            "HIT: 2 indicators\n",
+            "\n      annotate: allowlist \"a CDN\" has 198.51.100.0/24\n",
             "dropped by policy: 1\n",
-            "\n        allowlist: an allowlist holds the value\n        suppress: allowlist \"our own\" has 203.0.113.9\n",
+            "\n      allowlist: an allowlist holds the value\n      suppress: allowlist \"our own\" has 203.0.113.9\n",
         ] {
             assert!(shown.contains(line), "{line:?} is not in:\n{shown}");
         }

@@ -56,10 +56,15 @@ struct Collector {
 impl Collector {
     /// The example, and what is different for a test.
     fn start(program: &Path, scene: &Scene, over: &Value) -> Collector {
+        Collector::start_with(program, scene, &examples().join("backend/collector.yaml"), over)
+    }
+
+    /// The same with another configuration.
+    fn start_with(program: &Path, scene: &Scene, config: &Path, over: &Value) -> Collector {
         let over = scene.write("over.yaml", &over.to_string());
         let log = scene.path("collector.log");
         let mut command = Command::new(program);
-        command.arg("--config").arg(examples().join("backend/collector.yaml")).arg("--config").arg(over);
+        command.arg("--config").arg(config).arg("--config").arg(over);
         let output = std::fs::File::create(&log).unwrap();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn().unwrap();
         Collector { child, log }
@@ -169,6 +174,53 @@ async fn kill_in_the_middle(how: Value) {
     assert_eq!(BTreeSet::from_iter(arrived.keys().copied()), BTreeSet::from_iter(0..EVENTS));
     let twice = arrived.values().filter(|times| **times > 1).count();
     println!("{before} events before the kill, {EVENTS} after it, {twice} of them more than once");
+}
+
+/// Scenario: `hotlist init` writes a pair, Hotlist and a real Collector run with it, and the event that `init` says is a
+/// first hit is appended to the logs. Guarantee: it arrives at the next hop, tagged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_init_writes_runs() {
+    let Some(program) = program() else { return };
+    let (scene, next_hop) = (Scene::new(), NextHop::start().await);
+    let (pair, logs) = (scene.path("pair"), scene.path("events.ndjson"));
+    let mut init = Command::new(env!("CARGO_BIN_EXE_hotlist"));
+    init.args(["init", "--collector", "otel", "--endpoint", &next_hop.endpoint, "--logs"]).arg(&logs);
+    let printed = init.arg("--directory").arg(&pair).output().unwrap();
+    assert!(printed.status.success(), "{printed:?}");
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    let event = printed.split("echo '").nth(1).unwrap().split('\'').next().unwrap();
+    std::fs::write(&logs, format!("{event}\n")).unwrap();
+    // Free ports, and paths that do not start at the working directory of the tests.
+    let mut text = std::fs::read_to_string(pair.join("hotlist.yaml")).unwrap() + "log: { format: json }\n";
+    for port in ["14317", "9465"] {
+        text = text.replace(&format!("127.0.0.1:{port}"), "127.0.0.1:0");
+    }
+    for path in ["indicators/*", "rejected.ndjson", "hits.ndjson"] {
+        text = text.replace(path, &pair.join(path).display().to_string());
+    }
+    let hotlist = Hotlist::start(&scene.write("hotlist.yaml", &text));
+    let over = json!({
+        "receivers": { "filelog": { "poll_interval": "50ms" } },
+        "exporters": { "otlphttp": { "endpoint": format!("http://{}", hotlist.address()) } },
+        "service": { "telemetry": { "metrics": { "level": "none" } } },
+    });
+    let _collector = Collector::start_with(&program, &scene, &pair.join("collector.yaml"), &over);
+    let deadline = Instant::now() + PATIENCE * 2;
+    let arrived = loop {
+        if let Some(request) = next_hop.take().into_iter().next() {
+            break request.message();
+        }
+        assert!(Instant::now() < deadline, "nothing arrives");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    let mut events = Vec::new();
+    OTLP.records(&arrived, |span| {
+        events.push(serde_json::from_slice::<Value>(&render_record(&arrived[span.record.payload()])).unwrap());
+    })
+    .unwrap();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0]["tags"], json!(["threat-match"]));
+    assert_eq!(events[0]["threat"]["enrichments"][0]["indicator"]["name"], "first-hit.example");
 }
 
 fn config(directory: &str) -> Config {
