@@ -48,8 +48,8 @@ pub const CANARY: &str = "canary";
 
 /// Connections at once: probes and scrapes are few.
 const MAX_CONNECTIONS: usize = 64;
-/// Descriptors for probes while the process has no others left.
-const SPARE_DESCRIPTORS: usize = 4;
+/// Descriptors for probes while the process has no others left, two for each connection.
+const SPARE_DESCRIPTORS: usize = 8;
 /// How long a peer may take for TLS, and how long for the header of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may be without a request; scrapers come more often.

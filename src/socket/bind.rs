@@ -14,6 +14,7 @@ use super::descriptors::Spare;
 use super::stream::Plain;
 use crate::config::Address;
 use crate::escape::Escaped;
+use crate::file_timeout::within;
 
 /// Connections that wait to be accepted: Fluent Bit opens one an export.
 const BACKLOG: u32 = 1024;
@@ -56,7 +57,8 @@ impl Listener {
         Ok(Listener { socket, address, name: name.into(), spare: Spare::new(0) })
     }
 
-    /// Holds so many file descriptors in reserve, for connections that come when the process has no others left.
+    /// Holds so many file descriptors in reserve, for connections that come when the process has no others left. One
+    /// connection takes two: the system wants a free one even to say that no other connection waits (accept(2)).
     #[must_use]
     pub fn with_spare_descriptors(mut self, count: usize) -> Listener {
         self.spare = Spare::new(count);
@@ -105,7 +107,9 @@ fn remove_stale(path: &Path) -> io::Result<()> {
             "the path exists and is not a socket: remove it, or choose another path",
         ));
     }
-    if UnixStream::connect(path).is_ok() {
+    // One that listens and does not accept has a queue that may be full.
+    let found = within(path, |path| UnixStream::connect(path).map(drop));
+    if found.is_ok() || found.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
         return Err(io::Error::new(
             io::ErrorKind::AddrInUse,
             "another process listens there: stop it, or choose another path",

@@ -16,6 +16,8 @@ mod connection_age;
 #[cfg(test)]
 mod connections;
 #[cfg(test)]
+mod descriptors;
+#[cfg(test)]
 mod fan_out;
 #[cfg(test)]
 mod health;
