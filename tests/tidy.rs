@@ -4,6 +4,9 @@
 // Says to clippy what cargo knows: helpers here are test code, too.
 #![cfg(test)]
 
+#[path = "tidy/process.rs"]
+mod process;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -44,7 +44,10 @@ pub(super) async fn open(shared: &Arc<Shared>, request: Request<FetchSegmentRequ
     let bytes = file.metadata().await.map_err(failed)?.len();
     if bytes != segment.bytes {
         let wanted = segment.bytes;
-        tracing::error!(path = %Escaped(path.display()), bytes, wanted, "a segment has not the length that its manifest says");
+        static LINES: telemetry::Throttle = telemetry::Throttle::new();
+        if let Some(left_out) = LINES.pass() {
+            tracing::error!(path = %Escaped(path.display()), bytes, wanted, left_out, "a segment has not the length that its manifest says");
+        }
         return Err(Status::data_loss("the segment is damaged; ask the operator of this control plane"));
     }
     if *offset >= bytes {

@@ -18,6 +18,7 @@ use crate::proto::control::v1::{
     AlertBatch, Error, FetchSegmentRequest, ListNodesRequest, ListNodesResponse, Node, NodeStatus, Slot, SlotStatus,
     Statistics, SyncRequest, SyncResponse,
 };
+use crate::telemetry::Throttle;
 
 #[tonic::async_trait]
 impl Control for Calls {
@@ -64,7 +65,10 @@ async fn list(shared: &Shared, request: Request<ListNodesRequest>) -> Result<Res
     let store = shared.store.clone();
     let read = tokio::task::spawn_blocking(move || store.read_nodes(tenant.as_ref())).await;
     let nodes = read.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| {
-        tracing::error!(error = %Escaped(&error), "nodes cannot be listed");
+        static LINES: Throttle = Throttle::new();
+        if let Some(left_out) = LINES.pass() {
+            tracing::error!(error = %Escaped(&error), left_out, "nodes cannot be listed");
+        }
         Status::unavailable("the store cannot be read; the log of the control plane says why")
     })?;
     let (snapshot, now) = (shared.publications.current(), Timestamp::now());

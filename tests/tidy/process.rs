@@ -1,0 +1,75 @@
+//! Rules about what may stop or flood a process: tasks that end unseen, and lines of the log without a throttle.
+
+use std::collections::BTreeSet;
+
+use super::{assert_none, code, files, log_calls, words};
+
+/// Where tasks and threads are made other than by `task::background`, and what becomes of a panic there.
+const SPAWNS: [(&str, &str); 16] = [
+    ("src/task.rs", "it is what this rule asks for"),
+    ("src/admin/thread.rs", "the app waits for its end"),
+    ("src/app/indicators/thread.rs", "it goes on after a panic"),
+    ("src/app/reload.rs", "opens files again, once"),
+    ("src/app/wiring.rs", "asks for the health of a next hop, once"),
+    ("src/cli/control_plane.rs", "the command waits for its end"),
+    ("src/cli/demo.rs", "the demo waits for its end"),
+    ("src/cli/run.rs", "the command waits for its end"),
+    ("src/control/server/progress.rs", "of one call"),
+    ("src/file_timeout.rs", "opens one file"),
+    ("src/forward/connection.rs", "of one connection"),
+    ("src/forward/fanout.rs", "of one batch"),
+    ("src/forward/ndjson.rs", "syncs once, and the next batch asks again"),
+    ("src/ingest/filter/stream.rs", "of one stream"),
+    ("src/ingest/workers.rs", "work that panics is an answer"),
+    ("src/telemetry/outlet.rs", "it writes what the hook for panics logs, and calls nothing that panics"),
+];
+
+#[test]
+fn no_task_that_runs_as_long_as_the_process_ends_unseen() {
+    let mut offences = Vec::new();
+    let mut making = BTreeSet::new();
+    for (path, text) in files("src", &["rs"]).into_iter().filter(|(path, _)| !path.ends_with("/tests.rs")) {
+        let code = code(&text);
+        if ["tokio::spawn(", "thread::spawn(", "thread::Builder"].iter().any(|made| code.contains(made)) {
+            if !SPAWNS.iter().any(|(known, _)| *known == path) {
+                offences.push(path.clone());
+            }
+            making.insert(path);
+        }
+    }
+    let gone = SPAWNS.iter().filter(|(known, _)| !making.contains(*known)).map(|(known, _)| format!("{known}: gone"));
+    offences.extend(gone);
+    assert_none("use `task::background`, or say in SPAWNS of tests/tidy.rs what becomes of a panic", offences);
+}
+
+/// Where peers send something: what they do must not fill the log.
+const PEERS: [&str; 6] =
+    ["src/socket/", "src/ingest/", "src/forward/", "src/tls/", "src/control/server/", "src/delivery"];
+/// Files there whose lines no peer can repeat.
+const UNTHROTTLED: [(&str, &str); 8] = [
+    ("src/forward/connection.rs", "attempts to connect back off"),
+    ("src/forward/headers.rs", "once until the file is good again"),
+    ("src/forward/line_file.rs", "whoever rotates files, and disks"),
+    ("src/forward/ndjson.rs", "at a signal, and once a second"),
+    ("src/ingest/health.rs", "at start"),
+    ("src/ingest/listener.rs", "at start"),
+    ("src/socket/bind.rs", "at the end"),
+    ("src/tls/reload.rs", "once for each change of a file"),
+];
+
+#[test]
+fn a_line_that_a_peer_can_repeat_is_throttled() {
+    let mut offences = Vec::new();
+    for (path, text) in files("src", &["rs"]) {
+        let is_of_peers = PEERS.iter().any(|of| path.starts_with(of));
+        if !is_of_peers || UNTHROTTLED.iter().any(|(known, _)| *known == path) {
+            continue;
+        }
+        for (line, arguments) in log_calls(&text) {
+            if words(&arguments, "left_out").next().is_none() {
+                offences.push(format!("{path}:{line}"));
+            }
+        }
+    }
+    assert_none("put a telemetry::Throttle around the line, and give `left_out`", offences);
+}
