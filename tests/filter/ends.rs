@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hotlist::ingest::Limits;
+use hotlist::ingest::{Age, Limits};
 use hotlist::proto::filter::v1::Answer;
 use prost::Message;
 use tonic::Code;
@@ -91,4 +91,23 @@ async fn a_drain_answers_what_is_in_work_and_ends_the_stream() {
     assert_eq!(busy.end().await.0, Code::Unavailable as i32);
     tokio::time::timeout(PATIENCE, drained).await.expect("the source is not done").unwrap();
     until(&handle, &ended("drained"), 2.0).await;
+}
+
+/// Scenario: a connection reaches its largest age while a batch of its stream waits for a sink, and another while its
+/// stream idles. Guarantee: the batch is answered, and both streams end with UNAVAILABLE, so that clients connect again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_on_an_old_connection_ends_after_what_is_in_work() {
+    let (handle, sinks) = (metrics(), Sinks::gated());
+    let age = Age { after: Duration::from_millis(300), grace: PATIENCE };
+    let limits = Limits { max_connection_age: Some(age), ..Limits::default() };
+    let server = Server::start(limits, 8, plain_judge(), &sinks);
+    let (mut busy, mut idle) = (Raw::open(&server.address, &[]).await, Raw::open(&server.address, &[]).await);
+    busy.frame(0, &request(1, &[&bad(0)], Answer::Hits).encode_to_vec()).await;
+    sinks.wait_for(1).await;
+    let (code, text) = idle.end().await;
+    assert_eq!((code, text.contains("connect again")), (Code::Unavailable as i32, true), "{text}");
+    sinks.let_pass(1);
+    assert_eq!(busy.answer().await.id, 1);
+    assert_eq!(busy.end().await.0, Code::Unavailable as i32);
+    until(&handle, "hotlist_connections_closed_total{listener=\"agents\",reason=\"max_age\"}", 2.0).await;
 }

@@ -154,3 +154,32 @@ async fn a_reload_that_hangs_blocks_neither_events_nor_the_end() {
     let (status, log) = hotlist.wait();
     assert_eq!(status.code(), Some(0), "{log}");
 }
+
+/// Scenario: the reader of a sink's pipe stalls, so that a write to it never ends. Guarantee: SIGTERM ends the process when
+/// the grace period is over, and what was not written is not acknowledged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_hangs_does_not_hold_up_the_end() {
+    let (scene, _next_hop, config) = scene("shutdown: { grace: 500ms, delay: 0s }\n").await;
+    let pipe = scene.path("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let _reader = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    let text = std::fs::read_to_string(&config).unwrap().replace("hits.ndjson", "pipe");
+    let hotlist = Hotlist::start(&scene.write("hotlist.yaml", &text));
+    let large = request_of([(1, &json!({ "source": { "ip": "198.51.100.23" }, "message": "x".repeat(20_000) }))]);
+    let address = hotlist.address();
+    let mut stuck = loop {
+        let mut client = tokio::spawn({
+            let (address, large) = (address.clone(), large.clone());
+            async move { export(&address, &large).await }
+        });
+        match tokio::time::timeout(Duration::from_secs(1), &mut client).await {
+            Ok(answer) => assert_eq!(answer.unwrap().unwrap().status, 0),
+            Err(_) => break client,
+        }
+    };
+    hotlist.signal(Signal::SIGTERM);
+    let (status, log) = hotlist.wait();
+    assert_eq!(status.code(), Some(1), "{log}");
+    let answer = tokio::time::timeout(PATIENCE, &mut stuck).await.unwrap().unwrap();
+    assert!(answer.is_err(), "{answer:?}");
+}
