@@ -18,6 +18,7 @@ pub mod enrich;
 
 pub mod delivery;
 pub mod detect;
+pub mod dial;
 pub mod file_timeout;
 pub mod grpc;
 pub mod proto;

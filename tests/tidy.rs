@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// The layers, lowest first. A module uses modules of lower layers; what else it may use is said in [`may_use`].
 const LAYERS: [&[&str]; 4] = [
     &["escape", "observable", "fields", "encoding", "intel", "matcher", "policy", "enrich"],
-    &["config", "telemetry", "delivery", "grpc", "proto", "detect", "file_timeout", "tls", "socket", "task"],
+    &["config", "telemetry", "delivery", "grpc", "proto", "detect", "dial", "file_timeout", "tls", "socket", "task"],
     &["ingest", "forward", "feed", "control", "history", "alert", "admin"],
     &["app", "cli", "main"],
 ];

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
-use tokio_util::either::Either;
 use tonic::transport::{Channel, Uri};
 use tower::service_fn;
 
 use crate::config::Endpoint;
+use crate::dial;
 use crate::escape::Escaped;
 use crate::proto::control::v1::ListNodesRequest;
 use crate::proto::control::v1::operator_client::OperatorClient;
@@ -19,7 +17,7 @@ use crate::tls::Connector;
 
 pub use crate::proto::control::v1::{NodeStatus, Slot, SlotStatus, Statistics};
 
-/// How long connecting may take.
+/// How long connecting may take, and the handshake of TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -91,29 +89,12 @@ pub async fn connect(endpoint: &Endpoint, tls: Option<Connector>) -> Result<Chan
     let channel = Channel::from_shared(format!("http://{authority}").into_bytes());
     let channel = channel.unwrap_or_else(|_| Channel::from_static("http://localhost")).timeout(ANSWER_TIMEOUT);
     let (to, tls) = (endpoint.clone(), tls.map(Arc::new));
-    let dial = move |_: Uri| {
+    let connect = move |_: Uri| {
         let (endpoint, tls) = (to.clone(), tls.clone());
         async move {
-            let dialled = timeout(CONNECT_TIMEOUT, dial(&endpoint, tls.as_deref())).await;
-            dialled.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map(TokioIo::new)
+            let stream = dial::open(&endpoint, tls.as_deref(), CONNECT_TIMEOUT).await;
+            stream.map(TokioIo::new).map_err(io::Error::from)
         }
     };
-    channel.connect_with_connector(service_fn(dial)).await.map_err(failed)
-}
-
-type Plain = Either<TcpStream, UnixStream>;
-type Secured = Either<Plain, tokio_rustls::client::TlsStream<Plain>>;
-
-async fn dial(endpoint: &Endpoint, tls: Option<&Connector>) -> io::Result<Secured> {
-    let stream = match endpoint {
-        Endpoint::Http { host, port } | Endpoint::Https { host, port } => {
-            Either::Left(TcpStream::connect((host.as_str(), *port)).await?)
-        }
-        Endpoint::Unix(path) => Either::Right(UnixStream::connect(path).await?),
-    };
-    match (endpoint, tls) {
-        (Endpoint::Https { .. }, Some(tls)) => Ok(Either::Right(tls.connect(stream).await?)),
-        (Endpoint::Https { .. }, None) => Err(io::Error::other("an https endpoint needs TLS")),
-        _ => Ok(Either::Left(stream)),
-    }
+    channel.connect_with_connector(service_fn(connect)).await.map_err(failed)
 }

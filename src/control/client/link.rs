@@ -10,8 +10,6 @@ use std::time::Duration;
 use backon::ExponentialBuilder;
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OnceCell, mpsc};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,6 +18,7 @@ use tonic::{Status, Streaming};
 
 use super::settings::Timing;
 use crate::config::Endpoint;
+use crate::dial;
 use crate::intel::manifest;
 use crate::proto::control::v1::control_client::ControlClient;
 use crate::proto::control::v1::{SyncRequest, SyncResponse};
@@ -180,7 +179,10 @@ impl Dialer {
         let dialer = self.clone();
         let connector = tower::service_fn(move |_: Uri| {
             let dialer = dialer.clone();
-            async move { dialer.socket().await.map(TokioIo::new) }
+            async move {
+                let stream = dial::open(&dialer.endpoint, dialer.tls.as_deref(), dialer.timing.open).await;
+                stream.map(TokioIo::new).map_err(io::Error::from)
+            }
         });
         match timeout(self.timing.open, endpoint.connect_with_connector(connector)).await {
             Ok(Ok(channel)) => Ok(channel),
@@ -188,27 +190,6 @@ impl Dialer {
             Err(_) => Err(failed(format!("connecting took longer than {:?}", self.timing.open))),
         }
     }
-
-    async fn socket(&self) -> io::Result<Box<dyn Socket>> {
-        match &self.endpoint {
-            Endpoint::Http { host, port } => Ok(Box::new(tcp(host, *port).await?)),
-            Endpoint::Https { host, port } => {
-                let tls = self.tls.as_ref().ok_or_else(|| io::Error::other("the client was made without TLS"))?;
-                Ok(Box::new(tls.connect(tcp(host, *port).await?).await?))
-            }
-            Endpoint::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
-        }
-    }
-}
-
-/// What a connection runs over.
-trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Socket for T {}
-
-async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 fn authority(host: &str, port: u16) -> String {
