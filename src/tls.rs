@@ -5,6 +5,7 @@
 //! that is open goes on with those that it began with.
 
 mod files;
+mod peer;
 mod reload;
 
 use std::io;
@@ -20,6 +21,8 @@ use tokio_rustls::rustls::{self, ClientConfig, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use crate::config::{ClientTls, ServerTls};
+use peer::PeerVerifier;
+pub use peer::explain;
 use reload::Reloaded;
 
 /// What a gRPC peer offers (RFC 7301, RFC 9113 section 3.2).
@@ -95,7 +98,7 @@ pub enum TlsError {
 pub struct Acceptor(Arc<Reloaded<ServerConfig>>);
 
 /// The side that connects.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Connector {
     config: Arc<Reloaded<ClientConfig>>,
     name: ServerName<'static>,
@@ -134,12 +137,20 @@ impl Connector {
     /// # Errors
     /// They cannot be used, or the name cannot stand in a certificate.
     pub fn load(of: &str, settings: &ClientTls, host: &str) -> Result<Connector, TlsError> {
+        Connector::load_for(of, settings, host, HTTP_2)
+    }
+
+    /// The same, offering other protocols than HTTP/2.
+    ///
+    /// # Errors
+    /// As [`Connector::load`].
+    pub fn load_for(of: &str, settings: &ClientTls, host: &str, protocols: Protocols) -> Result<Connector, TlsError> {
         let name = settings.server_name.as_deref().unwrap_or(host).to_owned();
         let name = ServerName::try_from(name.clone()).map_err(|_| TlsError::ServerName(name))?;
         let paths = [&settings.ca_file, &settings.cert_file, &settings.key_file].into_iter().flatten().cloned();
         let paths = paths.collect();
         let settings = settings.clone();
-        let load = move || client_config(&settings);
+        let load = move || client_config(&settings, protocols);
         Ok(Connector { config: Reloaded::start(of, paths, Box::new(load))?, name })
     }
 
@@ -151,7 +162,7 @@ impl Connector {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        TlsConnector::from(self.config.current().await).connect(self.name.clone(), stream).await
+        TlsConnector::from(self.config.current().await).connect(self.name.clone(), stream).await.map_err(explain)
     }
 }
 
@@ -190,10 +201,10 @@ fn server_config(settings: &ServerTls, protocols: Protocols) -> Result<ServerCon
     Ok(config)
 }
 
-fn client_config(settings: &ClientTls) -> Result<ClientConfig, TlsError> {
-    let roots = match &settings.ca_file {
-        Some(path) => files::roots(path)?,
-        None => files::system_roots()?,
+fn client_config(settings: &ClientTls, protocols: Protocols) -> Result<ClientConfig, TlsError> {
+    let (roots, anchors) = match &settings.ca_file {
+        Some(path) => (files::roots(path)?, files::certificates(path)?),
+        None => (files::system_roots()?, Vec::new()),
     };
     let path = || settings.ca_file.clone().unwrap_or_default();
     let verifier =
@@ -206,7 +217,8 @@ fn client_config(settings: &ClientTls) -> Result<ClientConfig, TlsError> {
         })?;
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
-        .with_webpki_verifier(verifier);
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(PeerVerifier::new(verifier, anchors)));
     let mut config = match (&settings.cert_file, &settings.key_file) {
         (Some(certificate), Some(key)) => {
             builder.with_client_auth_cert(files::certificates(certificate)?, files::key(key)?).map_err(|error| {
@@ -215,6 +227,6 @@ fn client_config(settings: &ClientTls) -> Result<ClientConfig, TlsError> {
         }
         _ => builder.with_no_client_auth(),
     };
-    config.alpn_protocols = names(HTTP_2);
+    config.alpn_protocols = names(protocols);
     Ok(config)
 }

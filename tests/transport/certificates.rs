@@ -65,6 +65,19 @@ impl Authority {
 }
 
 impl Identity {
+    /// As `openssl req -x509` makes one: it signs itself, for an address or a name.
+    pub fn self_signed(is_authority: bool, name: &str, expired: bool) -> Identity {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        if is_authority {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        if expired {
+            (params.not_before, params.not_after) = (date_time_ymd(2000, 1, 1), date_time_ymd(2001, 1, 1));
+        }
+        let key = KeyPair::generate().unwrap();
+        Identity { pem: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
+    }
+
     /// As a Kubernetes secret is mounted: the files are links into a directory behind a link that is swapped.
     pub fn mount(&self, directory: &Path) -> (PathBuf, PathBuf) {
         let version = tempfile::Builder::new().prefix("..version").tempdir_in(directory).unwrap().keep();
