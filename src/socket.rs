@@ -7,6 +7,7 @@
 
 mod accept;
 mod activity;
+mod authority;
 mod bind;
 mod connections;
 pub mod descriptors;

@@ -10,6 +10,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
+use super::authority::Authorities;
+
 /// Without TLS.
 pub(super) type Plain = Either<TcpStream, UnixStream>;
 /// With or without TLS.
@@ -26,6 +28,8 @@ pub struct Stream {
     /// What was read and not yet given out.
     preface: Preface,
     inner: Secured,
+    /// For HTTP/2 over a Unix socket.
+    authorities: Option<Authorities>,
 }
 
 /// Why there is no connection to speak on.
@@ -47,7 +51,9 @@ impl Stream {
             let possible = prefaces.iter().filter(|preface| preface.starts_with(&buffer[..found]));
             let preface = *possible.min_by_key(|preface| preface.len()).ok_or(Unfit::Preface)?;
             if preface.len() == found {
-                return Ok((Stream { preface, inner }, preface));
+                let is_unix = matches!(inner, Either::Left(Either::Right(_)));
+                let authorities = (is_unix && preface.starts_with(b"PRI ")).then(Authorities::default);
+                return Ok((Stream { preface, inner, authorities }, preface));
             }
             // No more than every protocol that is still possible has in its preface.
             let room = buffer.get_mut(found..preface.len()).ok_or(Unfit::Preface)?;
@@ -76,7 +82,13 @@ impl AsyncRead for Stream {
             self.preface = later;
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.inner).poll_read(context, into)
+        let before = into.filled().len();
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.inner).poll_read(context, into);
+        if let Some(authorities) = &mut this.authorities {
+            authorities.rewrite(into.filled_mut().get_mut(before..).unwrap_or_default());
+        }
+        polled
     }
 }
 
