@@ -31,7 +31,7 @@ use crate::socket::{Activity, Bounds, Listener, ServeError};
 use crate::telemetry;
 use crate::tls::{Acceptor, HTTP_1, TlsError};
 
-pub use readiness::{Check, Readiness};
+pub use readiness::{Check, Note, Readiness};
 pub use tap::{Counts, Tap};
 use thread::OwnThread;
 

@@ -252,6 +252,7 @@ impl App {
         let intel = Intel::start(keeper, lists, reporter, publish).map_err(StartError::Limits)?;
         let sinks = wiring::sinks(&config, &[])?;
         descriptors::warn_of_low_limit(&config);
+        wiring::show_sinks(&readiness, &sinks);
         let shared = Shared::start(&wiring::limits(&config)).map_err(StartError::Limits)?;
         let reloads = mpsc::channel(1);
         let shown = Arc::new(ArcSwap::from_pointee(config.clone()));

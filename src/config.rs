@@ -43,7 +43,7 @@ pub use problem::{ConfigErrors, Fault, Position, Problem};
 pub use process::{Admin, Limits, Log, LogFormat, LogLevel, Shutdown};
 pub use secret::Secret;
 pub use show::ShowError;
-pub use sink::{Compression, Fsync, GrpcSink, NdjsonSink, Only, Rejected, Sink, SinkKind};
+pub use sink::{Compression, Fsync, GrpcSink, NdjsonSink, Only, Protocol, Rejected, Sink, SinkKind};
 pub use source::{FilterSource, OtlpSource, Source, SourceKind, VectorSource};
 pub use tls::{ClientTls, ServerTls};
 pub use units::size as parse_size;

@@ -9,6 +9,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -125,7 +126,20 @@ impl Accepted {
 #[derive(Clone, Default)]
 pub struct Metadata(HeaderMap);
 
+/// How many Hotlists a request passed. Each gRPC or HTTP sink sends it, one higher.
+pub const HOPS: HeaderName = HeaderName::from_static("hotlist-hops");
+
+/// How many Hotlists a request with these headers passed; 0 when they do not say it.
+pub fn hops(headers: &HeaderMap) -> u32 {
+    headers.get(HOPS).and_then(|value| value.to_str().ok()?.trim().parse().ok()).unwrap_or(0)
+}
+
 impl Metadata {
+    /// How many Hotlists the request passed.
+    pub fn hops(&self) -> u32 {
+        hops(&self.0)
+    }
+
     /// The headers of a request, as they came.
     pub fn new(headers: HeaderMap) -> Metadata {
         Metadata(headers)
@@ -153,6 +167,16 @@ pub enum Refusal {
     /// Overload; the client retries later.
     #[error("{0}")]
     ResourceExhausted(String),
+    /// One of both, of which the next hop says when to come again.
+    #[error("{cause}")]
+    Later {
+        /// Why.
+        cause: String,
+        /// When to come again.
+        delay: Duration,
+        /// Whether it is overload.
+        overloaded: bool,
+    },
     /// The request can never succeed; the client must not retry it.
     #[error("{0}")]
     InvalidArgument(String),
@@ -162,9 +186,31 @@ impl Refusal {
     /// A low-cardinality word for metrics: the gRPC status name in lower case.
     pub fn label(&self) -> &'static str {
         match self {
-            Refusal::Unavailable(_) => "unavailable",
-            Refusal::ResourceExhausted(_) => "resource_exhausted",
+            Refusal::Unavailable(_) | Refusal::Later { overloaded: false, .. } => "unavailable",
+            Refusal::ResourceExhausted(_) | Refusal::Later { overloaded: true, .. } => "resource_exhausted",
             Refusal::InvalidArgument(_) => "invalid_argument",
+        }
+    }
+}
+
+impl Refusal {
+    /// A refusal for overload or for a transient fault, with the time after which the next hop wants the request again.
+    pub fn transient(cause: String, overloaded: bool, delay: Option<Duration>) -> Refusal {
+        match (delay, overloaded) {
+            (Some(delay), overloaded) => Refusal::Later { cause, delay, overloaded },
+            (None, true) => Refusal::ResourceExhausted(cause),
+            (None, false) => Refusal::Unavailable(cause),
+        }
+    }
+
+    /// The same with another text.
+    #[must_use]
+    pub fn map(self, change: impl FnOnce(String) -> String) -> Refusal {
+        match self {
+            Refusal::Unavailable(cause) => Refusal::Unavailable(change(cause)),
+            Refusal::ResourceExhausted(cause) => Refusal::ResourceExhausted(change(cause)),
+            Refusal::Later { cause, delay, overloaded } => Refusal::Later { cause: change(cause), delay, overloaded },
+            Refusal::InvalidArgument(cause) => Refusal::InvalidArgument(change(cause)),
         }
     }
 }

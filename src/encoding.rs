@@ -76,6 +76,17 @@ impl Signal {
     }
 }
 
+impl Signal {
+    /// The path of its requests over HTTP (OTLP specification, "OTLP/HTTP Request").
+    pub const fn http_path(self) -> &'static str {
+        match self {
+            Signal::Logs => "/v1/logs",
+            Signal::Metrics => "/v1/metrics",
+            Signal::Traces => "/v1/traces",
+        }
+    }
+}
+
 /// Which part of a record takes the tags (`tag_into` of the configuration).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TagInto {

@@ -9,10 +9,13 @@ pub mod disk;
 pub mod fanout;
 pub mod grpc;
 pub mod headers;
+mod http;
 mod keep;
 pub mod line_file;
+mod link;
 pub mod ndjson;
 mod partial_success;
+mod record;
 pub mod rejected;
 mod select;
 
@@ -27,6 +30,7 @@ pub use grpc::GrpcSink;
 pub use headers::Headers;
 pub use line_file::Fsync;
 pub use ndjson::NdjsonSink;
+pub use record::{Latest, Record};
 pub use rejected::RejectedFile;
 pub use select::Only;
 
@@ -34,6 +38,7 @@ use crate::delivery::{Accepted, Batch, Refusal, Signal};
 use crate::encoding::Format;
 use crate::escape::Escaped;
 use crate::telemetry::{self, Throttle};
+use grpc::NotDelivered;
 
 /// One configured sink.
 #[derive(Debug)]
@@ -42,8 +47,7 @@ pub struct Sink {
     kind: SinkKind,
     required: bool,
     only: Only,
-    /// Lines about what it refuses.
-    refusals: Throttle,
+    record: Record,
 }
 
 /// What a sink does with a batch.
@@ -60,7 +64,7 @@ pub enum SinkKind {
 impl Sink {
     /// A sink under the name that metrics and logs call it by. It is required, and takes every event.
     pub fn new(name: impl Into<String>, kind: SinkKind) -> Sink {
-        Sink { name: name.into(), kind, required: true, only: Only::All, refusals: Throttle::new() }
+        Sink { name: name.into(), kind, required: true, only: Only::All, record: Record::default() }
     }
 
     /// The same, required or not.
@@ -125,32 +129,69 @@ impl Sink {
     /// # Errors
     /// The sink did not take it; the client of the source is to retry.
     pub async fn deliver(&self, batch: &Arc<Batch>) -> Result<Accepted, Refusal> {
-        let result = match &self.kind {
-            SinkKind::Grpc(sink) if sink.format() != batch.format => match self.converted(batch, sink).await {
-                Ok(Some(accepted)) => Ok(accepted),
-                Ok(None) => return Ok(Accepted::default()),
-                Err(refusal) => Err(refusal),
+        let mut count = CountRequest { sink: self, status: Some("cancelled") };
+        let result = self.hand_over(batch).await;
+        let Some(result) = result.transpose() else {
+            count.status = None;
+            return Ok(Accepted::default());
+        };
+        count.status = Some(result.as_ref().map_or_else(|failed| failed.refusal.label(), |_| "ok"));
+        match result {
+            Ok(accepted) => {
+                self.record.succeeded();
+                Ok(accepted)
+            }
+            Err(failed) => Err(self.note_failure(failed)),
+        }
+    }
+
+    /// Whether the sink could take a batch, where it is known to have failed and can say so without taking it.
+    ///
+    /// # Errors
+    /// It could not.
+    pub async fn check_room(&self, batch: &Arc<Batch>) -> Result<(), Refusal> {
+        let SinkKind::Ndjson(sink) = &self.kind else { return Ok(()) };
+        let checked = sink.check_room(&self.name, batch, self.only).await;
+        match checked {
+            Ok(()) => Ok(()),
+            Err(refusal) => {
+                self.count(refusal.label());
+                Err(self.note_failure(refusal.into()))
+            }
+        }
+    }
+
+    fn note_failure(&self, failed: NotDelivered) -> Refusal {
+        let NotDelivered { refusal, status } = failed;
+        if let Some(left_out) = self.record.failed(&status, &refusal.to_string()) {
+            let (sink, required) = (&self.name, self.required);
+            tracing::warn!(sink, status, required, left_out, error = %Escaped(&refusal), "the sink did not take a batch");
+        }
+        refusal
+    }
+
+    /// What its deliveries came to lately.
+    pub fn latest(&self) -> Latest {
+        self.record.latest()
+    }
+
+    /// `None`: nothing of the batch is for the sink.
+    async fn hand_over(&self, batch: &Arc<Batch>) -> Result<Option<Accepted>, NotDelivered> {
+        match &self.kind {
+            SinkKind::Grpc(sink) if sink.format() != batch.format => self.converted(batch, sink).await,
+            SinkKind::Grpc(sink) => match self.part(batch).await? {
+                Some(part) => sink.deliver(&self.name, &part).await.map(Some),
+                None => Ok(None),
             },
-            SinkKind::Grpc(sink) => match self.part(batch).await {
-                Ok(Some(part)) => sink.deliver(&self.name, &part).await,
-                Ok(None) => return Ok(Accepted::default()),
-                Err(refusal) => Err(refusal),
-            },
-            SinkKind::Ndjson(sink) => sink.deliver(&self.name, batch, self.only).await.map(|()| Accepted::default()),
+            SinkKind::Ndjson(sink) => {
+                sink.deliver(&self.name, batch, self.only).await?;
+                Ok(Some(Accepted::default()))
+            }
             SinkKind::Blackhole(sink) => {
                 sink.deliver(batch, self.only);
-                Ok(Accepted::default())
+                Ok(Some(Accepted::default()))
             }
-        };
-        let status = result.as_ref().map_or_else(Refusal::label, |_| "ok");
-        self.count(status);
-        if let Err(refusal) = &result
-            && let Some(left_out) = self.refusals.pass()
-        {
-            let (sink, required) = (&self.name, self.required);
-            tracing::warn!(sink, required, left_out, error = %Escaped(refusal), "the sink did not take a batch");
         }
-        result
     }
 
     /// What of a batch is for a sink that speaks its format.
@@ -166,7 +207,7 @@ impl Sink {
     }
 
     /// Converts a batch and sends it, part by part. `None`: nothing of it is for the sink.
-    async fn converted(&self, batch: &Arc<Batch>, sink: &GrpcSink) -> Result<Option<Accepted>, Refusal> {
+    async fn converted(&self, batch: &Arc<Batch>, sink: &GrpcSink) -> Result<Option<Accepted>, NotDelivered> {
         let (only, format, max_bytes) = (self.only, sink.format(), sink.max_request_bytes());
         // One part is made while the one before is sent.
         let (made, mut parts) = mpsc::channel(1);
@@ -204,5 +245,19 @@ impl Sink {
 
     fn count(&self, status: &'static str) {
         counter!(telemetry::SINK_REQUESTS_TOTAL, "sink" => self.name.clone(), "status" => status).increment(1);
+    }
+}
+
+/// Counts a request to a sink, also when nobody waited for it.
+struct CountRequest<'a> {
+    sink: &'a Sink,
+    status: Option<&'static str>,
+}
+
+impl Drop for CountRequest<'_> {
+    fn drop(&mut self) {
+        if let Some(status) = self.status {
+            self.sink.count(status);
+        }
     }
 }

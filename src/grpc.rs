@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod compression;
+pub mod retry;
 pub mod status;
 
 pub use body::{RopeBody, UnaryBody};

@@ -102,6 +102,8 @@ pub struct Limits {
     pub connection_window: u32,
     /// Largest HTTP/2 frame in bytes, 16 KiB to 16 MiB less one. A message in one frame is not copied.
     pub max_frame_bytes: u32,
+    /// Hotlists that a request may have passed before. More is a loop.
+    pub max_hops: u32,
 }
 
 impl Default for Limits {
@@ -130,6 +132,7 @@ impl Default for Limits {
             stream_window: 1 << 20,
             connection_window: 2 << 20,
             max_frame_bytes: 1 << 20,
+            max_hops: 8,
         }
     }
 }

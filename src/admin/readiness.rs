@@ -1,7 +1,7 @@
 //! Readiness: a handful of named checks. Which of them count is decided by whoever registers them, so that a fault of
 //! detection need not become an outage of logging.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::watch;
@@ -21,6 +21,27 @@ pub struct Check {
     pub detail: String,
 }
 
+/// A line of the report that no decision depends on, made when somebody asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// What it is about.
+    pub name: String,
+    /// Whether it is good.
+    pub good: bool,
+    /// What to show beside it, for people.
+    pub detail: String,
+}
+
+/// What makes notes.
+#[derive(Default)]
+struct Notes(Option<Box<dyn Fn() -> Vec<Note> + Send + Sync>>);
+
+impl fmt::Debug for Notes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Notes").field(&self.0.is_some()).finish()
+    }
+}
+
 /// Whether the process should get work, shared between those who know and those who ask.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<Inner>);
@@ -28,6 +49,8 @@ pub struct Readiness(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     checks: RwLock<Checks>,
+    /// Shown below the checks.
+    notes: RwLock<Notes>,
     /// Whether it is ready, for those who wait for that to change.
     ready: watch::Sender<bool>,
 }
@@ -64,6 +87,11 @@ impl Readiness {
                 check.counts = counts;
             }
         });
+    }
+
+    /// Shows notes below the checks from now on, in the place of those before.
+    pub fn annotate(&self, notes: impl Fn() -> Vec<Note> + Send + Sync + 'static) {
+        *self.0.notes.write().unwrap_or_else(PoisonError::into_inner) = Notes(Some(Box::new(notes)));
     }
 
     /// Turns readiness off for good, before the process drains.
@@ -104,6 +132,11 @@ impl Readiness {
                 text.push_str("[-] draining\n");
             }
         });
+        let notes = self.0.notes.read().unwrap_or_else(PoisonError::into_inner);
+        for Note { name, good, detail } in notes.0.as_ref().map(|notes| notes()).unwrap_or_default() {
+            let sign = if good { "[+]" } else { "[i]" };
+            let _ = writeln!(text, "{sign} {}: {}", Escaped(name), Escaped(detail));
+        }
         text
     }
 
@@ -130,6 +163,18 @@ impl Checks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Guarantee: notes are shown as they are at the moment of asking, and change nothing about readiness.
+    #[test]
+    fn notes_are_shown_and_do_not_count() {
+        let readiness = Readiness::default();
+        readiness.register("a", true);
+        readiness.set("a", true, "");
+        let note = |good, detail: &str| Note { name: "sink next".to_owned(), good, detail: detail.to_owned() };
+        readiness.annotate(move || vec![note(true, "works"), note(false, "fails\nbadly")]);
+        assert_eq!(readiness.report(), "[+] a\n[+] sink next: works\n[i] sink next: fails\\nbadly\n");
+        assert!(readiness.is_ready());
+    }
 
     /// Guarantee: whoever watches is told of each change once, and a drain is for good.
     #[test]

@@ -11,7 +11,7 @@ use super::wiring;
 use crate::config::{self, ClientTls, Endpoint, SinkKind};
 use crate::control::operator;
 use crate::delivery::Batch;
-use crate::forward::{GrpcSink, grpc};
+use crate::forward::grpc;
 use crate::tls::Connector;
 
 /// How long a peer may take for everything.
@@ -41,9 +41,7 @@ async fn ask(sink: &config::Sink, settings: &config::GrpcSink) -> Result<Answer,
     let headers = Arc::new(wiring::headers(settings).map_err(|error| format!("headers: {error}"))?);
     let of = grpc::Settings { headers, deadline: settings.timeout.min(PATIENCE), ..grpc::Settings::default() };
     let is_vector = matches!(sink.kind, SinkKind::Vector(_));
-    let made = if is_vector { GrpcSink::vector } else { GrpcSink::otlp };
-    let made = wiring::secure(made(settings.endpoint.clone(), of), &sink.id, settings);
-    let made = made.map_err(|error| error.to_string())?;
+    let made = wiring::network_sink(sink, settings, of).map_err(|error| error.to_string())?;
     match is_vector {
         true => made.check_health(&sink.id).await,
         false => made.offer(&sink.id, &Batch::default()).await.map(drop),

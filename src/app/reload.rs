@@ -98,6 +98,7 @@ impl App {
         for gone in before.iter().filter(|gone| !self.sources.iter().any(|source| source.config.id == gone.config.id)) {
             serving.stop(&gone.config.id);
         }
+        wiring::show_sinks(&self.readiness, &sinks);
         self.shown.store(Arc::new(config.clone()));
         (self.config, self.table, self.sinks) = (config, table, sinks);
         Ok(())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::StartError;
 use super::descriptors;
 use super::live::Rules;
+use crate::admin::{Note, Readiness};
 use crate::config::{self, Config, InboundEnrichments};
 use crate::detect::Budgets;
 use crate::encoding::{Inbound, TagInto};
@@ -92,6 +93,7 @@ pub(super) fn limits(config: &Config) -> Limits {
             .limits
             .max_connection_age
             .map(|after| Age { after, grace: config.limits.max_connection_age_grace }),
+        max_hops: u32::try_from(config.limits.max_hops).unwrap_or(u32::MAX),
         ..Limits::default()
     };
     let limits = match config.limits.workers {
@@ -121,19 +123,41 @@ pub(super) fn equip(bound: Bound, source: &config::Source, health: &Health) -> R
     }))
 }
 
-/// The sink, with TLS when its endpoint asks for it.
-pub(super) fn secure(sink: GrpcSink, id: &str, settings: &config::GrpcSink) -> Result<GrpcSink, TlsError> {
+/// TLS, when the endpoint of a sink asks for it.
+fn client_tls(id: &str, settings: &config::GrpcSink) -> Result<Option<tls::Connector>, TlsError> {
     let endpoint = &settings.endpoint;
     if !endpoint.is_private() {
         tracing::warn!(sink = id, %endpoint, "events leave this host without encryption: give an `https://` endpoint");
     }
-    match endpoint {
-        config::Endpoint::Https { host, .. } => {
-            let tls = settings.tls.clone().unwrap_or_default();
-            Ok(sink.with_tls(tls::Connector::load(&format!("sink {id}"), &tls, host)?))
-        }
-        config::Endpoint::Http { .. } | config::Endpoint::Unix(_) => Ok(sink),
-    }
+    let config::Endpoint::Https { host, .. } = endpoint else { return Ok(None) };
+    let tls = settings.tls.clone().unwrap_or_default();
+    let protocols = match settings.protocol {
+        config::Protocol::Grpc => tls::HTTP_2,
+        config::Protocol::Http => tls::HTTP_1,
+    };
+    tls::Connector::load_for(&format!("sink {id}"), &tls, host, protocols).map(Some)
+}
+
+/// The sink for the next hop of a configured one.
+///
+/// # Errors
+/// The files of TLS cannot be used.
+pub(super) fn network_sink(
+    sink: &config::Sink,
+    settings: &config::GrpcSink,
+    forward: crate::forward::grpc::Settings,
+) -> Result<GrpcSink, TlsError> {
+    let (endpoint, base_path) = (settings.endpoint.clone(), settings.base_path.as_deref().unwrap_or_default());
+    let tls = client_tls(&sink.id, settings)?;
+    let made = match (&sink.kind, settings.protocol) {
+        (config::SinkKind::Vector(_), _) => GrpcSink::vector(endpoint, forward),
+        (_, config::Protocol::Grpc) => GrpcSink::otlp(endpoint, forward),
+        (_, config::Protocol::Http) => GrpcSink::otlp_http(endpoint, base_path, tls.clone(), forward),
+    };
+    Ok(match tls {
+        Some(tls) => made.with_tls(tls),
+        None => made,
+    })
 }
 
 /// A sink, and the part of the configuration that it was made from.
@@ -178,6 +202,16 @@ fn same(left: &config::Sink, right: &config::Sink) -> bool {
     (id, only, required, kind) == (&right.id, &right.only, &right.required, &right.kind)
 }
 
+/// Shows what the deliveries of each sink came to lately in the readiness report.
+pub(super) fn show_sinks(readiness: &Readiness, sinks: &[Wired]) {
+    let sinks: Vec<Arc<Sink>> = sinks.iter().map(|wired| Arc::clone(&wired.sink)).collect();
+    let note = |sink: &Arc<Sink>| {
+        let latest = sink.latest();
+        Note { name: format!("sink {}", sink.name()), good: latest.is_good(), detail: latest.to_string() }
+    };
+    readiness.annotate(move || sinks.iter().map(note).collect());
+}
+
 /// The sinks that take from a source, as one.
 pub(super) fn fanout(source: &str, sinks: &[Wired]) -> Fanout {
     let takes = |wired: &&Wired| wired.config.inputs.iter().any(|input| input == source);
@@ -204,11 +238,8 @@ fn open(sink: &config::Sink, before: &[Wired]) -> Result<Sink, StartError> {
                 forward_metadata: settings.forward_metadata.clone(),
                 rejected: rejected.transpose().map_err(|cause| failed(cause.to_string()))?.map(Arc::new),
             };
-            let grpc = match sink.kind {
-                config::SinkKind::Vector(_) => GrpcSink::vector(settings.endpoint.clone(), forward),
-                _ => GrpcSink::otlp(settings.endpoint.clone(), forward),
-            };
-            SinkKind::Grpc(Box::new(secure(grpc, &sink.id, settings).map_err(|cause| failed(cause.to_string()))?))
+            let made = network_sink(sink, settings, forward).map_err(|cause| failed(cause.to_string()))?;
+            SinkKind::Grpc(Box::new(made))
         }
         config::SinkKind::Ndjson(settings) => {
             let output = match &settings.path {

@@ -48,6 +48,9 @@ pub struct Limits {
     #[serde(with = "Time")]
     #[schemars(extend("default" = "30s"))]
     pub max_connection_age_grace: Duration,
+    /// How many Hotlists a request may have passed before it comes to a source. More is taken for a loop, and refused as a transient fault.
+    #[schemars(with = "Count", extend("default" = 8))]
+    pub max_hops: usize,
     /// The most findings that one event has: so many that count alone, and so many of patterns that need several values. Of more, those of the highest confidence stay, and the event is marked `hotlist.truncated`.
     #[schemars(with = "Count", extend("default" = 256))]
     pub record_findings: usize,
@@ -145,6 +148,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(300),
             max_connection_age: None,
             max_connection_age_grace: Duration::from_secs(30),
+            max_hops: 8,
             record_findings: Budgets::default().record_findings,
             record_tag_bytes: Budgets::default().record_tag_bytes,
         }
@@ -173,6 +177,7 @@ impl Limits {
         "idle_timeout",
         "max_connection_age",
         "max_connection_age_grace",
+        "max_hops",
         "record_findings",
         "record_tag_bytes",
     ];
@@ -192,6 +197,7 @@ impl Limits {
                 Limits::default().max_connection_age_grace,
                 Item::timeout,
             ),
+            max_hops: table.or("max_hops", Limits::default().max_hops, Item::count),
             record_findings: table.or("record_findings", Limits::default().record_findings, Item::count),
             record_tag_bytes: table.or("record_tag_bytes", Limits::default().record_tag_bytes, Item::size),
         })

@@ -57,6 +57,12 @@ pub struct GrpcSink {
     /// The next hop: `https://host:port` for TLS, `http://host:port` without, or a Unix socket (`unix:/run/next.sock`).
     #[schemars(with = "String")]
     pub endpoint: Endpoint,
+    /// How an `otlp` sink speaks: `grpc` (most often port 4317), or `http` with protobuf (4318) for receivers that take nothing else.
+    #[schemars(extend("default" = "grpc"))]
+    pub protocol: Protocol,
+    /// What stands before `/v1/logs` with `protocol: http`, such as `/otlp`. Absent: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_path: Option<String>,
     /// How requests are compressed: `none`, `gzip` or `zstd`.
     #[schemars(extend("default" = "none"))]
     pub compression: Compression,
@@ -120,6 +126,16 @@ pub enum Fsync {
     Interval,
     /// When the operating system sees fit.
     Never,
+}
+
+/// What OTLP is carried by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// gRPC over HTTP/2.
+    Grpc,
+    /// POSTs over HTTP/1.1.
+    Http,
 }
 
 /// Compression of requests.
@@ -206,7 +222,15 @@ impl SinkKind {
             [("otlp", Type::Otlp), ("vector", Type::Vector), ("ndjson", Type::Ndjson), ("blackhole", Type::Blackhole)];
         match item.any_table()?.required("type", "`otlp`, `vector`, `ndjson` or `blackhole`")?.word(&words)? {
             Type::Otlp => GrpcSink::read(&item.table(GrpcSink::KEYS)?).map(|grpc| SinkKind::Otlp(Box::new(grpc))),
-            Type::Vector => GrpcSink::read(&item.table(GrpcSink::KEYS)?).map(|grpc| SinkKind::Vector(Box::new(grpc))),
+            Type::Vector => {
+                let table = item.table(GrpcSink::KEYS)?;
+                let grpc = GrpcSink::read(&table)?;
+                if let (Protocol::Http, Some(item)) = (grpc.protocol, table.get("protocol")) {
+                    let reason = "is for sinks of `type: otlp`; a Vector takes its events over gRPC only".to_owned();
+                    item.report(Fault::BadValue { value: "http".to_owned(), reason });
+                }
+                Some(SinkKind::Vector(Box::new(grpc)))
+            }
             Type::Ndjson => Some(SinkKind::Ndjson(NdjsonSink::read(&item.table(NdjsonSink::KEYS)?))),
             Type::Blackhole => item.table(Sink::BLACKHOLE_KEYS).map(|_| SinkKind::Blackhole),
         }
@@ -251,6 +275,8 @@ impl GrpcSink {
         "only",
         "required",
         "endpoint",
+        "protocol",
+        "base_path",
         "compression",
         "max_request_bytes",
         "timeout",
@@ -261,6 +287,9 @@ impl GrpcSink {
     ];
 
     fn read(table: &Table<'_>) -> Option<GrpcSink> {
+        let words = [("grpc", Protocol::Grpc), ("http", Protocol::Http)];
+        let protocol = table.or("protocol", Protocol::Grpc, |item| item.word(&words));
+        let base_path = table.get("base_path").and_then(|item| item.parsed("a path such as `/otlp`", path_of_url));
         let words = [("none", Compression::None), ("gzip", Compression::Gzip), ("zstd", Compression::Zstd)];
         let compression = table.or("compression", Compression::None, |item| item.word(&words));
         let max_request_bytes = table.or("max_request_bytes", 4 << 20, Item::size);
@@ -278,7 +307,22 @@ impl GrpcSink {
                 reason: "does not use TLS; give an `https://` endpoint, or leave `tls` out".to_owned(),
             });
         }
-        Some(GrpcSink { endpoint, compression, max_request_bytes, timeout, headers, forward_metadata, rejected, tls })
+        if let Some(item) = table.get("base_path").filter(|_| protocol == Protocol::Grpc) {
+            let reason = "is for `protocol: http`; gRPC has paths of its own, leave it out".to_owned();
+            item.report(Fault::BadValue { value: base_path.clone().unwrap_or_default(), reason });
+        }
+        Some(GrpcSink {
+            endpoint,
+            protocol,
+            base_path,
+            compression,
+            max_request_bytes,
+            timeout,
+            headers,
+            forward_metadata,
+            rejected,
+            tls,
+        })
     }
 }
 
@@ -305,6 +349,13 @@ impl NdjsonSink {
         let words = [("batch", Fsync::Batch), ("interval", Fsync::Interval), ("never", Fsync::Never)];
         let fsync = table.or("fsync", Fsync::Batch, |item| item.word(&words));
         NdjsonSink { path, fsync }
+    }
+}
+
+fn path_of_url(text: &str) -> Result<String, String> {
+    match http::uri::PathAndQuery::try_from(text) {
+        Ok(path) if text.starts_with('/') && path.query().is_none() => Ok(text.to_owned()),
+        _ => Err("is no path of a URL; give one such as `/otlp`, without `/v1/logs`".to_owned()),
     }
 }
 

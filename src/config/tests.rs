@@ -94,7 +94,7 @@ sinks:
   n: { type: ndjson, inputs: [a], path: "-", only: hits }
   b: { type: blackhole, inputs: [a] }
 limits:
-  { in_flight_bytes: 1GiB, workers: 3, max_connections: 9, max_connections_per_peer: 4, min_upload_rate: 2KiB, idle_timeout: 1m, max_connection_age: 30m, max_connection_age_grace: 1m, record_findings: 7, record_tag_bytes: 8KiB }
+  { in_flight_bytes: 1GiB, workers: 3, max_connections: 9, max_connections_per_peer: 4, min_upload_rate: 2KiB, idle_timeout: 1m, max_connection_age: 30m, max_connection_age_grace: 1m, max_hops: 5, record_findings: 7, record_tag_bytes: 8KiB }
 admin: { address: "[::1]:9465", tls: { cert_file: a.pem, key_file: b.pem, client_ca_file: c.pem } }
 log: { format: json, level: debug }
 shutdown: { grace: 5s }
@@ -131,6 +131,7 @@ shutdown: { grace: 5s }
         idle_timeout: Duration::from_secs(60),
         max_connection_age: Some(Duration::from_secs(1800)),
         max_connection_age_grace: Duration::from_secs(60),
+        max_hops: 5,
         record_findings: 7,
         record_tag_bytes: 8 << 10,
     };

@@ -4,16 +4,21 @@
 //! wrong that has nothing to do with this message. The statuses alone do not tell the last two apart, because servers
 //! report an oversize or an unreadable message in their own ways, so the texts of the common ones are known here.
 
-use bytes::Bytes;
-use http::{Response, StatusCode};
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
+use h2::RecvStream;
+use http::{HeaderMap, Response, StatusCode, header};
+
+use crate::delivery::Refusal;
 use crate::encoding::Format;
+use crate::grpc::retry::MAX_DELAY;
 use crate::grpc::{Code, HEADER_LEN, Status};
 
-/// Longest answer that is read; an answer is a count and a sentence.
+/// How much of a message is kept: an answer is a count and a sentence. The rest is read for the status behind it.
 const MAX_ANSWER: usize = 64 << 10;
+/// Longest text of a status that is kept, in characters.
+const MAX_TEXT: usize = 1000;
 
 /// Parts of the texts, in lower case, with which servers say that a message is too large. In this order: C++, Python and
 /// Go; Go after inflating; Java; .NET; tonic; common words; Hotlist.
@@ -36,8 +41,22 @@ const UNDECODABLE: [&str; 4] =
 pub(super) enum Answer {
     /// gRPC's, with its message.
     Grpc(Status, Bytes),
-    /// HTTP's, without a gRPC status.
-    Http(StatusCode),
+    /// HTTP's, without a gRPC status, and when to come again.
+    Http(StatusCode, Option<Duration>),
+    /// That of OTLP over HTTP.
+    Otlp(HttpAnswer),
+}
+
+/// An answer of an OTLP receiver over HTTP.
+#[derive(Clone, Debug)]
+pub(super) struct HttpAnswer {
+    pub(super) status: StatusCode,
+    /// The `Export…ServiceResponse` of a success.
+    pub(super) message: Bytes,
+    /// The words of a refusal.
+    pub(super) text: String,
+    /// When to come again.
+    pub(super) delay: Option<Duration>,
 }
 
 /// What an answer means.
@@ -57,27 +76,36 @@ pub(super) enum Meaning {
 
 impl Answer {
     /// Reads an answer, or says what is wrong with it.
-    pub(super) async fn read(response: Response<Incoming>) -> Result<Answer, String> {
-        let (head, body) = response.into_parts();
+    pub(super) async fn read(response: Response<RecvStream>) -> Result<Answer, String> {
+        let (head, mut body) = response.into_parts();
         if let Some(status) = Status::read(&head.headers) {
-            return Ok(Answer::Grpc(status, Bytes::new()));
+            return Ok(Answer::Grpc(shortened(status), Bytes::new()));
         }
         if head.status != StatusCode::OK {
-            return Ok(Answer::Http(head.status));
+            return Ok(Answer::Http(head.status, retry_after(&head.headers)));
         }
-        let whole =
-            Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| format!("the answer broke off: {error}"))?;
-        let status = whole.trailers().and_then(Status::read).ok_or("the answer has no grpc-status")?;
-        let mut message = whole.to_bytes();
-        Ok(Answer::Grpc(status, message.split_off(HEADER_LEN.min(message.len()))))
+        let broke_off = |error: h2::Error| format!("the answer broke off: {error}");
+        let mut framed = BytesMut::new();
+        while let Some(data) = body.data().await {
+            let data = data.map_err(broke_off)?;
+            // A stream that is over takes no window, and says so by itself.
+            let _ = body.flow_control().release_capacity(data.len());
+            let room = (HEADER_LEN + MAX_ANSWER).saturating_sub(framed.len());
+            framed.extend(data.iter().take(room));
+        }
+        let trailers = body.trailers().await.map_err(broke_off)?;
+        let status = trailers.as_ref().and_then(Status::read).ok_or("the answer has no grpc-status")?;
+        let mut message = framed.freeze();
+        Ok(Answer::Grpc(shortened(status), message.split_off(HEADER_LEN.min(message.len()))))
     }
 
     /// What it means. `docs/delivery.md` has the table.
     pub(super) fn meaning(&self, format: Format) -> Meaning {
         let status = match self {
             Answer::Grpc(status, _) => status,
-            Answer::Http(StatusCode::PAYLOAD_TOO_LARGE) => return Meaning::TooLarge,
-            Answer::Http(_) => return Meaning::Failed,
+            Answer::Http(StatusCode::PAYLOAD_TOO_LARGE, _) => return Meaning::TooLarge,
+            Answer::Http(..) => return Meaning::Failed,
+            Answer::Otlp(answer) => return answer.meaning(),
         };
         let text = status.message.to_lowercase();
         let says = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
@@ -99,7 +127,7 @@ impl Answer {
     pub(super) fn is_unauthenticated(&self) -> bool {
         match self {
             Answer::Grpc(status, _) => status.code == Code::Unauthenticated,
-            Answer::Http(status) => *status == StatusCode::UNAUTHORIZED,
+            Answer::Http(status, _) | Answer::Otlp(HttpAnswer { status, .. }) => *status == StatusCode::UNAUTHORIZED,
         }
     }
 
@@ -108,8 +136,13 @@ impl Answer {
         match self {
             Answer::Grpc(status, _) => status.code.to_string().to_lowercase(),
             // Only registered ones, so that a next hop cannot make labels up.
-            Answer::Http(status) if status.canonical_reason().is_some() => format!("http_{}", status.as_u16()),
-            Answer::Http(_) => "http_other".to_owned(),
+            Answer::Otlp(answer) if answer.status.is_success() => "ok".to_owned(),
+            Answer::Http(status, _) | Answer::Otlp(HttpAnswer { status, .. })
+                if status.canonical_reason().is_some() =>
+            {
+                format!("http_{}", status.as_u16())
+            }
+            Answer::Http(..) | Answer::Otlp(_) => "http_other".to_owned(),
         }
     }
 
@@ -117,7 +150,8 @@ impl Answer {
     pub(super) fn text(&self) -> String {
         match self {
             Answer::Grpc(status, _) => status.message.clone(),
-            Answer::Http(status) => status.canonical_reason().unwrap_or_default().to_owned(),
+            Answer::Http(status, _) => status.canonical_reason().unwrap_or_default().to_owned(),
+            Answer::Otlp(answer) => answer.text.clone(),
         }
     }
 
@@ -125,11 +159,70 @@ impl Answer {
     pub(super) fn describe(&self) -> String {
         match self {
             Answer::Grpc(status, _) => format!("the next hop answered {status}"),
-            Answer::Http(status) => {
+            Answer::Http(status, _) if status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS => {
+                format!("the next hop, or a gateway in front of it, answered HTTP {status}")
+            }
+            Answer::Http(status, _) => {
                 format!("the next hop answered HTTP {status}, is it a gRPC receiver of this protocol?")
+            }
+            Answer::Otlp(HttpAnswer { status, text, .. }) => {
+                let hint = match *status {
+                    StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+                        "; is it an OTLP/HTTP receiver, and is `base_path` right?"
+                    }
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE => "; does it take protobuf, and the `compression`?",
+                    _ => "",
+                };
+                format!("the next hop answered HTTP {}: {text}{hint}", status.as_u16())
             }
         }
     }
+
+    /// The message that came with a success.
+    pub(super) fn message(&self) -> &[u8] {
+        match self {
+            Answer::Grpc(_, message) | Answer::Otlp(HttpAnswer { message, .. }) => message,
+            Answer::Http(..) => &[],
+        }
+    }
+
+    /// What the collector is told when the batch is not taken for now, with the next hop's word on when to come again.
+    pub(super) fn refusal(&self, overloaded: bool) -> Refusal {
+        let delay = match self {
+            Answer::Grpc(status, _) => status.retry_delay,
+            Answer::Http(_, delay) | Answer::Otlp(HttpAnswer { delay, .. }) => *delay,
+        };
+        Refusal::transient(self.describe(), overloaded, delay)
+    }
+}
+
+impl HttpAnswer {
+    /// The OTLP specification ("OTLP/HTTP Response") has 400 for content that cannot be read. Other refusals are of our
+    /// configuration or the receiver's, and not the records' fault.
+    fn meaning(&self) -> Meaning {
+        let text = self.text.to_lowercase();
+        match self.status {
+            status if status.is_success() => Meaning::Accepted,
+            StatusCode::PAYLOAD_TOO_LARGE => Meaning::TooLarge,
+            StatusCode::BAD_REQUEST if TOO_LARGE.iter().any(|part| text.contains(part)) => Meaning::TooLarge,
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Meaning::BadContent,
+            StatusCode::TOO_MANY_REQUESTS => Meaning::Overloaded,
+            _ => Meaning::Failed,
+        }
+    }
+}
+
+fn shortened(status: Status) -> Status {
+    match status.message.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => Status { message: format!("{}…", status.message.get(..end).unwrap_or_default()), ..status },
+        None => status,
+    }
+}
+
+/// The seconds of `Retry-After` (RFC 9110 section 10.2.3). A date is not read: the clocks of two hosts differ.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(MAX_DELAY))
 }
 
 /// Why one attempt brought no answer.
@@ -154,34 +247,16 @@ impl Failure {
     }
 
     /// A request that the HTTP/2 client could not send, or that got no answer.
-    pub(super) fn unsent(error: &hyper::Error, unsent: bool) -> Failure {
-        Failure { unseen: unsent || was_turned_away(error), ..Failure::connection(describe(error)) }
+    pub(super) fn unsent(error: &h2::Error, unsent: bool) -> Failure {
+        Failure { unseen: unsent || was_turned_away(error), ..Failure::connection(error.to_string()) }
     }
 }
 
 /// Whether the peer said that it did not process the request: REFUSED_STREAM, or a GOAWAY that leaves it out (RFC 9113
 /// sections 8.7 and 6.8).
-fn was_turned_away(error: &hyper::Error) -> bool {
-    let Some(cause) = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>()) else {
-        return false;
-    };
-    cause.is_remote()
-        && (cause.is_go_away() || (cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM)))
-}
-
-/// An error with its causes: hyper's own text says only that something failed.
-fn describe(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    // The alert's name in RFC 8446 section 6 says it, but not what is to be done.
-    if text.contains("CertificateRequired") {
-        text.push_str("; the next hop wants a certificate, see `tls`");
-    }
-    text
+fn was_turned_away(error: &h2::Error) -> bool {
+    error.is_remote()
+        && (error.is_go_away() || (error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM)))
 }
 
 #[cfg(test)]
@@ -231,9 +306,30 @@ mod tests {
         assert_eq!(answer.meaning(Format::Otlp), Meaning::Failed);
     }
 
+    /// The statuses of OTLP over HTTP: content, size, overload, and what is not the records' fault.
+    #[test]
+    fn the_statuses_of_otlp_over_http() {
+        use Meaning::{Accepted, BadContent, Failed, Overloaded, TooLarge};
+        let cases = [
+            (200, "", Accepted),
+            (202, "", Accepted),
+            (400, "bad mapping", BadContent),
+            (400, "http: request body too large: send smaller batches", TooLarge),
+            (413, "", TooLarge),
+            (422, "", BadContent),
+            (429, "", Overloaded),
+        ];
+        let failed = [301, 401, 403, 404, 405, 408, 415, 500, 502, 503, 504].map(|status| (status, "", Failed));
+        for (status, text, meaning) in cases.into_iter().chain(failed) {
+            let status = StatusCode::from_u16(status).unwrap();
+            let answer = HttpAnswer { status, message: Bytes::new(), text: text.to_owned(), delay: None };
+            assert_eq!(Answer::Otlp(answer).meaning(Format::Otlp), meaning, "{status} {text}");
+        }
+    }
+
     #[test]
     fn labels_are_few() {
-        let label = |status: u16| Answer::Http(StatusCode::from_u16(status).unwrap()).label();
+        let label = |status: u16| Answer::Http(StatusCode::from_u16(status).unwrap(), None).label();
         assert_eq!([label(503), label(413), label(799)], ["http_503", "http_413", "http_other"]);
         let answer = Answer::Grpc(Status::new(Code::DeadlineExceeded, "x"), Bytes::new());
         assert_eq!(answer.label(), "deadline_exceeded");

@@ -1,38 +1,34 @@
-//! The HTTP/2 connection of a network sink: made when first needed, remade when lost, with back-off while that fails.
+//! The HTTP/2 connection of a network sink: made when first needed, remade when lost or silent, with back-off while that
+//! fails.
 
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use metrics::counter;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::DuplexStream;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
 
+use super::link::{Link, OpenError};
 use crate::config::Endpoint;
 use crate::delivery::BoxFuture;
-use crate::escape::Escaped;
-use crate::grpc::RopeBody;
+use crate::dial::{self, DialError};
 use crate::{telemetry, tls};
 
 /// First and longest pause between attempts to connect.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// How long one attempt may take.
+/// How long one attempt may take, and each of its steps.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Largest frame the next hop may send us; its answers are tiny.
-const MAX_FRAME: u32 = 1 << 14;
-/// How long a request may go on when its connection is over: what has arrived is read, and no more will.
-const AFTER_THE_END: Duration = Duration::from_millis(500);
-/// Bytes of one request that wait in the connection's buffer.
-const SEND_BUFFER: usize = 1 << 20;
+/// How long a connection that is asked whether it is alive may take, before a new one is opened beside it.
+const ASK_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// What may be wrong when a peer closes a connection at once, with TLS and without.
+const HINT_TLS: &str = "perhaps it wants a certificate: set `tls.cert_file` and `tls.key_file`";
+const HINT_PLAIN: &str = "is it a gRPC receiver without TLS? For TLS give an `https://` endpoint, for OTLP over HTTP set \
+                          `protocol: http`";
 
 /// Why there is no connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,35 +78,6 @@ struct State {
     cause: String,
 }
 
-/// A handle to the connection, one for each request.
-#[derive(Clone, Debug)]
-pub struct Link {
-    /// Sends requests.
-    pub send: SendRequest<RopeBody>,
-    /// Whether the peer ever answered on it. One that takes connections only to close them is not up.
-    proven: Arc<AtomicBool>,
-    /// The connection is over.
-    ended: CancellationToken,
-}
-
-impl Link {
-    /// What `exchange` on this connection brings; `None` when it is over and brings nothing any more. hyper hands most
-    /// requests back then, but not one that was sent in the moment in which the connection went: that one hangs.
-    pub async fn until_ended<T>(&self, exchange: impl Future<Output = T>) -> Option<T> {
-        tokio::pin!(exchange);
-        tokio::select! {
-            biased;
-            brought = &mut exchange => Some(brought),
-            () = self.ended.cancelled() => timeout(AFTER_THE_END, exchange).await.ok(),
-        }
-    }
-
-    /// Notes that the peer answered.
-    pub fn prove(&self) {
-        self.proven.store(true, Ordering::Relaxed);
-    }
-}
-
 impl Connector {
     /// Nothing is connected before the first request.
     pub fn new(endpoint: Endpoint) -> Connector {
@@ -139,9 +106,10 @@ impl Connector {
     /// There is none, and the text says why.
     pub async fn link(&self) -> Result<Link, NoConnection> {
         let mut state = self.state.lock().await;
-        match &state.link {
-            Some(link) if !link.send.is_closed() => return Ok(link.clone()),
-            Some(_) => self.lose(&mut state),
+        match state.link.clone() {
+            Some(link) if !link.is_open() => self.lose(&mut state),
+            Some(link) if link.is_fresh() => return Ok(link),
+            Some(link) => return self.ask(&mut state, link).await,
             None => {}
         }
         let endpoint = || self.endpoint.to_string();
@@ -150,46 +118,85 @@ impl Connector {
         {
             return Err(NoConnection::BackingOff { endpoint: endpoint(), cause: state.cause.clone(), wait });
         }
-        let attempt = timeout(CONNECT_TIMEOUT, self.connect()).await;
-        let (cause, reason) = match attempt {
-            Ok(Ok((send, ended))) => {
-                let link = Link { send, proven: Arc::default(), ended };
-                state.link = Some(link.clone());
-                return Ok(link);
-            }
-            Ok(Err(Failed { cause, reason })) => (cause.to_string(), reason),
-            Err(_) => (format!("connecting took longer than {CONNECT_TIMEOUT:?}"), "timeout"),
-        };
-        self.count_failure(reason);
-        state.fail(cause.clone());
-        tracing::warn!(endpoint = %self.endpoint, cause, "cannot connect to the next hop");
-        Err(NoConnection::Failed { endpoint: endpoint(), cause })
+        let opened = self.open().await;
+        self.take(&mut state, opened)
     }
 
-    async fn connect(&self) -> Result<Open, Failed> {
+    /// A connection that was silent, when it still answers, or a new one in its place. Requests under way on the old one
+    /// go on.
+    async fn ask(&self, state: &mut State, silent: Link) -> Result<Link, NoConnection> {
+        let mut asked = std::pin::pin!(silent.ask());
+        if timeout(ASK_TIMEOUT, &mut asked).await.is_ok() {
+            return Ok(silent.clone());
+        }
+        let opened = tokio::select! {
+            biased;
+            () = &mut asked => return Ok(silent.clone()),
+            opened = self.open() => opened,
+        };
+        if opened.is_err() && silent.is_open() && timeout(CONNECT_TIMEOUT, asked).await.is_ok() {
+            return Ok(silent.clone());
+        }
+        if opened.is_ok() {
+            self.count_failure("silent");
+            tracing::info!(endpoint = %self.endpoint, "a silent connection to the next hop was replaced");
+        }
+        self.take(state, opened)
+    }
+
+    /// Keeps what an attempt brought.
+    fn take(&self, state: &mut State, opened: Result<Link, Failed>) -> Result<Link, NoConnection> {
+        match opened {
+            Ok(link) => {
+                state.link = Some(link.clone());
+                Ok(link)
+            }
+            Err(Failed { cause, reason }) => {
+                let endpoint = self.endpoint.to_string();
+                self.count_failure(reason);
+                state.link = None;
+                state.fail(cause.clone());
+                Err(NoConnection::Failed { endpoint, cause })
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Link, Failed> {
         match &self.dial {
-            Some(dial) => Ok(handshake(dial.dial().await?).await?),
-            None => connect(&self.endpoint, self.tls.as_ref()).await,
+            Some(dial) => Ok(Link::open(dial.dial().await?, CONNECT_TIMEOUT).await?),
+            None => {
+                let stream = dial::open(&self.endpoint, self.tls.as_ref(), CONNECT_TIMEOUT).await?;
+                Link::open(stream, CONNECT_TIMEOUT).await.map_err(|error| match error {
+                    OpenError::Ended(cause) => {
+                        let hint = if self.tls.is_some() { HINT_TLS } else { HINT_PLAIN };
+                        OpenError::Ended(format!("{cause}; {hint}")).into()
+                    }
+                    error => error.into(),
+                })
+            }
         }
     }
 
     /// Gives up on a connection: the next request makes a new one. Requests under way on it go on.
     pub async fn retire(&self, link: &Link) {
         let mut state = self.state.lock().await;
-        if state.link.as_ref().is_some_and(|current| Arc::ptr_eq(&current.proven, &link.proven)) {
+        if state.link.as_ref().is_some_and(|current| current.is(link)) {
             self.lose(&mut state);
         }
     }
 
     /// Drops the connection; one that never answered anything counts as a failed attempt.
     fn lose(&self, state: &mut State) {
-        if state.link.take().is_some_and(|link| link.proven.load(Ordering::Relaxed)) {
-            state.delays = delays();
-            state.retry_at = None;
-        } else {
-            self.count_failure("lost");
-            let hint = if self.tls.is_some() { "; perhaps it wants a certificate, see `tls`" } else { "" };
-            state.fail(format!("the connection was lost before the next hop answered anything{hint}"));
+        match state.link.take() {
+            Some(link) if link.is_proven() => {
+                state.delays = delays();
+                state.retry_at = None;
+            }
+            lost => {
+                self.count_failure("lost");
+                let why = lost.map(|link| link.end()).unwrap_or_default();
+                state.fail(format!("the connection was lost before a request was answered: {why}"));
+            }
         }
     }
 
@@ -219,65 +226,43 @@ fn delays() -> ExponentialBackoff {
 
 /// Why one attempt failed, and the metric's word for it.
 struct Failed {
-    cause: io::Error,
+    cause: String,
     reason: &'static str,
 }
 
 impl From<io::Error> for Failed {
     fn from(cause: io::Error) -> Failed {
-        Failed { cause, reason: "connect" }
+        let reason = if cause.kind() == io::ErrorKind::TimedOut { "timeout" } else { "connect" };
+        Failed { cause: cause.to_string(), reason }
     }
 }
 
-async fn connect(endpoint: &Endpoint, tls: Option<&tls::Connector>) -> Result<Open, Failed> {
-    match endpoint {
-        Endpoint::Http { host, port } => Ok(handshake(tcp(host, *port).await?).await?),
-        Endpoint::Https { host, port } => {
-            let failed = |cause| Failed { cause, reason: "tls" };
-            let tls = tls.ok_or_else(|| failed(io::Error::other("the sink was made without TLS")))?;
-            let stream = tls.connect(tcp(host, *port).await?).await.map_err(failed)?;
-            Ok(handshake(stream).await?)
+impl From<DialError> for Failed {
+    fn from(error: DialError) -> Failed {
+        match error {
+            DialError::Connect(cause) => Failed::from(cause),
+            DialError::Tls(cause) => Failed { cause: cause.to_string(), reason: "tls" },
         }
-        Endpoint::Unix(path) => Ok(handshake(UnixStream::connect(path).await?).await?),
     }
 }
 
-async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-/// An open connection, and what tells that it is over.
-type Open = (SendRequest<RopeBody>, CancellationToken);
-
-async fn handshake<S>(stream: S) -> io::Result<Open>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (send, connection) = Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .max_frame_size(MAX_FRAME)
-        .max_send_buf_size(SEND_BUFFER)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(io::Error::other)?;
-    let ended = CancellationToken::new();
-    let end = ended.clone().drop_guard();
-    tokio::spawn(async move {
-        let _end = end;
-        // Requests on the connection see the error themselves.
-        if let Err(error) = connection.await {
-            tracing::debug!(error = %Escaped(&error), "the connection to the next hop ended");
-        }
-    });
-    Ok((send, ended))
+impl From<OpenError> for Failed {
+    fn from(error: OpenError) -> Failed {
+        let reason = match error {
+            OpenError::Silent(_) => "timeout",
+            OpenError::Protocol(_) => "protocol",
+            OpenError::Tls(_) => "tls",
+            OpenError::Ended(_) => "lost",
+        };
+        Failed { cause: error.to_string(), reason }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use tokio::net::TcpListener;
+    use tokio::task::JoinHandle;
 
     async fn free_port() -> (TcpListener, Endpoint) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -285,19 +270,17 @@ mod tests {
         (listener, endpoint)
     }
 
-    /// A request that nobody answers any more ends with its connection, and not with its deadline; what was brought before
-    /// the end counts.
-    #[tokio::test(start_paused = true)]
-    async fn nothing_waits_on_a_connection_that_is_over() {
-        let (ours, theirs) = tokio::io::duplex(1 << 10);
-        let (send, ended) = handshake(ours).await.unwrap();
-        let link = Link { send, proven: Arc::default(), ended };
-        assert_eq!(link.until_ended(async { 1 }).await, Some(1));
-        drop(theirs);
-        let start = Instant::now();
-        assert_eq!(link.until_ended(std::future::pending::<u8>()).await, None);
-        assert_eq!(start.elapsed().as_millis(), AFTER_THE_END.as_millis());
-        assert_eq!(link.until_ended(async { 2 }).await, Some(2));
+    /// Speaks HTTP/2 on every connection, and answers no request.
+    fn serve(listener: TcpListener) -> JoinHandle<()> {
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(async move {
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    while connection.accept().await.is_some() {}
+                });
+            }
+        })
     }
 
     /// Nobody listens: the first request fails by itself, the next ones at once and without an attempt, until the
@@ -330,7 +313,8 @@ mod tests {
     /// A connection that was retired before the peer answered is a failure; after an answer it is not.
     #[tokio::test]
     async fn only_a_proven_connection_is_replaced_at_once() {
-        let (_listener, endpoint) = free_port().await;
+        let (listener, endpoint) = free_port().await;
+        let _serving = serve(listener);
         let connector = Connector::new(endpoint);
         let link = connector.link().await.unwrap();
         link.prove();

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{FallocateFlags, OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
 use crate::file_timeout::within;
@@ -66,6 +66,16 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// # Errors
     /// Nothing could be written.
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Makes sure that so many bytes can be written to the end of the file, without writing them. A file system that
+    /// cannot do that promises nothing.
+    ///
+    /// # Errors
+    /// There is no room for them.
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        let _ = bytes;
+        Ok(())
+    }
 
     /// Cuts the file to a length.
     ///
@@ -211,6 +221,18 @@ impl DiskFile for File {
         Write::write(&mut file, bytes)
     }
 
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        let found = self.metadata()?;
+        if !found.is_file() || bytes == 0 {
+            return Ok(());
+        }
+        // The length stays, so that nobody who reads the file sees a hole.
+        match rustix::fs::fallocate(self, FallocateFlags::KEEP_SIZE, found.len(), bytes) {
+            Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::IO | Errno::ROFS)) => Err(error.into()),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     fn set_len(&self, len: u64) -> io::Result<()> {
         File::set_len(self, len)
     }
@@ -265,6 +287,19 @@ mod tests {
         assert!(second.try_lock().unwrap());
         drop(second);
         assert!(HostDisk.append(&path).unwrap().try_lock().unwrap());
+    }
+
+    /// Guarantee: room that is reserved changes nothing that a reader sees, and more than any disk has is refused.
+    #[test]
+    fn room_is_reserved_without_a_trace() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = HostDisk.append(&directory.path().join("file")).unwrap();
+        assert!(matches!(file.write_all(b"line\n"), (5, Ok(()))));
+        file.reserve(10_000).unwrap();
+        assert_eq!(file.stat().unwrap().len, 5);
+        assert!(matches!(file.write_all(b"more\n"), (5, Ok(()))));
+        assert_eq!(std::fs::read(directory.path().join("file")).unwrap(), b"line\nmore\n");
+        assert!(file.reserve(1 << 60).is_err());
     }
 
     /// Guarantee: the end of a file says whether its last line is whole; a file is replaced whole or not at all.

@@ -1,6 +1,7 @@
 //! Many sinks as one [`Deliver`]: network sinks first and together, then the ones that write here.
 //!
-//! What a network sink refuses will come again, and must not stand in a file twice. The first refusal of a required
+//! What a network sink refuses will come again, and must not stand in a file twice. A file that could not be written the
+//! last time is asked for room before anything is sent: else each retry would be one more copy at the next hop. The first refusal of a required
 //! sink is the answer. The others get the batch once the required ones have it, and nobody waits for them.
 
 use std::sync::Arc;
@@ -38,6 +39,11 @@ impl Fanout {
         let taking = |sinks: &[Arc<Sink>]| -> Vec<Arc<Sink>> {
             sinks.iter().filter(|sink| sink.takes(batch.format, batch.signal)).cloned().collect()
         };
+        if !self.network.is_empty() {
+            for sink in taking(&self.local) {
+                sink.check_room(batch).await?;
+            }
+        }
         for sinks in [&self.network, &self.local] {
             match taking(sinks).as_slice() {
                 [] => {}

@@ -136,6 +136,14 @@ impl LineFile {
         Err(LineFileError::Unsteady(self.path.clone()))
     }
 
+    /// Makes sure that so many bytes can be appended, where the file system can say so. Blocks.
+    ///
+    /// # Errors
+    /// They cannot, or there is no file to append to.
+    pub fn reserve(&mut self, bytes: u64) -> Result<(), LineFileError> {
+        self.follow()?.file.reserve(bytes).map_err(LineFileError::Write)
+    }
+
     /// Opens the file again when the path names another one, or none. Blocks.
     ///
     /// # Errors

@@ -13,8 +13,8 @@ use metrics::counter;
 use super::Only;
 use super::blocking::blocking;
 use super::disk::{Disk, HostDisk};
-use super::line_file::{Fsync, LineFile, LineFileError};
-use crate::delivery::{Batch, Refusal, Signal, Stop};
+use super::line_file::{Fsync, LineFile, LineFileError, Lines};
+use crate::delivery::{Batch, Held, Refusal, Signal, Stop};
 use crate::encoding::{EnvelopeError, LineWriter, RecordSpan};
 use crate::escape::Escaped;
 use crate::telemetry;
@@ -58,6 +58,8 @@ struct Shared {
     target: Mutex<Target>,
     /// Somebody waits to bring lines to the disk.
     is_sync_due: AtomicBool,
+    /// The last write failed.
+    has_failed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -100,8 +102,9 @@ impl NdjsonSink {
             Output::Stdout => Target::Stdout { is_torn: false },
             Output::File(path) => Target::File(LineFile::open(path.clone(), disk)?),
         };
-        let (turn, is_sync_due) = (Arc::new(tokio::sync::Semaphore::new(1)), AtomicBool::new(false));
-        let shared = Arc::new(Shared { turn, target: Mutex::new(target), is_sync_due });
+        let turn = Arc::new(tokio::sync::Semaphore::new(1));
+        let [is_sync_due, has_failed] = [const { AtomicBool::new(false) }; 2];
+        let shared = Arc::new(Shared { turn, target: Mutex::new(target), is_sync_due, has_failed });
         Ok(NdjsonSink { output, fsync, shared })
     }
 
@@ -126,24 +129,46 @@ impl NdjsonSink {
         if only == Only::Hits && batch.hits.is_empty() {
             return Ok(());
         }
-        let refuse =
-            |cause: String| Refusal::Unavailable(format!("sink {name} cannot write to {}: {cause}", self.output));
-        let turn = Arc::clone(&self.shared.turn).acquire_owned().await.map_err(|error| refuse(error.to_string()))?;
-        let (shared, batch, fsync) = (Arc::clone(&self.shared), Arc::clone(batch), self.fsync);
-        let write = move || {
-            let _turn = turn;
-            shared.write(&batch, only, fsync)
-        };
-        let written = blocking(write).await.map_err(refuse)?;
-        let bytes = written.map_err(|error| match error {
-            WriteError::Stop(stop) => stop.into(),
-            _ => refuse(error.to_string()),
-        })?;
+        let fsync = self.fsync;
+        let bytes = self.with_turn(name, batch, move |shared, batch| shared.write(batch, only, fsync)).await?;
         counter!(telemetry::SINK_SENT_BYTES_TOTAL, "sink" => name.to_owned()).increment(bytes);
         if self.fsync == Fsync::Interval && !self.shared.is_sync_due.swap(true, Ordering::AcqRel) {
             tokio::spawn(sync_later(Arc::downgrade(&self.shared), name.to_owned()));
         }
         Ok(())
+    }
+
+    /// Whether the lines of a batch could be written now. Only a sink whose last write failed is asked: then a batch need not
+    /// go to the next hop before it is refused here, again with each retry.
+    ///
+    /// # Errors
+    /// They could not.
+    pub async fn check_room(&self, name: &str, batch: &Arc<Batch>, only: Only) -> Result<(), Refusal> {
+        if !self.shared.has_failed.load(Ordering::Relaxed) || only == Only::Hits && batch.hits.is_empty() {
+            return Ok(());
+        }
+        self.with_turn(name, batch, move |shared, batch| shared.check_room(batch, only)).await
+    }
+
+    /// Does something with the output while nobody else does.
+    async fn with_turn<T: Send + 'static>(
+        &self,
+        name: &str,
+        batch: &Arc<Batch>,
+        what: impl FnOnce(&Shared, &Batch) -> Result<T, WriteError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let refuse =
+            |cause: String| Refusal::Unavailable(format!("sink {name} cannot write to {}: {cause}", self.output));
+        let turn = Arc::clone(&self.shared.turn).acquire_owned().await.map_err(|error| refuse(error.to_string()))?;
+        let (shared, batch) = (Arc::clone(&self.shared), Arc::clone(batch));
+        let work = move || {
+            let _turn = turn;
+            what(&shared, &batch)
+        };
+        blocking(work).await.map_err(refuse)?.map_err(|error| match error {
+            WriteError::Stop(stop) => stop.into(),
+            _ => refuse(error.to_string()),
+        })
     }
 
     /// Opens the file again when it was rotated, without waiting for the next batch.
@@ -188,8 +213,9 @@ impl Shared {
         self.target.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes the lines of a batch, and returns how many bytes they have. Blocks.
-    fn write(&self, batch: &Batch, only: Only, fsync: Fsync) -> Result<u64, WriteError> {
+    /// Takes the room that making the lines of a batch needs, and gives the message in one piece. Blocks, as all that
+    /// follows.
+    fn begin(batch: &Batch, only: Only) -> Result<(Held, Bytes), WriteError> {
         let joined = if batch.message.parts().len() > 1 { batch.message.len() } else { 0 };
         let mut room = batch.work.hold(joined)?;
         let message = batch.message.to_bytes();
@@ -199,9 +225,35 @@ impl Shared {
         room.grow(largest + PIECE)?;
         // What began is finished: nobody could tell a part of a batch from the whole.
         batch.work.check()?;
-        let lines = |put: &mut dyn FnMut(&[u8]) -> io::Result<()>| put_lines(batch, only, &message, put);
+        Ok((room, message))
+    }
+
+    /// Whether there is room for the lines of a batch.
+    fn check_room(&self, batch: &Batch, only: Only) -> Result<(), WriteError> {
+        let (_room, message) = Shared::begin(batch, only)?;
+        let mut bytes = 0;
+        put_lines(batch, only, &message, &mut |piece| {
+            bytes += piece.len() as u64;
+            Ok(())
+        })?;
         match &mut *self.target() {
-            Target::File(file) => Ok(file.append(fsync, &lines)?),
+            Target::File(file) => Ok(file.reserve(bytes)?),
+            Target::Stdout { .. } => Ok(()),
+        }
+    }
+
+    /// Writes the lines of a batch, and returns how many bytes they have.
+    fn write(&self, batch: &Batch, only: Only, fsync: Fsync) -> Result<u64, WriteError> {
+        let (_room, message) = Shared::begin(batch, only)?;
+        let lines = |put: &mut dyn FnMut(&[u8]) -> io::Result<()>| put_lines(batch, only, &message, put);
+        let written = self.put(fsync, &lines);
+        self.has_failed.store(written.is_err(), Ordering::Relaxed);
+        written
+    }
+
+    fn put(&self, fsync: Fsync, lines: &Lines<'_>) -> Result<u64, WriteError> {
+        match &mut *self.target() {
+            Target::File(file) => Ok(file.append(fsync, lines)?),
             Target::Stdout { is_torn } => {
                 let mut out = io::stdout().lock();
                 if *is_torn {

@@ -11,6 +11,8 @@ const PARTIAL_SUCCESS: u64 = 1;
 const REJECTED_LOG_RECORDS: u64 = 1;
 /// Field 2 of `ExportLogsPartialSuccess`, a string.
 const ERROR_MESSAGE: u64 = 2;
+/// Longest text that is kept, in characters.
+const MAX_TEXT: usize = 4096;
 
 /// Reads an `ExportLogsServiceResponse`: the records that the next hop took and threw away (OTLP specification, "Partial
 /// Success": not to be sent again).
@@ -23,7 +25,9 @@ pub fn read(response: &[u8]) -> Accepted {
                 (REJECTED_LOG_RECORDS, Field::Varint(count)) => {
                     found.rejected = i64::try_from(count).unwrap_or(0) as u64
                 }
-                (ERROR_MESSAGE, Field::Bytes(text)) => found.message = String::from_utf8_lossy(text).into_owned(),
+                (ERROR_MESSAGE, Field::Bytes(text)) => {
+                    found.message = String::from_utf8_lossy(text).chars().take(MAX_TEXT).collect();
+                }
                 _ => {}
             });
         }
@@ -51,7 +55,8 @@ fn each_field<'a>(mut rest: &'a [u8], mut visit: impl FnMut(u64, Field<'a>)) {
             }
             2 => {
                 let Some(len) = varint(&mut rest).and_then(|len| usize::try_from(len).ok()) else { return };
-                let Some((value, tail)) = rest.split_at_checked(len) else { return };
+                // Of a long answer only the beginning is here.
+                let (value, tail) = rest.split_at_checked(len).unwrap_or((rest, &[]));
                 visit(tag >> 3, Field::Bytes(value));
                 rest = tail;
             }
@@ -103,6 +108,20 @@ mod tests {
         fn reading_anything_is_safe(bytes: Vec<u8>) {
             read(&bytes);
         }
+    }
+
+    /// Scenario: the text is so long that only the beginning of the answer was kept. Guarantee: the count is read, and a
+    /// part of the text.
+    #[test]
+    fn the_beginning_of_a_long_answer_is_read() {
+        let response = ExportLogsServiceResponse {
+            partial_success: Some(ExportLogsPartialSuccess {
+                rejected_log_records: 7,
+                error_message: "w".repeat(300_000),
+            }),
+        };
+        let found = read(&response.encode_to_vec()[..64 << 10]);
+        assert_eq!((found.rejected, found.message.len()), (7, MAX_TEXT));
     }
 
     #[test]

@@ -39,8 +39,17 @@ impl RopeBody {
     /// The message is longer than 4 GiB.
     pub fn new(message: &Rope, compressed: bool) -> Result<RopeBody, TooLong> {
         let len = u32::try_from(message.len()).map_err(|_| TooLong { len: message.len() })?;
+        Ok(RopeBody::behind(&FrameHeader { compressed, len }.write(), message))
+    }
+
+    /// A message as it is, for HTTP without gRPC.
+    pub fn unframed(message: &Rope) -> RopeBody {
+        RopeBody::behind(&[], message)
+    }
+
+    fn behind(header: &[u8], message: &Rope) -> RopeBody {
         let mut frames = VecDeque::with_capacity(message.parts().len() + 1);
-        let mut joined = BytesMut::from(FrameHeader { compressed, len }.write().as_slice());
+        let mut joined = BytesMut::from(header);
         for part in message.parts() {
             if part.len() < JOIN_BELOW {
                 joined.extend_from_slice(part);
@@ -54,7 +63,7 @@ impl RopeBody {
         if !joined.is_empty() {
             frames.push_back(joined.freeze());
         }
-        Ok(RopeBody { frames, left: (HEADER_LEN + message.len()) as u64 })
+        RopeBody { frames, left: (header.len() + message.len()) as u64 }
     }
 
     /// Bytes of memory that the body of a message takes besides the message: tiny parts are copied.

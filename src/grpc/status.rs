@@ -1,8 +1,11 @@
 //! gRPC's status codes, and how a status travels in HTTP headers (`PROTOCOL-HTTP2.md`, "Status" and "Status-Message").
 
 use std::fmt;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::retry;
 
 /// The header or trailer with the status code.
 pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -10,9 +13,8 @@ pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// The header or trailer with a base64-encoded `google.rpc.Status`.
 pub const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
-/// `google.rpc.Status { code: 8, details: [RetryInfo { retry_delay: 1 s }] }`. OTLP exporters drop a batch on
-/// RESOURCE_EXHAUSTED unless this says that a retry helps (OTLP specification, "OTLP/gRPC Throttling").
-const RETRY_SOON: &str = "CAgaMAoodHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxIECgIIAQ==";
+/// When a client is to come again after RESOURCE_EXHAUSTED, unless the status says it.
+const RETRY_SOON: Duration = Duration::from_secs(1);
 /// Longest message that is written into a header, in characters of the plain text; a longer one is cut.
 const MAX_MESSAGE: usize = 1024;
 
@@ -86,12 +88,20 @@ pub struct Status {
     pub code: Code,
     /// For humans; empty when there is nothing to say.
     pub message: String,
+    /// When the client is to come again (`google.rpc.RetryInfo`).
+    pub retry_delay: Option<Duration>,
 }
 
 impl Status {
     /// A status with a message.
     pub fn new(code: Code, message: impl Into<String>) -> Status {
-        Status { code, message: message.into() }
+        Status { code, message: message.into(), retry_delay: None }
+    }
+
+    /// The same, with the time after which the client is to come again.
+    #[must_use]
+    pub fn with_retry_delay(self, delay: Duration) -> Status {
+        Status { retry_delay: Some(delay), ..self }
     }
 
     /// The status in a set of headers or trailers, if there is one.
@@ -100,7 +110,8 @@ impl Status {
         let code =
             number.to_str().ok().and_then(|text| text.trim().parse().ok()).map_or(Code::Unknown, Code::from_number);
         let message = headers.get(&GRPC_MESSAGE).map(|value| decode_message(value.as_bytes())).unwrap_or_default();
-        Some(Status { code, message })
+        let retry_delay = headers.get(&GRPC_STATUS_DETAILS).and_then(retry::decode);
+        Some(Status { code, message, retry_delay })
     }
 
     /// Puts the status into headers (a trailers-only answer) or trailers.
@@ -109,8 +120,9 @@ impl Status {
         if !self.message.is_empty() {
             headers.insert(GRPC_MESSAGE, encode_message(&self.message));
         }
-        if self.code == Code::ResourceExhausted {
-            headers.insert(GRPC_STATUS_DETAILS, HeaderValue::from_static(RETRY_SOON));
+        let soon = || (self.code == Code::ResourceExhausted).then_some(RETRY_SOON);
+        if let Some(delay) = self.retry_delay.or_else(soon) {
+            headers.insert(GRPC_STATUS_DETAILS, retry::encode(self.code, delay));
         }
     }
 }

@@ -15,11 +15,11 @@ use super::body::{Message, Syntax};
 use super::outcome::{Count, NotTaken};
 use super::workers::{WorkError, in_place};
 use super::{Limits, Shared};
-use crate::delivery::{Accepted, Batch, Client, Deliver, Metadata, Others, Process, Refusal, Signal, Work};
+use crate::delivery::{self, Accepted, Batch, Client, Deliver, Metadata, Others, Process, Refusal, Signal, Work};
 use crate::encoding::{Format, Rope, otlp};
 use crate::grpc::Encoding;
 use crate::grpc::compression::InflateError;
-use crate::telemetry;
+use crate::telemetry::{self, Throttle};
 
 /// What a source is made of beside its protocol.
 pub struct Intake {
@@ -129,6 +129,7 @@ impl Intake {
         if !self.deliver.takes(content.format, signal) {
             return Err(nobody_takes(content.format, signal));
         }
+        self.check_hops(&headers)?;
         let mut stages = Stages::start();
         let message = message.await?;
         self.count_received(message.bytes.len());
@@ -159,6 +160,23 @@ impl Intake {
         client.finish();
         stages.end("deliver");
         Ok(accepted)
+    }
+
+    /// Whether a request came by few enough other Hotlists. One whose sinks lead back to it would take each batch forever.
+    fn check_hops(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        static LINES: Throttle = Throttle::once_a_minute();
+        let (hops, max) = (delivery::hops(headers), self.limits.max_hops);
+        if hops <= max {
+            return Ok(());
+        }
+        let source = &*self.name;
+        if let Some(left_out) = LINES.pass() {
+            tracing::warn!(source, hops, max, left_out, "requests go in a loop: a sink leads back to this source");
+        }
+        Err(Refusal::Unavailable(format!(
+            "source {source}: the request passed {hops} Hotlists already, and `limits.max_hops` allows {max}: does the \
+             `endpoint` of a sink lead back here?"
+        )))
     }
 
     /// Inflates, converts, and matches and tags what is to be matched.

@@ -180,6 +180,12 @@ impl Answer {
             Answer::NotTaken(NotTaken::Refused(Refusal::Unavailable(_)) | NotTaken::Gone) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some((header::RETRY_AFTER, RETRY_AFTER)))
             }
+            Answer::NotTaken(NotTaken::Refused(Refusal::Later { delay, overloaded, .. })) => {
+                let status = if *overloaded { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::SERVICE_UNAVAILABLE };
+                // In whole seconds, and never sooner than asked for (RFC 9110 section 10.2.3).
+                let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+                (status, Some((header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))))
+            }
             Answer::NotTaken(NotTaken::Unimplemented(_)) | Answer::NoPath(_) => (StatusCode::NOT_FOUND, None),
             Answer::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, supported(header::ALLOW, "POST")),
             Answer::MediaType(_) => (

@@ -149,6 +149,10 @@ pub fn status_of(not_taken: NotTaken) -> Status {
             Status::new(Code::InvalidArgument, text)
         }
         NotTaken::Refused(Refusal::ResourceExhausted(text)) => Status::new(Code::ResourceExhausted, text),
+        NotTaken::Refused(Refusal::Later { cause, delay, overloaded }) => {
+            let code = if overloaded { Code::ResourceExhausted } else { Code::Unavailable };
+            Status::new(code, cause).with_retry_delay(delay)
+        }
         NotTaken::Refused(Refusal::Unavailable(text)) => Status::new(Code::Unavailable, text),
         NotTaken::Unimplemented(text) => Status::new(Code::Unimplemented, text),
         // This is written to nobody.

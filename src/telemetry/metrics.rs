@@ -217,7 +217,7 @@ const OWN: &[Metric] = &[
         MetricKind::Counter,
         Unit::Count,
         &["sink", "status"],
-        "Requests sent, by sink and the status that came back; dropped when a sink that is not required has no room. Anything but ok from a required one makes the collector retry.",
+        "Requests sent, by sink and the status that came back; dropped when a sink that is not required has no room, cancelled when the client did not wait. Anything but ok from a required one makes the collector retry.",
     ),
     metric(
         SINK_SENT_BYTES_TOTAL,
@@ -273,14 +273,14 @@ const OWN: &[Metric] = &[
         MetricKind::Counter,
         Unit::Count,
         &["sink", "status"],
-        "Answers of the next hop to single requests as it gave them: gRPC status in lower case, http_ with an HTTP status, timeout, connection, or unsendable.",
+        "Answers of the next hop to single requests as it gave them: gRPC status in lower case, http_ with an HTTP status, timeout, connection, unsendable, or cancelled when nobody waited.",
     ),
     metric(
         SINK_CONNECT_FAILURES_TOTAL,
         MetricKind::Counter,
         Unit::Count,
         &["endpoint", "reason"],
-        "Attempts to connect to a next hop that failed, by reason: connect, tls (its certificate, or ours, was refused), timeout, lost (closed before it answered anything).",
+        "Attempts to connect to a next hop that failed, by reason: connect, tls (its certificate, or ours, was refused), timeout, protocol (it does not speak HTTP/2), lost (closed before it answered a request), silent (no ping was answered on an open connection).",
     ),
     metric(CONNECTIONS, MetricKind::Gauge, Unit::Count, &["listener"], "Connections open now, by source, or admin."),
     metric(

@@ -16,6 +16,8 @@ mod connection_age;
 #[cfg(test)]
 mod connections;
 #[cfg(test)]
+mod dead_connections;
+#[cfg(test)]
 mod descriptors;
 #[cfg(test)]
 mod fan_out;
@@ -28,20 +30,30 @@ mod http_client;
 #[cfg(test)]
 mod http_connections;
 #[cfg(test)]
+mod large_answers;
+#[cfg(test)]
+mod loops;
+#[cfg(test)]
 mod metadata;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
 mod next_hop;
 #[cfg(test)]
+mod otlp_http_sink;
+#[cfg(test)]
 #[path = "../support/vector.rs"]
 mod peer;
+#[cfg(test)]
+mod protocols;
 #[cfg(test)]
 mod rejected;
 #[cfg(test)]
 mod rejected_command;
 #[cfg(test)]
 mod resend;
+#[cfg(test)]
+mod room_first;
 #[cfg(test)]
 mod rotation;
 #[cfg(test)]

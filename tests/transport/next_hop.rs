@@ -126,6 +126,25 @@ impl Arrived {
         self.respond.send_response(head, true).unwrap();
     }
 
+    /// A status with all its headers, without a body or behind one.
+    pub fn answer_with(mut self, status: HeaderMap, behind_a_body: bool) {
+        let mut head = grpc_head();
+        if behind_a_body {
+            let mut stream = self.respond.send_response(head, false).unwrap();
+            stream.send_data(crate::wire::frame(0, &[]), false).unwrap();
+            stream.send_trailers(status).unwrap();
+        } else {
+            head.headers_mut().extend(status);
+            self.respond.send_response(head, true).unwrap();
+        }
+    }
+
+    /// An answer of a gateway, without a status of gRPC, and when to come again.
+    pub fn answer_http_later(mut self, status: u16, seconds: u64) {
+        let head = Response::builder().status(status).header("retry-after", seconds).body(()).unwrap();
+        self.respond.send_response(head, true).unwrap();
+    }
+
     /// An answer without any status.
     pub fn answer_http(mut self, status: u16) {
         let head = Response::builder().status(status).body(()).unwrap();
