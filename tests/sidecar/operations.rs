@@ -32,10 +32,10 @@ async fn probes_answer_and_metrics_count_what_happened() {
     assert_eq!(hotlist.admin("/livez").await, (200, "ok\n".to_owned()));
     let (status, report) = hotlist.admin("/readyz?verbose").await;
     assert_eq!(status, 200, "{report}");
-    assert_eq!(
-        report,
-        "[+] listeners: bound\n[+] snapshot: version 1, 2 indicators\n[+] feeds: 1 files are as they should be\nok\n"
-    );
+    let sinks = ["next", "hits"].map(|sink| format!("[+] sink {sink}: no success yet, no failure\n")).concat();
+    let checks =
+        "[+] listeners: bound\n[+] snapshot: version 1, 2 indicators\n[+] feeds: 1 files are as they should be\n";
+    assert_eq!(report, format!("{checks}{sinks}ok\n"));
     let (_, metrics) = hotlist.admin("/metrics").await;
     assert_series(
         &metrics,
@@ -58,6 +58,11 @@ async fn probes_answer_and_metrics_count_what_happened() {
     assert_eq!(export(&address, &message).await.unwrap().status, 0);
     next_hop.set(Mood::Refuse(14));
     assert_eq!(export(&address, &batch(&[json!({ "message": "x" })])).await.unwrap().status, 14);
+    let (status, report) = hotlist.admin("/readyz?verbose").await;
+    let of_next = report.lines().find(|line| line.starts_with("[i] sink next: last success ")).unwrap();
+    assert!(of_next.contains(", last failure ") && of_next.contains(" (unavailable): sink next, "), "{of_next}");
+    assert!(report.contains("[+] sink hits: last success "), "{report}");
+    assert_eq!(status, 200, "{report}");
     let bytes = message.len() + batch(&[json!({ "message": "x" })]).len();
     let (_, metrics) = hotlist.admin("/metrics").await;
     let sent = series(&metrics, "hotlist_sink_sent_bytes_total{sink=\"next\"}").unwrap();

@@ -106,6 +106,22 @@ async fn the_python_sdk_exports_and_the_hits_are_tagged() {
     assert_eq!(scene.ndjson("hits.ndjson").len(), 120);
 }
 
+/// Scenario: the source listens on a Unix socket, so that the SDK sends the path as `:authority`. Guarantee: every batch is
+/// delivered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_python_sdk_exports_over_a_unix_socket() {
+    let Some(python) = python() else { return };
+    let (scene, next_hop) = (Scene::new(), NextHop::start().await);
+    scene.indicators("planted", &["198.51.100.23"]);
+    let text = std::fs::read_to_string(scene.readme(&next_hop.endpoint)).unwrap();
+    let socket = format!("unix:{}", scene.path("s.sock").display());
+    let hotlist = Hotlist::start(&scene.write("hotlist.yaml", &text.replacen("127.0.0.1:0", &socket, 1)));
+    let exporter = Exporter::start(&python, "grpc", &hotlist.address(), 300, "gzip");
+    let said: Vec<String> = std::iter::from_fn(|| exporter.line()).collect();
+    assert_eq!(said, ["result SUCCESS"; 3]);
+    assert_eq!(arrived(&next_hop), expected(300));
+}
+
 /// Scenario: the next hop is down, and comes up after the exporter was refused. Guarantee: the exporter sees
 /// UNAVAILABLE or 503, and its own retry delivers, each record once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
