@@ -40,7 +40,7 @@ impl Fanout {
             sinks.iter().filter(|sink| sink.takes(batch.format, batch.signal)).cloned().collect()
         };
         if !self.network.is_empty() {
-            for sink in taking(&self.local) {
+            for sink in self.local.iter().filter(|sink| sink.takes(batch.format, batch.signal)) {
                 sink.check_room(batch).await?;
             }
         }
