@@ -373,8 +373,8 @@ mod tests {
     /// `/run/s` as a client that prefers Huffman code writes it, and a host with a port.
     #[tokio::test(start_paused = true)]
     async fn huffman_code_is_read() {
-        // `%2Frun%2Fs` is 010101 00010 1100011 101100 101101 101010 010101 00010 1100011 01000, then padding of ones.
-        let bits = "010101000101100011101100101101101010010101000101100011".to_owned() + "01000";
+        // `%2Frun%2Fs` is 010101 00010 1100001 101100 101101 101010 010101 00010 1100001 01000, then padding of ones.
+        let bits = "010101000101100001101100101101101010010101000101100001".to_owned() + "01000";
         let padded = format!("{bits:1<width$}", width = bits.len().div_ceil(8) * 8);
         let huffman: Vec<u8> = padded
             .as_bytes()
