@@ -34,18 +34,14 @@ const HINT_PLAIN: &str = "is it a gRPC receiver without TLS? For TLS give an `ht
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoConnection {
     /// The attempt just failed.
-    #[error("no connection to {endpoint}: {cause}")]
+    #[error("no connection: {cause}")]
     Failed {
-        /// Where to.
-        endpoint: String,
         /// Why not.
         cause: String,
     },
     /// The last attempt failed, and the next one is not due.
-    #[error("no connection to {endpoint}: {cause}; next attempt in {wait:?}")]
+    #[error("no connection: {cause}; next attempt in {wait:?}")]
     BackingOff {
-        /// Where to.
-        endpoint: String,
         /// Why the last attempt failed.
         cause: String,
         /// Until the next one.
@@ -112,11 +108,10 @@ impl Connector {
             Some(link) => return self.ask(&mut state, link).await,
             None => {}
         }
-        let endpoint = || self.endpoint.to_string();
         if let Some(wait) = state.retry_at.map(|at| at.saturating_duration_since(Instant::now()))
             && !wait.is_zero()
         {
-            return Err(NoConnection::BackingOff { endpoint: endpoint(), cause: state.cause.clone(), wait });
+            return Err(NoConnection::BackingOff { cause: state.cause.clone(), wait });
         }
         let opened = self.open().await;
         self.take(&mut state, opened)
@@ -152,11 +147,10 @@ impl Connector {
                 Ok(link)
             }
             Err(Failed { cause, reason }) => {
-                let endpoint = self.endpoint.to_string();
                 self.count_failure(reason);
                 state.link = None;
                 state.fail(cause.clone());
-                Err(NoConnection::Failed { endpoint, cause })
+                Err(NoConnection::Failed { cause })
             }
         }
     }

@@ -53,8 +53,8 @@ async fn a_wrong_protocol_is_named() {
         (answers(b"HTTP/1.1 400 Bad Request\r\n\r\n").await, ["speaks HTTP/1", "`protocol: http`"]),
         (answers(b"<html>505</html>").await, ["speaks HTTP/1", "<html>"]),
         (tls_port, ["speaks TLS", "`https://`"]),
-        (answers(b"").await, ["closed", "no connection to"]),
-        (answers(b"\0\0\x02\x07").await, ["does not speak HTTP/2", "no connection to"]),
+        (answers(b"").await, ["closed", "no connection: "]),
+        (answers(b"\0\0\x02\x07").await, ["does not speak HTTP/2", "no connection: "]),
     ] {
         let message = told(&Sidecar::with(
             Limits::default(),

@@ -66,7 +66,11 @@ async fn a_next_hop_that_comes_late() {
     let client = Client::connect(&sidecar.address).await;
     let answer = client.export(frame(0, b"abc")).await;
     assert_eq!(answer.status(), 14);
-    assert!(answer.message().contains("no connection to unix:"), "{}", answer.message());
+    assert!(
+        answer.message().contains("sink next, unix:") && answer.message().contains(": no connection: "),
+        "{}",
+        answer.message()
+    );
 
     NextHop::start_unix(&path).await.accept_all();
     // What a collector does: try again until it is taken. The back-off says no at once in between.

@@ -240,8 +240,8 @@ impl Delivery<'_> {
             return;
         }
         if let Some(left_out) = self.sink.partials.pass() {
-            let (sink, text) = (self.name, Escaped(message));
-            tracing::warn!(sink, rejected, left_out, %text, "the next hop answered with a partial success");
+            let sink = self.name;
+            tracing::warn!(sink, rejected, left_out, text = %Escaped(message), "the next hop answered with a partial success");
         }
         if *rejected > 0 {
             counter!(telemetry::SINK_PARTIAL_REJECTED_RECORDS_TOTAL, "sink" => self.name.to_owned())
