@@ -216,7 +216,7 @@ fn snapshot(segment: &Arc<Segment>) -> Result<Snapshot> {
     let table = Arc::new(FieldTable::embedded(true)?);
     let mut builder = SnapshotBuilder::new(table, MatchOptions::default(), 7);
     builder.add_segment(Arc::clone(segment), |feed: &SegmentFeed| Feed::named(&feed.name))?;
-    Ok(builder.build(1))
+    Ok(builder.build("1"))
 }
 
 /// The lines of a list that are values, in an order that has nothing to do with theirs.

@@ -1,4 +1,5 @@
-//! The admin listener: probes, metrics and the configuration over HTTP/1, apart from the listeners that take events.
+//! The admin listener: probes, metrics and the configuration over HTTP/1, apart from the listeners that take events; and
+//! the listener for the probes of other hosts, which has nothing else.
 //!
 //! Liveness says only that the process serves. What tells about the deployment (`/config`, `/tap`) or changes something
 //! (`/feeds/{feed}/confirm`) is served only where no other host can ask, and not to a page in a browser of this host
@@ -35,6 +36,11 @@ pub use readiness::{Check, Note, Readiness};
 pub use tap::{Counts, Tap};
 use thread::OwnThread;
 
+/// The name of the listener for this host, in the configuration, metrics and logs.
+const ADMIN: &str = "admin";
+/// The name of the listener for probes.
+const PROBES: &str = "probes";
+
 /// The name of the check that every listener is bound.
 pub const LISTENERS: &str = "listeners";
 /// The name of the check that there is a snapshot to match with.
@@ -43,6 +49,10 @@ pub const SNAPSHOT: &str = "snapshot";
 pub const FEEDS: &str = "feeds";
 /// The check that tells of the control plane. It never counts: one that is away is no reason to take no events.
 pub const CONTROL: &str = "control";
+/// The check that all of the configuration's file is active. It never counts, and is there once it is not.
+pub const CONFIGURATION: &str = "configuration";
+/// The check that the events of every source have known fields. It never counts, and is there once they have not.
+pub const STREAMS: &str = "streams";
 /// The check that the canary is found. It never counts.
 pub const CANARY: &str = "canary";
 
@@ -64,23 +74,33 @@ const MAX_HEADER: usize = 16 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// The address cannot be bound.
-    #[error("admin.address: cannot listen on {address}: {source}; give another address, or end what listens there")]
+    #[error("{name}.address: cannot listen on {address}: {source}; give another address, or end what listens there")]
     Bind {
+        /// The listener's key in the configuration.
+        name: &'static str,
         /// The configured address.
         address: Address,
         /// Why not.
         source: io::Error,
     },
     /// The certificate cannot be used.
-    #[error("admin.tls: {0}")]
-    Tls(#[from] TlsError),
+    #[error("{name}.tls: {cause}")]
+    Tls {
+        /// The listener's key in the configuration.
+        name: &'static str,
+        /// Why not.
+        cause: TlsError,
+    },
     /// There is no thread for it.
     #[error("the admin listener has no thread: {0}; raise the system's limit of threads")]
     Thread(io::Error),
     /// The bound socket does not work.
-    #[error("admin.address: {0}")]
+    #[error(transparent)]
     Serve(#[from] ServeError),
 }
+
+/// Gives the name of the snapshot that serves. Asked at each request.
+pub type SnapshotName = Arc<dyn Fn() -> Arc<str> + Send + Sync>;
 
 /// What the listener shows.
 #[derive(Clone)]
@@ -89,6 +109,8 @@ pub struct Pages {
     pub readiness: Readiness,
     /// `/metrics`.
     pub metrics: PrometheusHandle,
+    /// The name of the snapshot that serves, for `/metrics`; absent where nothing is matched.
+    pub snapshot: Option<SnapshotName>,
     /// `/config`: the configuration that is in effect, without secrets. Asked at each request.
     pub config: Arc<dyn Fn() -> String + Send + Sync>,
     /// `POST /feeds/{feed}/confirm`: takes a feed as small as it is now; `false` when there is none of that name.
@@ -100,6 +122,7 @@ pub struct Pages {
 /// A bound admin listener that does not answer yet.
 #[derive(Debug)]
 pub struct Admin {
+    name: &'static str,
     listener: Listener,
     tls: Option<Arc<Acceptor>>,
     /// What answers is apart from what matches.
@@ -112,13 +135,26 @@ impl Admin {
     /// # Errors
     /// The address cannot be bound, or the certificate cannot be used.
     pub fn bind(address: &Address, tls: Option<&ServerTls>) -> Result<Admin, AdminError> {
-        let tls = tls.map(|tls| Acceptor::load("admin", tls, HTTP_1)).transpose()?.map(Arc::new);
-        let failed = |source| AdminError::Bind { address: address.clone(), source };
+        Admin::bind_as(ADMIN, address, tls)
+    }
+
+    /// The same for the listener that has probes and metrics only.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or the certificate cannot be used.
+    pub fn bind_probes(address: &Address, tls: Option<&ServerTls>) -> Result<Admin, AdminError> {
+        Admin::bind_as(PROBES, address, tls)
+    }
+
+    fn bind_as(name: &'static str, address: &Address, tls: Option<&ServerTls>) -> Result<Admin, AdminError> {
+        let tls = tls.map(|tls| Acceptor::load(name, tls, HTTP_1)).transpose();
+        let tls = tls.map_err(|cause| AdminError::Tls { name, cause })?.map(Arc::new);
+        let failed = |source| AdminError::Bind { name, address: address.clone(), source };
         let thread = OwnThread::new().map_err(failed)?;
         let entered = thread.enter();
-        let listener = Listener::bind("admin", address).map_err(failed)?.with_spare_descriptors(SPARE_DESCRIPTORS);
+        let listener = Listener::bind(name, address).map_err(failed)?.with_spare_descriptors(SPARE_DESCRIPTORS);
         drop(entered);
-        Ok(Admin { listener, tls, thread })
+        Ok(Admin { name, listener, tls, thread })
     }
 
     /// The address it is bound to, with the port that the system chose for port 0.
@@ -136,13 +172,14 @@ impl Admin {
         pages: Pages,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), AdminError> {
-        let Admin { listener, tls, thread } = self;
-        thread.run(serve(listener, tls, pages, shutdown)).await.map_err(AdminError::Thread)?
+        let Admin { name, listener, tls, thread } = self;
+        thread.run(serve(name, listener, tls, pages, shutdown)).await.map_err(AdminError::Thread)?
     }
 }
 
 /// Answers on the thread that polls this.
 async fn serve(
+    name: &'static str,
     listener: Listener,
     tls: Option<Arc<Acceptor>>,
     pages: Pages,
@@ -150,13 +187,13 @@ async fn serve(
 ) -> Result<(), AdminError> {
     let address = listener.local_address();
     if tls.is_none() && !address.is_local() {
-        tracing::warn!(%address, "probes and metrics are open to other hosts without encryption: set `admin.tls`");
+        tracing::warn!(%address, "probes and metrics are open to other hosts without encryption: set `{name}.tls`");
     }
     let mut router = Router::new()
         .route("/livez", get(async || text(StatusCode::OK, "ok\n")))
         .route("/readyz", get(readyz).with_state(pages.readiness))
-        .route("/metrics", get(render).with_state(pages.metrics));
-    if address.is_local() {
+        .route("/metrics", get(render).with_state((pages.metrics, pages.snapshot)));
+    if name == ADMIN && address.is_local() {
         let Pages { config, confirm, tap, .. } = pages;
         let mut private = Router::new().route("/config", get(async move || text(StatusCode::OK, config())));
         if let Some(tap) = tap {
@@ -176,7 +213,7 @@ async fn serve(
         router = router.merge(private);
     }
     let mut http1 = http1::Builder::new();
-    http1.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER);
+    http1.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER).half_close(true);
     let bounds = Bounds {
         max_connections: MAX_CONNECTIONS,
         max_connections_per_peer: MAX_CONNECTIONS / 2,
@@ -208,11 +245,15 @@ async fn readyz(State(readiness): State<Readiness>, RawQuery(query): RawQuery) -
     text(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)
 }
 
-async fn render(State(metrics): State<PrometheusHandle>) -> Response {
+async fn render(State((metrics, snapshot)): State<(PrometheusHandle, Option<SnapshotName>)>) -> Response {
     telemetry::measure_process();
     // Without its own listener the exporter leaves it to us to fold recorded values into their distributions.
     metrics.run_upkeep();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render()).into_response()
+    let mut text = metrics.render();
+    if let Some(snapshot) = snapshot {
+        text.push_str(&telemetry::snapshot_info(&snapshot()));
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
 fn text(status: StatusCode, body: impl Into<String>) -> Response {
@@ -249,6 +290,7 @@ mod tests {
         let pages = Pages {
             readiness: readiness.clone(),
             metrics: recorder.handle(),
+            snapshot: Some(Arc::new(|| "acme@42".into())),
             config: Arc::new(|| "shutdown.grace = 30s\n".to_owned()),
             confirm: Arc::new(|feed| Box::pin(std::future::ready(feed == "known"))),
             tap: Some((Tap::default(), Arc::new(|| (0, 0)))),
@@ -336,6 +378,7 @@ mod tests {
         let (status, body) = request(&running.address, "/metrics").await;
         assert_eq!(status, OK);
         assert!(body.contains("hotlist_events_total 7\n"), "{body}");
+        assert!(body.contains("hotlist_snapshot_info{snapshot=\"acme@42\"} 1\n"), "{body}");
         assert_eq!(request(&running.address, "/").await.0, MISSING);
     }
 

@@ -17,10 +17,12 @@ mod offline;
 pub mod probe;
 mod release;
 mod reload;
+mod serving;
+mod settle;
+mod streams;
 mod switch;
 mod wiring;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -39,8 +41,9 @@ use crate::control::client::Client;
 use crate::delivery::Deliver;
 use crate::fields::{FieldError, FieldTable};
 use crate::ingest::health::Health;
-use crate::ingest::{Bound, FilterSource, Limits, OtlpSource, ServeError, Shared, VectorSource, filter};
+use crate::ingest::{Bound, FilterSource, Limits, OtlpSource, ServeError, Shared, VectorSource, bind_beside, filter};
 use crate::intel::snapshot::NotCarried;
+use crate::socket::Listener;
 use crate::task;
 use crate::tls::TlsError;
 use canary::Canary;
@@ -48,6 +51,9 @@ use compose::Composer;
 use control::Applier;
 use indicators::{Intel, Keeper, Lists, Reporter, Settings};
 use live::Live;
+use serving::{Serving, wait};
+use settle::Settled;
+use streams::{Stream, Streams};
 use switch::Switch;
 use wiring::Wired;
 
@@ -156,8 +162,8 @@ pub struct Environment {
 /// A process that is bound and loaded, and does not accept yet.
 pub struct App {
     config: Config,
-    /// The same, for `/config`.
-    shown: Arc<ArcSwap<Config>>,
+    /// The same, for `/config`, and what is not active of the file.
+    shown: Arc<ArcSwap<Settled>>,
     sources: Vec<Source>,
     sinks: Vec<Wired>,
     table: Arc<FieldTable>,
@@ -167,6 +173,7 @@ pub struct App {
     intel: Intel,
     shared: Shared,
     admin: Option<Admin>,
+    probes: Option<Admin>,
     readiness: Readiness,
     health: Health,
     metrics: PrometheusHandle,
@@ -177,19 +184,14 @@ pub struct App {
 /// A source, bound or serving.
 struct Source {
     config: config::Source,
-    address: config::Address,
+    /// Its socket, which a source of the next configuration may take over.
+    listener: Listener,
+    /// What matches for it.
+    stream: Arc<Stream>,
     /// What delivers for it; its sinks can change while it serves.
     deliver: Arc<Switch>,
     /// Until it serves.
     bound: Option<Bound>,
-}
-
-/// The tasks that serve.
-#[derive(Default)]
-struct Serving {
-    tasks: JoinSet<Result<(), RunError>>,
-    /// One for each source, by id.
-    stops: BTreeMap<String, watch::Sender<bool>>,
 }
 
 impl App {
@@ -203,6 +205,14 @@ impl App {
         readiness.register(admin::LISTENERS, true);
         let admin = match &config.admin {
             Some(admin) => Some(Admin::bind(&admin.address, admin.tls.as_ref())?),
+            None => None,
+        };
+        if let Some(admin) = config.admin.as_ref().filter(|admin| !admin.address.is_local()) {
+            let address = &admin.address;
+            tracing::warn!(%address, "the admin listener is for this host: give it a loopback address, and other hosts `probes.address`");
+        }
+        let probes = match &config.probes {
+            Some(probes) => Some(Admin::bind_probes(&probes.address, probes.tls.as_ref())?),
             None => None,
         };
         let table = Arc::new(field_table(&config.r#match)?);
@@ -255,7 +265,7 @@ impl App {
         wiring::show_sinks(&readiness, &sinks);
         let shared = Shared::start(&wiring::limits(&config)).map_err(StartError::Limits)?;
         let reloads = mpsc::channel(1);
-        let shown = Arc::new(ArcSwap::from_pointee(config.clone()));
+        let shown = Arc::new(ArcSwap::from_pointee(Settled::whole(config.clone())));
         let health = Health::default();
         let leaving = Leaving::new(readiness.clone(), health.clone(), Arc::clone(&shown));
         let mut app = App {
@@ -270,6 +280,7 @@ impl App {
             intel,
             shared,
             admin,
+            probes,
             readiness,
             health,
             metrics,
@@ -277,36 +288,48 @@ impl App {
             leaving,
         };
         let sources: Result<Vec<Source>, StartError> =
-            app.config.sources.iter().map(|source| app.bind(source, &app.config, &app.sinks)).collect();
+            app.config.sources.iter().map(|source| app.bind(source, &app.config, &app.sinks, None)).collect();
         app.sources = sources?;
         Ok(app)
     }
 
-    fn bind(&self, source: &config::Source, config: &Config, sinks: &[Wired]) -> Result<Source, StartError> {
+    /// Binds a source, or has it take over a socket.
+    fn bind(
+        &self,
+        source: &config::Source,
+        config: &Config,
+        sinks: &[Wired],
+        socket: Option<&Listener>,
+    ) -> Result<Source, StartError> {
+        let failed = |cause| StartError::Source { id: source.id.clone(), cause };
+        let listener = match socket {
+            Some(socket) => socket.named(&source.id),
+            None => {
+                let others: Vec<&Listener> = self.sources.iter().map(|source| &source.listener).collect();
+                bind_beside(&source.id, source.address(), &others).map_err(failed)?
+            }
+        };
         let limits = Limits { max_request_bytes: source.max_request_bytes(), ..wiring::limits(config) };
         let switch = Arc::new(Switch::new(wiring::fanout(&source.id, sinks)));
         let deliver: Arc<dyn Deliver> = switch.clone();
-        let live = self.live.clone();
-        let (id, address, shared) = (&source.id, source.address(), &self.shared);
+        let stream = Arc::new(Stream::new(Arc::clone(&self.live)));
+        let (live, shared) = (Arc::clone(&stream), &self.shared);
         let bound = match &source.kind {
-            SourceKind::Otlp(_) => OtlpSource::bind(id, address, limits, shared, live, deliver),
-            SourceKind::Vector(_) => {
-                VectorSource::bind(id, address, limits, shared, live, deliver, self.health.clone())
-            }
+            SourceKind::Otlp(_) => OtlpSource::on(listener, limits, shared, live, deliver),
+            SourceKind::Vector(_) => VectorSource::on(listener, limits, shared, live, deliver, self.health.clone()),
             SourceKind::Filter(of) => {
                 let settings = filter::Settings { limits, window: of.window };
-                FilterSource::bind(id, address, settings, shared, live, deliver)
+                FilterSource::on(listener, settings, shared, live, deliver)
             }
         };
-        let bound = bound.map_err(|cause| StartError::Source { id: source.id.clone(), cause })?;
-        let bound = wiring::equip(bound, source, &self.health)?;
-        let address = bound.local_address().clone();
-        Ok(Source { config: source.clone(), address, deliver: switch, bound: Some(bound) })
+        let bound = wiring::equip(bound.map_err(failed)?, source, &self.health)?;
+        let listener = bound.listener().clone();
+        Ok(Source { config: source.clone(), listener, stream, deliver: switch, bound: Some(bound) })
     }
 
     /// Where the sources listen, in the order of the configuration.
     pub fn source_addresses(&self) -> Vec<config::Address> {
-        self.sources.iter().map(|source| source.address.clone()).collect()
+        self.sources.iter().map(|source| source.listener.local_address().clone()).collect()
     }
 
     /// Where the admin listener is.
@@ -317,6 +340,11 @@ impl App {
     /// What turns readiness off ahead of the shutdown.
     pub fn leaving(&self) -> Leaving {
         self.leaving.clone()
+    }
+
+    /// Where the listener for probes is.
+    pub fn probes_address(&self) -> Option<&config::Address> {
+        self.probes.as_ref().map(Admin::address)
     }
 
     /// Where to send configurations to that shall replace the one in force.
@@ -336,20 +364,20 @@ impl App {
         // Probes are answered until the very end: the admin listener has its own stop.
         let (stop_admin, admin_stopped) = watch::channel(false);
         let mut probes = JoinSet::new();
-        if let Some(admin) = self.admin.take() {
-            let (shown, intel) = (Arc::clone(&self.shown), self.intel.clone());
+        for admin in [self.admin.take(), self.probes.take()].into_iter().flatten() {
+            let (shown, intel, live) = (Arc::clone(&self.shown), self.intel.clone(), Arc::clone(&self.live));
             let pages = Pages {
                 readiness: self.readiness.clone(),
                 metrics: self.metrics.clone(),
-                // A secret masks itself wherever it is written.
-                config: Arc::new(move || shown.load().to_yaml().unwrap_or_else(|error| format!("# {error}\n"))),
+                snapshot: Some(Arc::new(move || live.snapshot_name())),
+                config: Arc::new(move || shown.load().to_yaml()),
                 confirm: Arc::new(move |feed| {
                     let intel = intel.clone();
                     Box::pin(async move { intel.confirm(&feed).await })
                 }),
                 tap: Some(self.live.tapped()),
             };
-            let stopped = wait(admin_stopped);
+            let stopped = wait(admin_stopped.clone());
             probes.spawn(async move { admin.serve(pages, stopped).await.map_err(RunError::Admin) });
         }
         let (health, mut ready) = (self.health.clone(), self.readiness.watch());
@@ -371,6 +399,9 @@ impl App {
         let mut canary = Canary::new(self.config.intel.canary.clone(), self.readiness.clone());
         let mut minutely = tokio::time::interval(CANARY_EVERY);
         minutely.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut streams = Streams::new(self.readiness.clone());
+        let mut often = tokio::time::interval(streams::EVERY);
+        often.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut daily = tokio::time::interval_at(Instant::now() + BLIND_SPOTS_EVERY, BLIND_SPOTS_EVERY);
         let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
         upkeep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -390,6 +421,10 @@ impl App {
                     () = &mut shutdown => break,
                 },
                 _ = daily.tick() => self.live.log_blind_spots(),
+                _ = often.tick() => {
+                    let sources = self.sources.iter().map(|source| (source.config.id.as_str(), &*source.stream));
+                    streams.check(sources, std::time::Instant::now());
+                }
                 _ = minutely.tick() => canary.look(&self.live),
                 () = self.live.changed() => canary.look(&self.live),
                 _ = upkeep.tick() => self.metrics.run_upkeep(),
@@ -404,6 +439,8 @@ impl App {
         for stop in serving.stops.values() {
             let _ = stop.send(true);
         }
+        // Their sockets close when nobody listens at them any more.
+        self.sources.clear();
         let finish = async {
             while let Some(ended) = serving.tasks.join_next().await {
                 ended??;
@@ -433,29 +470,6 @@ impl App {
             None => Ok(drained),
         }
     }
-}
-
-impl Serving {
-    /// Serves a source that is bound.
-    fn start(&mut self, source: &mut Source) {
-        let Some(bound) = source.bound.take() else { return };
-        let (stop, stopped) = watch::channel(false);
-        self.tasks.spawn(async move { bound.serve(wait(stopped)).await.map_err(RunError::Serve) });
-        self.stops.insert(source.config.id.clone(), stop);
-    }
-
-    /// Lets a source finish what is in flight, and end.
-    fn stop(&mut self, id: &str) {
-        if let Some(stop) = self.stops.remove(id) {
-            // An error means that it has ended already.
-            let _ = stop.send(true);
-        }
-    }
-}
-
-async fn wait(mut stopped: watch::Receiver<bool>) {
-    // An error means that the sender is gone, which is a stop too.
-    let _ = stopped.wait_for(|stop| *stop).await;
 }
 
 fn intel_settings(config: &Config, table: &Arc<FieldTable>) -> Settings {

@@ -10,6 +10,7 @@ mod allowlist;
 mod check;
 mod control;
 mod document;
+mod files;
 mod headers;
 mod intel;
 mod interpolate;
@@ -40,7 +41,7 @@ pub use headers::{Header, HeaderFile, HeaderSource};
 pub use intel::{Columns, FeedFormat, Intel, IntelFiles, OnShrink, RuleKind};
 pub use matching::{CommandAndControl, InboundEnrichments, Match, TagInto};
 pub use problem::{ConfigErrors, Fault, Position, Problem};
-pub use process::{Admin, Limits, Log, LogFormat, LogLevel, Shutdown};
+pub use process::{Admin, Limits, Log, LogFormat, LogLevel, Probes, Shutdown};
 pub use secret::Secret;
 pub use show::ShowError;
 pub use sink::{Compression, Fsync, GrpcSink, NdjsonSink, Only, Protocol, Rejected, Sink, SinkKind};
@@ -77,9 +78,12 @@ pub struct Config {
     /// What the process may use.
     #[schemars(with = "Option<Limits>")]
     pub limits: Limits,
-    /// The HTTP listener for probes and metrics. Absent: there is none.
+    /// The HTTP listener for this host: probes, metrics and the configuration. Absent: there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<Admin>,
+    /// The HTTP listener for other hosts: probes and metrics. Absent: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probes: Option<Probes>,
     /// The process's own log, on standard error.
     #[schemars(with = "Option<Log>")]
     pub log: Log,
@@ -111,7 +115,8 @@ impl Format {
     /// The format that a file's extension says.
     pub fn of(path: &Path) -> Option<Format> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-            "yaml" | "yml" => Some(Format::Yaml),
+            // JSON is YAML.
+            "yaml" | "yml" | "json" => Some(Format::Yaml),
             "toml" => Some(Format::Toml),
             _ => None,
         }
@@ -120,7 +125,7 @@ impl Format {
 
 impl Config {
     const KEYS: &[&'static str] =
-        &["sources", "intel", "match", "sinks", "failure_mode", "limits", "admin", "log", "shutdown"];
+        &["sources", "intel", "match", "sinks", "failure_mode", "limits", "admin", "probes", "log", "shutdown"];
 
     /// Reads and checks a file. `environment` gives the values of variables. Relative paths in the file are relative
     /// to the working directory of the process, not to the file.
@@ -171,6 +176,8 @@ impl Config {
             ("limits", Limits::KEYS),
             ("admin", Admin::KEYS),
             ("admin.tls", ServerTls::KEYS),
+            ("probes", Probes::KEYS),
+            ("probes.tls", ServerTls::KEYS),
             ("log", Log::KEYS),
             ("shutdown", Shutdown::KEYS),
         ]
@@ -218,6 +225,7 @@ fn read(root: &Item<'_>, problems: &Problems) -> Option<Config> {
         failure_mode: table.or("failure_mode", FailureMode::Open, |item| item.word(&modes)),
         limits: table.or("limits", Limits::default(), Limits::read),
         admin: table.get("admin").and_then(|item| Admin::read(&item)),
+        probes: table.get("probes").and_then(|item| Probes::read(&item)),
         log: table.or("log", Log::default(), Log::read),
         shutdown: table.or("shutdown", Shutdown::default(), Shutdown::read),
     };

@@ -40,8 +40,8 @@ pub struct Batch {
     pub marked: Vec<Tagged>,
     /// The places of the records of which something could not be read, ascending.
     pub odd: Vec<usize>,
-    /// The version of the snapshot that judged it; 0 when none did.
-    pub snapshot: u64,
+    /// The name of the snapshot that judged it; empty when none did.
+    pub snapshot: Arc<str>,
     /// The headers that the request came with.
     pub metadata: Metadata,
     /// The bounds of what is made of it: the room that its bytes hold, and whether its client is still there.
@@ -250,8 +250,8 @@ pub struct Known {
 pub struct Checked {
     /// One for each value, in order; an error is a sentence for the caller.
     pub results: Vec<Result<Vec<Known>, String>>,
-    /// Version of the indicators that were asked; 0 when there are none.
-    pub snapshot: u64,
+    /// The name of the snapshot that was asked; empty when there is none.
+    pub snapshot: Arc<str>,
 }
 
 /// Looks up single values as [`Process`] judges events. CPU-bound and synchronous, too.

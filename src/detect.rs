@@ -160,7 +160,7 @@ impl Detector {
     }
 
     fn records<P: Protocol>(&self, message: Bytes, mut pass: Pass<'_>) -> Result<(Batch, Report), Refusal> {
-        let mut batch = Batch { snapshot: self.snapshot.version(), ..Batch::default() };
+        let mut batch = Batch { snapshot: Arc::clone(self.snapshot.name()), ..Batch::default() };
         let mut edits: Vec<(RecordSpan, Bytes)> = Vec::new();
         let (mut place, mut extent) = (0, Extent::default());
         let mut sieve = Sieve::new(&self.snapshot);

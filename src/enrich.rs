@@ -78,7 +78,7 @@ pub fn short(snapshot: &Snapshot, hits: &[Hit]) -> Enrichments {
         "hotlist": {
             "rule": rule_name(&feed.name),
             "detection": Detection::Live.as_str(),
-            "snapshot": snapshot.version(),
+            "snapshot": &**snapshot.name(),
             "truncated": true,
         },
     });
@@ -177,7 +177,7 @@ fn enrichment(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], facts: &Even
     let mut own = Map::new();
     own.insert("rule".into(), rule_name(&feed.name).into());
     own.insert("detection".into(), Detection::Live.as_str().into());
-    own.insert("snapshot".into(), snapshot.version().into());
+    own.insert("snapshot".into(), snapshot.name().as_ref().into());
     if !listings.is_empty() {
         own.insert("allowlists".into(), listings.iter().map(|listing| &*listing.list).collect());
     }

@@ -28,6 +28,7 @@ use workers::Workers;
 
 pub use crate::socket::{Age, ServeError};
 pub use filter::FilterSource;
+pub(crate) use listener::bind_beside;
 pub use listener::{Bound, Socket};
 pub use otlp::OtlpSource;
 pub use vector::VectorSource;

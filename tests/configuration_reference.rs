@@ -48,7 +48,8 @@ fn base() -> Value {
             "n": { "type": "ndjson", "inputs": ["a"] },
             "b": { "type": "blackhole", "inputs": ["a"] },
         },
-        "limits": {}, "admin": { "address": "127.0.0.1:3", "tls": { "cert_file": "c", "key_file": "k" } }, "log": {}, "shutdown": {},
+        "limits": {}, "admin": { "address": "127.0.0.1:3", "tls": { "cert_file": "c", "key_file": "k" } },
+        "probes": { "address": "0.0.0.0:8", "tls": { "cert_file": "c", "key_file": "k" } }, "log": {}, "shutdown": {},
     })
 }
 
@@ -79,6 +80,8 @@ fn pointer(section: &str) -> &'static str {
         "limits" => "/limits",
         "admin" => "/admin",
         "admin.tls" => "/admin/tls",
+        "probes" => "/probes",
+        "probes.tls" => "/probes/tls",
         "log" => "/log",
         "shutdown" => "/shutdown",
         other => panic!("`{other}` has no place in the base configuration; add it here"),

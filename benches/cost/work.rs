@@ -62,7 +62,7 @@ impl Workshop {
         }
         let mut builder = SnapshotBuilder::new(table, EVERYTHING, 11);
         builder.add_feed(Feed { subdomains: true, ..Feed::named("cost") }, indicators)?;
-        let (snapshot, policy) = (Arc::new(builder.build(1)), Some(Policy::default()));
+        let (snapshot, policy) = (Arc::new(builder.build("1")), Some(Policy::default()));
         Ok(Workshop(Detector { snapshot, policy, tag_into: TagInto::Auto, budgets: Budgets::default() }))
     }
 }

@@ -57,7 +57,7 @@ static DETECTOR: LazyLock<Detector> = LazyLock::new(|| {
     let options = MatchOptions { subdomains: true, url_hosts: true, user_principals: true, ..MatchOptions::default() };
     let mut builder = SnapshotBuilder::new(TABLE.clone(), options, 11);
     builder.add_feed(Feed { subdomains: true, ..Feed::named("cost") }, indicators).expect("our own");
-    let (snapshot, policy) = (Arc::new(builder.build(1)), Some(Policy::default()));
+    let (snapshot, policy) = (Arc::new(builder.build("1")), Some(Policy::default()));
     Detector { snapshot, policy, tag_into: TagInto::Auto, budgets: Budgets::default() }
 });
 

@@ -94,7 +94,7 @@ fn matched(segment: &Arc<Segment>) {
             return;
         }
     }
-    let snapshot = Arc::new(builder.build(1));
+    let snapshot = Arc::new(builder.build("1"));
     let detector = Detector {
         snapshot: Arc::clone(&snapshot),
         policy: None,

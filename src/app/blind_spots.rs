@@ -161,7 +161,7 @@ mod tests {
             };
             builder.add_feed(Feed::named(*feed), [indicator]).unwrap();
         }
-        builder.build(1)
+        builder.build("1")
     }
 
     /// Scenario: one feed of an e-mail address, a batch in which one of its fields has a value. Guarantee: that field

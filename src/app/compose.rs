@@ -94,7 +94,12 @@ pub(super) fn compose(
     if let Some(allowed) = max_bytes.filter(|allowed| needed > *allowed) {
         return Err(ComposeError::OverBudget { needed, allowed });
     }
-    let snapshot = builder.build(0);
+    let Manifest { audience, version, .. } = &*opened.manifest;
+    let name = match files.filter(|files| !files.is_empty()) {
+        Some(files) => format!("{audience}@{version}+{}", files.name()),
+        None => format!("{audience}@{version}"),
+    };
+    let snapshot = builder.build(name);
     within(&snapshot, max_bytes)?;
     Ok(snapshot)
 }
@@ -167,8 +172,6 @@ struct State {
     serve: Option<Arc<Opened>>,
     shadow: Option<Arc<Opened>>,
     serving: Option<Arc<Snapshot>>,
-    /// Of the snapshot that serves.
-    version: u64,
     /// When the newest of the indicators were made.
     newest: Option<Timestamp>,
     /// Every feed that has a gauge, so that one that is gone is not shown at its last value for ever.
@@ -202,7 +205,6 @@ impl Composer {
             serve: None,
             shadow: None,
             serving: None,
-            version: files.as_ref().map_or(0, |files| files.version()),
             newest: files.as_ref().map(|_| clock()),
             feeds: BTreeSet::new(),
             replaced: Vec::new(),
@@ -213,7 +215,7 @@ impl Composer {
         // They serve until there is a manifest, which may take long.
         let alone = state.files.clone().filter(|files| has_control && !files.is_empty());
         if let Some(files) = alone {
-            composer.tell(&mut state, &files, None);
+            composer.tell(&mut state, &files);
             state.serving = Some(files);
         }
         drop(state);
@@ -292,17 +294,14 @@ impl Composer {
         (state.files, state.allowlists) = (files, allowlists);
         state.generation += 1;
         if !self.has_control {
-            state.version = state.files.as_ref().map_or(0, |files| files.version());
             self.live.configure(rules, state.files.clone());
             return;
         }
         let Some(serve) = state.serve.clone() else {
             let files = state.files.clone().filter(|files| !files.is_empty());
-            let served = files.map(|files| (files.version(), files));
-            if let Some((version, files)) = served {
-                state.version = state.version.max(version);
+            if let Some(files) = files {
                 self.live.configure(rules, Some(Arc::clone(&files)));
-                self.tell(state, &files, None);
+                self.tell(state, &files);
                 state.serving = Some(files);
             } else {
                 self.live.configure(rules, None);
@@ -311,7 +310,7 @@ impl Composer {
             return;
         };
         match self.compose(&state.settings, state.files.as_deref(), &serve, state.serving.as_deref()) {
-            Ok(snapshot) => self.serve(state, snapshot, &serve, rules),
+            Ok(snapshot) => self.serve(state, snapshot, rules),
             // What serves stays, with the rules as they are now.
             Err(error) => {
                 tracing::error!("{error}; the serving snapshot stays");
@@ -363,7 +362,7 @@ impl Composer {
                 state.newest = state.newest.max(Some(opened.manifest.issued));
                 state.serve = Some(Arc::clone(&opened));
                 let rules = self.live.rules();
-                self.serve(state, snapshot, &opened, rules);
+                self.serve(state, snapshot, rules);
             }
         }
     }
@@ -400,20 +399,18 @@ impl Composer {
         compose(settings, self.seed, self.max_bytes, files, opened, like)
     }
 
-    fn serve(&self, state: &mut State, snapshot: Snapshot, opened: &Opened, rules: Rules) {
-        state.version += 1;
-        let snapshot = Arc::new(snapshot.with_version(state.version));
+    fn serve(&self, state: &mut State, snapshot: Snapshot, rules: Rules) {
+        let snapshot = Arc::new(snapshot);
         // Who reads of it in the log finds it in force.
         self.live.configure(rules, Some(Arc::clone(&snapshot)));
-        self.tell(state, &snapshot, Some(&opened.manifest));
+        self.tell(state, &snapshot);
         state.serving = Some(snapshot);
     }
 
-    fn tell(&self, state: &mut State, snapshot: &Snapshot, manifest: Option<&Manifest>) {
+    fn tell(&self, state: &mut State, snapshot: &Snapshot) {
         for (kind, count) in snapshot.counts() {
             gauge!(telemetry::INDICATORS, "kind" => kind.as_str()).set(count as f64);
         }
-        gauge!(telemetry::SNAPSHOT_VERSION).set(snapshot.version() as f64);
         gauge!(telemetry::SNAPSHOT_TIMESTAMP_SECONDS).set((self.clock)().as_second() as f64);
         gauge!(telemetry::SNAPSHOT_BYTES).set(snapshot.memory_bytes() as f64);
         let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
@@ -431,12 +428,10 @@ impl Composer {
             gauge!(telemetry::FEED_INDICATORS, "feed" => feed.to_owned()).set(size as f64);
             state.feeds.insert(feed.to_owned());
         }
-        let of = manifest.map(|manifest| format!("manifest {}, ", manifest.version)).unwrap_or_default();
-        let detail = format!("{of}version {}, {} indicators", snapshot.version(), snapshot.len());
+        let detail = format!("{}, {} indicators", snapshot.name(), snapshot.len());
         self.readiness.set(admin::SNAPSHOT, true, detail);
         tracing::info!(
-            manifest = manifest.map(|manifest| manifest.version),
-            version = snapshot.version(),
+            snapshot = &**snapshot.name(),
             indicators = snapshot.len(),
             networks = snapshot.networks().len(),
             feeds = snapshot.feeds().len(),
@@ -460,7 +455,6 @@ impl Composer {
         for feed in std::mem::take(&mut state.feeds) {
             gauge!(telemetry::FEED_INDICATORS, "feed" => feed).set(0.0);
         }
-        gauge!(telemetry::SNAPSHOT_VERSION).set(0.0);
         gauge!(telemetry::SNAPSHOT_BYTES).set(0.0);
         self.readiness.set(admin::SNAPSHOT, false, "there is no manifest, and no file of indicators");
         tracing::warn!("there is no manifest, and no file of indicators: NOTHING IS MATCHED");

@@ -6,8 +6,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
+use super::settle::Settled;
 use crate::admin::Readiness;
-use crate::config::Config;
 use crate::ingest::health::Health;
 
 /// Turns readiness off, and knows how long the process has from then on.
@@ -15,12 +15,12 @@ use crate::ingest::health::Health;
 pub struct Leaving {
     readiness: Readiness,
     health: Health,
-    config: Arc<ArcSwap<Config>>,
+    config: Arc<ArcSwap<Settled>>,
     begun: Arc<OnceLock<Instant>>,
 }
 
 impl Leaving {
-    pub(super) fn new(readiness: Readiness, health: Health, config: Arc<ArcSwap<Config>>) -> Leaving {
+    pub(super) fn new(readiness: Readiness, health: Health, config: Arc<ArcSwap<Settled>>) -> Leaving {
         Leaving { readiness, health, config, begun: Arc::default() }
     }
 
@@ -30,7 +30,7 @@ impl Leaving {
         self.begun.get_or_init(Instant::now);
         self.readiness.drain();
         self.health.drain();
-        let shutdown = self.config.load().shutdown;
+        let shutdown = self.config.load().active.shutdown;
         (shutdown.delay, shutdown.grace)
     }
 

@@ -18,12 +18,12 @@ use tokio::sync::Notify;
 use super::blind_spots::BlindSpots;
 use crate::admin::Tap;
 use crate::config::FailureMode;
-use crate::delivery::{Batch, Process, Refusal, Work};
+use crate::delivery::{Batch, Refusal, Work};
 use crate::detect::{Budget, Budgets, Detector, InboundCounts, Report};
 use crate::encoding::json::Malformation;
 use crate::encoding::{Format, TagInto, otlp};
 use crate::intel::allowlist::Allowlists;
-use crate::intel::snapshot::Snapshot;
+use crate::intel::snapshot::{NOTHING, Snapshot};
 use crate::matcher::Hit;
 use crate::policy::{Policy, Suppression};
 use crate::telemetry::{self, Throttle};
@@ -129,6 +129,12 @@ impl Live {
     /// The rules in force.
     pub(super) fn rules(&self) -> Rules {
         self.serving.load().rules.clone()
+    }
+
+    /// The name of what serves.
+    pub(super) fn snapshot_name(&self) -> Arc<str> {
+        let serving = self.serving.load();
+        serving.detector.as_ref().map_or_else(|| NOTHING.into(), |detector| Arc::clone(detector.snapshot.name()))
     }
 
     /// The allowlists in force.
@@ -239,8 +245,19 @@ fn skewed(result: &'static str) -> Counter {
     counter!(telemetry::SKEWED_FINDINGS_TOTAL, "result" => result)
 }
 
-impl Process for Live {
-    fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<Batch, Refusal> {
+impl Live {
+    /// Matches a batch, and tells `note` how many events were judged and whether one of them had a field that an indicator is
+    /// looked for in.
+    ///
+    /// # Errors
+    /// It cannot be judged.
+    pub(super) fn process_noting(
+        &self,
+        format: Format,
+        message: Bytes,
+        work: &Work,
+        note: &mut dyn FnMut(u64, bool),
+    ) -> Result<Batch, Refusal> {
         let start = Instant::now();
         self.bytes.increment(message.len() as u64);
         let serving = self.serving.load_full();
@@ -274,6 +291,7 @@ impl Process for Live {
         self.judged.fetch_add(report.events, Ordering::Relaxed);
         self.found.fetch_add(report.hits.total(), Ordering::Relaxed);
         self.blind_spots.note(&detector.snapshot, &report);
+        note(report.events, !report.seen.is_empty());
         for (field, reason, count) in report.malformed.iter() {
             let field = detector.snapshot.table().get(field).name.clone();
             counter!(telemetry::MALFORMED_VALUES_TOTAL, "field" => field, "reason" => reason.as_str()).increment(count);

@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use metrics::counter;
+use metrics::{counter, gauge};
 use tokio::sync::oneshot;
 
+use super::settle::{Settled, differences};
 use super::wiring::{self, Wired};
 use super::{App, Serving, Source, StartError, field_table, intel_settings};
 use crate::admin;
-use crate::config::{Config, ConfigErrors, FailureMode};
+use crate::config::{self, Config, ConfigErrors, FailureMode};
 use crate::fields::FieldTable;
 use crate::intel::allowlist::Allowlists;
 use crate::telemetry;
@@ -31,6 +32,11 @@ enum ReloadError {
     Start(#[from] StartError),
     #[error(transparent)]
     Indicators(#[from] Refused),
+    #[error(
+        "sources.{0}.type: a source changes its type at the next start only, and until then no sink would take its \
+         events: start the process again, or give the source another name"
+    )]
+    Retyped(String),
 }
 
 /// What a new configuration needs, ready to be used.
@@ -55,15 +61,26 @@ impl App {
         };
         let result = if outcome.is_ok() { "applied" } else { "refused" };
         match outcome {
-            Ok(()) => tracing::info!("the configuration is reloaded"),
-            Err(error) => tracing::error!("the configuration is refused, the old one stays in force: {error}"),
+            Ok(changed) => tracing::info!(changed = changed.join(" "), "the configuration is reloaded"),
+            Err(error) => {
+                self.readiness.register(admin::CONFIGURATION, false);
+                let detail = format!("the file was refused, the previous configuration stays active: {error}");
+                self.readiness.set(admin::CONFIGURATION, false, detail);
+                tracing::error!("the configuration is refused, the old one stays active: {error}");
+            }
         }
         counter!(telemetry::CONFIG_RELOADS_TOTAL, "result" => result).increment(1);
         // Whoever asked may be gone.
         let _ = reload.done.send(result == "applied");
     }
 
-    async fn replace(&mut self, config: Config, serving: &mut Serving) -> Result<(), ReloadError> {
+    /// Takes a configuration, and says which keys have other values now.
+    async fn replace(&mut self, wanted: Config, serving: &mut Serving) -> Result<Vec<String>, ReloadError> {
+        let settled = Settled::of(&self.config, &wanted);
+        if let Some(id) = settled.without_sink(&wanted) {
+            return Err(ReloadError::Retyped(id.to_owned()));
+        }
+        let config = settled.active.clone();
         let Prepared { table, sinks, sources } = self.prepare(&config)?;
         let (composer, matching) = (Arc::clone(&self.composer), config.clone());
         let settings = intel_settings(&config, &table);
@@ -74,67 +91,69 @@ impl App {
         });
         self.intel.reconfigure(settings, commit).await?;
 
-        for key in needs_restart(&self.config, &config) {
-            tracing::warn!("`{key}` changed: this takes effect at the next start only");
-        }
         self.readiness.weigh(admin::SNAPSHOT, config.failure_mode == FailureMode::Closed);
         let mut before = std::mem::take(&mut self.sources);
+        // Whoever leaves a socket stops taking connections from it before its successor begins.
+        for source in before.iter().filter(|source| !config.sources.contains(&source.config)) {
+            serving.stop(&source.config.id);
+        }
         for (wanted, prepared) in config.sources.iter().zip(sources) {
             let mut source = match prepared {
-                Some(source) => {
-                    serving.stop(&wanted.id);
-                    source
-                }
+                Some(source) => source,
                 None => {
-                    let Some(at) = before.iter().position(|source| source.config.id == wanted.id) else { continue };
+                    let Some(at) = before.iter().position(|source| source.config == *wanted) else { continue };
                     let source = before.swap_remove(at);
                     source.deliver.set(wiring::fanout(&wanted.id, &sinks));
-                    Source { config: wanted.clone(), ..source }
+                    source
                 }
             };
             serving.start(&mut source);
             self.sources.push(source);
         }
-        for gone in before.iter().filter(|gone| !self.sources.iter().any(|source| source.config.id == gone.config.id)) {
-            serving.stop(&gone.config.id);
-        }
+        let changed = differences(&self.config, &config);
         wiring::show_sinks(&self.readiness, &sinks);
-        self.shown.store(Arc::new(config.clone()));
+        self.show(settled);
         (self.config, self.table, self.sinks) = (config, table, sinks);
-        Ok(())
+        Ok(changed)
     }
 
-    /// Opens and binds what is new.
+    /// Shows what is active, and what waits for a restart.
+    fn show(&self, settled: Settled) {
+        for key in &settled.waiting {
+            tracing::warn!(key, "a change of the configuration takes effect at the next start only");
+        }
+        gauge!(telemetry::CONFIG_RESTART_NEEDED).set(settled.waiting.len() as f64);
+        if settled.waiting.is_empty() {
+            self.readiness.set(admin::CONFIGURATION, true, "all of it is active");
+        } else {
+            self.readiness.register(admin::CONFIGURATION, false);
+            let detail = format!("restart to activate {}", settled.waiting.join(", "));
+            self.readiness.set(admin::CONFIGURATION, false, detail);
+        }
+        self.shown.store(Arc::new(settled));
+    }
+
+    /// Opens and binds what is new. A source that is not as before takes over the socket that has its address.
     fn prepare(&self, config: &Config) -> Result<Prepared, ReloadError> {
         let table = match config.r#match == self.config.r#match {
             true => Arc::clone(&self.table),
             false => Arc::new(field_table(&config.r#match).map_err(StartError::Fields)?),
         };
         let sinks = wiring::sinks(config, &self.sinks)?;
-        let stays = |wanted: &crate::config::Source| {
-            self.sources
-                .iter()
-                .any(|source| source.config.id == wanted.id && source.config.address() == wanted.address())
+        let bind = |wanted: &config::Source| {
+            if self.sources.iter().any(|source| source.config == *wanted) {
+                return Ok(None);
+            }
+            let is_there = |source: &&Source| {
+                let is_same = source.config.id == wanted.id;
+                let has_port = is_same || !wanted.address().is_any_port();
+                source.listener.local_address() == wanted.address()
+                    || source.config.address() == wanted.address() && has_port
+            };
+            let socket = self.sources.iter().find(is_there).map(|source| &source.listener);
+            self.bind(wanted, config, &sinks, socket).map(Some)
         };
-        let bind = |wanted| if stays(wanted) { Ok(None) } else { self.bind(wanted, config, &sinks).map(Some) };
         let sources = config.sources.iter().map(bind).collect::<Result<_, StartError>>()?;
         Ok(Prepared { table, sinks, sources })
     }
-}
-
-/// The keys that differ and that a running process cannot change.
-fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
-    let mut keys = Vec::new();
-    let mut differs = |key: &str, differs: bool| keys.extend(differs.then(|| key.to_owned()));
-    differs("limits", old.limits != new.limits);
-    differs("admin", old.admin != new.admin);
-    differs("log", old.log != new.log);
-    differs("intel.control", old.intel.control != new.intel.control);
-    differs("intel.max_bytes", old.intel.max_bytes != new.intel.max_bytes);
-    differs("intel.canary", old.intel.canary != new.intel.canary);
-    for source in &new.sources {
-        let known = old.sources.iter().find(|known| known.id == source.id && known.address() == source.address());
-        differs(&format!("sources.{}", source.id), known.is_some_and(|known| known.kind != source.kind));
-    }
-    keys
 }

@@ -12,18 +12,26 @@ use crate::observable::Kind;
 
 /// Run the sidecar: take events, match them, tag the hits and pass everything on.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Example:\n  hotlist run --config hotlist.yaml")]
+#[command(
+    after_help = "Examples:\n  hotlist run --config hotlist.yaml\n  hotlist run --watch-config --config /etc/hotlist/hotlist.yaml"
+)]
 pub struct RunArgs {
     /// The configuration, *.yaml or *.toml. Relative paths in it start at the working directory.
     #[arg(short, long, value_name = "FILE", env = "HOTLIST_CONFIG")]
     pub config: PathBuf,
+    /// Reload the configuration when its file changes, as SIGHUP does. A refused one is tried again when a file that it names
+    /// changes.
+    #[arg(long)]
+    pub watch_config: bool,
 }
 
 /// Check a configuration and say everything that is wrong with it.
 ///
 /// Nothing is bound or fetched. Prints one line a problem, or one line that says ok. The files that `run` needs are
 /// read: certificates and keys, headers, allowlists. With --feeds the files of indicators are, too: one line for
-/// everything in them that is not used, and one a feed that sums it up. Exits with 1 if a file cannot be used at all.
+/// everything in them that is not used, and one a feed that sums it up. Exits with 1 if a file cannot be used at all, if
+/// nothing of a feed is used, or if no file matches an entry. --strict reads them, too, and exits with 1 as well if no file
+/// matches an allowlist, or if nothing would be matched.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Examples:\n  hotlist validate hotlist.yaml\n  hotlist validate --config hotlist.yaml\n  hotlist validate --no-files --config hotlist.yaml\n  hotlist validate --feeds --config hotlist.yaml\n  hotlist validate --feeds feeds/ bad.csv.gz"
@@ -36,8 +44,11 @@ pub struct ValidateArgs {
     #[arg(long)]
     pub feeds: bool,
     /// Look at no file but the configuration: it is for another machine.
-    #[arg(long, conflicts_with = "feeds")]
+    #[arg(long, conflicts_with_all = ["feeds", "strict"])]
     pub no_files: bool,
+    /// Fail on what `run` only warns of: files that are not there, and feeds of which nothing is used. Implies --feeds.
+    #[arg(long)]
+    pub strict: bool,
     /// A configuration (`*.yaml`, `*.yml`, `*.toml`), as with --config; or with --feeds, files or directories of indicators,
     /// and then no configuration is read.
     #[arg(value_name = "PATH")]
@@ -308,16 +319,21 @@ pub struct ConfigArgs {
 pub enum ConfigAction {
     /// Print the JSON Schema (draft 2020-12), for editors.
     Schema,
-    /// Print a configuration as YAML with every default filled in, variables replaced, and `***` for secrets.
+    /// Print a configuration as YAML with every default filled in, variables replaced, and `***` for secrets: that of a file,
+    /// or the one that is active in a running sidecar.
     Show(ConfigShowArgs),
 }
 
-/// Print a configuration with every default filled in.
+/// Print a configuration with every default filled in: that of a file, or the one that is active in a running sidecar.
 #[derive(Clone, Debug, Args)]
 pub struct ConfigShowArgs {
-    /// The configuration, *.yaml or *.toml.
-    #[arg(short, long, value_name = "FILE", env = "HOTLIST_CONFIG")]
-    pub config: PathBuf,
+    /// The configuration, *.yaml, *.toml or *.json.
+    #[arg(short, long, value_name = "FILE", env = "HOTLIST_CONFIG", required_unless_present = "admin")]
+    pub config: Option<PathBuf>,
+    /// The `admin.address` of a running sidecar, whose active configuration is printed: `http://127.0.0.1:9465` or
+    /// `unix:/path`.
+    #[arg(long, value_name = "URL")]
+    pub admin: Option<String>,
 }
 
 /// Print a script that completes this program's arguments in a shell.

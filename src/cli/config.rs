@@ -1,12 +1,17 @@
-//! `hotlist config`: the schema of configurations, and one with every default filled in.
+//! `hotlist config`: the schema of configurations, and one with every default filled in, of a file or of a running sidecar.
 
 use std::io::Write;
 
 use anyhow::Context;
+use http_body_util::{BodyExt, Limited};
 
 use super::Failure;
-use super::args::{ConfigAction, ConfigArgs};
+use super::admin;
+use super::args::{ConfigAction, ConfigArgs, ConfigShowArgs};
 use crate::config::Config;
+
+/// The longest configuration that a sidecar shows, in bytes. The longest that is read is smaller.
+const LARGEST: usize = 16 << 20;
 
 pub(super) fn run(
     args: &ConfigArgs,
@@ -17,9 +22,23 @@ pub(super) fn run(
         ConfigAction::Schema => {
             serde_json::to_string_pretty(&Config::schema()).context("cannot write the schema")? + "\n"
         }
-        ConfigAction::Show(args) => {
-            Config::load(&args.config, environment)?.to_yaml().context(args.config.display().to_string())?
+        ConfigAction::Show(ConfigShowArgs { admin: Some(admin), .. }) => active(admin)?,
+        ConfigAction::Show(ConfigShowArgs { config: Some(config), .. }) => {
+            Config::load(config, environment)?.to_yaml().context(config.display().to_string())?
         }
+        ConfigAction::Show(_) => return Err(Failure::Other(anyhow::anyhow!("give `--config FILE` or `--admin URL`"))),
     };
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::of_output)
+}
+
+/// The configuration that is active in a running sidecar.
+fn active(given: &str) -> anyhow::Result<String> {
+    let endpoint = admin::endpoint(given)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    runtime.block_on(async {
+        let body = admin::get(&endpoint, "/config").await?;
+        let whole = Limited::new(body, LARGEST).collect().await;
+        let bytes = whole.map_err(|error| anyhow::anyhow!("{endpoint}: the answer breaks off: {error}"))?.to_bytes();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    })
 }

@@ -51,6 +51,7 @@ pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<
             let pages = Pages {
                 readiness: readiness.clone(),
                 metrics,
+                snapshot: None,
                 config: Arc::new(|| "a control plane has no configuration but its arguments\n".to_owned()),
                 confirm: Arc::new(|_| Box::pin(std::future::ready(false))),
                 tap: None,

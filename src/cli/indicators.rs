@@ -118,11 +118,14 @@ pub(super) fn snapshot(
 ) -> Result<Snapshot, Failure> {
     let mut builder = SnapshotBuilder::new(Arc::clone(table), options, seed);
     load::add(outcomes, &mut builder).context("cannot index the indicators")?;
+    let has_segments = !segments.is_empty();
     for segment in segments {
         let feed = |feed: &SegmentFeed| Feed { origin: feed.origin, ..Feed::named(&feed.name) };
         builder.add_segment(segment, feed).context("cannot index the segments")?;
     }
-    Ok(builder.build(1))
+    let files = load::name_of(outcomes);
+    let name = if has_segments { format!("{files}+segments").into() } else { files };
+    Ok(builder.build(name))
 }
 
 /// A policy of the allowlists named on the command line and nothing else, `None` without any.

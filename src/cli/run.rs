@@ -1,6 +1,9 @@
-//! `hotlist run`: the sidecar, until a signal tells it to drain. SIGHUP reads its configuration again.
+//! `hotlist run`: the sidecar, until a signal tells it to drain. SIGHUP, and with `--watch-config` a change of the file,
+//! reads its configuration again.
 //!
 //! Signals are waited for apart from everything that may block, so that SIGTERM ends a start or a reload that hangs.
+
+mod watch;
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -21,6 +24,7 @@ use crate::app::{App, Drained, Environment, Leaving, Reload};
 use crate::config::{Config, ConfigErrors, Fault, Position, Problem};
 use crate::escape::Escaped;
 use crate::telemetry;
+use watch::{ConfigFile, Outcome, Request};
 
 /// How long reading the configuration may take.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,12 +48,13 @@ enum Ended {
 
 pub(super) fn run(args: &RunArgs, environment: Variables, seed: u64) -> Result<(), Failure> {
     let process = Process::start()?;
+    let file = args.watch_config.then(|| ConfigFile::new(&args.config));
     let config = process.block_on(async { Ok(load(&args.config, environment).await) })??;
     telemetry::init_log(config.log, environment(telemetry::LOG_VARIABLE).as_deref()).map_err(anyhow::Error::new)?;
     let metrics = telemetry::init_metrics().map_err(anyhow::Error::new)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %Escaped(args.config.display()), "hotlist starts");
     process.report();
-    match process.block_on(serve(config, &args.config, environment, seed, metrics))? {
+    match process.block_on(serve(config, &args.config, file, environment, seed, metrics))? {
         Ended::Drained(Drained::Clean) | Ended::NotStarted => Ok(()),
         Ended::Drained(Drained::Cut) => Err(Failure::Other(anyhow::anyhow!(
             "the grace period ended with requests in flight; raise `shutdown.grace`, or look at the next hop"
@@ -63,6 +68,7 @@ pub(super) fn run(args: &RunArgs, environment: Variables, seed: u64) -> Result<(
 async fn serve(
     config: Config,
     path: &Path,
+    file: Option<ConfigFile>,
     environment: Variables,
     seed: u64,
     metrics: PrometheusHandle,
@@ -79,7 +85,11 @@ async fn serve(
     if let Some(address) = app.admin_address() {
         tracing::info!(%address, "admin is listening: /livez /readyz /metrics");
     }
-    let (leaving, reloads) = (app.leaving(), reload_on(hangup, app.reloads(), path.to_owned(), environment));
+    if let Some(address) = app.probes_address() {
+        tracing::info!(%address, "probes are listening: /livez /readyz /metrics");
+    }
+    let changes = file.map(ConfigFile::follow).transpose().context("cannot start a thread")?;
+    let (leaving, reloads) = (app.leaving(), reload_on(hangup, changes, app.reloads(), path.to_owned(), environment));
     let (stop, stopped) = oneshot::channel::<()>();
     let mut serving = tokio::spawn(async move {
         let shutdown = async {
@@ -151,25 +161,42 @@ async fn load(path: &Path, environment: Variables) -> Result<Config, ConfigError
     }
 }
 
-/// Has the configuration read and taken at every SIGHUP.
+/// Has the configuration read and taken at every SIGHUP, and at every change of its file.
 async fn reload_on(
     mut hangup: Signal,
+    mut changes: Option<mpsc::Receiver<Request>>,
     reloads: mpsc::Sender<Reload>,
     path: PathBuf,
     environment: Variables,
 ) -> Infallible {
     loop {
-        if hangup.recv().await.is_none() {
-            // No more signals will come.
-            std::future::pending::<()>().await;
+        let request = tokio::select! {
+            Some(()) = hangup.recv() => None,
+            Some(request) = next(&mut changes) => Some(request),
+            // Neither signals nor changes will come.
+            else => std::future::pending().await,
+        };
+        if request.is_none() {
+            tracing::info!("SIGHUP received: reading the configuration again");
         }
-        tracing::info!("SIGHUP received: reading the configuration again");
         service::tell(State::Reloading);
         let (done, taken) = oneshot::channel();
-        if reloads.send(Reload { config: load(&path, environment).await, done }).await.is_ok() {
-            // The log says whether it was taken.
-            let _ = taken.await;
+        let config = load(&path, environment).await;
+        let named = |config: &Config| config.needed_files().into_iter().map(Path::to_owned).collect();
+        let named: Vec<PathBuf> = config.as_ref().map(named).unwrap_or_default();
+        // The log says whether it was taken. Without a receiver the process is at its end.
+        let is_taken = reloads.send(Reload { config, done }).await.is_ok() && taken.await.unwrap_or(false);
+        if let Some(request) = request {
+            let _ = request.send(if is_taken { Outcome::Applied } else { Outcome::Refused(named) });
         }
         service::tell(State::Ready);
+    }
+}
+
+/// The next change that asks for a reload; none where nothing is watched.
+async fn next(changes: &mut Option<mpsc::Receiver<Request>>) -> Option<Request> {
+    match changes {
+        Some(changes) => changes.recv().await,
+        None => std::future::pending().await,
     }
 }

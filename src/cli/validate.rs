@@ -53,7 +53,7 @@ pub(super) fn run(
         if enabled == 0 { " (nothing will be matched)" } else { "" },
     )
     .map_err(Failure::of_output)?;
-    if args.feeds { feeds::configured(&config, out) } else { Ok(()) }
+    if args.feeds || args.strict { feeds::configured(&config, args.strict, out) } else { Ok(()) }
 }
 
 /// Whether a file is named as a configuration is.
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn of(config: std::path::PathBuf) -> ValidateArgs {
-        ValidateArgs { config: Some(config), feeds: false, no_files: false, paths: Vec::new() }
+        ValidateArgs { config: Some(config), feeds: false, no_files: false, strict: false, paths: Vec::new() }
     }
 
     fn validate(name: &str, text: &str) -> (Result<(), Failure>, String) {

@@ -32,12 +32,19 @@ impl Address {
         }
     }
 
+    /// Whether the system chooses the port.
+    pub fn is_any_port(&self) -> bool {
+        matches!(self, Address::Tcp(address) if address.port() == 0)
+    }
+
     /// Whether both cannot be bound at the same time.
-    pub(super) fn collides(&self, other: &Address) -> bool {
+    pub(crate) fn collides(&self, other: &Address) -> bool {
         match (self, other) {
             (Address::Tcp(a), Address::Tcp(b)) => {
-                let wildcard = a.ip().is_unspecified() || b.ip().is_unspecified();
-                a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || wildcard && a.is_ipv4() == b.is_ipv4())
+                // `[::]` takes connections of IPv4, too (ipv6(7), IPV6_V6ONLY).
+                let covers = |a: &SocketAddr, b: &SocketAddr| a.ip().is_unspecified() && (a.is_ipv6() || b.is_ipv4());
+                let overlap = a.ip() == b.ip() || covers(a, b) || covers(b, a);
+                a.port() != 0 && a.port() == b.port() && overlap
             }
             (Address::Unix(a), Address::Unix(b)) => a == b,
             _ => false,
@@ -237,7 +244,8 @@ mod tests {
         assert!(collide("unix:/a", "unix:/a"));
         assert!(!collide("127.0.0.1:0", "127.0.0.1:0"));
         assert!(!collide("127.0.0.2:1", "127.0.0.1:1"));
-        assert!(!collide("[::]:1", "127.0.0.1:1"));
+        assert!(collide("[::]:1", "127.0.0.1:1") && collide("0.0.0.0:1", "[::]:1") && collide("[::]:1", "[::1]:1"));
+        assert!(!collide("0.0.0.0:1", "[::1]:1"));
         assert!(!collide("unix:/a", "127.0.0.1:1"));
     }
 

@@ -32,6 +32,9 @@ pub(super) fn check(config: &Config, root: &Table<'_>, problems: &Problems) {
     if let Some(admin) = &config.admin {
         listen(&["admin", "address"], admin.address.clone());
     }
+    if let Some(probes) = &config.probes {
+        listen(&["probes", "address"], probes.address.clone());
+    }
 
     let mut written: Vec<(&str, Option<PathBuf>)> = Vec::new();
     for sink in &config.sinks {

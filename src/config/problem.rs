@@ -65,7 +65,7 @@ pub enum Fault {
     #[error("cannot be read: {0}; check the path and its permissions")]
     Read(String),
     /// The file's name does not say which format it has.
-    #[error("the name says neither YAML nor TOML; call the file *.yaml, *.yml or *.toml")]
+    #[error("the name says neither YAML nor TOML nor JSON; call the file *.yaml, *.yml, *.toml or *.json")]
     Extension,
     /// The file is longer than any configuration can sensibly be.
     #[error("the configuration has {bytes} bytes, more than the {max} allowed; is it the right file?")]

@@ -1,4 +1,4 @@
-//! `limits`, `admin`, `log` and `shutdown`: settings of the process itself.
+//! `limits`, `admin`, `probes`, `log` and `shutdown`: settings of the process itself.
 
 use std::time::Duration;
 
@@ -60,11 +60,23 @@ pub struct Limits {
     pub record_tag_bytes: usize,
 }
 
-/// The HTTP listener for probes and metrics.
+/// The HTTP listener for this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Admin {
-    /// Where `/livez`, `/readyz` and `/metrics` are served: an IP address and a port, or a Unix socket (`unix:/path`). `/config` is served only on a loopback address or a Unix socket.
+    /// Where `/livez`, `/readyz`, `/metrics` and `/config` are served: an IP address and a port, or a Unix socket (`unix:/path`). Give a loopback address or a Unix socket: at another address `/config` is not served. For probes and scrapes from other hosts there is `probes`.
+    #[schemars(with = "String")]
+    pub address: Address,
+    /// TLS with a certificate. Absent: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTls>,
+}
+
+/// The HTTP listener for probes and metrics that other hosts ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Probes {
+    /// Where `/livez`, `/readyz` and `/metrics` are served, and nothing else: an IP address and a port (`0.0.0.0:9467`), or a Unix socket (`unix:/path`). A kubelet and Prometheus ask the pod's address.
     #[schemars(with = "String")]
     pub address: Address,
     /// TLS with a certificate. Absent: there is none.
@@ -227,6 +239,19 @@ impl Admin {
             .required("address", "where to listen, e.g. `127.0.0.1:9465`")?
             .parsed("an address such as `127.0.0.1:9465` or `unix:/path`", Address::parse)?;
         Some(Admin { address, tls })
+    }
+}
+
+impl Probes {
+    pub(super) const KEYS: &[&'static str] = &["address", "tls"];
+
+    pub(super) fn read(item: &Item<'_>) -> Option<Probes> {
+        let table = item.table(Probes::KEYS)?;
+        let tls = table.get("tls").and_then(|item| ServerTls::read(&item));
+        let address = table
+            .required("address", "where to listen, e.g. `0.0.0.0:9467`")?
+            .parsed("an address such as `0.0.0.0:9467` or `unix:/path`", Address::parse)?;
+        Some(Probes { address, tls })
     }
 }
 

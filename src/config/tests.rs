@@ -209,7 +209,7 @@ fn unknown_keys_name_the_nearest_known_one() {
     assert_eq!(
         with("zebra: 1\n"),
         [
-            "3:1: zebra: unknown key; known are `sources`, `intel`, `match`, `sinks`, `failure_mode`, `limits`, `admin`, `log` and `shutdown`"
+            "3:1: zebra: unknown key; known are `sources`, `intel`, `match`, `sinks`, `failure_mode`, `limits`, `admin`, `probes`, `log` and `shutdown`"
         ]
     );
     assert_eq!(
@@ -422,8 +422,8 @@ fn a_file_that_is_missing_or_has_another_extension_is_named() {
         "no/such.yaml: cannot be read: No such file or directory (os error 2); check the path and its permissions"
     );
     assert_eq!(
-        error("hotlist.json"),
-        "hotlist.json: the name says neither YAML nor TOML; call the file *.yaml, *.yml or *.toml"
+        error("hotlist.conf"),
+        "hotlist.conf: the name says neither YAML nor TOML nor JSON; call the file *.yaml, *.yml, *.toml or *.json"
     );
 }
 

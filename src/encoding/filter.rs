@@ -22,7 +22,7 @@ mod field {
     /// `FilterResponse.hits`.
     pub(super) const HITS: u32 = 3;
     /// `FilterResponse.snapshot`.
-    pub(super) const SNAPSHOT: u32 = 4;
+    pub(super) const SNAPSHOT: u32 = 7;
     /// `FilterResponse.odd`.
     pub(super) const ODD: u32 = 5;
     /// `FilterResponse.refusal`.
@@ -142,7 +142,7 @@ fn span(found: &Field<'_>, length: usize) -> EventSpan {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict<'a> {
     /// The version that judged; 0 when none did.
-    pub snapshot: u64,
+    pub snapshot: &'a str,
     /// Places of events of which something could not be read.
     pub odd: &'a [usize],
     /// Events that did not hit and were changed, by their place and in order.
@@ -191,7 +191,10 @@ pub fn answer<'t>(
         Answer::Hits => hits,
     };
     body.parts().iter().for_each(|part| answer.push(part.clone()));
-    let mut rest = varint_field(field::SNAPSHOT, verdict.snapshot);
+    let mut rest = Vec::new();
+    if !verdict.snapshot.is_empty() {
+        put_bytes(&mut rest, field::SNAPSHOT, verdict.snapshot.as_bytes());
+    }
     if !verdict.odd.is_empty() {
         let mut packed = Vec::with_capacity(verdict.odd.len() * 2);
         verdict.odd.iter().for_each(|place| put_varint(&mut packed, *place as u64));

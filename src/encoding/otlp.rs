@@ -12,7 +12,7 @@ mod walk;
 use super::MAX_DEPTH;
 use super::dialect::{Dialect, Numbers};
 
-pub use from_json::{Converted, FromJsonError, from_json, from_json_within};
+pub use from_json::{Converted, Export, FromJsonError, from_json, from_json_within};
 pub(super) use render::parts;
 pub use render::render_record;
 pub(crate) use render::time_of;

@@ -9,10 +9,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ring::digest;
+
 use crate::fields::FieldTable;
 use crate::intel::guard::{self, Refused};
 use crate::intel::indicator::Indicator;
-use crate::intel::snapshot::{Feed, MatchOptions, Snapshot, SnapshotBuilder, SnapshotError};
+use crate::intel::snapshot::{Feed, MatchOptions, NOTHING, Snapshot, SnapshotBuilder, SnapshotError};
 
 use super::scheme::Schemes;
 use super::{FeedError, FeedOptions, Import, Sink, import_from, import_into};
@@ -59,7 +61,12 @@ pub struct Outcome {
     pub refused: Vec<(u32, Refused)>,
     /// How many indicators there were, also after they moved into a snapshot.
     pub indicators: usize,
+    /// The SHA-256 of the bytes that they were read from; absent where indicators were handed over portion by portion.
+    pub digest: Option<Digest>,
 }
+
+/// A SHA-256.
+pub type Digest = [u8; 32];
 
 /// What a file is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,13 +94,16 @@ impl Outcome {
 pub fn load(file: FeedFile, table: &FieldTable) -> Outcome {
     let mut refused = Vec::new();
     let opened = File::open(&file.path).map_err(|source| LoadError::Path { path: file.path.clone(), source });
+    let mut digest = None;
     let import = opened.and_then(|opened| {
         let name = file.path.to_string_lossy();
         let import = || {
-            let mut import = import_from(opened, &name, &file.options, table)?;
+            let mut opened = Digested { inner: opened, context: digest::Context::new(&digest::SHA256) };
+            let mut import = import_from(&mut opened, &name, &file.options, table)?;
             if file.guarded {
                 screen(&mut import.indicators, &mut refused);
             }
+            digest = opened.context.finish().as_ref().try_into().ok();
             Ok(import)
         };
         // A file must not keep the others from being read: what its import would have made is dropped as a whole.
@@ -101,8 +111,36 @@ pub fn load(file: FeedFile, table: &FieldTable) -> Outcome {
             .unwrap_or_else(|_| Err(FeedError::Panicked { file: name.to_string() }.into()))
     });
     let indicators = import.as_ref().map_or(0, |import| import.indicators.len());
-    Outcome { file, import, refused, indicators }
+    Outcome { file, import, refused, indicators, digest }
 }
+
+/// The name of a snapshot of files, from their feeds and digests in any order: `files:` and the beginning of a digest over
+/// all of them. Sidecars that read the same files give the same name, wherever these lie.
+pub fn name<'a>(files: impl IntoIterator<Item = (&'a str, Option<&'a Digest>)>) -> Arc<str> {
+    let mut files: Vec<(&str, Option<&Digest>)> = files.into_iter().collect();
+    if files.is_empty() {
+        return NOTHING.into();
+    }
+    files.sort_unstable();
+    let mut context = digest::Context::new(&digest::SHA256);
+    for (feed, digest) in files {
+        context.update(&(feed.len() as u64).to_le_bytes());
+        context.update(feed.as_bytes());
+        context.update(digest.map_or(&[][..], |digest| digest));
+    }
+    let all = context.finish();
+    let short = all.as_ref().iter().take(NAME_BYTES).map(|byte| format!("{byte:02x}"));
+    format!("files:{}", short.collect::<String>()).into()
+}
+
+/// The name of a snapshot of what these files gave.
+pub fn name_of(outcomes: &[Outcome]) -> Arc<str> {
+    let read = outcomes.iter().filter(|outcome| outcome.worth() == Worth::Usable);
+    name(read.map(|outcome| (outcome.file.feed.name.as_str(), outcome.digest.as_ref())))
+}
+
+/// How much of a digest a name has: enough to tell the sets of files of a fleet apart.
+const NAME_BYTES: usize = 6;
 
 /// Imports one file portion by portion, each screened before it goes to `sink`; the outcome has no indicators but their
 /// number. `progress` is called with the number of bytes that were read since the last call.
@@ -120,7 +158,7 @@ pub fn load_into(file: FeedFile, table: &FieldTable, progress: &dyn Fn(u64), sin
         let counted = Counted { inner: opened, progress };
         Ok(import_into(counted, &file.path.to_string_lossy(), &file.options, table, &mut screened)?)
     });
-    Outcome { file, import, refused, indicators: count }
+    Outcome { file, import, refused, indicators: count, digest: None }
 }
 
 /// Takes out what the import guard refuses.
@@ -130,6 +168,20 @@ fn screen(indicators: &mut Vec<Indicator>, refused: &mut Vec<(u32, Refused)>) {
         refused.extend(guard::screen(indicator).into_iter().map(|refused| (line, refused)));
     }
     indicators.retain(|indicator| !indicator.terms.is_empty());
+}
+
+/// Digests what is read.
+struct Digested {
+    inner: File,
+    context: digest::Context,
+}
+
+impl Read for Digested {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(into)?;
+        self.context.update(into.get(..read).unwrap_or_default());
+        Ok(read)
+    }
 }
 
 /// Tells how much was read.
@@ -153,11 +205,10 @@ pub fn snapshot(
     table: &Arc<FieldTable>,
     options: MatchOptions,
     seed: u64,
-    version: u64,
 ) -> Result<Snapshot, SnapshotError> {
     let mut builder = SnapshotBuilder::new(table.clone(), options, seed);
     add(outcomes, &mut builder)?;
-    Ok(builder.build(version))
+    Ok(builder.build(name_of(outcomes)))
 }
 
 /// The same for a snapshot that has more to it.
@@ -206,9 +257,31 @@ mod tests {
         let expected = [Worth::Usable, Worth::Empty, Worth::Empty, Worth::Empty, Worth::Failed];
         assert_eq!(outcomes.each_ref().map(Outcome::worth), expected);
         let table = Arc::new(FieldTable::embedded(true).unwrap());
-        let snapshot = snapshot(&mut outcomes, &table, MatchOptions::default(), 1, 1).unwrap();
+        let snapshot = snapshot(&mut outcomes, &table, MatchOptions::default(), 1).unwrap();
         assert_eq!((snapshot.len(), snapshot.feeds().len()), (1, 1));
         assert_eq!(outcomes.each_ref().map(Outcome::worth), expected);
+    }
+
+    /// Guarantee: the name is that of the feeds' content, whatever the order and the directories; another byte, another
+    /// feed and one file more give another name.
+    #[test]
+    fn a_snapshot_is_named_by_what_its_files_hold() {
+        let table = Arc::new(FieldTable::embedded(true).unwrap());
+        let named = |files: &[(&str, &str)]| {
+            let mut outcomes: Vec<Outcome> = files.iter().map(|(name, text)| outcome(name, text)).collect();
+            let snapshot = snapshot(&mut outcomes, &table, MatchOptions::default(), 1).unwrap();
+            snapshot.name().to_string()
+        };
+        let (one, two) = (("a.txt", "evil.com\n"), ("b.txt", "bad.com\n"));
+        let first = named(&[one, two]);
+        assert_eq!(first.strip_prefix("files:").unwrap().len(), 12);
+        assert_eq!(named(&[two, ("renamed.txt", one.1)]), first);
+        for other in [&[one][..], &[one, two, two], &[one, ("b.txt", "bad.org\n")], &[one, ("b.txt", "bad.com\n\n")]] {
+            assert_ne!(named(other), first, "{other:?}");
+        }
+        assert_eq!(named(&[("b.txt", "")]), "none");
+        let digest = [7; 32];
+        assert_ne!(name([("f", Some(&digest))]), name([("g", Some(&digest))]));
     }
 
     /// A posting numbers schemes with 16 bits: no feed, and no number of feeds, may use them up.
@@ -226,7 +299,7 @@ mod tests {
             outcomes.push(outcome("a.txt", &text));
         }
         let table = Arc::new(FieldTable::embedded(true).unwrap());
-        let snapshot = snapshot(&mut outcomes, &table, MatchOptions::default(), 1, 1).unwrap();
+        let snapshot = snapshot(&mut outcomes, &table, MatchOptions::default(), 1).unwrap();
         assert_eq!(snapshot.len(), Schemes::OF_ALL_FILES + 1);
         let last = outcomes.last().unwrap();
         assert!(last.import.as_ref().unwrap().unusable[0].reason.contains("URL scheme"), "{last:?}");

@@ -38,6 +38,11 @@ impl FieldSet {
         grew
     }
 
+    /// Whether there is no field in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|bits| *bits == 0)
+    }
+
     /// Whether a field is in the set.
     #[inline]
     pub fn contains(&self, field: FieldId) -> bool {

@@ -19,9 +19,10 @@ use tonic::body::Body;
 use tower::Service;
 
 use super::intake::Intake;
-use super::{Bound, Limits, Shared, unary};
+use super::{Bound, Limits, Shared, listener, unary};
 use crate::config::Address;
 use crate::delivery::{BoxFuture, Check, Deliver, Process};
+use crate::socket::Listener;
 
 /// The service whose health is that of the source.
 pub(super) const SERVICE: &str = "hotlist.filter.v1.Filter";
@@ -74,14 +75,28 @@ impl FilterSource {
         judge: Arc<impl Process + Check>,
         deliver: Arc<dyn Deliver>,
     ) -> io::Result<Bound> {
+        FilterSource::on(listener::bind(name, address)?, settings, shared, judge, deliver)
+    }
+
+    /// The same over a socket that is bound.
+    ///
+    /// # Errors
+    /// The limits cannot work.
+    pub fn on(
+        listener: Listener,
+        settings: Settings,
+        shared: &Shared,
+        judge: Arc<impl Process + Check>,
+        deliver: Arc<dyn Deliver>,
+    ) -> io::Result<Bound> {
         let Settings { limits, window } = settings;
         if window == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "window is 0, it must be at least 1"));
         }
         let process: Arc<dyn Process> = judge.clone();
-        let intake = Arc::new(Intake::new(name, limits.clone(), shared, process, deliver)?);
+        let intake = Arc::new(Intake::new(listener.name(), limits.clone(), shared, process, deliver)?);
         let state = Arc::new(State { intake, check: judge, window });
-        Bound::bind(name, address, limits, FilterSource { state })
+        Ok(Bound::on(listener, limits, FilterSource { state }))
     }
 }
 

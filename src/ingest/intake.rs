@@ -135,7 +135,7 @@ impl Intake {
         self.count_received(message.bytes.len());
         stages.end("receive");
         // A compressed message of any length may inflate to the limit, so its length says nothing about the work.
-        let length = match content.is_matched() {
+        let length = match content.is_matched() || message.syntax == Syntax::OtlpJson {
             true => message.bytes.len(),
             false => 0,
         };
@@ -185,7 +185,7 @@ impl Intake {
         let bytes = self.inflate(bytes, encoding, work)?;
         let bytes = match syntax {
             Syntax::Binary => bytes,
-            Syntax::OtlpJson => self.convert(&bytes, work)?,
+            Syntax::OtlpJson => self.convert(content.signal, &bytes, work)?,
         };
         let message = admission.attach(bytes);
         Ok(match content.is_matched() {
@@ -207,7 +207,7 @@ impl Intake {
     }
 
     /// JSON to protobuf, most often to fewer bytes.
-    fn convert(&self, text: &Bytes, work: &Work) -> Result<Bytes, NotTaken> {
+    fn convert(&self, signal: Signal, text: &Bytes, work: &Work) -> Result<Bytes, NotTaken> {
         let limit = self.limits.max_request_bytes;
         let mut room = work.hold(0).map_err(Refusal::from)?;
         let mut stopped = None;
@@ -218,13 +218,22 @@ impl Intake {
                 false
             }
         };
-        let converted = otlp::from_json_within(text, &mut take);
+        let export = match signal {
+            Signal::Logs => otlp::Export::Logs,
+            Signal::Metrics => otlp::Export::Metrics,
+            Signal::Traces => otlp::Export::Traces,
+        };
+        let converted = otlp::from_json_within(export, text, &mut take);
         if let Some(stop) = stopped {
             return Err(Refusal::from(stop).into());
         }
         let converted = converted.map_err(|error| NotTaken::invalid(error.to_string()))?;
         if converted.odd > 0 {
             counter!(telemetry::SOURCE_ODD_VALUES_TOTAL, "source" => self.name.to_string()).increment(converted.odd);
+        }
+        if converted.unknown > 0 {
+            counter!(telemetry::SOURCE_UNKNOWN_FIELDS_TOTAL, "source" => self.name.to_string())
+                .increment(converted.unknown);
         }
         let len = converted.message.len();
         if len > limit {

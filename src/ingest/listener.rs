@@ -22,9 +22,21 @@ use crate::tls::{self, Acceptor};
 
 /// The first bytes of every HTTP/2 connection of a client (RFC 9113 section 3.4).
 const HTTP_2: Preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// The same, or the first bytes of an HTTP/1 request: a method of RFC 9110 section 9 or RFC 5789.
-const HTTP: &[Preface] =
-    &[HTTP_2, b"POST ", b"GET ", b"HEAD ", b"PUT ", b"DELETE ", b"CONNECT ", b"OPTIONS ", b"TRACE ", b"PATCH "];
+/// The same, or the first bytes of an HTTP/1 request: a method of RFC 9110 section 9 or RFC 5789, or an empty line before it,
+/// which is ignored (RFC 9112 section 2.2).
+const HTTP: &[Preface] = &[
+    HTTP_2,
+    b"POST ",
+    b"GET ",
+    b"HEAD ",
+    b"PUT ",
+    b"DELETE ",
+    b"CONNECT ",
+    b"OPTIONS ",
+    b"TRACE ",
+    b"PATCH ",
+    b"\r\n",
+];
 /// Streams that a client opened and took back, and that no handler has seen: more is an attack (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
 /// Streams that we reset, because the client broke the protocol in them: more is an attack (CVE-2025-8671).
@@ -40,7 +52,6 @@ pub struct Bound {
 
 /// A bound socket without anything behind it.
 pub struct Socket {
-    name: String,
     listener: Listener,
     limits: Limits,
     tls: Option<Arc<Acceptor>>,
@@ -50,17 +61,20 @@ pub struct Socket {
 
 impl Bound {
     /// `source` answers every request that none of [`Bound::with_services`] does.
-    pub(super) fn bind<S>(name: &str, address: &Address, limits: Limits, source: S) -> io::Result<Bound>
+    pub(super) fn on<S>(listener: Listener, limits: Limits, source: S) -> Bound
     where
         S: Service<Request<axum::body::Body>, Response = Response<Body>, Error = Infallible>,
         S: Clone + Send + Sync + 'static,
         S::Future: Send,
     {
-        let listener = Listener::bind(name, address)
-            .map_err(|cause| io::Error::new(cause.kind(), format!("a source cannot listen at {address}: {cause}")))?;
-        let socket = Socket { name: name.to_owned(), listener, limits, tls: None, http1: false };
+        let socket = Socket { listener, limits, tls: None, http1: false };
         let routes = Routes::from(axum::Router::new().fallback_service(source));
-        Ok(Bound { socket, routes })
+        Bound { socket, routes }
+    }
+
+    /// Its socket, for a source that takes over from it.
+    pub fn listener(&self) -> &Listener {
+        &self.socket.listener
     }
 
     /// Where it listens; the port that the system chose when 0 was asked for.
@@ -120,8 +134,8 @@ impl Socket {
         S: Service<Request<Upload>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
         S::Future: Send,
     {
-        let Socket { name, listener, limits, tls, http1 } = self;
-        let address = listener.local_address();
+        let Socket { listener, limits, tls, http1 } = self;
+        let (name, address) = (listener.name(), listener.local_address());
         tracing::info!(source = name, %address, tls = tls.is_some(), "source is listening");
         if tls.is_none() && !address.is_local() {
             tracing::warn!(
@@ -153,12 +167,25 @@ impl Socket {
     }
 }
 
+/// Binds the socket of a source.
+pub(super) fn bind(name: &str, address: &Address) -> io::Result<Listener> {
+    bind_beside(name, address, &[])
+}
+
+/// The same, where some of `others` may listen at overlapping addresses.
+pub(crate) fn bind_beside(name: &str, address: &Address, others: &[&Listener]) -> io::Result<Listener> {
+    Listener::bind_beside(name, address, others)
+        .map_err(|cause| io::Error::new(cause.kind(), format!("a source cannot listen at {address}: {cause}")))
+}
+
 fn http_1(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         // That time would run while a connection waits for its next request, too: see TimedHeader.
         .header_read_timeout(None)
+        // A client that closes its side after the request waits for the answer all the same.
+        .half_close(true)
         .max_header_size(limits.max_header_bytes as usize)
         .max_buf_size(HTTP_1_BUFFER);
     builder

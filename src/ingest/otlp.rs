@@ -16,11 +16,12 @@ use tower::Service;
 
 use super::intake::{Content, Intake};
 use super::unary::{self, Method};
-use super::{Bound, Limits, Shared, otlp_http};
+use super::{Bound, Limits, Shared, listener, otlp_http};
 use crate::config::Address;
 use crate::delivery::{Accepted, BoxFuture, Deliver, Process, Signal};
 use crate::encoding::{Format, wire};
 use crate::grpc;
+use crate::socket::Listener;
 
 /// The service whose health is that of the source.
 pub(super) const SERVICE: &str = "opentelemetry.proto.collector.logs.v1.LogsService";
@@ -52,8 +53,22 @@ impl OtlpSource {
         process: Arc<dyn Process>,
         deliver: Arc<dyn Deliver>,
     ) -> io::Result<Bound> {
-        let source = OtlpSource::new(name, limits.clone(), shared, process, deliver)?;
-        Ok(Bound::bind(name, address, limits, source)?.with_http1())
+        OtlpSource::on(listener::bind(name, address)?, limits, shared, process, deliver)
+    }
+
+    /// The same over a socket that is bound.
+    ///
+    /// # Errors
+    /// The limits cannot work.
+    pub fn on(
+        listener: Listener,
+        limits: Limits,
+        shared: &Shared,
+        process: Arc<dyn Process>,
+        deliver: Arc<dyn Deliver>,
+    ) -> io::Result<Bound> {
+        let source = OtlpSource::new(listener.name(), limits.clone(), shared, process, deliver)?;
+        Ok(Bound::on(listener, limits, source).with_http1())
     }
 
     /// The service alone, to be put into a server of one's own.

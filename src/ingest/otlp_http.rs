@@ -1,4 +1,4 @@
-//! OTLP/HTTP: one request a POST to `/v1/logs`, `/v1/metrics` or `/v1/traces`, as protobuf, logs also as JSON.
+//! OTLP/HTTP: one request a POST to `/v1/logs`, `/v1/metrics` or `/v1/traces`, as protobuf or as JSON.
 //!
 //! Answers are those of the OTLP specification ("OTLP/HTTP Response"): 200 with an `Export…ServiceResponse`, else a
 //! `google.rpc.Status`, both written as the request was. Clients try again on 429 and 503, and on nothing else that is
@@ -47,7 +47,7 @@ where
                 Ok(Message { syntax, encoding, bytes, admission })
             };
             match intake.take(content, head.headers, message).await {
-                Ok(accepted) => Answer::Taken(accepted),
+                Ok(accepted) => Answer::Taken(content.signal, accepted),
                 Err(not_taken) => Answer::NotTaken(not_taken),
             }
         }
@@ -70,14 +70,10 @@ fn check(head: &request::Parts, media: Option<Media>) -> Result<(Content, Syntax
     if head.method != Method::POST {
         return Err(Answer::Method(format!("{} is not taken, only POST", head.method)));
     }
-    let syntax = match (media, signal) {
-        (Some(Media::Protobuf), _) => Syntax::Binary,
-        (Some(Media::Json), Signal::Logs) => Syntax::OtlpJson,
-        (Some(Media::Json), _) => {
-            let signal = signal.as_str();
-            return Err(Answer::MediaType(format!("{signal} are taken as application/x-protobuf only, not as JSON")));
-        }
-        (None, _) => {
+    let syntax = match media {
+        Some(Media::Protobuf) => Syntax::Binary,
+        Some(Media::Json) => Syntax::OtlpJson,
+        None => {
             let text = "the content-type must be application/x-protobuf or application/json".to_owned();
             return Err(Answer::MediaType(text));
         }
@@ -116,15 +112,20 @@ impl Media {
         }
     }
 
-    fn response(self, accepted: &Accepted) -> Vec<u8> {
+    fn response(self, signal: Signal, accepted: &Accepted) -> Vec<u8> {
         match self {
             Media::Protobuf => otlp::response(accepted),
             Media::Json if *accepted == Accepted::default() => b"{}".to_vec(),
             Media::Json => {
                 let mut partial_success = serde_json::Map::new();
                 if accepted.rejected > 0 {
-                    // The JSON mapping of protobuf writes 64 bits as a string. Only logs are taken as JSON.
-                    partial_success.insert("rejectedLogRecords".into(), accepted.rejected.to_string().into());
+                    let name = match signal {
+                        Signal::Logs => "rejectedLogRecords",
+                        Signal::Metrics => "rejectedDataPoints",
+                        Signal::Traces => "rejectedSpans",
+                    };
+                    // The JSON mapping of protobuf writes 64 bits as a string.
+                    partial_success.insert(name.into(), accepted.rejected.to_string().into());
                 }
                 if !accepted.message.is_empty() {
                     partial_success.insert("errorMessage".into(), accepted.message.clone().into());
@@ -149,7 +150,7 @@ impl Media {
 
 /// What a client is told.
 enum Answer {
-    Taken(Accepted),
+    Taken(Signal, Accepted),
     NotTaken(NotTaken),
     NoPath(String),
     Method(String),
@@ -161,7 +162,7 @@ impl Answer {
     /// The status in metrics, in the words of gRPC.
     fn label(&self) -> &'static str {
         match self {
-            Answer::Taken(_) => "ok",
+            Answer::Taken(..) => "ok",
             Answer::NotTaken(not_taken) => not_taken.label(),
             Answer::NoPath(_) | Answer::Method(_) | Answer::MediaType(_) | Answer::Encoding(_) => "unimplemented",
         }
@@ -171,7 +172,7 @@ impl Answer {
     fn status(&self) -> (StatusCode, Option<(header::HeaderName, HeaderValue)>) {
         let supported = |name, value| Some((name, HeaderValue::from_static(value)));
         match self {
-            Answer::Taken(_) => (StatusCode::OK, None),
+            Answer::Taken(..) => (StatusCode::OK, None),
             Answer::NotTaken(NotTaken::Refused(Refusal::InvalidArgument(_))) => (StatusCode::BAD_REQUEST, None),
             Answer::NotTaken(NotTaken::TooLarge(_)) => (StatusCode::PAYLOAD_TOO_LARGE, None),
             Answer::NotTaken(NotTaken::Refused(Refusal::ResourceExhausted(_))) => {
@@ -202,7 +203,7 @@ impl Answer {
     fn into_response(self, media: Media) -> Response<Body> {
         let (status, more) = self.status();
         let body = match self {
-            Answer::Taken(accepted) => media.response(&accepted),
+            Answer::Taken(signal, accepted) => media.response(signal, &accepted),
             Answer::NotTaken(not_taken) => media.status(&unary::status_of(not_taken)),
             Answer::NoPath(text) | Answer::Method(text) | Answer::MediaType(text) | Answer::Encoding(text) => {
                 media.status(&Status::new(Code::Unimplemented, text))
@@ -243,11 +244,13 @@ mod tests {
     proptest! {
         /// Law: the JSON of an answer says what its protobuf says.
         #[test]
-        fn json_and_protobuf_agree(rejected in 0..=i64::MAX, text: String) {
+        fn json_and_protobuf_agree(rejected in 0..=i64::MAX, text: String, which in 0usize..3) {
+            let names = ["rejectedLogRecords", "rejectedDataPoints", "rejectedSpans"];
+            let (signal, name) = ([Signal::Logs, Signal::Metrics, Signal::Traces][which], names[which]);
             let accepted = Accepted { rejected: rejected as u64, message: text.clone() };
-            let json: serde_json::Value = serde_json::from_slice(&Media::Json.response(&accepted)).unwrap();
+            let json: serde_json::Value = serde_json::from_slice(&Media::Json.response(signal, &accepted)).unwrap();
             let said = &json["partialSuccess"];
-            let count = said["rejectedLogRecords"].as_str().map_or(0, |count| count.parse().unwrap());
+            let count = said[name].as_str().map_or(0, |count| count.parse().unwrap());
             prop_assert_eq!((count, said["errorMessage"].as_str().unwrap_or_default()), (rejected, text.as_str()));
             prop_assert_eq!(json == json!({}), accepted == Accepted::default());
 

@@ -17,10 +17,11 @@ use tower::Service;
 use super::health::Health;
 use super::intake::{Content, Intake};
 use super::unary::{self, Method};
-use super::{Bound, Limits, Shared};
+use super::{Bound, Limits, Shared, listener};
 use crate::config::Address;
 use crate::delivery::{BoxFuture, Deliver, Process, Signal};
 use crate::encoding::Format;
+use crate::socket::Listener;
 
 /// The service whose health is that of the source.
 pub(super) const SERVICE: &str = "vector.Vector";
@@ -58,8 +59,23 @@ impl VectorSource {
         deliver: Arc<dyn Deliver>,
         health: Health,
     ) -> io::Result<Bound> {
-        let intake = Arc::new(Intake::new(name, limits.clone(), shared, process, deliver)?);
-        Bound::bind(name, address, limits, VectorSource { intake, health })
+        VectorSource::on(listener::bind(name, address)?, limits, shared, process, deliver, health)
+    }
+
+    /// The same over a socket that is bound.
+    ///
+    /// # Errors
+    /// The limits cannot work.
+    pub fn on(
+        listener: Listener,
+        limits: Limits,
+        shared: &Shared,
+        process: Arc<dyn Process>,
+        deliver: Arc<dyn Deliver>,
+        health: Health,
+    ) -> io::Result<Bound> {
+        let intake = Arc::new(Intake::new(listener.name(), limits.clone(), shared, process, deliver)?);
+        Ok(Bound::on(listener, limits, VectorSource { intake, health }))
     }
 }
 

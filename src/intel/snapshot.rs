@@ -84,9 +84,12 @@ struct FeedSize {
     values: [u32; Kind::ALL.len()],
 }
 
+/// The name of a snapshot of nothing.
+pub const NOTHING: &str = "none";
+
 /// Indexed indicators, ready to match.
 pub struct Snapshot {
-    version: u64,
+    name: Arc<str>,
     table: Arc<FieldTable>,
     options: MatchOptions,
     hasher: KeyHasher,
@@ -118,18 +121,12 @@ pub struct Snapshot {
 impl Snapshot {
     /// A snapshot of nothing: nothing matches.
     pub fn empty(table: Arc<FieldTable>) -> Snapshot {
-        SnapshotBuilder::new(table, MatchOptions::default(), 0).build(0)
+        SnapshotBuilder::new(table, MatchOptions::default(), 0).build(NOTHING)
     }
 
-    /// Its version; higher is newer.
-    pub fn version(&self) -> u64 {
-        self.version
-    }
-
-    /// The same under another version, before it serves.
-    #[must_use]
-    pub fn with_version(self, version: u64) -> Snapshot {
-        Snapshot { version, ..self }
+    /// Its name: the same in every process with the same indicators.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// The field table that it was built over.
@@ -293,7 +290,7 @@ impl Snapshot {
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Snapshot")
-            .field("version", &self.version)
+            .field("name", &self.name)
             .field("feeds", &self.feeds.len())
             .field("indicators", &self.len())
             .finish_non_exhaustive()

@@ -132,7 +132,8 @@ impl Listener {
                 }
             }
         }
-        // The socket is closed first: who connects now is refused by the system, and can go elsewhere.
+        // The socket is closed first, unless another listener took it over: who connects now is refused by the system, and
+        // can go elsewhere.
         drop(self);
         drain.cancel();
         while tasks.join_next().await.is_some() {}

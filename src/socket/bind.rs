@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -19,10 +20,10 @@ use crate::file_timeout::within;
 /// Connections that wait to be accepted: Fluent Bit opens one an export.
 const BACKLOG: u32 = 1024;
 
-/// A bound socket that does not accept yet.
+/// A bound socket. It accepts once it is served, and stays open until the last of its clones is gone.
 #[derive(Debug)]
 pub struct Listener {
-    pub(super) socket: Socket,
+    pub(super) socket: Arc<Socket>,
     pub(super) name: Arc<str>,
     pub(super) spare: Spare,
     address: Address,
@@ -40,11 +41,25 @@ impl Listener {
     /// # Errors
     /// The address cannot be bound, or there is no runtime.
     pub fn bind(name: &str, address: &Address) -> io::Result<Listener> {
+        Listener::bind_beside(name, address, &[])
+    }
+
+    /// Binds an address whose port some of `others` listen on at overlapping addresses (`127.0.0.1` and `0.0.0.0`). The
+    /// system sends a connection to the most specific of them.
+    ///
+    /// # Errors
+    /// The address cannot be bound, also because another process has it.
+    pub fn bind_beside(name: &str, address: &Address, others: &[&Listener]) -> io::Result<Listener> {
         tokio::runtime::Handle::try_current()
             .map_err(|_| io::Error::other("a listener needs a tokio runtime to bind"))?;
         let (socket, address) = match address {
             Address::Tcp(wanted) => {
-                let listener = bind_tcp(*wanted)?;
+                let overlapping: Vec<&TcpListener> = others
+                    .iter()
+                    .filter(|other| other.address.collides(address))
+                    .filter_map(|other| other.tcp())
+                    .collect();
+                let listener = bind_tcp(*wanted, &overlapping)?;
                 let local = listener.local_addr()?;
                 (Socket::Tcp(listener), Address::Tcp(local))
             }
@@ -54,7 +69,7 @@ impl Listener {
                 (Socket::Unix { listener, _file: SocketFile(path.clone()) }, Address::Unix(path.clone()))
             }
         };
-        Ok(Listener { socket, address, name: name.into(), spare: Spare::new(0) })
+        Ok(Listener { socket: Arc::new(socket), address, name: name.into(), spare: Spare::new(0) })
     }
 
     /// Holds so many file descriptors in reserve, for connections that come when the process has no others left. One
@@ -65,9 +80,36 @@ impl Listener {
         self
     }
 
+    /// The same socket under another name, for a listener that takes over from this one: no connection is refused between
+    /// the two.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Listener {
+        Listener { name: name.into(), ..self.clone() }
+    }
+
+    fn tcp(&self) -> Option<&TcpListener> {
+        match &*self.socket {
+            Socket::Tcp(listener) => Some(listener),
+            Socket::Unix { .. } => None,
+        }
+    }
+
+    /// Its name in metrics and logs.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Where it listens; the port that the system chose when 0 was asked for.
     pub fn local_address(&self) -> &Address {
         &self.address
+    }
+}
+
+/// A clone shares the socket, and holds no descriptors in reserve.
+impl Clone for Listener {
+    fn clone(&self) -> Listener {
+        let (socket, name) = (Arc::clone(&self.socket), Arc::clone(&self.name));
+        Listener { socket, name, spare: Spare::new(0), address: self.address.clone() }
     }
 }
 
@@ -86,12 +128,30 @@ impl Socket {
     }
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_tcp(address: SocketAddr, overlapping: &[&TcpListener]) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A restart must not wait for connections of the last run to time out.
     socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+    if overlapping.is_empty() {
+        socket.bind(address)?;
+        return socket.listen(BACKLOG);
+    }
+    // Linux binds overlapping addresses when all of them share their port (socket(7), SO_REUSEPORT), and checks that again
+    // when one begins to listen. They do only until then: a second process must still be refused.
+    let others = overlapping.iter().map(|listener| options_of(listener)).collect::<io::Result<Vec<TcpSocket>>>()?;
+    let share = |shares| others.iter().try_for_each(|other| other.set_reuseport(shares));
+    socket.set_reuseport(true)?;
+    let listening = share(true).and_then(|()| socket.bind(address)).and_then(|()| socket.listen(BACKLOG));
+    share(false)?;
+    let listener = listening?;
+    options_of(&listener)?.set_reuseport(false)?;
+    Ok(listener)
+}
+
+/// A second handle to a socket that listens, by which its options can be set.
+fn options_of(listener: &TcpListener) -> io::Result<TcpSocket> {
+    let handle = listener.as_fd().try_clone_to_owned()?;
+    Ok(TcpSocket::from_std_stream(std::net::TcpStream::from(handle)))
 }
 
 /// Removes the socket of a run that was killed. A live socket, or a file that is none, is left alone and refused.
@@ -134,6 +194,31 @@ impl Drop for SocketFile {
 mod tests {
     use super::*;
     use std::os::unix::net::UnixListener as StdUnixListener;
+
+    /// Scenario: a listener that has open connections, and one at all addresses of its port beside it, and the other way
+    /// round. Guarantee: both take connections, each listens alone once the other is gone, and no other process could bind
+    /// the port at any time after.
+    #[tokio::test]
+    async fn overlapping_addresses_of_one_process_are_bound_together() {
+        let parse = |text: &str| Address::parse(text).unwrap();
+        let first = Listener::bind("first", &parse("127.0.0.1:0")).unwrap();
+        let Address::Tcp(at) = *first.local_address() else { panic!() };
+        let _open = tokio::net::TcpStream::connect(at).await.unwrap();
+        let _accepted = first.socket.accept().await.unwrap();
+        let everywhere = parse(&format!("0.0.0.0:{}", at.port()));
+        assert!(Listener::bind("other", &everywhere).is_err(), "another process");
+        let second = Listener::bind_beside("second", &everywhere, &[&first]).unwrap();
+        let refused = || [at.to_string(), everywhere.to_string()].map(|at| std::net::TcpListener::bind(at).is_err());
+        assert_eq!(refused(), [true, true]);
+        drop(first);
+        let _open = tokio::net::TcpStream::connect(at).await.unwrap();
+        let _accepted = second.socket.accept().await.unwrap();
+        let third = Listener::bind_beside("third", &parse(&at.to_string()), &[&second]).unwrap();
+        drop(second);
+        let _open = tokio::net::TcpStream::connect(at).await.unwrap();
+        third.socket.accept().await.unwrap();
+        assert_eq!(refused(), [true, true]);
+    }
 
     #[test]
     fn only_a_dead_socket_is_replaced() {

@@ -21,6 +21,8 @@ pub const SOURCE_ACKNOWLEDGED_TOTAL: &str = "hotlist_source_acknowledged_total";
 pub const SOURCE_RECEIVED_BYTES_TOTAL: &str = "hotlist_source_received_bytes_total";
 /// Values of OTLP/JSON requests that a source kept as text or left out.
 pub const SOURCE_ODD_VALUES_TOTAL: &str = "hotlist_source_odd_values_total";
+/// Members of OTLP/JSON requests that no field has the name of.
+pub const SOURCE_UNKNOWN_FIELDS_TOTAL: &str = "hotlist_source_unknown_fields_total";
 /// Filter streams that are open now.
 pub const FILTER_STREAMS: &str = "hotlist_filter_streams";
 /// Filter streams that ended.
@@ -87,14 +89,10 @@ pub const FEED_UNUSABLE_LINES: &str = "hotlist_feed_unusable_lines";
 pub const FEED_ERRORS_TOTAL: &str = "hotlist_feed_errors_total";
 /// When a feed was last read well.
 pub const FEED_TIMESTAMP_SECONDS: &str = "hotlist_feed_timestamp_seconds";
-/// Version of the serving snapshot.
-pub const SNAPSHOT_VERSION: &str = "hotlist_snapshot_version";
 /// When the serving snapshot was made.
 pub const SNAPSHOT_TIMESTAMP_SECONDS: &str = "hotlist_snapshot_timestamp_seconds";
 /// Snapshots that were made or could not be.
 pub const SNAPSHOT_RELOADS_TOTAL: &str = "hotlist_snapshot_reloads_total";
-/// Configurations that SIGHUP asked for.
-pub const CONFIG_RELOADS_TOTAL: &str = "hotlist_config_reloads_total";
 /// Time spent in a stage of a request.
 pub const STAGE_SECONDS: &str = "hotlist_stage_seconds";
 /// Always 1; its label says which build runs.
@@ -210,7 +208,14 @@ const OWN: &[Metric] = &[
         MetricKind::Counter,
         Unit::Count,
         &["source"],
-        "Values of OTLP/JSON requests that were not what OTLP says, and were kept as text or left out; the rest of their records passed.",
+        "Values of OTLP/JSON requests that were not what OTLP says, and were kept as text or left out, and sequences of bytes that were not UTF-8, and became U+FFFD; the rest of their records passed.",
+    ),
+    metric(
+        SOURCE_UNKNOWN_FIELDS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["source"],
+        "Members of objects in OTLP/JSON requests that were left out because no field of OTLP has their name.",
     ),
     metric(
         SINK_REQUESTS_TOTAL,
@@ -282,7 +287,13 @@ const OWN: &[Metric] = &[
         &["endpoint", "reason"],
         "Attempts to connect to a next hop that failed, by reason: connect, tls (its certificate, or ours, was refused), timeout, protocol (it does not speak HTTP/2), lost (closed before it answered a request), silent (no ping was answered on an open connection).",
     ),
-    metric(CONNECTIONS, MetricKind::Gauge, Unit::Count, &["listener"], "Connections open now, by source, or admin."),
+    metric(
+        CONNECTIONS,
+        MetricKind::Gauge,
+        Unit::Count,
+        &["listener"],
+        "Connections open now, by source, or admin or probes.",
+    ),
     metric(
         CONNECTIONS_LIMIT,
         MetricKind::Gauge,
@@ -456,13 +467,6 @@ const OWN: &[Metric] = &[
         "When a file of the feed was last read well, in seconds since 1970. Its age tells a feed that is no longer delivered.",
     ),
     metric(
-        SNAPSHOT_VERSION,
-        MetricKind::Gauge,
-        Unit::Count,
-        &[],
-        "Version of the serving snapshot; it grows with every accepted reload. 0 means that nothing is matched.",
-    ),
-    metric(
         SNAPSHOT_TIMESTAMP_SECONDS,
         MetricKind::Gauge,
         Unit::Seconds,
@@ -475,13 +479,6 @@ const OWN: &[Metric] = &[
         Unit::Count,
         &["result"],
         "Snapshots made of changed files: applied, or failed, when the serving one stays.",
-    ),
-    metric(
-        CONFIG_RELOADS_TOTAL,
-        MetricKind::Counter,
-        Unit::Count,
-        &["result"],
-        "Reloads of the configuration on SIGHUP: applied, or refused, when the old one stays.",
     ),
     metric(
         STAGE_SECONDS,

@@ -54,7 +54,7 @@ pub fn detector(policy: Policy, wide: bool, indicators: Vec<Indicator>) -> Detec
     let mut builder = SnapshotBuilder::new(table, options, 7);
     builder.add_feed(Feed { subdomains: wide, url_prefix: wide, ..Feed::named("feed") }, indicators).unwrap();
     Detector {
-        snapshot: Arc::new(builder.build(1)),
+        snapshot: Arc::new(builder.build("1")),
         policy: Some(policy),
         tag_into: TagInto::Auto,
         budgets: Budgets::default(),

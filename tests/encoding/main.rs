@@ -13,6 +13,8 @@ mod otlp;
 #[cfg(test)]
 mod otlp_json;
 #[cfg(test)]
+mod otlp_json_signals;
+#[cfg(test)]
 mod otlp_json_values;
 #[cfg(test)]
 mod otlp_json_writer;

@@ -229,10 +229,33 @@ fn the_envelope_must_be_one() {
     assert_eq!(found.resource_logs[0].scope_logs[0].schema_url, "5");
 }
 
+/// Guarantee: bytes that are not UTF-8 become U+FFFD, each sequence counted once, wherever they stand; the result is
+/// text, and everything else stays as it was.
 #[test]
-fn what_is_no_utf_8_stays() {
-    let mut text = br#"{"resourceLogs":[{"schemaUrl":"?"}]}"#.to_vec();
-    let place = text.iter().position(|byte| *byte == b'?').unwrap();
-    text[place] = 0xff;
-    assert_eq!(from_json(&text).unwrap().message, [0x0a, 3, 0x1a, 1, 0xff]);
+fn what_is_not_utf_8_is_replaced() {
+    for (bytes, replaced, count) in [
+        (&b"caf\xe9"[..], "caf\u{fffd}", 1),
+        (b"\xff", "\u{fffd}", 1),
+        // RFC 3629 has no overlong forms and no surrogates: each byte stands alone.
+        (b"\xc0\x80", "\u{fffd}\u{fffd}", 2),
+        (b"\xed\xa0\xbd", "\u{fffd}\u{fffd}\u{fffd}", 3),
+        (b"a\xf0\x9f\x98", "a\u{fffd}", 1),
+        ("é😀".as_bytes(), "é😀", 0),
+    ] {
+        let text = |inner: &[u8]| {
+            [
+                br#"{"resourceLogs":[{"schemaUrl":""#,
+                inner,
+                br#"","resource":{"attributes":[{"key":""#,
+                inner,
+                br#""}]}}]}"#,
+            ]
+            .concat()
+        };
+        let converted = from_json(&text(bytes)).unwrap();
+        assert_eq!(converted.odd, 2 * count, "{bytes:?}");
+        assert_eq!(converted.message, from_json(&text(replaced.as_bytes())).unwrap().message, "{bytes:?}");
+        let request = ExportLogsServiceRequest::decode(&*converted.message).unwrap();
+        assert_eq!(request.resource_logs[0].schema_url, replaced);
+    }
 }

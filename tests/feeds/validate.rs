@@ -32,7 +32,7 @@ const CONFIG: &str = concat!(
 
 /// Scenario: the feeds of a configuration, with bad lines, generic ones and an empty file among them.
 /// Guarantee: every place that is not used is printed with file, line, reason and excerpt, each feed is summed up, and
-/// the exit code is 0, since every file can be read.
+/// the exit code is 1, since nothing is used of one of them; without it, 0.
 #[test]
 fn the_feeds_of_a_configuration_are_checked_line_by_line() {
     let directory = directory(&[
@@ -43,7 +43,7 @@ fn the_feeds_of_a_configuration_are_checked_line_by_line() {
         ("feeds/own.ndjson", "{\"ioc\":{\"value\":\"evil.com\"}}\n{\"ioc\":{}}\n"),
     ]);
     let (code, out, err) = validate(&["--config", "h.yaml"], directory.path());
-    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert_eq!((code, err.as_str()), (Some(1), "nothing is used of 1 of 4 feeds\n"), "{out}");
     let lines: Vec<&str> = out.lines().collect();
     assert!(lines[0].starts_with("h.yaml: ok: "), "{out}");
     assert!(
@@ -61,6 +61,43 @@ fn the_feeds_of_a_configuration_are_checked_line_by_line() {
             "feed own: 1 indicator in 1 file (json), 1 unusable, 0 too generic",
         ]
     );
+    std::fs::remove_file(directory.path().join("feeds/b.txt")).unwrap();
+    let (code, out, err) = validate(&["--config", "h.yaml"], directory.path());
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+}
+
+/// Scenario: a glob without a match, a feed whose indicators no field of events is looked at for, an allowlist that is not
+/// there, and no feed at all. Guarantee: `--strict` fails on each and says which it is; `--feeds` fails on the feeds.
+#[test]
+fn what_run_only_warns_of_fails_strictly() {
+    let config = |intel: &str| {
+        format!(
+            "sources: {{ a: {{ type: otlp, address: '127.0.0.1:1' }} }}\nsinks: {{ s: {{ type: blackhole, inputs: [a] }} }}\nintel: {{ {intel} }}\n"
+        )
+    };
+    let pattern = r#"{"type":"bundle","id":"bundle--1","objects":[{"type":"indicator","spec_version":"2.1","id":"indicator--00000000-0000-4000-8000-000000000001","created":"2026-01-01T00:00:00Z","modified":"2026-01-01T00:00:00Z","valid_from":"2026-01-01T00:00:00Z","pattern_type":"stix","pattern":"[x-own:thing = 'a-value']"}]}"#;
+    let directory = directory(&[
+        ("good.yaml", &config("files: ['feeds/a.txt']")),
+        ("glob.yaml", &config("files: ['feeds/a.txt', 'feeds/*.none']")),
+        ("fields.yaml", &config("files: ['feeds/a.txt', 'feeds/own.json']")),
+        ("list.yaml", &config("files: ['feeds/a.txt'], allowlists: ['lists/*.json']")),
+        ("nothing.yaml", &config("")),
+        ("feeds/a.txt", "evil.com\n"),
+        ("feeds/own.json", pattern),
+    ]);
+    for (name, feeds, strict, said) in [
+        ("good.yaml", 0, 0, "feed a: 1 indicator in 1 file"),
+        ("glob.yaml", 1, 1, "feeds/*.none: no file matches"),
+        ("fields.yaml", 1, 1, "feed own: "),
+        ("list.yaml", 0, 1, "lists/*.json"),
+        ("nothing.yaml", 0, 1, "nothing would be matched"),
+    ] {
+        let (code, out, err) = validate(&["--config", name], directory.path());
+        assert_eq!(code, Some(feeds), "{name}: {out}{err}");
+        let (code, out, err) = validate(&["--strict", "--config", name], directory.path());
+        assert_eq!(code, Some(strict), "{name}: {out}{err}");
+        assert!(out.contains(said), "{name}: {said}: {out}{err}");
+    }
 }
 
 /// Scenario: files given as paths, two of which are no feed at all, and a configured path that nothing matches.

@@ -133,7 +133,7 @@ async fn a_signal_to_end_ends_streams() {
     assert_eq!(hotlist.wait().code(), Some(0));
 }
 
-/// Scenario: new indicators come while a stream is open. Guarantee: answers say which version judged them, and it grows.
+/// Scenario: new indicators come while a stream is open. Guarantee: answers name the indicators that judged them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_snapshot_of_an_answer_is_the_one_that_judged_it() {
     let scene = scene();
@@ -143,14 +143,14 @@ async fn the_snapshot_of_an_answer_is_the_one_that_judged_it() {
     agent.send(request(1, &[event], Answer::Hits));
     let answer = agent.answer().await;
     let (first, hits) = (answer.snapshot, answer.hits.len());
-    assert!(first > 0 && hits == 0, "{answer:?}");
+    assert!(first.starts_with("files:") && hits == 0, "{first}");
     std::fs::write(scene.path().join("indicators/more.txt"), "192.0.2.99\n").unwrap();
     let start = std::time::Instant::now();
     loop {
         agent.send(request(2, &[event], Answer::Hits));
         let answer = agent.answer().await;
-        assert_eq!(answer.hits.len() == 1, answer.snapshot > first, "{answer:?}");
-        if answer.snapshot > first {
+        assert_eq!(answer.hits.len() == 1, answer.snapshot != first, "{answer:?}");
+        if answer.snapshot != first {
             break;
         }
         assert!(start.elapsed() < crate::common::PATIENCE, "the file is not read");
@@ -184,7 +184,7 @@ async fn without_indicators_answers_say_so() {
         let mut agent = Agent::open(client(&hotlist.address).await).await;
         agent.send(request(1, &[&bad(0)], Answer::Events));
         let answer = agent.answer().await;
-        assert_eq!((answer.id, answer.snapshot), (1, 0));
+        assert_eq!((answer.id, &*answer.snapshot), (1, ""));
         match mode {
             "open" => assert_eq!(answer.events, [bad(0)]),
             _ => assert_eq!(answer.refusal.unwrap().code, Code::Unavailable as u32),

@@ -53,7 +53,7 @@ pub fn detector(policy: Policy, indicators: Vec<Indicator>) -> Detector {
     let mut builder = SnapshotBuilder::new(table, MatchOptions::default(), 7);
     builder.add_feed(Feed::named("planted"), indicators).unwrap();
     Detector {
-        snapshot: Arc::new(builder.build(7)),
+        snapshot: Arc::new(builder.build("7")),
         policy: Some(policy),
         tag_into: TagInto::Auto,
         budgets: Budgets::default(),
@@ -75,7 +75,7 @@ impl Check for Judge {
     fn check(&self, values: &[(&str, &str)]) -> Result<Checked, Refusal> {
         let now = Timestamp::now();
         let check = |(kind, value): &(&str, &str)| self.0.check(kind, value, now).map_err(|error| error.to_string());
-        Ok(Checked { results: values.iter().map(check).collect(), snapshot: self.0.snapshot.version() })
+        Ok(Checked { results: values.iter().map(check).collect(), snapshot: Arc::clone(self.0.snapshot.name()) })
     }
 }
 

@@ -15,7 +15,7 @@ use crate::raw::Raw;
 
 fn refusal(answer: &FilterResponse) -> (u64, u32, &str) {
     let refusal = answer.refusal.as_ref().expect("a refusal");
-    assert!(answer.events.is_empty() && answer.hits.is_empty() && answer.snapshot == 0, "{answer:?}");
+    assert!(answer.events.is_empty() && answer.hits.is_empty() && answer.snapshot.is_empty(), "{answer:?}");
     (answer.id, refusal.code, &refusal.message)
 }
 

@@ -26,7 +26,7 @@ async fn every_batch_is_answered_in_order_and_whole() {
     agent.finish();
     for batch in 0..300 {
         let answer = agent.answer().await;
-        assert_eq!((answer.id, answer.snapshot), (batch as u64 + 1000, 7));
+        assert_eq!((answer.id, &*answer.snapshot), (batch as u64 + 1000, "7"));
         assert_eq!((answer.hits.len(), answer.odd.len(), answer.refusal), (0, 0, None));
         assert_eq!(answer.events.len(), batch % 41);
         for (at, came) in answer.events.iter().enumerate() {
@@ -34,7 +34,7 @@ async fn every_batch_is_answered_in_order_and_whole() {
                 let came: Value = serde_json::from_slice(came).unwrap();
                 assert_eq!(came["n"], batch * 1000 + at);
                 assert_eq!(came["tags"], serde_json::json!(["threat-match"]));
-                assert_eq!(came["threat"]["enrichments"][0]["hotlist"]["snapshot"], 7);
+                assert_eq!(came["threat"]["enrichments"][0]["hotlist"]["snapshot"], "7");
             } else {
                 assert_eq!(came, event(batch, at).as_bytes());
             }
@@ -61,7 +61,7 @@ async fn only_hits_come_back_when_that_is_asked() {
     );
     assert!(hits.iter().all(|(_, event)| event["tags"][0] == "threat-match"));
     let nothing = agent.answer().await;
-    assert_eq!((nothing.id, nothing.hits.len(), nothing.snapshot), (2, 0, 7));
+    assert_eq!((nothing.id, nothing.hits.len(), &*nothing.snapshot), (2, 0, "7"));
     let taken = sinks.taken.lock().unwrap();
     assert_eq!((taken[0].records, taken[0].hits, taken[1].hits), (4, 2, 0));
 }

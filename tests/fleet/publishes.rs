@@ -107,8 +107,8 @@ fn domain(feed: &str, generation: u64) -> String {
 #[derive(Default)]
 struct Arrived {
     counts: HashMap<String, usize>,
-    /// Of each node's versions, which generation they are.
-    versions: BTreeMap<(String, u64), u64>,
+    /// Of each name of a snapshot, which generation it is, on whatever node.
+    versions: BTreeMap<String, u64>,
 }
 
 impl Arrived {
@@ -127,7 +127,7 @@ impl Arrived {
         let mut versions = BTreeSet::new();
         for one in enrichments(event) {
             found.insert((one["feed"]["name"].as_str().unwrap(), one["indicator"]["name"].as_str().unwrap()));
-            versions.insert(one["hotlist"]["snapshot"].as_u64().unwrap());
+            versions.insert(one["hotlist"]["snapshot"].as_str().unwrap());
         }
         let generation = found.iter().find_map(|(feed, name)| {
             let number = name.strip_prefix('v')?.strip_suffix(".example")?;
@@ -139,8 +139,7 @@ impl Arrived {
         assert_eq!(found, BTreeSet::from(whole), "{id}: a mix");
         assert_ne!(generation % BAD_EVERY, 0, "{id}: a bad one serves");
         assert_eq!(versions.len(), 1, "{id}");
-        let node = id.split('-').next().unwrap().to_owned();
-        let known = *self.versions.entry((node, versions.pop_first().unwrap())).or_insert(generation);
+        let known = *self.versions.entry(versions.pop_first().unwrap().to_owned()).or_insert(generation);
         assert_eq!(known, generation, "{id}: one version has one content");
         *self.counts.entry(id.to_owned()).or_default() += 1;
     }

@@ -43,7 +43,7 @@ proptest! {
             for (feed, indicators) in changed.clone() {
                 builder.add_feed(feed, indicators).unwrap();
             }
-            Detector { snapshot: Arc::new(builder.build(2)), policy: None, tag_into: TagInto::Auto, budgets: Budgets::default() }
+            Detector { snapshot: Arc::new(builder.build("2")), policy: None, tag_into: TagInto::Auto, budgets: Budgets::default() }
         };
         let once = carry(&older.snapshot, &|number| number != replaced);
         // The changed feed stands at the end of the snapshot that carried it over.

@@ -79,7 +79,7 @@ pub fn detector(
     for (feed, indicators) in feeds {
         builder.add_feed(feed, indicators).unwrap();
     }
-    Detector { snapshot: Arc::new(builder.build(1)), policy, tag_into: TagInto::Auto, budgets: Budgets::default() }
+    Detector { snapshot: Arc::new(builder.build("1")), policy, tag_into: TagInto::Auto, budgets: Budgets::default() }
 }
 
 /// The verdict on a JSON document that arrived at the epoch.

@@ -78,7 +78,7 @@ fn snapshot(segments: &[Arc<Segment>], revoked: &[(Kind, &str)], upon: Option<&S
         feed: "feed".to_owned(),
         which: Which::Value(term::value(*kind, value).unwrap()),
     }));
-    builder.build(1)
+    builder.build("1")
 }
 
 fn figures(detector: &Detector) -> impl PartialEq + std::fmt::Debug {

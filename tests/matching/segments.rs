@@ -49,7 +49,7 @@ pub fn through_bytes(options: MatchOptions, feeds: &[(Feed, Vec<Indicator>)]) ->
     for (feed, indicators) in feeds {
         builder.add_segment(opened(feed, indicators), |_| feed.clone()).unwrap();
     }
-    over(builder.build(1))
+    over(builder.build("1"))
 }
 
 /// Everything that is told of a finding but its number, which depends on the order of segments.
@@ -147,7 +147,7 @@ proptest! {
         for feed in case.feeds.iter().skip(1).step_by(2) {
             builder.add_feed(feed.0.clone(), feed.1.clone()).unwrap();
         }
-        let carried = over(builder.build(2));
+        let carried = over(builder.build("2"));
         prop_assert_eq!(all_told(&carried, &case), all_told(&together, &case));
     }
 }
@@ -233,13 +233,13 @@ fn of_chain(store: &Path, state: &FeedState) -> Detector {
         let feed = |feed: &SegmentFeed| Feed { origin: feed.origin, ..Feed::named(&feed.name) };
         builder.add_segment(opened, feed).unwrap();
     }
-    over(builder.build(1))
+    over(builder.build("1"))
 }
 
 fn of_file(file: &FeedFile) -> Detector {
     let mut outcomes = [load::load(file.clone(), &table())];
     assert_eq!(outcomes[0].import.as_ref().unwrap().unusable, []);
-    over(load::snapshot(&mut outcomes, &table(), EXACT, 11, 1).unwrap())
+    over(load::snapshot(&mut outcomes, &table(), EXACT, 11).unwrap())
 }
 
 pub fn everything() -> Case {

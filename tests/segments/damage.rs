@@ -127,7 +127,7 @@ fn what_opens_with_a_bit_flipped_can_be_taken_over_and_matched() {
                 for segment in [&segment, &taken, &segment] {
                     builder.add_segment(Arc::clone(segment), |feed| Feed::named(&feed.name)).unwrap();
                 }
-                let snapshot = Arc::new(builder.build(1));
+                let snapshot = Arc::new(builder.build("1"));
                 let detector = Detector {
                     snapshot: Arc::clone(&snapshot),
                     policy: None,

@@ -38,11 +38,15 @@ mod own_log;
 #[path = "../support/vector.rs"]
 mod peer;
 #[cfg(test)]
+mod plain_http;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod python_client;
 #[cfg(test)]
 mod quiet;
+#[cfg(test)]
+mod reconfigure;
 #[cfg(test)]
 mod rejected;
 #[cfg(test)]

@@ -32,9 +32,13 @@ async fn probes_answer_and_metrics_count_what_happened() {
     assert_eq!(hotlist.admin("/livez").await, (200, "ok\n".to_owned()));
     let (status, report) = hotlist.admin("/readyz?verbose").await;
     assert_eq!(status, 200, "{report}");
+    let (_, metrics) = hotlist.admin("/metrics").await;
+    let info = metrics.lines().find_map(|line| line.strip_prefix("hotlist_snapshot_info{snapshot=\"")).unwrap();
+    let name = info.strip_suffix("\"} 1").unwrap();
+    assert!(name.starts_with("files:"), "{name}");
     let sinks = ["next", "hits"].map(|sink| format!("[+] sink {sink}: no success yet, no failure\n")).concat();
     let checks =
-        "[+] listeners: bound\n[+] snapshot: version 1, 2 indicators\n[+] feeds: 1 files are as they should be\n";
+        format!("[+] listeners: bound\n[+] snapshot: {name}, 2 indicators\n[+] feeds: 1 files are as they should be\n");
     assert_eq!(report, format!("{checks}{sinks}ok\n"));
     let (_, metrics) = hotlist.admin("/metrics").await;
     assert_series(
@@ -44,7 +48,6 @@ async fn probes_answer_and_metrics_count_what_happened() {
             ("hotlist_indicators{kind=\"domain\"}", "1"),
             ("hotlist_feed_indicators{feed=\"planted\"}", "2"),
             ("hotlist_feed_unusable_lines{feed=\"planted\"}", "1"),
-            ("hotlist_snapshot_version", "1"),
             ("hotlist_suppressions_total{reason=\"event_is_indicator\"}", "0"),
         ],
     );

@@ -101,6 +101,14 @@ impl Hotlist {
         Hotlist::spawn_as(command, config)
     }
 
+    /// Starts with more arguments, and waits until the source listens.
+    pub fn start_with_arguments(config: &Path, arguments: &[&str]) -> Hotlist {
+        let command = Command::new(env!("CARGO_BIN_EXE_hotlist"));
+        let hotlist = Hotlist::spawn_with_arguments(command, config, arguments);
+        hotlist.wait_for("source is listening");
+        hotlist
+    }
+
     /// The same with so many open files and no more.
     pub fn spawn_with_files(config: &Path, files: u32) -> Hotlist {
         let mut command = Command::new("sh");
@@ -109,8 +117,12 @@ impl Hotlist {
         Hotlist::spawn_as(command, config)
     }
 
-    fn spawn_as(mut command: Command, config: &Path) -> Hotlist {
-        command.args(["run", "--config"]).arg(config).env_remove("HOTLIST_LOG").stderr(Stdio::piped());
+    fn spawn_as(command: Command, config: &Path) -> Hotlist {
+        Hotlist::spawn_with_arguments(command, config, &[])
+    }
+
+    fn spawn_with_arguments(mut command: Command, config: &Path, arguments: &[&str]) -> Hotlist {
+        command.args(["run", "--config"]).arg(config).args(arguments).env_remove("HOTLIST_LOG").stderr(Stdio::piped());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new((Mutex::new(Log::default()), Condvar::new()));

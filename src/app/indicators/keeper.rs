@@ -104,6 +104,8 @@ pub struct Kept {
     judged: Option<Option<Fingerprint>>,
     /// The place of what is held of it among the snapshot's feeds.
     pub place: Option<usize>,
+    /// The digest of what is held of it.
+    digest: Option<load::Digest>,
     /// Why what is there now is not served.
     pub fault: Option<Fault>,
 }
@@ -141,7 +143,6 @@ pub struct Keeper {
     changes: Changes,
     confirmed: BTreeSet<String>,
     serving: Option<Arc<Snapshot>>,
-    version: u64,
 }
 
 impl Keeper {
@@ -155,7 +156,6 @@ impl Keeper {
             changes: Changes::default(),
             confirmed: BTreeSet::new(),
             serving: None,
-            version: 0,
         }
     }
 
@@ -234,8 +234,12 @@ impl Keeper {
             if fault.is_none() {
                 look.accepted.insert(key.clone(), look.outcomes.len());
             }
+            let digest = outcome.digest;
             look.outcomes.push(outcome);
             self.remember(key, file, print, fault, &mut look);
+            if let (Some(kept), true) = (self.files.get_mut(key), look.accepted.contains_key(key)) {
+                kept.digest = digest;
+            }
         }
         // Feeds have thousands of files: what is done for each must not look through all of them.
         let present: HashSet<&Key> = found.iter().map(|(key, _)| key).collect();
@@ -253,7 +257,7 @@ impl Keeper {
     pub fn reconfigure(&mut self, settings: Settings) -> Result<Look, Refused> {
         let alike = self.settings.alike(&settings);
         let mut next = Keeper::new(settings, self.seed);
-        (next.version, next.serving) = (self.version, self.serving.clone().filter(|_| alike));
+        next.serving = self.serving.clone().filter(|_| alike);
         let found: HashMap<Key, FeedFile> = next.resolve().into_iter().collect();
         for (key, kept) in &self.files {
             let is_found = found.get(key);
@@ -336,8 +340,8 @@ impl Keeper {
         if let Some(fault) = fault.clone().filter(|_| known.is_none_or(|kept| kept.fault != fault)) {
             look.faults.push((key.0.clone(), key.1.clone(), fault));
         }
-        let place = known.and_then(|kept| kept.place);
-        self.files.insert(key.clone(), Kept { file: file.clone(), judged: Some(print), place, fault });
+        let (place, digest) = known.map_or((None, None), |kept| (kept.place, kept.digest));
+        self.files.insert(key.clone(), Kept { file: file.clone(), judged: Some(print), place, digest, fault });
     }
 
     /// Files that are gone. What is held of them goes, too, when enough of their feed stays.
@@ -416,8 +420,9 @@ impl Keeper {
             let carried = kept.place.and_then(|place| carried.get(&place).copied());
             kept.place = new_places.get(key).copied().or(carried);
         }
-        self.version += 1;
-        let snapshot = Arc::new(builder.build(self.version));
+        let held = self.files.values().filter(|kept| kept.place.is_some());
+        let name = load::name(held.map(|kept| (kept.file.feed.name.as_str(), kept.digest.as_ref())));
+        let snapshot = Arc::new(builder.build(name));
         self.serving = Some(Arc::clone(&snapshot));
         look.snapshot = Some(snapshot);
     }

@@ -82,12 +82,11 @@ impl Reporter {
         for (kind, count) in snapshot.counts() {
             gauge!(telemetry::INDICATORS, "kind" => kind.as_str()).set(count as f64);
         }
-        gauge!(telemetry::SNAPSHOT_VERSION).set(snapshot.version() as f64);
         gauge!(telemetry::SNAPSHOT_TIMESTAMP_SECONDS).set((self.clock)().as_second() as f64);
-        let detail = format!("version {}, {} indicators", snapshot.version(), snapshot.len());
+        let detail = format!("{}, {} indicators", snapshot.name(), snapshot.len());
         self.readiness.set(admin::SNAPSHOT, true, detail);
         tracing::info!(
-            version = snapshot.version(),
+            snapshot = &**snapshot.name(),
             indicators = snapshot.len(),
             networks = snapshot.networks().len(),
             feeds = snapshot.feeds().len(),

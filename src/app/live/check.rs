@@ -1,5 +1,7 @@
 //! The live step for single values: they are looked up by what judges events.
 
+use std::sync::Arc;
+
 use super::Live;
 use crate::delivery::{Check, Checked, Refusal};
 
@@ -12,6 +14,6 @@ impl Check for Live {
         };
         let now = (self.clock)();
         let check = |(kind, value): &(&str, &str)| detector.check(kind, value, now).map_err(|error| error.to_string());
-        Ok(Checked { results: values.iter().map(check).collect(), snapshot: detector.snapshot.version() })
+        Ok(Checked { results: values.iter().map(check).collect(), snapshot: Arc::clone(detector.snapshot.name()) })
     }
 }

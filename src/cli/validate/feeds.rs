@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 
@@ -10,25 +11,51 @@ use crate::app;
 use crate::cli::{Failure, report};
 use crate::config::Config;
 use crate::escape::Escaped;
+use crate::feed::allowlist;
 use crate::feed::load::{self, FeedFile, LoadError, Outcome};
 use crate::fields::FieldTable;
+use crate::intel::snapshot::MatchOptions;
 
-/// Checks the feeds of a configuration, as `run` would read them.
-pub(super) fn configured(config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
-    let table = app::field_table(&config.r#match).context("match.fields")?;
+/// Checks the feeds of a configuration, as `run` would read them. `strict` also fails where no file matches an allowlist,
+/// and where there is nothing to match with.
+pub(super) fn configured(config: &Config, strict: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    let table = Arc::new(app::field_table(&config.r#match).context("match.fields")?);
     let (files, missing) = load::configured(&config.intel);
-    check(files, &missing, &table, out)
+    let mut problems = Vec::new();
+    if strict {
+        let (_, unusable) = allowlist::load(&config.intel);
+        problems.extend(allowlist::lines(&unusable).into_iter().map(|line| format!("intel.allowlists: {line}")));
+        if config.intel.control.is_none() && !files.iter().any(|file| file.feed.enabled) {
+            problems.push("intel: no enabled feed and no control plane: nothing would be matched".to_owned());
+        }
+    }
+    for problem in &problems {
+        writeln!(out, "{}", Escaped(problem)).map_err(Failure::of_output)?;
+    }
+    let checked = check(files, &missing, &table, app::indicators::options(&config.r#match), out);
+    match problems.len() {
+        0 => checked,
+        _ if checked.is_err() => checked,
+        number => Err(Failure::Other(anyhow::anyhow!("{number} problem{}, see above", plural(number)))),
+    }
 }
 
 /// Checks files and directories under the import guard.
 pub(super) fn given(paths: &[PathBuf], out: &mut dyn Write) -> Result<(), Failure> {
-    let table = FieldTable::embedded(true).context("the shipped field table")?;
+    let table = Arc::new(FieldTable::embedded(true).context("the shipped field table")?);
     let files = load::given(paths).context("cannot find the indicators")?;
-    check(files.into_iter().map(|file| FeedFile { guarded: true, ..file }).collect(), &[], &table, out)
+    let files = files.into_iter().map(|file| FeedFile { guarded: true, ..file }).collect();
+    check(files, &[], &table, MatchOptions::default(), out)
 }
 
 /// Loads one file after the other and keeps only what the summary needs.
-fn check(files: Vec<FeedFile>, missing: &[LoadError], table: &FieldTable, out: &mut dyn Write) -> Result<(), Failure> {
+fn check(
+    files: Vec<FeedFile>,
+    missing: &[LoadError],
+    table: &Arc<FieldTable>,
+    options: MatchOptions,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let all = files.len() + missing.len();
     let mut failed = missing.len();
     let mut feeds: Vec<Summary> = Vec::new();
@@ -36,7 +63,7 @@ fn check(files: Vec<FeedFile>, missing: &[LoadError], table: &FieldTable, out: &
         writeln!(out, "{}", Escaped(error)).map_err(Failure::of_output)?;
     }
     for file in files {
-        let outcome = load::load(file, table);
+        let mut outcome = load::load(file, table);
         report::unusable(&outcome, out).map_err(Failure::of_output)?;
         failed += usize::from(outcome.import.is_err());
         let name = &outcome.file.feed.name;
@@ -44,15 +71,23 @@ fn check(files: Vec<FeedFile>, missing: &[LoadError], table: &FieldTable, out: &
             feeds.push(Summary { feed: name.clone(), ..Summary::default() });
             feeds.len() - 1
         });
+        // Made as `run` makes it, for what is looked for in no field of events.
+        let is_enabled = outcome.file.feed.enabled;
+        let is_looked_for = !is_enabled
+            || load::snapshot(std::slice::from_mut(&mut outcome), table, options, 0)
+                .is_ok_and(|snapshot| !snapshot.wanted().is_empty());
         if let Some(summary) = feeds.get_mut(at) {
-            summary.add(&outcome);
+            summary.add(&outcome, is_looked_for);
         }
     }
     feeds.iter().try_for_each(|summary| summary.show(out)).map_err(Failure::of_output)?;
     out.flush().map_err(Failure::of_output)?;
-    match failed {
-        0 => Ok(()),
-        failed => Err(Failure::Other(anyhow::anyhow!("{failed} of {all} files cannot be used at all"))),
+    let unused = feeds.iter().filter(|summary| summary.is_unused()).count();
+    match (failed, unused) {
+        (0, 0) => Ok(()),
+        (0, 1) => Err(Failure::Other(anyhow::anyhow!("nothing is used of 1 of {} feeds", feeds.len()))),
+        (0, _) => Err(Failure::Other(anyhow::anyhow!("nothing is used of {unused} of {} feeds", feeds.len()))),
+        (failed, _) => Err(Failure::Other(anyhow::anyhow!("{failed} of {all} files cannot be used at all"))),
     }
 }
 
@@ -66,11 +101,14 @@ struct Summary {
     indicators: usize,
     unusable: usize,
     too_generic: usize,
+    /// Whether an indicator of it is looked for in some field of events.
+    is_looked_for: bool,
 }
 
 impl Summary {
-    fn add(&mut self, outcome: &Outcome) {
+    fn add(&mut self, outcome: &Outcome, is_looked_for: bool) {
         self.files += 1;
+        self.is_looked_for |= is_looked_for;
         self.indicators += outcome.indicators;
         self.too_generic += outcome.refused.len();
         match &outcome.import {
@@ -80,6 +118,11 @@ impl Summary {
             }
             Err(_) => self.failed += 1,
         }
+    }
+
+    /// Whether no event can hit because of it. One whose files failed says so by itself.
+    fn is_unused(&self) -> bool {
+        !self.is_looked_for
     }
 
     fn show(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -102,7 +145,11 @@ impl Summary {
             self.unusable,
             self.too_generic,
             if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() },
-            if self.indicators == 0 { ": NOTHING IS MATCHED BY IT" } else { "" }
+            match (self.indicators, self.is_looked_for) {
+                (0, _) => ": NOTHING IS MATCHED BY IT",
+                (_, false) => ": NO FIELD OF EVENTS IS LOOKED AT FOR IT, see `match.fields` and `match.extra_fields`",
+                _ => "",
+            }
         )
     }
 }

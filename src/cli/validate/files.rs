@@ -30,6 +30,9 @@ pub(in crate::cli) fn problems(config: &Config) -> Vec<String> {
     if let Some(admin) = &config.admin {
         problems.extend(certificate("admin.tls", admin.tls.as_ref()));
     }
+    if let Some(probes) = &config.probes {
+        problems.extend(certificate("probes.tls", probes.tls.as_ref()));
+    }
     if let Some(control) = &config.intel.control {
         control_files(control, &mut problems);
     }

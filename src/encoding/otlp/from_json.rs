@@ -1,8 +1,9 @@
-//! OTLP/JSON to OTLP: the text of an `ExportLogsServiceRequest` as the protobuf bytes of the same request.
+//! OTLP/JSON to OTLP: the text of an `Export…ServiceRequest` as the protobuf bytes of the same request.
 //!
 //! Rules: "JSON Protobuf Encoding" of the OTLP specification over the JSON mapping of proto3. The messages are data
 //! ([`schema`]); what stands here steps through text and table side by side. A batch is not lost for one odd value:
-//! that is kept as text where there is room for text, else left out, and counted.
+//! that is kept as text where there is room for text, else left out, and counted. Protobuf has no text that is not UTF-8,
+//! and a next hop refuses a whole batch for it, so such bytes become U+FFFD, and are counted.
 //!
 //! Time is linear in the text: each byte is scanned once, and once more where it belongs to an escape or an odd value.
 //! What is written is copied twice, plus less than 128 bytes a message ([`tape`]). Only a key that stands twice costs
@@ -14,6 +15,8 @@ mod scalar;
 mod schema;
 mod tape;
 
+use std::borrow::Cow;
+
 use schema::{Field, Kind, Label, Message};
 use tape::{Mark, Tape};
 
@@ -24,20 +27,43 @@ use crate::encoding::json::JsonError;
 use crate::encoding::json::scan::{RawString, Scanner, Scratch};
 use crate::encoding::wire::put_bytes;
 
-/// Why a text is no OTLP/JSON logs request. Such a request can never succeed.
+/// What a request holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Export {
+    /// An `ExportLogsServiceRequest`.
+    Logs,
+    /// An `ExportMetricsServiceRequest`.
+    Metrics,
+    /// An `ExportTraceServiceRequest`.
+    Traces,
+}
+
+impl Export {
+    fn schema(self) -> &'static Message {
+        match self {
+            Export::Logs => &schema::LOGS,
+            Export::Metrics => &schema::METRICS,
+            Export::Traces => &schema::TRACES,
+        }
+    }
+}
+
+/// Why a text is no OTLP/JSON request. Such a request can never succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FromJsonError {
     /// The text is not JSON.
     #[error("the request cannot be read: {0}")]
     Json(#[from] JsonError),
     /// The text is JSON, but not an object.
-    #[error("no JSON object at byte {at}; a request is one object, `{{\"resourceLogs\":[…]}}`")]
+    #[error("no JSON object at byte {at}; a request is one object, e.g. `{{\"resourceLogs\":[…]}}`")]
     NotAnObject {
         /// Where the object should start.
         at: usize,
     },
     /// A list that leads to the records is something else.
-    #[error("`{name}` is not an array of objects at byte {at} of the request; is this an OTLP/JSON logs request?")]
+    #[error(
+        "`{name}` is not an array of objects at byte {at} of the request; is this an OTLP/JSON request of the signal in its path?"
+    )]
     Envelope {
         /// Its name in OTLP/JSON.
         name: &'static str,
@@ -61,38 +87,47 @@ const LONGEST_KEY: usize = 256;
 /// A request as protobuf.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Converted {
-    /// The bytes of an `ExportLogsServiceRequest`, at most four times as many as the text had.
+    /// The bytes of an `Export…ServiceRequest`: of logs at most four times as many as the text had, of metrics five times.
     pub message: Vec<u8>,
-    /// How many values were not what OTLP/JSON says, and were kept as text or left out.
+    /// How many values were not what OTLP/JSON says, and were kept as text or left out; and how many sequences of bytes
+    /// were no UTF-8, and were replaced.
     pub odd: u64,
+    /// How many members of objects were left out because no field has their name.
+    pub unknown: u64,
 }
 
 /// The protobuf bytes of an OTLP/JSON logs request.
 ///
-/// - Names are lowerCamelCase, or snake_case as in the `.proto` files; unknown ones are ignored; null is absent.
+/// - Names are lowerCamelCase, or snake_case as in the `.proto` files; unknown ones are left out and counted; null is absent.
 /// - Integers and doubles may be numbers or strings, doubles also `"NaN"`, `"Infinity"` and `"-Infinity"`;
-///   `severityNumber` also the enum's name. `traceId` and `spanId` are hexadecimal digits, `bytesValue` base64 of
+///   enums also the name. `traceId` and `spanId` are hexadecimal digits, `bytesValue` base64 of
 ///   either alphabet, padded or not.
 /// - A member of `AnyValue` is written even when it is its type's default; of several, and of equal keys of a message,
 ///   the last one counts (odd).
 /// - Odd values: what should be an `AnyValue`, one of its members or a string becomes a string, with the raw JSON text
 ///   unless it was a string; so does an `intValue` beyond 64 bits, and an array or list below [`MAX_DEPTH`] others.
 ///   What should be a `KeyValue` is kept as the value of an empty key. Other fields are left out.
-/// - Invalid UTF-8 stays as it is.
+/// - Each sequence of bytes that is not UTF-8 becomes U+FFFD (odd).
 ///
 /// # Errors
 /// When the text is not JSON or its envelope not that of a logs request. What is wrong inside unknown and odd values
 /// passes, except that their strings and brackets must close.
 pub fn from_json(text: &[u8]) -> Result<Converted, FromJsonError> {
-    from_json_within(text, &mut |_| true)
+    from_json_within(Export::Logs, text, &mut |_| true)
 }
 
-/// The same, where `take` is asked for room before memory is allocated. What it grants is of use
+/// The same of any signal, where `take` is asked for room before memory is allocated. What it grants is of use
 /// until the end; afterwards the message alone is left.
 ///
 /// # Errors
 /// As [`from_json`], or `take` grants no room.
-pub fn from_json_within(text: &[u8], take: &mut dyn FnMut(usize) -> bool) -> Result<Converted, FromJsonError> {
+pub fn from_json_within(
+    export: Export,
+    text: &[u8],
+    take: &mut dyn FnMut(usize) -> bool,
+) -> Result<Converted, FromJsonError> {
+    let (text, replaced) = replace_invalid(text, take)?;
+    let text = &*text;
     let mut converter = Converter {
         scanner: Scanner::new(text),
         tape: Tape::default(),
@@ -100,10 +135,11 @@ pub fn from_json_within(text: &[u8], take: &mut dyn FnMut(usize) -> bool) -> Res
         written: Vec::new(),
         scratch: Scratch::new(),
         scratch_room: Scratch::new().capacity(),
-        odd: 0,
+        odd: replaced,
+        unknown: 0,
     };
     match converter.scanner.peek() {
-        Some(b'{') => converter.members(&schema::REQUEST, 0)?,
+        Some(b'{') => converter.members(export.schema(), 0)?,
         Some(_) => return Err(FromJsonError::NotAnObject { at: converter.scanner.at }),
         None => return Err(JsonError::CutShort { at: text.len(), inside: "the request" }.into()),
     }
@@ -113,8 +149,38 @@ pub fn from_json_within(text: &[u8], take: &mut dyn FnMut(usize) -> bool) -> Res
     if !converter.tape.reserve_headers(converter.take) {
         return Err(FromJsonError::NoRoom);
     }
-    Ok(Converted { message: converter.tape.into_message(), odd: converter.odd })
+    Ok(Converted { message: converter.tape.into_message(), odd: converter.odd, unknown: converter.unknown })
 }
+
+/// The text with each sequence of bytes that is not UTF-8 as U+FFFD, and how many there were.
+fn replace_invalid<'a>(
+    text: &'a [u8],
+    take: &mut dyn FnMut(usize) -> bool,
+) -> Result<(Cow<'a, [u8]>, u64), FromJsonError> {
+    if str::from_utf8(text).is_ok() {
+        return Ok((Cow::Borrowed(text), 0));
+    }
+    let (mut count, mut len) = (0, 0);
+    for chunk in text.utf8_chunks() {
+        let is_invalid = !chunk.invalid().is_empty();
+        count += u64::from(is_invalid);
+        len += chunk.valid().len() + if is_invalid { REPLACEMENT.len() } else { 0 };
+    }
+    if !take(len) {
+        return Err(FromJsonError::NoRoom);
+    }
+    let mut replaced = Vec::with_capacity(len);
+    for chunk in text.utf8_chunks() {
+        replaced.extend_from_slice(chunk.valid().as_bytes());
+        if !chunk.invalid().is_empty() {
+            replaced.extend_from_slice(REPLACEMENT.as_bytes());
+        }
+    }
+    Ok((Cow::Owned(replaced), count))
+}
+
+/// What stands for bytes that are no text.
+const REPLACEMENT: &str = "\u{fffd}";
 
 /// A value that is taken for a scalar: a string's content, or the raw text of anything else.
 #[derive(Clone, Copy)]
@@ -141,6 +207,7 @@ struct Converter<'a, 't> {
     /// Bytes that `scratch` has room for.
     scratch_room: usize,
     odd: u64,
+    unknown: u64,
 }
 
 impl<'a> Converter<'a, '_> {
@@ -157,7 +224,10 @@ impl<'a> Converter<'a, '_> {
             let known = key.content.len() <= LONGEST_KEY;
             match known.then(|| key.resolve(&mut self.scratch)).and_then(|key| message.field(key)) {
                 Some(field) => self.field(field, first, base, depth)?,
-                None => self.scanner.skip(first)?,
+                None => {
+                    self.unknown += 1;
+                    self.scanner.skip(first)?;
+                }
             }
             if !self.scanner.more(b'}')? {
                 self.written.truncate(base);
@@ -186,7 +256,7 @@ impl<'a> Converter<'a, '_> {
             Label::Envelope | Label::Repeated if first == b'[' => self.elements(field, depth)?,
             Label::Envelope => return Err(FromJsonError::Envelope { name: field.name, at: self.scanner.at }),
             Label::Repeated => self.keep(field, first)?,
-            Label::Single | Label::Member => self.value(field, first, depth)?,
+            Label::Single | Label::Optional | Label::Member | Label::Choice => self.value(field, first, depth)?,
         }
         self.written.push(Written { slot, start, end: self.tape.mark() });
         Ok(())

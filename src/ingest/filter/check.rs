@@ -87,7 +87,7 @@ impl State {
             Ok(known) => v1::Result { matches: known.into_iter().map(shown).collect(), error: String::new() },
             Err(error) => v1::Result { matches: Vec::new(), error },
         });
-        let answer = v1::CheckResponse { results: results.collect(), snapshot };
+        let answer = v1::CheckResponse { results: results.collect(), snapshot: snapshot.to_string() };
         work.take(answer.encoded_len()).map_err(Refusal::from)?;
         Ok(answer.encode_to_vec())
     }

@@ -284,7 +284,7 @@ impl Stream {
         work.take(around).map_err(Refusal::from)?;
         let tagged = batch.hits.iter().map(|hit| (hit.place, &hit.record));
         let marked: Vec<(usize, &Bytes)> = batch.marked.iter().map(|event| (event.place, &event.record)).collect();
-        let verdict = filter::Verdict { snapshot: batch.snapshot, odd: &batch.odd, marked: &marked };
+        let verdict = filter::Verdict { snapshot: &batch.snapshot, odd: &batch.odd, marked: &marked };
         let (id, answer) =
             filter::answer(&request, tagged, &verdict).map_err(|error| NotTaken::invalid(error.to_string()))?;
         work.take(RopeBody::copied(&answer)).map_err(Refusal::from)?;

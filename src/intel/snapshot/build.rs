@@ -242,8 +242,8 @@ impl SnapshotBuilder {
         Ok(())
     }
 
-    /// Seals the snapshot under a version.
-    pub fn build(mut self, version: u64) -> Snapshot {
+    /// Seals the snapshot under a name, which should be the same wherever the same is built.
+    pub fn build(mut self, name: impl Into<Arc<str>>) -> Snapshot {
         let older = self.older.take();
         let (older_sources, older_units) = match &older {
             Some(older) => (older.sources.as_slice(), older.units.as_slice()),
@@ -275,7 +275,7 @@ impl SnapshotBuilder {
         let wanted = FieldSet::of(&fields);
         let trie = self.table.trie(|id, _| wanted.contains(id));
         Snapshot {
-            version,
+            name: name.into(),
             feeds: self.sources.iter().flat_map(|source| source.feeds.iter().cloned()).collect(),
             sizes: self.sources.iter().flat_map(|source| source.standing.sizes.iter().copied()).collect(),
             parts,

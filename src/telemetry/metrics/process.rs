@@ -10,6 +10,10 @@ pub const LOG_LINES_LOST_TOTAL: &str = "hotlist_log_lines_lost_total";
 pub const PANICS_TOTAL: &str = "hotlist_panics_total";
 /// Background tasks that were started again after a panic.
 pub const TASK_RESTARTS_TOTAL: &str = "hotlist_task_restarts_total";
+/// Configurations that SIGHUP asked for.
+pub const CONFIG_RELOADS_TOTAL: &str = "hotlist_config_reloads_total";
+/// Keys of the configuration that wait for a restart.
+pub const CONFIG_RESTART_NEEDED: &str = "hotlist_config_restart_needed";
 
 /// Their part of the table.
 pub(super) const METRICS: &[Metric] = &[
@@ -33,5 +37,19 @@ pub(super) const METRICS: &[Metric] = &[
         Unit::Count,
         &["task"],
         "Background tasks that were started again after a panic, by task: indicators, control. Meanwhile the active snapshot stays, and readiness says so.",
+    ),
+    metric(
+        CONFIG_RELOADS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["result"],
+        "Reloads of the configuration: applied, or refused, when the old one stays.",
+    ),
+    metric(
+        CONFIG_RESTART_NEEDED,
+        MetricKind::Gauge,
+        Unit::Count,
+        &[],
+        "Keys of the configuration that changed in a reload and take effect at the next start only. 0 when all of the file is active.",
     ),
 ];

@@ -56,8 +56,22 @@ fn put_some(out: &mut Vec<u8>, field: &Field, text: &[u8], quoted: bool) -> Opti
                 put_number(out, number, value.into());
             }
         }
-        Kind::Severity => {
-            let value = integer(text).and_then(|value| i32::try_from(value).ok()).or_else(|| severity(text))?;
+        Kind::Uint64 => {
+            let value = u64::try_from(integer(text)?).ok()?;
+            if written(value == 0) {
+                put_number(out, number, value);
+            }
+        }
+        Kind::Sint32 => {
+            let value = i32::try_from(integer(text)?).ok()?;
+            if written(value == 0) {
+                // ZigZag.
+                put_number(out, number, u64::from((value << 1 ^ value >> 31) as u32));
+            }
+        }
+        Kind::Enum(named) => {
+            let name = || named(str::from_utf8(text).ok()?);
+            let value = integer(text).and_then(|value| i32::try_from(value).ok()).or_else(name)?;
             if written(value == 0) {
                 put_number(out, number, i64::from(value) as u64);
             }
@@ -72,6 +86,12 @@ fn put_some(out: &mut Vec<u8>, field: &Field, text: &[u8], quoted: bool) -> Opti
             let value = u64::try_from(integer(text)?).ok()?;
             if written(value == 0) {
                 put_fixed64(out, number, value);
+            }
+        }
+        Kind::Sfixed64 => {
+            let value = i64::try_from(integer(text)?).ok()?;
+            if written(value == 0) {
+                put_fixed64(out, number, value as u64);
             }
         }
         Kind::Double => {
@@ -128,8 +148,9 @@ fn double(text: &[u8], quoted: bool) -> Option<f64> {
     }
 }
 
-fn severity(text: &[u8]) -> Option<i32> {
-    let name = str::from_utf8(text).ok()?.strip_prefix("SEVERITY_NUMBER_")?;
+/// The number of a name of `SeverityNumber`.
+pub(super) fn severity(name: &str) -> Option<i32> {
+    let name = name.strip_prefix("SEVERITY_NUMBER_")?;
     if name == "UNSPECIFIED" {
         return Some(0);
     }

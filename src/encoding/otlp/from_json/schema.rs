@@ -1,7 +1,16 @@
-//! The messages of OTLP logs as data: each field's name in JSON, its number and its type.
+//! The messages of OTLP as data: each field's name in JSON, its number and its type. Here are the logs, and what all
+//! signals have in common.
 //!
 //! From `opentelemetry/proto/{collector/logs,logs,common,resource}/v1` of opentelemetry-proto 1.x. The `strindex` fields
 //! are not here: they are for profiles only.
+
+mod metric;
+mod trace;
+
+use super::scalar;
+
+pub(super) use metric::REQUEST as METRICS;
+pub(super) use trace::REQUEST as TRACES;
 
 /// A message type.
 pub(super) struct Message {
@@ -27,7 +36,7 @@ impl Message {
 pub(super) struct Field {
     /// In lowerCamelCase.
     pub(super) name: &'static str,
-    /// Below 16, so that its tag takes one byte.
+    /// Below 16 for a message, so that its tag takes one byte.
     pub(super) number: u32,
     pub(super) kind: Kind,
     pub(super) label: Label,
@@ -36,7 +45,7 @@ pub(super) struct Field {
 impl Field {
     /// What of a message can be set once: the field, or all members of its `oneof` together.
     pub(super) fn slot(&self) -> u32 {
-        if self.label == Label::Member { 0 } else { self.number }
+        if matches!(self.label, Label::Member | Label::Choice) { 0 } else { self.number }
     }
 }
 
@@ -47,11 +56,14 @@ pub(super) enum Kind {
     Bool,
     Int64,
     Uint32,
+    Uint64,
+    Sint32,
     Fixed32,
     Fixed64,
+    Sfixed64,
     Double,
-    /// The enum `SeverityNumber`.
-    Severity,
+    /// An enum, with what gives the number of a name.
+    Enum(fn(&str) -> Option<i32>),
     /// Bytes that JSON has as base64.
     Base64,
     /// An identifier of so many bytes that JSON has as hexadecimal digits.
@@ -64,8 +76,12 @@ pub(super) enum Kind {
 pub(super) enum Label {
     /// At most once; not written when it is its type's default.
     Single,
-    /// As a member of the message's one `oneof`.
+    /// At most once; written also when it is its type's default.
+    Optional,
+    /// As a member of the one `oneof` of `AnyValue`, which has room for text.
     Member,
+    /// As a member of the one `oneof` of another message.
+    Choice,
     /// Any number of times.
     Repeated,
     /// Any number of times, and it leads to the records, so that there is no batch without it.
@@ -74,6 +90,14 @@ pub(super) enum Label {
 
 const fn single(name: &'static str, number: u32, kind: Kind) -> Field {
     Field { name, number, kind, label: Label::Single }
+}
+
+const fn optional(name: &'static str, number: u32, kind: Kind) -> Field {
+    Field { name, number, kind, label: Label::Optional }
+}
+
+const fn choice(name: &'static str, number: u32, kind: Kind) -> Field {
+    Field { name, number, kind, label: Label::Choice }
 }
 
 const fn member(name: &'static str, number: u32, kind: Kind) -> Field {
@@ -89,7 +113,7 @@ const fn envelope(name: &'static str, number: u32, message: &'static Message) ->
 }
 
 /// `ExportLogsServiceRequest`.
-pub(super) static REQUEST: Message = Message { fields: &[envelope("resourceLogs", 1, &RESOURCE_LOGS)], text_at: &[] };
+pub(super) static LOGS: Message = Message { fields: &[envelope("resourceLogs", 1, &RESOURCE_LOGS)], text_at: &[] };
 
 static RESOURCE_LOGS: Message = Message {
     fields: &[
@@ -143,7 +167,7 @@ static LOG_RECORD: Message = Message {
     fields: &[
         single("timeUnixNano", 1, Kind::Fixed64),
         single("observedTimeUnixNano", 11, Kind::Fixed64),
-        single("severityNumber", 2, Kind::Severity),
+        single("severityNumber", 2, Kind::Enum(scalar::severity)),
         single("severityText", 3, Kind::Text),
         single("body", 5, Kind::Message(&ANY_VALUE)),
         repeated("attributes", 6, Kind::Message(&KEY_VALUE)),
@@ -207,20 +231,13 @@ mod tests {
     }
 
     #[test]
-    fn every_tag_takes_one_byte() {
-        let messages = [
-            &REQUEST,
-            &RESOURCE_LOGS,
-            &RESOURCE,
-            &ENTITY_REF,
-            &SCOPE_LOGS,
-            &SCOPE,
-            &LOG_RECORD,
-            &ANY_VALUE,
-            &KEY_VALUE,
-        ];
-        for field in messages.iter().flat_map(|message| message.fields) {
-            assert!((1..16).contains(&field.number), "{}", field.name);
+    fn the_tag_of_every_message_takes_one_byte() {
+        let messages =
+            [&LOGS, &RESOURCE_LOGS, &RESOURCE, &ENTITY_REF, &SCOPE_LOGS, &SCOPE, &LOG_RECORD, &ANY_VALUE, &KEY_VALUE];
+        let all = messages.into_iter().chain(metric::ALL).chain(trace::ALL);
+        for field in all.flat_map(|message| message.fields) {
+            let is_message = matches!(field.kind, Kind::Message(_));
+            assert!((1..if is_message { 16 } else { 32 }).contains(&field.number), "{}", field.name);
         }
     }
 }

@@ -1,0 +1,151 @@
+//! Streams without a known field: a source whose events have nothing that any indicator is looked for in looks like one
+//! without hits. This tells the two apart, within a minute of the first event.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use metrics::gauge;
+
+use super::live::Live;
+use crate::admin::{self, Readiness};
+use crate::delivery::{Batch, Check, Checked, Process, Refusal, Work};
+use crate::encoding::Format;
+use crate::telemetry;
+
+/// How long a source may send events without a known field before it is reported.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often the sources are checked: with [`PATIENCE`], less than a minute after the first event.
+pub(super) const EVERY: Duration = Duration::from_secs(30);
+
+/// The events of one source, on their way to what matches.
+pub(super) struct Stream {
+    live: Arc<Live>,
+    seen: Seen,
+}
+
+/// What was seen of the events of one source that were matched.
+#[derive(Default)]
+struct Seen {
+    first: OnceLock<Instant>,
+    events: AtomicU64,
+    /// Whether one of them had a field that an indicator is looked for in.
+    is_known: AtomicBool,
+}
+
+impl Stream {
+    pub(super) fn new(live: Arc<Live>) -> Stream {
+        Stream { live, seen: Seen::default() }
+    }
+}
+
+impl Process for Stream {
+    fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<Batch, Refusal> {
+        let mut note = |events: u64, is_known: bool| self.seen.note(events, is_known);
+        self.live.process_noting(format, message, work, &mut note)
+    }
+}
+
+impl Check for Stream {
+    fn check(&self, values: &[(&str, &str)]) -> Result<Checked, Refusal> {
+        self.live.check(values)
+    }
+}
+
+impl Seen {
+    fn note(&self, events: u64, is_known: bool) {
+        if events > 0 {
+            self.first.get_or_init(Instant::now);
+            self.events.fetch_add(events, Ordering::Relaxed);
+        }
+        if is_known {
+            self.is_known.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The number of events, when none of them had a known field for long enough.
+    fn unknown(&self, now: Instant) -> Option<u64> {
+        let is_old = self.first.get().is_some_and(|first| now.saturating_duration_since(*first) >= PATIENCE);
+        (is_old && !self.is_known.load(Ordering::Relaxed)).then(|| self.events.load(Ordering::Relaxed))
+    }
+}
+
+/// Reports the sources whose events have no known field.
+pub(super) struct Streams {
+    readiness: Readiness,
+    /// The sources that were reported last.
+    reported: Vec<String>,
+}
+
+impl Streams {
+    pub(super) fn new(readiness: Readiness) -> Streams {
+        Streams { readiness, reported: Vec::new() }
+    }
+
+    /// Checks every source, and reports what is new.
+    pub(super) fn check<'s>(&mut self, sources: impl Iterator<Item = (&'s str, &'s Stream)>, now: Instant) {
+        self.report(sources.filter_map(|(id, stream)| Some((id.to_owned(), stream.seen.unknown(now)?))).collect());
+    }
+
+    fn report(&mut self, unknown: Vec<(String, u64)>) {
+        for (source, events) in unknown.iter().filter(|(source, _)| !self.reported.contains(source)) {
+            tracing::warn!(
+                source,
+                events,
+                "no event of a source has a field that indicators are looked for in: NOTHING OF IT IS MATCHED; name its fields in `match.fields`"
+            );
+        }
+        gauge!(telemetry::BLIND_SOURCES).set(unknown.len() as f64);
+        if unknown.is_empty() {
+            if !self.reported.is_empty() {
+                self.readiness.set(admin::STREAMS, true, "every source has events with known fields");
+            }
+        } else {
+            let each: Vec<String> =
+                unknown.iter().map(|(source, events)| format!("{source} ({events} events)")).collect();
+            self.readiness.register(admin::STREAMS, false);
+            self.readiness.set(admin::STREAMS, false, format!("no known field in the events of {}", each.join(", ")));
+        }
+        self.reported = unknown.into_iter().map(|(source, _)| source).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantee: a source without events is silent, one without a known field is reported after a while, and one event
+    /// with a known field takes that back.
+    #[test]
+    fn only_a_source_whose_events_have_no_known_field_is_unknown() {
+        let (seen, start) = (Seen::default(), Instant::now());
+        let late = || Instant::now() + PATIENCE;
+        seen.note(0, false);
+        assert_eq!(seen.unknown(late()), None, "no event");
+        seen.note(3, false);
+        assert_eq!(seen.unknown(start), None, "too early");
+        seen.note(4, false);
+        assert_eq!(seen.unknown(late()), Some(7));
+        seen.note(1, true);
+        assert_eq!(seen.unknown(late()), None);
+    }
+
+    /// Guarantee: readiness shows the sources as long as there are any, and says when there are none any more.
+    #[test]
+    fn readiness_follows() {
+        let readiness = Readiness::default();
+        let mut streams = Streams::new(readiness.clone());
+        let shown = |readiness: &Readiness| {
+            let checks = readiness.checks();
+            checks.iter().map(|check| (check.counts, check.good, check.detail.clone())).collect::<Vec<_>>()
+        };
+        streams.report(Vec::new());
+        assert!(shown(&readiness).is_empty());
+        streams.report(vec![("agents".to_owned(), 7)]);
+        assert_eq!(shown(&readiness), [(false, false, "no known field in the events of agents (7 events)".to_owned())]);
+        streams.report(Vec::new());
+        assert_eq!(shown(&readiness), [(false, true, "every source has events with known fields".to_owned())]);
+    }
+}
