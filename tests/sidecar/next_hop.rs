@@ -4,6 +4,7 @@
 //! has to wait.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::process::PATIENCE;
 
@@ -69,6 +70,8 @@ struct Shared {
     mood: Arc<watch::Sender<Mood>>,
     held: Arc<watch::Sender<usize>>,
     accepted: Arc<watch::Sender<usize>>,
+    /// Told when every connection closes, in the middle of whatever it does.
+    reset: Arc<Notify>,
 }
 
 /// An address that is taken but refuses every connection, until it begins to listen.
@@ -95,9 +98,25 @@ impl NextHop {
         NextHop::on_tcp(TcpListener::bind("127.0.0.1:0").await.unwrap())
     }
 
+    /// On one port of several addresses.
+    pub async fn start_on(addresses: &[Ipv4Addr]) -> NextHop {
+        let first = TcpListener::bind((addresses[0], 0)).await.unwrap();
+        let port = first.local_addr().unwrap().port();
+        let next_hop = NextHop::on_tcp(first);
+        for address in &addresses[1..] {
+            next_hop.accept_on(TcpListener::bind((*address, port)).await.unwrap());
+        }
+        next_hop
+    }
+
     fn on_tcp(listener: TcpListener) -> NextHop {
         let next_hop = NextHop::at(format!("http://{}", listener.local_addr().unwrap()));
-        let shared = next_hop.shared.clone();
+        next_hop.accept_on(listener);
+        next_hop
+    }
+
+    fn accept_on(&self, listener: TcpListener) {
+        let shared = self.shared.clone();
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -106,7 +125,6 @@ impl NextHop {
                 serve(stream, shared.clone());
             }
         });
-        next_hop
     }
 
     pub fn start_unix(path: &Path) -> NextHop {
@@ -127,6 +145,7 @@ impl NextHop {
             mood: Arc::new(watch::Sender::new(Mood::Accept)),
             held: Arc::new(watch::Sender::new(0)),
             accepted: Arc::new(watch::Sender::new(0)),
+            reset: Arc::default(),
         };
         NextHop { endpoint, shared }
     }
@@ -145,6 +164,11 @@ impl NextHop {
         self.shared.mood.send_replace(mood);
     }
 
+    /// Closes every connection, in the middle of whatever it does.
+    pub fn reset(&self) {
+        self.shared.reset.notify_waiters();
+    }
+
     /// Ready when so many requests were accepted, from the beginning on. Needed only where the sidecar does not wait.
     pub async fn accepted(&self, count: usize) {
         let mut accepted = self.shared.accepted.subscribe();
@@ -159,10 +183,16 @@ impl NextHop {
 }
 
 fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, shared: Shared) {
+    let reset = Arc::clone(&shared.reset);
     let service = service_fn(move |request: Request<Incoming>| respond(request, shared.clone()));
     let connection = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
-    // A sidecar that was killed is no fault of the next hop.
-    tokio::spawn(async move { drop(connection.await) });
+    tokio::spawn(async move {
+        tokio::select! {
+            () = reset.notified() => {}
+            // A sidecar that was killed is no fault of the next hop.
+            _ = connection => {}
+        }
+    });
 }
 
 async fn respond(request: Request<Incoming>, shared: Shared) -> Result<Response<Body>, hyper::Error> {

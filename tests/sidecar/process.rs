@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -80,6 +81,8 @@ log: {{ format: json }}
 struct Log {
     lines: Vec<String>,
     ended: bool,
+    /// Nobody reads what the process writes.
+    stalled: bool,
 }
 
 /// A running `hotlist run`.
@@ -117,6 +120,15 @@ impl Hotlist {
         Hotlist::spawn_as(command, config)
     }
 
+    /// The same where names are those of a file like `/etc/hosts`, which may change at any time. Needs the right to mount.
+    pub fn spawn_among(hosts: &Path, config: &Path, files: u32) -> Hotlist {
+        let mut command = Command::new("unshare");
+        let script = format!("mount --bind \"$0\" /etc/hosts && ulimit -n {files} && exec \"$@\"");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
+        command.arg(hosts).arg(env!("CARGO_BIN_EXE_hotlist"));
+        Hotlist::spawn_as(command, config)
+    }
+
     fn spawn_as(command: Command, config: &Path) -> Hotlist {
         Hotlist::spawn_with_arguments(command, config, &[])
     }
@@ -124,14 +136,19 @@ impl Hotlist {
     fn spawn_with_arguments(mut command: Command, config: &Path, arguments: &[&str]) -> Hotlist {
         command.args(["run", "--config"]).arg(config).args(arguments).env_remove("HOTLIST_LOG").stderr(Stdio::piped());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let stderr = child.stderr.take().unwrap();
+        // As small as a pipe may be, so that it is soon full when nobody reads.
+        fcntl(&stderr, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+        let stderr = BufReader::new(stderr);
         let log = Arc::new((Mutex::new(Log::default()), Condvar::new()));
         let written = Arc::clone(&log);
         std::thread::spawn(move || {
             for line in stderr.split(b'\n') {
                 let Ok(line) = line else { break };
-                written.0.lock().unwrap().lines.push(String::from_utf8_lossy(&line).into_owned());
+                let mut log = written.0.lock().unwrap();
+                log.lines.push(String::from_utf8_lossy(&line).into_owned());
                 written.1.notify_all();
+                drop(written.1.wait_while(log, |log| log.stalled).unwrap());
             }
             written.0.lock().unwrap().ended = true;
             written.1.notify_all();
@@ -159,6 +176,12 @@ impl Hotlist {
             assert!(!log.ended && !left.is_zero(), "no line with {text:?} in:\n{}", log.lines.join("\n"));
             log = changed.wait_timeout(log, left).unwrap().0;
         }
+    }
+
+    /// From now on nobody reads the log, or somebody does again.
+    pub fn stall_log(&self, stalled: bool) {
+        self.log.0.lock().unwrap().stalled = stalled;
+        self.log.1.notify_all();
     }
 
     /// Everything in the log until now.
