@@ -75,7 +75,7 @@ impl Siege {
         self.hotlist.until_metric("hotlist_in_flight_bytes", |bytes| bytes == 0.0).await;
         let delivered = self.next_hop.take().len();
         assert_eq!(self.hotlist.metric(&requests("ok")).await, delivered as f64, "what is acknowledged is delivered");
-        assert!(!self.hotlist.log().contains("panicked"), "{}", self.hotlist.log());
+        assert!(!self.hotlist.log().contains("panic"), "{}", self.hotlist.log());
         self.hotlist
     }
 }
