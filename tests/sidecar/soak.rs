@@ -125,7 +125,7 @@ fn rewrite(scene: &Scene, chance: &mut StdRng) {
     let content = match chance.random_range(0..5) {
         0 => vec![0, 159, 146, 150],
         _ => {
-            let lines = (0..2_000).map(|_| std::net::Ipv4Addr::from(chance.random_range(0x0b00_0000..0x0c00_0000u32)));
+            let lines = (0..2_000).map(|_| Ipv4Addr::from(chance.random_range(0x0b00_0000..0x0c00_0000u32)));
             lines.map(|address| format!("{address}\n")).collect::<String>().into_bytes()
         }
     };
