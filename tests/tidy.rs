@@ -445,3 +445,14 @@ fn the_checks_above_see_what_they_look_for() {
         (Some("config"), None, Some("app"))
     );
 }
+
+/// Guarantee: a connection is opened in one place, which tries all addresses of a name.
+#[test]
+fn connections_are_opened_in_one_place() {
+    let elsewhere: Vec<String> = files("src", &["rs"])
+        .into_iter()
+        .filter(|(name, text)| name != "src/dial.rs" && code(text).contains("TcpStream::connect"))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(elsewhere.is_empty(), "use `dial`: {elsewhere:?}");
+}

@@ -1,6 +1,5 @@
 //! A small client of the admin listener of a running sidecar.
 
-use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,10 +8,9 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, UnixStream};
-use tokio_util::either::Either;
 
 use crate::config::{Address, Endpoint};
+use crate::dial;
 
 /// How long the listener may take for the head of an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -72,15 +70,14 @@ pub(super) async fn get(endpoint: &Endpoint, path: &str) -> Result<Incoming, Adm
 }
 
 async fn ask(endpoint: &Endpoint, path: &str) -> Result<hyper::Response<Incoming>, String> {
-    let text = |error: io::Error| error.to_string();
-    let (stream, host) = match endpoint {
-        Endpoint::Http { host, port } | Endpoint::Https { host, port } => {
-            let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(text)?;
-            let host = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-            (Either::Left(stream), host)
+    let host = match endpoint {
+        Endpoint::Http { host, port } | Endpoint::Https { host, port } if host.contains(':') => {
+            format!("[{host}]:{port}")
         }
-        Endpoint::Unix(path) => (Either::Right(UnixStream::connect(path).await.map_err(text)?), "localhost".to_owned()),
+        Endpoint::Http { host, port } | Endpoint::Https { host, port } => format!("{host}:{port}"),
+        Endpoint::Unix(_) => "localhost".to_owned(),
     };
+    let stream = dial::open(endpoint, None, PATIENCE).await.map_err(|error| error.to_string())?;
     let (mut send, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     // It ends with the answer.
     tokio::spawn(connection);

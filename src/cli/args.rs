@@ -409,6 +409,12 @@ pub struct RejectedResendArgs {
     /// Where to send: `https://host:port`, `http://host:port` or `unix:/path`. It may be another sidecar.
     #[arg(long, value_name = "URL")]
     pub endpoint: String,
+    /// How OTLP records are sent, as `protocol` of a sink.
+    #[arg(long, value_parser = ["grpc", "http"], default_value = "grpc")]
+    pub protocol: String,
+    /// What stands before `/v1/logs` with `--protocol http`, such as `/otlp`.
+    #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true)]
+    pub base_path: String,
     /// Only these, by the numbers that `list` shows.
     #[arg(long, value_name = "N", value_delimiter = ',', num_args = 1..)]
     pub select: Vec<usize>,

@@ -21,7 +21,7 @@ use crate::escape::Escaped;
 use crate::forward::grpc::Settings;
 use crate::forward::rejected::{self, Entry, Line};
 use crate::forward::{GrpcSink, Headers};
-use crate::tls::Connector;
+use crate::tls::{self, Connector};
 
 /// Characters of a record that a table shows.
 const EXCERPT: usize = 100;
@@ -114,7 +114,7 @@ fn resend(args: &RejectedResendArgs, out: &mut dyn Write, log: &mut dyn Write) -
         }
         return out.flush().map_err(Failure::of_output);
     }
-    let (otlp, vector) = (sink(args, GrpcSink::otlp)?, sink(args, GrpcSink::vector)?);
+    let (otlp, vector) = (sink(args, Format::Otlp)?, sink(args, Format::Vector)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let (mut accepted, mut sent, total) = (HashMap::new(), 0, entries.len());
     for (number, digest, entry) in entries {
@@ -145,7 +145,7 @@ fn resend(args: &RejectedResendArgs, out: &mut dyn Write, log: &mut dyn Write) -
     }
 }
 
-fn sink(args: &RejectedResendArgs, of: fn(Endpoint, Settings) -> GrpcSink) -> Result<GrpcSink, Failure> {
+fn sink(args: &RejectedResendArgs, format: Format) -> Result<GrpcSink, Failure> {
     let bad = |error: String| anyhow::anyhow!("--endpoint {}: {error}", without_credentials(&args.endpoint));
     let endpoint = Endpoint::parse(&args.endpoint).map_err(bad)?;
     let mut headers = Headers::default();
@@ -160,7 +160,13 @@ fn sink(args: &RejectedResendArgs, of: fn(Endpoint, Settings) -> GrpcSink) -> Re
     }
     let settings = Settings { headers: Arc::new(headers), ..Settings::default() };
     let connector = connector(args, &endpoint)?;
-    let sink = of(endpoint, settings);
+    let sink = match format {
+        Format::Vector => GrpcSink::vector(endpoint, settings),
+        _ if args.protocol == "http" => {
+            return Ok(GrpcSink::otlp_http(endpoint, &args.base_path, connector, settings));
+        }
+        _ => GrpcSink::otlp(endpoint, settings),
+    };
     Ok(match connector {
         Some(connector) => sink.with_tls(connector),
         None => sink,
@@ -172,7 +178,8 @@ fn connector(args: &RejectedResendArgs, endpoint: &Endpoint) -> Result<Option<Co
     let (ca_file, cert_file, key_file) = (args.ca_file.clone(), args.cert_file.clone(), args.key_file.clone());
     if let Endpoint::Https { host, .. } = endpoint {
         let settings = ClientTls { ca_file, cert_file, key_file, server_name: None };
-        return Ok(Some(Connector::load("resend", &settings, host)?));
+        let protocols = if args.protocol == "http" { tls::HTTP_1 } else { tls::HTTP_2 };
+        return Ok(Some(Connector::load_for("resend", &settings, host, protocols)?));
     }
     let given = [("--ca-file", ca_file), ("--cert-file", cert_file), ("--key-file", key_file)];
     match given.into_iter().find(|(_, file)| file.is_some()) {

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hotlist::config::Endpoint;
+use hotlist::delivery::Signal;
+use hotlist::encoding::Format;
 use hotlist::encoding::otlp::request_of;
 use hotlist::forward::grpc::{GrpcSink, Settings};
+use hotlist::forward::rejected::Entry;
 use hotlist::forward::{RejectedFile, Sink, SinkKind};
 use hotlist::grpc::{Encoding, Status};
 use hotlist::ingest::Limits;
@@ -184,6 +187,40 @@ async fn refused_records_are_searched_over_http() {
     let kept = std::fs::read_to_string(&path).unwrap();
     assert_eq!(kept.lines().count(), 1);
     assert!(kept.contains("http_400") && kept.contains("bad mapping"), "{kept}");
+}
+
+/// Guarantee: what was rejected over HTTP can be sent again over HTTP.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rejected_records_are_sent_again_over_http() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("rejected.ndjson");
+    let file = RejectedFile::open(path.clone(), 1 << 20).unwrap();
+    let request = Bytes::from(request_of([(1, &json!({ "id": "bad" }))]));
+    let entry = Entry {
+        time: jiff::Timestamp::UNIX_EPOCH,
+        sink: "next".to_owned(),
+        endpoint: "http://127.0.0.1:4318".to_owned(),
+        format: Format::Otlp,
+        signal: Signal::Logs,
+        status: "http_400".to_owned(),
+        message: String::new(),
+        partial: None,
+        request: request.clone(),
+    };
+    file.append(&[entry]).unwrap();
+    let (endpoint, mut posts) = receiver().await;
+    let file = path.clone();
+    let resent = tokio::task::spawn_blocking(move || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hotlist"));
+        command.args(["rejected", "resend"]).arg(file);
+        command.args(["--endpoint", &endpoint, "--protocol", "http", "--base-path", "/otlp"]).output().unwrap()
+    });
+    let posted = posts.recv().await.unwrap();
+    assert_eq!((posted.head.uri.path(), &posted.body), ("/otlp/v1/logs", &request));
+    posted.answer(200, &[], b"");
+    let output = resent.await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
 }
 
 /// Scenario: nobody listens; then a gRPC receiver does. Guarantee: the error says so.
