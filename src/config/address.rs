@@ -102,7 +102,10 @@ impl Endpoint {
         }
         let scheme = url.scheme();
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err(format!("has a path, which gRPC sets itself; give only `{scheme}://host:port`"));
+            return Err(format!(
+                "has a path, which gRPC sets itself; give only `{scheme}://host:port`, and with `protocol: http` the path as \
+                 `base_path`"
+            ));
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(format!("has a user name, which gRPC does not use; give only `{scheme}://host:port`"));
