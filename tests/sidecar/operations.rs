@@ -112,6 +112,27 @@ async fn refusals_of_the_next_hop_become_unavailable() {
     assert_eq!(scene.ndjson("hits.ndjson"), Vec::<Value>::new(), "a hit that was not delivered will come again");
 }
 
+/// Scenario: a sidecar sends over HTTP to another one, which sends on over gRPC. Guarantee: the hit that the first one tags
+/// arrives once, and both report their sinks as good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn otlp_over_http_to_another_sidecar() {
+    let (scene, behind, next_hop) = (Scene::new(), Scene::new(), NextHop::start().await);
+    scene.indicators("planted", &["198.51.100.23"]);
+    behind.indicators("planted", &["192.0.2.99"]);
+    let second = Hotlist::start(&behind.readme(&next_hop.endpoint));
+    let endpoint = format!("http://{}", second.address());
+    let first = Hotlist::start(&scene.sidecar(&endpoint, ", protocol: http, compression: gzip", ""));
+    let message = batch(&[json!({ "source": { "ip": "198.51.100.23" } })]);
+    assert_eq!(export(&first.address(), &message).await.unwrap().status, 0);
+    let arrived = next_hop.take();
+    assert_eq!(arrived.len(), 1);
+    assert!(arrived[0].message().windows(12).any(|part| part == b"threat-match"));
+    for hotlist in [first, second] {
+        let (_, report) = hotlist.admin("/readyz?verbose").await;
+        assert!(report.contains("[+] sink next: last success "), "{report}");
+    }
+}
+
 /// Scenario: nobody listens at the next hop, and later somebody does. Guarantee: UNAVAILABLE, ready all the same, and
 /// delivery begins by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
