@@ -97,6 +97,8 @@ struct Shared {
     cause: OnceLock<String>,
     heard: Arc<Heard>,
     ping: Notify,
+    /// A ping is not answered yet: whoever asks waits for the same answer.
+    is_asking: AtomicBool,
     /// Pings since the last answer.
     pings: AtomicUsize,
     /// Somebody stopped to wait for an answer while nothing was heard.
@@ -138,6 +140,7 @@ impl Link {
             cause: OnceLock::new(),
             heard,
             ping: Notify::new(),
+            is_asking: AtomicBool::new(false),
             pings: AtomicUsize::new(0),
             is_suspect: AtomicBool::new(false),
         });
@@ -147,7 +150,7 @@ impl Link {
             let _end = end;
             let over = tokio::select! {
                 over = connection => over,
-                () = answer_wishes(&of_task.ping, pings) => Ok(()),
+                () = answer_wishes(&of_task, pings) => Ok(()),
             };
             // Requests on the connection see the error, too.
             if let Err(error) = over {
@@ -196,7 +199,9 @@ impl Link {
     /// Pings the peer, and is ready when anything is heard of it.
     pub async fn ask(&self) {
         let mut heard = self.shared.heard.last.subscribe();
-        if self.shared.pings.fetch_add(1, Ordering::Relaxed) < PINGS {
+        let is_first = !self.shared.is_asking.load(Ordering::Relaxed);
+        if is_first && self.shared.pings.fetch_add(1, Ordering::Relaxed) < PINGS {
+            self.shared.is_asking.store(true, Ordering::Relaxed);
             self.shared.ping.notify_one();
         }
         // The sender is in `shared`, so this is never an error.
@@ -310,14 +315,15 @@ impl Drop for Waiting<'_> {
 }
 
 /// Sends a ping whenever one is wished for, and waits for its answer before the next.
-async fn answer_wishes(wish: &Notify, pings: Option<PingPong>) {
+async fn answer_wishes(shared: &Shared, pings: Option<PingPong>) {
     let Some(mut pings) = pings else { return std::future::pending().await };
     loop {
-        wish.notified().await;
+        shared.ping.notified().await;
         if pings.ping(Ping::opaque()).await.is_err() {
             // The connection is over, and says so itself.
             std::future::pending::<()>().await;
         }
+        shared.is_asking.store(false, Ordering::Relaxed);
     }
 }
 
@@ -430,14 +436,19 @@ mod tests {
     /// allows new ones.
     #[tokio::test(start_paused = true)]
     async fn pings_are_few_between_answers() {
-        let (link, mut theirs) = link_to(SETTINGS).await;
-        let link = link.unwrap();
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        tokio::spawn(async move {
+            let mut connection = h2::server::handshake(theirs).await.unwrap();
+            while connection.accept().await.is_some() {}
+        });
+        let link = Link::open(ours, PATIENCE).await.unwrap();
         assert!(link.is_fresh());
-        for _ in 0..PINGS {
+        for asked in 1..=PINGS {
             sleep(FRESH_AFTER_PING).await;
             assert!(!link.is_fresh());
-            let (asked, _) = tokio::join!(link.ask(), theirs.write_all(SETTINGS));
-            assert_eq!(asked, ());
+            // Whoever asks at the same time waits for the same answer.
+            tokio::join!(link.ask(), link.ask());
+            assert_eq!(link.shared.pings.load(Ordering::Relaxed), asked);
         }
         sleep(FRESH_AFTER_PING).await;
         assert!(link.is_fresh(), "nothing more may be asked");
