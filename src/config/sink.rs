@@ -27,7 +27,7 @@ pub struct Sink {
     /// Which events it takes: `all`, only the `hits`, or only those that are `not hits`.
     #[schemars(extend("default" = "all"))]
     pub only: Only,
-    /// Whether the collector's request waits for this sink. The failures of a sink that is not required are counted only.
+    /// Whether the collector's request waits for this sink. The failures of a sink that is not required are counted and logged only.
     #[schemars(extend("default" = true))]
     pub required: bool,
     /// What it is.
