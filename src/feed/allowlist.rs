@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{self, AllowlistAction, AllowlistFiles};
+use crate::file_timeout::within;
 use crate::intel::allowlist::{self, Action, Allowlist, Allowlists, Import, MAX_BYTES, ReadError};
 
 use super::load;
@@ -171,6 +172,6 @@ fn file(path: &Path, entry: &AllowlistFiles, errors: &mut Vec<AllowlistError>) -
 /// At most one byte more than is allowed, so that a file that is too large is told as such and never read whole.
 fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    within(path, |path| File::open(path))?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

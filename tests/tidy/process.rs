@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use super::{assert_none, code, files, log_calls, words};
 
 /// Where tasks and threads are made other than by `task::background`, and what becomes of a panic there.
-const SPAWNS: [(&str, &str); 16] = [
+const SPAWNS: [(&str, &str); 17] = [
     ("src/task.rs", "it is what this rule asks for"),
     ("src/admin/thread.rs", "the app waits for its end"),
     ("src/app/indicators/thread.rs", "it goes on after a panic"),
     ("src/app/reload.rs", "opens files again, once"),
     ("src/app/wiring.rs", "asks for the health of a next hop, once"),
+    ("src/cli/admin.rs", "of one connection"),
     ("src/cli/control_plane.rs", "the command waits for its end"),
     ("src/cli/demo.rs", "the demo waits for its end"),
     ("src/cli/run.rs", "the command waits for its end"),

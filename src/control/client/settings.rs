@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{ClientTls, Control, Endpoint};
+use crate::file_timeout::within;
 use crate::intel::manifest::{KeyError, PublicKey};
 
 /// Everything that the client is told.
@@ -96,7 +97,8 @@ impl Settings {
     /// A key cannot be read or is none.
     pub fn load(control: &Control, host: &str) -> Result<Settings, SettingsError> {
         let key = |path: &PathBuf| {
-            let pem = std::fs::read(path).map_err(|cause| SettingsError::Read { path: path.clone(), cause })?;
+            let pem = within(path, |path| std::fs::read(path))
+                .map_err(|cause| SettingsError::Read { path: path.clone(), cause })?;
             PublicKey::from_pem(&pem).map_err(|cause| SettingsError::Key { path: path.clone(), cause })
         };
         let timing = Timing { ping_after: control.ping_after, ping_timeout: control.ping_timeout, ..Timing::default() };
