@@ -1,10 +1,11 @@
-//! Tasks that run as long as the process. One that panics ends the process in order, so that none of them is missing
+//! Tasks and threads that run as long as the process. One that panics ends the process in order, so that none of them is missing
 //! without anybody knowing.
 //!
 //! Work on a connection or a request is no such task: its panic costs that work, is in the log, and is counted.
 
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 
 use futures_util::FutureExt;
@@ -20,16 +21,34 @@ pub fn background(name: &'static str, task: impl Future<Output = ()> + Send + 's
     tokio::spawn(async move {
         // Nothing of it is used any more after a panic.
         if AssertUnwindSafe(task).catch_unwind().await.is_err() {
-            FAILED.send_if_modified(|first| {
-                let is_first = first.is_none();
-                first.get_or_insert(name);
-                is_first
-            });
+            fail(name);
         }
     })
 }
 
-/// Ready when a background task of the process has panicked; returns its name.
+/// Starts a thread that runs as long as the process, or until it has nothing left to do. When it panics, [`failed`] is
+/// ready.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn background_thread(name: &'static str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            fail(name);
+        }
+    })?;
+    Ok(())
+}
+
+fn fail(name: &'static str) {
+    FAILED.send_if_modified(|first| {
+        let is_first = first.is_none();
+        first.get_or_insert(name);
+        is_first
+    });
+}
+
+/// Ready when a background task or thread of the process has panicked; returns its name.
 pub async fn failed() -> &'static str {
     let mut failed = FAILED.subscribe();
     let first = failed.wait_for(Option::is_some).await.map(|first| *first);
@@ -48,7 +67,7 @@ mod tests {
     async fn a_panic_of_a_background_task_is_seen_and_its_end_is_not() {
         background("well", async {}).await.unwrap();
         assert!(failed().now_or_never().is_none());
-        background("broken", async { panic!("on purpose") }).await.unwrap();
+        background_thread("broken", || panic!("on purpose")).unwrap();
         assert_eq!(failed().await, "broken");
         background("later", async { panic!("on purpose") }).await.unwrap();
         assert_eq!(failed().await, "broken");

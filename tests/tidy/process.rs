@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{assert_none, code, files, log_calls, words};
 
 /// Where tasks and threads are made other than by `task::background`, and what becomes of a panic there.
-const SPAWNS: [(&str, &str); 17] = [
+const SPAWNS: [(&str, &str); 18] = [
     ("src/task.rs", "it is what this rule asks for"),
     ("src/admin/thread.rs", "the app waits for its end"),
     ("src/app/indicators/thread.rs", "it goes on after a panic"),
@@ -19,6 +19,7 @@ const SPAWNS: [(&str, &str); 17] = [
     ("src/file_timeout.rs", "opens one file"),
     ("src/forward/connection.rs", "of one connection"),
     ("src/forward/fanout.rs", "of one batch"),
+    ("src/forward/link.rs", "of one connection"),
     ("src/forward/ndjson.rs", "syncs once, and the next batch asks again"),
     ("src/ingest/filter/stream.rs", "of one stream"),
     ("src/ingest/workers.rs", "work that panics is an answer"),
@@ -40,17 +41,21 @@ fn no_task_that_runs_as_long_as_the_process_ends_unseen() {
     }
     let gone = SPAWNS.iter().filter(|(known, _)| !making.contains(*known)).map(|(known, _)| format!("{known}: gone"));
     offences.extend(gone);
-    assert_none("use `task::background`, or say in SPAWNS of tests/tidy.rs what becomes of a panic", offences);
+    assert_none(
+        "use `task::background` or `task::background_thread`, or say in SPAWNS of tests/tidy/process.rs what becomes of a panic",
+        offences,
+    );
 }
 
 /// Where peers send something: what they do must not fill the log.
 const PEERS: [&str; 6] =
     ["src/socket/", "src/ingest/", "src/forward/", "src/tls/", "src/control/server/", "src/delivery"];
 /// Files there whose lines no peer can repeat.
-const UNTHROTTLED: [(&str, &str); 8] = [
+const UNTHROTTLED: [(&str, &str); 9] = [
     ("src/forward/connection.rs", "attempts to connect back off"),
     ("src/forward/headers.rs", "once until the file is good again"),
     ("src/forward/line_file.rs", "whoever rotates files, and disks"),
+    ("src/forward/link.rs", "once for each connection, at the level debug"),
     ("src/forward/ndjson.rs", "at a signal, and once a second"),
     ("src/ingest/health.rs", "at start"),
     ("src/ingest/listener.rs", "at start"),

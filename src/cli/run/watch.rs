@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::escape::Escaped;
 use crate::feed::changes::{Changes, Fingerprint};
 use crate::feed::watch::{Notice, Watch};
+use crate::task;
 
 /// How often the file is looked at without a notice.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -75,7 +76,7 @@ impl ConfigFile {
                 }
             }
         };
-        std::thread::Builder::new().name("hotlist-config".to_owned()).spawn(run)?;
+        task::background_thread("hotlist-config", run)?;
         Ok(asked)
     }
 
