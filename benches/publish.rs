@@ -239,7 +239,9 @@ fn main() -> Result<()> {
     let mut ports = free_ports(NODES + 1)?;
     let control = ports.pop().context("a port for the control plane")?;
     let address = format!("127.0.0.1:{control}");
-    let _control = Process(hotlist(&["control-plane", "--store", "store", "--listen", &address], directory).spawn()?);
+    let _control = Process(
+        hotlist(&["control-plane", "--admin", "none", "--store", "store", "--listen", &address], directory).spawn()?,
+    );
     let node = |(number, port)| Node::start(number, port, control, directory);
     let nodes = ports.into_iter().enumerate().map(node).collect::<Result<Vec<_>>>()?;
     let mut probes = nodes.iter().map(|node| Sender::connect(node.port)).collect::<Result<Vec<_>>>()?;

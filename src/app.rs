@@ -249,8 +249,10 @@ impl App {
             Some(control) => {
                 readiness.register(admin::CONTROL, false);
                 let (composer, live) = (Arc::clone(&composer), Arc::clone(&live));
+                let canary = config.intel.canary.clone();
                 // Reads every byte of the last good segments.
-                let open: follow::Open = Arc::new(move || control::open(&control, &composer, &live, clock));
+                let open: follow::Open =
+                    Arc::new(move || control::open(&control, canary.clone(), &composer, &live, clock));
                 let first = Arc::clone(&open);
                 let opened = tokio::task::spawn_blocking(move || first()).await;
                 Some((opened.map_err(|error| StartError::Control(error.to_string()))??, open))

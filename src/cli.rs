@@ -18,9 +18,11 @@ mod man;
 mod nodes;
 mod process;
 mod progress;
+mod publications;
 mod publish;
 mod rejected;
 mod report;
+mod rollout;
 mod run;
 mod scan;
 mod service;
@@ -99,8 +101,10 @@ pub enum Command {
     Rejected(args::RejectedArgs),
     /// Run a control plane: tell sidecars which indicators to serve, from a store directory.
     ControlPlane(args::ControlPlaneArgs),
-    /// List the nodes that a control plane knows of.
+    /// List the nodes that a control plane knows of, or remove one that is gone.
     Nodes(args::NodesArgs),
+    /// List what was published: the versions that can be gone back to, and which of them are active.
+    Publications(args::PublicationsArgs),
     /// Publish a manifest: nodes that it is for get it at once.
     Publish(args::PublishArgs),
     /// Let what is in the shadow serve.
@@ -197,6 +201,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Command::ControlPlane(args) => control_plane::run(&args, &environment),
         Command::Nodes(args) => nodes::run(&args, &mut Printable::new(buffered(), style(args.json))),
+        Command::Publications(args) => publications::run(&args, &mut Printable::new(buffered(), style(args.json))),
         Command::Publish(args) => publish::run(&args, &mut text()),
         Command::Promote(args) => publish::promote(&args, &mut text()),
         Command::Rollback(args) => publish::rollback(&args, &mut text()),
@@ -279,6 +284,7 @@ mod tests {
             args::ManArgs::augment_args(clap::Command::new("man")),
             args::ControlPlaneArgs::augment_args(clap::Command::new("control-plane")),
             args::NodesArgs::augment_args(clap::Command::new("nodes")),
+            args::PublicationsArgs::augment_args(clap::Command::new("publications")),
             args::PublishArgs::augment_args(clap::Command::new("publish")),
             args::PromoteArgs::augment_args(clap::Command::new("promote")),
             args::RollbackArgs::augment_args(clap::Command::new("rollback")),

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
+use clap::CommandFactory as _;
+use regex::Regex;
 use serde_json::Value;
 
 fn root() -> &'static Path {
@@ -194,4 +196,95 @@ fn the_readme_shows_what_a_hit_looks_like() {
     let shown = blocks(&read(Path::new("README.md")), "json");
     let shown: Value = serde_json::from_str(&shown[0]).unwrap();
     assert_eq!(serde_json::to_string_pretty(&shown).unwrap(), serde_json::to_string_pretty(&tagged).unwrap());
+}
+
+/// The ports of docs/operations.md: those of Hotlist, by what it says of them, and those of next hops.
+fn ports() -> Vec<(String, Vec<u16>)> {
+    let text = read(Path::new("docs/operations.md"));
+    let rows = text.lines().skip_while(|line| *line != "## Ports").skip_while(|line| !line.starts_with("|---"));
+    let rows = rows.skip(1).take_while(|line| line.starts_with('|'));
+    let row = |line: &str| {
+        let mut cells = line.split('|').map(str::trim).skip(1);
+        let numbers = cells.next().unwrap().split(", ").map(|port| port.parse().unwrap()).collect();
+        (cells.next().unwrap().to_owned(), numbers)
+    };
+    rows.map(row).collect()
+}
+
+/// What is wrong with the ports of a text: a port that docs/operations.md does not have, or one of something else.
+fn wrong_ports(text: &str) -> Vec<String> {
+    let table = ports();
+    let of = |what: &str| {
+        let (_, ports) = table.iter().find(|(of, _)| of.contains(what)).unwrap_or_else(|| panic!("no port of {what}"));
+        ports[0]
+    };
+    let port = Regex::new(r"(?:[a-z0-9\]]:|\b(?i:port):?\s+`?)(\d{4,5})\b").unwrap();
+    let typed = Regex::new(r"\btype\W+(otlp|vector|filter)\b").unwrap();
+    let listens = Regex::new(r#"address\W+[0-9.\[\]:]*:(\d{4,5})"#).unwrap();
+    let mut wrong = Vec::new();
+    // The type of the source whose keys are being read.
+    let mut source = None;
+    for line in text.lines() {
+        let found: Vec<u16> = port.captures_iter(line).filter_map(|of| of[1].parse().ok()).collect();
+        let unknown = found.iter().filter(|port| table.iter().all(|(_, ports)| !ports.contains(port)));
+        wrong.extend(unknown.map(|port| format!("{line}: no port {port}")));
+        let type_of = typed.captures(line).map(|of| of[1].to_owned());
+        source = type_of.or(source.filter(|_| line.starts_with(' ') && !line.contains("type")));
+        let expected = match &source {
+            Some(source) if listens.is_match(line) => Some(of(&format!("a source of type `{source}`"))),
+            _ if line.contains("admin") && listens.is_match(line) => Some(of("the admin listener of a sidecar")),
+            _ if line.contains("hotlist control-plane") && line.contains("--listen") => {
+                Some(of("a control plane, for"))
+            }
+            _ if line.contains("hotlist nodes") && line.contains("--endpoint") => Some(of("a control plane, for")),
+            _ if line.contains("control.example") => Some(of("a control plane, for")),
+            _ => None,
+        };
+        // Next hops of the examples listen, too.
+        let is_next_hop = |port: &u16| table.iter().any(|(of, ports)| of.contains("next hops") && ports.contains(port));
+        let expected = expected.filter(|expected| !found.contains(expected) && !found.iter().all(is_next_hop));
+        if let Some(expected) = expected {
+            wrong.push(format!("{line}: the port should be {expected}"));
+        }
+    }
+    wrong
+}
+
+/// Guarantee: documents, examples and help texts give each listener of Hotlist the port that docs/operations.md has, and
+/// name no other port.
+#[test]
+fn ports_are_the_same_in_every_document() {
+    let in_data = |path: &Path| ["examples/indicators", "examples/events"].iter().any(|data| path.starts_with(data));
+    let is_document = |path: &&PathBuf| {
+        let text =
+            path.extension().is_some_and(|of| ["md", "yaml", "toml", "json", "py", "rs"].iter().any(|one| of == *one));
+        let is_one = path.starts_with("docs") || path.starts_with("examples") || **path == Path::new("README.md");
+        is_one && text && !path.starts_with("docs/adr") && !in_data(path)
+    };
+    let all = files();
+    let mut texts: Vec<(String, String)> =
+        all.iter().filter(is_document).map(|path| (path.display().to_string(), read(path))).collect();
+    let mut commands = vec![(String::new(), hotlist::cli::Cli::command())];
+    while let Some((name, mut command)) = commands.pop() {
+        let name = format!("{name} {}", command.get_name());
+        texts.push((format!("{name} --help"), command.render_long_help().to_string()));
+        commands.extend(command.get_subcommands().map(|sub| (name.clone(), sub.clone())));
+    }
+    assert!(texts.len() > 60, "only {} documents were found", texts.len());
+    let wrong = |(name, text): &(String, String)| {
+        wrong_ports(text).into_iter().map(|wrong| format!("{name}: {wrong}")).collect::<Vec<_>>()
+    };
+    let wrong: Vec<String> = texts.iter().flat_map(wrong).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for bad in [
+        "dial 127.0.0.1:4400",
+        "its port 4400",
+        "agents: { type: otlp, address: \"127.0.0.1:14319\" }",
+        "agents:\n  type: filter\n  address: \"0.0.0.0:14317\"",
+        "hotlist control-plane --store store --listen 127.0.0.1:9466",
+        "admin: { address: \"127.0.0.1:9466\" }",
+    ] {
+        assert_eq!(wrong_ports(bad).len(), 1, "{bad}");
+    }
+    assert!(wrong_ports("at 2026-01-31T12:00:00Z, 198.51.100.7:53, 10:4317").is_empty());
 }

@@ -58,6 +58,7 @@ impl Apply for Applier {
 /// Opens the client, which puts the last good manifests into service: call it where blocking is allowed.
 pub(super) fn open(
     control: &config::Control,
+    canary: Option<String>,
     composer: &Arc<Composer>,
     live: &Arc<Live>,
     clock: fn() -> Timestamp,
@@ -73,6 +74,7 @@ pub(super) fn open(
             hits: counted.found.load(Ordering::Relaxed),
             indicators,
             newest_feed_age_seconds: age.unsigned_abs(),
+            canary_found: canary.as_deref().map(|domain| counted.finds(domain) == Some(true)),
         }
     });
     let applier = Arc::new(Applier(Arc::clone(composer)));

@@ -2,7 +2,10 @@
 
 mod control;
 
-pub use control::{ControlPlaneArgs, KeygenArgs, NodesArgs, PromoteArgs, PublishArgs, PublishMode, RollbackArgs};
+pub use control::{
+    ControlPlaneArgs, KeygenArgs, NodesArgs, NodesCommand, PromoteArgs, PublicationsArgs, PublishArgs, PublishMode,
+    RemoveNodeArgs, RollbackArgs, WaitArgs,
+};
 
 use std::path::PathBuf;
 

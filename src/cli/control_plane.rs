@@ -28,7 +28,8 @@ const GRACE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<String>) -> Result<(), Failure> {
     let listen = address("--listen", &args.listen)?;
-    let admin = args.admin.as_deref().map(|text| address("--admin", text)).transpose()?;
+    let admin = Some(args.admin.as_str()).filter(|text| *text != "none");
+    let admin = admin.map(|text| address("--admin", text)).transpose()?;
     let process = Process::start()?;
     let quotas = TenantQuotas { nodes: args.tenant_nodes as usize, bytes: bytes(&args.tenant_bytes)? };
     let limits = Limits { forget_nodes_after: forget_after(&args.forget_nodes_after)?, ..Limits::default() };

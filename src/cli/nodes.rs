@@ -1,6 +1,6 @@
 //! `hotlist nodes`: what a control plane knows of its nodes.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use anyhow::Context;
 use comfy_table::presets::NOTHING;
@@ -8,9 +8,11 @@ use comfy_table::{ContentArrangement, Table};
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::args::NodesArgs;
+use super::args::{NodesArgs, NodesCommand, RemoveNodeArgs};
 use crate::config::{ClientTls, Endpoint, without_credentials};
-use crate::control::operator::{NodeStatus, Slot, SlotStatus, Statistics, list_nodes};
+use crate::control::operator::{
+    Canary, Instance, NodeStatus, Operator, RemoveNodeResponse, Slot, SlotStatus, Statistics,
+};
 use crate::escape::Escaped;
 use crate::tls::Connector;
 
@@ -23,15 +25,56 @@ pub(super) fn run(args: &NodesArgs, out: &mut dyn Write) -> Result<(), Failure> 
     let connector = connector(args, &endpoint)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let tenant = args.tenant.as_deref().unwrap_or("");
-    let nodes = runtime.block_on(list_nodes(&endpoint, connector, tenant)).map_err(anyhow::Error::new)?;
-    let written = if args.json {
-        nodes.iter().try_for_each(|node| writeln!(out, "{}", as_json(node)))
-    } else if nodes.is_empty() {
-        writeln!(out, "no nodes")
-    } else {
-        writeln!(out, "{}", table(&nodes))
+    let mut operator = runtime.block_on(Operator::connect(&endpoint, connector)).map_err(anyhow::Error::new)?;
+    let written = match &args.command {
+        Some(NodesCommand::Remove(RemoveNodeArgs { name, alerts })) => {
+            let removed = runtime.block_on(operator.remove_node(tenant, name, *alerts)).map_err(anyhow::Error::new)?;
+            writeln!(out, "{}", removed_line(name, tenant, *alerts, removed))
+        }
+        None => {
+            let nodes = runtime.block_on(operator.list_nodes(tenant)).map_err(anyhow::Error::new)?;
+            list(&nodes, args.json, out)
+        }
     };
     written.and_then(|()| out.flush()).map_err(Failure::of_output)
+}
+
+fn list(nodes: &[NodeStatus], json: bool, out: &mut dyn Write) -> io::Result<()> {
+    if json {
+        return nodes.iter().try_for_each(|node| writeln!(out, "{}", as_json(node)));
+    }
+    if nodes.is_empty() {
+        return writeln!(out, "no nodes");
+    }
+    writeln!(out, "{}", table(nodes))?;
+    nodes.iter().filter_map(duplicates).try_for_each(|line| writeln!(out, "{line}"))
+}
+
+/// What is wrong with a node whose name several processes use.
+fn duplicates(status: &NodeStatus) -> Option<String> {
+    if status.instances.len() < 2 {
+        return None;
+    }
+    let name = status.node.as_ref().map_or("", |node| node.name.as_str());
+    let one = |of: &Instance| {
+        let from = if of.address.is_empty() { "a Unix socket" } else { &of.address };
+        format!("{} (heard {} ago)", Escaped(from), age(of.age_seconds))
+    };
+    let all: Vec<String> = status.instances.iter().map(one).collect();
+    let (count, name, all) = (all.len(), Escaped(name), all.join(", "));
+    Some(format!("{name}: {count} processes use this name: {all}; give each its own (`intel.control.node`)"))
+}
+
+fn removed_line(name: &str, tenant: &str, with_alerts: bool, of: RemoveNodeResponse) -> String {
+    let tenant = if tenant.is_empty() { String::new() } else { format!(" of tenant {tenant}") };
+    let RemoveNodeResponse { alert_files, alert_bytes } = of;
+    let files = if alert_files == 1 { "1 file".to_owned() } else { format!("{alert_files} files") };
+    let alerts = match (alert_files, with_alerts) {
+        (0, _) => "it has no alerts".to_owned(),
+        (_, true) => format!("{files} of its alerts ({alert_bytes} bytes) removed, too"),
+        (_, false) => format!("{files} of its alerts ({alert_bytes} bytes) left in the store, --alerts removes them"),
+    };
+    format!("removed node {name}{tenant}; {alerts}")
 }
 
 fn table(nodes: &[NodeStatus]) -> Table {
@@ -49,6 +92,7 @@ fn table(nodes: &[NodeStatus]) -> Table {
         "EVENTS",
         "HITS",
         "INDICATORS",
+        "CANARY",
         "REFUSED",
     ]);
     for status in nodes {
@@ -68,7 +112,11 @@ fn table(nodes: &[NodeStatus]) -> Table {
             node.name,
             status.tenant.clone(),
             labels.join(","),
-            if status.connected { "yes" } else { "no" }.to_owned(),
+            match (status.connected, status.instances.len()) {
+                (true, 0 | 1) => "yes".to_owned(),
+                (true, several) => format!("{several} times"),
+                (false, _) => "no".to_owned(),
+            },
             age(status.age_seconds),
             version(serve.as_ref().map_or(0, |slot| slot.version)),
             version(serve.as_ref().map_or(0, |slot| slot.wanted_version)),
@@ -76,6 +124,7 @@ fn table(nodes: &[NodeStatus]) -> Table {
             count(|of| of.events),
             count(|of| of.hits),
             count(|of| of.indicators),
+            canary(status).unwrap_or("-").to_owned(),
             [serve, shadow].iter().flatten().filter_map(refusal).collect::<Vec<_>>().join("; "),
         ];
         table.add_row(row.map(|cell| Escaped(cell).to_string()));
@@ -89,6 +138,15 @@ fn slot(status: &NodeStatus, wanted: Slot) -> Option<SlotStatus> {
 
 fn version(version: u64) -> String {
     if version == 0 { "-".to_owned() } else { version.to_string() }
+}
+
+/// Whether the canary is found, when there is one.
+fn canary(status: &NodeStatus) -> Option<&'static str> {
+    match status.statistics.as_ref()?.canary() {
+        Canary::Unspecified => None,
+        Canary::Found => Some("found"),
+        Canary::Missing => Some("missing"),
+    }
 }
 
 /// What was refused last, and why.
@@ -120,6 +178,8 @@ fn as_json(status: &NodeStatus) -> Value {
             "error": error,
         })
     });
+    let instances =
+        status.instances.iter().map(|of| json!({ "id": of.id, "address": of.address, "age_seconds": of.age_seconds }));
     let labels: std::collections::BTreeMap<_, _> = node.labels.iter().collect();
     json!({
         "node": node.name,
@@ -128,12 +188,14 @@ fn as_json(status: &NodeStatus) -> Value {
         "software": node.software,
         "connected": status.connected,
         "age_seconds": status.age_seconds,
+        "instances": instances.collect::<Vec<_>>(),
         "slots": slots.collect::<Vec<_>>(),
         "statistics": status.statistics.as_ref().map(|of| json!({
             "events": of.events,
             "hits": of.hits,
             "indicators": of.indicators,
             "newest_feed_age_seconds": of.newest_feed_age_seconds,
+            "canary": canary(status),
         })),
     })
 }

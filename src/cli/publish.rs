@@ -2,22 +2,27 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use ring::rand::SystemRandom;
 
-use super::Failure;
 use super::args::{KeygenArgs, PromoteArgs, PublishArgs, PublishMode, RollbackArgs};
+use super::rollout;
+use super::{Failure, environment};
+use crate::control::client::host_name;
 use crate::control::names::Name;
 use crate::control::store::{Draft, Labels, Publication, Store};
 use crate::feed::compile::{self, OriginWord};
 use crate::intel::manifest::{Digest, Key, Mode, Origin, Rule, SegmentRef};
 
+/// The most characters of a note.
+const MAX_NOTE: usize = 200;
+
 pub(super) fn run(args: &PublishArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let store = open(&args.store)?;
+    let store = authored(&args.store, args.note.as_deref())?;
     let known = store.published_segments().map_err(anyhow::Error::new)?;
     let segment = |text: &str| segment(&store, &known, text);
     let mut segments = args.segments.iter().map(|text| segment(text)).collect::<Result<Vec<_>, _>>()?;
@@ -76,22 +81,28 @@ fn publish(
         rules,
         lifetime: lifetime(args.expires.as_deref())?,
     };
-    let key = key(args.key.as_deref())?;
-    say(&store.publish(draft, key.as_ref(), Timestamp::now()).map_err(anyhow::Error::new)?, out)
+    let (key, waits) = (key(args.key.as_deref())?, rollout::timeout(&args.wait)?);
+    let publication = store.publish(draft, key.as_ref(), Timestamp::now()).map_err(anyhow::Error::new)?;
+    say(&publication, out)?;
+    rollout::follow(store, &publication, waits, out)
 }
 
 pub(super) fn promote(args: &PromoteArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let name = Name::parse(&args.name).context("--name")?;
     let (key, lifetime) = (key(args.key.as_deref())?, lifetime(args.expires.as_deref())?);
-    let promoted = open(&args.store)?.promote(&name, lifetime, key.as_ref(), Timestamp::now());
-    say(&promoted.map_err(anyhow::Error::new)?, out)
+    let (store, waits) = (authored(&args.store, args.note.as_deref())?, rollout::timeout(&args.wait)?);
+    let promoted = store.promote(&name, lifetime, key.as_ref(), Timestamp::now()).map_err(anyhow::Error::new)?;
+    say(&promoted, out)?;
+    rollout::follow(&store, &promoted, waits, out)
 }
 
 pub(super) fn rollback(args: &RollbackArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let name = Name::parse(&args.name).context("--name")?;
     let (key, lifetime) = (key(args.key.as_deref())?, lifetime(args.expires.as_deref())?);
-    let again = open(&args.store)?.rollback(&name, args.to, lifetime, key.as_ref(), Timestamp::now());
-    say(&again.map_err(anyhow::Error::new)?, out)
+    let (store, waits) = (authored(&args.store, args.note.as_deref())?, rollout::timeout(&args.wait)?);
+    let again = store.rollback(&name, args.to, lifetime, key.as_ref(), Timestamp::now()).map_err(anyhow::Error::new)?;
+    say(&again, out)?;
+    rollout::follow(&store, &again, waits, out)
 }
 
 pub(super) fn keygen(args: &KeygenArgs, out: &mut dyn Write) -> Result<(), Failure> {
@@ -117,10 +128,23 @@ fn say(publication: &Publication, out: &mut dyn Write) -> Result<(), Failure> {
         .map_err(Failure::of_output)
 }
 
+/// The store, with who publishes into it.
+fn authored(path: &Path, note: Option<&str>) -> anyhow::Result<Store> {
+    let note = note.unwrap_or("").trim();
+    if note.chars().count() > MAX_NOTE {
+        bail!("--note: at most {MAX_NOTE} characters are kept; make it shorter");
+    }
+    let user = ["USER", "LOGNAME"].into_iter().find_map(environment).filter(|user| !user.is_empty());
+    let number =
+        || std::fs::metadata("/proc/self").map_or_else(|_| "unknown".to_owned(), |of| format!("user {}", of.uid()));
+    let (user, host) = (user.unwrap_or_else(number), host_name());
+    Ok(open(path)?.with_author(if host.is_empty() { user } else { format!("{user}@{host}") }, note.to_owned()))
+}
+
 /// A store that is there: a slip of the pen must not make another one.
-fn open(path: &Path) -> anyhow::Result<Store> {
+pub(super) fn open(path: &Path) -> anyhow::Result<Store> {
     if !path.is_dir() {
-        bail!("--store {}: is no directory; make it, or give another", path.display());
+        bail!("--store {}: is not a directory; make it, or give another", path.display());
     }
     Store::open(path).context("--store")
 }

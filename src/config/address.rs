@@ -169,7 +169,7 @@ impl Serialize for Endpoint {
 }
 
 fn bad_address(text: &str) -> String {
-    const WANTED: &str = "give an IP address and a port, e.g. `127.0.0.1:4317`, or `unix:/path`";
+    const WANTED: &str = "give an IP address and a port, e.g. `127.0.0.1:14317`, or `unix:/path`";
     match text.rsplit_once(':') {
         Some((host, port)) if port.parse::<u16>().is_ok() && host.parse::<std::net::IpAddr>().is_err() => {
             format!("is a name, not an address to listen on; {WANTED}")

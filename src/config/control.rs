@@ -47,11 +47,11 @@ pub struct Control {
     /// Settings of TLS towards an `https` endpoint. Absent: the system's authorities, and no certificate of our own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ClientTls>,
-    /// After how long without a byte the control plane is pinged.
+    /// After how long without a byte the control plane is asked for its health, to which every answer will do.
     #[serde(with = "Time")]
     #[schemars(extend("default" = "10s"))]
     pub ping_after: Duration,
-    /// How long it has to answer the ping; then it is away.
+    /// How long it has to answer that; then it is away.
     #[serde(with = "Time")]
     #[schemars(extend("default" = "10s"))]
     pub ping_timeout: Duration,
@@ -75,7 +75,7 @@ impl Control {
         let table = item.table(Control::KEYS)?;
         let wanted = "an endpoint such as `https://host:port`, `http://host:port` or `unix:/path`";
         let endpoint = table
-            .required("endpoint", "the control plane, e.g. `https://control.example:4319`")
+            .required("endpoint", "the control plane, e.g. `https://control.example:14400`")
             .and_then(|item| item.parsed(wanted, Endpoint::parse));
         let node = table.get("node").and_then(|item| item.parsed("a name", node));
         let labels = table.or("labels", BTreeMap::new(), |item| Some(labels(&item.any_table()?)));

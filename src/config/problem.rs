@@ -134,7 +134,7 @@ pub enum Fault {
         reason: String,
     },
     /// No source, so nothing would ever arrive.
-    #[error("no source is configured; add one, e.g. `agents: {{ type: otlp, address: \"127.0.0.1:4317\" }}`")]
+    #[error("no source is configured; add one, e.g. `agents: {{ type: otlp, address: \"127.0.0.1:14317\" }}`")]
     NoSource,
     /// No sink, so nothing would ever be passed on.
     #[error(

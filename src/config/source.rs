@@ -38,7 +38,7 @@ pub enum SourceKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct OtlpSource {
-    /// Where to listen: an IP address and a port (`127.0.0.1:4317`), or a Unix socket (`unix:/run/hotlist.sock`).
+    /// Where to listen: an IP address and a port (`127.0.0.1:14317`), or a Unix socket (`unix:/run/hotlist.sock`).
     #[schemars(with = "String")]
     pub address: Address,
     /// The largest request that is taken, in bytes after decompression. A larger one is refused for good.
@@ -70,7 +70,7 @@ pub struct VectorSource {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct FilterSource {
-    /// Where to listen: an IP address and a port (`127.0.0.1:4319`), or a Unix socket (`unix:/run/hotlist.sock`).
+    /// Where to listen: an IP address and a port (`127.0.0.1:14319`), or a Unix socket (`unix:/run/hotlist.sock`).
     #[schemars(with = "String")]
     pub address: Address,
     /// The largest batch that is taken, in bytes after decompression. A larger one is refused for good.
@@ -195,8 +195,8 @@ fn collector(item: &Item<'_>) -> Option<(Address, usize, Option<ServerTls>)> {
 
 fn address(table: &Table<'_>) -> Option<Address> {
     table
-        .required("address", "where to listen, e.g. `127.0.0.1:4317`")?
-        .parsed("an address such as `127.0.0.1:4317` or `unix:/path`", Address::parse)
+        .required("address", "where to listen, e.g. `127.0.0.1:14317`")?
+        .parsed("an address such as `127.0.0.1:14317` or `unix:/path`", Address::parse)
 }
 
 fn window(item: &Item<'_>) -> Option<usize> {

@@ -272,7 +272,7 @@ fn unknown_words_name_the_nearest_known_one() {
 #[test]
 fn nothing_configured_is_an_error_that_shows_what_to_add() {
     let both = [
-        "1:1: no source is configured; add one, e.g. `agents: { type: otlp, address: \"127.0.0.1:4317\" }`",
+        "1:1: no source is configured; add one, e.g. `agents: { type: otlp, address: \"127.0.0.1:14317\" }`",
         "1:1: no sink is configured; add one, e.g. `next: { type: otlp, inputs: [agents], endpoint: \"http://127.0.0.1:24317\" }`",
     ];
     assert_eq!(problems(Format::Yaml, "log: {}\n"), both);
@@ -282,7 +282,7 @@ fn nothing_configured_is_an_error_that_shows_what_to_add() {
         problems(Format::Yaml, "sources: {}\nsinks:\n"),
         [
             "1:1: no sink is configured; add one, e.g. `next: { type: otlp, inputs: [agents], endpoint: \"http://127.0.0.1:24317\" }`",
-            "1:10: sources: no source is configured; add one, e.g. `agents: { type: otlp, address: \"127.0.0.1:4317\" }`"
+            "1:10: sources: no source is configured; add one, e.g. `agents: { type: otlp, address: \"127.0.0.1:14317\" }`"
         ]
     );
     assert_eq!(problems(Format::Yaml, "[]\n"), ["1:1: expected a table, found a list"]);
@@ -367,7 +367,7 @@ sinks:
     assert_eq!(
         problems(Format::Yaml, text),
         [
-            "2:29: sources.a.address: `localhost:4317` is a name, not an address to listen on; give an IP address and a port, e.g. `127.0.0.1:4317`, or `unix:/path`",
+            "2:29: sources.a.address: `localhost:4317` is a name, not an address to listen on; give an IP address and a port, e.g. `127.0.0.1:14317`, or `unix:/path`",
             "5:7: intel.files[0]: `feeds/[a` is no glob: invalid range pattern at character 7",
             "6:7: intel.files[1]: `path` is missing; give a path or a glob, e.g. `indicators/*.csv`",
             "6:41: intel.files[1].columns: `value` is missing; give the header of the column with the values",

@@ -14,6 +14,7 @@ mod job;
 mod judge;
 mod last_good;
 mod link;
+mod liveness;
 mod refusal;
 mod restore;
 mod session;
@@ -55,6 +56,8 @@ pub struct Statistics {
     pub indicators: u64,
     /// Age of the newest feed that serves, in seconds.
     pub newest_feed_age_seconds: u64,
+    /// Whether what serves finds the canary; `None`: there is none.
+    pub canary_found: Option<bool>,
 }
 
 /// Says what was counted so far; it must be quick.

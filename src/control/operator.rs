@@ -1,4 +1,4 @@
-//! What an operator asks a control plane.
+//! What an operator asks of a control plane.
 
 use std::io;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use tower::service_fn;
 use crate::config::Endpoint;
 use crate::dial;
 use crate::escape::Escaped;
-use crate::proto::control::v1::ListNodesRequest;
 use crate::proto::control::v1::operator_client::OperatorClient;
+use crate::proto::control::v1::{ListNodesRequest, RemoveNodeRequest};
 use crate::tls::Connector;
 
-pub use crate::proto::control::v1::{NodeStatus, Slot, SlotStatus, Statistics};
+pub use crate::proto::control::v1::{Canary, Instance, NodeStatus, RemoveNodeResponse, Slot, SlotStatus, Statistics};
 
 /// How long connecting may take, and the handshake of TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,23 +45,52 @@ pub enum OperatorError {
     },
 }
 
-/// The nodes of a tenant, or of all when it is empty. `tls` is for an `https` endpoint.
-///
-/// # Errors
-/// There is no connection, or no answer.
-pub async fn list_nodes(
-    endpoint: &Endpoint,
-    tls: Option<Connector>,
-    tenant: &str,
-) -> Result<Vec<NodeStatus>, OperatorError> {
-    let channel = connect(endpoint, tls).await?;
-    let mut client = OperatorClient::new(channel).max_decoding_message_size(MAX_ANSWER);
-    let answer = client.list_nodes(ListNodesRequest { tenant: tenant.to_owned() }).await;
-    let refused = |status: tonic::Status| {
+/// A connection to a control plane.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    endpoint: Endpoint,
+    client: OperatorClient<Channel>,
+}
+
+impl Operator {
+    /// Connects. `tls` is for an `https` endpoint.
+    ///
+    /// # Errors
+    /// There is no connection.
+    pub async fn connect(endpoint: &Endpoint, tls: Option<Connector>) -> Result<Operator, OperatorError> {
+        let channel = connect(endpoint, tls).await?;
+        let client = OperatorClient::new(channel).max_decoding_message_size(MAX_ANSWER);
+        Ok(Operator { endpoint: endpoint.clone(), client })
+    }
+
+    /// The nodes of a tenant, or of all when it is empty.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn list_nodes(&mut self, tenant: &str) -> Result<Vec<NodeStatus>, OperatorError> {
+        let answer = self.client.list_nodes(ListNodesRequest { tenant: tenant.to_owned() }).await;
+        Ok(answer.map_err(|status| self.refused(&status))?.into_inner().nodes)
+    }
+
+    /// Removes a node that is gone, and with `alerts` its alerts. An empty tenant is that of nodes without one.
+    ///
+    /// # Errors
+    /// It was not removed.
+    pub async fn remove_node(
+        &mut self,
+        tenant: &str,
+        name: &str,
+        alerts: bool,
+    ) -> Result<RemoveNodeResponse, OperatorError> {
+        let request = RemoveNodeRequest { tenant: tenant.to_owned(), name: name.to_owned(), alerts };
+        let answer = self.client.remove_node(request).await;
+        Ok(answer.map_err(|status| self.refused(&status))?.into_inner())
+    }
+
+    fn refused(&self, status: &tonic::Status) -> OperatorError {
         let code = crate::grpc::Code::from_number(status.code() as u32);
-        OperatorError::Refused { endpoint: endpoint.clone(), status: format!("{code}: {}", status.message()) }
-    };
-    Ok(answer.map_err(refused)?.into_inner().nodes)
+        OperatorError::Refused { endpoint: self.endpoint.clone(), status: format!("{code}: {}", status.message()) }
+    }
 }
 
 /// A channel that is connected.

@@ -15,6 +15,7 @@ mod sync;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -140,6 +141,7 @@ impl Server {
         let listener = Listener::bind("control-plane", address)
             .map_err(|cause| ServerError::Bind { address: address.clone(), cause })?;
         gauge!(telemetry::CONTROL_PLANE_NODES).set(0.0);
+        gauge!(telemetry::CONTROL_PLANE_DUPLICATE_NODES).set(0.0);
         let publications = Watched::start(store.clone()).await;
         let shared = Shared { store, publications, tasks: TaskTracker::new(), quotas: Quotas::new(limits) };
         let shared = Arc::new(shared);
@@ -182,7 +184,7 @@ impl Server {
             };
             let holder = identity.holder(numbers.fetch_add(1, Ordering::Relaxed));
             let place = quotas.take(Kind::Connection, &holder, 1).map(Arc::new);
-            let caller = Caller { identity, holder };
+            let caller = Caller { identity, holder, address: stream.peer_address() };
             let service = Identified { routes: routes.clone(), caller, place, quotas: Arc::clone(&quotas) };
             http2.serve_connection(TokioIo::new(stream), activity.watch(service))
         };
@@ -258,6 +260,8 @@ fn http_2() -> http2::Builder<TokioExecutor> {
 struct Caller {
     identity: Identity,
     holder: Holder,
+    /// The address of a peer that came over TCP.
+    address: Option<SocketAddr>,
 }
 
 /// Gives each call the identity of its caller, and applies the time-outs to it.
@@ -309,7 +313,7 @@ fn caller<T>(request: &tonic::Request<T>) -> Caller {
         None => {
             let identity = Identity::Unusable(EXPIRED.to_owned());
             let holder = identity.holder(0);
-            Caller { identity, holder }
+            Caller { identity, holder, address: None }
         }
     }
 }

@@ -10,12 +10,16 @@
 //! ```
 
 mod alerts;
+mod catalogue;
 mod error;
 mod files;
+mod instances;
 mod nodes;
 mod publication;
 mod publish;
 mod quotas;
+mod remove;
+mod rollout;
 mod snapshot;
 mod watch;
 
@@ -23,13 +27,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use alerts::{AlertLog, AlertLogError};
+pub use catalogue::Catalogued;
 pub use error::StoreError;
+pub use instances::InstanceRecord;
 pub use nodes::{NodeRecord, SlotRecord, StatisticsRecord, WRITE_AGAIN};
 pub use publication::{
-    Labels, LabelsError, MAX_LABEL_BYTES, MAX_LABELS, Publication, PublicationError, TENANT, check_labels,
+    Labels, LabelsError, MAX_LABEL_BYTES, MAX_LABELS, Made, Publication, PublicationError, TENANT, check_labels,
 };
 pub use publish::{Draft, KEPT, PublishError};
 pub use quotas::TenantQuotas;
+pub use remove::{Alerts, RemoveError};
+pub use rollout::{Progress, Rollout};
 pub use snapshot::{MAX_PUBLICATIONS, Snapshot};
 pub use watch::Watched;
 
@@ -46,6 +54,8 @@ pub struct Store {
     root: PathBuf,
     quotas: TenantQuotas,
     usage: Arc<quotas::Usage>,
+    /// Who publishes.
+    author: Option<Made>,
 }
 
 impl Store {
@@ -54,7 +64,7 @@ impl Store {
     /// # Errors
     /// One cannot be made, or the directory is the cache of a node.
     pub fn open(root: impl Into<PathBuf>) -> Result<Store, StoreError> {
-        let store = Store { root: root.into(), quotas: TenantQuotas::default(), usage: Arc::default() };
+        let store = Store { root: root.into(), quotas: TenantQuotas::default(), usage: Arc::default(), author: None };
         if is_cache(&store.root) {
             return Err(StoreError::Cache(store.root));
         }
@@ -63,6 +73,12 @@ impl Store {
             files::make_directory(&directory).map_err(|cause| StoreError::write(&directory, cause))?;
         }
         Ok(store)
+    }
+
+    /// The same store, whose publications say that this user made them, and why.
+    #[must_use]
+    pub fn with_author(self, by: String, note: String) -> Store {
+        Store { author: Some(Made { by, how: String::new(), note }), ..self }
     }
 
     /// Its directory.

@@ -25,7 +25,7 @@ use crate::observable::CANONICAL_VERSION;
 
 pub use build::{BuildError, HashKey, Keep, Numbering, SegmentBuilder, key_of, values};
 pub use composite::Composite;
-pub use file::{COPIED_BYTES, canonical_version, file_name, write};
+pub use file::{COPIED_BYTES, canonical_version, file_name, indicators, write};
 pub use lists::{Range, SegmentFeed, Tombstone};
 pub use read::Segment;
 pub use table::{Table, TableId};

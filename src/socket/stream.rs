@@ -2,6 +2,7 @@
 //! they were looked at.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -62,6 +63,18 @@ impl Stream {
                 return Err(Unfit::Gone);
             }
             found += read;
+        }
+    }
+
+    /// The address of the peer; `None` on a Unix socket.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        let plain = match &self.inner {
+            Either::Left(plain) => plain,
+            Either::Right(tls) => tls.get_ref().0,
+        };
+        match plain {
+            Either::Left(tcp) => tcp.peer_addr().ok(),
+            Either::Right(_) => None,
         }
     }
 

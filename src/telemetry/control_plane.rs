@@ -24,6 +24,10 @@ pub const CONTROL_PLANE_REFUSALS_TOTAL: &str = "hotlist_control_plane_refusals_t
 pub const CONTROL_PLANE_REFUSAL_REASONS_TOTAL: &str = "hotlist_control_plane_refusal_reasons_total";
 /// Calls with a certificate that names no node.
 pub const CONTROL_PLANE_UNBOUND_NODES_TOTAL: &str = "hotlist_control_plane_unbound_nodes_total";
+/// Nodes whose name another process uses.
+pub const CONTROL_PLANE_DUPLICATE_NODES: &str = "hotlist_control_plane_duplicate_nodes";
+/// Nodes that an operator removed.
+pub const CONTROL_PLANE_REMOVED_NODES_TOTAL: &str = "hotlist_control_plane_removed_nodes_total";
 /// Nodes that were forgotten.
 pub const CONTROL_PLANE_FORGOTTEN_NODES_TOTAL: &str = "hotlist_control_plane_forgotten_nodes_total";
 
@@ -83,14 +87,14 @@ pub const CONTROL_PLANE_METRICS: &[Metric] = &[
         MetricKind::Counter,
         Unit::Count,
         &["call", "status"],
-        "Calls refused, by call (sync, fetch_segment, report_alerts, list_nodes) and gRPC status in lower case.",
+        "Calls refused, by call (sync, fetch_segment, report_alerts, list_nodes, remove_node) and gRPC status in lower case.",
     ),
     metric(
         CONTROL_PLANE_REFUSAL_REASONS_TOTAL,
         MetricKind::Counter,
         Unit::Count,
         &["call", "reason"],
-        "Calls that a quota, a time-out or the name in a certificate refused or ended, by call (sync, fetch_segment, report_alerts, list_nodes, other) and reason: connection, node, tenant, total (whose quota was used up), nodes, bytes, files (of a tenant in the store), node_name (not that of the certificate), slow_message, not_read, no_hello, no_answer, silent (time-outs).",
+        "Calls that a quota, a time-out or the name in a certificate refused or ended, by call (sync, fetch_segment, report_alerts, list_nodes, remove_node, other) and reason: connection, node, tenant, total (whose quota was used up), nodes, bytes, files (of a tenant in the store), node_name (not that of the certificate), slow_message, not_read, no_hello, no_answer, silent (time-outs).",
     ),
     metric(
         CONTROL_PLANE_UNBOUND_NODES_TOTAL,
@@ -98,6 +102,20 @@ pub const CONTROL_PLANE_METRICS: &[Metric] = &[
         Unit::Count,
         &[],
         "Streams of nodes whose certificate names a tenant and no node, so that they may call themselves any node of the tenant.",
+    ),
+    metric(
+        CONTROL_PLANE_DUPLICATE_NODES,
+        MetricKind::Gauge,
+        Unit::Count,
+        &[],
+        "Streams open to this control plane under a node name that another process uses at the same time. `hotlist nodes` shows their addresses.",
+    ),
+    metric(
+        CONTROL_PLANE_REMOVED_NODES_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &[],
+        "Nodes that operators removed with `hotlist nodes remove`.",
     ),
     metric(
         CONTROL_PLANE_FORGOTTEN_NODES_TOTAL,

@@ -17,7 +17,7 @@ async fn refusal(plane: &Plane, requests: Vec<SyncRequest>) -> Status {
 }
 
 fn first(name: &str, labels: Vec<(String, String)>) -> SyncRequest {
-    let node = Some(Node { name: name.to_owned(), labels: labels.into_iter().collect(), software: String::new() });
+    let node = Some(Node { name: name.to_owned(), labels: labels.into_iter().collect(), ..Node::default() });
     SyncRequest { node, slot: Slot::Serve.into(), ..SyncRequest::default() }
 }
 

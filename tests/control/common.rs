@@ -165,7 +165,18 @@ impl Agent {
     }
 
     pub async fn try_open(channel: Channel, name: &str, labels: &[(&str, &str)]) -> Result<Agent, Status> {
-        let node = Node { name: name.to_owned(), labels: pairs(labels).collect(), software: "test".to_owned() };
+        let (name, labels, software) = (name.to_owned(), pairs(labels).collect(), "test".to_owned());
+        let node = Node { name, labels, software, ..Node::default() };
+        Agent::try_open_as(channel, node).await
+    }
+
+    /// A process that names itself.
+    pub async fn open_as(channel: Channel, name: &str, instance: &str) -> Agent {
+        let (name, instance) = (name.to_owned(), instance.to_owned());
+        Agent::try_open_as(channel, Node { name, instance, ..Node::default() }).await.unwrap()
+    }
+
+    async fn try_open_as(channel: Channel, node: Node) -> Result<Agent, Status> {
         let (requests, stream) = mpsc::channel(16);
         let responses = ControlClient::new(channel).sync(ReceiverStream::new(stream)).await?.into_inner();
         Ok(Agent { node: Some(node), requests: Some(requests), responses })
@@ -201,6 +212,11 @@ impl Agent {
 
     pub async fn try_next(&mut self) -> Result<Option<SyncResponse>, Status> {
         timeout(PATIENCE, self.responses.message()).await.expect("nothing comes")
+    }
+
+    /// What comes next, whenever it does.
+    pub async fn wait_next(&mut self) -> Result<Option<SyncResponse>, Status> {
+        self.responses.message().await
     }
 
     /// Slot and version of what comes next.

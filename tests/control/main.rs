@@ -15,6 +15,8 @@ mod fetch;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod neighbours;
 #[cfg(test)]
 mod node;
@@ -22,6 +24,8 @@ mod node;
 mod process;
 #[cfg(test)]
 mod publishing;
+#[cfg(test)]
+mod rollouts;
 #[cfg(test)]
 mod sharing;
 #[cfg(test)]

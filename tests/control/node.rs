@@ -58,7 +58,7 @@ impl Node {
     async fn start(settings: Settings) -> Node {
         let program = Arc::new(Program { serves: watch::Sender::default(), dislikes: Mutex::new(0) });
         let applies = Arc::clone(&program);
-        let count = || Statistics { events: 5, hits: 4, indicators: 3, newest_feed_age_seconds: 2 };
+        let count = || Statistics { events: 5, hits: 4, indicators: 3, newest_feed_age_seconds: 2, canary_found: None };
         let open = move || Client::open(settings, applies, Box::new(count));
         let client = tokio::task::spawn_blocking(open).await.unwrap().unwrap_or_else(|error| panic!("{error}"));
         let (stop, stopped) = oneshot::channel();

@@ -56,7 +56,7 @@ impl Process {
         }
     }
 
-    async fn admin(&self, path: &str) -> String {
+    pub async fn admin(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(&self.admin).await.unwrap();
         stream
             .write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
@@ -83,25 +83,25 @@ impl Drop for Process {
     }
 }
 
-fn hotlist(directory: &Path, arguments: &[&str]) -> Output {
+pub fn hotlist(directory: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_hotlist")).args(arguments).current_dir(directory).output().unwrap()
 }
 
 /// What a subcommand that succeeds prints.
-fn prints(directory: &Path, arguments: &[&str]) -> String {
+pub fn prints(directory: &Path, arguments: &[&str]) -> String {
     let output = hotlist(directory, arguments);
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// What one that fails complains of.
-fn complains(directory: &Path, arguments: &[&str]) -> String {
+pub fn complains(directory: &Path, arguments: &[&str]) -> String {
     let output = hotlist(directory, arguments);
     assert!(!output.status.success(), "{arguments:?}: {output:?}");
     String::from_utf8(output.stderr).unwrap()
 }
 
-async fn dial(address: &str) -> Channel {
+pub async fn dial(address: &str) -> Channel {
     Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
 }
 
@@ -210,7 +210,7 @@ fn what_cannot_be_done_is_said() {
     for (name, audience, store, words) in [
         ("../p", "acme", "store", "is no name: give 1 to 63"),
         ("p", "ACME", "store", "audience"),
-        ("p", "acme", "stare", "--store stare: is no directory"),
+        ("p", "acme", "stare", "--store stare: is not a directory"),
     ] {
         let arguments = ["publish", "--store", store, "--name", name, "--audience", audience];
         let complaint = complains(scene.path(), &arguments);

@@ -78,7 +78,9 @@ fn promotion_and_rollback_make_new_versions_of_old_content() {
     assert_eq!((back.manifest.version, back.manifest.segments.clone()), (4, vec![old]));
     assert_eq!((back.labels["zone"].as_str(), back.manifest.expires), ("eu", Some(later + day * 2)));
     let error = scene.store.rollback(&name(), 2, None, Some(&key), later).unwrap_err();
-    assert_eq!(error.to_string(), "p: version 2 is not kept, only 1, 3, 4; the last 16 are");
+    let wanted =
+        "p: version 2 is not kept, only 1, 3, 4; the last 16 are, `hotlist publications` lists what is in them";
+    assert_eq!(error.to_string(), wanted);
 }
 
 /// Scenario: what is in force is signed, and no key is given. Guarantee: it is refused, in all three ways.

@@ -204,7 +204,7 @@ async fn statistics_are_no_answer_and_are_shown() {
     let response = node.next().await;
     for slot in [Slot::Unspecified, Slot::Serve] {
         let events = 7 + slot as u64;
-        let statistics = Some(Statistics { events, hits: 2, indicators: 3, newest_feed_age_seconds: 4 });
+        let statistics = Some(Statistics { events, hits: 2, indicators: 3, newest_feed_age_seconds: 4, canary: 0 });
         node.send(SyncRequest { slot: slot.into(), statistics, ..SyncRequest::default() }).await;
     }
     node.ack(&response).await;
@@ -213,7 +213,7 @@ async fn statistics_are_no_answer_and_are_shown() {
     assert_eq!((known.name.as_str(), known.labels["zone"].as_str(), known.software.as_str()), ("n1", "eu", "test"));
     assert_eq!(
         nodes[0].statistics.unwrap(),
-        Statistics { events: 8, hits: 2, indicators: 3, newest_feed_age_seconds: 4 }
+        Statistics { events: 8, hits: 2, indicators: 3, newest_feed_age_seconds: 4, canary: 0 }
     );
     assert!(nodes[0].connected);
     node.finish().await;

@@ -108,7 +108,7 @@ impl Running {
     }
 
     pub fn try_start(settings: Settings, recorder: &Arc<Recorder>) -> Result<Running, OpenError> {
-        let counted = Statistics { events: 5, hits: 4, indicators: 3, newest_feed_age_seconds: 2 };
+        let counted = Statistics { events: 5, hits: 4, indicators: 3, newest_feed_age_seconds: 2, canary_found: None };
         let client = Client::open(settings, Arc::clone(recorder), Box::new(move || counted))?;
         let status = client.status();
         let (stop, stopped) = oneshot::channel();

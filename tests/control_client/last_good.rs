@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use hotlist::config::Endpoint;
 use hotlist::control::client::{OpenError, Settings, Status};
 use hotlist::intel::manifest::Mode;
 use tokio::net::TcpListener;
@@ -10,6 +11,7 @@ use tokio::net::TcpListener;
 use super::common::{Running, manifest, metrics, noise, segment_path, series, settings, sign, stranger};
 use super::plane::Plane;
 use super::recorder::Recorder;
+use crate::held_port::HeldPort;
 
 /// Settings of a node that has served version 3 with two segments, and these.
 async fn served(directory: &Path) -> (Settings, [Vec<u8>; 2]) {
@@ -42,7 +44,9 @@ async fn started(settings: &Settings) -> (Option<u64>, Status) {
 async fn it_serves_while_the_control_plane_is_away() {
     metrics();
     let directory = tempfile::tempdir().unwrap();
-    let (settings, _) = served(directory.path()).await;
+    let (mut settings, _) = served(directory.path()).await;
+    let held = HeldPort::new();
+    settings.endpoint = Endpoint::parse(&format!("http://{}", held.address)).unwrap();
     let recorder = Recorder::new();
     let mut node = Running::start(settings.clone(), &recorder);
     // Before the task had a chance to run.
@@ -53,10 +57,9 @@ async fn it_serves_while_the_control_plane_is_away() {
     let text = status.to_string();
     assert!(text.contains("no connection to http://127.0.0.1:") && text.contains("serve: version 3"), "{text}");
     assert!(series("hotlist_control_disconnects_total{reason=\"connect\"}") > 0.0);
-    // It comes back at the same address.
-    let listener = TcpListener::bind(settings.endpoint.to_string().trim_start_matches("http://")).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut plane = Plane::serve(address, tokio_stream::wrappers::TcpListenerStream::new(listener));
+    // It comes back at the same address, which no other process could take meanwhile.
+    let listener = TcpListener::bind(held.address).await.unwrap();
+    let mut plane = Plane::serve(held.address, tokio_stream::wrappers::TcpListenerStream::new(listener));
     assert_eq!(plane.greeted().await.1[0].version, 3);
     node.until("it is connected", |status| status.is_connected && status.is_good()).await;
     node.stop().await;
@@ -114,7 +117,7 @@ async fn damaged_segments_are_not_served() {
     assert_eq!(started(&settings).await.0, None);
 
     let mut plane = Plane::start().await;
-    settings.endpoint = hotlist::config::Endpoint::parse(&format!("http://{}", plane.address)).unwrap();
+    settings.endpoint = Endpoint::parse(&format!("http://{}", plane.address)).unwrap();
     for segment in &segments {
         plane.hold(segment);
     }
@@ -166,7 +169,7 @@ async fn what_is_not_in_service_when_it_stops_never_will_be() {
     let directory = tempfile::tempdir().unwrap();
     let (mut settings, _) = served(directory.path()).await;
     let mut plane = Plane::start().await;
-    settings.endpoint = hotlist::config::Endpoint::parse(&format!("http://{}", plane.address)).unwrap();
+    settings.endpoint = Endpoint::parse(&format!("http://{}", plane.address)).unwrap();
     let recorder = Recorder::new();
     recorder.hold(4);
     let node = Running::start(settings.clone(), &recorder);

@@ -13,6 +13,9 @@ mod connection;
 #[cfg(test)]
 mod fetching;
 #[cfg(test)]
+#[path = "../support/held_port.rs"]
+mod held_port;
+#[cfg(test)]
 mod last_good;
 #[cfg(test)]
 mod plane;

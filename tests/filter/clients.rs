@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tonic::Code;
 
 use crate::common::{Agent, BAD, bad, client, good, request, series};
+use crate::held_port::HeldPort;
 use crate::process::Hotlist;
 
 fn root() -> &'static Path {
@@ -276,12 +277,12 @@ async fn the_rust_example_judges_the_examples() {
 }
 
 /// Scenario: the example sends far more batches than fit a window, Hotlist is ended in the middle, and one starts
-/// at the same socket. Guarantee: the example connects again, and every event is printed at least once.
+/// at the same address, which no other process can take meanwhile. Guarantee: the example connects again, and every event is printed at least once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_rust_example_survives_a_restart() {
     const EVENTS: usize = 20_000;
-    let scene = scene();
-    let hotlist = Hotlist::start(scene.path(), "", "");
+    let (scene, held) = (scene(), HeldPort::new());
+    let hotlist = Hotlist::start_at(held.address, scene.path(), "", "");
     let address = hotlist.address.clone();
     let mut client = Command::new(filter_client())
         .args(["--address", &format!("http://{address}"), "--batch", "10"])
@@ -295,9 +296,6 @@ async fn the_rust_example_survives_a_restart() {
     input.write_all(half(0).as_bytes()).unwrap();
     hotlist.signal(Signal::SIGTERM);
     assert_eq!(hotlist.wait().code(), Some(0));
-    let text = std::fs::read_to_string(scene.path().join("hotlist.yaml")).unwrap();
-    let text = text.replacen("127.0.0.1:0", &address, 1);
-    std::fs::write(scene.path().join("hotlist.yaml"), text).unwrap();
     let _again = Hotlist::run(&scene.path().join("hotlist.yaml"), scene.path());
     input.write_all(half(EVENTS / 2).as_bytes()).unwrap();
     drop(input);

@@ -13,6 +13,9 @@ mod ends;
 #[cfg(test)]
 mod envelope;
 #[cfg(test)]
+#[path = "../support/held_port.rs"]
+mod held_port;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod raw;

@@ -1,6 +1,7 @@
 //! The binary as a child process, watched by its log.
 
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -24,8 +25,13 @@ pub struct Hotlist {
 impl Hotlist {
     /// Starts on a configuration with these lines in `sources`, and indicators of a directory.
     pub fn start(scene: &Path, source: &str, more: &str) -> Hotlist {
+        Hotlist::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), scene, source, more)
+    }
+
+    /// The same with a source at this address.
+    pub fn start_at(address: SocketAddr, scene: &Path, source: &str, more: &str) -> Hotlist {
         let text = format!(
-            "sources:\n  agents: {{ type: filter, address: \"127.0.0.1:0\"{source} }}\nintel: {{ files: [\"{}/*\"] }}\n\
+            "sources:\n  agents: {{ type: filter, address: \"{address}\"{source} }}\nintel: {{ files: [\"{}/*\"] }}\n\
              admin: {{ address: \"127.0.0.1:0\" }}\nlog: {{ format: json }}\n{more}",
             scene.join("indicators").display()
         );

@@ -121,7 +121,10 @@ impl Fleet {
     pub fn plane_with(&self, more: &[&str]) -> Plane {
         std::fs::create_dir_all(self.scene.path("store")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_hotlist"));
-        command.args(["control-plane", "--store", "store"]).args(more).current_dir(self.scene.path(""));
+        command
+            .args(["control-plane", "--admin", "none", "--store", "store"])
+            .args(more)
+            .current_dir(self.scene.path(""));
         let command = command.env_remove("HOTLIST_LOG").stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.stdout(Stdio::null()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());

@@ -19,6 +19,9 @@ mod examples;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+#[path = "../support/held_port.rs"]
+mod held_port;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod kill;

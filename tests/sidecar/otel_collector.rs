@@ -11,6 +11,7 @@ use hotlist::encoding::envelope::OTLP;
 use hotlist::encoding::otlp::render_record;
 use serde_json::{Value, json};
 
+use crate::held_port::HeldPort;
 use crate::next_hop::{Mood, NextHop};
 use crate::process::{Hotlist, PATIENCE, Scene};
 
@@ -129,12 +130,12 @@ async fn kill_in_the_middle(how: Value) {
     let lines: Vec<String> = (0..EVENTS).map(|number| event(number).to_string() + "\n").collect();
     let file = scene.write("events.ndjson", &lines.concat());
 
-    let config = scene.readme(&next_hop.endpoint);
+    // Each listens at the same place, which no other process can take meanwhile.
+    let held = HeldPort::new();
+    let text = std::fs::read_to_string(scene.readme(&next_hop.endpoint)).unwrap();
+    let config = scene.write("held.yaml", &text.replacen("127.0.0.1:0", &held.address.to_string(), 1));
     let hotlist = Hotlist::start(&config);
     let address = hotlist.address();
-    // The next one listens at the same place.
-    let text = std::fs::read_to_string(&config).unwrap();
-    let config = scene.write("again.yaml", &text.replacen("127.0.0.1:0", &address, 1));
 
     // So slow that there is a middle.
     next_hop.set(Mood::Slow(Duration::from_millis(50)));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// Run a control plane: tell sidecars which indicators to serve, from a store directory.
 ///
@@ -10,14 +10,14 @@ use clap::{Args, ValueEnum};
 /// nodes and operators show certificates there.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hotlist control-plane --store store --listen 127.0.0.1:4400\n  hotlist control-plane --store store --listen unix:control.sock --admin 127.0.0.1:9465"
+    after_help = "Examples:\n  hotlist control-plane --store store\n  hotlist control-plane --store store --listen unix:control.sock --admin none"
 )]
 pub struct ControlPlaneArgs {
     /// The store. Directories that are missing in it are made.
     #[arg(long, value_name = "DIR")]
     pub store: PathBuf,
-    /// Where to listen: `127.0.0.1:4400`, `[::1]:4400` or `unix:/path`.
-    #[arg(long, value_name = "ADDRESS")]
+    /// Where to listen: `127.0.0.1:14400`, `[::1]:14400` or `unix:/path`.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:14400")]
     pub listen: String,
     /// Our certificate, with its chain, in PEM. The files are loaded anew when they change.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -28,9 +28,9 @@ pub struct ControlPlaneArgs {
     /// The authorities of clients in PEM. Clients without a certificate of one of them are refused.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_client_ca: Option<PathBuf>,
-    /// Where to serve /livez, /readyz and /metrics.
-    #[arg(long, value_name = "ADDRESS")]
-    pub admin: Option<String>,
+    /// Where to serve /livez, /readyz and /metrics; `none` for nowhere.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9466")]
+    pub admin: String,
     /// The most nodes of a tenant that the store keeps.
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub tenant_nodes: u32,
@@ -42,30 +42,54 @@ pub struct ControlPlaneArgs {
     pub forget_nodes_after: String,
 }
 
-/// List the nodes that a control plane knows of.
+/// List the nodes that a control plane knows of, or remove one that is gone.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hotlist nodes --endpoint http://127.0.0.1:4400\n  hotlist nodes --endpoint https://control.example:4400 --ca-file ca.pem --tenant acme --json"
+    after_help = "Examples:\n  hotlist nodes\n  hotlist nodes --endpoint https://control.example:14400 --ca-file ca.pem --tenant acme --json\n  hotlist nodes remove web-3 --tenant acme"
 )]
 pub struct NodesArgs {
+    /// What to do. Without it, the nodes are listed.
+    #[command(subcommand)]
+    pub command: Option<NodesCommand>,
     /// The control plane: `https://host:port`, `http://host:port` or `unix:/path`.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", global = true, default_value = "http://127.0.0.1:14400")]
     pub endpoint: String,
     /// Only nodes of this tenant.
-    #[arg(long, value_name = "TENANT")]
+    #[arg(long, value_name = "TENANT", global = true)]
     pub tenant: Option<String>,
     /// One JSON object a node instead of a table.
     #[arg(long)]
     pub json: bool,
     /// The authorities of an `https` endpoint in PEM. Absent: those that the system trusts.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub ca_file: Option<PathBuf>,
     /// Our own certificate, with its chain, in PEM. It needs the role admin.
-    #[arg(long, value_name = "FILE", requires = "key_file")]
+    #[arg(long, value_name = "FILE", requires = "key_file", global = true)]
     pub cert_file: Option<PathBuf>,
     /// Its private key in PEM, not encrypted.
-    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    #[arg(long, value_name = "FILE", requires = "cert_file", global = true)]
     pub key_file: Option<PathBuf>,
+}
+
+/// What to do with nodes.
+#[derive(Clone, Debug, Subcommand)]
+pub enum NodesCommand {
+    /// Remove a node that is gone from the list.
+    ///
+    /// A node that is connected is refused. One that syncs again later is listed again.
+    Remove(RemoveNodeArgs),
+}
+
+/// Which node to remove.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n  hotlist nodes remove web-3 --tenant acme --alerts")]
+pub struct RemoveNodeArgs {
+    /// Its name. Its tenant is that of --tenant.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Remove its alerts from the store, too. Otherwise they stay.
+    #[arg(long)]
+    pub alerts: bool,
 }
 
 /// Publish a manifest: nodes that it is for get it at once.
@@ -73,7 +97,7 @@ pub struct NodesArgs {
 /// Its version is above all that its audience has had in this store. Prints the version.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hotlist publish --store store --name acme --audience acme --rule urlhaus --expires 30d\n  hotlist publish --store store --name eu --audience acme --label zone=eu --key signing.pem"
+    after_help = "Examples:\n  hotlist publish --store store --name acme --audience acme --rule urlhaus --expires 30d\n  hotlist publish --store store --name eu --audience acme --label zone=eu --key signing.pem --wait --timeout 5m"
 )]
 pub struct PublishArgs {
     /// The store.
@@ -107,6 +131,24 @@ pub struct PublishArgs {
     /// What it is for.
     #[arg(long, value_enum, default_value_t = PublishMode::Serve)]
     pub mode: PublishMode,
+    /// Why, or what is in it, for `hotlist publications`: at most 200 characters.
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    /// How the roll-out is waited for.
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
+/// How a roll-out is waited for.
+#[derive(Clone, Debug, Args)]
+pub struct WaitArgs {
+    /// Wait until every connected node that it is for has answered, and show what became of it. The exit code is 1 when
+    /// a node refused it or does not find its canary in it, when no node has it, and when the time is over.
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to wait: `2m`, `30s`.
+    #[arg(long, value_name = "TIME", default_value = "2m", requires = "wait")]
+    pub timeout: String,
 }
 
 /// What a publication is for.
@@ -136,6 +178,12 @@ pub struct PromoteArgs {
     /// How long nodes may take it. Without it, as long as was said before.
     #[arg(long, value_name = "TIME")]
     pub expires: Option<String>,
+    /// Why, for `hotlist publications`: at most 200 characters.
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    /// How the roll-out is waited for.
+    #[command(flatten)]
+    pub wait: WaitArgs,
 }
 
 /// Put what served before in force again.
@@ -150,7 +198,7 @@ pub struct RollbackArgs {
     /// The publication.
     #[arg(long, value_name = "NAME")]
     pub name: String,
-    /// The version whose content is wanted.
+    /// The version whose content is wanted, as `hotlist publications` lists it.
     #[arg(long, value_name = "VERSION")]
     pub to: u64,
     /// Sign with this private key.
@@ -159,6 +207,31 @@ pub struct RollbackArgs {
     /// How long nodes may take it. Without it, as long as was said before.
     #[arg(long, value_name = "TIME")]
     pub expires: Option<String>,
+    /// Why, for `hotlist publications`: at most 200 characters.
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    /// How the roll-out is waited for.
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
+/// List what was published: the versions that `hotlist rollback` can go back to, and which of them are active.
+///
+/// Of each publication and mode the store keeps the active version and the last 16 before it.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hotlist publications --store store\n  hotlist publications --store store --name acme --json"
+)]
+pub struct PublicationsArgs {
+    /// The store.
+    #[arg(long, value_name = "DIR")]
+    pub store: PathBuf,
+    /// Only this publication.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// One JSON object a version instead of a table.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Make a pair of keys to sign manifests with.

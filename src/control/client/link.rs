@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
+use super::liveness::{self, Heard, Listening};
 use super::settings::Timing;
 use crate::config::Endpoint;
 use crate::dial;
@@ -59,7 +60,35 @@ pub(super) struct Road {
 pub(super) struct Stream {
     channel: Channel,
     requests: mpsc::Sender<SyncRequest>,
-    responses: Streaming<SyncResponse>,
+    responses: Responses,
+    /// Resolves when the control plane does not answer any more, with the cause.
+    silent: Pin<Box<dyn Future<Output = String> + Send>>,
+}
+
+/// The answers on a stream.
+enum Responses {
+    /// The head of the answer is not here: stock gRPC servers send it with the first response.
+    Expected(Pin<Box<Head>>),
+    /// They come.
+    Coming(Box<Streaming<SyncResponse>>),
+}
+
+/// The head of the answer to a Sync call.
+type Head = dyn Future<Output = Result<tonic::Response<Streaming<SyncResponse>>, Status>> + Send;
+
+impl Responses {
+    /// Nothing is lost when this is dropped.
+    async fn next(&mut self) -> Result<Option<SyncResponse>, Status> {
+        loop {
+            match self {
+                Responses::Expected(head) => {
+                    let responses = head.as_mut().await?.into_inner();
+                    *self = Responses::Coming(Box::new(responses));
+                }
+                Responses::Coming(responses) => return responses.message().await,
+            }
+        }
+    }
 }
 
 /// Where the stream is.
@@ -96,11 +125,19 @@ impl Link {
                 Ok(stream) => Event::Opened(stream),
                 Err(lost) => Event::Lost(lost),
             },
-            Link::Open(stream) => match stream.responses.message().await {
-                Ok(Some(response)) => Event::Response(response),
-                Ok(None) => Event::Lost(Lost { cause: "the control plane ended the stream".into(), reason: "lost" }),
-                Err(status) => Event::Lost(Lost { cause: describe(&status), reason: "lost" }),
-            },
+            Link::Open(stream) => {
+                let Stream { responses, silent, .. } = &mut **stream;
+                let lost = |cause| Event::Lost(Lost { cause, reason: "lost" });
+                tokio::select! {
+                    biased;
+                    response = responses.next() => match response {
+                        Ok(Some(response)) => Event::Response(response),
+                        Ok(None) => lost("the control plane ended the stream".to_owned()),
+                        Err(status) => lost(describe(&status)),
+                    },
+                    cause = silent => lost(cause),
+                }
+            }
         }
     }
 
@@ -142,24 +179,33 @@ impl Dialer {
 
     /// Connects and opens the stream, with these requests at its beginning.
     pub(super) async fn open(self, first: Vec<SyncRequest>) -> Result<Stream, Lost> {
-        let channel = self.connect().await?;
+        let (channel, heard) = self.dial().await?;
         let (requests, queue) = mpsc::channel(REQUESTS);
         for request in first {
             // There is room for the first few.
             let _ = requests.try_send(request);
         }
         let mut client = ControlClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE);
-        match timeout(self.timing.open, client.sync(ReceiverStream::new(queue))).await {
-            Ok(Ok(response)) => Ok(Stream { channel, requests, responses: response.into_inner() }),
-            Ok(Err(status)) => Err(Lost { cause: describe(&status), reason: "refused" }),
-            Err(_) => Err(Lost {
-                cause: format!("it did not open the stream within {:?}", self.timing.open),
-                reason: "refused",
-            }),
-        }
+        let mut head: Pin<Box<Head>> = Box::pin(async move { client.sync(ReceiverStream::new(queue)).await });
+        let Timing { open, ping_timeout, .. } = self.timing;
+        let responses = match timeout(open, &mut head).await {
+            Ok(Ok(response)) => Responses::Coming(Box::new(response.into_inner())),
+            Ok(Err(status)) => return Err(Lost { cause: describe(&status), reason: "refused" }),
+            Err(_) if liveness::ask(&channel, &heard, ping_timeout.min(open)).await => Responses::Expected(head),
+            Err(_) => {
+                return Err(Lost { cause: format!("it did not open the stream within {open:?}"), reason: "refused" });
+            }
+        };
+        let silent = Box::pin(liveness::watch(channel.clone(), heard, self.timing));
+        Ok(Stream { channel, requests, responses, silent })
     }
 
     async fn connect(&self) -> Result<Channel, Lost> {
+        self.dial().await.map(|(channel, _)| channel)
+    }
+
+    /// A connection, and when something arrived on it.
+    async fn dial(&self) -> Result<(Channel, Arc<Heard>), Lost> {
         let (scheme, authority) = match &self.endpoint {
             Endpoint::Http { host, port } => ("http", authority(host, *port)),
             Endpoint::Https { host, port } => ("https", authority(host, *port)),
@@ -172,20 +218,18 @@ impl Dialer {
             .map_err(|error| failed(error.to_string()))?
             .origin(origin)
             .user_agent(concat!("hotlist/", env!("CARGO_PKG_VERSION")))
-            .map_err(|error| failed(error.to_string()))?
-            .http2_keep_alive_interval(self.timing.ping_after)
-            .keep_alive_timeout(self.timing.ping_timeout)
-            .keep_alive_while_idle(true);
-        let dialer = self.clone();
+            .map_err(|error| failed(error.to_string()))?;
+        let (dialer, heard) = (self.clone(), Heard::new());
+        let hears = Arc::clone(&heard);
         let connector = tower::service_fn(move |_: Uri| {
-            let dialer = dialer.clone();
+            let (dialer, heard) = (dialer.clone(), Arc::clone(&hears));
             async move {
                 let stream = dial::open(&dialer.endpoint, dialer.tls.as_deref(), dialer.timing.open).await;
-                stream.map(TokioIo::new).map_err(io::Error::from)
+                stream.map(|socket| TokioIo::new(Listening { socket, heard })).map_err(io::Error::from)
             }
         });
         match timeout(self.timing.open, endpoint.connect_with_connector(connector)).await {
-            Ok(Ok(channel)) => Ok(channel),
+            Ok(Ok(channel)) => Ok((channel, heard)),
             Ok(Err(error)) => Err(failed(innermost(&error))),
             Err(_) => Err(failed(format!("connecting took longer than {:?}", self.timing.open))),
         }

@@ -21,6 +21,7 @@ use super::refusal::Refusal;
 use super::settings::Settings;
 use super::slot::{Refused, Slot};
 use super::status::{SlotStatus, Status};
+use crate::control::random;
 use crate::escape::Escaped;
 use crate::intel::manifest::{Mode, Signature, Signed};
 use crate::proto::control::v1::{self as proto, SyncRequest, SyncResponse};
@@ -36,6 +37,8 @@ const MAX_REASON: usize = 2000;
 /// The state of the client.
 pub(super) struct Session<A> {
     settings: Arc<Settings>,
+    /// What this process calls itself, so that a control plane tells its next stream from another process.
+    instance: String,
     shared: Arc<Shared<A>>,
     dialer: Dialer,
     link: Link,
@@ -69,6 +72,7 @@ impl<A: Apply> Session<A> {
         let ((first, longest), (first_retry, longest_retry)) = (settings.timing.back_off, settings.timing.retry);
         let mut session = Session {
             settings: Arc::new(settings),
+            instance: format!("{:016x}{:016x}", random(), random()),
             shared,
             dialer,
             link: Link::Waiting(Box::pin(std::future::ready(()))),
@@ -134,7 +138,8 @@ impl<A: Apply> Session<A> {
         let Settings { node, labels, .. } = &*self.settings;
         let labels: HashMap<String, String> =
             labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let node = proto::Node { name: node.clone(), labels, software: env!("CARGO_PKG_VERSION").to_owned() };
+        let (software, instance) = (env!("CARGO_PKG_VERSION").to_owned(), self.instance.clone());
+        let node = proto::Node { name: node.clone(), labels, software, instance };
         let mut node = Some(node);
         self.slots.iter().map(|slot| SyncRequest { node: node.take(), ..self.report_of(slot) }).collect()
     }
@@ -303,7 +308,8 @@ impl<A: Apply> Session<A> {
 
     /// What serves now is what the response asked for.
     fn acknowledge(&mut self, at: usize, nonce: String) {
-        self.send(SyncRequest { nonce, refused_version: 0, statistics: None, ..self.report_of(&self.slots[at]) });
+        // With its statistics: they say whether the canary is found in the version that is acknowledged.
+        self.send(SyncRequest { nonce, refused_version: 0, ..self.report_of(&self.slots[at]) });
     }
 
     /// Notes a refusal and tells it. An empty nonce: nobody asked on this stream.
@@ -336,12 +342,17 @@ impl<A: Apply> Session<A> {
 
     /// What is in a slot, as a request without a nonce.
     fn report_of(&self, slot: &Slot) -> SyncRequest {
-        let super::Statistics { events, hits, indicators, newest_feed_age_seconds } = (self.count)();
+        let super::Statistics { events, hits, indicators, newest_feed_age_seconds, canary_found } = (self.count)();
+        let canary = i32::from(match canary_found {
+            None => proto::Canary::Unspecified,
+            Some(true) => proto::Canary::Found,
+            Some(false) => proto::Canary::Missing,
+        });
         SyncRequest {
             slot: proto_slot(slot.mode).into(),
             version: slot.version(),
             refused_version: slot.refused_version(),
-            statistics: Some(proto::Statistics { events, hits, indicators, newest_feed_age_seconds }),
+            statistics: Some(proto::Statistics { events, hits, indicators, newest_feed_age_seconds, canary }),
             ..SyncRequest::default()
         }
     }

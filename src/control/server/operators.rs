@@ -1,24 +1,25 @@
-//! The ListNodes call, and the two services as gRPC has them.
+//! The calls of operators, and the two services as gRPC has them.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use metrics::counter;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::quotas::Kind;
 use super::{Calls, Shared, alerts, caller, fetch, permit, refused, sync};
-use crate::control::names::Name;
-use crate::control::store::{NodeRecord, SlotRecord, Snapshot};
+use crate::control::names::{Name, NameError};
+use crate::control::store::{Alerts, NodeRecord, RemoveError, SlotRecord, Snapshot};
 use crate::escape::Escaped;
 use crate::intel::manifest::Mode;
 use crate::proto::control::v1::control_server::Control;
 use crate::proto::control::v1::operator_server::Operator;
 use crate::proto::control::v1::{
-    AlertBatch, Error, FetchSegmentRequest, ListNodesRequest, ListNodesResponse, Node, NodeStatus, Slot, SlotStatus,
-    Statistics, SyncRequest, SyncResponse,
+    AlertBatch, Canary, Error, FetchSegmentRequest, Instance, ListNodesRequest, ListNodesResponse, Node, NodeStatus,
+    RemoveNodeRequest, RemoveNodeResponse, Slot, SlotStatus, Statistics, SyncRequest, SyncResponse,
 };
-use crate::telemetry::Throttle;
+use crate::telemetry::{self, Throttle};
 
 #[tonic::async_trait]
 impl Control for Calls {
@@ -53,6 +54,10 @@ impl Operator for Calls {
     async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
         list(&self.0, request).await.inspect_err(|status| refused("list_nodes", status))
     }
+
+    async fn remove_node(&self, request: Request<RemoveNodeRequest>) -> Result<Response<RemoveNodeResponse>, Status> {
+        remove(&self.0, request).await.inspect_err(|status| refused("remove_node", status))
+    }
 }
 
 async fn list(shared: &Shared, request: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
@@ -79,13 +84,53 @@ async fn list(shared: &Shared, request: Request<ListNodesRequest>) -> Result<Res
     Ok(response)
 }
 
+async fn remove(shared: &Shared, request: Request<RemoveNodeRequest>) -> Result<Response<RemoveNodeResponse>, Status> {
+    let caller = caller(&request);
+    caller.identity.check_admin()?;
+    let _permit = permit(shared, "remove_node", Kind::Operator, &caller)?;
+    let RemoveNodeRequest { tenant, name, alerts } = request.into_inner();
+    let invalid = |of: &str, error: NameError| Status::invalid_argument(format!("{of}: {error}"));
+    let name = Name::parse(&name).map_err(|error| invalid("name", error))?;
+    let tenant = Some(tenant).filter(|tenant| !tenant.is_empty()).map(|tenant| Name::parse(&tenant)).transpose();
+    let tenant = tenant.map_err(|error| invalid("tenant", error))?;
+    let alerts = if alerts { Alerts::Remove } else { Alerts::Keep };
+    let store = shared.store.clone();
+    let (of_tenant, node) = (tenant.as_ref().map(Name::to_string), name.to_string());
+    let remove = move || store.remove_node(tenant.as_ref(), &name, alerts, Timestamp::now());
+    let removed = tokio::task::spawn_blocking(remove).await.map_err(|error| Status::internal(error.to_string()))?;
+    let (alert_files, alert_bytes) = removed.map_err(|error| match &error {
+        RemoveError::Unknown { .. } => Status::not_found(error.to_string()),
+        RemoveError::Connected { .. } | RemoveError::Alerts { .. } => Status::failed_precondition(error.to_string()),
+        RemoveError::Store(cause) => {
+            tracing::error!(node, error = %Escaped(cause), "a node cannot be removed");
+            Status::unavailable(format!(
+                "node {node}: the store cannot be changed; the log of the control plane says why"
+            ))
+        }
+    })?;
+    counter!(telemetry::CONTROL_PLANE_REMOVED_NODES_TOTAL).increment(1);
+    let (tenant, with_alerts) = (of_tenant, alerts == Alerts::Remove);
+    tracing::info!(tenant, node, with_alerts, alert_files, "an operator removed a node");
+    Ok(Response::new(RemoveNodeResponse { alert_files, alert_bytes }))
+}
+
 fn node_status(node: NodeRecord, snapshot: &Snapshot, now: Timestamp) -> NodeStatus {
     let slots = Mode::ALL.into_iter().filter_map(|mode| {
         let wanted = snapshot.wanted(&node.labels, mode).map_or(0, |of| of.manifest.version);
         let known = node.slots.iter().find(|slot| slot.mode == mode);
         (known.is_some() || wanted != 0).then(|| slot_status(mode, known, wanted))
     });
+    let mut present = node.duplicates(now);
+    if present.is_empty() && node.is_connected(now) {
+        present = node.instances.iter().filter(|one| one.id == node.instance).collect();
+    }
+    let instances = present.into_iter().map(|one| Instance {
+        id: one.id.clone(),
+        address: one.address.clone(),
+        age_seconds: now.as_second().saturating_sub(one.heard.as_second()).try_into().unwrap_or(0),
+    });
     NodeStatus {
+        instances: instances.collect(),
         slots: slots.collect(),
         connected: node.is_connected(now),
         age_seconds: node.age_seconds(now),
@@ -95,8 +140,18 @@ fn node_status(node: NodeRecord, snapshot: &Snapshot, now: Timestamp) -> NodeSta
             hits: of.hits,
             indicators: of.indicators,
             newest_feed_age_seconds: of.newest_feed_age_seconds,
+            canary: i32::from(match of.canary_found {
+                None => Canary::Unspecified,
+                Some(true) => Canary::Found,
+                Some(false) => Canary::Missing,
+            }),
         }),
-        node: Some(Node { name: node.name, labels: node.labels.into_iter().collect(), software: node.software }),
+        node: Some(Node {
+            name: node.name,
+            labels: node.labels.into_iter().collect(),
+            software: node.software,
+            instance: node.instance,
+        }),
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) fn call_of(path: &str) -> &'static str {
         "/hotlist.control.v1.Control/FetchSegment" => "fetch_segment",
         "/hotlist.control.v1.Control/ReportAlerts" => "report_alerts",
         "/hotlist.control.v1.Operator/ListNodes" => "list_nodes",
+        "/hotlist.control.v1.Operator/RemoveNode" => "remove_node",
         _ => "other",
     }
 }

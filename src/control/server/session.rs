@@ -1,6 +1,7 @@
 //! One node on one stream: who it is, what is in its slots, and what the store is told of it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use jiff::Timestamp;
 use metrics::counter;
@@ -10,7 +11,7 @@ use super::identity::Identity;
 use super::slot::{Answer, Content, EMPTY, Slot, Wanted};
 use crate::control::names::Name;
 use crate::control::store::{
-    Labels, NodeRecord, SlotRecord, Snapshot, StatisticsRecord, Store, StoreError, TENANT, check_labels,
+    InstanceRecord, Labels, NodeRecord, SlotRecord, Snapshot, StatisticsRecord, Store, StoreError, TENANT, check_labels,
 };
 use crate::intel::manifest::Mode;
 use crate::proto::control::v1 as proto;
@@ -20,6 +21,8 @@ use crate::telemetry::{self, Throttle};
 const MAX_REASON: usize = 2048;
 /// The most bytes of the version of a node's program.
 const MAX_SOFTWARE: usize = 128;
+/// The most bytes of what a process calls itself.
+const MAX_INSTANCE: usize = 64;
 
 /// A node.
 pub(super) struct Session {
@@ -28,6 +31,8 @@ pub(super) struct Session {
     labels: Labels,
     software: String,
     stream: u64,
+    /// The process that opened the stream, as far as it was heard on it.
+    process: InstanceRecord,
     nonces: u64,
     slots: BTreeMap<Mode, (Slot, Refusal)>,
     heard: Timestamp,
@@ -53,15 +58,28 @@ struct Refusal {
 
 impl Session {
     /// Who it is: what the certificate says, and for the rest what the node says.
-    pub(super) fn open(identity: &Identity, node: proto::Node, stream: u64, now: Timestamp) -> Result<Session, Status> {
+    pub(super) fn open(
+        identity: &Identity,
+        address: Option<SocketAddr>,
+        node: proto::Node,
+        stream: u64,
+        now: Timestamp,
+    ) -> Result<Session, Status> {
         let invalid = |error: String| Status::invalid_argument(error);
-        let proto::Node { name, labels, software } = node;
+        let proto::Node { name, labels, software, instance } = node;
         let name = Name::parse(&name).map_err(|error| invalid(format!("node.name: {error}")))?;
         identity.check_node("sync", &name)?;
         check_labels(labels.iter()).map_err(|error| invalid(format!("node.{error}")))?;
         if software.len() > MAX_SOFTWARE {
             return Err(invalid(format!("node.software: at most {MAX_SOFTWARE} bytes are taken")));
         }
+        if instance.len() > MAX_INSTANCE || !instance.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let wanted = format!("node.instance: at most {MAX_INSTANCE} printable characters of ASCII are taken");
+            return Err(invalid(wanted));
+        }
+        let id = if instance.is_empty() { format!("stream-{stream:016x}") } else { instance };
+        let address = address.map_or_else(String::new, |address| address.to_string());
+        let process = InstanceRecord { id, address, since: now, heard: now };
         let mut labels: Labels = labels.into_iter().collect();
         let tenant = match identity.tenant()? {
             Some(tenant) => {
@@ -75,7 +93,17 @@ impl Session {
         };
         let (slots, statistics) = (BTreeMap::new(), None);
         let (nonces, before) = (0, None);
-        Ok(Session { tenant, name, labels, software, stream, nonces, slots, heard: now, statistics, before })
+        Ok(Session { tenant, name, labels, software, stream, process, nonces, slots, heard: now, statistics, before })
+    }
+
+    /// The process that opened the stream.
+    pub(super) fn process(&self) -> &InstanceRecord {
+        &self.process
+    }
+
+    /// Its tenant, if it has one, and its name.
+    pub(super) fn name(&self) -> (Option<&str>, &str) {
+        (self.tenant.as_ref().map(Name::as_str), self.name.as_str())
     }
 
     /// Reads what the store knew before, for the reason of a refusal that the node remembers only the version of.
@@ -98,6 +126,10 @@ impl Session {
                 hits: of.hits,
                 indicators: of.indicators,
                 newest_feed_age_seconds: of.newest_feed_age_seconds,
+                canary_found: match of.canary() {
+                    proto::Canary::Unspecified => None,
+                    canary => Some(canary == proto::Canary::Found),
+                },
             });
         }
         let mode = match proto::Slot::try_from(request.slot) {
@@ -212,6 +244,8 @@ impl Session {
             labels: self.labels.clone(),
             software: self.software.clone(),
             stream: format!("{:016x}", self.stream),
+            instance: self.process.id.clone(),
+            instances: vec![InstanceRecord { heard: self.heard, ..self.process.clone() }],
             connected,
             heard: self.heard,
             written: now,
@@ -223,12 +257,16 @@ impl Session {
 }
 
 impl Record {
-    /// Tells the store. Blocks.
-    pub(super) fn write(&self, store: &Store) -> Result<(), StoreError> {
+    /// Tells the store, and returns the other processes that use the name at the same time. Blocks.
+    pub(super) fn write(&self, store: &Store) -> Result<Vec<InstanceRecord>, StoreError> {
         let Record { tenant, name, node } = self;
-        match node.connected {
-            true => store.write_node(tenant.as_ref(), name, node),
-            false => store.end_node(tenant.as_ref(), name, node),
+        if !node.connected {
+            return store.end_node(tenant.as_ref(), name, node).map(|()| Vec::new());
         }
+        let known = store.write_node(tenant.as_ref(), name, node)?;
+        let all = known.duplicates(node.written);
+        // The others of two that overlap, when this process is one of them.
+        let is_one = all.iter().any(|one| one.id == node.instance);
+        Ok(all.into_iter().filter(|one| is_one && one.id != node.instance).cloned().collect())
     }
 }

@@ -14,8 +14,8 @@ use tonic::{Request, Status, Streaming};
 use super::identity::Identity;
 use super::quotas::{Kind, Permit, note};
 use super::session::Session;
-use super::{EXPIRED, Shared, caller, draining, permit, refused};
-use crate::control::store::{StoreError, WRITE_AGAIN};
+use super::{Caller, EXPIRED, Shared, caller, draining, permit, refused};
+use crate::control::store::{InstanceRecord, StoreError, WRITE_AGAIN};
 use crate::escape::Escaped;
 use crate::proto::control::v1::{SyncRequest, SyncResponse};
 use crate::socket::Connection;
@@ -36,6 +36,8 @@ struct Stream {
     written: Option<Instant>,
     /// Whether there is something to tell it.
     news: bool,
+    /// Whether another process uses the name at the same time.
+    is_duplicate: bool,
 }
 
 pub(super) fn open(
@@ -45,28 +47,27 @@ pub(super) fn open(
     let caller = caller(&request);
     caller.identity.tenant()?;
     let permit = permit(shared, "sync", Kind::Sync, &caller)?;
-    let identity = caller.identity;
     let connection = request.extensions().get::<Connection>().cloned();
     let (sender, responses) = mpsc::channel(1);
-    let run = run(Arc::clone(shared), identity, connection, request.into_inner(), sender, permit);
+    let run = run(Arc::clone(shared), caller, connection, request.into_inner(), sender, permit);
     shared.tasks.spawn(run);
     Ok(ReceiverStream::new(responses))
 }
 
 async fn run(
     shared: Arc<Shared>,
-    identity: Identity,
+    caller: Caller,
     connection: Option<Connection>,
     mut requests: Streaming<SyncRequest>,
     responses: Responses,
     permit: Permit,
 ) {
     gauge!(telemetry::CONTROL_PLANE_NODES).increment(1.0);
-    let mut stream = Stream { shared, session: None, written: None, news: false };
+    let mut stream = Stream { shared, session: None, written: None, news: false, is_duplicate: false };
     let ended = tokio::select! {
-        ended = stream.follow(&identity, &mut requests, &responses) => ended,
+        ended = stream.follow(&caller, &mut requests, &responses) => ended,
         () = drained(connection) => Err(draining()),
-        () = expired(&identity) => Err(Status::unauthenticated(EXPIRED)),
+        () = expired(&caller.identity) => Err(Status::unauthenticated(EXPIRED)),
     };
     if let Err(status) = ended {
         refused("sync", &status);
@@ -77,6 +78,7 @@ async fn run(
     drop(permit);
     drop(responses);
     stream.write(false).await.unwrap_or_else(|error| complain(&error));
+    stream.note_duplicates(&[]);
     gauge!(telemetry::CONTROL_PLANE_NODES).decrement(1.0);
 }
 
@@ -99,7 +101,7 @@ impl Stream {
     /// Until the node goes, or breaks the rules.
     async fn follow(
         &mut self,
-        identity: &Identity,
+        caller: &Caller,
         requests: &mut Streaming<SyncRequest>,
         responses: &Responses,
     ) -> Result<(), Status> {
@@ -112,7 +114,8 @@ impl Stream {
         let Some(mut first) = first? else { return Ok(()) };
         let node =
             first.node.take().ok_or_else(|| Status::invalid_argument("node: the first request names the node"))?;
-        let mut session = Session::open(identity, node, crate::control::random(), Timestamp::now())?;
+        let stream = crate::control::random();
+        let mut session = Session::open(&caller.identity, caller.address, node, stream, Timestamp::now())?;
         let store = self.shared.store.clone();
         let opened = tokio::task::spawn_blocking(move || {
             session.remember(&store);
@@ -175,15 +178,40 @@ impl Stream {
     async fn write(&mut self, connected: bool) -> Result<(), StoreError> {
         let Some(session) = &self.session else { return Ok(()) };
         let (record, store) = (session.record(connected, Timestamp::now()), self.shared.store.clone());
-        let written = tokio::task::spawn_blocking(move || record.write(&store)).await.unwrap_or(Ok(()));
+        let written = tokio::task::spawn_blocking(move || record.write(&store)).await.unwrap_or(Ok(Vec::new()));
         (self.written, self.news) = (Some(Instant::now()), false);
         match written {
-            Err(error @ (StoreError::TooManyNodes { .. } | StoreError::TenantBytes(_))) => Err(error),
+            Ok(others) => self.note_duplicates(&others),
+            Err(error @ (StoreError::TooManyNodes { .. } | StoreError::TenantBytes(_))) => return Err(error),
             // What is not told is told later; the node goes on.
-            other => {
-                other.unwrap_or_else(|error| complain(&error));
-                Ok(())
-            }
+            Err(error) => complain(&error),
+        }
+        Ok(())
+    }
+
+    /// Logs and counts that other processes use the name of this node.
+    fn note_duplicates(&mut self, others: &[InstanceRecord]) {
+        static LINES: Throttle = Throttle::once_a_minute();
+        let is_duplicate = !others.is_empty();
+        match (std::mem::replace(&mut self.is_duplicate, is_duplicate), is_duplicate) {
+            (false, true) => gauge!(telemetry::CONTROL_PLANE_DUPLICATE_NODES).increment(1.0),
+            (true, false) => gauge!(telemetry::CONTROL_PLANE_DUPLICATE_NODES).decrement(1.0),
+            _ => {}
+        }
+        if let (Some(session), true) = (&self.session, is_duplicate)
+            && let Some(left_out) = LINES.pass()
+        {
+            let (tenant, node) = session.name();
+            let (address, others) = (&session.process().address, others.iter().map(|one| &one.address));
+            let others: Vec<&String> = others.collect();
+            tracing::warn!(
+                tenant,
+                node,
+                address,
+                ?others,
+                left_out,
+                "several processes sync under the name of one node: give each its own (`intel.control.node`)"
+            );
         }
     }
 }

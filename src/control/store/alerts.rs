@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -136,6 +137,9 @@ impl AlertLog {
         let path = self.directory.join(format!("{}-{:016x}.ndjson", now.strftime("%Y%m%dT%H%M%S%.6fZ"), random()));
         let file = files::private().append(true).create_new(true).open(&path).map_err(failed)?;
         file.try_lock().map_err(|error| failed(error.into()))?;
+        if file.metadata().map_err(failed)?.nlink() == 0 {
+            return Err(failed(io::ErrorKind::NotFound.into()));
+        }
         self.sync_names().map_err(failed)?;
         Ok(Open { path, file, length: 0 })
     }
@@ -152,11 +156,19 @@ impl AlertLog {
 
 /// A file of an earlier stream, without what a crash left half.
 fn reopen(path: &Path, rotate_at: u64) -> io::Result<Option<Open>> {
-    let mut file = OpenOptions::new().read(true).append(true).open(path)?;
+    let mut file = match OpenOptions::new().read(true).append(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
         Err(TryLockError::Error(error)) => return Err(error),
+    }
+    // Its node was removed with its alerts before the lock was ours.
+    if file.metadata()?.nlink() == 0 {
+        return Ok(None);
     }
     let whole = whole_lines(&mut file)?;
     file.set_len(whole)?;

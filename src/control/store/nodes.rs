@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::files::{self, Durable};
+use super::instances::InstanceRecord;
 use super::publication::Labels;
 use super::{Store, StoreError, of_tenant};
 use crate::control::names::Name;
@@ -36,6 +37,12 @@ pub struct NodeRecord {
     pub software: String,
     /// Names the stream that this is of: the end of an old one does not count when there is a new one.
     pub stream: String,
+    /// The id of the process whose stream it is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub instance: String,
+    /// The processes that were heard under this name lately.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instances: Vec<InstanceRecord>,
     /// Whether that stream is open.
     pub connected: bool,
     /// When the node said something last.
@@ -75,6 +82,9 @@ pub struct StatisticsRecord {
     pub indicators: u64,
     /// Age of the newest feed in seconds.
     pub newest_feed_age_seconds: u64,
+    /// Whether the canary is found; `None`: the node has none, or does not report it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_found: Option<bool>,
 }
 
 impl NodeRecord {
@@ -90,11 +100,35 @@ impl NodeRecord {
 }
 
 impl Store {
-    /// Writes what is known of a node.
+    /// Writes what is known of a node, with the processes that another stream heard under its name, and returns what
+    /// the store knows then. What a newer stream wrote stays.
     ///
     /// # Errors
     /// It cannot be written, or the node is new and would be one too many, or has no room.
-    pub fn write_node(&self, tenant: Option<&Name>, name: &Name, record: &NodeRecord) -> Result<(), StoreError> {
+    pub fn write_node(
+        &self,
+        tenant: Option<&Name>,
+        name: &Name,
+        record: &NodeRecord,
+    ) -> Result<NodeRecord, StoreError> {
+        let mut record = record.clone();
+        if let Some(found) = self.read_node(tenant, name) {
+            if found.stream != record.stream && found.heard > record.heard {
+                let mut newer = found.clone();
+                newer.add_instances_of(&record);
+                if newer == found {
+                    return Ok(found);
+                }
+                record = newer;
+            } else {
+                record.add_instances_of(&found);
+            }
+        }
+        self.replace_node(tenant, name, &record)?;
+        Ok(record)
+    }
+
+    fn replace_node(&self, tenant: Option<&Name>, name: &Name, record: &NodeRecord) -> Result<(), StoreError> {
         let directory = of_tenant(&self.nodes(), tenant);
         let path = directory.join(format!("{name}.json"));
         let failed = |cause| StoreError::write(&path, cause);
@@ -118,11 +152,21 @@ impl Store {
     /// # Errors
     /// It cannot be written.
     pub fn end_node(&self, tenant: Option<&Name>, name: &Name, record: &NodeRecord) -> Result<(), StoreError> {
-        let path = of_tenant(&self.nodes(), tenant).join(format!("{name}.json"));
-        match read(&path) {
-            Some(last) if last.stream != record.stream => Ok(()),
-            _ => self.write_node(tenant, name, record),
+        let mut left = match self.read_node(tenant, name) {
+            Some(last) if last.stream != record.stream => last,
+            // It was removed meanwhile.
+            None => return Ok(()),
+            Some(last) => NodeRecord { instances: last.instances, ..record.clone() },
+        };
+        let known = left.instances.len();
+        // A process that has another stream by now is still there.
+        if left.stream == record.stream || left.instance != record.instance {
+            left.instances.retain(|one| one.id != record.instance);
         }
+        if left.stream == record.stream || left.instances.len() != known {
+            self.replace_node(tenant, name, &left)?;
+        }
+        Ok(())
     }
 
     /// What is known of a node, if anything is.
@@ -215,6 +259,8 @@ mod tests {
             labels: Labels::default(),
             software: String::new(),
             stream: String::new(),
+            instance: String::new(),
+            instances: Vec::new(),
             connected: true,
             heard,
             written: heard,

@@ -37,8 +37,22 @@ pub struct Publication {
     pub bytes: Bytes,
     /// Who signed them.
     pub signatures: Vec<Signature>,
-    /// Of everything above: tells this content from any other.
+    /// Of manifest and signatures: tells this content from any other.
     pub fingerprint: Digest,
+    /// Who made it, and how; for people, nothing depends on it.
+    pub made: Option<Made>,
+}
+
+/// Who made a publication, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    /// The user and the host.
+    pub by: String,
+    /// The command, and the version whose content it published again.
+    pub how: String,
+    /// Why, as the user put it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
 }
 
 /// A file is no publication.
@@ -102,6 +116,8 @@ struct File {
     /// In base64.
     manifest: String,
     signatures: Vec<Signature>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    made: Option<Made>,
 }
 
 impl Publication {
@@ -117,7 +133,7 @@ impl Publication {
         let manifest = Manifest::parse(&signed.manifest)?;
         let fingerprint = Digest::of(&serde_json::to_vec(&signed)?);
         let Signed { manifest: bytes, signatures } = signed;
-        Ok(Publication { name, labels, manifest, bytes: bytes.into(), signatures, fingerprint })
+        Ok(Publication { name, labels, manifest, bytes: bytes.into(), signatures, fingerprint, made: None })
     }
 
     /// Reads a file, whatever its name is.
@@ -140,9 +156,10 @@ impl Publication {
     /// # Errors
     /// It is something else.
     pub fn parse(content: &[u8]) -> Result<Publication, PublicationError> {
-        let File { name, labels, manifest, signatures } = serde_json::from_slice(content)?;
+        let File { name, labels, manifest, signatures, made } = serde_json::from_slice(content)?;
         let manifest = STANDARD.decode(manifest).map_err(|_| PublicationError::Base64)?;
-        Publication::new(Name::parse(&name)?, labels, Signed { manifest, signatures })
+        let publication = Publication::new(Name::parse(&name)?, labels, Signed { manifest, signatures })?;
+        Ok(Publication { made, ..publication })
     }
 
     /// The content of its file.
@@ -155,6 +172,7 @@ impl Publication {
             labels: self.labels.clone(),
             manifest: STANDARD.encode(&self.bytes),
             signatures: self.signatures.clone(),
+            made: self.made.clone(),
         })?;
         content.push(b'\n');
         Ok(content)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 
 use super::files::{self, Durable};
-use super::publication::{Labels, Publication, PublicationError};
+use super::publication::{Labels, Made, Publication, PublicationError};
 use super::{Store, StoreError};
 use crate::control::names::Name;
 use crate::intel::manifest::{Digest, Hasher, Key, Manifest, Mode, Revocation, Rule, SegmentRef, Signed};
@@ -84,7 +84,9 @@ pub enum PublishError {
         mode: Mode,
     },
     /// There is no such version any more.
-    #[error("{name}: version {version} is not kept, only {kept}; the last {KEPT} are")]
+    #[error(
+        "{name}: version {version} is not kept, only {kept}; the last {KEPT} are, `hotlist publications` lists what is in them"
+    )]
     NoVersion {
         /// The name.
         name: Name,
@@ -130,7 +132,7 @@ impl Store {
     /// Nothing was published.
     pub fn publish(&self, draft: Draft, key: Option<&Key>, now: Timestamp) -> Result<Publication, PublishError> {
         let _lock = self.lock()?;
-        self.publish_locked(draft, key, now)
+        self.publish_locked(draft, "publish".to_owned(), key, now)
     }
 
     /// Lets what is in the shadow serve, under a new version, and takes it out of the shadow. `lifetime` is that of
@@ -150,7 +152,7 @@ impl Store {
             let name = name.clone();
             PublishError::Nothing { name, mode: Mode::Shadow }
         })?;
-        let published = self.publish_again(&shadow, Mode::Serve, lifetime, key, now)?;
+        let published = self.publish_again(&shadow, "promote", lifetime, key, now)?;
         let path = self.publications().join(shadow.file_name());
         let removed = std::fs::remove_file(&path).and_then(|()| files::sync_directory(&self.publications()));
         removed.map_err(|cause| StoreError::write(&path, cause))?;
@@ -177,13 +179,14 @@ impl Store {
             return Err(PublishError::NoVersion { name: name.clone(), version, kept });
         };
         let old = Publication::read_any(path)?;
-        self.publish_again(&old, Mode::Serve, lifetime, key, now)
+        self.publish_again(&old, "rollback", lifetime, key, now)
     }
 
+    /// Publishes the content of an earlier version, to serve.
     fn publish_again(
         &self,
         old: &Publication,
-        mode: Mode,
+        command: &str,
         lifetime: Option<SignedDuration>,
         key: Option<&Key>,
         now: Timestamp,
@@ -191,13 +194,21 @@ impl Store {
         if key.is_none() && !old.signatures.is_empty() {
             return Err(PublishError::Unsigned(old.name.clone()));
         }
-        let Manifest { audience, issued, expires, segments, revocations, rules, .. } = old.manifest.clone();
+        let Manifest { audience, version, issued, expires, segments, revocations, rules, .. } = old.manifest.clone();
         let lifetime = lifetime.or_else(|| expires.map(|expires| expires.duration_since(issued)));
         let (name, labels) = (old.name.clone(), old.labels.clone());
-        self.publish_locked(Draft { name, labels, audience, mode, segments, revocations, rules, lifetime }, key, now)
+        let mode = Mode::Serve;
+        let draft = Draft { name, labels, audience, mode, segments, revocations, rules, lifetime };
+        self.publish_locked(draft, format!("{command} of version {version}"), key, now)
     }
 
-    fn publish_locked(&self, draft: Draft, key: Option<&Key>, now: Timestamp) -> Result<Publication, PublishError> {
+    fn publish_locked(
+        &self,
+        draft: Draft,
+        how: String,
+        key: Option<&Key>,
+        now: Timestamp,
+    ) -> Result<Publication, PublishError> {
         let Draft { name, labels, audience, mode, segments, revocations, rules, lifetime } = draft;
         for SegmentRef { digest, bytes } in &segments {
             let path = self.segment(digest);
@@ -218,7 +229,9 @@ impl Store {
         let manifest = Manifest { audience, version, mode, issued: now, expires, segments, revocations, rules };
         let manifest = manifest.to_bytes().map_err(PublicationError::from)?;
         let signatures = key.iter().map(|key| key.sign(&manifest)).collect();
-        let publication = Publication::new(name, labels, Signed { manifest, signatures })?;
+        let mut publication = Publication::new(name, labels, Signed { manifest, signatures })?;
+        publication.made =
+            self.author.as_ref().map(|Made { by, note, .. }| Made { by: by.clone(), how, note: note.clone() });
         self.put(&publication)?;
         Ok(publication)
     }
@@ -284,13 +297,13 @@ impl Store {
 }
 
 /// Name, mode and version of a file of the history.
-fn parse_kept(path: &Path) -> Option<(&str, &str, u64)> {
+pub(super) fn parse_kept(path: &Path) -> Option<(&str, &str, u64)> {
     let (rest, version) = path.file_name()?.to_str()?.strip_suffix(".json")?.rsplit_once('.')?;
     let (name, mode) = rest.rsplit_once('.')?;
     Some((name, mode, version.parse().ok()?))
 }
 
-fn list(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+pub(super) fn list(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let failed = |cause| StoreError::read(directory, cause);
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(failed)? {

@@ -45,6 +45,15 @@ pub fn canonical_version(path: &Path) -> Option<u16> {
     sections::canonical_version(&head)
 }
 
+/// The number of indicators that a segment file names in its head. `None` when the file cannot be read or is not a
+/// segment of this version. Nothing else of it is checked.
+pub fn indicators(path: &Path) -> Option<u32> {
+    let mut head = [0; 44];
+    File::open(path).ok()?.read_exact(&mut head).ok()?;
+    sections::canonical_version(&head[..12])?;
+    Some(u32::from_le_bytes([head[40], head[41], head[42], head[43]]))
+}
+
 impl Segment {
     /// Reads a file, or maps one of more than [`COPIED_BYTES`], and checks all of it. Nothing may write to a mapped file
     /// afterwards: the process ends when it reads where the file is cut off.

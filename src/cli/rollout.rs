@@ -1,0 +1,159 @@
+//! `--wait` of `hotlist publish`, `promote` and `rollback`: what nodes make of a publication, as the store is told.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use jiff::{Span, SpanRelativeTo, Timestamp};
+
+use super::args::WaitArgs;
+use super::{Failure, progress};
+use crate::control::store::{NodeRecord, Progress, Publication, Rollout, Store};
+use crate::escape::Escaped;
+
+/// The pause between two reads of the store, which is told of a node once a second.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Characters of a reason that are shown.
+const EXCERPT: usize = 200;
+
+/// How long to wait; `None`: not at all.
+pub(super) fn timeout(args: &WaitArgs) -> anyhow::Result<Option<Duration>> {
+    if !args.wait {
+        return Ok(None);
+    }
+    let text = &args.timeout;
+    let wanted = || format!("--timeout {text}: give a time, e.g. `2m` or `30s`");
+    let span: Span = text.parse().with_context(wanted)?;
+    let time = span.to_duration(SpanRelativeTo::days_are_24_hours()).with_context(wanted)?;
+    let time = Duration::try_from(time).ok().filter(|time| !time.is_zero());
+    time.map(Some).with_context(wanted)
+}
+
+/// Waits until the roll-out is over, and shows what became of it. Without a time nothing is waited for.
+pub(super) fn follow(
+    store: &Store,
+    publication: &Publication,
+    waits: Option<Duration>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let Some(waits) = waits else { return Ok(()) };
+    // What is published is told before anything is waited for.
+    out.flush().map_err(Failure::of_output)?;
+    let (bar, start) = (progress::bar(0, "nodes answered"), Instant::now());
+    let rollout = loop {
+        let rollout = store.rollout(publication, Timestamp::now()).map_err(anyhow::Error::new)?;
+        bar.set_length(rollout.nodes.len() as u64);
+        bar.set_position((rollout.nodes.len() - rollout.count(Progress::Waiting)) as u64);
+        if rollout.is_over() || start.elapsed() >= waits {
+            break rollout;
+        }
+        std::thread::sleep(PAUSE.min(waits.saturating_sub(start.elapsed())));
+    };
+    bar.finish_and_clear();
+    show(publication, &rollout, Timestamp::now(), out).and_then(|()| out.flush()).map_err(Failure::of_output)?;
+    match failure(publication, &rollout, waits) {
+        Some(failure) => Err(Failure::Other(anyhow!("{failure}"))),
+        None => Ok(()),
+    }
+}
+
+fn show(of: &Publication, rollout: &Rollout, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+    let (name, mode, version) = (&of.name, of.manifest.mode, of.manifest.version);
+    let count = |progress| rollout.count(progress);
+    let nodes = match rollout.nodes.len() {
+        1 => "1 node".to_owned(),
+        nodes => format!("{nodes} nodes"),
+    };
+    write!(out, "{name} {mode} version {version}: applied by {} of {nodes}", count(Progress::Applied))?;
+    for (progress, word) in [
+        (Progress::Refused, "refused"),
+        (Progress::CanaryMissing, "without its canary"),
+        (Progress::Waiting, "waiting"),
+        (Progress::Gone, "gone"),
+    ] {
+        if count(progress) > 0 {
+            write!(out, ", {} {word}", count(progress))?;
+        }
+    }
+    writeln!(out)?;
+    for (progress, node) in rollout.nodes.iter().filter(|(progress, _)| *progress != Progress::Applied) {
+        writeln!(out, "  {}: {}", named(node), Escaped(detail(*progress, node, of, now)))?;
+    }
+    Ok(())
+}
+
+fn named(node: &NodeRecord) -> String {
+    match &node.tenant {
+        Some(tenant) => format!("{} of tenant {}", Escaped(&node.name), Escaped(tenant)),
+        None => Escaped(&node.name).to_string(),
+    }
+}
+
+fn detail(progress: Progress, node: &NodeRecord, of: &Publication, now: Timestamp) -> String {
+    let slot = node.slots.iter().find(|slot| slot.mode == of.manifest.mode);
+    let has = slot.map_or(0, |slot| slot.version);
+    let has = if has == 0 { "nothing".to_owned() } else { format!("version {has}") };
+    match progress {
+        Progress::Applied => format!("has {has}"),
+        Progress::CanaryMissing => format!("has {has}, and its canary is not found in it"),
+        Progress::Refused => {
+            let reason: String = slot.map(|slot| slot.reason.chars().take(EXCERPT).collect()).unwrap_or_default();
+            format!("refused it and still has {has}: {reason}")
+        }
+        Progress::Waiting => format!("has not answered, and still has {has}"),
+        Progress::Gone => format!("not connected, silent for {} s, has {has}", node.age_seconds(now)),
+    }
+}
+
+/// Why the publication is not where it should be.
+fn failure(of: &Publication, rollout: &Rollout, waits: Duration) -> Option<String> {
+    let (name, version) = (&of.name, of.manifest.version);
+    let count = |progress| rollout.count(progress);
+    let nodes = |count: usize| if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") };
+    if let Some(newer) = rollout.superseded {
+        let by = if newer == 0 { "was taken away".to_owned() } else { format!("was superseded by version {newer}") };
+        return Some(format!("{name}: version {version} {by} while it was waited for"));
+    }
+    let (refused, missing) = (count(Progress::Refused), count(Progress::CanaryMissing));
+    if refused > 0 {
+        let refused = nodes(refused);
+        return Some(format!("{name}: {refused} refused version {version}; mend it and publish again, or roll back"));
+    }
+    if missing > 0 {
+        let missing = nodes(missing);
+        return Some(format!(
+            "{name}: the canary of {missing} is not found in version {version}; roll back, or publish a feed that has it"
+        ));
+    }
+    if count(Progress::Waiting) > 0 {
+        let waiting = nodes(count(Progress::Waiting));
+        return Some(format!(
+            "{name}: {waiting} did not answer within {waits:?}; see `hotlist nodes` and the logs of the nodes, or wait longer (--timeout)"
+        ));
+    }
+    if count(Progress::Applied) == 0 {
+        return Some(format!(
+            "{name}: no connected node is targeted by version {version}; compare its labels with `hotlist nodes`, and see that a control plane serves this store"
+        ));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_out_is_a_time() {
+        let of = |wait, timeout: &str| timeout_of(wait, timeout);
+        assert_eq!(of(false, "never").unwrap(), None);
+        assert_eq!(of(true, "2m").unwrap(), Some(Duration::from_secs(120)));
+        for bad in ["", "soon", "-1s", "0s", "5"] {
+            assert!(of(true, bad).unwrap_err().to_string().starts_with("--timeout"), "{bad}");
+        }
+    }
+
+    fn timeout_of(wait: bool, timeout: &str) -> anyhow::Result<Option<Duration>> {
+        super::timeout(&WaitArgs { wait, timeout: timeout.to_owned() })
+    }
+}

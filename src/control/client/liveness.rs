@@ -1,0 +1,114 @@
+//! Whether the control plane is still there. On a connection on which nothing arrives it is asked for its health, which
+//! every gRPC server answers, if only with UNIMPLEMENTED. Pings of HTTP/2 would do the same, but stock gRPC servers end
+//! connections that ping more often than every five minutes (`too_many_pings`).
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, sleep, timeout};
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::settings::Timing;
+
+/// How much longer an answer is waited for: a thread that waited for the processor finds its time over before it has read
+/// what arrived meanwhile.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// When something arrived last.
+#[derive(Debug)]
+pub(super) struct Heard {
+    start: Instant,
+    /// Microseconds after `start`.
+    last: AtomicU64,
+}
+
+impl Heard {
+    pub(super) fn new() -> Arc<Heard> {
+        Arc::new(Heard { start: Instant::now(), last: AtomicU64::new(0) })
+    }
+
+    fn note(&self) {
+        let since = self.start.elapsed().as_micros();
+        self.last.fetch_max(since.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// For how long nothing has arrived.
+    fn silence(&self) -> Duration {
+        self.start.elapsed().saturating_sub(Duration::from_micros(self.last.load(Ordering::Relaxed)))
+    }
+}
+
+/// Asks whether the control plane is there, and returns `false` when nothing arrives in time. Whatever arrives is an
+/// answer.
+pub(super) async fn ask(channel: &Channel, heard: &Heard, ping_timeout: Duration) -> bool {
+    let before = heard.last.load(Ordering::Relaxed);
+    let is_heard = || heard.last.load(Ordering::Relaxed) != before;
+    let mut client = HealthClient::new(channel.clone());
+    let _ = timeout(ping_timeout, client.check(HealthCheckRequest::default())).await;
+    if !is_heard() {
+        sleep(GRACE).await;
+    }
+    is_heard()
+}
+
+/// Asks whenever nothing has arrived for a while. Resolves when there was no answer, with the cause.
+pub(super) async fn watch(channel: Channel, heard: Arc<Heard>, timing: Timing) -> String {
+    loop {
+        let silence = heard.silence();
+        if silence < timing.ping_after {
+            sleep(timing.ping_after - silence).await;
+        } else if !ask(&channel, &heard, timing.ping_timeout).await {
+            return format!("it did not answer whether it is there within {:?}", timing.ping_timeout);
+        }
+    }
+}
+
+/// A connection that notes when something arrives.
+pub(super) struct Listening<S> {
+    pub(super) socket: S,
+    pub(super) heard: Arc<Heard>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Listening<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        let polled = Pin::new(&mut self.socket).poll_read(context, into);
+        if into.filled().len() > before {
+            self.heard.note();
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Listening<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}

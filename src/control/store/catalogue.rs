@@ -1,0 +1,60 @@
+//! Every version that the store keeps, for people who decide which one to go back to.
+
+use std::collections::BTreeMap;
+
+use super::publication::Publication;
+use super::publish::{list, parse_kept};
+use super::{Store, StoreError};
+use crate::control::names::Name;
+use crate::intel::manifest::Mode;
+
+/// A version that the store keeps.
+#[derive(Clone, Debug)]
+pub struct Catalogued {
+    /// What was published.
+    pub publication: Publication,
+    /// Whether it is what its name and mode publish now.
+    pub is_active: bool,
+}
+
+impl Store {
+    /// The versions that are kept of a name, or of all names, the newest of each name and mode first, and what is wrong
+    /// with the files that cannot be used.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn catalogue(&self, name: Option<&Name>) -> Result<(Vec<Catalogued>, Vec<String>), StoreError> {
+        let (mut found, mut unusable) = (BTreeMap::new(), Vec::new());
+        // What is in force overrides its copy in the history.
+        for (path, is_active) in [(self.history(), false), (self.publications(), true)]
+            .into_iter()
+            .map(|(directory, is_active)| Ok(list(&directory)?.into_iter().map(move |path| (path, is_active))))
+            .collect::<Result<Vec<_>, StoreError>>()?
+            .into_iter()
+            .flatten()
+        {
+            let read = if is_active { Publication::read(&path) } else { Publication::read_any(&path) };
+            match read {
+                Ok(publication) => {
+                    let of = (publication.name.clone(), mode_number(publication.manifest.mode));
+                    let version = std::cmp::Reverse(publication.manifest.version);
+                    found.insert((of, version), Catalogued { publication, is_active });
+                }
+                // One that has gone since, or belongs to somebody else.
+                Err(_) if !path.exists() => {}
+                Err(_) if !is_active && parse_kept(&path).is_none() => {}
+                Err(error) => unusable.push(format!("{}: {error}", path.display())),
+            }
+        }
+        let wanted = |one: &Catalogued| name.is_none_or(|name| one.publication.name == *name);
+        Ok((found.into_values().filter(wanted).collect(), unusable))
+    }
+}
+
+/// What serves first.
+fn mode_number(mode: Mode) -> u8 {
+    match mode {
+        Mode::Serve => 0,
+        Mode::Shadow => 1,
+    }
+}

@@ -1,0 +1,146 @@
+//! Which processes use the name of a node. Each is known by the time from which to which it was heard: of a node that
+//! was started again the times follow each other, of two nodes that were given one name they overlap.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::nodes::{BELIEVED, NodeRecord};
+
+/// By how much times must overlap: what was on its way when a process ended may arrive after its successor, and control
+/// planes that share a store may have clocks that differ by this.
+const OVERLAP: SignedDuration = SignedDuration::from_secs(2);
+/// The most processes that are kept of one name.
+const MOST: usize = 8;
+
+/// A process that syncs, or did lately, under the name of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceRecord {
+    /// What it calls itself; for a process that does not, the name of its stream.
+    pub id: String,
+    /// The address that it connected from; empty for a Unix socket.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub address: String,
+    /// When it was heard first.
+    pub since: Timestamp,
+    /// When it was heard last.
+    pub heard: Timestamp,
+}
+
+impl InstanceRecord {
+    /// Whether its word still counts.
+    fn is_recent(&self, now: Timestamp) -> bool {
+        now.duration_since(self.heard).as_secs() <= BELIEVED.as_secs().cast_signed()
+    }
+
+    fn overlaps(&self, other: &InstanceRecord) -> bool {
+        self.heard.min(other.heard).duration_since(self.since.max(other.since)) > OVERLAP
+    }
+}
+
+impl NodeRecord {
+    /// The processes that use the name at the same time, in order of their ids. Empty when there are not several.
+    pub fn duplicates(&self, now: Timestamp) -> Vec<&InstanceRecord> {
+        let recent = || self.instances.iter().filter(|one| one.is_recent(now));
+        recent().filter(|one| recent().any(|other| one.id != other.id && one.overlaps(other))).collect()
+    }
+
+    /// Adds what an earlier record knows of processes under this name, and drops those that are gone.
+    pub(super) fn add_instances_of(&mut self, earlier: &NodeRecord) {
+        for other in earlier.instances.iter().filter(|other| other.is_recent(self.written)) {
+            match self.instances.iter_mut().find(|mine| mine.id == other.id) {
+                Some(mine) => {
+                    mine.since = mine.since.min(other.since);
+                    mine.heard = mine.heard.max(other.heard);
+                }
+                None => self.instances.push(other.clone()),
+            }
+        }
+        self.instances.sort_by_key(|one| std::cmp::Reverse(one.heard));
+        self.instances.truncate(MOST);
+        self.instances.sort_by(|a, b| a.id.cmp(&b.id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::control::store::{Labels, Store};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000 + seconds).unwrap()
+    }
+
+    /// What a stream of a process writes that opened at `since` and was heard last at `heard`.
+    fn record(process: &str, stream: &str, since: i64, heard: i64) -> NodeRecord {
+        let process_record =
+            InstanceRecord { id: process.to_owned(), address: String::new(), since: at(since), heard: at(heard) };
+        NodeRecord {
+            tenant: None,
+            name: "n".to_owned(),
+            labels: Labels::default(),
+            software: String::new(),
+            stream: stream.to_owned(),
+            instance: process.to_owned(),
+            instances: vec![process_record],
+            connected: true,
+            heard: at(heard),
+            written: at(heard),
+            slots: Vec::new(),
+            statistics: None,
+        }
+    }
+
+    proptest! {
+        /// Scenario: a history of processes under one name: each is heard every ten seconds for a while, on a stream or on
+        /// several, and the next begins some seconds before or after the end of the one before it; a killed one keeps a
+        /// silent stream that is still confirmed. Guarantee: two are shown exactly when both were heard for more than 2 s
+        /// after the later of them began, and as long as that is at most 90 s ago; what the newest said is what the
+        /// store knows.
+        #[test]
+        fn processes_that_overlap_are_found_and_others_are_not(
+            lives in proptest::collection::vec((1_i64..6, -25_i64..40, 1_usize..3), 1..5),
+        ) {
+            let root = tempfile::tempdir().unwrap();
+            let store = Store::open(root.path()).unwrap();
+            let name = crate::control::names::Name::parse("n").unwrap();
+            // Times at which each process is heard.
+            let (mut begin, mut heard) = (0, Vec::new());
+            for (number, (reports, gap, streams)) in lives.iter().enumerate() {
+                let times: Vec<i64> = (0..=*reports).map(|report| begin + report * 10).collect();
+                for (at, time) in times.iter().enumerate() {
+                    // One after the other.
+                    let stream = at * streams / times.len();
+                    let since = times[(0..=at).find(|one| one * streams / times.len() == stream).unwrap()];
+                    heard.push((*time, number, format!("{number}-{stream}"), since));
+                }
+                begin = (begin + reports * 10 + gap).max(begin + 1);
+            }
+            heard.sort();
+            for (index, (time, process, stream, since)) in heard.iter().enumerate() {
+                let known = store.write_node(None, &name, &record(&process.to_string(), stream, *since, *time)).unwrap();
+                // The first process's last word is confirmed by a stream that nobody closed.
+                let silent = heard[..=index].iter().rfind(|(_, of, ..)| *of == 0).unwrap();
+                if silent.2 != *stream {
+                    store.write_node(None, &name, &record("0", &silent.2, silent.3, silent.0)).unwrap();
+                }
+                let so_far = &heard[..=index];
+                let life = |of: usize| {
+                    let mut times = so_far.iter().filter(|(_, one, ..)| *one == of).map(|(time, ..)| *time);
+                    times.next().map(|first| (first, times.next_back().unwrap_or(first)))
+                };
+                let recent: Vec<_> =
+                    (0..lives.len()).filter_map(|of| Some((of, life(of)?))).filter(|(_, (_, last))| time - last <= 90).collect();
+                let overlaps = |(of, a): &(usize, (i64, i64))| {
+                    recent.iter().any(|(other, b)| of != other && a.1.min(b.1) - a.0.max(b.0) > 2)
+                };
+                let expected: Vec<String> =
+                    recent.iter().filter(|one| overlaps(one)).map(|(of, _)| of.to_string()).collect();
+                let found: Vec<String> = known.duplicates(at(*time)).iter().map(|one| one.id.clone()).collect();
+                prop_assert_eq!(found, expected);
+                prop_assert_eq!(store.read_node(None, &name).unwrap().heard, at(*time));
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Removing a node that is gone. What is known of it is one file; its alerts stay unless they are to go, too.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::{Store, StoreError, of_tenant};
+use crate::control::names::Name;
+
+/// What becomes of the alerts of a node that is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alerts {
+    /// They stay in the store.
+    Keep,
+    /// They are removed with the node.
+    Remove,
+}
+
+/// Why a node was not removed.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    /// Nothing is known of it.
+    #[error("no node {name}{} is known{}; `hotlist nodes` lists them", of(.tenant.as_ref()), elsewhere(.others))]
+    Unknown {
+        /// The name.
+        name: Name,
+        /// The tenant that was asked for.
+        tenant: Option<Name>,
+        /// The tenants that have a node of this name.
+        others: Vec<String>,
+    },
+    /// It would be known again at once.
+    #[error(
+        "node {name}{} is connected; stop it first, and wait up to 90 s after a control plane was killed",
+        of(.tenant.as_ref())
+    )]
+    Connected {
+        /// The name.
+        name: Name,
+        /// Its tenant.
+        tenant: Option<Name>,
+    },
+    /// Its alerts are being written.
+    #[error("node {name}: {path} is being written by a ReportAlerts stream; stop the node first, or leave its alerts")]
+    Alerts {
+        /// The name.
+        name: Name,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The store does not let us.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn of(tenant: Option<&Name>) -> String {
+    tenant.map_or_else(|| " without a tenant".to_owned(), |tenant| format!(" of tenant {tenant}"))
+}
+
+fn elsewhere(tenants: &[String]) -> String {
+    if tenants.is_empty() { String::new() } else { format!(", but one of tenant {}", tenants.join(", ")) }
+}
+
+impl Store {
+    /// Removes what is known of a node that is not connected. Returns the number of files of its alerts and their
+    /// length: of those that were removed, or of those that stay.
+    ///
+    /// # Errors
+    /// The node is not known, is connected, or the store cannot be changed. Alerts are removed first, so the node is
+    /// known as long as one of their files is there.
+    pub fn remove_node(
+        &self,
+        tenant: Option<&Name>,
+        name: &Name,
+        alerts: Alerts,
+        now: Timestamp,
+    ) -> Result<(u64, u64), RemoveError> {
+        let path = of_tenant(&self.nodes(), tenant).join(format!("{name}.json"));
+        if !path.exists() {
+            let named = |node: &super::NodeRecord| node.name == name.as_str();
+            let others = self.read_nodes(None)?.into_iter().filter(named).filter_map(|node| node.tenant).collect();
+            return Err(RemoveError::Unknown { name: name.clone(), tenant: tenant.cloned(), others });
+        }
+        // A file that cannot be read is of nobody who is connected: whoever is writes it again within 30 s.
+        if self.read_node(tenant, name).is_some_and(|node| node.is_connected(now)) {
+            return Err(RemoveError::Connected { name: name.clone(), tenant: tenant.cloned() });
+        }
+        let directory = of_tenant(&self.alerts(), tenant).join(name.as_str());
+        let files = alert_files(&directory)?;
+        let bytes = files.iter().map(|(_, bytes)| bytes).sum();
+        if alerts == Alerts::Remove {
+            for (path, _) in &files {
+                remove_alerts(name, path)?;
+            }
+        }
+        // An empty directory is not needed; one with alerts stays.
+        let _ = std::fs::remove_dir(&directory);
+        std::fs::remove_file(&path).map_err(|cause| StoreError::write(&path, cause))?;
+        Ok((files.len() as u64, bytes))
+    }
+}
+
+fn alert_files(directory: &Path) -> Result<Vec<(PathBuf, u64)>, StoreError> {
+    let failed = |cause| StoreError::read(directory, cause);
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        if entry.path().extension().is_some_and(|extension| extension == "ndjson") {
+            files.push((entry.path(), entry.metadata().map_err(failed)?.len()));
+        }
+    }
+    Ok(files)
+}
+
+/// Removes a file that no stream writes to.
+fn remove_alerts(name: &Name, path: &Path) -> Result<(), RemoveError> {
+    let removed = File::open(path).and_then(|file| match file.try_lock() {
+        // The lock is held until the name is gone.
+        Ok(()) => std::fs::remove_file(path).map(|()| true),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(false),
+        Err(std::fs::TryLockError::Error(error)) => Err(error),
+    });
+    match removed {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(RemoveError::Alerts { name: name.clone(), path: path.to_owned() }),
+        Err(cause) => Err(StoreError::write(path, cause).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::store::{Labels, NodeRecord};
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
+    fn put(store: &Store, tenant: &str, node: &str, connected: bool, at: i64) {
+        let at = Timestamp::from_second(at).unwrap();
+        let record = NodeRecord {
+            tenant: Some(tenant.to_owned()),
+            name: node.to_owned(),
+            labels: Labels::default(),
+            software: String::new(),
+            stream: "s".to_owned(),
+            instance: "i".to_owned(),
+            instances: Vec::new(),
+            connected,
+            heard: at,
+            written: at,
+            slots: Vec::new(),
+            statistics: None,
+        };
+        store.write_node(Some(&name(tenant)), &name(node), &record).unwrap();
+    }
+
+    /// Scenario: nodes that are gone, connected, and unknown, with alerts that somebody writes or nobody does. Guarantee:
+    /// only what is gone goes, alerts only when asked for and when nobody writes them, and each refusal names the node.
+    #[test]
+    fn a_node_that_is_gone_is_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        let (a, now) = (name("a"), Timestamp::from_second(1000).unwrap());
+        let remove = |node: &str, alerts| store.remove_node(Some(&a), &name(node), alerts, now);
+        let left = || store.read_nodes(None).unwrap().into_iter().map(|node| node.name).collect::<Vec<_>>();
+        put(&store, "a", "gone", false, 990);
+        put(&store, "a", "here", true, 990);
+        put(&store, "a", "killed", true, 900);
+        put(&store, "b", "other", false, 990);
+
+        let error = remove("here", Alerts::Keep).unwrap_err().to_string();
+        assert!(error.starts_with("node here of tenant a is connected; stop it first"), "{error}");
+        let error = remove("other", Alerts::Keep).unwrap_err().to_string();
+        assert_eq!(error, "no node other of tenant a is known, but one of tenant b; `hotlist nodes` lists them");
+        let error = store.remove_node(None, &name("none"), Alerts::Keep, now).unwrap_err().to_string();
+        assert_eq!(error, "no node none without a tenant is known; `hotlist nodes` lists them");
+
+        let mut log = store.alert_log(Some(&a), &name("gone"));
+        log.append(&[bytes::Bytes::from_static(b"{}")], now).unwrap();
+        let error = remove("gone", Alerts::Remove).unwrap_err().to_string();
+        assert!(error.starts_with("node gone: ") && error.contains("is being written"), "{error}");
+        assert_eq!(left(), ["gone", "here", "killed", "other"], "nothing changed");
+        drop(log);
+        assert_eq!(remove("gone", Alerts::Keep).unwrap(), (1, 3));
+        assert_eq!(left(), ["here", "killed", "other"]);
+        put(&store, "a", "gone", false, 990);
+        assert_eq!(remove("gone", Alerts::Remove).unwrap(), (1, 3));
+        assert!(!store.alerts().join("a/gone").exists());
+        assert_eq!(remove("killed", Alerts::Remove).unwrap(), (0, 0), "its word has grown old");
+        assert_eq!(left(), ["here", "other"]);
+    }
+}
