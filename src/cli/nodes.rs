@@ -3,12 +3,11 @@
 use std::io::{self, Write};
 
 use anyhow::Context;
-use comfy_table::presets::NOTHING;
-use comfy_table::{ContentArrangement, Table};
 use serde_json::{Value, json};
 
 use super::Failure;
 use super::args::{NodesArgs, NodesCommand, RemoveNodeArgs};
+use super::table::Rows;
 use crate::config::{ClientTls, Endpoint, without_credentials};
 use crate::control::operator::{
     Canary, Instance, NodeStatus, Operator, RemoveNodeResponse, Slot, SlotStatus, Statistics,
@@ -46,7 +45,7 @@ fn list(nodes: &[NodeStatus], json: bool, out: &mut dyn Write) -> io::Result<()>
     if nodes.is_empty() {
         return writeln!(out, "no nodes");
     }
-    writeln!(out, "{}", table(nodes))?;
+    write!(out, "{}", table(nodes))?;
     nodes.iter().filter_map(duplicates).try_for_each(|line| writeln!(out, "{line}"))
 }
 
@@ -77,10 +76,8 @@ fn removed_line(name: &str, tenant: &str, with_alerts: bool, of: RemoveNodeRespo
     format!("removed node {name}{tenant}; {alerts}")
 }
 
-fn table(nodes: &[NodeStatus]) -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header([
+fn table(nodes: &[NodeStatus]) -> Rows {
+    let mut table = Rows::new([
         "NODE",
         "TENANT",
         "LABELS",
@@ -127,7 +124,7 @@ fn table(nodes: &[NodeStatus]) -> Table {
             canary(status).unwrap_or("-").to_owned(),
             [serve, shadow].iter().flatten().filter_map(refusal).collect::<Vec<_>>().join("; "),
         ];
-        table.add_row(row.map(|cell| Escaped(cell).to_string()));
+        table.add(row.map(|cell| Escaped(cell).to_string()));
     }
     table
 }

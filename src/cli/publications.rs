@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 
 use anyhow::Context;
-use comfy_table::presets::NOTHING;
-use comfy_table::{ContentArrangement, Table};
 use serde_json::{Value, json};
 
 use super::args::PublicationsArgs;
+use super::table::Rows;
 use super::{Failure, progress, publish};
 use crate::control::names::Name;
 use crate::control::store::{Catalogued, Labels, Store};
@@ -74,9 +73,7 @@ fn pairs(labels: &Labels) -> String {
 }
 
 fn table(versions: &[Catalogued], counts: &mut Counts<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header([
+    let mut table = Rows::new([
         "NAME",
         "MODE",
         "VERSION",
@@ -110,10 +107,9 @@ fn table(versions: &[Catalogued], counts: &mut Counts<'_>, out: &mut dyn Write) 
             counts.indicators(manifest).map_or_else(|| "segments are missing".to_owned(), |count| count.to_string()),
             made.note,
         ];
-        table.add_row(row.map(|cell| Escaped(cell).to_string()));
+        table.add(row.map(|cell| Escaped(cell).to_string()));
     }
-    // Columns at the right are padded, and lines that end in blanks are hard to compare.
-    table.to_string().lines().try_for_each(|line| writeln!(out, "{}", line.trim_end()))
+    write!(out, "{table}")
 }
 
 fn as_json(one: &Catalogued, counts: &mut Counts<'_>) -> Value {
