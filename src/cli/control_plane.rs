@@ -23,12 +23,15 @@ use crate::telemetry;
 /// The file of a connected node is written twice a minute, so a shorter time would remove it.
 const SHORTEST_MEMORY: Duration = Duration::from_secs(600);
 
+/// Where the admin listener is unless `--admin` says otherwise.
+const DEFAULT_ADMIN: &str = "127.0.0.1:9466";
+
 /// How long what is in flight may take at the end.
 const GRACE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<String>) -> Result<(), Failure> {
     let listen = address("--listen", &args.listen)?;
-    let admin = Some(args.admin.as_str()).filter(|text| *text != "none");
+    let admin = Some(args.admin.as_deref().unwrap_or(DEFAULT_ADMIN)).filter(|text| *text != "none");
     let admin = admin.map(|text| address("--admin", text)).transpose()?;
     let process = Process::start()?;
     let quotas = TenantQuotas { nodes: args.tenant_nodes as usize, bytes: bytes(&args.tenant_bytes)? };
@@ -46,8 +49,19 @@ pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<
         let server = Server::bind(store, &listen, tls.as_ref(), limits).await?;
         let (readiness, end, over) = (Readiness::default(), CancellationToken::new(), CancellationToken::new());
         readiness.register(LISTENERS, true);
-        if let Some(address) = &admin {
-            let admin = Admin::bind(address, None)?;
+        let admin = match &admin {
+            None => None,
+            Some(address) => match Admin::bind(address, None) {
+                Ok(admin) => Some(admin),
+                // Several control planes on one host need no address each as long as nobody asked for one.
+                Err(error) if args.admin.is_none() => {
+                    tracing::warn!(error = %Escaped(&error), "probes and metrics are not served; give --admin another address, or `none`");
+                    None
+                }
+                Err(error) => return Err(error.into()),
+            },
+        };
+        if let Some(admin) = admin {
             tracing::info!(address = %admin.address(), "admin is listening: /livez /readyz /metrics");
             let pages = Pages {
                 readiness: readiness.clone(),

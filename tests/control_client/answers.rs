@@ -53,7 +53,8 @@ async fn a_version_is_acknowledged_when_it_serves() {
     recorder.release(7);
     let answer = stream.request().await;
     assert_eq!((answer.slot, answer.version, answer.nonce.as_str()), (slot(Mode::Serve).into(), 7, "n1"));
-    assert!(answer.error.is_none() && answer.statistics.is_none());
+    // Statistics come with it: they say whether the canary is found in this version.
+    assert!(answer.error.is_none() && answer.statistics.is_some());
     assert_eq!(recorder.version(Mode::Serve), Some(7));
     assert!(series("hotlist_control_applied_total{slot=\"serve\"}") > applied);
     node.stop().await;

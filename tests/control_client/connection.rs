@@ -298,7 +298,7 @@ async fn what_is_being_made_ready_goes_on_without_a_stream() {
 }
 
 /// A manifest of a version with other bytes than another of that version.
-fn bare_like(version: u64) -> hotlist::intel::manifest::Signed {
+fn bare_like(version: u64) -> Signed {
     let mut manifest = manifest(version, &[]);
     manifest.rules.clear();
     sign(&manifest)

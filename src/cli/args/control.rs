@@ -28,9 +28,10 @@ pub struct ControlPlaneArgs {
     /// The authorities of clients in PEM. Clients without a certificate of one of them are refused.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_client_ca: Option<PathBuf>,
-    /// Where to serve /livez, /readyz and /metrics; `none` for nowhere.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9466")]
-    pub admin: String,
+    /// Where to serve /livez, /readyz and /metrics; `none` for nowhere. Absent: at 127.0.0.1:9466, unless that is taken,
+    /// which the log says.
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin: Option<String>,
     /// The most nodes of a tenant that the store keeps.
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub tenant_nodes: u32,

@@ -102,7 +102,10 @@ async fn remove(shared: &Shared, request: Request<RemoveNodeRequest>) -> Result<
         RemoveError::Unknown { .. } => Status::not_found(error.to_string()),
         RemoveError::Connected { .. } | RemoveError::Alerts { .. } => Status::failed_precondition(error.to_string()),
         RemoveError::Store(cause) => {
-            tracing::error!(node, error = %Escaped(cause), "a node cannot be removed");
+            static LINES: Throttle = Throttle::new();
+            if let Some(left_out) = LINES.pass() {
+                tracing::error!(node, error = %Escaped(cause), left_out, "a node cannot be removed");
+            }
             Status::unavailable(format!(
                 "node {node}: the store cannot be changed; the log of the control plane says why"
             ))
@@ -110,7 +113,10 @@ async fn remove(shared: &Shared, request: Request<RemoveNodeRequest>) -> Result<
     })?;
     counter!(telemetry::CONTROL_PLANE_REMOVED_NODES_TOTAL).increment(1);
     let (tenant, with_alerts) = (of_tenant, alerts == Alerts::Remove);
-    tracing::info!(tenant, node, with_alerts, alert_files, "an operator removed a node");
+    static LINES: Throttle = Throttle::new();
+    if let Some(left_out) = LINES.pass() {
+        tracing::info!(tenant, node, with_alerts, alert_files, left_out, "an operator removed a node");
+    }
     Ok(Response::new(RemoveNodeResponse { alert_files, alert_bytes }))
 }
 
