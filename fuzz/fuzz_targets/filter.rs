@@ -17,7 +17,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let marked: Vec<(usize, Bytes)> =
         (1..events.len()).step_by(4).map(|place| (place, [&b"marked "[..], &events[place]].concat().into())).collect();
     let changed: Vec<(usize, &Bytes)> = marked.iter().map(|(place, event)| (*place, event)).collect();
-    let verdict = Verdict { snapshot: 7, odd: &[1, 3], marked: &changed };
+    let verdict = Verdict { snapshot: "acme@7", odd: &[1, 3], marked: &changed };
     let answer = filter::answer(&request, tagged.iter().map(|(place, event)| (*place, event)), &verdict);
     assert_eq!(answer.is_ok(), walked.is_ok());
     let (Ok((id, answer)), Ok(head)) = (answer, walked) else { return };
@@ -48,7 +48,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
                     }
                 }
             }
-            (4, Payload::Varint(snapshot)) => assert_eq!(snapshot, 7),
+            (7, Payload::Bytes(snapshot)) => assert_eq!(snapshot, b"acme@7"),
             (5, Payload::Bytes(odd)) => assert_eq!(odd, [1, 3]),
             other => panic!("{other:?} is no field of an answer"),
         }

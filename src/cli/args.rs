@@ -33,8 +33,8 @@ pub struct RunArgs {
 /// Nothing is bound or fetched. Prints one line a problem, or one line that says ok. The files that `run` needs are
 /// read: certificates and keys, headers, allowlists. With --feeds the files of indicators are, too: one line for
 /// everything in them that is not used, and one a feed that sums it up. Exits with 1 if a file cannot be used at all, if
-/// nothing of a feed is used, or if no file matches an entry. --strict reads them, too, and exits with 1 as well if no file
-/// matches an allowlist, or if nothing would be matched.
+/// nothing of a feed is used, or if no file matches an entry. --strict reads them, too, and exits with 1 as well if an
+/// entry of an allowlist cannot be used, or if nothing would be matched.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Examples:\n  hotlist validate hotlist.yaml\n  hotlist validate --config hotlist.yaml\n  hotlist validate --no-files --config hotlist.yaml\n  hotlist validate --feeds --config hotlist.yaml\n  hotlist validate --feeds feeds/ bad.csv.gz"

@@ -67,7 +67,8 @@ fn the_feeds_of_a_configuration_are_checked_line_by_line() {
 }
 
 /// Scenario: a glob without a match, a feed whose indicators no field of events is looked at for, an allowlist that is not
-/// there, and no feed at all. Guarantee: `--strict` fails on each and says which it is; `--feeds` fails on the feeds.
+/// there, one with an entry that cannot be used, and no feed at all. Guarantee: `--strict` fails on each and says which it
+/// is; `--feeds` fails on the feeds and on the list that is not there.
 #[test]
 fn what_run_only_warns_of_fails_strictly() {
     let config = |intel: &str| {
@@ -81,6 +82,11 @@ fn what_run_only_warns_of_fails_strictly() {
         ("glob.yaml", &config("files: ['feeds/a.txt', 'feeds/*.none']")),
         ("fields.yaml", &config("files: ['feeds/a.txt', 'feeds/own.json']")),
         ("list.yaml", &config("files: ['feeds/a.txt'], allowlists: ['lists/*.json']")),
+        ("entry.yaml", &config("files: ['feeds/a.txt'], allowlists: ['entry.json']")),
+        (
+            "entry.json",
+            r#"{"name":"n","type":"regex","matching_attributes":["domain"],"list":["good.example.org","("]}"#,
+        ),
         ("nothing.yaml", &config("")),
         ("feeds/a.txt", "evil.com\n"),
         ("feeds/own.json", pattern),
@@ -89,14 +95,15 @@ fn what_run_only_warns_of_fails_strictly() {
         ("good.yaml", 0, 0, "feed a: 1 indicator in 1 file"),
         ("glob.yaml", 1, 1, "feeds/*.none: no file matches"),
         ("fields.yaml", 1, 1, "feed own: "),
-        ("list.yaml", 0, 1, "lists/*.json"),
+        ("list.yaml", 1, 1, "lists/*.json"),
+        ("entry.yaml", 0, 1, "entry.json"),
         ("nothing.yaml", 0, 1, "nothing would be matched"),
     ] {
         let (code, out, err) = validate(&["--config", name], directory.path());
         assert_eq!(code, Some(feeds), "{name}: {out}{err}");
         let (code, out, err) = validate(&["--strict", "--config", name], directory.path());
         assert_eq!(code, Some(strict), "{name}: {out}{err}");
-        assert!(out.contains(said), "{name}: {said}: {out}{err}");
+        assert!(format!("{out}{err}").contains(said), "{name}: {said}: {out}{err}");
     }
 }
 
@@ -127,15 +134,15 @@ fn a_file_that_cannot_be_used_at_all_exits_with_1() {
     assert_eq!((code, err.as_str()), (Some(1), "2 of 3 files cannot be used at all\n"), "{out}");
 }
 
-/// Scenario: arguments that say nothing to read, and help.
-/// Guarantee: exit code 2, and an example in the help.
+/// Scenario: arguments that say nothing to read, a file that is not a configuration, and help.
+/// Guarantee: exit code 1, and an example in the help.
 #[test]
 fn arguments_are_checked_and_help_has_an_example() {
     let directory = directory(&[]);
-    assert_eq!(validate(&[], directory.path()).0, Some(2));
+    assert_eq!(validate(&[], directory.path()).0, Some(1));
     let (code, out, _) = validate(&["--help"], directory.path());
     assert_eq!(code, Some(0));
     assert!(out.contains("hotlist validate --feeds --config hotlist.yaml"), "{out}");
     let mut without_flag = Command::new(env!("CARGO_BIN_EXE_hotlist"));
-    assert_eq!(without_flag.args(["validate", "x.csv"]).output().unwrap().status.code(), Some(2));
+    assert_eq!(without_flag.args(["validate", "x.csv"]).output().unwrap().status.code(), Some(1));
 }

@@ -276,6 +276,8 @@ async fn a_service_manager_is_kept_informed() {
     wait_for("READY=1");
     hotlist.signal(Signal::SIGTERM);
     wait_for("STOPPING=1");
+    // A manager that does not read holds up whoever tells it something.
+    std::thread::spawn(move || while manager.recv(&mut [0; 4096]).is_ok() {});
     let (status, log) = hotlist.wait();
     assert!(status.success(), "{log}");
 }
