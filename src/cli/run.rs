@@ -182,8 +182,15 @@ async fn reload_on(
         service::tell(State::Reloading);
         let (done, taken) = oneshot::channel();
         let config = load(&path, environment).await;
-        let named = |config: &Config| config.needed_files().into_iter().map(Path::to_owned).collect();
-        let named: Vec<PathBuf> = config.as_ref().map(named).unwrap_or_default();
+        // Before the configuration is tried: what changes meanwhile is a reason to try it again. Away from the threads that
+        // answer, since a file system may hang.
+        let named = match (&config, &request) {
+            (Ok(config), Some(_)) => {
+                let config = config.clone();
+                tokio::task::spawn_blocking(move || watch::named(&config)).await.unwrap_or_default()
+            }
+            _ => Vec::new(),
+        };
         // The log says whether it was taken. Without a receiver the process is at its end.
         let is_taken = reloads.send(Reload { config, done }).await.is_ok() && taken.await.unwrap_or(false);
         if let Some(request) = request {

@@ -135,11 +135,11 @@ fn a_file_that_cannot_be_used_at_all_exits_with_1() {
 }
 
 /// Scenario: arguments that say nothing to read, a file that is not a configuration, and help.
-/// Guarantee: exit code 1, and an example in the help.
+/// Guarantee: exit codes 2 and 1, and an example in the help.
 #[test]
 fn arguments_are_checked_and_help_has_an_example() {
     let directory = directory(&[]);
-    assert_eq!(validate(&[], directory.path()).0, Some(1));
+    assert_eq!(validate(&[], directory.path()).0, Some(2));
     let (code, out, _) = validate(&["--help"], directory.path());
     assert_eq!(code, Some(0));
     assert!(out.contains("hotlist validate --feeds --config hotlist.yaml"), "{out}");

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, never};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::config::Config;
 use crate::escape::Escaped;
 use crate::feed::changes::{Changes, Fingerprint};
 use crate::feed::watch::{Notice, Watch};
@@ -27,8 +28,8 @@ pub(super) type Request = oneshot::Sender<Outcome>;
 pub(super) enum Outcome {
     /// The configuration is active.
     Applied,
-    /// It is not, and names these files.
-    Refused(Vec<PathBuf>),
+    /// It is not, and names these files, as they were before it was tried.
+    Refused(Vec<(PathBuf, Option<Fingerprint>)>),
 }
 
 /// The file, and what is known of it.
@@ -134,9 +135,14 @@ impl ConfigFile {
     fn note(&mut self, outcome: Outcome) {
         self.awaited = match outcome {
             Outcome::Applied => Vec::new(),
-            Outcome::Refused(paths) => paths.into_iter().map(|path| (path.clone(), Fingerprint::of(&path))).collect(),
+            Outcome::Refused(files) => files,
         };
     }
+}
+
+/// The files that a configuration names, as they are now.
+pub(super) fn named(config: &Config) -> Vec<(PathBuf, Option<Fingerprint>)> {
+    config.needed_files().into_iter().map(|path| (path.to_owned(), Fingerprint::of(path))).collect()
 }
 
 /// What tells one content from another; `None` when there is no file. A pipe is not waited for.
@@ -179,7 +185,7 @@ mod tests {
 
         std::fs::write(&path, "c").unwrap();
         assert_eq!(looks(&mut file), [false, true, false]);
-        file.note(Outcome::Refused(vec![certificate.clone()]));
+        file.note(Outcome::Refused(vec![(certificate.clone(), None)]));
         assert_eq!(looks(&mut file), [false, false, false]);
         std::fs::write(&certificate, "x").unwrap();
         assert!(file.is_due(start));
