@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{assert_none, code, files, log_calls, words};
 
 /// Where tasks and threads are made other than by `task::background`, and what becomes of a panic there.
-const SPAWNS: [(&str, &str); 18] = [
+const SPAWNS: [(&str, &str); 17] = [
     ("src/task.rs", "it is what this rule asks for"),
     ("src/admin/thread.rs", "the app waits for its end"),
     ("src/app/indicators/thread.rs", "it goes on after a panic"),
@@ -17,7 +17,6 @@ const SPAWNS: [(&str, &str); 18] = [
     ("src/cli/run.rs", "the command waits for its end"),
     ("src/control/server/progress.rs", "of one call"),
     ("src/file_timeout.rs", "opens one file"),
-    ("src/forward/connection.rs", "of one connection"),
     ("src/forward/fanout.rs", "of one batch"),
     ("src/forward/link.rs", "of one connection"),
     ("src/forward/ndjson.rs", "syncs once, and the next batch asks again"),
