@@ -79,6 +79,14 @@ mod tests {
         assert!(shown.contains("\nrefused by the import guard: 1\n  127.0.0.1 at feed.txt:2: "), "{shown}");
     }
 
+    /// Guarantee: where there is nothing to match with, the verdict says so.
+    #[test]
+    fn explain_says_that_there_are_no_indicators() {
+        let directory = directory(&[("feed.txt", "# nothing\n"), ("event.json", EVENT)]);
+        let shown = text(&hotlist(directory.path(), &["explain", "-i", "feed.txt", "-e", "event.json"]));
+        assert!(shown.starts_with("NO HIT: there are no indicators\n"), "{shown}");
+    }
+
     /// Guarantee: `scan` and `explain` match segments, too, and say which one an indicator comes from.
     #[test]
     fn scan_and_explain_read_segments() {

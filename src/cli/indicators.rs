@@ -93,6 +93,9 @@ pub(super) fn given(
         return Err(Failure::Other(anyhow::anyhow!("no file of indicators could be read")));
     }
     let snapshot = snapshot(&mut outcomes, opened, &table, options, seed)?;
+    if snapshot.is_empty() {
+        progress::note("there are no indicators: nothing matches");
+    }
     let files = outcomes.into_iter().map(|outcome| outcome.file).collect();
     let detector = Detector {
         snapshot: Arc::new(snapshot),

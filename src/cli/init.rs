@@ -129,12 +129,13 @@ fn next_steps(args: &InitArgs, pair: &Pair, out: &mut dyn Write) -> io::Result<(
     if args.endpoint.is_none() {
         writeln!(
             out,
-            "  hotlist run --config receiver.yaml    # stands in for your back end, and prints what arrives"
+            "  {:<39} # stands in for your back end, and prints what arrives",
+            "hotlist run --config receiver.yaml"
         )?;
     }
-    writeln!(out, "  hotlist check --config hotlist.yaml   # what does not work yet")?;
+    writeln!(out, "  {:<39} # what does not work yet", "hotlist check --config hotlist.yaml")?;
     writeln!(out, "  hotlist run --config hotlist.yaml")?;
-    writeln!(out, "  {:<37} # reads {}", pair.start, Escaped(&args.logs))?;
+    writeln!(out, "  {:<39} # reads {}", pair.start, Escaped(&args.logs))?;
     writeln!(out, "\na first hit, and why it is one:")?;
     writeln!(out, "  echo '{EVENT}' | hotlist explain --config hotlist.yaml")
 }

@@ -111,7 +111,7 @@ impl Summary {
         progress::note(&format!("{hits} in {} of {}", self.events_with_hits, count(self.events, "event", "events")));
         if self.malformed > 0 {
             progress::note(&format!(
-                "{} not a JSON object, or not to the end, and matched as far as possible",
+                "{} not a JSON object, or only in part; what could be read was matched",
                 count(self.malformed, "line is", "lines are")
             ));
         }

@@ -35,6 +35,8 @@ pub(super) struct Explanation {
     refused: Vec<Refused>,
     /// Every value at a field of the table.
     values: Vec<Read>,
+    /// How many indicators the event was matched with.
+    indicators: usize,
 }
 
 /// One indicator of one feed, at all fields at which it was found.
@@ -117,6 +119,7 @@ impl Explanation {
             unfulfilled: only(unfulfilled),
             refused: refused.collect(),
             values,
+            indicators: detector.snapshot.len(),
         }
     }
 
@@ -137,6 +140,7 @@ impl Explanation {
             (0, 0, 0) if !self.refused.is_empty() => {
                 "NO HIT: a feed has a value of this event, and the import guard refuses it".to_owned()
             }
+            (0, 0, 0) if self.indicators == 0 => "NO HIT: there are no indicators".to_owned(),
             (0, 0, 0) if self.values.is_empty() => {
                 "NO HIT: the event has no value at any field of the table; see docs/configuration.md, `match.fields`"
                     .to_owned()

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::app;
+use crate::cli::progress::count;
 use crate::cli::{Failure, report};
 use crate::config::Config;
 use crate::escape::Escaped;
@@ -85,9 +86,14 @@ fn check(
     let unused = feeds.iter().filter(|summary| summary.is_unused()).count();
     match (failed, unused) {
         (0, 0) => Ok(()),
-        (0, 1) => Err(Failure::Other(anyhow::anyhow!("nothing is used of 1 of {} feeds", feeds.len()))),
-        (0, _) => Err(Failure::Other(anyhow::anyhow!("nothing is used of {unused} of {} feeds", feeds.len()))),
-        (failed, _) => Err(Failure::Other(anyhow::anyhow!("{failed} of {all} files cannot be used at all"))),
+        (0, _) => Err(Failure::Other(anyhow::anyhow!(
+            "nothing is used of {unused} of {}",
+            count(feeds.len() as u64, "feed", "feeds")
+        ))),
+        (failed, _) => Err(Failure::Other(anyhow::anyhow!(
+            "{failed} of {} cannot be used at all",
+            count(all as u64, "file", "files")
+        ))),
     }
 }
 
