@@ -98,9 +98,11 @@ fn resend(args: &RejectedResendArgs, out: &mut dyn Write, log: &mut dyn Write) -
     .map_err(anyhow::Error::new)?;
     if partial > 0 {
         let file = args.file.display();
-        let text = "of a partial success are left as they are, because OTLP forbids sending them again";
-        let lines = count(partial, "line", "lines");
-        let _ = writeln!(log, "{file}: {lines} {text}; `--partial` sends them all the same");
+        let lines = count(partial, "line of a partial success is", "lines of partial successes are");
+        let _ = writeln!(
+            log,
+            "{file}: {lines} not sent, because OTLP forbids sending them again; `--partial` sends them all the same"
+        );
     }
     if args.dry_run {
         for (number, _, entry) in &entries {
