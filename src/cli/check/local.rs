@@ -28,7 +28,8 @@ pub(super) fn addresses(config: &Config, runtime: &Runtime) -> Vec<Check> {
     let admin = config.admin.as_ref().map(|admin| &admin.address);
     let is_running = admin.is_some_and(|address| runtime.block_on(admin::is_alive(address)));
     let sources = config.sources.iter().map(|source| (format!("sources.{}", source.id), source.address()));
-    let all = sources.chain(admin.map(|address| ("admin".to_owned(), address)));
+    let probes = config.probes.as_ref().map(|probes| ("probes".to_owned(), &probes.address));
+    let all = sources.chain(admin.map(|address| ("admin".to_owned(), address))).chain(probes);
     all.map(|(key, address)| free(&key, address, is_running)).collect()
 }
 
@@ -88,6 +89,7 @@ pub(super) fn certificates(config: &Config) -> Vec<Check> {
     };
     config.sources.iter().for_each(|source| server(&format!("sources.{}", source.id), source.tls()));
     server("admin", config.admin.as_ref().and_then(|admin| admin.tls.as_ref()));
+    server("probes", config.probes.as_ref().and_then(|probes| probes.tls.as_ref()));
     let mut client = |key: &str, tls: Option<&ClientTls>| {
         if let Some(tls) = tls {
             files.extend(tls.cert_file.clone().map(|file| (format!("{key}.tls.cert_file"), file)));
