@@ -1,12 +1,24 @@
 //! The service manager's protocol (`sd_notify(3)`): readiness, reloads, the end, and the watchdog. Without a manager,
 //! which says so by the environment variable `NOTIFY_SOCKET`, nothing is sent.
+//!
+//! A manager that does not read blocks the sender once its socket is full. So a thread of its own sends, and events never
+//! wait for the manager.
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::sync::OnceLock;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
 use sd_notify::NotifyState;
 
 use crate::escape::Escaped;
+use crate::task;
+use crate::telemetry::Throttle;
+
+/// Messages that wait for the manager.
+const WAITING: usize = 16;
+
+type Message = Vec<NotifyState<'static>>;
 
 /// What the manager is told.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +42,7 @@ pub(super) fn tell(state: State) {
         }
         State::Stopping => vec![NotifyState::Stopping],
     };
-    send(&states);
+    send(states);
 }
 
 /// Feeds the watchdog, if the manager asked for it, at half of its time. It starves when the tasks of the process no
@@ -40,14 +52,39 @@ pub(super) async fn feed_watchdog() -> Infallible {
         let mut ticks = tokio::time::interval(limit / 2);
         loop {
             ticks.tick().await;
-            send(&[NotifyState::Watchdog]);
+            send(vec![NotifyState::Watchdog]);
         }
     }
     pending().await
 }
 
-fn send(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(error = %Escaped(&error), "cannot tell the service manager");
+fn send(message: Message) {
+    static SENDER: OnceLock<Option<SyncSender<Message>>> = OnceLock::new();
+    static LINES: Throttle = Throttle::new();
+    if let Some(sender) = SENDER.get_or_init(start)
+        && let Err(TrySendError::Full(_)) = sender.try_send(message)
+        && let Some(left_out) = LINES.pass()
+    {
+        tracing::warn!(left_out, "the service manager does not read its notifications: they are dropped");
+    }
+}
+
+/// Starts the thread, if there is a manager.
+fn start() -> Option<SyncSender<Message>> {
+    std::env::var_os("NOTIFY_SOCKET")?;
+    let (sender, messages) = sync_channel::<Message>(WAITING);
+    let write = move || {
+        for message in messages {
+            if let Err(error) = sd_notify::notify(&message) {
+                tracing::warn!(error = %Escaped(&error), "cannot notify the service manager");
+            }
+        }
+    };
+    match task::background_thread("hotlist-notify", write) {
+        Ok(()) => Some(sender),
+        Err(error) => {
+            tracing::warn!(error = %Escaped(&error), "cannot notify the service manager: the system gives no thread");
+            None
+        }
     }
 }
