@@ -79,12 +79,23 @@ pub fn detector(
     for (feed, indicators) in feeds {
         builder.add_feed(feed, indicators).unwrap();
     }
-    Detector { snapshot: Arc::new(builder.build("1")), policy, tag_into: TagInto::Auto, budgets: Budgets::default() }
+    Detector {
+        snapshot: Arc::new(builder.build("acme@42")),
+        policy,
+        tag_into: TagInto::Auto,
+        budgets: Budgets::default(),
+    }
+}
+
+/// The detector without budgets that an event can exceed, to compare everything that is found.
+pub fn unbounded(detector: &Detector) -> Detector {
+    Detector { budgets: Budgets::OFFLINE, ..detector.clone() }
 }
 
 /// The verdict on a JSON document that arrived at the epoch.
 pub fn judge(detector: &Detector, document: &Value) -> Verdict {
     let mut matcher = Matcher::new(&detector.snapshot);
+    matcher.set_limit(detector.budgets.record_findings);
     detector
         .document(document.to_string().as_bytes(), detector.snapshot.trie(), &mut matcher, Timestamp::UNIX_EPOCH)
         .unwrap()

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::carry::figures;
 use crate::cases::{Case, FIELDS, case, feed};
-use crate::common::{self, EXACT, detector, judge};
+use crate::common::{self, EXACT, detector, judge, unbounded};
 use crate::composite::compiled;
 use crate::meant::{Meant, event, meant};
 use crate::naive::{Found, found_by};
@@ -80,7 +80,7 @@ pub fn all_told(detector: &Detector, case: &Case) -> Vec<String> {
             values.as_array_mut().unwrap().push(value.clone());
             document
         });
-    let verdict = judge(detector, &document.into());
+    let verdict = judge(&unbounded(detector), &document.into());
     let found = |hit: &Hit| {
         let field = detector.snapshot.table().get(hit.field).name.clone();
         (field, String::from_utf8_lossy(&hit.value).into_owned(), hit.posting.indicator)
