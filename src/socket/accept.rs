@@ -3,10 +3,13 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, MaybeDone, maybe_done};
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::either::Either;
@@ -46,13 +49,16 @@ pub struct ServeError {
     cause: io::Error,
 }
 
+/// A place in the line of connections that wait, which is fair.
+type Turn = Pin<Box<MaybeDone<BoxFuture<'static, OwnedMutexGuard<()>>>>>;
+
 /// What every connection of a listener has in common.
 struct Server<F> {
     connections: Arc<Connections>,
     /// A permit for each connection that waits for a place.
     waiting: Arc<Semaphore>,
     /// Held by the first of them.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<Mutex<()>>,
     bounds: Bounds,
     tls: Option<Arc<Acceptor>>,
     prefaces: &'static [Preface],
@@ -90,7 +96,7 @@ impl Listener {
         };
         let connections = Connections::new(Arc::clone(&self.name), places);
         let waiting = Arc::new(Semaphore::new(bounds.max_waiting));
-        let turn = tokio::sync::Mutex::new(());
+        let turn = Arc::new(Mutex::new(()));
         let server = Arc::new(Server { connections, waiting, turn, bounds, tls, prefaces, open, drain: drain.clone() });
         let mut tasks = JoinSet::new();
         tokio::pin!(shutdown);
@@ -106,8 +112,9 @@ impl Listener {
                         }
                         Err(Some(ticket)) => {
                             let (server, name) = (Arc::clone(&server), Arc::clone(&self.name));
+                            let turn = server.turn_of_next().await;
                             tasks.spawn(async move {
-                                match server.wait_for_place(peer, ticket).await {
+                                match server.wait_for_place(peer, ticket, turn).await {
                                     Ok(place) => server.run(stream, peer, place).await,
                                     Err(reason) => server.refuse(&name, reason),
                                 }
@@ -202,13 +209,27 @@ impl<F> Server<F> {
         Err(Arc::clone(&self.waiting).try_acquire_owned().ok())
     }
 
+    /// Stands in line, without waiting. Turns are in the order of the calls: tasks are not run in the order in which they
+    /// were spawned, and a connection that overtakes older ones would be evicted for them before its first request.
+    async fn turn_of_next(&self) -> Turn {
+        let mut turn = Box::pin(maybe_done(Arc::clone(&self.turn).lock_owned().boxed()));
+        // A lock that was asked for is one that waits in line, whether it is free or not.
+        let _ = futures_util::poll!(turn.as_mut());
+        turn
+    }
+
     /// Waits behind those who came before for a place that becomes free, or for a connection that turns out to be slow.
-    async fn wait_for_place(&self, peer: Option<SocketAddr>, _ticket: OwnedSemaphorePermit) -> Result<Place, Reason> {
+    async fn wait_for_place(
+        &self,
+        peer: Option<SocketAddr>,
+        _ticket: OwnedSemaphorePermit,
+        mut turn: Turn,
+    ) -> Result<Place, Reason> {
         let deadline = Instant::now() + PLACE_WAIT;
         let mut reason = Reason::Capacity;
         let waiting = async {
-            // Fair: the turns are in the order in which they were asked for.
-            let _turn = self.turn.lock().await;
+            turn.as_mut().await;
+            let _turn = turn.as_mut().take_output();
             loop {
                 let freed = self.connections.freed.notified();
                 match self.connections.admit(peer) {
