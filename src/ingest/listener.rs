@@ -184,7 +184,8 @@ fn http_1(limits: &Limits) -> http1::Builder {
         .timer(TokioTimer::new())
         // That time would run while a connection waits for its next request, too: see TimedHeader.
         .header_read_timeout(None)
-        // A client that closes its side after the request waits for the answer all the same.
+        // A client that closes its side after the request waits for the answer all the same. One that is gone looks like it:
+        // its batch is delivered.
         .half_close(true)
         .max_header_size(limits.max_header_bytes as usize)
         .max_buf_size(HTTP_1_BUFFER);
