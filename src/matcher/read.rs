@@ -358,8 +358,8 @@ fn of_url(options: MatchOptions, raw: &[u8], scratch: &mut Vec<u8>, forms: &mut 
 }
 
 fn plain_host(options: MatchOptions, host: &[u8], scratch: &mut Vec<u8>, forms: &mut impl Forms) {
-    let host = host.strip_suffix(b".").unwrap_or(host);
-    if let Some(found) = ip::canonical(host) {
+    // A name drops its trailing dot by itself, and no second one.
+    if let Some(found) = ip::canonical(host.strip_suffix(b".").unwrap_or(host)) {
         address(found, forms);
     } else if !of_host_name(options, host, scratch, forms) {
         below(options, host, scratch, forms);

@@ -166,6 +166,11 @@ fn urls_yield_their_host_only_when_asked() {
         assert_eq!(at(EXACT), [""; 0], "{value}");
         assert_eq!(at(URL_HOSTS), [name], "{value}");
     }
+    let host = |value: &str| found(URL_HOSTS, &Feed::named("feed"), &indicators, "url.full", json!(value));
+    assert_eq!(
+        (host("http://EVIL.example."), host("http://EVIL.example..")),
+        (vec!["evil.example".to_owned()], vec![])
+    );
     let both = MatchOptions { subdomains: true, url_hosts: true, ..MatchOptions::EXACT };
     let below = found(both, &Feed::named("feed"), &indicators, "url.full", json!("ftp://a.evil.example/"));
     assert_eq!(below, ["evil.example"]);
