@@ -1,7 +1,9 @@
-//! Cutting a batch takes no more memory than the room that is taken for it.
+//! Cutting a batch takes no more memory than the room that is taken for it, and writes no more than a stated factor.
 
 use bytes::Bytes;
-use hotlist::encoding::envelope::{Envelope, Extent, Layout, OTLP, VECTOR};
+use hotlist::encoding::Rope;
+use hotlist::encoding::envelope::{Envelope, Extent, Layout, MAX_REPETITION, OTLP, VECTOR};
+use hotlist::forward::grpc::PARTS_AT_ONCE;
 
 use crate::{Outcome, heap};
 
@@ -15,7 +17,18 @@ pub fn faults() -> Outcome<Vec<String>> {
     let mut faults = Vec::new();
     for (name, envelope, batch) in batches() {
         let extent = Extent::of(envelope, &batch)?;
-        let (parts, split) = heap::most(|| envelope.split(&batch, MAX_BYTES));
+        let ((parts, bytes), split) = heap::most(|| {
+            let mut held: [Option<Rope>; PARTS_AT_ONCE] = [const { None }; PARTS_AT_ONCE];
+            let (mut parts, mut bytes) = (0, 0);
+            for part in envelope.split(&batch, MAX_BYTES) {
+                bytes += part.len();
+                if let Some(place) = held.get_mut(parts % PARTS_AT_ONCE) {
+                    *place = Some(part);
+                }
+                parts += 1;
+            }
+            (parts, bytes)
+        });
         let places: Vec<u32> = (0..RECORDS as u32).step_by(2).collect();
         let (_, picked) = heap::most(|| Layout::new(envelope, batch.clone()).map(|layout| layout.request_at(&places)));
         for (what, taken, most) in
@@ -25,8 +38,11 @@ pub fn faults() -> Outcome<Vec<String>> {
                 faults.push(format!("a batch of {name} is {what}: {taken} bytes of room are taken, and {most} used"));
             }
         }
-        if parts.len() < 2 {
+        if parts < 2 {
             faults.push(format!("a batch of {name} is not split"));
+        }
+        if bytes > batch.len() * MAX_REPETITION {
+            faults.push(format!("a batch of {name} of {} bytes is split into {bytes}", batch.len()));
         }
     }
     Ok(faults)
@@ -44,6 +60,15 @@ fn batches() -> Vec<(&'static str, Envelope, Bytes)> {
         ("records with something between them", OTLP, resource(&scope(&between.repeat(RECORDS)))),
         ("records in scopes of their own", OTLP, resource(&own_scope.repeat(RECORDS))),
         ("records in resources of their own", OTLP, resource(&scope(&record)).repeat(RECORDS)),
+        (
+            "records after many resources without any",
+            OTLP,
+            [
+                [field(1, b""), field(9, b"")].concat().repeat(RECORDS).as_slice(),
+                &resource(&scope(&record.repeat(RECORDS))),
+            ]
+            .concat(),
+        ),
         ("events side by side", VECTOR, field(1, b"").repeat(RECORDS)),
         ("events with something between them", VECTOR, [field(1, b""), field(9, b"x")].concat().repeat(RECORDS)),
     ];

@@ -98,7 +98,7 @@ pub fn measured(workshop: &Workshop, case: &Case, input: &Bytes) -> Outcome<Done
         (Sink::Same, _) => tagged,
         (Sink::Lines, _) => batch.hits.iter().map(|hit| format.render_record(&hit.record).len()).sum(),
         (Sink::Split, _) => {
-            format.envelope().split(&batch.message.to_bytes(), 4 << 10).iter().map(|part| part.to_bytes().len()).sum()
+            format.envelope().split(&batch.message.to_bytes(), 4 << 10).map(|part| part.to_bytes().len()).sum()
         }
     };
     Ok(Done { hits: batch.hits.len(), output: tagged.max(output) })

@@ -15,7 +15,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let mut spans = Vec::new();
     if OTLP.records(&batch, |span| spans.push(span)).is_err() {
         assert!(Layout::new(OTLP, batch.clone()).is_err(), "a layout of what cannot be walked");
-        assert_eq!(OTLP.split(&batch, 1).len(), 1, "parts of what cannot be walked");
+        assert_eq!(OTLP.split(&batch, 1).count(), 1, "parts of what cannot be walked");
         return;
     }
     let contents: Vec<&[u8]> = spans.iter().map(|span| &batch[span.record.payload()]).collect();

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use super::wire::{Field, Fields, Malformed, Payload};
 
-pub use split::{Extent, Layout};
+pub use split::{Extent, Layout, MAX_REPETITION, Parts};
 
 /// The messages around the records of one protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -34,7 +34,7 @@ use crate::telemetry::Throttle;
 use crate::tls;
 
 /// Parts of one split batch on their way at once.
-const PARTS_AT_ONCE: usize = 4;
+pub const PARTS_AT_ONCE: usize = 4;
 
 /// The method that takes events of Vector's own protocol (`proto/vector/vector.proto`).
 const PUSH_EVENTS: &str = "/vector.Vector/PushEvents";
@@ -201,7 +201,7 @@ impl GrpcSink {
             let (message, _room) = delivery.whole(message, Extent::bytes_to_split)?;
             let parts = self.format.envelope().split(&message, self.settings.max_request_bytes);
             let attempt = &attempt;
-            let refused: Vec<Vec<Refused>> = stream::iter(parts.into_iter().enumerate())
+            let refused: Vec<Vec<Refused>> = stream::iter(parts.enumerate())
                 .map(|(number, part)| async move { delivery.send_whole(&part, attempt, number).await })
                 .buffer_unordered(PARTS_AT_ONCE)
                 .try_collect()

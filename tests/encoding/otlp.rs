@@ -1,9 +1,9 @@
 //! OTLP: walk, tag, splice, split and render against decoding with `opentelemetry-proto`.
 
 use bytes::Bytes;
-use hotlist::encoding::envelope::OTLP;
+use hotlist::encoding::envelope::{MAX_REPETITION, OTLP};
 use hotlist::encoding::otlp::{encode_json, render_record, request_of, tag_record, walk_record};
-use hotlist::encoding::{Document, OddRecord, RecordSpan, TagInto};
+use hotlist::encoding::{Document, OddRecord, RecordSpan, Rope, TagInto};
 use hotlist::encoding::{json, wire};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Member;
@@ -153,16 +153,19 @@ proptest! {
         prop_assert_eq!(ExportLogsServiceRequest::decode(spliced.to_bytes()).unwrap(), request);
     }
 
-    /// The parts of a split are each small enough or one record, and together every record with what is around it.
+    /// The parts of a split are each small enough, one record, or mostly repetition; together they have every record
+    /// with what is around it, and are not much larger than the batch.
     #[test]
     fn split_loses_nothing(request in batch(), max_bytes in 1usize..4000) {
         let bytes = Bytes::from(request.encode_to_vec());
-        let parts = OTLP.split(&bytes, max_bytes);
+        let parts: Vec<_> = OTLP.split(&bytes, max_bytes).collect();
         let mut found = Vec::new();
         for part in &parts {
             let decoded = ExportLogsServiceRequest::decode(part.to_bytes()).unwrap();
             let part_records = flat(&decoded);
-            prop_assert!(part.len() <= max_bytes || part_records.len() <= 1, "{} > {}", part.len(), max_bytes);
+            let but_the_last = part_records.split_last().map_or(&[][..], |(_, records)| records);
+            let own: usize = but_the_last.iter().map(|record| record.4.encoded_len()).sum();
+            prop_assert!(part.len() <= max_bytes || part.len() > own * MAX_REPETITION, "{} > {}", part.len(), max_bytes);
             found.extend(part_records);
         }
         prop_assert_eq!(found, flat(&request));
@@ -170,6 +173,7 @@ proptest! {
         for pair in parts.windows(2) {
             prop_assert!(pair[0].len() + pair[1].len() > max_bytes);
         }
+        prop_assert!(parts.iter().map(|part| part.len()).sum::<usize>() <= bytes.len() * MAX_REPETITION);
     }
 
     /// Tagging a body then decoding is decoding then adding, as for JSON; a second pass changes nothing.
@@ -254,7 +258,7 @@ proptest! {
                 let batch = Bytes::copy_from_slice(batch);
                 let edits: Vec<_> = found.iter().map(|span| (*span, Bytes::from_static(b""))).collect();
                 OTLP.splice(&batch, &edits);
-                OTLP.split(&batch, 100);
+                OTLP.split(&batch, 100).for_each(drop);
             }
         }
     }
@@ -352,12 +356,29 @@ fn unknown_fields_survive_tagging_splicing_and_splitting_at_every_level() {
     let (tagged, _) = tag_record(&record, &tags(TagInto::Auto, &[enrichment(1)]));
     let spliced = OTLP.splice(&batch, &[(found[0], Bytes::from(tagged))]).to_bytes();
     assert_eq!(spans(&spliced).len(), 2);
-    let parts = OTLP.split(&spliced, spliced.len() - 1);
+    let parts: Vec<_> = OTLP.split(&spliced, spliced.len() - 1).collect();
     assert_eq!(parts.len(), 2);
     for marks in [&spliced, &parts[0].to_bytes(), &parts[1].to_bytes()] {
         for mark in ["value", "member", "list", "the list", "record", "scope", "resource", "request"] {
             assert!(memchr::memmem::find(marks, mark.as_bytes()).is_some(), "{mark}");
         }
+    }
+}
+
+/// Scenario: a resource of 100 KiB next to thousands of tiny records, for a next hop that takes 4 KiB, or just more than the
+/// resource. Guarantee: what is sent is at most 16 times the batch, although each part repeats the resource.
+#[test]
+fn repetition_is_bounded_when_a_batch_is_split() {
+    let record = message(&[(2, b"")]);
+    let scope = message(&[(2, &record)]).repeat(20_000);
+    let resource = message(&[(1, &[b'r'; 100_000]), (2, &scope)]);
+    let batch = Bytes::from(message(&[(1, &resource)]));
+    for max_bytes in [4_000, 100_100, 150_000] {
+        let parts: Vec<_> = OTLP.split(&batch, max_bytes).collect();
+        let records: usize = parts.iter().map(|part| spans(&part.to_bytes()).len()).sum();
+        let bytes: usize = parts.iter().map(Rope::len).sum();
+        assert_eq!(records, 20_000);
+        assert!((2..=16).contains(&parts.len()) && bytes <= batch.len() * MAX_REPETITION, "{} parts", parts.len());
     }
 }
 

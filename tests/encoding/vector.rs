@@ -116,9 +116,8 @@ proptest! {
     /// The parts of a split are each small enough or one event, and together all of them in order.
     #[test]
     fn split_loses_nothing(request in batch(), max_bytes in 1usize..3000) {
-        let parts = VECTOR.split(&Bytes::from(request.encode_to_vec()), max_bytes);
         let mut found = Vec::new();
-        for part in &parts {
+        for part in VECTOR.split(&Bytes::from(request.encode_to_vec()), max_bytes) {
             let events = PushEventsRequest::decode(part.to_bytes()).unwrap().events;
             prop_assert!(part.len() <= max_bytes || events.len() <= 1);
             found.extend(events);

@@ -5,26 +5,52 @@ use std::collections::HashMap;
 use std::mem::size_of;
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::{Envelope, EnvelopeError, RecordSpan};
 use crate::encoding::Rope;
 use crate::encoding::wire::{Fields, framed_len, put_header};
 
 impl Envelope {
-    /// The batch as several requests of at most `max_bytes` each; a record that is larger with what is around it stands
-    /// alone. Every request repeats what is around its records (resource, scope, unknown fields); every record is in
-    /// exactly one, in order. A batch that fits, has no records or cannot be walked comes back as it is. Messages
-    /// without records are left out of a batch that is split.
-    pub fn split(&self, batch: &Bytes, max_bytes: usize) -> Vec<Rope> {
-        let whole = || vec![Rope::from(batch.clone())];
-        if batch.len() <= max_bytes {
-            return whole();
+    /// The batch as several requests of at most `max_bytes` each, made one by one as they are asked for. Every request
+    /// repeats what is around its records (resource, scope, unknown fields); every record is in exactly one, in order.
+    /// A record that is larger with what is around it is a request of its own, and a request is larger than `max_bytes`
+    /// too where it would otherwise be mostly repetition: all of them together are at most [`MAX_REPETITION`] times the
+    /// batch. A batch that fits, has no records or cannot be walked comes back as it is. Messages without records are
+    /// left out of a batch that is split.
+    pub fn split(&self, batch: &Bytes, max_bytes: usize) -> Parts {
+        let layout = (batch.len() > max_bytes).then(|| Layout::new(*self, batch.clone()).ok()).flatten();
+        match layout.filter(|layout| layout.len() > 1) {
+            Some(layout) => Parts { layout, max_bytes, next: 0, whole: None },
+            None => Parts { layout: Layout::empty(*self), max_bytes, next: 0, whole: Some(batch.clone()) },
         }
-        match Layout::new(*self, batch.clone()) {
-            Ok(layout) if layout.len() > 1 => layout.split(max_bytes),
-            _ => whole(),
+    }
+}
+
+/// The most bytes of the requests that a batch is split into, for a byte of the batch.
+pub const MAX_REPETITION: usize = 16;
+
+/// The requests that a batch is split into: see [`Envelope::split`].
+#[derive(Debug)]
+pub struct Parts {
+    layout: Layout,
+    max_bytes: usize,
+    /// The first record of the next request.
+    next: usize,
+    /// A batch that is not split.
+    whole: Option<Bytes>,
+}
+
+impl Iterator for Parts {
+    type Item = Rope;
+
+    fn next(&mut self) -> Option<Rope> {
+        if let Some(whole) = self.whole.take() {
+            return Some(Rope::from(whole));
         }
+        let records = self.next..self.layout.end_of_part(self.next, self.max_bytes);
+        self.next = records.end;
+        (!records.is_empty()).then(|| self.layout.request(records))
     }
 }
 
@@ -34,6 +60,8 @@ pub struct Extent {
     records: usize,
     /// Records that do not begin where the one before ends: another group begins, or something else stands between.
     breaks: usize,
+    /// Bytes that are not of records.
+    around: usize,
     /// Where the last record ends.
     end: u32,
 }
@@ -44,7 +72,7 @@ impl Extent {
     /// Bytes for a record where some are picked: its place once more, its number in lists, and a slice in a list that may
     /// have grown to twice what it holds.
     const PICKED: usize = size_of::<RecordSpan>() + 4 * size_of::<u32>() + 2 * size_of::<Bytes>();
-    /// Bytes for a break: two groups, each with its entry in a map, what is beside its records, a header, and slices.
+    /// Bytes for a break: two groups, each with its entry in a map, a header, and slices.
     const BREAK: usize = 768;
 
     /// That of a batch.
@@ -54,6 +82,7 @@ impl Extent {
     pub fn of(envelope: Envelope, batch: &[u8]) -> Result<Extent, EnvelopeError> {
         let mut extent = Extent::default();
         envelope.records(batch, |span| extent.add(&span))?;
+        extent.around += batch.len().saturating_sub(extent.end as usize);
         Ok(extent)
     }
 
@@ -62,6 +91,7 @@ impl Extent {
     pub fn add(&mut self, span: &RecordSpan) {
         self.records += 1;
         self.breaks += usize::from(span.record.start != self.end);
+        self.around += span.record.start.saturating_sub(self.end) as usize;
         self.end = span.record.end;
     }
 
@@ -69,12 +99,13 @@ impl Extent {
     pub fn projected(self, length: usize) -> Extent {
         let end = self.end.max(1) as u128;
         let project = |count: usize| (count as u128 * length as u128).div_ceil(end).min(length as u128) as usize;
-        Extent { records: project(self.records), breaks: project(self.breaks), end: self.end }
+        let (records, breaks, around) = (project(self.records), project(self.breaks), project(self.around));
+        Extent { records, breaks, around, end: self.end }
     }
 
-    /// The most bytes of memory, besides the batch, that splitting it by size takes.
+    /// The most bytes of memory, besides the batch, that splitting it by size takes, with a few of the parts at once.
     pub fn bytes_to_split(self) -> usize {
-        let places = self.records.saturating_mul(Extent::PLACE);
+        let places = self.records.saturating_mul(Extent::PLACE).saturating_add(self.around);
         places.saturating_add(self.breaks.saturating_add(1).saturating_mul(Extent::BREAK))
     }
 
@@ -105,6 +136,12 @@ impl Layout {
         envelope.records(&batch, |span| spans.push(span))?;
         let surroundings = Surroundings::new(envelope, &batch, &spans);
         Ok(Layout { envelope, batch, spans, surroundings })
+    }
+
+    /// Of a batch without records.
+    fn empty(envelope: Envelope) -> Layout {
+        let surroundings = Surroundings { request: Bytes::new(), groups: HashMap::new() };
+        Layout { envelope, batch: Bytes::new(), spans: Vec::new(), surroundings }
     }
 
     /// How many records there are.
@@ -140,7 +177,7 @@ impl Layout {
 
     fn request_of(&self, spans: &[RecordSpan]) -> Rope {
         let mut out = Slices { batch: &self.batch, rope: Rope::default(), pending: 0..0 };
-        self.surroundings.request.iter().for_each(|range| out.slice(range.clone()));
+        out.bytes(&self.surroundings.request);
         self.write(&mut out, spans, 0);
         out.finish()
     }
@@ -156,7 +193,7 @@ impl Layout {
         for group in self.groups(spans, level) {
             let Some(span) = group.first() else { continue };
             out.header(number, self.content_len(group, level));
-            self.surroundings.of(span, level).iter().for_each(|range| out.slice(range.clone()));
+            out.bytes(self.surroundings.of(span, level));
             self.write(out, group, level + 1);
         }
     }
@@ -171,7 +208,7 @@ impl Layout {
 
     /// Length of the group that a level holds, with these records of it only.
     fn content_len(&self, spans: &[RecordSpan], level: usize) -> usize {
-        let around = spans.first().map_or(0, |span| length(self.surroundings.of(span, level)));
+        let around = spans.first().map_or(0, |span| self.surroundings.of(span, level).len());
         let inner: usize = if level + 2 == self.envelope.levels().len() {
             spans.iter().map(|span| span.record.framed().len()).sum()
         } else {
@@ -180,34 +217,47 @@ impl Layout {
         around + inner
     }
 
-    fn split(&self, max_bytes: usize) -> Vec<Rope> {
-        let mut requests = Vec::new();
+    /// Where a part that begins with a record ends.
+    fn end_of_part(&self, first: usize, max_bytes: usize) -> usize {
+        let repeated = self.repeated_at(first);
         let mut size = Size::new(self);
-        let mut first = 0;
-        for (index, span) in self.spans.iter().enumerate() {
+        let mut before = 0_usize;
+        for (index, span) in self.spans.iter().enumerate().skip(first) {
             size.add(span);
-            if index > first && size.total() > max_bytes {
-                requests.push(self.request(first..index));
-                size = Size::new(self);
-                size.add(span);
-                first = index;
+            let total = size.total();
+            if index > first && total > max_bytes && before <= before.saturating_sub(repeated) * MAX_REPETITION {
+                return index;
             }
+            before = total;
         }
-        requests.push(self.request(first..self.spans.len()));
-        requests
+        self.spans.len()
+    }
+
+    /// How much of what is around a record was around the one before it as well.
+    fn repeated_at(&self, index: usize) -> usize {
+        let (Some(span), Some(before)) =
+            (self.spans.get(index), index.checked_sub(1).and_then(|at| self.spans.get(at)))
+        else {
+            return 0;
+        };
+        let innermost = self.envelope.levels().len() - 1;
+        let same =
+            (0..innermost).take_while(|level| self.envelope.held(before, *level) == self.envelope.held(span, *level));
+        let groups: usize = same.map(|level| self.surroundings.of(span, level).len()).sum();
+        self.surroundings.request.len() + groups
     }
 }
 
-/// What stands beside the records in the messages around them.
+/// What the messages around the records hold besides them.
 #[derive(Debug)]
 struct Surroundings {
-    request: Vec<Range<usize>>,
+    request: Bytes,
     /// By the start of a group.
-    groups: HashMap<u32, Vec<Range<usize>>>,
+    groups: HashMap<u32, Bytes>,
 }
 
 impl Surroundings {
-    fn new(envelope: Envelope, batch: &[u8], spans: &[RecordSpan]) -> Surroundings {
+    fn new(envelope: Envelope, batch: &Bytes, spans: &[RecordSpan]) -> Surroundings {
         let mut groups = HashMap::new();
         let (first, inner) = match envelope.levels() {
             [first, inner @ ..] => (first.number, inner),
@@ -221,33 +271,42 @@ impl Surroundings {
         Surroundings { request: others(batch, 0..batch.len(), first), groups }
     }
 
-    /// What is beside the messages of the next level in the group that a level holds.
-    fn of(&self, span: &RecordSpan, level: usize) -> &[Range<usize>] {
-        let group = span.groups.get(level).and_then(|group| self.groups.get(&group.start));
-        group.map_or(&[], Vec::as_slice)
+    /// What the group that a level holds has besides the messages of the next level.
+    fn of(&self, span: &RecordSpan, level: usize) -> &Bytes {
+        static NONE: Bytes = Bytes::new();
+        span.groups.get(level).and_then(|group| self.groups.get(&group.start)).unwrap_or(&NONE)
     }
 }
 
-/// Where the fields of a message other than `number` stand in the batch.
-fn others(batch: &[u8], place: Range<usize>, number: u32) -> Vec<Range<usize>> {
-    let mut fields = Fields::new(batch.get(place.clone()).unwrap_or_default());
-    let mut ranges: Vec<Range<usize>> = Vec::new();
+/// The fields of a message other than `number`: a slice of the batch where they are neighbours, else a copy.
+fn others(batch: &Bytes, place: Range<usize>, number: u32) -> Bytes {
+    let message = batch.slice(place);
+    let mut neighbours = 0..0;
+    let mut len = 0;
+    each_other(&message, number, |field| {
+        if len == 0 {
+            neighbours.start = field.start;
+        }
+        neighbours.end = field.end;
+        len += field.len();
+    });
+    if neighbours.len() == len {
+        return message.slice(neighbours);
+    }
+    let mut joined = BytesMut::with_capacity(len);
+    each_other(&message, number, |field| joined.extend_from_slice(message.get(field).unwrap_or_default()));
+    joined.freeze()
+}
+
+/// Calls `each` with the place of each field of a message other than `number`.
+fn each_other(message: &[u8], number: u32, mut each: impl FnMut(Range<usize>)) {
+    let mut fields = Fields::new(message);
     // The envelope was walked before, so there is no error to be seen here.
     while let Ok(Some(found)) = fields.next_field() {
         if found.number != number {
-            let (start, end) = (place.start + found.start, place.start + found.end);
-            match ranges.last_mut() {
-                // Neighbours are one range, so that there are no more of them than messages of the next level.
-                Some(last) if last.end == start => last.end = end,
-                _ => ranges.push(start..end),
-            }
+            each(found.start..found.end);
         }
     }
-    ranges
-}
-
-fn length(ranges: &[Range<usize>]) -> usize {
-    ranges.iter().map(Range::len).sum()
 }
 
 /// The size of a request, record by record.
@@ -260,7 +319,7 @@ struct Size<'a> {
 
 impl Size<'_> {
     fn new(layout: &Layout) -> Size<'_> {
-        Size { layout, last: None, content: [length(&layout.surroundings.request), 0, 0] }
+        Size { layout, last: None, content: [layout.surroundings.request.len(), 0, 0] }
     }
 
     fn add(&mut self, span: &RecordSpan) {
@@ -278,7 +337,7 @@ impl Size<'_> {
         }
         for level in changed..innermost {
             if let Some(content) = self.content.get_mut(level + 1) {
-                *content = length(self.layout.surroundings.of(span, level));
+                *content = self.layout.surroundings.of(span, level).len();
             }
         }
         if let Some(content) = self.content.get_mut(innermost) {
@@ -315,6 +374,11 @@ impl Slices<'_> {
             self.flush();
             self.pending = range;
         }
+    }
+
+    fn bytes(&mut self, bytes: &Bytes) {
+        self.flush();
+        self.rope.push(bytes.clone());
     }
 
     fn header(&mut self, number: u32, length: usize) {
