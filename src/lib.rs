@@ -2,19 +2,10 @@
 //!
 //! Modules stand in the order in which data meets them.
 
+pub use hotlist_core::{encoding, enrich, escape, fields, intel, matcher, observable, policy};
+
 pub mod config;
-pub mod escape;
 pub mod telemetry;
-
-pub mod encoding;
-pub mod fields;
-pub mod observable;
-
-pub mod intel;
-pub mod matcher;
-pub mod policy;
-
-pub mod enrich;
 
 pub mod delivery;
 pub mod detect;

@@ -17,7 +17,7 @@ fn root() -> &'static Path {
 
 /// Every file at the root of the package and in the directories that are its own, relative to the root.
 fn files() -> BTreeSet<PathBuf> {
-    const OWN: [&str; 7] = ["src", "tests", "benches", "examples", "docs", "helm", "proto"];
+    const OWN: [&str; 8] = ["src", "crates", "tests", "benches", "examples", "docs", "helm", "proto"];
     let (mut found, mut open) = (BTreeSet::new(), vec![root().to_owned()]);
     while let Some(directory) = open.pop() {
         for entry in std::fs::read_dir(&directory).unwrap() {
@@ -119,16 +119,19 @@ fn quoted(line: &str) -> impl Iterator<Item = &str> {
 
 /// Whether a word in backticks is about files: it begins with a directory of the package, or ends as a source does.
 fn names_files(word: &str) -> bool {
-    let directories = ["src/", "tests/", "benches/", "examples/", "docs/", "app/", "cli/"];
+    let directories = ["src/", "crates/", "tests/", "benches/", "examples/", "docs/", "app/", "cli/"];
     directories.iter().any(|directory| word.starts_with(directory)) || word.ends_with(".rs")
 }
 
-/// Whether a name in ARCHITECTURE.md is one of a file. It starts at the root or below `src`, or is a file's own name;
-/// a star at its end stands for anything.
+/// Where the sources of the two packages are.
+const SOURCES: [&str; 2] = ["src/", "crates/hotlist-core/src/"];
+
+/// Whether a name in ARCHITECTURE.md is one of a file. It starts at the root or below a directory of sources, or is a
+/// file's own name; a star at its end stands for anything.
 fn is_there(files: &BTreeSet<PathBuf>, word: &str) -> bool {
     let start = word.trim_end_matches('*');
     files.iter().map(|path| path.to_str().unwrap()).any(|path| {
-        let below = path.strip_prefix("src/").unwrap_or(path);
+        let below = SOURCES.iter().find_map(|source| path.strip_prefix(source)).unwrap_or(path);
         if word.ends_with('*') || word.ends_with('/') {
             return path.starts_with(start) || below.starts_with(start);
         }
@@ -136,7 +139,7 @@ fn is_there(files: &BTreeSet<PathBuf>, word: &str) -> bool {
     })
 }
 
-/// Guarantee: every file that ARCHITECTURE.md names exists, and every module of `src` stands in its map.
+/// Guarantee: every file that ARCHITECTURE.md names exists, and every module of both packages stands in its map.
 #[test]
 fn the_map_of_the_code_is_that_of_the_tree() {
     let (files, text) = (files(), read(Path::new("ARCHITECTURE.md")));
@@ -146,16 +149,18 @@ fn the_map_of_the_code_is_that_of_the_tree() {
     assert!(named.len() > 40, "only {} names were found", named.len());
     assert!(!is_there(&files, "src/nothing*") && !is_there(&files, "nothing.rs"));
 
-    let map: Vec<&str> = text.lines().filter(|line| line.starts_with("| `src/")).collect();
+    let is_row = |line: &&str| SOURCES.iter().any(|source| line.starts_with(&format!("| `{source}")));
+    let map: Vec<&str> = text.lines().filter(is_row).collect();
     let is_in_map = |path: &str| {
         let mut firsts = map.iter().filter_map(|line| quoted(line).next());
         firsts.any(|first| path.starts_with(first.trim_end_matches('*')))
     };
-    let entry = ["src/main.rs", "src/lib.rs"];
+    let entry = ["src/main.rs", "src/lib.rs", "crates/hotlist-core/src/lib.rs"];
     let missing: Vec<&str> = files
         .iter()
         .filter_map(|path| path.to_str())
-        .filter(|path| path.starts_with("src/") && !entry.contains(path) && !is_in_map(path))
+        .filter(|path| SOURCES.iter().any(|source| path.starts_with(source)))
+        .filter(|path| !entry.contains(path) && !is_in_map(path))
         .collect();
     assert!(missing.is_empty(), "the map in ARCHITECTURE.md has no row for {missing:?}");
 }

@@ -62,16 +62,22 @@ fn files(directory: &str, extensions: &[&str]) -> Vec<(String, String)> {
     found
 }
 
+/// The sources of the packages: the core's is layer 0.
+fn sources() -> Vec<(String, String)> {
+    ["src", "crates"].iter().flat_map(|directory| files(directory, &["rs"])).collect()
+}
+
 fn rust_files() -> Vec<(String, String)> {
-    ["src", "tests", "benches", "examples", "fuzz/src", "fuzz/fuzz_targets"]
+    ["src", "crates", "tests", "benches", "examples", "fuzz/src", "fuzz/fuzz_targets"]
         .iter()
         .flat_map(|directory| files(directory, &["rs"]))
         .collect()
 }
 
-/// The top-level module that a file of `src` belongs to; `lib` only lists modules and belongs to none.
+/// The top-level module that a source file belongs to; `lib` only lists modules and belongs to none.
 fn module(path: &str) -> Option<&str> {
-    let name = path.strip_prefix("src/")?.split('/').next()?;
+    let below = path.strip_prefix("crates/hotlist-core/").unwrap_or(path);
+    let name = below.strip_prefix("src/")?.split('/').next()?;
     let name = name.strip_suffix(".rs").unwrap_or(name);
     (name != "lib").then_some(name)
 }
@@ -106,11 +112,12 @@ fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = &'a str> {
     })
 }
 
-/// The top-level modules that code names: `crate::a`, `crate::{a, b::c}`, and `hotlist::a` in the binary.
+/// The top-level modules that code names: `crate::a`, `crate::{a, b::c}`, and the same below `hotlist` and
+/// `hotlist_core`.
 fn used(code: &str) -> BTreeSet<String> {
     let mut used = BTreeSet::new();
     let first = |path: &str| path.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-    for after in words(code, "crate").chain(words(code, "hotlist")) {
+    for after in words(code, "crate").chain(words(code, "hotlist")).chain(words(code, "hotlist_core")) {
         let Some(path) = after.strip_prefix("::") else { continue };
         match path.strip_prefix('{') {
             Some(group) => {
@@ -149,7 +156,7 @@ fn may_use(user: &str, used: &str) -> bool {
 /// The modules that each module uses, without itself.
 fn uses() -> BTreeMap<String, BTreeSet<String>> {
     let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (path, text) in files("src", &["rs"]) {
+    for (path, text) in sources() {
         if let Some(module) = module(&path) {
             let entry = uses.entry(module.to_owned()).or_default();
             entry.extend(used(&code(&text)).into_iter().filter(|used| used != module));
@@ -170,7 +177,7 @@ fn every_module_has_a_layer_and_uses_only_lower_ones() {
             offences.push(format!("`{module}` is in no layer; add it to LAYERS in tests/tidy.rs"));
         }
         // A macro or a type at the crate's root begins no module path of ours.
-        for used in used.iter().filter(|used| root().join(format!("src/{used}.rs")).exists()) {
+        for used in used.iter().filter(|used| layer(used).is_some() || root().join(format!("src/{used}.rs")).exists()) {
             if !may_use(&module, used) {
                 offences.push(format!("`{module}` uses `{used}`"));
             }
@@ -200,7 +207,7 @@ fn the_pure_layer_has_no_cycle() {
 #[test]
 fn the_pure_layer_names_nothing_impure_and_layer_1_no_tonic() {
     let mut offences = Vec::new();
-    for (path, text) in files("src", &["rs"]) {
+    for (path, text) in sources() {
         let Some(module) = module(&path) else { continue };
         let code = code(&text);
         let forbidden: Vec<&str> = match layer(module) {
@@ -227,7 +234,7 @@ const GENERATED_BELOW: &str = "src/control/";
 #[test]
 fn no_generated_type_is_on_the_path_of_events() {
     let mut offences = Vec::new();
-    for (path, text) in files("src", &["rs"]) {
+    for (path, text) in sources() {
         if GENERATED.contains(&path.as_str()) || path.starts_with(GENERATED_BELOW) || path.ends_with("/tests.rs") {
             continue;
         }
@@ -275,7 +282,7 @@ fn nothing_is_left_to_do_and_no_path_of_a_workplace_is_named() {
         concat!("/ro", "ot/"),
     ];
     let mut texts = rust_files();
-    for directory in ["docs", "examples", "helm", "proto", ".ci"] {
+    for directory in ["crates", "docs", "examples", "helm", "proto", ".ci"] {
         texts.extend(files(directory, &["md", "yaml", "yml", "toml", "proto", "sh", "py"]));
     }
     for name in [
@@ -419,7 +426,7 @@ fn shown_raw(arguments: &str) -> Vec<&str> {
 fn text_of_others_goes_into_the_log_escaped() {
     let mut offences = Vec::new();
     let mut calls = 0;
-    for (path, text) in files("src", &["rs"]) {
+    for (path, text) in sources() {
         for (line, arguments) in log_calls(&text) {
             calls += 1;
             offences.extend(shown_raw(&arguments).iter().map(|shown| format!("{path}:{line}: `%{shown}`")));
@@ -441,15 +448,15 @@ fn the_checks_above_see_what_they_look_for() {
     assert!(!may_use("nowhere", "intel"));
     assert_eq!(words("tokio::x mytokio::y tokio_z", "tokio").count(), 1);
     assert_eq!(
-        (module("src/config/yaml.rs"), module("src/lib.rs"), module("src/app.rs")),
-        (Some("config"), None, Some("app"))
+        (module("src/config/yaml.rs"), module("src/lib.rs"), module("crates/hotlist-core/src/policy.rs")),
+        (Some("config"), None, Some("policy"))
     );
 }
 
 /// Guarantee: a connection is opened in one place, which tries all addresses of a name.
 #[test]
 fn connections_are_opened_in_one_place() {
-    let elsewhere: Vec<String> = files("src", &["rs"])
+    let elsewhere: Vec<String> = sources()
         .into_iter()
         .filter(|(name, text)| name != "src/dial.rs" && code(text).contains("TcpStream::connect"))
         .map(|(name, _)| name)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{assert_none, code, files, log_calls, words};
+use super::{assert_none, code, log_calls, sources, words};
 
 /// Where tasks and threads are made other than by `task::background`, and what becomes of a panic there.
 const SPAWNS: [(&str, &str); 17] = [
@@ -29,7 +29,7 @@ const SPAWNS: [(&str, &str); 17] = [
 fn no_task_that_runs_as_long_as_the_process_ends_unseen() {
     let mut offences = Vec::new();
     let mut making = BTreeSet::new();
-    for (path, text) in files("src", &["rs"]).into_iter().filter(|(path, _)| !path.ends_with("/tests.rs")) {
+    for (path, text) in sources().into_iter().filter(|(path, _)| !path.ends_with("/tests.rs")) {
         let code = code(&text);
         if ["tokio::spawn(", "thread::spawn(", "thread::Builder"].iter().any(|made| code.contains(made)) {
             if !SPAWNS.iter().any(|(known, _)| *known == path) {
@@ -65,7 +65,7 @@ const UNTHROTTLED: [(&str, &str); 9] = [
 #[test]
 fn a_line_that_a_peer_can_repeat_is_throttled() {
     let mut offences = Vec::new();
-    for (path, text) in files("src", &["rs"]) {
+    for (path, text) in sources() {
         let is_of_peers = PEERS.iter().any(|of| path.starts_with(of));
         if !is_of_peers || UNTHROTTLED.iter().any(|(known, _)| *known == path) {
             continue;

@@ -103,7 +103,7 @@ mod tests {
             let marks: Vec<String> = marks.iter().map(|mark| format!("`{}`", mark.trim())).collect();
             let row = format!("| {what} | {} |", marks.join(", "));
             assert!(
-                include_str!("../../../docs/allowlists.md").contains(&row),
+                include_str!("../../../../../docs/allowlists.md").contains(&row),
                 "docs/allowlists.md should have: {row}"
             );
         }
