@@ -1,7 +1,11 @@
-//! What the documents point to is there: links, headings, and the files that ARCHITECTURE.md names.
+//! What the documents point to is there: links, headings, and the files that ARCHITECTURE.md names. Their commands work,
+//! and their words are plain.
 
 // Says to clippy what cargo knows: helpers here are test code, too.
 #![cfg(test)]
+
+mod blocks;
+mod commands;
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -292,4 +296,40 @@ fn ports_are_the_same_in_every_document() {
         assert_eq!(wrong_ports(bad).len(), 1, "{bad}");
     }
     assert!(wrong_ports("at 2026-01-31T12:00:00Z, 198.51.100.7:53, 10:4317").is_empty());
+}
+
+/// Guarantee: every metric that a document names is in the reference of metrics.
+#[test]
+fn every_metric_that_a_document_names_exists() {
+    let reference = read(Path::new("docs/telemetry.md"));
+    let name = Regex::new(r"\bhotlist_[a-z_]+[a-z]\b").unwrap();
+    let known: BTreeSet<&str> = reference
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `").and_then(|rest| rest.split('`').next()))
+        .filter(|name| name.starts_with("hotlist_"))
+        .collect();
+    let is_known = |metric: &str| {
+        known.contains(metric.trim_end_matches("_bucket")) || known.iter().any(|known| known.starts_with(metric))
+    };
+    let mut unknown = Vec::new();
+    for document in commands::documents().iter().filter(|path| **path != Path::new("CHANGELOG.md")) {
+        let text = read(document);
+        let found = name.find_iter(&text).map(|found| found.as_str()).filter(|metric| !is_known(metric));
+        unknown.extend(found.map(|metric| format!("{}: {metric}", document.display())));
+    }
+    assert!(unknown.is_empty(), "{}", unknown.join("\n"));
+    assert!(known.len() > 60 && !is_known("hotlist_nothing"));
+}
+
+/// Guarantee: docs/fields.md has each field of the field table, and no other.
+#[test]
+fn the_field_reference_is_the_field_table() {
+    let file = files().into_iter().find(|path| path.ends_with("fields.csv")).unwrap();
+    let rows = read(&file);
+    let table: BTreeSet<String> =
+        rows.lines().skip(1).filter_map(|row| row.split(',').next()).map(str::to_owned).collect();
+    let text = read(Path::new("docs/fields.md"));
+    let rows = text.lines().skip_while(|line| *line != "## The table").filter(|line| line.starts_with("| `"));
+    let shown: BTreeSet<String> = rows.flat_map(|line| quoted(line).skip(1)).map(str::to_owned).collect();
+    assert_eq!(shown, table);
 }

@@ -1,0 +1,209 @@
+//! What documents tell to type and what they show: commands parse, blocks marked `sh test` run and print the output that is
+//! shown, and whole configurations are valid.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::{CommandFactory as _, Parser as _};
+use hotlist::cli::Cli;
+use regex::Regex;
+
+use crate::blocks::{self, Block};
+use crate::{files, prose, quoted, read, root};
+
+/// Every document, by its path.
+pub fn documents() -> Vec<PathBuf> {
+    files().into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
+/// The arguments of each call of this program in a block of shell or in a session (`$ hotlist …`).
+fn calls(block: &Block) -> Vec<Vec<String>> {
+    let shell = match block.language.split(' ').next().unwrap() {
+        "sh" => block.text.clone(),
+        "text" => block.text.lines().filter_map(|line| line.strip_prefix("$ ")).flat_map(|line| [line, "\n"]).collect(),
+        _ => return Vec::new(),
+    };
+    blocks::commands(&shell).into_iter().filter_map(arguments).collect()
+}
+
+/// The arguments of this program when the command calls it, directly or behind `--`.
+fn arguments(words: Vec<String>) -> Option<Vec<String>> {
+    let is_program = |word: &String| word == "hotlist" || word.ends_with("/hotlist");
+    let behind = words.iter().position(|word| word == "--").map(|at| at + 1);
+    let start = match behind {
+        _ if is_program(&words[0]) => 0,
+        Some(at) if words.get(at).is_some_and(is_program) => at,
+        Some(at) if words[..2] == ["cargo", "run"] && !words.contains(&"--example".to_owned()) => at - 1,
+        _ => return None,
+    };
+    Some(words[start + 1..].to_vec())
+}
+
+/// Guarantee: every `hotlist` command in a block of a document has the arguments that the program takes.
+#[test]
+fn every_command_in_a_document_parses() {
+    let (mut seen, mut problems) = (0, Vec::new());
+    for document in documents() {
+        for block in blocks::all(&read(&document)) {
+            for arguments in calls(&block) {
+                seen += 1;
+                let line = ["hotlist".to_owned()].into_iter().chain(arguments.iter().cloned());
+                if let Err(error) = Cli::try_parse_from(line).map_err(|error| error.kind())
+                    && !matches!(error, clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion)
+                {
+                    problems.push(format!(
+                        "{}:{}: hotlist {}: {error:?}",
+                        document.display(),
+                        block.line,
+                        arguments.join(" ")
+                    ));
+                }
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    assert!(seen > 60, "only {seen} commands were found");
+    let bad = blocks::all("```sh\nhotlist scan --indicator x\nkubectl exec a -- hotlist chek\n```\n");
+    let bad = calls(&bad[0]);
+    assert_eq!(bad, [vec!["scan", "--indicator", "x"], vec!["chek"]]);
+    assert!(bad.iter().all(|arguments| {
+        Cli::try_parse_from(["hotlist".to_owned()].into_iter().chain(arguments.iter().cloned())).is_err()
+    }));
+}
+
+/// What is wrong with a command between backticks: a subcommand or an option that the program does not have.
+fn unknown(code: &str) -> Option<String> {
+    let mut words = code.strip_prefix("hotlist ")?.split_whitespace();
+    let mut command = Cli::command();
+    command.build();
+    while let Some(word) = words.clone().next() {
+        let Some(sub) = command.find_subcommand(word) else { break };
+        command = sub.clone();
+        words.next();
+    }
+    let options: BTreeSet<String> = command
+        .get_arguments()
+        .flat_map(|argument| argument.get_long_and_visible_aliases().unwrap_or_default())
+        .map(str::to_owned)
+        .collect();
+    let named = words.clone().filter_map(|word| word.strip_prefix("--"));
+    let named = named.map(|word| word.split(['=', '`', ',', ']']).next().unwrap_or_default());
+    let option = named.filter(|word| !word.is_empty()).find(|word| !options.contains(*word));
+    if let Some(option) = option {
+        return Some(format!("`{code}`: no option --{option}"));
+    }
+    let first = words.next().filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'));
+    let stray = first.filter(|word| command.has_subcommands() && !word.starts_with('-'));
+    stray.map(|word| format!("`{code}`: no command {word}"))
+}
+
+/// Guarantee: every command that a sentence names (`hotlist …` between backticks) exists, with its options.
+#[test]
+fn every_command_in_a_sentence_exists() {
+    let (mut seen, mut problems) = (0, Vec::new());
+    for document in documents().iter().filter(|path| **path != Path::new("CHANGELOG.md")) {
+        let text = prose(&read(document));
+        for code in text.lines().flat_map(quoted) {
+            seen += usize::from(code.starts_with("hotlist "));
+            problems.extend(unknown(code).map(|problem| format!("{}: {problem}", document.display())));
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    assert!(seen > 60, "only {seen} commands were found");
+    for bad in ["hotlist lookup", "hotlist scan --nothing", "hotlist rejected show"] {
+        assert!(unknown(bad).is_some(), "{bad}");
+    }
+}
+
+/// Whether the output has these lines in this order; `…` stands for anything.
+fn shows(output: &str, expected: &str) -> Result<(), String> {
+    let mut lines = output.lines();
+    for wanted in expected.lines().map(str::trim_end).filter(|line| !line.is_empty() && *line != "…") {
+        let parts: Vec<String> = wanted.split('…').map(regex::escape).collect();
+        let pattern = Regex::new(&format!("^{}$", parts.join(".*"))).unwrap();
+        if !lines.any(|line| pattern.is_match(line.trim_end())) {
+            return Err(format!("`{wanted}` is not, or not in this place, in the output:\n{output}"));
+        }
+    }
+    Ok(())
+}
+
+/// Runs a block of shell; its output, or what went wrong.
+fn run(block: &Block, directory: &Path) -> Result<String, String> {
+    let program = Path::new(env!("CARGO_BIN_EXE_hotlist"));
+    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let output = Command::new("bash")
+        .args(["-e", "-c", &format!("exec 2>&1\n{}", block.text)])
+        .current_dir(directory)
+        .env("PATH", path)
+        .env_remove("HOTLIST_CONFIG")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() { Ok(text) } else { Err(format!("{}:\n{text}", output.status)) }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+/// Guarantee: the blocks that are marked `sh test` run in the order of the document, in a directory with the examples, and
+/// print what a block `text output` after them shows.
+#[test]
+fn commands_of_the_documents_do_what_is_shown() {
+    let (mut seen, mut problems) = (0, Vec::new());
+    for document in documents() {
+        let blocks = blocks::all(&read(&document));
+        if !blocks.iter().any(|block| block.language == "sh test") {
+            continue;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        copy(&root().join("examples"), &directory.path().join("examples"));
+        for (at, block) in blocks.iter().enumerate().filter(|(_, block)| block.language == "sh test") {
+            seen += 1;
+            let expected = blocks.get(at + 1).filter(|next| next.language == "text output");
+            let result = run(block, directory.path())
+                .and_then(|output| expected.map_or(Ok(()), |expected| shows(&output, &expected.text)));
+            problems.extend(result.err().map(|error| format!("{}:{}: {error}", document.display(), block.line)));
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    assert!(seen > 15, "only {seen} blocks were run");
+    assert!(shows("a 1 b\nc\n", "a … b\n…\nc\n").is_ok());
+    assert!(shows("c\na 1 b\n", "a … b\nc\n").is_err());
+    let failing = Block { language: "sh test".to_owned(), text: "false\ntrue\n".to_owned(), line: 1 };
+    assert!(run(&failing, root()).is_err());
+}
+
+/// Guarantee: each whole configuration in a document is valid.
+#[test]
+fn whole_configurations_in_documents_are_valid() {
+    let directory = tempfile::tempdir().unwrap();
+    let has = |block: &Block, key: &str| block.text.lines().any(|line| line.starts_with(key));
+    let mut seen = 0;
+    for document in documents() {
+        for block in blocks::all(&read(&document)) {
+            if block.language != "yaml" || !has(&block, "sources:") || !has(&block, "sinks:") {
+                continue;
+            }
+            seen += 1;
+            let file = directory.path().join("hotlist.yaml");
+            std::fs::write(&file, &block.text).unwrap();
+            let mut validate = Command::new(env!("CARGO_BIN_EXE_hotlist"));
+            let output = validate.args(["validate", "--no-files", "--config"]).arg(&file).output().unwrap();
+            let problems = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{}:{}:\n{problems}", document.display(), block.line);
+        }
+    }
+    assert!(seen > 2, "only {seen} configurations were found");
+}
