@@ -26,11 +26,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::config::{Address, ServerTls};
-use crate::delivery::BoxFuture;
 use crate::escape::Escaped;
-use crate::socket::{Activity, Bounds, Listener, ServeError};
+use crate::net::socket::{Activity, Bounds, Listener, ServeError};
+use crate::net::tls::{Acceptor, HTTP_1, TlsError};
+use crate::pipeline::BoxFuture;
 use crate::telemetry;
-use crate::tls::{Acceptor, HTTP_1, TlsError};
 
 pub use readiness::{Check, Note, Readiness};
 pub use tap::{Counts, Tap};

@@ -12,7 +12,6 @@ use std::sync::{Arc, LazyLock};
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::delivery::{Batch, Refusal, Stop, Tagged, Work};
 use crate::encoding::envelope::Extent;
 use crate::encoding::json::Malformation;
 use crate::encoding::protocol::{Documents, Otlp, Vector};
@@ -25,6 +24,7 @@ use crate::intel::allowlist::Listing;
 use crate::intel::snapshot::Snapshot;
 use crate::matcher::{Hit, Judge, Matcher, Sieve, Trace};
 use crate::observable::time;
+use crate::pipeline::{Batch, Refusal, Stop, Tagged, Work};
 use crate::policy::{Dropped, EventFacts, Policy, Suppression};
 
 use budget::{Form, LEAST_TAG, LISTED_COST, Ledger, cost, reserve};

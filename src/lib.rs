@@ -7,21 +7,18 @@ pub use hotlist_core::{encoding, enrich, escape, fields, intel, matcher, observa
 pub mod config;
 pub mod telemetry;
 
-pub mod delivery;
 pub mod detect;
-pub mod dial;
 pub mod file_timeout;
-pub mod grpc;
+pub mod net;
+pub mod pipeline;
 pub mod proto;
-pub mod socket;
 pub mod task;
-pub mod tls;
 
 pub mod admin;
 pub mod control;
 pub mod feed;
-pub mod forward;
-pub mod ingest;
+pub mod sink;
+pub mod source;
 
 pub mod app;
 pub mod cli;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hotlist::config::Endpoint;
-use hotlist::delivery::Batch;
 use hotlist::encoding::{Rope, otlp};
-use hotlist::forward::GrpcSink;
+use hotlist::pipeline::Batch;
+use hotlist::sink::GrpcSink;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -104,7 +104,7 @@ async fn send(address: &str) {
     let event = json!({ "source": { "ip": "192.0.2.66" }, "marker": "sent by the test" });
     let message = Rope::from(Bytes::from(otlp::request_of([(1, &event)])));
     let endpoint = Endpoint::parse(&format!("http://{address}")).unwrap();
-    let client = GrpcSink::otlp(endpoint, hotlist::forward::grpc::Settings::default());
+    let client = GrpcSink::otlp(endpoint, hotlist::sink::grpc::Settings::default());
     client.deliver("test", &Arc::new(Batch { message, records: 1, ..Batch::default() })).await.unwrap();
 }
 

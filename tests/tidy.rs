@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 /// The layers, lowest first. A module uses modules of lower layers; what else it may use is said in [`may_use`].
 const LAYERS: [&[&str]; 4] = [
     &["escape", "observable", "fields", "encoding", "intel", "matcher", "policy", "enrich"],
-    &["config", "telemetry", "delivery", "grpc", "proto", "detect", "dial", "file_timeout", "tls", "socket", "task"],
-    &["ingest", "forward", "feed", "control", "history", "alert", "admin"],
+    &["config", "telemetry", "pipeline", "net", "proto", "detect", "file_timeout", "task"],
+    &["source", "sink", "feed", "control", "history", "alert", "admin"],
     &["app", "cli", "main"],
 ];
 
@@ -227,7 +227,7 @@ fn the_pure_layer_names_nothing_impure_and_layer_1_no_tonic() {
 }
 
 /// Where generated types of protobuf may be named: where they are included, and where a call is not about events.
-const GENERATED: [&str; 3] = ["src/proto.rs", "src/ingest/filter.rs", "src/ingest/filter/check.rs"];
+const GENERATED: [&str; 3] = ["src/proto.rs", "src/source/filter.rs", "src/source/filter/check.rs"];
 /// The same of a whole module: no event passes through the control stream.
 const GENERATED_BELOW: &str = "src/control/";
 
@@ -443,8 +443,8 @@ fn the_checks_above_see_what_they_look_for() {
     assert_eq!(found, [(1, "error x.y(".to_owned()), (3, "b".to_owned())]);
     let text = "use crate::{a, b::{c, d}, e};\nuse crate::f::g; // crate::comment\nlet s = \"crate::string\";\n#[cfg(test)]\nuse crate::test;\n";
     assert_eq!(Vec::from_iter(used(&code(text))), ["a", "b", "e", "f"]);
-    assert!(may_use("matcher", "intel") && may_use("ingest", "delivery") && may_use("app", "ingest"));
-    assert!(!may_use("ingest", "forward") && !may_use("intel", "config") && !may_use("delivery", "admin"));
+    assert!(may_use("matcher", "intel") && may_use("source", "pipeline") && may_use("app", "source"));
+    assert!(!may_use("source", "sink") && !may_use("intel", "config") && !may_use("pipeline", "admin"));
     assert!(!may_use("nowhere", "intel"));
     assert_eq!(words("tokio::x mytokio::y tokio_z", "tokio").count(), 1);
     assert_eq!(
@@ -458,7 +458,7 @@ fn the_checks_above_see_what_they_look_for() {
 fn connections_are_opened_in_one_place() {
     let elsewhere: Vec<String> = sources()
         .into_iter()
-        .filter(|(name, text)| name != "src/dial.rs" && code(text).contains("TcpStream::connect"))
+        .filter(|(name, text)| name != "src/net/dial.rs" && code(text).contains("TcpStream::connect"))
         .map(|(name, _)| name)
         .collect();
     assert!(elsewhere.is_empty(), "use `dial`: {elsewhere:?}");

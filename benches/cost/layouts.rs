@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use hotlist::encoding::Rope;
 use hotlist::encoding::envelope::{Envelope, Extent, Layout, MAX_REPETITION, OTLP, VECTOR};
-use hotlist::forward::grpc::PARTS_AT_ONCE;
+use hotlist::sink::grpc::PARTS_AT_ONCE;
 
 use crate::{Outcome, heap};
 

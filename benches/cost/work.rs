@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hotlist::delivery::{Batch, Refusal, Work};
 use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::{Format, TagInto, otlp};
 use hotlist::feed::{FeedOptions, import};
 use hotlist::fields::FieldTable;
-use hotlist::forward::Only;
 use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
+use hotlist::pipeline::{Batch, Refusal, Work};
 use hotlist::policy::Policy;
+use hotlist::sink::Only;
 use jiff::Timestamp;
 
 use crate::Outcome;

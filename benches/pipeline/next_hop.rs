@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Result;
 use bytes::Bytes;
 use hotlist::config::Address;
-use hotlist::delivery::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Work};
 use hotlist::encoding::{Format, Rope};
-use hotlist::ingest::health::Health;
-use hotlist::ingest::{Limits, OtlpSource, Shared, VectorSource};
+use hotlist::pipeline::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Work};
+use hotlist::source::health::Health;
+use hotlist::source::{Limits, OtlpSource, Shared, VectorSource};
 
 use crate::child::tell;
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotlist::delivery::Work;
+use hotlist::pipeline::Work;
 use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::wire::put_bytes;
 use hotlist::encoding::{Format, TagInto, otlp};

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use hotlist::delivery::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Signal, Work};
+use hotlist::pipeline::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Signal, Work};
 use hotlist::encoding::{Format, Rope};
-use hotlist::grpc::status::{GRPC_MESSAGE, GRPC_STATUS, decode_message};
-use hotlist::grpc::{Code, FrameHeader, HEADER_LEN, RopeBody, Status};
-use hotlist::ingest::{Limits, OtlpSource, Shared};
+use hotlist::net::grpc::status::{GRPC_MESSAGE, GRPC_STATUS, decode_message};
+use hotlist::net::grpc::{Code, FrameHeader, HEADER_LEN, RopeBody, Status};
+use hotlist::source::{Limits, OtlpSource, Shared};
 use http::{HeaderMap, HeaderValue, Request, Response, Version, request};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};

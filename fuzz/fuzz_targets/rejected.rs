@@ -1,7 +1,7 @@
 //! Rejected files: any bytes are lines, each an entry or a reason, and an entry is written as it was read.
 #![no_main]
 
-use hotlist::forward::rejected::lines;
+use hotlist::sink::rejected::lines;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let mut last = 0;

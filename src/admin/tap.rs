@@ -18,7 +18,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::text;
-use crate::socket::Connection;
+use crate::net::socket::Connection;
 
 /// Watchers at once.
 const MAX_WATCHERS: usize = 8;

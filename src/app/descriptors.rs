@@ -1,8 +1,8 @@
 //! How the process's file descriptors are shared out: sources get what is left when all else has its part.
 
 use crate::config::{Config, SinkKind};
-use crate::ingest::Limits;
-use crate::socket::descriptors;
+use crate::net::socket::descriptors;
+use crate::source::Limits;
 
 /// For the process itself: runtimes, signals, the log, the watch of files, probes and scrapes.
 const OWN: u64 = 40;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::settle::Settled;
 use crate::admin::Readiness;
-use crate::ingest::health::Health;
+use crate::source::health::Health;
 
 /// Turns readiness off, and knows how long the process has from then on.
 #[derive(Clone)]

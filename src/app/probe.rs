@@ -10,9 +10,9 @@ use tonic_health::pb::health_client::HealthClient;
 use super::wiring;
 use crate::config::{self, ClientTls, Endpoint, SinkKind};
 use crate::control::operator;
-use crate::delivery::Batch;
-use crate::forward::grpc;
-use crate::tls::Connector;
+use crate::net::tls::Connector;
+use crate::pipeline::Batch;
+use crate::sink::grpc;
 
 /// How long a peer may take for everything.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -10,8 +10,8 @@ use metrics::gauge;
 
 use super::live::Live;
 use crate::admin::{self, Readiness};
-use crate::delivery::{Batch, Check, Checked, Process, Refusal, Work};
 use crate::encoding::Format;
+use crate::pipeline::{Batch, Check, Checked, Process, Refusal, Work};
 use crate::telemetry;
 
 /// How long a source may send events without a known field before it is reported.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::delivery::{Accepted, Batch, BoxFuture, Deliver, Refusal, Signal};
 use crate::encoding::Format;
-use crate::forward::Fanout;
+use crate::pipeline::{Accepted, Batch, BoxFuture, Deliver, Refusal, Signal};
+use crate::sink::Fanout;
 
 /// Delivers to the sinks that are set now.
 pub(super) struct Switch(ArcSwap<Fanout>);

@@ -12,16 +12,16 @@ use crate::detect::Budgets;
 use crate::encoding::{Inbound, TagInto};
 use crate::escape::Escaped;
 use crate::fields::{FieldError, FieldTable};
-use crate::forward::{
+use crate::intel::allowlist::Allowlists;
+use crate::net::grpc;
+use crate::net::tls::{self, TlsError};
+use crate::policy::Policy;
+use crate::sink::{
     Blackhole, Fanout, Fsync, GrpcSink, Headers, NdjsonSink, Only, RejectedFile, Sink, SinkKind, ndjson,
 };
-use crate::grpc;
-use crate::ingest::filter;
-use crate::ingest::health::{self, Health};
-use crate::ingest::{Age, Bound, Limits};
-use crate::intel::allowlist::Allowlists;
-use crate::policy::Policy;
-use crate::tls::{self, TlsError};
+use crate::source::filter;
+use crate::source::health::{self, Health};
+use crate::source::{Age, Bound, Limits};
 
 /// The field table that a configuration asks for.
 ///
@@ -145,7 +145,7 @@ fn client_tls(id: &str, settings: &config::GrpcSink) -> Result<Option<tls::Conne
 pub(super) fn network_sink(
     sink: &config::Sink,
     settings: &config::GrpcSink,
-    forward: crate::forward::grpc::Settings,
+    forward: crate::sink::grpc::Settings,
 ) -> Result<GrpcSink, TlsError> {
     let (endpoint, base_path) = (settings.endpoint.clone(), settings.base_path.as_deref().unwrap_or_default());
     let tls = client_tls(&sink.id, settings)?;
@@ -230,7 +230,7 @@ fn open(sink: &config::Sink, before: &[Wired]) -> Result<Sink, StartError> {
             };
             let rejected = settings.rejected.as_ref();
             let rejected = rejected.map(|file| RejectedFile::open(file.path.clone(), file.max_bytes as u64));
-            let forward = crate::forward::grpc::Settings {
+            let forward = crate::sink::grpc::Settings {
                 max_request_bytes: settings.max_request_bytes,
                 compression,
                 deadline: settings.timeout,

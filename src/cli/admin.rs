@@ -10,7 +10,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
 use crate::config::{Address, Endpoint};
-use crate::dial;
+use crate::net::dial;
 
 /// How long the listener may take for the head of an answer.
 const PATIENCE: Duration = Duration::from_secs(5);

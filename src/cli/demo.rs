@@ -28,9 +28,9 @@ use super::args::DemoArgs;
 use super::{Failure, progress};
 use crate::app::{App, Environment};
 use crate::config::{Config, Format, Log, LogLevel};
-use crate::delivery::Batch;
 use crate::encoding::{Rope, otlp};
-use crate::forward::GrpcSink;
+use crate::pipeline::Batch;
+use crate::sink::GrpcSink;
 use crate::telemetry;
 use events::Events;
 use next_hop::NextHop;
@@ -145,7 +145,7 @@ async fn show(args: &DemoArgs, directory: &Path, environment: Environment, out: 
 async fn send(address: &str, events: u64, bar: &ProgressBar) -> anyhow::Result<()> {
     let endpoint = crate::config::Endpoint::parse(&format!("http://{address}")).map_err(anyhow::Error::msg)?;
     // The sidecar's own client stands in for a collector: its bytes are those of any OTLP exporter.
-    let client = GrpcSink::otlp(endpoint, crate::forward::grpc::Settings::default());
+    let client = GrpcSink::otlp(endpoint, crate::sink::grpc::Settings::default());
     let mut source = Events::new()?;
     let mut left = usize::try_from(events).context("too many events")?;
     let requests = std::iter::from_fn(move || {

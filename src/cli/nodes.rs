@@ -13,7 +13,7 @@ use crate::control::operator::{
     Canary, Instance, NodeStatus, Operator, RemoveNodeResponse, Slot, SlotStatus, Statistics,
 };
 use crate::escape::Escaped;
-use crate::tls::Connector;
+use crate::net::tls::Connector;
 
 /// Characters of a reason that a table shows.
 const EXCERPT: usize = 120;

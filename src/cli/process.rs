@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::escape::Escaped;
-use crate::socket::descriptors;
+use crate::net::socket::descriptors;
 use crate::telemetry;
 
 /// How long work that blocks, such as a write to a file system that hangs, may hold up the end.

@@ -15,13 +15,13 @@ use super::args::{RejectedAction, RejectedArgs, RejectedListArgs, RejectedResend
 use super::progress::count;
 use super::table::Rows;
 use crate::config::{ClientTls, Endpoint, without_credentials};
-use crate::delivery::{Batch, Signal};
 use crate::encoding::{Format, Rope};
 use crate::escape::Escaped;
-use crate::forward::grpc::Settings;
-use crate::forward::rejected::{self, Entry, Line};
-use crate::forward::{GrpcSink, Headers};
-use crate::tls::{self, Connector};
+use crate::net::tls::{self, Connector};
+use crate::pipeline::{Batch, Signal};
+use crate::sink::grpc::Settings;
+use crate::sink::rejected::{self, Entry, Line};
+use crate::sink::{GrpcSink, Headers};
 
 /// Characters of a record that a table shows.
 const EXCERPT: usize = 100;

@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, watch};
 use crate::config::Endpoint;
 use crate::escape::Escaped;
 use crate::intel::manifest::Mode;
-use crate::tls::{self, TlsError};
+use crate::net::tls::{self, TlsError};
 
 pub use apply::{Apply, Candidate};
 pub use cache::{Cache, CacheError, Highest, KeptError, check as check_cache, is_cache};

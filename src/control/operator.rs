@@ -9,11 +9,11 @@ use tonic::transport::{Channel, Uri};
 use tower::service_fn;
 
 use crate::config::Endpoint;
-use crate::dial;
 use crate::escape::Escaped;
+use crate::net::dial;
+use crate::net::tls::Connector;
 use crate::proto::control::v1::operator_client::OperatorClient;
 use crate::proto::control::v1::{ListNodesRequest, RemoveNodeRequest};
-use crate::tls::Connector;
 
 pub use crate::proto::control::v1::{Canary, Instance, NodeStatus, RemoveNodeResponse, Slot, SlotStatus, Statistics};
 
@@ -88,7 +88,7 @@ impl Operator {
     }
 
     fn refused(&self, status: &tonic::Status) -> OperatorError {
-        let code = crate::grpc::Code::from_number(status.code() as u32);
+        let code = crate::net::grpc::Code::from_number(status.code() as u32);
         OperatorError::Refused { endpoint: self.endpoint.clone(), status: format!("{code}: {}", status.message()) }
     }
 }

@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::Detector;
-use crate::delivery::Known;
 use crate::enrich;
 use crate::fields::{Field, FieldKind};
 use crate::matcher::Matcher;
 use crate::observable::{Kind, domain, email, hash, ip, number, path, text, time, url, user};
+use crate::pipeline::Known;
 
 /// Why a value is not looked up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -27,8 +27,7 @@ mod tests {
 
     #[test]
     fn levels_and_directives_are_taken_and_other_words_are_not() {
-        for good in ["debug", "INFO", "off", "hotlist=trace,info", "hotlist::forward", "h2=warn, debug", "[span]=debug"]
-        {
+        for good in ["debug", "INFO", "off", "hotlist=trace,info", "hotlist::sink", "h2=warn, debug", "[span]=debug"] {
             assert!(parse(good).is_ok(), "{good}");
         }
         for bad in ["verbose", "infos", "debug,quiet", "hotlist=loud", "1x"] {

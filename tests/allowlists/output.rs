@@ -4,10 +4,10 @@ use std::path::Path;
 use std::process::Command;
 
 use bytes::Bytes;
-use hotlist::delivery::Work;
 use hotlist::encoding::otlp::request_of;
 use hotlist::intel::allowlist::Action;
 use hotlist::observable::Kind;
+use hotlist::pipeline::Work;
 use hotlist::policy::Suppression;
 use jiff::Timestamp;
 use serde_json::{Value, json};

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use hotlist::ingest::Limits;
 use hotlist::intel::allowlist::{self, Action, Allowlists};
 use hotlist::intel::indicator::{Context, Indicator};
 use hotlist::observable::Kind;
 use hotlist::policy::Policy;
 use hotlist::proto::filter::v1::{CheckRequest, CheckResponse, Value};
+use hotlist::source::Limits;
 use jiff::Timestamp;
 use serde_json::json;
 use tonic::{Code, Status};

@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hotlist::ingest::{Age, Limits};
 use hotlist::proto::filter::v1::Answer;
+use hotlist::source::{Age, Limits};
 use prost::Message;
 use tonic::Code;
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotlist::delivery::Refusal;
-use hotlist::ingest::Limits;
+use hotlist::pipeline::Refusal;
 use hotlist::proto::filter::v1::{Answer, FilterRequest, FilterResponse};
+use hotlist::source::Limits;
 use prost::Message;
 use tonic::Code;
 use tonic::codec::CompressionEncoding;

@@ -1,7 +1,7 @@
 //! What comes back: all of it, in order, and untouched where nothing hit.
 
-use hotlist::ingest::Limits;
 use hotlist::proto::filter::v1::Answer;
+use hotlist::source::Limits;
 use serde_json::Value;
 use tonic::codec::CompressionEncoding;
 

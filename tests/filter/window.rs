@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotlist::ingest::Limits;
 use hotlist::proto::filter::v1::{Answer, FilterRequest};
+use hotlist::source::Limits;
 use prost::Message;
 use tonic::Code;
 

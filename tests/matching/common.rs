@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hotlist::delivery::{Batch, Work};
 use hotlist::detect::{Budgets, Detector, Report, Verdict};
 use hotlist::encoding::TagInto;
 use hotlist::encoding::otlp::{encode_json, request_of};
@@ -16,6 +15,7 @@ use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
 use hotlist::intel::term;
 use hotlist::matcher::{Hit, Matcher};
 use hotlist::observable::Kind;
+use hotlist::pipeline::{Batch, Work};
 use hotlist::policy::{Policy, Suppression};
 use jiff::Timestamp;
 use serde_json::Value;

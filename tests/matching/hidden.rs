@@ -1,12 +1,12 @@
 //! Values that somebody wrote so that a listed one is not found in them: each hits, or is counted.
 
 use bytes::Bytes;
-use hotlist::delivery::Work;
 use hotlist::detect::{Detector, Report};
 use hotlist::encoding::Format;
 use hotlist::encoding::wire::put_bytes;
 use hotlist::intel::snapshot::{Feed, MatchOptions};
 use hotlist::observable::{Kind, Malformed};
+use hotlist::pipeline::Work;
 use jiff::Timestamp;
 use proptest::prelude::*;
 

@@ -4,15 +4,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hotlist::delivery::{Batch, Work};
 use hotlist::detect::{Detector, Report};
 use hotlist::encoding::otlp::encode_json;
 use hotlist::encoding::wire::put_bytes;
 use hotlist::encoding::{Format, Inbound};
-use hotlist::forward::Only;
 use hotlist::intel::snapshot::Feed;
 use hotlist::observable::Kind;
+use hotlist::pipeline::{Batch, Work};
 use hotlist::policy::Policy;
+use hotlist::sink::Only;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

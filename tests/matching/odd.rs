@@ -1,12 +1,12 @@
 //! Odd bytes through the detector: whatever it says of them, it never panics.
 
 use bytes::Bytes;
-use hotlist::delivery::Work;
 use hotlist::detect::Detector;
 use hotlist::encoding::Visitor;
 use hotlist::intel::snapshot::{Feed, MatchOptions};
 use hotlist::matcher::Matcher;
 use hotlist::observable::Kind;
+use hotlist::pipeline::Work;
 use hotlist::policy::Policy;
 use jiff::Timestamp;
 use proptest::prelude::*;

@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use hotlist::delivery::{Client, Refusal, Room, Work};
 use hotlist::encoding::Format;
 use hotlist::encoding::otlp::request_of;
 use hotlist::intel::snapshot::{Feed, MatchOptions};
 use hotlist::observable::Kind;
+use hotlist::pipeline::{Client, Refusal, Room, Work};
 use jiff::Timestamp;
 use serde_json::json;
 

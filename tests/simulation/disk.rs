@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use hotlist::forward::disk::{Disk, DiskFile, FileId, Stat};
+use hotlist::sink::disk::{Disk, DiskFile, FileId, Stat};
 
 use crate::chance::Chance;
 

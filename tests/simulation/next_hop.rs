@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
-use hotlist::delivery::BoxFuture;
 use hotlist::encoding::otlp::request_of;
 use hotlist::encoding::{Format, wire};
-use hotlist::forward::grpc::Dial;
+use hotlist::pipeline::BoxFuture;
+use hotlist::sink::grpc::Dial;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use serde_json::json;
 use tokio::io::DuplexStream;

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hotlist::config::Endpoint;
-use hotlist::delivery::{Batch, Deliver};
 use hotlist::encoding::Format;
-use hotlist::forward::disk::Disk;
-use hotlist::forward::grpc::{GrpcSink, Settings};
-use hotlist::forward::line_file::Fsync;
-use hotlist::forward::ndjson::Output;
-use hotlist::forward::{Fanout, NdjsonSink, RejectedFile, Sink, SinkKind, rejected};
+use hotlist::pipeline::{Batch, Deliver};
+use hotlist::sink::disk::Disk;
+use hotlist::sink::grpc::{GrpcSink, Settings};
+use hotlist::sink::line_file::Fsync;
+use hotlist::sink::ndjson::Output;
+use hotlist::sink::{Fanout, NdjsonSink, RejectedFile, Sink, SinkKind, rejected};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 

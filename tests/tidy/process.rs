@@ -17,11 +17,11 @@ const SPAWNS: [(&str, &str); 17] = [
     ("src/cli/run.rs", "the command waits for its end"),
     ("src/control/server/progress.rs", "of one call"),
     ("src/file_timeout.rs", "opens one file"),
-    ("src/forward/fanout.rs", "of one batch"),
-    ("src/forward/link.rs", "of one connection"),
-    ("src/forward/ndjson.rs", "syncs once, and the next batch asks again"),
-    ("src/ingest/filter/stream.rs", "of one stream"),
-    ("src/ingest/workers.rs", "work that panics is an answer"),
+    ("src/sink/fanout.rs", "of one batch"),
+    ("src/sink/link.rs", "of one connection"),
+    ("src/sink/ndjson.rs", "syncs once, and the next batch asks again"),
+    ("src/source/filter/stream.rs", "of one stream"),
+    ("src/source/workers.rs", "work that panics is an answer"),
     ("src/telemetry/outlet.rs", "it writes what the hook for panics logs, and calls nothing that panics"),
 ];
 
@@ -48,18 +48,18 @@ fn no_task_that_runs_as_long_as_the_process_ends_unseen() {
 
 /// Where peers send something: what they do must not fill the log.
 const PEERS: [&str; 6] =
-    ["src/socket/", "src/ingest/", "src/forward/", "src/tls/", "src/control/server/", "src/delivery"];
+    ["src/net/socket/", "src/source/", "src/sink/", "src/net/tls/", "src/control/server/", "src/pipeline"];
 /// Files there whose lines no peer can repeat.
 const UNTHROTTLED: [(&str, &str); 9] = [
-    ("src/forward/connection.rs", "attempts to connect back off"),
-    ("src/forward/headers.rs", "once until the file is good again"),
-    ("src/forward/line_file.rs", "whoever rotates files, and disks"),
-    ("src/forward/link.rs", "once for each connection, at the level debug"),
-    ("src/forward/ndjson.rs", "at a signal, and once a second"),
-    ("src/ingest/health.rs", "at start"),
-    ("src/ingest/listener.rs", "at start"),
-    ("src/socket/bind.rs", "at the end"),
-    ("src/tls/reload.rs", "once for each change of a file"),
+    ("src/sink/connection.rs", "attempts to connect back off"),
+    ("src/sink/headers.rs", "once until the file is good again"),
+    ("src/sink/line_file.rs", "whoever rotates files, and disks"),
+    ("src/sink/link.rs", "once for each connection, at the level debug"),
+    ("src/sink/ndjson.rs", "at a signal, and once a second"),
+    ("src/source/health.rs", "at start"),
+    ("src/source/listener.rs", "at start"),
+    ("src/net/socket/bind.rs", "at the end"),
+    ("src/net/tls/reload.rs", "once for each change of a file"),
 ];
 
 #[test]

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use hotlist::config::Endpoint;
 use hotlist::encoding::Format;
 use hotlist::encoding::otlp::request_of;
-use hotlist::forward::grpc::{GrpcSink, Settings};
-use hotlist::forward::{RejectedFile, Sink, SinkKind, rejected};
-use hotlist::ingest::Limits;
-use hotlist::ingest::health::Health;
+use hotlist::sink::grpc::{GrpcSink, Settings};
+use hotlist::sink::{RejectedFile, Sink, SinkKind, rejected};
+use hotlist::source::Limits;
+use hotlist::source::health::Health;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hotlist::config::Address;
-use hotlist::forward::grpc::Settings;
-use hotlist::ingest::{Age, Limits};
+use hotlist::sink::grpc::Settings;
+use hotlist::source::{Age, Limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use hotlist::config::Address;
-use hotlist::forward::grpc::Settings;
-use hotlist::ingest::Limits;
+use hotlist::sink::grpc::Settings;
+use hotlist::source::Limits;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

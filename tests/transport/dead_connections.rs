@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hotlist::config::Endpoint;
-use hotlist::forward::grpc::{GrpcSink, Settings};
-use hotlist::forward::{Sink, SinkKind};
-use hotlist::ingest::Limits;
+use hotlist::sink::grpc::{GrpcSink, Settings};
+use hotlist::sink::{Sink, SinkKind};
+use hotlist::source::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

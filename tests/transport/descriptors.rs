@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use hotlist::config::Address;
-use hotlist::socket::{Activity, Bounds, Listener};
+use hotlist::net::socket::{Activity, Bounds, Listener};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use hotlist::config::Endpoint;
 use hotlist::encoding::Format;
 use hotlist::encoding::otlp::request_of;
-use hotlist::forward::grpc::{GrpcSink, Settings};
-use hotlist::forward::ndjson::{NdjsonSink, Output};
-use hotlist::forward::{Fsync, Only, Sink, SinkKind};
-use hotlist::ingest::Limits;
-use hotlist::ingest::health::Health;
+use hotlist::sink::grpc::{GrpcSink, Settings};
+use hotlist::sink::ndjson::{NdjsonSink, Output};
+use hotlist::sink::{Fsync, Only, Sink, SinkKind};
+use hotlist::source::Limits;
+use hotlist::source::health::Health;
 use prost::Message as _;
 use serde_json::{Value, json};
 

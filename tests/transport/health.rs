@@ -1,9 +1,9 @@
 //! `grpc.health.v1` and reflection on a source's own port, asked with tonic's clients.
 
 use hotlist::config::Address;
-use hotlist::forward::grpc::Settings;
-use hotlist::ingest::Limits;
-use hotlist::ingest::health::{Health, reflect_in};
+use hotlist::sink::grpc::Settings;
+use hotlist::source::Limits;
+use hotlist::source::health::{Health, reflect_in};
 use tokio::time::timeout;
 use tonic::Code;
 use tonic::transport::Channel;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotlist::forward::grpc::Settings;
-use hotlist::forward::{Blackhole, Sink, SinkKind};
-use hotlist::ingest::Limits;
+use hotlist::sink::grpc::Settings;
+use hotlist::sink::{Blackhole, Sink, SinkKind};
+use hotlist::source::Limits;
 use http::{HeaderMap, Request};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use prost::Message;

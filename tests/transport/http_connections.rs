@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotlist::forward::grpc::Settings;
-use hotlist::ingest::Limits;
+use hotlist::sink::grpc::Settings;
+use hotlist::source::Limits;
 use tokio::io::AsyncWriteExt;
 
 use crate::http_client::{HttpClient, LOGS, PROTOBUF, Raw, head, request};

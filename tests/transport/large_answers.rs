@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hotlist::encoding::otlp::request_of;
-use hotlist::forward::RejectedFile;
-use hotlist::forward::grpc::Settings;
-use hotlist::grpc::{Code, Status};
-use hotlist::ingest::Limits;
+use hotlist::net::grpc::{Code, Status};
+use hotlist::sink::RejectedFile;
+use hotlist::sink::grpc::Settings;
+use hotlist::source::Limits;
 use http::{HeaderMap, HeaderValue};
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
 use prost::Message;

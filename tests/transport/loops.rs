@@ -1,7 +1,7 @@
 //! Requests that come by other Hotlists, and by way of a loop through this one again.
 
-use hotlist::forward::grpc::Settings;
-use hotlist::ingest::Limits;
+use hotlist::sink::grpc::Settings;
+use hotlist::source::Limits;
 
 use crate::client::{Client, full, request};
 use crate::http_client::{HttpClient, LOGS, PROTOBUF};

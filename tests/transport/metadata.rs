@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use hotlist::encoding::otlp as encoding;
-use hotlist::forward::grpc::Settings;
-use hotlist::forward::{Headers, RejectedFile};
-use hotlist::ingest::Limits;
+use hotlist::sink::grpc::Settings;
+use hotlist::sink::{Headers, RejectedFile};
+use hotlist::source::Limits;
 use http::{HeaderMap, HeaderName};
 use serde_json::json;
 

@@ -1,10 +1,10 @@
 //! Next hops that speak something else than the configuration says, and what the error tells the operator to set.
 
 use hotlist::config::{ClientTls, Endpoint};
-use hotlist::forward::grpc::{GrpcSink, Settings};
-use hotlist::forward::{Sink, SinkKind};
-use hotlist::ingest::Limits;
-use hotlist::tls::Connector;
+use hotlist::net::tls::Connector;
+use hotlist::sink::grpc::{GrpcSink, Settings};
+use hotlist::sink::{Sink, SinkKind};
+use hotlist::source::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 

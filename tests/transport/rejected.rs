@@ -10,10 +10,10 @@ use bytes::Bytes;
 use hotlist::config::Endpoint;
 use hotlist::encoding::envelope::OTLP;
 use hotlist::encoding::otlp as encoding;
-use hotlist::forward::grpc::{GrpcSink, Settings};
-use hotlist::forward::rejected::{self, Entry};
-use hotlist::forward::{RejectedFile, Sink, SinkKind};
-use hotlist::ingest::Limits;
+use hotlist::sink::grpc::{GrpcSink, Settings};
+use hotlist::sink::rejected::{self, Entry};
+use hotlist::sink::{RejectedFile, Sink, SinkKind};
+use hotlist::source::Limits;
 use serde_json::json;
 
 use crate::client::Client;

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use hotlist::forward::grpc::Settings;
-use hotlist::forward::rejected::{self, Entry};
+use hotlist::sink::grpc::Settings;
+use hotlist::sink::rejected::{self, Entry};
 use serde_json::json;
 
 use crate::client::Client;

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use bytes::Bytes;
-use hotlist::delivery::Signal;
 use hotlist::encoding::otlp::request_of;
-use hotlist::forward::RejectedFile;
-use hotlist::forward::rejected::Entry;
+use hotlist::pipeline::Signal;
+use hotlist::sink::RejectedFile;
+use hotlist::sink::rejected::Entry;
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use hotlist::delivery::{Batch, Process, Refusal, Tagged, Work};
 use hotlist::encoding::{Format, Rope};
-use hotlist::forward::disk::{Disk, DiskFile, HostDisk, Stat};
-use hotlist::forward::grpc::Settings;
-use hotlist::forward::ndjson::{NdjsonSink, Output};
-use hotlist::forward::{Fsync, Only, Sink, SinkKind};
-use hotlist::ingest::Limits;
+use hotlist::pipeline::{Batch, Process, Refusal, Tagged, Work};
+use hotlist::sink::disk::{Disk, DiskFile, HostDisk, Stat};
+use hotlist::sink::grpc::Settings;
+use hotlist::sink::ndjson::{NdjsonSink, Output};
+use hotlist::sink::{Fsync, Only, Sink, SinkKind};
+use hotlist::source::Limits;
 
 use crate::client::Client;
 use crate::next_hop::NextHop;

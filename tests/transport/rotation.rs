@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hotlist::delivery::Batch;
 use hotlist::encoding::{Format, Rope, wire};
-use hotlist::forward::ndjson::{NdjsonSink, Output};
-use hotlist::forward::{Fsync, Only};
+use hotlist::pipeline::Batch;
+use hotlist::sink::ndjson::{NdjsonSink, Output};
+use hotlist::sink::{Fsync, Only};
 
 const FSYNC: [Fsync; 3] = [Fsync::Batch, Fsync::Interval, Fsync::Never];
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hotlist::config::{Address, Endpoint};
-use hotlist::delivery::{Batch, Process, Refusal, Work};
 use hotlist::encoding::{Format, Rope};
-use hotlist::forward::grpc::{GrpcSink, Settings};
-use hotlist::forward::{Fanout, Sink, SinkKind};
-use hotlist::ingest::{Bound, Limits, OtlpSource, Shared};
+use hotlist::pipeline::{Batch, Process, Refusal, Work};
+use hotlist::sink::grpc::{GrpcSink, Settings};
+use hotlist::sink::{Fanout, Sink, SinkKind};
+use hotlist::source::{Bound, Limits, OtlpSource, Shared};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 

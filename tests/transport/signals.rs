@@ -1,11 +1,11 @@
 //! Metrics and traces through the port of the logs.
 
 use bytes::Bytes;
-use hotlist::delivery::{Batch, Process, Refusal, Signal, Work};
 use hotlist::encoding::Format;
-use hotlist::forward::grpc::{GrpcSink, Settings};
-use hotlist::forward::{Blackhole, Sink, SinkKind};
-use hotlist::ingest::Limits;
+use hotlist::pipeline::{Batch, Process, Refusal, Signal, Work};
+use hotlist::sink::grpc::{GrpcSink, Settings};
+use hotlist::sink::{Blackhole, Sink, SinkKind};
+use hotlist::source::Limits;
 use http::Request;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;

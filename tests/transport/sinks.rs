@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotlist::delivery::{Batch, Process, Refusal, Tagged, Work};
 use hotlist::encoding::{Format, Rope};
-use hotlist::forward::grpc::Settings;
-use hotlist::forward::ndjson::{NdjsonSink, Output};
-use hotlist::forward::{Fsync, Only, Sink, SinkKind};
-use hotlist::grpc::Encoding;
-use hotlist::ingest::Limits;
+use hotlist::net::grpc::Encoding;
+use hotlist::pipeline::{Batch, Process, Refusal, Tagged, Work};
+use hotlist::sink::grpc::Settings;
+use hotlist::sink::ndjson::{NdjsonSink, Output};
+use hotlist::sink::{Fsync, Only, Sink, SinkKind};
+use hotlist::source::Limits;
 
 use crate::client::Client;
 use crate::next_hop::NextHop;

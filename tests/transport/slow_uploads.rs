@@ -1,7 +1,7 @@
 //! Bodies that come slowly lock nobody out: the slowest makes room for who comes next.
 
-use hotlist::forward::grpc::Settings;
-use hotlist::ingest::Limits;
+use hotlist::sink::grpc::Settings;
+use hotlist::source::Limits;
 use tokio::io::AsyncWriteExt;
 
 use crate::client::full;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hotlist::config::Address;
-use hotlist::delivery::{Batch, Process, Refusal, Work};
 use hotlist::encoding::Format;
-use hotlist::forward::grpc::Settings;
-use hotlist::ingest::Limits;
+use hotlist::pipeline::{Batch, Process, Refusal, Work};
+use hotlist::sink::grpc::Settings;
+use hotlist::source::Limits;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::client::conn::http2::Builder;
 use hyper_util::rt::TokioExecutor;

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hotlist::config::{Address, ClientTls, Endpoint, ServerTls};
-use hotlist::forward::grpc::{GrpcSink, Settings};
-use hotlist::forward::{Sink, SinkKind};
-use hotlist::ingest::Limits;
-use hotlist::tls::{Acceptor, Connector, HTTP_2};
+use hotlist::net::tls::{Acceptor, Connector, HTTP_2};
+use hotlist::sink::grpc::{GrpcSink, Settings};
+use hotlist::sink::{Sink, SinkKind};
+use hotlist::source::Limits;
 use hyper::client::conn::http2::Builder;
 use hyper_util::rt::TokioExecutor;
 use tempfile::TempDir;

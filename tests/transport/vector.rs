@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hotlist::config::Endpoint;
-use hotlist::delivery::{Batch, Process, Refusal, Signal, Tagged, Work};
 use hotlist::encoding::Format;
-use hotlist::forward::grpc::{GrpcSink, Settings};
-use hotlist::forward::{Fanout, RejectedFile, Sink, SinkKind, rejected};
-use hotlist::ingest::health::Health;
-use hotlist::ingest::{Limits, Shared, VectorSource};
+use hotlist::pipeline::{Batch, Process, Refusal, Signal, Tagged, Work};
+use hotlist::sink::grpc::{GrpcSink, Settings};
+use hotlist::sink::{Fanout, RejectedFile, Sink, SinkKind, rejected};
+use hotlist::source::health::Health;
+use hotlist::source::{Limits, Shared, VectorSource};
 use http::Request;
 use prost::Message as _;
 use serde_json::json;

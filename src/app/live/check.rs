@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Live;
-use crate::delivery::{Check, Checked, Refusal};
+use crate::pipeline::{Check, Checked, Refusal};
 
 impl Check for Live {
     fn check(&self, values: &[(&str, &str)]) -> Result<Checked, Refusal> {

@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use metrics::counter;
 
 use super::Rules;
-use crate::delivery::Work;
 use crate::detect::{Detector, Tally};
 use crate::encoding::Format;
 use crate::escape::Escaped;
 use crate::intel::snapshot::Snapshot;
 use crate::matcher::Hit;
+use crate::pipeline::Work;
 use crate::telemetry::{self, Throttle};
 
 /// The snapshot in the slot, if there is one.

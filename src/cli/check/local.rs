@@ -14,7 +14,7 @@ use super::Check;
 use crate::app;
 use crate::cli::admin;
 use crate::config::{Address, ClientTls, Config, ServerTls, SinkKind};
-use crate::tls;
+use crate::net::tls;
 
 /// A certificate that expires sooner is a warning.
 const EXPIRES_SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);

@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 
 use super::report;
 use crate::config::Address;
-use crate::delivery::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Tagged, Work};
 use crate::encoding::{Format, envelope, otlp};
-use crate::ingest::{Bound, Limits, OtlpSource, ServeError, Shared};
+use crate::pipeline::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Tagged, Work};
+use crate::source::{Bound, Limits, OtlpSource, ServeError, Shared};
 
 /// Tagged events that wait for the terminal; then the next hop answers later, and nothing is lost.
 const WAITING: usize = 1024;

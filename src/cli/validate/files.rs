@@ -6,8 +6,8 @@ use crate::app;
 use crate::config::{self, Config, Endpoint, GrpcSink, HeaderSource, ServerTls, SinkKind};
 use crate::control::client;
 use crate::feed::allowlist;
-use crate::forward::Headers;
-use crate::tls::{self, TlsError};
+use crate::net::tls::{self, TlsError};
+use crate::sink::Headers;
 
 /// Everything that is wrong with them, each with the key that names the file. Reads only.
 pub(in crate::cli) fn problems(config: &Config) -> Vec<String> {

@@ -19,11 +19,11 @@ use tonic::{Status, Streaming};
 use super::liveness::{self, Heard, Listening};
 use super::settings::Timing;
 use crate::config::Endpoint;
-use crate::dial;
 use crate::intel::manifest;
+use crate::net::dial;
+use crate::net::tls;
 use crate::proto::control::v1::control_client::ControlClient;
 use crate::proto::control::v1::{SyncRequest, SyncResponse};
-use crate::tls;
 
 /// The longest response: a manifest, and room for signatures.
 const MAX_MESSAGE: usize = manifest::MAX_BYTES + (64 << 10);

@@ -14,8 +14,8 @@ use super::{Shared, caller, draining, permit, refused};
 use crate::control::names::Name;
 use crate::control::store::{AlertLog, AlertLogError};
 use crate::escape::Escaped;
+use crate::net::socket::Connection;
 use crate::proto::control::v1::{AlertAck, AlertBatch};
-use crate::socket::Connection;
 use crate::telemetry::{self, Throttle};
 
 /// The most alerts of a batch.

@@ -15,7 +15,7 @@ use tower::BoxError;
 
 use super::limits::Limits;
 use super::quotas::{Holder, Kind, Permit, Quotas, note};
-use crate::socket::Connection;
+use crate::net::socket::Connection;
 
 /// Bytes before each gRPC message: a flag for compression, and the length.
 const HEAD: usize = 5;

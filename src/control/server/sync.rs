@@ -17,8 +17,8 @@ use super::session::Session;
 use super::{Caller, EXPIRED, Shared, caller, draining, permit, refused};
 use crate::control::store::{InstanceRecord, StoreError, WRITE_AGAIN};
 use crate::escape::Escaped;
+use crate::net::socket::Connection;
 use crate::proto::control::v1::{SyncRequest, SyncResponse};
-use crate::socket::Connection;
 use crate::telemetry::{self, Throttle};
 
 /// How long a node may take to read why its stream ends.

@@ -1,0 +1,6 @@
+//! Connections in both directions: listening sockets, outgoing connections, TLS, and the framing of gRPC.
+
+pub mod dial;
+pub mod grpc;
+pub mod socket;
+pub mod tls;

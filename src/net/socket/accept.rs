@@ -1,0 +1,398 @@
+//! The accept loop, and the life of one connection.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, MaybeDone, maybe_done};
+use tokio::sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::either::Either;
+use tokio_util::sync::CancellationToken;
+
+use super::activity::{Activity, Connection};
+use super::bind::Listener;
+use super::connections::{Connections, Entry, Place, Places};
+use super::descriptors;
+use super::header::HeaderTimeout;
+use super::protocol::Protocol;
+use super::stream::{Plain, Preface, Stream, Unfit};
+use super::{Age, Bounds, Reason};
+use crate::config::Address;
+use crate::escape::Escaped;
+use crate::net::tls::Acceptor;
+use crate::telemetry::Throttle;
+
+/// Pause after accepting failed: long enough to spin on nothing, short enough for a collector not to notice.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a connection waits for a place: long enough to find out which of the others are slow, short enough for a
+/// collector to try another sidecar.
+const PLACE_WAIT: Duration = Duration::from_secs(2);
+
+/// How often the first of those that wait looks whether one of the others turned out to be slow.
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
+
+/// How long a connection that was told to go, and has no request, may take to be gone.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// The socket no longer works.
+#[derive(Debug, thiserror::Error)]
+#[error("the listener {name} at {address} stopped: {cause}; start the process again")]
+pub struct ServeError {
+    name: Arc<str>,
+    address: Address,
+    cause: io::Error,
+}
+
+/// A place in the line of connections that wait, which is fair.
+type Turn = Pin<Box<MaybeDone<BoxFuture<'static, OwnedMutexGuard<()>>>>>;
+
+/// What every connection of a listener has in common.
+struct Server<F> {
+    connections: Arc<Connections>,
+    /// A permit for each connection that waits for a place.
+    waiting: Arc<Semaphore>,
+    /// Held by the first of them.
+    turn: Arc<Mutex<()>>,
+    bounds: Bounds,
+    tls: Option<Arc<Acceptor>>,
+    prefaces: &'static [Preface],
+    open: F,
+    drain: CancellationToken,
+}
+
+impl Listener {
+    /// Accepts until `shutdown` is ready, then stops accepting, tells peers to go, finishes what is in flight and
+    /// returns. Whoever cannot wait so long drops the future, which closes every connection.
+    ///
+    /// `open` makes the protocol of a connection whose first bytes are those given to it, one of `prefaces`. None of these
+    /// may begin with another.
+    ///
+    /// # Errors
+    /// The socket broke down. What a peer can cause is no such error.
+    pub async fn serve<F, C>(
+        mut self,
+        bounds: Bounds,
+        tls: Option<Arc<Acceptor>>,
+        prefaces: &'static [Preface],
+        open: F,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError>
+    where
+        F: Fn(Stream, Preface, Activity) -> C + Send + Sync + 'static,
+        C: Protocol + Send + 'static,
+    {
+        let drain = CancellationToken::new();
+        let places = Places {
+            max: bounds.max_connections,
+            max_of_peer: bounds.max_connections_per_peer,
+            max_leaving: bounds.max_waiting,
+            least_rate: bounds.min_upload_rate,
+        };
+        let connections = Connections::new(Arc::clone(&self.name), places);
+        let waiting = Arc::new(Semaphore::new(bounds.max_waiting));
+        let turn = Arc::new(Mutex::new(()));
+        let server = Arc::new(Server { connections, waiting, turn, bounds, tls, prefaces, open, drain: drain.clone() });
+        let mut tasks = JoinSet::new();
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                Some(_) = tasks.join_next() => self.spare.refill(),
+                accepted = self.socket.accept() => match accepted {
+                    Ok((stream, peer)) => match server.admit_at_once(peer) {
+                        Ok(place) => {
+                            tasks.spawn(Arc::clone(&server).run(stream, peer, place));
+                        }
+                        Err(Some(ticket)) => {
+                            let (server, name) = (Arc::clone(&server), Arc::clone(&self.name));
+                            let turn = server.turn_of_next().await;
+                            tasks.spawn(async move {
+                                match server.wait_for_place(peer, ticket, turn).await {
+                                    Ok(place) => server.run(stream, peer, place).await,
+                                    Err(reason) => server.refuse(&name, reason),
+                                }
+                            });
+                        }
+                        Err(None) => server.refuse(&self.name, Reason::Capacity),
+                    },
+                    Err(error) if is_over(&error) => {
+                        let (name, address) = (Arc::clone(&self.name), self.local_address().clone());
+                        return Err(ServeError { name, address, cause: error });
+                    }
+                    Err(error) if is_of_one_peer(&error) => {}
+                    Err(error) if descriptors::are_out(&error) && self.spare.give_up() => {}
+                    Err(error) => {
+                        server.note_failure(&self.name, &error);
+                        // A pause that does not keep the listener from stopping.
+                        tokio::select! {
+                            () = &mut shutdown => break,
+                            () = sleep(ACCEPT_PAUSE) => {}
+                        }
+                    }
+                }
+            }
+        }
+        // The socket is closed first, unless another listener took it over: who connects now is refused by the system, and
+        // can go elsewhere.
+        drop(self);
+        drain.cancel();
+        while tasks.join_next().await.is_some() {}
+        Ok(())
+    }
+}
+
+impl<F, C> Server<F>
+where
+    F: Fn(Stream, Preface, Activity) -> C + Send + Sync + 'static,
+    C: Protocol + Send + 'static,
+{
+    async fn run(self: Arc<Self>, stream: Plain, peer: Option<SocketAddr>, place: Place) {
+        let reason = tokio::select! {
+            biased;
+            () = self.drain.cancelled() => Err(Reason::Drained),
+            () = place.entry.evicted.cancelled() => Err(Reason::Evicted),
+            greeted = timeout(self.bounds.handshake_timeout, self.greet(stream, peer)) => {
+                greeted.unwrap_or(Err(Reason::HandshakeTimeout))
+            }
+        };
+        let reason = match reason {
+            Ok((stream, preface)) => {
+                let (entry, leave) = (&place.entry, self.drain.child_token());
+                let of = Connection { entry: Arc::clone(entry), drain: leave.clone() };
+                let connection = (self.open)(stream, preface, Activity(of));
+                let life = Life { idle: self.bounds.idle_timeout, end: self.bounds.max_age.map(age) };
+                drive(connection, entry, &self.drain, &leave, life).await
+            }
+            Err(reason) => reason,
+        };
+        self.connections.count(reason);
+    }
+
+    /// TLS, and the first bytes of the protocol.
+    async fn greet(&self, stream: Plain, peer: Option<SocketAddr>) -> Result<(Stream, Preface), Reason> {
+        let stream = match &self.tls {
+            None => Either::Left(stream),
+            Some(tls) => match tls.accept(stream).await {
+                Ok(stream) => Either::Right(Box::new(stream)),
+                Err(error) => {
+                    static LINES: Throttle = Throttle::new();
+                    if let Some(left_out) = LINES.pass() {
+                        tracing::warn!(peer = ?peer, error = %Escaped(&error), left_out, "a TLS handshake failed");
+                    }
+                    return Err(Reason::Tls);
+                }
+            },
+        };
+        Stream::expect(stream, self.prefaces).await.map_err(|unfit| match unfit {
+            Unfit::Preface => Reason::Preface,
+            Unfit::Gone => Reason::Peer,
+        })
+    }
+}
+
+impl<F> Server<F> {
+    /// A place, or else leave to wait for one: the number of those who wait is bounded, so that descriptors are, too. Who
+    /// comes while others wait stands behind them.
+    fn admit_at_once(&self, peer: Option<SocketAddr>) -> Result<Place, Option<OwnedSemaphorePermit>> {
+        if self.waiting.available_permits() == self.bounds.max_waiting
+            && let Ok(place) = self.connections.admit(peer)
+        {
+            return Ok(place);
+        }
+        Err(Arc::clone(&self.waiting).try_acquire_owned().ok())
+    }
+
+    /// Stands in line, without waiting. Turns are in the order of the calls: tasks are not run in the order in which they
+    /// were spawned, and a connection that overtakes older ones would be evicted for them before its first request.
+    async fn turn_of_next(&self) -> Turn {
+        let mut turn = Box::pin(maybe_done(Arc::clone(&self.turn).lock_owned().boxed()));
+        // A lock that was asked for is one that waits in line, whether it is free or not.
+        let _ = futures_util::poll!(turn.as_mut());
+        turn
+    }
+
+    /// Waits behind those who came before for a place that becomes free, or for a connection that turns out to be slow.
+    async fn wait_for_place(
+        &self,
+        peer: Option<SocketAddr>,
+        _ticket: OwnedSemaphorePermit,
+        mut turn: Turn,
+    ) -> Result<Place, Reason> {
+        let deadline = Instant::now() + PLACE_WAIT;
+        let mut reason = Reason::Capacity;
+        let waiting = async {
+            turn.as_mut().await;
+            let _turn = turn.as_mut().take_output();
+            loop {
+                let freed = self.connections.freed.notified();
+                match self.connections.admit(peer) {
+                    Ok(place) => return place,
+                    Err(why) => reason = why,
+                }
+                tokio::select! {
+                    () = freed => {}
+                    () = sleep(LOOK_AGAIN) => {}
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.drain.cancelled() => Err(Reason::Drained),
+            place = tokio::time::timeout_at(deadline, waiting) => place.map_err(|_| reason),
+        }
+    }
+
+    fn refuse(&self, name: &str, reason: Reason) {
+        static LINES: Throttle = Throttle::new();
+        self.connections.count(reason);
+        if let Some(left_out) = LINES.pass() {
+            let max = self.bounds.max_connections;
+            let reason = reason.label();
+            tracing::warn!(listener = name, reason, max, left_out, "a connection was refused: all places are taken");
+        }
+    }
+
+    /// Accepting fails when file descriptors run out. A connection that idles gives its own back.
+    fn note_failure(&self, name: &str, error: &io::Error) {
+        static LINES: Throttle = Throttle::new();
+        self.connections.count(Reason::AcceptFailed);
+        let evicted = self.connections.evict();
+        if let Some(left_out) = LINES.pass() {
+            tracing::error!(listener = name, error = %Escaped(&error), evicted, left_out, "accepting a connection failed");
+        }
+    }
+}
+
+/// Nothing will ever be accepted again.
+fn is_over(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput
+}
+
+/// Errors of the connection that would have been accepted, which Linux hands to whoever accepts (accept(2)).
+fn is_of_one_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | HostUnreachable | Interrupted | NetworkDown | NetworkUnreachable
+    )
+}
+
+/// How long one connection may live.
+#[derive(Clone, Copy)]
+struct Life {
+    /// Without a request.
+    idle: Duration,
+    /// At all: when its peer is told to go, and how long its requests have from then on.
+    end: Option<(Instant, Duration)>,
+}
+
+/// The age of a connection that opens now, give or take a tenth.
+fn age(Age { after, grace }: Age) -> (Instant, Duration) {
+    use std::hash::{BuildHasher, RandomState};
+    // Each of the standard library's hashers has a key of its own.
+    let chance = RandomState::new().hash_one(()) % 2001;
+    let share = 0.9 + chance as f64 / 10_000.0;
+    (Instant::now() + after.mul_f64(share), grace)
+}
+
+/// Polls a connection to its end, and brings that end about when it idles, must make room, is too old, or the listener
+/// drains. `leave` tells what goes on for long on it that it is told to go.
+async fn drive<C>(
+    connection: C,
+    entry: &Entry,
+    drain: &CancellationToken,
+    leave: &CancellationToken,
+    life: Life,
+) -> Reason
+where
+    C: Protocol,
+{
+    tokio::pin!(connection);
+    let mut leaving = None;
+    let mut wake = Instant::now() + life.idle;
+    // Before the age: when it is over. After it: when the grace is.
+    let mut end = life.end.map(|(end, _)| end);
+    loop {
+        let reason = tokio::select! {
+            // The connection first, so that what it has to say to the peer is written before it is dropped.
+            biased;
+            ended = connection.as_mut() => {
+                return leaving.unwrap_or_else(|| ended.map_or_else(|error| reason_of(&error), |()| Reason::Peer));
+            }
+            () = entry.hung_up.cancelled() => return Reason::NotTaken,
+            () = entry.outrun.cancelled() => return Reason::Slow,
+            () = drain.cancelled(), if leaving.is_none_or(|reason| reason == Reason::MaxAge) => {
+                // A drain has a grace of its own.
+                end = None;
+                Reason::Drained
+            }
+            () = entry.evicted.cancelled(), if leaving.is_none() => Reason::Evicted,
+            () = at(end) => match leaving {
+                Some(reason) => return reason,
+                None => {
+                    end = life.end.map(|(_, grace)| Instant::now() + grace);
+                    Reason::MaxAge
+                }
+            },
+            () = sleep_until(wake) => match (leaving, entry.idle_since()) {
+                (Some(reason), Some(_)) => return reason,
+                (Some(_), None) => {
+                    wake = Instant::now() + LINGER;
+                    continue;
+                }
+                (None, Some(since)) if since + life.idle <= Instant::now() => Reason::Idle,
+                (None, since) => {
+                    wake = since.unwrap_or_else(Instant::now) + life.idle;
+                    continue;
+                }
+            },
+        };
+        if reason != Reason::MaxAge && leaving.is_none() {
+            end = None;
+        }
+        leaving = Some(reason);
+        // Another waits for the place of an evicted one.
+        wake = Instant::now() + if reason == Reason::Evicted { Duration::ZERO } else { LINGER };
+        leave.cancel();
+        connection.as_mut().leave();
+    }
+}
+
+/// Ready at a time, if there is one.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn reason_of(error: &hyper::Error) -> Reason {
+    if error.is_timeout() {
+        return Reason::Timeout;
+    }
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<io::Error>();
+        if io.and_then(io::Error::get_ref).is_some_and(|cause| cause.is::<HeaderTimeout>()) {
+            return Reason::Timeout;
+        }
+        if io.is_some()
+            || error
+                .downcast_ref::<h2::Error>()
+                .is_some_and(|error| error.is_io() || error.is_go_away() && error.is_remote())
+        {
+            return Reason::Peer;
+        }
+        cause = error.source();
+    }
+    if error.is_incomplete_message() || error.is_closed() { Reason::Peer } else { Reason::Protocol }
+}

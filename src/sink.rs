@@ -1,0 +1,263 @@
+//! Sinks: where batches go. A source's client is answered only when every sink of [`Fanout`] has the batch.
+
+mod answer;
+mod bisect;
+pub mod blackhole;
+mod blocking;
+mod connection;
+pub mod disk;
+pub mod fanout;
+pub mod grpc;
+pub mod headers;
+mod http;
+mod keep;
+pub mod line_file;
+mod link;
+pub mod ndjson;
+mod partial_success;
+mod record;
+pub mod rejected;
+mod select;
+
+use std::sync::Arc;
+
+use metrics::counter;
+use tokio::sync::mpsc;
+
+pub use blackhole::Blackhole;
+pub use fanout::Fanout;
+pub use grpc::GrpcSink;
+pub use headers::Headers;
+pub use line_file::Fsync;
+pub use ndjson::NdjsonSink;
+pub use record::{Latest, Record};
+pub use rejected::RejectedFile;
+pub use select::Only;
+
+use crate::encoding::Format;
+use crate::escape::Escaped;
+use crate::pipeline::{Accepted, Batch, Refusal, Signal};
+use crate::telemetry::{self, Throttle};
+use grpc::NotDelivered;
+
+/// One configured sink.
+#[derive(Debug)]
+pub struct Sink {
+    name: String,
+    kind: SinkKind,
+    required: bool,
+    only: Only,
+    record: Record,
+}
+
+/// What a sink does with a batch.
+#[derive(Debug)]
+pub enum SinkKind {
+    /// Sends it on by a unary gRPC call, of OTLP or of Vector's own protocol.
+    Grpc(Box<GrpcSink>),
+    /// Writes it as lines of JSON.
+    Ndjson(NdjsonSink),
+    /// Counts and drops it.
+    Blackhole(Blackhole),
+}
+
+impl Sink {
+    /// A sink under the name that metrics and logs call it by. It is required, and takes every event.
+    pub fn new(name: impl Into<String>, kind: SinkKind) -> Sink {
+        Sink { name: name.into(), kind, required: true, only: Only::All, record: Record::default() }
+    }
+
+    /// The same, required or not.
+    #[must_use]
+    pub fn with_required(self, required: bool) -> Sink {
+        Sink { required, ..self }
+    }
+
+    /// The same, for some of the events.
+    #[must_use]
+    pub fn with_only(self, only: Only) -> Sink {
+        Sink { only, ..self }
+    }
+
+    /// Whether a client of the source waits for it.
+    pub fn is_required(&self) -> bool {
+        self.required
+    }
+
+    /// The configured name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it can fail for reasons of the network, so that it must go before anything that is written here.
+    pub fn is_network(&self) -> bool {
+        matches!(self.kind, SinkKind::Grpc(_))
+    }
+
+    /// Whether it can do something with events of a signal that came in a format. Lines of JSON are those of log
+    /// records, and metrics and traces pass only in the format in which they came.
+    pub fn takes(&self, format: Format, signal: Signal) -> bool {
+        let passes = || matches!(&self.kind, SinkKind::Grpc(sink) if sink.format() == format);
+        signal == Signal::Logs || (self.only != Only::Hits && passes())
+    }
+
+    /// The sink, when it writes lines.
+    pub fn as_ndjson(&self) -> Option<&NdjsonSink> {
+        match &self.kind {
+            SinkKind::Ndjson(sink) => Some(sink),
+            SinkKind::Grpc(_) | SinkKind::Blackhole(_) => None,
+        }
+    }
+
+    /// Opens a file again that was rotated.
+    pub async fn reopen(&self) {
+        if let SinkKind::Ndjson(sink) = &self.kind {
+            sink.reopen(&self.name).await;
+        }
+    }
+
+    /// Asks the next hop whether it takes events; `None` where its protocol has no such question.
+    pub async fn check_health(&self) -> Option<Result<(), Refusal>> {
+        match &self.kind {
+            SinkKind::Grpc(sink) if sink.format() == Format::Vector => Some(sink.check_health(&self.name).await),
+            _ => None,
+        }
+    }
+
+    /// Ready when the sink has the batch. Dropping the future cancels what can be cancelled.
+    ///
+    /// # Errors
+    /// The sink did not take it; the client of the source is to retry.
+    pub async fn deliver(&self, batch: &Arc<Batch>) -> Result<Accepted, Refusal> {
+        let mut count = CountRequest { sink: self, status: Some("cancelled") };
+        let result = self.hand_over(batch).await;
+        let Some(result) = result.transpose() else {
+            count.status = None;
+            return Ok(Accepted::default());
+        };
+        count.status = Some(result.as_ref().map_or_else(|failed| failed.refusal.label(), |_| "ok"));
+        match result {
+            Ok(accepted) => {
+                self.record.succeeded();
+                Ok(accepted)
+            }
+            Err(failed) => Err(self.note_failure(failed)),
+        }
+    }
+
+    /// Whether the sink could take a batch, where it is known to have failed and can say so without taking it.
+    ///
+    /// # Errors
+    /// It could not.
+    pub async fn check_room(&self, batch: &Arc<Batch>) -> Result<(), Refusal> {
+        let SinkKind::Ndjson(sink) = &self.kind else { return Ok(()) };
+        let checked = sink.check_room(&self.name, batch, self.only).await;
+        match checked {
+            Ok(()) => Ok(()),
+            Err(refusal) => {
+                self.count(refusal.label());
+                Err(self.note_failure(refusal.into()))
+            }
+        }
+    }
+
+    fn note_failure(&self, failed: NotDelivered) -> Refusal {
+        let NotDelivered { refusal, status } = failed;
+        if let Some(left_out) = self.record.failed(&status, &refusal.to_string()) {
+            let (sink, required) = (&self.name, self.required);
+            tracing::warn!(sink, status, required, left_out, error = %Escaped(&refusal), "the sink did not take a batch");
+        }
+        refusal
+    }
+
+    /// What its deliveries came to lately.
+    pub fn latest(&self) -> Latest {
+        self.record.latest()
+    }
+
+    /// `None`: nothing of the batch is for the sink.
+    async fn hand_over(&self, batch: &Arc<Batch>) -> Result<Option<Accepted>, NotDelivered> {
+        match &self.kind {
+            SinkKind::Grpc(sink) if sink.format() != batch.format => self.converted(batch, sink).await,
+            SinkKind::Grpc(sink) => match self.part(batch).await? {
+                Some(part) => sink.deliver(&self.name, &part).await.map(Some),
+                None => Ok(None),
+            },
+            SinkKind::Ndjson(sink) => {
+                sink.deliver(&self.name, batch, self.only).await?;
+                Ok(Some(Accepted::default()))
+            }
+            SinkKind::Blackhole(sink) => {
+                sink.deliver(batch, self.only);
+                Ok(Some(Accepted::default()))
+            }
+        }
+    }
+
+    /// What of a batch is for a sink that speaks its format.
+    async fn part(&self, batch: &Arc<Batch>) -> Result<Option<Arc<Batch>>, Refusal> {
+        let only = self.only;
+        if only.is_whole(batch, batch.format) {
+            return Ok(Some(Arc::clone(batch)));
+        }
+        let batch = Arc::clone(batch);
+        // Cutting megabytes is nothing for the threads that answer.
+        let part = blocking::blocking(move || only.of(&batch)).await;
+        part.map_err(|error| Refusal::Unavailable(format!("cutting a batch failed: {error}")))?
+    }
+
+    /// Converts a batch and sends it, part by part. `None`: nothing of it is for the sink.
+    async fn converted(&self, batch: &Arc<Batch>, sink: &GrpcSink) -> Result<Option<Accepted>, NotDelivered> {
+        let (only, format, max_bytes) = (self.only, sink.format(), sink.max_request_bytes());
+        // One part is made while the one before is sent.
+        let (made, mut parts) = mpsc::channel(1);
+        let of_batch = Arc::clone(batch);
+        // Converting megabytes is nothing for the threads that answer. The work ends when nobody takes its parts any more.
+        let work = tokio::task::spawn_blocking(move || {
+            only.convert(&of_batch, format, max_bytes, |part| made.blocking_send(part).is_ok())
+        });
+        let mut accepted = None;
+        while let Some(part) = parts.recv().await {
+            let Accepted { rejected, message } = sink.deliver(&self.name, &part).await?;
+            let all: &mut Accepted = accepted.get_or_insert_default();
+            all.rejected = all.rejected.saturating_add(rejected);
+            if !message.is_empty() {
+                all.message = message;
+            }
+        }
+        let bare =
+            work.await.map_err(|error| Refusal::Unavailable(format!("converting a batch failed: {error}")))??;
+        if bare > 0 {
+            static LINES: Throttle = Throttle::new();
+            counter!(telemetry::SINK_CONTEXTS_LEFT_OUT_TOTAL, "sink" => self.name.clone()).increment(bare as u64);
+            if let Some(left_out) = LINES.pass() {
+                let (sink, records) = (&self.name, bare);
+                tracing::warn!(
+                    sink,
+                    records,
+                    left_out,
+                    "a batch has a large resource and many records: some are sent without it"
+                );
+            }
+        }
+        Ok(accepted)
+    }
+
+    fn count(&self, status: &'static str) {
+        counter!(telemetry::SINK_REQUESTS_TOTAL, "sink" => self.name.clone(), "status" => status).increment(1);
+    }
+}
+
+/// Counts a request to a sink, also when nobody waited for it.
+struct CountRequest<'a> {
+    sink: &'a Sink,
+    status: Option<&'static str>,
+}
+
+impl Drop for CountRequest<'_> {
+    fn drop(&mut self) {
+        if let Some(status) = self.status {
+            self.sink.count(status);
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! What the next hop answered, and what that means for a batch.
+//!
+//! Three meanings: it took the message; it refuses the message itself, for its content or its size; or something is
+//! wrong that has nothing to do with this message. The statuses alone do not tell the last two apart, because servers
+//! report an oversize or an unreadable message in their own ways, so the texts of the common ones are known here.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use h2::RecvStream;
+use http::{HeaderMap, Response, StatusCode, header};
+
+use crate::encoding::Format;
+use crate::net::grpc::retry::MAX_DELAY;
+use crate::net::grpc::{Code, HEADER_LEN, Status};
+use crate::pipeline::Refusal;
+
+/// How much of a message is kept: an answer is a count and a sentence. The rest is read for the status behind it.
+const MAX_ANSWER: usize = 64 << 10;
+/// Longest text of a status that is kept, in characters.
+const MAX_TEXT: usize = 1000;
+
+/// Parts of the texts, in lower case, with which servers say that a message is too large. In this order: C++, Python and
+/// Go; Go after inflating; Java; .NET; tonic; common words; Hotlist.
+const TOO_LARGE: [&str; 7] = [
+    "message larger than max",
+    "decompression larger than max",
+    "message exceeds maximum size",
+    "message exceeds the maximum",
+    "message length too large",
+    "message too large",
+    "send smaller batches",
+];
+/// Parts of the texts, in lower case, with which servers say under INTERNAL that they cannot decode a message: prost,
+/// Go, Python, Java.
+const UNDECODABLE: [&str; 4] =
+    ["failed to decode protobuf", "error unmarshalling request", "deserializing request", "invalid protobuf"];
+
+/// An answer, whole.
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    /// gRPC's, with its message.
+    Grpc(Status, Bytes),
+    /// HTTP's, without a gRPC status, and when to come again.
+    Http(StatusCode, Option<Duration>),
+    /// That of OTLP over HTTP.
+    Otlp(HttpAnswer),
+}
+
+/// An answer of an OTLP receiver over HTTP.
+#[derive(Clone, Debug)]
+pub(super) struct HttpAnswer {
+    pub(super) status: StatusCode,
+    /// The `Export…ServiceResponse` of a success.
+    pub(super) message: Bytes,
+    /// The words of a refusal.
+    pub(super) text: String,
+    /// When to come again.
+    pub(super) delay: Option<Duration>,
+}
+
+/// What an answer means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// It has the message.
+    Accepted,
+    /// It will never take this message, for what is in it.
+    BadContent,
+    /// It will never take this message, for its length.
+    TooLarge,
+    /// It has too much to do.
+    Overloaded,
+    /// Anything else: not the message's fault.
+    Failed,
+}
+
+impl Answer {
+    /// Reads an answer, or says what is wrong with it.
+    pub(super) async fn read(response: Response<RecvStream>) -> Result<Answer, String> {
+        let (head, mut body) = response.into_parts();
+        if let Some(status) = Status::read(&head.headers) {
+            return Ok(Answer::Grpc(shortened(status), Bytes::new()));
+        }
+        if head.status != StatusCode::OK {
+            return Ok(Answer::Http(head.status, retry_after(&head.headers)));
+        }
+        let broke_off = |error: h2::Error| format!("the answer broke off: {error}");
+        let mut framed = BytesMut::new();
+        while let Some(data) = body.data().await {
+            let data = data.map_err(broke_off)?;
+            // A stream that is over takes no window, and says so by itself.
+            let _ = body.flow_control().release_capacity(data.len());
+            let room = (HEADER_LEN + MAX_ANSWER).saturating_sub(framed.len());
+            framed.extend(data.iter().take(room));
+        }
+        let trailers = body.trailers().await.map_err(broke_off)?;
+        let status = trailers.as_ref().and_then(Status::read).ok_or("the answer has no grpc-status")?;
+        let mut message = framed.freeze();
+        Ok(Answer::Grpc(shortened(status), message.split_off(HEADER_LEN.min(message.len()))))
+    }
+
+    /// What it means. `docs/delivery.md` has the table.
+    pub(super) fn meaning(&self, format: Format) -> Meaning {
+        let status = match self {
+            Answer::Grpc(status, _) => status,
+            Answer::Http(StatusCode::PAYLOAD_TOO_LARGE, _) => return Meaning::TooLarge,
+            Answer::Http(..) => return Meaning::Failed,
+            Answer::Otlp(answer) => return answer.meaning(),
+        };
+        let text = status.message.to_lowercase();
+        let says = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
+        match status.code {
+            Code::Ok => Meaning::Accepted,
+            // Nothing else answers OUT_OF_RANGE to an export: it is tonic's word for a message over its limit.
+            Code::OutOfRange => Meaning::TooLarge,
+            Code::InvalidArgument | Code::ResourceExhausted if says(&TOO_LARGE) => Meaning::TooLarge,
+            Code::InvalidArgument => Meaning::BadContent,
+            Code::ResourceExhausted => Meaning::Overloaded,
+            Code::Internal if says(&UNDECODABLE) => Meaning::BadContent,
+            // Vector says so when the sink behind its source rejected events of the batch, which is final.
+            Code::DataLoss if format == Format::Vector => Meaning::BadContent,
+            _ => Meaning::Failed,
+        }
+    }
+
+    /// Whether it says that the credentials are not good.
+    pub(super) fn is_unauthenticated(&self) -> bool {
+        match self {
+            Answer::Grpc(status, _) => status.code == Code::Unauthenticated,
+            Answer::Http(status, _) | Answer::Otlp(HttpAnswer { status, .. }) => *status == StatusCode::UNAUTHORIZED,
+        }
+    }
+
+    /// A low-cardinality word for metrics and files: gRPC's name in lower case, or `http_` with the status.
+    pub(super) fn label(&self) -> String {
+        match self {
+            Answer::Grpc(status, _) => status.code.to_string().to_lowercase(),
+            // Only registered ones, so that a next hop cannot make labels up.
+            Answer::Otlp(answer) if answer.status.is_success() => "ok".to_owned(),
+            Answer::Http(status, _) | Answer::Otlp(HttpAnswer { status, .. })
+                if status.canonical_reason().is_some() =>
+            {
+                format!("http_{}", status.as_u16())
+            }
+            Answer::Http(..) | Answer::Otlp(_) => "http_other".to_owned(),
+        }
+    }
+
+    /// The text for humans that came with it.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Answer::Grpc(status, _) => status.message.clone(),
+            Answer::Http(status, _) => status.canonical_reason().unwrap_or_default().to_owned(),
+            Answer::Otlp(answer) => answer.text.clone(),
+        }
+    }
+
+    /// The sentence that a collector gets to see.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Answer::Grpc(status, _) => format!("the next hop answered {status}"),
+            Answer::Http(status, _) if status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS => {
+                format!("the next hop, or a gateway in front of it, answered HTTP {status}")
+            }
+            Answer::Http(status, _) => {
+                format!("the next hop answered HTTP {status}, is it a gRPC receiver of this protocol?")
+            }
+            Answer::Otlp(HttpAnswer { status, text, .. }) => {
+                let hint = match *status {
+                    StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+                        "; is it an OTLP/HTTP receiver, and is `base_path` right?"
+                    }
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE => "; does it take protobuf, and the `compression`?",
+                    _ => "",
+                };
+                format!("the next hop answered HTTP {}: {text}{hint}", status.as_u16())
+            }
+        }
+    }
+
+    /// The message that came with a success.
+    pub(super) fn message(&self) -> &[u8] {
+        match self {
+            Answer::Grpc(_, message) | Answer::Otlp(HttpAnswer { message, .. }) => message,
+            Answer::Http(..) => &[],
+        }
+    }
+
+    /// What the collector is told when the batch is not taken for now, with the next hop's word on when to come again.
+    pub(super) fn refusal(&self, overloaded: bool) -> Refusal {
+        let delay = match self {
+            Answer::Grpc(status, _) => status.retry_delay,
+            Answer::Http(_, delay) | Answer::Otlp(HttpAnswer { delay, .. }) => *delay,
+        };
+        Refusal::transient(self.describe(), overloaded, delay)
+    }
+}
+
+impl HttpAnswer {
+    /// The OTLP specification ("OTLP/HTTP Response") has 400 for content that cannot be read. Other refusals are of our
+    /// configuration or the receiver's, and not the records' fault.
+    fn meaning(&self) -> Meaning {
+        let text = self.text.to_lowercase();
+        match self.status {
+            status if status.is_success() => Meaning::Accepted,
+            StatusCode::PAYLOAD_TOO_LARGE => Meaning::TooLarge,
+            StatusCode::BAD_REQUEST if TOO_LARGE.iter().any(|part| text.contains(part)) => Meaning::TooLarge,
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Meaning::BadContent,
+            StatusCode::TOO_MANY_REQUESTS => Meaning::Overloaded,
+            _ => Meaning::Failed,
+        }
+    }
+}
+
+fn shortened(status: Status) -> Status {
+    match status.message.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => Status { message: format!("{}…", status.message.get(..end).unwrap_or_default()), ..status },
+        None => status,
+    }
+}
+
+/// The seconds of `Retry-After` (RFC 9110 section 10.2.3). A date is not read: the clocks of two hosts differ.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(MAX_DELAY))
+}
+
+/// Why one attempt brought no answer.
+pub(super) struct Failure {
+    /// For humans.
+    pub(super) cause: String,
+    /// The word for metrics.
+    pub(super) label: &'static str,
+    /// The next hop certainly did not see the request, so that sending it again repeats nothing.
+    pub(super) unseen: bool,
+}
+
+impl Failure {
+    /// There is no connection, or it broke.
+    pub(super) fn connection(cause: String) -> Failure {
+        Failure { cause, label: "connection", unseen: false }
+    }
+
+    /// The deadline passed.
+    pub(super) fn timeout(cause: String) -> Failure {
+        Failure { cause, label: "timeout", unseen: false }
+    }
+
+    /// A request that the HTTP/2 client could not send, or that got no answer.
+    pub(super) fn unsent(error: &h2::Error, unsent: bool) -> Failure {
+        Failure { unseen: unsent || was_turned_away(error), ..Failure::connection(error.to_string()) }
+    }
+}
+
+/// Whether the peer said that it did not process the request: REFUSED_STREAM, or a GOAWAY that leaves it out (RFC 9113
+/// sections 8.7 and 6.8).
+fn was_turned_away(error: &h2::Error) -> bool {
+    error.is_remote()
+        && (error.is_go_away() || (error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words of real servers, as they answer a message over their limit, one they cannot decode, and overload.
+    #[test]
+    fn the_words_of_real_servers() {
+        use Meaning::{BadContent, Failed, Overloaded, TooLarge};
+        let cases = [
+            (
+                Code::OutOfRange,
+                "Error, decoded message length too large: found 9 bytes, the limit is: 4 bytes",
+                TooLarge,
+            ),
+            (Code::ResourceExhausted, "Received message larger than max (9 vs. 4)", TooLarge),
+            (Code::ResourceExhausted, "grpc: received message larger than max (9 vs. 4)", TooLarge),
+            (Code::ResourceExhausted, "grpc: received message after decompression larger than max 4", TooLarge),
+            (Code::ResourceExhausted, "gRPC message exceeds maximum size 4: 9", TooLarge),
+            (Code::ResourceExhausted, "Received message exceeds the maximum configured message size.", TooLarge),
+            (
+                Code::InvalidArgument,
+                "the message has 9 bytes, more than 4: send smaller batches, or raise it",
+                TooLarge,
+            ),
+            (Code::ResourceExhausted, "too many requests", Overloaded),
+            (Code::ResourceExhausted, "", Overloaded),
+            (Code::InvalidArgument, "the body is odd", BadContent),
+            (Code::Internal, "failed to decode Protobuf message: invalid string value", BadContent),
+            (Code::Internal, "grpc: error unmarshalling request: string field contains invalid UTF-8", BadContent),
+            (Code::Internal, "Exception deserializing request!", BadContent),
+            (Code::Internal, "the disk is gone", Failed),
+            (Code::DataLoss, "message too large", Failed),
+        ];
+        for (code, text, meaning) in cases {
+            let answer = Answer::Grpc(Status::new(code, text), Bytes::new());
+            assert_eq!(answer.meaning(Format::Otlp), meaning, "{code}: {text}");
+        }
+    }
+
+    /// Vector's source answers DATA_LOSS when the sink behind it rejected the events; of OTLP it says nothing.
+    #[test]
+    fn data_loss_is_final_for_vector_only() {
+        let answer = Answer::Grpc(Status::new(Code::DataLoss, "Delivery failed"), Bytes::new());
+        assert_eq!(answer.meaning(Format::Vector), Meaning::BadContent);
+        assert_eq!(answer.meaning(Format::Otlp), Meaning::Failed);
+    }
+
+    /// The statuses of OTLP over HTTP: content, size, overload, and what is not the records' fault.
+    #[test]
+    fn the_statuses_of_otlp_over_http() {
+        use Meaning::{Accepted, BadContent, Failed, Overloaded, TooLarge};
+        let cases = [
+            (200, "", Accepted),
+            (202, "", Accepted),
+            (400, "bad mapping", BadContent),
+            (400, "http: request body too large: send smaller batches", TooLarge),
+            (413, "", TooLarge),
+            (422, "", BadContent),
+            (429, "", Overloaded),
+        ];
+        let failed = [301, 401, 403, 404, 405, 408, 415, 500, 502, 503, 504].map(|status| (status, "", Failed));
+        for (status, text, meaning) in cases.into_iter().chain(failed) {
+            let status = StatusCode::from_u16(status).unwrap();
+            let answer = HttpAnswer { status, message: Bytes::new(), text: text.to_owned(), delay: None };
+            assert_eq!(Answer::Otlp(answer).meaning(Format::Otlp), meaning, "{status} {text}");
+        }
+    }
+
+    #[test]
+    fn labels_are_few() {
+        let label = |status: u16| Answer::Http(StatusCode::from_u16(status).unwrap(), None).label();
+        assert_eq!([label(503), label(413), label(799)], ["http_503", "http_413", "http_other"]);
+        let answer = Answer::Grpc(Status::new(Code::DeadlineExceeded, "x"), Bytes::new());
+        assert_eq!(answer.label(), "deadline_exceeded");
+    }
+}

@@ -1,0 +1,225 @@
+//! One delivery of one batch, and how far the searches in its messages have come.
+//!
+//! A delivery that the deadline, the limit of requests or the client ends early is handed to the sink's memory, and a
+//! retry of the same bytes with the same metadata continues it: else a next hop that answers slowly would make the
+//! collector retry forever. It is handed to one retry only, so that each acknowledgement has its own delivery of each
+//! record, or its own line in the file.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::{HeaderMap, HeaderName};
+use sha2::{Digest as _, Sha256};
+
+use super::{Memory, Reason};
+use crate::encoding::Rope;
+use crate::sink::blocking::blocking;
+
+/// What was found of the messages of a batch, by their number.
+pub(super) type Parts = BTreeMap<usize, Progress>;
+
+/// Identifies the deliveries of one batch: its bytes, and what else distinguishes its requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    len: usize,
+    digest: [u8; 32],
+}
+
+/// How far the search in one message has come. Places are those of the message's records.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress {
+    /// Pieces whose fate is not known, each one request.
+    open: BTreeMap<u64, Vec<u32>>,
+    next: u64,
+    /// Records that were refused alone.
+    refused: Vec<(u32, Arc<Reason>)>,
+    /// A record that was accepted.
+    accepted: Option<u32>,
+}
+
+/// One delivery of one batch.
+#[derive(Debug)]
+pub(in crate::sink) struct Attempt {
+    memory: Arc<Memory>,
+    message: Rope,
+    /// What distinguishes the requests besides their message.
+    context: Vec<u8>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Known once a message is searched; without a search there is nothing worth keeping.
+    key: Option<Key>,
+    parts: Parts,
+}
+
+impl Attempt {
+    /// A delivery of a batch, continued where an earlier one of the same batch ended. `method` and the values of
+    /// `forwarded` headers distinguish batches of equal bytes.
+    pub(in crate::sink) async fn begin(
+        memory: &Arc<Memory>,
+        message: &Rope,
+        method: &str,
+        headers: &HeaderMap,
+        forwarded: &[HeaderName],
+    ) -> Result<Attempt, String> {
+        let mut context = method.as_bytes().to_vec();
+        for name in forwarded {
+            for value in headers.get_all(name) {
+                for text in [name.as_str().as_bytes(), value.as_bytes()] {
+                    context.extend_from_slice(&(text.len() as u64).to_le_bytes());
+                    context.extend_from_slice(text);
+                }
+            }
+        }
+        let state = Mutex::default();
+        let attempt = Attempt { memory: Arc::clone(memory), message: message.clone(), context, state };
+        if memory.may_know(message.len()) {
+            let key = attempt.identify().await?;
+            if let Some(parts) = memory.take(&key) {
+                attempt.state().parts = parts;
+            }
+        }
+        Ok(attempt)
+    }
+
+    /// The delivery is complete: nothing of it is kept.
+    pub(in crate::sink) fn finish(self) {
+        self.forget();
+    }
+
+    /// Forgets what was found so far.
+    pub(super) fn forget(&self) {
+        self.state().parts.clear();
+    }
+
+    /// The next hop accepted a whole message.
+    pub(in crate::sink) fn accepted_whole(&self, part: usize) {
+        self.state().parts.insert(part, Progress::default());
+    }
+
+    /// What is known of a message from an earlier delivery; `None` if it is new.
+    pub(super) fn progress(&self, part: usize) -> Option<Progress> {
+        self.state().parts.get(&part).cloned()
+    }
+
+    /// Whether an earlier delivery began the search in a message.
+    pub(in crate::sink) fn has_begun(&self, part: usize) -> bool {
+        self.state().parts.contains_key(&part)
+    }
+
+    /// Whether the next hop has all of a message from an earlier delivery.
+    pub(in crate::sink) fn has_delivered(&self, part: usize) -> bool {
+        let settled = |progress: &Progress| progress.open.is_empty() && progress.refused.is_empty();
+        self.state().parts.get(&part).is_some_and(settled)
+    }
+
+    /// The refused records cannot be kept: a retry asks the next hop for them again.
+    pub(in crate::sink) fn reopen(&self) {
+        for progress in self.state().parts.values_mut() {
+            for (place, _) in std::mem::take(&mut progress.refused) {
+                progress.open(vec![place]);
+            }
+        }
+    }
+
+    /// Changes what is known of a message.
+    pub(super) fn update<T>(&self, part: usize, change: impl FnOnce(&mut Progress) -> T) -> T {
+        change(self.state().parts.entry(part).or_default())
+    }
+
+    /// Computes the key, so that the delivery is kept when it ends early.
+    pub(super) async fn identify(&self) -> Result<Key, String> {
+        if let Some(key) = self.state().key.clone() {
+            return Ok(key);
+        }
+        let (message, context) = (self.message.clone(), self.context.clone());
+        // Hashing megabytes is nothing for the threads that answer.
+        let digest = blocking(move || {
+            let mut hash = Sha256::new();
+            message.parts().iter().for_each(|part| hash.update(part));
+            hash.update(&context);
+            <[u8; 32]>::from(hash.finalize())
+        });
+        let key = Key { len: self.message.len(), digest: digest.await? };
+        self.state().key = Some(key.clone());
+        Ok(key)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing in it can be half-changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let State { key, parts } = std::mem::take(&mut *self.state());
+        if let Some(key) = key.filter(|_| !parts.is_empty()) {
+            self.memory.keep(key, parts);
+        }
+    }
+}
+
+impl Key {
+    /// The length of the batch.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Progress {
+    /// Adds a piece, and returns its number.
+    pub(super) fn open(&mut self, places: Vec<u32>) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.open.insert(number, places);
+        number
+    }
+
+    /// The pieces whose fate is not known.
+    pub(super) fn pieces(&self) -> Vec<u64> {
+        self.open.keys().copied().collect()
+    }
+
+    /// The places of a piece.
+    pub(super) fn places(&self, piece: u64) -> Vec<u32> {
+        self.open.get(&piece).cloned().unwrap_or_default()
+    }
+
+    /// A piece was accepted.
+    pub(super) fn accept(&mut self, piece: u64) {
+        if let Some(places) = self.open.remove(&piece) {
+            self.accepted = places.first().copied().or(self.accepted);
+        }
+    }
+
+    /// A piece was refused and cannot be cut.
+    pub(super) fn refuse(&mut self, piece: u64, reason: Arc<Reason>) {
+        for place in self.open.remove(&piece).unwrap_or_default() {
+            self.refused.push((place, Arc::clone(&reason)));
+        }
+    }
+
+    /// A piece was refused, and these are its parts. Returns their numbers.
+    pub(super) fn cut(&mut self, piece: u64, parts: impl IntoIterator<Item = Vec<u32>>) -> Vec<u64> {
+        self.open.remove(&piece);
+        parts.into_iter().map(|part| self.open(part)).collect()
+    }
+
+    /// The records that were refused alone.
+    pub(super) fn refused(&self) -> &[(u32, Arc<Reason>)] {
+        &self.refused
+    }
+
+    /// A record that was accepted.
+    pub(super) fn accepted(&self) -> Option<u32> {
+        self.accepted
+    }
+
+    /// How many records it lists.
+    pub(super) fn weight(&self) -> usize {
+        self.open.values().map(Vec::len).sum::<usize>() + self.refused.len() + 1
+    }
+}

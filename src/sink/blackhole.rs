@@ -1,0 +1,54 @@
+//! Sink `blackhole`: counts batches and drops them, for trials and benchmarks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Only;
+use crate::pipeline::Batch;
+
+/// The sink with its counts.
+#[derive(Debug, Default)]
+pub struct Blackhole {
+    records: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Blackhole {
+    /// Counts what `only` wants of a batch.
+    pub fn deliver(&self, batch: &Batch, only: Only) {
+        let (hits, bytes) = (batch.hits.len(), batch.hits.iter().map(|hit| hit.record.len()).sum::<usize>());
+        let (records, bytes) = match only {
+            Only::All => (batch.records, batch.message.len()),
+            Only::Hits => (hits, bytes),
+            Only::NotHits => (batch.records.saturating_sub(hits), batch.message.len().saturating_sub(bytes)),
+        };
+        self.records.fetch_add(records as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Log records that it dropped.
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of messages that it dropped.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::Rope;
+    use bytes::Bytes;
+
+    #[test]
+    fn counts_what_it_drops() {
+        let blackhole = Blackhole::default();
+        let batch = Batch { message: Rope::from(Bytes::from_static(b"abc")), records: 2, ..Batch::default() };
+        blackhole.deliver(&batch, Only::All);
+        blackhole.deliver(&batch, Only::NotHits);
+        blackhole.deliver(&batch, Only::Hits);
+        assert_eq!((blackhole.records(), blackhole.bytes()), (4, 6));
+    }
+}

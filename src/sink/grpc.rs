@@ -1,0 +1,295 @@
+//! Sinks `otlp` and `vector`: unary gRPC calls to the next hop, or POSTs of OTLP over HTTP, from the rope as it is.
+//!
+//! A batch that the next hop refuses for its content or its size is searched for the records that it refuses alone
+//! (`bisect`); they go to the rejected file, and the rest is delivered. Whatever else the next hop answers is no fault
+//! of the collector's data, so it becomes UNAVAILABLE, which collectors retry; RESOURCE_EXHAUSTED passes (design
+//! section 9). `docs/delivery.md` has the table of answers.
+
+mod delivery;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use tokio::time::Instant;
+
+use self::delivery::Delivery;
+use super::answer::{Answer, Meaning};
+use super::bisect::{Attempt, Memory, Refused};
+use super::connection::Connector;
+pub use super::connection::Dial;
+use super::headers::Headers;
+use super::http::HttpClient;
+use super::partial_success;
+use super::rejected::RejectedFile;
+use crate::config::Endpoint;
+use crate::encoding::envelope::Extent;
+use crate::encoding::{Format, Rope};
+use crate::net::grpc::compression::GRPC_ENCODING;
+use crate::net::grpc::{self, Code, Encoding};
+use crate::net::tls;
+use crate::pipeline::{Accepted, Batch, HOPS, Refusal, Signal};
+use crate::telemetry::Throttle;
+
+/// Parts of one split batch on their way at once.
+pub const PARTS_AT_ONCE: usize = 4;
+
+/// The method that takes events of Vector's own protocol (`proto/vector/vector.proto`).
+const PUSH_EVENTS: &str = "/vector.Vector/PushEvents";
+/// The method that says whether it does.
+const HEALTH_CHECK: &str = "/vector.Vector/HealthCheck";
+
+/// How such a sink sends.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Longest message in bytes before compression; 4 MiB is what most receivers take.
+    pub max_request_bytes: usize,
+    /// How messages are compressed.
+    pub compression: Encoding,
+    /// How long the next hop may take for a batch, connecting included. Below the time-out of the collectors.
+    pub deadline: Duration,
+    /// What is sent with each request.
+    pub headers: Arc<Headers>,
+    /// Keys of the collector's request whose values are sent on.
+    pub forward_metadata: Vec<HeaderName>,
+    /// Where records go that the next hop refuses for good. Without it, a batch with one stays UNAVAILABLE.
+    pub rejected: Option<Arc<RejectedFile>>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            max_request_bytes: 4 << 20,
+            compression: Encoding::Identity,
+            deadline: Duration::from_secs(8),
+            headers: Arc::default(),
+            forward_metadata: Vec::new(),
+            rejected: None,
+        }
+    }
+}
+
+/// The sink.
+#[derive(Debug)]
+pub struct GrpcSink {
+    /// What the next hop speaks.
+    format: Format,
+    connector: Connector,
+    /// Set for OTLP over HTTP: its connections, and what stands before the paths of OTLP.
+    http: Option<(HttpClient, String)>,
+    settings: Settings,
+    authority: Authority,
+    /// What every request has.
+    basic: HeaderMap,
+    memory: Arc<Memory>,
+    /// Lines about partial successes.
+    partials: Throttle,
+}
+
+/// A batch that was not delivered.
+#[derive(Debug, thiserror::Error)]
+#[error("{refusal}")]
+pub struct NotDelivered {
+    /// What the collector is told.
+    pub refusal: Refusal,
+    /// What the next hop answered, as metrics call it, or the word for the refusal where it is our own.
+    pub status: String,
+}
+
+impl From<Refusal> for NotDelivered {
+    fn from(refusal: Refusal) -> NotDelivered {
+        NotDelivered { status: refusal.label().to_owned(), refusal }
+    }
+}
+
+impl GrpcSink {
+    /// A sink for an OTLP receiver, that connects with its first batch.
+    pub fn otlp(endpoint: Endpoint, settings: Settings) -> GrpcSink {
+        GrpcSink::new(Format::Otlp, endpoint, settings)
+    }
+
+    /// A sink for a `vector` source of Vector, that connects with its first batch.
+    pub fn vector(endpoint: Endpoint, settings: Settings) -> GrpcSink {
+        GrpcSink::new(Format::Vector, endpoint, settings)
+    }
+
+    fn new(format: Format, endpoint: Endpoint, settings: Settings) -> GrpcSink {
+        let mut basic = HeaderMap::new();
+        basic.insert(header::TE, HeaderValue::from_static("trailers"));
+        basic.insert(header::CONTENT_TYPE, HeaderValue::from_static(grpc::CONTENT_TYPE));
+        let agent = HeaderValue::from_static(concat!("hotlist/", env!("CARGO_PKG_VERSION")));
+        basic.insert(header::USER_AGENT, agent);
+        if settings.compression != Encoding::Identity {
+            basic.insert(GRPC_ENCODING, HeaderValue::from_static(settings.compression.as_str()));
+        }
+        let authority = authority(&endpoint);
+        let connector = Connector::new(endpoint);
+        let (memory, partials) = (Arc::default(), Throttle::once_a_minute());
+        GrpcSink { format, connector, http: None, settings, authority, basic, memory, partials }
+    }
+
+    fn scheme(&self) -> Scheme {
+        match self.endpoint() {
+            Endpoint::Https { .. } => Scheme::HTTPS,
+            Endpoint::Http { .. } | Endpoint::Unix(_) => Scheme::HTTP,
+        }
+    }
+
+    /// A sink for an OTLP receiver over HTTP. `base_path` stands before `/v1/logs`; `tls` is for an `https` endpoint.
+    pub fn otlp_http(endpoint: Endpoint, base_path: &str, tls: Option<tls::Connector>, settings: Settings) -> GrpcSink {
+        let client = HttpClient::new(endpoint.clone(), tls);
+        let mut sink = GrpcSink::otlp(endpoint, settings);
+        sink.basic.remove(header::TE);
+        sink.basic.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        if let Some(encoding) = sink.basic.remove(GRPC_ENCODING) {
+            sink.basic.insert(header::CONTENT_ENCODING, encoding);
+        }
+        GrpcSink { http: Some((client, base_path.trim_end_matches('/').to_owned())), ..sink }
+    }
+
+    /// Speaks TLS to an `https` endpoint.
+    #[must_use]
+    pub fn with_tls(mut self, tls: tls::Connector) -> GrpcSink {
+        self.connector.set_tls(tls);
+        self
+    }
+
+    /// Connects through `dial` and not over the network.
+    #[must_use]
+    pub fn with_dial(mut self, dial: Arc<dyn Dial>) -> GrpcSink {
+        self.connector.set_dial(dial);
+        self
+    }
+
+    /// What the next hop speaks: a batch of another format must be converted before.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The most bytes of a request.
+    pub fn max_request_bytes(&self) -> usize {
+        self.settings.max_request_bytes
+    }
+
+    /// Where it sends.
+    pub fn endpoint(&self) -> &Endpoint {
+        self.connector.endpoint()
+    }
+
+    /// Ready when the next hop has the batch, but for records that it refuses for good: those are on the disk.
+    /// `name` is the sink's in metrics and logs.
+    ///
+    /// # Errors
+    /// UNAVAILABLE with what went wrong, or RESOURCE_EXHAUSTED when the next hop said so.
+    pub async fn deliver(&self, name: &str, batch: &Arc<Batch>) -> Result<Accepted, NotDelivered> {
+        let delivery = self.delivery(name, batch).await;
+        self.deliver_by(&delivery, batch).await.map_err(|refusal| {
+            let status = delivery.status.lock().unwrap_or_else(PoisonError::into_inner).take();
+            NotDelivered { status: status.unwrap_or_else(|| refusal.label().to_owned()), refusal }
+        })
+    }
+
+    async fn deliver_by(&self, delivery: &Delivery<'_>, batch: &Arc<Batch>) -> Result<Accepted, Refusal> {
+        let (message, forwarded) = (&batch.message, self.settings.forward_metadata.as_slice());
+        let attempt = Attempt::begin(&self.memory, message, delivery.method, &delivery.headers, forwarded).await;
+        let attempt = attempt.map_err(|cause| delivery.refuse(&cause))?;
+        let refused = if message.len() <= self.settings.max_request_bytes {
+            delivery.send_whole(message, &attempt, 0).await?
+        } else {
+            let (message, _room) = delivery.whole(message, Extent::bytes_to_split)?;
+            let parts = self.format.envelope().split(&message, self.settings.max_request_bytes);
+            let attempt = &attempt;
+            let refused: Vec<Vec<Refused>> = stream::iter(parts.enumerate())
+                .map(|(number, part)| async move { delivery.send_whole(&part, attempt, number).await })
+                .buffer_unordered(PARTS_AT_ONCE)
+                .try_collect()
+                .await?;
+            refused.concat()
+        };
+        match delivery.keep(&refused).await {
+            Ok(()) => attempt.finish(),
+            Err(refusal) => {
+                attempt.reopen();
+                return Err(refusal);
+            }
+        }
+        Ok(delivery.accepted())
+    }
+
+    /// Sends a batch once and as it is, without splitting it or looking for bad records in it.
+    ///
+    /// # Errors
+    /// The next hop did not take it; the text says why.
+    pub async fn offer(&self, name: &str, batch: &Batch) -> Result<Accepted, Refusal> {
+        let delivery = self.delivery(name, batch).await;
+        let answer = delivery.send(&batch.message).await?;
+        match (answer.meaning(self.format), &answer) {
+            (Meaning::Accepted, answer) if self.format == Format::Otlp => Ok(partial_success::read(answer.message())),
+            (Meaning::Accepted, _) => Ok(Accepted::default()),
+            (Meaning::Overloaded, _) => Err(answer.refusal(true)),
+            _ => Err(delivery.refuse(&answer.describe())),
+        }
+    }
+
+    /// Asks a Vector whether its source takes events. An OTLP receiver knows no such question.
+    ///
+    /// # Errors
+    /// It does not, and the text says why.
+    pub async fn check_health(&self, name: &str) -> Result<(), Refusal> {
+        let delivery = Delivery { method: HEALTH_CHECK, ..self.delivery(name, &Batch::default()).await };
+        let answer = delivery.send(&Rope::default()).await?;
+        match &answer {
+            // `HealthCheckResponse.status`, field 1: 0, which is not written, is SERVING.
+            Answer::Grpc(status, message) if status.code == Code::Ok && !message.starts_with(&[0x08, 0x01]) => Ok(()),
+            Answer::Grpc(status, _) if status.code == Code::Ok => Err(delivery.refuse("the next hop is not serving")),
+            _ => Err(delivery.refuse(&answer.describe())),
+        }
+    }
+
+    fn method(&self, signal: Signal) -> &'static str {
+        match self.format {
+            Format::Otlp if self.http.is_some() => signal.http_path(),
+            Format::Vector => PUSH_EVENTS,
+            Format::Otlp | Format::Filter => signal.export_path(),
+        }
+    }
+
+    async fn delivery<'a>(&'a self, name: &'a str, batch: &Batch) -> Delivery<'a> {
+        let deadline = Instant::now() + self.settings.deadline;
+        let mut headers = self.basic.clone();
+        for key in &self.settings.forward_metadata {
+            for value in batch.metadata.values(key) {
+                let mut value = value.clone();
+                value.set_sensitive(true);
+                headers.append(key, value);
+            }
+        }
+        self.settings.headers.apply(&mut headers).await;
+        headers.insert(HOPS, HeaderValue::from(batch.metadata.hops().saturating_add(1)));
+        Delivery {
+            sink: self,
+            name,
+            signal: batch.signal,
+            work: batch.work.clone(),
+            method: self.method(batch.signal),
+            headers,
+            deadline,
+            accepted: Mutex::default(),
+            status: Mutex::default(),
+        }
+    }
+}
+
+/// What goes into `:authority`; a Unix socket has no name of its own, gRPC uses `localhost` there.
+fn authority(endpoint: &Endpoint) -> Authority {
+    let text = endpoint.to_string();
+    let named = match endpoint {
+        Endpoint::Http { .. } | Endpoint::Https { .. } => {
+            text.split_once("://").and_then(|(_, authority)| authority.parse().ok())
+        }
+        Endpoint::Unix(_) => None,
+    };
+    named.unwrap_or_else(|| Authority::from_static("localhost"))
+}

@@ -1,0 +1,283 @@
+//! One delivery of one batch: its requests, what their answers mean, and what is kept of them.
+
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::uri::Uri;
+use http::{HeaderMap, Request, header};
+use http_body::Body;
+use metrics::counter;
+use tokio::time::{Instant, timeout_at};
+
+use super::GrpcSink;
+use crate::encoding::Format;
+use crate::encoding::Rope;
+use crate::encoding::envelope::Extent;
+use crate::escape::Escaped;
+use crate::net::grpc::compression::DeflateError;
+use crate::net::grpc::{Encoding, RopeBody};
+use crate::pipeline::{Accepted, Held, Refusal, Signal, Stop, Work};
+use crate::sink::answer::{Answer, Failure, Meaning};
+use crate::sink::bisect::{self, Attempt, Reason, Refused, Sent};
+use crate::sink::blocking::blocking;
+use crate::sink::keep::Keeper;
+use crate::sink::link::{Link, Outcome};
+use crate::sink::partial_success;
+use crate::telemetry;
+
+/// What all requests of one batch share.
+pub(super) struct Delivery<'a> {
+    pub(super) sink: &'a GrpcSink,
+    pub(super) name: &'a str,
+    pub(super) signal: Signal,
+    /// The bounds of what is made of the batch.
+    pub(super) work: Work,
+    pub(super) method: &'static str,
+    pub(super) headers: HeaderMap,
+    pub(super) deadline: Instant,
+    /// What the next hop said of the messages that it accepted.
+    pub(super) accepted: Mutex<Accepted>,
+    /// The status of the last message that it did not accept.
+    pub(super) status: Mutex<Option<String>>,
+}
+
+/// Counts the answer to a request, also when nobody waited for it.
+struct CountAnswer<'a> {
+    sink: &'a str,
+    status: Option<String>,
+}
+
+impl Drop for CountAnswer<'_> {
+    fn drop(&mut self) {
+        let status = self.status.take().unwrap_or_else(|| "cancelled".to_owned());
+        counter!(telemetry::NEXT_HOP_ANSWERS_TOTAL, "sink" => self.sink.to_owned(), "status" => status).increment(1);
+    }
+}
+
+impl Delivery<'_> {
+    /// Sends one message, the one with this number in its batch, or all of it but the records that are refused alone.
+    pub(super) async fn send_whole(
+        &self,
+        message: &Rope,
+        attempt: &Attempt,
+        number: usize,
+    ) -> Result<Vec<Refused>, Refusal> {
+        let has_file = self.sink.settings.rejected.is_some();
+        if attempt.has_delivered(number) {
+            return Ok(Vec::new());
+        }
+        let mut refusal = None;
+        if !attempt.has_begun(number) {
+            match self.send_for_verdict(message).await? {
+                (Sent::Accepted, _) => {
+                    attempt.accepted_whole(number);
+                    return Ok(Vec::new());
+                }
+                // Too large a batch may go through in parts, but odd content stays odd wherever it is cut.
+                (Sent::Refused(reason), Meaning::BadContent) if !has_file => {
+                    return Err(self.refuse_without_file(&reason));
+                }
+                (Sent::Refused(reason), _) => refusal = Some(reason),
+            }
+            counter!(telemetry::SINK_BISECTIONS_TOTAL, "sink" => self.name.to_owned()).increment(1);
+        }
+        let (message, _room) = self.whole(message, Extent::bytes_to_pick)?;
+        let send = |part: Rope| async move {
+            let (sent, _) = self.send_for_verdict(&part).await?;
+            Ok(sent)
+        };
+        let (envelope, memory) = (self.sink.format.envelope(), &self.sink.memory);
+        let refused = bisect::bisect(envelope, message, attempt, number, refusal, memory, send).await;
+        match refused.map_err(|refusal| self.named(refusal))?.as_slice() {
+            [first, ..] if !has_file => {
+                attempt.reopen();
+                Err(self.refuse_without_file(&first.reason))
+            }
+            refused => Ok(refused.to_vec()),
+        }
+    }
+
+    /// Writes refused records to the rejected file.
+    pub(super) async fn keep(&self, refused: &[Refused]) -> Result<(), Refusal> {
+        match self.keeper() {
+            Some(keeper) if !refused.is_empty() => keeper.refused(refused).await.map_err(|cause| self.refuse(&cause)),
+            _ => Ok(()),
+        }
+    }
+
+    fn keeper(&self) -> Option<Keeper<'_>> {
+        let (sink, endpoint, format, signal) = (self.name, self.sink.endpoint(), self.sink.format, self.signal);
+        self.sink.settings.rejected.as_ref().map(|file| Keeper { file, sink, endpoint, format, signal })
+    }
+
+    /// Sends one message, and says whether the next hop takes it.
+    async fn send_for_verdict(&self, message: &Rope) -> Result<(Sent, Meaning), Refusal> {
+        let answer = self.send(message).await?;
+        let meaning = answer.meaning(self.sink.format);
+        match meaning {
+            Meaning::Accepted => {
+                self.sink.memory.accepted();
+                Ok((Sent::Accepted, meaning))
+            }
+            Meaning::BadContent | Meaning::TooLarge => {
+                Ok((Sent::Refused(Reason { status: answer.label(), text: answer.text() }), meaning))
+            }
+            Meaning::Overloaded => Err(self.named(answer.refusal(true))),
+            Meaning::Failed => Err(self.named(answer.refusal(false))),
+        }
+    }
+
+    /// A message in one piece, with room for it and for what `bytes` says of its records. A message that cannot be walked
+    /// needs none: it is sent as it is.
+    pub(super) fn whole(&self, message: &Rope, bytes: fn(Extent) -> usize) -> Result<(Bytes, Held), Refusal> {
+        let copied = if message.parts().len() > 1 { message.len() } else { 0 };
+        let named = |stop: Stop| self.named(stop.into());
+        let mut room = self.work.hold(copied).map_err(named)?;
+        let message = message.to_bytes();
+        let extent = Extent::of(self.sink.format.envelope(), &message).unwrap_or_default();
+        room.grow(bytes(extent)).map_err(named)?;
+        Ok((message, room))
+    }
+
+    /// Sends one message, once more when the next hop certainly did not see it, and takes note of the answer.
+    pub(super) async fn send(&self, message: &Rope) -> Result<Answer, Refusal> {
+        let compression = self.sink.settings.compression;
+        let deflated;
+        let plain = message;
+        let message = if compression == Encoding::Identity {
+            message
+        } else {
+            let (message, work) = (message.clone(), self.work.clone());
+            let compressed = blocking(move || compression.deflate(&message, &work)).await;
+            deflated = match compressed {
+                Ok(Ok(deflated)) => deflated,
+                Ok(Err(DeflateError::Stopped(stop))) => return Err(self.named(stop.into())),
+                Ok(Err(error)) => return Err(self.refuse(&error.to_string())),
+                Err(error) => return Err(self.refuse(&format!("compressing failed: {error}"))),
+            };
+            &deflated
+        };
+        let _joined = self.work.hold(RopeBody::copied(message)).map_err(|stop| self.named(stop.into()))?;
+        let mut count = CountAnswer { sink: self.name, status: None };
+        let answer = match self.attempt(message).await {
+            Err(Failure { unseen: true, .. }) => self.attempt(message).await,
+            result => result,
+        };
+        let label = answer.as_ref().map_or_else(|failure| failure.label.to_owned(), Answer::label);
+        count.status = Some(label.clone());
+        drop(count);
+        if !answer.as_ref().is_ok_and(|answer| answer.meaning(self.sink.format) == Meaning::Accepted) {
+            *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(label);
+        }
+        let answer = answer.map_err(|failure| self.refuse(&failure.cause))?;
+        if answer.is_unauthenticated() {
+            self.sink.settings.headers.expire();
+        }
+        if answer.meaning(self.sink.format) == Meaning::Accepted {
+            counter!(telemetry::SINK_SENT_BYTES_TOTAL, "sink" => self.name.to_owned()).increment(message.len() as u64);
+            if self.sink.format == Format::Otlp {
+                self.note_partial_success(plain, answer.message()).await;
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Sends one message once, and reads the answer.
+    async fn attempt(&self, message: &Rope) -> Result<Answer, Failure> {
+        let connector = &self.sink.connector;
+        let late = || Failure::timeout(format!("no answer within {} ms", self.sink.settings.deadline.as_millis()));
+        if let Some((client, base_path)) = &self.sink.http {
+            let request = self.request(base_path, RopeBody::unframed(message))?;
+            return timeout_at(self.deadline, client.exchange(request)).await.unwrap_or_else(|_| Err(late()));
+        }
+        let link = timeout_at(self.deadline, connector.link()).await.map_err(|_| late())?;
+        let link = link.map_err(|error| Failure::connection(error.to_string()))?;
+        let outcome = timeout_at(self.deadline, link.until_over(self.exchange(&link, message))).await;
+        let failure = match outcome {
+            Ok(Outcome::Done(Ok(answer))) => return Ok(answer),
+            Ok(Outcome::Done(Err(failure))) if !failure.unseen => return Err(failure),
+            Ok(Outcome::Done(Err(failure))) => failure,
+            Ok(Outcome::Ended) => Failure::connection(link.end()),
+            Ok(Outcome::Silent) => Failure::connection("the connection is dead: no ping is answered on it".to_owned()),
+            // The peer may be gone without a word; then only a new connection finds out.
+            Err(_) => late(),
+        };
+        connector.retire(&link).await;
+        Err(failure)
+    }
+
+    async fn exchange(&self, link: &Link, message: &Rope) -> Result<Answer, Failure> {
+        let compressed = self.sink.settings.compression != Encoding::Identity;
+        let body = RopeBody::new(message, compressed).map_err(|error| unsendable(&error))?;
+        let (head, body) = self.request("", body)?.into_parts();
+        let request = Request::from_parts(head, ());
+        let response = link.request(request, body).await.map_err(|error| Failure::unsent(&error, true))?;
+        let response = response.await.map_err(|error| Failure::unsent(&error, false))?;
+        link.prove();
+        Answer::read(response).await.map_err(Failure::connection)
+    }
+
+    fn request(&self, base_path: &str, body: RopeBody) -> Result<Request<RopeBody>, Failure> {
+        let uri = Uri::builder()
+            .scheme(self.sink.scheme())
+            .authority(self.sink.authority.clone())
+            .path_and_query(format!("{base_path}{}", self.method));
+        let uri = uri.build().map_err(|error| unsendable(&error))?;
+        let length = body.size_hint().exact();
+        let mut request = Request::post(uri).body(body).map_err(|error| unsendable(&error))?;
+        *request.headers_mut() = self.headers.clone();
+        if let Some(length) = length {
+            request.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        }
+        Ok(request)
+    }
+
+    /// Takes note of a partial success, and keeps its request before anybody is answered.
+    async fn note_partial_success(&self, request: &Rope, response: &[u8]) {
+        let answer = partial_success::read(response);
+        let Accepted { rejected, message } = &answer;
+        if *rejected == 0 && message.is_empty() {
+            return;
+        }
+        if let Some(left_out) = self.sink.partials.pass() {
+            let sink = self.name;
+            tracing::warn!(sink, rejected, left_out, text = %Escaped(message), "the next hop answered with a partial success");
+        }
+        if *rejected > 0 {
+            counter!(telemetry::SINK_PARTIAL_REJECTED_RECORDS_TOTAL, "sink" => self.name.to_owned())
+                .increment(*rejected);
+            if let Some(keeper) = self.keeper() {
+                keeper.partial(request, &answer).await;
+            }
+        }
+        let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        *accepted = Accepted { rejected: accepted.rejected.saturating_add(*rejected), message: answer.message };
+    }
+
+    pub(super) fn accepted(&self) -> Accepted {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn refuse(&self, cause: &str) -> Refusal {
+        self.named(Refusal::Unavailable(cause.to_owned()))
+    }
+
+    fn refuse_without_file(&self, reason: &Reason) -> Refusal {
+        let Reason { status, text } = reason;
+        let status = status.to_uppercase();
+        self.refuse(&format!("the next hop answered {status}: {text}; set `rejected` of the sink to keep such records"))
+    }
+
+    /// The refusal with the name of the sink.
+    fn named(&self, refusal: Refusal) -> Refusal {
+        let name = |cause: String| match cause.starts_with("sink ") {
+            true => cause,
+            false => format!("sink {}, {}: {cause}", self.name, self.sink.endpoint()),
+        };
+        refusal.map(name)
+    }
+}
+
+fn unsendable(error: &dyn std::error::Error) -> Failure {
+    Failure { label: "unsendable", ..Failure::connection(error.to_string()) }
+}

@@ -1,0 +1,109 @@
+//! What a sink writes to its rejected file: records that the next hop refuses, and the requests of its partial successes.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use metrics::counter;
+
+use super::bisect::Refused;
+use super::blocking::blocking;
+use super::rejected::{Entry, RejectedFile};
+use crate::config::Endpoint;
+use crate::encoding::{Format, Rope};
+use crate::pipeline::{Accepted, Signal};
+use crate::telemetry::{self, Throttle};
+
+/// The rejected file of a sink, for the records of one delivery.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keeper<'a> {
+    pub(super) file: &'a Arc<RejectedFile>,
+    pub(super) sink: &'a str,
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) format: Format,
+    pub(super) signal: Signal,
+}
+
+impl Keeper<'_> {
+    /// Writes refused records. They are on the disk when this is ready.
+    ///
+    /// # Errors
+    /// They are not, so the batch must be refused; the text says why.
+    pub(super) async fn refused(&self, refused: &[Refused]) -> Result<(), String> {
+        let entry = |one: &Refused| Entry {
+            status: one.reason.status.clone(),
+            message: one.reason.text.clone(),
+            ..self.entry(&one.request)
+        };
+        let (sink, records, path) = (self.sink, refused.len(), self.file.path().display().to_string());
+        let (file, entries) = (Arc::clone(self.file), refused.iter().map(entry).collect::<Vec<_>>());
+        let written = blocking(move || file.append(&entries).map_err(|error| error.to_string()));
+        if let Err(cause) = written.await.flatten() {
+            counter!(telemetry::SINK_REJECTED_UNWRITTEN_TOTAL, "sink" => sink.to_owned()).increment(1);
+            static LINES: Throttle = Throttle::new();
+            if let Some(left_out) = LINES.pass() {
+                tracing::error!(
+                    sink,
+                    records,
+                    cause,
+                    left_out,
+                    "rejected records cannot be kept: the batch is refused"
+                );
+            }
+            return Err(cause);
+        }
+        counter!(telemetry::SINK_REJECTED_RECORDS_TOTAL, "sink" => sink.to_owned()).increment(records as u64);
+        let reason = refused.first().map(|one| format!("{}: {}", one.reason.status, one.reason.text));
+        static LINES: Throttle = Throttle::new();
+        if let Some(left_out) = LINES.pass() {
+            tracing::warn!(
+                sink,
+                records,
+                path,
+                reason,
+                left_out,
+                "the next hop refuses records: they are kept in the file"
+            );
+        }
+        Ok(())
+    }
+
+    /// Writes a request that the next hop accepted only in part. One that cannot be written is counted, and is no reason
+    /// to refuse the batch: OTLP forbids sending it again.
+    pub(super) async fn partial(&self, request: &Rope, answer: &Accepted) {
+        let entry = Entry {
+            status: "ok".to_owned(),
+            message: answer.message.clone(),
+            partial: Some(answer.rejected),
+            ..self.entry(request)
+        };
+        let (sink, rejected, file) = (self.sink, answer.rejected, Arc::clone(self.file));
+        let written = blocking(move || file.append_partial(entry).map_err(|error| error.to_string()));
+        if let Err(cause) = written.await.flatten() {
+            counter!(telemetry::SINK_PARTIAL_UNWRITTEN_TOTAL, "sink" => sink.to_owned()).increment(1);
+            static LINES: Throttle = Throttle::new();
+            if let Some(left_out) = LINES.pass() {
+                tracing::error!(
+                    sink,
+                    rejected,
+                    cause,
+                    left_out,
+                    "the batch of a partial success cannot be kept: records are lost"
+                );
+            }
+        }
+    }
+
+    fn entry(&self, request: &Rope) -> Entry {
+        Entry {
+            time: Timestamp::now(),
+            sink: self.sink.to_owned(),
+            endpoint: self.endpoint.to_string(),
+            format: self.format,
+            signal: self.signal,
+            status: String::new(),
+            message: String::new(),
+            partial: None,
+            request: request.to_bytes(),
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! What of a batch a sink gets: the events that its condition wants, in the format that it speaks.
+//!
+//! A sink that takes everything in the format in which it came gets the batch as it is.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::encoding::envelope::{Extent, Layout};
+use crate::encoding::transcode::{Part, Parts};
+use crate::encoding::{EnvelopeError, Format, Rope, transcode_parts};
+use crate::pipeline::{Batch, Held, Others, Refusal, Stop};
+
+/// Which events of a batch a sink takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Only {
+    /// Every one.
+    #[default]
+    All,
+    /// Those that hit.
+    Hits,
+    /// Those that did not; metrics and traces, which are not matched, are among them.
+    NotHits,
+}
+
+impl Only {
+    /// The batch for a sink that speaks the format of the batch; `None` when nothing of it is for the sink. Blocks when the
+    /// batch must be cut: [`Only::is_whole`] says whether.
+    ///
+    /// # Errors
+    /// There is no room, or the batch cannot be walked, although it was before: a fault of Hotlist.
+    pub fn of(self, batch: &Arc<Batch>) -> Result<Option<Arc<Batch>>, Refusal> {
+        if self.is_empty(batch, batch.format) {
+            return Ok(None);
+        }
+        if self.is_whole(batch, batch.format) {
+            return Ok(Some(Arc::clone(batch)));
+        }
+        let message = joined(batch)?;
+        let extent = Extent::of(batch.format.envelope(), &message).map_err(unwalkable)?;
+        batch.work.take(extent.bytes_to_pick())?;
+        let mut layout = Layout::new(batch.format.envelope(), message).map_err(unwalkable)?;
+        layout.retain(self.keep(batch));
+        let message = layout.request(0..layout.len());
+        let records = match self {
+            Only::All => batch.records,
+            Only::Hits => batch.hits.len(),
+            Only::NotHits => batch.records - batch.hits.len(),
+        };
+        let others = if self == Only::Hits { Others::default() } else { batch.others };
+        Ok(Some(Arc::new(Batch {
+            message,
+            records,
+            others,
+            hits: Vec::new(),
+            marked: Vec::new(),
+            odd: Vec::new(),
+            ..Batch::clone(batch)
+        })))
+    }
+
+    /// Converts what of a batch is for a sink that speaks another format, in parts of at most `max_bytes`, of which one is
+    /// made while the one before is sent. `take` gets them one after the other, and says whether anybody waits for more.
+    /// Blocks. Returns how many records lost what was around them.
+    ///
+    /// # Errors
+    /// There is no room, the client left, or the batch cannot be walked, although it was before: a fault of Hotlist.
+    pub fn convert(
+        self,
+        batch: &Batch,
+        format: Format,
+        max_bytes: usize,
+        take: impl FnMut(Arc<Batch>) -> bool,
+    ) -> Result<usize, Refusal> {
+        if self.is_empty(batch, format) {
+            return Ok(0);
+        }
+        let message = joined(batch)?;
+        let mut converter = Converter { batch, format, room: batch.work.hold(0)?, take, bare: 0 };
+        transcode_parts(&message, batch.format, format, self.keep(batch), max_bytes, &mut converter)
+            .map_err(|stopped| stopped.0)?;
+        Ok(converter.bare)
+    }
+
+    /// Whether the sink gets the batch as it is.
+    pub fn is_whole(self, batch: &Batch, format: Format) -> bool {
+        format == batch.format
+            && match self {
+                Only::All => true,
+                Only::Hits => batch.hits.len() == batch.records && batch.others.is_empty(),
+                Only::NotHits => batch.hits.is_empty(),
+            }
+    }
+
+    /// Whether there is nothing in it for the sink. An empty batch is something: who sends it wants an answer.
+    fn is_empty(self, batch: &Batch, format: Format) -> bool {
+        // What another format cannot say is for other sinks, see `Deliver::takes`.
+        let others = format == batch.format && !batch.others.is_empty();
+        match self {
+            Only::All => format != batch.format && batch.records == 0 && !batch.others.is_empty(),
+            Only::Hits => batch.hits.is_empty(),
+            Only::NotHits => batch.hits.len() == batch.records && !batch.hits.is_empty() && !others,
+        }
+    }
+
+    /// Says of the records of a batch, asked in order, whether the sink takes them.
+    pub(super) fn keep(self, batch: &Batch) -> impl FnMut(usize) -> bool + use<'_> {
+        let mut hits = batch.hits.iter().map(|hit| hit.place).peekable();
+        move |place| {
+            let hit = hits.next_if(|hit| *hit == place).is_some();
+            match self {
+                Only::All => true,
+                Only::Hits => hit,
+                Only::NotHits => !hit,
+            }
+        }
+    }
+}
+
+fn unwalkable(error: EnvelopeError) -> Refusal {
+    Refusal::Unavailable(format!("a batch cannot be laid out for a sink: {error}"))
+}
+
+/// The message in one piece, which is a copy when it has several.
+fn joined(batch: &Batch) -> Result<Bytes, Refusal> {
+    if let [only] = batch.message.parts() {
+        return Ok(only.clone());
+    }
+    let room = batch.work.hold(batch.message.len())?;
+    Ok(room.own(batch.message.to_bytes()))
+}
+
+/// Makes batches of the parts of a conversion.
+struct Converter<'a, F> {
+    batch: &'a Batch,
+    format: Format,
+    /// What the part that is being written holds.
+    room: Held,
+    take: F,
+    bare: usize,
+}
+
+/// Why a conversion stopped.
+struct Stopped(Refusal);
+
+impl From<EnvelopeError> for Stopped {
+    fn from(error: EnvelopeError) -> Stopped {
+        Stopped(unwalkable(error))
+    }
+}
+
+impl From<Stop> for Stopped {
+    fn from(stop: Stop) -> Stopped {
+        Stopped(stop.into())
+    }
+}
+
+impl<F: FnMut(Arc<Batch>) -> bool> Parts for Converter<'_, F> {
+    type Error = Stopped;
+
+    fn reserve(&mut self, bytes: usize) -> Result<(), Stopped> {
+        self.batch.work.check()?;
+        Ok(self.room.grow(bytes)?)
+    }
+
+    fn take(&mut self, part: Part) -> Result<(), Stopped> {
+        let Part { mut message, records, bare } = part;
+        message.shrink_to_fit();
+        let mut room = std::mem::replace(&mut self.room, self.batch.work.hold(0)?);
+        room.shrink_to(message.len());
+        self.bare += bare;
+        let message = Rope::from(room.own(message));
+        let (signal, format) = (self.batch.signal, self.format);
+        let (metadata, work) = (self.batch.metadata.clone(), self.batch.work.clone());
+        let part = Batch { signal, format, message, records, metadata, work, ..Batch::default() };
+        if (self.take)(Arc::new(part)) { Ok(()) } else { Err(Stop::Cancelled.into()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::encoding::wire::put_bytes;
+    use crate::pipeline::{Room, Tagged, Work};
+
+    /// Room for so many bytes.
+    #[derive(Debug)]
+    struct Left(AtomicUsize);
+
+    impl Room for Left {
+        fn take(&self, bytes: usize) -> bool {
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
+        }
+
+        fn give_back(&self, bytes: usize) {
+            self.0.fetch_add(bytes, Ordering::Relaxed);
+        }
+
+        fn left_alone(&self) -> usize {
+            usize::MAX
+        }
+    }
+
+    /// Two documents, of which the second hit.
+    fn batch(room: usize) -> (Arc<Batch>, Arc<Left>) {
+        let mut message = Vec::new();
+        [r#"{"a":1}"#, r#"{"b":1}"#].iter().for_each(|document| put_bytes(&mut message, 2, document.as_bytes()));
+        let hits = vec![Tagged { place: 1, record: Bytes::from_static(br#"{"b":1}"#) }];
+        let left = Arc::new(Left(AtomicUsize::new(room)));
+        let work = Work::within(left.clone());
+        let message = Rope::from(Bytes::from(message));
+        let batch = Batch { format: Format::Filter, message, records: 2, hits, work, ..Batch::default() };
+        (Arc::new(batch), left)
+    }
+
+    /// What is made of a batch takes room; without room the collector is asked to come again, and nothing is made.
+    #[test]
+    fn what_is_made_takes_room() {
+        let (whole, left) = batch(20);
+        assert!(Arc::ptr_eq(&Only::All.of(&whole).unwrap().unwrap(), &whole));
+        assert_eq!(left.0.load(Ordering::Relaxed), 20, "what goes as it is takes none");
+        let refused = Only::Hits.of(&whole);
+        assert!(matches!(&refused, Err(Refusal::ResourceExhausted(_))), "{refused:?}");
+        let refused = Only::Hits.convert(&whole, Format::Vector, 1000, |_| panic!("nothing is made"));
+        assert!(matches!(&refused, Err(Refusal::ResourceExhausted(_))), "{refused:?}");
+        assert_eq!(left.0.load(Ordering::Relaxed), 20, "what was not made holds none");
+    }
+
+    /// Guarantee: a part holds its own length while it is there, and a conversion nobody waits for ends.
+    #[test]
+    fn a_conversion_comes_in_parts() {
+        let (whole, left) = batch(1000);
+        let mut parts = Vec::new();
+        let keep = |part: Arc<Batch>| {
+            parts.push(part);
+            true
+        };
+        assert_eq!(Only::All.convert(&whole, Format::Otlp, 1, keep).unwrap(), 0);
+        let made: Vec<_> = parts.iter().map(|part| (part.format, part.records)).collect();
+        assert_eq!(made, [(Format::Otlp, 1), (Format::Otlp, 1)]);
+        let held: usize = parts.iter().map(|part| part.message.len()).sum();
+        assert_eq!(left.0.load(Ordering::Relaxed), 1000 - held);
+        drop(parts);
+        assert_eq!(left.0.load(Ordering::Relaxed), 1000);
+        let mut made = 0;
+        let refused = Only::All.convert(&whole, Format::Otlp, 1, |_| {
+            made += 1;
+            false
+        });
+        assert!(refused.is_err() && made == 1, "{refused:?} {made}");
+    }
+
+    /// Cutting leaves the records that are wanted, as they are; what has none of them is no batch at all.
+    #[test]
+    fn a_cut_batch_has_the_wanted_records() {
+        let (whole, _) = batch(8 << 10);
+        let records = |only: Only| {
+            let part = only.of(&whole).unwrap().unwrap();
+            part.format.records(&part.message.to_bytes()).unwrap()
+        };
+        assert_eq!(records(Only::Hits), [&br#"{"b":1}"#[..]]);
+        assert_eq!(records(Only::NotHits), [&br#"{"a":1}"#[..]]);
+        let quiet = Arc::new(Batch { hits: Vec::new(), ..Batch::clone(&whole) });
+        assert!(Only::Hits.of(&quiet).unwrap().is_none());
+    }
+}

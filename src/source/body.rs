@@ -1,0 +1,285 @@
+//! The bytes of a request's body: in time, and only as many as there is room for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body;
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+
+use super::Limits;
+use super::admission::{Admission, InFlight};
+use super::outcome::NotTaken;
+use crate::net::grpc::Encoding;
+use crate::pipeline::{Refusal, Work};
+
+/// Room for a body of unknown length is taken in steps of at least so many bytes.
+const STEP: usize = 64 << 10;
+
+/// A message as it was on the wire, with the room it holds.
+#[derive(Debug)]
+pub struct Message {
+    /// How it is written below its compression.
+    pub syntax: Syntax,
+    /// How `bytes` are compressed.
+    pub encoding: Encoding,
+    /// The message; not copied when it came in one piece.
+    pub bytes: Bytes,
+    /// Room for `bytes`.
+    pub admission: Arc<Admission>,
+}
+
+/// How a message is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syntax {
+    /// As its format has it.
+    Binary,
+    /// OTLP's logs as JSON.
+    OtlpJson,
+}
+
+/// A body that is being read.
+pub struct Arriving<'a, B> {
+    body: B,
+    limits: &'a Limits,
+    /// When its first byte was waited for.
+    since: Instant,
+    /// Bytes of it that came.
+    arrived: u64,
+    /// Whether the client was asked for any of it.
+    begun: bool,
+    /// Whether the client is gone or too slow.
+    lost: bool,
+}
+
+impl<'a, B> Arriving<'a, B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    /// The time for it begins now.
+    pub fn new(body: B, limits: &'a Limits) -> Arriving<'a, B> {
+        Arriving { body, limits, since: Instant::now(), arrived: 0, begun: false, lost: false }
+    }
+
+    /// The time for it begins now, of a body that holds several messages.
+    pub fn restart(&mut self) {
+        (self.since, self.arrived) = (Instant::now(), 0);
+    }
+
+    /// The next bytes, or `None` at the end. Trailers of a request mean nothing to us.
+    ///
+    /// # Errors
+    /// They do not come in time, or the client went away.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, NotTaken> {
+        let now = Instant::now();
+        let (wait, late) = [
+            (self.since + self.limits.receive_timeout, Late::Whole),
+            (now + self.limits.stall_timeout, Late::Stalled),
+            (self.since + self.time_for_arrived(), Late::Slow),
+        ]
+        .into_iter()
+        .min_by_key(|(until, _)| *until)
+        .map_or((Duration::ZERO, Late::Whole), |(until, late)| (until.saturating_duration_since(now), late));
+        match tokio::time::timeout(wait, self.next_at_leisure()).await {
+            Ok(next) => {
+                self.arrived += next.as_ref().ok().and_then(Option::as_ref).map_or(0, |data| data.len() as u64);
+                next
+            }
+            Err(_) => {
+                self.lost = true;
+                Err(self.late(late))
+            }
+        }
+    }
+
+    /// The time that as many bytes as came may take at the least rate, beyond the time that every body has.
+    fn time_for_arrived(&self) -> Duration {
+        let rate = self.limits.min_upload_rate.max(1);
+        self.limits.stall_timeout + Duration::from_millis(self.arrived.saturating_mul(1000) / rate)
+    }
+
+    /// The same, however long it takes: what holds no room may idle.
+    ///
+    /// # Errors
+    /// The client went away.
+    pub async fn next_at_leisure(&mut self) -> Result<Option<Bytes>, NotTaken> {
+        self.begun = true;
+        loop {
+            if self.body.is_end_stream() {
+                return Ok(None);
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Err(_)) => {
+                    self.lost = true;
+                    return Err(NotTaken::Gone);
+                }
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Exactly `len` bytes up to the end, `first` being the first of them. There must be room for them already.
+    ///
+    /// # Errors
+    /// There are more or fewer, they do not come in time, or the client went away.
+    pub async fn exactly(&mut self, len: usize, first: Bytes) -> Result<Bytes, NotTaken> {
+        let mut whole = Bytes::new();
+        let mut joined = BytesMut::new();
+        let mut next = first;
+        loop {
+            let found = whole.len() + joined.len() + next.len();
+            if found > len {
+                return Err(NotTaken::invalid(format!("the request has bytes behind its message of {len} bytes")));
+            }
+            if next.len() == len {
+                whole = next;
+            } else if !next.is_empty() {
+                // The room was granted, so the allocation may be as large as the header says.
+                joined.reserve(len - joined.len());
+                joined.extend_from_slice(&next);
+            }
+            match self.next().await? {
+                Some(data) => next = data,
+                None if found < len => {
+                    let text = format!("the request ends after {found} of the {len} bytes of its message");
+                    return Err(NotTaken::invalid(text));
+                }
+                None if whole.is_empty() => return Ok(joined.freeze()),
+                None => return Ok(whole),
+            }
+        }
+    }
+
+    /// All bytes up to the end, with room for them: taken before when their number is known, else in steps.
+    ///
+    /// # Errors
+    /// They are more than a message may have, there is no room, they do not come in time, or the client went away.
+    pub async fn all(&mut self, in_flight: &InFlight) -> Result<(Bytes, Arc<Admission>), NotTaken> {
+        if let Some(len) = self.body.size_hint().exact() {
+            let len = usize::try_from(len).unwrap_or(usize::MAX);
+            let admission = admit(len, self.limits, in_flight).await?;
+            return Ok((self.exactly(len, Bytes::new()).await?, Arc::new(admission)));
+        }
+        let limit = self.limits.max_request_bytes;
+        let mut granted = STEP.min(limit);
+        let admission = Arc::new(admit(granted, self.limits, in_flight).await?);
+        let mut joined = Vec::with_capacity(granted);
+        while let Some(data) = self.next().await? {
+            let len = joined.len() + data.len();
+            if len > limit {
+                return Err(NotTaken::TooLarge(format!(
+                    "the message has more than {limit} bytes: send smaller batches, or raise `max_request_bytes`"
+                )));
+            }
+            if len > granted {
+                let wanted = granted.saturating_mul(2).clamp(len, limit);
+                let work = Work::within(admission.clone());
+                // The old buffer and the new one are there together for a moment.
+                let old = work.hold(joined.capacity()).map_err(Refusal::from)?;
+                work.take(wanted - granted).map_err(Refusal::from)?;
+                granted = wanted;
+                joined.reserve_exact(granted - joined.len());
+                drop(old);
+            }
+            joined.extend_from_slice(&data);
+        }
+        Ok((Bytes::from(joined), admission))
+    }
+
+    /// Reads what is left and drops it, because a client may listen for an answer only when it has sent everything. Not
+    /// when it is gone or too slow, has far more than a message may have, or waits for leave to send and was given none;
+    /// `unasked` says that it does not wait.
+    pub async fn discard(&mut self, unasked: bool) {
+        let mut left = self.limits.max_request_bytes.saturating_mul(4);
+        while (self.begun || unasked) && !self.lost && left > 0 {
+            let Ok(Some(data)) = self.next().await else { return };
+            left = left.saturating_sub(data.len());
+        }
+    }
+
+    /// What a client is told that takes too long.
+    fn late(&self, late: Late) -> NotTaken {
+        let text = match late {
+            Late::Whole => {
+                format!("the request's body did not arrive whole within {} ms", self.limits.receive_timeout.as_millis())
+            }
+            Late::Stalled => format!("the request's body stalled for {} ms", self.limits.stall_timeout.as_millis()),
+            Late::Slow => {
+                let rate = self.limits.min_upload_rate;
+                format!("the request's body comes at less than {rate} bytes a second: see `limits.min_upload_rate`")
+            }
+        };
+        Refusal::Unavailable(text).into()
+    }
+}
+
+/// Which bound a body ran into.
+#[derive(Clone, Copy)]
+enum Late {
+    Whole,
+    Stalled,
+    Slow,
+}
+
+/// Room for a message of `len` bytes.
+///
+/// # Errors
+/// It is larger than a message may be, or there is no room.
+pub async fn admit(len: usize, limits: &Limits, in_flight: &InFlight) -> Result<Admission, NotTaken> {
+    let limit = limits.max_request_bytes;
+    if len > limit {
+        return Err(NotTaken::TooLarge(format!(
+            "the message has {len} bytes, more than {limit}: send smaller batches, or raise `max_request_bytes`"
+        )));
+    }
+    in_flight.admit(len, limits.admission_wait).await.ok_or_else(|| no_room(limits))
+}
+
+/// What is said when there is no room.
+pub fn no_room(limits: &Limits) -> NotTaken {
+    let limit = limits.in_flight_bytes;
+    let text = format!("more than {limit} bytes are in flight: retry later, or raise `limits.in_flight_bytes`");
+    Refusal::ResourceExhausted(text).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::{StreamExt, stream};
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+
+    /// Scenario: a body comes a piece a second. Guarantee: at the least rate it is read to its end, below it it is refused as
+    /// a fault that may pass, once it had the time that every body has.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_has_a_least_rate() {
+        let limits = Limits { min_upload_rate: 100, ..Limits::default() };
+        for (piece, is_slow) in [(100, false), (50, true)] {
+            let pieces = stream::iter(0..40).then(move |_| async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(vec![7; piece])))
+            });
+            let body = StreamBody::new(Box::pin(pieces));
+            let begun = Instant::now();
+            let read = Arriving::new(body, &limits).exactly(40 * piece, Bytes::new()).await;
+            let NotTaken::Refused(Refusal::Unavailable(text)) = (match read {
+                Ok(bytes) => {
+                    assert!(!is_slow && bytes.len() == 4000);
+                    continue;
+                }
+                Err(not_taken) => not_taken,
+            }) else {
+                panic!("another refusal")
+            };
+            assert!(is_slow && text.contains("min_upload_rate"), "{text}");
+            // 10 s, and half a second for each that passed.
+            assert_eq!(begun.elapsed().as_secs(), 19);
+        }
+    }
+}

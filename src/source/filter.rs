@@ -1,0 +1,128 @@
+//! Source `filter`: the Filter stream and Check of `proto/hotlist/filter/v1/filter.proto`, for agents of one's own.
+//!
+//! A plain tower service with its own framing, as for OTLP: tonic's codec would buffer messages before there is room for
+//! them. The events of a stream are walked and spliced as bytes; only Check, whose values are few, is decoded.
+
+mod check;
+mod outbox;
+mod stream;
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+use tonic::body::Body;
+use tower::Service;
+
+use super::intake::Intake;
+use super::{Bound, Limits, Shared, listener, unary};
+use crate::config::Address;
+use crate::net::socket::Listener;
+use crate::pipeline::{BoxFuture, Check, Deliver, Process};
+
+/// The service whose health is that of the source.
+pub(super) const SERVICE: &str = "hotlist.filter.v1.Filter";
+
+/// What reflection says of it: an encoded `FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = crate::proto::filter::FILE_DESCRIPTOR_SET;
+
+/// What is served, by its path.
+#[derive(Clone, Copy)]
+enum Method {
+    Stream,
+    Check,
+}
+
+const METHODS: [(&str, Method); 2] =
+    [("/hotlist.filter.v1.Filter/Stream", Method::Stream), ("/hotlist.filter.v1.Filter/Check", Method::Check)];
+
+/// The service. Cheap to clone: one is cloned for each connection.
+#[derive(Clone)]
+pub struct FilterSource {
+    state: Arc<State>,
+}
+
+struct State {
+    intake: Arc<Intake>,
+    check: Arc<dyn Check>,
+    window: usize,
+}
+
+/// What the source may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The limits that all sources have.
+    pub limits: Limits,
+    /// Batches of one stream that are in work or whose answers are unsent, at most.
+    pub window: usize,
+}
+
+impl FilterSource {
+    /// Binds the socket; nothing is accepted before [`Bound::serve`]. Needs a tokio runtime. `name` is the source's
+    /// in metrics and logs, `judge` what matches events and looks up values.
+    ///
+    /// # Errors
+    /// The address cannot be bound, the limits cannot work, or there is no runtime.
+    pub fn bind(
+        name: &str,
+        address: &Address,
+        settings: Settings,
+        shared: &Shared,
+        judge: Arc<impl Process + Check>,
+        deliver: Arc<dyn Deliver>,
+    ) -> io::Result<Bound> {
+        FilterSource::on(listener::bind(name, address)?, settings, shared, judge, deliver)
+    }
+
+    /// The same over a socket that is bound.
+    ///
+    /// # Errors
+    /// The limits cannot work.
+    pub fn on(
+        listener: Listener,
+        settings: Settings,
+        shared: &Shared,
+        judge: Arc<impl Process + Check>,
+        deliver: Arc<dyn Deliver>,
+    ) -> io::Result<Bound> {
+        let Settings { limits, window } = settings;
+        if window == 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "window is 0, it must be at least 1"));
+        }
+        let process: Arc<dyn Process> = judge.clone();
+        let intake = Arc::new(Intake::new(listener.name(), limits.clone(), shared, process, deliver)?);
+        let state = Arc::new(State { intake, check: judge, window });
+        Ok(Bound::on(listener, limits, FilterSource { state }))
+    }
+}
+
+impl<B> Service<Request<B>> for FilterSource
+where
+    B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let state = Arc::clone(&self.state);
+        Box::pin(async move {
+            Ok(match unary::find(&METHODS, |(path, _)| path, &request) {
+                Ok(((_, Method::Stream), encoding)) => stream::open(state, request, encoding),
+                Ok(((_, Method::Check), encoding)) => check::call(state, request, encoding).await,
+                Err(answer) => {
+                    state.intake.count().end(answer.label());
+                    answer.into_response()
+                }
+            })
+        })
+    }
+}

@@ -1,0 +1,99 @@
+//! Check: one unary call, a bounded number of values.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+use prost::Message as _;
+use tonic::body::Body;
+
+use super::State;
+use crate::encoding::wire::Fields;
+use crate::net::grpc::Encoding;
+use crate::pipeline::{Checked, Client, Known, Refusal, Work};
+use crate::proto::filter::v1;
+use crate::source::body::Message;
+use crate::source::message;
+use crate::source::outcome::NotTaken;
+use crate::source::unary::Answer;
+
+/// The most values of a call, as filter.proto says.
+const MAX_VALUES: usize = 1_000;
+
+/// The longest value of a call in bytes, as filter.proto says.
+const MAX_VALUE_BYTES: usize = 16 << 10;
+
+/// Copies of a value, with its escapes, while it is looked up.
+const COPIES: usize = 800;
+
+/// `CheckRequest.values`.
+const VALUES: u32 = 1;
+
+/// Answers one call.
+pub(super) async fn call<B>(state: Arc<State>, request: Request<B>, encoding: Encoding) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    let intake = &state.intake;
+    let count = intake.count();
+    let message = message::read(request.into_body(), encoding, intake.limits(), intake.in_flight()).await;
+    let answer = match message {
+        Ok(message) => look_up(&state, message).await,
+        Err(not_taken) => Err(not_taken),
+    };
+    let answer = answer.map_or_else(Answer::NotTaken, Answer::Taken);
+    count.end(answer.label());
+    answer.into_response()
+}
+
+async fn look_up(state: &Arc<State>, message: Message) -> Result<Vec<u8>, NotTaken> {
+    state.intake.count_received(message.bytes.len());
+    let of_work = Arc::clone(state);
+    // A short message holds many values, so its length says nothing about the work.
+    let client = Client::default();
+    let work = Work::within(message.admission.clone()).until(&client);
+    let answer = state.intake.run(None, move || of_work.check(message, &work)).await?;
+    client.finish();
+    answer
+}
+
+impl State {
+    fn check(&self, message: Message, work: &Work) -> Result<Vec<u8>, NotTaken> {
+        let Message { encoding, bytes, .. } = message;
+        let bytes = self.intake.inflate(bytes, encoding, work)?;
+        // Decoded, a value takes far more memory than it may take on the wire: they are counted before.
+        let mut fields = Fields::new(&bytes);
+        let number = std::iter::from_fn(|| fields.next_field().ok().flatten()).filter(|field| field.number == VALUES);
+        let number = number.count();
+        if number > MAX_VALUES {
+            let text = format!("{number} values are more than the {MAX_VALUES} of a call: ask in parts");
+            return Err(NotTaken::invalid(text));
+        }
+        work.take(bytes.len()).map_err(Refusal::from)?;
+        let asked = v1::CheckRequest::decode(bytes)
+            .map_err(|error| NotTaken::invalid(format!("the message is no CheckRequest: {error}")))?;
+        let longest = asked.values.iter().map(|value| value.value.len()).max().unwrap_or_default();
+        if longest > MAX_VALUE_BYTES {
+            let text = format!("a value of {longest} bytes is longer than the {MAX_VALUE_BYTES} that can be looked up");
+            return Err(NotTaken::invalid(text));
+        }
+        // A value stands at every field of its kind while it is looked up.
+        let _event = work.hold(longest * COPIES).map_err(Refusal::from)?;
+        let values: Vec<(&str, &str)> =
+            asked.values.iter().map(|value| (value.kind.as_str(), value.value.as_str())).collect();
+        let Checked { results, snapshot } = self.check.check(&values)?;
+        let results = results.into_iter().map(|result| match result {
+            Ok(known) => v1::Result { matches: known.into_iter().map(shown).collect(), error: String::new() },
+            Err(error) => v1::Result { matches: Vec::new(), error },
+        });
+        let answer = v1::CheckResponse { results: results.collect(), snapshot: snapshot.to_string() };
+        work.take(answer.encoded_len()).map_err(Refusal::from)?;
+        Ok(answer.encode_to_vec())
+    }
+}
+
+fn shown(known: Known) -> v1::Match {
+    let Known { indicator, feed, id, kind, enrichment } = known;
+    v1::Match { indicator, feed, id, kind: kind.as_str().to_owned(), enrichment }
+}

@@ -1,0 +1,326 @@
+//! One stream: requests are read one after the other, worked on side by side within the window, and answered in order.
+//!
+//! Reading stops while the window is full, and HTTP/2 flow control then holds the client back. A batch that is not
+//! taken is answered with a refusal, and the stream goes on: its framing is sound. Only what breaks the framing, a
+//! stall inside a message, a drain and a client that takes no answers end it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::Body as HttpBody;
+use metrics::{counter, gauge};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::task::AbortOnDropHandle;
+use tonic::body::Body;
+
+use super::State;
+use super::outbox::{Outbox, OutboxBody};
+use crate::encoding::{Format, Rope, filter};
+use crate::net::grpc::{Code, Encoding, RopeBody, Status};
+use crate::net::socket::Connection;
+use crate::pipeline::{Batch, Client, Metadata, Refusal, Work};
+use crate::source::admission::Admission;
+use crate::source::body::{self, Message, Syntax};
+use crate::source::frames::Frames;
+use crate::source::intake::{Intake, Stages};
+use crate::source::outcome::NotTaken;
+use crate::source::unary::{grpc_response, status_of};
+use crate::telemetry;
+
+/// Bytes of memory for a tagged event in an answer besides itself: headers, slices, and the pieces that are written.
+const ANSWER_OVERHEAD: usize = 512;
+/// The same for the place of an event that could not be read.
+const ODD_OVERHEAD: usize = 16;
+
+/// How a stream came to its end.
+#[derive(Debug)]
+enum End {
+    /// The client sent everything, and has every answer.
+    Finished,
+    /// The source drains.
+    Drained,
+    /// The requests can no longer be told apart, one of them stalled, or the client is gone.
+    Broken(NotTaken),
+}
+
+/// What an answer holds until it is written: the place in the window, and the room of the batch.
+#[derive(Clone)]
+struct Held {
+    _place: Arc<OwnedSemaphorePermit>,
+    _room: Option<Arc<Admission>>,
+}
+
+/// The answer to one batch.
+struct Answer {
+    message: Rope,
+    held: Held,
+}
+
+/// What every batch of a stream has in common.
+struct Stream {
+    intake: Arc<Intake>,
+    window: usize,
+    encoding: Encoding,
+    headers: HeaderMap,
+    outbox: Arc<Outbox>,
+    connection: Option<Connection>,
+}
+
+type Pending = AbortOnDropHandle<Answer>;
+
+/// Opens a stream: the response begins at once, its body comes as requests are answered.
+pub(super) fn open<B>(state: Arc<State>, request: Request<B>, encoding: Encoding) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
+{
+    let (head, body) = request.into_parts();
+    let outbox = Outbox::new();
+    let stream = Arc::new(Stream {
+        intake: Arc::clone(&state.intake),
+        window: state.window,
+        encoding,
+        connection: head.extensions.get::<Connection>().cloned(),
+        headers: head.headers,
+        outbox: Arc::clone(&outbox),
+    });
+    let count = Count::new(state.intake.name());
+    let work = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&stream).run(body, count)));
+    tokio::spawn(stream.watch());
+    grpc_response(Body::new(OutboxBody { outbox, _work: work }))
+}
+
+impl Stream {
+    async fn run<B>(self: Arc<Self>, body: B, mut count: Count)
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        // Each answer that waits here has a place in the window, so that sending never waits unless work panicked.
+        let (pending, answers) = mpsc::channel(self.window.max(1));
+        let frames = Frames::new(body, self.encoding, self.intake.limits());
+        let (end, ()) = tokio::join!(self.take(frames, pending), self.answer(answers));
+        let status = match end {
+            End::Finished => {
+                count.end = "finished";
+                Status::new(Code::Ok, "")
+            }
+            End::Drained => {
+                count.end = "drained";
+                let text = "Hotlist shuts down: connect again, and send again what has no answer";
+                Status::new(Code::Unavailable, text)
+            }
+            End::Broken(not_taken) => {
+                count.end = not_taken.label();
+                status_of(not_taken)
+            }
+        };
+        self.outbox.finish(&status);
+    }
+
+    /// Ends a stream whose client does not take its answers; when it does not take the end either, its connection.
+    async fn watch(self: Arc<Self>) {
+        let limits = self.intake.limits();
+        if !self.outbox.is_left_lying(limits.receive_timeout).await {
+            return;
+        }
+        let limit = limits.receive_timeout.as_millis();
+        let text = format!("no answer was taken for {limit} ms: read answers while sending, then connect again");
+        self.outbox.cut(&Status::new(Code::Unavailable, text));
+        counter!(telemetry::FILTER_STREAMS_CUT_TOTAL, "source" => self.intake.name().to_string()).increment(1);
+        if self.outbox.is_left_lying(limits.stall_timeout).await
+            && let Some(connection) = &self.connection
+        {
+            connection.hang_up();
+        }
+    }
+
+    /// Reads requests until there are no more, and hands over the answer to each, in order.
+    async fn take<B>(self: &Arc<Self>, mut frames: Frames<'_, B>, pending: mpsc::Sender<Pending>) -> End
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        let window = Arc::new(Semaphore::new(self.window));
+        let draining = async {
+            match &self.connection {
+                Some(connection) => connection.draining().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(draining);
+        loop {
+            let next = async {
+                // The semaphore is never closed.
+                let place = Arc::clone(&window).acquire_owned().await.map_err(|_| NotTaken::Gone)?;
+                self.next(&mut frames, Arc::new(place)).await
+            };
+            let next = tokio::select! {
+                biased;
+                () = &mut draining => return End::Drained,
+                next = next => next,
+            };
+            let answer = match next {
+                Ok(Some(answer)) => answer,
+                Ok(None) => return End::Finished,
+                Err(not_taken) => return End::Broken(not_taken),
+            };
+            // An error means that answering came to its end, and with it the stream.
+            if pending.send(answer).await.is_err() {
+                return End::Finished;
+            }
+        }
+    }
+
+    /// Sends the answers in the order of the requests.
+    async fn answer(&self, mut answers: mpsc::Receiver<Pending>) {
+        while let Some(pending) = answers.recv().await {
+            // A task that panicked took its batch's place and room with it; the order of the answers is lost.
+            let Ok(Answer { message, held }) = pending.await else {
+                let text =
+                    "a batch failed on a fault of Hotlist's own: see the panic message in the log, and report it";
+                return self.outbox.cut(&Status::new(Code::Unavailable, text));
+            };
+            if let Err(text) = self.outbox.send(&message, &held) {
+                return self.outbox.cut(&Status::new(Code::ResourceExhausted, text));
+            }
+        }
+    }
+
+    /// Reads the next request and sets work on it going. `None`: there are no more.
+    async fn next<B>(
+        self: &Arc<Self>,
+        frames: &mut Frames<'_, B>,
+        place: Arc<OwnedSemaphorePermit>,
+    ) -> Result<Option<Pending>, NotTaken>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        // Between requests a stream may idle for as long as it likes: pings of HTTP/2 watch the connection.
+        if !frames.begins().await? {
+            return Ok(None);
+        }
+        let mut stages = Stages::start();
+        let header = frames.header().await?;
+        let len = header.len as usize;
+        let admitted = match frames.encoding(header) {
+            Ok(encoding) => {
+                let admission = body::admit(len, self.intake.limits(), self.intake.in_flight()).await;
+                admission.map(|admission| (encoding, admission))
+            }
+            Err(not_taken) => Err(not_taken),
+        };
+        let (stream, count) = (Arc::clone(self), self.intake.count());
+        let held = Held { _place: place, _room: None };
+        let work = match admitted {
+            Ok((encoding, admission)) => {
+                let bytes = frames.message(len).await?;
+                stages.end("receive");
+                self.intake.count_received(len);
+                let admission = Arc::new(admission);
+                let message = Message { syntax: Syntax::Binary, encoding, bytes, admission };
+                tokio::spawn(async move {
+                    let (answer, status) = stream.work(message, held, stages).await;
+                    count.end(status);
+                    answer
+                })
+            }
+            Err(not_taken) => {
+                let start = frames.skip(len, filter::LEADING_ID_LEN).await?;
+                let id = if header.compressed { None } else { filter::leading_id(&start) };
+                count.end(not_taken.label());
+                let answer = refuse(id.unwrap_or(0), not_taken, held);
+                tokio::spawn(std::future::ready(answer))
+            }
+        };
+        Ok(Some(AbortOnDropHandle::new(work)))
+    }
+
+    /// Takes one batch through: matches, delivers, and makes its answer, with its status in metrics.
+    async fn work(self: Arc<Self>, message: Message, held: Held, stages: Stages) -> (Answer, &'static str) {
+        let mut id = match message.encoding {
+            Encoding::Identity => filter::leading_id(&message.bytes).unwrap_or(0),
+            Encoding::Gzip | Encoding::Zstd => 0,
+        };
+        match self.judge(message, &mut id, stages).await {
+            Ok((message, room)) => (Answer { message, held: Held { _room: Some(room), ..held } }, "ok"),
+            Err(not_taken) => {
+                let status = not_taken.label();
+                (refuse(id, not_taken, held), status)
+            }
+        }
+    }
+
+    async fn judge(
+        self: &Arc<Self>,
+        message: Message,
+        id: &mut u64,
+        mut stages: Stages,
+    ) -> Result<(Rope, Arc<Admission>), NotTaken> {
+        // A compressed message of any length may inflate to the limit, so its length says nothing about the work.
+        let length = (message.encoding == Encoding::Identity).then_some(message.bytes.len());
+        let stream = Arc::clone(self);
+        let room = message.admission.clone();
+        // Dropped with this future when the client leaves: then what works for it stops.
+        let client = Client::default();
+        let work = Work::within(room.clone()).until(&client);
+        let of_work = work.clone();
+        let judged = self.intake.run(length, move || stream.match_message(message, &of_work)).await??;
+        *id = judged.id;
+        stages.end("work");
+        let batch = Batch { metadata: Metadata::new(self.headers.clone()), work, ..judged.batch };
+        self.intake.deliver(batch).await?;
+        client.finish();
+        stages.end("deliver");
+        Ok((judged.answer, room))
+    }
+
+    /// Inflates, matches and tags, and writes the answer. Runs where it may take its time.
+    fn match_message(&self, message: Message, work: &Work) -> Result<Judged, NotTaken> {
+        let Message { encoding, bytes, admission, .. } = message;
+        let bytes = self.intake.inflate(bytes, encoding, work)?;
+        let request = admission.attach(bytes);
+        let batch = self.intake.process().process(Format::Filter, request.clone(), work)?;
+        // What is around the events in the answer, and what cuts them into pieces when it is written.
+        let around = (batch.hits.len() + batch.marked.len()) * ANSWER_OVERHEAD + batch.odd.len() * ODD_OVERHEAD;
+        work.take(around).map_err(Refusal::from)?;
+        let tagged = batch.hits.iter().map(|hit| (hit.place, &hit.record));
+        let marked: Vec<(usize, &Bytes)> = batch.marked.iter().map(|event| (event.place, &event.record)).collect();
+        let verdict = filter::Verdict { snapshot: &batch.snapshot, odd: &batch.odd, marked: &marked };
+        let (id, answer) =
+            filter::answer(&request, tagged, &verdict).map_err(|error| NotTaken::invalid(error.to_string()))?;
+        work.take(RopeBody::copied(&answer)).map_err(Refusal::from)?;
+        Ok(Judged { id, batch, answer })
+    }
+}
+
+/// A batch that was matched.
+struct Judged {
+    id: u64,
+    batch: Batch,
+    answer: Rope,
+}
+
+fn refuse(id: u64, not_taken: NotTaken, held: Held) -> Answer {
+    let status = status_of(not_taken);
+    Answer { message: Rope::from(filter::refusal(id, status.code.number(), &status.message)), held }
+}
+
+/// Counts a stream while it is open, and how it ended, also when its task is dropped because the client went away.
+struct Count {
+    source: Arc<str>,
+    end: &'static str,
+}
+
+impl Count {
+    fn new(source: &Arc<str>) -> Count {
+        gauge!(telemetry::FILTER_STREAMS, "source" => source.to_string()).increment(1.0);
+        Count { source: Arc::clone(source), end: "cancelled" }
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        gauge!(telemetry::FILTER_STREAMS, "source" => self.source.to_string()).decrement(1.0);
+        let labels = [("source", self.source.to_string()), ("end", self.end.to_owned())];
+        counter!(telemetry::FILTER_STREAMS_ENDED_TOTAL, &labels).increment(1);
+    }
+}

@@ -1,0 +1,285 @@
+//! The way of every request through a source, whatever its protocol: from its body, through matching, to the answer of
+//! the next hop.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use metrics::{counter, histogram};
+
+use super::admission::InFlight;
+use super::body::{Message, Syntax};
+use super::outcome::{Count, NotTaken};
+use super::workers::{WorkError, in_place};
+use super::{Limits, Shared};
+use crate::encoding::{Format, Rope, otlp};
+use crate::net::grpc::Encoding;
+use crate::net::grpc::compression::InflateError;
+use crate::pipeline::{self, Accepted, Batch, Client, Deliver, Metadata, Others, Process, Refusal, Signal, Work};
+use crate::telemetry::{self, Throttle};
+
+/// What a source is made of beside its protocol.
+pub struct Intake {
+    name: Arc<str>,
+    limits: Limits,
+    shared: Shared,
+    process: Arc<dyn Process>,
+    deliver: Arc<dyn Deliver>,
+}
+
+/// What a request holds, as its head says.
+#[derive(Clone, Copy, Debug)]
+pub struct Content {
+    /// How the message is encoded.
+    pub format: Format,
+    /// What is in it; logs where the format mixes signals.
+    pub signal: Signal,
+}
+
+impl Intake {
+    /// `name` is the source's in metrics and logs.
+    ///
+    /// # Errors
+    /// The limits cannot work.
+    pub fn new(
+        name: &str,
+        limits: Limits,
+        shared: &Shared,
+        process: Arc<dyn Process>,
+        deliver: Arc<dyn Deliver>,
+    ) -> io::Result<Intake> {
+        limits.check().map_err(|bad| io::Error::new(io::ErrorKind::InvalidInput, bad))?;
+        Ok(Intake { name: name.into(), limits, shared: shared.clone(), process, deliver })
+    }
+
+    /// What the source takes at most.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Its name in metrics and logs.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// What matches.
+    pub fn process(&self) -> &dyn Process {
+        &*self.process
+    }
+
+    /// Takes a matched batch to the sinks, and counts it when they have it.
+    ///
+    /// # Errors
+    /// A required sink does not take it.
+    pub async fn deliver(&self, batch: Batch) -> Result<Accepted, Refusal> {
+        let signal = batch.signal.as_str();
+        let accepted = self.deliver.deliver(Arc::new(batch)).await?;
+        counter!(telemetry::SOURCE_ACKNOWLEDGED_TOTAL, "source" => self.name.to_string(), "signal" => signal)
+            .increment(1);
+        Ok(accepted)
+    }
+
+    /// Runs work on a message of `len` bytes that is as long as the message: here, or on a worker when that is too long
+    /// for a thread that others wait for. `length` is `None` when it says nothing about the work.
+    ///
+    /// # Errors
+    /// All workers are busy, or the work panicked.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        length: Option<usize>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let result = match length {
+            Some(length) if length < self.limits.in_place_below => in_place(work),
+            _ => self.shared.workers.run(self.limits.admission_wait, work).await,
+        };
+        result.map_err(refuse_work)
+    }
+
+    /// Counts what came over the wire.
+    pub fn count_received(&self, bytes: usize) {
+        counter!(telemetry::SOURCE_RECEIVED_BYTES_TOTAL, "source" => self.name.to_string()).increment(bytes as u64);
+    }
+
+    /// The room for messages.
+    pub fn in_flight(&self) -> &InFlight {
+        &self.shared.in_flight
+    }
+
+    /// A request begins; it is counted under the status with which it ends.
+    pub fn count(&self) -> Count {
+        Count::begin(&self.name)
+    }
+
+    /// Takes one request through, until the next hop has answered. `message` reads its body, and is not polled when
+    /// nobody takes such content.
+    ///
+    /// # Errors
+    /// What the client is to be told.
+    pub async fn take(
+        self: &Arc<Self>,
+        content: Content,
+        headers: HeaderMap,
+        message: impl Future<Output = Result<Message, NotTaken>>,
+    ) -> Result<Accepted, NotTaken> {
+        let signal = content.signal;
+        if !self.deliver.takes(content.format, signal) {
+            return Err(nobody_takes(content.format, signal));
+        }
+        self.check_hops(&headers)?;
+        let mut stages = Stages::start();
+        let message = message.await?;
+        self.count_received(message.bytes.len());
+        stages.end("receive");
+        // A compressed message of any length may inflate to the limit, so its length says nothing about the work.
+        let length = match content.is_matched() || message.syntax == Syntax::OtlpJson {
+            true => message.bytes.len(),
+            false => 0,
+        };
+        let length = (message.encoding == Encoding::Identity).then_some(length);
+        let this = Arc::clone(self);
+        // Dropped with this future when the client leaves: then what works for it stops.
+        let client = Client::default();
+        // The room is held until the batch was delivered, also when nothing of the message is left in it.
+        let room = message.admission.clone();
+        let work = Work::within(room).until(&client);
+        let of_work = work.clone();
+        let batch = self.run(length, move || this.work(content, message, &of_work)).await??;
+        stages.end("work");
+        let Others { metrics, traces } = batch.others;
+        for (signal, count) in [(Signal::Metrics, metrics), (Signal::Traces, traces)] {
+            if count > 0 && !self.deliver.takes(content.format, signal) {
+                return Err(nobody_takes(content.format, signal));
+            }
+        }
+        let batch = Batch { signal, metadata: Metadata::new(headers), work, ..batch };
+        let accepted = self.deliver(batch).await?;
+        client.finish();
+        stages.end("deliver");
+        Ok(accepted)
+    }
+
+    /// Whether a request came by few enough other Hotlists. One whose sinks lead back to it would take each batch forever.
+    fn check_hops(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        static LINES: Throttle = Throttle::once_a_minute();
+        let (hops, max) = (pipeline::hops(headers), self.limits.max_hops);
+        if hops <= max {
+            return Ok(());
+        }
+        let source = &*self.name;
+        if let Some(left_out) = LINES.pass() {
+            tracing::warn!(source, hops, max, left_out, "requests go in a loop: a sink leads back to this source");
+        }
+        Err(Refusal::Unavailable(format!(
+            "source {source}: the request passed {hops} Hotlists already, and `limits.max_hops` allows {max}: does the \
+             `endpoint` of a sink lead back here?"
+        )))
+    }
+
+    /// Inflates, converts, and matches and tags what is to be matched.
+    fn work(&self, content: Content, message: Message, work: &Work) -> Result<Batch, NotTaken> {
+        let Message { syntax, encoding, bytes, admission } = message;
+        let bytes = self.inflate(bytes, encoding, work)?;
+        let bytes = match syntax {
+            Syntax::Binary => bytes,
+            Syntax::OtlpJson => self.convert(content.signal, &bytes, work)?,
+        };
+        let message = admission.attach(bytes);
+        Ok(match content.is_matched() {
+            true => self.process.process(content.format, message, work)?,
+            false => Batch { format: content.format, message: Rope::from(message), ..Batch::default() },
+        })
+    }
+
+    /// A message without its compression; it holds the room for all of it.
+    ///
+    /// # Errors
+    /// It is corrupt, too large, there is no room, or the client left.
+    pub fn inflate(&self, bytes: Bytes, encoding: Encoding, work: &Work) -> Result<Bytes, NotTaken> {
+        encoding.inflate(&bytes, self.limits.max_request_bytes, work).map_err(|error| match error {
+            InflateError::Stopped(stop) => Refusal::from(stop).into(),
+            InflateError::TooLarge { .. } => NotTaken::TooLarge(error.to_string()),
+            InflateError::Corrupt { .. } => NotTaken::invalid(error.to_string()),
+        })
+    }
+
+    /// JSON to protobuf, most often to fewer bytes.
+    fn convert(&self, signal: Signal, text: &Bytes, work: &Work) -> Result<Bytes, NotTaken> {
+        let limit = self.limits.max_request_bytes;
+        let mut room = work.hold(0).map_err(Refusal::from)?;
+        let mut stopped = None;
+        let mut take = |bytes| match room.grow(bytes) {
+            Ok(()) => true,
+            Err(stop) => {
+                stopped = Some(stop);
+                false
+            }
+        };
+        let export = match signal {
+            Signal::Logs => otlp::Export::Logs,
+            Signal::Metrics => otlp::Export::Metrics,
+            Signal::Traces => otlp::Export::Traces,
+        };
+        let converted = otlp::from_json_within(export, text, &mut take);
+        if let Some(stop) = stopped {
+            return Err(Refusal::from(stop).into());
+        }
+        let converted = converted.map_err(|error| NotTaken::invalid(error.to_string()))?;
+        if converted.odd > 0 {
+            counter!(telemetry::SOURCE_ODD_VALUES_TOTAL, "source" => self.name.to_string()).increment(converted.odd);
+        }
+        if converted.unknown > 0 {
+            counter!(telemetry::SOURCE_UNKNOWN_FIELDS_TOTAL, "source" => self.name.to_string())
+                .increment(converted.unknown);
+        }
+        let len = converted.message.len();
+        if len > limit {
+            return Err(NotTaken::TooLarge(format!(
+                "the message has {len} bytes as protobuf, more than {limit}: send smaller batches, or raise \
+                 `max_request_bytes`"
+            )));
+        }
+        room.shrink_to(len);
+        Ok(room.own(converted.message))
+    }
+}
+
+impl Content {
+    /// Whether there can be log records in it. All else passes as it is.
+    fn is_matched(self) -> bool {
+        self.signal == Signal::Logs
+    }
+}
+
+fn nobody_takes(format: Format, signal: Signal) -> NotTaken {
+    let (signal, sink) = (signal.as_str(), if format == Format::Vector { "vector" } else { "otlp" });
+    let text = format!("no sink of this source takes {signal}: add one of type {sink}, or do not send {signal}");
+    NotTaken::Unimplemented(text)
+}
+
+fn refuse_work(error: WorkError) -> Refusal {
+    match error {
+        WorkError::Full => Refusal::ResourceExhausted(error.to_string()),
+        WorkError::Panicked => Refusal::Unavailable(error.to_string()),
+    }
+}
+
+/// Measures one stage of a request after the other. A stage that does not come to its end is not measured.
+pub struct Stages(Instant);
+
+impl Stages {
+    /// The first stage begins now.
+    pub fn start() -> Stages {
+        Stages(Instant::now())
+    }
+
+    /// A stage ends, and the next one begins.
+    pub fn end(&mut self, stage: &'static str) {
+        let now = Instant::now();
+        histogram!(telemetry::STAGE_SECONDS, "stage" => stage).record(now.duration_since(self.0).as_secs_f64());
+        self.0 = now;
+    }
+}

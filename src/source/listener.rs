@@ -1,0 +1,209 @@
+//! The socket of a source, and what it serves: HTTP/2 for gRPC, for some sources HTTP/1.1 too, within the limits of the
+//! source.
+//!
+//! The socket and the service are apart, so that a socket can go on while what answers behind it is exchanged.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::Service;
+
+use super::{Limits, ServeError};
+use crate::config::Address;
+use crate::net::socket::{Activity, Bounds, Either, Listener, Preface, TimedHeader, Upload};
+use crate::net::tls::{self, Acceptor};
+
+/// The first bytes of every HTTP/2 connection of a client (RFC 9113 section 3.4).
+const HTTP_2: Preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The same, or the first bytes of an HTTP/1 request: a method of RFC 9110 section 9 or RFC 5789, or an empty line before it,
+/// which is ignored (RFC 9112 section 2.2).
+const HTTP: &[Preface] = &[
+    HTTP_2,
+    b"POST ",
+    b"GET ",
+    b"HEAD ",
+    b"PUT ",
+    b"DELETE ",
+    b"CONNECT ",
+    b"OPTIONS ",
+    b"TRACE ",
+    b"PATCH ",
+    b"\r\n",
+];
+/// Streams that a client opened and took back, and that no handler has seen: more is an attack (CVE-2023-44487).
+const MAX_PENDING_RESETS: usize = 20;
+/// Streams that we reset, because the client broke the protocol in them: more is an attack (CVE-2025-8671).
+const MAX_LOCAL_RESETS: usize = 100;
+/// Bytes that are read at once from an HTTP/1 connection.
+const HTTP_1_BUFFER: usize = 64 << 10;
+
+/// A bound source that does not accept yet.
+pub struct Bound {
+    socket: Socket,
+    routes: Routes,
+}
+
+/// A bound socket without anything behind it.
+pub struct Socket {
+    listener: Listener,
+    limits: Limits,
+    tls: Option<Arc<Acceptor>>,
+    /// Whether HTTP/1.1 is spoken beside HTTP/2.
+    http1: bool,
+}
+
+impl Bound {
+    /// `source` answers every request that none of [`Bound::with_services`] does.
+    pub(super) fn on<S>(listener: Listener, limits: Limits, source: S) -> Bound
+    where
+        S: Service<Request<axum::body::Body>, Response = Response<Body>, Error = Infallible>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send,
+    {
+        let socket = Socket { listener, limits, tls: None, http1: false };
+        let routes = Routes::from(axum::Router::new().fallback_service(source));
+        Bound { socket, routes }
+    }
+
+    /// Its socket, for a source that takes over from it.
+    pub fn listener(&self) -> &Listener {
+        &self.socket.listener
+    }
+
+    /// Where it listens; the port that the system chose when 0 was asked for.
+    pub fn local_address(&self) -> &Address {
+        self.socket.listener.local_address()
+    }
+
+    /// Speaks HTTP/1.1, too, with clients that begin so.
+    #[must_use]
+    pub(super) fn with_http1(mut self) -> Bound {
+        self.socket.http1 = true;
+        self
+    }
+
+    /// What to offer in the handshake of TLS.
+    pub fn protocols(&self) -> tls::Protocols {
+        if self.socket.http1 { tls::HTTP } else { tls::HTTP_2 }
+    }
+
+    /// Speaks TLS only.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Acceptor) -> Bound {
+        self.socket.tls = Some(Arc::new(tls));
+        self
+    }
+
+    /// Serves more beside the source on the same socket (health, reflection).
+    #[must_use]
+    pub fn with_services(mut self, add: impl FnOnce(Routes) -> Routes) -> Bound {
+        self.routes = add(self.routes);
+        self
+    }
+
+    /// The socket, and what it would serve.
+    pub fn into_parts(self) -> (Socket, Routes) {
+        (self.socket, self.routes)
+    }
+
+    /// Accepts and answers until `shutdown` is ready, then stops accepting, tells clients to go (GOAWAY), finishes
+    /// what is in flight and returns. Whoever cannot wait so long drops the future.
+    ///
+    /// # Errors
+    /// The socket broke down.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+        self.socket.serve(self.routes, shutdown).await
+    }
+}
+
+impl Socket {
+    /// As [`Bound::serve`], with any service behind it. It is cloned for each connection and called for each request,
+    /// so one that looks up at each call what to ask can be changed while the socket serves.
+    ///
+    /// # Errors
+    /// The socket broke down.
+    pub async fn serve<S>(self, service: S, shutdown: impl Future<Output = ()>) -> Result<(), ServeError>
+    where
+        S: Service<Request<Upload>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+        S::Future: Send,
+    {
+        let Socket { listener, limits, tls, http1 } = self;
+        let (name, address) = (listener.name(), listener.local_address());
+        tracing::info!(source = name, %address, tls = tls.is_some(), "source is listening");
+        if tls.is_none() && !address.is_local() {
+            tracing::warn!(
+                source = name,
+                %address,
+                "events arrive without encryption from other hosts: set `sources.{name}.tls`, or a loopback address"
+            );
+        }
+        let prefaces: &[Preface] = if http1 { HTTP } else { &[HTTP_2] };
+        let (http1, http2) = (http_1(&limits), http_2(&limits));
+        let bounds = Bounds {
+            max_connections: limits.max_connections,
+            max_connections_per_peer: limits.max_connections_per_peer,
+            max_waiting: limits.max_waiting.unwrap_or(limits.max_connections),
+            min_upload_rate: limits.min_upload_rate,
+            handshake_timeout: limits.handshake_timeout,
+            idle_timeout: limits.idle_timeout,
+            max_age: limits.max_connection_age,
+        };
+        let open = move |stream, preface, activity: Activity| {
+            let service = activity.clone().watch(service.clone());
+            if preface == HTTP_2 {
+                return Either::Two(Box::pin(http2.serve_connection(TokioIo::new(stream), service)));
+            }
+            let stream = TimedHeader::new(stream, activity, limits.handshake_timeout);
+            Either::One(Box::pin(http1.serve_connection(TokioIo::new(stream), service)))
+        };
+        listener.serve(bounds, tls, prefaces, open, shutdown).await
+    }
+}
+
+/// Binds the socket of a source.
+pub(super) fn bind(name: &str, address: &Address) -> io::Result<Listener> {
+    bind_beside(name, address, &[])
+}
+
+/// The same, where some of `others` may listen at overlapping addresses.
+pub(crate) fn bind_beside(name: &str, address: &Address, others: &[&Listener]) -> io::Result<Listener> {
+    Listener::bind_beside(name, address, others)
+        .map_err(|cause| io::Error::new(cause.kind(), format!("a source cannot listen at {address}: {cause}")))
+}
+
+fn http_1(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // That time would run while a connection waits for its next request, too: see TimedHeader.
+        .header_read_timeout(None)
+        // A client that closes its side after the request waits for the answer all the same. One that is gone looks like it:
+        // its batch is delivered.
+        .half_close(true)
+        .max_header_size(limits.max_header_bytes as usize)
+        .max_buf_size(HTTP_1_BUFFER);
+    builder
+}
+
+fn http_2(limits: &Limits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window)
+        .max_frame_size(limits.max_frame_bytes)
+        .max_concurrent_streams(limits.max_concurrent_streams)
+        .max_header_list_size(limits.max_header_bytes)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_LOCAL_RESETS)
+        .keep_alive_interval(limits.ping_after)
+        .keep_alive_timeout(limits.ping_timeout);
+    builder
+}

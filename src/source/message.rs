@@ -1,0 +1,153 @@
+//! Reads the one message of a unary gRPC request: header first, then room for it, then its bytes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body::Body;
+
+use super::Limits;
+use super::admission::InFlight;
+use super::body::{Message, Syntax, admit};
+use super::frames::Frames;
+use super::outcome::NotTaken;
+use crate::net::grpc::Encoding;
+
+/// Reads the message; `encoding` is the request's, in which it may be compressed.
+///
+/// # Errors
+/// What the wire holds is not exactly one message within the limits, there is no room, or the client went away.
+pub async fn read<B>(body: B, encoding: Encoding, limits: &Limits, in_flight: &InFlight) -> Result<Message, NotTaken>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut frames = Frames::new(body, encoding, limits);
+    let header = frames.header().await?;
+    let encoding = frames.encoding(header)?;
+    let len = header.len as usize;
+    let admission = admit(len, limits, in_flight).await?;
+    let bytes = frames.only(len).await?;
+    Ok(Message { syntax: Syntax::Binary, encoding, bytes, admission: Arc::new(admission) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::grpc::FrameHeader;
+    use crate::pipeline::Refusal;
+    use futures_util::stream;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use proptest::prelude::*;
+    use std::io;
+    use std::time::Duration;
+
+    type Wire = Vec<io::Result<Frame<Bytes>>>;
+
+    async fn read_frames(frames: Wire, limits: &Limits) -> Result<Message, NotTaken> {
+        let body = StreamBody::new(stream::iter(frames));
+        read(body, Encoding::Identity, limits, &InFlight::new(limits.in_flight_bytes, 0)).await
+    }
+
+    fn framed(message: &[u8], cuts: &[usize]) -> Wire {
+        let header = FrameHeader { compressed: false, len: message.len() as u32 };
+        let mut wire = Bytes::from([header.write().as_slice(), message].concat());
+        let mut frames = Vec::new();
+        for cut in cuts {
+            frames.push(Ok(Frame::data(wire.split_to((*cut).min(wire.len())))));
+        }
+        frames.push(Ok(Frame::data(wire)));
+        frames
+    }
+
+    proptest! {
+        /// Law: however the data frames cut the wire, the message is the same.
+        #[test]
+        fn cuts_do_not_matter(message: Vec<u8>, cuts in prop::collection::vec(0usize..20, 0..10)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let read = runtime.block_on(read_frames(framed(&message, &cuts), &Limits::default())).unwrap();
+            prop_assert_eq!(read.bytes, Bytes::from(message));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_in_one_frame_is_not_copied() {
+        for cuts in [&[][..], &[5]] {
+            let frames = framed(&[7; 3000], cuts);
+            let last = frames.last().unwrap().as_ref().unwrap().data_ref().unwrap().clone();
+            let read = read_frames(frames, &Limits::default()).await.unwrap();
+            assert_eq!(read.bytes.as_ptr(), last[last.len() - 3000..].as_ptr());
+        }
+    }
+
+    /// Wrong lengths, an unknown flag and too many bytes are INVALID_ARGUMENT, and the text says what is wrong.
+    #[tokio::test]
+    async fn what_is_not_one_message_is_invalid() {
+        let limits = Limits { max_request_bytes: 100, ..Limits::default() };
+        let data = |bytes: &[u8]| vec![Ok(Frame::data(Bytes::copy_from_slice(bytes)))];
+        let cases: [(Wire, &str); 8] = [
+            (vec![], "after 0 of the 5 bytes"),
+            (data(&[0, 0, 0]), "after 3 of the 5 bytes"),
+            (data(&[0, 0, 0, 0, 4, 1, 2]), "after 2 of the 4 bytes"),
+            (data(&[0, 0, 0, 0, 1, 1, 2]), "bytes behind its message of 1 bytes"),
+            (data(&[0, 0, 0, 0, 0, 1]), "bytes behind its message of 0 bytes"),
+            (data(&[9, 0, 0, 0, 0]), "flag of the gRPC message is 9"),
+            (data(&[1, 0, 0, 0, 1, 1]), "has no `grpc-encoding`"),
+            (data(&[0, 0, 0, 0, 101]), "101 bytes, more than 100"),
+        ];
+        for (frames, expected) in cases {
+            match read_frames(frames, &limits).await {
+                Err(NotTaken::Refused(Refusal::InvalidArgument(text)) | NotTaken::TooLarge(text)) => {
+                    assert!(text.contains(expected), "{text}");
+                }
+                other => panic!("{expected}: {other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_error_means_that_the_client_is_gone() {
+        let mut frames = framed(&[7; 30], &[10]);
+        frames.pop();
+        frames.push(Err(io::ErrorKind::ConnectionReset.into()));
+        assert!(matches!(read_frames(frames, &Limits::default()).await, Err(NotTaken::Gone)));
+    }
+
+    fn refusal(result: Result<Message, NotTaken>) -> String {
+        match result {
+            Err(NotTaken::Refused(Refusal::Unavailable(text))) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A client that sends its message at no more than the least rate does not hold its room for ever.
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_is_unavailable() {
+        let start = tokio::time::Instant::now();
+        let drip = stream::unfold(0, |at: u32| async move {
+            tokio::time::sleep(Duration::from_secs(u64::from(at.min(1)) * 9)).await;
+            let bytes = if at == 0 {
+                framed(&[7; 3_000_000], &[10])[0].as_ref().unwrap().data_ref().unwrap().clone()
+            } else {
+                Bytes::from(vec![7; 10 << 10])
+            };
+            Some((Ok::<_, io::Error>(Frame::data(bytes)), at + 1))
+        });
+        let limits = Limits::default();
+        let in_flight = InFlight::new(limits.in_flight_bytes, 0);
+        let result = read(Box::pin(StreamBody::new(drip)), Encoding::Identity, &limits, &in_flight).await;
+        assert_eq!(refusal(result), "the request's body did not arrive whole within 60000 ms");
+        assert_eq!(start.elapsed(), limits.receive_timeout);
+        assert!(in_flight.admit(limits.in_flight_bytes, Duration::ZERO).await.is_some(), "its room is given back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stalled_body_is_unavailable() {
+        let start = tokio::time::Instant::now();
+        let frames = stream::iter(framed(&[7; 30], &[10]).into_iter().take(1));
+        let body = StreamBody::new(futures_util::StreamExt::chain(frames, stream::pending()));
+        let limits = Limits::default();
+        let result = read(body, Encoding::Identity, &limits, &InFlight::new(limits.in_flight_bytes, 0)).await;
+        assert_eq!(refusal(result), "the request's body stalled for 10000 ms");
+        assert_eq!(start.elapsed(), limits.stall_timeout);
+    }
+}

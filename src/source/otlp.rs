@@ -1,0 +1,153 @@
+//! Source `otlp`: OTLP/gRPC, the `Export` methods of `LogsService`, `MetricsService` and `TraceService`, and OTLP/HTTP
+//! (`otlp_http`) on the same address.
+//!
+//! Logs are matched. Metrics and traces pass untouched, under the same limits, when a sink takes them.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+use tonic::body::Body;
+use tower::Service;
+
+use super::intake::{Content, Intake};
+use super::unary::{self, Method};
+use super::{Bound, Limits, Shared, listener, otlp_http};
+use crate::config::Address;
+use crate::encoding::{Format, wire};
+use crate::net::grpc;
+use crate::net::socket::Listener;
+use crate::pipeline::{Accepted, BoxFuture, Deliver, Process, Signal};
+
+/// The service whose health is that of the source.
+pub(super) const SERVICE: &str = "opentelemetry.proto.collector.logs.v1.LogsService";
+
+/// One a signal.
+const METHODS: [Method; 3] = [method(Signal::Logs), method(Signal::Metrics), method(Signal::Traces)];
+
+const fn method(signal: Signal) -> Method {
+    Method { path: signal.export_path(), content: Content { format: Format::Otlp, signal }, answer: response }
+}
+
+/// The service. Cheap to clone: one is cloned for each connection.
+#[derive(Clone)]
+pub struct OtlpSource {
+    intake: Arc<Intake>,
+}
+
+impl OtlpSource {
+    /// Binds the socket; nothing is accepted before [`Bound::serve`]. Needs a tokio runtime. `name` is the source's
+    /// in metrics and logs.
+    ///
+    /// # Errors
+    /// The address cannot be bound, the limits cannot work, or there is no runtime.
+    pub fn bind(
+        name: &str,
+        address: &Address,
+        limits: Limits,
+        shared: &Shared,
+        process: Arc<dyn Process>,
+        deliver: Arc<dyn Deliver>,
+    ) -> io::Result<Bound> {
+        OtlpSource::on(listener::bind(name, address)?, limits, shared, process, deliver)
+    }
+
+    /// The same over a socket that is bound.
+    ///
+    /// # Errors
+    /// The limits cannot work.
+    pub fn on(
+        listener: Listener,
+        limits: Limits,
+        shared: &Shared,
+        process: Arc<dyn Process>,
+        deliver: Arc<dyn Deliver>,
+    ) -> io::Result<Bound> {
+        let source = OtlpSource::new(listener.name(), limits.clone(), shared, process, deliver)?;
+        Ok(Bound::on(listener, limits, source).with_http1())
+    }
+
+    /// The service alone, to be put into a server of one's own.
+    ///
+    /// # Errors
+    /// The limits cannot work.
+    pub fn new(
+        name: &str,
+        limits: Limits,
+        shared: &Shared,
+        process: Arc<dyn Process>,
+        deliver: Arc<dyn Deliver>,
+    ) -> io::Result<OtlpSource> {
+        Ok(OtlpSource { intake: Arc::new(Intake::new(name, limits, shared, process, deliver)?) })
+    }
+}
+
+impl<B> Service<Request<B>> for OtlpSource
+where
+    B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let intake = Arc::clone(&self.intake);
+        let path = request.uri().path();
+        let is_grpc = METHODS.iter().any(|method| method.path == path) || grpc::is_grpc(request.headers());
+        Box::pin(async move {
+            Ok(match is_grpc {
+                true => unary::call(&intake, &METHODS, request).await,
+                false => otlp_http::call(&intake, request).await,
+            })
+        })
+    }
+}
+
+/// An `Export…ServiceResponse`, whose fields have the same numbers for every signal: empty, or with `partial_success`
+/// (1), which has the number of records rejected (1) and a message (2).
+pub(super) fn response(accepted: &Accepted) -> Vec<u8> {
+    if *accepted == Accepted::default() {
+        return Vec::new();
+    }
+    let mut partial_success = Vec::with_capacity(accepted.message.len() + 16);
+    if accepted.rejected > 0 {
+        wire::put_varint(&mut partial_success, 1 << 3);
+        // An int64 on the wire.
+        wire::put_varint(&mut partial_success, accepted.rejected.min(i64::MAX as u64));
+    }
+    if !accepted.message.is_empty() {
+        wire::put_bytes(&mut partial_success, 2, accepted.message.as_bytes());
+    }
+    let mut response = Vec::with_capacity(partial_success.len() + 16);
+    wire::put_bytes(&mut response, 1, &partial_success);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
+    use proptest::prelude::*;
+    use prost::Message;
+
+    proptest! {
+        /// Law: prost reads what is written, and would write the same.
+        #[test]
+        fn prost_reads_the_response(rejected in 0..=i64::MAX, message: String) {
+            let written = response(&Accepted { rejected: rejected as u64, message: message.clone() });
+            let partial_success = ExportLogsPartialSuccess { rejected_log_records: rejected, error_message: message };
+            let said = partial_success != ExportLogsPartialSuccess::default();
+            let expected = ExportLogsServiceResponse { partial_success: said.then_some(partial_success) };
+            prop_assert_eq!(&written, &expected.encode_to_vec());
+            prop_assert_eq!(ExportLogsServiceResponse::decode(&*written).unwrap(), expected);
+        }
+    }
+}

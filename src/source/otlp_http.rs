@@ -1,0 +1,270 @@
+//! OTLP/HTTP: one request a POST to `/v1/logs`, `/v1/metrics` or `/v1/traces`, as protobuf or as JSON.
+//!
+//! Answers are those of the OTLP specification ("OTLP/HTTP Response"): 200 with an `Export…ServiceResponse`, else a
+//! `google.rpc.Status`, both written as the request was. Clients try again on 429 and 503, and on nothing else that is
+//! answered here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version, request};
+use http_body::Body as HttpBody;
+use http_body_util::Full;
+use serde_json::json;
+use tonic::body::Body;
+
+use super::body::{Arriving, Message, Syntax};
+use super::intake::{Content, Intake};
+use super::outcome::NotTaken;
+use super::{otlp, unary};
+use crate::encoding::{Format, wire};
+use crate::net::grpc::{Code, Encoding, Status};
+use crate::pipeline::{Accepted, Refusal, Signal};
+
+/// The paths of the OTLP specification ("OTLP/HTTP Request").
+const PATHS: [(&str, Signal); 3] =
+    [("/v1/logs", Signal::Logs), ("/v1/metrics", Signal::Metrics), ("/v1/traces", Signal::Traces)];
+/// When to come again, in seconds, after overload or a fault that may pass.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// Answers one request, whatever it asks for.
+pub async fn call<B>(intake: &Arc<Intake>, request: Request<B>) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    let count = intake.count();
+    let (head, body) = request.into_parts();
+    let mut body = Arriving::new(body, intake.limits());
+    // Over HTTP/1 an answer is lost when the connection is closed while the client still sends. HTTP/2 resets the stream.
+    let one_way = head.version < Version::HTTP_2;
+    let unasked = !head.headers.contains_key(header::EXPECT);
+    let media = Media::of(&head.headers);
+    let answer = match check(&head, media) {
+        Ok((content, syntax, encoding)) => {
+            let message = async {
+                let (bytes, admission) = body.all(intake.in_flight()).await?;
+                Ok(Message { syntax, encoding, bytes, admission })
+            };
+            match intake.take(content, head.headers, message).await {
+                Ok(accepted) => Answer::Taken(content.signal, accepted),
+                Err(not_taken) => Answer::NotTaken(not_taken),
+            }
+        }
+        Err(answer) => answer,
+    };
+    if one_way {
+        body.discard(unasked).await;
+    }
+    count.end(answer.label());
+    answer.into_response(media.unwrap_or(Media::Json))
+}
+
+/// Checks what can be checked before the body.
+fn check(head: &request::Parts, media: Option<Media>) -> Result<(Content, Syntax, Encoding), Answer> {
+    let path = head.uri.path();
+    let Some((_, signal)) = PATHS.into_iter().find(|(known, _)| *known == path) else {
+        let known = PATHS.map(|(known, _)| known).join(", ");
+        return Err(Answer::NoPath(format!("there is nothing at {path}, only at {known}")));
+    };
+    if head.method != Method::POST {
+        return Err(Answer::Method(format!("{} is not taken, only POST", head.method)));
+    }
+    let syntax = match media {
+        Some(Media::Protobuf) => Syntax::Binary,
+        Some(Media::Json) => Syntax::OtlpJson,
+        None => {
+            let text = "the content-type must be application/x-protobuf or application/json".to_owned();
+            return Err(Answer::MediaType(text));
+        }
+    };
+    Ok((Content { format: Format::Otlp, signal }, syntax, encoding(&head.headers)?))
+}
+
+fn encoding(headers: &HeaderMap) -> Result<Encoding, Answer> {
+    let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
+    let found = match (values.next(), values.next()) {
+        (None, _) => return Ok(Encoding::Identity),
+        (Some(value), None) => Encoding::parse(value.as_bytes()),
+        (Some(_), Some(_)) => None,
+    };
+    found.ok_or_else(|| Answer::Encoding("the content-encoding must be one of identity, gzip and zstd".to_owned()))
+}
+
+/// How a request, and with it its answer, is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Media {
+    Protobuf,
+    Json,
+}
+
+impl Media {
+    fn of(headers: &HeaderMap) -> Option<Media> {
+        let value = headers.get(header::CONTENT_TYPE)?.as_bytes();
+        let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        [Media::Protobuf, Media::Json].into_iter().find(|media| essence.eq_ignore_ascii_case(media.name().as_bytes()))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Media::Protobuf => "application/x-protobuf",
+            Media::Json => "application/json",
+        }
+    }
+
+    fn response(self, signal: Signal, accepted: &Accepted) -> Vec<u8> {
+        match self {
+            Media::Protobuf => otlp::response(accepted),
+            Media::Json if *accepted == Accepted::default() => b"{}".to_vec(),
+            Media::Json => {
+                let mut partial_success = serde_json::Map::new();
+                if accepted.rejected > 0 {
+                    let name = match signal {
+                        Signal::Logs => "rejectedLogRecords",
+                        Signal::Metrics => "rejectedDataPoints",
+                        Signal::Traces => "rejectedSpans",
+                    };
+                    // The JSON mapping of protobuf writes 64 bits as a string.
+                    partial_success.insert(name.into(), accepted.rejected.to_string().into());
+                }
+                if !accepted.message.is_empty() {
+                    partial_success.insert("errorMessage".into(), accepted.message.clone().into());
+                }
+                json!({ "partialSuccess": partial_success }).to_string().into_bytes()
+            }
+        }
+    }
+
+    /// A `google.rpc.Status`: code (1) and message (2).
+    fn status(self, status: &Status) -> Vec<u8> {
+        match self {
+            Media::Protobuf => {
+                let mut message = vec![1 << 3, status.code.number()];
+                wire::put_bytes(&mut message, 2, status.message.as_bytes());
+                message
+            }
+            Media::Json => json!({ "code": status.code.number(), "message": status.message }).to_string().into_bytes(),
+        }
+    }
+}
+
+/// What a client is told.
+enum Answer {
+    Taken(Signal, Accepted),
+    NotTaken(NotTaken),
+    NoPath(String),
+    Method(String),
+    MediaType(String),
+    Encoding(String),
+}
+
+impl Answer {
+    /// The status in metrics, in the words of gRPC.
+    fn label(&self) -> &'static str {
+        match self {
+            Answer::Taken(..) => "ok",
+            Answer::NotTaken(not_taken) => not_taken.label(),
+            Answer::NoPath(_) | Answer::Method(_) | Answer::MediaType(_) | Answer::Encoding(_) => "unimplemented",
+        }
+    }
+
+    /// The status of HTTP, with a header that says what would be taken, or when.
+    fn status(&self) -> (StatusCode, Option<(header::HeaderName, HeaderValue)>) {
+        let supported = |name, value| Some((name, HeaderValue::from_static(value)));
+        match self {
+            Answer::Taken(..) => (StatusCode::OK, None),
+            Answer::NotTaken(NotTaken::Refused(Refusal::InvalidArgument(_))) => (StatusCode::BAD_REQUEST, None),
+            Answer::NotTaken(NotTaken::TooLarge(_)) => (StatusCode::PAYLOAD_TOO_LARGE, None),
+            Answer::NotTaken(NotTaken::Refused(Refusal::ResourceExhausted(_))) => {
+                (StatusCode::TOO_MANY_REQUESTS, Some((header::RETRY_AFTER, RETRY_AFTER)))
+            }
+            Answer::NotTaken(NotTaken::Refused(Refusal::Unavailable(_)) | NotTaken::Gone) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Some((header::RETRY_AFTER, RETRY_AFTER)))
+            }
+            Answer::NotTaken(NotTaken::Refused(Refusal::Later { delay, overloaded, .. })) => {
+                let status = if *overloaded { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::SERVICE_UNAVAILABLE };
+                // In whole seconds, and never sooner than asked for (RFC 9110 section 10.2.3).
+                let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+                (status, Some((header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))))
+            }
+            Answer::NotTaken(NotTaken::Unimplemented(_)) | Answer::NoPath(_) => (StatusCode::NOT_FOUND, None),
+            Answer::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, supported(header::ALLOW, "POST")),
+            Answer::MediaType(_) => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                supported(header::ACCEPT, "application/x-protobuf, application/json"),
+            ),
+            // RFC 7694 section 3.
+            Answer::Encoding(_) => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, supported(header::ACCEPT_ENCODING, "identity, gzip, zstd"))
+            }
+        }
+    }
+
+    fn into_response(self, media: Media) -> Response<Body> {
+        let (status, more) = self.status();
+        let body = match self {
+            Answer::Taken(signal, accepted) => media.response(signal, &accepted),
+            Answer::NotTaken(not_taken) => media.status(&unary::status_of(not_taken)),
+            Answer::NoPath(text) | Answer::Method(text) | Answer::MediaType(text) | Answer::Encoding(text) => {
+                media.status(&Status::new(Code::Unimplemented, text))
+            }
+        };
+        let mut response = Response::new(Body::new(Full::new(Bytes::from(body))));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media.name()));
+        headers.extend(more);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_media_type_is_read_without_its_parameters() {
+        for (value, expected) in [
+            ("application/x-protobuf", Some(Media::Protobuf)),
+            ("Application/JSON; charset=utf-8", Some(Media::Json)),
+            ("application/json ;charset=utf-8", Some(Media::Json)),
+            ("application/json-seq", None),
+            ("application/protobuf", None),
+            ("text/plain", None),
+            ("", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, value.parse().unwrap());
+            assert_eq!(Media::of(&headers), expected, "{value}");
+        }
+        assert_eq!(Media::of(&HeaderMap::new()), None);
+    }
+
+    proptest! {
+        /// Law: the JSON of an answer says what its protobuf says.
+        #[test]
+        fn json_and_protobuf_agree(rejected in 0..=i64::MAX, text: String, which in 0usize..3) {
+            let names = ["rejectedLogRecords", "rejectedDataPoints", "rejectedSpans"];
+            let (signal, name) = ([Signal::Logs, Signal::Metrics, Signal::Traces][which], names[which]);
+            let accepted = Accepted { rejected: rejected as u64, message: text.clone() };
+            let json: serde_json::Value = serde_json::from_slice(&Media::Json.response(signal, &accepted)).unwrap();
+            let said = &json["partialSuccess"];
+            let count = said[name].as_str().map_or(0, |count| count.parse().unwrap());
+            prop_assert_eq!((count, said["errorMessage"].as_str().unwrap_or_default()), (rejected, text.as_str()));
+            prop_assert_eq!(json == json!({}), accepted == Accepted::default());
+
+            let status = Status::new(Code::Unavailable, text);
+            let json: serde_json::Value = serde_json::from_slice(&Media::Json.status(&status)).unwrap();
+            prop_assert_eq!(json, json!({ "code": 14, "message": status.message }));
+            let mut fields = vec![];
+            let message = Media::Protobuf.status(&status);
+            let mut reader = wire::Fields::new(&message);
+            while let Some(field) = reader.next_field().unwrap() {
+                fields.push((field.number, field.payload));
+            }
+            let expected = [(1, wire::Payload::Varint(14)), (2, wire::Payload::Bytes(status.message.as_bytes()))];
+            prop_assert_eq!(fields, expected);
+        }
+    }
+}

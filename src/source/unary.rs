@@ -1,0 +1,161 @@
+//! Unary gRPC calls: one framed message in, one out, with our own framing (design section 9 says why).
+//!
+//! A call is answered OK, UNAVAILABLE, RESOURCE_EXHAUSTED or INVALID_ARGUMENT; UNIMPLEMENTED only for a method, a signal
+//! or an encoding that nobody here takes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, Version, header};
+use http_body::Body as HttpBody;
+use tonic::body::Body;
+
+use super::intake::{Content, Intake};
+use super::message;
+use super::outcome::NotTaken;
+use crate::net::grpc::compression::{ACCEPTED, GRPC_ACCEPT_ENCODING, GRPC_ENCODING};
+use crate::net::grpc::{self, Code, Encoding, Status, UnaryBody};
+use crate::pipeline::{Accepted, Refusal};
+
+/// A method that takes events.
+#[derive(Clone, Copy, Debug)]
+pub struct Method {
+    /// `/package.Service/Method`.
+    pub path: &'static str,
+    /// What its request holds.
+    pub content: Content,
+    /// Its answer's message when the events were taken.
+    pub answer: fn(&Accepted) -> Vec<u8>,
+}
+
+/// Answers a call of one of `methods`, or says which ones there are.
+pub async fn call<B>(intake: &Arc<Intake>, methods: &[Method], request: Request<B>) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    let count = intake.count();
+    let answer = match check(methods, &request) {
+        Ok((method, encoding)) => {
+            let (head, body) = request.into_parts();
+            let message = message::read(body, encoding, intake.limits(), intake.in_flight());
+            match intake.take(method.content, head.headers, message).await {
+                Ok(accepted) => Answer::Taken((method.answer)(&accepted)),
+                Err(not_taken) => Answer::NotTaken(not_taken),
+            }
+        }
+        Err(answer) => answer,
+    };
+    count.end(answer.label());
+    answer.into_response()
+}
+
+/// Checks what can be checked before the body, and reads the method and the encoding of the message.
+fn check<'a, B>(methods: &'a [Method], request: &Request<B>) -> Result<(&'a Method, Encoding), Answer> {
+    find(methods, |method| method.path, request)
+}
+
+/// The same for methods of any kind, with their paths.
+pub fn find<'a, M, B>(
+    methods: &'a [M],
+    path_of: impl Fn(&M) -> &'static str,
+    request: &Request<B>,
+) -> Result<(&'a M, Encoding), Answer> {
+    if request.method() != HttpMethod::POST {
+        return Err(Answer::Http(StatusCode::METHOD_NOT_ALLOWED));
+    }
+    if !grpc::is_grpc(request.headers()) {
+        return Err(Answer::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+    }
+    if request.version() != Version::HTTP_2 {
+        return Err(Answer::Http(StatusCode::HTTP_VERSION_NOT_SUPPORTED));
+    }
+    let path = request.uri().path();
+    let Some(method) = methods.iter().find(|method| path_of(method) == path) else {
+        let known = methods.iter().map(path_of).collect::<Vec<_>>().join(", ");
+        return Err(Answer::unimplemented(format!("there is no method {path}, only {known}")));
+    };
+    Ok((method, encoding(request.headers())?))
+}
+
+fn encoding(headers: &HeaderMap) -> Result<Encoding, Answer> {
+    let Some(name) = headers.get(GRPC_ENCODING) else { return Ok(Encoding::Identity) };
+    Encoding::parse(name.as_bytes()).ok_or_else(|| {
+        let name = String::from_utf8_lossy(name.as_bytes());
+        Answer::unimplemented(format!("encoding {name:?} is not known, use identity, gzip or zstd"))
+    })
+}
+
+/// What a client is told.
+pub enum Answer {
+    /// OK with this message.
+    Taken(Vec<u8>),
+    /// Why not.
+    NotTaken(NotTaken),
+    /// Not gRPC at all, so the answer is not either.
+    Http(StatusCode),
+}
+
+impl Answer {
+    fn unimplemented(text: String) -> Answer {
+        Answer::NotTaken(NotTaken::Unimplemented(text))
+    }
+
+    /// The status in metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Answer::Taken(_) => "ok",
+            Answer::NotTaken(not_taken) => not_taken.label(),
+            Answer::Http(_) => "not_grpc",
+        }
+    }
+
+    /// The response that says it.
+    pub fn into_response(self) -> Response<Body> {
+        let not_taken = match self {
+            Answer::Taken(message) => return taken(&message),
+            Answer::Http(status) => {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = status;
+                return response;
+            }
+            Answer::NotTaken(not_taken) => not_taken,
+        };
+        let mut response = grpc_response(Body::empty());
+        let headers = response.headers_mut();
+        if let NotTaken::Unimplemented(_) = &not_taken {
+            headers.insert(GRPC_ACCEPT_ENCODING, ACCEPTED);
+        }
+        status_of(not_taken).write(headers);
+        response
+    }
+}
+
+/// The answer OK with a message.
+pub fn taken(message: &[u8]) -> Response<Body> {
+    grpc_response(Body::new(UnaryBody::new(message)))
+}
+
+/// A response that has messages; its status comes behind them.
+pub fn grpc_response(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(grpc::CONTENT_TYPE));
+    response
+}
+
+/// The status that says it, in gRPC and wherever else a `google.rpc.Status` is sent.
+pub fn status_of(not_taken: NotTaken) -> Status {
+    match not_taken {
+        NotTaken::Refused(Refusal::InvalidArgument(text)) | NotTaken::TooLarge(text) => {
+            Status::new(Code::InvalidArgument, text)
+        }
+        NotTaken::Refused(Refusal::ResourceExhausted(text)) => Status::new(Code::ResourceExhausted, text),
+        NotTaken::Refused(Refusal::Later { cause, delay, overloaded }) => {
+            let code = if overloaded { Code::ResourceExhausted } else { Code::Unavailable };
+            Status::new(code, cause).with_retry_delay(delay)
+        }
+        NotTaken::Refused(Refusal::Unavailable(text)) => Status::new(Code::Unavailable, text),
+        NotTaken::Unimplemented(text) => Status::new(Code::Unimplemented, text),
+        // This is written to nobody.
+        NotTaken::Gone => Status::new(Code::Unavailable, "the request was not received whole"),
+    }
+}

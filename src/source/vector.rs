@@ -1,0 +1,103 @@
+//! Source `vector`: Vector's own gRPC protocol, the methods `PushEvents` and `HealthCheck` of `vector.Vector`.
+//!
+//! Log events are matched; metrics and traces come in the same calls and pass untouched. The messages are those of
+//! `proto/vector/vector.proto` in Vector's repository.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+use tonic::body::Body;
+use tower::Service;
+
+use super::health::Health;
+use super::intake::{Content, Intake};
+use super::unary::{self, Method};
+use super::{Bound, Limits, Shared, listener};
+use crate::config::Address;
+use crate::encoding::Format;
+use crate::net::socket::Listener;
+use crate::pipeline::{BoxFuture, Deliver, Process, Signal};
+
+/// The service whose health is that of the source.
+pub(super) const SERVICE: &str = "vector.Vector";
+
+/// `PushEventsResponse` has no fields.
+const METHODS: [Method; 1] = [Method {
+    path: "/vector.Vector/PushEvents",
+    content: Content { format: Format::Vector, signal: Signal::Logs },
+    answer: |_| Vec::new(),
+}];
+
+const HEALTH_CHECK: &str = "/vector.Vector/HealthCheck";
+/// `HealthCheckResponse` with `status` (1) NOT_SERVING (1). SERVING is 0, which is not written.
+const NOT_SERVING: [u8; 2] = [1 << 3, 1];
+
+/// The service. Cheap to clone: one is cloned for each connection.
+#[derive(Clone)]
+pub struct VectorSource {
+    intake: Arc<Intake>,
+    health: Health,
+}
+
+impl VectorSource {
+    /// Binds the socket; nothing is accepted before [`Bound::serve`]. Needs a tokio runtime. `name` is the source's
+    /// in metrics and logs, `health` what it tells a Vector that asks.
+    ///
+    /// # Errors
+    /// The address cannot be bound, the limits cannot work, or there is no runtime.
+    pub fn bind(
+        name: &str,
+        address: &Address,
+        limits: Limits,
+        shared: &Shared,
+        process: Arc<dyn Process>,
+        deliver: Arc<dyn Deliver>,
+        health: Health,
+    ) -> io::Result<Bound> {
+        VectorSource::on(listener::bind(name, address)?, limits, shared, process, deliver, health)
+    }
+
+    /// The same over a socket that is bound.
+    ///
+    /// # Errors
+    /// The limits cannot work.
+    pub fn on(
+        listener: Listener,
+        limits: Limits,
+        shared: &Shared,
+        process: Arc<dyn Process>,
+        deliver: Arc<dyn Deliver>,
+        health: Health,
+    ) -> io::Result<Bound> {
+        let intake = Arc::new(Intake::new(listener.name(), limits.clone(), shared, process, deliver)?);
+        Ok(Bound::on(listener, limits, VectorSource { intake, health }))
+    }
+}
+
+impl<B> Service<Request<B>> for VectorSource
+where
+    B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if request.uri().path() == HEALTH_CHECK {
+            // The request has no fields, so there is nothing to read of it.
+            let message: &[u8] = if self.health.is_ready() { &[] } else { &NOT_SERVING };
+            return Box::pin(std::future::ready(Ok(unary::taken(message))));
+        }
+        let intake = Arc::clone(&self.intake);
+        Box::pin(async move { Ok(unary::call(&intake, &METHODS, request).await) })
+    }
+}
