@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hotlist::intel::indicator::{Context, Feed, Indicator, Target, Term, TermValue};
+use hotlist::intel::indicator::{Context, Feed, Indicator, NameScope, Target, Term, TermValue};
 use hotlist::intel::prefilter::Prefilter;
 use hotlist::intel::segment::{HashKey, SegmentBuilder, TableId};
 use hotlist::intel::space::{KeyHasher, Space};
@@ -73,7 +73,10 @@ fn key(prefix: char, number: usize) -> String {
 fn indicator(name: &str, context: &Arc<Context>) -> Indicator {
     Indicator {
         id: None,
-        terms: vec![Term { value: TermValue::Domain { name: name.into(), subdomains: false }, target: Target::Kind }],
+        terms: vec![Term {
+            value: TermValue::Domain { name: name.into(), scope: NameScope::Exact },
+            target: Target::Kind,
+        }],
         program: None,
         context: Arc::clone(context),
         valid_from: None,

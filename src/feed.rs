@@ -26,7 +26,7 @@ mod misp;
 mod names;
 mod row;
 mod rpz;
-pub mod scheme;
+mod scheme;
 mod stix;
 mod unbound;
 pub mod watch;

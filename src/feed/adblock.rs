@@ -87,7 +87,7 @@ fn rule(line: &str) -> Result<Rule<'_>, String> {
 mod tests {
     use crate::feed::{FeedOptions, Format, import};
     use crate::fields::FieldTable;
-    use crate::intel::indicator::TermValue;
+    use crate::intel::indicator::{NameScope, TermValue};
 
     #[test]
     fn whole_domains_are_taken_with_the_names_below_and_everything_narrower_is_listed() {
@@ -114,7 +114,7 @@ mod tests {
             .indicators
             .iter()
             .map(|indicator| {
-                let below = matches!(indicator.terms[0].value, TermValue::Domain { subdomains: true, .. });
+                let below = matches!(indicator.terms[0].value, TermValue::Domain { scope: NameScope::AndBelow, .. });
                 (indicator.line, indicator.terms[0].value.to_string(), below)
             })
             .collect();

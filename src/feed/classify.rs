@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::declared::Declared;
-use crate::intel::indicator::TermValue;
+use crate::intel::indicator::{NameScope, TermValue};
 use crate::intel::term;
 use crate::observable::{Kind, domain, ip, refang};
 
@@ -124,15 +124,18 @@ fn email(text: &str) -> Option<Found> {
 
 /// `evil.com`, `*.evil.com`, `.evil.com`, `evil.com:8080`.
 fn name(text: &str, accept: impl Fn(&str) -> bool) -> Option<Found> {
-    let wild = text.starts_with("*.") || text.starts_with('.');
-    let host = if wild { text.trim_start_matches('*').trim_start_matches('.') } else { text };
+    let (host, scope) = match (text.strip_prefix("*."), text.strip_prefix('.')) {
+        (Some(name), _) => (name, NameScope::Below),
+        (None, Some(name)) => (name, NameScope::AndBelow),
+        (None, None) => (text, NameScope::Exact),
+    };
     let (host, port) = match host.rsplit_once(':') {
         Some((host, port)) => (host, Some(port_number(port)?)),
         None => (host, None),
     };
     match term::value(Kind::Domain, host)? {
-        TermValue::Domain { name, subdomains: false } if accept(&name) => {
-            Some(Found { value: TermValue::Domain { name, subdomains: wild }, port })
+        TermValue::Domain { name, scope: NameScope::Exact } if accept(&name) => {
+            Some(Found { value: TermValue::Domain { name, scope }, port })
         }
         _ => None,
     }
@@ -151,11 +154,14 @@ mod tests {
         match found {
             None => "-".to_owned(),
             Some(Found { value, port }) => {
-                let wild = matches!(value, TermValue::Domain { subdomains: true, .. });
+                let scope = match value {
+                    TermValue::Domain { scope: NameScope::Below, .. } => "*.",
+                    TermValue::Domain { scope: NameScope::AndBelow, .. } => ".",
+                    _ => "",
+                };
                 format!(
-                    "{} {}{value}{}",
+                    "{} {scope}{value}{}",
                     value.kind(),
-                    if wild { "*." } else { "" },
                     port.map(|port| format!(" port {port}")).unwrap_or_default()
                 )
             }
@@ -167,7 +173,7 @@ mod tests {
         for (raw, expected) in [
             ("evil[.]COM", "domain evil.com"),
             ("*.evil.com", "domain *.evil.com"),
-            (".evil.com", "domain *.evil.com"),
+            (".evil.com", "domain .evil.com"),
             ("evil.com:8080", "domain evil.com port 8080"),
             ("abcdefghijklmnop.onion", "domain abcdefghijklmnop.onion"),
             ("setup.exe", "-"),

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::classify::Found;
-use super::scheme::Schemes;
-use super::{Format, Import, Unusable};
+use super::{Format, Import, Unusable, scheme};
 use crate::intel::indicator::{Context, Indicator, Target, Term, TermValue, Tlp};
 use crate::intel::pattern::Compiled;
 use crate::intel::pattern::program::Program;
@@ -81,7 +80,6 @@ pub(super) struct Collector<'s> {
     /// How many it has taken.
     handed_over: usize,
     subdomains: bool,
-    schemes: Schemes,
     contexts: HashSet<Arc<Context>, foldhash::fast::RandomState>,
     /// The most indicators that are kept, and whether there were more.
     most: usize,
@@ -101,7 +99,6 @@ impl<'s> Collector<'s> {
             sink: None,
             handed_over: 0,
             subdomains,
-            schemes: Schemes::new(Schemes::OF_A_FILE),
             contexts: HashSet::default(),
             most: usize::MAX,
             is_overfull: false,
@@ -154,7 +151,7 @@ impl<'s> Collector<'s> {
         }
         let line = facts.line;
         let wanted = terms.len();
-        terms.retain(|term| match self.schemes.admit(&term.value) {
+        terms.retain(|term| match scheme::admit(&term.value) {
             Ok(()) => true,
             Err(reason) => {
                 self.unusable(line, reason, &term.value.to_string());
@@ -167,8 +164,8 @@ impl<'s> Collector<'s> {
         }
         if self.subdomains {
             for term in &mut terms {
-                if let TermValue::Domain { subdomains, .. } = &mut term.value {
-                    *subdomains = true;
+                if let TermValue::Domain { scope, .. } = &mut term.value {
+                    *scope = scope.with_below();
                 }
             }
         }

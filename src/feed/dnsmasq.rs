@@ -46,7 +46,7 @@ fn blocked(setting: &str) -> Result<&str, &'static str> {
 mod tests {
     use crate::feed::{FeedOptions, Format, import};
     use crate::fields::FieldTable;
-    use crate::intel::indicator::TermValue;
+    use crate::intel::indicator::{NameScope, TermValue};
 
     #[test]
     fn blocked_names_are_taken_with_the_names_below_and_other_settings_listed() {
@@ -67,7 +67,7 @@ mod tests {
         let table = FieldTable::embedded(true).unwrap();
         let options = FeedOptions { format: Some(Format::Dnsmasq), ..FeedOptions::default() };
         let import = import(text.as_bytes(), "x.conf", &options, &table).unwrap();
-        let below = |value: &TermValue| matches!(value, TermValue::Domain { subdomains: true, .. });
+        let below = |value: &TermValue| matches!(value, TermValue::Domain { scope: NameScope::AndBelow, .. });
         assert!(import.indicators.iter().all(|indicator| below(&indicator.terms[0].value)));
         let values: Vec<_> = import.indicators.iter().map(|i| (i.line, i.terms[0].value.to_string())).collect();
         let expected = [

@@ -16,7 +16,6 @@ use crate::intel::guard::{self, Refused};
 use crate::intel::indicator::Indicator;
 use crate::intel::snapshot::{Feed, MatchOptions, NOTHING, Snapshot, SnapshotBuilder, SnapshotError};
 
-use super::scheme::Schemes;
 use super::{FeedError, FeedOptions, Import, Sink, import_from, import_into};
 
 pub use super::files::{configured, given, walk};
@@ -198,8 +197,8 @@ impl<R: Read> Read for Counted<'_, R> {
     }
 }
 
-/// Indexes what was loaded. The indicators move into the snapshot; the outcomes keep the rest, and list what is left
-/// out because all files together have too many URL schemes. Files in a row that are of one feed make one feed.
+/// Indexes what was loaded. The indicators move into the snapshot; the outcomes keep the rest. Files in a row that are of
+/// one feed make one feed.
 pub fn snapshot(
     outcomes: &mut [Outcome],
     table: &Arc<FieldTable>,
@@ -213,7 +212,6 @@ pub fn snapshot(
 
 /// The same for a snapshot that has more to it.
 pub fn add(outcomes: &mut [Outcome], builder: &mut SnapshotBuilder) -> Result<(), SnapshotError> {
-    let mut schemes = Schemes::new(Schemes::OF_ALL_FILES);
     for feed in outcomes.chunk_by_mut(|one, other| one.file.feed == other.file.feed) {
         let Some(first) = feed.first().map(|outcome| outcome.file.feed.clone()) else { continue };
         let mut indicators = Vec::new();
@@ -221,7 +219,6 @@ pub fn add(outcomes: &mut [Outcome], builder: &mut SnapshotBuilder) -> Result<()
         for outcome in feed {
             if let Ok(import) = &mut outcome.import {
                 any = true;
-                schemes.screen(import);
                 outcome.indicators = import.indicators.len();
                 indicators.push(std::mem::take(&mut import.indicators));
             }
@@ -282,26 +279,5 @@ mod tests {
         assert_eq!(named(&[("b.txt", "")]), "none");
         let digest = [7; 32];
         assert_ne!(name([("f", Some(&digest))]), name([("g", Some(&digest))]));
-    }
-
-    /// A posting numbers schemes with 16 bits: no feed, and no number of feeds, may use them up.
-    #[test]
-    fn a_feed_of_countless_url_schemes_costs_its_own_lines_and_stops_nothing() {
-        let feed = |name: usize| {
-            let text: String = (0..70_000).map(|number| format!("s{name}x{number}://evil.com/\n")).collect();
-            outcome("a.txt", &format!("{text}http://evil.com/a\n"))
-        };
-        let mut outcomes: Vec<Outcome> = (0..1).map(feed).collect();
-        assert_eq!(outcomes[0].indicators, Schemes::OF_A_FILE + 1);
-        assert_eq!(outcomes[0].import.as_ref().unwrap().unusable.len(), 70_000 - Schemes::OF_A_FILE);
-        for name in 0..20 {
-            let text: String = (0..Schemes::OF_A_FILE).map(|number| format!("t{name}x{number}://a.com/\n")).collect();
-            outcomes.push(outcome("a.txt", &text));
-        }
-        let table = Arc::new(FieldTable::embedded(true).unwrap());
-        let snapshot = snapshot(&mut outcomes, &table, MatchOptions::default(), 1).unwrap();
-        assert_eq!(snapshot.len(), Schemes::OF_ALL_FILES + 1);
-        let last = outcomes.last().unwrap();
-        assert!(last.import.as_ref().unwrap().unusable[0].reason.contains("URL scheme"), "{last:?}");
     }
 }

@@ -3,7 +3,7 @@
 use super::collect::{Collector, Facts};
 use super::declared::Declared;
 use super::{classify, classify::Found};
-use crate::intel::indicator::TermValue;
+use crate::intel::indicator::{NameScope, TermValue};
 use crate::observable::Kind;
 
 /// Makes one indicator of lines that follow each other and block the same name.
@@ -13,22 +13,20 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Takes a name that is blocked, `*.` or `below` for all names below it, too.
+    /// Takes a name that is blocked: `*.` for the names below it only, `below` for the name and those below it.
     pub(super) fn block(&mut self, name: &str, below: bool, line: u32, collector: &mut Collector) {
         let found = match classify::typed(name, Declared::Of(Kind::Domain)) {
-            Ok(Found { value: TermValue::Domain { name, subdomains }, port: None }) => {
-                TermValue::Domain { name, subdomains: subdomains || below }
+            Ok(Found { value: TermValue::Domain { name, scope }, port: None }) => {
+                TermValue::Domain { name, scope: if below { NameScope::AndBelow } else { scope } }
             }
             Ok(_) => return collector.unusable(line, "a name with a port", name),
             Err(reason) => return collector.unusable(line, reason, name),
         };
-        if let (
-            Some((TermValue::Domain { name: last, subdomains: last_below }, _)),
-            TermValue::Domain { name, subdomains },
-        ) = (&mut self.last, &found)
+        if let (Some((TermValue::Domain { name: last, scope: last_scope }, _)), TermValue::Domain { name, scope }) =
+            (&mut self.last, &found)
             && last == name
         {
-            *last_below |= subdomains;
+            *last_scope = last_scope.joined(*scope);
             return;
         }
         self.flush(collector);

@@ -261,7 +261,7 @@ mod tests {
     use super::{MAX_LINES, MAX_NAME};
     use crate::feed::{FeedOptions, Format, Import, import};
     use crate::fields::FieldTable;
-    use crate::intel::indicator::TermValue;
+    use crate::intel::indicator::{NameScope, TermValue};
 
     fn rpz(text: &str) -> Import {
         let options = FeedOptions { format: Some(Format::Rpz), ..FeedOptions::default() };
@@ -270,7 +270,8 @@ mod tests {
 
     fn shown(import: &Import) -> Vec<String> {
         let show = |value: &TermValue| match value {
-            TermValue::Domain { name, subdomains: true } => format!("*.{name}"),
+            TermValue::Domain { name, scope: NameScope::Below } => format!("*.{name}"),
+            TermValue::Domain { name, scope: NameScope::AndBelow } => format!(".{name}"),
             value => value.to_string(),
         };
         import.indicators.iter().map(|i| format!("{} {}", i.line, show(&i.terms[0].value))).collect()

@@ -71,7 +71,7 @@ fn word(text: &str) -> (&str, &str) {
 mod tests {
     use crate::feed::{FeedOptions, Format, import};
     use crate::fields::FieldTable;
-    use crate::intel::indicator::TermValue;
+    use crate::intel::indicator::{NameScope, TermValue};
 
     #[test]
     fn blocking_zones_and_records_are_taken_and_other_settings_listed() {
@@ -94,7 +94,7 @@ mod tests {
             .indicators
             .iter()
             .map(|indicator| {
-                let below = matches!(indicator.terms[0].value, TermValue::Domain { subdomains: true, .. });
+                let below = matches!(indicator.terms[0].value, TermValue::Domain { scope: NameScope::AndBelow, .. });
                 (indicator.line, indicator.terms[0].value.to_string(), below)
             })
             .collect();

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use hotlist::feed::{FeedOptions, Format, Import, import};
 use hotlist::fields::FieldTable;
-use hotlist::intel::indicator::TermValue;
+use hotlist::intel::indicator::{NameScope, TermValue};
 use hotlist::observable::url;
 use serde::Deserialize;
 
@@ -140,7 +140,7 @@ fn in_our_form((kind, value): (String, String)) -> (String, String) {
 /// What is wrong with a file that a format of its own has, however its values compare: it is read as another one, or
 /// block lists of DNS servers do not stand for the names below theirs.
 fn misread(expected: &Expected, import: &Import) -> Option<String> {
-    let below = |value: &TermValue| !matches!(value, TermValue::Domain { subdomains: false, .. });
+    let below = |value: &TermValue| !matches!(value, TermValue::Domain { scope: NameScope::Exact, .. });
     let format = Format::parse(&expected.format)?;
     if import.format != format {
         return Some(format!("{} is {format} and read as {}", expected.file, import.format));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use hotlist::detect::Detector;
 use hotlist::encoding::otlp::request_of;
 use hotlist::fields::FieldTable;
-use hotlist::intel::indicator::{Target, TermValue};
+use hotlist::intel::indicator::{NameScope, Target, TermValue};
 use hotlist::intel::plan::Reading;
 use hotlist::intel::snapshot::{Feed, MatchOptions};
 use hotlist::matcher::{Hit, Matcher};
@@ -152,12 +152,13 @@ pub fn same(term: &TermValue, form: &Form, options: MatchOptions, feed: &Feed) -
     match (term, form) {
         (TermValue::Address(one), Form::Address(other)) => one == other,
         (TermValue::Network(network), Form::Address(address)) => network.contains(address),
-        (TermValue::Domain { name, subdomains }, Form::Domain(seen)) => {
-            let below = *subdomains || feed.subdomains || options.subdomains;
-            **name == **seen || (below && name.contains('.') && seen.ends_with(&format!(".{name}")))
+        (TermValue::Domain { name, scope }, Form::Domain(seen)) => {
+            let below = scope.has_below() || feed.subdomains || options.subdomains;
+            let itself = *scope != NameScope::Below && **name == **seen;
+            itself || (below && name.contains('.') && seen.ends_with(&format!(".{name}")))
         }
-        (TermValue::Domain { name, subdomains }, Form::Below(seen)) => {
-            let below = *subdomains || feed.subdomains || options.subdomains;
+        (TermValue::Domain { name, scope }, Form::Below(seen)) => {
+            let below = scope.has_below() || feed.subdomains || options.subdomains;
             below && name.contains('.') && (**name == **seen || seen.ends_with(&format!(".{name}")))
         }
         (TermValue::Url(wanted), Form::Url(seen)) => {

@@ -13,7 +13,6 @@ use crate::config::{self, OnShrink};
 use crate::feed::allowlist::AllowlistError;
 use crate::feed::changes::{Changes, Fingerprint};
 use crate::feed::load::{self, FeedFile, Outcome};
-use crate::feed::scheme::Schemes;
 use crate::feed::watch::Notice;
 use crate::fields::FieldTable;
 use crate::intel::snapshot::{MatchOptions, NotCarried, Snapshot, SnapshotBuilder};
@@ -396,8 +395,6 @@ impl Keeper {
         }
         let mut builder = SnapshotBuilder::new(self.settings.table.clone(), self.settings.options, self.seed);
         let mut new_places = BTreeMap::new();
-        let in_use = self.serving.iter().flat_map(|older| older.schemes());
-        let mut schemes = Schemes::new(Schemes::OF_ALL_FILES).with(in_use);
         let built = (|| {
             if let Some(older) = &self.serving {
                 builder.carry_over(older, |place| stay.contains(&place))?;
@@ -405,7 +402,6 @@ impl Keeper {
             for (number, (key, at)) in look.accepted.iter().enumerate() {
                 new_places.insert(key.clone(), stay.len() + number);
                 if let Some(Outcome { file, import: Ok(import), .. }) = look.outcomes.get_mut(*at) {
-                    schemes.screen(import);
                     builder.add_feed(file.feed.clone(), std::mem::take(&mut import.indicators))?;
                 }
             }

@@ -253,7 +253,7 @@ impl fmt::Display for Explanation {
             writeln!(f, "{} ({}) = {}", value.fields.join(", "), value.kind, value.value)?;
             value.lookups.iter().try_for_each(|sentence| writeln!(f, "    {}", Escaped(sentence)))?;
         }
-        Ok(())
+        writeln!(f, "\nhits: {}, dropped by policy: {}", self.hits.len(), self.dropped.len())
     }
 }
 

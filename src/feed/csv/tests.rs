@@ -156,6 +156,6 @@ fn a_feed_may_opt_in_to_subdomains() {
     let import = with("ioc,x\nevil.com,\n", options);
     assert!(matches!(
         import.indicators[0].terms[0].value,
-        crate::intel::indicator::TermValue::Domain { subdomains: true, .. }
+        crate::intel::indicator::TermValue::Domain { scope: crate::intel::indicator::NameScope::AndBelow, .. }
     ));
 }

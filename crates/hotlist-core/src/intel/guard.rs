@@ -323,6 +323,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::intel::indicator::NameScope;
     use crate::intel::indicator::{Comparison, Context, Target};
     use crate::observable::Kind;
 
@@ -331,7 +332,7 @@ mod tests {
     }
 
     fn domain(name: &str) -> TermValue {
-        TermValue::Domain { name: name.into(), subdomains: false }
+        TermValue::Domain { name: name.into(), scope: NameScope::Exact }
     }
 
     #[test]

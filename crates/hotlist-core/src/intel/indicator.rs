@@ -76,7 +76,8 @@ impl fmt::Display for Term {
             {
                 write!(f, "{} ", comparison.as_str())?;
             }
-            TermValue::Domain { subdomains: true, .. } => f.write_str("*.")?,
+            TermValue::Domain { scope: NameScope::Below, .. } => f.write_str("*.")?,
+            TermValue::Domain { scope: NameScope::AndBelow, .. } => f.write_str(".")?,
             _ => {}
         }
         self.value.fmt(f)?;
@@ -95,6 +96,40 @@ pub enum Target {
     /// Only the fields that carry this STIX object path in the field table, written as there
     /// (`network-traffic:dst_ref.value`).
     StixPath(Arc<str>),
+}
+
+/// Which names a domain indicator stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum NameScope {
+    /// The name itself.
+    #[default]
+    Exact,
+    /// The names below it and not the name itself: `*.evil.example`, as a wildcard of DNS does (RFC 4592).
+    Below,
+    /// The name and the names below it.
+    AndBelow,
+}
+
+impl NameScope {
+    /// Whether names below it are found.
+    pub fn has_below(self) -> bool {
+        self != NameScope::Exact
+    }
+
+    /// The scope that also has the names below, where a feed says so of all its names. A wildcard stays one.
+    #[must_use]
+    pub fn with_below(self) -> NameScope {
+        match self {
+            NameScope::Exact | NameScope::AndBelow => NameScope::AndBelow,
+            NameScope::Below => NameScope::Below,
+        }
+    }
+
+    /// What two entries of the same name stand for together.
+    #[must_use]
+    pub fn joined(self, other: NameScope) -> NameScope {
+        if self == other { self } else { NameScope::AndBelow }
+    }
 }
 
 /// A comparison with a number or an instant.
@@ -147,8 +182,8 @@ pub enum TermValue {
     Domain {
         /// Lower case, A-labels, no trailing dot.
         name: Box<str>,
-        /// Whether names below it are found too (`*.` in the feed).
-        subdomains: bool,
+        /// Which names it stands for.
+        scope: NameScope,
     },
     /// A URL in canonical form.
     Url(crate::observable::url::CanonicalUrl),

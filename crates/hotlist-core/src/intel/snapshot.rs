@@ -276,11 +276,6 @@ impl Snapshot {
         posting.target == 0 || self.targets[usize::from(posting.target)].contains(field)
     }
 
-    /// Every URL scheme that an indicator asks for.
-    pub fn schemes(&self) -> impl Iterator<Item = &str> {
-        self.schemes.iter().map(|scheme| &**scheme).filter(|scheme| !scheme.is_empty())
-    }
-
     /// The URL scheme that a posting asks for, empty for any.
     pub fn scheme(&self, posting: &Posting) -> &str {
         &self.schemes[usize::from(posting.scheme)]

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::indicator::{Comparison, TermValue};
+use super::indicator::{Comparison, NameScope, TermValue};
 use crate::observable::ip::AddressOrNetwork;
 use crate::observable::url::CanonicalUrl;
 use crate::observable::{Kind, domain, email, hash, ip, number, path, text, time, url, user};
@@ -35,7 +35,7 @@ impl From<CanonicalUrl> for TermValue {
 /// The term value of one refanged text of a known kind, compared by equality. `None` when the text is not exactly one
 /// value of that kind: an indicator is never split or widened.
 ///
-/// A domain may start with `*.`, which means the names below it too. For the hash kinds the digest's length decides
+/// A domain may start with `*.`, which means the names below it and not the name itself. For the hash kinds the digest's length decides
 /// which hash it is, whatever `kind` says.
 pub fn value(kind: Kind, written: &str) -> Option<TermValue> {
     let bytes = written.as_bytes();
@@ -44,10 +44,14 @@ pub fn value(kind: Kind, written: &str) -> Option<TermValue> {
         Kind::Ip => ip::network(written)?.into(),
         Kind::Domain => {
             let plain = written.trim();
-            let (name, subdomains) = plain.strip_prefix("*.").map_or((plain, false), |name| (name, true));
-            TermValue::Domain { name: boxed(domain::canonical(name.as_bytes(), &mut scratch)?)?, subdomains }
+            let below = plain.strip_prefix("*.");
+            let (name, scope) = below.map_or((plain, NameScope::Exact), |name| (name, NameScope::Below));
+            TermValue::Domain { name: boxed(domain::canonical(name.as_bytes(), &mut scratch)?)?, scope }
         }
-        Kind::Url => TermValue::Url(url::canonical(bytes)?),
+        // What a browser reads as a URL is one in a feed, too: `http:\\\\host`, `http:/host`.
+        Kind::Url => TermValue::Url(
+            url::canonical(bytes).or_else(|| url::event_url(bytes).filter(|url| url.scheme().is_some()))?,
+        ),
         Kind::Md5 | Kind::Sha1 | Kind::Sha256 | Kind::Sha512 | Kind::Ssdeep => {
             let (kind, digest) = hash::canonical(bytes, &mut scratch)?;
             TermValue::Hash { kind, digest: boxed(digest)? }
@@ -111,8 +115,8 @@ mod tests {
 
     #[test]
     fn the_star_means_the_names_below_and_the_length_tells_the_hash() {
-        assert!(matches!(value(Kind::Domain, "*.a.example"), Some(TermValue::Domain { subdomains: true, .. })));
-        assert!(matches!(value(Kind::Domain, "a.example"), Some(TermValue::Domain { subdomains: false, .. })));
+        assert!(matches!(value(Kind::Domain, "*.a.example"), Some(TermValue::Domain { scope: NameScope::Below, .. })));
+        assert!(matches!(value(Kind::Domain, "a.example"), Some(TermValue::Domain { scope: NameScope::Exact, .. })));
         assert_eq!(value(Kind::Md5, &"a".repeat(40)).unwrap().kind(), Kind::Sha1);
     }
 }

@@ -14,7 +14,7 @@ use super::read::{Forms, read};
 use super::{Hit, rank, with_text};
 use crate::encoding::{Value, Visitor};
 use crate::fields::{FieldId, FieldSet};
-use crate::intel::indicator::{Target, Term, TermValue};
+use crate::intel::indicator::{NameScope, Target, Term, TermValue};
 use crate::intel::pattern::program::{AtomState, Program};
 use crate::intel::snapshot::{RangeValue, Snapshot};
 use crate::intel::space::Space;
@@ -135,9 +135,11 @@ impl Atoms {
         match &term.value {
             TermValue::Address(IpAddr::V4(v4)) => key(Space::Ipv4, &v4.octets()),
             TermValue::Address(IpAddr::V6(v6)) => key(Space::Ipv6, &v6.octets()),
-            TermValue::Domain { name, subdomains } => {
-                key(Space::Domain, name.as_bytes());
-                if *subdomains {
+            TermValue::Domain { name, scope } => {
+                if *scope != NameScope::Below {
+                    key(Space::Domain, name.as_bytes());
+                }
+                if scope.has_below() {
                     key(Space::DomainSuffix, name.as_bytes());
                 }
             }

@@ -200,10 +200,11 @@ fn of_domain(options: MatchOptions, raw: &[u8], scratch: &mut Vec<u8>, forms: &m
 #[inline]
 fn name(options: MatchOptions, name: &[u8], forms: &mut impl Forms) {
     forms.key(Space::Domain, name);
-    let parents = parents_of(options);
-    if forms.wants(parents) {
-        for parent in domain::parents(name) {
-            forms.parent(parents, parent);
+    for parents in parents_of(options) {
+        if forms.wants(*parents) {
+            for parent in domain::parents(name) {
+                forms.parent(*parents, parent);
+            }
         }
     }
 }
@@ -231,22 +232,27 @@ fn numeric_name(name: &[u8], forms: &mut impl Forms) {
 }
 
 /// Where names whose subdomains count are looked up. With the global flag every domain counts as a parent, so the exact
-/// set itself is asked.
+/// set is asked, too; wildcards are only in the other.
 #[inline]
-fn parents_of(options: MatchOptions) -> Space {
-    if options.subdomains { Space::Domain } else { Space::DomainSuffix }
+fn parents_of(options: MatchOptions) -> &'static [Space] {
+    if options.subdomains { &[Space::Domain, Space::DomainSuffix] } else { &[Space::DomainSuffix] }
 }
 
 /// The names at the end of a value that is not a name.
 #[inline(never)]
 fn below(options: MatchOptions, raw: &[u8], scratch: &mut Vec<u8>, forms: &mut impl Forms) {
     let parents = parents_of(options);
-    if forms.wants(parents)
+    if parents.iter().any(|space| forms.wants(*space))
         && let Some(tail) = domain::tail(raw, scratch)
     {
-        forms.key(parents, tail);
-        for parent in domain::parents(tail) {
-            forms.key(parents, parent);
+        for parents in parents {
+            if !forms.wants(*parents) {
+                continue;
+            }
+            forms.key(*parents, tail);
+            for parent in domain::parents(tail) {
+                forms.key(*parents, parent);
+            }
         }
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! `http`, `https`, `ws`, `wss` and `ftp` are parsed as browsers do (the crate `url`). What WHATWG refuses, and every
 //! other scheme (`hxxp` in a log is kept as the log has it), keeps a syntactic form: scheme and host in lower case, the
-//! default port and the fragment dropped.
+//! default port and the fragment dropped. Behind the host percent-encoding has the normal form of RFC 3986.
 
 mod event;
+mod percent;
 mod quick;
 
 use std::borrow::Cow;
@@ -166,7 +167,9 @@ impl CanonicalUrl {
     fn new(scheme: &str, rest: &str) -> Option<CanonicalUrl> {
         let separator = if scheme.is_empty() { "" } else { "://" };
         let length = u16::try_from(scheme.len()).ok()?;
-        Some(CanonicalUrl { text: format!("{scheme}{separator}{rest}").into(), scheme: length })
+        let (authority, path) = rest.split_at_checked(domain::authority_end(rest.as_bytes()))?;
+        let path = percent::normal(path);
+        Some(CanonicalUrl { text: format!("{scheme}{separator}{authority}{path}").into(), scheme: length })
     }
 
     /// The whole text, as it is displayed.

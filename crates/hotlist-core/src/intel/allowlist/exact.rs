@@ -5,7 +5,7 @@
 
 use super::Subject;
 use super::attribute::Kinds;
-use crate::intel::indicator::TermValue;
+use crate::intel::indicator::{NameScope, TermValue};
 use crate::intel::term;
 use crate::observable::{Kind, domain, ip};
 
@@ -48,7 +48,10 @@ impl NamesBuilder {
             }
             match term::value(kind, entry) {
                 // Wider than one value.
-                None | Some(TermValue::Network(_) | TermValue::Domain { subdomains: true, .. }) => continue,
+                None
+                | Some(
+                    TermValue::Network(_) | TermValue::Domain { scope: NameScope::Below | NameScope::AndBelow, .. },
+                ) => continue,
                 Some(TermValue::Hash { kind, .. }) if !kinds.contains(kind) => continue,
                 Some(TermValue::Hash { kind, digest }) => self.insert(&digest, kind, false)?,
                 Some(TermValue::Url(url)) => {

@@ -20,7 +20,9 @@ use super::lists::{
 };
 use super::sections::{self, SectionKind, optional};
 use super::table::{LIST, SegmentHasher, TableBuilder, TableId, TooLarge, pack};
-use crate::intel::indicator::{Comparison, Feed, Indicator, RangeValue, Target, Term, TermValue, derived_id};
+use crate::intel::indicator::{
+    Comparison, Feed, Indicator, NameScope, RangeValue, Target, Term, TermValue, derived_id,
+};
 use crate::intel::posting::Posting;
 use crate::intel::space::{Space, number_key, time_key};
 use crate::observable::Kind;
@@ -248,7 +250,9 @@ impl SegmentBuilder {
             _ => {}
         }
         let more = match &term.value {
-            TermValue::Domain { subdomains, .. } if *subdomains || self.options.0 => Some(Space::DomainSuffix),
+            // A wildcard has no other key than the one below which names are looked for.
+            TermValue::Domain { scope: NameScope::AndBelow, .. } => Some(Space::DomainSuffix),
+            TermValue::Domain { scope: NameScope::Exact, .. } if self.options.0 => Some(Space::DomainSuffix),
             TermValue::Url(_) if self.options.1 => Some(Space::UrlPrefix),
             _ => None,
         };
@@ -356,7 +360,10 @@ pub fn key_of(value: &TermValue, with: impl FnOnce(TableId, &[u8])) {
             ipnet::IpNet::V4(v4) => (TableId::Networks4(v4.prefix_len()), v4.network().octets().to_vec()),
             ipnet::IpNet::V6(v6) => (TableId::Networks6(v6.prefix_len()), v6.network().octets().to_vec()),
         },
-        TermValue::Domain { name, .. } => return with(TableId::Space(Space::Domain), name.as_bytes()),
+        TermValue::Domain { name, scope } => {
+            let space = if *scope == NameScope::Below { Space::DomainSuffix } else { Space::Domain };
+            return with(TableId::Space(space), name.as_bytes());
+        }
         TermValue::Url(url) => return with(TableId::Space(Space::Url), url.rest().as_bytes()),
         TermValue::Hash { kind, digest } => match Space::of_hash(*kind) {
             Some(space) => in_space(space, digest.as_bytes()),

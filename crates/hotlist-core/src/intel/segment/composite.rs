@@ -1,7 +1,7 @@
 //! Composite patterns in a segment: a program and the terms that its atoms are.
 
 use super::bytes::{Cursor, put_text, put_varint};
-use crate::intel::indicator::{Comparison, Target, Term, TermValue};
+use crate::intel::indicator::{Comparison, NameScope, Target, Term, TermValue};
 use crate::intel::pattern::program::{Atoms, Program};
 use crate::intel::term;
 use crate::observable::Kind;
@@ -20,8 +20,10 @@ pub struct Composite {
 const COMPARISONS: [Comparison; 5] =
     [Comparison::Equal, Comparison::Less, Comparison::LessOrEqual, Comparison::Greater, Comparison::GreaterOrEqual];
 
-/// The program's length and bytes, then each term: kind, comparison, whether names below a domain or longer paths of a URL
-/// count (1 each), the canonical value and the STIX path, which is empty for none (`text` each). `options` are those of
+/// Which names of a domain count, and of a URL whether longer paths count, too, in the order of their numbers in a segment.
+const SCOPES: [NameScope; 3] = [NameScope::Exact, NameScope::AndBelow, NameScope::Below];
+
+/// The program's length and bytes, then each term: kind, comparison, number of its scope, the canonical value and the STIX path, which is empty for none (`text` each). `options` are those of
 /// the feed, for domains and URLs.
 pub(super) fn encode(program: &Program, terms: &[Term], options: (bool, bool)) -> Vec<u8> {
     let bytes = program.to_bytes();
@@ -35,11 +37,13 @@ pub(super) fn encode(program: &Program, terms: &[Term], options: (bool, bool)) -
         };
         let place = COMPARISONS.iter().position(|known| *known == comparison).unwrap_or(0);
         let more = match term.value {
-            TermValue::Domain { subdomains, .. } => subdomains || options.0,
-            TermValue::Url(_) => options.1,
-            _ => false,
+            TermValue::Domain { scope, .. } if options.0 => scope.with_below(),
+            TermValue::Domain { scope, .. } => scope,
+            TermValue::Url(_) if options.1 => NameScope::AndBelow,
+            _ => NameScope::Exact,
         };
-        out.extend([term.value.kind() as u8, place as u8, u8::from(more)]);
+        let more = SCOPES.iter().position(|known| *known == more).unwrap_or(0);
+        out.extend([term.value.kind() as u8, place as u8, more as u8]);
         put_text(&mut out, &term.value.to_string());
         match &term.target {
             Target::Kind => put_text(&mut out, ""),
@@ -59,16 +63,12 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Composite> {
     for number in (0u8..).take(program.atoms()) {
         let kind = *Kind::ALL.get(usize::from(cursor.u8()?))?;
         let wanted = *COMPARISONS.get(usize::from(cursor.u8()?))?;
-        let more = match cursor.u8()? {
-            0 => false,
-            1 => true,
-            _ => return None,
-        };
+        let scope = *SCOPES.get(usize::from(cursor.u8()?))?;
         let mut value = term::value(kind, cursor.text()?)?;
         match &mut value {
             TermValue::Number { comparison, .. } | TermValue::Time { comparison, .. } => *comparison = wanted,
-            TermValue::Domain { subdomains, .. } => *subdomains = more,
-            TermValue::Url(_) if more => longer.push(number),
+            TermValue::Domain { scope: of_name, .. } => *of_name = scope,
+            TermValue::Url(_) if scope == NameScope::AndBelow => longer.push(number),
             _ => {}
         }
         let target = match cursor.text()? {

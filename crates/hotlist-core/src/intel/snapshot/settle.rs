@@ -8,6 +8,7 @@ use super::FeedSize;
 use super::build::{Revoked, Which};
 use super::source::{From, Source, Standing};
 use crate::intel::segment::{self, Numbers, Segment, TableId};
+use crate::intel::space::Space;
 
 /// Finds out what counts of each segment of the manifest. `older` are the sources of a snapshot before.
 pub(super) fn settle(sources: &mut [Source], older: &[Source], revoked: &[Revoked]) {
@@ -112,11 +113,15 @@ fn revoke(source: &Source, revoked: &[Revoked]) -> Option<Numbers> {
                 }
             }),
             Which::Value(value) => segment::key_of(value, |table, key| {
-                segment.find(table, key, |posting| {
-                    if is_of_feed(posting.indicator) {
-                        take_out(posting.indicator);
-                    }
-                });
+                // A name that is revoked is so with the names below it.
+                let below = (table == TableId::Space(Space::Domain)).then_some(TableId::Space(Space::DomainSuffix));
+                for table in [Some(table), below].into_iter().flatten() {
+                    segment.find(table, key, |posting| {
+                        if is_of_feed(posting.indicator) {
+                            take_out(posting.indicator);
+                        }
+                    });
+                }
             }),
         }
     }

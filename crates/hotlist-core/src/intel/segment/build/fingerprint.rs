@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::intel::indicator::{Indicator, Target};
+use crate::intel::indicator::{Indicator, NameScope, Target, TermValue};
 use crate::intel::segment::bytes::put_text;
 use crate::intel::segment::context;
 use crate::intel::segment::lists::time_bytes;
@@ -14,7 +14,14 @@ pub fn of(indicator: &Indicator, options: (bool, bool)) -> u64 {
     put_text(&mut bytes, indicator.id.as_deref().unwrap_or_default());
     bytes.extend((indicator.terms.len() as u32).to_le_bytes());
     for term in &indicator.terms {
-        put_text(&mut bytes, &format!("{:?}", term.value));
+        match &term.value {
+            // As releases wrote it that knew of no wildcard alone, so that their segments compare with newer ones.
+            TermValue::Domain { name, scope } if *scope != NameScope::Below => {
+                let subdomains = scope.has_below();
+                put_text(&mut bytes, &format!("Domain {{ name: {name:?}, subdomains: {subdomains} }}"));
+            }
+            value => put_text(&mut bytes, &format!("{value:?}")),
+        }
         match &term.target {
             Target::Kind => put_text(&mut bytes, ""),
             Target::StixPath(path) => put_text(&mut bytes, path),

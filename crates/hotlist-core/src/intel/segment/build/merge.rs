@@ -185,13 +185,27 @@ pub fn values(segment: &Segment, numbers: std::ops::Range<u32>, keep: Keep<'_>) 
         }
     };
     for table in segment.tables() {
-        // The same values under other keys.
-        if matches!(table.id, TableId::Space(Space::DomainSuffix | Space::UrlPrefix)) {
-            continue;
-        }
         let kind = table.id.kind();
-        for (_, payload) in segment.packed_keys(table) {
-            segment.postings(payload, |posting| count(kind, posting));
+        match table.id {
+            // The same values under other keys.
+            TableId::Space(Space::UrlPrefix) => {}
+            // So are these, but for wildcards, which have no key of their own.
+            TableId::Space(Space::DomainSuffix) => segment.keys(table, |key, payload| {
+                segment.postings(payload, |posting| {
+                    let mut has_own = false;
+                    segment.find(TableId::Space(Space::Domain), key, |own| {
+                        has_own |= own.indicator == posting.indicator;
+                    });
+                    if !has_own {
+                        count(kind, posting);
+                    }
+                });
+            }),
+            _ => {
+                for (_, payload) in segment.packed_keys(table) {
+                    segment.postings(payload, |posting| count(kind, posting));
+                }
+            }
         }
     }
     for range in segment.ranges() {
