@@ -98,8 +98,10 @@ fn meant_scheme(scheme: &str) -> Option<&'static str> {
         _ => {}
     }
     // `hxxp`, `h**p`, `hxtp`, `htxp`, `h--p`, `hqqp`, `hzzps` …: two marks or letters stand for `tt`.
-    let (body, secure) =
-        scheme.strip_suffix("ps").map(|body| (body, true)).or(Some((scheme.strip_suffix('p')?, false)))?;
+    let (body, secure) = match scheme.strip_suffix("ps") {
+        Some(body) => (body, true),
+        None => (scheme.strip_suffix('p')?, false),
+    };
     let between = body.strip_prefix('h')?;
     let is_mark = |byte: u8| {
         matches!(byte, b't' | b'x' | b'*' | b'_' | b'-' | b'#' | b'q' | b'z' | b'k' | b'y' | b'^' | b'?' | b'+')
