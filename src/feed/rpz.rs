@@ -301,7 +301,7 @@ mod tests {
                 "15 203.0.113.0/24",
                 "16 2001:2::/48",
                 "17 2001:db8:1::1",
-                "8 *.evil.com",
+                "8 .evil.com",
             ]
         );
         assert!(import.unusable.is_empty(), "{:?}", import.unusable);
