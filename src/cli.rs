@@ -1,6 +1,6 @@
-//! The command line: which subcommands there are, what they exit with, and how a closed pipe ends quietly.
+//! The command line: the subcommands and their exit codes.
 //!
-//! `args` holds what can be given; one file a subcommand does it. `anyhow` is used from here outward only.
+//! `args` holds the arguments; each subcommand has its own file. `anyhow` is used only here.
 
 mod admin;
 pub mod args;
@@ -42,13 +42,13 @@ use crate::telemetry;
 
 /// The exit codes, part of the command line's contract.
 pub mod exit {
-    /// Everything went well.
+    /// Success.
     pub const OK: u8 = 0;
-    /// Something failed.
+    /// The command failed.
     pub const FAILED: u8 = 1;
-    /// The arguments make no sense.
+    /// The arguments are not valid.
     pub const USAGE: u8 = 2;
-    /// The configuration cannot be used (`EX_USAGE` of sysexits.h, as other proxies use it).
+    /// The configuration is not valid (`EX_USAGE` of sysexits.h, as other proxies use it).
     pub const CONFIG: u8 = 64;
 }
 
@@ -61,7 +61,7 @@ pub mod exit {
     after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 64 bad config"
 )]
 pub struct Cli {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -69,81 +69,81 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Check a configuration and say everything that is wrong with it.
+    /// Check a configuration and report all of its problems.
     Validate(args::ValidateArgs),
-    /// Run the sidecar: take events, match them, tag the hits and pass everything on.
+    /// Run the sidecar: receive events, match them, tag the hits and forward all events.
     Run(args::RunArgs),
-    /// Check everything that must work for a configuration to run.
+    /// Check everything that a configuration needs to run.
     Check(args::CheckArgs),
     /// Watch a running sidecar: hits as they happen, and rates.
     Tap(args::TapArgs),
-    /// Match files of events against indicators, offline.
+    /// Match event files against indicators, offline.
     Scan(args::ScanArgs),
-    /// Show the whole thing at work on this machine, with made-up indicators and events.
+    /// Run a complete pipeline on this machine, with invented indicators and events.
     Demo(args::DemoArgs),
-    /// Say what happens to one event: the verdict, what matched and where it comes from, and what policy dropped and why.
+    /// Explain what happens to one event: the verdict, the matches and their sources, and what policy dropped and why.
     Explain(args::ExplainArgs),
-    /// Write a pair of configurations for a log collector and Hotlist, to start with.
+    /// Write a starting pair of configurations for a log collector and Hotlist.
     Init(args::InitArgs),
-    /// Say what is in files of indicators: how many of which kind, and every line that cannot be used.
+    /// Show what indicator files contain: the number of indicators of each kind, and every line that cannot be used.
     Inspect(args::InspectArgs),
-    /// Compile feeds into segments, which control planes hand out and sidecars map into memory.
+    /// Compile feeds into segments, which control planes distribute and sidecars map into memory.
     Compile(args::CompileArgs),
-    /// Make one segment of the many that a feed has after many changes.
+    /// Merge the segments of each feed into one.
     Compact(args::CompactArgs),
     /// Print the schema of configurations, or a configuration with every default filled in.
     Config(args::ConfigArgs),
-    /// Print a script that completes this program's arguments in a shell.
+    /// Print a completion script for a shell.
     Completions(args::CompletionsArgs),
-    /// Write man pages of this program and its commands.
+    /// Write the man pages of this program and its commands.
     Man(args::ManArgs),
-    /// Look at records that a next hop refused for good, and send them again.
+    /// List or resend records that a next hop permanently rejected.
     Rejected(args::RejectedArgs),
-    /// Run a control plane: tell sidecars which indicators to serve, from a store directory.
+    /// Run a control plane: distribute indicators to sidecars from a store directory.
     ControlPlane(args::ControlPlaneArgs),
-    /// List the nodes that a control plane knows of, or remove one that is gone.
+    /// List the nodes that a control plane knows, or remove a node.
     Nodes(args::NodesArgs),
-    /// List what was published: the versions that can be gone back to, and which of them are active.
+    /// List the published versions, which of them are active, and which can be restored.
     Publications(args::PublicationsArgs),
-    /// Publish a manifest: nodes that it is for get it at once.
+    /// Publish a manifest: the targeted nodes receive it at once.
     Publish(args::PublishArgs),
-    /// Let what is in the shadow serve.
+    /// Promote the shadow version to live.
     Promote(args::PromoteArgs),
-    /// Put what served before in force again.
+    /// Roll back to an earlier version.
     Rollback(args::RollbackArgs),
-    /// Make a pair of keys to sign manifests with.
+    /// Create a key pair to sign manifests with.
     Keygen(args::KeygenArgs),
 }
 
-/// Why a subcommand did not end well.
+/// The reason that a subcommand failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The configuration cannot be used.
+    /// The configuration is not valid.
     #[error("{0}")]
     Config(#[from] ConfigErrors),
-    /// Whoever read standard output went away (`hotlist … | head`): no reason to complain.
+    /// The reader of standard output closed it (`hotlist … | head`), which is not reported as an error.
     #[error("standard output was closed")]
     OutputClosed,
-    /// Anything else.
+    /// Any other error.
     #[error("{}", each_cause_once(.0))]
     Other(#[from] anyhow::Error),
 }
 
-/// An error and its causes, but for those whose text is in what was said before.
+/// Joins an error with its causes, leaving out causes whose text is already included.
 fn each_cause_once(error: &anyhow::Error) -> String {
-    let mut told = String::new();
+    let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
-        if told.is_empty() {
-            told = cause;
-        } else if !told.contains(&cause) {
-            told = format!("{told}: {cause}");
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
         }
     }
-    told
+    text
 }
 
 impl Failure {
-    /// The failure that an error on standard output means.
+    /// Converts an error of standard output.
     pub fn of_output(error: io::Error) -> Failure {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::OutputClosed,
@@ -151,7 +151,7 @@ impl Failure {
         }
     }
 
-    /// The process's exit code.
+    /// Returns the exit code of the process.
     pub fn exit_code(&self) -> u8 {
         match self {
             Failure::Config(_) => exit::CONFIG,
@@ -166,7 +166,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help goes to standard output; a reader that went away is no failure.
+            // Help goes to standard output; a reader that closed it is not an error.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE));
         }
@@ -222,17 +222,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Standard output for people.
 fn text() -> Printable<io::BufWriter<io::StdoutLock<'static>>> {
     Printable::new(buffered(), Style::Text)
 }
 
-/// The same, a line at a time.
+/// Standard output, written line by line.
 fn lines() -> Printable<io::StdoutLock<'static>> {
     Printable::new(io::stdout().lock(), Style::Text)
 }
 
-/// How output is escaped.
 fn style(json: bool) -> Style {
     if json { Style::Json } else { Style::Text }
 }
@@ -241,14 +239,14 @@ fn buffered() -> io::BufWriter<io::StdoutLock<'static>> {
     io::BufWriter::with_capacity(1 << 16, io::stdout().lock())
 }
 
-/// A random number: the key of this process's hashes.
+/// Returns a random number, which keys the hashes of this process.
 pub fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     // The standard library keys each of its hashers from the system's entropy.
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-/// The value of an environment variable, when it is set to valid Unicode.
+/// Returns the value of an environment variable that is set to valid Unicode.
 pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
@@ -310,8 +308,8 @@ mod tests {
             source: io::Error,
         }
         let error = anyhow::Error::new(Outer { source: io::Error::other("no such file") }).context("no indicators");
-        let told = Failure::Other(error).to_string();
-        assert_eq!(told, "no indicators: cannot read a.txt: no such file; give another");
+        let text = Failure::Other(error).to_string();
+        assert_eq!(text, "no indicators: cannot read a.txt: no such file; give another");
         let error = anyhow::Error::new(io::Error::other("the disk is full")).context("cannot write");
         assert_eq!(Failure::Other(error).to_string(), "cannot write: the disk is full");
     }

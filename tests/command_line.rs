@@ -158,7 +158,7 @@ admin: {{ address: '127.0.0.1:0', tls: {{ cert_file: '{plain}', key_file: '{plai
         ("sources.a.tls", "missing.pem: cannot be read"),
         ("sinks.o.headers.x-key", "token: "),
         ("sinks.o.tls", "plain: has no certificate"),
-        ("sinks.o.rejected.path", "plain is no directory"),
+        ("sinks.o.rejected.path", "plain is not a directory"),
         ("sinks.n.path", "none cannot be used"),
         ("admin.tls", "plain: has no certificate"),
         ("intel.allowlists", "list.json: "),
@@ -198,10 +198,7 @@ fn init_writes_a_pair_that_validates_and_overwrites_nothing() {
         std::fs::remove_file(directory.path().join("hotlist.yaml")).unwrap();
         let (code, out, err) = run(&["init", "--collector", collector]);
         assert_eq!((code, out.as_str()), (Some(1), ""));
-        assert!(
-            err.contains(&format!("./{file}")) && err.contains("are there already, and nothing was written"),
-            "{err}"
-        );
+        assert!(err.contains(&format!("./{file}")) && err.contains("already exist, and nothing was written"), "{err}");
         assert!(!directory.path().join("hotlist.yaml").exists());
         assert_eq!(std::fs::read(directory.path().join(file)).unwrap(), before);
     }
@@ -236,7 +233,7 @@ fn check_says_what_works_and_what_to_do() {
         "configuration\n-------------\n√ hotlist.yaml is valid\n",
         "√ sources.a: 127.0.0.1:0 can be bound\n",
         "√ feed feed: 1 indicator\n",
-        "‼ everything that is configured is used\n    feed.txt: 1 line is not used",
+        "‼ all configured entries are used\n    feed.txt: 1 line is not used",
         "    intel.files: cannot read none/*: ",
         "√ sinks.n.path: . can be written and has space",
         " 0 failed, 2 warnings\n",

@@ -120,7 +120,7 @@ mod tests {
         // Three come, two go.
         std::fs::write(directory.join("feed.txt"), numbered(2..23)).unwrap();
         let second = works(directory, &COMPILE);
-        assert!(second.starts_with("feed: 21 indicators: 3 more and 2 withdrawn in segment "), "{second}");
+        assert!(second.starts_with("feed: 21 indicators: 3 added and 2 withdrawn in segment "), "{second}");
         assert!(second.ends_with(", number 2 of its chain\n"), "{second}");
         let two = chain(directory, "feed");
         assert_eq!((two.len(), segments(directory).len()), (2, 2));
@@ -135,12 +135,15 @@ mod tests {
         assert!(find(&[full, delta], "host22.evil.example").contains("matches domain host22.evil.example"));
 
         let compacted = works(directory, &["compact", "--store", "store"]);
-        assert!(compacted.starts_with("feed: 2 segments of ") && compacted.contains(" are one of "), "{compacted}");
+        assert!(
+            compacted.starts_with("feed: merged 2 segments of ") && compacted.contains(" into one of "),
+            "{compacted}"
+        );
         let one = chain(directory, "feed");
         let [whole] = &one[..] else { panic!("one segment") };
         assert!(find(&[whole], "host1.evil.example").contains("matches none of them"));
         assert!(find(&[whole], "host22.evil.example").contains("matches domain host22.evil.example"));
-        assert_eq!(works(directory, &["compact", "--store", "store", "feed"]), "feed: nothing to do: 1 segment\n");
+        assert_eq!(works(directory, &["compact", "--store", "store", "feed"]), "feed: not merged: 1 segment\n");
         assert_eq!(works(directory, &COMPILE), "feed: unchanged: 21 indicators in 1 segment\n");
         let (_, error) = fails(directory, &["compact", "--store", "store", "other"]);
         assert!(error.contains("no feed `other`; see store/feeds"), "{error}");
@@ -298,10 +301,10 @@ mod tests {
             assert!(shown.contains(&format!("; found only together: {pattern}\n")), "{shown}");
         }
         let half = works(directory, &["explain", "-i", "feed.csv", "-e", "half.json"]);
-        assert!(half.starts_with("NO HIT: a part of a composite indicator was found, and not the rest\n"), "{half}");
-        assert!(half.contains("found, but not all that has to be found together: 1\n"), "{half}");
+        assert!(half.starts_with("NO HIT: only a part of a composite indicator was found\n"), "{half}");
+        assert!(half.contains("found only in part: 1\n"), "{half}");
         assert!(half.contains(&format!("      needs: {pattern}\n")), "{half}");
         let whole = works(directory, &["explain", "-i", "feed.csv", "-e", "whole.json"]);
-        assert!(whole.starts_with("HIT: 1 indicator\n") && !whole.contains("has to be found together"), "{whole}");
+        assert!(whole.starts_with("HIT: 1 indicator\n") && !whole.contains("found only in part"), "{whole}");
     }
 }

@@ -73,7 +73,7 @@ mod tests {
         let directory = directory(&files);
         let shown = text(&hotlist(directory.path(), &["explain", "-c", "hotlist.yaml", "-e", "event.json"]));
         assert!(
-            shown.starts_with("NO HIT: a feed has a value of this event, and the import guard refuses it\n"),
+            shown.starts_with("NO HIT: a feed has a value of this event, but the import guard refused it\n"),
             "{shown}"
         );
         assert!(shown.contains("\nrefused by the import guard: 1\n  127.0.0.1 at feed.txt:2: "), "{shown}");
@@ -84,7 +84,7 @@ mod tests {
     fn explain_says_that_there_are_no_indicators() {
         let directory = directory(&[("feed.txt", "# nothing\n"), ("event.json", EVENT)]);
         let shown = text(&hotlist(directory.path(), &["explain", "-i", "feed.txt", "-e", "event.json"]));
-        assert!(shown.starts_with("NO HIT: there are no indicators\n"), "{shown}");
+        assert!(shown.starts_with("NO HIT: no indicators are loaded\n"), "{shown}");
     }
 
     /// Guarantee: `scan` and `explain` match segments, too, and say which one an indicator comes from.
@@ -128,7 +128,7 @@ mod tests {
         let directory = directory(&[("feed.csv", feed), ("event.json", EVENT), ("hotlist.yaml", CONFIG)]);
         let shown = text(&hotlist(directory.path(), &["explain", "-c", "hotlist.yaml", "-e", "event.json"]));
         for line in [
-            "NO HIT: 2 indicators found, and dropped by policy (c2_field, expired)\n",
+            "NO HIT: 2 indicators found, but dropped by policy (c2_field, expired)\n",
             "dropped by policy: 2\n",
             "      c2_field: ",
             "      expired: ",

@@ -1,4 +1,4 @@
-//! A small client of the admin listener of a running sidecar.
+//! A client of a running sidecar's admin listener.
 
 use std::time::Duration;
 
@@ -12,41 +12,43 @@ use hyper_util::rt::TokioIo;
 use crate::config::{Address, Endpoint};
 use crate::net::dial;
 
-/// How long the listener may take for the head of an answer.
+/// The time limit for the head of a response.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why a sidecar does not answer.
+/// The reason that a sidecar did not answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AdminError {
-    /// It is not a place to ask.
-    #[error("--admin {given}: give `http://127.0.0.1:9465` or `unix:/path`, as `admin.address` of the sidecar says")]
+    /// The address is not valid.
+    #[error(
+        "--admin {given}: is not an admin address; give the sidecar's `admin.address`: `http://127.0.0.1:9465` or `unix:/path`"
+    )]
     Url {
-        /// What was given.
+        /// The given address.
         given: String,
     },
-    /// There is no connection, or no answer.
+    /// The connection failed or there was no response.
     #[error("{endpoint}: {cause}; is the sidecar running, and is this its `admin.address`?")]
     Connect {
-        /// Where.
+        /// The endpoint.
         endpoint: Endpoint,
-        /// Why not.
+        /// The cause.
         cause: String,
     },
-    /// It answers something else.
-    #[error("{endpoint} answers {status} to {path}: {text}")]
+    /// The response has an error status.
+    #[error("{endpoint} returns {status} for {path}: {text}")]
     Refused {
-        /// Who.
+        /// The endpoint.
         endpoint: Endpoint,
         /// The status.
         status: u16,
-        /// What was asked.
+        /// The requested path.
         path: String,
-        /// What it says.
+        /// The beginning of the body.
         text: String,
     },
 }
 
-/// Reads `http://host:port`, `host:port` or `unix:/path`.
+/// Parses `http://host:port`, `host:port` or `unix:/path`.
 pub(super) fn endpoint(given: &str) -> Result<Endpoint, AdminError> {
     let whole =
         if given.contains("://") || given.starts_with("unix:") { given.to_owned() } else { format!("http://{given}") };
@@ -56,7 +58,7 @@ pub(super) fn endpoint(given: &str) -> Result<Endpoint, AdminError> {
     }
 }
 
-/// Asks for a path, and gives the answer's body while it comes.
+/// Requests a path, and returns the body as a stream.
 pub(super) async fn get(endpoint: &Endpoint, path: &str) -> Result<Incoming, AdminError> {
     let failed = |cause: String| AdminError::Connect { endpoint: endpoint.clone(), cause };
     let asked = tokio::time::timeout(PATIENCE, ask(endpoint, path)).await;
@@ -79,20 +81,20 @@ async fn ask(endpoint: &Endpoint, path: &str) -> Result<hyper::Response<Incoming
     };
     let stream = dial::open(endpoint, None, PATIENCE).await.map_err(|error| error.to_string())?;
     let (mut send, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    // It ends with the answer.
+    // The connection ends with the response.
     tokio::spawn(connection);
     let request = Request::get(path).header("host", host).body(Empty::<Bytes>::new());
     send.send_request(request.map_err(|error| error.to_string())?).await.map_err(|error| error.to_string())
 }
 
-/// The beginning of a short answer.
+/// Reads the beginning of a short response.
 async fn read(body: Incoming) -> String {
     use http_body_util::{BodyExt, Limited};
     let collected = Limited::new(body, 4096).collect().await;
     collected.map_or_else(|_| String::new(), |all| String::from_utf8_lossy(&all.to_bytes()).trim().to_owned())
 }
 
-/// Whether a Hotlist answers at an admin address.
+/// Returns whether a Hotlist answers at an admin address.
 pub(super) async fn is_alive(address: &Address) -> bool {
     let endpoint = match address {
         Address::Tcp(address) if address.ip().is_unspecified() => {

@@ -1,6 +1,6 @@
-//! `hotlist check`: one look at everything that must work before and while a configuration runs.
+//! `hotlist check`: checks everything that must work before and while a configuration runs.
 //!
-//! Nothing is changed: addresses are bound for a moment, next hops get a request without events, files are read.
+//! Nothing is changed: addresses are bound briefly, next hops receive a request without events, files are read.
 
 mod indicators;
 mod local;
@@ -18,7 +18,7 @@ use super::{Failure, validate};
 use crate::config::Config;
 use crate::escape::Escaped;
 
-/// How a check ended.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Status {
@@ -27,17 +27,16 @@ enum Status {
     Failed,
 }
 
-/// One thing that must work.
 #[derive(Debug, Serialize)]
 struct Check {
     category: &'static str,
-    /// What was checked, as a sentence that is true when it works.
+    /// The checked condition, as a sentence that is true if the check passes.
     check: String,
     status: Status,
-    /// What is wrong.
+    /// The problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
-    /// What to do about it.
+    /// How to fix the problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
 }
@@ -96,7 +95,7 @@ fn configuration(path: &Path, config: &Config) -> Vec<Check> {
     let mut checks = vec![Check::ok(CATEGORY, format!("{} is valid", path.display()))];
     let problems = validate::problems(config);
     if problems.is_empty() {
-        checks.push(Check::ok(CATEGORY, "every file that it needs can be used"));
+        checks.push(Check::ok(CATEGORY, "every required file can be used"));
     }
     checks.extend(problems.into_iter().map(|problem| {
         let (key, problem) = problem.split_once(": ").unwrap_or(("a file", &problem));
@@ -105,7 +104,7 @@ fn configuration(path: &Path, config: &Config) -> Vec<Check> {
     checks
 }
 
-/// Prints the checks as they end: categories with their ticks, or all at the end as JSON.
+/// Prints checks as they complete, grouped by category, or all at the end as JSON.
 struct Printer<'a> {
     out: &'a mut dyn Write,
     json: bool,

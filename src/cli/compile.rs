@@ -1,4 +1,4 @@
-//! `hotlist compile` and `hotlist compact`: feeds become segments of a store.
+//! `hotlist compile` and `hotlist compact`: compile feeds into segments of a store.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -59,7 +59,7 @@ pub(super) fn compile(
             &args.store,
             args.allow_shrink,
             &mut |outcome| {
-                // Only memory fails here, which cannot.
+                // Only allocation can fail here.
                 let _ = report::unusable(outcome, &mut lines);
             },
             &|read| bar.inc(read),
@@ -86,7 +86,7 @@ pub(super) fn compile(
     }
 }
 
-/// The files of the command line, as its options say.
+/// Returns the files of the command line with their options.
 fn given(args: &CompileArgs) -> Result<Vec<FeedFile>, Failure> {
     let mut files = load::given(&args.paths).context("cannot find the feeds")?;
     for file in &mut files {
@@ -115,7 +115,7 @@ fn summary(state: &FeedState, change: Change) -> String {
         Change::Full => format!("{feed}: {indicators} in a new segment {newest}"),
         Change::Delta { added, withdrawn } => {
             format!(
-                "{feed}: {indicators}: {added} more and {withdrawn} withdrawn in segment {newest}, number {} of its chain",
+                "{feed}: {indicators}: {added} added and {withdrawn} withdrawn in segment {newest}, number {} of its chain",
                 segments.len()
             )
         }
@@ -134,14 +134,14 @@ pub(super) fn compact(args: &CompactArgs, out: &mut dyn Write) -> Result<(), Fai
     for before in feeds.iter().filter(wanted) {
         let line = match compile::compact(&args.store, &before.feed).context("cannot compact")? {
             None => format!(
-                "{}: nothing to do: {}",
+                "{}: not merged: {}",
                 before.feed,
                 progress::count(before.segments.len() as u64, "segment", "segments")
             ),
             Some(state) => {
                 let bytes = |state: &FeedState| state.segments.iter().map(|segment| segment.bytes).sum::<u64>();
                 let (old, new) = (bytes(before), bytes(&state));
-                format!("{}: {} segments of {old} bytes are one of {new}", state.feed, before.segments.len())
+                format!("{}: merged {} segments of {old} bytes into one of {new}", state.feed, before.segments.len())
             }
         };
         writeln!(out, "{}", Escaped(line)).map_err(Failure::of_output)?;

@@ -1,4 +1,4 @@
-//! `hotlist completions`: what a shell needs to complete arguments, made from the definition of the command line.
+//! `hotlist completions`: shell completion scripts, generated from the definition of the command line.
 
 use std::io::Write;
 

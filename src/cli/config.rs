@@ -1,4 +1,4 @@
-//! `hotlist config`: the schema of configurations, and one with every default filled in, of a file or of a running sidecar.
+//! `hotlist config`: the schema of configurations, and a configuration with every default filled in.
 
 use std::io::Write;
 
@@ -10,7 +10,7 @@ use super::admin;
 use super::args::{ConfigAction, ConfigArgs, ConfigShowArgs};
 use crate::config::Config;
 
-/// The longest configuration that a sidecar shows, in bytes. The longest that is read is smaller.
+/// The maximum size of a shown configuration, in bytes, which is above the maximum size of a configuration file.
 const LARGEST: usize = 16 << 20;
 
 pub(super) fn run(
@@ -31,14 +31,15 @@ pub(super) fn run(
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::of_output)
 }
 
-/// The configuration that is active in a running sidecar.
+/// Returns the active configuration of a running sidecar.
 fn active(given: &str) -> anyhow::Result<String> {
     let endpoint = admin::endpoint(given)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(async {
         let body = admin::get(&endpoint, "/config").await?;
         let whole = Limited::new(body, LARGEST).collect().await;
-        let bytes = whole.map_err(|error| anyhow::anyhow!("{endpoint}: the answer breaks off: {error}"))?.to_bytes();
+        let bytes =
+            whole.map_err(|error| anyhow::anyhow!("{endpoint}: the response is incomplete: {error}"))?.to_bytes();
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     })
 }

@@ -1,4 +1,4 @@
-//! `hotlist control-plane`: serves a store until a signal tells it to end.
+//! `hotlist control-plane`: serves a store until a signal ends the process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +20,13 @@ use crate::escape::Escaped;
 use crate::task;
 use crate::telemetry;
 
-/// The file of a connected node is written twice a minute, so a shorter time would remove it.
+/// A connected node's file is written twice per minute, so a shorter time would remove it.
 const SHORTEST_MEMORY: Duration = Duration::from_secs(600);
 
-/// Where the admin listener is unless `--admin` says otherwise.
+/// The address of the admin listener without `--admin`.
 const DEFAULT_ADMIN: &str = "127.0.0.1:9466";
 
-/// How long what is in flight may take at the end.
+/// The grace period for calls in flight at shutdown.
 const GRACE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<String>) -> Result<(), Failure> {
@@ -38,7 +38,7 @@ pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<
     let limits = Limits { forget_nodes_after: forget_after(&args.forget_nodes_after)?, ..Limits::default() };
     telemetry::init_log(Log::default(), environment(telemetry::LOG_VARIABLE).as_deref()).map_err(anyhow::Error::new)?;
     let metrics = telemetry::init_metrics().map_err(anyhow::Error::new)?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), store = %Escaped(args.store.display()), "hotlist control-plane starts");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), store = %Escaped(args.store.display()), "hotlist control-plane starting");
     process.report();
     let store = Store::open(&args.store).map_err(anyhow::Error::new)?.with_quotas(quotas);
     let tls = args.tls_cert.clone().zip(args.tls_key.clone());
@@ -53,9 +53,9 @@ pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<
             None => None,
             Some(address) => match Admin::bind(address, None) {
                 Ok(admin) => Some(admin),
-                // Several control planes on one host need no address each as long as nobody asked for one.
+                // Without an explicit `--admin`, several control planes can run on one host.
                 Err(error) if args.admin.is_none() => {
-                    tracing::warn!(error = %Escaped(&error), "probes and metrics are not served; give --admin another address, or `none`");
+                    tracing::warn!(error = %Escaped(&error), "admin listener failed to bind: probes and metrics are not served; give --admin another address, or `none`");
                     None
                 }
                 Err(error) => return Err(error.into()),
@@ -67,14 +67,14 @@ pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<
                 readiness: readiness.clone(),
                 metrics,
                 snapshot: None,
-                config: Arc::new(|| "a control plane has no configuration but its arguments\n".to_owned()),
+                config: Arc::new(|| "a control plane is configured by its arguments only\n".to_owned()),
                 confirm: Arc::new(|_| Box::pin(std::future::ready(false))),
                 tap: None,
             };
             let served = admin.serve(pages, over.clone().cancelled_owned());
             task::background("admin", async move {
                 if let Err(error) = served.await {
-                    tracing::error!(error = %Escaped(&error), "probes and metrics are no longer answered");
+                    tracing::error!(error = %Escaped(&error), "admin listener failed: probes and metrics are no longer served");
                 }
             });
         }
@@ -103,14 +103,14 @@ pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<
             Ok(ended) => ended??,
             Err(_) => return Ok(false),
         }
-        tracing::info!("every stream has ended");
+        tracing::info!("all streams ended");
         Ok::<_, anyhow::Error>(true)
     })?;
     if clean {
         return Ok(());
     }
     Err(Failure::Other(anyhow::anyhow!(
-        "calls were still in flight {} s after the signal, or at a second one; they were cut",
+        "calls still in flight {} s after the signal, or at a second signal, were aborted",
         GRACE.as_secs()
     )))
 }

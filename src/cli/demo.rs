@@ -1,8 +1,8 @@
-//! `hotlist demo`: the whole thing at work on this machine, with nothing faked between the ends.
+//! `hotlist demo`: a complete pipeline on this machine, in which only the events and indicators are invented.
 //!
-//! A sender speaks OTLP/gRPC to the very [`App`] that `hotlist run` builds, from a configuration that is read like any
-//! other; a receiver on another loopback port is the next hop. What is shown is what that receiver got, and every
-//! figure is measured in this run.
+//! A sender speaks OTLP/gRPC to the same [`App`] that `hotlist run` builds, from an ordinary configuration; a receiver
+//! on another loopback port is the next hop. The output is what that receiver got, and every figure is measured in
+//! this run.
 
 mod events;
 mod example;
@@ -36,9 +36,9 @@ use events::Events;
 use next_hop::NextHop;
 use report::{Figures, Report};
 
-/// Events in a request, as collectors send them.
+/// Events per request, as collectors send them.
 const BATCH: usize = 500;
-/// Requests under way at once.
+/// Concurrent requests.
 const IN_FLIGHT: usize = 4;
 
 pub(super) fn run(
@@ -56,7 +56,7 @@ pub(super) fn run(
     runtime.block_on(show(args, directory.path(), Environment { seed, clock: Timestamp::now, metrics }, out))
 }
 
-/// The configuration, as text that is read like a file of one's own. JSON is YAML.
+/// The configuration, as text that is parsed like a configuration file. JSON is YAML.
 fn configuration(directory: &Path, next_hop: &str) -> String {
     let indicators = directory.join("indicators");
     let document = json!({
@@ -69,7 +69,7 @@ fn configuration(directory: &Path, next_hop: &str) -> String {
         },
         "admin": { "address": "127.0.0.1:0" },
     });
-    // `$` begins a variable, and may stand in the path of a temporary directory.
+    // `$` begins a variable, and may occur in the path of a temporary directory.
     document.to_string().replace('$', "$$")
 }
 
@@ -86,7 +86,7 @@ async fn show(args: &DemoArgs, directory: &Path, environment: Environment, out: 
     let received = next_hop.received();
     let (stop, stopped) = watch::channel(false);
     let wait = |mut stopped: watch::Receiver<bool>| async move {
-        // An error means that the sender is gone, which is a stop too.
+        // An error means that the sender is dropped, which is also a stop.
         let _ = stopped.wait_for(|stop| *stop).await;
     };
     let (stop_next_hop, next_hop_stopped) = watch::channel(false);
@@ -116,7 +116,7 @@ async fn show(args: &DemoArgs, directory: &Path, environment: Environment, out: 
     let elapsed = started.elapsed();
     bar.finish_and_clear();
     sent?;
-    // Each request was answered after the next hop had it, so whatever it told is in the channel by now.
+    // The next hop sends before it answers, so everything that it received is in the channel by now.
     drain(&mut tagged, &mut report);
 
     let figures = figures(&metrics, args.events, received.get(), elapsed);
@@ -133,7 +133,7 @@ async fn show(args: &DemoArgs, directory: &Path, environment: Environment, out: 
             }
         }
     }
-    // The sidecar drains first: its next hop has to answer what is in flight.
+    // The sidecar drains first: its next hop must still answer the requests in flight.
     let _ = stop.send(true);
     serving.await.context("the sidecar's task failed")?.map_err(anyhow::Error::new)?;
     let _ = stop_next_hop.send(true);
@@ -141,10 +141,10 @@ async fn show(args: &DemoArgs, directory: &Path, environment: Environment, out: 
     Ok(())
 }
 
-/// Sends generated events to the sidecar, several requests at once, each answered before it counts.
+/// Sends generated events to the sidecar in concurrent requests, and waits for each response.
 async fn send(address: &str, events: u64, bar: &ProgressBar) -> anyhow::Result<()> {
     let endpoint = crate::config::Endpoint::parse(&format!("http://{address}")).map_err(anyhow::Error::msg)?;
-    // The sidecar's own client stands in for a collector: its bytes are those of any OTLP exporter.
+    // The sidecar's own client takes the place of a collector: it sends the same bytes as any OTLP exporter.
     let client = GrpcSink::otlp(endpoint, crate::sink::grpc::Settings::default());
     let mut source = Events::new()?;
     let mut left = usize::try_from(events).context("too many events")?;
@@ -179,7 +179,7 @@ fn drain(tagged: &mut mpsc::Receiver<Value>, report: &mut Report) {
     }
 }
 
-/// What the process counted, read as Prometheus would.
+/// Reads the counters of the process as Prometheus would.
 fn figures(metrics: &PrometheusHandle, sent: u64, received: u64, elapsed: Duration) -> Figures {
     let text = metrics.render();
     let sum = |name: &str| report::sum(&text, name);

@@ -1,8 +1,8 @@
 //! `hotlist explain`: why an event did, or did not, match.
 //!
-//! The verdict is that of the live stream: the same detector over the fields that the snapshot looks at. Then the event
-//! is walked once more over every field of the table with a listener at the matcher, so that a field at which nothing
-//! could match is shown, too, with that reason.
+//! The verdict is that of the live stream: the same detector over the fields that the snapshot checks. Then the event
+//! is walked again over every field of the table with an observer at the matcher, so that a field at which nothing
+//! could match is shown as well, with that reason.
 
 mod report;
 mod story;
@@ -20,7 +20,7 @@ use crate::matcher::Matcher;
 use report::Explanation;
 use story::Story;
 
-/// The longest event that is read.
+/// The maximum size of an event, in bytes.
 const MAX_EVENT: u64 = 64 << 20;
 
 pub(super) fn run(

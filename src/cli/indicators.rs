@@ -1,4 +1,4 @@
-//! The indicators that a subcommand was given, by path or by a configuration, and where each of them comes from.
+//! Loads the indicators of a subcommand, given by path or by a configuration, and finds the source of each.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,26 +21,25 @@ use crate::intel::snapshot::{Feed, MatchOptions, Snapshot, SnapshotBuilder};
 use crate::matcher::Hit;
 use crate::policy::Policy;
 
-/// Lines of feeds that are named for one indicator.
+/// The maximum number of feed lines that are named per indicator.
 const NAMED: usize = 3;
 
-/// A detector, and the files behind it.
+/// A detector and the sources of its indicators.
 pub(super) struct Loaded {
     pub(super) detector: Detector,
     pub(super) origins: Origins,
 }
 
-/// The files that indicators come from.
 #[derive(Default)]
 pub(super) struct Origins {
     files: Vec<FeedFile>,
     /// Segments with the names of their feeds.
     segments: Vec<(PathBuf, BTreeSet<String>)>,
-    /// What the import guard refused.
+    /// Values that the import guard refused.
     pub(super) refused: Vec<(PathBuf, u32, Refused)>,
 }
 
-/// What `run` would match with under the configuration at `path`. What is not used is told on standard error.
+/// Loads what `run` would match under the configuration at `path`. Reports unused entries on standard error.
 pub(super) fn configured(
     path: &Path,
     allowlists: &[PathBuf],
@@ -54,7 +53,7 @@ pub(super) fn configured(
     Ok(Loaded { detector: offline.detector, origins })
 }
 
-/// What is in files and segments, without any rule but the allowlists. What is not used is told on standard error.
+/// Loads files and segments, with allowlists but no other rule. Reports unused entries on standard error.
 pub(super) fn given(
     paths: &[PathBuf],
     options: MatchOptions,
@@ -90,7 +89,7 @@ pub(super) fn given(
     }
     bar.finish_and_clear();
     if opened.is_empty() && outcomes.iter().all(|outcome| outcome.import.is_err()) {
-        return Err(Failure::Other(anyhow::anyhow!("no file of indicators could be read")));
+        return Err(Failure::Other(anyhow::anyhow!("no indicator file could be read")));
     }
     let snapshot = snapshot(&mut outcomes, opened, &table, options, seed)?;
     if snapshot.is_empty() {
@@ -106,12 +105,11 @@ pub(super) fn given(
     Ok(Loaded { detector, origins: Origins { files, segments, refused: Vec::new() } })
 }
 
-/// Whether a path names a segment.
 pub(super) fn is_segment(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == "seg")
 }
 
-/// A snapshot of files that were imported and of segments, in this order.
+/// Builds a snapshot of imported files and segments, in this order.
 pub(super) fn snapshot(
     outcomes: &mut [load::Outcome],
     segments: Vec<Arc<Segment>>,
@@ -131,7 +129,7 @@ pub(super) fn snapshot(
     Ok(builder.build(name))
 }
 
-/// A policy of the allowlists named on the command line and nothing else, `None` without any.
+/// Builds a policy of only the allowlists named on the command line; `None` without any.
 fn only_allowlists(paths: &[PathBuf]) -> Option<Policy> {
     if paths.is_empty() {
         return None;
@@ -142,7 +140,7 @@ fn only_allowlists(paths: &[PathBuf]) -> Option<Policy> {
 }
 
 impl Origins {
-    /// Where each of the hits comes from: `file:line`, or the segment. Reads the files of their feeds again.
+    /// Finds the source of each hit: `file:line`, or the segment. Reads the files of their feeds again.
     pub(super) fn places(&self, snapshot: &Snapshot, hits: &[&Hit]) -> Vec<Vec<String>> {
         let feeds: Vec<&str> = hits.iter().map(|hit| feed_of(snapshot, hit)).collect();
         let ids: Vec<_> = hits.iter().map(|hit| snapshot.indicator(hit.posting.indicator).id).collect();
@@ -187,7 +185,7 @@ fn feed_of<'s>(snapshot: &'s Snapshot, hit: &Hit) -> &'s str {
     &snapshot.feed_of(hit.posting.indicator).name
 }
 
-/// Whether a term of an indicator is what a hit names.
+/// Returns whether a term of an indicator is the one that a hit names.
 fn is_of(term: &Term, hit: &Hit) -> bool {
     if term.value.kind() != hit.kind {
         return false;

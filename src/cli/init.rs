@@ -1,7 +1,7 @@
-//! `hotlist init`: a pair of configurations for a log collector and Hotlist, as the examples have it.
+//! `hotlist init`: writes a pair of configurations for a log collector and Hotlist.
 //!
-//! The examples of the repository are what is written, with the paths and addresses that were asked for: what the tests
-//! hold of the examples holds of these files.
+//! The configurations are the repository's examples with the given paths and addresses, so the tests of the examples
+//! also cover the written files.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -14,29 +14,28 @@ use super::args::{Collector, InitArgs};
 use crate::config::{Endpoint, without_credentials};
 use crate::escape::Escaped;
 
-/// The next hop of the examples.
+/// The next hop in the examples.
 const ENDPOINT: &str = "http://127.0.0.1:24317";
-/// The events of the examples.
+/// The events in the examples.
 const EVENTS: &str = "../../events/*.ndjson";
-/// The indicators of the examples.
+/// The indicators in the examples.
 const INDICATORS: &str = "../../indicators/*";
 
-/// A first file of indicators, so that a first hit needs nothing else.
+/// A first indicator file, so that a first hit needs nothing else.
 const FIRST: &str = "# One indicator per line: addresses, networks, domains, URLs, hashes, e-mail addresses.\n\
                      # Put your own feeds beside this file (CSV, STIX, MISP and others are read, too), then remove it.\n\
                      first-hit.example\n";
-/// An event that hits it.
+/// An event that hits the first indicator file.
 const EVENT: &str = r#"{"dns":{"question":{"name":"www.first-hit.example"}}}"#;
 
-/// What the examples have for one collector.
+/// The example configurations for one collector.
 struct Pair {
-    /// The name of the collector's file.
     name: &'static str,
     collector: &'static str,
     hotlist: &'static str,
-    /// How the collector is started.
+    /// The command that starts the collector.
     start: &'static str,
-    /// A directory that must be there.
+    /// A directory that the collector needs.
     directory: Option<&'static str>,
 }
 
@@ -78,7 +77,7 @@ pub(super) fn run(args: &InitArgs, out: &mut dyn Write) -> Result<(), Failure> {
     };
     if args.logs.chars().any(|c| c == '"' || c == '\\' || c.is_control() || c == '\'' || c == '#') {
         return Err(Failure::Other(anyhow::anyhow!(
-            "--logs {:?}: quotes, backslashes and `#` cannot be written into these files; give another path, and edit it",
+            "--logs {:?}: quotes, backslashes and `#` are not allowed; give another path, and edit the written files",
             args.logs
         )));
     }
@@ -98,9 +97,9 @@ pub(super) fn run(args: &InitArgs, out: &mut dyn Write) -> Result<(), Failure> {
         .map(|path| path.display().to_string())
         .collect();
     if !there.is_empty() {
-        let (is, them) = if there.len() == 1 { ("is", "it") } else { ("are", "them") };
+        let (exist, them) = if there.len() == 1 { ("exists", "it") } else { ("exist", "them") };
         return Err(Failure::Other(anyhow::anyhow!(
-            "{} {is} there already, and nothing was written; give another --directory, or move {them} away",
+            "{} already {exist}, and nothing was written; give another --directory, or move {them} away",
             there.join(", ")
         )));
     }
@@ -116,7 +115,7 @@ pub(super) fn run(args: &InitArgs, out: &mut dyn Write) -> Result<(), Failure> {
     next_steps(args, &pair, out).and_then(|()| out.flush()).map_err(Failure::of_output)
 }
 
-/// Writes a new file; one that appeared meanwhile stays.
+/// Writes a new file; never overwrites a file that appeared meanwhile.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
 }
@@ -129,11 +128,11 @@ fn next_steps(args: &InitArgs, pair: &Pair, out: &mut dyn Write) -> io::Result<(
     if args.endpoint.is_none() {
         writeln!(
             out,
-            "  {:<39} # stands in for your back end, and prints what arrives",
+            "  {:<39} # takes the place of your back end, and prints what arrives",
             "hotlist run --config receiver.yaml"
         )?;
     }
-    writeln!(out, "  {:<39} # what does not work yet", "hotlist check --config hotlist.yaml")?;
+    writeln!(out, "  {:<39} # checks what does not work yet", "hotlist check --config hotlist.yaml")?;
     writeln!(out, "  hotlist run --config hotlist.yaml")?;
     writeln!(out, "  {:<39} # reads {}", pair.start, Escaped(&args.logs))?;
     writeln!(out, "\na first hit, and why it is one:")?;

@@ -1,4 +1,4 @@
-//! `hotlist man`: man pages, made from the definition of the command line.
+//! `hotlist man`: man pages, generated from the definition of the command line.
 
 use std::fs;
 use std::io::Write;

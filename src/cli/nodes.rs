@@ -1,4 +1,4 @@
-//! `hotlist nodes`: what a control plane knows of its nodes.
+//! `hotlist nodes`: lists or removes the nodes that a control plane knows.
 
 use std::io::{self, Write};
 
@@ -15,7 +15,7 @@ use crate::control::operator::{
 use crate::escape::Escaped;
 use crate::net::tls::Connector;
 
-/// Characters of a reason that a table shows.
+/// The maximum length of a reason in the table, in characters.
 const EXCERPT: usize = 120;
 
 pub(super) fn run(args: &NodesArgs, out: &mut dyn Write) -> Result<(), Failure> {
@@ -49,7 +49,7 @@ fn list(nodes: &[NodeStatus], json: bool, out: &mut dyn Write) -> io::Result<()>
     nodes.iter().filter_map(duplicates).try_for_each(|line| writeln!(out, "{line}"))
 }
 
-/// What is wrong with a node whose name several processes use.
+/// Describes the processes that share one node name.
 fn duplicates(status: &NodeStatus) -> Option<String> {
     if status.instances.len() < 2 {
         return None;
@@ -57,7 +57,7 @@ fn duplicates(status: &NodeStatus) -> Option<String> {
     let name = status.node.as_ref().map_or("", |node| node.name.as_str());
     let one = |of: &Instance| {
         let from = if of.address.is_empty() { "a Unix socket" } else { &of.address };
-        format!("{} (heard {} ago)", Escaped(from), age(of.age_seconds))
+        format!("{} (last seen {} ago)", Escaped(from), age(of.age_seconds))
     };
     let all: Vec<String> = status.instances.iter().map(one).collect();
     let (count, name, all) = (all.len(), Escaped(name), all.join(", "));
@@ -70,8 +70,10 @@ fn removed_line(name: &str, tenant: &str, with_alerts: bool, of: RemoveNodeRespo
     let files = if alert_files == 1 { "1 file".to_owned() } else { format!("{alert_files} files") };
     let alerts = match (alert_files, with_alerts) {
         (0, _) => "it has no alerts".to_owned(),
-        (_, true) => format!("{files} of its alerts ({alert_bytes} bytes) removed, too"),
-        (_, false) => format!("{files} of its alerts ({alert_bytes} bytes) left in the store, --alerts removes them"),
+        (_, true) => format!("{files} of its alerts ({alert_bytes} bytes) also removed"),
+        (_, false) => {
+            format!("{files} of its alerts ({alert_bytes} bytes) kept in the store, remove them with --alerts")
+        }
     };
     format!("removed node {name}{tenant}; {alerts}")
 }
@@ -137,7 +139,7 @@ fn version(version: u64) -> String {
     if version == 0 { "-".to_owned() } else { version.to_string() }
 }
 
-/// Whether the canary is found, when there is one.
+/// Returns whether the canary is found, if there is one.
 fn canary(status: &NodeStatus) -> Option<&'static str> {
     match status.statistics.as_ref()?.canary() {
         Canary::Unspecified => None,
@@ -146,7 +148,7 @@ fn canary(status: &NodeStatus) -> Option<&'static str> {
     }
 }
 
-/// What was refused last, and why.
+/// Returns the version that was refused last, and the reason.
 fn refusal(slot: &SlotStatus) -> Option<String> {
     let error = slot.error.as_ref()?;
     let reason: String = error.message.chars().take(EXCERPT).collect();

@@ -1,5 +1,4 @@
-//! What a command that serves sets up before anything else, and how it ends: threads, its log, the limit of open files,
-//! and signals.
+//! Sets up a long-running command and ends it: threads, the log, the limit of open files, and signals.
 
 use std::io;
 use std::time::Duration;
@@ -13,34 +12,34 @@ use crate::escape::Escaped;
 use crate::net::socket::descriptors;
 use crate::telemetry;
 
-/// How long work that blocks, such as a write to a file system that hangs, may hold up the end.
+/// The maximum delay of the process's end by blocking work, such as a write to a file system that hangs.
 const LAST_WORK: Duration = Duration::from_secs(1);
 
-/// The threads of a process that serves.
+/// The threads of a long-running command.
 pub(super) struct Process {
     runtime: Option<Runtime>,
-    /// Why the limit of open files is what it was.
+    /// The result of raising the limit of open files.
     limit: io::Result<u64>,
 }
 
 impl Process {
-    /// Starts threads, and has the log written by one of its own. A write beyond the limit of file sizes fails from now
-    /// on like one to a full disk, and does not end the process (SIGXFSZ).
+    /// Starts the threads, and a separate one for the log. From now on, a write beyond the limit of file sizes fails like
+    /// a write to a full disk, and does not end the process (SIGXFSZ).
     pub(super) fn start() -> anyhow::Result<Process> {
         let runtime = Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
         let entered = runtime.enter();
-        // Who handles the signal once handles it for as long as the process lives.
+        // A handled signal stays handled for as long as the process lives.
         let _ = signal(SignalKind::from_raw(SystemSignal::XFSZ.as_raw())).context("cannot listen for SIGXFSZ")?;
         drop(entered);
         telemetry::open_log()?;
         Ok(Process { runtime: Some(runtime), limit: descriptors::raise_limit() })
     }
 
-    /// Logs what the start could not do, once there is a log.
+    /// Logs startup problems, once the log is set up.
     pub(super) fn report(&self) {
         match &self.limit {
-            Ok(files) => tracing::debug!(files, "limit of open files"),
-            Err(error) => tracing::warn!(error = %Escaped(error), "the limit of open files cannot be raised"),
+            Ok(files) => tracing::debug!(files, "open file limit raised"),
+            Err(error) => tracing::warn!(error = %Escaped(error), "cannot raise the open file limit"),
         }
     }
 
@@ -49,7 +48,7 @@ impl Process {
     /// # Errors
     /// Those of the future.
     pub(super) fn block_on<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-        // invariant: there is a runtime until this is dropped.
+        // invariant: the runtime exists until `self` is dropped.
         self.runtime.as_ref().context("the threads have ended")?.block_on(work)
     }
 }
@@ -68,12 +67,12 @@ pub(super) struct Ends {
     interrupt: Signal,
 }
 
-/// How a signal asks the process to end.
+/// The signal that asked the process to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// SIGTERM: a manager of processes, which tells others at the same time.
+    /// SIGTERM: sent by a process manager, which stops routing requests at the same time.
     Terminate,
-    /// SIGINT: somebody at a terminal.
+    /// SIGINT: sent from a terminal.
     Interrupt,
 }
 
@@ -86,7 +85,7 @@ impl Ends {
         })
     }
 
-    /// The next one. Signals are not lost while nobody waits, but several of a kind may be one.
+    /// Waits for the next signal. Signals that arrive while nothing waits are kept, but several of a kind become one.
     pub(super) async fn next(&mut self) -> End {
         tokio::select! {
             _ = self.terminate.recv() => {
@@ -101,7 +100,6 @@ impl Ends {
     }
 }
 
-/// Listens for a signal.
 pub(super) fn listen(kind: SignalKind, name: &str) -> anyhow::Result<Signal> {
     signal(kind).with_context(|| format!("cannot listen for {name}"))
 }

@@ -1,4 +1,4 @@
-//! What a person at a terminal sees while something takes long, on standard error.
+//! Progress on standard error, for a person at a terminal.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::escape::Escaped;
 
-/// A bar over `total` things; nothing is drawn when standard error is not a terminal, or one that cannot move its cursor.
+/// A progress bar over `total` items; not drawn unless standard error is a terminal that can move its cursor.
 pub(super) fn bar(total: u64, what: &str) -> ProgressBar {
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     let target = if is_dumb { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
@@ -21,7 +21,7 @@ pub(super) fn bar(total: u64, what: &str) -> ProgressBar {
     bar
 }
 
-/// The same over bytes.
+/// A progress bar over bytes.
 pub(super) fn bytes(total: u64, what: &str) -> ProgressBar {
     let bar = bar(total, what);
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {msg} {bytes_per_sec} {elapsed}") {
@@ -30,17 +30,17 @@ pub(super) fn bytes(total: u64, what: &str) -> ProgressBar {
     bar
 }
 
-/// A number with its noun: `1 line`, `2 lines`.
+/// Formats a number with its noun: `1 line`, `2 lines`.
 pub(super) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// A line on standard error for a person.
+/// Writes a line to standard error for a person.
 pub(super) fn note(text: &str) {
     line(&format!("hotlist: {text}"));
 }
 
-/// A line on standard error. Nothing is left to do when standard error is gone.
+/// Writes a line to standard error, and ignores errors of standard error.
 pub(super) fn line(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", Escaped(text));
 }

@@ -1,4 +1,4 @@
-//! `hotlist publications`: the versions that a store keeps, which are active, who made them, and what is in them.
+//! `hotlist publications`: lists the versions that a store keeps: which are active, their authors, and their content.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -16,7 +16,7 @@ use crate::feed::compile;
 use crate::intel::manifest::{Digest, Manifest};
 use crate::intel::segment;
 
-/// Feeds that a row of the table names.
+/// The maximum number of feeds in a row of the table.
 const FEEDS: usize = 3;
 
 pub(super) fn run(args: &PublicationsArgs, out: &mut dyn Write) -> Result<(), Failure> {
@@ -35,14 +35,14 @@ pub(super) fn run(args: &PublicationsArgs, out: &mut dyn Write) -> Result<(), Fa
     written.and_then(|()| out.flush()).map_err(Failure::of_output)
 }
 
-/// Indicators of segments, each asked for once.
+/// The number of indicators per segment, read once each.
 struct Counts<'s> {
     store: &'s Store,
     known: HashMap<Digest, Option<i64>>,
 }
 
 impl Counts<'_> {
-    /// What `hotlist compile` noted; it knows what a change withdrew, too.
+    /// Reads the counts that `hotlist compile` recorded, which include what a change withdrew.
     fn of(store: &Store) -> Counts<'_> {
         let feeds = compile::feeds(store.root()).unwrap_or_default();
         let segments = feeds.iter().flat_map(|feed| &feed.segments).filter_map(|segment| {
@@ -53,7 +53,7 @@ impl Counts<'_> {
         Counts { store, known: segments.collect() }
     }
 
-    /// The indicators of a manifest; `None` when a segment is not in the store any more.
+    /// Returns the number of indicators of a manifest; `None` when a segment is missing from the store.
     fn indicators(&mut self, manifest: &Manifest) -> Option<i64> {
         let store = self.store;
         let mut of = |digest: Digest| {

@@ -1,4 +1,4 @@
-//! `hotlist publish`, `promote`, `rollback` and `keygen`: what nodes are to serve, signed and put into a store.
+//! `hotlist publish`, `promote`, `rollback` and `keygen`: put signed publications into a store.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -18,7 +18,7 @@ use crate::control::store::{Draft, Labels, Publication, Store};
 use crate::feed::compile::{self, OriginWord};
 use crate::intel::manifest::{Digest, Key, Mode, Origin, Rule, SegmentRef};
 
-/// The most characters of a note.
+/// The maximum length of a note, in characters.
 const MAX_NOTE: usize = 200;
 
 pub(super) fn run(args: &PublishArgs, out: &mut dyn Write) -> Result<(), Failure> {
@@ -37,7 +37,7 @@ pub(super) fn run(args: &PublishArgs, out: &mut dyn Write) -> Result<(), Failure
     publish(&store, args, segments, rules, out)
 }
 
-/// The segments of the feeds that were compiled into the store, and rules that enable them.
+/// Returns the segments of the feeds that were compiled into the store, and rules that enable them.
 fn feeds(
     args: &PublishArgs,
     segment: impl Fn(&str) -> anyhow::Result<SegmentRef>,
@@ -60,7 +60,7 @@ fn feeds(
     Ok((segments, rules))
 }
 
-/// Publishes these segments under these rules, in that order.
+/// Publishes segments under rules, in this order.
 fn publish(
     store: &Store,
     args: &PublishArgs,
@@ -113,7 +113,7 @@ pub(super) fn keygen(args: &KeygenArgs, out: &mut dyn Write) -> Result<(), Failu
     create(&args.out, 0o600, &key.to_pem())?;
     create(&public, 0o644, &key.public().to_pem())?;
     let (id, private) = (key.public().id(), args.out.display());
-    writeln!(out, "key {id}: {private} signs, {} goes to the nodes", public.display())
+    writeln!(out, "key {id}: sign with {private}, copy {} to the nodes", public.display())
         .and_then(|()| out.flush())
         .map_err(Failure::of_output)
 }
@@ -128,11 +128,11 @@ fn say(publication: &Publication, out: &mut dyn Write) -> Result<(), Failure> {
         .map_err(Failure::of_output)
 }
 
-/// The store, with who publishes into it.
+/// Opens the store with the author of the publication.
 fn authored(path: &Path, note: Option<&str>) -> anyhow::Result<Store> {
     let note = note.unwrap_or("").trim();
     if note.chars().count() > MAX_NOTE {
-        bail!("--note: at most {MAX_NOTE} characters are kept; make it shorter");
+        bail!("--note: the note is longer than {MAX_NOTE} characters; shorten it");
     }
     let user = ["USER", "LOGNAME"].into_iter().find_map(environment).filter(|user| !user.is_empty());
     let number =
@@ -141,16 +141,16 @@ fn authored(path: &Path, note: Option<&str>) -> anyhow::Result<Store> {
     Ok(open(path)?.with_author(if host.is_empty() { user } else { format!("{user}@{host}") }, note.to_owned()))
 }
 
-/// A store that is there: a slip of the pen must not make another one.
+/// Opens an existing store: a mistyped path must not create another one.
 pub(super) fn open(path: &Path) -> anyhow::Result<Store> {
     if !path.is_dir() {
-        bail!("--store {}: is not a directory; make it, or give another", path.display());
+        bail!("--store {}: is not a directory; create it, or give another", path.display());
     }
     Store::open(path).context("--store")
 }
 
-/// A segment of the store. One that is published already is looked for, but not read again: a feed of millions of
-/// indicators takes a second, and its change is to be published at once.
+/// Returns a segment of the store. A segment that is already published must exist, but is not read again: a feed of
+/// millions of indicators takes a second to read, and its change is to be published at once.
 fn segment(store: &Store, known: &[SegmentRef], text: &str) -> anyhow::Result<SegmentRef> {
     let digest: Digest = text.parse().with_context(|| format!("--segment {text}"))?;
     if let Some(known) = known.iter().find(|known| known.digest == digest) {
@@ -164,7 +164,7 @@ fn rule(text: &str) -> anyhow::Result<Rule> {
         None => (text, Origin::Feed),
         Some((feed, "collection")) => (feed, Origin::Collection),
         Some((feed, "feed")) => (feed, Origin::Feed),
-        Some((_, other)) => bail!("--rule {text}: {other:?} is neither `feed` nor `collection`"),
+        Some((_, other)) => bail!("--rule {text}: {other:?} is not an origin; give `feed` or `collection`"),
     };
     Ok(Rule { feed: feed.to_owned(), enabled: true, origin })
 }
@@ -174,13 +174,13 @@ fn labels(texts: &[String]) -> anyhow::Result<Labels> {
     for text in texts {
         let (key, value) = text.split_once('=').with_context(|| format!("--label {text}: give KEY=VALUE"))?;
         if labels.insert(key.to_owned(), value.to_owned()).is_some() {
-            bail!("--label {text}: {key} is there twice");
+            bail!("--label {text}: {key} is given twice");
         }
     }
     Ok(labels)
 }
 
-/// A length of time, in which a day has 24 hours.
+/// Parses a duration, in which a day has 24 hours.
 fn lifetime(text: Option<&str>) -> anyhow::Result<Option<SignedDuration>> {
     let Some(text) = text else { return Ok(None) };
     let wanted = || format!("--expires {text}: give a time from now on, e.g. `30d` or `12h`");
@@ -198,14 +198,14 @@ fn key(path: Option<&Path>) -> anyhow::Result<Option<Key>> {
     Ok(Some(Key::from_pem(&pem).with_context(|| format!("--key {}", path.display()))?))
 }
 
-/// A new file: a key that is there is never lost.
+/// Creates a new file, never overwriting an existing key.
 fn create(path: &Path, mode: u32, content: &str) -> anyhow::Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     let written = file.and_then(|mut file| {
         file.write_all(content.as_bytes())?;
         file.sync_all()
     });
-    written.with_context(|| format!("{}: cannot be made; give another --out", path.display()))
+    written.with_context(|| format!("{}: cannot be created; give another --out", path.display()))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `hotlist rejected`: what a next hop refused for good, and sending it again once the reason is mended.
+//! `hotlist rejected`: lists records that a next hop permanently rejected, and resends them once the cause is fixed.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -23,7 +23,7 @@ use crate::sink::grpc::Settings;
 use crate::sink::rejected::{self, Entry, Line};
 use crate::sink::{GrpcSink, Headers};
 
-/// Characters of a record that a table shows.
+/// The maximum length of a record in the table, in characters.
 const EXCERPT: usize = 100;
 
 pub(super) fn run(args: &RejectedArgs, out: &mut dyn Write, log: &mut dyn Write) -> Result<(), Failure> {
@@ -41,7 +41,7 @@ fn list(args: &RejectedListArgs, out: &mut dyn Write, log: &mut dyn Write) -> Re
             let Line { number, entry, .. } = line;
             match entry {
                 Err(problem) => {
-                    // Nothing is left to do when standard error is gone, too.
+                    // A failing standard error is ignored.
                     let _ = writeln!(log, "{}:{number}: cannot be read: {}", Escaped(path.display()), Escaped(problem));
                 }
                 Ok(entry) if args.json => {
@@ -88,7 +88,7 @@ fn resend(args: &RejectedResendArgs, out: &mut dyn Write, log: &mut dyn Write) -
                 unreadable += 1;
                 let _ = writeln!(
                     log,
-                    "{}:{number}: stays, it cannot be read: {}",
+                    "{}:{number}: stays, cannot be read: {}",
                     Escaped(args.file.display()),
                     Escaped(problem)
                 );
@@ -98,10 +98,10 @@ fn resend(args: &RejectedResendArgs, out: &mut dyn Write, log: &mut dyn Write) -
     .map_err(anyhow::Error::new)?;
     if partial > 0 {
         let file = args.file.display();
-        let lines = count(partial, "line of a partial success is", "lines of partial successes are");
+        let lines = count(partial, "line of a partial success was", "lines of partial successes were");
         let _ = writeln!(
             log,
-            "{file}: {lines} not sent, because OTLP forbids sending them again; `--partial` sends them all the same"
+            "{file}: {lines} not sent, because OTLP forbids sending them again; `--partial` resends them"
         );
     }
     if args.dry_run {
@@ -153,7 +153,8 @@ fn sink(args: &RejectedResendArgs, format: Format) -> Result<GrpcSink, Failure> 
     let mut headers = Headers::default();
     for header in &args.headers {
         let (name, value) = header.split_once('=').context("--header: give NAME=VALUE or NAME=@FILE")?;
-        let name: HeaderName = name.parse().with_context(|| format!("--header: {name:?} is no name of a header"))?;
+        let name: HeaderName =
+            name.parse().with_context(|| format!("--header: {name:?} is not a valid header name"))?;
         let added = match value.strip_prefix('@') {
             Some(path) => headers.file(name, path.into()),
             None => headers.fixed(name, value),
@@ -175,7 +176,7 @@ fn sink(args: &RejectedResendArgs, format: Format) -> Result<GrpcSink, Failure> 
     })
 }
 
-/// TLS for an `https` endpoint, as the configuration of a sink has it.
+/// Builds TLS for an `https` endpoint, as for a sink of the configuration.
 fn connector(args: &RejectedResendArgs, endpoint: &Endpoint) -> Result<Option<Connector>, anyhow::Error> {
     let (ca_file, cert_file, key_file) = (args.ca_file.clone(), args.cert_file.clone(), args.key_file.clone());
     if let Endpoint::Https { host, .. } = endpoint {
@@ -229,7 +230,7 @@ fn records(entry: &Entry) -> Vec<String> {
     }
 }
 
-/// The beginning of a text, on one line.
+/// Returns the beginning of a text, on one line.
 fn excerpt(text: &str) -> String {
     let cut = if text.chars().nth(EXCERPT).is_some() { "…" } else { "" };
     format!("{}{cut}", Escaped(text.chars().take(EXCERPT).collect::<String>()))

@@ -1,11 +1,11 @@
-//! What of a file of indicators is not used, line by line.
+//! Lists what is not used of an indicator file, line by line.
 
 use std::io::{self, Write};
 
 use crate::escape::Escaped;
 use crate::feed::load::Outcome;
 
-/// `file:line: reason (excerpt)` for everything that is not used, or why the whole file is not.
+/// Writes `file:line: reason (excerpt)` for each entry that is not used, or the reason that the whole file is not.
 pub(super) fn unusable(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
     let file = Escaped(outcome.file.path.display());
     let import = match &outcome.import {

@@ -1,4 +1,4 @@
-//! `--wait` of `hotlist publish`, `promote` and `rollback`: what nodes make of a publication, as the store is told.
+//! `--wait` of `hotlist publish`, `promote` and `rollback`: reads from the store how nodes respond to a publication.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -11,12 +11,12 @@ use super::{Failure, progress};
 use crate::control::store::{NodeRecord, Progress, Publication, Rollout, Store};
 use crate::escape::Escaped;
 
-/// The pause between two reads of the store, which is told of a node once a second.
+/// The pause between two reads of the store, to which control planes write a node's state once per second.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Characters of a reason that are shown.
+/// The maximum length of a shown reason, in characters.
 const EXCERPT: usize = 200;
 
-/// How long to wait; `None`: not at all.
+/// Returns how long to wait; `None` for not at all.
 pub(super) fn timeout(args: &WaitArgs) -> anyhow::Result<Option<Duration>> {
     if !args.wait {
         return Ok(None);
@@ -29,7 +29,7 @@ pub(super) fn timeout(args: &WaitArgs) -> anyhow::Result<Option<Duration>> {
     time.map(Some).with_context(wanted)
 }
 
-/// Waits until the roll-out is over, and shows what became of it. Without a time nothing is waited for.
+/// Waits until the roll-out is over, and shows the result. Without a time, returns at once.
 pub(super) fn follow(
     store: &Store,
     publication: &Publication,
@@ -37,7 +37,7 @@ pub(super) fn follow(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let Some(waits) = waits else { return Ok(()) };
-    // What is published is told before anything is waited for.
+    // The publication is reported before anything is waited for.
     out.flush().map_err(Failure::of_output)?;
     let (bar, start) = (progress::bar(0, "nodes answered"), Instant::now());
     let rollout = loop {
@@ -95,7 +95,7 @@ fn detail(progress: Progress, node: &NodeRecord, of: &Publication, now: Timestam
     let has = if has == 0 { "nothing".to_owned() } else { format!("version {has}") };
     match progress {
         Progress::Applied => format!("has {has}"),
-        Progress::CanaryMissing => format!("has {has}, and its canary is not found in it"),
+        Progress::CanaryMissing => format!("has {has}, but its canary is not found in it"),
         Progress::Refused => {
             let reason: String = slot.map(|slot| slot.reason.chars().take(EXCERPT).collect()).unwrap_or_default();
             format!("refused it and still has {has}: {reason}")
@@ -105,24 +105,24 @@ fn detail(progress: Progress, node: &NodeRecord, of: &Publication, now: Timestam
     }
 }
 
-/// Why the publication is not where it should be.
+/// Returns the reason that the roll-out failed.
 fn failure(of: &Publication, rollout: &Rollout, waits: Duration) -> Option<String> {
     let (name, version) = (&of.name, of.manifest.version);
     let count = |progress| rollout.count(progress);
     let nodes = |count: usize| if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") };
     if let Some(newer) = rollout.superseded {
-        let by = if newer == 0 { "was taken away".to_owned() } else { format!("was superseded by version {newer}") };
-        return Some(format!("{name}: version {version} {by} while it was waited for"));
+        let by = if newer == 0 { "was removed".to_owned() } else { format!("was superseded by version {newer}") };
+        return Some(format!("{name}: version {version} {by} during the wait"));
     }
     let (refused, missing) = (count(Progress::Refused), count(Progress::CanaryMissing));
     if refused > 0 {
         let refused = nodes(refused);
-        return Some(format!("{name}: {refused} refused version {version}; mend it and publish again, or roll back"));
+        return Some(format!("{name}: {refused} refused version {version}; fix it and publish again, or roll back"));
     }
     if missing > 0 {
         let missing = nodes(missing);
         return Some(format!(
-            "{name}: the canary of {missing} is not found in version {version}; roll back, or publish a feed that has it"
+            "{name}: the canary of {missing} was not found in version {version}; roll back, or publish a feed that has it"
         ));
     }
     if count(Progress::Waiting) > 0 {
@@ -133,7 +133,7 @@ fn failure(of: &Publication, rollout: &Rollout, waits: Duration) -> Option<Strin
     }
     if count(Progress::Applied) == 0 {
         return Some(format!(
-            "{name}: no connected node is targeted by version {version}; compare its labels with `hotlist nodes`, and see that a control plane serves this store"
+            "{name}: version {version} targets no connected node; compare its labels with `hotlist nodes`, and check that a control plane serves this store"
         ));
     }
     None

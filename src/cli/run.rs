@@ -1,7 +1,7 @@
-//! `hotlist run`: the sidecar, until a signal tells it to drain. SIGHUP, and with `--watch-config` a change of the file,
-//! reads its configuration again.
+//! `hotlist run`: the sidecar, until a signal makes it drain. SIGHUP, and with `--watch-config` a change of the file,
+//! reloads the configuration.
 //!
-//! Signals are waited for apart from everything that may block, so that SIGTERM ends a start or a reload that hangs.
+//! Signals are handled apart from everything that may block, so that SIGTERM ends a start or a reload that hangs.
 
 mod watch;
 
@@ -26,23 +26,22 @@ use crate::escape::Escaped;
 use crate::telemetry;
 use watch::{ConfigFile, Outcome, Request};
 
-/// How long reading the configuration may take.
+/// The time limit for reading the configuration.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// When a start that is not over yet is logged.
+/// The time after which a slow start is logged.
 const SLOW_START: Duration = Duration::from_secs(10);
-/// How long after the grace period the process ends although something in it still blocks.
+/// The time after the grace period at which the process ends although something in it still blocks.
 const LAST_RESORT: Duration = Duration::from_secs(2);
 
-/// Gives the value of an environment variable.
+/// Looks up the value of an environment variable.
 type Variables = fn(&str) -> Option<String>;
 
-/// How serving ended.
 enum Ended {
-    /// As it should.
+    /// All requests were answered, or the grace period ended.
     Drained(Drained),
-    /// A signal came before everything was set up.
+    /// A signal arrived before everything was set up.
     NotStarted,
-    /// A second signal came, or something blocked beyond all time.
+    /// A second signal arrived, or something blocked past the grace period.
     Forced,
 }
 
@@ -52,12 +51,12 @@ pub(super) fn run(args: &RunArgs, environment: Variables, seed: u64) -> Result<(
     let config = process.block_on(async { Ok(load(&args.config, environment).await) })??;
     telemetry::init_log(config.log, environment(telemetry::LOG_VARIABLE).as_deref()).map_err(anyhow::Error::new)?;
     let metrics = telemetry::init_metrics().map_err(anyhow::Error::new)?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %Escaped(args.config.display()), "hotlist starts");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %Escaped(args.config.display()), "hotlist starting");
     process.report();
     match process.block_on(serve(config, &args.config, file, environment, seed, metrics))? {
         Ended::Drained(Drained::Clean) | Ended::NotStarted => Ok(()),
         Ended::Drained(Drained::Cut) => Err(Failure::Other(anyhow::anyhow!(
-            "the grace period ended with requests in flight; raise `shutdown.grace`, or look at the next hop"
+            "the grace period ended with requests in flight; raise `shutdown.grace`, or check the next hop"
         ))),
         Ended::Forced => Err(Failure::Other(anyhow::anyhow!(
             "the process ended before it had drained: requests in flight were dropped, not acknowledged"
@@ -75,7 +74,7 @@ async fn serve(
 ) -> anyhow::Result<Ended> {
     let mut ends = Ends::listen()?;
     let hangup = listen(SignalKind::hangup(), "SIGHUP")?;
-    // On a thread of its own: a path that hangs must not keep signals from being heard.
+    // On a thread of its own: a path that hangs must not keep signals from being handled.
     let building = tokio::spawn(App::build(config, Environment { seed, clock: Timestamp::now, metrics }));
     let app = tokio::select! {
         built = building => built.context("the start failed")??,
@@ -93,12 +92,12 @@ async fn serve(
     let (stop, stopped) = oneshot::channel::<()>();
     let mut serving = tokio::spawn(async move {
         let shutdown = async {
-            // Without a sender there is nobody left to serve for.
+            // Without a sender there is nothing left to serve.
             let _ = stopped.await;
         };
         tokio::select! {
             drained = app.run(shutdown) => drained,
-            // Among the threads that serve, so that it starves when they are stuck.
+            // Runs among the serving threads, so that it starves when they are stuck.
             never = service::feed_watchdog() => match never {},
         }
     });
@@ -113,24 +112,21 @@ async fn serve(
     }
 }
 
-/// Reports a start that takes long, and never returns.
+/// Logs a slow start, and never returns.
 async fn report_slow_start() -> Infallible {
     sleep(SLOW_START).await;
-    tracing::warn!("the start is not over after 10 s: indicators are large, or a file system does not answer");
+    tracing::warn!("the start takes longer than 10 s: indicators are large, or a file system does not answer");
     std::future::pending().await
 }
 
-/// Has the process end at the first signal, after the delay for SIGTERM. Returns at the second one, or when the process
-/// should have ended long ago.
+/// Makes the process drain at the first signal, after the delay for SIGTERM. Returns at the second signal, or when the
+/// process should have ended long ago.
 async fn end_on(ends: &mut Ends, leaving: Leaving, stop: oneshot::Sender<()>) {
     let end = ends.next().await;
     service::tell(State::Stopping);
     let (delay, grace) = leaving.begin();
     if end == End::Terminate && !delay.is_zero() {
-        tracing::info!(
-            delay_seconds = delay.as_secs_f64(),
-            "not ready any more, sources stay open for `shutdown.delay`"
-        );
+        tracing::info!(delay_seconds = delay.as_secs_f64(), "no longer ready; sources stay open for `shutdown.delay`");
         tokio::select! {
             () = sleep(delay) => {}
             _ = ends.next() => return,
@@ -138,12 +134,12 @@ async fn end_on(ends: &mut Ends, leaving: Leaving, stop: oneshot::Sender<()>) {
     }
     let _ = stop.send(());
     tokio::select! {
-        _ = ends.next() => tracing::warn!("a second signal: the process ends now"),
-        () = sleep(grace + LAST_RESORT) => tracing::error!("something blocks although the grace period is over: the process ends now"),
+        _ = ends.next() => tracing::warn!("second signal received; exiting now"),
+        () = sleep(grace + LAST_RESORT) => tracing::error!("something blocks past the grace period; exiting now"),
     }
 }
 
-/// Reads the configuration, away from the threads that answer: its file system may hang.
+/// Reads the configuration, away from the serving threads: its file system may hang.
 async fn load(path: &Path, environment: Variables) -> Result<Config, ConfigErrors> {
     let of_thread = path.to_owned();
     let loading = tokio::task::spawn_blocking(move || Config::load(&of_thread, &environment));
@@ -161,7 +157,7 @@ async fn load(path: &Path, environment: Variables) -> Result<Config, ConfigError
     }
 }
 
-/// Has the configuration read and taken at every SIGHUP, and at every change of its file.
+/// Reloads the configuration at every SIGHUP, and at every change of its file.
 async fn reload_on(
     mut hangup: Signal,
     mut changes: Option<mpsc::Receiver<Request>>,
@@ -173,17 +169,17 @@ async fn reload_on(
         let request = tokio::select! {
             Some(()) = hangup.recv() => None,
             Some(request) = next(&mut changes) => Some(request),
-            // Neither signals nor changes will come.
+            // Neither signals nor changes can arrive any more.
             else => std::future::pending().await,
         };
         if request.is_none() {
-            tracing::info!("SIGHUP received: reading the configuration again");
+            tracing::info!("SIGHUP received: reloading the configuration");
         }
         service::tell(State::Reloading);
         let (done, taken) = oneshot::channel();
         let config = load(&path, environment).await;
-        // Before the configuration is tried: what changes meanwhile is a reason to try it again. Away from the threads that
-        // answer, since a file system may hang.
+        // Before the configuration is tried, so that any later change triggers another try. Away from the serving threads,
+        // since a file system may hang.
         let named = match (&config, &request) {
             (Ok(config), Some(_)) => {
                 let config = config.clone();
@@ -191,7 +187,7 @@ async fn reload_on(
             }
             _ => Vec::new(),
         };
-        // The log says whether it was taken. Without a receiver the process is at its end.
+        // The log reports the result. Without a receiver the process is ending.
         let is_taken = reloads.send(Reload { config, done }).await.is_ok() && taken.await.unwrap_or(false);
         if let Some(request) = request {
             let _ = request.send(if is_taken { Outcome::Applied } else { Outcome::Refused(named) });
@@ -200,7 +196,7 @@ async fn reload_on(
     }
 }
 
-/// The next change that asks for a reload; none where nothing is watched.
+/// Returns the next change that asks for a reload; never returns if nothing is watched.
 async fn next(changes: &mut Option<mpsc::Receiver<Request>>) -> Option<Request> {
     match changes {
         Some(changes) => changes.recv().await,

@@ -1,8 +1,8 @@
-//! `hotlist scan`: files of events against indicators, offline.
+//! `hotlist scan`: matches event files against indicators, offline.
 //!
-//! With paths it says what is in the files: no rule, validity, C2 rule, revocation or import guard is applied, and no
-//! allowlist that is not named. With a configuration it says what `run` would do with the events if they arrived now.
-//! Output is in the order of the input, so two runs over the same files write the same bytes.
+//! With paths it matches the content of the files: no rule, validity, C2 rule, revocation or import guard is applied,
+//! and no allowlist that is not named. With a configuration it matches as `run` would if the events arrived now. Output
+//! is in the order of the input, so two runs over the same files write the same bytes.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -21,7 +21,7 @@ use crate::feed::load;
 use crate::intel::snapshot::MatchOptions;
 use crate::matcher::Matcher;
 
-/// The longest event line that is read. A longer one is reported and skipped.
+/// The maximum length of an event line. A longer line is reported and skipped.
 const MAX_LINE: usize = 64 << 20;
 
 /// One hit, as a line of NDJSON.
@@ -37,7 +37,6 @@ struct Line<'a> {
     detection: &'static str,
 }
 
-/// What a scan counted.
 #[derive(Default, Serialize)]
 struct Summary {
     /// Documents that were matched.
@@ -50,11 +49,11 @@ struct Summary {
     malformed: u64,
 }
 
-/// Matches files of events with one detector, and writes what comes of them.
+/// Matches event files with one detector, and writes the results.
 struct Scan<'a> {
     detector: &'a Detector,
     emit: Emit,
-    /// The arrival of every event.
+    /// The arrival time of every event.
     arrival: Timestamp,
     summary: Summary,
     out: &'a mut dyn Write,
@@ -71,7 +70,7 @@ pub(super) fn run(
         None => {
             let options =
                 MatchOptions { subdomains: args.subdomains, url_hosts: args.url_hosts, ..MatchOptions::EXACT };
-            // Events without a time of their own are judged by none: no validity is applied.
+            // Events without a time are not checked for validity.
             (indicators::given(&args.indicators, options, &args.allowlist, seed)?, Timestamp::UNIX_EPOCH)
         }
     };
@@ -95,15 +94,15 @@ pub(super) fn run(
     }
     let summary = scan.summary;
     out.flush().map_err(Failure::of_output)?;
-    summary.tell(args.json);
+    summary.report(args.json);
     Ok(())
 }
 
 impl Summary {
-    /// Tells it on standard error: standard output is for hits and events.
-    fn tell(&self, json: bool) {
+    /// Reports the summary on standard error: standard output is for hits and events.
+    fn report(&self, json: bool) {
         if json {
-            // A struct of numbers can be written.
+            // A struct of numbers can always be serialised.
             return progress::line(&serde_json::to_string(self).unwrap_or_default());
         }
         let count = progress::count;
@@ -111,7 +110,7 @@ impl Summary {
         progress::note(&format!("{hits} in {} of {}", self.events_with_hits, count(self.events, "event", "events")));
         if self.malformed > 0 {
             progress::note(&format!(
-                "{} not a JSON object, or only in part; what could be read was matched",
+                "{} not a JSON object, or malformed; the part that could be parsed was matched",
                 count(self.malformed, "line is", "lines are")
             ));
         }
@@ -119,7 +118,6 @@ impl Summary {
 }
 
 impl Scan<'_> {
-    /// Matches one file.
     fn events(&mut self, file: &str, input: &mut dyn BufRead) -> Result<(), Failure> {
         let detector = self.detector;
         let mut matcher = Matcher::new(&detector.snapshot);
@@ -147,7 +145,7 @@ impl Scan<'_> {
                 self.summary.malformed += 1;
                 let what = malformed.as_str();
                 progress::note(&format!(
-                    "{file}:{number}: a malformed JSON document ({what}), matched as far as it can be read"
+                    "{file}:{number}: a malformed JSON document ({what}), matched as far as it could be parsed"
                 ));
             }
             let written = match &verdict {
@@ -194,7 +192,7 @@ impl Scan<'_> {
                 feed: &snapshot.feed_of(hit.posting.indicator).name,
                 detection: Detection::Live.as_str(),
             };
-            // Two files of one feed may say the same thing.
+            // Two files of one feed may contain the same indicator.
             if seen.insert((line.field, line.value.clone(), line.kind, line.indicator, line.feed)) {
                 self.summary.hits += 1;
                 serde_json::to_writer(&mut *self.out, &line)?;
@@ -209,8 +207,8 @@ impl Scan<'_> {
     }
 }
 
-/// Reads one line with its end, at most [`MAX_LINE`] bytes of it; the rest of a longer one is skipped, and what is
-/// left is no JSON object, so it is reported as such.
+/// Reads one line with its end, at most [`MAX_LINE`] bytes; the rest of a longer line is skipped, and the remainder is
+/// not a JSON object, so it is reported as malformed.
 fn read_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
     let mut read = 0;
     loop {

@@ -1,8 +1,8 @@
-//! The service manager's protocol (`sd_notify(3)`): readiness, reloads, the end, and the watchdog. Without a manager,
-//! which says so by the environment variable `NOTIFY_SOCKET`, nothing is sent.
+//! The service manager's protocol (`sd_notify(3)`): readiness, reloads, the end, and the watchdog. Without the
+//! environment variable `NOTIFY_SOCKET` there is no manager, and nothing is sent.
 //!
-//! A manager that does not read blocks the sender once its socket is full. So a thread of its own sends, and events never
-//! wait for the manager.
+//! A manager that does not read blocks the sender once its socket is full. A separate thread sends the notifications, so
+//! that events never wait for the manager.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -15,12 +15,11 @@ use crate::escape::Escaped;
 use crate::task;
 use crate::telemetry::Throttle;
 
-/// Messages that wait for the manager.
+/// The capacity of the queue of notifications.
 const WAITING: usize = 16;
 
 type Message = Vec<NotifyState<'static>>;
 
-/// What the manager is told.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum State {
     /// Sockets are bound, indicators are loaded.
@@ -31,12 +30,12 @@ pub(super) enum State {
     Stopping,
 }
 
-/// Tells the manager.
+/// Notifies the manager.
 pub(super) fn tell(state: State) {
     let states = match state {
         State::Ready => vec![NotifyState::Ready],
         State::Reloading => {
-            // A manager of version 253 or newer takes the one only with the other (systemd.service(5), `Type=notify-reload`).
+            // A manager of version 253 or newer requires both together (systemd.service(5), `Type=notify-reload`).
             let now = NotifyState::monotonic_usec_now().ok();
             [NotifyState::Reloading].into_iter().chain(now).collect()
         }
@@ -45,8 +44,8 @@ pub(super) fn tell(state: State) {
     send(states);
 }
 
-/// Feeds the watchdog, if the manager asked for it, at half of its time. It starves when the tasks of the process no
-/// longer run.
+/// Notifies the watchdog, if the manager enabled it, at half of its interval. The notifications stop when the tasks of
+/// the process no longer run.
 pub(super) async fn feed_watchdog() -> Infallible {
     if let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) {
         let mut ticks = tokio::time::interval(limit / 2);
@@ -65,7 +64,7 @@ fn send(message: Message) {
         && let Err(TrySendError::Full(_)) = sender.try_send(message)
         && let Some(left_out) = LINES.pass()
     {
-        tracing::warn!(left_out, "the service manager does not read its notifications: they are dropped");
+        tracing::warn!(left_out, "the service manager does not read its notifications; dropped some");
     }
 }
 
@@ -83,7 +82,7 @@ fn start() -> Option<SyncSender<Message>> {
     match task::background_thread("hotlist-notify", write) {
         Ok(()) => Some(sender),
         Err(error) => {
-            tracing::warn!(error = %Escaped(&error), "cannot notify the service manager: the system gives no thread");
+            tracing::warn!(error = %Escaped(&error), "cannot notify the service manager: cannot start a thread");
             None
         }
     }

@@ -1,7 +1,7 @@
-//! Tables for people: as wide as the terminal, with lines that break between words only.
+//! Tables for people: as wide as the terminal, with line breaks only between words.
 //!
-//! Where the terminal is too narrow for the longest words of all columns side by side, each row becomes a list of its
-//! columns. Where there is no terminal, each row is one line.
+//! If the terminal is too narrow for the longest words of all columns, each row becomes a list of its columns. Without a
+//! terminal, each row is one line.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -10,9 +10,9 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
 use unicode_width::UnicodeWidthStr;
 
-/// Narrower terminals are taken for so wide.
+/// The assumed width of a narrower terminal.
 const NARROWEST: usize = 60;
-/// Wider terminals are taken for so wide: longer lines are hard to read.
+/// The assumed width of a wider terminal: longer lines are hard to read.
 const WIDEST: usize = 200;
 
 /// Rows under a header.
@@ -30,7 +30,7 @@ fn terminal() -> Option<usize> {
 }
 
 impl Rows {
-    /// No rows yet, for the terminal at standard output.
+    /// Creates an empty table for the terminal at standard output.
     pub(super) fn new<const N: usize>(header: [&'static str; N]) -> Rows {
         Rows::with_width(header, terminal())
     }
@@ -48,12 +48,12 @@ impl Rows {
         self.rows.is_empty()
     }
 
-    /// The width that each column needs for its longest word, padding included.
+    /// Returns the width that each column needs for its longest word, padding included.
     fn least_widths(&self) -> Vec<usize> {
         let longest = |text: &str| text.split_whitespace().map(UnicodeWidthStr::width).max().unwrap_or(0);
         let of = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| longest(cell));
-            // The space at each side of a cell.
+            // One space at each side of a cell.
             2 + cells.chain(self.header.get(column).map(|name| longest(name))).max().unwrap_or(0)
         };
         (0..self.header.len()).map(of).collect()
@@ -78,7 +78,7 @@ impl Rows {
         table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
     }
 
-    /// Each row as a list of its columns.
+    /// Formats each row as a list of its columns.
     fn lists(&self, width: usize) -> String {
         let name_width = self.header.iter().map(|name| name.width()).max().unwrap_or(0);
         let mut text = String::new();
@@ -109,7 +109,7 @@ impl Rows {
     }
 }
 
-/// Ends with a line end.
+/// Ends with a newline.
 impl fmt::Display for Rows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let least = self.least_widths();

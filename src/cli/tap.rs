@@ -1,4 +1,4 @@
-//! `hotlist tap`: hits and rates of a running sidecar, live.
+//! `hotlist tap`: shows hits and rates of a running sidecar, live.
 
 use std::io::Write;
 
@@ -12,9 +12,9 @@ use super::progress::count;
 use super::{Failure, admin, progress};
 use crate::escape::Escaped;
 
-/// The longest line that is taken of a sidecar.
+/// The maximum length of a line from the sidecar.
 const MAX_LINE: usize = 1 << 20;
-/// Seconds that one line of rates sums up.
+/// The interval of the lines of rates, in seconds.
 const RATES_EVERY: u64 = 5;
 
 /// Events and hits since the last line of rates.
@@ -49,7 +49,7 @@ pub(super) fn run(args: &TapArgs, out: &mut dyn Write) -> Result<(), Failure> {
                 return Err(Failure::Other(anyhow::anyhow!("{endpoint} sends lines of more than {MAX_LINE} bytes")));
             }
         }
-        progress::note("the sidecar ended the stream: it stops, or is gone");
+        progress::note("the sidecar closed the stream: it shut down or was restarted");
         Ok(())
     })
 }

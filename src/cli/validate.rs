@@ -1,4 +1,4 @@
-//! `hotlist validate`: everything that is wrong with a configuration or with feeds, without starting anything.
+//! `hotlist validate`: reports all problems of a configuration or of feeds, without starting anything.
 
 mod feeds;
 mod files;
@@ -14,8 +14,8 @@ use super::args::ValidateArgs;
 
 pub(super) use files::problems;
 
-/// Prints one line that sums the configuration up, or fails with all of its problems, or with all files that cannot be
-/// used. Then checks feeds, if asked to.
+/// Prints one line that summarises the configuration, or fails with all of its problems, or with all unusable files.
+/// Then checks feeds, if requested.
 pub(super) fn run(
     args: &ValidateArgs,
     environment: &dyn Fn(&str) -> Option<String>,
@@ -56,7 +56,7 @@ pub(super) fn run(
     if args.feeds || args.strict { feeds::configured(&config, args.strict, out) } else { Ok(()) }
 }
 
-/// Whether a file is named as a configuration is.
+/// Returns whether a file name has the extension of a configuration.
 fn is_configuration(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ["yaml", "yml", "toml"].iter().any(|known| ending == *known))
 }

@@ -1,4 +1,4 @@
-//! What `run` would match with: feeds, allowlists, and the manifest of the cache.
+//! Checks what `run` would match: feeds, allowlists, and the manifest of the cache.
 
 use super::Check;
 use crate::app;
@@ -24,7 +24,7 @@ pub(super) fn checks(config: &Config, seed: u64) -> Vec<Check> {
     }
     let is_loud = |note: &&String| note.contains("nothing matches") || note.starts_with("intel.files: ");
     for note in &offline.notes {
-        let check = Check::warning(CATEGORY, "everything that is configured is used", note);
+        let check = Check::warning(CATEGORY, "all configured entries are used", note);
         checks.push(if is_loud(&note) {
             check.hint("see `intel.files` in docs/configuration.md, and `hotlist validate --feeds`")
         } else {

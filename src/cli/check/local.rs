@@ -1,4 +1,4 @@
-//! What this host must have: free addresses, valid certificates, disk space, descriptors.
+//! Checks this host: free addresses, valid certificates, disk space, file descriptors.
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
@@ -16,14 +16,14 @@ use crate::cli::admin;
 use crate::config::{Address, ClientTls, Config, ServerTls, SinkKind};
 use crate::net::tls;
 
-/// A certificate that expires sooner is a warning.
+/// A certificate that expires within this time is a warning.
 const EXPIRES_SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Less free space than this is a warning.
 const LITTLE_SPACE: u64 = 1 << 30;
 /// Less free space than this is a failure.
 const NO_SPACE: u64 = 64 << 20;
 
-/// Whether each address can be bound, or is bound by a sidecar that runs already.
+/// Checks that each address can be bound, or is bound by a running sidecar.
 pub(super) fn addresses(config: &Config, runtime: &Runtime) -> Vec<Check> {
     let admin = config.admin.as_ref().map(|admin| &admin.address);
     let is_running = admin.is_some_and(|address| runtime.block_on(admin::is_alive(address)));
@@ -62,7 +62,7 @@ fn free(key: &str, address: &Address, is_running: bool) -> Check {
     }
 }
 
-/// A socket that nobody listens on is replaced at the start; its directory must be there.
+/// Checks the directory of a socket: an existing socket without a listener is replaced at the start.
 fn unix(path: &Path) -> std::io::Result<()> {
     if UnixStream::connect(path).is_ok() {
         return Err(std::io::ErrorKind::AddrInUse.into());
@@ -78,7 +78,7 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Whether each certificate is valid now, and for how long.
+/// Checks that each certificate is valid, and for how long.
 pub(super) fn certificates(config: &Config) -> Vec<Check> {
     let mut files: Vec<(String, PathBuf)> = Vec::new();
     let mut server = |key: &str, tls: Option<&ServerTls>| {
@@ -112,7 +112,7 @@ fn certificate(key: &str, file: &Path, now: Timestamp) -> Check {
         Ok(bounds) => bounds,
         Err(error) => return Check::failed(CATEGORY, check, error.to_string()),
     };
-    // A chain is valid while all of it is, a list of authorities while any of them is.
+    // A chain is valid while all of its certificates are, a list of authorities while any of them is.
     let is_chain = key.ends_with("cert_file");
     let (from, until) = bounds
         .into_iter()
@@ -125,7 +125,7 @@ fn certificate(key: &str, file: &Path, now: Timestamp) -> Check {
     let (from, until) = (time(from), time(until));
     if now < from {
         return Check::failed(CATEGORY, check, format!("it is not valid before {from}"))
-            .hint("see that the clock of this host is right");
+            .hint("check the clock of this host");
     }
     let renew = "renew the certificate; a changed file is used without a restart";
     match until.duration_since(now) {
@@ -139,7 +139,7 @@ fn certificate(key: &str, file: &Path, now: Timestamp) -> Check {
     }
 }
 
-/// Whether there is room where files are written, and leave to write.
+/// Checks that the directories of written files are writable and have free space.
 pub(super) fn disks(config: &Config) -> Vec<Check> {
     let mut written: Vec<(String, PathBuf)> = Vec::new();
     for sink in &config.sinks {
@@ -160,7 +160,7 @@ pub(super) fn disks(config: &Config) -> Vec<Check> {
 
 fn disk(key: &str, path: &Path) -> Check {
     const CATEGORY: &str = "disks";
-    // A cache is made when it is not there: the nearest directory that is.
+    // A missing cache is created: check the nearest existing directory.
     let mut directory = directory_of(path);
     while key == "intel.control.cache" && !directory.exists() && directory != directory_of(directory) {
         directory = directory_of(directory);
@@ -175,7 +175,7 @@ fn disk(key: &str, path: &Path) -> Check {
         Err(error) => return Check::warning(CATEGORY, check, std::io::Error::from(error).to_string()),
     };
     let detail = format!("{} MiB are free", space >> 20);
-    let hint = "free space: a full disk refuses events, and collectors retry";
+    let hint = "free some disk space: while the disk is full, events are refused and collectors retry";
     match space {
         ..NO_SPACE => Check::failed(CATEGORY, check, detail).hint(hint),
         NO_SPACE..LITTLE_SPACE => Check::warning(CATEGORY, check, detail).hint(hint),
@@ -183,14 +183,14 @@ fn disk(key: &str, path: &Path) -> Check {
     }
 }
 
-/// Whether the process may have as many descriptors as the limits need.
+/// Checks that the process may open as many file descriptors as the limits need.
 pub(super) fn descriptors(config: &Config) -> Vec<Check> {
     let needed = app::descriptors::wanted(config);
     let limit = getrlimit(Resource::Nofile).maximum;
-    let check = format!("{needed} descriptors may be open");
+    let check = format!("{needed} file descriptors may be open");
     vec![match limit {
         Some(limit) if limit < needed => {
-            Check::warning("limits", check, format!("the hard limit is {limit}: sources take fewer connections"))
+            Check::warning("limits", check, format!("the hard limit is {limit}: sources accept fewer connections"))
                 .hint("raise it (`ulimit -Hn`, `LimitNOFILE=` of systemd), or lower `limits.max_connections`")
         }
         _ => Check::ok("limits", check),
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
     use crate::cli::check::Status;
 
-    /// Guarantee: an address in use fails with what to do, one that a running sidecar has does not, a free one passes.
+    /// Guarantee: an address in use fails with a hint, one that is bound by a running sidecar passes, a free one passes.
     #[test]
     fn an_address_is_free_or_taken_by_a_sidecar() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(free("admin", &missing, false).status, Status::Failed);
     }
 
-    /// Guarantee: a certificate is judged at its bounds.
+    /// Guarantee: a certificate is checked at its bounds.
     #[test]
     fn a_certificate_is_valid_expires_soon_or_is_over() {
         let directory = tempfile::tempdir().unwrap();

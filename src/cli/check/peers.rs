@@ -1,4 +1,4 @@
-//! What other hosts must do: next hops and the control plane answer, and their clocks agree with ours.
+//! Checks other hosts: next hops and the control plane answer, and their clocks agree with the clock of this host.
 
 use jiff::Timestamp;
 use tokio::runtime::Runtime;
@@ -7,7 +7,7 @@ use super::Check;
 use crate::app::probe::{self, Answer};
 use crate::config::{Config, SinkKind};
 
-/// Seconds by which clocks may differ: `Date` is exact to one, and answers take their time.
+/// Tolerated clock difference in seconds: `Date` is exact to one second, and responses take some time.
 const SKEW: i64 = 30;
 
 pub(super) fn checks(config: &Config, runtime: &Runtime) -> Vec<Check> {
@@ -22,7 +22,7 @@ pub(super) fn checks(config: &Config, runtime: &Runtime) -> Vec<Check> {
                 Check::ok("next hops", check)
             }
             Err(cause) if sink.required => Check::failed("next hops", check, cause)
-                .hint("until it answers, collectors are answered UNAVAILABLE, and keep their events"),
+                .hint("until it answers, collectors get UNAVAILABLE and keep their events"),
             Err(cause) => {
                 Check::warning("next hops", check, cause).hint("the sink is not required: its events are lost")
             }
@@ -36,7 +36,7 @@ pub(super) fn checks(config: &Config, runtime: &Runtime) -> Vec<Check> {
                 Check::ok("control plane", check)
             }
             Err(cause) => Check::warning("control plane", check, cause)
-                .hint("while it is away, the last good version of the cache is matched"),
+                .hint("until it answers, the last good version in the cache stays active"),
         });
     }
     checks.extend(clocks);
@@ -51,7 +51,7 @@ fn clock(endpoint: &str, answer: Answer) -> Option<Check> {
         seconds => {
             let word = if difference > 0 { "ahead of" } else { "behind" };
             Check::warning("clock", check, format!("this host is {seconds} s {word} it"))
-                .hint("validity of indicators is judged by time: run NTP on both hosts")
+                .hint("indicator validity depends on the time: run NTP on both hosts")
         }
     })
 }

@@ -1,4 +1,4 @@
-//! Events to send: ordinary ones with values that vary, and now and then an incident as it stands in the examples.
+//! The events of the demo: ordinary events with varying values, and regularly an incident from the examples.
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::example;
 
-/// One event in so many is an incident.
+/// One event in this many is an incident.
 const INCIDENT_EVERY: u64 = 50;
 
 /// An endless, repeatable source of events.
@@ -27,7 +27,7 @@ impl Events {
         })
     }
 
-    /// The next events, at a time.
+    /// Returns the next events, all at one time.
     pub(super) fn next_batch(&mut self, count: usize, now: Timestamp) -> Vec<Value> {
         let time = Value::from(now.to_string());
         (0..count).map(|_| self.next_event(&time)).collect()
@@ -59,7 +59,7 @@ fn documents(lines: &str) -> anyhow::Result<Vec<Value>> {
     lines.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
 }
 
-/// Gives the fields that identify somebody new values of the same kind. `key` is the key that leads to `value`.
+/// Replaces values at identifying fields by new values of the same kind. `key` is the key that leads to `value`.
 fn vary(key: &str, value: &mut Value, numbers: &mut Numbers) {
     match value {
         Value::Object(members) => members.iter_mut().for_each(|(key, value)| vary(key, value, numbers)),
@@ -67,7 +67,7 @@ fn vary(key: &str, value: &mut Value, numbers: &mut Numbers) {
         Value::String(text) => {
             let n = numbers.next();
             match key.rsplit('.').next().unwrap_or(key) {
-                // RFC 2544: addresses for benchmarks, which belong to nobody.
+                // RFC 2544: addresses for benchmarks, which are not assigned.
                 "ip" | "resolved_ip" => *text = format!("198.{}.{}.{}", 18 + n % 2, n >> 8 & 255, n >> 16 & 255),
                 "domain" | "registered_domain" => *text = format!("host{}.shop-front.example", n % 5000),
                 "full" => {

@@ -1,10 +1,10 @@
-//! The files of `examples/`, built into the program so that the demo works wherever the binary is.
+//! The files of `examples/`, embedded so that the demo works wherever the binary is.
 
 use std::path::Path;
 
 use anyhow::Context;
 
-/// Files of indicators: name and content.
+/// Indicator files: name and content.
 pub(super) const INDICATORS: [(&str, &str); 5] = [
     ("addresses.txt", include_str!("../../../examples/indicators/addresses.txt")),
     ("hosts.txt", include_str!("../../../examples/indicators/hosts.txt")),
@@ -13,7 +13,7 @@ pub(super) const INDICATORS: [(&str, &str); 5] = [
     ("lantern.json", include_str!("../../../examples/indicators/lantern.json")),
 ];
 
-/// Events of an ordinary day, one JSON document a line.
+/// Events of an ordinary day, one JSON document per line.
 pub(super) const TRAFFIC: &str = include_str!("../../../examples/events/traffic.ndjson");
 
 /// Events that concern the indicators above.
@@ -50,7 +50,7 @@ mod tests {
         assert_eq!(there, built_in);
     }
 
-    /// The example feeds load without a complaint, under the import guard: what a newcomer sees first is clean.
+    /// The example feeds load without a warning, under the import guard: what a newcomer sees first is clean.
     #[test]
     fn every_line_of_the_example_indicators_is_used() {
         let directory = tempfile::tempdir().unwrap();

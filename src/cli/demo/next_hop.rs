@@ -1,4 +1,4 @@
-//! The next hop of the demo: an OTLP receiver of its own, which counts what arrives and hands on what is tagged.
+//! The next hop of the demo: an OTLP receiver that counts the events and forwards the tagged ones to the report.
 
 use std::future::Future;
 use std::io;
@@ -15,16 +15,16 @@ use crate::encoding::{Format, envelope, otlp};
 use crate::pipeline::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Tagged, Work};
 use crate::source::{Bound, Limits, OtlpSource, ServeError, Shared};
 
-/// Tagged events that wait for the terminal; then the next hop answers later, and nothing is lost.
+/// Capacity for tagged events that wait for the terminal; when it is full, the next hop answers later, without loss.
 const WAITING: usize = 1024;
 
-/// A receiver that is bound and does not accept yet.
+/// A bound receiver that does not accept connections yet.
 pub(super) struct NextHop {
     bound: Bound,
     received: Received,
 }
 
-/// How many events arrived.
+/// The number of received events.
 #[derive(Clone, Default)]
 pub(super) struct Received(Arc<AtomicU64>);
 
@@ -35,7 +35,7 @@ impl Received {
 }
 
 impl NextHop {
-    /// Binds a loopback port. Tagged events come out of the channel as JSON.
+    /// Binds a loopback port. Tagged events are sent to the channel as JSON.
     pub(super) fn bind() -> io::Result<(NextHop, mpsc::Receiver<Value>)> {
         let invalid = |text| io::Error::new(io::ErrorKind::InvalidInput, text);
         let address = Address::parse("127.0.0.1:0").map_err(invalid)?;
@@ -61,7 +61,7 @@ impl NextHop {
     }
 }
 
-/// Finds the records that carry an enrichment of the sidecar's.
+/// Selects the records that the sidecar enriched.
 struct Pick;
 
 impl Process for Pick {
@@ -81,7 +81,7 @@ impl Process for Pick {
     }
 }
 
-/// Counts, and hands on what was found.
+/// Counts the events, and sends the selected ones to the report.
 struct Take {
     received: Received,
     tagged: mpsc::Sender<Value>,
@@ -91,9 +91,10 @@ impl Deliver for Take {
     fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, Refusal>> {
         Box::pin(async move {
             for Tagged { record, .. } in &batch.hits {
-                let event = serde_json::from_slice(&otlp::render_record(record))
-                    .map_err(|error| Refusal::InvalidArgument(format!("a tagged record is no document: {error}")))?;
-                // Nobody listens any more when the demo ends; the events have arrived all the same.
+                let event = serde_json::from_slice(&otlp::render_record(record)).map_err(|error| {
+                    Refusal::InvalidArgument(format!("a tagged record is not a JSON document: {error}"))
+                })?;
+                // Nobody receives any more when the demo ends; the events have arrived all the same.
                 let _ = self.tagged.send(event).await;
             }
             self.received.0.fetch_add(batch.records as u64, Ordering::Relaxed);

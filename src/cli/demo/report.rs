@@ -1,4 +1,4 @@
-//! What the demo prints: the hits as a table, one event in full, the figures, and how to send events of one's own.
+//! The output of the demo: the hits as a table, one event in full, the figures, and how to send your own events.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -10,15 +10,15 @@ use serde_json::Value;
 use crate::cli::table::Rows;
 use crate::escape::Escaped;
 
-/// What stands in every enrichment of the sidecar's (`threat.enrichments.matched.type`).
+/// The value of `threat.enrichments.matched.type` in each enrichment of the sidecar.
 pub(super) const MARK: &str = "indicator_match_rule";
 
 /// Rows of the table. The same indicator at the same field is shown once.
 const ROWS: usize = 24;
-/// Longest value in a cell, in characters.
+/// The maximum length of a value in a cell, in characters.
 const CELL: usize = 48;
 
-/// One hit, as the table shows it.
+/// One hit, as a row of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Row {
     time: String,
@@ -39,7 +39,6 @@ pub(super) struct Report {
     example: Option<Value>,
 }
 
-/// The figures of a run.
 pub(super) struct Figures {
     pub(super) sent: u64,
     pub(super) received: u64,
@@ -51,11 +50,11 @@ pub(super) struct Figures {
     pub(super) suppressed: Vec<(String, u64)>,
     /// Time in the matching step, over all threads.
     pub(super) matching: Duration,
-    /// From the first request to the last answer.
+    /// From the first request to the last response.
     pub(super) elapsed: Duration,
 }
 
-/// Where things are while the demo keeps serving.
+/// Where the demo's files and addresses are while it keeps running.
 pub(super) struct Place<'a> {
     pub(super) address: &'a str,
     pub(super) admin: Option<String>,
@@ -63,7 +62,7 @@ pub(super) struct Place<'a> {
 }
 
 impl Report {
-    /// Takes a tagged event.
+    /// Adds a tagged event.
     pub(super) fn take(&mut self, event: Value) {
         self.tagged += 1;
         for row in rows(&event) {
@@ -118,7 +117,7 @@ impl Report {
     }
 }
 
-/// How to reach what keeps serving: commands that work as they stand.
+/// Writes how to send events to the running demo: commands to copy as they are.
 pub(super) fn write_how_to_send(place: &Place<'_>, out: &mut dyn Write) -> io::Result<()> {
     let Place { address, admin, directory } = place;
     let hits = directory.join("hits.ndjson");
@@ -164,7 +163,7 @@ provider.shutdown()
     )
 }
 
-/// One line a hit, while the demo keeps serving.
+/// Writes one line per hit, while the demo keeps running.
 pub(super) fn write_live(event: &Value, out: &mut dyn Write) -> io::Result<()> {
     for Row { time, kind, indicator, field, value, feed } in rows(event) {
         let [kind, indicator, field, value, feed] = [kind, indicator, field, value, feed].map(|text| short(&text));
@@ -173,7 +172,7 @@ pub(super) fn write_live(event: &Value, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// The hits that stand in an event.
+/// Returns the hits in an event.
 fn rows(event: &Value) -> Vec<Row> {
     let text =
         |value: &Value, path: &[&str]| at(value, path).and_then(Value::as_str).map(str::to_owned).unwrap_or_default();
@@ -192,7 +191,7 @@ fn rows(event: &Value) -> Vec<Row> {
         .collect()
 }
 
-/// What stands at a path, nested, dotted or mixed.
+/// Returns the value at a path, nested, dotted or mixed.
 fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
     if path.is_empty() {
         return Some(value);
@@ -208,7 +207,7 @@ fn short(text: &str) -> String {
     format!("{}{cut}", Escaped(text.chars().take(CELL).collect::<String>()))
 }
 
-/// A number with a comma at every three digits.
+/// Formats a number with a comma at every three digits.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
@@ -221,7 +220,7 @@ fn grouped(number: u64) -> String {
     grouped
 }
 
-/// The samples of a metric in the Prometheus text format: labels and value.
+/// Returns the samples of a metric in the Prometheus text format: labels and value.
 fn samples<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
     text.lines().filter_map(move |line| {
         let rest = line.strip_prefix(name)?;
@@ -233,19 +232,18 @@ fn samples<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, f
     })
 }
 
-/// The sum of a metric over its labels.
 pub(super) fn sum(text: &str, name: &str) -> f64 {
     samples(text, name).map(|(_, value)| value).sum()
 }
 
-/// The time that all requests together spent in a stage.
+/// Returns the time that all requests together spent in a stage.
 pub(super) fn stage_seconds(text: &str, stage: &str) -> f64 {
     let label = format!("stage=\"{stage}\"");
     let sums = samples(text, "hotlist_stage_seconds_sum");
     sums.filter(|(labels, _)| *labels == label).map(|(_, value)| value).sum()
 }
 
-/// The samples of a metric that are not zero, by the value of its one label.
+/// Returns the non-zero samples of a metric, by the value of its one label.
 pub(super) fn by_label(text: &str, name: &str, label: &str) -> Vec<(String, u64)> {
     let mut found: Vec<(String, u64)> = samples(text, name)
         .filter(|(_, value)| *value > 0.0)
@@ -271,7 +269,7 @@ mod tests {
         assert_eq!(by_label(text, "a_total", "k"), [("x".to_owned(), 2)]);
     }
 
-    /// The sidecar's enrichments are found in each spelling of the event; those of others are not taken for hits.
+    /// The sidecar's enrichments are found in each spelling of the event; those of others are not shown as hits.
     #[test]
     fn hits_are_read_nested_and_dotted_and_only_the_sidecars_own() {
         let enrichment = json!({

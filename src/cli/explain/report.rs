@@ -1,4 +1,4 @@
-//! What `explain` says: first the verdict, then each indicator that was found with where it comes from, then every value.
+//! The output of `explain`: first the verdict, then each found indicator with its source, then every value.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,26 +16,26 @@ use crate::intel::allowlist::Listing;
 use crate::matcher::Hit;
 use crate::policy::Suppression;
 
-/// Everything there is to say of one event. It is shown as text, and written as JSON.
+/// The explanation of one event. It is shown as text, and written as JSON.
 #[derive(Serialize)]
 pub(super) struct Explanation {
     /// Whether `run` would tag the event.
     hit: bool,
-    /// The time by which validity was judged.
+    /// The time at which validity is checked.
     event_time: Timestamp,
-    /// What has to be known of the event or of the policy to read the rest.
+    /// Properties of the event or the policy that affect the rest.
     remarks: Vec<String>,
     /// Indicators that hit.
     hits: Vec<Found>,
-    /// Indicators that were found and dropped by policy.
+    /// Found indicators that policy dropped.
     dropped: Vec<Found>,
     /// Composite indicators of which only a part was found.
     unfulfilled: Vec<Found>,
-    /// Lines of feeds that have a value of the event, and that the import guard refused.
+    /// Feed lines with a value of the event that the import guard refused.
     refused: Vec<Refused>,
     /// Every value at a field of the table.
     values: Vec<Read>,
-    /// How many indicators the event was matched with.
+    /// The number of loaded indicators.
     indicators: usize,
 }
 
@@ -56,15 +56,15 @@ struct Found {
     valid_until: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tlp: Option<&'static str>,
-    /// Allowlists that hold the value.
+    /// Allowlists that contain the value.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     allowlists: Vec<String>,
-    /// Why policy dropped it.
+    /// The reason that policy dropped the indicator.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     explanation: Option<&'static str>,
-    /// What must be found together.
+    /// The parts that must be found together.
     #[serde(skip_serializing_if = "Option::is_none")]
     needs: Option<String>,
 }
@@ -83,7 +83,8 @@ struct Refused {
 }
 
 impl Explanation {
-    /// Of the verdict of the live stream, and that over every field, which has more findings that are dropped.
+    /// Builds the explanation from the verdict of the live stream and the verdict over every field, which has more dropped
+    /// findings.
     pub(super) fn new(loaded: &Loaded, verdict: &Verdict, at_every_field: &Verdict, story: Story) -> Explanation {
         let detector = &loaded.detector;
         let hits = verdict.hits.iter().zip(&verdict.hit_listings).map(|(hit, listings)| (hit, None, &listings[..]));
@@ -123,7 +124,7 @@ impl Explanation {
         }
     }
 
-    /// The first line: whether the event hits, and if not, what comes nearest to a reason.
+    /// The first line: whether the event hits, and if not, the closest reason.
     fn verdict(&self) -> String {
         let indicators = |number: usize| count(number as u64, "indicator", "indicators");
         let reasons = |of: &[Found]| {
@@ -134,15 +135,15 @@ impl Explanation {
             (1.., ..) => format!("HIT: {}", indicators(self.hits.len())),
             (0, 1.., _) => {
                 let (found, reasons) = (indicators(self.dropped.len()), reasons(&self.dropped));
-                format!("NO HIT: {found} found, and dropped by policy ({reasons})")
+                format!("NO HIT: {found} found, but dropped by policy ({reasons})")
             }
-            (0, 0, 1..) => "NO HIT: a part of a composite indicator was found, and not the rest".to_owned(),
+            (0, 0, 1..) => "NO HIT: only a part of a composite indicator was found".to_owned(),
             (0, 0, 0) if !self.refused.is_empty() => {
-                "NO HIT: a feed has a value of this event, and the import guard refuses it".to_owned()
+                "NO HIT: a feed has a value of this event, but the import guard refused it".to_owned()
             }
-            (0, 0, 0) if self.indicators == 0 => "NO HIT: there are no indicators".to_owned(),
+            (0, 0, 0) if self.indicators == 0 => "NO HIT: no indicators are loaded".to_owned(),
             (0, 0, 0) if self.values.is_empty() => {
-                "NO HIT: the event has no value at any field of the table; see docs/configuration.md, `match.fields`"
+                "NO HIT: none of the checked fields is in this event; add yours with `match.fields`, see docs/configuration.md"
                     .to_owned()
             }
             (0, 0, 0) => "NO HIT: no value of this event is an indicator".to_owned(),
@@ -150,7 +151,7 @@ impl Explanation {
     }
 }
 
-/// One entry for each indicator and reason, with all the fields at which it was found.
+/// Groups hits by indicator and reason, with all the fields at which each was found.
 fn grouped<'h>(
     detector: &Detector,
     hits: impl Iterator<Item = (&'h Hit, Option<Suppression>, &'h [Listing])>,
@@ -176,7 +177,7 @@ fn grouped<'h>(
         }
         let stored = snapshot.indicator(hit.posting.indicator);
         let listed =
-            |listing: &Listing| format!("{}: allowlist {:?} has {}", listing.action, listing.list, listing.entry);
+            |listing: &Listing| format!("{}: allowlist {:?} contains {}", listing.action, listing.list, listing.entry);
         all.push((
             hit,
             Found {
@@ -216,8 +217,9 @@ fn remarks(detector: &Detector, verdict: &Verdict) -> Vec<String> {
     }
     if let Some(malformed) = verdict.malformed {
         let what = malformed.as_str();
-        remarks
-            .push(format!("the event is a malformed JSON document ({what}); it was matched as far as it can be read"));
+        remarks.push(format!(
+            "the event is a malformed JSON document ({what}); it was matched as far as it could be parsed"
+        ));
     }
     for budget in verdict.exceeded.iter() {
         remarks.push(format!("the event exceeds the budget {}; the best findings are kept", budget.as_str()));
@@ -234,7 +236,7 @@ impl fmt::Display for Explanation {
             self.dropped.iter().try_for_each(|found| found.fmt(f))?;
         }
         if !self.unfulfilled.is_empty() {
-            writeln!(f, "\nfound, but not all that has to be found together: {}", self.unfulfilled.len())?;
+            writeln!(f, "\nfound only in part: {}", self.unfulfilled.len())?;
             self.unfulfilled.iter().try_for_each(|found| found.fmt(f))?;
         }
         if !self.refused.is_empty() {

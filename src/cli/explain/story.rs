@@ -1,5 +1,5 @@
-//! What the matcher does with each value of an event, one paragraph a value. Fields with the same value that are read in
-//! the same way share one.
+//! Records what the matcher does with each value of an event, one paragraph per value. Fields with the same value that
+//! are matched in the same way share one paragraph.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -14,7 +14,6 @@ use crate::intel::space::Space;
 use crate::matcher::{Outcome, Trace, show_key};
 use crate::observable::Malformed;
 
-/// What is known of the values of one event.
 #[derive(Default)]
 pub(super) struct Story {
     table: Option<Arc<FieldTable>>,
@@ -23,14 +22,14 @@ pub(super) struct Story {
     keys: BTreeSet<String>,
 }
 
-/// One value, and what was looked up of it.
+/// One value, and the lookups of its forms.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Read {
     /// The fields that have the value, each once.
     pub(super) fields: Vec<String>,
     /// The kind of the fields.
     pub(super) kind: String,
-    /// As the event has it; a text as a JSON string.
+    /// The value as in the event; text as a JSON string.
     pub(super) value: String,
     /// A sentence for each form that was looked up.
     pub(super) lookups: Vec<String>,
@@ -41,7 +40,7 @@ impl Story {
         Story { table: Some(Arc::clone(table)), ..Story::default() }
     }
 
-    /// The values, in the order of the event, and every form that was looked up.
+    /// Returns the values, in the order of the event, and every form that was looked up.
     pub(super) fn end(self) -> (Vec<Read>, BTreeSet<String>) {
         let mut grouped: Vec<Read> = Vec::new();
         for value in self.values {

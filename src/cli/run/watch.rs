@@ -1,8 +1,8 @@
-//! `hotlist run --watch-config`: a reload whenever the configuration's file has other content, without a signal. A
-//! configuration that was refused is tried again when a file that it names changes: a certificate may arrive after it.
+//! `hotlist run --watch-config`: reloads when the content of the configuration file changes, without a signal. After a
+//! refused reload, a change of a file that the configuration names triggers another one: a certificate may arrive later.
 //!
-//! As with feeds, the system's notices are hints only: content is compared, and looked at now and then without a notice.
-//! So a volume of Kubernetes, whose `..data` link is swapped, and a network file system are followed, too.
+//! As with feeds, file system notifications are only hints: content is compared, and also at regular intervals. This
+//! covers Kubernetes volumes, whose `..data` link is swapped, and network file systems.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -18,26 +18,24 @@ use crate::feed::changes::{Changes, Fingerprint};
 use crate::feed::watch::{Notice, Watch};
 use crate::task;
 
-/// How often the file is looked at without a notice.
+/// The interval of checks without a notification.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// A reload that a change asks for. It is answered with what came of it.
+/// A requested reload, which is answered with its outcome.
 pub(super) type Request = oneshot::Sender<Outcome>;
 
-/// What came of a reload.
 pub(super) enum Outcome {
     /// The configuration is active.
     Applied,
-    /// It is not, and names these files, as they were before it was tried.
+    /// The configuration was refused; it names these files, as they were before it was loaded.
     Refused(Vec<(PathBuf, Option<Fingerprint>)>),
 }
 
-/// The file, and what is known of it.
 pub(super) struct ConfigFile {
     path: PathBuf,
-    /// What was read of it last.
+    /// The content that was read last.
     content: Option<u64>,
-    /// The fingerprint of that content; the outer `None` asks for a look.
+    /// The fingerprint of that content; the outer `None` requests a check.
     judged: Option<Option<Fingerprint>>,
     changes: Changes,
     /// The files that a refused configuration names, as they were then.
@@ -45,7 +43,7 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Takes note of the file as it is now. To be called before it is loaded, so that no change is missed.
+    /// Records the current state of the file. Must be called before the file is loaded, so that no change is missed.
     pub(super) fn new(path: &Path) -> ConfigFile {
         let judged = Some(Fingerprint::of(path));
         let content = content(path);
@@ -55,7 +53,7 @@ impl ConfigFile {
     /// Starts a thread that follows the file until the receiver is dropped.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system cannot start a thread.
     pub(super) fn follow(mut self) -> io::Result<mpsc::Receiver<Request>> {
         let (requests, asked) = mpsc::channel(1);
         let (mut watch, notices) = Watch::new();
@@ -66,7 +64,7 @@ impl ConfigFile {
                 if !self.is_due(Instant::now()) {
                     continue;
                 }
-                tracing::info!(config = %Escaped(self.path.display()), "the configuration's file changed: reading it again");
+                tracing::info!(config = %Escaped(self.path.display()), "configuration file changed: reloading");
                 let (done, outcome) = oneshot::channel();
                 if requests.blocking_send(done).is_err() {
                     return;
@@ -81,7 +79,7 @@ impl ConfigFile {
         Ok(asked)
     }
 
-    /// Waits for a notice, or until it is time to look.
+    /// Waits for a notification, or until the next check is due.
     fn wait(&mut self, watch: &mut Watch, notices: &mut Receiver<Notice>) {
         // A link to a file in another directory changes there.
         let target = std::fs::canonicalize(&self.path).ok();
@@ -102,7 +100,7 @@ impl ConfigFile {
         }
     }
 
-    /// Whether the configuration is to be loaded: its file has other content, and is whole.
+    /// Returns whether the configuration must be loaded: its file has other content, and is complete.
     fn is_due(&mut self, now: Instant) -> bool {
         let retry = self.awaited.iter().any(|(path, print)| Fingerprint::of(path) != *print);
         let print = Fingerprint::of(&self.path);
@@ -115,7 +113,7 @@ impl ConfigFile {
             return false;
         }
         let content = content(&self.path);
-        // Written while it was read: there will be another look.
+        // It was written while it was read: the next check reads it again.
         if Fingerprint::of(&self.path) != print {
             return false;
         }
@@ -124,7 +122,7 @@ impl ConfigFile {
         self.judged = Some(print);
         if content.is_none() {
             let path = self.path.display();
-            tracing::warn!(config = %Escaped(path), "the configuration's file is gone, the configuration stays active");
+            tracing::warn!(config = %Escaped(path), "configuration file is missing; the active configuration stays active");
             return false;
         }
         let is_new = content != self.content;
@@ -140,12 +138,12 @@ impl ConfigFile {
     }
 }
 
-/// The files that a configuration names, as they are now.
+/// Returns the current content of the files that a configuration names.
 pub(super) fn named(config: &Config) -> Vec<(PathBuf, Option<Fingerprint>)> {
     config.needed_files().into_iter().map(|path| (path.to_owned(), Fingerprint::of(path))).collect()
 }
 
-/// What tells one content from another; `None` when there is no file. A pipe is not waited for.
+/// Returns a fingerprint of the content; `None` when there is no file. Does not wait for a pipe.
 fn content(path: &Path) -> Option<u64> {
     std::fs::metadata(path).ok().filter(|found| found.is_file())?;
     let bytes = std::fs::read(path).ok()?;
@@ -158,8 +156,8 @@ fn content(path: &Path) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// Guarantee: only other content asks for a reload, once, when the file is whole; a file that was touched, is gone, or
-    /// comes back as it was, does not; after a refusal the arrival of a file that the configuration names does.
+    /// Guarantee: only other content requests a reload, once, when the file is complete; a file that was touched, is
+    /// missing, or is restored does not; after a refusal the arrival of a file that the configuration names does.
     #[test]
     fn other_content_asks_once_and_a_refusal_is_tried_again() {
         let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The files that a configuration needs before anything runs: whatever of them would stop `run`, or cost an allowlist.
+//! Checks the files that a configuration needs: reports whatever would stop `run`, or make an allowlist unusable.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::feed::allowlist;
 use crate::net::tls::{self, TlsError};
 use crate::sink::Headers;
 
-/// Everything that is wrong with them, each with the key that names the file. Reads only.
+/// Returns all problems, each with the key that names the file. Reads only.
 pub(in crate::cli) fn problems(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
     for source in &config.sources {
@@ -44,10 +44,10 @@ pub(in crate::cli) fn problems(config: &Config) -> Vec<String> {
 }
 
 fn certificate(key: &str, settings: Option<&ServerTls>) -> Option<String> {
-    settings.and_then(|settings| told(key, tls::Acceptor::load(key, settings, tls::HTTP_2)))
+    settings.and_then(|settings| problem(key, tls::Acceptor::load(key, settings, tls::HTTP_2)))
 }
 
-fn told<T>(key: &str, loaded: Result<T, TlsError>) -> Option<String> {
+fn problem<T>(key: &str, loaded: Result<T, TlsError>) -> Option<String> {
     loaded.err().map(|error| format!("{key}: {error}"))
 }
 
@@ -60,7 +60,7 @@ fn sink_files(key: &str, sink: &GrpcSink, problems: &mut Vec<String>) {
     }
     if let Endpoint::Https { host, .. } = &sink.endpoint {
         let key = format!("{key}.tls");
-        problems.extend(told(&key, tls::Connector::load(&key, &sink.tls.clone().unwrap_or_default(), host)));
+        problems.extend(problem(&key, tls::Connector::load(&key, &sink.tls.clone().unwrap_or_default(), host)));
     }
 }
 
@@ -68,9 +68,9 @@ fn control_files(control: &config::Control, problems: &mut Vec<String>) {
     problems.extend(client::Settings::load(control, "").err().map(|error| error.to_string()));
     if let Endpoint::Https { host, .. } = &control.endpoint {
         let (key, tls) = ("intel.control.tls", control.tls.clone().unwrap_or_default());
-        problems.extend(told(key, tls::Connector::load(key, &tls, host)));
+        problems.extend(problem(key, tls::Connector::load(key, &tls, host)));
     }
-    // It is made when it is not there.
+    // A missing cache directory is created.
     if control.cache.exists() {
         let cache = written("intel.control.cache", Some(&control.cache.join("lock")));
         let foreign = || Some(format!("intel.control.cache: {}", client::check_cache(&control.cache).err()?));
@@ -78,15 +78,15 @@ fn control_files(control: &config::Control, problems: &mut Vec<String>) {
     }
 }
 
-/// The directory of a file that is written: the file itself may not be there yet.
+/// Checks the directory of a written file: the file itself may not exist yet.
 fn written(key: &str, path: Option<&Path>) -> Option<String> {
     let path = path?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let reason = match std::fs::metadata(directory) {
-        Ok(found) if !found.is_dir() => "is no directory".to_owned(),
+        Ok(found) if !found.is_dir() => "is not a directory".to_owned(),
         Ok(_) if path.is_dir() => return Some(format!("{key}: {} is a directory; give a file", path.display())),
         Ok(_) => return None,
         Err(error) => format!("cannot be used: {error}"),
     };
-    Some(format!("{key}: {} {reason}; make the directory, or give another path", directory.display()))
+    Some(format!("{key}: {} {reason}; create the directory, or give another path", directory.display()))
 }
