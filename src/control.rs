@@ -1,9 +1,9 @@
-//! The control stream: a control plane tells sidecars which indicators to serve, and learns what they do.
+//! The control stream: a control plane distributes indicators to sidecars, and collects their status.
 //!
-//! [`store`] is the directory that holds everything: publications, segments, what is known of nodes, their alerts.
-//! [`server`] serves it and keeps nothing beside it, so that several processes can serve one store. [`operator`] asks a
-//! control plane for its nodes. [`client`] is the sidecar's end. docs/control.md is the reference of the control plane,
-//! docs/control-node.md that of a sidecar.
+//! [`store`] is the directory that holds all state: publications, segments, node records, alerts. [`server`] serves the
+//! store and keeps no other state, so that several processes can serve one store. [`operator`] lists and removes the
+//! nodes of a control plane. [`client`] is the sidecar's side. docs/control.md is the reference of the control plane,
+//! docs/control-node.md the reference of the sidecar.
 
 pub mod client;
 pub mod names;
@@ -11,7 +11,6 @@ pub mod operator;
 pub mod server;
 pub mod store;
 
-/// A random number.
 fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     // The standard library keys each of its hashers from the system's entropy.

@@ -1,10 +1,10 @@
-//! The client of the control stream: keeps a node at the version that the control plane says, and serves the last good
-//! one while there is no control plane.
+//! The client of the control stream: keeps a node at the version that the control plane publishes, and at the last good
+//! version while the control plane is unreachable.
 //!
-//! One task owns everything that changes (`session`). For each slot it has at most one job at work (`job`): fetch the
-//! segments that are not on disk (`fetch`), have the program make a candidate ready and put it into service
-//! (`apply`), write it down (`cache`). A newer response supersedes a job; what it was doing is dropped, and its late
-//! result changes nothing. `judge` says which manifests are taken at all.
+//! One task owns all changing state (`session`). Each slot has at most one active job (`job`), which fetches missing
+//! segments (`fetch`), has the program prepare and activate a candidate (`apply`), and records it (`cache`). A newer
+//! response supersedes a job: its work is dropped, and a late result changes nothing. `verify` decides which manifests
+//! are accepted.
 
 mod apply;
 mod background;
@@ -45,25 +45,25 @@ use link::Dialer;
 use session::Session;
 use slot::Slot;
 
-/// What a node counted since it started, and what it serves.
+/// Counters since the start of a node, and its active indicators.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Events that were judged.
+    /// Events that were matched.
     pub events: u64,
     /// Hits.
     pub hits: u64,
-    /// Indicators in the snapshot that serves.
+    /// Indicators in the active snapshot.
     pub indicators: u64,
-    /// Age of the newest feed that serves, in seconds.
+    /// The age of the newest active feed, in seconds.
     pub newest_feed_age_seconds: u64,
-    /// Whether what serves finds the canary; `None`: there is none.
+    /// Whether the active snapshot contains the canary; `None` without a canary.
     pub canary_found: Option<bool>,
 }
 
-/// Says what was counted so far; it must be quick.
+/// Returns the current counters; must be quick.
 pub type Count = Box<dyn Fn() -> Statistics + Send>;
 
-/// Why there can be no client.
+/// The reason that a client cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The cache cannot be used.
@@ -72,21 +72,21 @@ pub enum OpenError {
     /// The certificates cannot be used.
     #[error("intel.control.tls: {0}")]
     Tls(#[from] TlsError),
-    /// There can be no threads for reloads.
-    #[error("intel.control: there can be no threads for reloads: {0}")]
+    /// The threads for reloads cannot be started.
+    #[error("intel.control: cannot start threads for reloads: {0}")]
     Background(#[source] std::io::Error),
 }
 
-/// A client that serves the last good manifests and has not dialled yet.
+/// A client that has activated the last good manifests and has not connected yet.
 pub struct Client<A: Apply> {
     session: Session<A>,
     status: watch::Receiver<Status>,
 }
 
 impl<A: Apply> Client<A> {
-    /// Opens the cache and puts the last good manifest of each slot into service. Reads every byte of their segments
-    /// and waits for `apply`, so it blocks for as long as that takes. A last good manifest that cannot be served is
-    /// logged, and is no error.
+    /// Opens the cache and activates the last good manifest of each slot. Blocks while it reads every byte of their
+    /// segments and waits for `apply`. A last good manifest that cannot be activated is logged and does not cause an
+    /// error.
     ///
     /// # Errors
     /// The cache cannot be used or is in use, or the certificates cannot be used.
@@ -98,10 +98,10 @@ impl<A: Apply> Client<A> {
             Endpoint::Http { .. } | Endpoint::Unix(_) => None,
         };
         if settings.trusted.is_empty() && !settings.endpoint.is_private() {
-            tracing::warn!(endpoint = %Escaped(&settings.endpoint), "manifests come over the network, unsigned and without encryption: give `trusted_keys`, or an `https://` endpoint");
+            tracing::warn!(endpoint = %Escaped(&settings.endpoint), "manifests arrive over the network without signature or encryption: set `trusted_keys`, or an `https://` endpoint");
         }
         let cache = Cache::open(&settings.cache, settings.cache_bytes)?;
-        // Without a bound of its own: each job sends one small message, and a slot has one job and those it superseded.
+        // Unbounded, but each job sends one small message, and a slot has one job and the jobs that it superseded.
         let (done, finished) = mpsc::unbounded_channel();
         let background = Background::start().map_err(OpenError::Background)?;
         let shared = Arc::new(Shared::new(cache, apply, settings.timing, Arc::new(background), done));
@@ -115,13 +115,13 @@ impl<A: Apply> Client<A> {
         Ok(Client { session, status })
     }
 
-    /// What there is to say about it, and every change.
+    /// Returns the status of the client, and every change of it.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
     }
 
-    /// Follows the control plane on a thread of its own until `stop` resolves. Then what is not in service yet never will
-    /// be, and when this returns, nothing of it is at work any more and the cache is free. Needs a tokio runtime.
+    /// Follows the control plane on a separate thread until `stop` resolves. After that, nothing more is activated; when
+    /// this returns, all work has ended and the cache is unlocked. Needs a tokio runtime.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) {
         let background = self.session.background();
         background.follow(self.session.run(stop)).await;

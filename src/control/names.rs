@@ -1,36 +1,36 @@
-//! Names that become parts of paths: of nodes, tenants and publications. What is not a name is refused before it gets
-//! near a path.
+//! Names of nodes, tenants and publications, which become parts of paths. Invalid names are refused before any path is
+//! built.
 
 use std::fmt;
 
-/// The most bytes of a name, as of a label of DNS.
+/// The maximum length of a name in bytes, as of a DNS label.
 pub const MAX_NAME: usize = 63;
 
-/// A checked name: `[a-z0-9.-]{1,63}`, neither `.` nor `..`.
+/// A valid name: `[a-z0-9.-]{1,63}`, not `.` or `..`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(String);
 
-/// It is no name.
+/// A text is not a valid name.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no name: give 1 to 63 characters of a-z, 0-9, `.` and `-`, and neither `.` nor `..`")]
+#[error("{0:?} is not a valid name: give 1 to 63 characters of a-z, 0-9, `.` and `-`, but not `.` or `..`")]
 pub struct NameError(String);
 
 impl Name {
-    /// Checks a name.
+    /// Parses a name.
     ///
     /// # Errors
-    /// It is none.
+    /// The text is not a valid name.
     pub fn parse(text: &str) -> Result<Name, NameError> {
         let fits = (1..=MAX_NAME).contains(&text.len());
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
         if fits && text.bytes().all(plain) && text != "." && text != ".." {
             return Ok(Name(text.to_owned()));
         }
-        // What a peer sends is shown in part: it may be long.
+        // Input from a peer may be long, so only its beginning is shown.
         Err(NameError(text.chars().take(MAX_NAME + 1).collect()))
     }
 
-    /// The name.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! What an operator asks of a control plane.
+//! The operator's client of a control plane: lists and removes nodes.
 
 use std::io;
 use std::sync::Arc;
@@ -17,30 +17,32 @@ use crate::proto::control::v1::{ListNodesRequest, RemoveNodeRequest};
 
 pub use crate::proto::control::v1::{Canary, Instance, NodeStatus, RemoveNodeResponse, Slot, SlotStatus, Statistics};
 
-/// How long connecting may take, and the handshake of TLS.
+/// The time limit for connecting, and for the TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an answer may take.
+/// The time limit for a response.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes of an answer.
+/// The maximum size of a response in bytes.
 const MAX_ANSWER: usize = 256 << 20;
 
-/// Why there is no answer.
+/// The reason that a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
-    /// There is no connection.
-    #[error("no connection to {endpoint}: {cause}; is the control plane there, and does it take this certificate?")]
+    /// The connection failed.
+    #[error(
+        "no connection to {endpoint}: {cause}; check that the control plane is running and accepts this certificate"
+    )]
     Connect {
-        /// Where to.
+        /// The endpoint.
         endpoint: Endpoint,
-        /// Why not.
+        /// The cause.
         cause: String,
     },
-    /// The control plane refused.
+    /// The control plane refused the call.
     #[error("{endpoint} refused: {}", Escaped(.status))]
     Refused {
-        /// Who.
+        /// The endpoint.
         endpoint: Endpoint,
-        /// Why; it says how to mend it.
+        /// The status, whose message says how to fix the cause.
         status: String,
     },
 }
@@ -53,29 +55,29 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Connects. `tls` is for an `https` endpoint.
+    /// Connects to a control plane. `tls` is for an `https` endpoint.
     ///
     /// # Errors
-    /// There is no connection.
+    /// The connection failed.
     pub async fn connect(endpoint: &Endpoint, tls: Option<Connector>) -> Result<Operator, OperatorError> {
         let channel = connect(endpoint, tls).await?;
         let client = OperatorClient::new(channel).max_decoding_message_size(MAX_ANSWER);
         Ok(Operator { endpoint: endpoint.clone(), client })
     }
 
-    /// The nodes of a tenant, or of all when it is empty.
+    /// Lists the nodes of a tenant, or of all tenants when `tenant` is empty.
     ///
     /// # Errors
-    /// There is no answer.
+    /// The call failed.
     pub async fn list_nodes(&mut self, tenant: &str) -> Result<Vec<NodeStatus>, OperatorError> {
         let answer = self.client.list_nodes(ListNodesRequest { tenant: tenant.to_owned() }).await;
         Ok(answer.map_err(|status| self.refused(&status))?.into_inner().nodes)
     }
 
-    /// Removes a node that is gone, and with `alerts` its alerts. An empty tenant is that of nodes without one.
+    /// Removes a disconnected node, and with `alerts` its alerts. An empty tenant means a node without a tenant.
     ///
     /// # Errors
-    /// It was not removed.
+    /// The node was not removed.
     pub async fn remove_node(
         &mut self,
         tenant: &str,
@@ -93,10 +95,10 @@ impl Operator {
     }
 }
 
-/// A channel that is connected.
+/// Connects a channel to an endpoint.
 ///
 /// # Errors
-/// There is no connection.
+/// The connection failed.
 pub async fn connect(endpoint: &Endpoint, tls: Option<Connector>) -> Result<Channel, OperatorError> {
     let failed = |error: tonic::transport::Error| {
         let mut cause = error.to_string();
@@ -107,7 +109,7 @@ pub async fn connect(endpoint: &Endpoint, tls: Option<Connector>) -> Result<Chan
         }
         OperatorError::Connect { endpoint: endpoint.clone(), cause }
     };
-    // What is connected to is the endpoint; this is only what stands in the requests.
+    // The connection goes to the endpoint; this is only the authority in the requests.
     let authority = match endpoint {
         Endpoint::Http { host, port } | Endpoint::Https { host, port } if host.contains(':') => {
             format!("[{host}]:{port}")

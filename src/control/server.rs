@@ -1,5 +1,5 @@
-//! The control plane: answers nodes and operators from a store. It keeps nothing that the store does not have, so that
-//! several can serve one store, and a node may come to another one at any time.
+//! The control plane: answers nodes and operators from a store. All its state is in the store, so that several control
+//! planes can serve one store, and a node may switch between them at any time.
 
 mod alerts;
 mod fetch;
@@ -53,63 +53,63 @@ pub use limits::{Limits, Quota};
 
 /// The first bytes of every HTTP/2 connection of a client (RFC 9113 section 3.4).
 const PREFACE: &[Preface] = &[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"];
-/// How long a peer may take for TLS and the first bytes.
+/// The time limit for the TLS handshake and the first bytes of a connection.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may be without a call.
+/// The maximum time that a connection may have no call.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-/// A peer that says nothing for so long is asked whether it is there, and has as long again to say so.
+/// The silence after which a connection is pinged, and the time limit for the response.
 const PING_AFTER: Duration = Duration::from_secs(20);
-/// Calls at once on a connection.
+/// The maximum number of concurrent calls per connection.
 const MAX_CALLS: u32 = 64;
-/// Bytes of a call's headers.
+/// The maximum size of a call's headers in bytes.
 const MAX_HEADER: u32 = 16 << 10;
-/// Streams that a client opened and took back, and that no handler has seen: more is an attack (CVE-2023-44487).
+/// The maximum number of streams that were opened and reset by the client before a handler saw them (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
-/// Streams that we reset, because the client broke the protocol in them: more is an attack (CVE-2025-8671).
+/// The maximum number of streams that were reset because of the client's protocol errors (CVE-2025-8671).
 const MAX_LOCAL_RESETS: usize = 100;
-/// Bytes of a message to us: a batch of alerts is the longest.
+/// The maximum size of a received message in bytes: a batch of alerts is the largest.
 const MAX_MESSAGE: usize = 4 << 20;
 
-/// The pause between two removals of nodes that are gone.
+/// The interval of removing the files of silent nodes.
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
 
-/// What a client is told whose certificate's time is over.
-const EXPIRED: &str = "the time of the client certificate is over; connect again with a new one";
+/// The refusal of a client whose certificate has expired.
+const EXPIRED: &str = "the client certificate has expired; connect again with a new one";
 
-/// Why there is no control plane.
+/// The reason that the control plane cannot start or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// Anybody could connect, and would be taken for a tenant's node or an operator.
+    /// The address is reachable from other hosts, but clients do not authenticate.
     #[error(
-        "{0} can be reached from other hosts, so nodes must show certificates: give a server certificate, its key and the authority of clients (--tls-cert, --tls-key, --tls-client-ca), or listen on a loopback address or a Unix socket"
+        "{0} is reachable from other hosts, so clients must authenticate with certificates: give a server certificate, its key and the authority of clients (--tls-cert, --tls-key, --tls-client-ca), or listen on a loopback address or a Unix socket"
     )]
     Open(Address),
     /// The address cannot be bound.
-    #[error("cannot listen on {address}: {cause}; give another address, or end what listens there")]
+    #[error("cannot listen on {address}: {cause}; give another address, or end the process that listens there")]
     Bind {
-        /// Where.
+        /// The address.
         address: Address,
-        /// Why not.
+        /// The cause.
         cause: io::Error,
     },
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The bound socket does not work.
+    /// The bound socket failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
 }
 
-/// A bound control plane that does not answer yet.
+/// A bound control plane that does not answer calls yet.
 pub struct Server {
     listener: Listener,
     tls: Option<Arc<Acceptor>>,
-    /// Whether every client has shown a certificate.
+    /// Whether every client must authenticate with a certificate.
     certified: bool,
     shared: Arc<Shared>,
 }
 
-/// What all calls have in common.
+/// The state that all calls share.
 struct Shared {
     store: Store,
     publications: Watched,
@@ -117,16 +117,16 @@ struct Shared {
     quotas: Arc<Quotas>,
 }
 
-/// The service of Control and of Operator.
+/// The implementation of the services Control and Operator.
 #[derive(Clone)]
 struct Calls(Arc<Shared>);
 
 impl Server {
-    /// Reads the publications and binds.
+    /// Reads the publications and binds the address.
     ///
     /// # Errors
-    /// The address cannot be bound, is open to other hosts without client certificates, or the certificates cannot be
-    /// used.
+    /// The address cannot be bound, is reachable from other hosts without client certificates, or the certificates cannot
+    /// be used.
     pub async fn bind(
         store: Store,
         address: &Address,
@@ -148,16 +148,16 @@ impl Server {
         Ok(Server { listener, tls, certified, shared })
     }
 
-    /// Where it listens; the port that the system chose when 0 was asked for.
+    /// Returns the bound address, with the port that the system chose for port 0.
     pub fn address(&self) -> &Address {
         self.listener.local_address()
     }
 
-    /// Answers until `shutdown` is ready, then ends streams, so that nodes go elsewhere, finishes what is in flight and
-    /// returns. Whoever cannot wait so long drops the future.
+    /// Answers calls until `shutdown` resolves, then closes streams, so that nodes reconnect elsewhere, completes the calls
+    /// in flight and returns. Dropping the future aborts them.
     ///
     /// # Errors
-    /// The socket broke down.
+    /// The socket failed.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Server { listener, tls, certified, shared } = self;
         let address = listener.local_address();
@@ -166,10 +166,10 @@ impl Server {
         let http2 = http_2();
         let bounds = Bounds {
             max_connections: shared.quotas.limits().connections.total,
-            // Behind one address there may be many tenants; certificates tell them apart.
+            // Many tenants may share one address; certificates tell them apart.
             max_connections_per_peer: shared.quotas.limits().connections.total,
             max_waiting: shared.quotas.limits().connections.total,
-            // Streams of nodes send little for days.
+            // Node streams send little for days.
             min_upload_rate: 0,
             handshake_timeout: HANDSHAKE_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
@@ -179,7 +179,7 @@ impl Server {
         let open = move |stream: Stream, _, activity: Activity| {
             let identity = match stream.peer_certificate() {
                 Some(certificate) if certified => Identity::of_certificate(certificate),
-                None if certified => Identity::Unusable("the client showed no certificate".to_owned()),
+                None if certified => Identity::Unusable("the client sent no certificate".to_owned()),
                 _ => Identity::Local,
             };
             let holder = identity.holder(numbers.fetch_add(1, Ordering::Relaxed));
@@ -190,18 +190,18 @@ impl Server {
         };
         let forgets = shared.quotas.limits().forget_nodes_after;
         let forgetting = forgets.map(|after| {
-            AbortOnDropHandle::new(task::background("forgotten nodes", forget_nodes(shared.store.clone(), after)))
+            AbortOnDropHandle::new(task::background("node cleanup", forget_nodes(shared.store.clone(), after)))
         });
         let served = listener.serve(bounds, tls, PREFACE, open, shutdown).await;
         drop(forgetting);
-        // Streams note how they ended.
+        // Streams record how they ended.
         shared.tasks.close();
         shared.tasks.wait().await;
         Ok(served?)
     }
 }
 
-/// Removes the files of nodes that are gone, at start and once an hour. Never returns.
+/// Removes the files of silent nodes, at start and once per hour. Never returns.
 async fn forget_nodes(store: Store, after: Duration) {
     let mut every = interval(FORGET_EVERY);
     loop {
@@ -212,9 +212,9 @@ async fn forget_nodes(store: Store, after: Duration) {
             Ok(Ok(0)) | Err(_) => {}
             Ok(Ok(nodes)) => {
                 counter!(telemetry::CONTROL_PLANE_FORGOTTEN_NODES_TOTAL).increment(nodes as u64);
-                tracing::info!(nodes, after = ?after, "files of nodes that are gone were removed");
+                tracing::info!(nodes, after = ?after, "removed files of silent nodes");
             }
-            Ok(Err(error)) => tracing::warn!(error = %Escaped(&error), "nodes that are gone cannot be removed"),
+            Ok(Err(error)) => tracing::warn!(error = %Escaped(&error), "cannot remove files of silent nodes"),
         }
     }
 }
@@ -235,7 +235,7 @@ async fn routes(shared: &Arc<Shared>, describe: bool) -> Routes {
         match (builder().build_v1(), builder().build_v1alpha()) {
             (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
             (Err(error), _) | (_, Err(error)) => {
-                tracing::error!(error = %Escaped(&error), "gRPC reflection is not served: its descriptors cannot be read");
+                tracing::error!(error = %Escaped(&error), "cannot read descriptors, gRPC reflection is not served");
             }
         }
     }
@@ -264,13 +264,13 @@ struct Caller {
     address: Option<SocketAddr>,
 }
 
-/// Gives each call the identity of its caller, and applies the time-outs to it.
+/// Attaches the identity of its caller to each call, and applies the time-outs.
 #[derive(Clone)]
 struct Identified {
     routes: Routes,
     caller: Caller,
-    /// Released when the connection and its calls are over. Without a permit every call is refused, so the connection is
-    /// idle, and is closed when another needs its place.
+    /// Released when the connection and its calls have ended. Without a permit every call is refused, so the connection
+    /// is idle, and is closed when another connection needs its place.
     place: Result<Arc<Permit>, Excess>,
     quotas: Arc<Quotas>,
 }
@@ -305,7 +305,7 @@ impl Service<Request<Upload>> for Identified {
     }
 }
 
-/// Who calls. Without a word nobody is let in, nor is anyone on a connection that outlived its certificate.
+/// Returns the caller. Refuses connections without an identity, and connections that outlived their certificate.
 fn caller<T>(request: &tonic::Request<T>) -> Caller {
     let caller = request.extensions().get::<Caller>().cloned();
     match caller.filter(|caller| caller.identity.left(Timestamp::now()) != Some(Duration::ZERO)) {
@@ -323,10 +323,10 @@ fn permit(shared: &Shared, call: &'static str, kind: Kind, caller: &Caller) -> R
 }
 
 fn draining() -> Status {
-    Status::unavailable("this control plane ends; connect again")
+    Status::unavailable("this control plane is shutting down; connect again")
 }
 
-/// Counts a refusal. A peer that went away was not refused.
+/// Counts a refusal. A cancelled call does not count.
 fn refused(call: &'static str, status: &Status) {
     if matches!(status.code(), tonic::Code::Cancelled | tonic::Code::Unknown) {
         return;

@@ -1,11 +1,11 @@
-//! The directory that a control plane serves. Everything in it is a file that is written whole under a temporary name
-//! and then renamed, so that any number of processes can read it, and a killed one leaves nothing half.
+//! The store directory of a control plane. Every file is replaced atomically: written under a temporary name, then
+//! renamed. So any number of processes can read the store, and a killed process leaves no partial file.
 //!
 //! ```text
 //! segments/<digest>.seg                        segments, named by their SHA-256
-//! publications/<name>.<serve|shadow>.json      what is published, to whom
+//! publications/<name>.<serve|shadow>.json      active publications
 //! publications/history/<name>.<mode>.<version>.json
-//! nodes/<tenant or _>/<node>.json              what is known of a node
+//! nodes/<tenant or _>/<node>.json              node records
 //! alerts/<tenant or _>/<node>/<…>.ndjson       alerts of a node
 //! ```
 
@@ -45,24 +45,24 @@ use super::client::is_cache;
 use super::names::Name;
 use crate::intel::manifest::Digest;
 
-/// Stands for no tenant in paths; it is no [`Name`].
+/// The directory of nodes without a tenant; not a valid [`Name`].
 const NO_TENANT: &str = "_";
 
-/// Where everything lies. It is a path; nothing is kept open. Clones share what is known of its use.
+/// A store, given by its path; no file is kept open. Clones share their usage counts.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
     quotas: TenantQuotas,
     usage: Arc<quotas::Usage>,
-    /// Who publishes.
+    /// The author of publications.
     author: Option<Made>,
 }
 
 impl Store {
-    /// Makes the directories that are missing, for this process's user alone.
+    /// Opens the store, and creates missing directories, accessible only to this process's user.
     ///
     /// # Errors
-    /// One cannot be made, or the directory is the cache of a node.
+    /// A directory cannot be created, or the directory is the cache of a node.
     pub fn open(root: impl Into<PathBuf>) -> Result<Store, StoreError> {
         let store = Store { root: root.into(), quotas: TenantQuotas::default(), usage: Arc::default(), author: None };
         if is_cache(&store.root) {
@@ -75,33 +75,33 @@ impl Store {
         Ok(store)
     }
 
-    /// The same store, whose publications say that this user made them, and why.
+    /// Returns the same store, with this author and note in new publications.
     #[must_use]
     pub fn with_author(self, by: String, note: String) -> Store {
         Store { author: Some(Made { by, how: String::new(), note }), ..self }
     }
 
-    /// Its directory.
+    /// Returns the store directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where segments are.
+    /// Returns the directory of the segments.
     pub fn segments(&self) -> PathBuf {
         self.root.join("segments")
     }
 
-    /// The file of a segment.
+    /// Returns the path of a segment.
     pub fn segment(&self, digest: &Digest) -> PathBuf {
         self.segments().join(format!("{digest}.seg"))
     }
 
-    /// Where publications are.
+    /// Returns the directory of the publications.
     pub fn publications(&self) -> PathBuf {
         self.root.join("publications")
     }
 
-    /// Where superseded publications are.
+    /// Returns the directory of superseded publications.
     pub fn history(&self) -> PathBuf {
         self.publications().join("history")
     }

@@ -32,7 +32,7 @@ async fn a_name_that_leads_elsewhere_is_refused() {
             let status = refusal(&plane, vec![request]).await;
             assert_eq!(status.code(), Code::InvalidArgument, "{name:?}");
             // The longest is no label either.
-            let words = if request_is_long { "at most 63" } else { "is no name: give 1 to 63" };
+            let words = if request_is_long { "at most 63" } else { "is not a valid name: give 1 to 63" };
             assert!(status.message().contains(words), "{status}");
         }
     }
@@ -65,7 +65,10 @@ async fn what_breaks_the_protocol_is_said() {
     let plane = Plane::start(&scene).await;
     let nameless = SyncRequest { node: None, ..first("n1", Vec::new()) };
     let status = refusal(&plane, vec![nameless]).await;
-    assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "node: the first request names the node"));
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::InvalidArgument, "node: missing; name the node in the first request")
+    );
     for slot in [0, 3] {
         let status = refusal(&plane, vec![SyncRequest { slot, ..first("n1", Vec::new()) }]).await;
         assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "slot: give SLOT_SERVE or SLOT_SHADOW"));
@@ -77,7 +80,7 @@ async fn what_breaks_the_protocol_is_said() {
     node.ack(&response).await;
     let status = node.try_next().await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
-    assert!(status.message().contains("is an ACK of version 1, and says 9"), "{status}");
+    assert!(status.message().contains("acknowledges version 1, but has version 9"), "{status}");
 
     let huge = "x".repeat(5 << 20);
     let status = refusal(&plane, vec![first(&huge, Vec::new())]).await;

@@ -153,7 +153,7 @@ async fn a_connection_is_worth_no_more_than_its_certificate() {
     assert_eq!(node.next_version().await, (Slot::Serve, 1));
     let status = node.try_next().await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated, "{status}");
-    assert!(list(channel).await.unwrap_err().message().contains("the time of the client certificate is over"));
+    assert!(list(channel).await.unwrap_err().message().contains("the client certificate has expired"));
 }
 
 /// Scenario: an address that other hosts can reach, without client certificates. Guarantee: nothing is bound, and the
@@ -169,7 +169,10 @@ async fn an_open_address_needs_client_certificates() {
         for tls in [None, Some(&without)] {
             let error =
                 Server::bind(scene.store.clone(), &address, tls, Limits::default()).await.err().unwrap().to_string();
-            assert!(error.contains("nodes must show certificates") && error.contains("--tls-client-ca"), "{error}");
+            assert!(
+                error.contains("clients must authenticate with certificates") && error.contains("--tls-client-ca"),
+                "{error}"
+            );
         }
     }
     let address = Address::parse("0.0.0.0:0").unwrap();

@@ -119,7 +119,7 @@ async fn an_operator_sees_two_nodes_under_one_name() {
     let table = prints(scene.path(), &nodes);
     assert!(table.contains("2 times") && table.contains("n1: 2 processes use this name: 127.0.0.1:"), "{table}");
     assert!(table.contains("give each its own (`intel.control.node`)"), "{table}");
-    let line = process.wait_for("several processes sync under the name of one node");
+    let line = process.wait_for("several processes use the same node name");
     assert!(line.contains("node=\"n1\"") && line.contains("others=[\"127.0.0.1:"), "{line}");
     let metrics = process.admin("/metrics").await;
     let gauge = metrics.lines().find(|line| line.starts_with("hotlist_control_plane_duplicate_nodes ")).unwrap();
@@ -158,15 +158,18 @@ async fn a_node_that_is_gone_is_removed_and_comes_back() {
     std::fs::create_dir_all(&alerts).unwrap();
     std::fs::write(alerts.join("x.ndjson"), "{}\n").unwrap();
     let refused = fails(&["remove", "n1"]);
-    assert!(refused.contains("NOT_FOUND: no node n1 without a tenant is known, but one of tenant acme"), "{refused}");
+    assert!(
+        refused.contains("NOT_FOUND: node n1 without a tenant does not exist, but one of tenant acme does"),
+        "{refused}"
+    );
     let removed = run(&remove);
     assert_eq!(
         removed,
-        "removed node n1 of tenant acme; 1 file of its alerts (3 bytes) left in the store, --alerts removes them\n"
+        "removed node n1 of tenant acme; 1 file of its alerts (3 bytes) kept in the store, remove them with --alerts\n"
     );
     assert_eq!(run(&[]), "no nodes\n");
     assert!(alerts.join("x.ndjson").exists());
-    assert!(fails(&remove).contains("NOT_FOUND: no node n1 of tenant acme is known"));
+    assert!(fails(&remove).contains("NOT_FOUND: node n1 of tenant acme does not exist"));
     assert!(fails(&["remove", "../n1"]).contains("INVALID_ARGUMENT: name: "));
 
     let mut node = Agent::open(dial(&process.address).await, "n1", &[("tenant", "acme")]).await;
@@ -174,7 +177,7 @@ async fn a_node_that_is_gone_is_removed_and_comes_back() {
     listed("n1");
     node.finish().await;
     let removed = run(&[&remove[..], &["--alerts"]].concat());
-    assert_eq!(removed, "removed node n1 of tenant acme; 1 file of its alerts (3 bytes) removed, too\n");
+    assert_eq!(removed, "removed node n1 of tenant acme; 1 file of its alerts (3 bytes) also removed\n");
     assert!(!alerts.exists());
     let metrics = process.admin("/metrics").await;
     for line in [
@@ -184,7 +187,7 @@ async fn a_node_that_is_gone_is_removed_and_comes_back() {
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line}:\n{metrics}");
     }
-    assert!(process.wait_for("an operator removed a node").contains("node=\"n1\""));
+    assert!(process.wait_for("node removed by an operator").contains("node=\"n1\""));
 }
 
 /// Scenario: the certificate of a node asks to remove this node. Guarantee: it may not.

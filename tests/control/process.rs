@@ -114,7 +114,7 @@ async fn an_operator_publishes_looks_and_goes_back() {
     let run = |arguments: &[&str]| prints(scene.path(), arguments);
     let made = run(&["keygen", "--out", "signing.pem"]);
     let public = PublicKey::from_pem(&std::fs::read(scene.path().join("signing.pem.pub")).unwrap()).unwrap();
-    assert_eq!(made, format!("key {}: signing.pem signs, signing.pem.pub goes to the nodes\n", public.id()));
+    assert_eq!(made, format!("key {}: sign with signing.pem, copy signing.pem.pub to the nodes\n", public.id()));
     let process = Process::start(&scene, &[]);
     let mut node = Agent::open(dial(&process.address).await, "n1", &[("tenant", "acme"), ("zone", "eu")]).await;
     node.ask(Slot::Serve, 0, 0).await;
@@ -166,7 +166,7 @@ async fn an_operator_publishes_looks_and_goes_back() {
     assert_eq!(fetch(dial(&process.address).await, &digest.0, 2).await.unwrap().0, b"segment");
     assert!(fetch(dial(&process.address).await, &[0; 32], 0).await.is_err());
     std::fs::write(scene.store.publications().join("bad.serve.json"), "{}").unwrap();
-    let line = process.wait_for("a publication cannot be used");
+    let line = process.wait_for("publication rejected");
     assert!(line.contains("bad.serve.json") && line.contains("missing field"), "{line}");
 
     assert!(process.admin("/livez").await.contains("200 OK"));
@@ -201,14 +201,14 @@ fn what_cannot_be_done_is_said() {
         (&["--segment", &"0".repeat(64)], "no such segment"),
         (&["--label", "zone"], "--label zone: give KEY=VALUE"),
         (&["--expires", "soon"], "--expires soon: give a time"),
-        (&["--rule", "f=x"], "neither `feed` nor `collection`"),
+        (&["--rule", "f=x"], "is not an origin; give `feed` or `collection`"),
         (&["--key", "none.pem"], "--key none.pem: cannot be read"),
     ] {
         let complaint = with(more);
         assert!(complaint.contains(words), "{complaint}");
     }
     for (name, audience, store, words) in [
-        ("../p", "acme", "store", "is no name: give 1 to 63"),
+        ("../p", "acme", "store", "is not a valid name: give 1 to 63"),
         ("p", "ACME", "store", "audience"),
         ("p", "acme", "stare", "--store stare: is not a directory"),
     ] {
@@ -223,11 +223,11 @@ fn what_cannot_be_done_is_said() {
     assert_eq!((json(scene.store.history()), json(scene.store.publications())), (0, 1), "the lock alone");
 
     prints(scene.path(), &["keygen", "--out", "k.pem"]);
-    assert!(complains(scene.path(), &["keygen", "--out", "k.pem"]).contains("k.pem: cannot be made"));
+    assert!(complains(scene.path(), &["keygen", "--out", "k.pem"]).contains("k.pem: cannot be created"));
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(scene.path().join("k.pem")).unwrap().permissions().mode() & 0o777, 0o600);
     let open = complains(scene.path(), &["control-plane", "--store", "store", "--listen", "0.0.0.0:0"]);
-    assert!(open.contains("nodes must show certificates"), "{open}");
+    assert!(open.contains("clients must authenticate with certificates"), "{open}");
 }
 
 /// Scenario: `nodes` over mutual TLS, with the role and without. Guarantee: the one lists, the other is told what it

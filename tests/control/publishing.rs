@@ -78,8 +78,7 @@ fn promotion_and_rollback_make_new_versions_of_old_content() {
     assert_eq!((back.manifest.version, back.manifest.segments.clone()), (4, vec![old]));
     assert_eq!((back.labels["zone"].as_str(), back.manifest.expires), ("eu", Some(later + day * 2)));
     let error = scene.store.rollback(&name(), 2, None, Some(&key), later).unwrap_err();
-    let wanted =
-        "p: version 2 is not kept, only 1, 3, 4; the last 16 are, `hotlist publications` lists what is in them";
+    let wanted = "p: version 2 is not kept; kept are 1, 3, 4 (at most 16), see `hotlist publications`";
     assert_eq!(error.to_string(), wanted);
 }
 
@@ -144,9 +143,9 @@ fn a_file_is_a_publication_or_says_why_not() {
     let signature = serde_json::to_string(&Signature { key_id: "0".repeat(16), signature: vec![0; 64] }).unwrap();
     let many = format!("\"signatures\":[{}]", vec![signature; 65].join(","));
     for (from, to, words) in [
-        ("\"p\"", "\"../p\"", "is no name"),
+        ("\"p\"", "\"../p\"", "is not a valid name"),
         ("{\"name\"", "{\"extra\":1,\"name\"", "unknown field `extra`"),
-        ("\"a\":\"b\"", &format!("\"a\":\"{}\"", "b".repeat(64)), "labels: at most 32"),
+        ("\"a\":\"b\"", &format!("\"a\":\"{}\"", "b".repeat(64)), "labels: give at most 32"),
         ("\"manifest\":\"", "\"manifest\":\"!", "not in base64"),
         ("\"manifest\":\"", "\"manifest\":\"AAAA", "its manifest cannot be used"),
         ("\"signatures\":[]", &many, "has 65 signatures"),

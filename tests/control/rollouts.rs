@@ -112,7 +112,7 @@ async fn a_roll_out_is_waited_for() {
         out.contains("  bad-1: refused it and still has nothing: the snapshot\\u{7} would be too large\n"),
         "{out}"
     );
-    assert!(err.contains("bad: 1 node refused version 2; mend it and publish again, or roll back"), "{err}");
+    assert!(err.contains("bad: 1 node refused version 2; fix it and publish again, or roll back"), "{err}");
 
     let output = publish(&scene, "slow", "slow", "2s").await;
     let (out, err) = said(&output);
@@ -124,8 +124,8 @@ async fn a_roll_out_is_waited_for() {
     let output = publish(&scene, "blind", "blind", "60s").await;
     let (out, err) = said(&output);
     assert_eq!(output.status.code(), Some(1));
-    assert!(out.contains("  blind-1: has version 4, and its canary is not found in it\n"), "{out}");
-    assert!(err.contains("blind: the canary of 1 node is not found in version 4"), "{err}");
+    assert!(out.contains("  blind-1: has version 4, but its canary is not found in it\n"), "{out}");
+    assert!(err.contains("blind: the canary of 1 node was not found in version 4"), "{err}");
     let nodes = plane.nodes().await;
     let canary = |name: &str| {
         let node = nodes.iter().find(|node| node.node.as_ref().unwrap().name == name).unwrap();
@@ -140,7 +140,7 @@ async fn a_roll_out_is_waited_for() {
     let (out, err) = said(&output);
     assert_eq!(output.status.code(), Some(1));
     assert!(out.contains("none serve version 5: applied by 0 of 0 nodes\n"), "{out}");
-    assert!(err.contains("none: no connected node is targeted by version 5"), "{err}");
+    assert!(err.contains("none: version 5 targets no connected node"), "{err}");
     assert!(
         complains(
             scene.path(),
@@ -169,7 +169,7 @@ async fn a_superseded_roll_out_ends() {
     let (output, ()) = tokio::join!(publish(&scene, "p", "g", "60s"), newer);
     let (_, err) = said(&output);
     assert_eq!(output.status.code(), Some(1));
-    assert!(err.contains("p: version 1 was superseded by version 2 while it was waited for"), "{err}");
+    assert!(err.contains("p: version 1 was superseded by version 2 during the wait"), "{err}");
     silent.abort();
 }
 
@@ -200,7 +200,7 @@ fn publications_are_listed() {
     let output = hotlist(scene.path(), &["publications", "--store", "store", "--json"]);
     let (out, err) = said(&output);
     assert!(
-        output.status.success() && err.contains("all.serve.99.json: is no publication") && !err.contains("notes"),
+        output.status.success() && err.contains("all.serve.99.json: is not a publication") && !err.contains("notes"),
         "{err}"
     );
     let rows: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -249,10 +249,10 @@ fn publications_are_listed() {
 
     let error = complains(scene.path(), &["rollback", "--store", "store", "--name", "all", "--to", "7"]);
     assert!(
-        error.contains("version 7 is not kept, only 1, 3, 4, 99") && error.contains("`hotlist publications`"),
+        error.contains("version 7 is not kept; kept are 1, 3, 4, 99") && error.contains("`hotlist publications`"),
         "{error}"
     );
     let long = "x".repeat(201);
     let error = complains(scene.path(), &[&publish[..], &["--name", "all", "--note", &long]].concat());
-    assert!(error.contains("--note: at most 200 characters"), "{error}");
+    assert!(error.contains("--note: the note is longer than 200 characters"), "{error}");
 }

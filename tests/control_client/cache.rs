@@ -35,7 +35,7 @@ async fn what_does_not_fit_is_refused() {
     let error = stream.request().await.error.unwrap();
     assert_eq!(Code::from_i32(error.code.try_into().unwrap()), Code::ResourceExhausted);
     assert!(
-        error.message.contains("need 12000 bytes") && error.message.contains("may have 10000"),
+        error.message.contains("need 12000 bytes") && error.message.contains("limit is 10000"),
         "{}",
         error.message
     );
@@ -168,7 +168,7 @@ async fn what_serves_and_cannot_be_written_down_is_told() {
     stream.push(Mode::Serve, 1, "n", &sign(&manifest(1, &[&segment])));
     assert!(stream.request().await.error.is_none());
     let status = node.until("it is told", |status| !status.slots[0].is_kept).await;
-    assert!(status.to_string().contains("version 1, could not be written down"), "{status}");
+    assert!(status.to_string().contains("version 1, not recorded on disk"), "{status}");
     // Another version that is refused deletes nothing of what serves.
     stream.push(Mode::Serve, 2, "n", &sign(&manifest(2, &[&noise(9, 10)])));
     assert!(stream.request().await.error.is_some());
@@ -194,7 +194,7 @@ async fn a_cache_that_cannot_be_used_stops_the_start() {
     std::fs::remove_dir_all(&settings.cache).unwrap();
     std::fs::write(&settings.cache, "a file").unwrap();
     let error = Running::try_start(settings.clone(), &Recorder::new()).err().unwrap();
-    assert!(error.to_string().contains("cannot be made"), "{error}");
+    assert!(error.to_string().contains("cannot be created"), "{error}");
     std::fs::remove_file(&settings.cache).unwrap();
     let node = Running::start(settings.clone(), &Recorder::new());
     node.stop().await;
@@ -215,7 +215,7 @@ async fn a_store_is_never_used_as_a_cache_nor_a_cache_as_a_store() {
     settings.cache = root.clone();
     let before = tree(&root);
     let error = Running::try_start(settings.clone(), &Recorder::new()).err().unwrap().to_string();
-    assert!(error.contains("store: is not empty and not a cache of hotlist"), "{error}");
+    assert!(error.contains("store: is not a Hotlist cache"), "{error}");
     assert_eq!(tree(&root), before);
     // What `hotlist compile` makes is a store, too.
     for made in ["publications", "nodes", "alerts"] {
@@ -223,7 +223,7 @@ async fn a_store_is_never_used_as_a_cache_nor_a_cache_as_a_store() {
     }
     let before = tree(&root);
     let error = Running::try_start(settings.clone(), &Recorder::new()).err().unwrap().to_string();
-    assert!(error.contains("`segments`") && error.contains("give `intel.control.cache` a directory"), "{error}");
+    assert!(error.contains("`segments`") && error.contains("set `intel.control.cache` to"), "{error}");
     assert_eq!(tree(&root), before);
 
     settings.cache = cache.clone();

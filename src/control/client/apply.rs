@@ -1,5 +1,5 @@
-//! What the client hands to the program: a candidate, of which every segment is on disk and checked, to be made ready
-//! and then put into service, unless a newer one came in between.
+//! The interface between the client and the program: a candidate, whose segments are all on disk and verified, is
+//! prepared and then activated, unless a newer candidate superseded it.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,25 +8,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::intel::manifest::{Manifest, Mode};
 
-/// Puts manifests into service. The client knows nothing of snapshots.
+/// Activates manifests. The client does not depend on snapshots.
 pub trait Apply: Send + Sync + 'static {
-    /// What is made of a candidate before it serves.
+    /// A prepared candidate.
     type Ready: Send + 'static;
 
-    /// Makes a candidate ready, which may take seconds; it runs on a thread for that, one at a time for each slot.
-    /// Nothing that serves may change. It should ask [`Candidate::is_current`] now and then, and give up when it is not.
+    /// Prepares a candidate, which may take seconds; runs on a blocking thread, one at a time per slot. Must not change
+    /// the active snapshot. It should check [`Candidate::is_current`] regularly, and return when the candidate is not.
     ///
     /// # Errors
-    /// It cannot serve. The text is told to the control plane: what is wrong, and how to mend it.
+    /// The candidate cannot be activated. The text is reported to the control plane: what is wrong, and how to fix it.
     fn prepare(&self, mode: Mode, candidate: &Candidate) -> Result<Self::Ready, String>;
 
-    /// Puts what was made ready into service. It must be quick and cannot fail: nothing can overtake it.
+    /// Activates a prepared candidate. Must be quick and cannot fail; nothing can supersede the candidate meanwhile.
     fn publish(&self, mode: Mode, ready: Self::Ready);
 
-    /// Frees what publishing replaced, which may take a while; called after each time.
+    /// Frees what publishing replaced, which may take a while; called after each [`Apply::publish`].
     fn release_replaced(&self) {}
 
-    /// Takes whatever is in the slot out of service; only [`Mode::Shadow`] is ever emptied. It must be quick.
+    /// Deactivates the content of a slot; only [`Mode::Shadow`] is ever cleared. Must be quick.
     fn clear(&self, mode: Mode);
 }
 
@@ -35,42 +35,42 @@ pub trait Apply: Send + Sync + 'static {
 pub struct Candidate {
     /// The manifest.
     pub manifest: Arc<Manifest>,
-    /// The file of each of its segments, in the manifest's order. Their digests have been checked. They stay where they
-    /// are while the manifest serves.
+    /// The file of each of its segments, in the manifest's order. Their digests are verified. The files are kept as long
+    /// as the manifest is active.
     pub segments: Vec<PathBuf>,
     pub(super) gate: Arc<Gate>,
 }
 
 impl Candidate {
-    /// Whether it is still wanted. One that is not will not be published, whatever becomes of it.
+    /// Returns whether the candidate is still wanted. A superseded candidate is never published.
     pub fn is_current(&self) -> bool {
         self.gate.is_current()
     }
 }
 
-/// How far a candidate is. Whoever supersedes it and whoever publishes it pass here one after the other.
+/// The progress of a candidate, which orders superseding and publishing.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     state: Mutex<State>,
-    /// Wakes a fetch that is no longer wanted.
+    /// Wakes a cancelled fetch.
     cancelled: CancellationToken,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
-    /// Its segments are being fetched: only this needs the control plane.
+    /// Its segments are being fetched: only this step needs the control plane.
     #[default]
     Fetching,
-    /// It is being made ready.
+    /// It is being prepared.
     Preparing,
-    /// It serves, or did.
+    /// It was published.
     Published,
-    /// It is no longer wanted.
+    /// It was superseded.
     Superseded,
 }
 
 impl Gate {
-    /// A gate for a candidate that needs no fetch.
+    /// Creates the gate of a candidate that needs no fetch.
     pub(super) fn preparing() -> Gate {
         Gate { state: Mutex::new(State::Preparing), ..Gate::default() }
     }
@@ -79,7 +79,7 @@ impl Gate {
         *self.state() != State::Superseded
     }
 
-    /// Ends the fetch. `false`: it is no longer wanted.
+    /// Ends the fetch. Returns `false` if the candidate was superseded.
     pub(super) fn prepare(&self) -> bool {
         let mut state = self.state();
         if *state == State::Fetching {
@@ -88,7 +88,7 @@ impl Gate {
         *state == State::Preparing
     }
 
-    /// Something newer came. What serves already is not taken back.
+    /// Supersedes the candidate, unless it was published.
     pub(super) fn supersede(&self) {
         let mut state = self.state();
         if *state != State::Published {
@@ -97,7 +97,7 @@ impl Gate {
         }
     }
 
-    /// The control plane is gone. `false`: its segments are here, so it goes on without.
+    /// Cancels the fetch, because the stream ended. Returns `false` if all segments are on disk, so that the job continues.
     pub(super) fn break_off(&self) -> bool {
         let mut state = self.state();
         if *state == State::Fetching {
@@ -107,7 +107,7 @@ impl Gate {
         *state == State::Superseded
     }
 
-    /// Runs `publish` if it is still wanted, and says whether it was. Nothing can supersede it meanwhile.
+    /// Runs `publish` unless the candidate was superseded, and returns whether it ran. Nothing can supersede it meanwhile.
     pub(super) fn publish(&self, publish: impl FnOnce()) -> bool {
         let mut state = self.state();
         let is_wanted = *state == State::Preparing;
@@ -118,12 +118,12 @@ impl Gate {
         is_wanted
     }
 
-    /// Resolves when it is no longer wanted.
+    /// Resolves when the candidate is superseded.
     pub(super) async fn cancelled(&self) {
         self.cancelled.cancelled().await;
     }
 
-    // A panic in `publish` leaves the state as it was.
+    // A panic in `publish` leaves the state unchanged.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,6 @@
-//! Threads for everything that a reload does, so that none of it delays an event: they run only where nothing else wants
-//! the processor (`SCHED_IDLE`, sched(7)), and a thread with an event takes it from them at once. Where everything wants it
-//! all the time they hardly run, so what takes long goes on among the program's other threads when it is late, fetches
-//! over a connection of their own.
+//! Threads for reloads that do not delay events: they run at idle CPU priority (`SCHED_IDLE`, sched(7)), and a thread
+//! with an event preempts them at once. On a busy host they hardly run, so a late reload continues on the program's
+//! other threads, and fetches over a separate connection.
 
 use std::future::Future;
 use std::io;
@@ -18,23 +17,23 @@ use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
 const IDLE: ThreadSchedulePolicy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-/// Each so many bytes of segments may take a second more.
+/// A reload may take one second more for each this many bytes of segments.
 const BYTES_A_SECOND: u64 = 64 << 20;
 
-/// The threads: one that follows the stream, and others that are made when there is something to do and end ten seconds
-/// after.
+/// The runtime: one thread that follows the stream, and blocking threads that are started on demand and end after ten
+/// idle seconds.
 #[derive(Debug)]
 pub(super) struct Background {
     /// `None` while it is dropped.
     runtime: Option<Runtime>,
     idle: Handle,
-    /// Of the rest of the program, known when the stream is followed.
+    /// The runtime of the program, set when the stream is followed.
     others: OnceLock<Handle>,
 }
 
 impl Background {
     /// # Errors
-    /// The system gives no thread, or no descriptors for its events.
+    /// The system cannot start a thread, or has no descriptors for its events.
     pub(super) fn start() -> io::Result<Background> {
         let mut builder = Builder::new_multi_thread();
         let builder = builder.worker_threads(1).thread_name("hotlist-control").on_thread_start(stand_back);
@@ -42,7 +41,7 @@ impl Background {
         Ok(Background { idle: runtime.handle().clone(), runtime: Some(runtime), others: OnceLock::new() })
     }
 
-    /// Runs what follows the stream. It ends when the future here is dropped. Needs a tokio runtime, that of the program.
+    /// Runs the future that follows the stream. It ends when this future is dropped. Needs the tokio runtime of the program.
     pub(super) async fn follow(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.others.get_or_init(Handle::current);
         if let Err(error) = AbortOnDropHandle::new(self.idle.spawn(work)).await
@@ -52,22 +51,22 @@ impl Background {
         }
     }
 
-    /// For one reload that begins now, over so many bytes of segments. It may take `patience` in the background, however
-    /// small it is.
+    /// Starts the schedule of one reload with this many bytes of segments. It may run at idle priority for at least
+    /// `patience`.
     pub(super) fn pace(&self, patience: Duration, bytes: u64) -> Pace {
         let late = Instant::now() + patience + Duration::from_secs(bytes / BYTES_A_SECOND);
         Pace { idle: self.idle.clone(), others: self.others().clone(), late }
     }
 
-    /// Nothing is late before the stream is followed.
+    /// No reload is late before the stream is followed.
     fn others(&self) -> &Handle {
         self.others.get().unwrap_or(&self.idle)
     }
 
-    /// Does something that blocks for a moment.
+    /// Runs work that blocks briefly.
     ///
     /// # Errors
-    /// A panic in `work`, or the program ends.
+    /// `work` panicked, or the program ends.
     pub(super) async fn at_once<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -78,7 +77,7 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        // Waiting for what is at work would block a thread that may not be.
+        // Waiting for running work would block a thread that must not block.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -94,10 +93,10 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Does something that blocks: where nothing else wants to run, until the reload is late.
+    /// Runs blocking work: at idle priority, until the reload is late.
     ///
     /// # Errors
-    /// A panic in `work`, or the program ends.
+    /// `work` panicked, or the program ends.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -110,11 +109,11 @@ impl Pace {
         Instant::now() >= self.late
     }
 
-    /// Does something that waits for a connection among the program's other threads. The connection must have been made
-    /// there, or who waits for it stands back all the same.
+    /// Runs work that waits for a connection on the program's other threads. The connection must have been made there,
+    /// or the work still waits for a thread at idle priority.
     ///
     /// # Errors
-    /// A panic in `work`, or the program ends.
+    /// `work` panicked, or the program ends.
     pub(super) async fn hurry<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -123,15 +122,15 @@ impl Pace {
     }
 }
 
-/// This thread runs when no other wants to. It cannot be taken back without a privilege, so it is for whole threads.
+/// Sets this thread to idle priority. This cannot be undone without a privilege, so it applies to whole threads.
 fn stand_back() {
     static SAID: Once = Once::new();
     let set = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, IDLE);
-    // Besides the policy a niceness is set, which may not be allowed and does not matter.
+    // The niceness is set in addition to the policy, which may not be permitted and does not matter.
     if thread_schedule_policy() != Ok(IDLE) {
         let error = set.err().map(|error| error.to_string()).unwrap_or_default();
         SAID.call_once(|| {
-            tracing::warn!(error, "reloads cannot stand back behind events, latency may rise while they last: allow the system call sched_setscheduler");
+            tracing::warn!(error, "cannot set idle priority for reloads, latency may rise during reloads: allow the system call sched_setscheduler");
         });
     }
 }

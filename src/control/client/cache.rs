@@ -1,16 +1,16 @@
-//! The directory that a node keeps on disk: segments by digest, the last good manifest of each slot, and the highest
-//! version ever seen.
+//! The cache directory of a node: segments by digest, the last good manifest of each slot, and the highest version ever
+//! seen.
 //!
 //! ```text
 //! hotlist-cache          marks the directory: without it nothing is written or deleted
 //! lock                   held while a process uses the directory
-//! highest.json           the highest version of each slot, written before a new one is handed on
+//! highest.json           the highest version of each slot, written before a new version is activated
 //! serve.json shadow.json the last good manifest of each slot, with its signatures
-//! segments/<digest>.seg  whole, checked
-//! segments/<digest>.part the beginning of one
+//! segments/<digest>.seg  complete, verified
+//! segments/<digest>.part incomplete
 //! ```
 //!
-//! Files appear under their names whole: they are written under another, synced, renamed, and the directory is synced.
+//! Files are replaced atomically: written under a temporary name, synced, renamed, and the directory is synced.
 //! Every function here blocks.
 
 mod directory;
@@ -37,22 +37,22 @@ pub use directory::{check, is_cache};
 pub use kept::{Highest, KeptError};
 pub(super) use part::Part;
 
-/// What is wrong with the cache.
+/// The reason that the cache cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// The disk failed.
-    #[error("{path}: cannot be {what}: {cause}; see to the disk of `intel.control.cache`")]
+    #[error("{path}: cannot be {what}: {cause}; check the disk of `intel.control.cache`")]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What was tried.
+        /// The operation that failed, as a participle.
         what: &'static str,
-        /// Why it failed.
+        /// The cause.
         cause: io::Error,
     },
     /// The directory belongs to something else.
     #[error(
-        "{directory}: is not empty and not a cache of hotlist: it has `{entry}`; give `intel.control.cache` a directory of its own, empty or not there yet"
+        "{directory}: is not a Hotlist cache: it contains `{entry}`; set `intel.control.cache` to an empty or new directory"
     )]
     NoCache {
         /// The directory.
@@ -60,34 +60,36 @@ pub enum CacheError {
         /// An entry that a cache does not have.
         entry: String,
     },
-    /// Its marker is of another format.
+    /// The marker has another format.
     #[error(
-        "{0}: is not the marker of a cache that this version of hotlist reads; give `intel.control.cache` another directory, or remove this one"
+        "{0}: is the marker of an unknown cache format; set `intel.control.cache` to another directory, or remove this one"
     )]
     Marker(PathBuf),
-    /// Another process uses it.
+    /// Another process uses the directory.
     #[error("{0}: another process uses it; give each its own `intel.control.cache`")]
     InUse(PathBuf),
-    /// A manifest and what must be kept beside it do not fit.
+    /// The segments do not fit into the cache.
     #[error(
-        "the segments need {needed} bytes together with those that serve, and the cache may have {limit}; raise `intel.control.cache_bytes`, or publish less"
+        "the segments need {needed} bytes including the active ones, and the cache limit is {limit}; raise `intel.control.cache_bytes`, or publish less"
     )]
     Full {
-        /// What is needed.
+        /// The needed bytes.
         needed: u64,
-        /// What is allowed.
+        /// The allowed bytes.
         limit: u64,
     },
-    /// Nobody knows any more which versions were seen.
-    #[error("{path}: {cause}; no new version is taken, as it might be an old one: remove the file to take any")]
+    /// The highest versions ever seen are lost.
+    #[error(
+        "{path}: {cause}; new versions are refused, because they might be old ones: remove the file to accept any version"
+    )]
     Highest {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         cause: String,
     },
-    /// A file with this name is not what the name says.
-    #[error("{path}: is not what its name says: {cause}")]
+    /// The content of a segment file does not have the digest in the file name.
+    #[error("{path}: does not match the digest in its name: {cause}")]
     Segment {
         /// The file.
         path: PathBuf,
@@ -102,27 +104,27 @@ impl CacheError {
     }
 }
 
-/// Why a manifest keeps its segments.
+/// The reason that a manifest keeps its segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Keep {
-    /// Its file is there: it is served after a restart.
+    /// Its record is on disk: it is activated after a restart.
     LastGood,
-    /// It serves. That it could not be written down is no reason to pull files from under it.
+    /// It is active, even if it could not be recorded.
     Serving,
-    /// It may serve soon.
+    /// It may be activated soon.
     Candidate,
 }
 
-/// The directory.
+/// The cache directory of a node.
 #[derive(Debug)]
 pub struct Cache {
     directory: PathBuf,
     segments: PathBuf,
     limit: u64,
-    /// Why the highest versions are not known.
+    /// The reason that the highest versions are unknown.
     damage: Option<String>,
     state: Mutex<State>,
-    /// Held until the process is done with the directory.
+    /// Held until the process no longer uses the directory.
     _lock: File,
 }
 
@@ -131,15 +133,15 @@ struct State {
     highest: HashMap<Mode, Highest>,
     /// The segments that each manifest needs, with their lengths.
     kept: HashMap<(Mode, Keep), HashMap<Digest, u64>>,
-    /// Segments of which this process has seen every byte.
+    /// Segments that this process has verified completely.
     checked: HashSet<Digest>,
 }
 
 impl Cache {
-    /// Opens the directory, made when it is not there. `limit` bounds the segments in it, in bytes.
+    /// Opens the directory, and creates it if it does not exist. `limit` bounds the segments in it, in bytes.
     ///
     /// # Errors
-    /// It cannot be used, belongs to something else, or another process uses it.
+    /// The directory cannot be used, belongs to something else, or is used by another process.
     pub fn open(directory: &Path, limit: u64) -> Result<Cache, CacheError> {
         directory::claim(directory)?;
         let segments = directory.join(directory::SEGMENTS);
@@ -162,10 +164,10 @@ impl Cache {
         Ok(cache)
     }
 
-    /// Whether it is known which versions were seen. Never waits for the disk.
+    /// Checks that the highest versions are known. Never waits for the disk.
     ///
     /// # Errors
-    /// It is not: the file was damaged.
+    /// They are unknown: the file was damaged.
     pub(super) fn knows_versions(&self) -> Result<(), CacheError> {
         match self.damage.clone() {
             Some(cause) => Err(CacheError::Highest { path: kept::highest_path(&self.directory), cause }),
@@ -173,19 +175,19 @@ impl Cache {
         }
     }
 
-    /// The highest version of a slot that was ever seen, with the digest of its manifest.
+    /// Returns the highest version of a slot that was ever seen, with the digest of its manifest.
     ///
     /// # Errors
-    /// Nobody knows: the file was damaged.
+    /// The highest versions are unknown: the file was damaged.
     pub fn highest(&self, mode: Mode) -> Result<Option<Highest>, CacheError> {
         self.knows_versions()?;
         Ok(self.state().highest.get(&mode).copied())
     }
 
-    /// Writes down that a version was seen. It never goes back.
+    /// Records that a version was seen. The highest version never decreases.
     ///
     /// # Errors
-    /// It cannot be written, so the version must not be handed on; or the file is damaged.
+    /// It cannot be written, so the version must not be activated; or the file is damaged.
     pub fn raise(&self, mode: Mode, seen: Highest) -> Result<(), CacheError> {
         self.knows_versions()?;
         let mut state = self.state();
@@ -199,43 +201,43 @@ impl Cache {
         Ok(())
     }
 
-    /// The last good manifest of a slot as it was written. Its signatures are for the caller to check.
+    /// Returns the last good manifest of a slot as it was written. The caller must verify its signatures.
     ///
     /// # Errors
-    /// There is a file, and it cannot be read or is damaged.
+    /// The file exists, but cannot be read or is damaged.
     pub fn last_good(&self, mode: Mode) -> Result<Option<Signed>, KeptError> {
         kept::read(&self.directory, mode)
     }
 
-    /// Writes the last good manifest of a slot under another name, so that a full disk is known before it serves.
+    /// Writes the last good manifest of a slot under a temporary name, so that a full disk is detected before activation.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub(super) fn stage(&self, mode: Mode, signed: &Signed) -> Result<(), CacheError> {
         kept::stage(&self.directory, mode, signed)
     }
 
-    /// What was staged is the last good manifest now.
+    /// Renames the staged manifest to the last good manifest.
     ///
     /// # Errors
-    /// It cannot be renamed; the one before still is.
+    /// The file cannot be renamed; the previous last good manifest remains.
     pub(super) fn commit(&self, mode: Mode, manifest: &Manifest) -> Result<(), CacheError> {
         kept::commit(&self.directory, mode)?;
         self.keep(mode, Keep::LastGood, Some(manifest));
         Ok(())
     }
 
-    /// Takes the last good manifest of a slot away.
+    /// Removes the last good manifest of a slot.
     ///
     /// # Errors
-    /// It cannot be removed.
+    /// The file cannot be removed.
     pub(super) fn forget(&self, mode: Mode) -> Result<(), CacheError> {
         kept::remove(&self.directory, mode)?;
         self.keep(mode, Keep::LastGood, None);
         Ok(())
     }
 
-    /// Says which manifest is kept for this reason from now on. Nothing is deleted yet.
+    /// Sets the manifest that is kept for this reason from now on. Does not delete anything yet.
     pub(super) fn keep(&self, mode: Mode, keep: Keep, manifest: Option<&Manifest>) {
         let mut state = self.state();
         match manifest {
@@ -247,10 +249,10 @@ impl Cache {
         }
     }
 
-    /// Makes room for a candidate: sees that it fits beside everything that is kept, and deletes what is not.
+    /// Makes room for a candidate: checks that it fits in addition to everything that is kept, and deletes the rest.
     ///
     /// # Errors
-    /// It does not fit, or the disk failed.
+    /// The candidate does not fit, or the disk failed.
     pub(super) fn make_room(&self, mode: Mode, manifest: &Manifest) -> Result<(), CacheError> {
         self.keep(mode, Keep::Candidate, Some(manifest));
         let needed = {
@@ -266,7 +268,7 @@ impl Cache {
         self.collect_garbage()
     }
 
-    /// Deletes every segment, whole or not, that no kept manifest names. Files with other names are not the cache's.
+    /// Deletes every segment, complete or not, that no kept manifest names. Files with other names are not touched.
     ///
     /// # Errors
     /// The directory cannot be read. A file that cannot be deleted is left for the next time.
@@ -293,26 +295,26 @@ impl Cache {
             sum += entry.metadata().map_or(0, |found| found.len());
         }
         if deleted > 0 {
-            tracing::debug!(deleted, "old segments were deleted");
+            tracing::debug!(deleted, "deleted old segments");
         }
         gauge!(telemetry::CONTROL_CACHE_BYTES).set(sum as f64);
         Ok(())
     }
 
-    /// Measures what is on disk.
+    /// Updates the metrics of the used bytes.
     pub(super) fn measure(&self) {
         let entries = fs::read_dir(&self.segments).into_iter().flatten().flatten();
         let sum: u64 = entries.filter_map(|entry| entry.metadata().ok()).map(|found| found.len()).sum();
         gauge!(telemetry::CONTROL_CACHE_BYTES).set(sum as f64);
     }
 
-    /// Where a segment is, or will be.
+    /// Returns the path of a segment, whether or not it exists.
     pub fn path(&self, digest: Digest) -> PathBuf {
         self.segments.join(format!("{digest}.seg"))
     }
 
-    /// Whether a segment is on disk, whole. The first time in a process all of its bytes are read; a file that is not
-    /// what its name says is deleted.
+    /// Returns whether a complete segment is on disk. The first time in a process, all of its bytes are verified; a file
+    /// that does not match its name is deleted.
     ///
     /// # Errors
     /// The disk failed.
@@ -321,7 +323,7 @@ impl Cache {
         let length = match fs::metadata(&path) {
             Ok(found) => found.len(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(cause) => return Err(CacheError::io(&path, "looked at", cause)),
+            Err(cause) => return Err(CacheError::io(&path, "checked", cause)),
         };
         if length == bytes && self.state().checked.contains(&digest) {
             return Ok(true);
@@ -330,27 +332,27 @@ impl Cache {
             self.state().checked.insert(digest);
             return Ok(true);
         }
-        tracing::warn!(path = %Escaped(path.display()), "a segment on disk is not what its name says, it is fetched anew");
+        tracing::warn!(path = %Escaped(path.display()), "segment on disk does not match its digest, fetching it again");
         fs::remove_file(&path).map_err(|cause| CacheError::io(&path, "removed", cause))?;
         Ok(false)
     }
 
-    /// Checks every segment of a manifest, and gives their files in its order. Nothing is deleted.
+    /// Verifies every segment of a manifest, and returns their files in its order. Nothing is deleted.
     ///
     /// # Errors
-    /// One is missing or not what its name says, or the disk failed.
+    /// A segment is missing or does not match its name, or the disk failed.
     pub(super) fn check(&self, manifest: &Manifest) -> Result<Vec<PathBuf>, CacheError> {
         let mut paths = Vec::with_capacity(manifest.segments.len());
         for segment in &manifest.segments {
             let path = self.path(segment.digest);
             if !self.state().checked.contains(&segment.digest) {
                 let wrong = |cause: &str| CacheError::Segment { path: path.clone(), cause: cause.to_owned() };
-                let found = fs::metadata(&path).map_err(|cause| CacheError::io(&path, "looked at", cause))?;
+                let found = fs::metadata(&path).map_err(|cause| CacheError::io(&path, "checked", cause))?;
                 if found.len() != segment.bytes {
-                    return Err(wrong("its length is another"));
+                    return Err(wrong("its length differs"));
                 }
                 if files::digest(&path)? != segment.digest {
-                    return Err(wrong("its digest is another"));
+                    return Err(wrong("its digest differs"));
                 }
                 self.state().checked.insert(segment.digest);
             }
@@ -359,7 +361,7 @@ impl Cache {
         Ok(paths)
     }
 
-    /// The beginning of a segment that is not whole yet: what an earlier fetch left, or nothing.
+    /// Opens the partial segment that an earlier fetch left, or an empty one.
     ///
     /// # Errors
     /// The disk failed.
@@ -367,10 +369,10 @@ impl Cache {
         Part::open(self.segments.join(format!("{digest}.part")), digest, bytes)
     }
 
-    /// Puts a whole part in its place, if its digest is right.
+    /// Renames a complete partial segment to its final name, if its digest matches.
     ///
     /// # Errors
-    /// It is not what it should be, and was deleted; or the disk failed.
+    /// The digest does not match, and the file was deleted; or the disk failed.
     pub(super) fn finish(&self, part: Part) -> Result<(), CacheError> {
         let digest = part.digest();
         part.finish(&self.path(digest))?;
@@ -380,34 +382,34 @@ impl Cache {
         Ok(())
     }
 
-    // A panic elsewhere leaves nothing half changed.
+    // A panic elsewhere leaves a consistent state.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The last good manifest of a slot of the cache in `directory`, which another process may own.
+/// Returns the last good manifest of a slot of the cache in `directory`, which another process may own.
 ///
 /// # Errors
-/// There is a file, and it cannot be read or is damaged.
+/// The file exists, but cannot be read or is damaged.
 pub(super) fn read_last_good(directory: &Path, mode: Mode) -> Result<Option<Signed>, KeptError> {
     kept::read(directory, mode)
 }
 
-/// The highest version of a slot of the cache in `directory`.
+/// Returns the highest version of a slot of the cache in `directory`.
 ///
 /// # Errors
-/// There is a file, and it cannot be read or is damaged.
+/// The file exists, but cannot be read or is damaged.
 pub(super) fn read_highest(directory: &Path, mode: Mode) -> Result<Option<Highest>, KeptError> {
     Ok(kept::read_highest(directory)?.get(&mode).copied())
 }
 
-/// Where a segment of the cache in `directory` is.
+/// Returns the path of a segment of the cache in `directory`.
 pub(super) fn segment_path(directory: &Path, digest: Digest) -> PathBuf {
     directory.join(directory::SEGMENTS).join(format!("{digest}.seg"))
 }
 
-/// The digest that the name of a file in `segments` says.
+/// Parses the digest in the name of a file in `segments`.
 fn digest_of(name: &str) -> Option<Digest> {
     name.strip_suffix(".seg").or_else(|| name.strip_suffix(".part"))?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! Fetches one segment, from where an earlier fetch broke off.
+//! Fetches one segment, resuming where an earlier fetch stopped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,20 +23,20 @@ use crate::proto::control::v1::control_client::ControlClient;
 use crate::proto::control::v1::{Chunk, FetchSegmentRequest};
 use crate::telemetry;
 
-/// Bytes that wait to be written.
+/// The buffer size before a write, in bytes.
 const BUFFER: usize = 128 << 10;
-/// The longest message; chunks have 64 KiB.
+/// The maximum message size; chunks have 64 KiB.
 const MAX_MESSAGE: usize = 1 << 20;
-/// Attempts in a row that bring nothing.
+/// The maximum number of consecutive attempts without progress.
 const ATTEMPTS: usize = 5;
-/// Chunks in a row without a byte.
+/// The maximum number of consecutive empty chunks.
 const MAX_EMPTY: usize = 16;
 
-/// Why a segment is not there.
+/// The reason that a segment was not fetched.
 #[derive(Debug)]
 pub(super) enum Failure {
     Refused(Refusal),
-    /// Nobody wants it any more.
+    /// It was superseded.
     Cancelled,
 }
 
@@ -46,12 +46,11 @@ impl From<CacheError> for Failure {
     }
 }
 
-/// How one attempt ended.
 enum End {
     Whole,
-    /// It goes on among the program's other threads.
+    /// The fetch is late, and continues on the program's other threads.
     Late,
-    /// What came is kept.
+    /// The received bytes are kept.
     Broke {
         cause: String,
         progressed: bool,
@@ -59,7 +58,7 @@ enum End {
     Failed(Failure),
 }
 
-/// Sees that a segment is on disk, whole and checked.
+/// Ensures that a segment is on disk, complete and verified.
 pub(super) async fn ensure<A: Apply>(
     shared: &Shared<A>,
     road: &Arc<Road>,
@@ -68,7 +67,7 @@ pub(super) async fn ensure<A: Apply>(
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
     let SegmentRef { digest, bytes } = segment;
-    // Both slots may want it.
+    // Both slots may need this segment.
     let one = shared.one_at_a_time(digest);
     let _one = one.lock().await;
     let cache = shared.cache();
@@ -80,7 +79,7 @@ pub(super) async fn ensure<A: Apply>(
         link::delays(first, longest)
     };
     let (mut delay, mut fruitless) = (delays().build(), 0);
-    // A part that is wrong although it was fetched from the beginning is not fetched again.
+    // A segment that is wrong although it was fetched from the beginning is not fetched again.
     let anew = AtomicBool::new(true);
     loop {
         if stop.is_cancelled() {
@@ -91,7 +90,7 @@ pub(super) async fn ensure<A: Apply>(
             End::Late => {}
             End::Failed(failure) => return Err(failure),
             End::Broke { cause, progressed } => {
-                tracing::debug!(%digest, cause, "fetching a segment broke off");
+                tracing::debug!(%digest, cause, "segment fetch interrupted");
                 if progressed {
                     (delay, fruitless) = (delays().build(), 0);
                 }
@@ -155,7 +154,7 @@ async fn attempt<A: Apply>(
     let (cache, part) = (shared.cache(), transfer.part);
     match blocking(pace, move || cache.finish(part)).await {
         Ok(()) => End::Whole,
-        // The wrong bytes may be those that lay on disk.
+        // The wrong bytes may be those that were already on disk.
         Err(CacheError::Segment { cause, .. }) if offset > 0 && anew.swap(false, Ordering::Relaxed) => {
             End::Broke { cause, progressed: true }
         }
@@ -164,27 +163,26 @@ async fn attempt<A: Apply>(
     }
 }
 
-/// How receiving ended.
 enum Received {
     All,
-    /// Some, and it takes too long.
+    /// Received some bytes, but the fetch is late.
     Late,
     Cancelled,
     Broke(String),
     Refused(Refusal),
-    /// It is no piece of this segment.
+    /// The response does not belong to this segment.
     Wrong(String),
 }
 
-/// Whether receiving breaks off when it is late.
+/// Whether receiving stops when the reload is late.
 #[derive(Clone, Copy, PartialEq)]
 enum Hurry {
     WhenLate,
-    /// It hurries already.
+    /// The fetch already runs on the program's other threads.
     Already,
 }
 
-/// Gives the transfer back with everything that came written down.
+/// Returns the transfer with all received bytes written to disk.
 async fn receive(
     channel: Channel,
     mut transfer: Transfer,
@@ -210,7 +208,7 @@ async fn receive(
     Ok((transfer.write().await?, end))
 }
 
-/// The same among the program's other threads.
+/// Receives on the program's other threads.
 async fn receive_late(
     road: &Arc<Road>,
     transfer: Transfer,
@@ -232,7 +230,6 @@ async fn receive_late(
     received.await.unwrap_or_else(|error| Err(broken_down(&error)))
 }
 
-/// One call.
 struct Fetch {
     chunks: Streaming<Chunk>,
     digest: Digest,
@@ -262,13 +259,13 @@ impl Fetch {
         let chunks = match opened {
             Ok(Ok(response)) => response.into_inner(),
             Ok(Err(status)) => return Err(of_status(digest, offset, &status)),
-            Err(_) => return Err(Received::Broke(format!("no answer came for {stall:?}"))),
+            Err(_) => return Err(Received::Broke(format!("no response within {stall:?}"))),
         };
         let left = transfer.part.missing();
         Ok(Fetch { chunks, digest, offset, bytes, left, stall, is_first: true, empty: 0 })
     }
 
-    /// The next bytes; `None` when all have come.
+    /// Returns the next bytes; `None` when all were received.
     async fn next(&mut self, stop: &CancellationToken) -> Result<Option<Bytes>, Received> {
         let Fetch { digest, offset, bytes, left, stall, .. } = *self;
         if left == 0 {
@@ -280,9 +277,9 @@ impl Fetch {
         };
         let chunk = match next {
             Ok(Ok(Some(chunk))) => chunk,
-            Ok(Ok(None)) => return Err(Received::Broke(format!("it ended {left} bytes too early"))),
+            Ok(Ok(None)) => return Err(Received::Broke(format!("the response ended {left} bytes too early"))),
             Ok(Err(status)) => return Err(of_status(digest, offset, &status)),
-            Err(_) => return Err(Received::Broke(format!("no byte came for {stall:?}"))),
+            Err(_) => return Err(Received::Broke(format!("no data within {stall:?}"))),
         };
         if std::mem::replace(&mut self.is_first, false) {
             if chunk.segment_bytes != bytes {
@@ -299,7 +296,7 @@ impl Fetch {
             return Err(Received::Broke("its chunks are empty".to_owned()));
         }
         if length > left {
-            return Err(Received::Wrong(format!("it goes on behind the {bytes} bytes that the manifest says")));
+            return Err(Received::Wrong(format!("it is longer than the {bytes} bytes in the manifest")));
         }
         self.left -= length;
         counter!(telemetry::CONTROL_FETCHED_BYTES_TOTAL).increment(length);
@@ -310,8 +307,8 @@ impl Fetch {
 fn of_status(digest: Digest, offset: u64, status: &Status) -> Received {
     let cause = link::describe(status);
     match status.code() {
-        // What is on disk is no beginning of what the control plane has.
-        Code::OutOfRange => Received::Wrong(format!("the control plane has no byte {offset} of it")),
+        // The partial segment on disk is not a prefix of the control plane's segment.
+        Code::OutOfRange => Received::Wrong(format!("the control plane's segment ends before byte {offset}")),
         Code::NotFound
         | Code::InvalidArgument
         | Code::PermissionDenied
@@ -322,12 +319,12 @@ fn of_status(digest: Digest, offset: u64, status: &Status) -> Received {
     }
 }
 
-/// A part, and the bytes that are not in it yet: writing and hashing are for threads that may block.
+/// A partial segment with its unwritten bytes: writing and hashing run on blocking threads.
 struct Transfer {
     part: Part,
     buffer: Vec<u8>,
     digest: Digest,
-    /// Bytes that came in this attempt.
+    /// Bytes received in this attempt.
     came: u64,
     pace: Pace,
 }

@@ -1,5 +1,5 @@
-//! One piece of work on a slot, from fetching to writing down. Jobs of a slot run one after the other: a superseded one
-//! is over before the next begins.
+//! One job on a slot, from fetching to recording. Jobs of a slot run one after the other: a superseded job has ended
+//! before the next one begins.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -23,49 +23,46 @@ use crate::escape::Escaped;
 use crate::intel::manifest::{Digest, Mode};
 use crate::telemetry;
 
-/// Segments that are fetched at once for a slot.
+/// The maximum number of concurrent segment fetches per slot.
 const FETCHES: usize = 4;
 
-/// What jobs share.
 pub(super) struct Shared<A> {
     cache: Arc<Cache>,
     pub(super) apply: Arc<A>,
     pub(super) timing: Timing,
-    /// One word a job, so it holds no more than jobs were started.
+    /// Carries one message per job, so it holds no more than the number of started jobs.
     done: mpsc::UnboundedSender<Done>,
     pub(super) background: Arc<Background>,
-    /// Every job that was started and is not over.
+    /// Every job that was started and has not ended.
     jobs: TaskTracker,
-    /// Held by the job at work on each slot.
+    /// Held by the active job of each slot.
     turns: [tokio::sync::Mutex<()>; 2],
     fetching: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
 }
 
-/// A job's last word.
+/// The result of a job.
 pub(super) struct Done {
     pub(super) mode: Mode,
-    /// Which job of the slot.
+    /// The number of the job within its slot.
     pub(super) number: u64,
     pub(super) outcome: Outcome,
 }
 
-/// What became of it.
 pub(super) enum Outcome {
-    /// It serves. It may be that it could not be written down.
+    /// The candidate is active, though it may not be recorded.
     Serves(Judged, Option<CacheError>),
     /// The slot is empty.
     Cleared,
-    /// Nothing changed.
+    /// The candidate was refused; nothing changed.
     Refused(Refusal),
-    /// Something newer came before it could serve, or the control plane went away.
+    /// The job was superseded before activation, or the stream ended.
     Dropped,
 }
 
-/// What a job is to do.
 pub(super) enum Task {
-    /// Put a manifest into service. Its segments come by this road.
+    /// Activate a manifest, fetching its segments over these routes.
     Serve(Judged, Arc<Road>),
-    /// Empty the slot.
+    /// Clear the slot.
     Clear,
 }
 
@@ -85,7 +82,7 @@ impl<A: Apply> Shared<A> {
         Arc::clone(&self.cache)
     }
 
-    /// What whoever fetches this segment holds meanwhile.
+    /// Returns the lock that a fetch of this segment holds.
     pub(super) fn one_at_a_time(&self, digest: Digest) -> Arc<tokio::sync::Mutex<()>> {
         let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
         fetching.retain(|_, lock| lock.strong_count() > 0);
@@ -105,17 +102,17 @@ impl<A: Apply> Shared<A> {
         }
     }
 
-    /// Waits until every job is over. None may be started any more.
+    /// Waits until every job has ended. No job may be started after this.
     pub(super) async fn idle(&self) {
         self.jobs.close();
         self.jobs.wait().await;
     }
 }
 
-/// Does something with the cache on a thread that may block.
+/// Runs cache operations on a blocking thread.
 ///
 /// # Errors
-/// Those of `work`; a panic in it is one.
+/// The errors of `work`; a panic in `work` is an error.
 pub(super) async fn blocking<T: Send + 'static>(
     pace: &Pace,
     work: impl FnOnce() -> Result<T, CacheError> + Send + 'static,
@@ -123,13 +120,12 @@ pub(super) async fn blocking<T: Send + 'static>(
     pace.run(work).await.unwrap_or_else(|error| Err(broken_down(&error)))
 }
 
-/// What did something with the cache broke down.
+/// The error for a panic in a cache operation.
 pub(super) fn broken_down(error: &JoinError) -> CacheError {
     let cause = std::io::Error::other(format!("a thread of this process failed: {error}"));
     CacheError::Io { path: "the cache".into(), what: "used", cause }
 }
 
-/// Starts a job.
 pub(super) fn start<A: Apply>(shared: &Arc<Shared<A>>, mode: Mode, number: u64, gate: Arc<Gate>, task: Task) {
     let jobs = shared.jobs.clone();
     let shared = Arc::clone(shared);
@@ -139,7 +135,7 @@ pub(super) fn start<A: Apply>(shared: &Arc<Shared<A>>, mode: Mode, number: u64, 
             Task::Serve(judged, road) => serve(&shared, mode, &gate, judged, &road).await,
             Task::Clear => clear(&shared, mode, gate).await,
         };
-        // Nobody listens when the client has ended.
+        // The receiver is gone when the client has ended.
         let _ = shared.done.send(Done { mode, number, outcome });
     });
 }
@@ -173,7 +169,7 @@ async fn serve<A: Apply>(
     .await
 }
 
-/// What will not come again takes no room.
+/// Removes the segments that a refused manifest would have needed.
 fn refused<A>(shared: &Shared<A>, mode: Mode, refusal: Refusal) -> Outcome {
     if !refusal.may_pass() {
         shared.cache.keep(mode, Keep::Candidate, None);
@@ -181,14 +177,16 @@ fn refused<A>(shared: &Shared<A>, mode: Mode, refusal: Refusal) -> Outcome {
     Outcome::Refused(refusal)
 }
 
-/// Runs what the program does with a candidate on a thread of its own kind.
+/// Runs the program's work on a candidate on a blocking thread.
 async fn off_the_loop(pace: &Pace, work: impl FnOnce() -> Outcome + Send + 'static) -> Outcome {
     pace.run(work).await.unwrap_or_else(|error| {
-        Outcome::Refused(Refusal::Apply(format!("this node failed over it: {error}; this is a fault of the program")))
+        Outcome::Refused(Refusal::Apply(format!(
+            "this node failed to process it: {error}; please report this bug in Hotlist"
+        )))
     })
 }
 
-/// Sees that every segment is on disk. The version is written down before anything else.
+/// Ensures that every segment is on disk. The version is recorded first.
 async fn fetched<A: Apply>(
     shared: &Arc<Shared<A>>,
     mode: Mode,
@@ -213,7 +211,7 @@ async fn fetched<A: Apply>(
     let mut fetches = stream::iter(fetches).buffer_unordered(FETCHES);
     let mut result = Ok(());
     loop {
-        // Those that are under way come to their end in any case, so that what they have is written down.
+        // Fetches under way are awaited in any case, so that the received bytes are written to disk.
         let next = tokio::select! {
             () = gate.cancelled(), if !stop.is_cancelled() => {
                 stop.cancel();
@@ -226,7 +224,7 @@ async fn fetched<A: Apply>(
             Some(Ok(())) => {}
             Some(Err(failure)) => {
                 stop.cancel();
-                // The first is the reason, the others were only told to stop.
+                // The first failure is the cause, the others were only cancelled.
                 if result.is_ok() {
                     result = Err(failure);
                 }
@@ -235,7 +233,7 @@ async fn fetched<A: Apply>(
     }
 }
 
-/// Blocks. Nothing is published that was superseded, and what is published is written down after it.
+/// Publishes a candidate unless it was superseded, and records it after that. Blocks.
 pub(super) fn put_into_service<A: Apply>(shared: &Shared<A>, mode: Mode, gate: Arc<Gate>, judged: Judged) -> Outcome {
     let cache = &shared.cache;
     let Judged { manifest, signed, .. } = &judged;
@@ -263,7 +261,6 @@ pub(super) fn put_into_service<A: Apply>(shared: &Shared<A>, mode: Mode, gate: A
     Outcome::Serves(judged, unkept)
 }
 
-/// Deletes what is not kept any more.
 fn tidy_up(cache: &Cache) {
     if let Err(error) = cache.collect_garbage() {
         tracing::warn!(error = %Escaped(&error), "cannot delete old segments");
@@ -274,7 +271,7 @@ async fn clear<A: Apply>(shared: &Arc<Shared<A>>, mode: Mode, gate: Arc<Gate>) -
     let (shared, pace) = (Arc::clone(shared), shared.background.pace(shared.timing.patience, 0));
     off_the_loop(&pace, move || {
         let cache = &shared.cache;
-        // Before it is out of service: after a restart it must not come back.
+        // Recorded before it is deactivated: it must not be restored after a restart.
         if let Err(error) = cache.forget(mode) {
             return Outcome::Refused(error.into());
         }

@@ -1,4 +1,4 @@
-//! Which manifests are taken: what the control plane sends, and what the disk has kept.
+//! Decides which manifests are accepted, from the control plane and from disk.
 
 use std::sync::Arc;
 
@@ -9,24 +9,24 @@ use super::refusal::Refusal;
 use super::settings::Settings;
 use crate::intel::manifest::{Digest, Manifest, Mode, Signed, verify};
 
-/// A manifest that was looked at.
+/// A verified manifest.
 #[derive(Clone, Debug)]
 pub(super) struct Judged {
     pub(super) manifest: Arc<Manifest>,
     pub(super) signed: Arc<Signed>,
-    /// Of its exact bytes.
+    /// The digest of its exact bytes.
     pub(super) digest: Digest,
 }
 
 impl Judged {
-    /// As the highest version.
+    /// Returns its version and digest, to be recorded as the highest version.
     pub(super) fn as_highest(&self) -> Highest {
         Highest { version: self.manifest.version, manifest: self.digest }
     }
 }
 
-/// What holds for every manifest of a slot, new or kept: a trusted key signed its bytes, it is a manifest, and it is for
-/// this slot of this node. Bytes that no trusted key signed are not parsed, and a refusal repeats nothing of them.
+/// Verifies what holds for every manifest of a slot, new or kept: a trusted key signed its bytes, it is a manifest, and
+/// it is for this slot of this node. Bytes without a trusted signature are not parsed, and a refusal quotes none of them.
 pub(super) fn sound(signed: Signed, slot: Mode, settings: &Settings) -> Result<Judged, Refusal> {
     if !settings.trusted.is_empty() {
         verify(&signed.manifest, &signed.signatures, &settings.trusted)?;
@@ -42,7 +42,7 @@ pub(super) fn sound(signed: Signed, slot: Mode, settings: &Settings) -> Result<J
     Ok(Judged { manifest: Arc::new(manifest), signed: Arc::new(signed), digest })
 }
 
-/// What holds for a manifest that does not serve yet: its version does not go back, and its time is not over.
+/// Checks a manifest that is not active yet: its version is not lower than the highest version, and it is not expired.
 pub(super) fn fresh(judged: &Judged, seen: Option<Highest>, now: Timestamp) -> Result<(), Refusal> {
     let found = judged.manifest.version;
     match seen {
@@ -60,8 +60,8 @@ pub(super) fn fresh(judged: &Judged, seen: Option<Highest>, now: Timestamp) -> R
     }
 }
 
-/// What holds for a manifest that the disk has kept. It was good once, so it may have expired; it is no newer than what
-/// was seen, unless the file that says so is gone.
+/// Checks a manifest that was kept on disk. It was valid once, so it may have expired; it is not newer than the highest
+/// version, unless that record is missing.
 pub(super) fn kept(judged: &Judged, seen: Option<Highest>) -> Result<(), Refusal> {
     match seen {
         Some(Highest { version, manifest }) if version == judged.manifest.version && manifest != judged.digest => {
@@ -114,7 +114,7 @@ mod tests {
         Judged { manifest: Arc::new(manifest), signed: Arc::new(signed), digest: Digest([content; 32]) }
     }
 
-    /// Text that would begin a line of its own in a log, or colour a terminal.
+    /// Text that could start a new line in a log, or colour a terminal.
     const HOSTILE: &str = "{\"x\\n2026-11-29T00:00:00Z ERROR forged\\u001b[31m\": 1}";
 
     proptest! {
@@ -137,7 +137,7 @@ mod tests {
             prop_assert_eq!(&text, &refused(b"", with(b""), &settings).to_string());
             prop_assert!(text.chars().all(|character| (' '..='~').contains(&character)), "{}", text);
             prop_assert!(text.len() < 400, "{}", text);
-            // The same of bytes that were changed under a good signature.
+            // The same text for bytes that were changed under a valid signature.
             bytes.push(0);
             let signed = trusted.sign(&bytes);
             bytes[0] ^= flip | 1;
@@ -145,7 +145,7 @@ mod tests {
             prop_assert_eq!(refusal, refused(b"", vec![signed], &settings).to_string());
         }
 
-        /// Guarantee: without trusted keys, too, a refusal of a peer's bytes is one short line.
+        /// Guarantee: without trusted keys, a refusal of a peer's bytes is also one short line.
         #[test]
         fn what_is_said_of_a_malformed_manifest_stays_on_its_line(
             key in "\\PC{0,30}|[\\x00-\\x1f\\x7f\u{202e}\u{2028}]{1,30}", long in any::<bool>(),
@@ -159,8 +159,8 @@ mod tests {
             prop_assert!(text.len() < 1000, "{}", text.len());
         }
 
-        /// Guarantee: a fresh manifest is higher than what was seen or the same, and its time is not over; whatever was
-        /// fresh and is kept may be served again, until another content of its version was seen.
+        /// Guarantee: a fresh manifest has the highest version or the same manifest, and is not expired; whatever was fresh
+        /// and is kept may be activated again, until another content of its version was seen.
         #[test]
         fn nothing_old_is_fresh(
             version in 1..5u64, content in 0..3u8, expires in proptest::option::of(1..5i64),

@@ -1,4 +1,4 @@
-//! The last good manifest of a cache for a program that only reads it: the node that owns the cache may be running.
+//! Reads the last good manifest of a cache without changing the cache, whose node may be running.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use super::refusal::Refusal;
 use super::settings::Settings;
 use crate::intel::manifest::{Manifest, Mode, SegmentRef};
 
-/// A manifest that would be served after a restart.
+/// The manifest that would be activated after a restart.
 #[derive(Debug)]
 pub struct LastGood {
     /// The manifest.
     pub manifest: Arc<Manifest>,
-    /// The files of its segments, in its order. Their bytes are not checked.
+    /// The files of its segments, in its order. Their bytes are not verified.
     pub segments: Vec<PathBuf>,
 }
 
-/// Why a cache has no manifest that can be used.
+/// The reason that a cache has no usable manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum LastGoodError {
     /// The directory is not a cache.
@@ -32,15 +32,15 @@ pub enum LastGoodError {
     Refused(#[from] Refusal),
 }
 
-/// Reads the last good manifest of a slot as a node does at its start. `None`: nothing was fetched yet.
+/// Reads the last good manifest of a slot as a node does at its start. `None` if nothing was fetched yet.
 ///
 /// # Errors
-/// The node would not use it either.
+/// The node would not use the manifest either.
 pub fn last_good(settings: &Settings, mode: Mode) -> Result<Option<LastGood>, LastGoodError> {
     cache::check(&settings.cache)?;
     let Some(signed) = cache::read_last_good(&settings.cache, mode)? else { return Ok(None) };
     let judged = judge::sound(signed, mode, settings)?;
-    // Where the highest versions are damaged, only new versions are refused.
+    // If the highest versions are damaged, only new versions are refused.
     judge::kept(&judged, cache::read_highest(&settings.cache, mode).ok().flatten())?;
     let path = |of: &SegmentRef| cache::segment_path(&settings.cache, of.digest);
     let segments = judged.manifest.segments.iter().map(path).collect();

@@ -1,4 +1,4 @@
-//! The stream to the control plane: dialling, and what comes of it.
+//! The stream to the control plane: connecting, and its events.
 
 use std::error::Error as _;
 use std::future::Future;
@@ -25,22 +25,22 @@ use crate::net::tls;
 use crate::proto::control::v1::control_client::ControlClient;
 use crate::proto::control::v1::{SyncRequest, SyncResponse};
 
-/// The longest response: a manifest, and room for signatures.
+/// The maximum size of a response: a manifest, and room for signatures.
 const MAX_MESSAGE: usize = manifest::MAX_BYTES + (64 << 10);
-/// Requests that wait to be sent. A control plane that lets them pile up breaks the stream.
+/// The capacity of the queue of requests. If the control plane lets it fill up, the stream is closed.
 const REQUESTS: usize = 64;
-/// The longest part of a peer's message that is shown.
+/// The maximum length of a shown message from a peer.
 const SHOWN: usize = 200;
 
-/// Why there is no stream.
+/// The reason that there is no stream.
 #[derive(Debug)]
 pub(super) struct Lost {
     pub(super) cause: String,
-    /// The metric's word.
+    /// The value of the metric's label.
     pub(super) reason: &'static str,
 }
 
-/// Makes streams.
+/// Opens streams.
 #[derive(Clone)]
 pub(super) struct Dialer {
     endpoint: Endpoint,
@@ -48,36 +48,35 @@ pub(super) struct Dialer {
     timing: Timing,
 }
 
-/// The connections over which the segments of one version come.
+/// The connections over which the segments of one version are fetched.
 pub(super) struct Road {
-    /// That of the stream. Its threads stand back.
+    /// The connection of the stream. Its threads run at idle priority.
     stream: Channel,
     dialer: Dialer,
     late: OnceCell<Channel>,
 }
 
-/// A stream that is open.
+/// An open stream.
 pub(super) struct Stream {
     channel: Channel,
     requests: mpsc::Sender<SyncRequest>,
     responses: Responses,
-    /// Resolves when the control plane does not answer any more, with the cause.
+    /// Resolves when the control plane no longer answers, with the cause.
     silent: Pin<Box<dyn Future<Output = String> + Send>>,
 }
 
-/// The answers on a stream.
 enum Responses {
-    /// The head of the answer is not here: stock gRPC servers send it with the first response.
+    /// The response head has not arrived: stock gRPC servers send it with the first response.
     Expected(Pin<Box<Head>>),
-    /// They come.
+    /// Responses arrive.
     Coming(Box<Streaming<SyncResponse>>),
 }
 
-/// The head of the answer to a Sync call.
+/// The response head of a Sync call.
 type Head = dyn Future<Output = Result<tonic::Response<Streaming<SyncResponse>>, Status>> + Send;
 
 impl Responses {
-    /// Nothing is lost when this is dropped.
+    /// Cancel-safe.
     async fn next(&mut self) -> Result<Option<SyncResponse>, Status> {
         loop {
             match self {
@@ -91,30 +90,30 @@ impl Responses {
     }
 }
 
-/// Where the stream is.
+/// The state of the stream.
 pub(super) enum Link {
-    /// It is not time for an attempt.
+    /// Waiting for the next attempt.
     Waiting(Pin<Box<dyn Future<Output = ()> + Send>>),
-    /// An attempt is under way.
+    /// An attempt is running.
     Dialling(Pin<Box<dyn Future<Output = Result<Stream, Lost>> + Send>>),
-    /// It is open.
+    /// The stream is open.
     Open(Box<Stream>),
 }
 
-/// What happened to it.
+/// An event of the stream.
 pub(super) enum Event {
-    /// It is time for an attempt.
+    /// The next attempt is due.
     Due,
     /// The attempt succeeded.
     Opened(Stream),
-    /// A response came.
+    /// A response arrived.
     Response(SyncResponse),
-    /// There is none.
+    /// The stream ended, or the attempt failed.
     Lost(Lost),
 }
 
 impl Link {
-    /// Waits for what happens next. Nothing is lost when it is dropped meanwhile.
+    /// Waits for the next event. Cancel-safe.
     pub(super) async fn next(&mut self) -> Event {
         match self {
             Link::Waiting(pause) => {
@@ -132,7 +131,7 @@ impl Link {
                     biased;
                     response = responses.next() => match response {
                         Ok(Some(response)) => Event::Response(response),
-                        Ok(None) => lost("the control plane ended the stream".to_owned()),
+                        Ok(None) => lost("the control plane closed the stream".to_owned()),
                         Err(status) => lost(describe(&status)),
                     },
                     cause = silent => lost(cause),
@@ -141,7 +140,6 @@ impl Link {
         }
     }
 
-    /// The open stream.
     pub(super) fn stream(&self) -> Option<&Stream> {
         match self {
             Link::Open(stream) => Some(stream),
@@ -151,7 +149,7 @@ impl Link {
 }
 
 impl Stream {
-    /// Sends a request. `false`: the control plane takes none.
+    /// Sends a request. Returns `false` if the queue is full.
     pub(super) fn send(&self, request: SyncRequest) -> bool {
         self.requests.try_send(request).is_ok()
     }
@@ -166,7 +164,7 @@ impl Road {
         self.stream.clone()
     }
 
-    /// One for what is late, made when it is first asked for, on the threads of who asks.
+    /// Returns the connection for a late reload, which is made on first use, on the caller's threads.
     pub(super) async fn late(&self) -> Result<Channel, Lost> {
         self.late.get_or_try_init(|| self.dialer.connect()).await.cloned()
     }
@@ -177,12 +175,12 @@ impl Dialer {
         Dialer { endpoint, tls: tls.map(Arc::new), timing }
     }
 
-    /// Connects and opens the stream, with these requests at its beginning.
+    /// Connects and opens the stream, with these first requests.
     pub(super) async fn open(self, first: Vec<SyncRequest>) -> Result<Stream, Lost> {
         let (channel, heard) = self.dial().await?;
         let (requests, queue) = mpsc::channel(REQUESTS);
         for request in first {
-            // There is room for the first few.
+            // The queue has room for the first few.
             let _ = requests.try_send(request);
         }
         let mut client = ControlClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE);
@@ -193,7 +191,10 @@ impl Dialer {
             Ok(Err(status)) => return Err(Lost { cause: describe(&status), reason: "refused" }),
             Err(_) if liveness::ask(&channel, &heard, ping_timeout.min(open)).await => Responses::Expected(head),
             Err(_) => {
-                return Err(Lost { cause: format!("it did not open the stream within {open:?}"), reason: "refused" });
+                return Err(Lost {
+                    cause: format!("the control plane did not open the stream within {open:?}"),
+                    reason: "refused",
+                });
             }
         };
         let silent = Box::pin(liveness::watch(channel.clone(), heard, self.timing));
@@ -204,7 +205,7 @@ impl Dialer {
         self.dial().await.map(|(channel, _)| channel)
     }
 
-    /// A connection, and when something arrived on it.
+    /// Connects, and returns the channel and the time of the last received data.
     async fn dial(&self) -> Result<(Channel, Arc<Heard>), Lost> {
         let (scheme, authority) = match &self.endpoint {
             Endpoint::Http { host, port } => ("http", authority(host, *port)),
@@ -213,7 +214,7 @@ impl Dialer {
         };
         let failed = |cause: String| Lost { cause, reason: "connect" };
         let origin: Uri = format!("{scheme}://{authority}").parse().map_err(|error| failed(format!("{error}")))?;
-        // The connector speaks TLS itself, so for tonic the connection is plain.
+        // The connector handles TLS itself, so for tonic the connection is plaintext.
         let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{authority}"))
             .map_err(|error| failed(error.to_string()))?
             .origin(origin)
@@ -240,19 +241,19 @@ fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// Pauses that double, with jitter, without end.
+/// Pauses that double, with jitter, without a limit on their number.
 pub(super) fn delays(first: Duration, longest: Duration) -> ExponentialBuilder {
     ExponentialBuilder::default().with_min_delay(first).with_max_delay(longest).with_jitter().without_max_times()
 }
 
-/// A status in a line. Its text may be the peer's.
+/// Formats a status on one line. Its text may be the peer's.
 pub(super) fn describe(status: &Status) -> String {
     let source = status.source().map(|error| format!(": {}", innermost(error))).unwrap_or_default();
     let text: String = status.message().chars().take(SHOWN).flat_map(char::escape_debug).collect();
     format!("{}: {text}{source}", status.code().description())
 }
 
-/// What is at the bottom of a chain of errors; the others say only that something failed.
+/// Returns the innermost error of a chain; the outer ones only state that something failed.
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {

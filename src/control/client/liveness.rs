@@ -1,6 +1,6 @@
-//! Whether the control plane is still there. On a connection on which nothing arrives it is asked for its health, which
-//! every gRPC server answers, if only with UNIMPLEMENTED. Pings of HTTP/2 would do the same, but stock gRPC servers end
-//! connections that ping more often than every five minutes (`too_many_pings`).
+//! Checks that the control plane is alive. On a silent connection the client calls the health service, which every gRPC
+//! server answers, if only with UNIMPLEMENTED. HTTP/2 pings would do the same, but stock gRPC servers close connections
+//! that ping more often than every five minutes (`too_many_pings`).
 
 use std::io;
 use std::pin::Pin;
@@ -17,11 +17,11 @@ use tonic_health::pb::health_client::HealthClient;
 
 use super::settings::Timing;
 
-/// How much longer an answer is waited for: a thread that waited for the processor finds its time over before it has read
+/// The extra time to wait for a response: a thread that waited for CPU finds its time-out expired before it has read
 /// what arrived meanwhile.
 const GRACE: Duration = Duration::from_millis(200);
 
-/// When something arrived last.
+/// The time of the last received data.
 #[derive(Debug)]
 pub(super) struct Heard {
     start: Instant,
@@ -39,14 +39,13 @@ impl Heard {
         self.last.fetch_max(since.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// For how long nothing has arrived.
+    /// Returns the time since the last received data.
     fn silence(&self) -> Duration {
         self.start.elapsed().saturating_sub(Duration::from_micros(self.last.load(Ordering::Relaxed)))
     }
 }
 
-/// Asks whether the control plane is there, and returns `false` when nothing arrives in time. Whatever arrives is an
-/// answer.
+/// Calls the health service, and returns `false` when nothing arrives in time. Any received data counts as a response.
 pub(super) async fn ask(channel: &Channel, heard: &Heard, ping_timeout: Duration) -> bool {
     let before = heard.last.load(Ordering::Relaxed);
     let is_heard = || heard.last.load(Ordering::Relaxed) != before;
@@ -58,19 +57,19 @@ pub(super) async fn ask(channel: &Channel, heard: &Heard, ping_timeout: Duration
     is_heard()
 }
 
-/// Asks whenever nothing has arrived for a while. Resolves when there was no answer, with the cause.
+/// Checks the control plane whenever the connection is silent. Resolves when a check fails, with the cause.
 pub(super) async fn watch(channel: Channel, heard: Arc<Heard>, timing: Timing) -> String {
     loop {
         let silence = heard.silence();
         if silence < timing.ping_after {
             sleep(timing.ping_after - silence).await;
         } else if !ask(&channel, &heard, timing.ping_timeout).await {
-            return format!("it did not answer whether it is there within {:?}", timing.ping_timeout);
+            return format!("the control plane did not answer a health check within {:?}", timing.ping_timeout);
         }
     }
 }
 
-/// A connection that notes when something arrives.
+/// A connection that records the time of received data.
 pub(super) struct Listening<S> {
     pub(super) socket: S,
     pub(super) heard: Arc<Heard>,

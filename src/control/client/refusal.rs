@@ -1,93 +1,95 @@
-//! Why a manifest is refused: what the control plane is told, and what the metrics call it.
+//! The reasons to refuse a manifest, as reported to the control plane and in metrics.
 
 use tonic::Code;
 
 use super::cache::CacheError;
 use crate::intel::manifest::{Digest, ManifestError, Mode, SignatureError};
 
-/// Why a manifest is refused. The one before goes on serving.
+/// The reason that a manifest is refused. The previous version stays active.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// It is none, or breaks a bound.
+    /// The manifest is malformed, or exceeds a bound.
     #[error("{0}")]
     Format(#[from] ManifestError),
-    /// Nobody vouches for it.
+    /// The manifest has no valid signature of a trusted key.
     #[error("{0}")]
     Signature(#[from] SignatureError),
-    /// It is for somebody else.
+    /// The manifest is for another audience.
     #[error(
-        "the manifest is for the audience `{found}`, and this node serves `{own}` (`intel.control.audience`); aim the publication at other nodes"
+        "the manifest is for the audience `{found}`, but this node has the audience `{own}` (`intel.control.audience`); target other nodes with this publication"
     )]
     Audience {
-        /// Its audience.
+        /// The manifest's audience.
         found: String,
-        /// The node's.
+        /// The node's audience.
         own: String,
     },
-    /// It is for the other slot.
-    #[error("the manifest's mode is `{found}`, and it came for the slot `{slot}`; publish it for that slot")]
+    /// The manifest is for the other slot.
+    #[error("the manifest has the mode `{found}`, but was sent for the slot `{slot}`; publish it for that slot")]
     Mode {
-        /// Its mode.
+        /// The manifest's mode.
         found: Mode,
-        /// The slot that it came for.
+        /// The slot of the response.
         slot: Mode,
     },
-    /// The response is for no slot.
-    #[error("there is no slot {0}; give SLOT_SERVE or SLOT_SHADOW")]
+    /// The response names an unknown slot.
+    #[error("slot {0} does not exist; give SLOT_SERVE or SLOT_SHADOW")]
     Slot(i32),
     /// The slot cannot be emptied.
-    #[error("the slot `serve` cannot be emptied; publish a manifest without segments to serve nothing")]
+    #[error("the slot `serve` cannot be emptied; publish a manifest without segments to match nothing")]
     Empty,
-    /// Response and manifest say different versions.
-    #[error("the response says version {response}, and the manifest in it {manifest}; send what was published")]
+    /// The versions of response and manifest differ.
+    #[error(
+        "the response has version {response}, but the manifest in it has version {manifest}; send the published version"
+    )]
     Versions {
-        /// The response's.
+        /// The version in the response.
         response: u64,
-        /// The manifest's.
+        /// The version in the manifest.
         manifest: u64,
     },
-    /// The version goes back.
+    /// The version is lower than the highest version.
     #[error(
         "version {found} is older than {highest}, which this node has seen; publish it again with a higher version"
     )]
     Older {
-        /// Its version.
+        /// The manifest's version.
         found: u64,
-        /// The highest that was ever seen.
+        /// The highest version ever seen.
         highest: u64,
     },
-    /// The version is known with another content.
-    #[error("version {0} came before with other content; publish it again with a higher version")]
+    /// The version was seen with other content.
+    #[error("version {0} was already received with other content; publish it again with a higher version")]
     Other(u64),
-    /// Its time is over.
+    /// The manifest is expired.
     #[error("the manifest expired at {0}; publish a new one")]
     Expired(jiff::Timestamp),
-    /// A segment is not what the manifest says.
-    #[error("segment {digest}: {cause}; the store of the control plane is damaged, copy the segment there again")]
+    /// A segment does not match the manifest.
+    #[error("segment {digest}: {cause}; the store of the control plane is damaged: copy the segment there again")]
     Digest {
-        /// Which.
+        /// The segment.
         digest: Digest,
-        /// What is wrong with it.
+        /// What is wrong.
         cause: String,
     },
-    /// A segment cannot be had.
-    #[error("segment {digest} cannot be fetched: {cause}; see that the control plane has it, this node tries again")]
+    /// A segment cannot be fetched.
+    #[error("segment {digest} cannot be fetched: {cause}; check that the control plane has it, this node will retry")]
     Fetch {
-        /// Which.
+        /// The segment.
         digest: Digest,
-        /// Why not.
+        /// The cause.
         cause: String,
     },
-    /// It does not fit, or the disk failed.
+    /// The segments do not fit into the cache, or the disk failed.
     #[error("{0}")]
     Cache(#[from] CacheError),
-    /// No snapshot can be made of it.
+    /// The program cannot activate the manifest.
     #[error("{0}")]
     Apply(String),
 }
 
 impl Refusal {
-    /// The word in metrics.
+    /// Returns the value of the metric's label.
     pub fn reason(&self) -> &'static str {
         match self {
             Refusal::Format(_) => "format",
@@ -103,7 +105,7 @@ impl Refusal {
         }
     }
 
-    /// Whether the same manifest may be good later: nothing is wrong with it.
+    /// Returns whether the same manifest may be accepted later, because the cause is not in the manifest.
     pub fn may_pass(&self) -> bool {
         matches!(self, Refusal::Fetch { .. } | Refusal::Cache(_))
     }

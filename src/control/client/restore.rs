@@ -1,4 +1,4 @@
-//! The last good manifests at start, before anybody is asked.
+//! Restores the last good manifests at start, before the control plane is contacted.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use super::settings::Settings;
 use super::slot::Slot;
 use crate::escape::Escaped;
 
-/// Puts the last good manifest of a slot into service, if there is one and everything about it is as it was. Blocks.
-/// Nothing is deleted, whatever is wrong: the fault may be one of the configuration.
+/// Activates the last good manifest of a slot, if there is one and it is unchanged. Blocks. Never deletes anything: the
+/// cause of an error may be the configuration.
 pub(super) fn restore<A: Apply>(shared: &Shared<A>, settings: &Settings, slot: &mut Slot) {
     let (cache, mode) = (shared.cache(), slot.mode);
     match cache.highest(mode) {
@@ -31,21 +31,21 @@ pub(super) fn restore<A: Apply>(shared: &Shared<A>, settings: &Settings, slot: &
                 put_into_service(shared, mode, Arc::new(Gate::preparing()), judged)
             }),
         Err(error) => {
-            tracing::error!(slot = %mode, error = %Escaped(&error), "there is no last good version");
+            tracing::error!(slot = %mode, error = %Escaped(&error), "cannot read the last good version");
             return;
         }
     };
     match outcome {
         Outcome::Serves(judged, _) => {
-            tracing::info!(slot = %mode, version = judged.manifest.version, "the last good version serves");
-            // The file of versions may have been removed.
+            tracing::info!(slot = %mode, version = judged.manifest.version, "last good version active");
+            // The record of the highest versions may have been removed.
             if slot.seen.is_none_or(|seen| seen.version < judged.manifest.version) {
                 slot.seen = Some(judged.as_highest());
             }
             slot.serving = Some(judged);
         }
         Outcome::Refused(refusal) => {
-            tracing::error!(slot = %mode, error = %Escaped(&refusal), "the last good version cannot be served");
+            tracing::error!(slot = %mode, error = %Escaped(&refusal), "cannot activate the last good version");
             cache.keep(mode, Keep::LastGood, None);
         }
         Outcome::Cleared | Outcome::Dropped => {}

@@ -1,4 +1,4 @@
-//! The one task that follows the control plane: it answers responses, starts and supersedes jobs, and tells what is so.
+//! The task that follows the control plane: answers responses, starts and supersedes jobs, and reports the status.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -27,17 +27,16 @@ use crate::intel::manifest::{Mode, Signature, Signed};
 use crate::proto::control::v1::{self as proto, SyncRequest, SyncResponse};
 use crate::telemetry::{self, Throttle};
 
-/// The longest nonce that is repeated, in bytes.
+/// The maximum length of a nonce in bytes.
 const MAX_NONCE: usize = 256;
-/// How often time is looked at.
+/// The interval of expiry checks.
 const TICK: Duration = Duration::from_secs(1);
-/// The longest reason of a refusal that is sent, in characters.
+/// The maximum length of a sent refusal, in characters.
 const MAX_REASON: usize = 2000;
 
-/// The state of the client.
 pub(super) struct Session<A> {
     settings: Arc<Settings>,
-    /// What this process calls itself, so that a control plane tells its next stream from another process.
+    /// The id of this process, so that a control plane can tell its next stream from another process.
     instance: String,
     shared: Arc<Shared<A>>,
     dialer: Dialer,
@@ -46,15 +45,15 @@ pub(super) struct Session<A> {
     finished: mpsc::UnboundedReceiver<Done>,
     count: Count,
     status: watch::Sender<Status>,
-    /// Why there is no stream.
+    /// The reason that there is no stream.
     cause: Option<String>,
-    /// When the stream was opened last.
+    /// The time at which the last stream was opened.
     opened: Option<Instant>,
-    /// When the control plane was last heard.
+    /// The time of the last response from the control plane.
     heard: Option<(Instant, Timestamp)>,
     /// Pauses between attempts to connect.
     delays: ExponentialBackoff,
-    /// Pauses before refused versions are tried again.
+    /// Pauses before refused versions are retried.
     retries: ExponentialBackoff,
     retry_at: Option<Instant>,
 }
@@ -112,7 +111,7 @@ impl<A: Apply> Session<A> {
                 () = tokio::time::sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => {
                     self.retry_at = None;
                     if self.link.stream().is_some() {
-                        // Whoever refused is asked again only on a new stream.
+                        // A control plane sends a refused version again only on a new stream.
                         self.lose(Lost { cause: "a refused version is tried again".to_owned(), reason: "retry" });
                     }
                 }
@@ -133,7 +132,7 @@ impl<A: Apply> Session<A> {
         }
     }
 
-    /// The first requests on a stream: who this is, and what is in each slot.
+    /// Returns the first requests on a stream: the node, and the content of each slot.
     fn hello(&self) -> Vec<SyncRequest> {
         let Settings { node, labels, .. } = &*self.settings;
         let labels: HashMap<String, String> =
@@ -145,19 +144,19 @@ impl<A: Apply> Session<A> {
     }
 
     fn opened(&mut self, stream: Stream) {
-        tracing::info!(endpoint = %self.settings.endpoint, "the control stream is open");
+        tracing::info!(endpoint = %self.settings.endpoint, "control stream open");
         self.link = Link::Open(Box::new(stream));
         self.cause = None;
         self.opened = Some(Instant::now());
         self.hear();
     }
 
-    /// There is no stream any more; the next attempt is due after a pause.
+    /// Handles the end of the stream; the next attempt is due after a pause.
     fn lose(&mut self, lost: Lost) {
         let Lost { cause, reason } = lost;
         counter!(telemetry::CONTROL_DISCONNECTS_TOTAL, "reason" => reason).increment(1);
         if self.link.stream().is_some() {
-            // One that takes streams only to end them is dialled with growing pauses all the same.
+            // A control plane that accepts streams only to close them is also dialled with growing pauses.
             let (first, longest) = self.settings.timing.back_off;
             if self.opened.is_some_and(|opened| opened.elapsed() >= longest) {
                 self.delays = link::delays(first, longest).build();
@@ -168,10 +167,10 @@ impl<A: Apply> Session<A> {
             "retry" => Duration::ZERO,
             _ => self.delays.next().unwrap_or(self.settings.timing.back_off.1).min(self.settings.timing.back_off.1),
         };
-        // The same cause again is no news.
+        // An unchanged cause is not logged again.
         if self.cause.as_ref() != Some(&cause) && reason != "retry" {
             let endpoint = &self.settings.endpoint;
-            tracing::warn!(%endpoint, cause, "there is no control stream; the last good version serves");
+            tracing::warn!(%endpoint, cause, "no control stream; the last good version stays active");
         }
         self.cause = Some(cause);
         self.slots.iter_mut().for_each(Slot::break_off);
@@ -203,22 +202,23 @@ impl<A: Apply> Session<A> {
         match self.judge(at, version, signed).await {
             Ok(None) => self.clear(at, nonce),
             Ok(Some(judged)) => self.take(at, judged, nonce),
-            // What is at work goes on: a refused response supersedes nothing.
+            // The active job continues: a refused response supersedes nothing.
             Err(refusal) => self.refuse_in(at, version, nonce, &refusal),
         }
     }
 
-    /// `None`: the slot is to be emptied.
+    /// Verifies a manifest. `None` means that the slot is to be cleared.
     async fn judge(&mut self, at: usize, version: u64, signed: Signed) -> Result<Option<Judged>, Refusal> {
         let mode = self.slots[at].mode;
         if version == 0 {
             return if mode == Mode::Shadow { Ok(None) } else { Err(Refusal::Empty) };
         }
-        // A large manifest takes tens of milliseconds to read.
+        // Parsing a large manifest takes tens of milliseconds.
         let settings = Arc::clone(&self.settings);
         let judged = self.shared.background.at_once(move || judge::sound(signed, mode, &settings)).await;
-        let judged =
-            judged.unwrap_or_else(|error| Err(Refusal::Apply(format!("this node failed over it: {error}"))))?;
+        let judged = judged.unwrap_or_else(|error| {
+            Err(Refusal::Apply(format!("this node failed to process it: {error}; please report this bug in Hotlist")))
+        })?;
         if judged.manifest.version != version {
             return Err(Refusal::Versions { response: version, manifest: judged.manifest.version });
         }
@@ -236,7 +236,7 @@ impl<A: Apply> Session<A> {
             return;
         };
         let slot = &mut self.slots[at];
-        // With other signatures it is written down anew, so that it is good after a restart with other keys, too.
+        // A manifest with other signatures is recorded again, so that it is valid after a restart with other keys.
         if slot.serving.as_ref().is_some_and(|serving| {
             serving.digest == judged.digest && (serving.signed == judged.signed || slot.is_expired)
         }) {
@@ -249,7 +249,7 @@ impl<A: Apply> Session<A> {
             return;
         }
         let version = judged.manifest.version;
-        tracing::info!(slot = %slot.mode, version, segments = judged.manifest.segments.len(), "a version is on its way");
+        tracing::info!(slot = %slot.mode, version, segments = judged.manifest.segments.len(), "fetching new version");
         if slot.seen.is_none_or(|seen| seen.version < version) {
             slot.seen = Some(judged.as_highest());
         }
@@ -271,13 +271,13 @@ impl<A: Apply> Session<A> {
         let Done { mode, number, outcome } = done;
         let Some(at) = Mode::ALL.iter().position(|known| *known == mode) else { return };
         let slot = &mut self.slots[at];
-        // Without a job something newer came since; what was published all the same is a fact.
+        // A superseded job may still have published, which is recorded.
         let job = slot.finish(number);
         match outcome {
             Outcome::Serves(judged, unkept) => {
-                tracing::info!(slot = %mode, version = judged.manifest.version, "a version serves");
+                tracing::info!(slot = %mode, version = judged.manifest.version, "version active");
                 if let Some(error) = &unkept {
-                    tracing::error!(slot = %mode, error = %Escaped(&error), "it could not be written down: after a restart an older version serves");
+                    tracing::error!(slot = %mode, error = %Escaped(&error), "cannot record the active version: after a restart an older version will be active");
                 }
                 slot.is_unkept = unkept.is_some();
                 slot.serving = Some(judged);
@@ -287,7 +287,7 @@ impl<A: Apply> Session<A> {
                 self.look_at_time();
             }
             Outcome::Cleared => {
-                tracing::info!(slot = %mode, "the slot is empty");
+                tracing::info!(slot = %mode, "slot cleared");
                 slot.serving = None;
                 slot.refused = None;
                 slot.is_unkept = false;
@@ -306,13 +306,13 @@ impl<A: Apply> Session<A> {
         }
     }
 
-    /// What serves now is what the response asked for.
+    /// Acknowledges a response: its version is active.
     fn acknowledge(&mut self, at: usize, nonce: String) {
-        // With its statistics: they say whether the canary is found in the version that is acknowledged.
+        // The statistics tell whether the canary is found in the acknowledged version.
         self.send(SyncRequest { nonce, refused_version: 0, ..self.report_of(&self.slots[at]) });
     }
 
-    /// Notes a refusal and tells it. An empty nonce: nobody asked on this stream.
+    /// Records and reports a refusal. An empty nonce means that no response of this stream asked for it.
     fn refuse_in(&mut self, at: usize, version: u64, nonce: String, refusal: &Refusal) {
         let slot = &mut self.slots[at];
         let may_pass = refusal.may_pass();
@@ -331,7 +331,7 @@ impl<A: Apply> Session<A> {
         let slot = position(request.slot).map_or("none", |at| self.slots[at].mode.as_str());
         counter!(telemetry::CONTROL_REFUSED_TOTAL, "slot" => slot, "reason" => refusal.reason()).increment(1);
         if let Some(left_out) = REFUSED.pass() {
-            tracing::error!(slot, version, error = %Escaped(&refusal), left_out, "a version was refused, the one before goes on serving");
+            tracing::error!(slot, version, error = %Escaped(&refusal), left_out, "version refused; the previous version stays active");
         }
         if !nonce.is_empty() {
             let message = refusal.to_string().chars().take(MAX_REASON).collect();
@@ -340,7 +340,7 @@ impl<A: Apply> Session<A> {
         }
     }
 
-    /// What is in a slot, as a request without a nonce.
+    /// Describes the content of a slot, as a request without a nonce.
     fn report_of(&self, slot: &Slot) -> SyncRequest {
         let super::Statistics { events, hits, indicators, newest_feed_age_seconds, canary_found } = (self.count)();
         let canary = i32::from(match canary_found {
@@ -365,7 +365,7 @@ impl<A: Apply> Session<A> {
 
     fn send(&mut self, request: SyncRequest) {
         if self.link.stream().is_some_and(|stream| !stream.send(request)) {
-            self.lose(Lost { cause: "the control plane takes no requests".to_owned(), reason: "protocol" });
+            self.lose(Lost { cause: "the control plane does not read requests".to_owned(), reason: "protocol" });
         }
     }
 
@@ -375,7 +375,7 @@ impl<A: Apply> Session<A> {
             let serving = slot.serving.as_ref().map(|serving| Arc::clone(&serving.manifest));
             let is_expired = serving.as_ref().is_some_and(|manifest| manifest.is_expired(now));
             if slot.expire(is_expired) {
-                tracing::error!(slot = %slot.mode, version = slot.version(), "the version that serves has expired, it goes on serving: publish a new one");
+                tracing::error!(slot = %slot.mode, version = slot.version(), "the active version has expired and stays active: publish a new version");
             }
             gauge!(telemetry::CONTROL_EXPIRED, "slot" => slot.mode.as_str()).set(f64::from(u8::from(is_expired)));
             gauge!(telemetry::CONTROL_VERSION, "slot" => slot.mode.as_str()).set(slot.version() as f64);
@@ -383,7 +383,7 @@ impl<A: Apply> Session<A> {
         self.tell();
     }
 
-    /// Tells whoever watches, if anything changed.
+    /// Publishes the status, if it changed.
     fn tell(&self) {
         let is_connected = self.link.stream().is_some();
         gauge!(telemetry::CONTROL_CONNECTED).set(f64::from(u8::from(is_connected)));
@@ -417,7 +417,7 @@ fn proto_slot(mode: Mode) -> proto::Slot {
     }
 }
 
-/// Where a slot of a message stands in `slots`.
+/// Returns the index of a message's slot in `slots`.
 fn position(slot: i32) -> Option<usize> {
     Mode::ALL.iter().position(|mode| i32::from(proto_slot(*mode)) == slot)
 }

@@ -1,4 +1,4 @@
-//! What the client is told: the configuration with its files read.
+//! The settings of the client: the configuration with its files read.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,47 +8,47 @@ use crate::config::{ClientTls, Control, Endpoint};
 use crate::file_timeout::within;
 use crate::intel::manifest::{KeyError, PublicKey};
 
-/// Everything that the client is told.
+/// The settings of the client.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The control plane.
+    /// The endpoint of the control plane.
     pub endpoint: Endpoint,
-    /// TLS towards an `https` endpoint.
+    /// TLS for an `https` endpoint.
     pub tls: Option<ClientTls>,
     /// The name of this node.
     pub node: String,
-    /// Its labels.
+    /// The labels of this node.
     pub labels: BTreeMap<String, String>,
-    /// Whose manifests are taken.
+    /// The audience whose manifests are accepted.
     pub audience: String,
-    /// Who may sign them; empty: they need no signature.
+    /// The keys whose signatures are trusted; if empty, manifests need no signature.
     pub trusted: Vec<PublicKey>,
     /// The directory of the cache.
     pub cache: PathBuf,
-    /// How large the segments in it may become.
+    /// The maximum size of the segments in the cache, in bytes.
     pub cache_bytes: u64,
-    /// Every pause and time-out.
+    /// Pauses and time-outs.
     pub timing: Timing,
 }
 
 /// Pauses and time-outs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// After how long without a byte the control plane is pinged.
+    /// The silence after which the control plane is pinged.
     pub ping_after: Duration,
-    /// How long it has to answer the ping.
+    /// The time limit for the response to a ping.
     pub ping_timeout: Duration,
-    /// How long connecting and opening the stream may take, each.
+    /// The time limits for connecting and for opening the stream.
     pub open: Duration,
-    /// First and longest pause between attempts to connect; they double, with jitter.
+    /// The first and the longest pause between attempts to connect; pauses double, with jitter.
     pub back_off: (Duration, Duration),
-    /// Between two reports of statistics.
+    /// The interval of statistics reports.
     pub report: Duration,
-    /// How long a fetch may go without a byte.
+    /// The time limit for receiving the next data of a fetch.
     pub stall: Duration,
-    /// First and longest pause before a version is tried again that was refused for want of room or of a segment.
+    /// The first and the longest pause before a version is retried that was refused for lack of space or of a segment.
     pub retry: (Duration, Duration),
-    /// How long a version may be on its way behind everything else, however small it is; a second more for each 64 MiB.
+    /// How long a reload may run at idle priority; one second more for each 64 MiB.
     pub patience: Duration,
 }
 
@@ -67,20 +67,20 @@ impl Default for Timing {
     }
 }
 
-/// Why a file of the configuration cannot be used.
+/// The reason that a file of the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// A key cannot be read.
+    /// A key file cannot be read.
     #[error(
-        "intel.control.trusted_keys: {path}: cannot be read: {cause}; give the path of a file that this process may read"
+        "intel.control.trusted_keys: {path}: cannot be read: {cause}; give the path of a file that this process can read"
     )]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         cause: std::io::Error,
     },
-    /// A file holds no public key.
+    /// A file does not contain a public key.
     #[error("intel.control.trusted_keys: {path}: {cause}")]
     Key {
         /// The file.
@@ -91,10 +91,10 @@ pub enum SettingsError {
 }
 
 impl Settings {
-    /// The settings of a configuration. `host` is this host's name, for a node that has none of its own.
+    /// Loads the settings of a configuration. `host` is the host name, the default name of the node.
     ///
     /// # Errors
-    /// A key cannot be read or is none.
+    /// A key cannot be read or is not valid.
     pub fn load(control: &Control, host: &str) -> Result<Settings, SettingsError> {
         let key = |path: &PathBuf| {
             let pem = within(path, |path| std::fs::read(path))
@@ -116,7 +116,7 @@ impl Settings {
     }
 }
 
-/// The name of this host; empty when the system does not tell.
+/// Returns the host name; empty if the system does not provide it.
 pub fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! What is known of a slot: what serves, what is at work, and what was refused.
+//! The client's state of a slot: the active version, the active job, and the refused version.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,41 +10,39 @@ use super::cache::Highest;
 use super::judge::Judged;
 use crate::intel::manifest::{Digest, Mode};
 
-/// How often it is said that what serves has expired.
+/// The interval of the warning that the active version has expired.
 const TOLD_EVERY: Duration = Duration::from_secs(3600);
 
-/// One slot.
 pub(super) struct Slot {
     pub(super) mode: Mode,
     pub(super) serving: Option<Judged>,
-    /// The highest version that was taken, whether it served or not.
+    /// The highest accepted version, whether or not it was activated.
     pub(super) seen: Option<Highest>,
     pub(super) job: Option<Job>,
     /// The version that was refused last.
     pub(super) refused: Option<Refused>,
-    /// What serves could not be written down.
+    /// Whether the active version could not be recorded.
     pub(super) is_unkept: bool,
     pub(super) is_expired: bool,
     told: Option<Instant>,
     jobs: u64,
 }
 
-/// A job at work.
 pub(super) struct Job {
     number: u64,
-    /// Of the manifest; `None` empties the slot.
+    /// The digest of the manifest; `None` clears the slot.
     digest: Option<Digest>,
     pub(super) version: u64,
     pub(super) gate: Arc<Gate>,
-    /// What its end answers; `None` when the stream that asked is gone.
+    /// The nonce to answer at its end; `None` when the stream of the response ended.
     pub(super) nonce: Option<String>,
 }
 
-/// A version that was refused.
+/// A refused version.
 pub(super) struct Refused {
     pub(super) version: u64,
     pub(super) reason: String,
-    /// It is tried again.
+    /// Whether the version is retried.
     pub(super) may_pass: bool,
 }
 
@@ -63,17 +61,17 @@ impl Slot {
         }
     }
 
-    /// The version that serves; 0 is none.
+    /// Returns the active version; 0 for none.
     pub(super) fn version(&self) -> u64 {
         self.serving.as_ref().map_or(0, |serving| serving.manifest.version)
     }
 
-    /// The version that should not be sent again.
+    /// Returns the version that should not be sent again.
     pub(super) fn refused_version(&self) -> u64 {
         self.refused.as_ref().filter(|refused| !refused.may_pass).map_or(0, |refused| refused.version)
     }
 
-    /// Supersedes what is at work with a new job, and gives its number and gate.
+    /// Supersedes the active job with a new one, and returns its number and gate.
     pub(super) fn supersede(&mut self, digest: Option<Digest>, version: u64, nonce: String) -> (u64, Arc<Gate>) {
         self.drop_job();
         self.jobs += 1;
@@ -83,14 +81,14 @@ impl Slot {
         (self.jobs, gate)
     }
 
-    /// What is at work is not wanted any more.
+    /// Supersedes the active job without a new one.
     pub(super) fn drop_job(&mut self) {
         if let Some(job) = self.job.take() {
             job.gate.supersede();
         }
     }
 
-    /// The stream is gone: only what needs no more of it goes on.
+    /// Handles the end of the stream: only a job that no longer needs the stream continues.
     pub(super) fn break_off(&mut self) {
         self.job.take_if(|job| job.gate.break_off());
         if let Some(job) = &mut self.job {
@@ -98,17 +96,17 @@ impl Slot {
         }
     }
 
-    /// The job that does this already.
+    /// Returns the active job if it has the same goal.
     pub(super) fn at_work(&mut self, digest: Option<Digest>) -> Option<&mut Job> {
         self.job.as_mut().filter(|job| job.digest == digest)
     }
 
-    /// Takes the job of this number, if nothing newer came since.
+    /// Removes the job of this number, unless it was superseded.
     pub(super) fn finish(&mut self, number: u64) -> Option<Job> {
         self.job.take_if(|job| job.number == number)
     }
 
-    /// Notes whether what serves has expired, and says whether that should be said again.
+    /// Records whether the active version has expired, and returns whether to warn again.
     pub(super) fn expire(&mut self, is_expired: bool) -> bool {
         self.is_expired = is_expired;
         let is_due = is_expired && self.told.is_none_or(|told| told.elapsed() >= TOLD_EVERY);

@@ -1,4 +1,4 @@
-//! What there is to say about the client: for readiness, where it never counts, and for people.
+//! The status of the client, for readiness (which it never fails) and for people.
 
 use std::fmt;
 
@@ -6,47 +6,47 @@ use jiff::Timestamp;
 
 use crate::intel::manifest::Mode;
 
-/// The state of the client.
+/// The status of the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Where the control plane is.
+    /// The endpoint of the control plane.
     pub endpoint: String,
     /// Whether the stream is open.
     pub is_connected: bool,
-    /// Why it is not.
+    /// The reason that the stream is not open.
     pub cause: Option<String>,
-    /// When the control plane was heard last in this process.
+    /// The time of the last response from the control plane in this process.
     pub heard: Option<Timestamp>,
     /// Both slots, `serve` first.
     pub slots: Vec<SlotStatus>,
 }
 
-/// The state of a slot.
+/// The status of a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotStatus {
-    /// Which.
+    /// The slot.
     pub mode: Mode,
-    /// The version that serves; 0 is none.
+    /// The active version; 0 for none.
     pub version: u64,
-    /// When that expired, if it did. It goes on serving.
+    /// The time at which the active version expired. It stays active.
     pub expired: Option<Timestamp>,
-    /// Whether it serves after a restart, too.
+    /// Whether the active version is recorded, so that it is restored after a restart.
     pub is_kept: bool,
-    /// The version that is being fetched or made ready; 0: the slot is being emptied.
+    /// The version that is being fetched or prepared; 0 when the slot is being cleared.
     pub pending: Option<u64>,
-    /// The version that was refused last, since something newer served, and why.
+    /// The version that was refused last, since a newer version was activated, and the reason.
     pub refused: Option<(u64, String)>,
 }
 
 impl Status {
-    /// Whether everything is as it should be.
+    /// Returns whether the slot has no problem.
     pub fn is_good(&self) -> bool {
         let is_good = |slot: &SlotStatus| slot.expired.is_none() && slot.refused.is_none() && slot.is_kept;
         self.is_connected && self.slots.iter().all(is_good)
     }
 }
 
-/// One line.
+/// Formats the status as one line.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.is_connected, &self.cause) {
@@ -55,7 +55,7 @@ impl fmt::Display for Status {
             (false, Some(cause)) => write!(f, "no connection to {}: {cause}", self.endpoint)?,
         }
         if let (false, Some(heard)) = (self.is_connected, self.heard) {
-            write!(f, " (last heard at {heard:.0})")?;
+            write!(f, " (last response at {heard:.0})")?;
         }
         let told = |slot: &&SlotStatus| slot.mode == Mode::Serve || slot.version > 0 || slot.refused.is_some();
         for slot in self.slots.iter().filter(told) {
@@ -67,11 +67,11 @@ impl fmt::Display for Status {
                 write!(f, ", expired at {expired:.0}")?;
             }
             if !slot.is_kept {
-                write!(f, ", could not be written down")?;
+                write!(f, ", not recorded on disk")?;
             }
             match slot.pending {
-                Some(0) => write!(f, ", is being emptied")?,
-                Some(pending) => write!(f, ", version {pending} is on its way")?,
+                Some(0) => write!(f, ", being cleared")?,
+                Some(pending) => write!(f, ", fetching version {pending}")?,
                 None => {}
             }
             if let Some((version, reason)) = &slot.refused {
@@ -96,17 +96,17 @@ mod tests {
             slots: vec![slot(Mode::Serve, 3, Some(4)), slot(Mode::Shadow, 0, None)],
             ..Status::default()
         };
-        assert_eq!(status.to_string(), "connected to unix:/c; serve: version 3, version 4 is on its way");
-        assert!(status.is_good(), "what is on its way is no fault");
+        assert_eq!(status.to_string(), "connected to unix:/c; serve: version 3, fetching version 4");
+        assert!(status.is_good(), "a pending version is not a problem");
         status.slots[1] = slot(Mode::Shadow, 5, Some(0));
-        status.slots[0].refused = Some((4, "no; mend it".to_owned()));
+        status.slots[0].refused = Some((4, "no; fix it".to_owned()));
         status.slots[0].is_kept = false;
         (status.is_connected, status.cause) = (false, Some("nobody listens".to_owned()));
         status.heard = Some(Timestamp::from_second(1_700_000_000).unwrap());
         assert_eq!(
             status.to_string(),
-            "no connection to unix:/c: nobody listens (last heard at 2023-11-14T22:13:20Z); serve: version 3, could not \
-             be written down, version 4 is on its way, version 4 was refused: no; mend it; shadow: version 5, is being emptied"
+            "no connection to unix:/c: nobody listens (last response at 2023-11-14T22:13:20Z); serve: version 3, not \
+             recorded on disk, fetching version 4, version 4 was refused: no; fix it; shadow: version 5, being cleared"
         );
         assert!(!status.is_good());
     }

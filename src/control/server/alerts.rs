@@ -1,4 +1,4 @@
-//! The ReportAlerts call: batches of alerts, each on the disk before it is acknowledged.
+//! The ReportAlerts call: receives batches of alerts, and acknowledges each after it is on disk.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::net::socket::Connection;
 use crate::proto::control::v1::{AlertAck, AlertBatch};
 use crate::telemetry::{self, Throttle};
 
-/// The most alerts of a batch.
+/// The maximum number of alerts in a batch.
 const MAX_ALERTS: usize = 10_000;
 
 pub(super) type Acks = BoxStream<'static, Result<AlertAck, Status>>;
@@ -29,7 +29,7 @@ struct Reporter {
     tenant: Option<Name>,
     connection: Option<Connection>,
     batches: Streaming<AlertBatch>,
-    /// Once the node has said its name.
+    /// Set once the node has sent its name.
     log: Option<AlertLog>,
     _permit: Permit,
 }
@@ -49,7 +49,7 @@ pub(super) fn open(shared: &Arc<Shared>, request: Request<Streaming<AlertBatch>>
 }
 
 impl Reporter {
-    /// Keeps the next batch.
+    /// Stores the next batch.
     async fn next(&mut self) -> Result<Option<AlertAck>, Status> {
         let connection = self.connection.as_ref();
         let drained = async {
@@ -63,13 +63,13 @@ impl Reporter {
             () = drained => return Err(draining()),
             () = sleep(self.shared.quotas.limits().silent) => {
                 note("report_alerts", "silent");
-                return Err(Status::deadline_exceeded("no batch came for a while; open a stream when there are alerts"));
+                return Err(Status::deadline_exceeded("no batch arrived for a while; open a stream when there are alerts"));
             }
         };
-        // It went away, or sent what is no batch; the library has said so.
+        // The client disconnected, or sent a malformed batch, which the library has answered.
         let Some(AlertBatch { id, alerts, node }) = next? else { return Ok(None) };
         if alerts.len() > MAX_ALERTS {
-            return Err(Status::invalid_argument(format!("alerts: at most {MAX_ALERTS} in a batch are taken")));
+            return Err(Status::invalid_argument(format!("alerts: send at most {MAX_ALERTS} per batch")));
         }
         let mut log = match self.log.take() {
             Some(log) => log,
@@ -96,10 +96,10 @@ impl Reporter {
 fn status(error: &AlertLogError) -> Status {
     static LINES: Throttle = Throttle::new();
     if let Some(left_out) = LINES.pass() {
-        tracing::error!(error = %Escaped(&error), left_out, "alerts are refused, nodes keep them");
+        tracing::error!(error = %Escaped(&error), left_out, "cannot store alerts, nodes keep them");
     }
     match error {
-        AlertLogError::Io { .. } => Status::unavailable("alerts cannot be kept now; send them again later"),
+        AlertLogError::Io { .. } => Status::unavailable("cannot store alerts at the moment; send them again later"),
         AlertLogError::Full { .. } | AlertLogError::Tenant(_) => {
             note("report_alerts", if matches!(error, AlertLogError::Tenant(_)) { "bytes" } else { "files" });
             Status::resource_exhausted("there is no room for more alerts of this node; send them again later")

@@ -1,4 +1,4 @@
-//! The FetchSegment call: the bytes of a segment that a manifest names.
+//! The FetchSegment call: sends the bytes of a segment that a manifest names.
 
 use std::io::{self, SeekFrom};
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::intel::manifest::Digest;
 use crate::proto::control::v1::{Chunk, FetchSegmentRequest};
 use crate::telemetry;
 
-/// Bytes of a chunk.
+/// The size of a chunk in bytes.
 const CHUNK: usize = 64 << 10;
 
 pub(super) type Chunks = BoxStream<'static, Result<Chunk, Status>>;
@@ -30,13 +30,13 @@ pub(super) async fn open(shared: &Arc<Shared>, request: Request<FetchSegmentRequ
     let digest = <[u8; 32]>::try_from(&digest[..])
         .map_err(|_| Status::invalid_argument("digest: give the 32 bytes of a SHA-256"))
         .map(Digest)?;
-    // Whether it exists for somebody else is nobody's business.
+    // Whether the segment exists for another tenant is not disclosed.
     let mut segment = shared.publications.current().segment(tenant, &digest);
     if segment.is_none() {
-        // The manifest may have come from another control plane, which saw it a moment before.
+        // The manifest may have come from another control plane that has read newer publications.
         segment = shared.publications.look_again().await.segment(tenant, &digest);
     }
-    let segment = segment.ok_or_else(|| Status::not_found("no manifest for you names this segment"))?;
+    let segment = segment.ok_or_else(|| Status::not_found("no manifest for this client names this segment"))?;
     let permit = permit(shared, "fetch_segment", Kind::Fetch, &caller)?;
     let path = shared.store.segment(&digest);
     let failed = |error: io::Error| unavailable(&path, &error);
@@ -46,7 +46,7 @@ pub(super) async fn open(shared: &Arc<Shared>, request: Request<FetchSegmentRequ
         let wanted = segment.bytes;
         static LINES: telemetry::Throttle = telemetry::Throttle::new();
         if let Some(left_out) = LINES.pass() {
-            tracing::error!(path = %Escaped(path.display()), bytes, wanted, left_out, "a segment has not the length that its manifest says");
+            tracing::error!(path = %Escaped(path.display()), bytes, wanted, left_out, "segment length differs from its manifest");
         }
         return Err(Status::data_loss("the segment is damaged; ask the operator of this control plane"));
     }
@@ -81,7 +81,7 @@ async fn chunk(file: &mut File, left: u64) -> io::Result<Bytes> {
 fn unavailable(path: &Path, error: &io::Error) -> Status {
     static LINES: telemetry::Throttle = telemetry::Throttle::new();
     if let Some(left_out) = LINES.pass() {
-        tracing::error!(path = %Escaped(path.display()), error = %Escaped(&error), left_out, "a segment that a manifest names cannot be read");
+        tracing::error!(path = %Escaped(path.display()), error = %Escaped(&error), left_out, "cannot read a published segment");
     }
-    Status::unavailable("the segment cannot be read now; come again later")
+    Status::unavailable("the segment cannot be read at the moment; retry later")
 }

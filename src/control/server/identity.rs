@@ -1,7 +1,7 @@
-//! Who calls: what the client's certificate says, in the manner of SPIFFE. A URI among its alternative names of the
-//! form `spiffe://<trust domain>/tenant/<tenant>[/node/<node>]` says the tenant and the only node name that its
-//! bearer may use, `spiffe://<trust domain>/role/admin` gives the role of operators. The authority that signed it is the
-//! trust domain's business; its name is not looked at.
+//! The caller's identity from its client certificate, following SPIFFE. The alternative name
+//! `spiffe://<trust domain>/tenant/<tenant>[/node/<node>]` gives the tenant and the only node name that the certificate
+//! may be used for; `spiffe://<trust domain>/role/admin` gives the role of operators. The trust domain is not checked:
+//! the certificate authority is responsible for it.
 
 use std::time::Duration;
 
@@ -16,32 +16,31 @@ use super::quotas::{Holder, Owner, note};
 use crate::intel::manifest::Digest;
 use crate::telemetry::{self, Throttle};
 
-/// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Identity {
-    /// Somebody of this host; without client certificates nobody else gets in.
+    /// A caller on this host; without client certificates no other callers are accepted.
     Local,
-    /// Somebody with a certificate.
+    /// A caller with a certificate.
     Certified {
-        /// Whose nodes it is for.
+        /// The tenant of the nodes.
         tenant: Option<Name>,
-        /// The only node that it is for.
+        /// The only node name.
         node: Option<Name>,
-        /// Whether it is an operator's.
+        /// Whether the caller is an operator.
         admin: bool,
-        /// When the certificate's time is over, in seconds since 1970.
+        /// The expiry time, in seconds since 1970.
         expires: i64,
-        /// Which certificate it is.
+        /// The fingerprint of the certificate.
         digest: Digest,
     },
-    /// A certificate that contradicts itself or cannot be read, with the reason.
+    /// A certificate that is contradictory or cannot be read, with the reason.
     Unusable(String),
 }
 
 const FORM: &str = "spiffe://<trust domain>/tenant/<tenant>/node/<node>";
 
 impl Identity {
-    /// What a certificate says, in DER.
+    /// Reads the identity in a certificate in DER.
     pub(super) fn of_certificate(der: &[u8]) -> Identity {
         match read(der) {
             Ok((Names { tenant, node, admin }, expires)) => {
@@ -51,7 +50,7 @@ impl Identity {
         }
     }
 
-    /// For how long it holds from now on; `None`: for ever.
+    /// Returns the time until the certificate expires; `None` if it never does.
     pub(super) fn left(&self, now: Timestamp) -> Option<Duration> {
         match self {
             Identity::Certified { expires, .. } => {
@@ -63,7 +62,7 @@ impl Identity {
         }
     }
 
-    /// The tenant of a node that calls: `None` when only its label can say it.
+    /// Returns the tenant of a calling node: `None` when only the node's label can give it.
     pub(super) fn tenant(&self) -> Result<Option<&Name>, Status> {
         match self {
             Identity::Local => Ok(None),
@@ -75,14 +74,14 @@ impl Identity {
         }
     }
 
-    /// Checks the node name that a call claims against the one in the certificate. A certificate without a node name may
-    /// claim any name of its tenant, which is counted and logged.
+    /// Checks the node name of a call against the name in the certificate. A certificate without a node name may use any
+    /// name of its tenant, which is counted and logged.
     pub(super) fn check_node(&self, call: &'static str, claimed: &Name) -> Result<(), Status> {
         match self {
             Identity::Certified { node: Some(node), .. } if node != claimed => {
                 note(call, "node_name");
                 Err(Status::permission_denied(format!(
-                    "the client certificate is for the node {node}, and the call says {claimed}: set the node's name to {node}, or give it a certificate of its own"
+                    "the client certificate is for the node {node}, but the call names {claimed}: set the node's name to {node}, or issue a certificate for {claimed}"
                 )))
             }
             Identity::Certified { node: None, tenant: Some(tenant), .. } => {
@@ -94,7 +93,7 @@ impl Identity {
                         tenant,
                         node,
                         left_out,
-                        "a client certificate names no node, so its bearer may call itself any node of the tenant: issue certificates with the alternative name URI:{FORM}"
+                        "a client certificate names no node, so its bearer may use any node name of the tenant: issue certificates with the alternative name URI:{FORM}"
                     );
                 }
                 Ok(())
@@ -103,7 +102,7 @@ impl Identity {
         }
     }
 
-    /// Returns the holder whose quotas its calls count towards.
+    /// Returns the holder whose quotas the caller's calls count towards.
     pub(super) fn holder(&self, connection: u64) -> Holder {
         let (owner, node) = match self {
             Identity::Local => (Owner::Local, None),
@@ -114,19 +113,19 @@ impl Identity {
         Holder { owner, node, connection }
     }
 
-    /// Whether operators' calls are answered.
+    /// Checks that the caller is an operator.
     pub(super) fn check_admin(&self) -> Result<(), Status> {
         match self {
             Identity::Local | Identity::Certified { admin: true, .. } => Ok(()),
             Identity::Certified { .. } => Err(Status::permission_denied(
-                "the client certificate has no role admin: give it the alternative name URI:spiffe://<trust domain>/role/admin",
+                "the client certificate does not have the role admin: issue one with the alternative name URI:spiffe://<trust domain>/role/admin",
             )),
             Identity::Unusable(problem) => Err(Status::permission_denied(problem.clone())),
         }
     }
 }
 
-/// Tenant, node and role from the names of a certificate.
+/// The tenant, node and role in the names of a certificate.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Names {
     tenant: Option<Name>,
@@ -170,12 +169,12 @@ fn of_uris<'a>(uris: impl Iterator<Item = &'a str>) -> Result<Names, String> {
     Ok(names)
 }
 
-/// Stores a name that a certificate may have only once.
+/// Stores a name that may occur only once in a certificate.
 fn only(noted: &mut Option<Name>, uri: &str, name: Option<&str>, what: &str) -> Result<(), String> {
     let name = Name::parse(name.unwrap_or(""))
         .map_err(|error| format!("the client certificate's name {uri:?} is not of the form {FORM}: {error}"))?;
     if noted.as_ref().is_some_and(|other| *other != name) {
-        return Err(format!("the client certificate names several {what}: give each one of its own"));
+        return Err(format!("the client certificate names several {what}: issue a separate certificate for each"));
     }
     *noted = Some(name);
     Ok(())
@@ -220,7 +219,7 @@ mod tests {
             assert!(bound.check_node("sync", &name("n1")).is_ok());
             let status = bound.check_node("sync", &name("n2")).unwrap_err();
             assert_eq!(status.code(), tonic::Code::PermissionDenied);
-            assert!(status.message().contains("is for the node n1, and the call says n2"), "{status}");
+            assert!(status.message().contains("is for the node n1, but the call names n2"), "{status}");
             assert_eq!(bound.holder(7).node, Some(name("n1")));
         }
         let free = certified(&["spiffe://x/tenant/a/host/n1"]);

@@ -1,44 +1,44 @@
-//! Every bound on what callers of a control plane may hold at once, and for how long. docs/control.md has the same table.
+//! The limits on what callers of a control plane may hold, and for how long. docs/control.md has the same table.
 
 use std::time::Duration;
 
-/// The most of one thing that may be held at once.
+/// The limits on one kind of permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// By all callers together. A tenant may hold no more than it leaves free for others, so at most half of this.
+    /// The limit for all callers together. A tenant must leave as much free as it holds, so it holds at most half of this.
     pub total: usize,
-    /// By one node of a tenant, where the certificate names the node.
+    /// The limit per node of a tenant, if the certificate names the node.
     pub node: usize,
-    /// By one connection.
+    /// The limit per connection.
     pub connection: usize,
 }
 
-/// What callers may hold, and how long they may take.
+/// The limits of callers, and time-outs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections.
     pub connections: Quota,
     /// Sync streams.
     pub syncs: Quota,
-    /// Segments that are being sent.
+    /// Segments being sent.
     pub fetches: Quota,
     /// ReportAlerts streams.
     pub alerts: Quota,
-    /// Calls of operators.
+    /// Calls by operators.
     pub operators: Quota,
-    /// Bytes of requests that have begun to arrive and are not whole yet.
+    /// Bytes of partially received requests.
     pub message_bytes: Quota,
-    /// How long a Sync stream may take to name its node.
+    /// The time limit for a Sync stream to name its node.
     pub hello: Duration,
-    /// How long a message may take to arrive, and a call its first one; a second more for each 32 KiB.
+    /// The time limit for receiving a message, and for the first message of a call; one second more for each 32 KiB.
     pub message: Duration,
-    /// How long a peer may take without reading anything of an answer; a second more for each 32 KiB.
+    /// The time limit for a peer to read any part of a response; one second more for each 32 KiB.
     pub not_read: Duration,
-    /// How long a node that has not answered a response may send nothing.
+    /// The time limit for a silent node to answer a response.
     pub no_answer: Duration,
-    /// How long a ReportAlerts stream may be without a batch.
+    /// The time limit for the next batch on a ReportAlerts stream.
     pub silent: Duration,
-    /// How long the file of a node that sends nothing is kept in the store; `None`: forever.
+    /// How long the file of a silent node is kept in the store; `None`: forever.
     pub forget_nodes_after: Option<Duration>,
 }
 
@@ -61,7 +61,7 @@ impl Default for Limits {
     }
 }
 
-/// The slowest rate that is waited for, in bytes a second.
+/// The minimum rate that is waited for, in bytes per second.
 const RATE: usize = 32 << 10;
 
 impl Limits {

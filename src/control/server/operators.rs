@@ -1,4 +1,4 @@
-//! The calls of operators, and the two services as gRPC has them.
+//! The operators' calls, and the gRPC implementations of both services.
 
 use std::sync::Arc;
 
@@ -72,14 +72,14 @@ async fn list(shared: &Shared, request: Request<ListNodesRequest>) -> Result<Res
     let nodes = read.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| {
         static LINES: Throttle = Throttle::new();
         if let Some(left_out) = LINES.pass() {
-            tracing::error!(error = %Escaped(&error), left_out, "nodes cannot be listed");
+            tracing::error!(error = %Escaped(&error), left_out, "cannot list nodes");
         }
-        Status::unavailable("the store cannot be read; the log of the control plane says why")
+        Status::unavailable("the store cannot be read; the control plane's log has the cause")
     })?;
     let (snapshot, now) = (shared.publications.current(), Timestamp::now());
     let nodes = nodes.into_iter().map(|node| node_status(node, &snapshot, now)).collect();
     let mut response = Response::new(ListNodesResponse { nodes });
-    // Until it is sent.
+    // Held until the response is sent.
     response.extensions_mut().insert(Arc::new(permit));
     Ok(response)
 }
@@ -104,10 +104,10 @@ async fn remove(shared: &Shared, request: Request<RemoveNodeRequest>) -> Result<
         RemoveError::Store(cause) => {
             static LINES: Throttle = Throttle::new();
             if let Some(left_out) = LINES.pass() {
-                tracing::error!(node, error = %Escaped(cause), left_out, "a node cannot be removed");
+                tracing::error!(node, error = %Escaped(cause), left_out, "cannot remove node");
             }
             Status::unavailable(format!(
-                "node {node}: the store cannot be changed; the log of the control plane says why"
+                "node {node}: the store cannot be changed; the control plane's log has the cause"
             ))
         }
     })?;
@@ -115,7 +115,7 @@ async fn remove(shared: &Shared, request: Request<RemoveNodeRequest>) -> Result<
     let (tenant, with_alerts) = (of_tenant, alerts == Alerts::Remove);
     static LINES: Throttle = Throttle::new();
     if let Some(left_out) = LINES.pass() {
-        tracing::info!(tenant, node, with_alerts, alert_files, left_out, "an operator removed a node");
+        tracing::info!(tenant, node, with_alerts, alert_files, left_out, "node removed by an operator");
     }
     Ok(Response::new(RemoveNodeResponse { alert_files, alert_bytes }))
 }

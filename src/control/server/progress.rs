@@ -1,5 +1,5 @@
-//! Time-outs on what a peer sends and reads, the same for every call: a message that has begun must arrive, and an
-//! answer that has begun must be read. A peer that does not keep them loses what it holds.
+//! Time-outs for sending and reading, the same for every call: a message that has begun must arrive, and a response that
+//! has begun must be read, or the call or connection is closed.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,12 +17,12 @@ use super::limits::Limits;
 use super::quotas::{Holder, Kind, Permit, Quotas, note};
 use crate::net::socket::Connection;
 
-/// Bytes before each gRPC message: a flag for compression, and the length.
+/// The prefix of each gRPC message: a compression flag and the length.
 const HEAD: usize = 5;
-/// Messages of at most this many bytes take no room.
+/// Messages of at most this many bytes need no permit.
 const SMALL: usize = 4096;
 
-/// Returns the name of a call in metrics.
+/// Returns the name of a call for metrics.
 pub(super) fn call_of(path: &str) -> &'static str {
     match path {
         "/hotlist.control.v1.Control/Sync" => "sync",
@@ -34,31 +34,31 @@ pub(super) fn call_of(path: &str) -> &'static str {
     }
 }
 
-/// The request body of a call.
+/// The request body of a call, with a time-out for each message.
 pub(super) struct Requests<B> {
     body: B,
     call: &'static str,
     quotas: Arc<Quotas>,
     holder: Holder,
     head: [u8; HEAD],
-    /// Bytes of the head that have arrived.
+    /// Received bytes of the prefix.
     headed: usize,
-    /// Bytes of the message that are missing.
+    /// Missing bytes of the message.
     missing: usize,
-    /// Room for the message that is arriving.
+    /// The permit for the message being received.
     room: Option<Permit>,
-    /// When what is arriving must be whole; `None` between messages.
+    /// The deadline of the message being received; `None` between messages.
     due: Option<Pin<Box<Sleep>>>,
 }
 
 impl<B> Requests<B> {
     pub(super) fn new(body: B, call: &'static str, quotas: Arc<Quotas>, holder: Holder) -> Requests<B> {
-        // A node without alerts may open its stream before it has some; the call has a time-out of its own.
+        // A node may open its stream before it has alerts; the call has a separate time-out.
         let due = (call != "report_alerts").then(|| Box::pin(sleep_until(Instant::now() + quotas.limits().message)));
         Requests { body, call, quotas, holder, head: [0; HEAD], headed: 0, missing: 0, room: None, due }
     }
 
-    /// Tracks where messages begin and end.
+    /// Tracks message boundaries.
     fn arrived(&mut self, mut data: &[u8]) -> Result<(), Status> {
         while !data.is_empty() {
             if self.missing > 0 {
@@ -74,7 +74,7 @@ impl<B> Requests<B> {
                 }
                 let [_, length @ ..] = self.head;
                 (self.headed, self.missing) = (0, u32::from_be_bytes(length) as usize);
-                // The decoder refuses a longer message.
+                // The decoder refuses longer messages.
                 let length = self.missing.min(super::MAX_MESSAGE);
                 self.room = match length {
                     0..=SMALL => None,
@@ -119,7 +119,7 @@ where
                 Some(Poll::Ready(())) => {
                     this.due = None;
                     note(this.call, "slow_message");
-                    let text = "the message did not arrive in time; send each at 32 KiB a second or faster";
+                    let text = "the message did not arrive in time; send at least 32 KiB per second";
                     Poll::Ready(Some(Err(Status::deadline_exceeded(text).into())))
                 }
                 Some(Poll::Pending) | None => Poll::Pending,
@@ -136,18 +136,18 @@ where
     }
 }
 
-/// The body of an answer. When the peer reads nothing of it, the connection is closed: hyper cannot reset a stream whose
-/// window is closed.
+/// The response body of a call. If the peer does not read it, the connection is closed: hyper cannot reset a stream
+/// whose window is closed.
 pub(super) struct Answers<B> {
     body: B,
     due: Arc<Due>,
-    /// Held until the answer is sent or given up.
+    /// Held until the response is sent or aborted.
     _permit: Option<Arc<Permit>>,
     _watch: Option<AbortOnDropHandle<()>>,
     not_read: Duration,
 }
 
-/// When the peer must have read what it was given; `None` while it has read everything.
+/// The deadline for the peer to read; `None` while it has read everything.
 #[derive(Debug)]
 struct Due(Mutex<Option<Instant>>);
 
@@ -169,7 +169,7 @@ impl<B> Answers<B> {
         permit: Option<Arc<Permit>>,
         connection: Option<Connection>,
     ) -> Answers<B> {
-        // The body is asked for its first bytes only when the peer takes some.
+        // The body is polled for its first bytes only when the peer can receive them.
         let due = Arc::new(Due(Mutex::new(Some(Instant::now() + not_read))));
         let watch = connection.map(|connection| {
             AbortOnDropHandle::new(tokio::spawn(hang_up(call, Arc::clone(&due), not_read, connection)))
@@ -200,7 +200,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Answers<B> {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
                 Some(Instant::now() + self.not_read + Limits::extra(bytes))
             }
-            // There is nothing for it to read.
+            // The peer has nothing to read.
             Poll::Pending | Poll::Ready(_) => None,
         });
         polled

@@ -1,7 +1,7 @@
-//! Permits by identity and by connection, so that whatever one caller holds, others are served.
+//! Permits by identity and by connection, so that no caller can exhaust what others need.
 //!
-//! A tenant may hold as much of a thing as it leaves free: one greedy tenant holds half, two hold a third each, and so on,
-//! so some is always free for the next tenant.
+//! A tenant must leave as much free as it holds: one greedy tenant holds half, two hold a third each, and so on, so some
+//! is always free for the next tenant.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,6 @@ use crate::control::names::Name;
 use crate::intel::manifest::Digest;
 use crate::telemetry;
 
-/// What a permit is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Connection,
@@ -25,29 +24,27 @@ pub(super) enum Kind {
     MessageBytes,
 }
 
-/// The identity whose share a permit belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Owner {
-    /// A caller on this host, without certificates: only connections and totals are bounded.
+    /// A caller on this host, without a certificate: only connections and totals are bounded.
     Local,
     Tenant(Name),
-    /// A certificate with the role of operators and no tenant.
+    /// A certificate with the role admin and no tenant.
     Operator(Digest),
-    /// A certificate without a tenant or role.
+    /// A certificate without tenant or role.
     Nobody,
 }
 
-/// Who holds a permit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Holder {
     pub(super) owner: Owner,
-    /// The node that the certificate names.
+    /// The node in the certificate.
     pub(super) node: Option<Name>,
     /// The number of the connection.
     pub(super) connection: u64,
 }
 
-/// The bound that refused a permit.
+/// The exceeded limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Excess {
     Connection,
@@ -56,7 +53,6 @@ pub(super) enum Excess {
     Total,
 }
 
-/// Everything that is held.
 #[derive(Debug)]
 pub(super) struct Quotas {
     limits: Limits,
@@ -76,7 +72,7 @@ enum Key {
     Owner(Owner),
 }
 
-/// Given back when dropped.
+/// Released when dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
     quotas: Arc<Quotas>,
@@ -94,7 +90,7 @@ impl Quotas {
         &self.limits
     }
 
-    /// Takes a permit for this amount.
+    /// Takes a permit for an amount.
     pub(super) fn take(self: &Arc<Self>, kind: Kind, holder: &Holder, amount: usize) -> Result<Permit, Excess> {
         let Quota { total, node, connection } = self.quota(kind);
         let keys = holder.keys();
@@ -156,12 +152,12 @@ impl Holder {
 }
 
 impl Excess {
-    /// The refusal of a call, counted.
+    /// Counts the refusal, and returns the status of the call.
     pub(super) fn refuse(self, call: &'static str, kind: Kind) -> Status {
         let (reason, of) = match self {
             Excess::Connection => ("connection", "on this connection"),
             Excess::Node => ("node", "by this node"),
-            Excess::Tenant => ("tenant", "by this tenant, which must leave as many to others"),
+            Excess::Tenant => ("tenant", "by this tenant, which must leave as many for others"),
             Excess::Total => ("total", "by all callers"),
         };
         note(call, reason);
@@ -171,18 +167,18 @@ impl Excess {
             Kind::Fetch => "segments are being fetched",
             Kind::Alerts => "ReportAlerts streams are held",
             Kind::Operator => "calls of operators are held",
-            Kind::MessageBytes => "bytes of requests are on their way",
+            Kind::MessageBytes => "bytes of requests are being received",
         };
-        Status::resource_exhausted(format!("too many {what} {of}; end some, or come again later"))
+        Status::resource_exhausted(format!("too many {what} {of}; end some, or retry later"))
     }
 }
 
-/// Counts why a call was refused or ended.
+/// Counts the reason that a call was refused or ended.
 pub(super) fn note(call: &'static str, reason: &'static str) {
     counter!(telemetry::CONTROL_PLANE_REFUSAL_REASONS_TOTAL, "call" => call, "reason" => reason).increment(1);
 }
 
-// A panic elsewhere leaves nothing half changed.
+// A panic elsewhere leaves a consistent state.
 fn lock(mutex: &Mutex<Usage>) -> MutexGuard<'_, Usage> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

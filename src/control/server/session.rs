@@ -1,4 +1,4 @@
-//! One node on one stream: who it is, what is in its slots, and what the store is told of it.
+//! The state of one node on one stream: its identity, the content of its slots, and its record in the store.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,38 +17,37 @@ use crate::intel::manifest::Mode;
 use crate::proto::control::v1 as proto;
 use crate::telemetry::{self, Throttle};
 
-/// The most characters of a reason that are kept.
+/// The maximum length of a stored refusal, in characters.
 const MAX_REASON: usize = 2048;
-/// The most bytes of the version of a node's program.
+/// The maximum length of the node's software version in bytes.
 const MAX_SOFTWARE: usize = 128;
-/// The most bytes of what a process calls itself.
+/// The maximum length of a process id in bytes.
 const MAX_INSTANCE: usize = 64;
 
-/// A node.
 pub(super) struct Session {
     tenant: Option<Name>,
     name: Name,
     labels: Labels,
     software: String,
     stream: u64,
-    /// The process that opened the stream, as far as it was heard on it.
+    /// The process that opened the stream.
     process: InstanceRecord,
     nonces: u64,
     slots: BTreeMap<Mode, (Slot, Refusal)>,
     heard: Timestamp,
     statistics: Option<StatisticsRecord>,
-    /// What the store knew of it before.
+    /// The node's record in the store before this stream.
     before: Option<NodeRecord>,
 }
 
-/// What the store is told of it.
+/// An update of the node's record in the store.
 pub(super) struct Record {
     tenant: Option<Name>,
     name: Name,
     node: NodeRecord,
 }
 
-/// What was refused last; version 0 for nothing.
+/// The last refusal; version 0 for none.
 #[derive(Clone, Debug, Default)]
 struct Refusal {
     version: u64,
@@ -57,7 +56,7 @@ struct Refusal {
 }
 
 impl Session {
-    /// Who it is: what the certificate says, and for the rest what the node says.
+    /// Identifies the node from the certificate, and where that is silent, from the node's own data.
     pub(super) fn open(
         identity: &Identity,
         address: Option<SocketAddr>,
@@ -71,10 +70,10 @@ impl Session {
         identity.check_node("sync", &name)?;
         check_labels(labels.iter()).map_err(|error| invalid(format!("node.{error}")))?;
         if software.len() > MAX_SOFTWARE {
-            return Err(invalid(format!("node.software: at most {MAX_SOFTWARE} bytes are taken")));
+            return Err(invalid(format!("node.software: at most {MAX_SOFTWARE} bytes are accepted")));
         }
         if instance.len() > MAX_INSTANCE || !instance.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let wanted = format!("node.instance: at most {MAX_INSTANCE} printable characters of ASCII are taken");
+            let wanted = format!("node.instance: at most {MAX_INSTANCE} printable ASCII characters are accepted");
             return Err(invalid(wanted));
         }
         let id = if instance.is_empty() { format!("stream-{stream:016x}") } else { instance };
@@ -96,22 +95,22 @@ impl Session {
         Ok(Session { tenant, name, labels, software, stream, process, nonces, slots, heard: now, statistics, before })
     }
 
-    /// The process that opened the stream.
+    /// Returns the process that opened the stream.
     pub(super) fn process(&self) -> &InstanceRecord {
         &self.process
     }
 
-    /// Its tenant, if it has one, and its name.
+    /// Returns the tenant, if any, and the name of the node.
     pub(super) fn name(&self) -> (Option<&str>, &str) {
         (self.tenant.as_ref().map(Name::as_str), self.name.as_str())
     }
 
-    /// Reads what the store knew before, for the reason of a refusal that the node remembers only the version of.
+    /// Reads the earlier record, for the reason of a refusal of which the node remembers only the version.
     pub(super) fn remember(&mut self, store: &Store) {
         self.before = store.read_node(self.tenant.as_ref(), &self.name);
     }
 
-    /// Takes what the node says.
+    /// Processes a request of the node.
     pub(super) fn take(
         &mut self,
         request: proto::SyncRequest,
@@ -150,12 +149,12 @@ impl Session {
             return Ok(());
         }
         if request.nonce.is_empty() {
-            // A report.
+            // A status report, not an answer.
             return Ok(());
         }
         let answer = slot.answer(&request.nonce, request.version, request.error.is_some()).map_err(|wrong| {
             Status::invalid_argument(format!(
-                "version: an answer without an error is an ACK of version {}, and says {}; give `error` to refuse it",
+                "version: an answer without an error acknowledges version {}, but has version {}; set `error` to refuse it",
                 wrong.sent, request.version
             ))
         })?;
@@ -170,7 +169,7 @@ impl Session {
                 static LINES: Throttle = Throttle::new();
                 if let Some(left_out) = LINES.pass() {
                     let (tenant, node) = (self.tenant.as_ref().map(Name::as_str), self.name.as_str());
-                    tracing::warn!(tenant, node, slot = %mode, version = refused, ?reason, left_out, "a node refused a manifest");
+                    tracing::warn!(tenant, node, slot = %mode, version = refused, ?reason, left_out, "manifest refused by a node");
                 }
                 *refusal = Refusal { version: refused, code: error.code, reason };
                 "nack"
@@ -181,12 +180,12 @@ impl Session {
         Ok(())
     }
 
-    /// Whether the node has not answered a response.
+    /// Returns whether the node has not answered a response.
     pub(super) fn is_owed_an_answer(&self) -> bool {
         self.slots.values().any(|(slot, _)| slot.is_unanswered())
     }
 
-    /// The next thing to send, if anything is.
+    /// Returns the next response to send, if any.
     pub(super) fn due(&mut self, snapshot: &Snapshot) -> Option<proto::SyncResponse> {
         for mode in Mode::ALL {
             let wanted = self.wanted(snapshot, mode);
@@ -223,13 +222,13 @@ impl Session {
     fn wanted(&self, snapshot: &Snapshot, mode: Mode) -> Wanted {
         match snapshot.wanted(&self.labels, mode) {
             Some(of) => Wanted::Content(Content { version: of.manifest.version, fingerprint: of.fingerprint }),
-            // A node without a manifest would match nothing: what serves is only ever replaced.
+            // A node without a manifest would match nothing: the slot `serve` is never emptied.
             None if mode == Mode::Shadow && snapshot.is_sure(mode) => Wanted::Nothing,
             None => Wanted::Unknown,
         }
     }
 
-    /// What the store is told.
+    /// Returns the update for the store.
     pub(super) fn record(&self, connected: bool, now: Timestamp) -> Record {
         let slots = self.slots.iter().map(|(mode, (slot, refusal))| SlotRecord {
             mode: *mode,
@@ -257,7 +256,7 @@ impl Session {
 }
 
 impl Record {
-    /// Tells the store, and returns the other processes that use the name at the same time. Blocks.
+    /// Writes the update, and returns the other processes that use the name at the same time. Blocks.
     pub(super) fn write(&self, store: &Store) -> Result<Vec<InstanceRecord>, StoreError> {
         let Record { tenant, name, node } = self;
         if !node.connected {
@@ -265,7 +264,7 @@ impl Record {
         }
         let known = store.write_node(tenant.as_ref(), name, node)?;
         let all = known.duplicates(node.written);
-        // The others of two that overlap, when this process is one of them.
+        // If this process overlaps with others, return the others.
         let is_one = all.iter().any(|one| one.id == node.instance);
         Ok(all.into_iter().filter(|one| is_one && one.id != node.instance).cloned().collect())
     }

@@ -1,85 +1,85 @@
-//! What a node has in a slot and what it was sent, by the rules of Envoy's xDS protocol (state of the world). Nothing
-//! but these rules is here.
+//! The content of a node's slot and the responses sent for it, by the rules of Envoy's xDS protocol (state of the
+//! world). This file contains only these rules.
 
 use crate::intel::manifest::Digest;
 
-/// What can be in a slot, told from anything else.
+/// The identity of a slot's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Content {
-    /// The version; 0 for nothing.
+    /// The version; 0 for an empty slot.
     pub version: u64,
-    /// Of the publication.
+    /// The digest of the publication.
     pub fingerprint: Digest,
 }
 
-/// What belongs into a slot.
+/// The desired content of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// This.
+    /// This content.
     Content(Content),
-    /// Nothing: what is there is to go.
+    /// Nothing: the slot is to be emptied.
     Nothing,
-    /// Nobody knows: what is there stays.
+    /// Unknown: the content stays.
     Unknown,
 }
 
-/// What an answer meant.
+/// The meaning of a node's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// The version serves.
+    /// The version is active.
     Ack,
-    /// It was refused.
+    /// The version was refused.
     Nack {
-        /// The version that was.
+        /// The refused version.
         refused: u64,
     },
-    /// It is about a response that is superseded: it says nothing any more.
+    /// The answer is to a superseded response, and is ignored.
     Stale,
 }
 
-/// An ACK of another version than the one that was sent.
+/// An ACK of another version than the sent one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WrongAck {
-    /// What it is an answer to.
+    /// The sent version.
     pub sent: u64,
 }
 
-/// One slot of one stream.
+/// The state of one slot of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
-    /// Whether the node asked for it.
+    /// Whether the node subscribed to the slot.
     asked: bool,
     version: u64,
     sent: Option<(Content, String)>,
     refused: Option<Refused>,
 }
 
-/// What is not sent again.
+/// Content that is not sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Refused {
     version: u64,
-    /// `None`: whatever is in that version.
+    /// `None`: any content of that version.
     fingerprint: Option<Digest>,
 }
 
-/// Nothing, as content.
+/// The content of an empty slot.
 pub(super) const EMPTY: Content = Content { version: 0, fingerprint: Digest([0; 32]) };
 
 impl Slot {
-    /// Whether the node asked for it on this stream.
+    /// Returns whether the node subscribed to the slot on this stream.
     pub(super) fn is_asked(&self) -> bool {
         self.asked
     }
 
-    /// The version that the node said last that it has.
+    /// Returns the version that the node last reported.
     pub(super) fn version(&self) -> u64 {
         self.version
     }
 
-    /// The node asks for it: it has `version`, and refused `refused` before (0 for none).
+    /// Subscribes the node: it has `version`, and refused `refused` before (0 for none).
     pub(super) fn ask(&mut self, version: u64, refused: u64, wanted: Wanted) {
         (self.asked, self.version) = (true, version);
-        // What was refused elsewhere is known by its number only. What has that number now is what was refused.
+        // Of an earlier refusal only the version is known, so the current content of that version counts as refused.
         let fingerprint = match wanted {
             Wanted::Content(content) if content.version == refused => Some(content.fingerprint),
             _ => None,
@@ -87,7 +87,7 @@ impl Slot {
         self.refused = (refused != 0).then_some(Refused { version: refused, fingerprint });
     }
 
-    /// The node answers the response that `nonce` names; `version` is what it has now.
+    /// Processes an answer to the response with this `nonce`; `version` is the node's current version.
     pub(super) fn answer(&mut self, nonce: &str, version: u64, refuses: bool) -> Result<Answer, WrongAck> {
         let Some((content, _)) = self.sent.take_if(|(_, sent)| sent == nonce) else { return Ok(Answer::Stale) };
         if !refuses && version != content.version {
@@ -102,7 +102,7 @@ impl Slot {
         Ok(Answer::Ack)
     }
 
-    /// What to send now, if anything.
+    /// Returns the content to send now, if any.
     pub(super) fn due(&self, wanted: Wanted) -> Option<Content> {
         let content = match wanted {
             _ if !self.asked => return None,
@@ -120,12 +120,12 @@ impl Slot {
         (!has && !refused).then_some(content)
     }
 
-    /// Whether the last response is unanswered.
+    /// Returns whether the last response is unanswered.
     pub(super) fn is_unanswered(&self) -> bool {
         self.sent.is_some()
     }
 
-    /// Notes that it was sent under this nonce. An answer to what was sent before is stale from now on.
+    /// Records that content was sent with this nonce. Answers to earlier responses are stale from now on.
     pub(super) fn sent(&mut self, content: Content, nonce: String) {
         self.sent = Some((content, nonce));
     }

@@ -1,5 +1,5 @@
-//! The Sync call: a task a stream that takes what the node says, follows the publications, and sends what is due. What
-//! is due is made only when there is room for it, so a node that reads slowly gets the newest, never a queue.
+//! The Sync call: one task per stream reads the node's requests, follows the publications, and sends responses. A response
+//! is built only when there is room for it, so a slow node gets the newest content, never a queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,20 +21,20 @@ use crate::net::socket::Connection;
 use crate::proto::control::v1::{SyncRequest, SyncResponse};
 use crate::telemetry::{self, Throttle};
 
-/// How long a node may take to read why its stream ends.
+/// The time limit for a node to read the reason that its stream ends.
 const LAST_WORD: Duration = Duration::from_secs(1);
-/// The store is told of a node no more often than this.
+/// The minimum interval of updates of a node's record in the store.
 const WRITE_PAUSE: Duration = Duration::from_secs(1);
 
 type Responses = mpsc::Sender<Result<SyncResponse, Status>>;
 
-/// A node on its stream.
+/// The stream of a node.
 struct Stream {
     shared: Arc<Shared>,
     session: Option<Session>,
-    /// When the store was told last; `None`: never.
+    /// The time of the last update of the record; `None`: never.
     written: Option<Instant>,
-    /// Whether there is something to tell it.
+    /// Whether the record must be updated.
     news: bool,
     /// Whether another process uses the name at the same time.
     is_duplicate: bool,
@@ -74,7 +74,7 @@ async fn run(
         // A peer that does not read is not waited for.
         let _ = timeout(LAST_WORD, responses.send(Err(status))).await;
     }
-    // The permit is free before the node sees the end.
+    // The permit is released before the node sees the end.
     drop(permit);
     drop(responses);
     stream.write(false).await.unwrap_or_else(|error| complain(&error));
@@ -89,7 +89,7 @@ async fn drained(connection: Option<Connection>) {
     }
 }
 
-/// A stream lives no longer than the certificate that it was opened with.
+/// Resolves when the certificate of the stream expires.
 async fn expired(identity: &Identity) {
     match identity.left(Timestamp::now()) {
         Some(left) => tokio::time::sleep(left).await,
@@ -98,7 +98,7 @@ async fn expired(identity: &Identity) {
 }
 
 impl Stream {
-    /// Until the node goes, or breaks the rules.
+    /// Runs until the node disconnects, or breaks the protocol.
     async fn follow(
         &mut self,
         caller: &Caller,
@@ -109,11 +109,13 @@ impl Stream {
         let limits = *self.shared.quotas.limits();
         let first = timeout(limits.hello, requests.message()).await.map_err(|_| {
             note("sync", "no_hello");
-            Status::deadline_exceeded("no request came; begin a stream with a request that names the node")
+            Status::deadline_exceeded("no request arrived; begin the stream with a request that names the node")
         })?;
         let Some(mut first) = first? else { return Ok(()) };
-        let node =
-            first.node.take().ok_or_else(|| Status::invalid_argument("node: the first request names the node"))?;
+        let node = first
+            .node
+            .take()
+            .ok_or_else(|| Status::invalid_argument("node: missing; name the node in the first request"))?;
         let stream = crate::control::random();
         let mut session = Session::open(&caller.identity, caller.address, node, stream, Timestamp::now())?;
         let store = self.shared.store.clone();
@@ -125,7 +127,7 @@ impl Stream {
         let snapshot = Arc::clone(&publications.borrow_and_update());
         session.take(first, &snapshot, Timestamp::now())?;
         self.write(true).await.map_err(refuse)?;
-        // What is due is still sent to a node that has nothing more to say.
+        // Responses are still sent to a node that has closed its side.
         let (mut look, mut over) = (true, false);
         let mut heard = Instant::now();
         while look || !over {
@@ -140,7 +142,7 @@ impl Stream {
                         (self.news, look, heard) = (true, true, Instant::now());
                     }
                     Ok(None) => over = true,
-                    // It is gone, or sent what is no request.
+                    // The node disconnected, or sent a malformed request.
                     Err(status) => return Err(status),
                 },
                 changed = publications.changed() => {
@@ -161,7 +163,7 @@ impl Stream {
                 () = responses.closed() => return Ok(()),
                 () = sleep_until(answer_by), if session.is_owed_an_answer() => {
                     note("sync", "no_answer");
-                    return Err(Status::deadline_exceeded("a response was not answered; answer each with its nonce, and report statistics meanwhile"));
+                    return Err(Status::deadline_exceeded("a response was not answered; answer each response with its nonce, and report statistics meanwhile"));
                 }
                 () = sleep_until(write_at) => self.write(true).await.map_err(refuse)?,
             }
@@ -174,7 +176,7 @@ impl Stream {
         self.written.map_or_else(Instant::now, |written| written + pause)
     }
 
-    /// Tells the store of the node, if it said who it is.
+    /// Updates the record of the node in the store, once the node is identified.
     async fn write(&mut self, connected: bool) -> Result<(), StoreError> {
         let Some(session) = &self.session else { return Ok(()) };
         let (record, store) = (session.record(connected, Timestamp::now()), self.shared.store.clone());
@@ -183,13 +185,13 @@ impl Stream {
         match written {
             Ok(others) => self.note_duplicates(&others),
             Err(error @ (StoreError::TooManyNodes { .. } | StoreError::TenantBytes(_))) => return Err(error),
-            // What is not told is told later; the node goes on.
+            // A failed update is retried later; the stream continues.
             Err(error) => complain(&error),
         }
         Ok(())
     }
 
-    /// Logs and counts that other processes use the name of this node.
+    /// Logs and counts other processes that use the name of this node.
     fn note_duplicates(&mut self, others: &[InstanceRecord]) {
         static LINES: Throttle = Throttle::once_a_minute();
         let is_duplicate = !others.is_empty();
@@ -210,7 +212,7 @@ impl Stream {
                 address,
                 ?others,
                 left_out,
-                "several processes sync under the name of one node: give each its own (`intel.control.node`)"
+                "several processes use the same node name: give each a unique one (`intel.control.node`)"
             );
         }
     }
@@ -219,12 +221,14 @@ impl Stream {
 fn refuse(error: StoreError) -> Status {
     complain(&error);
     note("sync", if matches!(error, StoreError::TenantBytes(_)) { "bytes" } else { "nodes" });
-    Status::resource_exhausted("this control plane knows as many nodes of this tenant as it takes; ask its operator")
+    Status::resource_exhausted(
+        "the store is full for this tenant (nodes or bytes); ask the operator of this control plane",
+    )
 }
 
 fn complain(error: &StoreError) {
     static LINES: Throttle = Throttle::new();
     if let Some(left_out) = LINES.pass() {
-        tracing::warn!(error = %Escaped(&error), left_out, "the store cannot be told of a node");
+        tracing::warn!(error = %Escaped(&error), left_out, "cannot update a node's record in the store");
     }
 }

@@ -1,5 +1,5 @@
-//! Alerts of one node in files of one JSON object a line. A batch is on the disk before anyone says so. Each file is
-//! written by one stream at a time, which holds its lock, and a new one is begun when it is long.
+//! Alerts of one node in files of one JSON object per line. A batch is on disk before it is acknowledged. Each file is
+//! written by one stream at a time, which holds its lock, and a full file is followed by a new one.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -17,40 +17,38 @@ use super::{Store, of_tenant};
 use crate::control::names::Name;
 use crate::control::random;
 
-/// A file that has as many bytes gets no more batches.
+/// The size at which a file is full, in bytes.
 pub const ROTATE_AT: u64 = 64 << 20;
-/// The most files of a node. Then its alerts are refused, until somebody takes files away; the node keeps them.
+/// The maximum number of files per node. Then its alerts are refused until files are removed; the node keeps them.
 pub const MAX_FILES: usize = 256;
-/// Bytes that are read at once from the end of a file.
+/// The size of a read from the end of a file.
 const PIECE: u64 = 64 << 10;
 
-/// Why alerts are not kept.
+/// The reason that alerts were not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum AlertLogError {
     /// The disk failed, or is full.
-    #[error("{path}: alerts cannot be kept: {cause}")]
+    #[error("{path}: alerts cannot be stored: {cause}; check the disk of the store")]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What failed.
+        /// The cause.
         cause: io::Error,
     },
-    /// Nobody takes files away.
-    #[error(
-        "{path}: there are {MAX_FILES} files of alerts of this node, or {nodes} nodes of this tenant; take some away"
-    )]
+    /// The node has too many files of alerts.
+    #[error("{path}: this node has {MAX_FILES} files of alerts, or this tenant {nodes} nodes; remove some")]
     Full {
         /// The directory.
         path: PathBuf,
-        /// The most nodes of a tenant.
+        /// The maximum number of nodes of a tenant.
         nodes: usize,
     },
-    /// The tenant has filled its part of the store.
-    #[error("{0}: this tenant has used its bytes; take files of its alerts away, or raise `--tenant-bytes`")]
+    /// The tenant's quota of bytes is used up.
+    #[error("{0}: the quota of this tenant is used up; remove files of its alerts, or raise `--tenant-bytes`")]
     Tenant(PathBuf),
 }
 
-/// The alerts of a node, as one stream writes them.
+/// The alerts of a node, as written by one stream.
 #[derive(Debug)]
 pub struct AlertLog {
     directory: PathBuf,
@@ -64,12 +62,12 @@ pub struct AlertLog {
 struct Open {
     path: PathBuf,
     file: File,
-    /// Bytes that are whole and on the disk.
+    /// The complete bytes on disk.
     length: u64,
 }
 
 impl Store {
-    /// Where a stream of this node writes.
+    /// Returns the alert log of a node for one stream.
     pub fn alert_log(&self, tenant: Option<&Name>, node: &Name) -> AlertLog {
         let directory = of_tenant(&self.alerts(), tenant).join(node.as_str());
         AlertLog { directory, open: None, rotate_at: ROTATE_AT, store: self.clone(), tenant: tenant.cloned() }
@@ -77,10 +75,10 @@ impl Store {
 }
 
 impl AlertLog {
-    /// Appends a batch. When this returns it is on the disk. What is no JSON object is kept, too, in one.
+    /// Appends a batch, and syncs it to disk. An alert that is not a JSON object is stored inside one.
     ///
     /// # Errors
-    /// It is not kept; nothing of it is in the file.
+    /// The batch was not stored; no part of it is in the file.
     pub fn append(&mut self, alerts: &[Bytes], now: Timestamp) -> Result<(), AlertLogError> {
         let mut lines = Vec::with_capacity(alerts.iter().map(|alert| alert.len() + 1).sum());
         for alert in alerts {
@@ -99,7 +97,7 @@ impl AlertLog {
         };
         let written = open.file.write_all(&lines).and_then(|()| open.file.sync_data());
         if let Err(cause) = written {
-            // Half a batch would be there twice when it comes again. If that fails, too, the next to open it does it.
+            // A partial batch would be duplicated when it is sent again. If truncating fails too, the next stream does it.
             let _ = open.file.set_len(open.length);
             return Err(AlertLogError::Io { path: open.path, cause });
         }
@@ -108,7 +106,7 @@ impl AlertLog {
         Ok(())
     }
 
-    /// The newest file when it has room and nobody writes to it, else a new one.
+    /// Opens the newest file if it has room and is not locked, otherwise a new one.
     fn open_file(&self, now: Timestamp) -> Result<Open, AlertLogError> {
         let failed = |cause| AlertLogError::Io { path: self.directory.clone(), cause };
         if !self.directory.exists() {
@@ -148,13 +146,13 @@ impl AlertLog {
         AlertLogError::Full { path: self.directory.clone(), nodes: self.store.quotas.nodes }
     }
 
-    /// The names of the file and of the directories above it are on the disk.
+    /// Syncs the names of the file and of its parent directories to disk.
     fn sync_names(&self) -> io::Result<()> {
         self.directory.ancestors().take(3).try_for_each(sync_directory)
     }
 }
 
-/// A file of an earlier stream, without what a crash left half.
+/// Opens a file of an earlier stream, and removes a partial line that a crash left.
 fn reopen(path: &Path, rotate_at: u64) -> io::Result<Option<Open>> {
     let mut file = match OpenOptions::new().read(true).append(true).open(path) {
         Ok(file) => file,
@@ -166,7 +164,7 @@ fn reopen(path: &Path, rotate_at: u64) -> io::Result<Option<Open>> {
         Err(TryLockError::WouldBlock) => return Ok(None),
         Err(TryLockError::Error(error)) => return Err(error),
     }
-    // Its node was removed with its alerts before the lock was ours.
+    // The node was removed with its alerts before the file was locked.
     if file.metadata()?.nlink() == 0 {
         return Ok(None);
     }
@@ -178,7 +176,7 @@ fn reopen(path: &Path, rotate_at: u64) -> io::Result<Option<Open>> {
     Ok(Some(Open { path: path.to_owned(), file, length: whole }))
 }
 
-/// The bytes up to and with the last end of a line.
+/// Returns the length up to and including the last newline.
 fn whole_lines(file: &mut File) -> io::Result<u64> {
     let mut end = file.metadata()?.len();
     let mut piece = Vec::new();
@@ -195,7 +193,7 @@ fn whole_lines(file: &mut File) -> io::Result<u64> {
     Ok(0)
 }
 
-/// An object on one line. In JSON a line break can only stand where a space can.
+/// Writes an object on one line. In JSON, a line break can only occur where a space can.
 fn write_line(alert: &[u8], lines: &mut Vec<u8>) {
     let is_object = alert.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(alert).is_ok();
     if is_object {

@@ -1,4 +1,4 @@
-//! Every version that the store keeps, for people who decide which one to go back to.
+//! Lists every version that the store keeps, for people who choose a version to roll back to.
 
 use std::collections::BTreeMap;
 
@@ -11,21 +11,21 @@ use crate::intel::manifest::Mode;
 /// A version that the store keeps.
 #[derive(Clone, Debug)]
 pub struct Catalogued {
-    /// What was published.
+    /// The publication.
     pub publication: Publication,
-    /// Whether it is what its name and mode publish now.
+    /// Whether it is the active version of its name and mode.
     pub is_active: bool,
 }
 
 impl Store {
-    /// The versions that are kept of a name, or of all names, the newest of each name and mode first, and what is wrong
-    /// with the files that cannot be used.
+    /// Returns the kept versions of a name, or of all names, the newest of each name and mode first, and the errors of
+    /// unusable files.
     ///
     /// # Errors
     /// A directory cannot be read.
     pub fn catalogue(&self, name: Option<&Name>) -> Result<(Vec<Catalogued>, Vec<String>), StoreError> {
         let (mut found, mut unusable) = (BTreeMap::new(), Vec::new());
-        // What is in force overrides its copy in the history.
+        // The active version overrides its copy in the history.
         for (path, is_active) in [(self.history(), false), (self.publications(), true)]
             .into_iter()
             .map(|(directory, is_active)| Ok(list(&directory)?.into_iter().map(move |path| (path, is_active))))
@@ -40,7 +40,7 @@ impl Store {
                     let version = std::cmp::Reverse(publication.manifest.version);
                     found.insert((of, version), Catalogued { publication, is_active });
                 }
-                // One that has gone since, or belongs to somebody else.
+                // The file was removed meanwhile, or has another name.
                 Err(_) if !path.exists() => {}
                 Err(_) if !is_active && parse_kept(&path).is_none() => {}
                 Err(error) => unusable.push(format!("{}: {error}", path.display())),
@@ -51,7 +51,7 @@ impl Store {
     }
 }
 
-/// What serves first.
+/// The sort order of modes: live first.
 fn mode_number(mode: Mode) -> u8 {
     match mode {
         Mode::Serve => 0,

@@ -1,4 +1,4 @@
-//! Why the store cannot be used.
+//! The errors of the store.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 /// A file or directory of the store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be read.
+    /// The path cannot be read.
     #[error("{path}: cannot be read: {cause}; give this process the right to read the store")]
     Read {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         cause: io::Error,
     },
-    /// It cannot be written.
-    #[error("{path}: cannot be written: {cause}; give this process the right to write there, and room")]
+    /// The path cannot be written.
+    #[error("{path}: cannot be written: {cause}; give this process write permission, and check the free space")]
     Write {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         cause: io::Error,
     },
     /// The directory is the cache of a node, which deletes segments.
@@ -27,18 +27,18 @@ pub enum StoreError {
         "{0}: is the cache of a node (`intel.control.cache`), which deletes segments; give the store a directory of its own"
     )]
     Cache(PathBuf),
-    /// A node would be one too many.
+    /// A new node would exceed the quota.
     #[error(
-        "{path}: {most} nodes are known already; remove the files of those that are gone, or raise `--tenant-nodes`"
+        "{path}: the quota of {most} nodes is used up; remove nodes that no longer exist, or raise `--tenant-nodes`"
     )]
     TooManyNodes {
         /// The directory of the tenant.
         path: PathBuf,
-        /// The most.
+        /// The quota.
         most: usize,
     },
-    /// A tenant has filled its part of the store.
-    #[error("{0}: this tenant has used its bytes; take files of its alerts away, or raise `--tenant-bytes`")]
+    /// The tenant's quota of bytes is used up.
+    #[error("{0}: the quota of this tenant is used up; remove files of its alerts, or raise `--tenant-bytes`")]
     TenantBytes(PathBuf),
 }
 

@@ -1,24 +1,24 @@
-//! Files that are whole or not there: written under a temporary name in the same directory, then renamed. All of them,
-//! and the directories, are for this process's user alone.
+//! Atomic file operations: files are written under a temporary name in the same directory, then renamed. All files and
+//! directories are accessible only to this process's user.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-/// What temporary names begin with. Nobody who reads a directory of the store looks at them.
+/// The prefix of temporary names, which readers of the store's directories ignore.
 const TEMPORARY: &str = ".tmp-";
 
-/// Whether a file survives a crash of the machine.
+/// Whether a file must survive a crash of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Durable {
-    /// The file and its name are on the disk.
+    /// The file and its name are synced to disk.
     Yes,
-    /// It can be had again, so nobody waits for the disk.
+    /// The content can be created again, so it is not synced.
     No,
 }
 
-/// Makes a directory and those above it that are missing.
+/// Creates a directory and its missing parents.
 pub(super) fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
@@ -30,7 +30,7 @@ pub(super) fn private() -> OpenOptions {
     options
 }
 
-/// Replaces a file at once. Temporary files have mode 0600.
+/// Replaces a file atomically. Temporary files have mode 0600.
 pub(super) fn write(path: &Path, content: &[u8], durable: Durable) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory)?;
@@ -42,17 +42,17 @@ pub(super) fn write(path: &Path, content: &[u8], durable: Durable) -> io::Result
     if durable == Durable::Yes { sync_directory(directory) } else { Ok(()) }
 }
 
-/// Names of a directory are on the disk.
+/// Syncs the names of a directory to disk.
 pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// The whole of a file that has at most so many bytes.
+/// Reads a complete file of at most this length.
 pub(super) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     File::open(path)?.take(most + 1).read_to_end(&mut content)?;
     if content.len() as u64 > most {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes")));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {most} bytes")));
     }
     Ok(content)
 }

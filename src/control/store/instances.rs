@@ -1,33 +1,33 @@
-//! Which processes use the name of a node. Each is known by the time from which to which it was heard: of a node that
-//! was started again the times follow each other, of two nodes that were given one name they overlap.
+//! Finds processes that use the same node name. Each process has a first and a last time at which it was heard: the times
+//! of a restarted node follow each other, those of two nodes with one name overlap.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::nodes::{BELIEVED, NodeRecord};
 
-/// By how much times must overlap: what was on its way when a process ended may arrive after its successor, and control
-/// planes that share a store may have clocks that differ by this.
+/// The minimum overlap: data of an ended process may arrive after its successor's, and the clocks of control planes that
+/// share a store may differ by this.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(2);
-/// The most processes that are kept of one name.
+/// The maximum number of processes that are kept per name.
 const MOST: usize = 8;
 
-/// A process that syncs, or did lately, under the name of a node.
+/// A process that uses, or recently used, the name of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceRecord {
-    /// What it calls itself; for a process that does not, the name of its stream.
+    /// The id of the process; for a process that sends none, the name of its stream.
     pub id: String,
-    /// The address that it connected from; empty for a Unix socket.
+    /// The address of the connection; empty for a Unix socket.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub address: String,
-    /// When it was heard first.
+    /// The first time at which the process was heard.
     pub since: Timestamp,
-    /// When it was heard last.
+    /// The last time at which the process was heard.
     pub heard: Timestamp,
 }
 
 impl InstanceRecord {
-    /// Whether its word still counts.
+    /// Returns whether the process was heard recently enough to count.
     fn is_recent(&self, now: Timestamp) -> bool {
         now.duration_since(self.heard).as_secs() <= BELIEVED.as_secs().cast_signed()
     }
@@ -38,13 +38,13 @@ impl InstanceRecord {
 }
 
 impl NodeRecord {
-    /// The processes that use the name at the same time, in order of their ids. Empty when there are not several.
+    /// Returns the processes that use the name at the same time, by id; empty unless there are several.
     pub fn duplicates(&self, now: Timestamp) -> Vec<&InstanceRecord> {
         let recent = || self.instances.iter().filter(|one| one.is_recent(now));
         recent().filter(|one| recent().any(|other| one.id != other.id && one.overlaps(other))).collect()
     }
 
-    /// Adds what an earlier record knows of processes under this name, and drops those that are gone.
+    /// Adds the processes of an earlier record, and drops old ones.
     pub(super) fn add_instances_of(&mut self, earlier: &NodeRecord) {
         for other in earlier.instances.iter().filter(|other| other.is_recent(self.written)) {
             match self.instances.iter_mut().find(|mine| mine.id == other.id) {
@@ -72,7 +72,7 @@ mod tests {
         Timestamp::from_second(1_000_000 + seconds).unwrap()
     }
 
-    /// What a stream of a process writes that opened at `since` and was heard last at `heard`.
+    /// The record that a stream of a process writes, opened at `since` and last heard at `heard`.
     fn record(process: &str, stream: &str, since: i64, heard: i64) -> NodeRecord {
         let process_record =
             InstanceRecord { id: process.to_owned(), address: String::new(), since: at(since), heard: at(heard) };
@@ -105,12 +105,12 @@ mod tests {
             let root = tempfile::tempdir().unwrap();
             let store = Store::open(root.path()).unwrap();
             let name = crate::control::names::Name::parse("n").unwrap();
-            // Times at which each process is heard.
+            // The times at which each process is heard.
             let (mut begin, mut heard) = (0, Vec::new());
             for (number, (reports, gap, streams)) in lives.iter().enumerate() {
                 let times: Vec<i64> = (0..=*reports).map(|report| begin + report * 10).collect();
                 for (at, time) in times.iter().enumerate() {
-                    // One after the other.
+                    // The processes follow each other.
                     let stream = at * streams / times.len();
                     let since = times[(0..=at).find(|one| one * streams / times.len() == stream).unwrap()];
                     heard.push((*time, number, format!("{number}-{stream}"), since));
@@ -120,7 +120,7 @@ mod tests {
             heard.sort();
             for (index, (time, process, stream, since)) in heard.iter().enumerate() {
                 let known = store.write_node(None, &name, &record(&process.to_string(), stream, *since, *time)).unwrap();
-                // The first process's last word is confirmed by a stream that nobody closed.
+                // The first process's last time is confirmed by a stream that was never closed.
                 let silent = heard[..=index].iter().rfind(|(_, of, ..)| *of == 0).unwrap();
                 if silent.2 != *stream {
                     store.write_node(None, &name, &record("0", &silent.2, silent.3, silent.0)).unwrap();

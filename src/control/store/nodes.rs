@@ -1,6 +1,6 @@
-//! What is known of each node, for whoever asks any control plane of the store. A file is written by the control plane
-//! that has the node's stream, at most once a second, and now and then while nothing happens, so that the word of a
-//! control plane that was killed grows old.
+//! Node records, shared by all control planes of a store. A record is written by the control plane that has the node's
+//! stream, at most once per second, and regularly without changes, so that records of a killed control plane become
+//! outdated.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use crate::control::names::Name;
 use crate::escape::Escaped;
 use crate::intel::manifest::Mode;
 
-/// A connected node's file is written anew at least so often.
+/// The maximum interval of writing the record of a connected node.
 pub const WRITE_AGAIN: Duration = Duration::from_secs(30);
-/// For how long a file's word is believed that its node is connected.
+/// The age up to which the record of a connected node is trusted.
 pub const BELIEVED: Duration = Duration::from_secs(90);
-/// The longest file.
+/// The maximum size of a record.
 const MAX_FILE: u64 = 64 << 10;
 
-/// What is known of a node.
+/// The record of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRecord {
     /// Its tenant.
@@ -33,54 +33,54 @@ pub struct NodeRecord {
     pub name: String,
     /// Its labels.
     pub labels: Labels,
-    /// The version of its program.
+    /// The version of its software.
     pub software: String,
-    /// Names the stream that this is of: the end of an old one does not count when there is a new one.
+    /// The id of its stream: the end of an older stream does not count when there is a newer one.
     pub stream: String,
-    /// The id of the process whose stream it is.
+    /// The id of its process.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub instance: String,
-    /// The processes that were heard under this name lately.
+    /// The processes that recently used this name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub instances: Vec<InstanceRecord>,
-    /// Whether that stream is open.
+    /// Whether the stream is open.
     pub connected: bool,
-    /// When the node said something last.
+    /// The time of the node's last request.
     pub heard: Timestamp,
-    /// When this was written.
+    /// The time at which this record was written.
     pub written: Timestamp,
-    /// What its slots hold.
+    /// The content of its slots.
     pub slots: Vec<SlotRecord>,
-    /// What it counted.
+    /// Its counters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<StatisticsRecord>,
 }
 
-/// What is known of a slot.
+/// The state of a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotRecord {
-    /// Which.
+    /// The slot.
     pub mode: Mode,
-    /// The version in it.
+    /// The active version.
     pub version: u64,
     /// The version that was refused last; 0 for none.
     pub refused_version: u64,
-    /// The number of a gRPC status.
+    /// The code of a gRPC status.
     pub code: u32,
-    /// Why it was refused.
+    /// The reason of the refusal.
     pub reason: String,
 }
 
-/// What a node counted since it started.
+/// Counters since the start of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatisticsRecord {
     /// Events.
     pub events: u64,
     /// Hits.
     pub hits: u64,
-    /// Indicators that serve.
+    /// Active indicators.
     pub indicators: u64,
-    /// Age of the newest feed in seconds.
+    /// The age of the newest feed in seconds.
     pub newest_feed_age_seconds: u64,
     /// Whether the canary is found; `None`: the node has none, or does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,23 +88,23 @@ pub struct StatisticsRecord {
 }
 
 impl NodeRecord {
-    /// Whether it has a stream, as far as the file can tell.
+    /// Returns whether the node has an open stream, as far as the record shows.
     pub fn is_connected(&self, now: Timestamp) -> bool {
         self.connected && seconds_between(self.written, now) <= BELIEVED.as_secs()
     }
 
-    /// For how long it has said nothing, in seconds.
+    /// Returns the time since the node's last request, in seconds.
     pub fn age_seconds(&self, now: Timestamp) -> u64 {
         seconds_between(self.heard, now)
     }
 }
 
 impl Store {
-    /// Writes what is known of a node, with the processes that another stream heard under its name, and returns what
-    /// the store knows then. What a newer stream wrote stays.
+    /// Writes the record of a node, including the processes that other streams saw under its name, and returns the stored
+    /// record. A record of a newer stream is kept.
     ///
     /// # Errors
-    /// It cannot be written, or the node is new and would be one too many, or has no room.
+    /// The record cannot be written, or exceeds a quota.
     pub fn write_node(
         &self,
         tenant: Option<&Name>,
@@ -139,7 +139,7 @@ impl Store {
             if std::fs::read_dir(&directory).map_err(failed)?.count() >= most {
                 return Err(StoreError::TooManyNodes { path: directory, most });
             }
-            // Later updates keep about the same length.
+            // Later updates have about the same length.
             if !self.charge(tenant, content.len() as u64) {
                 return Err(StoreError::TenantBytes(directory));
             }
@@ -147,19 +147,19 @@ impl Store {
         files::write(&path, &content, Durable::No).map_err(failed)
     }
 
-    /// Notes that the stream of a node ended, unless the node has another one by now.
+    /// Records that the stream of a node ended, unless the node has a newer stream.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The record cannot be written.
     pub fn end_node(&self, tenant: Option<&Name>, name: &Name, record: &NodeRecord) -> Result<(), StoreError> {
         let mut left = match self.read_node(tenant, name) {
             Some(last) if last.stream != record.stream => last,
-            // It was removed meanwhile.
+            // The node was removed meanwhile.
             None => return Ok(()),
             Some(last) => NodeRecord { instances: last.instances, ..record.clone() },
         };
         let known = left.instances.len();
-        // A process that has another stream by now is still there.
+        // A process with a newer stream is still connected.
         if left.stream == record.stream || left.instance != record.instance {
             left.instances.retain(|one| one.id != record.instance);
         }
@@ -169,13 +169,13 @@ impl Store {
         Ok(())
     }
 
-    /// What is known of a node, if anything is.
+    /// Returns the record of a node, if there is one.
     pub fn read_node(&self, tenant: Option<&Name>, name: &Name) -> Option<NodeRecord> {
         let path = of_tenant(&self.nodes(), tenant).join(format!("{name}.json"));
         path.exists().then(|| read(&path)).flatten()
     }
 
-    /// All nodes, or those of a tenant, in order of tenant and name. A file that is none is left out, and told.
+    /// Returns all nodes, or those of a tenant, by tenant and name. Malformed files are logged and left out.
     ///
     /// # Errors
     /// A directory cannot be read.
@@ -198,7 +198,7 @@ impl Store {
 }
 
 impl Store {
-    /// Removes the files of nodes that have sent nothing since `before`, temporary files of killed processes, and the
+    /// Removes the records of nodes that have sent nothing since `before`, temporary files of killed processes, and the
     /// directories of these nodes' alerts when they are empty. Returns the number of nodes.
     ///
     /// # Errors
@@ -217,11 +217,11 @@ impl Store {
                     continue;
                 }
                 if let Err(error) = std::fs::remove_file(&path) {
-                    tracing::warn!(path = %Escaped(path.display()), error = %Escaped(&error), "the file of a node that is gone cannot be removed");
+                    tracing::warn!(path = %Escaped(path.display()), error = %Escaped(&error), "cannot remove the record of a silent node");
                 } else if is_node {
                     forgotten += 1;
                     let tenant = directory.file_name().unwrap_or_default();
-                    // Alerts are for people to take away; an empty directory is not needed.
+                    // Alerts must be removed by people; an empty directory is not needed.
                     let _ = std::fs::remove_dir(self.alerts().join(tenant).join(path.file_stem().unwrap_or_default()));
                 }
             }
@@ -238,7 +238,7 @@ fn entries(directory: &Path) -> Result<Vec<std::path::PathBuf>, StoreError> {
 fn read(path: &Path) -> Option<NodeRecord> {
     let content = files::read(path, MAX_FILE).ok()?;
     serde_json::from_slice(&content)
-        .inspect_err(|error| tracing::warn!(path = %Escaped(path.display()), error = %Escaped(&error), "a node's file cannot be read"))
+        .inspect_err(|error| tracing::warn!(path = %Escaped(path.display()), error = %Escaped(&error), "cannot read a node's record"))
         .ok()
 }
 

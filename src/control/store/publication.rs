@@ -1,4 +1,4 @@
-//! A publication: the signed bytes of a manifest, and the labels of the nodes that it is for.
+//! A publication: the signed bytes of a manifest, and the labels of its target nodes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,65 +12,65 @@ use super::files;
 use crate::control::names::{Name, NameError};
 use crate::intel::manifest::{Digest, MAX_BYTES, MAX_SIGNATURES, Manifest, ManifestError, Mode, Signature, Signed};
 
-/// The most labels of a node or a publication.
+/// The maximum number of labels of a node or a publication.
 pub const MAX_LABELS: usize = 32;
-/// The most bytes of a label's key, and of its value.
+/// The maximum length of a label's key, and of its value, in bytes.
 pub const MAX_LABEL_BYTES: usize = 63;
-/// The label that says the tenant.
+/// The label of the tenant.
 pub const TENANT: &str = "tenant";
-/// The longest file: a manifest in base64, its signatures and labels.
+/// The maximum file size: a manifest in base64, its signatures and labels.
 const MAX_FILE: u64 = 2 * MAX_BYTES as u64;
 
-/// What nodes are told from each other by.
+/// The labels of a node or a publication.
 pub type Labels = BTreeMap<String, String>;
 
-/// What is published.
+/// A publication.
 #[derive(Clone, Debug)]
 pub struct Publication {
-    /// What operators call it.
+    /// The name.
     pub name: Name,
-    /// The labels that a node must have to be meant, all of them.
+    /// The labels that a node must have to be targeted, all of them.
     pub labels: Labels,
-    /// What its bytes say.
+    /// The parsed manifest.
     pub manifest: Manifest,
-    /// The bytes that are signed.
+    /// The signed bytes.
     pub bytes: Bytes,
-    /// Who signed them.
+    /// The signatures.
     pub signatures: Vec<Signature>,
-    /// Of manifest and signatures: tells this content from any other.
+    /// The digest of manifest and signatures.
     pub fingerprint: Digest,
-    /// Who made it, and how; for people, nothing depends on it.
+    /// Its author and command, for people only.
     pub made: Option<Made>,
 }
 
-/// Who made a publication, and how.
+/// The author and the command of a publication.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Made {
     /// The user and the host.
     pub by: String,
     /// The command, and the version whose content it published again.
     pub how: String,
-    /// Why, as the user put it.
+    /// The user's note.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
 }
 
-/// A file is no publication.
+/// The reason that a file is not a valid publication.
 #[derive(Debug, thiserror::Error)]
 pub enum PublicationError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Read(#[from] std::io::Error),
-    /// It is not what a publication looks like.
-    #[error("is no publication: {0}; `hotlist publish` writes one")]
+    /// The file does not have the format of a publication.
+    #[error("is not a publication: {0}; create one with `hotlist publish`")]
     Json(#[from] serde_json::Error),
-    /// Its manifest is not in base64.
-    #[error("its manifest is not in base64; `hotlist publish` writes it so")]
+    /// The manifest is not base64.
+    #[error("its manifest is not base64; create the publication with `hotlist publish`")]
     Base64,
-    /// Its name is none.
+    /// The name is not valid.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// Its name or mode is not that of its file.
+    /// The name or mode differs from the file name.
     #[error("is the publication {name} for {mode}, but its file has another name; name it `{name}.{mode}.json`")]
     Misnamed {
         /// The name in it.
@@ -78,28 +78,28 @@ pub enum PublicationError {
         /// The mode in it.
         mode: Mode,
     },
-    /// Its labels cannot be had by a node.
+    /// The labels are not valid.
     #[error(transparent)]
     Labels(#[from] LabelsError),
-    /// It has too many signatures.
-    #[error("has {0} signatures; {MAX_SIGNATURES} are the most")]
+    /// There are too many signatures.
+    #[error("has {0} signatures; give at most {MAX_SIGNATURES}")]
     Signatures(usize),
-    /// What it publishes is no manifest.
+    /// The manifest is not valid.
     #[error("its manifest cannot be used: {0}")]
     Manifest(#[from] ManifestError),
 }
 
-/// Labels that are too many or too long.
+/// There are too many labels, or they are too long.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "labels: at most {MAX_LABELS}, with keys of 1 to {MAX_LABEL_BYTES} bytes and values of at most {MAX_LABEL_BYTES}, are taken"
+    "labels: give at most {MAX_LABELS}, with keys of 1 to {MAX_LABEL_BYTES} bytes and values of at most {MAX_LABEL_BYTES} bytes"
 )]
 pub struct LabelsError;
 
-/// Holds labels to their bounds.
+/// Checks the number and length of labels.
 ///
 /// # Errors
-/// They are too many or too long.
+/// There are too many labels, or they are too long.
 pub fn check_labels<'a>(labels: impl ExactSizeIterator<Item = (&'a String, &'a String)>) -> Result<(), LabelsError> {
     let many = labels.len() > MAX_LABELS;
     let fits = |key: &str, value: &str| (1..=MAX_LABEL_BYTES).contains(&key.len()) && value.len() <= MAX_LABEL_BYTES;
@@ -107,7 +107,7 @@ pub fn check_labels<'a>(labels: impl ExactSizeIterator<Item = (&'a String, &'a S
     if many || !labels.all(|(key, value)| fits(key, value)) { Err(LabelsError) } else { Ok(()) }
 }
 
-/// As it is written.
+/// The file format.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -121,10 +121,10 @@ struct File {
 }
 
 impl Publication {
-    /// A new one.
+    /// Creates a publication.
     ///
     /// # Errors
-    /// It breaks a bound.
+    /// A bound is exceeded.
     pub fn new(name: Name, labels: Labels, signed: Signed) -> Result<Publication, PublicationError> {
         check_labels(labels.iter())?;
         if signed.signatures.len() > MAX_SIGNATURES {
@@ -136,12 +136,12 @@ impl Publication {
         Ok(Publication { name, labels, manifest, bytes: bytes.into(), signatures, fingerprint, made: None })
     }
 
-    /// Reads a file, whatever its name is.
+    /// Reads a file with any name.
     pub(super) fn read_any(path: &Path) -> Result<Publication, PublicationError> {
         Publication::parse(&files::read(path, MAX_FILE)?)
     }
 
-    /// Reads a file, whose name must be that of what is in it.
+    /// Reads a file whose name must match its content.
     pub(super) fn read(path: &Path) -> Result<Publication, PublicationError> {
         let publication = Publication::read_any(path)?;
         if path.file_name().is_none_or(|name| name.to_string_lossy() != publication.file_name()) {
@@ -151,10 +151,10 @@ impl Publication {
         Ok(publication)
     }
 
-    /// Reads what [`Publication::to_json`] wrote.
+    /// Parses the output of [`Publication::to_json`].
     ///
     /// # Errors
-    /// It is something else.
+    /// The content is not a publication.
     pub fn parse(content: &[u8]) -> Result<Publication, PublicationError> {
         let File { name, labels, manifest, signatures, made } = serde_json::from_slice(content)?;
         let manifest = STANDARD.decode(manifest).map_err(|_| PublicationError::Base64)?;
@@ -162,10 +162,10 @@ impl Publication {
         Ok(Publication { made, ..publication })
     }
 
-    /// The content of its file.
+    /// Returns the content of its file.
     ///
     /// # Errors
-    /// None that is known.
+    /// None are known.
     pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut content = serde_json::to_vec(&File {
             name: self.name.to_string(),
@@ -178,17 +178,17 @@ impl Publication {
         Ok(content)
     }
 
-    /// The name of its file.
+    /// Returns the name of its file.
     pub fn file_name(&self) -> String {
         format!("{}.{}.json", self.name, self.manifest.mode)
     }
 
-    /// Whether a node with these labels is meant.
+    /// Returns whether a node with these labels is targeted.
     pub fn targets(&self, labels: &Labels) -> bool {
         self.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
     }
 
-    /// Whether some node of this tenant can be meant.
+    /// Returns whether a node of this tenant may be targeted.
     pub fn is_for_tenant(&self, tenant: &Name) -> bool {
         self.labels.get(TENANT).is_none_or(|of| of == tenant.as_str())
     }

@@ -1,5 +1,5 @@
-//! Publishing: a manifest is made, signed and put in place, all under a lock, so that two publishers cannot make the
-//! same version. Every version that was ever in force is kept for a while, to be gone back to.
+//! Publishing: creates, signs and stores a manifest, all under a lock, so that two publishers cannot create the same
+//! version. Superseded versions are kept for a while, so that they can be restored.
 
 use std::fs::File;
 use std::io;
@@ -13,21 +13,21 @@ use super::{Store, StoreError};
 use crate::control::names::Name;
 use crate::intel::manifest::{Digest, Hasher, Key, Manifest, Mode, Revocation, Rule, SegmentRef, Signed};
 
-/// How many superseded publications of a name and mode are kept.
+/// The number of superseded publications that are kept per name and mode.
 pub const KEPT: usize = 16;
-/// Held by whoever publishes.
+/// Held while publishing.
 const LOCK: &str = ".lock";
 
-/// What is to be published.
+/// A publication to be created.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    /// What operators call it.
+    /// The name.
     pub name: Name,
-    /// The labels of the nodes that it is for; none for all.
+    /// The labels of the target nodes; empty for all nodes.
     pub labels: Labels,
     /// See [`Manifest::audience`].
     pub audience: String,
-    /// What it is for.
+    /// The slot.
     pub mode: Mode,
     /// See [`Manifest::segments`].
     pub segments: Vec<SegmentRef>,
@@ -35,17 +35,17 @@ pub struct Draft {
     pub revocations: Vec<Revocation>,
     /// See [`Manifest::rules`].
     pub rules: Vec<Rule>,
-    /// How long it may be taken. `None`: for ever.
+    /// How long nodes may accept it. `None`: forever.
     pub lifetime: Option<SignedDuration>,
 }
 
-/// Why nothing was published.
+/// The reason that nothing was published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// The store does not let us.
+    /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It would break a bound.
+    /// A bound would be exceeded.
     #[error("the publication {0}")]
     Publication(#[from] PublicationError),
     /// A segment is not in the store.
@@ -53,29 +53,29 @@ pub enum PublishError {
     NoSegment {
         /// Its file.
         path: PathBuf,
-        /// What the system says.
+        /// The cause.
         cause: io::Error,
     },
-    /// A segment is not what its name says.
-    #[error("{path}: is not the segment of its name, its SHA-256 is {found}; it is damaged, compile it anew")]
+    /// The digest of a segment differs from its name.
+    #[error("{path}: is damaged: its SHA-256 is {found}; compile the feed again")]
     Damaged {
         /// Its file.
         path: PathBuf,
-        /// What it has.
+        /// The digest of the file.
         found: Digest,
     },
-    /// A segment has another length than before.
-    #[error("{path}: has another length than the {bytes} bytes that its manifest says; it is damaged, compile it anew")]
+    /// The length of a segment differs from its manifest.
+    #[error("{path}: is damaged: its length differs from the {bytes} bytes in its manifest; compile the feed again")]
     Length {
         /// Its file.
         path: PathBuf,
-        /// What it should have.
+        /// The length in the manifest.
         bytes: u64,
     },
-    /// What is in force is signed, and this would not be.
-    #[error("what is published as {0} now is signed, and nodes may insist on it: give the key (--key)")]
+    /// The active publication is signed, but the new one would not be.
+    #[error("the active publication {0} is signed, and nodes may require a signature: give the key (--key)")]
     Unsigned(Name),
-    /// There is nothing of that name.
+    /// There is no publication of this name.
     #[error("{name}: nothing is published for {mode} under this name; see publications/ in the store")]
     Nothing {
         /// The name.
@@ -83,28 +83,26 @@ pub enum PublishError {
         /// The mode.
         mode: Mode,
     },
-    /// There is no such version any more.
-    #[error(
-        "{name}: version {version} is not kept, only {kept}; the last {KEPT} are, `hotlist publications` lists what is in them"
-    )]
+    /// The version is not kept.
+    #[error("{name}: version {version} is not kept; kept are {kept} (at most {KEPT}), see `hotlist publications`")]
     NoVersion {
         /// The name.
         name: Name,
-        /// What was asked for.
+        /// The requested version.
         version: u64,
-        /// What there is.
+        /// The kept versions.
         kept: String,
     },
-    /// No version is left.
-    #[error("the audience {0:?} has used every version number; take another audience")]
+    /// All version numbers are used up.
+    #[error("the audience {0:?} has used every version number; choose another audience")]
     Versions(String),
 }
 
 impl Store {
-    /// The segment of this digest, once its file is found to be it.
+    /// Returns a segment after verifying its file.
     ///
     /// # Errors
-    /// It is not there, or damaged.
+    /// The segment does not exist, or is damaged.
     pub fn check_segment(&self, digest: Digest) -> Result<SegmentRef, PublishError> {
         let path = self.segment(&digest);
         let missing = |cause| PublishError::NoSegment { path: path.clone(), cause };
@@ -117,7 +115,7 @@ impl Store {
         Ok(SegmentRef { digest, bytes })
     }
 
-    /// The segments that publications in force name. They were checked when they were published first.
+    /// Returns the segments of active publications, which were verified when they were first published.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -126,7 +124,7 @@ impl Store {
         Ok(publications.flat_map(|publication| publication.manifest.segments).collect())
     }
 
-    /// Puts a manifest in force, under a version above all of its audience. Segments are looked for, not read.
+    /// Publishes a manifest, with a version higher than all of its audience. Segments must exist, but are not read.
     ///
     /// # Errors
     /// Nothing was published.
@@ -135,8 +133,8 @@ impl Store {
         self.publish_locked(draft, "publish".to_owned(), key, now)
     }
 
-    /// Lets what is in the shadow serve, under a new version, and takes it out of the shadow. `lifetime` is that of
-    /// before when it is not given.
+    /// Publishes the content of the shadow slot as a new live version, and empties the shadow slot. Without `lifetime`, the
+    /// lifetime of the shadow version is used.
     ///
     /// # Errors
     /// Nothing changed.
@@ -159,7 +157,7 @@ impl Store {
         Ok(published)
     }
 
-    /// Puts the content of a version that served before in force again, under a new version.
+    /// Publishes the content of an earlier live version as a new version.
     ///
     /// # Errors
     /// Nothing changed.
@@ -182,7 +180,7 @@ impl Store {
         self.publish_again(&old, "rollback", lifetime, key, now)
     }
 
-    /// Publishes the content of an earlier version, to serve.
+    /// Publishes the content of an earlier version to the live slot.
     fn publish_again(
         &self,
         old: &Publication,
@@ -219,7 +217,7 @@ impl Store {
             }
         }
         let is_signed = |of: &Publication| !of.signatures.is_empty();
-        // One that cannot be read is mended by this.
+        // An unreadable active publication is replaced.
         if key.is_none() && self.in_force(&name, mode).is_ok_and(|before| before.as_ref().is_some_and(is_signed)) {
             return Err(PublishError::Unsigned(name));
         }
@@ -236,7 +234,7 @@ impl Store {
         Ok(publication)
     }
 
-    /// History first: a version that was in force once is never given again.
+    /// Writes the history first: a version that was active once is never used again.
     fn put(&self, publication: &Publication) -> Result<(), PublishError> {
         let Publication { name, manifest, .. } = publication;
         let content = publication.to_json().map_err(PublicationError::from)?;
@@ -245,7 +243,7 @@ impl Store {
             files::write(&path, &content, Durable::Yes).map_err(|cause| StoreError::write(&path, cause))?;
         }
         let kept = self.kept(name, manifest.mode)?;
-        // The one in force is among them.
+        // The active version is among them.
         let superfluous = kept.len().saturating_sub(KEPT + 1);
         for (_, path) in kept.iter().take(superfluous) {
             std::fs::remove_file(path).map_err(|cause| StoreError::write(path, cause))?;
@@ -269,7 +267,7 @@ impl Store {
         }
     }
 
-    /// The versions of a name that are kept, the lowest first.
+    /// Returns the kept versions of a name, the lowest first.
     fn kept(&self, name: &Name, mode: Mode) -> Result<Vec<(u64, PathBuf)>, StoreError> {
         let of = |path: PathBuf| {
             let (of, of_mode, version) = parse_kept(&path)?;
@@ -280,14 +278,14 @@ impl Store {
         Ok(kept)
     }
 
-    /// The highest version that an audience ever had, as far as the store knows.
+    /// Returns the highest version that an audience has had in this store.
     fn last_version(&self, name: &Name, audience: &str) -> Result<u64, StoreError> {
         let mut last = 0;
         for path in list(&self.publications())?.into_iter().chain(list(&self.history())?) {
             let version = match Publication::read_any(&path) {
                 Ok(publication) if publication.manifest.audience == audience => publication.manifest.version,
                 Ok(_) => 0,
-                // What it was is known by its name only.
+                // The audience of an unreadable publication is unknown, so its name decides.
                 Err(_) => parse_kept(&path).filter(|(of, ..)| *of == name.as_str()).map_or(0, |(.., version)| version),
             };
             last = last.max(version);
@@ -296,7 +294,7 @@ impl Store {
     }
 }
 
-/// Name, mode and version of a file of the history.
+/// Parses the name, mode and version in the name of a history file.
 pub(super) fn parse_kept(path: &Path) -> Option<(&str, &str, u64)> {
     let (rest, version) = path.file_name()?.to_str()?.strip_suffix(".json")?.rsplit_once('.')?;
     let (name, mode) = rest.rsplit_once('.')?;
@@ -315,7 +313,7 @@ pub(super) fn list(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(found)
 }
 
-/// A hasher to write to.
+/// Writes to a hasher.
 struct Hashing<'a>(&'a mut Hasher);
 
 impl io::Write for Hashing<'_> {

@@ -1,5 +1,5 @@
-//! Quotas of a tenant in the store: a number of nodes, and bytes of alerts and files of nodes. Use is measured on the disk
-//! every 30 s, and estimated in between; control planes that share a store each measure for themselves.
+//! Quotas of a tenant in the store: a number of nodes, and bytes of alerts and node records. Usage is measured on disk
+//! every 30 s, and estimated in between; control planes that share a store measure separately.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 use super::{Store, of_tenant};
 use crate::control::names::Name;
 
-/// How long a measure is used.
+/// How long a measurement is used.
 const MEASURE_AGAIN: Duration = Duration::from_secs(30);
-/// How old a measure must be before it is repeated because it leaves no room.
+/// The minimum age of a measurement before it is repeated because no room is left.
 const MEASURE_WHEN_FULL: Duration = Duration::from_secs(1);
 
-/// What each tenant may fill.
+/// The quotas of each tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TenantQuotas {
-    /// Nodes that are known, and nodes that have alerts.
+    /// Nodes with a record, and nodes with alerts.
     pub nodes: usize,
-    /// Bytes of alerts and of files of nodes together.
+    /// Bytes of alerts and node records together.
     pub bytes: u64,
 }
 
@@ -29,11 +29,10 @@ impl Default for TenantQuotas {
     }
 }
 
-/// Bytes in use, by tenant.
 #[derive(Debug, Default)]
 pub(super) struct Usage(Mutex<HashMap<Option<Name>, OfTenant>>);
 
-/// `None` before the first measure.
+/// `None` before the first measurement.
 type OfTenant = Arc<Mutex<Option<Measure>>>;
 
 #[derive(Clone, Copy, Debug)]
@@ -43,19 +42,19 @@ struct Measure {
 }
 
 impl Store {
-    /// The same store with these quotas.
+    /// Returns the same store with these quotas.
     #[must_use]
     pub fn with_quotas(self, quotas: TenantQuotas) -> Store {
         Store { quotas, ..self }
     }
 
-    /// Whether a tenant may write so many bytes more; they count from now on. Blocks.
+    /// Charges bytes to a tenant, and returns whether they fit into its quota. Blocks.
     pub(super) fn charge(&self, tenant: Option<&Name>, bytes: u64) -> bool {
         let of_tenant = {
             let mut all = self.usage.0.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(all.entry(tenant.cloned()).or_default())
         };
-        // A tenant with many files makes only itself wait.
+        // A tenant with many files delays only itself.
         let mut measure = of_tenant.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |measure: &Measure| measure.bytes.saturating_add(bytes) <= self.quotas.bytes;
         let is_good = |measure: &Measure| {
@@ -74,13 +73,13 @@ impl Store {
         fits
     }
 
-    /// Bytes that a tenant has in the store.
+    /// Returns the bytes that a tenant uses in the store.
     fn used(&self, tenant: Option<&Name>) -> u64 {
         [self.nodes(), self.alerts()].iter().map(|all| bytes_below(&of_tenant(all, tenant), 2)).sum()
     }
 }
 
-/// Bytes of the files of a directory and those below it. What vanishes meanwhile has none.
+/// Returns the size of the files of a directory and its subdirectories. Ignores files that vanish meanwhile.
 fn bytes_below(directory: &Path, depth: usize) -> u64 {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let each = entries.filter_map(|entry| {

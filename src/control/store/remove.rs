@@ -1,4 +1,4 @@
-//! Removing a node that is gone. What is known of it is one file; its alerts stay unless they are to go, too.
+//! Removes a disconnected node: its record, and its alerts if requested.
 
 use std::fs::File;
 use std::io;
@@ -9,31 +9,31 @@ use jiff::Timestamp;
 use super::{Store, StoreError, of_tenant};
 use crate::control::names::Name;
 
-/// What becomes of the alerts of a node that is removed.
+/// What happens to the alerts of a removed node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alerts {
-    /// They stay in the store.
+    /// They are kept in the store.
     Keep,
     /// They are removed with the node.
     Remove,
 }
 
-/// Why a node was not removed.
+/// The reason that a node was not removed.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoveError {
-    /// Nothing is known of it.
-    #[error("no node {name}{} is known{}; `hotlist nodes` lists them", of(.tenant.as_ref()), elsewhere(.others))]
+    /// The node has no record.
+    #[error("node {name}{} does not exist{}; `hotlist nodes` lists all nodes", of(.tenant.as_ref()), elsewhere(.others))]
     Unknown {
         /// The name.
         name: Name,
-        /// The tenant that was asked for.
+        /// The requested tenant.
         tenant: Option<Name>,
         /// The tenants that have a node of this name.
         others: Vec<String>,
     },
-    /// It would be known again at once.
+    /// The node is connected.
     #[error(
-        "node {name}{} is connected; stop it first, and wait up to 90 s after a control plane was killed",
+        "node {name}{} is connected; stop it first, and after a control plane was killed wait up to 90 s",
         of(.tenant.as_ref())
     )]
     Connected {
@@ -42,15 +42,15 @@ pub enum RemoveError {
         /// Its tenant.
         tenant: Option<Name>,
     },
-    /// Its alerts are being written.
-    #[error("node {name}: {path} is being written by a ReportAlerts stream; stop the node first, or leave its alerts")]
+    /// The alerts are being written.
+    #[error("node {name}: {path} is being written by a ReportAlerts stream; stop the node first, or keep its alerts")]
     Alerts {
         /// The name.
         name: Name,
         /// The file.
         path: PathBuf,
     },
-    /// The store does not let us.
+    /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -60,16 +60,16 @@ fn of(tenant: Option<&Name>) -> String {
 }
 
 fn elsewhere(tenants: &[String]) -> String {
-    if tenants.is_empty() { String::new() } else { format!(", but one of tenant {}", tenants.join(", ")) }
+    if tenants.is_empty() { String::new() } else { format!(", but one of tenant {} does", tenants.join(", ")) }
 }
 
 impl Store {
-    /// Removes what is known of a node that is not connected. Returns the number of files of its alerts and their
-    /// length: of those that were removed, or of those that stay.
+    /// Removes the record of a disconnected node. Returns the number and total length of its alert files, which are
+    /// removed or kept.
     ///
     /// # Errors
-    /// The node is not known, is connected, or the store cannot be changed. Alerts are removed first, so the node is
-    /// known as long as one of their files is there.
+    /// The node does not exist, is connected, or the store cannot be changed. Alerts are removed first, so the record
+    /// stays until all of them are removed.
     pub fn remove_node(
         &self,
         tenant: Option<&Name>,
@@ -83,7 +83,7 @@ impl Store {
             let others = self.read_nodes(None)?.into_iter().filter(named).filter_map(|node| node.tenant).collect();
             return Err(RemoveError::Unknown { name: name.clone(), tenant: tenant.cloned(), others });
         }
-        // A file that cannot be read is of nobody who is connected: whoever is writes it again within 30 s.
+        // A connected node writes an unreadable record again within 30 s.
         if self.read_node(tenant, name).is_some_and(|node| node.is_connected(now)) {
             return Err(RemoveError::Connected { name: name.clone(), tenant: tenant.cloned() });
         }
@@ -95,7 +95,7 @@ impl Store {
                 remove_alerts(name, path)?;
             }
         }
-        // An empty directory is not needed; one with alerts stays.
+        // An empty directory is not needed; one with alerts is kept.
         let _ = std::fs::remove_dir(&directory);
         std::fs::remove_file(&path).map_err(|cause| StoreError::write(&path, cause))?;
         Ok((files.len() as u64, bytes))
@@ -122,7 +122,7 @@ fn alert_files(directory: &Path) -> Result<Vec<(PathBuf, u64)>, StoreError> {
 /// Removes a file that no stream writes to.
 fn remove_alerts(name: &Name, path: &Path) -> Result<(), RemoveError> {
     let removed = File::open(path).and_then(|file| match file.try_lock() {
-        // The lock is held until the name is gone.
+        // The lock is held until the file is removed.
         Ok(()) => std::fs::remove_file(path).map(|()| true),
         Err(std::fs::TryLockError::WouldBlock) => Ok(false),
         Err(std::fs::TryLockError::Error(error)) => Err(error),
@@ -179,9 +179,12 @@ mod tests {
         let error = remove("here", Alerts::Keep).unwrap_err().to_string();
         assert!(error.starts_with("node here of tenant a is connected; stop it first"), "{error}");
         let error = remove("other", Alerts::Keep).unwrap_err().to_string();
-        assert_eq!(error, "no node other of tenant a is known, but one of tenant b; `hotlist nodes` lists them");
+        assert_eq!(
+            error,
+            "node other of tenant a does not exist, but one of tenant b does; `hotlist nodes` lists all nodes"
+        );
         let error = store.remove_node(None, &name("none"), Alerts::Keep, now).unwrap_err().to_string();
-        assert_eq!(error, "no node none without a tenant is known; `hotlist nodes` lists them");
+        assert_eq!(error, "node none without a tenant does not exist; `hotlist nodes` lists all nodes");
 
         let mut log = store.alert_log(Some(&a), &name("gone"));
         log.append(&[bytes::Bytes::from_static(b"{}")], now).unwrap();

@@ -1,4 +1,4 @@
-//! How far a publication has come: what each node that it is for has made of it.
+//! The progress of a publication: how each target node responded.
 
 use jiff::Timestamp;
 
@@ -8,12 +8,12 @@ use super::snapshot::{Reader, Snapshot};
 use super::{Store, StoreError};
 use crate::intel::manifest::Mode;
 
-/// What a node has made of a publication.
+/// The response of a node to a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It serves, or is in the shadow.
+    /// The version is active in its slot.
     Applied,
-    /// It serves, and the canary of the node is not found in it.
+    /// The version is active, but the node's canary is not found in it.
     CanaryMissing,
     /// It was refused.
     Refused,
@@ -23,22 +23,22 @@ pub enum Progress {
     Gone,
 }
 
-/// How far a publication has come.
+/// The progress of a publication.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rollout {
-    /// Each node that the publication is for, in order of tenant and name.
+    /// Each target node, by tenant and name.
     pub nodes: Vec<(Progress, NodeRecord)>,
-    /// The version that superseded it, 0 when its publication was taken away.
+    /// The version that superseded it; 0 when the publication was removed.
     pub superseded: Option<u64>,
 }
 
 impl Rollout {
-    /// How many nodes are that far.
+    /// Returns the number of nodes with this response.
     pub fn count(&self, progress: Progress) -> usize {
         self.nodes.iter().filter(|(of, _)| *of == progress).count()
     }
 
-    /// Whether nothing more is to come: every node that is connected has answered.
+    /// Returns whether every connected node has answered.
     pub fn is_over(&self) -> bool {
         self.superseded.is_some()
             || (self.count(Progress::Waiting) == 0 && self.count(Progress::Gone) < self.nodes.len())
@@ -72,7 +72,7 @@ fn progress(publication: &Publication, node: &NodeRecord, now: Timestamp) -> Pro
 }
 
 impl Store {
-    /// How far a publication has come, as far as the store knows: it is told of a node once a second.
+    /// Returns the progress of a publication, as of the node records, which are updated once per second.
     ///
     /// # Errors
     /// A directory cannot be read.

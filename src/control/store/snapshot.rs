@@ -1,4 +1,4 @@
-//! All publications of one moment, and which of them a node gets. What cannot be read keeps its last good content.
+//! All publications at one moment, and their target nodes. A publication that cannot be read keeps its last good content.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -15,31 +15,30 @@ use crate::escape::Escaped;
 use crate::intel::manifest::{Digest, Mode, SegmentRef};
 use crate::telemetry;
 
-/// The most publications that are served; more are not looked at.
+/// The maximum number of active publications; more are ignored.
 pub const MAX_PUBLICATIONS: usize = 1024;
 
-/// The publications of one moment.
+/// The publications at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     publications: Vec<Arc<Publication>>,
-    /// Something of this mode cannot be read and never could: it is not known what is published.
+    /// Whether a publication of this mode has never been readable, so that the content is unknown.
     doubtful: [bool; 2],
 }
 
-/// What tells whether a file changed: device, number, length, and times of change in nanoseconds.
+/// The fingerprint of a file's state: device, inode, length, and times of change in nanoseconds.
 type Print = (u64, u64, u64, [i64; 4]);
 
-/// Of a file that could not be read.
+/// The fingerprint of a file that could not be read.
 const UNREAD: Print = (0, 0, u64::MAX, [0; 4]);
 
-/// What is known of a file.
 struct Known {
     print: Print,
     mode: Mode,
     publication: Option<Arc<Publication>>,
 }
 
-/// Reads publications again and again.
+/// Reads publications repeatedly.
 pub(super) struct Reader {
     store: Store,
     known: BTreeMap<String, Known>,
@@ -48,25 +47,25 @@ pub(super) struct Reader {
 }
 
 impl Snapshot {
-    /// What a node with these labels gets: of the publications that mean it the one with the most labels, and of
-    /// several the first by name.
+    /// Returns the publication for a node with these labels: of those that target the node the one with the most labels,
+    /// and of several the first by name.
     pub fn wanted(&self, labels: &Labels, mode: Mode) -> Option<&Arc<Publication>> {
         let meant = self.publications.iter().filter(|one| one.manifest.mode == mode && one.targets(labels));
         meant.min_by(|a, b| b.labels.len().cmp(&a.labels.len()).then_with(|| a.name.cmp(&b.name)))
     }
 
-    /// Whether nothing is published where [`Snapshot::wanted`] finds nothing. It is not when a file cannot be read.
+    /// Returns whether the absence of a publication is certain. It is not when a file cannot be read.
     pub fn is_sure(&self, mode: Mode) -> bool {
         !self.doubtful[mode as usize]
     }
 
-    /// The segment of this digest, when a publication names it that may be for this tenant; for `None`, any.
+    /// Returns the segment of this digest, if a publication names it that may target this tenant; for `None`, any.
     pub fn segment(&self, tenant: Option<&Name>, digest: &Digest) -> Option<SegmentRef> {
         let open = self.publications.iter().filter(|one| tenant.is_none_or(|tenant| one.is_for_tenant(tenant)));
         open.flat_map(|one| &one.manifest.segments).find(|segment| segment.digest == *digest).copied()
     }
 
-    /// All of them, in order of their files' names.
+    /// Returns all publications, by file name.
     pub fn publications(&self) -> &[Arc<Publication>] {
         &self.publications
     }
@@ -77,16 +76,16 @@ impl Reader {
         Reader { store, known: BTreeMap::new(), readable: true }
     }
 
-    /// Looks at the files. `None`: nothing changed.
+    /// Reads changed files. `None` if nothing changed.
     pub(super) fn read(&mut self) -> Option<Snapshot> {
         let directory = self.store.publications();
         let found = match list(&directory) {
             Ok(found) => found,
-            // A file system that is away takes no publication away.
+            // An unavailable file system does not remove publications.
             Err(error) => {
                 if std::mem::replace(&mut self.readable, false) {
                     count_error();
-                    tracing::error!(error = %Escaped(&error), "publications cannot be read, those known stay in force");
+                    tracing::error!(error = %Escaped(&error), "cannot read publications; the known ones stay active");
                 }
                 return None;
             }
@@ -109,13 +108,13 @@ impl Reader {
         match Publication::read(&path) {
             Ok(publication) => {
                 let (version, audience) = (publication.manifest.version, &publication.manifest.audience);
-                tracing::info!(publication = name, version, audience, "a publication is in force");
+                tracing::info!(publication = name, version, audience, "publication active");
                 self.known.insert(name, Known { print, mode, publication: Some(Arc::new(publication)) });
             }
-            // It went away in between; the next look finds that.
+            // The file was removed meanwhile, which the next read detects.
             Err(PublicationError::Read(error)) if error.kind() == std::io::ErrorKind::NotFound => return false,
             Err(error) => {
-                // What may be right at the next look is looked at again, and told once.
+                // An error that may be temporary is retried at the next read, and logged once.
                 let print = if matches!(error, PublicationError::Read(_)) { UNREAD } else { print };
                 let last = self.known.remove(&name);
                 let told = last.as_ref().is_some_and(|last| last.print == UNREAD && print == UNREAD);
@@ -127,7 +126,7 @@ impl Reader {
                         path = %Escaped(path.display()),
                         error = %Escaped(&error),
                         version,
-                        "a publication cannot be used, the version before it stays in force"
+                        "publication rejected; the previous version stays active"
                     );
                 }
                 self.known.insert(name, Known { print, mode, publication: last });
@@ -150,7 +149,7 @@ impl Reader {
     }
 }
 
-/// The files that are named as publications are.
+/// Returns the files that are named like publications.
 fn list(directory: &Path) -> Result<BTreeMap<String, (Mode, Print)>, StoreError> {
     let failed = |cause| StoreError::read(directory, cause);
     let mut found = BTreeMap::new();
@@ -171,13 +170,13 @@ fn list(directory: &Path) -> Result<BTreeMap<String, (Mode, Print)>, StoreError>
         if LINES.pass().is_some() {
             count_error();
             let name = left_out.map(|(name, _)| name);
-            tracing::error!(?name, most = MAX_PUBLICATIONS, "too many publications, the last by name are not served");
+            tracing::error!(?name, most = MAX_PUBLICATIONS, "too many publications; the last by name are ignored");
         }
     }
     Ok(found)
 }
 
-/// The mode in the name of a publication's file; `None` when it is none. Hidden files are no publications.
+/// Parses the mode in the name of a publication's file; `None` for other and hidden files.
 fn mode_of(file: &str) -> Option<Mode> {
     let (name, mode) = file.strip_suffix(".json")?.rsplit_once('.')?;
     if name.starts_with(".tmp-") {

@@ -1,5 +1,5 @@
-//! The publications of now: the directory is watched with the system's own means, and looked at every second besides,
-//! because notices may be lost and network file systems send none.
+//! Follows the publications: watches the directory for notifications, and also reads it every second, because
+//! notifications may be lost and network file systems send none.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,26 +15,25 @@ use super::snapshot::{Reader, Snapshot};
 use crate::escape::Escaped;
 use crate::task;
 
-/// How long publications may be in force late when nobody tells of them.
+/// The maximum delay of a publication without a notification.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Changes that come this close together are looked at once.
+/// Changes that are at most this far apart are read together.
 const SETTLE: Duration = Duration::from_millis(10);
-/// The same of looks that somebody asks for.
+/// The same for requested reads.
 const SETTLE_ASKED: Duration = Duration::from_millis(50);
-/// How long a look that was asked for may take.
+/// The time limit of a requested read.
 const ASKED_LOOK: Duration = Duration::from_secs(2);
 
-/// Publications that follow the store. Clones are the same.
+/// The current publications of a store. Clones share one follower.
 #[derive(Clone, Debug)]
 pub struct Watched {
     current: watch::Receiver<Arc<Snapshot>>,
     asked: Arc<Notify>,
-    /// How many looks there were.
+    /// The number of completed reads.
     looks: watch::Receiver<u64>,
     _task: Arc<AbortOnDropHandle<()>>,
 }
 
-/// What the task has to tell, and to listen to.
 struct Follower {
     snapshots: watch::Sender<Arc<Snapshot>>,
     looks: watch::Sender<u64>,
@@ -44,11 +43,11 @@ struct Follower {
 }
 
 impl Watched {
-    /// Reads all publications, and goes on looking until the last clone is dropped. Needs a tokio runtime.
+    /// Reads all publications, and follows them until the last clone is dropped. Needs a tokio runtime.
     pub async fn start(store: Store) -> Watched {
         let notices = Arc::new(Notify::new());
         let watcher = watch(&store.publications(), Arc::clone(&notices));
-        // The watch is there before the first look, so that nothing falls between them.
+        // The watch is set up before the first read, so that no change is missed.
         let (reader, first) = look(Reader::new(store)).await;
         let (snapshots, current) = watch::channel(Arc::new(first.unwrap_or_default()));
         let (looks_made, looks) = watch::channel(0);
@@ -58,23 +57,23 @@ impl Watched {
         Watched { current, asked, looks, _task: Arc::new(AbortOnDropHandle::new(task)) }
     }
 
-    /// The publications of now.
+    /// Returns the current publications.
     pub fn current(&self) -> Arc<Snapshot> {
         Arc::clone(&self.current.borrow())
     }
 
-    /// The same after one more look: another control plane may have seen more already. Many who ask at once
-    /// share a look, and there are at most 20 of these a second.
+    /// Returns the publications after another read, because another control plane may have read newer ones. Concurrent
+    /// requests share a read, and there are at most 20 reads per second.
     pub async fn look_again(&self) -> Arc<Snapshot> {
         let mut looks = self.looks.clone();
         let before = *looks.borrow_and_update();
         self.asked.notify_one();
-        // Without a look what is known has to do.
+        // Without another read, the known publications are returned.
         let _ = timeout(ASKED_LOOK, looks.wait_for(|looks| *looks > before)).await;
         self.current()
     }
 
-    /// The publications of now, and every change.
+    /// Returns the current publications, and every change.
     pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.current.clone()
     }
@@ -95,11 +94,13 @@ impl Follower {
             self.looks.send_modify(|looks| *looks += 1);
             reader = next;
         }
-        tracing::error!("publications are no longer followed: looking at them failed; start the process again");
+        tracing::error!(
+            "publications are no longer followed: reading them panicked because of a bug in Hotlist; restart the process"
+        );
     }
 }
 
-/// Looks at the files, away from the threads that answer. `None` for the reader: it panicked.
+/// Reads the files on a blocking thread. Returns `None` for the reader if it panicked.
 async fn look(mut reader: Reader) -> (Option<Reader>, Option<Snapshot>) {
     let done = tokio::task::spawn_blocking(move || {
         let changed = reader.read();
@@ -113,7 +114,7 @@ async fn look(mut reader: Reader) -> (Option<Reader>, Option<Snapshot>) {
 
 fn watch(directory: &Path, notices: Arc<Notify>) -> Option<RecommendedWatcher> {
     let notice = move |event: notify::Result<Event>| {
-        // Reading is no change, and our own looks read.
+        // Reading is not a change, and the reader itself reads.
         if !event.is_ok_and(|event| matches!(event.kind, EventKind::Access(access) if !is_write(access))) {
             notices.notify_one();
         }
@@ -124,7 +125,7 @@ fn watch(directory: &Path, notices: Arc<Notify>) -> Option<RecommendedWatcher> {
     });
     watcher
         .inspect_err(|error| {
-            tracing::warn!(error = %Escaped(&error), "publications are not watched, changes are found by looking every second only");
+            tracing::warn!(error = %Escaped(&error), "cannot watch publications; changes are detected by reading every second");
         })
         .ok()
 }

@@ -1,5 +1,5 @@
-//! The directory of a cache: made for this process's user alone, and marked with a file, so that a cache that is aimed
-//! at some other directory by mistake is refused before it writes or deletes anything there.
+//! The cache directory: accessible only to this process's user, and marked with a file, so that a misconfigured path to
+//! another directory is refused before anything is written or deleted there.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
@@ -13,27 +13,27 @@ use super::{CacheError, digest_of, files};
 pub(super) const MARKER: &str = "hotlist-cache";
 /// The content of the marker.
 const CONTENT: &[u8] = b"hotlist cache, format 1\n";
-/// The content of every marker up to the number of its format.
+/// The prefix of every marker, up to the format number.
 const FORMAT: &[u8] = b"hotlist cache, format ";
-/// The marker's name while it is written.
+/// The marker's temporary name.
 const MARKER_NEXT: &str = "hotlist-cache.next";
-/// The longest marker that is read.
+/// The maximum size of a marker.
 const MAX_MARKER: u64 = 256;
 
-/// The segments of a cache.
+/// The subdirectory of the segments.
 pub(super) const SEGMENTS: &str = "segments";
 /// Held while a process uses the cache.
 pub(super) const LOCK: &str = "lock";
 /// The records of a cache. A cache with segments has at least one of them.
 const RECORDS: [&str; 3] = ["highest.json", "serve.json", "shadow.json"];
-/// The records' names while they are written.
+/// The records' temporary names.
 const RECORDS_NEXT: [&str; 3] = ["highest.json.next", "serve.json.next", "shadow.json.next"];
-/// Directories of the store of a control plane.
+/// Subdirectories of a control plane's store.
 const OF_A_STORE: [&str; 4] = ["publications", "feeds", "nodes", "alerts"];
 /// A directory that file systems create at their root.
 const OF_THE_SYSTEM: &str = "lost+found";
 
-/// What a directory is.
+/// The kind of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     /// A cache with its marker.
@@ -44,7 +44,7 @@ enum Found {
     Unmarked,
 }
 
-/// Whether a directory has the marker of a cache.
+/// Returns whether a directory has the marker of a cache.
 pub fn is_cache(directory: &Path) -> bool {
     directory.join(MARKER).exists()
 }
@@ -52,15 +52,15 @@ pub fn is_cache(directory: &Path) -> bool {
 /// Checks that a directory is a cache or can become one. Reads only.
 ///
 /// # Errors
-/// It is some other directory, or cannot be read.
+/// The directory belongs to something else, or cannot be read.
 pub fn check(directory: &Path) -> Result<(), CacheError> {
     inspect(directory).map(drop)
 }
 
-/// Makes the directory and its marker if they are not there.
+/// Creates the directory and its marker if they do not exist.
 ///
 /// # Errors
-/// It is some other directory, or cannot be made or read.
+/// The directory belongs to something else, or cannot be created or read.
 pub(super) fn claim(directory: &Path) -> Result<(), CacheError> {
     make(directory)?;
     match inspect(directory)? {
@@ -74,10 +74,10 @@ pub(super) fn claim(directory: &Path) -> Result<(), CacheError> {
     make(&directory.join(SEGMENTS))
 }
 
-/// Makes a directory, with those above it, for this process's user alone.
+/// Creates a directory and its parents, accessible only to this process's user.
 fn make(directory: &Path) -> Result<(), CacheError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    made.map_err(|cause| CacheError::io(directory, "made", cause))
+    made.map_err(|cause| CacheError::io(directory, "created", cause))
 }
 
 fn inspect(directory: &Path) -> Result<Found, CacheError> {
@@ -101,14 +101,14 @@ fn inspect(directory: &Path) -> Result<Found, CacheError> {
         if is_other_format(&content) {
             return Err(CacheError::Marker(path));
         }
-        // It is damaged: the other files decide.
+        // The marker is damaged: the other files decide.
         names.remove(at);
     }
     if names.is_empty() {
         return Ok(Found::New);
     }
     let has = |name: &str| names.iter().any(|found| found == name);
-    // Versions without a marker made `segments` and then `lock` before anything else.
+    // Versions without a marker created `segments` and then `lock` before anything else.
     let known = |name: &&OsString| {
         let name = name.to_str().unwrap_or_default();
         name == SEGMENTS || name == LOCK || RECORDS.contains(&name) || RECORDS_NEXT.contains(&name)
@@ -124,14 +124,14 @@ fn inspect(directory: &Path) -> Result<Found, CacheError> {
     if let Some(other) = segments.iter().find(|name| name.to_str().and_then(digest_of).is_none()) {
         return Err(foreign(&format!("{SEGMENTS}/{}", other.to_string_lossy())));
     }
-    // The version is written down before its segments are fetched.
+    // The version is recorded before its segments are fetched.
     if !segments.is_empty() && !RECORDS.into_iter().any(has) {
         return Err(foreign(SEGMENTS));
     }
     Ok(Found::Unmarked)
 }
 
-/// Whether a marker is whole and names another format.
+/// Returns whether a marker is complete and names another format.
 fn is_other_format(content: &[u8]) -> bool {
     let number = content.strip_prefix(FORMAT).and_then(|rest| rest.strip_suffix(b"\n"));
     number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
@@ -176,7 +176,7 @@ mod tests {
     }
 
     /// Scenario: `cache` is aimed at a store, a home directory, the root of a project, a directory of segments alone.
-    /// Guarantee: it is refused with the entry that is not a cache's and how to fix it, and nothing there changes.
+    /// Guarantee: it is refused, naming the foreign entry and how to fix it, and nothing there changes.
     #[test]
     fn no_other_directory_becomes_a_cache() {
         let segment = format!("segments/{}.seg", Digest::of(b"s"));

@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Atomic file operations.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -8,7 +8,7 @@ use std::path::Path;
 use super::CacheError;
 use crate::intel::manifest::{Digest, Hasher};
 
-/// Bytes that are read at once.
+/// The size of the read buffer.
 const BUFFER: usize = 1 << 20;
 
 /// Options to create a file with mode 0600, whatever the umask.
@@ -18,7 +18,7 @@ pub(super) fn private() -> OpenOptions {
     options
 }
 
-/// Writes a file whole and syncs it. It is not there for good before its directory is synced.
+/// Writes a complete file and syncs it. The file is durable only after its directory is synced.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
     let write = || -> io::Result<()> {
         let mut file = private().create(true).truncate(true).write(true).open(path)?;
@@ -28,18 +28,18 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
     write().map_err(|cause| CacheError::io(path, "written", cause))
 }
 
-/// Gives a synced file its name.
+/// Renames a synced file.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), CacheError> {
     fs::rename(from, to).map_err(|cause| CacheError::io(to, "renamed", cause))?;
     to.parent().map_or(Ok(()), sync_directory)
 }
 
-/// Makes renames and removals in a directory last.
+/// Makes renames and removals in a directory durable.
 pub(super) fn sync_directory(path: &Path) -> Result<(), CacheError> {
     File::open(path).and_then(|directory| directory.sync_all()).map_err(|cause| CacheError::io(path, "synced", cause))
 }
 
-/// A whole file of at most this length. `None`: there is none.
+/// Reads a complete file of at most this length. `None` if it does not exist.
 pub(super) fn read(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -49,12 +49,11 @@ pub(super) fn read(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     file.take(max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max {
-        return Err(io::Error::other(format!("it has more than {max} bytes")));
+        return Err(io::Error::other(format!("it is longer than {max} bytes")));
     }
     Ok(Some(bytes))
 }
 
-/// The digest of a file.
 pub(super) fn digest(path: &Path) -> Result<Digest, CacheError> {
     let failed = |cause| CacheError::io(path, "read", cause);
     let mut hasher = Hasher::default();
@@ -62,7 +61,7 @@ pub(super) fn digest(path: &Path) -> Result<Digest, CacheError> {
     Ok(hasher.finish())
 }
 
-/// Feeds the rest of a file, and says how long it was.
+/// Hashes the rest of a file, and returns its length.
 pub(super) fn feed(file: &mut File, hasher: &mut Hasher) -> io::Result<u64> {
     let mut buffer = vec![0; BUFFER];
     let mut sum = 0;

@@ -1,5 +1,5 @@
-//! The small files of the cache: last good manifests and highest versions. Each says its own digest, so that damage is
-//! seen where nothing is signed, too.
+//! The record files of the cache: last good manifests and highest versions. Each contains its own digest, so that damage
+//! is also detected in unsigned files.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::{CacheError, files};
 use crate::intel::manifest::{Digest, MAX_BYTES, Mode, Signed};
 
-/// The longest file of a manifest: its bytes as base64, and room for signatures.
+/// The maximum size of a manifest's file: its bytes as base64, and room for signatures.
 const MAX_KEPT: u64 = 2 * MAX_BYTES as u64;
-/// The longest file of versions.
+/// The maximum size of the file of highest versions.
 const MAX_HIGHEST: u64 = 4096;
 
 /// The highest version of a slot.
@@ -26,19 +26,19 @@ pub struct Highest {
     pub manifest: Digest,
 }
 
-/// Why a last good manifest cannot be had.
+/// The reason that a record cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum KeptError {
     /// The disk failed.
-    #[error("{path}: cannot be read: {cause}; see to the disk of `intel.control.cache`")]
+    #[error("{path}: cannot be read: {cause}; check the disk of `intel.control.cache`")]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         cause: io::Error,
     },
-    /// It is not what was written.
-    #[error("{path}: is damaged: {cause}; it is not served, the next version from the control plane replaces it")]
+    /// The content is damaged.
+    #[error("{path}: is damaged: {cause}; it stays inactive until the next version from the control plane replaces it")]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -51,7 +51,7 @@ pub enum KeptError {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sealed<T> {
-    /// Of the JSON of `value`.
+    /// The digest of the JSON of `value`.
     sha256: Digest,
     value: T,
 }
@@ -70,11 +70,11 @@ fn unseal<T: Serialize + for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, Str
     if Digest::of(&again) == sealed.sha256 {
         Ok(sealed.value)
     } else {
-        Err("its digest does not fit its content".to_owned())
+        Err("its digest does not match its content".to_owned())
     }
 }
 
-/// In place of a table by slot, so that its keys have one order.
+/// Used instead of a table by slot, so that the keys have one order.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Versions {

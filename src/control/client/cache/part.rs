@@ -1,4 +1,4 @@
-//! The beginning of a segment: what was fetched of it so far.
+//! A partially fetched segment.
 
 use std::fs::{self, File};
 use std::io::{Seek as _, Write as _};
@@ -14,9 +14,9 @@ pub(in super::super) struct Part {
     file: File,
     digest: Digest,
     hasher: Hasher,
-    /// Bytes in the file.
+    /// The bytes in the file.
     written: u64,
-    /// Bytes that it is to have.
+    /// The bytes of the complete segment.
     bytes: u64,
 }
 
@@ -27,7 +27,7 @@ impl Part {
             let mut hasher = Hasher::default();
             let mut written = files::feed(&mut file, &mut hasher)?;
             if written > bytes {
-                // It is none of this segment's.
+                // The file does not belong to this segment.
                 file.set_len(0)?;
                 file.rewind()?;
                 (hasher, written) = (Hasher::default(), 0);
@@ -38,28 +38,27 @@ impl Part {
         Ok(Part { path, file, digest, hasher, written, bytes })
     }
 
-    /// Whose beginning it is.
     pub(in super::super) fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// How many bytes are there: the offset of the next one.
+    /// Returns the number of written bytes, which is the offset of the next one.
     pub(in super::super) fn written(&self) -> u64 {
         self.written
     }
 
-    /// How many are missing.
+    /// Returns the number of missing bytes.
     pub(in super::super) fn missing(&self) -> u64 {
         self.bytes - self.written
     }
 
-    /// Adds the next bytes, no more than are missing.
+    /// Appends the next bytes, at most the missing ones.
     ///
     /// # Errors
-    /// They cannot be written. The part is cut to what is whole when that can be done.
+    /// The bytes cannot be written. The file is truncated to its complete part if possible.
     pub(in super::super) fn append(&mut self, bytes: &[u8]) -> Result<(), CacheError> {
         if let Err(cause) = self.file.write_all(bytes) {
-            // A piece of them may stand there; without it the part can still be continued.
+            // Some of the bytes may have been written; without them the fetch can still be resumed.
             let _ = self.file.set_len(self.written);
             return Err(CacheError::io(&self.path, "written", cause));
         }
@@ -68,12 +67,11 @@ impl Part {
         Ok(())
     }
 
-    /// Deletes it.
     pub(in super::super) fn delete(self) -> Result<(), CacheError> {
         fs::remove_file(&self.path).map_err(|cause| CacheError::io(&self.path, "removed", cause))
     }
 
-    /// Gives it its name if it is right, else deletes it.
+    /// Renames the file to its final name if its digest matches, otherwise deletes it.
     pub(super) fn finish(self, to: &Path) -> Result<(), CacheError> {
         let found = self.hasher.clone().finish();
         if self.written != self.bytes || found != self.digest {

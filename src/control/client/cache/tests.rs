@@ -196,5 +196,5 @@ fn a_disk_that_fails_is_an_error_that_says_where() {
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
     let error = Cache::open(&file, LIMIT).unwrap_err().to_string();
-    assert!(error.contains("file: cannot be made") && error.contains("intel.control.cache"), "{error}");
+    assert!(error.contains("file: cannot be created") && error.contains("intel.control.cache"), "{error}");
 }
