@@ -1,8 +1,8 @@
-//! The only wiring: a configuration becomes an [`App`], an app runs until it is told to drain.
+//! Wires the parts: a configuration becomes an [`App`], which runs until it drains.
 //!
-//! [`App::build`] binds every socket, opens every output and loads the indicators, so that whatever is wrong stops the
-//! start. [`App::run`] serves until the shutdown future is ready, then turns readiness off, stops accepting, finishes
-//! what is in flight within the grace period and returns.
+//! [`App::build`] binds every socket, opens every output and loads the indicators, so that any error prevents the start.
+//! [`App::run`] serves until the shutdown future resolves, then turns readiness off, stops accepting, completes the
+//! requests in flight within the grace period and returns.
 
 mod blind_spots;
 mod canary;
@@ -62,27 +62,27 @@ pub use offline::{Offline, offline};
 pub use reload::Reload;
 pub use wiring::{budgets, field_table, policy};
 
-/// How often the log tells what is looked for and never seen.
+/// The interval of logging fields, feeds and patterns that never matched.
 const BLIND_SPOTS_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How often the canary is looked for.
+/// The interval of checking the canary.
 const CANARY_EVERY: Duration = Duration::from_secs(60);
 
-/// How long the client of the control stream may take to end.
+/// The grace period for the client of the control stream at shutdown.
 const CLIENT_GRACE: Duration = Duration::from_millis(500);
 
-/// How often samples of histograms become counts. Each one is 16 bytes until then, whether anybody reads metrics or not.
+/// The interval of folding histogram samples into counts. Until then each sample takes 16 bytes, even without scrapes.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// Why the process cannot start.
+/// The reason that the process cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A source cannot be bound.
     #[error("source `{id}`: {cause}; set a free `sources.{id}.address`")]
     Source {
-        /// Its id.
+        /// The source's id.
         id: String,
-        /// Why.
+        /// The cause.
         cause: io::Error,
     },
     /// The certificate of a source cannot be used.
@@ -90,15 +90,15 @@ pub enum StartError {
     SourceTls {
         /// The source's id.
         id: String,
-        /// Why not.
+        /// The cause.
         cause: TlsError,
     },
     /// A sink cannot be opened.
-    #[error("sink `{id}`: {cause}; mend `sinks.{id}`")]
+    #[error("sink `{id}`: {cause}; fix `sinks.{id}`")]
     Sink {
-        /// Its id.
+        /// The sink's id.
         id: String,
-        /// Why.
+        /// The cause.
         cause: String,
     },
     /// The admin listener cannot be bound.
@@ -110,59 +110,59 @@ pub enum StartError {
     /// The indicators cannot be indexed.
     #[error("intel.files: {0}")]
     Snapshot(#[from] NotCarried),
-    /// The indicators take more memory than they may.
+    /// The indicators exceed `intel.max_bytes`.
     #[error("{0}")]
     TooLarge(String),
-    /// The control plane's end here cannot work.
+    /// The client of the control plane cannot start.
     #[error("{0}")]
     Control(String),
-    /// The limits cannot work or the system gives no threads.
+    /// The limits are not valid, or the system cannot start threads.
     #[error("limits: {0}")]
     Limits(io::Error),
 }
 
-/// Why the process stopped other than by a drain.
+/// The reason that the process stopped other than by a drain.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// A source broke down.
+    /// A source failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// The admin listener broke down.
+    /// The admin listener failed.
     #[error("the admin listener stopped: {0}")]
     Admin(AdminError),
-    /// A task panicked: a fault of the program.
+    /// A task panicked because of a bug.
     #[error("a listener's task failed: {0}")]
     Task(#[from] tokio::task::JoinError),
     /// A background task panicked.
     #[error(
-        "the background task `{0}` panicked because of a bug in Hotlist: the log says where, please report it; start the process again"
+        "the background task `{0}` panicked because of a bug in Hotlist: please report it with the log, and restart the process"
     )]
     Background(&'static str),
 }
 
-/// How a drain ended.
+/// The result of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
-    /// Everything in flight was finished.
+    /// All requests in flight were completed.
     Clean,
-    /// The grace period ended first; what was in flight was not acknowledged.
+    /// The grace period ended first; requests in flight were not acknowledged.
     Cut,
 }
 
-/// What comes from outside the configuration.
+/// The inputs of an app besides its configuration.
 pub struct Environment {
-    /// Keys the hashes of this process.
+    /// Seeds the hashes of this process.
     pub seed: u64,
-    /// The time of arrival for events that have none.
+    /// The arrival time, for events without a time.
     pub clock: fn() -> Timestamp,
     /// Renders `/metrics`.
     pub metrics: PrometheusHandle,
 }
 
-/// A process that is bound and loaded, and does not accept yet.
+/// A process that has bound its sockets and loaded the indicators, and does not accept connections yet.
 pub struct App {
     config: Config,
-    /// The same, for `/config`, and what is not active of the file.
+    /// The active configuration, and the keys that take effect at the next start, for `/config`.
     shown: Arc<ArcSwap<Settled>>,
     sources: Vec<Source>,
     sinks: Vec<Wired>,
@@ -181,16 +181,15 @@ pub struct App {
     leaving: Leaving,
 }
 
-/// A source, bound or serving.
 struct Source {
     config: config::Source,
     /// Its socket, which a source of the next configuration may take over.
     listener: Listener,
-    /// What matches for it.
+    /// The matching step of its events.
     stream: Arc<Stream>,
-    /// What delivers for it; its sinks can change while it serves.
+    /// The sinks of its events, which can change while it serves.
     deliver: Arc<Switch>,
-    /// Until it serves.
+    /// The bound listener, until it serves.
     bound: Option<Bound>,
 }
 
@@ -198,7 +197,7 @@ impl App {
     /// Binds, opens and loads everything that the configuration names.
     ///
     /// # Errors
-    /// The first thing that cannot be had.
+    /// The first failure.
     pub async fn build(config: Config, environment: Environment) -> Result<App, StartError> {
         let Environment { seed, clock, metrics } = environment;
         let readiness = Readiness::default();
@@ -209,7 +208,7 @@ impl App {
         };
         if let Some(admin) = config.admin.as_ref().filter(|admin| !admin.address.is_local()) {
             let address = &admin.address;
-            tracing::warn!(%address, "the admin listener is for this host: give it a loopback address, and other hosts `probes.address`");
+            tracing::warn!(%address, "the admin listener is reachable from other hosts: set `admin.address` to a loopback address, and `probes.address` for probes of other hosts");
         }
         let probes = match &config.probes {
             Some(probes) => Some(Admin::bind_probes(&probes.address, probes.tls.as_ref())?),
@@ -237,7 +236,7 @@ impl App {
         if let Some(files) = &files {
             compose::within(files, config.intel.max_bytes).map_err(|error| StartError::TooLarge(error.to_string()))?;
         }
-        // With a control plane nothing serves until there is something: no indicators at all are no snapshot.
+        // With a control plane, an empty set of files is not a snapshot.
         let at_first = files.clone().filter(|files| !has_control || !files.is_empty());
         let live = Arc::new(Live::new(rules, at_first, clock));
         let composer = Composer::new(Arc::clone(&live), readiness.clone(), clock, settings, seed, files);
@@ -295,7 +294,7 @@ impl App {
         Ok(app)
     }
 
-    /// Binds a source, or has it take over a socket.
+    /// Binds a source, or lets it take over a socket.
     fn bind(
         &self,
         source: &config::Source,
@@ -329,41 +328,41 @@ impl App {
         Ok(Source { config: source.clone(), listener, stream, deliver: switch, bound: Some(bound) })
     }
 
-    /// Where the sources listen, in the order of the configuration.
+    /// Returns the addresses of the sources, in the order of the configuration.
     pub fn source_addresses(&self) -> Vec<config::Address> {
         self.sources.iter().map(|source| source.listener.local_address().clone()).collect()
     }
 
-    /// Where the admin listener is.
+    /// Returns the address of the admin listener.
     pub fn admin_address(&self) -> Option<&config::Address> {
         self.admin.as_ref().map(Admin::address)
     }
 
-    /// What turns readiness off ahead of the shutdown.
+    /// Returns the handle that turns readiness off before the shutdown.
     pub fn leaving(&self) -> Leaving {
         self.leaving.clone()
     }
 
-    /// Where the listener for probes is.
+    /// Returns the address of the listener for probes.
     pub fn probes_address(&self) -> Option<&config::Address> {
         self.probes.as_ref().map(Admin::address)
     }
 
-    /// Where to send configurations to that shall replace the one in force.
+    /// Returns the channel for configurations that shall replace the active one.
     pub fn reloads(&self) -> mpsc::Sender<Reload> {
         self.reloads.0.clone()
     }
 
-    /// Serves until `shutdown`, then drains.
+    /// Serves until `shutdown` resolves, then drains.
     ///
     /// # Errors
-    /// A listener broke down.
+    /// A listener failed.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<Drained, RunError> {
         let mut serving = Serving::default();
         for source in &mut self.sources {
             serving.start(source);
         }
-        // Probes are answered until the very end: the admin listener has its own stop.
+        // Probes are answered until the end: the admin listener has a separate stop.
         let (stop_admin, admin_stopped) = watch::channel(false);
         let mut probes = JoinSet::new();
         for admin in [self.admin.take(), self.probes.take()].into_iter().flatten() {
@@ -383,8 +382,8 @@ impl App {
             probes.spawn(async move { admin.serve(pages, stopped).await.map_err(RunError::Admin) });
         }
         let (health, mut ready) = (self.health.clone(), self.readiness.watch());
-        // Ends with the last handle to readiness.
-        let told = task::background("readiness", async move {
+        // Ends when the last handle of readiness is dropped.
+        let health_updates = task::background("readiness", async move {
             loop {
                 health.set_ready(*ready.borrow_and_update());
                 if ready.changed().await.is_err() {
@@ -413,7 +412,7 @@ impl App {
             tokio::select! {
                 () = &mut shutdown => break,
                 name = task::failed() => {
-                    tracing::error!(task = name, "a background task panicked: the process ends");
+                    tracing::error!(task = name, "a background task panicked; exiting");
                     failed = Some(name);
                     break;
                 }
@@ -430,18 +429,18 @@ impl App {
                 _ = minutely.tick() => canary.look(&self.live),
                 () = self.live.changed() => canary.look(&self.live),
                 _ = upkeep.tick() => self.metrics.run_upkeep(),
-                // Without an error only a source ends that a reload took away.
+                // A source that ends without an error was removed by a reload.
                 Some(ended) = serving.tasks.join_next() => ended??,
                 Some(ended) = probes.join_next() => ended??,
             }
         }
-        told.abort();
+        health_updates.abort();
         let grace = self.leaving.grace_left();
-        tracing::info!(grace_seconds = grace.as_secs(), "draining: no new requests, finishing those in flight");
+        tracing::info!(grace_seconds = grace.as_secs(), "draining: completing the requests in flight");
         for stop in serving.stops.values() {
             let _ = stop.send(true);
         }
-        // Their sockets close when nobody listens at them any more.
+        // Their sockets close when their last owner is dropped.
         self.sources.clear();
         let finish = async {
             while let Some(ended) = serving.tasks.join_next().await {
@@ -452,11 +451,11 @@ impl App {
         let drained = match tokio::time::timeout(grace, finish).await {
             Ok(finished) => {
                 finished?;
-                tracing::info!("drained: everything in flight was answered");
+                tracing::info!("drained: all requests in flight were answered");
                 Drained::Clean
             }
             Err(_) => {
-                tracing::warn!("the grace period ended: requests in flight are dropped, not acknowledged");
+                tracing::warn!("grace period ended: dropping requests in flight, without acknowledgement");
                 Drained::Cut
             }
         };

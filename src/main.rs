@@ -1,8 +1,8 @@
-//! The `hotlist` binary: everything lives in the library, so that tests and benches run the same code.
+//! The `hotlist` binary. All code is in the library, so that tests and benches run the same code.
 
 use std::process::ExitCode;
 
-/// The buffers of many small batches come and go on several threads; the system allocator fragments under that.
+/// Buffers of many small batches are allocated and freed on several threads, which fragments the system allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,7 +1,7 @@
-//! Tasks and threads that run as long as the process. One that panics ends the process in order, so that none of them is missing
-//! without anybody knowing.
+//! Tasks and threads that run as long as the process. A panic in one ends the process gracefully, so that none is ever
+//! missing unnoticed.
 //!
-//! Work on a connection or a request is no such task: its panic costs that work, is in the log, and is counted.
+//! Work on a connection or a request is not such a task: its panic fails only that work, is logged and counted.
 
 use std::future::Future;
 use std::io;
@@ -12,25 +12,24 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// The first task that panicked.
+/// The name of the first task that panicked.
 static FAILED: LazyLock<watch::Sender<Option<&'static str>>> = LazyLock::new(watch::Sender::default);
 
-/// Spawns a task that runs as long as the process, or as what the handle's owner stands for. When it panics,
-/// [`failed`] is ready.
+/// Spawns a task that runs as long as the process, or as long as the owner of the handle. If it panics, [`failed`]
+/// resolves.
 pub fn background(name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(async move {
-        // Nothing of it is used any more after a panic.
+        // The task's state is not used after a panic.
         if AssertUnwindSafe(task).catch_unwind().await.is_err() {
             fail(name);
         }
     })
 }
 
-/// Starts a thread that runs as long as the process, or until it has nothing left to do. When it panics, [`failed`] is
-/// ready.
+/// Starts a thread that runs as long as the process, or until its work is done. If it panics, [`failed`] resolves.
 ///
 /// # Errors
-/// The system gives no thread.
+/// The system cannot start a thread.
 pub fn background_thread(name: &'static str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         if catch_unwind(AssertUnwindSafe(work)).is_err() {
@@ -48,7 +47,7 @@ fn fail(name: &'static str) {
     });
 }
 
-/// Ready when a background task or thread of the process has panicked; returns its name.
+/// Resolves when a background task or thread of the process has panicked; returns its name.
 pub async fn failed() -> &'static str {
     let mut failed = FAILED.subscribe();
     let first = failed.wait_for(Option::is_some).await.map(|first| *first);

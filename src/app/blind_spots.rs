@@ -1,6 +1,5 @@
-//! Blind spots: what this process looks for and never sees. A field that no event has, a feed that never hits and a
-//! pattern that is not supported look like peace; this tells them from it, in metrics at all times and in the log once
-//! a day and at the end.
+//! Blind spots: fields that no event has, feeds that never hit, and patterns that are not supported. Without this report
+//! they look like the absence of threats. They are in the metrics, and in the log once per day and at the end.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +11,7 @@ use crate::fields::{FieldSet, FieldTable};
 use crate::intel::snapshot::Snapshot;
 use crate::telemetry;
 
-/// Names that a line of the log has at most.
+/// The maximum number of names in a log line.
 const NAMED: usize = 20;
 
 /// What was seen since the start.
@@ -21,7 +20,7 @@ pub(super) struct BlindSpots(Mutex<Seen>);
 
 #[derive(Clone, Default)]
 struct Seen {
-    /// The table that the fields are numbered in, and the fields.
+    /// The field table that numbers the fields, and the seen fields.
     fields: Option<(Arc<FieldTable>, FieldSet)>,
     feeds: BTreeSet<Arc<str>>,
     lookups: u64,
@@ -29,21 +28,21 @@ struct Seen {
     findings: u64,
 }
 
-/// What is looked for and was not seen.
+/// What was not seen.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Summary {
-    /// Fields that some indicator is looked for at, and that no event had.
+    /// Checked fields that no event had.
     pub(super) fields: Vec<String>,
     /// Enabled feeds without a hit.
     pub(super) feeds: Vec<String>,
-    /// Share of the look-ups that the prefilter let through for nothing; `None` before the first look-up.
+    /// The false-positive rate of the prefilter; `None` before the first look-up.
     pub(super) pass_ratio: Option<f64>,
-    /// The same, by how full the filter is.
+    /// The expected false-positive rate, from the prefilter's fill level.
     pub(super) expected_pass_ratio: f64,
 }
 
 impl BlindSpots {
-    /// Takes note of a batch.
+    /// Records a batch.
     pub(super) fn note(&self, snapshot: &Snapshot, report: &Report) {
         let mut seen = self.lock();
         seen.lookups += report.counts.lookups;
@@ -60,7 +59,7 @@ impl BlindSpots {
         }
     }
 
-    /// Takes note of a new snapshot: it may look for more, or for less.
+    /// Records a new snapshot, which may check other fields.
     pub(super) fn look_for(&self, snapshot: &Snapshot) {
         let mut seen = self.lock();
         seen.fields_of(snapshot.table());
@@ -68,24 +67,24 @@ impl BlindSpots {
         tell(&seen.summary(snapshot));
     }
 
-    /// What a snapshot looks for and was not seen.
+    /// Returns the blind spots of a snapshot.
     pub(super) fn summary(&self, snapshot: &Snapshot) -> Summary {
         seen_now(self.lock()).summary(snapshot)
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
-        // Counters that a panic left behind are still counters.
+        // Counters are consistent after a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Gives the lock back before anything is made of what it guards: every batch waits for it.
+/// Clones the state and releases the lock: every batch waits for it.
 fn seen_now(seen: MutexGuard<'_, Seen>) -> Seen {
     seen.clone()
 }
 
 impl Seen {
-    /// The fields seen; none when another table numbers them now.
+    /// Returns the seen fields; cleared when another table numbers them.
     fn fields_of(&mut self, table: &Arc<FieldTable>) -> &mut FieldSet {
         if self.fields.as_ref().is_some_and(|(known, _)| !Arc::ptr_eq(known, table)) {
             self.fields = None;
@@ -116,7 +115,7 @@ fn tell(summary: &Summary) {
 }
 
 impl Summary {
-    /// Writes it to the log.
+    /// Logs the summary.
     pub(super) fn log(&self) {
         let list = |names: &[String]| {
             let more = names.len().saturating_sub(NAMED);
@@ -165,7 +164,7 @@ mod tests {
     }
 
     /// Scenario: one feed of an e-mail address, a batch in which one of its fields has a value. Guarantee: that field
-    /// is no blind spot any more, the feed stays one without a hit, and the ratio is of passes without a finding.
+    /// is no longer a blind spot, the feed stays one without a hit, and the ratio is of passes without a finding.
     #[test]
     fn what_was_seen_is_no_blind_spot() {
         let (spots, snapshot) = (BlindSpots::default(), snapshot(&["mail"]));
@@ -185,7 +184,7 @@ mod tests {
         assert!(!after.fields.contains(&name));
         assert_eq!(after.feeds, before.feeds);
         assert_eq!(after.pass_ratio, Some(0.005));
-        // Another table numbers its fields anew.
+        // Another table numbers its fields differently.
         assert_eq!(spots.summary(&self::snapshot(&["mail", "more"])).feeds, ["mail", "more"]);
         spots.look_for(&self::snapshot(&["mail"]));
         assert!(spots.summary(&snapshot).fields.contains(&name));

@@ -1,5 +1,5 @@
-//! The canary: a harmless indicator that must always be found. When it is not, the match path is broken, or the feed
-//! that has it is gone.
+//! The canary: a harmless indicator that must always be found. If it is not found, the match path is broken, or its feed
+//! is missing.
 
 use metrics::gauge;
 
@@ -7,11 +7,11 @@ use super::live::Live;
 use crate::admin::{self, Readiness};
 use crate::telemetry;
 
-/// Looks for the canary, if there is one.
+/// Checks the canary, if one is configured.
 pub(super) struct Canary {
     domain: Option<String>,
     readiness: Readiness,
-    /// What was told last.
+    /// The last reported result.
     was_found: Option<bool>,
 }
 
@@ -20,7 +20,7 @@ impl Canary {
         Canary { domain, readiness, was_found: None }
     }
 
-    /// Sends it through the match path, and tells when that gives another answer than before.
+    /// Sends the canary through the match path, and reports a changed result.
     pub(super) fn look(&mut self, live: &Live) {
         let Some(domain) = &self.domain else { return };
         let found = live.finds(domain);
@@ -28,15 +28,15 @@ impl Canary {
         gauge!(telemetry::CANARY_FOUND).set(f64::from(u8::from(is_found)));
         let detail = match found {
             Some(true) => format!("{domain} is found"),
-            Some(false) => format!("{domain} IS NOT FOUND: no enabled feed has it, or an allowlist does"),
-            None => format!("{domain} cannot be found: there are no indicators"),
+            Some(false) => format!("{domain} IS NOT FOUND: no enabled feed contains it, or an allowlist does"),
+            None => format!("{domain} cannot be found: no indicators are loaded"),
         };
-        // What is shown first: who reads a line finds the rest as it says.
+        // Readiness before the log, so that a reader of the log finds readiness updated.
         self.readiness.set(admin::CANARY, is_found, detail.clone());
         if self.was_found.replace(is_found) != Some(is_found) {
             match is_found {
-                true => tracing::info!(domain, "the canary is found"),
-                false => tracing::error!("canary: {detail}; see `intel.canary`"),
+                true => tracing::info!(domain, "canary found"),
+                false => tracing::error!(domain, cause = detail, "canary not found; see `intel.canary`"),
             }
         }
     }

@@ -1,7 +1,7 @@
-//! What serves: the snapshot of the files and the segments of the manifest in force, composed into one.
+//! Builds the active snapshot from the snapshot of the files and the segments of the active manifest.
 //!
-//! Two sides change it: the thread of the files, and the client of the control stream. Each composes what it has with
-//! what the other has, off the path of events, and one lock decides which comes last.
+//! Two sides change it: the thread of the files, and the client of the control stream. Each combines its part with the
+//! other's part, off the path of events, and one lock orders them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,43 +21,43 @@ use crate::intel::term;
 use crate::observable::Kind;
 use crate::telemetry;
 
-/// Why a snapshot cannot be composed.
+/// The reason that a snapshot cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ComposeError {
     /// It would be too large.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    /// Files were read for other fields.
+    /// The files were read for another field table.
     #[error(transparent)]
     NotCarried(#[from] NotCarried),
-    /// A revocation cannot be read.
+    /// The value of a revocation is not valid.
     #[error(
-        "a revocation of feed `{feed}`: `{value}` is no {kind} value; publish the manifest with one, or without it"
+        "a revocation of feed `{feed}`: `{value}` is not a valid {kind} value; fix or remove it, and publish the manifest again"
     )]
     Revocation {
         /// The feed.
         feed: String,
-        /// What the value should be.
+        /// The kind of the value.
         kind: Kind,
-        /// What it is.
+        /// The value.
         value: String,
     },
-    /// It would take more memory than it may.
+    /// It would exceed the memory limit.
     #[error(
-        "the indicators would take {needed} bytes of memory, and `intel.max_bytes` allows {allowed}: drop feeds, or raise the limit"
+        "the indicators would need {needed} bytes of memory, but `intel.max_bytes` allows {allowed}: remove feeds, or raise the limit"
     )]
     OverBudget {
-        /// Prefilter and segments.
+        /// The size of prefilter and segments.
         needed: usize,
         /// The limit.
         allowed: usize,
     },
 }
 
-/// Whether a snapshot takes no more memory than it may.
+/// Checks the memory size of a snapshot.
 ///
 /// # Errors
-/// It takes more.
+/// It exceeds the limit.
 pub fn within(snapshot: &Snapshot, max_bytes: Option<usize>) -> Result<(), ComposeError> {
     let needed = snapshot.memory_bytes();
     match max_bytes {
@@ -66,10 +66,10 @@ pub fn within(snapshot: &Snapshot, max_bytes: Option<usize>) -> Result<(), Compo
     }
 }
 
-/// Makes one snapshot of the files and of a manifest. What `like` has of the same segments is reused.
+/// Builds one snapshot from the files and a manifest. Reuses segments of `like`.
 ///
 /// # Errors
-/// It cannot be made, or would take more memory than `max_bytes`.
+/// It cannot be built, or would exceed `max_bytes`.
 pub(super) fn compose(
     settings: &Settings,
     seed: u64,
@@ -89,7 +89,7 @@ pub(super) fn compose(
         builder.add_segment(Arc::clone(segment), |feed| opened.feed(feed))?;
     }
     builder.revoke(opened.revoked()?);
-    // A snapshot that is certain to be too large is not even built; merging many segments may take more.
+    // A snapshot that is certain to be too large is not built; merging many segments may need more memory.
     let needed = builder.size_bytes();
     if let Some(allowed) = max_bytes.filter(|allowed| needed > *allowed) {
         return Err(ComposeError::OverBudget { needed, allowed });
@@ -104,7 +104,7 @@ pub(super) fn compose(
     Ok(snapshot)
 }
 
-/// A manifest with its segments open.
+/// A manifest with its opened segments.
 #[derive(Debug)]
 pub struct Opened {
     manifest: Arc<Manifest>,
@@ -112,7 +112,7 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// The segments of a manifest in its order.
+    /// Creates it from the segments of a manifest, in its order.
     pub fn new(manifest: Arc<Manifest>, segments: Vec<(Digest, Arc<Segment>)>) -> Opened {
         Opened { manifest, segments }
     }
@@ -127,10 +127,10 @@ impl Opened {
         Feed { origin, enabled: rule.is_some_and(|rule| rule.enabled), ..Feed::named(&of.name) }
     }
 
-    /// What the manifest takes out by itself.
+    /// Returns the indicators that the manifest revokes.
     ///
     /// # Errors
-    /// A value is none of its kind: what it means to take out would go on matching.
+    /// A value is not valid: the indicator that it means to revoke would continue to match.
     fn revoked(&self) -> Result<Vec<Revoked>, ComposeError> {
         let read = |revocation: &Revocation| match revocation {
             Revocation::Id { feed, id } => Ok(Revoked { feed: feed.clone(), which: Which::Id(id.clone()) }),
@@ -143,22 +143,22 @@ impl Opened {
     }
 }
 
-/// A snapshot that was made ready for a slot.
+/// A snapshot that was prepared for a slot.
 pub struct Ready {
     opened: Arc<Opened>,
     snapshot: Snapshot,
-    /// Which state of the files is in it.
+    /// The generation of the files in it.
     files: u64,
 }
 
-/// Composes, and hands on what serves.
+/// The owner of the active snapshot.
 pub struct Composer {
     live: Arc<Live>,
     readiness: Readiness,
     clock: fn() -> Timestamp,
     seed: u64,
     max_bytes: Option<usize>,
-    /// Whether there is a control plane: without one the snapshot of the files is what serves, as it is.
+    /// Whether there is a control plane: without one, the snapshot of the files is the active one.
     has_control: bool,
     state: Mutex<State>,
 }
@@ -172,23 +172,23 @@ struct State {
     serve: Option<Arc<Opened>>,
     shadow: Option<Arc<Opened>>,
     serving: Option<Arc<Snapshot>>,
-    /// When the newest of the indicators were made.
+    /// The time of the newest indicators.
     newest: Option<Timestamp>,
-    /// Every feed that has a gauge, so that one that is gone is not shown at its last value for ever.
+    /// Every feed with a gauge, so that the gauge of a removed feed is reset.
     feeds: BTreeSet<String>,
-    /// What served, and is not freed yet.
+    /// Replaced snapshots that are not freed yet.
     replaced: Vec<Arc<Snapshot>>,
 }
 
 impl State {
-    /// What serves, and the files that go into it.
+    /// Returns the active snapshot, and the snapshot of the files in it.
     fn snapshots(&self) -> Vec<Arc<Snapshot>> {
         self.serving.iter().chain(&self.files).map(Arc::clone).collect()
     }
 }
 
 impl Composer {
-    /// Composes for `live`, which serves `files` already.
+    /// Creates a publisher for `live`, in which `files` are already active.
     pub fn new(
         live: Arc<Live>,
         readiness: Readiness,
@@ -212,7 +212,7 @@ impl Composer {
         };
         let composer = Composer { live, readiness, clock, seed, max_bytes, has_control, state: Mutex::new(state) };
         let mut state = composer.state();
-        // They serve until there is a manifest, which may take long.
+        // The files are active until there is a manifest, which may take long.
         let alone = state.files.clone().filter(|files| has_control && !files.is_empty());
         if let Some(files) = alone {
             composer.tell(&mut state, &files);
@@ -222,7 +222,7 @@ impl Composer {
         composer
     }
 
-    /// Takes the files as they are now.
+    /// Replaces the files.
     pub fn set_files(&self, files: Option<Arc<Snapshot>>, allowlists: Arc<Allowlists>) {
         self.replace(|state| {
             let rules = self.live.rules();
@@ -230,7 +230,7 @@ impl Composer {
         });
     }
 
-    /// The same under other settings, and with other rules.
+    /// Replaces the files together with settings and rules.
     pub fn configure(
         &self,
         settings: Settings,
@@ -244,13 +244,13 @@ impl Composer {
         });
     }
 
-    /// Changes what serves, and frees what served before.
+    /// Changes the state, and frees the replaced snapshots.
     fn replace(&self, change: impl FnOnce(&mut State)) {
         self.change(change);
         self.release_replaced();
     }
 
-    /// Changes what serves, and keeps what served before for [`Composer::release_replaced`].
+    /// Changes the state, and keeps the replaced snapshots for [`Composer::release_replaced`].
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state();
         let before = state.snapshots();
@@ -258,14 +258,14 @@ impl Composer {
         let now = state.snapshots();
         let is_kept = |of: &Arc<Snapshot>, among: &[Arc<Snapshot>]| among.iter().any(|kept| Arc::ptr_eq(kept, of));
         for replaced in before {
-            // One snapshot may have been both that of the files and what served.
+            // One snapshot may have been both that of the files and the active one.
             if !is_kept(&replaced, &now) && !is_kept(&replaced, &state.replaced) {
                 state.replaced.push(replaced);
             }
         }
     }
 
-    /// Frees what was replaced, once no batch is judged by it any more. It may block for a moment.
+    /// Frees replaced snapshots, once no batch uses them any more. May block briefly.
     pub fn release_replaced(&self) {
         let replaced = std::mem::take(&mut self.state().replaced);
         release(replaced);
@@ -282,7 +282,7 @@ impl Composer {
         let files = match files.as_deref().map(|files| within(files, self.max_bytes)) {
             Some(Err(error)) => {
                 counter!(telemetry::SNAPSHOT_RELOADS_TOTAL, "result" => "failed").increment(1);
-                tracing::error!("{error}; the files as they were before stay in force");
+                tracing::error!(error = %Escaped(&error), "indicator files rejected; the previous ones stay active");
                 state.files.clone()
             }
             _ => files,
@@ -311,24 +311,26 @@ impl Composer {
         };
         match self.compose(&state.settings, state.files.as_deref(), &serve, state.serving.as_deref()) {
             Ok(snapshot) => self.serve(state, snapshot, rules),
-            // What serves stays, with the rules as they are now.
+            // The active snapshot stays, with the new rules.
             Err(error) => {
-                tracing::error!("{error}; the serving snapshot stays");
+                tracing::error!(error = %Escaped(&error), "cannot build snapshot; the active one stays active");
                 self.live.configure(rules, state.serving.clone());
             }
         }
         if let Some(shadow) = state.shadow.clone() {
             match self.compose(&state.settings, state.files.as_deref(), &shadow, None) {
                 Ok(snapshot) => self.live.set_shadow(Some(Arc::new(snapshot))),
-                Err(error) => tracing::error!("{error}; the shadow stays as it was"),
+                Err(error) => {
+                    tracing::error!(error = %Escaped(&error), "cannot build shadow snapshot; the previous one stays")
+                }
             }
         }
     }
 
-    /// Makes a snapshot of a manifest and of the files, which takes a while.
+    /// Builds a snapshot from a manifest and the files, which takes a while.
     ///
     /// # Errors
-    /// It cannot be, or would be too large.
+    /// It cannot be built, or would be too large.
     pub fn prepare(&self, opened: Opened) -> Result<Ready, ComposeError> {
         let opened = Arc::new(opened);
         let (settings, files, generation, serving) = {
@@ -339,7 +341,7 @@ impl Composer {
         Ok(Ready { opened, snapshot, files: generation })
     }
 
-    /// Puts what was made ready into service. What it replaces is there until [`Composer::release_replaced`].
+    /// Activates a prepared snapshot. The replaced one is kept until [`Composer::release_replaced`].
     pub fn publish(&self, mode: Mode, ready: Ready) {
         self.change(|state| self.publish_to(state, mode, ready));
     }
@@ -347,10 +349,12 @@ impl Composer {
     fn publish_to(&self, state: &mut State, mode: Mode, ready: Ready) {
         let Ready { opened, mut snapshot, files } = ready;
         if files != state.generation {
-            // The files changed meanwhile: seldom enough to compose once more right here.
+            // The files changed meanwhile, which is rare enough to build the snapshot again here.
             match self.compose(&state.settings, state.files.as_deref(), &opened, None) {
-                Ok(anew) => snapshot = anew,
-                Err(error) => tracing::error!("{error}; changes of files wait for the next one"),
+                Ok(rebuilt) => snapshot = rebuilt,
+                Err(error) => {
+                    tracing::error!(error = %Escaped(&error), "cannot rebuild snapshot; changed files wait for the next one")
+                }
             }
         }
         match mode {
@@ -367,7 +371,7 @@ impl Composer {
         }
     }
 
-    /// Takes what is in the slot out of service.
+    /// Deactivates the content of a slot.
     pub fn clear(&self, mode: Mode) {
         if mode == Mode::Shadow {
             self.state().shadow = None;
@@ -375,14 +379,14 @@ impl Composer {
         }
     }
 
-    /// A segment that a slot has open, so that it need not be read again.
+    /// Returns an open segment of a slot, so that it need not be read again.
     pub fn opened(&self, digest: &Digest) -> Option<Arc<Segment>> {
         let state = self.state();
         let mut open = [&state.serve, &state.shadow].into_iter().flatten().flat_map(|opened| &opened.segments);
         open.find(|(known, _)| known == digest).map(|(_, segment)| Arc::clone(segment))
     }
 
-    /// Indicators that serve, and when the newest of them were made.
+    /// Returns the number of active indicators, and the time of the newest.
     pub fn figures(&self) -> (u64, Option<Timestamp>) {
         let state = self.state();
         let serving = if self.has_control { &state.serving } else { &state.files };
@@ -401,7 +405,7 @@ impl Composer {
 
     fn serve(&self, state: &mut State, snapshot: Snapshot, rules: Rules) {
         let snapshot = Arc::new(snapshot);
-        // Who reads of it in the log finds it in force.
+        // Activated before it is logged, so that a reader of the log finds it active.
         self.live.configure(rules, Some(Arc::clone(&snapshot)));
         self.tell(state, &snapshot);
         state.serving = Some(snapshot);
@@ -437,14 +441,14 @@ impl Composer {
             feeds = snapshot.feeds().len(),
             bytes = snapshot.memory_bytes(),
             prefilter_bytes = snapshot.prefilter().size_bytes(),
-            "snapshot serves"
+            "snapshot active"
         );
         if snapshot.feeds().iter().all(|feed| !feed.enabled) {
             tracing::warn!("no rule enables a feed: NOTHING IS MATCHED, every event passes untagged");
         }
     }
 
-    /// The same of no snapshot, once there was one.
+    /// Reports that there is no snapshot any more.
     fn tell_nothing(&self, state: &mut State) {
         if state.serving.take().is_none() {
             return;
@@ -456,11 +460,11 @@ impl Composer {
             gauge!(telemetry::FEED_INDICATORS, "feed" => feed).set(0.0);
         }
         gauge!(telemetry::SNAPSHOT_BYTES).set(0.0);
-        self.readiness.set(admin::SNAPSHOT, false, "there is no manifest, and no file of indicators");
-        tracing::warn!("there is no manifest, and no file of indicators: NOTHING IS MATCHED");
+        self.readiness.set(admin::SNAPSHOT, false, "no manifest and no indicator files");
+        tracing::warn!("no manifest and no indicator files: NOTHING IS MATCHED");
     }
 
-    // A panic while the lock is held leaves what serves as it was.
+    // A panic while the lock is held leaves the active snapshot unchanged.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! The sidecar's end of the control stream, wired: manifests become snapshots, counts go up, readiness tells of it.
+//! Connects the client of the control stream: builds snapshots of manifests, and reports statistics and readiness.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::control::client::{
 use crate::intel::manifest::{Digest, Manifest, Mode};
 use crate::intel::segment::Segment;
 
-/// Makes snapshots of manifests.
+/// Builds snapshots from manifests.
 pub(super) struct Applier(pub(super) Arc<Composer>);
 
 impl Apply for Applier {
@@ -28,7 +28,7 @@ impl Apply for Applier {
         let mut segments = Vec::with_capacity(candidate.segments.len());
         for (of, path) in candidate.manifest.segments.iter().zip(&candidate.segments) {
             if !candidate.is_current() {
-                return Err("a newer one came".to_owned());
+                return Err("superseded by a newer version".to_owned());
             }
             let segment = match self.0.opened(&of.digest) {
                 Some(segment) => segment,
@@ -55,7 +55,7 @@ impl Apply for Applier {
     }
 }
 
-/// Opens the client, which puts the last good manifests into service: call it where blocking is allowed.
+/// Opens the client, which activates the last good manifests. Blocks.
 pub(super) fn open(
     control: &config::Control,
     canary: Option<String>,
@@ -81,7 +81,7 @@ pub(super) fn open(
     Client::open(settings, applier, count).map_err(|error| failed(error.to_string()))
 }
 
-/// The last good manifest of a cache, with its segments open.
+/// The last good manifest of a cache, with its opened segments.
 pub(super) struct Kept {
     pub(super) manifest: Arc<Manifest>,
     pub(super) segments: Vec<(Digest, Arc<Segment>)>,
@@ -89,11 +89,11 @@ pub(super) struct Kept {
     pub(super) paths: Vec<PathBuf>,
 }
 
-/// What a node has in its cache and would match with after a restart, `None` if it has fetched nothing yet. Writes
+/// Opens what a node has in its cache and would match after a restart; `None` if it has fetched nothing yet. Writes
 /// nothing, and takes no lock: the node may be running.
 ///
 /// # Errors
-/// `run` would not start. What it would start without goes to `notes`.
+/// `run` would not start. Problems that do not prevent the start are added to `notes`.
 pub(super) fn kept(control: &config::Control, notes: &mut Vec<String>) -> Result<Option<Kept>, StartError> {
     let failed = |cause: String| StartError::Control(cause);
     let settings = Settings::load(control, &host_name()).map_err(|error| failed(error.to_string()))?;
@@ -126,7 +126,7 @@ fn open_segments(kept: LastGood) -> Result<Kept, String> {
     Ok(Kept { manifest: kept.manifest, segments, paths: kept.segments })
 }
 
-/// Shows in readiness what there is to say of the client, until it is gone.
+/// Reports the status of the client in readiness, until the client is dropped.
 pub(super) async fn tell(readiness: Readiness, mut status: watch::Receiver<Status>) {
     loop {
         let (is_good, detail) = {

@@ -1,32 +1,32 @@
-//! How the process's file descriptors are shared out: sources get what is left when all else has its part.
+//! Divides the process's file descriptors: sources get what all other parts leave.
 
 use crate::config::{Config, SinkKind};
 use crate::net::socket::descriptors;
 use crate::source::Limits;
 
-/// For the process itself: runtimes, signals, the log, the watch of files, probes and scrapes.
+/// For the process itself: runtimes, signals, the log, file watches, probes and scrapes.
 const OWN: u64 = 40;
-/// A source's listener and its certificates.
+/// Per source: a listener and its certificates.
 const OF_SOURCE: u64 = 4;
-/// A sink to a next hop: its connections, the one that replaces them, names, certificates and the rejected file.
+/// Per sink to a next hop: its connections, their replacements, names, certificates and the rejected file.
 const OF_NEXT_HOP: u64 = 8;
-/// A sink that writes a file: the file, the one before a rotation, and their directory.
+/// Per sink that writes a file: the file, the file before a rotation, and their directory.
 const OF_FILE: u64 = 4;
 /// Files of indicators and allowlists while they are read.
 const OF_FEEDS: u64 = 8;
-/// The client of the control plane: its connections, its cache and what it fetches.
+/// The client of the control plane: its connections, its cache and fetches.
 const OF_CONTROL: u64 = 24;
 
-/// What sources may have of the descriptors.
+/// The descriptors of each source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Share {
     /// Connections of one source.
     connections: usize,
-    /// Connections that wait for a place, and as many that were told to go.
+    /// Connections that wait for a place, and as many that are being closed.
     waiting: usize,
 }
 
-/// Bounds the connections of each source by what the process may have open.
+/// Limits the connections of each source by the process's limit of open files.
 pub(super) fn bound(config: &Config, limits: Limits) -> Limits {
     match share(config, limits.max_connections, descriptors::limit()) {
         None => limits,
@@ -48,34 +48,34 @@ pub(super) fn warn_of_low_limit(config: &Config) {
             limit,
             needed,
             connections,
-            "the limit of open files is too low for `limits.max_connections`, so each source takes fewer connections: raise it to what is needed (`ulimit -n`, `LimitNOFILE` of systemd, `--ulimit nofile` of Docker), or lower `limits.max_connections`"
+            "the open file limit is too low for `limits.max_connections`, each source accepts fewer connections: raise it to the needed number (`ulimit -n`, `LimitNOFILE` of systemd, `--ulimit nofile` of Docker), or lower `limits.max_connections`"
         );
     }
 }
 
-/// What each source may have of `limit` descriptors when it wants so many connections. `None` when there are enough.
+/// Returns the share of each source of `limit` descriptors when it wants so many connections. `None` if there are enough.
 fn share(config: &Config, wanted: usize, limit: u64) -> Option<Share> {
     if limit >= needed(config, wanted) {
         return None;
     }
     let left = limit.saturating_sub(reserved(config)) / (config.sources.len().max(1) as u64);
-    // Most are for connections that are served. Those that wait, and those that go, are few at any time.
+    // Most are for served connections. Few are waiting or being closed at any time.
     let connections = usize::try_from(left * 3 / 5).unwrap_or(usize::MAX).clamp(1, wanted);
     let waiting = usize::try_from(left / 5).unwrap_or(usize::MAX).clamp(1, wanted);
     Some(Share { connections, waiting })
 }
 
-/// How many descriptors a configuration may need.
+/// Returns the number of descriptors that a configuration may need.
 pub fn wanted(config: &Config) -> u64 {
     needed(config, config.limits.max_connections)
 }
 
-/// The descriptors that suffice whatever happens: as many connections may wait, and as many may go, as are served.
+/// The descriptors that suffice in any case: as many connections may wait, and as many may be closing, as are served.
 fn needed(config: &Config, wanted: usize) -> u64 {
     reserved(config) + 3 * wanted as u64 * config.sources.len() as u64
 }
 
-/// What is kept for all that is not a connection of a source.
+/// The descriptors for everything except the sources' connections.
 fn reserved(config: &Config) -> u64 {
     let sinks = config.sinks.iter().map(|sink| match &sink.kind {
         SinkKind::Ndjson(_) => OF_FILE,

@@ -1,5 +1,5 @@
-//! The client of the control plane, opened again after a panic: a fault in it must not end the process with its events,
-//! nor the updates of its indicators.
+//! Restarts the client of the control plane after a panic: a bug in the client must stop neither the process nor the
+//! updates of its indicators.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::control::client::Client;
 use crate::escape::Escaped;
 use crate::telemetry;
 
-/// Pause between a panic and the next attempt.
+/// The pause between a panic and the next attempt.
 const AFTER_PANIC: Duration = Duration::from_secs(5);
 
 /// Opens a client. Blocks.
@@ -33,7 +33,7 @@ pub(super) async fn follow(
         let status = tell(readiness.clone(), client.status());
         let status = async {
             status.await;
-            // Its end comes with that of the client.
+            // It ends together with the client.
             std::future::pending::<std::convert::Infallible>().await
         };
         // The client is dropped with the panic.
@@ -46,11 +46,9 @@ pub(super) async fn follow(
             return;
         }
         counter!(telemetry::TASK_RESTARTS_TOTAL, "task" => "control").increment(1);
-        tracing::error!(
-            "the client of the control plane panicked: the active snapshot stays, and the client is opened again"
-        );
+        tracing::error!("the control plane client panicked and will be restarted; the active snapshot stays active");
         client = loop {
-            readiness.set(admin::CONTROL, false, "its client panicked, the log says where; it is opened again");
+            readiness.set(admin::CONTROL, false, "the client panicked (see the log) and will be restarted");
             tokio::select! {
                 () = wait(stopped.clone()) => return,
                 () = tokio::time::sleep(AFTER_PANIC) => {}
@@ -58,8 +56,10 @@ pub(super) async fn follow(
             let open = Arc::clone(&open);
             match tokio::task::spawn_blocking(move || open()).await {
                 Ok(Ok(client)) => break client,
-                Ok(Err(error)) => tracing::error!(error = %Escaped(&error), "the client cannot be opened again yet"),
-                // The panic is in the log.
+                Ok(Err(error)) => {
+                    tracing::error!(error = %Escaped(&error), "cannot restart the control plane client yet")
+                }
+                // The panic was logged.
                 Err(_) => {}
             }
         };

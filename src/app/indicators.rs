@@ -1,7 +1,7 @@
-//! Live indicators: the files of `intel.files` become the serving snapshot, at start and at every change after it.
+//! The indicator files: `intel.files` become a snapshot, at start and after every change.
 //!
-//! `keeper` decides what may replace what, `lists` does so for allowlists, `report` says what happened in the log, in metrics and in readiness,
-//! `thread` waits for changes and drives the two.
+//! `keeper` decides which content may replace which, `lists` does so for allowlists, `report` reports changes in the log,
+//! in metrics and in readiness, `thread` waits for changes and drives the others.
 
 mod keeper;
 mod lists;
@@ -16,7 +16,7 @@ pub use lists::Lists;
 pub use report::Reporter;
 pub use thread::Intel;
 
-/// How values are matched.
+/// Returns the match options of a configuration.
 pub fn options(matching: &config::Match) -> MatchOptions {
     MatchOptions {
         subdomains: matching.subdomains,

@@ -1,4 +1,4 @@
-//! The announcement that the process will end: readiness goes off, while sources take requests as before.
+//! The announcement of the shutdown: readiness is turned off while sources still accept requests.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::settle::Settled;
 use crate::admin::Readiness;
 use crate::source::health::Health;
 
-/// Turns readiness off, and knows how long the process has from then on.
+/// Turns readiness off, and tracks the remaining time of the shutdown.
 #[derive(Clone)]
 pub struct Leaving {
     readiness: Readiness,
@@ -24,8 +24,8 @@ impl Leaving {
         Leaving { readiness, health, config, begun: Arc::default() }
     }
 
-    /// Turns readiness off for good. Returns how long sources should stay open, and how long the process may take to
-    /// end, both from the first call on.
+    /// Turns readiness off permanently. Returns how long sources should stay open, and the time limit of the shutdown, both
+    /// from the first call on.
     pub fn begin(&self) -> (Duration, Duration) {
         self.begun.get_or_init(Instant::now);
         self.readiness.drain();
@@ -34,7 +34,7 @@ impl Leaving {
         (shutdown.delay, shutdown.grace)
     }
 
-    /// Begins, if that was not done yet, and returns what is left of the time to end.
+    /// Begins the shutdown if it has not begun, and returns the remaining time.
     pub(super) fn grace_left(&self) -> Duration {
         let (_, grace) = self.begin();
         grace.saturating_sub(self.begun.get().map(Instant::elapsed).unwrap_or_default())

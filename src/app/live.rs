@@ -1,5 +1,5 @@
-//! The live stream's matching step: the detector under the metrics. The detector is replaced whole, by indicators that
-//! changed or by a new configuration; a batch is judged by the one that served when it came.
+//! The live matching step: the detector with its metrics. The detector is replaced as a whole, by changed indicators or a
+//! new configuration; a batch is matched by the detector that was active when it arrived.
 
 mod check;
 mod shadow;
@@ -29,20 +29,19 @@ use crate::policy::{Policy, Suppression};
 use crate::telemetry::{self, Throttle};
 use shadow::{Findings, Shadow};
 
-/// What a configuration says about matching.
+/// The settings of matching.
 #[derive(Clone)]
 pub(super) struct Rules {
-    /// Which findings count.
+    /// Which findings are hits.
     pub(super) policy: Policy,
-    /// Where tags go.
+    /// Where tags are written.
     pub(super) tag_into: TagInto,
-    /// What records and batches may cause.
+    /// The limits of records and batches.
     pub(super) budgets: Budgets,
-    /// What happens while there is no snapshot.
+    /// The behaviour while there is no snapshot.
     pub(super) failure_mode: FailureMode,
 }
 
-/// What judges a batch.
 struct Serving {
     rules: Rules,
     detector: Option<Detector>,
@@ -65,7 +64,7 @@ pub(super) struct Live {
     serving: ArcSwap<Serving>,
     changed: Notify,
     shadow: Shadow,
-    /// Events that were judged, and hits, since the start.
+    /// Matched events and hits since the start.
     pub(super) judged: AtomicU64,
     pub(super) found: AtomicU64,
     clock: fn() -> Timestamp,
@@ -82,7 +81,7 @@ pub(super) struct Live {
     lookups: Counter,
     seconds: Histogram,
     blind_spots: BlindSpots,
-    /// Shows hits to whoever watches.
+    /// Sends hits to the watchers.
     pub(super) tap: Tap,
 }
 
@@ -126,29 +125,29 @@ impl Live {
         }
     }
 
-    /// The rules in force.
+    /// Returns the active rules.
     pub(super) fn rules(&self) -> Rules {
         self.serving.load().rules.clone()
     }
 
-    /// The name of what serves.
+    /// Returns the name of the active snapshot.
     pub(super) fn snapshot_name(&self) -> Arc<str> {
         let serving = self.serving.load();
         serving.detector.as_ref().map_or_else(|| NOTHING.into(), |detector| Arc::clone(detector.snapshot.name()))
     }
 
-    /// The allowlists in force.
+    /// Returns the active allowlists.
     pub(super) fn allowlists(&self) -> Arc<Allowlists> {
         Arc::clone(&self.serving.load().rules.policy.allowlists)
     }
 
-    /// What is matched beside what judges, or nothing.
+    /// Sets or removes the shadow snapshot.
     pub(super) fn set_shadow(&self, snapshot: Option<Arc<Snapshot>>) {
         self.shadow.set(snapshot);
     }
 
-    /// Whether an event with this domain would be tagged: the whole way of a batch, without counting it. `None`: there are
-    /// no indicators.
+    /// Returns whether an event with this domain would be tagged, by the whole match path but without counting it. `None`
+    /// if there are no indicators.
     pub(super) fn finds(&self, domain: &str) -> Option<bool> {
         let serving = self.serving.load_full();
         let detector = serving.detector.as_ref()?;
@@ -160,7 +159,7 @@ impl Live {
         Some(matched.is_ok() && is_found)
     }
 
-    /// Ready when something else serves than when it was asked last.
+    /// Resolves when the active snapshot changes.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -174,7 +173,7 @@ impl Live {
         self.changed.notify_one();
     }
 
-    /// Writes to the log what is looked for and was not seen.
+    /// Logs the blind spots.
     pub(super) fn log_blind_spots(&self) {
         if let Some(detector) = &self.serving.load().detector {
             self.blind_spots.summary(&detector.snapshot).log();
@@ -223,14 +222,14 @@ impl Live {
                     budget = budget.as_str(),
                     events,
                     left_out,
-                    "events exceed a budget and keep the best hits"
+                    "events exceed a budget; the best hits are kept"
                 );
             }
         }
     }
 }
 
-/// Lines about events that exceed a budget: whoever writes the events could fill the log with them.
+/// Limits log lines about events that exceed a budget: the authors of events could fill the log with them.
 static TRUNCATED: Throttle = Throttle::once_a_minute();
 
 fn malformed(malformation: Malformation) -> Counter {
@@ -246,11 +245,10 @@ fn skewed(result: &'static str) -> Counter {
 }
 
 impl Live {
-    /// Matches a batch, and tells `note` how many events were judged and whether one of them had a field that an indicator is
-    /// looked for in.
+    /// Matches a batch, and passes to `note` the number of matched events and whether one of them had a checked field.
     ///
     /// # Errors
-    /// It cannot be judged.
+    /// The batch cannot be matched.
     pub(super) fn process_noting(
         &self,
         format: Format,

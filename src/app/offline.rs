@@ -1,7 +1,7 @@
-//! The detector that `run` would match with, made without running anything: for `scan` and `explain`.
+//! Builds the detector of `run` without running anything, for `scan` and `explain`.
 //!
-//! The files go through the same keeper, the manifest that a node of a fleet has in its cache through the same checks
-//! and the same composition. Nothing is bound, fetched or written.
+//! The files pass the same checks as in `run`, and so does the manifest in the cache of a fleet node. Nothing is bound,
+//! fetched or written.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -19,13 +19,13 @@ use crate::intel::manifest::Manifest;
 use crate::intel::segment::Segment;
 use crate::intel::snapshot::Snapshot;
 
-/// What `run` would match with.
+/// The detector of `run`, and its sources.
 pub struct Offline {
-    /// The indicators under the rules, limits and allowlists of the configuration.
+    /// The detector with the rules, limits and allowlists of the configuration.
     pub detector: Detector,
-    /// The files of indicators, in the order in which they were read.
+    /// The indicator files, in the order in which they were read.
     pub files: Vec<FeedFile>,
-    /// What the import guard refused, with the file and the line.
+    /// Values that the import guard refused, with file and line.
     pub refused: Vec<(PathBuf, u32, Refused)>,
     /// The manifest of the cache, if there is one.
     pub manifest: Option<Arc<Manifest>>,
@@ -35,7 +35,7 @@ pub struct Offline {
     pub notes: Vec<String>,
 }
 
-/// Makes the detector of a configuration. The allowlists at `more_allowlists` apply besides those of the configuration.
+/// Builds the detector of a configuration. The allowlists at `more_allowlists` apply in addition.
 ///
 /// # Errors
 /// `run` would not start for the same reason.
@@ -75,13 +75,13 @@ pub fn offline(config: &Config, more_allowlists: &[PathBuf], seed: u64) -> Resul
         let opened = Opened::new(Arc::clone(&kept.manifest), kept.segments);
         match compose::compose(&settings, seed, config.intel.max_bytes, files.as_deref(), &opened, None) {
             Ok(composed) => (snapshot, in_use) = (Some(Arc::new(composed)), Some(kept.manifest)),
-            // `run` matches with the files alone then, too.
+            // `run` would also match only the files then.
             Err(error) => notes.push(format!("the manifest of intel.control.cache is not used: {error}")),
         }
     }
     let snapshot = snapshot.unwrap_or_else(|| Arc::new(Snapshot::empty(table)));
     if snapshot.is_empty() {
-        notes.push("there are no indicators: nothing matches".to_owned());
+        notes.push("no indicators are loaded: nothing matches".to_owned());
     }
     let (allowlists, unusable) = allowlist::load_with(&config.intel, more_allowlists);
     notes.extend(allowlist::lines(&unusable).into_iter().map(|line| format!("allowlist: {line}")));

@@ -1,4 +1,4 @@
-//! Asks the peers of a configuration whether they are there and answer, without anything of theirs being changed.
+//! Checks that the peers of a configuration answer, without changing anything.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,21 +14,21 @@ use crate::net::tls::Connector;
 use crate::pipeline::Batch;
 use crate::sink::grpc;
 
-/// How long a peer may take for everything.
+/// The time limit per peer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A peer that answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// Its clock, if it says what it shows (`Date`, RFC 9110 section 6.6.1), to the second.
+    /// The peer's clock to the second, if the response has a `Date` (RFC 9110 section 6.6.1).
     pub time: Option<Timestamp>,
 }
 
 /// Sends the next hop of a sink a request without events, which an OTLP receiver answers with success (OTLP
-/// specification, "OTLP/gRPC Response"), or asks a Vector for its health. `None`: the sink has no next hop.
+/// specification, "OTLP/gRPC Response"), or calls the health service of a Vector. `None` if the sink has no next hop.
 ///
 /// # Errors
-/// It does not answer, or refuses; the text says why.
+/// The next hop does not answer, or refuses; the text has the cause.
 pub async fn sink(sink: &config::Sink) -> Option<Result<Answer, String>> {
     let settings = match &sink.kind {
         SinkKind::Otlp(settings) | SinkKind::Vector(settings) => settings,
@@ -47,19 +47,19 @@ async fn ask(sink: &config::Sink, settings: &config::GrpcSink) -> Result<Answer,
         false => made.offer(&sink.id, &Batch::default()).await.map(drop),
     }
     .map_err(|refusal| refusal.to_string())?;
-    // It answers: whether it also says the time decides nothing.
+    // The next hop answered: a missing time is not an error.
     Ok(greet(&settings.endpoint, settings.tls.as_ref()).await.unwrap_or_default())
 }
 
-/// Asks the control plane.
+/// Connects to the control plane.
 ///
 /// # Errors
-/// There is no connection; the text says why.
+/// The connection failed; the text has the cause.
 pub async fn control(control: &config::Control) -> Result<Answer, String> {
     greet(&control.endpoint, control.tls.as_ref()).await
 }
 
-/// Asks for the health of a gRPC server. Any status is an answer.
+/// Calls the health service of a gRPC server. Any status is an answer.
 async fn greet(endpoint: &Endpoint, tls: Option<&ClientTls>) -> Result<Answer, String> {
     let connector = match endpoint {
         Endpoint::Https { host, .. } => {

@@ -1,14 +1,14 @@
-//! What was replaced is freed by whoever replaced it. A snapshot may be gigabytes of mappings, and a thread with events to
-//! answer that happens to drop it last would take milliseconds over that.
+//! Frees replaced snapshots on the thread that replaced them. A snapshot may have gigabytes of mappings, and an event
+//! thread that drops the last reference would take milliseconds to unmap them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long is waited for batches. One that takes longer frees what it holds itself.
+/// How long to wait for batches. A batch that takes longer frees the snapshot itself.
 const LONGEST_BATCH: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Drops each when nobody else has it any more. Blocks, but not for long.
+/// Drops each value after its last other owner. Blocks, but not for long.
 pub(super) fn release<T>(replaced: impl IntoIterator<Item = Arc<T>>) {
     replaced.into_iter().for_each(|one| release_within(LONGEST_BATCH, one));
 }
@@ -27,7 +27,7 @@ mod tests {
 
     use super::*;
 
-    /// Tells which thread freed it.
+    /// Reports the thread that freed it.
     struct Told(Sender<ThreadId>);
 
     impl Drop for Told {

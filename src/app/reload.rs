@@ -1,5 +1,5 @@
-//! A new configuration takes the place of the one in force: everything that it needs is opened, bound and read first,
-//! and only when nothing can fail any more it is swapped in. Whatever fails leaves the old one as it was.
+//! Replaces the active configuration: first opens, binds and reads everything that the new configuration needs, and then
+//! swaps it in without any step that can fail. After a failure the old configuration stays unchanged.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ use crate::telemetry;
 
 use super::indicators::Refused;
 
-/// A configuration that is to replace the one in force.
+/// A configuration that is to replace the active one.
 pub struct Reload {
-    /// What its file holds now.
+    /// The current content of its file.
     pub config: Result<Config, ConfigErrors>,
-    /// Told whether it was taken.
+    /// Receives whether the configuration was applied.
     pub done: oneshot::Sender<bool>,
 }
 
-/// Why a configuration is not taken.
+/// The reason that a configuration is refused.
 #[derive(Debug, thiserror::Error)]
 enum ReloadError {
     #[error(transparent)]
@@ -33,24 +33,24 @@ enum ReloadError {
     #[error(transparent)]
     Indicators(#[from] Refused),
     #[error(
-        "sources.{0}.type: a source changes its type at the next start only, and until then no sink would take its \
-         events: start the process again, or give the source another name"
+        "sources.{0}.type: a source cannot change its type in a reload, and no sink accepts its current \
+         events: restart the process, or give the source another name"
     )]
     Retyped(String),
 }
 
-/// What a new configuration needs, ready to be used.
+/// The parts of a new configuration, ready to be used.
 struct Prepared {
     table: Arc<FieldTable>,
     sinks: Vec<Wired>,
-    /// In the order of the configuration. Those that stay have no socket of their own here.
+    /// In the order of the configuration. Unchanged sources have no socket here.
     sources: Vec<Option<Source>>,
 }
 
 impl App {
     /// Takes a configuration, or says why not and keeps the old one.
     pub(super) async fn reload(&mut self, reload: Reload, serving: &mut Serving) {
-        // Whoever rotates files may signal it; what becomes of the configuration is another matter.
+        // Log rotation may signal it: sinks reopen their files even when the configuration is refused.
         for Wired { sink, .. } in &self.sinks {
             let sink = Arc::clone(sink);
             tokio::spawn(async move { sink.reopen().await });
@@ -61,20 +61,20 @@ impl App {
         };
         let result = if outcome.is_ok() { "applied" } else { "refused" };
         match outcome {
-            Ok(changed) => tracing::info!(changed = changed.join(" "), "the configuration is reloaded"),
+            Ok(changed) => tracing::info!(changed = changed.join(" "), "configuration reloaded"),
             Err(error) => {
                 self.readiness.register(admin::CONFIGURATION, false);
                 let detail = format!("the file was refused, the previous configuration stays active: {error}");
                 self.readiness.set(admin::CONFIGURATION, false, detail);
-                tracing::error!("the configuration is refused, the old one stays active: {error}");
+                tracing::error!(error = %Escaped(&error), "configuration refused; the previous one stays active");
             }
         }
         counter!(telemetry::CONFIG_RELOADS_TOTAL, "result" => result).increment(1);
-        // Whoever asked may be gone.
+        // The receiver may be dropped.
         let _ = reload.done.send(result == "applied");
     }
 
-    /// Takes a configuration, and says which keys have other values now.
+    /// Applies a configuration, and returns the changed keys.
     async fn replace(&mut self, wanted: Config, serving: &mut Serving) -> Result<Vec<String>, ReloadError> {
         let settled = Settled::of(&self.config, &wanted);
         if let Some(id) = settled.without_sink(&wanted) {
@@ -93,7 +93,7 @@ impl App {
 
         self.readiness.weigh(admin::SNAPSHOT, config.failure_mode == FailureMode::Closed);
         let mut before = std::mem::take(&mut self.sources);
-        // Whoever leaves a socket stops taking connections from it before its successor begins.
+        // A source that leaves a socket stops accepting before its successor begins.
         for source in before.iter().filter(|source| !config.sources.contains(&source.config)) {
             serving.stop(&source.config.id);
         }
@@ -117,10 +117,10 @@ impl App {
         Ok(changed)
     }
 
-    /// Shows what is active, and what waits for a restart.
+    /// Shows the active configuration, and the keys that take effect at the next start.
     fn show(&self, settled: Settled) {
         for key in &settled.waiting {
-            tracing::warn!(key, "a change of the configuration takes effect at the next start only");
+            tracing::warn!(key, "configuration change takes effect at the next start only");
         }
         gauge!(telemetry::CONFIG_RESTART_NEEDED).set(settled.waiting.len() as f64);
         if settled.waiting.is_empty() {
@@ -133,7 +133,7 @@ impl App {
         self.shown.store(Arc::new(settled));
     }
 
-    /// Opens and binds what is new. A source that is not as before takes over the socket that has its address.
+    /// Opens and binds the new parts. A changed source takes over the socket of its address.
     fn prepare(&self, config: &Config) -> Result<Prepared, ReloadError> {
         let table = match config.r#match == self.config.r#match {
             true => Arc::clone(&self.table),

@@ -1,4 +1,4 @@
-//! The tasks that serve sources, each with its own stop.
+//! The tasks of the sources, each with its own stop.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,6 @@ use tokio::task::JoinSet;
 
 use super::{RunError, Source};
 
-/// The tasks that serve.
 #[derive(Default)]
 pub(super) struct Serving {
     pub(super) tasks: JoinSet<Result<(), RunError>>,
@@ -16,7 +15,7 @@ pub(super) struct Serving {
 }
 
 impl Serving {
-    /// Serves a source that is bound.
+    /// Starts a bound source.
     pub(super) fn start(&mut self, source: &mut Source) {
         let Some(bound) = source.bound.take() else { return };
         let (stop, stopped) = watch::channel(false);
@@ -24,17 +23,17 @@ impl Serving {
         self.stops.insert(source.config.id.clone(), stop);
     }
 
-    /// Lets a source finish what is in flight, and end.
+    /// Lets a source complete the requests in flight, and end.
     pub(super) fn stop(&mut self, id: &str) {
         if let Some(stop) = self.stops.remove(id) {
-            // An error means that it has ended already.
+            // An error means that the source has already ended.
             let _ = stop.send(true);
         }
     }
 }
 
-/// Ready when a task is to stop.
+/// Resolves when a task is to stop.
 pub(super) async fn wait(mut stopped: watch::Receiver<bool>) {
-    // An error means that the sender is gone, which is a stop too.
+    // An error means that the sender is dropped, which is also a stop.
     let _ = stopped.wait_for(|stop| *stop).await;
 }

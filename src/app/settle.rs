@@ -1,11 +1,11 @@
-//! What a running process takes of a new configuration, and what waits for a restart: the part that can change while
-//! events flow becomes active, the rest stays as it is, and both are told apart wherever the configuration is shown.
+//! Determines which part of a new configuration a running process can activate: that part becomes active, the other keys
+//! keep their value until the next start, and both are shown with the configuration.
 
 use serde_json::Value;
 
 use crate::config::{Config, Limits, Source};
 
-/// A configuration that is active, and where the file that it comes from says something else.
+/// The active configuration, and the keys whose values in the file differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Settled {
     /// What is active.
@@ -15,12 +15,12 @@ pub(super) struct Settled {
 }
 
 impl Settled {
-    /// One that is active as it is, as it is at the start.
+    /// Creates a configuration that is completely active, as at the start.
     pub(super) fn whole(active: Config) -> Settled {
         Settled { active, waiting: Vec::new() }
     }
 
-    /// What becomes of `wanted` in a process in which `active` is.
+    /// Combines `wanted` with the configuration of the running process.
     pub(super) fn of(active: &Config, wanted: &Config) -> Settled {
         let mut settled = wanted.clone();
         settled.limits = Limits {
@@ -35,7 +35,7 @@ impl Settled {
         settled.intel.max_bytes = active.intel.max_bytes;
         settled.intel.canary.clone_from(&active.intel.canary);
         for source in &mut settled.sources {
-            // Whoever sends there speaks the old protocol.
+            // Its clients use the old protocol.
             let before = active.sources.iter().find(|before| is_retyped(before, source));
             source.kind = before.map_or_else(|| source.kind.clone(), |before| before.kind.clone());
         }
@@ -43,14 +43,14 @@ impl Settled {
         Settled { active: settled, waiting }
     }
 
-    /// The first source that keeps its type, and of whose events no sink takes any in this configuration.
+    /// Returns the first source that keeps its type, and whose events no sink would accept.
     pub(super) fn without_sink(&self, wanted: &Config) -> Option<&str> {
         let retyped = |source: &&Source| wanted.sources.iter().any(|wanted| is_retyped(source, wanted));
         let is_read = |source: &&Source| self.active.sinks.iter().any(|sink| sink.inputs.contains(&source.id));
         self.active.sources.iter().filter(retyped).find(|source| !is_read(source)).map(|source| source.id.as_str())
     }
 
-    /// The active configuration as YAML, under a comment that names what is not active of the file.
+    /// Returns the active configuration as YAML, with a comment that names the keys that are not active.
     pub(super) fn to_yaml(&self) -> String {
         let comment = match self.waiting.is_empty() {
             true => String::new(),
@@ -58,21 +58,21 @@ impl Settled {
                 format!("# Changed in the file, takes effect at the next start only: {}\n", self.waiting.join(", "))
             }
         };
-        // A secret masks itself wherever it is written.
+        // A secret masks itself when it is written.
         comment + &self.active.to_yaml().unwrap_or_else(|error| format!("# {error}\n"))
     }
 }
 
-/// Whether one source becomes the other by another type alone.
+/// Returns whether two sources differ only in their type.
 fn is_retyped(before: &Source, after: &Source) -> bool {
     let is_same = before.id == after.id && before.address() == after.address();
     is_same && std::mem::discriminant(&before.kind) != std::mem::discriminant(&after.kind)
 }
 
-/// The keys at which two configurations differ, in the order of the configuration. Secrets are equal here.
+/// Returns the keys at which two configurations differ, in the order of the configuration. Secrets compare as equal.
 pub(super) fn differences(left: &Config, right: &Config) -> Vec<String> {
     let mut keys = Vec::new();
-    // invariant: every configuration that was loaded can be written down.
+    // invariant: every loaded configuration can be serialised.
     let value = |config: &Config| serde_json::to_value(config).unwrap_or_default();
     compare("", &value(left), &value(right), &mut keys);
     keys

@@ -1,5 +1,5 @@
-//! Streams without a known field: a source whose events have nothing that any indicator is looked for in looks like one
-//! without hits. This tells the two apart, within a minute of the first event.
+//! Reports sources whose events have no checked field, which otherwise look like sources without hits, within a minute of
+//! the first event.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,24 +14,23 @@ use crate::encoding::Format;
 use crate::pipeline::{Batch, Check, Checked, Process, Refusal, Work};
 use crate::telemetry;
 
-/// How long a source may send events without a known field before it is reported.
+/// How long a source may send events without a checked field before it is reported.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How often the sources are checked: with [`PATIENCE`], less than a minute after the first event.
+/// The interval of checks: with [`PATIENCE`], less than a minute after the first event.
 pub(super) const EVERY: Duration = Duration::from_secs(30);
 
-/// The events of one source, on their way to what matches.
+/// The matching step of one source, with a record of its events.
 pub(super) struct Stream {
     live: Arc<Live>,
     seen: Seen,
 }
 
-/// What was seen of the events of one source that were matched.
 #[derive(Default)]
 struct Seen {
     first: OnceLock<Instant>,
     events: AtomicU64,
-    /// Whether one of them had a field that an indicator is looked for in.
+    /// Whether one of them had a checked field.
     is_known: AtomicBool,
 }
 
@@ -65,17 +64,17 @@ impl Seen {
         }
     }
 
-    /// The number of events, when none of them had a known field for long enough.
+    /// Returns the number of events, if none of them had a checked field for long enough.
     fn unknown(&self, now: Instant) -> Option<u64> {
         let is_old = self.first.get().is_some_and(|first| now.saturating_duration_since(*first) >= PATIENCE);
         (is_old && !self.is_known.load(Ordering::Relaxed)).then(|| self.events.load(Ordering::Relaxed))
     }
 }
 
-/// Reports the sources whose events have no known field.
+/// Reports the sources whose events have no checked field.
 pub(super) struct Streams {
     readiness: Readiness,
-    /// The sources that were reported last.
+    /// The sources in the last report.
     reported: Vec<String>,
 }
 
@@ -84,7 +83,7 @@ impl Streams {
         Streams { readiness, reported: Vec::new() }
     }
 
-    /// Checks every source, and reports what is new.
+    /// Checks every source, and reports changes.
     pub(super) fn check<'s>(&mut self, sources: impl Iterator<Item = (&'s str, &'s Stream)>, now: Instant) {
         self.report(sources.filter_map(|(id, stream)| Some((id.to_owned(), stream.seen.unknown(now)?))).collect());
     }
@@ -94,7 +93,7 @@ impl Streams {
             tracing::warn!(
                 source,
                 events,
-                "no event of a source has a field that indicators are looked for in: NOTHING OF IT IS MATCHED; name its fields in `match.fields`"
+                "no event of a source has a checked field: NOTHING OF IT IS MATCHED; add its fields to `match.fields`"
             );
         }
         gauge!(telemetry::BLIND_SOURCES).set(unknown.len() as f64);

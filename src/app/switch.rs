@@ -1,4 +1,4 @@
-//! The sinks of a source, replaced while it serves: a batch goes to those that were there when it was matched.
+//! The sinks of a source, replaceable while it serves: a batch is delivered to the sinks that were set when it was matched.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::encoding::Format;
 use crate::pipeline::{Accepted, Batch, BoxFuture, Deliver, Refusal, Signal};
 use crate::sink::Fanout;
 
-/// Delivers to the sinks that are set now.
+/// Delivers to the current sinks.
 pub(super) struct Switch(ArcSwap<Fanout>);
 
 impl Switch {
@@ -16,7 +16,7 @@ impl Switch {
         Switch(ArcSwap::from_pointee(sinks))
     }
 
-    /// Replaces the sinks. What is on its way to the old ones stays on its way.
+    /// Replaces the sinks. Deliveries in progress continue to the old ones.
     pub(super) fn set(&self, sinks: Fanout) {
         self.0.store(Arc::new(sinks));
     }

@@ -1,4 +1,4 @@
-//! Configuration to parts: each function turns one section into what it stands for.
+//! Builds the parts of an app from the sections of the configuration.
 
 use std::io;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use crate::source::filter;
 use crate::source::health::{self, Health};
 use crate::source::{Age, Bound, Limits};
 
-/// The field table that a configuration asks for.
+/// Builds the field table of a configuration.
 ///
 /// # Errors
-/// Too many fields.
+/// There are too many fields.
 pub fn field_table(matching: &config::Match) -> Result<FieldTable, FieldError> {
     let mut table = FieldTable::embedded(matching.extra_fields)?;
     for field in &matching.fields {
@@ -35,7 +35,7 @@ pub fn field_table(matching: &config::Match) -> Result<FieldTable, FieldError> {
     Ok(table)
 }
 
-/// The policy that a configuration asks for.
+/// Builds the policy of a configuration.
 pub fn policy(matching: &config::Match, allowlists: Arc<Allowlists>) -> Policy {
     Policy {
         grace: matching.grace,
@@ -52,11 +52,11 @@ pub fn policy(matching: &config::Match, allowlists: Arc<Allowlists>) -> Policy {
     }
 }
 
-/// The part of `limits.in_flight_bytes` that the tagged records of one batch may take. Together with the list of hits, which
-/// may be half as large, and a request, which may be half of all, there is room for it in a process that has nothing else.
+/// The share of `limits.in_flight_bytes` for the tagged records of one batch. Together with the list of hits, which may be
+/// half as large, and a request, which may be half of all, there is room for it in an otherwise idle process.
 const BATCH_TAGS: usize = 4;
 
-/// What a configuration lets records and batches cause.
+/// Returns the limits of records and batches.
 pub fn budgets(limits: &config::Limits) -> Budgets {
     Budgets {
         record_findings: limits.record_findings,
@@ -65,7 +65,7 @@ pub fn budgets(limits: &config::Limits) -> Budgets {
     }
 }
 
-/// What a configuration says about matching, without the indicators.
+/// Returns the settings of matching.
 pub(super) fn rules(config: &Config, allowlists: Arc<Allowlists>) -> Rules {
     let tag_into = match config.r#match.tag_into {
         config::TagInto::Auto => TagInto::Auto,
@@ -76,7 +76,7 @@ pub(super) fn rules(config: &Config, allowlists: Arc<Allowlists>) -> Rules {
     Rules { policy, tag_into, budgets, failure_mode: config.failure_mode }
 }
 
-/// The limits of every source.
+/// Returns the limits of every source.
 pub(super) fn limits(config: &Config) -> Limits {
     let largest = config.sources.iter().map(config::Source::max_request_bytes).max();
     let limits = Limits {
@@ -103,7 +103,7 @@ pub(super) fn limits(config: &Config) -> Limits {
     descriptors::bound(config, limits)
 }
 
-/// Gives a source what all of them have beside their protocol: TLS, health, and reflection for this host.
+/// Adds what all sources have besides their protocol: TLS, health, and reflection for this host.
 pub(super) fn equip(bound: Bound, source: &config::Source, health: &Health) -> Result<Bound, StartError> {
     let local = bound.local_address().is_local();
     let bound = match source.tls() {
@@ -123,11 +123,11 @@ pub(super) fn equip(bound: Bound, source: &config::Source, health: &Health) -> R
     }))
 }
 
-/// TLS, when the endpoint of a sink asks for it.
+/// Builds TLS, if the endpoint of a sink needs it.
 fn client_tls(id: &str, settings: &config::GrpcSink) -> Result<Option<tls::Connector>, TlsError> {
     let endpoint = &settings.endpoint;
     if !endpoint.is_private() {
-        tracing::warn!(sink = id, %endpoint, "events leave this host without encryption: give an `https://` endpoint");
+        tracing::warn!(sink = id, %endpoint, "events leave this host without encryption: set an `https://` endpoint");
     }
     let config::Endpoint::Https { host, .. } = endpoint else { return Ok(None) };
     let tls = settings.tls.clone().unwrap_or_default();
@@ -138,10 +138,10 @@ fn client_tls(id: &str, settings: &config::GrpcSink) -> Result<Option<tls::Conne
     tls::Connector::load_for(&format!("sink {id}"), &tls, host, protocols).map(Some)
 }
 
-/// The sink for the next hop of a configured one.
+/// Builds the network sink of a configured sink.
 ///
 /// # Errors
-/// The files of TLS cannot be used.
+/// The TLS files cannot be used.
 pub(super) fn network_sink(
     sink: &config::Sink,
     settings: &config::GrpcSink,
@@ -160,17 +160,17 @@ pub(super) fn network_sink(
     })
 }
 
-/// A sink, and the part of the configuration that it was made from.
+/// A sink, and the configuration that it was built from.
 pub(super) struct Wired {
     pub(super) config: config::Sink,
     pub(super) sink: Arc<Sink>,
 }
 
-/// The sinks of a configuration. One that was made from the same settings before is taken as it is, so that its
-/// connection and its file stay open. Needs a runtime, on which new ones ask for the health of their next hops.
+/// Builds the sinks of a configuration. A sink with unchanged settings is reused, so that its connection and its file
+/// stay open. Needs a runtime, on which new sinks check the health of their next hops.
 ///
 /// # Errors
-/// One cannot be opened.
+/// A sink cannot be opened.
 pub(super) fn sinks(config: &Config, before: &[Wired]) -> Result<Vec<Wired>, StartError> {
     let wire = |wanted: &config::Sink| {
         let known = before.iter().find(|wired| same(&wired.config, wanted));
@@ -187,7 +187,7 @@ pub(super) fn sinks(config: &Config, before: &[Wired]) -> Result<Vec<Wired>, Sta
     config.sinks.iter().map(wire).collect()
 }
 
-/// Asks a next hop that can be asked whether it takes events, for the log only: batches find out by themselves.
+/// Logs the health of a next hop. Batches are delivered in any case.
 async fn tell_health(sink: Arc<Sink>) {
     match sink.check_health().await {
         None => {}
@@ -196,13 +196,13 @@ async fn tell_health(sink: Arc<Sink>) {
     }
 }
 
-/// Whether one sink can go on as the other: what it takes from may differ.
+/// Returns whether a sink can be reused: its inputs may differ.
 fn same(left: &config::Sink, right: &config::Sink) -> bool {
     let config::Sink { id, inputs: _, only, required, kind } = left;
     (id, only, required, kind) == (&right.id, &right.only, &right.required, &right.kind)
 }
 
-/// Shows what the deliveries of each sink came to lately in the readiness report.
+/// Shows the recent deliveries of each sink in the readiness report.
 pub(super) fn show_sinks(readiness: &Readiness, sinks: &[Wired]) {
     let sinks: Vec<Arc<Sink>> = sinks.iter().map(|wired| Arc::clone(&wired.sink)).collect();
     let note = |sink: &Arc<Sink>| {
@@ -212,13 +212,13 @@ pub(super) fn show_sinks(readiness: &Readiness, sinks: &[Wired]) {
     readiness.annotate(move || sinks.iter().map(note).collect());
 }
 
-/// The sinks that take from a source, as one.
+/// Combines the sinks of a source.
 pub(super) fn fanout(source: &str, sinks: &[Wired]) -> Fanout {
     let takes = |wired: &&Wired| wired.config.inputs.iter().any(|input| input == source);
     Fanout::new(sinks.iter().filter(takes).map(|wired| Arc::clone(&wired.sink)))
 }
 
-/// Opens a sink. A file that one of `before` writes to stays open, and with it its lock.
+/// Opens a sink. A file that a previous sink writes to stays open, with its lock.
 fn open(sink: &config::Sink, before: &[Wired]) -> Result<Sink, StartError> {
     let failed = |cause: String| StartError::Sink { id: sink.id.clone(), cause };
     let kind = match &sink.kind {

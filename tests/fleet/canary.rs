@@ -13,7 +13,7 @@ async fn a_canary_that_is_not_found_is_told() {
     let _plane = fleet.plane();
     let hotlist = Hotlist::start(&fleet.sidecar("n1", &next, "  canary: canary.example"));
     serves(&hotlist, 1).await;
-    logged(&hotlist, "the canary is found", 1).await;
+    logged(&hotlist, "canary found", 1).await;
     assert_eq!(metric(&hotlist, "hotlist_canary_found").await, 1.0);
     assert!(says(&hotlist, "canary").await.contains("canary.example is found"));
 
@@ -25,7 +25,7 @@ async fn a_canary_that_is_not_found_is_told() {
 
     fleet.serve("feed", &["canary.example", "other.example", "third.example"]);
     serves(&hotlist, 3).await;
-    logged(&hotlist, "the canary is found", 2).await;
+    logged(&hotlist, "canary found", 2).await;
     assert_eq!(metric(&hotlist, "hotlist_canary_found").await, 1.0);
     assert!(says(&hotlist, "canary").await.contains("canary.example is found"));
 }

@@ -154,9 +154,9 @@ async fn a_sidecar_killed_anywhere_serves_the_last_good_version() {
     stage.caught_up(&hotlist).await;
 
     // As soon as it serves; whether it is written down by then is chance.
-    let served = hotlist.log().matches("snapshot serves").count();
+    let served = hotlist.log().matches("snapshot active").count();
     stage.publish();
-    logged(&hotlist, "snapshot serves", served + 1).await;
+    logged(&hotlist, "snapshot active", served + 1).await;
     hotlist.kill();
     stage.proxy.allow(0);
     let hotlist = stage.start();

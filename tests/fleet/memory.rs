@@ -21,7 +21,7 @@ async fn what_takes_too_much_memory_is_refused() {
     assert_eq!(fleet.publish(&[]), 2);
     let slot = fleet.node("n1", "serve", |slot| slot["refused_version"] == 2).await;
     let reason = slot["error"]["message"].as_str().unwrap();
-    assert!(reason.contains("`intel.max_bytes` allows 262144: drop feeds, or raise the limit"), "{reason}");
+    assert!(reason.contains("`intel.max_bytes` allows 262144: remove feeds, or raise the limit"), "{reason}");
     assert_eq!(slot["version"], 1);
     assert_eq!(judged(&hotlist.address(), &next, &["small.example", "large-7.example"]).await, ["feed:small.example"]);
     fleet.compile(&[("feed.txt", lines(&["small.example", "other.example"]))]);
@@ -50,9 +50,9 @@ async fn a_file_that_takes_too_much_memory_is_not_taken() {
     fleet.scene.indicators("local", &many.iter().map(String::as_str).collect::<Vec<_>>());
     logged(&hotlist, "`intel.max_bytes` allows 262144", 1).await;
     assert_eq!(judged(&address, &next, &hosts).await, ["central:m.example", "local:f1.example"]);
-    let served = hotlist.log().matches("snapshot serves").count();
+    let served = hotlist.log().matches("snapshot active").count();
     fleet.scene.indicators("local", &["f2.example"]);
-    logged(&hotlist, "snapshot serves", served + 1).await;
+    logged(&hotlist, "snapshot active", served + 1).await;
     assert_eq!(judged(&address, &next, &hosts).await, ["central:m.example", "local:f2.example"]);
 }
 

@@ -27,9 +27,9 @@ async fn files_and_manifests_serve_together() {
     serves(&hotlist, 1).await;
     tags(&["central:m1.example", "local:f1.example"]).await;
 
-    let served = hotlist.log().matches("snapshot serves").count();
+    let served = hotlist.log().matches("snapshot active").count();
     fleet.scene.indicators("local", &["f2.example"]);
-    logged(&hotlist, "snapshot serves", served + 1).await;
+    logged(&hotlist, "snapshot active", served + 1).await;
     tags(&["central:m1.example", "local:f2.example"]).await;
 
     fleet.serve("central", &["m2.example"]);
@@ -47,9 +47,9 @@ async fn files_and_manifests_serve_together() {
     serves(&hotlist, 3).await;
     tags(&["central:m3.example", "local:f2.example"]).await;
 
-    let served = hotlist.log().matches("snapshot serves").count();
+    let served = hotlist.log().matches("snapshot active").count();
     fleet.scene.indicators("local", &["f3.example"]);
-    logged(&hotlist, "snapshot serves", served + 1).await;
+    logged(&hotlist, "snapshot active", served + 1).await;
     tags(&["central:m3.example", "local:f3.example"]).await;
     hotlist.signal(Signal::SIGHUP);
     logged(&hotlist, "the configuration is ", 2).await;
@@ -79,7 +79,7 @@ async fn files_serve_alone_while_the_control_plane_is_away() {
 
     configure("");
     hotlist.signal(Signal::SIGHUP);
-    logged(&hotlist, "the configuration is reloaded", 1).await;
+    logged(&hotlist, "configuration reloaded", 1).await;
     let answer = export(&address, &request_of([(0, &event("x", &[]))])).await.unwrap();
     assert_eq!(answer.status, 14, "{answer:?}");
     assert_eq!(hotlist.admin("/readyz").await.0, 503);

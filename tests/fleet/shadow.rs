@@ -37,11 +37,11 @@ async fn a_shadow_counts_and_tags_only_when_promoted() {
     ] {
         assert_eq!(metric(&hotlist, name).await, count, "{name}");
     }
-    assert!(hotlist.log().contains("the shadow hits what serves does not"));
+    assert!(hotlist.log().contains("shadow-only hit"));
 
     assert_eq!(fleet.promote(), 3);
     serves(&hotlist, 3).await;
-    logged(&hotlist, "the slot is empty", 1).await;
+    logged(&hotlist, "slot cleared", 1).await;
     assert_eq!(judged(&address, &next, &hosts).await, ["new:comes.example", "old:both.example"]);
     assert_eq!(metric(&hotlist, "hotlist_shadow_hits_total{feed=\"new\"}").await, 3.0);
 

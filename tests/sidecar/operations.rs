@@ -37,8 +37,7 @@ async fn probes_answer_and_metrics_count_what_happened() {
     let name = info.strip_suffix("\"} 1").unwrap();
     assert!(name.starts_with("files:"), "{name}");
     let sinks = ["next", "hits"].map(|sink| format!("[+] sink {sink}: no success yet, no failure\n")).concat();
-    let checks =
-        format!("[+] listeners: bound\n[+] snapshot: {name}, 2 indicators\n[+] feeds: 1 files are as they should be\n");
+    let checks = format!("[+] listeners: bound\n[+] snapshot: {name}, 2 indicators\n[+] feeds: 1 file OK\n");
     assert_eq!(report, format!("{checks}{sinks}ok\n"));
     let (_, metrics) = hotlist.admin("/metrics").await;
     assert_series(
@@ -202,7 +201,7 @@ async fn without_any_loadable_file_the_failure_mode_decides() {
         let arrived: Vec<bytes::Bytes> = next_hop.take().iter().map(|request| request.message()).collect();
         let (is_ready, report) = hotlist.admin("/readyz?verbose").await;
         assert_eq!(is_ready, ready, "{mode}: {report}");
-        assert!(report.contains("snapshot: no file of indicators could be loaded"), "{mode}: {report}");
+        assert!(report.contains("snapshot: no indicator file could be loaded"), "{mode}: {report}");
         assert_eq!(hotlist.admin("/livez").await.0, 200);
         let (_, metrics) = hotlist.admin("/metrics").await;
         if mode == "open" {

@@ -36,7 +36,7 @@ impl Changing {
 
     fn wait_for_reloads(&self, count: usize) {
         let start = Instant::now();
-        while self.hotlist.log().matches("the configuration is reloaded").count() < count {
+        while self.hotlist.log().matches("configuration reloaded").count() < count {
             assert!(start.elapsed() < PATIENCE, "{}", self.hotlist.log());
             std::thread::yield_now();
         }
@@ -84,7 +84,7 @@ async fn what_waits_for_a_restart_is_shown_and_the_rest_is_active() {
         let log = changing.hotlist.log();
         assert_eq!(log.matches("takes effect at the next start").count(), 2 * reload, "{log}");
     }
-    let line = changing.hotlist.wait_for("the configuration is reloaded");
+    let line = changing.hotlist.wait_for("configuration reloaded");
     assert_eq!(line["changed"], "match.subdomains limits.record_findings");
     changing.take(&text);
     assert_eq!(changing.metric("hotlist_config_restart_needed").await, "0");
@@ -94,7 +94,7 @@ async fn what_waits_for_a_restart_is_shown_and_the_rest_is_active() {
 
     changing.scene.write("hotlist.yaml", "sources: [\n");
     changing.hotlist.signal(Signal::SIGHUP);
-    changing.hotlist.wait_for("the configuration is refused");
+    changing.hotlist.wait_for("configuration refused");
     let (status, report) = changing.hotlist.admin("/readyz?verbose").await;
     assert!(status == 200 && report.contains("[i] configuration: the file was refused"), "{report}");
 }
@@ -217,8 +217,8 @@ async fn tls_is_shown_where_it_is_in_effect() {
     without.replace_range(sinks.start + 2..sinks.end + 2, "");
     changing.scene.write("hotlist.yaml", &without);
     changing.hotlist.signal(Signal::SIGHUP);
-    let line = changing.hotlist.wait_for("the configuration is refused");
-    assert!(line["message"].as_str().unwrap().contains("sources.agents.type"), "{line}");
+    let line = changing.hotlist.wait_for("configuration refused");
+    assert!(line["error"].as_str().unwrap().contains("sources.agents.type"), "{line}");
     assert_eq!(export(&address, &batch()).await.unwrap().status, 0);
 }
 
@@ -249,7 +249,7 @@ async fn a_watched_configuration_is_taken_without_a_signal() {
     let (certificate, key) = (changing.scene.path("cert.pem"), changing.scene.path("key.pem"));
     let tls = format!(", tls: {{ cert_file: \"{}\", key_file: \"{}\" }} }}", certificate.display(), key.display());
     version("..3", &text.replacen("\"127.0.0.1:0\" }", &format!("\"127.0.0.1:0\"{tls}"), 1));
-    changing.hotlist.wait_for("the configuration is refused");
+    changing.hotlist.wait_for("configuration refused");
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(key, certified.signing_key.serialize_pem()).unwrap();
     std::fs::write(certificate, certified.cert.pem()).unwrap();

@@ -122,7 +122,7 @@ async fn a_bad_file_keeps_its_last_good_indicators_and_shows() {
         let (status, report) = hotlist.admin("/readyz?verbose").await;
         assert_eq!(status, 200, "{report}");
         assert!(report.contains(&format!("planted.txt: {reason}")), "{report}");
-        assert!(report.contains("[i] feeds: 1 files; attention: "), "{report}");
+        assert!(report.contains("[i] feeds: 1 file, 1 with problems: "), "{report}");
         let (_, metrics) = hotlist.admin("/metrics").await;
         let counter = format!("hotlist_feed_errors_total{{feed=\"planted\",reason=\"{reason}\"}} 1\n");
         assert!(metrics.contains(&counter), "{metrics}");
@@ -132,7 +132,7 @@ async fn a_bad_file_keeps_its_last_good_indicators_and_shows() {
     replace(&scene, "indicators/planted.txt", "198.51.100.9\n");
     until(&hotlist, &next_hop, "198.51.100.9", true).await;
     let (_, report) = hotlist.admin("/readyz?verbose").await;
-    assert!(report.contains("[+] feeds: 1 files are as they should be\n"), "{report}");
+    assert!(report.contains("[+] feeds: 1 file OK\n"), "{report}");
 }
 
 /// Scenario: a feed falls to less than half. Guarantee: the old indicators stay until someone confirms over the admin
@@ -202,7 +202,7 @@ async fn sighup_takes_a_new_configuration_and_keeps_connections() {
         + "match: { subdomains: true }\n";
     scene.write("hotlist.yaml", &changed);
     hotlist.signal(Signal::SIGHUP);
-    hotlist.wait_for("the configuration is reloaded");
+    hotlist.wait_for("configuration reloaded");
     assert_eq!(connection.export(&below).await.unwrap().status, 0, "the same connection");
     assert!(next_hop.take().is_empty());
     assert_ne!(other.take()[0].message(), below, "subdomains match now, at the new next hop");
@@ -237,8 +237,9 @@ async fn a_bad_configuration_is_refused_and_the_old_one_stays() {
         // The log comes through a pipe, and may be a moment behind the metric.
         let line = loop {
             let log = hotlist.log();
-            let told: Vec<&str> = log.lines().filter(|line| line.contains("refused, the old one stays")).collect();
-            if let Some(line) = told.get(number) {
+            let lines: Vec<&str> =
+                log.lines().filter(|line| line.contains("refused; the previous one stays")).collect();
+            if let Some(line) = lines.get(number) {
                 break (*line).to_owned();
             }
             assert!(start.elapsed() < PATIENCE, "{reason}: {log}");

@@ -1,5 +1,5 @@
-//! Keeps the allowlists: reads them again when one of their files changes, and keeps the old ones when a file that was
-//! good is not any more, since findings that a list held back would come in as hits.
+//! Keeps the allowlists: reads them again when a file changes, and keeps the old ones when a valid file becomes invalid,
+//! since findings that a list suppressed would become hits.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::feed::changes::{Changes, Fingerprint};
 use crate::feed::watch::Notice;
 use crate::intel::allowlist::Allowlists;
 
-/// The lists in force, and the files that they are from.
+/// The active lists, and their files.
 pub struct Lists {
     intel: config::Intel,
     prints: BTreeMap<PathBuf, Option<Fingerprint>>,
@@ -21,7 +21,7 @@ pub struct Lists {
 }
 
 impl Lists {
-    /// Reads every list. What cannot be used is logged and costs itself only.
+    /// Reads every list. An unusable list is logged and left out.
     pub fn load(intel: &config::Intel) -> Lists {
         let prints = prints(intel);
         let (serving, errors) = allowlist::load(intel);
@@ -29,7 +29,7 @@ impl Lists {
         Lists { intel: intel.clone(), prints, changes: Changes::default(), serving }
     }
 
-    /// The same for a configuration that is to replace the one in force.
+    /// Reads every list for a configuration that is to replace the active one.
     ///
     /// # Errors
     /// A list cannot be read.
@@ -43,32 +43,32 @@ impl Lists {
         Ok(Lists { intel: intel.clone(), prints, changes: Changes::default(), serving })
     }
 
-    /// The lists in force.
+    /// Returns the active lists.
     pub fn serving(&self) -> &Arc<Allowlists> {
         &self.serving
     }
 
-    /// What the configuration says of them.
+    /// Returns their configuration.
     pub fn entries(&self) -> &[config::AllowlistFiles] {
         &self.intel.allowlists
     }
 
-    /// The paths and globs of the configuration.
+    /// Returns the paths and globs of the configuration.
     pub fn patterns(&self) -> impl Iterator<Item = &str> {
         self.intel.allowlists.iter().map(|entry| entry.path.as_str())
     }
 
-    /// Takes note of what the system says of a path.
+    /// Records a file system notification.
     pub fn note(&mut self, notice: Notice) {
         self.changes.note(notice);
     }
 
-    /// When to look again at the latest, if something is waited for.
+    /// Returns when the next check is due, if a change is pending.
     pub fn next_look(&self) -> Option<Instant> {
         self.changes.next_look()
     }
 
-    /// Reads the lists again if a file of them changed and may be read. Says whether others are in force now.
+    /// Reads the lists again if a file changed and is complete. Returns whether the lists changed.
     pub fn look(&mut self, now: Instant) -> bool {
         let found = prints(&self.intel);
         let mut changed = false;
@@ -79,7 +79,7 @@ impl Lists {
             } else if self.changes.may_read(path, new, now) {
                 changed = true;
             } else {
-                // Lists are read together, when all of them are whole.
+                // Lists are read together, when all of them are complete.
                 return false;
             }
         }
@@ -93,9 +93,9 @@ impl Lists {
         self.prints = found;
         if errors.iter().any(AllowlistError::costs_a_list) {
             for line in allowlist::lines(&errors) {
-                tracing::error!("intel.allowlists: {line}");
+                tracing::error!(cause = line, "intel.allowlists: list cannot be used");
             }
-            tracing::error!("a list cannot be read any more: the old allowlists stay in force");
+            tracing::error!("allowlists rejected; the previous ones stay active");
             return false;
         }
         tell(&lists, &errors);
@@ -106,15 +106,15 @@ impl Lists {
 
 fn tell(lists: &Allowlists, errors: &[AllowlistError]) {
     for line in allowlist::lines(errors) {
-        tracing::warn!("intel.allowlists: {line}");
+        tracing::warn!(cause = line, "intel.allowlists: entry cannot be used");
     }
     for list in lists.lists() {
         let (list, action, entries) = (list.name(), list.action().as_str(), list.len());
-        tracing::info!(list, action, entries, "allowlist is loaded");
+        tracing::info!(list, action, entries, "allowlist loaded");
     }
 }
 
-/// Every file of the lists. A path without a glob counts also while nothing is there.
+/// Returns every file of the lists. A path without a glob counts even if it does not exist.
 fn prints(intel: &config::Intel) -> BTreeMap<PathBuf, Option<Fingerprint>> {
     let mut prints = BTreeMap::new();
     for entry in intel.allowlists.iter().filter(|entry| entry.enabled) {

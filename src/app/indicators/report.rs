@@ -1,4 +1,4 @@
-//! What an operator should know about the indicators: in the log when it changes, in metrics, and in `/readyz?verbose`.
+//! Reports the state of the indicators: changes in the log, metrics, and `/readyz?verbose`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -12,36 +12,36 @@ use crate::escape::Escaped;
 use crate::feed::load::Outcome;
 use crate::telemetry;
 
-/// Lines that the log names for each file; the rest is counted.
+/// The maximum number of logged lines per file; the others are counted.
 const SAMPLE: usize = 3;
-/// Files with a fault that `/readyz?verbose` names.
+/// The maximum number of faulty files that `/readyz?verbose` names.
 const NAMED: usize = 10;
 
-/// Tells what a look at the files brought.
+/// Reports the result of a scan of the files.
 pub struct Reporter {
-    /// Whether these files are only a part of what serves: then somebody else tells what does.
+    /// Whether the files are only a part of the active snapshot, which its publisher reports then.
     is_part: bool,
     readiness: Readiness,
     clock: fn() -> Timestamp,
-    /// Every feed that has a gauge, so that one that is gone is not shown at its last value for ever.
+    /// Every feed with a gauge, so that the gauge of a removed feed is reset.
     feeds: BTreeSet<String>,
     missing: Vec<String>,
 }
 
 impl Reporter {
-    /// Registers the checks: the snapshot counts when nothing may pass unmatched, the feeds are shown only.
+    /// Registers the checks: the snapshot counts when nothing may pass unmatched, the feeds never count.
     pub fn new(readiness: Readiness, clock: fn() -> Timestamp, snapshot_counts: bool, is_part: bool) -> Reporter {
         readiness.register(admin::SNAPSHOT, snapshot_counts);
         readiness.register(admin::FEEDS, false);
         Reporter { is_part, readiness, clock, feeds: BTreeSet::new(), missing: Vec::new() }
     }
 
-    /// Whether the entries without a file are others than those that were told.
+    /// Returns whether the entries without a file changed since the last report.
     pub fn is_behind(&self, keeper: &Keeper) -> bool {
         self.missing != keeper.missing()
     }
 
-    /// Tells of one look: what is shown first, then the log, so that who reads a line finds the rest as it says.
+    /// Reports one scan: readiness before the log, so that a reader of the log finds readiness updated.
     pub fn report(&mut self, keeper: &Keeper, look: &Look) {
         self.tell_feeds(keeper, look);
         if look.snapshot.is_some() {
@@ -50,21 +50,25 @@ impl Reporter {
         }
         if let Some(failed) = &look.failed {
             counter!(telemetry::SNAPSHOT_RELOADS_TOTAL, "result" => "failed").increment(1);
-            tracing::error!("intel.files: {failed}; the serving snapshot stays");
+            tracing::error!(error = %Escaped(failed), "intel.files: cannot build snapshot; the active one stays active");
         }
         look.outcomes.iter().for_each(tell_outcome);
         let files = by_path(keeper);
         for (path, feed, fault) in &look.faults {
             counter!(telemetry::FEED_ERRORS_TOTAL, "feed" => feed.clone(), "reason" => fault.label()).increment(1);
             let held = files.get(path.as_path()).is_some_and(|kept| kept.iter().any(|kept| kept.place.is_some()));
-            let stays = if held { "its last good indicators stay in force" } else { "nothing of it is matched" };
-            tracing::error!(feed, file = %Escaped(path.display()), reason = fault.label(), "{stays}: {}", Escaped(fault));
+            let rejected = if held {
+                "feed file rejected; its last good indicators stay active"
+            } else {
+                "feed file rejected; nothing of it is matched"
+            };
+            tracing::error!(feed, file = %Escaped(path.display()), reason = fault.label(), error = %Escaped(fault), "{rejected}");
         }
         for path in &look.dropped {
-            tracing::info!(file = %Escaped(path.display()), "the file is gone, the rest of its feed stays");
+            tracing::info!(file = %Escaped(path.display()), "feed file removed; the rest of its feed stays active");
         }
         for missing in keeper.missing().iter().filter(|missing| !self.missing.contains(missing)) {
-            tracing::error!("intel.files: {missing}");
+            tracing::error!(cause = missing, "intel.files: entry matches no file");
         }
         self.missing = keeper.missing().to_vec();
     }
@@ -72,8 +76,10 @@ impl Reporter {
     /// Shows that an update panicked, until one succeeds.
     pub fn report_panic(&mut self) {
         counter!(telemetry::TASK_RESTARTS_TOTAL, "task" => "indicators").increment(1);
-        tracing::error!("updating the indicators panicked: the active snapshot stays, and every file is read again");
-        let detail = "the last update panicked, the log says where; every file is read again";
+        tracing::error!(
+            "updating the indicators panicked; the active snapshot stays active, and all files will be read again"
+        );
+        let detail = "the last update panicked (see the log); all files will be read again";
         self.readiness.set(admin::FEEDS, false, detail);
     }
 
@@ -91,7 +97,7 @@ impl Reporter {
             networks = snapshot.networks().len(),
             feeds = snapshot.feeds().len(),
             prefilter_bytes = snapshot.prefilter().size_bytes(),
-            "snapshot is ready"
+            "snapshot ready"
         );
         if snapshot.feeds().iter().all(|feed| !feed.enabled) {
             tracing::warn!("no enabled feed in intel.files: NOTHING IS MATCHED, every event passes untagged");
@@ -101,7 +107,7 @@ impl Reporter {
     fn tell_feeds(&mut self, keeper: &Keeper, look: &Look) {
         if keeper.serving().is_none() && !self.is_part {
             tracing::error!("no file of intel.files could be loaded: NOTHING IS MATCHED");
-            self.readiness.set(admin::SNAPSHOT, false, "no file of indicators could be loaded");
+            self.readiness.set(admin::SNAPSHOT, false, "no indicator file could be loaded");
         }
         let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
         let mut faults = Vec::new();
@@ -125,18 +131,19 @@ impl Reporter {
             self.feeds.insert((*feed).to_owned());
         }
         self.tell_ages(keeper, look);
+        let noun = if files == 1 { "file" } else { "files" };
         let detail = match faults.len() {
-            0 => format!("{files} files are as they should be"),
+            0 => format!("{files} {noun} OK"),
             number => {
                 let more = if number > NAMED { format!(", and {} more", number - NAMED) } else { String::new() };
                 faults.truncate(NAMED);
-                format!("{files} files; attention: {}{more}", faults.join("; "))
+                format!("{files} {noun}, {number} with problems: {}{more}", faults.join("; "))
             }
         };
         self.readiness.set(admin::FEEDS, faults.is_empty(), detail);
     }
 
-    /// Lines that could not be used, and the time of the import, for the feeds that were read well.
+    /// Updates the gauges of unusable lines and import times, for feeds that were read without errors.
     fn tell_ages(&self, keeper: &Keeper, look: &Look) {
         let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
         let files = by_path(keeper);
@@ -160,7 +167,7 @@ impl Reporter {
     }
 }
 
-/// Every file by its path. There may be thousands, so none is looked for among all.
+/// Indexes the files by path. There may be thousands, so each look-up must be fast.
 fn by_path(keeper: &Keeper) -> HashMap<&Path, Vec<&Kept>> {
     let mut files: HashMap<&Path, Vec<&Kept>> = HashMap::new();
     for kept in keeper.files() {
@@ -171,16 +178,16 @@ fn by_path(keeper: &Keeper) -> HashMap<&Path, Vec<&Kept>> {
 
 fn tell_outcome(outcome: &Outcome) {
     let file = outcome.file.path.display();
-    // One that failed as a whole is told with the fault that it is.
+    // A file that failed as a whole is reported with its fault.
     let Ok(import) = &outcome.import else { return };
     tracing::info!(
         feed = outcome.file.feed.name, file = %Escaped(&file), format = %import.format,
-        unusable = import.unusable_lines(), too_generic = outcome.refused.len(), "feed is read"
+        unusable = import.unusable_lines(), too_generic = outcome.refused.len(), "feed file read"
     );
     for unusable in import.unusable.iter().take(SAMPLE) {
-        tracing::warn!(file = %Escaped(&file), line = unusable.line, excerpt = unusable.excerpt, "not usable: {}", Escaped(&unusable.reason));
+        tracing::warn!(file = %Escaped(&file), line = unusable.line, excerpt = unusable.excerpt, reason = %Escaped(&unusable.reason), "line not usable");
     }
     for (line, refused) in outcome.refused.iter().take(SAMPLE) {
-        tracing::warn!(file = %Escaped(&file), line, value = %Escaped(&refused.value), "too generic: {}", refused.reason);
+        tracing::warn!(file = %Escaped(&file), line, value = %Escaped(&refused.value), reason = %refused.reason, "indicator too generic");
     }
 }

@@ -1,5 +1,5 @@
-//! The thread that waits for changes of indicator files, has the keeper look at them, and publishes what it makes.
-//! A thread of its own: reading and indexing take seconds of a core, and no task that serves events may wait for them.
+//! The thread that waits for changes of indicator files, scans them, and publishes the resulting snapshots. It is a
+//! separate thread because reading and indexing take seconds of CPU, which event tasks must not wait for.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,18 +16,18 @@ use crate::feed::watch::{Notice, Watch};
 use crate::intel::allowlist::Allowlists;
 use crate::intel::snapshot::Snapshot;
 
-/// How often files are looked at without a notice: network file systems send none.
+/// The interval of scans without a notification: network file systems send none.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// Notices come in bursts; one look is made for all that come within this time.
+/// Notifications come in bursts; one scan covers all that arrive within this time.
 const BURST: Duration = Duration::from_millis(50);
-/// Pause after a panic, so that one that comes again and again takes no processor time.
+/// The pause after a panic, so that repeated panics use little CPU.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
-/// Orders that wait for the thread.
+/// The capacity of the queue of orders.
 const ORDERS: usize = 8;
 
-/// Given what is to serve; called on the thread, so that nothing newer can be overtaken.
+/// Activates a snapshot; called on the thread, so that it cannot be reordered.
 pub type Publish = Box<dyn FnMut(Option<Arc<Snapshot>>, Arc<Allowlists>) + Send>;
-/// Called once with what new settings make.
+/// Called once with the snapshot of new settings.
 pub type Commit = Box<dyn FnOnce(Option<Arc<Snapshot>>, Arc<Allowlists>) + Send>;
 
 enum Order {
@@ -35,17 +35,17 @@ enum Order {
     Confirm(String, oneshot::Sender<bool>),
 }
 
-/// A handle to the thread, which ends when the last handle is dropped.
+/// A handle of the thread, which ends when the last handle is dropped.
 #[derive(Clone)]
 pub struct Intel {
     orders: Sender<Order>,
 }
 
 impl Intel {
-    /// Starts the thread over a keeper that has had its first look.
+    /// Starts the thread after the first scan.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system cannot start a thread.
     pub fn start(keeper: Keeper, lists: Lists, reporter: Reporter, publish: Publish) -> io::Result<Intel> {
         let (orders, received) = bounded(ORDERS);
         let (watch, notices) = Watch::new();
@@ -56,10 +56,10 @@ impl Intel {
         Ok(Intel { orders })
     }
 
-    /// Takes other settings. `commit` runs with the snapshot that is made for them, when nothing can fail any more.
+    /// Applies other settings. `commit` runs with their snapshot, when nothing can fail any more.
     ///
     /// # Errors
-    /// They cannot be taken; everything stays as it was, and `commit` was not called.
+    /// The settings cannot be applied; everything stays unchanged, and `commit` was not called.
     pub async fn reconfigure(&self, settings: Settings, commit: Commit) -> Result<(), Refused> {
         let (answer, answered) = oneshot::channel();
         self.order(Order::Reconfigure(Box::new(settings), commit, answer)).await;
@@ -67,7 +67,7 @@ impl Intel {
         answered.await.unwrap_or(Err(Refused::Panicked))
     }
 
-    /// Takes a feed as small as it is now. Says whether there is one of that name.
+    /// Accepts the current size of a feed. Returns whether there is a feed of this name.
     pub async fn confirm(&self, feed: &str) -> bool {
         let (answer, answered) = oneshot::channel();
         self.order(Order::Confirm(feed.to_owned(), answer)).await;
@@ -76,7 +76,7 @@ impl Intel {
 
     async fn order(&self, order: Order) {
         let orders = self.orders.clone();
-        // A full queue blocks until the thread is done with what it reads: not on the threads that serve.
+        // A full queue blocks until the thread has finished reading: not on the event threads.
         let _ = tokio::task::spawn_blocking(move || orders.send(order)).await;
     }
 }
@@ -87,14 +87,14 @@ struct Work {
     reporter: Reporter,
     publish: Publish,
     watch: Watch,
-    /// The last look came to no end.
+    /// Whether the last scan panicked.
     is_behind: bool,
 }
 
 impl Work {
-    /// Goes on after a panic: a fault in reading indicators must not end their updates, nor the process with its events.
+    /// Continues after a panic: a bug in reading indicators must stop neither their updates nor the process.
     fn run_through_panics(&mut self, orders: &Receiver<Order>, mut notices: Receiver<Notice>) {
-        // What is shared is replaced as a whole, and every file is judged again.
+        // Shared state is replaced as a whole, and every file is checked again.
         while catch_unwind(AssertUnwindSafe(|| self.run(orders, &mut notices))).is_err() {
             self.keeper.judge_again();
             self.is_behind = true;
@@ -106,7 +106,7 @@ impl Work {
     fn run(&mut self, orders: &Receiver<Order>, notices: &mut Receiver<Notice>) {
         loop {
             let is_new = self.watch.follow(self.keeper.patterns().chain(self.lists.patterns()));
-            // What changed between the last look and the beginning of the watch sends no notice: look at once.
+            // A change between the last scan and the start of the watch sends no notification: scan at once.
             let at_once = is_new || std::mem::take(&mut self.is_behind);
             let latest = Instant::now() + if at_once { Duration::ZERO } else { LOOK_EVERY };
             let looks = [self.keeper.next_look(), self.lists.next_look()];
@@ -118,7 +118,7 @@ impl Work {
                 },
                 recv(*notices) -> notice => match notice {
                     Ok(notice) => self.note_burst(notice, notices),
-                    // Nothing is watched: only the deadline is left.
+                    // Nothing is watched: only the deadline remains.
                     Err(_) => *notices = never(),
                 },
                 recv(crossbeam_channel::at(deadline)) -> _ => {}
@@ -160,7 +160,7 @@ impl Work {
     }
 
     fn reconfigure(&mut self, settings: Settings, commit: Commit) -> Result<(), Refused> {
-        // Lists first: reading them changes nothing, and the keeper's step cannot be taken back.
+        // Lists first: reading them changes nothing, and the files' step cannot be undone.
         let lists = match settings.intel.allowlists == self.lists.entries() {
             true => None,
             false => Some(Lists::prepare(&settings.intel)?),
@@ -195,8 +195,8 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// Scenario: putting new indicators into service panics once. Guarantee: the updates go on, the same indicators are put
-    /// into service by the next attempt, and readiness shows the panic until then.
+    /// Scenario: activating new indicators panics once. Guarantee: the updates go on, the next attempt activates the same
+    /// indicators, and readiness shows the panic until then.
     #[test]
     fn updates_go_on_after_a_panic() {
         let directory = tempfile::tempdir().unwrap();
@@ -230,6 +230,6 @@ mod tests {
         let _intel = Intel::start(keeper, lists, reporter, publish).unwrap();
         write("two.txt", "198.51.100.2\n");
         assert_eq!(snapshots.recv_timeout(PATIENCE).unwrap(), 2);
-        assert_eq!(details.recv_timeout(PATIENCE).unwrap(), "2 files are as they should be");
+        assert_eq!(details.recv_timeout(PATIENCE).unwrap(), "2 files OK");
     }
 }

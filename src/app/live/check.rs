@@ -1,4 +1,4 @@
-//! The live step for single values: they are looked up by what judges events.
+//! The live step for single values: looks them up with the detector that matches events.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ impl Check for Live {
     fn check(&self, values: &[(&str, &str)]) -> Result<Checked, Refusal> {
         let serving = self.serving.load_full();
         let Some(detector) = &serving.detector else {
-            // To say that a value is not known would be a lie, whatever the failure mode does with events.
-            return Err(Refusal::Unavailable("no indicators are loaded, so nothing is known".to_owned()));
+            // An empty result would be misleading, whatever the failure mode does with events.
+            return Err(Refusal::Unavailable("no indicators are loaded, so values cannot be checked".to_owned()));
         };
         let now = (self.clock)();
         let check = |(kind, value): &(&str, &str)| detector.check(kind, value, now).map_err(|error| error.to_string());

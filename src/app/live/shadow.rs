@@ -1,4 +1,4 @@
-//! A snapshot beside the one that judges: what it would hit is counted and sampled, and changes nothing.
+//! The shadow snapshot: its hits are counted and sampled, and change nothing.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -18,27 +18,26 @@ use crate::matcher::Hit;
 use crate::pipeline::Work;
 use crate::telemetry::{self, Throttle};
 
-/// The snapshot in the slot, if there is one.
 #[derive(Default)]
 pub(super) struct Shadow {
     snapshot: ArcSwapOption<Snapshot>,
 }
 
-/// What was found in one batch, as both sides can say it: by field, value, indicator and feed.
+/// The findings of one batch, comparable between both snapshots: by field, value, indicator and feed.
 #[derive(Default)]
 pub(super) struct Findings {
     hasher: RandomState,
-    /// How often each was found, and the number of its feed.
+    /// The number of findings of each, and the number of its feed.
     found: HashMap<u64, (u64, usize)>,
-    /// There were more than [`MAX_COMPARED`].
+    /// Whether there were more than [`MAX_COMPARED`].
     is_incomplete: bool,
 }
 
-/// The most different findings of a batch that are compared, so that a batch of nothing but hits takes no more memory.
+/// The maximum number of different findings of a batch that are compared, to bound memory.
 const MAX_COMPARED: usize = 1 << 16;
 
 impl Findings {
-    /// Takes note of a hit.
+    /// Records a hit.
     pub(super) fn note(&mut self, snapshot: &Snapshot, hit: &Hit) {
         let key = self.key(snapshot, hit);
         if self.found.len() < MAX_COMPARED || self.found.contains_key(&key) {
@@ -59,15 +58,15 @@ impl Shadow {
         self.snapshot.store(snapshot);
     }
 
-    /// What judges beside, under the same rules.
+    /// Returns the detector of the shadow snapshot, under the same rules.
     pub(super) fn of(&self, rules: &Rules) -> Option<Detector> {
         let snapshot = self.snapshot.load_full()?;
         let Rules { policy, tag_into, budgets, .. } = rules.clone();
         Some(Detector { snapshot, policy: Some(policy), tag_into, budgets })
     }
 
-    /// Matches a batch that was judged, and counts by feed what hits, what hits in the shadow only and what only
-    /// without it. `active` are the findings without it; of a batch with more than are compared, hits alone are counted.
+    /// Matches a batch again, and counts by feed the hits of the shadow, shadow-only hits and hits missing in the shadow.
+    /// `active` are the findings of the active snapshot; of a batch with more than are compared, only hits are counted.
     pub(super) fn compare(
         &self,
         shadow: &Detector,
@@ -93,12 +92,12 @@ impl Shadow {
                     if let Some(left_out) = LINES.pass() {
                         let feed = &shadow.snapshot.feed_of(hit.posting.indicator).name;
                         let (indicator, value) = (&hit.name, String::from_utf8_lossy(&hit.value));
-                        tracing::info!(feed, indicator, value = %Escaped(&value), left_out, "the shadow hits what serves does not");
+                        tracing::info!(feed, indicator, value = %Escaped(&value), left_out, "shadow-only hit");
                     }
                 }
             }
         };
-        // The batch could be walked a moment ago, so this walk ends only for want of room, or of the client.
+        // The batch was walked before, so this walk fails only for lack of room, or a cancelled client.
         let Ok((_, report)) = shadow.batch_with(format, message, arrival, work, &mut listen) else { return };
         for ((feed, _), number) in report.hits {
             count(telemetry::SHADOW_HITS_TOTAL, &shadow.snapshot, feed, number);

@@ -1,4 +1,4 @@
-//! What a watcher of `/tap` sees: a hit as one line, and the counters of which the rates are made.
+//! The lines for a watcher of `/tap`: hits, and the counters for rates.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,10 +12,10 @@ use crate::enrich;
 use crate::intel::snapshot::Snapshot;
 use crate::matcher::Hit;
 
-/// Characters of the event's value that are shown.
+/// The maximum length of the shown value, in characters.
 const SHOWN: usize = 256;
 
-/// A hit for somebody who watches.
+/// Formats a hit for watchers.
 pub(super) fn hit(snapshot: &Snapshot, hit: &Hit, arrival: Timestamp) -> Value {
     let value: String = String::from_utf8_lossy(&hit.value).chars().take(SHOWN).collect();
     json!({
@@ -32,7 +32,7 @@ pub(super) fn hit(snapshot: &Snapshot, hit: &Hit, arrival: Timestamp) -> Value {
 }
 
 impl Live {
-    /// What the admin listener shows of the live stream.
+    /// Returns what the admin listener shows of the live stream.
     pub(in crate::app) fn tapped(self: &Arc<Live>) -> (Tap, Counts) {
         let live = Arc::clone(self);
         let counts = move || (live.judged.load(Ordering::Relaxed), live.found.load(Ordering::Relaxed));
