@@ -1,9 +1,10 @@
-//! The admin listener: probes, metrics and the configuration over HTTP/1, apart from the listeners that take events; and
-//! the listener for the probes of other hosts, which has nothing else.
+//! The admin listener: probes, metrics and the configuration over HTTP/1, separate from the listeners for events; and the
+//! listener for probes from other hosts, which serves nothing else.
 //!
-//! Liveness says only that the process serves. What tells about the deployment (`/config`, `/tap`) or changes something
-//! (`/feeds/{feed}/confirm`) is served only where no other host can ask, and not to a page in a browser of this host
-//! (`origin`). Probes and metrics answer under any name: a kubelet and Prometheus ask by the address of a pod.
+//! Liveness depends on nothing but the process. Pages that describe the deployment (`/config`, `/tap`) or change
+//! something (`/feeds/{feed}/confirm`) are served only where no other host can connect, and not to a web page in a
+//! browser on this host (`origin`). Probes and metrics answer under any host name: a kubelet and Prometheus use the
+//! address of a pod.
 
 mod origin;
 mod readiness;
@@ -45,42 +46,44 @@ const PROBES: &str = "probes";
 pub const LISTENERS: &str = "listeners";
 /// The name of the check that there is a snapshot to match with.
 pub const SNAPSHOT: &str = "snapshot";
-/// The name of the check that every file of indicators is as it should be.
+/// The name of the check that all indicator files are valid.
 pub const FEEDS: &str = "feeds";
-/// The check that tells of the control plane. It never counts: one that is away is no reason to take no events.
+/// The name of the check of the control plane. It never counts: a lost control plane must not stop events.
 pub const CONTROL: &str = "control";
-/// The check that all of the configuration's file is active. It never counts, and is there once it is not.
+/// The name of the check that the whole configuration file is active. It never counts, and appears when it fails.
 pub const CONFIGURATION: &str = "configuration";
-/// The check that the events of every source have known fields. It never counts, and is there once they have not.
+/// The name of the check that the events of every source have checked fields. It never counts, and appears when it fails.
 pub const STREAMS: &str = "streams";
 /// The check that the canary is found. It never counts.
 pub const CANARY: &str = "canary";
 
-/// Connections at once: probes and scrapes are few.
+/// The maximum number of connections: probes and scrapes are few.
 const MAX_CONNECTIONS: usize = 64;
-/// Descriptors for probes while the process has no others left, two for each connection.
+/// File descriptors reserved for probes while the process has no others left, two per connection.
 const SPARE_DESCRIPTORS: usize = 8;
-/// How long a peer may take for TLS, and how long for the header of a request.
+/// The time limit for the TLS handshake, and for the header of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may be without a request; scrapers come more often.
+/// The maximum time that a connection may be idle; scrapers connect more often.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
-/// Bytes a second below which a request's body, which nothing here needs, makes room for another.
+/// The upload rate in bytes per second below which a connection may be closed for another; no request here has a body.
 const MIN_UPLOAD_RATE: u64 = 1 << 10;
 
-/// Bytes of a request's header.
+/// The maximum size of a request's header in bytes.
 const MAX_HEADER: usize = 16 << 10;
 
-/// Why the admin listener does not work.
+/// The reason that the admin listener failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// The address cannot be bound.
-    #[error("{name}.address: cannot listen on {address}: {source}; give another address, or end what listens there")]
+    #[error(
+        "{name}.address: cannot listen on {address}: {source}; give another address, or end the process that listens there"
+    )]
     Bind {
         /// The listener's key in the configuration.
         name: &'static str,
         /// The configured address.
         address: Address,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// The certificate cannot be used.
@@ -88,34 +91,34 @@ pub enum AdminError {
     Tls {
         /// The listener's key in the configuration.
         name: &'static str,
-        /// Why not.
+        /// The cause.
         cause: TlsError,
     },
-    /// There is no thread for it.
-    #[error("the admin listener has no thread: {0}; raise the system's limit of threads")]
+    /// Its thread cannot be started.
+    #[error("cannot start the thread of the admin listener: {0}; raise the system's limit of threads")]
     Thread(io::Error),
-    /// The bound socket does not work.
+    /// The bound socket failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
 }
 
-/// Gives the name of the snapshot that serves. Asked at each request.
+/// Returns the name of the active snapshot, on each request.
 pub type SnapshotName = Arc<dyn Fn() -> Arc<str> + Send + Sync>;
 
-/// What the listener shows.
+/// The content of the admin listener.
 #[derive(Clone)]
 pub struct Pages {
     /// `/readyz`.
     pub readiness: Readiness,
     /// `/metrics`.
     pub metrics: PrometheusHandle,
-    /// The name of the snapshot that serves, for `/metrics`; absent where nothing is matched.
+    /// The name of the active snapshot, for `/metrics`; `None` if nothing is matched.
     pub snapshot: Option<SnapshotName>,
-    /// `/config`: the configuration that is in effect, without secrets. Asked at each request.
+    /// `/config`: the active configuration, without secrets, read on each request.
     pub config: Arc<dyn Fn() -> String + Send + Sync>,
-    /// `POST /feeds/{feed}/confirm`: takes a feed as small as it is now; `false` when there is none of that name.
+    /// `POST /feeds/{feed}/confirm`: accepts the current size of a feed; `false` if there is no feed of this name.
     pub confirm: Arc<dyn Fn(String) -> BoxFuture<'static, bool> + Send + Sync>,
-    /// `/tap`: what hits, and what is counted. `None`: nothing is matched here.
+    /// `/tap`: hits and counters. `None` if nothing is matched.
     pub tap: Option<(Tap, Counts)>,
 }
 
@@ -125,12 +128,12 @@ pub struct Admin {
     name: &'static str,
     listener: Listener,
     tls: Option<Arc<Acceptor>>,
-    /// What answers is apart from what matches.
+    /// The runtime of the listener, separate from matching.
     thread: OwnThread,
 }
 
 impl Admin {
-    /// Binds at once, so that an address in use stops the start and not the first scrape. Needs a tokio runtime.
+    /// Binds at once, so that an address in use prevents the start. Needs a tokio runtime.
     ///
     /// # Errors
     /// The address cannot be bound, or the certificate cannot be used.
@@ -138,7 +141,7 @@ impl Admin {
         Admin::bind_as(ADMIN, address, tls)
     }
 
-    /// The same for the listener that has probes and metrics only.
+    /// Binds the listener that serves only probes and metrics.
     ///
     /// # Errors
     /// The address cannot be bound, or the certificate cannot be used.
@@ -157,16 +160,16 @@ impl Admin {
         Ok(Admin { name, listener, tls, thread })
     }
 
-    /// The address it is bound to, with the port that the system chose for port 0.
+    /// Returns the bound address, with the port that the system chose for port 0.
     pub fn address(&self) -> &Address {
         self.listener.local_address()
     }
 
-    /// Answers until `shutdown`, then finishes what is in flight. End it last: probes should see a drain. A thread of its own
-    /// answers, so that no work on events holds up a probe.
+    /// Answers until `shutdown`, then completes the requests in flight. Should end last, so that probes see a drain. Runs on
+    /// a separate thread, so that work on events never delays a probe.
     ///
     /// # Errors
-    /// The socket broke down, or the system gives no thread.
+    /// The socket failed, or the system cannot start a thread.
     pub async fn serve(
         self,
         pages: Pages,
@@ -177,7 +180,7 @@ impl Admin {
     }
 }
 
-/// Answers on the thread that polls this.
+/// Serves on the thread that polls this.
 async fn serve(
     name: &'static str,
     listener: Listener,
@@ -187,7 +190,7 @@ async fn serve(
 ) -> Result<(), AdminError> {
     let address = listener.local_address();
     if tls.is_none() && !address.is_local() {
-        tracing::warn!(%address, "probes and metrics are open to other hosts without encryption: set `{name}.tls`");
+        tracing::warn!(%address, "probes and metrics are reachable from other hosts without encryption: set `{name}.tls`");
     }
     let mut router = Router::new()
         .route("/livez", get(async || text(StatusCode::OK, "ok\n")))
@@ -203,10 +206,10 @@ async fn serve(
             "/feeds/{feed}/confirm",
             post(async move |Path(feed): Path<String>| match confirm(feed.clone()).await {
                 true => text(StatusCode::OK, "confirmed\n"),
-                false => text(StatusCode::NOT_FOUND, format!("no feed is called {}\n", Escaped(feed))),
+                false => text(StatusCode::NOT_FOUND, format!("feed {} does not exist\n", Escaped(feed))),
             }),
         );
-        // No page can ask over a Unix socket.
+        // Web pages cannot use a Unix socket.
         if let Address::Tcp(_) = address {
             private = private.route_layer(from_fn(refuse_pages));
         }
@@ -229,7 +232,7 @@ async fn serve(
     Ok(listener.serve(bounds, tls, &[b""], open, shutdown).await?)
 }
 
-/// Refuses what a page in a browser of this host could have asked.
+/// Refuses requests that a web page in a browser on this host could have sent.
 async fn refuse_pages(request: Request, next: Next) -> Response {
     match origin::check(request.headers(), request.uri()) {
         Ok(()) => next.run(request).await,
@@ -247,7 +250,7 @@ async fn readyz(State(readiness): State<Readiness>, RawQuery(query): RawQuery) -
 
 async fn render(State((metrics, snapshot)): State<(PrometheusHandle, Option<SnapshotName>)>) -> Response {
     telemetry::measure_process();
-    // Without its own listener the exporter leaves it to us to fold recorded values into their distributions.
+    // Without its own listener the exporter does not fold recorded values into their distributions.
     metrics.run_upkeep();
     let mut text = metrics.render();
     if let Some(snapshot) = snapshot {
@@ -307,13 +310,13 @@ mod tests {
         ask(address, "GET", path, "host: localhost\r\n").await
     }
 
-    /// The same with any method and headers.
+    /// Sends a request with any method and headers.
     async fn ask(address: &Address, method: &str, path: &str, headers: &str) -> (String, String) {
         let request = format!("{method} {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n");
         let mut answer = String::new();
         match address {
             Address::Tcp(address) => {
-                // Who listens everywhere is reached at home.
+                // A listener on all addresses is reached by loopback.
                 let mut stream = TcpStream::connect(("127.0.0.1", address.port())).await.unwrap();
                 stream.write_all(request.as_bytes()).await.unwrap();
                 stream.read_to_string(&mut answer).await.unwrap();
@@ -421,7 +424,7 @@ mod tests {
             for headers in &foreign {
                 let (status, body) = ask(&running.address, method, path, headers).await;
                 assert_eq!(status, "HTTP/1.1 403 Forbidden", "{method} {path} {headers}");
-                assert!(!body.contains("grace") && body.contains("; ask "), "{body}");
+                assert!(!body.contains("grace") && body.contains("; use "), "{body}");
             }
             assert_eq!(ask(&running.address, method, path, &own).await.0, OK);
         }

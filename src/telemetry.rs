@@ -1,5 +1,5 @@
-//! Logs and metrics of the process itself: one subscriber for `tracing`, one Prometheus recorder, and the table of
-//! every metric there is (`telemetry/metrics.rs`, `telemetry/control_plane.rs`).
+//! Logs and metrics of the process: a subscriber for `tracing`, a Prometheus recorder, and the table of all metrics
+//! (`telemetry/metrics.rs`, `telemetry/control_plane.rs`).
 
 mod control_plane;
 mod filter;
@@ -28,42 +28,42 @@ use outlet::Outlet;
 /// Upper bounds of the buckets of [`STAGE_SECONDS`], in seconds: from one small batch to a sink's time-out.
 const STAGE_BUCKETS: [f64; 12] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 8.0, 30.0];
 
-/// How long the end of the process waits for a reader of its log.
+/// How long the process waits at its end for a reader of its log.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
-/// The log's way to standard error, once [`open_log`] made it.
+/// The writer of the log to standard error, once [`open_log`] has created it.
 static OUTLET: OnceLock<Outlet> = OnceLock::new();
 
-/// The environment variable that overrides the level of the log, in the syntax of `tracing` filters.
+/// The environment variable that overrides the log level, in the syntax of `tracing` filters.
 pub const LOG_VARIABLE: &str = "HOTLIST_LOG";
 
-/// Why telemetry could not be set up.
+/// The reason that telemetry cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The variable holds no filter.
+    /// The variable is not a valid filter.
     #[error(
         "the environment variable {LOG_VARIABLE} is not a log filter: {0}; give e.g. `debug` or `hotlist=trace,info`"
     )]
     Filter(String),
-    /// A subscriber was set up before.
+    /// A subscriber is already set up.
     #[error("the log is already set up in this process: {0}; set it up once")]
     LogTwice(String),
-    /// There is no thread that writes the log.
-    #[error("the log has no thread: {0}; raise the system's limit of threads")]
+    /// The thread of the log cannot be started.
+    #[error("cannot start the thread of the log: {0}; raise the system's limit of threads")]
     Thread(io::Error),
-    /// A recorder was set up before.
+    /// A recorder is already set up.
     #[error("metrics are already set up in this process: {0}; set them up once")]
     MetricsTwice(String),
     /// The recorder refused its settings.
-    #[error("the metrics recorder refused its settings: {0}; this is a fault of the program")]
+    #[error("the metrics recorder refused its settings: {0}; please report this bug in Hotlist")]
     Recorder(#[from] BuildError),
 }
 
-/// Has a thread of its own write to standard error whatever [`init_log`] and [`last_words`] say from now on, so that no
-/// reader of it holds the process up. Lines that cannot be written are lost and counted.
+/// Writes the output of [`init_log`] and [`last_words`] to standard error on a separate thread from now on, so that a slow
+/// reader does not block the process. Lines that cannot be written are lost and counted.
 ///
 /// # Errors
-/// The system gives no thread.
+/// The system cannot start a thread.
 pub fn open_log() -> Result<(), TelemetryError> {
     outlet().map(|_| ())
 }
@@ -72,7 +72,7 @@ fn outlet() -> Result<&'static Outlet, TelemetryError> {
     if let Some(outlet) = OUTLET.get() {
         return Ok(outlet);
     }
-    // Not by way of the standard library's buffer, whose lock another writer might hold for as long as it is blocked.
+    // Bypasses the standard library's buffer, whose lock may be held by a blocked writer.
     let write = |bytes: &[u8]| Ok(rustix::io::write(io::stderr(), bytes)?);
     let outlet = Outlet::start(write).map_err(TelemetryError::Thread)?;
     Ok(OUTLET.get_or_init(|| outlet))
@@ -89,8 +89,8 @@ pub fn init_log(log: Log, filter: Option<&str>) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-/// Writes a text for people to standard error, behind what the log has written, and waits for the log's last lines:
-/// without [`open_log`] for as long as it takes, else for half a second.
+/// Writes a text for people to standard error, after the log, and waits until the log is written: without [`open_log`]
+/// without a limit, otherwise for half a second.
 pub fn last_words(text: &str) {
     let mut line = Vec::new();
     if !text.is_empty() {
@@ -105,14 +105,14 @@ pub fn last_words(text: &str) {
             outlet.flush(LAST_LINES);
         }
         None => {
-            // Nothing is left to do when standard error is gone, too.
+            // A failing standard error is ignored.
             let _ = io::stderr().write_all(&line);
         }
     }
 }
 
-/// Whether standard error shows colours: it is a terminal that has them, and `NO_COLOR`, `CLICOLOR` and `TERM` do not say
-/// otherwise; or `CLICOLOR_FORCE` asks for them.
+/// Returns whether standard error shows colours: it is a terminal with colours, and `NO_COLOR`, `CLICOLOR` and `TERM` do
+/// not disable them; or `CLICOLOR_FORCE` enables them.
 fn has_colours() -> bool {
     anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
 }
@@ -124,7 +124,7 @@ fn log_filter(log: Log, filter: Option<&str>) -> Result<EnvFilter, TelemetryErro
     }
 }
 
-/// Installs the recorder of the whole process and describes every metric. The handle renders them as text.
+/// Installs the recorder of the process and describes every metric. The handle renders the metrics as text.
 pub fn init_metrics() -> Result<PrometheusHandle, TelemetryError> {
     let recorder = builder()?.build_recorder();
     let handle = recorder.handle();
@@ -134,7 +134,7 @@ pub fn init_metrics() -> Result<PrometheusHandle, TelemetryError> {
     Ok(handle)
 }
 
-/// Measures the process itself (`process_resident_memory_bytes` and the like), for a scrape that comes now.
+/// Measures the process itself (`process_resident_memory_bytes` and similar), for a scrape.
 pub fn measure_process() {
     static PROCESS: LazyLock<metrics_process::Collector> = LazyLock::new(|| {
         let process = metrics_process::Collector::default();
@@ -148,7 +148,7 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
     PrometheusBuilder::new().set_buckets_for_metric(Matcher::Full(STAGE_SECONDS.to_owned()), &STAGE_BUCKETS)
 }
 
-/// Every metric that a process of this program can expose.
+/// All metrics that a process of this program can expose.
 fn every_metric() -> impl Iterator<Item = &'static Metric> {
     METRICS.iter().chain(CONTROL_PLANE_METRICS)
 }

@@ -1,8 +1,9 @@
-//! Who may ask for what is for this host only: programs of this host, and no page of another site in its browser.
+//! Access to pages that are only for this host: programs on this host may request them, pages of other sites in its browser
+//! may not.
 //!
-//! A page can send requests to loopback, and a name that it controls can be made to resolve to loopback (DNS
-//! rebinding), so that the browser lets it read the answers. Both show in headers that a page cannot choose: `Host`
-//! has the page's own name, `Origin` and `Sec-Fetch-Site` say where a request comes from.
+//! A web page can send requests to loopback, and a name that it controls can resolve to loopback (DNS rebinding), so that
+//! the browser lets it read the responses. Both are detected by headers that a page cannot set: `Host` has the page's own
+//! name, `Origin` and `Sec-Fetch-Site` tell where a request comes from.
 
 use std::net::IpAddr;
 
@@ -10,27 +11,27 @@ use axum::http::{HeaderMap, HeaderName, Uri, header};
 
 use crate::escape::Escaped;
 
-/// `Sec-Fetch-Site` (W3C Fetch Metadata): what the page that asks is to this server.
+/// `Sec-Fetch-Site` (W3C Fetch Metadata): the relation of the requesting page to this server.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Why a request is refused.
+/// The reason that a request is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
-    /// The name is not one of this host's.
-    #[error("the host `{host}` is not this host; ask by `localhost`, a loopback address or the Unix socket", host = Escaped(.0))]
+    /// The host name does not belong to this host.
+    #[error("the host `{host}` is not this host; use `localhost`, a loopback address or the Unix socket", host = Escaped(.0))]
     Host(String),
-    /// There is no name, or more than one.
-    #[error("the request has no single `Host`; ask by `localhost`, a loopback address or the Unix socket")]
+    /// The host name is missing or given more than once.
+    #[error("the request must have exactly one `Host`; use `localhost`, a loopback address or the Unix socket")]
     NoHost,
-    /// A page of another site.
-    #[error("pages of {origin} may not ask this; ask with a program such as curl", origin = Escaped(.0))]
+    /// The request comes from a page of another site.
+    #[error("pages of {origin} may not request this; use a program such as curl", origin = Escaped(.0))]
     Origin(String),
 }
 
-/// Lets a request pass that names this host, and whose `Origin`, if there is one, is the very server that it asks.
+/// Accepts a request that names this host, and whose `Origin`, if any, is this server.
 pub(super) fn check(headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
     let host = single(headers, &header::HOST).ok_or(Refusal::NoHost)?;
-    // A request line in absolute form says what counts (RFC 9112 section 3.2.2).
+    // The request target in absolute form takes precedence (RFC 9112 section 3.2.2).
     for host in [Some(host.as_str()), uri.authority().map(|authority| authority.as_str())].into_iter().flatten() {
         if !is_this_host(host) {
             return Err(Refusal::Host(host.to_owned()));
@@ -43,21 +44,21 @@ pub(super) fn check(headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
             return Err(Refusal::Origin(origin));
         }
     }
-    // `none` is a person who typed the address.
+    // `none`: the user typed the address.
     match headers.get_all(SEC_FETCH_SITE).iter().find(|site| !matches!(site.as_bytes(), b"same-origin" | b"none")) {
         Some(site) => Err(Refusal::Origin(format!("another site ({})", String::from_utf8_lossy(site.as_bytes())))),
         None => Ok(()),
     }
 }
 
-/// The only value of a header.
+/// Returns the value of a header that occurs exactly once.
 fn single(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let mut values = headers.get_all(name).iter();
     let value = values.next().filter(|_| values.next().is_none())?;
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// Whether a host, with or without a port, is a loopback name or address.
+/// Returns whether a host, with or without a port, is a loopback name or address.
 fn is_this_host(host: &str) -> bool {
     let (name, port) = match host.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
@@ -87,7 +88,7 @@ mod tests {
         check(&map, &Uri::from_static("/config"))
     }
 
-    /// Every host with every origin and every site: only this host's, asked by itself or by a program, passes.
+    /// Every host with every origin and every site: only requests of this host's programs and own pages pass.
     #[test]
     fn only_programs_of_this_host_and_its_own_pages_pass() {
         let own = [
@@ -159,7 +160,7 @@ mod tests {
     }
 
     proptest! {
-        /// Guarantee: no host passes but a loopback address or `localhost`, whatever is around it.
+        /// Guarantee: only a loopback address or `localhost` passes, whatever surrounds it.
         #[test]
         fn no_other_name_passes(host in "[a-z0-9.:@\\[\\]%-]{0,24}") {
             if is_this_host(&host) {

@@ -1,5 +1,5 @@
-//! Readiness: a handful of named checks. Which of them count is decided by whoever registers them, so that a fault of
-//! detection need not become an outage of logging.
+//! Readiness: a few named checks. The code that registers a check decides whether it counts, so that a failure of matching
+//! need not become an outage of logging.
 
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,26 +13,25 @@ use crate::escape::Escaped;
 pub struct Check {
     /// Its name.
     pub name: &'static str,
-    /// Whether the process is ready only when it is good.
+    /// Whether a failure makes the process unready.
     pub counts: bool,
-    /// Whether it is good.
+    /// Whether the check passes.
     pub good: bool,
-    /// What to show beside it, for people.
+    /// Details for people.
     pub detail: String,
 }
 
-/// A line of the report that no decision depends on, made when somebody asks.
+/// A line of the report that does not affect readiness, created on request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// What it is about.
+    /// Its subject.
     pub name: String,
-    /// Whether it is good.
+    /// Whether its subject works.
     pub good: bool,
-    /// What to show beside it, for people.
+    /// Details for people.
     pub detail: String,
 }
 
-/// What makes notes.
 #[derive(Default)]
 struct Notes(Option<Box<dyn Fn() -> Vec<Note> + Send + Sync>>);
 
@@ -42,16 +41,16 @@ impl fmt::Debug for Notes {
     }
 }
 
-/// Whether the process should get work, shared between those who know and those who ask.
+/// The readiness of the process, shared between the parts that set it and those that read it.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     checks: RwLock<Checks>,
-    /// Shown below the checks.
+    /// Creates the lines below the checks.
     notes: RwLock<Notes>,
-    /// Whether it is ready, for those who wait for that to change.
+    /// The current readiness, for those who wait for a change.
     ready: watch::Sender<bool>,
 }
 
@@ -62,7 +61,7 @@ struct Checks {
 }
 
 impl Readiness {
-    /// Registers a check, bad at first. One that does not count is shown only. A name registered again starts anew.
+    /// Registers a check, which fails at first. A check that does not count is only shown. Registering again resets it.
     pub fn register(&self, name: &'static str, counts: bool) {
         self.change(|state| {
             state.checks.retain(|check| check.name != name);
@@ -80,7 +79,7 @@ impl Readiness {
         });
     }
 
-    /// Says anew whether a registered check counts; another name is ignored.
+    /// Changes whether a registered check counts; another name is ignored.
     pub fn weigh(&self, name: &'static str, counts: bool) {
         self.change(|state| {
             if let Some(check) = state.checks.iter_mut().find(|check| check.name == name) {
@@ -89,32 +88,32 @@ impl Readiness {
         });
     }
 
-    /// Shows notes below the checks from now on, in the place of those before.
+    /// Sets the notes below the checks, replacing earlier ones.
     pub fn annotate(&self, notes: impl Fn() -> Vec<Note> + Send + Sync + 'static) {
         *self.0.notes.write().unwrap_or_else(PoisonError::into_inner) = Notes(Some(Box::new(notes)));
     }
 
-    /// Turns readiness off for good, before the process drains.
+    /// Turns readiness off permanently, before the process drains.
     pub fn drain(&self) {
         self.change(|state| state.draining = true);
     }
 
-    /// Whether work should come. Without any check it should not: nothing has been set up yet.
+    /// Returns whether the process is ready. Without any check it is not: nothing has been set up yet.
     pub fn is_ready(&self) -> bool {
         self.read(Checks::are_good)
     }
 
-    /// The same, and every change of it.
+    /// Returns the current readiness, and every change of it.
     pub fn watch(&self) -> watch::Receiver<bool> {
         self.0.ready.subscribe()
     }
 
-    /// Every check, in the order of registration.
+    /// Returns every check, in the order of registration.
     pub fn checks(&self) -> Vec<Check> {
         self.read(|state| state.checks.clone())
     }
 
-    /// One line a check, as `/readyz?verbose` shows it.
+    /// Formats one line per check, for `/readyz?verbose`.
     pub(super) fn report(&self) -> String {
         let mut text = String::new();
         self.read(|state| {
@@ -140,11 +139,11 @@ impl Readiness {
         text
     }
 
-    // A panic elsewhere cannot leave the state half changed, so a poisoned lock is still good.
+    // A panic elsewhere leaves a consistent state, so a poisoned lock can be used.
     fn change(&self, change: impl FnOnce(&mut Checks)) {
         let mut checks = self.0.checks.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut checks);
-        // Under the lock, so that the last change is also the last that is told.
+        // Under the lock, so that watchers see the last change last.
         let ready = checks.are_good();
         self.0.ready.send_if_modified(|told| std::mem::replace(told, ready) != ready);
     }
@@ -164,7 +163,7 @@ impl Checks {
 mod tests {
     use super::*;
 
-    /// Guarantee: notes are shown as they are at the moment of asking, and change nothing about readiness.
+    /// Guarantee: notes show the state at the time of the request, and do not affect readiness.
     #[test]
     fn notes_are_shown_and_do_not_count() {
         let readiness = Readiness::default();
@@ -176,7 +175,7 @@ mod tests {
         assert!(readiness.is_ready());
     }
 
-    /// Guarantee: whoever watches is told of each change once, and a drain is for good.
+    /// Guarantee: watchers see each change once, and a drain is permanent.
     #[test]
     fn a_change_is_told_once() {
         let readiness = Readiness::default();

@@ -1,7 +1,7 @@
-//! `/tap`: hits as they happen, and how many events and hits there are each second, as NDJSON.
+//! `/tap`: hits as they happen, and the rates of events and hits each second, as NDJSON.
 //!
-//! A hit is rendered only while somebody watches, at most so many a second; the rest is counted. A watcher that does not
-//! read loses lines, never the events their time.
+//! A hit is rendered only while there are watchers, and at most a fixed number per second; the others are counted. A slow
+//! watcher loses lines, and never delays events.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,17 +20,17 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::text;
 use crate::net::socket::Connection;
 
-/// Watchers at once.
+/// The maximum number of watchers.
 const MAX_WATCHERS: usize = 8;
-/// Hits that are shown each second.
+/// The maximum number of shown hits per second.
 const HITS_PER_SECOND: u32 = 100;
-/// Lines that a watcher may lag behind.
+/// The maximum number of lines that a watcher may lag behind.
 const MAX_LAG: usize = 4 * HITS_PER_SECOND as usize;
 
-/// Events that were judged and hits, since the start.
+/// Returns the matched events and hits since the start.
 pub type Counts = Arc<dyn Fn() -> (u64, u64) + Send + Sync>;
 
-/// Takes hits, and hands them to whoever watches.
+/// Sends hits to the watchers.
 #[derive(Clone, Debug)]
 pub struct Tap(Arc<Shared>);
 
@@ -38,9 +38,9 @@ pub struct Tap(Arc<Shared>);
 struct Shared {
     lines: broadcast::Sender<Bytes>,
     watchers: AtomicUsize,
-    /// Hits that may still be shown in this second.
+    /// The number of hits that may still be shown in this second.
     left: AtomicU32,
-    /// Hits that were not shown.
+    /// The number of hits that were not shown.
     left_out: AtomicU64,
 }
 
@@ -52,7 +52,7 @@ impl Default for Tap {
 }
 
 impl Tap {
-    /// Shows a hit to whoever watches. `render` makes its line, and is not called when nobody does or too many were shown.
+    /// Shows a hit to the watchers. `render` formats its line, and is not called without watchers or above the limit.
     pub fn hit(&self, render: impl FnOnce() -> serde_json::Value) {
         if self.0.watchers.load(Ordering::Relaxed) == 0 {
             return;
@@ -62,11 +62,11 @@ impl Tap {
             self.0.left_out.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        // An error means that the last watcher left just now.
+        // An error means that the last watcher has just left.
         let _ = self.0.lines.send(line(&render()));
     }
 
-    /// A place among the watchers.
+    /// Adds a watcher, if there are not too many.
     fn watch(&self) -> Option<Watcher> {
         let enter = |watchers: usize| (watchers < MAX_WATCHERS).then_some(watchers + 1);
         self.0.watchers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).ok()?;
@@ -74,7 +74,7 @@ impl Tap {
     }
 }
 
-/// Somebody who watches; leaves when dropped.
+/// A watcher; removed when dropped.
 struct Watcher {
     lines: broadcast::Receiver<Bytes>,
     tap: Tap,
@@ -86,15 +86,15 @@ impl Drop for Watcher {
     }
 }
 
-/// What one answer has to remember.
+/// The state of one response.
 struct Stream {
     watcher: Watcher,
     counts: Counts,
     seconds: Interval,
     connection: Connection,
-    /// Events, hits and hits left out, as they were a second ago.
+    /// Events, hits and hits not shown, as of the last second.
     before: (u64, u64, u64),
-    /// Lines that this watcher was too slow for, since the last line of rates.
+    /// Lines that this watcher missed since the last line of rates.
     lost: u64,
 }
 
@@ -103,12 +103,12 @@ pub(super) async fn tap(
     Extension(connection): Extension<Connection>,
 ) -> Response {
     let Some(watcher) = tap.watch() else {
-        let refusal = format!("{MAX_WATCHERS} watch already; end another `hotlist tap`\n");
+        let refusal = format!("there are already {MAX_WATCHERS} watchers; end another `hotlist tap`\n");
         return text(StatusCode::SERVICE_UNAVAILABLE, refusal);
     };
     let mut seconds = interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first tick is at once.
+    // The first tick completes at once.
     seconds.tick().await;
     let (events, hits) = counts();
     let before = (events, hits, tap.0.left_out.load(Ordering::Relaxed));
@@ -121,7 +121,7 @@ pub(super) async fn tap(
 }
 
 impl Stream {
-    /// The next line; `None` when the listener drains.
+    /// Returns the next line; `None` when the listener drains.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             tokio::select! {

@@ -1,4 +1,4 @@
-//! A runtime with one thread of its own, so that liveness is answered while every other thread is at work.
+//! A runtime with a separate thread, so that liveness is answered while every other thread is busy.
 
 use std::future::Future;
 use std::io;
@@ -7,12 +7,12 @@ use tokio::runtime::{Builder, EnterGuard, Runtime};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-/// The runtime, before it has its thread.
+/// A runtime that has no thread yet.
 #[derive(Debug)]
 pub(super) struct OwnThread(Option<Runtime>);
 
 impl OwnThread {
-    /// A runtime without a thread. Sockets that are bound while it is entered are its own.
+    /// Creates the runtime without a thread. Sockets that are bound while it is entered belong to it.
     pub(super) fn new() -> io::Result<OwnThread> {
         Ok(OwnThread(Some(Builder::new_current_thread().enable_all().build()?)))
     }
@@ -21,7 +21,7 @@ impl OwnThread {
         self.0.as_ref().map(Runtime::enter)
     }
 
-    /// Runs a future on the thread; it is dropped with the future that this returns.
+    /// Runs a future on the thread; it is dropped together with the future that this returns.
     pub(super) async fn run<T: Send + 'static>(
         mut self,
         work: impl Future<Output = T> + Send + 'static,
@@ -40,7 +40,7 @@ impl OwnThread {
                 }
             });
             if let Some(result) = work {
-                // Without a receiver nobody waits for it any more.
+                // Without a receiver the result is not needed any more.
                 let _ = done.send(result);
             }
         })?;
@@ -50,7 +50,7 @@ impl OwnThread {
 
 impl Drop for OwnThread {
     fn drop(&mut self) {
-        // A runtime must not be dropped where others run, unless it waits for nothing.
+        // A runtime must not be dropped inside another one if it blocks.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }

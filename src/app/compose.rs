@@ -13,6 +13,7 @@ use super::indicators::Settings;
 use super::live::{Live, Rules};
 use super::release::release;
 use crate::admin::{self, Readiness};
+use crate::escape::Escaped;
 use crate::intel::allowlist::Allowlists;
 use crate::intel::manifest::{self, Manifest, Mode, Revocation};
 use crate::intel::segment::{Digest, Segment, SegmentFeed};
@@ -282,7 +283,7 @@ impl Composer {
         let files = match files.as_deref().map(|files| within(files, self.max_bytes)) {
             Some(Err(error)) => {
                 counter!(telemetry::SNAPSHOT_RELOADS_TOTAL, "result" => "failed").increment(1);
-                tracing::error!(error = %Escaped(&error), "indicator files rejected; the previous ones stay active");
+                tracing::error!(error = %Escaped(&error), "indicator files refused; the previous ones stay active");
                 state.files.clone()
             }
             _ => files,

@@ -11,6 +11,7 @@ use super::wiring::{self, Wired};
 use super::{App, Serving, Source, StartError, field_table, intel_settings};
 use crate::admin;
 use crate::config::{self, Config, ConfigErrors, FailureMode};
+use crate::escape::Escaped;
 use crate::fields::FieldTable;
 use crate::intel::allowlist::Allowlists;
 use crate::telemetry;

@@ -1,4 +1,4 @@
-//! The metrics of a control plane, which a sidecar has not.
+//! The metrics of a control plane.
 
 use metrics::Unit;
 
@@ -6,7 +6,7 @@ use super::metrics::{Metric, MetricKind, metric};
 
 /// Nodes that are connected.
 pub const CONTROL_PLANE_NODES: &str = "hotlist_control_plane_nodes";
-/// Publications that are served.
+/// Active publications.
 pub const CONTROL_PLANE_PUBLICATIONS: &str = "hotlist_control_plane_publications";
 /// Publications that could not be used.
 pub const CONTROL_PLANE_PUBLICATION_ERRORS_TOTAL: &str = "hotlist_control_plane_publication_errors_total";
@@ -16,11 +16,11 @@ pub const CONTROL_PLANE_PUSHES_TOTAL: &str = "hotlist_control_plane_pushes_total
 pub const CONTROL_PLANE_ANSWERS_TOTAL: &str = "hotlist_control_plane_answers_total";
 /// Bytes of segments that were sent.
 pub const CONTROL_PLANE_FETCHED_BYTES_TOTAL: &str = "hotlist_control_plane_fetched_bytes_total";
-/// Alerts that were kept.
+/// Stored alerts.
 pub const CONTROL_PLANE_ALERTS_TOTAL: &str = "hotlist_control_plane_alerts_total";
 /// Calls that were refused.
 pub const CONTROL_PLANE_REFUSALS_TOTAL: &str = "hotlist_control_plane_refusals_total";
-/// Why calls were refused or ended.
+/// Reasons that calls were refused or ended.
 pub const CONTROL_PLANE_REFUSAL_REASONS_TOTAL: &str = "hotlist_control_plane_refusal_reasons_total";
 /// Calls with a certificate that names no node.
 pub const CONTROL_PLANE_UNBOUND_NODES_TOTAL: &str = "hotlist_control_plane_unbound_nodes_total";
@@ -28,7 +28,7 @@ pub const CONTROL_PLANE_UNBOUND_NODES_TOTAL: &str = "hotlist_control_plane_unbou
 pub const CONTROL_PLANE_DUPLICATE_NODES: &str = "hotlist_control_plane_duplicate_nodes";
 /// Nodes that an operator removed.
 pub const CONTROL_PLANE_REMOVED_NODES_TOTAL: &str = "hotlist_control_plane_removed_nodes_total";
-/// Nodes that were forgotten.
+/// Silent nodes that were removed.
 pub const CONTROL_PLANE_FORGOTTEN_NODES_TOTAL: &str = "hotlist_control_plane_forgotten_nodes_total";
 
 /// Every metric of a control plane.
@@ -45,28 +45,28 @@ pub const CONTROL_PLANE_METRICS: &[Metric] = &[
         MetricKind::Gauge,
         Unit::Count,
         &[],
-        "Publications that this control plane serves.",
+        "Active publications of this control plane.",
     ),
     metric(
         CONTROL_PLANE_PUBLICATION_ERRORS_TOTAL,
         MetricKind::Counter,
         Unit::Count,
         &[],
-        "Times that a publication, or the directory of them, could not be used. The last good ones stay in force; the log says what is wrong.",
+        "Times that a publication, or the directory of publications, could not be used. The last good ones stay active; the log has the cause.",
     ),
     metric(
         CONTROL_PLANE_PUSHES_TOTAL,
         MetricKind::Counter,
         Unit::Count,
         &["slot"],
-        "Manifests sent to nodes, by slot (serve, shadow). Emptying a slot is one.",
+        "Manifests sent to nodes, by slot (serve, shadow). Emptying a slot counts as a manifest.",
     ),
     metric(
         CONTROL_PLANE_ANSWERS_TOTAL,
         MetricKind::Counter,
         Unit::Count,
         &["slot", "answer"],
-        "Answers of nodes, by slot and answer: ack, nack (refused, `hotlist nodes` shows why), stale (to a manifest that was superseded).",
+        "Answers of nodes, by slot and answer: ack, nack (refused, `hotlist nodes` shows the reason), stale (to a superseded manifest).",
     ),
     metric(
         CONTROL_PLANE_FETCHED_BYTES_TOTAL,
@@ -80,7 +80,7 @@ pub const CONTROL_PLANE_METRICS: &[Metric] = &[
         MetricKind::Counter,
         Unit::Count,
         &[],
-        "Alerts of nodes that are on the disk. One that comes again counts again.",
+        "Alerts of nodes that were written to disk. An alert that is sent again counts again.",
     ),
     metric(
         CONTROL_PLANE_REFUSALS_TOTAL,
@@ -94,14 +94,14 @@ pub const CONTROL_PLANE_METRICS: &[Metric] = &[
         MetricKind::Counter,
         Unit::Count,
         &["call", "reason"],
-        "Calls that a quota, a time-out or the name in a certificate refused or ended, by call (sync, fetch_segment, report_alerts, list_nodes, remove_node, other) and reason: connection, node, tenant, total (whose quota was used up), nodes, bytes, files (of a tenant in the store), node_name (not that of the certificate), slow_message, not_read, no_hello, no_answer, silent (time-outs).",
+        "Calls refused or ended by a quota, a time-out or the name in a certificate, by call (sync, fetch_segment, report_alerts, list_nodes, remove_node, other) and reason: connection, node, tenant, total (the exceeded quota), nodes, bytes, files (of a tenant in the store), node_name (differs from the certificate), slow_message, not_read, no_hello, no_answer, silent (time-outs).",
     ),
     metric(
         CONTROL_PLANE_UNBOUND_NODES_TOTAL,
         MetricKind::Counter,
         Unit::Count,
         &[],
-        "Streams of nodes whose certificate names a tenant and no node, so that they may call themselves any node of the tenant.",
+        "Streams of nodes whose certificate names a tenant but no node, so that they may use any node name of the tenant.",
     ),
     metric(
         CONTROL_PLANE_DUPLICATE_NODES,
@@ -122,6 +122,6 @@ pub const CONTROL_PLANE_METRICS: &[Metric] = &[
         MetricKind::Counter,
         Unit::Count,
         &[],
-        "Nodes whose files were removed because nothing was heard of them for `--forget-nodes-after`.",
+        "Nodes whose files were removed because they were silent for `--forget-nodes-after`.",
     ),
 ];

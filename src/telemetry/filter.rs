@@ -1,15 +1,15 @@
-//! The filter of the log, as the environment gives it: a word that is neither a level nor a part of this program is a
-//! mistake, and would silence the log if it were taken for the name of a module.
+//! Parses the log filter of the environment. A word that is neither a level nor a module of this program is refused as a
+//! mistake, because it would silence the log if it were treated as a module name.
 
 use tracing_subscriber::EnvFilter;
 
-/// The levels, and what turns the log off.
+/// The levels, including the one that turns the log off.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// Reads directives such as `debug` or `hotlist=trace,info`.
+/// Parses directives such as `debug` or `hotlist=trace,info`.
 ///
 /// # Errors
-/// A directive is none; the text says which.
+/// A directive is not valid; the text names it.
 pub(super) fn parse(text: &str) -> Result<EnvFilter, String> {
     for directive in text.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
         let is_level = LEVELS.iter().any(|level| level.eq_ignore_ascii_case(directive));

@@ -1,7 +1,7 @@
-//! How an event of the log becomes a line: one line each, in which no value acts on the reader.
+//! The format of the log: each event is one line, in which no value can act on a terminal or a parser.
 //!
-//! Values in the log come from peers and from files. Whatever a call of `tracing` puts into a field or a message, and
-//! however it formats it, is escaped here, so that no place can forget it.
+//! Values in the log come from peers and files. Everything that `tracing` receives in a field or a message is escaped
+//! here, however it is formatted, so that no call can forget it.
 
 use tracing::Subscriber;
 use tracing::field::Field;
@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::{FormatFields, MakeWriter};
 use crate::config::LogFormat;
 use crate::escape::{Escaped, Printable, Style};
 
-/// The subscriber that writes lines of this format to what `writer` makes. Text has colours when `is_terminal`.
+/// Creates the subscriber that writes lines of this format to `writer`. Text has colours if `is_terminal`.
 pub(super) fn subscriber<W>(
     format: LogFormat,
     filter: EnvFilter,
@@ -23,17 +23,17 @@ pub(super) fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // What cannot be formatted is left out: the crate would write about it with `eprintln!`, which panics and blocks. Which
-    // module wrote a line is nothing that an operator knows.
+    // Formatting errors are ignored: the crate would report them with `eprintln!`, which panics and blocks. The module of
+    // a line is not useful to operators.
     let builder = tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter).with_target(false);
     match format {
         LogFormat::Text => Box::new(builder.with_ansi(is_terminal).fmt_fields(fields()).with_writer(writer).finish()),
-        // JSON escapes what is a control character in ASCII; the writer escapes the rest.
+        // JSON escapes ASCII control characters; the writer escapes the rest.
         LogFormat::Json => Box::new(builder.json().flatten_event(true).with_writer(JsonLines(writer)).finish()),
     }
 }
 
-/// `message name=value name=value`, each value escaped.
+/// Formats `message name=value name=value`, with escaped values.
 fn fields() -> impl for<'w> FormatFields<'w> + Send + Sync + 'static {
     debug_fn(|writer: &mut Writer<'_>, field: &Field, value| match field.name() {
         "message" => write!(writer, "{:?}", Escaped(Debugged(value))),
@@ -45,7 +45,7 @@ fn fields() -> impl for<'w> FormatFields<'w> + Send + Sync + 'static {
     .delimited(" ")
 }
 
-/// Shows what a value's `Debug` writes: text in quotes, and whatever was given with `%` as it is.
+/// Displays the output of a value's `Debug`: text in quotes, and values given with `%` as they are.
 struct Debugged<'a>(&'a dyn std::fmt::Debug);
 
 impl std::fmt::Display for Debugged<'_> {
@@ -54,7 +54,7 @@ impl std::fmt::Display for Debugged<'_> {
     }
 }
 
-/// Makes writers of JSON in which no character acts.
+/// Creates writers of JSON without active characters.
 struct JsonLines<W>(W);
 
 impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for JsonLines<W> {
@@ -94,7 +94,7 @@ mod tests {
         }
     }
 
-    /// The text of what `log` logs.
+    /// Returns the output of `log`.
     fn logged(format: LogFormat, is_terminal: bool, log: impl FnOnce()) -> String {
         let written = Written::default();
         let make = {
@@ -119,7 +119,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-        /// Guarantee: whatever a value is and however it is given, an event of the log is one line, in which no
+        /// Guarantee: any value, however it is given, results in one line without active characters.
         /// character acts.
         #[test]
         fn an_event_is_one_line(value in prop_oneof![any::<String>(), "[\\x00-\\x20\u{7f}-\u{a0}\u{202e}\u{2028}\u{feff}]{1,20}"]) {

@@ -1,8 +1,8 @@
-//! The way of a log line to standard error: a bounded buffer, and one thread that writes.
+//! Writes log lines to standard error: a bounded buffer, and one thread that writes.
 //!
-//! Nothing that logs waits for a reader of standard error, and nothing fails with it: a pipe whose reader stalls or is
-//! gone, a full disk, a limit on the size of files, a terminal that does not block. A line that finds the buffer full,
-//! or that cannot be written, is counted and lost; once lines can be written again, the log reports how many were lost.
+//! No logging code waits for a reader of standard error, or fails with it: a pipe whose reader stalls or is closed, a full
+//! disk, a limit on file sizes, a non-blocking terminal. A line that does not fit into the buffer, or cannot be written,
+//! is counted and lost; once lines can be written again, the number of lost lines is logged.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -14,21 +14,21 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::LOG_LINES_LOST_TOTAL;
 
-/// Bytes of lines that wait to be written: some thousand lines.
+/// The capacity of the buffer in bytes: some thousand lines.
 const CAPACITY: usize = 1 << 20;
-/// What a line takes besides its text.
+/// The overhead of a line in bytes.
 const OVERHEAD: usize = 64;
-/// Pause before an output that does not block, and is full, is tried again.
+/// The pause before a full non-blocking output is retried.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// A place for lines of the log.
+/// The buffer of log lines.
 #[derive(Clone, Debug)]
 pub(super) struct Outlet(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Notified when there is a line.
+    /// Notified when a line was added.
     filled: Condvar,
     /// Notified when every line was written or lost.
     drained: Condvar,
@@ -37,19 +37,19 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     lines: VecDeque<Vec<u8>>,
-    /// Of the lines that wait and of the one that is being written.
+    /// The bytes of the waiting lines and of the line that is being written.
     bytes: usize,
     is_writing: bool,
-    /// Lines that were lost since the log last reported it.
+    /// Lines lost since the last report.
     lost: u64,
 }
 
 impl Outlet {
-    /// Starts the thread, which lives as long as the process. `write` writes a part of its bytes, as `write(2)` does,
-    /// and may block for as long as it likes.
+    /// Starts the thread, which lives as long as the process. `write` writes a part of its bytes, like `write(2)`, and may
+    /// block without a limit.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system cannot start a thread.
     pub(super) fn start(write: impl FnMut(&[u8]) -> io::Result<usize> + Send + 'static) -> io::Result<Outlet> {
         let outlet = Outlet(Arc::default());
         let shared = Arc::clone(&outlet.0);
@@ -62,7 +62,7 @@ impl Outlet {
         Ok(outlet)
     }
 
-    /// Takes a line, which ends with its line end. Never blocks.
+    /// Adds a line, including its newline. Never blocks.
     pub(super) fn push(&self, line: Vec<u8>) {
         let mut state = self.0.lock();
         if state.bytes + line.len() + OVERHEAD > CAPACITY {
@@ -77,7 +77,7 @@ impl Outlet {
         self.0.filled.notify_one();
     }
 
-    /// Waits until every line so far was written or lost, but no longer than `limit`.
+    /// Waits until every line so far was written or lost, for at most `limit`.
     pub(super) fn flush(&self, limit: Duration) {
         let deadline = Instant::now() + limit;
         let mut state = self.0.lock();
@@ -120,10 +120,7 @@ impl Shared {
         }
         drop(state);
         if lost > 0 {
-            tracing::warn!(
-                lines = lost,
-                "lines of this log were lost: standard error could not be written for a while"
-            );
+            tracing::warn!(lines = lost, "log lines were lost: standard error could not be written for a while");
         }
         let mut state = self.lock();
         state.is_writing = false;
@@ -134,10 +131,10 @@ impl Shared {
     }
 }
 
-/// Writes whole lines to an output that takes parts.
+/// Writes whole lines to an output that accepts parts.
 struct Pen<W> {
     write: W,
-    /// The last write ended inside a line.
+    /// Whether the last write ended inside a line.
     is_torn: bool,
 }
 
@@ -159,7 +156,7 @@ impl<W: FnMut(&[u8]) -> io::Result<usize>> Pen<W> {
                     self.is_torn = !bytes.is_empty();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Somebody else made it so that it does not block. Waiting costs nobody anything here.
+                // Another process made the output non-blocking. Waiting here delays only the log.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(RETRY),
                 Err(error) => return Err(error),
             }
@@ -176,7 +173,7 @@ impl<'w> MakeWriter<'w> for Outlet {
     }
 }
 
-/// One event of the log, which may be written in pieces.
+/// One log event, which may be written in pieces.
 pub(super) struct Line<'w> {
     outlet: &'w Outlet,
     bytes: Vec<u8>,
@@ -209,7 +206,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    /// What an output does with a write: its answers one after the other, then it takes everything.
+    /// Creates an output with scripted results of writes; after them it accepts everything.
     fn scripted(answers: Vec<io::Result<usize>>) -> (Outlet, Receiver<Vec<u8>>) {
         let (sender, written) = mpsc::channel();
         let mut answers = answers.into_iter();
@@ -261,12 +258,12 @@ mod tests {
         assert_eq!(outlet.0.lock().lost, 0, "reported with the first line that was written");
     }
 
-    /// An output that blocks until it is told to go on.
+    /// Creates an output that blocks until it is released.
     fn stalled() -> (Outlet, Sender<()>, Receiver<Vec<u8>>) {
         let (sender, written) = mpsc::channel();
         let (go, gate) = mpsc::channel::<()>();
         let write = move |bytes: &[u8]| {
-            // Open for good once the sender is gone.
+            // Stays open once the sender is dropped.
             let _ = gate.recv();
             sender.send(bytes.to_vec()).unwrap();
             Ok(bytes.len())
@@ -274,8 +271,8 @@ mod tests {
         (Outlet::start(write).unwrap(), go, written)
     }
 
-    /// Scenario: the reader stalls forever while far more is logged than the buffer holds. Guarantee: nobody who logs waits,
-    /// the buffer keeps its bound, the flush at the end ends, and what was kept comes in order when the reader goes on.
+    /// Scenario: the reader stalls forever while far more is logged than the buffer holds. Guarantee: logging never waits,
+    /// the buffer keeps its bound, the flush at the end returns, and the kept lines come in order when the reader resumes.
     #[test]
     fn a_reader_that_stalls_holds_nobody_up() {
         let (outlet, go, written) = stalled();

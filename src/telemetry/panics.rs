@@ -1,5 +1,4 @@
-//! Panics as lines of the log. The hook of the standard library writes to standard error itself, and so would wait for
-//! a reader that stalls.
+//! Logs panics. The standard library's hook writes to standard error itself, and so would wait for a stalled reader.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;

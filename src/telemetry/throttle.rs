@@ -1,13 +1,12 @@
-//! Keeps a peer from filling the log: of one kind of line, at most one in a while is written, with the count of those
-//! that were left out since.
+//! Limits log lines that a peer could cause: at most one line of a kind per interval, with the number of omitted lines.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Pause between two lines of one kind.
+/// The default interval between two lines of one kind.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// One kind of line. Meant for a `static` beside the line.
+/// The throttle of one kind of line, for a `static` at the place of the line.
 #[derive(Debug)]
 pub struct Throttle {
     pause: Duration,
@@ -15,17 +14,17 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// At most one line in ten seconds.
+    /// Allows at most one line per ten seconds.
     pub const fn new() -> Throttle {
         Throttle { pause: PAUSE, state: Mutex::new((None, 0)) }
     }
 
-    /// At most one line in a minute.
+    /// Allows at most one line per minute.
     pub const fn once_a_minute() -> Throttle {
         Throttle { pause: Duration::from_secs(60), state: Mutex::new((None, 0)) }
     }
 
-    /// Whether a line may be written now, and then how many were left out before it.
+    /// Returns the number of lines omitted since the last one, if a line may be written now.
     pub fn pass(&self) -> Option<u64> {
         self.pass_at(Instant::now())
     }

@@ -166,7 +166,7 @@ async fn an_operator_publishes_looks_and_goes_back() {
     assert_eq!(fetch(dial(&process.address).await, &digest.0, 2).await.unwrap().0, b"segment");
     assert!(fetch(dial(&process.address).await, &[0; 32], 0).await.is_err());
     std::fs::write(scene.store.publications().join("bad.serve.json"), "{}").unwrap();
-    let line = process.wait_for("publication rejected");
+    let line = process.wait_for("publication refused");
     assert!(line.contains("bad.serve.json") && line.contains("missing field"), "{line}");
 
     assert!(process.admin("/livez").await.contains("200 OK"));

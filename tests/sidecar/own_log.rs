@@ -165,7 +165,7 @@ async fn a_reader_of_the_log_that_stalls_stops_nothing() {
         sends(&quiet, 20).await;
     }
     assert_eq!(quiet.get("/livez").unwrap().0, 200);
-    let log = read_until(&quiet, &mut stderr, "lines of this log were lost");
+    let log = read_until(&quiet, &mut stderr, "log lines were lost");
     assert!(log.contains("hotlist starting"), "the oldest lines are kept");
     assert!(quiet.end().success());
 }

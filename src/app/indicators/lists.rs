@@ -95,7 +95,7 @@ impl Lists {
             for line in allowlist::lines(&errors) {
                 tracing::error!(cause = line, "intel.allowlists: list cannot be used");
             }
-            tracing::error!("allowlists rejected; the previous ones stay active");
+            tracing::error!("allowlists refused; the previous ones stay active");
             return false;
         }
         tell(&lists, &errors);

@@ -57,12 +57,12 @@ impl Reporter {
         for (path, feed, fault) in &look.faults {
             counter!(telemetry::FEED_ERRORS_TOTAL, "feed" => feed.clone(), "reason" => fault.label()).increment(1);
             let held = files.get(path.as_path()).is_some_and(|kept| kept.iter().any(|kept| kept.place.is_some()));
-            let rejected = if held {
-                "feed file rejected; its last good indicators stay active"
+            let refused = if held {
+                "feed file refused; its last good indicators stay active"
             } else {
-                "feed file rejected; nothing of it is matched"
+                "feed file refused; nothing of it is matched"
             };
-            tracing::error!(feed, file = %Escaped(path.display()), reason = fault.label(), error = %Escaped(fault), "{rejected}");
+            tracing::error!(feed, file = %Escaped(path.display()), reason = fault.label(), error = %Escaped(fault), "{refused}");
         }
         for path in &look.dropped {
             tracing::info!(file = %Escaped(path.display()), "feed file removed; the rest of its feed stays active");

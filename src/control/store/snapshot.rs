@@ -126,7 +126,7 @@ impl Reader {
                         path = %Escaped(path.display()),
                         error = %Escaped(&error),
                         version,
-                        "publication rejected; the previous version stays active"
+                        "publication refused; the previous version stays active"
                     );
                 }
                 self.known.insert(name, Known { print, mode, publication: last });

@@ -4,52 +4,52 @@ use metrics::Unit;
 
 use super::{Metric, MetricKind, metric};
 
-/// Lines of the log that were lost.
+/// Log lines that were lost.
 pub const LOG_LINES_LOST_TOTAL: &str = "hotlist_log_lines_lost_total";
 /// Panics.
 pub const PANICS_TOTAL: &str = "hotlist_panics_total";
-/// Background tasks that were started again after a panic.
+/// Background tasks that were restarted after a panic.
 pub const TASK_RESTARTS_TOTAL: &str = "hotlist_task_restarts_total";
-/// Configurations that SIGHUP asked for.
+/// Reloads of the configuration.
 pub const CONFIG_RELOADS_TOTAL: &str = "hotlist_config_reloads_total";
-/// Keys of the configuration that wait for a restart.
+/// Changed keys of the configuration that need a restart.
 pub const CONFIG_RESTART_NEEDED: &str = "hotlist_config_restart_needed";
 
-/// Their part of the table.
+/// The metrics of the process itself.
 pub(super) const METRICS: &[Metric] = &[
     metric(
         LOG_LINES_LOST_TOTAL,
         MetricKind::Counter,
         Unit::Count,
         &["reason"],
-        "Lines of the process's own log that were lost, by reason: buffer_full (standard error is not read fast enough), write_failed (its reader is gone, or its disk is full). Events are not affected.",
+        "Lines of the process's own log that were lost, by reason: buffer_full (standard error is not read fast enough), write_failed (standard error is closed, or its disk is full). Events are not affected.",
     ),
     metric(
         PANICS_TOTAL,
         MetricKind::Counter,
         Unit::Count,
         &[],
-        "Panics of any thread. Each one is a bug of Hotlist, and a line of the log: please report it.",
+        "Panics of any thread. Each is a bug in Hotlist and is logged: please report it.",
     ),
     metric(
         TASK_RESTARTS_TOTAL,
         MetricKind::Counter,
         Unit::Count,
         &["task"],
-        "Background tasks that were started again after a panic, by task: indicators, control. Meanwhile the active snapshot stays, and readiness says so.",
+        "Background tasks that were restarted after a panic, by task: indicators, control. Meanwhile the active snapshot stays active, and readiness shows the panic.",
     ),
     metric(
         CONFIG_RELOADS_TOTAL,
         MetricKind::Counter,
         Unit::Count,
         &["result"],
-        "Reloads of the configuration: applied, or refused, when the old one stays.",
+        "Reloads of the configuration, by result: applied, or refused (the previous one stays active).",
     ),
     metric(
         CONFIG_RESTART_NEEDED,
         MetricKind::Gauge,
         Unit::Count,
         &[],
-        "Keys of the configuration that changed in a reload and take effect at the next start only. 0 when all of the file is active.",
+        "Keys of the configuration that changed in a reload and take effect at the next start only. 0 when the whole file is active.",
     ),
 ];
