@@ -35,17 +35,23 @@ impl NodeId {
 #[derive(Clone, Debug, Default)]
 pub struct PathTrie {
     nodes: Vec<Node>,
-    /// Children of all nodes, those of one node adjacent and sorted by label length.
     children: Vec<Child>,
+    /// For each slot of each node in turn, its first child.
+    slots: Vec<u32>,
 }
+
+/// Where no child is.
+const NO_CHILD: u32 = u32::MAX;
 
 #[derive(Clone, Debug, Default)]
 struct Node {
     field: Option<FieldId>,
     /// Bit `n` is set when a child's label is `n` bytes long (63 stands for 63 and more).
     lengths: u64,
-    first: u32,
-    last: u32,
+    /// Its first place in `slots`.
+    slots: u32,
+    /// How far a hash is shifted to give a slot: a node has about two slots per child.
+    shift: u32,
 }
 
 /// A node under construction: its field, and its children by label.
@@ -57,10 +63,12 @@ struct Building {
 
 #[derive(Clone, Debug)]
 struct Child {
-    /// Ends of the label; with its length they are the whole label when it has 16 bytes or fewer.
+    /// Ends of the label; with its length they are the whole label when that has 16 bytes or fewer.
     ends: (u64, u64),
     label: Box<[u8]>,
     node: NodeId,
+    /// The next child in the same slot.
+    next: u32,
 }
 
 impl PathTrie {
@@ -85,16 +93,18 @@ impl PathTrie {
             building[at].field = field.or(building[at].field);
         }
         let mut trie = PathTrie::default();
-        for Building { field, mut children } in building {
-            children.sort_by_key(|(label, _)| label.len());
-            let first = trie.children.len() as u32;
+        for Building { field, children } in building {
             let lengths = children.iter().fold(0, |bits, (label, _)| bits | length_bit(label));
-            trie.children.extend(children.into_iter().map(|(label, node)| Child {
-                ends: ends(&label),
-                label: label.into(),
-                node: NodeId(node as u32),
-            }));
-            trie.nodes.push(Node { field, lengths, first, last: trie.children.len() as u32 });
+            let slots = (2 * children.len()).next_power_of_two().max(2);
+            let shift = u64::BITS - slots.trailing_zeros();
+            trie.nodes.push(Node { field, lengths, slots: trie.slots.len() as u32, shift });
+            let first = trie.slots.len();
+            trie.slots.resize(first + slots, NO_CHILD);
+            for (label, node) in children {
+                let (ends, child) = (ends(&label), trie.children.len() as u32);
+                let next = std::mem::replace(&mut trie.slots[first + slot(ends, shift)], child);
+                trie.children.push(Child { ends, label: label.into(), node: NodeId(node as u32), next });
+            }
         }
         trie
     }
@@ -128,8 +138,7 @@ impl PathTrie {
     /// Whether fields lie below `node`.
     #[inline]
     pub fn has_children(&self, node: NodeId) -> bool {
-        let node = &self.nodes[node.0 as usize];
-        node.first < node.last
+        self.nodes[node.0 as usize].lengths != 0
     }
 
     #[inline]
@@ -138,12 +147,24 @@ impl PathTrie {
         if node.lengths & length_bit(label) == 0 {
             return None;
         }
-        let children = &self.children[node.first as usize..node.last as usize];
         let ends = ends(label);
-        let is_label = |child: &&Child| {
-            child.ends == ends && child.label.len() == label.len() && (label.len() <= 16 || *child.label == *label)
-        };
-        children.iter().find(is_label).map(|child| child.node)
+        let first = self.slots.get(node.slots as usize + slot(ends, node.shift))?;
+        match label.len() > 16 {
+            true => self.in_slot(*first, |child| child.ends == ends && *child.label == *label),
+            false => self.in_slot(*first, |child| child.ends == ends && child.label.len() == label.len()),
+        }
+    }
+
+    #[inline(always)]
+    fn in_slot(&self, first: u32, is_label: impl Fn(&Child) -> bool) -> Option<NodeId> {
+        let mut at = first;
+        loop {
+            let child = self.children.get(at as usize)?;
+            if is_label(child) {
+                return Some(child.node);
+            }
+            at = child.next;
+        }
     }
 }
 
@@ -153,13 +174,24 @@ impl PathTrie {
 fn ends(label: &[u8]) -> (u64, u64) {
     let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
     let half = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
-    match (label.first_chunk::<8>(), label.last_chunk::<8>()) {
-        (Some(first), Some(last)) => (word(first), word(last)),
-        _ => match (label.first_chunk::<4>(), label.last_chunk::<4>()) {
-            (Some(first), Some(last)) => (half(first), half(last)),
-            _ => (label.iter().fold(0, |bytes, byte| bytes << 8 | u64::from(*byte)), 0),
-        },
+    if let Some(first) = label.first_chunk::<8>() {
+        return (word(first), label.last_chunk().map_or(0, word));
     }
+    if let Some(first) = label.first_chunk::<4>() {
+        return (half(first), label.last_chunk().map_or(0, half));
+    }
+    match label {
+        [] => (0, 0),
+        [first, .., last] => (u64::from(*first), u64::from(*last) << 8 | u64::from(label[label.len() / 2])),
+        [only] => (u64::from(*only), 0),
+    }
+}
+
+/// The slot of a label among those of its node.
+#[inline]
+fn slot((first, last): (u64, u64), shift: u32) -> usize {
+    // Fibonacci hashing: the upper bits of the product depend on all bits.
+    ((first ^ last.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> shift) as usize
 }
 
 #[inline]

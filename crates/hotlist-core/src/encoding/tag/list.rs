@@ -1,7 +1,9 @@
 //! Rewriting of what stands where tags go: lists of enrichments and of words. Each element is read once.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use serde_json::{Value, json};
 
 use super::path::text_at;
@@ -257,8 +259,10 @@ fn edited<C: Codec>(existing: &[u8], shape: &Shape<'_>, mut edits: Edits) -> Cha
     Change::New(C::array(&elements))
 }
 
-/// Whether a value is the word of a hit, or a list that holds it.
+/// Whether a value is the word of a hit, or a list that holds it. Most events have a list of tags without it, so the bytes
+/// are searched first. Only JSON can write the word otherwise than it is, with a backslash.
 pub(crate) fn holds_word<C: Codec>(value: &[u8]) -> bool {
+    static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(WORD));
     fn holds<C: Codec>(value: &[u8], depth: usize) -> bool {
         match C::shape(value) {
             Ok(Shape::Text(text)) => *text == *WORD.as_bytes(),
@@ -268,7 +272,7 @@ pub(crate) fn holds_word<C: Codec>(value: &[u8]) -> bool {
             _ => false,
         }
     }
-    holds::<C>(value, 0)
+    (FINDER.find(value).is_some() || memchr::memchr(b'\\', value).is_some()) && holds::<C>(value, 0)
 }
 
 /// The identity of an enrichment, `None` when it lacks a part or cannot be read (then it is like no other).
