@@ -293,7 +293,7 @@ fn read_sinks(root: &Table<'_>, sources: &[&str]) -> Vec<Sink> {
 fn usable_id(id: &str, item: &Item<'_>) -> bool {
     let usable = !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if !usable {
-        let reason = "is no usable name; give letters, digits, `_` and `-` only".to_owned();
+        let reason = "is not a usable name; give letters, digits, `_` and `-` only".to_owned();
         item.report(Fault::BadValue { value: document::shorten(id), reason });
     }
     usable

@@ -50,7 +50,11 @@ pub(super) fn run(
         count(config.sources.len(), "source", "sources"),
         count(config.sinks.len(), "sink", "sinks"),
         count(enabled, "enabled entry of indicator files", "enabled entries of indicator files"),
-        if enabled == 0 { " (nothing will be matched)" } else { "" },
+        match &config.intel.control {
+            Some(_) => " and a control plane",
+            None if enabled == 0 => " (nothing will be matched)",
+            None => "",
+        },
     )
     .map_err(Failure::of_output)?;
     if args.feeds || args.strict { feeds::configured(&config, args.strict, out) } else { Ok(()) }
@@ -93,6 +97,15 @@ mod tests {
         let (done, shown) = validate("h.yml", text);
         done.unwrap();
         assert!(shown.ends_with("0 enabled entries of indicator files (nothing will be matched)\n"), "{shown}");
+    }
+
+    #[test]
+    fn a_control_plane_is_a_source_of_indicators() {
+        let text = "sources: { a: { type: otlp, address: '127.0.0.1:1' } }\nsinks: { s: { type: blackhole, inputs: [a] } }\n\
+                    intel: { control: { endpoint: 'http://127.0.0.1:14400', audience: acme, cache: cache } }\n";
+        let (done, shown) = validate("h.yaml", text);
+        done.unwrap();
+        assert!(shown.ends_with("0 enabled entries of indicator files and a control plane\n"), "{shown}");
     }
 
     #[test]

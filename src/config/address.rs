@@ -95,7 +95,7 @@ impl Endpoint {
         if let Some(path) = text.strip_prefix("unix:") {
             return socket_path(path).map(Endpoint::Unix);
         }
-        let wanted = || "is no endpoint; give `https://host:port`, `http://host:port` or `unix:/path`".to_owned();
+        let wanted = || "is not an endpoint; give `https://host:port`, `http://host:port` or `unix:/path`".to_owned();
         let url = url::Url::parse(text).map_err(|_| wanted())?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(wanted());
@@ -175,7 +175,7 @@ fn bad_address(text: &str) -> String {
             format!("is a name, not an address to listen on; {WANTED}")
         }
         None if text.parse::<std::net::IpAddr>().is_ok() => format!("has no port; {WANTED}"),
-        _ => format!("is no address; {WANTED}"),
+        _ => format!("is not an address; {WANTED}"),
     }
 }
 
@@ -204,7 +204,7 @@ mod tests {
         let reason = |text: &str| Address::parse(text).unwrap_err();
         assert!(reason("localhost:4317").starts_with("is a name"));
         assert!(reason("127.0.0.1").starts_with("has no port"));
-        assert!(reason("127.0.0.1:99999").starts_with("is no address"));
+        assert!(reason("127.0.0.1:99999").starts_with("is not an address"));
         assert!(reason("unix:").starts_with("names no socket"));
         assert!(reason(&format!("unix:/{}", "x".repeat(107))).starts_with("is longer than the 107"));
     }
@@ -219,9 +219,9 @@ mod tests {
         assert_eq!(Endpoint::parse("http://Next:1/").unwrap().to_string(), "http://next:1");
         let reason = |text: &str| Endpoint::parse(text).unwrap_err();
         assert!(reason("https://a").starts_with("has no port; give `https://host:port`"));
-        assert!(reason("127.0.0.1:4317").starts_with("is no endpoint"));
-        assert!(reason("http://").starts_with("is no endpoint"));
-        assert!(reason("grpc://a:1").starts_with("is no endpoint"));
+        assert!(reason("127.0.0.1:4317").starts_with("is not an endpoint"));
+        assert!(reason("http://").starts_with("is not an endpoint"));
+        assert!(reason("grpc://a:1").starts_with("is not an endpoint"));
         assert!(reason("http://a:1/v1/logs").starts_with("has a path"));
         assert!(reason("http://u:p@a:1").starts_with("has a user name"));
         assert!(reason("http://a").starts_with("has no port"));

@@ -82,7 +82,7 @@ impl Control {
         let audience = table.required("audience", "the audience of the manifests, e.g. `acme`").and_then(|item| {
             item.parsed("an audience", |text| match is_audience(text) {
                 true => Ok(text.to_owned()),
-                false => Err(format!("is no audience; give 1 to {MAX_AUDIENCE} characters of `[a-z0-9._/-]`")),
+                false => Err(format!("is not an audience; give 1 to {MAX_AUDIENCE} characters of `[a-z0-9._/-]`")),
             })
         });
         let trusted_keys = table.or("trusted_keys", Vec::new(), |list| {
@@ -134,8 +134,7 @@ fn node(text: &str) -> Result<String, String> {
     match text.len() <= 63 && text.bytes().all(allowed) && !matches!(text, "" | "." | "..") {
         true => Ok(text.to_owned()),
         false => {
-            Err("is no name of a node; give 1 to 63 lower-case letters, digits, `.` and `-`, not `.` or `..`"
-                .to_owned())
+            Err("is not a node name; give 1 to 63 lower-case letters, digits, `.` and `-`, not `.` or `..`".to_owned())
         }
     }
 }
@@ -146,9 +145,9 @@ fn labels(table: &Table<'_>) -> BTreeMap<String, String> {
         let fault = |value: &str, reason: String| item.report(Fault::BadValue { value: value.to_owned(), reason });
         let Some(value) = item.text() else { continue };
         if name.len() > MAX_LABEL || !is_audience(name) {
-            fault(name, format!("is no name of a label; give 1 to {MAX_LABEL} characters of `[a-z0-9._/-]`"));
+            fault(name, format!("is not a label name; give 1 to {MAX_LABEL} characters of `[a-z0-9._/-]`"));
         } else if value.chars().count() > MAX_LABEL || value.chars().any(char::is_control) {
-            fault(&value, format!("is no value of a label; give 1 to {MAX_LABEL} printable characters"));
+            fault(&value, format!("is not a label value; give 1 to {MAX_LABEL} printable characters"));
         } else {
             labels.insert(name.to_owned(), value);
         }
@@ -203,11 +202,11 @@ mod tests {
     #[test]
     fn what_cannot_be_is_named() {
         for (change, wanted) in [
-            ("node: A", "is no name of a node"),
-            ("node: '..'", "is no name of a node"),
-            ("node: a/b", "is no name of a node"),
-            ("labels: { Zone: a }", "is no name of a label"),
-            ("labels: { zone: \"a\\nb\" }", "is no value of a label"),
+            ("node: A", "is not a node name"),
+            ("node: '..'", "is not a node name"),
+            ("node: a/b", "is not a node name"),
+            ("labels: { Zone: a }", "is not a label name"),
+            ("labels: { zone: \"a\\nb\" }", "is not a label value"),
             ("labels: { zone: 1 }", "expected a string"),
             ("tls: {}, endpoint_: x", "did you mean `endpoint`"),
             ("trusted_keys: k.pub", "expected a list of files"),
@@ -218,7 +217,7 @@ mod tests {
             assert!(problems.iter().any(|problem| problem.contains(wanted)), "{change}: {problems:?}");
         }
         let problems = parse("endpoint: 'http://c:1', audience: ACME, cache: c, tls: {}").unwrap_err();
-        assert!(problems[0].contains("`ACME` is no audience"), "{problems:?}");
+        assert!(problems[0].contains("`ACME` is not an audience"), "{problems:?}");
         let problems = parse("endpoint: 'http://c:1', audience: a, cache: c, tls: {}").unwrap_err();
         assert!(problems[0].contains("does not use TLS"), "{problems:?}");
         let many: Vec<String> = (0..33).map(|n| format!("l{n}: x")).collect();

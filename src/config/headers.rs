@@ -1,4 +1,4 @@
-//! `sinks.<id>.headers` and `sinks.<id>.forward_metadata`: what a sink says beside the batch.
+//! `sinks.<id>.headers` and `sinks.<id>.forward_metadata`: what a sink sends besides the batch.
 
 use std::path::PathBuf;
 
@@ -112,7 +112,7 @@ fn name(text: &str, item: &Item<'_>) -> Option<HeaderName> {
     match HeaderName::from_bytes(text.as_bytes()) {
         Ok(name) if !reserved(name.as_str()) => return Some(name),
         Ok(_) => report(item, text, "belongs to HTTP/2 or gRPC, which set it themselves; leave it out"),
-        Err(_) => report(item, text, "is no name of a header; give letters, digits, `-`, `_` and `.` only"),
+        Err(_) => report(item, text, "is not a header name; give letters, digits, `-`, `_` and `.` only"),
     }
     None
 }
@@ -203,7 +203,7 @@ sinks:
         let words = [
             "belongs to HTTP/2 or gRPC",
             "belongs to HTTP/2 or gRPC",
-            "`:path` is no name of a header",
+            "`:path` is not a header name",
             "headers.x: `***` has characters",
             "headers.y-bin: `***` is not base64",
             "headers.z: `***` is empty",
@@ -231,6 +231,6 @@ sinks:
         let problems = problems(text);
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert!(problems[0].contains("sinks.t.path: "), "{problems:?}");
-        assert!(problems[1].contains("sinks.u.rejected.path: `-` is no file"), "{problems:?}");
+        assert!(problems[1].contains("sinks.u.rejected.path: `-` is not a file"), "{problems:?}");
     }
 }

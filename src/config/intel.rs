@@ -50,7 +50,7 @@ fn canary(text: &str) -> Result<String, String> {
     let mut scratch = Vec::new();
     let name = crate::observable::domain::canonical(text.as_bytes(), &mut scratch);
     let name = name.and_then(|name| std::str::from_utf8(name).ok());
-    name.map(str::to_owned).ok_or_else(|| "it is no domain".to_owned())
+    name.map(str::to_owned).ok_or_else(|| "it is not a domain".to_owned())
 }
 
 /// What happens when a file shrinks by more than half.
@@ -287,7 +287,7 @@ pub(super) fn pattern(text: &str) -> Result<String, String> {
     match glob::Pattern::new(text) {
         _ if text.contains('\0') => Err("has a NUL character, which no path can have".to_owned()),
         Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("is no glob: {} at character {}", error.msg, error.pos + 1)),
+        Err(error) => Err(format!("is not a glob: {} at character {}", error.msg, error.pos + 1)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Environment variables in configuration values: `${VAR}`, `${VAR:-default}`, and `$$` for a dollar sign.
 //!
-//! They are replaced in the parsed values, not in the text of the file: a variable in a comment is no error, places
+//! They are replaced in the parsed values, not in the text of the file: a variable in a comment is not an error, places
 //! in messages stay right, and what a variable holds can never become a key or another value.
 
 use super::problem::Fault;

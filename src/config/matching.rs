@@ -283,7 +283,7 @@ fn field(item: &Item<'_>) -> Option<Field> {
 
 fn dotted_path(text: &str) -> Result<String, String> {
     if text.split('.').any(|key| key.is_empty() || key.trim() != key) {
-        return Err("is no dotted path; give keys joined by single dots, e.g. `my.ip`".to_owned());
+        return Err("is not a dotted path; give keys joined by single dots, e.g. `my.ip`".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -292,6 +292,6 @@ fn dotted_path(text: &str) -> Result<String, String> {
 fn stix_path(text: &str) -> Result<String, String> {
     match text.split_once(':') {
         Some((object, path)) if !object.is_empty() && !path.is_empty() => Ok(text.to_owned()),
-        _ => Err("is no STIX object path; give `type:property`, e.g. `ipv4-addr:value`".to_owned()),
+        _ => Err("is not a STIX object path; give `type:property`, e.g. `ipv4-addr:value`".to_owned()),
     }
 }

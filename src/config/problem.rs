@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration: each problem says where it stands, what it is and how to mend it.
+//! What can be wrong with a configuration: each problem says where it stands, what it is and how to fix it.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub struct Problem {
     pub position: Position,
     /// The path in the document, e.g. `sinks.next.endpoint`; empty for the document itself.
     pub path: String,
-    /// What is wrong and how to mend it.
+    /// What is wrong and how to fix it.
     pub fault: Fault,
 }
 
@@ -168,9 +168,7 @@ pub enum Fault {
         remedy: &'static str,
     },
     /// A sink that sends to a source of the same configuration.
-    #[error(
-        "`{value}` is the address of the source `{source_id}`: events would go round for ever; give the next hop's"
-    )]
+    #[error("`{value}` is the address of the source `{source_id}`: events would go round forever; give the next hop's")]
     Loop {
         /// The endpoint.
         value: String,

@@ -1,7 +1,7 @@
 //! Typed reading of a document tree: every value is checked where it stands, and every problem is kept.
 //!
 //! A reader never stops at the first problem. A function that cannot make its value reports and returns `None`, its
-//! caller goes on with the next key, and whoever holds the [`Problems`] decides at the end.
+//! caller goes on with the next key, and the owner of the [`Problems`] decides at the end.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -146,7 +146,7 @@ impl<'a> Item<'a> {
         match size {
             Some(size) if size > 0 => Some(size),
             Some(_) => self.bad_value(&text, "lets nothing through; give a size from 1 byte"),
-            None => self.bad_value(&text, format!("is no size; give {EXPECTED}")),
+            None => self.bad_value(&text, format!("is not a size; give {EXPECTED}")),
         }
     }
 
@@ -156,7 +156,7 @@ impl<'a> Item<'a> {
         let text = self.str(EXPECTED)?;
         match units::duration(text) {
             Some(duration) => Some(duration),
-            None => self.bad_value(text, format!("is no duration; give {EXPECTED}")),
+            None => self.bad_value(text, format!("is not a duration; give {EXPECTED}")),
         }
     }
 

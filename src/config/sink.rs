@@ -335,7 +335,7 @@ impl Rejected {
         let item = table.required("path", "a file, e.g. `rejected.ndjson`")?;
         let path = item.parsed("the path of a file", |text| match path(text)? {
             Some(path) => Ok(path),
-            None => Err("is no file; give the path of one".to_owned()),
+            None => Err("is not a file; give the path of one".to_owned()),
         })?;
         Some(Rejected { path, max_bytes })
     }
@@ -355,7 +355,7 @@ impl NdjsonSink {
 fn path_of_url(text: &str) -> Result<String, String> {
     match http::uri::PathAndQuery::try_from(text) {
         Ok(path) if text.starts_with('/') && path.query().is_none() => Ok(text.to_owned()),
-        _ => Err("is no path of a URL; give one such as `/otlp`, without `/v1/logs`".to_owned()),
+        _ => Err("is not a URL path; give one such as `/otlp`, without `/v1/logs`".to_owned()),
     }
 }
 

@@ -245,8 +245,8 @@ fn wrong_types_say_what_was_expected_and_found() {
         with("limits: { workers: 0, in_flight_bytes: lots }\nshutdown: { grace: 8 weeks }\n"),
         [
             "3:20: limits.workers: `0` is out of range; give a whole number from 1",
-            "3:40: limits.in_flight_bytes: `lots` is no size; give a size such as `4096` or `64MiB`",
-            "4:20: shutdown.grace: `8 weeks` is no duration; give a duration such as `250ms`, `8s` or `5d`"
+            "3:40: limits.in_flight_bytes: `lots` is not a size; give a size such as `4096` or `64MiB`",
+            "4:20: shutdown.grace: `8 weeks` is not a duration; give a duration such as `250ms`, `8s` or `5d`"
         ]
     );
 }
@@ -342,7 +342,7 @@ fn a_sink_that_sends_to_its_own_source_and_two_writers_of_one_file_are_refused()
     assert_eq!(
         problems(Format::Yaml, &text),
         [
-            "2:50: sinks.o.endpoint: `http://localhost:1` is the address of the source `a`: events would go round for ever; give the next hop's",
+            "2:50: sinks.o.endpoint: `http://localhost:1` is the address of the source `a`: events would go round forever; give the next hop's",
             "2:155: sinks.g.path: the file `x` is already used by `sinks.f`; two writers would mix their lines; give each its own"
         ]
     );
@@ -368,16 +368,16 @@ sinks:
         problems(Format::Yaml, text),
         [
             "2:29: sources.a.address: `localhost:4317` is a name, not an address to listen on; give an IP address and a port, e.g. `127.0.0.1:14317`, or `unix:/path`",
-            "5:7: intel.files[0]: `feeds/[a` is no glob: invalid range pattern at character 7",
+            "5:7: intel.files[0]: `feeds/[a` is not a glob: invalid range pattern at character 7",
             "6:7: intel.files[1]: `path` is missing; give a path or a glob, e.g. `indicators/*.csv`",
             "6:41: intel.files[1].columns: `value` is missing; give the header of the column with the values",
             "6:41: intel.files[1].columns: `columns` are known in CSV and JSON only; remove them, or give `format: csv` or `format: json`",
             "7:7: intel.files[2]: `json` needs to know where the values are; give e.g. `columns: { value: ioc.value }`",
             "8:7: intel.files[3]: `` is empty; give a path, or a table with a `path`",
-            "10:43: sinks.o.endpoint: `127.0.0.1:4317` is no endpoint; give `https://host:port`, `http://host:port` or `unix:/path`",
+            "10:43: sinks.o.endpoint: `127.0.0.1:4317` is not an endpoint; give `https://host:port`, `http://host:port` or `unix:/path`",
             "10:70: sinks.o.timeout: `0s` leaves no time at all; give a duration from `1ms`",
             "11:41: sinks.n.path: `dir/` is a directory; give the path of a file",
-            "12:13: sinks.\"bad id\": `bad id` is no usable name; give letters, digits, `_` and `-` only"
+            "12:13: sinks.\"bad id\": `bad id` is not a usable name; give letters, digits, `_` and `-` only"
         ]
     );
 }
@@ -389,9 +389,9 @@ fn user_defined_fields_are_checked() {
             "match:\n  fields:\n    - { field: a..b, kind: ip }\n    - { kind: adress }\n    - { field: a, kind: ip, stix_paths: [x] }\n    - { field: a, kind: ip }\n"
         ),
         [
-            "5:16: match.fields[0].field: `a..b` is no dotted path; give keys joined by single dots, e.g. `my.ip`",
+            "5:16: match.fields[0].field: `a..b` is not a dotted path; give keys joined by single dots, e.g. `my.ip`",
             "6:7: match.fields[1]: `field` is missing; give its dotted ECS path, e.g. `my.ip`",
-            "7:42: match.fields[2].stix_paths[0]: `x` is no STIX object path; give `type:property`, e.g. `ipv4-addr:value`",
+            "7:42: match.fields[2].stix_paths[0]: `x` is not a STIX object path; give `type:property`, e.g. `ipv4-addr:value`",
             "8:7: match.fields[3]: `a` stands twice in the list; remove one"
         ]
     );

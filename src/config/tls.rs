@@ -1,4 +1,4 @@
-//! `tls`: certificates of listeners and of the connections to next hops. All are PEM files that are loaded anew when
+//! `tls`: certificates of listeners and of the connections to next hops. All are PEM files that are loaded again when
 //! they change.
 
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::reader::Item;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct ServerTls {
-    /// The certificate, with its chain, in PEM. The files are loaded anew when they change.
+    /// The certificate, with its chain, in PEM. The files are loaded again when they change.
     pub cert_file: PathBuf,
     /// Its private key in PEM, not encrypted.
     pub key_file: PathBuf,
@@ -31,7 +31,7 @@ pub struct ClientTls {
     /// The authorities of the next hop in PEM. Absent: those that the system trusts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-    /// Our own certificate, with its chain, in PEM, for a next hop that asks for one. The files are loaded anew when they change.
+    /// Our own certificate, with its chain, in PEM, for a next hop that asks for one. The files are loaded again when they change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cert_file: Option<PathBuf>,
     /// Its private key in PEM, not encrypted.

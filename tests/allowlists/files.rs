@@ -17,7 +17,7 @@ fn a_file_that_is_no_list_says_why() {
     for (text, reason) in [
         ("", "EOF while parsing a value at line 1 column 0; give a JSON object"),
         ("{\"list\": [", "EOF while parsing a list"),
-        ("[\"a\"]", "is no warninglist: "),
+        ("[\"a\"]", "is not a warninglist: "),
         ("{\"list\": [\"a\"]}", "it has no `type`"),
         ("{\"type\": \"string\"}", "it has no `list`"),
         ("{\"type\": \"string\", \"list\": \"a\"}", "invalid type: string"),
@@ -44,8 +44,8 @@ fn a_bad_entry_costs_nothing_but_itself() {
         ("regex", &format!("\"{bomb}\""), "takes more than 262144 bytes when it is compiled"),
         ("regex", "\"/a(?!b)/\"", "look-around"),
         ("regex", "\"/x*/\"", "matches the empty text"),
-        ("cidr", "\"192.0.2.0/33\"", "is no address and no network"),
-        ("cidr", "\"example.com\"", "is no address and no network"),
+        ("cidr", "\"192.0.2.0/33\"", "is neither an address nor a network"),
+        ("cidr", "\"example.com\"", "is neither an address nor a network"),
         ("cidr", "42", "is no text"),
         ("cidr", "{\"value\": [\"192.0.2.9\"]}", "is no text"),
         ("cidr", "null", "is no text"),
@@ -137,14 +137,14 @@ fn the_configuration_says_name_and_action_and_failures_are_told() {
     );
     assert!(matches!(&errors[0], AllowlistError::Entry { list, index: 1, .. } if &**list == "Known Cloud ranges"));
     let lines = feed::lines(&errors).join("\n").replace(directory.path().to_str().unwrap(), "DIR");
-    let expected = "DIR/b.json: list \"Known Cloud ranges\", entry 1 (\"what\") is not used: it is no address and no network\n\
-                    DIR/b.json: list \"Known Cloud ranges\", entry 2 (\"is\") is not used: it is no address and no network\n\
-                    DIR/b.json: list \"Known Cloud ranges\", entry 3 (\"this\") is not used: it is no address and no network\n\
+    let expected = "DIR/b.json: list \"Known Cloud ranges\", entry 1 (\"what\") is not used: it is neither an address nor a network\n\
+                    DIR/b.json: list \"Known Cloud ranges\", entry 2 (\"is\") is not used: it is neither an address nor a network\n\
+                    DIR/b.json: list \"Known Cloud ranges\", entry 3 (\"this\") is not used: it is neither an address nor a network\n\
                     DIR/b.json: list \"Known Cloud ranges\": 1 more entries are not used\n\
-                    DIR/b.json: list \"ours\", entry 1 (\"what\") is not used: it is no address and no network\n";
+                    DIR/b.json: list \"ours\", entry 1 (\"what\") is not used: it is neither an address nor a network\n";
     assert!(lines.starts_with(expected), "{lines}");
     assert!(lines.contains("cannot read DIR/none.json: no file matches; give a file or a glob that exists"), "{lines}");
-    assert!(lines.ends_with("DIR/broken.json: is no warninglist: EOF while parsing an object at line 1 column 1; give a JSON object as MISP writes it"), "{lines}");
+    assert!(lines.ends_with("DIR/broken.json: is not a warninglist: EOF while parsing an object at line 1 column 1; give a JSON object as MISP writes it"), "{lines}");
 }
 
 /// Guarantee: a file over the bound is refused without being read whole, and a directory is no file.

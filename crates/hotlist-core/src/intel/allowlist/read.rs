@@ -30,10 +30,10 @@ pub enum ReadError {
     #[error("has more than the {MAX_BYTES} bytes that are read; split the list")]
     TooLarge,
     /// It is no JSON of the right shape.
-    #[error("is no warninglist: {0}; give a JSON object as MISP writes it")]
+    #[error("is not a warninglist: {0}; give a JSON object as MISP writes it")]
     Json(#[from] serde_json::Error),
     /// It lacks something.
-    #[error("is no warninglist: it has no `{0}`; give a JSON object with `name`, `type` and `list`")]
+    #[error("is not a warninglist: it has no `{0}`; give a JSON object with `name`, `type` and `list`")]
     Missing(&'static str),
     /// Its type is unknown.
     #[error("has the type `{0}`; known are string, hostname, substring, cidr and regex")]
@@ -134,7 +134,7 @@ pub fn read(bytes: &[u8], otherwise: &str) -> Result<Import, ReadError> {
                 networks.push(match ip::network(entry) {
                     Some(AddressOrNetwork::Address(address)) => IpNet::from(address),
                     Some(AddressOrNetwork::Network(network)) => network,
-                    None => return Err("is no address and no network".to_owned()),
+                    None => return Err("is neither an address nor a network".to_owned()),
                 });
                 Ok(())
             });

@@ -16,7 +16,7 @@ pub enum ManifestError {
         /// What is wrong.
         cause: String,
     },
-    /// The audience is no usable name.
+    /// The audience is not a usable name.
     #[error(
         "the manifest's `audience` is no name of 1 to {MAX_AUDIENCE} characters of `[a-z0-9._/-]`; give it such a name"
     )]
