@@ -1,5 +1,5 @@
-//! A bound on the time that a file may take to open. A mount whose server is gone, or a pipe without the other end, would
-//! hold up whoever opens it forever, and with it a start, a reload, or the signal that should end them.
+//! Bounds the time that opening a file may take. A mount whose server is gone, or a pipe without a process at its other
+//! end, would block the caller forever: a start, a reload, or the signal that should end them.
 
 use std::io;
 use std::path::Path;
@@ -9,11 +9,11 @@ use std::time::Duration;
 /// How long opening or reading one small file may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Does something with a file on a thread of its own, and waits for it. When it takes too long, the thread is left to its
-/// fate. Blocks; not for paths that are used for each batch.
+/// Works on a file on a separate thread and waits for the result. After the time limit the thread is abandoned. Blocks;
+/// not for work on every batch.
 ///
 /// # Errors
-/// Those of `work`, `TimedOut`, or the system gives no thread.
+/// An error of `work`, `TimedOut`, or the system refuses another thread.
 pub fn within<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
@@ -29,7 +29,7 @@ fn within_limit<T: Send + 'static>(
     let (done, result) = sync_channel(1);
     let path = path.to_owned();
     std::thread::Builder::new().name("hotlist-open".to_owned()).spawn(move || {
-        // Nobody waits any more when it took too long.
+        // After the time limit nobody receives the result.
         let _ = done.send(work(&path));
     })?;
     result.recv_timeout(limit).unwrap_or_else(|error| {
@@ -37,11 +37,11 @@ fn within_limit<T: Send + 'static>(
             RecvTimeoutError::Timeout => io::Error::new(
                 io::ErrorKind::TimedOut,
                 format!(
-                    "no answer within {} s: its file system hangs, or it is a pipe without another end",
+                    "no answer within {} s: check that its file system responds, and that it is not a pipe without a process at its other end",
                     limit.as_secs()
                 ),
             ),
-            RecvTimeoutError::Disconnected => io::Error::other("opening it panicked because of a bug in Hotlist"),
+            RecvTimeoutError::Disconnected => io::Error::other("opening it panicked, which is a bug in Hotlist: report it with the panic message in the log"),
         })
     })
 }
@@ -52,8 +52,8 @@ mod tests {
 
     use super::*;
 
-    /// Scenario: a pipe that nobody writes to is opened for reading, which blocks. Guarantee: the reason comes in time; a
-    /// file is opened as always.
+    /// Scenario: a pipe that nobody writes to is opened for reading, which blocks. Guarantee: the error comes in time;
+    /// a regular file is opened as usual.
     #[test]
     fn a_path_that_hangs_is_given_up() {
         let directory = tempfile::tempdir().unwrap();
@@ -66,7 +66,7 @@ mod tests {
         std::fs::write(&file, "x").unwrap();
         assert_eq!(within(&file, read).unwrap(), b"x");
         assert_eq!(within(&directory.path().join("none"), read).unwrap_err().kind(), io::ErrorKind::NotFound);
-        // Lets the thread go.
+        // Lets the blocked thread end.
         std::fs::write(&pipe, "").unwrap();
     }
 }

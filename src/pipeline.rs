@@ -1,7 +1,7 @@
-//! What passes between a source, the matcher and the sinks: a batch, the two traits that join them, and the three
-//! ways to refuse.
+//! The types between a source, the match stage and the sinks: the batch, the traits that connect them, and the ways to
+//! refuse a batch.
 //!
-//! A source answers its client only after [`Deliver::deliver`] came back, so nothing acknowledged is ever held here.
+//! A source answers its client only after [`Deliver::deliver`] returned, so nothing acknowledged is ever held here.
 
 mod work;
 
@@ -19,37 +19,37 @@ use crate::encoding::{EnvelopeError, Format, Rope};
 use crate::observable::Kind;
 pub use work::{Client, Held, Room, Stop, Work};
 
-/// One request's events after matching, ready for the next hop.
+/// The events of one request after matching, ready for the next hop.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// What the message holds; for a format that mixes signals in one message, see [`Batch::others`].
+    /// The signal of the message; for a format that mixes signals in one message, see [`Batch::others`].
     pub signal: Signal,
-    /// How the message is encoded.
+    /// The encoding of the message.
     pub format: Format,
-    /// The bytes that arrived, with the records that hit rewritten.
+    /// The received bytes, with changed records rewritten.
     pub message: Rope,
-    /// Number of log records in it.
+    /// Number of log records in the message.
     pub records: usize,
-    /// Events in it that are no log records, where the format mixes them (Vector: metrics and traces). They pass
-    /// untouched.
+    /// Events in the message that are not log records, where the format mixes them (Vector: metrics and traces). They
+    /// pass unchanged.
     pub others: Others,
     /// The records that hit, tagged, in order.
     pub hits: Vec<Tagged>,
-    /// The records that did not hit and were changed all the same, in order: enrichments that they arrived with are marked
-    /// or removed.
+    /// The records that did not hit but were changed, in order: enrichments that they arrived with are marked or
+    /// removed.
     pub marked: Vec<Tagged>,
-    /// The places of the records of which something could not be read, ascending.
+    /// The places of records that were read only in part, ascending.
     pub odd: Vec<usize>,
-    /// The name of the snapshot that judged it; empty when none did.
+    /// The name of the snapshot that matched the batch; empty if the batch was not matched.
     pub snapshot: Arc<str>,
-    /// The headers that the request came with.
+    /// The headers of the request.
     pub metadata: Metadata,
-    /// The bounds of what is made of it: the room that its bytes hold, and whether its client is still there.
+    /// Limits the work on the batch: the memory that its bytes hold, and whether its client is still connected.
     pub work: Work,
 }
 
 impl Batch {
-    /// A batch that nothing judged.
+    /// Creates a batch that was not matched.
     ///
     /// # Errors
     /// The envelope cannot be walked.
@@ -64,7 +64,7 @@ impl Batch {
     }
 }
 
-/// How many events of a batch are no log records.
+/// How many events of a batch are not log records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Others {
     /// Metrics.
@@ -74,7 +74,7 @@ pub struct Others {
 }
 
 impl Others {
-    /// Counts one; a log record is none of them.
+    /// Counts an event; log records are not counted.
     pub fn add(&mut self, signal: Signal) {
         match signal {
             Signal::Logs => {}
@@ -83,12 +83,12 @@ impl Others {
         }
     }
 
-    /// How many there are.
+    /// The number of these events.
     pub fn count(self) -> usize {
         self.metrics + self.traces
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(self) -> bool {
         self == Others::default()
     }
@@ -99,21 +99,21 @@ impl Others {
 pub struct Tagged {
     /// Its place among all records of the message, from 0.
     pub place: usize,
-    /// Its bytes as the format has a record; those that it came with, when it takes no tags.
+    /// Its bytes in the format of the batch; the received bytes if the record cannot hold tags.
     pub record: Bytes,
 }
 
-/// How a batch was taken.
+/// The answer of the next hop to a batch that it accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accepted {
-    /// Records that the next hop says it will not keep, in an answer that is otherwise OK (OTLP's partial success).
+    /// Records that the next hop rejected in an otherwise OK answer (OTLP's partial success).
     pub rejected: u64,
-    /// What it says of them; also a warning when none was rejected.
+    /// Its message about them; a warning if none was rejected.
     pub message: String,
 }
 
 impl Accepted {
-    /// What several sinks say of one batch, as one: the most that any of them rejected, with its words.
+    /// Combines the answers of several sinks to one batch: the most that any of them rejected, with its message.
     pub fn add(&mut self, other: Accepted) {
         if other.rejected > self.rejected || self.message.is_empty() {
             *self = other;
@@ -121,26 +121,26 @@ impl Accepted {
     }
 }
 
-/// The headers of a request, from which a sink may send some on. They can hold credentials, so that only their names
-/// are ever shown.
+/// The headers of a request, some of which a sink may forward. They can hold credentials, so only their names are ever
+/// logged.
 #[derive(Clone, Default)]
 pub struct Metadata(HeaderMap);
 
-/// How many Hotlists a request passed. Each gRPC or HTTP sink sends it, one higher.
+/// The header with the number of Hotlists that a request passed. Each gRPC or HTTP sink increments it.
 pub const HOPS: HeaderName = HeaderName::from_static("hotlist-hops");
 
-/// How many Hotlists a request with these headers passed; 0 when they do not say it.
+/// The number of Hotlists that a request with these headers passed; 0 if the header is absent.
 pub fn hops(headers: &HeaderMap) -> u32 {
     headers.get(HOPS).and_then(|value| value.to_str().ok()?.trim().parse().ok()).unwrap_or(0)
 }
 
 impl Metadata {
-    /// How many Hotlists the request passed.
+    /// The number of Hotlists that the request passed.
     pub fn hops(&self) -> u32 {
         hops(&self.0)
     }
 
-    /// The headers of a request, as they came.
+    /// Wraps the headers of a request.
     pub fn new(headers: HeaderMap) -> Metadata {
         Metadata(headers)
     }
@@ -157,8 +157,8 @@ impl fmt::Debug for Metadata {
     }
 }
 
-/// Why a batch was not taken. The words are those of the gRPC statuses that the collectors understand (design
-/// section 9): nothing else is ever answered.
+/// Why a batch was not accepted, as the gRPC statuses that collectors understand (`docs/delivery.md`): sources answer
+/// nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// A transient fault; the client retries.
@@ -167,14 +167,14 @@ pub enum Refusal {
     /// Overload; the client retries later.
     #[error("{0}")]
     ResourceExhausted(String),
-    /// One of both, of which the next hop says when to come again.
+    /// A transient fault or overload for which the next hop specified a retry delay.
     #[error("{cause}")]
     Later {
-        /// Why.
+        /// The cause.
         cause: String,
-        /// When to come again.
+        /// When to retry.
         delay: Duration,
-        /// Whether it is overload.
+        /// Whether the cause is overload.
         overloaded: bool,
     },
     /// The request can never succeed; the client must not retry it.
@@ -183,7 +183,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// A low-cardinality word for metrics: the gRPC status name in lower case.
+    /// The status label of metrics: the gRPC status in lower case.
     pub fn label(&self) -> &'static str {
         match self {
             Refusal::Unavailable(_) | Refusal::Later { overloaded: false, .. } => "unavailable",
@@ -194,7 +194,7 @@ impl Refusal {
 }
 
 impl Refusal {
-    /// A refusal for overload or for a transient fault, with the time after which the next hop wants the request again.
+    /// Creates a refusal for overload or a transient fault, with the retry delay of the next hop.
     pub fn transient(cause: String, overloaded: bool, delay: Option<Duration>) -> Refusal {
         match (delay, overloaded) {
             (Some(delay), overloaded) => Refusal::Later { cause, delay, overloaded },
@@ -203,7 +203,7 @@ impl Refusal {
         }
     }
 
-    /// The same with another text.
+    /// Changes the text.
     #[must_use]
     pub fn map(self, change: impl FnOnce(String) -> String) -> Refusal {
         match self {
@@ -221,55 +221,54 @@ impl From<EnvelopeError> for Refusal {
     }
 }
 
-/// A future that a trait object can return.
+/// A boxed future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Matches and tags one message. CPU-bound and synchronous: sources decide on which thread.
+/// Matches and tags one message. CPU-bound and synchronous: the source chooses the thread.
 pub trait Process: Send + Sync + 'static {
-    /// `message` is a whole, decompressed message of the format, of log records. `work` bounds what is made of it.
+    /// Processes `message`, a whole, decompressed message of log records. `work` limits memory and time.
     fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<Batch, Refusal>;
 }
 
-/// An indicator that a single value is known as.
+/// An indicator that matches a single value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// Its value in canonical form.
+    /// The value of the indicator in canonical form.
     pub indicator: String,
-    /// The feed that has it.
+    /// The feed that has the indicator.
     pub feed: String,
-    /// Its id.
+    /// The id of the indicator.
     pub id: String,
-    /// Its kind.
+    /// The kind of the indicator.
     pub kind: Kind,
-    /// What an event would get, as JSON.
+    /// The enrichment that an event would get, as JSON.
     pub enrichment: Bytes,
 }
 
-/// Answers to several values, all given by one snapshot.
+/// The results for several values, all from one snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
-    /// One for each value, in order; an error is a sentence for the caller.
+    /// One result per value, in order; an error is a sentence for the caller.
     pub results: Vec<Result<Vec<Known>, String>>,
-    /// The name of the snapshot that was asked; empty when there is none.
+    /// The name of the snapshot that was used; empty if there is none.
     pub snapshot: Arc<str>,
 }
 
-/// Looks up single values as [`Process`] judges events. CPU-bound and synchronous, too.
+/// Looks up single values by the rules of [`Process`]. CPU-bound and synchronous, too.
 pub trait Check: Send + Sync + 'static {
-    /// `values` are pairs of a kind and a value.
+    /// Looks up `values`, which are pairs of a kind and a value.
     ///
     /// # Errors
-    /// Nothing can be looked up now.
+    /// No snapshot can be used now.
     fn check(&self, values: &[(&str, &str)]) -> Result<Checked, Refusal>;
 }
 
-/// Takes a batch onward. Ready only when every required hop has it.
+/// Delivers a batch to the next hops. Ready only when every required next hop has accepted it.
 pub trait Deliver: Send + Sync + 'static {
-    /// Delivers, or says why not. Dropping the future cancels.
+    /// Delivers a batch, or returns why it was not accepted. Dropping the future cancels the delivery.
     fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, Refusal>>;
 
-    /// Whether anything behind this takes events of `signal` that came in `format`. What nobody takes must not be
-    /// acknowledged.
+    /// Whether any sink accepts events of `signal` in `format`. Events that no sink accepts must not be acknowledged.
     fn takes(&self, format: Format, signal: Signal) -> bool {
         let _ = format;
         signal == Signal::Logs

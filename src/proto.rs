@@ -1,7 +1,7 @@
-//! What `build.rs` generates from `proto/`: messages, clients and servers of Hotlist's own services.
+//! The code that `build.rs` generates from `proto/`: messages, clients and servers of Hotlist's own services.
 //!
-//! Generated types are for programs that call Hotlist, for its unary calls and for the control stream. Events never pass
-//! through them: sources walk and splice the bytes that arrived.
+//! Generated types are for programs that call Hotlist, for its unary calls and for the control stream. Events never use
+//! them: sources walk and splice the received bytes.
 
 /// `hotlist.control.v1`: the control stream between a control plane and its sidecars.
 pub mod control {
@@ -11,7 +11,7 @@ pub mod control {
         include!(concat!(env!("OUT_DIR"), "/hotlist.control.v1.rs"));
     }
 
-    /// Its descriptors, comments included, for reflection: an encoded `google.protobuf.FileDescriptorSet`.
+    /// Its descriptors for reflection, comments included: an encoded `google.protobuf.FileDescriptorSet`.
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hotlist.control.bin"));
 }
 
@@ -23,6 +23,6 @@ pub mod filter {
         include!(concat!(env!("OUT_DIR"), "/hotlist.filter.v1.rs"));
     }
 
-    /// Its descriptors, comments included, for reflection: an encoded `google.protobuf.FileDescriptorSet`.
+    /// Its descriptors for reflection, comments included: an encoded `google.protobuf.FileDescriptorSet`.
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hotlist.filter.bin"));
 }

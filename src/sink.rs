@@ -1,4 +1,5 @@
-//! Sinks: where batches go. A source's client is answered only when every sink of [`Fanout`] has the batch.
+//! Sinks: where batches are delivered. A source answers its client only when every required sink of [`Fanout`] has the
+//! batch.
 
 mod answer;
 mod bisect;
@@ -53,7 +54,7 @@ pub struct Sink {
 /// What a sink does with a batch.
 #[derive(Debug)]
 pub enum SinkKind {
-    /// Sends it on by a unary gRPC call, of OTLP or of Vector's own protocol.
+    /// Sends it by a unary gRPC call, of OTLP or of Vector's own protocol.
     Grpc(Box<GrpcSink>),
     /// Writes it as lines of JSON.
     Ndjson(NdjsonSink),
@@ -62,24 +63,24 @@ pub enum SinkKind {
 }
 
 impl Sink {
-    /// A sink under the name that metrics and logs call it by. It is required, and takes every event.
+    /// Creates a sink with its name in metrics and logs. It is required, and takes every event.
     pub fn new(name: impl Into<String>, kind: SinkKind) -> Sink {
         Sink { name: name.into(), kind, required: true, only: Only::All, record: Record::default() }
     }
 
-    /// The same, required or not.
+    /// Makes it required or optional.
     #[must_use]
     pub fn with_required(self, required: bool) -> Sink {
         Sink { required, ..self }
     }
 
-    /// The same, for some of the events.
+    /// Restricts it to some of the events.
     #[must_use]
     pub fn with_only(self, only: Only) -> Sink {
         Sink { only, ..self }
     }
 
-    /// Whether a client of the source waits for it.
+    /// Whether the client of the source waits for it.
     pub fn is_required(&self) -> bool {
         self.required
     }
@@ -89,19 +90,19 @@ impl Sink {
         &self.name
     }
 
-    /// Whether it can fail for reasons of the network, so that it must go before anything that is written here.
+    /// Whether it delivers over the network, which can fail, so that it must deliver before local sinks write.
     pub fn is_network(&self) -> bool {
         matches!(self.kind, SinkKind::Grpc(_))
     }
 
-    /// Whether it can do something with events of a signal that came in a format. Lines of JSON are those of log
-    /// records, and metrics and traces pass only in the format in which they came.
+    /// Whether it accepts events of a signal that arrived in a format. JSON lines exist for log records only, and
+    /// metrics and traces pass only in the format in which they arrived.
     pub fn takes(&self, format: Format, signal: Signal) -> bool {
         let passes = || matches!(&self.kind, SinkKind::Grpc(sink) if sink.format() == format);
         signal == Signal::Logs || (self.only != Only::Hits && passes())
     }
 
-    /// The sink, when it writes lines.
+    /// The sink, if it writes JSON lines.
     pub fn as_ndjson(&self) -> Option<&NdjsonSink> {
         match &self.kind {
             SinkKind::Ndjson(sink) => Some(sink),
@@ -109,14 +110,14 @@ impl Sink {
         }
     }
 
-    /// Opens a file again that was rotated.
+    /// Opens the file again if it was rotated.
     pub async fn reopen(&self) {
         if let SinkKind::Ndjson(sink) = &self.kind {
             sink.reopen(&self.name).await;
         }
     }
 
-    /// Asks the next hop whether it takes events; `None` where its protocol has no such question.
+    /// Asks the next hop whether it accepts events; `None` if its protocol has no such request.
     pub async fn check_health(&self) -> Option<Result<(), Refusal>> {
         match &self.kind {
             SinkKind::Grpc(sink) if sink.format() == Format::Vector => Some(sink.check_health(&self.name).await),
@@ -127,7 +128,7 @@ impl Sink {
     /// Ready when the sink has the batch. Dropping the future cancels what can be cancelled.
     ///
     /// # Errors
-    /// The sink did not take it; the client of the source is to retry.
+    /// The sink did not accept the batch; the client of the source should retry.
     pub async fn deliver(&self, batch: &Arc<Batch>) -> Result<Accepted, Refusal> {
         let mut count = CountRequest { sink: self, status: Some("cancelled") };
         let result = self.hand_over(batch).await;
@@ -145,10 +146,11 @@ impl Sink {
         }
     }
 
-    /// Whether the sink could take a batch, where it is known to have failed and can say so without taking it.
+    /// Checks whether the sink could accept a batch, if its last attempt failed and it can check that without
+    /// delivering.
     ///
     /// # Errors
-    /// It could not.
+    /// The sink could not accept it.
     pub async fn check_room(&self, batch: &Arc<Batch>) -> Result<(), Refusal> {
         let SinkKind::Ndjson(sink) = &self.kind else { return Ok(()) };
         let checked = sink.check_room(&self.name, batch, self.only).await;
@@ -165,17 +167,17 @@ impl Sink {
         let NotDelivered { refusal, status } = failed;
         if let Some(left_out) = self.record.failed(&status, &refusal.to_string()) {
             let (sink, required) = (&self.name, self.required);
-            tracing::warn!(sink, status, required, left_out, error = %Escaped(&refusal), "the sink did not take a batch");
+            tracing::warn!(sink, status, required, left_out, error = %Escaped(&refusal), "the sink did not accept a batch");
         }
         refusal
     }
 
-    /// What its deliveries came to lately.
+    /// The latest success and failure.
     pub fn latest(&self) -> Latest {
         self.record.latest()
     }
 
-    /// `None`: nothing of the batch is for the sink.
+    /// Delivers a batch; `None` if nothing of the batch is for the sink.
     async fn hand_over(&self, batch: &Arc<Batch>) -> Result<Option<Accepted>, NotDelivered> {
         match &self.kind {
             SinkKind::Grpc(sink) if sink.format() != batch.format => self.converted(batch, sink).await,
@@ -194,25 +196,25 @@ impl Sink {
         }
     }
 
-    /// What of a batch is for a sink that speaks its format.
+    /// The part of a batch for a sink that uses its format.
     async fn part(&self, batch: &Arc<Batch>) -> Result<Option<Arc<Batch>>, Refusal> {
         let only = self.only;
         if only.is_whole(batch, batch.format) {
             return Ok(Some(Arc::clone(batch)));
         }
         let batch = Arc::clone(batch);
-        // Cutting megabytes is nothing for the threads that answer.
+        // Splitting megabytes would block the async threads.
         let part = blocking::blocking(move || only.of(&batch)).await;
         part.map_err(|error| Refusal::Unavailable(format!("cutting a batch failed: {error}")))?
     }
 
-    /// Converts a batch and sends it, part by part. `None`: nothing of it is for the sink.
+    /// Converts a batch and sends it part by part. `None` if nothing of it is for the sink.
     async fn converted(&self, batch: &Arc<Batch>, sink: &GrpcSink) -> Result<Option<Accepted>, NotDelivered> {
         let (only, format, max_bytes) = (self.only, sink.format(), sink.max_request_bytes());
-        // One part is made while the one before is sent.
+        // The next part is built while the previous one is sent.
         let (made, mut parts) = mpsc::channel(1);
         let of_batch = Arc::clone(batch);
-        // Converting megabytes is nothing for the threads that answer. The work ends when nobody takes its parts any more.
+        // Converting megabytes would block the async threads. The work stops when its parts are no longer received.
         let work = tokio::task::spawn_blocking(move || {
             only.convert(&of_batch, format, max_bytes, |part| made.blocking_send(part).is_ok())
         });
@@ -236,7 +238,7 @@ impl Sink {
                     sink,
                     records,
                     left_out,
-                    "a batch has a large resource and many records: some are sent without it"
+                    "a batch has a large resource and many records: some records are sent without the resource"
                 );
             }
         }
@@ -248,7 +250,7 @@ impl Sink {
     }
 }
 
-/// Counts a request to a sink, also when nobody waited for it.
+/// Counts a request to a sink, also when its future is dropped.
 struct CountRequest<'a> {
     sink: &'a Sink,
     status: Option<&'static str>,

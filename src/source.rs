@@ -1,7 +1,7 @@
 //! Sources: bytes in, one answer out.
 //!
-//! A source owns its socket and its protocol. It hands a whole message to [`Process`](crate::pipeline::Process), the
-//! result to [`Deliver`](crate::pipeline::Deliver), and answers the client only then. Nothing is kept here.
+//! A source owns its socket and its protocol. It hands a whole message to [`Process`](crate::pipeline::Process), passes
+//! the result to [`Deliver`](crate::pipeline::Deliver), and only then answers the client. A source stores nothing.
 
 mod admission;
 mod body;
@@ -33,7 +33,8 @@ pub use listener::{Bound, Socket};
 pub use otlp::OtlpSource;
 pub use vector::VectorSource;
 
-/// What all sources of a process share: the room for messages in flight, and the threads that match large ones.
+/// What all sources of a process share: the memory for messages in flight, and the worker threads that match large
+/// ones.
 #[derive(Clone)]
 pub struct Shared {
     in_flight: Arc<InFlight>,
@@ -41,10 +42,10 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Starts the workers.
+    /// Starts the worker threads.
     ///
     /// # Errors
-    /// The limits cannot work, or the system gives no threads.
+    /// The limits contradict each other, or the system refuses another thread.
     pub fn start(limits: &Limits) -> io::Result<Shared> {
         limits.check().map_err(|bad| io::Error::new(io::ErrorKind::InvalidInput, bad))?;
         metrics::gauge!(telemetry::IN_FLIGHT_LIMIT_BYTES).set(limits.in_flight_bytes as f64);
@@ -55,14 +56,14 @@ impl Shared {
     }
 }
 
-/// What a source takes at most, and how long it waits for room before it says RESOURCE_EXHAUSTED.
+/// The limits of a source, and how long it waits for memory before it answers RESOURCE_EXHAUSTED.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest message in bytes, decompressed. A longer one is INVALID_ARGUMENT: a retry can never succeed.
+    /// Longest message in bytes, decompressed. A longer message is INVALID_ARGUMENT, because a retry can never succeed.
     pub max_request_bytes: usize,
     /// Bytes of all messages between their header and their answer, decompressed.
     pub in_flight_bytes: usize,
-    /// How long a request waits for bytes in flight or for a place in the queue of the workers.
+    /// How long a request waits for memory, or for a place in the queue of the workers.
     pub admission_wait: Duration,
     /// How long a client may take to send a message, from its header to its last byte.
     pub receive_timeout: Duration,
@@ -72,38 +73,39 @@ pub struct Limits {
     pub workers: usize,
     /// Messages that wait for a worker.
     pub queue: usize,
-    /// Uncompressed messages below this many bytes are matched where they were read, without a worker.
+    /// Uncompressed messages shorter than this many bytes are matched on the thread that read them, without a worker.
     pub in_place_below: usize,
-    /// Connections that are open at once. One more takes the place of the one that idles longest.
+    /// Open connections. When the limit is reached, a new connection replaces the one that has been idle longest.
     pub max_connections: usize,
-    /// Connections of one peer on another host that are open at once.
+    /// Open connections of one peer on another host.
     pub max_connections_per_peer: usize,
-    /// Connections that wait for a place, and as many that were told to go. `None`: as many as may be open.
+    /// Connections that wait for a slot; the same number may be closing. `None`: as many as may be open.
     pub max_waiting: Option<usize>,
-    /// Bytes a second that a body must come at, on average and after the first [`Limits::stall_timeout`].
+    /// Least rate in bytes per second of a request body, averaged after the first [`Limits::stall_timeout`].
     pub min_upload_rate: u64,
-    /// How long a client may take for TLS and the first bytes of HTTP/2, and for each header of HTTP/1.
+    /// How long a client may take for TLS and the HTTP/2 preface, and for each HTTP/1 header.
     pub handshake_timeout: Duration,
-    /// How long a connection may be without an open request.
+    /// How long a connection may have no open request.
     pub idle_timeout: Duration,
-    /// When a connection is told to go however busy it is.
+    /// When a connection is asked to close (GOAWAY), however busy it is.
     pub max_connection_age: Option<Age>,
-    /// How long nothing may arrive before a ping of HTTP/2 asks whether the client is there.
+    /// How long a connection may be silent before an HTTP/2 ping checks that the client is still there.
     pub ping_after: Duration,
-    /// How long a client may take to answer a ping. One that is in the middle of a header cannot, so this bounds the
-    /// time for a header, too.
+    /// How long a client may take to answer a ping. A client that is in the middle of a header cannot answer, so this
+    /// also bounds the time for a header.
     pub ping_timeout: Duration,
     /// Bytes of all headers of a request.
     pub max_header_bytes: u32,
-    /// HTTP/2 streams a connection.
+    /// HTTP/2 streams per connection.
     pub max_concurrent_streams: u32,
-    /// HTTP/2 window of a stream in bytes: a batch of 1,000 events should fit, else the client waits a round trip.
+    /// HTTP/2 window of a stream in bytes. It should fit a batch of 1,000 events, otherwise the client waits for a
+    /// round trip.
     pub stream_window: u32,
     /// HTTP/2 window of a connection in bytes.
     pub connection_window: u32,
-    /// Largest HTTP/2 frame in bytes, 16 KiB to 16 MiB less one. A message in one frame is not copied.
+    /// Largest HTTP/2 frame in bytes, from 16 KiB to 16 MiB less one byte. A message in one frame is not copied.
     pub max_frame_bytes: u32,
-    /// Hotlists that a request may have passed before. More is a loop.
+    /// How many Hotlists a request may have passed before this one. More means a loop.
     pub max_hops: u32,
 }
 
@@ -139,21 +141,22 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Bytes in flight that are kept for small messages: a sixteenth, as long as two of the largest fit beside it.
+    /// Bytes in flight that are reserved for small messages: a sixteenth, as long as two messages of the largest size
+    /// still fit.
     fn reserve(&self) -> usize {
         (self.in_flight_bytes / 16).min(self.in_flight_bytes.saturating_sub(self.max_request_bytes * 2))
     }
 
-    /// Whether the numbers can work together.
+    /// Checks that the limits can work together.
     ///
     /// # Errors
-    /// Names the number that cannot, and its bound.
+    /// Names the limit that cannot work, and its allowed range.
     pub fn check(&self) -> Result<(), BadLimit> {
         let bad = |name, value: usize, bound: String| Err(BadLimit { name, value, bound });
         if self.max_request_bytes == 0 || self.max_request_bytes > u32::MAX as usize {
             return bad("max_request_bytes", self.max_request_bytes, "between 1 and 4294967295".into());
         }
-        // Inflation asks for one byte more than the limit, to see that there is one; permits are whole KiB.
+        // Inflating a message reads one byte beyond the limit to detect an oversize message; permits are whole KiB.
         if self.in_flight_bytes < self.max_request_bytes * 2 {
             let bound = format!("at least twice max_request_bytes ({})", self.max_request_bytes * 2);
             return bad("in_flight_bytes", self.in_flight_bytes, bound);
@@ -182,15 +185,15 @@ impl Limits {
     }
 }
 
-/// A limit that cannot work.
+/// A limit with a value that cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("limits.{name} is {value}, it must be {bound}")]
 pub struct BadLimit {
-    /// The limit's name.
+    /// The name of the limit.
     pub name: &'static str,
-    /// Its value.
+    /// The configured value.
     pub value: usize,
-    /// What it must be.
+    /// The values that are allowed.
     pub bound: String,
 }
 

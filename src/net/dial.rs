@@ -1,9 +1,9 @@
-//! Connections to endpoints: to all addresses of a name (Happy Eyeballs), to a Unix socket, with TLS or without.
+//! Outgoing connections: to any address of a name (Happy Eyeballs) or to a Unix socket, with or without TLS.
 //!
-//! A name may have several addresses, and some of them may be dead: a node that is gone, a family that is not routed.
-//! So each connection resolves the name again and tries its addresses as RFC 8305 says: in the order of the resolver,
-//! families taking turns, the next one after a failure or a short pause, while the attempts before go on. Sinks, the
-//! control client and the command line all connect here.
+//! A name may have several addresses, some of them dead: a node that is down, a family that is not routed. So each
+//! connection resolves the name again and tries its addresses as RFC 8305 says: in the order of the resolver,
+//! alternating the families, the next one after a failure or a short pause, while the earlier attempts continue. Sinks,
+//! the control client and the command line connect through this module.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,17 +20,17 @@ use crate::net::tls;
 /// Longest and shortest pause before the next address is tried (RFC 8305 section 5).
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(10));
 
-/// What a connection runs over.
+/// The byte stream of a connection.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// Why there is no connection.
+/// Why a connection failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    /// Nothing answers, or the name has no address.
+    /// No address accepts the connection, or the name has no address.
     #[error(transparent)]
     Connect(io::Error),
-    /// The handshake of TLS failed.
+    /// The TLS handshake failed.
     #[error(transparent)]
     Tls(io::Error),
 }
@@ -43,11 +43,11 @@ impl From<DialError> for io::Error {
     }
 }
 
-/// Opens a connection. `within` bounds each of its steps: connecting, and the handshake of TLS. `tls` is needed for an
-/// `https` endpoint only.
+/// Opens a connection. `within` bounds each step: connecting, and the TLS handshake. `tls` is required for an `https`
+/// endpoint only.
 ///
 /// # Errors
-/// There is none; the text says which addresses were tried.
+/// The connection failed; the text lists the addresses that were tried.
 pub async fn open(
     endpoint: &Endpoint,
     tls: Option<&tls::Connector>,
@@ -57,10 +57,12 @@ pub async fn open(
     match endpoint {
         Endpoint::Http { host, port } => Ok(Box::new(connect(host, *port).await?)),
         Endpoint::Https { host, port } => {
-            let tls = tls.ok_or_else(|| DialError::Tls(io::Error::other("an https endpoint needs TLS")))?;
+            let tls = tls.ok_or_else(|| DialError::Tls(io::Error::other("an https endpoint needs TLS settings")))?;
             let stream = connect(host, *port).await?;
             let late = |_| {
-                let text = format!("the handshake of TLS took longer than {within:?}: does the peer speak TLS there?");
+                let text = format!(
+                    "the TLS handshake took longer than {within:?}: check that the peer speaks TLS on this port"
+                );
                 DialError::Tls(io::Error::new(io::ErrorKind::TimedOut, text))
             };
             let stream = timeout(within, tls.connect(stream)).await.map_err(late)?;
@@ -70,10 +72,10 @@ pub async fn open(
     }
 }
 
-/// Connects to the address of a name that answers first.
+/// Connects to the first address of a name that answers.
 ///
 /// # Errors
-/// The name has no address, or none answers in time.
+/// The name has no address, or no address answers in time.
 pub async fn tcp(host: &str, port: u16, within: Duration) -> io::Result<TcpStream> {
     let late = || io::Error::new(io::ErrorKind::TimedOut, format!("resolving {host} took longer than {within:?}"));
     let deadline = Instant::now() + within;
@@ -83,7 +85,7 @@ pub async fn tcp(host: &str, port: u16, within: Duration) -> io::Result<TcpStrea
     Ok(stream)
 }
 
-/// Puts the families in turns, beginning with that of the first address (RFC 8305 section 4).
+/// Alternates the address families, starting with that of the first address (RFC 8305 section 4).
 fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (one, two): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
@@ -98,7 +100,7 @@ fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     }
 }
 
-/// The first of these addresses that takes the connection.
+/// Connects to the first of these addresses that accepts.
 async fn first(addresses: Vec<SocketAddr>, within: Duration) -> io::Result<TcpStream> {
     let deadline = Instant::now() + within;
     let pause = (within / (addresses.len() as u32 + 1)).clamp(PAUSE.1, PAUSE.0);
@@ -130,7 +132,7 @@ async fn first(addresses: Vec<SocketAddr>, within: Duration) -> io::Result<TcpSt
     }
 }
 
-/// Why no address took the connection.
+/// Builds the error for the case that no address accepted.
 fn nobody(mut failures: Vec<(SocketAddr, io::Error)>, silent: &[SocketAddr], within: Duration) -> io::Error {
     if let (1, []) = (failures.len(), silent)
         && let Some((_, only)) = failures.pop()
@@ -163,7 +165,7 @@ mod tests {
         listener().await.1
     }
 
-    /// An address that never answers: its queue of connections is full. It stays so while the second part lives.
+    /// An address that never answers, because its accept queue is full, as long as the second value lives.
     async fn black_hole() -> (SocketAddr, impl Sized) {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -177,7 +179,7 @@ mod tests {
         (address, (listener, fill))
     }
 
-    /// Guarantee: the order of the resolver stays within a family, and the families take turns.
+    /// Guarantee: the order of the resolver is kept within a family, and the families alternate.
     #[test]
     fn families_take_turns() {
         let read = |texts: &[&str]| -> Vec<SocketAddr> { texts.iter().map(|text| text.parse().unwrap()).collect() };
@@ -188,7 +190,7 @@ mod tests {
     }
 
     /// Scenario: addresses that refuse and addresses that never answer come before a good one, in each order.
-    /// Guarantee: the good one is reached, long before the time of the whole is over.
+    /// Guarantee: the good one is reached long before the time limit.
     #[tokio::test]
     async fn dead_addresses_do_not_hide_a_live_one() {
         let (_live, good) = listener().await;
@@ -211,7 +213,7 @@ mod tests {
         }
     }
 
-    /// Guarantee: each address gets its attempt also when there is little time for many.
+    /// Guarantee: each address is tried even if there are many and little time.
     #[tokio::test]
     async fn little_time_is_shared() {
         let (_live, good) = listener().await;
@@ -222,7 +224,7 @@ mod tests {
         assert_eq!(stream.peer_addr().unwrap(), good);
     }
 
-    /// Guarantee: when no address answers, the error names each with its reason; a single one is not repeated.
+    /// Guarantee: if no address answers, the error lists each address with its reason; a single reason is not repeated.
     #[tokio::test]
     async fn every_address_is_named() {
         let (hole, _full) = black_hole().await;

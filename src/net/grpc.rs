@@ -1,8 +1,9 @@
-//! gRPC's message framing over HTTP/2, in the few pieces that the event path needs.
+//! gRPC message framing over HTTP/2, as far as the event path needs it.
 //!
-//! tonic's codec decides limits, bombs and corrupt compression before any handler and with the wrong statuses (design
-//! section 9). So sources and sinks frame messages themselves with what is here; it knows `http` and `bytes` only. The
-//! standard is gRPC's "gRPC over HTTP2" (`PROTOCOL-HTTP2.md` in the grpc repository).
+//! tonic's codec checks limits, decompression bombs and corrupt compression before any handler runs, and answers with
+//! the wrong statuses (`docs/adr/0005-own-grpc-framing.md`). So sources and sinks frame messages with this module,
+//! which depends only on `http` and `bytes`. The standard is "gRPC over HTTP2" (`PROTOCOL-HTTP2.md` in the grpc
+//! repository).
 
 pub mod body;
 pub mod compression;
@@ -21,7 +22,7 @@ pub const HEADER_LEN: usize = 5;
 /// The `content-type` of gRPC requests and answers.
 pub const CONTENT_TYPE: &str = "application/grpc";
 
-/// What the five bytes before a message say.
+/// The five bytes that precede a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
     /// The message is compressed with the request's `grpc-encoding`.
@@ -30,16 +31,16 @@ pub struct FrameHeader {
     pub len: u32,
 }
 
-/// A header that gRPC does not know.
+/// A frame header that gRPC does not define.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the compressed flag of the gRPC message is {flag}, only 0 and 1 exist: is the client speaking gRPC?")]
+#[error("the compressed flag of the gRPC message is {flag}, but must be 0 or 1: check that the client speaks gRPC")]
 pub struct BadFlag {
     /// The flag byte found.
     pub flag: u8,
 }
 
 impl FrameHeader {
-    /// Reads the five bytes.
+    /// Reads a header.
     ///
     /// # Errors
     /// The flag is neither 0 nor 1.
@@ -51,15 +52,15 @@ impl FrameHeader {
         }
     }
 
-    /// Writes the five bytes.
+    /// Writes the header.
     pub fn write(self) -> [u8; HEADER_LEN] {
         let [a, b, c, d] = self.len.to_be_bytes();
         [u8::from(self.compressed), a, b, c, d]
     }
 }
 
-/// Whether the `content-type` says gRPC with protobuf messages: `application/grpc`, also with `+proto` or parameters,
-/// but not `application/grpc-web` or `application/grpc+json`.
+/// Whether the `content-type` is gRPC with protobuf messages: `application/grpc`, also with `+proto` or parameters, but
+/// not `application/grpc-web` or `application/grpc+json`.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(http::header::CONTENT_TYPE) else { return false };
     let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();

@@ -1,9 +1,9 @@
-//! Sockets that take connections, and keep them within bounds.
+//! Listening sockets that accept connections and keep them within limits.
 //!
-//! A [`Listener`] is bound eagerly, so that a bad address fails the start. [`Listener::serve`] accepts until it is told
-//! to stop, and is the one place that opens and closes connections: it shakes hands (TLS, and the first bytes of the
-//! protocol) within a time-out, keeps the number of open connections below a bound, closes those that idle, and drains
-//! the rest. What is spoken on a connection, and what answers, is the caller's business.
+//! A [`Listener`] is bound eagerly, so that a bad address fails the start. [`Listener::serve`] accepts connections
+//! until its shutdown, and is the only place that opens and closes connections: it performs the handshake (TLS, and the
+//! first bytes of the protocol) within a timeout, limits the number of open connections, closes idle ones, and drains
+//! the rest. The protocol and the service of a connection are up to the caller.
 
 mod accept;
 mod activity;
@@ -29,65 +29,67 @@ pub use upload::Upload;
 /// How many connections a listener has at once, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Connections that are open at once. One more takes the place of the one that idles longest, else of the one with the
-    /// slowest upload; when there is none of either it waits for a moment, and is closed then.
+    /// Open connections. When the limit is reached, a new connection replaces the one that has been idle longest,
+    /// otherwise the one with the slowest upload; if there is neither, the new connection waits for a moment and is
+    /// then closed.
     pub max_connections: usize,
-    /// The most of them of one peer on another host.
+    /// Open connections of one peer on another host, at most.
     pub max_connections_per_peer: usize,
-    /// Connections that wait for a place, and as many that were told to go and are not closed yet. Each has a descriptor.
+    /// Connections that wait for a slot; the same number may be closing. Each uses a file descriptor.
     pub max_waiting: usize,
-    /// Bytes a second below which an upload is slow, so that its connection goes for another.
+    /// Bytes per second below which an upload is slow, so that its connection may be replaced.
     pub min_upload_rate: u64,
     /// How long a peer may take for TLS and the first bytes of the protocol.
     pub handshake_timeout: Duration,
-    /// How long a connection may be without a request before it is closed.
+    /// How long a connection may have no request before it is closed.
     pub idle_timeout: Duration,
-    /// When a connection is told to go however busy it is. `None`: never.
+    /// When a connection is asked to close, however busy it is. `None`: never.
     pub max_age: Option<Age>,
 }
 
 /// The longest life of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Age {
-    /// When its peer is told to go, give or take a tenth, so that connections of one moment do not all end in another.
+    /// When its peer is asked to disconnect, plus or minus a tenth, so that connections that opened together do not all
+    /// close together.
     pub after: Duration,
-    /// How long its requests may take to finish from then on.
+    /// How long its requests may then take to finish.
     pub grace: Duration,
 }
 
-/// Why a connection was closed, or was not taken: a label of
+/// Why a connection was closed or refused: a label of
 /// [`CONNECTIONS_CLOSED_TOTAL`](crate::telemetry::CONNECTIONS_CLOSED_TOTAL).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reason {
-    /// The peer closed it, or vanished.
+    /// The peer closed it, or disappeared.
     Peer,
-    /// No request for too long.
+    /// It had no request for too long.
     Idle,
-    /// It was open for longer than a connection may be.
+    /// It reached the maximum age.
     MaxAge,
-    /// It idled longest when another connection needed its place.
+    /// It had been idle longest when another connection needed its slot.
     Evicted,
-    /// Its upload was the slowest when another connection needed its place.
+    /// Its upload was the slowest when another connection needed its slot.
     Slow,
-    /// Refused: every place is taken by a connection with requests.
+    /// Refused: connections with open requests use all slots.
     Capacity,
-    /// Refused: every place that its peer may have is taken by a connection with requests.
+    /// Refused: connections with open requests use all slots of its peer.
     PeerCapacity,
     /// The handshake took too long.
     HandshakeTimeout,
     /// No common version, certificate or protocol.
     Tls,
-    /// The first bytes are not those of the protocol.
+    /// The first bytes are not those of a supported protocol.
     Preface,
-    /// A ping or the rest of a header did not come in time.
+    /// A ping or the rest of a header did not arrive in time.
     Timeout,
-    /// The peer does not take the answers that it asked for.
+    /// The peer does not read the answers that it requested.
     NotTaken,
-    /// What the peer sent breaks the protocol.
+    /// The peer violated the protocol.
     Protocol,
     /// The listener stopped.
     Drained,
-    /// Not even accepted, most likely for want of file descriptors.
+    /// It was not even accepted, usually because file descriptors ran out.
     AcceptFailed,
 }
 

@@ -1,8 +1,8 @@
-//! TLS from files that may change while the process runs: certificates are renewed without a restart.
+//! TLS with certificates that can be renewed without a restart.
 //!
-//! Before a handshake the files are looked at, at most once in a while; what changed is loaded. What cannot be loaded
-//! is logged and counted, and those before it stay in use. A handshake sees the files of one moment, and a connection
-//! that is open goes on with those that it began with.
+//! Before a handshake the files are checked, at most once per second, and loaded again if they changed. Files that
+//! cannot be loaded are logged and counted, and the previous ones stay in use. A handshake uses the files of one
+//! moment, and an open connection keeps those that it began with.
 
 mod files;
 mod peer;
@@ -25,14 +25,14 @@ use peer::PeerVerifier;
 pub use peer::explain;
 use reload::Reloaded;
 
-/// What a gRPC peer offers (RFC 7301, RFC 9113 section 3.2).
+/// The protocols that a gRPC peer offers (RFC 7301, RFC 9113 section 3.2).
 pub const HTTP_2: Protocols = &[b"h2"];
-/// What an HTTP/1 peer offers.
+/// The protocols that an HTTP/1 peer offers.
 pub const HTTP_1: Protocols = &[b"http/1.1"];
-/// What a peer offers that speaks both, the one that it prefers first.
+/// The protocols of a peer that speaks both, the preferred one first.
 pub const HTTP: Protocols = &[b"h2", b"http/1.1"];
 
-/// From when until when each certificate of a PEM file is valid, in seconds since 1970, in the order of the file.
+/// Returns the validity of each certificate of a PEM file, as seconds since 1970, in the order of the file.
 ///
 /// # Errors
 /// The file cannot be read, or has no certificate.
@@ -43,53 +43,53 @@ pub fn validities(path: &std::path::Path) -> Result<Vec<(i64, i64)>, TlsError> {
 /// Names of protocols in the handshake.
 pub type Protocols = &'static [&'static [u8]];
 
-/// Why TLS cannot be had from the files.
+/// Why the files cannot be used for TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("{path}: cannot be read: {cause}; give the path of a PEM file that this process may read")]
+    #[error("{path}: cannot read the file: {cause}; give the path of a PEM file that this process may read")]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The error of the system.
         cause: io::Error,
     },
-    /// A file is no PEM file, or a broken one.
-    #[error("{path}: is not good PEM: {cause}; give a file with `-----BEGIN …-----` lines")]
+    /// A file is not a valid PEM file.
+    #[error("{path}: not a valid PEM file: {cause}; give a file with `-----BEGIN …-----` lines")]
     Pem {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The error of the parser.
         cause: String,
     },
-    /// A file has nothing of what is looked for.
-    #[error("{path}: has no {wanted}; give a PEM file with one")]
+    /// A file has no item of the required type.
+    #[error("{path}: no {wanted} in this file; give a PEM file that has one")]
     Missing {
         /// The file.
         path: PathBuf,
-        /// What is looked for.
+        /// The required item.
         wanted: &'static str,
     },
-    /// The parts cannot be used, or not together.
-    #[error("{path}: cannot be used: {cause}; {remedy}")]
+    /// The contents cannot be used, alone or together.
+    #[error("{path}: cannot use this file: {cause}; {remedy}")]
     Unusable {
         /// The file at fault.
         path: PathBuf,
-        /// What is wrong.
+        /// The error.
         cause: String,
-        /// What to do.
+        /// How to fix it.
         remedy: &'static str,
     },
-    /// There is no authority to check a peer with.
+    /// There is no certificate authority to verify a peer with.
     #[error("the system has no root certificates: {0}; install them (`ca-certificates`), or set `tls.ca_file`")]
     NoRoots(String),
-    /// The name cannot stand in a certificate.
+    /// The name cannot be in a certificate.
     #[error(
-        "`{0}` is no DNS name or IP address; set `tls.server_name` to the name in the certificate of the other side"
+        "`{0}` is not a DNS name or IP address; set `tls.server_name` to the name in the certificate of the other side"
     )]
     ServerName(String),
     /// The library refuses its settings.
-    #[error("the TLS library refused its settings: {0}; this is a fault of the program")]
+    #[error("the TLS library refused its settings: {0}; this is a bug in Hotlist: report it")]
     Library(#[from] rustls::Error),
 }
 
@@ -97,7 +97,7 @@ pub enum TlsError {
 #[derive(Debug)]
 pub struct Acceptor(Arc<Reloaded<ServerConfig>>);
 
-/// The side that connects.
+/// The connecting side.
 #[derive(Clone, Debug)]
 pub struct Connector {
     config: Arc<Reloaded<ClientConfig>>,
@@ -105,11 +105,11 @@ pub struct Connector {
 }
 
 impl Acceptor {
-    /// Loads the files. `protocols` are offered to peers that ask for one; a peer that does not ask is taken at its word.
-    /// `of` says in the log whose files they are.
+    /// Loads the files. `protocols` are offered to peers that negotiate; a peer that does not negotiate may use any of
+    /// them. `of` names the owner of the files in the log.
     ///
     /// # Errors
-    /// They cannot be used.
+    /// The files cannot be used.
     pub fn load(of: &str, settings: &ServerTls, protocols: Protocols) -> Result<Acceptor, TlsError> {
         let mut paths = vec![settings.cert_file.clone(), settings.key_file.clone()];
         paths.extend(settings.client_ca_file.clone());
@@ -118,10 +118,10 @@ impl Acceptor {
         Ok(Acceptor(Reloaded::start(of, paths, Box::new(load))?))
     }
 
-    /// Shakes hands with what the files hold now.
+    /// Performs the handshake with the current content of the files.
     ///
     /// # Errors
-    /// The peer is gone, or the two cannot agree; the text says about what.
+    /// The peer disconnected, or the two sides cannot agree; the text states the cause.
     pub async fn accept<S>(&self, stream: S) -> io::Result<server::TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -131,19 +131,19 @@ impl Acceptor {
 }
 
 impl Connector {
-    /// Loads the files. `host` is what the certificate of the other side must name, unless the settings say another name.
-    /// `of` says in the log whose files they are.
+    /// Loads the files. `host` is the name that the certificate of the other side must contain, unless the settings
+    /// give another name. `of` names the owner of the files in the log.
     ///
     /// # Errors
-    /// They cannot be used, or the name cannot stand in a certificate.
+    /// The files cannot be used, or the name cannot be in a certificate.
     pub fn load(of: &str, settings: &ClientTls, host: &str) -> Result<Connector, TlsError> {
         Connector::load_for(of, settings, host, HTTP_2)
     }
 
-    /// The same, offering other protocols than HTTP/2.
+    /// Like [`Connector::load`], offering other protocols than HTTP/2.
     ///
     /// # Errors
-    /// As [`Connector::load`].
+    /// The same as [`Connector::load`].
     pub fn load_for(of: &str, settings: &ClientTls, host: &str, protocols: Protocols) -> Result<Connector, TlsError> {
         let name = settings.server_name.as_deref().unwrap_or(host).to_owned();
         let name = ServerName::try_from(name.clone()).map_err(|_| TlsError::ServerName(name))?;
@@ -154,10 +154,10 @@ impl Connector {
         Ok(Connector { config: Reloaded::start(of, paths, Box::new(load))?, name })
     }
 
-    /// Shakes hands with what the files hold now.
+    /// Performs the handshake with the current content of the files.
     ///
     /// # Errors
-    /// The peer is gone, or the two cannot agree; the text says about what.
+    /// The peer disconnected, or the two sides cannot agree; the text states the cause.
     pub async fn connect<S>(&self, stream: S) -> io::Result<client::TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -166,7 +166,7 @@ impl Connector {
     }
 }
 
-/// The same cryptography everywhere, whatever else in the process brings its own.
+/// The cryptography provider of this process, independent of any default that another library installs.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
@@ -188,7 +188,7 @@ fn server_config(settings: &ServerTls, protocols: Protocols) -> Result<ServerCon
             builder.with_client_cert_verifier(verifier.build().map_err(|error| TlsError::Unusable {
                 path: path.clone(),
                 cause: error.to_string(),
-                remedy: "give the certificates of authorities",
+                remedy: "give the certificates of certificate authorities",
             })?)
         }
     };
@@ -212,7 +212,7 @@ fn client_config(settings: &ClientTls, protocols: Protocols) -> Result<ClientCon
             TlsError::Unusable {
                 path: path(),
                 cause: error.to_string(),
-                remedy: "give the certificates of authorities",
+                remedy: "give the certificates of certificate authorities",
             }
         })?;
     let builder = ClientConfig::builder_with_provider(provider())

@@ -1,7 +1,8 @@
-//! What the work on one request may use: memory that is taken before it is allocated, and time until its client leaves.
+//! What the work on one request may use: memory that is taken before it is allocated, and time until its client
+//! disconnects.
 //!
-//! Every buffer that is derived from a request takes room in [`Work::take`] or [`Work::hold`] first, so that the memory
-//! of all requests together is bounded whatever they hold. Work in steps asks [`Work::check`] at each of them.
+//! Every buffer that is derived from a request takes memory by [`Work::take`] or [`Work::hold`] first, so that the
+//! memory of all requests together is bounded whatever they contain. Work in steps calls [`Work::check`] at each step.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,39 +12,39 @@ use bytes::Bytes;
 
 use super::Refusal;
 
-/// Room for bytes in flight, which grows with what is made of a batch and is given back with it.
+/// The memory that a request holds, which grows with what is made of its batch and is returned with it.
 pub trait Room: fmt::Debug + Send + Sync {
-    /// Takes room for so many bytes more, without waiting. Says whether there was room.
+    /// Takes this many more bytes, without waiting. Returns whether they were available.
     fn take(&self, bytes: usize) -> bool;
 
-    /// Gives back room for so many bytes of those that were taken.
+    /// Returns this many of the taken bytes.
     fn give_back(&self, bytes: usize);
 
     /// Bytes that could be taken if no other request held any.
     fn left_alone(&self) -> usize;
 }
 
-/// The bounds of the work on one request. Cheap to clone; clones share one room. The default has no bounds.
+/// The limits of the work on one request. Cheap to clone; clones share one memory permit. The default has no limits.
 #[derive(Clone, Debug, Default)]
 pub struct Work {
     room: Option<Arc<dyn Room>>,
     cancelled: Option<Arc<AtomicBool>>,
 }
 
-/// Why work stops before its end.
+/// Why work stops early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stop {
-    /// Other requests hold the room that it needs.
+    /// Other requests hold the memory that it needs.
     #[error("too many bytes are in flight: retry later, or raise `limits.in_flight_bytes`")]
     NoRoomNow,
-    /// It needs more than all room, so that no retry can succeed.
+    /// It needs more memory than the limit for all requests, so that no retry can succeed.
     #[error(
         "the request needs more memory than all requests together may have: send smaller batches, or raise \
          `limits.in_flight_bytes`"
     )]
     NoRoomEver,
-    /// The client left, and nobody waits for the result.
-    #[error("the client left before its request was finished")]
+    /// The client disconnected, and nobody waits for the result.
+    #[error("the client disconnected before its request was finished")]
     Cancelled,
 }
 
@@ -58,36 +59,36 @@ impl From<Stop> for Refusal {
 }
 
 impl Work {
-    /// Work that takes memory from `room`.
+    /// Creates limits with memory from `room`.
     pub fn within(room: Arc<dyn Room>) -> Work {
         Work { room: Some(room), cancelled: None }
     }
 
-    /// The same work, which stops when `client` is dropped before [`Client::finish`].
+    /// Adds that the work stops when `client` is dropped before [`Client::finish`].
     #[must_use]
     pub fn until(self, client: &Client) -> Work {
         Work { cancelled: Some(Arc::clone(&client.left)), ..self }
     }
 
-    /// Whether the client left.
+    /// Whether the client disconnected.
     #[inline]
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.as_ref().is_some_and(|left| left.load(Ordering::Relaxed))
     }
 
-    /// Asks at each step whether to go on.
+    /// Checks at each step whether to continue.
     ///
     /// # Errors
-    /// The client left.
+    /// The client disconnected.
     #[inline]
     pub fn check(&self) -> Result<(), Stop> {
         if self.is_cancelled() { Err(Stop::Cancelled) } else { Ok(()) }
     }
 
-    /// Takes room for so many bytes more, until the request ends.
+    /// Takes this many more bytes, until the request ends.
     ///
     /// # Errors
-    /// There is none, now or ever.
+    /// The memory is not available, now or ever.
     pub fn take(&self, bytes: usize) -> Result<(), Stop> {
         match &self.room {
             Some(room) if !room.take(bytes) => {
@@ -97,23 +98,23 @@ impl Work {
         }
     }
 
-    /// Takes room for so many bytes more, until what it returns is dropped.
+    /// Takes this many more bytes, until the returned value is dropped.
     ///
     /// # Errors
-    /// There is none, now or ever.
+    /// The memory is not available, now or ever.
     pub fn hold(&self, bytes: usize) -> Result<Held, Stop> {
         self.take(bytes)?;
         Ok(Held { room: self.room.clone(), bytes })
     }
 
-    /// Bytes that the request could still take if no other request held any; `None` where nothing bounds them. It depends
-    /// on the request and the configuration only, never on load.
+    /// Bytes that the request could still take if no other request held any; `None` if there is no limit. The value
+    /// depends only on the request and the configuration, never on the load.
     pub fn left_alone(&self) -> Option<usize> {
         self.room.as_ref().map(|room| room.left_alone())
     }
 }
 
-/// Room that is given back when this is dropped.
+/// Memory that is returned when this is dropped.
 #[derive(Debug)]
 pub struct Held {
     room: Option<Arc<dyn Room>>,
@@ -121,22 +122,22 @@ pub struct Held {
 }
 
 impl Held {
-    /// Takes room for so many bytes more.
+    /// Takes this many more bytes.
     ///
     /// # Errors
-    /// There is none, now or ever.
+    /// The memory is not available, now or ever.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Stop> {
         Work { room: self.room.clone(), cancelled: None }.take(bytes)?;
         self.bytes += bytes;
         Ok(())
     }
 
-    /// Ties the room to bytes: it is given back with their last slice.
+    /// Ties the memory to bytes: it is returned with their last slice.
     pub fn own(self, bytes: impl Into<Bytes>) -> Bytes {
         Bytes::from_owner(Owned { bytes: bytes.into(), _room: self })
     }
 
-    /// Gives back all but so many bytes.
+    /// Returns all but this many bytes.
     pub fn shrink_to(&mut self, bytes: usize) {
         if let Some(room) = self.room.as_ref().filter(|_| bytes < self.bytes) {
             room.give_back(self.bytes - bytes);
@@ -162,7 +163,7 @@ impl Drop for Held {
     }
 }
 
-/// Somebody who waits for the result of work. Dropped before it is finished, it cancels the work.
+/// The client that waits for the result of work. Dropping it before it is finished cancels the work.
 #[derive(Debug, Default)]
 pub struct Client {
     left: Arc<AtomicBool>,
@@ -170,7 +171,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// The work came to its end: what goes on behind it is not cancelled any more.
+    /// Marks the work as finished: later work is not cancelled any more.
     pub fn finish(mut self) {
         self.finished = true;
     }
@@ -189,7 +190,7 @@ mod tests {
     use super::*;
     use std::sync::Mutex;
 
-    /// Room of which others hold a part.
+    /// A memory pool of which others hold a part.
     #[derive(Debug)]
     struct Shared {
         total: usize,
@@ -214,7 +215,7 @@ mod tests {
         }
     }
 
-    /// Guarantee: what others hold is a matter of time, and what is more than everything never is.
+    /// Guarantee: a request that is refused because others hold memory may retry, one that exceeds the total may not.
     #[test]
     fn what_does_not_fit_now_is_told_from_what_never_fits() {
         let room = Arc::new(Shared { total: 100, others: 40, held: Mutex::default() });

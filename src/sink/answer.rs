@@ -1,8 +1,9 @@
-//! What the next hop answered, and what that means for a batch.
+//! The answer of the next hop, and what it means for a batch.
 //!
-//! Three meanings: it took the message; it refuses the message itself, for its content or its size; or something is
-//! wrong that has nothing to do with this message. The statuses alone do not tell the last two apart, because servers
-//! report an oversize or an unreadable message in their own ways, so the texts of the common ones are known here.
+//! There are three meanings: the next hop accepted the message; it refuses this message for its content or size; or it
+//! failed for a reason that has nothing to do with this message. The status alone does not separate the last two,
+//! because servers report an oversize or unreadable message in different ways, so the texts of common servers are
+//! matched here.
 
 use std::time::Duration;
 
@@ -15,13 +16,13 @@ use crate::net::grpc::retry::MAX_DELAY;
 use crate::net::grpc::{Code, HEADER_LEN, Status};
 use crate::pipeline::Refusal;
 
-/// How much of a message is kept: an answer is a count and a sentence. The rest is read for the status behind it.
+/// How many bytes of a message are kept: an answer is a count and a sentence. The rest is read for the status after it.
 const MAX_ANSWER: usize = 64 << 10;
 /// Longest text of a status that is kept, in characters.
 const MAX_TEXT: usize = 1000;
 
-/// Parts of the texts, in lower case, with which servers say that a message is too large. In this order: C++, Python and
-/// Go; Go after inflating; Java; .NET; tonic; common words; Hotlist.
+/// Fragments, in lower case, of the texts by which servers report that a message is too large. In this order: C++,
+/// Python and Go; Go after inflating; Java; .NET; tonic; common words; Hotlist.
 const TOO_LARGE: [&str; 7] = [
     "message larger than max",
     "decompression larger than max",
@@ -31,19 +32,19 @@ const TOO_LARGE: [&str; 7] = [
     "message too large",
     "send smaller batches",
 ];
-/// Parts of the texts, in lower case, with which servers say under INTERNAL that they cannot decode a message: prost,
-/// Go, Python, Java.
+/// Fragments, in lower case, of the texts by which servers report with INTERNAL that they cannot decode a message:
+/// prost, Go, Python, Java.
 const UNDECODABLE: [&str; 4] =
     ["failed to decode protobuf", "error unmarshalling request", "deserializing request", "invalid protobuf"];
 
-/// An answer, whole.
+/// A complete answer.
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
-    /// gRPC's, with its message.
+    /// A gRPC answer, with its message.
     Grpc(Status, Bytes),
-    /// HTTP's, without a gRPC status, and when to come again.
+    /// An HTTP answer without a gRPC status, with its retry delay.
     Http(StatusCode, Option<Duration>),
-    /// That of OTLP over HTTP.
+    /// An answer of OTLP over HTTP.
     Otlp(HttpAnswer),
 }
 
@@ -53,29 +54,29 @@ pub(super) struct HttpAnswer {
     pub(super) status: StatusCode,
     /// The `Export…ServiceResponse` of a success.
     pub(super) message: Bytes,
-    /// The words of a refusal.
+    /// The text of a refusal.
     pub(super) text: String,
-    /// When to come again.
+    /// When to retry.
     pub(super) delay: Option<Duration>,
 }
 
-/// What an answer means.
+/// The meaning of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// It has the message.
+    /// The next hop accepted the message.
     Accepted,
-    /// It will never take this message, for what is in it.
+    /// It will never accept this message because of its content.
     BadContent,
-    /// It will never take this message, for its length.
+    /// It will never accept this message because of its length.
     TooLarge,
-    /// It has too much to do.
+    /// It is overloaded.
     Overloaded,
-    /// Anything else: not the message's fault.
+    /// Any other failure, not caused by the message.
     Failed,
 }
 
 impl Answer {
-    /// Reads an answer, or says what is wrong with it.
+    /// Reads an answer; the error describes what is wrong with it.
     pub(super) async fn read(response: Response<RecvStream>) -> Result<Answer, String> {
         let (head, mut body) = response.into_parts();
         if let Some(status) = Status::read(&head.headers) {
@@ -84,22 +85,22 @@ impl Answer {
         if head.status != StatusCode::OK {
             return Ok(Answer::Http(head.status, retry_after(&head.headers)));
         }
-        let broke_off = |error: h2::Error| format!("the answer broke off: {error}");
+        let broke_off = |error: h2::Error| format!("the answer is incomplete: {error}");
         let mut framed = BytesMut::new();
         while let Some(data) = body.data().await {
             let data = data.map_err(broke_off)?;
-            // A stream that is over takes no window, and says so by itself.
+            // A finished stream needs no window, and reports that it ended.
             let _ = body.flow_control().release_capacity(data.len());
             let room = (HEADER_LEN + MAX_ANSWER).saturating_sub(framed.len());
             framed.extend(data.iter().take(room));
         }
         let trailers = body.trailers().await.map_err(broke_off)?;
-        let status = trailers.as_ref().and_then(Status::read).ok_or("the answer has no grpc-status")?;
+        let status = trailers.as_ref().and_then(Status::read).ok_or("the answer has no `grpc-status`")?;
         let mut message = framed.freeze();
         Ok(Answer::Grpc(shortened(status), message.split_off(HEADER_LEN.min(message.len()))))
     }
 
-    /// What it means. `docs/delivery.md` has the table.
+    /// The meaning of the answer. `docs/delivery.md` has the table.
     pub(super) fn meaning(&self, format: Format) -> Meaning {
         let status = match self {
             Answer::Grpc(status, _) => status,
@@ -111,19 +112,20 @@ impl Answer {
         let says = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
         match status.code {
             Code::Ok => Meaning::Accepted,
-            // Nothing else answers OUT_OF_RANGE to an export: it is tonic's word for a message over its limit.
+            // Only tonic answers OUT_OF_RANGE to an export: for a message over its limit.
             Code::OutOfRange => Meaning::TooLarge,
             Code::InvalidArgument | Code::ResourceExhausted if says(&TOO_LARGE) => Meaning::TooLarge,
             Code::InvalidArgument => Meaning::BadContent,
             Code::ResourceExhausted => Meaning::Overloaded,
             Code::Internal if says(&UNDECODABLE) => Meaning::BadContent,
-            // Vector says so when the sink behind its source rejected events of the batch, which is final.
+            // Vector reports with this status that the sink behind its source rejected events of the batch, which is
+            // final.
             Code::DataLoss if format == Format::Vector => Meaning::BadContent,
             _ => Meaning::Failed,
         }
     }
 
-    /// Whether it says that the credentials are not good.
+    /// Whether the answer means that the credentials are not valid.
     pub(super) fn is_unauthenticated(&self) -> bool {
         match self {
             Answer::Grpc(status, _) => status.code == Code::Unauthenticated,
@@ -131,11 +133,11 @@ impl Answer {
         }
     }
 
-    /// A low-cardinality word for metrics and files: gRPC's name in lower case, or `http_` with the status.
+    /// A low-cardinality label for metrics and files: the gRPC name in lower case, or `http_` with the status.
     pub(super) fn label(&self) -> String {
         match self {
             Answer::Grpc(status, _) => status.code.to_string().to_lowercase(),
-            // Only registered ones, so that a next hop cannot make labels up.
+            // Registered statuses only, so that a next hop cannot invent labels.
             Answer::Otlp(answer) if answer.status.is_success() => "ok".to_owned(),
             Answer::Http(status, _) | Answer::Otlp(HttpAnswer { status, .. })
                 if status.canonical_reason().is_some() =>
@@ -146,7 +148,7 @@ impl Answer {
         }
     }
 
-    /// The text for humans that came with it.
+    /// The text for humans in the answer.
     pub(super) fn text(&self) -> String {
         match self {
             Answer::Grpc(status, _) => status.message.clone(),
@@ -155,7 +157,7 @@ impl Answer {
         }
     }
 
-    /// The sentence that a collector gets to see.
+    /// The text for the collector.
     pub(super) fn describe(&self) -> String {
         match self {
             Answer::Grpc(status, _) => format!("the next hop answered {status}"),
@@ -163,14 +165,16 @@ impl Answer {
                 format!("the next hop, or a gateway in front of it, answered HTTP {status}")
             }
             Answer::Http(status, _) => {
-                format!("the next hop answered HTTP {status}, is it a gRPC receiver of this protocol?")
+                format!("the next hop answered HTTP {status}; check that it is a gRPC receiver of this protocol")
             }
             Answer::Otlp(HttpAnswer { status, text, .. }) => {
                 let hint = match *status {
                     StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
-                        "; is it an OTLP/HTTP receiver, and is `base_path` right?"
+                        "; check that it is an OTLP/HTTP receiver, and check `base_path`"
                     }
-                    StatusCode::UNSUPPORTED_MEDIA_TYPE => "; does it take protobuf, and the `compression`?",
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                        "; check that it accepts protobuf and the `compression` of the sink"
+                    }
                     _ => "",
                 };
                 format!("the next hop answered HTTP {}: {text}{hint}", status.as_u16())
@@ -178,7 +182,7 @@ impl Answer {
         }
     }
 
-    /// The message that came with a success.
+    /// The message of a success.
     pub(super) fn message(&self) -> &[u8] {
         match self {
             Answer::Grpc(_, message) | Answer::Otlp(HttpAnswer { message, .. }) => message,
@@ -186,7 +190,7 @@ impl Answer {
         }
     }
 
-    /// What the collector is told when the batch is not taken for now, with the next hop's word on when to come again.
+    /// The refusal for the collector when the batch is not accepted for now, with the retry delay of the next hop.
     pub(super) fn refusal(&self, overloaded: bool) -> Refusal {
         let delay = match self {
             Answer::Grpc(status, _) => status.retry_delay,
@@ -197,8 +201,8 @@ impl Answer {
 }
 
 impl HttpAnswer {
-    /// The OTLP specification ("OTLP/HTTP Response") has 400 for content that cannot be read. Other refusals are of our
-    /// configuration or the receiver's, and not the records' fault.
+    /// The OTLP specification ("OTLP/HTTP Response") defines 400 for content that cannot be read. Other refusals are
+    /// caused by the configuration of Hotlist or of the receiver, not by the records.
     fn meaning(&self) -> Meaning {
         let text = self.text.to_lowercase();
         match self.status {
@@ -219,19 +223,19 @@ fn shortened(status: Status) -> Status {
     }
 }
 
-/// The seconds of `Retry-After` (RFC 9110 section 10.2.3). A date is not read: the clocks of two hosts differ.
+/// The seconds of `Retry-After` (RFC 9110 section 10.2.3). A date is ignored: the clocks of two hosts differ.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(MAX_DELAY))
 }
 
-/// Why one attempt brought no answer.
+/// Why a request got no answer.
 pub(super) struct Failure {
-    /// For humans.
+    /// A text for humans.
     pub(super) cause: String,
-    /// The word for metrics.
+    /// The label for metrics.
     pub(super) label: &'static str,
-    /// The next hop certainly did not see the request, so that sending it again repeats nothing.
+    /// Whether the next hop certainly did not process the request, so that sending it again duplicates nothing.
     pub(super) unseen: bool,
 }
 
@@ -246,14 +250,14 @@ impl Failure {
         Failure { cause, label: "timeout", unseen: false }
     }
 
-    /// A request that the HTTP/2 client could not send, or that got no answer.
+    /// The HTTP/2 client could not send the request, or it got no answer.
     pub(super) fn unsent(error: &h2::Error, unsent: bool) -> Failure {
         Failure { unseen: unsent || was_turned_away(error), ..Failure::connection(error.to_string()) }
     }
 }
 
-/// Whether the peer said that it did not process the request: REFUSED_STREAM, or a GOAWAY that leaves it out (RFC 9113
-/// sections 8.7 and 6.8).
+/// Whether the peer reported that it did not process the request: REFUSED_STREAM, or a GOAWAY that excludes it (RFC
+/// 9113 sections 8.7 and 6.8).
 fn was_turned_away(error: &h2::Error) -> bool {
     error.is_remote()
         && (error.is_go_away() || (error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM)))
@@ -263,7 +267,7 @@ fn was_turned_away(error: &h2::Error) -> bool {
 mod tests {
     use super::*;
 
-    /// The words of real servers, as they answer a message over their limit, one they cannot decode, and overload.
+    /// The texts of real servers for a message over their limit, a message they cannot decode, and overload.
     #[test]
     fn the_words_of_real_servers() {
         use Meaning::{BadContent, Failed, Overloaded, TooLarge};
@@ -298,7 +302,7 @@ mod tests {
         }
     }
 
-    /// Vector's source answers DATA_LOSS when the sink behind it rejected the events; of OTLP it says nothing.
+    /// Vector's source answers DATA_LOSS when the sink behind it rejected the events; OTLP does not define that.
     #[test]
     fn data_loss_is_final_for_vector_only() {
         let answer = Answer::Grpc(Status::new(Code::DataLoss, "Delivery failed"), Bytes::new());
@@ -306,7 +310,7 @@ mod tests {
         assert_eq!(answer.meaning(Format::Otlp), Meaning::Failed);
     }
 
-    /// The statuses of OTLP over HTTP: content, size, overload, and what is not the records' fault.
+    /// The statuses of OTLP over HTTP: content, size, overload, and failures that the records did not cause.
     #[test]
     fn the_statuses_of_otlp_over_http() {
         use Meaning::{Accepted, BadContent, Failed, Overloaded, TooLarge};

@@ -2,12 +2,12 @@
 //!
 //! A verdict belongs to one delivery of one batch ([`Attempt`]): each record is either sent and accepted, or sent and
 //! refused alone, once for each time that it occurs. Records that were refused in earlier batches ([`Memory`]) are sent
-//! alone at once and the others in one request; nothing else is remembered of them.
+//! alone at once and the others in one request; nothing else is remembered about them.
 //!
-//! A refused message is cut into [`FAN`] pieces, a refused piece again, until records stand alone; up to [`AT_ONCE`]
-//! requests are under way. So one bad record of 10,000 is found in five round trips, which fits the deadline even when
-//! each takes a second. The depth comes first: in a batch in which everything is refused, records stand alone early,
-//! and [`STRIKES`] of them without anything accepted end the search.
+//! A refused message is split into [`FAN`] pieces, a refused piece again, until each piece is one record; up to
+//! [`AT_ONCE`] requests run concurrently. So one bad record of 10,000 is found in five round trips, which fits the
+//! deadline even if each takes a second. The search is depth-first: if a next hop refuses everything, single records
+//! are reached early, and [`STRIKES`] of them without anything accepted end the search.
 
 mod attempt;
 mod memory;
@@ -27,13 +27,13 @@ use crate::encoding::Rope;
 use crate::encoding::envelope::{Envelope, Layout};
 use crate::pipeline::Refusal;
 
-/// Pieces that a refused message is cut into.
+/// Pieces into which a refused message is split.
 const FAN: usize = 16;
-/// Requests of one search under way at once.
+/// Concurrent requests of one search.
 const AT_ONCE: usize = 32;
-/// Requests of one search. A retry of the batch continues it.
+/// Most requests of one search. A retry of the batch continues it.
 const MAX_REQUESTS: usize = 4096;
-/// Records refused one after another, with nothing accepted between them, that mean that the records are not at fault.
+/// Records refused in a row, with nothing accepted in between, that mean that the records are not the cause.
 pub(super) const STRIKES: usize = 32;
 /// Longest text of the next hop that is kept, in characters.
 const MAX_TEXT: usize = 200;
@@ -41,20 +41,20 @@ const MAX_TEXT: usize = 200;
 /// Why the next hop refused a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reason {
-    /// The word for metrics.
+    /// The label for metrics.
     pub(super) status: String,
     /// The next hop's text.
     pub(super) text: String,
 }
 
-/// What the next hop made of a message.
+/// The verdict of the next hop on a message.
 #[derive(Clone, Debug)]
 pub(super) enum Sent {
     Accepted,
     Refused(Reason),
 }
 
-/// A request that the next hop refuses and that has no parts: one record, usually.
+/// A request that the next hop refuses and that cannot be split: usually one record.
 #[derive(Clone, Debug)]
 pub(super) struct Refused {
     pub(super) request: Rope,
@@ -68,14 +68,14 @@ impl Reason {
     }
 }
 
-/// A message, by record where it has several.
+/// A message, split by record if it has several.
 enum Message {
     Whole(Bytes),
     Records(Layout),
 }
 
 impl Message {
-    /// Blocks: walking megabytes is nothing for the threads that answer.
+    /// Reads a message. Blocks: walking megabytes would block the async threads.
     fn new(envelope: Envelope, message: Bytes) -> Message {
         match Layout::new(envelope, message.clone()) {
             Ok(layout) if layout.len() > 1 => Message::Records(layout),
@@ -126,11 +126,11 @@ impl Message {
 }
 
 /// Finds the records of a message that are refused alone, and delivers all others through `send`. `part` is the number
-/// of the message in its delivery; `refusal` is the next hop's answer to the whole message, `None` where an earlier
-/// delivery has begun the search.
+/// of the message in its delivery; `refusal` is the next hop's answer to the whole message, or `None` if an earlier
+/// delivery started the search.
 ///
 /// # Errors
-/// A request failed for another reason, everything is refused, or it takes too many requests.
+/// A request failed for another reason, everything is refused, or the search takes too many requests.
 pub(super) async fn bisect<F, A>(
     envelope: Envelope,
     message: Bytes,
@@ -144,7 +144,7 @@ where
     F: Fn(Rope) -> A,
     A: Future<Output = Result<Sent, Refusal>>,
 {
-    let failed = |error: String| Refusal::Unavailable(format!("the search for bad records failed: {error}"));
+    let failed = |error: String| Refusal::Unavailable(format!("the search for refused records failed: {error}"));
     attempt.identify().await.map_err(failed)?;
     let (earlier, remembered) = (attempt.progress(part).unwrap_or_default(), Arc::clone(memory));
     let begins = refusal.is_some();
@@ -162,7 +162,7 @@ where
     let mut accepted = false;
     let mut waiting = earlier.pieces();
     match (refusal, &message) {
-        // What has no parts is refused as a whole.
+        // A message that cannot be split is refused as a whole.
         (Some(reason), Message::Whole(_)) => {
             if memory.strike() > STRIKES {
                 return Err(everything(&reason));
@@ -179,7 +179,7 @@ where
             waiting = attempt.update(part, |progress| pieces.into_iter().map(|piece| progress.open(piece)).collect());
         }
         (None, _) => {
-            // Whether the next hop still accepts anything is asked with a record that it accepted before.
+            // A record that was accepted before tests whether the next hop still accepts anything.
             if let Some(place) = earlier.accepted().filter(|_| !waiting.is_empty()) {
                 accepted = matches!(send(message.request(&[place])).await?, Sent::Accepted);
             }
@@ -187,7 +187,7 @@ where
     }
     let strikes = memory.strikes();
     if strikes >= STRIKES && !waiting.is_empty() {
-        // Nothing was accepted for long: one record, another one at each try, says whether that is over.
+        // Nothing was accepted for long: one record, a different one at each attempt, tests whether that has changed.
         let place = strikes % message.len();
         match send(message.request(&[place as u32])).await? {
             Sent::Refused(reason) => {
@@ -199,7 +199,7 @@ where
     }
     let mut under_way = FuturesUnordered::new();
     let mut requests = 0;
-    // Suspects are refused again, most likely: what the next hop does with the others comes before that counts.
+    // Suspects are most likely refused again: the verdict on the other records comes before that counts.
     let mut at_once = if suspects_wait { 1 } else { AT_ONCE };
     loop {
         while under_way.len() < at_once
@@ -233,7 +233,9 @@ where
             }
         }
         if requests > MAX_REQUESTS {
-            let text = format!("more than {MAX_REQUESTS} requests did not find every record that the next hop refuses");
+            let text = format!(
+                "{MAX_REQUESTS} requests did not find every record that the next hop refuses; a retry of the batch continues the search"
+            );
             return Err(Refusal::Unavailable(text));
         }
     }
@@ -244,7 +246,7 @@ where
     blocking(move || message.refused(&progress)).await.map_err(failed)
 }
 
-/// The places in [`FAN`] pieces of nearly one length, or each alone when there are no more.
+/// Splits the places into [`FAN`] pieces of nearly equal length, or into single places if there are no more.
 fn cut(places: &[u32]) -> Vec<Vec<u32>> {
     let pieces = FAN.min(places.len());
     let bound = |piece: usize| places.len() * piece / pieces;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::Only;
 use crate::pipeline::Batch;
 
-/// The sink with its counts.
+/// The sink with its counters.
 #[derive(Debug, Default)]
 pub struct Blackhole {
     records: AtomicU64,
@@ -13,7 +13,7 @@ pub struct Blackhole {
 }
 
 impl Blackhole {
-    /// Counts what `only` wants of a batch.
+    /// Counts the part of a batch that `only` selects.
     pub fn deliver(&self, batch: &Batch, only: Only) {
         let (hits, bytes) = (batch.hits.len(), batch.hits.iter().map(|hit| hit.record.len()).sum::<usize>());
         let (records, bytes) = match only {
@@ -25,12 +25,12 @@ impl Blackhole {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Log records that it dropped.
+    /// Log records that were dropped.
     pub fn records(&self) -> u64 {
         self.records.load(Ordering::Relaxed)
     }
 
-    /// Bytes of messages that it dropped.
+    /// Bytes of messages that were dropped.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }

@@ -1,9 +1,9 @@
-//! Work that blocks or takes long, away from the threads that answer.
+//! Work that blocks or takes long, away from the async threads.
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-/// Runs `work` on a thread of its own. A runtime with one thread runs it in place: it has no other work to do for
-/// anybody who waits, and its order of events can be repeated (`tests/simulation`).
+/// Runs `work` on a blocking thread. A runtime with one thread runs it in place: no other task waits there, and its
+/// order of events is reproducible (`tests/simulation`).
 ///
 /// # Errors
 /// The work panicked, or the runtime shuts down.

@@ -1,5 +1,5 @@
-//! The HTTP/2 connection of a network sink: made when first needed, remade when lost or silent, with back-off while that
-//! fails.
+//! The HTTP/2 connection of a network sink: opened on first use, reopened when lost or silent, with back-off on
+//! failures.
 
 use std::fmt;
 use std::io;
@@ -19,16 +19,16 @@ use crate::net::tls;
 use crate::pipeline::BoxFuture;
 use crate::telemetry;
 
-/// First and longest pause between attempts to connect.
+/// Shortest and longest pause between attempts to connect.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// How long one attempt may take, and each of its steps.
+/// Timeout of each step of an attempt to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a connection that is asked whether it is alive may take, before a new one is opened beside it.
+/// How long a ping on a silent connection may take before a new connection is opened.
 const ASK_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// What may be wrong when a peer closes a connection at once, with TLS and without.
-const HINT_TLS: &str = "perhaps it wants a certificate: set `tls.cert_file` and `tls.key_file`";
-const HINT_PLAIN: &str = "is it a gRPC receiver without TLS? For TLS give an `https://` endpoint, for OTLP over HTTP set \
+/// Likely causes when a peer closes a connection at once, with and without TLS.
+const HINT_TLS: &str = "the peer may require a client certificate: set `tls.cert_file` and `tls.key_file`";
+const HINT_PLAIN: &str = "check that it is a gRPC receiver without TLS: for TLS use an `https://` endpoint, for OTLP over HTTP set \
                           `protocol: http`";
 
 /// Why there is no connection.
@@ -37,33 +37,33 @@ pub enum NoConnection {
     /// The attempt just failed.
     #[error("no connection: {cause}")]
     Failed {
-        /// Why not.
+        /// The error.
         cause: String,
     },
-    /// The last attempt failed, and the next one is not due.
+    /// The last attempt failed, and the next one is not due yet.
     #[error("no connection: {cause}; next attempt in {wait:?}")]
     BackingOff {
-        /// Why the last attempt failed.
+        /// The error of the last attempt.
         cause: String,
-        /// Until the next one.
+        /// Time until the next attempt.
         wait: Duration,
     },
 }
 
-/// Opens connections in place of the network: the other end may be in the same process.
+/// Opens connections without the network, for example to the same process.
 pub trait Dial: fmt::Debug + Send + Sync {
-    /// A stream to the next hop, or why there is none.
+    /// Opens a stream to the next hop.
     fn dial(&self) -> BoxFuture<'_, io::Result<DuplexStream>>;
 }
 
-/// Keeps one connection to an endpoint.
+/// Maintains one connection to an endpoint.
 #[derive(Debug)]
 pub struct Connector {
     endpoint: Endpoint,
     dial: Option<Arc<dyn Dial>>,
-    /// For an `https` endpoint, which is never spoken to without.
+    /// Required for an `https` endpoint, which is never used without TLS.
     tls: Option<tls::Connector>,
-    /// Held while connecting, so that requests wait for the attempt under way instead of making their own.
+    /// Held while connecting, so that requests wait for the attempt under way instead of starting their own.
     state: Mutex<State>,
 }
 
@@ -76,31 +76,31 @@ struct State {
 }
 
 impl Connector {
-    /// Nothing is connected before the first request.
+    /// Creates a connector. The first request opens the connection.
     pub fn new(endpoint: Endpoint) -> Connector {
         let state = State { link: None, delays: delays(), retry_at: None, cause: String::new() };
         Connector { endpoint, dial: None, tls: None, state: Mutex::new(state) }
     }
 
-    /// Speaks TLS to an `https` endpoint; another is not changed by it.
+    /// Sets TLS for an `https` endpoint; other endpoints are not affected.
     pub fn set_tls(&mut self, tls: tls::Connector) {
         self.tls = Some(tls);
     }
 
-    /// Connects through `dial` and not over the network.
+    /// Connects through `dial` instead of the network.
     pub fn set_dial(&mut self, dial: Arc<dyn Dial>) {
         self.dial = Some(dial);
     }
 
-    /// Where it connects to.
+    /// The endpoint it connects to.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// The connection, made now if there is none and no back-off is running.
+    /// Returns the connection, opening it if there is none and no back-off is running.
     ///
     /// # Errors
-    /// There is none, and the text says why.
+    /// There is no connection; the text states the cause.
     pub async fn link(&self) -> Result<Link, NoConnection> {
         let mut state = self.state.lock().await;
         match state.link.clone() {
@@ -118,8 +118,8 @@ impl Connector {
         self.take(&mut state, opened)
     }
 
-    /// A connection that was silent, when it still answers, or a new one in its place. Requests under way on the old one
-    /// go on.
+    /// Returns a silent connection if it still answers a ping, otherwise a new one. Requests on the old connection
+    /// continue.
     async fn ask(&self, state: &mut State, silent: Link) -> Result<Link, NoConnection> {
         let mut asked = std::pin::pin!(silent.ask());
         if timeout(ASK_TIMEOUT, &mut asked).await.is_ok() {
@@ -135,12 +135,12 @@ impl Connector {
         }
         if opened.is_ok() {
             self.count_failure("silent");
-            tracing::info!(endpoint = %self.endpoint, "a silent connection to the next hop was replaced");
+            tracing::info!(endpoint = %self.endpoint, "replaced a silent connection to the next hop");
         }
         self.take(state, opened)
     }
 
-    /// Keeps what an attempt brought.
+    /// Stores the result of an attempt.
     fn take(&self, state: &mut State, opened: Result<Link, Failed>) -> Result<Link, NoConnection> {
         match opened {
             Ok(link) => {
@@ -172,7 +172,7 @@ impl Connector {
         }
     }
 
-    /// Gives up on a connection: the next request makes a new one. Requests under way on it go on.
+    /// Stops using a connection: the next request opens a new one. Requests on it continue.
     pub async fn retire(&self, link: &Link) {
         let mut state = self.state.lock().await;
         if state.link.as_ref().is_some_and(|current| current.is(link)) {
@@ -180,7 +180,7 @@ impl Connector {
         }
     }
 
-    /// Drops the connection; one that never answered anything counts as a failed attempt.
+    /// Drops the connection; one that never answered a request counts as a failed attempt.
     fn lose(&self, state: &mut State) {
         match state.link.take() {
             Some(link) if link.is_proven() => {
@@ -190,7 +190,7 @@ impl Connector {
             lost => {
                 self.count_failure("lost");
                 let why = lost.map(|link| link.end()).unwrap_or_default();
-                state.fail(format!("the connection was lost before a request was answered: {why}"));
+                state.fail(format!("the connection was lost before it answered a request: {why}"));
             }
         }
     }
@@ -219,7 +219,7 @@ fn delays() -> ExponentialBackoff {
         .build()
 }
 
-/// Why one attempt failed, and the metric's word for it.
+/// Why one attempt failed, and the metric label.
 struct Failed {
     cause: String,
     reason: &'static str,
@@ -278,8 +278,8 @@ mod tests {
         })
     }
 
-    /// Nobody listens: the first request fails by itself, the next ones at once and without an attempt, until the
-    /// back-off (here forced to have passed) lets one try again.
+    /// Nobody listens: the first request fails by its own attempt, the next ones at once and without an attempt, until
+    /// the back-off (here forced to have passed) allows another attempt.
     #[tokio::test]
     async fn backs_off_while_nobody_listens() {
         let (listener, endpoint) = free_port().await;

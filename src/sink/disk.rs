@@ -1,5 +1,5 @@
-//! The file system as the sinks that write files use it. Tests put a simulated one below the same code: with short
-//! writes, a full disk, a crash between two calls, files that are renamed, removed or truncated at any step.
+//! The file system as used by the sinks that write files. Tests run the same code on a simulated file system, with
+//! short writes, a full disk, a crash between two calls, and files that are renamed, removed or truncated at any step.
 
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -14,8 +14,8 @@ use crate::file_timeout::within;
 
 /// A file system.
 pub trait Disk: fmt::Debug + Send + Sync {
-    /// Opens a file to read it and to write to its end. A file that does not exist is created with mode 0600. A device
-    /// or a pipe is opened for writing only, a pipe only when it has a reader.
+    /// Opens a file for reading and appending. A file that does not exist is created with mode 0600. A device or a pipe
+    /// is opened for writing only, a pipe only if it has a reader.
     ///
     /// # Errors
     /// The file cannot be opened.
@@ -27,104 +27,105 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// The file does not exist, or cannot be opened.
     fn read(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Describes the file that a path names now, or returns `None` when there is no such file.
+    /// Describes the file that a path names now, or returns `None` if there is no such file.
     ///
     /// # Errors
-    /// The path cannot be asked for.
+    /// The path cannot be checked.
     fn stat(&self, path: &Path) -> io::Result<Option<Stat>>;
 
-    /// Puts a new file in the place of an existing one, with its permissions: either the whole new one is at the path
-    /// and on the disk, or the old one is. `write` writes the content.
+    /// Replaces an existing file by a new one with the same permissions, atomically: either the whole new file is at
+    /// the path and synced, or the old one is. `write` writes the content.
     ///
     /// # Errors
     /// `write` fails, or the new file cannot be written.
     fn replace(&self, path: &Path, write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<Stat>;
 
-    /// Brings the directory of a file to the disk: without it, a power loss may take a new name away again.
+    /// Syncs the directory of a file: without it, a power loss may undo a new name.
     ///
     /// # Errors
     /// The directory cannot be opened or synced.
     fn sync_directory_of(&self, path: &Path) -> io::Result<()>;
 }
 
-/// An open file. It stays the same file when its path comes to name another one.
+/// An open file. It remains the same file when its path names another one.
 pub trait DiskFile: fmt::Debug + Send + Sync {
     /// Describes the file.
     ///
     /// # Errors
-    /// The system cannot say.
+    /// The system cannot describe the file.
     fn stat(&self) -> io::Result<Stat>;
 
-    /// Reads from a place on, and returns how many bytes: 0 at the end of the file.
+    /// Reads from an offset, and returns the number of bytes: 0 at the end of the file.
     ///
     /// # Errors
     /// The file cannot be read.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes to the end of the file, and returns how many bytes were written: it may be fewer than all.
+    /// Appends bytes, and returns how many were written, which may be fewer than all.
     ///
     /// # Errors
     /// Nothing could be written.
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Makes sure that so many bytes can be written to the end of the file, without writing them. A file system that
-    /// cannot do that promises nothing.
+    /// Reserves space for this many appended bytes, without writing them. A file system that cannot reserve space
+    /// guarantees nothing.
     ///
     /// # Errors
-    /// There is no room for them.
+    /// There is not enough space.
     fn reserve(&self, bytes: u64) -> io::Result<()> {
         let _ = bytes;
         Ok(())
     }
 
-    /// Cuts the file to a length.
+    /// Truncates the file to a length.
     ///
     /// # Errors
     /// The length cannot be changed.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Returns when what was written is on the disk.
+    /// Syncs the written bytes to the disk.
     ///
     /// # Errors
-    /// It is not. What was written since the last success may be lost, even when a later call succeeds.
+    /// The sync failed. What was written since the last success may be lost, even if a later call succeeds.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Takes the advisory lock for this open file, without waiting. Returns whether it did: another open file may hold
-    /// it, of this process or of another. The lock ends with [`DiskFile::unlock`] or when the file is dropped.
+    /// Takes the advisory lock for this open file, without waiting. Returns whether it succeeded: another open file, of
+    /// this process or of another, may hold the lock. The lock ends with [`DiskFile::unlock`] or when the file is
+    /// dropped.
     ///
     /// # Errors
-    /// The file system has no locks.
+    /// The file system does not support locks.
     fn try_lock(&self) -> io::Result<bool>;
 
-    /// Gives the lock back.
+    /// Releases the lock.
     ///
     /// # Errors
     /// The system refuses.
     fn unlock(&self) -> io::Result<()>;
 }
 
-/// What is known of a file.
+/// The metadata of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// Which file it is.
+    /// The identity of the file.
     pub id: FileId,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub len: u64,
     /// Whether it is a regular file. Others (devices, pipes) have no length, no end and no lock.
     pub is_regular: bool,
 }
 
-/// Identifies a file whatever its name is.
+/// Identifies a file independently of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId {
-    /// The device that it is on.
+    /// The device of the file.
     pub device: u64,
-    /// Its inode there.
+    /// The inode on that device.
     pub inode: u64,
 }
 
 impl dyn DiskFile {
-    /// Writes all of `bytes` to the end, and returns how many bytes were written with the error that ended it.
+    /// Appends all of `bytes`, and returns how many bytes were written, with the error that stopped the writing.
     pub fn write_all(&self, bytes: &[u8]) -> (usize, io::Result<()>) {
         let mut written = 0;
         while written < bytes.len() {
@@ -138,14 +139,14 @@ impl dyn DiskFile {
         (written, Ok(()))
     }
 
-    /// Whether the last line of a file of this length has no end, as a writer leaves it that was killed or ran out of
+    /// Whether the last line of a file of this length is incomplete, as left by a writer that was killed or ran out of
     /// space.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn ends_inside_a_line(&self, len: u64) -> io::Result<bool> {
         let mut last = [0];
-        // Nothing is read when the file was cut meanwhile.
+        // Nothing is read if the file was truncated in the meantime.
         Ok(len > 0 && self.read_at(&mut last, len - 1)? == 1 && last != *b"\n")
     }
 }
@@ -187,12 +188,12 @@ impl Disk for HostDisk {
     }
 }
 
-/// Opens a pipe only when it has a reader: without one the system would wait for it, for as long as that takes.
+/// Opens a pipe only if it has a reader: otherwise the system would wait for one indefinitely.
 fn open_to_append(path: &Path) -> io::Result<File> {
     let is_special = std::fs::metadata(path).is_ok_and(|found| !found.is_file());
     let mut options = OpenOptions::new();
     options.read(!is_special).append(true).create(true).mode(0o600);
-    // A regular file takes no notice of the flag.
+    // The flag has no effect on a regular file.
     options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
     let file = options.open(path).map_err(|error| match Errno::from_io_error(&error) {
         Some(Errno::NXIO) => {
@@ -201,7 +202,7 @@ fn open_to_append(path: &Path) -> io::Result<File> {
         _ => error,
     })?;
     if is_special {
-        // Writing waits for the reader, on a thread for that.
+        // Writing waits for the reader, on a blocking thread.
         fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
     }
     Ok(file)
@@ -226,7 +227,7 @@ impl DiskFile for File {
         if !found.is_file() || bytes == 0 {
             return Ok(());
         }
-        // The length stays, so that nobody who reads the file sees a hole.
+        // The length does not change, so that readers see no hole.
         match rustix::fs::fallocate(self, FallocateFlags::KEEP_SIZE, found.len(), bytes) {
             Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::IO | Errno::ROFS)) => Err(error.into()),
             Ok(()) | Err(_) => Ok(()),
@@ -269,8 +270,8 @@ fn directory_of(path: &Path) -> &Path {
 mod tests {
     use super::*;
 
-    /// Guarantee: an open file is known by its identity through a rename, is private, and its lock excludes another
-    /// open file until it is dropped.
+    /// Guarantee: an open file is identified through a rename, is private, and its lock excludes another open file
+    /// until it is dropped.
     #[test]
     fn a_file_keeps_its_identity_and_its_lock() {
         let directory = tempfile::tempdir().unwrap();
@@ -289,7 +290,7 @@ mod tests {
         assert!(HostDisk.append(&path).unwrap().try_lock().unwrap());
     }
 
-    /// Guarantee: room that is reserved changes nothing that a reader sees, and more than any disk has is refused.
+    /// Guarantee: reserving space changes nothing that a reader sees, and more than any disk has is refused.
     #[test]
     fn room_is_reserved_without_a_trace() {
         let directory = tempfile::tempdir().unwrap();
@@ -302,7 +303,8 @@ mod tests {
         assert!(file.reserve(1 << 60).is_err());
     }
 
-    /// Guarantee: the end of a file says whether its last line is whole; a file is replaced whole or not at all.
+    /// Guarantee: the end of a file shows whether its last line is complete; a file is replaced completely or not at
+    /// all.
     #[test]
     fn lines_end_and_files_are_replaced() {
         let directory = tempfile::tempdir().unwrap();

@@ -1,8 +1,9 @@
-//! Many sinks as one [`Deliver`]: network sinks first and together, then the ones that write here.
+//! Several sinks as one [`Deliver`]: network sinks first and concurrently, then the local ones.
 //!
-//! What a network sink refuses will come again, and must not stand in a file twice. A file that could not be written the
-//! last time is asked for room before anything is sent: else each retry would be one more copy at the next hop. The first refusal of a required
-//! sink is the answer. The others get the batch once the required ones have it, and nobody waits for them.
+//! A batch that a network sink refuses is retried by the client, and must not be written to a file twice. A file whose
+//! last write failed is checked for free space before anything is sent: otherwise each retry would send one more copy
+//! to the next hop. The first refusal of a required sink is the answer. Optional sinks get the batch once the required
+//! ones have it, and nobody waits for them.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use super::Sink;
 use crate::encoding::Format;
 use crate::pipeline::{Accepted, Batch, BoxFuture, Deliver, Refusal, Signal};
 
-/// Batches that may be on their way to one sink that is not required. A further one is dropped for it and counted.
+/// Most batches on their way to one optional sink. Further batches are dropped for that sink and counted.
 const OPTIONAL_AT_ONCE: usize = 8;
 
 /// The sinks of a pipeline.
@@ -25,7 +26,7 @@ pub struct Fanout {
 }
 
 impl Fanout {
-    /// Orders the sinks by what they do.
+    /// Groups the sinks by kind.
     pub fn new(sinks: impl IntoIterator<Item = Arc<Sink>>) -> Fanout {
         let (required, optional): (Vec<_>, Vec<_>) = sinks.into_iter().partition(|sink| sink.is_required());
         let (network, local) = required.into_iter().partition(|sink| sink.is_network());
@@ -59,7 +60,7 @@ impl Fanout {
                 Ok(room) => {
                     let (sink, batch) = (Arc::clone(sink), Arc::clone(batch));
                     tokio::spawn(async move {
-                        // The sink counts its refusals, and that is all that is done about them.
+                        // The sink counts its refusals; nothing else is done about them.
                         let _ = sink.deliver(&batch).await;
                         drop(room);
                     });
@@ -79,7 +80,7 @@ impl Deliver for Fanout {
     fn takes(&self, format: Format, signal: Signal) -> bool {
         let optional = self.optional.iter().map(|(sink, _)| sink);
         let mut all = self.network.iter().chain(&self.local).chain(optional);
-        // A source without any sink is the caller's decision, and takes what it is made for.
+        // A source without any sink is the caller's decision, and accepts what it is made for.
         signal == Signal::Logs || all.any(|sink| sink.takes(format, signal))
     }
 }

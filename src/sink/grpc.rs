@@ -1,9 +1,10 @@
-//! Sinks `otlp` and `vector`: unary gRPC calls to the next hop, or POSTs of OTLP over HTTP, from the rope as it is.
+//! Sinks `otlp` and `vector`: unary gRPC calls to the next hop, or POSTs of OTLP over HTTP, without copying the
+//! message.
 //!
-//! A batch that the next hop refuses for its content or its size is searched for the records that it refuses alone
-//! (`bisect`); they go to the rejected file, and the rest is delivered. Whatever else the next hop answers is no fault
-//! of the collector's data, so it becomes UNAVAILABLE, which collectors retry; RESOURCE_EXHAUSTED passes (design
-//! section 9). `docs/delivery.md` has the table of answers.
+//! If the next hop refuses a batch for its content or size, the records that it refuses alone are searched (`bisect`)
+//! and written to the rejected file, and the rest is delivered. Any other failure is not caused by the collector's
+//! data, so it becomes UNAVAILABLE, which collectors retry; RESOURCE_EXHAUSTED is passed on. `docs/delivery.md` has the
+//! table of answers.
 
 mod delivery;
 
@@ -33,28 +34,29 @@ use crate::net::tls;
 use crate::pipeline::{Accepted, Batch, HOPS, Refusal, Signal};
 use crate::telemetry::Throttle;
 
-/// Parts of one split batch on their way at once.
+/// Parts of one split batch that are sent concurrently.
 pub const PARTS_AT_ONCE: usize = 4;
 
-/// The method that takes events of Vector's own protocol (`proto/vector/vector.proto`).
+/// The method that receives events in Vector's own protocol (`proto/vector/vector.proto`).
 const PUSH_EVENTS: &str = "/vector.Vector/PushEvents";
-/// The method that says whether it does.
+/// The method that reports whether it does.
 const HEALTH_CHECK: &str = "/vector.Vector/HealthCheck";
 
-/// How such a sink sends.
+/// The settings of a network sink.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Longest message in bytes before compression; 4 MiB is what most receivers take.
+    /// Longest message in bytes before compression; most receivers accept 4 MiB.
     pub max_request_bytes: usize,
-    /// How messages are compressed.
+    /// The compression of messages.
     pub compression: Encoding,
-    /// How long the next hop may take for a batch, connecting included. Below the time-out of the collectors.
+    /// How long the next hop may take for a batch, connecting included. Shorter than the timeout of the collectors.
     pub deadline: Duration,
-    /// What is sent with each request.
+    /// Headers that are sent with each request.
     pub headers: Arc<Headers>,
-    /// Keys of the collector's request whose values are sent on.
+    /// Keys of the collector's request whose values are forwarded.
     pub forward_metadata: Vec<HeaderName>,
-    /// Where records go that the next hop refuses for good. Without it, a batch with one stays UNAVAILABLE.
+    /// The file for records that the next hop refuses permanently. Without it, a batch with such a record stays
+    /// UNAVAILABLE.
     pub rejected: Option<Arc<RejectedFile>>,
 }
 
@@ -71,20 +73,20 @@ impl Default for Settings {
     }
 }
 
-/// The sink.
+/// A network sink.
 #[derive(Debug)]
 pub struct GrpcSink {
-    /// What the next hop speaks.
+    /// The protocol of the next hop.
     format: Format,
     connector: Connector,
-    /// Set for OTLP over HTTP: its connections, and what stands before the paths of OTLP.
+    /// Set for OTLP over HTTP: its connections, and the prefix of the OTLP paths.
     http: Option<(HttpClient, String)>,
     settings: Settings,
     authority: Authority,
-    /// What every request has.
+    /// The headers of every request.
     basic: HeaderMap,
     memory: Arc<Memory>,
-    /// Lines about partial successes.
+    /// Throttles the log lines about partial successes.
     partials: Throttle,
 }
 
@@ -92,9 +94,9 @@ pub struct GrpcSink {
 #[derive(Debug, thiserror::Error)]
 #[error("{refusal}")]
 pub struct NotDelivered {
-    /// What the collector is told.
+    /// The answer to the collector.
     pub refusal: Refusal,
-    /// What the next hop answered, as metrics call it, or the word for the refusal where it is our own.
+    /// The answer of the next hop as a metric label, or the label of our own refusal.
     pub status: String,
 }
 
@@ -105,12 +107,12 @@ impl From<Refusal> for NotDelivered {
 }
 
 impl GrpcSink {
-    /// A sink for an OTLP receiver, that connects with its first batch.
+    /// Creates a sink for an OTLP receiver. It connects with its first batch.
     pub fn otlp(endpoint: Endpoint, settings: Settings) -> GrpcSink {
         GrpcSink::new(Format::Otlp, endpoint, settings)
     }
 
-    /// A sink for a `vector` source of Vector, that connects with its first batch.
+    /// Creates a sink for a `vector` source of Vector. It connects with its first batch.
     pub fn vector(endpoint: Endpoint, settings: Settings) -> GrpcSink {
         GrpcSink::new(Format::Vector, endpoint, settings)
     }
@@ -137,7 +139,8 @@ impl GrpcSink {
         }
     }
 
-    /// A sink for an OTLP receiver over HTTP. `base_path` stands before `/v1/logs`; `tls` is for an `https` endpoint.
+    /// Creates a sink for an OTLP receiver over HTTP. `base_path` precedes `/v1/logs`; `tls` is for an `https`
+    /// endpoint.
     pub fn otlp_http(endpoint: Endpoint, base_path: &str, tls: Option<tls::Connector>, settings: Settings) -> GrpcSink {
         let client = HttpClient::new(endpoint.clone(), tls);
         let mut sink = GrpcSink::otlp(endpoint, settings);
@@ -149,40 +152,40 @@ impl GrpcSink {
         GrpcSink { http: Some((client, base_path.trim_end_matches('/').to_owned())), ..sink }
     }
 
-    /// Speaks TLS to an `https` endpoint.
+    /// Uses TLS for an `https` endpoint.
     #[must_use]
     pub fn with_tls(mut self, tls: tls::Connector) -> GrpcSink {
         self.connector.set_tls(tls);
         self
     }
 
-    /// Connects through `dial` and not over the network.
+    /// Connects through `dial` instead of the network.
     #[must_use]
     pub fn with_dial(mut self, dial: Arc<dyn Dial>) -> GrpcSink {
         self.connector.set_dial(dial);
         self
     }
 
-    /// What the next hop speaks: a batch of another format must be converted before.
+    /// The protocol of the next hop: a batch in another format must be converted first.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// The most bytes of a request.
+    /// The most bytes per request.
     pub fn max_request_bytes(&self) -> usize {
         self.settings.max_request_bytes
     }
 
-    /// Where it sends.
+    /// The endpoint it sends to.
     pub fn endpoint(&self) -> &Endpoint {
         self.connector.endpoint()
     }
 
-    /// Ready when the next hop has the batch, but for records that it refuses for good: those are on the disk.
-    /// `name` is the sink's in metrics and logs.
+    /// Ready when the next hop has the batch, except for records that it refuses permanently, which are in the rejected
+    /// file. `name` is the sink's name in metrics and logs.
     ///
     /// # Errors
-    /// UNAVAILABLE with what went wrong, or RESOURCE_EXHAUSTED when the next hop said so.
+    /// UNAVAILABLE with the cause, or RESOURCE_EXHAUSTED if the next hop answered that.
     pub async fn deliver(&self, name: &str, batch: &Arc<Batch>) -> Result<Accepted, NotDelivered> {
         let delivery = self.delivery(name, batch).await;
         self.deliver_by(&delivery, batch).await.map_err(|refusal| {
@@ -218,10 +221,10 @@ impl GrpcSink {
         Ok(delivery.accepted())
     }
 
-    /// Sends a batch once and as it is, without splitting it or looking for bad records in it.
+    /// Sends a batch once and unchanged, without splitting it or searching it for refused records.
     ///
     /// # Errors
-    /// The next hop did not take it; the text says why.
+    /// The next hop did not accept it; the text states the cause.
     pub async fn offer(&self, name: &str, batch: &Batch) -> Result<Accepted, Refusal> {
         let delivery = self.delivery(name, batch).await;
         let answer = delivery.send(&batch.message).await?;
@@ -233,10 +236,10 @@ impl GrpcSink {
         }
     }
 
-    /// Asks a Vector whether its source takes events. An OTLP receiver knows no such question.
+    /// Asks a Vector whether its source accepts events. OTLP has no such request.
     ///
     /// # Errors
-    /// It does not, and the text says why.
+    /// It does not; the text states the cause.
     pub async fn check_health(&self, name: &str) -> Result<(), Refusal> {
         let delivery = Delivery { method: HEALTH_CHECK, ..self.delivery(name, &Batch::default()).await };
         let answer = delivery.send(&Rope::default()).await?;
@@ -282,7 +285,7 @@ impl GrpcSink {
     }
 }
 
-/// What goes into `:authority`; a Unix socket has no name of its own, gRPC uses `localhost` there.
+/// The value of `:authority`; a Unix socket has no name, so gRPC uses `localhost`.
 fn authority(endpoint: &Endpoint) -> Authority {
     let text = endpoint.to_string();
     let named = match endpoint {

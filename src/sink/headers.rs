@@ -1,4 +1,4 @@
-//! Headers that a sink sends with each request: fixed ones, and ones whose value stands in a file that may change.
+//! Headers that a sink sends with each request: fixed ones, and ones whose value is read from a file that may change.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,13 @@ use tokio::time::Instant;
 use crate::escape::Escaped;
 use crate::file_timeout::within;
 
-/// How old the value of a file may be. Tokens of orchestrators are replaced minutes before they end.
+/// How old the value of a file may be. Orchestrators replace tokens minutes before they expire.
 const MAX_AGE: Duration = Duration::from_secs(1);
 /// Longest value in bytes.
 const MAX_VALUE: usize = 16 << 10;
 
-/// The headers of a sink. Values are marked sensitive, so that neither HTTP/2's compression table nor a log has them.
+/// The headers of a sink. Values are marked sensitive, so that neither HTTP/2's compression table nor a log contains
+/// them.
 #[derive(Debug, Default)]
 pub struct Headers {
     fixed: HeaderMap,
@@ -34,7 +35,7 @@ struct FileHeader {
 #[derive(Debug)]
 struct State {
     value: HeaderValue,
-    /// When the file is to be read again.
+    /// When the file is read again.
     due: Instant,
     failed: bool,
 }
@@ -43,17 +44,17 @@ impl Headers {
     /// Adds a header with a fixed value.
     ///
     /// # Errors
-    /// The value cannot be one of a header.
+    /// The value is not valid for a header.
     pub fn fixed(&mut self, name: HeaderName, value: &str) -> io::Result<()> {
         self.fixed.insert(name, header_value(value)?);
         Ok(())
     }
 
-    /// Adds a header whose value is a file's content without the white space around it. It is read now, and again when
-    /// it is older than a second.
+    /// Adds a header whose value is the content of a file without surrounding white space. The file is read now, and
+    /// again when the value is older than a second.
     ///
     /// # Errors
-    /// The file cannot be read, or its content cannot be a header's value.
+    /// The file cannot be read, or its content is not valid for a header.
     pub fn file(&mut self, name: HeaderName, path: PathBuf) -> io::Result<()> {
         let value = read(&path)?;
         let state = Mutex::new(State { value, due: Instant::now() + MAX_AGE, failed: false });
@@ -61,7 +62,7 @@ impl Headers {
         Ok(())
     }
 
-    /// Puts the headers into those of a request. A file that cannot be read any more keeps its last value.
+    /// Adds the headers to those of a request. If a file can no longer be read, its last value is used.
     pub(super) async fn apply(&self, headers: &mut HeaderMap) {
         headers.extend(self.fixed.clone());
         for header in &self.files {
@@ -69,7 +70,7 @@ impl Headers {
         }
     }
 
-    /// The next request reads the files again: the next hop does not take their values.
+    /// Makes the next request read the files again, because the next hop refused their values.
     pub(super) fn expire(&self) {
         for header in &self.files {
             header.state().due = Instant::now();
@@ -79,7 +80,7 @@ impl Headers {
 
 impl FileHeader {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        // Nothing in it can be half-changed.
+        // The state cannot be half-changed, so a poisoned lock is valid.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -90,7 +91,7 @@ impl FileHeader {
             if now < state.due {
                 return state.value.clone();
             }
-            // The others go on with the old value while this one reads.
+            // Other requests use the old value while this one reads.
             state.due = now + MAX_AGE;
         }
         let path = self.path.clone();
@@ -103,7 +104,7 @@ impl FileHeader {
             }
             Err(error) => {
                 if !state.failed {
-                    tracing::warn!(header = %self.name, error = %Escaped(&error), "a header keeps its last value");
+                    tracing::warn!(header = %self.name, error = %Escaped(&error), "cannot read the value of a header: the last one stays in use");
                 }
                 state.failed = true;
             }
@@ -118,13 +119,14 @@ fn read(path: &Path) -> io::Result<HeaderValue> {
     header_value(text.trim()).map_err(named)
 }
 
-/// A value that is never shown.
+/// Parses a value and marks it as sensitive.
 fn header_value(text: &str) -> io::Result<HeaderValue> {
     let bad = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
     if text.is_empty() || text.len() > MAX_VALUE {
-        return Err(bad("a header's value has 1 to 16384 bytes, this has none or more"));
+        return Err(bad("a header value must have 1 to 16384 bytes"));
     }
-    let mut value = HeaderValue::from_str(text).map_err(|_| bad("a header's value is one line of printable ASCII"))?;
+    let mut value =
+        HeaderValue::from_str(text).map_err(|_| bad("a header value must be one line of printable ASCII"))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -139,8 +141,8 @@ mod tests {
         map
     }
 
-    /// A token that was replaced is sent within a second, at once after the next hop refused the old one, and a file
-    /// that is gone or spoilt leaves the last good value.
+    /// A replaced token is sent within a second, at once after the next hop refused the old one, and a file that is
+    /// missing or invalid leaves the last good value.
     #[tokio::test(start_paused = true)]
     async fn a_replaced_token_is_sent() {
         let directory = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
-//! OTLP over HTTP: one POST a message, for receivers that take nothing else (OTLP specification, "OTLP/HTTP").
+//! OTLP over HTTP: one POST per message, for receivers that support nothing else (OTLP specification, "OTLP/HTTP").
 //!
-//! Connections are HTTP/1.1 and kept for a while. Such a connection has no pings, so it is not kept for long.
+//! Connections use HTTP/1.1 and are kept for a short time only, because they have no pings.
 
 use std::io;
 use std::sync::Arc;
@@ -22,13 +22,13 @@ use crate::net::grpc::RopeBody;
 use crate::net::{dial, tls};
 use crate::pipeline::BoxFuture;
 
-/// How long connecting may take, and each of its steps.
+/// Timeout of each step of connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a connection without a request is kept.
 const IDLE: Duration = Duration::from_secs(15);
 /// Connections without a request that are kept.
 const MAX_IDLE: usize = 32;
-/// How much of an answer is kept: a count and a sentence.
+/// How many bytes of an answer are kept: a count and a sentence.
 const MAX_ANSWER: usize = 64 << 10;
 /// Longest text of an answer that is shown, in characters.
 const MAX_TEXT: usize = 1000;
@@ -37,7 +37,7 @@ const MAX_TEXT: usize = 1000;
 #[derive(Clone, Debug)]
 pub(super) struct HttpClient(Client<Connect, RopeBody>);
 
-/// Opens connections to the endpoint, whatever the address of a request says.
+/// Opens connections to the endpoint, whatever the address of a request is.
 #[derive(Clone, Debug)]
 struct Connect {
     endpoint: Endpoint,
@@ -66,7 +66,7 @@ impl Service<http::Uri> for Connect {
 }
 
 impl HttpClient {
-    /// Nothing is connected before the first request.
+    /// Creates a client. The first request opens a connection.
     pub(super) fn new(endpoint: Endpoint, tls: Option<tls::Connector>) -> HttpClient {
         let connect = Connect { endpoint, tls: tls.map(Arc::new) };
         let mut builder = Client::builder(TokioExecutor::new());
@@ -85,7 +85,7 @@ async fn read(response: Response<Incoming>) -> Result<Answer, String> {
     let (head, mut body) = response.into_parts();
     let mut message = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| format!("the answer broke off: {error}"))?;
+        let frame = frame.map_err(|error| format!("the answer is incomplete: {error}"))?;
         if let Ok(data) = frame.into_data() {
             let room = MAX_ANSWER.saturating_sub(message.len());
             message.extend(data.iter().take(room));
@@ -99,7 +99,7 @@ async fn read(response: Response<Incoming>) -> Result<Answer, String> {
     Ok(Answer::Otlp(HttpAnswer { status: head.status, message, text, delay: retry_after(&head.headers) }))
 }
 
-/// The words of a refusal: the message of a `google.rpc.Status`, else what the body says.
+/// The text of a refusal: the message of a `google.rpc.Status`, otherwise the body.
 fn text(status: StatusCode, headers: &HeaderMap, body: &Bytes) -> String {
     let is_protobuf = headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().ends_with(b"protobuf"));
     let mut text = String::new();
@@ -119,7 +119,7 @@ fn text(status: StatusCode, headers: &HeaderMap, body: &Bytes) -> String {
     }
 }
 
-/// An error with its causes: the client's own text says only that something failed.
+/// An error with its causes: the client's own text only states that something failed.
 fn describe(error: &Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
@@ -127,7 +127,9 @@ fn describe(error: &Error) -> String {
     }
     let what = if error.is_connect() { "no connection" } else { "the request got no answer" };
     let hint = match cause.downcast_ref::<hyper::Error>() {
-        Some(error) if error.is_parse() => "; does it speak HTTP/1.1 on this port? For gRPC leave `protocol` out",
+        Some(error) if error.is_parse() => {
+            "; check that it speaks HTTP/1.1 on this port, or remove `protocol` to use gRPC"
+        }
         _ => "",
     };
     format!("{what}: {cause}{hint}")

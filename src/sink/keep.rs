@@ -1,4 +1,4 @@
-//! What a sink writes to its rejected file: records that the next hop refuses, and the requests of its partial successes.
+//! Writes to the rejected file of a sink: records that the next hop refuses, and the requests of its partial successes.
 
 use std::sync::Arc;
 
@@ -24,10 +24,10 @@ pub(super) struct Keeper<'a> {
 }
 
 impl Keeper<'_> {
-    /// Writes refused records. They are on the disk when this is ready.
+    /// Writes refused records. They are synced to the disk when this is ready.
     ///
     /// # Errors
-    /// They are not, so the batch must be refused; the text says why.
+    /// The records are not on the disk, so the batch must be refused; the text states the cause.
     pub(super) async fn refused(&self, refused: &[Refused]) -> Result<(), String> {
         let entry = |one: &Refused| Entry {
             status: one.reason.status.clone(),
@@ -41,13 +41,7 @@ impl Keeper<'_> {
             counter!(telemetry::SINK_REJECTED_UNWRITTEN_TOTAL, "sink" => sink.to_owned()).increment(1);
             static LINES: Throttle = Throttle::new();
             if let Some(left_out) = LINES.pass() {
-                tracing::error!(
-                    sink,
-                    records,
-                    cause,
-                    left_out,
-                    "rejected records cannot be kept: the batch is refused"
-                );
+                tracing::error!(sink, records, cause, left_out, "cannot write rejected records: the batch is refused");
             }
             return Err(cause);
         }
@@ -61,14 +55,14 @@ impl Keeper<'_> {
                 path,
                 reason,
                 left_out,
-                "the next hop refuses records: they are kept in the file"
+                "the next hop refuses records: they are written to the rejected file"
             );
         }
         Ok(())
     }
 
-    /// Writes a request that the next hop accepted only in part. One that cannot be written is counted, and is no reason
-    /// to refuse the batch: OTLP forbids sending it again.
+    /// Writes a request that the next hop accepted only in part. If it cannot be written, it is counted, but the batch
+    /// is not refused: OTLP forbids sending it again.
     pub(super) async fn partial(&self, request: &Rope, answer: &Accepted) {
         let entry = Entry {
             status: "ok".to_owned(),
@@ -87,7 +81,7 @@ impl Keeper<'_> {
                     rejected,
                     cause,
                     left_out,
-                    "the batch of a partial success cannot be kept: records are lost"
+                    "cannot write the batch of a partial success: records are lost"
                 );
             }
         }

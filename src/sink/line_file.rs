@@ -1,10 +1,10 @@
-//! A file that lines are appended to: it follows its path through rotation, excludes a second writer, and knows what
-//! is on the disk.
+//! A file to which lines are appended: it follows its path through rotation, excludes a second writer, and tracks what
+//! is synced to the disk.
 //!
-//! What the owner of this file acknowledges is in the file that the path names. So the path is checked before each
-//! write, and again after it: when the file was renamed, removed or truncated meanwhile, the lines are written again.
-//! They may stand in two files then, and are never missing in both. The lock makes it safe to cut a failed write off:
-//! nobody else with the lock has appended, and whoever appends without it is noticed by the length.
+//! Acknowledged lines are in the file that the path names. So the path is checked before and after each write: if the
+//! file was renamed, removed or truncated in between, the lines are written again. They may then be in two files, but
+//! are never missing in both. The lock makes it safe to cut off a failed write: no other process with the lock has
+//! appended, and one that appends without the lock is noticed by the length.
 
 use std::fmt;
 use std::io;
@@ -14,10 +14,10 @@ use std::sync::Arc;
 use super::disk::{Disk, DiskFile, FileId, Stat};
 use crate::escape::Escaped;
 
-/// How often a file is opened or written again when it is rotated at that very moment.
+/// How often a file is opened or written again if it is rotated at the same moment.
 const ATTEMPTS: usize = 16;
 
-/// When lines are brought to the disk.
+/// When lines are synced to the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fsync {
     /// Before a write returns.
@@ -25,22 +25,22 @@ pub enum Fsync {
     Batch,
     /// By [`LineFile::sync`], which the owner calls some time after a write.
     Interval,
-    /// When the operating system sees fit.
+    /// When the operating system chooses.
     Never,
 }
 
 /// Why lines are not written.
 #[derive(Debug, thiserror::Error)]
 pub enum LineFileError {
-    /// There is nothing to create the file in.
+    /// The directory of the file does not exist.
     #[error("{0} does not exist or is not a directory: create it, or choose another path")]
     NoDirectory(PathBuf),
     /// The file cannot be opened.
-    #[error("{path} cannot be opened for reading and appending: {cause}; check its permissions and its file system")]
+    #[error("cannot open {path} for reading and appending: {cause}; check its permissions and its file system")]
     Open {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         cause: io::Error,
     },
     /// Another writer holds the lock.
@@ -50,25 +50,26 @@ pub enum LineFileError {
     )]
     Locked(PathBuf),
     /// The lines are not in the file, or not all of them.
-    #[error("writing fails: {0}")]
+    #[error("the write failed: {0}")]
     Write(io::Error),
-    /// The lines are in the file, and perhaps not on the disk.
-    #[error("bringing lines to the disk fails: {0}; check the disk, what is not on it is lost with a power loss")]
+    /// The lines are in the file, but may not be on the disk.
+    #[error("syncing lines to the disk failed: {0}; check the disk: a power loss loses lines that are not on it")]
     Sync(io::Error),
     /// The file is rotated again and again.
     #[error("{0} is replaced or truncated faster than lines can be written: rotate it less often")]
     Unsteady(PathBuf),
 }
 
-/// What gives the lines, in pieces; it is asked again when they must be written again. The pieces end with a line.
+/// Produces the lines, in pieces; it is called again if they must be written again. The pieces end with a complete
+/// line.
 pub type Lines<'a> = dyn Fn(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> + 'a;
 
-/// The file.
+/// A file to which lines are appended.
 pub struct LineFile {
     path: PathBuf,
     disk: Arc<dyn Disk>,
     open: Option<Open>,
-    /// A sync that was not asked for by a write has failed, and no write reported it yet.
+    /// The error of a sync outside a write, until a write reports it.
     failed_sync: Option<io::Error>,
 }
 
@@ -78,38 +79,38 @@ struct Open {
     file: Box<dyn DiskFile>,
     id: FileId,
     is_regular: bool,
-    /// A regular file has no other writer that takes the lock.
+    /// Whether the lock is held: no other process that takes the lock writes to the file.
     is_locked: bool,
-    /// A write to something that has no length ended inside a line.
+    /// Whether a write to a file without a length ended inside a line.
     is_torn: bool,
     has_unsynced_lines: bool,
     has_unsynced_name: bool,
 }
 
-/// What became of one attempt to write.
+/// The result of one attempt to write.
 enum Written {
-    /// So many bytes are in the open file.
+    /// This many bytes are in the open file.
     Whole(u64),
-    /// The file was truncated meanwhile.
+    /// The file was truncated in the meantime.
     Cut,
 }
 
 impl LineFile {
-    /// Opens the file and takes its lock; creates it, but not its directory.
+    /// Opens the file and takes its lock; creates the file, but not its directory.
     ///
     /// # Errors
-    /// It cannot be opened, or another writer has it.
+    /// The file cannot be opened, or another writer has it.
     pub fn open(path: PathBuf, disk: Arc<dyn Disk>) -> Result<LineFile, LineFileError> {
         let mut file = LineFile { path, disk, open: None, failed_sync: None };
         file.follow()?;
         Ok(file)
     }
 
-    /// Appends lines, and returns how many bytes when they are in the file that the path names. Blocks.
+    /// Appends lines, and returns the number of bytes when they are in the file that the path names. Blocks.
     ///
     /// # Errors
-    /// They are not, or `fsync` promises more than could be done. What was written of them is cut off again where that
-    /// takes nothing of another writer, and may be in the file else.
+    /// The lines are not in the file, or could not be synced as `fsync` demands. A partial write is cut off again if
+    /// that removes nothing of another writer; otherwise it may stay in the file.
     pub fn append(&mut self, fsync: Fsync, lines: &Lines<'_>) -> Result<u64, LineFileError> {
         if let Some(cause) = self.failed_sync.take() {
             return Err(LineFileError::Sync(cause));
@@ -125,8 +126,8 @@ impl LineFile {
                 Ok(_) => {}
                 Err(error) => {
                     if matches!(error, LineFileError::Sync(_)) {
-                        // The system may forget after this what it could not write. Only a file that is opened again
-                        // tells of the next fault, and the lines come again with the batch.
+                        // After this error the system may discard what it could not write. Only a file that is opened
+                        // again reports the next fault, and the lines are retried with the batch.
                         self.open = None;
                     }
                     return Err(error);
@@ -136,26 +137,26 @@ impl LineFile {
         Err(LineFileError::Unsteady(self.path.clone()))
     }
 
-    /// Makes sure that so many bytes can be appended, where the file system can say so. Blocks.
+    /// Reserves space for this many appended bytes, if the file system supports that. Blocks.
     ///
     /// # Errors
-    /// They cannot, or there is no file to append to.
+    /// There is not enough space, or there is no file to append to.
     pub fn reserve(&mut self, bytes: u64) -> Result<(), LineFileError> {
         self.follow()?.file.reserve(bytes).map_err(LineFileError::Write)
     }
 
-    /// Opens the file again when the path names another one, or none. Blocks.
+    /// Opens the file again if the path names another one, or none. Blocks.
     ///
     /// # Errors
-    /// It cannot be opened, or another writer has it.
+    /// The file cannot be opened, or another writer has it.
     pub fn reopen(&mut self) -> Result<(), LineFileError> {
         self.follow().map(|_| ())
     }
 
-    /// Brings what was written to the disk. Blocks. A fault is also the answer to the next write, so that it is seen.
+    /// Syncs what was written to the disk. Blocks. A fault is also the answer to the next write, so that it is noticed.
     ///
     /// # Errors
-    /// The lines since the last success may be lost with a power loss.
+    /// A power loss may lose the lines since the last success.
     pub fn sync(&mut self) -> Result<(), LineFileError> {
         let Some(open) = &mut self.open else { return Ok(()) };
         let Err(cause) = open.sync(|| self.disk.sync_directory_of(&self.path)) else { return Ok(()) };
@@ -164,12 +165,12 @@ impl LineFile {
         Err(LineFileError::Sync(cause))
     }
 
-    /// Whether there are lines that [`LineFile::sync`] would bring to the disk.
+    /// Whether there are lines that [`LineFile::sync`] would sync.
     pub fn has_unsynced_lines(&self) -> bool {
         self.open.as_ref().is_some_and(|open| open.has_unsynced_lines)
     }
 
-    /// The file that the path names now, opened and locked.
+    /// Returns the file that the path names now, opened and locked.
     fn follow(&mut self) -> Result<&mut Open, LineFileError> {
         let current = match &self.open {
             Some(open) => names(&*self.disk, &self.path, open.id).map_err(|cause| self.cannot_open(cause))?,
@@ -179,15 +180,15 @@ impl LineFile {
             self.retire();
             self.open = Some(self.open_locked()?);
         }
-        // invariant: the file was just opened when there was none.
+        // invariant: the file was just opened if there was none.
         self.open.as_mut().ok_or_else(|| LineFileError::Unsteady(self.path.clone()))
     }
 
-    /// Lets go of a file that the path does not name any more. Its lines are acknowledged.
+    /// Closes a file that the path no longer names. Its lines are acknowledged.
     fn retire(&mut self) {
         let Some(mut open) = self.open.take() else { return };
-        tracing::info!(path = %Escaped(self.path.display()), "the file was rotated, lines go to a new one");
-        // Its directory is not synced: whoever renamed or removed the file answers for its name.
+        tracing::info!(path = %Escaped(self.path.display()), "the file was rotated: lines go to a new file");
+        // Its directory is not synced: the process that renamed or removed the file is responsible for its name.
         if open.has_unsynced_lines
             && let Err(error) = open.sync(|| Ok(()))
         {
@@ -205,7 +206,7 @@ impl LineFile {
                     Ok(true) => true,
                     Ok(false) => return Err(LineFileError::Locked(self.path.clone())),
                     Err(error) => {
-                        tracing::warn!(path = %Escaped(self.path.display()), error = %Escaped(&error), "the file system has no locks: a second writer is not noticed");
+                        tracing::warn!(path = %Escaped(self.path.display()), error = %Escaped(&error), "the file system does not support locks: a second writer cannot be detected");
                         false
                     }
                 };
@@ -229,7 +230,7 @@ impl LineFile {
 }
 
 impl Drop for LineFile {
-    /// Who stops in order leaves nothing to a power loss.
+    /// Syncs the last lines, so that a power loss after an orderly stop loses nothing.
     fn drop(&mut self) {
         if self.has_unsynced_lines()
             && let Err(error) = self.sync()
@@ -246,7 +247,7 @@ impl fmt::Debug for LineFile {
 }
 
 impl Open {
-    /// Writes lines to the end, behind the end of a torn one.
+    /// Appends lines, after ending a torn line.
     fn append(
         &mut self,
         fsync: Fsync,
@@ -287,12 +288,12 @@ impl Open {
         Ok(if self.is_regular && after < before + written { Written::Cut } else { Written::Whole(written) })
     }
 
-    /// Takes back a write that failed, when all behind `before` is of this write. Else a torn line stays, and the next
-    /// write closes it.
+    /// Cuts off a failed write if everything after `before` belongs to it. Otherwise a torn line stays, and the next
+    /// write ends it.
     fn cut_off(&mut self, before: u64, written: u64) {
         self.is_torn |= written > 0;
         if self.is_locked && written > 0 && self.file.stat().is_ok_and(|now| now.len == before + written) {
-            // The next write looks at the end of the file, whether this works or not.
+            // The next write checks the end of the file, whether this works or not.
             let _ = self.file.set_len(before);
         }
     }
@@ -310,7 +311,7 @@ impl Open {
     }
 }
 
-/// Whether a path names this very file.
+/// Whether a path names this file.
 fn names(disk: &dyn Disk, path: &Path, id: FileId) -> io::Result<bool> {
     Ok(disk.stat(path)?.is_some_and(|found| found.id == id))
 }

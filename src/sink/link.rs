@@ -1,9 +1,9 @@
-//! One HTTP/2 connection to a next hop, and what is heard on it.
+//! One HTTP/2 connection to a next hop, with detection of a silent peer.
 //!
-//! A connection that a firewall forgot, or whose peer lost its power, takes requests and says nothing more. So a
-//! connection that was silent is asked with a ping before a request is sent on it, and a request that waits in silence
-//! asks, too. gRPC servers close connections that ping often while nothing is answered on them, so there are at most
-//! [`PINGS`] pings between two answers, and none on a connection that idles.
+//! A connection that a firewall dropped, or whose peer lost power, accepts requests and returns nothing. So a silent
+//! connection is pinged before a request is sent on it, and a request that waits in silence pings, too. gRPC servers
+//! close connections that ping often without requests being answered, so there are at most [`PINGS`] pings between two
+//! answers, and none on an idle connection.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -28,47 +28,47 @@ use crate::escape::Escaped;
 use crate::net::grpc::RopeBody;
 use crate::net::tls;
 
-/// A connection on which nothing was heard for so long is asked before it is used.
+/// A connection that was silent for longer is pinged before it is used.
 const FRESH: Duration = Duration::from_millis(250);
-/// The same after a ping was answered: the peer is there, and slow.
+/// The same after an answered ping: the peer is alive, but slow.
 const FRESH_AFTER_PING: Duration = Duration::from_secs(2);
-/// A request that hears nothing for so long asks whether the connection is alive.
+/// A request that gets no data for this long pings the connection.
 const PING_AFTER: Duration = Duration::from_secs(3);
 /// How long a ping may take before the connection counts as dead.
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
-/// Pings between two answers. gRPC servers close a connection at the third that they did not expect.
+/// Pings between two answers. gRPC servers close a connection at the third unexpected ping.
 const PINGS: usize = 2;
-/// Largest frame the next hop may send us; its answers are tiny.
+/// Largest frame that the next hop may send; its answers are tiny.
 const MAX_FRAME: u32 = 1 << 14;
-/// Longest headers or trailers of an answer: a status with its text and details. Servers are told, and most cut what is
-/// longer themselves.
+/// Longest headers or trailers of an answer: a status with its text and details. Servers learn this limit, and most
+/// truncate longer texts themselves.
 const MAX_HEADERS: u32 = 1 << 20;
 /// Bytes that the peer may send before we read, for all streams and for one.
 const WINDOWS: (u32, u32) = (1 << 20, 1 << 18);
 /// Bytes of one request that wait in the connection's buffer.
 const SEND_BUFFER: usize = 1 << 20;
-/// How long a request may go on when its connection is over: what has arrived is read, and no more will.
+/// How long a request may continue after its connection ended: received data is read, but no more will arrive.
 const AFTER_THE_END: Duration = Duration::from_millis(500);
-/// Bytes of the peer's first words that are kept, to say what it speaks.
+/// Bytes of the peer's first data that are kept, to identify its protocol.
 const FIRST_WORDS: usize = 24;
 
-/// A handle to a connection, one for each request.
+/// A handle to a connection, one per request.
 #[derive(Clone, Debug)]
 pub struct Link {
     send: SendRequest<Bytes>,
     shared: Arc<Shared>,
 }
 
-/// Why a stream is no connection.
+/// Why a stream is not an HTTP/2 connection.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The peer said nothing in time.
-    #[error("the peer took the connection and said nothing within {0:?}: is it a gRPC receiver?")]
+    /// The peer sent nothing in time.
+    #[error("the peer accepted the connection but sent nothing within {0:?}: check that it is a gRPC receiver")]
     Silent(Duration),
-    /// The peer speaks something else.
+    /// The peer speaks another protocol.
     #[error("{0}")]
     Protocol(String),
-    /// The peer refused our certificate, or that there is none: with TLS 1.3 it says so after the handshake.
+    /// The peer refused our certificate or requires one: with TLS 1.3 it reports that after the handshake.
     #[error("{0}")]
     Tls(String),
     /// The connection ended at once.
@@ -76,12 +76,12 @@ pub enum OpenError {
     Ended(String),
 }
 
-/// What became of a request on a link.
+/// The result of a request on a link.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome<T> {
-    /// The exchange came to its end.
+    /// The exchange ended.
     Done(T),
-    /// The connection is over.
+    /// The connection ended.
     Ended,
     /// The peer answers nothing, not even a ping.
     Silent,
@@ -89,23 +89,23 @@ pub enum Outcome<T> {
 
 #[derive(Debug)]
 struct Shared {
-    /// Whether the peer ever answered on it. One that takes connections only to close them is not up.
+    /// Whether the peer ever answered a request. A peer that accepts connections only to close them is not up.
     proven: AtomicBool,
-    /// The connection is over.
+    /// Cancelled when the connection ends.
     ended: CancellationToken,
     /// Why it ended.
     cause: OnceLock<String>,
     heard: Arc<Heard>,
     ping: Notify,
-    /// A ping is not answered yet: whoever asks waits for the same answer.
+    /// Whether a ping is unanswered: further callers wait for the same answer.
     is_asking: AtomicBool,
     /// Pings since the last answer.
     pings: AtomicUsize,
-    /// Somebody stopped to wait for an answer while nothing was heard.
+    /// Whether a request was given up while the peer was silent.
     is_suspect: AtomicBool,
 }
 
-/// When something was last heard, and the first of it.
+/// When data last arrived, and the first bytes of it.
 #[derive(Debug)]
 struct Heard {
     last: watch::Sender<Instant>,
@@ -113,10 +113,10 @@ struct Heard {
 }
 
 impl Link {
-    /// Opens HTTP/2 on a stream. Ready when the peer spoke HTTP/2 itself, or `within` is over.
+    /// Opens HTTP/2 on a stream. Ready when the peer has sent HTTP/2 data, or `within` has passed.
     ///
     /// # Errors
-    /// It speaks something else, or nothing; the text says what.
+    /// The peer speaks another protocol, or sent nothing; the text states which.
     pub async fn open<S>(stream: S, within: Duration) -> Result<Link, OpenError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -152,9 +152,9 @@ impl Link {
                 over = connection => over,
                 () = answer_wishes(&of_task, pings) => Ok(()),
             };
-            // Requests on the connection see the error, too.
+            // Requests on the connection get the error, too.
             if let Err(error) = over {
-                tracing::debug!(error = %Escaped(&error), "the connection to the next hop ended");
+                tracing::debug!(error = %Escaped(&error), "connection to the next hop ended");
                 let _ = of_task.cause.set(error.to_string());
             }
         });
@@ -182,7 +182,7 @@ impl Link {
         !self.shared.ended.is_cancelled() && !matches!(ready, Some(Err(_)))
     }
 
-    /// Whether something was heard so lately that nothing has to be asked, or nothing more may be asked.
+    /// Whether data arrived recently enough that no ping is needed, or no further ping is allowed.
     pub fn is_fresh(&self) -> bool {
         if self.shared.is_suspect.load(Ordering::Relaxed) {
             return false;
@@ -196,7 +196,7 @@ impl Link {
         self.shared.heard.last.borrow().elapsed()
     }
 
-    /// Pings the peer, and is ready when anything is heard of it.
+    /// Pings the peer, and is ready when any data arrives.
     pub async fn ask(&self) {
         let mut heard = self.shared.heard.last.subscribe();
         let is_first = !self.shared.is_asking.load(Ordering::Relaxed);
@@ -204,7 +204,7 @@ impl Link {
             self.shared.is_asking.store(true, Ordering::Relaxed);
             self.shared.ping.notify_one();
         }
-        // The sender is in `shared`, so this is never an error.
+        // The sender is in `shared`, so this never fails.
         let _ = heard.changed().await;
         self.shared.is_suspect.store(false, Ordering::Relaxed);
     }
@@ -212,14 +212,14 @@ impl Link {
     /// Sends a request, and returns the future of its response.
     ///
     /// # Errors
-    /// It was not sent.
+    /// The request was not sent.
     pub async fn request(&self, request: Request<()>, mut body: RopeBody) -> Result<ResponseFuture, h2::Error> {
         let mut send = self.send.clone();
         poll_fn(|context| send.poll_ready(context)).await?;
         let (response, mut stream) = send.send_request(request, false)?;
-        // The parts are handed over at once, and wait in the connection for the peer's window. They are not copied.
+        // The parts are queued at once, and wait in the connection for the peer's window. They are not copied.
         while let Some(part) = body.next_part() {
-            // A stream that the peer closed meanwhile has its answer in the response.
+            // If the peer closed the stream in the meantime, the response has its answer.
             if stream.send_data(part, body.is_end_stream()).is_err() {
                 break;
             }
@@ -227,14 +227,14 @@ impl Link {
         Ok(response)
     }
 
-    /// What `exchange` on this connection brings, or that the connection is over, or silent.
+    /// Returns the result of `exchange` on this connection, or that the connection ended or is silent.
     pub async fn until_over<T>(&self, exchange: impl Future<Output = T>) -> Outcome<T> {
         let mut exchange = pin!(exchange);
         let waiting = Waiting { link: self };
         let outcome = tokio::select! {
             biased;
             brought = &mut exchange => Outcome::Done(brought),
-            // Most requests see the end themselves, but not one that was sent at the very moment.
+            // Most requests notice the end themselves, but not a request that was sent at the same moment.
             () = self.shared.ended.cancelled() => {
                 timeout(AFTER_THE_END, exchange).await.map_or(Outcome::Ended, Outcome::Done)
             }
@@ -244,14 +244,14 @@ impl Link {
         outcome
     }
 
-    /// Ready when the peer was silent for long, and answered no ping either.
+    /// Ready when the peer was silent for long, and did not answer a ping either.
     async fn until_silent(&self) {
         loop {
             let silence = self.silence();
             if silence < PING_AFTER {
                 sleep(PING_AFTER - silence).await;
             } else if self.shared.pings.load(Ordering::Relaxed) >= PINGS {
-                // Nothing more may be asked before the next answer: the deadline ends the request.
+                // No further ping is allowed before the next answer: the deadline ends the request.
                 std::future::pending::<()>().await;
             } else if timeout(PING_TIMEOUT, self.ask()).await.is_err() {
                 return;
@@ -259,7 +259,7 @@ impl Link {
         }
     }
 
-    /// Notes that the peer answered a request.
+    /// Records that the peer answered a request.
     pub fn prove(&self) {
         self.shared.proven.store(true, Ordering::Relaxed);
         self.shared.is_suspect.store(false, Ordering::Relaxed);
@@ -271,7 +271,7 @@ impl Link {
         self.shared.proven.load(Ordering::Relaxed)
     }
 
-    /// Whether both are handles to one connection.
+    /// Whether both are handles to the same connection.
     pub fn is(&self, other: &Link) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
@@ -282,13 +282,15 @@ impl Link {
         self.misunderstanding().or_else(|| self.shared.cause.get().cloned()).unwrap_or_else(ended)
     }
 
-    /// What the peer speaks when that is not HTTP/2: the first frame of a server is SETTINGS (RFC 9113 section 3.4).
+    /// Names the protocol of a peer that does not speak HTTP/2: the first frame of a server is SETTINGS (RFC 9113
+    /// section 3.4).
     pub fn misunderstanding(&self) -> Option<String> {
         let first = self.shared.heard.first.get()?;
         let is_text = first.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\r' | b'\n' | b'\t'));
         match first.as_slice() {
             [0x15 | 0x16, 3, ..] => Some(
-                "the peer speaks TLS on this port: give an `https://` endpoint, or its port without TLS".to_owned(),
+                "the peer speaks TLS on this port: use an `https://` endpoint, or the peer's port without TLS"
+                    .to_owned(),
             ),
             text if is_text => Some(format!(
                 "the peer speaks HTTP/1 on this port, not gRPC (its answer begins with {:?}): give the port of its gRPC \
@@ -301,7 +303,7 @@ impl Link {
     }
 }
 
-/// A request that waits. When it is dropped before an outcome, its client or its deadline did not wait any longer.
+/// A waiting request. Dropping it without an outcome means that its client or its deadline gave up.
 struct Waiting<'a> {
     link: &'a Link,
 }
@@ -314,20 +316,20 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Sends a ping whenever one is wished for, and waits for its answer before the next.
+/// Sends a ping when one is requested, and waits for its answer before the next.
 async fn answer_wishes(shared: &Shared, pings: Option<PingPong>) {
     let Some(mut pings) = pings else { return std::future::pending().await };
     loop {
         shared.ping.notified().await;
         if pings.ping(Ping::opaque()).await.is_err() {
-            // The connection is over, and says so itself.
+            // The connection ended, and reports that itself.
             std::future::pending::<()>().await;
         }
         shared.is_asking.store(false, Ordering::Relaxed);
     }
 }
 
-/// A stream that takes note of what is heard on it.
+/// A stream that records when data arrives on it.
 struct Listened<S> {
     stream: S,
     heard: Arc<Heard>,
@@ -392,8 +394,8 @@ mod tests {
 
     const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 
-    /// A request that nobody answers any more ends with its connection, and not with its deadline; what was brought before
-    /// the end counts.
+    /// An unanswered request ends with its connection, and not with its deadline; data that arrived before the end
+    /// counts.
     #[tokio::test(start_paused = true)]
     async fn nothing_waits_on_a_connection_that_is_over() {
         let (link, theirs) = link_to(SETTINGS).await;
@@ -407,7 +409,7 @@ mod tests {
         assert!(!link.is_open());
     }
 
-    /// Scenario: the peer says nothing any more, and its connection stays open. Guarantee: a request notices after a ping.
+    /// Scenario: the peer stops sending, and its connection stays open. Guarantee: a request detects that after a ping.
     #[tokio::test(start_paused = true)]
     async fn a_silent_connection_is_noticed() {
         let (link, _theirs) = link_to(SETTINGS).await;
@@ -417,8 +419,8 @@ mod tests {
         assert_eq!(start.elapsed().as_secs(), (PING_AFTER + PING_TIMEOUT).as_secs());
     }
 
-    /// Scenario: the client of a request does not wait any longer, while the peer is silent, then while it is not.
-    /// Guarantee: the connection is asked before it is used again in the first case, however often it was asked.
+    /// Scenario: the client of a request gives up, while the peer is silent, then while it is not. Guarantee: in the
+    /// first case the connection is pinged before it is used again, however often it was pinged.
     #[tokio::test(start_paused = true)]
     async fn who_gives_up_leaves_a_suspicion() {
         let (link, mut theirs) = link_to(SETTINGS).await;
@@ -432,8 +434,8 @@ mod tests {
         assert!(!link.is_fresh());
     }
 
-    /// Guarantee: whatever a peer does that answers no request, it gets no more pings than gRPC servers bear; an answer
-    /// allows new ones.
+    /// Guarantee: whatever a peer does without answering a request, it gets no more pings than gRPC servers tolerate;
+    /// an answer allows new ones.
     #[tokio::test(start_paused = true)]
     async fn pings_are_few_between_answers() {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
@@ -446,7 +448,7 @@ mod tests {
         for asked in 1..=PINGS {
             sleep(FRESH_AFTER_PING).await;
             assert!(!link.is_fresh());
-            // Whoever asks at the same time waits for the same answer.
+            // A caller that pings at the same time waits for the same answer.
             tokio::join!(link.ask(), link.ask());
             assert_eq!(link.shared.pings.load(Ordering::Relaxed), asked);
         }
@@ -456,7 +458,7 @@ mod tests {
         assert!(!link.is_fresh());
     }
 
-    /// Guarantee: a peer that speaks something else is named, with what to set.
+    /// Guarantee: a peer that speaks another protocol is named, with the setting to change.
     #[tokio::test(start_paused = true)]
     async fn another_protocol_is_named() {
         for (first, says) in [
@@ -473,7 +475,7 @@ mod tests {
         }
     }
 
-    /// Guarantee: a peer that closes at once is said to.
+    /// Guarantee: an error states that the peer closed at once.
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_closes_at_once() {
         let (ours, theirs) = tokio::io::duplex(1 << 16);

@@ -1,4 +1,4 @@
-//! Sink `ndjson`: records as lines of JSON, to standard output or to the end of a file.
+//! Sink `ndjson`: records as JSON lines, to standard output or appended to a file.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -19,17 +19,17 @@ use crate::escape::Escaped;
 use crate::pipeline::{Batch, Held, Refusal, Signal, Stop};
 use crate::telemetry;
 
-/// With [`Fsync::Interval`], how long a line may be acknowledged before it is brought to the disk.
+/// With [`Fsync::Interval`], how long an acknowledged line may be unsynced.
 pub const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// Lines are written in pieces of about this many bytes.
 const PIECE: usize = 1 << 16;
 
-/// Where lines go.
+/// Where lines are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Standard output.
     Stdout,
-    /// The end of a file, which is opened again when it was rotated.
+    /// Appended to a file, which is opened again when it was rotated.
     File(PathBuf),
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for Output {
     }
 }
 
-/// The sink.
+/// A sink that writes JSON lines.
 #[derive(Debug)]
 pub struct NdjsonSink {
     output: Output,
@@ -50,22 +50,22 @@ pub struct NdjsonSink {
     shared: Arc<Shared>,
 }
 
-/// What sinks with the same output have in common: a new configuration's and the old one's, which may still write.
+/// What sinks with the same output share: that of a new configuration, and the old one, which may still write.
 #[derive(Debug)]
 struct Shared {
-    /// One batch writes at a time; the others wait without holding a thread.
+    /// One batch writes at a time; the others wait without blocking a thread.
     turn: Arc<tokio::sync::Semaphore>,
     target: Mutex<Target>,
-    /// Somebody waits to bring lines to the disk.
+    /// Whether a task waits to sync lines to the disk.
     is_sync_due: AtomicBool,
-    /// The last write failed.
+    /// Whether the last write failed.
     has_failed: AtomicBool,
 }
 
 #[derive(Debug)]
 enum Target {
     Stdout {
-        /// The last write ended inside a line, which the next one must close first.
+        /// Whether the last write ended inside a line, which the next write must end first.
         is_torn: bool,
     },
     File(LineFile),
@@ -93,10 +93,10 @@ impl NdjsonSink {
         NdjsonSink::open_on(Arc::new(HostDisk), output, fsync)
     }
 
-    /// Opens the output on a disk.
+    /// Opens the output on a given file system.
     ///
     /// # Errors
-    /// As [`NdjsonSink::open`].
+    /// The same as [`NdjsonSink::open`].
     pub fn open_on(disk: Arc<dyn Disk>, output: Output, fsync: Fsync) -> Result<NdjsonSink, LineFileError> {
         let target = match &output {
             Output::Stdout => Target::Stdout { is_torn: false },
@@ -108,23 +108,23 @@ impl NdjsonSink {
         Ok(NdjsonSink { output, fsync, shared })
     }
 
-    /// A second sink for the same open output.
+    /// Creates a second sink for the same open output.
     #[must_use]
     pub fn share(&self, fsync: Fsync) -> NdjsonSink {
         NdjsonSink { output: self.output.clone(), fsync, shared: Arc::clone(&self.shared) }
     }
 
-    /// Where its lines go.
+    /// The output of the sink.
     pub fn output(&self) -> &Output {
         &self.output
     }
 
-    /// Ready when the lines of those records of the batch that `only` wants are in the file that the path names, and on
-    /// the disk when [`Fsync::Batch`] says so. A write that began is not cancelled.
+    /// Ready when the lines of the records that `only` selects are in the file that the path names, and synced to the
+    /// disk if the sink has [`Fsync::Batch`]. A write that began is not cancelled.
     ///
     /// # Errors
-    /// UNAVAILABLE: the output cannot be written. RESOURCE_EXHAUSTED or INVALID_ARGUMENT: there is no room to
-    /// make lines, now or ever.
+    /// UNAVAILABLE: the output cannot be written. RESOURCE_EXHAUSTED or INVALID_ARGUMENT: there is no memory for the
+    /// lines, now or ever.
     pub async fn deliver(&self, name: &str, batch: &Arc<Batch>, only: Only) -> Result<(), Refusal> {
         if only == Only::Hits && batch.hits.is_empty() {
             return Ok(());
@@ -138,11 +138,11 @@ impl NdjsonSink {
         Ok(())
     }
 
-    /// Whether the lines of a batch could be written now. Only a sink whose last write failed is asked: then a batch need not
-    /// go to the next hop before it is refused here, again with each retry.
+    /// Checks whether the lines of a batch could be written now. Only a sink whose last write failed is checked: then
+    /// the batch is refused before it is sent to the next hop, instead of again with each retry.
     ///
     /// # Errors
-    /// They could not.
+    /// The lines could not be written.
     pub async fn check_room(&self, name: &str, batch: &Arc<Batch>, only: Only) -> Result<(), Refusal> {
         if !self.shared.has_failed.load(Ordering::Relaxed) || only == Only::Hits && batch.hits.is_empty() {
             return Ok(());
@@ -150,7 +150,7 @@ impl NdjsonSink {
         self.with_turn(name, batch, move |shared, batch| shared.check_room(batch, only)).await
     }
 
-    /// Does something with the output while nobody else does.
+    /// Runs work on the output while no other task uses it.
     async fn with_turn<T: Send + 'static>(
         &self,
         name: &str,
@@ -171,7 +171,7 @@ impl NdjsonSink {
         })
     }
 
-    /// Opens the file again when it was rotated, without waiting for the next batch.
+    /// Opens the file again if it was rotated, without waiting for the next batch.
     pub async fn reopen(&self, name: &str) {
         let Ok(turn) = Arc::clone(&self.shared.turn).acquire_owned().await else { return };
         let shared = Arc::clone(&self.shared);
@@ -190,7 +190,8 @@ impl NdjsonSink {
     }
 }
 
-/// Brings lines to the disk once the interval is over. Lines that come after this has begun are a matter of the next one.
+/// Syncs lines to the disk once the interval is over. Lines that arrive after this has begun are synced by the next
+/// call.
 async fn sync_later(shared: Weak<Shared>, name: String) {
     tokio::time::sleep(SYNC_INTERVAL).await;
     // The file syncs its last lines itself when the sink is gone.
@@ -209,12 +210,12 @@ async fn sync_later(shared: Weak<Shared>, name: String) {
 
 impl Shared {
     fn target(&self) -> MutexGuard<'_, Target> {
-        // A panic while writing leaves at worst a torn line.
+        // A panic while writing leaves at most a torn line.
         self.target.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the room that making the lines of a batch needs, and gives the message in one piece. Blocks, as all that
-    /// follows.
+    /// Takes the memory for the lines of a batch, and returns the message in one piece. Blocks, like everything after
+    /// it.
     fn begin(batch: &Batch, only: Only) -> Result<(Held, Bytes), WriteError> {
         let joined = if batch.message.parts().len() > 1 { batch.message.len() } else { 0 };
         let mut room = batch.work.hold(joined)?;
@@ -223,12 +224,12 @@ impl Shared {
         let mut largest = 0;
         each_wanted(batch, only, &message, |_, record| largest = largest.max(lines.weight(record)))?;
         room.grow(largest + PIECE)?;
-        // What began is finished: nobody could tell a part of a batch from the whole.
+        // A write that began is finished: readers could not tell a part of a batch from the whole.
         batch.work.check()?;
         Ok((room, message))
     }
 
-    /// Whether there is room for the lines of a batch.
+    /// Checks whether there is space for the lines of a batch.
     fn check_room(&self, batch: &Batch, only: Only) -> Result<(), WriteError> {
         let (_room, message) = Shared::begin(batch, only)?;
         let mut bytes = 0;
@@ -242,7 +243,7 @@ impl Shared {
         }
     }
 
-    /// Writes the lines of a batch, and returns how many bytes they have.
+    /// Writes the lines of a batch, and returns their length in bytes.
     fn write(&self, batch: &Batch, only: Only, fsync: Fsync) -> Result<u64, WriteError> {
         let (_room, message) = Shared::begin(batch, only)?;
         let lines = |put: &mut dyn FnMut(&[u8]) -> io::Result<()>| put_lines(batch, only, &message, put);
@@ -273,7 +274,7 @@ impl Shared {
     }
 }
 
-/// Gives the lines of the wanted log records in pieces.
+/// Produces the lines of the selected log records in pieces.
 fn put_lines(
     batch: &Batch,
     only: Only,
@@ -296,7 +297,7 @@ fn put_lines(
     if piece.is_empty() { Ok(()) } else { put(&piece) }
 }
 
-/// Calls `each` for the wanted log records, with their places.
+/// Calls `each` for the selected log records, with their places.
 fn each_wanted(
     batch: &Batch,
     only: Only,
@@ -346,7 +347,7 @@ mod tests {
         Arc::new(Batch { format, message, records, hits, ..Batch::default() })
     }
 
-    /// The file keeps what it had, gets the hits of each batch only, and they are there when the answer is.
+    /// The file keeps its content, gets only the hits of each batch, and has them when the batch is answered.
     #[tokio::test]
     async fn hits_are_appended_before_the_answer() {
         let directory = tempfile::tempdir().unwrap();
@@ -358,8 +359,8 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"old\":1}\n{\"b\":1}\n");
     }
 
-    /// Scenario: a process was killed in the middle of a write. Guarantee: the next run closes the torn line first, so
-    /// that its own lines are whole.
+    /// Scenario: a process was killed in the middle of a write. Guarantee: the next process ends the torn line first,
+    /// so that its own lines are complete.
     #[tokio::test]
     async fn a_line_that_a_killed_process_tore_is_closed() {
         let directory = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
-//! Reads the one thing an OTLP answer may hold: `partial_success` of `ExportLogsServiceResponse`.
+//! Reads the only content of an OTLP answer: `partial_success` of `ExportLogsServiceResponse`.
 //!
-//! A reader of its own for two fields, because answers come from outside and must not fail a batch that was accepted:
-//! what cannot be read is nothing.
+//! A separate reader for two fields, because answers come from outside and must not fail a batch that was accepted:
+//! content that cannot be read is ignored.
 
 use crate::pipeline::Accepted;
 
@@ -14,14 +14,14 @@ const ERROR_MESSAGE: u64 = 2;
 /// Longest text that is kept, in characters.
 const MAX_TEXT: usize = 4096;
 
-/// Reads an `ExportLogsServiceResponse`: the records that the next hop took and threw away (OTLP specification, "Partial
-/// Success": not to be sent again).
+/// Reads an `ExportLogsServiceResponse`: the records that the next hop received and discarded (OTLP specification,
+/// "Partial Success": they must not be sent again).
 pub fn read(response: &[u8]) -> Accepted {
     let mut found = Accepted::default();
     each_field(response, |field, value| {
         if let (PARTIAL_SUCCESS, Field::Bytes(inner)) = (field, value) {
             each_field(inner, |field, value| match (field, value) {
-                // A negative number makes no sense here.
+                // A negative number is not valid here.
                 (REJECTED_LOG_RECORDS, Field::Varint(count)) => {
                     found.rejected = i64::try_from(count).unwrap_or(0) as u64
                 }
@@ -40,7 +40,7 @@ enum Field<'a> {
     Bytes(&'a [u8]),
 }
 
-/// Calls `visit` for every field of interest, and stops where the message makes no sense.
+/// Calls `visit` for every field that is used, and stops where the message is malformed.
 fn each_field<'a>(mut rest: &'a [u8], mut visit: impl FnMut(u64, Field<'a>)) {
     while !rest.is_empty() {
         let Some(tag) = varint(&mut rest) else { return };
@@ -55,7 +55,7 @@ fn each_field<'a>(mut rest: &'a [u8], mut visit: impl FnMut(u64, Field<'a>)) {
             }
             2 => {
                 let Some(len) = varint(&mut rest).and_then(|len| usize::try_from(len).ok()) else { return };
-                // Of a long answer only the beginning is here.
+                // Only the beginning of a long answer is kept.
                 let (value, tail) = rest.split_at_checked(len).unwrap_or((rest, &[]));
                 visit(tag >> 3, Field::Bytes(value));
                 rest = tail;
@@ -110,8 +110,8 @@ mod tests {
         }
     }
 
-    /// Scenario: the text is so long that only the beginning of the answer was kept. Guarantee: the count is read, and a
-    /// part of the text.
+    /// Scenario: the text is so long that only the beginning of the answer was kept. Guarantee: the count is read, and
+    /// a part of the text.
     #[test]
     fn the_beginning_of_a_long_answer_is_read() {
         let response = ExportLogsServiceResponse {

@@ -1,5 +1,5 @@
-//! What the deliveries of a sink came to lately: for its line in the readiness report, and so that each kind of refusal
-//! is logged once a minute.
+//! The latest success and failure of a sink: for its line in the readiness report, and to log each kind of refusal once
+//! per minute.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,34 +12,34 @@ use crate::telemetry::Throttle;
 /// Longest reason that is kept, in characters.
 const MAX_REASON: usize = 300;
 
-/// The record of one sink.
+/// The delivery record of one sink.
 #[derive(Debug, Default)]
 pub struct Record(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     latest: Latest,
-    /// One for each status. There are about as many as gRPC and HTTP have.
+    /// One throttle per status. There are about as many as gRPC and HTTP define.
     lines: BTreeMap<String, Throttle>,
 }
 
-/// The last success and the last failure of a sink.
+/// The latest success and failure of a sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Latest {
     /// When a batch was last delivered.
     pub success: Option<Timestamp>,
-    /// When a batch was last refused, with the status and the reason.
+    /// When a batch was last refused, with the status and the cause.
     pub failure: Option<(Timestamp, String, String)>,
 }
 
 impl Record {
-    /// A batch was delivered.
+    /// Records that a batch was delivered.
     pub fn succeeded(&self) {
         self.state().latest.success = Some(Timestamp::now());
     }
 
-    /// A batch was not delivered. Returns how many refusals with this status were not logged since the last line, when
-    /// this one is to be logged.
+    /// Records that a batch was not delivered. If the refusal is to be logged, returns how many refusals with this
+    /// status were suppressed since the last log line.
     pub fn failed(&self, status: &str, reason: &str) -> Option<u64> {
         let mut state = self.state();
         let kept = reason.chars().take(MAX_REASON).collect();
@@ -47,13 +47,13 @@ impl Record {
         state.lines.entry(status.to_owned()).or_insert_with(Throttle::once_a_minute).pass()
     }
 
-    /// What is known now.
+    /// The current record.
     pub fn latest(&self) -> Latest {
         self.state().latest.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing in it can be half-changed.
+        // The state cannot be half-changed, so a poisoned lock is valid.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -69,7 +69,7 @@ impl Latest {
     }
 }
 
-/// A line for people.
+/// One line for the readiness report.
 impl fmt::Display for Latest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = |at: &Timestamp| at.round(Unit::Second).unwrap_or(*at);
@@ -88,7 +88,8 @@ impl fmt::Display for Latest {
 mod tests {
     use super::*;
 
-    /// Guarantee: each status is logged at once, its next refusals are counted, and the last of all is reported.
+    /// Guarantee: each status is logged at once, further refusals with it are counted, and the latest of all is
+    /// reported.
     #[test]
     fn each_status_has_its_line() {
         let record = Record::default();

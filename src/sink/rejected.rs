@@ -1,8 +1,8 @@
-//! The `rejected` file: records that a next hop refuses for good, kept on disk until somebody sends them again.
+//! The `rejected` file: records that a next hop refuses permanently, kept on disk until they are sent again.
 //!
-//! One JSON object a line, each a whole request of one record with what is needed to understand why it is here. Lines
-//! are appended whole and fsynced before the collector is answered. Sidecar and `hotlist rejected` hold the file's lock
-//! while they write, so that a line is never lost between them.
+//! One JSON object per line: a whole request of one record, with the context that explains the refusal. Lines are
+//! appended completely and synced before the collector is answered. Sidecar and `hotlist rejected` hold the lock of the
+//! file while they write, so that no line is lost between them.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read};
@@ -21,25 +21,25 @@ use super::disk::{Disk, DiskFile, FileId, HostDisk};
 use crate::encoding::Format;
 use crate::pipeline::Signal;
 
-/// How long a writer waits for another that holds the lock; both hold it for one write only.
+/// How long a writer waits for the lock; every holder keeps it for one write only.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 /// Pause between two attempts to take the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
-/// How often lines are written again because the file was moved away, removed or truncated in that very moment.
+/// How often lines are written again if the file was moved away, removed or truncated at the same moment.
 const ATTEMPTS: usize = 16;
 
 /// Why the file could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RejectedError {
-    /// The system says no.
-    #[error("the rejected file {path} cannot be used: {cause}; check its directory, permissions or disk")]
+    /// The system reported an error.
+    #[error("cannot use the rejected file {path}: {cause}; check its directory, permissions and disk")]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         cause: io::Error,
     },
-    /// The file has its largest size.
+    /// The file has reached its largest size.
     #[error(
         "the rejected file {path} would grow beyond {max_bytes} bytes: send it again with `hotlist rejected resend`, \
          or raise `rejected.max_bytes`"
@@ -47,16 +47,16 @@ pub enum RejectedError {
     Full {
         /// The file.
         path: PathBuf,
-        /// The bound.
+        /// The limit in bytes.
         max_bytes: u64,
     },
     /// Another process holds the lock.
-    #[error("the rejected file {path} is locked by another process: end it, and try again")]
+    #[error("the rejected file {path} is locked by another process: stop that process, and retry")]
     Locked {
         /// The file.
         path: PathBuf,
     },
-    /// The file is moved away or truncated whenever it is written to.
+    /// The file is moved away or truncated whenever it is written.
     #[error("the rejected file {path} is moved away or truncated faster than it can be written: rotate it less often")]
     Unsteady {
         /// The file.
@@ -71,22 +71,22 @@ pub struct Entry {
     pub time: Timestamp,
     /// The sink whose next hop refused it.
     pub sink: String,
-    /// Where that next hop was.
+    /// The endpoint of that next hop.
     pub endpoint: String,
-    /// How the request is encoded; lines without it are OTLP.
+    /// The encoding of the request; OTLP if absent.
     #[serde(default)]
     pub format: Format,
-    /// What the record is.
+    /// The signal of the record.
     pub signal: Signal,
-    /// The word for the answer, as in the metric of answers: `invalid_argument`, `http_413`.
+    /// The label of the answer, as in the metric of answers: `invalid_argument`, `http_413`.
     pub status: String,
     /// The next hop's text.
     pub message: String,
-    /// For a partial success, how many records of the request the next hop rejected. It does not say which, and OTLP
+    /// For a partial success, how many records of the request the next hop rejected. It does not report which, and OTLP
     /// forbids sending such a request again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partial: Option<u64>,
-    /// The request: of one record that was refused, or of all records of a partial success; base64 in the file.
+    /// The request: of one refused record, or of all records of a partial success; base64 in the file.
     #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
     pub request: Bytes,
 }
@@ -97,48 +97,48 @@ pub struct RejectedFile {
     path: PathBuf,
     max_bytes: u64,
     disk: Arc<dyn Disk>,
-    /// The file whose name is known to be on the disk.
+    /// The file whose name is known to be synced to the disk.
     named: Mutex<Option<FileId>>,
 }
 
-/// One line as it was read.
+/// One line of the file.
 #[derive(Debug)]
 pub struct Line {
     /// Its number, from 1.
     pub number: usize,
-    /// Identifies it to [`remove`].
+    /// Identifies the line for [`remove`].
     pub digest: LineDigest,
-    /// The entry, or why there is none.
+    /// The entry, or why it cannot be read.
     pub entry: Result<Entry, String>,
 }
 
-/// SHA-256 of a line without its end.
+/// SHA-256 of a line without its newline.
 pub type LineDigest = [u8; 32];
 
 impl RejectedFile {
-    /// Checks that the file can be written, and creates it if there is none.
+    /// Checks that the file can be written, and creates it if it does not exist.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub fn open(path: PathBuf, max_bytes: u64) -> Result<RejectedFile, RejectedError> {
         RejectedFile::open_on(Arc::new(HostDisk), path, max_bytes)
     }
 
-    /// The same on a disk.
+    /// Opens the file on a given file system.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub fn open_on(disk: Arc<dyn Disk>, path: PathBuf, max_bytes: u64) -> Result<RejectedFile, RejectedError> {
         disk.append(&path).map_err(|cause| RejectedError::Io { path: path.clone(), cause })?;
         Ok(RejectedFile { path, max_bytes, disk, named: Mutex::default() })
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Appends entries: all of them are on the disk when this returns, or none is. Blocks.
+    /// Appends entries: when this returns, either all of them are on the disk, or none is. Blocks.
     ///
     /// # Errors
     /// The file is full, locked, or cannot be written.
@@ -146,8 +146,8 @@ impl RejectedFile {
         self.append_below(self.max_bytes, entries)
     }
 
-    /// Appends the request of a partial success. Only one half of the file is for these, so that they never keep a
-    /// refused record out. Blocks.
+    /// Appends the request of a partial success. Only half of the file is available for these, so that they never
+    /// displace a refused record. Blocks.
     ///
     /// # Errors
     /// That half is full, or the file is locked or cannot be written.
@@ -170,7 +170,7 @@ impl RejectedFile {
                 return Err(RejectedError::Full { path: self.path.clone(), max_bytes });
             }
             self.write(&*file, before, &all).map_err(io)?;
-            // Whoever moves the file away takes what is in it by then, and perhaps not these lines.
+            // A process that moves the file away takes its content at that moment, perhaps without these lines.
             let held = file.stat().map_err(io)?;
             let is_there = self.disk.stat(&self.path).map_err(io)?.is_some_and(|found| found.id == held.id);
             if is_there && (!held.is_regular || held.len >= before + all.len() as u64) {
@@ -180,18 +180,18 @@ impl RejectedFile {
         Err(RejectedError::Unsteady { path: self.path.clone() })
     }
 
-    /// Writes lines to the end of a file of a length, and brings them to the disk. When that fails, cuts them off again.
+    /// Writes lines at the end of a file of a given length, and syncs them. On failure, cuts them off again.
     fn write(&self, file: &(dyn DiskFile + 'static), before: u64, lines: &[u8]) -> io::Result<()> {
         let (written, result) = file.write_all(lines);
         let result = result.and_then(|()| file.sync_data()).and_then(|()| self.sync_name(file));
         if result.is_err() && file.stat().is_ok_and(|now| now.len == before + written as u64) {
-            // A torn line would be closed by the next one, too; this is for whoever reads until then.
+            // The next write would end a torn line, too; this is for readers until then.
             let _ = file.set_len(before);
         }
         result
     }
 
-    /// Another process may have created the file and ended before its name was on the disk.
+    /// Another process may have created the file and ended before its name was synced.
     fn sync_name(&self, file: &(dyn DiskFile + 'static)) -> io::Result<()> {
         let id = file.stat()?.id;
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
@@ -203,8 +203,8 @@ impl RejectedFile {
     }
 }
 
-/// Calls `each` for every line that is in the file now, in order. Blank lines are passed over. A line that cannot be
-/// read, as a killed process leaves at the end, is told, and does not hide the others.
+/// Calls `each` for every line that is in the file now, in order. Blank lines are skipped. An unreadable line, as a
+/// killed process leaves at the end, is reported, and does not hide the others.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -212,22 +212,23 @@ pub fn read(path: &Path, each: impl FnMut(Line)) -> Result<(), RejectedError> {
     read_on(&HostDisk, path, each)
 }
 
-/// The same on a disk.
+/// Reads the file on a given file system.
 ///
 /// # Errors
 /// The file cannot be read.
 pub fn read_on(disk: &dyn Disk, path: &Path, each: impl FnMut(Line)) -> Result<(), RejectedError> {
     let io = |cause| RejectedError::Io { path: path.to_owned(), cause };
-    // Under the lock nobody is in the middle of a line. Behind it the file only grows, or is replaced by another one.
+    // Under the lock no process is in the middle of a line. Afterwards the file only grows, or is replaced by another
+    // one.
     let (file, len) = lock(disk, path, |disk, path| disk.read(path))?;
     file.unlock().map_err(io)?;
     lines(BufReader::new(Reader { file: &*file, at: 0 }.take(len)), each).map_err(io)
 }
 
-/// The same for bytes from anywhere.
+/// Reads lines from any reader.
 ///
 /// # Errors
-/// They cannot be read.
+/// The lines cannot be read.
 pub fn lines(mut bytes: impl BufRead, mut each: impl FnMut(Line)) -> io::Result<()> {
     let mut line = Vec::new();
     for number in 1.. {
@@ -246,19 +247,19 @@ pub fn lines(mut bytes: impl BufRead, mut each: impl FnMut(Line)) -> io::Result<
     Ok(())
 }
 
-/// Takes lines out of the file, each so many times as `lines` says, with one that is written beside it and takes its
-/// place. Returns how many bytes are left.
+/// Removes lines from the file, each as many times as `lines` specifies, by writing a new file that replaces it.
+/// Returns how many bytes are left.
 ///
 /// # Errors
-/// The file cannot be read or written, or it was moved away meanwhile; then it is as it was.
+/// The file cannot be read or written, or it was moved away in the meantime; then it is unchanged.
 pub fn remove(path: &Path, lines: &HashMap<LineDigest, usize>) -> Result<u64, RejectedError> {
     remove_on(&HostDisk, path, lines)
 }
 
-/// The same on a disk.
+/// Removes lines on a given file system.
 ///
 /// # Errors
-/// As [`remove`].
+/// The same as [`remove`].
 pub fn remove_on(disk: &dyn Disk, path: &Path, lines: &HashMap<LineDigest, usize>) -> Result<u64, RejectedError> {
     let io = |cause| RejectedError::Io { path: path.to_owned(), cause };
     let (file, _) = lock(disk, path, |disk, path| disk.append(path))?;
@@ -273,16 +274,16 @@ pub fn remove_on(disk: &dyn Disk, path: &Path, lines: &HashMap<LineDigest, usize
             }
             line.clear();
         }
-        // A file that came in its place has lines that were not read here.
+        // A file that replaced it has lines that were not read here.
         match disk.stat(path)? {
             Some(found) if found.id == held.id => Ok(()),
-            _ => Err(io::Error::other("it was moved away meanwhile: resend from where it is now")),
+            _ => Err(io::Error::other("it was moved away in the meantime: resend from its new path")),
         }
     });
     replaced.map(|new| new.len).map_err(io)
 }
 
-/// Opens the file, locks it and returns it with its length. One that was replaced while the lock was waited for is opened
+/// Opens the file, locks it and returns it with its length. If it was replaced while waiting for the lock, opens it
 /// again.
 fn lock(
     disk: &dyn Disk,
@@ -358,7 +359,7 @@ mod tests {
     }
 
     /// Scenario: a process was killed in the middle of a line, and the next one appends. Guarantee: the torn line is
-    /// reported by its number, every other is whole.
+    /// reported by its number, every other line is complete.
     #[test]
     fn a_torn_line_hides_no_other() {
         let directory = tempfile::tempdir().unwrap();
@@ -373,7 +374,7 @@ mod tests {
         assert_eq!(found, [(1, Some(entry("a"))), (2, None), (3, Some(entry("c")))]);
     }
 
-    /// Guarantee: at its bound the file refuses whole, and stays as it was.
+    /// Guarantee: at its limit the file refuses the entries as a whole, and is unchanged.
     #[test]
     fn a_full_file_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
@@ -424,8 +425,8 @@ mod tests {
         assert_eq!(left, [entry("b"), entry("a")]);
     }
 
-    /// Scenario: one thread appends a hundred lines while another takes out whatever it sees, again and again.
-    /// Guarantee: each line is either in the file or was taken out, exactly once: none is lost in a replaced file.
+    /// Scenario: one thread appends a hundred lines while another repeatedly removes all lines it reads. Guarantee:
+    /// each line is either in the file or was removed exactly once: no line is lost when the file is replaced.
     #[test]
     fn appending_while_another_rewrites_loses_nothing() {
         let directory = tempfile::tempdir().unwrap();

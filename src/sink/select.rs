@@ -1,6 +1,6 @@
-//! What of a batch a sink gets: the events that its condition wants, in the format that it speaks.
+//! The part of a batch for a sink: the events that its condition selects, in the format that it uses.
 //!
-//! A sink that takes everything in the format in which it came gets the batch as it is.
+//! A sink that takes everything in the format of the batch gets the batch unchanged.
 
 use std::sync::Arc;
 
@@ -14,21 +14,21 @@ use crate::pipeline::{Batch, Held, Others, Refusal, Stop};
 /// Which events of a batch a sink takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Only {
-    /// Every one.
+    /// All events.
     #[default]
     All,
-    /// Those that hit.
+    /// Events that hit.
     Hits,
-    /// Those that did not; metrics and traces, which are not matched, are among them.
+    /// Events that did not hit, including metrics and traces, which are not matched.
     NotHits,
 }
 
 impl Only {
-    /// The batch for a sink that speaks the format of the batch; `None` when nothing of it is for the sink. Blocks when the
-    /// batch must be cut: [`Only::is_whole`] says whether.
+    /// Returns the batch for a sink that uses the format of the batch; `None` if nothing of it is for the sink. Blocks
+    /// if the batch must be split: [`Only::is_whole`] tells whether.
     ///
     /// # Errors
-    /// There is no room, or the batch cannot be walked, although it was before: a fault of Hotlist.
+    /// There is no memory, or the batch cannot be walked although it was before, which is a bug in Hotlist.
     pub fn of(self, batch: &Arc<Batch>) -> Result<Option<Arc<Batch>>, Refusal> {
         if self.is_empty(batch, batch.format) {
             return Ok(None);
@@ -59,12 +59,13 @@ impl Only {
         })))
     }
 
-    /// Converts what of a batch is for a sink that speaks another format, in parts of at most `max_bytes`, of which one is
-    /// made while the one before is sent. `take` gets them one after the other, and says whether anybody waits for more.
-    /// Blocks. Returns how many records lost what was around them.
+    /// Converts the part of a batch for a sink that uses another format, in parts of at most `max_bytes`; one is built
+    /// while the previous one is sent. `take` receives them one after the other, and returns whether more are needed.
+    /// Blocks. Returns how many records lost the context around them.
     ///
     /// # Errors
-    /// There is no room, the client left, or the batch cannot be walked, although it was before: a fault of Hotlist.
+    /// There is no memory, the client disconnected, or the batch cannot be walked although it was before, which is a
+    /// bug in Hotlist.
     pub fn convert(
         self,
         batch: &Batch,
@@ -82,7 +83,7 @@ impl Only {
         Ok(converter.bare)
     }
 
-    /// Whether the sink gets the batch as it is.
+    /// Whether the sink gets the batch unchanged.
     pub fn is_whole(self, batch: &Batch, format: Format) -> bool {
         format == batch.format
             && match self {
@@ -92,9 +93,9 @@ impl Only {
             }
     }
 
-    /// Whether there is nothing in it for the sink. An empty batch is something: who sends it wants an answer.
+    /// Whether the batch has nothing for the sink. An empty batch counts as something: its sender expects an answer.
     fn is_empty(self, batch: &Batch, format: Format) -> bool {
-        // What another format cannot say is for other sinks, see `Deliver::takes`.
+        // Events that another format cannot express are for other sinks, see `Deliver::takes`.
         let others = format == batch.format && !batch.others.is_empty();
         match self {
             Only::All => format != batch.format && batch.records == 0 && !batch.others.is_empty(),
@@ -103,7 +104,7 @@ impl Only {
         }
     }
 
-    /// Says of the records of a batch, asked in order, whether the sink takes them.
+    /// Returns a function that decides for the records of a batch, in order, whether the sink takes them.
     pub(super) fn keep(self, batch: &Batch) -> impl FnMut(usize) -> bool + use<'_> {
         let mut hits = batch.hits.iter().map(|hit| hit.place).peekable();
         move |place| {
@@ -118,10 +119,10 @@ impl Only {
 }
 
 fn unwalkable(error: EnvelopeError) -> Refusal {
-    Refusal::Unavailable(format!("a batch cannot be laid out for a sink: {error}"))
+    Refusal::Unavailable(format!("a batch cannot be prepared for a sink: {error}"))
 }
 
-/// The message in one piece, which is a copy when it has several.
+/// Joins the message into one piece, which is a copy if it has several.
 fn joined(batch: &Batch) -> Result<Bytes, Refusal> {
     if let [only] = batch.message.parts() {
         return Ok(only.clone());
@@ -130,11 +131,11 @@ fn joined(batch: &Batch) -> Result<Bytes, Refusal> {
     Ok(room.own(batch.message.to_bytes()))
 }
 
-/// Makes batches of the parts of a conversion.
+/// Builds batches from the parts of a conversion.
 struct Converter<'a, F> {
     batch: &'a Batch,
     format: Format,
-    /// What the part that is being written holds.
+    /// The memory of the part that is being written.
     room: Held,
     take: F,
     bare: usize,
@@ -187,7 +188,7 @@ mod tests {
     use crate::encoding::wire::put_bytes;
     use crate::pipeline::{Room, Tagged, Work};
 
-    /// Room for so many bytes.
+    /// Memory for this many bytes.
     #[derive(Debug)]
     struct Left(AtomicUsize);
 
@@ -217,7 +218,7 @@ mod tests {
         (Arc::new(batch), left)
     }
 
-    /// What is made of a batch takes room; without room the collector is asked to come again, and nothing is made.
+    /// Converting a batch takes memory; without memory the collector is asked to retry, and nothing is converted.
     #[test]
     fn what_is_made_takes_room() {
         let (whole, left) = batch(20);
@@ -230,7 +231,7 @@ mod tests {
         assert_eq!(left.0.load(Ordering::Relaxed), 20, "what was not made holds none");
     }
 
-    /// Guarantee: a part holds its own length while it is there, and a conversion nobody waits for ends.
+    /// Guarantee: a part holds its own length as long as it exists, and a conversion that nobody waits for ends.
     #[test]
     fn a_conversion_comes_in_parts() {
         let (whole, left) = batch(1000);
@@ -254,7 +255,7 @@ mod tests {
         assert!(refused.is_err() && made == 1, "{refused:?} {made}");
     }
 
-    /// Cutting leaves the records that are wanted, as they are; what has none of them is no batch at all.
+    /// Splitting keeps the selected records unchanged; a selection without records yields no batch.
     #[test]
     fn a_cut_batch_has_the_wanted_records() {
         let (whole, _) = batch(8 << 10);

@@ -1,4 +1,4 @@
-//! Byte permits: a message is read only when there is room for it, and holds its room for as long as its bytes live.
+//! Memory permits: a message is read only when memory is available, and holds its permit as long as its bytes exist.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,42 +10,42 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::pipeline::Room;
 use crate::telemetry;
 
-/// Unit of a permit in bytes: `acquire_many` counts in `u32`, and 4 GiB in flight must be sayable.
+/// Unit of a permit in bytes. `acquire_many` counts in `u32`, and limits above 4 GiB must be expressible.
 const UNIT: usize = 1024;
 
-/// Longest message that may use the reserve.
+/// Longest message in bytes that may use the reserve.
 const SMALL: usize = 1 << 20;
 
-/// The room of one process. A part of it is for small messages only, so that large ones that are never sent whole
-/// cannot starve everybody.
+/// The memory for messages in flight of one process. A part of it is reserved for small messages, so that large
+/// messages that stall cannot starve all other clients.
 #[derive(Clone, Debug)]
 pub struct InFlight {
     common: Arc<Semaphore>,
     reserve: Arc<Semaphore>,
     reserved: u32,
-    /// Units of the common room.
+    /// Units outside the reserve.
     total: usize,
 }
 
-/// Room for one message. Given back when dropped.
+/// The memory permit of one message. Dropping it returns the memory.
 #[derive(Debug)]
 pub struct Admission {
     permit: OwnedSemaphorePermit,
     grown: Mutex<Grown>,
     common: Arc<Semaphore>,
-    /// Where a small message grows when the common room is full.
+    /// Where a small message grows when the common memory is used up.
     reserve: Option<Arc<Semaphore>>,
-    /// Units of the common room that it could have besides `permit`, if it were alone.
+    /// Units of the common memory that the message could hold in addition to `permit` if no other message held any.
     most: usize,
 }
 
-/// What a message grew by.
+/// What a message holds in addition to its first permit.
 #[derive(Debug, Default)]
 struct Grown {
     permit: Option<OwnedSemaphorePermit>,
-    /// What it grew by in the reserve.
+    /// The part that is in the reserve.
     reserved: Option<OwnedSemaphorePermit>,
-    /// Bytes that are in use, of those that the permits stand for.
+    /// Bytes in use, out of those that the permits cover.
     bytes: usize,
 }
 
@@ -55,7 +55,7 @@ impl Grown {
         units(&self.permit) + units(&self.reserved)
     }
 
-    /// Gives back so many units, those of the reserve first.
+    /// Returns this many units, those of the reserve first.
     fn give_back(&mut self, units: usize) {
         let reserved = self.reserved.as_ref().map_or(0, OwnedSemaphorePermit::num_permits).min(units);
         for (permit, units) in [(&mut self.reserved, reserved), (&mut self.permit, units - reserved)] {
@@ -65,7 +65,7 @@ impl Grown {
 }
 
 impl InFlight {
-    /// Room for `bytes` in all, of which `reserve` are for small messages.
+    /// Creates a pool of `bytes`, of which `reserve` are for small messages.
     pub fn new(bytes: usize, reserve: usize) -> InFlight {
         let reserved = (reserve / UNIT).min(u32::MAX as usize);
         let common = (bytes / UNIT).saturating_sub(reserved).min(Semaphore::MAX_PERMITS);
@@ -77,7 +77,7 @@ impl InFlight {
         }
     }
 
-    /// Takes room for a message of `bytes`, waiting for it at most for `wait`. `None`: there was none.
+    /// Takes memory for a message of `bytes`, waiting at most `wait`. Returns `None` if no memory became available.
     pub async fn admit(&self, bytes: usize, wait: Duration) -> Option<Admission> {
         let units = units(bytes);
         let common = || Arc::clone(&self.common);
@@ -112,18 +112,18 @@ impl InFlight {
 
 impl Admission {
     fn grown(&self) -> MutexGuard<'_, Grown> {
-        // A permit cannot be half-merged.
+        // A permit cannot be half-merged, so the state behind a poisoned lock is valid.
         self.grown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ties the room to a message: it is given back when the last slice of the message is gone and `self` too.
+    /// Ties the memory to a message: it is returned when the last slice of the message and `self` are dropped.
     pub fn attach(self: &Arc<Self>, message: Bytes) -> Bytes {
         Bytes::from_owner(Admitted { message, _admission: Arc::clone(self) })
     }
 }
 
 impl Room for Admission {
-    /// Does not wait: who grows already holds room, and two that wait for each other would wait in vain.
+    /// Never waits: the caller already holds memory, and two callers that wait for each other would deadlock.
     fn take(&self, bytes: usize) -> bool {
         let mut grown = self.grown();
         let Some(wanted) = grown.bytes.checked_add(bytes) else { return false };
@@ -171,7 +171,7 @@ impl Drop for Admission {
     }
 }
 
-/// The owner behind the bytes of an admitted message.
+/// The owner of the bytes of an admitted message.
 struct Admitted {
     message: Bytes,
     _admission: Arc<Admission>,
@@ -191,7 +191,8 @@ fn units(bytes: usize) -> u32 {
 mod tests {
     use super::*;
 
-    /// Two messages that together fill the room: a third is refused after the wait, and admitted once one is gone.
+    /// Two messages that together use all memory: a third is refused after the wait, and admitted once one of them is
+    /// gone.
     #[tokio::test(start_paused = true)]
     async fn room_is_given_back_with_the_last_slice() {
         let in_flight = InFlight::new(10 * UNIT, 0);
@@ -222,8 +223,9 @@ mod tests {
         assert!(in_flight.admit(10 * UNIT, Duration::ZERO).await.is_some(), "all came back");
     }
 
-    /// Scenario: large messages hold all the common room. Guarantee: a small one has the reserve, a large one waits in
-    /// vain, and a small one grows in the reserve by as much as a small one has, further in the common room only.
+    /// Scenario: large messages hold all common memory. Guarantee: a small message uses the reserve, a large one waits
+    /// in vain, and a small one grows in the reserve up to the size of a small message, beyond that only in the common
+    /// memory.
     #[tokio::test(start_paused = true)]
     async fn small_messages_have_a_reserve() {
         let in_flight = InFlight::new(10 << 20, 2 << 20);

@@ -1,4 +1,4 @@
-//! The bytes of a request's body: in time, and only as many as there is room for.
+//! Reads the body of a request in time, and only as many bytes as there is memory for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,42 +14,42 @@ use super::outcome::NotTaken;
 use crate::net::grpc::Encoding;
 use crate::pipeline::{Refusal, Work};
 
-/// Room for a body of unknown length is taken in steps of at least so many bytes.
+/// Step in bytes in which memory is taken for a body of unknown length, at least.
 const STEP: usize = 64 << 10;
 
-/// A message as it was on the wire, with the room it holds.
+/// A message as it was received, with the memory it holds.
 #[derive(Debug)]
 pub struct Message {
-    /// How it is written below its compression.
+    /// The encoding of the message below its compression.
     pub syntax: Syntax,
     /// How `bytes` are compressed.
     pub encoding: Encoding,
-    /// The message; not copied when it came in one piece.
+    /// The message; not copied when it arrived in one piece.
     pub bytes: Bytes,
-    /// Room for `bytes`.
+    /// The memory permit for `bytes`.
     pub admission: Arc<Admission>,
 }
 
-/// How a message is written.
+/// The encoding of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Syntax {
-    /// As its format has it.
+    /// The binary encoding of its format.
     Binary,
     /// OTLP's logs as JSON.
     OtlpJson,
 }
 
-/// A body that is being read.
+/// A request body that is being received.
 pub struct Arriving<'a, B> {
     body: B,
     limits: &'a Limits,
-    /// When its first byte was waited for.
+    /// When reading the body began.
     since: Instant,
-    /// Bytes of it that came.
+    /// Bytes received so far.
     arrived: u64,
-    /// Whether the client was asked for any of it.
+    /// Whether any of the body was requested from the client.
     begun: bool,
-    /// Whether the client is gone or too slow.
+    /// Whether the client disconnected or is too slow.
     lost: bool,
 }
 
@@ -57,20 +57,20 @@ impl<'a, B> Arriving<'a, B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    /// The time for it begins now.
+    /// Starts the timeouts of the body.
     pub fn new(body: B, limits: &'a Limits) -> Arriving<'a, B> {
         Arriving { body, limits, since: Instant::now(), arrived: 0, begun: false, lost: false }
     }
 
-    /// The time for it begins now, of a body that holds several messages.
+    /// Restarts the timeouts for the next message of a body that holds several.
     pub fn restart(&mut self) {
         (self.since, self.arrived) = (Instant::now(), 0);
     }
 
-    /// The next bytes, or `None` at the end. Trailers of a request mean nothing to us.
+    /// Returns the next bytes, or `None` at the end. Trailers of a request are ignored.
     ///
     /// # Errors
-    /// They do not come in time, or the client went away.
+    /// The bytes do not arrive in time, or the client disconnected.
     pub async fn next(&mut self) -> Result<Option<Bytes>, NotTaken> {
         let now = Instant::now();
         let (wait, late) = [
@@ -93,16 +93,16 @@ where
         }
     }
 
-    /// The time that as many bytes as came may take at the least rate, beyond the time that every body has.
+    /// The time that the received bytes may take at the least rate, in addition to the time that every body has.
     fn time_for_arrived(&self) -> Duration {
         let rate = self.limits.min_upload_rate.max(1);
         self.limits.stall_timeout + Duration::from_millis(self.arrived.saturating_mul(1000) / rate)
     }
 
-    /// The same, however long it takes: what holds no room may idle.
+    /// Returns the next bytes without any timeout: a stream that holds no memory may idle.
     ///
     /// # Errors
-    /// The client went away.
+    /// The client disconnected.
     pub async fn next_at_leisure(&mut self) -> Result<Option<Bytes>, NotTaken> {
         self.begun = true;
         loop {
@@ -124,10 +124,11 @@ where
         }
     }
 
-    /// Exactly `len` bytes up to the end, `first` being the first of them. There must be room for them already.
+    /// Returns exactly `len` bytes, which must reach to the end of the body; `first` are the first of them. The caller
+    /// must have taken memory for them.
     ///
     /// # Errors
-    /// There are more or fewer, they do not come in time, or the client went away.
+    /// The body is longer or shorter, does not arrive in time, or the client disconnected.
     pub async fn exactly(&mut self, len: usize, first: Bytes) -> Result<Bytes, NotTaken> {
         let mut whole = Bytes::new();
         let mut joined = BytesMut::new();
@@ -135,12 +136,12 @@ where
         loop {
             let found = whole.len() + joined.len() + next.len();
             if found > len {
-                return Err(NotTaken::invalid(format!("the request has bytes behind its message of {len} bytes")));
+                return Err(NotTaken::invalid(format!("the request continues after its message of {len} bytes")));
             }
             if next.len() == len {
                 whole = next;
             } else if !next.is_empty() {
-                // The room was granted, so the allocation may be as large as the header says.
+                // Memory was taken, so the allocation may be as large as the header announces.
                 joined.reserve(len - joined.len());
                 joined.extend_from_slice(&next);
             }
@@ -156,10 +157,11 @@ where
         }
     }
 
-    /// All bytes up to the end, with room for them: taken before when their number is known, else in steps.
+    /// Returns all bytes up to the end. Memory is taken in advance if the length is known, otherwise in steps.
     ///
     /// # Errors
-    /// They are more than a message may have, there is no room, they do not come in time, or the client went away.
+    /// The body is longer than a message may be, there is no memory, it does not arrive in time, or the client
+    /// disconnected.
     pub async fn all(&mut self, in_flight: &InFlight) -> Result<(Bytes, Arc<Admission>), NotTaken> {
         if let Some(len) = self.body.size_hint().exact() {
             let len = usize::try_from(len).unwrap_or(usize::MAX);
@@ -180,7 +182,7 @@ where
             if len > granted {
                 let wanted = granted.saturating_mul(2).clamp(len, limit);
                 let work = Work::within(admission.clone());
-                // The old buffer and the new one are there together for a moment.
+                // The old and the new buffer exist at the same time for a moment.
                 let old = work.hold(joined.capacity()).map_err(Refusal::from)?;
                 work.take(wanted - granted).map_err(Refusal::from)?;
                 granted = wanted;
@@ -192,9 +194,10 @@ where
         Ok((Bytes::from(joined), admission))
     }
 
-    /// Reads what is left and drops it, because a client may listen for an answer only when it has sent everything. Not
-    /// when it is gone or too slow, has far more than a message may have, or waits for leave to send and was given none;
-    /// `unasked` says that it does not wait.
+    /// Reads and drops the rest of the body, because some clients read an answer only after they have sent everything.
+    /// Does nothing when the client disconnected or is too slow, when the body is far longer than a message may be, or
+    /// when the client waits for `100 Continue` and did not get it; `unasked` means that the client does not wait for
+    /// it.
     pub async fn discard(&mut self, unasked: bool) {
         let mut left = self.limits.max_request_bytes.saturating_mul(4);
         while (self.begun || unasked) && !self.lost && left > 0 {
@@ -203,23 +206,28 @@ where
         }
     }
 
-    /// What a client is told that takes too long.
+    /// Returns the error for a client that is too slow.
     fn late(&self, late: Late) -> NotTaken {
         let text = match late {
             Late::Whole => {
-                format!("the request's body did not arrive whole within {} ms", self.limits.receive_timeout.as_millis())
+                format!(
+                    "the request body did not arrive completely within {} ms",
+                    self.limits.receive_timeout.as_millis()
+                )
             }
-            Late::Stalled => format!("the request's body stalled for {} ms", self.limits.stall_timeout.as_millis()),
+            Late::Stalled => format!("the request body stalled for {} ms", self.limits.stall_timeout.as_millis()),
             Late::Slow => {
                 let rate = self.limits.min_upload_rate;
-                format!("the request's body comes at less than {rate} bytes a second: see `limits.min_upload_rate`")
+                format!(
+                    "the request body arrives at less than {rate} bytes per second: send faster, or lower `limits.min_upload_rate`"
+                )
             }
         };
         Refusal::Unavailable(text).into()
     }
 }
 
-/// Which bound a body ran into.
+/// The timeout that a body exceeded.
 #[derive(Clone, Copy)]
 enum Late {
     Whole,
@@ -227,10 +235,10 @@ enum Late {
     Slow,
 }
 
-/// Room for a message of `len` bytes.
+/// Takes memory for a message of `len` bytes.
 ///
 /// # Errors
-/// It is larger than a message may be, or there is no room.
+/// The message is longer than the limit, or there is no memory.
 pub async fn admit(len: usize, limits: &Limits, in_flight: &InFlight) -> Result<Admission, NotTaken> {
     let limit = limits.max_request_bytes;
     if len > limit {
@@ -241,7 +249,7 @@ pub async fn admit(len: usize, limits: &Limits, in_flight: &InFlight) -> Result<
     in_flight.admit(len, limits.admission_wait).await.ok_or_else(|| no_room(limits))
 }
 
-/// What is said when there is no room.
+/// Returns the error for a request that got no memory.
 pub fn no_room(limits: &Limits) -> NotTaken {
     let limit = limits.in_flight_bytes;
     let text = format!("more than {limit} bytes are in flight: retry later, or raise `limits.in_flight_bytes`");
@@ -255,8 +263,8 @@ mod tests {
     use http_body::Frame;
     use http_body_util::StreamBody;
 
-    /// Scenario: a body comes a piece a second. Guarantee: at the least rate it is read to its end, below it it is refused as
-    /// a fault that may pass, once it had the time that every body has.
+    /// Scenario: a body arrives in one piece per second. Guarantee: at the least rate it is read to its end; below it,
+    /// it is refused with a retryable error, after the time that every body has.
     #[tokio::test(start_paused = true)]
     async fn a_body_has_a_least_rate() {
         let limits = Limits { min_upload_rate: 100, ..Limits::default() };
@@ -278,7 +286,7 @@ mod tests {
                 panic!("another refusal")
             };
             assert!(is_slow && text.contains("min_upload_rate"), "{text}");
-            // 10 s, and half a second for each that passed.
+            // 10 s, and half a second for each second that passed.
             assert_eq!(begun.elapsed().as_secs(), 19);
         }
     }

@@ -1,7 +1,7 @@
-//! Source `filter`: the Filter stream and Check of `proto/hotlist/filter/v1/filter.proto`, for agents of one's own.
+//! Source `filter`: the Filter stream and Check of `proto/hotlist/filter/v1/filter.proto`, for your own programs.
 //!
-//! A plain tower service with its own framing, as for OTLP: tonic's codec would buffer messages before there is room for
-//! them. The events of a stream are walked and spliced as bytes; only Check, whose values are few, is decoded.
+//! A plain tower service with its own framing, like OTLP: tonic's codec would buffer messages before memory is taken
+//! for them. The events of a stream are walked and spliced as bytes; only Check, which has few values, is decoded.
 
 mod check;
 mod outbox;
@@ -27,10 +27,10 @@ use crate::pipeline::{BoxFuture, Check, Deliver, Process};
 /// The service whose health is that of the source.
 pub(super) const SERVICE: &str = "hotlist.filter.v1.Filter";
 
-/// What reflection says of it: an encoded `FileDescriptorSet`.
+/// Its description for reflection: an encoded `FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = crate::proto::filter::FILE_DESCRIPTOR_SET;
 
-/// What is served, by its path.
+/// The methods of the service.
 #[derive(Clone, Copy)]
 enum Method {
     Stream,
@@ -40,7 +40,7 @@ enum Method {
 const METHODS: [(&str, Method); 2] =
     [("/hotlist.filter.v1.Filter/Stream", Method::Stream), ("/hotlist.filter.v1.Filter/Check", Method::Check)];
 
-/// The service. Cheap to clone: one is cloned for each connection.
+/// The service. Cheap to clone: it is cloned for each connection.
 #[derive(Clone)]
 pub struct FilterSource {
     state: Arc<State>,
@@ -52,21 +52,21 @@ struct State {
     window: usize,
 }
 
-/// What the source may take.
+/// The limits of the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The limits that all sources have.
     pub limits: Limits,
-    /// Batches of one stream that are in work or whose answers are unsent, at most.
+    /// Batches of one stream that are in work or whose answers are not sent yet, at most.
     pub window: usize,
 }
 
 impl FilterSource {
-    /// Binds the socket; nothing is accepted before [`Bound::serve`]. Needs a tokio runtime. `name` is the source's
-    /// in metrics and logs, `judge` what matches events and looks up values.
+    /// Binds the socket; connections are not accepted before [`Bound::serve`]. Needs a tokio runtime. `name` is the
+    /// source's name in metrics and logs, `judge` matches events and looks up values.
     ///
     /// # Errors
-    /// The address cannot be bound, the limits cannot work, or there is no runtime.
+    /// The address cannot be bound, the limits contradict each other, or there is no runtime.
     pub fn bind(
         name: &str,
         address: &Address,
@@ -78,10 +78,10 @@ impl FilterSource {
         FilterSource::on(listener::bind(name, address)?, settings, shared, judge, deliver)
     }
 
-    /// The same over a socket that is bound.
+    /// Creates the source on a bound socket.
     ///
     /// # Errors
-    /// The limits cannot work.
+    /// The limits contradict each other.
     pub fn on(
         listener: Listener,
         settings: Settings,

@@ -1,5 +1,5 @@
-//! gRPC's frames in a request's body, one after the other: the header first, so that there is room before the message
-//! is read. A unary call has one of them, a stream any number.
+//! Reads the gRPC frames of a request body one after the other: first the header, so that memory is taken before the
+//! message is read. A unary call has one frame, a stream any number.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
@@ -12,9 +12,9 @@ use crate::net::grpc::{Encoding, FrameHeader, HEADER_LEN};
 /// A body that is read frame by frame.
 pub struct Frames<'a, B> {
     body: Arriving<'a, B>,
-    /// How compressed messages are compressed.
+    /// The compression of messages that are marked as compressed.
     encoding: Encoding,
-    /// What arrived and was not taken.
+    /// Bytes that were received and not consumed.
     rest: Bytes,
 }
 
@@ -22,16 +22,16 @@ impl<'a, B> Frames<'a, B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    /// At the start of a body. `encoding` is the request's, in which its messages may be compressed.
+    /// Starts at the beginning of a body. `encoding` is the request's, in which its messages may be compressed.
     pub fn new(body: B, encoding: Encoding, limits: &'a Limits) -> Frames<'a, B> {
         Frames { body: Arriving::new(body, limits), encoding, rest: Bytes::new() }
     }
 
-    /// Waits for as long as it takes until a frame begins; `false`: the body ends here. The time for the frame begins
-    /// then.
+    /// Waits without a timeout until a frame begins; returns `false` if the body ends here. The timeouts of the frame
+    /// start then.
     ///
     /// # Errors
-    /// The client went away.
+    /// The client disconnected.
     pub async fn begins(&mut self) -> Result<bool, NotTaken> {
         while self.rest.is_empty() {
             match self.body.next_at_leisure().await? {
@@ -43,10 +43,10 @@ where
         Ok(true)
     }
 
-    /// The header of a frame.
+    /// Reads the header of a frame.
     ///
     /// # Errors
-    /// Half a header, one that gRPC does not know, or it does not come in time.
+    /// The header is incomplete, unknown to gRPC, or does not arrive in time.
     pub async fn header(&mut self) -> Result<FrameHeader, NotTaken> {
         let mut header = BytesMut::with_capacity(HEADER_LEN);
         loop {
@@ -65,10 +65,10 @@ where
         header.map_err(|bad| NotTaken::invalid(bad.to_string()))
     }
 
-    /// How the message behind a header is compressed.
+    /// Returns the compression of the message that follows a header.
     ///
     /// # Errors
-    /// It is marked as compressed in a request that does not say how.
+    /// The message is marked as compressed in a request that does not name a compression.
     pub fn encoding(&self, header: FrameHeader) -> Result<Encoding, NotTaken> {
         match (header.compressed, self.encoding) {
             (true, Encoding::Identity) => {
@@ -80,18 +80,19 @@ where
         }
     }
 
-    /// The message of a unary call: `len` bytes, and nothing behind them.
+    /// Reads the message of a unary call: `len` bytes, and nothing after them.
     ///
     /// # Errors
-    /// There are more or fewer, they do not come in time, or the client went away.
+    /// The body is longer or shorter, does not arrive in time, or the client disconnected.
     pub async fn only(mut self, len: usize) -> Result<Bytes, NotTaken> {
         self.body.exactly(len, self.rest).await
     }
 
-    /// The next `len` bytes; not copied when they came in one piece. There must be room for them already.
+    /// Reads the next `len` bytes; they are not copied when they arrived in one piece. The caller must have taken
+    /// memory for them.
     ///
     /// # Errors
-    /// The body ends before, they do not come in time, or the client went away.
+    /// The body ends early, does not arrive in time, or the client disconnected.
     pub async fn message(&mut self, len: usize) -> Result<Bytes, NotTaken> {
         let mut joined = BytesMut::new();
         loop {
@@ -99,7 +100,7 @@ where
             if self.rest.len() >= missing && joined.is_empty() {
                 return Ok(self.rest.split_to(missing));
             }
-            // The room was granted, so the allocation may be as large as the header says.
+            // Memory was taken, so the allocation may be as large as the header announces.
             joined.reserve(missing);
             joined.extend_from_slice(&self.rest.split_to(missing.min(self.rest.len())));
             if joined.len() == len {
@@ -109,10 +110,10 @@ where
         }
     }
 
-    /// Steps over the next `len` bytes as they arrive, and keeps the first `keep` of them.
+    /// Skips the next `len` bytes as they arrive, and returns the first `keep` of them.
     ///
     /// # Errors
-    /// As [`Frames::message`].
+    /// The same as [`Frames::message`].
     pub async fn skip(&mut self, len: usize, keep: usize) -> Result<Bytes, NotTaken> {
         let mut kept = BytesMut::new();
         let mut left = len;
@@ -142,7 +143,7 @@ mod tests {
     use std::convert::Infallible;
 
     proptest! {
-        /// Law: however data frames cut the wire, the messages are the same, and those stepped over leave no trace.
+        /// Law: however data frames cut the wire, the messages are the same, and skipped messages leave no trace.
         #[test]
         fn cuts_do_not_matter(
             messages in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..40), any::<bool>()), 0..8),

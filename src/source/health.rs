@@ -1,6 +1,6 @@
-//! `grpc.health.v1` and gRPC reflection, beside every source on its own port.
+//! `grpc.health.v1` and gRPC reflection, which every source serves on its own port.
 //!
-//! The status is that of the process: the same for the server as a whole and for each service that takes events.
+//! The status is that of the process: the same for the whole server and for each service that receives events.
 
 use std::pin::Pin;
 
@@ -15,10 +15,10 @@ use tonic_health::pb::{FILE_DESCRIPTOR_SET, HealthCheckRequest, HealthCheckRespo
 use super::{filter, otlp, vector};
 use crate::escape::Escaped;
 
-/// The services whose health can be asked for; the empty name is the server as a whole.
+/// The services whose health can be queried; the empty name is the whole server.
 const SERVICES: [&str; 4] = ["", otlp::SERVICE, vector::SERVICE, filter::SERVICE];
 
-/// The health that sources tell their clients. Clones are the same.
+/// The health that all sources report. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct Health(watch::Sender<State>);
 
@@ -26,7 +26,7 @@ pub struct Health(watch::Sender<State>);
 enum State {
     NotReady,
     Ready,
-    /// For good.
+    /// Final: a process that drains never becomes ready again.
     Draining,
 }
 
@@ -46,18 +46,19 @@ impl Default for Health {
 }
 
 impl Health {
-    /// SERVING or NOT_SERVING.
+    /// Sets SERVING or NOT_SERVING.
     pub fn set_ready(&self, ready: bool) {
         let wanted = if ready { State::Ready } else { State::NotReady };
         self.0.send_if_modified(|state| *state != State::Draining && std::mem::replace(state, wanted) != wanted);
     }
 
-    /// Whether it is SERVING now.
+    /// Whether the status is SERVING now.
     pub fn is_ready(&self) -> bool {
         *self.0.borrow() == State::Ready
     }
 
-    /// NOT_SERVING for good. Who watches is told, and then its stream ends: it must not hold up a drain.
+    /// Sets NOT_SERVING permanently. Watching clients get it, and then their streams end, so that they do not hold up a
+    /// drain.
     pub fn drain(&self) {
         self.0.send_replace(State::Draining);
     }
@@ -68,12 +69,12 @@ impl Health {
     }
 }
 
-/// Adds gRPC reflection, which describes to anybody what is served. For sources that only this host can reach.
+/// Adds gRPC reflection, which describes the served methods to any client. For sources that only this host can reach.
 pub fn reflect_in(routes: Routes) -> Routes {
     reflect_with(routes, None)
 }
 
-/// As [`reflect_in`], with one more encoded `FileDescriptorSet`, that of the source's own service.
+/// Like [`reflect_in`], with an additional encoded `FileDescriptorSet`: that of the source's own service.
 pub fn reflect_with(routes: Routes, own: Option<&'static [u8]>) -> Routes {
     let describe = || {
         let builder = tonic_reflection::server::Builder::configure();
@@ -81,11 +82,11 @@ pub fn reflect_with(routes: Routes, own: Option<&'static [u8]>) -> Routes {
             .chain([FILE_DESCRIPTOR_SET])
             .fold(builder, |builder, set| builder.register_encoded_file_descriptor_set(set))
     };
-    // Many a grpcurl in use knows the older name of the protocol only.
+    // Many grpcurl versions in use only know the older protocol.
     match (describe().build_v1(), describe().build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha),
         (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(error = %Escaped(&error), "gRPC reflection is not served: its descriptors cannot be read");
+            tracing::error!(error = %Escaped(&error), "gRPC reflection is disabled: its descriptors cannot be read");
             routes
         }
     }
@@ -100,15 +101,15 @@ impl HealthCalls for Calls {
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         let service = &request.get_ref().service;
         if !SERVICES.contains(&service.as_str()) {
-            return Err(Status::not_found("no such service is served here"));
+            return Err(Status::not_found("this port does not serve that service"));
         }
         Ok(Response::new(answer(self.0.borrow().status())))
     }
 
     type WatchStream = Answers;
 
-    /// As the protocol wants it, a service that is not known is told as such, and may become known. Here none ever
-    /// does, so only the end of the process ends that stream.
+    /// The protocol demands that an unknown service is reported as such and may become known later. Here that never
+    /// happens, so such a stream ends only with the process.
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Answers>, Status> {
         let known = SERVICES.contains(&request.get_ref().service.as_str());
         let mut states = self.0.clone();

@@ -1,4 +1,4 @@
-//! The way of every request through a source, whatever its protocol: from its body, through matching, to the answer of
+//! The path of every request through a source, whatever its protocol: from its body, through matching, to the answer of
 //! the next hop.
 
 use std::future::Future;
@@ -21,7 +21,7 @@ use crate::net::grpc::compression::InflateError;
 use crate::pipeline::{self, Accepted, Batch, Client, Deliver, Metadata, Others, Process, Refusal, Signal, Work};
 use crate::telemetry::{self, Throttle};
 
-/// What a source is made of beside its protocol.
+/// What a source needs apart from its protocol.
 pub struct Intake {
     name: Arc<str>,
     limits: Limits,
@@ -30,20 +30,20 @@ pub struct Intake {
     deliver: Arc<dyn Deliver>,
 }
 
-/// What a request holds, as its head says.
+/// What a request contains, according to its head.
 #[derive(Clone, Copy, Debug)]
 pub struct Content {
     /// How the message is encoded.
     pub format: Format,
-    /// What is in it; logs where the format mixes signals.
+    /// The signal of its events; logs where the format mixes signals.
     pub signal: Signal,
 }
 
 impl Intake {
-    /// `name` is the source's in metrics and logs.
+    /// Creates an intake. `name` is the source's name in metrics and logs.
     ///
     /// # Errors
-    /// The limits cannot work.
+    /// The limits contradict each other.
     pub fn new(
         name: &str,
         limits: Limits,
@@ -55,25 +55,25 @@ impl Intake {
         Ok(Intake { name: name.into(), limits, shared: shared.clone(), process, deliver })
     }
 
-    /// What the source takes at most.
+    /// The limits of the source.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Its name in metrics and logs.
+    /// The name of the source in metrics and logs.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// What matches.
+    /// The match stage.
     pub fn process(&self) -> &dyn Process {
         &*self.process
     }
 
-    /// Takes a matched batch to the sinks, and counts it when they have it.
+    /// Delivers a matched batch to the sinks, and counts it once they have accepted it.
     ///
     /// # Errors
-    /// A required sink does not take it.
+    /// A required sink did not accept it.
     pub async fn deliver(&self, batch: Batch) -> Result<Accepted, Refusal> {
         let signal = batch.signal.as_str();
         let accepted = self.deliver.deliver(Arc::new(batch)).await?;
@@ -82,8 +82,8 @@ impl Intake {
         Ok(accepted)
     }
 
-    /// Runs work on a message of `len` bytes that is as long as the message: here, or on a worker when that is too long
-    /// for a thread that others wait for. `length` is `None` when it says nothing about the work.
+    /// Runs work that takes as long as a message of `len` bytes is large: on this thread, or on a worker if it would
+    /// hold up a thread that others wait for. `length` is `None` when the length does not predict the work.
     ///
     /// # Errors
     /// All workers are busy, or the work panicked.
@@ -99,26 +99,26 @@ impl Intake {
         result.map_err(refuse_work)
     }
 
-    /// Counts what came over the wire.
+    /// Counts received bytes.
     pub fn count_received(&self, bytes: usize) {
         counter!(telemetry::SOURCE_RECEIVED_BYTES_TOTAL, "source" => self.name.to_string()).increment(bytes as u64);
     }
 
-    /// The room for messages.
+    /// The memory for messages.
     pub fn in_flight(&self) -> &InFlight {
         &self.shared.in_flight
     }
 
-    /// A request begins; it is counted under the status with which it ends.
+    /// Starts counting a request; it is counted with the status with which it ends.
     pub fn count(&self) -> Count {
         Count::begin(&self.name)
     }
 
-    /// Takes one request through, until the next hop has answered. `message` reads its body, and is not polled when
-    /// nobody takes such content.
+    /// Takes one request through the pipeline until the next hop has answered. `message` reads its body, and is not
+    /// polled if no sink accepts such content.
     ///
     /// # Errors
-    /// What the client is to be told.
+    /// What to answer the client.
     pub async fn take(
         self: &Arc<Self>,
         content: Content,
@@ -134,16 +134,16 @@ impl Intake {
         let message = message.await?;
         self.count_received(message.bytes.len());
         stages.end("receive");
-        // A compressed message of any length may inflate to the limit, so its length says nothing about the work.
+        // A compressed message of any length may inflate to the limit, so its length does not predict the work.
         let length = match content.is_matched() || message.syntax == Syntax::OtlpJson {
             true => message.bytes.len(),
             false => 0,
         };
         let length = (message.encoding == Encoding::Identity).then_some(length);
         let this = Arc::clone(self);
-        // Dropped with this future when the client leaves: then what works for it stops.
+        // Dropped with this future when the client disconnects, which cancels its work.
         let client = Client::default();
-        // The room is held until the batch was delivered, also when nothing of the message is left in it.
+        // The memory is held until the batch was delivered, even if nothing of the message remains in it.
         let room = message.admission.clone();
         let work = Work::within(room).until(&client);
         let of_work = work.clone();
@@ -162,7 +162,8 @@ impl Intake {
         Ok(accepted)
     }
 
-    /// Whether a request came by few enough other Hotlists. One whose sinks lead back to it would take each batch forever.
+    /// Checks that a request passed few enough other Hotlists. A source whose sinks lead back to it would forward each
+    /// batch forever.
     fn check_hops(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         static LINES: Throttle = Throttle::once_a_minute();
         let (hops, max) = (pipeline::hops(headers), self.limits.max_hops);
@@ -171,7 +172,7 @@ impl Intake {
         }
         let source = &*self.name;
         if let Some(left_out) = LINES.pass() {
-            tracing::warn!(source, hops, max, left_out, "requests go in a loop: a sink leads back to this source");
+            tracing::warn!(source, hops, max, left_out, "request loop: a sink leads back to this source");
         }
         Err(Refusal::Unavailable(format!(
             "source {source}: the request passed {hops} Hotlists already, and `limits.max_hops` allows {max}: does the \
@@ -179,7 +180,7 @@ impl Intake {
         )))
     }
 
-    /// Inflates, converts, and matches and tags what is to be matched.
+    /// Inflates and converts a message, then matches and tags it if it contains log records.
     fn work(&self, content: Content, message: Message, work: &Work) -> Result<Batch, NotTaken> {
         let Message { syntax, encoding, bytes, admission } = message;
         let bytes = self.inflate(bytes, encoding, work)?;
@@ -194,10 +195,10 @@ impl Intake {
         })
     }
 
-    /// A message without its compression; it holds the room for all of it.
+    /// Decompresses a message, which holds memory for all of it.
     ///
     /// # Errors
-    /// It is corrupt, too large, there is no room, or the client left.
+    /// The message is corrupt or too large, there is no memory, or the client disconnected.
     pub fn inflate(&self, bytes: Bytes, encoding: Encoding, work: &Work) -> Result<Bytes, NotTaken> {
         encoding.inflate(&bytes, self.limits.max_request_bytes, work).map_err(|error| match error {
             InflateError::Stopped(stop) => Refusal::from(stop).into(),
@@ -206,7 +207,7 @@ impl Intake {
         })
     }
 
-    /// JSON to protobuf, most often to fewer bytes.
+    /// Converts JSON to protobuf, which is usually shorter.
     fn convert(&self, signal: Signal, text: &Bytes, work: &Work) -> Result<Bytes, NotTaken> {
         let limit = self.limits.max_request_bytes;
         let mut room = work.hold(0).map_err(Refusal::from)?;
@@ -248,7 +249,7 @@ impl Intake {
 }
 
 impl Content {
-    /// Whether there can be log records in it. All else passes as it is.
+    /// Whether it can contain log records. Everything else passes unchanged.
     fn is_matched(self) -> bool {
         self.signal == Signal::Logs
     }
@@ -256,7 +257,7 @@ impl Content {
 
 fn nobody_takes(format: Format, signal: Signal) -> NotTaken {
     let (signal, sink) = (signal.as_str(), if format == Format::Vector { "vector" } else { "otlp" });
-    let text = format!("no sink of this source takes {signal}: add one of type {sink}, or do not send {signal}");
+    let text = format!("no sink of this source accepts {signal}: add a sink of type {sink}, or do not send {signal}");
     NotTaken::Unimplemented(text)
 }
 
@@ -267,16 +268,16 @@ fn refuse_work(error: WorkError) -> Refusal {
     }
 }
 
-/// Measures one stage of a request after the other. A stage that does not come to its end is not measured.
+/// Measures the stages of a request one after the other. A stage that does not finish is not measured.
 pub struct Stages(Instant);
 
 impl Stages {
-    /// The first stage begins now.
+    /// Starts the first stage.
     pub fn start() -> Stages {
         Stages(Instant::now())
     }
 
-    /// A stage ends, and the next one begins.
+    /// Ends a stage and starts the next one.
     pub fn end(&mut self, stage: &'static str) {
         let now = Instant::now();
         histogram!(telemetry::STAGE_SECONDS, "stage" => stage).record(now.duration_since(self.0).as_secs_f64());

@@ -1,7 +1,7 @@
-//! The socket of a source, and what it serves: HTTP/2 for gRPC, for some sources HTTP/1.1 too, within the limits of the
-//! source.
+//! The socket of a source and the protocols on it: HTTP/2 for gRPC, for some sources also HTTP/1.1, within the limits
+//! of the source.
 //!
-//! The socket and the service are apart, so that a socket can go on while what answers behind it is exchanged.
+//! Socket and service are separate, so that a socket can stay open while the service behind it is replaced.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -22,8 +22,8 @@ use crate::net::tls::{self, Acceptor};
 
 /// The first bytes of every HTTP/2 connection of a client (RFC 9113 section 3.4).
 const HTTP_2: Preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// The same, or the first bytes of an HTTP/1 request: a method of RFC 9110 section 9 or RFC 5789, or an empty line before it,
-/// which is ignored (RFC 9112 section 2.2).
+/// The same, or the first bytes of an HTTP/1 request: a method of RFC 9110 section 9 or RFC 5789, or an empty line
+/// before it, which is ignored (RFC 9112 section 2.2).
 const HTTP: &[Preface] = &[
     HTTP_2,
     b"POST ",
@@ -37,30 +37,30 @@ const HTTP: &[Preface] = &[
     b"PATCH ",
     b"\r\n",
 ];
-/// Streams that a client opened and took back, and that no handler has seen: more is an attack (CVE-2023-44487).
+/// Streams that a client opened and reset before any handler saw them; more is an attack (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
-/// Streams that we reset, because the client broke the protocol in them: more is an attack (CVE-2025-8671).
+/// Streams that we reset because the client broke the protocol; more is an attack (CVE-2025-8671).
 const MAX_LOCAL_RESETS: usize = 100;
 /// Bytes that are read at once from an HTTP/1 connection.
 const HTTP_1_BUFFER: usize = 64 << 10;
 
-/// A bound source that does not accept yet.
+/// A bound source that does not accept connections yet.
 pub struct Bound {
     socket: Socket,
     routes: Routes,
 }
 
-/// A bound socket without anything behind it.
+/// A bound socket without a service.
 pub struct Socket {
     listener: Listener,
     limits: Limits,
     tls: Option<Arc<Acceptor>>,
-    /// Whether HTTP/1.1 is spoken beside HTTP/2.
+    /// Whether HTTP/1.1 is served in addition to HTTP/2.
     http1: bool,
 }
 
 impl Bound {
-    /// `source` answers every request that none of [`Bound::with_services`] does.
+    /// Combines a socket with a service: `source` answers every request that none of [`Bound::with_services`] answers.
     pub(super) fn on<S>(listener: Listener, limits: Limits, source: S) -> Bound
     where
         S: Service<Request<axum::body::Body>, Response = Response<Body>, Error = Infallible>,
@@ -72,63 +72,63 @@ impl Bound {
         Bound { socket, routes }
     }
 
-    /// Its socket, for a source that takes over from it.
+    /// The socket, for a source that takes over from this one.
     pub fn listener(&self) -> &Listener {
         &self.socket.listener
     }
 
-    /// Where it listens; the port that the system chose when 0 was asked for.
+    /// The address it listens on, with the port that the system chose if 0 was configured.
     pub fn local_address(&self) -> &Address {
         self.socket.listener.local_address()
     }
 
-    /// Speaks HTTP/1.1, too, with clients that begin so.
+    /// Also serves HTTP/1.1, to clients that start with it.
     #[must_use]
     pub(super) fn with_http1(mut self) -> Bound {
         self.socket.http1 = true;
         self
     }
 
-    /// What to offer in the handshake of TLS.
+    /// The protocols to offer in the TLS handshake.
     pub fn protocols(&self) -> tls::Protocols {
         if self.socket.http1 { tls::HTTP } else { tls::HTTP_2 }
     }
 
-    /// Speaks TLS only.
+    /// Accepts only TLS connections.
     #[must_use]
     pub fn with_tls(mut self, tls: Acceptor) -> Bound {
         self.socket.tls = Some(Arc::new(tls));
         self
     }
 
-    /// Serves more beside the source on the same socket (health, reflection).
+    /// Serves more services on the same socket (health, reflection).
     #[must_use]
     pub fn with_services(mut self, add: impl FnOnce(Routes) -> Routes) -> Bound {
         self.routes = add(self.routes);
         self
     }
 
-    /// The socket, and what it would serve.
+    /// Splits it into the socket and its services.
     pub fn into_parts(self) -> (Socket, Routes) {
         (self.socket, self.routes)
     }
 
-    /// Accepts and answers until `shutdown` is ready, then stops accepting, tells clients to go (GOAWAY), finishes
-    /// what is in flight and returns. Whoever cannot wait so long drops the future.
+    /// Accepts and answers until `shutdown` is ready, then stops accepting, asks clients to disconnect (GOAWAY),
+    /// finishes the requests in flight and returns. A caller that cannot wait so long drops the future.
     ///
     /// # Errors
-    /// The socket broke down.
+    /// The socket failed.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
         self.socket.serve(self.routes, shutdown).await
     }
 }
 
 impl Socket {
-    /// As [`Bound::serve`], with any service behind it. It is cloned for each connection and called for each request,
-    /// so one that looks up at each call what to ask can be changed while the socket serves.
+    /// Like [`Bound::serve`], with any service. The service is cloned for each connection and called for each request,
+    /// so a service that resolves its target at each call can be replaced while the socket serves.
     ///
     /// # Errors
-    /// The socket broke down.
+    /// The socket failed.
     pub async fn serve<S>(self, service: S, shutdown: impl Future<Output = ()>) -> Result<(), ServeError>
     where
         S: Service<Request<Upload>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
@@ -141,7 +141,7 @@ impl Socket {
             tracing::warn!(
                 source = name,
                 %address,
-                "events arrive without encryption from other hosts: set `sources.{name}.tls`, or a loopback address"
+                "other hosts can send events without encryption: set `sources.<id>.tls`, or listen on a loopback address"
             );
         }
         let prefaces: &[Preface] = if http1 { HTTP } else { &[HTTP_2] };
@@ -172,7 +172,7 @@ pub(super) fn bind(name: &str, address: &Address) -> io::Result<Listener> {
     bind_beside(name, address, &[])
 }
 
-/// The same, where some of `others` may listen at overlapping addresses.
+/// Binds the socket of a source where some of `others` may listen on overlapping addresses.
 pub(crate) fn bind_beside(name: &str, address: &Address, others: &[&Listener]) -> io::Result<Listener> {
     Listener::bind_beside(name, address, others)
         .map_err(|cause| io::Error::new(cause.kind(), format!("a source cannot listen at {address}: {cause}")))
@@ -182,10 +182,10 @@ fn http_1(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        // That time would run while a connection waits for its next request, too: see TimedHeader.
+        // hyper's timeout would also run while a connection waits for its next request: see TimedHeader.
         .header_read_timeout(None)
-        // A client that closes its side after the request waits for the answer all the same. One that is gone looks like it:
-        // its batch is delivered.
+        // A client that closes its sending side after the request still waits for the answer. A client that
+        // disconnected looks the same: its batch is delivered.
         .half_close(true)
         .max_header_size(limits.max_header_bytes as usize)
         .max_buf_size(HTTP_1_BUFFER);

@@ -1,4 +1,4 @@
-//! Reads the one message of a unary gRPC request: header first, then room for it, then its bytes.
+//! Reads the one message of a unary gRPC request: first its header, then memory is taken, then its bytes are read.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use super::frames::Frames;
 use super::outcome::NotTaken;
 use crate::net::grpc::Encoding;
 
-/// Reads the message; `encoding` is the request's, in which it may be compressed.
+/// Reads the message; `encoding` is the compression that the request names.
 ///
 /// # Errors
-/// What the wire holds is not exactly one message within the limits, there is no room, or the client went away.
+/// The body is not exactly one message within the limits, there is no memory, or the client disconnected.
 pub async fn read<B>(body: B, encoding: Encoding, limits: &Limits, in_flight: &InFlight) -> Result<Message, NotTaken>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -79,7 +79,7 @@ mod tests {
         }
     }
 
-    /// Wrong lengths, an unknown flag and too many bytes are INVALID_ARGUMENT, and the text says what is wrong.
+    /// Wrong lengths, an unknown flag and too many bytes are INVALID_ARGUMENT, and the text names the fault.
     #[tokio::test]
     async fn what_is_not_one_message_is_invalid() {
         let limits = Limits { max_request_bytes: 100, ..Limits::default() };
@@ -88,8 +88,8 @@ mod tests {
             (vec![], "after 0 of the 5 bytes"),
             (data(&[0, 0, 0]), "after 3 of the 5 bytes"),
             (data(&[0, 0, 0, 0, 4, 1, 2]), "after 2 of the 4 bytes"),
-            (data(&[0, 0, 0, 0, 1, 1, 2]), "bytes behind its message of 1 bytes"),
-            (data(&[0, 0, 0, 0, 0, 1]), "bytes behind its message of 0 bytes"),
+            (data(&[0, 0, 0, 0, 1, 1, 2]), "continues after its message of 1 bytes"),
+            (data(&[0, 0, 0, 0, 0, 1]), "continues after its message of 0 bytes"),
             (data(&[9, 0, 0, 0, 0]), "flag of the gRPC message is 9"),
             (data(&[1, 0, 0, 0, 1, 1]), "has no `grpc-encoding`"),
             (data(&[0, 0, 0, 0, 101]), "101 bytes, more than 100"),
@@ -119,7 +119,7 @@ mod tests {
         }
     }
 
-    /// A client that sends its message at no more than the least rate does not hold its room for ever.
+    /// A client that sends no faster than the least rate does not hold its memory forever.
     #[tokio::test(start_paused = true)]
     async fn a_slow_body_is_unavailable() {
         let start = tokio::time::Instant::now();
@@ -135,7 +135,7 @@ mod tests {
         let limits = Limits::default();
         let in_flight = InFlight::new(limits.in_flight_bytes, 0);
         let result = read(Box::pin(StreamBody::new(drip)), Encoding::Identity, &limits, &in_flight).await;
-        assert_eq!(refusal(result), "the request's body did not arrive whole within 60000 ms");
+        assert_eq!(refusal(result), "the request body did not arrive completely within 60000 ms");
         assert_eq!(start.elapsed(), limits.receive_timeout);
         assert!(in_flight.admit(limits.in_flight_bytes, Duration::ZERO).await.is_some(), "its room is given back");
     }
@@ -147,7 +147,7 @@ mod tests {
         let body = StreamBody::new(futures_util::StreamExt::chain(frames, stream::pending()));
         let limits = Limits::default();
         let result = read(body, Encoding::Identity, &limits, &InFlight::new(limits.in_flight_bytes, 0)).await;
-        assert_eq!(refusal(result), "the request's body stalled for 10000 ms");
+        assert_eq!(refusal(result), "the request body stalled for 10000 ms");
         assert_eq!(start.elapsed(), limits.stall_timeout);
     }
 }

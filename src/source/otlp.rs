@@ -1,7 +1,7 @@
 //! Source `otlp`: OTLP/gRPC, the `Export` methods of `LogsService`, `MetricsService` and `TraceService`, and OTLP/HTTP
 //! (`otlp_http`) on the same address.
 //!
-//! Logs are matched. Metrics and traces pass untouched, under the same limits, when a sink takes them.
+//! Logs are matched. Metrics and traces pass unchanged, under the same limits, if a sink accepts them.
 
 use std::convert::Infallible;
 use std::io;
@@ -26,25 +26,25 @@ use crate::pipeline::{Accepted, BoxFuture, Deliver, Process, Signal};
 /// The service whose health is that of the source.
 pub(super) const SERVICE: &str = "opentelemetry.proto.collector.logs.v1.LogsService";
 
-/// One a signal.
+/// The methods, one per signal.
 const METHODS: [Method; 3] = [method(Signal::Logs), method(Signal::Metrics), method(Signal::Traces)];
 
 const fn method(signal: Signal) -> Method {
     Method { path: signal.export_path(), content: Content { format: Format::Otlp, signal }, answer: response }
 }
 
-/// The service. Cheap to clone: one is cloned for each connection.
+/// The service. Cheap to clone: it is cloned for each connection.
 #[derive(Clone)]
 pub struct OtlpSource {
     intake: Arc<Intake>,
 }
 
 impl OtlpSource {
-    /// Binds the socket; nothing is accepted before [`Bound::serve`]. Needs a tokio runtime. `name` is the source's
-    /// in metrics and logs.
+    /// Binds the socket; connections are not accepted before [`Bound::serve`]. Needs a tokio runtime. `name` is the
+    /// source's name in metrics and logs.
     ///
     /// # Errors
-    /// The address cannot be bound, the limits cannot work, or there is no runtime.
+    /// The address cannot be bound, the limits contradict each other, or there is no runtime.
     pub fn bind(
         name: &str,
         address: &Address,
@@ -56,10 +56,10 @@ impl OtlpSource {
         OtlpSource::on(listener::bind(name, address)?, limits, shared, process, deliver)
     }
 
-    /// The same over a socket that is bound.
+    /// Creates the source on a bound socket.
     ///
     /// # Errors
-    /// The limits cannot work.
+    /// The limits contradict each other.
     pub fn on(
         listener: Listener,
         limits: Limits,
@@ -71,10 +71,10 @@ impl OtlpSource {
         Ok(Bound::on(listener, limits, source).with_http1())
     }
 
-    /// The service alone, to be put into a server of one's own.
+    /// Creates the service alone, to be embedded in another server.
     ///
     /// # Errors
-    /// The limits cannot work.
+    /// The limits contradict each other.
     pub fn new(
         name: &str,
         limits: Limits,
@@ -111,8 +111,8 @@ where
     }
 }
 
-/// An `Export…ServiceResponse`, whose fields have the same numbers for every signal: empty, or with `partial_success`
-/// (1), which has the number of records rejected (1) and a message (2).
+/// Writes an `Export…ServiceResponse`, whose fields have the same numbers for every signal: empty, or with
+/// `partial_success` (1), which has the number of rejected records (1) and a message (2).
 pub(super) fn response(accepted: &Accepted) -> Vec<u8> {
     if *accepted == Accepted::default() {
         return Vec::new();
@@ -139,7 +139,7 @@ mod tests {
     use prost::Message;
 
     proptest! {
-        /// Law: prost reads what is written, and would write the same.
+        /// Law: prost reads the written bytes, and would write the same.
         #[test]
         fn prost_reads_the_response(rejected in 0..=i64::MAX, message: String) {
             let written = response(&Accepted { rejected: rejected as u64, message: message.clone() });

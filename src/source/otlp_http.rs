@@ -1,8 +1,8 @@
-//! OTLP/HTTP: one request a POST to `/v1/logs`, `/v1/metrics` or `/v1/traces`, as protobuf or as JSON.
+//! OTLP/HTTP: one request per POST to `/v1/logs`, `/v1/metrics` or `/v1/traces`, as protobuf or as JSON.
 //!
-//! Answers are those of the OTLP specification ("OTLP/HTTP Response"): 200 with an `Export…ServiceResponse`, else a
-//! `google.rpc.Status`, both written as the request was. Clients try again on 429 and 503, and on nothing else that is
-//! answered here.
+//! Answers are those of the OTLP specification ("OTLP/HTTP Response"): 200 with an `Export…ServiceResponse`, otherwise
+//! a `google.rpc.Status`, both encoded like the request. Of the statuses that are answered here, clients retry only 429
+//! and 503.
 
 use std::sync::Arc;
 
@@ -25,10 +25,10 @@ use crate::pipeline::{Accepted, Refusal, Signal};
 /// The paths of the OTLP specification ("OTLP/HTTP Request").
 const PATHS: [(&str, Signal); 3] =
     [("/v1/logs", Signal::Logs), ("/v1/metrics", Signal::Metrics), ("/v1/traces", Signal::Traces)];
-/// When to come again, in seconds, after overload or a fault that may pass.
+/// When to retry, in seconds, after overload or a transient fault.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// Answers one request, whatever it asks for.
+/// Answers one request, whatever its path.
 pub async fn call<B>(intake: &Arc<Intake>, request: Request<B>) -> Response<Body>
 where
     B: HttpBody<Data = Bytes> + Unpin,
@@ -36,7 +36,7 @@ where
     let count = intake.count();
     let (head, body) = request.into_parts();
     let mut body = Arriving::new(body, intake.limits());
-    // Over HTTP/1 an answer is lost when the connection is closed while the client still sends. HTTP/2 resets the stream.
+    // Over HTTP/1 an answer is lost if the connection is closed while the client still sends. HTTP/2 resets the stream.
     let one_way = head.version < Version::HTTP_2;
     let unasked = !head.headers.contains_key(header::EXPECT);
     let media = Media::of(&head.headers);
@@ -65,10 +65,10 @@ fn check(head: &request::Parts, media: Option<Media>) -> Result<(Content, Syntax
     let path = head.uri.path();
     let Some((_, signal)) = PATHS.into_iter().find(|(known, _)| *known == path) else {
         let known = PATHS.map(|(known, _)| known).join(", ");
-        return Err(Answer::NoPath(format!("there is nothing at {path}, only at {known}")));
+        return Err(Answer::NoPath(format!("there is no endpoint at {path}; the endpoints are {known}")));
     };
     if head.method != Method::POST {
-        return Err(Answer::Method(format!("{} is not taken, only POST", head.method)));
+        return Err(Answer::Method(format!("the method {} is not supported: use POST", head.method)));
     }
     let syntax = match media {
         Some(Media::Protobuf) => Syntax::Binary,
@@ -88,10 +88,10 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Answer> {
         (Some(value), None) => Encoding::parse(value.as_bytes()),
         (Some(_), Some(_)) => None,
     };
-    found.ok_or_else(|| Answer::Encoding("the content-encoding must be one of identity, gzip and zstd".to_owned()))
+    found.ok_or_else(|| Answer::Encoding("the content-encoding must be identity, gzip or zstd".to_owned()))
 }
 
-/// How a request, and with it its answer, is written.
+/// The encoding of a request and of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Media {
     Protobuf,
@@ -124,7 +124,7 @@ impl Media {
                         Signal::Metrics => "rejectedDataPoints",
                         Signal::Traces => "rejectedSpans",
                     };
-                    // The JSON mapping of protobuf writes 64 bits as a string.
+                    // The JSON mapping of protobuf writes 64-bit integers as strings.
                     partial_success.insert(name.into(), accepted.rejected.to_string().into());
                 }
                 if !accepted.message.is_empty() {
@@ -135,7 +135,7 @@ impl Media {
         }
     }
 
-    /// A `google.rpc.Status`: code (1) and message (2).
+    /// Writes a `google.rpc.Status`: code (1) and message (2).
     fn status(self, status: &Status) -> Vec<u8> {
         match self {
             Media::Protobuf => {
@@ -148,7 +148,7 @@ impl Media {
     }
 }
 
-/// What a client is told.
+/// An answer to a client.
 enum Answer {
     Taken(Signal, Accepted),
     NotTaken(NotTaken),
@@ -159,7 +159,7 @@ enum Answer {
 }
 
 impl Answer {
-    /// The status in metrics, in the words of gRPC.
+    /// The status label of metrics, in the words of gRPC.
     fn label(&self) -> &'static str {
         match self {
             Answer::Taken(..) => "ok",
@@ -168,7 +168,7 @@ impl Answer {
         }
     }
 
-    /// The status of HTTP, with a header that says what would be taken, or when.
+    /// The HTTP status, with a header that names what is supported or when to retry.
     fn status(&self) -> (StatusCode, Option<(header::HeaderName, HeaderValue)>) {
         let supported = |name, value| Some((name, HeaderValue::from_static(value)));
         match self {
@@ -183,7 +183,7 @@ impl Answer {
             }
             Answer::NotTaken(NotTaken::Refused(Refusal::Later { delay, overloaded, .. })) => {
                 let status = if *overloaded { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::SERVICE_UNAVAILABLE };
-                // In whole seconds, and never sooner than asked for (RFC 9110 section 10.2.3).
+                // In whole seconds, and never sooner than requested (RFC 9110 section 10.2.3).
                 let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
                 (status, Some((header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))))
             }
@@ -242,7 +242,7 @@ mod tests {
     }
 
     proptest! {
-        /// Law: the JSON of an answer says what its protobuf says.
+        /// Law: the JSON of an answer has the same content as its protobuf.
         #[test]
         fn json_and_protobuf_agree(rejected in 0..=i64::MAX, text: String, which in 0usize..3) {
             let names = ["rejectedLogRecords", "rejectedDataPoints", "rejectedSpans"];

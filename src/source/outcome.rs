@@ -1,4 +1,4 @@
-//! How a request ends, in words that every protocol of a source can say in its own way.
+//! How a request ends, in terms that every protocol of a source can express.
 
 use std::sync::Arc;
 
@@ -7,26 +7,26 @@ use metrics::counter;
 use crate::pipeline::Refusal;
 use crate::telemetry;
 
-/// Why a request was not taken.
+/// Why a request was not accepted.
 #[derive(Debug)]
 pub enum NotTaken {
-    /// It is refused.
+    /// The request is refused.
     Refused(Refusal),
-    /// It is larger than the limit, and never can be taken.
+    /// The request is larger than the limit, so that a retry cannot succeed.
     TooLarge(String),
-    /// Nobody here takes such requests.
+    /// This source does not support the method, the encoding or the signal.
     Unimplemented(String),
-    /// The client went away in the middle: nobody is there to be answered.
+    /// The client disconnected in the middle of the request: there is nobody to answer.
     Gone,
 }
 
 impl NotTaken {
-    /// It can never succeed, because of what it holds.
+    /// The request can never succeed because of its content.
     pub fn invalid(text: impl Into<String>) -> NotTaken {
         Refusal::InvalidArgument(text.into()).into()
     }
 
-    /// The status in metrics: that of gRPC in lower case, whatever the protocol.
+    /// The status label of metrics: the gRPC status in lower case, whatever the protocol.
     pub fn label(&self) -> &'static str {
         match self {
             NotTaken::Refused(refusal) => refusal.label(),
@@ -43,19 +43,19 @@ impl From<Refusal> for NotTaken {
     }
 }
 
-/// Counts a request when it ends, also when its future is dropped because the client went away.
+/// Counts a request when it ends, also when its future is dropped because the client disconnected.
 pub struct Count {
     source: Arc<str>,
     status: &'static str,
 }
 
 impl Count {
-    /// Of a request to this source that begins now.
+    /// Starts counting a request to this source.
     pub fn begin(source: &Arc<str>) -> Count {
         Count { source: Arc::clone(source), status: "cancelled" }
     }
 
-    /// It ends with this status.
+    /// Counts the request with this status.
     pub fn end(mut self, status: &'static str) {
         self.status = status;
     }

@@ -1,7 +1,7 @@
-//! Unary gRPC calls: one framed message in, one out, with our own framing (design section 9 says why).
+//! Unary gRPC calls: one framed message in, one out, with our own framing (`docs/adr/0005-own-grpc-framing.md`).
 //!
-//! A call is answered OK, UNAVAILABLE, RESOURCE_EXHAUSTED or INVALID_ARGUMENT; UNIMPLEMENTED only for a method, a signal
-//! or an encoding that nobody here takes.
+//! A call is answered OK, UNAVAILABLE, RESOURCE_EXHAUSTED or INVALID_ARGUMENT; UNIMPLEMENTED only for a method, signal
+//! or encoding that this source does not support.
 
 use std::sync::Arc;
 
@@ -17,18 +17,18 @@ use crate::net::grpc::compression::{ACCEPTED, GRPC_ACCEPT_ENCODING, GRPC_ENCODIN
 use crate::net::grpc::{self, Code, Encoding, Status, UnaryBody};
 use crate::pipeline::{Accepted, Refusal};
 
-/// A method that takes events.
+/// A method that receives events.
 #[derive(Clone, Copy, Debug)]
 pub struct Method {
     /// `/package.Service/Method`.
     pub path: &'static str,
-    /// What its request holds.
+    /// The content of its request.
     pub content: Content,
-    /// Its answer's message when the events were taken.
+    /// Writes the message of the answer once the events were accepted.
     pub answer: fn(&Accepted) -> Vec<u8>,
 }
 
-/// Answers a call of one of `methods`, or says which ones there are.
+/// Answers a call of one of `methods`; the answer to an unknown method lists them.
 pub async fn call<B>(intake: &Arc<Intake>, methods: &[Method], request: Request<B>) -> Response<Body>
 where
     B: HttpBody<Data = Bytes> + Unpin,
@@ -49,12 +49,12 @@ where
     answer.into_response()
 }
 
-/// Checks what can be checked before the body, and reads the method and the encoding of the message.
+/// Checks everything that can be checked before the body, and returns the method and the encoding of the message.
 fn check<'a, B>(methods: &'a [Method], request: &Request<B>) -> Result<(&'a Method, Encoding), Answer> {
     find(methods, |method| method.path, request)
 }
 
-/// The same for methods of any kind, with their paths.
+/// Finds the method of a request among methods of any type, with their paths.
 pub fn find<'a, M, B>(
     methods: &'a [M],
     path_of: impl Fn(&M) -> &'static str,
@@ -72,7 +72,7 @@ pub fn find<'a, M, B>(
     let path = request.uri().path();
     let Some(method) = methods.iter().find(|method| path_of(method) == path) else {
         let known = methods.iter().map(path_of).collect::<Vec<_>>().join(", ");
-        return Err(Answer::unimplemented(format!("there is no method {path}, only {known}")));
+        return Err(Answer::unimplemented(format!("there is no method {path}; the methods are {known}")));
     };
     Ok((method, encoding(request.headers())?))
 }
@@ -81,17 +81,17 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, Answer> {
     let Some(name) = headers.get(GRPC_ENCODING) else { return Ok(Encoding::Identity) };
     Encoding::parse(name.as_bytes()).ok_or_else(|| {
         let name = String::from_utf8_lossy(name.as_bytes());
-        Answer::unimplemented(format!("encoding {name:?} is not known, use identity, gzip or zstd"))
+        Answer::unimplemented(format!("encoding {name:?} is not supported: use identity, gzip or zstd"))
     })
 }
 
-/// What a client is told.
+/// An answer to a client.
 pub enum Answer {
-    /// OK with this message.
+    /// OK, with this message.
     Taken(Vec<u8>),
-    /// Why not.
+    /// The request was not accepted.
     NotTaken(NotTaken),
-    /// Not gRPC at all, so the answer is not either.
+    /// The request is not gRPC, so the answer is plain HTTP.
     Http(StatusCode),
 }
 
@@ -100,7 +100,7 @@ impl Answer {
         Answer::NotTaken(NotTaken::Unimplemented(text))
     }
 
-    /// The status in metrics.
+    /// The status label of metrics.
     pub fn label(&self) -> &'static str {
         match self {
             Answer::Taken(_) => "ok",
@@ -109,7 +109,7 @@ impl Answer {
         }
     }
 
-    /// The response that says it.
+    /// Builds the HTTP response.
     pub fn into_response(self) -> Response<Body> {
         let not_taken = match self {
             Answer::Taken(message) => return taken(&message),
@@ -130,19 +130,19 @@ impl Answer {
     }
 }
 
-/// The answer OK with a message.
+/// Builds an OK response with a message.
 pub fn taken(message: &[u8]) -> Response<Body> {
     grpc_response(Body::new(UnaryBody::new(message)))
 }
 
-/// A response that has messages; its status comes behind them.
+/// Builds a response that may have messages; its status follows in the trailers.
 pub fn grpc_response(body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(grpc::CONTENT_TYPE));
     response
 }
 
-/// The status that says it, in gRPC and wherever else a `google.rpc.Status` is sent.
+/// The status for gRPC, and for every other protocol that sends a `google.rpc.Status`.
 pub fn status_of(not_taken: NotTaken) -> Status {
     match not_taken {
         NotTaken::Refused(Refusal::InvalidArgument(text)) | NotTaken::TooLarge(text) => {
@@ -155,7 +155,7 @@ pub fn status_of(not_taken: NotTaken) -> Status {
         }
         NotTaken::Refused(Refusal::Unavailable(text)) => Status::new(Code::Unavailable, text),
         NotTaken::Unimplemented(text) => Status::new(Code::Unimplemented, text),
-        // This is written to nobody.
-        NotTaken::Gone => Status::new(Code::Unavailable, "the request was not received whole"),
+        // Nobody receives this status.
+        NotTaken::Gone => Status::new(Code::Unavailable, "the request was not received completely"),
     }
 }

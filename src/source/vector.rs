@@ -1,7 +1,7 @@
 //! Source `vector`: Vector's own gRPC protocol, the methods `PushEvents` and `HealthCheck` of `vector.Vector`.
 //!
-//! Log events are matched; metrics and traces come in the same calls and pass untouched. The messages are those of
-//! `proto/vector/vector.proto` in Vector's repository.
+//! Log events are matched; metrics and traces arrive in the same calls and pass unchanged. The messages are defined in
+//! `proto/vector/vector.proto` of Vector's repository.
 
 use std::convert::Infallible;
 use std::io;
@@ -37,7 +37,7 @@ const HEALTH_CHECK: &str = "/vector.Vector/HealthCheck";
 /// `HealthCheckResponse` with `status` (1) NOT_SERVING (1). SERVING is 0, which is not written.
 const NOT_SERVING: [u8; 2] = [1 << 3, 1];
 
-/// The service. Cheap to clone: one is cloned for each connection.
+/// The service. Cheap to clone: it is cloned for each connection.
 #[derive(Clone)]
 pub struct VectorSource {
     intake: Arc<Intake>,
@@ -45,11 +45,11 @@ pub struct VectorSource {
 }
 
 impl VectorSource {
-    /// Binds the socket; nothing is accepted before [`Bound::serve`]. Needs a tokio runtime. `name` is the source's
-    /// in metrics and logs, `health` what it tells a Vector that asks.
+    /// Binds the socket; connections are not accepted before [`Bound::serve`]. Needs a tokio runtime. `name` is the
+    /// source's name in metrics and logs, `health` is what it reports to a Vector that asks.
     ///
     /// # Errors
-    /// The address cannot be bound, the limits cannot work, or there is no runtime.
+    /// The address cannot be bound, the limits contradict each other, or there is no runtime.
     pub fn bind(
         name: &str,
         address: &Address,
@@ -62,10 +62,10 @@ impl VectorSource {
         VectorSource::on(listener::bind(name, address)?, limits, shared, process, deliver, health)
     }
 
-    /// The same over a socket that is bound.
+    /// Creates the source on a bound socket.
     ///
     /// # Errors
-    /// The limits cannot work.
+    /// The limits contradict each other.
     pub fn on(
         listener: Listener,
         limits: Limits,
@@ -93,7 +93,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if request.uri().path() == HEALTH_CHECK {
-            // The request has no fields, so there is nothing to read of it.
+            // The request has no fields, so its body is not read.
             let message: &[u8] = if self.health.is_ready() { &[] } else { &NOT_SERVING };
             return Box::pin(std::future::ready(Ok(unary::taken(message))));
         }

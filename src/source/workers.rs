@@ -13,8 +13,8 @@ pub enum WorkError {
     /// The queue stayed full.
     #[error("all workers are busy and their queue is full: retry later, or raise `workers` or `queue`")]
     Full,
-    /// The work panicked. It is a fault of Hotlist; the message on standard error says where.
-    #[error("matching failed on a fault of its own: see the panic message in the log, and report it")]
+    /// The work panicked because of a bug in Hotlist; the panic message in the log has the place.
+    #[error("matching panicked, which is a bug in Hotlist: report it with the panic message in the log")]
     Panicked,
 }
 
@@ -22,7 +22,7 @@ pub enum WorkError {
 #[derive(Debug)]
 pub struct Workers {
     jobs: Sender<Job>,
-    /// One permit a place in the queue: async callers can wait for one, which they cannot on the channel.
+    /// One permit per place in the queue: async callers can wait for a permit, but not for the channel.
     places: Arc<Semaphore>,
 }
 
@@ -35,7 +35,7 @@ impl Workers {
     /// Starts `threads` threads with a queue of `queue` places.
     ///
     /// # Errors
-    /// The system gives no more threads.
+    /// The system refuses another thread.
     pub fn start(threads: usize, queue: usize) -> std::io::Result<Workers> {
         let (jobs, queued) = bounded::<Job>(queue);
         for number in 0..threads {
@@ -45,10 +45,10 @@ impl Workers {
         Ok(Workers { jobs, places: Arc::new(Semaphore::new(queue)) })
     }
 
-    /// Runs `work` on a worker. When the future is dropped before a worker took it, `work` is not run.
+    /// Runs `work` on a worker. If the future is dropped before a worker starts, `work` is not run.
     ///
     /// # Errors
-    /// No place in the queue for as long as `wait`, or a panic in `work`.
+    /// The queue was full for as long as `wait`, or `work` panicked.
     pub async fn run<T: Send + 'static>(
         &self,
         wait: Duration,
@@ -65,19 +65,20 @@ impl Workers {
         let (answer, result) = oneshot::channel();
         let run = Box::new(move || {
             if !answer.is_closed() {
-                // The client may be gone by now; then nobody wants the result.
+                // The client may have disconnected; then nobody needs the result.
                 let _ = answer.send(in_place(work));
             }
         });
-        // invariant: places equal the channel's capacity, so it is full only if a place was leaked.
+        // invariant: the number of places equals the channel's capacity, so the channel is full only if a place was
+        // leaked.
         self.jobs.try_send(Job { run, place }).map_err(|_| WorkError::Full)?;
         result.await.unwrap_or(Err(WorkError::Panicked))
     }
 }
 
-/// Runs `work` here, and turns a panic into an error.
+/// Runs `work` on this thread, and turns a panic into an error.
 pub fn in_place<T>(work: impl FnOnce() -> T) -> Result<T, WorkError> {
-    // The closure owns what it touches, and what it shares is immutable: nothing half-changed can be seen afterwards.
+    // The closure owns what it changes, and what it shares is immutable: no half-changed state is visible afterwards.
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| WorkError::Panicked)
 }
 
@@ -101,8 +102,8 @@ mod tests {
         assert_eq!(workers.run(Duration::from_secs(5), || 7).await, Ok(7));
     }
 
-    /// One worker, held by a gate, and a queue of one: the third caller is refused after the wait, the second is
-    /// served when the gate opens, and the work of a caller that gave up is not run.
+    /// One worker, blocked by a gate, and a queue of one: the third caller is refused after the wait, the second runs
+    /// when the gate opens, and the work of a caller that gave up is not run.
     #[tokio::test]
     async fn a_full_queue_refuses_and_abandoned_work_is_not_run() {
         let workers = Arc::new(Workers::start(1, 1).unwrap());

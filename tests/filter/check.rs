@@ -146,6 +146,9 @@ async fn the_values_of_a_call_are_bounded() {
     let status = ask(&server, &[("ip", "198.51.100.23"); 1001]).await.unwrap_err();
     assert_eq!(
         (status.code(), status.message()),
-        (Code::InvalidArgument, "1001 values are more than the 1000 of a call: ask in parts")
+        (
+            Code::InvalidArgument,
+            "the request has 1001 values, more than the 1000 of a call: send them in several calls"
+        )
     );
 }

@@ -84,7 +84,7 @@ async fn a_drain_answers_what_is_in_work_and_ends_the_stream() {
     sinks.wait_for(2).await;
     let drained = server.drain();
     let (code, text) = idle.end().await;
-    assert_eq!((code, text.contains("connect again")), (Code::Unavailable as i32, true), "{text}");
+    assert_eq!((code, text.contains("reconnect")), (Code::Unavailable as i32, true), "{text}");
     assert!(!drained.is_finished(), "two batches are in work");
     sinks.let_pass(2);
     assert_eq!((busy.answer().await.id, busy.answer().await.id), (1, 2));
@@ -105,7 +105,7 @@ async fn a_stream_on_an_old_connection_ends_after_what_is_in_work() {
     busy.frame(0, &request(1, &[&bad(0)], Answer::Hits).encode_to_vec()).await;
     sinks.wait_for(1).await;
     let (code, text) = idle.end().await;
-    assert_eq!((code, text.contains("connect again")), (Code::Unavailable as i32, true), "{text}");
+    assert_eq!((code, text.contains("reconnect")), (Code::Unavailable as i32, true), "{text}");
     sinks.let_pass(1);
     assert_eq!(busy.answer().await.id, 1);
     assert_eq!(busy.end().await.0, Code::Unavailable as i32);

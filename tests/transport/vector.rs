@@ -264,7 +264,7 @@ async fn metrics_and_traces_pass_or_are_refused() {
     let client = Client::connect(&alone.address).await;
     let answer = push(&client, &message).await;
     assert_eq!(answer.status(), 12);
-    assert!(answer.message().contains("no sink of this source takes metrics"), "{}", answer.message());
+    assert!(answer.message().contains("no sink of this source accepts metrics"), "{}", answer.message());
     assert!(backend.is_idle());
 }
 

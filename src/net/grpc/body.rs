@@ -1,4 +1,4 @@
-//! HTTP bodies of unary gRPC calls: a [`Rope`] behind its five-byte header, and the short message that answers it.
+//! HTTP bodies of unary gRPC calls: a [`Rope`] with its five-byte header, and the short message that answers it.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -13,18 +13,18 @@ use super::status::{Code, Status};
 use super::{FrameHeader, HEADER_LEN};
 use crate::encoding::Rope;
 
-/// Parts below this many bytes are joined with their neighbours: a data frame and an I/O slice of their own cost more
+/// Parts shorter than this many bytes are joined with their neighbours: a separate data frame and I/O slice cost more
 /// than the copy.
 const JOIN_BELOW: usize = 1024;
 
-/// A framed message as a request body. The parts of the rope go out as they are; only tiny neighbours are joined.
+/// A framed message as a request body. The parts of the rope are sent without a copy; only tiny neighbours are joined.
 #[derive(Debug)]
 pub struct RopeBody {
     frames: VecDeque<Bytes>,
     left: u64,
 }
 
-/// The message does not fit the four length bytes of the frame.
+/// A message that does not fit the four length bytes of the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a message of {len} bytes does not fit a gRPC frame (4 GiB): split the batch")]
 pub struct TooLong {
@@ -33,7 +33,7 @@ pub struct TooLong {
 }
 
 impl RopeBody {
-    /// Frames a message; `compressed` says that `message` already is.
+    /// Frames a message; `compressed` states that `message` is already compressed.
     ///
     /// # Errors
     /// The message is longer than 4 GiB.
@@ -42,7 +42,7 @@ impl RopeBody {
         Ok(RopeBody::behind(&FrameHeader { compressed, len }.write(), message))
     }
 
-    /// A message as it is, for HTTP without gRPC.
+    /// Wraps a message without a frame, for HTTP without gRPC.
     pub fn unframed(message: &Rope) -> RopeBody {
         RopeBody::behind(&[], message)
     }
@@ -66,15 +66,15 @@ impl RopeBody {
         RopeBody { frames, left: (header.len() + message.len()) as u64 }
     }
 
-    /// Bytes of memory that the body of a message takes besides the message: tiny parts are copied.
+    /// Bytes of memory that the body of a message takes in addition to the message: tiny parts are copied.
     pub fn copied(message: &Rope) -> usize {
         let is_tiny = |part: &&Bytes| part.len() < JOIN_BELOW;
-        // A buffer that grows has up to twice its bytes, and the one before stands beside it for a moment.
+        // A growing buffer has up to twice its bytes, and the previous buffer exists at the same time for a moment.
         let tiny: usize = message.parts().iter().filter(is_tiny).map(Bytes::len).sum();
         tiny * 3 + size_of_val(message.parts())
     }
 
-    /// The next part of the framed message, for bodies that hold several.
+    /// Returns the next part of the framed message, for bodies that hold several messages.
     pub fn next_part(&mut self) -> Option<Bytes> {
         let next = self.frames.pop_front();
         self.left = self.left.saturating_sub(next.as_ref().map_or(0, |part| part.len() as u64));
@@ -99,19 +99,19 @@ impl Body for RopeBody {
     }
 }
 
-/// The body of an answer that is OK: a message, most often an empty one, and `grpc-status: 0`.
+/// The body of an OK answer: a message, usually empty, and `grpc-status: 0`.
 #[derive(Debug)]
 pub enum UnaryBody {
-    /// The message is to be sent, with its header.
+    /// The message, with its header, is to be sent next.
     Message(Bytes),
-    /// The trailers are to be sent.
+    /// The trailers are to be sent next.
     Trailers,
     /// Everything was sent.
     Done,
 }
 
 impl UnaryBody {
-    /// Frames a message. One that no frame can hold is left out: the status says enough.
+    /// Frames a message. A message that does not fit a frame is left out: the status suffices.
     pub fn new(message: &[u8]) -> UnaryBody {
         match u32::try_from(message.len()) {
             Ok(len) if len > 0 => {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     proptest! {
-        /// Law: the body is the header followed by the rope's bytes, and says its size before.
+        /// Law: the body is the header followed by the rope's bytes, and announces its size correctly.
         #[test]
         fn body_is_header_and_message(parts in prop::collection::vec(0usize..3000, 0..12)) {
             let rope = rope(&parts);

@@ -1,7 +1,7 @@
-//! Message compression: the encodings that sources and sinks speak, with inflation that stops at a limit.
+//! Message compression: the encodings that sources and sinks support, with inflation that stops at a limit.
 //!
-//! A few kilobytes can inflate to gigabytes, so inflation asks for room before it takes it and ends at the limit, long
-//! before the stream does.
+//! A few kilobytes can inflate to gigabytes, so inflation takes memory permits before it allocates, and stops at the
+//! limit.
 
 use std::io::{self, Read, Write};
 
@@ -15,25 +15,25 @@ use crate::pipeline::{Held, Stop, Work};
 
 /// The header that names the encoding of the messages in a request.
 pub const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
-/// The header that lists the encodings a peer understands.
+/// The header that lists the encodings that a peer supports.
 pub const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
-/// What to put there: every encoding of [`Encoding`].
+/// The value of that header: every encoding of [`Encoding`].
 pub const ACCEPTED: HeaderValue = HeaderValue::from_static("identity,gzip,zstd");
 
-/// Room is taken in steps of at least this many bytes.
+/// Memory is taken in steps of at least this many bytes.
 const MIN_STEP: usize = 64 * 1024;
-/// Largest zstd window that is inflated, as a power of two: the 8 MiB that RFC 8878 section 3.1.1.1.2 asks decoders for.
-/// Compressors stay within it unless they are told not to (`--long`, levels above 19). The window is memory beside the
-/// message, one for each worker that inflates.
+/// Largest zstd window that is inflated, as a power of two: the 8 MiB that RFC 8878 section 3.1.1.1.2 requires of
+/// decoders. Compressors exceed it only on request (`--long`, levels above 19). The window is memory in addition to the
+/// message, once per worker that inflates.
 const ZSTD_WINDOW_LOG: u32 = 23;
-/// Level of gzip and zstd out: speed before size, next hops are near.
+/// Level of gzip and zstd for outgoing messages: speed matters more than size, because next hops are near.
 const GZIP_LEVEL: u32 = 1;
 const ZSTD_LEVEL: i32 = 1;
 
-/// How a message is compressed.
+/// The compression of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Encoding {
-    /// Not at all.
+    /// No compression.
     #[default]
     Identity,
     /// RFC 1952.
@@ -45,21 +45,21 @@ pub enum Encoding {
 /// Why a message was not inflated.
 #[derive(Debug, thiserror::Error)]
 pub enum InflateError {
-    /// It is longer than the limit.
+    /// The message is longer than the limit.
     #[error("the message inflates to more than {limit} bytes: send smaller batches, or raise `max_request_bytes`")]
     TooLarge {
         /// The limit in bytes.
         limit: usize,
     },
-    /// It is not what its encoding promises.
+    /// The bytes are not valid for their encoding.
     #[error("the {encoding} stream is corrupt: {cause}")]
     Corrupt {
-        /// The encoding the request names.
+        /// The encoding that the request names.
         encoding: &'static str,
-        /// What the decoder says.
+        /// The error of the decoder.
         cause: io::Error,
     },
-    /// There is no room for it.
+    /// There is no memory for the message.
     #[error(transparent)]
     Stopped(#[from] Stop),
 }
@@ -67,7 +67,7 @@ pub enum InflateError {
 /// Why a message was not compressed.
 #[derive(Debug, thiserror::Error)]
 pub enum DeflateError {
-    /// There is no room for it, or the client left.
+    /// There is no memory for the result, or the client disconnected.
     #[error(transparent)]
     Stopped(#[from] Stop),
     /// The compressor failed.
@@ -76,14 +76,14 @@ pub enum DeflateError {
 }
 
 impl Encoding {
-    /// The encoding a `grpc-encoding` header names, or `None` when it is not one of these.
+    /// The encoding that a `grpc-encoding` header names, or `None` if it is not supported.
     pub fn parse(value: &[u8]) -> Option<Encoding> {
         [Encoding::Identity, Encoding::Gzip, Encoding::Zstd]
             .into_iter()
             .find(|encoding| encoding.as_str().as_bytes().eq_ignore_ascii_case(value.trim_ascii()))
     }
 
-    /// The name in `grpc-encoding`.
+    /// The name for `grpc-encoding`.
     pub fn as_str(self) -> &'static str {
         match self {
             Encoding::Identity => "identity",
@@ -92,12 +92,12 @@ impl Encoding {
         }
     }
 
-    /// Inflates a whole message. Room for the result is taken from `work` before it is allocated, and so is what a buffer
-    /// that grows takes beside the one that replaces it.
+    /// Inflates a whole message. Memory for the result is taken from `work` before it is allocated, including the
+    /// memory that a growing buffer takes in addition to the buffer that replaces it.
     ///
     /// # Errors
-    /// The stream is corrupt or has bytes behind its end, inflates beyond `limit` bytes, there is no room, or the client
-    /// left.
+    /// The stream is corrupt or has trailing bytes, inflates beyond `limit` bytes, there is no memory, or the client
+    /// disconnected.
     pub fn inflate(self, message: &Bytes, limit: usize, work: &Work) -> Result<Bytes, InflateError> {
         match self {
             Encoding::Identity if message.len() > limit => Err(InflateError::TooLarge { limit }),
@@ -112,11 +112,12 @@ impl Encoding {
         }
     }
 
-    /// Compresses a rope for the wire; `Identity` gives the rope back without a copy. Room for the result is taken from
-    /// `work` as it grows.
+    /// Compresses a rope; `Identity` returns the rope without a copy. Memory for the result is taken from `work` as it
+    /// grows.
     ///
     /// # Errors
-    /// There is no room, the client left, or the compressor failed, which it does for want of memory only.
+    /// There is no memory, the client disconnected, or the compressor failed, which it does only when it runs out of
+    /// memory.
     pub fn deflate(self, message: &Rope, work: &Work) -> Result<Rope, DeflateError> {
         let mut out = Growing { bytes: Vec::new(), room: work.hold(0)?, stopped: None };
         let done = match self {
@@ -142,7 +143,7 @@ impl Encoding {
         }
     }
 
-    /// Reads a decoder to its end, never holding more than `limit` bytes and one more to see that there are more.
+    /// Reads a decoder to its end, holding at most `limit` bytes and one more to detect that there are more.
     fn drain(
         self,
         decoder: impl Read,
@@ -153,14 +154,14 @@ impl Encoding {
         let most = limit.saturating_add(1);
         let mut out = Vec::new();
         let mut room = work.hold(0)?;
-        // Logs compress five- to tenfold; from there on the buffer doubles. Beyond half of the limit it is as large as
-        // the limit at once: to grow again it would need more room than two messages of the largest size have.
+        // Logs compress five- to tenfold; from there on the buffer doubles. Above half of the limit it grows to the
+        // limit at once: growing again would need more memory than two messages of the largest size have.
         let mut wanted = compressed_len.saturating_mul(6).max(MIN_STEP);
         let mut decoder = decoder.take(most as u64);
         loop {
             work.check()?;
             let capacity = if wanted > most / 2 { most } else { wanted };
-            // The old buffer and the new one are there together for a moment.
+            // The old and the new buffer exist at the same time for a moment.
             room.grow(capacity)?;
             let mut larger = Vec::with_capacity(capacity);
             larger.extend_from_slice(&out);
@@ -186,7 +187,7 @@ impl Encoding {
     }
 }
 
-/// Bytes that are compressed between two questions whether to go on.
+/// Bytes that are compressed between two checks whether to continue.
 const PIECE: usize = 256 * 1024;
 
 fn write_parts(encoder: &mut impl Write, message: &Rope, work: &Work) -> io::Result<()> {
@@ -197,7 +198,7 @@ fn write_parts(encoder: &mut impl Write, message: &Rope, work: &Work) -> io::Res
     Ok(())
 }
 
-/// A buffer that takes room before it grows.
+/// A buffer that takes memory permits before it grows.
 struct Growing {
     bytes: Vec<u8>,
     room: Held,
@@ -209,7 +210,7 @@ impl Growing {
         let needed = self.bytes.len() + more;
         if needed > self.bytes.capacity() {
             let capacity = needed.max(self.bytes.capacity() * 2).max(MIN_STEP);
-            // The old buffer and the new one are there together for a moment.
+            // The old and the new buffer exist at the same time for a moment.
             self.room.grow(capacity)?;
             self.bytes.reserve_exact(capacity - self.bytes.len());
             self.room.shrink_to(capacity);
@@ -242,7 +243,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Law: what was deflated inflates to itself, whatever the parts, at any limit from its own length on.
+        /// Law: whatever the parts, a compressed message inflates to itself at any limit from its own length on.
         #[test]
         fn deflate_then_inflate(parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 0..5)) {
             let mut rope = Rope::default();
@@ -263,11 +264,11 @@ mod tests {
         }
     }
 
-    /// Room of which the most that was held is remembered.
+    /// A memory permit that records the most that was held.
     #[derive(Debug)]
     struct Measured {
         total: usize,
-        /// Now, and at most.
+        /// Held now, and the most that was held.
         held: Mutex<(usize, usize)>,
     }
 
@@ -294,8 +295,8 @@ mod tests {
         (room.clone(), Work::within(room))
     }
 
-    /// A bomb of 100 MB of zeros: inflation stops near the limit, and has asked for no more room than a buffer of the
-    /// limit and the one before it take.
+    /// A bomb of 100 MB of zeros: inflation stops near the limit, and takes no more memory than a buffer of the limit
+    /// and the previous buffer need.
     #[test]
     fn a_bomb_stops_at_the_limit() {
         let rope = Rope::from(Bytes::from(vec![0; 100 << 20]));
@@ -310,8 +311,8 @@ mod tests {
         }
     }
 
-    /// Guarantee: every message within the limit inflates in twice the limit less what it has on the wire, which is what
-    /// the smallest room leaves it, and holds no more than its length in the end.
+    /// Guarantee: every message within the limit inflates in twice the limit minus its length on the wire, which is
+    /// what the smallest permit allows, and holds no more than its length in the end.
     #[test]
     fn a_message_within_the_limit_fits_the_smallest_room() {
         let limit = 1 << 20;
@@ -333,7 +334,7 @@ mod tests {
         }
     }
 
-    /// A frame may ask for a window of its own choice before it has sent a byte; more than the bound is refused.
+    /// A frame may announce any window before it has sent a byte; a window above the bound is refused.
     #[test]
     fn a_large_zstd_window_is_refused() {
         for (window, fits) in [(ZSTD_WINDOW_LOG, true), (ZSTD_WINDOW_LOG + 1, false), (27, false)] {
@@ -354,7 +355,7 @@ mod tests {
         assert!(matches!(result, Err(InflateError::Stopped(Stop::NoRoomEver))), "{result:?}");
     }
 
-    /// Truncated streams and bytes behind the end are corruption, for both encodings.
+    /// Truncated streams and trailing bytes are corruption, for both encodings.
     #[test]
     fn truncated_and_trailing_bytes_are_corrupt() {
         let rope = Rope::from(Bytes::from_static(b"some message that is long enough to be cut"));

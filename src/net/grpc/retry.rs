@@ -1,6 +1,6 @@
-//! `google.rpc.RetryInfo`: when a client is to come again, in the details of a status.
+//! `google.rpc.RetryInfo`: when a client should retry, in the details of a status.
 //!
-//! OTLP exporters drop a batch on RESOURCE_EXHAUSTED unless the details say that a retry helps (OTLP specification,
+//! OTLP exporters drop a batch on RESOURCE_EXHAUSTED unless the details contain a retry delay (OTLP specification,
 //! "OTLP/gRPC Throttling").
 
 use std::time::Duration;
@@ -13,17 +13,17 @@ use http::HeaderValue;
 use super::Code;
 use crate::encoding::wire::{Fields, Payload, put_bytes, put_number};
 
-/// The longest delay that is read: a peer must not stop a collector forever.
+/// The longest delay that is accepted: a peer must not stop a collector forever.
 pub const MAX_DELAY: Duration = Duration::from_secs(60 * 60);
-/// The type of the detail.
+/// The type URL of the detail.
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
-/// Peers write `-bin` headers with padding or without.
+/// Peers write `-bin` headers with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A `google.rpc.Status` with this code and a delay as its only detail, as a header.
+/// Encodes a `google.rpc.Status` with this code and a delay as its only detail, as a header.
 pub fn encode(code: Code, delay: Duration) -> HeaderValue {
     let [mut duration, mut info, mut any, mut status] = [const { Vec::new() }; 4];
     for (number, value) in [(1, delay.as_secs()), (2, u64::from(delay.subsec_nanos()))] {
@@ -36,16 +36,16 @@ pub fn encode(code: Code, delay: Duration) -> HeaderValue {
     put_bytes(&mut any, 2, &info);
     put_number(&mut status, 1, u64::from(code.number()));
     put_bytes(&mut status, 3, &any);
-    // Base64 is always a legal header.
+    // Base64 is always a valid header.
     HeaderValue::try_from(BASE64.encode(status)).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// The delay in the details of a status, if there is one that can be read, at most [`MAX_DELAY`].
+/// Reads the delay in the details of a status, at most [`MAX_DELAY`]; `None` if there is no readable delay.
 pub fn decode(details: &HeaderValue) -> Option<Duration> {
     delay(&BASE64.decode(details.as_bytes()).ok()?)
 }
 
-/// The same of a `google.rpc.Status`.
+/// Reads the delay of a `google.rpc.Status`.
 pub fn delay(status: &[u8]) -> Option<Duration> {
     let mut fields = Fields::new(status);
     while let Ok(Some(field)) = fields.next_field() {
@@ -54,7 +54,7 @@ pub fn delay(status: &[u8]) -> Option<Duration> {
         {
             let duration = bytes(bytes(any, 2).unwrap_or_default(), 1).unwrap_or_default();
             let (seconds, nanos) = (number(duration, 1), number(duration, 2));
-            // A negative number is a large one here, and makes no sense.
+            // A negative number appears as a large one here, and is not valid.
             let sane = i64::try_from(seconds).is_ok() && nanos < 1_000_000_000;
             return sane.then(|| Duration::new(seconds, nanos as u32).min(MAX_DELAY));
         }
@@ -88,7 +88,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Law: a delay is read as it was written, and never longer than the longest.
+        /// Law: a delay is read as it was written, and is never longer than the longest.
         #[test]
         fn a_delay_round_trips(seconds in 0u64..10_000, nanos in 0u32..1_000_000_000) {
             let delay = Duration::new(seconds, nanos);

@@ -1,4 +1,4 @@
-//! gRPC's status codes, and how a status travels in HTTP headers (`PROTOCOL-HTTP2.md`, "Status" and "Status-Message").
+//! gRPC status codes, and how a status is sent in HTTP headers (`PROTOCOL-HTTP2.md`, "Status" and "Status-Message").
 
 use std::fmt;
 use std::time::Duration;
@@ -13,9 +13,9 @@ pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// The header or trailer with a base64-encoded `google.rpc.Status`.
 pub const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
-/// When a client is to come again after RESOURCE_EXHAUSTED, unless the status says it.
+/// When a client should retry after RESOURCE_EXHAUSTED, unless the status specifies it.
 const RETRY_SOON: Duration = Duration::from_secs(1);
-/// Longest message that is written into a header, in characters of the plain text; a longer one is cut.
+/// Longest message that is written into a header, in characters of the plain text; a longer one is truncated.
 const MAX_MESSAGE: usize = 1024;
 
 /// A gRPC status code (`statuscodes.md` in the grpc repository).
@@ -42,7 +42,7 @@ pub enum Code {
     Unauthenticated = 16,
 }
 
-/// Every code with its name, at the index that is its number.
+/// Every code with its name; the index is the number.
 const CODES: [(Code, &str); 17] = [
     (Code::Ok, "OK"),
     (Code::Cancelled, "CANCELLED"),
@@ -64,7 +64,7 @@ const CODES: [(Code, &str); 17] = [
 ];
 
 impl Code {
-    /// The code of a number; gRPC tells clients to read a number that it does not know as UNKNOWN.
+    /// The code for a number; gRPC defines that clients treat an unknown number as UNKNOWN.
     pub fn from_number(number: u32) -> Code {
         CODES.get(number as usize).map_or(Code::Unknown, |(code, _)| *code)
     }
@@ -84,11 +84,11 @@ impl fmt::Display for Code {
 /// A code with its message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// The code.
+    /// The status code.
     pub code: Code,
-    /// For humans; empty when there is nothing to say.
+    /// A text for humans; may be empty.
     pub message: String,
-    /// When the client is to come again (`google.rpc.RetryInfo`).
+    /// When the client should retry (`google.rpc.RetryInfo`).
     pub retry_delay: Option<Duration>,
 }
 
@@ -98,13 +98,13 @@ impl Status {
         Status { code, message: message.into(), retry_delay: None }
     }
 
-    /// The same, with the time after which the client is to come again.
+    /// Adds the time after which the client should retry.
     #[must_use]
     pub fn with_retry_delay(self, delay: Duration) -> Status {
         Status { retry_delay: Some(delay), ..self }
     }
 
-    /// The status in a set of headers or trailers, if there is one.
+    /// Reads the status from headers or trailers, if there is one.
     pub fn read(headers: &HeaderMap) -> Option<Status> {
         let number = headers.get(&GRPC_STATUS)?;
         let code =
@@ -114,7 +114,7 @@ impl Status {
         Some(Status { code, message, retry_delay })
     }
 
-    /// Puts the status into headers (a trailers-only answer) or trailers.
+    /// Writes the status into headers (a trailers-only answer) or trailers.
     pub fn write(&self, headers: &mut HeaderMap) {
         headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(self.code.number())));
         if !self.message.is_empty() {
@@ -133,7 +133,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// Percent-encodes a message: printable ASCII other than `%` stays, every other byte becomes `%XX`.
+/// Percent-encodes a message: printable ASCII except `%` is kept, every other byte becomes `%XX`.
 pub fn encode_message(message: &str) -> HeaderValue {
     const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
     let mut encoded = String::with_capacity(message.len());
@@ -152,8 +152,8 @@ pub fn encode_message(message: &str) -> HeaderValue {
     HeaderValue::try_from(encoded).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// Undoes [`encode_message`]. As gRPC asks, never fails: what is no valid escape stays as it is, bytes that are not
-/// UTF-8 are replaced.
+/// Reverses [`encode_message`]. As gRPC requires, never fails: invalid escapes are kept, bytes that are not UTF-8 are
+/// replaced.
 pub fn decode_message(encoded: &[u8]) -> String {
     let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
     let mut decoded = Vec::with_capacity(encoded.len());
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(Status::read(&headers), Some(Status::new(Code::Unknown, "")));
     }
 
-    /// Overload tells OTLP exporters to come again in a second; no other status does.
+    /// Overload asks OTLP exporters to retry after a second; no other status does.
     #[test]
     fn resource_exhausted_carries_a_retry_delay() {
         use base64::Engine as _;
@@ -219,7 +219,7 @@ mod tests {
     }
 
     proptest! {
-        /// Law: whatever the message, it is a legal header and reads back as itself.
+        /// Law: every message becomes a valid header that reads back as itself.
         #[test]
         fn message_round_trips(message in "\\PC{0,200}|[\\x00-\\x7f]{0,200}") {
             let mut headers = HeaderMap::new();

@@ -28,36 +28,36 @@ use crate::escape::Escaped;
 use crate::net::tls::Acceptor;
 use crate::telemetry::Throttle;
 
-/// Pause after accepting failed: long enough to spin on nothing, short enough for a collector not to notice.
+/// Pause after accepting failed: long enough not to spin, short enough for a collector not to notice.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long a connection waits for a place: long enough to find out which of the others are slow, short enough for a
+/// How long a connection waits for a slot: long enough to find out which of the others are slow, short enough for a
 /// collector to try another sidecar.
 const PLACE_WAIT: Duration = Duration::from_secs(2);
 
-/// How often the first of those that wait looks whether one of the others turned out to be slow.
+/// How often the first waiting connection checks whether another connection turned out to be slow.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
-/// How long a connection that was told to go, and has no request, may take to be gone.
+/// How long a connection that was asked to close, and has no request, may take to close.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The socket no longer works.
+/// The listening socket failed.
 #[derive(Debug, thiserror::Error)]
-#[error("the listener {name} at {address} stopped: {cause}; start the process again")]
+#[error("the listener {name} at {address} stopped: {cause}; restart Hotlist")]
 pub struct ServeError {
     name: Arc<str>,
     address: Address,
     cause: io::Error,
 }
 
-/// A place in the line of connections that wait, which is fair.
+/// The turn of a waiting connection; turns are fair.
 type Turn = Pin<Box<MaybeDone<BoxFuture<'static, OwnedMutexGuard<()>>>>>;
 
-/// What every connection of a listener has in common.
+/// What all connections of a listener share.
 struct Server<F> {
     connections: Arc<Connections>,
-    /// A permit for each connection that waits for a place.
+    /// A permit for each connection that waits for a slot.
     waiting: Arc<Semaphore>,
-    /// Held by the first of them.
+    /// Held by the first waiting connection.
     turn: Arc<Mutex<()>>,
     bounds: Bounds,
     tls: Option<Arc<Acceptor>>,
@@ -67,14 +67,15 @@ struct Server<F> {
 }
 
 impl Listener {
-    /// Accepts until `shutdown` is ready, then stops accepting, tells peers to go, finishes what is in flight and
-    /// returns. Whoever cannot wait so long drops the future, which closes every connection.
+    /// Accepts connections until `shutdown` is ready, then stops accepting, asks peers to disconnect, finishes the
+    /// requests in flight and returns. A caller that cannot wait so long drops the future, which closes every
+    /// connection.
     ///
-    /// `open` makes the protocol of a connection whose first bytes are those given to it, one of `prefaces`. None of these
-    /// may begin with another.
+    /// `open` creates the protocol of a connection from its first bytes, which are one of `prefaces`. No preface may
+    /// begin with another.
     ///
     /// # Errors
-    /// The socket broke down. What a peer can cause is no such error.
+    /// The socket failed. Faults that a peer can cause are not such errors.
     pub async fn serve<F, C>(
         mut self,
         bounds: Bounds,
@@ -130,7 +131,7 @@ impl Listener {
                     Err(error) if descriptors::are_out(&error) && self.spare.give_up() => {}
                     Err(error) => {
                         server.note_failure(&self.name, &error);
-                        // A pause that does not keep the listener from stopping.
+                        // A pause that does not delay the shutdown.
                         tokio::select! {
                             () = &mut shutdown => break,
                             () = sleep(ACCEPT_PAUSE) => {}
@@ -139,8 +140,8 @@ impl Listener {
                 }
             }
         }
-        // The socket is closed first, unless another listener took it over: who connects now is refused by the system, and
-        // can go elsewhere.
+        // The socket is closed first, unless another listener took it over: the system then refuses new connections,
+        // and their clients can connect elsewhere.
         drop(self);
         drain.cancel();
         while tasks.join_next().await.is_some() {}
@@ -175,7 +176,7 @@ where
         self.connections.count(reason);
     }
 
-    /// TLS, and the first bytes of the protocol.
+    /// Performs the TLS handshake and reads the first bytes of the protocol.
     async fn greet(&self, stream: Plain, peer: Option<SocketAddr>) -> Result<(Stream, Preface), Reason> {
         let stream = match &self.tls {
             None => Either::Left(stream),
@@ -184,7 +185,7 @@ where
                 Err(error) => {
                     static LINES: Throttle = Throttle::new();
                     if let Some(left_out) = LINES.pass() {
-                        tracing::warn!(peer = ?peer, error = %Escaped(&error), left_out, "a TLS handshake failed");
+                        tracing::warn!(peer = ?peer, error = %Escaped(&error), left_out, "TLS handshake failed");
                     }
                     return Err(Reason::Tls);
                 }
@@ -198,8 +199,8 @@ where
 }
 
 impl<F> Server<F> {
-    /// A place, or else leave to wait for one: the number of those who wait is bounded, so that descriptors are, too. Who
-    /// comes while others wait stands behind them.
+    /// Returns a slot, or a permit to wait for one: the number of waiting connections is bounded, so that file
+    /// descriptors are bounded, too. A connection that arrives while others wait queues behind them.
     fn admit_at_once(&self, peer: Option<SocketAddr>) -> Result<Place, Option<OwnedSemaphorePermit>> {
         if self.waiting.available_permits() == self.bounds.max_waiting
             && let Ok(place) = self.connections.admit(peer)
@@ -209,16 +210,17 @@ impl<F> Server<F> {
         Err(Arc::clone(&self.waiting).try_acquire_owned().ok())
     }
 
-    /// Stands in line, without waiting. Turns are in the order of the calls: tasks are not run in the order in which they
-    /// were spawned, and a connection that overtakes older ones would be evicted for them before its first request.
+    /// Joins the queue without waiting. Turns are in the order of the calls: tasks do not run in the order in which
+    /// they were spawned, and a connection that overtakes older ones would be evicted for them before its first
+    /// request.
     async fn turn_of_next(&self) -> Turn {
         let mut turn = Box::pin(maybe_done(Arc::clone(&self.turn).lock_owned().boxed()));
-        // A lock that was asked for is one that waits in line, whether it is free or not.
+        // A lock that was polled once is in the queue, whether it is free or not.
         let _ = futures_util::poll!(turn.as_mut());
         turn
     }
 
-    /// Waits behind those who came before for a place that becomes free, or for a connection that turns out to be slow.
+    /// Waits behind earlier connections for a slot that becomes free, or for a connection that turns out to be slow.
     async fn wait_for_place(
         &self,
         peer: Option<SocketAddr>,
@@ -255,27 +257,27 @@ impl<F> Server<F> {
         if let Some(left_out) = LINES.pass() {
             let max = self.bounds.max_connections;
             let reason = reason.label();
-            tracing::warn!(listener = name, reason, max, left_out, "a connection was refused: all places are taken");
+            tracing::warn!(listener = name, reason, max, left_out, "connection refused: all slots are in use");
         }
     }
 
-    /// Accepting fails when file descriptors run out. A connection that idles gives its own back.
+    /// Reports that accepting failed, usually because file descriptors ran out. Evicting an idle connection frees one.
     fn note_failure(&self, name: &str, error: &io::Error) {
         static LINES: Throttle = Throttle::new();
         self.connections.count(Reason::AcceptFailed);
         let evicted = self.connections.evict();
         if let Some(left_out) = LINES.pass() {
-            tracing::error!(listener = name, error = %Escaped(&error), evicted, left_out, "accepting a connection failed");
+            tracing::error!(listener = name, error = %Escaped(&error), evicted, left_out, "cannot accept a connection");
         }
     }
 }
 
-/// Nothing will ever be accepted again.
+/// Whether the socket can never accept again.
 fn is_over(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidInput
 }
 
-/// Errors of the connection that would have been accepted, which Linux hands to whoever accepts (accept(2)).
+/// Whether the error belongs to the connection that would have been accepted, which Linux reports from accept(2).
 fn is_of_one_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable,
@@ -286,26 +288,26 @@ fn is_of_one_peer(error: &io::Error) -> bool {
     )
 }
 
-/// How long one connection may live.
+/// How long a connection may live.
 #[derive(Clone, Copy)]
 struct Life {
     /// Without a request.
     idle: Duration,
-    /// At all: when its peer is told to go, and how long its requests have from then on.
+    /// In total: when its peer is asked to disconnect, and how long its requests may then take.
     end: Option<(Instant, Duration)>,
 }
 
-/// The age of a connection that opens now, give or take a tenth.
+/// The end of a connection that opens now: its age, plus or minus a tenth.
 fn age(Age { after, grace }: Age) -> (Instant, Duration) {
     use std::hash::{BuildHasher, RandomState};
-    // Each of the standard library's hashers has a key of its own.
+    // Each of the standard library's hashers has its own key.
     let chance = RandomState::new().hash_one(()) % 2001;
     let share = 0.9 + chance as f64 / 10_000.0;
     (Instant::now() + after.mul_f64(share), grace)
 }
 
-/// Polls a connection to its end, and brings that end about when it idles, must make room, is too old, or the listener
-/// drains. `leave` tells what goes on for long on it that it is told to go.
+/// Polls a connection to its end. Ends it when it idles, is evicted or too old, or the listener drains. `leave`
+/// notifies long-running requests on it that it is closing.
 async fn drive<C>(
     connection: C,
     entry: &Entry,
@@ -319,11 +321,11 @@ where
     tokio::pin!(connection);
     let mut leaving = None;
     let mut wake = Instant::now() + life.idle;
-    // Before the age: when it is over. After it: when the grace is.
+    // Before the connection reaches its age, the time of that; afterwards, the end of the grace period.
     let mut end = life.end.map(|(end, _)| end);
     loop {
         let reason = tokio::select! {
-            // The connection first, so that what it has to say to the peer is written before it is dropped.
+            // The connection is polled first, so that it writes what it still has for the peer before it is dropped.
             biased;
             ended = connection.as_mut() => {
                 return leaving.unwrap_or_else(|| ended.map_or_else(|error| reason_of(&error), |()| Reason::Peer));
@@ -331,7 +333,7 @@ where
             () = entry.hung_up.cancelled() => return Reason::NotTaken,
             () = entry.outrun.cancelled() => return Reason::Slow,
             () = drain.cancelled(), if leaving.is_none_or(|reason| reason == Reason::MaxAge) => {
-                // A drain has a grace of its own.
+                // A drain has its own grace period.
                 end = None;
                 Reason::Drained
             }
@@ -360,14 +362,14 @@ where
             end = None;
         }
         leaving = Some(reason);
-        // Another waits for the place of an evicted one.
+        // Another connection waits for the slot of an evicted one.
         wake = Instant::now() + if reason == Reason::Evicted { Duration::ZERO } else { LINGER };
         leave.cancel();
         connection.as_mut().leave();
     }
 }
 
-/// Ready at a time, if there is one.
+/// Waits until a time, forever if there is none.
 async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,

@@ -1,5 +1,5 @@
-//! Which requests are open on a connection: a service and its answers' bodies are watched, so that a connection
-//! without any is known to idle.
+//! Tracks the open requests of a connection by watching its service and the bodies of its answers, so that an idle
+//! connection is recognised.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -22,7 +22,7 @@ use super::upload::Upload;
 #[derive(Clone, Debug)]
 pub struct Activity(pub(super) Connection);
 
-/// The connection that a request came by. It stands in the extensions of each request, for those that go on for long.
+/// The connection of a request. It is in the extensions of each request, for long-running ones.
 #[derive(Clone, Debug)]
 pub struct Connection {
     pub(super) entry: Arc<Entry>,
@@ -30,12 +30,12 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Ready when the listener drains: what goes on for long comes to its end then.
+    /// Waits until the listener drains: long-running requests must end then.
     pub async fn draining(&self) {
         self.drain.cancelled().await;
     }
 
-    /// Closes the connection at once, with everything on it: its peer does not take what it asked for.
+    /// Closes the connection at once, with all its requests, because its peer does not read its answers.
     pub fn hang_up(&self) {
         self.entry.hung_up.cancel();
     }
@@ -58,7 +58,7 @@ impl Activity {
     }
 }
 
-/// One request under way; it ends when this is dropped, whatever the reason.
+/// An open request; it ends when this is dropped, whatever the reason.
 #[derive(Debug)]
 struct OpenRequest(Arc<Entry>);
 
@@ -94,7 +94,7 @@ where
     }
 }
 
-/// The body of an answer: the request is open until it is sent or given up.
+/// The body of an answer: the request is open until the body is sent or dropped.
 #[derive(Debug)]
 pub struct WatchedBody<B> {
     body: B,

@@ -1,9 +1,9 @@
-//! Makes the `:authority` of requests over a Unix socket one that HTTP/2 servers take.
+//! Rewrites the `:authority` of requests over a Unix socket into one that HTTP/2 servers accept.
 //!
-//! gRPC clients send the path of the socket as `:authority`, percent-encoded or not. That is no authority of RFC 3986, so
-//! the HTTP/2 library resets the stream before any handler sees it. Nothing here asks for the authority, so characters
-//! that cannot stand in one become `-` on their way in. Each has the length of the other in every encoding that HPACK
-//! (RFC 7541) has for it, so the tables of both ends stay the same, and nothing has to be buffered.
+//! gRPC clients send the path of the socket as `:authority`, percent-encoded or not. That is not a valid authority of
+//! RFC 3986, so the HTTP/2 library resets the stream before any handler sees it. Hotlist never uses the authority, so
+//! invalid characters are replaced by `-` on arrival. Both characters have the same length in every encoding of HPACK
+//! (RFC 7541), so the tables of both ends stay identical, and nothing has to be buffered.
 
 use std::mem;
 
@@ -11,18 +11,18 @@ const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const PADDED: u8 = 8;
 const PRIORITY: u8 = 0x20;
-/// The place of `:authority` in the static table (RFC 7541 appendix A).
+/// The index of `:authority` in the static table (RFC 7541 appendix A).
 const AUTHORITY: u64 = 1;
 const NAME: &[u8] = b":authority";
 
-/// Rewrites what a client sends behind its preface, in pieces of any length.
+/// Rewrites the bytes that a client sends after its preface, in pieces of any length.
 #[derive(Debug)]
 pub(super) struct Authorities {
     frame: Frame,
     block: Block,
 }
 
-/// Where in a frame the next byte is.
+/// The position of the next byte in a frame.
 #[derive(Debug)]
 enum Frame {
     Header {
@@ -40,18 +40,18 @@ enum Frame {
         priority: usize,
         padding: usize,
     },
-    /// The fragment of a header block, and the padding behind it.
+    /// The fragment of a header block, and the padding after it.
     Fragment {
         left: usize,
         padding: usize,
     },
-    /// What does not matter.
+    /// Bytes that are not rewritten.
     Rest {
         left: usize,
     },
 }
 
-/// Where in a header block the next byte is.
+/// The position of the next byte in a header block.
 #[derive(Debug, Default)]
 enum Block {
     #[default]
@@ -71,7 +71,7 @@ enum Block {
     },
 }
 
-/// What an integer is.
+/// The meaning of an integer.
 #[derive(Clone, Copy, Debug)]
 enum Then {
     Ignore,
@@ -79,10 +79,10 @@ enum Then {
     Length { is_huffman: bool, role: Role },
 }
 
-/// What a string is.
+/// The meaning of a string.
 #[derive(Clone, Copy, Debug)]
 enum Role {
-    /// A name, and how much of `:authority` it begins with.
+    /// A name, with the number of its bytes that match `:authority` so far.
     Name {
         matches: Option<usize>,
     },
@@ -91,13 +91,13 @@ enum Role {
     },
 }
 
-/// The code in which a string stands, bit by bit.
+/// The Huffman decoder of a string, bit by bit.
 #[derive(Clone, Copy, Debug, Default)]
 struct Huffman {
-    /// The bits of the code that began, and how many.
+    /// The bits of the current code, and their number.
     code: u32,
     bits: u32,
-    /// Codes of more than eight bits are not read: such text stays as it is.
+    /// Codes of more than eight bits are not decoded: such text is not rewritten.
     lost: bool,
 }
 
@@ -108,7 +108,7 @@ impl Default for Authorities {
 }
 
 impl Authorities {
-    /// Rewrites the next bytes of the connection in their place.
+    /// Rewrites the next bytes of the connection in place.
     pub(super) fn rewrite(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
             let taken = self.step(bytes);
@@ -116,7 +116,7 @@ impl Authorities {
         }
     }
 
-    /// Takes some bytes, at least one, and returns how many.
+    /// Consumes some bytes, at least one, and returns how many.
     fn step(&mut self, bytes: &mut [u8]) -> usize {
         let many = |left: usize| left.min(bytes.len());
         match &mut self.frame {
@@ -177,7 +177,7 @@ impl Authorities {
         self.settle();
     }
 
-    /// Goes on to the next part of the frame, or to the next frame, where one is at its end.
+    /// Moves to the next part of the frame, or to the next frame, when the current one is complete.
     fn settle(&mut self) {
         loop {
             self.frame = match self.frame {
@@ -224,7 +224,7 @@ impl Block {
         };
     }
 
-    /// An integer that begins in the low bits of a byte.
+    /// Starts an integer in the low bits of a byte.
     fn integer(first: u8, prefix: u32, then: Then) -> Block {
         let most = (1u64 << prefix) - 1;
         match u64::from(first) & most {
@@ -258,15 +258,15 @@ fn allowed(byte: u8) -> u8 {
 }
 
 impl Huffman {
-    /// Reads the bits of a byte, and flips the one bit that makes a character an allowed one of the same length: `/`
-    /// becomes `3`, `:` becomes `B`, `%` becomes `.` and a space `-`.
+    /// Decodes the bits of a byte, and flips the one bit that turns an invalid character into a valid one of the same
+    /// length: `/` becomes `3`, `:` becomes `B`, `%` becomes `.` and a space `-`.
     fn rewrite(&mut self, byte: &mut u8) {
         for at in (0..8).rev() {
             if self.lost {
                 return;
             }
             (self.code, self.bits) = (self.code << 1 | u32::from(*byte >> at & 1), self.bits + 1);
-            // RFC 7541 appendix B: these are the beginning of a space and of `%`, `/`, and `:`.
+            // RFC 7541 appendix B: these are the first bits of a space and of `%`, `/`, and `:`.
             if matches!((self.bits, self.code), (5, 0b01010) | (6, 0b011000) | (7, 0b1011100)) {
                 *byte ^= 1 << at;
                 self.code ^= 1;
@@ -319,14 +319,14 @@ mod tests {
         bytes
     }
 
-    /// `POST http /x`, and the authority under a literal name or the static one.
+    /// `POST http /x`, and the authority with a literal name or the static one.
     fn block(authority: &str, static_name: bool) -> Vec<u8> {
         let name = if static_name { vec![0x41] } else { [vec![0x40], text(":authority")].concat() };
         let path = [vec![0x44], text("/x%2Fy:z")].concat();
         [vec![0x83, 0x86], path, name, text(authority)].concat()
     }
 
-    /// What the HTTP/2 library makes of it: path and authority of the first request.
+    /// What the HTTP/2 library reads: path and authority of the first request.
     async fn read(bytes: Vec<u8>) -> Option<(String, String)> {
         let (mut client, server) = tokio::io::duplex(1 << 20);
         tokio::io::AsyncWriteExt::write_all(&mut client, &[PREFACE, &bytes].concat()).await.unwrap();
@@ -346,7 +346,8 @@ mod tests {
     const END: u8 = 4 | 1;
 
     /// Scenario: the authorities that gRPC clients send over a Unix socket, in one frame or several, padded or not.
-    /// Guarantee: the HTTP/2 library takes them all, and everything else is as it came. Without it, it does not.
+    /// Guarantee: the HTTP/2 library accepts them all, and everything else is unchanged. Without the rewriting, the
+    /// library refuses them.
     #[tokio::test(start_paused = true)]
     async fn paths_of_sockets_are_taken() {
         for (authority, static_name) in
@@ -389,8 +390,7 @@ mod tests {
     }
 
     proptest! {
-        /// Law: whatever a client sends, nothing panics, and frames other than those of headers are not touched, in pieces of
-        /// any length.
+        /// Law: whatever a client sends, in pieces of any length, nothing panics, and only header frames are changed.
         #[test]
         fn other_frames_are_not_touched(payloads in prop::collection::vec((2u8..9, prop::collection::vec(any::<u8>(), 0..40)), 0..6),
                                         pieces in 1usize..50) {
@@ -404,7 +404,7 @@ mod tests {
             prop_assert_eq!(rewritten(bytes, pieces).len(), length);
         }
 
-        /// Law: an authority that is allowed stays as it is.
+        /// Law: a valid authority is not changed.
         #[test]
         fn good_authorities_stay(authority in "[a-z0-9.-]{1,200}", pieces in 1usize..50) {
             let bytes = frame(HEADERS, END, &block(&authority, true));

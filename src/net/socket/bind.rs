@@ -1,4 +1,4 @@
-//! Binding: TCP, or a Unix socket whose file is removed at the end and replaced when a killed run left it.
+//! Binding: TCP, or a Unix socket whose file is removed at the end and replaced if a killed process left it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,10 +17,10 @@ use crate::config::Address;
 use crate::escape::Escaped;
 use crate::file_timeout::within;
 
-/// Connections that wait to be accepted: Fluent Bit opens one an export.
+/// Length of the accept queue: Fluent Bit opens one connection per export.
 const BACKLOG: u32 = 1024;
 
-/// A bound socket. It accepts once it is served, and stays open until the last of its clones is gone.
+/// A bound socket. It accepts once it is served, and stays open until its last clone is dropped.
 #[derive(Debug)]
 pub struct Listener {
     pub(super) socket: Arc<Socket>,
@@ -36,7 +36,7 @@ pub(super) enum Socket {
 }
 
 impl Listener {
-    /// Binds. Needs a tokio runtime. `name` is the listener's in metrics and logs.
+    /// Binds an address. Needs a tokio runtime. `name` is the listener's name in metrics and logs.
     ///
     /// # Errors
     /// The address cannot be bound, or there is no runtime.
@@ -45,10 +45,10 @@ impl Listener {
     }
 
     /// Binds an address whose port some of `others` listen on at overlapping addresses (`127.0.0.1` and `0.0.0.0`). The
-    /// system sends a connection to the most specific of them.
+    /// system passes a connection to the most specific of them.
     ///
     /// # Errors
-    /// The address cannot be bound, also because another process has it.
+    /// The address cannot be bound, for example because another process uses it.
     pub fn bind_beside(name: &str, address: &Address, others: &[&Listener]) -> io::Result<Listener> {
         tokio::runtime::Handle::try_current()
             .map_err(|_| io::Error::other("a listener needs a tokio runtime to bind"))?;
@@ -72,16 +72,16 @@ impl Listener {
         Ok(Listener { socket: Arc::new(socket), address, name: name.into(), spare: Spare::new(0) })
     }
 
-    /// Holds so many file descriptors in reserve, for connections that come when the process has no others left. One
-    /// connection takes two: the system wants a free one even to say that no other connection waits (accept(2)).
+    /// Reserves this many file descriptors, for connections that arrive when the process has no others left. One
+    /// connection takes two: the system needs a free one even to report that no other connection waits (accept(2)).
     #[must_use]
     pub fn with_spare_descriptors(mut self, count: usize) -> Listener {
         self.spare = Spare::new(count);
         self
     }
 
-    /// The same socket under another name, for a listener that takes over from this one: no connection is refused between
-    /// the two.
+    /// Returns a listener on the same socket under another name, to take over from this one: no connection is refused
+    /// in between.
     #[must_use]
     pub fn named(&self, name: &str) -> Listener {
         Listener { name: name.into(), ..self.clone() }
@@ -94,18 +94,18 @@ impl Listener {
         }
     }
 
-    /// Its name in metrics and logs.
+    /// The name in metrics and logs.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where it listens; the port that the system chose when 0 was asked for.
+    /// The address it listens on, with the port that the system chose if 0 was configured.
     pub fn local_address(&self) -> &Address {
         &self.address
     }
 }
 
-/// A clone shares the socket, and holds no descriptors in reserve.
+/// A clone shares the socket, and reserves no descriptors.
 impl Clone for Listener {
     fn clone(&self) -> Listener {
         let (socket, name) = (Arc::clone(&self.socket), Arc::clone(&self.name));
@@ -114,12 +114,12 @@ impl Clone for Listener {
 }
 
 impl Socket {
-    /// The next connection, and who made it.
+    /// Accepts the next connection, and returns it with its peer.
     pub(super) async fn accept(&self) -> io::Result<(Plain, Option<SocketAddr>)> {
         match self {
             Socket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // A peer that is gone already is found out by whoever reads.
+                // If the peer has disconnected already, reading from the connection reports it.
                 let _ = stream.set_nodelay(true);
                 Ok((Either::Left(stream), Some(peer)))
             }
@@ -130,14 +130,14 @@ impl Socket {
 
 fn bind_tcp(address: SocketAddr, overlapping: &[&TcpListener]) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A restart must not wait for connections of the last run to time out.
+    // A restart must not wait for connections of the previous process to time out.
     socket.set_reuseaddr(true)?;
     if overlapping.is_empty() {
         socket.bind(address)?;
         return socket.listen(BACKLOG);
     }
-    // Linux binds overlapping addresses when all of them share their port (socket(7), SO_REUSEPORT), and checks that again
-    // when one begins to listen. They do only until then: a second process must still be refused.
+    // Linux binds overlapping addresses if all of them set this option (socket(7), SO_REUSEPORT), and checks it again
+    // in listen(2). The option is set only until then: a second process must still be refused.
     let others = overlapping.iter().map(|listener| options_of(listener)).collect::<io::Result<Vec<TcpSocket>>>()?;
     let share = |shares| others.iter().try_for_each(|other| other.set_reuseport(shares));
     socket.set_reuseport(true)?;
@@ -148,13 +148,14 @@ fn bind_tcp(address: SocketAddr, overlapping: &[&TcpListener]) -> io::Result<Tcp
     Ok(listener)
 }
 
-/// A second handle to a socket that listens, by which its options can be set.
+/// Returns a second handle to a listening socket, by which its options can be set.
 fn options_of(listener: &TcpListener) -> io::Result<TcpSocket> {
     let handle = listener.as_fd().try_clone_to_owned()?;
     Ok(TcpSocket::from_std_stream(std::net::TcpStream::from(handle)))
 }
 
-/// Removes the socket of a run that was killed. A live socket, or a file that is none, is left alone and refused.
+/// Removes the socket of a killed process. A live socket, or a file that is not a socket, is kept and reported as an
+/// error.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let found = match std::fs::symlink_metadata(path) {
         Ok(found) => found,
@@ -167,7 +168,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
             "the path exists and is not a socket: remove it, or choose another path",
         ));
     }
-    // One that listens and does not accept has a queue that may be full.
+    // A process that listens but does not accept may have a full queue.
     let found = within(path, |path| UnixStream::connect(path).map(drop));
     if found.is_ok() || found.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
         return Err(io::Error::new(
@@ -178,14 +179,14 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     std::fs::remove_file(path)
 }
 
-/// Removes the socket's file at the end, as its connections can no longer be accepted.
+/// Removes the file of the socket at the end, when it can accept no more connections.
 #[derive(Debug)]
 pub(super) struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_file(&self.0) {
-            tracing::debug!(path = %Escaped(self.0.display()), error = %Escaped(&error), "the socket's file could not be removed");
+            tracing::debug!(path = %Escaped(self.0.display()), error = %Escaped(&error), "cannot remove the file of the socket");
         }
     }
 }
@@ -195,9 +196,9 @@ mod tests {
     use super::*;
     use std::os::unix::net::UnixListener as StdUnixListener;
 
-    /// Scenario: a listener that has open connections, and one at all addresses of its port beside it, and the other way
-    /// round. Guarantee: both take connections, each listens alone once the other is gone, and no other process could bind
-    /// the port at any time after.
+    /// Scenario: a listener that has open connections, and one at all addresses of its port, in both orders. Guarantee:
+    /// both accept connections, each listens alone once the other is gone, and no other process can bind the port at
+    /// any time afterwards.
     #[tokio::test]
     async fn overlapping_addresses_of_one_process_are_bound_together() {
         let parse = |text: &str| Address::parse(text).unwrap();

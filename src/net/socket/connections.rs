@@ -1,4 +1,4 @@
-//! The open connections of a listener: how many there are, which of them idle, and which one has to go for another.
+//! The open connections of a listener: how many there are, which are idle, and which one is evicted for a new one.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -20,13 +20,13 @@ const PROOF: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Entry {
     state: Mutex<Requests>,
-    /// Whose it is, when peers have a bound of their own.
+    /// Its peer, if connections per peer are limited.
     peer: Option<IpAddr>,
-    /// Told to go, because another connection needs the place.
+    /// Cancelled to evict the connection, because another one needs its slot.
     pub(super) evicted: CancellationToken,
-    /// Closed at once for another connection, because its upload is the slowest.
+    /// Cancelled to close the connection at once for another one, because its upload is the slowest.
     pub(super) outrun: CancellationToken,
-    /// Closed at once, because its peer does not take what it asked for.
+    /// Cancelled to close the connection at once, because its peer does not read its answers.
     pub(super) hung_up: CancellationToken,
 }
 
@@ -34,11 +34,11 @@ pub(super) struct Entry {
 #[derive(Debug)]
 struct Requests {
     open: usize,
-    /// When the last of them ended.
+    /// When the last request ended.
     since: Instant,
-    /// Those whose body has not come to its end.
+    /// Requests whose body is incomplete.
     uploading: usize,
-    /// Since when there is one of them, and the bytes that came since then.
+    /// Since when there is such a request, and the bytes that arrived since then.
     upload: (Instant, u64),
 }
 
@@ -82,7 +82,8 @@ impl Entry {
         (state.open == 0).then_some(state.since)
     }
 
-    /// Bytes a second, when all requests wait for their bodies and these come more slowly than `least`.
+    /// The upload rate in bytes per second, if all requests wait for their bodies and these arrive more slowly than
+    /// `least`.
     fn slow_upload(&self, least: u64, now: Instant) -> Option<u64> {
         let state = lock(&self.state);
         let (since, bytes) = state.upload;
@@ -95,25 +96,25 @@ impl Entry {
     }
 }
 
-/// How many connections there may be, and which of those with requests go for others.
+/// The limits on connections, and on which of those with requests may be evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Places {
     pub(super) max: usize,
-    /// The most of one peer, of those that are not on this host.
+    /// Most connections per peer on another host.
     pub(super) max_of_peer: usize,
-    /// The most that were told to go and are not closed yet.
+    /// Most connections that are closing.
     pub(super) max_leaving: usize,
-    /// Bytes a second below which an upload is slow.
+    /// Bytes per second below which an upload is slow.
     pub(super) least_rate: u64,
 }
 
-/// All of a listener's connections.
+/// All connections of a listener.
 #[derive(Debug)]
 pub(super) struct Connections {
     listener: Arc<str>,
     places: Places,
     state: Mutex<State>,
-    /// Told when a place may have become free.
+    /// Notified when a slot may have become free.
     pub(super) freed: Notify,
 }
 
@@ -121,11 +122,11 @@ pub(super) struct Connections {
 struct State {
     next: u64,
     open: HashMap<u64, Arc<Entry>>,
-    /// Evicted and not yet closed: bounded, so that file descriptors are, too.
+    /// Evicted but not closed yet: bounded, so that file descriptors are, too.
     leaving: usize,
 }
 
-/// The place of one connection, given back when dropped.
+/// The slot of one connection, freed when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) entry: Arc<Entry>,
@@ -139,11 +140,11 @@ impl Connections {
         Arc::new(Connections { listener, places, state: Mutex::default(), freed: Notify::new() })
     }
 
-    /// A place for one more. When all are taken, or all that its peer may have, that of the connection that idles longest,
-    /// else of the one with the slowest upload.
+    /// Returns a slot for another connection. If all slots, or all slots of its peer, are in use, evicts the connection
+    /// that has been idle longest, otherwise the one with the slowest upload.
     ///
     /// # Errors
-    /// Nobody idles and nobody is slow; says whether all places are taken or those of the peer.
+    /// No connection is idle or slow; the reason states whether all slots are in use or those of the peer.
     pub(super) fn admit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Result<Place, Reason> {
         let peer = peer.and_then(bounded);
         let Places { max, max_of_peer, max_leaving, .. } = self.places;
@@ -166,7 +167,7 @@ impl Connections {
         Ok(Place { entry, id, connections: Arc::clone(self) })
     }
 
-    /// Closes the connection that idles longest or has the slowest upload, if there is one.
+    /// Closes the connection that has been idle longest or has the slowest upload, if there is one.
     pub(super) fn evict(&self) -> bool {
         lock(&self.state).evict(self.places.least_rate, |_| true)
     }
@@ -198,8 +199,8 @@ impl State {
     }
 }
 
-/// The address that a bound for peers counts by; an IPv6 host has a whole network of /64 for itself. `None` for peers on
-/// this host: collectors of a node share its loopback address.
+/// The address by which connections per peer are counted; an IPv6 host has a whole /64 network. `None` for peers on
+/// this host: the collectors of a node share its loopback address.
 fn bounded(peer: SocketAddr) -> Option<IpAddr> {
     match peer.ip().to_canonical() {
         ip if ip.is_loopback() => None,
@@ -220,7 +221,7 @@ impl Drop for Place {
     }
 }
 
-// A panic elsewhere cannot leave the state half changed, so a poisoned lock is still good.
+// A panic elsewhere cannot leave the state half-changed, so the state behind a poisoned lock is valid.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -231,8 +232,8 @@ mod tests {
 
     const PLACES: Places = Places { max: 2, max_of_peer: 1, max_leaving: 2, least_rate: 100 };
 
-    /// Scenario: three connections come where two may be. Guarantee: the one that idles longest goes, one with a
-    /// request never does, and who is closing keeps a bounded number of places of its own.
+    /// Scenario: three connections arrive where two are allowed. Guarantee: the one that has been idle longest is
+    /// evicted, one with a request never is, and closing connections use a bounded number of additional slots.
     #[tokio::test(start_paused = true)]
     async fn the_longest_idle_makes_room_and_the_busy_stay() {
         let connections = Connections::new("test".into(), PLACES);
@@ -262,8 +263,9 @@ mod tests {
         assert!(connections.admit(None).is_ok());
     }
 
-    /// Scenario: two connections upload, one of them slowly, and a third comes. Guarantee: the slow one goes, but not in its
-    /// first second, nor while another of its requests waits for an answer; one that is fast enough never goes.
+    /// Scenario: two connections upload, one of them slowly, and a third arrives. Guarantee: the slow one is evicted,
+    /// but not in its first second, nor while another of its requests waits for an answer; one that is fast enough
+    /// never is.
     #[tokio::test(start_paused = true)]
     async fn the_slowest_upload_makes_room() {
         let connections = Connections::new("test".into(), PLACES);
@@ -289,8 +291,8 @@ mod tests {
         assert_eq!(connections.admit(None).err(), Some(Reason::Capacity), "what is whole is not slow");
     }
 
-    /// Guarantee: a peer of another host has no more places than it may, and its own make room for it; peers on this host
-    /// share all places.
+    /// Guarantee: a peer on another host has no more slots than allowed, and its own connections are evicted for new
+    /// ones; peers on this host share all slots.
     #[tokio::test(start_paused = true)]
     async fn a_peer_takes_places_from_itself() {
         let peer = |text: &str| Some(text.parse::<SocketAddr>().unwrap());

@@ -1,4 +1,4 @@
-//! File descriptors: the limit of the process, and a few kept for those who must always be answered.
+//! File descriptors: the limit of the process, and a reserve for listeners that must always be able to answer.
 
 use std::fs::File;
 use std::io;
@@ -6,10 +6,10 @@ use std::os::fd::OwnedFd;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the limit of open files as far as the system lets a process do so itself, and returns it.
+/// Raises the limit of open files as far as the system allows the process to, and returns it.
 ///
 /// # Errors
-/// The system refuses, and the limit is what it was.
+/// The system refuses, and the limit is unchanged.
 pub fn raise_limit() -> io::Result<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
@@ -23,13 +23,13 @@ pub fn limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Whether an error says that there are no more descriptors, for this process or for the whole system.
+/// Whether an error means that file descriptors ran out, for this process or for the whole system.
 pub(super) fn are_out(error: &io::Error) -> bool {
     let errno = error.raw_os_error();
     [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].iter().any(|out| errno == Some(out.raw_os_error()))
 }
 
-/// Descriptors that a listener holds to give them up for connections when there are no others.
+/// Descriptors that a listener reserves, to free them for connections when there are no others.
 #[derive(Debug)]
 pub(super) struct Spare {
     wanted: usize,
@@ -43,12 +43,12 @@ impl Spare {
         spare
     }
 
-    /// Gives one up, if there is one.
+    /// Frees one descriptor, if there is one.
     pub(super) fn give_up(&mut self) -> bool {
         self.held.pop().is_some()
     }
 
-    /// Takes as many as are missing and can be had now.
+    /// Reserves as many descriptors as are missing and available now.
     pub(super) fn refill(&mut self) {
         while self.held.len() < self.wanted {
             match File::open("/dev/null") {

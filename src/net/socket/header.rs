@@ -1,7 +1,8 @@
-//! A time for the header of a request, where the protocol has no ping to ask whether the peer is still there: HTTP/1.
+//! A timeout for the header of a request, for the protocol that has no ping to check that the peer is still there:
+//! HTTP/1.
 //!
-//! It runs from the first byte of a header, and not while a connection that is kept alive waits for the next request:
-//! for how long it may do that is another bound.
+//! The timeout runs from the first byte of a header, and not while a connection that is kept alive waits for the next
+//! request: that time has its own limit.
 
 use std::io;
 use std::pin::Pin;
@@ -14,9 +15,9 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::activity::Activity;
 use super::stream::Stream;
 
-/// The header was begun, and did not end in time.
+/// A header that was started but not finished in time.
 #[derive(Debug, thiserror::Error)]
-#[error("the header of a request took too long")]
+#[error("the header of a request did not arrive in time")]
 pub(super) struct HeaderTimeout;
 
 /// A stream that fails when the peer takes too long for a header.
@@ -27,7 +28,7 @@ pub struct TimedHeader {
     begun: Option<Begun>,
 }
 
-/// A header of which some bytes are here.
+/// A header of which some bytes have arrived.
 struct Begun {
     /// Since when there was no request before it.
     idle_since: Instant,
@@ -35,7 +36,7 @@ struct Begun {
 }
 
 impl TimedHeader {
-    /// Bytes that come while `activity` knows of no request belong to a header.
+    /// Wraps a stream. Bytes that arrive while `activity` has no open request belong to a header.
     pub fn new(stream: Stream, activity: Activity, timeout: Duration) -> TimedHeader {
         TimedHeader { stream, activity, timeout, begun: None }
     }

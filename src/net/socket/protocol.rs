@@ -1,4 +1,4 @@
-//! What is spoken on a connection: HTTP/1, HTTP/2, or the one of both that the peer began with.
+//! The protocol of a connection: HTTP/1, HTTP/2, or whichever of the two the peer started with.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 
 use hyper_util::server::graceful::GracefulConnection;
 
-/// A protocol at work; it is ready when the connection is over.
+/// A running protocol; it is ready when the connection is closed.
 pub trait Protocol: Future<Output = Result<(), hyper::Error>> {
-    /// Tells the peer to go, and ends when its requests are answered.
+    /// Asks the peer to disconnect, and ends when its requests are answered.
     fn leave(self: Pin<&mut Self>);
 }
 

@@ -1,5 +1,5 @@
-//! The bytes of a connection: over TCP or a Unix socket, with or without TLS, and with its first bytes put back after
-//! they were looked at.
+//! The bytes of a connection: over TCP or a Unix socket, with or without TLS, with its first bytes restored after they
+//! were checked.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,27 +24,27 @@ pub type Preface = &'static [u8];
 /// Length of the longest preface in bytes.
 pub(super) const LONGEST: usize = 32;
 
-/// An open connection, ready for the first byte of its protocol.
+/// An open connection whose next byte is the first of its protocol.
 pub struct Stream {
-    /// What was read and not yet given out.
+    /// The first bytes that were read already and not returned yet.
     preface: Preface,
     inner: Secured,
     /// For HTTP/2 over a Unix socket.
     authorities: Option<Authorities>,
 }
 
-/// Why there is no connection to speak on.
+/// Why a connection cannot be used.
 #[derive(Debug)]
 pub(super) enum Unfit {
-    /// The first bytes are others.
+    /// The first bytes are not a known preface.
     Preface,
-    /// The peer is gone.
+    /// The peer disconnected.
     Gone,
 }
 
 impl Stream {
-    /// Waits until the peer has sent exactly one of `prefaces`, of which none begins with another, and says which. Its
-    /// bytes are still there to be read.
+    /// Waits until the peer has sent exactly one of `prefaces`, of which none begins with another, and returns it. Its
+    /// bytes can still be read from the stream.
     pub(super) async fn expect(mut inner: Secured, prefaces: &[Preface]) -> Result<(Stream, Preface), Unfit> {
         let mut found = 0;
         let mut buffer = [0; LONGEST];
@@ -56,7 +56,7 @@ impl Stream {
                 let authorities = (is_unix && preface.starts_with(b"PRI ")).then(Authorities::default);
                 return Ok((Stream { preface, inner, authorities }, preface));
             }
-            // No more than every protocol that is still possible has in its preface.
+            // At most as many bytes as every preface that still matches has.
             let room = buffer.get_mut(found..preface.len()).ok_or(Unfit::Preface)?;
             let read = inner.read(room).await.map_err(|_| Unfit::Gone)?;
             if read == 0 {
@@ -78,7 +78,7 @@ impl Stream {
         }
     }
 
-    /// The certificate that the peer showed, in DER. It was checked in the handshake.
+    /// The certificate of the peer, in DER. It was verified in the handshake.
     pub fn peer_certificate(&self) -> Option<&[u8]> {
         match &self.inner {
             Either::Left(_) => None,

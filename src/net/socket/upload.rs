@@ -1,4 +1,4 @@
-//! The body of a request on its way in: how fast it comes decides who has to go when every place is taken.
+//! The body of a request on arrival: its rate decides which connection is evicted when every slot is in use.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use hyper::body::Incoming;
 
 use super::connections::Entry;
 
-/// A request's body, whose bytes are counted for its connection until its end has come or it is dropped.
+/// A request body whose bytes are counted for its connection until it ends or is dropped.
 #[derive(Debug)]
 pub struct Upload {
     body: Incoming,
-    /// None once the end has come.
+    /// None after the end.
     arriving: Option<Arriving>,
 }
 
-/// A body whose end has not come.
+/// A body that has not ended.
 #[derive(Debug)]
 struct Arriving(Arc<Entry>);
 

@@ -1,4 +1,4 @@
-//! PEM files: chains of certificates, keys and authorities.
+//! Reads PEM files: certificate chains, keys and certificate authorities.
 
 use std::io;
 use std::path::Path;
@@ -10,7 +10,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::TlsError;
 use crate::file_timeout::within;
 
-/// All certificates of a file, in its order.
+/// Reads all certificates of a file, in its order.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = read(path)?;
     let read: Result<Vec<_>, Error> = CertificateDer::pem_slice_iter(&text).collect();
@@ -21,7 +21,7 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     Ok(certificates)
 }
 
-/// From when until when each certificate of a file is valid, in its order.
+/// Reads the validity of each certificate of a file, in its order.
 pub(super) fn validities(path: &Path) -> Result<Vec<(i64, i64)>, TlsError> {
     let bounds = |certificate: CertificateDer<'static>| {
         let parsed = x509_parser::parse_x509_certificate(&certificate);
@@ -36,33 +36,33 @@ pub(super) fn validities(path: &Path) -> Result<Vec<(i64, i64)>, TlsError> {
     certificates(path)?.into_iter().map(bounds).collect()
 }
 
-/// The first private key of a file: PKCS #8, PKCS #1 or SEC 1, not encrypted.
+/// Reads the first private key of a file: PKCS #8, PKCS #1 or SEC 1, not encrypted.
 pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| refuse(path, "private key", error))
 }
 
-/// The authorities of a file.
+/// Reads the certificate authorities of a file.
 pub(super) fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         roots.add(certificate).map_err(|error| TlsError::Unusable {
             path: path.to_owned(),
             cause: error.to_string(),
-            remedy: "give the certificates of authorities",
+            remedy: "give the certificates of certificate authorities",
         })?;
     }
     Ok(roots)
 }
 
-/// The authorities that the system trusts.
+/// Reads the certificate authorities that the system trusts.
 pub(super) fn system_roots() -> Result<RootCertStore, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // A system's store may hold old certificates that nobody can use; the others count.
+    // The system's store may hold old certificates that cannot be parsed; the others are used.
     let (usable, _) = roots.add_parsable_certificates(found.certs);
     if usable == 0 {
         let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-        return Err(TlsError::NoRoots(if errors.is_empty() { "none was found".into() } else { errors.join(", ") }));
+        return Err(TlsError::NoRoots(if errors.is_empty() { "there are none".into() } else { errors.join(", ") }));
     }
     Ok(roots)
 }

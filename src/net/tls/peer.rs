@@ -1,5 +1,5 @@
-//! What a client makes of the other side: the certificate itself may be the trust anchor, and a handshake that fails
-//! says what to set.
+//! Verification of the other side: its certificate may itself be the trust anchor, and the error of a failed handshake
+//! states which setting to change.
 
 use std::io;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use tokio_rustls::rustls::{
 };
 use x509_parser::parse_x509_certificate;
 
-/// Checks a chain up to an authority, or takes a certificate that is itself in the file of authorities: `openssl req
-/// -x509` makes self-signed certificates that say that they are authorities, and such a certificate ends no chain.
+/// Verifies a chain up to an authority, or accepts a certificate that is itself in `tls.ca_file`: `openssl req -x509`
+/// makes self-signed certificates that are marked as authorities, which cannot end a chain.
 #[derive(Debug)]
 pub(super) struct PeerVerifier {
     chains: Arc<WebPkiServerVerifier>,
@@ -22,13 +22,14 @@ pub(super) struct PeerVerifier {
 }
 
 impl PeerVerifier {
-    /// `anchors` are the certificates of `tls.ca_file`; a system's authorities are none.
+    /// Creates a verifier. `anchors` are the certificates of `tls.ca_file`; the system's authorities are not among
+    /// them.
     pub(super) fn new(chains: Arc<WebPkiServerVerifier>, anchors: Vec<CertificateDer<'static>>) -> PeerVerifier {
         PeerVerifier { chains, anchors }
     }
 }
 
-/// A certificate that is trusted by itself: still of the right time, and of the right name.
+/// Checks the validity and the name of a certificate that is trusted by itself.
 fn check_anchor(certificate: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Result<(), Error> {
     let (_, parsed) = parse_x509_certificate(certificate).map_err(|_| CertificateError::BadEncoding)?;
     let (validity, now) = (parsed.validity(), now.as_secs());
@@ -81,17 +82,17 @@ impl ServerCertVerifier for PeerVerifier {
     }
 }
 
-/// An error of a connection with TLS, with what to set where that is known.
+/// Adds to an error of a TLS connection which setting to change, where that is known.
 pub fn explain(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::UnexpectedEof {
-        return io::Error::new(error.kind(), "the peer closed the connection without a word");
+        return io::Error::new(error.kind(), "the peer closed the connection without sending anything");
     }
     let Some(cause) = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>()) else { return error };
     let remedy = match cause {
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "the peer does not speak TLS on this port: give an `http://` endpoint, or its port for TLS"
+            "the peer does not speak TLS on this port: use an `http://` endpoint, or the peer's TLS port"
         }
-        // What is an authority itself is at the end of no chain.
+        // A certificate that is marked as an authority is not accepted at the end of a chain.
         Error::InvalidCertificate(CertificateError::Other(other))
             if other.to_string().contains("CaUsedAsEndEntity") =>
         {
@@ -100,10 +101,10 @@ pub fn explain(error: io::Error) -> io::Error {
         Error::InvalidCertificate(CertificateError::Other(other))
             if other.to_string().contains("UnsupportedCertVersion") =>
         {
-            "the peer's certificate is of an old version without names: issue one with a subjectAltName"
+            "the peer's certificate has an old X.509 version without names: issue one with a subjectAltName"
         }
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "no trusted authority signed its certificate: set `tls.ca_file` to the certificate of its authority"
+            "no trusted authority signed the peer's certificate: set `tls.ca_file` to the certificate of its authority"
         }
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
@@ -116,15 +117,17 @@ pub fn explain(error: io::Error) -> io::Error {
             | CertificateError::ExpiredContext { .. }
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. },
-        ) => "its certificate is out of date: renew the certificate, or check the clock of this host",
+        ) => {
+            "the peer's certificate is expired or not valid yet: renew the certificate, or check the clock of this host"
+        }
         Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            "the peer wants a certificate: set `tls.cert_file` and `tls.key_file`"
+            "the peer requires a client certificate: set `tls.cert_file` and `tls.key_file`"
         }
         Error::AlertReceived(AlertDescription::UnknownCA | AlertDescription::BadCertificate) => {
             "the peer does not trust our certificate: set `tls.cert_file` to one that its authority signed"
         }
         Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
-            "the peer speaks TLS, but not HTTP/2, which gRPC needs: give the port of its gRPC receiver"
+            "the peer speaks TLS, but not HTTP/2, which gRPC needs: use the port of its gRPC receiver"
         }
         _ => return error,
     };

@@ -1,4 +1,4 @@
-//! A value made from files, made anew when they change.
+//! A value that is loaded from files, and loaded again when they change.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
@@ -13,16 +13,17 @@ use super::TlsError;
 use crate::escape::Escaped;
 use crate::telemetry;
 
-/// The files are looked at no more often than this.
+/// Minimum time between two checks of the files.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 type Load<T> = Box<dyn Fn() -> Result<T, TlsError> + Send + Sync>;
 
-/// What a file is now: device, number, length, and times of change in nanoseconds. Links are followed, so that a
-/// Kubernetes secret, whose directory is swapped by a link, changes too. `None`: there is no such file.
+/// The identity of a file's content: device, inode, length, and times of change in nanoseconds. Links are followed, so
+/// that a Kubernetes secret, whose directory is swapped by a link, is recognised as changed. `None`: the file does not
+/// exist.
 type Print = Option<(u64, u64, u64, [i64; 4])>;
 
-/// The value, and the files that it is made from.
+/// The value, and the files that it is loaded from.
 pub(super) struct Reloaded<T> {
     of: String,
     paths: Vec<PathBuf>,
@@ -32,24 +33,24 @@ pub(super) struct Reloaded<T> {
 }
 
 struct State {
-    /// Of the last attempt, whether it succeeded or not: a broken file is tried once.
+    /// The files at the last attempt, successful or not: a broken file is tried once.
     prints: Vec<Print>,
     checked: Instant,
 }
 
 impl<T: Send + Sync + 'static> Reloaded<T> {
     pub(super) fn start(of: &str, paths: Vec<PathBuf>, load: Load<T>) -> Result<Arc<Reloaded<T>>, TlsError> {
-        // Prints are taken first: a change while loading is seen by the next check.
+        // The identities are read first, so that the next check sees a change during loading.
         let state = State { prints: prints(&paths), checked: Instant::now() };
         let current = ArcSwap::from_pointee(load()?);
         Ok(Arc::new(Reloaded { of: of.to_owned(), paths, load, current, state: Mutex::new(state) }))
     }
 
-    /// The value of now. Whoever finds that it is time looks at the files; others do not wait for that.
+    /// Returns the current value. If a check is due, the caller performs it; other callers do not wait for it.
     pub(super) async fn current(self: &Arc<Self>) -> Arc<T> {
         if self.is_due() {
             let this = Arc::clone(self);
-            // Files may lie on a slow network. A panic in the loader leaves the value as it is.
+            // The files may be on a slow network. A panic in the loader leaves the value unchanged.
             let _ = tokio::task::spawn_blocking(move || this.check()).await;
         }
         self.current.load_full()
@@ -76,11 +77,11 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         let result = match (self.load)() {
             Ok(value) => {
                 self.current.store(Arc::new(value));
-                tracing::info!(of = self.of, "certificates were loaded anew");
+                tracing::info!(of = self.of, "certificates reloaded");
                 "ok"
             }
             Err(error) => {
-                tracing::error!(of = self.of, error = %Escaped(&error), "changed certificates cannot be used, those before stay in use");
+                tracing::error!(of = self.of, error = %Escaped(&error), "cannot load changed certificates: the previous ones stay in use");
                 "failed"
             }
         };

@@ -1,9 +1,9 @@
-//! One delivery of one batch, and how far the searches in its messages have come.
+//! One delivery of one batch, and the progress of the searches in its messages.
 //!
-//! A delivery that the deadline, the limit of requests or the client ends early is handed to the sink's memory, and a
-//! retry of the same bytes with the same metadata continues it: else a next hop that answers slowly would make the
-//! collector retry forever. It is handed to one retry only, so that each acknowledgement has its own delivery of each
-//! record, or its own line in the file.
+//! A delivery that the deadline, the request limit or the client ends early is handed to the sink's memory, and a retry
+//! of the same bytes with the same metadata continues it: otherwise a slow next hop would make the collector retry
+//! forever. Only one retry continues it, so that each acknowledgement has its own delivery of each record, or its own
+//! line in the file.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,20 +15,20 @@ use super::{Memory, Reason};
 use crate::encoding::Rope;
 use crate::sink::blocking::blocking;
 
-/// What was found of the messages of a batch, by their number.
+/// The progress for each message of a batch, by its number.
 pub(super) type Parts = BTreeMap<usize, Progress>;
 
-/// Identifies the deliveries of one batch: its bytes, and what else distinguishes its requests.
+/// Identifies the deliveries of one batch: its bytes, and everything else that distinguishes its requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     len: usize,
     digest: [u8; 32],
 }
 
-/// How far the search in one message has come. Places are those of the message's records.
+/// The progress of the search in one message. Places are those of the message's records.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Progress {
-    /// Pieces whose fate is not known, each one request.
+    /// Pieces without a verdict; each is one request.
     open: BTreeMap<u64, Vec<u32>>,
     next: u64,
     /// Records that were refused alone.
@@ -42,20 +42,20 @@ pub(super) struct Progress {
 pub(in crate::sink) struct Attempt {
     memory: Arc<Memory>,
     message: Rope,
-    /// What distinguishes the requests besides their message.
+    /// What distinguishes the requests in addition to their message.
     context: Vec<u8>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Known once a message is searched; without a search there is nothing worth keeping.
+    /// Computed once a message is searched; without a search there is nothing worth keeping.
     key: Option<Key>,
     parts: Parts,
 }
 
 impl Attempt {
-    /// A delivery of a batch, continued where an earlier one of the same batch ended. `method` and the values of
+    /// Starts a delivery of a batch, or continues an earlier one of the same batch. `method` and the values of
     /// `forwarded` headers distinguish batches of equal bytes.
     pub(in crate::sink) async fn begin(
         memory: &Arc<Memory>,
@@ -84,38 +84,38 @@ impl Attempt {
         Ok(attempt)
     }
 
-    /// The delivery is complete: nothing of it is kept.
+    /// Ends a complete delivery: nothing is kept.
     pub(in crate::sink) fn finish(self) {
         self.forget();
     }
 
-    /// Forgets what was found so far.
+    /// Discards all progress.
     pub(super) fn forget(&self) {
         self.state().parts.clear();
     }
 
-    /// The next hop accepted a whole message.
+    /// Records that the next hop accepted a whole message.
     pub(in crate::sink) fn accepted_whole(&self, part: usize) {
         self.state().parts.insert(part, Progress::default());
     }
 
-    /// What is known of a message from an earlier delivery; `None` if it is new.
+    /// The progress of an earlier delivery in a message; `None` if there was none.
     pub(super) fn progress(&self, part: usize) -> Option<Progress> {
         self.state().parts.get(&part).cloned()
     }
 
-    /// Whether an earlier delivery began the search in a message.
+    /// Whether an earlier delivery started the search in a message.
     pub(in crate::sink) fn has_begun(&self, part: usize) -> bool {
         self.state().parts.contains_key(&part)
     }
 
-    /// Whether the next hop has all of a message from an earlier delivery.
+    /// Whether an earlier delivery delivered a message completely.
     pub(in crate::sink) fn has_delivered(&self, part: usize) -> bool {
         let settled = |progress: &Progress| progress.open.is_empty() && progress.refused.is_empty();
         self.state().parts.get(&part).is_some_and(settled)
     }
 
-    /// The refused records cannot be kept: a retry asks the next hop for them again.
+    /// Reopens the refused records, because they could not be written to the file: a retry sends them again.
     pub(in crate::sink) fn reopen(&self) {
         for progress in self.state().parts.values_mut() {
             for (place, _) in std::mem::take(&mut progress.refused) {
@@ -124,7 +124,7 @@ impl Attempt {
         }
     }
 
-    /// Changes what is known of a message.
+    /// Updates the progress of a message.
     pub(super) fn update<T>(&self, part: usize, change: impl FnOnce(&mut Progress) -> T) -> T {
         change(self.state().parts.entry(part).or_default())
     }
@@ -135,7 +135,7 @@ impl Attempt {
             return Ok(key);
         }
         let (message, context) = (self.message.clone(), self.context.clone());
-        // Hashing megabytes is nothing for the threads that answer.
+        // Hashing megabytes would block the async threads.
         let digest = blocking(move || {
             let mut hash = Sha256::new();
             message.parts().iter().for_each(|part| hash.update(part));
@@ -148,7 +148,7 @@ impl Attempt {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing in it can be half-changed.
+        // The state cannot be half-changed, so a poisoned lock is valid.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -163,7 +163,7 @@ impl Drop for Attempt {
 }
 
 impl Key {
-    /// The length of the batch.
+    /// The length of the batch in bytes.
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -178,7 +178,7 @@ impl Progress {
         number
     }
 
-    /// The pieces whose fate is not known.
+    /// The pieces without a verdict.
     pub(super) fn pieces(&self) -> Vec<u64> {
         self.open.keys().copied().collect()
     }
@@ -188,21 +188,21 @@ impl Progress {
         self.open.get(&piece).cloned().unwrap_or_default()
     }
 
-    /// A piece was accepted.
+    /// Records that a piece was accepted.
     pub(super) fn accept(&mut self, piece: u64) {
         if let Some(places) = self.open.remove(&piece) {
             self.accepted = places.first().copied().or(self.accepted);
         }
     }
 
-    /// A piece was refused and cannot be cut.
+    /// Records that a piece was refused and cannot be split.
     pub(super) fn refuse(&mut self, piece: u64, reason: Arc<Reason>) {
         for place in self.open.remove(&piece).unwrap_or_default() {
             self.refused.push((place, Arc::clone(&reason)));
         }
     }
 
-    /// A piece was refused, and these are its parts. Returns their numbers.
+    /// Replaces a refused piece by its parts, and returns their numbers.
     pub(super) fn cut(&mut self, piece: u64, parts: impl IntoIterator<Item = Vec<u32>>) -> Vec<u64> {
         self.open.remove(&piece);
         parts.into_iter().map(|part| self.open(part)).collect()
@@ -218,7 +218,7 @@ impl Progress {
         self.accepted
     }
 
-    /// How many records it lists.
+    /// The number of records that it lists.
     pub(super) fn weight(&self) -> usize {
         self.open.values().map(Vec::len).sum::<usize>() + self.refused.len() + 1
     }

@@ -1,5 +1,5 @@
-//! What a sink remembers between batches. Nothing of it is a verdict: suspects choose the order of a search, strikes say
-//! when a next hop refuses everything, and an unfinished delivery is continued by a retry of the same batch only.
+//! What a sink remembers between batches. None of it is a verdict: suspects set the order of a search, strikes show
+//! that a next hop refuses everything, and an unfinished delivery is continued only by a retry of the same batch.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,11 +14,11 @@ use super::{Reason, STRIKES};
 use crate::encoding::Rope;
 use crate::pipeline::Refusal;
 
-/// Records that are remembered as suspects, 16 bytes each.
+/// Most records remembered as suspects, 16 bytes each.
 const MAX_SUSPECTS: usize = 16_384;
-/// Deliveries that are kept for a retry.
+/// Most deliveries kept for a retry.
 const MAX_UNFINISHED: usize = 64;
-/// Records that these have together, about 8 bytes each.
+/// Most records in these deliveries together, about 8 bytes each.
 const MAX_UNFINISHED_RECORDS: usize = 1 << 20;
 /// How long an unfinished delivery is kept. Collectors retry within seconds, at most a few minutes.
 const KEPT_FOR: Duration = Duration::from_secs(600);
@@ -50,12 +50,12 @@ struct Unfinished {
 }
 
 impl Memory {
-    /// The next hop accepted something.
+    /// Records that the next hop accepted something.
     pub(in crate::sink) fn accepted(&self) {
         self.strikes.store(0, Ordering::Relaxed);
     }
 
-    /// Counts a record that was refused alone, and returns how many there are since something was accepted.
+    /// Counts a record that was refused alone, and returns how many there were since something was accepted.
     pub(super) fn strike(&self) -> usize {
         self.strikes.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -65,7 +65,8 @@ impl Memory {
         self.strikes.load(Ordering::Relaxed)
     }
 
-    /// The refusal of a next hop that refuses everything. What was found is not the records' fault and is forgotten.
+    /// The refusal for a next hop that refuses everything. The findings are discarded, because the records did not
+    /// cause it.
     pub(super) fn everything_is_refused(&self, reason: &Reason) -> Refusal {
         *self.state() = State::default();
         Refusal::Unavailable(format!(
@@ -75,7 +76,7 @@ impl Memory {
         ))
     }
 
-    /// Notes a request of one record as refused.
+    /// Remembers a request of one record as refused.
     pub(super) fn suspect(&self, request: &Rope) {
         let fingerprint = fingerprint(request);
         let State { suspects, order, .. } = &mut *self.state();
@@ -89,7 +90,8 @@ impl Memory {
         }
     }
 
-    /// A request of one record was accepted. If it is a suspect, the next hop changed, and no suspect is of use.
+    /// Records that a request of one record was accepted. If it is a suspect, the next hop has changed, and all
+    /// suspects are discarded.
     pub(super) fn acquit(&self, request: &Rope) {
         if self.has_suspects() && self.is_suspect(request) {
             let mut state = self.state();
@@ -97,7 +99,7 @@ impl Memory {
         }
     }
 
-    /// Whether any record is a suspect, so that it is worth asking for each.
+    /// Whether there are suspects, so that each record is worth checking.
     pub(super) fn has_suspects(&self) -> bool {
         !self.state().suspects.is_empty()
     }
@@ -107,7 +109,7 @@ impl Memory {
         self.state().suspects.contains(&fingerprint(request))
     }
 
-    /// Keeps a delivery that ended before its time.
+    /// Keeps a delivery that ended early.
     pub(super) fn keep(&self, key: Key, parts: Parts) {
         let records = parts.values().map(super::attempt::Progress::weight).sum();
         let mut state = self.state();
@@ -122,12 +124,12 @@ impl Memory {
         state.unfinished.push_back(Unfinished { key, parts, records, until: Instant::now() + KEPT_FOR });
     }
 
-    /// Whether an unfinished delivery is of a message of this length, so that its key is worth computing.
+    /// Whether an unfinished delivery has a message of this length, so that its key is worth computing.
     pub(super) fn may_know(&self, len: usize) -> bool {
         self.state().unfinished.iter().any(|one| one.key.len() == len)
     }
 
-    /// Hands out an unfinished delivery, to one caller only.
+    /// Returns an unfinished delivery, to one caller only.
     pub(super) fn take(&self, key: &Key) -> Option<Parts> {
         let mut state = self.state();
         state.expire();
@@ -136,7 +138,7 @@ impl Memory {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing in it can be half-changed.
+        // The state cannot be half-changed, so a poisoned lock is valid.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -200,7 +202,7 @@ mod tests {
         assert!(!begin(&memory, "abc", "a").await.has_delivered(0), "nothing that was found counts");
     }
 
-    /// What is kept is bounded by number and by records.
+    /// The kept deliveries are bounded by number and by records.
     #[tokio::test(start_paused = true)]
     async fn unfinished_deliveries_are_bounded() {
         let memory = Memory::default();

@@ -1,4 +1,4 @@
-//! One delivery of one batch: its requests, what their answers mean, and what is kept of them.
+//! One delivery of one batch: its requests, the meaning of their answers, and the records that go to the rejected file.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -30,18 +30,18 @@ pub(super) struct Delivery<'a> {
     pub(super) sink: &'a GrpcSink,
     pub(super) name: &'a str,
     pub(super) signal: Signal,
-    /// The bounds of what is made of the batch.
+    /// Limits the work on the batch.
     pub(super) work: Work,
     pub(super) method: &'static str,
     pub(super) headers: HeaderMap,
     pub(super) deadline: Instant,
-    /// What the next hop said of the messages that it accepted.
+    /// The combined answers to the accepted messages.
     pub(super) accepted: Mutex<Accepted>,
-    /// The status of the last message that it did not accept.
+    /// The status of the last message that was not accepted.
     pub(super) status: Mutex<Option<String>>,
 }
 
-/// Counts the answer to a request, also when nobody waited for it.
+/// Counts the answer to a request, also when its future is dropped.
 struct CountAnswer<'a> {
     sink: &'a str,
     status: Option<String>,
@@ -55,7 +55,7 @@ impl Drop for CountAnswer<'_> {
 }
 
 impl Delivery<'_> {
-    /// Sends one message, the one with this number in its batch, or all of it but the records that are refused alone.
+    /// Sends one message, number `part` of its batch, completely or without the records that are refused alone.
     pub(super) async fn send_whole(
         &self,
         message: &Rope,
@@ -73,7 +73,8 @@ impl Delivery<'_> {
                     attempt.accepted_whole(number);
                     return Ok(Vec::new());
                 }
-                // Too large a batch may go through in parts, but odd content stays odd wherever it is cut.
+                // A batch that is too large may pass in parts, but malformed content stays malformed wherever it is
+                // split.
                 (Sent::Refused(reason), Meaning::BadContent) if !has_file => {
                     return Err(self.refuse_without_file(&reason));
                 }
@@ -110,7 +111,7 @@ impl Delivery<'_> {
         self.sink.settings.rejected.as_ref().map(|file| Keeper { file, sink, endpoint, format, signal })
     }
 
-    /// Sends one message, and says whether the next hop takes it.
+    /// Sends one message, and returns whether the next hop accepts it.
     async fn send_for_verdict(&self, message: &Rope) -> Result<(Sent, Meaning), Refusal> {
         let answer = self.send(message).await?;
         let meaning = answer.meaning(self.sink.format);
@@ -127,8 +128,8 @@ impl Delivery<'_> {
         }
     }
 
-    /// A message in one piece, with room for it and for what `bytes` says of its records. A message that cannot be walked
-    /// needs none: it is sent as it is.
+    /// Joins a message into one piece, with memory for it and for `bytes` of its records. A message that cannot be
+    /// walked needs no memory: it is sent unchanged.
     pub(super) fn whole(&self, message: &Rope, bytes: fn(Extent) -> usize) -> Result<(Bytes, Held), Refusal> {
         let copied = if message.parts().len() > 1 { message.len() } else { 0 };
         let named = |stop: Stop| self.named(stop.into());
@@ -139,7 +140,7 @@ impl Delivery<'_> {
         Ok((message, room))
     }
 
-    /// Sends one message, once more when the next hop certainly did not see it, and takes note of the answer.
+    /// Sends one message, again if the next hop certainly did not process it, and records the answer.
     pub(super) async fn send(&self, message: &Rope) -> Result<Answer, Refusal> {
         let compression = self.sink.settings.compression;
         let deflated;
@@ -198,8 +199,10 @@ impl Delivery<'_> {
             Ok(Outcome::Done(Err(failure))) if !failure.unseen => return Err(failure),
             Ok(Outcome::Done(Err(failure))) => failure,
             Ok(Outcome::Ended) => Failure::connection(link.end()),
-            Ok(Outcome::Silent) => Failure::connection("the connection is dead: no ping is answered on it".to_owned()),
-            // The peer may be gone without a word; then only a new connection finds out.
+            Ok(Outcome::Silent) => {
+                Failure::connection("the connection is dead: the next hop does not answer a ping".to_owned())
+            }
+            // The peer may have disappeared silently; only a new connection detects that.
             Err(_) => late(),
         };
         connector.retire(&link).await;
@@ -232,7 +235,7 @@ impl Delivery<'_> {
         Ok(request)
     }
 
-    /// Takes note of a partial success, and keeps its request before anybody is answered.
+    /// Logs and counts a partial success, and keeps its request before the client is answered.
     async fn note_partial_success(&self, request: &Rope, response: &[u8]) {
         let answer = partial_success::read(response);
         let Accepted { rejected, message } = &answer;
@@ -265,10 +268,12 @@ impl Delivery<'_> {
     fn refuse_without_file(&self, reason: &Reason) -> Refusal {
         let Reason { status, text } = reason;
         let status = status.to_uppercase();
-        self.refuse(&format!("the next hop answered {status}: {text}; set `rejected` of the sink to keep such records"))
+        self.refuse(&format!(
+            "the next hop answered {status}: {text}; set `rejected` of the sink to keep such records in a file"
+        ))
     }
 
-    /// The refusal with the name of the sink.
+    /// Adds the name of the sink to the refusal.
     fn named(&self, refusal: Refusal) -> Refusal {
         let name = |cause: String| match cause.starts_with("sink ") {
             true => cause,

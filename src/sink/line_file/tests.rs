@@ -1,5 +1,5 @@
-//! The file on a simulated disk, on which something happens at any call: writes that are short or find no space, syncs
-//! that fail, rotation of every kind, another writer without the lock.
+//! The file on a simulated disk, on which something happens at any call: short writes, no space, failing syncs, every
+//! kind of rotation, another writer without the lock.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
@@ -19,19 +19,19 @@ const PATH: &str = "hits.ndjson";
 /// What happens at one call to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
-    /// Nothing; likely, so that most batches get through.
+    /// Nothing; likely, so that most batches succeed.
     Calm,
-    /// A write takes one byte only.
+    /// A write writes one byte only.
     Short,
-    /// A write takes one byte, and finds no space for the rest.
+    /// A write writes one byte, and finds no space for the rest.
     Full,
     /// The same, and another writer appends a line at that moment.
     FullBesideOther,
-    /// What follows a write that took one byte.
+    /// The call after a write that wrote one byte.
     NoSpace,
-    /// The same, behind a line of another writer.
+    /// The same, after a line of another writer.
     NoSpaceBesideOther,
-    /// A sync fails, and the system forgets what was to be written.
+    /// A sync fails, and the system discards what was to be written.
     SyncFails,
     /// The file gets another name.
     Rename,
@@ -57,9 +57,9 @@ struct State {
     events: VecDeque<Event>,
     names: BTreeMap<PathBuf, usize>,
     files: Vec<Content>,
-    /// What whoever rotates has read each time before it was taken away.
+    /// What the rotating process read each time before it removed or truncated the file.
     taken: Vec<Vec<u8>>,
-    /// How often another writer has appended its line.
+    /// How often another writer appended its line.
     others: usize,
     handles: usize,
     rotations: usize,
@@ -68,7 +68,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Content {
     bytes: Vec<u8>,
-    /// What would be there after a power loss.
+    /// The content after a power loss.
     durable: Vec<u8>,
     lock: Option<usize>,
 }
@@ -88,7 +88,7 @@ impl Simulated {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the next event happen, and returns it with the state after it.
+    /// Performs the next event, and returns it with the state after it.
     fn call(&self) -> (MutexGuard<'_, State>, Event) {
         let mut state = self.state();
         let event = state.events.pop_front().unwrap_or(Event::Calm);
@@ -118,7 +118,7 @@ impl Simulated {
         (state, event)
     }
 
-    /// Everything that somebody can read, as lines; `durable`: after a power loss.
+    /// All lines that can be read; `durable`: after a power loss.
     fn lines(&self, durable: bool) -> Vec<String> {
         let state = self.state();
         let files = state.names.values().map(|&file| match durable {
@@ -199,7 +199,7 @@ impl DiskFile for Handle {
             Event::NoSpace => Err(io::ErrorKind::StorageFull.into()),
             Event::NoSpaceBesideOther => {
                 state.files[self.file].bytes.extend(b"\nother\n");
-                // What goes to a file that was removed is nobody's any more.
+                // What is written to a removed file is lost.
                 state.others += usize::from(state.names.values().any(|named| *named == self.file));
                 Err(io::ErrorKind::StorageFull.into())
             }
@@ -258,9 +258,9 @@ fn append(file: &mut LineFile, fsync: Fsync, number: usize) -> Result<u64, LineF
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
 
-    /// Scenario: batches are written while anything happens to the file at any call. Guarantee: the lines of a batch
-    /// that was acknowledged are whole in a file that has a name, or were there when the file was taken away; with
-    /// `batch` a power loss takes none of them; no line of another writer is cut off.
+    /// Scenario: batches are written while anything happens to the file at any call. Guarantee: the lines of an
+    /// acknowledged batch are complete in a file that has a name, or were there when the file was removed or truncated;
+    /// with `batch` a power loss loses none of them; no line of another writer is cut off.
     #[test]
     fn what_is_acknowledged_stays(
         events in prop::collection::vec(event(), 0..200),
@@ -281,7 +281,7 @@ proptest! {
                 acknowledged.push(number);
             }
         }
-        // A quiet disk takes lines again, whatever happened before.
+        // A disk without faults accepts lines again, whatever happened before.
         disk.state().events.clear();
         let last = append(&mut file, fsync, 20).or_else(|_| append(&mut file, fsync, 20));
         prop_assert!(last.is_ok(), "{last:?}");
@@ -300,7 +300,7 @@ proptest! {
     }
 }
 
-/// Guarantee: a write that fails leaves the file as it was, and says why.
+/// Guarantee: a failed write leaves the file as it was, and reports the cause.
 #[test]
 fn a_failed_write_is_cut_off() {
     let disk = Simulated::default();
@@ -317,7 +317,7 @@ fn a_failed_write_is_cut_off() {
     assert_eq!(lines[lines.len() - 2..], batch(3));
 }
 
-/// Guarantee: a sync that fails between batches is the answer to the next one, and the one after that is written.
+/// Guarantee: a sync that fails between batches is reported to the next one, and the one after that is written.
 #[test]
 fn a_failed_sync_is_told_once() {
     let disk = Simulated::default();
@@ -332,7 +332,7 @@ fn a_failed_sync_is_told_once() {
     assert!(!file.has_unsynced_lines() && disk.lines(true).contains(&"3 second".to_owned()));
 }
 
-/// Guarantee: a second writer is refused while the first has the file, also in another name of it.
+/// Guarantee: a second writer is refused while the first has the file, also under another name of it.
 #[test]
 fn a_second_writer_is_refused() {
     let directory = tempfile::tempdir().unwrap();
@@ -354,8 +354,8 @@ fn a_second_writer_is_refused() {
     open(&path).unwrap();
 }
 
-/// Scenario: the lines of a sink with `fsync: interval` are acknowledged before they are on the disk. Guarantee: they are
-/// there after the interval though no batch follows, and those of a sink that stops are there at once.
+/// Scenario: the lines of a sink with `fsync: interval` are acknowledged before they are on the disk. Guarantee: they
+/// are there after the interval even if no batch follows, and those of a sink that stops are there at once.
 #[tokio::test(start_paused = true)]
 async fn an_interval_ends_without_another_batch() {
     let disk = Simulated::default();
@@ -376,7 +376,7 @@ async fn an_interval_ends_without_another_batch() {
     sink.deliver("hits", &deliver("{\"b\":1}"), Only::All).await.unwrap();
     assert_eq!(disk.lines(true).len(), 1);
     drop(sink);
-    // Whoever synced before may let go of the file last.
+    // Whichever task synced first may release the file last.
     while disk.lines(true).len() < 2 {
         tokio::task::yield_now().await;
     }

@@ -1,4 +1,4 @@
-//! Check: one unary call, a bounded number of values.
+//! Check: one unary call with a bounded number of values.
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ use crate::source::message;
 use crate::source::outcome::NotTaken;
 use crate::source::unary::Answer;
 
-/// The most values of a call, as filter.proto says.
+/// Most values per call, as filter.proto documents.
 const MAX_VALUES: usize = 1_000;
 
-/// The longest value of a call in bytes, as filter.proto says.
+/// Longest value in bytes, as filter.proto documents.
 const MAX_VALUE_BYTES: usize = 16 << 10;
 
-/// Copies of a value, with its escapes, while it is looked up.
+/// Copies of a value, with its escapes, that exist during its lookup.
 const COPIES: usize = 800;
 
 /// `CheckRequest.values`.
@@ -50,7 +50,7 @@ where
 async fn look_up(state: &Arc<State>, message: Message) -> Result<Vec<u8>, NotTaken> {
     state.intake.count_received(message.bytes.len());
     let of_work = Arc::clone(state);
-    // A short message holds many values, so its length says nothing about the work.
+    // A short message can hold many values, so its length does not predict the work.
     let client = Client::default();
     let work = Work::within(message.admission.clone()).until(&client);
     let answer = state.intake.run(None, move || of_work.check(message, &work)).await?;
@@ -62,23 +62,25 @@ impl State {
     fn check(&self, message: Message, work: &Work) -> Result<Vec<u8>, NotTaken> {
         let Message { encoding, bytes, .. } = message;
         let bytes = self.intake.inflate(bytes, encoding, work)?;
-        // Decoded, a value takes far more memory than it may take on the wire: they are counted before.
+        // A decoded value takes far more memory than it may take on the wire, so the values are counted first.
         let mut fields = Fields::new(&bytes);
         let number = std::iter::from_fn(|| fields.next_field().ok().flatten()).filter(|field| field.number == VALUES);
         let number = number.count();
         if number > MAX_VALUES {
-            let text = format!("{number} values are more than the {MAX_VALUES} of a call: ask in parts");
+            let text = format!(
+                "the request has {number} values, more than the {MAX_VALUES} of a call: send them in several calls"
+            );
             return Err(NotTaken::invalid(text));
         }
         work.take(bytes.len()).map_err(Refusal::from)?;
         let asked = v1::CheckRequest::decode(bytes)
-            .map_err(|error| NotTaken::invalid(format!("the message is no CheckRequest: {error}")))?;
+            .map_err(|error| NotTaken::invalid(format!("the message is not a valid CheckRequest: {error}")))?;
         let longest = asked.values.iter().map(|value| value.value.len()).max().unwrap_or_default();
         if longest > MAX_VALUE_BYTES {
-            let text = format!("a value of {longest} bytes is longer than the {MAX_VALUE_BYTES} that can be looked up");
+            let text = format!("a value has {longest} bytes, more than the {MAX_VALUE_BYTES} that can be looked up");
             return Err(NotTaken::invalid(text));
         }
-        // A value stands at every field of its kind while it is looked up.
+        // During its lookup a value is at every field of its kind.
         let _event = work.hold(longest * COPIES).map_err(Refusal::from)?;
         let values: Vec<(&str, &str)> =
             asked.values.iter().map(|value| (value.kind.as_str(), value.value.as_str())).collect();

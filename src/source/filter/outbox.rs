@@ -1,9 +1,9 @@
-//! The answers of one stream on their way to the client: a queue that is the body of the response, and the watch over
-//! whether the client takes them.
+//! The answers of one stream on their way to the client: a queue that is the body of the response, and the check that
+//! the client reads them.
 //!
-//! Every piece that goes out holds the room and the place in the window of its batch until HTTP/2 has written it, so
-//! that neither is free while bytes wait. A piece is small against what a slow link carries in the time that a client
-//! has, so that a slow client is not taken for one that does not read.
+//! Every piece holds the memory and the window slot of its batch until HTTP/2 has written it, so that neither is free
+//! while bytes wait. A piece is small compared to what a slow link transfers in the time that a client has, so that a
+//! slow client is not mistaken for one that does not read.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -21,14 +21,14 @@ use tokio::time::{Instant, sleep_until};
 use crate::encoding::Rope;
 use crate::net::grpc::{RopeBody, Status};
 
-/// The most bytes of a piece.
+/// Most bytes per piece.
 const PIECE: usize = 256 * 1024;
 
-/// What a stream has to say, and what became of it.
+/// The queued answers of a stream, and their state.
 #[derive(Debug)]
 pub(super) struct Outbox {
     state: Mutex<State>,
-    /// Told of each change that the watch may wait for.
+    /// Notified of each change that the check may wait for.
     changed: Notify,
 }
 
@@ -36,13 +36,13 @@ pub(super) struct Outbox {
 struct State {
     pieces: VecDeque<Bytes>,
     trailers: Option<HeaderMap>,
-    /// Nothing more is taken in.
+    /// The queue accepts no more answers.
     ended: bool,
-    /// The body is gone: what is still to be written is with HTTP/2.
+    /// The body is gone: HTTP/2 holds what is still to be written.
     closed: bool,
-    /// Pieces that are not written.
+    /// Pieces that are not written yet.
     unwritten: usize,
-    /// Since when the client could have taken something and did not.
+    /// Since when the client could have read something and did not.
     since: Instant,
     waker: Option<Waker>,
 }
@@ -87,7 +87,7 @@ impl Outbox {
         Arc::new(Outbox { state: Mutex::new(state), changed: Notify::new() })
     }
 
-    /// Sends a message. `held` is dropped when the last byte of it is written, or given up.
+    /// Queues a message. `held` is dropped when its last byte is written or discarded.
     ///
     /// # Errors
     /// The message is too long for a frame.
@@ -117,12 +117,12 @@ impl Outbox {
         Ok(())
     }
 
-    /// Ends the stream behind what was sent.
+    /// Ends the stream after the queued answers.
     pub(super) fn finish(&self, status: &Status) {
         self.end(status, false);
     }
 
-    /// Ends the stream at once: what was not handed to HTTP/2 is given up.
+    /// Ends the stream at once and discards what was not handed to HTTP/2.
     pub(super) fn cut(&self, status: &Status) {
         self.end(status, true);
     }
@@ -141,7 +141,7 @@ impl Outbox {
         drop(given_up);
     }
 
-    /// Tells whoever waits, after a change.
+    /// Wakes the waiting tasks after a change.
     fn wake(&self, mut state: MutexGuard<'_, State>) {
         let waker = state.waker.take();
         drop(state);
@@ -151,8 +151,8 @@ impl Outbox {
         }
     }
 
-    /// Waits until the client has taken nothing for `limit` although there was something (`true`), or until there is
-    /// nothing left to watch: the body is gone and everything is written (`false`).
+    /// Waits until the client has read nothing for `limit` although there was something to read (`true`), or until
+    /// nothing is left to check: the body is gone and everything is written (`false`).
     pub(super) async fn is_left_lying(&self, limit: Duration) -> bool {
         loop {
             let changed = self.changed.notified();
@@ -175,13 +175,13 @@ impl Outbox {
         }
     }
 
-    // A panic elsewhere cannot leave the state half changed, so a poisoned lock is still good.
+    // A panic elsewhere cannot leave the state half-changed, so the state behind a poisoned lock is valid.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The outbox as the body of a response. `work` is dropped with it: nobody is left to be answered.
+/// The outbox as the body of a response. `work` is dropped with it, because nobody is left to answer.
 #[derive(Debug)]
 pub(super) struct OutboxBody<W> {
     pub(super) outbox: Arc<Outbox>,
@@ -264,8 +264,8 @@ mod tests {
         assert!(held.upgrade().is_none());
     }
 
-    /// Scenario: a client takes one piece a second, then none. Guarantee: the watch strikes only when none was taken
-    /// for the whole time, and a cut gives up what was not handed out.
+    /// Scenario: a client reads one piece per second, then none. Guarantee: the check fires only when nothing was read
+    /// for the whole time, and a cut discards what was not handed out.
     #[tokio::test(start_paused = true)]
     async fn who_takes_nothing_is_seen() {
         let (outbox, limit) = (Outbox::new(), Duration::from_secs(5));

@@ -1,8 +1,8 @@
-//! One stream: requests are read one after the other, worked on side by side within the window, and answered in order.
+//! One stream: requests are read one after the other, processed concurrently within the window, and answered in order.
 //!
 //! Reading stops while the window is full, and HTTP/2 flow control then holds the client back. A batch that is not
-//! taken is answered with a refusal, and the stream goes on: its framing is sound. Only what breaks the framing, a
-//! stall inside a message, a drain and a client that takes no answers end it.
+//! accepted is answered with a refusal, and the stream continues because its framing is intact. The stream ends only on
+//! broken framing, a stall inside a message, a drain, or a client that does not read its answers.
 
 use std::sync::Arc;
 
@@ -28,23 +28,24 @@ use crate::source::outcome::NotTaken;
 use crate::source::unary::{grpc_response, status_of};
 use crate::telemetry;
 
-/// Bytes of memory for a tagged event in an answer besides itself: headers, slices, and the pieces that are written.
+/// Bytes of memory per tagged event of an answer, in addition to the event: headers, slices, and the pieces that are
+/// written.
 const ANSWER_OVERHEAD: usize = 512;
-/// The same for the place of an event that could not be read.
+/// Bytes of memory per malformed event that an answer lists.
 const ODD_OVERHEAD: usize = 16;
 
-/// How a stream came to its end.
+/// How a stream ended.
 #[derive(Debug)]
 enum End {
     /// The client sent everything, and has every answer.
     Finished,
     /// The source drains.
     Drained,
-    /// The requests can no longer be told apart, one of them stalled, or the client is gone.
+    /// The boundaries of the requests are lost, a request stalled, or the client disconnected.
     Broken(NotTaken),
 }
 
-/// What an answer holds until it is written: the place in the window, and the room of the batch.
+/// What an answer holds until it is written: the window slot and the memory of the batch.
 #[derive(Clone)]
 struct Held {
     _place: Arc<OwnedSemaphorePermit>,
@@ -57,7 +58,7 @@ struct Answer {
     held: Held,
 }
 
-/// What every batch of a stream has in common.
+/// What all batches of a stream share.
 struct Stream {
     intake: Arc<Intake>,
     window: usize,
@@ -69,7 +70,7 @@ struct Stream {
 
 type Pending = AbortOnDropHandle<Answer>;
 
-/// Opens a stream: the response begins at once, its body comes as requests are answered.
+/// Opens a stream: the response begins at once, and its body grows as requests are answered.
 pub(super) fn open<B>(state: Arc<State>, request: Request<B>, encoding: Encoding) -> Response<Body>
 where
     B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
@@ -95,7 +96,7 @@ impl Stream {
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
-        // Each answer that waits here has a place in the window, so that sending never waits unless work panicked.
+        // Each answer in this queue has a window slot, so that sending never waits unless work panicked.
         let (pending, answers) = mpsc::channel(self.window.max(1));
         let frames = Frames::new(body, self.encoding, self.intake.limits());
         let (end, ()) = tokio::join!(self.take(frames, pending), self.answer(answers));
@@ -106,7 +107,7 @@ impl Stream {
             }
             End::Drained => {
                 count.end = "drained";
-                let text = "Hotlist shuts down: connect again, and send again what has no answer";
+                let text = "Hotlist is shutting down: reconnect, and resend the batches that have no answer";
                 Status::new(Code::Unavailable, text)
             }
             End::Broken(not_taken) => {
@@ -117,14 +118,15 @@ impl Stream {
         self.outbox.finish(&status);
     }
 
-    /// Ends a stream whose client does not take its answers; when it does not take the end either, its connection.
+    /// Ends a stream whose client does not read its answers; if the client does not read that end either, closes its
+    /// connection.
     async fn watch(self: Arc<Self>) {
         let limits = self.intake.limits();
         if !self.outbox.is_left_lying(limits.receive_timeout).await {
             return;
         }
         let limit = limits.receive_timeout.as_millis();
-        let text = format!("no answer was taken for {limit} ms: read answers while sending, then connect again");
+        let text = format!("the client read no answer for {limit} ms: read answers while sending, then reconnect");
         self.outbox.cut(&Status::new(Code::Unavailable, text));
         counter!(telemetry::FILTER_STREAMS_CUT_TOTAL, "source" => self.intake.name().to_string()).increment(1);
         if self.outbox.is_left_lying(limits.stall_timeout).await
@@ -163,7 +165,7 @@ impl Stream {
                 Ok(None) => return End::Finished,
                 Err(not_taken) => return End::Broken(not_taken),
             };
-            // An error means that answering came to its end, and with it the stream.
+            // An error means that answering ended, and the stream with it.
             if pending.send(answer).await.is_err() {
                 return End::Finished;
             }
@@ -173,10 +175,9 @@ impl Stream {
     /// Sends the answers in the order of the requests.
     async fn answer(&self, mut answers: mpsc::Receiver<Pending>) {
         while let Some(pending) = answers.recv().await {
-            // A task that panicked took its batch's place and room with it; the order of the answers is lost.
+            // A task that panicked took the slot and the memory of its batch with it; the order of the answers is lost.
             let Ok(Answer { message, held }) = pending.await else {
-                let text =
-                    "a batch failed on a fault of Hotlist's own: see the panic message in the log, and report it";
+                let text = "a batch panicked, which is a bug in Hotlist: report it with the panic message in the log";
                 return self.outbox.cut(&Status::new(Code::Unavailable, text));
             };
             if let Err(text) = self.outbox.send(&message, &held) {
@@ -185,7 +186,7 @@ impl Stream {
         }
     }
 
-    /// Reads the next request and sets work on it going. `None`: there are no more.
+    /// Reads the next request and starts work on it. Returns `None` if there are no more.
     async fn next<B>(
         self: &Arc<Self>,
         frames: &mut Frames<'_, B>,
@@ -194,7 +195,7 @@ impl Stream {
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
-        // Between requests a stream may idle for as long as it likes: pings of HTTP/2 watch the connection.
+        // Between requests a stream may idle indefinitely: HTTP/2 pings check the connection.
         if !frames.begins().await? {
             return Ok(None);
         }
@@ -234,7 +235,7 @@ impl Stream {
         Ok(Some(AbortOnDropHandle::new(work)))
     }
 
-    /// Takes one batch through: matches, delivers, and makes its answer, with its status in metrics.
+    /// Processes one batch: matches it, delivers it, and returns its answer with the status label of metrics.
     async fn work(self: Arc<Self>, message: Message, held: Held, stages: Stages) -> (Answer, &'static str) {
         let mut id = match message.encoding {
             Encoding::Identity => filter::leading_id(&message.bytes).unwrap_or(0),
@@ -255,11 +256,11 @@ impl Stream {
         id: &mut u64,
         mut stages: Stages,
     ) -> Result<(Rope, Arc<Admission>), NotTaken> {
-        // A compressed message of any length may inflate to the limit, so its length says nothing about the work.
+        // A compressed message of any length may inflate to the limit, so its length does not predict the work.
         let length = (message.encoding == Encoding::Identity).then_some(message.bytes.len());
         let stream = Arc::clone(self);
         let room = message.admission.clone();
-        // Dropped with this future when the client leaves: then what works for it stops.
+        // Dropped with this future when the client disconnects, which cancels its work.
         let client = Client::default();
         let work = Work::within(room.clone()).until(&client);
         let of_work = work.clone();
@@ -273,13 +274,13 @@ impl Stream {
         Ok((judged.answer, room))
     }
 
-    /// Inflates, matches and tags, and writes the answer. Runs where it may take its time.
+    /// Inflates, matches and tags a batch, and writes the answer. Runs on a thread that may block.
     fn match_message(&self, message: Message, work: &Work) -> Result<Judged, NotTaken> {
         let Message { encoding, bytes, admission, .. } = message;
         let bytes = self.intake.inflate(bytes, encoding, work)?;
         let request = admission.attach(bytes);
         let batch = self.intake.process().process(Format::Filter, request.clone(), work)?;
-        // What is around the events in the answer, and what cuts them into pieces when it is written.
+        // The bytes around the events of the answer, and the pieces in which it is written.
         let around = (batch.hits.len() + batch.marked.len()) * ANSWER_OVERHEAD + batch.odd.len() * ODD_OVERHEAD;
         work.take(around).map_err(Refusal::from)?;
         let tagged = batch.hits.iter().map(|hit| (hit.place, &hit.record));
@@ -304,7 +305,7 @@ fn refuse(id: u64, not_taken: NotTaken, held: Held) -> Answer {
     Answer { message: Rope::from(filter::refusal(id, status.code.number(), &status.message)), held }
 }
 
-/// Counts a stream while it is open, and how it ended, also when its task is dropped because the client went away.
+/// Counts a stream while it is open, and how it ended, also when its task is dropped because the client disconnected.
 struct Count {
     source: Arc<str>,
     end: &'static str,
