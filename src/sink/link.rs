@@ -467,7 +467,7 @@ mod tests {
             (&[0x15, 3, 3, 0, 2, 2, 70], "speaks TLS"),
             (&[0x16, 3, 1, 0, 2, 2, 70], "https://"),
             (&[0, 0, 1, 0, 0, 0, 0, 0, 0, 0], "does not speak HTTP/2"),
-            (b"", "said nothing within 3s"),
+            (b"", "sent nothing within 3s"),
         ] {
             let (link, _theirs) = link_to(first).await;
             let text = link.unwrap_err().to_string();

@@ -42,7 +42,9 @@ async fn what_tells_about_the_deployment_stays_on_the_host() {
             assert_eq!(hotlist.admin(path).await.0, 200, "{address} {path}");
         }
         let log = hotlist.log();
-        for warning in ["other hosts can send events without encryption", "reachable from other hosts without encryption"] {
+        for warning in
+            ["other hosts can send events without encryption", "reachable from other hosts without encryption"]
+        {
             assert_eq!(log.contains(warning), !local, "{log}");
         }
     }
