@@ -58,7 +58,7 @@ const MAX_BYTES: usize = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Config {
-    /// Where collectors send their events to, by name. At least one.
+    /// Listeners that take events from collectors, by name. At least one.
     #[serde(serialize_with = "source::write_all")]
     #[schemars(schema_with = "source::schema")]
     pub sources: Vec<Source>,
@@ -68,20 +68,20 @@ pub struct Config {
     /// How events are compared with indicators.
     #[schemars(with = "Option<Match>")]
     pub r#match: Match,
-    /// Where events go after matching, by name. Each source needs at least one, but for those of type `filter`.
+    /// Where events go after matching, by name. Each source needs at least one, except sources of type `filter`.
     #[serde(serialize_with = "sink::write_all", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "sink::schema", default)]
     pub sinks: Vec<Sink>,
-    /// What happens while there are no indicators to match with: `open` passes events untagged, `closed` refuses them until there are.
+    /// What happens while no indicators are loaded: `open` passes events untagged, `closed` refuses them.
     #[schemars(extend("default" = "open"))]
     pub failure_mode: FailureMode,
-    /// What the process may use.
+    /// Limits of what the process may use.
     #[schemars(with = "Option<Limits>")]
     pub limits: Limits,
-    /// The HTTP listener for this host: probes, metrics and the configuration. Absent: there is none.
+    /// The HTTP listener for this host: probes, metrics and the configuration. Absent: no listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<Admin>,
-    /// The HTTP listener for other hosts: probes and metrics. Absent: there is none.
+    /// The HTTP listener for other hosts: probes and metrics. Absent: no listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probes: Option<Probes>,
     /// The process's own log, on standard error.

@@ -10,15 +10,15 @@ use super::reader::Item;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct AllowlistFiles {
-    /// A path or a glob (`allowlists/*.json`) of MISP warninglists. A relative one starts at the working directory.
+    /// A path or a glob (`allowlists/*.json`) of MISP warninglists. Relative paths start at the working directory.
     pub path: String,
-    /// The list's name in hits, metrics and `explain`. Absent: the name that each file gives itself.
+    /// The list's name in hits, metrics and `explain`. Absent: the name in each file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What becomes of a hit whose value a list holds: `suppress` (it is no hit) or `annotate` (it names the list). Absent: lists of clouds, CDNs, dynamic DNS, disposable mail and sinkholes annotate, others suppress.
+    /// What happens to a hit whose value the list covers: `suppress` (the hit is dropped) or `annotate` (the hit names the list). Absent: lists of clouds, CDNs, dynamic DNS, disposable mail and sinkholes annotate, others suppress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<AllowlistAction>,
-    /// Whether the lists are used at all.
+    /// Whether the lists are used.
     #[schemars(extend("default" = true))]
     pub enabled: bool,
 }

@@ -30,28 +30,28 @@ pub struct Control {
     /// The name of this node, `[a-z0-9.-]{1,63}`, unique within its tenant. Absent: the host name made such a name; in a pod, `${HOSTNAME}` is the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// What manifests are aimed by, such as `zone` and `group`: up to 32 names `[a-z0-9._/-]` and values, each of 1 to 63 characters.
+    /// Labels that select publications for this node, such as `zone` and `group`: up to 32 names `[a-z0-9._/-]` and values, each of 1 to 63 characters.
     #[schemars(extend("default" = {}))]
     pub labels: BTreeMap<String, String>,
-    /// Whose manifests are taken: those with exactly this `audience`, 1 to 128 characters of `[a-z0-9._/-]`.
+    /// The audience of this node: only manifests with exactly this `audience` are accepted. 1 to 128 characters of `[a-z0-9._/-]`.
     pub audience: String,
-    /// Files of public keys (PEM, Ed25519). A manifest must be signed by one of them. Empty: manifests need no signature, and whoever is the control plane is trusted.
+    /// Files of public keys (PEM, Ed25519). A manifest must be signed by one of them. Empty: manifests need no signature, and the control plane is trusted.
     #[schemars(extend("default" = []))]
     pub trusted_keys: Vec<PathBuf>,
-    /// The directory, made when it is not there and used for nothing else, that keeps segments and the last good manifests. They are served at start while the control plane is away. A relative path starts at the working directory.
+    /// The directory for segments and the last good manifests, which are active at start while the control plane is away. It is created if it does not exist, and must not be used for anything else. Relative paths start at the working directory.
     pub cache: PathBuf,
-    /// How large the segments in it may become. It needs room for the version that serves and the one that comes after it; what both share counts once.
+    /// The maximum size of the segments in it. It needs space for the active version and the next one; segments that both share count once.
     #[serde(with = "Size")]
     #[schemars(extend("default" = "8GiB"))]
     pub cache_bytes: usize,
-    /// Settings of TLS towards an `https` endpoint. Absent: the system's authorities, and no certificate of our own.
+    /// TLS settings for an `https` endpoint. Absent: the system's authorities, and no client certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ClientTls>,
-    /// After how long without a byte the control plane is asked for its health, to which every answer will do.
+    /// Time without a byte after which the control plane's health is checked; every answer counts.
     #[serde(with = "Time")]
     #[schemars(extend("default" = "10s"))]
     pub ping_after: Duration,
-    /// How long it has to answer that; then it is away.
+    /// Time for an answer to the health check; after that the connection is closed.
     #[serde(with = "Time")]
     #[schemars(extend("default" = "10s"))]
     pub ping_timeout: Duration,

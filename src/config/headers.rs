@@ -35,7 +35,7 @@ pub enum HeaderSource {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct HeaderFile {
-    /// The file with the value; white space around it is dropped. It is read again when it is older than a second.
+    /// The file with the value; white space around the value is removed. The file is read again when the value is older than a second.
     pub file: PathBuf,
 }
 
@@ -81,7 +81,7 @@ pub(super) fn read_headers(item: &Item<'_>) -> Option<Vec<Header>> {
     for (key, item) in item.secret_table()?.iter() {
         let Some(name) = name(key, &item) else { continue };
         if headers.iter().any(|header| header.name == name) {
-            report(&item, key, "stands twice, in other letter case; leave one");
+            report(&item, key, "is duplicated in another letter case; remove one");
             continue;
         }
         headers.extend(value(&name, &item).map(|value| Header { name, value }));
@@ -99,7 +99,7 @@ pub(super) fn read_metadata(item: &Item<'_>, headers: &[Header]) -> Option<Vec<H
         if headers.iter().any(|header| header.name == key) {
             report(&item, &text, "is also in `headers`, which would hide it; leave one");
         } else if keys.contains(&key) {
-            report(&item, &text, "stands twice; leave one");
+            report(&item, &text, "is duplicated; remove one");
         } else {
             keys.push(key);
         }
@@ -208,11 +208,11 @@ sinks:
             "headers.y-bin: `***` is not base64",
             "headers.z: `***` is empty",
             "headers.n: expected a string in quotes",
-            "`K` stands twice",
+            "`K` is duplicated",
             "`k` is also in `headers`",
             "`grpc-encoding` belongs to",
             "`content-type` belongs to",
-            "`a` stands twice",
+            "`a` is duplicated",
         ];
         assert_eq!(problems.len(), words.len(), "{problems:#?}");
         for (problem, word) in problems.iter().zip(words) {

@@ -17,23 +17,23 @@ use super::units::Size;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Intel {
-    /// Files of indicators, each a glob or a table. They are watched, and a change is in force within seconds.
+    /// Files of indicators, each a glob or a table. They are watched, and a change is active within seconds.
     #[schemars(with = "Vec<PathOr<IntelFiles>>", extend("default" = []))]
     pub files: Vec<IntelFiles>,
-    /// What happens when a file has less than half of the indicators that it had: `confirm` keeps the old ones until someone confirms, `accept` takes the new ones.
+    /// What happens if a file has less than half of its previous indicators: `confirm` keeps the previous ones until the change is confirmed, `accept` uses the new ones.
     #[schemars(extend("default" = "confirm"))]
     pub on_shrink: OnShrink,
-    /// Allowlists, each a glob or a table: what is known to be harmless or shared. They are read at start and when one of them changes.
+    /// Allowlists, each a glob or a table: values that are known to be harmless or shared. They are read at start and when one of them changes.
     #[schemars(with = "Vec<PathOr<AllowlistFiles>>", extend("default" = []))]
     pub allowlists: Vec<AllowlistFiles>,
-    /// The control plane that says which segments of indicators to serve. Absent: there is none.
+    /// The control plane that sends versions of indicators. Absent: no control plane.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control: Option<Control>,
-    /// How much memory indicators may take: segments, mapped or not, what is merged of them, and the prefilter. A version that would take more is refused, and the old one stays. Absent: no limit.
+    /// The memory that indicators may take: segments, mapped or not, data merged from them, and the prefilter. A version that needs more is refused, and the active version stays. Absent: no limit.
     #[serde(serialize_with = "write_max_bytes", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Size>")]
     pub max_bytes: Option<usize>,
-    /// A harmless domain that some feed has, such as `canary.hotlist.example`. Every minute it goes through the whole match path; metrics, log and `/readyz?verbose` tell when it is not found any more. Absent: nothing does.
+    /// A harmless domain that some feed has, such as `canary.hotlist.example`. It is looked up every minute through the whole match path; metrics, log and `/readyz?verbose` report if it is no longer found. Absent: no such check.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<String>,
 }
@@ -68,34 +68,34 @@ pub enum OnShrink {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct IntelFiles {
-    /// A path or a glob (`indicators/*.csv`). A relative one starts at the working directory.
+    /// A path or a glob (`indicators/*.csv`). Relative paths start at the working directory.
     pub path: String,
     /// The feed's name in hits, metrics and rules. Absent: each file's name without its extension.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feed: Option<String>,
-    /// `text`, `csv`, `hosts`, `stix`, `misp`, `zeek`, `rpz`, `adblock`, `dnsmasq`, `unbound` or `json`. Absent: told from each file's name and beginning.
+    /// `text`, `csv`, `hosts`, `stix`, `misp`, `zeek`, `rpz`, `adblock`, `dnsmasq`, `unbound` or `json`. Absent: detected from each file's name and content.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<FeedFormat>,
-    /// What enables the feed's indicators: `cti` (a CTI rule, all fields) or `collection` (only the fields that collections are checked at).
+    /// What enables the feed's indicators: `cti` (a CTI rule, all fields) or `collection` (only the fields for collections).
     #[schemars(extend("default" = "cti"))]
     pub rule: RuleKind,
-    /// Whether the feed is used at all.
+    /// Whether the feed is used.
     #[schemars(extend("default" = true))]
     pub enabled: bool,
-    /// Whether domains of this feed also match the names below them.
+    /// `true`: domains of this feed also match the names below them.
     #[schemars(extend("default" = false))]
     pub subdomains: bool,
-    /// Whether URLs of this feed also match longer paths at the same host.
+    /// `true`: URLs of this feed also match longer paths at the same host.
     #[schemars(extend("default" = false))]
     pub url_prefix: bool,
-    /// Whether indicators that the import guard refuses as too generic are taken all the same.
+    /// `true`: indicators that are too generic for the import guard are used nevertheless.
     #[schemars(extend("default" = false))]
     pub allow_generic: bool,
-    /// The kind of values that do not tell by themselves, such as `user`. Absent: told from each value.
+    /// The kind of values without a type that cannot be detected, such as `user`. Absent: detected from each value.
     #[serde(serialize_with = "matching::write_kind", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<KindWord>")]
     pub kind: Option<FieldKind>,
-    /// Which CSV columns, or paths in JSON objects, hold what. Absent: told from the header line; `json` needs it.
+    /// The CSV columns, or paths in JSON objects, of each attribute. Absent: detected from the header line; required for `json`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub columns: Option<Columns>,
 }
@@ -142,7 +142,7 @@ pub enum RuleKind {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Columns {
-    /// Header of the column with the value to look for.
+    /// Header of the column with the indicator's value.
     pub value: String,
     /// Header of the column with the value's kind.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,7 +150,7 @@ pub struct Columns {
     /// Header of the column with the feed's own id of the indicator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Header of the column with a human name.
+    /// Header of the column with a name for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Header of the column with free text.
@@ -165,7 +165,7 @@ pub struct Columns {
     /// Header of the column with the Traffic Light Protocol marking.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tlp: Option<String>,
-    /// Header of the column with a URL that says more.
+    /// Header of the column with a URL with more information.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
     /// Header of the column with the start of validity.

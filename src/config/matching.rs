@@ -17,47 +17,47 @@ use super::units::{Size, Time};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Match {
-    /// Whether every domain indicator also matches the names below it.
+    /// `true`: every domain indicator also matches the names below it.
     #[schemars(extend("default" = false))]
     pub subdomains: bool,
-    /// Whether a URL in an event also yields its host as a domain or an address.
+    /// `true`: the host of a URL in an event is also matched, as a domain or an address.
     #[schemars(extend("default" = false))]
     pub url_hosts: bool,
-    /// Whether a user principal name (`user@domain`) in an event also yields its user, as `DOMAIN\user` always does.
+    /// `true`: the user of a user principal name (`user@domain`) in an event is also matched, as is always the case for `DOMAIN\user`.
     #[schemars(extend("default" = false))]
     pub user_principals: bool,
-    /// The longest URL that is read. Of a longer one only the host counts, and it is counted as malformed. RFC 9110, section 4.1, recommends that recipients support at least 8,000 octets.
+    /// The longest URL that is matched. Of a longer URL only the host is matched, and the URL is counted as malformed. RFC 9110, section 4.1, recommends that recipients support at least 8,000 octets.
     #[serde(with = "Size")]
     #[schemars(extend("default" = "8KiB"))]
     pub max_url_bytes: usize,
-    /// The longest text, name or path that is read; a longer one is counted as malformed. Linux limits one argument of a command to 128 KiB, Windows a command line to 32,767 characters.
+    /// The longest text, name or path that is matched; a longer value is counted as malformed. Linux limits one argument of a command to 128 KiB, Windows a command line to 32,767 characters.
     #[serde(with = "Size")]
     #[schemars(extend("default" = "128KiB"))]
     pub max_text_bytes: usize,
-    /// How far outside an indicator's validity an event may lie and still match.
+    /// How far outside an indicator's validity the time of an event may be and still match.
     #[serde(with = "Time")]
     #[schemars(extend("default" = "5d"))]
     pub grace: Duration,
-    /// How far from its arrival an event's time is believed. Beyond that, validity is judged at both times, and either may hit.
+    /// The maximum trusted difference between an event's time and its arrival. Beyond it, validity is checked at both times, and either may hit.
     #[serde(with = "Time")]
     #[schemars(extend("default" = "7d"))]
     pub max_clock_skew: Duration,
-    /// Whether events that are indicators themselves (`event.kind: enrichment`) never hit.
+    /// `true`: events that are indicators themselves (`event.kind: enrichment`) never hit.
     #[schemars(extend("default" = true))]
     pub skip_enrichment_events: bool,
     /// What happens to enrichments, and to the tag `threat-match`, that an event arrives with: `keep`, `mark` (they get `hotlist.verified: false`, the tag becomes `threat-match-unverified`) or `strip`.
     #[schemars(extend("default" = "mark"))]
     pub inbound_enrichments: InboundEnrichments,
-    /// Whether command-and-control address indicators count at `destination.ip` only.
+    /// Where command-and-control addresses count.
     #[schemars(with = "Option<CommandAndControl>")]
     pub c2: CommandAndControl,
-    /// Where hits are written: `auto`, `body` or `attributes`. `auto` is the body where it is a document.
+    /// Where hits are written: `auto`, `body` or `attributes`. `auto` is the body if it is a document.
     #[schemars(extend("default" = "auto"))]
     pub tag_into: TagInto,
-    /// Whether the fields beyond the required ones are checked.
+    /// `true`: the extended fields are matched, too (docs/fields.md lists them).
     #[schemars(extend("default" = true))]
     pub extra_fields: bool,
-    /// Fields of your own, or other settings for known ones.
+    /// Your own fields, or other settings for known ones.
     #[serde(serialize_with = "write_fields")]
     #[schemars(with = "Vec<FieldSettings>", extend("default" = []))]
     pub fields: Vec<Field>,
@@ -67,7 +67,7 @@ pub struct Match {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct CommandAndControl {
-    /// For events as they arrive.
+    /// `true`: at the arrival of events, command-and-control addresses match only at `destination.ip`.
     #[schemars(extend("default" = true))]
     pub live: bool,
 }
@@ -102,13 +102,13 @@ pub enum InboundEnrichments {
 struct FieldSettings<'a> {
     /// Dotted ECS path, case-sensitive, e.g. `my.ip`. Nested and dotted documents match the same.
     field: &'a str,
-    /// What it holds: `ip`, `domain`, `url`, `hash`, `md5`, `sha1`, `sha256`, `sha512`, `ssdeep`, `email`, `user`, `auto`, `text`, `name`, `dns-type`, `path`, `number` or `time`. `hash` is decided by length, `auto` by value.
+    /// The kind of its values: `ip`, `domain`, `url`, `hash`, `md5`, `sha1`, `sha256`, `sha512`, `ssdeep`, `email`, `user`, `auto`, `text`, `name`, `dns-type`, `path`, `number` or `time`. `hash` is decided by length, `auto` by value.
     #[schemars(with = "KindWord")]
     kind: &'static str,
-    /// Whether indicators of collections are looked for here.
+    /// Whether indicators of collections are looked for at this field.
     #[schemars(extend("default" = true))]
     collection: bool,
-    /// Whether indicators of CTI rules are looked for here.
+    /// Whether indicators of CTI rules are looked for at this field.
     #[schemars(extend("default" = true))]
     cti: bool,
     /// STIX object paths that mean this field, e.g. `ipv4-addr:value`.
@@ -248,7 +248,7 @@ fn fields(list: &Item<'_>) -> Option<Vec<Field>> {
         if fields.iter().any(|known| known.name == field.name) {
             item.report(Fault::BadValue {
                 value: field.name,
-                reason: "stands twice in the list; remove one".to_owned(),
+                reason: "is duplicated in the list; remove one".to_owned(),
             });
         } else if fields.len() == FieldTable::MAX_FIELDS {
             let reason = format!("is one field more than the {} allowed; remove some", FieldTable::MAX_FIELDS);

@@ -13,48 +13,48 @@ use super::tls::ServerTls;
 use super::units::{Size, Time};
 use crate::detect::Budgets;
 
-/// What the process may use.
+/// Limits of what the process may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Limits {
-    /// Bytes of requests that may be in the process at once. More is refused as overload, and the collector retries.
+    /// Bytes of requests that may be in progress at once. Further requests are refused as overload, and the collector retries.
     #[serde(with = "Size")]
     #[schemars(extend("default" = "256MiB"))]
     pub in_flight_bytes: usize,
-    /// Threads that match large batches. Absent: one for each core that the process may use.
+    /// Threads that match large batches. Absent: one per core that the process may use.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Count>")]
     pub workers: Option<usize>,
-    /// Connections that each source has open at once. One more takes the place of the one that idles longest, else of the one whose upload is slowest and below `min_upload_rate`; when there is none of either it waits for 2 s and is refused then. There are fewer when the process's limit of open files is too low for them; the log says so at start.
+    /// Connections that each source has open at once. A further connection replaces the one that has been idle longest, else the one whose upload is slowest and below `min_upload_rate`; if there is neither, it waits for 2 s and is then refused. If the process's limit of open files is too low, fewer connections are accepted; the log reports this at start.
     #[schemars(with = "Count", extend("default" = 1024))]
     pub max_connections: usize,
     /// Connections of one peer (an IPv4 address, an IPv6 network of /64) that each source has open at once, of those that are not on this host. Absent: half of `max_connections`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Count>")]
     pub max_connections_per_peer: Option<usize>,
-    /// Bytes per second at which the body of a request must arrive, on average, once it has taken 10 s. A slower one is refused as a transient fault, and its connection is the first to go when another needs its place.
+    /// Bytes per second at which the body of a request must arrive, on average, after 10 s. A slower request is refused as a temporary fault, and its connection is the first to be closed when another needs its place.
     #[serde(with = "Size")]
     #[schemars(extend("default" = "1KiB"))]
     pub min_upload_rate: usize,
-    /// How long a connection of a source may be without a request before it is closed. The collector opens another when it needs one.
+    /// The time without a request after which a connection of a source is closed. The collector opens another when it needs one.
     #[serde(with = "Time")]
     #[schemars(extend("default" = "5m"))]
     pub idle_timeout: Duration,
-    /// How long a connection of a source may be open, give or take a tenth, before its collector is told to open another (GOAWAY, or `Connection: close` over HTTP/1.1): behind a load balancer, collectors spread to new sidecars that way. Absent: as long as it likes.
+    /// The maximum age of a connection of a source, give or take a tenth. After that the collector is asked to open another connection (GOAWAY, or `Connection: close` over HTTP/1.1), so that collectors behind a load balancer also use new sidecars. Absent: no limit.
     #[serde(serialize_with = "Time::serialize_some", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub max_connection_age: Option<Duration>,
-    /// How long requests may take to finish on a connection that has reached `max_connection_age`. It is closed then.
+    /// The time for requests to finish on a connection that has reached `max_connection_age`. After that it is closed.
     #[serde(with = "Time")]
     #[schemars(extend("default" = "30s"))]
     pub max_connection_age_grace: Duration,
-    /// How many Hotlists a request may have passed before it comes to a source. More is taken for a loop, and refused as a transient fault.
+    /// How many Hotlists a request may have passed before it reaches a source. More counts as a loop and is refused as a temporary fault.
     #[schemars(with = "Count", extend("default" = 8))]
     pub max_hops: usize,
-    /// The most findings that one event has: so many that count alone, and so many of patterns that need several values. Of more, those of the highest confidence stay, and the event is marked `hotlist.truncated`.
+    /// The maximum number of findings of one event: this many of single values, and this many of patterns that need several values. Above it, the findings with the highest confidence are kept, and the event is marked `hotlist.truncated`.
     #[schemars(with = "Count", extend("default" = 256))]
     pub record_findings: usize,
-    /// The most bytes of enrichments that one event gets. Of more, those of the highest confidence stay, and the event is marked `hotlist.truncated`.
+    /// The maximum size of the enrichments of one event. Above it, those with the highest confidence are kept, and the event is marked `hotlist.truncated`.
     #[serde(with = "Size")]
     #[schemars(extend("default" = "256KiB"))]
     pub record_tag_bytes: usize,
@@ -64,10 +64,10 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Admin {
-    /// Where `/livez`, `/readyz`, `/metrics` and `/config` are served: an IP address and a port, or a Unix socket (`unix:/path`). Give a loopback address or a Unix socket: at another address `/config` is not served. For probes and scrapes from other hosts there is `probes`.
+    /// Where `/livez`, `/readyz`, `/metrics` and `/config` are served: an IP address and a port, or a Unix socket (`unix:/path`). Use a loopback address or a Unix socket: at another address `/config` is not served. For probes and scrapes from other hosts use `probes`.
     #[schemars(with = "String")]
     pub address: Address,
-    /// TLS with a certificate. Absent: there is none.
+    /// TLS with a certificate. Absent: no TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServerTls>,
 }
@@ -76,10 +76,10 @@ pub struct Admin {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Probes {
-    /// Where `/livez`, `/readyz` and `/metrics` are served, and nothing else: an IP address and a port (`0.0.0.0:9467`), or a Unix socket (`unix:/path`). A kubelet and Prometheus ask the pod's address.
+    /// Where `/livez`, `/readyz` and `/metrics` are served, and nothing else: an IP address and a port (`0.0.0.0:9467`), or a Unix socket (`unix:/path`). A kubelet and Prometheus use the pod's address.
     #[schemars(with = "String")]
     pub address: Address,
-    /// TLS with a certificate. Absent: there is none.
+    /// TLS with a certificate. Absent: no TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServerTls>,
 }
@@ -88,7 +88,7 @@ pub struct Probes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Log {
-    /// `text` for people, `json` for collectors.
+    /// `text` for people, `json` for log collectors.
     #[schemars(extend("default" = "text"))]
     pub format: LogFormat,
     /// The least severe level that is written: `error`, `warn`, `info`, `debug` or `trace`. The environment variable `HOTLIST_LOG` overrides it.
@@ -139,11 +139,11 @@ impl LogLevel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Shutdown {
-    /// How long the process may take to end after SIGTERM, `delay` included. What is in flight then is dropped, not acknowledged.
+    /// The time in which the process must end after SIGTERM, including `delay`. Requests that are still in flight then are dropped, not acknowledged.
     #[serde(with = "Time")]
     #[schemars(extend("default" = "30s"))]
     pub grace: Duration,
-    /// How long sources take requests after SIGTERM as before it, while readiness is off already: collectors that end at the same moment can flush, and load balancers see that the process goes. At most half of `grace` unless it is given. After SIGINT there is no delay, and a second signal ends the process at once.
+    /// The time after SIGTERM in which sources still accept requests, while readiness is already off: collectors that end at the same time can flush, and load balancers notice that the process is ending. The default is at most half of `grace`. After SIGINT there is no delay, and a second signal ends the process at once.
     #[serde(with = "Time")]
     #[schemars(extend("default" = "4s"))]
     pub delay: Duration,

@@ -21,13 +21,13 @@ pub struct Sink {
     /// Its name in the configuration, in metrics and in logs.
     #[serde(skip)]
     pub id: String,
-    /// The ids of the sources whose events it takes.
+    /// The names of the sources whose events it takes.
     #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub inputs: Vec<String>,
     /// Which events it takes: `all`, only the `hits`, or only those that are `not hits`.
     #[schemars(extend("default" = "all"))]
     pub only: Only,
-    /// Whether the collector's request waits for this sink. The failures of a sink that is not required are counted and logged only.
+    /// Whether the collector's request waits for this sink. Failures of a sink that is not required are only counted and logged.
     #[schemars(extend("default" = true))]
     pub required: bool,
     /// What it is.
@@ -57,20 +57,20 @@ pub struct GrpcSink {
     /// The next hop: `https://host:port` for TLS, `http://host:port` without, or a Unix socket (`unix:/run/next.sock`).
     #[schemars(with = "String")]
     pub endpoint: Endpoint,
-    /// How an `otlp` sink speaks: `grpc` (most often port 4317), or `http` with protobuf (4318) for receivers that take nothing else.
+    /// The protocol of an `otlp` sink: `grpc` (most often port 4317), or `http` with protobuf (4318) for receivers without gRPC.
     #[schemars(extend("default" = "grpc"))]
     pub protocol: Protocol,
-    /// What stands before `/v1/logs` with `protocol: http`, such as `/otlp`. Absent: nothing.
+    /// The path before `/v1/logs` with `protocol: http`, such as `/otlp`. Absent: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base_path: Option<String>,
     /// How requests are compressed: `none`, `gzip` or `zstd`.
     #[schemars(extend("default" = "none"))]
     pub compression: Compression,
-    /// The largest request that the next hop takes, in bytes before compression. Larger batches are split by record.
+    /// The largest request that the next hop accepts, in bytes before compression. Larger batches are split by record.
     #[serde(with = "Size")]
     #[schemars(extend("default" = "4MiB"))]
     pub max_request_bytes: usize,
-    /// How long one request may take before it counts as failed. Keep it below the collector's own time-out.
+    /// The time after which a request counts as failed. Keep it below the collector's own time-out.
     #[serde(with = "Time")]
     #[schemars(extend("default" = "8s"))]
     pub timeout: Duration,
@@ -78,14 +78,14 @@ pub struct GrpcSink {
     #[serde(serialize_with = "headers::write_all")]
     #[schemars(schema_with = "headers::schema", extend("default" = {}))]
     pub headers: Vec<Header>,
-    /// Metadata keys of the collector's request that are sent on with its values. Absent: none are.
+    /// Metadata keys of the collector's request that are forwarded with their values. Absent: none.
     #[serde(serialize_with = "headers::write_names")]
     #[schemars(with = "Vec<String>", extend("default" = []))]
     pub forward_metadata: Vec<HeaderName>,
-    /// The file for records that the next hop refuses for good. Absent: a batch with such a record is refused as a whole, and the collector retries it.
+    /// The file for records that the next hop rejects for good. Absent: a batch with such a record is refused as a whole, and the collector retries it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejected: Option<Rejected>,
-    /// Settings of TLS towards an `https` endpoint. Absent: the system's authorities, and no certificate of our own.
+    /// TLS settings for an `https` endpoint. Absent: the system's authorities, and no client certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ClientTls>,
 }
@@ -94,9 +94,9 @@ pub struct GrpcSink {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Rejected {
-    /// The file, made when it is not there. `hotlist rejected` shows it and sends it again. A relative path starts at the working directory.
+    /// The file; it is created if it does not exist. `hotlist rejected` shows the records and sends them again. Relative paths start at the working directory.
     pub path: PathBuf,
-    /// How large the file may become. When it is full, batches with such records are refused and retried.
+    /// The maximum size of the file. When it is full, batches with such records are refused and retried.
     #[serde(with = "Size")]
     #[schemars(extend("default" = "1GiB"))]
     pub max_bytes: usize,
@@ -106,11 +106,11 @@ pub struct Rejected {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct NdjsonSink {
-    /// The file that lines are appended to; absent or `-` is standard output. A relative path starts at the working directory.
+    /// The file that lines are appended to; absent or `-` means standard output. Relative paths start at the working directory.
     #[serde(serialize_with = "write_path")]
     #[schemars(with = "String", extend("default" = "-"))]
     pub path: Option<PathBuf>,
-    /// When lines are brought to the disk: before each batch is acknowledged (`batch`), at most a second after (`interval`), or when the operating system sees fit (`never`). The end of the process loses nothing in any of them, a power loss nothing with `batch`.
+    /// When lines are written to the disk: before each batch is acknowledged (`batch`), at most a second later (`interval`), or when the operating system decides (`never`). The end of the process loses nothing in any mode; a power loss loses nothing with `batch`.
     #[schemars(extend("default" = "batch"))]
     pub fsync: Fsync,
 }
@@ -259,7 +259,7 @@ fn inputs(table: &Table<'_>, sources: &[&str]) -> Option<Vec<String>> {
             }
             Some(name) if inputs.contains(&name) => item.report(Fault::BadValue {
                 value: name,
-                reason: "stands twice in the list; every event would be written twice".to_owned(),
+                reason: "is duplicated in the list; every event would be written twice".to_owned(),
             }),
             Some(name) => inputs.push(name),
             None => complete = false,

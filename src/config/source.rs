@@ -41,11 +41,11 @@ pub struct OtlpSource {
     /// Where to listen: an IP address and a port (`127.0.0.1:14317`), or a Unix socket (`unix:/run/hotlist.sock`).
     #[schemars(with = "String")]
     pub address: Address,
-    /// The largest request that is taken, in bytes after decompression. A larger one is refused for good.
+    /// The largest request that is accepted, in bytes after decompression. A larger request is refused permanently.
     #[serde(with = "Size")]
     #[schemars(extend("default" = "64MiB"))]
     pub max_request_bytes: usize,
-    /// TLS with a certificate. Absent: there is none.
+    /// TLS with a certificate. Absent: no TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServerTls>,
 }
@@ -57,11 +57,11 @@ pub struct VectorSource {
     /// Where to listen: an IP address and a port (`127.0.0.1:16000`), or a Unix socket (`unix:/run/hotlist.sock`).
     #[schemars(with = "String")]
     pub address: Address,
-    /// The largest request that is taken, in bytes after decompression. A larger one is refused for good.
+    /// The largest request that is accepted, in bytes after decompression. A larger request is refused permanently.
     #[serde(with = "Size")]
     #[schemars(extend("default" = "64MiB"))]
     pub max_request_bytes: usize,
-    /// TLS with a certificate. Absent: there is none.
+    /// TLS with a certificate. Absent: no TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServerTls>,
 }
@@ -73,14 +73,14 @@ pub struct FilterSource {
     /// Where to listen: an IP address and a port (`127.0.0.1:14319`), or a Unix socket (`unix:/run/hotlist.sock`).
     #[schemars(with = "String")]
     pub address: Address,
-    /// The largest batch that is taken, in bytes after decompression. A larger one is refused for good.
+    /// The largest batch that is accepted, in bytes after decompression. A larger batch is refused permanently.
     #[serde(with = "Size")]
     #[schemars(extend("default" = "4MiB"))]
     pub max_request_bytes: usize,
-    /// Batches of one stream that are in work or whose answers the client has not taken, 1 to 1024. While there are so many, nothing more is read of the stream.
+    /// Batches of one stream that are in progress or whose responses the client has not read, 1 to 1024. At this number, reading from the stream pauses.
     #[schemars(extend("default" = 8, "minimum" = 1, "maximum" = 1024))]
     pub window: usize,
-    /// TLS with a certificate. Absent: there is none.
+    /// TLS with a certificate. Absent: no TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ServerTls>,
 }

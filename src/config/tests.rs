@@ -307,7 +307,7 @@ fn inputs_must_name_sources_and_every_source_must_be_read() {
     );
     assert_eq!(
         problems(Format::Yaml, &MINIMAL.replace("[a]", "[a, a]")),
-        ["2:44: sinks.s.inputs[1]: `a` stands twice in the list; every event would be written twice"]
+        ["2:44: sinks.s.inputs[1]: `a` is duplicated in the list; every event would be written twice"]
     );
     assert_eq!(
         problems(Format::Yaml, &MINIMAL.replace("[a]", "a")),
@@ -392,7 +392,7 @@ fn user_defined_fields_are_checked() {
             "5:16: match.fields[0].field: `a..b` is not a dotted path; give keys joined by single dots, e.g. `my.ip`",
             "6:7: match.fields[1]: `field` is missing; give its dotted ECS path, e.g. `my.ip`",
             "7:42: match.fields[2].stix_paths[0]: `x` is not a STIX object path; give `type:property`, e.g. `ipv4-addr:value`",
-            "8:7: match.fields[3]: `a` stands twice in the list; remove one"
+            "8:7: match.fields[3]: `a` is duplicated in the list; remove one"
         ]
     );
 }

@@ -1,4 +1,4 @@
-//! `tls`: certificates of listeners and of the connections to next hops. All are PEM files that are loaded again when
+//! `tls`: certificates of listeners and of the connections to next hops. All are PEM files that are loaded anew when
 //! they change.
 
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::reader::Item;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct ServerTls {
-    /// The certificate, with its chain, in PEM. The files are loaded again when they change.
+    /// The certificate, with its chain, in PEM. The files are reloaded when they change.
     pub cert_file: PathBuf,
     /// Its private key in PEM, not encrypted.
     pub key_file: PathBuf,
@@ -28,10 +28,10 @@ pub struct ServerTls {
     extend("dependentRequired" = { "cert_file": ["key_file"], "key_file": ["cert_file"] })
 )]
 pub struct ClientTls {
-    /// The authorities of the next hop in PEM. Absent: those that the system trusts.
+    /// The authorities of the next hop in PEM. Absent: the system's authorities.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-    /// Our own certificate, with its chain, in PEM, for a next hop that asks for one. The files are loaded again when they change.
+    /// The client certificate, with its chain, in PEM, for a next hop that requires one. The files are reloaded when they change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cert_file: Option<PathBuf>,
     /// Its private key in PEM, not encrypted.

@@ -6,6 +6,7 @@
 
 mod blocks;
 mod commands;
+mod words;
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};

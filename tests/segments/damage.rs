@@ -199,7 +199,7 @@ fn a_refusal_says_what_is_wrong_and_what_to_do() {
     let found = Segment::from_bytes(bytes.clone(), None).unwrap().digest();
     assert_eq!(
         says(b"", None),
-        "no segment of format version 1 (it is empty); compile it anew with this version of hotlist"
+        "no segment of format version 1 (it is empty); compile it again with this version of hotlist"
     );
     assert!(says(b"#separator", None).contains("(it begins with other bytes)"));
     let mut newer = bytes.clone();
@@ -217,7 +217,7 @@ fn a_refusal_says_what_is_wrong_and_what_to_do() {
     flipped[100] ^= 1;
     assert_eq!(
         says(&flipped, None),
-        "the segment is damaged: its checksum does not hold; fetch it again, or compile it anew"
+        "the segment is damaged: its checksum does not match; fetch it again, or compile it again"
     );
     // An indicator more than the columns have.
     let mut more = bytes;
@@ -225,7 +225,7 @@ fn a_refusal_says_what_is_wrong_and_what_to_do() {
     seal(&mut more);
     assert_eq!(
         says(&more, None),
-        "the segment is malformed: ContextOf 0: its length is that of no width; compile it anew"
+        "the segment is malformed: ContextOf 0: its length is that of no width; compile it again"
     );
     let nowhere = std::path::Path::new("/nowhere/at-all.seg");
     assert!(Segment::open(nowhere, None).unwrap_err().to_string().starts_with("/nowhere/at-all.seg: "));

@@ -69,7 +69,7 @@ pub enum OddRecord {
     #[error("`{0}` of the log record has another type than its protocol says; check what sent it")]
     WrongType(&'static str),
     /// A field that may stand once stands twice; protobuf would merge them, a rewrite could not.
-    #[error("`{0}` stands twice in one message of the log record; check what sent it")]
+    #[error("`{0}` is duplicated in one message of the log record; check its sender")]
     Repeated(&'static str),
     /// A text that was taken for JSON is none.
     #[error("the JSON in the log record cannot be rewritten: {0}")]

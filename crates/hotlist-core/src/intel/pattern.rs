@@ -26,7 +26,7 @@ use token::Literal;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     /// It does not follow the grammar.
-    #[error("character {position}: expected {expected}; mend the pattern (STIX 2.1, section 9)")]
+    #[error("character {position}: expected {expected}; fix the pattern (STIX 2.1, section 9)")]
     Syntax {
         /// Where.
         position: usize,
@@ -45,7 +45,7 @@ pub enum PatternError {
         construct: String,
     },
     /// A value is not of the kind that its object path holds.
-    #[error("character {position}: `{value}` is no {kind} value, which `{path}` holds; mend the value")]
+    #[error("character {position}: `{value}` is no {kind} value, which `{path}` requires; fix the value")]
     Value {
         /// Where.
         position: usize,

@@ -52,7 +52,7 @@ pub enum SegmentError {
     },
     /// No segment at all, or one of another version.
     #[error(
-        "no segment of format version {} ({found}); compile it anew with this version of hotlist",
+        "no segment of format version {} ({found}); compile it again with this version of hotlist",
         sections::VERSION
     )]
     Format {
@@ -68,10 +68,10 @@ pub enum SegmentError {
         found: u16,
     },
     /// The checksum at its end is another.
-    #[error("the segment is damaged: its checksum does not hold; fetch it again, or compile it anew")]
+    #[error("the segment is damaged: its checksum does not match; fetch it again, or compile it again")]
     Checksum,
     /// Something in it cannot be. With a checksum that holds, whoever wrote it wrote it wrong.
-    #[error("the segment is malformed: {place}: {what}; compile it anew")]
+    #[error("the segment is malformed: {place}: {what}; compile it again")]
     Malformed {
         /// The section.
         place: String,

@@ -189,7 +189,7 @@ fn errors_say_where() {
     assert_eq!(position("[file:name = 'a'"), 17);
     assert_eq!(position(""), 1);
     let error = compile("[ipv4-addr:value = '1.2.3']", &table()).unwrap_err().to_string();
-    assert_eq!(error, "character 20: `1.2.3` is no ip value, which `ipv4-addr:value` holds; mend the value");
+    assert_eq!(error, "character 20: `1.2.3` is no ip value, which `ipv4-addr:value` requires; fix the value");
 }
 
 #[test]

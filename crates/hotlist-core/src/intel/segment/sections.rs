@@ -127,7 +127,7 @@ impl Head {
             let kind = SectionKind::ALL.into_iter().find(|known| *known as u16 == kind);
             let kind = kind.ok_or(malformed("it has a section of a kind that this version does not know"))?;
             if sections.last().is_some_and(|last| (last.kind, last.parameter) >= (kind, parameter)) {
-                return Err(malformed("the sections are not in order, or one stands twice"));
+                return Err(malformed("the sections are not in order, or one is duplicated"));
             }
             let from = here.next_multiple_of(8);
             let gap = bytes.get(here..from).unwrap_or(&[1]);

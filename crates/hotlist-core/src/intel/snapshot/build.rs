@@ -58,7 +58,7 @@ pub enum SnapshotError {
 #[derive(Debug, thiserror::Error)]
 pub enum NotCarried {
     /// Keys and fields of the two have different meanings.
-    #[error("the older snapshot was built for other fields or options; read the feeds anew")]
+    #[error("the older snapshot was built for other fields or options; read the feeds again")]
     Unlike,
     /// The new snapshot would be too large.
     #[error(transparent)]

@@ -1,0 +1,137 @@
+//! Words that documents, help texts and messages do not use, each with what to write instead. The words for things are in
+//! docs/glossary.md.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use clap::CommandFactory as _;
+use regex::Regex;
+
+use crate::commands::documents;
+use crate::{files, prose, read};
+
+/// A pattern for whole words, and what to write.
+const WORDS: [(&str, &str); 24] = [
+    ("anew", "again; reload, rebuild"),
+    ("once more", "again"),
+    ("mend(s|ed|ing)?", "fix"),
+    ("in force", "active"),
+    ("for ever", "forever"),
+    ("beside", "besides, in addition to; next to (a place)"),
+    ("told|tells?", "reports, logs, returns; recognised, detected"),
+    ("hears?|heard", "receives"),
+    ("whoever", "anyone who"),
+    ("stands? back", "runs at idle priority"),
+    ("stands? (twice|once)", "is duplicated, is unique"),
+    ("odd", "malformed"),
+    ("of one's own|of ones own", "your own"),
+    ("peace", "no threats"),
+    ("for nothing", "needlessly; falsely"),
+    ("carr(y|ies|ied) over", "reuse"),
+    ("puts? back|put into service|puts? in force", "restore, activate"),
+    ("goes on|go on|went on", "continues, continue, continued"),
+    ("takes? note", "records"),
+    ("all the same", "nevertheless"),
+    ("judge[sd]?", "evaluate, match"),
+    ("aloud|loudly", "with a warning"),
+    ("at peace|lies? open", "is not protected"),
+    ("the one before|those before|ones before", "the previous version"),
+];
+
+/// The text outside of code, where words are words.
+fn plain(text: &str) -> String {
+    let text = prose(text);
+    text.lines().flat_map(|line| line.split('`').step_by(2).chain(["\n"])).collect()
+}
+
+/// The patterns of the table, made once.
+static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+    let pattern = |words: &str| Regex::new(&format!(r"(?i)\b({words})\b")).unwrap();
+    WORDS.iter().map(|(words, instead)| (pattern(words), *instead)).collect()
+});
+
+/// Each word of the table in a text, with its line and its replacement.
+fn forbidden_words(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (pattern, instead) in PATTERNS.iter() {
+        for line in text.lines() {
+            found.extend(pattern.find(line).map(|word| format!("`{}` (write: {instead}): {line}", word.as_str())));
+        }
+    }
+    found
+}
+
+/// The same, and each verb with `no`.
+fn forbidden(text: &str) -> Vec<String> {
+    let mut found = forbidden_words(text);
+    let is_no = Regex::new(r"(?i)(\w+) (is|are|was|were) no (\w+)").unwrap();
+    for line in text.lines() {
+        let verb = is_no.captures_iter(line).find(|of| !of[1].eq_ignore_ascii_case("there") && &of[3] != "longer");
+        found.extend(verb.map(|of| format!("`{}` (write: is not a …): {line}", &of[0])));
+    }
+    found
+}
+
+/// Guarantee: documents use plain words, and always the same ones. The metrics' texts and the configuration's descriptions are
+/// among the documents.
+#[test]
+fn documents_use_plain_words() {
+    let mut problems = Vec::new();
+    for document in documents() {
+        if document.starts_with("docs/adr") {
+            continue;
+        }
+        let found = forbidden(&plain(&read(&document)));
+        problems.extend(found.into_iter().map(|word| format!("{}: {word}", document.display())));
+    }
+    assert!(problems.is_empty(), "{} words:\n{}", problems.len(), problems.join("\n"));
+    assert_eq!(
+        forbidden("It is read anew.\nWhoever it is, it is no list.\nThere is no file; it is no longer here.").len(),
+        3
+    );
+}
+
+/// The string literals of a source file outside of comments and tests, with their lines; what is between braces is left out.
+fn messages(text: &str) -> Vec<(usize, String)> {
+    let literal = Regex::new(r#""((?:[^"\\]|\\.)*)""#).unwrap();
+    let placeholder = Regex::new(r"\{[^}]*\}").unwrap();
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let lines = code.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
+    let found = lines.flat_map(|(at, line)| literal.captures_iter(line).map(move |of| (at + 1, of[1].to_owned())));
+    found.map(|(line, message)| (line, plain(&placeholder.replace_all(&message, "")))).collect()
+}
+
+/// Guarantee: so do errors, log lines and what the program prints.
+#[test]
+fn messages_use_plain_words() {
+    let is_code = |path: &&PathBuf| {
+        let of_the_program = path.starts_with("src") || path.components().any(|part| part.as_os_str() == "src");
+        of_the_program && path.extension().is_some_and(|of| of == "rs") && !path.ends_with("tests.rs")
+    };
+    let (mut problems, mut seen) = (Vec::new(), 0);
+    for file in files().iter().filter(is_code).filter(|path| path.iter().all(|part| part != "tests")) {
+        for (line, message) in messages(&read(file)) {
+            seen += 1;
+            let found = forbidden_words(&message);
+            problems.extend(found.into_iter().map(|word| format!("{}:{line}: {word}", file.display())));
+        }
+    }
+    assert!(problems.is_empty(), "{} words:\n{}", problems.len(), problems.join("\n"));
+    assert!(seen > 3000, "only {seen} messages were found");
+    let text = "a(\"it is read anew\");\n// \"anew\"\nb(\"{told}: `anew`\");\n#[cfg(test)]\n\"anew\"";
+    assert_eq!(messages(text).iter().flat_map(|(_, message)| forbidden_words(message)).count(), 1);
+}
+
+/// Guarantee: so do the help texts.
+#[test]
+fn help_texts_use_plain_words() {
+    let mut problems = Vec::new();
+    let mut commands = vec![(String::new(), hotlist::cli::Cli::command())];
+    while let Some((name, mut command)) = commands.pop() {
+        let name = format!("{name} {}", command.get_name());
+        let found = forbidden(&plain(&command.render_long_help().to_string()));
+        problems.extend(found.into_iter().map(|word| format!("{name} --help: {word}")));
+        commands.extend(command.get_subcommands().map(|sub| (name.clone(), sub.clone())));
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
