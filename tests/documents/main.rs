@@ -301,6 +301,18 @@ fn ports_are_the_same_in_every_document() {
     assert!(wrong_ports("at 2026-01-31T12:00:00Z, 198.51.100.7:53, 10:4317").is_empty());
 }
 
+/// Guarantee: the index of the documents links every page.
+#[test]
+fn the_index_links_every_page() {
+    let text = read(Path::new("docs/README.md"));
+    let linked: BTreeSet<&str> = links(&text).into_iter().filter_map(|link| link.split('#').next()).collect();
+    let is_page = |path: &&PathBuf| path.parent() == Some(Path::new("docs")) && path.extension() == Some("md".as_ref());
+    let pages = commands::documents();
+    let names = pages.iter().filter(is_page).filter_map(|path| path.file_name()?.to_str());
+    let missing: Vec<&str> = names.filter(|name| *name != "README.md" && !linked.contains(name)).collect();
+    assert!(missing.is_empty() && linked.len() > 20, "docs/README.md has no link to {missing:?}");
+}
+
 /// Guarantee: every metric that a document names is in the reference of metrics.
 #[test]
 fn every_metric_that_a_document_names_exists() {

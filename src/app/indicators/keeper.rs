@@ -73,7 +73,7 @@ impl Fault {
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// A feed that is served cannot be read now, and what is held of it does not fit the new settings.
-    #[error("{}: {fault}; the feed must be read anew for this change, mend it first", path.display())]
+    #[error("{}: {fault}; the feed must be read again for this change, fix it first", path.display())]
     Feed {
         /// The file.
         path: PathBuf,

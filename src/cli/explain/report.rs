@@ -209,7 +209,7 @@ fn remarks(detector: &Detector, verdict: &Verdict) -> Vec<String> {
             "only allowlists are applied; give --config to apply rules, validity and the C2 rule, too".to_owned(),
         ),
         Some(policy) if policy.is_skewed(&verdict.facts) => remarks.push(format!(
-            "the event time is more than match.max_clock_skew ({} s) from now: validity is judged at {}, too",
+            "the event time is more than match.max_clock_skew ({} s) from now: validity is also checked at {}",
             policy.max_clock_skew.as_secs(),
             verdict.facts.arrival
         )),
