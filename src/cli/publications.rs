@@ -10,7 +10,7 @@ use super::args::PublicationsArgs;
 use super::table::Rows;
 use super::{Failure, progress, publish};
 use crate::control::names::Name;
-use crate::control::store::{Catalogued, Labels, Store};
+use crate::control::store::{KeptVersion, Labels, Store};
 use crate::escape::Escaped;
 use crate::feed::compile;
 use crate::intel::manifest::{Digest, Manifest};
@@ -24,7 +24,7 @@ pub(super) fn run(args: &PublicationsArgs, out: &mut dyn Write) -> Result<(), Fa
     let store = publish::open(&args.store)?;
     let (versions, unusable) = store.catalogue(name.as_ref()).map_err(anyhow::Error::new)?;
     unusable.iter().for_each(|line| progress::note(line));
-    let mut counts = Counts::of(&store);
+    let mut counts = SegmentCounts::of(&store);
     let written = if args.json {
         versions.iter().try_for_each(|one| writeln!(out, "{}", as_json(one, &mut counts)))
     } else if versions.is_empty() {
@@ -36,21 +36,21 @@ pub(super) fn run(args: &PublicationsArgs, out: &mut dyn Write) -> Result<(), Fa
 }
 
 /// The number of indicators per segment, read once each.
-struct Counts<'s> {
+struct SegmentCounts<'s> {
     store: &'s Store,
     known: HashMap<Digest, Option<i64>>,
 }
 
-impl Counts<'_> {
+impl SegmentCounts<'_> {
     /// Reads the counts that `hotlist compile` recorded, which include what a change withdrew.
-    fn of(store: &Store) -> Counts<'_> {
+    fn of(store: &Store) -> SegmentCounts<'_> {
         let feeds = compile::feeds(store.root()).unwrap_or_default();
         let segments = feeds.iter().flat_map(|feed| &feed.segments).filter_map(|segment| {
             // A change may withdraw more than it adds.
             let count = segment.indicators as i64 - segment.withdrawn as i64;
             Some((segment.digest.parse().ok()?, Some(count)))
         });
-        Counts { store, known: segments.collect() }
+        SegmentCounts { store, known: segments.collect() }
     }
 
     /// Returns the number of indicators of a manifest; `None` when a segment is missing from the store.
@@ -72,7 +72,7 @@ fn pairs(labels: &Labels) -> String {
     if labels.is_empty() { "-".to_owned() } else { labels.join(",") }
 }
 
-fn table(versions: &[Catalogued], counts: &mut Counts<'_>, out: &mut dyn Write) -> io::Result<()> {
+fn table(versions: &[KeptVersion], counts: &mut SegmentCounts<'_>, out: &mut dyn Write) -> io::Result<()> {
     let mut table = Rows::new([
         "NAME",
         "MODE",
@@ -87,7 +87,7 @@ fn table(versions: &[Catalogued], counts: &mut Counts<'_>, out: &mut dyn Write) 
         "INDICATORS",
         "NOTE",
     ]);
-    for Catalogued { publication, is_active } in versions {
+    for KeptVersion { publication, is_active } in versions {
         let manifest = &publication.manifest;
         let (feeds, made) = (feeds(manifest), publication.made.clone().unwrap_or_default());
         let more = feeds.len().saturating_sub(FEEDS);
@@ -112,8 +112,8 @@ fn table(versions: &[Catalogued], counts: &mut Counts<'_>, out: &mut dyn Write) 
     write!(out, "{table}")
 }
 
-fn as_json(one: &Catalogued, counts: &mut Counts<'_>) -> Value {
-    let Catalogued { publication, is_active } = one;
+fn as_json(one: &KeptVersion, counts: &mut SegmentCounts<'_>) -> Value {
+    let KeptVersion { publication, is_active } = one;
     let manifest = &publication.manifest;
     let made = publication.made.as_ref();
     let keys: Vec<&str> = publication.signatures.iter().map(|signature| signature.key_id.as_str()).collect();

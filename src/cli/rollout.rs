@@ -8,7 +8,7 @@ use jiff::{Span, SpanRelativeTo, Timestamp};
 
 use super::args::WaitArgs;
 use super::{Failure, progress};
-use crate::control::store::{NodeRecord, Progress, Publication, Rollout, Store};
+use crate::control::store::{NodeProgress, NodeRecord, Publication, Rollout, Store};
 use crate::escape::Escaped;
 
 /// The pause between two reads of the store, to which control planes write a node's state once per second.
@@ -43,7 +43,7 @@ pub(super) fn follow(
     let rollout = loop {
         let rollout = store.rollout(publication, Timestamp::now()).map_err(anyhow::Error::new)?;
         bar.set_length(rollout.nodes.len() as u64);
-        bar.set_position((rollout.nodes.len() - rollout.count(Progress::Waiting)) as u64);
+        bar.set_position((rollout.nodes.len() - rollout.count(NodeProgress::Waiting)) as u64);
         if rollout.is_over() || start.elapsed() >= waits {
             break rollout;
         }
@@ -64,19 +64,19 @@ fn show(of: &Publication, rollout: &Rollout, now: Timestamp, out: &mut dyn Write
         1 => "1 node".to_owned(),
         nodes => format!("{nodes} nodes"),
     };
-    write!(out, "{name} {mode} version {version}: applied by {} of {nodes}", count(Progress::Applied))?;
+    write!(out, "{name} {mode} version {version}: applied by {} of {nodes}", count(NodeProgress::Applied))?;
     for (progress, word) in [
-        (Progress::Refused, "refused"),
-        (Progress::CanaryMissing, "without its canary"),
-        (Progress::Waiting, "waiting"),
-        (Progress::Gone, "gone"),
+        (NodeProgress::Refused, "refused"),
+        (NodeProgress::CanaryMissing, "without its canary"),
+        (NodeProgress::Waiting, "waiting"),
+        (NodeProgress::Gone, "gone"),
     ] {
         if count(progress) > 0 {
             write!(out, ", {} {word}", count(progress))?;
         }
     }
     writeln!(out)?;
-    for (progress, node) in rollout.nodes.iter().filter(|(progress, _)| *progress != Progress::Applied) {
+    for (progress, node) in rollout.nodes.iter().filter(|(progress, _)| *progress != NodeProgress::Applied) {
         writeln!(out, "  {}: {}", named(node), Escaped(detail(*progress, node, of, now)))?;
     }
     Ok(())
@@ -89,19 +89,19 @@ fn named(node: &NodeRecord) -> String {
     }
 }
 
-fn detail(progress: Progress, node: &NodeRecord, of: &Publication, now: Timestamp) -> String {
+fn detail(progress: NodeProgress, node: &NodeRecord, of: &Publication, now: Timestamp) -> String {
     let slot = node.slots.iter().find(|slot| slot.mode == of.manifest.mode);
     let has = slot.map_or(0, |slot| slot.version);
     let has = if has == 0 { "nothing".to_owned() } else { format!("version {has}") };
     match progress {
-        Progress::Applied => format!("has {has}"),
-        Progress::CanaryMissing => format!("has {has}, but its canary is not found in it"),
-        Progress::Refused => {
+        NodeProgress::Applied => format!("has {has}"),
+        NodeProgress::CanaryMissing => format!("has {has}, but its canary is not found in it"),
+        NodeProgress::Refused => {
             let reason: String = slot.map(|slot| slot.reason.chars().take(EXCERPT).collect()).unwrap_or_default();
             format!("refused it and still has {has}: {reason}")
         }
-        Progress::Waiting => format!("has not answered, and still has {has}"),
-        Progress::Gone => format!("not connected, silent for {} s, has {has}", node.age_seconds(now)),
+        NodeProgress::Waiting => format!("has not answered, and still has {has}"),
+        NodeProgress::Gone => format!("not connected, silent for {} s, has {has}", node.age_seconds(now)),
     }
 }
 
@@ -114,7 +114,7 @@ fn failure(of: &Publication, rollout: &Rollout, waits: Duration) -> Option<Strin
         let by = if newer == 0 { "was removed".to_owned() } else { format!("was superseded by version {newer}") };
         return Some(format!("{name}: version {version} {by} during the wait"));
     }
-    let (refused, missing) = (count(Progress::Refused), count(Progress::CanaryMissing));
+    let (refused, missing) = (count(NodeProgress::Refused), count(NodeProgress::CanaryMissing));
     if refused > 0 {
         let refused = nodes(refused);
         return Some(format!("{name}: {refused} refused version {version}; fix it and publish again, or roll back"));
@@ -125,13 +125,13 @@ fn failure(of: &Publication, rollout: &Rollout, waits: Duration) -> Option<Strin
             "{name}: the canary of {missing} was not found in version {version}; roll back, or publish a feed that has it"
         ));
     }
-    if count(Progress::Waiting) > 0 {
-        let waiting = nodes(count(Progress::Waiting));
+    if count(NodeProgress::Waiting) > 0 {
+        let waiting = nodes(count(NodeProgress::Waiting));
         return Some(format!(
             "{name}: {waiting} did not answer within {waits:?}; see `hotlist nodes` and the logs of the nodes, or wait longer (--timeout)"
         ));
     }
-    if count(Progress::Applied) == 0 {
+    if count(NodeProgress::Applied) == 0 {
         return Some(format!(
             "{name}: version {version} targets no connected node; compare its labels with `hotlist nodes`, and check that a control plane serves this store"
         ));

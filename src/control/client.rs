@@ -7,11 +7,10 @@
 //! are accepted.
 
 mod apply;
-mod background;
 mod cache;
 mod fetch;
+mod idle_runtime;
 mod job;
-mod judge;
 mod last_good;
 mod link;
 mod liveness;
@@ -21,6 +20,7 @@ mod session;
 mod settings;
 mod slot;
 mod status;
+mod verify;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -33,14 +33,14 @@ use crate::intel::manifest::Mode;
 use crate::net::tls::{self, TlsError};
 
 pub use apply::{Apply, Candidate};
-pub use cache::{Cache, CacheError, Highest, KeptError, check as check_cache, is_cache};
+pub use cache::{Cache, CacheError, HighestVersion, RecordError, check as check_cache, is_cache};
 pub use last_good::{LastGood, LastGoodError, last_good};
-pub use refusal::Refusal;
+pub use refusal::ManifestRefusal;
 pub use settings::{Settings, SettingsError, Timing, host_name};
 pub use status::{SlotStatus, Status};
 
-use background::Background;
-use job::Shared;
+use idle_runtime::IdleRuntime;
+use job::JobContext;
 use link::Dialer;
 use session::Session;
 use slot::Slot;
@@ -61,7 +61,7 @@ pub struct Statistics {
 }
 
 /// Returns the current counters; must be quick.
-pub type Count = Box<dyn Fn() -> Statistics + Send>;
+pub type CountStatistics = Box<dyn Fn() -> Statistics + Send>;
 
 /// The reason that a client cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +74,7 @@ pub enum OpenError {
     Tls(#[from] TlsError),
     /// The threads for reloads cannot be started.
     #[error("intel.control: cannot start threads for reloads: {0}")]
-    Background(#[source] std::io::Error),
+    IdleRuntime(#[source] std::io::Error),
 }
 
 /// A client that has activated the last good manifests and has not connected yet.
@@ -90,7 +90,7 @@ impl<A: Apply> Client<A> {
     ///
     /// # Errors
     /// The cache cannot be used or is in use, or the certificates cannot be used.
-    pub fn open(settings: Settings, apply: Arc<A>, count: Count) -> Result<Client<A>, OpenError> {
+    pub fn open(settings: Settings, apply: Arc<A>, count: CountStatistics) -> Result<Client<A>, OpenError> {
         let tls = match &settings.endpoint {
             Endpoint::Https { host, .. } => {
                 Some(tls::Connector::load("the control stream", &settings.tls.clone().unwrap_or_default(), host)?)
@@ -103,8 +103,8 @@ impl<A: Apply> Client<A> {
         let cache = Cache::open(&settings.cache, settings.cache_bytes)?;
         // Unbounded, but each job sends one small message, and a slot has one job and the jobs that it superseded.
         let (done, finished) = mpsc::unbounded_channel();
-        let background = Background::start().map_err(OpenError::Background)?;
-        let shared = Arc::new(Shared::new(cache, apply, settings.timing, Arc::new(background), done));
+        let idle_runtime = IdleRuntime::start().map_err(OpenError::IdleRuntime)?;
+        let shared = Arc::new(JobContext::new(cache, apply, settings.timing, Arc::new(idle_runtime), done));
         let slots = Mode::ALL.map(|mode| {
             let mut slot = Slot::new(mode);
             restore::restore(&shared, &settings, &mut slot);
@@ -123,7 +123,7 @@ impl<A: Apply> Client<A> {
     /// Follows the control plane on a separate thread until `stop` resolves. After that, nothing more is activated; when
     /// this returns, all work has ended and the cache is unlocked. Needs a tokio runtime.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) {
-        let background = self.session.background();
-        background.follow(self.session.run(stop)).await;
+        let idle_runtime = self.session.idle_runtime();
+        idle_runtime.follow(self.session.run(stop)).await;
     }
 }

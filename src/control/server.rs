@@ -34,7 +34,7 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service;
 
-use super::store::{Store, Watched};
+use super::store::{PublicationWatch, Store};
 use crate::config::{Address, ServerTls};
 use crate::escape::Escaped;
 use crate::net::grpc::Code;
@@ -46,8 +46,8 @@ use crate::proto::control::v1::operator_server::OperatorServer;
 use crate::task;
 use crate::telemetry;
 use identity::Identity;
-use progress::{Answers, Requests, call_of};
-use quotas::{Excess, Holder, Kind, Permit, Quotas};
+use progress::{TimedRequestBody, TimedResponseBody, call_of};
+use quotas::{ExceededLimit, Permit, PermitHolder, PermitKind, Quotas};
 
 pub use limits::{Limits, Quota};
 
@@ -106,20 +106,20 @@ pub struct Server {
     tls: Option<Arc<Acceptor>>,
     /// Whether every client must authenticate with a certificate.
     certified: bool,
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
 }
 
 /// The state that all calls share.
-struct Shared {
+struct ServerState {
     store: Store,
-    publications: Watched,
+    publications: PublicationWatch,
     tasks: TaskTracker,
     quotas: Arc<Quotas>,
 }
 
 /// The implementation of the services Control and Operator.
 #[derive(Clone)]
-struct Calls(Arc<Shared>);
+struct ControlService(Arc<ServerState>);
 
 impl Server {
     /// Reads the publications and binds the address.
@@ -142,8 +142,8 @@ impl Server {
             .map_err(|cause| ServerError::Bind { address: address.clone(), cause })?;
         gauge!(telemetry::CONTROL_PLANE_NODES).set(0.0);
         gauge!(telemetry::CONTROL_PLANE_DUPLICATE_NODES).set(0.0);
-        let publications = Watched::start(store.clone()).await;
-        let shared = Shared { store, publications, tasks: TaskTracker::new(), quotas: Quotas::new(limits) };
+        let publications = PublicationWatch::start(store.clone()).await;
+        let shared = ServerState { store, publications, tasks: TaskTracker::new(), quotas: Quotas::new(limits) };
         let shared = Arc::new(shared);
         Ok(Server { listener, tls, certified, shared })
     }
@@ -178,14 +178,14 @@ impl Server {
         let (quotas, numbers) = (Arc::clone(&shared.quotas), AtomicU64::new(0));
         let open = move |stream: Stream, _, activity: Activity| {
             let identity = match stream.peer_certificate() {
-                Some(certificate) if certified => Identity::of_certificate(certificate),
+                Some(certificate) if certified => Identity::from_certificate(certificate),
                 None if certified => Identity::Unusable("the client sent no certificate".to_owned()),
                 _ => Identity::Local,
             };
             let holder = identity.holder(numbers.fetch_add(1, Ordering::Relaxed));
-            let place = quotas.take(Kind::Connection, &holder, 1).map(Arc::new);
+            let place = quotas.take(PermitKind::Connection, &holder, 1).map(Arc::new);
             let caller = Caller { identity, holder, address: stream.peer_address() };
-            let service = Identified { routes: routes.clone(), caller, place, quotas: Arc::clone(&quotas) };
+            let service = IdentifiedService { routes: routes.clone(), caller, place, quotas: Arc::clone(&quotas) };
             http2.serve_connection(TokioIo::new(stream), activity.watch(service))
         };
         let forgets = shared.quotas.limits().forget_nodes_after;
@@ -219,11 +219,11 @@ async fn forget_nodes(store: Store, after: Duration) {
     }
 }
 
-async fn routes(shared: &Arc<Shared>, describe: bool) -> Routes {
-    let control = ControlServer::new(Calls(Arc::clone(shared))).max_decoding_message_size(MAX_MESSAGE);
-    let operator = OperatorServer::new(Calls(Arc::clone(shared))).max_decoding_message_size(MAX_MESSAGE);
+async fn routes(shared: &Arc<ServerState>, describe: bool) -> Routes {
+    let control = ControlServer::new(ControlService(Arc::clone(shared))).max_decoding_message_size(MAX_MESSAGE);
+    let operator = OperatorServer::new(ControlService(Arc::clone(shared))).max_decoding_message_size(MAX_MESSAGE);
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<ControlServer<Calls>>().await;
+    health.set_serving::<ControlServer<ControlService>>().await;
     let mut routes = Routes::new(control).add_service(operator).add_service(health_service);
     if describe {
         let builder = || {
@@ -259,29 +259,29 @@ fn http_2() -> http2::Builder<TokioExecutor> {
 #[derive(Clone)]
 struct Caller {
     identity: Identity,
-    holder: Holder,
+    holder: PermitHolder,
     /// The address of a peer that came over TCP.
     address: Option<SocketAddr>,
 }
 
 /// Attaches the identity of its caller to each call, and applies the time-outs.
 #[derive(Clone)]
-struct Identified {
+struct IdentifiedService {
     routes: Routes,
     caller: Caller,
     /// Released when the connection and its calls have ended. Without a permit every call is refused, so the connection
     /// is idle, and is closed when another connection needs its place.
-    place: Result<Arc<Permit>, Excess>,
+    place: Result<Arc<Permit>, ExceededLimit>,
     quotas: Arc<Quotas>,
 }
 
-impl Service<Request<Upload>> for Identified {
-    type Response = Response<Answers<Body>>;
+impl Service<Request<Upload>> for IdentifiedService {
+    type Response = Response<TimedResponseBody<Body>>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        <Routes as Service<Request<Requests<Upload>>>>::poll_ready(&mut self.routes, context)
+        <Routes as Service<Request<TimedRequestBody<Upload>>>>::poll_ready(&mut self.routes, context)
     }
 
     fn call(&mut self, request: Request<Upload>) -> Self::Future {
@@ -290,17 +290,18 @@ impl Service<Request<Upload>> for Identified {
         let connection = parts.extensions.get::<Connection>().cloned();
         let not_read = self.quotas.limits().not_read;
         if let Err(excess) = self.place {
-            let status = excess.refuse(call, Kind::Connection);
-            let answer = status.into_http::<Body>().map(|body| Answers::new(body, call, not_read, None, connection));
+            let status = excess.refuse(call, PermitKind::Connection);
+            let answer =
+                status.into_http::<Body>().map(|body| TimedResponseBody::new(body, call, not_read, None, connection));
             return Box::pin(std::future::ready(Ok(answer)));
         }
         parts.extensions.insert(self.caller.clone());
-        let body = Requests::new(body, call, Arc::clone(&self.quotas), self.caller.holder.clone());
+        let body = TimedRequestBody::new(body, call, Arc::clone(&self.quotas), self.caller.holder.clone());
         let answer = self.routes.call(Request::from_parts(parts, body));
         Box::pin(async move {
             let answer = answer.await?;
             let permit = answer.extensions().get::<Arc<Permit>>().cloned();
-            Ok(answer.map(|body| Answers::new(body, call, not_read, permit, connection)))
+            Ok(answer.map(|body| TimedResponseBody::new(body, call, not_read, permit, connection)))
         })
     }
 }
@@ -318,7 +319,7 @@ fn caller<T>(request: &tonic::Request<T>) -> Caller {
     }
 }
 
-fn permit(shared: &Shared, call: &'static str, kind: Kind, caller: &Caller) -> Result<Permit, Status> {
+fn permit(shared: &ServerState, call: &'static str, kind: PermitKind, caller: &Caller) -> Result<Permit, Status> {
     shared.quotas.take(kind, &caller.holder, 1).map_err(|excess| excess.refuse(call, kind))
 }
 

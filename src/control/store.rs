@@ -16,30 +16,30 @@ mod files;
 mod instances;
 mod nodes;
 mod publication;
+mod publication_set;
 mod publish;
 mod quotas;
 mod remove;
 mod rollout;
-mod snapshot;
 mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use alerts::{AlertLog, AlertLogError};
-pub use catalogue::Catalogued;
+pub use catalogue::KeptVersion;
 pub use error::StoreError;
 pub use instances::InstanceRecord;
 pub use nodes::{NodeRecord, SlotRecord, StatisticsRecord, WRITE_AGAIN};
 pub use publication::{
-    Labels, LabelsError, MAX_LABEL_BYTES, MAX_LABELS, Made, Publication, PublicationError, TENANT, check_labels,
+    Labels, LabelsError, MAX_LABEL_BYTES, MAX_LABELS, Provenance, Publication, PublicationError, TENANT, check_labels,
 };
+pub use publication_set::{MAX_PUBLICATIONS, PublicationSet};
 pub use publish::{Draft, KEPT, PublishError};
 pub use quotas::TenantQuotas;
-pub use remove::{Alerts, RemoveError};
-pub use rollout::{Progress, Rollout};
-pub use snapshot::{MAX_PUBLICATIONS, Snapshot};
-pub use watch::Watched;
+pub use remove::{AlertDisposal, RemoveError};
+pub use rollout::{NodeProgress, Rollout};
+pub use watch::PublicationWatch;
 
 use super::client::is_cache;
 use super::names::Name;
@@ -53,9 +53,9 @@ const NO_TENANT: &str = "_";
 pub struct Store {
     root: PathBuf,
     quotas: TenantQuotas,
-    usage: Arc<quotas::Usage>,
+    usage: Arc<quotas::TenantUsage>,
     /// The author of publications.
-    author: Option<Made>,
+    author: Option<Provenance>,
 }
 
 impl Store {
@@ -78,7 +78,7 @@ impl Store {
     /// Returns the same store, with this author and note in new publications.
     #[must_use]
     pub fn with_author(self, by: String, note: String) -> Store {
-        Store { author: Some(Made { by, how: String::new(), note }), ..self }
+        Store { author: Some(Provenance { by, how: String::new(), note }), ..self }
     }
 
     /// Returns the store directory.

@@ -38,7 +38,7 @@ pub struct Candidate {
     /// The file of each of its segments, in the manifest's order. Their digests are verified. The files are kept as long
     /// as the manifest is active.
     pub segments: Vec<PathBuf>,
-    pub(super) gate: Arc<Gate>,
+    pub(super) gate: Arc<CancelGate>,
 }
 
 impl Candidate {
@@ -50,7 +50,7 @@ impl Candidate {
 
 /// The progress of a candidate, which orders superseding and publishing.
 #[derive(Debug, Default)]
-pub(super) struct Gate {
+pub(super) struct CancelGate {
     state: Mutex<State>,
     /// Wakes a cancelled fetch.
     cancelled: CancellationToken,
@@ -69,10 +69,10 @@ enum State {
     Superseded,
 }
 
-impl Gate {
+impl CancelGate {
     /// Creates the gate of a candidate that needs no fetch.
-    pub(super) fn preparing() -> Gate {
-        Gate { state: Mutex::new(State::Preparing), ..Gate::default() }
+    pub(super) fn preparing() -> CancelGate {
+        CancelGate { state: Mutex::new(State::Preparing), ..CancelGate::default() }
     }
 
     pub(super) fn is_current(&self) -> bool {
@@ -98,7 +98,7 @@ impl Gate {
     }
 
     /// Cancels the fetch, because the stream ended. Returns `false` if all segments are on disk, so that the job continues.
-    pub(super) fn break_off(&self) -> bool {
+    pub(super) fn on_stream_end(&self) -> bool {
         let mut state = self.state();
         if *state == State::Fetching {
             *state = State::Superseded;
@@ -135,17 +135,17 @@ mod tests {
 
     #[test]
     fn what_was_superseded_is_not_published_and_what_was_published_is_not_taken_back() {
-        let gate = Gate::default();
+        let gate = CancelGate::default();
         assert!(!gate.publish(|| panic!("it is still being fetched")));
         assert!(gate.prepare() && gate.is_current());
-        assert!(!gate.break_off(), "it needs the control plane no more");
+        assert!(!gate.on_stream_end(), "it needs the control plane no more");
         assert!(gate.publish(|| {}));
         gate.supersede();
         assert!(gate.is_current());
-        let gate = Gate::preparing();
+        let gate = CancelGate::preparing();
         gate.supersede();
         assert!(!gate.publish(|| panic!("superseded")) && !gate.is_current());
-        let gate = Gate::default();
-        assert!(gate.break_off() && !gate.prepare());
+        let gate = CancelGate::default();
+        assert!(gate.on_stream_end() && !gate.prepare());
     }
 }

@@ -15,8 +15,8 @@
 
 mod directory;
 mod files;
-mod kept;
 mod part;
+mod records;
 
 #[cfg(test)]
 mod tests;
@@ -34,8 +34,8 @@ use crate::intel::manifest::{Digest, Manifest, Mode, Signed};
 use crate::telemetry;
 
 pub use directory::{check, is_cache};
-pub use kept::{Highest, KeptError};
-pub(super) use part::Part;
+pub(super) use part::PartialSegment;
+pub use records::{HighestVersion, RecordError};
 
 /// The reason that the cache cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +82,7 @@ pub enum CacheError {
     #[error(
         "{path}: {cause}; new versions are refused, because they might be old ones: remove the file to accept any version"
     )]
-    Highest {
+    HighestVersion {
         /// The file.
         path: PathBuf,
         /// What is wrong.
@@ -106,7 +106,7 @@ impl CacheError {
 
 /// The reason that a manifest keeps its segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Keep {
+pub(super) enum KeepReason {
     /// Its record is on disk: it is activated after a restart.
     LastGood,
     /// It is active, even if it could not be recorded.
@@ -130,9 +130,9 @@ pub struct Cache {
 
 #[derive(Debug, Default)]
 struct State {
-    highest: HashMap<Mode, Highest>,
+    highest: HashMap<Mode, HighestVersion>,
     /// The segments that each manifest needs, with their lengths.
-    kept: HashMap<(Mode, Keep), HashMap<Digest, u64>>,
+    kept: HashMap<(Mode, KeepReason), HashMap<Digest, u64>>,
     /// Segments that this process has verified completely.
     checked: HashSet<Digest>,
 }
@@ -153,7 +153,7 @@ impl Cache {
             Err(fs::TryLockError::WouldBlock) => return Err(CacheError::InUse(directory.to_owned())),
             Err(fs::TryLockError::Error(cause)) => return Err(CacheError::io(&path, "locked", cause)),
         }
-        let (highest, damage) = match kept::read_highest(directory) {
+        let (highest, damage) = match records::read_highest(directory) {
             Ok(highest) => (highest, None),
             Err(cause) => (HashMap::new(), Some(cause.to_string())),
         };
@@ -168,9 +168,9 @@ impl Cache {
     ///
     /// # Errors
     /// They are unknown: the file was damaged.
-    pub(super) fn knows_versions(&self) -> Result<(), CacheError> {
+    pub(super) fn check_versions_known(&self) -> Result<(), CacheError> {
         match self.damage.clone() {
-            Some(cause) => Err(CacheError::Highest { path: kept::highest_path(&self.directory), cause }),
+            Some(cause) => Err(CacheError::HighestVersion { path: records::highest_path(&self.directory), cause }),
             None => Ok(()),
         }
     }
@@ -179,8 +179,8 @@ impl Cache {
     ///
     /// # Errors
     /// The highest versions are unknown: the file was damaged.
-    pub fn highest(&self, mode: Mode) -> Result<Option<Highest>, CacheError> {
-        self.knows_versions()?;
+    pub fn highest(&self, mode: Mode) -> Result<Option<HighestVersion>, CacheError> {
+        self.check_versions_known()?;
         Ok(self.state().highest.get(&mode).copied())
     }
 
@@ -188,15 +188,15 @@ impl Cache {
     ///
     /// # Errors
     /// It cannot be written, so the version must not be activated; or the file is damaged.
-    pub fn raise(&self, mode: Mode, seen: Highest) -> Result<(), CacheError> {
-        self.knows_versions()?;
+    pub fn raise(&self, mode: Mode, seen: HighestVersion) -> Result<(), CacheError> {
+        self.check_versions_known()?;
         let mut state = self.state();
         if state.highest.get(&mode).is_some_and(|highest| highest.version >= seen.version) {
             return Ok(());
         }
         let mut highest = state.highest.clone();
         highest.insert(mode, seen);
-        kept::write_highest(&self.directory, &highest)?;
+        records::write_highest(&self.directory, &highest)?;
         state.highest = highest;
         Ok(())
     }
@@ -205,8 +205,8 @@ impl Cache {
     ///
     /// # Errors
     /// The file exists, but cannot be read or is damaged.
-    pub fn last_good(&self, mode: Mode) -> Result<Option<Signed>, KeptError> {
-        kept::read(&self.directory, mode)
+    pub fn last_good(&self, mode: Mode) -> Result<Option<Signed>, RecordError> {
+        records::read(&self.directory, mode)
     }
 
     /// Writes the last good manifest of a slot under a temporary name, so that a full disk is detected before activation.
@@ -214,7 +214,7 @@ impl Cache {
     /// # Errors
     /// The file cannot be written.
     pub(super) fn stage(&self, mode: Mode, signed: &Signed) -> Result<(), CacheError> {
-        kept::stage(&self.directory, mode, signed)
+        records::stage(&self.directory, mode, signed)
     }
 
     /// Renames the staged manifest to the last good manifest.
@@ -222,8 +222,8 @@ impl Cache {
     /// # Errors
     /// The file cannot be renamed; the previous last good manifest remains.
     pub(super) fn commit(&self, mode: Mode, manifest: &Manifest) -> Result<(), CacheError> {
-        kept::commit(&self.directory, mode)?;
-        self.keep(mode, Keep::LastGood, Some(manifest));
+        records::commit(&self.directory, mode)?;
+        self.keep(mode, KeepReason::LastGood, Some(manifest));
         Ok(())
     }
 
@@ -232,13 +232,13 @@ impl Cache {
     /// # Errors
     /// The file cannot be removed.
     pub(super) fn forget(&self, mode: Mode) -> Result<(), CacheError> {
-        kept::remove(&self.directory, mode)?;
-        self.keep(mode, Keep::LastGood, None);
+        records::remove(&self.directory, mode)?;
+        self.keep(mode, KeepReason::LastGood, None);
         Ok(())
     }
 
     /// Sets the manifest that is kept for this reason from now on. Does not delete anything yet.
-    pub(super) fn keep(&self, mode: Mode, keep: Keep, manifest: Option<&Manifest>) {
+    pub(super) fn keep(&self, mode: Mode, keep: KeepReason, manifest: Option<&Manifest>) {
         let mut state = self.state();
         match manifest {
             Some(manifest) => {
@@ -254,7 +254,7 @@ impl Cache {
     /// # Errors
     /// The candidate does not fit, or the disk failed.
     pub(super) fn make_room(&self, mode: Mode, manifest: &Manifest) -> Result<(), CacheError> {
-        self.keep(mode, Keep::Candidate, Some(manifest));
+        self.keep(mode, KeepReason::Candidate, Some(manifest));
         let needed = {
             let state = self.state();
             let mut seen = HashSet::new();
@@ -262,7 +262,7 @@ impl Cache {
             each.fold(0u64, |sum, (_, bytes)| sum.saturating_add(*bytes))
         };
         if needed > self.limit {
-            self.keep(mode, Keep::Candidate, None);
+            self.keep(mode, KeepReason::Candidate, None);
             return Err(CacheError::Full { needed, limit: self.limit });
         }
         self.collect_garbage()
@@ -365,15 +365,15 @@ impl Cache {
     ///
     /// # Errors
     /// The disk failed.
-    pub(super) fn part(&self, digest: Digest, bytes: u64) -> Result<Part, CacheError> {
-        Part::open(self.segments.join(format!("{digest}.part")), digest, bytes)
+    pub(super) fn part(&self, digest: Digest, bytes: u64) -> Result<PartialSegment, CacheError> {
+        PartialSegment::open(self.segments.join(format!("{digest}.part")), digest, bytes)
     }
 
     /// Renames a complete partial segment to its final name, if its digest matches.
     ///
     /// # Errors
     /// The digest does not match, and the file was deleted; or the disk failed.
-    pub(super) fn finish(&self, part: Part) -> Result<(), CacheError> {
+    pub(super) fn finish(&self, part: PartialSegment) -> Result<(), CacheError> {
         let digest = part.digest();
         part.finish(&self.path(digest))?;
         files::sync_directory(&self.segments)?;
@@ -392,16 +392,16 @@ impl Cache {
 ///
 /// # Errors
 /// The file exists, but cannot be read or is damaged.
-pub(super) fn read_last_good(directory: &Path, mode: Mode) -> Result<Option<Signed>, KeptError> {
-    kept::read(directory, mode)
+pub(super) fn read_last_good(directory: &Path, mode: Mode) -> Result<Option<Signed>, RecordError> {
+    records::read(directory, mode)
 }
 
 /// Returns the highest version of a slot of the cache in `directory`.
 ///
 /// # Errors
 /// The file exists, but cannot be read or is damaged.
-pub(super) fn read_highest(directory: &Path, mode: Mode) -> Result<Option<Highest>, KeptError> {
-    Ok(kept::read_highest(directory)?.get(&mode).copied())
+pub(super) fn read_highest(directory: &Path, mode: Mode) -> Result<Option<HighestVersion>, RecordError> {
+    Ok(records::read_highest(directory)?.get(&mode).copied())
 }
 
 /// Returns the path of a segment of the cache in `directory`.

@@ -13,11 +13,11 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use super::apply::Apply;
-use super::background::Pace;
-use super::cache::{CacheError, Part};
-use super::job::{Shared, blocking, broken_down};
-use super::link::{self, Road};
-use super::refusal::Refusal;
+use super::cache::{CacheError, PartialSegment};
+use super::idle_runtime::ReloadSchedule;
+use super::job::{JobContext, blocking, panic_error};
+use super::link::{self, FetchRoutes};
+use super::refusal::ManifestRefusal;
 use crate::intel::manifest::{Digest, SegmentRef};
 use crate::proto::control::v1::control_client::ControlClient;
 use crate::proto::control::v1::{Chunk, FetchSegmentRequest};
@@ -34,19 +34,19 @@ const MAX_EMPTY: usize = 16;
 
 /// The reason that a segment was not fetched.
 #[derive(Debug)]
-pub(super) enum Failure {
-    Refused(Refusal),
+pub(super) enum FetchFailure {
+    Refused(ManifestRefusal),
     /// It was superseded.
     Cancelled,
 }
 
-impl From<CacheError> for Failure {
-    fn from(error: CacheError) -> Failure {
-        Failure::Refused(Refusal::Cache(error))
+impl From<CacheError> for FetchFailure {
+    fn from(error: CacheError) -> FetchFailure {
+        FetchFailure::Refused(ManifestRefusal::Cache(error))
     }
 }
 
-enum End {
+enum AttemptEnd {
     Whole,
     /// The fetch is late, and continues on the program's other threads.
     Late,
@@ -55,23 +55,23 @@ enum End {
         cause: String,
         progressed: bool,
     },
-    Failed(Failure),
+    Failed(FetchFailure),
 }
 
 /// Ensures that a segment is on disk, complete and verified.
 pub(super) async fn ensure<A: Apply>(
-    shared: &Shared<A>,
-    road: &Arc<Road>,
+    shared: &JobContext<A>,
+    routes: &Arc<FetchRoutes>,
     segment: SegmentRef,
-    pace: &Pace,
+    schedule: &ReloadSchedule,
     stop: &CancellationToken,
-) -> Result<(), Failure> {
+) -> Result<(), FetchFailure> {
     let SegmentRef { digest, bytes } = segment;
     // Both slots may need this segment.
     let one = shared.one_at_a_time(digest);
     let _one = one.lock().await;
     let cache = shared.cache();
-    if blocking(pace, move || cache.has(digest, bytes)).await? {
+    if blocking(schedule, move || cache.has(digest, bytes)).await? {
         return Ok(());
     }
     let delays = || {
@@ -80,27 +80,27 @@ pub(super) async fn ensure<A: Apply>(
     };
     let (mut delay, mut fruitless) = (delays().build(), 0);
     // A segment that is wrong although it was fetched from the beginning is not fetched again.
-    let anew = AtomicBool::new(true);
+    let may_restart = AtomicBool::new(true);
     loop {
         if stop.is_cancelled() {
-            return Err(Failure::Cancelled);
+            return Err(FetchFailure::Cancelled);
         }
-        match attempt(shared, road, segment, pace, stop, &anew).await {
-            End::Whole => return Ok(()),
-            End::Late => {}
-            End::Failed(failure) => return Err(failure),
-            End::Broke { cause, progressed } => {
+        match attempt(shared, routes, segment, schedule, stop, &may_restart).await {
+            AttemptEnd::Whole => return Ok(()),
+            AttemptEnd::Late => {}
+            AttemptEnd::Failed(failure) => return Err(failure),
+            AttemptEnd::Broke { cause, progressed } => {
                 tracing::debug!(%digest, cause, "segment fetch interrupted");
                 if progressed {
                     (delay, fruitless) = (delays().build(), 0);
                 }
                 fruitless += 1;
                 if fruitless > ATTEMPTS {
-                    return Err(Failure::Refused(Refusal::Fetch { digest, cause }));
+                    return Err(FetchFailure::Refused(ManifestRefusal::Fetch { digest, cause }));
                 }
                 let pause = delay.next().unwrap_or(Duration::from_secs(1));
                 tokio::select! {
-                    () = stop.cancelled() => return Err(Failure::Cancelled),
+                    () = stop.cancelled() => return Err(FetchFailure::Cancelled),
                     () = tokio::time::sleep(pause) => {}
                 }
             }
@@ -109,74 +109,77 @@ pub(super) async fn ensure<A: Apply>(
 }
 
 async fn attempt<A: Apply>(
-    shared: &Shared<A>,
-    road: &Arc<Road>,
+    shared: &JobContext<A>,
+    routes: &Arc<FetchRoutes>,
     segment: SegmentRef,
-    pace: &Pace,
+    schedule: &ReloadSchedule,
     stop: &CancellationToken,
-    anew: &AtomicBool,
-) -> End {
+    may_restart: &AtomicBool,
+) -> AttemptEnd {
     let SegmentRef { digest, bytes } = segment;
     let cache = shared.cache();
-    let part = match blocking(pace, move || cache.part(digest, bytes)).await {
+    let part = match blocking(schedule, move || cache.part(digest, bytes)).await {
         Ok(part) => part,
-        Err(error) => return End::Failed(error.into()),
+        Err(error) => return AttemptEnd::Failed(error.into()),
     };
     let offset = part.written();
-    let mut transfer = Transfer { part, buffer: Vec::new(), digest, came: 0, pace: pace.clone() };
+    let mut transfer =
+        SegmentTransfer { part, buffer: Vec::new(), digest, received_bytes: 0, schedule: schedule.clone() };
     if transfer.part.missing() > 0 {
-        let came = match pace.is_late() {
-            false => receive(road.stream(), transfer, bytes, shared.timing.stall, Hurry::WhenLate, stop).await,
-            true => receive_late(road, transfer, bytes, shared.timing.stall, stop).await,
+        let ended = match schedule.is_late() {
+            false => receive(routes.stream(), transfer, bytes, shared.timing.stall, LatePolicy::WhenLate, stop).await,
+            true => receive_late(routes, transfer, bytes, shared.timing.stall, stop).await,
         };
-        let received = match came {
+        let received = match ended {
             Ok((kept, received)) => {
                 transfer = kept;
                 received
             }
-            Err(error) => return End::Failed(error.into()),
+            Err(error) => return AttemptEnd::Failed(error.into()),
         };
         match received {
-            Received::All => {}
-            Received::Late => return End::Late,
-            Received::Cancelled => return End::Failed(Failure::Cancelled),
-            Received::Broke(cause) => return End::Broke { cause, progressed: transfer.came > 0 },
-            Received::Refused(refusal) => return End::Failed(Failure::Refused(refusal)),
-            Received::Wrong(cause) => {
+            ReceiveEnd::All => {}
+            ReceiveEnd::Late => return AttemptEnd::Late,
+            ReceiveEnd::Cancelled => return AttemptEnd::Failed(FetchFailure::Cancelled),
+            ReceiveEnd::Broke(cause) => return AttemptEnd::Broke { cause, progressed: transfer.received_bytes > 0 },
+            ReceiveEnd::Refused(refusal) => return AttemptEnd::Failed(FetchFailure::Refused(refusal)),
+            ReceiveEnd::Wrong(cause) => {
                 let part = transfer.part;
-                return End::Failed(match blocking(pace, move || part.delete()).await {
-                    Ok(()) => Failure::Refused(Refusal::Digest { digest, cause }),
+                return AttemptEnd::Failed(match blocking(schedule, move || part.delete()).await {
+                    Ok(()) => FetchFailure::Refused(ManifestRefusal::Digest { digest, cause }),
                     Err(error) => error.into(),
                 });
             }
         }
     }
     let (cache, part) = (shared.cache(), transfer.part);
-    match blocking(pace, move || cache.finish(part)).await {
-        Ok(()) => End::Whole,
+    match blocking(schedule, move || cache.finish(part)).await {
+        Ok(()) => AttemptEnd::Whole,
         // The wrong bytes may be those that were already on disk.
-        Err(CacheError::Segment { cause, .. }) if offset > 0 && anew.swap(false, Ordering::Relaxed) => {
-            End::Broke { cause, progressed: true }
+        Err(CacheError::Segment { cause, .. }) if offset > 0 && may_restart.swap(false, Ordering::Relaxed) => {
+            AttemptEnd::Broke { cause, progressed: true }
         }
-        Err(CacheError::Segment { cause, .. }) => End::Failed(Failure::Refused(Refusal::Digest { digest, cause })),
-        Err(error) => End::Failed(error.into()),
+        Err(CacheError::Segment { cause, .. }) => {
+            AttemptEnd::Failed(FetchFailure::Refused(ManifestRefusal::Digest { digest, cause }))
+        }
+        Err(error) => AttemptEnd::Failed(error.into()),
     }
 }
 
-enum Received {
+enum ReceiveEnd {
     All,
     /// Received some bytes, but the fetch is late.
     Late,
     Cancelled,
     Broke(String),
-    Refused(Refusal),
+    Refused(ManifestRefusal),
     /// The response does not belong to this segment.
     Wrong(String),
 }
 
 /// Whether receiving stops when the reload is late.
 #[derive(Clone, Copy, PartialEq)]
-enum Hurry {
+enum LatePolicy {
     WhenLate,
     /// The fetch already runs on the program's other threads.
     Already,
@@ -185,24 +188,24 @@ enum Hurry {
 /// Returns the transfer with all received bytes written to disk.
 async fn receive(
     channel: Channel,
-    mut transfer: Transfer,
+    mut transfer: SegmentTransfer,
     bytes: u64,
     stall: Duration,
-    hurry: Hurry,
+    late_policy: LatePolicy,
     stop: &CancellationToken,
-) -> Result<(Transfer, Received), CacheError> {
-    let mut fetch = match Fetch::open(channel, &transfer, bytes, stall, stop).await {
+) -> Result<(SegmentTransfer, ReceiveEnd), CacheError> {
+    let mut fetch = match FetchCall::open(channel, &transfer, bytes, stall, stop).await {
         Ok(fetch) => fetch,
         Err(end) => return Ok((transfer, end)),
     };
     let end = loop {
         match fetch.next(stop).await {
             Ok(Some(data)) => transfer = transfer.take(&data).await?,
-            Ok(None) => break Received::All,
+            Ok(None) => break ReceiveEnd::All,
             Err(end) => break end,
         }
-        if hurry == Hurry::WhenLate && fetch.left > 0 && transfer.pace.is_late() {
-            break Received::Late;
+        if late_policy == LatePolicy::WhenLate && fetch.left > 0 && transfer.schedule.is_late() {
+            break ReceiveEnd::Late;
         }
     };
     Ok((transfer.write().await?, end))
@@ -210,27 +213,27 @@ async fn receive(
 
 /// Receives on the program's other threads.
 async fn receive_late(
-    road: &Arc<Road>,
-    transfer: Transfer,
+    routes: &Arc<FetchRoutes>,
+    transfer: SegmentTransfer,
     bytes: u64,
     stall: Duration,
     stop: &CancellationToken,
-) -> Result<(Transfer, Received), CacheError> {
-    let (road, stop, pace) = (Arc::clone(road), stop.clone(), transfer.pace.clone());
-    let received = pace.hurry(async move {
+) -> Result<(SegmentTransfer, ReceiveEnd), CacheError> {
+    let (routes, stop, schedule) = (Arc::clone(routes), stop.clone(), transfer.schedule.clone());
+    let received = schedule.run_on_program_runtime(async move {
         let channel = tokio::select! {
-            () = stop.cancelled() => return Ok((transfer, Received::Cancelled)),
-            channel = road.late() => channel,
+            () = stop.cancelled() => return Ok((transfer, ReceiveEnd::Cancelled)),
+            channel = routes.late() => channel,
         };
         match channel {
-            Ok(channel) => receive(channel, transfer, bytes, stall, Hurry::Already, &stop).await,
-            Err(lost) => Ok((transfer, Received::Broke(lost.cause))),
+            Ok(channel) => receive(channel, transfer, bytes, stall, LatePolicy::Already, &stop).await,
+            Err(lost) => Ok((transfer, ReceiveEnd::Broke(lost.cause))),
         }
     });
-    received.await.unwrap_or_else(|error| Err(broken_down(&error)))
+    received.await.unwrap_or_else(|error| Err(panic_error(&error)))
 }
 
-struct Fetch {
+struct FetchCall {
     chunks: Streaming<Chunk>,
     digest: Digest,
     offset: u64,
@@ -241,50 +244,50 @@ struct Fetch {
     empty: usize,
 }
 
-impl Fetch {
+impl FetchCall {
     async fn open(
         channel: Channel,
-        transfer: &Transfer,
+        transfer: &SegmentTransfer,
         bytes: u64,
         stall: Duration,
         stop: &CancellationToken,
-    ) -> Result<Fetch, Received> {
+    ) -> Result<FetchCall, ReceiveEnd> {
         let (digest, offset) = (transfer.digest, transfer.part.written());
         let mut client = ControlClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
         let request = FetchSegmentRequest { digest: digest.0.to_vec().into(), offset };
         let opened = tokio::select! {
-            () = stop.cancelled() => return Err(Received::Cancelled),
+            () = stop.cancelled() => return Err(ReceiveEnd::Cancelled),
             opened = timeout(stall, client.fetch_segment(request)) => opened,
         };
         let chunks = match opened {
             Ok(Ok(response)) => response.into_inner(),
             Ok(Err(status)) => return Err(of_status(digest, offset, &status)),
-            Err(_) => return Err(Received::Broke(format!("no response within {stall:?}"))),
+            Err(_) => return Err(ReceiveEnd::Broke(format!("no response within {stall:?}"))),
         };
         let left = transfer.part.missing();
-        Ok(Fetch { chunks, digest, offset, bytes, left, stall, is_first: true, empty: 0 })
+        Ok(FetchCall { chunks, digest, offset, bytes, left, stall, is_first: true, empty: 0 })
     }
 
     /// Returns the next bytes; `None` when all were received.
-    async fn next(&mut self, stop: &CancellationToken) -> Result<Option<Bytes>, Received> {
-        let Fetch { digest, offset, bytes, left, stall, .. } = *self;
+    async fn next(&mut self, stop: &CancellationToken) -> Result<Option<Bytes>, ReceiveEnd> {
+        let FetchCall { digest, offset, bytes, left, stall, .. } = *self;
         if left == 0 {
             return Ok(None);
         }
         let next = tokio::select! {
-            () = stop.cancelled() => return Err(Received::Cancelled),
+            () = stop.cancelled() => return Err(ReceiveEnd::Cancelled),
             next = timeout(stall, self.chunks.message()) => next,
         };
         let chunk = match next {
             Ok(Ok(Some(chunk))) => chunk,
-            Ok(Ok(None)) => return Err(Received::Broke(format!("the response ended {left} bytes too early"))),
+            Ok(Ok(None)) => return Err(ReceiveEnd::Broke(format!("the response ended {left} bytes too early"))),
             Ok(Err(status)) => return Err(of_status(digest, offset, &status)),
-            Err(_) => return Err(Received::Broke(format!("no data within {stall:?}"))),
+            Err(_) => return Err(ReceiveEnd::Broke(format!("no data within {stall:?}"))),
         };
         if std::mem::replace(&mut self.is_first, false) {
             if chunk.segment_bytes != bytes {
                 let cause = format!("it has {} bytes, and the manifest says {bytes}", chunk.segment_bytes);
-                return Err(Received::Wrong(cause));
+                return Err(ReceiveEnd::Wrong(cause));
             }
             if offset > 0 {
                 counter!(telemetry::CONTROL_RESUMED_FETCHES_TOTAL).increment(1);
@@ -293,10 +296,10 @@ impl Fetch {
         let length = chunk.data.len() as u64;
         self.empty = if length == 0 { self.empty + 1 } else { 0 };
         if self.empty > MAX_EMPTY {
-            return Err(Received::Broke("its chunks are empty".to_owned()));
+            return Err(ReceiveEnd::Broke("its chunks are empty".to_owned()));
         }
         if length > left {
-            return Err(Received::Wrong(format!("it is longer than the {bytes} bytes in the manifest")));
+            return Err(ReceiveEnd::Wrong(format!("it is longer than the {bytes} bytes in the manifest")));
         }
         self.left -= length;
         counter!(telemetry::CONTROL_FETCHED_BYTES_TOTAL).increment(length);
@@ -304,44 +307,44 @@ impl Fetch {
     }
 }
 
-fn of_status(digest: Digest, offset: u64, status: &Status) -> Received {
+fn of_status(digest: Digest, offset: u64, status: &Status) -> ReceiveEnd {
     let cause = link::describe(status);
     match status.code() {
         // The partial segment on disk is not a prefix of the control plane's segment.
-        Code::OutOfRange => Received::Wrong(format!("the control plane's segment ends before byte {offset}")),
+        Code::OutOfRange => ReceiveEnd::Wrong(format!("the control plane's segment ends before byte {offset}")),
         Code::NotFound
         | Code::InvalidArgument
         | Code::PermissionDenied
         | Code::Unauthenticated
         | Code::FailedPrecondition
-        | Code::Unimplemented => Received::Refused(Refusal::Fetch { digest, cause }),
-        _ => Received::Broke(cause),
+        | Code::Unimplemented => ReceiveEnd::Refused(ManifestRefusal::Fetch { digest, cause }),
+        _ => ReceiveEnd::Broke(cause),
     }
 }
 
 /// A partial segment with its unwritten bytes: writing and hashing run on blocking threads.
-struct Transfer {
-    part: Part,
+struct SegmentTransfer {
+    part: PartialSegment,
     buffer: Vec<u8>,
     digest: Digest,
     /// Bytes received in this attempt.
-    came: u64,
-    pace: Pace,
+    received_bytes: u64,
+    schedule: ReloadSchedule,
 }
 
-impl Transfer {
-    async fn take(mut self, data: &[u8]) -> Result<Transfer, CacheError> {
+impl SegmentTransfer {
+    async fn take(mut self, data: &[u8]) -> Result<SegmentTransfer, CacheError> {
         self.buffer.extend_from_slice(data);
-        self.came += data.len() as u64;
+        self.received_bytes += data.len() as u64;
         if self.buffer.len() >= BUFFER { self.write().await } else { Ok(self) }
     }
 
-    async fn write(mut self) -> Result<Transfer, CacheError> {
+    async fn write(mut self) -> Result<SegmentTransfer, CacheError> {
         if self.buffer.is_empty() {
             return Ok(self);
         }
-        let pace = self.pace.clone();
-        blocking(&pace, move || {
+        let schedule = self.schedule.clone();
+        blocking(&schedule, move || {
             self.part.append(&self.buffer)?;
             self.buffer.clear();
             Ok(self)

@@ -11,14 +11,14 @@ use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::apply::{Apply, Candidate, Gate};
-use super::background::{Background, Pace};
-use super::cache::{Cache, CacheError, Keep};
-use super::fetch::{self, Failure};
-use super::judge::Judged;
-use super::link::Road;
-use super::refusal::Refusal;
+use super::apply::{Apply, CancelGate, Candidate};
+use super::cache::{Cache, CacheError, KeepReason};
+use super::fetch::{self, FetchFailure};
+use super::idle_runtime::{IdleRuntime, ReloadSchedule};
+use super::link::FetchRoutes;
+use super::refusal::ManifestRefusal;
 use super::settings::Timing;
+use super::verify::VerifiedManifest;
 use crate::escape::Escaped;
 use crate::intel::manifest::{Digest, Mode};
 use crate::telemetry;
@@ -26,13 +26,13 @@ use crate::telemetry;
 /// The maximum number of concurrent segment fetches per slot.
 const FETCHES: usize = 4;
 
-pub(super) struct Shared<A> {
+pub(super) struct JobContext<A> {
     cache: Arc<Cache>,
     pub(super) apply: Arc<A>,
     pub(super) timing: Timing,
     /// Carries one message per job, so it holds no more than the number of started jobs.
-    done: mpsc::UnboundedSender<Done>,
-    pub(super) background: Arc<Background>,
+    done: mpsc::UnboundedSender<JobResult>,
+    pub(super) idle_runtime: Arc<IdleRuntime>,
     /// Every job that was started and has not ended.
     jobs: TaskTracker,
     /// Held by the active job of each slot.
@@ -41,41 +41,41 @@ pub(super) struct Shared<A> {
 }
 
 /// The result of a job.
-pub(super) struct Done {
+pub(super) struct JobResult {
     pub(super) mode: Mode,
     /// The number of the job within its slot.
     pub(super) number: u64,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: JobOutcome,
 }
 
-pub(super) enum Outcome {
+pub(super) enum JobOutcome {
     /// The candidate is active, though it may not be recorded.
-    Serves(Judged, Option<CacheError>),
+    Activated(VerifiedManifest, Option<CacheError>),
     /// The slot is empty.
     Cleared,
     /// The candidate was refused; nothing changed.
-    Refused(Refusal),
+    Refused(ManifestRefusal),
     /// The job was superseded before activation, or the stream ended.
     Dropped,
 }
 
-pub(super) enum Task {
+pub(super) enum JobTask {
     /// Activate a manifest, fetching its segments over these routes.
-    Serve(Judged, Arc<Road>),
+    Serve(VerifiedManifest, Arc<FetchRoutes>),
     /// Clear the slot.
     Clear,
 }
 
-impl<A: Apply> Shared<A> {
+impl<A: Apply> JobContext<A> {
     pub(super) fn new(
         cache: Cache,
         apply: Arc<A>,
         timing: Timing,
-        background: Arc<Background>,
-        done: mpsc::UnboundedSender<Done>,
-    ) -> Shared<A> {
+        idle_runtime: Arc<IdleRuntime>,
+        done: mpsc::UnboundedSender<JobResult>,
+    ) -> JobContext<A> {
         let (jobs, turns, fetching) = (TaskTracker::new(), Default::default(), Mutex::default());
-        Shared { cache: Arc::new(cache), apply, timing, done, background, jobs, turns, fetching }
+        JobContext { cache: Arc::new(cache), apply, timing, done, idle_runtime, jobs, turns, fetching }
     }
 
     pub(super) fn cache(&self) -> Arc<Cache> {
@@ -103,7 +103,7 @@ impl<A: Apply> Shared<A> {
     }
 
     /// Waits until every job has ended. No job may be started after this.
-    pub(super) async fn idle(&self) {
+    pub(super) async fn wait_for_jobs(&self) {
         self.jobs.close();
         self.jobs.wait().await;
     }
@@ -114,53 +114,59 @@ impl<A: Apply> Shared<A> {
 /// # Errors
 /// The errors of `work`; a panic in `work` is an error.
 pub(super) async fn blocking<T: Send + 'static>(
-    pace: &Pace,
+    schedule: &ReloadSchedule,
     work: impl FnOnce() -> Result<T, CacheError> + Send + 'static,
 ) -> Result<T, CacheError> {
-    pace.run(work).await.unwrap_or_else(|error| Err(broken_down(&error)))
+    schedule.run(work).await.unwrap_or_else(|error| Err(panic_error(&error)))
 }
 
 /// The error for a panic in a cache operation.
-pub(super) fn broken_down(error: &JoinError) -> CacheError {
+pub(super) fn panic_error(error: &JoinError) -> CacheError {
     let cause = std::io::Error::other(format!("a thread of this process failed: {error}"));
     CacheError::Io { path: "the cache".into(), what: "used", cause }
 }
 
-pub(super) fn start<A: Apply>(shared: &Arc<Shared<A>>, mode: Mode, number: u64, gate: Arc<Gate>, task: Task) {
+pub(super) fn start<A: Apply>(
+    shared: &Arc<JobContext<A>>,
+    mode: Mode,
+    number: u64,
+    gate: Arc<CancelGate>,
+    task: JobTask,
+) {
     let jobs = shared.jobs.clone();
     let shared = Arc::clone(shared);
     jobs.spawn(async move {
         let _turn = shared.turn(mode).lock().await;
         let outcome = match task {
-            Task::Serve(judged, road) => serve(&shared, mode, &gate, judged, &road).await,
-            Task::Clear => clear(&shared, mode, gate).await,
+            JobTask::Serve(verified, routes) => serve(&shared, mode, &gate, verified, &routes).await,
+            JobTask::Clear => clear(&shared, mode, gate).await,
         };
         // The receiver is gone when the client has ended.
-        let _ = shared.done.send(Done { mode, number, outcome });
+        let _ = shared.done.send(JobResult { mode, number, outcome });
     });
 }
 
 async fn serve<A: Apply>(
-    shared: &Arc<Shared<A>>,
+    shared: &Arc<JobContext<A>>,
     mode: Mode,
-    gate: &Arc<Gate>,
-    judged: Judged,
-    road: &Arc<Road>,
-) -> Outcome {
-    let bytes = judged.manifest.segments.iter().fold(0u64, |sum, segment| sum.saturating_add(segment.bytes));
-    let pace = shared.background.pace(shared.timing.patience, bytes);
-    match fetched(shared, mode, gate, &judged, road, &pace).await {
+    gate: &Arc<CancelGate>,
+    verified: VerifiedManifest,
+    routes: &Arc<FetchRoutes>,
+) -> JobOutcome {
+    let bytes = verified.manifest.segments.iter().fold(0u64, |sum, segment| sum.saturating_add(segment.bytes));
+    let schedule = shared.idle_runtime.schedule(shared.timing.patience, bytes);
+    match ensure_segments(shared, mode, gate, &verified, routes, &schedule).await {
         Ok(()) => {}
-        Err(Failure::Cancelled) => return Outcome::Dropped,
-        Err(Failure::Refused(_)) if !gate.is_current() => return Outcome::Dropped,
-        Err(Failure::Refused(refusal)) => return refused(shared, mode, refusal),
+        Err(FetchFailure::Cancelled) => return JobOutcome::Dropped,
+        Err(FetchFailure::Refused(_)) if !gate.is_current() => return JobOutcome::Dropped,
+        Err(FetchFailure::Refused(refusal)) => return refused(shared, mode, refusal),
     }
     if !gate.prepare() {
-        return Outcome::Dropped;
+        return JobOutcome::Dropped;
     }
     let (shared, gate) = (Arc::clone(shared), Arc::clone(gate));
-    off_the_loop(&pace, move || match put_into_service(&shared, mode, gate, judged) {
-        Outcome::Refused(refusal) => refused(&shared, mode, refusal),
+    run_blocking_job(&schedule, move || match activate(&shared, mode, gate, verified) {
+        JobOutcome::Refused(refusal) => refused(&shared, mode, refusal),
         outcome => {
             tidy_up(&shared.cache);
             outcome
@@ -170,44 +176,44 @@ async fn serve<A: Apply>(
 }
 
 /// Removes the segments that a refused manifest would have needed.
-fn refused<A>(shared: &Shared<A>, mode: Mode, refusal: Refusal) -> Outcome {
+fn refused<A>(shared: &JobContext<A>, mode: Mode, refusal: ManifestRefusal) -> JobOutcome {
     if !refusal.may_pass() {
-        shared.cache.keep(mode, Keep::Candidate, None);
+        shared.cache.keep(mode, KeepReason::Candidate, None);
     }
-    Outcome::Refused(refusal)
+    JobOutcome::Refused(refusal)
 }
 
 /// Runs the program's work on a candidate on a blocking thread.
-async fn off_the_loop(pace: &Pace, work: impl FnOnce() -> Outcome + Send + 'static) -> Outcome {
-    pace.run(work).await.unwrap_or_else(|error| {
-        Outcome::Refused(Refusal::Apply(format!(
+async fn run_blocking_job(schedule: &ReloadSchedule, work: impl FnOnce() -> JobOutcome + Send + 'static) -> JobOutcome {
+    schedule.run(work).await.unwrap_or_else(|error| {
+        JobOutcome::Refused(ManifestRefusal::Apply(format!(
             "this node failed to process it: {error}; please report this bug in Hotlist"
         )))
     })
 }
 
 /// Ensures that every segment is on disk. The version is recorded first.
-async fn fetched<A: Apply>(
-    shared: &Arc<Shared<A>>,
+async fn ensure_segments<A: Apply>(
+    shared: &Arc<JobContext<A>>,
     mode: Mode,
-    gate: &Gate,
-    judged: &Judged,
-    road: &Arc<Road>,
-    pace: &Pace,
-) -> Result<(), Failure> {
+    gate: &CancelGate,
+    verified: &VerifiedManifest,
+    routes: &Arc<FetchRoutes>,
+    schedule: &ReloadSchedule,
+) -> Result<(), FetchFailure> {
     if !gate.is_current() {
-        return Err(Failure::Cancelled);
+        return Err(FetchFailure::Cancelled);
     }
-    let (cache, highest, manifest) = (shared.cache(), judged.as_highest(), Arc::clone(&judged.manifest));
-    blocking(pace, move || {
+    let (cache, highest, manifest) = (shared.cache(), verified.as_highest(), Arc::clone(&verified.manifest));
+    blocking(schedule, move || {
         cache.raise(mode, highest)?;
         cache.make_room(mode, &manifest)
     })
     .await?;
     let mut seen = HashSet::new();
-    let segments = judged.manifest.segments.iter().copied().filter(|segment| seen.insert(segment.digest));
+    let segments = verified.manifest.segments.iter().copied().filter(|segment| seen.insert(segment.digest));
     let stop = CancellationToken::new();
-    let fetches = segments.map(|segment| fetch::ensure(shared, road, segment, pace, &stop));
+    let fetches = segments.map(|segment| fetch::ensure(shared, routes, segment, schedule, &stop));
     let mut fetches = stream::iter(fetches).buffer_unordered(FETCHES);
     let mut result = Ok(());
     loop {
@@ -220,7 +226,7 @@ async fn fetched<A: Apply>(
             next = fetches.next() => next,
         };
         match next {
-            None => return if gate.is_current() { result } else { Err(Failure::Cancelled) },
+            None => return if gate.is_current() { result } else { Err(FetchFailure::Cancelled) },
             Some(Ok(())) => {}
             Some(Err(failure)) => {
                 stop.cancel();
@@ -234,31 +240,36 @@ async fn fetched<A: Apply>(
 }
 
 /// Publishes a candidate unless it was superseded, and records it after that. Blocks.
-pub(super) fn put_into_service<A: Apply>(shared: &Shared<A>, mode: Mode, gate: Arc<Gate>, judged: Judged) -> Outcome {
+pub(super) fn activate<A: Apply>(
+    shared: &JobContext<A>,
+    mode: Mode,
+    gate: Arc<CancelGate>,
+    verified: VerifiedManifest,
+) -> JobOutcome {
     let cache = &shared.cache;
-    let Judged { manifest, signed, .. } = &judged;
+    let VerifiedManifest { manifest, signed, .. } = &verified;
     let segments = manifest.segments.iter().map(|segment| cache.path(segment.digest)).collect();
     let candidate = Candidate { manifest: Arc::clone(manifest), segments, gate };
     let ready = match shared.apply.prepare(mode, &candidate) {
-        _ if !candidate.is_current() => return Outcome::Dropped,
+        _ if !candidate.is_current() => return JobOutcome::Dropped,
         Ok(ready) => ready,
-        Err(text) => return Outcome::Refused(Refusal::Apply(text)),
+        Err(text) => return JobOutcome::Refused(ManifestRefusal::Apply(text)),
     };
     if let Err(error) = cache.stage(mode, signed) {
-        return Outcome::Refused(error.into());
+        return JobOutcome::Refused(error.into());
     }
     let published = candidate.gate.publish(|| {
-        cache.keep(mode, Keep::Serving, Some(manifest));
+        cache.keep(mode, KeepReason::Serving, Some(manifest));
         shared.apply.publish(mode, ready);
     });
     if !published {
-        return Outcome::Dropped;
+        return JobOutcome::Dropped;
     }
     counter!(telemetry::CONTROL_APPLIED_TOTAL, "slot" => mode.as_str()).increment(1);
-    let unkept = cache.commit(mode, manifest).err();
-    cache.keep(mode, Keep::Candidate, None);
+    let unrecorded = cache.commit(mode, manifest).err();
+    cache.keep(mode, KeepReason::Candidate, None);
     shared.apply.release_replaced();
-    Outcome::Serves(judged, unkept)
+    JobOutcome::Activated(verified, unrecorded)
 }
 
 fn tidy_up(cache: &Cache) {
@@ -267,20 +278,20 @@ fn tidy_up(cache: &Cache) {
     }
 }
 
-async fn clear<A: Apply>(shared: &Arc<Shared<A>>, mode: Mode, gate: Arc<Gate>) -> Outcome {
-    let (shared, pace) = (Arc::clone(shared), shared.background.pace(shared.timing.patience, 0));
-    off_the_loop(&pace, move || {
+async fn clear<A: Apply>(shared: &Arc<JobContext<A>>, mode: Mode, gate: Arc<CancelGate>) -> JobOutcome {
+    let (shared, schedule) = (Arc::clone(shared), shared.idle_runtime.schedule(shared.timing.patience, 0));
+    run_blocking_job(&schedule, move || {
         let cache = &shared.cache;
         // Recorded before it is deactivated: it must not be restored after a restart.
         if let Err(error) = cache.forget(mode) {
-            return Outcome::Refused(error.into());
+            return JobOutcome::Refused(error.into());
         }
         if !gate.publish(|| shared.apply.clear(mode)) {
-            return Outcome::Dropped;
+            return JobOutcome::Dropped;
         }
-        [Keep::Serving, Keep::Candidate].into_iter().for_each(|keep| cache.keep(mode, keep, None));
+        [KeepReason::Serving, KeepReason::Candidate].into_iter().for_each(|keep| cache.keep(mode, keep, None));
         tidy_up(cache);
-        Outcome::Cleared
+        JobOutcome::Cleared
     })
     .await
 }

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::cache::{self, CacheError, KeptError};
-use super::judge;
-use super::refusal::Refusal;
+use super::cache::{self, CacheError, RecordError};
+use super::refusal::ManifestRefusal;
 use super::settings::Settings;
+use super::verify;
 use crate::intel::manifest::{Manifest, Mode, SegmentRef};
 
 /// The manifest that would be activated after a restart.
@@ -26,10 +26,10 @@ pub enum LastGoodError {
     Cache(#[from] CacheError),
     /// The file of the manifest, or of the highest versions, cannot be used.
     #[error(transparent)]
-    Kept(#[from] KeptError),
+    Kept(#[from] RecordError),
     /// The manifest is not for this configuration.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] ManifestRefusal),
 }
 
 /// Reads the last good manifest of a slot as a node does at its start. `None` if nothing was fetched yet.
@@ -39,10 +39,10 @@ pub enum LastGoodError {
 pub fn last_good(settings: &Settings, mode: Mode) -> Result<Option<LastGood>, LastGoodError> {
     cache::check(&settings.cache)?;
     let Some(signed) = cache::read_last_good(&settings.cache, mode)? else { return Ok(None) };
-    let judged = judge::sound(signed, mode, settings)?;
+    let verified = verify::check_signed(signed, mode, settings)?;
     // If the highest versions are damaged, only new versions are refused.
-    judge::kept(&judged, cache::read_highest(&settings.cache, mode).ok().flatten())?;
+    verify::check_kept(&verified, cache::read_highest(&settings.cache, mode).ok().flatten())?;
     let path = |of: &SegmentRef| cache::segment_path(&settings.cache, of.digest);
-    let segments = judged.manifest.segments.iter().map(path).collect();
-    Ok(Some(LastGood { manifest: judged.manifest, segments }))
+    let segments = verified.manifest.segments.iter().map(path).collect();
+    Ok(Some(LastGood { manifest: verified.manifest, segments }))
 }

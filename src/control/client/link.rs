@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
-use super::liveness::{self, Heard, Listening};
+use super::liveness::{self, LastReceived, TrackedConnection};
 use super::settings::Timing;
 use crate::config::Endpoint;
 use crate::intel::manifest;
@@ -34,7 +34,7 @@ const SHOWN: usize = 200;
 
 /// The reason that there is no stream.
 #[derive(Debug)]
-pub(super) struct Lost {
+pub(super) struct StreamLoss {
     pub(super) cause: String,
     /// The value of the metric's label.
     pub(super) reason: &'static str,
@@ -49,7 +49,7 @@ pub(super) struct Dialer {
 }
 
 /// The connections over which the segments of one version are fetched.
-pub(super) struct Road {
+pub(super) struct FetchRoutes {
     /// The connection of the stream. Its threads run at idle priority.
     stream: Channel,
     dialer: Dialer,
@@ -95,7 +95,7 @@ pub(super) enum Link {
     /// Waiting for the next attempt.
     Waiting(Pin<Box<dyn Future<Output = ()> + Send>>),
     /// An attempt is running.
-    Dialling(Pin<Box<dyn Future<Output = Result<Stream, Lost>> + Send>>),
+    Dialling(Pin<Box<dyn Future<Output = Result<Stream, StreamLoss>> + Send>>),
     /// The stream is open.
     Open(Box<Stream>),
 }
@@ -109,7 +109,7 @@ pub(super) enum Event {
     /// A response arrived.
     Response(SyncResponse),
     /// The stream ended, or the attempt failed.
-    Lost(Lost),
+    Lost(StreamLoss),
 }
 
 impl Link {
@@ -126,7 +126,7 @@ impl Link {
             },
             Link::Open(stream) => {
                 let Stream { responses, silent, .. } = &mut **stream;
-                let lost = |cause| Event::Lost(Lost { cause, reason: "lost" });
+                let lost = |cause| Event::Lost(StreamLoss { cause, reason: "lost" });
                 tokio::select! {
                     biased;
                     response = responses.next() => match response {
@@ -155,9 +155,9 @@ impl Stream {
     }
 }
 
-impl Road {
-    pub(super) fn new(stream: &Stream, dialer: Dialer) -> Road {
-        Road { stream: stream.channel.clone(), dialer, late: OnceCell::new() }
+impl FetchRoutes {
+    pub(super) fn new(stream: &Stream, dialer: Dialer) -> FetchRoutes {
+        FetchRoutes { stream: stream.channel.clone(), dialer, late: OnceCell::new() }
     }
 
     pub(super) fn stream(&self) -> Channel {
@@ -165,7 +165,7 @@ impl Road {
     }
 
     /// Returns the connection for a late reload, which is made on first use, on the caller's threads.
-    pub(super) async fn late(&self) -> Result<Channel, Lost> {
+    pub(super) async fn late(&self) -> Result<Channel, StreamLoss> {
         self.late.get_or_try_init(|| self.dialer.connect()).await.cloned()
     }
 }
@@ -176,7 +176,7 @@ impl Dialer {
     }
 
     /// Connects and opens the stream, with these first requests.
-    pub(super) async fn open(self, first: Vec<SyncRequest>) -> Result<Stream, Lost> {
+    pub(super) async fn open(self, first: Vec<SyncRequest>) -> Result<Stream, StreamLoss> {
         let (channel, heard) = self.dial().await?;
         let (requests, queue) = mpsc::channel(REQUESTS);
         for request in first {
@@ -188,10 +188,10 @@ impl Dialer {
         let Timing { open, ping_timeout, .. } = self.timing;
         let responses = match timeout(open, &mut head).await {
             Ok(Ok(response)) => Responses::Coming(Box::new(response.into_inner())),
-            Ok(Err(status)) => return Err(Lost { cause: describe(&status), reason: "refused" }),
+            Ok(Err(status)) => return Err(StreamLoss { cause: describe(&status), reason: "refused" }),
             Err(_) if liveness::ask(&channel, &heard, ping_timeout.min(open)).await => Responses::Expected(head),
             Err(_) => {
-                return Err(Lost {
+                return Err(StreamLoss {
                     cause: format!("the control plane did not open the stream within {open:?}"),
                     reason: "refused",
                 });
@@ -201,18 +201,18 @@ impl Dialer {
         Ok(Stream { channel, requests, responses, silent })
     }
 
-    async fn connect(&self) -> Result<Channel, Lost> {
+    async fn connect(&self) -> Result<Channel, StreamLoss> {
         self.dial().await.map(|(channel, _)| channel)
     }
 
     /// Connects, and returns the channel and the time of the last received data.
-    async fn dial(&self) -> Result<(Channel, Arc<Heard>), Lost> {
+    async fn dial(&self) -> Result<(Channel, Arc<LastReceived>), StreamLoss> {
         let (scheme, authority) = match &self.endpoint {
             Endpoint::Http { host, port } => ("http", authority(host, *port)),
             Endpoint::Https { host, port } => ("https", authority(host, *port)),
             Endpoint::Unix(_) => ("http", "localhost".to_owned()),
         };
-        let failed = |cause: String| Lost { cause, reason: "connect" };
+        let failed = |cause: String| StreamLoss { cause, reason: "connect" };
         let origin: Uri = format!("{scheme}://{authority}").parse().map_err(|error| failed(format!("{error}")))?;
         // The connector handles TLS itself, so for tonic the connection is plaintext.
         let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{authority}"))
@@ -220,13 +220,13 @@ impl Dialer {
             .origin(origin)
             .user_agent(concat!("hotlist/", env!("CARGO_PKG_VERSION")))
             .map_err(|error| failed(error.to_string()))?;
-        let (dialer, heard) = (self.clone(), Heard::new());
+        let (dialer, heard) = (self.clone(), LastReceived::new());
         let hears = Arc::clone(&heard);
         let connector = tower::service_fn(move |_: Uri| {
             let (dialer, heard) = (dialer.clone(), Arc::clone(&hears));
             async move {
                 let stream = dial::open(&dialer.endpoint, dialer.tls.as_deref(), dialer.timing.open).await;
-                stream.map(|socket| TokioIo::new(Listening { socket, heard })).map_err(io::Error::from)
+                stream.map(|socket| TokioIo::new(TrackedConnection { socket, heard })).map_err(io::Error::from)
             }
         });
         match timeout(self.timing.open, endpoint.connect_with_connector(connector)).await {

@@ -23,15 +23,15 @@ const GRACE: Duration = Duration::from_millis(200);
 
 /// The time of the last received data.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub(super) struct LastReceived {
     start: Instant,
     /// Microseconds after `start`.
     last: AtomicU64,
 }
 
-impl Heard {
-    pub(super) fn new() -> Arc<Heard> {
-        Arc::new(Heard { start: Instant::now(), last: AtomicU64::new(0) })
+impl LastReceived {
+    pub(super) fn new() -> Arc<LastReceived> {
+        Arc::new(LastReceived { start: Instant::now(), last: AtomicU64::new(0) })
     }
 
     fn note(&self) {
@@ -46,7 +46,7 @@ impl Heard {
 }
 
 /// Calls the health service, and returns `false` when nothing arrives in time. Any received data counts as a response.
-pub(super) async fn ask(channel: &Channel, heard: &Heard, ping_timeout: Duration) -> bool {
+pub(super) async fn ask(channel: &Channel, heard: &LastReceived, ping_timeout: Duration) -> bool {
     let before = heard.last.load(Ordering::Relaxed);
     let is_heard = || heard.last.load(Ordering::Relaxed) != before;
     let mut client = HealthClient::new(channel.clone());
@@ -58,7 +58,7 @@ pub(super) async fn ask(channel: &Channel, heard: &Heard, ping_timeout: Duration
 }
 
 /// Checks the control plane whenever the connection is silent. Resolves when a check fails, with the cause.
-pub(super) async fn watch(channel: Channel, heard: Arc<Heard>, timing: Timing) -> String {
+pub(super) async fn watch(channel: Channel, heard: Arc<LastReceived>, timing: Timing) -> String {
     loop {
         let silence = heard.silence();
         if silence < timing.ping_after {
@@ -70,12 +70,12 @@ pub(super) async fn watch(channel: Channel, heard: Arc<Heard>, timing: Timing) -
 }
 
 /// A connection that records the time of received data.
-pub(super) struct Listening<S> {
+pub(super) struct TrackedConnection<S> {
     pub(super) socket: S,
-    pub(super) heard: Arc<Heard>,
+    pub(super) heard: Arc<LastReceived>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Listening<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TrackedConnection<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         let polled = Pin::new(&mut self.socket).poll_read(context, into);
@@ -86,7 +86,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Listening<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Listening<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedConnection<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(context, bytes)
     }

@@ -7,7 +7,7 @@ use crate::intel::manifest::{Digest, ManifestError, Mode, SignatureError};
 
 /// The reason that a manifest is refused. The previous version stays active.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum ManifestRefusal {
     /// The manifest is malformed, or exceeds a bound.
     #[error("{0}")]
     Format(#[from] ManifestError),
@@ -88,40 +88,44 @@ pub enum Refusal {
     Apply(String),
 }
 
-impl Refusal {
+impl ManifestRefusal {
     /// Returns the value of the metric's label.
     pub fn reason(&self) -> &'static str {
         match self {
-            Refusal::Format(_) => "format",
-            Refusal::Signature(_) => "signature",
-            Refusal::Audience { .. } => "audience",
-            Refusal::Mode { .. } | Refusal::Slot(_) | Refusal::Empty => "slot",
-            Refusal::Versions { .. } | Refusal::Older { .. } | Refusal::Other(_) => "version",
-            Refusal::Expired(_) => "expired",
-            Refusal::Digest { .. } => "digest",
-            Refusal::Fetch { .. } => "fetch",
-            Refusal::Cache(_) => "cache",
-            Refusal::Apply(_) => "apply",
+            ManifestRefusal::Format(_) => "format",
+            ManifestRefusal::Signature(_) => "signature",
+            ManifestRefusal::Audience { .. } => "audience",
+            ManifestRefusal::Mode { .. } | ManifestRefusal::Slot(_) | ManifestRefusal::Empty => "slot",
+            ManifestRefusal::Versions { .. } | ManifestRefusal::Older { .. } | ManifestRefusal::Other(_) => "version",
+            ManifestRefusal::Expired(_) => "expired",
+            ManifestRefusal::Digest { .. } => "digest",
+            ManifestRefusal::Fetch { .. } => "fetch",
+            ManifestRefusal::Cache(_) => "cache",
+            ManifestRefusal::Apply(_) => "apply",
         }
     }
 
     /// Returns whether the same manifest may be accepted later, because the cause is not in the manifest.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Refusal::Fetch { .. } | Refusal::Cache(_))
+        matches!(self, ManifestRefusal::Fetch { .. } | ManifestRefusal::Cache(_))
     }
 
     pub(super) fn code(&self) -> Code {
         match self {
-            Refusal::Format(_) | Refusal::Slot(_) | Refusal::Versions { .. } => Code::InvalidArgument,
-            Refusal::Signature(_) => Code::Unauthenticated,
-            Refusal::Audience { .. } => Code::PermissionDenied,
-            Refusal::Mode { .. } | Refusal::Empty | Refusal::Older { .. } | Refusal::Other(_) | Refusal::Expired(_) => {
-                Code::FailedPrecondition
+            ManifestRefusal::Format(_) | ManifestRefusal::Slot(_) | ManifestRefusal::Versions { .. } => {
+                Code::InvalidArgument
             }
-            Refusal::Digest { .. } => Code::DataLoss,
-            Refusal::Fetch { .. } => Code::Unavailable,
-            Refusal::Cache(_) => Code::ResourceExhausted,
-            Refusal::Apply(_) => Code::Internal,
+            ManifestRefusal::Signature(_) => Code::Unauthenticated,
+            ManifestRefusal::Audience { .. } => Code::PermissionDenied,
+            ManifestRefusal::Mode { .. }
+            | ManifestRefusal::Empty
+            | ManifestRefusal::Older { .. }
+            | ManifestRefusal::Other(_)
+            | ManifestRefusal::Expired(_) => Code::FailedPrecondition,
+            ManifestRefusal::Digest { .. } => Code::DataLoss,
+            ManifestRefusal::Fetch { .. } => Code::Unavailable,
+            ManifestRefusal::Cache(_) => Code::ResourceExhausted,
+            ManifestRefusal::Apply(_) => Code::Internal,
         }
     }
 }

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use super::apply::{Apply, Gate};
-use super::cache::Keep;
-use super::job::{Outcome, Shared, put_into_service};
-use super::judge;
+use super::apply::{Apply, CancelGate};
+use super::cache::KeepReason;
+use super::job::{JobContext, JobOutcome, activate};
 use super::settings::Settings;
 use super::slot::Slot;
+use super::verify;
 use crate::escape::Escaped;
 
 /// Activates the last good manifest of a slot, if there is one and it is unchanged. Blocks. Never deletes anything: the
 /// cause of an error may be the configuration.
-pub(super) fn restore<A: Apply>(shared: &Shared<A>, settings: &Settings, slot: &mut Slot) {
+pub(super) fn restore<A: Apply>(shared: &JobContext<A>, settings: &Settings, slot: &mut Slot) {
     let (cache, mode) = (shared.cache(), slot.mode);
     match cache.highest(mode) {
         Ok(highest) => slot.seen = highest,
@@ -20,15 +20,15 @@ pub(super) fn restore<A: Apply>(shared: &Shared<A>, settings: &Settings, slot: &
     }
     let outcome = match cache.last_good(mode) {
         Ok(None) => return,
-        Ok(Some(signed)) => judge::sound(signed, mode, settings)
-            .and_then(|judged| {
-                judge::kept(&judged, slot.seen)?;
-                cache.check(&judged.manifest)?;
-                Ok(judged)
+        Ok(Some(signed)) => verify::check_signed(signed, mode, settings)
+            .and_then(|verified| {
+                verify::check_kept(&verified, slot.seen)?;
+                cache.check(&verified.manifest)?;
+                Ok(verified)
             })
-            .map_or_else(Outcome::Refused, |judged| {
-                cache.keep(mode, Keep::LastGood, Some(&judged.manifest));
-                put_into_service(shared, mode, Arc::new(Gate::preparing()), judged)
+            .map_or_else(JobOutcome::Refused, |verified| {
+                cache.keep(mode, KeepReason::LastGood, Some(&verified.manifest));
+                activate(shared, mode, Arc::new(CancelGate::preparing()), verified)
             }),
         Err(error) => {
             tracing::error!(slot = %mode, error = %Escaped(&error), "cannot read the last good version");
@@ -36,18 +36,18 @@ pub(super) fn restore<A: Apply>(shared: &Shared<A>, settings: &Settings, slot: &
         }
     };
     match outcome {
-        Outcome::Serves(judged, _) => {
-            tracing::info!(slot = %mode, version = judged.manifest.version, "last good version active");
+        JobOutcome::Activated(verified, _) => {
+            tracing::info!(slot = %mode, version = verified.manifest.version, "last good version active");
             // The record of the highest versions may have been removed.
-            if slot.seen.is_none_or(|seen| seen.version < judged.manifest.version) {
-                slot.seen = Some(judged.as_highest());
+            if slot.seen.is_none_or(|seen| seen.version < verified.manifest.version) {
+                slot.seen = Some(verified.as_highest());
             }
-            slot.serving = Some(judged);
+            slot.serving = Some(verified);
         }
-        Outcome::Refused(refusal) => {
+        JobOutcome::Refused(refusal) => {
             tracing::error!(slot = %mode, error = %Escaped(&refusal), "cannot activate the last good version");
-            cache.keep(mode, Keep::LastGood, None);
+            cache.keep(mode, KeepReason::LastGood, None);
         }
-        Outcome::Cleared | Outcome::Dropped => {}
+        JobOutcome::Cleared | JobOutcome::Dropped => {}
     }
 }

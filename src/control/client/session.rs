@@ -11,16 +11,16 @@ use metrics::{counter, gauge};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
-use super::Count;
+use super::CountStatistics;
 use super::apply::Apply;
-use super::background::Background;
-use super::job::{self, Done, Outcome, Shared, Task};
-use super::judge::{self, Judged};
-use super::link::{self, Dialer, Event, Link, Lost, Road, Stream};
-use super::refusal::Refusal;
+use super::idle_runtime::IdleRuntime;
+use super::job::{self, JobContext, JobOutcome, JobResult, JobTask};
+use super::link::{self, Dialer, Event, FetchRoutes, Link, Stream, StreamLoss};
+use super::refusal::ManifestRefusal;
 use super::settings::Settings;
-use super::slot::{Refused, Slot};
+use super::slot::{RefusedVersion, Slot};
 use super::status::{SlotStatus, Status};
+use super::verify::{self, VerifiedManifest};
 use crate::control::random;
 use crate::escape::Escaped;
 use crate::intel::manifest::{Mode, Signature, Signed};
@@ -38,12 +38,12 @@ pub(super) struct Session<A> {
     settings: Arc<Settings>,
     /// The id of this process, so that a control plane can tell its next stream from another process.
     instance: String,
-    shared: Arc<Shared<A>>,
+    shared: Arc<JobContext<A>>,
     dialer: Dialer,
     link: Link,
     slots: [Slot; 2],
-    finished: mpsc::UnboundedReceiver<Done>,
-    count: Count,
+    finished: mpsc::UnboundedReceiver<JobResult>,
+    count: CountStatistics,
     status: watch::Sender<Status>,
     /// The reason that there is no stream.
     cause: Option<String>,
@@ -61,11 +61,11 @@ pub(super) struct Session<A> {
 impl<A: Apply> Session<A> {
     pub(super) fn new(
         settings: Settings,
-        shared: Arc<Shared<A>>,
+        shared: Arc<JobContext<A>>,
         dialer: Dialer,
         slots: [Slot; 2],
-        finished: mpsc::UnboundedReceiver<Done>,
-        count: Count,
+        finished: mpsc::UnboundedReceiver<JobResult>,
+        count: CountStatistics,
     ) -> (Session<A>, watch::Receiver<Status>) {
         let (status, watched) = watch::channel(Status::default());
         let ((first, longest), (first_retry, longest_retry)) = (settings.timing.back_off, settings.timing.retry);
@@ -86,12 +86,12 @@ impl<A: Apply> Session<A> {
             retries: link::delays(first_retry, longest_retry).build(),
             retry_at: None,
         };
-        session.look_at_time();
+        session.check_expiry();
         (session, watched)
     }
 
-    pub(super) fn background(&self) -> Arc<Background> {
-        Arc::clone(&self.shared.background)
+    pub(super) fn idle_runtime(&self) -> Arc<IdleRuntime> {
+        Arc::clone(&self.shared.idle_runtime)
     }
 
     pub(super) async fn run(mut self, stop: impl Future<Output = ()> + Send) {
@@ -107,20 +107,20 @@ impl<A: Apply> Session<A> {
                 event = self.link.next() => self.on_event(event).await,
                 Some(done) = self.finished.recv() => self.on_done(done),
                 _ = report.tick() => self.report(),
-                _ = tick.tick() => self.look_at_time(),
+                _ = tick.tick() => self.check_expiry(),
                 () = tokio::time::sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => {
                     self.retry_at = None;
                     if self.link.stream().is_some() {
                         // A control plane sends a refused version again only on a new stream.
-                        self.lose(Lost { cause: "a refused version is tried again".to_owned(), reason: "retry" });
+                        self.lose(StreamLoss { cause: "a refused version is tried again".to_owned(), reason: "retry" });
                     }
                 }
             }
-            self.tell();
+            self.publish_status();
         }
         self.slots.iter_mut().for_each(Slot::drop_job);
         gauge!(telemetry::CONTROL_CONNECTED).set(0.0);
-        self.shared.idle().await;
+        self.shared.wait_for_jobs().await;
     }
 
     async fn on_event(&mut self, event: Event) {
@@ -148,12 +148,12 @@ impl<A: Apply> Session<A> {
         self.link = Link::Open(Box::new(stream));
         self.cause = None;
         self.opened = Some(Instant::now());
-        self.hear();
+        self.record_contact();
     }
 
     /// Handles the end of the stream; the next attempt is due after a pause.
-    fn lose(&mut self, lost: Lost) {
-        let Lost { cause, reason } = lost;
+    fn lose(&mut self, lost: StreamLoss) {
+        let StreamLoss { cause, reason } = lost;
         counter!(telemetry::CONTROL_DISCONNECTS_TOTAL, "reason" => reason).increment(1);
         if self.link.stream().is_some() {
             // A control plane that accepts streams only to close them is also dialled with growing pauses.
@@ -161,7 +161,7 @@ impl<A: Apply> Session<A> {
             if self.opened.is_some_and(|opened| opened.elapsed() >= longest) {
                 self.delays = link::delays(first, longest).build();
             }
-            self.hear();
+            self.record_contact();
         }
         let pause = match reason {
             "retry" => Duration::ZERO,
@@ -173,24 +173,24 @@ impl<A: Apply> Session<A> {
             tracing::warn!(%endpoint, cause, "no control stream; the last good version stays active");
         }
         self.cause = Some(cause);
-        self.slots.iter_mut().for_each(Slot::break_off);
+        self.slots.iter_mut().for_each(Slot::on_stream_end);
         self.link = Link::Waiting(Box::pin(tokio::time::sleep(pause)));
     }
 
-    fn hear(&mut self) {
+    fn record_contact(&mut self) {
         self.heard = Some((Instant::now(), Timestamp::now()));
     }
 
     async fn on_response(&mut self, response: SyncResponse) {
-        self.hear();
+        self.record_contact();
         let SyncResponse { slot, version, nonce, manifest, signatures } = response;
         if nonce.is_empty() || nonce.len() > MAX_NONCE {
             let cause = format!("a response has a nonce of {} bytes, not of 1 to {MAX_NONCE}", nonce.len());
-            return self.lose(Lost { cause, reason: "protocol" });
+            return self.lose(StreamLoss { cause, reason: "protocol" });
         }
         let Some(at) = position(slot) else {
             let request = SyncRequest { slot, ..SyncRequest::default() };
-            return self.refuse(request, version, &nonce, &Refusal::Slot(slot));
+            return self.refuse(request, version, &nonce, &ManifestRefusal::Slot(slot));
         };
         let signed = Signed {
             manifest: manifest.into(),
@@ -199,107 +199,116 @@ impl<A: Apply> Session<A> {
                 .map(|proto::Signature { key_id, signature }| Signature { key_id, signature: signature.into() })
                 .collect(),
         };
-        match self.judge(at, version, signed).await {
+        match self.verify(at, version, signed).await {
             Ok(None) => self.clear(at, nonce),
-            Ok(Some(judged)) => self.take(at, judged, nonce),
+            Ok(Some(verified)) => self.accept(at, verified, nonce),
             // The active job continues: a refused response supersedes nothing.
             Err(refusal) => self.refuse_in(at, version, nonce, &refusal),
         }
     }
 
     /// Verifies a manifest. `None` means that the slot is to be cleared.
-    async fn judge(&mut self, at: usize, version: u64, signed: Signed) -> Result<Option<Judged>, Refusal> {
+    async fn verify(
+        &mut self,
+        at: usize,
+        version: u64,
+        signed: Signed,
+    ) -> Result<Option<VerifiedManifest>, ManifestRefusal> {
         let mode = self.slots[at].mode;
         if version == 0 {
-            return if mode == Mode::Shadow { Ok(None) } else { Err(Refusal::Empty) };
+            return if mode == Mode::Shadow { Ok(None) } else { Err(ManifestRefusal::Empty) };
         }
         // Parsing a large manifest takes tens of milliseconds.
         let settings = Arc::clone(&self.settings);
-        let judged = self.shared.background.at_once(move || judge::sound(signed, mode, &settings)).await;
-        let judged = judged.unwrap_or_else(|error| {
-            Err(Refusal::Apply(format!("this node failed to process it: {error}; please report this bug in Hotlist")))
+        let verified =
+            self.shared.idle_runtime.run_blocking(move || verify::check_signed(signed, mode, &settings)).await;
+        let verified = verified.unwrap_or_else(|error| {
+            Err(ManifestRefusal::Apply(format!(
+                "this node failed to process it: {error}; please report this bug in Hotlist"
+            )))
         })?;
-        if judged.manifest.version != version {
-            return Err(Refusal::Versions { response: version, manifest: judged.manifest.version });
+        if verified.manifest.version != version {
+            return Err(ManifestRefusal::Versions { response: version, manifest: verified.manifest.version });
         }
         let slot = &self.slots[at];
-        let is_serving = slot.serving.as_ref().is_some_and(|serving| serving.digest == judged.digest);
+        let is_serving = slot.serving.as_ref().is_some_and(|serving| serving.digest == verified.digest);
         if !is_serving {
-            self.shared.cache().knows_versions()?;
-            judge::fresh(&judged, slot.seen, Timestamp::now())?;
+            self.shared.cache().check_versions_known()?;
+            verify::check_fresh(&verified, slot.seen, Timestamp::now())?;
         }
-        Ok(Some(judged))
+        Ok(Some(verified))
     }
 
-    fn take(&mut self, at: usize, judged: Judged, nonce: String) {
-        let Some(road) = self.link.stream().map(|stream| Arc::new(Road::new(stream, self.dialer.clone()))) else {
+    fn accept(&mut self, at: usize, verified: VerifiedManifest, nonce: String) {
+        let Some(routes) = self.link.stream().map(|stream| Arc::new(FetchRoutes::new(stream, self.dialer.clone())))
+        else {
             return;
         };
         let slot = &mut self.slots[at];
         // A manifest with other signatures is recorded again, so that it is valid after a restart with other keys.
         if slot.serving.as_ref().is_some_and(|serving| {
-            serving.digest == judged.digest && (serving.signed == judged.signed || slot.is_expired)
+            serving.digest == verified.digest && (serving.signed == verified.signed || slot.is_expired)
         }) {
             slot.drop_job();
             slot.refused = None;
             return self.acknowledge(at, nonce);
         }
-        if let Some(job) = slot.at_work(Some(judged.digest)) {
+        if let Some(job) = slot.job_for(Some(verified.digest)) {
             job.nonce = Some(nonce);
             return;
         }
-        let version = judged.manifest.version;
-        tracing::info!(slot = %slot.mode, version, segments = judged.manifest.segments.len(), "fetching new version");
+        let version = verified.manifest.version;
+        tracing::info!(slot = %slot.mode, version, segments = verified.manifest.segments.len(), "fetching new version");
         if slot.seen.is_none_or(|seen| seen.version < version) {
-            slot.seen = Some(judged.as_highest());
+            slot.seen = Some(verified.as_highest());
         }
-        let (number, gate) = slot.supersede(Some(judged.digest), version, nonce);
-        job::start(&self.shared, slot.mode, number, gate, Task::Serve(judged, road));
+        let (number, gate) = slot.supersede(Some(verified.digest), version, nonce);
+        job::start(&self.shared, slot.mode, number, gate, JobTask::Serve(verified, routes));
     }
 
     fn clear(&mut self, at: usize, nonce: String) {
         let slot = &mut self.slots[at];
-        if let Some(job) = slot.at_work(None) {
+        if let Some(job) = slot.job_for(None) {
             job.nonce = Some(nonce);
             return;
         }
         let (number, gate) = slot.supersede(None, 0, nonce);
-        job::start(&self.shared, slot.mode, number, gate, Task::Clear);
+        job::start(&self.shared, slot.mode, number, gate, JobTask::Clear);
     }
 
-    fn on_done(&mut self, done: Done) {
-        let Done { mode, number, outcome } = done;
+    fn on_done(&mut self, done: JobResult) {
+        let JobResult { mode, number, outcome } = done;
         let Some(at) = Mode::ALL.iter().position(|known| *known == mode) else { return };
         let slot = &mut self.slots[at];
         // A superseded job may still have published, which is recorded.
         let job = slot.finish(number);
         match outcome {
-            Outcome::Serves(judged, unkept) => {
-                tracing::info!(slot = %mode, version = judged.manifest.version, "version active");
-                if let Some(error) = &unkept {
+            JobOutcome::Activated(verified, unrecorded) => {
+                tracing::info!(slot = %mode, version = verified.manifest.version, "version active");
+                if let Some(error) = &unrecorded {
                     tracing::error!(slot = %mode, error = %Escaped(&error), "cannot record the active version: after a restart an older version will be active");
                 }
-                slot.is_unkept = unkept.is_some();
-                slot.serving = Some(judged);
+                slot.is_unrecorded = unrecorded.is_some();
+                slot.serving = Some(verified);
                 slot.refused = None;
                 let (first, longest) = self.settings.timing.retry;
                 self.retries = link::delays(first, longest).build();
-                self.look_at_time();
+                self.check_expiry();
             }
-            Outcome::Cleared => {
+            JobOutcome::Cleared => {
                 tracing::info!(slot = %mode, "slot cleared");
                 slot.serving = None;
                 slot.refused = None;
-                slot.is_unkept = false;
-                self.look_at_time();
+                slot.is_unrecorded = false;
+                self.check_expiry();
             }
-            Outcome::Refused(refusal) => {
+            JobOutcome::Refused(refusal) => {
                 if let Some(job) = job {
                     self.refuse_in(at, job.version, job.nonce.unwrap_or_default(), &refusal);
                 }
                 return;
             }
-            Outcome::Dropped => return,
+            JobOutcome::Dropped => return,
         }
         if let Some(nonce) = job.and_then(|job| job.nonce) {
             self.acknowledge(at, nonce);
@@ -313,10 +322,10 @@ impl<A: Apply> Session<A> {
     }
 
     /// Records and reports a refusal. An empty nonce means that no response of this stream asked for it.
-    fn refuse_in(&mut self, at: usize, version: u64, nonce: String, refusal: &Refusal) {
+    fn refuse_in(&mut self, at: usize, version: u64, nonce: String, refusal: &ManifestRefusal) {
         let slot = &mut self.slots[at];
         let may_pass = refusal.may_pass();
-        slot.refused = Some(Refused { version, reason: refusal.to_string(), may_pass });
+        slot.refused = Some(RefusedVersion { version, reason: refusal.to_string(), may_pass });
         if may_pass && self.retry_at.is_none() {
             let pause = self.retries.next().unwrap_or(self.settings.timing.retry.1);
             self.retry_at = Some(Instant::now() + pause);
@@ -326,7 +335,7 @@ impl<A: Apply> Session<A> {
         self.refuse(request, version, &nonce, refusal);
     }
 
-    fn refuse(&mut self, request: SyncRequest, version: u64, nonce: &str, refusal: &Refusal) {
+    fn refuse(&mut self, request: SyncRequest, version: u64, nonce: &str, refusal: &ManifestRefusal) {
         static REFUSED: Throttle = Throttle::new();
         let slot = position(request.slot).map_or("none", |at| self.slots[at].mode.as_str());
         counter!(telemetry::CONTROL_REFUSED_TOTAL, "slot" => slot, "reason" => refusal.reason()).increment(1);
@@ -365,11 +374,11 @@ impl<A: Apply> Session<A> {
 
     fn send(&mut self, request: SyncRequest) {
         if self.link.stream().is_some_and(|stream| !stream.send(request)) {
-            self.lose(Lost { cause: "the control plane does not read requests".to_owned(), reason: "protocol" });
+            self.lose(StreamLoss { cause: "the control plane does not read requests".to_owned(), reason: "protocol" });
         }
     }
 
-    fn look_at_time(&mut self) {
+    fn check_expiry(&mut self) {
         let now = Timestamp::now();
         for slot in &mut self.slots {
             let serving = slot.serving.as_ref().map(|serving| Arc::clone(&serving.manifest));
@@ -380,11 +389,11 @@ impl<A: Apply> Session<A> {
             gauge!(telemetry::CONTROL_EXPIRED, "slot" => slot.mode.as_str()).set(f64::from(u8::from(is_expired)));
             gauge!(telemetry::CONTROL_VERSION, "slot" => slot.mode.as_str()).set(slot.version() as f64);
         }
-        self.tell();
+        self.publish_status();
     }
 
     /// Publishes the status, if it changed.
-    fn tell(&self) {
+    fn publish_status(&self) {
         let is_connected = self.link.stream().is_some();
         gauge!(telemetry::CONTROL_CONNECTED).set(f64::from(u8::from(is_connected)));
         if let Some((heard, _)) = self.heard {
@@ -395,7 +404,7 @@ impl<A: Apply> Session<A> {
             mode: slot.mode,
             version: slot.version(),
             expired: slot.serving.as_ref().and_then(|serving| serving.manifest.expires).filter(|_| slot.is_expired),
-            is_kept: !slot.is_unkept,
+            is_kept: !slot.is_unrecorded,
             pending: slot.job.as_ref().map(|job| job.version),
             refused: slot.refused.as_ref().map(|refused| (refused.version, refused.reason.clone())),
         };
@@ -406,7 +415,7 @@ impl<A: Apply> Session<A> {
             heard: self.heard.map(|(_, heard)| heard),
             slots: self.slots.iter().map(of).collect(),
         };
-        self.status.send_if_modified(|told| std::mem::replace(told, status.clone()) != status);
+        self.status.send_if_modified(|shown| std::mem::replace(shown, status.clone()) != status);
     }
 }
 

@@ -5,41 +5,41 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::apply::Gate;
-use super::cache::Highest;
-use super::judge::Judged;
+use super::apply::CancelGate;
+use super::cache::HighestVersion;
+use super::verify::VerifiedManifest;
 use crate::intel::manifest::{Digest, Mode};
 
 /// The interval of the warning that the active version has expired.
-const TOLD_EVERY: Duration = Duration::from_secs(3600);
+const WARN_EVERY: Duration = Duration::from_secs(3600);
 
 pub(super) struct Slot {
     pub(super) mode: Mode,
-    pub(super) serving: Option<Judged>,
+    pub(super) serving: Option<VerifiedManifest>,
     /// The highest accepted version, whether or not it was activated.
-    pub(super) seen: Option<Highest>,
-    pub(super) job: Option<Job>,
+    pub(super) seen: Option<HighestVersion>,
+    pub(super) job: Option<ActiveJob>,
     /// The version that was refused last.
-    pub(super) refused: Option<Refused>,
+    pub(super) refused: Option<RefusedVersion>,
     /// Whether the active version could not be recorded.
-    pub(super) is_unkept: bool,
+    pub(super) is_unrecorded: bool,
     pub(super) is_expired: bool,
-    told: Option<Instant>,
+    warned: Option<Instant>,
     jobs: u64,
 }
 
-pub(super) struct Job {
+pub(super) struct ActiveJob {
     number: u64,
     /// The digest of the manifest; `None` clears the slot.
     digest: Option<Digest>,
     pub(super) version: u64,
-    pub(super) gate: Arc<Gate>,
+    pub(super) gate: Arc<CancelGate>,
     /// The nonce to answer at its end; `None` when the stream of the response ended.
     pub(super) nonce: Option<String>,
 }
 
 /// A refused version.
-pub(super) struct Refused {
+pub(super) struct RefusedVersion {
     pub(super) version: u64,
     pub(super) reason: String,
     /// Whether the version is retried.
@@ -54,9 +54,9 @@ impl Slot {
             seen: None,
             job: None,
             refused: None,
-            is_unkept: false,
+            is_unrecorded: false,
             is_expired: false,
-            told: None,
+            warned: None,
             jobs: 0,
         }
     }
@@ -72,11 +72,11 @@ impl Slot {
     }
 
     /// Supersedes the active job with a new one, and returns its number and gate.
-    pub(super) fn supersede(&mut self, digest: Option<Digest>, version: u64, nonce: String) -> (u64, Arc<Gate>) {
+    pub(super) fn supersede(&mut self, digest: Option<Digest>, version: u64, nonce: String) -> (u64, Arc<CancelGate>) {
         self.drop_job();
         self.jobs += 1;
-        let gate = Arc::new(if digest.is_some() { Gate::default() } else { Gate::preparing() });
-        let job = Job { number: self.jobs, digest, version, gate: Arc::clone(&gate), nonce: Some(nonce) };
+        let gate = Arc::new(if digest.is_some() { CancelGate::default() } else { CancelGate::preparing() });
+        let job = ActiveJob { number: self.jobs, digest, version, gate: Arc::clone(&gate), nonce: Some(nonce) };
         self.job = Some(job);
         (self.jobs, gate)
     }
@@ -89,32 +89,32 @@ impl Slot {
     }
 
     /// Handles the end of the stream: only a job that no longer needs the stream continues.
-    pub(super) fn break_off(&mut self) {
-        self.job.take_if(|job| job.gate.break_off());
+    pub(super) fn on_stream_end(&mut self) {
+        self.job.take_if(|job| job.gate.on_stream_end());
         if let Some(job) = &mut self.job {
             job.nonce = None;
         }
     }
 
     /// Returns the active job if it has the same goal.
-    pub(super) fn at_work(&mut self, digest: Option<Digest>) -> Option<&mut Job> {
+    pub(super) fn job_for(&mut self, digest: Option<Digest>) -> Option<&mut ActiveJob> {
         self.job.as_mut().filter(|job| job.digest == digest)
     }
 
     /// Removes the job of this number, unless it was superseded.
-    pub(super) fn finish(&mut self, number: u64) -> Option<Job> {
+    pub(super) fn finish(&mut self, number: u64) -> Option<ActiveJob> {
         self.job.take_if(|job| job.number == number)
     }
 
     /// Records whether the active version has expired, and returns whether to warn again.
     pub(super) fn expire(&mut self, is_expired: bool) -> bool {
         self.is_expired = is_expired;
-        let is_due = is_expired && self.told.is_none_or(|told| told.elapsed() >= TOLD_EVERY);
+        let is_due = is_expired && self.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY);
         if is_due {
-            self.told = Some(Instant::now());
+            self.warned = Some(Instant::now());
         }
         if !is_expired {
-            self.told = None;
+            self.warned = None;
         }
         is_due
     }

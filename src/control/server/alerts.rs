@@ -9,8 +9,8 @@ use tokio::time::sleep;
 use tonic::{Request, Status, Streaming};
 
 use super::identity::Identity;
-use super::quotas::{Kind, Permit, note};
-use super::{Shared, caller, draining, permit, refused};
+use super::quotas::{Permit, PermitKind, count_reason};
+use super::{ServerState, caller, draining, permit, refused};
 use crate::control::names::Name;
 use crate::control::store::{AlertLog, AlertLogError};
 use crate::escape::Escaped;
@@ -23,8 +23,8 @@ const MAX_ALERTS: usize = 10_000;
 
 pub(super) type Acks = BoxStream<'static, Result<AlertAck, Status>>;
 
-struct Reporter {
-    shared: Arc<Shared>,
+struct AlertReceiver {
+    shared: Arc<ServerState>,
     identity: Identity,
     tenant: Option<Name>,
     connection: Option<Connection>,
@@ -34,13 +34,13 @@ struct Reporter {
     _permit: Permit,
 }
 
-pub(super) fn open(shared: &Arc<Shared>, request: Request<Streaming<AlertBatch>>) -> Result<Acks, Status> {
+pub(super) fn open(shared: &Arc<ServerState>, request: Request<Streaming<AlertBatch>>) -> Result<Acks, Status> {
     let caller = caller(&request);
     let tenant = caller.identity.tenant()?.cloned();
-    let permit = permit(shared, "report_alerts", Kind::Alerts, &caller)?;
+    let permit = permit(shared, "report_alerts", PermitKind::Alerts, &caller)?;
     let (connection, identity) = (request.extensions().get().cloned(), caller.identity);
     let (shared, batches) = (Arc::clone(shared), request.into_inner());
-    let reporter = Reporter { shared, identity, tenant, connection, batches, log: None, _permit: permit };
+    let reporter = AlertReceiver { shared, identity, tenant, connection, batches, log: None, _permit: permit };
     let acks = stream::try_unfold(reporter, |mut reporter| async move {
         let ack = reporter.next().await.inspect_err(|status| refused("report_alerts", status))?;
         Ok(ack.map(|ack| (ack, reporter)))
@@ -48,7 +48,7 @@ pub(super) fn open(shared: &Arc<Shared>, request: Request<Streaming<AlertBatch>>
     Ok(acks.boxed())
 }
 
-impl Reporter {
+impl AlertReceiver {
     /// Stores the next batch.
     async fn next(&mut self) -> Result<Option<AlertAck>, Status> {
         let connection = self.connection.as_ref();
@@ -62,7 +62,7 @@ impl Reporter {
             next = self.batches.message() => next,
             () = drained => return Err(draining()),
             () = sleep(self.shared.quotas.limits().silent) => {
-                note("report_alerts", "silent");
+                count_reason("report_alerts", "silent");
                 return Err(Status::deadline_exceeded("no batch arrived for a while; open a stream when there are alerts"));
             }
         };
@@ -101,7 +101,7 @@ fn status(error: &AlertLogError) -> Status {
     match error {
         AlertLogError::Io { .. } => Status::unavailable("cannot store alerts at the moment; send them again later"),
         AlertLogError::Full { .. } | AlertLogError::Tenant(_) => {
-            note("report_alerts", if matches!(error, AlertLogError::Tenant(_)) { "bytes" } else { "files" });
+            count_reason("report_alerts", if matches!(error, AlertLogError::Tenant(_)) { "bytes" } else { "files" });
             Status::resource_exhausted("there is no room for more alerts of this node; send them again later")
         }
     }

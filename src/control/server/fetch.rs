@@ -11,8 +11,8 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tonic::{Request, Status};
 
-use super::quotas::Kind;
-use super::{Shared, caller, permit};
+use super::quotas::PermitKind;
+use super::{ServerState, caller, permit};
 use crate::escape::Escaped;
 use crate::intel::manifest::Digest;
 use crate::proto::control::v1::{Chunk, FetchSegmentRequest};
@@ -23,7 +23,7 @@ const CHUNK: usize = 64 << 10;
 
 pub(super) type Chunks = BoxStream<'static, Result<Chunk, Status>>;
 
-pub(super) async fn open(shared: &Arc<Shared>, request: Request<FetchSegmentRequest>) -> Result<Chunks, Status> {
+pub(super) async fn open(shared: &Arc<ServerState>, request: Request<FetchSegmentRequest>) -> Result<Chunks, Status> {
     let caller = caller(&request);
     let tenant = caller.identity.tenant()?;
     let FetchSegmentRequest { digest, offset } = request.get_ref();
@@ -34,10 +34,10 @@ pub(super) async fn open(shared: &Arc<Shared>, request: Request<FetchSegmentRequ
     let mut segment = shared.publications.current().segment(tenant, &digest);
     if segment.is_none() {
         // The manifest may have come from another control plane that has read newer publications.
-        segment = shared.publications.look_again().await.segment(tenant, &digest);
+        segment = shared.publications.refresh().await.segment(tenant, &digest);
     }
     let segment = segment.ok_or_else(|| Status::not_found("no manifest for this client names this segment"))?;
-    let permit = permit(shared, "fetch_segment", Kind::Fetch, &caller)?;
+    let permit = permit(shared, "fetch_segment", PermitKind::Fetch, &caller)?;
     let path = shared.store.segment(&digest);
     let failed = |error: io::Error| unavailable(&path, &error);
     let mut file = File::open(&path).await.map_err(failed)?;

@@ -12,7 +12,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
 use super::super::names::Name;
-use super::quotas::{Holder, Owner, note};
+use super::quotas::{PermitHolder, QuotaOwner, count_reason};
 use crate::intel::manifest::Digest;
 use crate::telemetry::{self, Throttle};
 
@@ -41,9 +41,9 @@ const FORM: &str = "spiffe://<trust domain>/tenant/<tenant>/node/<node>";
 
 impl Identity {
     /// Reads the identity in a certificate in DER.
-    pub(super) fn of_certificate(der: &[u8]) -> Identity {
+    pub(super) fn from_certificate(der: &[u8]) -> Identity {
         match read(der) {
-            Ok((Names { tenant, node, admin }, expires)) => {
+            Ok((CertificateNames { tenant, node, admin }, expires)) => {
                 Identity::Certified { tenant, node, admin, expires, digest: Digest::of(der) }
             }
             Err(problem) => Identity::Unusable(problem),
@@ -79,7 +79,7 @@ impl Identity {
     pub(super) fn check_node(&self, call: &'static str, claimed: &Name) -> Result<(), Status> {
         match self {
             Identity::Certified { node: Some(node), .. } if node != claimed => {
-                note(call, "node_name");
+                count_reason(call, "node_name");
                 Err(Status::permission_denied(format!(
                     "the client certificate is for the node {node}, but the call names {claimed}: set the node's name to {node}, or issue a certificate for {claimed}"
                 )))
@@ -103,14 +103,16 @@ impl Identity {
     }
 
     /// Returns the holder whose quotas the caller's calls count towards.
-    pub(super) fn holder(&self, connection: u64) -> Holder {
+    pub(super) fn holder(&self, connection: u64) -> PermitHolder {
         let (owner, node) = match self {
-            Identity::Local => (Owner::Local, None),
-            Identity::Certified { tenant: Some(tenant), node, .. } => (Owner::Tenant(tenant.clone()), node.clone()),
-            Identity::Certified { admin: true, digest, .. } => (Owner::Operator(*digest), None),
-            Identity::Certified { .. } | Identity::Unusable(_) => (Owner::Nobody, None),
+            Identity::Local => (QuotaOwner::Local, None),
+            Identity::Certified { tenant: Some(tenant), node, .. } => {
+                (QuotaOwner::Tenant(tenant.clone()), node.clone())
+            }
+            Identity::Certified { admin: true, digest, .. } => (QuotaOwner::Operator(*digest), None),
+            Identity::Certified { .. } | Identity::Unusable(_) => (QuotaOwner::Nobody, None),
         };
-        Holder { owner, node, connection }
+        PermitHolder { owner, node, connection }
     }
 
     /// Checks that the caller is an operator.
@@ -127,13 +129,13 @@ impl Identity {
 
 /// The tenant, node and role in the names of a certificate.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Names {
+struct CertificateNames {
     tenant: Option<Name>,
     node: Option<Name>,
     admin: bool,
 }
 
-fn read(der: &[u8]) -> Result<(Names, i64), String> {
+fn read(der: &[u8]) -> Result<(CertificateNames, i64), String> {
     let unreadable = |error: &dyn std::fmt::Display| format!("the client certificate cannot be read: {error}");
     let (_, certificate) = parse_x509_certificate(der).map_err(|error| unreadable(&error))?;
     let names = certificate.subject_alternative_name().map_err(|error| unreadable(&error))?;
@@ -142,11 +144,11 @@ fn read(der: &[u8]) -> Result<(Names, i64), String> {
         GeneralName::URI(uri) => Some(*uri),
         _ => None,
     });
-    Ok((of_uris(uris)?, certificate.validity().not_after.timestamp()))
+    Ok((names_in_uris(uris)?, certificate.validity().not_after.timestamp()))
 }
 
-fn of_uris<'a>(uris: impl Iterator<Item = &'a str>) -> Result<Names, String> {
-    let mut names = Names::default();
+fn names_in_uris<'a>(uris: impl Iterator<Item = &'a str>) -> Result<CertificateNames, String> {
+    let mut names = CertificateNames::default();
     for uri in uris {
         let Some((domain, path)) = uri.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/')) else {
             continue;
@@ -157,9 +159,9 @@ fn of_uris<'a>(uris: impl Iterator<Item = &'a str>) -> Result<Names, String> {
         let mut segments = path.split('/');
         match (segments.next(), segments.next()) {
             (Some("tenant"), name) => {
-                only(&mut names.tenant, uri, name, "tenants")?;
+                set_once(&mut names.tenant, uri, name, "tenants")?;
                 if segments.next() == Some("node") {
-                    only(&mut names.node, uri, segments.next(), "nodes")?;
+                    set_once(&mut names.node, uri, segments.next(), "nodes")?;
                 }
             }
             (Some("role"), Some("admin")) if segments.next().is_none() => names.admin = true,
@@ -170,7 +172,7 @@ fn of_uris<'a>(uris: impl Iterator<Item = &'a str>) -> Result<Names, String> {
 }
 
 /// Stores a name that may occur only once in a certificate.
-fn only(noted: &mut Option<Name>, uri: &str, name: Option<&str>, what: &str) -> Result<(), String> {
+fn set_once(noted: &mut Option<Name>, uri: &str, name: Option<&str>, what: &str) -> Result<(), String> {
     let name = Name::parse(name.unwrap_or(""))
         .map_err(|error| format!("the client certificate's name {uri:?} is not of the form {FORM}: {error}"))?;
     if noted.as_ref().is_some_and(|other| *other != name) {
@@ -185,7 +187,7 @@ mod tests {
     use super::*;
 
     fn of(uris: &[&str]) -> Result<(Option<String>, bool), String> {
-        of_uris(uris.iter().copied()).map(|names| (names.tenant.map(|tenant| tenant.to_string()), names.admin))
+        names_in_uris(uris.iter().copied()).map(|names| (names.tenant.map(|tenant| tenant.to_string()), names.admin))
     }
 
     #[test]
@@ -211,7 +213,7 @@ mod tests {
     fn a_certificate_for_a_node_is_for_that_node_only() {
         let name = |text: &str| Name::parse(text).unwrap();
         let certified = |uris: &[&str]| {
-            let Names { tenant, node, admin } = of_uris(uris.iter().copied()).unwrap();
+            let CertificateNames { tenant, node, admin } = names_in_uris(uris.iter().copied()).unwrap();
             Identity::Certified { tenant, node, admin, expires: 0, digest: Digest([0; 32]) }
         };
         for bound in ["spiffe://x/tenant/a/node/n1", "spiffe://x/tenant/a/node/n1/more"] {
@@ -224,8 +226,8 @@ mod tests {
         }
         let free = certified(&["spiffe://x/tenant/a/host/n1"]);
         assert!(free.check_node("sync", &name("n2")).is_ok());
-        assert_eq!(free.holder(7), Holder { owner: Owner::Tenant(name("a")), node: None, connection: 7 });
-        assert_eq!(Identity::Unusable(String::new()).holder(1).owner, Owner::Nobody);
+        assert_eq!(free.holder(7), PermitHolder { owner: QuotaOwner::Tenant(name("a")), node: None, connection: 7 });
+        assert_eq!(Identity::Unusable(String::new()).holder(1).owner, QuotaOwner::Nobody);
     }
 
     #[test]
@@ -239,6 +241,6 @@ mod tests {
             assert!(of(&[bad]).is_err(), "{bad}");
         }
         assert!(of(&["spiffe://x/tenant/a/node/n1", "spiffe://x/tenant/a/node/n2"]).is_err());
-        assert!(matches!(Identity::of_certificate(b"not DER"), Identity::Unusable(_)));
+        assert!(matches!(Identity::from_certificate(b"not DER"), Identity::Unusable(_)));
     }
 }

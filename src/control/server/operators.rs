@@ -7,10 +7,10 @@ use metrics::counter;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::quotas::Kind;
-use super::{Calls, Shared, alerts, caller, fetch, permit, refused, sync};
+use super::quotas::PermitKind;
+use super::{ControlService, ServerState, alerts, caller, fetch, permit, refused, sync};
 use crate::control::names::{Name, NameError};
-use crate::control::store::{Alerts, NodeRecord, RemoveError, SlotRecord, Snapshot};
+use crate::control::store::{AlertDisposal, NodeRecord, PublicationSet, RemoveError, SlotRecord};
 use crate::escape::Escaped;
 use crate::intel::manifest::Mode;
 use crate::proto::control::v1::control_server::Control;
@@ -22,7 +22,7 @@ use crate::proto::control::v1::{
 use crate::telemetry::{self, Throttle};
 
 #[tonic::async_trait]
-impl Control for Calls {
+impl Control for ControlService {
     type SyncStream = ReceiverStream<Result<SyncResponse, Status>>;
     type FetchSegmentStream = fetch::Chunks;
     type ReportAlertsStream = alerts::Acks;
@@ -50,7 +50,7 @@ impl Control for Calls {
 }
 
 #[tonic::async_trait]
-impl Operator for Calls {
+impl Operator for ControlService {
     async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
         list(&self.0, request).await.inspect_err(|status| refused("list_nodes", status))
     }
@@ -60,10 +60,10 @@ impl Operator for Calls {
     }
 }
 
-async fn list(shared: &Shared, request: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
+async fn list(shared: &ServerState, request: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
     let caller = caller(&request);
     caller.identity.check_admin()?;
-    let permit = permit(shared, "list_nodes", Kind::Operator, &caller)?;
+    let permit = permit(shared, "list_nodes", PermitKind::Operator, &caller)?;
     let tenant = Some(&request.get_ref().tenant).filter(|tenant| !tenant.is_empty());
     let tenant = tenant.map(|tenant| Name::parse(tenant)).transpose();
     let tenant = tenant.map_err(|error| Status::invalid_argument(format!("tenant: {error}")))?;
@@ -84,16 +84,19 @@ async fn list(shared: &Shared, request: Request<ListNodesRequest>) -> Result<Res
     Ok(response)
 }
 
-async fn remove(shared: &Shared, request: Request<RemoveNodeRequest>) -> Result<Response<RemoveNodeResponse>, Status> {
+async fn remove(
+    shared: &ServerState,
+    request: Request<RemoveNodeRequest>,
+) -> Result<Response<RemoveNodeResponse>, Status> {
     let caller = caller(&request);
     caller.identity.check_admin()?;
-    let _permit = permit(shared, "remove_node", Kind::Operator, &caller)?;
+    let _permit = permit(shared, "remove_node", PermitKind::Operator, &caller)?;
     let RemoveNodeRequest { tenant, name, alerts } = request.into_inner();
     let invalid = |of: &str, error: NameError| Status::invalid_argument(format!("{of}: {error}"));
     let name = Name::parse(&name).map_err(|error| invalid("name", error))?;
     let tenant = Some(tenant).filter(|tenant| !tenant.is_empty()).map(|tenant| Name::parse(&tenant)).transpose();
     let tenant = tenant.map_err(|error| invalid("tenant", error))?;
-    let alerts = if alerts { Alerts::Remove } else { Alerts::Keep };
+    let alerts = if alerts { AlertDisposal::Remove } else { AlertDisposal::Keep };
     let store = shared.store.clone();
     let (of_tenant, node) = (tenant.as_ref().map(Name::to_string), name.to_string());
     let remove = move || store.remove_node(tenant.as_ref(), &name, alerts, Timestamp::now());
@@ -112,7 +115,7 @@ async fn remove(shared: &Shared, request: Request<RemoveNodeRequest>) -> Result<
         }
     })?;
     counter!(telemetry::CONTROL_PLANE_REMOVED_NODES_TOTAL).increment(1);
-    let (tenant, with_alerts) = (of_tenant, alerts == Alerts::Remove);
+    let (tenant, with_alerts) = (of_tenant, alerts == AlertDisposal::Remove);
     static LINES: Throttle = Throttle::new();
     if let Some(left_out) = LINES.pass() {
         tracing::info!(tenant, node, with_alerts, alert_files, left_out, "node removed by an operator");
@@ -120,7 +123,7 @@ async fn remove(shared: &Shared, request: Request<RemoveNodeRequest>) -> Result<
     Ok(Response::new(RemoveNodeResponse { alert_files, alert_bytes }))
 }
 
-fn node_status(node: NodeRecord, snapshot: &Snapshot, now: Timestamp) -> NodeStatus {
+fn node_status(node: NodeRecord, snapshot: &PublicationSet, now: Timestamp) -> NodeStatus {
     let slots = Mode::ALL.into_iter().filter_map(|mode| {
         let wanted = snapshot.wanted(&node.labels, mode).map_or(0, |of| of.manifest.version);
         let known = node.slots.iter().find(|slot| slot.mode == mode);

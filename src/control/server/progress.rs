@@ -14,7 +14,7 @@ use tonic::Status;
 use tower::BoxError;
 
 use super::limits::Limits;
-use super::quotas::{Holder, Kind, Permit, Quotas, note};
+use super::quotas::{Permit, PermitHolder, PermitKind, Quotas, count_reason};
 use crate::net::socket::Connection;
 
 /// The prefix of each gRPC message: a compression flag and the length.
@@ -35,11 +35,11 @@ pub(super) fn call_of(path: &str) -> &'static str {
 }
 
 /// The request body of a call, with a time-out for each message.
-pub(super) struct Requests<B> {
+pub(super) struct TimedRequestBody<B> {
     body: B,
     call: &'static str,
     quotas: Arc<Quotas>,
-    holder: Holder,
+    holder: PermitHolder,
     head: [u8; HEAD],
     /// Received bytes of the prefix.
     headed: usize,
@@ -51,11 +51,11 @@ pub(super) struct Requests<B> {
     due: Option<Pin<Box<Sleep>>>,
 }
 
-impl<B> Requests<B> {
-    pub(super) fn new(body: B, call: &'static str, quotas: Arc<Quotas>, holder: Holder) -> Requests<B> {
+impl<B> TimedRequestBody<B> {
+    pub(super) fn new(body: B, call: &'static str, quotas: Arc<Quotas>, holder: PermitHolder) -> TimedRequestBody<B> {
         // A node may open its stream before it has alerts; the call has a separate time-out.
         let due = (call != "report_alerts").then(|| Box::pin(sleep_until(Instant::now() + quotas.limits().message)));
-        Requests { body, call, quotas, holder, head: [0; HEAD], headed: 0, missing: 0, room: None, due }
+        TimedRequestBody { body, call, quotas, holder, head: [0; HEAD], headed: 0, missing: 0, room: None, due }
     }
 
     /// Tracks message boundaries.
@@ -80,8 +80,8 @@ impl<B> Requests<B> {
                     0..=SMALL => None,
                     _ => Some(
                         self.quotas
-                            .take(Kind::MessageBytes, &self.holder, length)
-                            .map_err(|excess| excess.refuse(self.call, Kind::MessageBytes))?,
+                            .take(PermitKind::MessageBytes, &self.holder, length)
+                            .map_err(|excess| excess.refuse(self.call, PermitKind::MessageBytes))?,
                     ),
                 };
                 self.wait(length);
@@ -99,7 +99,7 @@ impl<B> Requests<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Requests<B>
+impl<B: Body<Data = Bytes> + Unpin> Body for TimedRequestBody<B>
 where
     B::Error: Into<BoxError>,
 {
@@ -118,7 +118,7 @@ where
             Poll::Pending => match this.due.as_mut().map(|due| due.as_mut().poll(context)) {
                 Some(Poll::Ready(())) => {
                     this.due = None;
-                    note(this.call, "slow_message");
+                    count_reason(this.call, "slow_message");
                     let text = "the message did not arrive in time; send at least 32 KiB per second";
                     Poll::Ready(Some(Err(Status::deadline_exceeded(text).into())))
                 }
@@ -138,9 +138,9 @@ where
 
 /// The response body of a call. If the peer does not read it, the connection is closed: hyper cannot reset a stream
 /// whose window is closed.
-pub(super) struct Answers<B> {
+pub(super) struct TimedResponseBody<B> {
     body: B,
-    due: Arc<Due>,
+    due: Arc<ReadDeadline>,
     /// Held until the response is sent or aborted.
     _permit: Option<Arc<Permit>>,
     _watch: Option<AbortOnDropHandle<()>>,
@@ -149,9 +149,9 @@ pub(super) struct Answers<B> {
 
 /// The deadline for the peer to read; `None` while it has read everything.
 #[derive(Debug)]
-struct Due(Mutex<Option<Instant>>);
+struct ReadDeadline(Mutex<Option<Instant>>);
 
-impl Due {
+impl ReadDeadline {
     fn get(&self) -> Option<Instant> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -161,35 +161,35 @@ impl Due {
     }
 }
 
-impl<B> Answers<B> {
+impl<B> TimedResponseBody<B> {
     pub(super) fn new(
         body: B,
         call: &'static str,
         not_read: Duration,
         permit: Option<Arc<Permit>>,
         connection: Option<Connection>,
-    ) -> Answers<B> {
+    ) -> TimedResponseBody<B> {
         // The body is polled for its first bytes only when the peer can receive them.
-        let due = Arc::new(Due(Mutex::new(Some(Instant::now() + not_read))));
+        let due = Arc::new(ReadDeadline(Mutex::new(Some(Instant::now() + not_read))));
         let watch = connection.map(|connection| {
             AbortOnDropHandle::new(tokio::spawn(hang_up(call, Arc::clone(&due), not_read, connection)))
         });
-        Answers { body, due, _permit: permit, _watch: watch, not_read }
+        TimedResponseBody { body, due, _permit: permit, _watch: watch, not_read }
     }
 }
 
-async fn hang_up(call: &'static str, due: Arc<Due>, not_read: Duration, connection: Connection) {
+async fn hang_up(call: &'static str, due: Arc<ReadDeadline>, not_read: Duration, connection: Connection) {
     loop {
         sleep_until(due.get().unwrap_or_else(|| Instant::now() + not_read)).await;
         if due.get().is_some_and(|due| due <= Instant::now()) {
-            note(call, "not_read");
+            count_reason(call, "not_read");
             connection.hang_up();
             return;
         }
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Answers<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for TimedResponseBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 

@@ -15,7 +15,7 @@ use crate::intel::manifest::Digest;
 use crate::telemetry;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum PermitKind {
     Connection,
     Sync,
     Fetch,
@@ -25,7 +25,7 @@ pub(super) enum Kind {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Owner {
+pub(super) enum QuotaOwner {
     /// A caller on this host, without a certificate: only connections and totals are bounded.
     Local,
     Tenant(Name),
@@ -36,8 +36,8 @@ pub(super) enum Owner {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Holder {
-    pub(super) owner: Owner,
+pub(super) struct PermitHolder {
+    pub(super) owner: QuotaOwner,
     /// The node in the certificate.
     pub(super) node: Option<Name>,
     /// The number of the connection.
@@ -46,7 +46,7 @@ pub(super) struct Holder {
 
 /// The exceeded limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Excess {
+pub(super) enum ExceededLimit {
     Connection,
     Node,
     Tenant,
@@ -56,28 +56,28 @@ pub(super) enum Excess {
 #[derive(Debug)]
 pub(super) struct Quotas {
     limits: Limits,
-    usage: [Mutex<Usage>; 6],
+    usage: [Mutex<PermitUsage>; 6],
 }
 
 #[derive(Debug, Default)]
-struct Usage {
+struct PermitUsage {
     total: usize,
-    held: HashMap<Key, usize>,
+    held: HashMap<UsageKey, usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
+enum UsageKey {
     Connection(u64),
-    Node(Owner, Name),
-    Owner(Owner),
+    Node(QuotaOwner, Name),
+    Owner(QuotaOwner),
 }
 
 /// Released when dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
     quotas: Arc<Quotas>,
-    kind: Kind,
-    keys: Vec<Key>,
+    kind: PermitKind,
+    keys: Vec<UsageKey>,
     amount: usize,
 }
 
@@ -91,7 +91,12 @@ impl Quotas {
     }
 
     /// Takes a permit for an amount.
-    pub(super) fn take(self: &Arc<Self>, kind: Kind, holder: &Holder, amount: usize) -> Result<Permit, Excess> {
+    pub(super) fn take(
+        self: &Arc<Self>,
+        kind: PermitKind,
+        holder: &PermitHolder,
+        amount: usize,
+    ) -> Result<Permit, ExceededLimit> {
         let Quota { total, node, connection } = self.quota(kind);
         let keys = holder.keys();
         let mut usage = lock(&self.usage[kind as usize]);
@@ -99,14 +104,16 @@ impl Quotas {
         for key in &keys {
             let held = usage.held.get(key).copied().unwrap_or(0).saturating_add(amount);
             match key {
-                Key::Connection(_) if held > connection => return Err(Excess::Connection),
-                Key::Node(..) if held > node => return Err(Excess::Node),
-                Key::Owner(owner) if *owner != Owner::Local && held > free => return Err(Excess::Tenant),
+                UsageKey::Connection(_) if held > connection => return Err(ExceededLimit::Connection),
+                UsageKey::Node(..) if held > node => return Err(ExceededLimit::Node),
+                UsageKey::Owner(owner) if *owner != QuotaOwner::Local && held > free => {
+                    return Err(ExceededLimit::Tenant);
+                }
                 _ => {}
             }
         }
         if amount > free {
-            return Err(Excess::Total);
+            return Err(ExceededLimit::Total);
         }
         usage.total += amount;
         for key in &keys {
@@ -115,14 +122,14 @@ impl Quotas {
         Ok(Permit { quotas: Arc::clone(self), kind, keys, amount })
     }
 
-    fn quota(&self, kind: Kind) -> Quota {
+    fn quota(&self, kind: PermitKind) -> Quota {
         match kind {
-            Kind::Connection => self.limits.connections,
-            Kind::Sync => self.limits.syncs,
-            Kind::Fetch => self.limits.fetches,
-            Kind::Alerts => self.limits.alerts,
-            Kind::Operator => self.limits.operators,
-            Kind::MessageBytes => self.limits.message_bytes,
+            PermitKind::Connection => self.limits.connections,
+            PermitKind::Sync => self.limits.syncs,
+            PermitKind::Fetch => self.limits.fetches,
+            PermitKind::Alerts => self.limits.alerts,
+            PermitKind::Operator => self.limits.operators,
+            PermitKind::MessageBytes => self.limits.message_bytes,
         }
     }
 }
@@ -142,44 +149,44 @@ impl Drop for Permit {
     }
 }
 
-impl Holder {
-    fn keys(&self) -> Vec<Key> {
-        let mut keys = vec![Key::Connection(self.connection)];
-        keys.extend(self.node.clone().map(|node| Key::Node(self.owner.clone(), node)));
-        keys.push(Key::Owner(self.owner.clone()));
+impl PermitHolder {
+    fn keys(&self) -> Vec<UsageKey> {
+        let mut keys = vec![UsageKey::Connection(self.connection)];
+        keys.extend(self.node.clone().map(|node| UsageKey::Node(self.owner.clone(), node)));
+        keys.push(UsageKey::Owner(self.owner.clone()));
         keys
     }
 }
 
-impl Excess {
+impl ExceededLimit {
     /// Counts the refusal, and returns the status of the call.
-    pub(super) fn refuse(self, call: &'static str, kind: Kind) -> Status {
+    pub(super) fn refuse(self, call: &'static str, kind: PermitKind) -> Status {
         let (reason, of) = match self {
-            Excess::Connection => ("connection", "on this connection"),
-            Excess::Node => ("node", "by this node"),
-            Excess::Tenant => ("tenant", "by this tenant, which must leave as many for others"),
-            Excess::Total => ("total", "by all callers"),
+            ExceededLimit::Connection => ("connection", "on this connection"),
+            ExceededLimit::Node => ("node", "by this node"),
+            ExceededLimit::Tenant => ("tenant", "by this tenant, which must leave as many for others"),
+            ExceededLimit::Total => ("total", "by all callers"),
         };
-        note(call, reason);
+        count_reason(call, reason);
         let what = match kind {
-            Kind::Connection => "connections are held",
-            Kind::Sync => "Sync streams are held",
-            Kind::Fetch => "segments are being fetched",
-            Kind::Alerts => "ReportAlerts streams are held",
-            Kind::Operator => "calls of operators are held",
-            Kind::MessageBytes => "bytes of requests are being received",
+            PermitKind::Connection => "connections are held",
+            PermitKind::Sync => "Sync streams are held",
+            PermitKind::Fetch => "segments are being fetched",
+            PermitKind::Alerts => "ReportAlerts streams are held",
+            PermitKind::Operator => "calls of operators are held",
+            PermitKind::MessageBytes => "bytes of requests are being received",
         };
         Status::resource_exhausted(format!("too many {what} {of}; end some, or retry later"))
     }
 }
 
 /// Counts the reason that a call was refused or ended.
-pub(super) fn note(call: &'static str, reason: &'static str) {
+pub(super) fn count_reason(call: &'static str, reason: &'static str) {
     counter!(telemetry::CONTROL_PLANE_REFUSAL_REASONS_TOTAL, "call" => call, "reason" => reason).increment(1);
 }
 
 // A panic elsewhere leaves a consistent state.
-fn lock(mutex: &Mutex<Usage>) -> MutexGuard<'_, Usage> {
+fn lock(mutex: &Mutex<PermitUsage>) -> MutexGuard<'_, PermitUsage> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -195,9 +202,9 @@ mod tests {
         Quotas::new(Limits { fetches: QUOTA, ..Limits::default() })
     }
 
-    fn holder(tenant: u8, node: Option<u8>, connection: u64) -> Holder {
+    fn holder(tenant: u8, node: Option<u8>, connection: u64) -> PermitHolder {
         let name = |number: u8| Name::parse(&format!("n{number}")).unwrap();
-        Holder { owner: Owner::Tenant(name(tenant)), node: node.map(name), connection }
+        PermitHolder { owner: QuotaOwner::Tenant(name(tenant)), node: node.map(name), connection }
     }
 
     proptest! {
@@ -208,22 +215,22 @@ mod tests {
             steps in proptest::collection::vec((0..3u8, proptest::option::of(0..4u8), 0..12u64, any::<bool>()), 0..200)
         ) {
             let quotas = quotas();
-            let mut held: Vec<(Holder, Permit)> = Vec::new();
+            let mut held: Vec<(PermitHolder, Permit)> = Vec::new();
             for (tenant, node, connection, takes) in steps {
                 let holder = holder(tenant, node, connection);
                 if !takes {
                     held.pop();
-                } else if let Ok(permit) = quotas.take(Kind::Fetch, &holder, 1) {
+                } else if let Ok(permit) = quotas.take(PermitKind::Fetch, &holder, 1) {
                     held.push((holder.clone(), permit));
                 }
-                let count = |is: &dyn Fn(&Holder) -> bool| held.iter().filter(|(holder, _)| is(holder)).count();
+                let count = |is: &dyn Fn(&PermitHolder) -> bool| held.iter().filter(|(holder, _)| is(holder)).count();
                 prop_assert!(count(&|of| of.connection == connection) <= QUOTA.connection);
                 prop_assert!(count(&|of| of.owner == holder.owner) <= QUOTA.total / 2);
                 prop_assert!(node.is_none() || count(&|of| of.owner == holder.owner && of.node == holder.node) <= QUOTA.node);
-                prop_assert!(quotas.take(Kind::Fetch, &self::holder(9, None, 99), 1).is_ok());
+                prop_assert!(quotas.take(PermitKind::Fetch, &self::holder(9, None, 99), 1).is_ok());
             }
             held.clear();
-            let usage = lock(&quotas.usage[Kind::Fetch as usize]);
+            let usage = lock(&quotas.usage[PermitKind::Fetch as usize]);
             prop_assert!(usage.total == 0 && usage.held.is_empty());
         }
     }
@@ -231,11 +238,11 @@ mod tests {
     #[test]
     fn a_host_without_certificates_has_no_share() {
         let quotas = quotas();
-        let local = |connection| Holder { owner: Owner::Local, node: None, connection };
-        let held: Vec<_> = (0..24).map(|at| quotas.take(Kind::Fetch, &local(at / 5), 1).unwrap()).collect();
-        assert_eq!(quotas.take(Kind::Fetch, &local(0), 1).unwrap_err(), Excess::Connection);
-        assert_eq!(quotas.take(Kind::Fetch, &local(9), 1).unwrap_err(), Excess::Total);
+        let local = |connection| PermitHolder { owner: QuotaOwner::Local, node: None, connection };
+        let held: Vec<_> = (0..24).map(|at| quotas.take(PermitKind::Fetch, &local(at / 5), 1).unwrap()).collect();
+        assert_eq!(quotas.take(PermitKind::Fetch, &local(0), 1).unwrap_err(), ExceededLimit::Connection);
+        assert_eq!(quotas.take(PermitKind::Fetch, &local(9), 1).unwrap_err(), ExceededLimit::Total);
         drop(held);
-        assert_eq!(quotas.take(Kind::Fetch, &holder(1, None, 1), 6).unwrap_err(), Excess::Connection);
+        assert_eq!(quotas.take(PermitKind::Fetch, &holder(1, None, 1), 6).unwrap_err(), ExceededLimit::Connection);
     }
 }

@@ -8,10 +8,11 @@ use metrics::counter;
 use tonic::Status;
 
 use super::identity::Identity;
-use super::slot::{Answer, Content, EMPTY, Slot, Wanted};
+use super::slot::{Content, DesiredContent, EMPTY, Slot, SlotAnswer};
 use crate::control::names::Name;
 use crate::control::store::{
-    InstanceRecord, Labels, NodeRecord, SlotRecord, Snapshot, StatisticsRecord, Store, StoreError, TENANT, check_labels,
+    InstanceRecord, Labels, NodeRecord, PublicationSet, SlotRecord, StatisticsRecord, Store, StoreError, TENANT,
+    check_labels,
 };
 use crate::intel::manifest::Mode;
 use crate::proto::control::v1 as proto;
@@ -33,7 +34,7 @@ pub(super) struct Session {
     /// The process that opened the stream.
     process: InstanceRecord,
     nonces: u64,
-    slots: BTreeMap<Mode, (Slot, Refusal)>,
+    slots: BTreeMap<Mode, (Slot, LastRefusal)>,
     heard: Timestamp,
     statistics: Option<StatisticsRecord>,
     /// The node's record in the store before this stream.
@@ -41,7 +42,7 @@ pub(super) struct Session {
 }
 
 /// An update of the node's record in the store.
-pub(super) struct Record {
+pub(super) struct NodeUpdate {
     tenant: Option<Name>,
     name: Name,
     node: NodeRecord,
@@ -49,7 +50,7 @@ pub(super) struct Record {
 
 /// The last refusal; version 0 for none.
 #[derive(Clone, Debug, Default)]
-struct Refusal {
+struct LastRefusal {
     version: u64,
     code: u32,
     reason: String,
@@ -114,7 +115,7 @@ impl Session {
     pub(super) fn take(
         &mut self,
         request: proto::SyncRequest,
-        snapshot: &Snapshot,
+        snapshot: &PublicationSet,
         now: Timestamp,
     ) -> Result<(), Status> {
         self.heard = now;
@@ -139,13 +140,13 @@ impl Session {
         };
         let wanted = self.wanted(snapshot, mode);
         let (slot, refusal) = self.slots.entry(mode).or_default();
-        if !slot.is_asked() {
-            slot.ask(request.version, request.refused_version, wanted);
+        if !slot.is_subscribed() {
+            slot.subscribe(request.version, request.refused_version, wanted);
             let version = request.refused_version;
             let mut before = self.before.iter().flat_map(|before| &before.slots);
             let known = before.find(|of| of.mode == mode && of.refused_version == version);
             let (code, reason) = known.map_or((0, String::new()), |known| (known.code, known.reason.clone()));
-            *refusal = Refusal { version, code, reason };
+            *refusal = LastRefusal { version, code, reason };
             return Ok(());
         }
         if request.nonce.is_empty() {
@@ -159,11 +160,11 @@ impl Session {
             ))
         })?;
         let word = match answer {
-            Answer::Ack => {
-                *refusal = Refusal::default();
+            SlotAnswer::Ack => {
+                *refusal = LastRefusal::default();
                 "ack"
             }
-            Answer::Nack { refused } => {
+            SlotAnswer::Nack { refused } => {
                 let error = request.error.unwrap_or_default();
                 let reason: String = error.message.chars().take(MAX_REASON).collect();
                 static LINES: Throttle = Throttle::new();
@@ -171,22 +172,22 @@ impl Session {
                     let (tenant, node) = (self.tenant.as_ref().map(Name::as_str), self.name.as_str());
                     tracing::warn!(tenant, node, slot = %mode, version = refused, ?reason, left_out, "manifest refused by a node");
                 }
-                *refusal = Refusal { version: refused, code: error.code, reason };
+                *refusal = LastRefusal { version: refused, code: error.code, reason };
                 "nack"
             }
-            Answer::Stale => "stale",
+            SlotAnswer::Stale => "stale",
         };
         counter!(telemetry::CONTROL_PLANE_ANSWERS_TOTAL, "slot" => mode.as_str(), "answer" => word).increment(1);
         Ok(())
     }
 
     /// Returns whether the node has not answered a response.
-    pub(super) fn is_owed_an_answer(&self) -> bool {
+    pub(super) fn awaits_answer(&self) -> bool {
         self.slots.values().any(|(slot, _)| slot.is_unanswered())
     }
 
     /// Returns the next response to send, if any.
-    pub(super) fn due(&mut self, snapshot: &Snapshot) -> Option<proto::SyncResponse> {
+    pub(super) fn due(&mut self, snapshot: &PublicationSet) -> Option<proto::SyncResponse> {
         for mode in Mode::ALL {
             let wanted = self.wanted(snapshot, mode);
             let Some((slot, _)) = self.slots.get_mut(&mode) else { continue };
@@ -200,7 +201,7 @@ impl Session {
         None
     }
 
-    fn response(&self, snapshot: &Snapshot, mode: Mode, content: Content, nonce: String) -> proto::SyncResponse {
+    fn response(&self, snapshot: &PublicationSet, mode: Mode, content: Content, nonce: String) -> proto::SyncResponse {
         let slot = match mode {
             Mode::Serve => proto::Slot::Serve,
             Mode::Shadow => proto::Slot::Shadow,
@@ -219,17 +220,17 @@ impl Session {
         response
     }
 
-    fn wanted(&self, snapshot: &Snapshot, mode: Mode) -> Wanted {
+    fn wanted(&self, snapshot: &PublicationSet, mode: Mode) -> DesiredContent {
         match snapshot.wanted(&self.labels, mode) {
-            Some(of) => Wanted::Content(Content { version: of.manifest.version, fingerprint: of.fingerprint }),
+            Some(of) => DesiredContent::Content(Content { version: of.manifest.version, fingerprint: of.fingerprint }),
             // A node without a manifest would match nothing: the slot `serve` is never emptied.
-            None if mode == Mode::Shadow && snapshot.is_sure(mode) => Wanted::Nothing,
-            None => Wanted::Unknown,
+            None if mode == Mode::Shadow && snapshot.is_sure(mode) => DesiredContent::Nothing,
+            None => DesiredContent::Unknown,
         }
     }
 
     /// Returns the update for the store.
-    pub(super) fn record(&self, connected: bool, now: Timestamp) -> Record {
+    pub(super) fn record(&self, connected: bool, now: Timestamp) -> NodeUpdate {
         let slots = self.slots.iter().map(|(mode, (slot, refusal))| SlotRecord {
             mode: *mode,
             version: slot.version(),
@@ -251,14 +252,14 @@ impl Session {
             slots: slots.collect(),
             statistics: self.statistics,
         };
-        Record { tenant: self.tenant.clone(), name: self.name.clone(), node }
+        NodeUpdate { tenant: self.tenant.clone(), name: self.name.clone(), node }
     }
 }
 
-impl Record {
+impl NodeUpdate {
     /// Writes the update, and returns the other processes that use the name at the same time. Blocks.
     pub(super) fn write(&self, store: &Store) -> Result<Vec<InstanceRecord>, StoreError> {
-        let Record { tenant, name, node } = self;
+        let NodeUpdate { tenant, name, node } = self;
         if !node.connected {
             return store.end_node(tenant.as_ref(), name, node).map(|()| Vec::new());
         }

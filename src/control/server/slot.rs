@@ -14,7 +14,7 @@ pub(super) struct Content {
 
 /// The desired content of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum DesiredContent {
     /// This content.
     Content(Content),
     /// Nothing: the slot is to be emptied.
@@ -25,7 +25,7 @@ pub(super) enum Wanted {
 
 /// The meaning of a node's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum SlotAnswer {
     /// The version is active.
     Ack,
     /// The version was refused.
@@ -51,12 +51,12 @@ pub(super) struct Slot {
     asked: bool,
     version: u64,
     sent: Option<(Content, String)>,
-    refused: Option<Refused>,
+    refused: Option<RefusedContent>,
 }
 
 /// Content that is not sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Refused {
+struct RefusedContent {
     version: u64,
     /// `None`: any content of that version.
     fingerprint: Option<Digest>,
@@ -67,7 +67,7 @@ pub(super) const EMPTY: Content = Content { version: 0, fingerprint: Digest([0; 
 
 impl Slot {
     /// Returns whether the node subscribed to the slot on this stream.
-    pub(super) fn is_asked(&self) -> bool {
+    pub(super) fn is_subscribed(&self) -> bool {
         self.asked
     }
 
@@ -77,38 +77,38 @@ impl Slot {
     }
 
     /// Subscribes the node: it has `version`, and refused `refused` before (0 for none).
-    pub(super) fn ask(&mut self, version: u64, refused: u64, wanted: Wanted) {
+    pub(super) fn subscribe(&mut self, version: u64, refused: u64, wanted: DesiredContent) {
         (self.asked, self.version) = (true, version);
         // Of an earlier refusal only the version is known, so the current content of that version counts as refused.
         let fingerprint = match wanted {
-            Wanted::Content(content) if content.version == refused => Some(content.fingerprint),
+            DesiredContent::Content(content) if content.version == refused => Some(content.fingerprint),
             _ => None,
         };
-        self.refused = (refused != 0).then_some(Refused { version: refused, fingerprint });
+        self.refused = (refused != 0).then_some(RefusedContent { version: refused, fingerprint });
     }
 
     /// Processes an answer to the response with this `nonce`; `version` is the node's current version.
-    pub(super) fn answer(&mut self, nonce: &str, version: u64, refuses: bool) -> Result<Answer, WrongAck> {
-        let Some((content, _)) = self.sent.take_if(|(_, sent)| sent == nonce) else { return Ok(Answer::Stale) };
+    pub(super) fn answer(&mut self, nonce: &str, version: u64, refuses: bool) -> Result<SlotAnswer, WrongAck> {
+        let Some((content, _)) = self.sent.take_if(|(_, sent)| sent == nonce) else { return Ok(SlotAnswer::Stale) };
         if !refuses && version != content.version {
             return Err(WrongAck { sent: content.version });
         }
         self.version = version;
         if refuses {
-            self.refused = Some(Refused { version: content.version, fingerprint: Some(content.fingerprint) });
-            return Ok(Answer::Nack { refused: content.version });
+            self.refused = Some(RefusedContent { version: content.version, fingerprint: Some(content.fingerprint) });
+            return Ok(SlotAnswer::Nack { refused: content.version });
         }
         self.refused = None;
-        Ok(Answer::Ack)
+        Ok(SlotAnswer::Ack)
     }
 
     /// Returns the content to send now, if any.
-    pub(super) fn due(&self, wanted: Wanted) -> Option<Content> {
+    pub(super) fn due(&self, wanted: DesiredContent) -> Option<Content> {
         let content = match wanted {
             _ if !self.asked => return None,
-            Wanted::Unknown => return None,
-            Wanted::Nothing => EMPTY,
-            Wanted::Content(content) => content,
+            DesiredContent::Unknown => return None,
+            DesiredContent::Nothing => EMPTY,
+            DesiredContent::Content(content) => content,
         };
         let has = match &self.sent {
             Some((sent, _)) => *sent == content,
@@ -139,14 +139,14 @@ mod tests {
         Content { version, fingerprint: Digest([u8::try_from(version).unwrap(); 32]) }
     }
 
-    fn wanted(version: u64) -> Wanted {
-        Wanted::Content(content(version))
+    fn wanted(version: u64) -> DesiredContent {
+        DesiredContent::Content(content(version))
     }
 
     fn asked(version: u64, refused: u64, now: u64) -> Slot {
         let mut slot = Slot::default();
         assert_eq!(slot.due(wanted(9)), None, "nobody asked");
-        slot.ask(version, refused, wanted(now));
+        slot.subscribe(version, refused, wanted(now));
         slot
     }
 
@@ -154,11 +154,11 @@ mod tests {
     fn what_the_node_has_or_was_sent_is_not_sent_again() {
         let mut slot = asked(3, 0, 4);
         assert_eq!(slot.due(wanted(3)), None);
-        assert_eq!(slot.due(Wanted::Unknown), None);
+        assert_eq!(slot.due(DesiredContent::Unknown), None);
         assert_eq!(slot.due(wanted(4)), Some(content(4)));
         slot.sent(content(4), "a".to_owned());
         assert_eq!(slot.due(wanted(4)), None);
-        assert_eq!(slot.answer("a", 4, false), Ok(Answer::Ack));
+        assert_eq!(slot.answer("a", 4, false), Ok(SlotAnswer::Ack));
         assert_eq!((slot.version(), slot.due(wanted(4))), (4, None));
     }
 
@@ -168,42 +168,42 @@ mod tests {
         slot.sent(content(4), "a".to_owned());
         assert_eq!(slot.due(wanted(5)), Some(content(5)));
         slot.sent(content(5), "b".to_owned());
-        assert_eq!(slot.answer("a", 4, false), Ok(Answer::Stale));
-        assert_eq!(slot.answer("a", 0, true), Ok(Answer::Stale));
+        assert_eq!(slot.answer("a", 4, false), Ok(SlotAnswer::Stale));
+        assert_eq!(slot.answer("a", 0, true), Ok(SlotAnswer::Stale));
         assert_eq!((slot.version(), slot.due(wanted(5))), (0, None));
-        assert_eq!(slot.answer("b", 5, false), Ok(Answer::Ack));
-        assert_eq!(slot.answer("b", 5, false), Ok(Answer::Stale), "an answer counts once");
+        assert_eq!(slot.answer("b", 5, false), Ok(SlotAnswer::Ack));
+        assert_eq!(slot.answer("b", 5, false), Ok(SlotAnswer::Stale), "an answer counts once");
     }
 
     #[test]
     fn what_was_refused_is_sent_again_only_when_it_changed() {
         let mut slot = asked(3, 0, 4);
         slot.sent(content(4), "a".to_owned());
-        assert_eq!(slot.answer("a", 3, true), Ok(Answer::Nack { refused: 4 }));
+        assert_eq!(slot.answer("a", 3, true), Ok(SlotAnswer::Nack { refused: 4 }));
         assert_eq!(slot.due(wanted(4)), None);
         assert!(slot.due(wanted(5)).is_some());
         let signed_anew = Content { fingerprint: Digest([0xff; 32]), ..content(4) };
-        assert_eq!(slot.due(Wanted::Content(signed_anew)), Some(signed_anew));
+        assert_eq!(slot.due(DesiredContent::Content(signed_anew)), Some(signed_anew));
 
         let slot = asked(3, 4, 4);
         assert_eq!(slot.due(wanted(4)), None);
-        assert_eq!(slot.due(Wanted::Content(signed_anew)), Some(signed_anew));
+        assert_eq!(slot.due(DesiredContent::Content(signed_anew)), Some(signed_anew));
         let slot = asked(3, 4, 3);
-        assert_eq!((slot.due(Wanted::Content(signed_anew)), slot.due(wanted(5))), (None, Some(content(5))));
+        assert_eq!((slot.due(DesiredContent::Content(signed_anew)), slot.due(wanted(5))), (None, Some(content(5))));
     }
 
     #[test]
     fn a_slot_is_emptied_once() {
         let mut slot = asked(3, 0, 3);
-        assert_eq!(slot.due(Wanted::Nothing), Some(EMPTY));
+        assert_eq!(slot.due(DesiredContent::Nothing), Some(EMPTY));
         slot.sent(EMPTY, "a".to_owned());
-        assert_eq!(slot.due(Wanted::Nothing), None);
-        assert_eq!(slot.answer("a", 0, false), Ok(Answer::Ack));
-        assert_eq!(slot.due(Wanted::Nothing), None);
-        assert_eq!(asked(0, 0, 0).due(Wanted::Nothing), None);
+        assert_eq!(slot.due(DesiredContent::Nothing), None);
+        assert_eq!(slot.answer("a", 0, false), Ok(SlotAnswer::Ack));
+        assert_eq!(slot.due(DesiredContent::Nothing), None);
+        assert_eq!(asked(0, 0, 0).due(DesiredContent::Nothing), None);
         let mut slot = asked(0, 0, 4);
         slot.sent(content(4), "a".to_owned());
-        assert_eq!(slot.due(Wanted::Nothing), Some(EMPTY), "what is being applied is to go");
+        assert_eq!(slot.due(DesiredContent::Nothing), Some(EMPTY), "what is being applied is to go");
     }
 
     #[test]

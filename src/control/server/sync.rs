@@ -12,9 +12,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming};
 
 use super::identity::Identity;
-use super::quotas::{Kind, Permit, note};
+use super::quotas::{Permit, PermitKind, count_reason};
 use super::session::Session;
-use super::{Caller, EXPIRED, Shared, caller, draining, permit, refused};
+use super::{Caller, EXPIRED, ServerState, caller, draining, permit, refused};
 use crate::control::store::{InstanceRecord, StoreError, WRITE_AGAIN};
 use crate::escape::Escaped;
 use crate::net::socket::Connection;
@@ -30,7 +30,7 @@ type Responses = mpsc::Sender<Result<SyncResponse, Status>>;
 
 /// The stream of a node.
 struct Stream {
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     session: Option<Session>,
     /// The time of the last update of the record; `None`: never.
     written: Option<Instant>,
@@ -41,12 +41,12 @@ struct Stream {
 }
 
 pub(super) fn open(
-    shared: &Arc<Shared>,
+    shared: &Arc<ServerState>,
     request: Request<Streaming<SyncRequest>>,
 ) -> Result<ReceiverStream<Result<SyncResponse, Status>>, Status> {
     let caller = caller(&request);
     caller.identity.tenant()?;
-    let permit = permit(shared, "sync", Kind::Sync, &caller)?;
+    let permit = permit(shared, "sync", PermitKind::Sync, &caller)?;
     let connection = request.extensions().get::<Connection>().cloned();
     let (sender, responses) = mpsc::channel(1);
     let run = run(Arc::clone(shared), caller, connection, request.into_inner(), sender, permit);
@@ -55,7 +55,7 @@ pub(super) fn open(
 }
 
 async fn run(
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     caller: Caller,
     connection: Option<Connection>,
     mut requests: Streaming<SyncRequest>,
@@ -77,7 +77,7 @@ async fn run(
     // The permit is released before the node sees the end.
     drop(permit);
     drop(responses);
-    stream.write(false).await.unwrap_or_else(|error| complain(&error));
+    stream.write(false).await.unwrap_or_else(|error| log_store_error(&error));
     stream.note_duplicates(&[]);
     gauge!(telemetry::CONTROL_PLANE_NODES).decrement(1.0);
 }
@@ -108,7 +108,7 @@ impl Stream {
         let mut publications = self.shared.publications.subscribe();
         let limits = *self.shared.quotas.limits();
         let first = timeout(limits.hello, requests.message()).await.map_err(|_| {
-            note("sync", "no_hello");
+            count_reason("sync", "no_hello");
             Status::deadline_exceeded("no request arrived; begin the stream with a request that names the node")
         })?;
         let Some(mut first) = first? else { return Ok(()) };
@@ -161,8 +161,8 @@ impl Stream {
                     }
                 }
                 () = responses.closed() => return Ok(()),
-                () = sleep_until(answer_by), if session.is_owed_an_answer() => {
-                    note("sync", "no_answer");
+                () = sleep_until(answer_by), if session.awaits_answer() => {
+                    count_reason("sync", "no_answer");
                     return Err(Status::deadline_exceeded("a response was not answered; answer each response with its nonce, and report statistics meanwhile"));
                 }
                 () = sleep_until(write_at) => self.write(true).await.map_err(refuse)?,
@@ -186,7 +186,7 @@ impl Stream {
             Ok(others) => self.note_duplicates(&others),
             Err(error @ (StoreError::TooManyNodes { .. } | StoreError::TenantBytes(_))) => return Err(error),
             // A failed update is retried later; the stream continues.
-            Err(error) => complain(&error),
+            Err(error) => log_store_error(&error),
         }
         Ok(())
     }
@@ -219,14 +219,14 @@ impl Stream {
 }
 
 fn refuse(error: StoreError) -> Status {
-    complain(&error);
-    note("sync", if matches!(error, StoreError::TenantBytes(_)) { "bytes" } else { "nodes" });
+    log_store_error(&error);
+    count_reason("sync", if matches!(error, StoreError::TenantBytes(_)) { "bytes" } else { "nodes" });
     Status::resource_exhausted(
         "the store is full for this tenant (nodes or bytes); ask the operator of this control plane",
     )
 }
 
-fn complain(error: &StoreError) {
+fn log_store_error(error: &StoreError) {
     static LINES: Throttle = Throttle::new();
     if let Some(left_out) = LINES.pass() {
         tracing::warn!(error = %Escaped(&error), left_out, "cannot update a node's record in the store");

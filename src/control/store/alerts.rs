@@ -52,14 +52,14 @@ pub enum AlertLogError {
 #[derive(Debug)]
 pub struct AlertLog {
     directory: PathBuf,
-    open: Option<Open>,
+    open: Option<OpenAlertFile>,
     rotate_at: u64,
     store: Store,
     tenant: Option<Name>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenAlertFile {
     path: PathBuf,
     file: File,
     /// The complete bytes on disk.
@@ -107,7 +107,7 @@ impl AlertLog {
     }
 
     /// Opens the newest file if it has room and is not locked, otherwise a new one.
-    fn open_file(&self, now: Timestamp) -> Result<Open, AlertLogError> {
+    fn open_file(&self, now: Timestamp) -> Result<OpenAlertFile, AlertLogError> {
         let failed = |cause| AlertLogError::Io { path: self.directory.clone(), cause };
         if !self.directory.exists() {
             let nodes = self.directory.parent().and_then(|tenant| std::fs::read_dir(tenant).ok());
@@ -139,7 +139,7 @@ impl AlertLog {
             return Err(failed(io::ErrorKind::NotFound.into()));
         }
         self.sync_names().map_err(failed)?;
-        Ok(Open { path, file, length: 0 })
+        Ok(OpenAlertFile { path, file, length: 0 })
     }
 
     fn full(&self) -> AlertLogError {
@@ -153,7 +153,7 @@ impl AlertLog {
 }
 
 /// Opens a file of an earlier stream, and removes a partial line that a crash left.
-fn reopen(path: &Path, rotate_at: u64) -> io::Result<Option<Open>> {
+fn reopen(path: &Path, rotate_at: u64) -> io::Result<Option<OpenAlertFile>> {
     let mut file = match OpenOptions::new().read(true).append(true).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -173,7 +173,7 @@ fn reopen(path: &Path, rotate_at: u64) -> io::Result<Option<Open>> {
     if whole >= rotate_at {
         return Ok(None);
     }
-    Ok(Some(Open { path: path.to_owned(), file, length: whole }))
+    Ok(Some(OpenAlertFile { path: path.to_owned(), file, length: whole }))
 }
 
 /// Returns the length up to and including the last newline.

@@ -10,7 +10,7 @@ use crate::intel::manifest::Mode;
 
 /// A version that the store keeps.
 #[derive(Clone, Debug)]
-pub struct Catalogued {
+pub struct KeptVersion {
     /// The publication.
     pub publication: Publication,
     /// Whether it is the active version of its name and mode.
@@ -23,7 +23,7 @@ impl Store {
     ///
     /// # Errors
     /// A directory cannot be read.
-    pub fn catalogue(&self, name: Option<&Name>) -> Result<(Vec<Catalogued>, Vec<String>), StoreError> {
+    pub fn catalogue(&self, name: Option<&Name>) -> Result<(Vec<KeptVersion>, Vec<String>), StoreError> {
         let (mut found, mut unusable) = (BTreeMap::new(), Vec::new());
         // The active version overrides its copy in the history.
         for (path, is_active) in [(self.history(), false), (self.publications(), true)]
@@ -38,7 +38,7 @@ impl Store {
                 Ok(publication) => {
                     let of = (publication.name.clone(), mode_number(publication.manifest.mode));
                     let version = std::cmp::Reverse(publication.manifest.version);
-                    found.insert((of, version), Catalogued { publication, is_active });
+                    found.insert((of, version), KeptVersion { publication, is_active });
                 }
                 // The file was removed meanwhile, or has another name.
                 Err(_) if !path.exists() => {}
@@ -46,7 +46,7 @@ impl Store {
                 Err(error) => unusable.push(format!("{}: {error}", path.display())),
             }
         }
-        let wanted = |one: &Catalogued| name.is_none_or(|name| one.publication.name == *name);
+        let wanted = |one: &KeptVersion| name.is_none_or(|name| one.publication.name == *name);
         Ok((found.into_values().filter(wanted).collect(), unusable))
     }
 }

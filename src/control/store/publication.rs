@@ -40,12 +40,12 @@ pub struct Publication {
     /// The digest of manifest and signatures.
     pub fingerprint: Digest,
     /// Its author and command, for people only.
-    pub made: Option<Made>,
+    pub made: Option<Provenance>,
 }
 
 /// The author and the command of a publication.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Made {
+pub struct Provenance {
     /// The user and the host.
     pub by: String,
     /// The command, and the version whose content it published again.
@@ -117,7 +117,7 @@ struct File {
     manifest: String,
     signatures: Vec<Signature>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    made: Option<Made>,
+    made: Option<Provenance>,
 }
 
 impl Publication {

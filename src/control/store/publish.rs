@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 
 use super::files::{self, Durable};
-use super::publication::{Labels, Made, Publication, PublicationError};
+use super::publication::{Labels, Provenance, Publication, PublicationError};
 use super::{Store, StoreError};
 use crate::control::names::Name;
 use crate::intel::manifest::{Digest, Hasher, Key, Manifest, Mode, Revocation, Rule, SegmentRef, Signed};
@@ -107,7 +107,7 @@ impl Store {
         let path = self.segment(&digest);
         let missing = |cause| PublishError::NoSegment { path: path.clone(), cause };
         let (mut file, mut hasher) = (File::open(&path).map_err(missing)?, Hasher::default());
-        let bytes = io::copy(&mut file, &mut Hashing(&mut hasher)).map_err(missing)?;
+        let bytes = io::copy(&mut file, &mut HashWriter(&mut hasher)).map_err(missing)?;
         let found = hasher.finish();
         if found != digest {
             return Err(PublishError::Damaged { path, found });
@@ -146,7 +146,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Publication, PublishError> {
         let _lock = self.lock()?;
-        let shadow = self.in_force(name, Mode::Shadow)?.ok_or_else(|| {
+        let shadow = self.active(name, Mode::Shadow)?.ok_or_else(|| {
             let name = name.clone();
             PublishError::Nothing { name, mode: Mode::Shadow }
         })?;
@@ -218,7 +218,7 @@ impl Store {
         }
         let is_signed = |of: &Publication| !of.signatures.is_empty();
         // An unreadable active publication is replaced.
-        if key.is_none() && self.in_force(&name, mode).is_ok_and(|before| before.as_ref().is_some_and(is_signed)) {
+        if key.is_none() && self.active(&name, mode).is_ok_and(|before| before.as_ref().is_some_and(is_signed)) {
             return Err(PublishError::Unsigned(name));
         }
         let last = self.last_version(&name, &audience)?;
@@ -228,8 +228,11 @@ impl Store {
         let manifest = manifest.to_bytes().map_err(PublicationError::from)?;
         let signatures = key.iter().map(|key| key.sign(&manifest)).collect();
         let mut publication = Publication::new(name, labels, Signed { manifest, signatures })?;
-        publication.made =
-            self.author.as_ref().map(|Made { by, note, .. }| Made { by: by.clone(), how, note: note.clone() });
+        publication.made = self.author.as_ref().map(|Provenance { by, note, .. }| Provenance {
+            by: by.clone(),
+            how,
+            note: note.clone(),
+        });
         self.put(&publication)?;
         Ok(publication)
     }
@@ -259,7 +262,7 @@ impl Store {
         Ok(file)
     }
 
-    fn in_force(&self, name: &Name, mode: Mode) -> Result<Option<Publication>, PublicationError> {
+    fn active(&self, name: &Name, mode: Mode) -> Result<Option<Publication>, PublicationError> {
         match Publication::read(&self.publications().join(format!("{name}.{mode}.json"))) {
             Ok(publication) => Ok(Some(publication)),
             Err(PublicationError::Read(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -314,9 +317,9 @@ pub(super) fn list(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
 }
 
 /// Writes to a hasher.
-struct Hashing<'a>(&'a mut Hasher);
+struct HashWriter<'a>(&'a mut Hasher);
 
-impl io::Write for Hashing<'_> {
+impl io::Write for HashWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.update(bytes);
         Ok(bytes.len())

@@ -30,10 +30,10 @@ impl Default for TenantQuotas {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Usage(Mutex<HashMap<Option<Name>, OfTenant>>);
+pub(super) struct TenantUsage(Mutex<HashMap<Option<Name>, TenantBytes>>);
 
 /// `None` before the first measurement.
-type OfTenant = Arc<Mutex<Option<Measure>>>;
+type TenantBytes = Arc<Mutex<Option<Measure>>>;
 
 #[derive(Clone, Copy, Debug)]
 struct Measure {

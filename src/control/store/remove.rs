@@ -11,7 +11,7 @@ use crate::control::names::Name;
 
 /// What happens to the alerts of a removed node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Alerts {
+pub enum AlertDisposal {
     /// They are kept in the store.
     Keep,
     /// They are removed with the node.
@@ -22,7 +22,7 @@ pub enum Alerts {
 #[derive(Debug, thiserror::Error)]
 pub enum RemoveError {
     /// The node has no record.
-    #[error("node {name}{} does not exist{}; `hotlist nodes` lists all nodes", of(.tenant.as_ref()), elsewhere(.others))]
+    #[error("node {name}{} does not exist{}; `hotlist nodes` lists all nodes", tenant_suffix(.tenant.as_ref()), other_tenants(.others))]
     Unknown {
         /// The name.
         name: Name,
@@ -34,7 +34,7 @@ pub enum RemoveError {
     /// The node is connected.
     #[error(
         "node {name}{} is connected; stop it first, and after a control plane was killed wait up to 90 s",
-        of(.tenant.as_ref())
+        tenant_suffix(.tenant.as_ref())
     )]
     Connected {
         /// The name.
@@ -55,11 +55,11 @@ pub enum RemoveError {
     Store(#[from] StoreError),
 }
 
-fn of(tenant: Option<&Name>) -> String {
+fn tenant_suffix(tenant: Option<&Name>) -> String {
     tenant.map_or_else(|| " without a tenant".to_owned(), |tenant| format!(" of tenant {tenant}"))
 }
 
-fn elsewhere(tenants: &[String]) -> String {
+fn other_tenants(tenants: &[String]) -> String {
     if tenants.is_empty() { String::new() } else { format!(", but one of tenant {} does", tenants.join(", ")) }
 }
 
@@ -74,7 +74,7 @@ impl Store {
         &self,
         tenant: Option<&Name>,
         name: &Name,
-        alerts: Alerts,
+        alerts: AlertDisposal,
         now: Timestamp,
     ) -> Result<(u64, u64), RemoveError> {
         let path = of_tenant(&self.nodes(), tenant).join(format!("{name}.json"));
@@ -90,7 +90,7 @@ impl Store {
         let directory = of_tenant(&self.alerts(), tenant).join(name.as_str());
         let files = alert_files(&directory)?;
         let bytes = files.iter().map(|(_, bytes)| bytes).sum();
-        if alerts == Alerts::Remove {
+        if alerts == AlertDisposal::Remove {
             for (path, _) in &files {
                 remove_alerts(name, path)?;
             }
@@ -176,28 +176,28 @@ mod tests {
         put(&store, "a", "killed", true, 900);
         put(&store, "b", "other", false, 990);
 
-        let error = remove("here", Alerts::Keep).unwrap_err().to_string();
+        let error = remove("here", AlertDisposal::Keep).unwrap_err().to_string();
         assert!(error.starts_with("node here of tenant a is connected; stop it first"), "{error}");
-        let error = remove("other", Alerts::Keep).unwrap_err().to_string();
+        let error = remove("other", AlertDisposal::Keep).unwrap_err().to_string();
         assert_eq!(
             error,
             "node other of tenant a does not exist, but one of tenant b does; `hotlist nodes` lists all nodes"
         );
-        let error = store.remove_node(None, &name("none"), Alerts::Keep, now).unwrap_err().to_string();
+        let error = store.remove_node(None, &name("none"), AlertDisposal::Keep, now).unwrap_err().to_string();
         assert_eq!(error, "node none without a tenant does not exist; `hotlist nodes` lists all nodes");
 
         let mut log = store.alert_log(Some(&a), &name("gone"));
         log.append(&[bytes::Bytes::from_static(b"{}")], now).unwrap();
-        let error = remove("gone", Alerts::Remove).unwrap_err().to_string();
+        let error = remove("gone", AlertDisposal::Remove).unwrap_err().to_string();
         assert!(error.starts_with("node gone: ") && error.contains("is being written"), "{error}");
         assert_eq!(left(), ["gone", "here", "killed", "other"], "nothing changed");
         drop(log);
-        assert_eq!(remove("gone", Alerts::Keep).unwrap(), (1, 3));
+        assert_eq!(remove("gone", AlertDisposal::Keep).unwrap(), (1, 3));
         assert_eq!(left(), ["here", "killed", "other"]);
         put(&store, "a", "gone", false, 990);
-        assert_eq!(remove("gone", Alerts::Remove).unwrap(), (1, 3));
+        assert_eq!(remove("gone", AlertDisposal::Remove).unwrap(), (1, 3));
         assert!(!store.alerts().join("a/gone").exists());
-        assert_eq!(remove("killed", Alerts::Remove).unwrap(), (0, 0), "its word has grown old");
+        assert_eq!(remove("killed", AlertDisposal::Remove).unwrap(), (0, 0), "its word has grown old");
         assert_eq!(left(), ["here", "other"]);
     }
 }

@@ -4,13 +4,13 @@ use jiff::Timestamp;
 
 use super::nodes::NodeRecord;
 use super::publication::Publication;
-use super::snapshot::{Reader, Snapshot};
+use super::publication_set::{PublicationReader, PublicationSet};
 use super::{Store, StoreError};
 use crate::intel::manifest::Mode;
 
 /// The response of a node to a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum NodeProgress {
     /// The version is active in its slot.
     Applied,
     /// The version is active, but the node's canary is not found in it.
@@ -27,24 +27,29 @@ pub enum Progress {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rollout {
     /// Each target node, by tenant and name.
-    pub nodes: Vec<(Progress, NodeRecord)>,
+    pub nodes: Vec<(NodeProgress, NodeRecord)>,
     /// The version that superseded it; 0 when the publication was removed.
     pub superseded: Option<u64>,
 }
 
 impl Rollout {
     /// Returns the number of nodes with this response.
-    pub fn count(&self, progress: Progress) -> usize {
+    pub fn count(&self, progress: NodeProgress) -> usize {
         self.nodes.iter().filter(|(of, _)| *of == progress).count()
     }
 
     /// Returns whether every connected node has answered.
     pub fn is_over(&self) -> bool {
         self.superseded.is_some()
-            || (self.count(Progress::Waiting) == 0 && self.count(Progress::Gone) < self.nodes.len())
+            || (self.count(NodeProgress::Waiting) == 0 && self.count(NodeProgress::Gone) < self.nodes.len())
     }
 
-    fn of(publication: &Publication, snapshot: &Snapshot, nodes: Vec<NodeRecord>, now: Timestamp) -> Rollout {
+    fn compute(
+        publication: &Publication,
+        snapshot: &PublicationSet,
+        nodes: Vec<NodeRecord>,
+        now: Timestamp,
+    ) -> Rollout {
         let mode = publication.manifest.mode;
         let is_ours = |other: &Publication| other.name == publication.name && other.manifest.mode == mode;
         let active = snapshot.publications().iter().find(|other| is_ours(other));
@@ -56,18 +61,18 @@ impl Rollout {
     }
 }
 
-fn progress(publication: &Publication, node: &NodeRecord, now: Timestamp) -> Progress {
+fn progress(publication: &Publication, node: &NodeRecord, now: Timestamp) -> NodeProgress {
     let (version, mode) = (publication.manifest.version, publication.manifest.mode);
     let slot = node.slots.iter().find(|slot| slot.mode == mode);
     let canary = node.statistics.and_then(|of| of.canary_found);
     match slot {
         Some(slot) if slot.version == version && mode == Mode::Serve && canary == Some(false) => {
-            Progress::CanaryMissing
+            NodeProgress::CanaryMissing
         }
-        Some(slot) if slot.version == version => Progress::Applied,
-        _ if !node.is_connected(now) => Progress::Gone,
-        Some(slot) if slot.refused_version == version => Progress::Refused,
-        _ => Progress::Waiting,
+        Some(slot) if slot.version == version => NodeProgress::Applied,
+        _ if !node.is_connected(now) => NodeProgress::Gone,
+        Some(slot) if slot.refused_version == version => NodeProgress::Refused,
+        _ => NodeProgress::Waiting,
     }
 }
 
@@ -77,7 +82,7 @@ impl Store {
     /// # Errors
     /// A directory cannot be read.
     pub fn rollout(&self, publication: &Publication, now: Timestamp) -> Result<Rollout, StoreError> {
-        let snapshot = Reader::new(self.clone()).read().unwrap_or_default();
-        Ok(Rollout::of(publication, &snapshot, self.read_nodes(None)?, now))
+        let snapshot = PublicationReader::new(self.clone()).read().unwrap_or_default();
+        Ok(Rollout::compute(publication, &snapshot, self.read_nodes(None)?, now))
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Store;
-use super::snapshot::{Reader, Snapshot};
+use super::publication_set::{PublicationReader, PublicationSet};
 use crate::escape::Escaped;
 use crate::task;
 
@@ -26,45 +26,46 @@ const ASKED_LOOK: Duration = Duration::from_secs(2);
 
 /// The current publications of a store. Clones share one follower.
 #[derive(Clone, Debug)]
-pub struct Watched {
-    current: watch::Receiver<Arc<Snapshot>>,
+pub struct PublicationWatch {
+    current: watch::Receiver<Arc<PublicationSet>>,
     asked: Arc<Notify>,
     /// The number of completed reads.
     looks: watch::Receiver<u64>,
     _task: Arc<AbortOnDropHandle<()>>,
 }
 
-struct Follower {
-    snapshots: watch::Sender<Arc<Snapshot>>,
+struct PublicationFollower {
+    snapshots: watch::Sender<Arc<PublicationSet>>,
     looks: watch::Sender<u64>,
     notices: Arc<Notify>,
     asked: Arc<Notify>,
     _watcher: Option<RecommendedWatcher>,
 }
 
-impl Watched {
+impl PublicationWatch {
     /// Reads all publications, and follows them until the last clone is dropped. Needs a tokio runtime.
-    pub async fn start(store: Store) -> Watched {
+    pub async fn start(store: Store) -> PublicationWatch {
         let notices = Arc::new(Notify::new());
         let watcher = watch(&store.publications(), Arc::clone(&notices));
         // The watch is set up before the first read, so that no change is missed.
-        let (reader, first) = look(Reader::new(store)).await;
+        let (reader, first) = read_files(PublicationReader::new(store)).await;
         let (snapshots, current) = watch::channel(Arc::new(first.unwrap_or_default()));
         let (looks_made, looks) = watch::channel(0);
         let asked = Arc::new(Notify::new());
-        let follower = Follower { snapshots, looks: looks_made, notices, asked: Arc::clone(&asked), _watcher: watcher };
+        let follower =
+            PublicationFollower { snapshots, looks: looks_made, notices, asked: Arc::clone(&asked), _watcher: watcher };
         let task = task::background("publications", follower.run(reader));
-        Watched { current, asked, looks, _task: Arc::new(AbortOnDropHandle::new(task)) }
+        PublicationWatch { current, asked, looks, _task: Arc::new(AbortOnDropHandle::new(task)) }
     }
 
     /// Returns the current publications.
-    pub fn current(&self) -> Arc<Snapshot> {
+    pub fn current(&self) -> Arc<PublicationSet> {
         Arc::clone(&self.current.borrow())
     }
 
     /// Returns the publications after another read, because another control plane may have read newer ones. Concurrent
     /// requests share a read, and there are at most 20 reads per second.
-    pub async fn look_again(&self) -> Arc<Snapshot> {
+    pub async fn refresh(&self) -> Arc<PublicationSet> {
         let mut looks = self.looks.clone();
         let before = *looks.borrow_and_update();
         self.asked.notify_one();
@@ -74,20 +75,20 @@ impl Watched {
     }
 
     /// Returns the current publications, and every change.
-    pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
+    pub fn subscribe(&self) -> watch::Receiver<Arc<PublicationSet>> {
         self.current.clone()
     }
 }
 
-impl Follower {
-    async fn run(self, mut reader: Option<Reader>) {
+impl PublicationFollower {
+    async fn run(self, mut reader: Option<PublicationReader>) {
         while let Some(known) = reader {
             tokio::select! {
                 () = self.notices.notified() => sleep(SETTLE).await,
                 () = self.asked.notified() => sleep(SETTLE_ASKED).await,
                 () = sleep(LOOK_EVERY) => {}
             }
-            let (next, changed) = look(known).await;
+            let (next, changed) = read_files(known).await;
             if let Some(snapshot) = changed {
                 self.snapshots.send_replace(Arc::new(snapshot));
             }
@@ -101,7 +102,7 @@ impl Follower {
 }
 
 /// Reads the files on a blocking thread. Returns `None` for the reader if it panicked.
-async fn look(mut reader: Reader) -> (Option<Reader>, Option<Snapshot>) {
+async fn read_files(mut reader: PublicationReader) -> (Option<PublicationReader>, Option<PublicationSet>) {
     let done = tokio::task::spawn_blocking(move || {
         let changed = reader.read();
         (reader, changed)

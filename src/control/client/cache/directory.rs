@@ -35,7 +35,7 @@ const OF_THE_SYSTEM: &str = "lost+found";
 
 /// The kind of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
+enum DirectoryKind {
     /// A cache with its marker.
     Marked,
     /// Missing or empty.
@@ -64,8 +64,8 @@ pub fn check(directory: &Path) -> Result<(), CacheError> {
 pub(super) fn claim(directory: &Path) -> Result<(), CacheError> {
     make(directory)?;
     match inspect(directory)? {
-        Found::Marked => {}
-        Found::New | Found::Unmarked => {
+        DirectoryKind::Marked => {}
+        DirectoryKind::New | DirectoryKind::Unmarked => {
             let next = directory.join(MARKER_NEXT);
             files::write(&next, CONTENT)?;
             files::rename(&next, &directory.join(MARKER))?;
@@ -80,10 +80,10 @@ fn make(directory: &Path) -> Result<(), CacheError> {
     made.map_err(|cause| CacheError::io(directory, "created", cause))
 }
 
-fn inspect(directory: &Path) -> Result<Found, CacheError> {
+fn inspect(directory: &Path) -> Result<DirectoryKind, CacheError> {
     let mut names = match names(directory) {
         Ok(names) => names,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::New),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(DirectoryKind::New),
         Err(cause) => return Err(CacheError::io(directory, "read", cause)),
     };
     let foreign = |entry: &str| CacheError::NoCache { directory: directory.to_owned(), entry: entry.to_owned() };
@@ -96,7 +96,7 @@ fn inspect(directory: &Path) -> Result<Found, CacheError> {
         let content = files::read(&path, MAX_MARKER).map_err(|cause| CacheError::io(&path, "read", cause))?;
         let content = content.unwrap_or_default();
         if content == CONTENT {
-            return Ok(Found::Marked);
+            return Ok(DirectoryKind::Marked);
         }
         if is_other_format(&content) {
             return Err(CacheError::Marker(path));
@@ -105,7 +105,7 @@ fn inspect(directory: &Path) -> Result<Found, CacheError> {
         names.remove(at);
     }
     if names.is_empty() {
-        return Ok(Found::New);
+        return Ok(DirectoryKind::New);
     }
     let has = |name: &str| names.iter().any(|found| found == name);
     // Versions without a marker created `segments` and then `lock` before anything else.
@@ -128,7 +128,7 @@ fn inspect(directory: &Path) -> Result<Found, CacheError> {
     if !segments.is_empty() && !RECORDS.into_iter().any(has) {
         return Err(foreign(SEGMENTS));
     }
-    Ok(Found::Unmarked)
+    Ok(DirectoryKind::Unmarked)
 }
 
 /// Returns whether a marker is complete and names another format.
@@ -228,7 +228,7 @@ mod tests {
             let after = tree(root.path());
             assert!(before.iter().filter(|name| !name.ends_with(MARKER_NEXT)).all(|name| after.contains(name)));
             claim(root.path()).unwrap();
-            assert_eq!(inspect(root.path()).unwrap(), Found::Marked);
+            assert_eq!(inspect(root.path()).unwrap(), DirectoryKind::Marked);
         }
         let root = with(&[]);
         claim(&root.path().join("a/b")).unwrap();

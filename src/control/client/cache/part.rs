@@ -9,7 +9,7 @@ use crate::intel::manifest::{Digest, Hasher};
 
 /// A file that grows to a segment.
 #[derive(Debug)]
-pub(in super::super) struct Part {
+pub(in super::super) struct PartialSegment {
     path: PathBuf,
     file: File,
     digest: Digest,
@@ -20,8 +20,8 @@ pub(in super::super) struct Part {
     bytes: u64,
 }
 
-impl Part {
-    pub(super) fn open(path: PathBuf, digest: Digest, bytes: u64) -> Result<Part, CacheError> {
+impl PartialSegment {
+    pub(super) fn open(path: PathBuf, digest: Digest, bytes: u64) -> Result<PartialSegment, CacheError> {
         let open = || {
             let mut file = files::private().create(true).truncate(false).read(true).write(true).open(&path)?;
             let mut hasher = Hasher::default();
@@ -35,7 +35,7 @@ impl Part {
             Ok((file, hasher, written))
         };
         let (file, hasher, written) = open().map_err(|cause| CacheError::io(&path, "opened", cause))?;
-        Ok(Part { path, file, digest, hasher, written, bytes })
+        Ok(PartialSegment { path, file, digest, hasher, written, bytes })
     }
 
     pub(in super::super) fn digest(&self) -> Digest {

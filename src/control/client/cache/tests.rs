@@ -24,8 +24,8 @@ fn signed(manifest: &Manifest) -> Signed {
     Signed { manifest: manifest.to_bytes().unwrap(), signatures: vec![signature] }
 }
 
-fn seen(version: u64) -> Highest {
-    Highest { version, manifest: Digest::of(&version.to_be_bytes()) }
+fn seen(version: u64) -> HighestVersion {
+    HighestVersion { version, manifest: Digest::of(&version.to_be_bytes()) }
 }
 
 fn put(cache: &Cache, bytes: &[u8]) {
@@ -82,8 +82,8 @@ fn any_damage_of_the_highest_version_is_seen() {
         bad[at] ^= 1;
         fs::write(&path, &bad).unwrap();
         let cache = Cache::open(directory.path(), LIMIT).unwrap();
-        assert!(matches!(cache.highest(Mode::Serve), Err(CacheError::Highest { .. })), "byte {at}");
-        assert!(matches!(cache.raise(Mode::Serve, seen(200)), Err(CacheError::Highest { .. })), "byte {at}");
+        assert!(matches!(cache.highest(Mode::Serve), Err(CacheError::HighestVersion { .. })), "byte {at}");
+        assert!(matches!(cache.raise(Mode::Serve, seen(200)), Err(CacheError::HighestVersion { .. })), "byte {at}");
     }
     fs::write(&path, &good[..good.len() / 2]).unwrap();
     assert!(Cache::open(directory.path(), LIMIT).unwrap().highest(Mode::Shadow).is_err());
@@ -111,7 +111,7 @@ fn any_damage_of_a_last_good_manifest_is_seen() {
         let mut bad = good.clone();
         bad[at] ^= bit;
         fs::write(&path, &bad).unwrap();
-        assert!(matches!(cache.last_good(Mode::Serve), Err(KeptError::Damaged { .. })), "byte {at}");
+        assert!(matches!(cache.last_good(Mode::Serve), Err(RecordError::Damaged { .. })), "byte {at}");
     }
     cache.forget(Mode::Serve).unwrap();
     assert_eq!(cache.last_good(Mode::Serve).unwrap(), None);
@@ -172,8 +172,8 @@ fn garbage_goes_and_what_is_kept_stays() {
         put(&cache, segment);
     }
     let left = || (0..5).filter(|n| has(&cache, &segments[*n])).collect::<Vec<_>>();
-    cache.keep(Mode::Serve, Keep::LastGood, Some(&of(1, &[0])));
-    cache.keep(Mode::Serve, Keep::Serving, Some(&of(2, &[0, 1])));
+    cache.keep(Mode::Serve, KeepReason::LastGood, Some(&of(1, &[0])));
+    cache.keep(Mode::Serve, KeepReason::Serving, Some(&of(2, &[0, 1])));
     cache.part(Digest::of(b"other"), 5).unwrap().append(b"oth").unwrap();
     cache.make_room(Mode::Serve, &of(3, &[1, 2, 2])).unwrap();
     assert_eq!(left(), [0, 1, 2]);
@@ -184,7 +184,7 @@ fn garbage_goes_and_what_is_kept_stays() {
     // The next candidate takes the place of the one before.
     cache.make_room(Mode::Serve, &of(4, &[0, 3])).unwrap();
     assert_eq!(left(), [0, 1]);
-    cache.keep(Mode::Serve, Keep::Serving, None);
+    cache.keep(Mode::Serve, KeepReason::Serving, None);
     cache.collect_garbage().unwrap();
     assert_eq!(left(), [0]);
     assert!(cache.make_room(Mode::Serve, &of(5, &[0, 1, 2, 3])).is_err());

@@ -19,7 +19,7 @@ const MAX_HIGHEST: u64 = 4096;
 /// The highest version of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Highest {
+pub struct HighestVersion {
     /// The version.
     pub version: u64,
     /// The digest of the manifest's exact bytes.
@@ -28,7 +28,7 @@ pub struct Highest {
 
 /// The reason that a record cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum KeptError {
+pub enum RecordError {
     /// The disk failed.
     #[error("{path}: cannot be read: {cause}; check the disk of `intel.control.cache`")]
     Io {
@@ -77,28 +77,28 @@ fn unseal<T: Serialize + for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, Str
 /// Used instead of a table by slot, so that the keys have one order.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Versions {
-    serve: Option<Highest>,
-    shadow: Option<Highest>,
+struct HighestVersions {
+    serve: Option<HighestVersion>,
+    shadow: Option<HighestVersion>,
 }
 
 pub(super) fn highest_path(directory: &Path) -> PathBuf {
     directory.join("highest.json")
 }
 
-pub(super) fn read_highest(directory: &Path) -> Result<HashMap<Mode, Highest>, KeptError> {
+pub(super) fn read_highest(directory: &Path) -> Result<HashMap<Mode, HighestVersion>, RecordError> {
     let path = highest_path(directory);
-    let bytes = files::read(&path, MAX_HIGHEST).map_err(|cause| KeptError::Io { path: path.clone(), cause })?;
+    let bytes = files::read(&path, MAX_HIGHEST).map_err(|cause| RecordError::Io { path: path.clone(), cause })?;
     let Some(bytes) = bytes else { return Ok(HashMap::new()) };
-    let Versions { serve, shadow } = unseal(&bytes).map_err(|cause| KeptError::Damaged { path, cause })?;
+    let HighestVersions { serve, shadow } = unseal(&bytes).map_err(|cause| RecordError::Damaged { path, cause })?;
     let each = [(Mode::Serve, serve), (Mode::Shadow, shadow)];
     Ok(each.into_iter().filter_map(|(mode, highest)| Some((mode, highest?))).collect())
 }
 
-pub(super) fn write_highest(directory: &Path, highest: &HashMap<Mode, Highest>) -> Result<(), CacheError> {
+pub(super) fn write_highest(directory: &Path, highest: &HashMap<Mode, HighestVersion>) -> Result<(), CacheError> {
     let of = |mode| highest.get(&mode).copied();
     let path = highest_path(directory);
-    let bytes = seal(&path, &Versions { serve: of(Mode::Serve), shadow: of(Mode::Shadow) })?;
+    let bytes = seal(&path, &HighestVersions { serve: of(Mode::Serve), shadow: of(Mode::Shadow) })?;
     let next = directory.join("highest.json.next");
     files::write(&next, &bytes)?;
     files::rename(&next, &path)
@@ -112,10 +112,10 @@ fn staged(directory: &Path, mode: Mode) -> PathBuf {
     directory.join(format!("{mode}.json.next"))
 }
 
-pub(super) fn read(directory: &Path, mode: Mode) -> Result<Option<Signed>, KeptError> {
+pub(super) fn read(directory: &Path, mode: Mode) -> Result<Option<Signed>, RecordError> {
     let path = path(directory, mode);
-    let bytes = files::read(&path, MAX_KEPT).map_err(|cause| KeptError::Io { path: path.clone(), cause })?;
-    bytes.map(|bytes| unseal(&bytes)).transpose().map_err(|cause| KeptError::Damaged { path, cause })
+    let bytes = files::read(&path, MAX_KEPT).map_err(|cause| RecordError::Io { path: path.clone(), cause })?;
+    bytes.map(|bytes| unseal(&bytes)).transpose().map_err(|cause| RecordError::Damaged { path, cause })
 }
 
 pub(super) fn stage(directory: &Path, mode: Mode, signed: &Signed) -> Result<(), CacheError> {

@@ -4,68 +4,78 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::cache::Highest;
-use super::refusal::Refusal;
+use super::cache::HighestVersion;
+use super::refusal::ManifestRefusal;
 use super::settings::Settings;
 use crate::intel::manifest::{Digest, Manifest, Mode, Signed, verify};
 
 /// A verified manifest.
 #[derive(Clone, Debug)]
-pub(super) struct Judged {
+pub(super) struct VerifiedManifest {
     pub(super) manifest: Arc<Manifest>,
     pub(super) signed: Arc<Signed>,
     /// The digest of its exact bytes.
     pub(super) digest: Digest,
 }
 
-impl Judged {
+impl VerifiedManifest {
     /// Returns its version and digest, to be recorded as the highest version.
-    pub(super) fn as_highest(&self) -> Highest {
-        Highest { version: self.manifest.version, manifest: self.digest }
+    pub(super) fn as_highest(&self) -> HighestVersion {
+        HighestVersion { version: self.manifest.version, manifest: self.digest }
     }
 }
 
 /// Verifies what holds for every manifest of a slot, new or kept: a trusted key signed its bytes, it is a manifest, and
 /// it is for this slot of this node. Bytes without a trusted signature are not parsed, and a refusal quotes none of them.
-pub(super) fn sound(signed: Signed, slot: Mode, settings: &Settings) -> Result<Judged, Refusal> {
+pub(super) fn check_signed(
+    signed: Signed,
+    slot: Mode,
+    settings: &Settings,
+) -> Result<VerifiedManifest, ManifestRefusal> {
     if !settings.trusted.is_empty() {
         verify(&signed.manifest, &signed.signatures, &settings.trusted)?;
     }
     let manifest = Manifest::parse(&signed.manifest)?;
     if manifest.audience != settings.audience {
-        return Err(Refusal::Audience { found: manifest.audience, own: settings.audience.clone() });
+        return Err(ManifestRefusal::Audience { found: manifest.audience, own: settings.audience.clone() });
     }
     if manifest.mode != slot {
-        return Err(Refusal::Mode { found: manifest.mode, slot });
+        return Err(ManifestRefusal::Mode { found: manifest.mode, slot });
     }
     let digest = Digest::of(&signed.manifest);
-    Ok(Judged { manifest: Arc::new(manifest), signed: Arc::new(signed), digest })
+    Ok(VerifiedManifest { manifest: Arc::new(manifest), signed: Arc::new(signed), digest })
 }
 
 /// Checks a manifest that is not active yet: its version is not lower than the highest version, and it is not expired.
-pub(super) fn fresh(judged: &Judged, seen: Option<Highest>, now: Timestamp) -> Result<(), Refusal> {
-    let found = judged.manifest.version;
+pub(super) fn check_fresh(
+    verified: &VerifiedManifest,
+    seen: Option<HighestVersion>,
+    now: Timestamp,
+) -> Result<(), ManifestRefusal> {
+    let found = verified.manifest.version;
     match seen {
-        Some(Highest { version, .. }) if found < version => {
-            return Err(Refusal::Older { found, highest: version });
+        Some(HighestVersion { version, .. }) if found < version => {
+            return Err(ManifestRefusal::Older { found, highest: version });
         }
-        Some(Highest { version, manifest }) if found == version && manifest != judged.digest => {
-            return Err(Refusal::Other(found));
+        Some(HighestVersion { version, manifest }) if found == version && manifest != verified.digest => {
+            return Err(ManifestRefusal::Other(found));
         }
         _ => {}
     }
-    match judged.manifest.expires {
-        Some(expires) if judged.manifest.is_expired(now) => Err(Refusal::Expired(expires)),
+    match verified.manifest.expires {
+        Some(expires) if verified.manifest.is_expired(now) => Err(ManifestRefusal::Expired(expires)),
         _ => Ok(()),
     }
 }
 
 /// Checks a manifest that was kept on disk. It was valid once, so it may have expired; it is not newer than the highest
 /// version, unless that record is missing.
-pub(super) fn kept(judged: &Judged, seen: Option<Highest>) -> Result<(), Refusal> {
+pub(super) fn check_kept(verified: &VerifiedManifest, seen: Option<HighestVersion>) -> Result<(), ManifestRefusal> {
     match seen {
-        Some(Highest { version, manifest }) if version == judged.manifest.version && manifest != judged.digest => {
-            Err(Refusal::Other(version))
+        Some(HighestVersion { version, manifest })
+            if version == verified.manifest.version && manifest != verified.digest =>
+        {
+            Err(ManifestRefusal::Other(version))
         }
         _ => Ok(()),
     }
@@ -94,12 +104,12 @@ mod tests {
         }
     }
 
-    fn refused(manifest: &[u8], signatures: Vec<Signature>, settings: &Settings) -> Refusal {
+    fn refused(manifest: &[u8], signatures: Vec<Signature>, settings: &Settings) -> ManifestRefusal {
         let signed = Signed { manifest: manifest.to_vec(), signatures };
-        sound(signed, Mode::Serve, settings).expect_err("it is taken")
+        check_signed(signed, Mode::Serve, settings).expect_err("it is taken")
     }
 
-    fn judged(version: u64, content: u8, expires: Option<i64>) -> Judged {
+    fn verified(version: u64, content: u8, expires: Option<i64>) -> VerifiedManifest {
         let manifest = Manifest {
             audience: "a".to_owned(),
             version,
@@ -111,7 +121,7 @@ mod tests {
             rules: Vec::new(),
         };
         let signed = Signed { manifest: Vec::new(), signatures: Vec::new() };
-        Judged { manifest: Arc::new(manifest), signed: Arc::new(signed), digest: Digest([content; 32]) }
+        VerifiedManifest { manifest: Arc::new(manifest), signed: Arc::new(signed), digest: Digest([content; 32]) }
     }
 
     /// Text that could start a new line in a log, or colour a terminal.
@@ -166,14 +176,14 @@ mod tests {
             version in 1..5u64, content in 0..3u8, expires in proptest::option::of(1..5i64),
             seen in proptest::option::of((1..5u64, 0..3u8)), now in 0..5i64,
         ) {
-            let judged = judged(version, content, expires);
-            let seen = seen.map(|(version, content)| Highest { version, manifest: Digest([content; 32]) });
-            let is_newer = seen.is_none_or(|seen| version > seen.version || seen == judged.as_highest());
+            let verified = verified(version, content, expires);
+            let seen = seen.map(|(version, content)| HighestVersion { version, manifest: Digest([content; 32]) });
+            let is_newer = seen.is_none_or(|seen| version > seen.version || seen == verified.as_highest());
             let is_in_time = expires.is_none_or(|expires| now < expires);
-            let result = fresh(&judged, seen, Timestamp::from_second(now).unwrap());
+            let result = check_fresh(&verified, seen, Timestamp::from_second(now).unwrap());
             prop_assert_eq!(result.is_ok(), is_newer && is_in_time, "{:?}", result);
-            let is_other = seen.is_some_and(|seen| seen.version == version && seen.manifest != judged.digest);
-            prop_assert_eq!(kept(&judged, seen).is_ok(), !is_other);
+            let is_other = seen.is_some_and(|seen| seen.version == version && seen.manifest != verified.digest);
+            prop_assert_eq!(check_kept(&verified, seen).is_ok(), !is_other);
         }
     }
 }

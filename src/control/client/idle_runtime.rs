@@ -23,27 +23,27 @@ const BYTES_A_SECOND: u64 = 64 << 20;
 /// The runtime: one thread that follows the stream, and blocking threads that are started on demand and end after ten
 /// idle seconds.
 #[derive(Debug)]
-pub(super) struct Background {
+pub(super) struct IdleRuntime {
     /// `None` while it is dropped.
     runtime: Option<Runtime>,
     idle: Handle,
     /// The runtime of the program, set when the stream is followed.
-    others: OnceLock<Handle>,
+    program_runtime: OnceLock<Handle>,
 }
 
-impl Background {
+impl IdleRuntime {
     /// # Errors
     /// The system cannot start a thread, or has no descriptors for its events.
-    pub(super) fn start() -> io::Result<Background> {
+    pub(super) fn start() -> io::Result<IdleRuntime> {
         let mut builder = Builder::new_multi_thread();
-        let builder = builder.worker_threads(1).thread_name("hotlist-control").on_thread_start(stand_back);
+        let builder = builder.worker_threads(1).thread_name("hotlist-control").on_thread_start(set_idle_priority);
         let runtime = builder.enable_all().build()?;
-        Ok(Background { idle: runtime.handle().clone(), runtime: Some(runtime), others: OnceLock::new() })
+        Ok(IdleRuntime { idle: runtime.handle().clone(), runtime: Some(runtime), program_runtime: OnceLock::new() })
     }
 
     /// Runs the future that follows the stream. It ends when this future is dropped. Needs the tokio runtime of the program.
     pub(super) async fn follow(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.others.get_or_init(Handle::current);
+        self.program_runtime.get_or_init(Handle::current);
         if let Err(error) = AbortOnDropHandle::new(self.idle.spawn(work)).await
             && let Ok(panic) = error.try_into_panic()
         {
@@ -53,29 +53,29 @@ impl Background {
 
     /// Starts the schedule of one reload with this many bytes of segments. It may run at idle priority for at least
     /// `patience`.
-    pub(super) fn pace(&self, patience: Duration, bytes: u64) -> Pace {
+    pub(super) fn schedule(&self, patience: Duration, bytes: u64) -> ReloadSchedule {
         let late = Instant::now() + patience + Duration::from_secs(bytes / BYTES_A_SECOND);
-        Pace { idle: self.idle.clone(), others: self.others().clone(), late }
+        ReloadSchedule { idle: self.idle.clone(), program_runtime: self.program_runtime().clone(), late }
     }
 
     /// No reload is late before the stream is followed.
-    fn others(&self) -> &Handle {
-        self.others.get().unwrap_or(&self.idle)
+    fn program_runtime(&self) -> &Handle {
+        self.program_runtime.get().unwrap_or(&self.idle)
     }
 
     /// Runs work that blocks briefly.
     ///
     /// # Errors
     /// `work` panicked, or the program ends.
-    pub(super) async fn at_once<T: Send + 'static>(
+    pub(super) async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JoinError> {
-        self.others().spawn_blocking(work).await
+        self.program_runtime().spawn_blocking(work).await
     }
 }
 
-impl Drop for Background {
+impl Drop for IdleRuntime {
     fn drop(&mut self) {
         // Waiting for running work would block a thread that must not block.
         if let Some(runtime) = self.runtime.take() {
@@ -86,13 +86,13 @@ impl Drop for Background {
 
 /// Where the steps of one reload run.
 #[derive(Clone, Debug)]
-pub(super) struct Pace {
+pub(super) struct ReloadSchedule {
     idle: Handle,
-    others: Handle,
+    program_runtime: Handle,
     late: Instant,
 }
 
-impl Pace {
+impl ReloadSchedule {
     /// Runs blocking work: at idle priority, until the reload is late.
     ///
     /// # Errors
@@ -101,7 +101,7 @@ impl Pace {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JoinError> {
-        let threads = if self.is_late() { &self.others } else { &self.idle };
+        let threads = if self.is_late() { &self.program_runtime } else { &self.idle };
         threads.spawn_blocking(work).await
     }
 
@@ -114,22 +114,22 @@ impl Pace {
     ///
     /// # Errors
     /// `work` panicked, or the program ends.
-    pub(super) async fn hurry<T: Send + 'static>(
+    pub(super) async fn run_on_program_runtime<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, JoinError> {
-        AbortOnDropHandle::new(self.others.spawn(work)).await
+        AbortOnDropHandle::new(self.program_runtime.spawn(work)).await
     }
 }
 
 /// Sets this thread to idle priority. This cannot be undone without a privilege, so it applies to whole threads.
-fn stand_back() {
-    static SAID: Once = Once::new();
+fn set_idle_priority() {
+    static LOGGED: Once = Once::new();
     let set = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, IDLE);
     // The niceness is set in addition to the policy, which may not be permitted and does not matter.
     if thread_schedule_policy() != Ok(IDLE) {
         let error = set.err().map(|error| error.to_string()).unwrap_or_default();
-        SAID.call_once(|| {
+        LOGGED.call_once(|| {
             tracing::warn!(error, "cannot set idle priority for reloads, latency may rise during reloads: allow the system call sched_setscheduler");
         });
     }
@@ -143,47 +143,47 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_millis(100);
 
-    async fn policy(pace: &Pace) -> ThreadSchedulePolicy {
-        pace.run(|| thread_schedule_policy().unwrap()).await.unwrap()
+    async fn policy(schedule: &ReloadSchedule) -> ThreadSchedulePolicy {
+        schedule.run(|| thread_schedule_policy().unwrap()).await.unwrap()
     }
 
     #[tokio::test]
     async fn a_reload_stands_back_until_it_is_late() {
-        let background = Background::start().unwrap();
+        let idle_runtime = IdleRuntime::start().unwrap();
         let (tell, told) = oneshot::channel();
-        background.follow(async { tell.send(thread_schedule_policy()).unwrap() }).await;
+        idle_runtime.follow(async { tell.send(thread_schedule_policy()).unwrap() }).await;
         assert_eq!(told.await.unwrap(), Ok(IDLE));
-        assert_eq!(policy(&background.pace(PATIENCE, 0)).await, IDLE);
-        let late = Pace { late: Instant::now(), ..background.pace(PATIENCE, 0) };
+        assert_eq!(policy(&idle_runtime.schedule(PATIENCE, 0)).await, IDLE);
+        let late = ReloadSchedule { late: Instant::now(), ..idle_runtime.schedule(PATIENCE, 0) };
         assert_ne!(policy(&late).await, IDLE);
-        assert_ne!(late.hurry(async { thread_schedule_policy() }).await.unwrap(), Ok(IDLE));
-        assert_ne!(background.at_once(thread_schedule_policy).await.unwrap(), Ok(IDLE));
+        assert_ne!(late.run_on_program_runtime(async { thread_schedule_policy() }).await.unwrap(), Ok(IDLE));
+        assert_ne!(idle_runtime.run_blocking(thread_schedule_policy).await.unwrap(), Ok(IDLE));
     }
 
     #[tokio::test]
     async fn more_bytes_may_take_longer() {
-        let background = Background::start().unwrap();
-        let (small, large) = (background.pace(PATIENCE, 0), background.pace(PATIENCE, 10 * BYTES_A_SECOND));
+        let idle_runtime = IdleRuntime::start().unwrap();
+        let (small, large) = (idle_runtime.schedule(PATIENCE, 0), idle_runtime.schedule(PATIENCE, 10 * BYTES_A_SECOND));
         assert!(large.late - small.late >= Duration::from_secs(10));
         assert!(small.late.saturating_duration_since(Instant::now()) <= PATIENCE);
     }
 
     #[tokio::test]
     async fn a_panic_is_an_error() {
-        let background = Background::start().unwrap();
-        let failed = background.pace(PATIENCE, 0).run(|| panic!("on purpose")).await;
+        let idle_runtime = IdleRuntime::start().unwrap();
+        let failed = idle_runtime.schedule(PATIENCE, 0).run(|| panic!("on purpose")).await;
         assert!(failed.is_err_and(|error| error.is_panic()));
     }
 
     #[tokio::test]
     async fn what_follows_ends_with_its_future() {
-        let background = Background::start().unwrap();
+        let idle_runtime = IdleRuntime::start().unwrap();
         let (held, dropped) = oneshot::channel::<()>();
         let forever = async move {
             let _held = held;
             std::future::pending().await
         };
-        assert!(tokio::time::timeout(Duration::from_millis(10), background.follow(forever)).await.is_err());
+        assert!(tokio::time::timeout(Duration::from_millis(10), idle_runtime.follow(forever)).await.is_err());
         assert!(dropped.await.is_err());
     }
 }

@@ -20,33 +20,33 @@ pub const MAX_PUBLICATIONS: usize = 1024;
 
 /// The publications at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {
+pub struct PublicationSet {
     publications: Vec<Arc<Publication>>,
     /// Whether a publication of this mode has never been readable, so that the content is unknown.
     doubtful: [bool; 2],
 }
 
 /// The fingerprint of a file's state: device, inode, length, and times of change in nanoseconds.
-type Print = (u64, u64, u64, [i64; 4]);
+type FileState = (u64, u64, u64, [i64; 4]);
 
 /// The fingerprint of a file that could not be read.
-const UNREAD: Print = (0, 0, u64::MAX, [0; 4]);
+const UNREAD: FileState = (0, 0, u64::MAX, [0; 4]);
 
-struct Known {
-    print: Print,
+struct KnownFile {
+    state: FileState,
     mode: Mode,
     publication: Option<Arc<Publication>>,
 }
 
 /// Reads publications repeatedly.
-pub(super) struct Reader {
+pub(super) struct PublicationReader {
     store: Store,
-    known: BTreeMap<String, Known>,
+    known: BTreeMap<String, KnownFile>,
     /// Whether the directory could be read last time.
     readable: bool,
 }
 
-impl Snapshot {
+impl PublicationSet {
     /// Returns the publication for a node with these labels: of those that target the node the one with the most labels,
     /// and of several the first by name.
     pub fn wanted(&self, labels: &Labels, mode: Mode) -> Option<&Arc<Publication>> {
@@ -71,13 +71,13 @@ impl Snapshot {
     }
 }
 
-impl Reader {
-    pub(super) fn new(store: Store) -> Reader {
-        Reader { store, known: BTreeMap::new(), readable: true }
+impl PublicationReader {
+    pub(super) fn new(store: Store) -> PublicationReader {
+        PublicationReader { store, known: BTreeMap::new(), readable: true }
     }
 
     /// Reads changed files. `None` if nothing changed.
-    pub(super) fn read(&mut self) -> Option<Snapshot> {
+    pub(super) fn read(&mut self) -> Option<PublicationSet> {
         let directory = self.store.publications();
         let found = match list(&directory) {
             Ok(found) => found,
@@ -94,30 +94,30 @@ impl Reader {
         let before = self.known.len();
         self.known.retain(|name, _| found.contains_key(name));
         let mut changed = self.known.len() != before;
-        for (name, (mode, print)) in found {
-            if self.known.get(&name).is_some_and(|known| known.print == print) {
+        for (name, (mode, state)) in found {
+            if self.known.get(&name).is_some_and(|known| known.state == state) {
                 continue;
             }
-            changed |= self.look_at(&directory, name, mode, print);
+            changed |= self.read_file(&directory, name, mode, state);
         }
         changed.then(|| self.snapshot())
     }
 
-    fn look_at(&mut self, directory: &Path, name: String, mode: Mode, print: Print) -> bool {
+    fn read_file(&mut self, directory: &Path, name: String, mode: Mode, state: FileState) -> bool {
         let path = directory.join(&name);
         match Publication::read(&path) {
             Ok(publication) => {
                 let (version, audience) = (publication.manifest.version, &publication.manifest.audience);
                 tracing::info!(publication = name, version, audience, "publication active");
-                self.known.insert(name, Known { print, mode, publication: Some(Arc::new(publication)) });
+                self.known.insert(name, KnownFile { state, mode, publication: Some(Arc::new(publication)) });
             }
             // The file was removed meanwhile, which the next read detects.
             Err(PublicationError::Read(error)) if error.kind() == std::io::ErrorKind::NotFound => return false,
             Err(error) => {
                 // An error that may be temporary is retried at the next read, and logged once.
-                let print = if matches!(error, PublicationError::Read(_)) { UNREAD } else { print };
+                let state = if matches!(error, PublicationError::Read(_)) { UNREAD } else { state };
                 let last = self.known.remove(&name);
-                let told = last.as_ref().is_some_and(|last| last.print == UNREAD && print == UNREAD);
+                let told = last.as_ref().is_some_and(|last| last.state == UNREAD && state == UNREAD);
                 let last = last.and_then(|known| known.publication);
                 let version = last.as_ref().map_or(0, |last| last.manifest.version);
                 if !told {
@@ -129,15 +129,15 @@ impl Reader {
                         "publication refused; the previous version stays active"
                     );
                 }
-                self.known.insert(name, Known { print, mode, publication: last });
+                self.known.insert(name, KnownFile { state, mode, publication: last });
                 return !told;
             }
         }
         true
     }
 
-    pub(super) fn snapshot(&self) -> Snapshot {
-        let mut snapshot = Snapshot::default();
+    pub(super) fn snapshot(&self) -> PublicationSet {
+        let mut snapshot = PublicationSet::default();
         for known in self.known.values() {
             match &known.publication {
                 Some(publication) => snapshot.publications.push(Arc::clone(publication)),
@@ -150,7 +150,7 @@ impl Reader {
 }
 
 /// Returns the files that are named like publications.
-fn list(directory: &Path) -> Result<BTreeMap<String, (Mode, Print)>, StoreError> {
+fn list(directory: &Path) -> Result<BTreeMap<String, (Mode, FileState)>, StoreError> {
     let failed = |cause| StoreError::read(directory, cause);
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(directory).map_err(failed)? {
