@@ -33,9 +33,9 @@ use crate::net::tls::{Acceptor, HTTP_1, TlsError};
 use crate::pipeline::BoxFuture;
 use crate::telemetry;
 
-pub use readiness::{Check, Note, Readiness};
-pub use tap::{Counts, Tap};
-use thread::OwnThread;
+pub use readiness::{Readiness, ReadinessCheck, ReadinessNote};
+pub use tap::{Counts, HitTap};
+use thread::SeparateRuntime;
 
 /// The name of the listener for this host, in the configuration, metrics and logs.
 const ADMIN: &str = "admin";
@@ -107,7 +107,7 @@ pub type SnapshotName = Arc<dyn Fn() -> Arc<str> + Send + Sync>;
 
 /// The content of the admin listener.
 #[derive(Clone)]
-pub struct Pages {
+pub struct AdminPages {
     /// `/readyz`.
     pub readiness: Readiness,
     /// `/metrics`.
@@ -119,7 +119,7 @@ pub struct Pages {
     /// `POST /feeds/{feed}/confirm`: accepts the current size of a feed; `false` if there is no feed of this name.
     pub confirm: Arc<dyn Fn(String) -> BoxFuture<'static, bool> + Send + Sync>,
     /// `/tap`: hits and counters. `None` if nothing is matched.
-    pub tap: Option<(Tap, Counts)>,
+    pub tap: Option<(HitTap, Counts)>,
 }
 
 /// A bound admin listener that does not answer yet.
@@ -129,7 +129,7 @@ pub struct Admin {
     listener: Listener,
     tls: Option<Arc<Acceptor>>,
     /// The runtime of the listener, separate from matching.
-    thread: OwnThread,
+    thread: SeparateRuntime,
 }
 
 impl Admin {
@@ -153,7 +153,7 @@ impl Admin {
         let tls = tls.map(|tls| Acceptor::load(name, tls, HTTP_1)).transpose();
         let tls = tls.map_err(|cause| AdminError::Tls { name, cause })?.map(Arc::new);
         let failed = |source| AdminError::Bind { name, address: address.clone(), source };
-        let thread = OwnThread::new().map_err(failed)?;
+        let thread = SeparateRuntime::new().map_err(failed)?;
         let entered = thread.enter();
         let listener = Listener::bind(name, address).map_err(failed)?.with_spare_descriptors(SPARE_DESCRIPTORS);
         drop(entered);
@@ -172,7 +172,7 @@ impl Admin {
     /// The socket failed, or the system cannot start a thread.
     pub async fn serve(
         self,
-        pages: Pages,
+        pages: AdminPages,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), AdminError> {
         let Admin { name, listener, tls, thread } = self;
@@ -185,7 +185,7 @@ async fn serve(
     name: &'static str,
     listener: Listener,
     tls: Option<Arc<Acceptor>>,
-    pages: Pages,
+    pages: AdminPages,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AdminError> {
     let address = listener.local_address();
@@ -197,7 +197,7 @@ async fn serve(
         .route("/readyz", get(readyz).with_state(pages.readiness))
         .route("/metrics", get(render).with_state((pages.metrics, pages.snapshot)));
     if name == ADMIN && address.is_local() {
-        let Pages { config, confirm, tap, .. } = pages;
+        let AdminPages { config, confirm, tap, .. } = pages;
         let mut private = Router::new().route("/config", get(async move || text(StatusCode::OK, config())));
         if let Some(tap) = tap {
             private = private.merge(Router::new().route("/tap", get(tap::tap)).with_state(tap));
@@ -290,13 +290,13 @@ mod tests {
         let admin = Admin::bind(&Address::parse(address).unwrap(), None).unwrap();
         let (address, readiness) = (admin.address().clone(), Readiness::default());
         let (stop, stopped) = oneshot::channel::<()>();
-        let pages = Pages {
+        let pages = AdminPages {
             readiness: readiness.clone(),
             metrics: recorder.handle(),
             snapshot: Some(Arc::new(|| "acme@42".into())),
             config: Arc::new(|| "shutdown.grace = 30s\n".to_owned()),
             confirm: Arc::new(|feed| Box::pin(std::future::ready(feed == "known"))),
-            tap: Some((Tap::default(), Arc::new(|| (0, 0)))),
+            tap: Some((HitTap::default(), Arc::new(|| (0, 0)))),
         };
         let shutdown = async {
             let _ = stopped.await;

@@ -6,21 +6,21 @@
 
 mod blind_spots;
 mod canary;
-mod compose;
 mod control;
 pub mod descriptors;
+mod effective_config;
 mod follow;
 pub mod indicators;
-mod leaving;
-mod live;
+mod match_stage;
 mod offline;
 pub mod probe;
+mod publisher;
 mod release;
 mod reload;
-mod serving;
-mod settle;
-mod streams;
-mod switch;
+mod reloadable_sinks;
+mod shutdown_announcement;
+mod source_tasks;
+mod unchecked_sources;
 mod wiring;
 
 use std::future::Future;
@@ -35,7 +35,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::admin::{self, Admin, AdminError, Pages, Readiness};
+use crate::admin::{self, Admin, AdminError, AdminPages, Readiness};
 use crate::config::{self, Config, FailureMode, SourceKind};
 use crate::control::client::Client;
 use crate::fields::{FieldError, FieldTable};
@@ -47,19 +47,19 @@ use crate::source::health::Health;
 use crate::source::{Bound, FilterSource, Limits, OtlpSource, ServeError, Shared, VectorSource, bind_beside, filter};
 use crate::task;
 use canary::Canary;
-use compose::Composer;
-use control::Applier;
-use indicators::{Intel, Keeper, Lists, Reporter, Settings};
-use live::Live;
-use serving::{Serving, wait};
-use settle::Settled;
-use streams::{Stream, Streams};
-use switch::Switch;
-use wiring::Wired;
+use control::SnapshotApplier;
+use effective_config::EffectiveConfig;
+use indicators::{AllowlistSet, FeedReporter, FeedSet, FeedWatcherHandle, Settings};
+use match_stage::MatchStage;
+use publisher::SnapshotPublisher;
+use reloadable_sinks::ReloadableSinks;
+use source_tasks::{SourceTasks, wait};
+use unchecked_sources::{SourceStage, UncheckedSources};
+use wiring::ConfiguredSink;
 
-pub use leaving::Leaving;
-pub use offline::{Offline, offline};
+pub use offline::{OfflineDetector, offline};
 pub use reload::Reload;
+pub use shutdown_announcement::ShutdownAnnouncement;
 pub use wiring::{budgets, field_table, policy};
 
 /// The interval of logging fields, feeds and patterns that never matched.
@@ -163,14 +163,14 @@ pub struct Environment {
 pub struct App {
     config: Config,
     /// The active configuration, and the keys that take effect at the next start, for `/config`.
-    shown: Arc<ArcSwap<Settled>>,
+    shown: Arc<ArcSwap<EffectiveConfig>>,
     sources: Vec<Source>,
-    sinks: Vec<Wired>,
+    sinks: Vec<ConfiguredSink>,
     table: Arc<FieldTable>,
-    live: Arc<Live>,
-    composer: Arc<Composer>,
-    client: Option<(Client<Applier>, follow::Open)>,
-    intel: Intel,
+    live: Arc<MatchStage>,
+    publisher: Arc<SnapshotPublisher>,
+    client: Option<(Client<SnapshotApplier>, follow::Open)>,
+    intel: FeedWatcherHandle,
     shared: Shared,
     admin: Option<Admin>,
     probes: Option<Admin>,
@@ -178,7 +178,7 @@ pub struct App {
     health: Health,
     metrics: PrometheusHandle,
     reloads: (mpsc::Sender<Reload>, mpsc::Receiver<Reload>),
-    leaving: Leaving,
+    shutdown_announcement: ShutdownAnnouncement,
 }
 
 struct Source {
@@ -186,9 +186,9 @@ struct Source {
     /// Its socket, which a source of the next configuration may take over.
     listener: Listener,
     /// The matching step of its events.
-    stream: Arc<Stream>,
+    stream: Arc<SourceStage>,
     /// The sinks of its events, which can change while it serves.
-    deliver: Arc<Switch>,
+    deliver: Arc<ReloadableSinks>,
     /// The bound listener, until it serves.
     bound: Option<Bound>,
 }
@@ -218,40 +218,41 @@ impl App {
         let settings = intel_settings(&config, &table);
         let has_control = config.intel.control.is_some();
         let counts = config.failure_mode == FailureMode::Closed;
-        let mut reporter = Reporter::new(readiness.clone(), clock, counts, has_control);
+        let mut reporter = FeedReporter::new(readiness.clone(), clock, counts, has_control);
         // Loading reads files and sorts millions of keys: not on the threads that will answer probes.
         let of_files = settings.clone();
         let load = move || {
             let settings = of_files;
-            let lists = Lists::load(&settings.intel);
-            let mut keeper = Keeper::new(settings, seed);
-            let look = keeper.look(None);
-            reporter.report(&keeper, &look);
-            look.failed.map_or(Ok((keeper, lists, reporter)), |failed| Err(StartError::Snapshot(failed)))
+            let lists = AllowlistSet::load(&settings.intel);
+            let mut feed_set = FeedSet::new(settings, seed);
+            let scan = feed_set.scan(None);
+            reporter.report(&feed_set, &scan);
+            scan.failed.map_or(Ok((feed_set, lists, reporter)), |failed| Err(StartError::Snapshot(failed)))
         };
         let loaded = tokio::task::spawn_blocking(load).await;
-        let (keeper, lists, reporter) = loaded.map_err(|error| StartError::Limits(io::Error::other(error)))??;
+        let (feed_set, lists, reporter) = loaded.map_err(|error| StartError::Limits(io::Error::other(error)))??;
         let rules = wiring::rules(&config, lists.serving().clone());
-        let files = keeper.serving().cloned();
+        let files = feed_set.serving().cloned();
         if let Some(files) = &files {
-            compose::within(files, config.intel.max_bytes).map_err(|error| StartError::TooLarge(error.to_string()))?;
+            publisher::within(files, config.intel.max_bytes)
+                .map_err(|error| StartError::TooLarge(error.to_string()))?;
         }
         // With a control plane, an empty set of files is not a snapshot.
         let at_first = files.clone().filter(|files| !has_control || !files.is_empty());
-        let live = Arc::new(Live::new(rules, at_first, clock));
-        let composer = Composer::new(Arc::clone(&live), readiness.clone(), clock, settings, seed, files);
-        let composer = Arc::new(composer);
-        let published = Arc::clone(&composer);
+        let live = Arc::new(MatchStage::new(rules, at_first, clock));
+        let publisher = SnapshotPublisher::new(Arc::clone(&live), readiness.clone(), clock, settings, seed, files);
+        let publisher = Arc::new(publisher);
+        let published = Arc::clone(&publisher);
         let publish = Box::new(move |snapshot, allowlists| published.set_files(snapshot, allowlists));
         let client = match config.intel.control.clone() {
             None => None,
             Some(control) => {
                 readiness.register(admin::CONTROL, false);
-                let (composer, live) = (Arc::clone(&composer), Arc::clone(&live));
+                let (publisher, live) = (Arc::clone(&publisher), Arc::clone(&live));
                 let canary = config.intel.canary.clone();
                 // Reads every byte of the last good segments.
                 let open: follow::Open =
-                    Arc::new(move || control::open(&control, canary.clone(), &composer, &live, clock));
+                    Arc::new(move || control::open(&control, canary.clone(), &publisher, &live, clock));
                 let first = Arc::clone(&open);
                 let opened = tokio::task::spawn_blocking(move || first()).await;
                 Some((opened.map_err(|error| StartError::Control(error.to_string()))??, open))
@@ -260,15 +261,15 @@ impl App {
         if config.intel.canary.is_some() {
             readiness.register(admin::CANARY, false);
         }
-        let intel = Intel::start(keeper, lists, reporter, publish).map_err(StartError::Limits)?;
+        let intel = FeedWatcherHandle::start(feed_set, lists, reporter, publish).map_err(StartError::Limits)?;
         let sinks = wiring::sinks(&config, &[])?;
         descriptors::warn_of_low_limit(&config);
         wiring::show_sinks(&readiness, &sinks);
         let shared = Shared::start(&wiring::limits(&config)).map_err(StartError::Limits)?;
         let reloads = mpsc::channel(1);
-        let shown = Arc::new(ArcSwap::from_pointee(Settled::whole(config.clone())));
+        let shown = Arc::new(ArcSwap::from_pointee(EffectiveConfig::all_active(config.clone())));
         let health = Health::default();
-        let leaving = Leaving::new(readiness.clone(), health.clone(), Arc::clone(&shown));
+        let shutdown_announcement = ShutdownAnnouncement::new(readiness.clone(), health.clone(), Arc::clone(&shown));
         let mut app = App {
             shown,
             config,
@@ -276,7 +277,7 @@ impl App {
             sinks,
             table,
             live,
-            composer,
+            publisher,
             client,
             intel,
             shared,
@@ -286,7 +287,7 @@ impl App {
             health,
             metrics,
             reloads,
-            leaving,
+            shutdown_announcement,
         };
         let sources: Result<Vec<Source>, StartError> =
             app.config.sources.iter().map(|source| app.bind(source, &app.config, &app.sinks, None)).collect();
@@ -299,7 +300,7 @@ impl App {
         &self,
         source: &config::Source,
         config: &Config,
-        sinks: &[Wired],
+        sinks: &[ConfiguredSink],
         socket: Option<&Listener>,
     ) -> Result<Source, StartError> {
         let failed = |cause| StartError::Source { id: source.id.clone(), cause };
@@ -311,9 +312,9 @@ impl App {
             }
         };
         let limits = Limits { max_request_bytes: source.max_request_bytes(), ..wiring::limits(config) };
-        let switch = Arc::new(Switch::new(wiring::fanout(&source.id, sinks)));
+        let switch = Arc::new(ReloadableSinks::new(wiring::fanout(&source.id, sinks)));
         let deliver: Arc<dyn Deliver> = switch.clone();
-        let stream = Arc::new(Stream::new(Arc::clone(&self.live)));
+        let stream = Arc::new(SourceStage::new(Arc::clone(&self.live)));
         let (live, shared) = (Arc::clone(&stream), &self.shared);
         let bound = match &source.kind {
             SourceKind::Otlp(_) => OtlpSource::on(listener, limits, shared, live, deliver),
@@ -339,8 +340,8 @@ impl App {
     }
 
     /// Returns the handle that turns readiness off before the shutdown.
-    pub fn leaving(&self) -> Leaving {
-        self.leaving.clone()
+    pub fn shutdown_announcement(&self) -> ShutdownAnnouncement {
+        self.shutdown_announcement.clone()
     }
 
     /// Returns the address of the listener for probes.
@@ -358,7 +359,7 @@ impl App {
     /// # Errors
     /// A listener failed.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<Drained, RunError> {
-        let mut serving = Serving::default();
+        let mut serving = SourceTasks::default();
         for source in &mut self.sources {
             serving.start(source);
         }
@@ -367,7 +368,7 @@ impl App {
         let mut probes = JoinSet::new();
         for admin in [self.admin.take(), self.probes.take()].into_iter().flatten() {
             let (shown, intel, live) = (Arc::clone(&self.shown), self.intel.clone(), Arc::clone(&self.live));
-            let pages = Pages {
+            let pages = AdminPages {
                 readiness: self.readiness.clone(),
                 metrics: self.metrics.clone(),
                 snapshot: Some(Arc::new(move || live.snapshot_name())),
@@ -400,8 +401,8 @@ impl App {
         let mut canary = Canary::new(self.config.intel.canary.clone(), self.readiness.clone());
         let mut minutely = tokio::time::interval(CANARY_EVERY);
         minutely.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut streams = Streams::new(self.readiness.clone());
-        let mut often = tokio::time::interval(streams::EVERY);
+        let mut streams = UncheckedSources::new(self.readiness.clone());
+        let mut often = tokio::time::interval(unchecked_sources::EVERY);
         often.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut daily = tokio::time::interval_at(Instant::now() + BLIND_SPOTS_EVERY, BLIND_SPOTS_EVERY);
         let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
@@ -426,8 +427,8 @@ impl App {
                     let sources = self.sources.iter().map(|source| (source.config.id.as_str(), &*source.stream));
                     streams.check(sources, std::time::Instant::now());
                 }
-                _ = minutely.tick() => canary.look(&self.live),
-                () = self.live.changed() => canary.look(&self.live),
+                _ = minutely.tick() => canary.check(&self.live),
+                () = self.live.changed() => canary.check(&self.live),
                 _ = upkeep.tick() => self.metrics.run_upkeep(),
                 // A source that ends without an error was removed by a reload.
                 Some(ended) = serving.tasks.join_next() => ended??,
@@ -435,7 +436,7 @@ impl App {
             }
         }
         health_updates.abort();
-        let grace = self.leaving.grace_left();
+        let grace = self.shutdown_announcement.grace_left();
         tracing::info!(grace_seconds = grace.as_secs(), "draining: completing the requests in flight");
         for stop in serving.stops.values() {
             let _ = stop.send(true);

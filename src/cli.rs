@@ -209,11 +209,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match done {
         Ok(()) => {
-            telemetry::last_words("");
+            telemetry::write_final_message("");
             ExitCode::from(exit::OK)
         }
         Err(failure) => {
-            telemetry::last_words(&match failure {
+            telemetry::write_final_message(&match failure {
                 Failure::OutputClosed => String::new(),
                 _ => failure.to_string(),
             });

@@ -4,8 +4,8 @@
 mod control_plane;
 mod filter;
 mod log;
+mod log_buffer;
 mod metrics;
-mod outlet;
 mod panics;
 mod throttle;
 
@@ -23,7 +23,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::Log;
 use crate::escape::{Printable, Style};
-use outlet::Outlet;
+use log_buffer::LogBuffer;
 
 /// Upper bounds of the buckets of [`STAGE_SECONDS`], in seconds: from one small batch to a sink's time-out.
 const STAGE_BUCKETS: [f64; 12] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 8.0, 30.0];
@@ -32,7 +32,7 @@ const STAGE_BUCKETS: [f64; 12] = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1,
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// The writer of the log to standard error, once [`open_log`] has created it.
-static OUTLET: OnceLock<Outlet> = OnceLock::new();
+static OUTLET: OnceLock<LogBuffer> = OnceLock::new();
 
 /// The environment variable that overrides the log level, in the syntax of `tracing` filters.
 pub const LOG_VARIABLE: &str = "HOTLIST_LOG";
@@ -59,30 +59,30 @@ pub enum TelemetryError {
     Recorder(#[from] BuildError),
 }
 
-/// Writes the output of [`init_log`] and [`last_words`] to standard error on a separate thread from now on, so that a slow
+/// Writes the output of [`init_log`] and [`write_final_message`] to standard error on a separate thread from now on, so that a slow
 /// reader does not block the process. Lines that cannot be written are lost and counted.
 ///
 /// # Errors
 /// The system cannot start a thread.
 pub fn open_log() -> Result<(), TelemetryError> {
-    outlet().map(|_| ())
+    log_buffer().map(|_| ())
 }
 
-fn outlet() -> Result<&'static Outlet, TelemetryError> {
-    if let Some(outlet) = OUTLET.get() {
-        return Ok(outlet);
+fn log_buffer() -> Result<&'static LogBuffer, TelemetryError> {
+    if let Some(log_buffer) = OUTLET.get() {
+        return Ok(log_buffer);
     }
     // Bypasses the standard library's buffer, whose lock may be held by a blocked writer.
     let write = |bytes: &[u8]| Ok(rustix::io::write(io::stderr(), bytes)?);
-    let outlet = Outlet::start(write).map_err(TelemetryError::Thread)?;
-    Ok(OUTLET.get_or_init(|| outlet))
+    let log_buffer = LogBuffer::start(write).map_err(TelemetryError::Thread)?;
+    Ok(OUTLET.get_or_init(|| log_buffer))
 }
 
 /// Sends the process's log, panics included, to standard error. `filter`, the value of [`LOG_VARIABLE`], wins over
 /// `log.level`.
 pub fn init_log(log: Log, filter: Option<&str>) -> Result<(), TelemetryError> {
     let filter = log_filter(log, filter)?;
-    log::subscriber(log.format, filter, has_colours(), outlet()?.clone())
+    log::subscriber(log.format, filter, has_colours(), log_buffer()?.clone())
         .try_init()
         .map_err(|error| TelemetryError::LogTwice(error.to_string()))?;
     panics::install();
@@ -91,18 +91,18 @@ pub fn init_log(log: Log, filter: Option<&str>) -> Result<(), TelemetryError> {
 
 /// Writes a text for people to standard error, after the log, and waits until the log is written: without [`open_log`]
 /// without a limit, otherwise for half a second.
-pub fn last_words(text: &str) {
+pub fn write_final_message(text: &str) {
     let mut line = Vec::new();
     if !text.is_empty() {
         // Writing to memory cannot fail.
         let _ = writeln!(Printable::new(&mut line, Style::Text), "{text}");
     }
     match OUTLET.get() {
-        Some(outlet) => {
+        Some(log_buffer) => {
             if !line.is_empty() {
-                outlet.push(line);
+                log_buffer.push(line);
             }
-            outlet.flush(LAST_LINES);
+            log_buffer.flush(LAST_LINES);
         }
         None => {
             // A failing standard error is ignored.

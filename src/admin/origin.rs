@@ -16,7 +16,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The reason that a request is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum OriginRefusal {
     /// The host name does not belong to this host.
     #[error("the host `{host}` is not this host; use `localhost`, a loopback address or the Unix socket", host = Escaped(.0))]
     Host(String),
@@ -29,24 +29,26 @@ pub(super) enum Refusal {
 }
 
 /// Accepts a request that names this host, and whose `Origin`, if any, is this server.
-pub(super) fn check(headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
-    let host = single(headers, &header::HOST).ok_or(Refusal::NoHost)?;
+pub(super) fn check(headers: &HeaderMap, uri: &Uri) -> Result<(), OriginRefusal> {
+    let host = single(headers, &header::HOST).ok_or(OriginRefusal::NoHost)?;
     // The request target in absolute form takes precedence (RFC 9112 section 3.2.2).
     for host in [Some(host.as_str()), uri.authority().map(|authority| authority.as_str())].into_iter().flatten() {
         if !is_this_host(host) {
-            return Err(Refusal::Host(host.to_owned()));
+            return Err(OriginRefusal::Host(host.to_owned()));
         }
     }
     if headers.contains_key(header::ORIGIN) {
         let origin = single(headers, &header::ORIGIN).unwrap_or_else(|| "several origins".to_owned());
         let own = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
         if own.is_none_or(|own| !own.eq_ignore_ascii_case(&host)) {
-            return Err(Refusal::Origin(origin));
+            return Err(OriginRefusal::Origin(origin));
         }
     }
     // `none`: the user typed the address.
     match headers.get_all(SEC_FETCH_SITE).iter().find(|site| !matches!(site.as_bytes(), b"same-origin" | b"none")) {
-        Some(site) => Err(Refusal::Origin(format!("another site ({})", String::from_utf8_lossy(site.as_bytes())))),
+        Some(site) => {
+            Err(OriginRefusal::Origin(format!("another site ({})", String::from_utf8_lossy(site.as_bytes()))))
+        }
         None => Ok(()),
     }
 }
@@ -80,7 +82,7 @@ mod tests {
     use super::*;
 
     /// Checks a request with these headers.
-    fn checked(headers: &[(&'static str, &str)]) -> Result<(), Refusal> {
+    fn checked(headers: &[(&'static str, &str)]) -> Result<(), OriginRefusal> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_str(value).unwrap());
@@ -147,15 +149,15 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_given_twice_is_refused() {
-        assert_eq!(checked(&[]), Err(Refusal::NoHost));
-        assert_eq!(checked(&[("host", "localhost"), ("host", "evil.example")]), Err(Refusal::NoHost));
+        assert_eq!(checked(&[]), Err(OriginRefusal::NoHost));
+        assert_eq!(checked(&[("host", "localhost"), ("host", "evil.example")]), Err(OriginRefusal::NoHost));
         let origin = "http://localhost";
         let twice = checked(&[("host", "localhost"), ("origin", origin), ("origin", origin)]);
-        assert_eq!(twice, Err(Refusal::Origin("several origins".to_owned())));
+        assert_eq!(twice, Err(OriginRefusal::Origin("several origins".to_owned())));
         let mut headers = HeaderMap::new();
         headers.insert("host", HeaderValue::from_static("localhost"));
         let absolute = check(&headers, &Uri::from_static("http://evil.example/config"));
-        assert_eq!(absolute, Err(Refusal::Host("evil.example".to_owned())));
+        assert_eq!(absolute, Err(OriginRefusal::Host("evil.example".to_owned())));
         assert_eq!(check(&headers, &Uri::from_static("http://localhost/config")), Ok(()));
     }
 

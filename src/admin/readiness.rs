@@ -10,7 +10,7 @@ use crate::escape::Escaped;
 
 /// One check of readiness.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
+pub struct ReadinessCheck {
     /// Its name.
     pub name: &'static str,
     /// Whether a failure makes the process unready.
@@ -23,7 +23,7 @@ pub struct Check {
 
 /// A line of the report that does not affect readiness, created on request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
+pub struct ReadinessNote {
     /// Its subject.
     pub name: String,
     /// Whether its subject works.
@@ -33,7 +33,7 @@ pub struct Note {
 }
 
 #[derive(Default)]
-struct Notes(Option<Box<dyn Fn() -> Vec<Note> + Send + Sync>>);
+struct Notes(Option<Box<dyn Fn() -> Vec<ReadinessNote> + Send + Sync>>);
 
 impl fmt::Debug for Notes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,11 +43,11 @@ impl fmt::Debug for Notes {
 
 /// The readiness of the process, shared between the parts that set it and those that read it.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Inner>);
+pub struct Readiness(Arc<SharedReadiness>);
 
 #[derive(Debug, Default)]
-struct Inner {
-    checks: RwLock<Checks>,
+struct SharedReadiness {
+    checks: RwLock<ReadinessState>,
     /// Creates the lines below the checks.
     notes: RwLock<Notes>,
     /// The current readiness, for those who wait for a change.
@@ -55,9 +55,9 @@ struct Inner {
 }
 
 #[derive(Debug, Default)]
-struct Checks {
+struct ReadinessState {
     draining: bool,
-    checks: Vec<Check>,
+    checks: Vec<ReadinessCheck>,
 }
 
 impl Readiness {
@@ -65,7 +65,7 @@ impl Readiness {
     pub fn register(&self, name: &'static str, counts: bool) {
         self.change(|state| {
             state.checks.retain(|check| check.name != name);
-            state.checks.push(Check { name, counts, good: false, detail: "not yet".to_owned() });
+            state.checks.push(ReadinessCheck { name, counts, good: false, detail: "not yet".to_owned() });
         });
     }
 
@@ -80,7 +80,7 @@ impl Readiness {
     }
 
     /// Changes whether a registered check counts; another name is ignored.
-    pub fn weigh(&self, name: &'static str, counts: bool) {
+    pub fn set_counts(&self, name: &'static str, counts: bool) {
         self.change(|state| {
             if let Some(check) = state.checks.iter_mut().find(|check| check.name == name) {
                 check.counts = counts;
@@ -89,7 +89,7 @@ impl Readiness {
     }
 
     /// Sets the notes below the checks, replacing earlier ones.
-    pub fn annotate(&self, notes: impl Fn() -> Vec<Note> + Send + Sync + 'static) {
+    pub fn annotate(&self, notes: impl Fn() -> Vec<ReadinessNote> + Send + Sync + 'static) {
         *self.0.notes.write().unwrap_or_else(PoisonError::into_inner) = Notes(Some(Box::new(notes)));
     }
 
@@ -100,7 +100,7 @@ impl Readiness {
 
     /// Returns whether the process is ready. Without any check it is not: nothing has been set up yet.
     pub fn is_ready(&self) -> bool {
-        self.read(Checks::are_good)
+        self.read(ReadinessState::are_good)
     }
 
     /// Returns the current readiness, and every change of it.
@@ -109,7 +109,7 @@ impl Readiness {
     }
 
     /// Returns every check, in the order of registration.
-    pub fn checks(&self) -> Vec<Check> {
+    pub fn checks(&self) -> Vec<ReadinessCheck> {
         self.read(|state| state.checks.clone())
     }
 
@@ -117,7 +117,7 @@ impl Readiness {
     pub(super) fn report(&self) -> String {
         let mut text = String::new();
         self.read(|state| {
-            for Check { name, counts, good, detail } in &state.checks {
+            for ReadinessCheck { name, counts, good, detail } in &state.checks {
                 let sign = match (good, counts) {
                     (true, _) => "[+]",
                     (false, true) => "[-]",
@@ -132,7 +132,7 @@ impl Readiness {
             }
         });
         let notes = self.0.notes.read().unwrap_or_else(PoisonError::into_inner);
-        for Note { name, good, detail } in notes.0.as_ref().map(|notes| notes()).unwrap_or_default() {
+        for ReadinessNote { name, good, detail } in notes.0.as_ref().map(|notes| notes()).unwrap_or_default() {
             let sign = if good { "[+]" } else { "[i]" };
             let _ = writeln!(text, "{sign} {}: {}", Escaped(name), Escaped(detail));
         }
@@ -140,7 +140,7 @@ impl Readiness {
     }
 
     // A panic elsewhere leaves a consistent state, so a poisoned lock can be used.
-    fn change(&self, change: impl FnOnce(&mut Checks)) {
+    fn change(&self, change: impl FnOnce(&mut ReadinessState)) {
         let mut checks = self.0.checks.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut checks);
         // Under the lock, so that watchers see the last change last.
@@ -148,12 +148,12 @@ impl Readiness {
         self.0.ready.send_if_modified(|told| std::mem::replace(told, ready) != ready);
     }
 
-    fn read<T>(&self, read: impl FnOnce(&Checks) -> T) -> T {
+    fn read<T>(&self, read: impl FnOnce(&ReadinessState) -> T) -> T {
         read(&self.0.checks.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Checks {
+impl ReadinessState {
     fn are_good(&self) -> bool {
         !self.draining && !self.checks.is_empty() && self.checks.iter().all(|check| check.good || !check.counts)
     }
@@ -169,7 +169,7 @@ mod tests {
         let readiness = Readiness::default();
         readiness.register("a", true);
         readiness.set("a", true, "");
-        let note = |good, detail: &str| Note { name: "sink next".to_owned(), good, detail: detail.to_owned() };
+        let note = |good, detail: &str| ReadinessNote { name: "sink next".to_owned(), good, detail: detail.to_owned() };
         readiness.annotate(move || vec![note(true, "works"), note(false, "fails\nbadly")]);
         assert_eq!(readiness.report(), "[+] a\n[+] sink next: works\n[i] sink next: fails\\nbadly\n");
         assert!(readiness.is_ready());

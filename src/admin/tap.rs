@@ -32,7 +32,7 @@ pub type Counts = Arc<dyn Fn() -> (u64, u64) + Send + Sync>;
 
 /// Sends hits to the watchers.
 #[derive(Clone, Debug)]
-pub struct Tap(Arc<Shared>);
+pub struct HitTap(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -44,14 +44,19 @@ struct Shared {
     left_out: AtomicU64,
 }
 
-impl Default for Tap {
-    fn default() -> Tap {
+impl Default for HitTap {
+    fn default() -> HitTap {
         let (left, left_out) = (AtomicU32::new(HITS_PER_SECOND), AtomicU64::new(0));
-        Tap(Arc::new(Shared { lines: broadcast::Sender::new(MAX_LAG), watchers: AtomicUsize::new(0), left, left_out }))
+        HitTap(Arc::new(Shared {
+            lines: broadcast::Sender::new(MAX_LAG),
+            watchers: AtomicUsize::new(0),
+            left,
+            left_out,
+        }))
     }
 }
 
-impl Tap {
+impl HitTap {
     /// Shows a hit to the watchers. `render` formats its line, and is not called without watchers or above the limit.
     pub fn hit(&self, render: impl FnOnce() -> serde_json::Value) {
         if self.0.watchers.load(Ordering::Relaxed) == 0 {
@@ -77,7 +82,7 @@ impl Tap {
 /// A watcher; removed when dropped.
 struct Watcher {
     lines: broadcast::Receiver<Bytes>,
-    tap: Tap,
+    tap: HitTap,
 }
 
 impl Drop for Watcher {
@@ -87,7 +92,7 @@ impl Drop for Watcher {
 }
 
 /// The state of one response.
-struct Stream {
+struct WatcherStream {
     watcher: Watcher,
     counts: Counts,
     seconds: Interval,
@@ -99,7 +104,7 @@ struct Stream {
 }
 
 pub(super) async fn tap(
-    State((tap, counts)): State<(Tap, Counts)>,
+    State((tap, counts)): State<(HitTap, Counts)>,
     Extension(connection): Extension<Connection>,
 ) -> Response {
     let Some(watcher) = tap.watch() else {
@@ -112,7 +117,7 @@ pub(super) async fn tap(
     seconds.tick().await;
     let (events, hits) = counts();
     let before = (events, hits, tap.0.left_out.load(Ordering::Relaxed));
-    let stream = Stream { watcher, counts, seconds, connection, before, lost: 0 };
+    let stream = WatcherStream { watcher, counts, seconds, connection, before, lost: 0 };
     let lines = stream::unfold(stream, |mut stream| async move {
         let line = stream.next().await?;
         Some((Ok::<Bytes, Infallible>(line), stream))
@@ -120,7 +125,7 @@ pub(super) async fn tap(
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 
-impl Stream {
+impl WatcherStream {
     /// Returns the next line; `None` when the listener drains.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
@@ -164,7 +169,7 @@ mod tests {
     /// there is room for so many watchers and no more.
     #[test]
     fn hits_are_rendered_for_watchers_only_and_within_bounds() {
-        let tap = Tap::default();
+        let tap = HitTap::default();
         tap.hit(|| panic!("nobody watches"));
         let mut watcher = tap.watch().unwrap();
         let mut rendered = 0;

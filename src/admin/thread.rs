@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 /// A runtime that has no thread yet.
 #[derive(Debug)]
-pub(super) struct OwnThread(Option<Runtime>);
+pub(super) struct SeparateRuntime(Option<Runtime>);
 
-impl OwnThread {
+impl SeparateRuntime {
     /// Creates the runtime without a thread. Sockets that are bound while it is entered belong to it.
-    pub(super) fn new() -> io::Result<OwnThread> {
-        Ok(OwnThread(Some(Builder::new_current_thread().enable_all().build()?)))
+    pub(super) fn new() -> io::Result<SeparateRuntime> {
+        Ok(SeparateRuntime(Some(Builder::new_current_thread().enable_all().build()?)))
     }
 
     pub(super) fn enter(&self) -> Option<EnterGuard<'_>> {
@@ -48,7 +48,7 @@ impl OwnThread {
     }
 }
 
-impl Drop for OwnThread {
+impl Drop for SeparateRuntime {
     fn drop(&mut self) {
         // A runtime must not be dropped inside another one if it blocks.
         if let Some(runtime) = self.0.take() {

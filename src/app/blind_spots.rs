@@ -16,10 +16,10 @@ const NAMED: usize = 20;
 
 /// What was seen since the start.
 #[derive(Default)]
-pub(super) struct BlindSpots(Mutex<Seen>);
+pub(super) struct BlindSpots(Mutex<SeenState>);
 
 #[derive(Clone, Default)]
-struct Seen {
+struct SeenState {
     /// The field table that numbers the fields, and the seen fields.
     fields: Option<(Arc<FieldTable>, FieldSet)>,
     feeds: BTreeSet<Arc<str>>,
@@ -43,7 +43,7 @@ pub(super) struct Summary {
 
 impl BlindSpots {
     /// Records a batch.
-    pub(super) fn note(&self, snapshot: &Snapshot, report: &Report) {
+    pub(super) fn record_batch(&self, snapshot: &Snapshot, report: &Report) {
         let mut seen = self.lock();
         seen.lookups += report.counts.lookups;
         seen.passes += report.counts.passes;
@@ -55,16 +55,16 @@ impl BlindSpots {
         }
         if grew {
             let seen = seen_now(seen);
-            tell(&seen.summary(snapshot));
+            set_gauges(&seen.summary(snapshot));
         }
     }
 
     /// Records a new snapshot, which may check other fields.
-    pub(super) fn look_for(&self, snapshot: &Snapshot) {
+    pub(super) fn record_snapshot(&self, snapshot: &Snapshot) {
         let mut seen = self.lock();
         seen.fields_of(snapshot.table());
         let seen = seen_now(seen);
-        tell(&seen.summary(snapshot));
+        set_gauges(&seen.summary(snapshot));
     }
 
     /// Returns the blind spots of a snapshot.
@@ -72,18 +72,18 @@ impl BlindSpots {
         seen_now(self.lock()).summary(snapshot)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Seen> {
+    fn lock(&self) -> MutexGuard<'_, SeenState> {
         // Counters are consistent after a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Clones the state and releases the lock: every batch waits for it.
-fn seen_now(seen: MutexGuard<'_, Seen>) -> Seen {
+fn seen_now(seen: MutexGuard<'_, SeenState>) -> SeenState {
     seen.clone()
 }
 
-impl Seen {
+impl SeenState {
     /// Returns the seen fields; cleared when another table numbers them.
     fn fields_of(&mut self, table: &Arc<FieldTable>) -> &mut FieldSet {
         if self.fields.as_ref().is_some_and(|(known, _)| !Arc::ptr_eq(known, table)) {
@@ -108,7 +108,7 @@ impl Seen {
     }
 }
 
-fn tell(summary: &Summary) {
+fn set_gauges(summary: &Summary) {
     gauge!(telemetry::BLIND_FIELDS).set(summary.fields.len() as f64);
     gauge!(telemetry::BLIND_FEEDS).set(summary.feeds.len() as f64);
     gauge!(telemetry::PREFILTER_EXPECTED_PASS_RATIO).set(summary.expected_pass_ratio);
@@ -178,7 +178,7 @@ mod tests {
             seen: FieldSet::of(&[first, FieldId(4095)]),
             ..Report::default()
         };
-        spots.note(&snapshot, &report);
+        spots.record_batch(&snapshot, &report);
         let after = spots.summary(&snapshot);
         assert_eq!(after.fields.len(), before.fields.len() - 1);
         assert!(!after.fields.contains(&name));
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(after.pass_ratio, Some(0.005));
         // Another table numbers its fields differently.
         assert_eq!(spots.summary(&self::snapshot(&["mail", "more"])).feeds, ["mail", "more"]);
-        spots.look_for(&self::snapshot(&["mail"]));
+        spots.record_snapshot(&self::snapshot(&["mail"]));
         assert!(spots.summary(&snapshot).fields.contains(&name));
     }
 }

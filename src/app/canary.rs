@@ -3,7 +3,7 @@
 
 use metrics::gauge;
 
-use super::live::Live;
+use super::match_stage::MatchStage;
 use crate::admin::{self, Readiness};
 use crate::telemetry;
 
@@ -21,7 +21,7 @@ impl Canary {
     }
 
     /// Sends the canary through the match path, and reports a changed result.
-    pub(super) fn look(&mut self, live: &Live) {
+    pub(super) fn check(&mut self, live: &MatchStage) {
         let Some(domain) = &self.domain else { return };
         let found = live.finds(domain);
         let is_found = found == Some(true);

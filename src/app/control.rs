@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::StartError;
-use super::compose::{Composer, Opened, Ready};
-use super::live::Live;
+use super::match_stage::MatchStage;
+use super::publisher::{OpenedManifest, PreparedSnapshot, SnapshotPublisher};
 use crate::admin::{self, Readiness};
 use crate::config;
 use crate::control::client::{
@@ -19,12 +19,12 @@ use crate::intel::manifest::{Digest, Manifest, Mode};
 use crate::intel::segment::Segment;
 
 /// Builds snapshots from manifests.
-pub(super) struct Applier(pub(super) Arc<Composer>);
+pub(super) struct SnapshotApplier(pub(super) Arc<SnapshotPublisher>);
 
-impl Apply for Applier {
-    type Ready = Ready;
+impl Apply for SnapshotApplier {
+    type Ready = PreparedSnapshot;
 
-    fn prepare(&self, _: Mode, candidate: &Candidate) -> Result<Ready, String> {
+    fn prepare(&self, _: Mode, candidate: &Candidate) -> Result<PreparedSnapshot, String> {
         let mut segments = Vec::with_capacity(candidate.segments.len());
         for (of, path) in candidate.manifest.segments.iter().zip(&candidate.segments) {
             if !candidate.is_current() {
@@ -38,11 +38,11 @@ impl Apply for Applier {
             };
             segments.push((of.digest, segment));
         }
-        let opened = Opened::new(Arc::clone(&candidate.manifest), segments);
+        let opened = OpenedManifest::new(Arc::clone(&candidate.manifest), segments);
         self.0.prepare(opened).map_err(|error| error.to_string())
     }
 
-    fn publish(&self, mode: Mode, ready: Ready) {
+    fn publish(&self, mode: Mode, ready: PreparedSnapshot) {
         self.0.publish(mode, ready);
     }
 
@@ -59,13 +59,13 @@ impl Apply for Applier {
 pub(super) fn open(
     control: &config::Control,
     canary: Option<String>,
-    composer: &Arc<Composer>,
-    live: &Arc<Live>,
+    publisher: &Arc<SnapshotPublisher>,
+    live: &Arc<MatchStage>,
     clock: fn() -> Timestamp,
-) -> Result<Client<Applier>, StartError> {
+) -> Result<Client<SnapshotApplier>, StartError> {
     let failed = |cause: String| StartError::Control(cause);
     let settings = Settings::load(control, &host_name()).map_err(|error| failed(error.to_string()))?;
-    let (figures, counted) = (Arc::clone(composer), Arc::clone(live));
+    let (figures, counted) = (Arc::clone(publisher), Arc::clone(live));
     let count = Box::new(move || {
         let (indicators, newest) = figures.figures();
         let age = newest.map_or(0, |newest| clock().as_second().saturating_sub(newest.as_second()).max(0));
@@ -77,12 +77,12 @@ pub(super) fn open(
             canary_found: canary.as_deref().map(|domain| counted.finds(domain) == Some(true)),
         }
     });
-    let applier = Arc::new(Applier(Arc::clone(composer)));
+    let applier = Arc::new(SnapshotApplier(Arc::clone(publisher)));
     Client::open(settings, applier, count).map_err(|error| failed(error.to_string()))
 }
 
 /// The last good manifest of a cache, with its opened segments.
-pub(super) struct Kept {
+pub(super) struct CachedManifest {
     pub(super) manifest: Arc<Manifest>,
     pub(super) segments: Vec<(Digest, Arc<Segment>)>,
     /// The files of the segments, in the same order.
@@ -94,7 +94,10 @@ pub(super) struct Kept {
 ///
 /// # Errors
 /// `run` would not start. Problems that do not prevent the start are added to `notes`.
-pub(super) fn kept(control: &config::Control, notes: &mut Vec<String>) -> Result<Option<Kept>, StartError> {
+pub(super) fn cached_manifest(
+    control: &config::Control,
+    notes: &mut Vec<String>,
+) -> Result<Option<CachedManifest>, StartError> {
     let failed = |cause: String| StartError::Control(cause);
     let settings = Settings::load(control, &host_name()).map_err(|error| failed(error.to_string()))?;
     let kept = match last_good(&settings, Mode::Serve) {
@@ -116,18 +119,18 @@ pub(super) fn kept(control: &config::Control, notes: &mut Vec<String>) -> Result
     }
 }
 
-fn open_segments(kept: LastGood) -> Result<Kept, String> {
+fn open_segments(kept: LastGood) -> Result<CachedManifest, String> {
     let mut segments = Vec::with_capacity(kept.segments.len());
     for (of, path) in kept.manifest.segments.iter().zip(&kept.segments) {
         let segment =
             Segment::open(path, Some(of.digest)).map_err(|error| format!("segment {}: {error}", of.digest))?;
         segments.push((of.digest, segment));
     }
-    Ok(Kept { manifest: kept.manifest, segments, paths: kept.segments })
+    Ok(CachedManifest { manifest: kept.manifest, segments, paths: kept.segments })
 }
 
 /// Reports the status of the client in readiness, until the client is dropped.
-pub(super) async fn tell(readiness: Readiness, mut status: watch::Receiver<Status>) {
+pub(super) async fn report_status(readiness: Readiness, mut status: watch::Receiver<Status>) {
     loop {
         let (is_good, detail) = {
             let status = status.borrow_and_update();

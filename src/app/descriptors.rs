@@ -19,7 +19,7 @@ const OF_CONTROL: u64 = 24;
 
 /// The descriptors of each source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Share {
+struct SourceShare {
     /// Connections of one source.
     connections: usize,
     /// Connections that wait for a place, and as many that are being closed.
@@ -30,7 +30,7 @@ struct Share {
 pub(super) fn bound(config: &Config, limits: Limits) -> Limits {
     match share(config, limits.max_connections, descriptors::limit()) {
         None => limits,
-        Some(Share { connections, waiting }) => Limits {
+        Some(SourceShare { connections, waiting }) => Limits {
             max_connections: connections,
             max_connections_per_peer: limits.max_connections_per_peer.min(connections.div_ceil(2)),
             max_waiting: Some(waiting),
@@ -42,7 +42,7 @@ pub(super) fn bound(config: &Config, limits: Limits) -> Limits {
 /// Warns when sources have fewer connections than configured.
 pub(super) fn warn_of_low_limit(config: &Config) {
     let (limit, wanted) = (descriptors::limit(), config.limits.max_connections);
-    if let Some(Share { connections, .. }) = share(config, wanted, limit) {
+    if let Some(SourceShare { connections, .. }) = share(config, wanted, limit) {
         let needed = needed(config, wanted);
         tracing::warn!(
             limit,
@@ -54,7 +54,7 @@ pub(super) fn warn_of_low_limit(config: &Config) {
 }
 
 /// Returns the share of each source of `limit` descriptors when it wants so many connections. `None` if there are enough.
-fn share(config: &Config, wanted: usize, limit: u64) -> Option<Share> {
+fn share(config: &Config, wanted: usize, limit: u64) -> Option<SourceShare> {
     if limit >= needed(config, wanted) {
         return None;
     }
@@ -62,7 +62,7 @@ fn share(config: &Config, wanted: usize, limit: u64) -> Option<Share> {
     // Most are for served connections. Few are waiting or being closed at any time.
     let connections = usize::try_from(left * 3 / 5).unwrap_or(usize::MAX).clamp(1, wanted);
     let waiting = usize::try_from(left / 5).unwrap_or(usize::MAX).clamp(1, wanted);
-    Some(Share { connections, waiting })
+    Some(SourceShare { connections, waiting })
 }
 
 /// Returns the number of descriptors that a configuration may need.
@@ -110,7 +110,7 @@ sinks:
         assert_eq!(needed(&config, 1024), reserved + 3 * 1024 * 2);
         assert_eq!(share(&config, 1024, needed(&config, 1024)), None);
         for limit in [0, 16, 64, 100, 128, 256, 1024, 4096] {
-            let Share { connections, waiting } = share(&config, 1024, limit).unwrap();
+            let SourceShare { connections, waiting } = share(&config, 1024, limit).unwrap();
             assert!((1..=1024).contains(&connections) && (1..=1024).contains(&waiting), "{limit}");
             if limit >= reserved + 10 * sources {
                 let most = reserved + sources * (connections + 2 * waiting) as u64;

@@ -7,21 +7,21 @@ use crate::config::{Config, Limits, Source};
 
 /// The active configuration, and the keys whose values in the file differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Settled {
+pub(super) struct EffectiveConfig {
     /// What is active.
     pub(super) active: Config,
     /// The keys of the file whose values take effect at the next start only.
     pub(super) waiting: Vec<String>,
 }
 
-impl Settled {
+impl EffectiveConfig {
     /// Creates a configuration that is completely active, as at the start.
-    pub(super) fn whole(active: Config) -> Settled {
-        Settled { active, waiting: Vec::new() }
+    pub(super) fn all_active(active: Config) -> EffectiveConfig {
+        EffectiveConfig { active, waiting: Vec::new() }
     }
 
     /// Combines `wanted` with the configuration of the running process.
-    pub(super) fn of(active: &Config, wanted: &Config) -> Settled {
+    pub(super) fn merge(active: &Config, wanted: &Config) -> EffectiveConfig {
         let mut settled = wanted.clone();
         settled.limits = Limits {
             record_findings: wanted.limits.record_findings,
@@ -40,7 +40,7 @@ impl Settled {
             source.kind = before.map_or_else(|| source.kind.clone(), |before| before.kind.clone());
         }
         let waiting = differences(&settled, wanted);
-        Settled { active: settled, waiting }
+        EffectiveConfig { active: settled, waiting }
     }
 
     /// Returns the first source that keeps its type, and whose events no sink would accept.
@@ -122,15 +122,19 @@ admin: { address: '127.0.0.1:3' }
         ];
         for (more, waiting) in changes {
             let wanted = parse(&format!("{ACTIVE}{more}\n"));
-            let settled = Settled::of(&active, &wanted);
+            let settled = EffectiveConfig::merge(&active, &wanted);
             assert_eq!(settled.waiting, waiting, "{more}");
-            assert_eq!(Settled::of(&settled.active, &wanted), settled, "{more}");
-            assert_eq!(Settled::of(&settled.active, &active), Settled::whole(active.clone()), "{more}");
+            assert_eq!(EffectiveConfig::merge(&settled.active, &wanted), settled, "{more}");
+            assert_eq!(
+                EffectiveConfig::merge(&settled.active, &active),
+                EffectiveConfig::all_active(active.clone()),
+                "{more}"
+            );
             let differ = differences(&settled.active, &wanted);
             assert_eq!(differ, waiting, "{more}");
         }
         let text = ACTIVE.replace("a.csv'] }", "b.csv'], max_bytes: 1GiB, canary: c.example }").replace(":3'", ":4'");
-        let settled = Settled::of(&active, &parse(&text));
+        let settled = EffectiveConfig::merge(&active, &parse(&text));
         assert_eq!(settled.waiting, ["intel.max_bytes", "intel.canary", "admin.address"]);
         assert_eq!(settled.active.intel.files, parse(&text).intel.files);
         let shown = settled.to_yaml();
@@ -145,16 +149,16 @@ admin: { address: '127.0.0.1:3' }
     fn a_source_keeps_its_type() {
         let active = parse(ACTIVE);
         let wanted = parse(&ACTIVE.replace("type: otlp", "type: vector"));
-        let settled = Settled::of(&active, &wanted);
+        let settled = EffectiveConfig::merge(&active, &wanted);
         assert_eq!(
             (settled.waiting.as_slice(), settled.active == active),
             (["sources.a.type".to_owned()].as_slice(), true)
         );
         assert_eq!(settled.without_sink(&wanted), None);
         let wanted = parse(&ACTIVE.replace("type: otlp", "type: filter").replace("[a, b]", "[b]"));
-        assert_eq!(Settled::of(&active, &wanted).without_sink(&wanted), Some("a"));
+        assert_eq!(EffectiveConfig::merge(&active, &wanted).without_sink(&wanted), Some("a"));
         // Under another name or at another address it is another source.
         let renamed = parse(&ACTIVE.replace("a: { type: otlp", "c: { type: vector").replace("[a, b]", "[c, b]"));
-        assert_eq!(Settled::of(&active, &renamed), Settled::whole(renamed.clone()));
+        assert_eq!(EffectiveConfig::merge(&active, &renamed), EffectiveConfig::all_active(renamed.clone()));
     }
 }

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use metrics::counter;
 use tokio::sync::watch;
 
-use super::control::{Applier, tell};
+use super::control::{SnapshotApplier, report_status};
 use super::{StartError, wait};
 use crate::admin::{self, Readiness};
 use crate::control::client::Client;
@@ -20,17 +20,17 @@ use crate::telemetry;
 const AFTER_PANIC: Duration = Duration::from_secs(5);
 
 /// Opens a client. Blocks.
-pub(super) type Open = Arc<dyn Fn() -> Result<Client<Applier>, StartError> + Send + Sync>;
+pub(super) type Open = Arc<dyn Fn() -> Result<Client<SnapshotApplier>, StartError> + Send + Sync>;
 
 /// Runs a client until `stopped`, and opens another one whenever it panics.
 pub(super) async fn follow(
-    mut client: Client<Applier>,
+    mut client: Client<SnapshotApplier>,
     open: Open,
     readiness: Readiness,
     stopped: watch::Receiver<bool>,
 ) {
     loop {
-        let status = tell(readiness.clone(), client.status());
+        let status = report_status(readiness.clone(), client.status());
         let status = async {
             status.await;
             // It ends together with the client.

@@ -1,9 +1,9 @@
 //! The indicator files: `intel.files` become a snapshot, at start and after every change.
 //!
-//! `keeper` decides which content may replace which, `lists` does so for allowlists, `report` reports changes in the log,
+//! `feed_set` decides which content may replace which, `lists` does so for allowlists, `report` reports changes in the log,
 //! in metrics and in readiness, `thread` waits for changes and drives the others.
 
-mod keeper;
+mod feed_set;
 mod lists;
 mod report;
 mod thread;
@@ -11,10 +11,10 @@ mod thread;
 use crate::config;
 use crate::intel::snapshot::MatchOptions;
 
-pub use keeper::{Fault, Keeper, Refused, Settings};
-pub use lists::Lists;
-pub use report::Reporter;
-pub use thread::Intel;
+pub use feed_set::{FeedFault, FeedSet, Settings, SettingsRefusal};
+pub use lists::AllowlistSet;
+pub use report::FeedReporter;
+pub use thread::FeedWatcherHandle;
 
 /// Returns the match options of a configuration.
 pub fn options(matching: &config::Match) -> MatchOptions {

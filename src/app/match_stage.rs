@@ -16,7 +16,7 @@ use metrics::{Counter, Histogram, counter, histogram};
 use tokio::sync::Notify;
 
 use super::blind_spots::BlindSpots;
-use crate::admin::Tap;
+use crate::admin::HitTap;
 use crate::config::FailureMode;
 use crate::detect::{Budget, Budgets, Detector, InboundCounts, Report};
 use crate::encoding::json::Malformation;
@@ -31,7 +31,7 @@ use shadow::{Findings, Shadow};
 
 /// The settings of matching.
 #[derive(Clone)]
-pub(super) struct Rules {
+pub(super) struct MatchRules {
     /// Which findings are hits.
     pub(super) policy: Policy,
     /// Where tags are written.
@@ -42,26 +42,26 @@ pub(super) struct Rules {
     pub(super) failure_mode: FailureMode,
 }
 
-struct Serving {
-    rules: Rules,
+struct MatchState {
+    rules: MatchRules,
     detector: Option<Detector>,
 }
 
-impl Serving {
-    fn new(rules: Rules, snapshot: Option<Arc<Snapshot>>) -> Serving {
+impl MatchState {
+    fn new(rules: MatchRules, snapshot: Option<Arc<Snapshot>>) -> MatchState {
         let detector = snapshot.map(|snapshot| Detector {
             snapshot,
             policy: Some(rules.policy.clone()),
             tag_into: rules.tag_into,
             budgets: rules.budgets,
         });
-        Serving { rules, detector }
+        MatchState { rules, detector }
     }
 }
 
 /// Matches batches as they arrive.
-pub(super) struct Live {
-    serving: ArcSwap<Serving>,
+pub(super) struct MatchStage {
+    serving: ArcSwap<MatchState>,
     changed: Notify,
     shadow: Shadow,
     /// Matched events and hits since the start.
@@ -73,7 +73,7 @@ pub(super) struct Live {
     observables: Counter,
     passes: Counter,
     unmatched: Counter,
-    odd: Counter,
+    unreadable: Counter,
     too_deep: Counter,
     threat_not_object: Counter,
     own_place: Counter,
@@ -82,11 +82,11 @@ pub(super) struct Live {
     seconds: Histogram,
     blind_spots: BlindSpots,
     /// Sends hits to the watchers.
-    pub(super) tap: Tap,
+    pub(super) tap: HitTap,
 }
 
-impl Live {
-    pub(super) fn new(rules: Rules, snapshot: Option<Arc<Snapshot>>, clock: fn() -> Timestamp) -> Live {
+impl MatchStage {
+    pub(super) fn new(rules: MatchRules, snapshot: Option<Arc<Snapshot>>, clock: fn() -> Timestamp) -> MatchStage {
         for reason in Suppression::ALL {
             counter!(telemetry::SUPPRESSIONS_TOTAL, "reason" => reason.as_str()).absolute(0);
         }
@@ -96,37 +96,37 @@ impl Live {
         Malformation::ALL.into_iter().for_each(|malformation| malformed(malformation).absolute(0));
         ["kept", "marked", "stripped", "replaced"].into_iter().for_each(|action| inbound(action).absolute(0));
         ["hit", "suppressed"].into_iter().for_each(|result| skewed(result).absolute(0));
-        let odd = |reason| counter!(telemetry::ODD_RECORDS_TOTAL, "reason" => reason);
+        let malformed_record = |reason| counter!(telemetry::ODD_RECORDS_TOTAL, "reason" => reason);
         let blind_spots = BlindSpots::default();
         if let Some(snapshot) = &snapshot {
-            blind_spots.look_for(snapshot);
+            blind_spots.record_snapshot(snapshot);
         }
-        Live {
-            serving: ArcSwap::from_pointee(Serving::new(rules, snapshot)),
+        MatchStage {
+            serving: ArcSwap::from_pointee(MatchState::new(rules, snapshot)),
             changed: Notify::new(),
             shadow: Shadow::default(),
             judged: AtomicU64::new(0),
             found: AtomicU64::new(0),
             blind_spots,
-            tap: Tap::default(),
+            tap: HitTap::default(),
             clock,
             events: counter!(telemetry::EVENTS_TOTAL),
             bytes: counter!(telemetry::EVENT_BYTES_TOTAL),
             observables: counter!(telemetry::OBSERVABLES_TOTAL),
             lookups: counter!(telemetry::PREFILTER_LOOKUPS_TOTAL),
             passes: counter!(telemetry::PREFILTER_PASSES_TOTAL),
-            unmatched: odd("no_snapshot"),
-            odd: odd("unreadable"),
-            too_deep: odd("too_deep"),
-            threat_not_object: odd("threat_not_object"),
-            own_place: odd("own_place"),
-            untagged: odd("untagged"),
+            unmatched: malformed_record("no_snapshot"),
+            unreadable: malformed_record("unreadable"),
+            too_deep: malformed_record("too_deep"),
+            threat_not_object: malformed_record("threat_not_object"),
+            own_place: malformed_record("own_place"),
+            untagged: malformed_record("untagged"),
             seconds: histogram!(telemetry::STAGE_SECONDS, "stage" => "match"),
         }
     }
 
     /// Returns the active rules.
-    pub(super) fn rules(&self) -> Rules {
+    pub(super) fn rules(&self) -> MatchRules {
         self.serving.load().rules.clone()
     }
 
@@ -165,11 +165,11 @@ impl Live {
     }
 
     /// Replaces rules and snapshot together.
-    pub(super) fn configure(&self, rules: Rules, snapshot: Option<Arc<Snapshot>>) {
+    pub(super) fn configure(&self, rules: MatchRules, snapshot: Option<Arc<Snapshot>>) {
         if let Some(snapshot) = &snapshot {
-            self.blind_spots.look_for(snapshot);
+            self.blind_spots.record_snapshot(snapshot);
         }
-        self.serving.store(Arc::new(Serving::new(rules, snapshot)));
+        self.serving.store(Arc::new(MatchState::new(rules, snapshot)));
         self.changed.notify_one();
     }
 
@@ -185,7 +185,7 @@ impl Live {
         self.observables.increment(report.counts.observables);
         self.lookups.increment(report.counts.lookups);
         self.passes.increment(report.counts.passes);
-        self.odd.increment(report.odd_records);
+        self.unreadable.increment(report.odd_records);
         self.too_deep.increment(report.too_deep);
         self.threat_not_object.increment(report.threat_not_object);
         self.own_place.increment(report.own_place);
@@ -244,7 +244,7 @@ fn skewed(result: &'static str) -> Counter {
     counter!(telemetry::SKEWED_FINDINGS_TOTAL, "result" => result)
 }
 
-impl Live {
+impl MatchStage {
     /// Matches a batch, and passes to `note` the number of matched events and whether one of them had a checked field.
     ///
     /// # Errors
@@ -288,7 +288,7 @@ impl Live {
         }
         self.judged.fetch_add(report.events, Ordering::Relaxed);
         self.found.fetch_add(report.hits.total(), Ordering::Relaxed);
-        self.blind_spots.note(&detector.snapshot, &report);
+        self.blind_spots.record_batch(&detector.snapshot, &report);
         note(report.events, !report.seen.is_empty());
         for (field, reason, count) in report.malformed.iter() {
             let field = detector.snapshot.table().get(field).name.clone();

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::compose::{self, Opened};
-use super::indicators::{Fault, Keeper};
+use super::indicators::{FeedFault, FeedSet};
+use super::publisher::{self, OpenedManifest};
 use super::{StartError, control, field_table, intel_settings, wiring};
 use crate::config::Config;
 use crate::detect::Detector;
@@ -20,7 +20,7 @@ use crate::intel::segment::Segment;
 use crate::intel::snapshot::Snapshot;
 
 /// The detector of `run`, and its sources.
-pub struct Offline {
+pub struct OfflineDetector {
     /// The detector with the rules, limits and allowlists of the configuration.
     pub detector: Detector,
     /// The indicator files, in the order in which they were read.
@@ -39,17 +39,17 @@ pub struct Offline {
 ///
 /// # Errors
 /// `run` would not start for the same reason.
-pub fn offline(config: &Config, more_allowlists: &[PathBuf], seed: u64) -> Result<Offline, StartError> {
+pub fn offline(config: &Config, more_allowlists: &[PathBuf], seed: u64) -> Result<OfflineDetector, StartError> {
     let table = Arc::new(field_table(&config.r#match)?);
     let settings = intel_settings(config, &table);
-    let mut keeper = Keeper::new(settings.clone(), seed);
-    let look = keeper.look(None);
-    let mut notes: Vec<String> = keeper.missing().iter().map(|error| format!("intel.files: {error}")).collect();
-    notes.extend(look.faults.iter().map(|(path, feed, fault)| match fault {
-        Fault::Unusable(cause) => cause.clone(),
+    let mut feed_set = FeedSet::new(settings.clone(), seed);
+    let scan = feed_set.scan(None);
+    let mut notes: Vec<String> = feed_set.missing().iter().map(|error| format!("intel.files: {error}")).collect();
+    notes.extend(scan.faults.iter().map(|(path, feed, fault)| match fault {
+        FeedFault::Unusable(cause) => cause.clone(),
         _ => format!("{}: feed {feed}: {fault}", path.display()),
     }));
-    for outcome in &look.outcomes {
+    for outcome in &scan.outcomes {
         let unusable = outcome.import.as_ref().map_or(0, |import| import.unusable_lines());
         let unused = unusable + outcome.refused.len();
         if unused > 0 {
@@ -57,23 +57,23 @@ pub fn offline(config: &Config, more_allowlists: &[PathBuf], seed: u64) -> Resul
             notes.push(format!("{path}: {unused} {lines} not used (`hotlist validate --feeds` lists them)"));
         }
     }
-    if let Some(failed) = look.failed {
+    if let Some(failed) = scan.failed {
         return Err(StartError::Snapshot(failed));
     }
-    let files = keeper.serving().cloned();
+    let files = feed_set.serving().cloned();
     if let Some(files) = &files {
-        compose::within(files, config.intel.max_bytes).map_err(|error| StartError::TooLarge(error.to_string()))?;
+        publisher::within(files, config.intel.max_bytes).map_err(|error| StartError::TooLarge(error.to_string()))?;
     }
     let manifest = match &config.intel.control {
-        Some(of) => control::kept(of, &mut notes)?,
+        Some(of) => control::cached_manifest(of, &mut notes)?,
         None => None,
     };
     let (mut snapshot, mut in_use, mut segments) = (files.clone(), None, Vec::new());
     if let Some(kept) = manifest {
         let feeds = |segment: &Segment| segment.feeds().iter().map(|feed| feed.name.clone()).collect();
         segments = kept.paths.into_iter().zip(kept.segments.iter().map(|(_, segment)| feeds(segment))).collect();
-        let opened = Opened::new(Arc::clone(&kept.manifest), kept.segments);
-        match compose::compose(&settings, seed, config.intel.max_bytes, files.as_deref(), &opened, None) {
+        let opened = OpenedManifest::new(Arc::clone(&kept.manifest), kept.segments);
+        match publisher::compose(&settings, seed, config.intel.max_bytes, files.as_deref(), &opened, None) {
             Ok(composed) => (snapshot, in_use) = (Some(Arc::new(composed)), Some(kept.manifest)),
             // `run` would also match only the files then.
             Err(error) => notes.push(format!("the manifest of intel.control.cache is not used: {error}")),
@@ -89,10 +89,10 @@ pub fn offline(config: &Config, more_allowlists: &[PathBuf], seed: u64) -> Resul
     let (policy, tag_into, budgets) = (Some(rules.policy), rules.tag_into, rules.budgets);
     let detector = Detector { snapshot, policy, tag_into, budgets };
     let (mut files, mut refused) = (Vec::new(), Vec::new());
-    for outcome in look.outcomes {
+    for outcome in scan.outcomes {
         let path = || outcome.file.path.clone();
         refused.extend(outcome.refused.into_iter().map(|(line, refused)| (path(), line, refused)));
         files.push(outcome.file);
     }
-    Ok(Offline { detector, files, refused, manifest: in_use, segments, notes })
+    Ok(OfflineDetector { detector, files, refused, manifest: in_use, segments, notes })
 }

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A peer that answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
+pub struct PeerAnswer {
     /// The peer's clock to the second, if the response has a `Date` (RFC 9110 section 6.6.1).
     pub time: Option<Timestamp>,
 }
@@ -29,7 +29,7 @@ pub struct Answer {
 ///
 /// # Errors
 /// The next hop does not answer, or refuses; the text has the cause.
-pub async fn sink(sink: &config::Sink) -> Option<Result<Answer, String>> {
+pub async fn sink(sink: &config::Sink) -> Option<Result<PeerAnswer, String>> {
     let settings = match &sink.kind {
         SinkKind::Otlp(settings) | SinkKind::Vector(settings) => settings,
         SinkKind::Ndjson(_) | SinkKind::Blackhole => return None,
@@ -37,7 +37,7 @@ pub async fn sink(sink: &config::Sink) -> Option<Result<Answer, String>> {
     Some(ask(sink, settings).await)
 }
 
-async fn ask(sink: &config::Sink, settings: &config::GrpcSink) -> Result<Answer, String> {
+async fn ask(sink: &config::Sink, settings: &config::GrpcSink) -> Result<PeerAnswer, String> {
     let headers = Arc::new(wiring::headers(settings).map_err(|error| format!("headers: {error}"))?);
     let of = grpc::Settings { headers, deadline: settings.timeout.min(PATIENCE), ..grpc::Settings::default() };
     let is_vector = matches!(sink.kind, SinkKind::Vector(_));
@@ -55,12 +55,12 @@ async fn ask(sink: &config::Sink, settings: &config::GrpcSink) -> Result<Answer,
 ///
 /// # Errors
 /// The connection failed; the text has the cause.
-pub async fn control(control: &config::Control) -> Result<Answer, String> {
+pub async fn control(control: &config::Control) -> Result<PeerAnswer, String> {
     greet(&control.endpoint, control.tls.as_ref()).await
 }
 
 /// Calls the health service of a gRPC server. Any status is an answer.
-async fn greet(endpoint: &Endpoint, tls: Option<&ClientTls>) -> Result<Answer, String> {
+async fn greet(endpoint: &Endpoint, tls: Option<&ClientTls>) -> Result<PeerAnswer, String> {
     let connector = match endpoint {
         Endpoint::Https { host, .. } => {
             let tls = tls.cloned().unwrap_or_default();
@@ -77,7 +77,7 @@ async fn greet(endpoint: &Endpoint, tls: Option<&ClientTls>) -> Result<Answer, S
         };
         let date = metadata.get("date").and_then(|date| date.to_str().ok());
         let time = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|date| date.timestamp());
-        Ok(Answer { time })
+        Ok(PeerAnswer { time })
     };
     let answered = tokio::time::timeout(PATIENCE, asked).await;
     answered.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))

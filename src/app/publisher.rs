@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use metrics::{counter, gauge};
 
 use super::indicators::Settings;
-use super::live::{Live, Rules};
+use super::match_stage::{MatchRules, MatchStage};
 use super::release::release;
 use crate::admin::{self, Readiness};
 use crate::escape::Escaped;
@@ -24,7 +24,7 @@ use crate::telemetry;
 
 /// The reason that a snapshot cannot be built.
 #[derive(Debug, thiserror::Error)]
-pub enum ComposeError {
+pub enum SnapshotBuildError {
     /// It would be too large.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
@@ -59,10 +59,10 @@ pub enum ComposeError {
 ///
 /// # Errors
 /// It exceeds the limit.
-pub fn within(snapshot: &Snapshot, max_bytes: Option<usize>) -> Result<(), ComposeError> {
+pub fn within(snapshot: &Snapshot, max_bytes: Option<usize>) -> Result<(), SnapshotBuildError> {
     let needed = snapshot.memory_bytes();
     match max_bytes {
-        Some(allowed) if needed > allowed => Err(ComposeError::OverBudget { needed, allowed }),
+        Some(allowed) if needed > allowed => Err(SnapshotBuildError::OverBudget { needed, allowed }),
         _ => Ok(()),
     }
 }
@@ -76,9 +76,9 @@ pub(super) fn compose(
     seed: u64,
     max_bytes: Option<usize>,
     files: Option<&Snapshot>,
-    opened: &Opened,
+    opened: &OpenedManifest,
     like: Option<&Snapshot>,
-) -> Result<Snapshot, ComposeError> {
+) -> Result<Snapshot, SnapshotBuildError> {
     let mut builder = SnapshotBuilder::new(Arc::clone(&settings.table), settings.options, seed);
     if let Some(files) = files {
         builder.carry_over(files, |_| true)?;
@@ -93,7 +93,7 @@ pub(super) fn compose(
     // A snapshot that is certain to be too large is not built; merging many segments may need more memory.
     let needed = builder.size_bytes();
     if let Some(allowed) = max_bytes.filter(|allowed| needed > *allowed) {
-        return Err(ComposeError::OverBudget { needed, allowed });
+        return Err(SnapshotBuildError::OverBudget { needed, allowed });
     }
     let Manifest { audience, version, .. } = &*opened.manifest;
     let name = match files.filter(|files| !files.is_empty()) {
@@ -107,15 +107,15 @@ pub(super) fn compose(
 
 /// A manifest with its opened segments.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedManifest {
     manifest: Arc<Manifest>,
     segments: Vec<(Digest, Arc<Segment>)>,
 }
 
-impl Opened {
+impl OpenedManifest {
     /// Creates it from the segments of a manifest, in its order.
-    pub fn new(manifest: Arc<Manifest>, segments: Vec<(Digest, Arc<Segment>)>) -> Opened {
-        Opened { manifest, segments }
+    pub fn new(manifest: Arc<Manifest>, segments: Vec<(Digest, Arc<Segment>)>) -> OpenedManifest {
+        OpenedManifest { manifest, segments }
     }
 
     fn feed(&self, of: &SegmentFeed) -> Feed {
@@ -132,12 +132,12 @@ impl Opened {
     ///
     /// # Errors
     /// A value is not valid: the indicator that it means to revoke would continue to match.
-    fn revoked(&self) -> Result<Vec<Revoked>, ComposeError> {
+    fn revoked(&self) -> Result<Vec<Revoked>, SnapshotBuildError> {
         let read = |revocation: &Revocation| match revocation {
             Revocation::Id { feed, id } => Ok(Revoked { feed: feed.clone(), which: Which::Id(id.clone()) }),
             Revocation::Value { feed, kind, value } => match term::value(*kind, value) {
                 Some(found) => Ok(Revoked { feed: feed.clone(), which: Which::Value(found) }),
-                None => Err(ComposeError::Revocation { feed: feed.clone(), kind: *kind, value: value.clone() }),
+                None => Err(SnapshotBuildError::Revocation { feed: feed.clone(), kind: *kind, value: value.clone() }),
             },
         };
         self.manifest.revocations.iter().map(read).collect()
@@ -145,16 +145,16 @@ impl Opened {
 }
 
 /// A snapshot that was prepared for a slot.
-pub struct Ready {
-    opened: Arc<Opened>,
+pub struct PreparedSnapshot {
+    opened: Arc<OpenedManifest>,
     snapshot: Snapshot,
     /// The generation of the files in it.
     files: u64,
 }
 
 /// The owner of the active snapshot.
-pub struct Composer {
-    live: Arc<Live>,
+pub struct SnapshotPublisher {
+    live: Arc<MatchStage>,
     readiness: Readiness,
     clock: fn() -> Timestamp,
     seed: u64,
@@ -170,8 +170,8 @@ struct State {
     /// Counts the changes of the files and of the settings.
     generation: u64,
     allowlists: Arc<Allowlists>,
-    serve: Option<Arc<Opened>>,
-    shadow: Option<Arc<Opened>>,
+    serve: Option<Arc<OpenedManifest>>,
+    shadow: Option<Arc<OpenedManifest>>,
     serving: Option<Arc<Snapshot>>,
     /// The time of the newest indicators.
     newest: Option<Timestamp>,
@@ -188,16 +188,16 @@ impl State {
     }
 }
 
-impl Composer {
+impl SnapshotPublisher {
     /// Creates a publisher for `live`, in which `files` are already active.
     pub fn new(
-        live: Arc<Live>,
+        live: Arc<MatchStage>,
         readiness: Readiness,
         clock: fn() -> Timestamp,
         settings: Settings,
         seed: u64,
         files: Option<Arc<Snapshot>>,
-    ) -> Composer {
+    ) -> SnapshotPublisher {
         let (max_bytes, has_control) = (settings.intel.max_bytes, settings.intel.control.is_some());
         let state = State {
             settings,
@@ -211,16 +211,17 @@ impl Composer {
             replaced: Vec::new(),
             files,
         };
-        let composer = Composer { live, readiness, clock, seed, max_bytes, has_control, state: Mutex::new(state) };
-        let mut state = composer.state();
+        let publisher =
+            SnapshotPublisher { live, readiness, clock, seed, max_bytes, has_control, state: Mutex::new(state) };
+        let mut state = publisher.state();
         // The files are active until there is a manifest, which may take long.
         let alone = state.files.clone().filter(|files| has_control && !files.is_empty());
         if let Some(files) = alone {
-            composer.tell(&mut state, &files);
+            publisher.report_active(&mut state, &files);
             state.serving = Some(files);
         }
         drop(state);
-        composer
+        publisher
     }
 
     /// Replaces the files.
@@ -235,7 +236,7 @@ impl Composer {
     pub fn configure(
         &self,
         settings: Settings,
-        rules: Rules,
+        rules: MatchRules,
         files: Option<Arc<Snapshot>>,
         allowlists: Arc<Allowlists>,
     ) {
@@ -251,7 +252,7 @@ impl Composer {
         self.release_replaced();
     }
 
-    /// Changes the state, and keeps the replaced snapshots for [`Composer::release_replaced`].
+    /// Changes the state, and keeps the replaced snapshots for [`SnapshotPublisher::release_replaced`].
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state();
         let before = state.snapshots();
@@ -277,7 +278,7 @@ impl Composer {
         state: &mut State,
         files: Option<Arc<Snapshot>>,
         allowlists: Arc<Allowlists>,
-        mut rules: Rules,
+        mut rules: MatchRules,
     ) {
         rules.policy.allowlists = Arc::clone(&allowlists);
         let files = match files.as_deref().map(|files| within(files, self.max_bytes)) {
@@ -302,11 +303,11 @@ impl Composer {
             let files = state.files.clone().filter(|files| !files.is_empty());
             if let Some(files) = files {
                 self.live.configure(rules, Some(Arc::clone(&files)));
-                self.tell(state, &files);
+                self.report_active(state, &files);
                 state.serving = Some(files);
             } else {
                 self.live.configure(rules, None);
-                self.tell_nothing(state);
+                self.report_none(state);
             }
             return;
         };
@@ -332,23 +333,23 @@ impl Composer {
     ///
     /// # Errors
     /// It cannot be built, or would be too large.
-    pub fn prepare(&self, opened: Opened) -> Result<Ready, ComposeError> {
+    pub fn prepare(&self, opened: OpenedManifest) -> Result<PreparedSnapshot, SnapshotBuildError> {
         let opened = Arc::new(opened);
         let (settings, files, generation, serving) = {
             let state = self.state();
             (state.settings.clone(), state.files.clone(), state.generation, state.serving.clone())
         };
         let snapshot = self.compose(&settings, files.as_deref(), &opened, serving.as_deref())?;
-        Ok(Ready { opened, snapshot, files: generation })
+        Ok(PreparedSnapshot { opened, snapshot, files: generation })
     }
 
-    /// Activates a prepared snapshot. The replaced one is kept until [`Composer::release_replaced`].
-    pub fn publish(&self, mode: Mode, ready: Ready) {
+    /// Activates a prepared snapshot. The replaced one is kept until [`SnapshotPublisher::release_replaced`].
+    pub fn publish(&self, mode: Mode, ready: PreparedSnapshot) {
         self.change(|state| self.publish_to(state, mode, ready));
     }
 
-    fn publish_to(&self, state: &mut State, mode: Mode, ready: Ready) {
-        let Ready { opened, mut snapshot, files } = ready;
+    fn publish_to(&self, state: &mut State, mode: Mode, ready: PreparedSnapshot) {
+        let PreparedSnapshot { opened, mut snapshot, files } = ready;
         if files != state.generation {
             // The files changed meanwhile, which is rare enough to build the snapshot again here.
             match self.compose(&state.settings, state.files.as_deref(), &opened, None) {
@@ -398,21 +399,21 @@ impl Composer {
         &self,
         settings: &Settings,
         files: Option<&Snapshot>,
-        opened: &Opened,
+        opened: &OpenedManifest,
         like: Option<&Snapshot>,
-    ) -> Result<Snapshot, ComposeError> {
+    ) -> Result<Snapshot, SnapshotBuildError> {
         compose(settings, self.seed, self.max_bytes, files, opened, like)
     }
 
-    fn serve(&self, state: &mut State, snapshot: Snapshot, rules: Rules) {
+    fn serve(&self, state: &mut State, snapshot: Snapshot, rules: MatchRules) {
         let snapshot = Arc::new(snapshot);
         // Activated before it is logged, so that a reader of the log finds it active.
         self.live.configure(rules, Some(Arc::clone(&snapshot)));
-        self.tell(state, &snapshot);
+        self.report_active(state, &snapshot);
         state.serving = Some(snapshot);
     }
 
-    fn tell(&self, state: &mut State, snapshot: &Snapshot) {
+    fn report_active(&self, state: &mut State, snapshot: &Snapshot) {
         for (kind, count) in snapshot.counts() {
             gauge!(telemetry::INDICATORS, "kind" => kind.as_str()).set(count as f64);
         }
@@ -450,7 +451,7 @@ impl Composer {
     }
 
     /// Reports that there is no snapshot any more.
-    fn tell_nothing(&self, state: &mut State) {
+    fn report_none(&self, state: &mut State) {
         if state.serving.take().is_none() {
             return;
         }

@@ -28,9 +28,9 @@ mod tests {
     use super::*;
 
     /// Reports the thread that freed it.
-    struct Told(Sender<ThreadId>);
+    struct DropReporter(Sender<ThreadId>);
 
-    impl Drop for Told {
+    impl Drop for DropReporter {
         fn drop(&mut self) {
             self.0.send(thread::current().id()).unwrap();
         }
@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn it_is_freed_here_although_a_batch_still_has_it() {
         let (tell, freed) = channel();
-        let serving = Arc::new(Told(tell));
+        let serving = Arc::new(DropReporter(tell));
         let batch = Arc::clone(&serving);
         let (begin, begun) = channel();
         let worker = thread::spawn(move || {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use metrics::{counter, gauge};
 use tokio::sync::oneshot;
 
-use super::settle::{Settled, differences};
-use super::wiring::{self, Wired};
-use super::{App, Serving, Source, StartError, field_table, intel_settings};
+use super::effective_config::{EffectiveConfig, differences};
+use super::wiring::{self, ConfiguredSink};
+use super::{App, Source, SourceTasks, StartError, field_table, intel_settings};
 use crate::admin;
 use crate::config::{self, Config, ConfigErrors, FailureMode};
 use crate::escape::Escaped;
@@ -16,7 +16,7 @@ use crate::fields::FieldTable;
 use crate::intel::allowlist::Allowlists;
 use crate::telemetry;
 
-use super::indicators::Refused;
+use super::indicators::SettingsRefusal;
 
 /// A configuration that is to replace the active one.
 pub struct Reload {
@@ -32,7 +32,7 @@ enum ReloadError {
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
-    Indicators(#[from] Refused),
+    Indicators(#[from] SettingsRefusal),
     #[error(
         "sources.{0}.type: a source cannot change its type in a reload, and no sink accepts its current \
          events: restart the process, or give the source another name"
@@ -43,16 +43,16 @@ enum ReloadError {
 /// The parts of a new configuration, ready to be used.
 struct Prepared {
     table: Arc<FieldTable>,
-    sinks: Vec<Wired>,
+    sinks: Vec<ConfiguredSink>,
     /// In the order of the configuration. Unchanged sources have no socket here.
     sources: Vec<Option<Source>>,
 }
 
 impl App {
     /// Takes a configuration, or says why not and keeps the old one.
-    pub(super) async fn reload(&mut self, reload: Reload, serving: &mut Serving) {
+    pub(super) async fn reload(&mut self, reload: Reload, serving: &mut SourceTasks) {
         // Log rotation may signal it: sinks reopen their files even when the configuration is refused.
-        for Wired { sink, .. } in &self.sinks {
+        for ConfiguredSink { sink, .. } in &self.sinks {
             let sink = Arc::clone(sink);
             tokio::spawn(async move { sink.reopen().await });
         }
@@ -76,23 +76,23 @@ impl App {
     }
 
     /// Applies a configuration, and returns the changed keys.
-    async fn replace(&mut self, wanted: Config, serving: &mut Serving) -> Result<Vec<String>, ReloadError> {
-        let settled = Settled::of(&self.config, &wanted);
+    async fn replace(&mut self, wanted: Config, serving: &mut SourceTasks) -> Result<Vec<String>, ReloadError> {
+        let settled = EffectiveConfig::merge(&self.config, &wanted);
         if let Some(id) = settled.without_sink(&wanted) {
             return Err(ReloadError::Retyped(id.to_owned()));
         }
         let config = settled.active.clone();
         let Prepared { table, sinks, sources } = self.prepare(&config)?;
-        let (composer, matching) = (Arc::clone(&self.composer), config.clone());
+        let (publisher, matching) = (Arc::clone(&self.publisher), config.clone());
         let settings = intel_settings(&config, &table);
         let of_commit = settings.clone();
         let commit = Box::new(move |snapshot, allowlists: Arc<Allowlists>| {
             let rules = wiring::rules(&matching, Arc::clone(&allowlists));
-            composer.configure(of_commit, rules, snapshot, allowlists);
+            publisher.configure(of_commit, rules, snapshot, allowlists);
         });
         self.intel.reconfigure(settings, commit).await?;
 
-        self.readiness.weigh(admin::SNAPSHOT, config.failure_mode == FailureMode::Closed);
+        self.readiness.set_counts(admin::SNAPSHOT, config.failure_mode == FailureMode::Closed);
         let mut before = std::mem::take(&mut self.sources);
         // A source that leaves a socket stops accepting before its successor begins.
         for source in before.iter().filter(|source| !config.sources.contains(&source.config)) {
@@ -119,7 +119,7 @@ impl App {
     }
 
     /// Shows the active configuration, and the keys that take effect at the next start.
-    fn show(&self, settled: Settled) {
+    fn show(&self, settled: EffectiveConfig) {
         for key in &settled.waiting {
             tracing::warn!(key, "configuration change takes effect at the next start only");
         }

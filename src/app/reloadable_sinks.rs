@@ -9,11 +9,11 @@ use crate::pipeline::{Accepted, Batch, BoxFuture, Deliver, Refusal, Signal};
 use crate::sink::Fanout;
 
 /// Delivers to the current sinks.
-pub(super) struct Switch(ArcSwap<Fanout>);
+pub(super) struct ReloadableSinks(ArcSwap<Fanout>);
 
-impl Switch {
-    pub(super) fn new(sinks: Fanout) -> Switch {
-        Switch(ArcSwap::from_pointee(sinks))
+impl ReloadableSinks {
+    pub(super) fn new(sinks: Fanout) -> ReloadableSinks {
+        ReloadableSinks(ArcSwap::from_pointee(sinks))
     }
 
     /// Replaces the sinks. Deliveries in progress continue to the old ones.
@@ -22,7 +22,7 @@ impl Switch {
     }
 }
 
-impl Deliver for Switch {
+impl Deliver for ReloadableSinks {
     fn takes(&self, format: Format, signal: Signal) -> bool {
         self.0.load().takes(format, signal)
     }

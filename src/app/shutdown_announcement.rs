@@ -6,22 +6,26 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use super::settle::Settled;
+use super::effective_config::EffectiveConfig;
 use crate::admin::Readiness;
 use crate::source::health::Health;
 
 /// Turns readiness off, and tracks the remaining time of the shutdown.
 #[derive(Clone)]
-pub struct Leaving {
+pub struct ShutdownAnnouncement {
     readiness: Readiness,
     health: Health,
-    config: Arc<ArcSwap<Settled>>,
+    config: Arc<ArcSwap<EffectiveConfig>>,
     begun: Arc<OnceLock<Instant>>,
 }
 
-impl Leaving {
-    pub(super) fn new(readiness: Readiness, health: Health, config: Arc<ArcSwap<Settled>>) -> Leaving {
-        Leaving { readiness, health, config, begun: Arc::default() }
+impl ShutdownAnnouncement {
+    pub(super) fn new(
+        readiness: Readiness,
+        health: Health,
+        config: Arc<ArcSwap<EffectiveConfig>>,
+    ) -> ShutdownAnnouncement {
+        ShutdownAnnouncement { readiness, health, config, begun: Arc::default() }
     }
 
     /// Turns readiness off permanently. Returns how long sources should stay open, and the time limit of the shutdown, both

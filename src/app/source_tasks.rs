@@ -8,13 +8,13 @@ use tokio::task::JoinSet;
 use super::{RunError, Source};
 
 #[derive(Default)]
-pub(super) struct Serving {
+pub(super) struct SourceTasks {
     pub(super) tasks: JoinSet<Result<(), RunError>>,
     /// One for each source, by id.
     pub(super) stops: BTreeMap<String, watch::Sender<bool>>,
 }
 
-impl Serving {
+impl SourceTasks {
     /// Starts a bound source.
     pub(super) fn start(&mut self, source: &mut Source) {
         let Some(bound) = source.bound.take() else { return };

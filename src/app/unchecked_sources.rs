@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use metrics::gauge;
 
-use super::live::Live;
+use super::match_stage::MatchStage;
 use crate::admin::{self, Readiness};
 use crate::encoding::Format;
 use crate::pipeline::{Batch, Check, Checked, Process, Refusal, Work};
@@ -21,8 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) const EVERY: Duration = Duration::from_secs(30);
 
 /// The matching step of one source, with a record of its events.
-pub(super) struct Stream {
-    live: Arc<Live>,
+pub(super) struct SourceStage {
+    live: Arc<MatchStage>,
     seen: Seen,
 }
 
@@ -34,20 +34,20 @@ struct Seen {
     is_known: AtomicBool,
 }
 
-impl Stream {
-    pub(super) fn new(live: Arc<Live>) -> Stream {
-        Stream { live, seen: Seen::default() }
+impl SourceStage {
+    pub(super) fn new(live: Arc<MatchStage>) -> SourceStage {
+        SourceStage { live, seen: Seen::default() }
     }
 }
 
-impl Process for Stream {
+impl Process for SourceStage {
     fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<Batch, Refusal> {
         let mut note = |events: u64, is_known: bool| self.seen.note(events, is_known);
         self.live.process_noting(format, message, work, &mut note)
     }
 }
 
-impl Check for Stream {
+impl Check for SourceStage {
     fn check(&self, values: &[(&str, &str)]) -> Result<Checked, Refusal> {
         self.live.check(values)
     }
@@ -72,19 +72,19 @@ impl Seen {
 }
 
 /// Reports the sources whose events have no checked field.
-pub(super) struct Streams {
+pub(super) struct UncheckedSources {
     readiness: Readiness,
     /// The sources in the last report.
     reported: Vec<String>,
 }
 
-impl Streams {
-    pub(super) fn new(readiness: Readiness) -> Streams {
-        Streams { readiness, reported: Vec::new() }
+impl UncheckedSources {
+    pub(super) fn new(readiness: Readiness) -> UncheckedSources {
+        UncheckedSources { readiness, reported: Vec::new() }
     }
 
     /// Checks every source, and reports changes.
-    pub(super) fn check<'s>(&mut self, sources: impl Iterator<Item = (&'s str, &'s Stream)>, now: Instant) {
+    pub(super) fn check<'s>(&mut self, sources: impl Iterator<Item = (&'s str, &'s SourceStage)>, now: Instant) {
         self.report(sources.filter_map(|(id, stream)| Some((id.to_owned(), stream.seen.unknown(now)?))).collect());
     }
 
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn readiness_follows() {
         let readiness = Readiness::default();
-        let mut streams = Streams::new(readiness.clone());
+        let mut streams = UncheckedSources::new(readiness.clone());
         let shown = |readiness: &Readiness| {
             let checks = readiness.checks();
             checks.iter().map(|check| (check.counts, check.good, check.detail.clone())).collect::<Vec<_>>()

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::StartError;
 use super::descriptors;
-use super::live::Rules;
-use crate::admin::{Note, Readiness};
+use super::match_stage::MatchRules;
+use crate::admin::{Readiness, ReadinessNote};
 use crate::config::{self, Config, InboundEnrichments};
 use crate::detect::Budgets;
 use crate::encoding::{Inbound, TagInto};
@@ -66,14 +66,14 @@ pub fn budgets(limits: &config::Limits) -> Budgets {
 }
 
 /// Returns the settings of matching.
-pub(super) fn rules(config: &Config, allowlists: Arc<Allowlists>) -> Rules {
+pub(super) fn rules(config: &Config, allowlists: Arc<Allowlists>) -> MatchRules {
     let tag_into = match config.r#match.tag_into {
         config::TagInto::Auto => TagInto::Auto,
         config::TagInto::Body => TagInto::Body,
         config::TagInto::Attributes => TagInto::Attributes,
     };
     let (policy, budgets) = (policy(&config.r#match, allowlists), budgets(&config.limits));
-    Rules { policy, tag_into, budgets, failure_mode: config.failure_mode }
+    MatchRules { policy, tag_into, budgets, failure_mode: config.failure_mode }
 }
 
 /// Returns the limits of every source.
@@ -161,7 +161,7 @@ pub(super) fn network_sink(
 }
 
 /// A sink, and the configuration that it was built from.
-pub(super) struct Wired {
+pub(super) struct ConfiguredSink {
     pub(super) config: config::Sink,
     pub(super) sink: Arc<Sink>,
 }
@@ -171,24 +171,24 @@ pub(super) struct Wired {
 ///
 /// # Errors
 /// A sink cannot be opened.
-pub(super) fn sinks(config: &Config, before: &[Wired]) -> Result<Vec<Wired>, StartError> {
+pub(super) fn sinks(config: &Config, before: &[ConfiguredSink]) -> Result<Vec<ConfiguredSink>, StartError> {
     let wire = |wanted: &config::Sink| {
-        let known = before.iter().find(|wired| same(&wired.config, wanted));
+        let known = before.iter().find(|configured| same(&configured.config, wanted));
         let sink = match known {
-            Some(wired) => Arc::clone(&wired.sink),
+            Some(configured) => Arc::clone(&configured.sink),
             None => {
                 let sink = Arc::new(open(wanted, before)?);
-                tokio::spawn(tell_health(Arc::clone(&sink)));
+                tokio::spawn(log_health(Arc::clone(&sink)));
                 sink
             }
         };
-        Ok(Wired { config: wanted.clone(), sink })
+        Ok(ConfiguredSink { config: wanted.clone(), sink })
     };
     config.sinks.iter().map(wire).collect()
 }
 
 /// Logs the health of a next hop. Batches are delivered in any case.
-async fn tell_health(sink: Arc<Sink>) {
+async fn log_health(sink: Arc<Sink>) {
     match sink.check_health().await {
         None => {}
         Some(Ok(())) => tracing::info!(sink = sink.name(), "the next hop is healthy"),
@@ -203,23 +203,23 @@ fn same(left: &config::Sink, right: &config::Sink) -> bool {
 }
 
 /// Shows the recent deliveries of each sink in the readiness report.
-pub(super) fn show_sinks(readiness: &Readiness, sinks: &[Wired]) {
-    let sinks: Vec<Arc<Sink>> = sinks.iter().map(|wired| Arc::clone(&wired.sink)).collect();
+pub(super) fn show_sinks(readiness: &Readiness, sinks: &[ConfiguredSink]) {
+    let sinks: Vec<Arc<Sink>> = sinks.iter().map(|configured| Arc::clone(&configured.sink)).collect();
     let note = |sink: &Arc<Sink>| {
         let latest = sink.latest();
-        Note { name: format!("sink {}", sink.name()), good: latest.is_good(), detail: latest.to_string() }
+        ReadinessNote { name: format!("sink {}", sink.name()), good: latest.is_good(), detail: latest.to_string() }
     };
     readiness.annotate(move || sinks.iter().map(note).collect());
 }
 
 /// Combines the sinks of a source.
-pub(super) fn fanout(source: &str, sinks: &[Wired]) -> Fanout {
-    let takes = |wired: &&Wired| wired.config.inputs.iter().any(|input| input == source);
-    Fanout::new(sinks.iter().filter(takes).map(|wired| Arc::clone(&wired.sink)))
+pub(super) fn fanout(source: &str, sinks: &[ConfiguredSink]) -> Fanout {
+    let takes = |configured: &&ConfiguredSink| configured.config.inputs.iter().any(|input| input == source);
+    Fanout::new(sinks.iter().filter(takes).map(|configured| Arc::clone(&configured.sink)))
 }
 
 /// Opens a sink. A file that a previous sink writes to stays open, with its lock.
-fn open(sink: &config::Sink, before: &[Wired]) -> Result<Sink, StartError> {
+fn open(sink: &config::Sink, before: &[ConfiguredSink]) -> Result<Sink, StartError> {
     let failed = |cause: String| StartError::Sink { id: sink.id.clone(), cause };
     let kind = match &sink.kind {
         config::SinkKind::Otlp(settings) | config::SinkKind::Vector(settings) => {
@@ -251,7 +251,7 @@ fn open(sink: &config::Sink, before: &[Wired]) -> Result<Sink, StartError> {
                 config::Fsync::Interval => Fsync::Interval,
                 config::Fsync::Never => Fsync::Never,
             };
-            let mut known = before.iter().filter_map(|wired| wired.sink.as_ndjson());
+            let mut known = before.iter().filter_map(|configured| configured.sink.as_ndjson());
             SinkKind::Ndjson(match known.find(|known| *known.output() == output) {
                 Some(known) => known.share(fsync),
                 None => NdjsonSink::open(output, fsync).map_err(|cause| failed(cause.to_string()))?,

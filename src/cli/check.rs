@@ -28,7 +28,7 @@ enum Status {
 }
 
 #[derive(Debug, Serialize)]
-struct Check {
+struct CheckResult {
     category: &'static str,
     /// The checked condition, as a sentence that is true if the check passes.
     check: String,
@@ -41,21 +41,21 @@ struct Check {
     hint: Option<String>,
 }
 
-impl Check {
-    fn ok(category: &'static str, check: impl Into<String>) -> Check {
-        Check { category, check: check.into(), status: Status::Ok, detail: None, hint: None }
+impl CheckResult {
+    fn ok(category: &'static str, check: impl Into<String>) -> CheckResult {
+        CheckResult { category, check: check.into(), status: Status::Ok, detail: None, hint: None }
     }
 
-    fn warning(category: &'static str, check: impl Into<String>, detail: impl Into<String>) -> Check {
-        Check { status: Status::Warning, detail: Some(detail.into()), ..Check::ok(category, check) }
+    fn warning(category: &'static str, check: impl Into<String>, detail: impl Into<String>) -> CheckResult {
+        CheckResult { status: Status::Warning, detail: Some(detail.into()), ..CheckResult::ok(category, check) }
     }
 
-    fn failed(category: &'static str, check: impl Into<String>, detail: impl Into<String>) -> Check {
-        Check { status: Status::Failed, detail: Some(detail.into()), ..Check::ok(category, check) }
+    fn failed(category: &'static str, check: impl Into<String>, detail: impl Into<String>) -> CheckResult {
+        CheckResult { status: Status::Failed, detail: Some(detail.into()), ..CheckResult::ok(category, check) }
     }
 
-    fn hint(self, hint: impl Into<String>) -> Check {
-        Check { hint: Some(hint.into()), ..self }
+    fn hint(self, hint: impl Into<String>) -> CheckResult {
+        CheckResult { hint: Some(hint.into()), ..self }
     }
 }
 
@@ -69,7 +69,7 @@ pub(super) fn run(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let mut checks = Vec::new();
     let mut printer = Printer { out, json: args.json, category: "" };
-    let mut show = |found: Vec<Check>| -> Result<(), Failure> {
+    let mut show = |found: Vec<CheckResult>| -> Result<(), Failure> {
         found.iter().try_for_each(|check| printer.check(check)).map_err(Failure::of_output)?;
         checks.extend(found);
         Ok(())
@@ -90,16 +90,16 @@ pub(super) fn run(
     }
 }
 
-fn configuration(path: &Path, config: &Config) -> Vec<Check> {
+fn configuration(path: &Path, config: &Config) -> Vec<CheckResult> {
     const CATEGORY: &str = "configuration";
-    let mut checks = vec![Check::ok(CATEGORY, format!("{} is valid", path.display()))];
+    let mut checks = vec![CheckResult::ok(CATEGORY, format!("{} is valid", path.display()))];
     let problems = validate::problems(config);
     if problems.is_empty() {
-        checks.push(Check::ok(CATEGORY, "every required file can be used"));
+        checks.push(CheckResult::ok(CATEGORY, "every required file can be used"));
     }
     checks.extend(problems.into_iter().map(|problem| {
         let (key, problem) = problem.split_once(": ").unwrap_or(("a file", &problem));
-        Check::failed(CATEGORY, format!("{key} can be used"), problem)
+        CheckResult::failed(CATEGORY, format!("{key} can be used"), problem)
     }));
     checks
 }
@@ -112,7 +112,7 @@ struct Printer<'a> {
 }
 
 impl Printer<'_> {
-    fn check(&mut self, check: &Check) -> io::Result<()> {
+    fn check(&mut self, check: &CheckResult) -> io::Result<()> {
         if self.json {
             return Ok(());
         }
@@ -136,7 +136,7 @@ impl Printer<'_> {
         self.out.flush()
     }
 
-    fn end(&mut self, checks: &[Check], failed: u64, warnings: u64) -> io::Result<()> {
+    fn end(&mut self, checks: &[CheckResult], failed: u64, warnings: u64) -> io::Result<()> {
         if self.json {
             let report = serde_json::json!({ "failed": failed, "warnings": warnings, "checks": checks });
             return writeln!(self.out, "{report}").and_then(|()| self.out.flush());

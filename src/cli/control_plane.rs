@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use super::args::ControlPlaneArgs;
-use super::process::{Ends, Process};
+use super::process::{CommandRuntime, EndSignals};
 use super::service::{self, State};
-use crate::admin::{Admin, LISTENERS, Pages, Readiness};
+use crate::admin::{Admin, AdminPages, LISTENERS, Readiness};
 use crate::config::{Address, Log, ServerTls, parse_size};
 use crate::control::server::{Limits, Server};
 use crate::control::store::{Store, TenantQuotas};
@@ -33,7 +33,7 @@ pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<
     let listen = address("--listen", &args.listen)?;
     let admin = Some(args.admin.as_deref().unwrap_or(DEFAULT_ADMIN)).filter(|text| *text != "none");
     let admin = admin.map(|text| address("--admin", text)).transpose()?;
-    let process = Process::start()?;
+    let process = CommandRuntime::start()?;
     let quotas = TenantQuotas { nodes: args.tenant_nodes as usize, bytes: bytes(&args.tenant_bytes)? };
     let limits = Limits { forget_nodes_after: forget_after(&args.forget_nodes_after)?, ..Limits::default() };
     telemetry::init_log(Log::default(), environment(telemetry::LOG_VARIABLE).as_deref()).map_err(anyhow::Error::new)?;
@@ -45,7 +45,7 @@ pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<
     let client_ca_file = args.tls_client_ca.clone();
     let tls = tls.map(|(cert_file, key_file)| ServerTls { cert_file, key_file, client_ca_file });
     let clean = process.block_on(async {
-        let mut ends = Ends::listen()?;
+        let mut ends = EndSignals::listen()?;
         let server = Server::bind(store, &listen, tls.as_ref(), limits).await?;
         let (readiness, end, over) = (Readiness::default(), CancellationToken::new(), CancellationToken::new());
         readiness.register(LISTENERS, true);
@@ -63,7 +63,7 @@ pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<
         };
         if let Some(admin) = admin {
             tracing::info!(address = %admin.address(), "admin is listening: /livez /readyz /metrics");
-            let pages = Pages {
+            let pages = AdminPages {
                 readiness: readiness.clone(),
                 metrics,
                 snapshot: None,

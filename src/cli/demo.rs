@@ -122,7 +122,7 @@ async fn show(args: &DemoArgs, directory: &Path, environment: Environment, out: 
     let figures = figures(&metrics, args.events, received.get(), elapsed);
     report.write(&figures, out).map_err(Failure::of_output)?;
     if args.keep {
-        let place = report::Place { address: &address, admin, directory };
+        let place = report::DemoAddresses { address: &address, admin, directory };
         report::write_how_to_send(&place, out).and_then(|()| out.flush()).map_err(Failure::of_output)?;
         loop {
             tokio::select! {

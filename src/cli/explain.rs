@@ -4,8 +4,8 @@
 //! is walked again over every field of the table with an observer at the matcher, so that a field at which nothing
 //! could match is shown as well, with that reason.
 
+mod lookup_log;
 mod report;
-mod story;
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
@@ -17,8 +17,8 @@ use super::args::ExplainArgs;
 use super::{Failure, indicators, progress};
 use crate::intel::snapshot::MatchOptions;
 use crate::matcher::Matcher;
+use lookup_log::LookupLog;
 use report::Explanation;
-use story::Story;
 
 /// The maximum size of an event, in bytes.
 const MAX_EVENT: u64 = 64 << 20;
@@ -43,11 +43,11 @@ pub(super) fn run(
     let of_event = || format!("the event of {}", args.events.display());
     let verdict = detector.document(document, snapshot.trie(), &mut Matcher::new(snapshot), now);
     let verdict = verdict.with_context(of_event)?;
-    let mut matcher = Matcher::with_trace(snapshot, Story::new(snapshot.table()));
+    let mut matcher = Matcher::with_trace(snapshot, LookupLog::new(snapshot.table()));
     let at_every_field = detector.document(document, snapshot.every_field(), &mut matcher, now);
     let at_every_field = at_every_field.with_context(of_event)?;
-    let story = std::mem::take(matcher.trace());
-    let explanation = Explanation::new(&loaded, &verdict, &at_every_field, story);
+    let lookup_log = std::mem::take(matcher.trace());
+    let explanation = Explanation::new(&loaded, &verdict, &at_every_field, lookup_log);
     let written = match args.json {
         true => serde_json::to_writer(&mut *out, &explanation).map_err(io::Error::from).and_then(|()| writeln!(out)),
         false => write!(out, "{explanation}"),

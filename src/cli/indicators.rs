@@ -25,13 +25,13 @@ use crate::policy::Policy;
 const NAMED: usize = 3;
 
 /// A detector and the sources of its indicators.
-pub(super) struct Loaded {
+pub(super) struct LoadedIndicators {
     pub(super) detector: Detector,
-    pub(super) origins: Origins,
+    pub(super) origins: IndicatorSources,
 }
 
 #[derive(Default)]
-pub(super) struct Origins {
+pub(super) struct IndicatorSources {
     files: Vec<FeedFile>,
     /// Segments with the names of their feeds.
     segments: Vec<(PathBuf, BTreeSet<String>)>,
@@ -45,12 +45,12 @@ pub(super) fn configured(
     allowlists: &[PathBuf],
     environment: &dyn Fn(&str) -> Option<String>,
     seed: u64,
-) -> Result<Loaded, Failure> {
+) -> Result<LoadedIndicators, Failure> {
     let config = Config::load(path, environment)?;
     let offline = app::offline(&config, allowlists, seed).map_err(anyhow::Error::new)?;
     offline.notes.iter().for_each(|note| progress::note(note));
-    let origins = Origins { files: offline.files, segments: offline.segments, refused: offline.refused };
-    Ok(Loaded { detector: offline.detector, origins })
+    let origins = IndicatorSources { files: offline.files, segments: offline.segments, refused: offline.refused };
+    Ok(LoadedIndicators { detector: offline.detector, origins })
 }
 
 /// Loads files and segments, with allowlists but no other rule. Reports unused entries on standard error.
@@ -59,7 +59,7 @@ pub(super) fn given(
     options: MatchOptions,
     allowlists: &[PathBuf],
     seed: u64,
-) -> Result<Loaded, Failure> {
+) -> Result<LoadedIndicators, Failure> {
     let table = Arc::new(FieldTable::embedded(true).context("the shipped field table")?);
     let files = load::given(paths).context("cannot find the indicators")?;
     let (compiled, files): (Vec<FeedFile>, Vec<FeedFile>) = files.into_iter().partition(|file| is_segment(&file.path));
@@ -102,7 +102,7 @@ pub(super) fn given(
         tag_into: TagInto::Auto,
         budgets: Budgets::OFFLINE,
     };
-    Ok(Loaded { detector, origins: Origins { files, segments, refused: Vec::new() } })
+    Ok(LoadedIndicators { detector, origins: IndicatorSources { files, segments, refused: Vec::new() } })
 }
 
 pub(super) fn is_segment(path: &Path) -> bool {
@@ -139,7 +139,7 @@ fn only_allowlists(paths: &[PathBuf]) -> Option<Policy> {
     Some(Policy { allowlists, only_allowlists: true, ..Policy::default() })
 }
 
-impl Origins {
+impl IndicatorSources {
     /// Finds the source of each hit: `file:line`, or the segment. Reads the files of their feeds again.
     pub(super) fn places(&self, snapshot: &Snapshot, hits: &[&Hit]) -> Vec<Vec<String>> {
         let feeds: Vec<&str> = hits.iter().map(|hit| feed_of(snapshot, hit)).collect();

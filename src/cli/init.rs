@@ -29,7 +29,7 @@ const FIRST: &str = "# One indicator per line: addresses, networks, domains, URL
 const EVENT: &str = r#"{"dns":{"question":{"name":"www.first-hit.example"}}}"#;
 
 /// The example configurations for one collector.
-struct Pair {
+struct ExampleConfigs {
     name: &'static str,
     collector: &'static str,
     hotlist: &'static str,
@@ -39,24 +39,24 @@ struct Pair {
     directory: Option<&'static str>,
 }
 
-impl Pair {
-    fn of(collector: Collector) -> Pair {
+impl ExampleConfigs {
+    fn of(collector: Collector) -> ExampleConfigs {
         match collector {
-            Collector::FluentBit => Pair {
+            Collector::FluentBit => ExampleConfigs {
                 name: "fluent-bit.yaml",
                 collector: include_str!("../../examples/fluent-bit/backend/fluent-bit.yaml"),
                 hotlist: include_str!("../../examples/fluent-bit/backend/hotlist.yaml"),
                 start: "fluent-bit -c fluent-bit.yaml",
                 directory: None,
             },
-            Collector::Vector => Pair {
+            Collector::Vector => ExampleConfigs {
                 name: "vector.yaml",
                 collector: include_str!("../../examples/vector/backend/vector.yaml"),
                 hotlist: include_str!("../../examples/vector/backend/hotlist.yaml"),
                 start: "vector --config vector.yaml",
                 directory: Some("data"),
             },
-            Collector::Otel => Pair {
+            Collector::Otel => ExampleConfigs {
                 name: "collector.yaml",
                 collector: include_str!("../../examples/otel-collector/backend/collector.yaml"),
                 hotlist: include_str!("../../examples/otel-collector/backend/hotlist.yaml"),
@@ -68,7 +68,7 @@ impl Pair {
 }
 
 pub(super) fn run(args: &InitArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let pair = Pair::of(args.collector);
+    let pair = ExampleConfigs::of(args.collector);
     let endpoint = match &args.endpoint {
         Some(text) => Endpoint::parse(text)
             .map_err(|error| anyhow::anyhow!("--endpoint {}: {error}", without_credentials(text)))?
@@ -120,7 +120,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
 }
 
-fn next_steps(args: &InitArgs, pair: &Pair, out: &mut dyn Write) -> io::Result<()> {
+fn next_steps(args: &InitArgs, pair: &ExampleConfigs, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\nnext:")?;
     if args.directory != Path::new(".") {
         writeln!(out, "  cd {}", Escaped(args.directory.display()))?;
@@ -158,7 +158,7 @@ mod tests {
             };
             run(&args, &mut Vec::new()).unwrap();
             let read = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
-            let (hotlist, other) = (read("hotlist.yaml"), read(Pair::of(*collector).name));
+            let (hotlist, other) = (read("hotlist.yaml"), read(ExampleConfigs::of(*collector).name));
             assert!(!hotlist.contains("../") && !other.contains("../"), "{hotlist}{other}");
             assert!(
                 hotlist.contains("\"indicators/*\"") && hotlist.contains("\"https://back.example:4317\""),

@@ -16,23 +16,23 @@ use crate::telemetry;
 const LAST_WORK: Duration = Duration::from_secs(1);
 
 /// The threads of a long-running command.
-pub(super) struct Process {
+pub(super) struct CommandRuntime {
     runtime: Option<Runtime>,
     /// The result of raising the limit of open files.
     limit: io::Result<u64>,
 }
 
-impl Process {
+impl CommandRuntime {
     /// Starts the threads, and a separate one for the log. From now on, a write beyond the limit of file sizes fails like
     /// a write to a full disk, and does not end the process (SIGXFSZ).
-    pub(super) fn start() -> anyhow::Result<Process> {
+    pub(super) fn start() -> anyhow::Result<CommandRuntime> {
         let runtime = Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
         let entered = runtime.enter();
         // A handled signal stays handled for as long as the process lives.
         let _ = signal(SignalKind::from_raw(SystemSignal::XFSZ.as_raw())).context("cannot listen for SIGXFSZ")?;
         drop(entered);
         telemetry::open_log()?;
-        Ok(Process { runtime: Some(runtime), limit: descriptors::raise_limit() })
+        Ok(CommandRuntime { runtime: Some(runtime), limit: descriptors::raise_limit() })
     }
 
     /// Logs startup problems, once the log is set up.
@@ -53,7 +53,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for CommandRuntime {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(LAST_WORK);
@@ -62,39 +62,39 @@ impl Drop for Process {
 }
 
 /// The signals that end a process.
-pub(super) struct Ends {
+pub(super) struct EndSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 /// The signal that asked the process to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum EndSignal {
     /// SIGTERM: sent by a process manager, which stops routing requests at the same time.
     Terminate,
     /// SIGINT: sent from a terminal.
     Interrupt,
 }
 
-impl Ends {
+impl EndSignals {
     /// Needs a runtime.
-    pub(super) fn listen() -> anyhow::Result<Ends> {
-        Ok(Ends {
+    pub(super) fn listen() -> anyhow::Result<EndSignals> {
+        Ok(EndSignals {
             terminate: listen(SignalKind::terminate(), "SIGTERM")?,
             interrupt: listen(SignalKind::interrupt(), "SIGINT")?,
         })
     }
 
     /// Waits for the next signal. Signals that arrive while nothing waits are kept, but several of a kind become one.
-    pub(super) async fn next(&mut self) -> End {
+    pub(super) async fn next(&mut self) -> EndSignal {
         tokio::select! {
             _ = self.terminate.recv() => {
                 tracing::info!("SIGTERM received");
-                End::Terminate
+                EndSignal::Terminate
             }
             _ = self.interrupt.recv() => {
                 tracing::info!("SIGINT received");
-                End::Interrupt
+                EndSignal::Interrupt
             }
         }
     }

@@ -18,9 +18,9 @@ use tokio::time::{sleep, timeout};
 
 use super::Failure;
 use super::args::RunArgs;
-use super::process::{End, Ends, Process, listen};
+use super::process::{CommandRuntime, EndSignal, EndSignals, listen};
 use super::service::{self, State};
-use crate::app::{App, Drained, Environment, Leaving, Reload};
+use crate::app::{App, Drained, Environment, Reload, ShutdownAnnouncement};
 use crate::config::{Config, ConfigErrors, Fault, Position, Problem};
 use crate::escape::Escaped;
 use crate::telemetry;
@@ -36,7 +36,7 @@ const LAST_RESORT: Duration = Duration::from_secs(2);
 /// Looks up the value of an environment variable.
 type Variables = fn(&str) -> Option<String>;
 
-enum Ended {
+enum ServeEnd {
     /// All requests were answered, or the grace period ended.
     Drained(Drained),
     /// A signal arrived before everything was set up.
@@ -46,7 +46,7 @@ enum Ended {
 }
 
 pub(super) fn run(args: &RunArgs, environment: Variables, seed: u64) -> Result<(), Failure> {
-    let process = Process::start()?;
+    let process = CommandRuntime::start()?;
     let file = args.watch_config.then(|| ConfigFile::new(&args.config));
     let config = process.block_on(async { Ok(load(&args.config, environment).await) })??;
     telemetry::init_log(config.log, environment(telemetry::LOG_VARIABLE).as_deref()).map_err(anyhow::Error::new)?;
@@ -54,11 +54,11 @@ pub(super) fn run(args: &RunArgs, environment: Variables, seed: u64) -> Result<(
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %Escaped(args.config.display()), "hotlist starting");
     process.report();
     match process.block_on(serve(config, &args.config, file, environment, seed, metrics))? {
-        Ended::Drained(Drained::Clean) | Ended::NotStarted => Ok(()),
-        Ended::Drained(Drained::Cut) => Err(Failure::Other(anyhow::anyhow!(
+        ServeEnd::Drained(Drained::Clean) | ServeEnd::NotStarted => Ok(()),
+        ServeEnd::Drained(Drained::Cut) => Err(Failure::Other(anyhow::anyhow!(
             "the grace period ended with requests in flight; raise `shutdown.grace`, or check the next hop"
         ))),
-        Ended::Forced => Err(Failure::Other(anyhow::anyhow!(
+        ServeEnd::Forced => Err(Failure::Other(anyhow::anyhow!(
             "the process ended before it had drained: requests in flight were dropped, not acknowledged"
         ))),
     }
@@ -71,14 +71,14 @@ async fn serve(
     environment: Variables,
     seed: u64,
     metrics: PrometheusHandle,
-) -> anyhow::Result<Ended> {
-    let mut ends = Ends::listen()?;
+) -> anyhow::Result<ServeEnd> {
+    let mut ends = EndSignals::listen()?;
     let hangup = listen(SignalKind::hangup(), "SIGHUP")?;
     // On a thread of its own: a path that hangs must not keep signals from being handled.
     let building = tokio::spawn(App::build(config, Environment { seed, clock: Timestamp::now, metrics }));
     let app = tokio::select! {
         built = building => built.context("the start failed")??,
-        _ = ends.next() => return Ok(Ended::NotStarted),
+        _ = ends.next() => return Ok(ServeEnd::NotStarted),
         never = report_slow_start() => match never {},
     };
     if let Some(address) = app.admin_address() {
@@ -88,7 +88,8 @@ async fn serve(
         tracing::info!(%address, "probes are listening: /livez /readyz /metrics");
     }
     let changes = file.map(ConfigFile::follow).transpose().context("cannot start a thread")?;
-    let (leaving, reloads) = (app.leaving(), reload_on(hangup, changes, app.reloads(), path.to_owned(), environment));
+    let (shutdown_announcement, reloads) =
+        (app.shutdown_announcement(), reload_on(hangup, changes, app.reloads(), path.to_owned(), environment));
     let (stop, stopped) = oneshot::channel::<()>();
     let mut serving = tokio::spawn(async move {
         let shutdown = async {
@@ -103,11 +104,11 @@ async fn serve(
     });
     service::tell(State::Ready);
     tokio::select! {
-        drained = &mut serving => Ok(Ended::Drained(drained.context("serving failed")??)),
+        drained = &mut serving => Ok(ServeEnd::Drained(drained.context("serving failed")??)),
         never = reloads => match never {},
-        () = end_on(&mut ends, leaving, stop) => {
+        () = end_on(&mut ends, shutdown_announcement, stop) => {
             serving.abort();
-            Ok(Ended::Forced)
+            Ok(ServeEnd::Forced)
         }
     }
 }
@@ -121,11 +122,11 @@ async fn report_slow_start() -> Infallible {
 
 /// Makes the process drain at the first signal, after the delay for SIGTERM. Returns at the second signal, or when the
 /// process should have ended long ago.
-async fn end_on(ends: &mut Ends, leaving: Leaving, stop: oneshot::Sender<()>) {
+async fn end_on(ends: &mut EndSignals, shutdown_announcement: ShutdownAnnouncement, stop: oneshot::Sender<()>) {
     let end = ends.next().await;
     service::tell(State::Stopping);
-    let (delay, grace) = leaving.begin();
-    if end == End::Terminate && !delay.is_zero() {
+    let (delay, grace) = shutdown_announcement.begin();
+    if end == EndSignal::Terminate && !delay.is_zero() {
         tracing::info!(delay_seconds = delay.as_secs_f64(), "no longer ready; sources stay open for `shutdown.delay`");
         tokio::select! {
             () = sleep(delay) => {}

@@ -26,7 +26,7 @@ const MAX_LINE: usize = 64 << 20;
 
 /// One hit, as a line of NDJSON.
 #[derive(Serialize, PartialEq, Eq, Hash)]
-struct Line<'a> {
+struct HitLine<'a> {
     file: &'a str,
     line: u64,
     field: &'a str,
@@ -182,7 +182,7 @@ impl Scan<'_> {
         let snapshot = &self.detector.snapshot;
         let mut seen = HashSet::new();
         for hit in &verdict.hits {
-            let line = Line {
+            let line = HitLine {
                 file,
                 line,
                 field: &snapshot.table().get(hit.field).name,

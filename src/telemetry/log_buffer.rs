@@ -23,7 +23,7 @@ const RETRY: Duration = Duration::from_millis(10);
 
 /// The buffer of log lines.
 #[derive(Clone, Debug)]
-pub(super) struct Outlet(Arc<Shared>);
+pub(super) struct LogBuffer(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -44,22 +44,22 @@ struct State {
     lost: u64,
 }
 
-impl Outlet {
+impl LogBuffer {
     /// Starts the thread, which lives as long as the process. `write` writes a part of its bytes, like `write(2)`, and may
     /// block without a limit.
     ///
     /// # Errors
     /// The system cannot start a thread.
-    pub(super) fn start(write: impl FnMut(&[u8]) -> io::Result<usize> + Send + 'static) -> io::Result<Outlet> {
-        let outlet = Outlet(Arc::default());
-        let shared = Arc::clone(&outlet.0);
-        let mut pen = Pen { write, is_torn: false };
+    pub(super) fn start(write: impl FnMut(&[u8]) -> io::Result<usize> + Send + 'static) -> io::Result<LogBuffer> {
+        let log_buffer = LogBuffer(Arc::default());
+        let shared = Arc::clone(&log_buffer.0);
+        let mut line_writer = LineWriter { write, is_torn: false };
         std::thread::Builder::new().name("hotlist-log".to_owned()).spawn(move || {
             loop {
-                shared.write_next(&mut pen);
+                shared.write_next(&mut line_writer);
             }
         })?;
-        Ok(outlet)
+        Ok(log_buffer)
     }
 
     /// Adds a line, including its newline. Never blocks.
@@ -96,7 +96,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_next<W: FnMut(&[u8]) -> io::Result<usize>>(&self, pen: &mut Pen<W>) {
+    fn write_next<W: FnMut(&[u8]) -> io::Result<usize>>(&self, line_writer: &mut LineWriter<W>) {
         let mut state = self.lock();
         let line = loop {
             match state.lines.pop_front() {
@@ -106,7 +106,7 @@ impl Shared {
         };
         state.is_writing = true;
         drop(state);
-        let written = pen.put(&line);
+        let written = line_writer.put(&line);
         if written.is_err() {
             counter!(LOG_LINES_LOST_TOTAL, "reason" => "write_failed").increment(1);
         }
@@ -132,13 +132,13 @@ impl Shared {
 }
 
 /// Writes whole lines to an output that accepts parts.
-struct Pen<W> {
+struct LineWriter<W> {
     write: W,
     /// Whether the last write ended inside a line.
     is_torn: bool,
 }
 
-impl<W: FnMut(&[u8]) -> io::Result<usize>> Pen<W> {
+impl<W: FnMut(&[u8]) -> io::Result<usize>> LineWriter<W> {
     fn put(&mut self, line: &[u8]) -> io::Result<()> {
         if self.is_torn {
             self.all(b"\n")?;
@@ -165,21 +165,21 @@ impl<W: FnMut(&[u8]) -> io::Result<usize>> Pen<W> {
     }
 }
 
-impl<'w> MakeWriter<'w> for Outlet {
-    type Writer = Line<'w>;
+impl<'w> MakeWriter<'w> for LogBuffer {
+    type Writer = LogLine<'w>;
 
-    fn make_writer(&'w self) -> Line<'w> {
-        Line { outlet: self, bytes: Vec::new() }
+    fn make_writer(&'w self) -> LogLine<'w> {
+        LogLine { log_buffer: self, bytes: Vec::new() }
     }
 }
 
 /// One log event, which may be written in pieces.
-pub(super) struct Line<'w> {
-    outlet: &'w Outlet,
+pub(super) struct LogLine<'w> {
+    log_buffer: &'w LogBuffer,
     bytes: Vec<u8>,
 }
 
-impl Write for Line<'_> {
+impl Write for LogLine<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -190,10 +190,10 @@ impl Write for Line<'_> {
     }
 }
 
-impl Drop for Line<'_> {
+impl Drop for LogLine<'_> {
     fn drop(&mut self) {
         if !self.bytes.is_empty() {
-            self.outlet.push(std::mem::take(&mut self.bytes));
+            self.log_buffer.push(std::mem::take(&mut self.bytes));
         }
     }
 }
@@ -207,7 +207,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     /// Creates an output with scripted results of writes; after them it accepts everything.
-    fn scripted(answers: Vec<io::Result<usize>>) -> (Outlet, Receiver<Vec<u8>>) {
+    fn scripted(answers: Vec<io::Result<usize>>) -> (LogBuffer, Receiver<Vec<u8>>) {
         let (sender, written) = mpsc::channel();
         let mut answers = answers.into_iter();
         let write = move |bytes: &[u8]| {
@@ -215,7 +215,7 @@ mod tests {
             sender.send(bytes[..count].to_vec()).unwrap();
             Ok(count)
         };
-        (Outlet::start(write).unwrap(), written)
+        (LogBuffer::start(write).unwrap(), written)
     }
 
     fn all(written: &Receiver<Vec<u8>>) -> String {
@@ -224,23 +224,23 @@ mod tests {
 
     #[test]
     fn an_event_in_pieces_is_one_line_and_order_is_kept() {
-        let (outlet, written) = scripted(vec![Ok(2), Err(io::ErrorKind::Interrupted.into())]);
+        let (log_buffer, written) = scripted(vec![Ok(2), Err(io::ErrorKind::Interrupted.into())]);
         {
-            let mut line = outlet.make_writer();
+            let mut line = log_buffer.make_writer();
             line.write_all(b"fir").unwrap();
-            outlet.push(b"before\n".to_vec());
+            log_buffer.push(b"before\n".to_vec());
             line.write_all(b"st\n").unwrap();
         }
-        outlet.flush(LONG);
+        log_buffer.flush(LONG);
         assert_eq!(all(&written), "before\nfirst\n");
     }
 
     /// Scenario: an output that does not block is full for a while. Guarantee: nothing is lost.
     #[test]
     fn an_output_that_would_block_is_tried_again() {
-        let (outlet, written) = scripted(vec![Err(io::ErrorKind::WouldBlock.into()), Ok(1)]);
-        outlet.push(b"one\n".to_vec());
-        outlet.flush(LONG);
+        let (log_buffer, written) = scripted(vec![Err(io::ErrorKind::WouldBlock.into()), Ok(1)]);
+        log_buffer.push(b"one\n".to_vec());
+        log_buffer.flush(LONG);
         assert_eq!(all(&written), "one\n");
     }
 
@@ -249,17 +249,17 @@ mod tests {
     #[test]
     fn a_torn_line_is_closed_before_the_next() {
         let full = || Err(io::ErrorKind::StorageFull.into());
-        let (outlet, written) = scripted(vec![Ok(3), full(), full()]);
+        let (log_buffer, written) = scripted(vec![Ok(3), full(), full()]);
         for line in [b"first\n".to_vec(), b"second\n".to_vec(), b"third\n".to_vec()] {
-            outlet.push(line);
-            outlet.flush(LONG);
+            log_buffer.push(line);
+            log_buffer.flush(LONG);
         }
         assert_eq!(all(&written), "fir\nthird\n");
-        assert_eq!(outlet.0.lock().lost, 0, "reported with the first line that was written");
+        assert_eq!(log_buffer.0.lock().lost, 0, "reported with the first line that was written");
     }
 
     /// Creates an output that blocks until it is released.
-    fn stalled() -> (Outlet, Sender<()>, Receiver<Vec<u8>>) {
+    fn stalled() -> (LogBuffer, Sender<()>, Receiver<Vec<u8>>) {
         let (sender, written) = mpsc::channel();
         let (go, gate) = mpsc::channel::<()>();
         let write = move |bytes: &[u8]| {
@@ -268,32 +268,32 @@ mod tests {
             sender.send(bytes.to_vec()).unwrap();
             Ok(bytes.len())
         };
-        (Outlet::start(write).unwrap(), go, written)
+        (LogBuffer::start(write).unwrap(), go, written)
     }
 
     /// Scenario: the reader stalls forever while far more is logged than the buffer holds. Guarantee: logging never waits,
     /// the buffer keeps its bound, the flush at the end returns, and the kept lines come in order when the reader resumes.
     #[test]
     fn a_reader_that_stalls_holds_nobody_up() {
-        let (outlet, go, written) = stalled();
+        let (log_buffer, go, written) = stalled();
         let line = |number: usize| format!("{number:0>1023}\n").into_bytes();
         let count = 4 * CAPACITY / 1024;
         for number in 0..count {
-            outlet.push(line(number));
+            log_buffer.push(line(number));
         }
-        outlet.flush(Duration::from_millis(1));
+        log_buffer.flush(Duration::from_millis(1));
         let kept = {
-            let state = outlet.0.lock();
+            let state = log_buffer.0.lock();
             assert!(state.bytes <= CAPACITY, "{}", state.bytes);
             count - state.lost as usize
         };
         assert!((1..count).contains(&kept), "{kept} of {count}");
         drop(go);
-        outlet.flush(LONG);
+        log_buffer.flush(LONG);
         let expected: Vec<u8> = (0..kept).flat_map(line).collect();
         assert!(all(&written).into_bytes() == expected);
-        outlet.push(b"again\n".to_vec());
-        outlet.flush(LONG);
+        log_buffer.push(b"again\n".to_vec());
+        log_buffer.flush(LONG);
         assert_eq!(all(&written), "again\n");
     }
 }

@@ -22,7 +22,7 @@ const SPAWNS: [(&str, &str); 17] = [
     ("src/sink/ndjson.rs", "syncs once, and the next batch asks again"),
     ("src/source/filter/stream.rs", "of one stream"),
     ("src/source/workers.rs", "work that panics is an answer"),
-    ("src/telemetry/outlet.rs", "it writes what the hook for panics logs, and calls nothing that panics"),
+    ("src/telemetry/log_buffer.rs", "it writes what the hook for panics logs, and calls nothing that panics"),
 ];
 
 #[test]

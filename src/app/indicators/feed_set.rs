@@ -37,7 +37,7 @@ impl Settings {
 
 /// Why a file's content is not served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum FeedFault {
     /// It cannot be read, or is not what it claims to be.
     #[error("{0}")]
     Unusable(String),
@@ -57,28 +57,28 @@ pub enum Fault {
     },
 }
 
-impl Fault {
+impl FeedFault {
     /// The word used in metrics.
     pub fn label(&self) -> &'static str {
         match self {
-            Fault::Unusable(_) => "unusable",
-            Fault::Empty => "empty",
-            Fault::Vanished => "vanished",
-            Fault::Shrunk { .. } => "shrunk",
+            FeedFault::Unusable(_) => "unusable",
+            FeedFault::Empty => "empty",
+            FeedFault::Vanished => "vanished",
+            FeedFault::Shrunk { .. } => "shrunk",
         }
     }
 }
 
 /// Why new settings are not taken.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum SettingsRefusal {
     /// A feed that is served cannot be read now, and what is held of it does not fit the new settings.
     #[error("{}: {fault}; the feed must be read again for this change, fix it first", path.display())]
     Feed {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        fault: Fault,
+        fault: FeedFault,
     },
     /// The indicators cannot be indexed.
     #[error("intel.files: {0}")]
@@ -96,7 +96,7 @@ type Key = (PathBuf, String, usize);
 
 /// What is known of a file.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct FeedFileState {
     /// The file, and how it is read.
     pub file: FeedFile,
     /// The fingerprint that was judged last, `Some(None)` when the file was gone. `None` asks for a new judgement.
@@ -106,16 +106,16 @@ pub struct Kept {
     /// The digest of what is held of it.
     digest: Option<load::Digest>,
     /// Why what is there now is not served.
-    pub fault: Option<Fault>,
+    pub fault: Option<FeedFault>,
 }
 
 /// What a look at the files brought.
 #[derive(Default)]
-pub struct Look {
+pub struct FeedScan {
     /// Every file that was read.
     pub outcomes: Vec<Outcome>,
     /// Faults that were not there before, with the file and the feed.
-    pub faults: Vec<(PathBuf, String, Fault)>,
+    pub faults: Vec<(PathBuf, String, FeedFault)>,
     /// Files that were given up, since the rest of their feed has enough.
     pub dropped: Vec<PathBuf>,
     /// The new snapshot, when something changed in what is served.
@@ -126,7 +126,7 @@ pub struct Look {
     accepted: BTreeMap<Key, usize>,
 }
 
-impl Look {
+impl FeedScan {
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
         self.outcomes.is_empty() && self.faults.is_empty() && self.dropped.is_empty() && self.snapshot.is_none()
@@ -134,20 +134,20 @@ impl Look {
 }
 
 /// The files and the snapshot.
-pub struct Keeper {
+pub struct FeedSet {
     settings: Settings,
     seed: u64,
-    files: BTreeMap<Key, Kept>,
+    files: BTreeMap<Key, FeedFileState>,
     missing: Vec<String>,
     changes: Changes,
     confirmed: BTreeSet<String>,
     serving: Option<Arc<Snapshot>>,
 }
 
-impl Keeper {
+impl FeedSet {
     /// Keeps nothing yet. `seed` keys the hash of every snapshot.
-    pub fn new(settings: Settings, seed: u64) -> Keeper {
-        Keeper {
+    pub fn new(settings: Settings, seed: u64) -> FeedSet {
+        FeedSet {
             settings,
             seed,
             files: BTreeMap::new(),
@@ -164,7 +164,7 @@ impl Keeper {
     }
 
     /// Every file, in order of path and feed.
-    pub fn files(&self) -> impl Iterator<Item = &Kept> {
+    pub fn files(&self) -> impl Iterator<Item = &FeedFileState> {
         self.files.values()
     }
 
@@ -179,17 +179,17 @@ impl Keeper {
     }
 
     /// Takes note of what the system says of a path.
-    pub fn note(&mut self, notice: Notice) {
+    pub fn record_notice(&mut self, notice: Notice) {
         self.changes.note(notice);
     }
 
     /// Has the next look judge every file again, as after a look that came to no end. What is held stays held.
-    pub fn judge_again(&mut self) {
+    pub fn recheck_all(&mut self) {
         self.files.values_mut().for_each(|kept| kept.judged = None);
     }
 
     /// When to look again at the latest, if something is waited for.
-    pub fn next_look(&self) -> Option<Instant> {
+    pub fn next_scan(&self) -> Option<Instant> {
         self.changes.next_look()
     }
 
@@ -199,7 +199,7 @@ impl Keeper {
         let mut known = false;
         for kept in self.files.values_mut().filter(|kept| kept.file.feed.name == feed) {
             known = true;
-            if matches!(kept.fault, Some(Fault::Shrunk { .. } | Fault::Vanished)) {
+            if matches!(kept.fault, Some(FeedFault::Shrunk { .. } | FeedFault::Vanished)) {
                 kept.judged = None;
                 self.confirmed.insert(feed.to_owned());
             }
@@ -208,8 +208,8 @@ impl Keeper {
     }
 
     /// Looks at every file, and reads those that changed and may be read by `now`. `None` reads all of them at once.
-    pub fn look(&mut self, now: Option<Instant>) -> Look {
-        let mut look = Look::default();
+    pub fn scan(&mut self, now: Option<Instant>) -> FeedScan {
+        let mut scan = FeedScan::default();
         let found = self.resolve();
         for (key, file) in &found {
             let print = Fingerprint::of(&key.0);
@@ -229,33 +229,33 @@ impl Keeper {
                 continue;
             }
             self.changes.settled(&key.0);
-            let fault = self.judge(key, &outcome);
+            let fault = self.check_replacement(key, &outcome);
             if fault.is_none() {
-                look.accepted.insert(key.clone(), look.outcomes.len());
+                scan.accepted.insert(key.clone(), scan.outcomes.len());
             }
             let digest = outcome.digest;
-            look.outcomes.push(outcome);
-            self.remember(key, file, print, fault, &mut look);
-            if let (Some(kept), true) = (self.files.get_mut(key), look.accepted.contains_key(key)) {
+            scan.outcomes.push(outcome);
+            self.remember(key, file, print, fault, &mut scan);
+            if let (Some(kept), true) = (self.files.get_mut(key), scan.accepted.contains_key(key)) {
                 kept.digest = digest;
             }
         }
         // Feeds have thousands of files: what is done for each must not look through all of them.
         let present: HashSet<&Key> = found.iter().map(|(key, _)| key).collect();
-        self.look_for_vanished(&present, now, &mut look);
-        self.rebuild(&mut look);
+        self.check_vanished(&present, now, &mut scan);
+        self.rebuild(&mut scan);
         self.changes.end_look();
         self.confirmed.clear();
-        look
+        scan
     }
 
     /// Takes other settings: reads what they change, and keeps the rest. On an error everything stays as it was.
     ///
     /// # Errors
     /// A feed that is served cannot be read under the new settings, or the indicators cannot be indexed.
-    pub fn reconfigure(&mut self, settings: Settings) -> Result<Look, Refused> {
+    pub fn reconfigure(&mut self, settings: Settings) -> Result<FeedScan, SettingsRefusal> {
         let alike = self.settings.alike(&settings);
-        let mut next = Keeper::new(settings, self.seed);
+        let mut next = FeedSet::new(settings, self.seed);
         next.serving = self.serving.clone().filter(|_| alike);
         let found: HashMap<Key, FeedFile> = next.resolve().into_iter().collect();
         for (key, kept) in &self.files {
@@ -265,31 +265,32 @@ impl Keeper {
             let gone = is_found.is_none() && is_held && asks_for(&next.settings.intel, key);
             if alike && (unchanged || gone) {
                 let mut kept = kept.clone();
-                if next.settings.intel.on_shrink == OnShrink::Accept && matches!(kept.fault, Some(Fault::Shrunk { .. }))
+                if next.settings.intel.on_shrink == OnShrink::Accept
+                    && matches!(kept.fault, Some(FeedFault::Shrunk { .. }))
                 {
                     kept.judged = None;
                 }
                 next.files.insert(key.clone(), kept);
             } else if gone {
-                return Err(Refused::Feed { path: key.0.clone(), fault: Fault::Vanished });
+                return Err(SettingsRefusal::Feed { path: key.0.clone(), fault: FeedFault::Vanished });
             }
         }
-        let look = next.look(None);
-        for (path, feed, fault) in &look.faults {
+        let scan = next.scan(None);
+        for (path, feed, fault) in &scan.faults {
             let was_held = self
                 .files
                 .values()
                 .any(|kept| kept.file.path == *path && kept.file.feed.name == *feed && kept.place.is_some());
             let is_held = next.files.values().any(|kept| kept.file.path == *path && kept.place.is_some());
             if was_held && !is_held {
-                return Err(Refused::Feed { path: path.clone(), fault: fault.clone() });
+                return Err(SettingsRefusal::Feed { path: path.clone(), fault: fault.clone() });
             }
         }
-        match look.failed {
-            Some(failed) => Err(Refused::Snapshot(failed)),
+        match scan.failed {
+            Some(failed) => Err(SettingsRefusal::Snapshot(failed)),
             None => {
                 *self = next;
-                Ok(look)
+                Ok(scan)
             }
         }
     }
@@ -308,21 +309,21 @@ impl Keeper {
     }
 
     /// Indicators that are held of a file.
-    fn held(&self, kept: &Kept) -> usize {
+    fn held(&self, kept: &FeedFileState) -> usize {
         let length = |place| self.serving.as_ref().map_or(0, |serving| serving.feed_len(place));
         kept.place.map_or(0, length)
     }
 
     /// Whether what was read may replace what is held.
-    fn judge(&self, key: &Key, outcome: &Outcome) -> Option<Fault> {
+    fn check_replacement(&self, key: &Key, outcome: &Outcome) -> Option<FeedFault> {
         if let Err(error) = &outcome.import {
-            return Some(Fault::Unusable(error.to_string()));
+            return Some(FeedFault::Unusable(error.to_string()));
         }
         let (held, found) = (self.files.get(key).map_or(0, |kept| self.held(kept)), outcome.indicators);
         let guarded = self.settings.intel.on_shrink == OnShrink::Confirm && !self.confirmed.contains(&key.1);
         match found {
-            0 => Some(Fault::Empty),
-            found if guarded && found < held.div_ceil(2) => Some(Fault::Shrunk { held, found }),
+            0 => Some(FeedFault::Empty),
+            found if guarded && found < held.div_ceil(2) => Some(FeedFault::Shrunk { held, found }),
             _ => None,
         }
     }
@@ -332,19 +333,19 @@ impl Keeper {
         key: &Key,
         file: &FeedFile,
         print: Option<Fingerprint>,
-        fault: Option<Fault>,
-        look: &mut Look,
+        fault: Option<FeedFault>,
+        scan: &mut FeedScan,
     ) {
         let known = self.files.get(key);
         if let Some(fault) = fault.clone().filter(|_| known.is_none_or(|kept| kept.fault != fault)) {
-            look.faults.push((key.0.clone(), key.1.clone(), fault));
+            scan.faults.push((key.0.clone(), key.1.clone(), fault));
         }
         let (place, digest) = known.map_or((None, None), |kept| (kept.place, kept.digest));
-        self.files.insert(key.clone(), Kept { file: file.clone(), judged: Some(print), place, digest, fault });
+        self.files.insert(key.clone(), FeedFileState { file: file.clone(), judged: Some(print), place, digest, fault });
     }
 
     /// Files that are gone. What is held of them goes, too, when enough of their feed stays.
-    fn look_for_vanished(&mut self, present: &HashSet<&Key>, now: Option<Instant>, look: &mut Look) {
+    fn check_vanished(&mut self, present: &HashSet<&Key>, now: Option<Instant>, scan: &mut FeedScan) {
         let gone: Vec<Key> = self.files.keys().filter(|key| !present.contains(key)).cloned().collect();
         for key in gone {
             let Some(kept) = self.files.get(&key).cloned() else { continue };
@@ -358,23 +359,23 @@ impl Keeper {
                 continue;
             }
             self.changes.settled(&key.0);
-            let (stays, whole) = self.sizes_without(&key, look);
+            let (stays, whole) = self.sizes_without(&key, scan);
             let guarded = self.settings.intel.on_shrink == OnShrink::Confirm && !self.confirmed.contains(&key.1);
             if stays > 0 && (!guarded || stays * 2 >= whole) {
                 self.files.remove(&key);
-                look.dropped.push(key.0);
+                scan.dropped.push(key.0);
             } else {
-                self.remember(&key, &kept.file, None, Some(Fault::Vanished), look);
+                self.remember(&key, &kept.file, None, Some(FeedFault::Vanished), scan);
             }
         }
     }
 
     /// Indicators that the feed of a file has without it, what was just read included; and with it, as it is served.
-    fn sizes_without(&self, without: &Key, look: &Look) -> (usize, usize) {
+    fn sizes_without(&self, without: &Key, scan: &FeedScan) -> (usize, usize) {
         let (mut stays, mut whole) = (0, 0);
         for (key, kept) in self.files.iter().filter(|(key, _)| key.1 == without.1) {
             whole += self.held(kept);
-            let read = look.accepted.get(key).and_then(|at| look.outcomes.get(*at));
+            let read = scan.accepted.get(key).and_then(|at| scan.outcomes.get(*at));
             let size = read.map_or_else(|| self.held(kept), |outcome| outcome.indicators);
             stays += if key == without { 0 } else { size };
         }
@@ -382,12 +383,12 @@ impl Keeper {
     }
 
     /// Makes the next snapshot, if what is served changed: what stays is carried over, what was read is added.
-    fn rebuild(&mut self, look: &mut Look) {
-        let replaced = |key: &Key| look.accepted.contains_key(key);
+    fn rebuild(&mut self, scan: &mut FeedScan) {
+        let replaced = |key: &Key| scan.accepted.contains_key(key);
         let carried = self.files.iter().filter(|(key, _)| !replaced(key));
         let stay: BTreeSet<usize> = carried.filter_map(|(_, kept)| kept.place).collect();
         let places = self.serving.as_ref().map_or(0, |serving| serving.feeds().len());
-        let changes = stay.len() < places || !look.accepted.is_empty();
+        let changes = stay.len() < places || !scan.accepted.is_empty();
         // No file asked for is a snapshot, too: of nothing, and known to be meant.
         let first = self.serving.is_none() && self.settings.intel.files.iter().all(|entry| !entry.enabled);
         if !changes && !first {
@@ -399,16 +400,16 @@ impl Keeper {
             if let Some(older) = &self.serving {
                 builder.carry_over(older, |place| stay.contains(&place))?;
             }
-            for (number, (key, at)) in look.accepted.iter().enumerate() {
+            for (number, (key, at)) in scan.accepted.iter().enumerate() {
                 new_places.insert(key.clone(), stay.len() + number);
-                if let Some(Outcome { file, import: Ok(import), .. }) = look.outcomes.get_mut(*at) {
+                if let Some(Outcome { file, import: Ok(import), .. }) = scan.outcomes.get_mut(*at) {
                     builder.add_feed(file.feed.clone(), std::mem::take(&mut import.indicators))?;
                 }
             }
             Ok::<(), NotCarried>(())
         })();
         if let Err(error) = built {
-            look.failed = Some(error);
+            scan.failed = Some(error);
             return;
         }
         let carried: BTreeMap<usize, usize> = stay.into_iter().enumerate().map(|(new, old)| (old, new)).collect();
@@ -420,7 +421,7 @@ impl Keeper {
         let name = load::name(held.map(|kept| (kept.file.feed.name.as_str(), kept.digest.as_ref())));
         let snapshot = Arc::new(builder.build(name));
         self.serving = Some(Arc::clone(&snapshot));
-        look.snapshot = Some(snapshot);
+        scan.snapshot = Some(snapshot);
     }
 }
 

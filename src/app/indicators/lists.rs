@@ -13,34 +13,34 @@ use crate::feed::watch::Notice;
 use crate::intel::allowlist::Allowlists;
 
 /// The active lists, and their files.
-pub struct Lists {
+pub struct AllowlistSet {
     intel: config::Intel,
     prints: BTreeMap<PathBuf, Option<Fingerprint>>,
     changes: Changes,
     serving: Arc<Allowlists>,
 }
 
-impl Lists {
+impl AllowlistSet {
     /// Reads every list. An unusable list is logged and left out.
-    pub fn load(intel: &config::Intel) -> Lists {
+    pub fn load(intel: &config::Intel) -> AllowlistSet {
         let prints = prints(intel);
         let (serving, errors) = allowlist::load(intel);
-        tell(&serving, &errors);
-        Lists { intel: intel.clone(), prints, changes: Changes::default(), serving }
+        log_lists(&serving, &errors);
+        AllowlistSet { intel: intel.clone(), prints, changes: Changes::default(), serving }
     }
 
     /// Reads every list for a configuration that is to replace the active one.
     ///
     /// # Errors
     /// A list cannot be read.
-    pub fn prepare(intel: &config::Intel) -> Result<Lists, AllowlistError> {
+    pub fn prepare(intel: &config::Intel) -> Result<AllowlistSet, AllowlistError> {
         let prints = prints(intel);
         let (serving, mut errors) = allowlist::load(intel);
         if let Some(at) = errors.iter().position(AllowlistError::costs_a_list) {
             return Err(errors.swap_remove(at));
         }
-        tell(&serving, &errors);
-        Ok(Lists { intel: intel.clone(), prints, changes: Changes::default(), serving })
+        log_lists(&serving, &errors);
+        Ok(AllowlistSet { intel: intel.clone(), prints, changes: Changes::default(), serving })
     }
 
     /// Returns the active lists.
@@ -59,17 +59,17 @@ impl Lists {
     }
 
     /// Records a file system notification.
-    pub fn note(&mut self, notice: Notice) {
+    pub fn record_notice(&mut self, notice: Notice) {
         self.changes.note(notice);
     }
 
     /// Returns when the next check is due, if a change is pending.
-    pub fn next_look(&self) -> Option<Instant> {
+    pub fn next_scan(&self) -> Option<Instant> {
         self.changes.next_look()
     }
 
     /// Reads the lists again if a file changed and is complete. Returns whether the lists changed.
-    pub fn look(&mut self, now: Instant) -> bool {
+    pub fn scan(&mut self, now: Instant) -> bool {
         let found = prints(&self.intel);
         let mut changed = false;
         for path in self.prints.keys().chain(found.keys()) {
@@ -98,13 +98,13 @@ impl Lists {
             tracing::error!("allowlists refused; the previous ones stay active");
             return false;
         }
-        tell(&lists, &errors);
+        log_lists(&lists, &errors);
         self.serving = lists;
         true
     }
 }
 
-fn tell(lists: &Allowlists, errors: &[AllowlistError]) {
+fn log_lists(lists: &Allowlists, errors: &[AllowlistError]) {
     for line in allowlist::lines(errors) {
         tracing::warn!(cause = line, "intel.allowlists: entry cannot be used");
     }

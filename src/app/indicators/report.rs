@@ -6,7 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 
-use super::keeper::{Keeper, Kept, Look};
+use super::feed_set::{FeedFileState, FeedScan, FeedSet};
 use crate::admin::{self, Readiness};
 use crate::escape::Escaped;
 use crate::feed::load::Outcome;
@@ -18,7 +18,7 @@ const SAMPLE: usize = 3;
 const NAMED: usize = 10;
 
 /// Reports the result of a scan of the files.
-pub struct Reporter {
+pub struct FeedReporter {
     /// Whether the files are only a part of the active snapshot, which its publisher reports then.
     is_part: bool,
     readiness: Readiness,
@@ -28,33 +28,33 @@ pub struct Reporter {
     missing: Vec<String>,
 }
 
-impl Reporter {
+impl FeedReporter {
     /// Registers the checks: the snapshot counts when nothing may pass unmatched, the feeds never count.
-    pub fn new(readiness: Readiness, clock: fn() -> Timestamp, snapshot_counts: bool, is_part: bool) -> Reporter {
+    pub fn new(readiness: Readiness, clock: fn() -> Timestamp, snapshot_counts: bool, is_part: bool) -> FeedReporter {
         readiness.register(admin::SNAPSHOT, snapshot_counts);
         readiness.register(admin::FEEDS, false);
-        Reporter { is_part, readiness, clock, feeds: BTreeSet::new(), missing: Vec::new() }
+        FeedReporter { is_part, readiness, clock, feeds: BTreeSet::new(), missing: Vec::new() }
     }
 
     /// Returns whether the entries without a file changed since the last report.
-    pub fn is_behind(&self, keeper: &Keeper) -> bool {
-        self.missing != keeper.missing()
+    pub fn is_behind(&self, feed_set: &FeedSet) -> bool {
+        self.missing != feed_set.missing()
     }
 
     /// Reports one scan: readiness before the log, so that a reader of the log finds readiness updated.
-    pub fn report(&mut self, keeper: &Keeper, look: &Look) {
-        self.tell_feeds(keeper, look);
-        if look.snapshot.is_some() {
+    pub fn report(&mut self, feed_set: &FeedSet, scan: &FeedScan) {
+        self.report_feeds(feed_set, scan);
+        if scan.snapshot.is_some() {
             counter!(telemetry::SNAPSHOT_RELOADS_TOTAL, "result" => "applied").increment(1);
-            self.tell_snapshot(keeper);
+            self.report_snapshot(feed_set);
         }
-        if let Some(failed) = &look.failed {
+        if let Some(failed) = &scan.failed {
             counter!(telemetry::SNAPSHOT_RELOADS_TOTAL, "result" => "failed").increment(1);
             tracing::error!(error = %Escaped(failed), "intel.files: cannot build snapshot; the active one stays active");
         }
-        look.outcomes.iter().for_each(tell_outcome);
-        let files = by_path(keeper);
-        for (path, feed, fault) in &look.faults {
+        scan.outcomes.iter().for_each(report_outcome);
+        let files = by_path(feed_set);
+        for (path, feed, fault) in &scan.faults {
             counter!(telemetry::FEED_ERRORS_TOTAL, "feed" => feed.clone(), "reason" => fault.label()).increment(1);
             let held = files.get(path.as_path()).is_some_and(|kept| kept.iter().any(|kept| kept.place.is_some()));
             let refused = if held {
@@ -64,13 +64,13 @@ impl Reporter {
             };
             tracing::error!(feed, file = %Escaped(path.display()), reason = fault.label(), error = %Escaped(fault), "{refused}");
         }
-        for path in &look.dropped {
+        for path in &scan.dropped {
             tracing::info!(file = %Escaped(path.display()), "feed file removed; the rest of its feed stays active");
         }
-        for missing in keeper.missing().iter().filter(|missing| !self.missing.contains(missing)) {
+        for missing in feed_set.missing().iter().filter(|missing| !self.missing.contains(missing)) {
             tracing::error!(cause = missing, "intel.files: entry matches no file");
         }
-        self.missing = keeper.missing().to_vec();
+        self.missing = feed_set.missing().to_vec();
     }
 
     /// Shows that an update panicked, until one succeeds.
@@ -83,8 +83,8 @@ impl Reporter {
         self.readiness.set(admin::FEEDS, false, detail);
     }
 
-    fn tell_snapshot(&self, keeper: &Keeper) {
-        let Some(snapshot) = keeper.serving().filter(|_| !self.is_part) else { return };
+    fn report_snapshot(&self, feed_set: &FeedSet) {
+        let Some(snapshot) = feed_set.serving().filter(|_| !self.is_part) else { return };
         for (kind, count) in snapshot.counts() {
             gauge!(telemetry::INDICATORS, "kind" => kind.as_str()).set(count as f64);
         }
@@ -104,23 +104,23 @@ impl Reporter {
         }
     }
 
-    fn tell_feeds(&mut self, keeper: &Keeper, look: &Look) {
-        if keeper.serving().is_none() && !self.is_part {
+    fn report_feeds(&mut self, feed_set: &FeedSet, scan: &FeedScan) {
+        if feed_set.serving().is_none() && !self.is_part {
             tracing::error!("no file of intel.files could be loaded: NOTHING IS MATCHED");
             self.readiness.set(admin::SNAPSHOT, false, "no indicator file could be loaded");
         }
         let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
         let mut faults = Vec::new();
         let mut files = 0;
-        for kept in keeper.files() {
+        for kept in feed_set.files() {
             files += 1;
-            let length = |place| keeper.serving().map_or(0, |serving| serving.feed_len(place));
+            let length = |place| feed_set.serving().map_or(0, |serving| serving.feed_len(place));
             *sizes.entry(&kept.file.feed.name).or_default() += kept.place.map_or(0, length);
             if let Some(fault) = &kept.fault {
                 faults.push(format!("{}: {}", kept.file.path.display(), fault.label()));
             }
         }
-        faults.extend(keeper.missing().iter().cloned());
+        faults.extend(feed_set.missing().iter().cloned());
         let gone: Vec<String> = self.feeds.iter().filter(|feed| !sizes.contains_key(feed.as_str())).cloned().collect();
         for feed in gone {
             gauge!(telemetry::FEED_INDICATORS, "feed" => feed.clone()).set(0.0);
@@ -130,7 +130,7 @@ impl Reporter {
             gauge!(telemetry::FEED_INDICATORS, "feed" => (*feed).to_owned()).set(*size as f64);
             self.feeds.insert((*feed).to_owned());
         }
-        self.tell_ages(keeper, look);
+        self.report_ages(feed_set, scan);
         let noun = if files == 1 { "file" } else { "files" };
         let detail = match faults.len() {
             0 => format!("{files} {noun} OK"),
@@ -144,12 +144,12 @@ impl Reporter {
     }
 
     /// Updates the gauges of unusable lines and import times, for feeds that were read without errors.
-    fn tell_ages(&self, keeper: &Keeper, look: &Look) {
+    fn report_ages(&self, feed_set: &FeedSet, scan: &FeedScan) {
         let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-        let files = by_path(keeper);
-        for outcome in &look.outcomes {
+        let files = by_path(feed_set);
+        for outcome in &scan.outcomes {
             let kept = files.get(outcome.file.path.as_path());
-            let is_taken = |kept: &&Kept| kept.file == outcome.file && kept.fault.is_none();
+            let is_taken = |kept: &&FeedFileState| kept.file == outcome.file && kept.fault.is_none();
             let taken = kept.is_some_and(|kept| kept.iter().any(is_taken));
             if let (Ok(import), true) = (&outcome.import, taken) {
                 let (unusable, unsupported) = counts.entry(&outcome.file.feed.name).or_default();
@@ -168,15 +168,15 @@ impl Reporter {
 }
 
 /// Indexes the files by path. There may be thousands, so each look-up must be fast.
-fn by_path(keeper: &Keeper) -> HashMap<&Path, Vec<&Kept>> {
-    let mut files: HashMap<&Path, Vec<&Kept>> = HashMap::new();
-    for kept in keeper.files() {
+fn by_path(feed_set: &FeedSet) -> HashMap<&Path, Vec<&FeedFileState>> {
+    let mut files: HashMap<&Path, Vec<&FeedFileState>> = HashMap::new();
+    for kept in feed_set.files() {
         files.entry(&kept.file.path).or_default().push(kept);
     }
     files
 }
 
-fn tell_outcome(outcome: &Outcome) {
+fn report_outcome(outcome: &Outcome) {
     let file = outcome.file.path.display();
     // A file that failed as a whole is reported with its fault.
     let Ok(import) = &outcome.import else { return };

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::keeper::Look;
-use super::{Fault, Keeper, Refused, Settings};
+use super::feed_set::FeedScan;
+use super::{FeedFault, FeedSet, Settings, SettingsRefusal};
 use crate::config::{Intel, IntelFiles, OnShrink};
 use crate::feed::watch::Notice;
 use crate::fields::FieldTable;
@@ -16,7 +16,7 @@ use crate::intel::snapshot::MatchOptions;
 /// A directory of feeds and a keeper of its `*.txt` files.
 struct Scene {
     directory: TempDir,
-    keeper: Keeper,
+    feed_set: FeedSet,
     now: Instant,
 }
 
@@ -36,15 +36,15 @@ fn addresses(count: usize) -> String {
 
 impl Scene {
     /// Files with so many indicators each, and a first look at them.
-    fn new(on_shrink: OnShrink, files: &[(&str, usize)]) -> (Scene, Look) {
+    fn new(on_shrink: OnShrink, files: &[(&str, usize)]) -> (Scene, FeedScan) {
         let directory = tempfile::tempdir().unwrap();
         for (name, count) in files {
             std::fs::write(directory.path().join(name), addresses(*count)).unwrap();
         }
         let pattern = directory.path().join("*.txt").display().to_string();
-        let mut keeper = Keeper::new(settings(&[pattern], on_shrink), 7);
-        let look = keeper.look(None);
-        (Scene { directory, keeper, now: Instant::now() }, look)
+        let mut feed_set = FeedSet::new(settings(&[pattern], on_shrink), 7);
+        let scan = feed_set.scan(None);
+        (Scene { directory, feed_set, now: Instant::now() }, scan)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -56,26 +56,26 @@ impl Scene {
     }
 
     /// A look long after everything has settled, unless there is something to see at once.
-    fn look(&mut self) -> Look {
-        let first = self.keeper.look(Some(self.now));
+    fn scan(&mut self) -> FeedScan {
+        let first = self.feed_set.scan(Some(self.now));
         if !first.is_empty() {
             return first;
         }
         self.now += Duration::from_secs(2);
-        self.keeper.look(Some(self.now))
+        self.feed_set.scan(Some(self.now))
     }
 
     /// Indicators held by feed, in order of their names.
     fn held(&self) -> Vec<(String, usize)> {
-        let serving = self.keeper.serving().unwrap();
-        self.keeper
+        let serving = self.feed_set.serving().unwrap();
+        self.feed_set
             .files()
             .map(|kept| (kept.file.feed.name.clone(), kept.place.map_or(0, |place| serving.feed_len(place))))
             .collect()
     }
 
-    fn fault(&self, feed: &str) -> Option<Fault> {
-        self.keeper.files().find(|kept| kept.file.feed.name == feed).unwrap().fault.clone()
+    fn fault(&self, feed: &str) -> Option<FeedFault> {
+        self.feed_set.files().find(|kept| kept.file.feed.name == feed).unwrap().fault.clone()
     }
 }
 
@@ -91,13 +91,13 @@ fn a_change_makes_one_new_version_and_reads_one_file() {
     let before = first.snapshot.unwrap();
     assert_eq!((first.outcomes.len(), before.name().starts_with("files:")), (2, true));
     scene.write("b.txt", addresses(6));
-    let look = scene.look();
-    assert_eq!(look.outcomes.len(), 1);
-    assert_ne!(look.snapshot.unwrap().name(), before.name());
+    let scan = scene.scan();
+    assert_eq!(scan.outcomes.len(), 1);
+    assert_ne!(scan.snapshot.unwrap().name(), before.name());
     assert_eq!(scene.held(), named(&[("a", 3), ("b", 6)]));
-    assert!(scene.look().is_empty());
+    assert!(scene.scan().is_empty());
     scene.write("b.txt", addresses(4));
-    assert_eq!(scene.look().snapshot.unwrap().name(), before.name(), "the same files have the same name");
+    assert_eq!(scene.scan().snapshot.unwrap().name(), before.name(), "the same files have the same name");
 }
 
 /// Guarantee: a file that became unusable, empty, or vanished leaves what is held of it; once it is good again it is
@@ -113,19 +113,19 @@ fn a_bad_file_never_empties_a_feed() {
     ];
     for (reason, spoil) in bad {
         spoil(&scene);
-        let look = scene.look();
-        let told: Vec<_> = look.faults.iter().map(|(_, feed, fault)| (feed.as_str(), fault.label())).collect();
+        let scan = scene.scan();
+        let told: Vec<_> = scan.faults.iter().map(|(_, feed, fault)| (feed.as_str(), fault.label())).collect();
         assert_eq!(told, [("b", reason)]);
-        assert!(look.snapshot.is_none(), "{reason}");
+        assert!(scan.snapshot.is_none(), "{reason}");
         assert_eq!(scene.held(), named(&[("a", 3), ("b", 4)]), "{reason}");
-        assert!(scene.look().is_empty(), "{reason} is told once");
+        assert!(scene.scan().is_empty(), "{reason} is told once");
         // Another feed changes meanwhile: the spoilt one is carried over.
         scene.write("a.txt", addresses(5));
-        assert!(scene.look().snapshot.is_some());
+        assert!(scene.scan().snapshot.is_some());
         assert_eq!(scene.held(), named(&[("a", 5), ("b", 4)]), "{reason}");
         scene.write("a.txt", addresses(3));
         scene.write("b.txt", addresses(4));
-        assert!(scene.look().snapshot.is_some());
+        assert!(scene.scan().snapshot.is_some());
         assert_eq!((scene.fault("b"), scene.held()), (None, named(&[("a", 3), ("b", 4)])));
     }
 }
@@ -136,30 +136,30 @@ fn a_bad_file_never_empties_a_feed() {
 fn a_feed_that_shrinks_by_more_than_half_waits_for_confirmation() {
     let (mut scene, _) = Scene::new(OnShrink::Confirm, &[("a.txt", 10)]);
     scene.write("a.txt", addresses(5));
-    assert!(scene.look().snapshot.is_some());
+    assert!(scene.scan().snapshot.is_some());
     scene.write("a.txt", addresses(2));
-    assert!(scene.look().snapshot.is_none());
-    assert_eq!((scene.held(), scene.fault("a")), (named(&[("a", 5)]), Some(Fault::Shrunk { held: 5, found: 2 })));
-    assert!(!scene.keeper.confirm("another"));
-    assert!(scene.keeper.confirm("a"));
-    assert!(scene.look().snapshot.is_some());
+    assert!(scene.scan().snapshot.is_none());
+    assert_eq!((scene.held(), scene.fault("a")), (named(&[("a", 5)]), Some(FeedFault::Shrunk { held: 5, found: 2 })));
+    assert!(!scene.feed_set.confirm("another"));
+    assert!(scene.feed_set.confirm("a"));
+    assert!(scene.scan().snapshot.is_some());
     assert_eq!((scene.held(), scene.fault("a")), (named(&[("a", 2)]), None));
 
     scene.write("a.txt", addresses(0) + "198.51.100.77\n");
-    drop(scene.look());
+    drop(scene.scan());
     scene.write("a.txt", addresses(9));
-    drop(scene.look());
+    drop(scene.scan());
     scene.write("a.txt", addresses(2));
-    assert!(scene.look().snapshot.is_none());
-    let table = scene.keeper.serving().unwrap().table().clone();
+    assert!(scene.scan().snapshot.is_none());
+    let table = scene.feed_set.serving().unwrap().table().clone();
     let pattern = scene.path("*.txt").display().to_string();
     let accept = Settings { table, ..settings(&[pattern], OnShrink::Accept) };
-    assert!(scene.keeper.reconfigure(accept).unwrap().snapshot.is_some(), "what waited is taken");
+    assert!(scene.feed_set.reconfigure(accept).unwrap().snapshot.is_some(), "what waited is taken");
     assert_eq!(scene.held(), named(&[("a", 2)]));
 
     let (mut scene, _) = Scene::new(OnShrink::Accept, &[("a.txt", 10)]);
     scene.write("a.txt", addresses(1));
-    assert!(scene.look().snapshot.is_some());
+    assert!(scene.scan().snapshot.is_some());
     assert_eq!(scene.held(), named(&[("a", 1)]));
 }
 
@@ -171,19 +171,19 @@ fn a_file_may_go_when_enough_of_its_feed_stays() {
     let pattern = scene.path("*.txt").display().to_string();
     let mut one_feed = settings(&[pattern], OnShrink::Confirm);
     one_feed.intel.files[0].feed = Some("days".to_owned());
-    scene.keeper = Keeper::new(one_feed, 7);
-    drop(scene.keeper.look(None));
+    scene.feed_set = FeedSet::new(one_feed, 7);
+    drop(scene.feed_set.scan(None));
     std::fs::rename(scene.path("day1.txt"), scene.path("day3.txt")).unwrap();
-    let look = scene.look();
-    assert_eq!(look.dropped, [scene.path("day1.txt")]);
+    let scan = scene.scan();
+    assert_eq!(scan.dropped, [scene.path("day1.txt")]);
     assert_eq!(scene.held(), named(&[("days", 4), ("days", 4)]));
     scene.write("day2.txt", addresses(30));
-    assert!(scene.look().snapshot.is_some());
+    assert!(scene.scan().snapshot.is_some());
     std::fs::remove_file(scene.path("day2.txt")).unwrap();
-    assert!(scene.look().snapshot.is_none(), "30 of 34 would go");
+    assert!(scene.scan().snapshot.is_none(), "30 of 34 would go");
     assert_eq!(scene.held(), named(&[("days", 30), ("days", 4)]));
-    assert!(scene.keeper.confirm("days"));
-    assert!(scene.look().snapshot.is_some());
+    assert!(scene.feed_set.confirm("days"));
+    assert!(scene.scan().snapshot.is_some());
     assert_eq!(scene.held(), named(&[("days", 4)]));
 }
 
@@ -193,13 +193,13 @@ fn a_file_that_is_being_written_is_not_read() {
     let (mut scene, _) = Scene::new(OnShrink::Confirm, &[("a.txt", 3)]);
     let path = scene.path("b.txt");
     scene.write("b.txt", addresses(2));
-    scene.keeper.note(Notice::Begun(path.clone()));
-    assert!(scene.keeper.look(Some(scene.now)).is_empty());
+    scene.feed_set.record_notice(Notice::Begun(path.clone()));
+    assert!(scene.feed_set.scan(Some(scene.now)).is_empty());
     scene.write("b.txt", addresses(4));
     let now = scene.now + Duration::from_millis(990);
-    assert!(scene.keeper.look(Some(now)).is_empty());
-    scene.keeper.note(Notice::Done(path));
-    assert!(scene.keeper.look(Some(now + Duration::from_millis(200))).snapshot.is_some());
+    assert!(scene.feed_set.scan(Some(now)).is_empty());
+    scene.feed_set.record_notice(Notice::Done(path));
+    assert!(scene.feed_set.scan(Some(now + Duration::from_millis(200))).snapshot.is_some());
     assert_eq!(scene.held(), named(&[("a", 3), ("b", 4)]));
 }
 
@@ -209,9 +209,9 @@ fn a_file_that_is_being_written_is_not_read() {
 fn a_file_that_is_whole_is_read_soon_beside_others() {
     let (mut scene, _) = Scene::new(OnShrink::Confirm, &[("a.txt", 3), ("b.txt", 2)]);
     scene.write("b.txt", addresses(4));
-    scene.keeper.note(Notice::Done(scene.path("b.txt")));
-    assert!(scene.keeper.look(Some(scene.now)).is_empty());
-    assert!(scene.keeper.look(Some(scene.now + Duration::from_millis(160))).snapshot.is_some());
+    scene.feed_set.record_notice(Notice::Done(scene.path("b.txt")));
+    assert!(scene.feed_set.scan(Some(scene.now)).is_empty());
+    assert!(scene.feed_set.scan(Some(scene.now + Duration::from_millis(160))).snapshot.is_some());
 }
 
 /// Guarantee: new settings keep what they do not change, read what they do, drop feeds that they do not name, and are
@@ -222,26 +222,28 @@ fn settings_are_replaced_whole_or_not_at_all() {
     let both = scene.path("*.txt").display().to_string();
     let only_b = scene.path("b.txt").display().to_string();
     let with = |scene: &Scene, patterns: &[String], options: MatchOptions| {
-        let table = scene.keeper.serving().unwrap().table().clone();
+        let table = scene.feed_set.serving().unwrap().table().clone();
         Settings { table, options, ..settings(patterns, OnShrink::Confirm) }
     };
     let exact = MatchOptions::default();
     std::fs::remove_file(scene.path("a.txt")).unwrap();
-    drop(scene.look());
-    let look = scene.keeper.reconfigure(with(&scene, std::slice::from_ref(&both), exact)).unwrap();
-    assert!(look.outcomes.is_empty(), "nothing is read");
+    drop(scene.scan());
+    let scan = scene.feed_set.reconfigure(with(&scene, std::slice::from_ref(&both), exact)).unwrap();
+    assert!(scan.outcomes.is_empty(), "nothing is read");
     assert_eq!(scene.held(), named(&[("a", 3), ("b", 4)]), "still asked for, so what is held of it stays");
 
     let wider = with(&scene, &[both], MatchOptions { subdomains: true, ..exact });
-    let refused = scene.keeper.reconfigure(wider.clone()).map(drop).unwrap_err();
-    assert!(matches!(&refused, Refused::Feed { path, fault: Fault::Vanished } if *path == scene.path("a.txt")));
+    let refused = scene.feed_set.reconfigure(wider.clone()).map(drop).unwrap_err();
+    assert!(
+        matches!(&refused, SettingsRefusal::Feed { path, fault: FeedFault::Vanished } if *path == scene.path("a.txt"))
+    );
     assert_eq!(scene.held(), named(&[("a", 3), ("b", 4)]));
 
-    let look = scene.keeper.reconfigure(with(&scene, &[only_b], exact)).unwrap();
-    assert_eq!((look.outcomes.len(), scene.held()), (0, named(&[("b", 4)])));
-    let before = Arc::clone(scene.keeper.serving().unwrap());
-    scene.keeper.reconfigure(wider).unwrap();
-    let serving = scene.keeper.serving().unwrap();
+    let scan = scene.feed_set.reconfigure(with(&scene, &[only_b], exact)).unwrap();
+    assert_eq!((scan.outcomes.len(), scene.held()), (0, named(&[("b", 4)])));
+    let before = Arc::clone(scene.feed_set.serving().unwrap());
+    scene.feed_set.reconfigure(wider).unwrap();
+    let serving = scene.feed_set.serving().unwrap();
     assert!(serving.options().subdomains && !Arc::ptr_eq(serving, &before));
     assert_eq!(scene.held(), named(&[("b", 4)]));
 }

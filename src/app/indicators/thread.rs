@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never};
 use tokio::sync::oneshot;
 
-use super::keeper::{Keeper, Look, Refused, Settings};
-use super::lists::Lists;
-use super::report::Reporter;
+use super::feed_set::{FeedScan, FeedSet, Settings, SettingsRefusal};
+use super::lists::AllowlistSet;
+use super::report::FeedReporter;
 use crate::feed::watch::{Notice, Watch};
 use crate::intel::allowlist::Allowlists;
 use crate::intel::snapshot::Snapshot;
@@ -31,40 +31,45 @@ pub type Publish = Box<dyn FnMut(Option<Arc<Snapshot>>, Arc<Allowlists>) + Send>
 pub type Commit = Box<dyn FnOnce(Option<Arc<Snapshot>>, Arc<Allowlists>) + Send>;
 
 enum Order {
-    Reconfigure(Box<Settings>, Commit, oneshot::Sender<Result<(), Refused>>),
+    Reconfigure(Box<Settings>, Commit, oneshot::Sender<Result<(), SettingsRefusal>>),
     Confirm(String, oneshot::Sender<bool>),
 }
 
 /// A handle of the thread, which ends when the last handle is dropped.
 #[derive(Clone)]
-pub struct Intel {
+pub struct FeedWatcherHandle {
     orders: Sender<Order>,
 }
 
-impl Intel {
+impl FeedWatcherHandle {
     /// Starts the thread after the first scan.
     ///
     /// # Errors
     /// The system cannot start a thread.
-    pub fn start(keeper: Keeper, lists: Lists, reporter: Reporter, publish: Publish) -> io::Result<Intel> {
+    pub fn start(
+        feed_set: FeedSet,
+        lists: AllowlistSet,
+        reporter: FeedReporter,
+        publish: Publish,
+    ) -> io::Result<FeedWatcherHandle> {
         let (orders, received) = bounded(ORDERS);
         let (watch, notices) = Watch::new();
-        let mut work = Work { keeper, lists, reporter, publish, watch, is_behind: false };
+        let mut work = WatcherState { feed_set, lists, reporter, publish, watch, is_behind: false };
         std::thread::Builder::new()
             .name("hotlist-intel".to_owned())
             .spawn(move || work.run_through_panics(&received, notices))?;
-        Ok(Intel { orders })
+        Ok(FeedWatcherHandle { orders })
     }
 
     /// Applies other settings. `commit` runs with their snapshot, when nothing can fail any more.
     ///
     /// # Errors
     /// The settings cannot be applied; everything stays unchanged, and `commit` was not called.
-    pub async fn reconfigure(&self, settings: Settings, commit: Commit) -> Result<(), Refused> {
+    pub async fn reconfigure(&self, settings: Settings, commit: Commit) -> Result<(), SettingsRefusal> {
         let (answer, answered) = oneshot::channel();
         self.order(Order::Reconfigure(Box::new(settings), commit, answer)).await;
         // The thread lives as long as its handles, so it answers unless it panics meanwhile.
-        answered.await.unwrap_or(Err(Refused::Panicked))
+        answered.await.unwrap_or(Err(SettingsRefusal::Panicked))
     }
 
     /// Accepts the current size of a feed. Returns whether there is a feed of this name.
@@ -81,22 +86,22 @@ impl Intel {
     }
 }
 
-struct Work {
-    keeper: Keeper,
-    lists: Lists,
-    reporter: Reporter,
+struct WatcherState {
+    feed_set: FeedSet,
+    lists: AllowlistSet,
+    reporter: FeedReporter,
     publish: Publish,
     watch: Watch,
     /// Whether the last scan panicked.
     is_behind: bool,
 }
 
-impl Work {
+impl WatcherState {
     /// Continues after a panic: a bug in reading indicators must stop neither their updates nor the process.
     fn run_through_panics(&mut self, orders: &Receiver<Order>, mut notices: Receiver<Notice>) {
         // Shared state is replaced as a whole, and every file is checked again.
         while catch_unwind(AssertUnwindSafe(|| self.run(orders, &mut notices))).is_err() {
-            self.keeper.judge_again();
+            self.feed_set.recheck_all();
             self.is_behind = true;
             self.reporter.report_panic();
             std::thread::sleep(AFTER_PANIC);
@@ -105,53 +110,53 @@ impl Work {
 
     fn run(&mut self, orders: &Receiver<Order>, notices: &mut Receiver<Notice>) {
         loop {
-            let is_new = self.watch.follow(self.keeper.patterns().chain(self.lists.patterns()));
+            let is_new = self.watch.follow(self.feed_set.patterns().chain(self.lists.patterns()));
             // A change between the last scan and the start of the watch sends no notification: scan at once.
             let at_once = is_new || std::mem::take(&mut self.is_behind);
             let latest = Instant::now() + if at_once { Duration::ZERO } else { LOOK_EVERY };
-            let looks = [self.keeper.next_look(), self.lists.next_look()];
+            let looks = [self.feed_set.next_scan(), self.lists.next_scan()];
             let deadline = looks.into_iter().flatten().fold(latest, Instant::min);
             crossbeam_channel::select! {
                 recv(orders) -> order => match order {
-                    Ok(order) => self.obey(order),
+                    Ok(order) => self.execute(order),
                     Err(_) => return,
                 },
                 recv(*notices) -> notice => match notice {
-                    Ok(notice) => self.note_burst(notice, notices),
+                    Ok(notice) => self.record_burst(notice, notices),
                     // Nothing is watched: only the deadline remains.
                     Err(_) => *notices = never(),
                 },
                 recv(crossbeam_channel::at(deadline)) -> _ => {}
             }
             let now = Instant::now();
-            let look = self.keeper.look(Some(now));
-            self.tell(&look);
-            if self.lists.look(now) || look.snapshot.is_some() {
-                (self.publish)(self.keeper.serving().cloned(), Arc::clone(self.lists.serving()));
+            let scan = self.feed_set.scan(Some(now));
+            self.report(&scan);
+            if self.lists.scan(now) || scan.snapshot.is_some() {
+                (self.publish)(self.feed_set.serving().cloned(), Arc::clone(self.lists.serving()));
             }
         }
     }
 
-    fn note_burst(&mut self, first: Notice, notices: &Receiver<Notice>) {
-        self.note(first);
+    fn record_burst(&mut self, first: Notice, notices: &Receiver<Notice>) {
+        self.record_notice(first);
         let end = Instant::now() + BURST;
         loop {
             match notices.recv_deadline(end) {
-                Ok(notice) => self.note(notice),
+                Ok(notice) => self.record_notice(notice),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    fn note(&mut self, notice: Notice) {
-        self.lists.note(notice.clone());
-        self.keeper.note(notice);
+    fn record_notice(&mut self, notice: Notice) {
+        self.lists.record_notice(notice.clone());
+        self.feed_set.record_notice(notice);
     }
 
-    fn obey(&mut self, order: Order) {
+    fn execute(&mut self, order: Order) {
         match order {
             Order::Confirm(feed, answer) => {
-                let _ = answer.send(self.keeper.confirm(&feed));
+                let _ = answer.send(self.feed_set.confirm(&feed));
             }
             Order::Reconfigure(settings, commit, answer) => {
                 let _ = answer.send(self.reconfigure(*settings, commit));
@@ -159,24 +164,24 @@ impl Work {
         }
     }
 
-    fn reconfigure(&mut self, settings: Settings, commit: Commit) -> Result<(), Refused> {
+    fn reconfigure(&mut self, settings: Settings, commit: Commit) -> Result<(), SettingsRefusal> {
         // Lists first: reading them changes nothing, and the files' step cannot be undone.
         let lists = match settings.intel.allowlists == self.lists.entries() {
             true => None,
-            false => Some(Lists::prepare(&settings.intel)?),
+            false => Some(AllowlistSet::prepare(&settings.intel)?),
         };
-        let look = self.keeper.reconfigure(settings)?;
+        let scan = self.feed_set.reconfigure(settings)?;
         if let Some(lists) = lists {
             self.lists = lists;
         }
-        commit(self.keeper.serving().cloned(), Arc::clone(self.lists.serving()));
-        self.tell(&look);
+        commit(self.feed_set.serving().cloned(), Arc::clone(self.lists.serving()));
+        self.report(&scan);
         Ok(())
     }
 
-    fn tell(&mut self, look: &Look) {
-        if !look.is_empty() || self.reporter.is_behind(&self.keeper) {
-            self.reporter.report(&self.keeper, look);
+    fn report(&mut self, scan: &FeedScan) {
+        if !scan.is_empty() || self.reporter.is_behind(&self.feed_set) {
+            self.reporter.report(&self.feed_set, scan);
         }
     }
 }
@@ -209,12 +214,12 @@ mod tests {
             table: Arc::new(FieldTable::embedded(true).unwrap()),
             options: MatchOptions::default(),
         };
-        let lists = Lists::load(&settings.intel);
-        let mut keeper = Keeper::new(settings, 7);
+        let lists = AllowlistSet::load(&settings.intel);
+        let mut feed_set = FeedSet::new(settings, 7);
         let readiness = Readiness::default();
-        let mut reporter = Reporter::new(readiness.clone(), Timestamp::now, false, false);
-        let first = keeper.look(None);
-        reporter.report(&keeper, &first);
+        let mut reporter = FeedReporter::new(readiness.clone(), Timestamp::now, false, false);
+        let first = feed_set.scan(None);
+        reporter.report(&feed_set, &first);
         let (published, snapshots) = channel();
         let (shown, details) = channel();
         let mut panics = 1;
@@ -227,7 +232,7 @@ mod tests {
             shown.send(feeds.detail).unwrap();
             published.send(snapshot.map_or(0, |snapshot| snapshot.len())).unwrap();
         });
-        let _intel = Intel::start(keeper, lists, reporter, publish).unwrap();
+        let _intel = FeedWatcherHandle::start(feed_set, lists, reporter, publish).unwrap();
         write("two.txt", "198.51.100.2\n");
         assert_eq!(snapshots.recv_timeout(PATIENCE).unwrap(), 2);
         assert_eq!(details.recv_timeout(PATIENCE).unwrap(), "2 files OK");

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Live;
+use super::MatchStage;
 use crate::pipeline::{Check, Checked, Refusal};
 
-impl Check for Live {
+impl Check for MatchStage {
     fn check(&self, values: &[(&str, &str)]) -> Result<Checked, Refusal> {
         let serving = self.serving.load_full();
         let Some(detector) = &serving.detector else {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use metrics::counter;
 
-use super::Rules;
+use super::MatchRules;
 use crate::detect::{Detector, Tally};
 use crate::encoding::Format;
 use crate::escape::Escaped;
@@ -59,9 +59,9 @@ impl Shadow {
     }
 
     /// Returns the detector of the shadow snapshot, under the same rules.
-    pub(super) fn of(&self, rules: &Rules) -> Option<Detector> {
+    pub(super) fn of(&self, rules: &MatchRules) -> Option<Detector> {
         let snapshot = self.snapshot.load_full()?;
-        let Rules { policy, tag_into, budgets, .. } = rules.clone();
+        let MatchRules { policy, tag_into, budgets, .. } = rules.clone();
         Some(Detector { snapshot, policy: Some(policy), tag_into, budgets })
     }
 

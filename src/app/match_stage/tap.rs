@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Live;
-use crate::admin::{Counts, Tap};
+use super::MatchStage;
+use crate::admin::{Counts, HitTap};
 use crate::enrich;
 use crate::intel::snapshot::Snapshot;
 use crate::matcher::Hit;
@@ -31,9 +31,9 @@ pub(super) fn hit(snapshot: &Snapshot, hit: &Hit, arrival: Timestamp) -> Value {
     })
 }
 
-impl Live {
+impl MatchStage {
     /// Returns what the admin listener shows of the live stream.
-    pub(in crate::app) fn tapped(self: &Arc<Live>) -> (Tap, Counts) {
+    pub(in crate::app) fn tapped(self: &Arc<MatchStage>) -> (HitTap, Counts) {
         let live = Arc::clone(self);
         let counts = move || (live.judged.load(Ordering::Relaxed), live.found.load(Ordering::Relaxed));
         (self.tap.clone(), Arc::new(counts))

@@ -1,16 +1,16 @@
 //! Checks what `run` would match: feeds, allowlists, and the manifest of the cache.
 
-use super::Check;
+use super::CheckResult;
 use crate::app;
 use crate::cli::progress::count;
 use crate::config::Config;
 
 const CATEGORY: &str = "indicators";
 
-pub(super) fn checks(config: &Config, seed: u64) -> Vec<Check> {
+pub(super) fn checks(config: &Config, seed: u64) -> Vec<CheckResult> {
     let offline = match app::offline(config, &[], seed) {
         Ok(offline) => offline,
-        Err(error) => return vec![Check::failed(CATEGORY, "indicators can be loaded", error.to_string())],
+        Err(error) => return vec![CheckResult::failed(CATEGORY, "indicators can be loaded", error.to_string())],
     };
     let snapshot = &offline.detector.snapshot;
     let mut checks = Vec::new();
@@ -18,13 +18,13 @@ pub(super) fn checks(config: &Config, seed: u64) -> Vec<Check> {
         let check =
             format!("feed {}: {}", feed.name, count(snapshot.feed_len(place) as u64, "indicator", "indicators"));
         checks.push(match feed.enabled {
-            true => Check::ok(CATEGORY, check),
-            false => Check::warning(CATEGORY, check, "no rule enables it: it matches nothing"),
+            true => CheckResult::ok(CATEGORY, check),
+            false => CheckResult::warning(CATEGORY, check, "no rule enables it: it matches nothing"),
         });
     }
     let is_loud = |note: &&String| note.contains("nothing matches") || note.starts_with("intel.files: ");
     for note in &offline.notes {
-        let check = Check::warning(CATEGORY, "all configured entries are used", note);
+        let check = CheckResult::warning(CATEGORY, "all configured entries are used", note);
         checks.push(if is_loud(&note) {
             check.hint("see `intel.files` in docs/configuration.md, and `hotlist validate --feeds`")
         } else {
@@ -33,7 +33,7 @@ pub(super) fn checks(config: &Config, seed: u64) -> Vec<Check> {
     }
     if let Some(manifest) = &offline.manifest {
         let (version, segments) = (manifest.version, count(manifest.segments.len() as u64, "segment", "segments"));
-        checks.push(Check::ok(CATEGORY, format!("intel.control.cache: version {version}, {segments}")));
+        checks.push(CheckResult::ok(CATEGORY, format!("intel.control.cache: version {version}, {segments}")));
     }
     checks
 }

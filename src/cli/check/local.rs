@@ -10,7 +10,7 @@ use rustix::fs::{Access, access, statvfs};
 use rustix::process::{Resource, getrlimit};
 use tokio::runtime::Runtime;
 
-use super::Check;
+use super::CheckResult;
 use crate::app;
 use crate::cli::admin;
 use crate::config::{Address, ClientTls, Config, ServerTls, SinkKind};
@@ -24,7 +24,7 @@ const LITTLE_SPACE: u64 = 1 << 30;
 const NO_SPACE: u64 = 64 << 20;
 
 /// Checks that each address can be bound, or is bound by a running sidecar.
-pub(super) fn addresses(config: &Config, runtime: &Runtime) -> Vec<Check> {
+pub(super) fn addresses(config: &Config, runtime: &Runtime) -> Vec<CheckResult> {
     let admin = config.admin.as_ref().map(|admin| &admin.address);
     let is_running = admin.is_some_and(|address| runtime.block_on(admin::is_alive(address)));
     let sources = config.sources.iter().map(|source| (format!("sources.{}", source.id), source.address()));
@@ -33,7 +33,7 @@ pub(super) fn addresses(config: &Config, runtime: &Runtime) -> Vec<Check> {
     all.map(|(key, address)| free(&key, address, is_running)).collect()
 }
 
-fn free(key: &str, address: &Address, is_running: bool) -> Check {
+fn free(key: &str, address: &Address, is_running: bool) -> CheckResult {
     const CATEGORY: &str = "addresses";
     let check = format!("{key}: {address} can be bound");
     let bound = match address {
@@ -41,11 +41,11 @@ fn free(key: &str, address: &Address, is_running: bool) -> Check {
         Address::Unix(path) => unix(path),
     };
     match bound {
-        Ok(()) => Check::ok(CATEGORY, check),
+        Ok(()) => CheckResult::ok(CATEGORY, check),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && is_running => {
-            Check::ok(CATEGORY, format!("{key}: {address} is bound, and a sidecar answers at admin.address"))
+            CheckResult::ok(CATEGORY, format!("{key}: {address} is bound, and a sidecar answers at admin.address"))
         }
-        Err(error) => Check::failed(CATEGORY, check, error.to_string()).hint(match error.kind() {
+        Err(error) => CheckResult::failed(CATEGORY, check, error.to_string()).hint(match error.kind() {
             std::io::ErrorKind::AddrInUse => {
                 format!("end the process that listens there (`ss -lptn`), or set another `{key}.address`")
             }
@@ -79,7 +79,7 @@ fn directory_of(path: &Path) -> &Path {
 }
 
 /// Checks that each certificate is valid, and for how long.
-pub(super) fn certificates(config: &Config) -> Vec<Check> {
+pub(super) fn certificates(config: &Config) -> Vec<CheckResult> {
     let mut files: Vec<(String, PathBuf)> = Vec::new();
     let mut server = |key: &str, tls: Option<&ServerTls>| {
         if let Some(tls) = tls {
@@ -105,12 +105,12 @@ pub(super) fn certificates(config: &Config) -> Vec<Check> {
     files.iter().map(|(key, file)| certificate(key, file, Timestamp::now())).collect()
 }
 
-fn certificate(key: &str, file: &Path, now: Timestamp) -> Check {
+fn certificate(key: &str, file: &Path, now: Timestamp) -> CheckResult {
     const CATEGORY: &str = "certificates";
     let check = format!("{key}: {} is valid", file.display());
     let bounds = match tls::validities(file) {
         Ok(bounds) => bounds,
-        Err(error) => return Check::failed(CATEGORY, check, error.to_string()),
+        Err(error) => return CheckResult::failed(CATEGORY, check, error.to_string()),
     };
     // A chain is valid while all of its certificates are, a list of authorities while any of them is.
     let is_chain = key.ends_with("cert_file");
@@ -124,23 +124,23 @@ fn certificate(key: &str, file: &Path, now: Timestamp) -> Check {
     let time = |seconds| Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
     let (from, until) = (time(from), time(until));
     if now < from {
-        return Check::failed(CATEGORY, check, format!("it is not valid before {from}"))
+        return CheckResult::failed(CATEGORY, check, format!("it is not valid before {from}"))
             .hint("check the clock of this host");
     }
     let renew = "renew the certificate; a changed file is used without a restart";
     match until.duration_since(now) {
         left if left.is_negative() || left.is_zero() => {
-            Check::failed(CATEGORY, check, format!("it expired at {until}")).hint(renew)
+            CheckResult::failed(CATEGORY, check, format!("it expired at {until}")).hint(renew)
         }
         left if left.unsigned_abs() < EXPIRES_SOON => {
-            Check::warning(CATEGORY, check, format!("it expires at {until}")).hint(renew)
+            CheckResult::warning(CATEGORY, check, format!("it expires at {until}")).hint(renew)
         }
-        _ => Check::ok(CATEGORY, format!("{check} until {until}")),
+        _ => CheckResult::ok(CATEGORY, format!("{check} until {until}")),
     }
 }
 
 /// Checks that the directories of written files are writable and have free space.
-pub(super) fn disks(config: &Config) -> Vec<Check> {
+pub(super) fn disks(config: &Config) -> Vec<CheckResult> {
     let mut written: Vec<(String, PathBuf)> = Vec::new();
     for sink in &config.sinks {
         match &sink.kind {
@@ -158,7 +158,7 @@ pub(super) fn disks(config: &Config) -> Vec<Check> {
     written.iter().map(|(key, path)| disk(key, path)).collect()
 }
 
-fn disk(key: &str, path: &Path) -> Check {
+fn disk(key: &str, path: &Path) -> CheckResult {
     const CATEGORY: &str = "disks";
     // A missing cache is created: check the nearest existing directory.
     let mut directory = directory_of(path);
@@ -167,33 +167,35 @@ fn disk(key: &str, path: &Path) -> Check {
     }
     let check = format!("{key}: {} can be written and has space", directory.display());
     if let Err(error) = writable(directory) {
-        return Check::failed(CATEGORY, check, error.to_string())
+        return CheckResult::failed(CATEGORY, check, error.to_string())
             .hint(format!("make the directory for the user of this process, or set another `{key}`"));
     }
     let space = match statvfs(directory) {
         Ok(found) => found.f_bavail.saturating_mul(found.f_frsize),
-        Err(error) => return Check::warning(CATEGORY, check, std::io::Error::from(error).to_string()),
+        Err(error) => return CheckResult::warning(CATEGORY, check, std::io::Error::from(error).to_string()),
     };
     let detail = format!("{} MiB are free", space >> 20);
     let hint = "free some disk space: while the disk is full, events are refused and collectors retry";
     match space {
-        ..NO_SPACE => Check::failed(CATEGORY, check, detail).hint(hint),
-        NO_SPACE..LITTLE_SPACE => Check::warning(CATEGORY, check, detail).hint(hint),
-        _ => Check::ok(CATEGORY, format!("{check}: {} GiB", space >> 30)),
+        ..NO_SPACE => CheckResult::failed(CATEGORY, check, detail).hint(hint),
+        NO_SPACE..LITTLE_SPACE => CheckResult::warning(CATEGORY, check, detail).hint(hint),
+        _ => CheckResult::ok(CATEGORY, format!("{check}: {} GiB", space >> 30)),
     }
 }
 
 /// Checks that the process may open as many file descriptors as the limits need.
-pub(super) fn descriptors(config: &Config) -> Vec<Check> {
+pub(super) fn descriptors(config: &Config) -> Vec<CheckResult> {
     let needed = app::descriptors::wanted(config);
     let limit = getrlimit(Resource::Nofile).maximum;
     let check = format!("{needed} file descriptors may be open");
     vec![match limit {
-        Some(limit) if limit < needed => {
-            Check::warning("limits", check, format!("the hard limit is {limit}: sources accept fewer connections"))
-                .hint("raise it (`ulimit -Hn`, `LimitNOFILE=` of systemd), or lower `limits.max_connections`")
-        }
-        _ => Check::ok("limits", check),
+        Some(limit) if limit < needed => CheckResult::warning(
+            "limits",
+            check,
+            format!("the hard limit is {limit}: sources accept fewer connections"),
+        )
+        .hint("raise it (`ulimit -Hn`, `LimitNOFILE=` of systemd), or lower `limits.max_connections`"),
+        _ => CheckResult::ok("limits", check),
     }]
 }
 

@@ -3,14 +3,14 @@
 use jiff::Timestamp;
 use tokio::runtime::Runtime;
 
-use super::Check;
-use crate::app::probe::{self, Answer};
+use super::CheckResult;
+use crate::app::probe::{self, PeerAnswer};
 use crate::config::{Config, SinkKind};
 
 /// Tolerated clock difference in seconds: `Date` is exact to one second, and responses take some time.
 const SKEW: i64 = 30;
 
-pub(super) fn checks(config: &Config, runtime: &Runtime) -> Vec<Check> {
+pub(super) fn checks(config: &Config, runtime: &Runtime) -> Vec<CheckResult> {
     let (mut checks, mut clocks) = (Vec::new(), Vec::new());
     for sink in &config.sinks {
         let (SinkKind::Otlp(settings) | SinkKind::Vector(settings)) = &sink.kind else { continue };
@@ -19,12 +19,12 @@ pub(super) fn checks(config: &Config, runtime: &Runtime) -> Vec<Check> {
         checks.push(match answer {
             Ok(answer) => {
                 clocks.extend(clock(&settings.endpoint.to_string(), answer));
-                Check::ok("next hops", check)
+                CheckResult::ok("next hops", check)
             }
-            Err(cause) if sink.required => Check::failed("next hops", check, cause)
+            Err(cause) if sink.required => CheckResult::failed("next hops", check, cause)
                 .hint("until it answers, collectors get UNAVAILABLE and keep their events"),
             Err(cause) => {
-                Check::warning("next hops", check, cause).hint("the sink is not required: its events are lost")
+                CheckResult::warning("next hops", check, cause).hint("the sink is not required: its events are lost")
             }
         });
     }
@@ -33,9 +33,9 @@ pub(super) fn checks(config: &Config, runtime: &Runtime) -> Vec<Check> {
         checks.push(match runtime.block_on(probe::control(control)) {
             Ok(answer) => {
                 clocks.extend(clock(&control.endpoint.to_string(), answer));
-                Check::ok("control plane", check)
+                CheckResult::ok("control plane", check)
             }
-            Err(cause) => Check::warning("control plane", check, cause)
+            Err(cause) => CheckResult::warning("control plane", check, cause)
                 .hint("until it answers, the last good version in the cache stays active"),
         });
     }
@@ -43,14 +43,14 @@ pub(super) fn checks(config: &Config, runtime: &Runtime) -> Vec<Check> {
     checks
 }
 
-fn clock(endpoint: &str, answer: Answer) -> Option<Check> {
+fn clock(endpoint: &str, answer: PeerAnswer) -> Option<CheckResult> {
     let difference = Timestamp::now().as_second() - answer.time?.as_second();
     let check = format!("the clock agrees with that of {endpoint}");
     Some(match difference.abs() {
-        ..=SKEW => Check::ok("clock", check),
+        ..=SKEW => CheckResult::ok("clock", check),
         seconds => {
             let word = if difference > 0 { "ahead of" } else { "behind" };
-            Check::warning("clock", check, format!("this host is {seconds} s {word} it"))
+            CheckResult::warning("clock", check, format!("this host is {seconds} s {word} it"))
                 .hint("indicator validity depends on the time: run NTP on both hosts")
         }
     })

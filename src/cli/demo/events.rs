@@ -14,7 +14,7 @@ pub(super) struct Events {
     traffic: Vec<Value>,
     incidents: Vec<Value>,
     sent: u64,
-    numbers: Numbers,
+    numbers: RandomNumbers,
 }
 
 impl Events {
@@ -23,7 +23,7 @@ impl Events {
             traffic: documents(example::TRAFFIC).context("the example traffic")?,
             incidents: documents(example::INCIDENTS).context("the example incidents")?,
             sent: 0,
-            numbers: Numbers(0),
+            numbers: RandomNumbers(0),
         })
     }
 
@@ -60,7 +60,7 @@ fn documents(lines: &str) -> anyhow::Result<Vec<Value>> {
 }
 
 /// Replaces values at identifying fields by new values of the same kind. `key` is the key that leads to `value`.
-fn vary(key: &str, value: &mut Value, numbers: &mut Numbers) {
+fn vary(key: &str, value: &mut Value, numbers: &mut RandomNumbers) {
     match value {
         Value::Object(members) => members.iter_mut().for_each(|(key, value)| vary(key, value, numbers)),
         Value::Array(items) => items.iter_mut().for_each(|item| vary(key, item, numbers)),
@@ -83,9 +83,9 @@ fn vary(key: &str, value: &mut Value, numbers: &mut Numbers) {
 
 /// SplitMix64 (G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators", 2014): the same events
 /// in every run.
-struct Numbers(u64);
+struct RandomNumbers(u64);
 
-impl Numbers {
+impl RandomNumbers {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

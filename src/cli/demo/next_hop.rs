@@ -43,8 +43,9 @@ impl NextHop {
         let shared = Shared::start(&limits)?;
         let (sender, tagged) = mpsc::channel(WAITING);
         let received = Received::default();
-        let take = Take { received: received.clone(), tagged: sender };
-        let bound = OtlpSource::bind("demo-next-hop", &address, limits, &shared, Arc::new(Pick), Arc::new(take))?;
+        let take = CountingSink { received: received.clone(), tagged: sender };
+        let bound =
+            OtlpSource::bind("demo-next-hop", &address, limits, &shared, Arc::new(TaggedFilter), Arc::new(take))?;
         Ok((NextHop { bound, received }, tagged))
     }
 
@@ -62,9 +63,9 @@ impl NextHop {
 }
 
 /// Selects the records that the sidecar enriched.
-struct Pick;
+struct TaggedFilter;
 
-impl Process for Pick {
+impl Process for TaggedFilter {
     fn process(&self, _: Format, message: Bytes, _: &Work) -> Result<Batch, Refusal> {
         let mut batch = Batch::default();
         envelope::OTLP
@@ -82,12 +83,12 @@ impl Process for Pick {
 }
 
 /// Counts the events, and sends the selected ones to the report.
-struct Take {
+struct CountingSink {
     received: Received,
     tagged: mpsc::Sender<Value>,
 }
 
-impl Deliver for Take {
+impl Deliver for CountingSink {
     fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, Refusal>> {
         Box::pin(async move {
             for Tagged { record, .. } in &batch.hits {

@@ -55,7 +55,7 @@ pub(super) struct Figures {
 }
 
 /// Where the demo's files and addresses are while it keeps running.
-pub(super) struct Place<'a> {
+pub(super) struct DemoAddresses<'a> {
     pub(super) address: &'a str,
     pub(super) admin: Option<String>,
     pub(super) directory: &'a Path,
@@ -118,8 +118,8 @@ impl Report {
 }
 
 /// Writes how to send events to the running demo: commands to copy as they are.
-pub(super) fn write_how_to_send(place: &Place<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let Place { address, admin, directory } = place;
+pub(super) fn write_how_to_send(place: &DemoAddresses<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let DemoAddresses { address, admin, directory } = place;
     let hits = directory.join("hits.ndjson");
     let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
     writeln!(

@@ -15,16 +15,16 @@ use crate::matcher::{Outcome, Trace, show_key};
 use crate::observable::Malformed;
 
 #[derive(Default)]
-pub(super) struct Story {
+pub(super) struct LookupLog {
     table: Option<Arc<FieldTable>>,
-    values: Vec<Read>,
+    values: Vec<LookedUpValue>,
     /// Every form that was looked up.
     keys: BTreeSet<String>,
 }
 
 /// One value, and the lookups of its forms.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Read {
+pub(super) struct LookedUpValue {
     /// The fields that have the value, each once.
     pub(super) fields: Vec<String>,
     /// The kind of the fields.
@@ -35,16 +35,16 @@ pub(super) struct Read {
     pub(super) lookups: Vec<String>,
 }
 
-impl Story {
-    pub(super) fn new(table: &Arc<FieldTable>) -> Story {
-        Story { table: Some(Arc::clone(table)), ..Story::default() }
+impl LookupLog {
+    pub(super) fn new(table: &Arc<FieldTable>) -> LookupLog {
+        LookupLog { table: Some(Arc::clone(table)), ..LookupLog::default() }
     }
 
     /// Returns the values, in the order of the event, and every form that was looked up.
-    pub(super) fn end(self) -> (Vec<Read>, BTreeSet<String>) {
-        let mut grouped: Vec<Read> = Vec::new();
+    pub(super) fn end(self) -> (Vec<LookedUpValue>, BTreeSet<String>) {
+        let mut grouped: Vec<LookedUpValue> = Vec::new();
         for value in self.values {
-            let same = |known: &&mut Read| {
+            let same = |known: &&mut LookedUpValue| {
                 (&known.kind, &known.value, &known.lookups) == (&value.kind, &value.value, &value.lookups)
             };
             match grouped.iter_mut().find(same) {
@@ -64,7 +64,7 @@ impl Story {
     }
 }
 
-impl Trace for Story {
+impl Trace for LookupLog {
     fn value(&mut self, field: FieldId, value: Value<'_>, _: Reading) {
         let Some(table) = &self.table else { return };
         let row = table.get(field);
@@ -76,7 +76,7 @@ impl Trace for Story {
             Value::Time(time) => time.to_string(),
         };
         let (fields, kind) = (vec![row.name.clone()], row.kind.as_str().to_owned());
-        self.values.push(Read { fields, kind, value, lookups: Vec::new() });
+        self.values.push(LookedUpValue { fields, kind, value, lookups: Vec::new() });
     }
 
     fn looked_up(&mut self, space: Space, key: &[u8], outcome: Outcome) {

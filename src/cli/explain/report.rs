@@ -6,8 +6,8 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::story::{Read, Story};
-use crate::cli::indicators::Loaded;
+use super::lookup_log::{LookedUpValue, LookupLog};
+use crate::cli::indicators::LoadedIndicators;
 use crate::cli::progress::count;
 use crate::detect::{Detector, Verdict};
 use crate::enrich;
@@ -26,27 +26,27 @@ pub(super) struct Explanation {
     /// Properties of the event or the policy that affect the rest.
     remarks: Vec<String>,
     /// Indicators that hit.
-    hits: Vec<Found>,
+    hits: Vec<FoundIndicator>,
     /// Found indicators that policy dropped.
-    dropped: Vec<Found>,
+    dropped: Vec<FoundIndicator>,
     /// Composite indicators of which only a part was found.
-    unfulfilled: Vec<Found>,
+    unfulfilled: Vec<FoundIndicator>,
     /// Feed lines with a value of the event that the import guard refused.
-    refused: Vec<Refused>,
+    refused: Vec<RefusedLine>,
     /// Every value at a field of the table.
-    values: Vec<Read>,
+    values: Vec<LookedUpValue>,
     /// The number of loaded indicators.
     indicators: usize,
 }
 
 /// One indicator of one feed, at all fields at which it was found.
 #[derive(Serialize)]
-struct Found {
+struct FoundIndicator {
     kind: &'static str,
     indicator: String,
     feed: String,
     id: String,
-    at: Vec<At>,
+    at: Vec<FieldValue>,
     /// `file:line`, or the segment.
     from: Vec<String>,
     confidence: &'static str,
@@ -70,13 +70,13 @@ struct Found {
 }
 
 #[derive(PartialEq, Serialize)]
-struct At {
+struct FieldValue {
     field: String,
     value: String,
 }
 
 #[derive(Serialize)]
-struct Refused {
+struct RefusedLine {
     value: String,
     from: String,
     reason: String,
@@ -85,7 +85,12 @@ struct Refused {
 impl Explanation {
     /// Builds the explanation from the verdict of the live stream and the verdict over every field, which has more dropped
     /// findings.
-    pub(super) fn new(loaded: &Loaded, verdict: &Verdict, at_every_field: &Verdict, story: Story) -> Explanation {
+    pub(super) fn new(
+        loaded: &LoadedIndicators,
+        verdict: &Verdict,
+        at_every_field: &Verdict,
+        lookup_log: LookupLog,
+    ) -> Explanation {
         let detector = &loaded.detector;
         let hits = verdict.hits.iter().zip(&verdict.hit_listings).map(|(hit, listings)| (hit, None, &listings[..]));
         let of = at_every_field;
@@ -103,14 +108,14 @@ impl Explanation {
             let pattern = detector.snapshot.composite(hit.posting.indicator);
             found.needs = pattern.map(|pattern| pattern.program.shown(&pattern.terms).to_string());
         }
-        let (values, keys) = story.end();
+        let (values, keys) = lookup_log.end();
         let refused = loaded.origins.refused.iter().filter(|(_, _, refused)| keys.contains(&refused.value.to_string()));
-        let refused = refused.map(|(path, line, refused)| Refused {
+        let refused = refused.map(|(path, line, refused)| RefusedLine {
             value: refused.value.to_string(),
             from: format!("{}:{line}", path.display()),
             reason: refused.reason.to_string(),
         });
-        let only = |found: Vec<(&Hit, Found)>| found.into_iter().map(|(_, found)| found).collect();
+        let only = |found: Vec<(&Hit, FoundIndicator)>| found.into_iter().map(|(_, found)| found).collect();
         Explanation {
             hit: !verdict.hits.is_empty(),
             event_time: verdict.facts.time,
@@ -127,7 +132,7 @@ impl Explanation {
     /// The first line: whether the event hits, and if not, the closest reason.
     fn verdict(&self) -> String {
         let indicators = |number: usize| count(number as u64, "indicator", "indicators");
-        let reasons = |of: &[Found]| {
+        let reasons = |of: &[FoundIndicator]| {
             let reasons: BTreeSet<&str> = of.iter().filter_map(|found| found.reason).collect();
             reasons.into_iter().collect::<Vec<_>>().join(", ")
         };
@@ -155,12 +160,12 @@ impl Explanation {
 fn grouped<'h>(
     detector: &Detector,
     hits: impl Iterator<Item = (&'h Hit, Option<Suppression>, &'h [Listing])>,
-) -> Vec<(&'h Hit, Found)> {
+) -> Vec<(&'h Hit, FoundIndicator)> {
     let snapshot = &detector.snapshot;
-    let mut all: Vec<(&Hit, Found)> = Vec::new();
+    let mut all: Vec<(&Hit, FoundIndicator)> = Vec::new();
     for (hit, reason, listings) in hits {
         let (feed, id) = (&snapshot.feed_of(hit.posting.indicator).name, enrich::indicator_id(snapshot, hit));
-        let at = At {
+        let at = FieldValue {
             field: snapshot.table().get(hit.field).name.clone(),
             value: String::from_utf8_lossy(&hit.value).into_owned(),
         };
@@ -180,7 +185,7 @@ fn grouped<'h>(
             |listing: &Listing| format!("{}: allowlist {:?} contains {}", listing.action, listing.list, listing.entry);
         all.push((
             hit,
-            Found {
+            FoundIndicator {
                 kind: hit.kind.as_str(),
                 indicator: hit.name.clone(),
                 feed: feed.clone(),
@@ -243,7 +248,7 @@ impl fmt::Display for Explanation {
             writeln!(f, "\nrefused by the import guard: {}", self.refused.len())?;
         }
         for refused in &self.refused {
-            let Refused { value, from, reason } = refused;
+            let RefusedLine { value, from, reason } = refused;
             writeln!(f, "  {} at {}: {reason}", Escaped(value), Escaped(from))?;
         }
         writeln!(f, "\nevent time: {}", self.event_time)?;
@@ -259,7 +264,7 @@ impl fmt::Display for Explanation {
     }
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for FoundIndicator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  {} {} of feed {}", self.kind, Escaped(&self.indicator), Escaped(&self.feed))?;
         for at in &self.at {
