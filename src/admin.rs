@@ -407,7 +407,7 @@ mod tests {
     }
 
     /// Scenario: requests as a page of another site makes them, by a name that was made to resolve to this host or
-    /// across sites. Guarantee: they see no configuration and confirm nothing; probes and metrics answer whoever asks,
+    /// across sites. Guarantee: they see no configuration and confirm nothing; probes and metrics answer every host name,
     /// and a Unix socket, which no page reaches, answers under any name.
     #[tokio::test]
     async fn a_page_in_a_browser_gets_nothing_that_is_for_this_host() {

@@ -145,7 +145,7 @@ impl Readiness {
         change(&mut checks);
         // Under the lock, so that watchers see the last change last.
         let ready = checks.are_good();
-        self.0.ready.send_if_modified(|told| std::mem::replace(told, ready) != ready);
+        self.0.ready.send_if_modified(|shown| std::mem::replace(shown, ready) != ready);
     }
 
     fn read<T>(&self, read: impl FnOnce(&ReadinessState) -> T) -> T {

@@ -263,9 +263,9 @@ impl MatchStage {
             if serving.rules.failure_mode == FailureMode::Closed {
                 return Err(Refusal::Unavailable("no indicators are loaded, and failure_mode is closed".to_owned()));
             }
-            let beside = self.shadow.of(&serving.rules).map(|shadow| (shadow, message.clone()));
+            let shadow_input = self.shadow.of(&serving.rules).map(|shadow| (shadow, message.clone()));
             let batch = Batch::unmatched(format, message)?;
-            if let Some((shadow, message)) = beside {
+            if let Some((shadow, message)) = shadow_input {
                 let (none, now) = (Findings::default(), (self.clock)());
                 self.shadow.compare(&shadow, &shadow.snapshot, none, (format, message), now, work);
             }
@@ -274,8 +274,8 @@ impl MatchStage {
             return Ok(batch);
         };
         let arrival = (self.clock)();
-        let beside = self.shadow.of(&serving.rules).map(|shadow| (shadow, message.clone()));
-        let mut findings = beside.as_ref().map(|_| Findings::default());
+        let shadow_input = self.shadow.of(&serving.rules).map(|shadow| (shadow, message.clone()));
+        let mut findings = shadow_input.as_ref().map(|_| Findings::default());
         let mut listen = |hit: &Hit| {
             if let Some(findings) = &mut findings {
                 findings.note(&detector.snapshot, hit);
@@ -283,7 +283,7 @@ impl MatchStage {
             self.tap.hit(|| tap::hit(&detector.snapshot, hit, arrival));
         };
         let (batch, report) = detector.batch_with(format, message, arrival, work, &mut listen)?;
-        if let Some(((shadow, message), findings)) = beside.zip(findings) {
+        if let Some(((shadow, message), findings)) = shadow_input.zip(findings) {
             self.shadow.compare(&shadow, &detector.snapshot, findings, (format, message), arrival, work);
         }
         self.judged.fetch_add(report.events, Ordering::Relaxed);

@@ -103,7 +103,7 @@ pub(super) fn limits(config: &Config) -> Limits {
     descriptors::bound(config, limits)
 }
 
-/// Adds what all sources have besides their protocol: TLS, health, and reflection for this host.
+/// Adds what all sources have in addition to their protocol: TLS, health, and reflection for this host.
 pub(super) fn equip(bound: Bound, source: &config::Source, health: &Health) -> Result<Bound, StartError> {
     let local = bound.local_address().is_local();
     let bound = match source.tls() {

@@ -23,7 +23,7 @@ const INDICATORS: &str = "../../indicators/*";
 
 /// A first indicator file, so that a first hit needs nothing else.
 const FIRST: &str = "# One indicator per line: addresses, networks, domains, URLs, hashes, e-mail addresses.\n\
-                     # Put your own feeds beside this file (CSV, STIX, MISP and others are read, too), then remove it.\n\
+                     # Put your own feeds next to this file (CSV, STIX, MISP and others are supported), then remove it.\n\
                      first-hit.example\n";
 /// An event that hits the first indicator file.
 const EVENT: &str = r#"{"dns":{"question":{"name":"www.first-hit.example"}}}"#;

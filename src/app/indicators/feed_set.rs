@@ -1,8 +1,8 @@
-//! Keeps the files of indicators and the snapshot made of them: looks at every file, reads what changed, and judges
-//! whether it may replace what is held of it. What is held is given up for something better only: a file that became
-//! malformed, empty or much smaller, or that vanished, leaves its last good set in place.
+//! The set of indicator files and their snapshot: scans the files, reads changed ones, and decides whether new content may
+//! replace the held content. Only valid content does: a file that became malformed, empty or much smaller, or that
+//! vanished, keeps its last good indicators.
 //!
-//! No threads and no clock here; [`super::thread`] drives it.
+//! Has no threads and no clock; [`super::thread`] drives it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::feed::watch::Notice;
 use crate::fields::FieldTable;
 use crate::intel::snapshot::{MatchOptions, NotCarried, Snapshot, SnapshotBuilder};
 
-/// What decides which files are read, and what a snapshot is made for.
+/// Which files are read, and how their snapshot is built.
 #[derive(Clone)]
 pub struct Settings {
     /// The files.
@@ -29,26 +29,28 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Whether feeds can be carried over from a snapshot made for the other.
+    /// Returns whether feeds of a snapshot for the other settings can be reused.
     fn alike(&self, other: &Settings) -> bool {
         Arc::ptr_eq(&self.table, &other.table) && self.options == other.options
     }
 }
 
-/// Why a file's content is not served.
+/// The reason that a file's content is not active.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FeedFault {
-    /// It cannot be read, or is not what it claims to be.
+    /// The file cannot be read, or is malformed.
     #[error("{0}")]
     Unusable(String),
-    /// It has no indicator.
-    #[error("there is no indicator in it; remove the feed from `intel.files` if that is meant")]
+    /// The file has no indicators.
+    #[error("the file has no indicators; if this is intended, remove the feed from `intel.files`")]
     Empty,
-    /// It is not there any more.
-    #[error("the file is gone; remove it from `intel.files` if that is meant")]
+    /// The file does not exist any more.
+    #[error("the file is missing; if this is intended, remove it from `intel.files`")]
     Vanished,
-    /// It has less than half of what is held of it.
-    #[error("it fell from {held} indicators to {found}; confirm that, or set `intel.on_shrink: accept`")]
+    /// The file has less than half of the held indicators.
+    #[error(
+        "the feed shrank from {held} to {found} indicators; accept with `POST /feeds/FEED/confirm` at the admin listener, or set `intel.on_shrink: accept`"
+    )]
     Shrunk {
         /// Indicators held.
         held: usize,
@@ -58,7 +60,7 @@ pub enum FeedFault {
 }
 
 impl FeedFault {
-    /// The word used in metrics.
+    /// Returns the value of the metric's label.
     pub fn label(&self) -> &'static str {
         match self {
             FeedFault::Unusable(_) => "unusable",
@@ -69,15 +71,15 @@ impl FeedFault {
     }
 }
 
-/// Why new settings are not taken.
+/// The reason that new settings are refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsRefusal {
-    /// A feed that is served cannot be read now, and what is held of it does not fit the new settings.
-    #[error("{}: {fault}; the feed must be read again for this change, fix it first", path.display())]
+    /// An active feed cannot be read, and its held content does not fit the new settings.
+    #[error("{}: {fault}; this change needs to read the feed again, so fix the feed first", path.display())]
     Feed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         fault: FeedFault,
     },
     /// The indicators cannot be indexed.
@@ -86,54 +88,54 @@ pub enum SettingsRefusal {
     /// An allowlist cannot be read.
     #[error("intel.allowlists: {0}")]
     Allowlist(#[from] AllowlistError),
-    /// Taking them panicked.
+    /// Applying the settings panicked.
     #[error("taking the new indicators failed because of a bug in Hotlist: the log has the panic, please report it")]
     Panicked,
 }
 
-/// One file: the path, the feed, and its number among files that have both in common.
+/// The key of a file: the path, the feed, and a number among files that have both in common.
 type Key = (PathBuf, String, usize);
 
-/// What is known of a file.
+/// The state of a file.
 #[derive(Clone, Debug)]
 pub struct FeedFileState {
     /// The file, and how it is read.
     pub file: FeedFile,
-    /// The fingerprint that was judged last, `Some(None)` when the file was gone. `None` asks for a new judgement.
+    /// The last checked fingerprint, `Some(None)` when the file was missing. `None` requests another check.
     judged: Option<Option<Fingerprint>>,
-    /// The place of what is held of it among the snapshot's feeds.
+    /// The index of its held content among the snapshot's feeds.
     pub place: Option<usize>,
-    /// The digest of what is held of it.
+    /// The digest of its held content.
     digest: Option<load::Digest>,
-    /// Why what is there now is not served.
+    /// The reason that its current content is not active.
     pub fault: Option<FeedFault>,
 }
 
-/// What a look at the files brought.
+/// The result of a scan of the files.
 #[derive(Default)]
 pub struct FeedScan {
     /// Every file that was read.
     pub outcomes: Vec<Outcome>,
-    /// Faults that were not there before, with the file and the feed.
+    /// New faults, with the file and the feed.
     pub faults: Vec<(PathBuf, String, FeedFault)>,
-    /// Files that were given up, since the rest of their feed has enough.
+    /// Files that were dropped, since the rest of their feed has enough indicators.
     pub dropped: Vec<PathBuf>,
-    /// The new snapshot, when something changed in what is served.
+    /// The new snapshot, if anything changed.
     pub snapshot: Option<Arc<Snapshot>>,
-    /// Why there is none although something changed.
+    /// The reason that there is no new snapshot although something changed.
     pub failed: Option<NotCarried>,
-    /// The files whose content is to be served, and which of the outcomes is theirs.
+    /// The files with accepted content, each with the index of its outcome.
     accepted: BTreeMap<Key, usize>,
 }
 
 impl FeedScan {
-    /// Whether nothing changed.
+    /// Returns whether nothing changed.
     pub fn is_empty(&self) -> bool {
         self.outcomes.is_empty() && self.faults.is_empty() && self.dropped.is_empty() && self.snapshot.is_none()
     }
 }
 
-/// The files and the snapshot.
+/// The files and their snapshot.
 pub struct FeedSet {
     settings: Settings,
     seed: u64,
@@ -145,7 +147,7 @@ pub struct FeedSet {
 }
 
 impl FeedSet {
-    /// Keeps nothing yet. `seed` keys the hash of every snapshot.
+    /// Creates an empty set. `seed` keys the hash of every snapshot.
     pub fn new(settings: Settings, seed: u64) -> FeedSet {
         FeedSet {
             settings,
@@ -158,43 +160,42 @@ impl FeedSet {
         }
     }
 
-    /// The snapshot that is served.
+    /// Returns the active snapshot.
     pub fn serving(&self) -> Option<&Arc<Snapshot>> {
         self.serving.as_ref()
     }
 
-    /// Every file, in order of path and feed.
+    /// Returns every file, by path and feed.
     pub fn files(&self) -> impl Iterator<Item = &FeedFileState> {
         self.files.values()
     }
 
-    /// Entries of the configuration that match no file.
+    /// Returns the entries of the configuration that match no file.
     pub fn missing(&self) -> &[String] {
         &self.missing
     }
 
-    /// The paths and globs of the configuration.
+    /// Returns the paths and globs of the configuration.
     pub fn patterns(&self) -> impl Iterator<Item = &str> {
         self.settings.intel.files.iter().map(|entry| entry.path.as_str())
     }
 
-    /// Takes note of what the system says of a path.
+    /// Records a file system notification.
     pub fn record_notice(&mut self, notice: Notice) {
         self.changes.note(notice);
     }
 
-    /// Has the next look judge every file again, as after a look that came to no end. What is held stays held.
+    /// Makes the next scan check every file again, as after a scan that panicked. Held content stays held.
     pub fn recheck_all(&mut self) {
         self.files.values_mut().for_each(|kept| kept.judged = None);
     }
 
-    /// When to look again at the latest, if something is waited for.
+    /// Returns when the next scan is due, if a change is pending.
     pub fn next_scan(&self) -> Option<Instant> {
         self.changes.next_look()
     }
 
-    /// The next look takes what a feed has, however little, as long as it is something. Says whether there is such a
-    /// feed.
+    /// Makes the next scan accept the size of a feed, unless it is empty. Returns whether there is such a feed.
     pub fn confirm(&mut self, feed: &str) -> bool {
         let mut known = false;
         for kept in self.files.values_mut().filter(|kept| kept.file.feed.name == feed) {
@@ -207,7 +208,7 @@ impl FeedSet {
         known
     }
 
-    /// Looks at every file, and reads those that changed and may be read by `now`. `None` reads all of them at once.
+    /// Scans every file, and reads those that changed and are complete by `now`. `None` reads all of them at once.
     pub fn scan(&mut self, now: Option<Instant>) -> FeedScan {
         let mut scan = FeedScan::default();
         let found = self.resolve();
@@ -218,13 +219,13 @@ impl FeedSet {
                 self.changes.settled(&key.0);
                 continue;
             }
-            // One that was asked for by name is read as it is now.
+            // A confirmed file is read without a delay.
             let asked_for = kept.is_some_and(|kept| kept.judged.is_none());
             if !asked_for && now.is_some_and(|now| !self.changes.may_read(&key.0, print, now)) {
                 continue;
             }
             let outcome = load::load(file.clone(), &self.settings.table);
-            // Written while it was read: what was read is no content that ever was.
+            // It was written while it was read, so the content was never complete.
             if now.is_some() && Fingerprint::of(&key.0) != print {
                 continue;
             }
@@ -240,7 +241,7 @@ impl FeedSet {
                 kept.digest = digest;
             }
         }
-        // Feeds have thousands of files: what is done for each must not look through all of them.
+        // Feeds may have thousands of files, so the work per file must not scan all of them.
         let present: HashSet<&Key> = found.iter().map(|(key, _)| key).collect();
         self.check_vanished(&present, now, &mut scan);
         self.rebuild(&mut scan);
@@ -249,10 +250,10 @@ impl FeedSet {
         scan
     }
 
-    /// Takes other settings: reads what they change, and keeps the rest. On an error everything stays as it was.
+    /// Applies other settings: reads what they change, and keeps the rest. On an error everything stays unchanged.
     ///
     /// # Errors
-    /// A feed that is served cannot be read under the new settings, or the indicators cannot be indexed.
+    /// An active feed cannot be read under the new settings, or the indicators cannot be indexed.
     pub fn reconfigure(&mut self, settings: Settings) -> Result<FeedScan, SettingsRefusal> {
         let alike = self.settings.alike(&settings);
         let mut next = FeedSet::new(settings, self.seed);
@@ -295,7 +296,7 @@ impl FeedSet {
         }
     }
 
-    /// The files that the configuration names now.
+    /// Returns the files that the configuration names now.
     fn resolve(&mut self) -> Vec<(Key, FeedFile)> {
         let (files, missing) = load::configured(&self.settings.intel);
         self.missing = missing.iter().map(ToString::to_string).collect();
@@ -308,13 +309,13 @@ impl FeedSet {
         numbered.collect()
     }
 
-    /// Indicators that are held of a file.
+    /// Returns the number of held indicators of a file.
     fn held(&self, kept: &FeedFileState) -> usize {
         let length = |place| self.serving.as_ref().map_or(0, |serving| serving.feed_len(place));
         kept.place.map_or(0, length)
     }
 
-    /// Whether what was read may replace what is held.
+    /// Decides whether new content may replace the held content.
     fn check_replacement(&self, key: &Key, outcome: &Outcome) -> Option<FeedFault> {
         if let Err(error) = &outcome.import {
             return Some(FeedFault::Unusable(error.to_string()));
@@ -344,7 +345,7 @@ impl FeedSet {
         self.files.insert(key.clone(), FeedFileState { file: file.clone(), judged: Some(print), place, digest, fault });
     }
 
-    /// Files that are gone. What is held of them goes, too, when enough of their feed stays.
+    /// Handles missing files. Their held content is dropped when enough of their feed remains.
     fn check_vanished(&mut self, present: &HashSet<&Key>, now: Option<Instant>, scan: &mut FeedScan) {
         let gone: Vec<Key> = self.files.keys().filter(|key| !present.contains(key)).cloned().collect();
         for key in gone {
@@ -370,7 +371,7 @@ impl FeedSet {
         }
     }
 
-    /// Indicators that the feed of a file has without it, what was just read included; and with it, as it is served.
+    /// Returns the size of a file's feed without the file, including new content, and the active size of the feed.
     fn sizes_without(&self, without: &Key, scan: &FeedScan) -> (usize, usize) {
         let (mut stays, mut whole) = (0, 0);
         for (key, kept) in self.files.iter().filter(|(key, _)| key.1 == without.1) {
@@ -382,14 +383,14 @@ impl FeedSet {
         (stays, whole)
     }
 
-    /// Makes the next snapshot, if what is served changed: what stays is carried over, what was read is added.
+    /// Builds the next snapshot, if anything changed: reuses unchanged feeds, and adds the new content.
     fn rebuild(&mut self, scan: &mut FeedScan) {
         let replaced = |key: &Key| scan.accepted.contains_key(key);
         let carried = self.files.iter().filter(|(key, _)| !replaced(key));
         let stay: BTreeSet<usize> = carried.filter_map(|(_, kept)| kept.place).collect();
         let places = self.serving.as_ref().map_or(0, |serving| serving.feeds().len());
         let changes = stay.len() < places || !scan.accepted.is_empty();
-        // No file asked for is a snapshot, too: of nothing, and known to be meant.
+        // A configuration without files has an empty snapshot, which is intended.
         let first = self.serving.is_none() && self.settings.intel.files.iter().all(|entry| !entry.enabled);
         if !changes && !first {
             return;
@@ -425,7 +426,7 @@ impl FeedSet {
     }
 }
 
-/// Whether a configuration still asks for a file that is gone.
+/// Returns whether a configuration still names a missing file.
 fn asks_for(intel: &config::Intel, (path, feed, _): &Key) -> bool {
     let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::default() };
     intel.files.iter().any(|entry| {

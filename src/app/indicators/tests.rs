@@ -35,7 +35,7 @@ fn addresses(count: usize) -> String {
 }
 
 impl Scene {
-    /// Files with so many indicators each, and a first look at them.
+    /// Creates files with this many indicators each, and scans them.
     fn new(on_shrink: OnShrink, files: &[(&str, usize)]) -> (Scene, FeedScan) {
         let directory = tempfile::tempdir().unwrap();
         for (name, count) in files {
@@ -101,7 +101,7 @@ fn a_change_makes_one_new_version_and_reads_one_file() {
 }
 
 /// Guarantee: a file that became unusable, empty, or vanished leaves what is held of it; once it is good again it is
-/// taken. Each fault is told once.
+/// taken. Each fault is reported once.
 #[test]
 fn a_bad_file_never_empties_a_feed() {
     let (mut scene, _) = Scene::new(OnShrink::Confirm, &[("a.txt", 3), ("b.txt", 4)]);
@@ -114,11 +114,11 @@ fn a_bad_file_never_empties_a_feed() {
     for (reason, spoil) in bad {
         spoil(&scene);
         let scan = scene.scan();
-        let told: Vec<_> = scan.faults.iter().map(|(_, feed, fault)| (feed.as_str(), fault.label())).collect();
-        assert_eq!(told, [("b", reason)]);
+        let reported: Vec<_> = scan.faults.iter().map(|(_, feed, fault)| (feed.as_str(), fault.label())).collect();
+        assert_eq!(reported, [("b", reason)]);
         assert!(scan.snapshot.is_none(), "{reason}");
         assert_eq!(scene.held(), named(&[("a", 3), ("b", 4)]), "{reason}");
-        assert!(scene.scan().is_empty(), "{reason} is told once");
+        assert!(scene.scan().is_empty(), "{reason} is reported once");
         // Another feed changes meanwhile: the spoilt one is carried over.
         scene.write("a.txt", addresses(5));
         assert!(scene.scan().snapshot.is_some());
@@ -206,7 +206,7 @@ fn a_file_that_is_being_written_is_not_read() {
 /// Scenario: a file is moved into place, and another one that did not change is looked at before it. Guarantee: it is
 /// read soon all the same, not only when it has settled.
 #[test]
-fn a_file_that_is_whole_is_read_soon_beside_others() {
+fn a_complete_file_is_read_soon_among_others() {
     let (mut scene, _) = Scene::new(OnShrink::Confirm, &[("a.txt", 3), ("b.txt", 2)]);
     scene.write("b.txt", addresses(4));
     scene.feed_set.record_notice(Notice::Done(scene.path("b.txt")));

@@ -150,9 +150,9 @@ mod tests {
     #[tokio::test]
     async fn a_reload_stands_back_until_it_is_late() {
         let idle_runtime = IdleRuntime::start().unwrap();
-        let (tell, told) = oneshot::channel();
-        idle_runtime.follow(async { tell.send(thread_schedule_policy()).unwrap() }).await;
-        assert_eq!(told.await.unwrap(), Ok(IDLE));
+        let (send, received) = oneshot::channel();
+        idle_runtime.follow(async { send.send(thread_schedule_policy()).unwrap() }).await;
+        assert_eq!(received.await.unwrap(), Ok(IDLE));
         assert_eq!(policy(&idle_runtime.schedule(PATIENCE, 0)).await, IDLE);
         let late = ReloadSchedule { late: Instant::now(), ..idle_runtime.schedule(PATIENCE, 0) };
         assert_ne!(policy(&late).await, IDLE);

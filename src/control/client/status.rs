@@ -57,8 +57,8 @@ impl fmt::Display for Status {
         if let (false, Some(heard)) = (self.is_connected, self.heard) {
             write!(f, " (last response at {heard:.0})")?;
         }
-        let told = |slot: &&SlotStatus| slot.mode == Mode::Serve || slot.version > 0 || slot.refused.is_some();
-        for slot in self.slots.iter().filter(told) {
+        let is_shown = |slot: &&SlotStatus| slot.mode == Mode::Serve || slot.version > 0 || slot.refused.is_some();
+        for slot in self.slots.iter().filter(is_shown) {
             match slot.version {
                 0 => write!(f, "; {}: nothing", slot.mode)?,
                 version => write!(f, "; {}: version {version}", slot.mode)?,

@@ -117,10 +117,10 @@ impl PublicationReader {
                 // An error that may be temporary is retried at the next read, and logged once.
                 let state = if matches!(error, PublicationError::Read(_)) { UNREAD } else { state };
                 let last = self.known.remove(&name);
-                let told = last.as_ref().is_some_and(|last| last.state == UNREAD && state == UNREAD);
+                let was_logged = last.as_ref().is_some_and(|last| last.state == UNREAD && state == UNREAD);
                 let last = last.and_then(|known| known.publication);
                 let version = last.as_ref().map_or(0, |last| last.manifest.version);
-                if !told {
+                if !was_logged {
                     count_error();
                     tracing::error!(
                         path = %Escaped(path.display()),
@@ -130,7 +130,7 @@ impl PublicationReader {
                     );
                 }
                 self.known.insert(name, KnownFile { state, mode, publication: last });
-                return !told;
+                return !was_logged;
             }
         }
         true

@@ -144,7 +144,7 @@ fn a_part_is_continued_and_checked_as_a_whole() {
     assert_eq!(cache.part(digest, 10).unwrap().written(), 0);
 }
 
-/// Guarantee: a file that is not what its name says is never taken for a segment, and is fetched anew.
+/// Guarantee: a file that does not match its name is never used as a segment, and is fetched again.
 #[test]
 fn a_damaged_segment_is_deleted() {
     let directory = tempfile::tempdir().unwrap();
