@@ -2,12 +2,11 @@
 //!
 //! Modules stand in the order in which data meets them.
 
-pub use hotlist_core::{encoding, enrich, escape, fields, intel, matcher, observable, policy};
+pub use hotlist_core::{detect, encoding, enrich, escape, fields, intel, matcher, observable, policy, work};
 
 pub mod config;
 pub mod telemetry;
 
-pub mod detect;
 pub mod file_timeout;
 pub mod net;
 pub mod pipeline;

@@ -3,8 +3,6 @@
 //!
 //! A source answers its client only after [`Deliver::deliver`] returned, so nothing acknowledged is ever held here.
 
-mod work;
-
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -14,10 +12,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::detect::{DetectError, Matched};
+pub use crate::detect::{Known, Others, Tagged};
 pub use crate::encoding::Signal;
 use crate::encoding::{EnvelopeError, Format, Rope};
-use crate::observable::Kind;
-pub use work::{Client, Held, Room, Stop, Work};
+pub use crate::work::{Client, Held, Room, Stop, Work};
 
 /// The events of one request after matching, ready for the next hop.
 #[derive(Clone, Debug, Default)]
@@ -62,45 +61,6 @@ impl Batch {
         batch.message = Rope::from(message);
         Ok(batch)
     }
-}
-
-/// How many events of a batch are not log records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Others {
-    /// Metrics.
-    pub metrics: usize,
-    /// Traces.
-    pub traces: usize,
-}
-
-impl Others {
-    /// Counts an event; log records are not counted.
-    pub fn add(&mut self, signal: Signal) {
-        match signal {
-            Signal::Logs => {}
-            Signal::Metrics => self.metrics += 1,
-            Signal::Traces => self.traces += 1,
-        }
-    }
-
-    /// The number of these events.
-    pub fn count(self) -> usize {
-        self.metrics + self.traces
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(self) -> bool {
-        self == Others::default()
-    }
-}
-
-/// A record that was changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tagged {
-    /// Its place among all records of the message, from 0.
-    pub place: usize,
-    /// Its bytes in the format of the batch; the received bytes if the record cannot hold tags.
-    pub record: Bytes,
 }
 
 /// The answer of the next hop to a batch that it accepted.
@@ -215,6 +175,32 @@ impl Refusal {
     }
 }
 
+impl From<Matched> for Batch {
+    fn from(matched: Matched) -> Batch {
+        let Matched { format, message, records, others, hits, marked, odd, snapshot } = matched;
+        Batch { format, message, records, others, hits, marked, odd, snapshot, ..Batch::default() }
+    }
+}
+
+impl From<DetectError> for Refusal {
+    fn from(error: DetectError) -> Refusal {
+        match error {
+            DetectError::Envelope(error) => error.into(),
+            DetectError::Stop(stop) => stop.into(),
+        }
+    }
+}
+
+impl From<Stop> for Refusal {
+    fn from(stop: Stop) -> Refusal {
+        match stop {
+            Stop::NoRoomNow => Refusal::ResourceExhausted(stop.to_string()),
+            Stop::NoRoomEver => Refusal::InvalidArgument(stop.to_string()),
+            Stop::Cancelled => Refusal::Unavailable(stop.to_string()),
+        }
+    }
+}
+
 impl From<EnvelopeError> for Refusal {
     fn from(error: EnvelopeError) -> Refusal {
         Refusal::InvalidArgument(error.to_string())
@@ -228,21 +214,6 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Process: Send + Sync + 'static {
     /// Processes `message`, a whole, decompressed message of log records. `work` limits memory and time.
     fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<Batch, Refusal>;
-}
-
-/// An indicator that matches a single value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
-    /// The value of the indicator in canonical form.
-    pub indicator: String,
-    /// The feed that has the indicator.
-    pub feed: String,
-    /// The id of the indicator.
-    pub id: String,
-    /// The kind of the indicator.
-    pub kind: Kind,
-    /// The enrichment that an event would get, as JSON.
-    pub enrichment: Bytes,
 }
 
 /// The results for several values, all from one snapshot.

@@ -89,9 +89,10 @@ pub fn measured(workshop: &Workshop, case: &Case, input: &Bytes) -> Outcome<Done
         _ => input.clone(),
     };
     let format = case.encoding.format();
-    let (batch, _) = workshop.0.batch(format, message, Timestamp::UNIX_EPOCH, &Work::default()).map_err(refused)?;
+    let (batch, _) =
+        workshop.0.batch(format, message, Timestamp::UNIX_EPOCH, &Work::default()).map_err(|e| refused(e.into()))?;
     let tagged = batch.message.len();
-    let batch = Arc::new(batch);
+    let batch = Arc::new(Batch::from(batch));
     let output = match (case.sink, format) {
         (Sink::Same, Format::Filter) | (Sink::Other, Format::Vector) => converted(&batch, Format::Otlp)?,
         (Sink::Other, _) => converted(&batch, Format::Vector)?,

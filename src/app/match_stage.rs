@@ -296,6 +296,6 @@ impl MatchStage {
         }
         self.count(&detector.snapshot, report);
         self.seconds.record(start.elapsed().as_secs_f64());
-        Ok(batch)
+        Ok(batch.into())
     }
 }

@@ -15,9 +15,9 @@ use super::release::release;
 use crate::admin::{self, Readiness};
 use crate::escape::Escaped;
 use crate::intel::allowlist::Allowlists;
-use crate::intel::manifest::{self, Manifest, Mode, Revocation};
+use crate::intel::manifest::{Manifest, Mode, Revocation};
 use crate::intel::segment::{Digest, Segment, SegmentFeed};
-use crate::intel::snapshot::{Feed, NotCarried, Origin, Revoked, Snapshot, SnapshotBuilder, SnapshotError, Which};
+use crate::intel::snapshot::{Feed, NotCarried, Revoked, Snapshot, SnapshotBuilder, SnapshotError, Which};
 use crate::intel::term;
 use crate::observable::Kind;
 use crate::telemetry;
@@ -120,11 +120,7 @@ impl OpenedManifest {
 
     fn feed(&self, of: &SegmentFeed) -> Feed {
         let rule = self.manifest.rules.iter().find(|rule| rule.feed == of.name);
-        let origin = match rule.map(|rule| rule.origin) {
-            Some(manifest::Origin::Collection) => Origin::Collection,
-            Some(manifest::Origin::Feed) => Origin::Feed,
-            None => of.origin,
-        };
+        let origin = rule.map_or(of.origin, |rule| rule.origin);
         Feed { origin, enabled: rule.is_some_and(|rule| rule.enabled), ..Feed::named(&of.name) }
     }
 

@@ -16,9 +16,7 @@ use crate::intel::allowlist::Allowlists;
 use crate::net::grpc;
 use crate::net::tls::{self, TlsError};
 use crate::policy::Policy;
-use crate::sink::{
-    Blackhole, Fanout, Fsync, GrpcSink, Headers, NdjsonSink, Only, RejectedFile, Sink, SinkKind, ndjson,
-};
+use crate::sink::{Blackhole, Fanout, Fsync, GrpcSink, Headers, NdjsonSink, RejectedFile, Sink, SinkKind, ndjson};
 use crate::source::filter;
 use crate::source::health::{self, Health};
 use crate::source::{Age, Bound, Limits};
@@ -259,12 +257,7 @@ fn open(sink: &config::Sink, before: &[ConfiguredSink]) -> Result<Sink, StartErr
         }
         config::SinkKind::Blackhole => SinkKind::Blackhole(Blackhole::default()),
     };
-    let only = match sink.only {
-        config::Only::All => Only::All,
-        config::Only::Hits => Only::Hits,
-        config::Only::NotHits => Only::NotHits,
-    };
-    Ok(Sink::new(&sink.id, kind).with_required(sink.required).with_only(only))
+    Ok(Sink::new(&sink.id, kind).with_required(sink.required).with_only(sink.only))
 }
 
 pub(super) fn headers(sink: &config::GrpcSink) -> io::Result<Headers> {

@@ -15,7 +15,7 @@ use super::{Failure, environment};
 use crate::control::client::host_name;
 use crate::control::names::Name;
 use crate::control::store::{Draft, Labels, Publication, Store};
-use crate::feed::compile::{self, OriginWord};
+use crate::feed::compile;
 use crate::intel::manifest::{Digest, Key, Mode, Origin, Rule, SegmentRef};
 
 /// The maximum length of a note, in characters.
@@ -51,11 +51,7 @@ fn feeds(
         for of_feed in &feed.segments {
             segments.push(segment(&of_feed.digest).with_context(|| format!("feed {}", feed.feed))?);
         }
-        let origin = match feed.origin {
-            OriginWord::Feed => Origin::Feed,
-            OriginWord::Collection => Origin::Collection,
-        };
-        rules.push(Rule { feed: feed.feed.clone(), enabled: true, origin });
+        rules.push(Rule { feed: feed.feed.clone(), enabled: true, origin: feed.origin });
     }
     Ok((segments, rules))
 }

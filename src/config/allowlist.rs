@@ -3,8 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::intel;
-use super::reader::Item;
+use super::reader::{Item, pattern};
 
 /// Files of allowlists. A bare string is a table with only `path`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -43,7 +42,7 @@ impl AllowlistFiles {
 
     pub(super) fn read(item: &Item<'_>) -> Option<AllowlistFiles> {
         if !item.is_table() {
-            return item.parsed("a path, or a table with a `path`", intel::pattern).map(AllowlistFiles::new);
+            return item.parsed("a path, or a table with a `path`", pattern).map(AllowlistFiles::new);
         }
         let table = item.table(AllowlistFiles::KEYS)?;
         let words = [("suppress", AllowlistAction::Suppress), ("annotate", AllowlistAction::Annotate)];
@@ -54,6 +53,6 @@ impl AllowlistFiles {
             enabled: table.or("enabled", true, Item::boolean),
         };
         let path = table.required("path", "a path or a glob, e.g. `allowlists/*.json`")?;
-        Some(AllowlistFiles { path: path.parsed("a path", intel::pattern)?, ..rest })
+        Some(AllowlistFiles { path: path.parsed("a path", pattern)?, ..rest })
     }
 }

@@ -9,7 +9,7 @@ use super::allowlist::AllowlistFiles;
 use super::control::Control;
 use super::matching::{self, KIND_WORDS, KindWord};
 use super::problem::Fault;
-use super::reader::{Item, Table};
+use super::reader::{Item, Table, pattern};
 use super::schema::PathOr;
 use super::units::Size;
 
@@ -280,14 +280,6 @@ impl IntelFiles {
         };
         let path = table.required("path", "a path or a glob, e.g. `indicators/*.csv`")?.parsed("a path", pattern)?;
         Some(IntelFiles { path, ..rest })
-    }
-}
-
-pub(super) fn pattern(text: &str) -> Result<String, String> {
-    match glob::Pattern::new(text) {
-        _ if text.contains('\0') => Err("has a NUL character, which no path can have".to_owned()),
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("is not a glob: {} at character {}", error.msg, error.pos + 1)),
     }
 }
 

@@ -284,3 +284,12 @@ impl<'a> Table<'a> {
         Item { node: &entry.value, path: join(&self.item.path, &entry.key), problems: self.item.problems }
     }
 }
+
+/// A path or a glob, as it is written.
+pub(super) fn pattern(text: &str) -> Result<String, String> {
+    match glob::Pattern::new(text) {
+        _ if text.contains('\0') => Err("has a NUL character, which no path can have".to_owned()),
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("is not a glob: {} at character {}", error.msg, error.pos + 1)),
+    }
+}

@@ -151,10 +151,11 @@ pub enum Compression {
 }
 
 /// Which events a sink takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Only {
     /// Every event.
+    #[default]
     All,
     /// Only events with a hit.
     Hits,

@@ -21,7 +21,7 @@ use crate::intel::indicator::{Feed, Indicator};
 use crate::intel::segment::{self, BuildError, HashKey, Segment, SegmentBuilder, SegmentError};
 use delta::{Chain, Difference};
 
-pub use state::{FeedState, OriginWord, SegmentState, StateError, feeds};
+pub use state::{FeedState, SegmentState, StateError, feeds};
 
 /// Why a feed cannot be compiled. What the store has of it stays.
 #[derive(Debug, thiserror::Error)]
@@ -167,7 +167,7 @@ pub fn compile(
     check(found, held, allow_shrink, feed)?;
     let mut state = before.unwrap_or_else(|| FeedState::new(feed));
     state.source = source;
-    state.origin = feed.origin.into();
+    state.origin = feed.origin;
     if change == Change::Full {
         state.segments.clear();
     }

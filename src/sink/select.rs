@@ -6,22 +6,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use crate::config::Only;
 use crate::encoding::envelope::{Extent, Layout};
 use crate::encoding::transcode::{Part, Parts};
 use crate::encoding::{EnvelopeError, Format, Rope, transcode_parts};
 use crate::pipeline::{Batch, Held, Others, Refusal, Stop};
-
-/// Which events of a batch a sink takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Only {
-    /// All events.
-    #[default]
-    All,
-    /// Events that hit.
-    Hits,
-    /// Events that did not hit, including metrics and traces, which are not matched.
-    NotHits,
-}
 
 impl Only {
     /// Returns the batch for a sink that uses the format of the batch; `None` if nothing of it is for the sink. Blocks

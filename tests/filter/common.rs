@@ -66,8 +66,8 @@ pub struct Judge(pub Detector);
 impl Process for Judge {
     fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<Batch, Refusal> {
         assert_eq!(format, Format::Filter);
-        let batch = self.0.batch(format, message, Timestamp::now(), work);
-        batch.map(|(batch, _)| batch)
+        let (matched, _) = self.0.batch(format, message, Timestamp::now(), work)?;
+        Ok(matched.into())
     }
 }
 

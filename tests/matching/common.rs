@@ -126,7 +126,7 @@ pub fn send_request(detector: &Detector, request: impl Into<Bytes>, arrival: Tim
     let (batch, report) = detector.batch_with(format, request.clone(), arrival, &Work::default(), &mut listen).unwrap();
     assert_eq!(report.hits.total(), hits.len() as u64, "what is counted is what was found");
     let is_same = batch.message.to_bytes() == request;
-    Sent { batch, report, hits, is_same }
+    Sent { batch: batch.into(), report, hits, is_same }
 }
 
 /// What a batch of one OTLP record with this body leads to.

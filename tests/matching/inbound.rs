@@ -54,7 +54,7 @@ fn request(format: Format, record: &[u8]) -> Bytes {
 fn send(detector: &Detector, format: Format, record: &[u8]) -> (Arc<Batch>, Report) {
     let (batch, report) =
         detector.batch(format, request(format, record), Timestamp::UNIX_EPOCH, &Work::default()).unwrap();
-    (Arc::new(batch), report)
+    (Arc::new(batch.into()), report)
 }
 
 /// The records that a sink with a condition gets.

@@ -62,7 +62,8 @@ fn run(total: usize, others: usize, leaves: bool) -> (Result<usize, Refusal>, Ar
         client.finish();
     }
     let judged = detector.batch(Format::Otlp, message, Timestamp::UNIX_EPOCH, &work);
-    (judged.map(|(batch, _)| batch.hits.iter().map(|hit| hit.record.len()).sum()), room)
+    let judged = judged.map(|(batch, _)| batch.hits.iter().map(|hit| hit.record.len()).sum());
+    (judged.map_err(Refusal::from), room)
 }
 
 /// Guarantee: no further record is matched once the client is gone.

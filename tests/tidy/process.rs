@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{assert_none, code, log_calls, sources, words};
+use super::{assert_none, codes, log_calls, sources, words};
 
 /// Where tasks and threads are made other than by `task::background`, and what becomes of a panic there.
 const SPAWNS: [(&str, &str); 17] = [
@@ -29,8 +29,7 @@ const SPAWNS: [(&str, &str); 17] = [
 fn no_task_that_runs_as_long_as_the_process_ends_unseen() {
     let mut offences = Vec::new();
     let mut making = BTreeSet::new();
-    for (path, text) in sources().into_iter().filter(|(path, _)| !path.ends_with("/tests.rs")) {
-        let code = code(&text);
+    for (path, code) in codes() {
         if ["tokio::spawn(", "thread::spawn(", "thread::Builder"].iter().any(|made| code.contains(made)) {
             if !SPAWNS.iter().any(|(known, _)| *known == path) {
                 offences.push(path.clone());

@@ -1,7 +1,24 @@
 //! The matching of Hotlist as a library: finds indicators of compromise in log events, and tags what hits.
 //!
 //! Everything here is pure: time, files and readers are arguments. There is no runtime, clock, environment, metric or log.
+//! `clippy.toml` beside this package names what must not be called.
+//!
+//! # Embedding
+//!
+//! `examples/embed.rs` is a whole program. Its steps:
+//!
+//! 1. Read indicators. [`intel::term::value`] brings a written value to its canonical form, or refuses it;
+//!    [`intel::pattern`] compiles a STIX pattern; [`intel::guard`] tells which indicators would hit everything.
+//! 2. Compile them with [`intel::snapshot::SnapshotBuilder`] to a [`intel::snapshot::Snapshot`], over a
+//!    [`fields::FieldTable`] that says which fields of an event are checked, as what.
+//! 3. Match with a [`detect::Detector`]: [`detect::Detector::event`] takes one JSON event, [`detect::Detector::batch`] a
+//!    message of OTLP, Vector or Hotlist's own Filter protocol. A [`policy::Policy`] decides which findings are hits.
+//! 4. Read the hits of the [`detect::Verdict`], or get the event back with them in `threat.enrichments`:
+//!    [`detect::Detector::tag_document`].
+//!
+//! The interface follows the program's needs and may change with each version.
 
+pub mod detect;
 pub mod encoding;
 pub mod enrich;
 pub mod escape;
@@ -10,3 +27,4 @@ pub mod intel;
 pub mod matcher;
 pub mod observable;
 pub mod policy;
+pub mod work;

@@ -6,7 +6,6 @@ use std::path::Path;
 use crate::cli::progress::count;
 use crate::escape::Escaped;
 use crate::intel::segment::Segment;
-use crate::intel::snapshot::Origin;
 use crate::observable::Kind;
 
 /// Its feeds with their kinds, then its parts.
@@ -25,10 +24,7 @@ pub(super) fn describe(path: &Path, segment: &Segment, out: &mut dyn Write) -> i
         writeln!(out, "  withdraws {} of earlier segments", indicators(segment.tombstones().len() as u64))?;
     }
     for feed in segment.feeds() {
-        let what = match feed.origin {
-            Origin::Feed => "feed",
-            Origin::Collection => "collection",
-        };
+        let what = feed.origin.as_str();
         writeln!(out, "  {what} {}, {}", Escaped(&feed.name), indicators(u64::from(feed.len)))?;
         for (kind, count) in Kind::ALL.iter().zip(feed.values).filter(|(_, count)| *count > 0) {
             writeln!(out, "  {count:>9} {kind}")?;

@@ -46,25 +46,6 @@ pub struct SegmentState {
     pub withdrawn: usize,
 }
 
-/// How a feed came in, as it stands in files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OriginWord {
-    /// [`Origin::Feed`].
-    Feed,
-    /// [`Origin::Collection`].
-    Collection,
-}
-
-impl From<Origin> for OriginWord {
-    fn from(origin: Origin) -> OriginWord {
-        match origin {
-            Origin::Feed => OriginWord::Feed,
-            Origin::Collection => OriginWord::Collection,
-        }
-    }
-}
-
 /// A feed in a store: `feeds/<name>.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,7 +53,7 @@ pub struct FeedState {
     /// Its name.
     pub feed: String,
     /// Whether it is a feed or a collection.
-    pub origin: OriginWord,
+    pub origin: Origin,
     /// What tells the files that it was compiled from, and how they were read.
     pub source: String,
     /// Its indicators.
@@ -83,7 +64,7 @@ pub struct FeedState {
 
 impl FeedState {
     pub(super) fn new(feed: &Feed) -> FeedState {
-        let (name, origin) = (feed.name.clone(), feed.origin.into());
+        let (name, origin) = (feed.name.clone(), feed.origin);
         FeedState { feed: name, origin, source: String::new(), indicators: 0, segments: Vec::new() }
     }
 

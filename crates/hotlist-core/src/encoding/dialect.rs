@@ -13,10 +13,10 @@ mod walk;
 use super::json::JsonError;
 use super::wire::{Fields, Malformed, Payload, put_number};
 
-pub(crate) use codec::{encode_json, encode_key_value, tag_map, tag_text};
+pub(crate) use codec::{encode_json, tag_map, tag_text};
 pub(crate) use convert::{convert, entry, json_entries};
 pub(crate) use json::{write_content, write_entries, write_text};
-pub(crate) use members::{Member, edit_members, members, readable_members, with_field};
+pub(crate) use members::{Member, edit_members, encode_key_value, members, readable_members, with_field};
 pub(crate) use walk::{DocumentWalker, Elements};
 
 /// The key of an entry.

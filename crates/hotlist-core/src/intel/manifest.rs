@@ -8,6 +8,7 @@ mod bounds;
 mod digest;
 mod error;
 mod key;
+mod limits;
 mod signature;
 
 #[cfg(test)]
@@ -18,15 +19,17 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use super::indicator::Origin;
 use crate::observable::Kind;
 
-pub use bounds::{
-    MAX_AUDIENCE, MAX_BYTES, MAX_FEED, MAX_REVOCATIONS, MAX_RULES, MAX_SEGMENT_BYTES, MAX_SEGMENTS, MAX_SIGNATURES,
-    MAX_TEXT, is_audience,
-};
+pub use bounds::is_audience;
 pub use digest::{Digest, DigestError, Hasher};
 pub use error::ManifestError;
 pub use key::{Key, KeyError, PublicKey};
+pub use limits::{
+    MAX_AUDIENCE, MAX_BYTES, MAX_FEED, MAX_REVOCATIONS, MAX_RULES, MAX_SEGMENT_BYTES, MAX_SEGMENTS, MAX_SIGNATURES,
+    MAX_TEXT,
+};
 pub use signature::{Signature, SignatureError, Signed, verify};
 
 /// What makes one version.
@@ -104,16 +107,6 @@ pub struct Rule {
     pub enabled: bool,
     /// What they are.
     pub origin: Origin,
-}
-
-/// What the indicators of a rule are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Origin {
-    /// Of a feed: looked for at all fields.
-    Feed,
-    /// Of a collection: looked for only at the fields that collections are checked at.
-    Collection,
 }
 
 impl Manifest {

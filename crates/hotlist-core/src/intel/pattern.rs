@@ -16,8 +16,8 @@ use std::sync::Arc;
 use crate::fields::{FieldKind, FieldTable};
 use crate::observable::{Kind, path, refang, text};
 
-use super::indicator::{Comparison, Target, Term, TermValue};
 use super::term;
+use super::term::{Comparison, Target, Term, TermValue};
 use parse::{Operator, Parsed, Proposition};
 use program::{Expression, MAX_ATOMS, MAX_DEPTH, Program, ProgramError};
 use token::Literal;

@@ -1,11 +1,221 @@
-//! One value of an indicator, as text, to its canonical term value. Every importer and the STIX compiler use it.
+//! The terms of indicators: one canonical value each, at the fields where it counts. Every importer and the STIX compiler
+//! make them with [`value`].
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 
-use super::indicator::{Comparison, NameScope, TermValue};
 use crate::observable::ip::AddressOrNetwork;
 use crate::observable::url::CanonicalUrl;
 use crate::observable::{Kind, domain, email, hash, ip, number, path, text, time, url, user};
+
+/// One value to look for, and at which fields.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Term {
+    /// The value in canonical form.
+    pub value: TermValue,
+    /// At which fields it counts.
+    pub target: Target,
+}
+
+/// Kind, value and place, for people: `number > 1024 at network-traffic:dst_port`.
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.value.kind())?;
+        match &self.value {
+            TermValue::Number { comparison, .. } | TermValue::Time { comparison, .. }
+                if *comparison != Comparison::Equal =>
+            {
+                write!(f, "{} ", comparison.as_str())?;
+            }
+            TermValue::Domain { scope: NameScope::Below, .. } => f.write_str("*.")?,
+            TermValue::Domain { scope: NameScope::AndBelow, .. } => f.write_str(".")?,
+            _ => {}
+        }
+        self.value.fmt(f)?;
+        match &self.target {
+            Target::Kind => Ok(()),
+            Target::StixPath(path) => write!(f, " at {path}"),
+        }
+    }
+}
+
+/// Which fields a term is looked for at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// Every field whose value may be of the term's kind: `ipv4-addr:value`, or a plain list of addresses.
+    Kind,
+    /// Only the fields that carry this STIX object path in the field table, written as there
+    /// (`network-traffic:dst_ref.value`).
+    StixPath(Arc<str>),
+}
+
+/// Which names a domain indicator stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum NameScope {
+    /// The name itself.
+    #[default]
+    Exact,
+    /// The names below it and not the name itself: `*.evil.example`, as a wildcard of DNS does (RFC 4592).
+    Below,
+    /// The name and the names below it.
+    AndBelow,
+}
+
+impl NameScope {
+    /// Whether names below it are found.
+    pub fn has_below(self) -> bool {
+        self != NameScope::Exact
+    }
+
+    /// The scope that also has the names below, where a feed says so of all its names. A wildcard stays one.
+    #[must_use]
+    pub fn with_below(self) -> NameScope {
+        match self {
+            NameScope::Exact | NameScope::AndBelow => NameScope::AndBelow,
+            NameScope::Below => NameScope::Below,
+        }
+    }
+
+    /// What two entries of the same name stand for together.
+    #[must_use]
+    pub fn joined(self, other: NameScope) -> NameScope {
+        if self == other { self } else { NameScope::AndBelow }
+    }
+}
+
+/// A comparison with a number or an instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Comparison {
+    /// `=`
+    Equal,
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+}
+
+impl Comparison {
+    /// The sign of STIX patterns.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Comparison::Equal => "=",
+            Comparison::Less => "<",
+            Comparison::LessOrEqual => "<=",
+            Comparison::Greater => ">",
+            Comparison::GreaterOrEqual => ">=",
+        }
+    }
+
+    /// Whether `left OP right` holds, given how they order.
+    pub fn holds(self, ordering: std::cmp::Ordering) -> bool {
+        match self {
+            Comparison::Equal => ordering.is_eq(),
+            Comparison::Less => ordering.is_lt(),
+            Comparison::LessOrEqual => ordering.is_le(),
+            Comparison::Greater => ordering.is_gt(),
+            Comparison::GreaterOrEqual => ordering.is_ge(),
+        }
+    }
+}
+
+/// A canonical value, by kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TermValue {
+    /// One address. An IPv4-mapped IPv6 address stands here as its IPv4 address.
+    Address(IpAddr),
+    /// A network, host bits masked, narrower ones than a single address only.
+    Network(IpNet),
+    /// A DNS name in canonical form.
+    Domain {
+        /// Lower case, A-labels, no trailing dot.
+        name: Box<str>,
+        /// Which names it stands for.
+        scope: NameScope,
+    },
+    /// A URL in canonical form.
+    Url(CanonicalUrl),
+    /// A cryptographic or fuzzy hash; `kind` is one of the five hash kinds.
+    Hash {
+        /// Which hash.
+        kind: Kind,
+        /// Lower-case hex; an ssdeep hash as it is.
+        digest: Box<str>,
+    },
+    /// An e-mail address in canonical form.
+    Email(Box<str>),
+    /// A user name in canonical form.
+    User(Box<str>),
+    /// Text as it is.
+    Text(Box<str>),
+    /// A case-folded name; `kind` is [`Kind::Name`] or [`Kind::DnsType`].
+    Name {
+        /// Which of the two.
+        kind: Kind,
+        /// The folded name.
+        name: Box<str>,
+    },
+    /// A path in canonical form.
+    Path(Box<str>),
+    /// A number and how to compare with it.
+    Number {
+        /// The comparison: event value OP `value`.
+        comparison: Comparison,
+        /// The right-hand side.
+        value: f64,
+    },
+    /// An instant and how to compare with it.
+    Time {
+        /// The comparison: event value OP `value`.
+        comparison: Comparison,
+        /// The right-hand side.
+        value: Timestamp,
+    },
+}
+
+impl TermValue {
+    /// The kind of the value.
+    pub fn kind(&self) -> Kind {
+        match self {
+            TermValue::Address(_) | TermValue::Network(_) => Kind::Ip,
+            TermValue::Domain { .. } => Kind::Domain,
+            TermValue::Url(_) => Kind::Url,
+            TermValue::Hash { kind, .. } | TermValue::Name { kind, .. } => *kind,
+            TermValue::Email(_) => Kind::Email,
+            TermValue::User(_) => Kind::User,
+            TermValue::Text(_) => Kind::Text,
+            TermValue::Path(_) => Kind::Path,
+            TermValue::Number { .. } => Kind::Number,
+            TermValue::Time { .. } => Kind::Time,
+        }
+    }
+}
+
+/// The canonical value as it is shown in hits (`indicator` of a hit line, `threat.indicator.name`).
+impl fmt::Display for TermValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TermValue::Address(address) => address.fmt(f),
+            TermValue::Network(network) => network.fmt(f),
+            TermValue::Domain { name, .. } => f.write_str(name),
+            TermValue::Url(url) => url.fmt(f),
+            TermValue::Hash { digest, .. } => f.write_str(digest),
+            TermValue::Email(text) | TermValue::User(text) | TermValue::Text(text) | TermValue::Path(text) => {
+                f.write_str(text)
+            }
+            TermValue::Name { name, .. } => f.write_str(name),
+            TermValue::Number { value, .. } => value.fmt(f),
+            TermValue::Time { value, .. } => value.fmt(f),
+        }
+    }
+}
 
 impl From<AddressOrNetwork> for TermValue {
     fn from(value: AddressOrNetwork) -> TermValue {

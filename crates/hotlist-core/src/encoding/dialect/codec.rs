@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::members::place_of;
 use super::{
-    Any, Dialect, Elements, KEY, OddRecord, VALUE, VALUES, any, edit_members, members, readable_members, with_field,
+    Any, Dialect, Elements, OddRecord, VALUES, any, edit_members, encode_key_value, members, readable_members,
+    with_field,
 };
 use crate::encoding::json;
 use crate::encoding::tag::{Codec, Edits, Entry, Shape, Spelling, TagOutcome, Tags, plan};
@@ -139,14 +140,6 @@ pub(crate) fn encode_json<D: Dialect>(document: &Value) -> Vec<u8> {
             put_bytes(&mut out, numbers.map, &list);
         }
     }
-    out
-}
-
-/// An entry around an encoded value.
-pub(crate) fn encode_key_value(key: &[u8], value: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(key.len() + value.len() + 8);
-    put_bytes(&mut out, KEY, key);
-    put_bytes(&mut out, VALUE, value);
     out
 }
 

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::codec::encode_key_value;
-use super::{OddRecord, VALUE, key_value};
+use super::{KEY, OddRecord, VALUE, key_value};
 use crate::encoding::tag::{Edits, Entry};
 use crate::encoding::wire::{Fields, Payload, put_bytes};
 
@@ -48,6 +47,14 @@ pub(crate) fn readable_members(message: &[u8], number: u32) -> (Vec<Member<'_>>,
         }
     }
     (members, end)
+}
+
+/// An entry around an encoded value.
+pub(crate) fn encode_key_value(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(key.len() + value.len() + 8);
+    put_bytes(&mut out, KEY, key);
+    put_bytes(&mut out, VALUE, value);
+    out
 }
 
 /// `message` with edits to its `members`, its other fields as they are. New ones go to `end`.

@@ -1,6 +1,6 @@
 //! Why bytes are no manifest that anyone may serve.
 
-use super::bounds::{MAX_AUDIENCE, MAX_BYTES, MAX_SEGMENT_BYTES};
+use super::limits::{MAX_AUDIENCE, MAX_BYTES, MAX_SEGMENT_BYTES};
 
 /// Why a manifest is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

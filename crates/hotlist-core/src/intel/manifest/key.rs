@@ -10,7 +10,6 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
 
 use super::digest::Digest;
-use super::signature::Signature;
 
 /// What stands before the 32 bytes of a private key in PKCS #8 (RFC 8410, section 7).
 const PRIVATE_PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
@@ -92,9 +91,9 @@ impl Key {
         self.public
     }
 
-    /// Signs these bytes.
-    pub fn sign(&self, bytes: &[u8]) -> Signature {
-        Signature { key_id: self.public.id(), signature: self.pair.sign(bytes).as_ref().to_vec() }
+    /// The 64 bytes of the signature over these bytes.
+    pub(super) fn sign_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        self.pair.sign(bytes).as_ref().to_vec()
     }
 }
 

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bounds::MAX_SIGNATURES;
-use super::key::PublicKey;
+use super::key::{Key, PublicKey};
+use super::limits::MAX_SIGNATURES;
 
 /// Digits of the id of a key.
 const ID_DIGITS: usize = 16;
@@ -19,6 +19,13 @@ pub struct Signature {
     /// 64 bytes, in JSON as base64.
     #[serde(with = "in_base64")]
     pub signature: Vec<u8>,
+}
+
+impl Key {
+    /// Signs these bytes.
+    pub fn sign(&self, bytes: &[u8]) -> Signature {
+        Signature { key_id: self.public().id(), signature: self.sign_bytes(bytes) }
+    }
 }
 
 /// The exact bytes of a manifest with the signatures over them. As JSON: `{"manifest":"<base64>","signatures":[…]}`.

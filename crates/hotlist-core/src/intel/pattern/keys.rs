@@ -2,7 +2,7 @@
 
 use super::program::{Atoms, Expression};
 use crate::intel::guard::{self, GuardReason};
-use crate::intel::indicator::{Comparison, Term, TermValue};
+use crate::intel::term::{Comparison, Term, TermValue};
 use crate::observable::Kind;
 
 /// The atoms of which one is found wherever the expression holds: of an `AND` those of the child that says most, of an

@@ -2,7 +2,7 @@
 
 use super::token::{Literal, Token, tokens};
 use super::{PatternError, unsupported};
-use crate::intel::indicator::Comparison;
+use crate::intel::term::Comparison;
 
 /// How deep brackets may nest.
 const MAX_DEPTH: usize = 32;

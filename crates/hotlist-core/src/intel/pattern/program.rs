@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::intel::indicator::Term;
+use crate::intel::term::Term;
 
 /// The most atoms of a program; sets of them are the bits of a word.
 pub const MAX_ATOMS: usize = 64;

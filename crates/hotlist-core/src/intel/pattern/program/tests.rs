@@ -1,7 +1,7 @@
 //! Programs as bytes and as verdicts.
 
 use super::*;
-use crate::intel::indicator::{Target, TermValue};
+use crate::intel::term::{Target, TermValue};
 use proptest::prelude::*;
 
 fn is(atom: u8) -> Expression {

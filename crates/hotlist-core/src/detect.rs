@@ -5,6 +5,7 @@
 
 mod budget;
 mod check;
+mod matched;
 mod report;
 
 use std::sync::{Arc, LazyLock};
@@ -24,13 +25,14 @@ use crate::intel::allowlist::Listing;
 use crate::intel::snapshot::Snapshot;
 use crate::matcher::{Hit, Judge, Matcher, Sieve, Trace};
 use crate::observable::time;
-use crate::pipeline::{Batch, Refusal, Stop, Tagged, Work};
 use crate::policy::{Dropped, EventFacts, Policy, Suppression};
+use crate::work::{Stop, Work};
 
 use budget::{Form, LEAST_TAG, LISTED_COST, Ledger, cost, reserve};
 
 pub use budget::{Budget, Budgets, Exceeded};
-pub use check::CheckError;
+pub use check::{CheckError, Known};
+pub use matched::{DetectError, Matched, Others, Tagged};
 pub use report::{InboundCounts, Report, SkewCounts, Tally};
 
 /// The verdict on one event.
@@ -120,6 +122,19 @@ impl Facts {
 }
 
 impl Detector {
+    /// Matches against a snapshot under no policy: every finding is a hit.
+    pub fn new(snapshot: Arc<Snapshot>) -> Detector {
+        Detector { snapshot, policy: None, tag_into: TagInto::default(), budgets: Budgets::default() }
+    }
+
+    /// Matches one event, a JSON document that arrived at `arrival`.
+    ///
+    /// # Errors
+    /// The text does not begin like a document.
+    pub fn event(&self, event: &[u8], arrival: Timestamp) -> Result<Verdict, json::JsonError> {
+        self.document(event, self.snapshot.trie(), &mut Matcher::new(&self.snapshot), arrival)
+    }
+
     /// Matches and tags one batch. `arrival` is the event time of records that have none. `work` is asked at each record
     /// whether to go on, and for room before a record is tagged.
     ///
@@ -131,7 +146,7 @@ impl Detector {
         message: Bytes,
         arrival: Timestamp,
         work: &Work,
-    ) -> Result<(Batch, Report), Refusal> {
+    ) -> Result<(Matched, Report), DetectError> {
         self.batch_with(format, message, arrival, work, &mut |_| {})
     }
 
@@ -146,7 +161,7 @@ impl Detector {
         arrival: Timestamp,
         work: &Work,
         listen: &mut dyn FnMut(&Hit),
-    ) -> Result<(Batch, Report), Refusal> {
+    ) -> Result<(Matched, Report), DetectError> {
         let matcher = Matcher::new(&self.snapshot);
         let (report, ledger) = (Report::default(), Ledger::new(self.budgets));
         let mut pass = Pass { matcher, report, ledger, arrival, work, reserve: 0, listen };
@@ -156,15 +171,15 @@ impl Detector {
             Format::Vector => self.records::<Vector>(message, pass),
             Format::Filter => self.records::<Documents>(message, pass),
         };
-        matched.map(|(batch, report)| (Batch { format, ..batch }, report))
+        matched.map(|(batch, report)| (Matched { format, ..batch }, report))
     }
 
-    fn records<P: Protocol>(&self, message: Bytes, mut pass: Pass<'_>) -> Result<(Batch, Report), Refusal> {
-        let mut batch = Batch { snapshot: Arc::clone(self.snapshot.name()), ..Batch::default() };
+    fn records<P: Protocol>(&self, message: Bytes, mut pass: Pass<'_>) -> Result<(Matched, Report), DetectError> {
+        let mut batch = Matched { snapshot: Arc::clone(self.snapshot.name()), ..Matched::default() };
         let mut edits: Vec<(RecordSpan, Bytes)> = Vec::new();
         let (mut place, mut extent) = (0, Extent::default());
         let mut sieve = Sieve::new(&self.snapshot);
-        P::ENVELOPE.try_records(&message, |span| -> Result<(), Refusal> {
+        P::ENVELOPE.try_records(&message, |span| -> Result<(), DetectError> {
             pass.work.check()?;
             extent.add(&span);
             let record = &message[span.record.payload()];

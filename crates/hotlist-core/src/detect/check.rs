@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -13,7 +14,6 @@ use crate::enrich;
 use crate::fields::{Field, FieldKind};
 use crate::matcher::Matcher;
 use crate::observable::{Kind, domain, email, hash, ip, number, path, text, time, url, user};
-use crate::pipeline::Known;
 
 /// Why a value is not looked up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +29,21 @@ pub enum CheckError {
         /// The value, shortened.
         value: String,
     },
+}
+
+/// An indicator that matches a single value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The value of the indicator in canonical form.
+    pub indicator: String,
+    /// The feed that has the indicator.
+    pub feed: String,
+    /// The id of the indicator.
+    pub id: String,
+    /// The kind of the indicator.
+    pub kind: Kind,
+    /// The enrichment that an event would get, as JSON.
+    pub enrichment: Bytes,
 }
 
 /// What is asked for: a kind, or a hash whose length tells which.

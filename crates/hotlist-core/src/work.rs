@@ -10,8 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
-use super::Refusal;
-
 /// The memory that a request holds, which grows with what is made of its batch and is returned with it.
 pub trait Room: fmt::Debug + Send + Sync {
     /// Takes this many more bytes, without waiting. Returns whether they were available.
@@ -46,16 +44,6 @@ pub enum Stop {
     /// The client disconnected, and nobody waits for the result.
     #[error("the client disconnected before its request was finished")]
     Cancelled,
-}
-
-impl From<Stop> for Refusal {
-    fn from(stop: Stop) -> Refusal {
-        match stop {
-            Stop::NoRoomNow => Refusal::ResourceExhausted(stop.to_string()),
-            Stop::NoRoomEver => Refusal::InvalidArgument(stop.to_string()),
-            Stop::Cancelled => Refusal::Unavailable(stop.to_string()),
-        }
-    }
 }
 
 impl Work {

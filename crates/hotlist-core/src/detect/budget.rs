@@ -9,10 +9,10 @@ use std::mem::size_of;
 
 use bytes::Bytes;
 
+use super::Tagged;
 use crate::encoding::RecordSpan;
 use crate::encoding::envelope::Extent;
 use crate::matcher::RECORD_FINDINGS;
-use crate::pipeline::Tagged;
 
 /// What records and batches may cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
