@@ -28,7 +28,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::config::{Address, ServerTls};
 use crate::escape::Escaped;
-use crate::net::socket::{Activity, Bounds, Listener, ServeError};
+use crate::net::socket::{Activity, ConnectionLimits, Listener, ServeError};
 use crate::net::tls::{Acceptor, HTTP_1, TlsError};
 use crate::pipeline::BoxFuture;
 use crate::telemetry;
@@ -217,7 +217,7 @@ async fn serve(
     }
     let mut http1 = http1::Builder::new();
     http1.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER).half_close(true);
-    let bounds = Bounds {
+    let bounds = ConnectionLimits {
         max_connections: MAX_CONNECTIONS,
         max_connections_per_peer: MAX_CONNECTIONS / 2,
         max_waiting: MAX_CONNECTIONS,

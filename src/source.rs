@@ -26,7 +26,7 @@ use crate::telemetry;
 use admission::InFlight;
 use workers::Workers;
 
-pub use crate::net::socket::{Age, ServeError};
+pub use crate::net::socket::{ConnectionAge, ServeError};
 pub use filter::FilterSource;
 pub(crate) use listener::bind_beside;
 pub use listener::{Bound, Socket};
@@ -88,7 +88,7 @@ pub struct Limits {
     /// How long a connection may have no open request.
     pub idle_timeout: Duration,
     /// When a connection is asked to close (GOAWAY), however busy it is.
-    pub max_connection_age: Option<Age>,
+    pub max_connection_age: Option<ConnectionAge>,
     /// How long a connection may be silent before an HTTP/2 ping checks that the client is still there.
     pub ping_after: Duration,
     /// How long a client may take to answer a ping. A client that is in the middle of a header cannot answer, so this

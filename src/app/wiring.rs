@@ -19,7 +19,7 @@ use crate::policy::Policy;
 use crate::sink::{Blackhole, Fanout, Fsync, GrpcSink, Headers, NdjsonSink, RejectedFile, Sink, SinkKind, ndjson};
 use crate::source::filter;
 use crate::source::health::{self, Health};
-use crate::source::{Age, Bound, Limits};
+use crate::source::{Bound, ConnectionAge, Limits};
 
 /// Builds the field table of a configuration.
 ///
@@ -90,7 +90,7 @@ pub(super) fn limits(config: &Config) -> Limits {
         max_connection_age: config
             .limits
             .max_connection_age
-            .map(|after| Age { after, grace: config.limits.max_connection_age_grace }),
+            .map(|after| ConnectionAge { after, grace: config.limits.max_connection_age_grace }),
         max_hops: u32::try_from(config.limits.max_hops).unwrap_or(u32::MAX),
         ..Limits::default()
     };

@@ -38,7 +38,7 @@ use super::store::{PublicationWatch, Store};
 use crate::config::{Address, ServerTls};
 use crate::escape::Escaped;
 use crate::net::grpc::Code;
-use crate::net::socket::{Activity, Bounds, Connection, Listener, Preface, ServeError, Stream, Upload};
+use crate::net::socket::{Activity, Connection, ConnectionLimits, Listener, Preface, ServeError, Stream, Upload};
 use crate::net::tls::{Acceptor, HTTP_2, TlsError};
 use crate::proto::control::FILE_DESCRIPTOR_SET;
 use crate::proto::control::v1::control_server::ControlServer;
@@ -164,7 +164,7 @@ impl Server {
         tracing::info!(%address, tls = tls.is_some(), client_certificates = certified, store = %Escaped(shared.store.root().display()), "control plane is listening");
         let routes = routes(&shared, address.is_local()).await;
         let http2 = http_2();
-        let bounds = Bounds {
+        let bounds = ConnectionLimits {
             max_connections: shared.quotas.limits().connections.total,
             // Many tenants may share one address; certificates tell them apart.
             max_connections_per_peer: shared.quotas.limits().connections.total,

@@ -28,7 +28,7 @@ pub use upload::Upload;
 
 /// How many connections a listener has at once, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct ConnectionLimits {
     /// Open connections. When the limit is reached, a new connection replaces the one that has been idle longest,
     /// otherwise the one with the slowest upload; if there is neither, the new connection waits for a moment and is
     /// then closed.
@@ -44,12 +44,12 @@ pub struct Bounds {
     /// How long a connection may have no request before it is closed.
     pub idle_timeout: Duration,
     /// When a connection is asked to close, however busy it is. `None`: never.
-    pub max_age: Option<Age>,
+    pub max_age: Option<ConnectionAge>,
 }
 
 /// The longest life of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Age {
+pub struct ConnectionAge {
     /// When its peer is asked to disconnect, plus or minus a tenth, so that connections that opened together do not all
     /// close together.
     pub after: Duration,
@@ -60,7 +60,7 @@ pub struct Age {
 /// Why a connection was closed or refused: a label of
 /// [`CONNECTIONS_CLOSED_TOTAL`](crate::telemetry::CONNECTIONS_CLOSED_TOTAL).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reason {
+enum CloseReason {
     /// The peer closed it, or disappeared.
     Peer,
     /// It had no request for too long.
@@ -93,24 +93,24 @@ enum Reason {
     AcceptFailed,
 }
 
-impl Reason {
+impl CloseReason {
     fn label(self) -> &'static str {
         match self {
-            Reason::Peer => "peer",
-            Reason::Idle => "idle",
-            Reason::MaxAge => "max_age",
-            Reason::Evicted => "evicted",
-            Reason::Slow => "slow",
-            Reason::Capacity => "capacity",
-            Reason::PeerCapacity => "peer_capacity",
-            Reason::HandshakeTimeout => "handshake_timeout",
-            Reason::Tls => "tls",
-            Reason::Preface => "preface",
-            Reason::Timeout => "timeout",
-            Reason::NotTaken => "not_taken",
-            Reason::Protocol => "protocol",
-            Reason::Drained => "drained",
-            Reason::AcceptFailed => "accept_failed",
+            CloseReason::Peer => "peer",
+            CloseReason::Idle => "idle",
+            CloseReason::MaxAge => "max_age",
+            CloseReason::Evicted => "evicted",
+            CloseReason::Slow => "slow",
+            CloseReason::Capacity => "capacity",
+            CloseReason::PeerCapacity => "peer_capacity",
+            CloseReason::HandshakeTimeout => "handshake_timeout",
+            CloseReason::Tls => "tls",
+            CloseReason::Preface => "preface",
+            CloseReason::Timeout => "timeout",
+            CloseReason::NotTaken => "not_taken",
+            CloseReason::Protocol => "protocol",
+            CloseReason::Drained => "drained",
+            CloseReason::AcceptFailed => "accept_failed",
         }
     }
 }

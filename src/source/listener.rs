@@ -17,7 +17,7 @@ use tower::Service;
 
 use super::{Limits, ServeError};
 use crate::config::Address;
-use crate::net::socket::{Activity, Bounds, Either, Listener, Preface, TimedHeader, Upload};
+use crate::net::socket::{Activity, ConnectionLimits, Either, Listener, Preface, TimedHeader, Upload};
 use crate::net::tls::{self, Acceptor};
 
 /// The first bytes of every HTTP/2 connection of a client (RFC 9113 section 3.4).
@@ -146,7 +146,7 @@ impl Socket {
         }
         let prefaces: &[Preface] = if http1 { HTTP } else { &[HTTP_2] };
         let (http1, http2) = (http_1(&limits), http_2(&limits));
-        let bounds = Bounds {
+        let bounds = ConnectionLimits {
             max_connections: limits.max_connections,
             max_connections_per_peer: limits.max_connections_per_peer,
             max_waiting: limits.max_waiting.unwrap_or(limits.max_connections),

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hotlist::proto::filter::v1::Answer;
-use hotlist::source::{Age, Limits};
+use hotlist::source::{ConnectionAge, Limits};
 use prost::Message;
 use tonic::Code;
 
@@ -98,7 +98,7 @@ async fn a_drain_answers_what_is_in_work_and_ends_the_stream() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_on_an_old_connection_ends_after_what_is_in_work() {
     let (handle, sinks) = (metrics(), Sinks::gated());
-    let age = Age { after: Duration::from_millis(300), grace: PATIENCE };
+    let age = ConnectionAge { after: Duration::from_millis(300), grace: PATIENCE };
     let limits = Limits { max_connection_age: Some(age), ..Limits::default() };
     let server = Server::start(limits, 8, plain_judge(), &sinks);
     let (mut busy, mut idle) = (Raw::open(&server.address, &[]).await, Raw::open(&server.address, &[]).await);

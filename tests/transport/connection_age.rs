@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hotlist::config::Address;
 use hotlist::sink::grpc::Settings;
-use hotlist::source::{Age, Limits};
+use hotlist::source::{ConnectionAge, Limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -19,7 +19,7 @@ const YOUNG: Duration = Duration::from_millis(300);
 
 fn start(name: &str, grace: Duration, next_hop: &NextHop) -> Sidecar {
     metrics::install();
-    let limits = Limits { max_connection_age: Some(Age { after: YOUNG, grace }), ..Limits::default() };
+    let limits = Limits { max_connection_age: Some(ConnectionAge { after: YOUNG, grace }), ..Limits::default() };
     let patient = Settings { deadline: PATIENCE, ..Settings::default() };
     Sidecar::serve(bind(name, &loopback(), limits, Identity, [otlp(&next_hop.endpoint, patient)]))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use hotlist::config::Address;
-use hotlist::net::socket::{Activity, Bounds, Listener};
+use hotlist::net::socket::{Activity, ConnectionLimits, Listener};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -42,7 +42,7 @@ async fn without_a_free_descriptor() {
     let listener = Listener::bind("probes", &loopback()).unwrap().with_spare_descriptors(4);
     let Address::Tcp(address) = *listener.local_address() else { panic!("{}", listener.local_address()) };
     let router = Router::new().route("/livez", get(async || "ok"));
-    let bounds = Bounds {
+    let bounds = ConnectionLimits {
         max_connections: 8,
         max_connections_per_peer: 8,
         max_waiting: 8,

@@ -17,12 +17,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Connection};
 use super::bind::Listener;
-use super::connections::{Connections, Entry, Place, Places};
+use super::connections::{ConnectionSlot, ConnectionState, Connections, SlotLimits};
 use super::descriptors;
 use super::header::HeaderTimeout;
 use super::protocol::Protocol;
-use super::stream::{Plain, Preface, Stream, Unfit};
-use super::{Age, Bounds, Reason};
+use super::stream::{Plain, Preface, PrefaceError, Stream};
+use super::{CloseReason, ConnectionAge, ConnectionLimits};
 use crate::config::Address;
 use crate::escape::Escaped;
 use crate::net::tls::Acceptor;
@@ -59,7 +59,7 @@ struct Server<F> {
     waiting: Arc<Semaphore>,
     /// Held by the first waiting connection.
     turn: Arc<Mutex<()>>,
-    bounds: Bounds,
+    bounds: ConnectionLimits,
     tls: Option<Arc<Acceptor>>,
     prefaces: &'static [Preface],
     open: F,
@@ -78,7 +78,7 @@ impl Listener {
     /// The socket failed. Faults that a peer can cause are not such errors.
     pub async fn serve<F, C>(
         mut self,
-        bounds: Bounds,
+        bounds: ConnectionLimits,
         tls: Option<Arc<Acceptor>>,
         prefaces: &'static [Preface],
         open: F,
@@ -89,7 +89,7 @@ impl Listener {
         C: Protocol + Send + 'static,
     {
         let drain = CancellationToken::new();
-        let places = Places {
+        let places = SlotLimits {
             max: bounds.max_connections,
             max_of_peer: bounds.max_connections_per_peer,
             max_leaving: bounds.max_waiting,
@@ -121,7 +121,7 @@ impl Listener {
                                 }
                             });
                         }
-                        Err(None) => server.refuse(&self.name, Reason::Capacity),
+                        Err(None) => server.refuse(&self.name, CloseReason::Capacity),
                     },
                     Err(error) if is_over(&error) => {
                         let (name, address) = (Arc::clone(&self.name), self.local_address().clone());
@@ -130,7 +130,7 @@ impl Listener {
                     Err(error) if is_of_one_peer(&error) => {}
                     Err(error) if descriptors::are_out(&error) && self.spare.give_up() => {}
                     Err(error) => {
-                        server.note_failure(&self.name, &error);
+                        server.report_accept_failure(&self.name, &error);
                         // A pause that does not delay the shutdown.
                         tokio::select! {
                             () = &mut shutdown => break,
@@ -154,13 +154,13 @@ where
     F: Fn(Stream, Preface, Activity) -> C + Send + Sync + 'static,
     C: Protocol + Send + 'static,
 {
-    async fn run(self: Arc<Self>, stream: Plain, peer: Option<SocketAddr>, place: Place) {
+    async fn run(self: Arc<Self>, stream: Plain, peer: Option<SocketAddr>, place: ConnectionSlot) {
         let reason = tokio::select! {
             biased;
-            () = self.drain.cancelled() => Err(Reason::Drained),
-            () = place.entry.evicted.cancelled() => Err(Reason::Evicted),
-            greeted = timeout(self.bounds.handshake_timeout, self.greet(stream, peer)) => {
-                greeted.unwrap_or(Err(Reason::HandshakeTimeout))
+            () = self.drain.cancelled() => Err(CloseReason::Drained),
+            () = place.entry.evicted.cancelled() => Err(CloseReason::Evicted),
+            greeted = timeout(self.bounds.handshake_timeout, self.handshake(stream, peer)) => {
+                greeted.unwrap_or(Err(CloseReason::HandshakeTimeout))
             }
         };
         let reason = match reason {
@@ -168,7 +168,7 @@ where
                 let (entry, leave) = (&place.entry, self.drain.child_token());
                 let of = Connection { entry: Arc::clone(entry), drain: leave.clone() };
                 let connection = (self.open)(stream, preface, Activity(of));
-                let life = Life { idle: self.bounds.idle_timeout, end: self.bounds.max_age.map(age) };
+                let life = ConnectionLifetime { idle: self.bounds.idle_timeout, end: self.bounds.max_age.map(age) };
                 drive(connection, entry, &self.drain, &leave, life).await
             }
             Err(reason) => reason,
@@ -177,7 +177,7 @@ where
     }
 
     /// Performs the TLS handshake and reads the first bytes of the protocol.
-    async fn greet(&self, stream: Plain, peer: Option<SocketAddr>) -> Result<(Stream, Preface), Reason> {
+    async fn handshake(&self, stream: Plain, peer: Option<SocketAddr>) -> Result<(Stream, Preface), CloseReason> {
         let stream = match &self.tls {
             None => Either::Left(stream),
             Some(tls) => match tls.accept(stream).await {
@@ -187,13 +187,13 @@ where
                     if let Some(left_out) = LINES.pass() {
                         tracing::warn!(peer = ?peer, error = %Escaped(&error), left_out, "TLS handshake failed");
                     }
-                    return Err(Reason::Tls);
+                    return Err(CloseReason::Tls);
                 }
             },
         };
         Stream::expect(stream, self.prefaces).await.map_err(|unfit| match unfit {
-            Unfit::Preface => Reason::Preface,
-            Unfit::Gone => Reason::Peer,
+            PrefaceError::Preface => CloseReason::Preface,
+            PrefaceError::Gone => CloseReason::Peer,
         })
     }
 }
@@ -201,7 +201,7 @@ where
 impl<F> Server<F> {
     /// Returns a slot, or a permit to wait for one: the number of waiting connections is bounded, so that file
     /// descriptors are bounded, too. A connection that arrives while others wait queues behind them.
-    fn admit_at_once(&self, peer: Option<SocketAddr>) -> Result<Place, Option<OwnedSemaphorePermit>> {
+    fn admit_at_once(&self, peer: Option<SocketAddr>) -> Result<ConnectionSlot, Option<OwnedSemaphorePermit>> {
         if self.waiting.available_permits() == self.bounds.max_waiting
             && let Ok(place) = self.connections.admit(peer)
         {
@@ -226,9 +226,9 @@ impl<F> Server<F> {
         peer: Option<SocketAddr>,
         _ticket: OwnedSemaphorePermit,
         mut turn: Turn,
-    ) -> Result<Place, Reason> {
+    ) -> Result<ConnectionSlot, CloseReason> {
         let deadline = Instant::now() + PLACE_WAIT;
-        let mut reason = Reason::Capacity;
+        let mut reason = CloseReason::Capacity;
         let waiting = async {
             turn.as_mut().await;
             let _turn = turn.as_mut().take_output();
@@ -246,12 +246,12 @@ impl<F> Server<F> {
         };
         tokio::select! {
             biased;
-            () = self.drain.cancelled() => Err(Reason::Drained),
+            () = self.drain.cancelled() => Err(CloseReason::Drained),
             place = tokio::time::timeout_at(deadline, waiting) => place.map_err(|_| reason),
         }
     }
 
-    fn refuse(&self, name: &str, reason: Reason) {
+    fn refuse(&self, name: &str, reason: CloseReason) {
         static LINES: Throttle = Throttle::new();
         self.connections.count(reason);
         if let Some(left_out) = LINES.pass() {
@@ -262,9 +262,9 @@ impl<F> Server<F> {
     }
 
     /// Reports that accepting failed, usually because file descriptors ran out. Evicting an idle connection frees one.
-    fn note_failure(&self, name: &str, error: &io::Error) {
+    fn report_accept_failure(&self, name: &str, error: &io::Error) {
         static LINES: Throttle = Throttle::new();
-        self.connections.count(Reason::AcceptFailed);
+        self.connections.count(CloseReason::AcceptFailed);
         let evicted = self.connections.evict();
         if let Some(left_out) = LINES.pass() {
             tracing::error!(listener = name, error = %Escaped(&error), evicted, left_out, "cannot accept a connection");
@@ -290,7 +290,7 @@ fn is_of_one_peer(error: &io::Error) -> bool {
 
 /// How long a connection may live.
 #[derive(Clone, Copy)]
-struct Life {
+struct ConnectionLifetime {
     /// Without a request.
     idle: Duration,
     /// In total: when its peer is asked to disconnect, and how long its requests may then take.
@@ -298,7 +298,7 @@ struct Life {
 }
 
 /// The end of a connection that opens now: its age, plus or minus a tenth.
-fn age(Age { after, grace }: Age) -> (Instant, Duration) {
+fn age(ConnectionAge { after, grace }: ConnectionAge) -> (Instant, Duration) {
     use std::hash::{BuildHasher, RandomState};
     // Each of the standard library's hashers has its own key.
     let chance = RandomState::new().hash_one(()) % 2001;
@@ -310,11 +310,11 @@ fn age(Age { after, grace }: Age) -> (Instant, Duration) {
 /// notifies long-running requests on it that it is closing.
 async fn drive<C>(
     connection: C,
-    entry: &Entry,
+    entry: &ConnectionState,
     drain: &CancellationToken,
     leave: &CancellationToken,
-    life: Life,
-) -> Reason
+    life: ConnectionLifetime,
+) -> CloseReason
 where
     C: Protocol,
 {
@@ -328,21 +328,21 @@ where
             // The connection is polled first, so that it writes what it still has for the peer before it is dropped.
             biased;
             ended = connection.as_mut() => {
-                return leaving.unwrap_or_else(|| ended.map_or_else(|error| reason_of(&error), |()| Reason::Peer));
+                return leaving.unwrap_or_else(|| ended.map_or_else(|error| close_reason(&error), |()| CloseReason::Peer));
             }
-            () = entry.hung_up.cancelled() => return Reason::NotTaken,
-            () = entry.outrun.cancelled() => return Reason::Slow,
-            () = drain.cancelled(), if leaving.is_none_or(|reason| reason == Reason::MaxAge) => {
+            () = entry.hung_up.cancelled() => return CloseReason::NotTaken,
+            () = entry.outrun.cancelled() => return CloseReason::Slow,
+            () = drain.cancelled(), if leaving.is_none_or(|reason| reason == CloseReason::MaxAge) => {
                 // A drain has its own grace period.
                 end = None;
-                Reason::Drained
+                CloseReason::Drained
             }
-            () = entry.evicted.cancelled(), if leaving.is_none() => Reason::Evicted,
-            () = at(end) => match leaving {
+            () = entry.evicted.cancelled(), if leaving.is_none() => CloseReason::Evicted,
+            () = wait_until(end) => match leaving {
                 Some(reason) => return reason,
                 None => {
                     end = life.end.map(|(_, grace)| Instant::now() + grace);
-                    Reason::MaxAge
+                    CloseReason::MaxAge
                 }
             },
             () = sleep_until(wake) => match (leaving, entry.idle_since()) {
@@ -351,50 +351,50 @@ where
                     wake = Instant::now() + LINGER;
                     continue;
                 }
-                (None, Some(since)) if since + life.idle <= Instant::now() => Reason::Idle,
+                (None, Some(since)) if since + life.idle <= Instant::now() => CloseReason::Idle,
                 (None, since) => {
                     wake = since.unwrap_or_else(Instant::now) + life.idle;
                     continue;
                 }
             },
         };
-        if reason != Reason::MaxAge && leaving.is_none() {
+        if reason != CloseReason::MaxAge && leaving.is_none() {
             end = None;
         }
         leaving = Some(reason);
         // Another connection waits for the slot of an evicted one.
-        wake = Instant::now() + if reason == Reason::Evicted { Duration::ZERO } else { LINGER };
+        wake = Instant::now() + if reason == CloseReason::Evicted { Duration::ZERO } else { LINGER };
         leave.cancel();
         connection.as_mut().leave();
     }
 }
 
 /// Waits until a time, forever if there is none.
-async fn at(time: Option<Instant>) {
+async fn wait_until(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => std::future::pending().await,
     }
 }
 
-fn reason_of(error: &hyper::Error) -> Reason {
+fn close_reason(error: &hyper::Error) -> CloseReason {
     if error.is_timeout() {
-        return Reason::Timeout;
+        return CloseReason::Timeout;
     }
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
         let io = error.downcast_ref::<io::Error>();
         if io.and_then(io::Error::get_ref).is_some_and(|cause| cause.is::<HeaderTimeout>()) {
-            return Reason::Timeout;
+            return CloseReason::Timeout;
         }
         if io.is_some()
             || error
                 .downcast_ref::<h2::Error>()
                 .is_some_and(|error| error.is_io() || error.is_go_away() && error.is_remote())
         {
-            return Reason::Peer;
+            return CloseReason::Peer;
         }
         cause = error.source();
     }
-    if error.is_incomplete_message() || error.is_closed() { Reason::Peer } else { Reason::Protocol }
+    if error.is_incomplete_message() || error.is_closed() { CloseReason::Peer } else { CloseReason::Protocol }
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::connections::Entry;
+use super::connections::ConnectionState;
 use super::upload::Upload;
 
 /// The requests of one connection.
@@ -25,7 +25,7 @@ pub struct Activity(pub(super) Connection);
 /// The connection of a request. It is in the extensions of each request, for long-running ones.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    pub(super) entry: Arc<Entry>,
+    pub(super) entry: Arc<ConnectionState>,
     pub(super) drain: CancellationToken,
 }
 
@@ -60,7 +60,7 @@ impl Activity {
 
 /// An open request; it ends when this is dropped, whatever the reason.
 #[derive(Debug)]
-struct OpenRequest(Arc<Entry>);
+struct OpenRequest(Arc<ConnectionState>);
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {

@@ -17,7 +17,7 @@ const NAME: &[u8] = b":authority";
 
 /// Rewrites the bytes that a client sends after its preface, in pieces of any length.
 #[derive(Debug)]
-pub(super) struct Authorities {
+pub(super) struct AuthorityRewriter {
     frame: Frame,
     block: Block,
 }
@@ -60,28 +60,28 @@ enum Block {
     Integer {
         value: u64,
         shift: u32,
-        then: Then,
+        then: IntegerUse,
     },
     /// The first byte of the length of a string.
-    Length(Role),
+    Length(StringRole),
     Text {
         left: u64,
         huffman: Option<Huffman>,
-        role: Role,
+        role: StringRole,
     },
 }
 
 /// The meaning of an integer.
 #[derive(Clone, Copy, Debug)]
-enum Then {
+enum IntegerUse {
     Ignore,
     NameIndex,
-    Length { is_huffman: bool, role: Role },
+    Length { is_huffman: bool, role: StringRole },
 }
 
 /// The meaning of a string.
 #[derive(Clone, Copy, Debug)]
-enum Role {
+enum StringRole {
     /// A name, with the number of its bytes that match `:authority` so far.
     Name {
         matches: Option<usize>,
@@ -101,13 +101,13 @@ struct Huffman {
     lost: bool,
 }
 
-impl Default for Authorities {
-    fn default() -> Authorities {
-        Authorities { frame: Frame::Header { bytes: [0; 9], found: 0 }, block: Block::Start }
+impl Default for AuthorityRewriter {
+    fn default() -> AuthorityRewriter {
+        AuthorityRewriter { frame: Frame::Header { bytes: [0; 9], found: 0 }, block: Block::Start }
     }
 }
 
-impl Authorities {
+impl AuthorityRewriter {
     /// Rewrites the next bytes of the connection in place.
     pub(super) fn rewrite(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
@@ -196,10 +196,10 @@ impl Block {
     fn step(&mut self, byte: &mut u8) {
         *self = match mem::take(self) {
             Block::Start => match *byte {
-                first if first & 0x80 != 0 => Block::integer(first, 7, Then::Ignore),
-                first if first & 0xc0 == 0x40 => Block::integer(first, 6, Then::NameIndex),
-                first if first & 0xe0 == 0x20 => Block::integer(first, 5, Then::Ignore),
-                first => Block::integer(first, 4, Then::NameIndex),
+                first if first & 0x80 != 0 => Block::integer(first, 7, IntegerUse::Ignore),
+                first if first & 0xc0 == 0x40 => Block::integer(first, 6, IntegerUse::NameIndex),
+                first if first & 0xe0 == 0x20 => Block::integer(first, 5, IntegerUse::Ignore),
+                first => Block::integer(first, 4, IntegerUse::NameIndex),
             },
             Block::Integer { value, shift, then } => {
                 let value = value.saturating_add(u64::from(*byte & 0x7f).checked_shl(shift).unwrap_or(u64::MAX));
@@ -208,16 +208,16 @@ impl Block {
                     _ => Block::Integer { value, shift: (shift + 7).min(63), then },
                 }
             }
-            Block::Length(role) => Block::integer(*byte, 7, Then::Length { is_huffman: *byte & 0x80 != 0, role }),
+            Block::Length(role) => Block::integer(*byte, 7, IntegerUse::Length { is_huffman: *byte & 0x80 != 0, role }),
             Block::Text { left, mut huffman, mut role } => {
                 match (&mut huffman, &mut role) {
-                    (Some(huffman), Role::Value { is_authority: true }) => huffman.rewrite(byte),
-                    (None, Role::Value { is_authority: true }) => *byte = allowed(*byte),
-                    (None, Role::Name { matches }) => {
+                    (Some(huffman), StringRole::Value { is_authority: true }) => huffman.rewrite(byte),
+                    (None, StringRole::Value { is_authority: true }) => *byte = allowed(*byte),
+                    (None, StringRole::Name { matches }) => {
                         *matches = matches.filter(|at| NAME.get(*at) == Some(byte)).map(|at| at + 1);
                     }
-                    (Some(_), Role::Name { matches }) => *matches = None,
-                    (_, Role::Value { is_authority: false }) => {}
+                    (Some(_), StringRole::Name { matches }) => *matches = None,
+                    (_, StringRole::Value { is_authority: false }) => {}
                 }
                 Block::text(left - 1, huffman, role)
             }
@@ -225,7 +225,7 @@ impl Block {
     }
 
     /// Starts an integer in the low bits of a byte.
-    fn integer(first: u8, prefix: u32, then: Then) -> Block {
+    fn integer(first: u8, prefix: u32, then: IntegerUse) -> Block {
         let most = (1u64 << prefix) - 1;
         match u64::from(first) & most {
             value if value == most => Block::Integer { value, shift: 0, then },
@@ -233,22 +233,24 @@ impl Block {
         }
     }
 
-    fn text(left: u64, huffman: Option<Huffman>, role: Role) -> Block {
+    fn text(left: u64, huffman: Option<Huffman>, role: StringRole) -> Block {
         match (left, role) {
             (1.., role) => Block::Text { left, huffman, role },
-            (0, Role::Name { matches }) => Block::Length(Role::Value { is_authority: matches == Some(NAME.len()) }),
-            (0, Role::Value { .. }) => Block::Start,
+            (0, StringRole::Name { matches }) => {
+                Block::Length(StringRole::Value { is_authority: matches == Some(NAME.len()) })
+            }
+            (0, StringRole::Value { .. }) => Block::Start,
         }
     }
 }
 
-impl Then {
+impl IntegerUse {
     fn with(self, value: u64) -> Block {
         match self {
-            Then::Ignore => Block::Start,
-            Then::NameIndex if value == 0 => Block::Length(Role::Name { matches: Some(0) }),
-            Then::NameIndex => Block::Length(Role::Value { is_authority: value == AUTHORITY }),
-            Then::Length { is_huffman, role } => Block::text(value, is_huffman.then(Huffman::default), role),
+            IntegerUse::Ignore => Block::Start,
+            IntegerUse::NameIndex if value == 0 => Block::Length(StringRole::Name { matches: Some(0) }),
+            IntegerUse::NameIndex => Block::Length(StringRole::Value { is_authority: value == AUTHORITY }),
+            IntegerUse::Length { is_huffman, role } => Block::text(value, is_huffman.then(Huffman::default), role),
         }
     }
 }
@@ -337,7 +339,7 @@ mod tests {
     }
 
     fn rewritten(mut bytes: Vec<u8>, pieces: usize) -> Vec<u8> {
-        let mut authorities = Authorities::default();
+        let mut authorities = AuthorityRewriter::default();
         bytes.chunks_mut(pieces.max(1)).for_each(|piece| authorities.rewrite(piece));
         bytes
     }

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Reason;
+use super::CloseReason;
 use crate::telemetry;
 
 /// How long a connection may take to show that its upload is not slow.
@@ -18,7 +18,7 @@ const PROOF: Duration = Duration::from_secs(1);
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct ConnectionState {
     state: Mutex<Requests>,
     /// Its peer, if connections per peer are limited.
     peer: Option<IpAddr>,
@@ -42,12 +42,12 @@ struct Requests {
     upload: (Instant, u64),
 }
 
-impl Entry {
-    fn new(peer: Option<IpAddr>) -> Entry {
+impl ConnectionState {
+    fn new(peer: Option<IpAddr>) -> ConnectionState {
         let now = Instant::now();
         let state = Mutex::new(Requests { open: 0, since: now, uploading: 0, upload: (now, 0) });
         let [evicted, outrun, hung_up] = std::array::from_fn(|_| CancellationToken::new());
-        Entry { state, peer, evicted, outrun, hung_up }
+        ConnectionState { state, peer, evicted, outrun, hung_up }
     }
 
     pub(super) fn begin(&self) {
@@ -98,7 +98,7 @@ impl Entry {
 
 /// The limits on connections, and on which of those with requests may be evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Places {
+pub(super) struct SlotLimits {
     pub(super) max: usize,
     /// Most connections per peer on another host.
     pub(super) max_of_peer: usize,
@@ -112,7 +112,7 @@ pub(super) struct Places {
 #[derive(Debug)]
 pub(super) struct Connections {
     listener: Arc<str>,
-    places: Places,
+    places: SlotLimits,
     state: Mutex<State>,
     /// Notified when a slot may have become free.
     pub(super) freed: Notify,
@@ -121,21 +121,21 @@ pub(super) struct Connections {
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    open: HashMap<u64, Arc<Entry>>,
+    open: HashMap<u64, Arc<ConnectionState>>,
     /// Evicted but not closed yet: bounded, so that file descriptors are, too.
     leaving: usize,
 }
 
 /// The slot of one connection, freed when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    pub(super) entry: Arc<Entry>,
+pub(super) struct ConnectionSlot {
+    pub(super) entry: Arc<ConnectionState>,
     id: u64,
     connections: Arc<Connections>,
 }
 
 impl Connections {
-    pub(super) fn new(listener: Arc<str>, places: Places) -> Arc<Connections> {
+    pub(super) fn new(listener: Arc<str>, places: SlotLimits) -> Arc<Connections> {
         gauge!(telemetry::CONNECTIONS_LIMIT, "listener" => listener.to_string()).set(places.max as f64);
         Arc::new(Connections { listener, places, state: Mutex::default(), freed: Notify::new() })
     }
@@ -145,26 +145,26 @@ impl Connections {
     ///
     /// # Errors
     /// No connection is idle or slow; the reason states whether all slots are in use or those of the peer.
-    pub(super) fn admit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Result<Place, Reason> {
+    pub(super) fn admit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Result<ConnectionSlot, CloseReason> {
         let peer = peer.and_then(bounded);
-        let Places { max, max_of_peer, max_leaving, .. } = self.places;
+        let SlotLimits { max, max_of_peer, max_leaving, .. } = self.places;
         let mut state = lock(&self.state);
-        let of_peer = |entry: &Entry| peer.is_some() && entry.peer == peer;
+        let of_peer = |entry: &ConnectionState| peer.is_some() && entry.peer == peer;
         if peer.is_some() && state.open.values().filter(|entry| of_peer(entry)).count() >= max_of_peer {
             if state.leaving >= max_leaving || !state.evict(self.places.least_rate, of_peer) {
-                return Err(Reason::PeerCapacity);
+                return Err(CloseReason::PeerCapacity);
             }
         } else if state.open.len() >= max
             && (state.leaving >= max_leaving || !state.evict(self.places.least_rate, |_| true))
         {
-            return Err(Reason::Capacity);
+            return Err(CloseReason::Capacity);
         }
-        let (id, entry) = (state.next, Arc::new(Entry::new(peer)));
+        let (id, entry) = (state.next, Arc::new(ConnectionState::new(peer)));
         state.next += 1;
         state.open.insert(id, Arc::clone(&entry));
         drop(state);
         gauge!(telemetry::CONNECTIONS, "listener" => self.listener.to_string()).increment(1.0);
-        Ok(Place { entry, id, connections: Arc::clone(self) })
+        Ok(ConnectionSlot { entry, id, connections: Arc::clone(self) })
     }
 
     /// Closes the connection that has been idle longest or has the slowest upload, if there is one.
@@ -172,14 +172,14 @@ impl Connections {
         lock(&self.state).evict(self.places.least_rate, |_| true)
     }
 
-    pub(super) fn count(&self, reason: Reason) {
+    pub(super) fn count(&self, reason: CloseReason) {
         let labels = [("listener", self.listener.to_string()), ("reason", reason.label().to_owned())];
         counter!(telemetry::CONNECTIONS_CLOSED_TOTAL, &labels).increment(1);
     }
 }
 
 impl State {
-    fn evict(&mut self, least_rate: u64, among: impl Fn(&Entry) -> bool) -> bool {
+    fn evict(&mut self, least_rate: u64, among: impl Fn(&ConnectionState) -> bool) -> bool {
         let now = Instant::now();
         let candidates = || self.open.iter().filter(|(_, entry)| among(entry));
         let idle = candidates().filter_map(|(id, entry)| Some((entry.idle_since()?, *id))).min();
@@ -209,7 +209,7 @@ fn bounded(peer: SocketAddr) -> Option<IpAddr> {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut state = lock(&self.connections.state);
         if state.open.remove(&self.id).is_none() {
@@ -230,7 +230,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    const PLACES: Places = Places { max: 2, max_of_peer: 1, max_leaving: 2, least_rate: 100 };
+    const PLACES: SlotLimits = SlotLimits { max: 2, max_of_peer: 1, max_leaving: 2, least_rate: 100 };
 
     /// Scenario: three connections arrive where two are allowed. Guarantee: the one that has been idle longest is
     /// evicted, one with a request never is, and closing connections use a bounded number of additional slots.
@@ -276,10 +276,10 @@ mod tests {
         }
         slow.entry.uploaded(99);
         fast.entry.uploaded(100);
-        assert_eq!(connections.admit(None).err(), Some(Reason::Capacity), "it is too early to say");
+        assert_eq!(connections.admit(None).err(), Some(CloseReason::Capacity), "it is too early to say");
         tokio::time::advance(PROOF).await;
         slow.entry.begin();
-        assert_eq!(connections.admit(None).err(), Some(Reason::Capacity), "a request of it waits for its answer");
+        assert_eq!(connections.admit(None).err(), Some(CloseReason::Capacity), "a request of it waits for its answer");
         slow.entry.end();
         let _third = connections.admit(None).unwrap();
         assert!(slow.entry.outrun.is_cancelled() && !fast.entry.outrun.is_cancelled());
@@ -288,7 +288,7 @@ mod tests {
         fast.entry.end_upload();
         _third.entry.begin();
         tokio::time::advance(100 * PROOF).await;
-        assert_eq!(connections.admit(None).err(), Some(Reason::Capacity), "what is whole is not slow");
+        assert_eq!(connections.admit(None).err(), Some(CloseReason::Capacity), "what is whole is not slow");
     }
 
     /// Guarantee: a peer on another host has no more slots than allowed, and its own connections are evicted for new
@@ -296,16 +296,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_takes_places_from_itself() {
         let peer = |text: &str| Some(text.parse::<SocketAddr>().unwrap());
-        let connections = Connections::new("test".into(), Places { max: 4, max_leaving: 4, ..PLACES });
+        let connections = Connections::new("test".into(), SlotLimits { max: 4, max_leaving: 4, ..PLACES });
         let first = connections.admit(peer("192.0.2.1:1")).unwrap();
         first.entry.begin();
-        assert_eq!(connections.admit(peer("[::ffff:192.0.2.1]:2")).err(), Some(Reason::PeerCapacity));
+        assert_eq!(connections.admit(peer("[::ffff:192.0.2.1]:2")).err(), Some(CloseReason::PeerCapacity));
         first.entry.end();
         let _second = connections.admit(peer("192.0.2.1:3")).unwrap();
         assert!(first.entry.evicted.is_cancelled());
         let _v6 = connections.admit(peer("[2001:db8::1]:1")).unwrap();
         _v6.entry.begin();
-        assert_eq!(connections.admit(peer("[2001:db8::2]:1")).err(), Some(Reason::PeerCapacity));
+        assert_eq!(connections.admit(peer("[2001:db8::2]:1")).err(), Some(CloseReason::PeerCapacity));
         let _local = [connections.admit(peer("127.0.0.1:1")).unwrap(), connections.admit(peer("127.0.0.1:2")).unwrap()];
     }
 }

@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
-use super::authority::Authorities;
+use super::authority::AuthorityRewriter;
 
 /// Without TLS.
 pub(super) type Plain = Either<TcpStream, UnixStream>;
@@ -30,12 +30,12 @@ pub struct Stream {
     preface: Preface,
     inner: Secured,
     /// For HTTP/2 over a Unix socket.
-    authorities: Option<Authorities>,
+    authorities: Option<AuthorityRewriter>,
 }
 
 /// Why a connection cannot be used.
 #[derive(Debug)]
-pub(super) enum Unfit {
+pub(super) enum PrefaceError {
     /// The first bytes are not a known preface.
     Preface,
     /// The peer disconnected.
@@ -45,22 +45,22 @@ pub(super) enum Unfit {
 impl Stream {
     /// Waits until the peer has sent exactly one of `prefaces`, of which none begins with another, and returns it. Its
     /// bytes can still be read from the stream.
-    pub(super) async fn expect(mut inner: Secured, prefaces: &[Preface]) -> Result<(Stream, Preface), Unfit> {
+    pub(super) async fn expect(mut inner: Secured, prefaces: &[Preface]) -> Result<(Stream, Preface), PrefaceError> {
         let mut found = 0;
         let mut buffer = [0; LONGEST];
         loop {
             let possible = prefaces.iter().filter(|preface| preface.starts_with(&buffer[..found]));
-            let preface = *possible.min_by_key(|preface| preface.len()).ok_or(Unfit::Preface)?;
+            let preface = *possible.min_by_key(|preface| preface.len()).ok_or(PrefaceError::Preface)?;
             if preface.len() == found {
                 let is_unix = matches!(inner, Either::Left(Either::Right(_)));
-                let authorities = (is_unix && preface.starts_with(b"PRI ")).then(Authorities::default);
+                let authorities = (is_unix && preface.starts_with(b"PRI ")).then(AuthorityRewriter::default);
                 return Ok((Stream { preface, inner, authorities }, preface));
             }
             // At most as many bytes as every preface that still matches has.
-            let room = buffer.get_mut(found..preface.len()).ok_or(Unfit::Preface)?;
-            let read = inner.read(room).await.map_err(|_| Unfit::Gone)?;
+            let room = buffer.get_mut(found..preface.len()).ok_or(PrefaceError::Preface)?;
+            let read = inner.read(room).await.map_err(|_| PrefaceError::Gone)?;
             if read == 0 {
-                return Err(Unfit::Gone);
+                return Err(PrefaceError::Gone);
             }
             found += read;
         }

@@ -8,31 +8,31 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::connections::Entry;
+use super::connections::ConnectionState;
 
 /// A request body whose bytes are counted for its connection until it ends or is dropped.
 #[derive(Debug)]
 pub struct Upload {
     body: Incoming,
     /// None after the end.
-    arriving: Option<Arriving>,
+    arriving: Option<OpenUpload>,
 }
 
 /// A body that has not ended.
 #[derive(Debug)]
-struct Arriving(Arc<Entry>);
+struct OpenUpload(Arc<ConnectionState>);
 
-impl Drop for Arriving {
+impl Drop for OpenUpload {
     fn drop(&mut self) {
         self.0.end_upload();
     }
 }
 
 impl Upload {
-    pub(super) fn new(body: Incoming, entry: &Arc<Entry>) -> Upload {
+    pub(super) fn new(body: Incoming, entry: &Arc<ConnectionState>) -> Upload {
         let arriving = (!body.is_end_stream()).then(|| {
             entry.begin_upload();
-            Arriving(Arc::clone(entry))
+            OpenUpload(Arc::clone(entry))
         });
         Upload { body, arriving }
     }

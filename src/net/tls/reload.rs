@@ -21,7 +21,7 @@ type Load<T> = Box<dyn Fn() -> Result<T, TlsError> + Send + Sync>;
 /// The identity of a file's content: device, inode, length, and times of change in nanoseconds. Links are followed, so
 /// that a Kubernetes secret, whose directory is swapped by a link, is recognised as changed. `None`: the file does not
 /// exist.
-type Print = Option<(u64, u64, u64, [i64; 4])>;
+type FileIdentity = Option<(u64, u64, u64, [i64; 4])>;
 
 /// The value, and the files that it is loaded from.
 pub(super) struct Reloaded<T> {
@@ -34,14 +34,14 @@ pub(super) struct Reloaded<T> {
 
 struct State {
     /// The files at the last attempt, successful or not: a broken file is tried once.
-    prints: Vec<Print>,
+    identities: Vec<FileIdentity>,
     checked: Instant,
 }
 
 impl<T: Send + Sync + 'static> Reloaded<T> {
     pub(super) fn start(of: &str, paths: Vec<PathBuf>, load: Load<T>) -> Result<Arc<Reloaded<T>>, TlsError> {
         // The identities are read first, so that the next check sees a change during loading.
-        let state = State { prints: prints(&paths), checked: Instant::now() };
+        let state = State { identities: identities(&paths), checked: Instant::now() };
         let current = ArcSwap::from_pointee(load()?);
         Ok(Arc::new(Reloaded { of: of.to_owned(), paths, load, current, state: Mutex::new(state) }))
     }
@@ -66,13 +66,13 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
     }
 
     fn check(&self) {
-        let now = prints(&self.paths);
+        let now = identities(&self.paths);
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if state.prints == now {
+            if state.identities == now {
                 return;
             }
-            state.prints = now;
+            state.identities = now;
         }
         let result = match (self.load)() {
             Ok(value) => {
@@ -95,7 +95,7 @@ impl<T> fmt::Debug for Reloaded<T> {
     }
 }
 
-fn prints(paths: &[PathBuf]) -> Vec<Print> {
+fn identities(paths: &[PathBuf]) -> Vec<FileIdentity> {
     let print = |path: &PathBuf| {
         let found = std::fs::metadata(path).ok()?;
         let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
