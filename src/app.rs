@@ -44,7 +44,9 @@ use crate::net::socket::Listener;
 use crate::net::tls::TlsError;
 use crate::pipeline::Deliver;
 use crate::source::health::Health;
-use crate::source::{Bound, FilterSource, Limits, OtlpSource, ServeError, Shared, VectorSource, bind_beside, filter};
+use crate::source::{
+    BoundSource, FilterSource, Limits, OtlpSource, ServeError, SharedResources, VectorSource, bind_beside, filter,
+};
 use crate::task;
 use canary::Canary;
 use control::SnapshotApplier;
@@ -171,7 +173,7 @@ pub struct App {
     publisher: Arc<SnapshotPublisher>,
     client: Option<(Client<SnapshotApplier>, follow::Open)>,
     intel: FeedWatcherHandle,
-    shared: Shared,
+    shared: SharedResources,
     admin: Option<Admin>,
     probes: Option<Admin>,
     readiness: Readiness,
@@ -190,7 +192,7 @@ struct Source {
     /// The sinks of its events, which can change while it serves.
     deliver: Arc<ReloadableSinks>,
     /// The bound listener, until it serves.
-    bound: Option<Bound>,
+    bound: Option<BoundSource>,
 }
 
 impl App {
@@ -265,7 +267,7 @@ impl App {
         let sinks = wiring::sinks(&config, &[])?;
         descriptors::warn_of_low_limit(&config);
         wiring::show_sinks(&readiness, &sinks);
-        let shared = Shared::start(&wiring::limits(&config)).map_err(StartError::Limits)?;
+        let shared = SharedResources::start(&wiring::limits(&config)).map_err(StartError::Limits)?;
         let reloads = mpsc::channel(1);
         let shown = Arc::new(ArcSwap::from_pointee(EffectiveConfig::all_active(config.clone())));
         let health = Health::default();

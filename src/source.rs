@@ -23,34 +23,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::telemetry;
-use admission::InFlight;
+use admission::MessageMemory;
 use workers::Workers;
 
 pub use crate::net::socket::{ConnectionAge, ServeError};
 pub use filter::FilterSource;
 pub(crate) use listener::bind_beside;
-pub use listener::{Bound, Socket};
+pub use listener::{BoundSource, SourceSocket};
 pub use otlp::OtlpSource;
 pub use vector::VectorSource;
 
 /// What all sources of a process share: the memory for messages in flight, and the worker threads that match large
 /// ones.
 #[derive(Clone)]
-pub struct Shared {
-    in_flight: Arc<InFlight>,
+pub struct SharedResources {
+    in_flight: Arc<MessageMemory>,
     workers: Arc<Workers>,
 }
 
-impl Shared {
+impl SharedResources {
     /// Starts the worker threads.
     ///
     /// # Errors
     /// The limits contradict each other, or the system refuses another thread.
-    pub fn start(limits: &Limits) -> io::Result<Shared> {
+    pub fn start(limits: &Limits) -> io::Result<SharedResources> {
         limits.check().map_err(|bad| io::Error::new(io::ErrorKind::InvalidInput, bad))?;
         metrics::gauge!(telemetry::IN_FLIGHT_LIMIT_BYTES).set(limits.in_flight_bytes as f64);
-        Ok(Shared {
-            in_flight: Arc::new(InFlight::new(limits.in_flight_bytes, limits.reserve())),
+        Ok(SharedResources {
+            in_flight: Arc::new(MessageMemory::new(limits.in_flight_bytes, limits.reserve())),
             workers: Arc::new(Workers::start(limits.workers, limits.queue)?),
         })
     }

@@ -10,7 +10,7 @@ use hotlist::config::Address;
 use hotlist::encoding::{Format, Rope};
 use hotlist::pipeline::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Work};
 use hotlist::source::health::Health;
-use hotlist::source::{Limits, OtlpSource, Shared, VectorSource};
+use hotlist::source::{Limits, OtlpSource, SharedResources, VectorSource};
 
 use crate::child::tell;
 
@@ -42,7 +42,7 @@ pub fn run() -> Result<()> {
     let health = Health::default();
     health.set_ready(true);
     let (otlp, vector) = runtime.block_on(async {
-        let shared = Shared::start(&limits)?;
+        let shared = SharedResources::start(&limits)?;
         let address = Address::Tcp(([127, 0, 0, 1], 0).into());
         let (process, deliver) = (Arc::new(Identity), Arc::clone(&count));
         let otlp = OtlpSource::bind("otlp", &address, limits.clone(), &shared, process.clone(), deliver.clone())?;

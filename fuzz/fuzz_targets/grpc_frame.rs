@@ -12,7 +12,7 @@ use hotlist::pipeline::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, S
 use hotlist::encoding::{Format, Rope};
 use hotlist::net::grpc::status::{GRPC_MESSAGE, GRPC_STATUS, decode_message};
 use hotlist::net::grpc::{Code, FrameHeader, HEADER_LEN, RopeBody, Status};
-use hotlist::source::{Limits, OtlpSource, Shared};
+use hotlist::source::{Limits, OtlpSource, SharedResources};
 use http::{HeaderMap, HeaderValue, Request, Response, Version, request};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -136,7 +136,7 @@ impl Source {
         let limits = Limits { max_request_bytes: MOST, workers: 1, ..Limits::default() };
         let delivered = Arc::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("there are threads");
-        let shared = Shared::start(&limits).expect("there are threads");
+        let shared = SharedResources::start(&limits).expect("there are threads");
         let deliver = Arc::new(Keep(Arc::clone(&delivered)));
         let service = OtlpSource::new("source", limits, &shared, Arc::new(Pass), deliver).expect("the limits work");
         Source { runtime, service, delivered }

@@ -19,7 +19,7 @@ use crate::policy::Policy;
 use crate::sink::{Blackhole, Fanout, Fsync, GrpcSink, Headers, NdjsonSink, RejectedFile, Sink, SinkKind, ndjson};
 use crate::source::filter;
 use crate::source::health::{self, Health};
-use crate::source::{Bound, ConnectionAge, Limits};
+use crate::source::{BoundSource, ConnectionAge, Limits};
 
 /// Builds the field table of a configuration.
 ///
@@ -102,7 +102,7 @@ pub(super) fn limits(config: &Config) -> Limits {
 }
 
 /// Adds what all sources have in addition to their protocol: TLS, health, and reflection for this host.
-pub(super) fn equip(bound: Bound, source: &config::Source, health: &Health) -> Result<Bound, StartError> {
+pub(super) fn equip(bound: BoundSource, source: &config::Source, health: &Health) -> Result<BoundSource, StartError> {
     let local = bound.local_address().is_local();
     let bound = match source.tls() {
         Some(tls) => {

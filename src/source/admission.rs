@@ -19,7 +19,7 @@ const SMALL: usize = 1 << 20;
 /// The memory for messages in flight of one process. A part of it is reserved for small messages, so that large
 /// messages that stall cannot starve all other clients.
 #[derive(Clone, Debug)]
-pub struct InFlight {
+pub struct MessageMemory {
     common: Arc<Semaphore>,
     reserve: Arc<Semaphore>,
     reserved: u32,
@@ -29,9 +29,9 @@ pub struct InFlight {
 
 /// The memory permit of one message. Dropping it returns the memory.
 #[derive(Debug)]
-pub struct Admission {
+pub struct MessagePermit {
     permit: OwnedSemaphorePermit,
-    grown: Mutex<Grown>,
+    grown: Mutex<PermitGrowth>,
     common: Arc<Semaphore>,
     /// Where a small message grows when the common memory is used up.
     reserve: Option<Arc<Semaphore>>,
@@ -41,7 +41,7 @@ pub struct Admission {
 
 /// What a message holds in addition to its first permit.
 #[derive(Debug, Default)]
-struct Grown {
+struct PermitGrowth {
     permit: Option<OwnedSemaphorePermit>,
     /// The part that is in the reserve.
     reserved: Option<OwnedSemaphorePermit>,
@@ -49,7 +49,7 @@ struct Grown {
     bytes: usize,
 }
 
-impl Grown {
+impl PermitGrowth {
     fn units(&self) -> usize {
         let units = |permit: &Option<_>| permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         units(&self.permit) + units(&self.reserved)
@@ -64,12 +64,12 @@ impl Grown {
     }
 }
 
-impl InFlight {
+impl MessageMemory {
     /// Creates a pool of `bytes`, of which `reserve` are for small messages.
-    pub fn new(bytes: usize, reserve: usize) -> InFlight {
+    pub fn new(bytes: usize, reserve: usize) -> MessageMemory {
         let reserved = (reserve / UNIT).min(u32::MAX as usize);
         let common = (bytes / UNIT).saturating_sub(reserved).min(Semaphore::MAX_PERMITS);
-        InFlight {
+        MessageMemory {
             common: Arc::new(Semaphore::new(common)),
             reserve: Arc::new(Semaphore::new(reserved)),
             reserved: reserved as u32,
@@ -78,7 +78,7 @@ impl InFlight {
     }
 
     /// Takes memory for a message of `bytes`, waiting at most `wait`. Returns `None` if no memory became available.
-    pub async fn admit(&self, bytes: usize, wait: Duration) -> Option<Admission> {
+    pub async fn admit(&self, bytes: usize, wait: Duration) -> Option<MessagePermit> {
         let units = units(bytes);
         let common = || Arc::clone(&self.common);
         let reserve = || Arc::clone(&self.reserve);
@@ -106,23 +106,23 @@ impl InFlight {
         let is_common = Arc::ptr_eq(permit.semaphore(), &self.common);
         let most = self.total - if is_common { permit.num_permits() } else { 0 };
         let reserve = is_small.then(reserve);
-        Some(Admission { permit, grown: Mutex::default(), common: common(), reserve, most })
+        Some(MessagePermit { permit, grown: Mutex::default(), common: common(), reserve, most })
     }
 }
 
-impl Admission {
-    fn grown(&self) -> MutexGuard<'_, Grown> {
+impl MessagePermit {
+    fn grown(&self) -> MutexGuard<'_, PermitGrowth> {
         // A permit cannot be half-merged, so the state behind a poisoned lock is valid.
         self.grown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ties the memory to a message: it is returned when the last slice of the message and `self` are dropped.
     pub fn attach(self: &Arc<Self>, message: Bytes) -> Bytes {
-        Bytes::from_owner(Admitted { message, _admission: Arc::clone(self) })
+        Bytes::from_owner(Admitted { message, _permit: Arc::clone(self) })
     }
 }
 
-impl Room for Admission {
+impl Room for MessagePermit {
     /// Never waits: the caller already holds memory, and two callers that wait for each other would deadlock.
     fn take(&self, bytes: usize) -> bool {
         let mut grown = self.grown();
@@ -164,7 +164,7 @@ impl Room for Admission {
     }
 }
 
-impl Drop for Admission {
+impl Drop for MessagePermit {
     fn drop(&mut self) {
         let units = self.permit.num_permits() + self.grown().units();
         gauge!(telemetry::IN_FLIGHT_BYTES).decrement((units * UNIT) as f64);
@@ -174,7 +174,7 @@ impl Drop for Admission {
 /// The owner of the bytes of an admitted message.
 struct Admitted {
     message: Bytes,
-    _admission: Arc<Admission>,
+    _permit: Arc<MessagePermit>,
 }
 
 impl AsRef<[u8]> for Admitted {
@@ -195,7 +195,7 @@ mod tests {
     /// gone.
     #[tokio::test(start_paused = true)]
     async fn room_is_given_back_with_the_last_slice() {
-        let in_flight = InFlight::new(10 * UNIT, 0);
+        let in_flight = MessageMemory::new(10 * UNIT, 0);
         let wait = Duration::from_secs(1);
         let first = Arc::new(in_flight.admit(6 * UNIT, wait).await.unwrap());
         let _second = in_flight.admit(4 * UNIT, wait).await.unwrap();
@@ -212,7 +212,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn growth_never_waits_and_never_passes_the_total() {
-        let in_flight = InFlight::new(10 * UNIT, 0);
+        let in_flight = MessageMemory::new(10 * UNIT, 0);
         let admission = in_flight.admit(UNIT, Duration::ZERO).await.unwrap();
         assert!(admission.take(9 * UNIT));
         assert!(!admission.take(1));
@@ -228,7 +228,7 @@ mod tests {
     /// memory.
     #[tokio::test(start_paused = true)]
     async fn small_messages_have_a_reserve() {
-        let in_flight = InFlight::new(10 << 20, 2 << 20);
+        let in_flight = MessageMemory::new(10 << 20, 2 << 20);
         let wait = Duration::from_secs(1);
         let large = in_flight.admit(8 << 20, wait).await.unwrap();
         assert!(in_flight.admit(SMALL + 1, wait).await.is_none());

@@ -9,8 +9,8 @@ use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::Limits;
-use super::admission::{Admission, InFlight};
-use super::outcome::NotTaken;
+use super::admission::{MessageMemory, MessagePermit};
+use super::outcome::RequestFailure;
 use crate::net::grpc::Encoding;
 use crate::pipeline::{Refusal, Work};
 
@@ -27,7 +27,7 @@ pub struct Message {
     /// The message; not copied when it arrived in one piece.
     pub bytes: Bytes,
     /// The memory permit for `bytes`.
-    pub admission: Arc<Admission>,
+    pub admission: Arc<MessagePermit>,
 }
 
 /// The encoding of a message.
@@ -40,7 +40,7 @@ pub enum Syntax {
 }
 
 /// A request body that is being received.
-pub struct Arriving<'a, B> {
+pub struct BodyReader<'a, B> {
     body: B,
     limits: &'a Limits,
     /// When reading the body began.
@@ -53,13 +53,13 @@ pub struct Arriving<'a, B> {
     lost: bool,
 }
 
-impl<'a, B> Arriving<'a, B>
+impl<'a, B> BodyReader<'a, B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     /// Starts the timeouts of the body.
-    pub fn new(body: B, limits: &'a Limits) -> Arriving<'a, B> {
-        Arriving { body, limits, since: Instant::now(), arrived: 0, begun: false, lost: false }
+    pub fn new(body: B, limits: &'a Limits) -> BodyReader<'a, B> {
+        BodyReader { body, limits, since: Instant::now(), arrived: 0, begun: false, lost: false }
     }
 
     /// Restarts the timeouts for the next message of a body that holds several.
@@ -71,16 +71,16 @@ where
     ///
     /// # Errors
     /// The bytes do not arrive in time, or the client disconnected.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, NotTaken> {
+    pub async fn next(&mut self) -> Result<Option<Bytes>, RequestFailure> {
         let now = Instant::now();
         let (wait, late) = [
-            (self.since + self.limits.receive_timeout, Late::Whole),
-            (now + self.limits.stall_timeout, Late::Stalled),
-            (self.since + self.time_for_arrived(), Late::Slow),
+            (self.since + self.limits.receive_timeout, BodyTimeout::Whole),
+            (now + self.limits.stall_timeout, BodyTimeout::Stalled),
+            (self.since + self.time_for_arrived(), BodyTimeout::Slow),
         ]
         .into_iter()
         .min_by_key(|(until, _)| *until)
-        .map_or((Duration::ZERO, Late::Whole), |(until, late)| (until.saturating_duration_since(now), late));
+        .map_or((Duration::ZERO, BodyTimeout::Whole), |(until, late)| (until.saturating_duration_since(now), late));
         match tokio::time::timeout(wait, self.next_at_leisure()).await {
             Ok(next) => {
                 self.arrived += next.as_ref().ok().and_then(Option::as_ref).map_or(0, |data| data.len() as u64);
@@ -103,7 +103,7 @@ where
     ///
     /// # Errors
     /// The client disconnected.
-    pub async fn next_at_leisure(&mut self) -> Result<Option<Bytes>, NotTaken> {
+    pub async fn next_at_leisure(&mut self) -> Result<Option<Bytes>, RequestFailure> {
         self.begun = true;
         loop {
             if self.body.is_end_stream() {
@@ -113,7 +113,7 @@ where
                 None => return Ok(None),
                 Some(Err(_)) => {
                     self.lost = true;
-                    return Err(NotTaken::Gone);
+                    return Err(RequestFailure::Gone);
                 }
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
@@ -129,14 +129,14 @@ where
     ///
     /// # Errors
     /// The body is longer or shorter, does not arrive in time, or the client disconnected.
-    pub async fn exactly(&mut self, len: usize, first: Bytes) -> Result<Bytes, NotTaken> {
+    pub async fn exactly(&mut self, len: usize, first: Bytes) -> Result<Bytes, RequestFailure> {
         let mut whole = Bytes::new();
         let mut joined = BytesMut::new();
         let mut next = first;
         loop {
             let found = whole.len() + joined.len() + next.len();
             if found > len {
-                return Err(NotTaken::invalid(format!("the request continues after its message of {len} bytes")));
+                return Err(RequestFailure::invalid(format!("the request continues after its message of {len} bytes")));
             }
             if next.len() == len {
                 whole = next;
@@ -149,7 +149,7 @@ where
                 Some(data) => next = data,
                 None if found < len => {
                     let text = format!("the request ends after {found} of the {len} bytes of its message");
-                    return Err(NotTaken::invalid(text));
+                    return Err(RequestFailure::invalid(text));
                 }
                 None if whole.is_empty() => return Ok(joined.freeze()),
                 None => return Ok(whole),
@@ -162,7 +162,7 @@ where
     /// # Errors
     /// The body is longer than a message may be, there is no memory, it does not arrive in time, or the client
     /// disconnected.
-    pub async fn all(&mut self, in_flight: &InFlight) -> Result<(Bytes, Arc<Admission>), NotTaken> {
+    pub async fn all(&mut self, in_flight: &MessageMemory) -> Result<(Bytes, Arc<MessagePermit>), RequestFailure> {
         if let Some(len) = self.body.size_hint().exact() {
             let len = usize::try_from(len).unwrap_or(usize::MAX);
             let admission = admit(len, self.limits, in_flight).await?;
@@ -175,7 +175,7 @@ where
         while let Some(data) = self.next().await? {
             let len = joined.len() + data.len();
             if len > limit {
-                return Err(NotTaken::TooLarge(format!(
+                return Err(RequestFailure::TooLarge(format!(
                     "the message has more than {limit} bytes: send smaller batches, or raise `max_request_bytes`"
                 )));
             }
@@ -207,16 +207,18 @@ where
     }
 
     /// Returns the error for a client that is too slow.
-    fn late(&self, late: Late) -> NotTaken {
+    fn late(&self, late: BodyTimeout) -> RequestFailure {
         let text = match late {
-            Late::Whole => {
+            BodyTimeout::Whole => {
                 format!(
                     "the request body did not arrive completely within {} ms",
                     self.limits.receive_timeout.as_millis()
                 )
             }
-            Late::Stalled => format!("the request body stalled for {} ms", self.limits.stall_timeout.as_millis()),
-            Late::Slow => {
+            BodyTimeout::Stalled => {
+                format!("the request body stalled for {} ms", self.limits.stall_timeout.as_millis())
+            }
+            BodyTimeout::Slow => {
                 let rate = self.limits.min_upload_rate;
                 format!(
                     "the request body arrives at less than {rate} bytes per second: send faster, or lower `limits.min_upload_rate`"
@@ -229,7 +231,7 @@ where
 
 /// The timeout that a body exceeded.
 #[derive(Clone, Copy)]
-enum Late {
+enum BodyTimeout {
     Whole,
     Stalled,
     Slow,
@@ -239,10 +241,10 @@ enum Late {
 ///
 /// # Errors
 /// The message is longer than the limit, or there is no memory.
-pub async fn admit(len: usize, limits: &Limits, in_flight: &InFlight) -> Result<Admission, NotTaken> {
+pub async fn admit(len: usize, limits: &Limits, in_flight: &MessageMemory) -> Result<MessagePermit, RequestFailure> {
     let limit = limits.max_request_bytes;
     if len > limit {
-        return Err(NotTaken::TooLarge(format!(
+        return Err(RequestFailure::TooLarge(format!(
             "the message has {len} bytes, more than {limit}: send smaller batches, or raise `max_request_bytes`"
         )));
     }
@@ -250,7 +252,7 @@ pub async fn admit(len: usize, limits: &Limits, in_flight: &InFlight) -> Result<
 }
 
 /// Returns the error for a request that got no memory.
-pub fn no_room(limits: &Limits) -> NotTaken {
+pub fn no_room(limits: &Limits) -> RequestFailure {
     let limit = limits.in_flight_bytes;
     let text = format!("more than {limit} bytes are in flight: retry later, or raise `limits.in_flight_bytes`");
     Refusal::ResourceExhausted(text).into()
@@ -275,8 +277,8 @@ mod tests {
             });
             let body = StreamBody::new(Box::pin(pieces));
             let begun = Instant::now();
-            let read = Arriving::new(body, &limits).exactly(40 * piece, Bytes::new()).await;
-            let NotTaken::Refused(Refusal::Unavailable(text)) = (match read {
+            let read = BodyReader::new(body, &limits).exactly(40 * piece, Bytes::new()).await;
+            let RequestFailure::Refused(Refusal::Unavailable(text)) = (match read {
                 Ok(bytes) => {
                     assert!(!is_slow && bytes.len() == 4000);
                     continue;

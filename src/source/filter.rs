@@ -19,7 +19,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use super::intake::Intake;
-use super::{Bound, Limits, Shared, listener, unary};
+use super::{BoundSource, Limits, SharedResources, listener, unary};
 use crate::config::Address;
 use crate::net::socket::Listener;
 use crate::pipeline::{BoxFuture, Check, Deliver, Process};
@@ -62,8 +62,8 @@ pub struct Settings {
 }
 
 impl FilterSource {
-    /// Binds the socket; connections are not accepted before [`Bound::serve`]. Needs a tokio runtime. `name` is the
-    /// source's name in metrics and logs, `judge` matches events and looks up values.
+    /// Binds the socket; connections are not accepted before [`BoundSource::serve`]. Needs a tokio runtime. `name` is the
+    /// source's name in metrics and logs, `matcher` matches events and looks up values.
     ///
     /// # Errors
     /// The address cannot be bound, the limits contradict each other, or there is no runtime.
@@ -71,11 +71,11 @@ impl FilterSource {
         name: &str,
         address: &Address,
         settings: Settings,
-        shared: &Shared,
-        judge: Arc<impl Process + Check>,
+        shared: &SharedResources,
+        matcher: Arc<impl Process + Check>,
         deliver: Arc<dyn Deliver>,
-    ) -> io::Result<Bound> {
-        FilterSource::on(listener::bind(name, address)?, settings, shared, judge, deliver)
+    ) -> io::Result<BoundSource> {
+        FilterSource::on(listener::bind(name, address)?, settings, shared, matcher, deliver)
     }
 
     /// Creates the source on a bound socket.
@@ -85,18 +85,18 @@ impl FilterSource {
     pub fn on(
         listener: Listener,
         settings: Settings,
-        shared: &Shared,
-        judge: Arc<impl Process + Check>,
+        shared: &SharedResources,
+        matcher: Arc<impl Process + Check>,
         deliver: Arc<dyn Deliver>,
-    ) -> io::Result<Bound> {
+    ) -> io::Result<BoundSource> {
         let Settings { limits, window } = settings;
         if window == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "window is 0, it must be at least 1"));
         }
-        let process: Arc<dyn Process> = judge.clone();
+        let process: Arc<dyn Process> = matcher.clone();
         let intake = Arc::new(Intake::new(listener.name(), limits.clone(), shared, process, deliver)?);
-        let state = Arc::new(State { intake, check: judge, window });
-        Ok(Bound::on(listener, limits, FilterSource { state }))
+        let state = Arc::new(State { intake, check: matcher, window });
+        Ok(BoundSource::on(listener, limits, FilterSource { state }))
     }
 }
 
@@ -115,7 +115,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let state = Arc::clone(&self.state);
         Box::pin(async move {
-            Ok(match unary::find(&METHODS, |(path, _)| path, &request) {
+            Ok(match unary::find_method(&METHODS, |(path, _)| path, &request) {
                 Ok(((_, Method::Stream), encoding)) => stream::open(state, request, encoding),
                 Ok(((_, Method::Check), encoding)) => check::call(state, request, encoding).await,
                 Err(answer) => {

@@ -5,13 +5,13 @@ use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
 
 use super::Limits;
-use super::body::Arriving;
-use super::outcome::NotTaken;
+use super::body::BodyReader;
+use super::outcome::RequestFailure;
 use crate::net::grpc::{Encoding, FrameHeader, HEADER_LEN};
 
 /// A body that is read frame by frame.
 pub struct Frames<'a, B> {
-    body: Arriving<'a, B>,
+    body: BodyReader<'a, B>,
     /// The compression of messages that are marked as compressed.
     encoding: Encoding,
     /// Bytes that were received and not consumed.
@@ -24,7 +24,7 @@ where
 {
     /// Starts at the beginning of a body. `encoding` is the request's, in which its messages may be compressed.
     pub fn new(body: B, encoding: Encoding, limits: &'a Limits) -> Frames<'a, B> {
-        Frames { body: Arriving::new(body, limits), encoding, rest: Bytes::new() }
+        Frames { body: BodyReader::new(body, limits), encoding, rest: Bytes::new() }
     }
 
     /// Waits without a timeout until a frame begins; returns `false` if the body ends here. The timeouts of the frame
@@ -32,7 +32,7 @@ where
     ///
     /// # Errors
     /// The client disconnected.
-    pub async fn begins(&mut self) -> Result<bool, NotTaken> {
+    pub async fn begins(&mut self) -> Result<bool, RequestFailure> {
         while self.rest.is_empty() {
             match self.body.next_at_leisure().await? {
                 Some(data) => self.rest = data,
@@ -47,7 +47,7 @@ where
     ///
     /// # Errors
     /// The header is incomplete, unknown to gRPC, or does not arrive in time.
-    pub async fn header(&mut self) -> Result<FrameHeader, NotTaken> {
+    pub async fn header(&mut self) -> Result<FrameHeader, RequestFailure> {
         let mut header = BytesMut::with_capacity(HEADER_LEN);
         loop {
             let missing = (HEADER_LEN - header.len()).min(self.rest.len());
@@ -58,22 +58,22 @@ where
             self.rest = self.body.next().await?.ok_or_else(|| {
                 let found = header.len();
                 let text = format!("the request ends after {found} of the {HEADER_LEN} bytes of its gRPC header");
-                NotTaken::invalid(text)
+                RequestFailure::invalid(text)
             })?;
         }
         let header = FrameHeader::read(std::array::from_fn(|_| header.get_u8()));
-        header.map_err(|bad| NotTaken::invalid(bad.to_string()))
+        header.map_err(|bad| RequestFailure::invalid(bad.to_string()))
     }
 
     /// Returns the compression of the message that follows a header.
     ///
     /// # Errors
     /// The message is marked as compressed in a request that does not name a compression.
-    pub fn encoding(&self, header: FrameHeader) -> Result<Encoding, NotTaken> {
+    pub fn encoding(&self, header: FrameHeader) -> Result<Encoding, RequestFailure> {
         match (header.compressed, self.encoding) {
             (true, Encoding::Identity) => {
                 let text = "the message is marked as compressed, but the request has no `grpc-encoding`";
-                Err(NotTaken::invalid(text))
+                Err(RequestFailure::invalid(text))
             }
             (true, encoding) => Ok(encoding),
             (false, _) => Ok(Encoding::Identity),
@@ -84,7 +84,7 @@ where
     ///
     /// # Errors
     /// The body is longer or shorter, does not arrive in time, or the client disconnected.
-    pub async fn only(mut self, len: usize) -> Result<Bytes, NotTaken> {
+    pub async fn only(mut self, len: usize) -> Result<Bytes, RequestFailure> {
         self.body.exactly(len, self.rest).await
     }
 
@@ -93,7 +93,7 @@ where
     ///
     /// # Errors
     /// The body ends early, does not arrive in time, or the client disconnected.
-    pub async fn message(&mut self, len: usize) -> Result<Bytes, NotTaken> {
+    pub async fn message(&mut self, len: usize) -> Result<Bytes, RequestFailure> {
         let mut joined = BytesMut::new();
         loop {
             let missing = len - joined.len();
@@ -114,7 +114,7 @@ where
     ///
     /// # Errors
     /// The same as [`Frames::message`].
-    pub async fn skip(&mut self, len: usize, keep: usize) -> Result<Bytes, NotTaken> {
+    pub async fn skip(&mut self, len: usize, keep: usize) -> Result<Bytes, RequestFailure> {
         let mut kept = BytesMut::new();
         let mut left = len;
         loop {
@@ -129,8 +129,8 @@ where
     }
 }
 
-fn cut_short(found: usize, len: usize) -> NotTaken {
-    NotTaken::invalid(format!("the request ends after {found} of the {len} bytes of its message"))
+fn cut_short(found: usize, len: usize) -> RequestFailure {
+    RequestFailure::invalid(format!("the request ends after {found} of the {len} bytes of its message"))
 }
 
 #[cfg(test)]

@@ -10,11 +10,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 use metrics::{counter, histogram};
 
-use super::admission::InFlight;
+use super::admission::MessageMemory;
 use super::body::{Message, Syntax};
-use super::outcome::{Count, NotTaken};
+use super::outcome::{RequestCounter, RequestFailure};
 use super::workers::{WorkError, in_place};
-use super::{Limits, Shared};
+use super::{Limits, SharedResources};
 use crate::encoding::{Format, Rope, otlp};
 use crate::net::grpc::Encoding;
 use crate::net::grpc::compression::InflateError;
@@ -25,14 +25,14 @@ use crate::telemetry::{self, Throttle};
 pub struct Intake {
     name: Arc<str>,
     limits: Limits,
-    shared: Shared,
+    shared: SharedResources,
     process: Arc<dyn Process>,
     deliver: Arc<dyn Deliver>,
 }
 
 /// What a request contains, according to its head.
 #[derive(Clone, Copy, Debug)]
-pub struct Content {
+pub struct RequestContent {
     /// How the message is encoded.
     pub format: Format,
     /// The signal of its events; logs where the format mixes signals.
@@ -47,7 +47,7 @@ impl Intake {
     pub fn new(
         name: &str,
         limits: Limits,
-        shared: &Shared,
+        shared: &SharedResources,
         process: Arc<dyn Process>,
         deliver: Arc<dyn Deliver>,
     ) -> io::Result<Intake> {
@@ -105,13 +105,13 @@ impl Intake {
     }
 
     /// The memory for messages.
-    pub fn in_flight(&self) -> &InFlight {
+    pub fn in_flight(&self) -> &MessageMemory {
         &self.shared.in_flight
     }
 
     /// Starts counting a request; it is counted with the status with which it ends.
-    pub fn count(&self) -> Count {
-        Count::begin(&self.name)
+    pub fn count(&self) -> RequestCounter {
+        RequestCounter::begin(&self.name)
     }
 
     /// Takes one request through the pipeline until the next hop has answered. `message` reads its body, and is not
@@ -121,16 +121,16 @@ impl Intake {
     /// What to answer the client.
     pub async fn take(
         self: &Arc<Self>,
-        content: Content,
+        content: RequestContent,
         headers: HeaderMap,
-        message: impl Future<Output = Result<Message, NotTaken>>,
-    ) -> Result<Accepted, NotTaken> {
+        message: impl Future<Output = Result<Message, RequestFailure>>,
+    ) -> Result<Accepted, RequestFailure> {
         let signal = content.signal;
         if !self.deliver.takes(content.format, signal) {
             return Err(nobody_takes(content.format, signal));
         }
         self.check_hops(&headers)?;
-        let mut stages = Stages::start();
+        let mut stages = StageTimer::start();
         let message = message.await?;
         self.count_received(message.bytes.len());
         stages.end("receive");
@@ -181,7 +181,7 @@ impl Intake {
     }
 
     /// Inflates and converts a message, then matches and tags it if it contains log records.
-    fn work(&self, content: Content, message: Message, work: &Work) -> Result<Batch, NotTaken> {
+    fn work(&self, content: RequestContent, message: Message, work: &Work) -> Result<Batch, RequestFailure> {
         let Message { syntax, encoding, bytes, admission } = message;
         let bytes = self.inflate(bytes, encoding, work)?;
         let bytes = match syntax {
@@ -199,16 +199,16 @@ impl Intake {
     ///
     /// # Errors
     /// The message is corrupt or too large, there is no memory, or the client disconnected.
-    pub fn inflate(&self, bytes: Bytes, encoding: Encoding, work: &Work) -> Result<Bytes, NotTaken> {
+    pub fn inflate(&self, bytes: Bytes, encoding: Encoding, work: &Work) -> Result<Bytes, RequestFailure> {
         encoding.inflate(&bytes, self.limits.max_request_bytes, work).map_err(|error| match error {
             InflateError::Stopped(stop) => Refusal::from(stop).into(),
-            InflateError::TooLarge { .. } => NotTaken::TooLarge(error.to_string()),
-            InflateError::Corrupt { .. } => NotTaken::invalid(error.to_string()),
+            InflateError::TooLarge { .. } => RequestFailure::TooLarge(error.to_string()),
+            InflateError::Corrupt { .. } => RequestFailure::invalid(error.to_string()),
         })
     }
 
     /// Converts JSON to protobuf, which is usually shorter.
-    fn convert(&self, signal: Signal, text: &Bytes, work: &Work) -> Result<Bytes, NotTaken> {
+    fn convert(&self, signal: Signal, text: &Bytes, work: &Work) -> Result<Bytes, RequestFailure> {
         let limit = self.limits.max_request_bytes;
         let mut room = work.hold(0).map_err(Refusal::from)?;
         let mut stopped = None;
@@ -228,7 +228,7 @@ impl Intake {
         if let Some(stop) = stopped {
             return Err(Refusal::from(stop).into());
         }
-        let converted = converted.map_err(|error| NotTaken::invalid(error.to_string()))?;
+        let converted = converted.map_err(|error| RequestFailure::invalid(error.to_string()))?;
         if converted.odd > 0 {
             counter!(telemetry::SOURCE_ODD_VALUES_TOTAL, "source" => self.name.to_string()).increment(converted.odd);
         }
@@ -238,7 +238,7 @@ impl Intake {
         }
         let len = converted.message.len();
         if len > limit {
-            return Err(NotTaken::TooLarge(format!(
+            return Err(RequestFailure::TooLarge(format!(
                 "the message has {len} bytes as protobuf, more than {limit}: send smaller batches, or raise \
                  `max_request_bytes`"
             )));
@@ -248,17 +248,17 @@ impl Intake {
     }
 }
 
-impl Content {
+impl RequestContent {
     /// Whether it can contain log records. Everything else passes unchanged.
     fn is_matched(self) -> bool {
         self.signal == Signal::Logs
     }
 }
 
-fn nobody_takes(format: Format, signal: Signal) -> NotTaken {
+fn nobody_takes(format: Format, signal: Signal) -> RequestFailure {
     let (signal, sink) = (signal.as_str(), if format == Format::Vector { "vector" } else { "otlp" });
     let text = format!("no sink of this source accepts {signal}: add a sink of type {sink}, or do not send {signal}");
-    NotTaken::Unimplemented(text)
+    RequestFailure::Unimplemented(text)
 }
 
 fn refuse_work(error: WorkError) -> Refusal {
@@ -269,12 +269,12 @@ fn refuse_work(error: WorkError) -> Refusal {
 }
 
 /// Measures the stages of a request one after the other. A stage that does not finish is not measured.
-pub struct Stages(Instant);
+pub struct StageTimer(Instant);
 
-impl Stages {
+impl StageTimer {
     /// Starts the first stage.
-    pub fn start() -> Stages {
-        Stages(Instant::now())
+    pub fn start() -> StageTimer {
+        StageTimer(Instant::now())
     }
 
     /// Ends a stage and starts the next one.

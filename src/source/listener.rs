@@ -45,13 +45,13 @@ const MAX_LOCAL_RESETS: usize = 100;
 const HTTP_1_BUFFER: usize = 64 << 10;
 
 /// A bound source that does not accept connections yet.
-pub struct Bound {
-    socket: Socket,
+pub struct BoundSource {
+    socket: SourceSocket,
     routes: Routes,
 }
 
 /// A bound socket without a service.
-pub struct Socket {
+pub struct SourceSocket {
     listener: Listener,
     limits: Limits,
     tls: Option<Arc<Acceptor>>,
@@ -59,17 +59,17 @@ pub struct Socket {
     http1: bool,
 }
 
-impl Bound {
-    /// Combines a socket with a service: `source` answers every request that none of [`Bound::with_services`] answers.
-    pub(super) fn on<S>(listener: Listener, limits: Limits, source: S) -> Bound
+impl BoundSource {
+    /// Combines a socket with a service: `source` answers every request that none of [`BoundSource::with_services`] answers.
+    pub(super) fn on<S>(listener: Listener, limits: Limits, source: S) -> BoundSource
     where
         S: Service<Request<axum::body::Body>, Response = Response<Body>, Error = Infallible>,
         S: Clone + Send + Sync + 'static,
         S::Future: Send,
     {
-        let socket = Socket { listener, limits, tls: None, http1: false };
+        let socket = SourceSocket { listener, limits, tls: None, http1: false };
         let routes = Routes::from(axum::Router::new().fallback_service(source));
-        Bound { socket, routes }
+        BoundSource { socket, routes }
     }
 
     /// The socket, for a source that takes over from this one.
@@ -84,7 +84,7 @@ impl Bound {
 
     /// Also serves HTTP/1.1, to clients that start with it.
     #[must_use]
-    pub(super) fn with_http1(mut self) -> Bound {
+    pub(super) fn with_http1(mut self) -> BoundSource {
         self.socket.http1 = true;
         self
     }
@@ -96,20 +96,20 @@ impl Bound {
 
     /// Accepts only TLS connections.
     #[must_use]
-    pub fn with_tls(mut self, tls: Acceptor) -> Bound {
+    pub fn with_tls(mut self, tls: Acceptor) -> BoundSource {
         self.socket.tls = Some(Arc::new(tls));
         self
     }
 
     /// Serves more services on the same socket (health, reflection).
     #[must_use]
-    pub fn with_services(mut self, add: impl FnOnce(Routes) -> Routes) -> Bound {
+    pub fn with_services(mut self, add: impl FnOnce(Routes) -> Routes) -> BoundSource {
         self.routes = add(self.routes);
         self
     }
 
     /// Splits it into the socket and its services.
-    pub fn into_parts(self) -> (Socket, Routes) {
+    pub fn into_parts(self) -> (SourceSocket, Routes) {
         (self.socket, self.routes)
     }
 
@@ -123,8 +123,8 @@ impl Bound {
     }
 }
 
-impl Socket {
-    /// Like [`Bound::serve`], with any service. The service is cloned for each connection and called for each request,
+impl SourceSocket {
+    /// Like [`BoundSource::serve`], with any service. The service is cloned for each connection and called for each request,
     /// so a service that resolves its target at each call can be replaced while the socket serves.
     ///
     /// # Errors
@@ -134,7 +134,7 @@ impl Socket {
         S: Service<Request<Upload>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
         S::Future: Send,
     {
-        let Socket { listener, limits, tls, http1 } = self;
+        let SourceSocket { listener, limits, tls, http1 } = self;
         let (name, address) = (listener.name(), listener.local_address());
         tracing::info!(source = name, %address, tls = tls.is_some(), "source is listening");
         if tls.is_none() && !address.is_local() {

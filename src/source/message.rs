@@ -6,17 +6,22 @@ use bytes::Bytes;
 use http_body::Body;
 
 use super::Limits;
-use super::admission::InFlight;
+use super::admission::MessageMemory;
 use super::body::{Message, Syntax, admit};
 use super::frames::Frames;
-use super::outcome::NotTaken;
+use super::outcome::RequestFailure;
 use crate::net::grpc::Encoding;
 
 /// Reads the message; `encoding` is the compression that the request names.
 ///
 /// # Errors
 /// The body is not exactly one message within the limits, there is no memory, or the client disconnected.
-pub async fn read<B>(body: B, encoding: Encoding, limits: &Limits, in_flight: &InFlight) -> Result<Message, NotTaken>
+pub async fn read<B>(
+    body: B,
+    encoding: Encoding,
+    limits: &Limits,
+    in_flight: &MessageMemory,
+) -> Result<Message, RequestFailure>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -43,9 +48,9 @@ mod tests {
 
     type Wire = Vec<io::Result<Frame<Bytes>>>;
 
-    async fn read_frames(frames: Wire, limits: &Limits) -> Result<Message, NotTaken> {
+    async fn read_frames(frames: Wire, limits: &Limits) -> Result<Message, RequestFailure> {
         let body = StreamBody::new(stream::iter(frames));
-        read(body, Encoding::Identity, limits, &InFlight::new(limits.in_flight_bytes, 0)).await
+        read(body, Encoding::Identity, limits, &MessageMemory::new(limits.in_flight_bytes, 0)).await
     }
 
     fn framed(message: &[u8], cuts: &[usize]) -> Wire {
@@ -96,7 +101,7 @@ mod tests {
         ];
         for (frames, expected) in cases {
             match read_frames(frames, &limits).await {
-                Err(NotTaken::Refused(Refusal::InvalidArgument(text)) | NotTaken::TooLarge(text)) => {
+                Err(RequestFailure::Refused(Refusal::InvalidArgument(text)) | RequestFailure::TooLarge(text)) => {
                     assert!(text.contains(expected), "{text}");
                 }
                 other => panic!("{expected}: {other:?}"),
@@ -109,12 +114,12 @@ mod tests {
         let mut frames = framed(&[7; 30], &[10]);
         frames.pop();
         frames.push(Err(io::ErrorKind::ConnectionReset.into()));
-        assert!(matches!(read_frames(frames, &Limits::default()).await, Err(NotTaken::Gone)));
+        assert!(matches!(read_frames(frames, &Limits::default()).await, Err(RequestFailure::Gone)));
     }
 
-    fn refusal(result: Result<Message, NotTaken>) -> String {
+    fn refusal(result: Result<Message, RequestFailure>) -> String {
         match result {
-            Err(NotTaken::Refused(Refusal::Unavailable(text))) => text,
+            Err(RequestFailure::Refused(Refusal::Unavailable(text))) => text,
             other => panic!("{other:?}"),
         }
     }
@@ -133,7 +138,7 @@ mod tests {
             Some((Ok::<_, io::Error>(Frame::data(bytes)), at + 1))
         });
         let limits = Limits::default();
-        let in_flight = InFlight::new(limits.in_flight_bytes, 0);
+        let in_flight = MessageMemory::new(limits.in_flight_bytes, 0);
         let result = read(Box::pin(StreamBody::new(drip)), Encoding::Identity, &limits, &in_flight).await;
         assert_eq!(refusal(result), "the request body did not arrive completely within 60000 ms");
         assert_eq!(start.elapsed(), limits.receive_timeout);
@@ -146,7 +151,7 @@ mod tests {
         let frames = stream::iter(framed(&[7; 30], &[10]).into_iter().take(1));
         let body = StreamBody::new(futures_util::StreamExt::chain(frames, stream::pending()));
         let limits = Limits::default();
-        let result = read(body, Encoding::Identity, &limits, &InFlight::new(limits.in_flight_bytes, 0)).await;
+        let result = read(body, Encoding::Identity, &limits, &MessageMemory::new(limits.in_flight_bytes, 0)).await;
         assert_eq!(refusal(result), "the request body stalled for 10000 ms");
         assert_eq!(start.elapsed(), limits.stall_timeout);
     }

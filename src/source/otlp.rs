@@ -14,9 +14,9 @@ use http_body::Body as HttpBody;
 use tonic::body::Body;
 use tower::Service;
 
-use super::intake::{Content, Intake};
+use super::intake::{Intake, RequestContent};
 use super::unary::{self, Method};
-use super::{Bound, Limits, Shared, listener, otlp_http};
+use super::{BoundSource, Limits, SharedResources, listener, otlp_http};
 use crate::config::Address;
 use crate::encoding::{Format, wire};
 use crate::net::grpc;
@@ -30,7 +30,7 @@ pub(super) const SERVICE: &str = "opentelemetry.proto.collector.logs.v1.LogsServ
 const METHODS: [Method; 3] = [method(Signal::Logs), method(Signal::Metrics), method(Signal::Traces)];
 
 const fn method(signal: Signal) -> Method {
-    Method { path: signal.export_path(), content: Content { format: Format::Otlp, signal }, answer: response }
+    Method { path: signal.export_path(), content: RequestContent { format: Format::Otlp, signal }, answer: response }
 }
 
 /// The service. Cheap to clone: it is cloned for each connection.
@@ -40,7 +40,7 @@ pub struct OtlpSource {
 }
 
 impl OtlpSource {
-    /// Binds the socket; connections are not accepted before [`Bound::serve`]. Needs a tokio runtime. `name` is the
+    /// Binds the socket; connections are not accepted before [`BoundSource::serve`]. Needs a tokio runtime. `name` is the
     /// source's name in metrics and logs.
     ///
     /// # Errors
@@ -49,10 +49,10 @@ impl OtlpSource {
         name: &str,
         address: &Address,
         limits: Limits,
-        shared: &Shared,
+        shared: &SharedResources,
         process: Arc<dyn Process>,
         deliver: Arc<dyn Deliver>,
-    ) -> io::Result<Bound> {
+    ) -> io::Result<BoundSource> {
         OtlpSource::on(listener::bind(name, address)?, limits, shared, process, deliver)
     }
 
@@ -63,12 +63,12 @@ impl OtlpSource {
     pub fn on(
         listener: Listener,
         limits: Limits,
-        shared: &Shared,
+        shared: &SharedResources,
         process: Arc<dyn Process>,
         deliver: Arc<dyn Deliver>,
-    ) -> io::Result<Bound> {
+    ) -> io::Result<BoundSource> {
         let source = OtlpSource::new(listener.name(), limits.clone(), shared, process, deliver)?;
-        Ok(Bound::on(listener, limits, source).with_http1())
+        Ok(BoundSource::on(listener, limits, source).with_http1())
     }
 
     /// Creates the service alone, to be embedded in another server.
@@ -78,7 +78,7 @@ impl OtlpSource {
     pub fn new(
         name: &str,
         limits: Limits,
-        shared: &Shared,
+        shared: &SharedResources,
         process: Arc<dyn Process>,
         deliver: Arc<dyn Deliver>,
     ) -> io::Result<OtlpSource> {

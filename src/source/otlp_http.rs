@@ -14,9 +14,9 @@ use http_body_util::Full;
 use serde_json::json;
 use tonic::body::Body;
 
-use super::body::{Arriving, Message, Syntax};
-use super::intake::{Content, Intake};
-use super::outcome::NotTaken;
+use super::body::{BodyReader, Message, Syntax};
+use super::intake::{Intake, RequestContent};
+use super::outcome::RequestFailure;
 use super::{otlp, unary};
 use crate::encoding::{Format, wire};
 use crate::net::grpc::{Code, Encoding, Status};
@@ -35,11 +35,11 @@ where
 {
     let count = intake.count();
     let (head, body) = request.into_parts();
-    let mut body = Arriving::new(body, intake.limits());
+    let mut body = BodyReader::new(body, intake.limits());
     // Over HTTP/1 an answer is lost if the connection is closed while the client still sends. HTTP/2 resets the stream.
     let one_way = head.version < Version::HTTP_2;
     let unasked = !head.headers.contains_key(header::EXPECT);
-    let media = Media::of(&head.headers);
+    let media = Media::from_headers(&head.headers);
     let answer = match check(&head, media) {
         Ok((content, syntax, encoding)) => {
             let message = async {
@@ -47,8 +47,8 @@ where
                 Ok(Message { syntax, encoding, bytes, admission })
             };
             match intake.take(content, head.headers, message).await {
-                Ok(accepted) => Answer::Taken(content.signal, accepted),
-                Err(not_taken) => Answer::NotTaken(not_taken),
+                Ok(accepted) => HttpAnswer::Taken(content.signal, accepted),
+                Err(not_taken) => HttpAnswer::NotTaken(not_taken),
             }
         }
         Err(answer) => answer,
@@ -61,34 +61,34 @@ where
 }
 
 /// Checks what can be checked before the body.
-fn check(head: &request::Parts, media: Option<Media>) -> Result<(Content, Syntax, Encoding), Answer> {
+fn check(head: &request::Parts, media: Option<Media>) -> Result<(RequestContent, Syntax, Encoding), HttpAnswer> {
     let path = head.uri.path();
     let Some((_, signal)) = PATHS.into_iter().find(|(known, _)| *known == path) else {
         let known = PATHS.map(|(known, _)| known).join(", ");
-        return Err(Answer::NoPath(format!("there is no endpoint at {path}; the endpoints are {known}")));
+        return Err(HttpAnswer::NoPath(format!("there is no endpoint at {path}; the endpoints are {known}")));
     };
     if head.method != Method::POST {
-        return Err(Answer::Method(format!("the method {} is not supported: use POST", head.method)));
+        return Err(HttpAnswer::Method(format!("the method {} is not supported: use POST", head.method)));
     }
     let syntax = match media {
         Some(Media::Protobuf) => Syntax::Binary,
         Some(Media::Json) => Syntax::OtlpJson,
         None => {
             let text = "the content-type must be application/x-protobuf or application/json".to_owned();
-            return Err(Answer::MediaType(text));
+            return Err(HttpAnswer::MediaType(text));
         }
     };
-    Ok((Content { format: Format::Otlp, signal }, syntax, encoding(&head.headers)?))
+    Ok((RequestContent { format: Format::Otlp, signal }, syntax, encoding(&head.headers)?))
 }
 
-fn encoding(headers: &HeaderMap) -> Result<Encoding, Answer> {
+fn encoding(headers: &HeaderMap) -> Result<Encoding, HttpAnswer> {
     let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
     let found = match (values.next(), values.next()) {
         (None, _) => return Ok(Encoding::Identity),
         (Some(value), None) => Encoding::parse(value.as_bytes()),
         (Some(_), Some(_)) => None,
     };
-    found.ok_or_else(|| Answer::Encoding("the content-encoding must be identity, gzip or zstd".to_owned()))
+    found.ok_or_else(|| HttpAnswer::Encoding("the content-encoding must be identity, gzip or zstd".to_owned()))
 }
 
 /// The encoding of a request and of its answer.
@@ -99,7 +99,7 @@ enum Media {
 }
 
 impl Media {
-    fn of(headers: &HeaderMap) -> Option<Media> {
+    fn from_headers(headers: &HeaderMap) -> Option<Media> {
         let value = headers.get(header::CONTENT_TYPE)?.as_bytes();
         let essence = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
         [Media::Protobuf, Media::Json].into_iter().find(|media| essence.eq_ignore_ascii_case(media.name().as_bytes()))
@@ -149,22 +149,24 @@ impl Media {
 }
 
 /// An answer to a client.
-enum Answer {
+enum HttpAnswer {
     Taken(Signal, Accepted),
-    NotTaken(NotTaken),
+    NotTaken(RequestFailure),
     NoPath(String),
     Method(String),
     MediaType(String),
     Encoding(String),
 }
 
-impl Answer {
+impl HttpAnswer {
     /// The status label of metrics, in the words of gRPC.
     fn label(&self) -> &'static str {
         match self {
-            Answer::Taken(..) => "ok",
-            Answer::NotTaken(not_taken) => not_taken.label(),
-            Answer::NoPath(_) | Answer::Method(_) | Answer::MediaType(_) | Answer::Encoding(_) => "unimplemented",
+            HttpAnswer::Taken(..) => "ok",
+            HttpAnswer::NotTaken(not_taken) => not_taken.label(),
+            HttpAnswer::NoPath(_) | HttpAnswer::Method(_) | HttpAnswer::MediaType(_) | HttpAnswer::Encoding(_) => {
+                "unimplemented"
+            }
         }
     }
 
@@ -172,29 +174,33 @@ impl Answer {
     fn status(&self) -> (StatusCode, Option<(header::HeaderName, HeaderValue)>) {
         let supported = |name, value| Some((name, HeaderValue::from_static(value)));
         match self {
-            Answer::Taken(..) => (StatusCode::OK, None),
-            Answer::NotTaken(NotTaken::Refused(Refusal::InvalidArgument(_))) => (StatusCode::BAD_REQUEST, None),
-            Answer::NotTaken(NotTaken::TooLarge(_)) => (StatusCode::PAYLOAD_TOO_LARGE, None),
-            Answer::NotTaken(NotTaken::Refused(Refusal::ResourceExhausted(_))) => {
+            HttpAnswer::Taken(..) => (StatusCode::OK, None),
+            HttpAnswer::NotTaken(RequestFailure::Refused(Refusal::InvalidArgument(_))) => {
+                (StatusCode::BAD_REQUEST, None)
+            }
+            HttpAnswer::NotTaken(RequestFailure::TooLarge(_)) => (StatusCode::PAYLOAD_TOO_LARGE, None),
+            HttpAnswer::NotTaken(RequestFailure::Refused(Refusal::ResourceExhausted(_))) => {
                 (StatusCode::TOO_MANY_REQUESTS, Some((header::RETRY_AFTER, RETRY_AFTER)))
             }
-            Answer::NotTaken(NotTaken::Refused(Refusal::Unavailable(_)) | NotTaken::Gone) => {
+            HttpAnswer::NotTaken(RequestFailure::Refused(Refusal::Unavailable(_)) | RequestFailure::Gone) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some((header::RETRY_AFTER, RETRY_AFTER)))
             }
-            Answer::NotTaken(NotTaken::Refused(Refusal::Later { delay, overloaded, .. })) => {
+            HttpAnswer::NotTaken(RequestFailure::Refused(Refusal::Later { delay, overloaded, .. })) => {
                 let status = if *overloaded { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::SERVICE_UNAVAILABLE };
                 // In whole seconds, and never sooner than requested (RFC 9110 section 10.2.3).
                 let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
                 (status, Some((header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))))
             }
-            Answer::NotTaken(NotTaken::Unimplemented(_)) | Answer::NoPath(_) => (StatusCode::NOT_FOUND, None),
-            Answer::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, supported(header::ALLOW, "POST")),
-            Answer::MediaType(_) => (
+            HttpAnswer::NotTaken(RequestFailure::Unimplemented(_)) | HttpAnswer::NoPath(_) => {
+                (StatusCode::NOT_FOUND, None)
+            }
+            HttpAnswer::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, supported(header::ALLOW, "POST")),
+            HttpAnswer::MediaType(_) => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 supported(header::ACCEPT, "application/x-protobuf, application/json"),
             ),
             // RFC 7694 section 3.
-            Answer::Encoding(_) => {
+            HttpAnswer::Encoding(_) => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, supported(header::ACCEPT_ENCODING, "identity, gzip, zstd"))
             }
         }
@@ -203,11 +209,12 @@ impl Answer {
     fn into_response(self, media: Media) -> Response<Body> {
         let (status, more) = self.status();
         let body = match self {
-            Answer::Taken(signal, accepted) => media.response(signal, &accepted),
-            Answer::NotTaken(not_taken) => media.status(&unary::status_of(not_taken)),
-            Answer::NoPath(text) | Answer::Method(text) | Answer::MediaType(text) | Answer::Encoding(text) => {
-                media.status(&Status::new(Code::Unimplemented, text))
-            }
+            HttpAnswer::Taken(signal, accepted) => media.response(signal, &accepted),
+            HttpAnswer::NotTaken(not_taken) => media.status(&unary::status_of(not_taken)),
+            HttpAnswer::NoPath(text)
+            | HttpAnswer::Method(text)
+            | HttpAnswer::MediaType(text)
+            | HttpAnswer::Encoding(text) => media.status(&Status::new(Code::Unimplemented, text)),
         };
         let mut response = Response::new(Body::new(Full::new(Bytes::from(body))));
         *response.status_mut() = status;
@@ -236,9 +243,9 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(header::CONTENT_TYPE, value.parse().unwrap());
-            assert_eq!(Media::of(&headers), expected, "{value}");
+            assert_eq!(Media::from_headers(&headers), expected, "{value}");
         }
-        assert_eq!(Media::of(&HeaderMap::new()), None);
+        assert_eq!(Media::from_headers(&HeaderMap::new()), None);
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use crate::telemetry;
 
 /// Why a request was not accepted.
 #[derive(Debug)]
-pub enum NotTaken {
+pub enum RequestFailure {
     /// The request is refused.
     Refused(Refusal),
     /// The request is larger than the limit, so that a retry cannot succeed.
@@ -20,39 +20,39 @@ pub enum NotTaken {
     Gone,
 }
 
-impl NotTaken {
+impl RequestFailure {
     /// The request can never succeed because of its content.
-    pub fn invalid(text: impl Into<String>) -> NotTaken {
+    pub fn invalid(text: impl Into<String>) -> RequestFailure {
         Refusal::InvalidArgument(text.into()).into()
     }
 
     /// The status label of metrics: the gRPC status in lower case, whatever the protocol.
     pub fn label(&self) -> &'static str {
         match self {
-            NotTaken::Refused(refusal) => refusal.label(),
-            NotTaken::TooLarge(_) => "invalid_argument",
-            NotTaken::Unimplemented(_) => "unimplemented",
-            NotTaken::Gone => "cancelled",
+            RequestFailure::Refused(refusal) => refusal.label(),
+            RequestFailure::TooLarge(_) => "invalid_argument",
+            RequestFailure::Unimplemented(_) => "unimplemented",
+            RequestFailure::Gone => "cancelled",
         }
     }
 }
 
-impl From<Refusal> for NotTaken {
-    fn from(refusal: Refusal) -> NotTaken {
-        NotTaken::Refused(refusal)
+impl From<Refusal> for RequestFailure {
+    fn from(refusal: Refusal) -> RequestFailure {
+        RequestFailure::Refused(refusal)
     }
 }
 
 /// Counts a request when it ends, also when its future is dropped because the client disconnected.
-pub struct Count {
+pub struct RequestCounter {
     source: Arc<str>,
     status: &'static str,
 }
 
-impl Count {
+impl RequestCounter {
     /// Starts counting a request to this source.
-    pub fn begin(source: &Arc<str>) -> Count {
-        Count { source: Arc::clone(source), status: "cancelled" }
+    pub fn begin(source: &Arc<str>) -> RequestCounter {
+        RequestCounter { source: Arc::clone(source), status: "cancelled" }
     }
 
     /// Counts the request with this status.
@@ -61,7 +61,7 @@ impl Count {
     }
 }
 
-impl Drop for Count {
+impl Drop for RequestCounter {
     fn drop(&mut self) {
         counter!(telemetry::SOURCE_REQUESTS_TOTAL, "source" => self.source.to_string(), "status" => self.status)
             .increment(1);

@@ -10,9 +10,9 @@ use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, Stat
 use http_body::Body as HttpBody;
 use tonic::body::Body;
 
-use super::intake::{Content, Intake};
+use super::intake::{Intake, RequestContent};
 use super::message;
-use super::outcome::NotTaken;
+use super::outcome::RequestFailure;
 use crate::net::grpc::compression::{ACCEPTED, GRPC_ACCEPT_ENCODING, GRPC_ENCODING};
 use crate::net::grpc::{self, Code, Encoding, Status, UnaryBody};
 use crate::pipeline::{Accepted, Refusal};
@@ -23,7 +23,7 @@ pub struct Method {
     /// `/package.Service/Method`.
     pub path: &'static str,
     /// The content of its request.
-    pub content: Content,
+    pub content: RequestContent,
     /// Writes the message of the answer once the events were accepted.
     pub answer: fn(&Accepted) -> Vec<u8>,
 }
@@ -39,8 +39,8 @@ where
             let (head, body) = request.into_parts();
             let message = message::read(body, encoding, intake.limits(), intake.in_flight());
             match intake.take(method.content, head.headers, message).await {
-                Ok(accepted) => Answer::Taken((method.answer)(&accepted)),
-                Err(not_taken) => Answer::NotTaken(not_taken),
+                Ok(accepted) => UnaryAnswer::Taken((method.answer)(&accepted)),
+                Err(not_taken) => UnaryAnswer::NotTaken(not_taken),
             }
         }
         Err(answer) => answer,
@@ -50,79 +50,79 @@ where
 }
 
 /// Checks everything that can be checked before the body, and returns the method and the encoding of the message.
-fn check<'a, B>(methods: &'a [Method], request: &Request<B>) -> Result<(&'a Method, Encoding), Answer> {
-    find(methods, |method| method.path, request)
+fn check<'a, B>(methods: &'a [Method], request: &Request<B>) -> Result<(&'a Method, Encoding), UnaryAnswer> {
+    find_method(methods, |method| method.path, request)
 }
 
 /// Finds the method of a request among methods of any type, with their paths.
-pub fn find<'a, M, B>(
+pub fn find_method<'a, M, B>(
     methods: &'a [M],
     path_of: impl Fn(&M) -> &'static str,
     request: &Request<B>,
-) -> Result<(&'a M, Encoding), Answer> {
+) -> Result<(&'a M, Encoding), UnaryAnswer> {
     if request.method() != HttpMethod::POST {
-        return Err(Answer::Http(StatusCode::METHOD_NOT_ALLOWED));
+        return Err(UnaryAnswer::Http(StatusCode::METHOD_NOT_ALLOWED));
     }
     if !grpc::is_grpc(request.headers()) {
-        return Err(Answer::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        return Err(UnaryAnswer::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
     if request.version() != Version::HTTP_2 {
-        return Err(Answer::Http(StatusCode::HTTP_VERSION_NOT_SUPPORTED));
+        return Err(UnaryAnswer::Http(StatusCode::HTTP_VERSION_NOT_SUPPORTED));
     }
     let path = request.uri().path();
     let Some(method) = methods.iter().find(|method| path_of(method) == path) else {
         let known = methods.iter().map(path_of).collect::<Vec<_>>().join(", ");
-        return Err(Answer::unimplemented(format!("there is no method {path}; the methods are {known}")));
+        return Err(UnaryAnswer::unimplemented(format!("there is no method {path}; the methods are {known}")));
     };
     Ok((method, encoding(request.headers())?))
 }
 
-fn encoding(headers: &HeaderMap) -> Result<Encoding, Answer> {
+fn encoding(headers: &HeaderMap) -> Result<Encoding, UnaryAnswer> {
     let Some(name) = headers.get(GRPC_ENCODING) else { return Ok(Encoding::Identity) };
     Encoding::parse(name.as_bytes()).ok_or_else(|| {
         let name = String::from_utf8_lossy(name.as_bytes());
-        Answer::unimplemented(format!("encoding {name:?} is not supported: use identity, gzip or zstd"))
+        UnaryAnswer::unimplemented(format!("encoding {name:?} is not supported: use identity, gzip or zstd"))
     })
 }
 
 /// An answer to a client.
-pub enum Answer {
+pub enum UnaryAnswer {
     /// OK, with this message.
     Taken(Vec<u8>),
     /// The request was not accepted.
-    NotTaken(NotTaken),
+    NotTaken(RequestFailure),
     /// The request is not gRPC, so the answer is plain HTTP.
     Http(StatusCode),
 }
 
-impl Answer {
-    fn unimplemented(text: String) -> Answer {
-        Answer::NotTaken(NotTaken::Unimplemented(text))
+impl UnaryAnswer {
+    fn unimplemented(text: String) -> UnaryAnswer {
+        UnaryAnswer::NotTaken(RequestFailure::Unimplemented(text))
     }
 
     /// The status label of metrics.
     pub fn label(&self) -> &'static str {
         match self {
-            Answer::Taken(_) => "ok",
-            Answer::NotTaken(not_taken) => not_taken.label(),
-            Answer::Http(_) => "not_grpc",
+            UnaryAnswer::Taken(_) => "ok",
+            UnaryAnswer::NotTaken(not_taken) => not_taken.label(),
+            UnaryAnswer::Http(_) => "not_grpc",
         }
     }
 
     /// Builds the HTTP response.
     pub fn into_response(self) -> Response<Body> {
         let not_taken = match self {
-            Answer::Taken(message) => return taken(&message),
-            Answer::Http(status) => {
+            UnaryAnswer::Taken(message) => return taken(&message),
+            UnaryAnswer::Http(status) => {
                 let mut response = Response::new(Body::empty());
                 *response.status_mut() = status;
                 return response;
             }
-            Answer::NotTaken(not_taken) => not_taken,
+            UnaryAnswer::NotTaken(not_taken) => not_taken,
         };
         let mut response = grpc_response(Body::empty());
         let headers = response.headers_mut();
-        if let NotTaken::Unimplemented(_) = &not_taken {
+        if let RequestFailure::Unimplemented(_) = &not_taken {
             headers.insert(GRPC_ACCEPT_ENCODING, ACCEPTED);
         }
         status_of(not_taken).write(headers);
@@ -143,19 +143,19 @@ pub fn grpc_response(body: Body) -> Response<Body> {
 }
 
 /// The status for gRPC, and for every other protocol that sends a `google.rpc.Status`.
-pub fn status_of(not_taken: NotTaken) -> Status {
+pub fn status_of(not_taken: RequestFailure) -> Status {
     match not_taken {
-        NotTaken::Refused(Refusal::InvalidArgument(text)) | NotTaken::TooLarge(text) => {
+        RequestFailure::Refused(Refusal::InvalidArgument(text)) | RequestFailure::TooLarge(text) => {
             Status::new(Code::InvalidArgument, text)
         }
-        NotTaken::Refused(Refusal::ResourceExhausted(text)) => Status::new(Code::ResourceExhausted, text),
-        NotTaken::Refused(Refusal::Later { cause, delay, overloaded }) => {
+        RequestFailure::Refused(Refusal::ResourceExhausted(text)) => Status::new(Code::ResourceExhausted, text),
+        RequestFailure::Refused(Refusal::Later { cause, delay, overloaded }) => {
             let code = if overloaded { Code::ResourceExhausted } else { Code::Unavailable };
             Status::new(code, cause).with_retry_delay(delay)
         }
-        NotTaken::Refused(Refusal::Unavailable(text)) => Status::new(Code::Unavailable, text),
-        NotTaken::Unimplemented(text) => Status::new(Code::Unimplemented, text),
+        RequestFailure::Refused(Refusal::Unavailable(text)) => Status::new(Code::Unavailable, text),
+        RequestFailure::Unimplemented(text) => Status::new(Code::Unimplemented, text),
         // Nobody receives this status.
-        NotTaken::Gone => Status::new(Code::Unavailable, "the request was not received completely"),
+        RequestFailure::Gone => Status::new(Code::Unavailable, "the request was not received completely"),
     }
 }

@@ -15,9 +15,9 @@ use tonic::body::Body;
 use tower::Service;
 
 use super::health::Health;
-use super::intake::{Content, Intake};
+use super::intake::{Intake, RequestContent};
 use super::unary::{self, Method};
-use super::{Bound, Limits, Shared, listener};
+use super::{BoundSource, Limits, SharedResources, listener};
 use crate::config::Address;
 use crate::encoding::Format;
 use crate::net::socket::Listener;
@@ -29,7 +29,7 @@ pub(super) const SERVICE: &str = "vector.Vector";
 /// `PushEventsResponse` has no fields.
 const METHODS: [Method; 1] = [Method {
     path: "/vector.Vector/PushEvents",
-    content: Content { format: Format::Vector, signal: Signal::Logs },
+    content: RequestContent { format: Format::Vector, signal: Signal::Logs },
     answer: |_| Vec::new(),
 }];
 
@@ -45,7 +45,7 @@ pub struct VectorSource {
 }
 
 impl VectorSource {
-    /// Binds the socket; connections are not accepted before [`Bound::serve`]. Needs a tokio runtime. `name` is the
+    /// Binds the socket; connections are not accepted before [`BoundSource::serve`]. Needs a tokio runtime. `name` is the
     /// source's name in metrics and logs, `health` is what it reports to a Vector that asks.
     ///
     /// # Errors
@@ -54,11 +54,11 @@ impl VectorSource {
         name: &str,
         address: &Address,
         limits: Limits,
-        shared: &Shared,
+        shared: &SharedResources,
         process: Arc<dyn Process>,
         deliver: Arc<dyn Deliver>,
         health: Health,
-    ) -> io::Result<Bound> {
+    ) -> io::Result<BoundSource> {
         VectorSource::on(listener::bind(name, address)?, limits, shared, process, deliver, health)
     }
 
@@ -69,13 +69,13 @@ impl VectorSource {
     pub fn on(
         listener: Listener,
         limits: Limits,
-        shared: &Shared,
+        shared: &SharedResources,
         process: Arc<dyn Process>,
         deliver: Arc<dyn Deliver>,
         health: Health,
-    ) -> io::Result<Bound> {
+    ) -> io::Result<BoundSource> {
         let intake = Arc::new(Intake::new(listener.name(), limits.clone(), shared, process, deliver)?);
-        Ok(Bound::on(listener, limits, VectorSource { intake, health }))
+        Ok(BoundSource::on(listener, limits, VectorSource { intake, health }))
     }
 }
 

@@ -18,7 +18,7 @@ use hotlist::policy::Policy;
 use hotlist::proto::filter::v1::filter_client::FilterClient;
 use hotlist::proto::filter::v1::{Answer, FilterRequest, FilterResponse};
 use hotlist::source::filter::Settings;
-use hotlist::source::{FilterSource, Limits, Shared};
+use hotlist::source::{FilterSource, Limits, SharedResources};
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -160,7 +160,7 @@ pub struct Server {
 
 impl Server {
     pub fn start(limits: Limits, window: usize, judge: Judge, sinks: &Arc<Sinks>) -> Server {
-        let shared = Shared::start(&limits).unwrap();
+        let shared = SharedResources::start(&limits).unwrap();
         let (any, settings) = (Address::Tcp("127.0.0.1:0".parse().unwrap()), Settings { limits, window });
         let bound = FilterSource::bind("agents", &any, settings, &shared, Arc::new(judge), sinks.clone()).unwrap();
         let address = bound.local_address().to_string();

@@ -8,7 +8,7 @@ use hotlist::encoding::{Format, Rope};
 use hotlist::pipeline::{Batch, Process, Refusal, Work};
 use hotlist::sink::grpc::{GrpcSink, Settings};
 use hotlist::sink::{Fanout, Sink, SinkKind};
-use hotlist::source::{Bound, Limits, OtlpSource, Shared};
+use hotlist::source::{BoundSource, Limits, OtlpSource, SharedResources};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -47,7 +47,7 @@ impl Sidecar {
     }
 
     /// Serves what a test has bound.
-    pub fn serve(bound: Bound) -> Sidecar {
+    pub fn serve(bound: BoundSource) -> Sidecar {
         let address = bound.local_address().clone();
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
@@ -73,8 +73,8 @@ pub fn bind(
     limits: Limits,
     process: impl Process,
     sinks: impl IntoIterator<Item = Arc<Sink>>,
-) -> Bound {
-    let shared = Shared::start(&limits).unwrap();
+) -> BoundSource {
+    let shared = SharedResources::start(&limits).unwrap();
     let deliver = Arc::new(Fanout::new(sinks));
     OtlpSource::bind(name, address, limits, &shared, Arc::new(process), deliver).unwrap()
 }

@@ -10,7 +10,7 @@ use hotlist::pipeline::{Batch, Process, Refusal, Signal, Tagged, Work};
 use hotlist::sink::grpc::{GrpcSink, Settings};
 use hotlist::sink::{Fanout, RejectedFile, Sink, SinkKind, rejected};
 use hotlist::source::health::Health;
-use hotlist::source::{Limits, Shared, VectorSource};
+use hotlist::source::{Limits, SharedResources, VectorSource};
 use http::Request;
 use prost::Message as _;
 use serde_json::json;
@@ -44,7 +44,7 @@ impl Process for Marked {
 /// A sidecar with a `vector` source.
 pub fn sidecar(sinks: impl IntoIterator<Item = Arc<Sink>>, health: Health) -> Sidecar {
     let limits = Limits { max_request_bytes: 1 << 20, ..Limits::default() };
-    let shared = Shared::start(&limits).unwrap();
+    let shared = SharedResources::start(&limits).unwrap();
     let deliver = Arc::new(Fanout::new(sinks));
     let bound = VectorSource::bind("vector", &loopback(), limits, &shared, Arc::new(Marked), deliver, health);
     Sidecar::serve(bound.unwrap())

@@ -13,14 +13,14 @@ use super::report;
 use crate::config::Address;
 use crate::encoding::{Format, envelope, otlp};
 use crate::pipeline::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Tagged, Work};
-use crate::source::{Bound, Limits, OtlpSource, ServeError, Shared};
+use crate::source::{BoundSource, Limits, OtlpSource, ServeError, SharedResources};
 
 /// Capacity for tagged events that wait for the terminal; when it is full, the next hop answers later, without loss.
 const WAITING: usize = 1024;
 
 /// A bound receiver that does not accept connections yet.
 pub(super) struct NextHop {
-    bound: Bound,
+    bound: BoundSource,
     received: Received,
 }
 
@@ -40,7 +40,7 @@ impl NextHop {
         let invalid = |text| io::Error::new(io::ErrorKind::InvalidInput, text);
         let address = Address::parse("127.0.0.1:0").map_err(invalid)?;
         let limits = Limits::default();
-        let shared = Shared::start(&limits)?;
+        let shared = SharedResources::start(&limits)?;
         let (sender, tagged) = mpsc::channel(WAITING);
         let received = Received::default();
         let take = CountingSink { received: received.clone(), tagged: sender };

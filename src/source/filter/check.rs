@@ -15,8 +15,8 @@ use crate::pipeline::{Checked, Client, Known, Refusal, Work};
 use crate::proto::filter::v1;
 use crate::source::body::Message;
 use crate::source::message;
-use crate::source::outcome::NotTaken;
-use crate::source::unary::Answer;
+use crate::source::outcome::RequestFailure;
+use crate::source::unary::UnaryAnswer;
 
 /// Most values per call, as filter.proto documents.
 const MAX_VALUES: usize = 1_000;
@@ -42,12 +42,12 @@ where
         Ok(message) => look_up(&state, message).await,
         Err(not_taken) => Err(not_taken),
     };
-    let answer = answer.map_or_else(Answer::NotTaken, Answer::Taken);
+    let answer = answer.map_or_else(UnaryAnswer::NotTaken, UnaryAnswer::Taken);
     count.end(answer.label());
     answer.into_response()
 }
 
-async fn look_up(state: &Arc<State>, message: Message) -> Result<Vec<u8>, NotTaken> {
+async fn look_up(state: &Arc<State>, message: Message) -> Result<Vec<u8>, RequestFailure> {
     state.intake.count_received(message.bytes.len());
     let of_work = Arc::clone(state);
     // A short message can hold many values, so its length does not predict the work.
@@ -59,7 +59,7 @@ async fn look_up(state: &Arc<State>, message: Message) -> Result<Vec<u8>, NotTak
 }
 
 impl State {
-    fn check(&self, message: Message, work: &Work) -> Result<Vec<u8>, NotTaken> {
+    fn check(&self, message: Message, work: &Work) -> Result<Vec<u8>, RequestFailure> {
         let Message { encoding, bytes, .. } = message;
         let bytes = self.intake.inflate(bytes, encoding, work)?;
         // A decoded value takes far more memory than it may take on the wire, so the values are counted first.
@@ -70,15 +70,15 @@ impl State {
             let text = format!(
                 "the request has {number} values, more than the {MAX_VALUES} of a call: send them in several calls"
             );
-            return Err(NotTaken::invalid(text));
+            return Err(RequestFailure::invalid(text));
         }
         work.take(bytes.len()).map_err(Refusal::from)?;
         let asked = v1::CheckRequest::decode(bytes)
-            .map_err(|error| NotTaken::invalid(format!("the message is not a valid CheckRequest: {error}")))?;
+            .map_err(|error| RequestFailure::invalid(format!("the message is not a valid CheckRequest: {error}")))?;
         let longest = asked.values.iter().map(|value| value.value.len()).max().unwrap_or_default();
         if longest > MAX_VALUE_BYTES {
             let text = format!("a value has {longest} bytes, more than the {MAX_VALUE_BYTES} that can be looked up");
-            return Err(NotTaken::invalid(text));
+            return Err(RequestFailure::invalid(text));
         }
         // During its lookup a value is at every field of its kind.
         let _event = work.hold(longest * COPIES).map_err(Refusal::from)?;

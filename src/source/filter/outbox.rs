@@ -153,7 +153,7 @@ impl Outbox {
 
     /// Waits until the client has read nothing for `limit` although there was something to read (`true`), or until
     /// nothing is left to check: the body is gone and everything is written (`false`).
-    pub(super) async fn is_left_lying(&self, limit: Duration) -> bool {
+    pub(super) async fn is_unread_for(&self, limit: Duration) -> bool {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -272,7 +272,7 @@ mod tests {
         let mut body = OutboxBody { outbox: Arc::clone(&outbox), _work: () };
         let watch = tokio::spawn({
             let outbox = Arc::clone(&outbox);
-            async move { outbox.is_left_lying(limit).await }
+            async move { outbox.is_unread_for(limit).await }
         });
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(!watch.is_finished(), "there is nothing to take");
@@ -288,6 +288,6 @@ mod tests {
         assert!(held.upgrade().is_none());
         assert!(body.frame().await.unwrap().unwrap().is_trailers());
         drop(body);
-        assert!(!outbox.is_left_lying(limit).await, "nothing is left to watch");
+        assert!(!outbox.is_unread_for(limit).await, "nothing is left to watch");
     }
 }

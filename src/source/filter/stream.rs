@@ -20,11 +20,11 @@ use crate::encoding::{Format, Rope, filter};
 use crate::net::grpc::{Code, Encoding, RopeBody, Status};
 use crate::net::socket::Connection;
 use crate::pipeline::{Batch, Client, Metadata, Refusal, Work};
-use crate::source::admission::Admission;
+use crate::source::admission::MessagePermit;
 use crate::source::body::{self, Message, Syntax};
 use crate::source::frames::Frames;
-use crate::source::intake::{Intake, Stages};
-use crate::source::outcome::NotTaken;
+use crate::source::intake::{Intake, StageTimer};
+use crate::source::outcome::RequestFailure;
 use crate::source::unary::{grpc_response, status_of};
 use crate::telemetry;
 
@@ -36,26 +36,26 @@ const ODD_OVERHEAD: usize = 16;
 
 /// How a stream ended.
 #[derive(Debug)]
-enum End {
+enum StreamEnd {
     /// The client sent everything, and has every answer.
     Finished,
     /// The source drains.
     Drained,
     /// The boundaries of the requests are lost, a request stalled, or the client disconnected.
-    Broken(NotTaken),
+    Broken(RequestFailure),
 }
 
 /// What an answer holds until it is written: the window slot and the memory of the batch.
 #[derive(Clone)]
-struct Held {
+struct AnswerHold {
     _place: Arc<OwnedSemaphorePermit>,
-    _room: Option<Arc<Admission>>,
+    _room: Option<Arc<MessagePermit>>,
 }
 
 /// The answer to one batch.
-struct Answer {
+struct BatchAnswer {
     message: Rope,
-    held: Held,
+    held: AnswerHold,
 }
 
 /// What all batches of a stream share.
@@ -68,7 +68,7 @@ struct Stream {
     connection: Option<Connection>,
 }
 
-type Pending = AbortOnDropHandle<Answer>;
+type Pending = AbortOnDropHandle<BatchAnswer>;
 
 /// Opens a stream: the response begins at once, and its body grows as requests are answered.
 pub(super) fn open<B>(state: Arc<State>, request: Request<B>, encoding: Encoding) -> Response<Body>
@@ -85,14 +85,14 @@ where
         headers: head.headers,
         outbox: Arc::clone(&outbox),
     });
-    let count = Count::new(state.intake.name());
+    let count = StreamCounter::new(state.intake.name());
     let work = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&stream).run(body, count)));
     tokio::spawn(stream.watch());
     grpc_response(Body::new(OutboxBody { outbox, _work: work }))
 }
 
 impl Stream {
-    async fn run<B>(self: Arc<Self>, body: B, mut count: Count)
+    async fn run<B>(self: Arc<Self>, body: B, mut count: StreamCounter)
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
@@ -101,16 +101,16 @@ impl Stream {
         let frames = Frames::new(body, self.encoding, self.intake.limits());
         let (end, ()) = tokio::join!(self.take(frames, pending), self.answer(answers));
         let status = match end {
-            End::Finished => {
+            StreamEnd::Finished => {
                 count.end = "finished";
                 Status::new(Code::Ok, "")
             }
-            End::Drained => {
+            StreamEnd::Drained => {
                 count.end = "drained";
                 let text = "Hotlist is shutting down: reconnect, and resend the batches that have no answer";
                 Status::new(Code::Unavailable, text)
             }
-            End::Broken(not_taken) => {
+            StreamEnd::Broken(not_taken) => {
                 count.end = not_taken.label();
                 status_of(not_taken)
             }
@@ -122,14 +122,14 @@ impl Stream {
     /// connection.
     async fn watch(self: Arc<Self>) {
         let limits = self.intake.limits();
-        if !self.outbox.is_left_lying(limits.receive_timeout).await {
+        if !self.outbox.is_unread_for(limits.receive_timeout).await {
             return;
         }
         let limit = limits.receive_timeout.as_millis();
         let text = format!("the client read no answer for {limit} ms: read answers while sending, then reconnect");
         self.outbox.cut(&Status::new(Code::Unavailable, text));
         counter!(telemetry::FILTER_STREAMS_CUT_TOTAL, "source" => self.intake.name().to_string()).increment(1);
-        if self.outbox.is_left_lying(limits.stall_timeout).await
+        if self.outbox.is_unread_for(limits.stall_timeout).await
             && let Some(connection) = &self.connection
         {
             connection.hang_up();
@@ -137,7 +137,7 @@ impl Stream {
     }
 
     /// Reads requests until there are no more, and hands over the answer to each, in order.
-    async fn take<B>(self: &Arc<Self>, mut frames: Frames<'_, B>, pending: mpsc::Sender<Pending>) -> End
+    async fn take<B>(self: &Arc<Self>, mut frames: Frames<'_, B>, pending: mpsc::Sender<Pending>) -> StreamEnd
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
@@ -152,22 +152,22 @@ impl Stream {
         loop {
             let next = async {
                 // The semaphore is never closed.
-                let place = Arc::clone(&window).acquire_owned().await.map_err(|_| NotTaken::Gone)?;
+                let place = Arc::clone(&window).acquire_owned().await.map_err(|_| RequestFailure::Gone)?;
                 self.next(&mut frames, Arc::new(place)).await
             };
             let next = tokio::select! {
                 biased;
-                () = &mut draining => return End::Drained,
+                () = &mut draining => return StreamEnd::Drained,
                 next = next => next,
             };
             let answer = match next {
                 Ok(Some(answer)) => answer,
-                Ok(None) => return End::Finished,
-                Err(not_taken) => return End::Broken(not_taken),
+                Ok(None) => return StreamEnd::Finished,
+                Err(not_taken) => return StreamEnd::Broken(not_taken),
             };
             // An error means that answering ended, and the stream with it.
             if pending.send(answer).await.is_err() {
-                return End::Finished;
+                return StreamEnd::Finished;
             }
         }
     }
@@ -176,7 +176,7 @@ impl Stream {
     async fn answer(&self, mut answers: mpsc::Receiver<Pending>) {
         while let Some(pending) = answers.recv().await {
             // A task that panicked took the slot and the memory of its batch with it; the order of the answers is lost.
-            let Ok(Answer { message, held }) = pending.await else {
+            let Ok(BatchAnswer { message, held }) = pending.await else {
                 let text = "a batch panicked, which is a bug in Hotlist: report it with the panic message in the log";
                 return self.outbox.cut(&Status::new(Code::Unavailable, text));
             };
@@ -191,7 +191,7 @@ impl Stream {
         self: &Arc<Self>,
         frames: &mut Frames<'_, B>,
         place: Arc<OwnedSemaphorePermit>,
-    ) -> Result<Option<Pending>, NotTaken>
+    ) -> Result<Option<Pending>, RequestFailure>
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
@@ -199,7 +199,7 @@ impl Stream {
         if !frames.begins().await? {
             return Ok(None);
         }
-        let mut stages = Stages::start();
+        let mut stages = StageTimer::start();
         let header = frames.header().await?;
         let len = header.len as usize;
         let admitted = match frames.encoding(header) {
@@ -210,7 +210,7 @@ impl Stream {
             Err(not_taken) => Err(not_taken),
         };
         let (stream, count) = (Arc::clone(self), self.intake.count());
-        let held = Held { _place: place, _room: None };
+        let held = AnswerHold { _place: place, _room: None };
         let work = match admitted {
             Ok((encoding, admission)) => {
                 let bytes = frames.message(len).await?;
@@ -236,13 +236,18 @@ impl Stream {
     }
 
     /// Processes one batch: matches it, delivers it, and returns its answer with the status label of metrics.
-    async fn work(self: Arc<Self>, message: Message, held: Held, stages: Stages) -> (Answer, &'static str) {
+    async fn work(
+        self: Arc<Self>,
+        message: Message,
+        held: AnswerHold,
+        stages: StageTimer,
+    ) -> (BatchAnswer, &'static str) {
         let mut id = match message.encoding {
             Encoding::Identity => filter::leading_id(&message.bytes).unwrap_or(0),
             Encoding::Gzip | Encoding::Zstd => 0,
         };
-        match self.judge(message, &mut id, stages).await {
-            Ok((message, room)) => (Answer { message, held: Held { _room: Some(room), ..held } }, "ok"),
+        match self.match_batch(message, &mut id, stages).await {
+            Ok((message, room)) => (BatchAnswer { message, held: AnswerHold { _room: Some(room), ..held } }, "ok"),
             Err(not_taken) => {
                 let status = not_taken.label();
                 (refuse(id, not_taken, held), status)
@@ -250,12 +255,12 @@ impl Stream {
         }
     }
 
-    async fn judge(
+    async fn match_batch(
         self: &Arc<Self>,
         message: Message,
         id: &mut u64,
-        mut stages: Stages,
-    ) -> Result<(Rope, Arc<Admission>), NotTaken> {
+        mut stages: StageTimer,
+    ) -> Result<(Rope, Arc<MessagePermit>), RequestFailure> {
         // A compressed message of any length may inflate to the limit, so its length does not predict the work.
         let length = (message.encoding == Encoding::Identity).then_some(message.bytes.len());
         let stream = Arc::clone(self);
@@ -275,7 +280,7 @@ impl Stream {
     }
 
     /// Inflates, matches and tags a batch, and writes the answer. Runs on a thread that may block.
-    fn match_message(&self, message: Message, work: &Work) -> Result<Judged, NotTaken> {
+    fn match_message(&self, message: Message, work: &Work) -> Result<MatchedBatch, RequestFailure> {
         let Message { encoding, bytes, admission, .. } = message;
         let bytes = self.intake.inflate(bytes, encoding, work)?;
         let request = admission.attach(bytes);
@@ -287,38 +292,38 @@ impl Stream {
         let marked: Vec<(usize, &Bytes)> = batch.marked.iter().map(|event| (event.place, &event.record)).collect();
         let verdict = filter::Verdict { snapshot: &batch.snapshot, odd: &batch.odd, marked: &marked };
         let (id, answer) =
-            filter::answer(&request, tagged, &verdict).map_err(|error| NotTaken::invalid(error.to_string()))?;
+            filter::answer(&request, tagged, &verdict).map_err(|error| RequestFailure::invalid(error.to_string()))?;
         work.take(RopeBody::copied(&answer)).map_err(Refusal::from)?;
-        Ok(Judged { id, batch, answer })
+        Ok(MatchedBatch { id, batch, answer })
     }
 }
 
 /// A batch that was matched.
-struct Judged {
+struct MatchedBatch {
     id: u64,
     batch: Batch,
     answer: Rope,
 }
 
-fn refuse(id: u64, not_taken: NotTaken, held: Held) -> Answer {
+fn refuse(id: u64, not_taken: RequestFailure, held: AnswerHold) -> BatchAnswer {
     let status = status_of(not_taken);
-    Answer { message: Rope::from(filter::refusal(id, status.code.number(), &status.message)), held }
+    BatchAnswer { message: Rope::from(filter::refusal(id, status.code.number(), &status.message)), held }
 }
 
 /// Counts a stream while it is open, and how it ended, also when its task is dropped because the client disconnected.
-struct Count {
+struct StreamCounter {
     source: Arc<str>,
     end: &'static str,
 }
 
-impl Count {
-    fn new(source: &Arc<str>) -> Count {
+impl StreamCounter {
+    fn new(source: &Arc<str>) -> StreamCounter {
         gauge!(telemetry::FILTER_STREAMS, "source" => source.to_string()).increment(1.0);
-        Count { source: Arc::clone(source), end: "cancelled" }
+        StreamCounter { source: Arc::clone(source), end: "cancelled" }
     }
 }
 
-impl Drop for Count {
+impl Drop for StreamCounter {
     fn drop(&mut self) {
         gauge!(telemetry::FILTER_STREAMS, "source" => self.source.to_string()).decrement(1.0);
         let labels = [("source", self.source.to_string()), ("end", self.end.to_owned())];
