@@ -11,13 +11,13 @@ pub mod fanout;
 pub mod grpc;
 pub mod headers;
 mod http;
-mod keep;
 pub mod line_file;
 mod link;
 pub mod ndjson;
 mod partial_success;
 mod record;
 pub mod rejected;
+mod rejected_writer;
 mod select;
 
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub use grpc::GrpcSink;
 pub use headers::Headers;
 pub use line_file::Fsync;
 pub use ndjson::NdjsonSink;
-pub use record::{Latest, Record};
+pub use record::{DeliveryRecord, LatestDeliveries};
 pub use rejected::RejectedFile;
 pub use select::Only;
 
@@ -39,7 +39,7 @@ use crate::encoding::Format;
 use crate::escape::Escaped;
 use crate::pipeline::{Accepted, Batch, Refusal, Signal};
 use crate::telemetry::{self, Throttle};
-use grpc::NotDelivered;
+use grpc::DeliveryFailure;
 
 /// One configured sink.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub struct Sink {
     kind: SinkKind,
     required: bool,
     only: Only,
-    record: Record,
+    record: DeliveryRecord,
 }
 
 /// What a sink does with a batch.
@@ -65,7 +65,7 @@ pub enum SinkKind {
 impl Sink {
     /// Creates a sink with its name in metrics and logs. It is required, and takes every event.
     pub fn new(name: impl Into<String>, kind: SinkKind) -> Sink {
-        Sink { name: name.into(), kind, required: true, only: Only::All, record: Record::default() }
+        Sink { name: name.into(), kind, required: true, only: Only::All, record: DeliveryRecord::default() }
     }
 
     /// Makes it required or optional.
@@ -142,7 +142,7 @@ impl Sink {
                 self.record.succeeded();
                 Ok(accepted)
             }
-            Err(failed) => Err(self.note_failure(failed)),
+            Err(failed) => Err(self.log_refusal(failed)),
         }
     }
 
@@ -158,13 +158,13 @@ impl Sink {
             Ok(()) => Ok(()),
             Err(refusal) => {
                 self.count(refusal.label());
-                Err(self.note_failure(refusal.into()))
+                Err(self.log_refusal(refusal.into()))
             }
         }
     }
 
-    fn note_failure(&self, failed: NotDelivered) -> Refusal {
-        let NotDelivered { refusal, status } = failed;
+    fn log_refusal(&self, failed: DeliveryFailure) -> Refusal {
+        let DeliveryFailure { refusal, status } = failed;
         if let Some(left_out) = self.record.failed(&status, &refusal.to_string()) {
             let (sink, required) = (&self.name, self.required);
             tracing::warn!(sink, status, required, left_out, error = %Escaped(&refusal), "the sink did not accept a batch");
@@ -173,12 +173,12 @@ impl Sink {
     }
 
     /// The latest success and failure.
-    pub fn latest(&self) -> Latest {
+    pub fn latest(&self) -> LatestDeliveries {
         self.record.latest()
     }
 
     /// Delivers a batch; `None` if nothing of the batch is for the sink.
-    async fn hand_over(&self, batch: &Arc<Batch>) -> Result<Option<Accepted>, NotDelivered> {
+    async fn hand_over(&self, batch: &Arc<Batch>) -> Result<Option<Accepted>, DeliveryFailure> {
         match &self.kind {
             SinkKind::Grpc(sink) if sink.format() != batch.format => self.converted(batch, sink).await,
             SinkKind::Grpc(sink) => match self.part(batch).await? {
@@ -204,12 +204,12 @@ impl Sink {
         }
         let batch = Arc::clone(batch);
         // Splitting megabytes would block the async threads.
-        let part = blocking::blocking(move || only.of(&batch)).await;
+        let part = blocking::blocking(move || only.select(&batch)).await;
         part.map_err(|error| Refusal::Unavailable(format!("cutting a batch failed: {error}")))?
     }
 
     /// Converts a batch and sends it part by part. `None` if nothing of it is for the sink.
-    async fn converted(&self, batch: &Arc<Batch>, sink: &GrpcSink) -> Result<Option<Accepted>, NotDelivered> {
+    async fn converted(&self, batch: &Arc<Batch>, sink: &GrpcSink) -> Result<Option<Accepted>, DeliveryFailure> {
         let (only, format, max_bytes) = (self.only, sink.format(), sink.max_request_bytes());
         // The next part is built while the previous one is sent.
         let (made, mut parts) = mpsc::channel(1);

@@ -62,7 +62,7 @@ pub(super) struct HttpAnswer {
 
 /// The meaning of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(super) enum AnswerMeaning {
     /// The next hop accepted the message.
     Accepted,
     /// It will never accept this message because of its content.
@@ -101,27 +101,27 @@ impl Answer {
     }
 
     /// The meaning of the answer. `docs/delivery.md` has the table.
-    pub(super) fn meaning(&self, format: Format) -> Meaning {
+    pub(super) fn meaning(&self, format: Format) -> AnswerMeaning {
         let status = match self {
             Answer::Grpc(status, _) => status,
-            Answer::Http(StatusCode::PAYLOAD_TOO_LARGE, _) => return Meaning::TooLarge,
-            Answer::Http(..) => return Meaning::Failed,
+            Answer::Http(StatusCode::PAYLOAD_TOO_LARGE, _) => return AnswerMeaning::TooLarge,
+            Answer::Http(..) => return AnswerMeaning::Failed,
             Answer::Otlp(answer) => return answer.meaning(),
         };
         let text = status.message.to_lowercase();
         let says = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
         match status.code {
-            Code::Ok => Meaning::Accepted,
+            Code::Ok => AnswerMeaning::Accepted,
             // Only tonic answers OUT_OF_RANGE to an export: for a message over its limit.
-            Code::OutOfRange => Meaning::TooLarge,
-            Code::InvalidArgument | Code::ResourceExhausted if says(&TOO_LARGE) => Meaning::TooLarge,
-            Code::InvalidArgument => Meaning::BadContent,
-            Code::ResourceExhausted => Meaning::Overloaded,
-            Code::Internal if says(&UNDECODABLE) => Meaning::BadContent,
+            Code::OutOfRange => AnswerMeaning::TooLarge,
+            Code::InvalidArgument | Code::ResourceExhausted if says(&TOO_LARGE) => AnswerMeaning::TooLarge,
+            Code::InvalidArgument => AnswerMeaning::BadContent,
+            Code::ResourceExhausted => AnswerMeaning::Overloaded,
+            Code::Internal if says(&UNDECODABLE) => AnswerMeaning::BadContent,
             // Vector reports with this status that the sink behind its source rejected events of the batch, which is
             // final.
-            Code::DataLoss if format == Format::Vector => Meaning::BadContent,
-            _ => Meaning::Failed,
+            Code::DataLoss if format == Format::Vector => AnswerMeaning::BadContent,
+            _ => AnswerMeaning::Failed,
         }
     }
 
@@ -203,15 +203,15 @@ impl Answer {
 impl HttpAnswer {
     /// The OTLP specification ("OTLP/HTTP Response") defines 400 for content that cannot be read. Other refusals are
     /// caused by the configuration of Hotlist or of the receiver, not by the records.
-    fn meaning(&self) -> Meaning {
+    fn meaning(&self) -> AnswerMeaning {
         let text = self.text.to_lowercase();
         match self.status {
-            status if status.is_success() => Meaning::Accepted,
-            StatusCode::PAYLOAD_TOO_LARGE => Meaning::TooLarge,
-            StatusCode::BAD_REQUEST if TOO_LARGE.iter().any(|part| text.contains(part)) => Meaning::TooLarge,
-            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Meaning::BadContent,
-            StatusCode::TOO_MANY_REQUESTS => Meaning::Overloaded,
-            _ => Meaning::Failed,
+            status if status.is_success() => AnswerMeaning::Accepted,
+            StatusCode::PAYLOAD_TOO_LARGE => AnswerMeaning::TooLarge,
+            StatusCode::BAD_REQUEST if TOO_LARGE.iter().any(|part| text.contains(part)) => AnswerMeaning::TooLarge,
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => AnswerMeaning::BadContent,
+            StatusCode::TOO_MANY_REQUESTS => AnswerMeaning::Overloaded,
+            _ => AnswerMeaning::Failed,
         }
     }
 }
@@ -230,7 +230,7 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Why a request got no answer.
-pub(super) struct Failure {
+pub(super) struct ExchangeFailure {
     /// A text for humans.
     pub(super) cause: String,
     /// The label for metrics.
@@ -239,20 +239,20 @@ pub(super) struct Failure {
     pub(super) unseen: bool,
 }
 
-impl Failure {
+impl ExchangeFailure {
     /// There is no connection, or it broke.
-    pub(super) fn connection(cause: String) -> Failure {
-        Failure { cause, label: "connection", unseen: false }
+    pub(super) fn connection(cause: String) -> ExchangeFailure {
+        ExchangeFailure { cause, label: "connection", unseen: false }
     }
 
     /// The deadline passed.
-    pub(super) fn timeout(cause: String) -> Failure {
-        Failure { cause, label: "timeout", unseen: false }
+    pub(super) fn timeout(cause: String) -> ExchangeFailure {
+        ExchangeFailure { cause, label: "timeout", unseen: false }
     }
 
     /// The HTTP/2 client could not send the request, or it got no answer.
-    pub(super) fn unsent(error: &h2::Error, unsent: bool) -> Failure {
-        Failure { unseen: unsent || was_turned_away(error), ..Failure::connection(error.to_string()) }
+    pub(super) fn unsent(error: &h2::Error, unsent: bool) -> ExchangeFailure {
+        ExchangeFailure { unseen: unsent || was_turned_away(error), ..ExchangeFailure::connection(error.to_string()) }
     }
 }
 
@@ -270,7 +270,7 @@ mod tests {
     /// The texts of real servers for a message over their limit, a message they cannot decode, and overload.
     #[test]
     fn the_words_of_real_servers() {
-        use Meaning::{BadContent, Failed, Overloaded, TooLarge};
+        use AnswerMeaning::{BadContent, Failed, Overloaded, TooLarge};
         let cases = [
             (
                 Code::OutOfRange,
@@ -306,14 +306,14 @@ mod tests {
     #[test]
     fn data_loss_is_final_for_vector_only() {
         let answer = Answer::Grpc(Status::new(Code::DataLoss, "Delivery failed"), Bytes::new());
-        assert_eq!(answer.meaning(Format::Vector), Meaning::BadContent);
-        assert_eq!(answer.meaning(Format::Otlp), Meaning::Failed);
+        assert_eq!(answer.meaning(Format::Vector), AnswerMeaning::BadContent);
+        assert_eq!(answer.meaning(Format::Otlp), AnswerMeaning::Failed);
     }
 
     /// The statuses of OTLP over HTTP: content, size, overload, and failures that the records did not cause.
     #[test]
     fn the_statuses_of_otlp_over_http() {
-        use Meaning::{Accepted, BadContent, Failed, Overloaded, TooLarge};
+        use AnswerMeaning::{Accepted, BadContent, Failed, Overloaded, TooLarge};
         let cases = [
             (200, "", Accepted),
             (202, "", Accepted),

@@ -1,7 +1,7 @@
 //! The search for the records that a next hop refuses, so that the rest of their batch is delivered.
 //!
-//! A verdict belongs to one delivery of one batch ([`Attempt`]): each record is either sent and accepted, or sent and
-//! refused alone, once for each time that it occurs. Records that were refused in earlier batches ([`Memory`]) are sent
+//! A verdict belongs to one delivery of one batch ([`DeliveryAttempt`]): each record is either sent and accepted, or sent and
+//! refused alone, once for each time that it occurs. Records that were refused in earlier batches ([`SearchMemory`]) are sent
 //! alone at once and the others in one request; nothing else is remembered about them.
 //!
 //! A refused message is split into [`FAN`] pieces, a refused piece again, until each piece is one record; up to
@@ -18,10 +18,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-pub(super) use attempt::Attempt;
-pub(super) use memory::Memory;
+pub(super) use attempt::DeliveryAttempt;
+pub(super) use memory::SearchMemory;
 
-use self::attempt::Progress;
+use self::attempt::SearchProgress;
 use super::blocking::blocking;
 use crate::encoding::Rope;
 use crate::encoding::envelope::{Envelope, Layout};
@@ -40,7 +40,7 @@ const MAX_TEXT: usize = 200;
 
 /// Why the next hop refused a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reason {
+pub(super) struct RefusalReason {
     /// The label for metrics.
     pub(super) status: String,
     /// The next hop's text.
@@ -49,22 +49,22 @@ pub(super) struct Reason {
 
 /// The verdict of the next hop on a message.
 #[derive(Clone, Debug)]
-pub(super) enum Sent {
+pub(super) enum SendVerdict {
     Accepted,
-    Refused(Reason),
+    Refused(RefusalReason),
 }
 
 /// A request that the next hop refuses and that cannot be split: usually one record.
 #[derive(Clone, Debug)]
-pub(super) struct Refused {
+pub(super) struct RefusedRequest {
     pub(super) request: Rope,
-    pub(super) reason: Arc<Reason>,
+    pub(super) reason: Arc<RefusalReason>,
 }
 
-impl Reason {
-    fn shortened(self) -> Arc<Reason> {
+impl RefusalReason {
+    fn shortened(self) -> Arc<RefusalReason> {
         let text = self.text.chars().take(MAX_TEXT).collect();
-        Arc::new(Reason { text, ..self })
+        Arc::new(RefusalReason { text, ..self })
     }
 }
 
@@ -98,7 +98,7 @@ impl Message {
     }
 
     /// The pieces that a search begins with, the last one first, and whether suspects wait behind the others.
-    fn first_pieces(&self, memory: &Memory) -> (Vec<Vec<u32>>, bool) {
+    fn first_pieces(&self, memory: &SearchMemory) -> (Vec<Vec<u32>>, bool) {
         // invariant: a batch has less than 4 GiB, and a record two bytes at least.
         let all = 0..self.len() as u32;
         let Message::Records(layout) = self else { return (Vec::new(), false) };
@@ -116,8 +116,8 @@ impl Message {
         (pieces, both)
     }
 
-    fn refused(&self, progress: &Progress) -> Vec<Refused> {
-        let one = |(place, reason): &(u32, Arc<Reason>)| Refused {
+    fn refused(&self, progress: &SearchProgress) -> Vec<RefusedRequest> {
+        let one = |(place, reason): &(u32, Arc<RefusalReason>)| RefusedRequest {
             request: self.request(&[*place]),
             reason: Arc::clone(reason),
         };
@@ -134,15 +134,15 @@ impl Message {
 pub(super) async fn bisect<F, A>(
     envelope: Envelope,
     message: Bytes,
-    attempt: &Attempt,
+    attempt: &DeliveryAttempt,
     part: usize,
-    refusal: Option<Reason>,
-    memory: &Arc<Memory>,
+    refusal: Option<RefusalReason>,
+    memory: &Arc<SearchMemory>,
     send: F,
-) -> Result<Vec<Refused>, Refusal>
+) -> Result<Vec<RefusedRequest>, Refusal>
 where
     F: Fn(Rope) -> A,
-    A: Future<Output = Result<Sent, Refusal>>,
+    A: Future<Output = Result<SendVerdict, Refusal>>,
 {
     let failed = |error: String| Refusal::Unavailable(format!("the search for refused records failed: {error}"));
     attempt.identify().await.map_err(failed)?;
@@ -155,7 +155,7 @@ where
     })
     .await
     .map_err(failed)?;
-    let everything = |reason: &Reason| {
+    let everything = |reason: &RefusalReason| {
         attempt.forget();
         memory.everything_is_refused(reason)
     };
@@ -181,7 +181,7 @@ where
         (None, _) => {
             // A record that was accepted before tests whether the next hop still accepts anything.
             if let Some(place) = earlier.accepted().filter(|_| !waiting.is_empty()) {
-                accepted = matches!(send(message.request(&[place])).await?, Sent::Accepted);
+                accepted = matches!(send(message.request(&[place])).await?, SendVerdict::Accepted);
             }
         }
     }
@@ -190,11 +190,11 @@ where
         // Nothing was accepted for long: one record, a different one at each attempt, tests whether that has changed.
         let place = strikes % message.len();
         match send(message.request(&[place as u32])).await? {
-            Sent::Refused(reason) => {
+            SendVerdict::Refused(reason) => {
                 memory.strike();
                 return Err(everything(&reason));
             }
-            Sent::Accepted => accepted = true,
+            SendVerdict::Accepted => accepted = true,
         }
     }
     let mut under_way = FuturesUnordered::new();
@@ -214,17 +214,17 @@ where
         let Some((piece, places, request, answer)) = under_way.next().await else { break };
         at_once = AT_ONCE;
         match answer? {
-            Sent::Accepted => {
+            SendVerdict::Accepted => {
                 accepted = true;
                 if let [_] = places.as_slice() {
                     memory.acquit(&request);
                 }
                 attempt.update(part, |progress| progress.accept(piece));
             }
-            Sent::Refused(_) if places.len() > 1 => {
+            SendVerdict::Refused(_) if places.len() > 1 => {
                 waiting.extend(attempt.update(part, |progress| progress.cut(piece, cut(&places))));
             }
-            Sent::Refused(reason) => {
+            SendVerdict::Refused(reason) => {
                 memory.suspect(&request);
                 if memory.strike() >= STRIKES && !accepted {
                     return Err(everything(&reason));

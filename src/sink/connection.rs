@@ -33,7 +33,7 @@ const HINT_PLAIN: &str = "check that it is a gRPC receiver without TLS: for TLS 
 
 /// Why there is no connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoConnection {
+pub enum ConnectError {
     /// The attempt just failed.
     #[error("no connection: {cause}")]
     Failed {
@@ -101,18 +101,18 @@ impl Connector {
     ///
     /// # Errors
     /// There is no connection; the text states the cause.
-    pub async fn link(&self) -> Result<Link, NoConnection> {
+    pub async fn link(&self) -> Result<Link, ConnectError> {
         let mut state = self.state.lock().await;
         match state.link.clone() {
             Some(link) if !link.is_open() => self.lose(&mut state),
             Some(link) if link.is_fresh() => return Ok(link),
-            Some(link) => return self.ask(&mut state, link).await,
+            Some(link) => return self.probe(&mut state, link).await,
             None => {}
         }
         if let Some(wait) = state.retry_at.map(|at| at.saturating_duration_since(Instant::now()))
             && !wait.is_zero()
         {
-            return Err(NoConnection::BackingOff { cause: state.cause.clone(), wait });
+            return Err(ConnectError::BackingOff { cause: state.cause.clone(), wait });
         }
         let opened = self.open().await;
         self.take(&mut state, opened)
@@ -120,8 +120,8 @@ impl Connector {
 
     /// Returns a silent connection if it still answers a ping, otherwise a new one. Requests on the old connection
     /// continue.
-    async fn ask(&self, state: &mut State, silent: Link) -> Result<Link, NoConnection> {
-        let mut asked = std::pin::pin!(silent.ask());
+    async fn probe(&self, state: &mut State, silent: Link) -> Result<Link, ConnectError> {
+        let mut asked = std::pin::pin!(silent.ping());
         if timeout(ASK_TIMEOUT, &mut asked).await.is_ok() {
             return Ok(silent.clone());
         }
@@ -141,22 +141,22 @@ impl Connector {
     }
 
     /// Stores the result of an attempt.
-    fn take(&self, state: &mut State, opened: Result<Link, Failed>) -> Result<Link, NoConnection> {
+    fn take(&self, state: &mut State, opened: Result<Link, FailedAttempt>) -> Result<Link, ConnectError> {
         match opened {
             Ok(link) => {
                 state.link = Some(link.clone());
                 Ok(link)
             }
-            Err(Failed { cause, reason }) => {
+            Err(FailedAttempt { cause, reason }) => {
                 self.count_failure(reason);
                 state.link = None;
                 state.fail(cause.clone());
-                Err(NoConnection::Failed { cause })
+                Err(ConnectError::Failed { cause })
             }
         }
     }
 
-    async fn open(&self) -> Result<Link, Failed> {
+    async fn open(&self) -> Result<Link, FailedAttempt> {
         match &self.dial {
             Some(dial) => Ok(Link::open(dial.dial().await?, CONNECT_TIMEOUT).await?),
             None => {
@@ -175,7 +175,7 @@ impl Connector {
     /// Stops using a connection: the next request opens a new one. Requests on it continue.
     pub async fn retire(&self, link: &Link) {
         let mut state = self.state.lock().await;
-        if state.link.as_ref().is_some_and(|current| current.is(link)) {
+        if state.link.as_ref().is_some_and(|current| current.is_same(link)) {
             self.lose(&mut state);
         }
     }
@@ -220,36 +220,36 @@ fn delays() -> ExponentialBackoff {
 }
 
 /// Why one attempt failed, and the metric label.
-struct Failed {
+struct FailedAttempt {
     cause: String,
     reason: &'static str,
 }
 
-impl From<io::Error> for Failed {
-    fn from(cause: io::Error) -> Failed {
+impl From<io::Error> for FailedAttempt {
+    fn from(cause: io::Error) -> FailedAttempt {
         let reason = if cause.kind() == io::ErrorKind::TimedOut { "timeout" } else { "connect" };
-        Failed { cause: cause.to_string(), reason }
+        FailedAttempt { cause: cause.to_string(), reason }
     }
 }
 
-impl From<DialError> for Failed {
-    fn from(error: DialError) -> Failed {
+impl From<DialError> for FailedAttempt {
+    fn from(error: DialError) -> FailedAttempt {
         match error {
-            DialError::Connect(cause) => Failed::from(cause),
-            DialError::Tls(cause) => Failed { cause: cause.to_string(), reason: "tls" },
+            DialError::Connect(cause) => FailedAttempt::from(cause),
+            DialError::Tls(cause) => FailedAttempt { cause: cause.to_string(), reason: "tls" },
         }
     }
 }
 
-impl From<OpenError> for Failed {
-    fn from(error: OpenError) -> Failed {
+impl From<OpenError> for FailedAttempt {
+    fn from(error: OpenError) -> FailedAttempt {
         let reason = match error {
             OpenError::Silent(_) => "timeout",
             OpenError::Protocol(_) => "protocol",
             OpenError::Tls(_) => "tls",
             OpenError::Ended(_) => "lost",
         };
-        Failed { cause: error.to_string(), reason }
+        FailedAttempt { cause: error.to_string(), reason }
     }
 }
 
@@ -285,11 +285,11 @@ mod tests {
         let (listener, endpoint) = free_port().await;
         drop(listener);
         let connector = Connector::new(endpoint);
-        assert!(matches!(connector.link().await, Err(NoConnection::Failed { .. })));
+        assert!(matches!(connector.link().await, Err(ConnectError::Failed { .. })));
         connector.state.lock().await.retry_at = Some(Instant::now() + Duration::from_secs(60));
-        assert!(matches!(connector.link().await, Err(NoConnection::BackingOff { .. })));
+        assert!(matches!(connector.link().await, Err(ConnectError::BackingOff { .. })));
         connector.state.lock().await.retry_at = Some(Instant::now());
-        assert!(matches!(connector.link().await, Err(NoConnection::Failed { .. })));
+        assert!(matches!(connector.link().await, Err(ConnectError::Failed { .. })));
     }
 
     /// The pauses grow and stay below the longest, whatever the jitter.
@@ -316,6 +316,6 @@ mod tests {
         connector.retire(&link).await;
         let link = connector.link().await.unwrap();
         connector.retire(&link).await;
-        assert!(matches!(connector.link().await, Err(NoConnection::BackingOff { .. })));
+        assert!(matches!(connector.link().await, Err(ConnectError::BackingOff { .. })));
     }
 }

@@ -17,8 +17,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::time::Instant;
 
 use self::delivery::Delivery;
-use super::answer::{Answer, Meaning};
-use super::bisect::{Attempt, Memory, Refused};
+use super::answer::{Answer, AnswerMeaning};
+use super::bisect::{DeliveryAttempt, RefusedRequest, SearchMemory};
 use super::connection::Connector;
 pub use super::connection::Dial;
 use super::headers::Headers;
@@ -85,7 +85,7 @@ pub struct GrpcSink {
     authority: Authority,
     /// The headers of every request.
     basic: HeaderMap,
-    memory: Arc<Memory>,
+    memory: Arc<SearchMemory>,
     /// Throttles the log lines about partial successes.
     partials: Throttle,
 }
@@ -93,16 +93,16 @@ pub struct GrpcSink {
 /// A batch that was not delivered.
 #[derive(Debug, thiserror::Error)]
 #[error("{refusal}")]
-pub struct NotDelivered {
+pub struct DeliveryFailure {
     /// The answer to the collector.
     pub refusal: Refusal,
     /// The answer of the next hop as a metric label, or the label of our own refusal.
     pub status: String,
 }
 
-impl From<Refusal> for NotDelivered {
-    fn from(refusal: Refusal) -> NotDelivered {
-        NotDelivered { status: refusal.label().to_owned(), refusal }
+impl From<Refusal> for DeliveryFailure {
+    fn from(refusal: Refusal) -> DeliveryFailure {
+        DeliveryFailure { status: refusal.label().to_owned(), refusal }
     }
 }
 
@@ -186,17 +186,18 @@ impl GrpcSink {
     ///
     /// # Errors
     /// UNAVAILABLE with the cause, or RESOURCE_EXHAUSTED if the next hop answered that.
-    pub async fn deliver(&self, name: &str, batch: &Arc<Batch>) -> Result<Accepted, NotDelivered> {
+    pub async fn deliver(&self, name: &str, batch: &Arc<Batch>) -> Result<Accepted, DeliveryFailure> {
         let delivery = self.delivery(name, batch).await;
         self.deliver_by(&delivery, batch).await.map_err(|refusal| {
             let status = delivery.status.lock().unwrap_or_else(PoisonError::into_inner).take();
-            NotDelivered { status: status.unwrap_or_else(|| refusal.label().to_owned()), refusal }
+            DeliveryFailure { status: status.unwrap_or_else(|| refusal.label().to_owned()), refusal }
         })
     }
 
     async fn deliver_by(&self, delivery: &Delivery<'_>, batch: &Arc<Batch>) -> Result<Accepted, Refusal> {
         let (message, forwarded) = (&batch.message, self.settings.forward_metadata.as_slice());
-        let attempt = Attempt::begin(&self.memory, message, delivery.method, &delivery.headers, forwarded).await;
+        let attempt =
+            DeliveryAttempt::begin(&self.memory, message, delivery.method, &delivery.headers, forwarded).await;
         let attempt = attempt.map_err(|cause| delivery.refuse(&cause))?;
         let refused = if message.len() <= self.settings.max_request_bytes {
             delivery.send_whole(message, &attempt, 0).await?
@@ -204,7 +205,7 @@ impl GrpcSink {
             let (message, _room) = delivery.whole(message, Extent::bytes_to_split)?;
             let parts = self.format.envelope().split(&message, self.settings.max_request_bytes);
             let attempt = &attempt;
-            let refused: Vec<Vec<Refused>> = stream::iter(parts.enumerate())
+            let refused: Vec<Vec<RefusedRequest>> = stream::iter(parts.enumerate())
                 .map(|(number, part)| async move { delivery.send_whole(&part, attempt, number).await })
                 .buffer_unordered(PARTS_AT_ONCE)
                 .try_collect()
@@ -229,9 +230,11 @@ impl GrpcSink {
         let delivery = self.delivery(name, batch).await;
         let answer = delivery.send(&batch.message).await?;
         match (answer.meaning(self.format), &answer) {
-            (Meaning::Accepted, answer) if self.format == Format::Otlp => Ok(partial_success::read(answer.message())),
-            (Meaning::Accepted, _) => Ok(Accepted::default()),
-            (Meaning::Overloaded, _) => Err(answer.refusal(true)),
+            (AnswerMeaning::Accepted, answer) if self.format == Format::Otlp => {
+                Ok(partial_success::read(answer.message()))
+            }
+            (AnswerMeaning::Accepted, _) => Ok(Accepted::default()),
+            (AnswerMeaning::Overloaded, _) => Err(answer.refusal(true)),
             _ => Err(delivery.refuse(&answer.describe())),
         }
     }

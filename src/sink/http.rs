@@ -15,7 +15,7 @@ use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tower::Service;
 
-use super::answer::{Answer, Failure, HttpAnswer, retry_after};
+use super::answer::{Answer, ExchangeFailure, HttpAnswer, retry_after};
 use crate::config::Endpoint;
 use crate::encoding::wire::{Fields, Payload};
 use crate::net::grpc::RopeBody;
@@ -75,9 +75,9 @@ impl HttpClient {
     }
 
     /// Sends a request once, and reads the answer.
-    pub(super) async fn exchange(&self, request: Request<RopeBody>) -> Result<Answer, Failure> {
-        let response = self.0.request(request).await.map_err(|error| Failure::connection(describe(&error)))?;
-        read(response).await.map_err(Failure::connection)
+    pub(super) async fn exchange(&self, request: Request<RopeBody>) -> Result<Answer, ExchangeFailure> {
+        let response = self.0.request(request).await.map_err(|error| ExchangeFailure::connection(describe(&error)))?;
+        read(response).await.map_err(ExchangeFailure::connection)
     }
 }
 

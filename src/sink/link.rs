@@ -78,7 +78,7 @@ pub enum OpenError {
 
 /// The result of a request on a link.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Outcome<T> {
+pub enum ExchangeOutcome<T> {
     /// The exchange ended.
     Done(T),
     /// The connection ended.
@@ -95,7 +95,7 @@ struct Shared {
     ended: CancellationToken,
     /// Why it ended.
     cause: OnceLock<String>,
-    heard: Arc<Heard>,
+    heard: Arc<ReceivedData>,
     ping: Notify,
     /// Whether a ping is unanswered: further callers wait for the same answer.
     is_asking: AtomicBool,
@@ -107,7 +107,7 @@ struct Shared {
 
 /// When data last arrived, and the first bytes of it.
 #[derive(Debug)]
-struct Heard {
+struct ReceivedData {
     last: watch::Sender<Instant>,
     first: OnceLock<Vec<u8>>,
 }
@@ -121,9 +121,9 @@ impl Link {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let heard = Arc::new(Heard { last: watch::Sender::new(Instant::now()), first: OnceLock::new() });
+        let heard = Arc::new(ReceivedData { last: watch::Sender::new(Instant::now()), first: OnceLock::new() });
         let mut first = heard.last.subscribe();
-        let stream = Listened { stream, heard: Arc::clone(&heard) };
+        let stream = WatchedStream { stream, heard: Arc::clone(&heard) };
         let (send, mut connection) = Builder::new()
             .max_frame_size(MAX_FRAME)
             .max_send_buffer_size(SEND_BUFFER)
@@ -150,7 +150,7 @@ impl Link {
             let _end = end;
             let over = tokio::select! {
                 over = connection => over,
-                () = answer_wishes(&of_task, pings) => Ok(()),
+                () = send_pings(&of_task, pings) => Ok(()),
             };
             // Requests on the connection get the error, too.
             if let Err(error) = over {
@@ -165,7 +165,7 @@ impl Link {
             () = link.shared.ended.cancelled() => false,
             () = sleep(within) => return Err(OpenError::Silent(within)),
         };
-        match link.misunderstanding() {
+        match link.wrong_protocol() {
             Some(text) => Err(OpenError::Protocol(text)),
             None if spoke => Ok(link),
             None => {
@@ -197,7 +197,7 @@ impl Link {
     }
 
     /// Pings the peer, and is ready when any data arrives.
-    pub async fn ask(&self) {
+    pub async fn ping(&self) {
         let mut heard = self.shared.heard.last.subscribe();
         let is_first = !self.shared.is_asking.load(Ordering::Relaxed);
         if is_first && self.shared.pings.fetch_add(1, Ordering::Relaxed) < PINGS {
@@ -228,17 +228,17 @@ impl Link {
     }
 
     /// Returns the result of `exchange` on this connection, or that the connection ended or is silent.
-    pub async fn until_over<T>(&self, exchange: impl Future<Output = T>) -> Outcome<T> {
+    pub async fn run<T>(&self, exchange: impl Future<Output = T>) -> ExchangeOutcome<T> {
         let mut exchange = pin!(exchange);
-        let waiting = Waiting { link: self };
+        let waiting = WaitingRequest { link: self };
         let outcome = tokio::select! {
             biased;
-            brought = &mut exchange => Outcome::Done(brought),
+            brought = &mut exchange => ExchangeOutcome::Done(brought),
             // Most requests notice the end themselves, but not a request that was sent at the same moment.
             () = self.shared.ended.cancelled() => {
-                timeout(AFTER_THE_END, exchange).await.map_or(Outcome::Ended, Outcome::Done)
+                timeout(AFTER_THE_END, exchange).await.map_or(ExchangeOutcome::Ended, ExchangeOutcome::Done)
             }
-            () = self.until_silent() => Outcome::Silent,
+            () = self.until_silent() => ExchangeOutcome::Silent,
         };
         std::mem::forget(waiting);
         outcome
@@ -253,7 +253,7 @@ impl Link {
             } else if self.shared.pings.load(Ordering::Relaxed) >= PINGS {
                 // No further ping is allowed before the next answer: the deadline ends the request.
                 std::future::pending::<()>().await;
-            } else if timeout(PING_TIMEOUT, self.ask()).await.is_err() {
+            } else if timeout(PING_TIMEOUT, self.ping()).await.is_err() {
                 return;
             }
         }
@@ -272,19 +272,19 @@ impl Link {
     }
 
     /// Whether both are handles to the same connection.
-    pub fn is(&self, other: &Link) -> bool {
+    pub fn is_same(&self, other: &Link) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// Why the connection ended.
     pub fn end(&self) -> String {
         let ended = || "the peer closed the connection before it answered anything".to_owned();
-        self.misunderstanding().or_else(|| self.shared.cause.get().cloned()).unwrap_or_else(ended)
+        self.wrong_protocol().or_else(|| self.shared.cause.get().cloned()).unwrap_or_else(ended)
     }
 
     /// Names the protocol of a peer that does not speak HTTP/2: the first frame of a server is SETTINGS (RFC 9113
     /// section 3.4).
-    pub fn misunderstanding(&self) -> Option<String> {
+    pub fn wrong_protocol(&self) -> Option<String> {
         let first = self.shared.heard.first.get()?;
         let is_text = first.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\r' | b'\n' | b'\t'));
         match first.as_slice() {
@@ -304,11 +304,11 @@ impl Link {
 }
 
 /// A waiting request. Dropping it without an outcome means that its client or its deadline gave up.
-struct Waiting<'a> {
+struct WaitingRequest<'a> {
     link: &'a Link,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingRequest<'_> {
     fn drop(&mut self) {
         if self.link.silence() >= FRESH_AFTER_PING {
             self.link.shared.is_suspect.store(true, Ordering::Relaxed);
@@ -317,7 +317,7 @@ impl Drop for Waiting<'_> {
 }
 
 /// Sends a ping when one is requested, and waits for its answer before the next.
-async fn answer_wishes(shared: &Shared, pings: Option<PingPong>) {
+async fn send_pings(shared: &Shared, pings: Option<PingPong>) {
     let Some(mut pings) = pings else { return std::future::pending().await };
     loop {
         shared.ping.notified().await;
@@ -330,12 +330,12 @@ async fn answer_wishes(shared: &Shared, pings: Option<PingPong>) {
 }
 
 /// A stream that records when data arrives on it.
-struct Listened<S> {
+struct WatchedStream<S> {
     stream: S,
-    heard: Arc<Heard>,
+    heard: Arc<ReceivedData>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Listened<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -352,7 +352,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Listened<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Listened<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
@@ -400,12 +400,12 @@ mod tests {
     async fn nothing_waits_on_a_connection_that_is_over() {
         let (link, theirs) = link_to(SETTINGS).await;
         let link = link.unwrap();
-        assert_eq!(link.until_over(async { 1 }).await, Outcome::Done(1));
+        assert_eq!(link.run(async { 1 }).await, ExchangeOutcome::Done(1));
         drop(theirs);
         let start = Instant::now();
-        assert_eq!(link.until_over(std::future::pending::<u8>()).await, Outcome::Ended);
+        assert_eq!(link.run(std::future::pending::<u8>()).await, ExchangeOutcome::Ended);
         assert_eq!(start.elapsed().as_millis(), AFTER_THE_END.as_millis());
-        assert_eq!(link.until_over(async { 2 }).await, Outcome::Done(2));
+        assert_eq!(link.run(async { 2 }).await, ExchangeOutcome::Done(2));
         assert!(!link.is_open());
     }
 
@@ -415,7 +415,7 @@ mod tests {
         let (link, _theirs) = link_to(SETTINGS).await;
         let link = link.unwrap();
         let start = Instant::now();
-        assert_eq!(link.until_over(std::future::pending::<u8>()).await, Outcome::Silent);
+        assert_eq!(link.run(std::future::pending::<u8>()).await, ExchangeOutcome::Silent);
         assert_eq!(start.elapsed().as_secs(), (PING_AFTER + PING_TIMEOUT).as_secs());
     }
 
@@ -426,11 +426,11 @@ mod tests {
         let (link, mut theirs) = link_to(SETTINGS).await;
         let link = link.unwrap();
         let soon = FRESH_AFTER_PING / 2;
-        assert!(timeout(soon, link.until_over(std::future::pending::<()>())).await.is_err());
+        assert!(timeout(soon, link.run(std::future::pending::<()>())).await.is_err());
         link.shared.pings.store(PINGS, Ordering::Relaxed);
         assert!(link.is_fresh());
         theirs.write_all(SETTINGS).await.unwrap();
-        assert!(timeout(2 * soon + soon, link.until_over(std::future::pending::<()>())).await.is_err());
+        assert!(timeout(2 * soon + soon, link.run(std::future::pending::<()>())).await.is_err());
         assert!(!link.is_fresh());
     }
 
@@ -449,7 +449,7 @@ mod tests {
             sleep(FRESH_AFTER_PING).await;
             assert!(!link.is_fresh());
             // A caller that pings at the same time waits for the same answer.
-            tokio::join!(link.ask(), link.ask());
+            tokio::join!(link.ping(), link.ping());
             assert_eq!(link.shared.pings.load(Ordering::Relaxed), asked);
         }
         sleep(FRESH_AFTER_PING).await;

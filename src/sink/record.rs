@@ -14,25 +14,25 @@ const MAX_REASON: usize = 300;
 
 /// The delivery record of one sink.
 #[derive(Debug, Default)]
-pub struct Record(Mutex<State>);
+pub struct DeliveryRecord(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    latest: Latest,
+    latest: LatestDeliveries,
     /// One throttle per status. There are about as many as gRPC and HTTP define.
     lines: BTreeMap<String, Throttle>,
 }
 
 /// The latest success and failure of a sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Latest {
+pub struct LatestDeliveries {
     /// When a batch was last delivered.
     pub success: Option<Timestamp>,
     /// When a batch was last refused, with the status and the cause.
     pub failure: Option<(Timestamp, String, String)>,
 }
 
-impl Record {
+impl DeliveryRecord {
     /// Records that a batch was delivered.
     pub fn succeeded(&self) {
         self.state().latest.success = Some(Timestamp::now());
@@ -48,7 +48,7 @@ impl Record {
     }
 
     /// The current record.
-    pub fn latest(&self) -> Latest {
+    pub fn latest(&self) -> LatestDeliveries {
         self.state().latest.clone()
     }
 
@@ -58,7 +58,7 @@ impl Record {
     }
 }
 
-impl Latest {
+impl LatestDeliveries {
     /// Whether nothing failed since the last success.
     pub fn is_good(&self) -> bool {
         match (&self.success, &self.failure) {
@@ -70,7 +70,7 @@ impl Latest {
 }
 
 /// One line for the readiness report.
-impl fmt::Display for Latest {
+impl fmt::Display for LatestDeliveries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = |at: &Timestamp| at.round(Unit::Second).unwrap_or(*at);
         match &self.success {
@@ -92,7 +92,7 @@ mod tests {
     /// reported.
     #[test]
     fn each_status_has_its_line() {
-        let record = Record::default();
+        let record = DeliveryRecord::default();
         assert_eq!(record.latest().to_string(), "no success yet, no failure");
         assert_eq!(
             [record.failed("a", "1"), record.failed("a", "2"), record.failed("b", "3")],

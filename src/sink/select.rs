@@ -18,7 +18,7 @@ impl Only {
     ///
     /// # Errors
     /// There is no memory, or the batch cannot be walked although it was before, which is a bug in Hotlist.
-    pub fn of(self, batch: &Arc<Batch>) -> Result<Option<Arc<Batch>>, Refusal> {
+    pub fn select(self, batch: &Arc<Batch>) -> Result<Option<Arc<Batch>>, Refusal> {
         if self.is_empty(batch, batch.format) {
             return Ok(None);
         }
@@ -211,9 +211,9 @@ mod tests {
     #[test]
     fn what_is_made_takes_room() {
         let (whole, left) = batch(20);
-        assert!(Arc::ptr_eq(&Only::All.of(&whole).unwrap().unwrap(), &whole));
+        assert!(Arc::ptr_eq(&Only::All.select(&whole).unwrap().unwrap(), &whole));
         assert_eq!(left.0.load(Ordering::Relaxed), 20, "what goes as it is takes none");
-        let refused = Only::Hits.of(&whole);
+        let refused = Only::Hits.select(&whole);
         assert!(matches!(&refused, Err(Refusal::ResourceExhausted(_))), "{refused:?}");
         let refused = Only::Hits.convert(&whole, Format::Vector, 1000, |_| panic!("nothing is made"));
         assert!(matches!(&refused, Err(Refusal::ResourceExhausted(_))), "{refused:?}");
@@ -249,12 +249,12 @@ mod tests {
     fn a_cut_batch_has_the_wanted_records() {
         let (whole, _) = batch(8 << 10);
         let records = |only: Only| {
-            let part = only.of(&whole).unwrap().unwrap();
+            let part = only.select(&whole).unwrap().unwrap();
             part.format.records(&part.message.to_bytes()).unwrap()
         };
         assert_eq!(records(Only::Hits), [&br#"{"b":1}"#[..]]);
         assert_eq!(records(Only::NotHits), [&br#"{"a":1}"#[..]]);
         let quiet = Arc::new(Batch { hits: Vec::new(), ..Batch::clone(&whole) });
-        assert!(Only::Hits.of(&quiet).unwrap().is_none());
+        assert!(Only::Hits.select(&quiet).unwrap().is_none());
     }
 }

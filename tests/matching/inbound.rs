@@ -59,7 +59,7 @@ fn send(detector: &Detector, format: Format, record: &[u8]) -> (Arc<Batch>, Repo
 
 /// The records that a sink with a condition gets.
 fn taken(batch: &Arc<Batch>, only: Only) -> Vec<Bytes> {
-    match only.of(batch).unwrap() {
+    match only.select(batch).unwrap() {
         Some(part) => part.format.records(&part.message.to_bytes()).unwrap(),
         None => Vec::new(),
     }

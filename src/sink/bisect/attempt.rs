@@ -11,36 +11,36 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::{HeaderMap, HeaderName};
 use sha2::{Digest as _, Sha256};
 
-use super::{Memory, Reason};
+use super::{RefusalReason, SearchMemory};
 use crate::encoding::Rope;
 use crate::sink::blocking::blocking;
 
 /// The progress for each message of a batch, by its number.
-pub(super) type Parts = BTreeMap<usize, Progress>;
+pub(super) type MessageProgress = BTreeMap<usize, SearchProgress>;
 
 /// Identifies the deliveries of one batch: its bytes, and everything else that distinguishes its requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Key {
+pub(super) struct DeliveryKey {
     len: usize,
     digest: [u8; 32],
 }
 
 /// The progress of the search in one message. Places are those of the message's records.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct SearchProgress {
     /// Pieces without a verdict; each is one request.
     open: BTreeMap<u64, Vec<u32>>,
     next: u64,
     /// Records that were refused alone.
-    refused: Vec<(u32, Arc<Reason>)>,
+    refused: Vec<(u32, Arc<RefusalReason>)>,
     /// A record that was accepted.
     accepted: Option<u32>,
 }
 
 /// One delivery of one batch.
 #[derive(Debug)]
-pub(in crate::sink) struct Attempt {
-    memory: Arc<Memory>,
+pub(in crate::sink) struct DeliveryAttempt {
+    memory: Arc<SearchMemory>,
     message: Rope,
     /// What distinguishes the requests in addition to their message.
     context: Vec<u8>,
@@ -50,20 +50,20 @@ pub(in crate::sink) struct Attempt {
 #[derive(Debug, Default)]
 struct State {
     /// Computed once a message is searched; without a search there is nothing worth keeping.
-    key: Option<Key>,
-    parts: Parts,
+    key: Option<DeliveryKey>,
+    parts: MessageProgress,
 }
 
-impl Attempt {
+impl DeliveryAttempt {
     /// Starts a delivery of a batch, or continues an earlier one of the same batch. `method` and the values of
     /// `forwarded` headers distinguish batches of equal bytes.
     pub(in crate::sink) async fn begin(
-        memory: &Arc<Memory>,
+        memory: &Arc<SearchMemory>,
         message: &Rope,
         method: &str,
         headers: &HeaderMap,
         forwarded: &[HeaderName],
-    ) -> Result<Attempt, String> {
+    ) -> Result<DeliveryAttempt, String> {
         let mut context = method.as_bytes().to_vec();
         for name in forwarded {
             for value in headers.get_all(name) {
@@ -74,7 +74,7 @@ impl Attempt {
             }
         }
         let state = Mutex::default();
-        let attempt = Attempt { memory: Arc::clone(memory), message: message.clone(), context, state };
+        let attempt = DeliveryAttempt { memory: Arc::clone(memory), message: message.clone(), context, state };
         if memory.may_know(message.len()) {
             let key = attempt.identify().await?;
             if let Some(parts) = memory.take(&key) {
@@ -96,11 +96,11 @@ impl Attempt {
 
     /// Records that the next hop accepted a whole message.
     pub(in crate::sink) fn accepted_whole(&self, part: usize) {
-        self.state().parts.insert(part, Progress::default());
+        self.state().parts.insert(part, SearchProgress::default());
     }
 
     /// The progress of an earlier delivery in a message; `None` if there was none.
-    pub(super) fn progress(&self, part: usize) -> Option<Progress> {
+    pub(super) fn progress(&self, part: usize) -> Option<SearchProgress> {
         self.state().parts.get(&part).cloned()
     }
 
@@ -111,7 +111,7 @@ impl Attempt {
 
     /// Whether an earlier delivery delivered a message completely.
     pub(in crate::sink) fn has_delivered(&self, part: usize) -> bool {
-        let settled = |progress: &Progress| progress.open.is_empty() && progress.refused.is_empty();
+        let settled = |progress: &SearchProgress| progress.open.is_empty() && progress.refused.is_empty();
         self.state().parts.get(&part).is_some_and(settled)
     }
 
@@ -125,12 +125,12 @@ impl Attempt {
     }
 
     /// Updates the progress of a message.
-    pub(super) fn update<T>(&self, part: usize, change: impl FnOnce(&mut Progress) -> T) -> T {
+    pub(super) fn update<T>(&self, part: usize, change: impl FnOnce(&mut SearchProgress) -> T) -> T {
         change(self.state().parts.entry(part).or_default())
     }
 
     /// Computes the key, so that the delivery is kept when it ends early.
-    pub(super) async fn identify(&self) -> Result<Key, String> {
+    pub(super) async fn identify(&self) -> Result<DeliveryKey, String> {
         if let Some(key) = self.state().key.clone() {
             return Ok(key);
         }
@@ -142,7 +142,7 @@ impl Attempt {
             hash.update(&context);
             <[u8; 32]>::from(hash.finalize())
         });
-        let key = Key { len: self.message.len(), digest: digest.await? };
+        let key = DeliveryKey { len: self.message.len(), digest: digest.await? };
         self.state().key = Some(key.clone());
         Ok(key)
     }
@@ -153,7 +153,7 @@ impl Attempt {
     }
 }
 
-impl Drop for Attempt {
+impl Drop for DeliveryAttempt {
     fn drop(&mut self) {
         let State { key, parts } = std::mem::take(&mut *self.state());
         if let Some(key) = key.filter(|_| !parts.is_empty()) {
@@ -162,14 +162,14 @@ impl Drop for Attempt {
     }
 }
 
-impl Key {
+impl DeliveryKey {
     /// The length of the batch in bytes.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 }
 
-impl Progress {
+impl SearchProgress {
     /// Adds a piece, and returns its number.
     pub(super) fn open(&mut self, places: Vec<u32>) -> u64 {
         let number = self.next;
@@ -196,7 +196,7 @@ impl Progress {
     }
 
     /// Records that a piece was refused and cannot be split.
-    pub(super) fn refuse(&mut self, piece: u64, reason: Arc<Reason>) {
+    pub(super) fn refuse(&mut self, piece: u64, reason: Arc<RefusalReason>) {
         for place in self.open.remove(&piece).unwrap_or_default() {
             self.refused.push((place, Arc::clone(&reason)));
         }
@@ -209,7 +209,7 @@ impl Progress {
     }
 
     /// The records that were refused alone.
-    pub(super) fn refused(&self) -> &[(u32, Arc<Reason>)] {
+    pub(super) fn refused(&self) -> &[(u32, Arc<RefusalReason>)] {
         &self.refused
     }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use super::attempt::{Key, Parts};
-use super::{Reason, STRIKES};
+use super::attempt::{DeliveryKey, MessageProgress};
+use super::{RefusalReason, STRIKES};
 use crate::encoding::Rope;
 use crate::pipeline::Refusal;
 
@@ -28,7 +28,7 @@ type Fingerprint = [u8; 16];
 
 /// What a sink remembers.
 #[derive(Debug, Default)]
-pub(in crate::sink) struct Memory {
+pub(in crate::sink) struct SearchMemory {
     /// Records refused alone since the next hop last accepted anything.
     strikes: AtomicUsize,
     state: Mutex<State>,
@@ -43,13 +43,13 @@ struct State {
 
 #[derive(Debug)]
 struct Unfinished {
-    key: Key,
-    parts: Parts,
+    key: DeliveryKey,
+    parts: MessageProgress,
     records: usize,
     until: Instant,
 }
 
-impl Memory {
+impl SearchMemory {
     /// Records that the next hop accepted something.
     pub(in crate::sink) fn accepted(&self) {
         self.strikes.store(0, Ordering::Relaxed);
@@ -67,7 +67,7 @@ impl Memory {
 
     /// The refusal for a next hop that refuses everything. The findings are discarded, because the records did not
     /// cause it.
-    pub(super) fn everything_is_refused(&self, reason: &Reason) -> Refusal {
+    pub(super) fn everything_is_refused(&self, reason: &RefusalReason) -> Refusal {
         *self.state() = State::default();
         Refusal::Unavailable(format!(
             "the next hop refused {STRIKES} records one after another and accepted none, so the records are not at \
@@ -110,8 +110,8 @@ impl Memory {
     }
 
     /// Keeps a delivery that ended early.
-    pub(super) fn keep(&self, key: Key, parts: Parts) {
-        let records = parts.values().map(super::attempt::Progress::weight).sum();
+    pub(super) fn keep(&self, key: DeliveryKey, parts: MessageProgress) {
+        let records = parts.values().map(super::attempt::SearchProgress::weight).sum();
         let mut state = self.state();
         state.expire();
         if records > MAX_UNFINISHED_RECORDS {
@@ -130,7 +130,7 @@ impl Memory {
     }
 
     /// Returns an unfinished delivery, to one caller only.
-    pub(super) fn take(&self, key: &Key) -> Option<Parts> {
+    pub(super) fn take(&self, key: &DeliveryKey) -> Option<MessageProgress> {
         let mut state = self.state();
         state.expire();
         let place = state.unfinished.iter().position(|one| one.key == *key)?;
@@ -165,19 +165,19 @@ mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue};
 
     use super::*;
-    use crate::sink::bisect::Attempt;
+    use crate::sink::bisect::DeliveryAttempt;
 
-    async fn begin(memory: &Arc<Memory>, message: &'static str, tenant: &'static str) -> Attempt {
+    async fn begin(memory: &Arc<SearchMemory>, message: &'static str, tenant: &'static str) -> DeliveryAttempt {
         let name = HeaderName::from_static("x-tenant");
         let headers = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static(tenant))]);
         let message = Rope::from(Bytes::from_static(message.as_bytes()));
-        Attempt::begin(memory, &message, "/Export", &headers, &[name]).await.unwrap()
+        DeliveryAttempt::begin(memory, &message, "/Export", &headers, &[name]).await.unwrap()
     }
 
     /// A delivery that ends early is continued by one delivery of the same bytes and metadata, and by no other.
     #[tokio::test(start_paused = true)]
     async fn an_unfinished_delivery_is_continued_once() {
-        let memory = Arc::new(Memory::default());
+        let memory = Arc::new(SearchMemory::default());
         let cut_short = async |message| {
             let attempt = begin(&memory, message, "a").await;
             attempt.identify().await.unwrap();
@@ -197,7 +197,7 @@ mod tests {
         assert!(!begin(&memory, "abc", "a").await.has_delivered(0), "too old");
 
         cut_short("abc").await;
-        let reason = Reason { status: String::new(), text: String::new() };
+        let reason = RefusalReason { status: String::new(), text: String::new() };
         memory.everything_is_refused(&reason);
         assert!(!begin(&memory, "abc", "a").await.has_delivered(0), "nothing that was found counts");
     }
@@ -205,16 +205,16 @@ mod tests {
     /// The kept deliveries are bounded by number and by records.
     #[tokio::test(start_paused = true)]
     async fn unfinished_deliveries_are_bounded() {
-        let memory = Memory::default();
+        let memory = SearchMemory::default();
         let key = async |number: usize| {
             let message = Rope::from(Bytes::from(vec![0; number]));
-            let attempt = Attempt::begin(&Arc::default(), &message, "", &HeaderMap::new(), &[]).await.unwrap();
+            let attempt = DeliveryAttempt::begin(&Arc::default(), &message, "", &HeaderMap::new(), &[]).await.unwrap();
             attempt.identify().await.unwrap()
         };
         let parts = |records: u32| {
-            let mut progress = super::super::attempt::Progress::default();
+            let mut progress = super::super::attempt::SearchProgress::default();
             progress.open((0..records).collect());
-            Parts::from([(0, progress)])
+            MessageProgress::from([(0, progress)])
         };
         for number in 0..=MAX_UNFINISHED {
             memory.keep(key(number).await, parts(1));

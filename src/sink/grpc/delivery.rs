@@ -17,12 +17,12 @@ use crate::escape::Escaped;
 use crate::net::grpc::compression::DeflateError;
 use crate::net::grpc::{Encoding, RopeBody};
 use crate::pipeline::{Accepted, Held, Refusal, Signal, Stop, Work};
-use crate::sink::answer::{Answer, Failure, Meaning};
-use crate::sink::bisect::{self, Attempt, Reason, Refused, Sent};
+use crate::sink::answer::{Answer, AnswerMeaning, ExchangeFailure};
+use crate::sink::bisect::{self, DeliveryAttempt, RefusalReason, RefusedRequest, SendVerdict};
 use crate::sink::blocking::blocking;
-use crate::sink::keep::Keeper;
-use crate::sink::link::{Link, Outcome};
+use crate::sink::link::{ExchangeOutcome, Link};
 use crate::sink::partial_success;
+use crate::sink::rejected_writer::RejectedWriter;
 use crate::telemetry;
 
 /// What all requests of one batch share.
@@ -59,9 +59,9 @@ impl Delivery<'_> {
     pub(super) async fn send_whole(
         &self,
         message: &Rope,
-        attempt: &Attempt,
+        attempt: &DeliveryAttempt,
         number: usize,
-    ) -> Result<Vec<Refused>, Refusal> {
+    ) -> Result<Vec<RefusedRequest>, Refusal> {
         let has_file = self.sink.settings.rejected.is_some();
         if attempt.has_delivered(number) {
             return Ok(Vec::new());
@@ -69,16 +69,16 @@ impl Delivery<'_> {
         let mut refusal = None;
         if !attempt.has_begun(number) {
             match self.send_for_verdict(message).await? {
-                (Sent::Accepted, _) => {
+                (SendVerdict::Accepted, _) => {
                     attempt.accepted_whole(number);
                     return Ok(Vec::new());
                 }
                 // A batch that is too large may pass in parts, but malformed content stays malformed wherever it is
                 // split.
-                (Sent::Refused(reason), Meaning::BadContent) if !has_file => {
+                (SendVerdict::Refused(reason), AnswerMeaning::BadContent) if !has_file => {
                     return Err(self.refuse_without_file(&reason));
                 }
-                (Sent::Refused(reason), _) => refusal = Some(reason),
+                (SendVerdict::Refused(reason), _) => refusal = Some(reason),
             }
             counter!(telemetry::SINK_BISECTIONS_TOTAL, "sink" => self.name.to_owned()).increment(1);
         }
@@ -99,32 +99,34 @@ impl Delivery<'_> {
     }
 
     /// Writes refused records to the rejected file.
-    pub(super) async fn keep(&self, refused: &[Refused]) -> Result<(), Refusal> {
-        match self.keeper() {
-            Some(keeper) if !refused.is_empty() => keeper.refused(refused).await.map_err(|cause| self.refuse(&cause)),
+    pub(super) async fn keep(&self, refused: &[RefusedRequest]) -> Result<(), Refusal> {
+        match self.rejected_writer() {
+            Some(rejected_writer) if !refused.is_empty() => {
+                rejected_writer.refused(refused).await.map_err(|cause| self.refuse(&cause))
+            }
             _ => Ok(()),
         }
     }
 
-    fn keeper(&self) -> Option<Keeper<'_>> {
+    fn rejected_writer(&self) -> Option<RejectedWriter<'_>> {
         let (sink, endpoint, format, signal) = (self.name, self.sink.endpoint(), self.sink.format, self.signal);
-        self.sink.settings.rejected.as_ref().map(|file| Keeper { file, sink, endpoint, format, signal })
+        self.sink.settings.rejected.as_ref().map(|file| RejectedWriter { file, sink, endpoint, format, signal })
     }
 
     /// Sends one message, and returns whether the next hop accepts it.
-    async fn send_for_verdict(&self, message: &Rope) -> Result<(Sent, Meaning), Refusal> {
+    async fn send_for_verdict(&self, message: &Rope) -> Result<(SendVerdict, AnswerMeaning), Refusal> {
         let answer = self.send(message).await?;
         let meaning = answer.meaning(self.sink.format);
         match meaning {
-            Meaning::Accepted => {
+            AnswerMeaning::Accepted => {
                 self.sink.memory.accepted();
-                Ok((Sent::Accepted, meaning))
+                Ok((SendVerdict::Accepted, meaning))
             }
-            Meaning::BadContent | Meaning::TooLarge => {
-                Ok((Sent::Refused(Reason { status: answer.label(), text: answer.text() }), meaning))
+            AnswerMeaning::BadContent | AnswerMeaning::TooLarge => {
+                Ok((SendVerdict::Refused(RefusalReason { status: answer.label(), text: answer.text() }), meaning))
             }
-            Meaning::Overloaded => Err(self.named(answer.refusal(true))),
-            Meaning::Failed => Err(self.named(answer.refusal(false))),
+            AnswerMeaning::Overloaded => Err(self.named(answer.refusal(true))),
+            AnswerMeaning::Failed => Err(self.named(answer.refusal(false))),
         }
     }
 
@@ -161,46 +163,47 @@ impl Delivery<'_> {
         let _joined = self.work.hold(RopeBody::copied(message)).map_err(|stop| self.named(stop.into()))?;
         let mut count = CountAnswer { sink: self.name, status: None };
         let answer = match self.attempt(message).await {
-            Err(Failure { unseen: true, .. }) => self.attempt(message).await,
+            Err(ExchangeFailure { unseen: true, .. }) => self.attempt(message).await,
             result => result,
         };
         let label = answer.as_ref().map_or_else(|failure| failure.label.to_owned(), Answer::label);
         count.status = Some(label.clone());
         drop(count);
-        if !answer.as_ref().is_ok_and(|answer| answer.meaning(self.sink.format) == Meaning::Accepted) {
+        if !answer.as_ref().is_ok_and(|answer| answer.meaning(self.sink.format) == AnswerMeaning::Accepted) {
             *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(label);
         }
         let answer = answer.map_err(|failure| self.refuse(&failure.cause))?;
         if answer.is_unauthenticated() {
             self.sink.settings.headers.expire();
         }
-        if answer.meaning(self.sink.format) == Meaning::Accepted {
+        if answer.meaning(self.sink.format) == AnswerMeaning::Accepted {
             counter!(telemetry::SINK_SENT_BYTES_TOTAL, "sink" => self.name.to_owned()).increment(message.len() as u64);
             if self.sink.format == Format::Otlp {
-                self.note_partial_success(plain, answer.message()).await;
+                self.report_partial_success(plain, answer.message()).await;
             }
         }
         Ok(answer)
     }
 
     /// Sends one message once, and reads the answer.
-    async fn attempt(&self, message: &Rope) -> Result<Answer, Failure> {
+    async fn attempt(&self, message: &Rope) -> Result<Answer, ExchangeFailure> {
         let connector = &self.sink.connector;
-        let late = || Failure::timeout(format!("no answer within {} ms", self.sink.settings.deadline.as_millis()));
+        let late =
+            || ExchangeFailure::timeout(format!("no answer within {} ms", self.sink.settings.deadline.as_millis()));
         if let Some((client, base_path)) = &self.sink.http {
             let request = self.request(base_path, RopeBody::unframed(message))?;
             return timeout_at(self.deadline, client.exchange(request)).await.unwrap_or_else(|_| Err(late()));
         }
         let link = timeout_at(self.deadline, connector.link()).await.map_err(|_| late())?;
-        let link = link.map_err(|error| Failure::connection(error.to_string()))?;
-        let outcome = timeout_at(self.deadline, link.until_over(self.exchange(&link, message))).await;
+        let link = link.map_err(|error| ExchangeFailure::connection(error.to_string()))?;
+        let outcome = timeout_at(self.deadline, link.run(self.exchange(&link, message))).await;
         let failure = match outcome {
-            Ok(Outcome::Done(Ok(answer))) => return Ok(answer),
-            Ok(Outcome::Done(Err(failure))) if !failure.unseen => return Err(failure),
-            Ok(Outcome::Done(Err(failure))) => failure,
-            Ok(Outcome::Ended) => Failure::connection(link.end()),
-            Ok(Outcome::Silent) => {
-                Failure::connection("the connection is dead: the next hop does not answer a ping".to_owned())
+            Ok(ExchangeOutcome::Done(Ok(answer))) => return Ok(answer),
+            Ok(ExchangeOutcome::Done(Err(failure))) if !failure.unseen => return Err(failure),
+            Ok(ExchangeOutcome::Done(Err(failure))) => failure,
+            Ok(ExchangeOutcome::Ended) => ExchangeFailure::connection(link.end()),
+            Ok(ExchangeOutcome::Silent) => {
+                ExchangeFailure::connection("the connection is dead: the next hop does not answer a ping".to_owned())
             }
             // The peer may have disappeared silently; only a new connection detects that.
             Err(_) => late(),
@@ -209,18 +212,18 @@ impl Delivery<'_> {
         Err(failure)
     }
 
-    async fn exchange(&self, link: &Link, message: &Rope) -> Result<Answer, Failure> {
+    async fn exchange(&self, link: &Link, message: &Rope) -> Result<Answer, ExchangeFailure> {
         let compressed = self.sink.settings.compression != Encoding::Identity;
         let body = RopeBody::new(message, compressed).map_err(|error| unsendable(&error))?;
         let (head, body) = self.request("", body)?.into_parts();
         let request = Request::from_parts(head, ());
-        let response = link.request(request, body).await.map_err(|error| Failure::unsent(&error, true))?;
-        let response = response.await.map_err(|error| Failure::unsent(&error, false))?;
+        let response = link.request(request, body).await.map_err(|error| ExchangeFailure::unsent(&error, true))?;
+        let response = response.await.map_err(|error| ExchangeFailure::unsent(&error, false))?;
         link.prove();
-        Answer::read(response).await.map_err(Failure::connection)
+        Answer::read(response).await.map_err(ExchangeFailure::connection)
     }
 
-    fn request(&self, base_path: &str, body: RopeBody) -> Result<Request<RopeBody>, Failure> {
+    fn request(&self, base_path: &str, body: RopeBody) -> Result<Request<RopeBody>, ExchangeFailure> {
         let uri = Uri::builder()
             .scheme(self.sink.scheme())
             .authority(self.sink.authority.clone())
@@ -236,7 +239,7 @@ impl Delivery<'_> {
     }
 
     /// Logs and counts a partial success, and keeps its request before the client is answered.
-    async fn note_partial_success(&self, request: &Rope, response: &[u8]) {
+    async fn report_partial_success(&self, request: &Rope, response: &[u8]) {
         let answer = partial_success::read(response);
         let Accepted { rejected, message } = &answer;
         if *rejected == 0 && message.is_empty() {
@@ -249,8 +252,8 @@ impl Delivery<'_> {
         if *rejected > 0 {
             counter!(telemetry::SINK_PARTIAL_REJECTED_RECORDS_TOTAL, "sink" => self.name.to_owned())
                 .increment(*rejected);
-            if let Some(keeper) = self.keeper() {
-                keeper.partial(request, &answer).await;
+            if let Some(rejected_writer) = self.rejected_writer() {
+                rejected_writer.partial(request, &answer).await;
             }
         }
         let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -265,8 +268,8 @@ impl Delivery<'_> {
         self.named(Refusal::Unavailable(cause.to_owned()))
     }
 
-    fn refuse_without_file(&self, reason: &Reason) -> Refusal {
-        let Reason { status, text } = reason;
+    fn refuse_without_file(&self, reason: &RefusalReason) -> Refusal {
+        let RefusalReason { status, text } = reason;
         let status = status.to_uppercase();
         self.refuse(&format!(
             "the next hop answered {status}: {text}; set `rejected` of the sink to keep such records in a file"
@@ -283,6 +286,6 @@ impl Delivery<'_> {
     }
 }
 
-fn unsendable(error: &dyn std::error::Error) -> Failure {
-    Failure { label: "unsendable", ..Failure::connection(error.to_string()) }
+fn unsendable(error: &dyn std::error::Error) -> ExchangeFailure {
+    ExchangeFailure { label: "unsendable", ..ExchangeFailure::connection(error.to_string()) }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use metrics::counter;
 
-use super::bisect::Refused;
+use super::bisect::RefusedRequest;
 use super::blocking::blocking;
 use super::rejected::{Entry, RejectedFile};
 use crate::config::Endpoint;
@@ -15,7 +15,7 @@ use crate::telemetry::{self, Throttle};
 
 /// The rejected file of a sink, for the records of one delivery.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Keeper<'a> {
+pub(super) struct RejectedWriter<'a> {
     pub(super) file: &'a Arc<RejectedFile>,
     pub(super) sink: &'a str,
     pub(super) endpoint: &'a Endpoint,
@@ -23,13 +23,13 @@ pub(super) struct Keeper<'a> {
     pub(super) signal: Signal,
 }
 
-impl Keeper<'_> {
+impl RejectedWriter<'_> {
     /// Writes refused records. They are synced to the disk when this is ready.
     ///
     /// # Errors
     /// The records are not on the disk, so the batch must be refused; the text states the cause.
-    pub(super) async fn refused(&self, refused: &[Refused]) -> Result<(), String> {
-        let entry = |one: &Refused| Entry {
+    pub(super) async fn refused(&self, refused: &[RefusedRequest]) -> Result<(), String> {
+        let entry = |one: &RefusedRequest| Entry {
             status: one.reason.status.clone(),
             message: one.reason.text.clone(),
             ..self.entry(&one.request)
