@@ -74,6 +74,8 @@ impl Extent {
     const PICKED: usize = size_of::<RecordSpan>() + 4 * size_of::<u32>() + 2 * size_of::<Bytes>();
     /// Bytes for a break: two groups, each with its entry in a map, a header, and slices.
     const BREAK: usize = 768;
+    /// Bytes for a few parts at once, whatever is in them: the lists of their slices, and the headers of their groups.
+    const PARTS: usize = 2 << 10;
 
     /// That of a batch.
     ///
@@ -106,7 +108,8 @@ impl Extent {
     /// The most bytes of memory, besides the batch, that splitting it by size takes, with a few of the parts at once.
     pub fn bytes_to_split(self) -> usize {
         let places = self.records.saturating_mul(Extent::PLACE).saturating_add(self.around);
-        places.saturating_add(self.breaks.saturating_add(1).saturating_mul(Extent::BREAK))
+        let breaks = self.breaks.saturating_add(1).saturating_mul(Extent::BREAK);
+        places.saturating_add(breaks).saturating_add(Extent::PARTS)
     }
 
     /// The same for requests of some of its records, one after the other.
