@@ -15,11 +15,12 @@ use jiff::Timestamp;
 
 use crate::encoding::envelope::Extent;
 use crate::encoding::json::Malformation;
+use crate::encoding::tag::Brought;
 use crate::encoding::protocol::{Documents, Otlp, Vector};
 use crate::encoding::{
     Format, Inbound, Protocol, RecordInfo, RecordSpan, Rope, Signal, TagInto, TagOutcome, Tags, Value, json,
 };
-use crate::enrich::{self, Enrichments};
+use crate::enrich::{Enricher, Enrichments};
 use crate::fields::{FieldId, PathTrie};
 use crate::intel::allowlist::Listing;
 use crate::intel::snapshot::Snapshot;
@@ -73,6 +74,7 @@ pub struct Detector {
 /// What goes on from record to record of a batch.
 struct Pass<'w> {
     matcher: Matcher<'w>,
+    enricher: Enricher<'w>,
     report: Report,
     ledger: Ledger,
     arrival: Timestamp,
@@ -162,9 +164,9 @@ impl Detector {
         work: &Work,
         listen: &mut dyn FnMut(&Hit),
     ) -> Result<(Matched, Report), DetectError> {
-        let matcher = Matcher::new(&self.snapshot);
+        let (matcher, enricher) = (Matcher::new(&self.snapshot), Enricher::new(&self.snapshot));
         let (report, ledger) = (Report::default(), Ledger::new(self.budgets));
-        let mut pass = Pass { matcher, report, ledger, arrival, work, reserve: 0, listen };
+        let mut pass = Pass { matcher, enricher, report, ledger, arrival, work, reserve: 0, listen };
         pass.matcher.set_limit(self.budgets.record_findings);
         let matched = match format {
             Format::Otlp => self.records::<Otlp>(message, pass),
@@ -292,7 +294,7 @@ impl Detector {
             return Ok(None);
         }
         pass.work.take(cost(record.len(), 0))?;
-        let tagged = P::tag(record, &Tags { into: self.tag_into, enrichments: &[], inbound });
+        let tagged = P::tag(record, &Tags { into: self.tag_into, enrichments: Brought::NONE, inbound });
         // What arrived is none of ours after all, or stands where nothing can be changed.
         let Some((tagged, outcome)) = tagged.ok().filter(|(_, outcome)| outcome.changed) else { return Ok(None) };
         pass.work.take(tagged.len().saturating_sub(record.len()))?;
@@ -309,7 +311,7 @@ impl Detector {
     /// Tags a record as far as budgets and room go, and counts its hits if it is tagged or listed.
     fn mark<P: Protocol>(&self, record: &[u8], verdict: &mut Verdict, pass: &mut Pass<'_>) -> Result<Marked, Stop> {
         let mut tagged = None;
-        if let Some(enrichments) = self.enrichments(record, verdict, pass) {
+        if let Some(enrichments) = self.enrichments(record, verdict, pass)? {
             pass.work.take(cost(record.len(), enrichments.bytes))?;
             tagged = Some(P::tag(record, &self.tags(&enrichments)));
         }
@@ -341,38 +343,53 @@ impl Detector {
     }
 
     /// The enrichments of a record that the batch has room for, and which budgets they exceed.
-    fn enrichments(&self, record: &[u8], verdict: &mut Verdict, pass: &Pass<'_>) -> Option<Enrichments> {
+    fn enrichments(
+        &self,
+        record: &[u8],
+        verdict: &mut Verdict,
+        pass: &mut Pass<'_>,
+    ) -> Result<Option<Enrichments>, Stop> {
+        let (work, ledger, kept) = (pass.work, &pass.ledger, pass.enricher.bytes());
+        // A batch that cannot be cut even without tags gains nothing from going without them.
+        let has_room = |needed: usize| {
+            let fits = |room| needed.saturating_add(if pass.reserve <= room { pass.reserve } else { 0 }) <= room;
+            work.left_alone().is_none_or(fits)
+        };
         // A batch that would fit without its tags is not refused for them: it would be refused again and again. What is
         // written for it here, a sink may copy once more.
         let fits = |form, tags| {
-            let needed = cost(record.len(), tags).saturating_mul(2).saturating_add(pass.ledger.written());
-            let has_room = |room: usize| {
-                // A batch that cannot be cut even without tags gains nothing from going without them.
-                let reserve = if pass.reserve <= room { pass.reserve } else { 0 };
-                needed.saturating_add(reserve) <= room
-            };
-            pass.work.left_alone().is_none_or(has_room) && pass.ledger.fits(form, record.len(), tags)
+            let needed = cost(record.len(), tags).saturating_mul(2).saturating_add(ledger.written());
+            has_room(needed) && ledger.fits(form, record.len(), tags)
         };
+        let mut made = None;
         if fits(Form::Full, LEAST_TAG) {
-            let all = self.all_enrichments(verdict);
+            let all = self.all_enrichments(verdict, &mut pass.enricher);
             if fits(Form::Full, all.bytes) {
                 verdict.exceeded.insert(Budget::RecordTagBytes, all.is_cut);
-                return Some(all);
+                made = Some(all);
             }
         }
-        verdict.exceeded.insert(Budget::BatchTagBytes, true);
-        let short = enrich::short(&self.snapshot, &verdict.hits);
-        fits(Form::Short, short.bytes).then_some(short)
+        if made.is_none() {
+            verdict.exceeded.insert(Budget::BatchTagBytes, true);
+            let short = pass.enricher.short(&verdict.hits, &verdict.facts);
+            made = fits(Form::Short, short.bytes).then_some(short);
+        }
+        let more = pass.enricher.bytes() - kept;
+        let tagged = made.as_ref().map_or(0, |made| cost(record.len(), made.bytes).saturating_mul(2));
+        match has_room(tagged.saturating_add(ledger.written()).saturating_add(more)) {
+            true => work.take(more)?,
+            false => pass.enricher.keep_nothing(),
+        }
+        Ok(made)
     }
 
-    fn all_enrichments(&self, verdict: &Verdict) -> Enrichments {
+    fn all_enrichments(&self, verdict: &Verdict, enricher: &mut Enricher<'_>) -> Enrichments {
         let Verdict { hits, hit_listings, facts, exceeded, .. } = verdict;
-        let max_bytes = self.budgets.record_tag_bytes;
-        enrich::enrichments(&self.snapshot, hits, hit_listings, facts, max_bytes, !exceeded.is_empty())
+        enricher.enrichments(hits, hit_listings, facts, self.budgets.record_tag_bytes, !exceeded.is_empty())
     }
 
     fn tags<'e>(&self, enrichments: &'e Enrichments) -> Tags<'e> {
-        Tags { into: self.tag_into, enrichments: &enrichments.values, inbound: self.inbound() }
+        Tags { into: self.tag_into, enrichments: Brought::Hits(&enrichments.values), inbound: self.inbound() }
     }
 
     /// Matches one JSON document at the fields of `trie`: the snapshot's own, or more of them for `explain`. A text that
@@ -401,7 +418,8 @@ impl Detector {
     /// # Errors
     /// The text does not begin like a document.
     pub fn tag_document(&self, document: &[u8], verdict: &Verdict) -> Result<Vec<u8>, json::JsonError> {
-        json::tag(document, &self.tags(&self.all_enrichments(verdict))).map(|(tagged, _)| tagged)
+        let enrichments = self.all_enrichments(verdict, &mut Enricher::new(&self.snapshot));
+        json::tag(document, &self.tags(&enrichments)).map(|(tagged, _)| tagged)
     }
 
     /// A document without hits that arrived with enrichments, when handling these as the policy says changes it.
@@ -412,7 +430,7 @@ impl Detector {
         {
             return None;
         }
-        let tagged = json::tag(document, &Tags { into: self.tag_into, enrichments: &[], inbound });
+        let tagged = json::tag(document, &Tags { into: self.tag_into, enrichments: Brought::NONE, inbound });
         tagged.ok().filter(|(_, outcome)| outcome.changed).map(|(tagged, _)| tagged)
     }
 

@@ -1,14 +1,19 @@
 //! A hit as ECS: one element of `threat.enrichments` (ECS threat fields, `threat.enrichments.indicator.*` and
 //! `threat.enrichments.matched.*`). The few fields that are not ECS are declared in `docs/output.md`.
 
-use std::collections::HashSet;
+use std::hash::BuildHasher;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+use hashbrown::{HashSet, HashTable};
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
 
+use crate::encoding::tag::{Enrichment, Frame, Node};
+use crate::fields::FieldId;
 use crate::intel::allowlist::Listing;
-use crate::intel::snapshot::{Snapshot, derived_id};
+use crate::intel::indicator::Context;
+use crate::intel::snapshot::{Snapshot, Stored, derived_id};
 use crate::matcher::{Hit, rank};
 use crate::observable::Kind;
 use crate::policy::EventFacts;
@@ -35,105 +40,184 @@ impl Detection {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Enrichments {
     /// One for each (indicator, field).
-    pub values: Vec<Value>,
+    pub values: Vec<Enrichment>,
     /// At least as many bytes as they take in any encoding.
     pub bytes: usize,
     /// Some were left out because of their bytes.
     pub is_cut: bool,
 }
 
-/// The enrichments of an event's hits, in the order of the hits. `listings` are the allowlists that hold the value of each
-/// hit. With `is_truncated` each says that the event has more. When they have more than `max_bytes`, the best ones stay, by
-/// [`rank`], and at least a short one of the best hit.
-pub fn enrichments(
-    snapshot: &Snapshot,
-    hits: &[Hit],
-    listings: &[Vec<Listing>],
-    facts: &EventFacts,
-    max_bytes: usize,
-    is_truncated: bool,
-) -> Enrichments {
-    let mut order: Vec<(&Hit, &[Listing])> = hits.iter().zip(listings.iter().map(Vec::as_slice)).collect();
-    let all = in_order(snapshot, &order, facts, max_bytes, is_truncated);
-    if !all.is_cut {
-        return all;
+/// Makes the enrichments of the events of a batch. What it makes of an indicator it keeps for the events to come, as far
+/// as [`KEPT_BYTES`] go.
+#[derive(Debug)]
+pub struct Enricher<'s> {
+    snapshot: &'s Snapshot,
+    kept: HashTable<Arc<Known>>,
+    hasher: RandomState,
+    /// Bytes that are kept, and how many may be.
+    bytes: usize,
+    limit: usize,
+    /// The time of the event before, as text.
+    time: Option<(Timestamp, Arc<str>)>,
+}
+
+/// The most bytes that an [`Enricher`] keeps.
+pub const KEPT_BYTES: usize = 256 << 10;
+
+/// What was made of an indicator that was found at a field.
+#[derive(Debug)]
+struct Known {
+    indicator: u32,
+    field: FieldId,
+    kind: Kind,
+    name: Arc<str>,
+    form: Form,
+    listings: Vec<Arc<str>>,
+    id: Arc<str>,
+    feed: Arc<str>,
+    frame: Arc<Frame>,
+}
+
+/// How much an enrichment says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Form {
+    /// All of it.
+    Whole,
+    /// All of it, and that the event has more.
+    Truncated,
+    /// Which indicator was found where, and that there is more.
+    Short,
+}
+
+impl<'s> Enricher<'s> {
+    /// For hits of this snapshot.
+    pub fn new(snapshot: &'s Snapshot) -> Enricher<'s> {
+        let (kept, hasher) = (HashTable::new(), RandomState::default());
+        Enricher { snapshot, kept, hasher, bytes: 0, limit: KEPT_BYTES, time: None }
     }
-    order.sort_by_cached_key(|(hit, _)| rank(snapshot, hit));
-    let best = in_order(snapshot, &order, facts, max_bytes, true);
-    match best.values.is_empty() {
-        true => Enrichments { is_cut: true, ..short(snapshot, hits) },
-        false => best,
+
+    /// Bytes that it keeps.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Gives back what it keeps, and keeps nothing any more.
+    pub fn keep_nothing(&mut self) {
+        self.kept = HashTable::new();
+        (self.bytes, self.limit) = (0, 0);
+    }
+
+    /// The enrichments of an event's hits, in the order of the hits. `listings` are the allowlists that hold the value of
+    /// each hit. With `is_truncated` each says that the event has more. When they have more than `max_bytes`, the best ones
+    /// stay, by [`rank`], and at least a short one of the best hit.
+    pub fn enrichments(
+        &mut self,
+        hits: &[Hit],
+        listings: &[Vec<Listing>],
+        facts: &EventFacts,
+        max_bytes: usize,
+        is_truncated: bool,
+    ) -> Enrichments {
+        let mut order: Vec<(&Hit, &[Listing])> = hits.iter().zip(listings.iter().map(Vec::as_slice)).collect();
+        let form = if is_truncated { Form::Truncated } else { Form::Whole };
+        let all = self.in_order(&order, facts, max_bytes, form);
+        if !all.is_cut {
+            return all;
+        }
+        order.sort_by_cached_key(|(hit, _)| rank(self.snapshot, hit));
+        let best = self.in_order(&order, facts, max_bytes, Form::Truncated);
+        match best.values.is_empty() {
+            true => Enrichments { is_cut: true, ..self.short(hits, facts) },
+            false => best,
+        }
+    }
+
+    /// The best hit in a few words, for an event whose enrichments there is no room for: which indicator was found where,
+    /// and that there is more.
+    pub fn short(&mut self, hits: &[Hit], facts: &EventFacts) -> Enrichments {
+        let Some(hit) = hits.iter().min_by_key(|hit| rank(self.snapshot, hit)) else { return Enrichments::default() };
+        let known = self.known(hit, &[], Form::Short);
+        let value = Enrichment::new(Arc::clone(&known.frame), Arc::clone(&hit.value), self.time(facts.time));
+        Enrichments { bytes: value.bytes(), values: vec![value], is_cut: false }
+    }
+
+    fn in_order(
+        &mut self,
+        hits: &[(&Hit, &[Listing])],
+        facts: &EventFacts,
+        max_bytes: usize,
+        form: Form,
+    ) -> Enrichments {
+        let (mut seen, mut all) = (HashSet::new(), Enrichments::default());
+        for (hit, listings) in hits {
+            let known = self.known(hit, listings, form);
+            if hits.len() > 1 && !seen.insert((Arc::clone(&known.id), Arc::clone(&known.feed), hit.field)) {
+                continue;
+            }
+            let value = Enrichment::new(Arc::clone(&known.frame), Arc::clone(&hit.value), self.time(facts.time));
+            let bytes = value.bytes();
+            if all.bytes.saturating_add(bytes) > max_bytes {
+                all.is_cut = true;
+                break;
+            }
+            all.bytes += bytes;
+            all.values.push(value);
+        }
+        all
+    }
+
+    fn time(&mut self, time: Timestamp) -> Arc<str> {
+        match &self.time {
+            Some((known, text)) if *known == time => Arc::clone(text),
+            _ => {
+                let text: Arc<str> = time.to_string().into();
+                self.time = Some((time, Arc::clone(&text)));
+                text
+            }
+        }
+    }
+
+    fn known(&mut self, hit: &Hit, listings: &[Listing], form: Form) -> Arc<Known> {
+        let indicator = hit.posting.indicator;
+        let hash = self.hasher.hash_one((indicator, hit.field, hit.kind, form, hit.name.as_str()));
+        let is_it = |known: &Arc<Known>| {
+            (known.indicator, known.field, known.kind, known.form) == (indicator, hit.field, hit.kind, form)
+                && *known.name == *hit.name
+                && known.listings.iter().eq(listings.iter().map(|listing| &listing.list))
+        };
+        if let Some(known) = self.kept.find(hash, is_it) {
+            return Arc::clone(known);
+        }
+        let known = Arc::new(make(self.snapshot, hit, listings, form));
+        let bytes = known.bytes();
+        if self.bytes + bytes <= self.limit {
+            self.bytes += bytes;
+            let hasher = &self.hasher;
+            let hash_of = |known: &Arc<Known>| {
+                hasher.hash_one((known.indicator, known.field, known.kind, known.form, &*known.name))
+            };
+            self.kept.insert_unique(hash, Arc::clone(&known), hash_of);
+        }
+        known
     }
 }
 
-/// The best hit in a few words, for an event whose enrichments there is no room for: which indicator was found where, and
-/// that there is more.
-pub fn short(snapshot: &Snapshot, hits: &[Hit]) -> Enrichments {
-    let Some(hit) = hits.iter().min_by_key(|hit| rank(snapshot, hit)) else { return Enrichments::default() };
-    let feed = snapshot.feed_of(hit.posting.indicator);
-    let value = json!({
-        "indicator": { "type": stix_type(snapshot, hit), "name": hit.name, "provider": feed.name },
-        "matched": { "field": snapshot.table().get(hit.field).name, "id": indicator_id(snapshot, hit) },
-        "feed": { "name": feed.name },
-        "hotlist": {
-            "rule": rule_name(&feed.name),
-            "detection": Detection::Live.as_str(),
-            "snapshot": &**snapshot.name(),
-            "truncated": true,
-        },
-    });
-    Enrichments { bytes: weight(&value), values: vec![value], is_cut: false }
-}
-
-fn in_order(
-    snapshot: &Snapshot,
-    hits: &[(&Hit, &[Listing])],
-    facts: &EventFacts,
-    max_bytes: usize,
-    is_truncated: bool,
-) -> Enrichments {
-    let (mut seen, mut all) = (HashSet::new(), Enrichments::default());
-    for (hit, listings) in hits {
-        let feed = &snapshot.feed_of(hit.posting.indicator).name;
-        if !seen.insert((indicator_id(snapshot, hit), feed, hit.field)) {
-            continue;
-        }
-        let value = enrichment(snapshot, hit, listings, facts, is_truncated);
-        let bytes = weight(&value);
-        if all.bytes.saturating_add(bytes) > max_bytes {
-            all.is_cut = true;
-            break;
-        }
-        all.bytes += bytes;
-        all.values.push(value);
+impl Known {
+    /// At least as many bytes as it takes among others.
+    fn bytes(&self) -> usize {
+        let texts = self.id.len() + self.feed.len() + self.name.len();
+        2 * size_of::<Known>() + self.frame.bytes() + texts + self.listings.len() * size_of::<Arc<str>>()
     }
-    all
-}
-
-/// At least as many bytes as a value takes as JSON, and with tags and lengths of up to three bytes as protobuf.
-fn weight(value: &Value) -> usize {
-    /// Tags and lengths of a member of an OTLP key-value list whose value is another; JSON needs less around a value.
-    const AROUND: usize = 24;
-    /// What JSON writes for a control character, less the character.
-    const ESCAPED: usize = 5;
-    let text = |text: &str| {
-        let escaped = text.bytes().filter(|byte| *byte < b' ' || matches!(byte, b'"' | b'\\' | 0x7f)).count();
-        AROUND + text.len() + ESCAPED * escaped
-    };
-    AROUND
-        + match value {
-            Value::Null | Value::Bool(_) | Value::Number(_) => AROUND,
-            Value::String(string) => text(string),
-            Value::Array(values) => values.iter().map(weight).sum(),
-            Value::Object(members) => members.iter().map(|(key, value)| text(key) + weight(value)).sum(),
-        }
 }
 
 /// The id of the indicator behind a hit.
 pub fn indicator_id(snapshot: &Snapshot, hit: &Hit) -> String {
-    let indicator = snapshot.indicator(hit.posting.indicator);
-    match indicator.id {
-        Some(id) => id.into(),
+    id_of(snapshot, &snapshot.indicator(hit.posting.indicator), hit)
+}
+
+fn id_of(snapshot: &Snapshot, indicator: &Stored, hit: &Hit) -> String {
+    match &indicator.id {
+        Some(id) => id.to_string(),
         None => derived_id(&snapshot.feed_of(hit.posting.indicator).name, hit.kind, &hit.name),
     }
 }
@@ -143,64 +227,76 @@ pub fn rule_name(feed: &str) -> String {
     format!("feed:{feed}")
 }
 
-fn enrichment(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], facts: &EventFacts, is_truncated: bool) -> Value {
+fn make(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], form: Form) -> Known {
     let indicator = snapshot.indicator(hit.posting.indicator);
-    let feed = snapshot.feed_of(hit.posting.indicator);
-    let context = &indicator.context;
-    let mut shown = Map::new();
-    shown.insert("type".into(), stix_type(snapshot, hit).into());
-    shown.insert("name".into(), hit.name.as_str().into());
+    let feed: Arc<str> = snapshot.feed_of(hit.posting.indicator).name.as_str().into();
+    let (name, id): (Arc<str>, Arc<str>) = (hit.name.as_str().into(), id_of(snapshot, &indicator, hit).into());
+    let mut shown = Vec::with_capacity(10);
+    shown.push(("type", stix_type(snapshot, hit)));
+    shown.push(("name", Node::Text(Arc::clone(&name))));
+    if form != Form::Short {
+        describe(&mut shown, &indicator.context, &feed);
+        shown.extend(value_fields(hit, &name));
+    } else {
+        shown.push(("provider", Node::Text(Arc::clone(&feed))));
+    }
+    let field = ("field", Node::Text(snapshot.table().get(hit.field).name.as_str().into()));
+    let matched_id = ("id", Node::Text(Arc::clone(&id)));
+    let matched = match form {
+        Form::Short => vec![field, matched_id],
+        Form::Whole | Form::Truncated => vec![
+            ("atomic", Node::EventValue),
+            field,
+            matched_id,
+            ("type", Node::Word("indicator_match_rule")),
+            ("occurred", Node::EventTime),
+        ],
+    };
+    let mut own = Vec::with_capacity(5);
+    own.push(("rule", Node::Text(rule_name(&feed).into())));
+    own.push(("detection", Node::Word(Detection::Live.as_str())));
+    own.push(("snapshot", Node::Text(Arc::clone(snapshot.name()))));
+    let listings: Vec<Arc<str>> = listings.iter().map(|listing| Arc::clone(&listing.list)).collect();
+    if !listings.is_empty() {
+        own.push(("allowlists", Node::Texts(listings.clone())));
+    }
+    if form != Form::Whole {
+        own.push(("truncated", Node::True));
+    }
+    let frame = Arc::new(Frame::new(Node::Object(vec![
+        ("indicator", Node::Object(shown)),
+        ("matched", Node::Object(matched)),
+        ("feed", Node::Object(vec![("name", Node::Text(Arc::clone(&feed)))])),
+        ("hotlist", Node::Object(own)),
+    ])));
+    Known { indicator: hit.posting.indicator, field: hit.field, kind: hit.kind, name, form, listings, id, feed, frame }
+}
+
+/// What a feed says of an indicator.
+fn describe(shown: &mut Vec<(&'static str, Node)>, context: &Context, feed: &Arc<str>) {
+    let text = |text: &str| Node::Text(text.into());
     let description = match (&context.name, &context.description) {
-        (Some(name), Some(description)) => Some(format!("{name}: {description}")),
-        (Some(one), None) | (None, Some(one)) => Some(one.to_string()),
+        (Some(name), Some(description)) => Some(text(&format!("{name}: {description}"))),
+        (Some(one), None) | (None, Some(one)) => Some(text(one)),
         (None, None) => None,
     };
-    if let Some(description) = description {
-        shown.insert("description".into(), description.into());
-    }
-    shown.insert("provider".into(), feed.name.as_str().into());
-    shown.insert("confidence".into(), context.confidence.as_str().into());
-    let time = |time: Option<Timestamp>| time.map(|time| Value::from(time.to_string()));
-    for (key, value) in [
+    shown.extend(description.map(|description| ("description", description)));
+    shown.push(("provider", Node::Text(Arc::clone(feed))));
+    shown.push(("confidence", Node::Word(context.confidence.as_str())));
+    let time = |time: Option<Timestamp>| time.map(|time| text(&time.to_string()));
+    for (key, node) in [
         ("first_seen", time(context.first_seen)),
         ("last_seen", time(context.last_seen)),
-        ("marking", context.tlp.map(|tlp| json!({ "tlp": tlp.as_str() }))),
-        ("reference", context.reference.as_deref().map(Value::from)),
+        ("marking", context.tlp.map(|tlp| Node::Object(vec![("tlp", Node::Word(tlp.as_str()))]))),
+        ("reference", context.reference.as_deref().map(text)),
     ] {
-        if let Some(value) = value {
-            shown.insert(key.into(), value);
-        }
+        shown.extend(node.map(|node| (key, node)));
     }
-    if let Some((key, value)) = value_fields(hit) {
-        shown.insert(key.into(), value);
-    }
-    let mut own = Map::new();
-    own.insert("rule".into(), rule_name(&feed.name).into());
-    own.insert("detection".into(), Detection::Live.as_str().into());
-    own.insert("snapshot".into(), snapshot.name().as_ref().into());
-    if !listings.is_empty() {
-        own.insert("allowlists".into(), listings.iter().map(|listing| &*listing.list).collect());
-    }
-    if is_truncated {
-        own.insert("truncated".into(), true.into());
-    }
-    json!({
-        "indicator": shown,
-        "matched": {
-            "atomic": String::from_utf8_lossy(&hit.value),
-            "field": snapshot.table().get(hit.field).name,
-            "id": indicator_id(snapshot, hit),
-            "type": "indicator_match_rule",
-            "occurred": facts.time.to_string(),
-        },
-        "feed": { "name": feed.name },
-        "hotlist": own,
-    })
 }
 
 /// The STIX 2.1 object type of what was found (`threat.indicator.type`). The wider fields say it with their STIX path.
-fn stix_type<'s>(snapshot: &'s Snapshot, hit: &Hit) -> &'s str {
-    match hit.kind {
+fn stix_type(snapshot: &Snapshot, hit: &Hit) -> Node {
+    Node::Word(match hit.kind {
         Kind::Ip if hit.name.contains(':') => "ipv6-addr",
         Kind::Ip => "ipv4-addr",
         Kind::Domain => "domain-name",
@@ -210,31 +306,32 @@ fn stix_type<'s>(snapshot: &'s Snapshot, hit: &Hit) -> &'s str {
         Kind::User => "user-account",
         Kind::Path | Kind::Name | Kind::DnsType | Kind::Text | Kind::Number | Kind::Time => {
             let paths = &snapshot.table().get(hit.field).stix_paths;
-            paths.first().and_then(|path| path.split_once(':')).map_or("artifact", |(object, _)| object)
+            let object = paths.first().and_then(|path| path.split_once(':')).map(|(object, _)| object);
+            return object.map_or(Node::Word("artifact"), |object| Node::Text(object.into()));
         }
-    }
+    })
 }
 
 /// The ECS field that carries the indicator's value, for the kinds that have one.
-fn value_fields(hit: &Hit) -> Option<(&'static str, Value)> {
-    let name = hit.name.as_str();
+fn value_fields(hit: &Hit, name: &Arc<str>) -> Option<(&'static str, Node)> {
+    let text = || Node::Text(Arc::clone(name));
     match hit.kind {
         // ECS types the field as an address, so a network is told by `name` alone.
-        Kind::Ip => name.parse::<IpAddr>().ok().map(|address| ("ip", Value::from(address.to_string()))),
-        Kind::Domain => Some(("url", json!({ "domain": name }))),
+        Kind::Ip => name.parse::<IpAddr>().ok().map(|address| ("ip", Node::Text(address.to_string().into()))),
+        Kind::Domain => Some(("url", Node::Object(vec![("domain", text())]))),
         Kind::Url => {
             let host = crate::observable::url::canonical(name.as_bytes()).map(|url| url.host().to_owned());
-            let mut url = Map::new();
-            url.insert("full".into(), name.into());
+            let mut url = vec![("full", text())];
             if let Some(host) = host.filter(|host| !host.is_empty()) {
-                url.insert("domain".into(), host.into());
+                url.push(("domain", Node::Text(host.into())));
             }
-            Some(("url", Value::Object(url)))
+            Some(("url", Node::Object(url)))
         }
         Kind::Md5 | Kind::Sha1 | Kind::Sha256 | Kind::Sha512 | Kind::Ssdeep => {
-            Some(("file", json!({ "hash": { hit.kind.as_str(): name } })))
+            let hash = Node::Object(vec![(hit.kind.as_str(), text())]);
+            Some(("file", Node::Object(vec![("hash", hash)])))
         }
-        Kind::Email => Some(("email", json!({ "address": name }))),
+        Kind::Email => Some(("email", Node::Object(vec![("address", text())]))),
         _ => None,
     }
 }

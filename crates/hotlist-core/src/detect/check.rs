@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::Detector;
-use crate::enrich;
+use crate::enrich::{self, Enricher};
 use crate::fields::{Field, FieldKind};
 use crate::matcher::Matcher;
 use crate::observable::{Kind, domain, email, hash, ip, number, path, text, time, url, user};
@@ -150,7 +150,7 @@ impl Detector {
         let Ok(verdict) = self.document(event.as_bytes(), self.snapshot.trie(), &mut matcher, now) else {
             return Ok(Vec::new());
         };
-        let mut seen = HashSet::new();
+        let (mut seen, mut enricher) = (HashSet::new(), Enricher::new(&self.snapshot));
         let known = verdict.hits.iter().zip(&verdict.hit_listings).filter_map(|(hit, listings)| {
             let feed = self.snapshot.feed_of(hit.posting.indicator).name.clone();
             let id = enrich::indicator_id(&self.snapshot, hit);
@@ -158,8 +158,8 @@ impl Detector {
                 return None;
             }
             let one = (std::slice::from_ref(hit), std::slice::from_ref(listings));
-            let enrichment = enrich::enrichments(&self.snapshot, one.0, one.1, &verdict.facts, usize::MAX, false);
-            let enrichment = enrichment.values.into_iter().next()?;
+            let enrichment = enricher.enrichments(one.0, one.1, &verdict.facts, usize::MAX, false);
+            let enrichment = enrichment.values.first()?.to_value();
             let (indicator, kind) = (hit.name.clone(), hit.kind);
             Some(Known { indicator, feed, id, kind, enrichment: enrichment.to_string().into() })
         });

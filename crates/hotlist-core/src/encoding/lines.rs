@@ -103,11 +103,11 @@ fn complete(out: &mut Vec<u8>, document: &[u8], time: Option<Timestamp>, beside:
         let found = json::find(document, &[b"@timestamp", OTHERWISE.as_bytes(), OPENTELEMETRY.as_bytes()])?;
         let is_free = |place: usize| found.get(place) == Some(&false);
         if let Some(time) = time.filter(|_| is_free(0)) {
-            more.push(("@timestamp".to_owned(), format!("\"{time:.9}\"").into_bytes()));
+            more.push(("@timestamp".into(), format!("\"{time:.9}\"").into_bytes()));
         }
         let free = [(2, OPENTELEMETRY), (1, OTHERWISE)].into_iter().find(|(place, _)| is_free(*place));
         if let Some((_, name)) = free.filter(|_| !beside.is_empty()) {
-            more.push((name.to_owned(), [b"{", beside, b"}"].concat()));
+            more.push((name.into(), [b"{", beside, b"}"].concat()));
         }
     }
     match more.is_empty() {

@@ -13,6 +13,7 @@
 //! - What arrived with equal `matched.id`, `matched.field` and `feed.name` is replaced, so that a second pass adds nothing
 //!   twice and nothing forged stands for a hit; what else arrived is as [`Inbound`] says.
 
+mod enrichment;
 mod list;
 mod path;
 
@@ -20,6 +21,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+pub use self::enrichment::{Brought, Enrichment, Frame, Node};
 pub(crate) use self::list::holds_word;
 use self::list::{Ours, Rewrite};
 use super::TagInto;
@@ -47,7 +49,7 @@ pub struct Tags<'a> {
     /// Where to, in a record that has more than one place.
     pub into: TagInto,
     /// Objects of `threat.enrichments`; none when the record does not hit.
-    pub enrichments: &'a [Value],
+    pub enrichments: Brought<'a>,
     /// What to do with those that are there.
     pub inbound: Inbound,
 }
@@ -60,12 +62,12 @@ impl<'a> Tags<'a> {
 
     /// Enrichments, by the defaults.
     pub fn of(enrichments: &'a [Value]) -> Tags<'a> {
-        Tags { into: TagInto::Auto, enrichments, inbound: Inbound::Mark }
+        Tags { into: TagInto::Auto, enrichments: Brought::Values(enrichments), inbound: Inbound::Mark }
     }
 
     /// No enrichments: only what arrived is handled.
     pub(crate) fn without_enrichments(self) -> Tags<'static> {
-        Tags { enrichments: &[], into: self.into, inbound: self.inbound }
+        Tags { enrichments: Brought::NONE, into: self.into, inbound: self.inbound }
     }
 
     /// Whether there is nothing to do, whatever the record holds.
@@ -138,7 +140,7 @@ pub(crate) struct Edits {
     /// New values by index of the entry, ascending; `None` removes the entry.
     pub(crate) replaced: Vec<(usize, Option<Vec<u8>>)>,
     /// New members.
-    pub(crate) appended: Vec<(String, Vec<u8>)>,
+    pub(crate) appended: Vec<(Cow<'static, str>, Vec<u8>)>,
 }
 
 impl Edits {
@@ -146,11 +148,21 @@ impl Edits {
         self.replaced.is_empty() && self.appended.is_empty()
     }
 
+    /// At least the bytes that they add, but for lengths that grow around them.
+    pub(crate) fn bytes(&self) -> usize {
+        let replaced: usize = self.replaced.iter().filter_map(|(_, value)| value.as_ref()).map(Vec::len).sum();
+        let appended: usize = self.appended.iter().map(|(key, value)| key.len() + value.len() + AROUND_ENTRY).sum();
+        replaced + appended
+    }
+
     /// One new member.
-    fn append(&mut self, key: &str, value: Vec<u8>) {
-        self.appended.push((key.to_owned(), value));
+    fn append(&mut self, key: &'static str, value: Vec<u8>) {
+        self.appended.push((Cow::Borrowed(key), value));
     }
 }
+
+/// What stands around the key and the value of a new member, at most: tags and lengths, or a comma, quotes and a colon.
+const AROUND_ENTRY: usize = 20;
 
 /// How one encoding spells values.
 pub(crate) trait Codec {
@@ -160,6 +172,18 @@ pub(crate) trait Codec {
     fn shape(value: &[u8]) -> Result<Shape<'_>, Self::Error>;
     /// Encodes a value.
     fn encode(value: &Value) -> Vec<u8>;
+    /// Appends a text; what is no UTF-8 in it is replaced.
+    fn put_text(out: &mut Vec<u8>, text: &[u8]);
+    /// Appends the boolean.
+    fn put_true(out: &mut Vec<u8>);
+    /// Appends an object whose members `put` appends with [`Codec::put_member`].
+    fn put_object(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>));
+    /// Appends a member whose value `put` appends. The key has nothing that JSON escapes.
+    fn put_member(out: &mut Vec<u8>, key: &str, put: impl FnOnce(&mut Vec<u8>));
+    /// Appends an array whose elements `put` appends with [`Codec::put_element`].
+    fn put_array(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>));
+    /// Appends an element that `put` appends.
+    fn put_element(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>));
     /// An array of encoded elements.
     fn array(elements: &[&[u8]]) -> Vec<u8>;
     /// An encoded array with edits, everything else as it is.
@@ -196,17 +220,18 @@ pub(crate) fn plan<C: Codec>(
     words: &[&str],
     spelling: Spelling,
 ) -> (Option<Edits>, TagOutcome) {
-    place::<C>(entries, Ours::new::<C>(tags.enrichments, true), tags.inbound, words, spelling)
+    place::<C>(entries, Ours::new(tags.enrichments, true), tags.inbound, words, spelling)
 }
 
 /// As [`plan`], for enrichments that another part of the same record holds: nothing there is forged by being the same.
 pub(crate) fn join<C: Codec>(entries: &[Entry<'_>], enrichments: &[Value], words: &[&str]) -> Option<Edits> {
-    place::<C>(entries, Ours::new::<C>(enrichments, false), Inbound::Keep, words, Spelling::Nested).0
+    let ours = Ours::new(Brought::Values(enrichments), false);
+    place::<C>(entries, ours, Inbound::Keep, words, Spelling::Nested).0
 }
 
 fn place<C: Codec>(
     entries: &[Entry<'_>],
-    ours: Ours,
+    ours: Ours<'_>,
     inbound: Inbound,
     words: &[&str],
     spelling: Spelling,
@@ -257,11 +282,13 @@ fn place<C: Codec>(
         rewrite.append::<C>(&mut edits, &target, spelling);
     }
     if !are_words_placed {
-        let words: Vec<Vec<u8>> = words.iter().map(|word| C::encode(&Value::from(*word))).collect();
-        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
         let key = if tags_at.is_some() { OWN_TAGS } else { TAGS };
         rewrite.outcome.own_place |= tags_at.is_some();
-        edits.append(key, C::array(&words));
+        let mut list = Vec::new();
+        C::put_array(&mut list, |out| {
+            words.iter().for_each(|word| C::put_element(out, |out| C::put_text(out, word.as_bytes())));
+        });
+        edits.append(key, list);
     }
     rewrite.outcome.changed = !edits.is_empty();
     (rewrite.outcome.changed.then_some(edits), rewrite.outcome)

@@ -199,6 +199,34 @@ pub fn put_bytes(out: &mut Vec<u8>, number: u32, content: &[u8]) {
     out.extend_from_slice(content);
 }
 
+/// Appends a whole length-delimited field whose content `put` appends. Gives what `put` gives.
+pub fn put_nested<R>(out: &mut Vec<u8>, number: u32, put: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    put_varint(out, u64::from(number) << 3 | 2);
+    // One byte for the length. What is longer than that says moves up.
+    let start = out.len();
+    out.push(0);
+    let result = put(out);
+    let length = out.len() - start - 1;
+    if length < 0x80 {
+        if let Some(low) = out.get_mut(start) {
+            *low = length as u8;
+        }
+    } else {
+        let more = varint_len(length as u64) - 1;
+        out.resize(out.len() + more, 0);
+        out.copy_within(start + 1..start + 1 + length, start + 1 + more);
+        let mut rest = length;
+        for byte in out.iter_mut().skip(start).take(more) {
+            *byte = rest as u8 | 0x80;
+            rest >>= 7;
+        }
+        if let Some(last) = out.get_mut(start + more) {
+            *last = rest as u8;
+        }
+    }
+    result
+}
+
 /// Appends a whole varint field (wire type 0).
 pub fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
     put_varint(out, u64::from(number) << 3);
@@ -285,6 +313,26 @@ mod tests {
             put_varint(&mut message, value);
             prop_assert_eq!(message.len(), 1 + varint_len(value));
             prop_assert_eq!(read(&message).unwrap()[0].payload, Payload::Varint(value));
+        }
+
+        /// What is appended inside a field is the field around it, at every length and depth.
+        #[test]
+        fn nested_is_written_as_from_inside_out(before: Vec<u8>, length in 0usize..40_000, shift in 0u32..16, depth in 0usize..4) {
+            fn put(out: &mut Vec<u8>, content: &[u8], depth: usize) {
+                match depth {
+                    0 => out.extend_from_slice(content),
+                    _ => put_nested(out, 20, |out| put(out, content, depth - 1)),
+                }
+            }
+            let content = vec![7; length >> shift];
+            let mut out = before.clone();
+            put(&mut out, &content, depth);
+            let plain = (0..depth).fold(content, |content, _| {
+                let mut out = Vec::new();
+                put_bytes(&mut out, 20, &content);
+                out
+            });
+            prop_assert_eq!(out, [before, plain].concat());
         }
 
         /// The short cut takes what the plain path takes, or nothing.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::encoding::json;
 use crate::encoding::tag::{Codec, Edits, Entry, Shape, Spelling, TagOutcome, Tags, plan};
-use crate::encoding::wire::{Fields, put_bytes, put_fixed64, put_number};
+use crate::encoding::wire::{Fields, put_bytes, put_fixed64, put_nested, put_number};
 
 impl<D: Dialect> Codec for D {
     type Error = OddRecord;
@@ -37,6 +37,33 @@ impl<D: Dialect> Codec for D {
         encode_json::<D>(value)
     }
 
+    fn put_text(out: &mut Vec<u8>, text: &[u8]) {
+        put_bytes(out, D::NUMBERS.text, String::from_utf8_lossy(text).as_bytes());
+    }
+
+    fn put_true(out: &mut Vec<u8>) {
+        put_number(out, D::NUMBERS.boolean, 1);
+    }
+
+    fn put_object(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
+        put_nested(out, D::NUMBERS.map, put);
+    }
+
+    fn put_member(out: &mut Vec<u8>, key: &str, put: impl FnOnce(&mut Vec<u8>)) {
+        put_nested(out, VALUES, |out| {
+            put_bytes(out, KEY, key.as_bytes());
+            put_nested(out, VALUE, put);
+        });
+    }
+
+    fn put_array(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
+        put_nested(out, D::NUMBERS.array, put);
+    }
+
+    fn put_element(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
+        put_nested(out, VALUES, put);
+    }
+
     fn array(elements: &[&[u8]]) -> Vec<u8> {
         let mut list = Vec::new();
         elements.iter().for_each(|element| put_bytes(&mut list, VALUES, element));
@@ -58,7 +85,7 @@ impl<D: Dialect> Codec for D {
 
 /// A list of elements with edits.
 fn edit_elements(list: &[u8], edits: &Edits) -> Result<Vec<u8>, OddRecord> {
-    let mut out = Vec::with_capacity(list.len() + 512);
+    let mut out = Vec::with_capacity(list.len() + edits.bytes());
     let mut replaced = edits.replaced.iter().peekable();
     let mut fields = Fields::new(list);
     let mut index = 0;

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::{KEY, OddRecord, VALUE, key_value};
 use crate::encoding::tag::{Edits, Entry};
-use crate::encoding::wire::{Fields, Payload, put_bytes};
+use crate::encoding::wire::{Fields, Payload, put_bytes, put_nested};
 
 /// An entry among the fields of a message.
 pub(crate) struct Member<'a> {
@@ -65,7 +65,7 @@ pub(crate) fn edit_members(
     end: usize,
     edits: &Edits,
 ) -> Result<Vec<u8>, OddRecord> {
-    let mut out = Vec::with_capacity(message.len() + 512);
+    let mut out = Vec::with_capacity(message.len() + edits.bytes());
     let mut copied = 0;
     for (index, new) in &edits.replaced {
         if let Some(member) = members.get(*index) {
@@ -78,7 +78,10 @@ pub(crate) fn edit_members(
     }
     out.extend_from_slice(message.get(copied..end).unwrap_or_default());
     for (key, value) in &edits.appended {
-        put_bytes(&mut out, number, &encode_key_value(key.as_bytes(), value));
+        put_nested(&mut out, number, |out| {
+            put_bytes(out, KEY, key.as_bytes());
+            put_bytes(out, VALUE, value);
+        });
     }
     out.extend_from_slice(message.get(end..).unwrap_or_default());
     Ok(out)

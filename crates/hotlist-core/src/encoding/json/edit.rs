@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::JsonError;
 use super::repair::BYTE_ORDER_MARK;
 use super::scan::Scanner;
+use crate::encoding::dialect::write_text;
 use crate::encoding::tag::{Codec, Edits, Entry, Shape, Spelling, TagOutcome, Tags, join, plan};
 
 /// Brings `tags` into a document; see [`crate::encoding::tag`] for where they go. A document that cannot be read to its
@@ -43,7 +44,7 @@ pub(crate) fn merge(document: &[u8], enrichments: &[Value], words: &[&str]) -> R
 }
 
 /// A document with more members at its end, keys and encoded values.
-pub(crate) fn append(document: &[u8], members: Vec<(String, Vec<u8>)>) -> Result<Vec<u8>, JsonError> {
+pub(crate) fn append(document: &[u8], members: Vec<(Cow<'static, str>, Vec<u8>)>) -> Result<Vec<u8>, JsonError> {
     Json::edit(document, &Edits { replaced: Vec::new(), appended: members })
 }
 
@@ -68,6 +69,34 @@ impl Codec for Json {
         value.to_string().into_bytes()
     }
 
+    fn put_text(out: &mut Vec<u8>, text: &[u8]) {
+        write_text(out, text);
+    }
+
+    fn put_true(out: &mut Vec<u8>) {
+        out.extend_from_slice(b"true");
+    }
+
+    fn put_object(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
+        put_container(out, b'{', put);
+    }
+
+    fn put_member(out: &mut Vec<u8>, key: &str, put: impl FnOnce(&mut Vec<u8>)) {
+        out.extend_from_slice(b",\"");
+        out.extend_from_slice(key.as_bytes());
+        out.extend_from_slice(b"\":");
+        put(out);
+    }
+
+    fn put_array(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
+        put_container(out, b'[', put);
+    }
+
+    fn put_element(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
+        out.push(b',');
+        put(out);
+    }
+
     fn array(elements: &[&[u8]]) -> Vec<u8> {
         let mut out = vec![b'['];
         for (index, element) in elements.iter().enumerate() {
@@ -87,6 +116,18 @@ impl Codec for Json {
     fn edit(object: &[u8], edits: &Edits) -> Result<Vec<u8>, JsonError> {
         Ok(Items::whole(object, b'{')?.edit(edits))
     }
+}
+
+/// Appends a container. `put` appends each of its items with a comma before it, of which the first gives way to the bracket.
+fn put_container(out: &mut Vec<u8>, open: u8, put: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    put(out);
+    match out.get_mut(start) {
+        Some(first) => *first = open,
+        None => out.push(open),
+    }
+    // Both brackets are two apart in ASCII.
+    out.push(open + 2);
 }
 
 /// A member of an object or an element of an array, by its places in the text.
@@ -164,7 +205,7 @@ impl<'a> Items<'a> {
     }
 
     fn edit(&self, edits: &Edits) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.text.len() + 512);
+        let mut out = Vec::with_capacity(self.text.len() + edits.bytes());
         let first = self.items.first().map_or(self.end, |item| item.start);
         out.extend_from_slice(self.slice(0..first));
         let (mut replaced, mut before, mut is_empty) = (edits.replaced.iter().peekable(), first, true);
@@ -187,7 +228,7 @@ impl<'a> Items<'a> {
                 out.push(b',');
             }
             if self.has_keys {
-                out.extend_from_slice(&Json::encode(&Value::from(key.as_str())));
+                write_text(&mut out, key.as_bytes());
                 out.push(b':');
             }
             out.extend_from_slice(value);

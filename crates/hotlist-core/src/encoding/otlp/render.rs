@@ -91,7 +91,7 @@ fn with_attributes(document: Vec<u8>, attributes: &[Member<'_>], beside: &mut Ve
                     enrichments.extend(threat.get("enrichments").cloned().map(elements_of).unwrap_or_default());
                 }
             }
-            key if !has(key) => more.push((String::from_utf8_lossy(key).into_owned(), rendered()?)),
+            key if !has(key) => more.push((String::from_utf8_lossy(key).into_owned().into(), rendered()?)),
             key => others.push((key, entry.value)),
         }
     }
@@ -133,5 +133,5 @@ fn attribute_document(attributes: &[Member<'_>], body: Any<'_>) -> Result<Vec<u8
     };
     let mut rendered = Vec::new();
     write_content::<AnyValue>(&mut rendered, body, 1)?;
-    Ok(json::append(&out, vec![(key.to_owned(), rendered)])?)
+    Ok(json::append(&out, vec![(key.into(), rendered)])?)
 }

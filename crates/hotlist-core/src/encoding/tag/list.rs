@@ -1,5 +1,6 @@
 //! Rewriting of what stands where tags go: lists of enrichments and of words. Each element is read once.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -8,44 +9,65 @@ use serde_json::{Value, json};
 
 use super::path::text_at;
 use super::{
-    Change, Codec, ENRICHMENTS, Edits, Entry, Here, Inbound, Place, Shape, Spelling, TagOutcome, UNVERIFIED_WORD, WORD,
+    Brought, Change, Codec, ENRICHMENTS, Edits, Entry, Here, Inbound, Place, Shape, Spelling, TagOutcome, UNVERIFIED_WORD, WORD,
 };
 
 /// Levels of arrays in each other that are followed. Readers flatten them.
 const LEVELS: usize = 4;
 
+/// Bytes that hold the enrichments of most records.
+const TYPICAL: usize = 1 << 10;
+
 /// What makes two enrichments the same: `matched.id`, `matched.field` and `feed.name`.
 type Identity = [Vec<u8>; 3];
 
 /// The enrichments to bring in.
-pub(super) struct Ours {
-    encoded: Vec<Vec<u8>>,
-    by_identity: HashMap<Identity, usize>,
+pub(super) struct Ours<'a> {
+    brought: Brought<'a>,
+    /// Made only for a record that has others.
+    known: OnceCell<Known>,
     /// Whether the same of another origin gives way; else only what is marked as not verified does.
     replaces: bool,
 }
 
-impl Ours {
-    pub(super) fn new<C: Codec>(enrichments: &[Value], replaces: bool) -> Ours {
-        let encoded: Vec<Vec<u8>> = enrichments.iter().map(C::encode).collect();
-        let identified = encoded.iter().enumerate();
-        let by_identity = identified.filter_map(|(index, own)| Some((identity::<C>(own)?, index))).collect();
-        Ours { encoded, by_identity, replaces }
+/// The same, to be told from those that are there.
+struct Known {
+    encoded: Vec<Vec<u8>>,
+    by_identity: HashMap<Identity, usize>,
+}
+
+impl<'a> Ours<'a> {
+    pub(super) fn new(brought: Brought<'a>, replaces: bool) -> Ours<'a> {
+        Ours { brought, known: OnceCell::new(), replaces }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.encoded.is_empty()
+        self.brought.is_empty()
+    }
+
+    fn known<C: Codec>(&self) -> &Known {
+        self.known.get_or_init(|| {
+            let encoded = self.brought.encoded::<C>();
+            let identified = encoded.iter().enumerate();
+            let by_identity = identified.filter_map(|(index, own)| Some((identity::<C>(own)?, index))).collect();
+            Known { encoded, by_identity }
+        })
+    }
+
+    /// Appends them as a list.
+    fn put_list<C: Codec>(&self, out: &mut Vec<u8>) {
+        C::put_array(out, |out| self.brought.put_each::<C>(out, |out, put| C::put_element(out, put)));
     }
 }
 
 /// One pass over a document.
-pub(super) struct Rewrite {
-    pub(super) ours: Ours,
+pub(super) struct Rewrite<'a> {
+    pub(super) ours: Ours<'a>,
     pub(super) inbound: Inbound,
     pub(super) outcome: TagOutcome,
 }
 
-impl Rewrite {
+impl Rewrite<'_> {
     /// A list of enrichments, which ours join when they belong here.
     pub(super) fn list<C: Codec>(&mut self, existing: &[u8], with_ours: bool) -> Change {
         let Ok(shape) = C::shape(existing) else { return Change::Unreadable };
@@ -60,11 +82,11 @@ impl Rewrite {
             return Change::Gone;
         }
         let mut edits = Edits::default();
-        let mut is_there = vec![false; if with_ours { self.ours.encoded.len() } else { 0 }];
+        let mut is_there = vec![false; if with_ours { self.ours.brought.len() } else { 0 }];
         for (index, element) in elements.iter().enumerate() {
-            let own = if with_ours && !self.ours.by_identity.is_empty() { identity::<C>(element) } else { None };
-            let own = own.and_then(|identity| self.ours.by_identity.get(&identity).copied());
-            match own.and_then(|own| Some((own, self.ours.encoded.get(own)?, is_there.get_mut(own)?))) {
+            let known = with_ours.then(|| self.ours.known::<C>()).filter(|known| !known.by_identity.is_empty());
+            let own = known.and_then(|known| Some((known, *known.by_identity.get(&identity::<C>(element)?)?)));
+            match own.and_then(|(known, own)| Some((own, known.encoded.get(own)?, is_there.get_mut(own)?))) {
                 Some((_, _, is_there)) if *is_there => {
                     self.outcome.replaced += 1;
                     edits.replaced.push((index, None));
@@ -83,9 +105,12 @@ impl Rewrite {
                 },
             }
         }
-        for (encoded, _) in self.ours.encoded.iter().zip(&is_there).filter(|(_, is_there)| !**is_there) {
-            self.outcome.added += 1;
-            edits.append("", encoded.clone());
+        if is_there.contains(&false) {
+            let all = self.ours.known::<C>().encoded.iter().zip(&is_there);
+            for (encoded, _) in all.filter(|(_, is_there)| !**is_there) {
+                self.outcome.added += 1;
+                edits.append("", encoded.clone());
+            }
         }
         edited::<C>(existing, &shape, edits)
     }
@@ -152,8 +177,10 @@ impl Rewrite {
             }
         }
         if here == Here::Itself {
-            self.outcome.added += self.ours.encoded.len();
-            edits.append(ENRICHMENTS, self.encoded_list::<C>());
+            self.outcome.added += self.ours.brought.len();
+            let mut list = Vec::new();
+            self.ours.put_list::<C>(&mut list);
+            edits.append(ENRICHMENTS, list);
         }
         if edits.is_empty() {
             return Change::Stays;
@@ -161,28 +188,22 @@ impl Rewrite {
         C::edit(object, &edits).map_or(Change::Unreadable, Change::New)
     }
 
-    fn encoded_list<C: Codec>(&self) -> Vec<u8> {
-        let ours: Vec<&[u8]> = self.ours.encoded.iter().map(Vec::as_slice).collect();
-        C::array(&ours)
-    }
-
     /// Adds our enrichments at the end of a document.
     pub(super) fn append<C: Codec>(&mut self, edits: &mut Edits, target: &Place, spelling: Spelling) {
-        self.outcome.added += self.ours.encoded.len();
-        let list = self.encoded_list::<C>();
+        self.outcome.added += self.ours.brought.len();
+        let mut list = Vec::with_capacity(TYPICAL);
         match target {
             Place::Absent(names, Spelling::Nested) if spelling == Spelling::Nested => {
-                let mut inside = Edits::default();
-                inside.append(ENRICHMENTS, list);
-                // An empty object of the codec's own can be edited; if not, the dotted key says the same.
-                match C::edit(&C::encode(&json!({})), &inside) {
-                    Ok(object) => edits.append(names.parent, object),
-                    Err(_) => edits.append(names.dotted, self.encoded_list::<C>()),
-                }
+                C::put_object(&mut list, |out| C::put_member(out, ENRICHMENTS, |out| self.ours.put_list::<C>(out)));
+                edits.append(names.parent, list);
             }
-            Place::Absent(names, _) => edits.append(names.dotted, list),
+            Place::Absent(names, _) => {
+                self.ours.put_list::<C>(&mut list);
+                edits.append(names.dotted, list);
+            }
             Place::Dotted(_) | Place::Inside(..) | Place::Parent(_) | Place::Blocked => {
                 self.outcome.own_place = true;
+                self.ours.put_list::<C>(&mut list);
                 edits.append(super::HOTLIST.dotted, list);
             }
         }

@@ -1,0 +1,245 @@
+//! Enrichments on their way into records. Most of one is the same in every record that its indicator hits: a [`Frame`] has
+//! that, made once, and is written in each encoding without another form between.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::Codec;
+
+/// What an enrichment is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Node {
+    /// A word that is known beforehand.
+    Word(&'static str),
+    /// A text.
+    Text(Arc<str>),
+    /// A list of texts.
+    Texts(Vec<Arc<str>>),
+    /// The boolean.
+    True,
+    /// Members, in order. No key has anything that JSON escapes.
+    Object(Vec<(&'static str, Node)>),
+    /// The value of the event.
+    EventValue,
+    /// The time of the event.
+    EventTime,
+}
+
+/// An enrichment without what each event says for itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    root: Node,
+    bytes: usize,
+}
+
+/// An enrichment of one event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Enrichment {
+    frame: Arc<Frame>,
+    value: Arc<[u8]>,
+    time: Arc<str>,
+}
+
+/// Enrichments to bring into a record.
+#[derive(Clone, Copy, Debug)]
+pub enum Brought<'a> {
+    /// As JSON.
+    Values(&'a [Value]),
+    /// As a hit has them.
+    Hits(&'a [Enrichment]),
+}
+
+impl Frame {
+    /// What an event fills in.
+    pub fn new(root: Node) -> Frame {
+        let bytes = root.bytes();
+        Frame { root, bytes }
+    }
+
+    /// At least as many bytes as it takes in memory, and in any encoding without what the event says.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Enrichment {
+    /// For an event that has this value at this time.
+    pub fn new(frame: Arc<Frame>, value: Arc<[u8]>, time: Arc<str>) -> Enrichment {
+        Enrichment { frame, value, time }
+    }
+
+    /// At least as many bytes as it takes as JSON, and with tags and lengths of up to three bytes as protobuf.
+    pub fn bytes(&self) -> usize {
+        self.frame.bytes + self.frame.root.bytes_of_event(self)
+    }
+
+    /// As JSON.
+    pub fn to_value(&self) -> Value {
+        self.frame.root.to_value(self)
+    }
+
+    fn put<C: Codec>(&self, out: &mut Vec<u8>) {
+        self.frame.root.put::<C>(out, self);
+    }
+}
+
+impl Brought<'_> {
+    /// None.
+    pub const NONE: Brought<'static> = Brought::Values(&[]);
+
+    /// How many.
+    pub fn len(self) -> usize {
+        match self {
+            Brought::Values(values) => values.len(),
+            Brought::Hits(hits) => hits.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends each, encoded, by way of `around`.
+    pub(super) fn put_each<C: Codec>(
+        self,
+        out: &mut Vec<u8>,
+        around: impl Fn(&mut Vec<u8>, &dyn Fn(&mut Vec<u8>)),
+    ) {
+        match self {
+            Brought::Values(values) => {
+                values.iter().for_each(|value| around(out, &|out| out.extend_from_slice(&C::encode(value))));
+            }
+            Brought::Hits(hits) => hits.iter().for_each(|hit| around(out, &|out| hit.put::<C>(out))),
+        }
+    }
+
+    /// Each, encoded.
+    pub(super) fn encoded<C: Codec>(self) -> Vec<Vec<u8>> {
+        match self {
+            Brought::Values(values) => values.iter().map(C::encode).collect(),
+            Brought::Hits(hits) => {
+                let encoded = |hit: &Enrichment| {
+                    let mut out = Vec::new();
+                    hit.put::<C>(&mut out);
+                    out
+                };
+                hits.iter().map(encoded).collect()
+            }
+        }
+    }
+}
+
+/// Tags and lengths of a member of an OTLP key-value list whose value is another; JSON needs less around a value.
+const AROUND: usize = 24;
+/// What JSON writes for a control character, less the character.
+const ESCAPED: usize = 5;
+
+fn bytes_of(text: &str) -> usize {
+    let escaped = text.bytes().filter(|byte| *byte < b' ' || matches!(byte, b'"' | b'\\' | 0x7f)).count();
+    AROUND + text.len() + ESCAPED * escaped
+}
+
+impl Node {
+    fn bytes(&self) -> usize {
+        AROUND
+            + match self {
+                Node::Word(text) => bytes_of(text),
+                Node::Text(text) => bytes_of(text),
+                Node::Texts(texts) => texts.iter().map(|text| AROUND + bytes_of(text)).sum(),
+                Node::True | Node::EventValue | Node::EventTime => AROUND,
+                Node::Object(members) => members.iter().map(|(key, node)| bytes_of(key) + node.bytes()).sum(),
+            }
+    }
+
+    /// What the event adds to that.
+    fn bytes_of_event(&self, event: &Enrichment) -> usize {
+        match self {
+            Node::EventValue => bytes_of(&String::from_utf8_lossy(&event.value)) - AROUND,
+            Node::EventTime => bytes_of(&event.time) - AROUND,
+            Node::Object(members) => members.iter().map(|(_, node)| node.bytes_of_event(event)).sum(),
+            Node::Word(_) | Node::Text(_) | Node::Texts(_) | Node::True => 0,
+        }
+    }
+
+    fn to_value(&self, event: &Enrichment) -> Value {
+        match self {
+            Node::Word(text) => Value::from(*text),
+            Node::Text(text) => Value::from(&**text),
+            Node::Texts(texts) => texts.iter().map(|text| &**text).collect(),
+            Node::True => Value::Bool(true),
+            Node::Object(members) => {
+                let members = members.iter().map(|(key, node)| ((*key).to_owned(), node.to_value(event)));
+                Value::Object(members.collect::<Map<_, _>>())
+            }
+            Node::EventValue => Value::from(String::from_utf8_lossy(&event.value)),
+            Node::EventTime => Value::from(&*event.time),
+        }
+    }
+
+    fn put<C: Codec>(&self, out: &mut Vec<u8>, event: &Enrichment) {
+        match self {
+            Node::Word(text) => C::put_text(out, text.as_bytes()),
+            Node::Text(text) => C::put_text(out, text.as_bytes()),
+            Node::Texts(texts) => C::put_array(out, |out| {
+                texts.iter().for_each(|text| C::put_element(out, |out| C::put_text(out, text.as_bytes())));
+            }),
+            Node::True => C::put_true(out),
+            Node::Object(members) => C::put_object(out, |out| {
+                members.iter().for_each(|(key, node)| C::put_member(out, key, |out| node.put::<C>(out, event)));
+            }),
+            Node::EventValue => C::put_text(out, &event.value),
+            Node::EventTime => C::put_text(out, event.time.as_bytes()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::encoding::json::Json;
+    use crate::encoding::otlp::AnyValue;
+    use crate::encoding::vector::LogValue;
+
+    fn node() -> impl Strategy<Value = Node> {
+        let text = || "\\PC{0,3}|[\"\\\\\n\u{1}\u{7f}a]{0,200}".prop_map(Arc::<str>::from);
+        let leaf = prop_oneof![
+            Just(Node::Word("word")),
+            text().prop_map(Node::Text),
+            prop::collection::vec(text(), 0..3).prop_map(Node::Texts),
+            Just(Node::True),
+            Just(Node::EventValue),
+            Just(Node::EventTime),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop::collection::vec(inner, 0..4)
+                .prop_map(|nodes| Node::Object(["a", "b.c", "threat", "é"].into_iter().zip(nodes).collect()))
+        })
+    }
+
+    proptest! {
+        /// What is written straight is what the value would be encoded as, in every encoding, and never longer than foretold.
+        #[test]
+        fn an_enrichment_is_written_as_its_value(
+            root in node(),
+            value in prop_oneof!["\\PC{0,200}".prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 0..9)],
+            time: String,
+        ) {
+            let enrichment = Enrichment::new(Arc::new(Frame::new(root)), value.into(), time.into());
+            let plain = enrichment.to_value();
+            let hits = [enrichment];
+            let written = Brought::Hits(&hits);
+            for (written, plain) in [
+                (written.encoded::<Json>(), Json::encode(&plain)),
+                (written.encoded::<AnyValue>(), AnyValue::encode(&plain)),
+                (written.encoded::<LogValue>(), LogValue::encode(&plain)),
+            ] {
+                prop_assert_eq!(&written, &[plain]);
+                prop_assert!(written[0].len() <= hits[0].bytes());
+            }
+        }
+    }
+}
