@@ -15,8 +15,8 @@ use jiff::Timestamp;
 
 use crate::encoding::envelope::Extent;
 use crate::encoding::json::Malformation;
-use crate::encoding::tag::Brought;
 use crate::encoding::protocol::{Documents, Otlp, Vector};
+use crate::encoding::tag::Brought;
 use crate::encoding::{
     Format, Inbound, Protocol, RecordInfo, RecordSpan, Rope, Signal, TagInto, TagOutcome, Tags, Value, json,
 };

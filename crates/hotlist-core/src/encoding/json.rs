@@ -12,9 +12,9 @@ mod walk;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-pub use edit::tag;
 #[cfg(test)]
 pub(in crate::encoding) use edit::Json;
+pub use edit::tag;
 pub(crate) use edit::{append, merge, tag_whole};
 pub(crate) use paths::find;
 pub use repair::{Malformation, Repaired, repair};

@@ -102,11 +102,7 @@ impl Brought<'_> {
     }
 
     /// Appends each, encoded, by way of `around`.
-    pub(super) fn put_each<C: Codec>(
-        self,
-        out: &mut Vec<u8>,
-        around: impl Fn(&mut Vec<u8>, &dyn Fn(&mut Vec<u8>)),
-    ) {
+    pub(super) fn put_each<C: Codec>(self, out: &mut Vec<u8>, around: impl Fn(&mut Vec<u8>, &dyn Fn(&mut Vec<u8>))) {
         match self {
             Brought::Values(values) => {
                 values.iter().for_each(|value| around(out, &|out| out.extend_from_slice(&C::encode(value))));

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::path::text_at;
 use super::{
-    Brought, Change, Codec, ENRICHMENTS, Edits, Entry, Here, Inbound, Place, Shape, Spelling, TagOutcome, UNVERIFIED_WORD, WORD,
+    Brought, Change, Codec, ENRICHMENTS, Edits, Entry, Here, Inbound, Place, Shape, Spelling, TagOutcome,
+    UNVERIFIED_WORD, WORD,
 };
 
 /// Levels of arrays in each other that are followed. Readers flatten them.
