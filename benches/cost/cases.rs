@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::encode::{self, Encoding, Record};
 use crate::values::{BEGINNINGS, PIECES, long};
+use crate::work::one_of_many;
 use crate::{Outcome, Sink};
 
 /// Which bound holds.
@@ -84,13 +85,16 @@ impl Case {
 type Shape = (&'static str, Bound, fn(usize) -> Vec<Record>);
 
 /// Shapes that are tried in every encoding for every sink.
-const SHAPES: [Shape; 20] = [
+const SHAPES: [Shape; 21] = [
     ("normal event", Bound::Normal, |bytes| vec![normal(); bytes / 330 + 1]),
     ("tiny records without a field", Bound::Any, |bytes| vec![one("x", json!(1)); bytes / 12]),
     ("tiny records with a domain", Bound::Any, |bytes| vec![one("url.domain", json!("a.bc")); bytes / 26]),
     ("tiny records that hit", Bound::TinyHits, |bytes| vec![one("source.ip", json!("203.0.113.66")); bytes / 34]),
     ("tiny records that hit by a suffix", Bound::TinyHits, |bytes| {
         vec![one("url.domain", json!("a.b.evil.example")); bytes / 38]
+    }),
+    ("tiny records that hit different indicators", Bound::TinyHits, |bytes| {
+        (0..bytes / 34).map(|at| one("source.ip", json!(one_of_many(at)))).collect()
     }),
     ("one value of many listed addresses", Bound::Hits, |bytes| {
         vec![one("email.from.address", json!(long("", "mallory@evil.example, ", bytes)))]

@@ -21,15 +21,13 @@ use work::{Sink, Workshop};
 
 /// Bytes of the small input of a case. The large one has [`GROWTH`] times as many.
 const SMALL: usize = 8 << 10;
-/// The same where every tiny record hits, which takes long.
-const SMALL_TINY_HITS: usize = 2 << 10;
 const GROWTH: usize = 4;
 /// How much the cost may grow when the input grows [`GROWTH`] times.
 const MAX_GROWTH: f64 = 4.5;
 /// The published bounds (`docs/security.md`), as factors of a normal input of as many bytes: of its CPU, and of the
 /// bytes of the input.
 const MAX_CPU: f64 = 40.0;
-const MAX_CPU_TINY_HITS: f64 = 160.0;
+const MAX_CPU_TINY_HITS: f64 = 80.0;
 const MAX_MEMORY: f64 = 16.0;
 /// What a longer output may take besides, for a byte of it: tags of hits, and what a conversion adds.
 const MAX_MEMORY_OF_OUTPUT: f64 = 6.0;
@@ -91,11 +89,6 @@ fn measure(arguments: &[String]) -> Outcome<()> {
     Ok(())
 }
 
-/// The bytes of its small input.
-fn small(case: &Case) -> usize {
-    if case.bound == Bound::TinyHits { SMALL_TINY_HITS } else { SMALL }
-}
-
 /// Where the small (0) or large (1) input of a case is.
 fn input_file(directory: &Path, at: usize, size: usize) -> PathBuf {
     directory.join(format!("{at}.{size}.input"))
@@ -130,7 +123,7 @@ fn gate(words: &[String]) -> Outcome<bool> {
     let cases = chosen(words)?;
     let mut sizes = Vec::new();
     for (at, case) in cases.iter().enumerate() {
-        let inputs = [case.input(small(case))?, case.input(small(case) * GROWTH)?];
+        let inputs = [case.input(SMALL)?, case.input(SMALL * GROWTH)?];
         sizes.push([inputs[0].len(), inputs[1].len()]);
         for (size, input) in inputs.iter().enumerate() {
             std::fs::write(input_file(&directory, at, size), input)?;
@@ -141,7 +134,7 @@ fn gate(words: &[String]) -> Outcome<bool> {
     let workshop = Workshop::new()?;
     let (mut memory, mut wrong) = (Vec::new(), 0);
     for (case, sizes) in cases.into_iter().zip(sizes) {
-        let input = case.input(small(&case) * GROWTH)?;
+        let input = case.input(SMALL * GROWTH)?;
         let (done, most) = heap::most(|| work::measured(&workshop, &case, &input));
         let fault = match &done {
             Err(error) => Some(error.to_string()),

@@ -45,6 +45,14 @@ hash,44d88612fea8a8f36de82e1278abb02f44d88612fea8a8f36de82e1278abb02f
 user,mallory
 ";
 
+/// And addresses that are listed besides, so that many records can hit an indicator of their own.
+const MANY: usize = 1024;
+
+/// One of them.
+pub fn one_of_many(at: usize) -> String {
+    format!("2001:db8::{:x}", at % MANY + 0x1000)
+}
+
 /// Every way to look a value up.
 const EVERYTHING: MatchOptions =
     MatchOptions { subdomains: true, url_hosts: true, user_principals: true, ..MatchOptions::EXACT };
@@ -56,8 +64,10 @@ impl Workshop {
     pub fn new() -> Outcome<Workshop> {
         let table = Arc::new(FieldTable::embedded(true)?);
         let options = FeedOptions { subdomains: true, ..FeedOptions::default() };
-        let indicators = import(INDICATORS.as_bytes(), "cost", &options, &table)?.indicators;
-        if indicators.len() != INDICATORS.lines().count() - 1 {
+        let many: String = (0..MANY).map(|at| format!("ip,{}\n", one_of_many(at))).collect();
+        let list = [INDICATORS, many.as_str()].concat();
+        let indicators = import(list.as_bytes(), "cost", &options, &table)?.indicators;
+        if indicators.len() != list.lines().count() - 1 {
             return Err(format!("only {} indicators were read", indicators.len()).into());
         }
         let mut builder = SnapshotBuilder::new(table, EVERYTHING, 11);

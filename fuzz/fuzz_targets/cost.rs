@@ -28,7 +28,7 @@ static HEAP: heap::Counting = heap::Counting;
 const LENGTH: usize = 16 << 10;
 /// The published bounds.
 const MAX_CPU: f64 = 40.0;
-const MAX_CPU_HITS: f64 = 160.0;
+const MAX_CPU_HITS: f64 = 80.0;
 const MAX_MEMORY: usize = 16;
 const MAX_MEMORY_OF_OUTPUT: usize = 6;
 /// What a batch may take however short it is.

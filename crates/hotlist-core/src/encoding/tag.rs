@@ -172,8 +172,8 @@ pub(crate) trait Codec {
     fn shape(value: &[u8]) -> Result<Shape<'_>, Self::Error>;
     /// Encodes a value.
     fn encode(value: &Value) -> Vec<u8>;
-    /// Appends a text; what is no UTF-8 in it is replaced.
-    fn put_text(out: &mut Vec<u8>, text: &[u8]);
+    /// Appends a text.
+    fn put_text(out: &mut Vec<u8>, text: &str);
     /// Appends the boolean.
     fn put_true(out: &mut Vec<u8>);
     /// Appends an object whose members `put` appends with [`Codec::put_member`].
@@ -286,7 +286,7 @@ fn place<C: Codec>(
         rewrite.outcome.own_place |= tags_at.is_some();
         let mut list = Vec::new();
         C::put_array(&mut list, |out| {
-            words.iter().for_each(|word| C::put_element(out, |out| C::put_text(out, word.as_bytes())));
+            words.iter().for_each(|word| C::put_element(out, |out| C::put_text(out, word)));
         });
         edits.append(key, list);
     }

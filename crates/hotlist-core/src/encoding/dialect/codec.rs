@@ -37,8 +37,8 @@ impl<D: Dialect> Codec for D {
         encode_json::<D>(value)
     }
 
-    fn put_text(out: &mut Vec<u8>, text: &[u8]) {
-        put_bytes(out, D::NUMBERS.text, String::from_utf8_lossy(text).as_bytes());
+    fn put_text(out: &mut Vec<u8>, text: &str) {
+        put_bytes(out, D::NUMBERS.text, text.as_bytes());
     }
 
     fn put_true(out: &mut Vec<u8>) {
@@ -143,31 +143,29 @@ fn edit_list<D: Dialect>(
 
 /// A JSON value in a dialect. An integer above `i64::MAX` is a double.
 pub(crate) fn encode_json<D: Dialect>(document: &Value) -> Vec<u8> {
-    let numbers = const { D::NUMBERS };
     let mut out = Vec::new();
+    put_json::<D>(&mut out, document);
+    out
+}
+
+fn put_json<D: Dialect>(out: &mut Vec<u8>, document: &Value) {
+    let numbers = const { D::NUMBERS };
     match document {
         Value::Null if numbers.null == 0 => {}
-        Value::Null => put_number(&mut out, numbers.null, 0),
-        Value::Bool(value) => put_number(&mut out, numbers.boolean, u64::from(*value)),
+        Value::Null => put_number(out, numbers.null, 0),
+        Value::Bool(value) => put_number(out, numbers.boolean, u64::from(*value)),
         Value::Number(number) => match number.as_i64() {
-            Some(value) => put_number(&mut out, numbers.integer, value as u64),
-            None => put_fixed64(&mut out, numbers.double, number.as_f64().unwrap_or(f64::NAN).to_bits()),
+            Some(value) => put_number(out, numbers.integer, value as u64),
+            None => put_fixed64(out, numbers.double, number.as_f64().unwrap_or(f64::NAN).to_bits()),
         },
-        Value::String(text) => put_bytes(&mut out, numbers.text, text.as_bytes()),
-        Value::Array(elements) => {
-            let mut list = Vec::new();
-            elements.iter().for_each(|element| put_bytes(&mut list, VALUES, &encode_json::<D>(element)));
-            put_bytes(&mut out, numbers.array, &list);
-        }
-        Value::Object(members) => {
-            let mut list = Vec::new();
-            for (key, value) in members {
-                put_bytes(&mut list, VALUES, &encode_key_value(key.as_bytes(), &encode_json::<D>(value)));
-            }
-            put_bytes(&mut out, numbers.map, &list);
-        }
+        Value::String(text) => D::put_text(out, text),
+        Value::Array(elements) => D::put_array(out, |out| {
+            elements.iter().for_each(|element| D::put_element(out, |out| put_json::<D>(out, element)));
+        }),
+        Value::Object(members) => D::put_object(out, |out| {
+            members.iter().for_each(|(key, value)| D::put_member(out, key, |out| put_json::<D>(out, value)));
+        }),
     }
-    out
 }
 
 /// A value of text or bytes with another text.

@@ -1,55 +1,56 @@
 //! Values of one dialect, or of JSON, in another, with their types.
 
 use super::json::write_content;
-use super::{Any, Dialect, Elements, OddRecord, VALUES, any, encode_key_value, key_value, timestamp};
+use super::{Any, Dialect, Elements, KEY, OddRecord, VALUE, VALUES, any, key_value, timestamp};
 use crate::encoding::Value;
 use crate::encoding::json::JsonError;
 use crate::encoding::json::scan::Scanner;
-use crate::encoding::wire::{put_bytes, put_fixed64, put_number};
+use crate::encoding::wire::{put_bytes, put_fixed64, put_nested, put_number};
 
 /// A value of dialect `F` in dialect `T`; `depth` containers are open around it. A container that lies deeper than `T`
 /// allows becomes a text, which is its JSON.
 pub(crate) fn convert<F: Dialect, T: Dialect>(value: &[u8], depth: usize) -> Result<Vec<u8>, OddRecord> {
+    let mut out = Vec::with_capacity(value.len() + 8);
+    put_converted::<F, T>(&mut out, value, depth)?;
+    Ok(out)
+}
+
+fn put_converted<F: Dialect, T: Dialect>(out: &mut Vec<u8>, value: &[u8], depth: usize) -> Result<(), OddRecord> {
     let numbers = const { T::NUMBERS };
-    let mut out = Vec::new();
     match any::<F>(value)? {
-        Any::Null | Any::Unknown => put_null::<T>(&mut out),
-        Any::Text(text) => put_text::<T>(&mut out, text),
-        Any::Bytes(bytes) if numbers.bytes != 0 => put_bytes(&mut out, numbers.bytes, bytes),
-        Any::Bytes(bytes) => put_bytes(&mut out, numbers.text, bytes),
-        Any::Bool(value) => put_number(&mut out, numbers.boolean, u64::from(value)),
-        Any::Int(value) => put_number(&mut out, numbers.integer, value as u64),
-        Any::Double(value) if value.is_nan() && !T::TAKES_NAN => put_bytes(&mut out, numbers.text, b"NaN"),
-        Any::Double(value) => put_fixed64(&mut out, numbers.double, value.to_bits()),
-        Any::Time(time) if numbers.time != 0 => put_bytes(&mut out, numbers.time, time),
+        Any::Null | Any::Unknown => put_null::<T>(out),
+        Any::Text(text) => put_text::<T>(out, text),
+        Any::Bytes(bytes) if numbers.bytes != 0 => put_bytes(out, numbers.bytes, bytes),
+        Any::Bytes(bytes) => put_bytes(out, numbers.text, bytes),
+        Any::Bool(value) => put_number(out, numbers.boolean, u64::from(value)),
+        Any::Int(value) => put_number(out, numbers.integer, value as u64),
+        Any::Double(value) if value.is_nan() && !T::TAKES_NAN => put_bytes(out, numbers.text, b"NaN"),
+        Any::Double(value) => put_fixed64(out, numbers.double, value.to_bits()),
+        Any::Time(time) if numbers.time != 0 => put_bytes(out, numbers.time, time),
         Any::Time(time) => match timestamp(time) {
-            Some(time) => put_bytes(&mut out, numbers.text, time.to_string().as_bytes()),
-            None => put_null::<T>(&mut out),
+            Some(time) => put_bytes(out, numbers.text, time.to_string().as_bytes()),
+            None => put_null::<T>(out),
         },
         content @ (Any::Array(_) | Any::Map(_)) if depth >= T::LEVELS => {
-            let mut text = Vec::new();
-            write_content::<F>(&mut text, content, 0)?;
-            put_bytes(&mut out, numbers.text, &text);
+            put_nested(out, numbers.text, |out| write_content::<F>(out, content, 0))?;
         }
-        Any::Array(list) => {
+        Any::Array(list) => put_nested(out, numbers.array, |out| {
             let mut elements = Elements::new(list);
-            let mut converted = Vec::with_capacity(list.len());
             while let Some(element) = elements.next_element()? {
-                put_bytes(&mut converted, VALUES, &convert::<F, T>(element, depth + 1)?);
+                put_nested(out, VALUES, |out| put_converted::<F, T>(out, element, depth + 1))?;
             }
-            put_bytes(&mut out, numbers.array, &converted);
-        }
-        Any::Map(list) => {
+            Ok::<_, OddRecord>(())
+        })?,
+        Any::Map(list) => put_nested(out, numbers.map, |out| {
             let mut elements = Elements::new(list);
-            let mut converted = Vec::with_capacity(list.len());
             while let Some(element) = elements.next_element()? {
                 let (key, value) = key_value(element)?;
-                put_bytes(&mut converted, VALUES, &entry(key, &convert::<F, T>(value, depth + 1)?));
+                put_entry(out, key, |out| put_converted::<F, T>(out, value, depth + 1))?;
             }
-            put_bytes(&mut out, numbers.map, &converted);
-        }
+            Ok::<_, OddRecord>(())
+        })?,
     }
-    Ok(out)
+    Ok(())
 }
 
 /// The members of a JSON document as encoded entries of a dialect, in order, duplicates included. What lies deeper than
@@ -66,7 +67,9 @@ pub(crate) fn json_entries<T: Dialect>(document: &[u8]) -> Result<Vec<Vec<u8>>, 
     if scanner.open(b'}') {
         loop {
             let key = scanner.key()?.to_cow();
-            entries.push(entry(&key, &json_value::<T>(&mut scanner, 1)?));
+            let mut entry = Vec::new();
+            put_key_value(&mut entry, &key, |out| put_json_value::<T>(out, &mut scanner, 1))?;
+            entries.push(entry);
             if !scanner.more(b'}')? {
                 break;
             }
@@ -76,56 +79,68 @@ pub(crate) fn json_entries<T: Dialect>(document: &[u8]) -> Result<Vec<Vec<u8>>, 
     Ok(entries)
 }
 
-fn json_value<T: Dialect>(scanner: &mut Scanner<'_>, depth: usize) -> Result<Vec<u8>, JsonError> {
+fn put_json_value<T: Dialect>(out: &mut Vec<u8>, scanner: &mut Scanner<'_>, depth: usize) -> Result<(), JsonError> {
     let numbers = const { T::NUMBERS };
-    let mut out = Vec::new();
     let first = scanner.peek().ok_or_else(|| scanner.unexpected("a value"))?;
     match first {
-        b'"' => put_text::<T>(&mut out, &scanner.string()?.to_cow()),
+        b'"' => put_text::<T>(out, &scanner.string()?.to_cow()),
         b'{' | b'[' if depth >= T::LEVELS => {
             let start = scanner.at;
             scanner.skip(first)?;
-            put_text::<T>(&mut out, scanner.text.get(start..scanner.at).unwrap_or_default());
+            put_text::<T>(out, scanner.text.get(start..scanner.at).unwrap_or_default());
         }
-        b'[' => {
-            let mut list = Vec::new();
-            if scanner.open(b']') {
-                loop {
-                    put_bytes(&mut list, VALUES, &json_value::<T>(scanner, depth + 1)?);
-                    if !scanner.more(b']')? {
-                        break;
-                    }
-                }
+        b'[' => put_nested(out, numbers.array, |out| {
+            let mut more = scanner.open(b']');
+            while more {
+                put_nested(out, VALUES, |out| put_json_value::<T>(out, scanner, depth + 1))?;
+                more = scanner.more(b']')?;
             }
-            put_bytes(&mut out, numbers.array, &list);
-        }
-        b'{' => {
-            let mut list = Vec::new();
-            if scanner.open(b'}') {
-                loop {
-                    let key = scanner.key()?.to_cow();
-                    put_bytes(&mut list, VALUES, &entry(&key, &json_value::<T>(scanner, depth + 1)?));
-                    if !scanner.more(b'}')? {
-                        break;
-                    }
-                }
+            Ok::<_, JsonError>(())
+        })?,
+        b'{' => put_nested(out, numbers.map, |out| {
+            let mut more = scanner.open(b'}');
+            while more {
+                let key = scanner.key()?.to_cow();
+                put_entry(out, &key, |out| put_json_value::<T>(out, scanner, depth + 1))?;
+                more = scanner.more(b'}')?;
             }
-            put_bytes(&mut out, numbers.map, &list);
-        }
+            Ok::<_, JsonError>(())
+        })?,
         _ => match scanner.scalar()? {
-            Some(Value::Bool(value)) => put_number(&mut out, numbers.boolean, u64::from(value)),
-            Some(Value::Int(value)) => put_number(&mut out, numbers.integer, value as u64),
-            Some(Value::Double(value)) => put_fixed64(&mut out, numbers.double, value.to_bits()),
-            Some(Value::Text(_) | Value::Time(_)) | None => put_null::<T>(&mut out),
+            Some(Value::Bool(value)) => put_number(out, numbers.boolean, u64::from(value)),
+            Some(Value::Int(value)) => put_number(out, numbers.integer, value as u64),
+            Some(Value::Double(value)) => put_fixed64(out, numbers.double, value.to_bits()),
+            Some(Value::Text(_) | Value::Time(_)) | None => put_null::<T>(out),
         },
     }
-    Ok(out)
+    Ok(())
 }
 
-/// An entry around a converted value. Keys are strings of protobuf in every dialect, and readers refuse a whole request for
-/// one that is no UTF-8: what is none in a key is replaced.
-pub(crate) fn entry(key: &[u8], value: &[u8]) -> Vec<u8> {
-    encode_key_value(String::from_utf8_lossy(key).as_bytes(), value)
+/// Appends an entry of a list, around a value that `put` appends. Keys are strings of protobuf in every dialect, and readers
+/// refuse a whole request for one that is no UTF-8: what is none in a key is replaced.
+fn put_entry<E>(
+    out: &mut Vec<u8>,
+    key: &[u8],
+    put: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    put_nested(out, VALUES, |out| put_key_value(out, key, put))
+}
+
+/// The same without the field around it.
+fn put_key_value<E>(
+    out: &mut Vec<u8>,
+    key: &[u8],
+    put: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    put_bytes(out, KEY, String::from_utf8_lossy(key).as_bytes());
+    put_nested(out, VALUE, put)
+}
+
+/// An entry around a value of dialect `F`, in dialect `T`.
+pub(crate) fn convert_entry<F: Dialect, T: Dialect>(key: &[u8], value: &[u8]) -> Result<Vec<u8>, OddRecord> {
+    let mut out = Vec::with_capacity(key.len() + value.len() + 16);
+    put_key_value(&mut out, key, |out| put_converted::<F, T>(out, value, 1))?;
+    Ok(out)
 }
 
 fn put_null<T: Dialect>(out: &mut Vec<u8>) {

@@ -266,9 +266,16 @@ impl Surroundings {
             [first, inner @ ..] => (first.number, inner),
             [] => (0, [].as_slice()),
         };
+        let mut before = [None; 2];
         for span in spans {
-            for (group, level) in span.groups.iter().zip(inner) {
-                groups.entry(group.start).or_insert_with(|| others(batch, group.payload(), level.number));
+            for ((group, level), before) in span.groups.iter().zip(inner).zip(&mut before) {
+                // The records of a group stand together. A group that holds nothing else takes no memory.
+                if before.replace(group.start) != Some(group.start) {
+                    let others = others(batch, group.payload(), level.number);
+                    if !others.is_empty() {
+                        groups.insert(group.start, others);
+                    }
+                }
             }
         }
         Surroundings { request: others(batch, 0..batch.len(), first), groups }

@@ -69,8 +69,8 @@ impl Codec for Json {
         value.to_string().into_bytes()
     }
 
-    fn put_text(out: &mut Vec<u8>, text: &[u8]) {
-        write_text(out, text);
+    fn put_text(out: &mut Vec<u8>, text: &str) {
+        write_text(out, text.as_bytes());
     }
 
     fn put_true(out: &mut Vec<u8>) {

@@ -33,7 +33,7 @@ fn read(record: &[u8]) -> Result<Parts, OddRecord> {
     let body = body(record)?.map_or(Any::Null, |body| body.content);
     let own = match body {
         Any::Map(_) => {
-            let mut out = Vec::new();
+            let mut out = Vec::with_capacity(record.len() + record.len() / 4);
             write_content::<AnyValue>(&mut out, body, 0)?;
             Some(out)
         }
@@ -121,7 +121,8 @@ fn elements_of(value: Value) -> Vec<Value> {
 
 /// The attributes as a document, with the body beside them.
 fn attribute_document(attributes: &[Member<'_>], body: Any<'_>) -> Result<Vec<u8>, OddRecord> {
-    let mut out = Vec::new();
+    let bytes = attributes.iter().map(|member| member.entry.key.len() + member.entry.value.len() + 8).sum::<usize>();
+    let mut out = Vec::with_capacity(bytes + bytes / 4);
     let mut rest = attributes.iter();
     write_entries::<AnyValue>(&mut out, 0, || Ok(rest.next().map(|member| (&*member.entry.key, member.entry.value))))?;
     if body == Any::Null {

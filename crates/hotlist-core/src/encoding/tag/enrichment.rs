@@ -31,6 +31,8 @@ pub enum Node {
 pub struct Frame {
     root: Node,
     bytes: usize,
+    /// How often the value and the time of the event stand in it.
+    of_event: (usize, usize),
 }
 
 /// An enrichment of one event.
@@ -53,8 +55,8 @@ pub enum Brought<'a> {
 impl Frame {
     /// What an event fills in.
     pub fn new(root: Node) -> Frame {
-        let bytes = root.bytes();
-        Frame { root, bytes }
+        let (bytes, of_event) = (root.bytes(), root.of_event());
+        Frame { root, bytes, of_event }
     }
 
     /// At least as many bytes as it takes in memory, and in any encoding without what the event says.
@@ -71,7 +73,11 @@ impl Enrichment {
 
     /// At least as many bytes as it takes as JSON, and with tags and lengths of up to three bytes as protobuf.
     pub fn bytes(&self) -> usize {
-        self.frame.bytes + self.frame.root.bytes_of_event(self)
+        let (values, times) = self.frame.of_event;
+        let value = || bytes_of(&String::from_utf8_lossy(&self.value)) - AROUND;
+        let time = || bytes_of(&self.time) - AROUND;
+        let once = |times: usize, bytes: &dyn Fn() -> usize| if times == 0 { 0 } else { times * bytes() };
+        self.frame.bytes + once(values, &value) + once(times, &time)
     }
 
     /// As JSON.
@@ -133,8 +139,8 @@ const AROUND: usize = 24;
 const ESCAPED: usize = 5;
 
 fn bytes_of(text: &str) -> usize {
-    let escaped = text.bytes().filter(|byte| *byte < b' ' || matches!(byte, b'"' | b'\\' | 0x7f)).count();
-    AROUND + text.len() + ESCAPED * escaped
+    let escaped = |byte: u8| u8::from(byte < b' ' || matches!(byte, b'"' | b'\\' | 0x7f));
+    AROUND + text.len() + ESCAPED * text.bytes().map(|byte| usize::from(escaped(byte))).sum::<usize>()
 }
 
 impl Node {
@@ -149,13 +155,15 @@ impl Node {
             }
     }
 
-    /// What the event adds to that.
-    fn bytes_of_event(&self, event: &Enrichment) -> usize {
+    fn of_event(&self) -> (usize, usize) {
         match self {
-            Node::EventValue => bytes_of(&String::from_utf8_lossy(&event.value)) - AROUND,
-            Node::EventTime => bytes_of(&event.time) - AROUND,
-            Node::Object(members) => members.iter().map(|(_, node)| node.bytes_of_event(event)).sum(),
-            Node::Word(_) | Node::Text(_) | Node::Texts(_) | Node::True => 0,
+            Node::EventValue => (1, 0),
+            Node::EventTime => (0, 1),
+            Node::Object(members) => members.iter().fold((0, 0), |(values, times), (_, node)| {
+                let (more_values, more_times) = node.of_event();
+                (values + more_values, times + more_times)
+            }),
+            Node::Word(_) | Node::Text(_) | Node::Texts(_) | Node::True => (0, 0),
         }
     }
 
@@ -176,17 +184,17 @@ impl Node {
 
     fn put<C: Codec>(&self, out: &mut Vec<u8>, event: &Enrichment) {
         match self {
-            Node::Word(text) => C::put_text(out, text.as_bytes()),
-            Node::Text(text) => C::put_text(out, text.as_bytes()),
+            Node::Word(text) => C::put_text(out, text),
+            Node::Text(text) => C::put_text(out, text),
             Node::Texts(texts) => C::put_array(out, |out| {
-                texts.iter().for_each(|text| C::put_element(out, |out| C::put_text(out, text.as_bytes())));
+                texts.iter().for_each(|text| C::put_element(out, |out| C::put_text(out, text)));
             }),
             Node::True => C::put_true(out),
             Node::Object(members) => C::put_object(out, |out| {
                 members.iter().for_each(|(key, node)| C::put_member(out, key, |out| node.put::<C>(out, event)));
             }),
-            Node::EventValue => C::put_text(out, &event.value),
-            Node::EventTime => C::put_text(out, event.time.as_bytes()),
+            Node::EventValue => C::put_text(out, &String::from_utf8_lossy(&event.value)),
+            Node::EventTime => C::put_text(out, &event.time),
         }
     }
 }

@@ -2,16 +2,18 @@
 
 use std::sync::LazyLock;
 
-use super::parts::{self, ATTRIBUTES, Named, RECORD, RESOURCE_LOGS, SCOPE_LOGS, converted_entries, instant, map, text};
+use super::parts::{self, ATTRIBUTES, Named, RECORD, RESOURCE_LOGS, SCOPE_LOGS, converted_entries, instant, text};
 use crate::encoding::dialect::{Any, Member, VALUES, convert, encode_key_value, members};
 use crate::encoding::envelope::Span;
 use crate::encoding::otlp::{self, AnyValue, body_message, body_of, time_of};
 use crate::encoding::vector::{LogValue, MESSAGE, TIMESTAMP, field};
-use crate::encoding::wire::put_bytes;
+use crate::encoding::tag::Codec;
+use crate::encoding::wire::{put_bytes, put_nested};
 use crate::encoding::{OddRecord, json};
 
 /// The key of Vector's metadata below which OTLP's stand, as Vector's own `opentelemetry` source has it.
-pub(crate) const OPENTELEMETRY: &[u8] = b"opentelemetry";
+pub(crate) const OPENTELEMETRY: &[u8] = OPENTELEMETRY_KEY.as_bytes();
+const OPENTELEMETRY_KEY: &str = "opentelemetry";
 /// Says which part of the record the event's fields are, when they are not its body.
 pub(super) const ROOT: &str = "root";
 /// Says which field of the event is the record's body.
@@ -62,17 +64,30 @@ impl Context {
 /// The record as an `EventWrapper`.
 pub(super) fn event(record: &[u8], context: &Context) -> Vec<u8> {
     let (fields, named) = read(record).unwrap_or_else(|_| (vec![unreadable(record)], Vec::new()));
-    let mut entries = parts::entries_of(&named);
-    entries.extend(parts::entries_of(&context.named));
-    let mut log = Vec::new();
-    fields.iter().for_each(|entry| put_bytes(&mut log, field::FIELDS, entry));
-    if !entries.is_empty() {
-        let metadata = map(&[encode_key_value(OPENTELEMETRY, &map(&entries))]);
-        let mut full = Vec::new();
-        put_bytes(&mut full, field::METADATA_VALUE, &metadata);
-        put_bytes(&mut log, field::METADATA, &full);
-    }
-    wrap(&log)
+    let mut out = Vec::with_capacity(record.len() + record.len() / 4 + context.len + TYPICAL);
+    put_nested(&mut out, field::LOG, |log| {
+        fields.iter().for_each(|entry| put_bytes(log, field::FIELDS, entry));
+        if !named.is_empty() || !context.named.is_empty() {
+            put_nested(log, field::METADATA, |out| {
+                put_nested(out, field::METADATA_VALUE, |out| put_metadata(out, &named, &context.named));
+            });
+        }
+    });
+    out
+}
+
+/// Bytes that hold what is added to most records.
+const TYPICAL: usize = 96;
+
+fn put_metadata(out: &mut Vec<u8>, named: &[Named], around: &[Named]) {
+    let put_named = |out: &mut Vec<u8>| {
+        for (name, value) in named.iter().chain(around) {
+            LogValue::put_member(out, name, |out| out.extend_from_slice(value));
+        }
+    };
+    LogValue::put_object(out, |out| {
+        LogValue::put_member(out, OPENTELEMETRY_KEY, |out| LogValue::put_object(out, put_named));
+    });
 }
 
 /// A `Log` as an `EventWrapper`.

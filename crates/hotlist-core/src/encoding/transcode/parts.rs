@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::encoding::OddRecord;
 use crate::encoding::dialect::{
-    Any, Dialect, Numbers, VALUES, any, convert, encode_key_value, entry, members, put_timestamp, timestamp,
+    Any, Dialect, Numbers, VALUES, any, convert_entry, encode_key_value, members, put_timestamp, timestamp,
 };
 use crate::encoding::otlp::AnyValue;
 use crate::encoding::vector::LogValue;
@@ -196,7 +196,7 @@ where
     F: Dialect,
     T: Dialect,
 {
-    entries.into_iter().map(|(key, value)| Ok(entry(key, &convert::<F, T>(value, 1)?))).collect()
+    entries.into_iter().map(|(key, value)| convert_entry::<F, T>(key, value)).collect()
 }
 
 /// Encoded entries of names with values.

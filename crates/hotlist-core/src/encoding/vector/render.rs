@@ -32,7 +32,7 @@ fn read(record: &[u8]) -> Result<Option<Parts>, OddRecord> {
 }
 
 fn document(log: &Log<'_>) -> Result<Vec<u8>, OddRecord> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(log.message.len() + log.message.len() / 4);
     let Some((_, value)) = log.value else {
         let members = members(log.message, field::FIELDS)?;
         let mut rest = members.iter();
