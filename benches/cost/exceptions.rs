@@ -1,4 +1,4 @@
-//! Cases that cost more than the published bound, each with what it may cost instead. `docs/security.md` names them.
+//! Cases that cost more than the published bound, each with what it may cost instead. `docs/threat-model.md` names them.
 
 /// What the cases whose name begins with `case` may cost; the bounds that are not raised are the published ones.
 pub struct Exception {

@@ -24,7 +24,7 @@ const SMALL: usize = 8 << 10;
 const GROWTH: usize = 4;
 /// How much the cost may grow when the input grows [`GROWTH`] times.
 const MAX_GROWTH: f64 = 4.5;
-/// The published bounds (`docs/security.md`), as factors of a normal input of as many bytes: of its CPU, and of the
+/// The published bounds (`docs/threat-model.md`), as factors of a normal input of as many bytes: of its CPU, and of the
 /// bytes of the input.
 const MAX_CPU: f64 = 40.0;
 const MAX_CPU_TINY_HITS: f64 = 80.0;

@@ -1,5 +1,5 @@
 //! Cost: no input takes more processor time or memory than the published bound allows, as factors of a normal input of
-//! as many bytes (`docs/security.md`). The first byte says how the rest is read: as a request of one of the formats, or
+//! as many bytes (`docs/threat-model.md`). The first byte says how the rest is read: as a request of one of the formats, or
 //! as a piece of text that is repeated to a long value at a field. What is quadratic shows in 16 KiB.
 #![no_main]
 

@@ -118,20 +118,12 @@ fn put_json_value<T: Dialect>(out: &mut Vec<u8>, scanner: &mut Scanner<'_>, dept
 
 /// Appends an entry of a list, around a value that `put` appends. Keys are strings of protobuf in every dialect, and readers
 /// refuse a whole request for one that is no UTF-8: what is none in a key is replaced.
-fn put_entry<E>(
-    out: &mut Vec<u8>,
-    key: &[u8],
-    put: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-) -> Result<(), E> {
+fn put_entry<E>(out: &mut Vec<u8>, key: &[u8], put: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
     put_nested(out, VALUES, |out| put_key_value(out, key, put))
 }
 
 /// The same without the field around it.
-fn put_key_value<E>(
-    out: &mut Vec<u8>,
-    key: &[u8],
-    put: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-) -> Result<(), E> {
+fn put_key_value<E>(out: &mut Vec<u8>, key: &[u8], put: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
     put_bytes(out, KEY, String::from_utf8_lossy(key).as_bytes());
     put_nested(out, VALUE, put)
 }

@@ -84,7 +84,9 @@ pub(crate) fn write_text(out: &mut Vec<u8>, text: &[u8]) {
 /// Whether a text stands in JSON as it is, and is ASCII: nearly all are.
 #[inline]
 fn is_plain(text: &[u8]) -> bool {
-    let odd = |byte: &u8| u8::from(*byte < b' ') | u8::from(*byte > 0x7f) | u8::from(*byte == b'"') | u8::from(*byte == b'\\');
+    let odd = |byte: &u8| {
+        u8::from(*byte < b' ') | u8::from(*byte > 0x7f) | u8::from(*byte == b'"') | u8::from(*byte == b'\\')
+    };
     text.iter().fold(0, |all, byte| all | odd(byte)) == 0
 }
 

@@ -6,8 +6,8 @@ use super::parts::{self, ATTRIBUTES, Named, RECORD, RESOURCE_LOGS, SCOPE_LOGS, c
 use crate::encoding::dialect::{Any, Member, VALUES, convert, encode_key_value, members};
 use crate::encoding::envelope::Span;
 use crate::encoding::otlp::{self, AnyValue, body_message, body_of, time_of};
-use crate::encoding::vector::{LogValue, MESSAGE, TIMESTAMP, field};
 use crate::encoding::tag::Codec;
+use crate::encoding::vector::{LogValue, MESSAGE, TIMESTAMP, field};
 use crate::encoding::wire::{put_bytes, put_nested};
 use crate::encoding::{OddRecord, json};
 
