@@ -6,8 +6,7 @@ use serde_json::Value;
 
 use super::members::place_of;
 use super::{
-    Any, Dialect, Elements, OddRecord, VALUES, any, edit_members, encode_key_value, members, readable_members,
-    with_field,
+    Any, Dialect, Elements, KEY, OddRecord, VALUE, VALUES, any, edit_members, members, readable_members, with_field,
 };
 use crate::encoding::json;
 use crate::encoding::tag::{Codec, Edits, Entry, Shape, Spelling, TagOutcome, Tags, plan};
