@@ -26,6 +26,7 @@ mod rollout;
 mod run;
 mod scan;
 mod service;
+mod summary;
 mod table;
 mod tap;
 mod validate;

@@ -19,17 +19,23 @@ mod files;
 mod hosts;
 mod input;
 mod json;
+mod layout;
 mod lines;
 mod list;
 pub mod load;
 mod misp;
 mod names;
+mod range;
+mod role;
 mod row;
 mod rpz;
 mod scheme;
+mod standing;
 mod stix;
 mod unbound;
+mod understood;
 pub mod watch;
+mod when;
 mod zeek;
 
 use std::fmt;
@@ -40,6 +46,7 @@ use crate::intel::indicator::Indicator;
 use crate::observable::Kind;
 
 pub use collect::Sink;
+pub use understood::{ColumnMeaning, Understood};
 
 use collect::Collector;
 use input::Input;
@@ -203,6 +210,8 @@ pub struct Import {
     pub unlisted: usize,
     /// Patterns among them that are right but use what is not matched.
     pub unsupported_patterns: usize,
+    /// How it was read: layout, delimiter, columns.
+    pub understood: Understood,
 }
 
 impl Import {

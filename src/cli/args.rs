@@ -49,6 +49,9 @@ pub struct ValidateArgs {
     /// Read no file except the configuration, e.g. because it is for another machine.
     #[arg(long, conflicts_with_all = ["feeds", "strict"])]
     pub no_files: bool,
+    /// With --feeds: fail if a feed loses more than this share of its lines, as `5%`.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub max_unusable: Option<f64>,
     /// Fail where `run` only warns: missing files, and feeds of which nothing is used. Implies --feeds.
     #[arg(long)]
     pub strict: bool,
@@ -232,6 +235,18 @@ pub struct InspectArgs {
     /// Show the indicators that would match this value. It may be defanged, as in `hxxp://evil[.]example`.
     #[arg(long, value_name = "VALUE")]
     pub find: Option<String>,
+    /// Show each file, however many there are, and every line that cannot be used.
+    #[arg(long)]
+    pub all: bool,
+    /// Write one JSON object: how each file was understood, what is in it, and what of it cannot be used.
+    #[arg(long, conflicts_with = "find")]
+    pub json: bool,
+}
+
+/// Reads `5%` or `5`.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_end_matches('%').trim_end().parse::<f64>();
+    number.ok().filter(|number| (0.0..=100.0).contains(number)).ok_or_else(|| "give a share of 0% to 100%".to_owned())
 }
 
 /// Compile feeds into segments, which control planes distribute and sidecars map into memory.

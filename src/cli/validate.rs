@@ -25,7 +25,7 @@ pub(super) fn run(
         ([], Some(config)) => config,
         ([path], _) if is_configuration(path) => path,
         ([], None) => return Err(Failure::Other(anyhow::anyhow!("give a configuration: `--config FILE`"))),
-        (paths, _) if args.feeds => return feeds::given(paths, out),
+        (paths, _) if args.feeds => return feeds::given(paths, args.max_unusable, out),
         ([path, ..], _) => {
             return Err(Failure::Other(anyhow::anyhow!(
                 "{}: is not a configuration (`*.yaml`, `*.yml` or `*.toml`); give one, or check files of indicators with \
@@ -57,7 +57,11 @@ pub(super) fn run(
         },
     )
     .map_err(Failure::of_output)?;
-    if args.feeds || args.strict { feeds::configured(&config, args.strict, out) } else { Ok(()) }
+    if args.feeds || args.strict || args.max_unusable.is_some() {
+        feeds::configured(&config, args.strict, args.max_unusable, out)
+    } else {
+        Ok(())
+    }
 }
 
 /// Returns whether a file name has the extension of a configuration.
@@ -70,7 +74,14 @@ mod tests {
     use super::*;
 
     fn of(config: std::path::PathBuf) -> ValidateArgs {
-        ValidateArgs { config: Some(config), feeds: false, no_files: false, strict: false, paths: Vec::new() }
+        ValidateArgs {
+            config: Some(config),
+            feeds: false,
+            no_files: false,
+            max_unusable: None,
+            strict: false,
+            paths: Vec::new(),
+        }
     }
 
     fn validate(name: &str, text: &str) -> (Result<(), Failure>, String) {

@@ -1,12 +1,16 @@
 //! One value as a feed wrote it becomes one canonical value: of the type that the feed declares, or of the type that
 //! its shape tells.
 //!
-//! An indicator keeps exactly one value. So unlike the values of events nothing is widened here: a URL that is
-//! declared to be a domain is no domain, and is refused.
+//! An indicator keeps exactly what it was given. So unlike the values of events nothing is widened here: a URL that is
+//! declared to be a domain is no domain, and is refused. Nothing is narrowed either: a range of addresses becomes the
+//! networks that hold it, and what stands for more than can be looked for (`http://evil.example/*`) is refused.
 
 use std::borrow::Cow;
 
+use ipnet::IpNet;
+
 use super::declared::Declared;
+use super::range;
 use crate::intel::indicator::{NameScope, TermValue};
 use crate::intel::term;
 use crate::observable::{Kind, domain, ip, refang};
@@ -18,37 +22,92 @@ const MAX_BYTES: usize = 4096;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Found {
     pub(super) value: TermValue,
+    /// The other networks of a range of addresses.
+    pub(super) more: Vec<TermValue>,
     pub(super) port: Option<u16>,
+}
+
+impl Found {
+    /// All networks of a range, or the one value.
+    pub(super) fn values(self) -> impl Iterator<Item = TermValue> {
+        std::iter::once(self.value).chain(self.more)
+    }
+
+    /// The networks of a range.
+    pub(super) fn networks(networks: impl IntoIterator<Item = IpNet>) -> Option<Found> {
+        let mut values = networks.into_iter().map(TermValue::from);
+        let value = values.next()?;
+        Some(Found { value, more: values.collect(), port: None })
+    }
 }
 
 impl From<TermValue> for Found {
     fn from(value: TermValue) -> Found {
-        Found { value, port: None }
+        Found { value, more: Vec::new(), port: None }
     }
 }
 
 /// The value of a token that comes without a type, `None` when its shape tells none.
 pub(super) fn untyped(raw: &str) -> Option<Found> {
-    let text = token(raw)?;
+    let text = cleaned(raw)?;
+    if text.contains(char::is_whitespace) {
+        return several_addresses(&text);
+    }
     if let Some(found) = hash(&text).or_else(|| network(&text)).or_else(|| address(&text)) {
         return Some(found);
     }
-    if text.contains("://")
-        && let Some(found) = value(Kind::Url, &text)
+    if has_scheme(&text)
+        && let Some(found) = url(&text)
     {
         return Some(found);
     }
-    email(&text)
-        .or_else(|| name(&text, |name| domain::has_known_root(name.as_bytes())))
-        .or_else(|| url_without_scheme(&text))
+    let known = |name: &str| domain::has_known_root(name.as_bytes());
+    email(&text).or_else(|| name(&text, known)).or_else(|| protocol(&text, known)).or_else(|| url_without_scheme(&text))
+}
+
+/// Why a token without a type is no value, more exactly than that it is none.
+pub(super) fn hint(raw: &str) -> Option<&'static str> {
+    let text = cleaned(raw)?;
+    let letters = text.bytes().filter(u8::is_ascii_alphabetic).count();
+    if has_scheme(&text) {
+        return Some(match text.contains('*') {
+            true => "a URL with a wildcard, which is not matched; name the host, or the URL without it",
+            false if text.contains(char::is_whitespace) => "a URL with a blank in it; write `%20`",
+            false => "a URL whose host or scheme no event can have",
+        });
+    }
+    if text.contains('*') {
+        return Some(
+            "a wildcard that is not matched; `*.name` stands for the names below a name, `10.1.*` for a network",
+        );
+    }
+    if text.contains('@') {
+        return Some("no e-mail address that can be matched");
+    }
+    let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_hex && text.len() >= 16 {
+        return Some("hex digits of no MD5, SHA-1, SHA-256 or SHA-512");
+    }
+    if super::when::instant(&text, None).is_some() {
+        return Some("a date");
+    }
+    if letters == 0 && text.parse::<f64>().is_ok() {
+        return Some("a number");
+    }
+    None
 }
 
 /// The value of a token that is declared to be of a type; an error says why it is not.
 pub(super) fn typed(raw: &str, declared: Declared) -> Result<Found, String> {
     let found = match declared {
         Declared::Of(Kind::User) => value(Kind::User, raw).filter(|_| raw.len() <= MAX_BYTES),
-        Declared::Of(Kind::Url) => cleaned(raw).and_then(|text| value(Kind::Url, &text)),
-        Declared::Of(Kind::Ip) => token(raw).and_then(|text| network(&text).or_else(|| address(&text))),
+        Declared::Of(Kind::Url) => cleaned(raw).and_then(|text| url(&text)),
+        Declared::Of(Kind::Ip) => cleaned(raw).and_then(|text| match text.contains(char::is_whitespace) {
+            true => several_addresses(&text),
+            false => network(&text)
+                .or_else(|| address(&text))
+                .or_else(|| protocol(&text, |_| false).filter(|found| found.value.kind() == Kind::Ip)),
+        }),
         Declared::Of(Kind::Domain) => {
             token(raw).filter(|text| address(text).is_none()).and_then(|text| name(&text, |_| true))
         }
@@ -60,7 +119,10 @@ pub(super) fn typed(raw: &str, declared: Declared) -> Result<Found, String> {
         Declared::Host => token(raw).and_then(|text| address(&text).or_else(|| name(&text, |_| true))),
         Declared::Of(kind) => return Err(format!("values of kind `{kind}` come in STIX patterns only")),
     };
-    found.ok_or_else(|| format!("declared as `{}`, which it is not", declared.as_str()))
+    found.ok_or_else(|| match hint(raw) {
+        Some(hint) => format!("declared as `{}`, which it is not: {hint}", declared.as_str()),
+        None => format!("declared as `{}`, which it is not", declared.as_str()),
+    })
 }
 
 /// Trimmed, without quotes, refanged; `None` when empty or too long.
@@ -86,10 +148,63 @@ fn hash(text: &str) -> Option<Found> {
     value(Kind::Sha256, text)
 }
 
+/// `192.0.2.0/24`, `192.0.2.0/255.255.255.0`, `192.0.2.1-192.0.2.9`, `10.1.*`.
 fn network(text: &str) -> Option<Found> {
-    let (_, length) = text.split_once('/')?;
-    let is_length = !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit());
-    if is_length { value(Kind::Ip, text) } else { None }
+    memchr::memchr3(b'/', b'-', b'*', text.as_bytes())
+        .or_else(|| memchr::memchr2(b'.', 0xe2, text.as_bytes()))
+        .and_then(|_| range::networks(text))
+        .and_then(Found::networks)
+}
+
+/// `192.0.2.1 - 192.0.2.9`, `192.0.2.0 / 24`, `192.0.2.0 255.255.255.0`: with blanks, and as a whole.
+fn several_addresses(text: &str) -> Option<Found> {
+    if !text.starts_with(|c: char| c.is_ascii_hexdigit()) {
+        return None;
+    }
+    if let Some(networks) = range::networks(text) {
+        return Found::networks(networks);
+    }
+    let (address, mask) = text.split_once(char::is_whitespace)?;
+    let mask = mask.trim();
+    (range::is_mask(mask) || mask.starts_with('/')).then(|| Found::networks(range::masked(address, mask)))?
+}
+
+/// Whether a URL begins, with its scheme.
+pub(super) fn has_scheme(text: &str) -> bool {
+    memchr::memchr(b':', text.as_bytes()).is_some_and(|colon| {
+        let behind = text.as_bytes().get(colon + 1..).unwrap_or_default();
+        behind.starts_with(b"//") || (colon > 1 && behind.starts_with(b"/")) || behind.starts_with(b"\\\\")
+    })
+}
+
+/// A URL that stands for itself, and that an event can have.
+fn url(text: &str) -> Option<Found> {
+    // What is not encoded is meant to be.
+    let encoded = text.trim().contains([' ', '\t']).then(|| text.trim().replace(' ', "%20").replace('\t', "%09"));
+    let found = value(Kind::Url, encoded.as_deref().unwrap_or(text))?;
+    let TermValue::Url(url) = &found.value else { return None };
+    let path = url.rest().split('?').next().unwrap_or_default();
+    // Only WHATWG's form has a host that a browser visits; of others marks of defanging are left.
+    let odd = |c: char| {
+        c.is_whitespace()
+            || matches!(c, '*' | '<' | '>' | '(' | ')' | '{' | '}' | '"' | '\'' | '`' | ',' | ';' | '|' | '^')
+    };
+    let host = url.host();
+    let has_odd_host = host.contains(odd) || (host.contains(['[', ']']) && !host.starts_with('['));
+    (!has_odd_host && !path.contains('*')).then_some(found)
+}
+
+/// `192.0.2.1/tcp`, `192.0.2.1:443/tcp`, `evil.example:443/udp`: the protocol behind the slash is no path.
+fn protocol(text: &str, accept: impl Fn(&str) -> bool) -> Option<Found> {
+    const PROTOCOLS: [&str; 10] = ["tcp", "udp", "tcp/udp", "icmp", "sctp", "tls", "ssl", "http", "https", "dns"];
+    let (host, word) = text.split_once('/')?;
+    if !PROTOCOLS.iter().any(|known| word.eq_ignore_ascii_case(known)) {
+        return None;
+    }
+    address(host).or_else(|| {
+        let is_protocol = host.contains(':') || word.eq_ignore_ascii_case("tcp") || word.eq_ignore_ascii_case("udp");
+        name(host, accept).filter(|_| is_protocol)
+    })
 }
 
 /// `192.0.2.1`, `2001:db8::1`, `192.0.2.1:443`, `192.0.2.1|443`, `[2001:db8::1]:443`.
@@ -100,7 +215,7 @@ fn address(text: &str) -> Option<Found> {
         && let Some(port) = port_number(port)
         && let Some(address) = ip::canonical(host.as_bytes())
     {
-        return Some(Found { value: TermValue::Address(address), port: Some(port) });
+        return Some(Found { port: Some(port), ..TermValue::Address(address).into() });
     }
     ip::canonical(text.as_bytes()).map(|address| TermValue::Address(address).into())
 }
@@ -114,7 +229,7 @@ fn port_number(text: &str) -> Option<u16> {
 
 fn email(text: &str) -> Option<Found> {
     // Display forms are for events; a feed's value is the address.
-    if !text.contains('@') || text.contains(['<', '>', '/', ',']) {
+    if !text.contains('@') || text.contains(['<', '>', '/', ',', '*', '[', ']', '{', '}', '(', ')', ';', '|']) {
         return None;
     }
     let found = value(Kind::Email, text)?;
@@ -135,7 +250,7 @@ fn name(text: &str, accept: impl Fn(&str) -> bool) -> Option<Found> {
     };
     match term::value(Kind::Domain, host)? {
         TermValue::Domain { name, scope: NameScope::Exact } if accept(&name) => {
-            Some(Found { value: TermValue::Domain { name, scope }, port })
+            Some(Found { port, ..TermValue::Domain { name, scope }.into() })
         }
         _ => None,
     }
@@ -143,7 +258,7 @@ fn name(text: &str, accept: impl Fn(&str) -> bool) -> Option<Found> {
 
 /// `evil.com/path`, `192.0.2.1:8080/path`. Without path it is a name or an address.
 fn url_without_scheme(text: &str) -> Option<Found> {
-    if text.contains(['/', '?']) { value(Kind::Url, text) } else { None }
+    if text.contains(['/', '?']) && !has_scheme(text) { url(text) } else { None }
 }
 
 #[cfg(test)]
@@ -153,7 +268,7 @@ mod tests {
     fn show(found: Option<Found>) -> String {
         match found {
             None => "-".to_owned(),
-            Some(Found { value, port }) => {
+            Some(Found { value, port, .. }) => {
                 let scope = match value {
                     TermValue::Domain { scope: NameScope::Below, .. } => "*.",
                     TermValue::Domain { scope: NameScope::AndBelow, .. } => ".",
@@ -198,6 +313,24 @@ mod tests {
             ("D41D8CD98F00B204E9800998ECF8427E", "md5 d41d8cd98f00b204e9800998ecf8427e"),
             ("\"evil.com\"", "domain evil.com"),
             ("two words.com", "-"),
+            ("198.51.100.0 - 198.51.100.63", "ip 198.51.100.0/26"),
+            ("198.51.100.0 255.255.255.128", "ip 198.51.100.0/25"),
+            ("198.51.100.128/255.255.255.128", "ip 198.51.100.128/25"),
+            ("10.1.*", "ip 10.1.0.0/16"),
+            ("198.51.100.7/tcp", "ip 198.51.100.7"),
+            ("198.51.100.7:443/tcp", "ip 198.51.100.7 port 443"),
+            ("evil.com/tcp", "domain evil.com"),
+            ("evil.com/https", "url evil.com/https"),
+            ("http:\\\\evil.com\\a", "url http://evil.com/a"),
+            ("http:/evil.com/a", "url http://evil.com/a"),
+            ("http://evil.com/*", "-"),
+            ("http://*.evil.com/", "-"),
+            ("http://evil.com/a?b=*", "url http://evil.com/a?b=*"),
+            ("http://evil]com/", "-"),
+            ("evil.com/*", "-"),
+            ("*@evil.com", "-"),
+            ("bad{@}evil.com", "email bad@evil.com"),
+            ("meow://evil.com/a", "url http://evil.com/a"),
             ("", "-"),
         ] {
             assert_eq!(show(untyped(raw)), expected, "{raw}");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::classify::Found;
+use super::understood::Understood;
 use super::{Format, Import, Unusable, scheme};
 use crate::intel::indicator::{Context, Indicator, Target, Term, TermValue, Tlp};
 use crate::intel::pattern::Compiled;
@@ -60,7 +61,8 @@ impl Import {
                 excerpt.push('…');
                 break;
             }
-            if c.is_control() { excerpt.push('\u{fffd}') } else { excerpt.push(c) }
+            // A tab that stands where a blank should is why some lines cannot be used.
+            if c.is_control() { excerpt.extend(c.escape_default()) } else { excerpt.push(c) }
         }
         self.unusable.push(Unusable { line, reason: reason.into(), excerpt });
     }
@@ -95,6 +97,7 @@ impl<'s> Collector<'s> {
                 unusable: Vec::new(),
                 unlisted: 0,
                 unsupported_patterns: 0,
+                understood: Understood::default(),
             },
             sink: None,
             handed_over: 0,
@@ -103,6 +106,11 @@ impl<'s> Collector<'s> {
             most: usize::MAX,
             is_overfull: false,
         }
+    }
+
+    /// Takes note of how the file was understood.
+    pub(super) fn understood(&mut self, understood: Understood) {
+        self.import.understood = understood;
     }
 
     /// Counts a pattern that is right but not supported; it is listed as unusable, too.
@@ -125,9 +133,10 @@ impl<'s> Collector<'s> {
         self.is_overfull
     }
 
-    /// Adds an indicator that is found at every field of its kind.
+    /// Adds an indicator that is found at every field of its kind. A range is found in any of its networks.
     pub(super) fn found(&mut self, found: Found, facts: Facts) {
-        self.terms(vec![Term { value: found.value, target: Target::Kind }], found.port, facts);
+        let port = found.port;
+        self.terms(found.values().map(|value| Term { value, target: Target::Kind }).collect(), port, facts);
     }
 
     /// Adds the indicator of a STIX pattern, and lists what of it is left out.
@@ -203,6 +212,35 @@ impl<'s> Collector<'s> {
         let Some(indicator) = self.import.indicators.get(number) else { return };
         let strictest = strictest(indicator.context.tlp.into_iter().chain([tlp]));
         let context = self.share(Context { tlp: strictest, ..Context::clone(&indicator.context) });
+        if let Some(indicator) = self.import.indicators.get_mut(number) {
+            indicator.context = context;
+        }
+    }
+
+    /// Adds to what is said of an indicator that is there already, by its number.
+    pub(super) fn describe(&mut self, number: usize, text: &str) {
+        self.tell(number, |context| {
+            let description = match context.description.take() {
+                Some(before) => shortened(&format!("{before}; {text}"), MAX_DESCRIPTION),
+                None => shortened(text, MAX_DESCRIPTION),
+            };
+            context.description = Some(description.into());
+        });
+    }
+
+    /// Takes note that an indicator that is there already was seen.
+    pub(super) fn seen(&mut self, number: usize, first: Option<Timestamp>, last: Option<Timestamp>) {
+        self.tell(number, |context| {
+            context.first_seen = [context.first_seen, first].into_iter().flatten().min();
+            context.last_seen = context.last_seen.max(last);
+        });
+    }
+
+    fn tell(&mut self, number: usize, change: impl FnOnce(&mut Context)) {
+        let Some(indicator) = self.import.indicators.get(number) else { return };
+        let mut context = Context::clone(&indicator.context);
+        change(&mut context);
+        let context = self.share(context);
         if let Some(indicator) = self.import.indicators.get_mut(number) {
             indicator.context = context;
         }

@@ -1,4 +1,7 @@
-//! The words with which feeds say what a value is, from STIX, ECS, MISP, Zeek, OTX, ThreatFox and plain speech.
+//! The words with which feeds say what a value is: a table, `types.txt`.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use crate::observable::Kind;
 
@@ -40,107 +43,52 @@ impl Declared {
 pub(super) enum TypeWord {
     /// A type that can be looked for.
     Declared(Declared),
-    /// A type that cannot.
+    /// A digest that is not the hash of a file, though it may look like one.
+    Digest,
+    /// Another type that cannot be looked for.
     Unsupported,
     /// No type (`indicator`, `C2`, `phishing`): the value itself tells.
     Unknown,
 }
 
-/// The types that can be looked for. Words are lower case, letters and digits only.
-const DECLARED: [(Declared, &[&str]); 11] = [
-    (
-        Declared::Of(Kind::Ip),
-        &[
-            "ip",
-            "ips",
-            "ipv4",
-            "ipv6",
-            "ipaddr",
-            "ipaddress",
-            "ipv4addr",
-            "ipv6addr",
-            "ipv4address",
-            "ipv6address",
-            "ipv4cidr",
-            "ipv6cidr",
-            "cidr",
-            "subnet",
-            "network",
-            "netblock",
-            "iprange",
-            "ipport",
-            "ipsrc",
-            "ipdst",
-            "ipsrcport",
-            "ipdstport",
-            "inteladdr",
-            "intelsubnet",
-        ],
-    ),
-    (
-        Declared::Of(Kind::Domain),
-        &["domain", "domains", "domainname", "hostname", "hostnameport", "fqdn", "inteldomain"],
-    ),
-    (Declared::Host, &["host"]),
-    (Declared::Of(Kind::Url), &["url", "urls", "uri", "link", "intelurl"]),
-    (Declared::Of(Kind::Md5), &["md5", "md5hash", "hashmd5", "filehashmd5", "filemd5"]),
-    (Declared::Of(Kind::Sha1), &["sha1", "sha1hash", "hashsha1", "filehashsha1", "filesha1"]),
-    (Declared::Of(Kind::Sha256), &["sha256", "sha256hash", "hashsha256", "filehashsha256", "filesha256"]),
-    (Declared::Of(Kind::Sha512), &["sha512", "sha512hash", "hashsha512", "filehashsha512", "filesha512"]),
-    (Declared::Of(Kind::Ssdeep), &["ssdeep", "ssdeephash"]),
-    (
-        Declared::Of(Kind::Email),
-        &["email", "emails", "emailaddr", "emailaddress", "emailsrc", "emaildst", "intelemail"],
-    ),
-    (Declared::Of(Kind::User), &["user", "username", "useraccount", "account", "userid", "intelusername"]),
-];
+impl TypeWord {
+    /// Whether it is a type that no field of an event holds as such.
+    pub(super) fn is_unsupported(self) -> bool {
+        matches!(self, TypeWord::Digest | TypeWord::Unsupported)
+    }
+}
 
-/// Any hash, apart from the table because a kind alone does not name it.
-const ANY_HASH: [&str; 5] = ["hash", "filehash", "file", "sample", "intelfilehash"];
+static WORDS: LazyLock<HashMap<String, TypeWord>> = LazyLock::new(|| words(include_str!("types.txt")));
 
-/// What feeds list and no field of an event holds as such. A word that contains one of these is such a type.
-const UNSUPPORTED: [&str; 28] = [
-    "filename",
-    "filepath",
-    "path",
-    "registry",
-    "regkey",
-    "process",
-    "mutex",
-    "pdb",
-    "package",
-    "urlpattern",
-    "yara",
-    "btc",
-    "bitcoin",
-    "wallet",
-    "description",
-    "cve",
-    "command",
-    "service",
-    "certificate",
-    "thumbprint",
-    "telegram",
-    "ja3",
-    "jarm",
-    "imphash",
-    "authentihash",
-    "vhash",
-    "tlsh",
-    "useragent",
-];
+/// Reads the table. What is not understood there is left out; a test holds that nothing is.
+fn words(table: &str) -> HashMap<String, TypeWord> {
+    let mut words = HashMap::new();
+    for line in table.lines().filter(|line| !line.starts_with('#')) {
+        let Some((kind, list)) = line.split_once(": ") else { continue };
+        let Some(meaning) = meaning(kind) else { continue };
+        words.extend(list.split(',').map(|word| (squeezed(word), meaning)));
+    }
+    words
+}
+
+fn meaning(kind: &str) -> Option<TypeWord> {
+    Some(match kind {
+        "digest" => TypeWord::Digest,
+        "other" => TypeWord::Unsupported,
+        "hash" => TypeWord::Declared(Declared::Hash),
+        "host" => TypeWord::Declared(Declared::Host),
+        kind => TypeWord::Declared(Declared::Of(Kind::ALL.into_iter().find(|known| known.as_str() == kind)?)),
+    })
+}
+
+/// A word as the tables of words compare it: letters and digits only, in lower case.
+pub(super) fn squeezed(word: &str) -> String {
+    word.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
 
 /// Reads a word of a type column.
 pub(super) fn type_word(word: &str) -> TypeWord {
-    let word: String = word.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
-    if ANY_HASH.contains(&word.as_str()) {
-        return TypeWord::Declared(Declared::Hash);
-    }
-    match DECLARED.iter().find(|(_, words)| words.contains(&word.as_str())) {
-        Some((declared, _)) => TypeWord::Declared(*declared),
-        None if UNSUPPORTED.iter().any(|part| word.contains(part)) => TypeWord::Unsupported,
-        None => TypeWord::Unknown,
-    }
+    WORDS.get(&squeezed(word)).copied().unwrap_or(TypeWord::Unknown)
 }
 
 #[cfg(test)]
@@ -154,13 +102,16 @@ mod tests {
             ("ip:port", Declared::Of(Kind::Ip)),
             ("ip-dst", Declared::Of(Kind::Ip)),
             ("cidr", Declared::Of(Kind::Ip)),
+            ("IpAddress", Declared::Of(Kind::Ip)),
             ("Domain", Declared::Of(Kind::Domain)),
             ("domain-name", Declared::Of(Kind::Domain)),
+            ("DomainName", Declared::Of(Kind::Domain)),
             ("hostname", Declared::Of(Kind::Domain)),
             ("Intel::DOMAIN", Declared::Of(Kind::Domain)),
             ("URL", Declared::Of(Kind::Url)),
             ("FileHash-SHA256", Declared::Of(Kind::Sha256)),
             ("sha256_hash", Declared::Of(Kind::Sha256)),
+            ("hash_md5", Declared::Of(Kind::Md5)),
             ("md5", Declared::Of(Kind::Md5)),
             ("file", Declared::Hash),
             ("email-addr", Declared::Of(Kind::Email)),
@@ -179,12 +130,32 @@ mod tests {
     }
 
     #[test]
-    fn other_words_are_told_apart_from_unsupported_types() {
-        for word in ["Filename", "registry-key", "File Path", "Bitcoin address", "user_agent"] {
+    fn words_are_compared_whole_and_digests_are_no_file_hashes() {
+        for word in ["Filename", "registry-key", "File Path", "Bitcoin address", "user_agent", "mobile-application-id"]
+        {
             assert_eq!(type_word(word), TypeWord::Unsupported, "{word}");
         }
-        for word in ["indicator", "C2", "phishing", ""] {
+        for word in ["imphash", "x509-fingerprint-sha1", "sha3-256", "SHA512/256", "JA3", "CertificateThumbprint"] {
+            assert_eq!(type_word(word), TypeWord::Digest, "{word}");
+        }
+        for word in
+            ["indicator", "C2", "phishing", "", "Command and Control", "Phishing Service", "Windows service DLL"]
+        {
             assert_eq!(type_word(word), TypeWord::Unknown, "{word}");
+        }
+    }
+
+    #[test]
+    fn each_line_of_the_table_is_understood_and_no_word_means_two_things() {
+        let mut known: HashMap<String, TypeWord> = HashMap::new();
+        for line in include_str!("types.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let (kind, list) = line.split_once(": ").unwrap();
+            let meaning = meaning(kind).unwrap_or_else(|| panic!("{kind}"));
+            for word in list.split(',') {
+                let word = squeezed(word);
+                assert!(!word.is_empty(), "{line}");
+                assert!(known.insert(word.clone(), meaning).is_none_or(|before| before == meaning), "{word}");
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use encoding_rs::Encoding;
+use encoding_rs::{Encoding, UTF_16BE, UTF_16LE};
 
 /// Decodes a file; never fails.
 ///
@@ -29,6 +29,32 @@ pub(super) fn text(bytes: Vec<u8>) -> String {
     text
 }
 
+/// The UTF-16 that a file is in: a byte order mark says so, or that nearly every other byte is 0.
+pub(super) fn utf16(head: &[u8]) -> Option<&'static Encoding> {
+    if head.starts_with(b"\xff\xfe") {
+        return Some(UTF_16LE);
+    }
+    if head.starts_with(b"\xfe\xff") {
+        return Some(UTF_16BE);
+    }
+    let head = head.get(..1024).unwrap_or(head);
+    let zeros = |from: usize| head.iter().skip(from).step_by(2).filter(|byte| **byte == 0).count();
+    let (even, odd, half) = (zeros(0), zeros(1), head.len() / 2);
+    if half < 4 {
+        return None;
+    }
+    match (even * 4 >= half * 3, odd * 4 >= half * 3) {
+        (true, false) if odd * 20 <= half => Some(UTF_16BE),
+        (false, true) if even * 20 <= half => Some(UTF_16LE),
+        _ => None,
+    }
+}
+
+/// Decodes a file in UTF-16, with its byte order mark or without.
+pub(super) fn utf16_text(encoding: &'static Encoding, bytes: &[u8]) -> String {
+    encoding.decode_with_bom_removal(bytes).0.into_owned()
+}
+
 /// Decodes one line.
 pub(super) fn line(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
@@ -48,6 +74,21 @@ mod tests {
         assert_eq!(text(b"\xff\xfea\0.\0b\0"), "a.b");
         assert_eq!(text(b"\xfe\xff\0a\0.\0b"), "a.b");
         assert_eq!(text(b"\xff\xfe\0"), "\u{fffd}");
+    }
+
+    #[test]
+    fn utf_16_is_told_with_and_without_its_mark() {
+        let text = "198.51.100.1\r\nb\u{fc}cher.example\r\n";
+        for (encoding, to_bytes) in [(UTF_16LE, u16::to_le_bytes as fn(u16) -> [u8; 2]), (UTF_16BE, u16::to_be_bytes)] {
+            for mark in ["", "\u{feff}"] {
+                let bytes: Vec<u8> = format!("{mark}{text}").encode_utf16().flat_map(to_bytes).collect();
+                assert_eq!(utf16(&bytes), Some(encoding));
+                assert_eq!(utf16_text(encoding, &bytes), text);
+            }
+        }
+        for bytes in [b"evil.example\n".as_slice(), &[0; 64], b"a\0b\nc.example\nd.example\n"] {
+            assert_eq!(utf16(bytes), None);
+        }
     }
 
     #[test]

@@ -2,19 +2,11 @@
 
 mod json;
 
-use super::{ColumnMapping, Format};
+use super::{ColumnMapping, Format, csv};
 use crate::observable::ip;
 
 /// How many lines are looked at.
 const SAMPLE: usize = 200;
-
-/// The separators that a CSV file may use.
-pub(super) const DELIMITERS: [char; 4] = [',', ';', '\t', '|'];
-
-/// Whether a byte order mark says UTF-16.
-pub(super) fn is_utf16(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff")
-}
 
 /// What a file that is not text looks like from its beginning, or `None` for text.
 pub(super) fn binary(bytes: &[u8]) -> Option<&'static str> {
@@ -29,9 +21,6 @@ pub(super) fn binary(bytes: &[u8]) -> Option<&'static str> {
     ];
     if let Some((_, what)) = MAGIC.iter().find(|(magic, _)| bytes.starts_with(magic)) {
         return Some(what);
-    }
-    if is_utf16(bytes) {
-        return None;
     }
     // One stray control character spoils its line only; many mean that nothing here is a line.
     let head = bytes.get(..8192).unwrap_or(bytes);
@@ -71,7 +60,7 @@ pub(super) fn detect(head: &str, file_name: &str, columns: &ColumnMapping) -> Fo
         return Format::Hosts;
     }
     let extension = without_packing(file_name).rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-    if matches!(extension.as_deref(), Some("csv" | "tsv")) || is_table(&lines) {
+    if matches!(extension.as_deref(), Some("csv" | "tsv")) || csv::is_table(&lines) || is_commented_table(&all) {
         return Format::Csv;
     }
     Format::List
@@ -100,18 +89,9 @@ fn is_hosts_line(line: &str) -> bool {
         && words.next().is_some_and(|name| name.contains(|c: char| c.is_ascii_alphabetic()))
 }
 
-/// Whether some delimiter cuts most lines into the same number of cells.
-fn is_table(lines: &[&str]) -> bool {
-    DELIMITERS.into_iter().any(|delimiter| {
-        let counts: Vec<usize> = lines.iter().map(|line| line.matches(delimiter).count()).collect();
-        let frequency = |count: usize| counts.iter().filter(|&&other| other == count).count();
-        let usual = counts.iter().copied().max_by_key(|&count| (frequency(count), std::cmp::Reverse(count)));
-        usual.is_some_and(|usual| {
-            // A comma at the end of each line is a list, too.
-            let cut = lines.iter().zip(&counts).map(|(line, &count)| count >= usual && !line.ends_with(delimiter));
-            usual > 0 && most(cut)
-        })
-    })
+/// Whether the first lines are a header of CSV in a comment, or name their separator.
+fn is_commented_table(all: &[&str]) -> bool {
+    all.first().is_some_and(|line| csv::separator(line.trim_matches('"')).is_some())
 }
 
 /// Whether four of five, and at least one, are so.
@@ -160,7 +140,6 @@ mod tests {
         let mut text = b"evil.com\n".repeat(50);
         text.push(0);
         assert_eq!(binary(&text), None);
-        assert_eq!(binary(b"\xff\xfea\0"), None);
         assert_eq!(binary(b""), None);
     }
 }

@@ -40,12 +40,12 @@ impl<'r> Input<'r> {
         if let Some(reader) = unpacked {
             input = Input::peek(Box::new(Bounded { reader, left: limits.unpacked_bytes }), file, limits)?;
         }
+        if let Some(encoding) = decode::utf16(&input.head) {
+            let text = decode::utf16_text(encoding, &input.bytes()?);
+            input = Input::peek(Box::new(Cursor::new(text.into_bytes())), file, limits)?;
+        }
         if let Some(what) = detect::binary(&input.head) {
             return Err(FeedError::Binary { file: file.to_owned(), what });
-        }
-        if detect::is_utf16(&input.head) {
-            let text = decode::text(input.bytes()?);
-            input = Input::peek(Box::new(Cursor::new(text.into_bytes())), file, limits)?;
         }
         if input.head.starts_with(UTF8_MARK) {
             input.head.drain(..UTF8_MARK.len());
@@ -70,13 +70,17 @@ impl<'r> Input<'r> {
         self.limits
     }
 
-    /// The complete lines at the beginning; of a longer line its beginning.
+    /// The complete lines at the beginning, each ended by a line feed; of a longer line its beginning.
     pub(super) fn head(&self) -> String {
-        let end = match memchr::memrchr(b'\n', &self.head) {
+        let end = match memchr::memrchr2(b'\n', b'\r', &self.head) {
             Some(at) if !self.ended => at + 1,
             _ => self.head.len(),
         };
-        decode::text(self.head.get(..end).unwrap_or_default().to_vec())
+        let text = decode::text(self.head.get(..end).unwrap_or_default().to_vec());
+        match text.contains('\r') {
+            true => text.replace("\r\n", "\n").replace('\r', "\n"),
+            false => text,
+        }
     }
 
     /// Whether the file ends within the beginning that [`Input::head`] gives.

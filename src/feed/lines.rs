@@ -1,4 +1,6 @@
 //! The lines of a file, one after the other. A line that is longer than its limit is passed over without being held.
+//!
+//! A line ends with a line feed, a carriage return, or both; the other ends that Unicode knows are characters of a line.
 
 use std::borrow::Cow;
 use std::io::{BufRead, BufReader, Read};
@@ -35,11 +37,13 @@ pub(super) struct Lines<'r> {
     limit: usize,
     buffer: Vec<u8>,
     number: u64,
+    /// Whether a line feed at the beginning of what is read next belongs to the carriage return before it.
+    after_return: bool,
 }
 
 impl<'r> Lines<'r> {
     pub(super) fn new(reader: Box<dyn Read + 'r>, file: &'r str, limit: usize) -> Lines<'r> {
-        Lines { reader: buffered(reader), file, limit, buffer: Vec::new(), number: 0 }
+        Lines { reader: buffered(reader), file, limit, buffer: Vec::new(), number: 0, after_return: false }
     }
 
     /// The longest line that is held, in bytes.
@@ -60,8 +64,13 @@ impl<'r> Lines<'r> {
             if available.is_empty() {
                 break;
             }
+            if std::mem::take(&mut self.after_return) && available.first() == Some(&b'\n') {
+                self.reader.consume(1);
+                continue;
+            }
             any = true;
-            let end = memchr::memchr(b'\n', available);
+            let end = memchr::memchr2(b'\n', b'\r', available);
+            self.after_return = end.is_some_and(|end| available.get(end) == Some(&b'\r'));
             let piece = available.get(..end.unwrap_or(available.len())).unwrap_or_default();
             if !too_long && self.buffer.len() + piece.len() <= self.limit {
                 self.buffer.extend_from_slice(piece);
@@ -123,7 +132,27 @@ mod tests {
         while let Some((number, line)) = lines.next().unwrap() {
             all.push((number, line.text().to_owned()));
         }
-        assert_eq!(all, [(1, "a\r".to_owned()), (2, String::new()), (3, "b".to_owned())]);
+        assert_eq!(all, [(1, "a".to_owned()), (2, String::new()), (3, "b".to_owned())]);
+    }
+
+    /// Guarantee: every mixture of line ends gives the same lines, wherever the reader's buffer ends.
+    #[test]
+    fn carriage_returns_end_lines_and_with_a_line_feed_they_are_one_end() {
+        for ends in [["\n", "\n"], ["\r", "\r"], ["\r\n", "\r\n"], ["\r", "\n"], ["\r\n", "\r"], ["\n", "\r\n"]] {
+            for width in 1..70_000 {
+                if width > 3 && !(65_530..65_540).contains(&width) {
+                    continue;
+                }
+                let first = "a".repeat(width);
+                let text = format!("{first}{}b\u{85}\u{2028}c{}", ends[0], ends[1]);
+                let mut lines = Lines::new(Box::new(text.as_bytes()), "f", 1 << 20);
+                let mut all = Vec::new();
+                while let Some((_, line)) = lines.next().unwrap() {
+                    all.push(line.text().to_owned());
+                }
+                assert_eq!(all, [first, "b\u{85}\u{2028}c".to_owned()], "{ends:?}, {width}");
+            }
+        }
     }
 
     #[test]

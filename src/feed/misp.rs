@@ -3,7 +3,7 @@
 //! Only attributes that are meant for detection (`to_ids`) are used. What is said of an event holds for each of its
 //! attributes.
 
-mod kinds;
+pub(super) mod kinds;
 mod tags;
 
 use serde::Deserialize;
@@ -179,8 +179,8 @@ impl Misp<'_> {
             // The parts of a composite are one attribute with one id: either is the indicator.
             Parts::Values(found) => {
                 let port = found.iter().find_map(|found| found.port);
-                let term = |found: Found| Term { value: found.value, target: Target::Kind };
-                collector.terms(found.into_iter().map(term).collect(), port, facts);
+                let values = found.into_iter().flat_map(Found::values);
+                collector.terms(values.map(|value| Term { value, target: Target::Kind }).collect(), port, facts);
             }
         }
         Ok(())

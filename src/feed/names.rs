@@ -16,7 +16,7 @@ impl Names {
     /// Takes a name that is blocked: `*.` for the names below it only, `below` for the name and those below it.
     pub(super) fn block(&mut self, name: &str, below: bool, line: u32, collector: &mut Collector) {
         let found = match classify::typed(name, Declared::Of(Kind::Domain)) {
-            Ok(Found { value: TermValue::Domain { name, scope }, port: None }) => {
+            Ok(Found { value: TermValue::Domain { name, scope }, port: None, .. }) => {
                 TermValue::Domain { name, scope: if below { NameScope::AndBelow } else { scope } }
             }
             Ok(_) => return collector.unusable(line, "a name with a port", name),

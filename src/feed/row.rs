@@ -5,71 +5,17 @@ use jiff::Timestamp;
 use super::classify::{self, Found};
 use super::collect::{Collector, Facts};
 use super::declared::{Declared, TypeWord, type_word};
-use super::{ColumnMapping, FeedOptions};
+use super::layout::Column;
+use super::misp::kinds::{self, Parts};
+use super::standing::{self, Standing};
+use super::when::{self, DayOrder};
+use super::{FeedOptions, range};
 use crate::fields::FieldTable;
 use crate::intel::indicator::{Confidence, Target, Term, TermValue, Tlp};
 use crate::intel::pattern;
-use crate::observable::{Kind, time};
+use crate::observable::Kind;
 
-/// The meaning of a cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// The value, by mapping or by the header's word. Where a row has a type, no other column is its value.
-    Main,
-    /// Searched for values.
-    Value,
-    /// Searched for hashes, which are so whatever the row's type column says.
-    Hash,
-    /// What the value is.
-    Kind,
-    /// Start of validity.
-    ValidFrom,
-    /// End of validity.
-    ValidUntil,
-    /// Kill chain phases.
-    KillChain,
-    /// Free text.
-    Description,
-    /// How sure the feed is.
-    Confidence,
-    /// Traffic Light Protocol marking.
-    Tlp,
-    /// A human name, or the value itself where the feed calls it so.
-    Name,
-    /// A URL with more about it.
-    Reference,
-    /// The feed's own id.
-    Id,
-    /// When the feed first saw it.
-    FirstSeen,
-    /// When the feed last saw it.
-    LastSeen,
-    /// Nothing.
-    Ignored,
-}
-
-impl ColumnMapping {
-    /// What the configuration names: its key there, the meaning, and the column or path.
-    pub(super) fn named(&self) -> impl Iterator<Item = (&'static str, Role, &str)> {
-        [
-            ("value", Role::Main, &self.value),
-            ("type", Role::Kind, &self.kind),
-            ("valid_from", Role::ValidFrom, &self.valid_from),
-            ("valid_until", Role::ValidUntil, &self.valid_until),
-            ("kill_chain_phases", Role::KillChain, &self.kill_chain_phases),
-            ("description", Role::Description, &self.description),
-            ("confidence", Role::Confidence, &self.confidence),
-            ("tlp", Role::Tlp, &self.tlp),
-            ("name", Role::Name, &self.name),
-            ("reference", Role::Reference, &self.reference),
-            ("id", Role::Id, &self.id),
-            ("first_seen", Role::FirstSeen, &self.first_seen),
-            ("last_seen", Role::LastSeen, &self.last_seen),
-        ]
-        .into_iter()
-        .filter_map(|(key, role, column)| Some((key, role, column.as_deref()?)))
-    }
-}
+pub(super) use super::role::Role;
 
 /// Whether a cell is a STIX pattern.
 pub(super) fn is_pattern(cell: &str) -> bool {
@@ -114,61 +60,137 @@ impl Cells {
 pub(super) struct Row<'a> {
     pub(super) cells: &'a Cells,
     pub(super) line: u32,
-    pub(super) roles: &'a [Role],
-    /// The meaning of cells behind the last one that has a role.
+    pub(super) columns: &'a [Column],
+    /// The meaning of cells behind the last one that has a column.
     pub(super) beyond: Role,
+    /// Which number of a date is the day, where its feed writes dates so.
+    pub(super) order: Option<DayOrder>,
 }
 
 impl<'a> Row<'a> {
     /// Hands over what the row gives, or lists it as unusable.
     pub(super) fn import(&self, options: &FeedOptions, table: &FieldTable, collector: &mut Collector) {
-        let facts = match self.facts() {
-            Ok(facts) => facts,
-            Err(reason) => return collector.unusable(self.line, reason, self.excerpt()),
-        };
-        let candidates = [Role::Main, Role::Value, Role::Name];
-        if let Some((_, pattern)) = self.filled(&candidates).find(|(_, cell)| is_pattern(cell)) {
-            match pattern::compile(pattern, table) {
-                Ok(compiled) => collector.pattern(compiled, facts, pattern),
-                Err(error) => collector.unusable(self.line, error.to_string(), pattern),
-            }
-            return;
-        }
-        let words: Vec<TypeWord> = self.cells(Role::Kind).map(type_word).collect();
-        let declared = words.iter().find_map(|word| match word {
-            TypeWord::Declared(declared) => Some(*declared),
-            TypeWord::Unsupported | TypeWord::Unknown => None,
-        });
-        if declared.is_none() && words.contains(&TypeWord::Unsupported) {
-            let word = self.cells(Role::Kind).find(|word| type_word(word) == TypeWord::Unsupported).unwrap_or_default();
-            collector.unusable(self.line, format!("type `{word}` cannot be looked for in events"), self.excerpt());
-            return;
-        }
-        match self.values(declared.or(options.default_kind.map(Declared::Of))) {
-            Ok(found) => self.emit(found, facts, collector),
+        match self.read(options, table, collector) {
+            Ok(()) => {}
             Err(reason) => collector.unusable(self.line, reason, self.excerpt()),
         }
     }
 
-    /// The values of the row; an error when there are none.
-    fn values(&self, declared: Option<Declared>) -> Result<Vec<Found>, String> {
-        let Some(declared) = declared else {
-            let cells = self.filled(&[Role::Hash, Role::Main, Role::Value, Role::Name]);
-            let found: Vec<Found> = cells
-                .flat_map(|(_, cell)| each(cell, |part| classify::untyped(part).ok_or(())).unwrap_or_default())
-                .collect();
-            return if found.is_empty() {
-                Err("no cell is an address, network, domain, URL, hash or e-mail address".to_owned())
-            } else {
-                Ok(found)
+    fn read(&self, options: &FeedOptions, table: &FieldTable, collector: &mut Collector) -> Result<(), String> {
+        let is_revoked = self.is_revoked()?;
+        let facts = Facts { revoked: is_revoked, ..self.facts()? };
+        let candidates = [Role::Main, Role::Value, Role::Name];
+        if let Some((_, _, pattern)) = self.filled(&candidates).find(|(_, _, cell)| is_pattern(cell)) {
+            match pattern::compile(pattern, table) {
+                Ok(compiled) => collector.pattern(compiled, facts, pattern),
+                Err(error) => collector.unusable(self.line, error.to_string(), pattern),
+            }
+            return Ok(());
+        }
+        if let Some(found) = self.range()? {
+            collector.found(found, facts);
+            return Ok(());
+        }
+        let kinds = || self.cells(Role::Kind);
+        if let Some(word) = kinds().find(|word| word.contains('|'))
+            && let Some((_, _, value)) = self.filled(&[Role::Main, Role::Value]).next()
+            && (type_word(word) != TypeWord::Unknown || word.starts_with("filename|") || word == "domain|ip")
+        {
+            // The parts of a composite of MISP are one attribute: either is the indicator.
+            let Parts::Values(found) = kinds::parts(word, "", value.trim().trim_matches('"'))? else {
+                return Err(format!("type `{word}` cannot be looked for in events"));
+            };
+            let port = found.iter().find_map(|found| found.port);
+            let terms = found.into_iter().flat_map(Found::values);
+            collector.terms(terms.map(|value| Term { value, target: Target::Kind }).collect(), port, facts);
+            return Ok(());
+        }
+        let words: Vec<TypeWord> = kinds().map(type_word).collect();
+        let declared = words.iter().find_map(|word| match word {
+            TypeWord::Declared(declared) => Some(*declared),
+            _ => None,
+        });
+        if declared.is_none()
+            && let Some(word) = kinds().find(|word| type_word(word).is_unsupported())
+        {
+            // The type of a file stands beside its hash, and says nothing of the hash. That of a digest does.
+            let is_digest = words.contains(&TypeWord::Digest);
+            let hashes = if is_digest { Vec::new() } else { self.named_hashes() };
+            if hashes.is_empty() {
+                return Err(format!("type `{word}` cannot be looked for in events"));
+            }
+            self.emit(hashes, facts, collector);
+            return Ok(());
+        }
+        let mut found = self.values(declared.or(options.default_kind.map(Declared::Of)))?;
+        if let Some(port) = self.cells(Role::Port).next().and_then(|cell| cell.parse().ok()) {
+            for found in &mut found {
+                if matches!(found.value, TermValue::Address(_) | TermValue::Domain { .. }) {
+                    found.port = found.port.or(Some(port));
+                }
+            }
+        }
+        self.emit(found, facts, collector);
+        Ok(())
+    }
+
+    /// Whether the feed withdrew it; an error when it is no indicator at all.
+    fn is_revoked(&self) -> Result<bool, String> {
+        let mut is_revoked = false;
+        type Reading = fn(&str) -> Standing;
+        let readings: [(Role, Reading); 5] = [
+            (Role::Revoked, standing::revoked),
+            (Role::Detect, standing::detect),
+            (Role::Action, standing::action),
+            (Role::Status, standing::status),
+            (Role::Active, standing::active),
+        ];
+        for (role, reading) in readings {
+            for cell in self.cells(role) {
+                match reading(cell) {
+                    Standing::Counts => {}
+                    Standing::Revoked => is_revoked = true,
+                    Standing::None(reason) => return Err(reason),
+                }
+            }
+        }
+        Ok(is_revoked)
+    }
+
+    /// The networks of a range whose ends stand in columns of their own, or of an address and its mask.
+    fn range(&self) -> Result<Option<Found>, String> {
+        let first = |role| self.filled(&[role]).next().map(|(_, _, cell)| cell.trim().trim_matches('"').trim());
+        let prefix = first(Role::Prefix);
+        let Some(start) = first(Role::RangeStart) else {
+            let Some((address, mask)) = self.filled(&[Role::Main]).next().map(|(_, _, cell)| cell).zip(prefix) else {
+                return Ok(None);
+            };
+            return match range::address(address) {
+                // What is no address, or has its length, is read by itself.
+                None => Ok(None),
+                Some(_) => match range::masked(address, mask) {
+                    Some(network) => Ok(Found::networks([network])),
+                    None => Err(format!("`{mask}` is no mask of an address")),
+                },
             };
         };
+        let end = first(Role::RangeEnd);
+        let networks = match (range::address(start), end.and_then(range::address)) {
+            (Some(start), Some(end)) => range::between(start, end),
+            (Some(_), None) => prefix.and_then(|mask| range::masked(start, mask)).map(|network| vec![network]),
+            (None, _) => classify::untyped(start).filter(|_| end.is_none()).map(|_| Vec::new()),
+        };
+        let shown = || format!("`{start}` to `{}` is no range of addresses", end.unwrap_or_default());
+        networks.and_then(Found::networks).map(Some).ok_or_else(shown)
+    }
+
+    /// The values of the row; an error when there are none.
+    fn values(&self, declared: Option<Declared>) -> Result<Vec<Found>, String> {
+        let Some(declared) = declared else { return self.untyped() };
         let mut found = Vec::new();
         if !declared.is_hash() {
             // The type of a value does not speak of the file that it came with.
-            for (_, cell) in self.filled(&[Role::Hash]) {
-                found.extend(each(cell, |part| classify::typed(part, Declared::Hash)).unwrap_or_default());
-            }
+            found.extend(self.hashes());
         }
         match self.typed(declared) {
             Ok(values) => found.extend(values),
@@ -178,15 +200,62 @@ impl<'a> Row<'a> {
         Ok(found)
     }
 
+    /// The values of a row without a type: what the columns are named, and what the shapes of values tell.
+    fn untyped(&self) -> Result<Vec<Found>, String> {
+        let mut found = self.hashes();
+        let mut first_reason = None;
+        for (_, column, cell) in self.filled(&[Role::Main, Role::Value]) {
+            match each(cell, |part| named(part, column.declared.filter(|_| column.is_known))) {
+                Ok(values) => found.extend(values),
+                Err(reason) if column.role == Role::Main => first_reason = first_reason.or(reason),
+                Err(_) => {}
+            }
+        }
+        if found.is_empty() && !self.columns.iter().any(|column| matches!(column.role, Role::Main | Role::Hash)) {
+            let names = self.filled(&[Role::Name]);
+            found.extend(
+                names.flat_map(|(_, _, cell)| each(cell, |part| classify::untyped(part).ok_or(())).unwrap_or_default()),
+            );
+        }
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        if self.filled(&[Role::Digest]).next().is_some() {
+            return Err("only digests that are no hash of a file, which cannot be looked for in events".to_owned());
+        }
+        const NOTHING: &str = "no cell is an address, network, domain, URL, hash or e-mail address";
+        Err(match first_reason {
+            Some(reason) => format!("{NOTHING}: {reason}"),
+            None => NOTHING.to_owned(),
+        })
+    }
+
+    /// The hashes in columns of hashes.
+    fn hashes(&self) -> Vec<Found> {
+        let cells = self.filled(&[Role::Hash]);
+        cells
+            .flat_map(|(_, _, cell)| each(cell, |part| classify::typed(part, Declared::Hash)).unwrap_or_default())
+            .collect()
+    }
+
+    /// Those of columns that name the algorithm: no type that stands beside them says what they are.
+    fn named_hashes(&self) -> Vec<Found> {
+        let cells = self.filled(&[Role::Hash]);
+        let cells = cells.filter(|(_, column, _)| matches!(column.declared, Some(Declared::Of(_))));
+        cells
+            .flat_map(|(_, _, cell)| each(cell, |part| classify::typed(part, Declared::Hash)).unwrap_or_default())
+            .collect()
+    }
+
     /// The values of a declared type. A column that is named as the value is the only one to hold it; without one the
     /// search begins behind the type, and ends at the first, since nearly every word may be a user or a host.
     fn typed(&self, declared: Declared) -> Result<Vec<Found>, String> {
         let named: &[Role] = if declared.is_hash() { &[Role::Main, Role::Hash] } else { &[Role::Main] };
-        let mut cells: Vec<(usize, &str)> = self.filled(named).collect();
+        let mut cells: Vec<(usize, &str)> = self.filled(named).map(|(at, _, cell)| (at, cell)).collect();
         let is_named = !cells.is_empty();
         if !is_named {
-            cells = self.filled(&[Role::Value, Role::Name]).collect();
-            let kind = self.roles.iter().position(|role| *role == Role::Kind).unwrap_or(0);
+            cells = self.filled(&[Role::Value, Role::Name]).map(|(at, _, cell)| (at, cell)).collect();
+            let kind = self.columns.iter().position(|column| column.role == Role::Kind).unwrap_or(0);
             cells.sort_by_key(|(at, _)| *at < kind);
         }
         let ends_at_first = !is_named || declared == Declared::Of(Kind::User);
@@ -194,7 +263,7 @@ impl<'a> Row<'a> {
         let mut reason = None;
         for (_, cell) in &cells {
             match each(cell, |part| classify::typed(part, declared)) {
-                Ok(values) if is_named || cells.len() == 1 || !is_single_label(&values) => found.extend(values),
+                Ok(values) if is_named || cells.len() == 1 || !is_weak(&values) => found.extend(values),
                 Ok(_) => {}
                 Err(error) => reason = reason.or(Some(error)),
             }
@@ -235,7 +304,7 @@ impl<'a> Row<'a> {
         facts.valid_from = self.bound(Role::ValidFrom, "valid_from")?;
         facts.valid_until = self.bound(Role::ValidUntil, "valid_until")?;
         facts.id = first(Role::Id).map(Into::into);
-        context.description = first(Role::Description).map(Into::into);
+        context.description = self.description();
         context.kill_chain_phases =
             self.cells(Role::KillChain).flat_map(|cell| cell.split([',', ';', '|'])).filter_map(phase).collect();
         // The same phase of two kill chains is one phase.
@@ -244,48 +313,79 @@ impl<'a> Row<'a> {
         context.tlp = first(Role::Tlp).and_then(Tlp::parse);
         context.name = first(Role::Name).filter(|name| classify::untyped(name).is_none()).map(Into::into);
         context.reference = self.cells(Role::Reference).find(|cell| cell.contains("://")).map(Into::into);
-        let seen = |role| first(role).and_then(|cell| time::parse(cell.as_bytes()));
+        let seen = |role| first(role).and_then(|cell| when::instant(cell, self.order));
         context.first_seen = seen(Role::FirstSeen);
         context.last_seen = seen(Role::LastSeen);
         Ok(facts.shortened())
     }
 
+    /// What the feed says of the threat: its free text, then malware, threat and tags.
+    fn description(&self) -> Option<Box<str>> {
+        let mut text = String::new();
+        for (role, before) in [(Role::Description, ""), (Role::Malware, ""), (Role::Threat, ""), (Role::Tags, "tags: ")]
+        {
+            let mut lead = before;
+            for cell in self.cells(role).filter(|cell| *cell != "unknown") {
+                if !text.is_empty() {
+                    text.push_str(if lead.is_empty() && role == Role::Tags { ", " } else { "; " });
+                }
+                text.push_str(std::mem::take(&mut lead));
+                text.push_str(cell);
+            }
+        }
+        (!text.is_empty()).then(|| text.into())
+    }
+
     /// A bound that cannot be read must not become an open one.
     fn bound(&self, role: Role, name: &str) -> Result<Option<Timestamp>, String> {
-        let Some(cell) = self.cells(role).next().filter(|cell| !cell.eq_ignore_ascii_case("never")) else {
-            return Ok(None);
-        };
-        time::parse(cell.as_bytes()).map(Some).ok_or_else(|| format!("{name} `{cell}` is no time; write RFC 3339"))
+        let Some(cell) = self.cells(role).next() else { return Ok(None) };
+        when::bound(cell, self.order).map_err(|reason| format!("{name} `{cell}` {reason}"))
     }
 
     /// The cells of a role that say something, trimmed.
     fn cells(&self, role: Role) -> impl Iterator<Item = &'a str> {
-        self.with_roles()
-            .filter(move |(known, _, cell)| *known == role && !is_blank(cell))
+        self.with_columns()
+            .filter(move |(column, _, cell)| column.role == role && !is_blank(cell))
             .map(|(_, _, cell)| cell.trim().trim_matches('"').trim())
     }
 
     /// The cells of some roles in column order, unless empty. `-` and `none` stay: they may be user names.
-    fn filled<'r>(&self, roles: &'r [Role]) -> impl Iterator<Item = (usize, &'a str)> + use<'a, 'r> {
-        self.with_roles()
-            .filter(|(role, _, cell)| roles.contains(role) && !cell.trim().is_empty())
-            .map(|(_, at, cell)| (at, cell))
+    fn filled<'r>(&self, roles: &'r [Role]) -> impl Iterator<Item = (usize, Column, &'a str)> + use<'a, 'r> {
+        self.with_columns()
+            .filter(|(column, _, cell)| roles.contains(&column.role) && !cell.trim().is_empty())
+            .map(|(column, at, cell)| (at, column, cell))
     }
 
-    fn with_roles(&self) -> impl Iterator<Item = (Role, usize, &'a str)> + use<'a> {
-        let (roles, beyond) = (self.roles, self.beyond);
-        self.cells.iter().enumerate().map(move |(at, cell)| (roles.get(at).copied().unwrap_or(beyond), at, cell))
+    fn with_columns(&self) -> impl Iterator<Item = (Column, usize, &'a str)> + use<'a> {
+        let (columns, beyond) = (self.columns, Column::of(self.beyond));
+        self.cells.iter().enumerate().map(move |(at, cell)| (columns.get(at).copied().unwrap_or(beyond), at, cell))
     }
 
     fn excerpt(&self) -> &'a str {
-        let telling = [Role::Main, Role::Value, Role::Hash, Role::Name];
-        let first = telling.into_iter().find_map(|role| self.filled(&[role]).next()).map(|(_, cell)| cell);
+        let telling = [Role::Main, Role::Value, Role::Hash, Role::RangeStart, Role::Digest, Role::Name];
+        let first = telling.into_iter().find_map(|role| self.filled(&[role]).next()).map(|(_, _, cell)| cell);
         first.or_else(|| self.cells.iter().find(|cell| !cell.trim().is_empty())).unwrap_or_default()
     }
 }
 
+/// The value of a cell whose column is named after a type: the shape tells it, and the name where the shape tells nothing
+/// (a domain under a suffix that is not public, a user). An error may say why there is none.
+fn named(part: &str, declared: Option<Declared>) -> Result<Found, Option<String>> {
+    if declared != Some(Declared::Of(Kind::User))
+        && let Some(found) = classify::untyped(part)
+    {
+        return Ok(found);
+    }
+    let Some(declared) = declared else { return Err(classify::hint(part).map(str::to_owned)) };
+    match classify::typed(part, declared) {
+        Ok(found) if !is_weak(std::slice::from_ref(&found)) => Ok(found),
+        Ok(_) => Err(Some("a name of a single label, which is no domain of the Internet".to_owned())),
+        Err(reason) => Err(Some(reason)),
+    }
+}
+
 /// Whether values are host names without a dot, as any word of prose is.
-fn is_single_label(values: &[Found]) -> bool {
+fn is_weak(values: &[Found]) -> bool {
     values.iter().any(|found| matches!(&found.value, TermValue::Domain { name, .. } if !name.contains('.')))
 }
 
@@ -297,6 +397,7 @@ fn each<E>(cell: &str, classify: impl Fn(&str) -> Result<Found, E>) -> Result<Ve
     };
     let parts =
         || cell.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '|')).filter(|part| !part.is_empty());
+    // A URL with a blank or a comma in it is no list of URLs unless each part is one.
     if parts().count() < 2 {
         return Err(whole);
     }

@@ -4,6 +4,7 @@
 //! behind its use, and a later version of an indicator.
 
 mod marking;
+mod relation;
 
 use std::collections::HashMap;
 
@@ -17,11 +18,13 @@ use super::FeedError;
 use super::collect::{Collector, Facts};
 use super::document::{self, MAX_DEPTH, Piece};
 use super::input::Input;
+use super::when;
 use crate::fields::FieldTable;
 use crate::intel::indicator::{Confidence, Context};
 use crate::intel::pattern::{self, Compiled, PatternError};
 use crate::observable::time;
 use marking::Markings;
+use relation::Relations;
 
 /// What every STIX object says about itself, and what a bundle or an envelope holds.
 #[derive(Deserialize)]
@@ -35,12 +38,20 @@ struct Head<'a> {
 /// Imports STIX objects.
 pub(super) fn import(input: Input<'_>, table: &FieldTable, collector: &mut Collector) -> Result<(), FeedError> {
     let file = input.file();
-    let mut stix = Stix { table, seen: false, any: false, markings: Markings::default(), latest: HashMap::new() };
+    let mut stix = Stix {
+        table,
+        seen: false,
+        any: false,
+        markings: Markings::default(),
+        relations: Relations::default(),
+        latest: HashMap::new(),
+    };
     document::each(input, collector, |piece, collector| {
         stix.any = true;
         stix.flatten(piece, 0, collector);
     })?;
     stix.markings.mend(collector);
+    stix.relations.tell(collector);
     match stix.seen || !stix.any {
         true => Ok(()),
         false => Err(FeedError::NotStix { file: file.to_owned() }),
@@ -54,6 +65,7 @@ struct Stix<'t> {
     seen: bool,
     any: bool,
     markings: Markings,
+    relations: Relations,
     /// By id, the version of each indicator that was modified last.
     latest: HashMap<Box<str>, Version>,
 }
@@ -90,12 +102,13 @@ impl Stix<'_> {
         // Every STIX object has an id that begins with its type (STIX 2.1 section 2.9).
         let Some(kind) = head.kind else { return };
         self.seen |= kind == "bundle" || piece.json.contains(&format!("\"{kind}--"));
-        if !matches!(kind.as_str(), "indicator" | "marking-definition") {
+        if !matches!(kind.as_str(), "indicator" | "marking-definition") && !Relations::wants(&kind) {
             return;
         }
         match serde_json::from_str::<Map<String, Value>>(piece.json) {
             Err(error) => collector.unusable(piece.line, format!("no STIX object: {error}"), piece.json),
             Ok(map) if kind == "marking-definition" => self.markings.define(&map),
+            Ok(map) if kind != "indicator" => self.relations.add(&kind, &map),
             Ok(map) => self.indicator(&map, piece.line, collector),
         }
     }
@@ -124,8 +137,11 @@ impl Stix<'_> {
                 collector.pattern(compiled, facts, text(map, "pattern").unwrap_or_default());
                 if collector.next_number() > number {
                     self.markings.remember(number, strings(map, "object_marking_refs"));
-                    if let Some(latest) = id.and_then(|id| self.latest.get_mut(id)) {
-                        latest.numbers.push(number);
+                    if let Some(id) = id {
+                        self.relations.indicator(id, number);
+                        if let Some(latest) = self.latest.get_mut(id) {
+                            latest.numbers.push(number);
+                        }
                     }
                 }
             }
@@ -203,11 +219,8 @@ fn indicator(
 fn bound(map: &Map<String, Value>, key: &str) -> Result<Option<Timestamp>, String> {
     match map.get(key) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => value
-            .as_str()
-            .and_then(|value| time::parse(value.as_bytes()))
-            .map(Some)
-            .ok_or_else(|| format!("`{key}` is no time: {value}")),
+        Some(Value::String(text)) => when::bound(text, None).map_err(|reason| format!("{key} `{text}` {reason}")),
+        Some(value) => Err(format!("`{key}` is no time: {value}")),
     }
 }
 

@@ -19,7 +19,12 @@ use crate::intel::snapshot::MatchOptions;
 
 /// Checks the feeds of a configuration, as `run` would read them. `strict` also fails where no file matches an allowlist,
 /// and where there is nothing to match with.
-pub(super) fn configured(config: &Config, strict: bool, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn configured(
+    config: &Config,
+    strict: bool,
+    max_unusable: Option<f64>,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let table = Arc::new(app::field_table(&config.r#match).context("match.fields")?);
     let (files, missing) = load::configured(&config.intel);
     let mut problems = Vec::new();
@@ -33,7 +38,7 @@ pub(super) fn configured(config: &Config, strict: bool, out: &mut dyn Write) -> 
     for problem in &problems {
         writeln!(out, "{}", Escaped(problem)).map_err(Failure::of_output)?;
     }
-    let checked = check(files, &missing, &table, app::indicators::options(&config.r#match), out);
+    let checked = check(files, &missing, &table, app::indicators::options(&config.r#match), max_unusable, out);
     match problems.len() {
         0 => checked,
         _ if checked.is_err() => checked,
@@ -42,11 +47,11 @@ pub(super) fn configured(config: &Config, strict: bool, out: &mut dyn Write) -> 
 }
 
 /// Checks files and directories under the import guard.
-pub(super) fn given(paths: &[PathBuf], out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn given(paths: &[PathBuf], max_unusable: Option<f64>, out: &mut dyn Write) -> Result<(), Failure> {
     let table = Arc::new(FieldTable::embedded(true).context("the shipped field table")?);
     let files = load::given(paths).context("cannot find the indicators")?;
     let files = files.into_iter().map(|file| FeedFile { guarded: true, ..file }).collect();
-    check(files, &[], &table, MatchOptions::default(), out)
+    check(files, &[], &table, MatchOptions::default(), max_unusable, out)
 }
 
 /// Loads one file after the other and keeps only what the summary needs.
@@ -55,6 +60,7 @@ fn check(
     missing: &[LoadError],
     table: &Arc<FieldTable>,
     options: MatchOptions,
+    max_unusable: Option<f64>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let all = files.len() + missing.len();
@@ -66,6 +72,15 @@ fn check(
     for file in files {
         let mut outcome = load::load(file, table);
         report::unusable(&outcome, out).map_err(Failure::of_output)?;
+        if let Ok(import) = &outcome.import
+            && !import.understood.columns.is_empty()
+        {
+            writeln!(out, "{} was read so:", Escaped(outcome.file.path.display())).map_err(Failure::of_output)?;
+            let kinds = crate::cli::summary::Summary::of(&outcome, jiff::Timestamp::now());
+            crate::cli::summary::understood(import, out)
+                .and_then(|()| kinds.show_kinds(out))
+                .map_err(Failure::of_output)?;
+        }
         failed += usize::from(outcome.import.is_err());
         let name = &outcome.file.feed.name;
         let at = feeds.iter().position(|summary| summary.feed == *name).unwrap_or_else(|| {
@@ -84,6 +99,18 @@ fn check(
     feeds.iter().try_for_each(|summary| summary.show(out)).map_err(Failure::of_output)?;
     out.flush().map_err(Failure::of_output)?;
     let unused = feeds.iter().filter(|summary| summary.is_unused()).count();
+    if let Some(most) = max_unusable
+        && let Some(worst) = feeds
+            .iter()
+            .filter(|summary| summary.lost() > most)
+            .max_by(|one, other| one.lost().total_cmp(&other.lost()))
+    {
+        return Err(Failure::Other(anyhow::anyhow!(
+            "feed {}: {:.1}% of it cannot be used, more than --max-unusable {most}% allows",
+            worst.feed,
+            worst.lost()
+        )));
+    }
     match (failed, unused) {
         (0, 0) => Ok(()),
         (0, _) => Err(Failure::Other(anyhow::anyhow!(
@@ -124,6 +151,13 @@ impl Summary {
             }
             Err(_) => self.failed += 1,
         }
+    }
+
+    /// Which share of it cannot be used, in percent.
+    fn lost(&self) -> f64 {
+        let lost = self.unusable as f64;
+        let all = lost + self.indicators as f64 + self.too_generic as f64;
+        if all > 0.0 { 100.0 * lost / all } else { 0.0 }
     }
 
     /// Whether no event can hit because of it. One whose files failed says so by itself.

@@ -1,247 +1,296 @@
-//! What each column of a CSV file means: by the configured mapping, by its header's name, or by what stands in it.
+//! What each column of a CSV file means: by the configured mapping, by its header's words, or by what stands in it.
 
-use super::super::declared::{TypeWord, type_word};
-use super::super::row::{Role, is_pattern};
-use super::super::{ColumnMapping, FeedError, classify};
+use super::super::declared::{TypeWord, squeezed, type_word};
+use super::super::layout::{self, Column, Layout};
+use super::super::row::{Cells, Role, is_pattern};
+use super::super::{ColumnMapping, FeedError, classify, range};
+use super::{delimiter, evidence};
 
-/// Header names that mean one thing wherever they occur: lower case, blanks for `_` and `-`.
-const HEADERS: [(Role, &[&str]); 12] = [
-    (
-        Role::Kind,
-        &["type", "indicator type", "ioc type", "entity type", "value type", "observable type", "observable types"],
-    ),
-    (Role::ValidFrom, &["valid from", "creation date", "start of validity"]),
-    (
-        Role::ValidUntil,
-        &["valid until", "end of validity", "valid to", "expiration", "expiration date", "expires", "expires at"],
-    ),
-    (Role::KillChain, &["kill chain", "kill chain phase", "kill chain phases"]),
-    (
-        Role::Description,
-        &["description", "comment", "comments", "note", "notes", "context", "ioc description", "threat description"],
-    ),
-    (Role::Confidence, &["confidence", "confidence level", "confidence score"]),
-    (Role::Tlp, &["tlp", "marking", "tlp marking"]),
-    (Role::Name, &["name", "indicator name"]),
-    (Role::Reference, &["link", "links", "reference", "references", "source", "sources", "report", "source url"]),
-    (Role::Id, &["id", "stix id", "indicator id", "ioc id", "uuid"]),
-    (Role::FirstSeen, &["first seen", "first seen utc", "firstseen"]),
-    (Role::LastSeen, &["last seen", "last seen utc", "lastseen", "last online"]),
-];
+/// Numbered rows of cells.
+type Rows<'a> = [(u64, Vec<&'a str>)];
 
-/// Words that make a column one of prose, or of things that look like indicators and are none: a certificate's
-/// thumbprint has the length of a SHA-1.
-const PROSE: [&str; 40] = [
-    "link",
-    "links",
-    "source",
-    "sources",
-    "reference",
-    "references",
-    "comment",
-    "comments",
-    "note",
-    "notes",
-    "description",
-    "report",
-    "reports",
-    "context",
-    "tweet",
-    "filename",
-    "filenames",
-    "package",
-    "certificate",
-    "uuid",
-    "app",
-    "kill",
-    "pdb",
-    "detection",
-    "detections",
-    "author",
-    "title",
-    "imphash",
-    "authentihash",
-    "vhash",
-    "tlsh",
-    "telfhash",
-    "ja3",
-    "ja3s",
-    "jarm",
-    "thumbprint",
-    "serial",
-    "permalink",
-    "screenshot",
-    "tags",
-];
-
-/// Words of a header that say an address or a hash stands there, even beside a word of prose (`source ip`).
-const VALUE: [&str; 10] = ["ip", "ips", "ipv4", "ipv6", "address", "domain", "md5", "sha1", "sha256", "sha512"];
-
-/// Header words that make a column one of hashes.
-const HASH: [&str; 10] = ["hash", "hashes", "md5", "sha1", "sha256", "sha512", "ssdeep", "sha 1", "sha 256", "sha 512"];
-
-/// Header names of the value, beside the names of types (`domain`, `ip`).
-const MAIN: [&str; 12] = [
-    "ioc",
-    "iocs",
-    "value",
-    "indicator",
-    "indicators",
-    "data",
-    "observable",
-    "ioc value",
-    "indicator value",
-    "observable value",
-    "indicator of compromise",
-    "artifact",
-];
+/// How many rows of titles may stand above a header.
+const MAX_TITLES: usize = 20;
 
 /// The meaning of each column, in order.
 #[derive(Debug, Default)]
 pub(super) struct Columns {
-    pub(super) roles: Vec<Role>,
-    /// Whether the first record is a header, no data.
+    pub(super) columns: Vec<Column>,
+    /// The words of the header, or nothing.
+    pub(super) names: Vec<String>,
     pub(super) has_header: bool,
+    /// Where the header stands.
+    pub(super) header_line: Option<u64>,
+    /// The last line that is no row: of the header or of a title. 0 when all are rows.
+    pub(super) first_row: u64,
+    /// How many cells a row has.
+    pub(super) width: usize,
+    /// The publisher whose layout it is.
+    pub(super) layout: Option<&'static str>,
 }
 
 impl Columns {
-    /// Tells the meaning of the columns from the header, if there is one, and a sample of the rows.
-    pub(super) fn new<'a>(
-        first: &[&'a str],
-        sample: &[Vec<&'a str>],
+    /// Tells the meaning of the columns from the header, which may be a comment or stand below titles, and a sample of
+    /// the rows.
+    pub(super) fn new(
+        comments: &Rows<'_>,
+        sample: &Rows<'_>,
         mapping: &ColumnMapping,
         file_name: &str,
     ) -> Result<Columns, FeedError> {
-        let names: Vec<String> = first.iter().map(|name| normal(name)).collect();
-        let mapped = mapped_columns(mapping, &names, first, file_name)?;
-        let by_name = mapped.iter().any(|(_, _, by_name)| *by_name);
-        let has_header = by_name || is_header(first);
-        let mut roles: Vec<Role> = match has_header {
+        let rows: Vec<&[&str]> = sample.iter().map(|(_, cells)| cells.as_slice()).collect();
+        let by_mapping = || named_row(sample, mapping);
+        let header = by_mapping().or_else(|| header_row(sample));
+        let mut columns = Columns::default();
+        let mut words: &[&str] = &[];
+        if let Some(at) = header {
+            let (line, cells) = &sample[at];
+            (columns.header_line, columns.first_row, words) = (Some(*line), *line, cells);
+        } else if let Some((line, cells)) = commented(comments, &rows, mapping) {
+            (columns.header_line, words) = (Some(*line), cells);
+        } else if let Some((line, cells)) = sample.first()
+            && cells.first().is_some_and(|cell| delimiter::separator(cell.trim()).is_some())
+        {
+            columns.first_row = *line;
+        }
+        columns.has_header = columns.header_line.is_some();
+        columns.names = words.iter().map(|word| bare(word).to_owned()).collect();
+        let data = &rows[header.map_or(0, |at| at + 1)..];
+        columns.width = width(words.len(), data);
+        columns.columns = match columns.has_header {
             true => {
-                let has_data = names.iter().any(|name| name == "data");
-                names.iter().map(|name| header_role(name, has_data)).collect()
+                let layout = Layout::recognise(words);
+                columns.layout = layout.map(|layout| layout.title);
+                named(words, layout, data)
             }
-            false => sampled_roles(sample),
+            false => evidence::columns(data),
         };
+        if columns.has_header {
+            // A header that names fewer columns than there are says nothing of the others.
+            columns.columns.resize(columns.columns.len().max(columns.width), Column::of(Role::Ignored));
+        }
+        columns.map(mapping, words, file_name)?;
+        Ok(columns)
+    }
+
+    /// How many cells a row has, if these are more than the file's rows have and say something.
+    pub(super) fn extra(&self, cells: &Cells) -> Option<usize> {
+        let is_long = cells.len() > self.width && self.width > 1;
+        (is_long && cells.iter().skip(self.width).any(|cell| !cell.trim().is_empty())).then(|| cells.len())
+    }
+
+    fn map(&mut self, mapping: &ColumnMapping, words: &[&str], file_name: &str) -> Result<(), FeedError> {
         if mapping.value.is_some() {
-            for role in
-                roles.iter_mut().filter(|role| matches!(role, Role::Main | Role::Value | Role::Hash | Role::Name))
-            {
-                *role = Role::Ignored;
+            for column in self.columns.iter_mut().filter(|column| column.role.is_value() || column.role == Role::Name) {
+                column.role = Role::Ignored;
             }
         }
-        for (role, at, _) in mapped {
-            if at >= roles.len() {
-                roles.resize(at + 1, Role::Value);
+        for (key, role, wanted) in mapping.named() {
+            let name = squeezed(wanted);
+            let number =
+                || wanted.trim().parse::<usize>().ok().filter(|n| (1..=self.width.max(words.len())).contains(n));
+            let by_name = words.iter().position(|known| bare(known) == wanted.trim());
+            let by_name =
+                by_name.or_else(|| words.iter().position(|known| !name.is_empty() && squeezed(known) == name));
+            let Some(at) = by_name.filter(|_| self.has_header).or_else(|| Some(number()? - 1)) else {
+                let header = match self.has_header {
+                    true => self.names.join(", "),
+                    false => format!("{}, without names", self.width),
+                };
+                let (file, column) = (file_name.to_owned(), wanted.to_owned());
+                return Err(FeedError::NoColumn { file, column, role: key, header });
+            };
+            if at >= self.columns.len() {
+                self.columns.resize(at + 1, Column::of(Role::Value));
             }
-            if let Some(column) = roles.get_mut(at) {
-                *column = role;
+            if let Some(column) = self.columns.get_mut(at) {
+                *column = Column { role, declared: column.declared.filter(|_| role == Role::Main), is_known: true };
             }
         }
-        Ok(Columns { roles, has_header })
+        Ok(())
     }
 }
 
-/// Whether a first row is a header: it has text, and none of it is an indicator.
-pub(super) fn is_header(row: &[&str]) -> bool {
-    row.iter().any(|cell| !cell.trim().is_empty())
-        && row.iter().all(|cell| classify::untyped(cell).is_none() && !is_pattern(cell))
+/// A header's word without what stands around it.
+fn bare(word: &str) -> &str {
+    word.trim_matches(['\u{feff}', '"', '\'', '#', ' ', '\t', '\r'])
 }
 
-fn normal(name: &str) -> String {
-    let name = name.trim_matches(['\u{feff}', '"', '\'', '#', ' ', '\t', '\r']);
-    let name: String = name.chars().map(|c| if matches!(c, '_' | '-') { ' ' } else { c }).collect();
-    name.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
-}
-
-fn header_role(name: &str, has_data: bool) -> Role {
-    // Some feeds call the type `indicator` and the value `data`.
-    if name == "indicator" && has_data {
-        return Role::Kind;
-    }
-    if let Some((role, _)) = HEADERS.iter().find(|(_, headers)| headers.contains(&name)) {
-        return *role;
-    }
-    let has = |words: &[&str]| name.split(' ').any(|word| words.contains(&word));
-    if has(&PROSE) && !has(&VALUE) || name.contains("file name") || name == "event id" {
-        Role::Ignored
-    } else if has(&HASH) || HASH.iter().any(|hash| hash.contains(' ') && name.contains(hash)) {
-        Role::Hash
-    } else if MAIN.contains(&name) || matches!(type_word(name), TypeWord::Declared(declared) if !declared.is_hash()) {
-        Role::Main
-    } else {
-        Role::Value
-    }
-}
-
-/// Without a header, a column in which nearly only type words stand is the type, and then the column that agrees with
-/// it most often is the value: links and tags beside it are none.
-fn sampled_roles(sample: &[Vec<&str>]) -> Vec<Role> {
-    let width = sample.iter().map(Vec::len).max().unwrap_or(0);
-    let mut roles = vec![Role::Value; width];
-    let is_type = |row: &Vec<&str>, at: usize| row.get(at).is_some_and(|cell| type_word(cell) != TypeWord::Unknown);
-    let Some(kind) = (0..width).find(|&at| {
-        let types = sample.iter().filter(|row| is_type(row, at)).count();
-        types * 10 >= sample.len() * 9
-    }) else {
-        return roles;
+/// The first row that names a column which the configuration asks for by name.
+fn named_row(sample: &Rows<'_>, mapping: &ColumnMapping) -> Option<usize> {
+    let wanted: Vec<String> = mapping.named().map(|(_, _, column)| squeezed(column)).collect();
+    let is_name = |cell: &&str| {
+        let word = squeezed(cell);
+        wanted.contains(&word) && word.parse::<usize>().is_err()
     };
-    let agreeing = |at: usize| {
-        let agrees = |row: &&Vec<&str>| {
-            row.get(kind).zip(row.get(at)).is_some_and(|(word, cell)| match type_word(word) {
-                TypeWord::Declared(declared) => classify::typed(cell, declared).is_ok(),
-                TypeWord::Unsupported | TypeWord::Unknown => false,
-            })
-        };
-        sample.iter().filter(agrees).count()
-    };
-    let value = (0..width).filter(|&at| at != kind).max_by_key(|&at| (agreeing(at), std::cmp::Reverse(at)));
-    for (at, role) in roles.iter_mut().enumerate() {
-        *role = match at {
-            at if at == kind => Role::Kind,
-            at if Some(at) == value => Role::Main,
-            _ => Role::Ignored,
-        };
-    }
-    roles
+    sample.iter().take(MAX_TITLES).position(|(_, cells)| cells.iter().any(is_name))
 }
 
-/// The mapped columns: role, index, and whether found by the header's name.
-fn mapped_columns(
+/// Where the header stands among the first rows: a row of words without a value, one of which is known, below nothing but
+/// titles. A row of data is never taken for one: its words would stand in other rows, too.
+fn header_row(sample: &Rows<'_>) -> Option<usize> {
+    let mut at = 0;
+    for (number, (_, cells)) in sample.iter().take(MAX_TITLES).enumerate() {
+        if !is_wordy(cells) {
+            return None;
+        }
+        let below: Vec<&[&str]> = sample.iter().skip(number + 1).map(|(_, cells)| cells.as_slice()).collect();
+        if known_words(cells, &below).1 {
+            at = number + 1;
+            break;
+        }
+    }
+    at.checked_sub(1)
+}
+
+/// The comment that names the columns: the one with most words that are known.
+fn commented<'r, 'a>(
+    comments: &'r Rows<'a>,
+    rows: &[&[&str]],
     mapping: &ColumnMapping,
-    names: &[String],
-    first: &[&str],
-    file_name: &str,
-) -> Result<Vec<(Role, usize, bool)>, FeedError> {
-    let mut mapped = Vec::new();
-    for (key, role, column) in mapping.named() {
-        let name = normal(column);
-        if let Some(at) = names.iter().position(|known| *known == name) {
-            mapped.push((role, at, true));
-        } else if let Some(number) = column.trim().parse::<usize>().ok().filter(|n| (1..=first.len()).contains(n)) {
-            mapped.push((role, number - 1, false));
-        } else {
-            let header = if is_header(first) { first.join(", ") } else { format!("{}, without names", first.len()) };
-            return Err(FeedError::NoColumn {
-                file: file_name.to_owned(),
-                column: column.to_owned(),
-                role: key,
-                header,
-            });
+) -> Option<&'r (u64, Vec<&'a str>)> {
+    let width = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+    let wanted: Vec<String> = mapping.named().map(|(_, _, column)| squeezed(column)).collect();
+    let known = |cells: &[&str]| {
+        let asked =
+            cells.iter().filter(|cell| wanted.contains(&squeezed(cell)) && squeezed(cell).parse::<usize>().is_err());
+        let (known, has_value) = known_words(cells, rows);
+        (known + asked.count(), has_value)
+    };
+    let is_header = |cells: &[&str]| {
+        let (known, has_value) = known(cells);
+        is_wordy(cells) && (known > 1 || (has_value && cells.len() == width)) && (width == 1 || cells.len() > 1)
+    };
+    comments.iter().filter(|(_, cells)| is_header(cells)).max_by_key(|(line, cells)| (known(cells).0, *line))
+}
+
+/// Whether a row has text, and none of it is an indicator.
+fn is_wordy(row: &[&str]) -> bool {
+    row.iter().any(|cell| !cell.trim().is_empty())
+        && row.iter().all(|cell| classify::untyped(bare(cell)).is_none() && !is_pattern(cell))
+}
+
+/// How many words of a row name a column and stand in no other row of it, and whether one of them names a value.
+fn known_words(row: &[&str], below: &[&[&str]]) -> (usize, bool) {
+    let (mut known, mut has_value) = (0, false);
+    for (at, word) in row.iter().enumerate().map(|(at, word)| (at, bare(word))) {
+        let column = layout::column(word, None);
+        if word.is_empty() || word.len() > 60 || !column.is_known {
+            continue;
+        }
+        let cells =
+            || below.iter().filter_map(|row| row.get(at)).map(|cell| bare(cell)).filter(|cell| !cell.is_empty());
+        let types = cells().filter(|cell| type_word(cell) != TypeWord::Unknown).count();
+        // Then it is one of the types that stand in this column.
+        let is_type = column.role != Role::Kind && types > 0 && types * 2 >= cells().count();
+        if !is_type && !cells().any(|cell| cell.eq_ignore_ascii_case(word)) {
+            known += 1;
+            has_value |= column.role.is_value();
         }
     }
-    Ok(mapped)
+    (known, has_value)
+}
+
+/// What the words of a header mean, together.
+fn named(words: &[&str], layout: Option<&Layout>, data: &[&[&str]]) -> Vec<Column> {
+    let mut columns: Vec<Column> = words.iter().map(|word| layout::column(bare(word), layout)).collect();
+    let is = |name: &'static str| move |word: &&str| squeezed(word) == name;
+    // Some feeds call the type `indicator` and the value `data`.
+    if let (Some(kind), Some(value)) = (words.iter().position(is("indicator")), words.iter().position(is("data"))) {
+        let of_types = data.iter().filter_map(|row| row.get(kind)).all(|cell| classify::untyped(cell).is_none());
+        if of_types {
+            columns[kind] = Column::of(Role::Kind);
+            columns[value] = Column::of(Role::Main);
+        }
+    }
+    ranges(&mut columns, data);
+    // A second type is what something else is.
+    let mut kinds = columns.iter_mut().enumerate().filter(|(_, column)| column.role == Role::Kind);
+    if let Some((first, _)) = kinds.next() {
+        let of_types = |at: usize| {
+            data.iter().filter_map(|row| row.get(at)).filter(|cell| type_word(cell) != TypeWord::Unknown).count()
+        };
+        let best = columns.iter().enumerate().filter(|(_, column)| column.role == Role::Kind).map(|(at, _)| at);
+        let best = best.max_by_key(|at| (of_types(*at), std::cmp::Reverse(*at))).unwrap_or(first);
+        let others = columns.iter_mut().enumerate().filter(|(at, column)| column.role == Role::Kind && *at != best);
+        others.for_each(|(_, column)| column.role = Role::Threat);
+    }
+    let has_value = columns.iter().any(|column| matches!(column.role, Role::Main | Role::Hash | Role::RangeStart));
+    let has_range = columns.iter().any(|column| column.role == Role::RangeStart);
+    let mains = columns.iter().filter(|column| column.role.is_value()).count();
+    let is_user =
+        |column: &Column| column.declared == Some(super::super::declared::Declared::Of(crate::observable::Kind::User));
+    // A column that is named for the value itself, and not for a type, is the only one.
+    let is_generic = |column: &Column| column.role == Role::Main && column.declared.is_none() && column.is_known;
+    let has_generic = columns.iter().any(is_generic);
+    for column in &mut columns {
+        let is_beside = match column.role {
+            Role::Value => has_value,
+            Role::Main if is_user(column) => mains > 1,
+            Role::Main if has_range => true,
+            // Guesses and types beside it are about it.
+            Role::Main => has_generic && !is_generic(column),
+            _ => false,
+        };
+        if is_beside {
+            column.role = Role::Ignored;
+        }
+    }
+    columns
+}
+
+/// Two columns of addresses are the ends of a range if they are named so; words like `start` are times elsewhere.
+fn ranges(columns: &mut [Column], data: &[&[&str]]) {
+    let holds = |at: usize| {
+        let cells = || data.iter().filter_map(|row| row.get(at)).filter(|cell| !cell.trim().is_empty());
+        cells().next().is_some() && cells().all(|cell| range::address(bare(cell)).is_some())
+    };
+    let find = |role: Role| columns.iter().enumerate().position(|(at, column)| column.role == role && holds(at));
+    let (start, end) = (find(Role::RangeStart), find(Role::RangeEnd));
+    let has_prefix = columns.iter().any(|column| column.role == Role::Prefix);
+    for (at, column) in columns.iter_mut().enumerate() {
+        let is_end = Some(at) == start || Some(at) == end;
+        let is_range = start.is_some() && (end.is_some() || has_prefix);
+        column.role = match column.role {
+            Role::RangeStart | Role::RangeEnd if is_range && is_end => column.role,
+            // Addresses all the same, each by itself.
+            Role::RangeStart | Role::RangeEnd if is_end => Role::Main,
+            Role::RangeStart => Role::FirstSeen,
+            Role::RangeEnd => Role::Ignored,
+            role => role,
+        };
+    }
+}
+
+/// How many cells a row has: as many as nearly all rows, or as the header has words.
+fn width(words: usize, data: &[&[&str]]) -> usize {
+    let filled = |row: &[&str]| row.iter().rposition(|cell| !cell.trim().is_empty()).map_or(0, |at| at + 1);
+    let widths: Vec<usize> = data.iter().map(|row| filled(row)).collect();
+    let most = widths.iter().copied().max().unwrap_or(0);
+    if words == 0 {
+        // Rows without a header may be ragged: only what a tenth of them has is a width.
+        let common = widths
+            .iter()
+            .copied()
+            .filter(|width| widths.iter().filter(|other| *other >= width).count() * 10 >= widths.len());
+        return common.max().unwrap_or(most);
+    }
+    let longer = widths.iter().filter(|width| **width > words).count();
+    if longer * 5 >= widths.len() * 4 && longer > 0 { most } else { words }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn roles(header: &str) -> Vec<Role> {
-        let first: Vec<&str> = header.split(',').collect();
-        let columns = Columns::new(&first, &[], &ColumnMapping::default(), "x").unwrap();
-        assert!(columns.has_header);
-        columns.roles
+    fn columns(text: &str) -> Columns {
+        let rows: Vec<(u64, Vec<&str>)> =
+            (1..).zip(text.lines()).map(|(line, text)| (line, text.split(',').collect())).collect();
+        Columns::new(&[], &rows, &ColumnMapping::default(), "x").unwrap()
+    }
+
+    fn roles(text: &str) -> Vec<Role> {
+        columns(text).columns.iter().map(|column| column.role).collect()
     }
 
     #[test]
@@ -250,34 +299,56 @@ mod tests {
             roles("IOC, Valid From, Valid Until, Link"),
             [Role::Main, Role::ValidFrom, Role::ValidUntil, Role::Reference]
         );
-        assert_eq!(roles("indicator,data"), [Role::Kind, Role::Main]);
-        assert_eq!(roles("First Seen,Hostname,C2"), [Role::FirstSeen, Role::Main, Role::Value]);
-        assert_eq!(roles("SHA256,Package Name,Certificate"), [Role::Hash, Role::Ignored, Role::Ignored]);
+        assert_eq!(roles("indicator,data\nC2 domain,evil.com"), [Role::Kind, Role::Main]);
+        assert_eq!(roles("First Seen,Hostname,C2 URL"), [Role::FirstSeen, Role::Main, Role::Main]);
+        assert_eq!(roles("SHA256,Package Name,Certificate"), [Role::Hash, Role::Ignored, Role::Digest]);
         assert_eq!(
             roles("source_ip,Source,File Name,SHA-256"),
-            [Role::Value, Role::Reference, Role::Ignored, Role::Hash]
+            [Role::Main, Role::Reference, Role::Ignored, Role::Hash]
         );
+        assert_eq!(roles("ioc,victim,reported_by,ip"), [Role::Main, Role::Ignored, Role::Ignored, Role::Ignored]);
     }
 
     #[test]
     fn without_header_a_column_of_type_words_decides_which_column_is_the_value() {
-        let sample = vec![
-            vec!["2024-01-01", "url", "http://evil.com/a", "https://example.org/1"],
-            vec!["2024-01-01", "domain", "evil.com", "https://example.org/2"],
-        ];
-        let columns = Columns::new(&sample[0], &sample, &ColumnMapping::default(), "x").unwrap();
-        assert!(!columns.has_header);
-        assert_eq!(columns.roles, [Role::Ignored, Role::Kind, Role::Main, Role::Ignored]);
+        let found = columns(
+            "2024-01-01,url,http://evil.com/a,https://example.org/1\n2024-01-01,domain,evil.com,https://example.org/2\n",
+        );
+        assert!(!found.has_header);
+        let roles: Vec<Role> = found.columns.iter().map(|column| column.role).collect();
+        assert_eq!(roles, [Role::Ignored, Role::Kind, Role::Main, Role::Ignored]);
+    }
+
+    #[test]
+    fn titles_above_a_header_are_passed_over_and_rows_of_data_never() {
+        let found = columns("Report of May,,\n,,\nIOC,Type,Expires\nevil.com,domain,2030-01-01\n");
+        assert_eq!((found.header_line, found.first_row), (Some(3), 3));
+        for text in [
+            "intranet,2024-01-01,c2\nevil.com,2024-01-01,c2\n",
+            "intranet,domain\nevil.com,domain\n",
+            "a b,c d\nevil.com,x\n",
+        ] {
+            assert!(!columns(text).has_header, "{text}");
+        }
     }
 
     #[test]
     fn a_mapping_wins_and_a_missing_column_is_named() {
-        let first = ["indicator", "data"];
+        let rows = [(1, vec!["indicator", "data"])];
         let mapping = ColumnMapping { value: Some("Indicator".into()), kind: Some("2".into()), ..Default::default() };
-        let columns = Columns::new(&first, &[], &mapping, "x").unwrap();
-        assert_eq!(columns.roles, [Role::Main, Role::Kind]);
+        let columns = Columns::new(&[], &rows, &mapping, "x").unwrap();
+        assert_eq!(columns.columns.iter().map(|column| column.role).collect::<Vec<_>>(), [Role::Main, Role::Kind]);
         let mapping = ColumnMapping { tlp: Some("marking".into()), ..Default::default() };
-        let error = Columns::new(&first, &[], &mapping, "x.csv").unwrap_err().to_string();
+        let error = Columns::new(&[], &rows, &mapping, "x.csv").unwrap_err().to_string();
         assert!(error.contains("`marking`") && error.contains("columns.tlp") && error.contains("indicator, data"));
+    }
+
+    #[test]
+    fn ends_of_ranges_are_told_by_their_words_and_their_cells() {
+        assert_eq!(roles("start_ip,end_ip\n198.51.100.0,198.51.100.9"), [Role::RangeStart, Role::RangeEnd]);
+        assert_eq!(
+            roles("Start,End,ip\n2024-01-01,2024-01-02,198.51.100.1"),
+            [Role::FirstSeen, Role::Ignored, Role::Main]
+        );
     }
 }

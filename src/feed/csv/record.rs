@@ -1,6 +1,7 @@
 //! CSV records with the line where each begins, read line by line, and without letting a stray quotation mark swallow
 //! the file.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
@@ -11,6 +12,9 @@ use super::super::row::Cells;
 
 /// A quoted cell of more lines than this is a quotation mark that somebody forgot to close.
 const MAX_LINES: usize = 64;
+
+/// The most comments that are kept to look for the header among them.
+const MAX_COMMENTS: usize = 200;
 
 /// What stands at a line.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,7 +63,7 @@ pub(super) struct Records<'r> {
     ahead: VecDeque<(u64, Ahead)>,
     /// Whether all lines so far were comments or blank.
     leading: bool,
-    comment: Option<String>,
+    comments: Vec<(u64, String)>,
     quoted: Parser,
     unquoted: Parser,
     delimiter: u8,
@@ -72,7 +76,7 @@ impl<'r> Records<'r> {
             lines,
             ahead: VecDeque::new(),
             leading: true,
-            comment: None,
+            comments: Vec::new(),
             quoted: Parser::new(delimiter, true),
             unquoted: Parser::new(delimiter, false),
             delimiter,
@@ -80,9 +84,9 @@ impl<'r> Records<'r> {
         }
     }
 
-    /// The last comment before the first record, without its `#`.
-    pub(super) fn comment(&self) -> Option<&str> {
-        self.comment.as_deref()
+    /// The comments before the first record, without their `#`.
+    pub(super) fn comments(&self) -> &[(u64, String)] {
+        &self.comments
     }
 
     /// Takes cells back, so that the next record needs no memory of its own.
@@ -109,7 +113,10 @@ impl<'r> Records<'r> {
             }
             if self.leading {
                 if let Some(comment) = rest.trim_start_matches('\u{feff}').trim().strip_prefix('#') {
-                    self.comment = Some(comment.trim().to_owned());
+                    if self.comments.len() < MAX_COMMENTS {
+                        let comment = comment.trim_matches(|c: char| c.is_whitespace() || c == '#');
+                        self.comments.push((number, comment.to_owned()));
+                    }
                     continue;
                 }
                 self.leading = false;
@@ -123,7 +130,7 @@ impl<'r> Records<'r> {
             return Ok(Some(line));
         }
         Ok(self.lines.next()?.map(|(number, line)| match line {
-            Line::Text(text) => (number, Ahead::Text(Text::new(text.into_owned()))),
+            Line::Text(text) => (number, Ahead::Text(Text::new(unblanked(text, self.delimiter).into_owned()))),
             Line::TooLong(beginning) => (number, Ahead::TooLong(beginning.into_owned())),
         }))
     }
@@ -187,11 +194,36 @@ impl<'r> Records<'r> {
     }
 }
 
+/// A line without the blanks and tabs between a delimiter and the quotation mark that opens a cell: to many programs the
+/// mark opens it all the same.
+fn unblanked(line: Cow<'_, str>, delimiter: u8) -> Cow<'_, str> {
+    let bytes = line.as_bytes();
+    let is_blank = |byte: u8| byte != delimiter && matches!(byte, b' ' | b'\t');
+    let opens = |at: usize| {
+        let before = bytes.get(..at).unwrap_or_default();
+        let blanks = before.iter().rev().take_while(|byte| is_blank(**byte)).count();
+        let is_first = blanks == before.len() || before.get(before.len() - blanks - 1) == Some(&delimiter);
+        (blanks > 0 && is_first).then_some(blanks)
+    };
+    let mut cuts = memchr::memchr_iter(b'"', bytes).filter_map(|at| Some((at, opens(at)?))).peekable();
+    if cuts.peek().is_none() {
+        drop(cuts);
+        return line;
+    }
+    let (mut out, mut from) = (String::with_capacity(line.len()), 0);
+    for (at, blanks) in cuts {
+        out.push_str(line.get(from..at - blanks).unwrap_or_default());
+        from = at;
+    }
+    out.push_str(line.get(from..).unwrap_or_default());
+    Cow::Owned(out)
+}
+
 /// The cells of one line that stands for itself.
 pub(super) fn parse(line: &str, delimiter: u8) -> Option<Cells> {
     let mut parser = Parser::new(delimiter, true);
     let mut cells = Cells::default();
-    parser.feed(line)?;
+    parser.feed(&unblanked(Cow::Borrowed(line), delimiter))?;
     parser.cells(&mut cells);
     Some(cells)
 }
@@ -280,10 +312,17 @@ mod tests {
     }
 
     #[test]
+    fn blanks_before_a_quotation_mark_do_not_hide_it() {
+        assert_eq!(cells("a, \"b,c\" ,\t\"d\"\n")[0].1, ["a", "b,c ", "d"]);
+        assert_eq!(cells("  \"a,b\",c\n")[0].1, ["a,b", "c"]);
+        assert_eq!(cells("a, b \"c\" d\n")[0].1, ["a", " b \"c\" d"]);
+    }
+
+    #[test]
     fn a_lone_carriage_return_ends_a_line_too() {
         let records = cells("a,b\rc,d\r\ne,f\n");
         assert_eq!(records.iter().map(|(_, cells)| cells.len()).collect::<Vec<_>>(), [2, 2, 2]);
-        assert_eq!(records[2], (2, vec!["e".into(), "f".into()]));
+        assert_eq!(records[2], (3, vec!["e".into(), "f".into()]));
     }
 
     #[test]
@@ -306,7 +345,7 @@ mod tests {
     #[test]
     fn an_open_quotation_mark_costs_nothing_behind_a_carriage_return() {
         let records = cells("\"a,b\rc,d\re,f\ng,\"h\"\n");
-        let expected = [(1, ["\"a", "b"]), (1, ["c", "d"]), (1, ["e", "f"]), (2, ["g", "h"])];
+        let expected = [(1, ["\"a", "b"]), (2, ["c", "d"]), (3, ["e", "f"]), (4, ["g", "h"])];
         assert_eq!(records, expected.map(|(line, cells)| (line, cells.map(str::to_owned).to_vec())));
     }
 

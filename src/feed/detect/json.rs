@@ -1,4 +1,5 @@
-//! Which format JSON is, told from the keys of its first object, which may be cut off.
+//! Which format JSON is, told from the keys of its first object, which may be cut off. What is neither STIX nor MISP is
+//! read by its keys.
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -26,7 +27,14 @@ pub(super) fn detect(text: &str, columns: &ColumnMapping) -> Format {
             "Event" | "Attribute" | "Object" | "Tag" | "response" | "info" | "threat_level_id" | "orgc_id"
         )
     };
-    if keys.0.iter().any(is_misp) { Format::Misp } else { Format::Stix }
+    if keys.0.iter().any(is_misp) {
+        return Format::Misp;
+    }
+    let has = |key: &str| keys.0.iter().any(|known| known == key);
+    // Every object of STIX says of which type it is and when it was made, but for bundles and envelopes, which hold them.
+    let is_stix = has("objects") || (has("type") && ["spec_version", "created", "modified"].into_iter().any(has));
+    let is_bundle = has("type") && has("id") && keys.0.len() <= 3;
+    if is_stix || is_bundle || keys.0.is_empty() || keys.0 == ["type"] { Format::Stix } else { Format::Json }
 }
 
 /// Collects the keys of the first object.
@@ -76,6 +84,11 @@ mod tests {
             ("[[{\"Attribute\":", Format::Misp),
             ("{\"analysis\":\"1\",\"threat_level_id\":\"1\"}", Format::Misp),
             ("{}", Format::Stix),
+            ("{\"more\":false,\"objects\":[", Format::Stix),
+            ("{\"type\":\"indicator\",\"created\":\"x\",\"id\":1", Format::Stix),
+            ("{\"ioc\":\"evil.com\",\"type\":\"domain\"}", Format::Json),
+            ("{\"17\":[{\"ioc_value\":\"x\"}]}", Format::Json),
+            ("{\"cidr\":\"192.0.2.0/24\",\"sblid\":\"x\"}", Format::Json),
             ("[", Format::Stix),
         ] {
             assert_eq!(detect(text, &none), format, "{text}");

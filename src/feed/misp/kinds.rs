@@ -7,7 +7,7 @@ use super::super::declared::Declared;
 use crate::observable::Kind;
 
 /// What an attribute gives.
-pub(super) enum Parts {
+pub(in super::super) enum Parts {
     /// Values, each of which is the indicator.
     Values(Vec<Found>),
     /// Its value is a STIX pattern.
@@ -36,7 +36,7 @@ const BY_RELATION: [(Declared, &[&str]); 1] =
     [(Declared::Of(Kind::User), &["username", "user-id", "account-login", "login"])];
 
 /// The values of an attribute; an error says why there are none.
-pub(super) fn parts(kind: &str, relation: &str, value: &str) -> Result<Parts, String> {
+pub(in super::super) fn parts(kind: &str, relation: &str, value: &str) -> Result<Parts, String> {
     let simple = |kind: &str| SIMPLE.iter().find(|(_, words)| words.contains(&kind)).map(|(declared, _)| *declared);
     let one = |declared, value: &str| classify::typed(value, declared).map(|found| vec![found]);
     let unsupported = || format!("type `{kind}` cannot be looked for in events");

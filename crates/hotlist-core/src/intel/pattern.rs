@@ -2,10 +2,10 @@
 //!
 //! A pattern compiles when one event can judge it: comparisons joined by `AND` and `OR`, `NOT` among them. Where `OR` is
 //! all that joins them its terms are alternatives, which is what most feeds write; otherwise a [`Program`] says which of
-//! them must be found together. Everything else is refused as a whole and by name, for half a pattern would match what
-//! its author did not mean. Only an alternative whose value cannot be of its kind, and so could never match, is left
-//! out of an `OR` and reported.
+//! them must be found together. Everything else is refused by name, for half a pattern would match what its author did not
+//! mean. Only an alternative of an `OR` that cannot be judged is left out and reported: the others mean what they say.
 
+mod expression;
 mod keys;
 mod parse;
 pub mod program;
@@ -65,8 +65,8 @@ pub struct Compiled {
     pub terms: Vec<Term>,
     /// Which of the terms must be found, or must not, in one event; its atoms are their numbers.
     pub program: Option<Program>,
-    /// The alternatives that can never match, because their value is none of its kind. Always
-    /// [`PatternError::Value`].
+    /// The alternatives that are left out: their value is none of its kind, so that they can never match, or they use what
+    /// is not matched. Never [`PatternError::Syntax`].
     pub left_out: Vec<PatternError>,
 }
 
@@ -175,16 +175,26 @@ impl Compiler<'_> {
     fn node(&mut self, parsed: &Parsed) -> Result<Option<Node>, PatternError> {
         match parsed {
             Parsed::One(comparison) => self.comparison(comparison),
+            Parsed::Other { position, construct } => Err(unsupported(*position, construct.clone())),
             Parsed::Any(of) => {
                 let mut nodes = Vec::with_capacity(of.len());
                 for inner in of {
-                    nodes.extend(self.node(inner)?);
+                    let before = self.left_out.len();
+                    match self.node(inner) {
+                        Ok(node) => nodes.extend(node),
+                        Err(error) => {
+                            self.left_out.truncate(before);
+                            self.left_out.push(error);
+                        }
+                    }
                 }
                 Ok(Node::any(nodes))
             }
             Parsed::All(of) => {
                 let pair = pair(of, self.table)?;
-                let joined = |at: usize| pair.as_ref().is_some_and(|pair| pair.parts.contains(&at));
+                let told = told_types(of);
+                let joined =
+                    |at: usize| told.contains(&at) || pair.as_ref().is_some_and(|pair| pair.parts.contains(&at));
                 let mut nodes = Vec::with_capacity(of.len());
                 let mut is_possible = true;
                 for (_, inner) in of.iter().enumerate().filter(|(at, _)| !joined(*at)) {
@@ -209,8 +219,10 @@ impl Compiler<'_> {
             Operator::Compare(order) => order,
             Operator::In => Comparison::Equal,
             Operator::IsSubset if meaning.kind == Kind::Ip => Comparison::Equal,
-            Operator::IsSubset => {
-                return Err(unsupported(comparison.position, format!("ISSUBSET of `{}`", meaning.path)));
+            Operator::Like | Operator::Matches => return self.expression(comparison, &meaning),
+            Operator::IsSubset | Operator::IsSuperset => {
+                let word = if comparison.operator == Operator::IsSubset { "ISSUBSET" } else { "ISSUPERSET" };
+                return Err(unsupported(comparison.position, format!("{word} of `{}`", meaning.path)));
             }
         };
         let mut terms = Vec::with_capacity(comparison.values.len());
@@ -232,6 +244,27 @@ impl Compiler<'_> {
             }
         }
     }
+}
+
+/// The comparisons of an `AND` with the type of a reference (`dst_ref.type = 'ipv4-addr'`) beside one with its value,
+/// which says the type by itself.
+fn told_types(of: &[Parsed]) -> Vec<usize> {
+    let one = |part: &Parsed| match part {
+        Parsed::One(proposition) if !proposition.negated => Some(proposition.key.clone()),
+        _ => None,
+    };
+    let keys: Vec<_> = of.iter().map(one).collect();
+    let is_told = |at: &usize| {
+        let reference = keys.get(*at).and_then(Option::as_ref).and_then(|key| key.parent_of("type"));
+        let is_reference = |steps: &&[String]| {
+            let mut names = steps.iter().rev().filter(|step| !step.starts_with('['));
+            names.next().is_some_and(|name| name.ends_with("_ref") || name.ends_with("_refs"))
+        };
+        reference
+            .filter(is_reference)
+            .is_some_and(|reference| keys.iter().flatten().any(|key| key.parent_of("value") == Some(reference)))
+    };
+    (0..of.len()).filter(is_told).collect()
 }
 
 /// What an object path means: how the table spells it, what it holds, and which fields it targets.
@@ -299,7 +332,10 @@ fn meaning(comparison: &Proposition, table: &FieldTable) -> Result<Meaning, Patt
         return Ok(of_kind(Kind::Md5));
     }
     let is = |known: &str| parse::path_key(known).is_some_and(|key| key == comparison.key);
-    let known = table.iter().find_map(|(_, field)| Some((field.kind, field.stix_paths.iter().find(|path| is(path))?)));
+    let known =
+        || table.iter().filter_map(|(_, field)| Some((field.kind, field.stix_paths.iter().find(|path| is(path))?)));
+    // A field of one kind says what values its path has.
+    let known = known().find(|(kind, _)| matches!(kind, FieldKind::Of(_))).or_else(|| known().next());
     let Some((kind, path)) = known else {
         return Err(unsupported(comparison.position, format!("the object path `{}`", comparison.path)));
     };

@@ -12,10 +12,17 @@ const MAX_DEPTH: usize = 32;
 pub enum Parsed {
     /// One comparison.
     One(Proposition),
-    /// `AND` within one observation: two at least.
+    /// `AND`, within an observation or between observations: two at least.
     All(Vec<Parsed>),
     /// `OR`, within an observation or between observations: two at least.
     Any(Vec<Parsed>),
+    /// What is well formed, and cannot be judged.
+    Other {
+        /// Where it stands.
+        position: usize,
+        /// Its name.
+        construct: String,
+    },
 }
 
 /// `path operator value`.
@@ -35,15 +42,21 @@ pub struct Proposition {
     pub values: Vec<(usize, Literal)>,
 }
 
-/// A comparison operator that can be compiled.
+/// A comparison operator.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Operator {
     /// `=` and `!=`, `<`, `<=`, `>`, `>=`.
     Compare(Comparison),
     /// `IN`.
     In,
+    /// `LIKE`.
+    Like,
+    /// `MATCHES`.
+    Matches,
     /// `ISSUBSET`.
     IsSubset,
+    /// `ISSUPERSET`.
+    IsSuperset,
 }
 
 /// An object path without its spelling: object type and steps. Names of hash algorithms have neither case nor hyphens.
@@ -51,6 +64,11 @@ pub enum Operator {
 pub struct PathKey(Vec<String>);
 
 impl PathKey {
+    /// The path without its last step, if that is this one.
+    pub fn parent_of(&self, step: &str) -> Option<&[String]> {
+        self.0.split_last().filter(|(last, _)| *last == step).map(|(_, parent)| parent)
+    }
+
     /// The algorithm of `file:hashes.…`.
     pub fn file_hash(&self) -> Option<&str> {
         match self.0.as_slice() {
@@ -83,6 +101,7 @@ impl Parsed {
         match self {
             Parsed::One(proposition) => proposition.position,
             Parsed::All(of) | Parsed::Any(of) => of.first().map_or(1, Parsed::position),
+            Parsed::Other { position, .. } => *position,
         }
     }
 
@@ -163,25 +182,40 @@ impl Parser {
         }
     }
 
-    /// `observation (OR observation)*`
+    /// `alternatives (FOLLOWEDBY alternatives)*`
     fn observations(&mut self, depth: usize) -> Result<Parsed, PatternError> {
-        let mut all = vec![self.observation(depth)?];
-        loop {
-            for word in ["AND", "FOLLOWEDBY"] {
-                if self.is_word(word) {
-                    return Err(self.unsupported(format!("{word} between observations")));
-                }
-            }
-            if !self.take_word("OR") {
-                return Ok(Parsed::any(all));
-            }
-            all.push(self.observation(depth)?);
+        let position = self.position();
+        let first = self.alternatives(depth)?;
+        if !self.is_word("FOLLOWEDBY") {
+            return Ok(first);
         }
+        while self.take_word("FOLLOWEDBY") {
+            self.alternatives(depth)?;
+        }
+        Ok(Parsed::Other { position, construct: "FOLLOWEDBY between observations".to_owned() })
     }
 
-    /// `[ comparisons ]` or `( observations )`, without qualifiers.
+    /// `joined (OR joined)*`
+    fn alternatives(&mut self, depth: usize) -> Result<Parsed, PatternError> {
+        let mut all = vec![self.joined(depth)?];
+        while self.take_word("OR") {
+            all.push(self.joined(depth)?);
+        }
+        Ok(Parsed::any(all))
+    }
+
+    /// `observation (AND observation)*`: what one event fulfils alone is all observations at once.
+    fn joined(&mut self, depth: usize) -> Result<Parsed, PatternError> {
+        let mut all = vec![self.observation(depth)?];
+        while self.take_word("AND") {
+            all.push(self.observation(depth)?);
+        }
+        Ok(Parsed::all(all))
+    }
+
+    /// `[ comparisons ]` or `( observations )`, and its qualifiers.
     fn observation(&mut self, depth: usize) -> Result<Parsed, PatternError> {
-        let (parsed, close) = if self.take_sign("[") {
+        let (mut parsed, close) = if self.take_sign("[") {
             let depth = self.deeper(depth)?;
             (self.disjunction(depth)?, "]")
         } else if self.take_sign("(") {
@@ -191,14 +225,62 @@ impl Parser {
             return Err(self.expected("`[` before a comparison"));
         };
         if !self.take_sign(close) {
-            return Err(self.expected(if close == "]" { "AND, OR or `]`" } else { "OR or `)`" }));
+            return Err(self.expected(if close == "]" { "AND, OR or `]`" } else { "AND, OR, FOLLOWEDBY or `)`" }));
         }
-        for word in ["WITHIN", "REPEATS", "START"] {
-            if self.is_word(word) {
-                return Err(self.unsupported(format!("the qualifier {word}")));
+        let mut seen: Vec<&str> = Vec::new();
+        while let Some(word) = ["WITHIN", "REPEATS", "START"].into_iter().find(|word| self.is_word(word)) {
+            let position = self.position();
+            if seen.contains(&word) {
+                return Err(self.expected("a qualifier only once"));
             }
+            seen.push(word);
+            self.at += 1;
+            self.qualifier(word)?;
+            parsed = Parsed::Other { position, construct: format!("the qualifier {word}") };
         }
         Ok(parsed)
+    }
+
+    /// What follows the word of a qualifier.
+    fn qualifier(&mut self, word: &str) -> Result<(), PatternError> {
+        match word {
+            "WITHIN" => self.positive(true).and_then(|()| self.wanted_word("SECONDS", "SECONDS")),
+            "REPEATS" => self.positive(false).and_then(|()| self.wanted_word("TIMES", "TIMES")),
+            _ => {
+                self.instant()?;
+                self.wanted_word("STOP", "STOP and a time")?;
+                self.instant()
+            }
+        }
+    }
+
+    fn wanted_word(&mut self, word: &str, expected: &'static str) -> Result<(), PatternError> {
+        if self.take_word(word) { Ok(()) } else { Err(self.expected(expected)) }
+    }
+
+    /// A number above 0, with a fraction or without.
+    fn positive(&mut self, with_fraction: bool) -> Result<(), PatternError> {
+        let fits = match self.peek() {
+            Token::Literal(Literal::Number(number)) => {
+                !number.starts_with(['-', '+']) && (with_fraction || !number.contains('.'))
+            }
+            _ => false,
+        };
+        if !fits {
+            return Err(self.expected("a number above 0"));
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn instant(&mut self) -> Result<(), PatternError> {
+        match self.peek() {
+            Token::Literal(Literal::Time(_) | Literal::Text(_)) => {
+                self.at += 1;
+                Ok(())
+            }
+            _ => Err(self.expected("a time as t'…'")),
+        }
     }
 
     /// `conjunction (OR conjunction)*`
@@ -229,19 +311,21 @@ impl Parser {
                 false => Err(self.expected("AND, OR or `)`")),
             };
         }
-        for word in ["NOT", "EXISTS"] {
-            if self.is_word(word) {
-                return Err(self.unsupported(word));
-            }
-        }
         let position = self.position();
+        if self.is_word("NOT") || self.is_word("EXISTS") {
+            self.take_word("NOT");
+            self.wanted_word("EXISTS", "EXISTS, or the object path before NOT")?;
+            self.path()?;
+            return Ok(Parsed::Other { position, construct: "EXISTS".to_owned() });
+        }
         let (path, key) = self.path()?;
         let negated = self.take_word("NOT");
         let unequal = matches!(self.peek(), Token::Sign("!=" | "<>" | "\u{2260}"));
         let operator = self.operator()?;
         let values = match operator {
             Operator::In => self.list()?,
-            _ => vec![self.literal()?],
+            Operator::Like | Operator::Matches | Operator::IsSubset | Operator::IsSuperset => vec![self.text()?],
+            Operator::Compare(_) => vec![self.literal()?],
         };
         Ok(Parsed::One(Proposition { position, path, key, negated: negated != unequal, operator, values }))
     }
@@ -290,16 +374,16 @@ impl Parser {
     }
 
     fn operator(&mut self) -> Result<Operator, PatternError> {
-        for word in ["LIKE", "MATCHES", "ISSUPERSET"] {
-            if self.is_word(word) {
-                return Err(self.unsupported(word));
+        for (word, operator) in [
+            ("IN", Operator::In),
+            ("LIKE", Operator::Like),
+            ("MATCHES", Operator::Matches),
+            ("ISSUBSET", Operator::IsSubset),
+            ("ISSUPERSET", Operator::IsSuperset),
+        ] {
+            if self.take_word(word) {
+                return Ok(operator);
             }
-        }
-        if self.take_word("IN") {
-            return Ok(Operator::In);
-        }
-        if self.take_word("ISSUBSET") {
-            return Ok(Operator::IsSubset);
         }
         let comparison = match self.peek() {
             Token::Sign("=" | "==" | "!=" | "<>" | "\u{2260}") => Comparison::Equal,
@@ -325,6 +409,14 @@ impl Parser {
         match self.take_sign(")") {
             true => Ok(values),
             false => Err(self.expected("`,` or `)`")),
+        }
+    }
+
+    /// A text: these operators take nothing else.
+    fn text(&mut self) -> Result<(usize, Literal), PatternError> {
+        match self.peek() {
+            Token::Literal(Literal::Text(_)) => self.literal(),
+            _ => Err(self.expected("a text in `'…'`")),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Words, signs and literals of a STIX pattern.
 
 use super::PatternError;
+use crate::observable::time;
 
 /// A literal as written.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +71,12 @@ fn next(text: &str, position: usize, in_path: bool) -> Result<(Token, usize), Pa
     for (prefix, literal) in [("t'", None), ("h'", Some("hex")), ("b'", Some("binary"))] {
         if text.starts_with(prefix) {
             let (text, length) = quoted(&text[1..], '\'').ok_or(expected("a closing `'`"))?;
+            match literal {
+                None if time::parse(text.as_bytes()).is_none() => return Err(expected("a time in t'…'")),
+                Some("binary") if !is_base64(&text) => return Err(expected("Base64 in b'…'")),
+                Some("hex") if !is_hex(&text) => return Err(expected("pairs of hex digits in h'…'")),
+                _ => {}
+            }
             return Ok((Token::Literal(literal.map_or(Literal::Time(text), Literal::Other)), length + 1));
         }
     }
@@ -99,6 +106,19 @@ fn quoted(text: &str, quote: char) -> Option<(String, usize)> {
         }
     }
     None
+}
+
+fn is_hex(text: &str) -> bool {
+    text.len().is_multiple_of(2) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// RFC 4648, section 4, with its padding.
+fn is_base64(text: &str) -> bool {
+    let digits = text.trim_end_matches('=');
+    text.len().is_multiple_of(4)
+        && text.len() - digits.len() <= 2
+        && !digits.is_empty()
+        && digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
 }
 
 /// The length of the number at the start of the text, if one stands there.

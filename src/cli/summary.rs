@@ -1,0 +1,297 @@
+//! What a file of indicators came to: how it was understood, what is in it, and what of it cannot be used, summed up.
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::BuildHasher;
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::progress::count;
+use crate::escape::Escaped;
+use crate::feed::load::Outcome;
+use crate::feed::{ColumnMeaning, Import};
+use crate::intel::guard;
+use crate::intel::indicator::{Indicator, Target};
+
+/// How many samples and examples are shown of a kind.
+const SHOWN: usize = 3;
+
+/// The longest sample, in characters.
+const MAX_SAMPLE: usize = 80;
+
+/// How many columns are named on a page.
+const MAX_COLUMNS: usize = 40;
+
+/// A number with some of what was counted.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Counted {
+    count: usize,
+    samples: Vec<String>,
+}
+
+impl Counted {
+    fn add(&mut self, sample: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.samples.len() < SHOWN {
+            let sample = sample();
+            if !self.samples.contains(&sample) {
+                self.samples.push(sample);
+            }
+        }
+    }
+
+    fn join(&mut self, other: &Counted) {
+        self.count += other.count;
+        for sample in &other.samples {
+            if self.samples.len() < SHOWN && !self.samples.contains(sample) {
+                self.samples.push(sample.clone());
+            }
+        }
+    }
+}
+
+/// Files, summed up.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Summary {
+    files: usize,
+    /// Files that cannot be read.
+    failed: usize,
+    /// Files that were read and gave nothing, by path.
+    empty: Counted,
+    formats: BTreeMap<&'static str, usize>,
+    layouts: BTreeMap<&'static str, usize>,
+    pub(super) indicators: usize,
+    kinds: BTreeMap<&'static str, Counted>,
+    /// Values that stand there more than once.
+    duplicates: usize,
+    revoked: usize,
+    expired: usize,
+    composites: usize,
+    valid_from: Option<Timestamp>,
+    valid_until: Option<Timestamp>,
+    generic: Counted,
+    /// What cannot be used, by reason.
+    unusable: BTreeMap<String, Counted>,
+    /// What cannot be used beyond what a file lists.
+    unlisted: usize,
+}
+
+impl Summary {
+    /// One file, as of a time.
+    pub(super) fn of(outcome: &Outcome, now: Timestamp) -> Summary {
+        let path = outcome.file.path.display().to_string();
+        let mut summary = Summary { files: 1, ..Summary::default() };
+        let Ok(import) = &outcome.import else {
+            summary.failed = 1;
+            return summary;
+        };
+        summary.formats.insert(import.format.as_str(), 1);
+        summary.layouts.extend(import.understood.layout.map(|layout| (layout, 1)));
+        summary.indicators = outcome.indicators;
+        if outcome.indicators == 0 {
+            summary.empty.add(|| path.clone());
+        }
+        let mut known = HashSet::new();
+        let hasher = foldhash::fast::FixedState::default();
+        for indicator in &import.indicators {
+            summary.indicator(indicator, now);
+            for term in indicator.keys().filter(|_| indicator.program.is_none()) {
+                let target = match &term.target {
+                    Target::Kind => "",
+                    Target::StixPath(path) => path,
+                };
+                summary.duplicates += usize::from(!known.insert(hasher.hash_one((term.to_string(), target))));
+            }
+            for (_, term, reason) in guard::reasons(indicator) {
+                summary.generic.add(|| format!("{path}:{}: {}: {reason}", indicator.line, term.value));
+            }
+        }
+        for (line, refused) in &outcome.refused {
+            summary.generic.add(|| format!("{path}:{line}: {}: {}", refused.value, refused.reason));
+        }
+        for bad in &import.unusable {
+            let counted = summary.unusable.entry(kind_of(&bad.reason)).or_default();
+            counted.add(|| format!("{path}:{}: {:?}", bad.line, bad.excerpt));
+        }
+        summary.unlisted = import.unlisted;
+        summary
+    }
+
+    fn indicator(&mut self, indicator: &Indicator, now: Timestamp) {
+        for term in indicator.keys() {
+            self.kinds.entry(term.value.kind().as_str()).or_default().add(|| {
+                let shown = term.to_string();
+                let shown = shown.split_once(' ').map_or(shown.as_str(), |(_, value)| value);
+                shown.chars().take(MAX_SAMPLE).collect()
+            });
+        }
+        self.revoked += usize::from(indicator.revoked);
+        self.expired += usize::from(indicator.valid_until.is_some_and(|until| until <= now));
+        self.composites += usize::from(indicator.program.is_some());
+        self.valid_from = [self.valid_from, indicator.valid_from].into_iter().flatten().min();
+        self.valid_until = self.valid_until.max(indicator.valid_until);
+    }
+
+    /// This one and another.
+    pub(super) fn join(&mut self, other: &Summary) {
+        self.files += other.files;
+        self.failed += other.failed;
+        self.empty.join(&other.empty);
+        for (all, of) in [(&mut self.formats, &other.formats), (&mut self.layouts, &other.layouts)] {
+            of.iter().for_each(|(word, number)| *all.entry(word).or_default() += number);
+        }
+        self.indicators += other.indicators;
+        for (kind, counted) in &other.kinds {
+            self.kinds.entry(kind).or_default().join(counted);
+        }
+        self.duplicates += other.duplicates;
+        self.revoked += other.revoked;
+        self.expired += other.expired;
+        self.composites += other.composites;
+        self.valid_from = [self.valid_from, other.valid_from].into_iter().flatten().min();
+        self.valid_until = self.valid_until.max(other.valid_until);
+        self.generic.join(&other.generic);
+        for (reason, counted) in &other.unusable {
+            self.unusable.entry(reason.clone()).or_default().join(counted);
+        }
+        self.unlisted += other.unlisted;
+    }
+
+    /// The formats and layouts of several files.
+    pub(super) fn show_files(&self, out: &mut dyn Write) -> io::Result<()> {
+        let list = |of: &BTreeMap<&'static str, usize>| {
+            of.iter().map(|(word, number)| format!("{number} {word}")).collect::<Vec<_>>().join(", ")
+        };
+        writeln!(out, "{}: {}", count(self.files as u64, "file", "files"), list(&self.formats))?;
+        if !self.layouts.is_empty() {
+            writeln!(out, "  layouts: {}", list(&self.layouts))?;
+        }
+        if self.failed > 0 {
+            writeln!(out, "  {} cannot be read", count(self.failed as u64, "file", "files"))?;
+        }
+        if self.empty.count > 0 {
+            let files = count(self.empty.count as u64, "file", "files");
+            writeln!(out, "  {files} without an indicator: {}", Escaped(self.empty.samples.join(", ")))?;
+        }
+        writeln!(out, "  {}", count(self.indicators as u64, "indicator", "indicators"))
+    }
+
+    /// What is in it, with samples; then what cannot be used, with examples.
+    pub(super) fn show(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.show_kinds(out)?;
+        for (number, what) in [
+            (self.duplicates, "are there more than once"),
+            (self.revoked, "revoked: never match"),
+            (self.expired, "expired: match older events only"),
+            (self.composites, "composite: counted above by what they are looked for by"),
+        ] {
+            if number > 0 {
+                writeln!(out, "  {number:>9} {what}")?;
+            }
+        }
+        match (self.valid_from, self.valid_until) {
+            (None, None) => {}
+            (from, until) => {
+                let shown = |bound: Option<Timestamp>| bound.map_or_else(|| "-".to_owned(), |bound| bound.to_string());
+                writeln!(out, "  valid from {} at the earliest, until {} at the latest", shown(from), shown(until))?;
+            }
+        }
+        if self.generic.count > 0 {
+            writeln!(out, "  {:>9} too generic, `run` refuses them", self.generic.count)?;
+            self.generic.samples.iter().try_for_each(|sample| writeln!(out, "            {}", Escaped(sample)))?;
+        }
+        let mut reasons: Vec<(&String, &Counted)> = self.unusable.iter().collect();
+        reasons.sort_by_key(|(_, counted)| std::cmp::Reverse(counted.count));
+        for (reason, counted) in reasons {
+            writeln!(out, "  {:>9} not usable: {}", counted.count, Escaped(reason))?;
+            counted.samples.iter().try_for_each(|sample| writeln!(out, "            {}", Escaped(sample)))?;
+        }
+        if self.unlisted > 0 {
+            writeln!(out, "  {:>9} not usable, beyond those that are listed", self.unlisted)?;
+        }
+        Ok(())
+    }
+
+    /// What is in it, with samples of each kind.
+    pub(super) fn show_kinds(&self, out: &mut dyn Write) -> io::Result<()> {
+        for (kind, counted) in &self.kinds {
+            let samples = counted.samples.join("  ");
+            writeln!(out, "  {:>9} {kind:<8} {}", counted.count, Escaped(samples))?;
+        }
+        Ok(())
+    }
+}
+
+/// How a file was understood, in one line or two: what was guessed, for somebody to see.
+pub(super) fn understood(import: &Import, out: &mut dyn Write) -> io::Result<()> {
+    let understood = &import.understood;
+    let mut facts = Vec::new();
+    facts.extend(understood.layout.map(|layout| format!("layout {layout}")));
+    facts.extend(understood.delimiter.map(|delimiter| format!("delimiter {delimiter:?}")));
+    facts.extend(understood.header.map(|line| format!("header in line {line}")));
+    if understood.delimiter.is_some() && understood.header.is_none() {
+        facts.push("no header".to_owned());
+    }
+    if !facts.is_empty() {
+        writeln!(out, "  {}", facts.join(", "))?;
+    }
+    if understood.columns.is_empty() {
+        return Ok(());
+    }
+    let shown = |column: &ColumnMeaning| match (column.number, column.name.as_str()) {
+        (0, name) => format!("`{name}`: {}", column.meaning),
+        (number, "") => format!("column {number}: {}", column.meaning),
+        (number, name) => format!("column {number} `{name}`: {}", column.meaning),
+    };
+    let mut columns: Vec<String> = understood.columns.iter().take(MAX_COLUMNS).map(shown).collect();
+    if understood.columns.len() > MAX_COLUMNS {
+        columns.push(format!("and {} more", understood.columns.len() - MAX_COLUMNS));
+    }
+    writeln!(out, "  {}", Escaped(columns.join("; ")))
+}
+
+/// A reason without what is particular to a line: what stands between backquotes, and numbers.
+fn kind_of(reason: &str) -> String {
+    let mut out = String::new();
+    for (at, part) in reason.split('`').enumerate() {
+        // What is quoted of a configuration is no value.
+        let is_key = part.contains(": ") && part.len() < 20;
+        match at % 2 == 1 && !is_key {
+            true => out.push_str("`…`"),
+            false if at % 2 == 1 => out.extend(["`", part, "`"]),
+            false => out.push_str(part),
+        }
+    }
+    let mut kind = String::new();
+    let mut after_digit = false;
+    for c in out.chars() {
+        match (c.is_ascii_digit(), after_digit) {
+            (true, true) => {}
+            (true, false) if !kind.ends_with(|c: char| c.is_alphabetic() || c == '-') => kind.push('N'),
+            _ => kind.push(c),
+        }
+        after_digit = c.is_ascii_digit() && kind.ends_with('N');
+    }
+    kind
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_grouped_by_what_they_say_and_not_of_what() {
+        for (reason, kind) in [
+            ("type `mutex` cannot be looked for in events", "type `…` cannot be looked for in events"),
+            (
+                "character 21: the object path `x:y` is not supported",
+                "character N: the object path `…` is not supported",
+            ),
+            ("hex digits of no MD5, SHA-1, SHA-256", "hex digits of no MD5, SHA-1, SHA-256"),
+            ("1025 cells; a row may have 1024", "N cells; a row may have N"),
+        ] {
+            assert_eq!(kind_of(reason), kind);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! How a file was understood: what was guessed of it, for people to see.
+
+use super::row::Role;
+
+/// What an importer took a file for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Understood {
+    /// The publisher whose layout was recognised.
+    pub layout: Option<&'static str>,
+    /// What separates cells.
+    pub delimiter: Option<char>,
+    /// The line of the header, where there is one.
+    pub header: Option<u64>,
+    /// What each column means, or each path of JSON objects.
+    pub columns: Vec<ColumnMeaning>,
+}
+
+/// What a column was taken for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnMeaning {
+    /// Its number from 1; 0 for a path.
+    pub number: usize,
+    /// The header's word, or the path; empty without a header.
+    pub name: String,
+    /// Its meaning in a word or two: `value`, `type`, `first seen`, `not used`.
+    pub meaning: &'static str,
+}
+
+impl Understood {
+    /// The longest header word that is kept, in characters.
+    const MAX_NAME: usize = 60;
+    /// The most columns that are kept.
+    const MAX_COLUMNS: usize = 200;
+
+    pub(super) fn column(&mut self, number: usize, name: &str, role: Role) {
+        if self.columns.len() < Self::MAX_COLUMNS {
+            let name = name.trim().chars().take(Self::MAX_NAME).collect();
+            self.columns.push(ColumnMeaning { number, name, meaning: role.as_str() });
+        }
+    }
+}
