@@ -264,14 +264,22 @@ fn kind_of(reason: &str) -> String {
         }
     }
     let mut kind = String::new();
-    let mut after_digit = false;
+    // Whether the number in which the last character stands is replaced; `None` outside of numbers.
+    let mut replaced = None;
     for c in out.chars() {
-        match (c.is_ascii_digit(), after_digit) {
-            (true, true) => {}
-            (true, false) if !kind.ends_with(|c: char| c.is_alphabetic() || c == '-') => kind.push('N'),
-            _ => kind.push(c),
+        if !c.is_ascii_digit() {
+            replaced = None;
+            kind.push(c);
+            continue;
         }
-        after_digit = c.is_ascii_digit() && kind.ends_with('N');
+        // The number of a name (`SHA-256`) is a part of it.
+        let is_first = replaced.is_none();
+        let is_replaced = *replaced.get_or_insert_with(|| !kind.ends_with(|c: char| c.is_alphabetic() || c == '-'));
+        match (is_replaced, is_first) {
+            (true, true) => kind.push('N'),
+            (true, false) => {}
+            (false, _) => kind.push(c),
+        }
     }
     kind
 }

@@ -150,10 +150,8 @@ fn hash(text: &str) -> Option<Found> {
 
 /// `192.0.2.0/24`, `192.0.2.0/255.255.255.0`, `192.0.2.1-192.0.2.9`, `10.1.*`.
 fn network(text: &str) -> Option<Found> {
-    memchr::memchr3(b'/', b'-', b'*', text.as_bytes())
-        .or_else(|| memchr::memchr2(b'.', 0xe2, text.as_bytes()))
-        .and_then(|_| range::networks(text))
-        .and_then(Found::networks)
+    let may_be = memchr::memchr3(b'/', b'-', b'*', text.as_bytes()).is_some() || !text.is_ascii();
+    may_be.then(|| range::networks(text)).flatten().and_then(Found::networks)
 }
 
 /// `192.0.2.1 - 192.0.2.9`, `192.0.2.0 / 24`, `192.0.2.0 255.255.255.0`: with blanks, and as a whole.
@@ -183,7 +181,6 @@ fn url(text: &str) -> Option<Found> {
     let encoded = text.trim().contains([' ', '\t']).then(|| text.trim().replace(' ', "%20").replace('\t', "%09"));
     let found = value(Kind::Url, encoded.as_deref().unwrap_or(text))?;
     let TermValue::Url(url) = &found.value else { return None };
-    let path = url.rest().split('?').next().unwrap_or_default();
     // Only WHATWG's form has a host that a browser visits; of others marks of defanging are left.
     let odd = |c: char| {
         c.is_whitespace()
@@ -191,7 +188,15 @@ fn url(text: &str) -> Option<Found> {
     };
     let host = url.host();
     let has_odd_host = host.contains(odd) || (host.contains(['[', ']']) && !host.starts_with('['));
-    (!has_odd_host && !path.contains('*')).then_some(found)
+    (!has_odd_host && !has_wildcard(url.rest())).then_some(found)
+}
+
+/// Whether a star of a path stands for something: a whole part of it, its end, or the name before an ending. Elsewhere it
+/// is a character, and so it is behind a question mark, which some logs encode.
+fn has_wildcard(rest: &str) -> bool {
+    let path = rest.split('?').next().unwrap_or_default();
+    let path = path.split("%3F").next().unwrap_or_default();
+    path.ends_with('*') || path.contains("/*/") || path.contains("/*.")
 }
 
 /// `192.0.2.1/tcp`, `192.0.2.1:443/tcp`, `evil.example:443/udp`: the protocol behind the slash is no path.
@@ -326,6 +331,8 @@ mod tests {
             ("http://evil.com/*", "-"),
             ("http://*.evil.com/", "-"),
             ("http://evil.com/a?b=*", "url http://evil.com/a?b=*"),
+            ("http://evil.com/a*b%3fc=*", "url http://evil.com/a*b%3Fc=*"),
+            ("http://evil.com/a/*.jpeg", "-"),
             ("http://evil]com/", "-"),
             ("evil.com/*", "-"),
             ("*@evil.com", "-"),

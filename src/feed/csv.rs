@@ -10,7 +10,7 @@ use super::FeedOptions;
 use super::collect::{Collector, line_number};
 use super::input::Input;
 use super::lines::{Lines, too_long};
-use super::row::{Cells, Role, Row};
+use super::row::{Cells, Present, Role, Row};
 use super::understood::Understood;
 use super::when;
 use crate::fields::FieldTable;
@@ -58,6 +58,7 @@ pub(super) fn import(
     let order = day_order(&columns, &rows);
 
     let beyond = if columns.has_header { Role::Ignored } else { Role::Value };
+    let present = Present::of(&columns.columns, beyond);
     let mut records = Records::new(input.lines(limit), delimiter);
     while let Some((number, record)) = records.next()? {
         let line = line_number(number);
@@ -81,7 +82,8 @@ pub(super) fn import(
             );
             collector.unusable(line, reason, cells.iter().next().unwrap_or_default());
         } else {
-            Row { cells: &cells, line, columns: &columns.columns, beyond, order }.import(options, table, collector);
+            let columns = &columns.columns;
+            Row { cells: &cells, line, columns, beyond, present, order }.import(options, table, collector);
         }
         records.reuse(cells);
     }

@@ -11,7 +11,7 @@ use super::collect::Collector;
 use super::document::{self, MAX_DEPTH, Piece};
 use super::input::Input;
 use super::layout::{self, Column, Layout};
-use super::row::{Cells, Role, Row};
+use super::row::{Cells, Present, Role, Row};
 use super::understood::Understood;
 use super::{FeedError, FeedOptions};
 use crate::fields::FieldTable;
@@ -246,7 +246,9 @@ impl Objects<'_> {
 
     fn row(&mut self, row: &Said, line: u32, collector: &mut Collector) {
         self.found += 1;
-        Row { cells: &row.cells, line, columns: &row.columns, beyond: Role::Ignored, order: None }.import(
+        let (columns, beyond) = (&row.columns, Role::Ignored);
+        let present = Present::of(columns, beyond);
+        Row { cells: &row.cells, line, columns, beyond, present, order: None }.import(
             self.options,
             self.table,
             collector,

@@ -22,15 +22,12 @@ const FILES: &[&str] = &[
     include_str!("layouts/otx-json.txt"),
     include_str!("layouts/misp-csv.txt"),
     include_str!("layouts/defender.txt"),
-    include_str!("layouts/sentinel.txt"),
     include_str!("layouts/crowdstrike.txt"),
     include_str!("layouts/crowdstrike-intel.txt"),
     include_str!("layouts/opencti.txt"),
     include_str!("layouts/threatstream.txt"),
     include_str!("layouts/recorded-future.txt"),
     include_str!("layouts/spamhaus-drop.txt"),
-    include_str!("layouts/digitalside.txt"),
-    include_str!("layouts/cisa.txt"),
 ];
 
 const GENERAL: &str = include_str!("layouts/general.txt");

@@ -149,7 +149,7 @@ fn range_of(line: &str, first: &str, rest: &[&str]) -> Option<Found> {
     }
     let text = match rest {
         [mask, ..] if range::is_mask(mask) => return Found::networks(range::masked(first, mask)),
-        ["-" | "\u{2013}" | "\u{2014}" | "/" | "->" | ".." | "to", other, ..] => match rest[0] {
+        ["-" | "\u{2013}" | "\u{2014}" | "/" | "to", other, ..] => match rest[0] {
             "to" => format!("{first} to {other}"),
             sign => format!("{first}{sign}{other}"),
         },

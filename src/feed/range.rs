@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Subnets};
 use crate::observable::ip;
 
 /// Between the ends of a range.
-const DASHES: [&str; 6] = ["-", "\u{2013}", "\u{2014}", "..", "->", " to "];
+const DASHES: [&str; 4] = ["-", "\u{2013}", "\u{2014}", " to "];
 
 /// The networks of a value that has no single address; `None` when it is no such value.
 pub(super) fn networks(text: &str) -> Option<Vec<IpNet>> {
@@ -41,6 +41,8 @@ pub(super) fn masked(written: &str, mask: &str) -> Option<IpNet> {
     let address = address(written)?;
     let mask = mask.trim();
     let length = match mask.parse::<Ipv4Addr>() {
+        // Routers also write which bits may differ: `0.0.0.255`.
+        Ok(mask) if address.is_ipv4() && mask.octets()[0] == 0 => ipnet::ipv4_mask_to_prefix(!mask).ok()?,
         Ok(mask) if address.is_ipv4() => ipnet::ipv4_mask_to_prefix(mask).ok()?,
         Ok(_) => return None,
         Err(_) => digits(mask.strip_prefix('/').unwrap_or(mask))?.parse().ok()?,
@@ -48,9 +50,12 @@ pub(super) fn masked(written: &str, mask: &str) -> Option<IpNet> {
     IpNet::new(address, length).ok().map(|network| network.trunc())
 }
 
-/// Whether a word is a mask that narrows: no address of a list looks so.
+/// Whether a word is the mask of a network, of either kind: no address of a list looks so.
 pub(super) fn is_mask(word: &str) -> bool {
-    word.parse::<Ipv4Addr>().is_ok_and(|mask| mask.octets()[0] >= 128 && ipnet::ipv4_mask_to_prefix(mask).is_ok())
+    word.parse::<Ipv4Addr>().is_ok_and(|mask| {
+        let bits = if mask.octets()[0] == 0 { !mask } else { mask };
+        mask != Ipv4Addr::UNSPECIFIED && bits.octets()[0] >= 128 && ipnet::ipv4_mask_to_prefix(bits).is_ok()
+    })
 }
 
 /// The least networks from one address to another; `None` when they are of two families or in the wrong order.
@@ -122,6 +127,7 @@ mod tests {
             ("001.009.000.000 - 001.009.255.255", "1.9.0.0/16"),
             ("198.51.100.0 / 25", "198.51.100.0/25"),
             ("198.51.100.9/255.255.255.128", "198.51.100.0/25"),
+            ("198.51.100.0/0.0.0.127", "198.51.100.0/25"),
             ("10.1.*", "10.1.0.0/16"),
             ("10.1.*.*", "10.1.0.0/16"),
             ("192.0.2.*", "192.0.2.0/24"),

@@ -63,8 +63,26 @@ pub(super) struct Row<'a> {
     pub(super) columns: &'a [Column],
     /// The meaning of cells behind the last one that has a column.
     pub(super) beyond: Role,
+    /// The roles of its columns: most rows have few, and the others need not be looked for.
+    pub(super) present: Present,
     /// Which number of a date is the day, where its feed writes dates so.
     pub(super) order: Option<DayOrder>,
+}
+
+/// A set of roles.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Present(u32);
+
+impl Present {
+    /// The roles of columns, and of the cells behind them.
+    pub(super) fn of(columns: &[Column], beyond: Role) -> Present {
+        let roles = columns.iter().map(|column| column.role).chain([beyond]);
+        Present(roles.fold(0, |set, role| set | 1 << role as u32))
+    }
+
+    fn has(self, role: Role) -> bool {
+        self.0 & (1 << role as u32) != 0
+    }
 }
 
 impl<'a> Row<'a> {
@@ -92,7 +110,7 @@ impl<'a> Row<'a> {
             return Ok(());
         }
         let kinds = || self.cells(Role::Kind);
-        if let Some(word) = kinds().find(|word| word.contains('|'))
+        if let Some(word) = kinds().find(|word| word.contains('|') || *word == "malware-sample")
             && let Some((_, _, value)) = self.filled(&[Role::Main, Role::Value]).next()
             && (type_word(word) != TypeWord::Unknown || word.starts_with("filename|") || word == "domain|ip")
         {
@@ -344,14 +362,16 @@ impl<'a> Row<'a> {
 
     /// The cells of a role that say something, trimmed.
     fn cells(&self, role: Role) -> impl Iterator<Item = &'a str> {
-        self.with_columns()
+        let cells = self.present.has(role).then(|| self.with_columns());
+        (cells.into_iter().flatten())
             .filter(move |(column, _, cell)| column.role == role && !is_blank(cell))
             .map(|(_, _, cell)| cell.trim().trim_matches('"').trim())
     }
 
     /// The cells of some roles in column order, unless empty. `-` and `none` stay: they may be user names.
     fn filled<'r>(&self, roles: &'r [Role]) -> impl Iterator<Item = (usize, Column, &'a str)> + use<'a, 'r> {
-        self.with_columns()
+        let cells = roles.iter().any(|role| self.present.has(*role)).then(|| self.with_columns());
+        (cells.into_iter().flatten())
             .filter(|(column, _, cell)| roles.contains(&column.role) && !cell.trim().is_empty())
             .map(|(column, at, cell)| (at, column, cell))
     }

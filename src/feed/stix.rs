@@ -219,7 +219,7 @@ fn indicator(
 fn bound(map: &Map<String, Value>, key: &str) -> Result<Option<Timestamp>, String> {
     match map.get(key) {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => when::bound(text, None).map_err(|reason| format!("{key} `{text}` {reason}")),
+        Some(Value::String(text)) => when::bound(text, None).map_err(|reason| format!("`{key}` `{text}` {reason}")),
         Some(value) => Err(format!("`{key}` is no time: {value}")),
     }
 }

@@ -3,6 +3,7 @@
 // Says to clippy what cargo knows: helpers here are test code, too.
 #![cfg(test)]
 
+mod dialects;
 mod hostile;
 mod real;
 mod validate;

@@ -126,11 +126,14 @@ fn named_row(sample: &Rows<'_>, mapping: &ColumnMapping) -> Option<usize> {
     sample.iter().take(MAX_TITLES).position(|(_, cells)| cells.iter().any(is_name))
 }
 
-/// Where the header stands among the first rows: a row of words without a value, one of which is known, below nothing but
-/// titles. A row of data is never taken for one: its words would stand in other rows, too.
+/// Where the header stands among the first rows: a row of words without a value, one of which names a column, below nothing
+/// but titles. A row of data is never taken for one: its words would stand in other rows, too.
 fn header_row(sample: &Rows<'_>) -> Option<usize> {
     let mut at = 0;
     for (number, (_, cells)) in sample.iter().take(MAX_TITLES).enumerate() {
+        if cells.iter().all(|cell| cell.trim().is_empty()) {
+            continue;
+        }
         if !is_wordy(cells) {
             return None;
         }
@@ -154,12 +157,12 @@ fn commented<'r, 'a>(
     let known = |cells: &[&str]| {
         let asked =
             cells.iter().filter(|cell| wanted.contains(&squeezed(cell)) && squeezed(cell).parse::<usize>().is_err());
-        let (known, has_value) = known_words(cells, rows);
-        (known + asked.count(), has_value)
+        let (known, is_telling) = known_words(cells, rows);
+        (known + asked.count(), is_telling)
     };
     let is_header = |cells: &[&str]| {
-        let (known, has_value) = known(cells);
-        is_wordy(cells) && (known > 1 || (has_value && cells.len() == width)) && (width == 1 || cells.len() > 1)
+        let (known, is_telling) = known(cells);
+        is_wordy(cells) && (known > 1 || (is_telling && cells.len() == width)) && (width == 1 || cells.len() > 1)
     };
     comments.iter().filter(|(_, cells)| is_header(cells)).max_by_key(|(line, cells)| (known(cells).0, *line))
 }
@@ -170,9 +173,9 @@ fn is_wordy(row: &[&str]) -> bool {
         && row.iter().all(|cell| classify::untyped(bare(cell)).is_none() && !is_pattern(cell))
 }
 
-/// How many words of a row name a column and stand in no other row of it, and whether one of them names a value.
+/// How many words of a row name a column and stand in no other row of it, and whether one of them is no word of data.
 fn known_words(row: &[&str], below: &[&[&str]]) -> (usize, bool) {
-    let (mut known, mut has_value) = (0, false);
+    let (mut known, mut is_telling) = (0, false);
     for (at, word) in row.iter().enumerate().map(|(at, word)| (at, bare(word))) {
         let column = layout::column(word, None);
         if word.is_empty() || word.len() > 60 || !column.is_known {
@@ -185,10 +188,21 @@ fn known_words(row: &[&str], below: &[&[&str]]) -> (usize, bool) {
         let is_type = column.role != Role::Kind && types > 0 && types * 2 >= cells().count();
         if !is_type && !cells().any(|cell| cell.eq_ignore_ascii_case(word)) {
             known += 1;
-            has_value |= column.role.is_value();
+            is_telling |= is_telling_word(column.role, word);
         }
     }
-    (known, has_value)
+    (known, is_telling)
+}
+
+/// Whether a word names a column and would not stand in a row: `malware`, `active` or `start` might.
+fn is_telling_word(role: Role, word: &str) -> bool {
+    match role {
+        Role::Main | Role::Hash | Role::Digest | Role::Kind | Role::Reference | Role::Description | Role::Id => true,
+        Role::ValidFrom | Role::ValidUntil | Role::FirstSeen | Role::LastSeen | Role::Confidence => true,
+        Role::KillChain | Role::Prefix | Role::Port => true,
+        Role::RangeStart => word.len() > "start".len(),
+        _ => false,
+    }
 }
 
 /// What the words of a header mean, together.
@@ -215,9 +229,9 @@ fn named(words: &[&str], layout: Option<&Layout>, data: &[&[&str]]) -> Vec<Colum
         let others = columns.iter_mut().enumerate().filter(|(at, column)| column.role == Role::Kind && *at != best);
         others.for_each(|(_, column)| column.role = Role::Threat);
     }
-    let has_value = columns.iter().any(|column| matches!(column.role, Role::Main | Role::Hash | Role::RangeStart));
     let has_range = columns.iter().any(|column| column.role == Role::RangeStart);
-    let mains = columns.iter().filter(|column| column.role.is_value()).count();
+    let is_named = |column: &&Column| matches!(column.role, Role::Main | Role::Hash | Role::RangeStart);
+    let mains = columns.iter().filter(is_named).count();
     let is_user =
         |column: &Column| column.declared == Some(super::super::declared::Declared::Of(crate::observable::Kind::User));
     // A column that is named for the value itself, and not for a type, is the only one.
@@ -225,7 +239,7 @@ fn named(words: &[&str], layout: Option<&Layout>, data: &[&[&str]]) -> Vec<Colum
     let has_generic = columns.iter().any(is_generic);
     for column in &mut columns {
         let is_beside = match column.role {
-            Role::Value => has_value,
+            Role::Value => mains > 0,
             Role::Main if is_user(column) => mains > 1,
             Role::Main if has_range => true,
             // Guesses and types beside it are about it.
@@ -317,6 +331,16 @@ mod tests {
         assert!(!found.has_header);
         let roles: Vec<Role> = found.columns.iter().map(|column| column.role).collect();
         assert_eq!(roles, [Role::Ignored, Role::Kind, Role::Main, Role::Ignored]);
+    }
+
+    #[test]
+    fn without_header_columns_of_ends_and_masks_are_told_by_all_rows() {
+        assert_eq!(
+            roles("198.51.100.0,198.51.100.63,XX\n203.0.113.0,203.0.113.255,XX")[..2],
+            [Role::RangeStart, Role::RangeEnd]
+        );
+        assert_eq!(roles("198.51.100.0,255.255.255.0\n203.0.113.0,255.255.255.128"), [Role::Main, Role::Prefix]);
+        assert_eq!(roles("198.51.100.1,203.0.113.9\n203.0.113.7,198.51.100.9"), [Role::Value, Role::Value]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::super::classify;
 use super::super::when;
+use super::evidence;
 use crate::observable::Kind;
 
 /// The separators that a CSV file may use.
@@ -86,7 +87,10 @@ fn are_values(lines: &[&str], delimiter: char) -> bool {
     let mut kinds = lines.iter().flat_map(|line| line.split(delimiter)).map(str::trim).filter(|cell| !cell.is_empty());
     let kind = |cell: &str| classify::untyped(cell).map(|found| found.value.kind());
     let Some(first) = kinds.next().and_then(kind) else { return false };
-    matches!(first, Kind::Ip) && kinds.all(|cell| kind(cell) == Some(first))
+    let pairs: Vec<Vec<&str>> = lines.iter().map(|line| line.split(delimiter).map(str::trim).collect()).collect();
+    let rows: Vec<&[&str]> = pairs.iter().map(Vec::as_slice).collect();
+    let are_ranges = rows.iter().all(|row| row.len() == 2) && evidence::are_ranges(&rows, 0, 1);
+    matches!(first, Kind::Ip) && kinds.all(|cell| kind(cell) == Some(first)) && !are_ranges
 }
 
 /// How often a delimiter stands in a line outside quotation marks.
@@ -146,7 +150,8 @@ mod tests {
             (vec!["http://a.example/x;Emotet", "http://b.example/y;Qakbot"], true),
             (vec!["\"http://a.example/x,y\",phishing"], true),
             (vec!["evil.example,c2", "bad.example,c2"], true),
-            (vec!["198.51.100.1,198.51.100.2", "198.51.100.3,198.51.100.4"], false),
+            (vec!["198.51.100.1,198.51.100.9", "198.51.100.3,198.51.100.14"], false),
+            (vec!["198.51.100.0,198.51.100.63", "203.0.113.0,203.0.113.255"], true),
         ] {
             assert_eq!(is_table(&lines), table, "{lines:?}");
         }

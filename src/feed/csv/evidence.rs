@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::super::classify;
 use super::super::declared::{Declared, TypeWord, type_word};
 use super::super::layout::Column;
+use super::super::range;
 use super::super::row::Role;
 use super::super::when;
 use crate::observable::Kind;
@@ -20,6 +21,7 @@ struct Seen<'a> {
     types: usize,
     dates: usize,
     numbers: usize,
+    masks: usize,
     hosts: HashSet<&'a str>,
 }
 
@@ -28,6 +30,7 @@ impl<'a> Seen<'a> {
         let mut seen = Seen::default();
         for cell in cells.map(str::trim).filter(|cell| !cell.is_empty()) {
             seen.filled += 1;
+            seen.masks += usize::from(range::is_mask(cell));
             if let Some(found) = classify::untyped(cell) {
                 seen.values += 1;
                 seen.emails += usize::from(found.value.kind() == Kind::Email);
@@ -71,13 +74,34 @@ pub(super) fn columns(sample: &[&[&str]]) -> Vec<Column> {
         let others = seen.iter().enumerate().any(|(other, seen)| other != at && seen.mostly(seen.values - seen.emails));
         others && of.mostly(of.emails)
     };
+    let range = (1..width).find(|&at| are_ranges(sample, at - 1, at));
+    let mask = (1..width).find(|&at| seen.get(at).is_some_and(|of| of.mostly(of.masks)));
     let role = |(at, of): (usize, &Seen<'_>)| match of {
+        _ if range.is_some_and(|end| end == at) => Role::RangeEnd,
+        _ if range.is_some_and(|end| end == at + 1) => Role::RangeStart,
+        _ if mask == Some(at) => Role::Prefix,
+        _ if mask == Some(at + 1) => Role::Main,
         of if is_link(at, of) => Role::Reference,
         of if is_person(at, of) => Role::Ignored,
         of if !holds(of) && of.mostly(of.dates + of.numbers) => Role::Ignored,
         _ => Role::Value,
     };
     seen.iter().enumerate().map(role).map(Column::of).collect()
+}
+
+/// Whether two columns are the ends of ranges: addresses in order in every row, most of them the ends of one network.
+pub(super) fn are_ranges(sample: &[&[&str]], first: usize, last: usize) -> bool {
+    let mut whole = 0;
+    for row in sample {
+        let address = |at: usize| range::address(row.get(at)?);
+        let networks =
+            address(first).zip(address(last)).and_then(|(from, to)| range::between(from, to).filter(|_| from < to));
+        match networks {
+            Some(networks) => whole += usize::from(networks.len() == 1),
+            None => return false,
+        }
+    }
+    whole > 0 && whole * 5 >= sample.len() * 4
 }
 
 fn typed(sample: &[&[&str]], seen: &[Seen<'_>], kind: usize) -> Vec<Column> {

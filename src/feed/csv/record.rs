@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn quoted_cells_may_have_lines_and_the_next_record_knows_its_line() {
         let records = cells("a,\"b\r\nc\"\r\n\r\nd,e\r\n");
-        assert_eq!(records[0], (1, vec!["a".into(), "b\r\nc".into()]));
+        assert_eq!(records[0], (1, vec!["a".into(), "b\nc".into()]));
         assert_eq!(records[1], (4, vec!["d".into(), "e".into()]));
     }
 

@@ -48,7 +48,12 @@ fn every_path_of_every_row_of_the_table_compiles_to_a_term_that_the_row_wants() 
                 Some((directory, name)) => format!("[{name} = 'a.exe' AND {directory} = 'C:\\\\X']"),
                 None => {
                     let own = OWN_PATHS.iter().find(|(own, _)| own == path).map(|(_, kind)| *kind);
-                    let kind = own.unwrap_or(match field.kind {
+                    // A field of one kind says what values the path has.
+                    let of_one_kind = table.iter().find_map(|(_, other)| match other.kind {
+                        FieldKind::Of(kind) if other.stix_paths.contains(path) => Some(kind),
+                        _ => None,
+                    });
+                    let kind = own.or(of_one_kind).unwrap_or(match field.kind {
                         FieldKind::Of(kind) => kind,
                         FieldKind::Hash => Kind::Md5,
                         FieldKind::Auto => Kind::Text,
