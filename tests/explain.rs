@@ -153,7 +153,8 @@ mod tests {
     fn inspect_counts_lists_and_finds() {
         let feed = "bad.example\n127.0.0.1\nwhat is this\n44d88612fea8a8f36de82e1278abb02f\n";
         let directory = directory(&[("feed.txt", feed)]);
-        let shown = text(&hotlist(directory.path(), &["inspect", "feed.txt", "--find", "https://www.bad.example/x"]));
+        let shown =
+            text(&hotlist(directory.path(), &["inspect", "feed.txt", "--all", "--find", "https://www.bad.example/x"]));
         for line in [
             "feed feed, format list, 3 indicators",
             "1 md5",

@@ -230,7 +230,8 @@ impl Parser {
         let mut seen: Vec<&str> = Vec::new();
         while let Some(word) = ["WITHIN", "REPEATS", "START"].into_iter().find(|word| self.is_word(word)) {
             let position = self.position();
-            if seen.contains(&word) {
+            // Of observations in brackets each may have one of its own.
+            if close == "]" && seen.contains(&word) {
                 return Err(self.expected("a qualifier only once"));
             }
             seen.push(word);
