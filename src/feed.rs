@@ -325,7 +325,9 @@ pub enum FeedError {
         file: String,
     },
     /// JSON objects, and nobody said where their values are.
-    #[error("{file} needs a mapping: say with `columns.value` at which path of its JSON objects the value is")]
+    #[error(
+        "{file} needs a mapping, since no key of its JSON objects is known to name a value: set `format: json` and `columns.value` to the path of the value"
+    )]
     NoMapping {
         /// The file.
         file: String,

@@ -56,12 +56,14 @@ impl Import {
             return;
         }
         let mut excerpt = String::new();
-        for (at, c) in found.trim().chars().enumerate() {
-            if at == Unusable::MAX_EXCERPT - 1 {
+        let mut length = 0;
+        for c in found.trim().chars() {
+            // A tab that stands where a blank should is why some lines cannot be used.
+            length += if c.is_control() { c.escape_default().count() } else { 1 };
+            if length >= Unusable::MAX_EXCERPT {
                 excerpt.push('…');
                 break;
             }
-            // A tab that stands where a blank should is why some lines cannot be used.
             if c.is_control() { excerpt.extend(c.escape_default()) } else { excerpt.push(c) }
         }
         self.unusable.push(Unusable { line, reason: reason.into(), excerpt });
