@@ -13,5 +13,5 @@ mod real;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
-#[path = "../support/mod.rs"]
-mod support;
+#[path = "../support/shared.rs"]
+mod shared;

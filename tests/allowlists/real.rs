@@ -1,7 +1,6 @@
 //! Lists, indicators and events that other people wrote.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::PathBuf;
 
 use hotlist::config::{AllowlistFiles, Intel};
@@ -14,19 +13,7 @@ use hotlist::policy::{Policy, Suppression};
 use serde_json::Value;
 
 use crate::common::{detector, indicator, judge};
-use crate::support;
-
-/// Other people's data; says so past the capture of test output when it is not here, and fails where CI must have it.
-fn shared(part: &str) -> Option<PathBuf> {
-    match support::shared(part) {
-        Ok(path) => Some(path),
-        Err(missing) => {
-            assert!(std::env::var_os("CI").is_none(), "{missing}");
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {missing}");
-            None
-        }
-    }
-}
+use crate::shared::shared;
 
 fn load(path: PathBuf) -> (std::sync::Arc<Allowlists>, Vec<AllowlistError>) {
     let allowlists = vec![AllowlistFiles::new(path.to_str().unwrap().to_owned())];
@@ -35,8 +22,9 @@ fn load(path: PathBuf) -> (std::sync::Arc<Allowlists>, Vec<AllowlistError>) {
 
 /// Guarantee: every list loads; every entry is used or listed with a reason that holds for it.
 #[test]
+#[ignore = "needs ../shared"]
 fn every_list_loads_and_what_is_not_used_is_named() {
-    let Some(directory) = shared("data/allowlists") else { return };
+    let directory = shared("data/allowlists");
     let (allowlists, errors) = load(directory.join("*.json"));
     let lists: BTreeMap<&str, &Allowlist> = allowlists.lists().iter().map(|list| (list.name(), list)).collect();
     let (mut files, mut unusable) = (Vec::new(), BTreeMap::<&str, usize>::new());
@@ -77,8 +65,9 @@ fn every_list_loads_and_what_is_not_used_is_named() {
 
 /// Guarantee: without a configured action the lists of shared infrastructure annotate, and only those.
 #[test]
+#[ignore = "needs ../shared"]
 fn shared_infrastructure_annotates() {
-    let Some(directory) = shared("data/allowlists") else { return };
+    let directory = shared("data/allowlists");
     for (file, action) in [
         ("akamai", Action::Annotate),
         ("amazon-aws", Action::Annotate),
@@ -104,8 +93,9 @@ fn shared_infrastructure_annotates() {
 
 /// Guarantee: each of these values is held by the list that says so, and the neighbour is not.
 #[test]
+#[ignore = "needs ../shared"]
 fn real_lists_hold_what_they_say() {
-    let Some(directory) = shared("data/allowlists") else { return };
+    let directory = shared("data/allowlists");
     for (file, kind, held, free) in [
         ("public-dns-v4", Kind::Ip, "8.8.8.8", "8.8.8.9"),
         ("rfc1918", Kind::Ip, "172.31.255.255", "172.32.0.0"),
@@ -131,10 +121,9 @@ fn real_lists_hold_what_they_say() {
 /// Guarantee: the list of public resolvers suppresses each of those matches; a network round it stays a hit for its
 /// other addresses.
 #[test]
+#[ignore = "needs ../shared"]
 fn a_public_resolver_in_a_feed_floods_nobody() {
-    let (Some(list), Some(events)) = (shared("data/allowlists/public-dns-v4.json"), shared("data/events")) else {
-        return;
-    };
+    let (list, events) = (shared("data/allowlists/public-dns-v4.json"), shared("data/events"));
     let (allowlists, errors) = load(list);
     assert!(errors.is_empty(), "{errors:?}");
     let policy = Policy { allowlists, only_allowlists: true, ..Policy::default() };

@@ -1,4 +1,4 @@
-//! Certificates made for one test, and a client of TLS without the code under test.
+//! Certificates of nodes and servers, and a client of TLS without the code under test.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hotlist::config::ServerTls;
 use hyper_util::rt::TokioIo;
-use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
-};
+use rcgen::{SanType, date_time_ymd};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -20,39 +18,16 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tonic::transport::Channel;
 use tower::service_fn;
 
-/// Who signs.
-pub struct Authority {
-    pub pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-/// A certificate and its key.
-#[derive(Clone)]
-pub struct Identity {
-    pub pem: String,
-    pub key: String,
-}
+pub use crate::authority::{Authority, Identity};
 
 impl Authority {
-    pub fn new() -> Authority {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        Authority { pem: params.self_signed(&key).unwrap().pem(), issuer: Issuer::new(params, key) }
-    }
-
-    /// For a server at this host's address.
-    pub fn server(&self) -> Identity {
-        self.sign(|params| params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())])
-    }
-
     /// With these URIs, and a DNS name that means nothing.
     pub fn client(&self, uris: &[&str]) -> Identity {
-        self.sign(|params| params.subject_alt_names = names(uris))
+        self.sign_with(|params| params.subject_alt_names = names(uris))
     }
 
     pub fn expired(&self, uris: &[&str]) -> Identity {
-        self.sign(|params| {
+        self.sign_with(|params| {
             params.subject_alt_names = names(uris);
             (params.not_before, params.not_after) = (date_time_ymd(2000, 1, 1), date_time_ymd(2001, 1, 1));
         })
@@ -61,18 +36,10 @@ impl Authority {
     /// Good for a few seconds from now on.
     pub fn short(&self, uris: &[&str], seconds: u64) -> Identity {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        self.sign(|params| {
+        self.sign_with(|params| {
             params.subject_alt_names = names(uris);
             params.not_after = date_time_ymd(1970, 1, 1) + now + Duration::from_secs(seconds);
         })
-    }
-
-    fn sign(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
-        let mut params = CertificateParams::default();
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        Identity { pem: params.signed_by(&key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
     }
 
     /// Writes what a control plane needs, with this authority for its clients.

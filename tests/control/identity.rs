@@ -17,7 +17,7 @@ const B: &str = "spiffe://example.org/tenant/b/node/n1";
 const ADMIN: &str = "spiffe://example.org/role/admin";
 
 async fn start(scene: &Scene, authority: &Authority) -> Plane {
-    let tls = authority.files(scene.path(), &authority.server());
+    let tls = authority.files(scene.path(), &authority.sign());
     Plane::start_with(scene, Some(&tls)).await
 }
 
@@ -117,7 +117,7 @@ async fn renewed_certificates_are_used_without_a_restart() {
     let mut node = agent(&plane, &old, &old.client(&[A]), &[]).await;
     node.ask(Slot::Serve, 0, 0).await;
     let response = node.next().await;
-    let server = new.server();
+    let server = new.sign();
     for (name, content) in [("ca.pem", &new.pem), ("server.pem", &server.pem), ("server.key", &server.key)] {
         write(scene.path(), name, content);
     }
@@ -162,7 +162,7 @@ async fn a_connection_is_worth_no_more_than_its_certificate() {
 async fn an_open_address_needs_client_certificates() {
     let scene = Scene::new();
     let authority = Authority::new();
-    let with = authority.files(scene.path(), &authority.server());
+    let with = authority.files(scene.path(), &authority.sign());
     let without = ServerTls { client_ca_file: None, ..with.clone() };
     for address in ["0.0.0.0:0", "[::]:0"] {
         let address = Address::parse(address).unwrap();

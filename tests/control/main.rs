@@ -5,6 +5,9 @@
 #[cfg(test)]
 mod alerts;
 #[cfg(test)]
+#[path = "../support/authority.rs"]
+mod authority;
+#[cfg(test)]
 mod bounds;
 #[cfg(test)]
 mod certificates;
@@ -12,6 +15,9 @@ mod certificates;
 mod common;
 #[cfg(test)]
 mod fetch;
+#[cfg(test)]
+#[path = "../support/grpcurl.rs"]
+mod grpcurl;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
@@ -24,6 +30,9 @@ mod node;
 mod process;
 #[cfg(test)]
 mod publishing;
+#[cfg(test)]
+#[path = "../support/python.rs"]
+mod python;
 #[cfg(test)]
 mod rollouts;
 #[cfg(test)]

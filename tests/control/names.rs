@@ -195,7 +195,7 @@ async fn a_node_that_is_gone_is_removed_and_comes_back() {
 async fn only_operators_remove_nodes() {
     let scene = Scene::new();
     let authority = Authority::new();
-    let tls = authority.files(scene.path(), &authority.server());
+    let tls = authority.files(scene.path(), &authority.sign());
     let plane = Plane::start_with(&scene, Some(&tls)).await;
     let shows = authority.client(&["spiffe://x/tenant/a/node/n1"]);
     let channel = connect(&plane.address, &authority, Some(&shows)).await.unwrap();

@@ -110,7 +110,7 @@ async fn whatever_one_tenant_holds_another_is_served() {
     let segment = scene.segment(&content);
     scene.publish("all", &[], &[segment]);
     let authority = Authority::new();
-    let files = authority.files(scene.path(), &authority.server());
+    let files = authority.files(scene.path(), &authority.sign());
     let quota = |total| Quota { total, node: 4, connection: 4 };
     let limits = Limits {
         connections: Quota { total: 24, node: 4, connection: 1 },
@@ -164,7 +164,7 @@ async fn a_node_holds_no_more_than_its_share_of_its_tenant() {
     let scene = Scene::new();
     scene.publish("all", &[], &[]);
     let authority = Authority::new();
-    let files = authority.files(scene.path(), &authority.server());
+    let files = authority.files(scene.path(), &authority.sign());
     let syncs = Quota { total: 100, node: 3, connection: 2 };
     let plane = Plane::start_within(&scene, Some(&files), Limits { syncs, ..patient() }).await;
     let of = |node: &str| authority.client(&[&format!("spiffe://x/tenant/a/node/{node}")]);
@@ -195,7 +195,7 @@ async fn a_node_has_the_name_in_its_certificate() {
     let scene = Scene::new();
     scene.publish("all", &[], &[]);
     let authority = Authority::new();
-    let files = authority.files(scene.path(), &authority.server());
+    let files = authority.files(scene.path(), &authority.sign());
     let plane = Plane::start_with(&scene, Some(&files)).await;
     let bound = authority.client(&["spiffe://x/tenant/a/node/n1"]);
     let channel = connect(&plane.address, &authority, Some(&bound)).await.unwrap();

@@ -151,7 +151,7 @@ async fn the_sidecars_client_shows_its_certificate() {
         scene.store.publish(draft(tenant, &[("tenant", tenant)], &[segment]), Some(&key), Timestamp::now()).unwrap();
     }
     let authority = Authority::new();
-    let tls = authority.files(scene.path(), &authority.server());
+    let tls = authority.files(scene.path(), &authority.sign());
     let plane = Plane::start_with(&scene, Some(&tls)).await;
     let identity = authority.client(&["spiffe://example.org/tenant/b"]);
     let [cert_file, key_file] = [("n1.pem", &identity.pem), ("n1.key", &identity.key)]

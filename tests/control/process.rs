@@ -236,7 +236,7 @@ fn what_cannot_be_done_is_said() {
 fn nodes_speaks_mutual_tls() {
     let scene = Scene::new();
     let authority = Authority::new();
-    authority.files(scene.path(), &authority.server());
+    authority.files(scene.path(), &authority.sign());
     let tls = ["--tls-cert", "server.pem", "--tls-key", "server.key", "--tls-client-ca", "ca.pem"];
     let process = Process::start(&scene, &tls);
     for (name, uri) in [("admin", "spiffe://x/role/admin"), ("node", "spiffe://x/tenant/a")] {

@@ -1,25 +1,12 @@
 //! Clients that nobody here wrote: grpcio, with code that grpcio-tools made of the published proto, and grpcurl.
 
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::common::{Plane, Scene};
-
-/// A Python that has grpcio and grpcio-tools: `HOTLIST_PYTHON`, else the one that `.ci/run` prepares.
-fn python() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = std::env::var_os("HOTLIST_PYTHON").map_or_else(|| root.join("target/venv/bin/python"), PathBuf::from);
-    let found = Command::new(&python).args(["-c", "import grpc, grpc_tools"]).output();
-    if found.is_ok_and(|output| output.status.success()) {
-        return Some(python);
-    }
-    let missing =
-        format!("{} has no grpcio and grpcio-tools; `.ci/run` installs them, or set HOTLIST_PYTHON", python.display());
-    assert!(std::env::var_os("CI").is_none(), "{missing}");
-    println!("SKIPPED: {missing}");
-    None
-}
+use crate::grpcurl::grpcurl;
+use crate::python::python;
 
 /// The program of `tests/python/control_client.py`.
 struct Stranger {
@@ -56,8 +43,9 @@ impl Drop for Stranger {
 /// Scenario: a stranger subscribes, acknowledges, refuses, and comes back with its version. Guarantee: the proto and
 /// its comments are all that it needs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the Python client"]
 async fn a_stranger_speaks_the_control_stream() {
-    let Some(python) = python() else { return };
+    let python = python("grpc, grpc_tools");
     let scene = Scene::new();
     let content = vec![7; 100_000];
     let segment = scene.segment(&content);
@@ -96,13 +84,9 @@ async fn a_stranger_speaks_the_control_stream() {
 /// Scenario: grpcurl, which knows nothing but the address. Guarantee: it finds the services by reflection, gets what is
 /// published although it says no more than its first word, and sees that the control plane is well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs grpcurl"]
 async fn grpcurl_needs_no_proto() {
-    let Some(grpcurl) = python().map(|python| python.with_file_name("grpcurl")) else { return };
-    if !grpcurl.exists() {
-        assert!(std::env::var_os("CI").is_none(), "{} is missing; `.ci/run` installs it", grpcurl.display());
-        println!("SKIPPED: no grpcurl");
-        return;
-    }
+    let grpcurl = grpcurl();
     let scene = Scene::new();
     scene.publish("all", &[], &[]);
     let plane = Plane::start(&scene).await;

@@ -5,6 +5,9 @@
 #[cfg(test)]
 mod answers;
 #[cfg(test)]
+#[path = "../support/authority.rs"]
+mod authority;
+#[cfg(test)]
 mod cache;
 #[cfg(test)]
 mod common;

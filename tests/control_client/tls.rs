@@ -9,7 +9,6 @@ use std::task::{Context, Poll};
 use hotlist::config::{ClientTls, Endpoint};
 use hotlist::control::client::Settings;
 use hotlist::intel::manifest::Mode;
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -26,31 +25,7 @@ use tonic::transport::server::Connected;
 use super::common::{Running, bare, settings};
 use super::plane::Plane;
 use super::recorder::Recorder;
-
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-/// A certificate and its key, in PEM.
-struct Identity(String, String);
-
-impl Authority {
-    fn new() -> Authority {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        Authority { pem: params.self_signed(&key).unwrap().pem(), issuer: Issuer::new(params, key) }
-    }
-
-    fn sign(&self) -> Identity {
-        let mut params = CertificateParams::default();
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
-        let key = KeyPair::generate().unwrap();
-        Identity(params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
-    }
-}
+use crate::authority::{Authority, Identity};
 
 /// A connection after its handshake.
 struct Secured(TlsStream<TcpStream>);
@@ -89,7 +64,7 @@ async fn plane(own: &Identity, clients: &Authority) -> Plane {
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_client_cert_verifier(verifier)
-        .with_single_cert(vec![certificate(&own.0)], PrivateKeyDer::from_pem_slice(own.1.as_bytes()).unwrap())
+        .with_single_cert(vec![certificate(&own.pem)], PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap())
         .unwrap();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -116,8 +91,8 @@ fn tls(directory: &Path, plane: &Plane, authority: &Authority, own: Option<&Iden
     };
     let tls = ClientTls {
         ca_file: Some(file("ca.pem", &authority.pem)),
-        cert_file: own.map(|own| file("own.pem", &own.0)),
-        key_file: own.map(|own| file("own.key", &own.1)),
+        cert_file: own.map(|own| file("own.pem", &own.pem)),
+        key_file: own.map(|own| file("own.key", &own.key)),
         server_name: None,
     };
     let endpoint = Endpoint::parse(&format!("https://{}", plane.address)).unwrap();

@@ -216,15 +216,3 @@ fn append(list: &mut Json, new: Vec<Json>) {
         one => Json::from([vec![one], new].concat()),
     };
 }
-
-/// The folder of other people's data, or `None` (said aloud) where it is not there; required in CI.
-pub fn shared() -> Option<std::path::PathBuf> {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared");
-    let folder = std::env::var_os("HOTLIST_SHARED").map_or_else(|| beside.into(), std::path::PathBuf::from);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert!(std::env::var_os("CI").is_none(), "{} is missing; set HOTLIST_SHARED", folder.display());
-    println!("SKIPPED: {} is not there; set HOTLIST_SHARED to the folder of captures and events", folder.display());
-    None
-}

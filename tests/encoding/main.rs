@@ -24,6 +24,9 @@ mod peer;
 #[cfg(test)]
 mod real;
 #[cfg(test)]
+#[path = "../support/shared.rs"]
+mod shared;
+#[cfg(test)]
 mod transcode;
 #[cfg(test)]
 mod vector;

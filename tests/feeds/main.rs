@@ -6,4 +6,6 @@
 mod dialects;
 mod hostile;
 mod real;
+#[path = "../support/shared.rs"]
+mod shared;
 mod validate;

@@ -1,7 +1,7 @@
 //! The importers against real feeds, as an independent program reads them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -10,6 +10,8 @@ use hotlist::fields::FieldTable;
 use hotlist::intel::indicator::{NameScope, TermValue};
 use hotlist::observable::url;
 use serde::Deserialize;
+
+use crate::shared::shared;
 
 /// What the oracle read.
 #[derive(Deserialize)]
@@ -102,19 +104,6 @@ const fn url_in_url(value: &'static str) -> Known {
     }
 }
 
-/// The directory with other people's data, which never enters this repository; `None` when it is not here.
-fn shared() -> Option<PathBuf> {
-    let path = std::env::var_os("HOTLIST_SHARED")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    if path.join("data/oracle.py").is_file() {
-        return Some(path);
-    }
-    assert!(std::env::var_os("CI").is_none(), "{} has no data/oracle.py; set HOTLIST_SHARED", path.display());
-    // Past the capture of test output, so that nobody takes a skipped test for a passed one.
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {} has no data/oracle.py; set HOTLIST_SHARED", path.display());
-    None
-}
-
 /// Type and value in the oracle's words; kinds that it does not know are left out.
 fn in_oracle_words(value: &TermValue) -> Option<(String, String)> {
     let kind = match value {
@@ -154,9 +143,9 @@ fn misread(expected: &Expected, import: &Import) -> Option<String> {
 /// Guarantee: the same set of values as an independent parser reads, but for the disagreements listed above, and each
 /// of those still exists; lists that block a name with those below it give both.
 #[test]
+#[ignore = "needs ../shared"]
 fn real_feeds_give_what_the_oracle_reads() {
-    let Some(shared) = shared() else { return };
-    let data = shared.join("data");
+    let data = shared("data");
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/feeds.py");
     let mut oracle =
         Command::new("python3").arg(script).arg(&data).stdout(Stdio::piped()).spawn().expect("python3 runs");
@@ -208,9 +197,9 @@ fn real_feeds_give_what_the_oracle_reads() {
 /// Scenario: the planted indicators of the acceptance data, typed, some of them host names of a single label.
 /// Guarantee: not one row is lost.
 #[test]
+#[ignore = "needs ../shared"]
 fn every_planted_indicator_is_read() {
-    let Some(shared) = shared() else { return };
-    let bytes = std::fs::read(shared.join("data/truth/planted.indicators.csv")).unwrap();
+    let bytes = std::fs::read(shared("data/truth/planted.indicators.csv")).unwrap();
     let table = FieldTable::embedded(true).unwrap();
     let import = import(&bytes, "planted.indicators.csv", &FeedOptions::default(), &table).unwrap();
     assert!(import.unusable.is_empty(), "{:?}", import.unusable);

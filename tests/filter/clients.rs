@@ -11,30 +11,13 @@ use tempfile::TempDir;
 use tonic::Code;
 
 use crate::common::{Agent, BAD, bad, client, good, request, series};
+use crate::grpcurl::grpcurl;
 use crate::held_port::HeldPort;
 use crate::process::Hotlist;
+use crate::python::python;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// A Python that has grpcio, or a grpcurl beside it: `HOTLIST_PYTHON`, else what `.ci/run` prepares.
-fn installed(what: &str, probe: &[&str]) -> Option<PathBuf> {
-    let python =
-        std::env::var_os("HOTLIST_PYTHON").map_or_else(|| root().join("target/venv/bin/python"), PathBuf::from);
-    let program = if what == "grpcurl" { python.with_file_name("grpcurl") } else { python };
-    if Command::new(&program).args(probe).output().is_ok_and(|output| output.status.success()) {
-        return Some(program);
-    }
-    let missing =
-        format!("{} is missing or has no {what}; `.ci/run` installs it, or set HOTLIST_PYTHON", program.display());
-    assert!(std::env::var_os("CI").is_none(), "{missing}");
-    println!("SKIPPED: {missing}");
-    None
-}
-
-fn python() -> Option<PathBuf> {
-    installed("grpcio and grpcio-tools", &["-c", "import grpc, grpc_tools"])
 }
 
 /// A place with indicators.
@@ -53,8 +36,9 @@ fn text(output: &Output) -> String {
 /// Scenario: grpcurl, which knows nothing but the address. Guarantee: it lists and describes the service, and both
 /// methods answer it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs grpcurl"]
 async fn grpcurl_needs_no_proto() {
-    let Some(grpcurl) = installed("grpcurl", &["-version"]) else { return };
+    let grpcurl = grpcurl();
     let scene = scene();
     let hotlist = Hotlist::start(scene.path(), "", "");
     let run = |arguments: &[&str], more: &[&str]| {
@@ -90,9 +74,10 @@ async fn grpcurl_needs_no_proto() {
 /// Scenario: a grpcio client sends 10,000 batches as fast as it may and reads nothing, then everything. Guarantee: it
 /// is held back while the server holds no more than its window, and every answer comes, in order and whole.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the Python client"]
 async fn grpcio_is_held_back_and_gets_every_answer() {
     const BATCHES: usize = 10_000;
-    let Some(python) = python() else { return };
+    let python = python("grpc, grpc_tools");
     let scene = scene();
     let hotlist = Hotlist::start(scene.path(), "", "");
     let mut client = Command::new(python)
@@ -242,8 +227,9 @@ fn judges_the_example(program: &Path, arguments: &[&str], address: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the Python client"]
 async fn the_python_example_judges_the_examples() {
-    let Some(python) = python() else { return };
+    let python = python("grpc, grpc_tools");
     let (_scene, hotlist) = example();
     judges_the_example(&python, &["filter/client.py"], &hotlist.address);
     let check = |kind: &str, value: &str| {

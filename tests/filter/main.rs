@@ -13,10 +13,16 @@ mod ends;
 #[cfg(test)]
 mod envelope;
 #[cfg(test)]
+#[path = "../support/grpcurl.rs"]
+mod grpcurl;
+#[cfg(test)]
 #[path = "../support/held_port.rs"]
 mod held_port;
 #[cfg(test)]
 mod process;
+#[cfg(test)]
+#[path = "../support/python.rs"]
+mod python;
 #[cfg(test)]
 mod raw;
 #[cfg(test)]

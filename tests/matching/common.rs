@@ -1,7 +1,5 @@
 //! Small detectors, and events for them.
 
-use std::io::Write;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,21 +18,7 @@ use hotlist::policy::{Policy, Suppression};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::support;
-
 pub const EXACT: MatchOptions = MatchOptions::EXACT;
-
-/// Other people's data; says so past the capture of test output when it is not here, and fails where CI must have it.
-pub fn shared(part: &str) -> Option<PathBuf> {
-    match support::shared(part) {
-        Ok(path) => Some(path),
-        Err(missing) => {
-            assert!(std::env::var_os("CI").is_none(), "{missing}");
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {missing}");
-            None
-        }
-    }
-}
 
 pub fn instant(text: &str) -> Timestamp {
     text.parse().unwrap()

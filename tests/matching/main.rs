@@ -34,8 +34,8 @@ mod scan;
 #[cfg(test)]
 mod segments;
 #[cfg(test)]
-#[path = "../support/mod.rs"]
-mod support;
+#[path = "../support/shared.rs"]
+mod shared;
 #[cfg(test)]
 mod values;
 #[cfg(test)]

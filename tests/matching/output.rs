@@ -18,7 +18,8 @@ use hotlist::policy::Policy;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::common::{EXACT, detector, indicator, instant, judge, of_terms, shared, table};
+use crate::common::{EXACT, detector, indicator, instant, judge, of_terms, table};
+use crate::shared::shared;
 
 fn page() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/output.md")).unwrap()
@@ -175,19 +176,8 @@ fn talkative() -> (Detector, Value) {
     (detector(&table(), EXACT, Some(policy), vec![(Feed::named("talkative"), indicators)]), event)
 }
 
-/// Scenario: an event that hits an indicator of every kind, from a feed that says all that it can.
-/// Guarantee: all that is added is an ECS field of its ECS type, or a field that the page declares with the type that
-/// it has; and all that the page declares occurs.
-#[test]
-fn everything_added_is_ecs_or_declared() {
-    let Some(ecs) = shared("data/ecs_fields.csv") else { return };
-    let mut reader = csv::Reader::from_path(ecs).unwrap();
-    let ecs: BTreeMap<String, String> =
-        reader.records().map(|row| row.unwrap()).map(|row| (row[1].to_owned(), row[2].to_owned())).collect();
-    assert_eq!(ecs["threat.enrichments"], "nested");
-    let declared = declared();
-    assert!(declared.keys().all(|name| !ecs.contains_key(name)), "a declared field has become ECS: drop it");
-
+/// The fields that tagging adds to an event that hits an indicator of every kind, with their values.
+fn added() -> Vec<(String, Value)> {
     let (detector, event) = talkative();
     let tagged = tag(&detector, &event);
     let verdict = judge(&detector, &event);
@@ -207,22 +197,46 @@ fn everything_added_is_ecs_or_declared() {
     let blocked = tag(&detector, &json!({ "threat": "high", "source": { "ip": "203.0.113.7" } }));
     assert_eq!(blocked["threat"], "high");
     assert!(blocked["hotlist"]["enrichments"].is_array(), "{blocked:#}");
+    added
+}
 
+/// A field as the page names it: below an enrichment, without the path of that.
+fn inner(path: &str) -> &str {
+    path.strip_prefix("threat.enrichments.").unwrap_or(path)
+}
+
+/// Scenario: an event that hits an indicator of every kind, from a feed that says all that it can.
+/// Guarantee: every field that the page declares occurs, with the type that it has there.
+#[test]
+fn everything_declared_is_added() {
     // Those of a place that cannot be read, and of an enrichment that arrived (`malformed.rs`, `inbound.rs`).
     let elsewhere = ["hotlist.enrichments", "hotlist.tags", "hotlist.verified"];
     let mut used = BTreeSet::from(elsewhere.map(str::to_owned));
-    for (path, value) in added {
-        let kind = match ecs.get(&path) {
-            Some(kind) => kind,
-            None => {
-                let inner = path.strip_prefix("threat.enrichments.").unwrap_or(&path);
-                used.insert(inner.to_owned());
-                declared.get(inner).unwrap_or_else(|| panic!("`{path}` is neither ECS nor declared in docs/output.md"))
-            }
-        };
-        assert!(fits(kind, &value), "{path} is of type {kind}, not {value}");
+    let declared = declared();
+    for (path, value) in added() {
+        if let Some(kind) = declared.get(inner(&path)) {
+            assert!(fits(kind, &value), "{path} is of type {kind}, not {value}");
+            used.insert(inner(&path).to_owned());
+        }
     }
     assert_eq!(used, declared.into_keys().collect(), "what the page declares and what occurs");
+}
+
+/// Guarantee: what is added there and not declared is an ECS field, of its ECS type; and no declared field is one.
+#[test]
+#[ignore = "needs ../shared"]
+fn everything_added_is_ecs_or_declared() {
+    let mut reader = csv::Reader::from_path(shared("data/ecs_fields.csv")).unwrap();
+    let ecs: BTreeMap<String, String> =
+        reader.records().map(|row| row.unwrap()).map(|row| (row[1].to_owned(), row[2].to_owned())).collect();
+    assert_eq!(ecs["threat.enrichments"], "nested");
+    let declared = declared();
+    assert!(declared.keys().all(|name| !ecs.contains_key(name)), "a declared field has become ECS: drop it");
+    for (path, value) in added() {
+        let kind = ecs.get(&path).or_else(|| declared.get(inner(&path)));
+        let kind = kind.unwrap_or_else(|| panic!("`{path}` is neither ECS nor declared in docs/output.md"));
+        assert!(fits(kind, &value), "{path} is of type {kind}, not {value}");
+    }
 }
 
 fn enrichments(tagged: &Value) -> &Vec<Value> {

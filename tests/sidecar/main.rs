@@ -34,6 +34,9 @@ mod operations;
 #[cfg(test)]
 mod otel_collector;
 #[cfg(test)]
+#[path = "../support/otelcol.rs"]
+mod otelcol;
+#[cfg(test)]
 mod overload;
 #[cfg(test)]
 mod own_log;
@@ -44,6 +47,9 @@ mod peer;
 mod plain_http;
 #[cfg(test)]
 mod process;
+#[cfg(test)]
+#[path = "../support/python.rs"]
+mod python;
 #[cfg(test)]
 mod python_client;
 #[cfg(test)]
@@ -59,6 +65,9 @@ mod replay;
 #[cfg(test)]
 mod room;
 #[cfg(test)]
+#[path = "../support/shared.rs"]
+mod shared;
+#[cfg(test)]
 mod shutdown;
 #[cfg(test)]
 mod slow;
@@ -66,8 +75,5 @@ mod slow;
 mod soak;
 #[cfg(test)]
 mod sockets;
-#[cfg(test)]
-#[path = "../support/mod.rs"]
-mod support;
 #[cfg(test)]
 mod vector;

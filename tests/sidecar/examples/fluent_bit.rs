@@ -112,13 +112,11 @@ fn the_way_back_of_each_pair_ends() {
 /// destination, one that is no valid UTF-8. Guarantee: with each example the event that hits is tagged in its body, where
 /// the rule of the second agent looks for it, and every other record arrives byte for byte.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs ../shared"]
 async fn recorded_requests_pass_the_examples() {
     let captures = captures();
-    let find = |name: &str| captures.iter().find(|capture| capture.name == name);
-    let (Some(whole), Some(odd)) = (find("02-basic-wholebody.00.bin"), find("15-badutf8-wholebody.00.bin")) else {
-        assert!(captures.is_empty());
-        return;
-    };
+    let find = |name: &str| captures.iter().find(|capture| capture.name == name).unwrap();
+    let (whole, odd) = (find("02-basic-wholebody.00.bin"), find("15-badutf8-wholebody.00.bin"));
     for (name, ..) in pairs(FLUENT_BIT) {
         let (scene, next_hop) = (Scene::new(), NextHop::start().await);
         let hotlist = start(&scene, name, &[(24317, &next_hop)], &[]);

@@ -151,16 +151,9 @@ impl Recorded {
     }
 }
 
-/// Every recorded call of PushEvents, or nothing when they are not there.
+/// Every recorded call of PushEvents.
 pub fn recorded() -> Vec<Recorded> {
-    let directory = match crate::support::shared("captures/vector") {
-        Ok(directory) => directory,
-        Err(missing) => {
-            assert!(std::env::var_os("CI").is_none(), "{missing}");
-            println!("SKIPPED: {missing}");
-            return Vec::new();
-        }
-    };
+    let directory = crate::shared::shared("captures/vector");
     let index: Value = serde_json::from_slice(&std::fs::read(directory.join("index.json")).unwrap()).unwrap();
     let mut all = Vec::new();
     for capture in index["captures"].as_array().unwrap() {
@@ -213,6 +206,7 @@ fn has_metrics(request: &Recorded) -> bool {
 /// byte, metrics too; in one with hits exactly the events with a planted value are tagged, where the route of the second
 /// agent looks for it, and each other event is the same bytes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs ../shared"]
 async fn recorded_requests_pass_to_another_vector() {
     let requests = recorded();
     for (name, source) in [("vector/second-agent", "first"), ("vector/same-process", "out")] {
@@ -239,14 +233,9 @@ async fn recorded_requests_pass_to_another_vector() {
                 }
             }
         }
-        if !requests.is_empty() {
-            assert!(untouched >= 5, "{untouched}");
-            assert!(
-                ["batch1000", "bytes", "fileparse", "rawfile", "rawfile_ns", "zstd"]
-                    .iter()
-                    .all(|label| tagged.contains(label))
-            );
-        }
+        assert!(untouched >= 5, "{untouched}");
+        let labels = ["batch1000", "bytes", "fileparse", "rawfile", "rawfile_ns", "zstd"];
+        assert!(labels.iter().all(|label| tagged.contains(label)));
     }
 }
 
@@ -267,6 +256,7 @@ pub fn assert_is_tagged(before: Value, after: Value) {
 /// Scenario: the same requests, and a back end that speaks OTLP. Guarantee: each event arrives as a record whose body is
 /// the event, tagged when it hits; a call with metrics, which nobody takes, is UNIMPLEMENTED and nothing of it arrives.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs ../shared"]
 async fn recorded_requests_pass_to_an_otlp_back_end() {
     let (scene, next_hop) = (Scene::new(), NextHop::start().await);
     let hotlist = start(&scene, "vector/backend", &[(24317, &next_hop)], &PLANTED);
