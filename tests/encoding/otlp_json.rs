@@ -16,6 +16,7 @@ use prost::Message as _;
 
 use crate::common::*;
 use crate::otlp_json_writer::spell;
+use crate::shared::shared;
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![4 => "[a-zé€😀\"\\\\/\n\u{0}\u{7f}]{0,12}", 1 => "[a-z\"é]{120,300}"]

@@ -1,4 +1,4 @@
-//! Certificates of odd kinds, and the two ends of TLS without the code under test.
+//! Certificates that name a host, expired or sign themselves, and the two ends of TLS without the code under test.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
