@@ -155,7 +155,7 @@ admin: {{ address: '127.0.0.1:0', tls: {{ cert_file: '{plain}', key_file: '{plai
     let (code, out, err) = text(&hotlist(&["validate", "--config", &path]).output().unwrap());
     assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
     let wanted = [
-        ("sources.a.tls", "missing.pem: cannot be read"),
+        ("sources.a.tls", "missing.pem: cannot read the file"),
         ("sinks.o.headers.x-key", "token: "),
         ("sinks.o.tls", "plain: has no certificate"),
         ("sinks.o.rejected.path", "plain is not a directory"),

@@ -146,7 +146,7 @@ fn a_file_is_a_publication_or_says_why_not() {
         ("\"p\"", "\"../p\"", "is not a valid name"),
         ("{\"name\"", "{\"extra\":1,\"name\"", "unknown field `extra`"),
         ("\"a\":\"b\"", &format!("\"a\":\"{}\"", "b".repeat(64)), "labels: give at most 32"),
-        ("\"manifest\":\"", "\"manifest\":\"!", "not in base64"),
+        ("\"manifest\":\"", "\"manifest\":\"!", "is not base64"),
         ("\"manifest\":\"", "\"manifest\":\"AAAA", "its manifest cannot be used"),
         ("\"signatures\":[]", &many, "has 65 signatures"),
     ] {

@@ -102,8 +102,8 @@ async fn each_refusal_says_why_and_what_still_serves() {
         (9, unsigned, Code::Unauthenticated, "is not signed"),
         (9, sign_with(&[&stranger()], &manifest(9, &[])), Code::Unauthenticated, "trusted here are"),
         (9, other(|manifest| manifest.audience = "acme/other".to_owned()), Code::PermissionDenied, "`acme/other`"),
-        (9, other(|manifest| manifest.mode = Mode::Shadow), Code::FailedPrecondition, "mode is `shadow`"),
-        (8, bare(9), Code::InvalidArgument, "says version 8"),
+        (9, other(|manifest| manifest.mode = Mode::Shadow), Code::FailedPrecondition, "has the mode `shadow`"),
+        (8, bare(9), Code::InvalidArgument, "the response has version 8"),
         (4, bare(4), Code::FailedPrecondition, "version 4 is older than 5"),
         (5, other(|manifest| manifest.version = 5), Code::FailedPrecondition, "other content"),
         (

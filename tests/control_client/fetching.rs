@@ -101,7 +101,7 @@ async fn wrong_bytes_are_refused_and_deleted() {
         (Trick::Bytes(noise(2, 4999)), "4999 bytes, and the manifest says 5000"),
         (Trick::Length(5001), "5001 bytes, and the manifest says 5000"),
         (Trick::Length(0), "0 bytes, and the manifest says 5000"),
-        (Trick::Beyond, "goes on behind"),
+        (Trick::Beyond, "longer than the 5000 bytes"),
         (Trick::Endless, "have the digest"),
     ];
     for (version, (trick, text)) in (1..).zip(tricks) {

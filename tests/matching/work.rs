@@ -70,7 +70,7 @@ fn run(total: usize, others: usize, leaves: bool) -> (Result<usize, Refusal>, Ar
 #[test]
 fn work_of_a_client_that_left_stops_at_the_next_record() {
     let (judged, room) = run(usize::MAX / 2, 0, true);
-    assert!(matches!(&judged, Err(Refusal::Unavailable(text)) if text.contains("client left")), "{judged:?}");
+    assert!(matches!(&judged, Err(Refusal::Unavailable(text)) if text.contains("client disconnected")), "{judged:?}");
     let asked = room.asked.load(Ordering::Relaxed);
     assert!((2 * RECORDS / 3..2 * RECORDS / 3 + 4).contains(&asked), "{asked}");
 }
