@@ -123,7 +123,10 @@ async fn a_bad_file_keeps_its_last_good_indicators_and_shows() {
         assert_eq!(status, 200, "{report}");
         assert!(report.contains(&format!("planted.txt: {reason}")), "{report}");
         // The pattern of the configuration finds no file any more when it has vanished, which may be reported already.
-        assert!(["1", "2"].iter().any(|n| report.contains(&format!("[i] feeds: 1 file, {n} with problems: "))), "{report}");
+        assert!(
+            ["1", "2"].iter().any(|n| report.contains(&format!("[i] feeds: 1 file, {n} with problems: "))),
+            "{report}"
+        );
         let (_, metrics) = hotlist.admin("/metrics").await;
         let counter = format!("hotlist_feed_errors_total{{feed=\"planted\",reason=\"{reason}\"}} 1\n");
         assert!(metrics.contains(&counter), "{metrics}");
