@@ -224,7 +224,7 @@ impl Shared {
         let mut largest = 0;
         each_wanted(batch, only, &message, |_, record| largest = largest.max(lines.weight(record)))?;
         room.grow(largest + PIECE)?;
-        // A write that began is finished: readers could not tell a part of a batch from the whole.
+        // A write that began is finished: readers cannot distinguish a part of a batch from the whole batch.
         batch.work.check()?;
         Ok((room, message))
     }

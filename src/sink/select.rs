@@ -14,7 +14,7 @@ use crate::pipeline::{Batch, Held, Others, Refusal, Stop};
 
 impl Only {
     /// Returns the batch for a sink that uses the format of the batch; `None` if nothing of it is for the sink. Blocks
-    /// if the batch must be split: [`Only::is_whole`] tells whether.
+    /// if the batch must be split (see [`Only::is_whole`]).
     ///
     /// # Errors
     /// There is no memory, or the batch cannot be walked although it was before, which is a bug in Hotlist.

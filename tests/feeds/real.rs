@@ -77,11 +77,11 @@ const KNOWN: &[Known] = &[
     typed_url(Side::Extra, "url", "shopcloths.ddns.net/"),
     bare_url_of_misp(Side::Missing, "domain"),
     bare_url_of_misp(Side::Extra, "url"),
-    url_in_url("gravoice.com/verimfaxa/veri.php%3f"),
-    url_in_url("linkprotect.cudasvc.com/url%3fa="),
+    url_in_url("gravoice.com/verimfaxa/veri.php%3F"),
+    url_in_url("linkprotect.cudasvc.com/url%3Fa="),
     url_in_url("luevoice.com/mvoice"),
-    url_in_url("nextype.ru/bitrix/redirect.php%3f"),
-    url_in_url("sba.yandex.net/redirect%3furl="),
+    url_in_url("nextype.ru/bitrix/redirect.php%3F"),
+    url_in_url("sba.yandex.net/redirect%3Furl="),
 ];
 
 const fn typed_url(side: Side, kind: &'static str, value: &'static str) -> Known {

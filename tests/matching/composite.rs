@@ -201,7 +201,7 @@ fn urls_domains_and_paths_are_compared_as_they_are_alone() {
         "[domain-name:value = '*.evil.example' AND file:name = 'a.exe']",
         &[
             (json!({ "dns.question.name": "x.y.evil.example", "file.name": "a.exe" }), true),
-            (json!({ "dns.question.name": "evil.example", "file.name": "a.exe" }), true),
+            (json!({ "dns.question.name": "evil.example", "file.name": "a.exe" }), false),
             (json!({ "dns.question.name": "notevil.example", "file.name": "a.exe" }), false),
         ],
     );

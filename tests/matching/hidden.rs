@@ -175,8 +175,7 @@ fn disguised_values_hit() {
     {
         let report = send(&only_urls, "url.full", url.as_bytes());
         let is_hit = report.hits.iter().any(|((_, kind), _)| *kind == Kind::Url);
-        // Percent-encoding in a path is kept.
-        assert_eq!(is_hit, !url.contains("%67"), "{url}");
+        assert!(is_hit, "{url}");
     }
     let int = serde_json::json!({ "destination.ip": 3_405_803_783_u32 });
     assert_eq!(crate::common::send(&detector, &int).hits.len(), 1);

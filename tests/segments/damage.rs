@@ -210,7 +210,7 @@ fn a_refusal_says_what_is_wrong_and_what_to_do() {
     seal(&mut older);
     assert_eq!(
         says(&older, None),
-        "the segment has canonical forms of version 0, and this hotlist reads version 1; compile its feeds again with `hotlist compile`"
+        "the segment has canonical forms of version 0, and this hotlist reads version 2; compile its feeds again with `hotlist compile`"
     );
     assert_eq!(says(&bytes, Some(other)), format!("the segment's SHA-256 is {found}, and not {other}; fetch it again"));
     let mut flipped = bytes.clone();

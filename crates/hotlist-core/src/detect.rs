@@ -5,10 +5,11 @@
 
 mod budget;
 mod check;
+mod facts;
 mod matched;
 mod report;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -21,15 +22,15 @@ use crate::encoding::{
     Format, Inbound, Protocol, RecordInfo, RecordSpan, Rope, Signal, TagInto, TagOutcome, Tags, Value, json,
 };
 use crate::enrich::{Enricher, Enrichments};
-use crate::fields::{FieldId, PathTrie};
+use crate::fields::PathTrie;
 use crate::intel::allowlist::Listing;
 use crate::intel::snapshot::Snapshot;
 use crate::matcher::{Hit, Judge, Matcher, Sieve, Trace};
-use crate::observable::time;
 use crate::policy::{Dropped, EventFacts, Policy, Suppression};
 use crate::work::{Stop, Work};
 
 use budget::{Form, LEAST_TAG, LISTED_COST, Ledger, cost, reserve};
+use facts::Facts;
 
 pub use budget::{Budget, Budgets, Exceeded};
 pub use check::{CheckError, Known};
@@ -92,36 +93,8 @@ enum Marked {
     Untagged { is_odd: bool, is_listed: bool },
 }
 
-/// Fields that policy asks for, read only when something was found.
-#[derive(Default)]
-struct Facts {
-    time: Option<Timestamp>,
-    is_indicator: bool,
-}
-
 /// Bytes of memory that the place of a record takes that cannot be read, in a list that doubles as it grows.
 const ODD_OVERHEAD: usize = 3 * size_of::<usize>();
-
-const TIMESTAMP: FieldId = FieldId(0);
-const EVENT_KIND: FieldId = FieldId(1);
-
-/// Where they stand.
-static FACTS: LazyLock<PathTrie> =
-    LazyLock::new(|| PathTrie::new([("@timestamp", TIMESTAMP), ("event.kind", EVENT_KIND)]));
-
-impl Facts {
-    fn value(&mut self, field: FieldId, value: Value<'_>) {
-        match (field, value) {
-            (TIMESTAMP, Value::Text(text)) => self.time = self.time.or_else(|| time::parse(text)),
-            (TIMESTAMP, Value::Int(number)) => {
-                self.time = self.time.or_else(|| time::parse(number.to_string().as_bytes()))
-            }
-            (TIMESTAMP, Value::Time(instant)) => self.time = self.time.or(Some(instant)),
-            (EVENT_KIND, Value::Text(text)) => self.is_indicator |= text == b"enrichment",
-            _ => {}
-        }
-    }
-}
 
 impl Detector {
     /// Matches against a snapshot under no policy: every finding is a hit.
@@ -450,7 +423,7 @@ impl Detector {
         if !found.is_empty() || is_truncated {
             // This walk looks into subtrees that the first one stepped over, so it may meet a fault that the first did
             // not. What was found stays found; the facts are those before the fault.
-            let _ = P::walk(record, &FACTS, &mut |field, value: Value<'_>| facts.value(field, value));
+            let _ = P::walk(record, Facts::trie(), &mut |field, value: Value<'_>| facts.value(field, value));
         }
         let time = facts.time.unwrap_or(otherwise);
         let facts = EventFacts { time, arrival, is_indicator: facts.is_indicator };

@@ -25,7 +25,7 @@ use std::fmt;
 /// The version of the canonical forms. A segment holds keys in canonical form, so one that was compiled under another
 /// version is refused: its keys would not meet those of events. Raise it with every change of a canonical form of an
 /// indicator; `tests/canonical.rs` holds each form to its version.
-pub const CANONICAL_VERSION: u16 = 1;
+pub const CANONICAL_VERSION: u16 = 2;
 
 pub use malformed::Malformed;
 
@@ -115,7 +115,7 @@ impl Kind {
         Kind::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 
-    /// Whether a lone comparison of this kind is too generic to be an indicator (import guard, design section 5).
+    /// Whether a lone comparison of this kind is too generic to be an indicator (import guard, `docs/feeds.md`).
     pub fn is_generic_alone(self) -> bool {
         matches!(self, Kind::Text | Kind::Name | Kind::DnsType | Kind::Number | Kind::Time)
     }

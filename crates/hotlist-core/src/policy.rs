@@ -26,7 +26,7 @@ pub struct EventFacts {
     pub is_indicator: bool,
 }
 
-/// Why a finding is no hit. In the order of design section 5.
+/// The reason that a finding is not a hit, in the order in which policy asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Suppression {
     /// No enabled rule names the feed or collection.

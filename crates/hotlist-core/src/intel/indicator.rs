@@ -164,7 +164,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Whether a kill chain phase is command and control (design section 5, C2 rule).
+    /// Whether a kill chain phase is command and control (C2 rule, `docs/glossary.md`).
     pub fn is_command_and_control(&self) -> bool {
         self.kill_chain_phases.iter().any(|phase| {
             let folded: String =

@@ -1,6 +1,6 @@
 //! How the values of a field are read: in which forms they are looked up, and therefore in which name spaces.
 //!
-//! The field's declared kind is where to begin; real data crosses kinds, so the value decides too (design section 5).
+//! The field's declared kind is where to begin; real data crosses kinds, so the value decides too.
 //! The matcher follows this plan; the snapshot leaves a field out of its trie when no name space of its plan holds
 //! anything for it.
 

@@ -109,7 +109,7 @@ mod tests {
         fn a_text_is_written_as_serialised(text in prop_oneof![
             "[a-z0-9.:\u{7f}]{0,40}".prop_map(String::into_bytes),
             "[ a~\\\\\"\u{0}\u{1f}\u{7f}é]{0,40}".prop_map(String::into_bytes),
-            proptest::arbitrary::any::<Vec<u8>>(),
+            any::<Vec<u8>>(),
         ]) {
             let mut out = b"before".to_vec();
             write_text(&mut out, &text);
