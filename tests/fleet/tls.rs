@@ -29,7 +29,7 @@ const TLS: [&str; 8] =
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tenants_serve_their_own() {
     let (fleet, next, authority) = (Fleet::new(), NextHop::start().await, Authority::new());
-    authority.files(&fleet.scene.path(""), &authority.server());
+    authority.files(&fleet.scene.path(""), &authority.sign());
     fleet.compile(&[("of-a.txt", lines(&["a.example"])), ("of-b.txt", lines(&["b.example"]))]);
     for tenant in ["a", "b"] {
         let (label, feed) = (format!("tenant={tenant}"), format!("of-{tenant}"));
@@ -52,7 +52,7 @@ async fn tenants_serve_their_own() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_manifest_is_refused_after_a_restart_too() {
     let (fleet, next, authority) = (Fleet::new(), NextHop::start().await, Authority::new());
-    authority.files(&fleet.scene.path(""), &authority.server());
+    authority.files(&fleet.scene.path(""), &authority.sign());
     fleet.serve("feed", &["old.example"]);
     let path = fleet.scene.path(&format!("store/publications/{NAME}.serve.json"));
     let old = std::fs::read(&path).unwrap();
