@@ -55,6 +55,10 @@ fn the_feeds_of_a_configuration_are_checked_line_by_line() {
     assert_eq!(
         lines[4..],
         [
+            // What was guessed of a file with columns or keys.
+            "feeds/own.ndjson was read so:",
+            "  `ioc.value`: value",
+            "          1 domain   evil.com",
             "feed a: 1 indicator in 1 file (list), 1 unusable, 1 too generic",
             "feed b: 0 indicators in 1 file (list), 0 unusable, 0 too generic: NOTHING IS MATCHED BY IT",
             "feed wide: 1 indicator in 1 file (list), 0 unusable, 0 too generic",

@@ -45,7 +45,7 @@ pub enum PatternError {
         construct: String,
     },
     /// A value is not of the kind that its object path holds.
-    #[error("character {position}: `{value}` is no {kind} value, which `{path}` requires; fix the value")]
+    #[error("character {position}: `{value}` is not a value of kind {kind}, which `{path}` requires; fix the value")]
     Value {
         /// Where.
         position: usize,
@@ -320,6 +320,9 @@ const OWN_PATHS: [(&str, Kind); 5] = [
     ("email-addr:value", Kind::Email),
 ];
 
+/// What a name resolves to: objects of the types `ipv4-addr`, `ipv6-addr` and `domain-name` (STIX 2.1, section 6.4).
+const RESOLVES_TO: &str = "domain-name:resolves_to_refs[*].value";
+
 /// The hashes of a file that are looked for, without hyphens; the value's length tells which one it is.
 const FILE_HASHES: [&str; 6] = ["MD5", "SHA1", "SHA256", "SHA512", "SSDEEP", "*"];
 
@@ -364,7 +367,13 @@ fn value(
         _ => written.into(),
     };
     let refused = || PatternError::Value { position, path: meaning.path.to_string(), value: written.to_owned(), kind };
-    match (term::value(kind, &refanged).ok_or_else(refused)?, comparison) {
+    let read = term::value(kind, &refanged);
+    // A name resolves to addresses, or to another name.
+    let read = match read {
+        None if &*meaning.path == RESOLVES_TO => term::value(Kind::Domain, &refanged),
+        read => read,
+    };
+    match (read.ok_or_else(refused)?, comparison) {
         (TermValue::Number { value, .. }, comparison) => Ok(TermValue::Number { comparison, value }),
         (TermValue::Time { value, .. }, comparison) => Ok(TermValue::Time { comparison, value }),
         (TermValue::Text(whole), Comparison::Equal) if meaning.path.ends_with(".request_version") => {

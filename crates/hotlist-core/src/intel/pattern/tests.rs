@@ -216,7 +216,7 @@ fn errors_say_where() {
         assert!(matches!(error, PatternError::Syntax { position, .. } if position == at), "{pattern}: {error}");
     }
     let error = compile("[ipv4-addr:value = '1.2.3']", &table()).unwrap_err().to_string();
-    assert_eq!(error, "character 20: `1.2.3` is no ip value, which `ipv4-addr:value` requires; fix the value");
+    assert_eq!(error, "character 20: `1.2.3` is not a value of kind ip, which `ipv4-addr:value` requires; fix the value");
 }
 
 #[test]
@@ -262,6 +262,8 @@ fn the_type_of_a_reference_is_told_by_its_value() {
 fn what_a_name_resolves_to_is_looked_for_in_answers() {
     let pattern = "[domain-name:value = 'evil.example' AND domain-name:resolves_to_refs[*].value = '192.0.2.1']";
     assert_eq!(shown(pattern), ["domain evil.example", "ip 192.0.2.1 at domain-name:resolves_to_refs[*].value"]);
+    let name = "[domain-name:resolves_to_refs[*].value = 'c2.evil.example']";
+    assert_eq!(shown(name), ["domain c2.evil.example at domain-name:resolves_to_refs[*].value"]);
 }
 
 #[test]
