@@ -267,10 +267,10 @@ async fn bad_files_are_named() {
     let empty = write(directory.path(), "empty.pem", "");
     let missing = directory.path().join("missing.pem");
     for (cert_file, key_file, at, why) in [
-        (&missing, &key, &missing, "cannot be read"),
-        (&empty, &key, &empty, "has no certificate"),
-        (&good, &empty, &empty, "has no private key"),
-        (&good, &other, &good, "cannot be used"),
+        (&missing, &key, &missing, "cannot read the file"),
+        (&empty, &key, &empty, "no certificate in this file"),
+        (&good, &empty, &empty, "no private key in this file"),
+        (&good, &other, &good, "cannot use this file"),
     ] {
         let tls = ServerTls { cert_file: cert_file.clone(), key_file: key_file.clone(), client_ca_file: None };
         let error = Acceptor::load("test", &tls, HTTP_2).unwrap_err().to_string();
