@@ -45,6 +45,7 @@ const READ_OTHERWISE: &[&str] =
     &["assoechap-stalkerware-indicators/generated__hosts", "assoechap-stalkerware-indicators/generated__hosts_full"];
 
 const TYPED_URL: &str = "the feed says that it is a URL, so that a bare host is a URL without path";
+const WILDCARD: &str = "the star is a wildcard, and a URL with one never matches: it is listed";
 const TYPED_DOMAIN: &str = "the type column says domain, which an address and a URL are not";
 
 const KNOWN: &[Known] = &[
@@ -77,6 +78,41 @@ const KNOWN: &[Known] = &[
     typed_url(Side::Extra, "url", "shopcloths.ddns.net/"),
     bare_url_of_misp(Side::Missing, "domain"),
     bare_url_of_misp(Side::Extra, "url"),
+    Known {
+        file: "0xdaniellopez-tweetfeed/week.csv",
+        side: Side::Missing,
+        kind: "url",
+        value: "https://j4suf.test-app.link/****",
+        reason: WILDCARD,
+    },
+    Known {
+        file: "pan-unit42-iocs/iran_linked_operators__MuddyWater.csv",
+        side: Side::Missing,
+        kind: "url",
+        value: "http://185.",
+        reason: WILDCARD,
+    },
+    Known {
+        file: "pan-unit42-iocs/CAPTCHA_Protected_Phishing__IOCs_August2021",
+        side: Side::Missing,
+        kind: "url",
+        value: "members.paidsurveydepot.com/go/",
+        reason: WILDCARD,
+    },
+    Known {
+        file: "pan-unit42-iocs/macro_loader__iocs.csv",
+        side: Side::Extra,
+        kind: "url",
+        value: "http://149.56.65.124/~",
+        reason: "a URL with blanks in its path, alone in a column of URLs; the oracle ends a URL at a blank",
+    },
+    Known {
+        file: "pan-unit42-iocs/samsa__updated_iocs.csv",
+        side: Side::Missing,
+        kind: "ip",
+        value: "",
+        reason: "numbers of versions in the column `Version`, which the oracle takes for addresses",
+    },
     url_in_url("gravoice.com/verimfaxa/veri.php%3F"),
     url_in_url("linkprotect.cudasvc.com/url%3Fa="),
     url_in_url("luevoice.com/mvoice"),

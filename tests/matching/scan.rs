@@ -78,10 +78,13 @@ fn indicators(data: &Path) -> HashMap<(String, String), Value> {
         .collect()
 }
 
+/// The oracle takes it for an address; it is the version of a program, in the column `Version` of the only feed that has it.
+const VERSION_NUMBER: &str = "1.1.1.1";
+
 /// Scenario: 286 real feeds as they were published, over all real events, with subdomains and exact.
 /// Guarantee: the same matches as the oracle's, restricted to fields that it looks at and to indicators that stand in
-/// those feeds. Exact means that a name below an indicator counts only where the feed wrote a wildcard. There is no
-/// disagreement to explain.
+/// those feeds. Exact means that a name below an indicator counts only where the feed wrote a wildcard. The one disagreement
+/// is explained at [`VERSION_NUMBER`].
 #[test]
 #[ignore = "needs ../shared"]
 fn real_feeds_over_real_events_match_as_the_oracle_says() {
@@ -102,6 +105,11 @@ fn real_feeds_over_real_events_match_as_the_oracle_says() {
         for found in &truth {
             let text = |key: &str| found[key].as_str().unwrap().to_owned();
             let indicator = &known[&(text("itype"), text("indicator"))];
+            if text("indicator") == VERSION_NUMBER
+                && found["src"][0].as_str().unwrap().ends_with("samsa__updated_iocs.csv")
+            {
+                continue;
+            }
             if found["kind"] == "domain_sub" && !subdomains && indicator["wildcard"] != true {
                 continue;
             }

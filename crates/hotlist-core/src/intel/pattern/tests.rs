@@ -216,7 +216,10 @@ fn errors_say_where() {
         assert!(matches!(error, PatternError::Syntax { position, .. } if position == at), "{pattern}: {error}");
     }
     let error = compile("[ipv4-addr:value = '1.2.3']", &table()).unwrap_err().to_string();
-    assert_eq!(error, "character 20: `1.2.3` is not a value of kind ip, which `ipv4-addr:value` requires; fix the value");
+    assert_eq!(
+        error,
+        "character 20: `1.2.3` is not a value of kind ip, which `ipv4-addr:value` requires; fix the value"
+    );
 }
 
 #[test]
