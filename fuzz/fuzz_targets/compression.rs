@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use hotlist::pipeline::{Room, Work};
 use hotlist::encoding::Rope;
 use hotlist::net::grpc::Encoding;
 use hotlist::net::grpc::compression::InflateError;
+use hotlist::pipeline::{Room, Work};
 
 /// What a message may inflate to: more than one step of room.
 const LIMIT: usize = 200 << 10;

@@ -7,13 +7,13 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotlist::pipeline::Work;
 use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::wire::put_bytes;
 use hotlist::encoding::{Format, TagInto, otlp};
 use hotlist::feed::{FeedOptions, import};
 use hotlist::fields::FieldTable;
 use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
+use hotlist::pipeline::Work;
 use hotlist::policy::Policy;
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};

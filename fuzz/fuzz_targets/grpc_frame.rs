@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use hotlist::pipeline::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Signal, Work};
 use hotlist::encoding::{Format, Rope};
 use hotlist::net::grpc::status::{GRPC_MESSAGE, GRPC_STATUS, decode_message};
 use hotlist::net::grpc::{Code, FrameHeader, HEADER_LEN, RopeBody, Status};
+use hotlist::pipeline::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Signal, Work};
 use hotlist::source::{Limits, OtlpSource, SharedResources};
 use http::{HeaderMap, HeaderValue, Request, Response, Version, request};
 use http_body::Frame;

@@ -355,7 +355,7 @@ mod tests {
             let is_value = |word: &&str| {
                 matches!(column(word, Some(layout)).role, Role::Main | Role::Hash | Role::RangeStart | Role::Digest)
             };
-            assert!(words.iter().any(|word| is_value(word)), "{layout:?}");
+            assert!(words.iter().any(is_value), "{layout:?}");
         }
     }
 
