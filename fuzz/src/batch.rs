@@ -1,7 +1,7 @@
 //! What holds of every batch whose envelope can be walked, whatever its protocol.
 
 use bytes::Bytes;
-use hotlist::encoding::envelope::Layout;
+use hotlist::encoding::envelope::{Layout, MAX_REPETITION};
 use hotlist::encoding::{Envelope, Format, Protocol, RecordInfo, RecordSpan, TagInto, Tags};
 use serde::de::IgnoredAny;
 
@@ -33,7 +33,7 @@ pub fn spliced(envelope: Envelope, batch: &Bytes, contents: &[&[u8]], edits: &[(
 /// The parts of a batch hold every record once and in order, and are no larger than they may be.
 pub fn parted(envelope: Envelope, batch: &Bytes, contents: &[&[u8]]) {
     for most in [1, 64, batch.len().saturating_sub(1)] {
-        let mut found = Vec::new();
+        let (mut found, mut all) = (Vec::new(), 0);
         for part in envelope.split(batch, most) {
             let bytes = part.to_bytes();
             assert_eq!(bytes.len(), part.len());
@@ -41,13 +41,18 @@ pub fn parted(envelope: Envelope, batch: &Bytes, contents: &[&[u8]]) {
             envelope
                 .records(&bytes, |span| found.push(bytes.slice(span.record.payload())))
                 .expect("a part can be walked");
+            // A part may be larger where it would otherwise be mostly repetition of what is around its records.
+            let own: usize =
+                found[before..].split_last().map_or(0, |(_, but_last)| but_last.iter().map(Bytes::len).sum());
             assert!(
-                bytes.len() <= most || found.len() - before <= 1,
+                bytes.len() <= most || found.len() - before <= 1 || bytes.len() > own * MAX_REPETITION,
                 "a part of {} bytes, {most} allowed",
                 bytes.len()
             );
+            all += bytes.len();
         }
         assert_eq!(found, contents, "split at {most}");
+        assert!(all <= batch.len() * MAX_REPETITION, "{all} bytes of {}", batch.len());
     }
     let layout = Layout::new(envelope, batch.clone()).expect("it was walked before");
     assert_eq!(layout.len(), contents.len());

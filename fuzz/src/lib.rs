@@ -75,7 +75,10 @@ fn check(import: &Import, bytes: &[u8]) {
     // Of a file that is packed or in UTF-16 the lines are not those of its bytes.
     let is_plain =
         !["\x1f".as_bytes(), b"\x28\xb5\x2f\xfd", b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| bytes.starts_with(mark));
-    let lines = bytes.split_inclusive(|byte| *byte == b'\n').count();
+    // A line ends with a line feed, a carriage return, or both.
+    let is_end = |at: usize| bytes[at] == b'\n' || (bytes[at] == b'\r' && bytes.get(at + 1) != Some(&b'\n'));
+    let ends = (0..bytes.len()).filter(|at| is_end(*at)).count();
+    let lines = ends + usize::from(bytes.last().is_some_and(|last| !matches!(last, b'\n' | b'\r')));
     let is_line = |line: u32| line >= 1 && (!is_plain || line as usize <= lines);
     for indicator in &import.indicators {
         assert!(!indicator.terms.is_empty(), "an indicator without terms: {indicator:?}");

@@ -178,7 +178,8 @@ pub(super) fn has_scheme(text: &str) -> bool {
 /// A URL that stands for itself, and that an event can have.
 fn url(text: &str) -> Option<Found> {
     // What is not encoded is meant to be.
-    let encoded = text.trim().contains([' ', '\t']).then(|| text.trim().replace(' ', "%20").replace('\t', "%09"));
+    let has_blank = memchr::memchr2(b' ', b'\t', text.trim().as_bytes()).is_some();
+    let encoded = has_blank.then(|| text.trim().replace(' ', "%20").replace('\t', "%09"));
     let found = value(Kind::Url, encoded.as_deref().unwrap_or(text))?;
     let TermValue::Url(url) = &found.value else { return None };
     // Only WHATWG's form has a host that a browser visits; of others marks of defanging are left.
@@ -194,6 +195,9 @@ fn url(text: &str) -> Option<Found> {
 /// Whether a star of a path stands for something: a whole part of it, its end, or the name before an ending. Elsewhere it
 /// is a character, and so it is behind a question mark, which some logs encode.
 fn has_wildcard(rest: &str) -> bool {
+    if !rest.as_bytes().contains(&b'*') {
+        return false;
+    }
     let path = rest.split('?').next().unwrap_or_default();
     let path = path.split("%3F").next().unwrap_or_default();
     path.ends_with('*') || path.contains("/*/") || path.contains("/*.")

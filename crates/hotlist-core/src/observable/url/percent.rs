@@ -7,7 +7,7 @@ const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 
 /// The normal form of a path with its query. One that has it already is borrowed.
 pub(super) fn normal(path: &str) -> Cow<'_, str> {
-    if path.bytes().all(|byte| byte.is_ascii() && byte != b'%') {
+    if path.is_ascii() && memchr::memchr(b'%', path.as_bytes()).is_none() {
         return Cow::Borrowed(path);
     }
     let mut out = String::with_capacity(path.len() + 16);
