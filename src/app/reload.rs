@@ -62,7 +62,7 @@ impl App {
         };
         let result = if outcome.is_ok() { "applied" } else { "refused" };
         match outcome {
-            Ok(changed) => tracing::info!(changed = changed.join(" "), "configuration reloaded"),
+            Ok(changed) => tracing::info!(changed = changed.join(" "), "the configuration is reloaded"),
             Err(error) => {
                 self.readiness.register(admin::CONFIGURATION, false);
                 let detail = format!("the file was refused, the previous configuration stays active: {error}");

@@ -18,6 +18,9 @@ use crate::fields::FieldTable;
 use members::Members;
 use path::{Path, Step};
 
+/// Levels of arrays and objects within each other that are searched: each takes stack, and is parsed again by the level
+/// around it.
+const MAX_LEVELS: usize = 2 * MAX_DEPTH;
 /// The most values that one object may hold at a path.
 const MAX_VALUES: usize = 1024;
 
@@ -38,7 +41,7 @@ pub(super) fn import(
         }
     }
     document::each(input, collector, |piece, collector| match is_mapped {
-        true => objects.mapped(piece, &paths, collector),
+        true => objects.mapped(piece, &paths, 0, collector),
         false => objects.by_keys(piece, &Said::default(), 0, collector),
     })?;
     if !is_mapped && objects.found == 0 {
@@ -47,6 +50,8 @@ pub(super) fn import(
     collector.understood(objects.understood);
     Ok(())
 }
+
+const TOO_DEEP: &str = "nested too deep";
 
 struct Objects<'o> {
     options: &'o FeedOptions,
@@ -74,9 +79,12 @@ impl Said {
 
 impl Objects<'_> {
     /// The rows of a value that stands for itself. One in which nothing is at the path of the value is listed.
-    fn mapped(&mut self, piece: Piece<'_>, paths: &[Path], collector: &mut Collector) {
+    fn mapped(&mut self, piece: Piece<'_>, paths: &[Path], depth: usize, collector: &mut Collector) {
+        if depth > MAX_LEVELS {
+            return collector.unusable(piece.line, TOO_DEEP, piece.json);
+        }
         if let Some(elements) = piece.elements() {
-            return elements.for_each(|inner| self.mapped(inner, paths, collector));
+            return elements.for_each(|inner| self.mapped(inner, paths, depth + 1, collector));
         }
         let steps: Vec<(Role, &[Step])> = paths.iter().map(|path| (path.role, path.steps.as_slice())).collect();
         let shown = self.options.columns.value.as_deref().unwrap_or_default();
@@ -100,8 +108,8 @@ impl Objects<'_> {
         is_searching: bool,
         collector: &mut Collector,
     ) -> bool {
-        if depth > MAX_DEPTH * 2 {
-            collector.unusable(piece.line, "nested too deep", piece.json);
+        if depth > MAX_LEVELS {
+            collector.unusable(piece.line, TOO_DEEP, piece.json);
             return true;
         }
         let main = paths.iter().find(|(role, _)| *role == Role::Main).map_or(&[][..], |(_, steps)| *steps);
@@ -173,8 +181,8 @@ impl Objects<'_> {
 
     /// The rows of a value whose keys say what they are.
     fn by_keys(&mut self, piece: Piece<'_>, said: &Said, depth: usize, collector: &mut Collector) {
-        if depth > MAX_DEPTH * 2 {
-            return collector.unusable(piece.line, "nested too deep", piece.json);
+        if depth > MAX_LEVELS {
+            return collector.unusable(piece.line, TOO_DEEP, piece.json);
         }
         if let Some(elements) = piece.elements() {
             return elements.for_each(|inner| self.by_keys(inner, said, depth + 1, collector));

@@ -40,7 +40,7 @@ async fn files_and_manifests_serve_together() {
     logged(&hotlist, "its last good indicators stay active", 1).await;
     tags(&["central:m2.example", "local:f2.example"]).await;
     hotlist.signal(Signal::SIGHUP);
-    logged(&hotlist, "configuration reloaded", 1).await;
+    logged(&hotlist, "configuration is reloaded", 1).await;
     tags(&["central:m2.example", "local:f2.example"]).await;
 
     fleet.serve("central", &["m3.example"]);
@@ -52,7 +52,7 @@ async fn files_and_manifests_serve_together() {
     logged(&hotlist, "snapshot active", served + 1).await;
     tags(&["central:m3.example", "local:f3.example"]).await;
     hotlist.signal(Signal::SIGHUP);
-    logged(&hotlist, "configuration reloaded", 2).await;
+    logged(&hotlist, "configuration is reloaded", 2).await;
     tags(&["central:m3.example", "local:f3.example"]).await;
 }
 
@@ -79,7 +79,7 @@ async fn files_serve_alone_while_the_control_plane_is_away() {
 
     configure("");
     hotlist.signal(Signal::SIGHUP);
-    logged(&hotlist, "configuration reloaded", 1).await;
+    logged(&hotlist, "configuration is reloaded", 1).await;
     let answer = export(&address, &request_of([(0, &event("x", &[]))])).await.unwrap();
     assert_eq!(answer.status, 14, "{answer:?}");
     assert_eq!(hotlist.admin("/readyz").await.0, 503);

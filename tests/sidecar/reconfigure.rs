@@ -36,7 +36,7 @@ impl Changing {
 
     fn wait_for_reloads(&self, count: usize) {
         let start = Instant::now();
-        while self.hotlist.log().matches("configuration reloaded").count() < count {
+        while self.hotlist.log().matches("configuration is reloaded").count() < count {
             assert!(start.elapsed() < PATIENCE, "{}", self.hotlist.log());
             std::thread::yield_now();
         }
@@ -84,7 +84,7 @@ async fn what_waits_for_a_restart_is_shown_and_the_rest_is_active() {
         let log = changing.hotlist.log();
         assert_eq!(log.matches("takes effect at the next start").count(), 2 * reload, "{log}");
     }
-    let line = changing.hotlist.wait_for("configuration reloaded");
+    let line = changing.hotlist.wait_for("configuration is reloaded");
     assert_eq!(line["changed"], "match.subdomains limits.record_findings");
     changing.take(&text);
     assert_eq!(changing.metric("hotlist_config_restart_needed").await, "0");

@@ -206,7 +206,7 @@ async fn sighup_takes_a_new_configuration_and_keeps_connections() {
         + "match: { subdomains: true }\n";
     scene.write("hotlist.yaml", &changed);
     hotlist.signal(Signal::SIGHUP);
-    hotlist.wait_for("configuration reloaded");
+    hotlist.wait_for("configuration is reloaded");
     assert_eq!(connection.export(&below).await.unwrap().status, 0, "the same connection");
     assert!(next_hop.take().is_empty());
     assert_ne!(other.take()[0].message(), below, "subdomains match now, at the new next hop");
