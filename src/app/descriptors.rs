@@ -48,7 +48,7 @@ pub(super) fn warn_of_low_limit(config: &Config) {
             limit,
             needed,
             connections,
-            "the open file limit is too low for `limits.max_connections`, each source accepts fewer connections: raise it to the needed number (`ulimit -n`, `LimitNOFILE` of systemd, `--ulimit nofile` of Docker), or lower `limits.max_connections`"
+            "the limit of open files is too low for `limits.max_connections`, each source accepts fewer connections: raise it to the needed number (`ulimit -n`, `LimitNOFILE` of systemd, `--ulimit nofile` of Docker), or lower `limits.max_connections`"
         );
     }
 }

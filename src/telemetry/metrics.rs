@@ -299,7 +299,7 @@ const OWN: &[Metric] = &[
         MetricKind::Gauge,
         Unit::Count,
         &["listener"],
-        "Maximum number of open connections: `limits.max_connections` for a source, or fewer when the open file limit is too low.",
+        "Maximum number of open connections: `limits.max_connections` for a source, or fewer when the limit of open files is too low.",
     ),
     metric(
         CONNECTIONS_CLOSED_TOTAL,

@@ -72,7 +72,7 @@ async fn want_of_file_descriptors_is_survived() {
     scene.indicators("planted", &["198.51.100.23"]);
     let hotlist = Hotlist::spawn_with_files(&scene.readme(&next_hop.endpoint), 80);
     let address = hotlist.address();
-    let warning = hotlist.wait_for("the open file limit is too low");
+    let warning = hotlist.wait_for("the limit of open files is too low");
     assert_eq!(warning["limit"], 80);
     let message = request_of([(1, &json!({ "source": { "ip": "198.51.100.23" } }))]);
     let mut peers = Vec::new();
