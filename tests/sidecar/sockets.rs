@@ -1,5 +1,7 @@
 //! The sockets of the real process: what it shows to whom, and that it survives want of file descriptors.
 
+use std::time::Instant;
+
 use hotlist::encoding::otlp::request_of;
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -63,6 +65,18 @@ async fn a_missing_certificate_stops_the_start() {
     assert!(log.contains("sources.agents.tls: missing.pem: cannot read the file"), "{log}");
 }
 
+/// How many connections were accepted or refused so far.
+async fn decided(hotlist: &Hotlist) -> usize {
+    let (_, metrics) = hotlist.admin("/metrics").await;
+    let is_counted = |line: &&str| {
+        ["hotlist_connections{listener=\"agents\"}", "hotlist_connections_closed_total{listener=\"agents\""]
+            .iter()
+            .any(|name| line.starts_with(name))
+    };
+    let values = metrics.lines().filter(is_counted).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    values.sum::<f64>() as usize
+}
+
 /// Scenario: far more idle connections than the process may have open files, and the next hop restarts meanwhile.
 /// Guarantee: the start warns of the limit, sources leave descriptors for everybody else: probes are answered at any time, a
 /// new collector is served, and so is the next hop.
@@ -75,12 +89,18 @@ async fn want_of_file_descriptors_is_survived() {
     let warning = hotlist.wait_for("the limit of open files is too low");
     assert_eq!(warning["limit"], 80);
     let message = request_of([(1, &json!({ "source": { "ip": "198.51.100.23" } }))]);
-    let mut peers = Vec::new();
+    let (mut peers, mut exports) = (Vec::new(), 0);
     for at in 0..200 {
         peers.push(TcpStream::connect(&address).await.unwrap());
         if at % 20 == 0 {
             assert_eq!(hotlist.admin("/livez").await.0, 200);
+            // A line of connections that wait is bounded: one that comes while it is full is refused.
+            let until = Instant::now() + PATIENCE;
+            while decided(&hotlist).await < peers.len() + exports {
+                assert!(Instant::now() < until, "{} connections were decided on", decided(&hotlist).await);
+            }
             assert_eq!(export(&address, &message).await.unwrap().status, 0);
+            exports += 1;
         }
     }
     let open = std::fs::read_dir(format!("/proc/{}/fd", hotlist.id())).unwrap().count();
