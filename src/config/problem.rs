@@ -164,7 +164,7 @@ pub enum Fault {
         value: String,
         /// The path in the document of the first use.
         other: String,
-        /// How to mend it.
+        /// How to fix it.
         remedy: &'static str,
     },
     /// A sink that sends to a source of the same configuration.

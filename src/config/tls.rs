@@ -1,4 +1,4 @@
-//! `tls`: certificates of listeners and of the connections to next hops. All are PEM files that are loaded anew when
+//! `tls`: certificates of listeners and of the connections to next hops. All are PEM files that are loaded again when
 //! they change.
 
 use std::path::PathBuf;

@@ -169,7 +169,7 @@ fn file(path: &Path, entry: &AllowlistFiles, errors: &mut Vec<AllowlistError>) -
     Some(list)
 }
 
-/// At most one byte more than is allowed, so that a file that is too large is told as such and never read whole.
+/// At most one byte more than is allowed, so that a file that is too large is recognised and never read whole.
 fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     within(path, |path| File::open(path))?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;

@@ -28,7 +28,7 @@ pub(super) fn binary(bytes: &[u8]) -> Option<&'static str> {
     (controls * 50 > head.len()).then_some("many control characters")
 }
 
-/// The format of a text, told from its beginning.
+/// The format of a text, recognised by its beginning.
 pub(super) fn detect(head: &str, file_name: &str, columns: &ColumnMapping) -> Format {
     let text = head.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
     if json::is_json(text) {

@@ -1,6 +1,6 @@
 //! STIX 2.0 and 2.1 (OASIS): bundles, TAXII envelopes, arrays of either, or one object a line.
 //!
-//! Objects are read one by one, in file order. What can only be known later is mended then: a marking that is defined
+//! Objects are read one by one, in file order. What can only be known later is completed then: a marking that is defined
 //! behind its use, and a later version of an indicator.
 
 mod marking;

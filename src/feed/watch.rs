@@ -1,5 +1,5 @@
 //! Notices changes below the paths of feeds: the directories that they stand in are watched with the system's own means
-//! (inotify), and whoever listens is told which file is being written and which is whole again.
+//! (inotify), and reports to its listener which file is being written and which is complete.
 //!
 //! A notice is a hint to look, never the truth: events may be lost, and network file systems send none. So the listener
 //! compares fingerprints ([`super::changes`]), and looks now and then without a notice.

@@ -53,7 +53,7 @@ pub struct Verdict {
     pub unfulfilled: Vec<Hit>,
     /// How the event's text is not a JSON document; what could be read of it was matched.
     pub malformed: Option<Malformation>,
-    /// What policy was told of the event.
+    /// What policy knows of the event.
     pub facts: EventFacts,
     /// The budgets that the event exceeded: there are more findings than these.
     pub exceeded: Exceeded,

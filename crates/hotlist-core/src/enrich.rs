@@ -316,7 +316,7 @@ fn stix_type(snapshot: &Snapshot, hit: &Hit) -> Node {
 fn value_fields(hit: &Hit, name: &Arc<str>) -> Option<(&'static str, Node)> {
     let text = || Node::Text(Arc::clone(name));
     match hit.kind {
-        // ECS types the field as an address, so a network is told by `name` alone.
+        // ECS types the field as an address, so only `name` has a network.
         Kind::Ip => name.parse::<IpAddr>().ok().map(|address| ("ip", Node::Text(address.to_string().into()))),
         Kind::Domain => Some(("url", Node::Object(vec![("domain", text())]))),
         Kind::Url => {

@@ -75,7 +75,7 @@ pub enum Style {
     Json,
 }
 
-/// A writer that lets no harmful character through, whoever forgot to escape it, and no bytes that are not UTF-8. It
+/// A writer that lets no harmful character through, even where escaping was forgotten, and no bytes that are not UTF-8. It
 /// keeps line ends: a value that stands in a line is an [`Escaped`].
 #[derive(Debug)]
 pub struct Printable<W> {

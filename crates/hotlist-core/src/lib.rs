@@ -1,7 +1,7 @@
 //! The matching of Hotlist as a library: finds indicators of compromise in log events, and tags what hits.
 //!
 //! Everything here is pure: time, files and readers are arguments. There is no runtime, clock, environment, metric or log.
-//! `clippy.toml` beside this package names what must not be called.
+//! `clippy.toml` of this package lists what must not be called.
 //!
 //! # Embedding
 //!

@@ -101,7 +101,7 @@ pub(super) enum Difference {
         /// The segment.
         segment: Arc<Segment>,
     },
-    /// More than half of the whole, or what tombstones cannot say: the feed is to be compiled anew.
+    /// More than half of the whole, or what tombstones cannot say: the feed is to be compiled again.
     Anew,
 }
 

@@ -242,7 +242,7 @@ fn named(words: &[&str], layout: Option<&Layout>, data: &[&[&str]]) -> Vec<Colum
             Role::Value => mains > 0,
             Role::Main if is_user(column) => mains > 1,
             Role::Main if has_range => true,
-            // Guesses and types beside it are about it.
+            // Guesses and types next to it are about it.
             Role::Main => has_generic && !is_generic(column),
             _ => false,
         };

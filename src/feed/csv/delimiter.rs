@@ -1,4 +1,4 @@
-//! Which character separates the cells of a file, and whether it has cells at all: told by many lines together.
+//! Which character separates the cells of a file, and whether it has cells at all, decided by many lines together.
 
 use super::super::classify;
 use super::super::when;

@@ -1,4 +1,4 @@
-//! What columns without a header mean, told by what stands in them in all rows together.
+//! What columns without a header mean, decided by their values in all rows.
 
 use std::collections::HashSet;
 

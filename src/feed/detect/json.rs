@@ -1,4 +1,4 @@
-//! Which format JSON is, told from the keys of its first object, which may be cut off. What is neither STIX nor MISP is
+//! Which format JSON is, recognised by the keys of its first object, which may be cut off. What is neither STIX nor MISP is
 //! read by its keys.
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};

@@ -20,7 +20,7 @@ const INDICATED: [&str; 8] = [
     "vulnerability",
 ];
 
-/// The most names that are told of one indicator.
+/// The most names that are kept of one indicator.
 const MAX_NAMES: usize = 8;
 
 /// Objects and relations of a file, until all of them are known.

@@ -2,7 +2,7 @@
 //! there is marked, removed or kept.
 //!
 //! The rules stand here once; JSON and OTLP give a `Codec` each. A document is ordered entries of raw values, so
-//! that nothing but the touched values is written anew: duplicates, order, unknown fields and odd strings survive.
+//! that nothing but the touched values is written again: duplicates, order, unknown fields and odd strings survive.
 //!
 //! - No `threat.enrichments`: it is added, inside `threat` when that is an object, else at the end of the document.
 //! - An existing one, nested or dotted, is extended where it stands; of several the last. An object or scalar becomes

@@ -2,7 +2,7 @@
 //! indicators back, and says which feeds are enabled.
 //!
 //! A manifest is JSON. Its exact bytes are what is signed, so they are kept and passed on as they are; nobody writes
-//! them anew to check them. Time is an argument.
+//! them again to check them. Time is an argument.
 
 mod bounds;
 mod digest;
@@ -114,7 +114,7 @@ impl Manifest {
     /// of its own: see [`Manifest::is_expired`] and [`verify`].
     ///
     /// # Errors
-    /// They are none, or break a bound; the text says which, where, and how to mend it.
+    /// They are none, or break a bound; the text says which, where, and how to fix it.
     pub fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
         bounds::check_length(bytes.len())?;
         let mut json = serde_json::Deserializer::from_slice(bytes);

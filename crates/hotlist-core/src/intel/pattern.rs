@@ -192,9 +192,9 @@ impl Compiler<'_> {
             }
             Parsed::All(of) => {
                 let pair = pair(of, self.table)?;
-                let told = told_types(of);
+                let implied = implied_types(of);
                 let joined =
-                    |at: usize| told.contains(&at) || pair.as_ref().is_some_and(|pair| pair.parts.contains(&at));
+                    |at: usize| implied.contains(&at) || pair.as_ref().is_some_and(|pair| pair.parts.contains(&at));
                 let mut nodes = Vec::with_capacity(of.len());
                 let mut is_possible = true;
                 for (_, inner) in of.iter().enumerate().filter(|(at, _)| !joined(*at)) {
@@ -246,15 +246,15 @@ impl Compiler<'_> {
     }
 }
 
-/// The comparisons of an `AND` with the type of a reference (`dst_ref.type = 'ipv4-addr'`) beside one with its value,
+/// The comparisons of an `AND` with the type of a reference (`dst_ref.type = 'ipv4-addr'`) next to one with its value,
 /// which says the type by itself.
-fn told_types(of: &[Parsed]) -> Vec<usize> {
+fn implied_types(of: &[Parsed]) -> Vec<usize> {
     let one = |part: &Parsed| match part {
         Parsed::One(proposition) if !proposition.negated => Some(proposition.key.clone()),
         _ => None,
     };
     let keys: Vec<_> = of.iter().map(one).collect();
-    let is_told = |at: &usize| {
+    let is_implied = |at: &usize| {
         let reference = keys.get(*at).and_then(Option::as_ref).and_then(|key| key.parent_of("type"));
         let is_reference = |steps: &&[String]| {
             let mut names = steps.iter().rev().filter(|step| !step.starts_with('['));
@@ -264,7 +264,7 @@ fn told_types(of: &[Parsed]) -> Vec<usize> {
             .filter(is_reference)
             .is_some_and(|reference| keys.iter().flatten().any(|key| key.parent_of("value") == Some(reference)))
     };
-    (0..of.len()).filter(is_told).collect()
+    (0..of.len()).filter(is_implied).collect()
 }
 
 /// What an object path means: how the table spells it, what it holds, and which fields it targets.

@@ -70,7 +70,7 @@ fn half_mark(before: &str, bracketed: &str) -> Option<(&'static str, usize)> {
     (follows_name && !rest.contains(']')).then_some((".", 2))
 }
 
-/// The text with its defanged scheme mended, `None` when there is nothing to mend.
+/// The text with its defanged scheme fixed, `None` when there is nothing to fix.
 fn refang_scheme(text: &str) -> Option<String> {
     let start = text.trim_start();
     let colon = start.find(':').filter(|at| *at <= LONGEST_SCHEME)?;
@@ -85,7 +85,7 @@ fn refang_scheme(text: &str) -> Option<String> {
     (whole != text).then_some(whole)
 }
 
-/// Longer words before a colon are no scheme that is mended.
+/// Longer words before a colon are not a scheme that is fixed.
 const LONGEST_SCHEME: usize = 12;
 
 /// The scheme that is meant by a defanged one in lower case; itself for those that are not defanged.

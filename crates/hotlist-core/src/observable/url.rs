@@ -68,7 +68,7 @@ fn with_special_scheme(text: &str, scheme: &str) -> Option<CanonicalUrl> {
     let text = if text.contains(breaks) { Cow::Owned(text.replace(breaks, "")) } else { Cow::Borrowed(text) };
     whatwg(&text).or_else(|| {
         let kept = syntactic(&text, scheme)?;
-        // Dropping the fragment or the default port may have mended it.
+        // Dropping the fragment or the default port may have fixed it.
         whatwg(kept.as_str()).or(Some(kept))
     })
 }

@@ -129,7 +129,7 @@ pub(crate) fn tag_text<D: Dialect>(value: &[u8], tags: &Tags<'_>) -> Option<(Opt
     }
 }
 
-/// A value whose list (the member `number`) is written anew by `edit`.
+/// A value whose list (the member `number`) is written again by `edit`.
 fn edit_list<D: Dialect>(
     value: &[u8],
     number: u32,

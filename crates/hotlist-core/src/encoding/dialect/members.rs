@@ -105,7 +105,7 @@ pub(super) fn place_of(message: &[u8], wanted: impl Fn(u32) -> bool) -> Result<O
     Ok(None)
 }
 
-/// `message` with the field at `place` written anew.
+/// `message` with the field at `place` written again.
 pub(crate) fn with_field(message: &[u8], place: &Range<usize>, number: u32, content: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.len() + content.len() + 8);
     out.extend_from_slice(message.get(..place.start).unwrap_or_default());

@@ -31,7 +31,7 @@ pub(super) struct Ours<'a> {
     replaces: bool,
 }
 
-/// The same, to be told from those that are there.
+/// Our own enrichments, prepared for comparison with those of the record.
 struct Known {
     encoded: Vec<Vec<u8>>,
     by_identity: HashMap<Identity, usize>,

@@ -17,7 +17,7 @@ use crate::intel::segment::{BuildError, HashKey, Segment, SegmentBuilder, Segmen
 use crate::intel::space::{KeyHasher, Space};
 use crate::observable::url;
 
-/// The share of keys in the prefilter that may be too many, or of no use any more, before it is made anew: one in this
+/// The share of keys in the prefilter that may be too many, or of no use any more, before it is built again: one in this
 /// many. About 0.8 % of strangers pass then, where 0.4 % did.
 const SLACK: usize = 4;
 
@@ -74,7 +74,7 @@ pub struct Revoked {
     pub which: Which,
 }
 
-/// How a revoked indicator is told.
+/// How a revoked indicator is recognised.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Which {
     /// By the id that its feed gave it.

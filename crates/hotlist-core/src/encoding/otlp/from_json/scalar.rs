@@ -142,7 +142,7 @@ fn double(text: &[u8], quoted: bool) -> Option<f64> {
         b"-Infinity" if quoted => Some(f64::NEG_INFINITY),
         _ => {
             number(text)?;
-            // Parsed anew, for an integer has no negative zero. Digits that come to infinity are more than it says.
+            // Parsed again, for an integer has no negative zero. Digits that come to infinity are more than it says.
             str::from_utf8(text).ok()?.parse().ok().filter(|value: &f64| value.is_finite())
         }
     }
