@@ -3,40 +3,25 @@
 //! Feeds are written by many hands, so an importer never fails because of a line: it takes what it can and lists what
 //! it could not use, with line and reason. Only a file that as a whole is not what it claims to be is an error.
 
-mod adblock;
 pub mod allowlist;
-pub mod changes;
 mod classify;
 mod collect;
 pub mod compile;
-mod csv;
 mod declared;
-mod decode;
 mod detect;
-mod dnsmasq;
-mod document;
-mod files;
-mod hosts;
-mod input;
-mod json;
+mod format;
 mod layout;
-mod lines;
-mod list;
 pub mod load;
-mod misp;
 mod names;
 mod range;
+mod reading;
 mod role;
 mod row;
-mod rpz;
 mod scheme;
 mod standing;
-mod stix;
-mod unbound;
 mod understood;
-pub mod watch;
+pub mod watching;
 mod when;
-mod zeek;
 
 use std::fmt;
 use std::io::{self, Read};
@@ -49,7 +34,8 @@ pub use collect::Sink;
 pub use understood::{ColumnMeaning, Understood};
 
 use collect::Collector;
-use input::Input;
+use format::{adblock, csv, dnsmasq, hosts, json, list, misp, rpz, stix, unbound, zeek};
+use reading::input::Input;
 
 /// The formats that can be imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

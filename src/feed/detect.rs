@@ -2,7 +2,8 @@
 
 mod json;
 
-use super::{ColumnMapping, Format, csv};
+use super::format::csv;
+use super::{ColumnMapping, Format};
 use crate::observable::ip;
 
 /// How many lines are looked at.

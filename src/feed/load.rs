@@ -18,7 +18,7 @@ use crate::intel::snapshot::{Feed, MatchOptions, NOTHING, Snapshot, SnapshotBuil
 
 use super::{FeedError, FeedOptions, Import, Sink, import_from, import_into};
 
-pub use super::files::{configured, given, walk};
+pub use super::watching::files::{configured, given, walk};
 
 /// One file of a feed, and how to read it.
 #[derive(Clone, Debug, PartialEq, Eq)]

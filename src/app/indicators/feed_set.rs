@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use crate::config::{self, OnShrink};
 use crate::feed::allowlist::AllowlistError;
-use crate::feed::changes::{Changes, Fingerprint};
 use crate::feed::load::{self, FeedFile, Outcome};
-use crate::feed::watch::Notice;
+use crate::feed::watching::changes::{Changes, Fingerprint};
+use crate::feed::watching::watch::Notice;
 use crate::fields::FieldTable;
 use crate::intel::snapshot::{MatchOptions, NotCarried, Snapshot, SnapshotBuilder};
 

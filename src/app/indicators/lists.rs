@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use crate::config;
 use crate::feed::allowlist::{self, AllowlistError};
-use crate::feed::changes::{Changes, Fingerprint};
-use crate::feed::watch::Notice;
+use crate::feed::watching::changes::{Changes, Fingerprint};
+use crate::feed::watching::watch::Notice;
 use crate::intel::allowlist::Allowlists;
 
 /// The active lists, and their files.

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::feed_set::FeedScan;
 use super::{FeedFault, FeedSet, Settings, SettingsRefusal};
 use crate::config::{Intel, IntelFiles, OnShrink};
-use crate::feed::watch::Notice;
+use crate::feed::watching::watch::Notice;
 use crate::fields::FieldTable;
 use crate::intel::snapshot::MatchOptions;
 

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::feed_set::{FeedScan, FeedSet, Settings, SettingsRefusal};
 use super::lists::AllowlistSet;
 use super::report::FeedReporter;
-use crate::feed::watch::{Notice, Watch};
+use crate::feed::watching::watch::{Notice, Watch};
 use crate::intel::allowlist::Allowlists;
 use crate::intel::snapshot::Snapshot;
 

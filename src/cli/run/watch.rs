@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Config;
 use crate::escape::Escaped;
-use crate::feed::changes::{Changes, Fingerprint};
-use crate::feed::watch::{Notice, Watch};
+use crate::feed::watching::changes::{Changes, Fingerprint};
+use crate::feed::watching::watch::{Notice, Watch};
 use crate::task;
 
 /// The interval of checks without a notification.

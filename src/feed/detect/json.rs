@@ -3,7 +3,7 @@
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::super::{ColumnMapping, Format};
+use crate::feed::{ColumnMapping, Format};
 
 /// An object, or an array of objects. A bracket alone may begin an IPv6 address or a STIX pattern.
 pub(super) fn is_json(text: &str) -> bool {
