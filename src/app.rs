@@ -37,12 +37,12 @@ use tokio::time::Instant;
 
 use crate::admin::{self, Admin, AdminError, AdminPages, Readiness};
 use crate::config::{self, Config, FailureMode, SourceKind};
-use crate::control::client::Client;
 use crate::fields::{FieldError, FieldTable};
 use crate::intel::snapshot::NotCarried;
 use crate::net::socket::Listener;
 use crate::net::tls::TlsError;
 use crate::pipeline::Deliver;
+use crate::provider::control::Client;
 use crate::source::health::Health;
 use crate::source::{
     BoundSource, FilterSource, Limits, OtlpSource, ServeError, SharedResources, VectorSource, bind_beside, filter,

@@ -8,16 +8,20 @@ pub mod config;
 pub mod telemetry;
 
 pub mod file_timeout;
+pub mod names;
 pub mod net;
 pub mod pipeline;
 pub mod proto;
 pub mod task;
 
 pub mod admin;
-pub mod control;
 pub mod feed;
+pub mod provider;
 pub mod sink;
 pub mod source;
+pub mod store;
+
+pub mod controlplane;
 
 pub mod app;
 pub mod cli;

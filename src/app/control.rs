@@ -12,11 +12,11 @@ use super::match_stage::MatchStage;
 use super::publisher::{OpenedManifest, PreparedSnapshot, SnapshotPublisher};
 use crate::admin::{self, Readiness};
 use crate::config;
-use crate::control::client::{
-    Apply, Candidate, Client, LastGood, LastGoodError, Settings, Statistics, Status, host_name, last_good,
-};
 use crate::intel::manifest::{Digest, Manifest, Mode};
 use crate::intel::segment::Segment;
+use crate::provider::control::{
+    Apply, Candidate, Client, LastGood, LastGoodError, Settings, Statistics, Status, host_name, last_good,
+};
 
 /// Builds snapshots from manifests.
 pub(super) struct SnapshotApplier(pub(super) Arc<SnapshotPublisher>);

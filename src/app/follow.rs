@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use super::control::{SnapshotApplier, report_status};
 use super::{StartError, wait};
 use crate::admin::{self, Readiness};
-use crate::control::client::Client;
 use crate::escape::Escaped;
+use crate::provider::control::Client;
 use crate::telemetry;
 
 /// The pause between a panic and the next attempt.

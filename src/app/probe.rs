@@ -9,7 +9,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use super::wiring;
 use crate::config::{self, ClientTls, Endpoint, SinkKind};
-use crate::control::operator;
+use crate::controlplane::operator;
 use crate::net::tls::Connector;
 use crate::pipeline::Batch;
 use crate::sink::grpc;

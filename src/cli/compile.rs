@@ -9,19 +9,19 @@ use super::args::{CompactArgs, CompileArgs};
 use super::{Failure, progress, report};
 use crate::app;
 use crate::config::Config;
-use crate::control::client;
 use crate::escape::Escaped;
 use crate::feed::compile::{self, Change, FeedState};
 use crate::feed::load::{self, FeedFile};
 use crate::fields::FieldTable;
 use crate::intel::snapshot::Origin;
+use crate::names::is_cache;
 
 pub(super) fn compile(
     args: &CompileArgs,
     environment: &dyn Fn(&str) -> Option<String>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    if client::is_cache(&args.store) {
+    if is_cache(&args.store) {
         let store = args.store.display();
         return Err(Failure::Other(anyhow::anyhow!(
             "--store {store}: is the cache of a node (`intel.control.cache`), which deletes segments; give the store a directory of its own"

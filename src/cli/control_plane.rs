@@ -14,9 +14,9 @@ use super::process::{CommandRuntime, EndSignals};
 use super::service::{self, State};
 use crate::admin::{Admin, AdminPages, LISTENERS, Readiness};
 use crate::config::{Address, Log, ServerTls, parse_size};
-use crate::control::server::{Limits, Server};
-use crate::control::store::{Store, TenantQuotas};
+use crate::controlplane::server::{Limits, Server};
 use crate::escape::Escaped;
+use crate::store::{Store, TenantQuotas};
 use crate::task;
 use crate::telemetry;
 

@@ -9,7 +9,7 @@ use super::Failure;
 use super::args::{NodesArgs, NodesCommand, RemoveNodeArgs};
 use super::table::Rows;
 use crate::config::{ClientTls, Endpoint, without_credentials};
-use crate::control::operator::{
+use crate::controlplane::operator::{
     Canary, Instance, NodeStatus, Operator, RemoveNodeResponse, Slot, SlotStatus, Statistics,
 };
 use crate::escape::Escaped;

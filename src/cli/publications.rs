@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use super::args::PublicationsArgs;
 use super::table::Rows;
 use super::{Failure, progress, publish};
-use crate::control::names::Name;
-use crate::control::store::{KeptVersion, Labels, Store};
 use crate::escape::Escaped;
 use crate::feed::compile;
 use crate::intel::manifest::{Digest, Manifest};
 use crate::intel::segment;
+use crate::names::Name;
+use crate::store::{KeptVersion, Labels, Store};
 
 /// The maximum number of feeds in a row of the table.
 const FEEDS: usize = 3;

@@ -12,11 +12,11 @@ use ring::rand::SystemRandom;
 use super::args::{KeygenArgs, PromoteArgs, PublishArgs, PublishMode, RollbackArgs};
 use super::rollout;
 use super::{Failure, environment};
-use crate::control::client::host_name;
-use crate::control::names::Name;
-use crate::control::store::{Draft, Labels, Publication, Store};
 use crate::feed::compile;
 use crate::intel::manifest::{Digest, Key, Mode, Origin, Rule, SegmentRef};
+use crate::names::Name;
+use crate::provider::control::host_name;
+use crate::store::{Draft, Labels, Publication, Store};
 
 /// The maximum length of a note, in characters.
 const MAX_NOTE: usize = 200;

@@ -8,8 +8,8 @@ use jiff::{Span, SpanRelativeTo, Timestamp};
 
 use super::args::WaitArgs;
 use super::{Failure, progress};
-use crate::control::store::{NodeProgress, NodeRecord, Publication, Rollout, Store};
 use crate::escape::Escaped;
+use crate::store::{NodeProgress, NodeRecord, Publication, Rollout, Store};
 
 /// The pause between two reads of the store, to which control planes write a node's state once per second.
 const PAUSE: Duration = Duration::from_millis(500);

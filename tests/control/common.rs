@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hotlist::config::{Address, ServerTls};
-use hotlist::control::names::Name;
-use hotlist::control::server::{Limits, Server, ServerError};
-use hotlist::control::store::{Draft, Labels, Publication, Store};
+use hotlist::controlplane::server::{Limits, Server, ServerError};
 use hotlist::intel::manifest::{Digest, Mode, SegmentRef};
+use hotlist::names::Name;
 use hotlist::proto::control::v1::control_client::ControlClient;
 use hotlist::proto::control::v1::operator_client::OperatorClient;
 use hotlist::proto::control::v1::{Error, ListNodesRequest, Node, NodeStatus, Slot, SyncRequest, SyncResponse};
+use hotlist::store::{Draft, Labels, Publication, Store};
 use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};

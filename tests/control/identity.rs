@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hotlist::config::{Address, ServerTls};
-use hotlist::control::server::{Limits, Server};
+use hotlist::controlplane::server::{Limits, Server};
 use hotlist::proto::control::v1::Slot;
 use tokio::time::{sleep, timeout};
 use tonic::Code;

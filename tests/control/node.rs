@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hotlist::config::{ClientTls, Endpoint};
-use hotlist::control::client::{Apply, Candidate, Client, Settings, Statistics, Timing};
-use hotlist::control::names::Name;
-use hotlist::control::store::Draft;
 use hotlist::intel::manifest::{Key, Mode, PublicKey};
+use hotlist::names::Name;
+use hotlist::provider::control::{Apply, Candidate, Client, Settings, Statistics, Timing};
+use hotlist::store::Draft;
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;

@@ -1,8 +1,8 @@
 //! Versions, promotion and the way back, as the store keeps them.
 
-use hotlist::control::names::Name;
-use hotlist::control::store::{Draft, KEPT, Publication, PublishError};
 use hotlist::intel::manifest::{Digest, Key, Mode, SegmentRef, Signature, verify};
+use hotlist::names::Name;
+use hotlist::store::{Draft, KEPT, Publication, PublishError};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::common::{Scene, draft};

@@ -1,6 +1,6 @@
 //! Several control planes on one store, and the end of one.
 
-use hotlist::control::server::{Limits, Quota};
+use hotlist::controlplane::server::{Limits, Quota};
 use hotlist::proto::control::v1::{NodeStatus, Slot};
 use tonic::Code;
 

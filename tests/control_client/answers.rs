@@ -9,7 +9,7 @@ use super::common::{
 };
 use super::plane::{Plane, slot};
 use super::recorder::Recorder;
-use hotlist::control::client::Timing;
+use hotlist::provider::control::Timing;
 
 /// A refusal: version still serving, code, text.
 fn refusal(request: &SyncRequest) -> (u64, Code, String) {
@@ -241,7 +241,7 @@ async fn responses_that_break_the_rules_are_refused_or_end_the_stream() {
     }
     stream.push(Mode::Serve, 1, "fine", &bare(1));
     assert_eq!(stream.request().await.version, 1);
-    node.until("all is well", hotlist::control::client::Status::is_good).await;
+    node.until("all is well", hotlist::provider::control::Status::is_good).await;
     node.stop().await;
 }
 

@@ -3,9 +3,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use hotlist::control::client::OpenError;
-use hotlist::control::store::Store;
 use hotlist::intel::manifest::Mode;
+use hotlist::provider::control::OpenError;
+use hotlist::store::Store;
 use tonic::Code;
 
 use super::common::{Running, bare, manifest, metrics, noise, part_path, segment_path, series, settings, sign};
@@ -177,7 +177,7 @@ async fn what_serves_and_cannot_be_written_down_is_told() {
     let (mut stream, _) = plane.greeted().await;
     stream.push(Mode::Serve, 3, "n", &bare(3));
     assert!(stream.request().await.error.is_none());
-    node.until("all is well", hotlist::control::client::Status::is_good).await;
+    node.until("all is well", hotlist::provider::control::Status::is_good).await;
     node.stop().await;
 }
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hotlist::config::Endpoint;
-use hotlist::control::client::{Client, OpenError, Settings, Statistics, Status, Timing};
 use hotlist::intel::manifest::{Digest, Key, Manifest, Mode, Origin, Rule, SegmentRef, Signed};
+use hotlist::provider::control::{Client, OpenError, Settings, Statistics, Status, Timing};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;

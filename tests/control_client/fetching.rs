@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use hotlist::control::client::{Settings, Timing};
 use hotlist::intel::manifest::Mode;
+use hotlist::provider::control::{Settings, Timing};
 use tonic::Code;
 
 use super::common::{Running, manifest, metrics, noise, part_path, segment_path, series, settings, sign, timing};
@@ -166,7 +166,7 @@ async fn a_missing_segment_is_refused_and_tried_again() {
     plane.forget_tricks();
     stream.push(Mode::Serve, 1, "n", &signed);
     assert!(stream.request().await.error.is_none());
-    node.until("all is well", hotlist::control::client::Status::is_good).await;
+    node.until("all is well", hotlist::provider::control::Status::is_good).await;
     recorder.assert_files();
     node.stop().await;
 }

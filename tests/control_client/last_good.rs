@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hotlist::config::Endpoint;
-use hotlist::control::client::{OpenError, Settings, Status};
 use hotlist::intel::manifest::Mode;
+use hotlist::provider::control::{OpenError, Settings, Status};
 use tokio::net::TcpListener;
 
 use super::common::{Running, manifest, metrics, noise, segment_path, series, settings, sign, stranger};
@@ -92,8 +92,8 @@ async fn a_damaged_manifest_is_not_served() {
 fn open(
     settings: &Settings,
     recorder: &Arc<Recorder>,
-) -> Result<hotlist::control::client::Client<Recorder>, OpenError> {
-    hotlist::control::client::Client::open(settings.clone(), Arc::clone(recorder), Box::new(Default::default))
+) -> Result<hotlist::provider::control::Client<Recorder>, OpenError> {
+    hotlist::provider::control::Client::open(settings.clone(), Arc::clone(recorder), Box::new(Default::default))
 }
 
 /// Guarantee: segments are checked again at start; what is not whole is not served, and fetched when there is somebody

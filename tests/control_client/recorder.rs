@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-use hotlist::control::client::{Apply, Candidate};
 use hotlist::intel::manifest::{Digest, Mode};
+use hotlist::provider::control::{Apply, Candidate};
 use tokio::sync::watch;
 
 use super::common::PATIENCE;

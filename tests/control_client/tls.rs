@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hotlist::config::{ClientTls, Endpoint};
-use hotlist::control::client::Settings;
 use hotlist::intel::manifest::Mode;
+use hotlist::provider::control::Settings;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;

@@ -8,12 +8,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hotlist::control::names::Name;
-use hotlist::control::store::{Draft, Labels, Store};
 use hotlist::encoding::envelope::OTLP;
 use hotlist::encoding::otlp::{render_record, request_of};
 use hotlist::feed::compile;
 use hotlist::intel::manifest::{Key, Mode, Origin, Rule, SegmentRef};
+use hotlist::names::Name;
+use hotlist::store::{Draft, Labels, Store};
 use serde_json::{Value, json};
 
 use crate::client::export;

@@ -1,12 +1,15 @@
 //! Words that the project's texts do not use: each has a plain one that an operator searches for (docs/glossary.md).
 
 /// The paths whose texts and names are held to [`WORDS`].
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 11] = [
     "src/admin",
     "src/app",
     "src/cli",
-    "src/control",
+    "src/controlplane",
     "src/main.rs",
+    "src/names.rs",
+    "src/provider",
+    "src/store",
     "src/task.rs",
     "src/telemetry",
     "docs/telemetry.md",

@@ -15,7 +15,7 @@ const SPAWNS: [(&str, &str); 17] = [
     ("src/cli/control_plane.rs", "the command waits for its end"),
     ("src/cli/demo.rs", "the demo waits for its end"),
     ("src/cli/run.rs", "the command waits for its end"),
-    ("src/control/server/progress.rs", "of one call"),
+    ("src/controlplane/server/progress.rs", "of one call"),
     ("src/file_timeout.rs", "opens one file"),
     ("src/sink/fanout.rs", "of one batch"),
     ("src/sink/link.rs", "of one connection"),
@@ -47,7 +47,7 @@ fn no_task_that_runs_as_long_as_the_process_ends_unseen() {
 
 /// Where peers send something: what they do must not fill the log.
 const PEERS: [&str; 6] =
-    ["src/net/socket/", "src/source/", "src/sink/", "src/net/tls/", "src/control/server/", "src/pipeline"];
+    ["src/net/socket/", "src/source/", "src/sink/", "src/net/tls/", "src/controlplane/server/", "src/pipeline"];
 /// Files there whose lines no peer can repeat.
 const UNTHROTTLED: [(&str, &str); 9] = [
     ("src/sink/connection.rs", "attempts to connect back off"),

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use crate::app;
 use crate::config::{self, Config, Endpoint, GrpcSink, HeaderSource, ServerTls, SinkKind};
-use crate::control::client;
 use crate::feed::allowlist;
 use crate::net::tls::{self, TlsError};
+use crate::provider::control;
 use crate::sink::Headers;
 
 /// Returns all problems, each with the key that names the file. Reads only.
@@ -65,7 +65,7 @@ fn sink_files(key: &str, sink: &GrpcSink, problems: &mut Vec<String>) {
 }
 
 fn control_files(control: &config::Control, problems: &mut Vec<String>) {
-    problems.extend(client::Settings::load(control, "").err().map(|error| error.to_string()));
+    problems.extend(control::Settings::load(control, "").err().map(|error| error.to_string()));
     if let Endpoint::Https { host, .. } = &control.endpoint {
         let (key, tls) = ("intel.control.tls", control.tls.clone().unwrap_or_default());
         problems.extend(problem(key, tls::Connector::load(key, &tls, host)));
@@ -73,7 +73,7 @@ fn control_files(control: &config::Control, problems: &mut Vec<String>) {
     // A missing cache directory is created.
     if control.cache.exists() {
         let cache = written("intel.control.cache", Some(&control.cache.join("lock")));
-        let foreign = || Some(format!("intel.control.cache: {}", client::check_cache(&control.cache).err()?));
+        let foreign = || Some(format!("intel.control.cache: {}", control::check_cache(&control.cache).err()?));
         problems.extend(cache.or_else(foreign));
     }
 }

@@ -34,7 +34,6 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service;
 
-use super::store::{PublicationWatch, Store};
 use crate::config::{Address, ServerTls};
 use crate::escape::Escaped;
 use crate::net::grpc::Code;
@@ -43,6 +42,7 @@ use crate::net::tls::{Acceptor, HTTP_2, TlsError};
 use crate::proto::control::FILE_DESCRIPTOR_SET;
 use crate::proto::control::v1::control_server::ControlServer;
 use crate::proto::control::v1::operator_server::OperatorServer;
+use crate::store::{PublicationWatch, Store};
 use crate::task;
 use crate::telemetry;
 use identity::Identity;

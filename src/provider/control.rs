@@ -33,7 +33,7 @@ use crate::intel::manifest::Mode;
 use crate::net::tls::{self, TlsError};
 
 pub use apply::{Apply, Candidate};
-pub use cache::{Cache, CacheError, HighestVersion, RecordError, check as check_cache, is_cache};
+pub use cache::{Cache, CacheError, HighestVersion, RecordError, check as check_cache};
 pub use last_good::{LastGood, LastGoodError, last_good};
 pub use refusal::ManifestRefusal;
 pub use settings::{Settings, SettingsError, Timing, host_name};

@@ -15,10 +15,10 @@ use super::identity::Identity;
 use super::quotas::{Permit, PermitKind, count_reason};
 use super::session::Session;
 use super::{Caller, EXPIRED, ServerState, caller, draining, permit, refused};
-use crate::control::store::{InstanceRecord, StoreError, WRITE_AGAIN};
 use crate::escape::Escaped;
 use crate::net::socket::Connection;
 use crate::proto::control::v1::{SyncRequest, SyncResponse};
+use crate::store::{InstanceRecord, StoreError, WRITE_AGAIN};
 use crate::telemetry::{self, Throttle};
 
 /// The time limit for a node to read the reason that its stream ends.
@@ -116,7 +116,7 @@ impl Stream {
             .node
             .take()
             .ok_or_else(|| Status::invalid_argument("node: missing; name the node in the first request"))?;
-        let stream = crate::control::random();
+        let stream = crate::names::random_id();
         let mut session = Session::open(&caller.identity, caller.address, node, stream, Timestamp::now())?;
         let store = self.shared.store.clone();
         let opened = tokio::task::spawn_blocking(move || {

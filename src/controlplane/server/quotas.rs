@@ -10,8 +10,8 @@ use metrics::counter;
 use tonic::Status;
 
 use super::limits::{Limits, Quota};
-use crate::control::names::Name;
 use crate::intel::manifest::Digest;
+use crate::names::Name;
 use crate::telemetry;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,8 +14,8 @@ use serde::de::IgnoredAny;
 
 use super::files::{self, sync_directory};
 use super::{Store, of_tenant};
-use crate::control::names::Name;
-use crate::control::random;
+use crate::names::Name;
+use crate::names::random_id;
 
 /// The size at which a file is full, in bytes.
 pub const ROTATE_AT: u64 = 64 << 20;
@@ -132,7 +132,7 @@ impl AlertLog {
         if files.len() >= MAX_FILES {
             return Err(self.full());
         }
-        let path = self.directory.join(format!("{}-{:016x}.ndjson", now.strftime("%Y%m%dT%H%M%S%.6fZ"), random()));
+        let path = self.directory.join(format!("{}-{:016x}.ndjson", now.strftime("%Y%m%dT%H%M%S%.6fZ"), random_id()));
         let file = files::private().append(true).create_new(true).open(&path).map_err(failed)?;
         file.try_lock().map_err(|error| failed(error.into()))?;
         if file.metadata().map_err(failed)?.nlink() == 0 {

@@ -21,9 +21,9 @@ use super::settings::Settings;
 use super::slot::{RefusedVersion, Slot};
 use super::status::{SlotStatus, Status};
 use super::verify::{self, VerifiedManifest};
-use crate::control::random;
 use crate::escape::Escaped;
 use crate::intel::manifest::{Mode, Signature, Signed};
+use crate::names::random_id;
 use crate::proto::control::v1::{self as proto, SyncRequest, SyncResponse};
 use crate::telemetry::{self, Throttle};
 
@@ -71,7 +71,7 @@ impl<A: Apply> Session<A> {
         let ((first, longest), (first_retry, longest_retry)) = (settings.timing.back_off, settings.timing.retry);
         let mut session = Session {
             settings: Arc::new(settings),
-            instance: format!("{:016x}{:016x}", random(), random()),
+            instance: format!("{:016x}{:016x}", random_id(), random_id()),
             shared,
             dialer,
             link: Link::Waiting(Box::pin(std::future::ready(()))),

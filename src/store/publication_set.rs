@@ -10,9 +10,9 @@ use metrics::{counter, gauge};
 use super::Store;
 use super::error::StoreError;
 use super::publication::{Labels, Publication, PublicationError};
-use crate::control::names::Name;
 use crate::escape::Escaped;
 use crate::intel::manifest::{Digest, Mode, SegmentRef};
+use crate::names::Name;
 use crate::telemetry;
 
 /// The maximum number of active publications; more are ignored.

@@ -12,9 +12,9 @@ use super::files::{self, Durable};
 use super::instances::InstanceRecord;
 use super::publication::Labels;
 use super::{Store, StoreError, of_tenant};
-use crate::control::names::Name;
 use crate::escape::Escaped;
 use crate::intel::manifest::Mode;
+use crate::names::Name;
 
 /// The maximum interval of writing the record of a connected node.
 pub const WRITE_AGAIN: Duration = Duration::from_secs(30);
@@ -249,7 +249,7 @@ fn seconds_between(earlier: Timestamp, later: Timestamp) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::store::TenantQuotas;
+    use crate::store::TenantQuotas;
 
     fn record(name: &str, heard: i64) -> NodeRecord {
         let heard = Timestamp::from_second(heard).unwrap();
@@ -318,7 +318,7 @@ mod tests {
         write(&small, &b, "n4").unwrap();
         let alerts = [bytes::Bytes::from(vec![b'x'; 2 * bytes as usize])];
         let refused = small.alert_log(Some(&b), &name("n4")).append(&alerts, Timestamp::UNIX_EPOCH);
-        assert!(matches!(refused, Err(crate::control::store::AlertLogError::Tenant(_))), "{refused:?}");
+        assert!(matches!(refused, Err(crate::store::AlertLogError::Tenant(_))), "{refused:?}");
         small.alert_log(Some(&name("c")), &name("n4")).append(&alerts, Timestamp::UNIX_EPOCH).unwrap();
     }
 }

@@ -8,9 +8,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use super::{CacheError, digest_of, files};
+use crate::names::CACHE_MARKER;
 
-/// The name of the file that marks a cache.
-pub(super) const MARKER: &str = "hotlist-cache";
 /// The content of the marker.
 const CONTENT: &[u8] = b"hotlist cache, format 1\n";
 /// The prefix of every marker, up to the format number.
@@ -44,11 +43,6 @@ enum DirectoryKind {
     Unmarked,
 }
 
-/// Returns whether a directory has the marker of a cache.
-pub fn is_cache(directory: &Path) -> bool {
-    directory.join(MARKER).exists()
-}
-
 /// Checks that a directory is a cache or can become one. Reads only.
 ///
 /// # Errors
@@ -68,7 +62,7 @@ pub(super) fn claim(directory: &Path) -> Result<(), CacheError> {
         DirectoryKind::New | DirectoryKind::Unmarked => {
             let next = directory.join(MARKER_NEXT);
             files::write(&next, CONTENT)?;
-            files::rename(&next, &directory.join(MARKER))?;
+            files::rename(&next, &directory.join(CACHE_MARKER))?;
         }
     }
     make(&directory.join(SEGMENTS))
@@ -91,8 +85,8 @@ fn inspect(directory: &Path) -> Result<DirectoryKind, CacheError> {
     if let Some(of_a_store) = OF_A_STORE.into_iter().find(of_a_store) {
         return Err(foreign(of_a_store));
     }
-    if let Some(at) = names.iter().position(|name| name == MARKER) {
-        let path = directory.join(MARKER);
+    if let Some(at) = names.iter().position(|name| name == CACHE_MARKER) {
+        let path = directory.join(CACHE_MARKER);
         let content = files::read(&path, MAX_MARKER).map_err(|cause| CacheError::io(&path, "read", cause))?;
         let content = content.unwrap_or_default();
         if content == CONTENT {
@@ -201,7 +195,7 @@ mod tests {
             assert_eq!(tree(root.path()), before, "{names:?}");
         }
         let root = with(&["hotlist-cache"]);
-        fs::write(root.path().join(MARKER), "hotlist cache, format 23\n").unwrap();
+        fs::write(root.path().join(CACHE_MARKER), "hotlist cache, format 23\n").unwrap();
         assert!(matches!(claim(root.path()), Err(CacheError::Marker(_))), "a marker of another format");
     }
 
@@ -224,7 +218,7 @@ mod tests {
             let root = with(names);
             let before = tree(root.path());
             claim(root.path()).unwrap_or_else(|error| panic!("{names:?}: {error}"));
-            assert!(is_cache(root.path()));
+            assert!(crate::names::is_cache(root.path()));
             let after = tree(root.path());
             assert!(before.iter().filter(|name| !name.ends_with(MARKER_NEXT)).all(|name| after.contains(name)));
             claim(root.path()).unwrap();

@@ -11,11 +11,11 @@ use tonic::{Request, Status, Streaming};
 use super::identity::Identity;
 use super::quotas::{Permit, PermitKind, count_reason};
 use super::{ServerState, caller, draining, permit, refused};
-use crate::control::names::Name;
-use crate::control::store::{AlertLog, AlertLogError};
 use crate::escape::Escaped;
+use crate::names::Name;
 use crate::net::socket::Connection;
 use crate::proto::control::v1::{AlertAck, AlertBatch};
+use crate::store::{AlertLog, AlertLogError};
 use crate::telemetry::{self, Throttle};
 
 /// The maximum number of alerts in a batch.

@@ -10,8 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::files::{self, Durable};
 use super::publication::{Labels, Provenance, Publication, PublicationError};
 use super::{Store, StoreError};
-use crate::control::names::Name;
 use crate::intel::manifest::{Digest, Hasher, Key, Manifest, Mode, Revocation, Rule, SegmentRef, Signed};
+use crate::names::Name;
 
 /// The number of superseded publications that are kept per name and mode.
 pub const KEPT: usize = 16;

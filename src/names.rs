@@ -1,7 +1,12 @@
-//! Names of nodes, tenants and publications, which become parts of paths. Invalid names are refused before any path is
-//! built.
+//! Names that a node and a control plane must agree on: those of nodes, tenants and publications become parts of paths,
+//! so invalid ones are refused before any path is built.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::path::Path;
+
+/// The name of the file that marks the cache directory of a node.
+pub const CACHE_MARKER: &str = "hotlist-cache";
 
 /// The maximum length of a name in bytes, as of a DNS label.
 pub const MAX_NAME: usize = 63;
@@ -40,6 +45,17 @@ impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Returns whether a directory is marked as the cache of a node.
+pub fn is_cache(directory: &Path) -> bool {
+    directory.join(CACHE_MARKER).exists()
+}
+
+/// Returns a random number for names that must be unique.
+pub fn random_id() -> u64 {
+    // The standard library keys each of its hashers from the system's entropy.
+    RandomState::new().build_hasher().finish()
 }
 
 #[cfg(test)]

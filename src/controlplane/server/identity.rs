@@ -11,9 +11,9 @@ use tonic::Status;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
-use super::super::names::Name;
 use super::quotas::{PermitHolder, QuotaOwner, count_reason};
 use crate::intel::manifest::Digest;
+use crate::names::Name;
 use crate::telemetry::{self, Throttle};
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -66,7 +66,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::control::store::{Labels, Store};
+    use crate::store::{Labels, Store};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_000_000 + seconds).unwrap()
@@ -104,7 +104,7 @@ mod tests {
         ) {
             let root = tempfile::tempdir().unwrap();
             let store = Store::open(root.path()).unwrap();
-            let name = crate::control::names::Name::parse("n").unwrap();
+            let name = crate::names::Name::parse("n").unwrap();
             // The times at which each process is heard.
             let (mut begin, mut heard) = (0, Vec::new());
             for (number, (reports, gap, streams)) in lives.iter().enumerate() {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Store, of_tenant};
-use crate::control::names::Name;
+use crate::names::Name;
 
 /// How long a measurement is used.
 const MEASURE_AGAIN: Duration = Duration::from_secs(30);

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::files;
-use crate::control::names::{Name, NameError};
 use crate::intel::manifest::{Digest, MAX_BYTES, MAX_SIGNATURES, Manifest, ManifestError, Mode, Signature, Signed};
+use crate::names::{Name, NameError};
 
 /// The maximum number of labels of a node or a publication.
 pub const MAX_LABELS: usize = 32;

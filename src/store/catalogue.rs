@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::publication::Publication;
 use super::publish::{list, parse_kept};
 use super::{Store, StoreError};
-use crate::control::names::Name;
 use crate::intel::manifest::Mode;
+use crate::names::Name;
 
 /// A version that the store keeps.
 #[derive(Clone, Debug)]

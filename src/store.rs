@@ -41,9 +41,8 @@ pub use remove::{AlertDisposal, RemoveError};
 pub use rollout::{NodeProgress, Rollout};
 pub use watch::PublicationWatch;
 
-use super::client::is_cache;
-use super::names::Name;
 use crate::intel::manifest::Digest;
+use crate::names::{Name, is_cache};
 
 /// The directory of nodes without a tenant; not a valid [`Name`].
 const NO_TENANT: &str = "_";

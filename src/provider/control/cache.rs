@@ -33,7 +33,7 @@ use crate::escape::Escaped;
 use crate::intel::manifest::{Digest, Manifest, Mode, Signed};
 use crate::telemetry;
 
-pub use directory::{check, is_cache};
+pub use directory::check;
 pub(super) use part::PartialSegment;
 pub use records::{HighestVersion, RecordError};
 

@@ -87,8 +87,8 @@ mod tests {
 
     use super::*;
     use crate::config::Endpoint;
-    use crate::control::client::Timing;
     use crate::intel::manifest::{Key, Signature};
+    use crate::provider::control::Timing;
 
     fn settings(trusted: &[&Key]) -> Settings {
         Settings {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::{Store, StoreError, of_tenant};
-use crate::control::names::Name;
+use crate::names::Name;
 
 /// What happens to the alerts of a removed node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +137,7 @@ fn remove_alerts(name: &Name, path: &Path) -> Result<(), RemoveError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::store::{Labels, NodeRecord};
+    use crate::store::{Labels, NodeRecord};
 
     fn name(text: &str) -> Name {
         Name::parse(text).unwrap()

@@ -9,13 +9,13 @@ use tonic::Status;
 
 use super::identity::Identity;
 use super::slot::{Content, DesiredContent, EMPTY, Slot, SlotAnswer};
-use crate::control::names::Name;
-use crate::control::store::{
+use crate::intel::manifest::Mode;
+use crate::names::Name;
+use crate::proto::control::v1 as proto;
+use crate::store::{
     InstanceRecord, Labels, NodeRecord, PublicationSet, SlotRecord, StatisticsRecord, Store, StoreError, TENANT,
     check_labels,
 };
-use crate::intel::manifest::Mode;
-use crate::proto::control::v1 as proto;
 use crate::telemetry::{self, Throttle};
 
 /// The maximum length of a stored refusal, in characters.

@@ -9,16 +9,16 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::quotas::PermitKind;
 use super::{ControlService, ServerState, alerts, caller, fetch, permit, refused, sync};
-use crate::control::names::{Name, NameError};
-use crate::control::store::{AlertDisposal, NodeRecord, PublicationSet, RemoveError, SlotRecord};
 use crate::escape::Escaped;
 use crate::intel::manifest::Mode;
+use crate::names::{Name, NameError};
 use crate::proto::control::v1::control_server::Control;
 use crate::proto::control::v1::operator_server::Operator;
 use crate::proto::control::v1::{
     AlertBatch, Canary, Error, FetchSegmentRequest, Instance, ListNodesRequest, ListNodesResponse, Node, NodeStatus,
     RemoveNodeRequest, RemoveNodeResponse, Slot, SlotStatus, Statistics, SyncRequest, SyncResponse,
 };
+use crate::store::{AlertDisposal, NodeRecord, PublicationSet, RemoveError, SlotRecord};
 use crate::telemetry::{self, Throttle};
 
 #[tonic::async_trait]

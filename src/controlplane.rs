@@ -1,0 +1,8 @@
+//! The control plane: distributes indicators to sidecars, and collects their status.
+//!
+//! [`server`] answers nodes and operators from a [`store`](crate::store) and keeps no other state, so that several
+//! processes can serve one store. [`operator`] lists and removes the nodes of a control plane. The sidecar's side is
+//! [`provider::control`](crate::provider::control). docs/control.md is the reference.
+
+pub mod operator;
+pub mod server;
