@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hotlist::intel::indicator::{Context, Feed, Indicator, NameScope, Target, Term, TermValue};
+use hotlist::intel::keys::{KeyHasher, KeySpace};
 use hotlist::intel::prefilter::Prefilter;
 use hotlist::intel::segment::{HashKey, SegmentBuilder, TableId};
-use hotlist::intel::space::{KeyHasher, Space};
 
 /// Look-ups in one pass.
 const PROBES: usize = 1 << 20;
@@ -99,7 +99,7 @@ fn measure(keys: usize, passes: usize) -> Row {
     let mut fast = fastbloom::BloomFilter::with_false_pos(0.001).expected_items(keys);
     for number in 0..keys {
         let key = key('a', number);
-        let hash = hasher.hash(Space::Domain, key.as_bytes());
+        let hash = hasher.hash(KeySpace::Domain, key.as_bytes());
         prefilter.insert(hash);
         exact.add(&indicator(&key, &context)).expect("room for the keys");
         classic.set(key.as_bytes());
@@ -113,7 +113,7 @@ fn measure(keys: usize, passes: usize) -> Row {
     for _ in 0..passes {
         best[0] = best[0].min(time(
             &probes,
-            |probe| prefilter.contains(hasher.hash(Space::Domain, probe.as_bytes())),
+            |probe| prefilter.contains(hasher.hash(KeySpace::Domain, probe.as_bytes())),
             &mut passed,
         ));
         best[1] = best[1].min(time(&probes, |probe| set.contains(probe), &mut 0));
@@ -121,7 +121,7 @@ fn measure(keys: usize, passes: usize) -> Row {
             &probes,
             |probe| {
                 let mut is_there = false;
-                exact.find(TableId::Space(Space::Domain), probe.as_bytes(), |_| is_there = true);
+                exact.find(TableId::Space(KeySpace::Domain), probe.as_bytes(), |_| is_there = true);
                 is_there
             },
             &mut 0,

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use hotlist::fields::FieldTable;
-use hotlist::intel::segment::{Segment, SegmentFeed, key_of};
+use hotlist::intel::keys::{IndicatorOptions, indicator_keys};
+use hotlist::intel::segment::{Segment, SegmentFeed};
 use hotlist::intel::snapshot::{Feed, MatchOptions, Snapshot, SnapshotBuilder};
 use hotlist::intel::term;
 use hotlist::observable::Kind;
@@ -249,7 +250,7 @@ fn ask(snapshot: &Snapshot, kind: Kind, values: &[String]) -> Result<(usize, f64
     let mut keys = Vec::with_capacity(values.len());
     for value in values {
         let value = term::value(kind, value).context("a value")?;
-        key_of(&value, |table, key| keys.push((table, key.to_vec())));
+        indicator_keys(&value, IndicatorOptions::default(), |table, key| keys.push((table, key.to_vec())));
     }
     if keys.is_empty() {
         return Ok((0, f64::NAN));

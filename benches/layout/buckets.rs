@@ -1,6 +1,6 @@
 //! Records in the order of a keyed hash, and a directory that says where each bucket of about `PER` of them starts.
 
-use hotlist::intel::space::{KeyHasher, Space};
+use hotlist::intel::keys::{KeyHasher, KeySpace};
 
 use crate::keys::Keys;
 use crate::layout::{Layout, View, hasher, head, length, nth, place, put, put_head, put_length, word};
@@ -11,7 +11,7 @@ pub struct Buckets<'a, const PER: usize> {
     directory: &'a [u8],
     records: &'a [u8],
     hasher: KeyHasher,
-    space: Space,
+    space: KeySpace,
 }
 
 impl<const PER: usize> Buckets<'_, PER> {
@@ -67,7 +67,7 @@ impl<const PER: usize> Layout for Buckets<'_, PER> {
         out
     }
 
-    fn open(bytes: &[u8], space: Space) -> Option<Self::View<'_>> {
+    fn open(bytes: &[u8], space: KeySpace) -> Option<Self::View<'_>> {
         let (count, width) = head(bytes)?;
         let buckets = Self::count(count);
         let (directory, records) = bytes.get(8..)?.split_at_checked((buckets + 1) * 4)?;

@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use hotlist::intel::space::Space;
+use hotlist::intel::keys::KeySpace;
 
 use crate::keys::Keys;
 use crate::layout::{Layout, View, head, length, nth, put, put_head, put_length, word};
@@ -17,7 +17,7 @@ pub struct Fronts<'a> {
     blocks: usize,
     index: &'a [u8],
     records: &'a [u8],
-    space: Space,
+    space: KeySpace,
 }
 
 /// One record: how many bytes of the key before it keeps, what it adds, its payload, where the next one starts.
@@ -53,8 +53,8 @@ impl Fronts<'_> {
 }
 
 /// The key as it is sorted: labels of a domain from the right.
-fn turned<'k>(key: &'k [u8], space: Space, scratch: &'k mut Vec<u8>) -> &'k [u8] {
-    if space != Space::Domain {
+fn turned<'k>(key: &'k [u8], space: KeySpace, scratch: &'k mut Vec<u8>) -> &'k [u8] {
+    if space != KeySpace::Domain {
         return key;
     }
     scratch.clear();
@@ -111,7 +111,7 @@ impl Layout for Fronts<'_> {
         out
     }
 
-    fn open(bytes: &[u8], space: Space) -> Option<Self::View<'_>> {
+    fn open(bytes: &[u8], space: KeySpace) -> Option<Self::View<'_>> {
         let (count, width) = head(bytes)?;
         let blocks = count.div_ceil(BLOCK);
         let (index, records) = bytes.get(8..)?.split_at_checked(blocks * 4)?;
@@ -134,7 +134,7 @@ impl Layout for Fronts<'_> {
 impl View for Fronts<'_> {
     #[inline]
     fn get(&self, key: &[u8]) -> Option<u32> {
-        let mut scratch = Vec::with_capacity(if self.space == Space::Domain { key.len() + 1 } else { 0 });
+        let mut scratch = Vec::with_capacity(if self.space == KeySpace::Domain { key.len() + 1 } else { 0 });
         let key = turned(key, self.space, &mut scratch);
         let (mut low, mut high) = (0, self.blocks);
         while low < high {

@@ -6,14 +6,14 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
-use hotlist::intel::space::{KeyHasher, Space};
+use hotlist::intel::keys::{KeyHasher, KeySpace};
 
 /// Distinct keys in no particular order, as feeds come; the number of a key is its payload.
 #[derive(Default)]
 pub struct Keys {
     pub name: String,
     /// Takes part in the hash, as everywhere.
-    pub space: Option<Space>,
+    pub space: Option<KeySpace>,
     /// Bytes of each key where all have the same.
     pub width: Option<usize>,
     arena: Vec<u8>,
@@ -29,8 +29,8 @@ impl Keys {
         self.arena.len()
     }
 
-    pub fn space(&self) -> Space {
-        self.space.unwrap_or(Space::Text)
+    pub fn space(&self) -> KeySpace {
+        self.space.unwrap_or(KeySpace::Text)
     }
 
     pub fn key(&self, number: usize) -> &[u8] {
@@ -96,12 +96,12 @@ fn domain(random: &mut Random, out: &mut Vec<u8>) {
 
 /// So many generated domains.
 pub fn generated(count: usize) -> Keys {
-    let mut keys = Keys { name: "generated".to_owned(), space: Some(Space::Domain), ..Keys::default() };
+    let mut keys = Keys { name: "generated".to_owned(), space: Some(KeySpace::Domain), ..Keys::default() };
     let hasher = KeyHasher::new(1);
     let (mut seen, mut random, mut key) = (HashSet::with_capacity(count), Random(7), Vec::new());
     while keys.len() < count {
         domain(&mut random, &mut key);
-        if seen.insert(hasher.hash(Space::Domain, &key)) {
+        if seen.insert(hasher.hash(KeySpace::Domain, &key)) {
             keys.push(&key);
         }
     }
@@ -112,18 +112,18 @@ pub fn generated(count: usize) -> Keys {
 type Form = fn(&str) -> Option<Vec<u8>>;
 
 /// How the lines of a sample file are keys.
-fn form(name: &str) -> (Space, Form) {
+fn form(name: &str) -> (KeySpace, Form) {
     let plain: Form = |line| Some(line.as_bytes().to_vec());
     match name {
-        "ipv4" | "cidr4" => (Space::Ipv4, address),
-        "ipv6" | "cidr6" => (Space::Ipv6, address),
-        "md5" => (Space::Md5, digest),
-        "sha1" => (Space::Sha1, digest),
-        "sha256" => (Space::Sha256, digest),
-        "sha512" => (Space::Sha512, digest),
-        "email" => (Space::Email, plain),
-        "domain" => (Space::Domain, plain),
-        _ => (Space::Url, plain),
+        "ipv4" | "cidr4" => (KeySpace::Ipv4, address),
+        "ipv6" | "cidr6" => (KeySpace::Ipv6, address),
+        "md5" => (KeySpace::Md5, digest),
+        "sha1" => (KeySpace::Sha1, digest),
+        "sha256" => (KeySpace::Sha256, digest),
+        "sha512" => (KeySpace::Sha512, digest),
+        "email" => (KeySpace::Email, plain),
+        "domain" => (KeySpace::Domain, plain),
+        _ => (KeySpace::Url, plain),
     }
 }
 

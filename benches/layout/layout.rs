@@ -1,6 +1,6 @@
 //! What every candidate does: one flat buffer from keys, a check of all of it, look-ups and a walk.
 
-use hotlist::intel::space::{KeyHasher, Space};
+use hotlist::intel::keys::{KeyHasher, KeySpace};
 
 use crate::keys::Keys;
 
@@ -12,7 +12,7 @@ pub trait Layout {
     fn build(keys: &Keys) -> Vec<u8>;
     /// Reads the buffer's head and walks all of it once: whatever `get` will follow leads inside the buffer, and what
     /// is sorted is so. `None` when not.
-    fn open(bytes: &[u8], space: Space) -> Option<Self::View<'_>>;
+    fn open(bytes: &[u8], space: KeySpace) -> Option<Self::View<'_>>;
 }
 
 /// An opened buffer.

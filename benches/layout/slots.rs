@@ -1,7 +1,7 @@
 //! A hash table with open addressing, four slots in five taken, over an arena of keys with offsets. The bits of a slot
 //! that the number of a key leaves free hold bits of its hash, so that few other keys are compared.
 
-use hotlist::intel::space::{KeyHasher, Space};
+use hotlist::intel::keys::{KeyHasher, KeySpace};
 
 use crate::keys::Keys;
 use crate::layout::{Layout, View, hasher, head, nth, place, put, put_head, word};
@@ -15,7 +15,7 @@ pub struct Slots<'a> {
     payloads: &'a [u8],
     arena: &'a [u8],
     hasher: KeyHasher,
-    space: Space,
+    space: KeySpace,
 }
 
 fn size(count: usize) -> usize {
@@ -69,7 +69,7 @@ impl Layout for Slots<'_> {
         out
     }
 
-    fn open(bytes: &[u8], space: Space) -> Option<Self::View<'_>> {
+    fn open(bytes: &[u8], space: KeySpace) -> Option<Self::View<'_>> {
         let (count, width) = head(bytes)?;
         let size = size(count);
         let (slots, rest) = bytes.get(8..)?.split_at_checked(size * 4)?;

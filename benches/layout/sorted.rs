@@ -1,6 +1,6 @@
 //! Keys of one width, sorted, with a directory over their first bits (up to sixteen) and a binary search below it.
 
-use hotlist::intel::space::Space;
+use hotlist::intel::keys::KeySpace;
 
 use crate::keys::Keys;
 use crate::layout::{Layout, View, head, nth, put, put_head, word};
@@ -60,7 +60,7 @@ impl Layout for Sorted<'_> {
         out
     }
 
-    fn open(bytes: &[u8], _: Space) -> Option<Self::View<'_>> {
+    fn open(bytes: &[u8], _: KeySpace) -> Option<Self::View<'_>> {
         let (count, width) = head(bytes)?;
         let bits = bits(count);
         let (directory, records) = bytes.get(8..)?.split_at_checked(((1 << bits) + 1) * 4)?;

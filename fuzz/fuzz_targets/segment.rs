@@ -9,7 +9,7 @@ use hotlist::encoding::TagInto;
 use hotlist::fields::FieldTable;
 use hotlist::intel::segment::{Digest, HashKey, Numbering, Segment, SegmentBuilder, SegmentError, TableId, withdrawn};
 use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
-use hotlist::intel::space::Space;
+use hotlist::intel::keys::KeySpace;
 use hotlist::matcher::Matcher;
 use hotlist_fuzz::TABLE;
 
@@ -75,7 +75,7 @@ fn ask_everything(segment: &Segment) {
             assert!(is_found, "a key that is there is found");
         }
     }
-    for space in Space::ALL {
+    for space in KeySpace::ALL {
         segment.find(TableId::Space(space), b"evil.example", |posting| postings.push(posting));
     }
     for number in postings.iter().map(|posting| posting.indicator).chain([0, segment.len(), u32::MAX]) {

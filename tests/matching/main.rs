@@ -20,6 +20,8 @@ mod hidden;
 #[cfg(test)]
 mod inbound;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod meant;
 #[cfg(test)]
 mod naive;

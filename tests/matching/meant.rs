@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hotlist::fields::FieldTable;
 use hotlist::intel::indicator::{Comparison, Indicator, TermValue};
-use hotlist::intel::plan::Reading;
+use hotlist::intel::keys::KeyPlan;
 use hotlist::intel::snapshot::{Feed, MatchOptions};
 use hotlist::intel::term;
 use hotlist::observable::Kind;
@@ -101,8 +101,8 @@ impl Meant {
 }
 
 /// Whether values of a kind may stand at a field.
-fn may_hold(reading: Reading, kind: Kind, url_hosts: bool) -> bool {
-    use Reading::{Auto, Email, EmailOrHost, EmailOrText, Hash, Host, Ip, Url, User, UserDomain};
+fn may_hold(reading: KeyPlan, kind: Kind, url_hosts: bool) -> bool {
+    use KeyPlan::{Auto, Email, EmailOrHost, EmailOrText, Hash, Host, Ip, Url, User, UserDomain};
     match kind {
         Kind::Ip => matches!(reading, Ip | Host | EmailOrHost | Auto) || (reading == Url && url_hosts),
         Kind::Domain => {
@@ -131,12 +131,12 @@ fn said(comparing: &Comparing, case: &Case, feed: &Feed, table: &FieldTable) -> 
     for (name, written) in &case.event {
         let field = table.get(table.id(name).unwrap());
         let here = match OF_KIND.contains(&comparing.path) {
-            true => may_hold(Reading::of(field), comparing.kind, case.options.url_hosts),
+            true => may_hold(KeyPlan::of_field(field), comparing.kind, case.options.url_hosts),
             false => field.stix_paths.iter().any(|path| **path == *comparing.path),
         };
         if here {
             let raw = written.as_str().map_or_else(|| written.to_string(), str::to_owned);
-            let forms = forms(Reading::of(field), raw.as_bytes(), case.options);
+            let forms = forms(KeyPlan::of_field(field), raw.as_bytes(), case.options);
             let is_it = forms.iter().any(|form| same(&value, form, case.options, feed));
             said = Some(is_it || said == Some(true));
         }

@@ -10,7 +10,7 @@ use hotlist::detect::Detector;
 use hotlist::encoding::otlp::request_of;
 use hotlist::fields::FieldTable;
 use hotlist::intel::indicator::{NameScope, Target, TermValue};
-use hotlist::intel::plan::Reading;
+use hotlist::intel::keys::KeyPlan;
 use hotlist::intel::snapshot::{Feed, MatchOptions};
 use hotlist::matcher::{Hit, Matcher};
 use hotlist::observable::ip::Separators;
@@ -106,14 +106,14 @@ fn users(raw: &[u8], accounts: bool, principals: bool) -> Vec<Form> {
 }
 
 /// Everything that a value at a field of this reading is (design: the field says where to begin, the value decides).
-pub fn forms(reading: Reading, raw: &[u8], options: MatchOptions) -> Vec<Form> {
+pub fn forms(reading: KeyPlan, raw: &[u8], options: MatchOptions) -> Vec<Form> {
     let url_hosts = options.url_hosts;
     let mut scratch = Vec::new();
     let plain = |text: Option<&[u8]>| text.map(|text| Form::Text(string(text))).into_iter().collect::<Vec<_>>();
     match reading {
-        Reading::Ip => addresses(raw, Separators::CommasAndBlanks),
-        Reading::Host => host(raw),
-        Reading::Url => match url::event_url(raw) {
+        KeyPlan::Ip => addresses(raw, Separators::CommasAndBlanks),
+        KeyPlan::Host => host(raw),
+        KeyPlan::Url => match url::event_url(raw) {
             Some(url) => {
                 let inner = url.host().as_bytes();
                 let host = plain_host(inner).unwrap_or_else(|| Vec::from_iter(below(inner)));
@@ -122,28 +122,28 @@ pub fn forms(reading: Reading, raw: &[u8], options: MatchOptions) -> Vec<Form> {
             None if url_hosts && !url::is_reference(raw) => inside(raw),
             None => Vec::new(),
         },
-        Reading::Hash => {
+        KeyPlan::Hash => {
             let mut found = Vec::new();
             hash::event_hashes(raw, &mut scratch, &mut |kind, hex| found.push(Form::Hash(kind, string(hex))));
             found
         }
-        Reading::Email => emails(raw),
-        Reading::EmailOrHost | Reading::Auto => emails(raw).into_iter().chain(host(raw)).collect(),
-        Reading::User => users(raw, true, options.user_principals).into_iter().chain(emails(raw)).collect(),
-        Reading::UserDomain => {
+        KeyPlan::Email => emails(raw),
+        KeyPlan::EmailOrHost | KeyPlan::Auto => emails(raw).into_iter().chain(host(raw)).collect(),
+        KeyPlan::User => users(raw, true, options.user_principals).into_iter().chain(emails(raw)).collect(),
+        KeyPlan::UserDomain => {
             let name = domain::canonical(raw, &mut scratch).map(|name| Form::Domain(string(name)));
             users(raw, false, false).into_iter().chain(name.or_else(|| below(raw))).collect()
         }
-        Reading::EmailOrText => emails(raw).into_iter().chain(plain(text::canonical(raw))).collect(),
-        Reading::Text => plain(text::canonical(raw)),
-        Reading::HttpVersion => plain(text::canonical(raw).map(text::http_version)),
-        Reading::Name | Reading::DnsType => {
-            let kind = if reading == Reading::Name { Kind::Name } else { Kind::DnsType };
+        KeyPlan::EmailOrText => emails(raw).into_iter().chain(plain(text::canonical(raw))).collect(),
+        KeyPlan::Text => plain(text::canonical(raw)),
+        KeyPlan::HttpVersion => plain(text::canonical(raw).map(text::http_version)),
+        KeyPlan::Name | KeyPlan::DnsType => {
+            let kind = if reading == KeyPlan::Name { Kind::Name } else { Kind::DnsType };
             text::name(raw, &mut scratch).map(|name| Form::Name(kind, string(name))).into_iter().collect()
         }
-        Reading::Path => path::canonical(raw, &mut scratch).map(|path| Form::Path(string(path))).into_iter().collect(),
-        Reading::Number => number::parse(raw).map(Form::Number).into_iter().collect(),
-        Reading::Time => time::parse(raw).map(Form::Time).into_iter().collect(),
+        KeyPlan::Path => path::canonical(raw, &mut scratch).map(|path| Form::Path(string(path))).into_iter().collect(),
+        KeyPlan::Number => number::parse(raw).map(Form::Number).into_iter().collect(),
+        KeyPlan::Time => time::parse(raw).map(Form::Time).into_iter().collect(),
     }
 }
 
@@ -195,7 +195,7 @@ fn slowly(case: &Case, table: &FieldTable) -> Found {
         // A number is told as a number, not as its digits: `443.0` is 443.
         let number = || value.as_i64().map_or_else(|| value.as_f64().unwrap().to_string(), |number| number.to_string());
         let raw = value.as_str().map_or_else(number, str::to_owned);
-        let forms = forms(Reading::of(field), raw.as_bytes(), case.options);
+        let forms = forms(KeyPlan::of_field(field), raw.as_bytes(), case.options);
         let indicators = case.feeds.iter().flat_map(|(feed, indicators)| indicators.iter().map(move |i| (feed, i)));
         for (number, (feed, indicator)) in indicators.enumerate() {
             for term in &indicator.terms {
@@ -265,8 +265,8 @@ fn compare(cases: u32, fields: &'static [&'static str]) -> BTreeMap<String, usiz
 fn the_matcher_finds_what_comparing_everything_finds() {
     let table = table();
     let readings: BTreeSet<String> =
-        FIELDS.iter().map(|name| format!("{:?}", Reading::of(table.get(table.id(name).unwrap())))).collect();
-    let all: BTreeSet<String> = table.iter().map(|(_, field)| format!("{:?}", Reading::of(field))).collect();
+        FIELDS.iter().map(|name| format!("{:?}", KeyPlan::of_field(table.get(table.id(name).unwrap())))).collect();
+    let all: BTreeSet<String> = table.iter().map(|(_, field)| format!("{:?}", KeyPlan::of_field(field))).collect();
     assert_eq!(readings, all, "the fields here cover every reading");
     let found = compare(1_500, &FIELDS);
     let dull: Vec<_> = FIELDS.iter().filter(|field| !found.contains_key(**field)).collect();

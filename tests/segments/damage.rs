@@ -6,9 +6,9 @@ use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::TagInto;
 use hotlist::fields::FieldTable;
 use hotlist::intel::indicator::{Feed, Indicator};
+use hotlist::intel::keys::KeySpace;
 use hotlist::intel::segment::{Digest, HashKey, Numbering, Segment, SegmentBuilder, SegmentError, TableId, withdrawn};
 use hotlist::intel::snapshot::{MatchOptions, SnapshotBuilder};
-use hotlist::intel::space::Space;
 use hotlist::matcher::Matcher;
 use hotlist::observable::Kind;
 use proptest::prelude::*;
@@ -30,7 +30,7 @@ fn ask_everything(segment: &Segment) {
         });
         keys.iter().for_each(|key| segment.find(table.id(), key, |posting| postings.push(posting)));
     }
-    for space in Space::ALL {
+    for space in KeySpace::ALL {
         segment.find(TableId::Space(space), b"evil.example", |posting| postings.push(posting));
     }
     for number in postings.iter().map(|posting| posting.indicator).chain([0, segment.len(), u32::MAX]) {

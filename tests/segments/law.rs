@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use hotlist::intel::indicator::{Feed, Stored};
+use hotlist::intel::keys::KeySpace;
 use hotlist::intel::segment::{self, Digest, HashKey, Numbering, Segment, SegmentBuilder, TableId};
-use hotlist::intel::space::Space;
 use hotlist::observable::Kind;
 
 use crate::{every_kind, file, indicator, small};
 
-fn stored(segment: &Segment, space: Space, key: &[u8]) -> Vec<Stored> {
+fn stored(segment: &Segment, space: KeySpace, key: &[u8]) -> Vec<Stored> {
     let mut found = Vec::new();
     segment.find(TableId::Space(space), key, |posting| found.push(segment.indicator(posting.indicator)));
     found
@@ -31,19 +31,19 @@ fn everything_that_an_indicator_has_comes_back() {
     assert_eq!(opened.resident_bytes(), bytes.len(), "a small file is copied");
     for segment in [opened, Segment::from_bytes(bytes, None).unwrap()] {
         assert_eq!((segment.len() as usize, segment.digest()), (every_kind().len(), digest));
-        let [full] = &stored(&segment, Space::Url, b"evil.example/a?b")[..] else { panic!("one") };
+        let [full] = &stored(&segment, KeySpace::Url, b"evil.example/a?b")[..] else { panic!("one") };
         let expected = every_kind().into_iter().find(|indicator| indicator.id.is_some()).unwrap();
         assert_eq!(full.id, expected.id);
         assert_eq!(full.context, expected.context);
         assert_eq!((full.valid_from, full.valid_until), (expected.valid_from, expected.valid_until));
         assert_eq!((full.revoked, full.port, full.feed), (true, Some(443), 0));
-        let [plain] = &stored(&segment, Space::Sha256, "2c".repeat(32).as_bytes())[..] else { panic!("one") };
+        let [plain] = &stored(&segment, KeySpace::Sha256, "2c".repeat(32).as_bytes())[..] else { panic!("one") };
         assert_eq!(*plain, Stored { context: plain.context.clone(), ..Stored::default() });
         assert_eq!(*plain.context, hotlist::intel::indicator::Context::default());
-        assert!(stored(&segment, Space::Sha256, "2d".repeat(32).as_bytes()).is_empty());
-        assert!(stored(&segment, Space::Sha256, b"2c2c").is_empty(), "no digest");
-        assert_eq!(stored(&segment, Space::DomainSuffix, b"worse.example").len(), 1);
-        assert!(stored(&segment, Space::DomainSuffix, b"evil.example").is_empty());
+        assert!(stored(&segment, KeySpace::Sha256, "2d".repeat(32).as_bytes()).is_empty());
+        assert!(stored(&segment, KeySpace::Sha256, b"2c2c").is_empty(), "no digest");
+        assert_eq!(stored(&segment, KeySpace::DomainSuffix, b"worse.example").len(), 1);
+        assert!(stored(&segment, KeySpace::DomainSuffix, b"evil.example").is_empty());
         let mut network = 0;
         segment.find(TableId::Networks4(25), &[198, 51, 100, 0], |_| network += 1);
         assert_eq!(network, 1);
@@ -68,11 +68,11 @@ fn a_small_segment_answers_whatever_happens_to_its_file() {
     for content in [&b""[..], &bytes[..bytes.len() / 2], &vec![0xff; bytes.len()]] {
         rewrite(content);
         assert!(opened.as_bytes() == bytes);
-        assert_eq!(stored(&opened, Space::DomainSuffix, b"worse.example").len(), 1);
+        assert_eq!(stored(&opened, KeySpace::DomainSuffix, b"worse.example").len(), 1);
         assert!(Segment::open(&path, Some(digest)).is_err(), "{} bytes", content.len());
     }
     std::fs::remove_file(&path).unwrap();
-    assert_eq!(stored(&opened, Space::Url, b"evil.example/a?b").len(), 1);
+    assert_eq!(stored(&opened, KeySpace::Url, b"evil.example/a?b").len(), 1);
 }
 
 /// Guarantee: a file on either side of the bound is copied or mapped, and answers alike.
@@ -94,7 +94,7 @@ fn a_large_segment_is_mapped() {
     for (bytes, resident) in [(&small, small.len()), (&large, 0)] {
         let opened = open(bytes);
         assert_eq!(opened.resident_bytes(), resident);
-        assert_eq!(stored(&opened, Space::Domain, b"evil.example").len(), 1);
+        assert_eq!(stored(&opened, KeySpace::Domain, b"evil.example").len(), 1);
     }
 }
 
@@ -125,14 +125,14 @@ fn a_key_leads_to_all_of_its_indicators_and_to_each_once() {
         None,
     )
     .unwrap();
-    let found = stored(&segment, Space::Domain, b"evil.example");
+    let found = stored(&segment, KeySpace::Domain, b"evil.example");
     assert_eq!(found.len(), 51);
     assert!(found.iter().all(|stored| stored.feed == 0));
     for number in 0..500 {
-        let found = stored(&segment, Space::Domain, format!("h{number}.example").as_bytes());
+        let found = stored(&segment, KeySpace::Domain, format!("h{number}.example").as_bytes());
         assert_eq!(found.iter().map(|stored| stored.feed).collect::<Vec<_>>(), [1]);
     }
-    assert!(stored(&segment, Space::Domain, b"h500.example").is_empty());
+    assert!(stored(&segment, KeySpace::Domain, b"h500.example").is_empty());
 }
 
 /// Taking everything over, feeds apart or joined, gives a segment that answers alike; what is not kept is not there.
@@ -157,7 +157,7 @@ fn what_is_taken_over_is_found_and_what_is_not_kept_is_not() {
     assert_eq!(joined.feeds()[0].values.iter().sum::<u32>(), first.feeds()[0].values.iter().sum::<u32>() + 2);
     for segment in [&apart, &joined] {
         assert_eq!(segment.tombstones(), []);
-        let found = stored(segment, Space::Domain, b"evil.example");
+        let found = stored(segment, KeySpace::Domain, b"evil.example");
         assert_eq!(found.len(), 3);
         for old in [&first, &second] {
             for table in old.tables() {
@@ -191,6 +191,6 @@ fn what_is_taken_over_is_found_and_what_is_not_kept_is_not() {
     assert_eq!(gone.feed, 0);
     let fewer = take(Numbering::Joined, &|number| number != 4);
     assert_eq!(names(&fewer)[0], ("f".to_owned(), all + 1));
-    assert_eq!(stored(&fewer, Space::Domain, b"evil.example").len(), 2);
+    assert_eq!(stored(&fewer, KeySpace::Domain, b"evil.example").len(), 2);
     assert_eq!(fewer.feeds()[0].values[Kind::Domain as usize], joined.feeds()[0].values[Kind::Domain as usize] - 1);
 }

@@ -25,7 +25,7 @@ use crate::enrich::{Enricher, Enrichments};
 use crate::fields::PathTrie;
 use crate::intel::allowlist::Listing;
 use crate::intel::snapshot::Snapshot;
-use crate::matcher::{Hit, Judge, Matcher, Sieve, Trace};
+use crate::matcher::{Hit, Matcher, PatternEvaluator, Sieve, Trace};
 use crate::policy::{Dropped, EventFacts, Policy, Suppression};
 use crate::work::{Stop, Work};
 
@@ -449,7 +449,7 @@ impl Detector {
 
     /// Takes out the findings of composite patterns that the record does not fulfil.
     fn take_unfulfilled<P: Protocol>(&self, record: &[u8], found: &mut Vec<Hit>, exceeded: &mut Exceeded) -> Vec<Hit> {
-        let Some(mut judge) = Judge::of(&self.snapshot, found) else { return Vec::new() };
+        let Some(mut judge) = PatternEvaluator::of(&self.snapshot, found) else { return Vec::new() };
         // What cannot be walked to its end at every field is judged by what stands before the fault.
         let _ = P::walk(record, self.snapshot.every_field(), &mut judge);
         exceeded.insert(Budget::RecordFindings, judge.is_truncated());

@@ -3,13 +3,12 @@
 pub mod allowlist;
 pub mod guard;
 pub mod indicator;
+pub mod keys;
 pub mod manifest;
 pub mod network;
 pub mod pattern;
-pub mod plan;
 pub mod posting;
 pub mod prefilter;
 pub mod segment;
 pub mod snapshot;
-pub mod space;
 pub mod term;

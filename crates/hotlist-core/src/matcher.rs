@@ -1,19 +1,17 @@
 //! Values of an event against a snapshot: prefilter, then exact sets, then candidates for policy.
 //!
-//! A [`Matcher`] is the [`Visitor`] that a walker feeds. It reads each value as the field's
-//! [`Reading`] says, brings it into canonical form and looks the forms up. Nothing is
+//! A [`Matcher`] is the [`Visitor`] that a walker feeds. It looks up each key of a value ([`visit_keys`]). Nothing is
 //! allocated for a value that does not hit. Live matching, `scan` and `explain` share it; `explain` listens through
 //! [`Trace`].
 
 mod findings;
-mod judge;
 mod malformed;
-mod read;
+mod pattern_evaluator;
 mod sieve;
 
 pub use findings::{Hit, MAX_SHOWN, RECORD_FINDINGS, rank};
-pub use judge::Judge;
 pub use malformed::MalformedValues;
+pub use pattern_evaluator::PatternEvaluator;
 pub use sieve::Sieve;
 
 use std::net::IpAddr;
@@ -23,15 +21,12 @@ use ipnet::IpNet;
 use crate::encoding::{Value, Visitor};
 use crate::fields::FieldId;
 use crate::intel::indicator::Comparison;
-use crate::intel::plan::Reading;
+use crate::intel::keys::{KeyPlan, KeySpace, KeyVisitor, TableId, schemes_agree, show_key, url_prefixes, visit_keys};
 use crate::intel::posting::Posting;
-use crate::intel::segment::TableId;
 use crate::intel::snapshot::{RangeValue, Snapshot};
-use crate::intel::space::Space;
 use crate::observable::url::CanonicalUrl;
 use crate::observable::{Kind, Malformed};
 use findings::{Finding, Findings};
-use read::{Forms, read};
 
 /// What became of one look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,9 +44,9 @@ pub enum Outcome {
 /// Listens to a matcher; `explain` prints what it hears.
 pub trait Trace {
     /// A value is about to be read.
-    fn value(&mut self, _field: FieldId, _value: Value<'_>, _reading: Reading) {}
+    fn value(&mut self, _field: FieldId, _value: Value<'_>, _reading: KeyPlan) {}
     /// A form of it was looked up.
-    fn looked_up(&mut self, _space: Space, _key: &[u8], _outcome: Outcome) {}
+    fn looked_up(&mut self, _space: KeySpace, _key: &[u8], _outcome: Outcome) {}
     /// Covering networks were looked up.
     fn networks(&mut self, _address: IpAddr, _found: usize) {}
     /// The value, or part of it, is not what its field holds.
@@ -94,11 +89,6 @@ struct Reader<'s, T> {
     is_curtailed: bool,
     counts: Counts,
 }
-
-/// What the prefixes of one URL may have together, in bytes for each byte of it: the work of looking all of them up grows
-/// with the square of its length. Every prefix of a URL of up to 64 segments fits, and of a longer one the shorter
-/// prefixes.
-const PREFIX_BYTES: usize = 128;
 
 impl<'s> Matcher<'s> {
     /// A matcher against a snapshot.
@@ -174,12 +164,12 @@ struct At<'m, 's, T> {
     raw: &'m [u8],
 }
 
-impl<T: Trace> Forms for At<'_, '_, T> {
-    fn key(&mut self, space: Space, key: &[u8]) {
+impl<T: Trace> KeyVisitor for At<'_, '_, T> {
+    fn key(&mut self, space: KeySpace, key: &[u8]) {
         self.reader.look_up(self.field, self.raw, space, key, true, |_, _| true);
     }
 
-    fn parent(&mut self, space: Space, parent: &[u8]) {
+    fn parent(&mut self, space: KeySpace, parent: &[u8]) {
         self.reader.look_up(self.field, self.raw, space, parent, false, |_, _| true);
     }
 
@@ -218,33 +208,28 @@ impl<T: Trace> Forms for At<'_, '_, T> {
 
     fn url_host(&mut self, host: &[u8]) -> bool {
         let snapshot = self.reader.snapshot;
-        let passes = snapshot.prefilter().contains(snapshot.hasher().hash(Space::UrlHost, host));
+        let passes = snapshot.prefilter().contains(snapshot.hasher().hash(KeySpace::UrlHost, host));
         self.reader.counts.lookups += 1;
         self.reader.counts.passes += u64::from(passes);
         if !passes {
-            self.reader.trace.looked_up(Space::UrlHost, host, Outcome::Rejected);
+            self.reader.trace.looked_up(KeySpace::UrlHost, host, Outcome::Rejected);
         }
         passes
     }
 
     fn url(&mut self, url: &CanonicalUrl) {
         let agrees = |snapshot: &Snapshot, posting: &Posting| scheme_agrees(snapshot, posting, url.scheme());
-        self.reader.look_up(self.field, self.raw, Space::Url, url.rest().as_bytes(), true, agrees);
-        if self.reader.snapshot.has(Space::UrlPrefix) {
-            let whole = url.path_prefixes().next().map_or(0, str::len);
-            let longest = longest_prefix(url);
-            for prefix in url.path_prefixes() {
-                if prefix.len() <= longest || prefix.len() == whole {
-                    self.reader.look_up(self.field, self.raw, Space::UrlPrefix, prefix.as_bytes(), false, agrees);
-                } else {
-                    self.reader.is_curtailed = true;
-                }
-            }
+        self.reader.look_up(self.field, self.raw, KeySpace::Url, url.rest().as_bytes(), true, agrees);
+        if self.reader.snapshot.has(KeySpace::UrlPrefix) {
+            let is_complete = url_prefixes(url, |prefix| {
+                self.reader.look_up(self.field, self.raw, KeySpace::UrlPrefix, prefix.as_bytes(), false, agrees);
+            });
+            self.reader.is_curtailed |= !is_complete;
         }
     }
 
     #[inline]
-    fn wants(&self, space: Space) -> bool {
+    fn wants(&self, space: KeySpace) -> bool {
         self.reader.snapshot.has(space)
     }
 }
@@ -265,7 +250,7 @@ impl<T: Trace> Reader<'_, T> {
         &mut self,
         field: FieldId,
         raw: &[u8],
-        space: Space,
+        space: KeySpace,
         key: &[u8],
         is_exact: bool,
         allowed: impl Fn(&Snapshot, &Posting) -> bool,
@@ -286,7 +271,7 @@ impl<T: Trace> Reader<'_, T> {
                 found += 1;
                 let (kind, name) = (space.kind(), display(snapshot, space, key, &posting));
                 // A list of e-mail addresses may be long; what matched is one of them.
-                let part = (space == Space::Email).then_some(key);
+                let part = (space == KeySpace::Email).then_some(key);
                 self.found(Finding { field, kind, name, is_exact, posting, raw, part });
             }
         });
@@ -298,31 +283,16 @@ impl<T: Trace> Reader<'_, T> {
     }
 }
 
-/// The longest prefix of a URL for which all shorter ones have at most [`PREFIX_BYTES`] for each byte of the URL.
-fn longest_prefix(url: &CanonicalUrl) -> usize {
-    let rest = url.rest().as_bytes();
-    let budget = rest.len().saturating_mul(PREFIX_BYTES);
-    let mut bytes = 0;
-    for slash in memchr::memchr_iter(b'/', rest) {
-        // With and without the slash.
-        bytes += 2 * slash + 1;
-        if bytes > budget {
-            return slash;
-        }
-    }
-    rest.len()
-}
-
 impl<T: Trace> Visitor for Matcher<'_, T> {
     #[inline]
     fn value(&mut self, field: FieldId, value: Value<'_>) {
         let (reader, scratch) = (&mut self.reader, &mut self.scratch);
-        let (snapshot, reading) = (reader.snapshot, reader.snapshot.reading(field));
+        let (snapshot, plan) = (reader.snapshot, reader.snapshot.key_plan(field));
         reader.counts.observables += 1;
         reader.findings.next_value();
-        reader.trace.value(field, value, reading);
+        reader.trace.value(field, value, plan);
         let malformed = with_text(value, |raw| {
-            read(snapshot.options(), reading, raw, scratch, &mut At { reader: &mut *reader, field, raw })
+            visit_keys(snapshot.options(), plan, raw, scratch, &mut At { reader: &mut *reader, field, raw })
         });
         if let Some(reason) = malformed {
             reader.trace.malformed(reason);
@@ -344,7 +314,7 @@ fn with_text(value: Value<'_>, take: impl FnOnce(&[u8]) -> Option<Malformed>) ->
 
 /// An event without a scheme meets indicators of any; an indicator without one meets events of any.
 fn scheme_agrees(snapshot: &Snapshot, posting: &Posting, event: Option<&str>) -> bool {
-    posting.scheme == 0 || event.is_none_or(|event| snapshot.scheme(posting) == event)
+    posting.scheme == 0 || schemes_agree(Some(snapshot.scheme(posting)), event)
 }
 
 fn operator(comparison: Comparison) -> &'static str {
@@ -358,28 +328,11 @@ fn operator(comparison: Comparison) -> &'static str {
 }
 
 /// The indicator's value as shown in hits, from its key.
-fn display(snapshot: &Snapshot, space: Space, key: &[u8], posting: &Posting) -> String {
+fn display(snapshot: &Snapshot, space: KeySpace, key: &[u8], posting: &Posting) -> String {
     match space {
-        Space::Url | Space::UrlPrefix if posting.scheme > 0 => {
+        KeySpace::Url | KeySpace::UrlPrefix if posting.scheme > 0 => {
             format!("{}://{}", snapshot.scheme(posting), show_key(space, key))
         }
         _ => show_key(space, key),
-    }
-}
-
-/// A key for people: addresses, numbers and instants in their usual notation, anything else as text.
-pub fn show_key(space: Space, key: &[u8]) -> String {
-    let text = || String::from_utf8_lossy(key).into_owned();
-    match space {
-        Space::Ipv4 => <[u8; 4]>::try_from(key).map_or_else(|_| text(), |bytes| IpAddr::from(bytes).to_string()),
-        Space::Ipv6 => <[u8; 16]>::try_from(key).map_or_else(|_| text(), |bytes| IpAddr::from(bytes).to_string()),
-        Space::Number => {
-            <[u8; 8]>::try_from(key).map_or_else(|_| text(), |bytes| f64::from_be_bytes(bytes).to_string())
-        }
-        Space::Time => <[u8; 16]>::try_from(key)
-            .ok()
-            .and_then(|bytes| jiff::Timestamp::from_nanosecond(i128::from_be_bytes(bytes)).ok())
-            .map_or_else(text, |instant| instant.to_string()),
-        _ => text(),
     }
 }

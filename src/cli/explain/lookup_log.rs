@@ -9,9 +9,8 @@ use serde::Serialize;
 
 use crate::encoding::Value;
 use crate::fields::{FieldId, FieldTable};
-use crate::intel::plan::Reading;
-use crate::intel::space::Space;
-use crate::matcher::{Outcome, Trace, show_key};
+use crate::intel::keys::{KeyPlan, KeySpace, show_key};
+use crate::matcher::{Outcome, Trace};
 use crate::observable::Malformed;
 
 #[derive(Default)]
@@ -65,7 +64,7 @@ impl LookupLog {
 }
 
 impl Trace for LookupLog {
-    fn value(&mut self, field: FieldId, value: Value<'_>, _: Reading) {
+    fn value(&mut self, field: FieldId, value: Value<'_>, _: KeyPlan) {
         let Some(table) = &self.table else { return };
         let row = table.get(field);
         let value = match value {
@@ -79,7 +78,7 @@ impl Trace for LookupLog {
         self.values.push(LookedUpValue { fields, kind, value, lookups: Vec::new() });
     }
 
-    fn looked_up(&mut self, space: Space, key: &[u8], outcome: Outcome) {
+    fn looked_up(&mut self, space: KeySpace, key: &[u8], outcome: Outcome) {
         let outcome = match outcome {
             Outcome::NoIndicators => "no indicators of this kind are loaded".to_owned(),
             Outcome::Rejected => "not an indicator (prefilter)".to_owned(),

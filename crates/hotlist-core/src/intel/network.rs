@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::segment::TableId;
+use super::keys::{TableId, network_key};
 
 /// Bits of the bitmap: one for each value of the first 16 bits (IPv4), or of 16 bits mixed from the first 32 (IPv6).
 const BITMAP_BITS: usize = 1 << 16;
@@ -56,11 +56,7 @@ impl Networks {
         let index = self.index(address);
         for prefix in &index.prefixes {
             let Ok(network) = IpNet::new(address, *prefix) else { continue };
-            let network = network.trunc();
-            match network.network() {
-                IpAddr::V4(v4) => look(network, TableId::Networks4(*prefix), &v4.octets()),
-                IpAddr::V6(v6) => look(network, TableId::Networks6(*prefix), &v6.octets()),
-            }
+            network_key(network, |table, key| look(network.trunc(), table, key));
         }
     }
 
@@ -169,10 +165,7 @@ mod tests {
     }
 
     fn key(network: IpNet) -> (TableId, Vec<u8>) {
-        match network.trunc() {
-            IpNet::V4(v4) => (TableId::Networks4(v4.prefix_len()), v4.network().octets().to_vec()),
-            IpNet::V6(v6) => (TableId::Networks6(v6.prefix_len()), v6.network().octets().to_vec()),
-        }
+        network_key(network, |table, key| (table, key.to_vec()))
     }
 
     proptest! {

@@ -123,13 +123,13 @@ fn mask(hash: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::intel::space::{KeyHasher, Space};
+    use crate::intel::keys::{KeyHasher, KeySpace};
     use proptest::prelude::*;
 
     #[test]
     fn at_sixteen_bits_a_key_few_strangers_pass() {
         let hasher = KeyHasher::new(7);
-        let hash = |n: u64| hasher.hash(Space::Domain, &n.to_be_bytes());
+        let hash = |n: u64| hasher.hash(KeySpace::Domain, &n.to_be_bytes());
         let mut filter = Prefilter::with_capacity(100_000);
         (0..100_000).for_each(|n| filter.insert(hash(n)));
         let passed = (100_000..1_100_000).filter(|n| filter.contains(hash(*n))).count();

@@ -21,15 +21,16 @@ mod withdrawn;
 use std::fmt;
 use std::path::PathBuf;
 
+pub use super::keys::TableId;
 pub use super::manifest::Digest;
 use crate::observable::CANONICAL_VERSION;
 
-pub use build::{BuildError, HashKey, Keep, Numbering, SegmentBuilder, key_of, values};
+pub use build::{BuildError, HashKey, Keep, Numbering, SegmentBuilder, values};
 pub use composite::Composite;
 pub use file::{COPIED_BYTES, canonical_version, file_name, indicators, write};
 pub use lists::{Range, SegmentFeed, Tombstone};
 pub use read::Segment;
-pub use table::{Table, TableId};
+pub use table::Table;
 pub use withdrawn::{Numbers, withdrawn, withdraws};
 
 /// Why a segment cannot be used.

@@ -13,55 +13,22 @@ mod source;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use super::keys::{KeyHasher, KeyPlan, KeySpace, TableId};
 use super::network::Networks;
-use super::plan::Reading;
 use super::posting::Posting;
 use super::prefilter::Prefilter;
-use super::segment::{Composite, TableId};
-use super::space::{KeyHasher, Space};
+use super::segment::Composite;
 use crate::fields::{FieldId, FieldSet, FieldTable, PathTrie};
 use crate::observable::Kind;
 
 pub use super::indicator::{Feed, Origin, RangeValue, Stored, derived_id};
-pub use super::space::{number_key, time_key};
+pub use super::keys::MatchOptions;
 pub use build::{NotCarried, Revoked, SnapshotBuilder, SnapshotError, Which};
 
 use super::indicator::Comparison;
 use merge::Unit;
 use part::Part;
 use source::Source;
-
-/// How values are matched, the same for live and retro.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MatchOptions {
-    /// Every domain indicator stands for its subdomains too.
-    pub subdomains: bool,
-    /// A URL field yields its host as a domain or address.
-    pub url_hosts: bool,
-    /// A user principal name (`user@domain`) yields its user, too.
-    pub user_principals: bool,
-    /// Longer URLs are not read, but for their host.
-    pub max_url_bytes: usize,
-    /// Longer texts, names and paths are not read.
-    pub max_text_bytes: usize,
-}
-
-impl MatchOptions {
-    /// Neither subdomains nor hosts of URLs, and the limits of the configuration's defaults.
-    pub const EXACT: MatchOptions = MatchOptions {
-        subdomains: false,
-        url_hosts: false,
-        user_principals: false,
-        max_url_bytes: 8 << 10,
-        max_text_bytes: 128 << 10,
-    };
-}
-
-impl Default for MatchOptions {
-    fn default() -> MatchOptions {
-        MatchOptions::EXACT
-    }
-}
 
 /// A comparison other than `=` with a number or instant at a field.
 #[derive(Clone, Debug)]
@@ -102,7 +69,7 @@ pub struct Snapshot {
     /// What the parts were made of, to be carried over.
     units: Vec<Unit>,
     /// Whether a name space has keys, by its number.
-    spaces: [bool; Space::COUNT],
+    spaces: [bool; KeySpace::COUNT],
     networks: Networks,
     ranges: Vec<RangeRule>,
     targets: Vec<FieldSet>,
@@ -112,7 +79,7 @@ pub struct Snapshot {
     stale_keys: usize,
     /// Going through the whole prefilter takes milliseconds, so it is done once.
     expected_pass_ratio: f64,
-    readings: Vec<Reading>,
+    key_plans: Vec<KeyPlan>,
     wanted: FieldSet,
     trie: PathTrie,
     every_field: OnceLock<PathTrie>,
@@ -142,8 +109,8 @@ impl Snapshot {
 
     /// How the values of a field are read.
     #[inline]
-    pub fn reading(&self, field: FieldId) -> Reading {
-        self.readings[usize::from(field.0)]
+    pub fn key_plan(&self, field: FieldId) -> KeyPlan {
+        self.key_plans[usize::from(field.0)]
     }
 
     /// The fields at which some indicator of this snapshot can match.
@@ -175,7 +142,7 @@ impl Snapshot {
 
     /// Whether some indicator has a key in a name space.
     #[inline]
-    pub fn has(&self, space: Space) -> bool {
+    pub fn has(&self, space: KeySpace) -> bool {
         self.spaces[space as usize]
     }
 

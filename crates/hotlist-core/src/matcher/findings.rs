@@ -10,9 +10,9 @@ use hashbrown::HashTable;
 
 use crate::fields::FieldId;
 use crate::intel::indicator::Confidence;
+use crate::intel::keys::KeySpace;
 use crate::intel::posting::Posting;
 use crate::intel::snapshot::Snapshot;
-use crate::intel::space::Space;
 use crate::observable::Kind;
 
 /// The longest value that a finding shows, in bytes. Of a longer list of e-mail addresses it shows the address, of any
@@ -114,7 +114,7 @@ impl Findings {
         let Finding { field, kind, name, is_exact, posting, raw, part } = finding;
         let copy = |bytes: &[u8]| {
             let shown = excerpt(bytes);
-            (Arc::from(shown), snapshot.hasher().hash(Space::Text, shown))
+            (Arc::from(shown), snapshot.hasher().hash(KeySpace::Text, shown))
         };
         let (value, value_hash) = match part {
             Some(part) if raw.len() > MAX_SHOWN => copy(part),
@@ -200,15 +200,15 @@ fn same(one: &Hit, other: &Hit) -> bool {
 }
 
 fn hash_of(snapshot: &Snapshot, hit: &Hit) -> u64 {
-    hash(snapshot, snapshot.hasher().hash(Space::Text, &hit.value), hit.field, &hit.posting, &hit.name)
+    hash(snapshot, snapshot.hasher().hash(KeySpace::Text, &hit.value), hit.field, &hit.posting, &hit.name)
 }
 
 fn hash(snapshot: &Snapshot, value: u64, field: FieldId, posting: &Posting, name: &str) -> u64 {
     let mut identity = [0; 14];
-    identity[..8].copy_from_slice(&(value ^ snapshot.hasher().hash(Space::Name, name.as_bytes())).to_le_bytes());
+    identity[..8].copy_from_slice(&(value ^ snapshot.hasher().hash(KeySpace::Name, name.as_bytes())).to_le_bytes());
     identity[8..12].copy_from_slice(&posting.indicator.to_le_bytes());
     identity[12..].copy_from_slice(&field.0.to_le_bytes());
-    snapshot.hasher().hash(Space::Number, &identity)
+    snapshot.hasher().hash(KeySpace::Number, &identity)
 }
 
 /// The start of a value, without blanks before it, cut between characters.

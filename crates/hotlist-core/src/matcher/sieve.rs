@@ -7,12 +7,11 @@
 
 use std::net::IpAddr;
 
-use super::read::{Forms, read};
 use super::{Counts, MalformedValues, with_text};
 use crate::encoding::{Value, Visitor};
 use crate::fields::{FieldId, FieldSet};
+use crate::intel::keys::{KeySpace, KeyVisitor, visit_keys};
 use crate::intel::snapshot::{RangeValue, Snapshot};
-use crate::intel::space::Space;
 use crate::observable::url::CanonicalUrl;
 
 /// Takes note of what would be looked up. Make one for each batch, and ask [`Sieve::passes`] after each record.
@@ -65,9 +64,9 @@ impl<'s> Sieve<'s> {
     }
 }
 
-impl Forms for Notes<'_> {
+impl KeyVisitor for Notes<'_> {
     #[inline]
-    fn key(&mut self, space: Space, key: &[u8]) {
+    fn key(&mut self, space: KeySpace, key: &[u8]) {
         if self.snapshot.has(space) {
             self.hashes.push(self.snapshot.hasher().hash(space, key));
         }
@@ -84,7 +83,7 @@ impl Forms for Notes<'_> {
 
     #[inline]
     fn url_host(&mut self, host: &[u8]) -> bool {
-        self.hashes.push(self.snapshot.hasher().hash(Space::UrlHost, host));
+        self.hashes.push(self.snapshot.hasher().hash(KeySpace::UrlHost, host));
         false
     }
 
@@ -94,7 +93,7 @@ impl Forms for Notes<'_> {
     }
 
     #[inline]
-    fn wants(&self, space: Space) -> bool {
+    fn wants(&self, space: KeySpace) -> bool {
         self.snapshot.has(space)
     }
 }
@@ -103,10 +102,10 @@ impl Visitor for Sieve<'_> {
     #[inline]
     fn value(&mut self, field: FieldId, value: Value<'_>) {
         let (notes, scratch) = (&mut self.notes, &mut self.scratch);
-        let (snapshot, reading) = (notes.snapshot, notes.snapshot.reading(field));
+        let (snapshot, plan) = (notes.snapshot, notes.snapshot.key_plan(field));
         self.counts.observables += 1;
         self.seen.insert(field);
-        let malformed = with_text(value, |raw| read(snapshot.options(), reading, raw, scratch, notes));
+        let malformed = with_text(value, |raw| visit_keys(snapshot.options(), plan, raw, scratch, notes));
         if let Some(reason) = malformed {
             self.malformed.add(field, reason);
         }

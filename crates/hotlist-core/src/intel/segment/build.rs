@@ -6,7 +6,6 @@ mod merge;
 pub use merge::{Keep, values};
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -19,12 +18,10 @@ use super::lists::{
     Range, SegmentFeed, Tombstone, time_bytes, write_feeds, write_ranges, write_texts, write_tombstones,
 };
 use super::sections::{self, SectionKind, optional};
-use super::table::{LIST, SegmentHasher, TableBuilder, TableId, TooLarge, pack};
-use crate::intel::indicator::{
-    Comparison, Feed, Indicator, NameScope, RangeValue, Target, Term, TermValue, derived_id,
-};
+use super::table::{LIST, SegmentHasher, TableBuilder, TooLarge, pack};
+use crate::intel::indicator::{Comparison, Feed, Indicator, RangeValue, Target, Term, TermValue, derived_id};
+use crate::intel::keys::{IndicatorOptions, TableId, indicator_keys};
 use crate::intel::posting::Posting;
-use crate::intel::space::{Space, number_key, time_key};
 use crate::observable::Kind;
 
 /// Why indicators do not fit into a segment.
@@ -77,7 +74,7 @@ pub enum Numbering {
 pub struct SegmentBuilder {
     feeds: Vec<SegmentFeed>,
     /// What the feed that is being added says of its values.
-    options: (bool, bool),
+    options: IndicatorOptions,
     contexts: ContextsBuilder,
     context_of: Vec<u32>,
     valid_from: SparseBuilder,
@@ -128,7 +125,7 @@ impl SegmentBuilder {
 
     /// Begins a feed: what is added from here on belongs to it.
     pub fn feed(&mut self, feed: &Feed) {
-        self.options = (feed.subdomains, feed.url_prefix);
+        self.options = IndicatorOptions { subdomains: feed.subdomains, url_prefix: feed.url_prefix };
         self.feeds.push(SegmentFeed {
             name: feed.name.clone(),
             origin: feed.origin,
@@ -249,22 +246,14 @@ impl SegmentBuilder {
             }
             _ => {}
         }
-        let more = match &term.value {
-            // A wildcard has no other key than the one below which names are looked for.
-            TermValue::Domain { scope: NameScope::AndBelow, .. } => Some(Space::DomainSuffix),
-            TermValue::Domain { scope: NameScope::Exact, .. } if self.options.0 => Some(Space::DomainSuffix),
-            TermValue::Url(_) if self.options.1 => Some(Space::UrlPrefix),
-            _ => None,
-        };
         let mut done = Ok(());
-        key_of(&term.value, |id, key| {
-            let mut insert = |id: TableId| {
-                let mut buffer = [0; 64];
-                // A digest of other digits is none: importers make canonical values only.
-                let Some(packed) = pack(id, key, &mut buffer) else { return Ok(()) };
-                self.insert(id, packed, posting)
-            };
-            done = insert(id).and_then(|()| more.map_or(Ok(()), |space| insert(TableId::Space(space))));
+        indicator_keys(&term.value, self.options, |table, key| {
+            // Importers make canonical values only, so every digest can be packed.
+            if done.is_ok()
+                && let Some(packed) = pack(table, key, &mut [0; 64])
+            {
+                done = self.insert(table, packed, posting);
+            }
         });
         done
     }
@@ -347,37 +336,4 @@ impl SegmentBuilder {
         // What was just written can be read; if it could not, this is what was too large for it.
         Segment::built(self.finish(key)?).map_err(|_| BuildError::TooLarge { what: "parts" })
     }
-}
-
-/// Calls `with` with the table in which a value stands, and its canonical key there. Comparisons other than `=` stand in
-/// none.
-pub fn key_of(value: &TermValue, with: impl FnOnce(TableId, &[u8])) {
-    let in_space = |space: Space, key: &[u8]| (TableId::Space(space), key.to_vec());
-    let found = match value {
-        TermValue::Address(IpAddr::V4(address)) => in_space(Space::Ipv4, &address.octets()),
-        TermValue::Address(IpAddr::V6(address)) => in_space(Space::Ipv6, &address.octets()),
-        TermValue::Network(network) => match network.trunc() {
-            ipnet::IpNet::V4(v4) => (TableId::Networks4(v4.prefix_len()), v4.network().octets().to_vec()),
-            ipnet::IpNet::V6(v6) => (TableId::Networks6(v6.prefix_len()), v6.network().octets().to_vec()),
-        },
-        TermValue::Domain { name, scope } => {
-            let space = if *scope == NameScope::Below { Space::DomainSuffix } else { Space::Domain };
-            return with(TableId::Space(space), name.as_bytes());
-        }
-        TermValue::Url(url) => return with(TableId::Space(Space::Url), url.rest().as_bytes()),
-        TermValue::Hash { kind, digest } => match Space::of_hash(*kind) {
-            Some(space) => in_space(space, digest.as_bytes()),
-            None => return,
-        },
-        TermValue::Email(address) => in_space(Space::Email, address.as_bytes()),
-        TermValue::User(name) => in_space(Space::User, name.as_bytes()),
-        TermValue::Text(text) => in_space(Space::Text, text.as_bytes()),
-        TermValue::Name { kind: Kind::DnsType, name } => in_space(Space::DnsType, name.as_bytes()),
-        TermValue::Name { name, .. } => in_space(Space::Name, name.as_bytes()),
-        TermValue::Path(path) => in_space(Space::Path, path.as_bytes()),
-        TermValue::Number { comparison: Comparison::Equal, value } => in_space(Space::Number, &number_key(*value)),
-        TermValue::Time { comparison: Comparison::Equal, value } => in_space(Space::Time, &time_key(*value)),
-        TermValue::Number { .. } | TermValue::Time { .. } => return,
-    };
-    with(found.0, &found.1);
 }

@@ -3,8 +3,8 @@
 use super::bytes::{TIME_BYTES, time_at, u32_at};
 use super::read::Segment;
 use super::sections::optional;
-use super::table::{LIST, POSTING, Table, TableId};
-use super::{Numbers, SegmentError, composite, context};
+use super::table::{LIST, POSTING, Table};
+use super::{Numbers, SegmentError, TableId, composite, context};
 
 impl Segment {
     /// Checks what [`Segment::assemble`] did not: everything that its parts refer to.

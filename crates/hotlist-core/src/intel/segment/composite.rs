@@ -2,6 +2,7 @@
 
 use super::bytes::{Cursor, put_text, put_varint};
 use crate::intel::indicator::{Comparison, NameScope, Target, Term, TermValue};
+use crate::intel::keys::IndicatorOptions;
 use crate::intel::pattern::program::{Atoms, Program};
 use crate::intel::term;
 use crate::observable::Kind;
@@ -25,7 +26,7 @@ const SCOPES: [NameScope; 3] = [NameScope::Exact, NameScope::AndBelow, NameScope
 
 /// The program's length and bytes, then each term: kind, comparison, number of its scope, the canonical value and the STIX path, which is empty for none (`text` each). `options` are those of
 /// the feed, for domains and URLs.
-pub(super) fn encode(program: &Program, terms: &[Term], options: (bool, bool)) -> Vec<u8> {
+pub(super) fn encode(program: &Program, terms: &[Term], options: IndicatorOptions) -> Vec<u8> {
     let bytes = program.to_bytes();
     let mut out = Vec::new();
     put_varint(&mut out, bytes.len());
@@ -37,9 +38,9 @@ pub(super) fn encode(program: &Program, terms: &[Term], options: (bool, bool)) -
         };
         let place = COMPARISONS.iter().position(|known| *known == comparison).unwrap_or(0);
         let more = match term.value {
-            TermValue::Domain { scope, .. } if options.0 => scope.with_below(),
+            TermValue::Domain { scope, .. } if options.subdomains => scope.with_below(),
             TermValue::Domain { scope, .. } => scope,
-            TermValue::Url(_) if options.1 => NameScope::AndBelow,
+            TermValue::Url(_) if options.url_prefix => NameScope::AndBelow,
             _ => NameScope::Exact,
         };
         let more = SCOPES.iter().position(|known| *known == more).unwrap_or(0);
@@ -99,7 +100,7 @@ mod tests {
             let compiled = pattern::compile(written, &table).unwrap_or_else(|error| panic!("{written}: {error}"));
             let composite =
                 Composite { program: compiled.program.unwrap(), terms: compiled.terms, longer: Atoms::default() };
-            let bytes = encode(&composite.program, &composite.terms, (false, false));
+            let bytes = encode(&composite.program, &composite.terms, IndicatorOptions::default());
             assert_eq!(decode(&bytes).as_ref(), Some(&composite), "{written}");
             for cut in 0..bytes.len() {
                 assert_eq!(decode(&bytes[..cut]), None);

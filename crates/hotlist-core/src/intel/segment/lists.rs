@@ -5,10 +5,9 @@ use std::borrow::Borrow;
 use jiff::Timestamp;
 
 use super::bytes::{Cursor, TIME_BYTES, put_text, put_time, put_varint};
-use super::table::TableId;
 use crate::intel::indicator::{Comparison, Origin, RangeValue};
+use crate::intel::keys::{KeySpace, TableId};
 use crate::intel::posting::Posting;
-use crate::intel::space::Space;
 use crate::observable::Kind;
 
 /// Bytes of one comparison.
@@ -136,7 +135,7 @@ pub(super) fn tombstones(section: &[u8]) -> Option<Vec<Tombstone>> {
         let table = match cursor.u8()? {
             254 => TableId::Networks4(cursor.u8().filter(|prefix| *prefix < 32)?),
             255 => TableId::Networks6(cursor.u8().filter(|prefix| *prefix < 128)?),
-            space => TableId::Space(*Space::ALL.get(usize::from(space))?),
+            space => TableId::Space(*KeySpace::ALL.get(usize::from(space))?),
         };
         let length = cursor.varint()?;
         let key = cursor.take(length)?.to_vec();

@@ -7,11 +7,11 @@ use super::bytes::{TIME_BYTES, time_at, u16_at, u32_at, u64_at};
 use super::columns::{Dense, Sparse};
 use super::lists::{CUT_OFF, Range, SegmentFeed, Tombstone, feeds, ranges, texts, tombstones};
 use super::sections::{self, Head, SectionKind, optional};
-use super::table::{LIST, POSTING, SegmentHasher, Table, TableId, pack, unpack};
+use super::table::{LIST, POSTING, SegmentHasher, Table, pack, unpack};
 use super::{Composite, Digest, SegmentError, composite, context};
 use crate::intel::indicator::{Context, Stored};
+use crate::intel::keys::{KeySpace, TableId};
 use crate::intel::posting::Posting;
-use crate::intel::space::Space;
 
 /// The bytes of a segment.
 pub(super) enum Data {
@@ -46,7 +46,7 @@ pub struct Segment {
     pub(super) revoked: Option<Sparse>,
     pub(super) fingerprints: Option<(usize, usize)>,
     pub(super) lists: (usize, usize),
-    spaces: [Option<Table>; Space::COUNT],
+    spaces: [Option<Table>; KeySpace::COUNT],
     networks: Vec<Table>,
     ranges: Vec<Range>,
     pub(super) tombstones: Vec<Tombstone>,
@@ -62,7 +62,7 @@ impl Segment {
         let feeds = section(SectionKind::Feeds).map_or(Some(Vec::new()), |range| feeds(slice(range)));
         let ranges = section(SectionKind::Comparisons).map_or(Some(Vec::new()), |range| ranges(slice(range)));
         let tombstones = section(SectionKind::Tombstones).map_or(Some(Vec::new()), |range| tombstones(slice(range)));
-        let mut spaces = [const { None }; Space::COUNT];
+        let mut spaces = [const { None }; KeySpace::COUNT];
         let mut networks = Vec::new();
         let (mut optional, mut context_of, mut revoked) = ([const { None }; 5], None, None);
         for part in &head.sections {
@@ -73,7 +73,7 @@ impl Segment {
             let column = |sparse: Option<Sparse>| sparse.ok_or(unsound("the numbers of indicators cannot be"));
             match part.kind {
                 SectionKind::Keys => {
-                    let space = Space::ALL.get(place).copied().filter(|space| *space != Space::UrlHost);
+                    let space = KeySpace::ALL.get(place).copied().filter(|space| *space != KeySpace::UrlHost);
                     let space = space.ok_or_else(unknown)?;
                     spaces[space as usize] = Some(table(TableId::Space(space))?);
                 }

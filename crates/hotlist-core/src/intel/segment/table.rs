@@ -6,9 +6,8 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
 use super::bytes::{Cursor, put_varint, u32_at};
+use crate::intel::keys::{KeySpace, TableId};
 use crate::intel::posting::Posting;
-use crate::intel::space::Space;
-use crate::observable::Kind;
 
 /// Keys that a bucket has on average.
 const KEYS_PER_BUCKET: usize = 4;
@@ -19,35 +18,16 @@ pub(super) const LIST: u32 = 1 << 31;
 /// Bytes of one posting in a list.
 pub(super) const POSTING: usize = 8;
 
-/// Which table of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum TableId {
-    /// The keys of a name space.
-    Space(Space),
-    /// IPv4 networks of a prefix length.
-    Networks4(u8),
-    /// IPv6 networks of a prefix length.
-    Networks6(u8),
-}
-
 impl TableId {
-    /// The kind of its values.
-    pub fn kind(self) -> Kind {
-        match self {
-            TableId::Space(space) => space.kind(),
-            TableId::Networks4(_) | TableId::Networks6(_) => Kind::Ip,
-        }
-    }
-
     /// The length of every key, `None` when they differ.
     pub fn key_bytes(self) -> Option<usize> {
         match self {
-            TableId::Networks4(_) | TableId::Space(Space::Ipv4) => Some(4),
-            TableId::Networks6(_) | TableId::Space(Space::Ipv6 | Space::Md5 | Space::Time) => Some(16),
-            TableId::Space(Space::Sha1) => Some(20),
-            TableId::Space(Space::Sha256) => Some(32),
-            TableId::Space(Space::Sha512) => Some(64),
-            TableId::Space(Space::Number) => Some(8),
+            TableId::Networks4(_) | TableId::Space(KeySpace::Ipv4) => Some(4),
+            TableId::Networks6(_) | TableId::Space(KeySpace::Ipv6 | KeySpace::Md5 | KeySpace::Time) => Some(16),
+            TableId::Space(KeySpace::Sha1) => Some(20),
+            TableId::Space(KeySpace::Sha256) => Some(32),
+            TableId::Space(KeySpace::Sha512) => Some(64),
+            TableId::Space(KeySpace::Number) => Some(8),
             TableId::Space(_) => None,
         }
     }
@@ -88,7 +68,7 @@ impl SegmentHasher {
 #[inline]
 pub fn pack<'k>(id: TableId, key: &'k [u8], buffer: &'k mut [u8; 64]) -> Option<&'k [u8]> {
     match id {
-        TableId::Space(Space::Md5 | Space::Sha1 | Space::Sha256 | Space::Sha512) => {
+        TableId::Space(KeySpace::Md5 | KeySpace::Sha1 | KeySpace::Sha256 | KeySpace::Sha512) => {
             let packed = buffer.get_mut(..id.key_bytes()?)?;
             if key.len() != packed.len() * 2 {
                 return None;
@@ -105,7 +85,7 @@ pub fn pack<'k>(id: TableId, key: &'k [u8], buffer: &'k mut [u8; 64]) -> Option<
 /// The inverse of [`pack`].
 pub fn unpack<'k>(id: TableId, key: &'k [u8], buffer: &'k mut [u8; 128]) -> &'k [u8] {
     match id {
-        TableId::Space(Space::Md5 | Space::Sha1 | Space::Sha256 | Space::Sha512) => {
+        TableId::Space(KeySpace::Md5 | KeySpace::Sha1 | KeySpace::Sha256 | KeySpace::Sha512) => {
             for (digits, byte) in buffer.chunks_exact_mut(2).zip(key) {
                 digits.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
             }

@@ -10,12 +10,10 @@ use super::source::{From, Source};
 use super::{MatchOptions, RangeRule, Snapshot};
 use crate::fields::{FieldId, FieldSet, FieldTable};
 use crate::intel::indicator::{Feed, Indicator, RangeValue, TermValue};
+use crate::intel::keys::{KeyHasher, KeyPlan, KeySpace, TableId, prefilter_keys};
 use crate::intel::network::Networks;
-use crate::intel::plan::Reading;
 use crate::intel::prefilter::Prefilter;
-use crate::intel::segment::{BuildError, HashKey, Segment, SegmentBuilder, SegmentFeed, TableId};
-use crate::intel::space::{KeyHasher, Space};
-use crate::observable::url;
+use crate::intel::segment::{BuildError, HashKey, Segment, SegmentBuilder, SegmentFeed};
 
 /// The share of keys in the prefilter that may be too many, or of no use any more, before it is built again: one in this
 /// many. About 0.8 % of strangers pass then, where 0.4 % did.
@@ -185,7 +183,7 @@ impl SnapshotBuilder {
     pub fn carry_over(&mut self, older: &Snapshot, keep: impl Fn(usize) -> bool) -> Result<(), NotCarried> {
         let alike = Arc::ptr_eq(&self.table, &older.table)
             && self.options == older.options
-            && self.hasher.hash(Space::Text, b"") == older.hasher.hash(Space::Text, b"");
+            && self.hasher.hash(KeySpace::Text, b"") == older.hasher.hash(KeySpace::Text, b"");
         if !alike {
             return Err(NotCarried::Unlike);
         }
@@ -255,7 +253,7 @@ impl SnapshotBuilder {
         let (prefilter, stale_keys) = self.make_prefilter(older);
         let reach = self.reach();
         let mut networks = Networks::default();
-        let mut spaces = [false; Space::COUNT];
+        let mut spaces = [false; KeySpace::COUNT];
         let mut ranges = Vec::new();
         for part in &parts {
             for table in part.segment.tables() {
@@ -266,9 +264,9 @@ impl SnapshotBuilder {
             }
             self.add_ranges(part, &mut ranges);
         }
-        let readings: Vec<Reading> = self.table.iter().map(|(_, field)| Reading::of(field)).collect();
+        let key_plans: Vec<KeyPlan> = self.table.iter().map(|(_, field)| KeyPlan::of_field(field)).collect();
         let wanted = |id: FieldId| {
-            let spaces = readings[usize::from(id.0)].spaces(self.options.url_hosts);
+            let spaces = key_plans[usize::from(id.0)].spaces(self.options.url_hosts);
             spaces.into_iter().any(|space| reach[space as usize].as_ref().is_none_or(|fields| fields.contains(id)))
         };
         let fields: Vec<FieldId> = self.table.iter().map(|(id, _)| id).filter(|id| wanted(*id)).collect();
@@ -291,7 +289,7 @@ impl SnapshotBuilder {
             expected_pass_ratio: prefilter.expected_pass_ratio(),
             prefilter,
             stale_keys,
-            readings,
+            key_plans,
             wanted,
             trie,
             every_field: OnceLock::new(),
@@ -320,7 +318,7 @@ impl SnapshotBuilder {
 
     /// The fields at which each name space can match; `None` is every field of its kind.
     fn reach(&self) -> Vec<Option<FieldSet>> {
-        let mut reach = vec![Some(FieldSet::default()); Space::COUNT];
+        let mut reach = vec![Some(FieldSet::default()); KeySpace::COUNT];
         for source in &self.sources {
             for (whole, of) in reach.iter_mut().zip(source.reach.iter()) {
                 let Some(targets) = of else {
@@ -381,23 +379,18 @@ impl SnapshotBuilder {
 
 fn insert_keys(hasher: &KeyHasher, source: &Source, prefilter: &mut Prefilter) {
     for table in source.segment.tables() {
-        let TableId::Space(space) = table.id() else { continue };
         source.segment.keys(table, |key, _| {
-            prefilter.insert(hasher.hash(space, key));
-            if space == Space::Url {
-                let host = std::str::from_utf8(key).map(url::host_of_rest).unwrap_or_default();
-                prefilter.insert(hasher.hash(Space::UrlHost, host.as_bytes()));
-            }
+            prefilter_keys(table.id(), key, |space, key| prefilter.insert(hasher.hash(space, key)));
         });
     }
 }
 
 impl RangeValue {
     /// The name space of its events' values.
-    pub fn space(self) -> Space {
+    pub fn space(self) -> KeySpace {
         match self {
-            RangeValue::Number(_) => Space::Number,
-            RangeValue::Time(_) => Space::Time,
+            RangeValue::Number(_) => KeySpace::Number,
+            RangeValue::Time(_) => KeySpace::Time,
         }
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::FeedSize;
 use super::build::{Revoked, Which};
 use super::source::{From, Source, Standing};
+use crate::intel::keys::{IndicatorOptions, indicator_keys};
 use crate::intel::segment::{self, Numbers, Segment, TableId};
-use crate::intel::space::Space;
 
 /// Finds out what counts of each segment of the manifest. `older` are the sources of a snapshot before.
 pub(super) fn settle(sources: &mut [Source], older: &[Source], revoked: &[Revoked]) {
@@ -112,17 +112,17 @@ fn revoke(source: &Source, revoked: &[Revoked]) -> Option<Numbers> {
                     take_out(number);
                 }
             }),
-            Which::Value(value) => segment::key_of(value, |table, key| {
-                // A name that is revoked is so with the names below it.
-                let below = (table == TableId::Space(Space::Domain)).then_some(TableId::Space(Space::DomainSuffix));
-                for table in [Some(table), below].into_iter().flatten() {
+            // A name is revoked together with the names below it.
+            Which::Value(value) => {
+                let options = IndicatorOptions { subdomains: true, ..IndicatorOptions::default() };
+                indicator_keys(value, options, |table, key| {
                     segment.find(table, key, |posting| {
                         if is_of_feed(posting.indicator) {
                             take_out(posting.indicator);
                         }
                     });
-                }
-            }),
+                });
+            }
         }
     }
     dead

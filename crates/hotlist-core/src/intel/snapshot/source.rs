@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::FeedSize;
 use crate::intel::indicator::{Feed, RangeValue};
-use crate::intel::segment::{Numbers, Segment, TableId};
-use crate::intel::space::Space;
+use crate::intel::keys::{KeySpace, TableId, prefilter_key_count};
+use crate::intel::segment::{Numbers, Segment};
 
 /// Where a segment came from: its tombstones act on earlier ones from the same place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(super) struct Standing {
 
 /// At which fields the keys of each name space can match, as the segment's own numbers of STIX paths. `None`: at every
 /// field of its kind.
-pub(super) type Reach = [Option<Vec<u16>>; Space::COUNT];
+pub(super) type Reach = [Option<Vec<u16>>; KeySpace::COUNT];
 
 impl Source {
     /// A segment of which nothing is taken out yet. `older` are sources of which some may have the same segment.
@@ -54,19 +54,13 @@ impl Source {
 
     /// Number of keys that the prefilter gets.
     pub(super) fn keys(&self) -> usize {
-        let in_space = |id: TableId| match id {
-            // Their hosts, too.
-            TableId::Space(Space::Url) => 2,
-            TableId::Space(_) => 1,
-            TableId::Networks4(_) | TableId::Networks6(_) => 0,
-        };
-        self.segment.tables().map(|table| table.len() * in_space(table.id())).sum()
+        self.segment.tables().map(|table| table.len() * prefilter_key_count(table.id())).sum()
     }
 }
 
 fn reach(segment: &Segment) -> Reach {
-    let mut reach = [const { Some(Vec::new()) }; Space::COUNT];
-    let mut note = |space: Space, target: u16| match (&mut reach[space as usize], target) {
+    let mut reach = [const { Some(Vec::new()) }; KeySpace::COUNT];
+    let mut note = |space: KeySpace, target: u16| match (&mut reach[space as usize], target) {
         (any, 0) => *any = None,
         (Some(targets), target) => {
             if let Err(place) = targets.binary_search(&target) {
@@ -78,8 +72,8 @@ fn reach(segment: &Segment) -> Reach {
     for table in segment.tables() {
         let space = match table.id() {
             TableId::Space(space) => space,
-            TableId::Networks4(_) => Space::Ipv4,
-            TableId::Networks6(_) => Space::Ipv6,
+            TableId::Networks4(_) => KeySpace::Ipv4,
+            TableId::Networks6(_) => KeySpace::Ipv6,
         };
         // Most keys stand for every field, so that the first one decides.
         let mut unrestricted = false;
@@ -94,7 +88,7 @@ fn reach(segment: &Segment) -> Reach {
         }
     }
     for range in segment.ranges() {
-        let space = if matches!(range.value, RangeValue::Number(_)) { Space::Number } else { Space::Time };
+        let space = if matches!(range.value, RangeValue::Number(_)) { KeySpace::Number } else { KeySpace::Time };
         note(space, range.posting.target);
     }
     reach

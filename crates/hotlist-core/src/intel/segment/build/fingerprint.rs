@@ -3,14 +3,15 @@
 use sha2::{Digest, Sha256};
 
 use crate::intel::indicator::{Indicator, NameScope, Target, TermValue};
+use crate::intel::keys::IndicatorOptions;
 use crate::intel::segment::bytes::put_text;
 use crate::intel::segment::context;
 use crate::intel::segment::lists::time_bytes;
 
 /// The first eight bytes of the SHA-256 over everything that a segment stores of an indicator. `options` are those of its
 /// feed, which decide how its values are looked for.
-pub fn of(indicator: &Indicator, options: (bool, bool)) -> u64 {
-    let mut bytes = vec![u8::from(options.0), u8::from(options.1), u8::from(indicator.revoked)];
+pub fn of(indicator: &Indicator, options: IndicatorOptions) -> u64 {
+    let mut bytes = vec![u8::from(options.subdomains), u8::from(options.url_prefix), u8::from(indicator.revoked)];
     put_text(&mut bytes, indicator.id.as_deref().unwrap_or_default());
     bytes.extend((indicator.terms.len() as u32).to_le_bytes());
     for term in &indicator.terms {

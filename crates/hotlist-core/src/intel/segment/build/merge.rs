@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::{BuildError, Numbering, SegmentBuilder};
 use crate::intel::indicator::RangeValue;
+use crate::intel::keys::{KeySpace, TableId};
 use crate::intel::posting::Posting;
 use crate::intel::segment::lists::{Range, SegmentFeed, time_bytes};
 use crate::intel::segment::read::Segment;
-use crate::intel::segment::table::{LIST, TableId};
-use crate::intel::space::Space;
+use crate::intel::segment::table::LIST;
 use crate::observable::Kind;
 
 /// Which indicators of a segment are taken over.
@@ -188,12 +188,12 @@ pub fn values(segment: &Segment, numbers: std::ops::Range<u32>, keep: Keep<'_>) 
         let kind = table.id.kind();
         match table.id {
             // The same values under other keys.
-            TableId::Space(Space::UrlPrefix) => {}
+            TableId::Space(KeySpace::UrlPrefix) => {}
             // So are these, but for wildcards, which have no key of their own.
-            TableId::Space(Space::DomainSuffix) => segment.keys(table, |key, payload| {
+            TableId::Space(KeySpace::DomainSuffix) => segment.keys(table, |key, payload| {
                 segment.postings(payload, |posting| {
                     let mut has_own = false;
-                    segment.find(TableId::Space(Space::Domain), key, |own| {
+                    segment.find(TableId::Space(KeySpace::Domain), key, |own| {
                         has_own |= own.indicator == posting.indicator;
                     });
                     if !has_own {

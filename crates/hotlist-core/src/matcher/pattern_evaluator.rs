@@ -10,15 +10,15 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::read::{Forms, read};
 use super::{Hit, rank, with_text};
 use crate::encoding::{Value, Visitor};
 use crate::fields::{FieldId, FieldSet};
-use crate::intel::indicator::{NameScope, Target, Term, TermValue};
+use crate::intel::indicator::{Target, Term, TermValue};
+use crate::intel::keys::{
+    IndicatorOptions, KeySpace, KeyVisitor, TableId, has_key, indicator_keys, schemes_agree, visit_keys,
+};
 use crate::intel::pattern::program::{AtomState, Program};
 use crate::intel::snapshot::{RangeValue, Snapshot};
-use crate::intel::space::Space;
-use crate::observable::Kind;
 use crate::observable::url::CanonicalUrl;
 
 /// The most atoms that are compared with each value of an event. Patterns beyond are not judged, those of the least
@@ -26,7 +26,7 @@ use crate::observable::url::CanonicalUrl;
 const MAX_COMPARED: usize = 1024;
 
 /// Judges the patterns of findings. Walk the event with it, at every field of the table, then ask.
-pub struct Judge<'s> {
+pub struct PatternEvaluator<'s> {
     snapshot: &'s Snapshot,
     patterns: HashMap<u32, Pattern>,
     atoms: Atoms,
@@ -65,22 +65,22 @@ struct Atom {
 /// Where values of some terms may stand.
 struct Place {
     path: Option<Arc<str>>,
-    spaces: Vec<Space>,
+    spaces: &'static [KeySpace],
     fields: FieldSet,
     /// There is a value at one of the fields.
     has_value: bool,
 }
 
-impl<'s> Judge<'s> {
+impl<'s> PatternEvaluator<'s> {
     /// A judge of the patterns among findings; `None` when each counts alone.
-    pub fn of(snapshot: &'s Snapshot, hits: &[Hit]) -> Option<Judge<'s>> {
+    pub fn of(snapshot: &'s Snapshot, hits: &[Hit]) -> Option<PatternEvaluator<'s>> {
         let mut together: Vec<&Hit> = hits.iter().filter(|hit| snapshot.is_composite(hit.posting.indicator)).collect();
         if together.is_empty() {
             return None;
         }
         together.sort_by_cached_key(|hit| rank(snapshot, hit));
         let (patterns, atoms) = (HashMap::new(), Atoms::default());
-        let mut judge = Judge { snapshot, patterns, atoms, is_truncated: false, scratch: Vec::new() };
+        let mut judge = PatternEvaluator { snapshot, patterns, atoms, is_truncated: false, scratch: Vec::new() };
         for hit in together {
             let number = hit.posting.indicator;
             if judge.patterns.contains_key(&number) {
@@ -129,35 +129,19 @@ impl Pattern {
 impl Atoms {
     fn add(&mut self, snapshot: &Snapshot, term: Term, longer: bool) {
         let number = self.all.len();
-        let mut key = |space, key: &[u8]| {
-            self.by_key.entry(snapshot.hasher().hash(space, key)).or_default().push(number);
+        let is_compared = match &term.value {
+            TermValue::Url(_) => longer,
+            TermValue::Network(_) | TermValue::Number { .. } | TermValue::Time { .. } => true,
+            _ => false,
         };
-        match &term.value {
-            TermValue::Address(IpAddr::V4(v4)) => key(Space::Ipv4, &v4.octets()),
-            TermValue::Address(IpAddr::V6(v6)) => key(Space::Ipv6, &v6.octets()),
-            TermValue::Domain { name, scope } => {
-                if *scope != NameScope::Below {
-                    key(Space::Domain, name.as_bytes());
+        if is_compared {
+            self.compared.push(number);
+        } else {
+            indicator_keys(&term.value, IndicatorOptions::default(), |table, key| {
+                if let TableId::Space(space) = table {
+                    self.by_key.entry(snapshot.hasher().hash(space, key)).or_default().push(number);
                 }
-                if scope.has_below() {
-                    key(Space::DomainSuffix, name.as_bytes());
-                }
-            }
-            TermValue::Hash { kind, digest } => {
-                if let Some(space) = Space::of_hash(*kind) {
-                    key(space, digest.as_bytes());
-                }
-            }
-            TermValue::Email(text) => key(Space::Email, text.as_bytes()),
-            TermValue::User(text) => key(Space::User, text.as_bytes()),
-            TermValue::Text(text) => key(Space::Text, text.as_bytes()),
-            TermValue::Path(text) => key(Space::Path, text.as_bytes()),
-            TermValue::Name { kind: Kind::DnsType, name } => key(Space::DnsType, name.as_bytes()),
-            TermValue::Name { name, .. } => key(Space::Name, name.as_bytes()),
-            TermValue::Url(url) if !longer => key(Space::Url, url.rest().as_bytes()),
-            TermValue::Url(_) | TermValue::Network(_) | TermValue::Number { .. } | TermValue::Time { .. } => {
-                self.compared.push(number);
-            }
+            });
         }
         let place = self.place(snapshot, &term);
         self.all.push(Atom { term, longer, place, is_found: false });
@@ -169,7 +153,7 @@ impl Atoms {
             Target::StixPath(path) => Some(path.clone()),
             Target::Kind => None,
         };
-        let spaces = if path.is_some() { Vec::new() } else { spaces(&term.value) };
+        let spaces = if path.is_some() { &[][..] } else { KeySpace::of_kind(term.value.kind()) };
         if let Some(known) = self.places.iter().position(|place| place.path == path && place.spaces == spaces) {
             return known;
         }
@@ -178,7 +162,7 @@ impl Atoms {
             None => {
                 let url_hosts = snapshot.options().url_hosts;
                 let reads = |id: FieldId| {
-                    snapshot.reading(id).spaces(url_hosts).into_iter().any(|space| spaces.contains(&space))
+                    snapshot.key_plan(id).spaces(url_hosts).into_iter().any(|space| spaces.contains(&space))
                 };
                 snapshot.table().iter().map(|(id, _)| id).filter(|id| reads(*id)).collect()
             }
@@ -197,24 +181,6 @@ impl Atoms {
     }
 }
 
-/// The name spaces in which a value can be found.
-fn spaces(value: &TermValue) -> Vec<Space> {
-    match value {
-        TermValue::Address(_) | TermValue::Network(_) => vec![Space::Ipv4, Space::Ipv6],
-        TermValue::Domain { .. } => vec![Space::Domain],
-        TermValue::Url(_) => vec![Space::Url],
-        TermValue::Hash { kind, .. } => Space::of_hash(*kind).into_iter().collect(),
-        TermValue::Email(_) => vec![Space::Email],
-        TermValue::User(_) => vec![Space::User],
-        TermValue::Text(_) => vec![Space::Text],
-        TermValue::Name { kind: Kind::DnsType, .. } => vec![Space::DnsType],
-        TermValue::Name { .. } => vec![Space::Name],
-        TermValue::Path(_) => vec![Space::Path],
-        TermValue::Number { .. } => vec![Space::Number],
-        TermValue::Time { .. } => vec![Space::Time],
-    }
-}
-
 /// The forms of one value against the atoms that look at its field.
 struct At<'a, 's> {
     atoms: &'a mut Atoms,
@@ -224,7 +190,7 @@ struct At<'a, 's> {
 
 impl At<'_, '_> {
     /// Finds the atoms with a key that `is_it` confirms.
-    fn find(&mut self, space: Space, key: &[u8], is_it: impl Fn(&TermValue) -> bool) {
+    fn find(&mut self, space: KeySpace, key: &[u8], is_it: impl Fn(&TermValue) -> bool) {
         let Atoms { all, places, by_key, .. } = &mut *self.atoms;
         let Some(numbers) = by_key.get_mut(&self.snapshot.hasher().hash(space, key)) else { return };
         // What was found need not be found again.
@@ -248,18 +214,9 @@ impl At<'_, '_> {
     }
 }
 
-impl Forms for At<'_, '_> {
-    fn key(&mut self, space: Space, key: &[u8]) {
-        self.find(space, key, |value| match value {
-            TermValue::Address(IpAddr::V4(v4)) => v4.octets() == key,
-            TermValue::Address(IpAddr::V6(v6)) => v6.octets() == key,
-            TermValue::Domain { name, .. } | TermValue::Name { name, .. } => name.as_bytes() == key,
-            TermValue::Hash { digest, .. } => digest.as_bytes() == key,
-            TermValue::Email(text) | TermValue::User(text) | TermValue::Text(text) | TermValue::Path(text) => {
-                text.as_bytes() == key
-            }
-            _ => false,
-        });
+impl KeyVisitor for At<'_, '_> {
+    fn key(&mut self, space: KeySpace, key: &[u8]) {
+        self.find(space, key, |value| has_key(value, IndicatorOptions::default(), TableId::Space(space), key));
     }
 
     fn networks(&mut self, address: IpAddr) {
@@ -281,10 +238,10 @@ impl Forms for At<'_, '_> {
     }
 
     fn url(&mut self, event: &CanonicalUrl) {
-        let agrees = |url: &CanonicalUrl| url.scheme().zip(event.scheme()).is_none_or(|(one, other)| one == other);
+        let agrees = |url: &CanonicalUrl| schemes_agree(url.scheme(), event.scheme());
         let rest = event.rest();
         self.find(
-            Space::Url,
+            KeySpace::Url,
             rest.as_bytes(),
             |value| matches!(value, TermValue::Url(url) if agrees(url) && url.rest() == rest),
         );
@@ -298,18 +255,18 @@ impl Forms for At<'_, '_> {
         });
     }
 
-    fn wants(&self, _: Space) -> bool {
+    fn wants(&self, _: KeySpace) -> bool {
         true
     }
 }
 
-impl Visitor for Judge<'_> {
+impl Visitor for PatternEvaluator<'_> {
     fn value(&mut self, field: FieldId, value: Value<'_>) {
         if !self.atoms.see(field) {
             return;
         }
         let (snapshot, scratch) = (self.snapshot, &mut self.scratch);
         let mut at = At { atoms: &mut self.atoms, snapshot, field };
-        let _ = with_text(value, |raw| read(snapshot.options(), snapshot.reading(field), raw, scratch, &mut at));
+        let _ = with_text(value, |raw| visit_keys(snapshot.options(), snapshot.key_plan(field), raw, scratch, &mut at));
     }
 }
