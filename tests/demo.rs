@@ -33,7 +33,7 @@ fn figure<'a>(out: &'a str, name: &str) -> &'a str {
 /// complained of, and the exit code is 0.
 #[test]
 fn the_demo_shows_hits_a_tagged_event_and_its_own_figures() {
-    let output = demo(&["--events", "2000"]).output().unwrap();
+    let output = demo(&["--events", "2000", "--full"]).output().unwrap();
     let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!((output.status.code(), err.as_str()), (Some(0), ""), "{out}");
 
@@ -70,6 +70,23 @@ fn the_demo_shows_hits_a_tagged_event_and_its_own_figures() {
     assert_eq!(figure(&out, "suppressed"), "c2_field 3, expired 2, revoked 2");
     assert!(figure(&out, "prefilter").contains(" % of the look-ups passed ("), "{out}");
     assert!(figure(&out, "speed").contains(" events per second"), "{out}");
+}
+
+/// Scenario: the demo as README names it, with its output in a file.
+/// Guarantee: one screen of 80 columns shows the story: what runs, hits, one tagged event, figures, what to do next.
+#[test]
+fn the_demo_fits_one_screen() {
+    let output = demo(&["--events", "1000"]).output().unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert!(out.lines().all(|line| line.chars().count() <= 80), "{out}");
+    assert!(out.lines().count() <= 56, "{} lines:\n{out}", out.lines().count());
+    let headings = ["A sender, ", "Hits, ", "One of ", "  events ", "Next"];
+    let places: Vec<usize> =
+        headings.iter().map(|heading| out.find(heading).unwrap_or_else(|| panic!("{out}"))).collect();
+    assert!(places.is_sorted(), "{out}");
+    let event = &out[out.find("\n{").unwrap()..=out.find("\n}\n").unwrap() + 1];
+    let event: Value = serde_json::from_str(event).unwrap();
+    assert_eq!(event.pointer("/threat/enrichments/0/hotlist/detection"), Some(&json!("CTI")));
 }
 
 /// Scenario: the demo is kept serving, an event that hits is sent to the address that it printed, then Ctrl-C.

@@ -320,6 +320,9 @@ pub struct DemoArgs {
     /// The number of events to send.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub events: u64,
+    /// Show more hits, with their values, and the whole of one tagged event.
+    #[arg(long)]
+    pub full: bool,
 }
 
 /// Print the schema of configurations, or a configuration with every default filled in.

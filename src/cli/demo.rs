@@ -50,6 +50,7 @@ pub(super) fn run(
     let log = Log { level: LogLevel::Warn, ..Log::default() };
     telemetry::init_log(log, environment(telemetry::LOG_VARIABLE).as_deref()).map_err(anyhow::Error::new)?;
     let metrics = telemetry::init_metrics().map_err(anyhow::Error::new)?;
+    report::write_start(args.events, out).map_err(Failure::of_output)?;
     let directory = tempfile::tempdir().context("cannot make a temporary directory; set TMPDIR to one")?;
     example::write_indicators(directory.path())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
@@ -101,7 +102,7 @@ async fn show(args: &DemoArgs, directory: &Path, environment: Environment, out: 
     };
     tokio::pin!(interrupted);
 
-    let mut report = Report::default();
+    let mut report = Report::new(args.full);
     let bar = progress::bar(args.events, "events");
     let started = Instant::now();
     let sending = send(&address, args.events, &bar);
@@ -121,7 +122,9 @@ async fn show(args: &DemoArgs, directory: &Path, environment: Environment, out: 
 
     let figures = figures(&metrics, args.events, received.get(), elapsed);
     report.write(&figures, out).map_err(Failure::of_output)?;
-    if args.keep {
+    if !args.keep {
+        report::write_next_steps(out).map_err(Failure::of_output)?;
+    } else {
         let place = report::DemoAddresses { address: &address, admin, directory };
         report::write_how_to_send(&place, out).and_then(|()| out.flush()).map_err(Failure::of_output)?;
         loop {

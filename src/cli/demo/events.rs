@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::example;
 
 /// One event in this many is an incident.
-const INCIDENT_EVERY: u64 = 50;
+pub(super) const INCIDENT_EVERY: u64 = 50;
 
 /// An endless, repeatable source of events.
 pub(super) struct Events {

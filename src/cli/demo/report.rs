@@ -1,4 +1,5 @@
-//! The output of the demo: the hits as a table, one event in full, the figures, and how to send your own events.
+//! The output of the demo, on one screen of 80 columns: the hits as a table, one tagged event, the figures, and what to
+//! do next. `--full` prints more hits, with their values, and the whole event.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -14,9 +15,15 @@ use crate::escape::Escaped;
 pub(super) const MARK: &str = "indicator_match_rule";
 
 /// Rows of the table. The same indicator at the same field is shown once.
-const ROWS: usize = 24;
-/// The maximum length of a value in a cell, in characters.
-const CELL: usize = 48;
+const ROWS: usize = 10;
+/// Rows of the table with `--full`.
+const ROWS_FULL: usize = 24;
+/// The maximum length of a value in a cell, in characters, so that the table fits 80 columns.
+const CELL: usize = 30;
+/// The maximum length of a value in a cell with `--full`.
+const CELL_FULL: usize = 48;
+/// The columns of the terminal that the short event fits.
+const COLUMNS: usize = 80;
 
 /// One hit, as a row of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +39,7 @@ struct Row {
 /// What the next hop received, as far as it is shown.
 #[derive(Default)]
 pub(super) struct Report {
+    is_full: bool,
     rows: Vec<Row>,
     shown: HashSet<(String, String)>,
     hits: u64,
@@ -61,14 +69,31 @@ pub(super) struct DemoAddresses<'a> {
     pub(super) directory: &'a Path,
 }
 
+/// Writes what the demo does, before it does it.
+pub(super) fn write_start(events: u64, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "A sender, the sidecar and a receiver run on this machine: {} events are sent with\n\
+         OTLP over gRPC, as a collector does; one in {} is an incident.\n",
+        grouped(events),
+        super::events::INCIDENT_EVERY
+    )?;
+    out.flush()
+}
+
 impl Report {
+    /// Creates an empty report; a full one shows more hits and the whole event.
+    pub(super) fn new(is_full: bool) -> Report {
+        Report { is_full, ..Report::default() }
+    }
+
     /// Adds a tagged event.
     pub(super) fn take(&mut self, event: Value) {
         self.tagged += 1;
         for row in rows(&event) {
             self.hits += 1;
             let is_new = self.shown.insert((row.indicator.clone(), row.field.clone()));
-            if is_new && self.rows.len() < ROWS {
+            if is_new && self.rows.len() < if self.is_full { ROWS_FULL } else { ROWS } {
                 self.rows.push(row);
             }
         }
@@ -76,19 +101,38 @@ impl Report {
     }
 
     pub(super) fn write(&self, figures: &Figures, out: &mut dyn Write) -> io::Result<()> {
-        let mut table = Rows::new(["TIME", "KIND", "INDICATOR", "FIELD", "VALUE", "FEED"]);
-        for row in &self.rows {
-            table.add([&row.time, &row.kind, &row.indicator, &row.field, &row.value, &row.feed].map(|c| short(c)));
-        }
-        write!(out, "Hits, as the next hop received them\n{table}")?;
+        let table = if self.is_full { self.full_table() } else { self.table() };
+        write!(out, "Hits, as the receiver got them\n{table}")?;
         let more = self.hits.saturating_sub(self.rows.len() as u64);
         if more > 0 {
             writeln!(out, "and {} more", grouped(more))?;
         }
         if let Some(event) = &self.example {
-            writeln!(out, "\nThe first of {} tagged events, in full\n{event:#}", grouped(self.tagged))?;
+            let (text, length) = if self.is_full {
+                (format!("{event:#}"), "in full")
+            } else {
+                (wrapped(&shortened(event), 0, 0), "shortened (--full: all of it)")
+            };
+            writeln!(out, "\nOne of {} tagged events, {length}\n{text}", grouped(self.tagged))?;
         }
         self.write_figures(figures, out)
+    }
+
+    fn table(&self) -> Rows {
+        let mut table = Rows::new(["KIND", "INDICATOR", "FIELD", "FEED"]);
+        for row in &self.rows {
+            table.add([&row.kind, &row.indicator, &row.field, &row.feed].map(|cell| short(cell, CELL)));
+        }
+        table
+    }
+
+    fn full_table(&self) -> Rows {
+        let mut table = Rows::new(["TIME", "KIND", "INDICATOR", "FIELD", "VALUE", "FEED"]);
+        for row in &self.rows {
+            let cells = [&row.time, &row.kind, &row.indicator, &row.field, &row.value, &row.feed];
+            table.add(cells.map(|cell| short(cell, CELL_FULL)));
+        }
+        table
     }
 
     fn write_figures(&self, figures: &Figures, out: &mut dyn Write) -> io::Result<()> {
@@ -111,10 +155,23 @@ impl Report {
         let seconds = figures.elapsed.as_secs_f64().max(1e-9);
         let build = if cfg!(debug_assertions) { "debug build" } else { "release build" };
         let speed = grouped((figures.sent as f64 / seconds).round() as u64);
-        line("speed", format!("{speed} events per second, sender and receiver on the same machine ({build})"))?;
+        line("speed", format!("{speed} events per second, sender and receiver included ({build})"))?;
         let micros = per(figures.matching.as_nanos() as u64, figures.events) / 1000.0;
         line("matching", format!("{micros:.2} µs per event"))
     }
+}
+
+/// Writes what to do after the demo.
+pub(super) fn write_next_steps(out: &mut dyn Write) -> io::Result<()> {
+    out.write_all(
+        b"
+Next
+  hotlist scan --indicators FEED --events LOG   match a file of your own events
+  hotlist init --collector fluent-bit           write configurations (or: vector, otel)
+  hotlist demo --keep                           send your own events to this demo
+  docs/tutorial.md                              your own logs to a first hit
+",
+    )
 }
 
 /// Writes how to send events to the running demo: commands to copy as they are.
@@ -166,7 +223,8 @@ provider.shutdown()
 /// Writes one line per hit, while the demo keeps running.
 pub(super) fn write_live(event: &Value, out: &mut dyn Write) -> io::Result<()> {
     for Row { time, kind, indicator, field, value, feed } in rows(event) {
-        let [kind, indicator, field, value, feed] = [kind, indicator, field, value, feed].map(|text| short(&text));
+        let [kind, indicator, field, value, feed] =
+            [kind, indicator, field, value, feed].map(|text| short(&text, CELL_FULL));
         writeln!(out, "hit {time}  {kind}  {indicator}  at {field} = {value}  ({feed})")?;
     }
     Ok(())
@@ -184,7 +242,8 @@ fn rows(event: &Value) -> Vec<Row> {
             time: text(enrichment, &["matched", "occurred"]).get(11..19).unwrap_or_default().to_owned(),
             kind: text(enrichment, &["indicator", "type"]),
             indicator: text(enrichment, &["indicator", "name"]),
-            field: text(enrichment, &["matched", "field"]),
+            // A pattern over several fields names one in each line.
+            field: text(enrichment, &["matched", "field"]).replace('\n', ", "),
             value: text(enrichment, &["matched", "atomic"]),
             feed: text(enrichment, &["feed", "name"]),
         })
@@ -202,9 +261,73 @@ fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
     })
 }
 
-fn short(text: &str) -> String {
-    let cut = if text.chars().nth(CELL).is_some() { "…" } else { "" };
-    format!("{}{cut}", Escaped(text.chars().take(CELL).collect::<String>()))
+/// Returns the event without what the reader does not need to see once: of each enrichment what hit where, and why.
+fn shortened(event: &Value) -> Value {
+    const KEPT: [&str; 8] = ["type", "name", "atomic", "field", "rule", "detection", "indicator", "matched"];
+    let Value::Object(members) = event else { return event.clone() };
+    let keep = |value: &Value| match value {
+        Value::Object(members) => members
+            .iter()
+            .filter(|(name, _)| KEPT.contains(&name.as_str()))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect(),
+        other => other.clone(),
+    };
+    let enrichment = |value: &Value| match value {
+        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), keep(value))).collect(),
+        other => other.clone(),
+    };
+    let mut short = serde_json::Map::new();
+    for (name, value) in members.iter().filter(|(name, _)| *name != "event") {
+        let enrichments = value.get("enrichments").and_then(Value::as_array);
+        let value = match enrichments {
+            Some(list) => serde_json::json!({ "enrichments": list.iter().map(enrichment).collect::<Vec<_>>() }),
+            None => value.clone(),
+        };
+        short.insert(name.clone(), value);
+    }
+    Value::Object(short)
+}
+
+/// Formats JSON with each object or array on one line if it fits. The text begins after `used` characters of a line.
+fn wrapped(value: &Value, indent: usize, used: usize) -> String {
+    let line = one_line(value);
+    if used + line.chars().count() < COLUMNS {
+        return line;
+    }
+    let inner = indent + 2;
+    let (open, close, parts): (char, char, Vec<String>) = match value {
+        Value::Object(members) => {
+            let part = |(name, value): (&String, &Value)| {
+                let name = Value::from(name.as_str()).to_string() + ": ";
+                let value = wrapped(value, inner, inner + name.chars().count());
+                name + &value
+            };
+            ('{', '}', members.iter().map(part).collect())
+        }
+        Value::Array(items) => ('[', ']', items.iter().map(|item| wrapped(item, inner, inner)).collect()),
+        _ => return line,
+    };
+    let space = " ".repeat(inner);
+    format!("{open}\n{space}{}\n{}{close}", parts.join(&format!(",\n{space}")), " ".repeat(indent))
+}
+
+fn one_line(value: &Value) -> String {
+    match value {
+        Value::Object(members) if !members.is_empty() => {
+            let parts =
+                members.iter().map(|(name, value)| format!("{}: {}", Value::from(name.as_str()), one_line(value)));
+            format!("{{ {} }}", parts.collect::<Vec<_>>().join(", "))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(one_line).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
+    }
+}
+
+fn short(text: &str, limit: usize) -> String {
+    let is_cut = text.chars().nth(limit).is_some();
+    let (kept, cut) = if is_cut { (limit - 1, "…") } else { (limit, "") };
+    format!("{}{cut}", Escaped(text.chars().take(kept).collect::<String>()))
 }
 
 /// Formats a number with a comma at every three digits.
@@ -286,9 +409,20 @@ mod tests {
         assert!(rows(&json!({ "message": "indicator_match_rule" })).is_empty());
     }
 
+    /// Wrapped text is the same document, and no line that could be broken is wider than the screen.
+    #[test]
+    fn a_wrapped_document_is_the_same_and_fits() {
+        let list: Vec<Value> = (0..9).map(|n| json!({ "name": "n".repeat(n * 3), "of": [n, { "deep": n }] })).collect();
+        let event = json!({ "a": {}, "b": [], "list": list, "text": "é".repeat(60), "n": 1.5, "none": null });
+        let text = wrapped(&event, 0, 0);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), event);
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+    }
+
     #[test]
     fn numbers_are_grouped_and_long_values_cut_at_a_character() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!(short(&"é".repeat(CELL + 1)), format!("{}…", "é".repeat(CELL)));
+        assert_eq!(short(&"é".repeat(9), 8), format!("{}…", "é".repeat(7)));
+        assert_eq!(short(&"é".repeat(8), 8), "é".repeat(8));
     }
 }
