@@ -14,8 +14,8 @@ use crate::escape::Escaped;
 /// The value of `threat.enrichments.matched.type` in each enrichment of the sidecar.
 pub(super) const MARK: &str = "indicator_match_rule";
 
-/// Rows of the table. The same indicator at the same field is shown once.
-const ROWS: usize = 10;
+/// Rows of the table. An indicator is shown once, with `--full` once for each field.
+const ROWS: usize = 8;
 /// Rows of the table with `--full`.
 const ROWS_FULL: usize = 24;
 /// The maximum length of a value in a cell, in characters, so that the table fits 80 columns.
@@ -73,8 +73,8 @@ pub(super) struct DemoAddresses<'a> {
 pub(super) fn write_start(events: u64, out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
-        "A sender, the sidecar and a receiver run on this machine: {} events are sent with\n\
-         OTLP over gRPC, as a collector does; one in {} is an incident.\n",
+        "A sender, the sidecar and a receiver run on this machine. The sender sends {}\n\
+         events with OTLP over gRPC, as a collector does; one in {} is an incident.\n",
         grouped(events),
         super::events::INCIDENT_EVERY
     )?;
@@ -92,7 +92,8 @@ impl Report {
         self.tagged += 1;
         for row in rows(&event) {
             self.hits += 1;
-            let is_new = self.shown.insert((row.indicator.clone(), row.field.clone()));
+            let field = if self.is_full { row.field.clone() } else { String::new() };
+            let is_new = self.shown.insert((row.indicator.clone(), field));
             if is_new && self.rows.len() < if self.is_full { ROWS_FULL } else { ROWS } {
                 self.rows.push(row);
             }
@@ -155,7 +156,7 @@ impl Report {
         let seconds = figures.elapsed.as_secs_f64().max(1e-9);
         let build = if cfg!(debug_assertions) { "debug build" } else { "release build" };
         let speed = grouped((figures.sent as f64 / seconds).round() as u64);
-        line("speed", format!("{speed} events per second, sender and receiver included ({build})"))?;
+        line("speed", format!("{speed} events per second with sender and receiver ({build})"))?;
         let micros = per(figures.matching.as_nanos() as u64, figures.events) / 1000.0;
         line("matching", format!("{micros:.2} µs per event"))
     }
@@ -166,10 +167,10 @@ pub(super) fn write_next_steps(out: &mut dyn Write) -> io::Result<()> {
     out.write_all(
         b"
 Next
-  hotlist scan --indicators FEED --events LOG   match a file of your own events
-  hotlist init --collector fluent-bit           write configurations (or: vector, otel)
-  hotlist demo --keep                           send your own events to this demo
-  docs/tutorial.md                              your own logs to a first hit
+  hotlist scan --indicators FEED --events LOG  match a file of your own events
+  hotlist init --collector fluent-bit          configurations; or vector, otel
+  hotlist demo --keep                          send your own events to this demo
+  docs/tutorial.md                             your own logs to a first hit
 ",
     )
 }
@@ -236,18 +237,21 @@ fn rows(event: &Value) -> Vec<Row> {
         |value: &Value, path: &[&str]| at(value, path).and_then(Value::as_str).map(str::to_owned).unwrap_or_default();
     let enrichments = at(event, &["threat", "enrichments"]).and_then(Value::as_array).into_iter().flatten();
     enrichments
-        // The event may have had enrichments before.
-        .filter(|enrichment| enrichment.get("hotlist").is_some())
+        .filter(|enrichment| is_ours(enrichment))
         .map(|enrichment| Row {
             time: text(enrichment, &["matched", "occurred"]).get(11..19).unwrap_or_default().to_owned(),
             kind: text(enrichment, &["indicator", "type"]),
             indicator: text(enrichment, &["indicator", "name"]),
-            // A pattern over several fields names one in each line.
-            field: text(enrichment, &["matched", "field"]).replace('\n', ", "),
+            field: text(enrichment, &["matched", "field"]),
             value: text(enrichment, &["matched", "atomic"]),
             feed: text(enrichment, &["feed", "name"]),
         })
         .collect()
+}
+
+/// The event may have had enrichments before, which are marked but have no detection type.
+fn is_ours(enrichment: &Value) -> bool {
+    enrichment.pointer("/hotlist/detection").is_some()
 }
 
 /// Returns the value at a path, nested, dotted or mixed.
@@ -261,32 +265,31 @@ fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
     })
 }
 
-/// Returns the event without what the reader does not need to see once: of each enrichment what hit where, and why.
+/// Returns the event without what the reader does not need to see once: of its first enrichment what hit where, and why.
 fn shortened(event: &Value) -> Value {
-    const KEPT: [&str; 8] = ["type", "name", "atomic", "field", "rule", "detection", "indicator", "matched"];
+    const OMITTED: [&str; 2] = ["@timestamp", "event"];
+    const KEPT: [(&str, &[&str]); 4] = [
+        ("indicator", &["type", "name"]),
+        ("matched", &["atomic", "field"]),
+        ("feed", &["name"]),
+        ("hotlist", &["rule", "detection"]),
+    ];
+    let pick = |value: &Value, names: &[&str]| -> Value {
+        names.iter().filter_map(|name| Some(((*name).to_owned(), value.get(name)?.clone()))).collect()
+    };
+    let enrichment = |value: &Value| -> Value {
+        KEPT.iter().filter_map(|(name, of)| Some(((*name).to_owned(), pick(value.get(name)?, of)))).collect()
+    };
     let Value::Object(members) = event else { return event.clone() };
-    let keep = |value: &Value| match value {
-        Value::Object(members) => members
-            .iter()
-            .filter(|(name, _)| KEPT.contains(&name.as_str()))
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect(),
-        other => other.clone(),
-    };
-    let enrichment = |value: &Value| match value {
-        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), keep(value))).collect(),
-        other => other.clone(),
-    };
-    let mut short = serde_json::Map::new();
-    for (name, value) in members.iter().filter(|(name, _)| *name != "event") {
-        let enrichments = value.get("enrichments").and_then(Value::as_array);
-        let value = match enrichments {
-            Some(list) => serde_json::json!({ "enrichments": list.iter().map(enrichment).collect::<Vec<_>>() }),
-            None => value.clone(),
-        };
-        short.insert(name.clone(), value);
-    }
-    Value::Object(short)
+    let kept = members.iter().filter(|(name, _)| !OMITTED.contains(&name.as_str()));
+    kept.map(|(name, value)| match value.get("enrichments").and_then(Value::as_array) {
+        Some(list) => {
+            let first: Vec<Value> = list.iter().filter(|one| is_ours(one)).take(1).map(enrichment).collect();
+            (name.clone(), serde_json::json!({ "enrichments": first }))
+        }
+        None => (name.clone(), value.clone()),
+    })
+    .collect()
 }
 
 /// Formats JSON with each object or array on one line if it fits. The text begins after `used` characters of a line.
@@ -398,9 +401,9 @@ mod tests {
         let enrichment = json!({
             "indicator": { "type": "ipv4-addr", "name": "192.0.2.1" },
             "matched": { "field": "source.ip", "atomic": "192.0.2.1", "occurred": "2025-01-01T10:20:30Z" },
-            "feed": { "name": "f" }, "hotlist": {},
+            "feed": { "name": "f" }, "hotlist": { "detection": "CTI" },
         });
-        let others = json!({ "indicator": { "name": "x" } });
+        let others = json!({ "indicator": { "name": "x" }, "hotlist": { "verified": false } });
         let all = json!([others, enrichment]);
         for event in [json!({ "threat": { "enrichments": all } }), json!({ "threat.enrichments": all })] {
             let rows = rows(&event);
