@@ -170,9 +170,11 @@ impl FieldTable {
     }
 
     /// The fields that a STIX object path means, empty when the table does not know the path. The path must be
-    /// written as in the table (`file:hashes.'SHA-256'`); `a&b` for the two that only together mean a field.
+    /// written as in the table (`file:hashes.'SHA-256'`); `a&b` for the two that only together mean a field. The name of a
+    /// field is a path that means this field alone.
     pub fn by_stix_path(&self, path: &str) -> Vec<FieldId> {
-        self.iter().filter(|(_, field)| field.stix_paths.iter().any(|known| known == path)).map(|(id, _)| id).collect()
+        let means = |field: &Field| field.name == path || field.stix_paths.iter().any(|known| known == path);
+        self.iter().filter(|(_, field)| means(field)).map(|(id, _)| id).collect()
     }
 
     /// The trie of the fields that `wanted` accepts.

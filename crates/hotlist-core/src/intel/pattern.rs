@@ -36,7 +36,7 @@ pub enum PatternError {
     /// It is well formed up to here, but uses something that is not matched.
     #[error(
         "character {position}: {construct} is not supported; write comparisons of object paths that the field table \
-         knows, joined by AND and OR within one observation"
+         knows, joined by AND and OR"
     )]
     Unsupported {
         /// Where.
@@ -45,7 +45,7 @@ pub enum PatternError {
         construct: String,
     },
     /// A value is not of the kind that its object path holds.
-    #[error("character {position}: `{value}` is not a value of kind {kind}, which `{path}` requires; fix the value")]
+    #[error("character {position}: `{value}` is not a value of kind {}, which `{path}` requires; fix the value", what(*.kind))]
     Value {
         /// Where.
         position: usize,
@@ -56,6 +56,14 @@ pub enum PatternError {
         /// What the path holds.
         kind: Kind,
     },
+}
+
+/// A kind for people; the length of a hash says which one it is.
+fn what(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Md5 | Kind::Sha1 | Kind::Sha256 | Kind::Sha512 | Kind::Ssdeep => "hash",
+        other => other.as_str(),
+    }
 }
 
 /// A pattern, compiled.
@@ -229,7 +237,7 @@ impl Compiler<'_> {
         let before = self.left_out.len();
         for (position, literal) in &comparison.values {
             match value(&meaning, *position, literal, order) {
-                Ok(value) => terms.push(Term { value, target: meaning.target.clone() }),
+                Ok(value) => terms.push(Term { target: meaning.target_of(&value), value }),
                 Err(error @ PatternError::Value { .. }) => self.left_out.push(error),
                 Err(error) => return Err(error),
             }
@@ -274,6 +282,17 @@ struct Meaning {
     target: Target,
 }
 
+impl Meaning {
+    /// The fields at which a value of the path may be.
+    fn target_of(&self, value: &TermValue) -> Target {
+        let named = NAMED_ENDS.iter().find(|(path, _)| **path == *self.path);
+        match (value, named) {
+            (TermValue::Domain { .. }, Some((_, field))) => Target::StixPath((*field).into()),
+            _ => self.target.clone(),
+        }
+    }
+}
+
 /// Two comparisons of an `AND` that are one path: the directory and the file name of an `a&b` row.
 struct Pair {
     /// Which two.
@@ -311,7 +330,7 @@ fn pair(of: &[Parsed], table: &FieldTable) -> Result<Option<Pair>, PatternError>
     Ok(None)
 }
 
-/// The kinds' own object paths: they mean the value itself, wherever it stands.
+/// The kinds' own object paths: they mean the value at any field of the kind.
 const OWN_PATHS: [(&str, Kind); 5] = [
     ("ipv4-addr:value", Kind::Ip),
     ("ipv6-addr:value", Kind::Ip),
@@ -323,7 +342,21 @@ const OWN_PATHS: [(&str, Kind); 5] = [
 /// What a name resolves to: objects of the types `ipv4-addr`, `ipv6-addr` and `domain-name` (STIX 2.1, section 6.4).
 const RESOLVES_TO: &str = "domain-name:resolves_to_refs[*].value";
 
-/// The hashes of a file that are looked for, without hyphens; the value's length tells which one it is.
+/// The ends of a connection may be names, too (STIX 2.1, section 6.12), which a field of their own holds.
+const NAMED_ENDS: [(&str, &str); 2] =
+    [("network-traffic:dst_ref.value", "destination.domain"), ("network-traffic:src_ref.value", "source.domain")];
+
+/// Object paths of STIX 2.0 and what they became in 2.1.
+const RENAMED: [(&str, &str); 6] = [
+    ("file:created", "file:ctime"),
+    ("file:modified", "file:mtime"),
+    ("process:name", "process:image_ref.name"),
+    ("process:binary_ref.name", "process:image_ref.name"),
+    ("process:created", "process:created_time"),
+    ("process:parent_ref.name", "process:parent_ref.image_ref.name"),
+];
+
+/// The hashes of a file that are looked for, without hyphens; the value's length decides which one it is.
 const FILE_HASHES: [&str; 6] = ["MD5", "SHA1", "SHA256", "SHA512", "SSDEEP", "*"];
 
 fn meaning(comparison: &Proposition, table: &FieldTable) -> Result<Meaning, PatternError> {
@@ -334,7 +367,10 @@ fn meaning(comparison: &Proposition, table: &FieldTable) -> Result<Meaning, Patt
     if comparison.key.file_hash().is_some_and(|algorithm| FILE_HASHES.contains(&algorithm)) {
         return Ok(of_kind(Kind::Md5));
     }
-    let is = |known: &str| parse::path_key(known).is_some_and(|key| key == comparison.key);
+    let renamed = RENAMED.iter().find(|(old, _)| parse::path_key(old).is_some_and(|key| key == comparison.key));
+    let renamed = renamed.and_then(|(_, new)| parse::path_key(new));
+    let wanted = renamed.as_ref().unwrap_or(&comparison.key);
+    let is = |known: &str| parse::path_key(known).is_some_and(|key| key == *wanted);
     let known =
         || table.iter().filter_map(|(_, field)| Some((field.kind, field.stix_paths.iter().find(|path| is(path))?)));
     // A field of one kind says what values its path has.
@@ -368,9 +404,9 @@ fn value(
     };
     let refused = || PatternError::Value { position, path: meaning.path.to_string(), value: written.to_owned(), kind };
     let read = term::value(kind, &refanged);
-    // A name resolves to addresses, or to another name.
+    // A name resolves to addresses, or to another name; so may the end of a connection be either.
     let read = match read {
-        None if &*meaning.path == RESOLVES_TO => term::value(Kind::Domain, &refanged),
+        None if is_name_or_address(&meaning.path) => term::value(Kind::Domain, &refanged),
         read => read,
     };
     match (read.ok_or_else(refused)?, comparison) {
@@ -383,6 +419,11 @@ fn value(
         (value, Comparison::Equal) => Ok(value),
         (_, _) => Err(unsupported(position, format!("an order comparison of `{}`", meaning.path))),
     }
+}
+
+/// Whether a path holds names as well as addresses.
+fn is_name_or_address(path: &str) -> bool {
+    path == RESOLVES_TO || NAMED_ENDS.iter().any(|(known, _)| *known == path)
 }
 
 fn unsupported(position: usize, construct: String) -> PatternError {

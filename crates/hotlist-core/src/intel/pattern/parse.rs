@@ -7,6 +7,9 @@ use crate::intel::term::Comparison;
 /// How deep brackets may nest.
 const MAX_DEPTH: usize = 32;
 
+/// Key words between and behind observations.
+const KEY_WORDS: [&str; 5] = ["AND", "OR", "FOLLOWEDBY", "WITHIN", "REPEATS"];
+
 /// A pattern as it is bracketed; brackets that say nothing are gone.
 #[derive(Clone, Debug)]
 pub enum Parsed {
@@ -18,7 +21,7 @@ pub enum Parsed {
     Any(Vec<Parsed>),
     /// What is well formed, and cannot be judged.
     Other {
-        /// Where it stands.
+        /// Its position.
         position: usize,
         /// Its name.
         construct: String,
@@ -28,7 +31,7 @@ pub enum Parsed {
 /// `path operator value`.
 #[derive(Clone, Debug)]
 pub struct Proposition {
-    /// Where the path stands.
+    /// The position of the path.
     pub position: usize,
     /// The path as written, quotes normalised.
     pub path: String,
@@ -91,12 +94,15 @@ pub fn pattern(pattern: &str) -> Result<Parsed, PatternError> {
     let parsed = parser.observations(0)?;
     match parser.peek() {
         Token::End => Ok(parsed),
+        Token::Word(word) if KEY_WORDS.iter().any(|known| known.eq_ignore_ascii_case(word)) => {
+            Err(parser.expected("key words in capitals"))
+        }
         _ => Err(parser.expected("the end of the pattern")),
     }
 }
 
 impl Parsed {
-    /// Where the first comparison stands.
+    /// The position of the first comparison.
     pub fn position(&self) -> usize {
         match self {
             Parsed::One(proposition) => proposition.position,
@@ -105,7 +111,7 @@ impl Parsed {
         }
     }
 
-    /// Joins what stands beside each other; an `OR` in brackets within an `OR` is the same `OR`.
+    /// Joins neighbours; an `OR` in brackets within an `OR` is the same `OR`.
     fn any(mut of: Vec<Parsed>) -> Parsed {
         if of.iter().any(|inner| matches!(inner, Parsed::Any(_))) {
             let open = |inner| match inner {
@@ -169,6 +175,11 @@ impl Parser {
         matches!(self.peek(), Token::Word(known) if known.eq_ignore_ascii_case(word))
     }
 
+    /// Whether the next token is this key word, in capitals as the standard has it.
+    fn is_capital(&self, word: &str) -> bool {
+        matches!(self.peek(), Token::Word(known) if known == word)
+    }
+
     fn take_word(&mut self, word: &str) -> bool {
         let found = self.is_word(word);
         self.at += usize::from(found);
@@ -186,10 +197,11 @@ impl Parser {
     fn observations(&mut self, depth: usize) -> Result<Parsed, PatternError> {
         let position = self.position();
         let first = self.alternatives(depth)?;
-        if !self.is_word("FOLLOWEDBY") {
+        if !self.is_capital("FOLLOWEDBY") {
             return Ok(first);
         }
-        while self.take_word("FOLLOWEDBY") {
+        while self.is_capital("FOLLOWEDBY") {
+            self.at += 1;
             self.alternatives(depth)?;
         }
         Ok(Parsed::Other { position, construct: "FOLLOWEDBY between observations".to_owned() })
@@ -228,7 +240,7 @@ impl Parser {
             return Err(self.expected(if close == "]" { "AND, OR or `]`" } else { "AND, OR, FOLLOWEDBY or `)`" }));
         }
         let mut seen: Vec<&str> = Vec::new();
-        while let Some(word) = ["WITHIN", "REPEATS", "START"].into_iter().find(|word| self.is_word(word)) {
+        while let Some(word) = ["WITHIN", "REPEATS", "START"].into_iter().find(|word| self.is_capital(word)) {
             let position = self.position();
             // Of observations in brackets each may have one of its own.
             if close == "]" && seen.contains(&word) {

@@ -158,8 +158,11 @@ fn directory_and_name_are_one_path_joined_as_the_directory_is_written() {
 #[test]
 fn what_is_not_supported_is_refused_by_name_and_as_a_whole() {
     for (pattern, construct) in [
-        ("[domain-name:value LIKE '%evil%']", "LIKE with a wildcard, but for the names below a name,"),
-        ("[url:value MATCHES '^http']", "MATCHES with a wildcard, but for the names below a name,"),
+        (
+            "[domain-name:value LIKE '%evil%']",
+            "LIKE of more than a list of values, a network or the names below a name",
+        ),
+        ("[url:value MATCHES '^http']", "MATCHES of more than a list of values, a network or the names below a name"),
         ("[ipv4-addr:value ISSUPERSET '192.0.2.0/24']", "ISSUPERSET of `ipv4-addr:value`"),
         ("[EXISTS ipv4-addr:value]", "EXISTS"),
         ("[NOT EXISTS ipv4-addr:value]", "EXISTS"),
@@ -211,6 +214,8 @@ fn errors_say_where() {
         ("[NOT file:name = 'a']", 6),
         ("[file:name = 'a'] FOLLOWEDBY", 29),
         ("[EXISTS]", 8),
+        ("[file:name = 'a'] within 2 seconds", 19),
+        ("[file:name = 'a'] followedby [file:name = 'b']", 19),
     ] {
         let error = compile(pattern, &table()).unwrap_err();
         assert!(matches!(error, PatternError::Syntax { position, .. } if position == at), "{pattern}: {error}");
@@ -230,7 +235,7 @@ fn an_alternative_that_can_never_match_is_left_out_and_told() {
     assert!(compile("[domain-name:value = 'a b' OR ipv4-addr:value = '1.2.3']", &table()).is_err());
 }
 
-/// Guarantee: an alternative that cannot be judged costs itself, wherever the `OR` stands; what an `AND` joins goes as a
+/// Guarantee: an alternative that cannot be judged costs itself, wherever the `OR` is; what an `AND` joins goes as a
 /// whole.
 #[test]
 fn an_alternative_that_is_not_supported_is_left_out_and_named() {
@@ -259,6 +264,38 @@ fn the_type_of_a_reference_is_told_by_its_value() {
     );
     let other = "[network-traffic:src_ref.type = 'ipv4-addr' AND network-traffic:dst_ref.value = '192.0.2.1']";
     assert_eq!(refused(other), "the object path `network-traffic:src_ref.type`");
+}
+
+#[test]
+fn an_end_of_a_connection_is_an_address_or_a_name() {
+    assert_eq!(
+        shown("[network-traffic:dst_ref.value = 'C2.evil.example']"),
+        ["domain c2.evil.example at destination.domain"]
+    );
+    assert_eq!(
+        shown("[network-traffic:src_ref.value = '2001:db8::1']"),
+        ["ip 2001:db8::1 at network-traffic:src_ref.value"]
+    );
+    let both = "[network-traffic:dst_ref.type = 'domain-name' AND network-traffic:dst_ref.value = 'a.example' AND network-traffic:dst_port = 443]";
+    assert_eq!(shown(both), ["domain a.example at destination.domain", "number 443 at network-traffic:dst_port"]);
+}
+
+#[test]
+fn paths_of_stix_2_0_mean_what_they_became() {
+    assert_eq!(shown("[process:name = 'Evil.exe']"), ["name evil.exe at process:image_ref.name"]);
+    assert_eq!(shown("[file:created = t'2014-01-13T07:03:17Z']"), ["time 2014-01-13T07:03:17Z at file:ctime"]);
+}
+
+#[test]
+fn expressions_that_mean_values_are_alternatives() {
+    assert_eq!(
+        shown(r"[domain-name:value MATCHES '^(evil|bad)\.example$' AND file:size = 5]"),
+        ["domain evil.example", "domain bad.example", "number 5 at file:size"]
+    );
+    assert_eq!(shown("[ipv4-addr:value LIKE '198.51.100.%']"), ["ip 198.51.100.0/24"]);
+    let compiled =
+        compile(r"[domain-name:value NOT MATCHES '(^|\.)good\.example$' AND file:size = 5]", &table()).unwrap();
+    assert!(compiled.program.is_some() && compiled.terms.len() == 2);
 }
 
 #[test]
