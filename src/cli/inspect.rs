@@ -206,11 +206,11 @@ mod tests {
         for line in [
             "format csv, 2 indicators\n",
             "  delimiter ',', header in line 1\n",
-            "column 1 `type`: type; column 2 `value`: value; column 3 `expires`: valid until; column 4 `reporter`: not used\n",
+            "column 1 `type`: type; column 2 `value`: value; column 3 `expires`: valid until;\n  column 4 `reporter`: not used\n",
             "        2 domain   evil.com\n",
             "        1 are there more than once\n",
             "        1 expired: match older events only\n",
-            "       50 not usable: type `…` cannot be looked for in events\n",
+            "       50 not usable: type `mutex` cannot be looked for in events\n",
         ] {
             assert!(shown.contains(line), "{line:?} is not in:\n{shown}");
         }

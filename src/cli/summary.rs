@@ -20,6 +20,9 @@ const SHOWN: usize = 3;
 /// The longest sample, in characters.
 const MAX_SAMPLE: usize = 80;
 
+/// How wide a page is, in characters.
+const WIDTH: usize = 100;
+
 /// How many columns are named on a page.
 const MAX_COLUMNS: usize = 40;
 
@@ -204,7 +207,8 @@ impl Summary {
         let mut reasons: Vec<(&String, &Counted)> = self.unusable.iter().collect();
         reasons.sort_by_key(|(_, counted)| std::cmp::Reverse(counted.count));
         for (reason, counted) in reasons {
-            writeln!(out, "  {:>9} not usable: {}", counted.count, Escaped(reason))?;
+            let first = format!("  {:>9} not usable: ", counted.count);
+            wrapped(out, &first, "              ", reason.split(' '), " ")?;
             counted.samples.iter().try_for_each(|sample| writeln!(out, "            {}", Escaped(sample)))?;
         }
         if self.unlisted > 0 {
@@ -216,8 +220,8 @@ impl Summary {
     /// What is in it, with samples of each kind.
     pub(super) fn show_kinds(&self, out: &mut dyn Write) -> io::Result<()> {
         for (kind, counted) in &self.kinds {
-            let samples = counted.samples.join("  ");
-            writeln!(out, "  {:>9} {kind:<8} {}", counted.count, Escaped(samples))?;
+            let first = format!("  {:>9} {kind:<8} ", counted.count);
+            wrapped(out, &first, "                     ", counted.samples.iter().map(String::as_str), "  ")?;
         }
         Ok(())
     }
@@ -248,15 +252,51 @@ pub(super) fn understood(import: &Import, out: &mut dyn Write) -> io::Result<()>
     if understood.columns.len() > MAX_COLUMNS {
         columns.push(format!("and {} more", understood.columns.len() - MAX_COLUMNS));
     }
-    writeln!(out, "  {}", Escaped(columns.join("; ")))
+    wrapped(out, "  ", "  ", columns.iter().map(String::as_str), "; ")
 }
+
+/// Writes parts one after the other, and begins a line where the next one would end beyond the width.
+fn wrapped<'p>(
+    out: &mut dyn Write,
+    first: &str,
+    further: &str,
+    parts: impl Iterator<Item = &'p str>,
+    between: &str,
+) -> io::Result<()> {
+    let mut line = first.to_owned();
+    let (mut used, mut is_begun) = (first.chars().count(), false);
+    for part in parts {
+        let part = Escaped(part).to_string();
+        let length = part.chars().count() + between.len();
+        if is_begun {
+            line.push_str(between);
+            if used + length > WIDTH {
+                writeln!(out, "{}", line.trim_end())?;
+                line = further.to_owned();
+                used = further.chars().count();
+            }
+        }
+        line.push_str(&part);
+        (used, is_begun) = (used + length, true);
+    }
+    writeln!(out, "{line}")
+}
+
+/// What stands before a number that is the same in every reason.
+const KEPT_BEFORE: &[&str] = &["STIX ", "section ", "above ", "more than "];
+
+/// What is quoted the same in every reason.
+const KEPT_QUOTED: &[&str] = &["to_ids", "*.name", "10.1.*", "%20", "["];
 
 /// A reason without what is particular to a line: what stands between backquotes, and numbers.
 fn kind_of(reason: &str) -> String {
     let mut out = String::new();
     for (at, part) in reason.split('`').enumerate() {
-        // What is quoted of a configuration is no value.
-        let is_key = part.contains(": ") && part.len() < 20;
+        // What is quoted of a configuration, or is a type or a fixed word, is the same on many lines.
+        let is_key = (part.contains(": ") && part.len() < 20)
+            || KEPT_QUOTED.contains(&part)
+            || out.ends_with("declared as ")
+            || out.ends_with("type ");
         match at % 2 == 1 && !is_key {
             true => out.push_str("`…`"),
             false if at % 2 == 1 => out.extend(["`", part, "`"]),
@@ -272,9 +312,13 @@ fn kind_of(reason: &str) -> String {
             kind.push(c);
             continue;
         }
-        // The number of a name (`SHA-256`) is a part of it.
+        // The number of a name (`SHA-256`, `STIX 2.1`) is a part of it.
         let is_first = replaced.is_none();
-        let is_replaced = *replaced.get_or_insert_with(|| !kind.ends_with(|c: char| c.is_alphabetic() || c == '-'));
+        let is_replaced = *replaced.get_or_insert_with(|| {
+            let is_name = KEPT_BEFORE.iter().any(|word| kind.ends_with(word))
+                || kind.rsplit_once(' ').is_some_and(|(before, part)| part.ends_with('.') && before.ends_with("STIX"));
+            !is_name && !kind.ends_with(|c: char| c.is_alphabetic() || c == '-')
+        });
         match (is_replaced, is_first) {
             (true, true) => kind.push('N'),
             (true, false) => {}
@@ -289,14 +333,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn lines_of_a_page_end_before_its_width() {
+        let parts: Vec<String> = (0..60).map(|number| format!("part-{number:03}")).collect();
+        let mut out = Vec::new();
+        wrapped(&mut out, "  first ", "    ", parts.iter().map(String::as_str), "; ").unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.lines().count() > 5 && text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert_eq!(text.replace("\n    ", " ").trim(), format!("first {}", parts.join("; ")));
+    }
+
+    #[test]
     fn reasons_are_grouped_by_what_they_say_and_not_of_what() {
         for (reason, kind) in [
-            ("type `mutex` cannot be looked for in events", "type `…` cannot be looked for in events"),
+            ("type `mutex` cannot be looked for in events", "type `mutex` cannot be looked for in events"),
+            ("`to_ids` is not set", "`to_ids` is not set"),
+            ("declared as `domain`, which it is not", "declared as `domain`, which it is not"),
             (
                 "character 21: the object path `x:y` is not supported",
                 "character N: the object path `…` is not supported",
             ),
             ("hex digits of no MD5, SHA-1, SHA-256", "hex digits of no MD5, SHA-1, SHA-256"),
+            (
+                "character 7: expected a number above 0 (STIX 2.1, section 9)",
+                "character N: expected a number above 0 (STIX 2.1, section 9)",
+            ),
             ("1025 cells; a row may have 1024", "N cells; a row may have N"),
         ] {
             assert_eq!(kind_of(reason), kind);
