@@ -115,7 +115,7 @@ pub fn lines(errors: &[AllowlistError]) -> Vec<String> {
         if entries <= SAMPLE {
             lines.push(error.to_string());
         }
-        // The entries of a list stand together and in order.
+        // The entries of a list are together and in order.
         let more = errors.peek().is_some_and(|next| match next {
             AllowlistError::Entry { path: next_path, list: next_list, index: next_index, .. } => {
                 next_path == path && next_list == list && next_index > index

@@ -1,5 +1,5 @@
 //! One value as a feed wrote it becomes one canonical value: of the type that the feed declares, or of the type that
-//! its shape tells.
+//! its shape has.
 //!
 //! An indicator keeps exactly what it was given. So unlike the values of events nothing is widened here: a URL that is
 //! declared to be a domain is no domain, and is refused. Nothing is narrowed either: a range of addresses becomes the
@@ -47,7 +47,7 @@ impl From<TermValue> for Found {
     }
 }
 
-/// The value of a token that comes without a type, `None` when its shape tells none.
+/// The value of a token that comes without a type, `None` if its shape is that of none.
 pub(super) fn untyped(raw: &str) -> Option<Found> {
     let text = cleaned(raw)?;
     if text.contains(char::is_whitespace) {
@@ -77,9 +77,10 @@ pub(super) fn hint(raw: &str) -> Option<&'static str> {
         });
     }
     if text.contains('*') {
-        return Some(
-            "a wildcard that is not matched; `*.name` stands for the names below a name, `10.1.*` for a network",
-        );
+        return Some("a wildcard that is not matched; `*.name` means the names below a name, `10.1.*` for a network");
+    }
+    if text.starts_with('/') {
+        return Some("a path without a host");
     }
     if text.contains('@') {
         return Some("no e-mail address that can be matched");
@@ -175,7 +176,7 @@ pub(super) fn has_scheme(text: &str) -> bool {
     })
 }
 
-/// A URL that stands for itself, and that an event can have.
+/// A URL that means itself, and that an event can have.
 fn url(text: &str) -> Option<Found> {
     // What is not encoded is meant to be.
     let has_blank = memchr::memchr2(b' ', b'\t', text.trim().as_bytes()).is_some();
@@ -183,16 +184,16 @@ fn url(text: &str) -> Option<Found> {
     let found = value(Kind::Url, encoded.as_deref().unwrap_or(text))?;
     let TermValue::Url(url) = &found.value else { return None };
     // Only WHATWG's form has a host that a browser visits; of others marks of defanging are left.
-    let odd = |c: char| {
+    let is_invalid = |c: char| {
         c.is_whitespace()
             || matches!(c, '*' | '<' | '>' | '(' | ')' | '{' | '}' | '"' | '\'' | '`' | ',' | ';' | '|' | '^')
     };
     let host = url.host();
-    let has_odd_host = host.contains(odd) || (host.contains(['[', ']']) && !host.starts_with('['));
-    (!has_odd_host && !has_wildcard(url.rest())).then_some(found)
+    let has_invalid_host = host.contains(is_invalid) || (host.contains(['[', ']']) && !host.starts_with('['));
+    (!has_invalid_host && !has_wildcard(url.rest())).then_some(found)
 }
 
-/// Whether a star of a path stands for something: a whole part of it, its end, or the name before an ending. Elsewhere it
+/// Whether a star of a path is a wildcard: a whole part of it, its end, or the name before an ending. Elsewhere it
 /// is a character, and so it is behind a question mark, which some logs encode.
 fn has_wildcard(rest: &str) -> bool {
     if !rest.as_bytes().contains(&b'*') {
@@ -258,11 +259,16 @@ fn name(text: &str, accept: impl Fn(&str) -> bool) -> Option<Found> {
         None => (host, None),
     };
     match term::value(Kind::Domain, host)? {
-        TermValue::Domain { name, scope: NameScope::Exact } if accept(&name) => {
+        TermValue::Domain { name, scope: NameScope::Exact } if accept(&name) && !is_number(&name) => {
             Some(Found { port, ..TermValue::Domain { name, scope }.into() })
         }
         _ => None,
     }
+}
+
+/// Whether a name is a number, such as a rating of 4.5 in a column that should hold hosts.
+fn is_number(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
 }
 
 /// `evil.com/path`, `192.0.2.1:8080/path`. Without path it is a name or an address.

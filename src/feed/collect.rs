@@ -58,7 +58,7 @@ impl Import {
         let mut excerpt = String::new();
         let mut length = 0;
         for c in found.trim().chars() {
-            // A tab that stands where a blank should is why some lines cannot be used.
+            // A tab in place of a blank is why some lines cannot be used.
             length += if c.is_control() { c.escape_default().count() } else { 1 };
             if length >= Unusable::MAX_EXCERPT {
                 excerpt.push('…');
@@ -110,7 +110,7 @@ impl<'s> Collector<'s> {
         }
     }
 
-    /// Takes note of how the file was understood.
+    /// Records how the file was understood.
     pub(super) fn understood(&mut self, understood: Understood) {
         self.import.understood = understood;
     }
@@ -221,7 +221,7 @@ impl<'s> Collector<'s> {
 
     /// Adds to what is said of an indicator that is there already, by its number.
     pub(super) fn describe(&mut self, number: usize, text: &str) {
-        self.tell(number, |context| {
+        self.change(number, |context| {
             let description = match context.description.take() {
                 Some(before) => shortened(&format!("{before}; {text}"), MAX_DESCRIPTION),
                 None => shortened(text, MAX_DESCRIPTION),
@@ -230,15 +230,15 @@ impl<'s> Collector<'s> {
         });
     }
 
-    /// Takes note that an indicator that is there already was seen.
+    /// Records that an indicator that is there already was seen.
     pub(super) fn seen(&mut self, number: usize, first: Option<Timestamp>, last: Option<Timestamp>) {
-        self.tell(number, |context| {
+        self.change(number, |context| {
             context.first_seen = [context.first_seen, first].into_iter().flatten().min();
             context.last_seen = context.last_seen.max(last);
         });
     }
 
-    fn tell(&mut self, number: usize, change: impl FnOnce(&mut Context)) {
+    fn change(&mut self, number: usize, change: impl FnOnce(&mut Context)) {
         let Some(indicator) = self.import.indicators.get(number) else { return };
         let mut context = Context::clone(&indicator.context);
         change(&mut context);

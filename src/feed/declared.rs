@@ -10,7 +10,7 @@ use crate::observable::Kind;
 pub(super) enum Declared {
     /// One kind.
     Of(Kind),
-    /// A hash whose length tells which.
+    /// A hash, of the kind that its length has.
     Hash,
     /// A domain or an address.
     Host,
@@ -47,7 +47,7 @@ pub(super) enum TypeWord {
     Digest,
     /// Another type that cannot be looked for.
     Unsupported,
-    /// No type (`indicator`, `C2`, `phishing`): the value itself tells.
+    /// No type (`indicator`, `C2`, `phishing`): the value decides.
     Unknown,
 }
 

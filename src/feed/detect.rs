@@ -1,4 +1,4 @@
-//! Tells a file's format from its content, with its name as a hint.
+//! Detects a file's format from its content, with its name as a hint.
 
 mod json;
 

@@ -28,6 +28,14 @@ const FILES: &[&str] = &[
     include_str!("layouts/threatstream.txt"),
     include_str!("layouts/recorded-future.txt"),
     include_str!("layouts/spamhaus-drop.txt"),
+    include_str!("layouts/threatconnect.txt"),
+    include_str!("layouts/virustotal.txt"),
+    include_str!("layouts/trend-micro.txt"),
+    include_str!("layouts/pulsedive.txt"),
+    include_str!("layouts/phishstats.txt"),
+    include_str!("layouts/kaspersky.txt"),
+    include_str!("layouts/elastic-url.txt"),
+    include_str!("layouts/eclecticiq.txt"),
 ];
 
 const GENERAL: &str = include_str!("layouts/general.txt");
@@ -35,7 +43,7 @@ const GENERAL: &str = include_str!("layouts/general.txt");
 static LAYOUTS: LazyLock<Vec<Layout>> = LazyLock::new(|| FILES.iter().map(|text| Layout::read(text)).collect());
 static WORDS: LazyLock<HashMap<String, Role>> = LazyLock::new(|| Layout::read(GENERAL).words);
 
-/// Parts of header words that say a column is about an indicator and holds none, whatever stands beside them.
+/// Parts of header words that say a column is about an indicator and holds none, whatever other words are there.
 const ABOUT: &[&str] = &[
     "detail",
     "details",
@@ -173,10 +181,10 @@ const DIGESTS: &[&str] = &[
     "signer",
 ];
 
-/// Parts of header words that say a file's hash stands there.
+/// Parts of header words that say that the column has a file's hash.
 const HASHES: &[&str] = &["hash", "hashes", "md5", "sha1", "sha256", "sha512", "ssdeep", "checksum"];
 
-/// Parts of header words that say a value stands there, and of which type.
+/// Parts of header words that say that the column has a value, and of which type.
 const VALUES: &[(&str, Option<Declared>)] = {
     use crate::observable::Kind::{Domain, Ip, Url};
     &[
@@ -261,20 +269,34 @@ impl Layout {
 
 /// What a header's word means, in a layout and wherever it occurs.
 pub(super) fn column(written: &str, layout: Option<&Layout>) -> Column {
-    let word = squeezed(written);
+    spellings(written).find_map(|word| known(word, layout)).unwrap_or_else(|| by_parts(written))
+}
+
+/// A header's word as it is written, without a unit or a note in brackets (`Expiry (UTC)`), and the last of several labels
+/// (`extract.value`, as flattened JSON has them).
+fn spellings(written: &str) -> impl Iterator<Item = &str> {
+    let plain = written.split('(').next().map(str::trim).filter(|word| !word.is_empty() && *word != written);
+    let whole = plain.unwrap_or(written);
+    let last = whole.rsplit_once('.').map(|(_, last)| last).filter(|last| last.len() > 1);
+    [Some(written), plain, last].into_iter().flatten()
+}
+
+/// The meaning of a word that a table has.
+fn known(word: &str, layout: Option<&Layout>) -> Option<Column> {
+    let word = squeezed(word);
     if let Some(role) = layout.and_then(|layout| layout.words.get(&word)) {
-        return Column { declared: declared(&word, *role), ..Column::of(*role) };
+        return Some(Column { declared: declared(&word, *role), ..Column::of(*role) });
     }
     let known_type = type_word(&word);
     match (WORDS.get(&word), known_type) {
-        (Some(role), _) => Column { declared: declared(&word, *role), ..Column::of(*role) },
-        (None, TypeWord::Declared(declared)) if declared.is_hash() => {
-            Column { role: Role::Hash, declared: Some(declared), is_known: true }
+        (Some(role), _) => Some(Column { declared: declared(&word, *role), ..Column::of(*role) }),
+        (None, TypeWord::Declared(declared)) => {
+            let role = if declared.is_hash() { Role::Hash } else { Role::Main };
+            Some(Column { role, declared: Some(declared), is_known: true })
         }
-        (None, TypeWord::Declared(declared)) => Column { role: Role::Main, declared: Some(declared), is_known: true },
-        (None, TypeWord::Digest) => Column::of(Role::Digest),
-        (None, TypeWord::Unsupported) => Column::of(Role::Ignored),
-        (None, TypeWord::Unknown) => by_parts(written),
+        (None, TypeWord::Digest) => Some(Column::of(Role::Digest)),
+        (None, TypeWord::Unsupported) => Some(Column::of(Role::Ignored)),
+        (None, TypeWord::Unknown) => None,
     }
 }
 
@@ -379,6 +401,8 @@ mod tests {
             ("certificate_sha1,ImpHash,ja3_md5,ssl-cert-sha256", vec![Role::Digest; 4]),
             ("Malicious URL,C2_IP,remote host,Attack Domain,SourceIp", vec![Role::Main; 5]),
             ("Payload SHA256,md5sum,FileHash", vec![Role::Hash; 3]),
+            ("Expiry (UTC),valid until (local time),meta.expires_at", vec![Role::ValidUntil; 3]),
+            ("extract.value,ioc.value,data.ip (v4)", vec![Role::Main; 3]),
         ] {
             assert_eq!(roles(header), expected, "{header}");
         }

@@ -79,7 +79,7 @@ pub enum Worth {
 }
 
 impl Outcome {
-    /// What the file is worth. Whoever replaces good indicators should not do so by a file that failed or is empty.
+    /// What the file is worth. A file that failed or is empty should not replace good indicators.
     pub fn worth(&self) -> Worth {
         match &self.import {
             Err(_) => Worth::Failed,
@@ -138,7 +138,7 @@ pub fn name_of(outcomes: &[Outcome]) -> Arc<str> {
     name(read.map(|outcome| (outcome.file.feed.name.as_str(), outcome.digest.as_ref())))
 }
 
-/// How much of a digest a name has: enough to tell the sets of files of a fleet apart.
+/// How much of a digest a name has: enough to distinguish the sets of files of a fleet.
 const NAME_BYTES: usize = 6;
 
 /// Imports one file portion by portion, each screened before it goes to `sink`; the outcome has no indicators but their
@@ -183,7 +183,7 @@ impl Read for Digested {
     }
 }
 
-/// Tells how much was read.
+/// Reports how much was read.
 struct Counted<'p, R> {
     inner: R,
     progress: &'p dyn Fn(u64),

@@ -33,7 +33,7 @@ impl Names {
         self.last = Some((found, line));
     }
 
-    /// Hands over the last name.
+    /// Passes on the last name.
     pub(super) fn flush(&mut self, collector: &mut Collector) {
         if let Some((value, line)) = self.last.take() {
             collector.found(value.into(), Facts { line, ..Facts::default() });

@@ -17,11 +17,11 @@ pub(super) enum Role {
     RangeStart,
     /// The last address of a range.
     RangeEnd,
-    /// The mask of the address beside it, or its length.
+    /// The mask of the address next to it, or its length.
     Prefix,
     /// What the value is.
     Kind,
-    /// The port of the address or name beside it.
+    /// The port of the address or name next to it.
     Port,
     /// Start of validity.
     ValidFrom,

@@ -86,7 +86,7 @@ impl Present {
 }
 
 impl<'a> Row<'a> {
-    /// Hands over what the row gives, or lists it as unusable.
+    /// Collects what the row gives, or lists it as unusable.
     pub(super) fn import(&self, options: &FeedOptions, table: &FieldTable, collector: &mut Collector) {
         match self.read(options, table, collector) {
             Ok(()) => {}
@@ -131,7 +131,7 @@ impl<'a> Row<'a> {
         if declared.is_none()
             && let Some(word) = kinds().find(|word| type_word(word).is_unsupported())
         {
-            // The type of a file stands beside its hash, and says nothing of the hash. That of a digest does.
+            // The type of a file is next to its hash, and is not about the hash. That of a digest does.
             let is_digest = words.contains(&TypeWord::Digest);
             let hashes = if is_digest { Vec::new() } else { self.named_hashes() };
             if hashes.is_empty() {
@@ -156,12 +156,13 @@ impl<'a> Row<'a> {
     fn is_revoked(&self) -> Result<bool, String> {
         let mut is_revoked = false;
         type Reading = fn(&str) -> Standing;
-        let readings: [(Role, Reading); 5] = [
+        let readings: [(Role, Reading); 6] = [
             (Role::Revoked, standing::revoked),
             (Role::Detect, standing::detect),
             (Role::Action, standing::action),
             (Role::Status, standing::status),
             (Role::Active, standing::active),
+            (Role::Threat, standing::threat),
         ];
         for (role, reading) in readings {
             for cell in self.cells(role) {
@@ -175,7 +176,7 @@ impl<'a> Row<'a> {
         Ok(is_revoked)
     }
 
-    /// The networks of a range whose ends stand in columns of their own, or of an address and its mask.
+    /// The networks of a range whose ends are in columns of their own, or of an address and its mask.
     fn range(&self) -> Result<Option<Found>, String> {
         let first = |role| self.filled(&[role]).next().map(|(_, _, cell)| cell.trim().trim_matches('"').trim());
         let prefix = first(Role::Prefix);
@@ -207,7 +208,7 @@ impl<'a> Row<'a> {
         let Some(declared) = declared else { return self.untyped() };
         let mut found = Vec::new();
         if !declared.is_hash() {
-            // The type of a value does not speak of the file that it came with.
+            // The type of a value is not about the file that it came with.
             found.extend(self.hashes());
         }
         match self.typed(declared) {
@@ -218,7 +219,7 @@ impl<'a> Row<'a> {
         Ok(found)
     }
 
-    /// The values of a row without a type: what the columns are named, and what the shapes of values tell.
+    /// The values of a row without a type: by the names of columns, and by the shapes of values.
     fn untyped(&self) -> Result<Vec<Found>, String> {
         let mut found = self.hashes();
         let mut first_reason = None;
@@ -256,7 +257,7 @@ impl<'a> Row<'a> {
             .collect()
     }
 
-    /// Those of columns that name the algorithm: no type that stands beside them says what they are.
+    /// Those of columns that name the algorithm: no type next to them says what they are.
     fn named_hashes(&self) -> Vec<Found> {
         let cells = self.filled(&[Role::Hash]);
         let cells = cells.filter(|(_, column, _)| matches!(column.declared, Some(Declared::Of(_))));
@@ -295,7 +296,7 @@ impl<'a> Row<'a> {
         Ok(found)
     }
 
-    /// Hashes of different kinds in one row are of one file, and one indicator; everything else stands for itself.
+    /// Hashes of different kinds in one row are of one file, and one indicator; everything else is an indicator of its own.
     fn emit(&self, found: Vec<Found>, facts: Facts, collector: &mut Collector) {
         let mut file: Vec<Term> = Vec::new();
         for found in found {
@@ -388,7 +389,7 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The value of a cell whose column is named after a type: the shape tells it, and the name where the shape tells nothing
+/// The value of a cell whose column is named after a type: the shape decides, and the name where the shape does not
 /// (a domain under a suffix that is not public, a user). An error may say why there is none.
 fn named(part: &str, declared: Option<Declared>) -> Result<Found, Option<String>> {
     if declared != Some(Declared::Of(Kind::User))
@@ -415,8 +416,10 @@ fn each<E>(cell: &str, classify: impl Fn(&str) -> Result<Found, E>) -> Result<Ve
         Ok(found) => return Ok(vec![found]),
         Err(error) => error,
     };
-    let parts =
-        || cell.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '|')).filter(|part| !part.is_empty());
+    let parts = || {
+        cell.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '|'))
+            .filter(|part| !part.is_empty() && *part != ":")
+    };
     // A URL with a blank or a comma in it is no list of URLs unless each part is one.
     if parts().count() < 2 {
         return Err(whole);
@@ -430,7 +433,7 @@ fn phase(text: &str) -> Option<Box<str>> {
     (!phase.is_empty()).then(|| phase.into())
 }
 
-/// Whether a cell stands for nothing.
+/// Whether a cell means nothing.
 fn is_blank(cell: &str) -> bool {
     matches!(cell.trim(), "" | "-" | "N/A" | "n/a" | "NA" | "None" | "none" | "null" | "NULL" | "\"\"")
 }

@@ -91,7 +91,7 @@ pub(super) fn flag(cell: &str) -> Option<bool> {
     }
 }
 
-/// Of a cell that says whether it is revoked. What cannot be read must not become an indicator that stands.
+/// Of a cell that says whether it is revoked. What cannot be read must not become an indicator that counts.
 pub(super) fn revoked(cell: &str) -> Standing {
     match flag(cell) {
         Some(true) => Standing::Revoked,
@@ -123,6 +123,32 @@ pub(super) fn action(cell: &str) -> Standing {
 pub(super) fn status(cell: &str) -> Standing {
     match GONE.contains(&lower(cell).as_str()) {
         true => Standing::Revoked,
+        false => Standing::Counts,
+    }
+}
+
+/// Words of a classification for what is no threat.
+const HARMLESS: &[&str] = &[
+    "benign",
+    "clean",
+    "good",
+    "goodware",
+    "harmless",
+    "known good",
+    "legitimate",
+    "not malicious",
+    "non-malicious",
+    "whitelist",
+    "whitelisted",
+    "allowlist",
+    "allowlisted",
+    "false positive",
+];
+
+/// Of a cell that says what kind of threat it is.
+pub(super) fn threat(cell: &str) -> Standing {
+    match HARMLESS.contains(&lower(cell).as_str()) {
+        true => Standing::None(format!("its feed calls it `{}`: no indicator", shown(cell))),
         false => Standing::Counts,
     }
 }

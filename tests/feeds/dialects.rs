@@ -209,7 +209,7 @@ proptest! {
         prop_assert!(import.unusable.is_empty(), "{}\n{:?}", text, import.unusable);
     }
 
-    /// Guarantee: a list of values is a list, whatever stands in its URLs, and however its lines end.
+    /// Guarantee: a list of values is a list, whatever its URLs hold, and however its lines end.
     #[test]
     fn lists_are_read_with_every_line_end_and_encoding(values in values(), dialect in dialect()) {
         let mut text = format!("# made up{}", dialect.end);

@@ -29,7 +29,7 @@ fn import_in_every_format(bytes: &[u8], table: &FieldTable) {
     }
 }
 
-/// Scenario: nothing, odd bytes, lines of megabytes, in every format.
+/// Scenario: nothing, random bytes, lines of megabytes, in every format.
 /// Guarantee: an import or an error, never a panic, and excerpts stay short.
 #[test]
 fn odd_files_are_survived() {
@@ -239,8 +239,9 @@ fn deep_nesting_costs_its_own_object() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         let deep = format!("{}1{}", open.repeat(10_000), close.repeat(10_000));
         for (format, text) in SOUND.into_iter().filter(|(_, text)| text.starts_with('{')) {
-            let odd = text.trim_end().replacen('{', &format!("{{\"x\":{deep},"), 1);
-            let import = import(format!("{odd}\n{text}").as_bytes(), "feed", &in_format(Some(format)), &table).unwrap();
+            let deeper = text.trim_end().replacen('{', &format!("{{\"x\":{deep},"), 1);
+            let import =
+                import(format!("{deeper}\n{text}").as_bytes(), "feed", &in_format(Some(format)), &table).unwrap();
             assert!(import.indicators.iter().any(|indicator| indicator.line == 2), "{format}: {import:?}");
             assert_eq!(import.indicators.len() + import.unusable.len(), 2, "{format}: {import:?}");
             let whole = hotlist::feed::import(deep.as_bytes(), "feed", &in_format(Some(format)), &table);

@@ -9,3 +9,4 @@ mod real;
 #[path = "../support/shared.rs"]
 mod shared;
 mod validate;
+mod vendors;

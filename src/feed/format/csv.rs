@@ -19,7 +19,7 @@ use record::{Record, Records};
 
 pub(in crate::feed) use delimiter::{is_table, separator};
 
-/// How many rows tell what the columns of a file mean.
+/// How many rows are read to find what the columns of a file mean.
 const SAMPLE: usize = 200;
 
 /// The most cells that a row may have: real feeds have dozens.
@@ -34,7 +34,7 @@ pub(in crate::feed) fn import(
 ) -> Result<(), FeedError> {
     let (file, limit) = (input.file(), input.limits().line_bytes);
     let head = input.head();
-    let delimiter = delimiter::tell(&head);
+    let delimiter = delimiter::detect(&head);
     let mut records = Records::new(Lines::new(Box::new(head.as_bytes()), file, limit), delimiter);
     let mut sample = Vec::new();
     while sample.len() < SAMPLE

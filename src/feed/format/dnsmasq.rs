@@ -1,4 +1,4 @@
-//! Configuration of dnsmasq that blocks domains: `address=/evil.example/#`. Each stands for the names below it, too.
+//! Configuration of dnsmasq that blocks domains: `address=/evil.example/#`. Each covers the names below it, too.
 
 use crate::feed::FeedError;
 use crate::feed::collect::Collector;

@@ -7,7 +7,9 @@ mod path;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::feed::classify;
 use crate::feed::collect::Collector;
+use crate::feed::declared::{TypeWord, type_word};
 use crate::feed::layout::{self, Column, Layout};
 use crate::feed::reading::document::{self, MAX_DEPTH, Piece};
 use crate::feed::reading::input::Input;
@@ -33,7 +35,7 @@ pub(in crate::feed) fn import(
 ) -> Result<(), FeedError> {
     let file = input.file();
     let paths: Vec<Path> = options.columns.named().map(|(_, role, path)| Path::parse(role, path)).collect();
-    let mut objects = Objects { options, table, found: 0, understood: Understood::default() };
+    let mut objects = Objects { options, table, found: 0, listed: 0, understood: Understood::default() };
     let is_mapped = options.columns.value.is_some();
     if is_mapped {
         for (_, role, path) in options.columns.named() {
@@ -58,6 +60,8 @@ struct Objects<'o> {
     table: &'o FieldTable,
     /// How many rows there were.
     found: usize,
+    /// How many objects without a row are listed.
+    listed: usize,
     understood: Understood,
 }
 
@@ -78,7 +82,7 @@ impl Said {
 }
 
 impl Objects<'_> {
-    /// The rows of a value that stands for itself. One in which nothing is at the path of the value is listed.
+    /// The rows of a top-level value. One in which nothing is at the path of the value is listed.
     fn mapped(&mut self, piece: Piece<'_>, paths: &[Path], depth: usize, collector: &mut Collector) {
         if depth > MAX_LEVELS {
             return collector.unusable(piece.line, TOO_DEEP, piece.json);
@@ -97,7 +101,7 @@ impl Objects<'_> {
     }
 
     /// Follows the path of the value from here; the others go along as far as they are the same, so that each element of
-    /// an array is a row with what stands beside it. Says whether a value was found. While `is_searching`, objects that
+    /// an array is a row with the members next to it. Returns whether a value was found. While `is_searching`, objects that
     /// have no such key may be pages or tables by id, and hold those that have.
     fn walk(
         &mut self,
@@ -195,11 +199,9 @@ impl Objects<'_> {
         };
         let keys: Vec<&str> = members.iter().map(|(key, _)| key.as_ref()).collect();
         let layout = Layout::recognise(&keys);
-        let mut row = said.clone();
         let mut inner = Vec::new();
-        let mut has_value = false;
+        let mut cells = Vec::new();
         for ((key, value), member) in members.iter().zip(piece.parts(members.iter().map(|(_, value)| *value))) {
-            let column = layout::column(key, layout);
             let mut texts = Vec::new();
             if !holds_objects(value)
                 && let Ok(value) = serde_json::from_str::<Value>(value.get())
@@ -208,32 +210,21 @@ impl Objects<'_> {
             } else {
                 inner.push(member);
             }
-            // A key is no header: only one that is known says that a value stands there.
-            let is_value = column.role.is_value();
-            let role = match column.role {
-                Role::Value => Role::Ignored,
-                role if is_value && !column.is_known => {
-                    if role == Role::Main {
-                        Role::Ignored
-                    } else {
-                        role
-                    }
-                }
-                role => role,
-            };
-            has_value |= !texts.is_empty() && matches!(role, Role::Main | Role::Hash | Role::Digest);
-            texts.iter().for_each(|text| row.push(Column { role, ..column }, text));
+            cells.push((key.as_ref(), layout::column(key, layout), texts));
         }
+        settle(&mut cells);
+        let mut row = said.clone();
+        for (_, column, texts) in &cells {
+            texts.iter().for_each(|text| row.push(*column, text));
+        }
+        let has =
+            |roles: &[Role]| cells.iter().any(|(_, column, texts)| roles.contains(&column.role) && !texts.is_empty());
+        let has_value = has(&[Role::Main, Role::Hash, Role::Digest, Role::Prefix]);
+        let before = (self.found, self.listed);
         if has_value {
             if self.found == 0 {
                 self.understood.layout = layout.map(|layout| layout.title);
-                for (key, column) in keys.iter().map(|key| (key, layout::column(key, layout))) {
-                    self.understood.column(
-                        0,
-                        key,
-                        if column.role == Role::Value { Role::Ignored } else { column.role },
-                    );
-                }
+                cells.iter().for_each(|(key, column, _)| self.understood.column(0, key, column.role));
             }
             self.row(&row, piece.line, collector);
         }
@@ -250,6 +241,17 @@ impl Objects<'_> {
             }
         }
         inner.into_iter().for_each(|member| self.by_keys(member, &around, depth + 1, collector));
+        // What says of which type it is, and of which nothing is understood, is not passed over.
+        if let Some(word) = declared_type(&cells)
+            && (self.found, self.listed) == before
+        {
+            self.listed += 1;
+            collector.unusable(
+                piece.line,
+                format!("no key is known to hold the `{word}` that is declared"),
+                piece.json,
+            );
+        }
     }
 
     fn row(&mut self, row: &Said, line: u32, collector: &mut Collector) {
@@ -262,6 +264,30 @@ impl Objects<'_> {
             collector,
         );
     }
+}
+
+/// Keys that are only guessed to hold values do when their object has no key that is known to, and when everything that
+/// they hold is one.
+fn settle(cells: &mut [(&str, Column, Vec<String>)]) {
+    let is_known = |(_, column, texts): &(&str, Column, Vec<String>)| {
+        column.is_known && matches!(column.role, Role::Main | Role::Hash) && !texts.is_empty()
+    };
+    let has_known = cells.iter().any(is_known);
+    for (_, column, texts) in cells {
+        let is_guess = column.role == Role::Main && !column.is_known;
+        let holds_values = !texts.is_empty() && texts.iter().all(|text| classify::untyped(text).is_some());
+        if column.role == Role::Value || (is_guess && (has_known || !holds_values)) {
+            column.role = Role::Ignored;
+        }
+    }
+}
+
+/// The type of a value that an object declares itself to be, if it is one that can be looked for.
+fn declared_type<'c>(cells: &'c [(&str, Column, Vec<String>)]) -> Option<&'c str> {
+    let mut types = cells.iter().filter(|(_, column, _)| column.role == Role::Kind).flat_map(|(_, _, texts)| texts);
+    types
+        .find(|word| matches!(type_word(word), TypeWord::Declared(declared) if !declared.is_hash()))
+        .map(String::as_str)
 }
 
 /// Whether a value is an object, or an array with one in it.

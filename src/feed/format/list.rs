@@ -55,7 +55,7 @@ fn nothing(value: &str, kind: Option<Declared>) -> String {
         return format!("declared as `{}`, which it is not", kind.as_str());
     }
     match value.contains(is_blank) {
-        true => "no value stands at its beginning".to_owned(),
+        true => "it does not begin with a value".to_owned(),
         // Only one word can be a user.
         false => {
             "no address, network, domain, URL, hash or e-mail address; user names need `kind: user` in the feed's \
@@ -137,7 +137,7 @@ fn words(line: &str, kind: Option<Declared>) -> Result<(Vec<Found>, Option<Strin
         match value(word) {
             Some(found) if all.len() == at + 1 => all.push(found),
             Some(found) if found.value.kind() == Kind::Ip => {
-                left = Some(format!("`{word}` stands in a remark, and is no indicator"));
+                left = Some(format!("`{word}` is part of a remark, and is not an indicator"));
             }
             _ => {}
         }

@@ -22,7 +22,7 @@ use crate::observable::time;
 use kinds::Parts;
 use tags::Tags;
 
-/// An event, or what holds events. Fields stay raw, so that an odd one costs only itself.
+/// An event, or what holds events. Fields stay raw, so that a malformed one costs only itself.
 #[derive(Deserialize)]
 struct Event<'a> {
     #[serde(rename = "Event", borrow, default)]

@@ -54,8 +54,8 @@ pub(in crate::feed) fn import(
         stix.any = true;
         stix.flatten(piece, 0, collector);
     })?;
-    stix.markings.mend(collector);
-    stix.relations.tell(collector);
+    stix.markings.apply(collector);
+    stix.relations.apply(collector);
     match stix.seen || !stix.any {
         true => Ok(()),
         false => Err(FeedError::NotStix { file: file.to_owned() }),

@@ -51,7 +51,7 @@ fn blocked(line: &str) -> Result<(&str, bool), String> {
                 false => Err(format!("a zone of type `{kind}` blocks nothing")),
             }
         }
-        // The record of one name; a zone that says more about it stands on a line of its own.
+        // The record of one name; a zone that covers more is on a line of its own.
         "local-data" => match word(word(value).0).0 {
             "" => Err("no record".to_owned()),
             name => Ok((name, false)),

@@ -7,7 +7,7 @@ use encoding_rs::{Encoding, UTF_16BE, UTF_16LE};
 /// Decodes a file; never fails.
 ///
 /// A byte order mark decides. Without one the text is UTF-8, and a line that is not valid UTF-8 is read as Latin-1,
-/// that line alone, so that one odd byte does not spoil the international names of all others.
+/// that line alone, so that one invalid byte does not spoil the international names of all others.
 pub(in crate::feed) fn text(bytes: Vec<u8>) -> String {
     if let Some((encoding, mark)) = Encoding::for_bom(&bytes)
         && encoding != encoding_rs::UTF_8

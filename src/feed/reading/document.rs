@@ -1,6 +1,6 @@
 //! Files of JSON: one document, or one value a line, cut into raw pieces that know their line.
 //!
-//! Pieces stay text until somebody reads one, so that an odd object costs only itself and no document becomes a tree.
+//! Pieces stay text until somebody reads one, so that a malformed object costs only itself and no document becomes a tree.
 
 use serde_json::value::RawValue;
 
@@ -11,7 +11,7 @@ use crate::feed::reading::input::Input;
 /// Arrays in arrays and bundles in bundles are followed this deep; real feeds need three.
 pub(in crate::feed) const MAX_DEPTH: usize = 8;
 
-/// A JSON value as it stands in the file.
+/// A JSON value as it is written in the file.
 #[derive(Clone, Copy)]
 pub(in crate::feed) struct Piece<'a> {
     /// The line at which it begins.
@@ -50,7 +50,7 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// Hands out every value that stands for itself in a file: the one document that it is, or the value of each line.
+/// Passes on every top-level value of a file: the one document that it is, or the value of each line.
 ///
 /// # Errors
 /// The file is neither, or cannot be read.

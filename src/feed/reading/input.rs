@@ -9,7 +9,7 @@ use crate::feed::reading::decode;
 use crate::feed::reading::lines::{Lines, unreadable};
 use crate::feed::{FeedError, Limits, detect};
 
-/// How much of a file tells its format.
+/// How much of a file is read to detect its format.
 const HEAD_BYTES: u64 = 256 << 10;
 
 const GZIP: &[u8] = b"\x1f\x8b";

@@ -18,7 +18,7 @@ const QUIET: Duration = Duration::from_millis(150);
 /// Paths that notices are kept of. Beyond it all are forgotten, and files are read when they have settled.
 const NOTED: usize = 4096;
 
-/// What tells one content of a file from another without reading it. A directory's is that of all files in it.
+/// What distinguishes one content of a file from another without reading it. A directory's is that of all files in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint(u64);
 
@@ -67,7 +67,7 @@ struct Waiting {
 }
 
 impl Changes {
-    /// Takes note of what the system says.
+    /// Records a notice of the system.
     pub fn note(&mut self, notice: Notice) {
         if self.writing.len() + self.done.len() >= NOTED {
             self.writing.clear();
@@ -80,7 +80,7 @@ impl Changes {
             }
             Notice::Done(path) => {
                 self.writing.remove(&path);
-                // A link to a directory may have been swapped (`..data` of Kubernetes): then this stands for its siblings.
+                // A link to a directory may have been swapped (`..data` of Kubernetes): then this notice is about its siblings.
                 self.done.extend(path.parent().map(Path::to_owned));
                 self.done.insert(path);
             }

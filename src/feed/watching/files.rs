@@ -1,7 +1,7 @@
 //! Which files a feed has: of a path, a glob, a directory, or the manifest of a MISP feed.
 //!
 //! A MISP feed is a directory with a `manifest.json` that names its events, each in a file of its own. Only these are
-//! read: beside them lies `hashes.csv`, which holds digests of the values and no indicators.
+//! read: next to them is `hashes.csv`, which holds digests of the values and no indicators.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! Notices changes below the paths of feeds: the directories that they stand in are watched with the system's own means
+//! Notices changes below the paths of feeds: the directories that hold them are watched with the system's own means
 //! (inotify), and reports to its listener which file is being written and which is complete.
 //!
 //! A notice is a hint to look, never the truth: events may be lost, and network file systems send none. So the listener
@@ -44,7 +44,7 @@ impl Watch {
     }
 
     /// Watches what these paths and globs need, and nothing else. A directory that does not exist is watched from the
-    /// nearest one that does. Says whether a directory is new among them: nobody told of what happened there before.
+    /// nearest one that does. Returns whether a directory is new among them: there was no notice of what happened there before.
     pub fn follow<'a>(&mut self, patterns: impl IntoIterator<Item = &'a str>) -> bool {
         let mut wanted = BTreeMap::new();
         for (directory, mode) in patterns.into_iter().map(directory_of) {

@@ -1,4 +1,4 @@
-//! What each column of a CSV file means: by the configured mapping, by its header's words, or by what stands in it.
+//! What each column of a CSV file means: by the configured mapping, by its header's words, or by its cells.
 
 use super::{delimiter, evidence};
 use crate::feed::declared::{TypeWord, squeezed, type_word};
@@ -9,7 +9,7 @@ use crate::feed::{ColumnMapping, FeedError, classify, range};
 /// Numbered rows of cells.
 type Rows<'a> = [(u64, Vec<&'a str>)];
 
-/// How many rows of titles may stand above a header.
+/// How many rows of titles may precede a header.
 const MAX_TITLES: usize = 20;
 
 /// The meaning of each column, in order.
@@ -19,7 +19,7 @@ pub(super) struct Columns {
     /// The words of the header, or nothing.
     pub(super) names: Vec<String>,
     pub(super) has_header: bool,
-    /// Where the header stands.
+    /// The line of the header.
     pub(super) header_line: Option<u64>,
     /// The last line that is no row: of the header or of a title. 0 when all are rows.
     pub(super) first_row: u64,
@@ -30,7 +30,7 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// Tells the meaning of the columns from the header, which may be a comment or stand below titles, and a sample of
+    /// Finds the meaning of the columns from the header, which may be a comment or follow titles, and a sample of
     /// the rows.
     pub(super) fn new(
         comments: &Rows<'_>,
@@ -111,7 +111,7 @@ impl Columns {
     }
 }
 
-/// A header's word without what stands around it.
+/// A header's word without the quotes and marks around it.
 fn bare(word: &str) -> &str {
     word.trim_matches(['\u{feff}', '"', '\'', '#', ' ', '\t', '\r'])
 }
@@ -126,18 +126,18 @@ fn named_row(sample: &Rows<'_>, mapping: &ColumnMapping) -> Option<usize> {
     sample.iter().take(MAX_TITLES).position(|(_, cells)| cells.iter().any(is_name))
 }
 
-/// Where the header stands among the first rows: a row of words without a value, one of which names a column, below nothing
-/// but titles. A row of data is never taken for one: its words would stand in other rows, too.
+/// The place of the header among the first rows: a row of words without a value, one of which names a column, below nothing
+/// but titles. A row of data is never taken for one: its words would occur in other rows, too.
 fn header_row(sample: &Rows<'_>) -> Option<usize> {
     let mut at = 0;
     for (number, (_, cells)) in sample.iter().take(MAX_TITLES).enumerate() {
         if cells.iter().all(|cell| cell.trim().is_empty()) {
             continue;
         }
-        if !is_wordy(cells) {
+        let below: Vec<&[&str]> = sample.iter().skip(number + 1).map(|(_, cells)| cells.as_slice()).collect();
+        if !is_wordy(cells) && !is_dotted(cells, &below) {
             return None;
         }
-        let below: Vec<&[&str]> = sample.iter().skip(number + 1).map(|(_, cells)| cells.as_slice()).collect();
         if known_words(cells, &below).1 {
             at = number + 1;
             break;
@@ -173,7 +173,22 @@ fn is_wordy(row: &[&str]) -> bool {
         && row.iter().all(|cell| classify::untyped(bare(cell)).is_none() && !is_pattern(cell))
 }
 
-/// How many words of a row name a column and stand in no other row of it, and whether one of them is no word of data.
+/// Whether a row is a header of labels with dots between them (`extract.value`), some of which look like names of hosts: most
+/// of its words are known, and no more than half of those that look so are above names.
+fn is_dotted(row: &[&str], below: &[&[&str]]) -> bool {
+    let is_name = |cell: &str| classify::untyped(bare(cell)).is_some();
+    let named: Vec<usize> = (0..row.len()).filter(|at| row.get(*at).is_some_and(|cell| is_name(cell))).collect();
+    let is_above = |at: &&usize| below.iter().filter_map(|row| row.get(**at)).any(|cell| is_name(cell));
+    let known = row.iter().filter(|cell| layout::column(bare(cell), None).is_known).count();
+    let is_label = |at: &usize| row.get(*at).is_some_and(|cell| layout::column(bare(cell), None).is_known);
+    known > 2
+        && known * 3 >= row.len() * 2
+        && !below.is_empty()
+        && named.iter().all(is_label)
+        && named.iter().filter(is_above).count() * 2 <= named.len()
+}
+
+/// How many words of a row name a column and occur in no other row of it, and whether one of them is no word of data.
 fn known_words(row: &[&str], below: &[&[&str]]) -> (usize, bool) {
     let (mut known, mut is_telling) = (0, false);
     for (at, word) in row.iter().enumerate().map(|(at, word)| (at, bare(word))) {
@@ -184,7 +199,7 @@ fn known_words(row: &[&str], below: &[&[&str]]) -> (usize, bool) {
         let cells =
             || below.iter().filter_map(|row| row.get(at)).map(|cell| bare(cell)).filter(|cell| !cell.is_empty());
         let types = cells().filter(|cell| type_word(cell) != TypeWord::Unknown).count();
-        // Then it is one of the types that stand in this column.
+        // Then it is one of the types in this column.
         let is_type = column.role != Role::Kind && types > 0 && types * 2 >= cells().count();
         if !is_type && !cells().any(|cell| cell.eq_ignore_ascii_case(word)) {
             known += 1;
@@ -194,7 +209,7 @@ fn known_words(row: &[&str], below: &[&[&str]]) -> (usize, bool) {
     (known, is_telling)
 }
 
-/// Whether a word names a column and would not stand in a row: `malware`, `active` or `start` might.
+/// Whether a word names a column and would not occur in a row: `malware`, `active` or `start` might.
 fn is_telling_word(role: Role, word: &str) -> bool {
     match role {
         Role::Main | Role::Hash | Role::Digest | Role::Kind | Role::Reference | Role::Description | Role::Id => true,

@@ -13,7 +13,7 @@ const SAMPLE: usize = 200;
 
 /// The delimiter that most of the first lines have equally often outside quotation marks; of several the one that makes
 /// more cells. A first line `sep=;`, as spreadsheets write it, says so.
-pub(super) fn tell(head: &str) -> u8 {
+pub(super) fn detect(head: &str) -> u8 {
     let mut lines = head.lines().map(str::trim_end).filter(|line| !line.trim().is_empty());
     let first = lines.clone().next().unwrap_or_default().trim_start_matches('\u{feff}').trim_matches('"');
     if let Some(named) = separator(first) {
@@ -93,7 +93,7 @@ fn are_values(lines: &[&str], delimiter: char) -> bool {
     matches!(first, Kind::Ip) && kinds.all(|cell| kind(cell) == Some(first)) && !are_ranges
 }
 
-/// How often a delimiter stands in a line outside quotation marks.
+/// How often a delimiter occurs in a line outside quotation marks.
 fn count(line: &str, delimiter: char) -> usize {
     if !line.contains('"') {
         return line.matches(delimiter).count();
@@ -136,7 +136,7 @@ mod tests {
             ("one\ntwo\n", b','),
             ("# a;b;c\nd,e\n", b','),
         ] {
-            assert_eq!(char::from(tell(text)), char::from(delimiter), "{text}");
+            assert_eq!(char::from(detect(text)), char::from(delimiter), "{text}");
         }
     }
 

@@ -14,7 +14,7 @@ use crate::observable::Kind;
 #[derive(Debug, Default)]
 struct Seen<'a> {
     filled: usize,
-    /// Cells whose shape tells that they are values, by kind.
+    /// Cells that are values by their shape, by kind.
     values: usize,
     urls: usize,
     emails: usize,
@@ -54,9 +54,9 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// The columns of rows without a header. A column in which nearly only type words stand is the type, and then the column
-/// that agrees with it most often is the value: links and tags beside it are none. Without a type every column that holds
-/// values is one, but for links to the same few hosts and addresses of people beside others.
+/// The columns of rows without a header. A column with hardly anything but type words is the type, and then the column
+/// that agrees with it most often is the value: links and tags next to it are not. Without a type every column that holds
+/// values is one, but for links to the same few hosts and addresses of people next to others.
 pub(super) fn columns(sample: &[&[&str]]) -> Vec<Column> {
     let width = sample.iter().map(|row| row.len()).max().unwrap_or(0);
     let cells = |at: usize| sample.iter().filter_map(move |row| row.get(at).copied());

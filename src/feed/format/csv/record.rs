@@ -16,10 +16,10 @@ const MAX_LINES: usize = 64;
 /// The most comments that are kept to look for the header among them.
 const MAX_COMMENTS: usize = 200;
 
-/// What stands at a line.
+/// What a line holds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Record {
-    /// Cells as they stand in the file, untrimmed.
+    /// Cells as they are in the file, untrimmed.
     Cells(Cells),
     /// The beginning of a line that is too long.
     TooLong(String),
@@ -36,7 +36,7 @@ struct Text {
     line: String,
     from: usize,
     /// Whether quotation marks mean something. They do not behind one that nobody closes: each would be tried in vain
-    /// up to the end of the line, which in a long line takes for ever.
+    /// up to the end of the line, which in a long line takes forever.
     quoting: bool,
 }
 
@@ -219,7 +219,7 @@ fn unblanked(line: Cow<'_, str>, delimiter: u8) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The cells of one line that stands for itself.
+/// The cells of one line that is a record.
 pub(super) fn parse(line: &str, delimiter: u8) -> Option<Cells> {
     let mut parser = Parser::new(delimiter, true);
     let mut cells = Cells::default();

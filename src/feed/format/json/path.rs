@@ -14,7 +14,7 @@ pub(super) enum Step {
     Element(usize),
 }
 
-/// A path, and what stands there.
+/// A path, and what is found there.
 pub(super) struct Path {
     pub(super) role: Role,
     pub(super) steps: Vec<Step>,

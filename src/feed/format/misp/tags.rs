@@ -17,7 +17,7 @@ pub(super) struct Tags {
 }
 
 impl Tags {
-    /// Reads a list of tags as it stands in the file.
+    /// Reads a list of tags as it is in the file.
     pub(super) fn read(raw: Option<&RawValue>) -> Tags {
         let list = raw.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
         Tags::of(list.as_ref())

@@ -56,7 +56,7 @@ impl Markings {
     }
 
     /// Marks the indicators whose markings were defined behind them.
-    pub(super) fn mend(self, collector: &mut Collector) {
+    pub(super) fn apply(self, collector: &mut Collector) {
         for (id, numbers) in self.waiting {
             if let Some(tlp) = self.defined.get(&id) {
                 numbers.into_iter().for_each(|number| collector.mark(number, *tlp));

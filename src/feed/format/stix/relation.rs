@@ -42,7 +42,7 @@ impl Relations {
         INDICATED.contains(&kind) || matches!(kind, "relationship" | "sighting")
     }
 
-    /// Takes note of an object.
+    /// Records an object.
     pub(super) fn add(&mut self, kind: &str, map: &Map<String, Value>) {
         let text = |key: &str| map.get(key).and_then(Value::as_str);
         let is_gone = map.get("revoked").and_then(Value::as_bool).unwrap_or(false);
@@ -68,13 +68,13 @@ impl Relations {
         }
     }
 
-    /// Takes note of an indicator by its number.
+    /// Records an indicator by its number.
     pub(super) fn indicator(&mut self, id: &str, number: usize) {
         self.numbers.entry(id.into()).or_default().push(number);
     }
 
-    /// Tells the indicators what is known of them.
-    pub(super) fn tell(&self, collector: &mut Collector) {
+    /// Adds what is known of the indicators to them.
+    pub(super) fn apply(&self, collector: &mut Collector) {
         let mut names: HashMap<&str, Vec<&str>> = HashMap::new();
         for (from, to) in &self.indicates {
             if let Some(name) = self.names.get(to) {

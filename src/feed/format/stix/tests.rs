@@ -140,7 +140,7 @@ fn stix_2_0_is_read_as_a_bundle_and_one_object_a_line() {
     }
 }
 
-/// One object a line: what is known later is mended, whichever way the lines stand.
+/// One object a line: what is known later is completed, in whichever order the lines are.
 #[test]
 fn later_versions_and_late_markings_are_heeded_over_lines() {
     let version = |modified: &str, pattern: &str| {
