@@ -3,6 +3,8 @@
 //! Real feeds hold `127.0.0.1`, `8.8.8.8`, `.cc` and the hash of the empty file. One of them tags half of all events,
 //! so each import but that of `scan` goes through [`screen`] and lists what it refused.
 
+mod common;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,6 +12,7 @@ use ipnet::IpNet;
 
 use super::indicator::{Indicator, Term, TermValue};
 use super::pattern::program::Atoms;
+use crate::observable::Kind;
 
 /// The widest networks that an indicator may name, by prefix length.
 const WIDEST_V4: u8 = 8;
@@ -123,7 +126,7 @@ pub enum GuardReason {
     EmptyFile,
     /// A user name that means nobody in particular.
     PlaceholderUser,
-    /// A lone number, time, text or name.
+    /// A lone number or time, or a lone text or name that is short or common.
     Generic,
 }
 
@@ -161,7 +164,9 @@ impl fmt::Display for GuardReason {
             GuardReason::SingleLabel => "a name of a single label: it is another host in every network",
             GuardReason::EmptyFile => "the hash of the empty file",
             GuardReason::PlaceholderUser => "a user name that every system has, or that stands for none",
-            GuardReason::Generic => "a lone comparison of a number, time, text or name: too many events have it",
+            GuardReason::Generic => {
+                "a lone number or time, or a lone text or name that is short or common: too many events have it"
+            }
         })
     }
 }
@@ -239,6 +244,8 @@ pub fn refuse(value: &TermValue) -> Option<GuardReason> {
         TermValue::Domain { name, .. } => refuse_domain(name),
         TermValue::Hash { digest, .. } => EMPTY_FILE.contains(&digest.as_ref()).then_some(GuardReason::EmptyFile),
         TermValue::User(name) => PLACEHOLDER_USERS.contains(&name.as_ref()).then_some(GuardReason::PlaceholderUser),
+        TermValue::Text(text) => common::is_common(text).then_some(GuardReason::Generic),
+        TermValue::Name { kind: Kind::Name, name } => common::is_common(name).then_some(GuardReason::Generic),
         other => other.kind().is_generic_alone().then_some(GuardReason::Generic),
     }
 }
@@ -367,6 +374,9 @@ mod tests {
             (TermValue::Number { comparison: Comparison::Equal, value: 443.0 }, GuardReason::Generic),
             (TermValue::Text("GET".into()), GuardReason::Generic),
             (TermValue::Name { kind: Kind::Name, name: "tcp".into() }, GuardReason::Generic),
+            (TermValue::Name { kind: Kind::Name, name: "svchost.exe".into() }, GuardReason::Generic),
+            (TermValue::Text("Mozilla/5.0".into()), GuardReason::Generic),
+            (TermValue::Name { kind: Kind::DnsType, name: "longtype1".into() }, GuardReason::Generic),
         ] {
             assert_eq!(refuse(&value), Some(reason), "{value}");
         }
@@ -388,6 +398,8 @@ mod tests {
             domain("evil.bit"),
             TermValue::User("svc-evil".into()),
             TermValue::Path("c:\\evil.exe".into()),
+            TermValue::Text("HKEY_CURRENT_USER\\Software\\Evil".into()),
+            TermValue::Name { kind: Kind::Name, name: "evil-loader.exe".into() },
         ] {
             assert_eq!(refuse(&value), None, "{value}");
         }
