@@ -357,7 +357,7 @@ const RENAMED: [(&str, &str); 6] = [
 ];
 
 /// The hashes of a file that are looked for, without hyphens; the value's length decides which one it is.
-const FILE_HASHES: [&str; 6] = ["MD5", "SHA1", "SHA256", "SHA512", "SSDEEP", "*"];
+const FILE_HASHES: [&str; 7] = ["MD5", "SHA1", "SHA256", "SHA512", "SSDEEP", "*", "[*]"];
 
 fn meaning(comparison: &Proposition, table: &FieldTable) -> Result<Meaning, PatternError> {
     let of_kind = |kind| Meaning { path: comparison.path.as_str().into(), kind, target: Target::Kind };

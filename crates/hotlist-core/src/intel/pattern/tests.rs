@@ -94,7 +94,7 @@ fn a_kinds_own_path_targets_the_kind_and_another_path_its_fields() {
 #[test]
 fn every_spelling_of_a_hash_path_is_the_hash_that_the_value_is() {
     let (md5, sha256) = ("AB".repeat(16), "AB".repeat(32));
-    for path in ["file:hashes.MD5", "file:hashes.md5", "file:hashes.'MD5'", "file:hashes.\"MD5\""] {
+    for path in ["file:hashes[*]", "file:hashes.MD5", "file:hashes.md5", "file:hashes.'MD5'", "file:hashes.\"MD5\""] {
         assert_eq!(shown(&format!("[{path}='{md5}']")), [format!("md5 {}", md5.to_lowercase())], "{path}");
     }
     for path in ["file:hashes.'SHA-256'", "file:hashes.SHA256", "file:hashes.SHA-256", "file:hashes.sha_256"] {
@@ -208,6 +208,10 @@ fn errors_say_where() {
         ("[file:name = 'a'] WITHIN 5 SECONDS WITHIN 6 SECONDS", 36),
         ("[file:name ISSUBSET ]", 21),
         ("[x:detected = t'2457-73-22T32:81:84.1Z']", 15),
+        ("[x:detected = t'2024-01-15T12:30:45']", 15),
+        ("[x:detected = t'2024-01-15T24:00:00Z']", 15),
+        ("[x:detected = t'2024-01-15T12:30:45.Z']", 15),
+        ("[x:detected = t'2024-01-00T12:30:45Z']", 15),
         ("[artifact:payload_bin = b'====']", 25),
         ("[file:name = h'f']", 14),
         ("[file:name = 'a'] START 'x' STOP", 33),
@@ -220,6 +224,9 @@ fn errors_say_where() {
         let error = compile(pattern, &table()).unwrap_err();
         assert!(matches!(error, PatternError::Syntax { position, .. } if position == at), "{pattern}: {error}");
     }
+    // A day that no month has is a fault of the value.
+    let error = compile("[file:ctime = t'2024-02-30T12:00:00Z']", &table()).unwrap_err();
+    assert!(matches!(error, PatternError::Value { .. }), "{error}");
     let error = compile("[ipv4-addr:value = '1.2.3']", &table()).unwrap_err().to_string();
     assert_eq!(
         error,

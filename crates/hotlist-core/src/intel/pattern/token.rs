@@ -1,7 +1,6 @@
 //! Words, signs and literals of a STIX pattern.
 
 use super::PatternError;
-use crate::observable::time;
 
 /// A literal as written.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,7 +71,7 @@ fn next(text: &str, position: usize, in_path: bool) -> Result<(Token, usize), Pa
         if text.starts_with(prefix) {
             let (text, length) = quoted(&text[1..], '\'').ok_or(expected("a closing `'`"))?;
             match literal {
-                None if time::parse(text.as_bytes()).is_none() => return Err(expected("a time in t'…'")),
+                None if !is_timestamp(&text) => return Err(expected("a time as t'YYYY-MM-DDThh:mm:ssZ'")),
                 Some("binary") if !is_base64(&text) => return Err(expected("Base64 in b'…'")),
                 Some("hex") if !is_hex(&text) => return Err(expected("pairs of hex digits in h'…'")),
                 _ => {}
@@ -106,6 +105,35 @@ fn quoted(text: &str, quote: char) -> Option<(String, usize)> {
         }
     }
     None
+}
+
+/// Whether it has the form of a timestamp (STIX 2.1, section 9.2). Whether there is such a day is another question.
+fn is_timestamp(text: &str) -> bool {
+    let Some((whole, fraction)) = text.strip_suffix('Z').and_then(|text| text.split_at_checked(19)) else {
+        return false;
+    };
+    let is_shaped = whole.bytes().zip(*b"dddd-dd-ddTdd:dd:dd").all(|(byte, shape)| match shape {
+        b'd' => byte.is_ascii_digit(),
+        other => byte == other,
+    });
+    let within = |from: usize, least: u8, most: u8| {
+        whole
+            .get(from..from + 2)
+            .and_then(|digits| digits.parse().ok())
+            .is_some_and(|n: u8| (least..=most).contains(&n))
+    };
+    let has_fraction = || {
+        fraction
+            .strip_prefix('.')
+            .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    is_shaped
+        && within(5, 1, 12)
+        && within(8, 1, 31)
+        && within(11, 0, 23)
+        && within(14, 0, 59)
+        && within(17, 0, 60)
+        && (fraction.is_empty() || has_fraction())
 }
 
 fn is_hex(text: &str) -> bool {
