@@ -12,6 +12,7 @@ mod detect;
 mod format;
 mod layout;
 pub mod load;
+mod misp_types;
 mod names;
 mod range;
 mod reading;

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use super::classify::{self, Found};
 use super::collect::{Collector, Facts};
 use super::declared::{Declared, TypeWord, type_word};
-use super::format::misp::kinds::{self, Parts};
 use super::layout::Column;
+use super::misp_types::{self, Parts};
 use super::standing::{self, Standing};
 use super::when::{self, DayOrder};
 use super::{FeedOptions, range};
@@ -115,7 +115,7 @@ impl<'a> Row<'a> {
             && (type_word(word) != TypeWord::Unknown || word.starts_with("filename|") || word == "domain|ip")
         {
             // The parts of a composite of MISP are one attribute: either is the indicator.
-            let Parts::Values(found) = kinds::parts(word, "", value.trim().trim_matches('"'))? else {
+            let Parts::Values(found) = misp_types::parts(word, "", value.trim().trim_matches('"'))? else {
                 return Err(format!("type `{word}` cannot be looked for in events"));
             };
             let port = found.iter().find_map(|found| found.port);

@@ -3,7 +3,6 @@
 //! Only attributes that are meant for detection (`to_ids`) are used. What is said of an event holds for each of its
 //! attributes.
 
-pub(in crate::feed) mod kinds;
 mod tags;
 
 use serde::Deserialize;
@@ -13,13 +12,13 @@ use serde_json::{Map, Value};
 use crate::feed::FeedError;
 use crate::feed::classify::Found;
 use crate::feed::collect::{Collector, Facts, MAX_DESCRIPTION, MAX_NAME, shortened};
+use crate::feed::misp_types::{self, Parts};
 use crate::feed::reading::document::{self, MAX_DEPTH, Piece};
 use crate::feed::reading::input::Input;
 use crate::fields::FieldTable;
 use crate::intel::indicator::{Context, Target, Term};
 use crate::intel::pattern;
 use crate::observable::time;
-use kinds::Parts;
 use tags::Tags;
 
 /// An event, or what holds events. Fields stay raw, so that a malformed one costs only itself.
@@ -159,7 +158,7 @@ impl Misp<'_> {
         let kind = text("type").ok_or("an attribute without `type`")?;
         let value = text("value").ok_or("an attribute without `value`")?;
         let relation = text("object_relation").unwrap_or_default();
-        let parts = kinds::parts(&kind, &relation, &value)?;
+        let parts = misp_types::parts(&kind, &relation, &value)?;
         let own = Tags::of(map.get("Tag"));
         let outer = map.get("Event").and_then(|event| event.get("info")).and_then(as_text);
         let seen = |key: &str| text(key).and_then(|seen| time::parse(seen.as_bytes()));

@@ -63,6 +63,26 @@ pub(in crate::feed) fn line(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// What a file that is not text looks like from its beginning, or `None` for text.
+pub(super) fn binary(bytes: &[u8]) -> Option<&'static str> {
+    const MAGIC: [(&[u8], &str); 7] = [
+        (b"\x1f\x8b", "gzip inside a compressed file"),
+        (b"\x28\xb5\x2f\xfd", "zstd inside a compressed file"),
+        (b"PK\x03\x04", "zip"),
+        (b"BZh", "bzip2"),
+        (b"\xfd7zXZ\0", "xz"),
+        (b"7z\xbc\xaf\x27\x1c", "7z"),
+        (b"%PDF-", "PDF"),
+    ];
+    if let Some((_, what)) = MAGIC.iter().find(|(magic, _)| bytes.starts_with(magic)) {
+        return Some(what);
+    }
+    // One stray control character spoils its line only; many mean that nothing here is a line.
+    let head = bytes.get(..8192).unwrap_or(bytes);
+    let controls = head.iter().filter(|&&byte| byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r' | b'\x0c')).count();
+    (controls * 50 > head.len()).then_some("many control characters")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,5 +114,17 @@ mod tests {
     #[test]
     fn a_latin_1_line_leaves_the_other_lines_as_utf_8() {
         assert_eq!(text(b"b\xc3\xbccher.de\nb\xfccher.de\n".to_vec()), "bücher.de\nbücher.de\n");
+    }
+
+    #[test]
+    fn what_is_no_text_is_named_and_one_nul_is_forgiven() {
+        assert_eq!(binary(b"PK\x03\x04"), Some("zip"));
+        assert_eq!(binary(&[0; 100]), Some("many control characters"));
+        let garbage: Vec<u8> = (0..10_000u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        assert_eq!(binary(&garbage), Some("many control characters"));
+        let mut text = b"evil.com\n".repeat(50);
+        text.push(0);
+        assert_eq!(binary(&text), None);
+        assert_eq!(binary(b""), None);
     }
 }

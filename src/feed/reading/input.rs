@@ -7,7 +7,7 @@ use std::io::{self, Cursor, ErrorKind, Read};
 
 use crate::feed::reading::decode;
 use crate::feed::reading::lines::{Lines, unreadable};
-use crate::feed::{FeedError, Limits, detect};
+use crate::feed::{FeedError, Limits};
 
 /// How much of a file is read to detect its format.
 const HEAD_BYTES: u64 = 256 << 10;
@@ -45,7 +45,7 @@ impl<'r> Input<'r> {
             let text = decode::utf16_text(encoding, &input.bytes()?);
             input = Input::peek(Box::new(Cursor::new(text.into_bytes())), file, limits)?;
         }
-        if let Some(what) = detect::binary(&input.head) {
+        if let Some(what) = decode::binary(&input.head) {
             return Err(FeedError::Binary { file: file.to_owned(), what });
         }
         if input.head.starts_with(UTF8_MARK) {

@@ -7,7 +7,7 @@ use super::parse::{Operator, Proposition};
 use super::program::MAX_ATOMS;
 use super::token::Literal;
 use super::{Comparison, Compiler, Meaning, Node, PatternError, unsupported, value};
-use crate::intel::indicator::{NameScope, Term, TermValue};
+use crate::intel::term::{NameScope, Term, TermValue};
 use crate::observable::Kind;
 
 /// The longest expression, in bytes, and the longest value that one means.
