@@ -296,7 +296,8 @@ fn kind_of(reason: &str) -> String {
         let is_key = (part.contains(": ") && part.len() < 20)
             || KEPT_QUOTED.contains(&part)
             || out.ends_with("declared as ")
-            || out.ends_with("type ");
+            || out.ends_with("type ")
+            || out.ends_with("calls it ");
         match at % 2 == 1 && !is_key {
             true => out.push_str("`…`"),
             false if at % 2 == 1 => out.extend(["`", part, "`"]),

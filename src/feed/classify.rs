@@ -86,6 +86,15 @@ pub(super) fn hint(raw: &str) -> Option<&'static str> {
         return Some("no e-mail address that can be matched");
     }
     let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if let Some(found) = hash(&text) {
+        return Some(match found.value.kind() {
+            Kind::Md5 => "an MD5 hash",
+            Kind::Sha1 => "a SHA-1 hash",
+            Kind::Sha256 => "a SHA-256 hash",
+            Kind::Sha512 => "a SHA-512 hash",
+            _ => "a fuzzy hash",
+        });
+    }
     if is_hex && text.len() >= 16 {
         return Some("hex digits of no MD5, SHA-1, SHA-256 or SHA-512");
     }

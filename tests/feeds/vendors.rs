@@ -99,7 +99,7 @@ const SAMPLES: &[Sample] = &[
 {"type":"domain","id":"vt.example","links":{},"attributes":{"reputation":-5}},
 {"type":"url","id":"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08","links":{},"attributes":{"url":"http://vt.example/a"}}]}"#,
         values: &["198.51.100.41", "http://vt.example/a", "vt.example"],
-        listed: &["declared as `url`"],
+        listed: &["declared as `url`, which it is not: a SHA-256 hash"],
     },
     Sample {
         about: "Elastic: a URL, not the host that stands next to it",
