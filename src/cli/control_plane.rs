@@ -1,23 +1,20 @@
 //! `hotlist control-plane`: serves a store until a signal ends the process.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use jiff::{Span, SpanRelativeTo};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use super::args::ControlPlaneArgs;
 use super::process::{CommandRuntime, EndSignals};
 use super::service::{self, State};
-use crate::admin::{Admin, AdminPages, LISTENERS, Readiness};
 use crate::config::{Address, Log, ServerTls, parse_size};
-use crate::controlplane::server::{Limits, Server};
+use crate::controlplane::process::{ControlPlane, Drained, GRACE, Settings};
+use crate::controlplane::server::Limits;
 use crate::escape::Escaped;
 use crate::store::{Store, TenantQuotas};
-use crate::task;
 use crate::telemetry;
 
 /// A connected node's file is written twice per minute, so a shorter time would remove it.
@@ -25,9 +22,6 @@ const SHORTEST_MEMORY: Duration = Duration::from_secs(600);
 
 /// The address of the admin listener without `--admin`.
 const DEFAULT_ADMIN: &str = "127.0.0.1:9466";
-
-/// The grace period for calls in flight at shutdown.
-const GRACE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<String>) -> Result<(), Failure> {
     let listen = address("--listen", &args.listen)?;
@@ -44,69 +38,26 @@ pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<
     let tls = args.tls_cert.clone().zip(args.tls_key.clone());
     let client_ca_file = args.tls_client_ca.clone();
     let tls = tls.map(|(cert_file, key_file)| ServerTls { cert_file, key_file, client_ca_file });
-    let clean = process.block_on(async {
+    let settings = Settings { store, listen, tls, limits, admin, requires_admin: args.admin.is_some() };
+    let drained = process.block_on(async {
         let mut ends = EndSignals::listen()?;
-        let server = Server::bind(store, &listen, tls.as_ref(), limits).await?;
-        let (readiness, end, over) = (Readiness::default(), CancellationToken::new(), CancellationToken::new());
-        readiness.register(LISTENERS, true);
-        let admin = match &admin {
-            None => None,
-            Some(address) => match Admin::bind(address, None) {
-                Ok(admin) => Some(admin),
-                // Without an explicit `--admin`, several control planes can run on one host.
-                Err(error) if args.admin.is_none() => {
-                    tracing::warn!(error = %Escaped(&error), "admin listener failed to bind: probes and metrics are not served; give --admin another address, or `none`");
-                    None
-                }
-                Err(error) => return Err(error.into()),
-            },
-        };
-        if let Some(admin) = admin {
-            tracing::info!(address = %admin.address(), "admin is listening: /livez /readyz /metrics");
-            let pages = AdminPages {
-                readiness: readiness.clone(),
-                metrics,
-                snapshot: None,
-                config: Arc::new(|| "a control plane is configured by its arguments only\n".to_owned()),
-                confirm: Arc::new(|_| Box::pin(std::future::ready(false))),
-                tap: None,
-            };
-            let served = admin.serve(pages, over.clone().cancelled_owned());
-            task::background("admin", async move {
-                if let Err(error) = served.await {
-                    tracing::error!(error = %Escaped(&error), "admin listener failed: probes and metrics are no longer served");
-                }
-            });
-        }
-        readiness.set(LISTENERS, true, server.address().to_string());
+        let plane = ControlPlane::bind(settings, metrics).await?;
+        let stop = CancellationToken::new();
+        let mut serving = tokio::spawn(plane.run(stop.clone().cancelled_owned()));
         service::tell(State::Ready);
-        let serving = tokio::spawn(server.serve(end.clone().cancelled_owned()));
-        tokio::pin!(serving);
         tokio::select! {
-            ended = &mut serving => {
-                ended??;
-                return Ok(true);
-            }
+            ended = &mut serving => return Ok(ended??),
             _ = ends.next() => {}
-            name = task::failed() => anyhow::bail!("the background task `{name}` panicked because of a bug in Hotlist"),
             never = service::feed_watchdog() => match never {},
         }
         service::tell(State::Stopping);
-        readiness.drain();
-        end.cancel();
-        let ended = tokio::select! {
-            ended = timeout(GRACE, &mut serving) => ended,
-            _ = ends.next() => return Ok(false),
-        };
-        over.cancel();
-        match ended {
-            Ok(ended) => ended??,
-            Err(_) => return Ok(false),
+        stop.cancel();
+        tokio::select! {
+            ended = serving => Ok(ended??),
+            _ = ends.next() => Ok(Drained::Cut),
         }
-        tracing::info!("all streams ended");
-        Ok::<_, anyhow::Error>(true)
     })?;
-    if clean {
+    if drained == Drained::Clean {
         return Ok(());
     }
     Err(Failure::Other(anyhow::anyhow!(
