@@ -7,6 +7,7 @@ pub use hotlist_core::{detect, encoding, enrich, escape, fields, intel, matcher,
 pub mod config;
 pub mod telemetry;
 
+pub mod durable;
 pub mod file_timeout;
 pub mod names;
 pub mod net;

@@ -1,5 +1,4 @@
-//! The store directory of a control plane. Every file is replaced atomically: written under a temporary name, then
-//! renamed. So any number of processes can read the store, and a killed process leaves no partial file.
+//! The store directory of a control plane. Every file is replaced atomically (see [`durable`]). So any number of processes can read the store, and a killed process leaves no partial file.
 //!
 //! ```text
 //! segments/<digest>.seg                        segments, named by their SHA-256
@@ -41,6 +40,7 @@ pub use remove::{AlertDisposal, RemoveError};
 pub use rollout::{NodeProgress, Rollout};
 pub use watch::PublicationWatch;
 
+use crate::durable;
 use crate::intel::manifest::Digest;
 use crate::names::{Name, is_cache};
 
@@ -69,7 +69,7 @@ impl Store {
         }
         let all = [store.segments(), store.publications(), store.history(), store.nodes(), store.alerts()];
         for directory in all {
-            files::make_directory(&directory).map_err(|cause| StoreError::write(&directory, cause))?;
+            durable::make_directory(&directory).map_err(|cause| StoreError::write(&directory, cause))?;
         }
         Ok(store)
     }

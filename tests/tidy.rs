@@ -22,7 +22,7 @@ use source::code;
 /// The layers, lowest first. A module uses modules of lower layers; what else it may use is said in [`may_use`].
 const LAYERS: [&[&str]; 5] = [
     &["escape", "observable", "fields", "encoding", "intel", "matcher", "policy", "enrich", "work", "detect"],
-    &["config", "telemetry", "pipeline", "net", "proto", "names", "file_timeout", "task"],
+    &["config", "telemetry", "pipeline", "net", "proto", "durable", "names", "file_timeout", "task"],
     &["source", "sink", "feed", "store", "provider", "admin"],
     &["controlplane", "history", "alert"],
     &["app", "cli", "main"],
@@ -243,6 +243,21 @@ fn no_generated_type_is_on_the_path_of_events() {
         "events are walked as bytes; only Check, reflection and the control stream name generated types",
         offences,
     );
+}
+
+/// The one place where files are renamed, or synced with their directory.
+const DURABLE: &str = "src/durable.rs";
+
+#[test]
+fn files_are_replaced_in_one_place() {
+    let mut offences = Vec::new();
+    for (path, code) in codes() {
+        let calls = ["sync_all(", ".persist(", "fs::rename(", "NamedTempFile", "tempfile_in("];
+        for call in calls.into_iter().filter(|call| path != DURABLE && code.contains(call)) {
+            offences.push(format!("{path}: `{call}`"));
+        }
+    }
+    assert_none("durable writes of files are functions of src/durable.rs", offences);
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! `hotlist publish`, `promote`, `rollback` and `keygen`: put signed publications into a store.
 
-use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -12,6 +11,7 @@ use ring::rand::SystemRandom;
 use super::args::{KeygenArgs, PromoteArgs, PublishArgs, PublishMode, RollbackArgs};
 use super::rollout;
 use super::{Failure, environment};
+use crate::durable;
 use crate::feed::compile;
 use crate::intel::manifest::{Digest, Key, Mode, Origin, Rule, SegmentRef};
 use crate::names::Name;
@@ -196,11 +196,7 @@ fn key(path: Option<&Path>) -> anyhow::Result<Option<Key>> {
 
 /// Creates a new file, never overwriting an existing key.
 fn create(path: &Path, mode: u32, content: &str) -> anyhow::Result<()> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    let written = file.and_then(|mut file| {
-        file.write_all(content.as_bytes())?;
-        file.sync_all()
-    });
+    let written = durable::create_new(path, mode, content.as_bytes());
     written.with_context(|| format!("{}: cannot be created; give another --out", path.display()))
 }
 

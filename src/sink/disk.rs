@@ -10,6 +10,7 @@ use std::path::Path;
 use rustix::fs::{FallocateFlags, OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
+use crate::durable::{self, Durability};
 use crate::file_timeout::within;
 
 /// A file system.
@@ -174,17 +175,12 @@ impl Disk for HostDisk {
 
     fn replace(&self, path: &Path, write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<Stat> {
         let permissions = std::fs::metadata(path)?.permissions();
-        let mut new = tempfile::NamedTempFile::new_in(directory_of(path))?;
-        new.as_file().set_permissions(permissions)?;
-        write(&mut new)?;
-        new.as_file().sync_all()?;
-        let new = new.persist(path).map_err(|error| error.error)?;
-        self.sync_directory_of(path)?;
+        let new = durable::replace_with(path, Durability::Synced, Some(permissions), write)?;
         new.metadata().map(|found| Stat::from(&found))
     }
 
     fn sync_directory_of(&self, path: &Path) -> io::Result<()> {
-        File::open(directory_of(path))?.sync_all()
+        durable::sync_directory(durable::directory_of(path))
     }
 }
 
@@ -260,10 +256,6 @@ impl From<&std::fs::Metadata> for Stat {
         let id = FileId { device: found.dev(), inode: found.ino() };
         Stat { id, len: found.len(), is_regular: found.is_file() }
     }
-}
-
-fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::de::IgnoredAny;
 
-use super::files::{self, sync_directory};
 use super::{Store, of_tenant};
+use crate::durable;
 use crate::names::Name;
 use crate::names::random_id;
 
@@ -115,7 +115,7 @@ impl AlertLog {
                 return Err(self.full());
             }
         }
-        files::make_directory(&self.directory).map_err(failed)?;
+        durable::make_directory(&self.directory).map_err(failed)?;
         let mut files = Vec::new();
         for entry in std::fs::read_dir(&self.directory).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
@@ -133,7 +133,7 @@ impl AlertLog {
             return Err(self.full());
         }
         let path = self.directory.join(format!("{}-{:016x}.ndjson", now.strftime("%Y%m%dT%H%M%S%.6fZ"), random_id()));
-        let file = files::private().append(true).create_new(true).open(&path).map_err(failed)?;
+        let file = durable::private().append(true).create_new(true).open(&path).map_err(failed)?;
         file.try_lock().map_err(|error| failed(error.into()))?;
         if file.metadata().map_err(failed)?.nlink() == 0 {
             return Err(failed(io::ErrorKind::NotFound.into()));

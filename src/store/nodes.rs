@@ -8,10 +8,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::files::{self, Durable};
+use super::files;
 use super::instances::InstanceRecord;
 use super::publication::Labels;
 use super::{Store, StoreError, of_tenant};
+use crate::durable::{self, Durability, TEMPORARY};
 use crate::escape::Escaped;
 use crate::intel::manifest::Mode;
 use crate::names::Name;
@@ -134,7 +135,7 @@ impl Store {
         let failed = |cause| StoreError::write(&path, cause);
         let content = serde_json::to_vec(record).map_err(|error| failed(error.into()))?;
         if !path.exists() {
-            files::make_directory(&directory).map_err(failed)?;
+            durable::make_directory(&directory).map_err(failed)?;
             let most = self.quotas.nodes;
             if std::fs::read_dir(&directory).map_err(failed)?.count() >= most {
                 return Err(StoreError::TooManyNodes { path: directory, most });
@@ -144,7 +145,7 @@ impl Store {
                 return Err(StoreError::TenantBytes(directory));
             }
         }
-        files::write(&path, &content, Durable::No).map_err(failed)
+        durable::replace(&path, &content, Durability::Unsynced).map_err(failed)
     }
 
     /// Records that the stream of a node ended, unless the node has a newer stream.
@@ -188,7 +189,7 @@ impl Store {
         let mut nodes = Vec::new();
         for directory in directories.iter().filter(|directory| directory.is_dir()) {
             for path in entries(directory)? {
-                let named = path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with(".tmp-"));
+                let named = path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with(TEMPORARY));
                 nodes.extend(Some(&path).filter(|_| named).and_then(|path| read(path)));
             }
         }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::files::{self, Durable};
 use super::publication::{Labels, Provenance, Publication, PublicationError};
 use super::{Store, StoreError};
+use crate::durable::{self, Durability};
 use crate::intel::manifest::{Digest, Hasher, Key, Manifest, Mode, Revocation, Rule, SegmentRef, Signed};
 use crate::names::Name;
 
@@ -152,8 +152,7 @@ impl Store {
         })?;
         let published = self.publish_again(&shadow, "promote", lifetime, key, now)?;
         let path = self.publications().join(shadow.file_name());
-        let removed = std::fs::remove_file(&path).and_then(|()| files::sync_directory(&self.publications()));
-        removed.map_err(|cause| StoreError::write(&path, cause))?;
+        durable::remove(&path).map_err(|cause| StoreError::write(&path, cause))?;
         Ok(published)
     }
 
@@ -243,7 +242,7 @@ impl Store {
         let content = publication.to_json().map_err(PublicationError::from)?;
         let kept = self.history().join(format!("{name}.{}.{}.json", manifest.mode, manifest.version));
         for path in [kept, self.publications().join(publication.file_name())] {
-            files::write(&path, &content, Durable::Yes).map_err(|cause| StoreError::write(&path, cause))?;
+            durable::replace(&path, &content, Durability::Synced).map_err(|cause| StoreError::write(&path, cause))?;
         }
         let kept = self.kept(name, manifest.mode)?;
         // The active version is among them.
@@ -257,7 +256,7 @@ impl Store {
     fn lock(&self) -> Result<File, StoreError> {
         let path = self.publications().join(LOCK);
         let failed = |cause| StoreError::write(&path, cause);
-        let file = files::private().create(true).append(true).open(&path).map_err(failed)?;
+        let file = durable::private().create(true).append(true).open(&path).map_err(failed)?;
         file.lock().map_err(failed)?;
         Ok(file)
     }

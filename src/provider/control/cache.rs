@@ -10,8 +10,7 @@
 //! segments/<digest>.part incomplete
 //! ```
 //!
-//! Files are replaced atomically: written under a temporary name, synced, renamed, and the directory is synced.
-//! Every function here blocks.
+//! Files are replaced atomically (see [`durable`]). Every function here blocks.
 
 mod directory;
 mod files;
@@ -29,6 +28,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use metrics::gauge;
 
+use crate::durable;
 use crate::escape::Escaped;
 use crate::intel::manifest::{Digest, Manifest, Mode, Signed};
 use crate::telemetry;
@@ -146,7 +146,7 @@ impl Cache {
         directory::claim(directory)?;
         let segments = directory.join(directory::SEGMENTS);
         let path = directory.join(directory::LOCK);
-        let lock = files::private().create(true).truncate(false).write(true).open(&path);
+        let lock = durable::private().create(true).truncate(false).write(true).open(&path);
         let lock = lock.map_err(|cause| CacheError::io(&path, "opened", cause))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -376,7 +376,6 @@ impl Cache {
     pub(super) fn finish(&self, part: PartialSegment) -> Result<(), CacheError> {
         let digest = part.digest();
         part.finish(&self.path(digest))?;
-        files::sync_directory(&self.segments)?;
         self.state().checked.insert(digest);
         self.measure();
         Ok(())

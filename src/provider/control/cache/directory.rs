@@ -2,12 +2,12 @@
 //! another directory is refused before anything is written or deleted there.
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use super::{CacheError, digest_of, files};
+use crate::durable;
 use crate::names::CACHE_MARKER;
 
 /// The content of the marker.
@@ -61,8 +61,9 @@ pub(super) fn claim(directory: &Path) -> Result<(), CacheError> {
         DirectoryKind::Marked => {}
         DirectoryKind::New | DirectoryKind::Unmarked => {
             let next = directory.join(MARKER_NEXT);
-            files::write(&next, CONTENT)?;
-            files::rename(&next, &directory.join(CACHE_MARKER))?;
+            durable::stage(&next, CONTENT).map_err(|cause| CacheError::io(&next, "written", cause))?;
+            let marker = directory.join(CACHE_MARKER);
+            durable::commit(&next, &marker).map_err(|cause| CacheError::io(&marker, "renamed", cause))?;
         }
     }
     make(&directory.join(SEGMENTS))
@@ -70,8 +71,7 @@ pub(super) fn claim(directory: &Path) -> Result<(), CacheError> {
 
 /// Creates a directory and its parents, accessible only to this process's user.
 fn make(directory: &Path) -> Result<(), CacheError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    made.map_err(|cause| CacheError::io(directory, "created", cause))
+    durable::make_directory(directory).map_err(|cause| CacheError::io(directory, "created", cause))
 }
 
 fn inspect(directory: &Path) -> Result<DirectoryKind, CacheError> {

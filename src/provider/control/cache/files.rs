@@ -1,8 +1,7 @@
-//! Atomic file operations.
+//! Reading and hashing the files of the cache.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::CacheError;
@@ -10,34 +9,6 @@ use crate::intel::manifest::{Digest, Hasher};
 
 /// The size of the read buffer.
 const BUFFER: usize = 1 << 20;
-
-/// Options to create a file with mode 0600, whatever the umask.
-pub(super) fn private() -> OpenOptions {
-    let mut options = File::options();
-    options.mode(0o600);
-    options
-}
-
-/// Writes a complete file and syncs it. The file is durable only after its directory is synced.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
-    let write = || -> io::Result<()> {
-        let mut file = private().create(true).truncate(true).write(true).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|cause| CacheError::io(path, "written", cause))
-}
-
-/// Renames a synced file.
-pub(super) fn rename(from: &Path, to: &Path) -> Result<(), CacheError> {
-    fs::rename(from, to).map_err(|cause| CacheError::io(to, "renamed", cause))?;
-    to.parent().map_or(Ok(()), sync_directory)
-}
-
-/// Makes renames and removals in a directory durable.
-pub(super) fn sync_directory(path: &Path) -> Result<(), CacheError> {
-    File::open(path).and_then(|directory| directory.sync_all()).map_err(|cause| CacheError::io(path, "synced", cause))
-}
 
 /// Reads a complete file of at most this length. `None` if it does not exist.
 pub(super) fn read(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {

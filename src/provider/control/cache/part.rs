@@ -5,6 +5,7 @@ use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::{CacheError, files};
+use crate::durable;
 use crate::intel::manifest::{Digest, Hasher};
 
 /// A file that grows to a segment.
@@ -23,7 +24,7 @@ pub(in super::super) struct PartialSegment {
 impl PartialSegment {
     pub(super) fn open(path: PathBuf, digest: Digest, bytes: u64) -> Result<PartialSegment, CacheError> {
         let open = || {
-            let mut file = files::private().create(true).truncate(false).read(true).write(true).open(&path)?;
+            let mut file = durable::private().create(true).truncate(false).read(true).write(true).open(&path)?;
             let mut hasher = Hasher::default();
             let mut written = files::feed(&mut file, &mut hasher)?;
             if written > bytes {
@@ -79,7 +80,6 @@ impl PartialSegment {
             self.delete()?;
             return Err(CacheError::Segment { path, cause: format!("its {written} bytes have the digest {found}") });
         }
-        self.file.sync_all().map_err(|cause| CacheError::io(&self.path, "synced", cause))?;
-        fs::rename(&self.path, to).map_err(|cause| CacheError::io(to, "renamed", cause))
+        durable::commit_file(&self.file, &self.path, to).map_err(|cause| CacheError::io(to, "renamed", cause))
     }
 }

@@ -2,13 +2,13 @@
 //! is also detected in unsigned files.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{CacheError, files};
+use crate::durable;
 use crate::intel::manifest::{Digest, MAX_BYTES, Mode, Signed};
 
 /// The maximum size of a manifest's file: its bytes as base64, and room for signatures.
@@ -100,8 +100,8 @@ pub(super) fn write_highest(directory: &Path, highest: &HashMap<Mode, HighestVer
     let path = highest_path(directory);
     let bytes = seal(&path, &HighestVersions { serve: of(Mode::Serve), shadow: of(Mode::Shadow) })?;
     let next = directory.join("highest.json.next");
-    files::write(&next, &bytes)?;
-    files::rename(&next, &path)
+    durable::stage(&next, &bytes).map_err(|cause| CacheError::io(&next, "written", cause))?;
+    durable::commit(&next, &path).map_err(|cause| CacheError::io(&path, "renamed", cause))
 }
 
 fn path(directory: &Path, mode: Mode) -> PathBuf {
@@ -120,17 +120,19 @@ pub(super) fn read(directory: &Path, mode: Mode) -> Result<Option<Signed>, Recor
 
 pub(super) fn stage(directory: &Path, mode: Mode, signed: &Signed) -> Result<(), CacheError> {
     let path = staged(directory, mode);
-    files::write(&path, &seal(&path, signed)?)
+    let sealed = seal(&path, signed)?;
+    durable::stage(&path, &sealed).map_err(|cause| CacheError::io(&path, "written", cause))
 }
 
 pub(super) fn commit(directory: &Path, mode: Mode) -> Result<(), CacheError> {
-    files::rename(&staged(directory, mode), &path(directory, mode))
+    let path = path(directory, mode);
+    durable::commit(&staged(directory, mode), &path).map_err(|cause| CacheError::io(&path, "renamed", cause))
 }
 
 pub(super) fn remove(directory: &Path, mode: Mode) -> Result<(), CacheError> {
     let path = path(directory, mode);
-    match fs::remove_file(&path) {
-        Ok(()) => files::sync_directory(directory),
+    match durable::remove(&path) {
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(cause) => Err(CacheError::io(&path, "removed", cause)),
     }
