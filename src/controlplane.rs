@@ -2,9 +2,10 @@
 //!
 //! [`server`] answers nodes and operators from a [`store`](crate::store) and keeps no other state, so that several
 //! processes can serve one store. [`process`] is what `hotlist control-plane` runs, [`operator`] lists and removes the
-//! nodes of a control plane. The sidecar's side is [`provider::control`](crate::provider::control). docs/control.md is
+//! nodes of a control plane, [`compile`] turns feeds into segments of a store. The sidecar's side is [`provider::control`](crate::provider::control). docs/control.md is
 //! the reference.
 
+pub mod compile;
 pub mod operator;
 pub mod process;
 pub mod server;

@@ -6,7 +6,6 @@
 pub mod allowlist;
 mod classify;
 mod collect;
-pub mod compile;
 mod declared;
 mod detect;
 mod format;

@@ -4,12 +4,14 @@
 //! segments/<digest>.seg                        segments, named by their SHA-256
 //! publications/<name>.<serve|shadow>.json      active publications
 //! publications/history/<name>.<mode>.<version>.json
+//! feeds/<name>.json                           compiled feeds, each with its segments
 //! nodes/<tenant or _>/<node>.json              node records
 //! alerts/<tenant or _>/<node>/<…>.ndjson       alerts of a node
 //! ```
 
 mod alerts;
 mod catalogue;
+mod compile;
 mod error;
 mod files;
 mod instances;
@@ -27,6 +29,7 @@ use std::sync::Arc;
 
 pub use alerts::{AlertLog, AlertLogError};
 pub use catalogue::KeptVersion;
+pub use compile::{Change, CompileError, Compiled, FeedContent, FeedState, ReadError, SegmentState, StateError};
 pub use error::StoreError;
 pub use instances::InstanceRecord;
 pub use nodes::{NodeRecord, SlotRecord, StatisticsRecord, WRITE_AGAIN};
@@ -58,15 +61,24 @@ pub struct Store {
 }
 
 impl Store {
+    /// Returns the store in a directory, which need not exist. Compiling creates what it needs.
+    ///
+    /// # Errors
+    /// The directory is the cache of a node.
+    pub fn at(root: impl Into<PathBuf>) -> Result<Store, StoreError> {
+        let root = root.into();
+        if is_cache(&root) {
+            return Err(StoreError::Cache(root));
+        }
+        Ok(Store { root, quotas: TenantQuotas::default(), usage: Arc::default(), author: None })
+    }
+
     /// Opens the store, and creates missing directories, accessible only to this process's user.
     ///
     /// # Errors
     /// A directory cannot be created, or the directory is the cache of a node.
     pub fn open(root: impl Into<PathBuf>) -> Result<Store, StoreError> {
-        let store = Store { root: root.into(), quotas: TenantQuotas::default(), usage: Arc::default(), author: None };
-        if is_cache(&store.root) {
-            return Err(StoreError::Cache(store.root));
-        }
+        let store = Store::at(root)?;
         let all = [store.segments(), store.publications(), store.history(), store.nodes(), store.alerts()];
         for directory in all {
             durable::make_directory(&directory).map_err(|cause| StoreError::write(&directory, cause))?;

@@ -9,24 +9,19 @@ use super::args::{CompactArgs, CompileArgs};
 use super::{Failure, progress, report};
 use crate::app;
 use crate::config::Config;
+use crate::controlplane::compile;
 use crate::escape::Escaped;
-use crate::feed::compile::{self, Change, FeedState};
 use crate::feed::load::{self, FeedFile};
 use crate::fields::FieldTable;
 use crate::intel::snapshot::Origin;
-use crate::names::is_cache;
+use crate::store::{Change, FeedState, Store};
 
 pub(super) fn compile(
     args: &CompileArgs,
     environment: &dyn Fn(&str) -> Option<String>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    if is_cache(&args.store) {
-        let store = args.store.display();
-        return Err(Failure::Other(anyhow::anyhow!(
-            "--store {store}: is the cache of a node (`intel.control.cache`), which deletes segments; give the store a directory of its own"
-        )));
-    }
+    let store = Store::at(&args.store).map_err(|error| anyhow::anyhow!("--store {error}"))?;
     let (files, table, mut failed) = match &args.config {
         Some(path) => {
             let config = Config::load(path, environment)?;
@@ -54,9 +49,9 @@ pub(super) fn compile(
         bar.set_message(name.clone());
         let mut lines = Vec::new();
         let done = compile::compile(
+            &store,
             &files,
             &table,
-            &args.store,
             args.allow_shrink,
             &mut |outcome| {
                 // Only allocation can fail here.
@@ -123,7 +118,8 @@ fn summary(state: &FeedState, change: Change) -> String {
 }
 
 pub(super) fn compact(args: &CompactArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let feeds = compile::feeds(&args.store).context("cannot read the store")?;
+    let store = Store::at(&args.store).map_err(|error| anyhow::anyhow!("--store {error}"))?;
+    let feeds = store.feeds().context("cannot read the store")?;
     if let Some(unknown) = args.feeds.iter().find(|name| feeds.iter().all(|state| state.feed != **name)) {
         return Err(Failure::Other(anyhow::anyhow!(
             "the store has no feed `{unknown}`; see {}/feeds",
@@ -132,7 +128,7 @@ pub(super) fn compact(args: &CompactArgs, out: &mut dyn Write) -> Result<(), Fai
     }
     let wanted = |state: &&FeedState| args.feeds.is_empty() || args.feeds.contains(&state.feed);
     for before in feeds.iter().filter(wanted) {
-        let line = match compile::compact(&args.store, &before.feed).context("cannot compact")? {
+        let line = match store.compact(&before.feed).context("cannot compact")? {
             None => format!(
                 "{}: not merged: {}",
                 before.feed,

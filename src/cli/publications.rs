@@ -10,7 +10,6 @@ use super::args::PublicationsArgs;
 use super::table::Rows;
 use super::{Failure, progress, publish};
 use crate::escape::Escaped;
-use crate::feed::compile;
 use crate::intel::manifest::{Digest, Manifest};
 use crate::intel::segment;
 use crate::names::Name;
@@ -44,7 +43,7 @@ struct SegmentCounts<'s> {
 impl SegmentCounts<'_> {
     /// Reads the counts that `hotlist compile` recorded, which include what a change withdrew.
     fn of(store: &Store) -> SegmentCounts<'_> {
-        let feeds = compile::feeds(store.root()).unwrap_or_default();
+        let feeds = store.feeds().unwrap_or_default();
         let segments = feeds.iter().flat_map(|feed| &feed.segments).filter_map(|segment| {
             // A change may withdraw more than it adds.
             let count = segment.indicators as i64 - segment.withdrawn as i64;

@@ -12,7 +12,6 @@ use super::args::{KeygenArgs, PromoteArgs, PublishArgs, PublishMode, RollbackArg
 use super::rollout;
 use super::{Failure, environment};
 use crate::durable;
-use crate::feed::compile;
 use crate::intel::manifest::{Digest, Key, Mode, Origin, Rule, SegmentRef};
 use crate::names::Name;
 use crate::provider::control::host_name;
@@ -28,7 +27,7 @@ pub(super) fn run(args: &PublishArgs, out: &mut dyn Write) -> Result<(), Failure
     let mut segments = args.segments.iter().map(|text| segment(text)).collect::<Result<Vec<_>, _>>()?;
     let mut rules = args.rules.iter().map(|text| rule(text)).collect::<Result<Vec<_>, _>>()?;
     if args.segments.is_empty() {
-        let (of_feeds, enabled) = feeds(args, segment)?;
+        let (of_feeds, enabled) = feeds(&store, args, segment)?;
         segments.extend(of_feeds);
         if rules.is_empty() {
             rules = enabled;
@@ -39,10 +38,11 @@ pub(super) fn run(args: &PublishArgs, out: &mut dyn Write) -> Result<(), Failure
 
 /// Returns the segments of the feeds that were compiled into the store, and rules that enable them.
 fn feeds(
+    store: &Store,
     args: &PublishArgs,
     segment: impl Fn(&str) -> anyhow::Result<SegmentRef>,
 ) -> anyhow::Result<(Vec<SegmentRef>, Vec<Rule>)> {
-    let known = compile::feeds(&args.store).context("the feeds of the store")?;
+    let known = store.feeds().context("the feeds of the store")?;
     if let Some(unknown) = args.feeds.iter().find(|name| known.iter().all(|feed| feed.feed != **name)) {
         bail!("--feed {unknown}: the store has no such feed; compile it into the store first");
     }

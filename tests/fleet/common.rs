@@ -10,10 +10,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hotlist::encoding::envelope::OTLP;
 use hotlist::encoding::otlp::{render_record, request_of};
-use hotlist::feed::compile;
 use hotlist::intel::manifest::{Key, Mode, Origin, Rule, SegmentRef};
 use hotlist::names::Name;
-use hotlist::store::{Draft, Labels, Store};
+use hotlist::store::{Draft, FeedState, Labels, Store};
 use serde_json::{Value, json};
 
 use crate::client::export;
@@ -96,10 +95,10 @@ impl Fleet {
 
     /// What `publish` would publish of the store, to be changed.
     pub fn draft(&self) -> Draft {
-        let feeds = compile::feeds(&self.scene.path("store")).unwrap();
+        let feeds = self.store().feeds().unwrap();
         let segments = feeds.iter().flat_map(|feed| &feed.segments);
         let segments = segments.map(|of| SegmentRef { digest: of.digest.parse().unwrap(), bytes: of.bytes });
-        let rule = |feed: &compile::FeedState| Rule { feed: feed.feed.clone(), enabled: true, origin: Origin::Feed };
+        let rule = |feed: &FeedState| Rule { feed: feed.feed.clone(), enabled: true, origin: Origin::Feed };
         Draft {
             name: Name::parse(NAME).unwrap(),
             labels: Labels::new(),

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use hotlist::controlplane::compile;
 use hotlist::detect::Detector;
-use hotlist::feed::compile::{self, SegmentState};
 use hotlist::feed::load;
 use hotlist::intel::segment::{Segment, SegmentFeed};
 use hotlist::intel::snapshot::{Feed, Revoked, Snapshot, SnapshotBuilder, Which};
 use hotlist::intel::term;
 use hotlist::observable::Kind;
+use hotlist::store::{SegmentState, Store};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -97,6 +98,7 @@ fn a_snapshot_upon_the_one_before_equals_one_from_nothing() {
     let outcome = runner.run(&prop::collection::vec(step(), 28..44), |steps| {
         let directory = tempfile::tempdir().unwrap();
         let store = directory.path().join("store");
+        let kept = Store::at(&store).unwrap();
         let mut contents: [Content; 2] = std::array::from_fn(|_| vec![Some((0, 1)); ROWS.len()]);
         let mut chains: [Vec<SegmentState>; 2] = Default::default();
         let (mut open, mut last) = (Open::default(), None::<Detector>);
@@ -111,9 +113,9 @@ fn a_snapshot_upon_the_one_before_equals_one_from_nothing() {
             file.guarded = false;
             let files = std::slice::from_ref(&file);
             let mut state =
-                compile::compile(files, &table(), &store, true, &mut |_| {}, &|_| {}).unwrap().unwrap().state;
+                compile::compile(&kept, files, &table(), true, &mut |_| {}, &|_| {}).unwrap().unwrap().state;
             if step.compacts {
-                state = compile::compact(&store, name).unwrap().unwrap_or(state);
+                state = kept.compact(name).unwrap().unwrap_or(state);
             }
             chains[which] = state.segments;
             let all = chains.concat();

@@ -5,16 +5,17 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
+use hotlist::controlplane::compile;
 use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::TagInto;
 use hotlist::enrich;
-use hotlist::feed::compile::{self, Change, FeedState};
 use hotlist::feed::load::{self, FeedFile};
 use hotlist::fields::FieldTable;
 use hotlist::intel::indicator::Indicator;
 use hotlist::intel::segment::{HashKey, Segment, SegmentBuilder, SegmentFeed};
 use hotlist::intel::snapshot::{Feed, MatchOptions, Snapshot, SnapshotBuilder};
 use hotlist::matcher::Hit;
+use hotlist::store::{Change, FeedState, Store};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
@@ -290,6 +291,7 @@ fn a_chain_of_changes_equals_the_newest_file() {
     let outcome = runner.run(&prop::collection::vec(step(), 1..12), |steps| {
         let directory = tempfile::tempdir().unwrap();
         let (path, store) = (directory.path().join("feed.csv"), directory.path().join("store"));
+        let kept = Store::at(&store).unwrap();
         let mut history: Vec<Content> = vec![(0..ROWS.len()).map(|row| (row % 3 > 0).then_some((0, 1))).collect()];
         for step in steps {
             let mut content = history[history.len().saturating_sub(step.back.unwrap_or(1))].clone();
@@ -299,8 +301,7 @@ fn a_chain_of_changes_equals_the_newest_file() {
             history.push(content);
             let mut file = load::given(std::slice::from_ref(&path)).unwrap().remove(0);
             file.guarded = false;
-            let compile =
-                || compile::compile(std::slice::from_ref(&file), &table(), &store, true, &mut |_| {}, &|_| {});
+            let compile = || compile::compile(&kept, std::slice::from_ref(&file), &table(), true, &mut |_| {}, &|_| {});
             let compiled = compile().unwrap().unwrap();
             match compiled.change {
                 Change::Full => add(&fulls, 1),
@@ -315,14 +316,14 @@ fn a_chain_of_changes_equals_the_newest_file() {
             prop_assert_eq!(again.change, Change::Unchanged);
             prop_assert_eq!(again.state, compiled.state);
             if step.compacts
-                && let Some(state) = compile::compact(&store, "feed").unwrap()
+                && let Some(state) = kept.compact("feed").unwrap()
             {
                 add(&compacted, 1);
                 prop_assert_eq!(state.segments.len(), 1);
                 same_as_the_file(&store, &state, &file)?;
             }
         }
-        if let Some(state) = compile::compact(&store, "feed").unwrap() {
+        if let Some(state) = kept.compact("feed").unwrap() {
             let mut file = load::given(std::slice::from_ref(&path)).unwrap().remove(0);
             file.guarded = false;
             same_as_the_file(&store, &state, &file)?;

@@ -27,7 +27,7 @@ use crate::observable::CANONICAL_VERSION;
 
 pub use build::{BuildError, HashKey, Keep, Numbering, SegmentBuilder, values};
 pub use composite::Composite;
-pub use file::{COPIED_BYTES, canonical_version, file_name, indicators, write};
+pub use file::{COPIED_BYTES, canonical_version, file_name, indicators};
 pub use lists::{Range, SegmentFeed, Tombstone};
 pub use read::Segment;
 pub use table::Table;

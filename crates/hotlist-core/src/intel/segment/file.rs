@@ -1,9 +1,8 @@
-//! Segments as files: written once under their digest, copied into memory when they are opened, or mapped when they are
-//! large.
+//! Segments as files: named by their digest, copied into memory when they are opened, or mapped when they are large.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::read::{Data, Segment};
@@ -16,25 +15,6 @@ pub const COPIED_BYTES: u64 = 16 << 20;
 /// The name of a segment's file.
 pub fn file_name(digest: &Digest) -> String {
     format!("{digest}.seg")
-}
-
-/// Writes a segment into a directory under its digest, unless it is there as it should be: under another name first, on
-/// the disk before it is renamed.
-///
-/// # Errors
-/// The directory cannot be written to.
-pub fn write(directory: &Path, segment: &[u8]) -> io::Result<(Digest, PathBuf)> {
-    let digest = sections::digest(segment);
-    let path = directory.join(file_name(&digest));
-    let is_there = std::fs::read(&path).is_ok_and(|found| found == segment);
-    if !is_there {
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        file.write_all(segment)?;
-        file.as_file().sync_all()?;
-        file.persist(&path).map_err(|error| error.error)?;
-        File::open(directory)?.sync_all()?;
-    }
-    Ok((digest, path))
 }
 
 /// The version of the canonical forms that a segment file names in its head. `None` when the file cannot be read or is

@@ -1,12 +1,13 @@
 //! What a store knows of a feed: the segments that make it, and what they were made of.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::CompileError;
+use crate::durable::{self, Durability};
 use crate::intel::segment::{self, Digest, Segment, file_name};
 use crate::intel::snapshot::{Feed, Origin};
 use crate::observable::CANONICAL_VERSION;
@@ -72,7 +73,7 @@ impl FeedState {
     ///
     /// # Errors
     /// There is something, and it cannot be read.
-    pub fn load(store: &Path, feed: &str) -> Result<Option<FeedState>, StateError> {
+    pub(super) fn load(store: &Path, feed: &str) -> Result<Option<FeedState>, StateError> {
         let path = path(store, feed);
         match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|cause| StateError::Json { path, cause }),
@@ -85,13 +86,10 @@ impl FeedState {
         let path = path(store, &self.feed);
         let directory = store.join("feeds");
         let write = || {
-            super::make_directory(&directory)?;
-            let mut file = tempfile::NamedTempFile::new_in(&directory)?;
-            serde_json::to_writer_pretty(&mut file, self).map_err(io::Error::from)?;
-            file.write_all(b"\n")?;
-            file.as_file().sync_all()?;
-            file.persist(&path).map_err(|error| error.error)?;
-            std::fs::File::open(&directory)?.sync_all()
+            durable::make_directory(&directory)?;
+            let mut content = serde_json::to_vec_pretty(self).map_err(io::Error::from)?;
+            content.push(b'\n');
+            durable::replace(&path, &content, Durability::Synced)
         };
         write().map_err(|cause| StateError::Io { path: path.clone(), cause })
     }
@@ -125,7 +123,7 @@ impl FeedState {
 ///
 /// # Errors
 /// One cannot be read.
-pub fn feeds(store: &Path) -> Result<Vec<FeedState>, StateError> {
+pub(super) fn feeds(store: &Path) -> Result<Vec<FeedState>, StateError> {
     let directory = store.join("feeds");
     let listed = match std::fs::read_dir(&directory) {
         Ok(listed) => listed.collect::<io::Result<Vec<_>>>(),

@@ -102,7 +102,7 @@ pub(super) enum Difference {
         segment: Arc<Segment>,
     },
     /// More than half of the whole, or what tombstones cannot say: the feed is to be compiled again.
-    Anew,
+    Rebuild,
 }
 
 impl Comparison<'_> {
@@ -129,7 +129,7 @@ impl Comparison<'_> {
     /// What the difference is, when all was read.
     pub(super) fn finish(mut self, feed: &Feed) -> Result<Difference, BuildError> {
         if self.is_too_much {
-            return Ok(Difference::Anew);
+            return Ok(Difference::Rebuild);
         }
         let count = self.chain.segments.len();
         let (mut gone, mut again) = (vec![Numbers::default(); count], vec![Numbers::default(); count]);
@@ -149,7 +149,7 @@ impl Comparison<'_> {
         }
         let (added, withdrawn) = (self.builder.len(), gone.iter().map(Numbers::len).sum::<usize>());
         if added + withdrawn > self.read / 2 {
-            return Ok(Difference::Anew);
+            return Ok(Difference::Rebuild);
         }
         if added + withdrawn == 0 {
             return Ok(Difference::None);
@@ -157,7 +157,7 @@ impl Comparison<'_> {
         for (segment, gone) in self.chain.segments.iter().zip(&gone).filter(|(_, gone)| !gone.is_empty()) {
             // A comparison has no key that a tombstone could name.
             if !withdraw(segment, gone, feed, &mut self.builder) {
-                return Ok(Difference::Anew);
+                return Ok(Difference::Rebuild);
             }
         }
         Ok(Difference::Delta { added, withdrawn, segment: self.builder.into_segment(HashKey::Content)? })
@@ -166,7 +166,7 @@ impl Comparison<'_> {
 
 /// Writes a tombstone for each of these indicators of a segment; `false`: one cannot be named.
 fn withdraw(segment: &Segment, gone: &Numbers, feed: &Feed, into: &mut SegmentBuilder) -> bool {
-    let mut told = Numbers::default();
+    let mut named = Numbers::default();
     for table in segment.tables() {
         for (key, payload) in segment.packed_keys(table) {
             segment.postings(payload, |posting| {
@@ -176,14 +176,14 @@ fn withdraw(segment: &Segment, gone: &Numbers, feed: &Feed, into: &mut SegmentBu
                 }
                 let of = segment.feeds().get(segment.feed_of(number)).filter(|of| of.name == feed.name);
                 if let (Some(of), Some(fingerprint)) = (of, segment.fingerprint(number))
-                    && told.insert(number)
+                    && named.insert(number)
                 {
                     into.withdraw(of, table.id(), key.to_vec(), fingerprint);
                 }
             });
         }
     }
-    told.len() == gone.len()
+    named.len() == gone.len()
 }
 
 /// How many indicators have a fingerprint.
