@@ -160,7 +160,10 @@ mod tests {
                 Err(io::ErrorKind::StorageFull.into())
             });
             assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
-            assert_eq!((fs::read(&path).unwrap(), names(directory.path())), (b"old".to_vec(), vec!["a.json".to_owned()]));
+            assert_eq!(
+                (fs::read(&path).unwrap(), names(directory.path())),
+                (b"old".to_vec(), vec!["a.json".to_owned()])
+            );
             assert_eq!(mode(&path), 0o600);
         }
         let wide = Permissions::from_mode(0o640);

@@ -148,7 +148,7 @@ impl AlertLog {
 
     /// Syncs the names of the file and of its parent directories to disk.
     fn sync_names(&self) -> io::Result<()> {
-        self.directory.ancestors().take(3).try_for_each(sync_directory)
+        self.directory.ancestors().take(3).try_for_each(durable::sync_directory)
     }
 }
 
