@@ -275,7 +275,7 @@ fn main() -> Outcome {
         let mut edits = Vec::new();
         for span in spans.iter().step_by(100) {
             let record = &batch[span.record.payload()];
-            let tagged = tag_record(record, &Tags::of(std::slice::from_ref(&enrichment)));
+            let tagged = tag_record(record, &Tags::from_enrichments(std::slice::from_ref(&enrichment)));
             edits.push((*span, Bytes::from(tagged.0)));
         }
         black_box(OTLP.splice(&batch, &edits).len());

@@ -440,7 +440,7 @@ mod tests {
     }
 
     /// Scenario: as many peers as there may be connections send half a request and nothing more. Guarantee: a probe is
-    /// answered all the same.
+    /// answered nevertheless.
     #[tokio::test]
     async fn slow_peers_do_not_lock_probes_out() {
         let running = start().await;
@@ -465,7 +465,7 @@ mod tests {
     }
 
     /// Scenario: every thread of the process's runtime is at work and lets nobody else run. Guarantee: liveness is answered
-    /// all the same.
+    /// nevertheless.
     #[test]
     fn liveness_is_answered_while_every_thread_is_busy() {
         use std::io::{Read, Write};

@@ -38,7 +38,7 @@ use tokio::time::Instant;
 use crate::admin::{self, Admin, AdminError, AdminPages, Readiness};
 use crate::config::{self, Config, FailureMode, SourceKind};
 use crate::fields::{FieldError, FieldTable};
-use crate::intel::snapshot::NotCarried;
+use crate::intel::snapshot::ReuseError;
 use crate::net::socket::Listener;
 use crate::net::tls::TlsError;
 use crate::pipeline::Deliver;
@@ -111,7 +111,7 @@ pub enum StartError {
     Fields(#[from] FieldError),
     /// The indicators cannot be indexed.
     #[error("intel.files: {0}")]
-    Snapshot(#[from] NotCarried),
+    Snapshot(#[from] ReuseError),
     /// The indicators exceed `intel.max_bytes`.
     #[error("{0}")]
     TooLarge(String),

@@ -1,5 +1,5 @@
 //! The configuration: typed, checked as a whole, and strict. An unknown key, a wrong type or a contradiction is an
-//! error that says file, line, column, path in the document, and how to mend it; all of them are reported at once.
+//! error that says file, line, column, path in the document, and how to fix it; all of them are reported at once.
 //!
 //! YAML and TOML become one tree with places (`document`), `${VAR}` is replaced in its strings (`interpolate`), and
 //! each section reads its own part (`reader`). The same structs give the schema (`schema`), the tables of
@@ -113,7 +113,7 @@ pub enum Format {
 
 impl Format {
     /// The format that a file's extension says.
-    pub fn of(path: &Path) -> Option<Format> {
+    pub fn from_path(path: &Path) -> Option<Format> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             // JSON is YAML.
             "yaml" | "yml" | "json" => Some(Format::Yaml),
@@ -135,7 +135,7 @@ impl Config {
             let problem = Problem { position: Position::default(), path: String::new(), fault };
             ConfigErrors { file: file.clone(), problems: vec![problem] }
         };
-        let format = Format::of(path).ok_or_else(|| whole(Fault::Extension))?;
+        let format = Format::from_path(path).ok_or_else(|| whole(Fault::Extension))?;
         let text = std::fs::read_to_string(path).map_err(|error| whole(Fault::Read(error.to_string())))?;
         Config::parse(&text, format, environment).map_err(|errors| ConfigErrors { file: file.clone(), ..errors })
     }

@@ -12,55 +12,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::detect::{DetectError, Matched};
-pub use crate::detect::{Known, Others, Tagged};
+use crate::detect::DetectError;
+pub use crate::detect::{ChangedRecord, KnownIndicator, MatchedMessage, NonLogEvents};
 pub use crate::encoding::Signal;
-use crate::encoding::{EnvelopeError, Format, Rope};
-pub use crate::work::{Client, Held, Room, Stop, Work};
+use crate::encoding::{EnvelopeError, Format};
+pub use crate::work::{ClientGuard, HeldMemory, MemoryPermit, StopReason, Work};
 
 /// The events of one request after matching, ready for the next hop.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// The signal of the message; for a format that mixes signals in one message, see [`Batch::others`].
+    /// The signal of the message; for a format that mixes signals in one message, see
+    /// [`MatchedMessage::others`].
     pub signal: Signal,
-    /// The encoding of the message.
-    pub format: Format,
-    /// The received bytes, with changed records rewritten.
-    pub message: Rope,
-    /// Number of log records in the message.
-    pub records: usize,
-    /// Events in the message that are not log records, where the format mixes them (Vector: metrics and traces). They
-    /// pass unchanged.
-    pub others: Others,
-    /// The records that hit, tagged, in order.
-    pub hits: Vec<Tagged>,
-    /// The records that did not hit but were changed, in order: enrichments that they arrived with are marked or
-    /// removed.
-    pub marked: Vec<Tagged>,
-    /// The places of records that were read only in part, ascending.
-    pub odd: Vec<usize>,
-    /// The name of the snapshot that matched the batch; empty if the batch was not matched.
-    pub snapshot: Arc<str>,
+    /// The events, with those that hit.
+    pub events: MatchedMessage,
     /// The headers of the request.
     pub metadata: Metadata,
     /// Limits the work on the batch: the memory that its bytes hold, and whether its client is still connected.
     pub work: Work,
-}
-
-impl Batch {
-    /// Creates a batch that was not matched.
-    ///
-    /// # Errors
-    /// The envelope cannot be walked.
-    pub fn unmatched(format: Format, message: Bytes) -> Result<Batch, EnvelopeError> {
-        let mut batch = Batch { format, ..Batch::default() };
-        format.envelope().records(&message, |span| match format.signal(&message[span.record.payload()]) {
-            Signal::Logs => batch.records += 1,
-            other => batch.others.add(other),
-        })?;
-        batch.message = Rope::from(message);
-        Ok(batch)
-    }
 }
 
 /// The answer of the next hop to a batch that it accepted.
@@ -120,7 +89,7 @@ impl fmt::Debug for Metadata {
 /// Why a batch was not accepted, as the gRPC statuses that collectors understand (`docs/delivery.md`): sources answer
 /// nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum BatchRefusal {
     /// A transient fault; the client retries.
     #[error("{0}")]
     Unavailable(String),
@@ -142,48 +111,49 @@ pub enum Refusal {
     InvalidArgument(String),
 }
 
-impl Refusal {
+impl BatchRefusal {
     /// The status label of metrics: the gRPC status in lower case.
     pub fn label(&self) -> &'static str {
         match self {
-            Refusal::Unavailable(_) | Refusal::Later { overloaded: false, .. } => "unavailable",
-            Refusal::ResourceExhausted(_) | Refusal::Later { overloaded: true, .. } => "resource_exhausted",
-            Refusal::InvalidArgument(_) => "invalid_argument",
+            BatchRefusal::Unavailable(_) | BatchRefusal::Later { overloaded: false, .. } => "unavailable",
+            BatchRefusal::ResourceExhausted(_) | BatchRefusal::Later { overloaded: true, .. } => "resource_exhausted",
+            BatchRefusal::InvalidArgument(_) => "invalid_argument",
         }
     }
 }
 
-impl Refusal {
+impl BatchRefusal {
     /// Creates a refusal for overload or a transient fault, with the retry delay of the next hop.
-    pub fn transient(cause: String, overloaded: bool, delay: Option<Duration>) -> Refusal {
+    pub fn transient(cause: String, overloaded: bool, delay: Option<Duration>) -> BatchRefusal {
         match (delay, overloaded) {
-            (Some(delay), overloaded) => Refusal::Later { cause, delay, overloaded },
-            (None, true) => Refusal::ResourceExhausted(cause),
-            (None, false) => Refusal::Unavailable(cause),
+            (Some(delay), overloaded) => BatchRefusal::Later { cause, delay, overloaded },
+            (None, true) => BatchRefusal::ResourceExhausted(cause),
+            (None, false) => BatchRefusal::Unavailable(cause),
         }
     }
 
     /// Changes the text.
     #[must_use]
-    pub fn map(self, change: impl FnOnce(String) -> String) -> Refusal {
+    pub fn map(self, change: impl FnOnce(String) -> String) -> BatchRefusal {
         match self {
-            Refusal::Unavailable(cause) => Refusal::Unavailable(change(cause)),
-            Refusal::ResourceExhausted(cause) => Refusal::ResourceExhausted(change(cause)),
-            Refusal::Later { cause, delay, overloaded } => Refusal::Later { cause: change(cause), delay, overloaded },
-            Refusal::InvalidArgument(cause) => Refusal::InvalidArgument(change(cause)),
+            BatchRefusal::Unavailable(cause) => BatchRefusal::Unavailable(change(cause)),
+            BatchRefusal::ResourceExhausted(cause) => BatchRefusal::ResourceExhausted(change(cause)),
+            BatchRefusal::Later { cause, delay, overloaded } => {
+                BatchRefusal::Later { cause: change(cause), delay, overloaded }
+            }
+            BatchRefusal::InvalidArgument(cause) => BatchRefusal::InvalidArgument(change(cause)),
         }
     }
 }
 
-impl From<Matched> for Batch {
-    fn from(matched: Matched) -> Batch {
-        let Matched { format, message, records, others, hits, marked, odd, snapshot } = matched;
-        Batch { format, message, records, others, hits, marked, odd, snapshot, ..Batch::default() }
+impl From<MatchedMessage> for Batch {
+    fn from(events: MatchedMessage) -> Batch {
+        Batch { events, ..Batch::default() }
     }
 }
 
-impl From<DetectError> for Refusal {
-    fn from(error: DetectError) -> Refusal {
+impl From<DetectError> for BatchRefusal {
+    fn from(error: DetectError) -> BatchRefusal {
         match error {
             DetectError::Envelope(error) => error.into(),
             DetectError::Stop(stop) => stop.into(),
@@ -191,19 +161,19 @@ impl From<DetectError> for Refusal {
     }
 }
 
-impl From<Stop> for Refusal {
-    fn from(stop: Stop) -> Refusal {
+impl From<StopReason> for BatchRefusal {
+    fn from(stop: StopReason) -> BatchRefusal {
         match stop {
-            Stop::NoRoomNow => Refusal::ResourceExhausted(stop.to_string()),
-            Stop::NoRoomEver => Refusal::InvalidArgument(stop.to_string()),
-            Stop::Cancelled => Refusal::Unavailable(stop.to_string()),
+            StopReason::NoMemoryNow => BatchRefusal::ResourceExhausted(stop.to_string()),
+            StopReason::NeverEnoughMemory => BatchRefusal::InvalidArgument(stop.to_string()),
+            StopReason::Cancelled => BatchRefusal::Unavailable(stop.to_string()),
         }
     }
 }
 
-impl From<EnvelopeError> for Refusal {
-    fn from(error: EnvelopeError) -> Refusal {
-        Refusal::InvalidArgument(error.to_string())
+impl From<EnvelopeError> for BatchRefusal {
+    fn from(error: EnvelopeError) -> BatchRefusal {
+        BatchRefusal::InvalidArgument(error.to_string())
     }
 }
 
@@ -211,33 +181,33 @@ impl From<EnvelopeError> for Refusal {
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Matches and tags one message. CPU-bound and synchronous: the source chooses the thread.
-pub trait Process: Send + Sync + 'static {
+pub trait Transform: Send + Sync + 'static {
     /// Processes `message`, a whole, decompressed message of log records. `work` limits memory and time.
-    fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<Batch, Refusal>;
+    fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<MatchedMessage, BatchRefusal>;
 }
 
 /// The results for several values, all from one snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Checked {
+pub struct LookupResults {
     /// One result per value, in order; an error is a sentence for the caller.
-    pub results: Vec<Result<Vec<Known>, String>>,
+    pub results: Vec<Result<Vec<KnownIndicator>, String>>,
     /// The name of the snapshot that was used; empty if there is none.
     pub snapshot: Arc<str>,
 }
 
-/// Looks up single values by the rules of [`Process`]. CPU-bound and synchronous, too.
-pub trait Check: Send + Sync + 'static {
+/// Looks up single values by the rules of [`Transform`]. CPU-bound and synchronous, too.
+pub trait ValueLookup: Send + Sync + 'static {
     /// Looks up `values`, which are pairs of a kind and a value.
     ///
     /// # Errors
     /// No snapshot can be used now.
-    fn check(&self, values: &[(&str, &str)]) -> Result<Checked, Refusal>;
+    fn check(&self, values: &[(&str, &str)]) -> Result<LookupResults, BatchRefusal>;
 }
 
 /// Delivers a batch to the next hops. Ready only when every required next hop has accepted it.
 pub trait Deliver: Send + Sync + 'static {
     /// Delivers a batch, or returns why it was not accepted. Dropping the future cancels the delivery.
-    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, Refusal>>;
+    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, BatchRefusal>>;
 
     /// Whether any sink accepts events of `signal` in `format`. Events that no sink accepts must not be acknowledged.
     fn takes(&self, format: Format, signal: Signal) -> bool {

@@ -37,7 +37,7 @@ pub use select::Only;
 
 use crate::encoding::Format;
 use crate::escape::Escaped;
-use crate::pipeline::{Accepted, Batch, Refusal, Signal};
+use crate::pipeline::{Accepted, Batch, BatchRefusal, Signal};
 use crate::telemetry::{self, Throttle};
 use grpc::DeliveryFailure;
 
@@ -118,7 +118,7 @@ impl Sink {
     }
 
     /// Asks the next hop whether it accepts events; `None` if its protocol has no such request.
-    pub async fn check_health(&self) -> Option<Result<(), Refusal>> {
+    pub async fn check_health(&self) -> Option<Result<(), BatchRefusal>> {
         match &self.kind {
             SinkKind::Grpc(sink) if sink.format() == Format::Vector => Some(sink.check_health(&self.name).await),
             _ => None,
@@ -129,7 +129,7 @@ impl Sink {
     ///
     /// # Errors
     /// The sink did not accept the batch; the client of the source should retry.
-    pub async fn deliver(&self, batch: &Arc<Batch>) -> Result<Accepted, Refusal> {
+    pub async fn deliver(&self, batch: &Arc<Batch>) -> Result<Accepted, BatchRefusal> {
         let mut count = CountRequest { sink: self, status: Some("cancelled") };
         let result = self.hand_over(batch).await;
         let Some(result) = result.transpose() else {
@@ -151,7 +151,7 @@ impl Sink {
     ///
     /// # Errors
     /// The sink could not accept it.
-    pub async fn check_room(&self, batch: &Arc<Batch>) -> Result<(), Refusal> {
+    pub async fn check_room(&self, batch: &Arc<Batch>) -> Result<(), BatchRefusal> {
         let SinkKind::Ndjson(sink) = &self.kind else { return Ok(()) };
         let checked = sink.check_room(&self.name, batch, self.only).await;
         match checked {
@@ -163,7 +163,7 @@ impl Sink {
         }
     }
 
-    fn log_refusal(&self, failed: DeliveryFailure) -> Refusal {
+    fn log_refusal(&self, failed: DeliveryFailure) -> BatchRefusal {
         let DeliveryFailure { refusal, status } = failed;
         if let Some(left_out) = self.record.failed(&status, &refusal.to_string()) {
             let (sink, required) = (&self.name, self.required);
@@ -180,7 +180,7 @@ impl Sink {
     /// Delivers a batch; `None` if nothing of the batch is for the sink.
     async fn hand_over(&self, batch: &Arc<Batch>) -> Result<Option<Accepted>, DeliveryFailure> {
         match &self.kind {
-            SinkKind::Grpc(sink) if sink.format() != batch.format => self.converted(batch, sink).await,
+            SinkKind::Grpc(sink) if sink.format() != batch.events.format => self.converted(batch, sink).await,
             SinkKind::Grpc(sink) => match self.part(batch).await? {
                 Some(part) => sink.deliver(&self.name, &part).await.map(Some),
                 None => Ok(None),
@@ -197,15 +197,15 @@ impl Sink {
     }
 
     /// The part of a batch for a sink that uses its format.
-    async fn part(&self, batch: &Arc<Batch>) -> Result<Option<Arc<Batch>>, Refusal> {
+    async fn part(&self, batch: &Arc<Batch>) -> Result<Option<Arc<Batch>>, BatchRefusal> {
         let only = self.only;
-        if only.is_whole(batch, batch.format) {
+        if only.is_whole(batch, batch.events.format) {
             return Ok(Some(Arc::clone(batch)));
         }
         let batch = Arc::clone(batch);
         // Splitting megabytes would block the async threads.
         let part = blocking::blocking(move || only.select(&batch)).await;
-        part.map_err(|error| Refusal::Unavailable(format!("cutting a batch failed: {error}")))?
+        part.map_err(|error| BatchRefusal::Unavailable(format!("cutting a batch failed: {error}")))?
     }
 
     /// Converts a batch and sends it part by part. `None` if nothing of it is for the sink.
@@ -228,7 +228,7 @@ impl Sink {
             }
         }
         let bare =
-            work.await.map_err(|error| Refusal::Unavailable(format!("converting a batch failed: {error}")))??;
+            work.await.map_err(|error| BatchRefusal::Unavailable(format!("converting a batch failed: {error}")))??;
         if bare > 0 {
             static LINES: Throttle = Throttle::new();
             counter!(telemetry::SINK_CONTEXTS_LEFT_OUT_TOTAL, "sink" => self.name.clone()).increment(bare as u64);

@@ -359,7 +359,7 @@ fn examples() -> Vec<(String, Format)> {
     while let Some(directory) = open.pop() {
         for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
-            match Format::of(&path) {
+            match Format::from_path(&path) {
                 _ if path.is_dir() => open.push(path),
                 Some(format) if !is_of_another_program(&path) => found.push((read(&path), format)),
                 _ => {}

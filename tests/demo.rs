@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hotlist::config::Endpoint;
 use hotlist::encoding::{Rope, otlp};
-use hotlist::pipeline::Batch;
+use hotlist::pipeline::{Batch, MatchedMessage};
 use hotlist::sink::GrpcSink;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -122,7 +122,10 @@ async fn send(address: &str) {
     let message = Rope::from(Bytes::from(otlp::request_of([(1, &event)])));
     let endpoint = Endpoint::parse(&format!("http://{address}")).unwrap();
     let client = GrpcSink::otlp(endpoint, hotlist::sink::grpc::Settings::default());
-    client.deliver("test", &Arc::new(Batch { message, records: 1, ..Batch::default() })).await.unwrap();
+    client
+        .deliver("test", &Arc::new(Batch::from(MatchedMessage { message, records: 1, ..MatchedMessage::default() })))
+        .await
+        .unwrap();
 }
 
 /// The request was answered after the file had it, so that one look is enough.

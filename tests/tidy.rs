@@ -12,6 +12,8 @@ mod language;
 mod process;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "support/words.rs"]
+mod unwanted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

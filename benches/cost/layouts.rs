@@ -16,7 +16,7 @@ const MAX_BYTES: usize = 4096;
 pub fn faults() -> Outcome<Vec<String>> {
     let mut faults = Vec::new();
     for (name, envelope, batch) in batches() {
-        let extent = Extent::of(envelope, &batch)?;
+        let extent = Extent::measure(envelope, &batch)?;
         let ((parts, bytes), split) = heap::most(|| {
             let mut held: [Option<Rope>; PARTS_AT_ONCE] = [const { None }; PARTS_AT_ONCE];
             let (mut parts, mut bytes) = (0, 0);

@@ -8,7 +8,7 @@ use hotlist::encoding::{Format, TagInto, otlp};
 use hotlist::feed::{FeedOptions, import};
 use hotlist::fields::FieldTable;
 use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
-use hotlist::pipeline::{Batch, Refusal, Work};
+use hotlist::pipeline::{Batch, BatchRefusal, Work};
 use hotlist::policy::Policy;
 use hotlist::sink::Only;
 use jiff::Timestamp;
@@ -107,24 +107,24 @@ pub fn measured(workshop: &Workshop, case: &Case, input: &Bytes) -> Outcome<Done
         (Sink::Same, Format::Filter) | (Sink::Other, Format::Vector) => converted(&batch, Format::Otlp)?,
         (Sink::Other, _) => converted(&batch, Format::Vector)?,
         (Sink::Same, _) => tagged,
-        (Sink::Lines, _) => batch.hits.iter().map(|hit| format.render_record(&hit.record).len()).sum(),
+        (Sink::Lines, _) => batch.events.hits.iter().map(|hit| format.render_record(&hit.record).len()).sum(),
         (Sink::Split, _) => {
-            format.envelope().split(&batch.message.to_bytes(), 4 << 10).map(|part| part.to_bytes().len()).sum()
+            format.envelope().split(&batch.events.message.to_bytes(), 4 << 10).map(|part| part.to_bytes().len()).sum()
         }
     };
-    Ok(Done { hits: batch.hits.len(), output: tagged.max(output) })
+    Ok(Done { hits: batch.events.hits.len(), output: tagged.max(output) })
 }
 
 fn converted(batch: &Arc<Batch>, to: Format) -> Outcome<usize> {
     let mut bytes = 0;
     let take = |part: Arc<Batch>| {
-        bytes += part.message.len();
+        bytes += part.events.message.len();
         true
     };
     Only::All.convert(batch, to, MAX_REQUEST, take).map_err(refused)?;
     Ok(bytes)
 }
 
-fn refused(refusal: Refusal) -> String {
+fn refused(refusal: BatchRefusal) -> String {
     format!("the batch is refused: {refusal:?}")
 }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use hotlist::config::Address;
 use hotlist::encoding::{Format, Rope};
-use hotlist::pipeline::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Work};
+use hotlist::pipeline::{Accepted, Batch, BatchRefusal, BoxFuture, Deliver, MatchedMessage, Transform, Work};
 use hotlist::source::health::Health;
 use hotlist::source::{Limits, OtlpSource, SharedResources, VectorSource};
 
@@ -17,9 +17,9 @@ use crate::child::tell;
 /// Passes a message as it is.
 pub struct Identity;
 
-impl Process for Identity {
-    fn process(&self, format: Format, message: Bytes, _: &Work) -> Result<Batch, Refusal> {
-        Ok(Batch { format, message: Rope::from(message), ..Batch::default() })
+impl Transform for Identity {
+    fn process(&self, format: Format, message: Bytes, _: &Work) -> Result<MatchedMessage, BatchRefusal> {
+        Ok(MatchedMessage { format, message: Rope::from(message), ..MatchedMessage::default() })
     }
 }
 
@@ -27,8 +27,8 @@ impl Process for Identity {
 struct Count(AtomicU64);
 
 impl Deliver for Count {
-    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, Refusal>> {
-        self.0.fetch_add(batch.message.len() as u64, Ordering::Relaxed);
+    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, BatchRefusal>> {
+        self.0.fetch_add(batch.events.message.len() as u64, Ordering::Relaxed);
         Box::pin(std::future::ready(Ok(Accepted::default())))
     }
 }

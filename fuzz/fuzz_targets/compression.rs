@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hotlist::encoding::Rope;
 use hotlist::net::grpc::Encoding;
 use hotlist::net::grpc::compression::InflateError;
-use hotlist::pipeline::{Room, Work};
+use hotlist::pipeline::{MemoryPermit, Work};
 
 /// What a message may inflate to: more than one step of room.
 const LIMIT: usize = 200 << 10;
@@ -20,7 +20,7 @@ struct Counted {
     most: AtomicUsize,
 }
 
-impl Room for Counted {
+impl MemoryPermit for Counted {
     fn take(&self, bytes: usize) -> bool {
         let held = self.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.most.fetch_max(held, Ordering::Relaxed);
@@ -40,7 +40,7 @@ impl Room for Counted {
 #[derive(Debug)]
 struct Full;
 
-impl Room for Full {
+impl MemoryPermit for Full {
     fn take(&self, bytes: usize) -> bool {
         bytes == 0
     }

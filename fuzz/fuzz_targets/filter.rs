@@ -17,7 +17,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let marked: Vec<(usize, Bytes)> =
         (1..events.len()).step_by(4).map(|place| (place, [&b"marked "[..], &events[place]].concat().into())).collect();
     let changed: Vec<(usize, &Bytes)> = marked.iter().map(|(place, event)| (*place, event)).collect();
-    let verdict = Verdict { snapshot: "acme@7", odd: &[1, 3], marked: &changed };
+    let verdict = Verdict { snapshot: "acme@7", malformed: &[1, 3], marked: &changed };
     let answer = filter::answer(&request, tagged.iter().map(|(place, event)| (*place, event)), &verdict);
     assert_eq!(answer.is_ok(), walked.is_ok());
     let (Ok((id, answer)), Ok(head)) = (answer, walked) else { return };

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use hotlist::encoding::{Format, Rope};
 use hotlist::net::grpc::status::{GRPC_MESSAGE, GRPC_STATUS, decode_message};
 use hotlist::net::grpc::{Code, FrameHeader, HEADER_LEN, RopeBody, Status};
-use hotlist::pipeline::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Signal, Work};
+use hotlist::pipeline::{Accepted, Batch, BatchRefusal, BoxFuture, Deliver, MatchedMessage, Signal, Transform, Work};
 use hotlist::source::{Limits, OtlpSource, SharedResources};
 use http::{HeaderMap, HeaderValue, Request, Response, Version, request};
 use http_body::Frame;
@@ -146,9 +146,9 @@ impl Source {
 /// Matches nothing.
 struct Pass;
 
-impl Process for Pass {
-    fn process(&self, _: Format, message: Bytes, _: &Work) -> Result<Batch, Refusal> {
-        Ok(Batch { message: Rope::from(message), ..Batch::default() })
+impl Transform for Pass {
+    fn process(&self, _: Format, message: Bytes, _: &Work) -> Result<MatchedMessage, BatchRefusal> {
+        Ok(MatchedMessage { message: Rope::from(message), ..MatchedMessage::default() })
     }
 }
 
@@ -156,8 +156,8 @@ impl Process for Pass {
 struct Keep(Arc<Mutex<Option<Bytes>>>);
 
 impl Deliver for Keep {
-    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, Refusal>> {
-        *self.0.lock().expect("no panic before") = Some(Bytes::copy_from_slice(&batch.message.to_bytes()));
+    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, BatchRefusal>> {
+        *self.0.lock().expect("no panic before") = Some(Bytes::copy_from_slice(&batch.events.message.to_bytes()));
         Box::pin(async { Ok(Accepted::default()) })
     }
 }

@@ -32,7 +32,7 @@ libfuzzer_sys::fuzz_target!(|text: &[u8]| {
 
     let enrichments = [enrichment()];
     // What can only be read up to a fault takes tags before it; what it becomes is as malformed.
-    let Ok((tagged, outcome)) = tag(text, &Tags::of(&enrichments)) else {
+    let Ok((tagged, outcome)) = tag(text, &Tags::from_enrichments(&enrichments)) else {
         assert!(parsed.is_none(), "an object that cannot be tagged");
         return;
     };
@@ -40,7 +40,8 @@ libfuzzer_sys::fuzz_target!(|text: &[u8]| {
     if walked.is_err() {
         return;
     }
-    let (again, outcome) = tag(&tagged, &Tags::of(&enrichments)).expect("what was tagged stays a document");
+    let (again, outcome) =
+        tag(&tagged, &Tags::from_enrichments(&enrichments)).expect("what was tagged stays a document");
     assert!(!outcome.changed && outcome.added == 0 && again == tagged, "tagged twice");
     if let Some(before) = parsed {
         let after = serde_json::from_slice(&tagged).expect("what was JSON stays JSON");

@@ -7,9 +7,9 @@ use std::sync::{Arc, LazyLock};
 use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::TagInto;
 use hotlist::fields::FieldTable;
+use hotlist::intel::keys::KeySpace;
 use hotlist::intel::segment::{Digest, HashKey, Numbering, Segment, SegmentBuilder, SegmentError, TableId, withdrawn};
 use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
-use hotlist::intel::keys::KeySpace;
 use hotlist::matcher::Matcher;
 use hotlist_fuzz::TABLE;
 

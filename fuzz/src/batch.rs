@@ -73,7 +73,9 @@ pub fn record<P: Protocol>(format: Format, bytes: &[u8]) -> Option<Vec<u8>> {
     let mut result = None;
     for into in [TagInto::Body, TagInto::Attributes, TagInto::Auto] {
         let enrichments = [enrichment()];
-        let Ok((tagged, outcome)) = P::tag(bytes, &Tags { into, ..Tags::of(&enrichments) }) else { continue };
+        let Ok((tagged, outcome)) = P::tag(bytes, &Tags { into, ..Tags::from_enrichments(&enrichments) }) else {
+            continue;
+        };
         assert_eq!(outcome.changed, tagged != bytes);
         if let Ok(info) = walked {
             let mut again = Seen::default();
@@ -85,7 +87,8 @@ pub fn record<P: Protocol>(format: Format, bytes: &[u8]) -> Option<Vec<u8>> {
             assert_eq!(RecordInfo { fault: info.fault, inbound: info.inbound, ..after }, info, "tagged {into:?}");
             assert_eq!(seen, again, "tagged {into:?}");
         }
-        let (twice, outcome) = P::tag(&tagged, &Tags { into, ..Tags::of(&enrichments) }).expect("it was tagged before");
+        let (twice, outcome) =
+            P::tag(&tagged, &Tags { into, ..Tags::from_enrichments(&enrichments) }).expect("it was tagged before");
         assert!(!outcome.changed && twice == tagged, "tagged twice {into:?}");
         is_json(format, &tagged);
         result = Some(tagged);

@@ -3,7 +3,7 @@
 //!
 //! A web page can send requests to loopback, and a name that it controls can resolve to loopback (DNS rebinding), so that
 //! the browser lets it read the responses. Both are detected by headers that a page cannot set: `Host` has the page's own
-//! name, `Origin` and `Sec-Fetch-Site` tell where a request comes from.
+//! name, `Origin` and `Sec-Fetch-Site` show where a request comes from.
 
 use std::net::IpAddr;
 

@@ -175,7 +175,7 @@ mod tests {
         assert_eq!((before.feeds.as_slice(), before.pass_ratio), (["mail".to_owned()].as_slice(), None));
         let report = Report {
             counts: Counts { observables: 10, lookups: 1000, passes: 5 },
-            seen: FieldSet::of(&[first, FieldId(4095)]),
+            seen: FieldSet::from_fields(&[first, FieldId(4095)]),
             ..Report::default()
         };
         spots.record_batch(&snapshot, &report);

@@ -24,7 +24,7 @@ use crate::encoding::{Format, TagInto, otlp};
 use crate::intel::allowlist::Allowlists;
 use crate::intel::snapshot::{NOTHING, Snapshot};
 use crate::matcher::Hit;
-use crate::pipeline::{Batch, Refusal, Work};
+use crate::pipeline::{BatchRefusal, MatchedMessage, Work};
 use crate::policy::{Policy, Suppression};
 use crate::telemetry::{self, Throttle};
 use shadow::{Findings, Shadow};
@@ -185,7 +185,7 @@ impl MatchStage {
         self.observables.increment(report.counts.observables);
         self.lookups.increment(report.counts.lookups);
         self.passes.increment(report.counts.passes);
-        self.unreadable.increment(report.odd_records);
+        self.unreadable.increment(report.malformed_records);
         self.too_deep.increment(report.too_deep);
         self.threat_not_object.increment(report.threat_not_object);
         self.own_place.increment(report.own_place);
@@ -255,16 +255,18 @@ impl MatchStage {
         message: Bytes,
         work: &Work,
         note: &mut dyn FnMut(u64, bool),
-    ) -> Result<Batch, Refusal> {
+    ) -> Result<MatchedMessage, BatchRefusal> {
         let start = Instant::now();
         self.bytes.increment(message.len() as u64);
         let serving = self.serving.load_full();
         let Some(detector) = &serving.detector else {
             if serving.rules.failure_mode == FailureMode::Closed {
-                return Err(Refusal::Unavailable("no indicators are loaded, and failure_mode is closed".to_owned()));
+                return Err(BatchRefusal::Unavailable(
+                    "no indicators are loaded, and failure_mode is closed".to_owned(),
+                ));
             }
             let shadow_input = self.shadow.of(&serving.rules).map(|shadow| (shadow, message.clone()));
-            let batch = Batch::unmatched(format, message)?;
+            let batch = MatchedMessage::unmatched(format, message)?;
             if let Some((shadow, message)) = shadow_input {
                 let (none, now) = (Findings::default(), (self.clock)());
                 self.shadow.compare(&shadow, &shadow.snapshot, none, (format, message), now, work);
@@ -296,6 +298,6 @@ impl MatchStage {
         }
         self.count(&detector.snapshot, report);
         self.seconds.record(start.elapsed().as_secs_f64());
-        Ok(batch.into())
+        Ok(batch)
     }
 }

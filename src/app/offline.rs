@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::detect::Detector;
 use crate::feed::allowlist;
 use crate::feed::load::FeedFile;
-use crate::intel::guard::Refused;
+use crate::intel::guard::GuardRefusal;
 use crate::intel::manifest::Manifest;
 use crate::intel::segment::Segment;
 use crate::intel::snapshot::Snapshot;
@@ -26,7 +26,7 @@ pub struct OfflineDetector {
     /// The indicator files, in the order in which they were read.
     pub files: Vec<FeedFile>,
     /// Values that the import guard refused, with file and line.
-    pub refused: Vec<(PathBuf, u32, Refused)>,
+    pub refused: Vec<(PathBuf, u32, GuardRefusal)>,
     /// The manifest of the cache, if there is one.
     pub manifest: Option<Arc<Manifest>>,
     /// The files of its segments, each with the names of its feeds.

@@ -17,7 +17,7 @@ use crate::escape::Escaped;
 use crate::intel::allowlist::Allowlists;
 use crate::intel::manifest::{Manifest, Mode, Revocation};
 use crate::intel::segment::{Digest, Segment, SegmentFeed};
-use crate::intel::snapshot::{Feed, NotCarried, Revoked, Snapshot, SnapshotBuilder, SnapshotError, Which};
+use crate::intel::snapshot::{Feed, ReuseError, Revoked, RevokedBy, Snapshot, SnapshotBuilder, SnapshotError};
 use crate::intel::term;
 use crate::observable::Kind;
 use crate::telemetry;
@@ -30,7 +30,7 @@ pub enum SnapshotBuildError {
     Snapshot(#[from] SnapshotError),
     /// The files were read for another field table.
     #[error(transparent)]
-    NotCarried(#[from] NotCarried),
+    NotCarried(#[from] ReuseError),
     /// The value of a revocation is not valid.
     #[error(
         "a revocation of feed `{feed}`: `{value}` is not a valid {kind} value; fix or remove it, and publish the manifest again"
@@ -81,7 +81,7 @@ pub(super) fn compose(
 ) -> Result<Snapshot, SnapshotBuildError> {
     let mut builder = SnapshotBuilder::new(Arc::clone(&settings.table), settings.options, seed);
     if let Some(files) = files {
-        builder.carry_over(files, |_| true)?;
+        builder.reuse_feeds(files, |_| true)?;
     }
     if let Some(like) = like {
         builder.reuse(like);
@@ -130,9 +130,9 @@ impl OpenedManifest {
     /// A value is not valid: the indicator that it means to revoke would continue to match.
     fn revoked(&self) -> Result<Vec<Revoked>, SnapshotBuildError> {
         let read = |revocation: &Revocation| match revocation {
-            Revocation::Id { feed, id } => Ok(Revoked { feed: feed.clone(), which: Which::Id(id.clone()) }),
+            Revocation::Id { feed, id } => Ok(Revoked { feed: feed.clone(), by: RevokedBy::Id(id.clone()) }),
             Revocation::Value { feed, kind, value } => match term::value(*kind, value) {
-                Some(found) => Ok(Revoked { feed: feed.clone(), which: Which::Value(found) }),
+                Some(found) => Ok(Revoked { feed: feed.clone(), by: RevokedBy::Value(found) }),
                 None => Err(SnapshotBuildError::Revocation { feed: feed.clone(), kind: *kind, value: value.clone() }),
             },
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::encoding::Format;
-use crate::pipeline::{Accepted, Batch, BoxFuture, Deliver, Refusal, Signal};
+use crate::pipeline::{Accepted, Batch, BatchRefusal, BoxFuture, Deliver, Signal};
 use crate::sink::Fanout;
 
 /// Delivers to the current sinks.
@@ -27,7 +27,7 @@ impl Deliver for ReloadableSinks {
         self.0.load().takes(format, signal)
     }
 
-    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, Refusal>> {
+    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, BatchRefusal>> {
         let sinks = self.0.load_full();
         Box::pin(async move { sinks.deliver(batch).await })
     }

@@ -11,7 +11,7 @@ use metrics::gauge;
 use super::match_stage::MatchStage;
 use crate::admin::{self, Readiness};
 use crate::encoding::Format;
-use crate::pipeline::{Batch, Check, Checked, Process, Refusal, Work};
+use crate::pipeline::{BatchRefusal, LookupResults, MatchedMessage, Transform, ValueLookup, Work};
 use crate::telemetry;
 
 /// How long a source may send events without a checked field before it is reported.
@@ -40,15 +40,15 @@ impl SourceStage {
     }
 }
 
-impl Process for SourceStage {
-    fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<Batch, Refusal> {
+impl Transform for SourceStage {
+    fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<MatchedMessage, BatchRefusal> {
         let mut note = |events: u64, is_known: bool| self.seen.note(events, is_known);
         self.live.process_noting(format, message, work, &mut note)
     }
 }
 
-impl Check for SourceStage {
-    fn check(&self, values: &[(&str, &str)]) -> Result<Checked, Refusal> {
+impl ValueLookup for SourceStage {
+    fn check(&self, values: &[(&str, &str)]) -> Result<LookupResults, BatchRefusal> {
         self.live.check(values)
     }
 }

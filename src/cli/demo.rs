@@ -29,7 +29,7 @@ use super::{Failure, progress};
 use crate::app::{App, Environment};
 use crate::config::{Config, Format, Log, LogLevel};
 use crate::encoding::{Rope, otlp};
-use crate::pipeline::Batch;
+use crate::pipeline::{Batch, MatchedMessage};
 use crate::sink::GrpcSink;
 use crate::telemetry;
 use events::Events;
@@ -160,7 +160,11 @@ async fn send(address: &str, events: u64, bar: &ProgressBar) -> anyhow::Result<(
         .map(|(count, message)| {
             let client = &client;
             async move {
-                let batch = Arc::new(Batch { message: Rope::from(message), records: count, ..Batch::default() });
+                let batch = Arc::new(Batch::from(MatchedMessage {
+                    message: Rope::from(message),
+                    records: count,
+                    ..MatchedMessage::default()
+                }));
                 client.deliver("demo-sender", &batch).await?;
                 bar.inc(count as u64);
                 anyhow::Ok(())

@@ -14,7 +14,7 @@ use crate::encoding::TagInto;
 use crate::feed::allowlist;
 use crate::feed::load::{self, FeedFile};
 use crate::fields::FieldTable;
-use crate::intel::guard::Refused;
+use crate::intel::guard::GuardRefusal;
 use crate::intel::indicator::{Comparison, Indicator, Term, TermValue};
 use crate::intel::segment::{Segment, SegmentFeed};
 use crate::intel::snapshot::{Feed, MatchOptions, Snapshot, SnapshotBuilder};
@@ -36,7 +36,7 @@ pub(super) struct IndicatorSources {
     /// Segments with the names of their feeds.
     segments: Vec<(PathBuf, BTreeSet<String>)>,
     /// Values that the import guard refused.
-    pub(super) refused: Vec<(PathBuf, u32, Refused)>,
+    pub(super) refused: Vec<(PathBuf, u32, GuardRefusal)>,
 }
 
 /// Loads what `run` would match under the configuration at `path`. Reports unused entries on standard error.

@@ -168,7 +168,7 @@ mod tests {
         load::load(load::given(&[path]).unwrap().remove(0), &FieldTable::embedded(true).unwrap())
     }
 
-    /// A composite pattern is shown with what must be found together, counted by its keys, and judged by them.
+    /// A composite pattern is shown with what must be found together, counted by its keys, and screened by them.
     #[test]
     fn composites_are_shown_as_they_are_judged() {
         let table = FieldTable::embedded(true).unwrap();

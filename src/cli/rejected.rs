@@ -18,7 +18,7 @@ use crate::config::{ClientTls, Endpoint, without_credentials};
 use crate::encoding::{Format, Rope};
 use crate::escape::Escaped;
 use crate::net::tls::{self, Connector};
-use crate::pipeline::{Batch, Signal};
+use crate::pipeline::{Batch, MatchedMessage, Signal};
 use crate::sink::grpc::Settings;
 use crate::sink::rejected::{self, Entry, Line};
 use crate::sink::{GrpcSink, Headers};
@@ -121,7 +121,8 @@ fn resend(args: &RejectedResendArgs, out: &mut dyn Write, log: &mut dyn Write) -
     let (mut accepted, mut sent, total) = (HashMap::new(), 0, entries.len());
     for (number, digest, entry) in entries {
         let Entry { format, signal, request, .. } = entry;
-        let batch = Batch { signal, format, message: Rope::from(request), records: 1, ..Batch::default() };
+        let events = MatchedMessage { format, message: Rope::from(request), records: 1, ..MatchedMessage::default() };
+        let batch = Batch { signal, ..Batch::from(events) };
         let sink = if format == Format::Vector { &vector } else { &otlp };
         match runtime.block_on(sink.offer("resend", &batch)) {
             Ok(answer) if answer.rejected == 0 => {

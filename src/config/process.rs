@@ -112,7 +112,7 @@ pub enum LogFormat {
 pub enum LogLevel {
     /// Something failed.
     Error,
-    /// Something is wrong but work goes on.
+    /// Something is wrong but work continues.
     Warn,
     /// What an operator wants to know.
     Info,

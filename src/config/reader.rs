@@ -1,7 +1,7 @@
 //! Typed reading of a document tree: every value is checked where it stands, and every problem is kept.
 //!
 //! A reader never stops at the first problem. A function that cannot make its value reports and returns `None`, its
-//! caller goes on with the next key, and the owner of the [`Problems`] decides at the end.
+//! caller continues with the next key, and the owner of the [`Problems`] decides at the end.
 
 use std::cell::RefCell;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The JSON Schema of the configuration (draft 2020-12), for editors and other tools.
 //!
 //! `schemars` derives it from the structs that the reader fills: doc comments become descriptions, and each default
-//! stands beside its field. What the structs do not say is added here: tables by name, parts of several types, and that
+//! is next to its field. What the structs do not say is added here: tables by name, parts of several types, and that
 //! a value may be a variable. `tests/configuration_reference.rs` holds schema and reader to each other.
 
 use std::borrow::Cow;
@@ -19,7 +19,7 @@ const VARIABLE: &str = r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}";
 
 impl Config {
     /// The JSON Schema of a configuration. It says no to nothing that can be loaded, but for keys without a value, and
-    /// parts whose `type` is a variable. What only the whole can tell, such as an input that names no source, it lets
+    /// parts whose `type` is a variable. What only the whole file shows, such as an input that names no source, it lets
     /// through.
     pub fn schema() -> Value {
         let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(complete));

@@ -66,7 +66,7 @@ pub struct VectorSource {
     pub tls: Option<ServerTls>,
 }
 
-/// The Filter stream of `filter.proto`, for agents of one's own: events come, and go back judged. It needs no sink.
+/// The Filter stream of `filter.proto`, for your own agents: events arrive, and are returned with their hits. It needs no sink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct FilterSource {

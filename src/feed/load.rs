@@ -12,7 +12,7 @@ use std::sync::Arc;
 use ring::digest;
 
 use crate::fields::FieldTable;
-use crate::intel::guard::{self, Refused};
+use crate::intel::guard::{self, GuardRefusal};
 use crate::intel::indicator::Indicator;
 use crate::intel::snapshot::{Feed, MatchOptions, NOTHING, Snapshot, SnapshotBuilder, SnapshotError};
 
@@ -57,7 +57,7 @@ pub struct Outcome {
     /// Its indicators, less those that the guard refused; or why there are none.
     pub import: Result<Import, LoadError>,
     /// What the guard refused, with the line.
-    pub refused: Vec<(u32, Refused)>,
+    pub refused: Vec<(u32, GuardRefusal)>,
     /// How many indicators there were, also after they moved into a snapshot.
     pub indicators: usize,
     /// The SHA-256 of the bytes that they were read from; absent where indicators were handed over portion by portion.
@@ -161,7 +161,7 @@ pub fn load_into(file: FeedFile, table: &FieldTable, progress: &dyn Fn(u64), sin
 }
 
 /// Takes out what the import guard refuses.
-fn screen(indicators: &mut Vec<Indicator>, refused: &mut Vec<(u32, Refused)>) {
+fn screen(indicators: &mut Vec<Indicator>, refused: &mut Vec<(u32, GuardRefusal)>) {
     for indicator in indicators.iter_mut() {
         let line = indicator.line;
         refused.extend(guard::screen(indicator).into_iter().map(|refused| (line, refused)));

@@ -14,7 +14,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 use crate::encoding::Format;
 use crate::net::grpc::retry::MAX_DELAY;
 use crate::net::grpc::{Code, HEADER_LEN, Status};
-use crate::pipeline::Refusal;
+use crate::pipeline::BatchRefusal;
 
 /// How many bytes of a message are kept: an answer is a count and a sentence. The rest is read for the status after it.
 const MAX_ANSWER: usize = 64 << 10;
@@ -191,12 +191,12 @@ impl Answer {
     }
 
     /// The refusal for the collector when the batch is not accepted for now, with the retry delay of the next hop.
-    pub(super) fn refusal(&self, overloaded: bool) -> Refusal {
+    pub(super) fn refusal(&self, overloaded: bool) -> BatchRefusal {
         let delay = match self {
             Answer::Grpc(status, _) => status.retry_delay,
             Answer::Http(_, delay) | Answer::Otlp(HttpAnswer { delay, .. }) => *delay,
         };
-        Refusal::transient(self.describe(), overloaded, delay)
+        BatchRefusal::transient(self.describe(), overloaded, delay)
     }
 }
 

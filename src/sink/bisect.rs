@@ -25,7 +25,7 @@ use self::attempt::SearchProgress;
 use super::blocking::blocking;
 use crate::encoding::Rope;
 use crate::encoding::envelope::{Envelope, Layout};
-use crate::pipeline::Refusal;
+use crate::pipeline::BatchRefusal;
 
 /// Pieces into which a refused message is split.
 const FAN: usize = 16;
@@ -139,12 +139,12 @@ pub(super) async fn bisect<F, A>(
     refusal: Option<RefusalReason>,
     memory: &Arc<SearchMemory>,
     send: F,
-) -> Result<Vec<RefusedRequest>, Refusal>
+) -> Result<Vec<RefusedRequest>, BatchRefusal>
 where
     F: Fn(Rope) -> A,
-    A: Future<Output = Result<SendVerdict, Refusal>>,
+    A: Future<Output = Result<SendVerdict, BatchRefusal>>,
 {
-    let failed = |error: String| Refusal::Unavailable(format!("the search for refused records failed: {error}"));
+    let failed = |error: String| BatchRefusal::Unavailable(format!("the search for refused records failed: {error}"));
     attempt.identify().await.map_err(failed)?;
     let (earlier, remembered) = (attempt.progress(part).unwrap_or_default(), Arc::clone(memory));
     let begins = refusal.is_some();
@@ -236,7 +236,7 @@ where
             let text = format!(
                 "{MAX_REQUESTS} requests did not find every record that the next hop refuses; a retry of the batch continues the search"
             );
-            return Err(Refusal::Unavailable(text));
+            return Err(BatchRefusal::Unavailable(text));
         }
     }
     if accepted {

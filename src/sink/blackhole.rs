@@ -15,11 +15,14 @@ pub struct Blackhole {
 impl Blackhole {
     /// Counts the part of a batch that `only` selects.
     pub fn deliver(&self, batch: &Batch, only: Only) {
-        let (hits, bytes) = (batch.hits.len(), batch.hits.iter().map(|hit| hit.record.len()).sum::<usize>());
+        let (hits, bytes) =
+            (batch.events.hits.len(), batch.events.hits.iter().map(|hit| hit.record.len()).sum::<usize>());
         let (records, bytes) = match only {
-            Only::All => (batch.records, batch.message.len()),
+            Only::All => (batch.events.records, batch.events.message.len()),
             Only::Hits => (hits, bytes),
-            Only::NotHits => (batch.records.saturating_sub(hits), batch.message.len().saturating_sub(bytes)),
+            Only::NotHits => {
+                (batch.events.records.saturating_sub(hits), batch.events.message.len().saturating_sub(bytes))
+            }
         };
         self.records.fetch_add(records as u64, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -40,12 +43,14 @@ impl Blackhole {
 mod tests {
     use super::*;
     use crate::encoding::Rope;
+    use crate::pipeline::MatchedMessage;
     use bytes::Bytes;
 
     #[test]
     fn counts_what_it_drops() {
         let blackhole = Blackhole::default();
-        let batch = Batch { message: Rope::from(Bytes::from_static(b"abc")), records: 2, ..Batch::default() };
+        let message = Rope::from(Bytes::from_static(b"abc"));
+        let batch = Batch::from(MatchedMessage { message, records: 2, ..MatchedMessage::default() });
         blackhole.deliver(&batch, Only::All);
         blackhole.deliver(&batch, Only::NotHits);
         blackhole.deliver(&batch, Only::Hits);

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::Sink;
 use crate::encoding::Format;
-use crate::pipeline::{Accepted, Batch, BoxFuture, Deliver, Refusal, Signal};
+use crate::pipeline::{Accepted, Batch, BatchRefusal, BoxFuture, Deliver, Signal};
 
 /// Most batches on their way to one optional sink. Further batches are dropped for that sink and counted.
 const OPTIONAL_AT_ONCE: usize = 8;
@@ -35,13 +35,13 @@ impl Fanout {
         Fanout { network, local, optional }
     }
 
-    async fn deliver_all(&self, batch: &Arc<Batch>) -> Result<Accepted, Refusal> {
+    async fn deliver_all(&self, batch: &Arc<Batch>) -> Result<Accepted, BatchRefusal> {
         let mut all = Accepted::default();
         let taking = |sinks: &[Arc<Sink>]| -> Vec<Arc<Sink>> {
-            sinks.iter().filter(|sink| sink.takes(batch.format, batch.signal)).cloned().collect()
+            sinks.iter().filter(|sink| sink.takes(batch.events.format, batch.signal)).cloned().collect()
         };
         if !self.network.is_empty() {
-            for sink in self.local.iter().filter(|sink| sink.takes(batch.format, batch.signal)) {
+            for sink in self.local.iter().filter(|sink| sink.takes(batch.events.format, batch.signal)) {
                 sink.check_room(batch).await?;
             }
         }
@@ -55,7 +55,7 @@ impl Fanout {
                 }
             }
         }
-        for (sink, room) in self.optional.iter().filter(|(sink, _)| sink.takes(batch.format, batch.signal)) {
+        for (sink, room) in self.optional.iter().filter(|(sink, _)| sink.takes(batch.events.format, batch.signal)) {
             match Arc::clone(room).try_acquire_owned() {
                 Ok(room) => {
                     let (sink, batch) = (Arc::clone(sink), Arc::clone(batch));
@@ -73,7 +73,7 @@ impl Fanout {
 }
 
 impl Deliver for Fanout {
-    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, Refusal>> {
+    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, BatchRefusal>> {
         Box::pin(async move { self.deliver_all(&batch).await })
     }
 

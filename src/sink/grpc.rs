@@ -31,7 +31,7 @@ use crate::encoding::{Format, Rope};
 use crate::net::grpc::compression::GRPC_ENCODING;
 use crate::net::grpc::{self, Code, Encoding};
 use crate::net::tls;
-use crate::pipeline::{Accepted, Batch, HOPS, Refusal, Signal};
+use crate::pipeline::{Accepted, Batch, BatchRefusal, HOPS, Signal};
 use crate::telemetry::Throttle;
 
 /// Parts of one split batch that are sent concurrently.
@@ -95,13 +95,13 @@ pub struct GrpcSink {
 #[error("{refusal}")]
 pub struct DeliveryFailure {
     /// The answer to the collector.
-    pub refusal: Refusal,
+    pub refusal: BatchRefusal,
     /// The answer of the next hop as a metric label, or the label of our own refusal.
     pub status: String,
 }
 
-impl From<Refusal> for DeliveryFailure {
-    fn from(refusal: Refusal) -> DeliveryFailure {
+impl From<BatchRefusal> for DeliveryFailure {
+    fn from(refusal: BatchRefusal) -> DeliveryFailure {
         DeliveryFailure { status: refusal.label().to_owned(), refusal }
     }
 }
@@ -194,8 +194,8 @@ impl GrpcSink {
         })
     }
 
-    async fn deliver_by(&self, delivery: &Delivery<'_>, batch: &Arc<Batch>) -> Result<Accepted, Refusal> {
-        let (message, forwarded) = (&batch.message, self.settings.forward_metadata.as_slice());
+    async fn deliver_by(&self, delivery: &Delivery<'_>, batch: &Arc<Batch>) -> Result<Accepted, BatchRefusal> {
+        let (message, forwarded) = (&batch.events.message, self.settings.forward_metadata.as_slice());
         let attempt =
             DeliveryAttempt::begin(&self.memory, message, delivery.method, &delivery.headers, forwarded).await;
         let attempt = attempt.map_err(|cause| delivery.refuse(&cause))?;
@@ -226,9 +226,9 @@ impl GrpcSink {
     ///
     /// # Errors
     /// The next hop did not accept it; the text states the cause.
-    pub async fn offer(&self, name: &str, batch: &Batch) -> Result<Accepted, Refusal> {
+    pub async fn offer(&self, name: &str, batch: &Batch) -> Result<Accepted, BatchRefusal> {
         let delivery = self.delivery(name, batch).await;
-        let answer = delivery.send(&batch.message).await?;
+        let answer = delivery.send(&batch.events.message).await?;
         match (answer.meaning(self.format), &answer) {
             (AnswerMeaning::Accepted, answer) if self.format == Format::Otlp => {
                 Ok(partial_success::read(answer.message()))
@@ -243,7 +243,7 @@ impl GrpcSink {
     ///
     /// # Errors
     /// It does not; the text states the cause.
-    pub async fn check_health(&self, name: &str) -> Result<(), Refusal> {
+    pub async fn check_health(&self, name: &str) -> Result<(), BatchRefusal> {
         let delivery = Delivery { method: HEALTH_CHECK, ..self.delivery(name, &Batch::default()).await };
         let answer = delivery.send(&Rope::default()).await?;
         match &answer {

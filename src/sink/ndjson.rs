@@ -16,7 +16,7 @@ use super::disk::{Disk, HostDisk};
 use super::line_file::{Fsync, LineFile, LineFileError, Lines};
 use crate::encoding::{EnvelopeError, LineWriter, RecordSpan};
 use crate::escape::Escaped;
-use crate::pipeline::{Batch, Held, Refusal, Signal, Stop};
+use crate::pipeline::{Batch, BatchRefusal, HeldMemory, Signal, StopReason};
 use crate::telemetry;
 
 /// With [`Fsync::Interval`], how long an acknowledged line may be unsynced.
@@ -75,7 +75,7 @@ enum Target {
 #[derive(Debug, thiserror::Error)]
 enum WriteError {
     #[error(transparent)]
-    Stop(#[from] Stop),
+    Stop(#[from] StopReason),
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
     #[error(transparent)]
@@ -125,8 +125,8 @@ impl NdjsonSink {
     /// # Errors
     /// UNAVAILABLE: the output cannot be written. RESOURCE_EXHAUSTED or INVALID_ARGUMENT: there is no memory for the
     /// lines, now or ever.
-    pub async fn deliver(&self, name: &str, batch: &Arc<Batch>, only: Only) -> Result<(), Refusal> {
-        if only == Only::Hits && batch.hits.is_empty() {
+    pub async fn deliver(&self, name: &str, batch: &Arc<Batch>, only: Only) -> Result<(), BatchRefusal> {
+        if only == Only::Hits && batch.events.hits.is_empty() {
             return Ok(());
         }
         let fsync = self.fsync;
@@ -143,8 +143,8 @@ impl NdjsonSink {
     ///
     /// # Errors
     /// The lines could not be written.
-    pub async fn check_room(&self, name: &str, batch: &Arc<Batch>, only: Only) -> Result<(), Refusal> {
-        if !self.shared.has_failed.load(Ordering::Relaxed) || only == Only::Hits && batch.hits.is_empty() {
+    pub async fn check_room(&self, name: &str, batch: &Arc<Batch>, only: Only) -> Result<(), BatchRefusal> {
+        if !self.shared.has_failed.load(Ordering::Relaxed) || only == Only::Hits && batch.events.hits.is_empty() {
             return Ok(());
         }
         self.with_turn(name, batch, move |shared, batch| shared.check_room(batch, only)).await
@@ -156,9 +156,9 @@ impl NdjsonSink {
         name: &str,
         batch: &Arc<Batch>,
         what: impl FnOnce(&Shared, &Batch) -> Result<T, WriteError> + Send + 'static,
-    ) -> Result<T, Refusal> {
+    ) -> Result<T, BatchRefusal> {
         let refuse =
-            |cause: String| Refusal::Unavailable(format!("sink {name} cannot write to {}: {cause}", self.output));
+            |cause: String| BatchRefusal::Unavailable(format!("sink {name} cannot write to {}: {cause}", self.output));
         let turn = Arc::clone(&self.shared.turn).acquire_owned().await.map_err(|error| refuse(error.to_string()))?;
         let (shared, batch) = (Arc::clone(&self.shared), Arc::clone(batch));
         let work = move || {
@@ -216,11 +216,11 @@ impl Shared {
 
     /// Takes the memory for the lines of a batch, and returns the message in one piece. Blocks, like everything after
     /// it.
-    fn begin(batch: &Batch, only: Only) -> Result<(Held, Bytes), WriteError> {
-        let joined = if batch.message.parts().len() > 1 { batch.message.len() } else { 0 };
+    fn begin(batch: &Batch, only: Only) -> Result<(HeldMemory, Bytes), WriteError> {
+        let joined = if batch.events.message.parts().len() > 1 { batch.events.message.len() } else { 0 };
         let mut room = batch.work.hold(joined)?;
-        let message = batch.message.to_bytes();
-        let lines = LineWriter::new(batch.format, &message, batch.records);
+        let message = batch.events.message.to_bytes();
+        let lines = LineWriter::new(batch.events.format, &message, batch.events.records);
         let mut largest = 0;
         each_wanted(batch, only, &message, |_, record| largest = largest.max(lines.weight(record)))?;
         room.grow(largest + PIECE)?;
@@ -281,7 +281,7 @@ fn put_lines(
     message: &Bytes,
     put: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut lines = LineWriter::new(batch.format, message, batch.records);
+    let mut lines = LineWriter::new(batch.events.format, message, batch.events.records);
     let (mut piece, mut result) = (Vec::new(), Ok(()));
     each_wanted(batch, only, message, |span, record| {
         if result.is_ok() {
@@ -304,17 +304,17 @@ fn each_wanted(
     message: &Bytes,
     mut each: impl FnMut(Option<&RecordSpan>, &[u8]),
 ) -> Result<(), EnvelopeError> {
-    let mut hits = batch.hits.iter().peekable();
+    let mut hits = batch.events.hits.iter().peekable();
     let mut keep = only.keep(batch);
     let mut place = 0;
-    batch.format.envelope().records(message, |span| {
+    batch.events.format.envelope().records(message, |span| {
         if only == Only::Hits {
             if let Some(hit) = hits.next_if(|hit| hit.place == place) {
                 each(Some(&span), &hit.record);
             }
         } else if keep(place) {
             let record = message.get(span.record.payload()).unwrap_or_default();
-            if batch.format.signal(record) == Signal::Logs {
+            if batch.events.format.signal(record) == Signal::Logs {
                 each(Some(&span), record);
             }
         }
@@ -331,7 +331,7 @@ mod tests {
     use super::*;
     use crate::encoding::wire::put_bytes;
     use crate::encoding::{Format, Rope};
-    use crate::pipeline::Tagged;
+    use crate::pipeline::{ChangedRecord, MatchedMessage};
 
     const A: &str = r#"{"a":1}"#;
     const B: &str = r#"{"b":1}"#;
@@ -340,11 +340,13 @@ mod tests {
     fn batch(documents: &[&str], hits: &[usize]) -> Arc<Batch> {
         let mut message = Vec::new();
         documents.iter().for_each(|document| put_bytes(&mut message, 2, document.as_bytes()));
-        let tagged =
-            |place: &usize| Tagged { place: *place, record: Bytes::copy_from_slice(documents[*place].as_bytes()) };
+        let tagged = |place: &usize| ChangedRecord {
+            place: *place,
+            record: Bytes::copy_from_slice(documents[*place].as_bytes()),
+        };
         let hits = hits.iter().map(tagged).collect();
         let (format, message, records) = (Format::Filter, Rope::from(Bytes::from(message)), documents.len());
-        Arc::new(Batch { format, message, records, hits, ..Batch::default() })
+        Arc::new(MatchedMessage { format, message, records, hits, ..MatchedMessage::default() }.into())
     }
 
     /// The file keeps its content, gets only the hits of each batch, and has them when the batch is answered.
@@ -416,6 +418,6 @@ mod tests {
         }
         let sink = NdjsonSink::open(Output::File(full), Fsync::Batch).unwrap();
         let result = sink.deliver("all", &batch(&[A], &[]), Only::All).await;
-        assert!(matches!(&result, Err(Refusal::Unavailable(text)) if text.contains("/dev/full")), "{result:?}");
+        assert!(matches!(&result, Err(BatchRefusal::Unavailable(text)) if text.contains("/dev/full")), "{result:?}");
     }
 }

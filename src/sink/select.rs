@@ -10,7 +10,7 @@ pub use crate::config::Only;
 use crate::encoding::envelope::{Extent, Layout};
 use crate::encoding::transcode::{Part, Parts};
 use crate::encoding::{EnvelopeError, Format, Rope, transcode_parts};
-use crate::pipeline::{Batch, Held, Others, Refusal, Stop};
+use crate::pipeline::{Batch, BatchRefusal, HeldMemory, MatchedMessage, NonLogEvents, StopReason};
 
 impl Only {
     /// Returns the batch for a sink that uses the format of the batch; `None` if nothing of it is for the sink. Blocks
@@ -18,34 +18,29 @@ impl Only {
     ///
     /// # Errors
     /// There is no memory, or the batch cannot be walked although it was before, which is a bug in Hotlist.
-    pub fn select(self, batch: &Arc<Batch>) -> Result<Option<Arc<Batch>>, Refusal> {
-        if self.is_empty(batch, batch.format) {
+    pub fn select(self, batch: &Arc<Batch>) -> Result<Option<Arc<Batch>>, BatchRefusal> {
+        if self.is_empty(batch, batch.events.format) {
             return Ok(None);
         }
-        if self.is_whole(batch, batch.format) {
+        if self.is_whole(batch, batch.events.format) {
             return Ok(Some(Arc::clone(batch)));
         }
         let message = joined(batch)?;
-        let extent = Extent::of(batch.format.envelope(), &message).map_err(unwalkable)?;
+        let extent = Extent::measure(batch.events.format.envelope(), &message).map_err(unwalkable)?;
         batch.work.take(extent.bytes_to_pick())?;
-        let mut layout = Layout::new(batch.format.envelope(), message).map_err(unwalkable)?;
+        let mut layout = Layout::new(batch.events.format.envelope(), message).map_err(unwalkable)?;
         layout.retain(self.keep(batch));
         let message = layout.request(0..layout.len());
         let records = match self {
-            Only::All => batch.records,
-            Only::Hits => batch.hits.len(),
-            Only::NotHits => batch.records - batch.hits.len(),
+            Only::All => batch.events.records,
+            Only::Hits => batch.events.hits.len(),
+            Only::NotHits => batch.events.records - batch.events.hits.len(),
         };
-        let others = if self == Only::Hits { Others::default() } else { batch.others };
-        Ok(Some(Arc::new(Batch {
-            message,
-            records,
-            others,
-            hits: Vec::new(),
-            marked: Vec::new(),
-            odd: Vec::new(),
-            ..Batch::clone(batch)
-        })))
+        let others = if self == Only::Hits { NonLogEvents::default() } else { batch.events.others };
+        let Batch { signal, events, metadata, work } = &**batch;
+        let (format, snapshot) = (events.format, Arc::clone(&events.snapshot));
+        let events = MatchedMessage { format, message, records, others, snapshot, ..MatchedMessage::default() };
+        Ok(Some(Arc::new(Batch { signal: *signal, events, metadata: metadata.clone(), work: work.clone() })))
     }
 
     /// Converts the part of a batch for a sink that uses another format, in parts of at most `max_bytes`; one is built
@@ -61,41 +56,43 @@ impl Only {
         format: Format,
         max_bytes: usize,
         take: impl FnMut(Arc<Batch>) -> bool,
-    ) -> Result<usize, Refusal> {
+    ) -> Result<usize, BatchRefusal> {
         if self.is_empty(batch, format) {
             return Ok(0);
         }
         let message = joined(batch)?;
         let mut converter = Converter { batch, format, room: batch.work.hold(0)?, take, bare: 0 };
-        transcode_parts(&message, batch.format, format, self.keep(batch), max_bytes, &mut converter)
+        transcode_parts(&message, batch.events.format, format, self.keep(batch), max_bytes, &mut converter)
             .map_err(|stopped| stopped.0)?;
         Ok(converter.bare)
     }
 
     /// Whether the sink gets the batch unchanged.
     pub fn is_whole(self, batch: &Batch, format: Format) -> bool {
-        format == batch.format
+        format == batch.events.format
             && match self {
                 Only::All => true,
-                Only::Hits => batch.hits.len() == batch.records && batch.others.is_empty(),
-                Only::NotHits => batch.hits.is_empty(),
+                Only::Hits => batch.events.hits.len() == batch.events.records && batch.events.others.is_empty(),
+                Only::NotHits => batch.events.hits.is_empty(),
             }
     }
 
     /// Whether the batch has nothing for the sink. An empty batch counts as something: its sender expects an answer.
     fn is_empty(self, batch: &Batch, format: Format) -> bool {
         // Events that another format cannot express are for other sinks, see `Deliver::takes`.
-        let others = format == batch.format && !batch.others.is_empty();
+        let others = format == batch.events.format && !batch.events.others.is_empty();
         match self {
-            Only::All => format != batch.format && batch.records == 0 && !batch.others.is_empty(),
-            Only::Hits => batch.hits.is_empty(),
-            Only::NotHits => batch.hits.len() == batch.records && !batch.hits.is_empty() && !others,
+            Only::All => format != batch.events.format && batch.events.records == 0 && !batch.events.others.is_empty(),
+            Only::Hits => batch.events.hits.is_empty(),
+            Only::NotHits => {
+                batch.events.hits.len() == batch.events.records && !batch.events.hits.is_empty() && !others
+            }
         }
     }
 
     /// Returns a function that decides for the records of a batch, in order, whether the sink takes them.
     pub(super) fn keep(self, batch: &Batch) -> impl FnMut(usize) -> bool + use<'_> {
-        let mut hits = batch.hits.iter().map(|hit| hit.place).peekable();
+        let mut hits = batch.events.hits.iter().map(|hit| hit.place).peekable();
         move |place| {
             let hit = hits.next_if(|hit| *hit == place).is_some();
             match self {
@@ -107,17 +104,17 @@ impl Only {
     }
 }
 
-fn unwalkable(error: EnvelopeError) -> Refusal {
-    Refusal::Unavailable(format!("a batch cannot be prepared for a sink: {error}"))
+fn unwalkable(error: EnvelopeError) -> BatchRefusal {
+    BatchRefusal::Unavailable(format!("a batch cannot be prepared for a sink: {error}"))
 }
 
 /// Joins the message into one piece, which is a copy if it has several.
-fn joined(batch: &Batch) -> Result<Bytes, Refusal> {
-    if let [only] = batch.message.parts() {
+fn joined(batch: &Batch) -> Result<Bytes, BatchRefusal> {
+    if let [only] = batch.events.message.parts() {
         return Ok(only.clone());
     }
-    let room = batch.work.hold(batch.message.len())?;
-    Ok(room.own(batch.message.to_bytes()))
+    let room = batch.work.hold(batch.events.message.len())?;
+    Ok(room.own(batch.events.message.to_bytes()))
 }
 
 /// Builds batches from the parts of a conversion.
@@ -125,13 +122,13 @@ struct Converter<'a, F> {
     batch: &'a Batch,
     format: Format,
     /// The memory of the part that is being written.
-    room: Held,
+    room: HeldMemory,
     take: F,
     bare: usize,
 }
 
 /// Why a conversion stopped.
-struct Stopped(Refusal);
+struct Stopped(BatchRefusal);
 
 impl From<EnvelopeError> for Stopped {
     fn from(error: EnvelopeError) -> Stopped {
@@ -139,8 +136,8 @@ impl From<EnvelopeError> for Stopped {
     }
 }
 
-impl From<Stop> for Stopped {
-    fn from(stop: Stop) -> Stopped {
+impl From<StopReason> for Stopped {
+    fn from(stop: StopReason) -> Stopped {
         Stopped(stop.into())
     }
 }
@@ -162,8 +159,9 @@ impl<F: FnMut(Arc<Batch>) -> bool> Parts for Converter<'_, F> {
         let message = Rope::from(room.own(message));
         let (signal, format) = (self.batch.signal, self.format);
         let (metadata, work) = (self.batch.metadata.clone(), self.batch.work.clone());
-        let part = Batch { signal, format, message, records, metadata, work, ..Batch::default() };
-        if (self.take)(Arc::new(part)) { Ok(()) } else { Err(Stop::Cancelled.into()) }
+        let events = MatchedMessage { format, message, records, ..MatchedMessage::default() };
+        let part = Batch { signal, events, metadata, work };
+        if (self.take)(Arc::new(part)) { Ok(()) } else { Err(StopReason::Cancelled.into()) }
     }
 }
 
@@ -175,13 +173,13 @@ mod tests {
 
     use super::*;
     use crate::encoding::wire::put_bytes;
-    use crate::pipeline::{Room, Tagged, Work};
+    use crate::pipeline::{ChangedRecord, MemoryPermit, Work};
 
     /// Memory for this many bytes.
     #[derive(Debug)]
     struct Left(AtomicUsize);
 
-    impl Room for Left {
+    impl MemoryPermit for Left {
         fn take(&self, bytes: usize) -> bool {
             self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
         }
@@ -199,11 +197,12 @@ mod tests {
     fn batch(room: usize) -> (Arc<Batch>, Arc<Left>) {
         let mut message = Vec::new();
         [r#"{"a":1}"#, r#"{"b":1}"#].iter().for_each(|document| put_bytes(&mut message, 2, document.as_bytes()));
-        let hits = vec![Tagged { place: 1, record: Bytes::from_static(br#"{"b":1}"#) }];
+        let hits = vec![ChangedRecord { place: 1, record: Bytes::from_static(br#"{"b":1}"#) }];
         let left = Arc::new(Left(AtomicUsize::new(room)));
         let work = Work::within(left.clone());
         let message = Rope::from(Bytes::from(message));
-        let batch = Batch { format: Format::Filter, message, records: 2, hits, work, ..Batch::default() };
+        let events = MatchedMessage { format: Format::Filter, message, records: 2, hits, ..MatchedMessage::default() };
+        let batch = Batch { work, ..Batch::from(events) };
         (Arc::new(batch), left)
     }
 
@@ -214,9 +213,9 @@ mod tests {
         assert!(Arc::ptr_eq(&Only::All.select(&whole).unwrap().unwrap(), &whole));
         assert_eq!(left.0.load(Ordering::Relaxed), 20, "what goes as it is takes none");
         let refused = Only::Hits.select(&whole);
-        assert!(matches!(&refused, Err(Refusal::ResourceExhausted(_))), "{refused:?}");
+        assert!(matches!(&refused, Err(BatchRefusal::ResourceExhausted(_))), "{refused:?}");
         let refused = Only::Hits.convert(&whole, Format::Vector, 1000, |_| panic!("nothing is made"));
-        assert!(matches!(&refused, Err(Refusal::ResourceExhausted(_))), "{refused:?}");
+        assert!(matches!(&refused, Err(BatchRefusal::ResourceExhausted(_))), "{refused:?}");
         assert_eq!(left.0.load(Ordering::Relaxed), 20, "what was not made holds none");
     }
 
@@ -230,9 +229,9 @@ mod tests {
             true
         };
         assert_eq!(Only::All.convert(&whole, Format::Otlp, 1, keep).unwrap(), 0);
-        let made: Vec<_> = parts.iter().map(|part| (part.format, part.records)).collect();
+        let made: Vec<_> = parts.iter().map(|part| (part.events.format, part.events.records)).collect();
         assert_eq!(made, [(Format::Otlp, 1), (Format::Otlp, 1)]);
-        let held: usize = parts.iter().map(|part| part.message.len()).sum();
+        let held: usize = parts.iter().map(|part| part.events.message.len()).sum();
         assert_eq!(left.0.load(Ordering::Relaxed), 1000 - held);
         drop(parts);
         assert_eq!(left.0.load(Ordering::Relaxed), 1000);
@@ -250,11 +249,13 @@ mod tests {
         let (whole, _) = batch(8 << 10);
         let records = |only: Only| {
             let part = only.select(&whole).unwrap().unwrap();
-            part.format.records(&part.message.to_bytes()).unwrap()
+            part.events.format.records(&part.events.message.to_bytes()).unwrap()
         };
         assert_eq!(records(Only::Hits), [&br#"{"b":1}"#[..]]);
         assert_eq!(records(Only::NotHits), [&br#"{"a":1}"#[..]]);
-        let quiet = Arc::new(Batch { hits: Vec::new(), ..Batch::clone(&whole) });
+        let mut quiet = Batch::clone(&whole);
+        quiet.events.hits.clear();
+        let quiet = Arc::new(quiet);
         assert!(Only::Hits.select(&quiet).unwrap().is_none());
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use metrics::gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::pipeline::Room;
+use crate::pipeline::MemoryPermit;
 use crate::telemetry;
 
 /// Unit of a permit in bytes. `acquire_many` counts in `u32`, and limits above 4 GiB must be expressible.
@@ -122,7 +122,7 @@ impl MessagePermit {
     }
 }
 
-impl Room for MessagePermit {
+impl MemoryPermit for MessagePermit {
     /// Never waits: the caller already holds memory, and two callers that wait for each other would deadlock.
     fn take(&self, bytes: usize) -> bool {
         let mut grown = self.grown();

@@ -12,7 +12,7 @@ use super::Limits;
 use super::admission::{MessageMemory, MessagePermit};
 use super::outcome::RequestFailure;
 use crate::net::grpc::Encoding;
-use crate::pipeline::{Refusal, Work};
+use crate::pipeline::{BatchRefusal, Work};
 
 /// Step in bytes in which memory is taken for a body of unknown length, at least.
 const STEP: usize = 64 << 10;
@@ -183,8 +183,8 @@ where
                 let wanted = granted.saturating_mul(2).clamp(len, limit);
                 let work = Work::within(admission.clone());
                 // The old and the new buffer exist at the same time for a moment.
-                let old = work.hold(joined.capacity()).map_err(Refusal::from)?;
-                work.take(wanted - granted).map_err(Refusal::from)?;
+                let old = work.hold(joined.capacity()).map_err(BatchRefusal::from)?;
+                work.take(wanted - granted).map_err(BatchRefusal::from)?;
                 granted = wanted;
                 joined.reserve_exact(granted - joined.len());
                 drop(old);
@@ -225,7 +225,7 @@ where
                 )
             }
         };
-        Refusal::Unavailable(text).into()
+        BatchRefusal::Unavailable(text).into()
     }
 }
 
@@ -255,7 +255,7 @@ pub async fn admit(len: usize, limits: &Limits, in_flight: &MessageMemory) -> Re
 pub fn no_room(limits: &Limits) -> RequestFailure {
     let limit = limits.in_flight_bytes;
     let text = format!("more than {limit} bytes are in flight: retry later, or raise `limits.in_flight_bytes`");
-    Refusal::ResourceExhausted(text).into()
+    BatchRefusal::ResourceExhausted(text).into()
 }
 
 #[cfg(test)]
@@ -278,7 +278,7 @@ mod tests {
             let body = StreamBody::new(Box::pin(pieces));
             let begun = Instant::now();
             let read = BodyReader::new(body, &limits).exactly(40 * piece, Bytes::new()).await;
-            let RequestFailure::Refused(Refusal::Unavailable(text)) = (match read {
+            let RequestFailure::Refused(BatchRefusal::Unavailable(text)) = (match read {
                 Ok(bytes) => {
                     assert!(!is_slow && bytes.len() == 4000);
                     continue;

@@ -22,7 +22,7 @@ use super::intake::Intake;
 use super::{BoundSource, Limits, SharedResources, listener, unary};
 use crate::config::Address;
 use crate::net::socket::Listener;
-use crate::pipeline::{BoxFuture, Check, Deliver, Process};
+use crate::pipeline::{BoxFuture, Deliver, Transform, ValueLookup};
 
 /// The service whose health is that of the source.
 pub(super) const SERVICE: &str = "hotlist.filter.v1.Filter";
@@ -48,7 +48,7 @@ pub struct FilterSource {
 
 struct State {
     intake: Arc<Intake>,
-    check: Arc<dyn Check>,
+    check: Arc<dyn ValueLookup>,
     window: usize,
 }
 
@@ -72,7 +72,7 @@ impl FilterSource {
         address: &Address,
         settings: Settings,
         shared: &SharedResources,
-        matcher: Arc<impl Process + Check>,
+        matcher: Arc<impl Transform + ValueLookup>,
         deliver: Arc<dyn Deliver>,
     ) -> io::Result<BoundSource> {
         FilterSource::on(listener::bind(name, address)?, settings, shared, matcher, deliver)
@@ -86,14 +86,14 @@ impl FilterSource {
         listener: Listener,
         settings: Settings,
         shared: &SharedResources,
-        matcher: Arc<impl Process + Check>,
+        matcher: Arc<impl Transform + ValueLookup>,
         deliver: Arc<dyn Deliver>,
     ) -> io::Result<BoundSource> {
         let Settings { limits, window } = settings;
         if window == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "window is 0, it must be at least 1"));
         }
-        let process: Arc<dyn Process> = matcher.clone();
+        let process: Arc<dyn Transform> = matcher.clone();
         let intake = Arc::new(Intake::new(listener.name(), limits.clone(), shared, process, deliver)?);
         let state = Arc::new(State { intake, check: matcher, window });
         Ok(BoundSource::on(listener, limits, FilterSource { state }))

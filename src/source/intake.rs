@@ -18,7 +18,10 @@ use super::{Limits, SharedResources};
 use crate::encoding::{Format, Rope, otlp};
 use crate::net::grpc::Encoding;
 use crate::net::grpc::compression::InflateError;
-use crate::pipeline::{self, Accepted, Batch, Client, Deliver, Metadata, Others, Process, Refusal, Signal, Work};
+use crate::pipeline::{
+    self, Accepted, Batch, BatchRefusal, ClientGuard, Deliver, MatchedMessage, Metadata, NonLogEvents, Signal,
+    Transform, Work,
+};
 use crate::telemetry::{self, Throttle};
 
 /// What a source needs apart from its protocol.
@@ -26,7 +29,7 @@ pub struct Intake {
     name: Arc<str>,
     limits: Limits,
     shared: SharedResources,
-    process: Arc<dyn Process>,
+    process: Arc<dyn Transform>,
     deliver: Arc<dyn Deliver>,
 }
 
@@ -48,7 +51,7 @@ impl Intake {
         name: &str,
         limits: Limits,
         shared: &SharedResources,
-        process: Arc<dyn Process>,
+        process: Arc<dyn Transform>,
         deliver: Arc<dyn Deliver>,
     ) -> io::Result<Intake> {
         limits.check().map_err(|bad| io::Error::new(io::ErrorKind::InvalidInput, bad))?;
@@ -66,7 +69,7 @@ impl Intake {
     }
 
     /// The match stage.
-    pub fn process(&self) -> &dyn Process {
+    pub fn process(&self) -> &dyn Transform {
         &*self.process
     }
 
@@ -74,7 +77,7 @@ impl Intake {
     ///
     /// # Errors
     /// A required sink did not accept it.
-    pub async fn deliver(&self, batch: Batch) -> Result<Accepted, Refusal> {
+    pub async fn deliver(&self, batch: Batch) -> Result<Accepted, BatchRefusal> {
         let signal = batch.signal.as_str();
         let accepted = self.deliver.deliver(Arc::new(batch)).await?;
         counter!(telemetry::SOURCE_ACKNOWLEDGED_TOTAL, "source" => self.name.to_string(), "signal" => signal)
@@ -91,7 +94,7 @@ impl Intake {
         &self,
         length: Option<usize>,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Refusal> {
+    ) -> Result<T, BatchRefusal> {
         let result = match length {
             Some(length) if length < self.limits.in_place_below => in_place(work),
             _ => self.shared.workers.run(self.limits.admission_wait, work).await,
@@ -142,20 +145,20 @@ impl Intake {
         let length = (message.encoding == Encoding::Identity).then_some(length);
         let this = Arc::clone(self);
         // Dropped with this future when the client disconnects, which cancels its work.
-        let client = Client::default();
+        let client = ClientGuard::default();
         // The memory is held until the batch was delivered, even if nothing of the message remains in it.
         let room = message.admission.clone();
         let work = Work::within(room).until(&client);
         let of_work = work.clone();
-        let batch = self.run(length, move || this.work(content, message, &of_work)).await??;
+        let events = self.run(length, move || this.work(content, message, &of_work)).await??;
         stages.end("work");
-        let Others { metrics, traces } = batch.others;
+        let NonLogEvents { metrics, traces } = events.others;
         for (signal, count) in [(Signal::Metrics, metrics), (Signal::Traces, traces)] {
             if count > 0 && !self.deliver.takes(content.format, signal) {
                 return Err(nobody_takes(content.format, signal));
             }
         }
-        let batch = Batch { signal, metadata: Metadata::new(headers), work, ..batch };
+        let batch = Batch { signal, events, metadata: Metadata::new(headers), work };
         let accepted = self.deliver(batch).await?;
         client.finish();
         stages.end("deliver");
@@ -164,7 +167,7 @@ impl Intake {
 
     /// Checks that a request passed few enough other Hotlists. A source whose sinks lead back to it would forward each
     /// batch forever.
-    fn check_hops(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn check_hops(&self, headers: &HeaderMap) -> Result<(), BatchRefusal> {
         static LINES: Throttle = Throttle::once_a_minute();
         let (hops, max) = (pipeline::hops(headers), self.limits.max_hops);
         if hops <= max {
@@ -174,14 +177,14 @@ impl Intake {
         if let Some(left_out) = LINES.pass() {
             tracing::warn!(source, hops, max, left_out, "request loop: a sink leads back to this source");
         }
-        Err(Refusal::Unavailable(format!(
+        Err(BatchRefusal::Unavailable(format!(
             "source {source}: the request passed {hops} Hotlists already, and `limits.max_hops` allows {max}: does the \
              `endpoint` of a sink lead back here?"
         )))
     }
 
     /// Inflates and converts a message, then matches and tags it if it contains log records.
-    fn work(&self, content: RequestContent, message: Message, work: &Work) -> Result<Batch, RequestFailure> {
+    fn work(&self, content: RequestContent, message: Message, work: &Work) -> Result<MatchedMessage, RequestFailure> {
         let Message { syntax, encoding, bytes, admission } = message;
         let bytes = self.inflate(bytes, encoding, work)?;
         let bytes = match syntax {
@@ -191,7 +194,9 @@ impl Intake {
         let message = admission.attach(bytes);
         Ok(match content.is_matched() {
             true => self.process.process(content.format, message, work)?,
-            false => Batch { format: content.format, message: Rope::from(message), ..Batch::default() },
+            false => {
+                MatchedMessage { format: content.format, message: Rope::from(message), ..MatchedMessage::default() }
+            }
         })
     }
 
@@ -201,7 +206,7 @@ impl Intake {
     /// The message is corrupt or too large, there is no memory, or the client disconnected.
     pub fn inflate(&self, bytes: Bytes, encoding: Encoding, work: &Work) -> Result<Bytes, RequestFailure> {
         encoding.inflate(&bytes, self.limits.max_request_bytes, work).map_err(|error| match error {
-            InflateError::Stopped(stop) => Refusal::from(stop).into(),
+            InflateError::Stopped(stop) => BatchRefusal::from(stop).into(),
             InflateError::TooLarge { .. } => RequestFailure::TooLarge(error.to_string()),
             InflateError::Corrupt { .. } => RequestFailure::invalid(error.to_string()),
         })
@@ -210,7 +215,7 @@ impl Intake {
     /// Converts JSON to protobuf, which is usually shorter.
     fn convert(&self, signal: Signal, text: &Bytes, work: &Work) -> Result<Bytes, RequestFailure> {
         let limit = self.limits.max_request_bytes;
-        let mut room = work.hold(0).map_err(Refusal::from)?;
+        let mut room = work.hold(0).map_err(BatchRefusal::from)?;
         let mut stopped = None;
         let mut take = |bytes| match room.grow(bytes) {
             Ok(()) => true,
@@ -226,11 +231,12 @@ impl Intake {
         };
         let converted = otlp::from_json_within(export, text, &mut take);
         if let Some(stop) = stopped {
-            return Err(Refusal::from(stop).into());
+            return Err(BatchRefusal::from(stop).into());
         }
         let converted = converted.map_err(|error| RequestFailure::invalid(error.to_string()))?;
-        if converted.odd > 0 {
-            counter!(telemetry::SOURCE_ODD_VALUES_TOTAL, "source" => self.name.to_string()).increment(converted.odd);
+        if converted.malformed > 0 {
+            counter!(telemetry::SOURCE_ODD_VALUES_TOTAL, "source" => self.name.to_string())
+                .increment(converted.malformed);
         }
         if converted.unknown > 0 {
             counter!(telemetry::SOURCE_UNKNOWN_FIELDS_TOTAL, "source" => self.name.to_string())
@@ -261,10 +267,10 @@ fn nobody_takes(format: Format, signal: Signal) -> RequestFailure {
     RequestFailure::Unimplemented(text)
 }
 
-fn refuse_work(error: WorkError) -> Refusal {
+fn refuse_work(error: WorkError) -> BatchRefusal {
     match error {
-        WorkError::Full => Refusal::ResourceExhausted(error.to_string()),
-        WorkError::Panicked => Refusal::Unavailable(error.to_string()),
+        WorkError::Full => BatchRefusal::ResourceExhausted(error.to_string()),
+        WorkError::Panicked => BatchRefusal::Unavailable(error.to_string()),
     }
 }
 

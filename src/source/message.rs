@@ -38,7 +38,7 @@ where
 mod tests {
     use super::*;
     use crate::net::grpc::FrameHeader;
-    use crate::pipeline::Refusal;
+    use crate::pipeline::BatchRefusal;
     use futures_util::stream;
     use http_body::Frame;
     use http_body_util::StreamBody;
@@ -101,7 +101,7 @@ mod tests {
         ];
         for (frames, expected) in cases {
             match read_frames(frames, &limits).await {
-                Err(RequestFailure::Refused(Refusal::InvalidArgument(text)) | RequestFailure::TooLarge(text)) => {
+                Err(RequestFailure::Refused(BatchRefusal::InvalidArgument(text)) | RequestFailure::TooLarge(text)) => {
                     assert!(text.contains(expected), "{text}");
                 }
                 other => panic!("{expected}: {other:?}"),
@@ -119,7 +119,7 @@ mod tests {
 
     fn refusal(result: Result<Message, RequestFailure>) -> String {
         match result {
-            Err(RequestFailure::Refused(Refusal::Unavailable(text))) => text,
+            Err(RequestFailure::Refused(BatchRefusal::Unavailable(text))) => text,
             other => panic!("{other:?}"),
         }
     }

@@ -21,7 +21,7 @@ use crate::config::Address;
 use crate::encoding::{Format, wire};
 use crate::net::grpc;
 use crate::net::socket::Listener;
-use crate::pipeline::{Accepted, BoxFuture, Deliver, Process, Signal};
+use crate::pipeline::{Accepted, BoxFuture, Deliver, Signal, Transform};
 
 /// The service whose health is that of the source.
 pub(super) const SERVICE: &str = "opentelemetry.proto.collector.logs.v1.LogsService";
@@ -50,7 +50,7 @@ impl OtlpSource {
         address: &Address,
         limits: Limits,
         shared: &SharedResources,
-        process: Arc<dyn Process>,
+        process: Arc<dyn Transform>,
         deliver: Arc<dyn Deliver>,
     ) -> io::Result<BoundSource> {
         OtlpSource::on(listener::bind(name, address)?, limits, shared, process, deliver)
@@ -64,7 +64,7 @@ impl OtlpSource {
         listener: Listener,
         limits: Limits,
         shared: &SharedResources,
-        process: Arc<dyn Process>,
+        process: Arc<dyn Transform>,
         deliver: Arc<dyn Deliver>,
     ) -> io::Result<BoundSource> {
         let source = OtlpSource::new(listener.name(), limits.clone(), shared, process, deliver)?;
@@ -79,7 +79,7 @@ impl OtlpSource {
         name: &str,
         limits: Limits,
         shared: &SharedResources,
-        process: Arc<dyn Process>,
+        process: Arc<dyn Transform>,
         deliver: Arc<dyn Deliver>,
     ) -> io::Result<OtlpSource> {
         Ok(OtlpSource { intake: Arc::new(Intake::new(name, limits, shared, process, deliver)?) })

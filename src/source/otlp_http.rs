@@ -20,7 +20,7 @@ use super::outcome::RequestFailure;
 use super::{otlp, unary};
 use crate::encoding::{Format, wire};
 use crate::net::grpc::{Code, Encoding, Status};
-use crate::pipeline::{Accepted, Refusal, Signal};
+use crate::pipeline::{Accepted, BatchRefusal, Signal};
 
 /// The paths of the OTLP specification ("OTLP/HTTP Request").
 const PATHS: [(&str, Signal); 3] =
@@ -175,17 +175,17 @@ impl HttpAnswer {
         let supported = |name, value| Some((name, HeaderValue::from_static(value)));
         match self {
             HttpAnswer::Taken(..) => (StatusCode::OK, None),
-            HttpAnswer::NotTaken(RequestFailure::Refused(Refusal::InvalidArgument(_))) => {
+            HttpAnswer::NotTaken(RequestFailure::Refused(BatchRefusal::InvalidArgument(_))) => {
                 (StatusCode::BAD_REQUEST, None)
             }
             HttpAnswer::NotTaken(RequestFailure::TooLarge(_)) => (StatusCode::PAYLOAD_TOO_LARGE, None),
-            HttpAnswer::NotTaken(RequestFailure::Refused(Refusal::ResourceExhausted(_))) => {
+            HttpAnswer::NotTaken(RequestFailure::Refused(BatchRefusal::ResourceExhausted(_))) => {
                 (StatusCode::TOO_MANY_REQUESTS, Some((header::RETRY_AFTER, RETRY_AFTER)))
             }
-            HttpAnswer::NotTaken(RequestFailure::Refused(Refusal::Unavailable(_)) | RequestFailure::Gone) => {
+            HttpAnswer::NotTaken(RequestFailure::Refused(BatchRefusal::Unavailable(_)) | RequestFailure::Gone) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some((header::RETRY_AFTER, RETRY_AFTER)))
             }
-            HttpAnswer::NotTaken(RequestFailure::Refused(Refusal::Later { delay, overloaded, .. })) => {
+            HttpAnswer::NotTaken(RequestFailure::Refused(BatchRefusal::Later { delay, overloaded, .. })) => {
                 let status = if *overloaded { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::SERVICE_UNAVAILABLE };
                 // In whole seconds, and never sooner than requested (RFC 9110 section 10.2.3).
                 let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);

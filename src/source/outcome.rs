@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use metrics::counter;
 
-use crate::pipeline::Refusal;
+use crate::pipeline::BatchRefusal;
 use crate::telemetry;
 
 /// Why a request was not accepted.
 #[derive(Debug)]
 pub enum RequestFailure {
     /// The request is refused.
-    Refused(Refusal),
+    Refused(BatchRefusal),
     /// The request is larger than the limit, so that a retry cannot succeed.
     TooLarge(String),
     /// This source does not support the method, the encoding or the signal.
@@ -23,7 +23,7 @@ pub enum RequestFailure {
 impl RequestFailure {
     /// The request can never succeed because of its content.
     pub fn invalid(text: impl Into<String>) -> RequestFailure {
-        Refusal::InvalidArgument(text.into()).into()
+        BatchRefusal::InvalidArgument(text.into()).into()
     }
 
     /// The status label of metrics: the gRPC status in lower case, whatever the protocol.
@@ -37,8 +37,8 @@ impl RequestFailure {
     }
 }
 
-impl From<Refusal> for RequestFailure {
-    fn from(refusal: Refusal) -> RequestFailure {
+impl From<BatchRefusal> for RequestFailure {
+    fn from(refusal: BatchRefusal) -> RequestFailure {
         RequestFailure::Refused(refusal)
     }
 }

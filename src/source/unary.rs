@@ -15,7 +15,7 @@ use super::message;
 use super::outcome::RequestFailure;
 use crate::net::grpc::compression::{ACCEPTED, GRPC_ACCEPT_ENCODING, GRPC_ENCODING};
 use crate::net::grpc::{self, Code, Encoding, Status, UnaryBody};
-use crate::pipeline::{Accepted, Refusal};
+use crate::pipeline::{Accepted, BatchRefusal};
 
 /// A method that receives events.
 #[derive(Clone, Copy, Debug)]
@@ -145,15 +145,15 @@ pub fn grpc_response(body: Body) -> Response<Body> {
 /// The status for gRPC, and for every other protocol that sends a `google.rpc.Status`.
 pub fn status_of(not_taken: RequestFailure) -> Status {
     match not_taken {
-        RequestFailure::Refused(Refusal::InvalidArgument(text)) | RequestFailure::TooLarge(text) => {
+        RequestFailure::Refused(BatchRefusal::InvalidArgument(text)) | RequestFailure::TooLarge(text) => {
             Status::new(Code::InvalidArgument, text)
         }
-        RequestFailure::Refused(Refusal::ResourceExhausted(text)) => Status::new(Code::ResourceExhausted, text),
-        RequestFailure::Refused(Refusal::Later { cause, delay, overloaded }) => {
+        RequestFailure::Refused(BatchRefusal::ResourceExhausted(text)) => Status::new(Code::ResourceExhausted, text),
+        RequestFailure::Refused(BatchRefusal::Later { cause, delay, overloaded }) => {
             let code = if overloaded { Code::ResourceExhausted } else { Code::Unavailable };
             Status::new(code, cause).with_retry_delay(delay)
         }
-        RequestFailure::Refused(Refusal::Unavailable(text)) => Status::new(Code::Unavailable, text),
+        RequestFailure::Refused(BatchRefusal::Unavailable(text)) => Status::new(Code::Unavailable, text),
         RequestFailure::Unimplemented(text) => Status::new(Code::Unimplemented, text),
         // Nobody receives this status.
         RequestFailure::Gone => Status::new(Code::Unavailable, "the request was not received completely"),

@@ -21,7 +21,7 @@ use super::{BoundSource, Limits, SharedResources, listener};
 use crate::config::Address;
 use crate::encoding::Format;
 use crate::net::socket::Listener;
-use crate::pipeline::{BoxFuture, Deliver, Process, Signal};
+use crate::pipeline::{BoxFuture, Deliver, Signal, Transform};
 
 /// The service whose health is that of the source.
 pub(super) const SERVICE: &str = "vector.Vector";
@@ -55,7 +55,7 @@ impl VectorSource {
         address: &Address,
         limits: Limits,
         shared: &SharedResources,
-        process: Arc<dyn Process>,
+        process: Arc<dyn Transform>,
         deliver: Arc<dyn Deliver>,
         health: Health,
     ) -> io::Result<BoundSource> {
@@ -70,7 +70,7 @@ impl VectorSource {
         listener: Listener,
         limits: Limits,
         shared: &SharedResources,
-        process: Arc<dyn Process>,
+        process: Arc<dyn Transform>,
         deliver: Arc<dyn Deliver>,
         health: Health,
     ) -> io::Result<BoundSource> {

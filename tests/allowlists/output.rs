@@ -53,7 +53,7 @@ fn annotated_hits_stay_and_suppressed_ones_go() {
     let counted: Vec<(&str, &str, u64)> =
         report.listings.iter().map(|((list, action), number)| (&**list, action.as_str(), number)).collect();
     assert_eq!(counted, [("ours", "suppress", 2), ("shared", "annotate", 2)]);
-    assert_eq!((report.suppressions.total(), report.suppressions.of(&Suppression::Allowlist)), (2, 2));
+    assert_eq!((report.suppressions.total(), report.suppressions.get(&Suppression::Allowlist)), (2, 2));
     let (report, untouched) = send(&json!({ "source.ip": "192.0.2.2" }));
     assert!(untouched && report.hits.is_empty());
 }

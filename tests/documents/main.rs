@@ -6,6 +6,8 @@
 
 mod blocks;
 mod commands;
+#[path = "../support/words.rs"]
+mod unwanted;
 mod words;
 
 use std::collections::BTreeSet;

@@ -1,42 +1,13 @@
-//! Words that documents, help texts and messages do not use, each with what to write instead. The words for things are in
-//! docs/glossary.md.
+//! Documents, help texts and messages use plain words: those of the table in tests/support/words.rs are not among them.
 
 use std::path::PathBuf;
-use std::sync::LazyLock;
 
 use clap::CommandFactory as _;
 use regex::Regex;
 
 use crate::commands::documents;
+use crate::unwanted::{Where, unwanted_words};
 use crate::{files, prose, read};
-
-/// A pattern for whole words, and what to write.
-const WORDS: [(&str, &str); 24] = [
-    ("anew", "again; reload, rebuild"),
-    ("once more", "again"),
-    ("mend(s|ed|ing)?", "fix"),
-    ("in force", "active"),
-    ("for ever", "forever"),
-    ("beside", "besides, in addition to; next to (a place)"),
-    ("told|tells?", "reports, logs, returns; recognised, detected"),
-    ("hears?|heard", "receives"),
-    ("whoever", "anyone who"),
-    ("stands? back", "runs at idle priority"),
-    ("stands? (twice|once)", "is duplicated, is unique"),
-    ("odd", "malformed"),
-    ("of one's own|of ones own", "your own"),
-    ("peace", "no threats"),
-    ("for nothing", "needlessly; falsely"),
-    ("carr(y|ies|ied) over", "reuse"),
-    ("puts? back|put into service|puts? in force", "restore, activate"),
-    ("goes on|go on|went on", "continues, continue, continued"),
-    ("takes? note", "records"),
-    ("all the same", "nevertheless"),
-    ("judge[sd]?", "evaluate, match"),
-    ("aloud|loudly", "with a warning"),
-    ("at peace|lies? open", "is not protected"),
-    ("the one before|those before", "the previous version"),
-];
 
 /// The text outside of code, where words are words.
 fn plain(text: &str) -> String {
@@ -44,21 +15,9 @@ fn plain(text: &str) -> String {
     text.lines().flat_map(|line| line.split('`').step_by(2).chain(["\n"])).collect()
 }
 
-/// The patterns of the table, made once.
-static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
-    let pattern = |words: &str| Regex::new(&format!(r"(?i)\b({words})\b")).unwrap();
-    WORDS.iter().map(|(words, instead)| (pattern(words), *instead)).collect()
-});
-
-/// Each word of the table in a text, with its line and its replacement.
+/// Each word of the table in a text, with its line and what to write instead.
 fn forbidden_words(text: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for (pattern, instead) in PATTERNS.iter() {
-        for line in text.lines() {
-            found.extend(pattern.find(line).map(|word| format!("`{}` (write: {instead}): {line}", word.as_str())));
-        }
-    }
-    found
+    unwanted_words(text, Where::Texts).into_iter().map(|(_, word)| word).collect()
 }
 
 /// The same, and each verb with `no`.

@@ -103,7 +103,7 @@ fn object(members: Vec<(String, Json)>) -> Json {
 }
 
 pub fn tags(into: TagInto, enrichments: &[Json]) -> Tags<'_> {
-    Tags { into, ..Tags::of(enrichments) }
+    Tags { into, ..Tags::from_enrichments(enrichments) }
 }
 
 pub fn enrichment(id: u32) -> Json {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use hotlist::encoding::envelope::{MAX_REPETITION, OTLP};
 use hotlist::encoding::otlp::{encode_json, render_record, request_of, tag_record, walk_record};
-use hotlist::encoding::{Document, OddRecord, RecordSpan, Rope, TagInto};
+use hotlist::encoding::{Document, MalformedRecord, RecordSpan, Rope, TagInto};
 use hotlist::encoding::{json, wire};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Member;
@@ -99,7 +99,7 @@ fn flat(request: &ExportLogsServiceRequest) -> Vec<Placed> {
     found
 }
 
-fn walked(record: &[u8]) -> Result<(Document, Seen), OddRecord> {
+fn walked(record: &[u8]) -> Result<(Document, Seen), MalformedRecord> {
     let mut seen = Collect::default();
     let info = walk_record(record, trie(), &mut seen);
     info.fault.map_or(Ok((info.document, seen.0)), Err)
@@ -289,7 +289,7 @@ fn what_protobuf_would_merge_is_a_fault_and_hides_no_value() {
         message(&[(6, &message(&[(1, b"source.ip"), (2, &[ip.clone(), ip.clone()].concat())]))]),
     ];
     for record in &cases {
-        assert!(matches!(walked(record), Err(OddRecord::Repeated(_))), "{record:02x?}");
+        assert!(matches!(walked(record), Err(MalformedRecord::Repeated(_))), "{record:02x?}");
         let mut seen = Collect::default();
         walk_record(record, trie(), &mut seen);
         let expected = if record == &cases[0] { 0 } else { 2 };

@@ -114,7 +114,7 @@ fn check(text: &[u8]) -> Result<Converted, FromJsonError> {
 
 fn decode(text: &str) -> ExportLogsServiceRequest {
     let converted = check(text.as_bytes()).unwrap_or_else(|error| panic!("{error}: {text}"));
-    assert_eq!(converted.odd, 0, "{text}");
+    assert_eq!(converted.malformed, 0, "{text}");
     ExportLogsServiceRequest::decode(&*converted.message).unwrap()
 }
 
@@ -191,12 +191,12 @@ fn nesting_converts_as_deep_as_a_walk_goes_and_is_text_below() {
     for arrays in [true, false] {
         let text = request_of_body(&nested(MAX_DEPTH, arrays));
         let converted = check(text.as_bytes()).unwrap();
-        assert_eq!(converted.odd, 0);
+        assert_eq!(converted.malformed, 0);
         assert!(converted.message.ends_with(&[0x18, 7]));
 
         let text = request_of_body(&nested(MAX_DEPTH + 2, arrays));
         let converted = check(text.as_bytes()).unwrap();
-        assert_eq!(converted.odd, 1);
+        assert_eq!(converted.malformed, 1);
         // The member's text without its name: what the braces of the first too many hold.
         let inner = nested(2, arrays);
         let inner = &inner[inner.find(':').unwrap() + 1..inner.len() - 1];
@@ -224,7 +224,7 @@ fn an_abyss_of_brackets_takes_no_stack() {
             request_of_body(&format!(r#"{{"kvlistValue":{{"values":[{brackets},{braces}]}}}}"#)),
             request_of_body(&nested(deep, true)).replace([']', '}'], ""),
         ];
-        texts.map(|text| check(text.as_bytes()).ok().map(|converted| converted.odd))
+        texts.map(|text| check(text.as_bytes()).ok().map(|converted| converted.malformed))
     };
     let odd = std::thread::Builder::new().stack_size(2 << 20).spawn(abyss).unwrap().join().unwrap();
     let expected = [None, Some(0), Some(0), None, None, None, Some(1), Some(0), Some(1), Some(1), Some(1), None];

@@ -252,7 +252,7 @@ proptest! {
     fn the_json_of_metrics_becomes_the_metrics(request in metrics()) {
         let json = serde_json::to_string(&request).unwrap();
         let converted = convert(Export::Metrics, &json).unwrap();
-        prop_assert_eq!((converted.odd, converted.unknown), (0, 0), "{}", json);
+        prop_assert_eq!((converted.malformed, converted.unknown), (0, 0), "{}", json);
         prop_assert_eq!(ExportMetricsServiceRequest::decode(&*converted.message).unwrap(), request, "{}", json);
         prop_assert!(converted.message.len() <= 5 * json.len());
     }
@@ -262,7 +262,7 @@ proptest! {
     fn the_json_of_traces_becomes_the_traces(request in traces()) {
         let json = serde_json::to_string(&request).unwrap();
         let converted = convert(Export::Traces, &json).unwrap();
-        prop_assert_eq!((converted.odd, converted.unknown), (0, 0), "{}", json);
+        prop_assert_eq!((converted.malformed, converted.unknown), (0, 0), "{}", json);
         prop_assert_eq!(ExportTraceServiceRequest::decode(&*converted.message).unwrap(), request, "{}", json);
     }
 }
@@ -275,7 +275,7 @@ fn names_of_enums_and_names_of_no_field() {
         "aggregationTemporality":"AGGREGATION_TEMPORALITY_CUMULATIVE","data_points":[{"asInt":"5","asDouble":2.5,"count":{}}]}}]}]}]}"#;
     let converted = convert(Export::Metrics, text).unwrap();
     // Of two members of a oneof the last one counts.
-    assert_eq!((converted.odd, converted.unknown), (1, 2));
+    assert_eq!((converted.malformed, converted.unknown), (1, 2));
     let request = ExportMetricsServiceRequest::decode(&*converted.message).unwrap();
     let Some(Data::Sum(sum)) = &request.resource_metrics[0].scope_metrics[0].metrics[0].data else { panic!() };
     assert_eq!((sum.aggregation_temporality, sum.is_monotonic), (2, true));
@@ -284,7 +284,7 @@ fn names_of_enums_and_names_of_no_field() {
     let text = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"kind":"SPAN_KIND_SERVER","status":{"code":"STATUS_CODE_ERROR"},
         "traceId":"zz","events":{"name":"x"}}]}]}],"resourceLogs":[]}"#;
     let converted = convert(Export::Traces, text).unwrap();
-    assert_eq!((converted.odd, converted.unknown), (2, 1));
+    assert_eq!((converted.malformed, converted.unknown), (2, 1));
     let request = ExportTraceServiceRequest::decode(&*converted.message).unwrap();
     let span = &request.resource_spans[0].scope_spans[0].spans[0];
     assert_eq!((span.kind, span.status.as_ref().unwrap().code), (2, 2));

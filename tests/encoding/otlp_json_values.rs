@@ -9,7 +9,7 @@ use prost::Message as _;
 
 fn request(text: &str) -> (ExportLogsServiceRequest, u64) {
     let converted = from_json(text.as_bytes()).unwrap_or_else(|error| panic!("{error}: {text}"));
-    (ExportLogsServiceRequest::decode(&*converted.message).unwrap(), converted.odd)
+    (ExportLogsServiceRequest::decode(&*converted.message).unwrap(), converted.malformed)
 }
 
 /// A record from its members.
@@ -253,7 +253,7 @@ fn what_is_not_utf_8_is_replaced() {
             .concat()
         };
         let converted = from_json(&text(bytes)).unwrap();
-        assert_eq!(converted.odd, 2 * count, "{bytes:?}");
+        assert_eq!(converted.malformed, 2 * count, "{bytes:?}");
         assert_eq!(converted.message, from_json(&text(replaced.as_bytes())).unwrap().message, "{bytes:?}");
         let request = ExportLogsServiceRequest::decode(&*converted.message).unwrap();
         assert_eq!(request.resource_logs[0].schema_url, replaced);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use hotlist::encoding::envelope::VECTOR;
 use hotlist::encoding::vector::{render_record, tag_record, walk_record};
-use hotlist::encoding::{Document, OddRecord, Signal, TagInto};
+use hotlist::encoding::{Document, MalformedRecord, Signal, TagInto};
 use proptest::prelude::*;
 use prost::Message as _;
 use serde_json::json;
@@ -57,7 +57,7 @@ fn batch() -> impl Strategy<Value = PushEventsRequest> {
     prop::collection::vec(event, 0..12).prop_map(|events| PushEventsRequest { events })
 }
 
-fn walked(record: &[u8]) -> Result<Seen, OddRecord> {
+fn walked(record: &[u8]) -> Result<Seen, MalformedRecord> {
     let mut seen = Collect::default();
     let info = walk_record(record, trie(), &mut seen)?;
     seen.0.sort();
@@ -214,11 +214,11 @@ fn odd_events_are_told() {
         log(&json!({})).encode_to_vec(),
         EventWrapper { event: Some(Event::Metric(Named::default())) }.encode_to_vec(),
     ];
-    let cases: [(&[u8], OddRecord); 4] = [
-        (b"", OddRecord::WrongType("event")),
-        (&both.concat(), OddRecord::Repeated("event")),
-        (&[0x08, 1], OddRecord::WrongType("event")),
-        (&[0x0a, 2, 0x08, 1], OddRecord::WrongType("fields")),
+    let cases: [(&[u8], MalformedRecord); 4] = [
+        (b"", MalformedRecord::WrongType("event")),
+        (&both.concat(), MalformedRecord::Repeated("event")),
+        (&[0x08, 1], MalformedRecord::WrongType("event")),
+        (&[0x0a, 2, 0x08, 1], MalformedRecord::WrongType("fields")),
     ];
     for (record, expected) in cases {
         assert_eq!(walked(record), Err(expected), "{record:02x?}");

@@ -13,7 +13,10 @@ use hotlist::intel::indicator::{Context, Indicator, Target, Term};
 use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
 use hotlist::intel::term;
 use hotlist::observable::Kind;
-use hotlist::pipeline::{Accepted, Batch, BoxFuture, Check, Checked, Deliver, Metadata, Process, Refusal, Work};
+use hotlist::pipeline::{
+    Accepted, Batch, BatchRefusal, BoxFuture, Deliver, LookupResults, MatchedMessage, Metadata, Transform, ValueLookup,
+    Work,
+};
 use hotlist::policy::Policy;
 use hotlist::proto::filter::v1::filter_client::FilterClient;
 use hotlist::proto::filter::v1::{Answer, FilterRequest, FilterResponse};
@@ -63,26 +66,26 @@ pub fn detector(policy: Policy, indicators: Vec<Indicator>) -> Detector {
 /// Judges as the live stream does.
 pub struct Judge(pub Detector);
 
-impl Process for Judge {
-    fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<Batch, Refusal> {
+impl Transform for Judge {
+    fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<MatchedMessage, BatchRefusal> {
         assert_eq!(format, Format::Filter);
         let (matched, _) = self.0.batch(format, message, Timestamp::now(), work)?;
         Ok(matched.into())
     }
 }
 
-impl Check for Judge {
-    fn check(&self, values: &[(&str, &str)]) -> Result<Checked, Refusal> {
+impl ValueLookup for Judge {
+    fn check(&self, values: &[(&str, &str)]) -> Result<LookupResults, BatchRefusal> {
         let now = Timestamp::now();
         let check = |(kind, value): &(&str, &str)| self.0.check(kind, value, now).map_err(|error| error.to_string());
-        Ok(Checked { results: values.iter().map(check).collect(), snapshot: Arc::clone(self.0.snapshot.name()) })
+        Ok(LookupResults { results: values.iter().map(check).collect(), snapshot: Arc::clone(self.0.snapshot.name()) })
     }
 }
 
 /// Sinks that take everything at once, or wait for a test, or refuse what it says.
 pub struct Sinks {
     gate: Option<Semaphore>,
-    pub refusals: Mutex<Vec<Refusal>>,
+    pub refusals: Mutex<Vec<BatchRefusal>>,
     pub inside: AtomicUsize,
     pub most_inside: AtomicUsize,
     /// Told when a batch comes in.
@@ -125,7 +128,7 @@ impl Drop for Inside<'_> {
 }
 
 impl Deliver for Sinks {
-    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, Refusal>> {
+    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, BatchRefusal>> {
         Box::pin(async move {
             let inside = self.inside.fetch_add(1, Ordering::SeqCst) + 1;
             let _inside = Inside(self);
@@ -137,8 +140,8 @@ impl Deliver for Sinks {
             if let Some(refusal) = self.refusals.lock().unwrap().pop() {
                 return Err(refusal);
             }
-            let Batch { records, metadata, .. } = &*batch;
-            let taken = Taken { records: *records, hits: batch.hits.len(), metadata: metadata.clone() };
+            let Batch { events, metadata, .. } = &*batch;
+            let taken = Taken { records: events.records, hits: events.hits.len(), metadata: metadata.clone() };
             self.taken.lock().unwrap().push(taken);
             Ok(Accepted::default())
         })

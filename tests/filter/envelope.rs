@@ -39,7 +39,7 @@ proptest! {
         };
         let hits = || those(true);
         let marked: Vec<_> = those(false).collect();
-        let verdict = Verdict { snapshot: &snapshot, odd: &odd, marked: &marked };
+        let verdict = Verdict { snapshot: &snapshot, malformed: &odd, marked: &marked };
         let (id, answer) = filter::answer(&wire, hits(), &verdict).unwrap();
         let is_hits = request.answer == Answer::Hits as i32;
         let events = request.events.iter().zip(&changed);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hotlist::pipeline::Refusal;
+use hotlist::pipeline::BatchRefusal;
 use hotlist::proto::filter::v1::{Answer, FilterRequest, FilterResponse};
 use hotlist::source::Limits;
 use prost::Message;
@@ -24,7 +24,8 @@ fn refusal(answer: &FilterResponse) -> (u64, u32, &str) {
 #[tokio::test]
 async fn what_a_sink_refuses_can_be_sent_again() {
     let sinks = Sinks::gated();
-    let reasons = [Refusal::ResourceExhausted("it is full".into()), Refusal::Unavailable("it is away".into())];
+    let reasons =
+        [BatchRefusal::ResourceExhausted("it is full".into()), BatchRefusal::Unavailable("it is away".into())];
     *sinks.refusals.lock().unwrap() = reasons.into();
     let mut agent = Agent::open(Server::plain(&sinks).client().await).await;
     for id in [1, 2, 3] {

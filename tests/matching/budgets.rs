@@ -105,7 +105,7 @@ proptest! {
         }
         let best: Vec<_> = expected.iter().take(limit).map(|(.., name, value)| (name.clone(), value.clone())).collect();
         prop_assert_eq!(shown(&sent.hits), best);
-        prop_assert_eq!(sent.report.truncated.of(&Budget::RecordFindings), u64::from(is_truncated));
+        prop_assert_eq!(sent.report.truncated.get(&Budget::RecordFindings), u64::from(is_truncated));
         prop_assert_eq!(names(&judge(&few, &document).hits), names(&sent.hits));
         let marks = marks(&tagged(&few, &document));
         prop_assert!(marks.is_empty() || marks == BTreeSet::from([is_truncated]));
@@ -130,7 +130,7 @@ fn patterns_that_come_to_nothing_displace_nothing() {
     let document = json!({ "related.hosts": hosts });
     let sent = send(&few, &document);
     assert_eq!(names(&sent.hits), ["alone.example"]);
-    assert_eq!(sent.report.truncated.of(&Budget::RecordFindings), 1);
+    assert_eq!(sent.report.truncated.get(&Budget::RecordFindings), 1);
     assert_eq!(names(&judge(&few, &document).hits), ["alone.example"]);
 }
 
@@ -151,7 +151,7 @@ fn the_enrichments_of_an_event_are_bounded_in_bytes() {
     for (bytes, least, most) in [(16 << 10, 4, 10), (100, 1, 1)] {
         let few = within(all.clone(), Budgets { record_tag_bytes: bytes, ..Budgets::default() });
         let sent = send(&few, &document);
-        assert_eq!((sent.hits.len(), sent.report.truncated.of(&Budget::RecordTagBytes)), (50, 1));
+        assert_eq!((sent.hits.len(), sent.report.truncated.get(&Budget::RecordTagBytes)), (50, 1));
         assert!(sent.batch.hits[0].record.len() < 2 * without + bytes + 1024);
         let enrichments = tagged(&few, &document);
         assert!((least..=most).contains(&enrichments.len()), "{} enrichments in {bytes} bytes", enrichments.len());
@@ -184,8 +184,8 @@ fn the_tags_of_a_batch_are_bounded_in_bytes() {
         let short = lines.iter().filter(|line| line.contains("\"truncated\"")).count();
         let plain = lines.len() - full - short;
         let neither = RECORDS - lines.len();
-        assert_eq!(report.truncated.of(&Budget::BatchTagBytes) as usize, RECORDS - full, "budget {budget}");
-        assert_eq!(report.truncated.of(&Budget::BatchHits) as usize, neither);
+        assert_eq!(report.truncated.get(&Budget::BatchTagBytes) as usize, RECORDS - full, "budget {budget}");
+        assert_eq!(report.truncated.get(&Budget::BatchHits) as usize, neither);
         assert_eq!(hits.len(), lines.len(), "a hit is counted when its event is tagged or listed");
         seen.insert((full > 0, short > 0, plain > 0, neither > 0));
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::TagInto;
-use hotlist::intel::snapshot::{MatchOptions, NotCarried, Snapshot, SnapshotBuilder};
+use hotlist::intel::snapshot::{MatchOptions, ReuseError, Snapshot, SnapshotBuilder};
 use proptest::prelude::*;
 
 use crate::cases::{Case, FIELDS, case};
@@ -39,7 +39,7 @@ proptest! {
         let anew = detector(&table, case.options, None, order);
         let carry = |older: &Snapshot, keep: &dyn Fn(usize) -> bool| {
             let mut builder = SnapshotBuilder::new(table.clone(), case.options, 11);
-            builder.carry_over(older, keep).unwrap();
+            builder.reuse_feeds(older, keep).unwrap();
             for (feed, indicators) in changed.clone() {
                 builder.add_feed(feed, indicators).unwrap();
             }
@@ -63,8 +63,8 @@ fn an_unlike_snapshot_is_not_carried_over() {
     let subdomains = MatchOptions { subdomains: true, ..EXACT };
     for (table, options, seed) in [(table(), EXACT, 11), (shared.clone(), subdomains, 11), (shared.clone(), EXACT, 12)]
     {
-        let carried = SnapshotBuilder::new(table, options, seed).carry_over(&older.snapshot, |_| true);
-        assert!(matches!(carried, Err(NotCarried::Unlike)), "{carried:?}");
+        let carried = SnapshotBuilder::new(table, options, seed).reuse_feeds(&older.snapshot, |_| true);
+        assert!(matches!(carried, Err(ReuseError::OtherOptions)), "{carried:?}");
     }
-    SnapshotBuilder::new(shared, EXACT, 11).carry_over(&older.snapshot, |_| true).unwrap();
+    SnapshotBuilder::new(shared, EXACT, 11).reuse_feeds(&older.snapshot, |_| true).unwrap();
 }

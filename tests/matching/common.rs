@@ -13,7 +13,7 @@ use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
 use hotlist::intel::term;
 use hotlist::matcher::{Hit, Matcher};
 use hotlist::observable::Kind;
-use hotlist::pipeline::{Batch, Work};
+use hotlist::pipeline::{MatchedMessage, Work};
 use hotlist::policy::{Policy, Suppression};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -87,7 +87,7 @@ pub fn judge(detector: &Detector, document: &Value) -> Verdict {
 
 /// What a batch leads to.
 pub struct Sent {
-    pub batch: Batch,
+    pub batch: MatchedMessage,
     pub report: Report,
     pub hits: Vec<Hit>,
     /// Its bytes stayed the same.
@@ -110,7 +110,7 @@ pub fn send_request(detector: &Detector, request: impl Into<Bytes>, arrival: Tim
     let (batch, report) = detector.batch_with(format, request.clone(), arrival, &Work::default(), &mut listen).unwrap();
     assert_eq!(report.hits.total(), hits.len() as u64, "what is counted is what was found");
     let is_same = batch.message.to_bytes() == request;
-    Sent { batch: batch.into(), report, hits, is_same }
+    Sent { batch, report, hits, is_same }
 }
 
 /// What a batch of one OTLP record with this body leads to.

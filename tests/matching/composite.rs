@@ -37,7 +37,7 @@ fn hits(detector: &Detector, document: &Value) -> BTreeSet<u32> {
         let found: BTreeSet<u32> = sent.hits.iter().map(|hit| hit.posting.indicator).collect();
         assert_eq!(found, alone, "{way}: {document}");
         assert_eq!(sent.is_same, found.is_empty(), "{way}: {document}");
-        assert_eq!(sent.report.odd_records, 0, "{way}: {document}");
+        assert_eq!(sent.report.malformed_records, 0, "{way}: {document}");
     }
     alone
 }

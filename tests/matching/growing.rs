@@ -9,7 +9,7 @@ use hotlist::controlplane::compile;
 use hotlist::detect::Detector;
 use hotlist::feed::load;
 use hotlist::intel::segment::{Segment, SegmentFeed};
-use hotlist::intel::snapshot::{Feed, Revoked, Snapshot, SnapshotBuilder, Which};
+use hotlist::intel::snapshot::{Feed, Revoked, RevokedBy, Snapshot, SnapshotBuilder};
 use hotlist::intel::term;
 use hotlist::observable::Kind;
 use hotlist::store::{SegmentState, Store};
@@ -77,7 +77,7 @@ fn snapshot(segments: &[Arc<Segment>], revoked: &[(Kind, &str)], upon: Option<&S
     }
     builder.revoke(revoked.iter().map(|(kind, value)| Revoked {
         feed: "feed".to_owned(),
-        which: Which::Value(term::value(*kind, value).unwrap()),
+        by: RevokedBy::Value(term::value(*kind, value).unwrap()),
     }));
     builder.build("1")
 }

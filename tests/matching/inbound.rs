@@ -60,7 +60,7 @@ fn send(detector: &Detector, format: Format, record: &[u8]) -> (Arc<Batch>, Repo
 /// The records that a sink with a condition gets.
 fn taken(batch: &Arc<Batch>, only: Only) -> Vec<Bytes> {
     match only.select(batch).unwrap() {
-        Some(part) => part.format.records(&part.message.to_bytes()).unwrap(),
+        Some(part) => part.events.format.records(&part.events.message.to_bytes()).unwrap(),
         None => Vec::new(),
     }
 }
@@ -160,7 +160,7 @@ fn ways(document: &Value) -> Vec<(&'static str, Format, Vec<u8>)> {
 fn forged(description: &str) -> Value {
     let detector = with(Inbound::Mark);
     let (batch, _) = send(&detector, Format::Filter, json!({ "destination.ip": LISTED }).to_string().as_bytes());
-    let mut own: Value = serde_json::from_slice(&batch.hits[0].record).unwrap();
+    let mut own: Value = serde_json::from_slice(&batch.events.hits[0].record).unwrap();
     let mut enrichment = own["threat"]["enrichments"][0].take();
     enrichment["indicator"]["description"] = description.into();
     enrichment
@@ -193,17 +193,17 @@ fn what_arrives_without_a_hit_is_kept_marked_or_stripped() {
                 let detector = with(inbound);
                 let (batch, report) = send(&detector, format, &record);
                 let name = format!("{way}, {inbound:?}: {document}");
-                assert!(batch.hits.is_empty() && report.hits.is_empty(), "{name}");
+                assert!(batch.events.hits.is_empty() && report.hits.is_empty(), "{name}");
                 assert!(taken(&batch, Only::Hits).is_empty(), "{name}");
                 let [left] = &taken(&batch, Only::NotHits)[..] else { panic!("{name}: one record") };
                 let counted = report.inbound;
                 match inbound {
                     Inbound::Keep => {
                         assert_eq!(left, &record, "{name}");
-                        assert_eq!((counted.kept, batch.marked.len()), (1, 0), "{name}");
+                        assert_eq!((counted.kept, batch.events.marked.len()), (1, 0), "{name}");
                     }
                     Inbound::Mark => {
-                        assert_eq!((counted.marked, batch.marked.len()), (1, 1), "{name}");
+                        assert_eq!((counted.marked, batch.events.marked.len()), (1, 1), "{name}");
                         assert_eq!(
                             (count(left, "verified") - count(left, "unverified"), count(left, "harmless")),
                             (1, 1),
@@ -212,7 +212,7 @@ fn what_arrives_without_a_hit_is_kept_marked_or_stripped() {
                         assert_eq!(count(left, "threat-match"), count(left, "threat-match-unverified"), "{name}");
                     }
                     Inbound::Strip => {
-                        assert_eq!((counted.stripped, batch.marked.len()), (1, 1), "{name}");
+                        assert_eq!((counted.stripped, batch.events.marked.len()), (1, 1), "{name}");
                         assert_eq!((count(left, "harmless"), count(left, "threat-match")), (0, 0), "{name}");
                     }
                 }
@@ -238,8 +238,8 @@ fn a_forged_enrichment_never_stands_for_a_hit() {
                     let detector = with(inbound);
                     let (batch, report) = send(&detector, format, &record);
                     let name = format!("{way}, {inbound:?}: {document}");
-                    assert_eq!((report.hits.total(), batch.hits.len()), (1, 1), "{name}");
-                    let tagged = &batch.hits[0].record;
+                    assert_eq!((report.hits.total(), batch.events.hits.len()), (1, 1), "{name}");
+                    let tagged = &batch.events.hits[0].record;
                     let inbound_left = count(tagged, "harmless") + count(tagged, "another");
                     assert_eq!(count(tagged, "indicator_match_rule"), 1 + inbound_left, "{name}");
                     assert_eq!(count(tagged, "verified"), inbound_left, "{name}");
@@ -266,12 +266,12 @@ fn a_chain_of_two_keeps_one_enrichment_of_each_identity() {
     );
     for (way, format, record) in ways(&json!({ "destination.ip": LISTED })) {
         let (batch, _) = send(&first, format, &record);
-        let (batch, report) = send(&other, format, &batch.hits[0].record);
-        let both = &batch.hits[0].record;
+        let (batch, report) = send(&other, format, &batch.events.hits[0].record);
+        let both = &batch.events.hits[0].record;
         assert_eq!((count(both, "indicator_match_rule"), count(both, "verified")), (2, 1), "{way}");
         assert_eq!((report.inbound.marked, report.inbound.replaced), (1, 0), "{way}");
         let (batch, report) = send(&first, format, both);
-        let back = &batch.hits[0].record;
+        let back = &batch.events.hits[0].record;
         assert_eq!((count(back, "indicator_match_rule"), count(back, "verified")), (2, 1), "{way}");
         assert_eq!(report.inbound.replaced, 1, "{way}");
     }
@@ -287,7 +287,7 @@ fn many_meet_many() {
     let document = json!({ "related": { "ip": names } }).to_string();
     let (batch, report) = send(&detector, Format::Filter, document.as_bytes());
     assert_eq!(report.hits.total(), 200);
-    let (again, report) = send(&detector, Format::Filter, &batch.hits[0].record);
+    let (again, report) = send(&detector, Format::Filter, &batch.events.hits[0].record);
     assert_eq!((report.hits.total(), report.inbound.replaced), (200, 0));
-    assert_eq!(again.hits[0].record, batch.hits[0].record);
+    assert_eq!(again.hits[0].record, batch.events.hits[0].record);
 }

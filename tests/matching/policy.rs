@@ -313,7 +313,7 @@ fn a_time_that_is_not_believed_is_judged_at_arrival_too() {
         assert_eq!(report.hits.total(), u64::from(!is_believed), "{time}");
         assert_eq!(report.skewed.hits, u64::from(!is_believed));
         let report = judged(never);
-        assert_eq!(report.suppressions.of(&Suppression::NotYetValid), 1);
+        assert_eq!(report.suppressions.get(&Suppression::NotYetValid), 1);
         assert_eq!((report.skewed.hits, report.skewed.suppressed), (0, u64::from(!is_believed)));
     }
 }

@@ -144,7 +144,7 @@ proptest! {
         prop_assert_eq!(all_told(&together, &case), alone);
         // What was merged can be carried over.
         let mut builder = SnapshotBuilder::new(together.snapshot.table().clone(), case.options, 11);
-        builder.carry_over(&together.snapshot, |number| number % 2 == 0).unwrap();
+        builder.reuse_feeds(&together.snapshot, |number| number % 2 == 0).unwrap();
         for feed in case.feeds.iter().skip(1).step_by(2) {
             builder.add_feed(feed.0.clone(), feed.1.clone()).unwrap();
         }

@@ -8,7 +8,7 @@ use hotlist::encoding::Format;
 use hotlist::encoding::otlp::request_of;
 use hotlist::intel::snapshot::{Feed, MatchOptions};
 use hotlist::observable::Kind;
-use hotlist::pipeline::{Client, Refusal, Room, Work};
+use hotlist::pipeline::{BatchRefusal, ClientGuard, MemoryPermit, Work};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -25,10 +25,10 @@ struct Observed {
     others: usize,
     taken: AtomicUsize,
     asked: AtomicUsize,
-    client: Mutex<Option<Client>>,
+    client: Mutex<Option<ClientGuard>>,
 }
 
-impl Room for Observed {
+impl MemoryPermit for Observed {
     fn take(&self, bytes: usize) -> bool {
         // Each tagged record asks twice: for what it has, and for what tags add.
         if self.asked.fetch_add(1, Ordering::Relaxed) > 2 * RECORDS / 3 {
@@ -46,12 +46,12 @@ impl Room for Observed {
     }
 }
 
-fn run(total: usize, others: usize, leaves: bool) -> (Result<usize, Refusal>, Arc<Observed>) {
+fn run(total: usize, others: usize, leaves: bool) -> (Result<usize, BatchRefusal>, Arc<Observed>) {
     let feed = (Feed::named("planted"), vec![indicator(Kind::Domain, "evil.example.com")]);
     let detector = detector(&table(), MatchOptions::default(), None, vec![feed]);
     let event = json!({ "dns": { "question": { "name": "evil.example.com" } } });
     let message = Bytes::from(request_of(std::iter::repeat_n((0, &event), RECORDS)));
-    let client = Client::default();
+    let client = ClientGuard::default();
     let room =
         Observed { total, others, taken: AtomicUsize::new(0), asked: AtomicUsize::new(0), client: Mutex::default() };
     let room = Arc::new(room);
@@ -63,14 +63,17 @@ fn run(total: usize, others: usize, leaves: bool) -> (Result<usize, Refusal>, Ar
     }
     let judged = detector.batch(Format::Otlp, message, Timestamp::UNIX_EPOCH, &work);
     let judged = judged.map(|(batch, _)| batch.hits.iter().map(|hit| hit.record.len()).sum());
-    (judged.map_err(Refusal::from), room)
+    (judged.map_err(BatchRefusal::from), room)
 }
 
 /// Guarantee: no further record is matched once the client is gone.
 #[test]
 fn work_of_a_client_that_left_stops_at_the_next_record() {
     let (judged, room) = run(usize::MAX / 2, 0, true);
-    assert!(matches!(&judged, Err(Refusal::Unavailable(text)) if text.contains("client disconnected")), "{judged:?}");
+    assert!(
+        matches!(&judged, Err(BatchRefusal::Unavailable(text)) if text.contains("client disconnected")),
+        "{judged:?}"
+    );
     let asked = room.asked.load(Ordering::Relaxed);
     assert!((2 * RECORDS / 3..2 * RECORDS / 3 + 4).contains(&asked), "{asked}");
 }
@@ -83,7 +86,7 @@ fn tagged_records_take_room() {
     let bytes = judged.unwrap();
     assert!(room.taken.load(Ordering::Relaxed) >= bytes && bytes > 0);
     let (judged, _) = run(usize::MAX / 2, usize::MAX / 2 - bytes / 2, false);
-    assert!(matches!(&judged, Err(Refusal::ResourceExhausted(_))), "{judged:?}");
+    assert!(matches!(&judged, Err(BatchRefusal::ResourceExhausted(_))), "{judged:?}");
     let (judged, _) = run(10, 0, false);
-    assert!(matches!(&judged, Err(Refusal::InvalidArgument(_))), "{judged:?}");
+    assert!(matches!(&judged, Err(BatchRefusal::InvalidArgument(_))), "{judged:?}");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hotlist::config::Endpoint;
 use hotlist::encoding::Format;
-use hotlist::pipeline::{Batch, Deliver};
+use hotlist::pipeline::{Batch, Deliver, MatchedMessage};
 use hotlist::sink::disk::Disk;
 use hotlist::sink::grpc::{GrpcSink, Settings};
 use hotlist::sink::line_file::Fsync;
@@ -136,7 +136,7 @@ impl World {
         let mut tries = 0;
         loop {
             let process = self.process();
-            let batch = Arc::new(Batch::unmatched(Format::Otlp, message.clone()).unwrap());
+            let batch = Arc::new(Batch::from(MatchedMessage::unmatched(Format::Otlp, message.clone()).unwrap()));
             let patience = Duration::from_millis(3_000 + chance.below(9_000) as u64);
             let told = tokio::select! {
                 biased;

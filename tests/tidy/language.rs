@@ -1,7 +1,28 @@
-//! Words that the project's texts do not use: each has a plain one that an operator searches for (docs/glossary.md).
+//! Comments and names use plain words: those of the table in tests/support/words.rs are not among them.
 
-/// The paths whose texts and names are held to [`WORDS`].
-const PATHS: [&str; 18] = [
+use super::assert_none;
+use super::unwanted::{Where, unwanted_words};
+
+/// The paths whose comments are held to the table.
+const COMMENTS: [&str; 14] = [
+    "crates/hotlist-core/src",
+    "src/admin",
+    "src/app",
+    "src/cli",
+    "src/config",
+    "src/main.rs",
+    "src/net",
+    "src/pipeline.rs",
+    "src/proto",
+    "src/sink",
+    "src/source",
+    "src/task.rs",
+    "src/telemetry",
+    "src/file_timeout",
+];
+
+/// The paths whose names are held to the table as well.
+const NAMES: [&str; 18] = [
     "src/admin",
     "src/app",
     "src/cli",
@@ -21,56 +42,41 @@ const PATHS: [&str; 18] = [
     "tests/feeds",
     "docs/telemetry.md",
 ];
-/// Each word or phrase with the plain one.
-const WORDS: [(&str, &str); 11] = [
-    (concat!("an", "ew"), "again, re-"),
-    (concat!("me", "nd"), "fix"),
-    (concat!("me", "nded"), "fixed"),
-    (concat!("in fo", "rce"), "active"),
-    (concat!("for e", "ver"), "forever"),
-    (concat!("bes", "ide"), "next to, in addition to"),
-    (concat!("to", "ld"), "reported, returned, logged"),
-    (concat!("who", "ever"), "the name of the actor"),
-    (concat!("stands b", "ack"), "runs at idle priority"),
-    (concat!("stand b", "ack"), "run at idle priority"),
-    (concat!("once m", "ore"), "again"),
-];
 
-/// The words of [`WORDS`] in a text, each with its line.
-fn found(text: &str) -> Vec<(usize, &'static str, &'static str)> {
-    let mut found = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let line = line.to_lowercase();
-        for (word, plain) in WORDS {
-            let is_whole = |at: usize| {
-                let part = |character: char| character.is_alphanumeric() || character == '_';
-                !line[..at].ends_with(part) && !line[at + word.len()..].starts_with(part)
-            };
-            if line.match_indices(word).any(|(at, _)| is_whole(at)) {
-                found.push((number + 1, word, plain));
-            }
-        }
-    }
-    found
+/// The comments of a text, on their lines, without what is between backticks.
+fn comments(text: &str) -> String {
+    let comment = |line: &str| {
+        let comment = line.find("//").map_or("", |at| &line[at..]);
+        comment.split('`').step_by(2).collect::<Vec<_>>().join(" ")
+    };
+    text.lines().map(|line| comment(line) + "\n").collect()
 }
 
-/// Guarantee: each word is found as a whole word in any case, and not inside another one.
+/// Guarantee: each word is found as a whole word in any case, and not inside another one or between backticks.
 #[test]
 fn a_word_is_found_as_a_whole_word() {
-    let text = concat!("a Me", "nd b\namendment, me", "nding\n_me", "nd\nIn fo", "rce.\n");
-    let lines: Vec<usize> = found(text).into_iter().map(|(line, ..)| line).collect();
-    assert_eq!(lines, [1, 4]);
+    let text = concat!("// a Me", "nd b\n// amendment\n_me", "nd // `anew`\n// In fo", "rce.\n");
+    let lines = |text: &str| unwanted_words(text, Where::Texts).into_iter().map(|(line, _)| line).collect::<Vec<_>>();
+    assert_eq!(lines(&comments(text)), [1, 4]);
+    assert_eq!(lines("a judge"), [1]);
+    assert!(unwanted_words("a judge", Where::TextsAndNames).is_empty());
 }
 
 #[test]
-fn texts_and_names_use_plain_words() {
+fn comments_and_names_use_plain_words() {
     let mut texts = super::sources();
     texts.extend(super::files("docs", &["md"]));
+    let is_below = |path: &str, paths: &[&str]| paths.iter().any(|of| path.starts_with(of));
     let mut offences = Vec::new();
-    for (path, text) in texts.iter().filter(|(path, _)| PATHS.iter().any(|of| path.starts_with(of))) {
-        for (line, word, plain) in found(text) {
-            offences.push(format!("{path}:{line}: `{word}`: say: {plain}"));
+    for (path, text) in &texts {
+        let mut found = Vec::new();
+        if is_below(path, &COMMENTS) {
+            found.extend(unwanted_words(&comments(text), Where::Texts));
         }
+        if is_below(path, &NAMES) {
+            found.extend(unwanted_words(text, Where::TextsAndNames));
+        }
+        offences.extend(found.into_iter().map(|(line, word)| format!("{path}:{line}: {word}")));
     }
-    assert!(offences.is_empty(), "\n{}", offences.join("\n"));
+    assert_none("use plain words", offences);
 }

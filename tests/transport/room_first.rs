@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use hotlist::encoding::{Format, Rope};
-use hotlist::pipeline::{Batch, Process, Refusal, Tagged, Work};
+use hotlist::pipeline::{BatchRefusal, ChangedRecord, MatchedMessage, Transform, Work};
 use hotlist::sink::disk::{Disk, DiskFile, HostDisk, Stat};
 use hotlist::sink::grpc::Settings;
 use hotlist::sink::ndjson::{NdjsonSink, Output};
@@ -95,12 +95,12 @@ impl DiskFile for SmallFile {
 /// Every record hits, but for those of a message that begins with a short one.
 struct LongOnesHit;
 
-impl Process for LongOnesHit {
-    fn process(&self, format: Format, message: Bytes, _: &Work) -> Result<Batch, Refusal> {
-        let mut batch = Batch { records: 1, ..Batch::default() };
+impl Transform for LongOnesHit {
+    fn process(&self, format: Format, message: Bytes, _: &Work) -> Result<MatchedMessage, BatchRefusal> {
+        let mut batch = MatchedMessage { records: 1, ..MatchedMessage::default() };
         if message.len() > 1000 {
             let records = format.records(&message).unwrap();
-            batch.hits = records.into_iter().map(|record| Tagged { place: 0, record }).collect();
+            batch.hits = records.into_iter().map(|record| ChangedRecord { place: 0, record }).collect();
         }
         batch.message = Rope::from(message);
         Ok(batch)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hotlist::encoding::{Format, Rope, wire};
-use hotlist::pipeline::Batch;
+use hotlist::pipeline::{Batch, MatchedMessage};
 use hotlist::sink::ndjson::{NdjsonSink, Output};
 use hotlist::sink::{Fsync, Only};
 
@@ -31,12 +31,8 @@ enum Moment {
 fn batch(number: usize) -> Arc<Batch> {
     let mut message = Vec::new();
     wire::put_bytes(&mut message, 2, format!("{{\"n\":{number}}}").as_bytes());
-    Arc::new(Batch {
-        format: Format::Filter,
-        message: Rope::from(Bytes::from(message)),
-        records: 1,
-        ..Batch::default()
-    })
+    let message = Rope::from(Bytes::from(message));
+    Arc::new(MatchedMessage { format: Format::Filter, message, records: 1, ..MatchedMessage::default() }.into())
 }
 
 fn rotate(rotation: Rotation, path: &Path, archive: &Path) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hotlist::config::{Address, Endpoint};
 use hotlist::encoding::{Format, Rope};
-use hotlist::pipeline::{Batch, Process, Refusal, Work};
+use hotlist::pipeline::{BatchRefusal, MatchedMessage, Transform, Work};
 use hotlist::sink::grpc::{GrpcSink, Settings};
 use hotlist::sink::{Fanout, Sink, SinkKind};
 use hotlist::source::{BoundSource, Limits, OtlpSource, SharedResources};
@@ -21,9 +21,9 @@ pub struct Sidecar {
 /// Passes every message as it is.
 pub struct Identity;
 
-impl Process for Identity {
-    fn process(&self, _: Format, message: Bytes, _: &Work) -> Result<Batch, Refusal> {
-        Ok(Batch { message: Rope::from(message), ..Batch::default() })
+impl Transform for Identity {
+    fn process(&self, _: Format, message: Bytes, _: &Work) -> Result<MatchedMessage, BatchRefusal> {
+        Ok(MatchedMessage { message: Rope::from(message), ..MatchedMessage::default() })
     }
 }
 
@@ -33,14 +33,14 @@ impl Sidecar {
         Sidecar::with(Limits::default(), Identity, [otlp(next_hop, Settings::default())])
     }
 
-    pub fn with(limits: Limits, process: impl Process, sinks: impl IntoIterator<Item = Arc<Sink>>) -> Sidecar {
+    pub fn with(limits: Limits, process: impl Transform, sinks: impl IntoIterator<Item = Arc<Sink>>) -> Sidecar {
         Sidecar::at(&loopback(), limits, process, sinks)
     }
 
     pub fn at(
         address: &Address,
         limits: Limits,
-        process: impl Process,
+        process: impl Transform,
         sinks: impl IntoIterator<Item = Arc<Sink>>,
     ) -> Sidecar {
         Sidecar::serve(bind("test", address, limits, process, sinks))
@@ -71,7 +71,7 @@ pub fn bind(
     name: &str,
     address: &Address,
     limits: Limits,
-    process: impl Process,
+    process: impl Transform,
     sinks: impl IntoIterator<Item = Arc<Sink>>,
 ) -> BoundSource {
     let shared = SharedResources::start(&limits).unwrap();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hotlist::encoding::Format;
-use hotlist::pipeline::{Batch, Process, Refusal, Signal, Work};
+use hotlist::pipeline::{BatchRefusal, MatchedMessage, Signal, Transform, Work};
 use hotlist::sink::grpc::{GrpcSink, Settings};
 use hotlist::sink::{Blackhole, Sink, SinkKind};
 use hotlist::source::Limits;
@@ -23,9 +23,9 @@ use crate::wire::{frame, gzip};
 /// Metrics and traces never come here.
 struct LogsOnly;
 
-impl Process for LogsOnly {
-    fn process(&self, _: Format, _: Bytes, _: &Work) -> Result<Batch, Refusal> {
-        Err(Refusal::InvalidArgument("only logs are matched".to_owned()))
+impl Transform for LogsOnly {
+    fn process(&self, _: Format, _: Bytes, _: &Work) -> Result<MatchedMessage, BatchRefusal> {
+        Err(BatchRefusal::InvalidArgument("only logs are matched".to_owned()))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hotlist::encoding::{Format, Rope};
 use hotlist::net::grpc::Encoding;
-use hotlist::pipeline::{Batch, Process, Refusal, Tagged, Work};
+use hotlist::pipeline::{BatchRefusal, ChangedRecord, MatchedMessage, Transform, Work};
 use hotlist::sink::grpc::Settings;
 use hotlist::sink::ndjson::{NdjsonSink, Output};
 use hotlist::sink::{Fsync, Only, Sink, SinkKind};
@@ -207,18 +207,18 @@ async fn large_batches_are_split() {
 /// Every message is one record that hit.
 struct AllHit;
 
-impl Process for AllHit {
-    fn process(&self, _: Format, message: Bytes, _: &Work) -> Result<Batch, Refusal> {
-        Ok(Batch {
+impl Transform for AllHit {
+    fn process(&self, _: Format, message: Bytes, _: &Work) -> Result<MatchedMessage, BatchRefusal> {
+        Ok(MatchedMessage {
             message: Rope::from(message.clone()),
             records: 1,
             hits: Format::Otlp
                 .records(&message)
                 .unwrap()
                 .into_iter()
-                .map(|record| Tagged { place: 0, record })
+                .map(|record| ChangedRecord { place: 0, record })
                 .collect(),
-            ..Batch::default()
+            ..MatchedMessage::default()
         })
     }
 }

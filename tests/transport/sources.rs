@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hotlist::config::Address;
 use hotlist::encoding::Format;
-use hotlist::pipeline::{Batch, Process, Refusal, Work};
+use hotlist::pipeline::{BatchRefusal, MatchedMessage, Transform, Work};
 use hotlist::sink::grpc::Settings;
 use hotlist::source::Limits;
 use http_body_util::{BodyExt, StreamBody};
@@ -193,8 +193,8 @@ async fn no_room_is_resource_exhausted() {
 
 struct Panics;
 
-impl Process for Panics {
-    fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<Batch, Refusal> {
+impl Transform for Panics {
+    fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<MatchedMessage, BatchRefusal> {
         assert!(!message.starts_with(b"panic"), "on purpose");
         Identity.process(format, message, work)
     }
@@ -216,11 +216,11 @@ async fn a_panic_in_matching_is_unavailable() {
 
 struct Refuses;
 
-impl Process for Refuses {
-    fn process(&self, _: Format, message: Bytes, _: &Work) -> Result<Batch, Refusal> {
+impl Transform for Refuses {
+    fn process(&self, _: Format, message: Bytes, _: &Work) -> Result<MatchedMessage, BatchRefusal> {
         match message.first() {
-            Some(b'i') => Err(Refusal::InvalidArgument("not 100% OTLP: ä".into())),
-            _ => Err(Refusal::Unavailable("no snapshot".into())),
+            Some(b'i') => Err(BatchRefusal::InvalidArgument("not 100% OTLP: ä".into())),
+            _ => Err(BatchRefusal::Unavailable("no snapshot".into())),
         }
     }
 }

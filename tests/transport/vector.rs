@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hotlist::config::Endpoint;
 use hotlist::encoding::Format;
-use hotlist::pipeline::{Batch, Process, Refusal, Signal, Tagged, Work};
+use hotlist::pipeline::{BatchRefusal, ChangedRecord, MatchedMessage, Signal, Transform, Work};
 use hotlist::sink::grpc::{GrpcSink, Settings};
 use hotlist::sink::{Fanout, RejectedFile, Sink, SinkKind, rejected};
 use hotlist::source::health::Health;
@@ -27,14 +27,14 @@ const HEALTH_CHECK: &str = "/vector.Vector/HealthCheck";
 /// A log event hits when `hit` stands in it; it is left as it is.
 pub struct Marked;
 
-impl Process for Marked {
-    fn process(&self, format: Format, message: Bytes, _: &Work) -> Result<Batch, Refusal> {
-        let refuse = |error: hotlist::encoding::EnvelopeError| Refusal::InvalidArgument(error.to_string());
-        let mut batch = Batch::unmatched(format, message.clone()).map_err(refuse)?;
+impl Transform for Marked {
+    fn process(&self, format: Format, message: Bytes, _: &Work) -> Result<MatchedMessage, BatchRefusal> {
+        let refuse = |error: hotlist::encoding::EnvelopeError| BatchRefusal::InvalidArgument(error.to_string());
+        let mut batch = MatchedMessage::unmatched(format, message.clone()).map_err(refuse)?;
         for (place, record) in format.records(&message).map_err(refuse)?.into_iter().enumerate() {
             let is_log = format.signal(&record) == Signal::Logs;
             if is_log && record.windows(3).any(|part| part == b"hit") {
-                batch.hits.push(Tagged { place, record });
+                batch.hits.push(ChangedRecord { place, record });
             }
         }
         Ok(batch)
@@ -160,7 +160,7 @@ async fn a_sink_asks_for_the_health_of_its_next_hop() {
     let (health, ()) = tokio::join!(sink.check_health("next"), asked(&[]));
     assert_eq!(health, Ok(()));
     let (health, ()) = tokio::join!(sink.check_health("next"), asked(&[8, 1]));
-    assert!(matches!(&health, Err(Refusal::Unavailable(text)) if text.contains("not serving")), "{health:?}");
+    assert!(matches!(&health, Err(BatchRefusal::Unavailable(text)) if text.contains("not serving")), "{health:?}");
 }
 
 /// Scenario: the next hop answers each of the 17 codes. Guarantee: what Vector sees is OK, or a status that it retries:

@@ -38,9 +38,9 @@ pub fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     for (line, text) in (1..).zip(LIST.lines()) {
         let (word, written) = text.split_once(',').ok_or("a line is `kind,value`")?;
         let kind = Kind::parse(word).ok_or("a kind is not known")?;
-        // A value that is not exactly one of its kind is no indicator. Tell your users which lines are not used.
+        // A value that is not exactly one of its kind is not an indicator. Report to your users which lines are not used.
         match term::value(kind, written) {
-            Some(value) => indicators.push(Indicator { line, ..Indicator::of(value) }),
+            Some(value) => indicators.push(Indicator { line, ..Indicator::from_value(value) }),
             None => writeln!(out, "line {line} is not used: `{written}` is not of the kind {kind}")?,
         }
     }

@@ -27,14 +27,14 @@ use crate::intel::allowlist::Listing;
 use crate::intel::snapshot::Snapshot;
 use crate::matcher::{Hit, Matcher, PatternEvaluator, Sieve, Trace};
 use crate::policy::{Dropped, EventFacts, Policy, Suppression};
-use crate::work::{Stop, Work};
+use crate::work::{StopReason, Work};
 
 use budget::{Form, LEAST_TAG, LISTED_COST, Ledger, cost, reserve};
 use facts::Facts;
 
 pub use budget::{Budget, Budgets, Exceeded};
-pub use check::{CheckError, Known};
-pub use matched::{DetectError, Matched, Others, Tagged};
+pub use check::{CheckError, KnownIndicator};
+pub use matched::{ChangedRecord, DetectError, MatchedMessage, NonLogEvents};
 pub use report::{InboundCounts, Report, SkewCounts, Tally};
 
 /// The verdict on one event.
@@ -72,7 +72,7 @@ pub struct Detector {
     pub budgets: Budgets,
 }
 
-/// What goes on from record to record of a batch.
+/// The state that is kept from record to record of a batch.
 struct Pass<'w> {
     matcher: Matcher<'w>,
     enricher: Enricher<'w>,
@@ -90,11 +90,11 @@ enum Marked {
     /// It is written again with its tags.
     Tagged(Bytes),
     /// It passes as it came, because it cannot be tagged or there is no room for it in the batch's budget.
-    Untagged { is_odd: bool, is_listed: bool },
+    Untagged { is_malformed: bool, is_listed: bool },
 }
 
 /// Bytes of memory that the place of a record takes that cannot be read, in a list that doubles as it grows.
-const ODD_OVERHEAD: usize = 3 * size_of::<usize>();
+const MALFORMED_OVERHEAD: usize = 3 * size_of::<usize>();
 
 impl Detector {
     /// Matches against a snapshot under no policy: every finding is a hit.
@@ -111,7 +111,7 @@ impl Detector {
     }
 
     /// Matches and tags one batch. `arrival` is the event time of records that have none. `work` is asked at each record
-    /// whether to go on, and for room before a record is tagged.
+    /// whether to continue, and for memory before a record is tagged.
     ///
     /// # Errors
     /// The envelope cannot be walked, there is no room for the tagged records, or the client left.
@@ -121,7 +121,7 @@ impl Detector {
         message: Bytes,
         arrival: Timestamp,
         work: &Work,
-    ) -> Result<(Matched, Report), DetectError> {
+    ) -> Result<(MatchedMessage, Report), DetectError> {
         self.batch_with(format, message, arrival, work, &mut |_| {})
     }
 
@@ -136,7 +136,7 @@ impl Detector {
         arrival: Timestamp,
         work: &Work,
         listen: &mut dyn FnMut(&Hit),
-    ) -> Result<(Matched, Report), DetectError> {
+    ) -> Result<(MatchedMessage, Report), DetectError> {
         let (matcher, enricher) = (Matcher::new(&self.snapshot), Enricher::new(&self.snapshot));
         let (report, ledger) = (Report::default(), Ledger::new(self.budgets));
         let mut pass = Pass { matcher, enricher, report, ledger, arrival, work, reserve: 0, listen };
@@ -146,11 +146,15 @@ impl Detector {
             Format::Vector => self.records::<Vector>(message, pass),
             Format::Filter => self.records::<Documents>(message, pass),
         };
-        matched.map(|(batch, report)| (Matched { format, ..batch }, report))
+        matched.map(|(batch, report)| (MatchedMessage { format, ..batch }, report))
     }
 
-    fn records<P: Protocol>(&self, message: Bytes, mut pass: Pass<'_>) -> Result<(Matched, Report), DetectError> {
-        let mut batch = Matched { snapshot: Arc::clone(self.snapshot.name()), ..Matched::default() };
+    fn records<P: Protocol>(
+        &self,
+        message: Bytes,
+        mut pass: Pass<'_>,
+    ) -> Result<(MatchedMessage, Report), DetectError> {
+        let mut batch = MatchedMessage { snapshot: Arc::clone(self.snapshot.name()), ..MatchedMessage::default() };
         let mut edits: Vec<(RecordSpan, Bytes)> = Vec::new();
         let (mut place, mut extent) = (0, Extent::default());
         let mut sieve = Sieve::new(&self.snapshot);
@@ -167,10 +171,10 @@ impl Detector {
                     if let Some(malformed) = info.malformed {
                         pass.report.malformed_documents.add(malformed);
                     }
-                    pass.report.odd_records += u64::from(info.fault.is_some());
+                    pass.report.malformed_records += u64::from(info.fault.is_some());
                     if info.fault.is_some() || (P::IS_DOCUMENT && info.malformed.is_some()) {
-                        pass.work.take(ODD_OVERHEAD)?;
-                        batch.odd.push(place);
+                        pass.work.take(MALFORMED_OVERHEAD)?;
+                        batch.malformed.push(place);
                     }
                     let marked = if passes {
                         pass.reserve = reserve(message.len(), extent);
@@ -180,22 +184,22 @@ impl Detector {
                     };
                     if marked.is_none() && info.inbound {
                         if let Some(record) = self.arrived::<P>(record, &mut pass)? {
-                            batch.marked.push(Tagged { place, record: record.clone() });
+                            batch.marked.push(ChangedRecord { place, record: record.clone() });
                             edits.push((span, record));
                         }
                     } else if let Some(marked) = marked {
                         match marked {
                             Marked::Tagged(record) => {
-                                batch.hits.push(Tagged { place, record: record.clone() });
+                                batch.hits.push(ChangedRecord { place, record: record.clone() });
                                 edits.push((span, record));
                             }
-                            Marked::Untagged { is_odd, is_listed } => {
-                                if is_odd && batch.odd.last() != Some(&place) {
-                                    pass.work.take(ODD_OVERHEAD)?;
-                                    batch.odd.push(place);
+                            Marked::Untagged { is_malformed, is_listed } => {
+                                if is_malformed && batch.malformed.last() != Some(&place) {
+                                    pass.work.take(MALFORMED_OVERHEAD)?;
+                                    batch.malformed.push(place);
                                 }
                                 let record = is_listed.then(|| message.slice(span.record.payload()));
-                                batch.hits.extend(record.map(|record| Tagged { place, record }));
+                                batch.hits.extend(record.map(|record| ChangedRecord { place, record }));
                             }
                         }
                     }
@@ -203,9 +207,9 @@ impl Detector {
                 Ok(info) => batch.others.add(info.signal),
                 Err(_) => {
                     pass.report.events += 1;
-                    pass.report.odd_records += 1;
-                    pass.work.take(ODD_OVERHEAD)?;
-                    batch.odd.push(place);
+                    pass.report.malformed_records += 1;
+                    pass.work.take(MALFORMED_OVERHEAD)?;
+                    batch.malformed.push(place);
                 }
             }
             place += 1;
@@ -226,7 +230,7 @@ impl Detector {
         record: &[u8],
         info: RecordInfo,
         pass: &mut Pass<'_>,
-    ) -> Result<Option<Marked>, Stop> {
+    ) -> Result<Option<Marked>, StopReason> {
         // The sieve walked the record a moment ago, and so does the matcher.
         let _ = P::walk(record, self.snapshot.trie(), &mut pass.matcher);
         let mut exceeded = Exceeded::default();
@@ -260,7 +264,7 @@ impl Detector {
 
     /// A record without hits that arrived with enrichments, when handling these changes it.
     #[cold]
-    fn arrived<P: Protocol>(&self, record: &[u8], pass: &mut Pass<'_>) -> Result<Option<Bytes>, Stop> {
+    fn arrived<P: Protocol>(&self, record: &[u8], pass: &mut Pass<'_>) -> Result<Option<Bytes>, StopReason> {
         let inbound = self.inbound();
         if inbound == Inbound::Keep {
             pass.report.inbound.kept += 1;
@@ -282,7 +286,12 @@ impl Detector {
     }
 
     /// Tags a record as far as budgets and room go, and counts its hits if it is tagged or listed.
-    fn mark<P: Protocol>(&self, record: &[u8], verdict: &mut Verdict, pass: &mut Pass<'_>) -> Result<Marked, Stop> {
+    fn mark<P: Protocol>(
+        &self,
+        record: &[u8],
+        verdict: &mut Verdict,
+        pass: &mut Pass<'_>,
+    ) -> Result<Marked, StopReason> {
         let mut tagged = None;
         if let Some(enrichments) = self.enrichments(record, verdict, pass)? {
             pass.work.take(cost(record.len(), enrichments.bytes))?;
@@ -301,7 +310,7 @@ impl Detector {
                 pass.report.untagged += u64::from(untagged.is_some());
                 let is_listed = pass.ledger.list();
                 pass.work.take(if is_listed { LISTED_COST } else { 0 })?;
-                Marked::Untagged { is_odd: untagged.is_some(), is_listed }
+                Marked::Untagged { is_malformed: untagged.is_some(), is_listed }
             }
         };
         if matches!(marked, Marked::Untagged { is_listed: false, .. }) {
@@ -321,7 +330,7 @@ impl Detector {
         record: &[u8],
         verdict: &mut Verdict,
         pass: &mut Pass<'_>,
-    ) -> Result<Option<Enrichments>, Stop> {
+    ) -> Result<Option<Enrichments>, StopReason> {
         let (work, ledger, kept) = (pass.work, &pass.ledger, pass.enricher.bytes());
         // A batch that cannot be cut even without tags gains nothing from going without them.
         let has_room = |needed: usize| {
@@ -329,7 +338,7 @@ impl Detector {
             work.left_alone().is_none_or(fits)
         };
         // A batch that would fit without its tags is not refused for them: it would be refused again and again. What is
-        // written for it here, a sink may copy once more.
+        // written for it here, a sink may copy again.
         let fits = |form, tags| {
             let needed = cost(record.len(), tags).saturating_mul(2).saturating_add(ledger.written());
             has_room(needed) && ledger.fits(form, record.len(), tags)
@@ -422,16 +431,16 @@ impl Detector {
         let mut facts = Facts::default();
         if !found.is_empty() || is_truncated {
             // This walk looks into subtrees that the first one stepped over, so it may meet a fault that the first did
-            // not. What was found stays found; the facts are those before the fault.
+            // not. What was found stays found; the facts are those up to the fault.
             let _ = P::walk(record, Facts::trie(), &mut |field, value: Value<'_>| facts.value(field, value));
         }
         let time = facts.time.unwrap_or(otherwise);
         let facts = EventFacts { time, arrival, is_indicator: facts.is_indicator };
-        let mut verdict = Verdict { unfulfilled, exceeded, ..self.judge(found, facts) };
+        let mut verdict = Verdict { unfulfilled, exceeded, ..self.evaluate(found, facts) };
         if is_truncated && let Some(policy) = &self.policy {
             // What policy drops must not displace what it allows: only what it allows takes part in the budget.
             let facts = verdict.facts.clone();
-            let keep = |hit: &Hit| policy.judge(&self.snapshot, hit, &facts).is_ok();
+            let keep = |hit: &Hit| policy.evaluate(&self.snapshot, hit, &facts).is_ok();
             let mut matcher = Matcher::new(&self.snapshot).keeping(&keep);
             matcher.set_limit(self.budgets.record_findings);
             let _ = P::walk(record, trie, &mut matcher);
@@ -441,7 +450,7 @@ impl Detector {
             }
             let mut allowed = matcher.take_hits();
             self.take_unfulfilled::<P>(record, &mut allowed, &mut verdict.exceeded);
-            let allowed = self.judge(allowed, facts.clone());
+            let allowed = self.evaluate(allowed, facts.clone());
             (verdict.hits, verdict.hit_listings) = (allowed.hits, allowed.hit_listings);
         }
         verdict
@@ -449,14 +458,14 @@ impl Detector {
 
     /// Takes out the findings of composite patterns that the record does not fulfil.
     fn take_unfulfilled<P: Protocol>(&self, record: &[u8], found: &mut Vec<Hit>, exceeded: &mut Exceeded) -> Vec<Hit> {
-        let Some(mut judge) = PatternEvaluator::of(&self.snapshot, found) else { return Vec::new() };
-        // What cannot be walked to its end at every field is judged by what stands before the fault.
-        let _ = P::walk(record, self.snapshot.every_field(), &mut judge);
-        exceeded.insert(Budget::RecordFindings, judge.is_truncated());
-        judge.take_unfulfilled(found)
+        let Some(mut evaluator) = PatternEvaluator::for_hits(&self.snapshot, found) else { return Vec::new() };
+        // What cannot be walked to its end at every field is evaluated by its part before the fault.
+        let _ = P::walk(record, self.snapshot.every_field(), &mut evaluator);
+        exceeded.insert(Budget::RecordFindings, evaluator.is_truncated());
+        evaluator.take_unfulfilled(found)
     }
 
-    fn judge(&self, found: Vec<Hit>, facts: EventFacts) -> Verdict {
+    fn evaluate(&self, found: Vec<Hit>, facts: EventFacts) -> Verdict {
         let mut verdict = Verdict {
             hits: Vec::new(),
             hit_listings: Vec::new(),
@@ -468,8 +477,8 @@ impl Detector {
             exceeded: Exceeded::default(),
         };
         for hit in found {
-            let judged = self.policy.as_ref().map(|policy| policy.judge(&self.snapshot, &hit, &verdict.facts));
-            match judged.unwrap_or_else(|| Ok(Vec::new())) {
+            let evaluated = self.policy.as_ref().map(|policy| policy.evaluate(&self.snapshot, &hit, &verdict.facts));
+            match evaluated.unwrap_or_else(|| Ok(Vec::new())) {
                 Ok(listings) => {
                     verdict.hits.push(hit);
                     verdict.hit_listings.push(listings);

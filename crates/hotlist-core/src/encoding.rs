@@ -17,7 +17,7 @@ pub mod transcode;
 pub mod vector;
 pub mod wire;
 
-pub use dialect::OddRecord;
+pub use dialect::MalformedRecord;
 pub use envelope::{Envelope, EnvelopeError, RecordSpan};
 pub use lines::LineWriter;
 pub use protocol::Protocol;
@@ -90,13 +90,13 @@ impl Signal {
 /// Which part of a record takes the tags (`tag_into` of the configuration).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TagInto {
-    /// The body where it is a document of its own, else what stands beside it: the attributes of OTLP, the other fields
+    /// The body if it is a document of its own, otherwise the fields next to it: the attributes of OTLP, the other fields
     /// of a Vector event.
     #[default]
     Auto,
-    /// The body, JSON text included; what stands beside it when the body is no document.
+    /// The body, JSON text included; the fields next to it if the body is not a document.
     Body,
-    /// What stands beside the body.
+    /// The fields next to the body.
     Attributes,
 }
 
@@ -128,12 +128,12 @@ pub struct RecordInfo {
     /// Something stands where Hotlist writes, so that it could pass as Hotlist's own: enrichments, or its word in `tags`.
     pub inbound: bool,
     /// The first thing that could not be read. What stands before it, and behind it as far as lengths allow, was visited.
-    pub fault: Option<OddRecord>,
+    pub fault: Option<MalformedRecord>,
     /// A text of the record begins like a JSON document and is not one; what could be read of it was visited.
     pub malformed: Option<json::Malformation>,
 }
 
-/// How many levels of nesting a walker follows; deeper subtrees pass unvisited and are counted as odd.
+/// How many levels of nesting a walker follows; deeper subtrees pass unvisited and are counted as malformed.
 pub const MAX_DEPTH: usize = 128;
 
 /// A scalar found at a field, borrowed from the event's bytes. Strings are bytes: they may be invalid UTF-8.

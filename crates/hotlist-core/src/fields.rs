@@ -1,6 +1,6 @@
 //! The ECS field table: which fields of an event are checked, as what, for whom.
 //!
-//! The data is `fields.csv` beside this file, one row a field. [`FieldTable::trie`] compiles the rows that a snapshot
+//! The data is `fields.csv` next to this file, one row a field. [`FieldTable::trie`] compiles the rows that a snapshot
 //! can match into a [`PathTrie`], which the encoders' walkers step through key by key; a subtree that the trie does
 //! not want is skipped by its length.
 
@@ -24,7 +24,7 @@ pub struct FieldId(pub u16);
 pub enum FieldKind {
     /// One kind of observable.
     Of(Kind),
-    /// A hash whose length tells which.
+    /// A hash whose kind its length decides.
     Hash,
     /// Address, domain or e-mail, decided per value.
     Auto,

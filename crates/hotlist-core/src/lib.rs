@@ -8,7 +8,7 @@
 //! `examples/embed.rs` is a whole program. Its steps:
 //!
 //! 1. Read indicators. [`intel::term::value`] brings a written value to its canonical form, or refuses it;
-//!    [`intel::pattern`] compiles a STIX pattern; [`intel::guard`] tells which indicators would hit everything.
+//!    [`intel::pattern`] compiles a STIX pattern; [`intel::guard`] finds which indicators would hit everything.
 //! 2. Compile them with [`intel::snapshot::SnapshotBuilder`] to a [`intel::snapshot::Snapshot`], over a
 //!    [`fields::FieldTable`] that says which fields of an event are checked, as what.
 //! 3. Match with a [`detect::Detector`]: [`detect::Detector::event`] takes one JSON event, [`detect::Detector::batch`] a

@@ -41,7 +41,7 @@ pub enum Outcome {
     Found(usize),
 }
 
-/// Listens to a matcher; `explain` prints what it hears.
+/// Observes a matcher; `explain` prints what it records.
 pub trait Trace {
     /// A value is about to be read.
     fn value(&mut self, _field: FieldId, _value: Value<'_>, _reading: KeyPlan) {}
@@ -53,7 +53,7 @@ pub trait Trace {
     fn malformed(&mut self, _reason: Malformed) {}
 }
 
-/// Hears nothing.
+/// Records nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoTrace;
 
@@ -98,7 +98,7 @@ impl<'s> Matcher<'s> {
 }
 
 impl<'s, T: Trace> Matcher<'s, T> {
-    /// A matcher that tells `trace` what it does.
+    /// A matcher that reports to `trace` what it does.
     pub fn with_trace(snapshot: &'s Snapshot, trace: T) -> Matcher<'s, T> {
         let (findings, counts) = (Findings::new(), Counts::default());
         let reader = Reader { snapshot, trace, findings, keep: None, is_curtailed: false, counts };
@@ -151,7 +151,7 @@ impl<'s, T: Trace> Matcher<'s, T> {
         self.reader.findings.take(self.reader.snapshot)
     }
 
-    /// The trace, to read what it heard.
+    /// The trace, to read what it recorded.
     pub fn trace(&mut self) -> &mut T {
         &mut self.reader.trace
     }

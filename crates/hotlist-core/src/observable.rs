@@ -4,8 +4,8 @@
 //! values are split or widened (a host out of `host:port`, an address out of `Name <a@b>`); that is the matcher's
 //! business and uses the `event_…` functions here.
 //!
-//! Whoever writes events chooses their values, so each normaliser refuses values beyond a length before it reads them. The
-//! limits stand beside each normaliser, with their source. Those of URLs and free text are the caller's.
+//! The sender of events chooses their values, so each normaliser refuses values beyond a length before it reads them. The
+//! limits are next to each normaliser, with their source. Those of URLs and free text are the caller's.
 
 pub mod domain;
 pub mod email;

@@ -115,7 +115,7 @@ impl From<Suppression> for Dropped {
     }
 }
 
-/// The rules in force.
+/// The active rules.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// How far outside an indicator's validity an event may lie. 5 days by default.
@@ -157,7 +157,7 @@ impl Policy {
     ///
     /// # Errors
     /// The finding is no hit.
-    pub fn judge(&self, snapshot: &Snapshot, hit: &Hit, facts: &EventFacts) -> Result<Vec<Listing>, Dropped> {
+    pub fn evaluate(&self, snapshot: &Snapshot, hit: &Hit, facts: &EventFacts) -> Result<Vec<Listing>, Dropped> {
         if self.only_allowlists {
             return self.ask_allowlists(hit);
         }

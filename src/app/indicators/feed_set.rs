@@ -15,7 +15,7 @@ use crate::feed::load::{self, FeedFile, Outcome};
 use crate::feed::watching::changes::{Changes, Fingerprint};
 use crate::feed::watching::watch::Notice;
 use crate::fields::FieldTable;
-use crate::intel::snapshot::{MatchOptions, NotCarried, Snapshot, SnapshotBuilder};
+use crate::intel::snapshot::{MatchOptions, ReuseError, Snapshot, SnapshotBuilder};
 
 /// Which files are read, and how their snapshot is built.
 #[derive(Clone)]
@@ -84,7 +84,7 @@ pub enum SettingsRefusal {
     },
     /// The indicators cannot be indexed.
     #[error("intel.files: {0}")]
-    Snapshot(#[from] NotCarried),
+    Snapshot(#[from] ReuseError),
     /// An allowlist cannot be read.
     #[error("intel.allowlists: {0}")]
     Allowlist(#[from] AllowlistError),
@@ -123,7 +123,7 @@ pub struct FeedScan {
     /// The new snapshot, if anything changed.
     pub snapshot: Option<Arc<Snapshot>>,
     /// The reason that there is no new snapshot although something changed.
-    pub failed: Option<NotCarried>,
+    pub failed: Option<ReuseError>,
     /// The files with accepted content, each with the index of its outcome.
     accepted: BTreeMap<Key, usize>,
 }
@@ -399,7 +399,7 @@ impl FeedSet {
         let mut new_places = BTreeMap::new();
         let built = (|| {
             if let Some(older) = &self.serving {
-                builder.carry_over(older, |place| stay.contains(&place))?;
+                builder.reuse_feeds(older, |place| stay.contains(&place))?;
             }
             for (number, (key, at)) in scan.accepted.iter().enumerate() {
                 new_places.insert(key.clone(), stay.len() + number);
@@ -407,7 +407,7 @@ impl FeedSet {
                     builder.add_feed(file.feed.clone(), std::mem::take(&mut import.indicators))?;
                 }
             }
-            Ok::<(), NotCarried>(())
+            Ok::<(), ReuseError>(())
         })();
         if let Err(error) = built {
             scan.failed = Some(error);

@@ -119,7 +119,7 @@ fn a_bad_file_never_empties_a_feed() {
         assert!(scan.snapshot.is_none(), "{reason}");
         assert_eq!(scene.held(), named(&[("a", 3), ("b", 4)]), "{reason}");
         assert!(scene.scan().is_empty(), "{reason} is reported once");
-        // Another feed changes meanwhile: the spoilt one is carried over.
+        // Another feed changes meanwhile: the spoilt one is reused.
         scene.write("a.txt", addresses(5));
         assert!(scene.scan().snapshot.is_some());
         assert_eq!(scene.held(), named(&[("a", 5), ("b", 4)]), "{reason}");
@@ -204,7 +204,7 @@ fn a_file_that_is_being_written_is_not_read() {
 }
 
 /// Scenario: a file is moved into place, and another one that did not change is looked at before it. Guarantee: it is
-/// read soon all the same, not only when it has settled.
+/// nevertheless read soon, not only when it has settled.
 #[test]
 fn a_complete_file_is_read_soon_among_others() {
     let (mut scene, _) = Scene::new(OnShrink::Confirm, &[("a.txt", 3), ("b.txt", 2)]);

@@ -200,7 +200,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// Scenario: activating new indicators panics once. Guarantee: the updates go on, the next attempt activates the same
+    /// Scenario: activating new indicators panics once. Guarantee: the updates continue, the next attempt activates the same
     /// indicators, and readiness shows the panic until then.
     #[test]
     fn updates_go_on_after_a_panic() {

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use super::MatchStage;
-use crate::pipeline::{Check, Checked, Refusal};
+use crate::pipeline::{BatchRefusal, LookupResults, ValueLookup};
 
-impl Check for MatchStage {
-    fn check(&self, values: &[(&str, &str)]) -> Result<Checked, Refusal> {
+impl ValueLookup for MatchStage {
+    fn check(&self, values: &[(&str, &str)]) -> Result<LookupResults, BatchRefusal> {
         let serving = self.serving.load_full();
         let Some(detector) = &serving.detector else {
             // An empty result would be misleading, whatever the failure mode does with events.
-            return Err(Refusal::Unavailable("no indicators are loaded, so values cannot be checked".to_owned()));
+            return Err(BatchRefusal::Unavailable("no indicators are loaded, so values cannot be checked".to_owned()));
         };
         let now = (self.clock)();
         let check = |(kind, value): &(&str, &str)| detector.check(kind, value, now).map_err(|error| error.to_string());
-        Ok(Checked { results: values.iter().map(check).collect(), snapshot: Arc::clone(detector.snapshot.name()) })
+        Ok(LookupResults {
+            results: values.iter().map(check).collect(),
+            snapshot: Arc::clone(detector.snapshot.name()),
+        })
     }
 }

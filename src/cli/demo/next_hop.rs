@@ -12,7 +12,9 @@ use tokio::sync::mpsc;
 use super::report;
 use crate::config::Address;
 use crate::encoding::{Format, envelope, otlp};
-use crate::pipeline::{Accepted, Batch, BoxFuture, Deliver, Process, Refusal, Tagged, Work};
+use crate::pipeline::{
+    Accepted, Batch, BatchRefusal, BoxFuture, ChangedRecord, Deliver, MatchedMessage, Transform, Work,
+};
 use crate::source::{BoundSource, Limits, OtlpSource, ServeError, SharedResources};
 
 /// Capacity for tagged events that wait for the terminal; when it is full, the next hop answers later, without loss.
@@ -65,19 +67,19 @@ impl NextHop {
 /// Selects the records that the sidecar enriched.
 struct TaggedFilter;
 
-impl Process for TaggedFilter {
-    fn process(&self, _: Format, message: Bytes, _: &Work) -> Result<Batch, Refusal> {
-        let mut batch = Batch::default();
+impl Transform for TaggedFilter {
+    fn process(&self, _: Format, message: Bytes, _: &Work) -> Result<MatchedMessage, BatchRefusal> {
+        let mut batch = MatchedMessage::default();
         envelope::OTLP
             .records(&message, |span| {
                 let place = batch.records;
                 batch.records += 1;
                 let record = message.slice(span.record.payload());
                 if memchr::memmem::find(&record, report::MARK.as_bytes()).is_some() {
-                    batch.hits.push(Tagged { place, record });
+                    batch.hits.push(ChangedRecord { place, record });
                 }
             })
-            .map_err(|error| Refusal::InvalidArgument(error.to_string()))?;
+            .map_err(|error| BatchRefusal::InvalidArgument(error.to_string()))?;
         Ok(batch)
     }
 }
@@ -89,16 +91,16 @@ struct CountingSink {
 }
 
 impl Deliver for CountingSink {
-    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, Refusal>> {
+    fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, BatchRefusal>> {
         Box::pin(async move {
-            for Tagged { record, .. } in &batch.hits {
+            for ChangedRecord { record, .. } in &batch.events.hits {
                 let event = serde_json::from_slice(&otlp::render_record(record)).map_err(|error| {
-                    Refusal::InvalidArgument(format!("a tagged record is not a JSON document: {error}"))
+                    BatchRefusal::InvalidArgument(format!("a tagged record is not a JSON document: {error}"))
                 })?;
-                // Nobody receives any more when the demo ends; the events have arrived all the same.
+                // Nobody receives any more when the demo ends; the events have arrived nevertheless.
                 let _ = self.tagged.send(event).await;
             }
-            self.received.0.fetch_add(batch.records as u64, Ordering::Relaxed);
+            self.received.0.fetch_add(batch.events.records as u64, Ordering::Relaxed);
             Ok(Accepted::default())
         })
     }

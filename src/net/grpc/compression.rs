@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 use http::{HeaderName, HeaderValue};
 
 use crate::encoding::Rope;
-use crate::pipeline::{Held, Stop, Work};
+use crate::pipeline::{HeldMemory, StopReason, Work};
 
 /// The header that names the encoding of the messages in a request.
 pub const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
@@ -61,7 +61,7 @@ pub enum InflateError {
     },
     /// There is no memory for the message.
     #[error(transparent)]
-    Stopped(#[from] Stop),
+    Stopped(#[from] StopReason),
 }
 
 /// Why a message was not compressed.
@@ -69,7 +69,7 @@ pub enum InflateError {
 pub enum DeflateError {
     /// There is no memory for the result, or the client disconnected.
     #[error(transparent)]
-    Stopped(#[from] Stop),
+    Stopped(#[from] StopReason),
     /// The compressor failed.
     #[error("compressing failed: {0}")]
     Failed(#[from] io::Error),
@@ -201,12 +201,12 @@ fn write_parts(encoder: &mut impl Write, message: &Rope, work: &Work) -> io::Res
 /// A buffer that takes memory permits before it grows.
 struct Growing {
     bytes: Vec<u8>,
-    room: Held,
-    stopped: Option<Stop>,
+    room: HeldMemory,
+    stopped: Option<StopReason>,
 }
 
 impl Growing {
-    fn reserve(&mut self, more: usize) -> Result<(), Stop> {
+    fn reserve(&mut self, more: usize) -> Result<(), StopReason> {
         let needed = self.bytes.len() + more;
         if needed > self.bytes.capacity() {
             let capacity = needed.max(self.bytes.capacity() * 2).max(MIN_STEP);
@@ -239,7 +239,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::pipeline::Room;
+    use crate::pipeline::MemoryPermit;
     use proptest::prelude::*;
 
     proptest! {
@@ -272,7 +272,7 @@ mod tests {
         held: Mutex<(usize, usize)>,
     }
 
-    impl Room for Measured {
+    impl MemoryPermit for Measured {
         fn take(&self, bytes: usize) -> bool {
             let (held, most) = &mut *self.held.lock().unwrap();
             let fits = *held + bytes <= self.total;
@@ -352,7 +352,7 @@ mod tests {
         let rope = Rope::from(Bytes::from(vec![0; 1 << 20]));
         let message = Encoding::Gzip.deflate(&rope, &Work::default()).unwrap().to_bytes();
         let result = Encoding::Gzip.inflate(&message, 1 << 20, &measured(1000).1);
-        assert!(matches!(result, Err(InflateError::Stopped(Stop::NoRoomEver))), "{result:?}");
+        assert!(matches!(result, Err(InflateError::Stopped(StopReason::NeverEnoughMemory))), "{result:?}");
     }
 
     /// Truncated streams and trailing bytes are corruption, for both encodings.

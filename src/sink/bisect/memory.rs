@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::attempt::{DeliveryKey, MessageProgress};
 use super::{RefusalReason, STRIKES};
 use crate::encoding::Rope;
-use crate::pipeline::Refusal;
+use crate::pipeline::BatchRefusal;
 
 /// Most records remembered as suspects, 16 bytes each.
 const MAX_SUSPECTS: usize = 16_384;
@@ -67,9 +67,9 @@ impl SearchMemory {
 
     /// The refusal for a next hop that refuses everything. The findings are discarded, because the records did not
     /// cause it.
-    pub(super) fn everything_is_refused(&self, reason: &RefusalReason) -> Refusal {
+    pub(super) fn everything_is_refused(&self, reason: &RefusalReason) -> BatchRefusal {
         *self.state() = State::default();
-        Refusal::Unavailable(format!(
+        BatchRefusal::Unavailable(format!(
             "the next hop refused {STRIKES} records one after another and accepted none, so the records are not at \
              fault: check the next hop and the sink's settings; it answered {}: {}",
             reason.status, reason.text

@@ -16,7 +16,7 @@ use crate::encoding::envelope::Extent;
 use crate::escape::Escaped;
 use crate::net::grpc::compression::DeflateError;
 use crate::net::grpc::{Encoding, RopeBody};
-use crate::pipeline::{Accepted, Held, Refusal, Signal, Stop, Work};
+use crate::pipeline::{Accepted, BatchRefusal, HeldMemory, Signal, StopReason, Work};
 use crate::sink::answer::{Answer, AnswerMeaning, ExchangeFailure};
 use crate::sink::bisect::{self, DeliveryAttempt, RefusalReason, RefusedRequest, SendVerdict};
 use crate::sink::blocking::blocking;
@@ -61,7 +61,7 @@ impl Delivery<'_> {
         message: &Rope,
         attempt: &DeliveryAttempt,
         number: usize,
-    ) -> Result<Vec<RefusedRequest>, Refusal> {
+    ) -> Result<Vec<RefusedRequest>, BatchRefusal> {
         let has_file = self.sink.settings.rejected.is_some();
         if attempt.has_delivered(number) {
             return Ok(Vec::new());
@@ -99,7 +99,7 @@ impl Delivery<'_> {
     }
 
     /// Writes refused records to the rejected file.
-    pub(super) async fn keep(&self, refused: &[RefusedRequest]) -> Result<(), Refusal> {
+    pub(super) async fn keep(&self, refused: &[RefusedRequest]) -> Result<(), BatchRefusal> {
         match self.rejected_writer() {
             Some(rejected_writer) if !refused.is_empty() => {
                 rejected_writer.refused(refused).await.map_err(|cause| self.refuse(&cause))
@@ -114,7 +114,7 @@ impl Delivery<'_> {
     }
 
     /// Sends one message, and returns whether the next hop accepts it.
-    async fn send_for_verdict(&self, message: &Rope) -> Result<(SendVerdict, AnswerMeaning), Refusal> {
+    async fn send_for_verdict(&self, message: &Rope) -> Result<(SendVerdict, AnswerMeaning), BatchRefusal> {
         let answer = self.send(message).await?;
         let meaning = answer.meaning(self.sink.format);
         match meaning {
@@ -132,18 +132,22 @@ impl Delivery<'_> {
 
     /// Joins a message into one piece, with memory for it and for `bytes` of its records. A message that cannot be
     /// walked needs no memory: it is sent unchanged.
-    pub(super) fn whole(&self, message: &Rope, bytes: fn(Extent) -> usize) -> Result<(Bytes, Held), Refusal> {
+    pub(super) fn whole(
+        &self,
+        message: &Rope,
+        bytes: fn(Extent) -> usize,
+    ) -> Result<(Bytes, HeldMemory), BatchRefusal> {
         let copied = if message.parts().len() > 1 { message.len() } else { 0 };
-        let named = |stop: Stop| self.named(stop.into());
+        let named = |stop: StopReason| self.named(stop.into());
         let mut room = self.work.hold(copied).map_err(named)?;
         let message = message.to_bytes();
-        let extent = Extent::of(self.sink.format.envelope(), &message).unwrap_or_default();
+        let extent = Extent::measure(self.sink.format.envelope(), &message).unwrap_or_default();
         room.grow(bytes(extent)).map_err(named)?;
         Ok((message, room))
     }
 
     /// Sends one message, again if the next hop certainly did not process it, and records the answer.
-    pub(super) async fn send(&self, message: &Rope) -> Result<Answer, Refusal> {
+    pub(super) async fn send(&self, message: &Rope) -> Result<Answer, BatchRefusal> {
         let compression = self.sink.settings.compression;
         let deflated;
         let plain = message;
@@ -264,11 +268,11 @@ impl Delivery<'_> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn refuse(&self, cause: &str) -> Refusal {
-        self.named(Refusal::Unavailable(cause.to_owned()))
+    pub(super) fn refuse(&self, cause: &str) -> BatchRefusal {
+        self.named(BatchRefusal::Unavailable(cause.to_owned()))
     }
 
-    fn refuse_without_file(&self, reason: &RefusalReason) -> Refusal {
+    fn refuse_without_file(&self, reason: &RefusalReason) -> BatchRefusal {
         let RefusalReason { status, text } = reason;
         let status = status.to_uppercase();
         self.refuse(&format!(
@@ -277,7 +281,7 @@ impl Delivery<'_> {
     }
 
     /// Adds the name of the sink to the refusal.
-    fn named(&self, refusal: Refusal) -> Refusal {
+    fn named(&self, refusal: BatchRefusal) -> BatchRefusal {
         let name = |cause: String| match cause.starts_with("sink ") {
             true => cause,
             false => format!("sink {}, {}: {cause}", self.name, self.sink.endpoint()),

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::encoding::{Format, Rope};
-use crate::pipeline::Batch;
+use crate::pipeline::MatchedMessage;
 use crate::sink::Only;
 use crate::sink::ndjson::{NdjsonSink, Output, SYNC_INTERVAL};
 
@@ -365,7 +365,7 @@ async fn an_interval_ends_without_another_batch() {
         let mut message = Vec::new();
         crate::encoding::wire::put_bytes(&mut message, 2, text.as_bytes());
         let message = Rope::from(Bytes::from(message));
-        Arc::new(Batch { format: Format::Filter, message, records: 1, ..Batch::default() })
+        Arc::new(MatchedMessage { format: Format::Filter, message, records: 1, ..MatchedMessage::default() }.into())
     };
     sink.deliver("hits", &deliver("{\"a\":1}"), Only::All).await.unwrap();
     assert_eq!((disk.lines(false), disk.lines(true)), (vec!["{\"a\":1}".to_owned()], vec![]));

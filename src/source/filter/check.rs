@@ -11,7 +11,7 @@ use tonic::body::Body;
 use super::State;
 use crate::encoding::wire::Fields;
 use crate::net::grpc::Encoding;
-use crate::pipeline::{Checked, Client, Known, Refusal, Work};
+use crate::pipeline::{BatchRefusal, ClientGuard, KnownIndicator, LookupResults, Work};
 use crate::proto::filter::v1;
 use crate::source::body::Message;
 use crate::source::message;
@@ -51,7 +51,7 @@ async fn look_up(state: &Arc<State>, message: Message) -> Result<Vec<u8>, Reques
     state.intake.count_received(message.bytes.len());
     let of_work = Arc::clone(state);
     // A short message can hold many values, so its length does not predict the work.
-    let client = Client::default();
+    let client = ClientGuard::default();
     let work = Work::within(message.admission.clone()).until(&client);
     let answer = state.intake.run(None, move || of_work.check(message, &work)).await?;
     client.finish();
@@ -72,7 +72,7 @@ impl State {
             );
             return Err(RequestFailure::invalid(text));
         }
-        work.take(bytes.len()).map_err(Refusal::from)?;
+        work.take(bytes.len()).map_err(BatchRefusal::from)?;
         let asked = v1::CheckRequest::decode(bytes)
             .map_err(|error| RequestFailure::invalid(format!("the message is not a valid CheckRequest: {error}")))?;
         let longest = asked.values.iter().map(|value| value.value.len()).max().unwrap_or_default();
@@ -81,21 +81,21 @@ impl State {
             return Err(RequestFailure::invalid(text));
         }
         // During its lookup a value is at every field of its kind.
-        let _event = work.hold(longest * COPIES).map_err(Refusal::from)?;
+        let _event = work.hold(longest * COPIES).map_err(BatchRefusal::from)?;
         let values: Vec<(&str, &str)> =
             asked.values.iter().map(|value| (value.kind.as_str(), value.value.as_str())).collect();
-        let Checked { results, snapshot } = self.check.check(&values)?;
+        let LookupResults { results, snapshot } = self.check.check(&values)?;
         let results = results.into_iter().map(|result| match result {
             Ok(known) => v1::Result { matches: known.into_iter().map(shown).collect(), error: String::new() },
             Err(error) => v1::Result { matches: Vec::new(), error },
         });
         let answer = v1::CheckResponse { results: results.collect(), snapshot: snapshot.to_string() };
-        work.take(answer.encoded_len()).map_err(Refusal::from)?;
+        work.take(answer.encoded_len()).map_err(BatchRefusal::from)?;
         Ok(answer.encode_to_vec())
     }
 }
 
-fn shown(known: Known) -> v1::Match {
-    let Known { indicator, feed, id, kind, enrichment } = known;
+fn shown(known: KnownIndicator) -> v1::Match {
+    let KnownIndicator { indicator, feed, id, kind, enrichment } = known;
     v1::Match { indicator, feed, id, kind: kind.as_str().to_owned(), enrichment }
 }

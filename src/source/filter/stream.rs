@@ -19,7 +19,7 @@ use super::outbox::{Outbox, OutboxBody};
 use crate::encoding::{Format, Rope, filter};
 use crate::net::grpc::{Code, Encoding, RopeBody, Status};
 use crate::net::socket::Connection;
-use crate::pipeline::{Batch, Client, Metadata, Refusal, Work};
+use crate::pipeline::{Batch, BatchRefusal, ClientGuard, MatchedMessage, Metadata, Signal, Work};
 use crate::source::admission::MessagePermit;
 use crate::source::body::{self, Message, Syntax};
 use crate::source::frames::Frames;
@@ -32,7 +32,7 @@ use crate::telemetry;
 /// written.
 const ANSWER_OVERHEAD: usize = 512;
 /// Bytes of memory per malformed event that an answer lists.
-const ODD_OVERHEAD: usize = 16;
+const MALFORMED_OVERHEAD: usize = 16;
 
 /// How a stream ended.
 #[derive(Debug)]
@@ -266,17 +266,18 @@ impl Stream {
         let stream = Arc::clone(self);
         let room = message.admission.clone();
         // Dropped with this future when the client disconnects, which cancels its work.
-        let client = Client::default();
+        let client = ClientGuard::default();
         let work = Work::within(room.clone()).until(&client);
         let of_work = work.clone();
-        let judged = self.intake.run(length, move || stream.match_message(message, &of_work)).await??;
-        *id = judged.id;
+        let matched = self.intake.run(length, move || stream.match_message(message, &of_work)).await??;
+        *id = matched.id;
         stages.end("work");
-        let batch = Batch { metadata: Metadata::new(self.headers.clone()), work, ..judged.batch };
+        let metadata = Metadata::new(self.headers.clone());
+        let batch = Batch { signal: Signal::Logs, events: matched.events, metadata, work };
         self.intake.deliver(batch).await?;
         client.finish();
         stages.end("deliver");
-        Ok((judged.answer, room))
+        Ok((matched.answer, room))
     }
 
     /// Inflates, matches and tags a batch, and writes the answer. Runs on a thread that may block.
@@ -284,24 +285,25 @@ impl Stream {
         let Message { encoding, bytes, admission, .. } = message;
         let bytes = self.intake.inflate(bytes, encoding, work)?;
         let request = admission.attach(bytes);
-        let batch = self.intake.process().process(Format::Filter, request.clone(), work)?;
+        let events = self.intake.process().process(Format::Filter, request.clone(), work)?;
         // The bytes around the events of the answer, and the pieces in which it is written.
-        let around = (batch.hits.len() + batch.marked.len()) * ANSWER_OVERHEAD + batch.odd.len() * ODD_OVERHEAD;
-        work.take(around).map_err(Refusal::from)?;
-        let tagged = batch.hits.iter().map(|hit| (hit.place, &hit.record));
-        let marked: Vec<(usize, &Bytes)> = batch.marked.iter().map(|event| (event.place, &event.record)).collect();
-        let verdict = filter::Verdict { snapshot: &batch.snapshot, odd: &batch.odd, marked: &marked };
+        let around =
+            (events.hits.len() + events.marked.len()) * ANSWER_OVERHEAD + events.malformed.len() * MALFORMED_OVERHEAD;
+        work.take(around).map_err(BatchRefusal::from)?;
+        let tagged = events.hits.iter().map(|hit| (hit.place, &hit.record));
+        let marked: Vec<(usize, &Bytes)> = events.marked.iter().map(|event| (event.place, &event.record)).collect();
+        let verdict = filter::Verdict { snapshot: &events.snapshot, malformed: &events.malformed, marked: &marked };
         let (id, answer) =
             filter::answer(&request, tagged, &verdict).map_err(|error| RequestFailure::invalid(error.to_string()))?;
-        work.take(RopeBody::copied(&answer)).map_err(Refusal::from)?;
-        Ok(MatchedBatch { id, batch, answer })
+        work.take(RopeBody::copied(&answer)).map_err(BatchRefusal::from)?;
+        Ok(MatchedBatch { id, events, answer })
     }
 }
 
 /// A batch that was matched.
 struct MatchedBatch {
     id: u64,
-    batch: Batch,
+    events: MatchedMessage,
     answer: Rope,
 }
 

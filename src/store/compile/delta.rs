@@ -12,7 +12,7 @@ use super::CompileError;
 use super::state::FeedState;
 use crate::intel::indicator::{Feed, Indicator};
 use crate::intel::segment::{
-    BuildError, HashKey, Keep, Numbering, Numbers, Segment, SegmentBuilder, SegmentFeed, withdrawn,
+    BuildError, HashKey, IndicatorSet, Keep, Numbering, Segment, SegmentBuilder, SegmentFeed, withdrawn,
 };
 
 /// The segments of a feed as a store has them.
@@ -20,7 +20,7 @@ use crate::intel::segment::{
 pub(super) struct Chain {
     segments: Vec<Arc<Segment>>,
     /// What later ones withdrew of each.
-    dead: Vec<Numbers>,
+    dead: Vec<IndicatorSet>,
 }
 
 impl Chain {
@@ -34,7 +34,7 @@ impl Chain {
 
     /// Indicators that are not withdrawn.
     pub(super) fn len(&self) -> usize {
-        let living = |(segment, dead): (&Arc<Segment>, &Numbers)| segment.len() as usize - dead.len();
+        let living = |(segment, dead): (&Arc<Segment>, &IndicatorSet)| segment.len() as usize - dead.len();
         self.segments.iter().zip(&self.dead).map(living).sum()
     }
 
@@ -46,7 +46,7 @@ impl Chain {
     }
 
     /// Adds those indicators to a builder that are in `numbers`, or those that are not.
-    fn copy(&self, numbers: &[Numbers], those: bool, into: &mut SegmentBuilder) -> Result<(), BuildError> {
+    fn copy(&self, numbers: &[IndicatorSet], those: bool, into: &mut SegmentBuilder) -> Result<(), BuildError> {
         let keeps: Vec<_> = numbers.iter().map(|of| move |number: u32| of.contains(number) == those).collect();
         let parts: Vec<(&Segment, Keep<'_>)> =
             self.segments.iter().zip(&keeps).map(|(segment, keep)| (&**segment, keep as Keep<'_>)).collect();
@@ -132,7 +132,7 @@ impl Comparison<'_> {
             return Ok(Difference::Rebuild);
         }
         let count = self.chain.segments.len();
-        let (mut gone, mut again) = (vec![Numbers::default(); count], vec![Numbers::default(); count]);
+        let (mut gone, mut again) = (vec![IndicatorSet::default(); count], vec![IndicatorSet::default(); count]);
         let mut changed = self.known.changed();
         for (at, segment, number) in self.chain.living() {
             let Some(left) = segment.fingerprint(number).and_then(|print| changed.get_mut(&print)) else { continue };
@@ -147,7 +147,7 @@ impl Comparison<'_> {
         if again.iter().any(|again| !again.is_empty()) {
             self.chain.copy(&again, true, &mut self.builder)?;
         }
-        let (added, withdrawn) = (self.builder.len(), gone.iter().map(Numbers::len).sum::<usize>());
+        let (added, withdrawn) = (self.builder.len(), gone.iter().map(IndicatorSet::len).sum::<usize>());
         if added + withdrawn > self.read / 2 {
             return Ok(Difference::Rebuild);
         }
@@ -165,8 +165,8 @@ impl Comparison<'_> {
 }
 
 /// Writes a tombstone for each of these indicators of a segment; `false`: one cannot be named.
-fn withdraw(segment: &Segment, gone: &Numbers, feed: &Feed, into: &mut SegmentBuilder) -> bool {
-    let mut named = Numbers::default();
+fn withdraw(segment: &Segment, gone: &IndicatorSet, feed: &Feed, into: &mut SegmentBuilder) -> bool {
+    let mut named = IndicatorSet::default();
     for table in segment.tables() {
         for (key, payload) in segment.packed_keys(table) {
             segment.postings(payload, |posting| {

@@ -9,7 +9,7 @@ use std::mem::size_of;
 
 use bytes::Bytes;
 
-use super::Tagged;
+use super::ChangedRecord;
 use crate::encoding::RecordSpan;
 use crate::encoding::envelope::Extent;
 use crate::matcher::RECORD_FINDINGS;
@@ -111,9 +111,10 @@ pub(super) enum Form {
 
 /// What a record costs that is written again, besides its bytes: its places among the hits, the edits and the parts of
 /// the batch, each in a vector that may have grown to twice what it holds, and the allocations of its bytes.
-const TAGGED_COST: usize = 2 * (size_of::<Tagged>() + size_of::<(RecordSpan, Bytes)>() + 3 * size_of::<Bytes>()) + 64;
+const TAGGED_COST: usize =
+    2 * (size_of::<ChangedRecord>() + size_of::<(RecordSpan, Bytes)>() + 3 * size_of::<Bytes>()) + 64;
 /// What a record costs that is listed only.
-pub(super) const LISTED_COST: usize = 2 * size_of::<Tagged>();
+pub(super) const LISTED_COST: usize = 2 * size_of::<ChangedRecord>();
 /// Less than any enrichment has.
 pub(super) const LEAST_TAG: usize = 256;
 

@@ -1,6 +1,6 @@
 //! Single values through the match path: what an event would hit that has the value at a field of its kind.
 //!
-//! The value is put into an event of its own, at every field of its kind, and that event is matched and judged like any
+//! The value is put into an event of its own, at every field of its kind, and that event is matched like any
 //! other. So the same normalisers, the same policy and the same allowlists decide.
 
 use std::collections::HashSet;
@@ -33,7 +33,7 @@ pub enum CheckError {
 
 /// An indicator that matches a single value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownIndicator {
     /// The value of the indicator in canonical form.
     pub indicator: String,
     /// The feed that has the indicator.
@@ -46,7 +46,7 @@ pub struct Known {
     pub enrichment: Bytes,
 }
 
-/// What is asked for: a kind, or a hash whose length tells which.
+/// What is asked for: a kind, or a hash whose kind its length decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     Of(Kind),
@@ -97,7 +97,7 @@ impl Asked {
     }
 }
 
-/// The field that a value of a kind stands at first: of several fields with one indicator, this one is told.
+/// The field that a value of a kind stands at first: of several fields with one indicator, this one is reported.
 fn canonical_field(kind: Kind) -> Option<&'static str> {
     match kind {
         // A command-and-control address counts only here.
@@ -131,7 +131,7 @@ impl Detector {
     ///
     /// # Errors
     /// The kind is not known, or the value is none of that kind.
-    pub fn check(&self, word: &str, value: &str, now: Timestamp) -> Result<Vec<Known>, CheckError> {
+    pub fn check(&self, word: &str, value: &str, now: Timestamp) -> Result<Vec<KnownIndicator>, CheckError> {
         let asked = Asked::parse(word).ok_or_else(|| CheckError::UnknownKind(word.chars().take(SHOWN).collect()))?;
         let kind = asked.kind_of(value).ok_or_else(|| CheckError::NotOfKind {
             kind: match asked {
@@ -161,7 +161,7 @@ impl Detector {
             let enrichment = enricher.enrichments(one.0, one.1, &verdict.facts, usize::MAX, false);
             let enrichment = enrichment.values.first()?.to_value();
             let (indicator, kind) = (hit.name.clone(), hit.kind);
-            Some(Known { indicator, feed, id, kind, enrichment: enrichment.to_string().into() })
+            Some(KnownIndicator { indicator, feed, id, kind, enrichment: enrichment.to_string().into() })
         });
         Ok(known.collect())
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::encoding::{EnvelopeError, Format, Rope, Signal};
-use crate::work::Stop;
+use crate::work::StopReason;
 
-/// A message after matching, as [`super::Detector::batch`] returns it.
+/// A message after matching, as [`super::Detector::batch`] returns it; or one that was not matched.
 #[derive(Clone, Debug, Default)]
-pub struct Matched {
+pub struct MatchedMessage {
     /// The encoding of the message.
     pub format: Format,
     /// The received bytes, with changed records rewritten.
@@ -17,28 +17,44 @@ pub struct Matched {
     /// Number of log records in the message.
     pub records: usize,
     /// Events in the message that are not log records. They pass unchanged.
-    pub others: Others,
+    pub others: NonLogEvents,
     /// The records that hit, tagged, in order.
-    pub hits: Vec<Tagged>,
-    /// The records that did not hit and were changed all the same, in order: enrichments that they arrived with are marked
+    pub hits: Vec<ChangedRecord>,
+    /// The records that did not hit but were changed, in order: enrichments that they arrived with are marked
     /// or removed.
-    pub marked: Vec<Tagged>,
-    /// The places of the records of which something could not be read, ascending.
-    pub odd: Vec<usize>,
-    /// The name of the snapshot that judged it.
+    pub marked: Vec<ChangedRecord>,
+    /// The places of records that were read only in part, ascending.
+    pub malformed: Vec<usize>,
+    /// The name of the snapshot that matched the message; empty if it was not matched.
     pub snapshot: Arc<str>,
+}
+
+impl MatchedMessage {
+    /// Creates a message that was not matched.
+    ///
+    /// # Errors
+    /// The envelope cannot be walked.
+    pub fn unmatched(format: Format, message: Bytes) -> Result<MatchedMessage, EnvelopeError> {
+        let mut unmatched = MatchedMessage { format, ..MatchedMessage::default() };
+        format.envelope().records(&message, |span| match format.signal(&message[span.record.payload()]) {
+            Signal::Logs => unmatched.records += 1,
+            other => unmatched.others.add(other),
+        })?;
+        unmatched.message = Rope::from(message);
+        Ok(unmatched)
+    }
 }
 
 /// How many events of a message are not log records, where the format mixes them (Vector: metrics and traces).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Others {
+pub struct NonLogEvents {
     /// Metrics.
     pub metrics: usize,
     /// Traces.
     pub traces: usize,
 }
 
-impl Others {
+impl NonLogEvents {
     /// Counts an event; log records are not counted.
     #[inline]
     pub fn add(&mut self, signal: Signal) {
@@ -56,13 +72,13 @@ impl Others {
 
     /// Whether there are none.
     pub fn is_empty(self) -> bool {
-        self == Others::default()
+        self == NonLogEvents::default()
     }
 }
 
 /// A record that was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tagged {
+pub struct ChangedRecord {
     /// Its place among all records of the message, from 0.
     pub place: usize,
     /// Its bytes in the format of the batch; the received bytes if the record cannot hold tags.
@@ -77,5 +93,5 @@ pub enum DetectError {
     Envelope(#[from] EnvelopeError),
     /// There is no memory, or the client disconnected.
     #[error(transparent)]
-    Stop(#[from] Stop),
+    Stop(#[from] StopReason),
 }

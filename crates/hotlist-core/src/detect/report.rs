@@ -35,7 +35,7 @@ impl<K: Ord> Tally<K> {
     }
 
     /// How often a key was counted.
-    pub fn of(&self, key: &K) -> u64 {
+    pub fn get(&self, key: &K) -> u64 {
         self.0.get(key).copied().unwrap_or_default()
     }
 
@@ -81,7 +81,7 @@ pub struct Report {
     /// Records that exceeded a budget.
     pub truncated: Tally<Budget>,
     /// Records of which something could not be read.
-    pub odd_records: u64,
+    pub malformed_records: u64,
     /// Records with a text that begins like a JSON document and is not one, by what is wrong first.
     pub malformed_documents: Tally<Malformation>,
     /// Records with subtrees beyond the depth limit, which passed unvisited.
@@ -90,7 +90,7 @@ pub struct Report {
     pub threat_not_object: u64,
     /// Records that hit and have something that cannot be read where tags go, so that these went to a place of their own.
     pub own_place: u64,
-    /// Records that hit and could not be tagged at all; they are hits all the same.
+    /// Records that hit and could not be tagged at all; they count as hits.
     pub untagged: u64,
     /// What was done to records that arrived with enrichments.
     pub inbound: InboundCounts,

@@ -28,7 +28,7 @@ pub(crate) const VALUES: u32 = 1;
 
 /// The field numbers of the members of a self-describing value; 0 for what a protocol does not have.
 #[derive(Clone, Copy, Debug)]
-pub struct Numbers {
+pub struct FieldNumbers {
     /// Text.
     pub text: u32,
     /// Bytes that are no text, where there is a member of its own for them.
@@ -52,7 +52,7 @@ pub struct Numbers {
 /// How a protocol spells self-describing values.
 pub trait Dialect {
     /// At which field numbers.
-    const NUMBERS: Numbers;
+    const NUMBERS: FieldNumbers;
     /// How many containers may lie in each other before readers of the protocol give up.
     const LEVELS: usize;
     /// Whether a double may be what is no number.
@@ -61,14 +61,14 @@ pub trait Dialect {
 
 /// What cannot be read in a record. The rest of the record is walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OddRecord {
+pub enum MalformedRecord {
     /// A message inside cannot be read.
     #[error("a message of the log record cannot be read: {0}")]
     Malformed(#[from] Malformed),
     /// A field has another wire type than the protocol says.
     #[error("`{0}` of the log record has another type than its protocol says; check what sent it")]
     WrongType(&'static str),
-    /// A field that may stand once stands twice; protobuf would merge them, a rewrite could not.
+    /// A field that may occur only once occurs twice; protobuf would merge them, a rewrite could not.
     #[error("`{0}` is duplicated in one message of the log record; check its sender")]
     Repeated(&'static str),
     /// A text that was taken for JSON is none.
@@ -108,7 +108,7 @@ pub(crate) const fn tag(number: u32) -> u8 {
 
 /// Reads which member of a value is set.
 #[inline]
-pub(crate) fn any<D: Dialect>(value: &[u8]) -> Result<Any<'_>, OddRecord> {
+pub(crate) fn any<D: Dialect>(value: &[u8]) -> Result<Any<'_>, MalformedRecord> {
     let numbers = const { D::NUMBERS };
     let short = const { D::NUMBERS.short_tags() };
     if let Some(&first) = value.first()
@@ -129,7 +129,7 @@ pub(crate) fn any<D: Dialect>(value: &[u8]) -> Result<Any<'_>, OddRecord> {
     any_in_full::<D>(value)
 }
 
-fn any_in_full<D: Dialect>(value: &[u8]) -> Result<Any<'_>, OddRecord> {
+fn any_in_full<D: Dialect>(value: &[u8]) -> Result<Any<'_>, MalformedRecord> {
     let numbers = const { D::NUMBERS };
     let mut fields = Fields::new(value);
     let mut set = None;
@@ -145,17 +145,17 @@ fn any_in_full<D: Dialect>(value: &[u8]) -> Result<Any<'_>, OddRecord> {
             Payload::Varint(value) if number == numbers.integer => Any::Int(value as i64),
             Payload::Varint(_) if number == numbers.null => Any::Null,
             Payload::Fixed64(bits) if number == numbers.double => Any::Double(f64::from_bits(bits)),
-            _ if numbers.has(number) => return Err(OddRecord::WrongType("a value")),
+            _ if numbers.has(number) => return Err(MalformedRecord::WrongType("a value")),
             _ => continue,
         };
         if set.replace(member).is_some() {
-            return Err(OddRecord::Repeated("a value"));
+            return Err(MalformedRecord::Repeated("a value"));
         }
     }
     Ok(set.unwrap_or(if value.is_empty() { Any::Null } else { Any::Unknown }))
 }
 
-impl Numbers {
+impl FieldNumbers {
     /// The tags of the members that have a length. What a protocol does not have gives way to the text.
     const fn short_tags(&self) -> [u8; 4] {
         let bytes = if self.bytes == 0 { self.text } else { self.bytes };
@@ -163,14 +163,14 @@ impl Numbers {
     }
 
     fn has(&self, number: u32) -> bool {
-        let Numbers { text, bytes, boolean, integer, double, time, array, map, null } = *self;
+        let FieldNumbers { text, bytes, boolean, integer, double, time, array, map, null } = *self;
         [text, bytes, boolean, integer, double, time, array, map, null].contains(&number)
     }
 }
 
 /// Reads key and value (empty for none) of an entry, in either order.
 #[inline]
-pub(crate) fn key_value(message: &[u8]) -> Result<(&[u8], &[u8]), OddRecord> {
+pub(crate) fn key_value(message: &[u8]) -> Result<(&[u8], &[u8]), MalformedRecord> {
     let mut fields = Fields::new(message);
     if let Some(key) = fields.take_short(tag(KEY))
         && let Some(value) = fields.take_short(tag(VALUE))
@@ -181,7 +181,7 @@ pub(crate) fn key_value(message: &[u8]) -> Result<(&[u8], &[u8]), OddRecord> {
     key_value_in_full(message)
 }
 
-fn key_value_in_full(message: &[u8]) -> Result<(&[u8], &[u8]), OddRecord> {
+fn key_value_in_full(message: &[u8]) -> Result<(&[u8], &[u8]), MalformedRecord> {
     let mut fields = Fields::new(message);
     let (mut key, mut value) = (None, None);
     while let Some(found) = fields.next_field()? {
@@ -190,9 +190,9 @@ fn key_value_in_full(message: &[u8]) -> Result<(&[u8], &[u8]), OddRecord> {
             VALUE => &mut value,
             _ => continue,
         };
-        let Payload::Bytes(content) = found.payload else { return Err(OddRecord::WrongType("an entry")) };
+        let Payload::Bytes(content) = found.payload else { return Err(MalformedRecord::WrongType("an entry")) };
         if slot.replace(content).is_some() {
-            return Err(OddRecord::Repeated("an entry"));
+            return Err(MalformedRecord::Repeated("an entry"));
         }
     }
     Ok((key.unwrap_or_default(), value.unwrap_or_default()))

@@ -1,4 +1,4 @@
-//! Filter requests and their answers as bytes: what a request says beside its events, and the answer with the events
+//! Filter requests and their answers as bytes: what a request contains in addition to its events, and the answer with the events
 //! that were tagged, without decoding any.
 //!
 //! Messages and field numbers: `proto/hotlist/filter/v1/filter.proto`. The events are field 2 of the request and of the
@@ -67,7 +67,7 @@ pub enum Answer {
     Hits,
 }
 
-/// What a request says beside its events.
+/// What a request contains in addition to its events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// The caller's number.
@@ -138,13 +138,13 @@ fn span(found: &Field<'_>, length: usize) -> EventSpan {
     EventSpan { start: found.start, content: found.end - length, end: found.end }
 }
 
-/// What an answer says beside its events.
+/// What an answer contains in addition to its events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict<'a> {
-    /// The version that judged; 0 when none did.
+    /// The version that matched the batch; 0 if none did.
     pub snapshot: &'a str,
     /// Places of events of which something could not be read.
-    pub odd: &'a [usize],
+    pub malformed: &'a [usize],
     /// Events that did not hit and were changed, by their place and in order.
     pub marked: &'a [(usize, &'a Bytes)],
 }
@@ -195,9 +195,9 @@ pub fn answer<'t>(
     if !verdict.snapshot.is_empty() {
         put_bytes(&mut rest, field::SNAPSHOT, verdict.snapshot.as_bytes());
     }
-    if !verdict.odd.is_empty() {
-        let mut packed = Vec::with_capacity(verdict.odd.len() * 2);
-        verdict.odd.iter().for_each(|place| put_varint(&mut packed, *place as u64));
+    if !verdict.malformed.is_empty() {
+        let mut packed = Vec::with_capacity(verdict.malformed.len() * 2);
+        verdict.malformed.iter().for_each(|place| put_varint(&mut packed, *place as u64));
         put_bytes(&mut rest, field::ODD, &packed);
     }
     answer.push(rest.into());

@@ -2,12 +2,12 @@
 //! besides. `docs/output.md` describes the shape; the names are those of [`transcode`](super::transcode()).
 
 mod around;
-mod beside;
+mod extra;
 
 use jiff::Timestamp;
 
 use self::around::Around;
-pub(super) use self::beside::{put_attributes, write_metadata, write_record};
+pub(super) use self::extra::{put_attributes, write_metadata, write_record};
 use super::envelope::RecordSpan;
 use super::{Format, json, otlp, vector};
 
@@ -37,7 +37,7 @@ pub(super) struct Parts {
     /// `@timestamp` for a document that has none.
     pub(super) time: Option<Timestamp>,
     /// The members of `opentelemetry` that are of this record alone.
-    pub(super) beside: Vec<u8>,
+    pub(super) extra: Vec<u8>,
 }
 
 impl<'a> LineWriter<'a> {
@@ -52,21 +52,21 @@ impl<'a> LineWriter<'a> {
     /// Appends the line of a log record, with its end. `span` says where the record stands in the batch, whose bytes
     /// may be others by now.
     pub fn write(&mut self, out: &mut Vec<u8>, span: Option<&RecordSpan>, record: &[u8]) {
-        let Parts { document, time, mut beside } = match self.format {
+        let Parts { document, time, mut extra } = match self.format {
             Format::Otlp => otlp::parts(record),
             Format::Vector => vector::parts(record),
             Format::Filter => {
                 let document = json::one_line(record).unwrap_or_else(|| json::unreadable(record));
-                Parts { document, time: None, beside: Vec::new() }
+                Parts { document, time: None, extra: Vec::new() }
             }
         };
         if self.format == Format::Otlp
             && let Some(span) = span
         {
-            self.around.write(&mut beside, self.message, span.groups());
+            self.around.write(&mut extra, self.message, span.groups());
         }
         let first = out.len();
-        if complete(out, &document, time, &beside).is_err() {
+        if complete(out, &document, time, &extra).is_err() {
             // The document was made here: it can be scanned. It is written without the rest else.
             out.truncate(first);
             out.extend_from_slice(&document);
@@ -74,7 +74,7 @@ impl<'a> LineWriter<'a> {
         out.push(b'\n');
     }
 
-    /// The most bytes that making a line of a record takes: the line, and its document once more.
+    /// The most bytes that making a line of a record takes: the line, and its document again.
     pub fn weight(&self, record: &[u8]) -> usize {
         2 * (longest(record) + 2 * self.around.most())
     }
@@ -83,7 +83,7 @@ impl<'a> LineWriter<'a> {
 impl Parts {
     /// Of a record that cannot be read.
     pub(super) fn unreadable(record: &[u8]) -> Parts {
-        Parts { document: json::unreadable(record), time: None, beside: Vec::new() }
+        Parts { document: json::unreadable(record), time: None, extra: Vec::new() }
     }
 
     /// The document with its `@timestamp`, and without the rest.
@@ -97,17 +97,17 @@ impl Parts {
 }
 
 /// Appends a document with what it does not have.
-fn complete(out: &mut Vec<u8>, document: &[u8], time: Option<Timestamp>, beside: &[u8]) -> Result<(), json::JsonError> {
+fn complete(out: &mut Vec<u8>, document: &[u8], time: Option<Timestamp>, extra: &[u8]) -> Result<(), json::JsonError> {
     let mut more = Vec::new();
-    if time.is_some() || !beside.is_empty() {
+    if time.is_some() || !extra.is_empty() {
         let found = json::find(document, &[b"@timestamp", OTHERWISE.as_bytes(), OPENTELEMETRY.as_bytes()])?;
         let is_free = |place: usize| found.get(place) == Some(&false);
         if let Some(time) = time.filter(|_| is_free(0)) {
             more.push(("@timestamp".into(), format!("\"{time:.9}\"").into_bytes()));
         }
         let free = [(2, OPENTELEMETRY), (1, OTHERWISE)].into_iter().find(|(place, _)| is_free(*place));
-        if let Some((_, name)) = free.filter(|_| !beside.is_empty()) {
-            more.push((name.into(), [b"{", beside, b"}"].concat()));
+        if let Some((_, name)) = free.filter(|_| !extra.is_empty()) {
+            more.push((name.into(), [b"{", extra, b"}"].concat()));
         }
     }
     match more.is_empty() {

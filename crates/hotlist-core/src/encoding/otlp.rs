@@ -10,7 +10,7 @@ mod value;
 mod walk;
 
 use super::MAX_DEPTH;
-use super::dialect::{Dialect, Numbers};
+use super::dialect::{Dialect, FieldNumbers};
 
 pub use from_json::{Converted, Export, FromJsonError, from_json, from_json_within};
 pub(super) use render::parts;
@@ -44,8 +44,8 @@ pub(crate) mod field {
 pub enum AnyValue {}
 
 impl Dialect for AnyValue {
-    const NUMBERS: Numbers =
-        Numbers { text: 1, boolean: 2, integer: 3, double: 4, array: 5, map: 6, bytes: 7, time: 0, null: 0 };
+    const NUMBERS: FieldNumbers =
+        FieldNumbers { text: 1, boolean: 2, integer: 3, double: 4, array: 5, map: 6, bytes: 7, time: 0, null: 0 };
     const LEVELS: usize = MAX_DEPTH;
     const TAKES_NAN: bool = true;
 }

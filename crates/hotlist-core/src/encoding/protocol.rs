@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::{
-    Envelope, EnvelopeError, Format, OddRecord, RecordInfo, Signal, TagOutcome, Tags, Visitor, envelope, json, otlp,
-    vector,
+    Envelope, EnvelopeError, Format, MalformedRecord, RecordInfo, Signal, TagOutcome, Tags, Visitor, envelope, json,
+    otlp, vector,
 };
 use crate::fields::PathTrie;
 
@@ -19,13 +19,13 @@ pub trait Protocol {
     ///
     /// # Errors
     /// Nothing of the record can be read, and nothing was visited.
-    fn walk(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -> Result<RecordInfo, OddRecord>;
+    fn walk(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -> Result<RecordInfo, MalformedRecord>;
 
     /// The record with tags, by the rules of [`crate::encoding::tag`].
     ///
     /// # Errors
     /// Nothing can be added to the record.
-    fn tag(record: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, TagOutcome), OddRecord>;
+    fn tag(record: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, TagOutcome), MalformedRecord>;
 }
 
 /// OTLP: a record is a `LogRecord`.
@@ -44,11 +44,11 @@ impl Protocol for Otlp {
     const ENVELOPE: Envelope = envelope::OTLP;
 
     #[inline]
-    fn walk(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -> Result<RecordInfo, OddRecord> {
+    fn walk(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -> Result<RecordInfo, MalformedRecord> {
         Ok(otlp::walk_record(record, trie, visitor))
     }
 
-    fn tag(record: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, TagOutcome), OddRecord> {
+    fn tag(record: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, TagOutcome), MalformedRecord> {
         Ok(otlp::tag_record(record, tags))
     }
 }
@@ -57,11 +57,11 @@ impl Protocol for Vector {
     const ENVELOPE: Envelope = envelope::VECTOR;
 
     #[inline]
-    fn walk(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -> Result<RecordInfo, OddRecord> {
+    fn walk(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -> Result<RecordInfo, MalformedRecord> {
         vector::walk_record(record, trie, visitor)
     }
 
-    fn tag(record: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, TagOutcome), OddRecord> {
+    fn tag(record: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, TagOutcome), MalformedRecord> {
         vector::tag_record(record, tags)
     }
 }
@@ -71,12 +71,12 @@ impl Protocol for Documents {
     const IS_DOCUMENT: bool = true;
 
     #[inline]
-    fn walk(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -> Result<RecordInfo, OddRecord> {
+    fn walk(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -> Result<RecordInfo, MalformedRecord> {
         let json::Walked { too_deep, inbound, malformed } = json::read(record, trie, visitor)?;
         Ok(RecordInfo { too_deep, inbound, malformed, ..RecordInfo::default() })
     }
 
-    fn tag(record: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, TagOutcome), OddRecord> {
+    fn tag(record: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, TagOutcome), MalformedRecord> {
         Ok(json::tag(record, tags)?)
     }
 }

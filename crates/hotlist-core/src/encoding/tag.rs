@@ -2,7 +2,7 @@
 //! there is marked, removed or kept.
 //!
 //! The rules stand here once; JSON and OTLP give a `Codec` each. A document is ordered entries of raw values, so
-//! that nothing but the touched values is written again: duplicates, order, unknown fields and odd strings survive.
+//! that nothing but the touched values is written again: duplicates, order, unknown fields and malformed strings survive.
 //!
 //! - No `threat.enrichments`: it is added, inside `threat` when that is an object, else at the end of the document.
 //! - An existing one, nested or dotted, is extended where it stands; of several the last. An object or scalar becomes
@@ -61,7 +61,7 @@ impl<'a> Tags<'a> {
     }
 
     /// Enrichments, by the defaults.
-    pub fn of(enrichments: &'a [Value]) -> Tags<'a> {
+    pub fn from_enrichments(enrichments: &'a [Value]) -> Tags<'a> {
         Tags { into: TagInto::Auto, enrichments: Brought::Values(enrichments), inbound: Inbound::Mark }
     }
 
@@ -336,7 +336,7 @@ fn target<C: Codec>(entries: &[Entry<'_>], outcome: &mut TagOutcome) -> Place {
         Err(_) => outcome.own_place = true,
     }
     match locate::<C>(entries, &HOTLIST) {
-        // Both names are taken by something else: the dotted key stands beside them and is found again.
+        // Both names are taken by something else: the dotted key is added next to them and is found again.
         Ok(Place::Blocked) | Err(_) => Place::Absent(&HOTLIST, Spelling::Dotted),
         Ok(place) => place,
     }

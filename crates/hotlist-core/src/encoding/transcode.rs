@@ -1,6 +1,6 @@
 //! Batches in another format, for sinks that do not speak that of the source. `docs/transcoding.md` has the mapping.
 //!
-//! Types stay: text, bytes, integers, doubles, booleans, instants, null, nesting and order. What OTLP says beside the
+//! Types stay: text, bytes, integers, doubles, booleans, instants, null, nesting and order. What OTLP says in addition to the
 //! document (severity, trace, resource, scope …) stands in Vector's metadata under `opentelemetry`, and comes back from
 //! there. A record that cannot be read becomes a document that holds its bytes, so that nothing is lost.
 
@@ -48,7 +48,7 @@ pub struct Part {
 }
 
 /// The records of `message` for whose place, asked in order, `keep` says so, as one message of format `to`. Metrics and
-/// traces among Vector's events are left out: no other format here has them beside logs.
+/// traces among Vector's events are left out: no other format here mixes them with logs.
 ///
 /// # Errors
 /// The envelope cannot be walked.
@@ -165,7 +165,7 @@ fn cost(message: &[u8], from: Format) -> usize {
     message.len() * COPIES + entries * ENTRY
 }
 
-/// The same for what is beside the messages that a group holds.
+/// The same for what is next to the messages that a group holds.
 fn around_cost(group: &[u8]) -> usize {
     let mut fields = Fields::new(group);
     let around = std::iter::from_fn(|| fields.next_field().ok().flatten());
@@ -192,10 +192,10 @@ struct Output {
     /// Bytes that were reserved for this part.
     reserved: usize,
     /// Bytes that are reserved besides those of the message.
-    beside: usize,
+    extra: usize,
     /// Whether there was a part.
     taken: bool,
-    /// The OTLP groups of the records that were written last: what is beside the records of `ResourceLogs` and
+    /// The OTLP groups of the records that were written last: what is next to the records of `ResourceLogs` and
     /// `ScopeLogs`, and the records.
     open: Option<(Vec<u8>, Vec<u8>, Vec<u8>)>,
 }
@@ -209,21 +209,21 @@ impl Output {
             records: 0,
             bare: 0,
             reserved: 0,
-            beside: 0,
+            extra: 0,
             taken: false,
             open: None,
         }
     }
 
     /// Reserves what making the next record takes, until its part is taken.
-    fn reserve<P: Parts>(&mut self, beside: usize, parts: &mut P) -> Result<(), P::Error> {
-        self.beside = self.beside.max(beside);
+    fn reserve<P: Parts>(&mut self, extra: usize, parts: &mut P) -> Result<(), P::Error> {
+        self.extra = self.extra.max(extra);
         self.cover(self.len(), parts)
     }
 
     /// Reserves for a message of so many bytes: buffers grow by doubling, and the groups of OTLP are put into each other.
     fn cover<P: Parts>(&mut self, len: usize, parts: &mut P) -> Result<(), P::Error> {
-        let needed = len.saturating_mul(4).saturating_add(self.beside);
+        let needed = len.saturating_mul(4).saturating_add(self.extra);
         if needed > self.reserved {
             parts.reserve(needed - self.reserved)?;
             self.reserved = needed;
@@ -253,7 +253,7 @@ impl Output {
         Ok(())
     }
 
-    /// Writes a `LogRecord`, into the groups of the one before when they have the same beside it.
+    /// Writes a `LogRecord`, into the groups of the previous record if these have the same contents around it.
     fn record<P: Parts>(
         &mut self,
         resource: Vec<u8>,

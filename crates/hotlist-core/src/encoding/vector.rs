@@ -9,7 +9,7 @@ mod render;
 mod tag;
 mod walk;
 
-use super::dialect::{Dialect, Numbers};
+use super::dialect::{Dialect, FieldNumbers};
 
 pub(crate) use log::{Log, signal};
 pub(super) use render::parts;
@@ -47,8 +47,8 @@ pub(crate) const TIMESTAMP: &[u8] = b"timestamp";
 pub enum LogValue {}
 
 impl Dialect for LogValue {
-    const NUMBERS: Numbers =
-        Numbers { text: 1, time: 2, integer: 4, double: 5, boolean: 6, map: 7, array: 8, null: 9, bytes: 0 };
+    const NUMBERS: FieldNumbers =
+        FieldNumbers { text: 1, time: 2, integer: 4, double: 5, boolean: 6, map: 7, array: 8, null: 9, bytes: 0 };
     /// Vector decodes with prost, which stops at 100 messages in each other: three for each level, and those around.
     const LEVELS: usize = 30;
     /// A source of Vector panics on one.

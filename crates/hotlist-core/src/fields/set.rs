@@ -14,7 +14,7 @@ impl Default for FieldSet {
 
 impl FieldSet {
     /// The set of these fields.
-    pub fn of(fields: &[FieldId]) -> FieldSet {
+    pub fn from_fields(fields: &[FieldId]) -> FieldSet {
         let mut set = FieldSet::default();
         fields.iter().for_each(|field| set.insert(*field));
         set
@@ -56,11 +56,11 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// The set holds what was added, and tells whether it grew.
+        /// The set holds what was added, and reports whether it grew.
         #[test]
         fn holds_what_was_added(one in proptest::collection::btree_set(0u16..4096, 0..40), other in proptest::collection::btree_set(0u16..4096, 0..40)) {
             let of = |numbers: &std::collections::BTreeSet<u16>| {
-                FieldSet::of(&numbers.iter().map(|number| FieldId(*number)).collect::<Vec<_>>())
+                FieldSet::from_fields(&numbers.iter().map(|number| FieldId(*number)).collect::<Vec<_>>())
             };
             let mut set = of(&one);
             prop_assert_eq!(set.extend(&of(&other)), !other.is_subset(&one));

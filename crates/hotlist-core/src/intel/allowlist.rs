@@ -27,7 +27,7 @@ use expression::Expressions;
 use network::Networks;
 use substring::Substrings;
 
-/// Every allowlist in force, in the order of the configuration.
+/// Every active allowlist, in the order of the configuration.
 #[derive(Debug, Default)]
 pub struct Allowlists {
     lists: Vec<Allowlist>,

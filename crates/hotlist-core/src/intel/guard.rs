@@ -173,7 +173,7 @@ impl fmt::Display for GuardReason {
 
 /// A term that the guard took out.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Refused {
+pub struct GuardRefusal {
     /// The value.
     pub value: TermValue,
     /// Why.
@@ -187,7 +187,7 @@ pub struct Refused {
 /// alone. Alternatives of the program that need a refused term go as a whole.
 ///
 /// Feeds that are allowed generic indicators, and `scan`, do not call this.
-pub fn screen(indicator: &mut Indicator) -> Vec<Refused> {
+pub fn screen(indicator: &mut Indicator) -> Vec<GuardRefusal> {
     if indicator.program.is_some() {
         return screen_composite(indicator);
     }
@@ -199,7 +199,7 @@ pub fn screen(indicator: &mut Indicator) -> Vec<Refused> {
     indicator.terms.retain_mut(|term| match refuse(&term.value) {
         None => true,
         Some(reason) => {
-            refused.push(Refused { value: term.value.clone(), reason });
+            refused.push(GuardRefusal { value: term.value.clone(), reason });
             false
         }
     });
@@ -217,19 +217,20 @@ pub fn reasons(indicator: &Indicator) -> impl Iterator<Item = (usize, &Term, Gua
     )
 }
 
-fn screen_composite(indicator: &mut Indicator) -> Vec<Refused> {
+fn screen_composite(indicator: &mut Indicator) -> Vec<GuardRefusal> {
     let found: Vec<_> =
         reasons(indicator).map(|(number, term, reason)| (number as u8, term.value.clone(), reason)).collect();
     if found.is_empty() {
         return Vec::new();
     }
     let Some(program) = indicator.program.take() else { return Vec::new() };
-    let left = program.without(Atoms::of(found.iter().map(|(atom, ..)| *atom)));
+    let left = program.without(Atoms::from_numbers(found.iter().map(|(atom, ..)| *atom)));
     let left = left.and_then(|left| left.compact(&indicator.terms, program.keys()));
     (indicator.terms, indicator.program) =
         left.map_or_else(Default::default, |(terms, program)| (terms, program.map(Box::new)));
-    let mut refused: Vec<Refused> = found.into_iter().map(|(_, value, reason)| Refused { value, reason }).collect();
-    // What is left may be a plain list, and is judged as one.
+    let mut refused: Vec<GuardRefusal> =
+        found.into_iter().map(|(_, value, reason)| GuardRefusal { value, reason }).collect();
+    // What is left may be a plain list, and is checked as one.
     if indicator.program.is_none() {
         refused.append(&mut screen(indicator));
     }
@@ -420,7 +421,7 @@ mod tests {
             line: 1,
         };
         let refused = screen(&mut indicator);
-        assert_eq!(refused, [Refused { value: address("127.0.0.1"), reason: GuardReason::Loopback }]);
+        assert_eq!(refused, [GuardRefusal { value: address("127.0.0.1"), reason: GuardReason::Loopback }]);
         assert_eq!(indicator.terms, [term(address("203.0.113.9"))]);
         assert!(screen(&mut indicator).is_empty());
     }
@@ -454,7 +455,7 @@ mod tests {
             assert_eq!(indicator, before, "{pattern}");
         }
         let mut resolver = composite("[ipv4-addr:value = '8.8.8.8' AND network-traffic:dst_port = 443]");
-        let refused = [Refused { value: address("8.8.8.8"), reason: GuardReason::PublicResolver }];
+        let refused = [GuardRefusal { value: address("8.8.8.8"), reason: GuardReason::PublicResolver }];
         assert_eq!(screen(&mut resolver), refused);
         assert!(resolver.terms.is_empty() && resolver.program.is_none());
     }

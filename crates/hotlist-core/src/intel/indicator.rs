@@ -34,7 +34,7 @@ pub struct Indicator {
 
 impl Indicator {
     /// An indicator of one value, looked for at every field that may hold it, of which nothing else is known.
-    pub fn of(value: TermValue) -> Indicator {
+    pub fn from_value(value: TermValue) -> Indicator {
         Indicator {
             id: None,
             terms: vec![Term { value, target: Target::Kind }],
@@ -59,7 +59,7 @@ impl Indicator {
         self.terms.iter().enumerate().filter(|(number, _)| !self.is_part(*number)).map(|(_, term)| term)
     }
 
-    /// Keeps only some terms. One with a program is left without terms when any of them goes, for nothing may be found
+    /// Keeps only some terms. One with a program is left without terms when any of them goes, because nothing may be found
     /// on a part of what its author meant.
     pub fn retain(&mut self, keep: impl FnMut(&Term) -> bool) {
         let before = self.terms.len();
@@ -142,7 +142,7 @@ pub enum RangeValue {
     Time(Timestamp),
 }
 
-/// What a feed says about indicators, beside their values. Shared: most lines of a feed say the same.
+/// What a feed says about indicators, in addition to their values. Shared: most lines of a feed say the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Context {
     /// A human name, when the feed gives one other than the value.

@@ -59,9 +59,9 @@ pub struct Manifest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// It judges events.
+    /// It matches events.
     Serve,
-    /// It matches beside the one that judges, and its hits are only counted and sampled.
+    /// It matches in addition to the active one, and its hits are only counted and sampled.
     Shadow,
 }
 

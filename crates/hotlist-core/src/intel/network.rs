@@ -1,7 +1,7 @@
 //! Networks: every CIDR that covers an address.
 //!
 //! `ipnet` parses and masks but has no index, so there is one table per prefix length that occurs. Before any of them is
-//! asked, a bitmap over the first bits of the address tells whether any network starts there at all: most addresses of
+//! asked, a bitmap over the first bits of the address shows whether any network starts there at all: most addresses of
 //! most events are rejected by one load.
 
 use std::net::IpAddr;
@@ -28,7 +28,7 @@ impl Default for Networks {
 }
 
 impl Networks {
-    /// Takes note of the networks of a table, by their keys: addresses without host bits.
+    /// Records the networks of a table, by their keys: addresses without host bits.
     pub fn insert<'k>(&mut self, table: TableId, keys: impl Iterator<Item = &'k [u8]>) {
         let (index, prefix) = match table {
             TableId::Networks4(prefix) => (&mut self.v4, prefix),

@@ -1,9 +1,9 @@
 //! STIX 2.1 patterns (OASIS STIX 2.1, section 9) compiled to terms.
 //!
-//! A pattern compiles when one event can judge it: comparisons joined by `AND` and `OR`, `NOT` among them. Where `OR` is
+//! A pattern compiles if one event decides it: comparisons joined by `AND` and `OR`, `NOT` among them. Where `OR` is
 //! all that joins them its terms are alternatives, which is what most feeds write; otherwise a [`Program`] says which of
 //! them must be found together. Everything else is refused by name, for half a pattern would match what its author did not
-//! mean. Only an alternative of an `OR` that cannot be judged is left out and reported: the others mean what they say.
+//! mean. Only an alternative of an `OR` that cannot be evaluated is left out and reported: the others mean what they say.
 
 mod expression;
 mod keys;

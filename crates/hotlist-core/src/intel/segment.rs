@@ -31,7 +31,7 @@ pub use file::{COPIED_BYTES, canonical_version, file_name, indicators};
 pub use lists::{Range, SegmentFeed, Tombstone};
 pub use read::Segment;
 pub use table::Table;
-pub use withdrawn::{Numbers, withdrawn, withdraws};
+pub use withdrawn::{IndicatorSet, withdrawn, withdraws};
 
 /// Why a segment cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,7 @@ pub enum SegmentError {
         /// Why.
         source: std::io::Error,
     },
-    /// It is not what its name, or whoever asked for it, says.
+    /// Its digest is not the expected one.
     #[error("the segment's SHA-256 is {found}, and not {expected}; fetch it again")]
     Digest {
         /// What was asked for.
@@ -72,7 +72,7 @@ pub enum SegmentError {
     /// The checksum at its end is another.
     #[error("the segment is damaged: its checksum does not match; fetch it again, or compile it again")]
     Checksum,
-    /// Something in it cannot be. With a checksum that holds, whoever wrote it wrote it wrong.
+    /// Something in it cannot be. If its checksum holds, the program that wrote it has a bug.
     #[error("the segment is malformed: {place}: {what}; compile it again")]
     Malformed {
         /// The section.

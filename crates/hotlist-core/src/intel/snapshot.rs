@@ -23,7 +23,7 @@ use crate::observable::Kind;
 
 pub use super::indicator::{Feed, Origin, RangeValue, Stored, derived_id};
 pub use super::keys::MatchOptions;
-pub use build::{NotCarried, Revoked, SnapshotBuilder, SnapshotError, Which};
+pub use build::{ReuseError, Revoked, RevokedBy, SnapshotBuilder, SnapshotError};
 
 use super::indicator::Comparison;
 use merge::Unit;
@@ -62,11 +62,11 @@ pub struct Snapshot {
     hasher: KeyHasher,
     feeds: Vec<Feed>,
     sizes: Vec<FeedSize>,
-    /// What it was made of, to be carried over.
+    /// What it was made of, to be reused.
     sources: Vec<Source>,
     /// What is matched against: the sources, many small ones as one.
     parts: Vec<Part>,
-    /// What the parts were made of, to be carried over.
+    /// What the parts were made of, to be reused.
     units: Vec<Unit>,
     /// Whether a name space has keys, by its number.
     spaces: [bool; KeySpace::COUNT],

@@ -1,6 +1,6 @@
 //! Composite patterns: whether an event in which a key of one was found fulfils the whole of it.
 //!
-//! Only the keys of such a pattern are in the exact sets. When one is found the event is walked once more, at every field,
+//! Only the keys of such a pattern are in the exact sets. When one is found the event is walked again, at every field,
 //! and the forms of its values, the same in which the matcher looks them up, are looked up among the atoms of the patterns
 //! in question. Only what cannot be looked up, a network or a range, is compared with each value, and of those there is a
 //! bounded number.
@@ -21,11 +21,11 @@ use crate::intel::pattern::program::{AtomState, Program};
 use crate::intel::snapshot::{RangeValue, Snapshot};
 use crate::observable::url::CanonicalUrl;
 
-/// The most atoms that are compared with each value of an event. Patterns beyond are not judged, those of the least
+/// The most atoms that are compared with each value of an event. Patterns beyond are not evaluated, those of the least
 /// confident indicators first.
 const MAX_COMPARED: usize = 1024;
 
-/// Judges the patterns of findings. Walk the event with it, at every field of the table, then ask.
+/// Evaluates the patterns of findings. Walk the event with it, at every field of the table, then ask.
 pub struct PatternEvaluator<'s> {
     snapshot: &'s Snapshot,
     patterns: HashMap<u32, Pattern>,
@@ -72,36 +72,36 @@ struct Place {
 }
 
 impl<'s> PatternEvaluator<'s> {
-    /// A judge of the patterns among findings; `None` when each counts alone.
-    pub fn of(snapshot: &'s Snapshot, hits: &[Hit]) -> Option<PatternEvaluator<'s>> {
+    /// An evaluator of the patterns among findings; `None` if each counts alone.
+    pub fn for_hits(snapshot: &'s Snapshot, hits: &[Hit]) -> Option<PatternEvaluator<'s>> {
         let mut together: Vec<&Hit> = hits.iter().filter(|hit| snapshot.is_composite(hit.posting.indicator)).collect();
         if together.is_empty() {
             return None;
         }
         together.sort_by_cached_key(|hit| rank(snapshot, hit));
         let (patterns, atoms) = (HashMap::new(), Atoms::default());
-        let mut judge = PatternEvaluator { snapshot, patterns, atoms, is_truncated: false, scratch: Vec::new() };
+        let mut evaluator = PatternEvaluator { snapshot, patterns, atoms, is_truncated: false, scratch: Vec::new() };
         for hit in together {
             let number = hit.posting.indicator;
-            if judge.patterns.contains_key(&number) {
+            if evaluator.patterns.contains_key(&number) {
                 continue;
             }
-            if judge.atoms.compared.len() > MAX_COMPARED {
-                judge.is_truncated = true;
+            if evaluator.atoms.compared.len() > MAX_COMPARED {
+                evaluator.is_truncated = true;
                 break;
             }
             // What was checked when the segment was opened can be read.
             let Some(composite) = snapshot.composite(number) else { continue };
-            let first = judge.atoms.all.len();
+            let first = evaluator.atoms.all.len();
             for (atom, term) in (0u8..).zip(composite.terms) {
-                judge.atoms.add(snapshot, term, composite.longer.contains(atom));
+                evaluator.atoms.add(snapshot, term, composite.longer.contains(atom));
             }
-            judge.patterns.insert(number, Pattern { program: composite.program, first });
+            evaluator.patterns.insert(number, Pattern { program: composite.program, first });
         }
-        Some(judge)
+        Some(evaluator)
     }
 
-    /// Whether there were more patterns than are judged.
+    /// Whether there were more patterns than are evaluated.
     pub fn is_truncated(&self) -> bool {
         self.is_truncated
     }
@@ -167,11 +167,11 @@ impl Atoms {
                 snapshot.table().iter().map(|(id, _)| id).filter(|id| reads(*id)).collect()
             }
         };
-        self.places.push(Place { path, spaces, fields: FieldSet::of(&fields), has_value: false });
+        self.places.push(Place { path, spaces, fields: FieldSet::from_fields(&fields), has_value: false });
         self.places.len() - 1
     }
 
-    /// Takes note that a field has a value. Says whether any atom is looked for there.
+    /// Records that a field has a value. Returns whether any atom is looked for there.
     fn see(&mut self, field: FieldId) -> bool {
         let mut is_wanted = false;
         for place in self.places.iter_mut().filter(|place| place.fields.contains(field)) {

@@ -1,7 +1,7 @@
 //! The sieve: whether anything in a record can match, before anything in it is looked up.
 //!
 //! The prefilter of a million indicators lies in the third-level cache, and a look-up that waits for it stalls the
-//! walk (`docs/performance.md` has what it gains in the pipeline benchmark). The sieve only takes note of the hashes of a
+//! walk (`docs/performance.md` has what it gains in the pipeline benchmark). The sieve only records the hashes of a
 //! record's keys; afterwards all of them are asked at once, so that the processor waits for many at the same time.
 //! A record in which one passes is walked again by the [`Matcher`](super::Matcher), which decides.
 
@@ -14,7 +14,7 @@ use crate::intel::keys::{KeySpace, KeyVisitor, visit_keys};
 use crate::intel::snapshot::{RangeValue, Snapshot};
 use crate::observable::url::CanonicalUrl;
 
-/// Takes note of what would be looked up. Make one for each batch, and ask [`Sieve::passes`] after each record.
+/// Records what would be looked up. Make one for each batch, and ask [`Sieve::passes`] after each record.
 pub struct Sieve<'s> {
     notes: Notes<'s>,
     scratch: Vec<u8>,

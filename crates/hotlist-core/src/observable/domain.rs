@@ -65,7 +65,7 @@ pub fn canonical<'a>(value: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u
 }
 
 /// The classes that occur in a well-formed name, or `None` when it is not well formed. Label lengths of names that are
-/// not ASCII are judged after their mapping.
+/// not ASCII are checked after their mapping.
 #[inline]
 fn classes(name: &[u8]) -> Option<u8> {
     let (mut seen, mut label, mut longest) = (0, 0, 0);
@@ -173,7 +173,7 @@ pub(crate) fn authority_end(rest: &[u8]) -> usize {
     let mut at = 0;
     while let Some(&byte) = rest.get(at) {
         match byte {
-            // What most authorities are made of, before anything that takes longer to tell apart.
+            // What most authorities are made of, before anything that takes longer to distinguish.
             b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b':' => at += 1,
             b'/' | b'?' | b'#' | b'\\' => break,
             0..=0x7f if text::is_blank(char::from(byte)) => break,
@@ -198,7 +198,7 @@ fn parent(name: &[u8]) -> Option<&[u8]> {
     memchr::memchr(b'.', name).map(|dot| &name[dot + 1..])
 }
 
-/// Name spaces beside the DNS in which malware really resolves (Tor, I2P, Namecoin, EmerDNS, OpenNIC, ENS).
+/// Name spaces other than the DNS in which malware really resolves (Tor, I2P, Namecoin, EmerDNS, OpenNIC, ENS).
 const OTHER_ROOTS: [&[u8]; 8] = [b"onion", b"i2p", b"bit", b"bazar", b"coin", b"emc", b"lib", b"eth"];
 
 /// Names that never resolve, kept for documentation and tests (RFC 2606, section 2); examples and drills use them.

@@ -1,4 +1,4 @@
-//! File hashes: lower-case hex whose length tells the algorithm, and `ssdeep`.
+//! File hashes: lower-case hex whose length decides the algorithm, and `ssdeep`.
 
 use super::malformed::Malformed;
 use super::{Kind, text};

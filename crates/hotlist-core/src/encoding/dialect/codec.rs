@@ -6,16 +6,17 @@ use serde_json::Value;
 
 use super::members::place_of;
 use super::{
-    Any, Dialect, Elements, KEY, OddRecord, VALUE, VALUES, any, edit_members, members, readable_members, with_field,
+    Any, Dialect, Elements, KEY, MalformedRecord, VALUE, VALUES, any, edit_members, members, readable_members,
+    with_field,
 };
 use crate::encoding::json;
 use crate::encoding::tag::{Codec, Edits, Entry, Shape, Spelling, TagOutcome, Tags, plan};
 use crate::encoding::wire::{Fields, put_bytes, put_fixed64, put_nested, put_number};
 
 impl<D: Dialect> Codec for D {
-    type Error = OddRecord;
+    type Error = MalformedRecord;
 
-    fn shape(value: &[u8]) -> Result<Shape<'_>, OddRecord> {
+    fn shape(value: &[u8]) -> Result<Shape<'_>, MalformedRecord> {
         Ok(match any::<D>(value)? {
             Any::Null => Shape::Null,
             Any::Text(text) | Any::Bytes(text) => Shape::Text(Cow::Borrowed(text)),
@@ -71,11 +72,11 @@ impl<D: Dialect> Codec for D {
         out
     }
 
-    fn edit_array(array: &[u8], edits: &Edits) -> Result<Vec<u8>, OddRecord> {
+    fn edit_array(array: &[u8], edits: &Edits) -> Result<Vec<u8>, MalformedRecord> {
         edit_list::<D>(array, D::NUMBERS.array, |list| edit_elements(list, edits))
     }
 
-    fn edit(object: &[u8], edits: &Edits) -> Result<Vec<u8>, OddRecord> {
+    fn edit(object: &[u8], edits: &Edits) -> Result<Vec<u8>, MalformedRecord> {
         edit_list::<D>(object, D::NUMBERS.map, |list| {
             edit_members(list, VALUES, &members(list, VALUES)?, list.len(), edits)
         })
@@ -83,7 +84,7 @@ impl<D: Dialect> Codec for D {
 }
 
 /// A list of elements with edits.
-fn edit_elements(list: &[u8], edits: &Edits) -> Result<Vec<u8>, OddRecord> {
+fn edit_elements(list: &[u8], edits: &Edits) -> Result<Vec<u8>, MalformedRecord> {
     let mut out = Vec::with_capacity(list.len() + edits.bytes());
     let mut replaced = edits.replaced.iter().peekable();
     let mut fields = Fields::new(list);
@@ -105,8 +106,11 @@ fn edit_elements(list: &[u8], edits: &Edits) -> Result<Vec<u8>, OddRecord> {
 }
 
 /// A map with edits, whose entries are read as far as they can be.
-pub(crate) fn tag_map<D: Dialect>(value: &[u8], tags: &Tags<'_>) -> Result<(Option<Vec<u8>>, TagOutcome), OddRecord> {
-    let Any::Map(list) = any::<D>(value)? else { return Err(OddRecord::WrongType("a value")) };
+pub(crate) fn tag_map<D: Dialect>(
+    value: &[u8],
+    tags: &Tags<'_>,
+) -> Result<(Option<Vec<u8>>, TagOutcome), MalformedRecord> {
+    let Any::Map(list) = any::<D>(value)? else { return Err(MalformedRecord::WrongType("a value")) };
     let (members, end) = readable_members(list, VALUES);
     let entries: Vec<Entry<'_>> = members.iter().map(|member| member.entry.clone()).collect();
     let (edits, outcome) = plan::<D>(&entries, tags, tags.words(), Spelling::Nested);
@@ -121,7 +125,7 @@ pub(crate) fn tag_text<D: Dialect>(value: &[u8], tags: &Tags<'_>) -> Option<(Opt
     if !json::begins_document(text) {
         return None;
     }
-    // What only looks like a document is tagged beside it.
+    // What only looks like a document is tagged in the fields next to it.
     let (text, outcome) = json::tag_whole(text, tags).ok()?;
     match outcome.changed {
         true => Some((Some(replace_text::<D>(value, &text).ok()?), outcome)),
@@ -133,10 +137,12 @@ pub(crate) fn tag_text<D: Dialect>(value: &[u8], tags: &Tags<'_>) -> Option<(Opt
 fn edit_list<D: Dialect>(
     value: &[u8],
     number: u32,
-    edit: impl FnOnce(&[u8]) -> Result<Vec<u8>, OddRecord>,
-) -> Result<Vec<u8>, OddRecord> {
-    let (place, _) = place_of(value, |found| found == number)?.ok_or(OddRecord::WrongType("a value"))?;
-    let (Any::Map(list) | Any::Array(list)) = any::<D>(value)? else { return Err(OddRecord::WrongType("a value")) };
+    edit: impl FnOnce(&[u8]) -> Result<Vec<u8>, MalformedRecord>,
+) -> Result<Vec<u8>, MalformedRecord> {
+    let (place, _) = place_of(value, |found| found == number)?.ok_or(MalformedRecord::WrongType("a value"))?;
+    let (Any::Map(list) | Any::Array(list)) = any::<D>(value)? else {
+        return Err(MalformedRecord::WrongType("a value"));
+    };
     Ok(with_field(value, &place, number, &edit(list)?))
 }
 
@@ -168,8 +174,8 @@ fn put_json<D: Dialect>(out: &mut Vec<u8>, document: &Value) {
 }
 
 /// A value of text or bytes with another text.
-fn replace_text<D: Dialect>(value: &[u8], text: &[u8]) -> Result<Vec<u8>, OddRecord> {
+fn replace_text<D: Dialect>(value: &[u8], text: &[u8]) -> Result<Vec<u8>, MalformedRecord> {
     let is_text = |number| number == D::NUMBERS.text || number == D::NUMBERS.bytes;
-    let (place, number) = place_of(value, is_text)?.ok_or(OddRecord::WrongType("a value"))?;
+    let (place, number) = place_of(value, is_text)?.ok_or(MalformedRecord::WrongType("a value"))?;
     Ok(with_field(value, &place, number, text))
 }

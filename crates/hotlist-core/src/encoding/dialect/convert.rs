@@ -1,7 +1,7 @@
 //! Values of one dialect, or of JSON, in another, with their types.
 
 use super::json::write_content;
-use super::{Any, Dialect, Elements, KEY, OddRecord, VALUE, VALUES, any, key_value, timestamp};
+use super::{Any, Dialect, Elements, KEY, MalformedRecord, VALUE, VALUES, any, key_value, timestamp};
 use crate::encoding::Value;
 use crate::encoding::json::JsonError;
 use crate::encoding::json::scan::Scanner;
@@ -9,13 +9,13 @@ use crate::encoding::wire::{put_bytes, put_fixed64, put_nested, put_number};
 
 /// A value of dialect `F` in dialect `T`; `depth` containers are open around it. A container that lies deeper than `T`
 /// allows becomes a text, which is its JSON.
-pub(crate) fn convert<F: Dialect, T: Dialect>(value: &[u8], depth: usize) -> Result<Vec<u8>, OddRecord> {
+pub(crate) fn convert<F: Dialect, T: Dialect>(value: &[u8], depth: usize) -> Result<Vec<u8>, MalformedRecord> {
     let mut out = Vec::with_capacity(value.len() + 8);
     put_converted::<F, T>(&mut out, value, depth)?;
     Ok(out)
 }
 
-fn put_converted<F: Dialect, T: Dialect>(out: &mut Vec<u8>, value: &[u8], depth: usize) -> Result<(), OddRecord> {
+fn put_converted<F: Dialect, T: Dialect>(out: &mut Vec<u8>, value: &[u8], depth: usize) -> Result<(), MalformedRecord> {
     let numbers = const { T::NUMBERS };
     match any::<F>(value)? {
         Any::Null | Any::Unknown => put_null::<T>(out),
@@ -39,7 +39,7 @@ fn put_converted<F: Dialect, T: Dialect>(out: &mut Vec<u8>, value: &[u8], depth:
             while let Some(element) = elements.next_element()? {
                 put_nested(out, VALUES, |out| put_converted::<F, T>(out, element, depth + 1))?;
             }
-            Ok::<_, OddRecord>(())
+            Ok::<_, MalformedRecord>(())
         })?,
         Any::Map(list) => put_nested(out, numbers.map, |out| {
             let mut elements = Elements::new(list);
@@ -47,7 +47,7 @@ fn put_converted<F: Dialect, T: Dialect>(out: &mut Vec<u8>, value: &[u8], depth:
                 let (key, value) = key_value(element)?;
                 put_entry(out, key, |out| put_converted::<F, T>(out, value, depth + 1))?;
             }
-            Ok::<_, OddRecord>(())
+            Ok::<_, MalformedRecord>(())
         })?,
     }
     Ok(())
@@ -129,7 +129,7 @@ fn put_key_value<E>(out: &mut Vec<u8>, key: &[u8], put: impl FnOnce(&mut Vec<u8>
 }
 
 /// An entry around a value of dialect `F`, in dialect `T`.
-pub(crate) fn convert_entry<F: Dialect, T: Dialect>(key: &[u8], value: &[u8]) -> Result<Vec<u8>, OddRecord> {
+pub(crate) fn convert_entry<F: Dialect, T: Dialect>(key: &[u8], value: &[u8]) -> Result<Vec<u8>, MalformedRecord> {
     let mut out = Vec::with_capacity(key.len() + value.len() + 16);
     put_key_value(&mut out, key, |out| put_converted::<F, T>(out, value, 1))?;
     Ok(out)
@@ -141,7 +141,7 @@ fn put_null<T: Dialect>(out: &mut Vec<u8>) {
     }
 }
 
-/// Text; as bytes when it is no UTF-8 and the dialect tells them apart.
+/// Text; as bytes if it is not UTF-8 and the dialect distinguishes them.
 fn put_text<T: Dialect>(out: &mut Vec<u8>, text: &[u8]) {
     let is_bytes = T::NUMBERS.bytes != 0 && str::from_utf8(text).is_err();
     put_bytes(out, if is_bytes { T::NUMBERS.bytes } else { T::NUMBERS.text }, text);

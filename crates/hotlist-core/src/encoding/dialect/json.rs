@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::{Any, Dialect, Elements, OddRecord, any, key_value, timestamp};
+use super::{Any, Dialect, Elements, MalformedRecord, any, key_value, timestamp};
 use crate::encoding::MAX_DEPTH;
 
 /// Levels of a rendered document. Readers of JSON have a bound, too: `serde_json`'s, with which many are made, ends at
@@ -12,7 +12,11 @@ const RENDERED_LEVELS: usize = MAX_DEPTH - 1;
 
 /// Writes a value. Types stay; a double that JSON cannot say is null, bytes that are no UTF-8 are base64, text is made
 /// UTF-8, an instant is RFC 3339, what lies deeper than 127 levels is null. `depth` containers are open around it.
-pub(crate) fn write_content<D: Dialect>(out: &mut Vec<u8>, content: Any<'_>, depth: usize) -> Result<(), OddRecord> {
+pub(crate) fn write_content<D: Dialect>(
+    out: &mut Vec<u8>,
+    content: Any<'_>,
+    depth: usize,
+) -> Result<(), MalformedRecord> {
     match content {
         Any::Array(_) | Any::Map(_) if depth >= RENDERED_LEVELS => out.extend_from_slice(b"null"),
         Any::Array(list) => {
@@ -43,7 +47,7 @@ pub(crate) fn write_content<D: Dialect>(out: &mut Vec<u8>, content: Any<'_>, dep
     Ok(())
 }
 
-fn write_map<D: Dialect>(out: &mut Vec<u8>, list: &[u8], depth: usize) -> Result<(), OddRecord> {
+fn write_map<D: Dialect>(out: &mut Vec<u8>, list: &[u8], depth: usize) -> Result<(), MalformedRecord> {
     let mut elements = Elements::new(list);
     write_entries::<D>(out, depth, || elements.next_element()?.map(key_value).transpose())
 }
@@ -52,8 +56,8 @@ fn write_map<D: Dialect>(out: &mut Vec<u8>, list: &[u8], depth: usize) -> Result
 pub(crate) fn write_entries<'a, D: Dialect>(
     out: &mut Vec<u8>,
     depth: usize,
-    mut next: impl FnMut() -> Result<Option<(&'a [u8], &'a [u8])>, OddRecord>,
-) -> Result<(), OddRecord> {
+    mut next: impl FnMut() -> Result<Option<(&'a [u8], &'a [u8])>, MalformedRecord>,
+) -> Result<(), MalformedRecord> {
     out.push(b'{');
     let mut first = true;
     while let Some((key, value)) = next()? {

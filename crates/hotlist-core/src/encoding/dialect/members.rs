@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::{KEY, OddRecord, VALUE, key_value};
+use super::{KEY, MalformedRecord, VALUE, key_value};
 use crate::encoding::tag::{Edits, Entry};
 use crate::encoding::wire::{Fields, Payload, put_bytes, put_nested};
 
@@ -17,12 +17,12 @@ pub(crate) struct Member<'a> {
 }
 
 /// The entries that are the fields `number` of a message.
-pub(crate) fn members(message: &[u8], number: u32) -> Result<Vec<Member<'_>>, OddRecord> {
+pub(crate) fn members(message: &[u8], number: u32) -> Result<Vec<Member<'_>>, MalformedRecord> {
     let mut fields = Fields::new(message);
     let mut members = Vec::new();
     while let Some(found) = fields.next_field()? {
         if found.number == number {
-            let Payload::Bytes(message) = found.payload else { return Err(OddRecord::WrongType("an entry")) };
+            let Payload::Bytes(message) = found.payload else { return Err(MalformedRecord::WrongType("an entry")) };
             let (key, value) = key_value(message)?;
             let entry = Entry { key: Cow::Borrowed(key), value };
             members.push(Member { place: found.start..found.end, message, entry });
@@ -64,7 +64,7 @@ pub(crate) fn edit_members(
     members: &[Member<'_>],
     end: usize,
     edits: &Edits,
-) -> Result<Vec<u8>, OddRecord> {
+) -> Result<Vec<u8>, MalformedRecord> {
     let mut out = Vec::with_capacity(message.len() + edits.bytes());
     let mut copied = 0;
     for (index, new) in &edits.replaced {
@@ -88,14 +88,17 @@ pub(crate) fn edit_members(
 }
 
 /// An entry with another value, its other fields as they are.
-fn with_value(key_value: &[u8], value: &[u8]) -> Result<Vec<u8>, OddRecord> {
+fn with_value(key_value: &[u8], value: &[u8]) -> Result<Vec<u8>, MalformedRecord> {
     let place = place_of(key_value, |number| number == VALUE)?;
     let place = place.map_or(key_value.len()..key_value.len(), |(place, _)| place);
     Ok(with_field(key_value, &place, VALUE, value))
 }
 
 /// Where the first field of a number that `wanted` accepts stands, with its number.
-pub(super) fn place_of(message: &[u8], wanted: impl Fn(u32) -> bool) -> Result<Option<(Range<usize>, u32)>, OddRecord> {
+pub(super) fn place_of(
+    message: &[u8],
+    wanted: impl Fn(u32) -> bool,
+) -> Result<Option<(Range<usize>, u32)>, MalformedRecord> {
     let mut fields = Fields::new(message);
     while let Some(found) = fields.next_field()? {
         if wanted(found.number) {

@@ -1,6 +1,6 @@
 //! The walk of a document: every wanted scalar below a list of entries, and nothing that the trie does not want.
 
-use super::{Any, Dialect, KEY, OddRecord, VALUE, VALUES, any, key_value, tag, timestamp};
+use super::{Any, Dialect, KEY, MalformedRecord, VALUE, VALUES, any, key_value, tag, timestamp};
 use crate::encoding::tag::holds_word;
 use crate::encoding::wire::{Fields, Payload};
 use crate::encoding::{MAX_DEPTH, RecordInfo, Value, Visitor, json};
@@ -17,18 +17,18 @@ impl<'a> Elements<'a> {
     }
 
     #[inline]
-    pub(crate) fn next_element(&mut self) -> Result<Option<&'a [u8]>, OddRecord> {
+    pub(crate) fn next_element(&mut self) -> Result<Option<&'a [u8]>, MalformedRecord> {
         match self.0.take_short(tag(VALUES)) {
             Some(element) => Ok(Some(element)),
             None => self.next_in_full(),
         }
     }
 
-    fn next_in_full(&mut self) -> Result<Option<&'a [u8]>, OddRecord> {
+    fn next_in_full(&mut self) -> Result<Option<&'a [u8]>, MalformedRecord> {
         while let Some(found) = self.0.next_field()? {
             match (found.number, found.payload) {
                 (VALUES, Payload::Bytes(element)) => return Ok(Some(element)),
-                (VALUES, _) => return Err(OddRecord::WrongType("values")),
+                (VALUES, _) => return Err(MalformedRecord::WrongType("values")),
                 _ => {}
             }
         }
@@ -36,7 +36,7 @@ impl<'a> Elements<'a> {
     }
 }
 
-/// Walks documents of one dialect. A fault inside a document costs only what cannot be read: the walk goes on behind it
+/// Walks documents of one dialect. A fault inside a document costs only what cannot be read: the walk continues behind it
 /// as far as the lengths around it allow.
 pub(crate) struct DocumentWalker<'t, D, V> {
     pub(crate) trie: &'t PathTrie,
@@ -46,7 +46,7 @@ pub(crate) struct DocumentWalker<'t, D, V> {
     /// Something stands where Hotlist writes: enrichments, or its word among the tags.
     pub(crate) inbound: bool,
     /// The first fault.
-    pub(crate) fault: Option<OddRecord>,
+    pub(crate) fault: Option<MalformedRecord>,
     dialect: PhantomData<D>,
 }
 
@@ -55,9 +55,9 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
         DocumentWalker { trie, visitor, too_deep: false, inbound: false, fault: None, dialect: PhantomData }
     }
 
-    /// Takes note of a fault.
+    /// Records a fault.
     #[cold]
-    pub(crate) fn note(&mut self, fault: OddRecord) {
+    pub(crate) fn note(&mut self, fault: MalformedRecord) {
         self.fault.get_or_insert(fault);
     }
 
@@ -105,7 +105,7 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
     /// An entry with several keys or values, or one that ends early. Readers of protobuf take the last key; each value
     /// before the fault is looked at.
     #[cold]
-    fn repeated_entry(&mut self, message: &[u8], fault: OddRecord, node: NodeId, depth: usize) {
+    fn repeated_entry(&mut self, message: &[u8], fault: MalformedRecord, node: NodeId, depth: usize) {
         self.note(fault);
         let parts = || {
             std::iter::from_fn({
@@ -164,7 +164,7 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
 
     /// A value of several members, of which readers may take any: each is looked at, up to where it cannot be read.
     #[cold]
-    fn repeated_value(&mut self, value: &[u8], fault: OddRecord, node: NodeId, depth: usize) {
+    fn repeated_value(&mut self, value: &[u8], fault: MalformedRecord, node: NodeId, depth: usize) {
         self.note(fault);
         let mut fields = Fields::new(value);
         while let Ok(Some(found)) = fields.next_field() {

@@ -58,7 +58,7 @@ impl Iterator for Parts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
     records: usize,
-    /// Records that do not begin where the one before ends: another group begins, or something else stands between.
+    /// Records that do not begin where the previous record ends: another group begins, or something else stands between.
     breaks: usize,
     /// Bytes that are not of records.
     around: usize,
@@ -69,7 +69,7 @@ pub struct Extent {
 impl Extent {
     /// Bytes for a record where it is split by size: its place.
     const PLACE: usize = size_of::<RecordSpan>();
-    /// Bytes for a record where some are picked: its place once more, its number in lists, and a slice in a list that may
+    /// Bytes for a record where some are picked: its place again, its number in lists, and a slice in a list that may
     /// have grown to twice what it holds.
     const PICKED: usize = size_of::<RecordSpan>() + 4 * size_of::<u32>() + 2 * size_of::<Bytes>();
     /// Bytes for a break: two groups, each with its entry in a map, a header, and slices.
@@ -81,7 +81,7 @@ impl Extent {
     ///
     /// # Errors
     /// The envelope cannot be walked.
-    pub fn of(envelope: Envelope, batch: &[u8]) -> Result<Extent, EnvelopeError> {
+    pub fn measure(envelope: Envelope, batch: &[u8]) -> Result<Extent, EnvelopeError> {
         let mut extent = Extent::default();
         envelope.records(batch, |span| extent.add(&span))?;
         extent.around += batch.len().saturating_sub(extent.end as usize);
@@ -97,7 +97,7 @@ impl Extent {
         self.end = span.record.end;
     }
 
-    /// The same of a batch of `length` bytes that goes on as it began.
+    /// The same of a batch of `length` bytes that continues as it began.
     pub fn projected(self, length: usize) -> Extent {
         let end = self.end.max(1) as u128;
         let project = |count: usize| (count as u128 * length as u128).div_ceil(end).min(length as u128) as usize;
@@ -196,7 +196,7 @@ impl Layout {
         for group in self.groups(spans, level) {
             let Some(span) = group.first() else { continue };
             out.header(number, self.content_len(group, level));
-            out.bytes(self.surroundings.of(span, level));
+            out.bytes(self.surroundings.around(span, level));
             self.write(out, group, level + 1);
         }
     }
@@ -211,7 +211,7 @@ impl Layout {
 
     /// Length of the group that a level holds, with these records of it only.
     fn content_len(&self, spans: &[RecordSpan], level: usize) -> usize {
-        let around = spans.first().map_or(0, |span| self.surroundings.of(span, level).len());
+        let around = spans.first().map_or(0, |span| self.surroundings.around(span, level).len());
         let inner: usize = if level + 2 == self.envelope.levels().len() {
             spans.iter().map(|span| span.record.framed().len()).sum()
         } else {
@@ -236,7 +236,7 @@ impl Layout {
         self.spans.len()
     }
 
-    /// How much of what is around a record was around the one before it as well.
+    /// How much of what is around a record was around the previous record as well.
     fn repeated_at(&self, index: usize) -> usize {
         let (Some(span), Some(before)) =
             (self.spans.get(index), index.checked_sub(1).and_then(|at| self.spans.get(at)))
@@ -246,7 +246,7 @@ impl Layout {
         let innermost = self.envelope.levels().len() - 1;
         let same =
             (0..innermost).take_while(|level| self.envelope.held(before, *level) == self.envelope.held(span, *level));
-        let groups: usize = same.map(|level| self.surroundings.of(span, level).len()).sum();
+        let groups: usize = same.map(|level| self.surroundings.around(span, level).len()).sum();
         self.surroundings.request.len() + groups
     }
 }
@@ -282,7 +282,7 @@ impl Surroundings {
     }
 
     /// What the group that a level holds has besides the messages of the next level.
-    fn of(&self, span: &RecordSpan, level: usize) -> &Bytes {
+    fn around(&self, span: &RecordSpan, level: usize) -> &Bytes {
         static NONE: Bytes = Bytes::new();
         span.groups.get(level).and_then(|group| self.groups.get(&group.start)).unwrap_or(&NONE)
     }
@@ -347,7 +347,7 @@ impl Size<'_> {
         }
         for level in changed..innermost {
             if let Some(content) = self.content.get_mut(level + 1) {
-                *content = self.layout.surroundings.of(span, level).len();
+                *content = self.layout.surroundings.around(span, level).len();
             }
         }
         if let Some(content) = self.content.get_mut(innermost) {

@@ -211,7 +211,7 @@ impl<'a> Items<'a> {
         let (mut replaced, mut before, mut is_empty) = (edits.replaced.iter().peekable(), first, true);
         for (index, item) in self.items.iter().enumerate() {
             let edit = replaced.next_if(|(at, _)| *at == index).map(|(_, value)| value);
-            // What stood between an item and the one before it goes with the item.
+            // The text between an item and the previous one is removed with the item.
             let gap = std::mem::replace(&mut before, item.value.end)..item.start;
             if matches!(edit, Some(None)) {
                 continue;

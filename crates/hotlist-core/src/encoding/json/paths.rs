@@ -30,7 +30,7 @@ struct Wanted<'p> {
 }
 
 impl<'p> Wanted<'p> {
-    /// Those that go on with `key`.
+    /// Those that continue with `key`.
     fn below(self, key: &[u8]) -> Wanted<'p> {
         let start = self.paths.partition_point(|path| rest(path, self.taken) < key);
         let paths = self.paths.get(start..).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! What can be read of a text that begins like a JSON document and is not one.
 //!
 //! Programs write `NaN`, `True`, comments, trailing commas, byte order marks and two documents in one text; lines are cut
-//! short. None of that may hide what stands beside it. A repair makes well-formed documents of such a text, in one pass
+//! short. None of that may hide the values next to it. A repair makes well-formed documents of such a text, in one pass
 //! and never longer than the text by more than a few bytes a token: what is understood is copied, a scalar that JSON does
 //! not know becomes null, and at the first token that could be read in two ways the repair ends and closes what is open.
 //! So every value of a repaired document stands at its path in the text, too.
@@ -24,7 +24,7 @@ pub enum Malformation {
     Trailing,
     /// A comment.
     Comment,
-    /// A comma too many, or a value missing beside one.
+    /// A comma too many, or a value missing next to one.
     Comma,
     /// A key without quotes, in single quotes, or without a value.
     Key,
@@ -287,7 +287,7 @@ impl<'a> Repair<'a> {
     fn scalar(&mut self) -> Result<(), End> {
         let word = self.word()?;
         if self.scanner.at == self.scanner.text.len() {
-            // Nobody knows how it goes on.
+            // How it continues is unknown.
             return Err(End(Malformation::CutShort));
         }
         let mut alone = Scanner::new(word);

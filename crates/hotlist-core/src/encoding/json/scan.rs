@@ -1,7 +1,7 @@
 //! The scanner: tokens of a JSON text, and stepping over what is not wanted.
 //!
 //! Inside a skipped array or object only strings and brackets are looked at, so what is wrong in there (a missing
-//! comma) passes: it is not ours to judge, and the bytes go onward as they came.
+//! comma) passes: the scanner does not check it, and the bytes are forwarded unchanged.
 
 use std::borrow::Cow;
 

@@ -8,7 +8,7 @@ use crate::encoding::tag::holds_word;
 use crate::encoding::{MAX_DEPTH, Value, Visitor};
 use crate::fields::{NodeId, PathTrie};
 
-/// What a walk has to say beside what it visited.
+/// What a walk reports in addition to what it visited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Walked {
     /// A wanted subtree lies deeper than [`MAX_DEPTH`] levels and was not visited.
@@ -23,7 +23,7 @@ pub struct Walked {
 ///
 /// # Errors
 /// When the bytes are not one JSON object; what stands before the fault was visited. What lies in unwanted subtrees is
-/// not judged, except that their strings and brackets close.
+/// not checked, except that their strings and brackets close.
 pub fn walk(document: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -> Result<Walked, JsonError> {
     let mut walker = Walker::new(document, trie, visitor);
     walker.root()?;
@@ -141,7 +141,7 @@ impl<'a, 't, V: Visitor> Walker<'a, 't, V> {
             b'[' => self.array(node, depth),
             _ => {
                 let value = self.scanner.scalar()?;
-                // A number that is cut short, or goes on with something else, is another value.
+                // A number that is cut short, or continues with something else, is another value.
                 if !matches!(
                     self.scanner.text.get(self.scanner.at),
                     Some(b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r')

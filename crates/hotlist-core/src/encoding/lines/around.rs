@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::beside::{self, Order};
+use super::extra::{self, Order};
 use super::put_key;
 use crate::encoding::envelope::Span;
 use crate::encoding::transcode::{OtlpField, RESOURCE_LOGS, SCOPE_LOGS};
@@ -50,7 +50,7 @@ impl Around {
 }
 
 impl Level {
-    /// Reads what is around a record, unless it is what was around the one before.
+    /// Reads what is around a record, unless it is what was around the previous record.
     fn enter(&mut self, message: &[u8], span: Span, parts: &[OtlpField], most: usize) {
         if self.span.replace(span) == Some(span) {
             return;
@@ -60,7 +60,7 @@ impl Level {
         let mut write = |order| {
             members.clear();
             // What cannot be read of it is left out: it is not of the record.
-            beside::write(&mut members, content, parts, most, order).unwrap_or_else(|_| {
+            extra::write(&mut members, content, parts, most, order).unwrap_or_else(|_| {
                 members.clear();
                 false
             })

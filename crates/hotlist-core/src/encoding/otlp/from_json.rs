@@ -1,12 +1,12 @@
 //! OTLP/JSON to OTLP: the text of an `Export…ServiceRequest` as the protobuf bytes of the same request.
 //!
 //! Rules: "JSON Protobuf Encoding" of the OTLP specification over the JSON mapping of proto3. The messages are data
-//! ([`schema`]); what stands here steps through text and table side by side. A batch is not lost for one odd value:
+//! ([`schema`]); what stands here steps through text and table side by side. A batch is not lost for one malformed value:
 //! that is kept as text where there is room for text, else left out, and counted. Protobuf has no text that is not UTF-8,
 //! and a next hop refuses a whole batch for it, so such bytes become U+FFFD, and are counted.
 //!
-//! Time is linear in the text: each byte is scanned once, and once more where it belongs to an escape or an odd value.
-//! What is written is copied twice, plus less than 128 bytes a message ([`tape`]). Only a key that stands twice costs
+//! Time is linear in the text: each byte is scanned once, and again where it belongs to an escape or a malformed value.
+//! What is written is copied twice, plus less than 128 bytes a message ([`tape`]). Only a duplicate key costs
 //! more: what its message has after the first is moved, so that a byte is moved at most [`MAX_DEPTH`] times and a few.
 //! The stack holds a bounded number of frames: only `AnyValue` nests, at most [`MAX_DEPTH`] levels are followed, and
 //! stepping over a value does not recurse.
@@ -91,7 +91,7 @@ pub struct Converted {
     pub message: Vec<u8>,
     /// How many values were not what OTLP/JSON says, and were kept as text or left out; and how many sequences of bytes
     /// were no UTF-8, and were replaced.
-    pub odd: u64,
+    pub malformed: u64,
     /// How many members of objects were left out because no field has their name.
     pub unknown: u64,
 }
@@ -103,14 +103,14 @@ pub struct Converted {
 ///   enums also the name. `traceId` and `spanId` are hexadecimal digits, `bytesValue` base64 of
 ///   either alphabet, padded or not.
 /// - A member of `AnyValue` is written even when it is its type's default; of several, and of equal keys of a message,
-///   the last one counts (odd).
-/// - Odd values: what should be an `AnyValue`, one of its members or a string becomes a string, with the raw JSON text
+///   the last one counts (malformed).
+/// - Malformed values: what should be an `AnyValue`, one of its members or a string becomes a string, with the raw JSON text
 ///   unless it was a string; so does an `intValue` beyond 64 bits, and an array or list below [`MAX_DEPTH`] others.
 ///   What should be a `KeyValue` is kept as the value of an empty key. Other fields are left out.
-/// - Each sequence of bytes that is not UTF-8 becomes U+FFFD (odd).
+/// - Each sequence of bytes that is not UTF-8 becomes U+FFFD (malformed).
 ///
 /// # Errors
-/// When the text is not JSON or its envelope not that of a logs request. What is wrong inside unknown and odd values
+/// When the text is not JSON or its envelope not that of a logs request. What is wrong inside unknown and malformed values
 /// passes, except that their strings and brackets must close.
 pub fn from_json(text: &[u8]) -> Result<Converted, FromJsonError> {
     from_json_within(Export::Logs, text, &mut |_| true)
@@ -135,7 +135,7 @@ pub fn from_json_within(
         written: Vec::new(),
         scratch: Scratch::new(),
         scratch_room: Scratch::new().capacity(),
-        odd: replaced,
+        malformed: replaced,
         unknown: 0,
     };
     match converter.scanner.peek() {
@@ -149,7 +149,7 @@ pub fn from_json_within(
     if !converter.tape.reserve_headers(converter.take) {
         return Err(FromJsonError::NoRoom);
     }
-    Ok(Converted { message: converter.tape.into_message(), odd: converter.odd, unknown: converter.unknown })
+    Ok(Converted { message: converter.tape.into_message(), malformed: converter.malformed, unknown: converter.unknown })
 }
 
 /// The text with each sequence of bytes that is not UTF-8 as U+FFFD, and how many there were.
@@ -206,7 +206,7 @@ struct Converter<'a, 't> {
     scratch: Scratch,
     /// Bytes that `scratch` has room for.
     scratch_room: usize,
-    odd: u64,
+    malformed: u64,
     unknown: u64,
 }
 
@@ -249,7 +249,7 @@ impl<'a> Converter<'a, '_> {
             for later in self.written.iter_mut().skip(base + place) {
                 (later.start, later.end) = (later.start.without(start, end), later.end.without(start, end));
             }
-            self.odd += 1;
+            self.malformed += 1;
         }
         let start = self.tape.mark();
         match field.label {
@@ -272,7 +272,7 @@ impl<'a> Converter<'a, '_> {
             if first == b'n' {
                 self.scanner.skip(first)?;
                 self.room_for(0)?;
-                self.odd += 1;
+                self.malformed += 1;
                 // The elements after it must keep their places.
                 if matches!(field.kind, Kind::Message(message) if message.is_any()) {
                     let opened = self.tape.open(field.number);
@@ -306,7 +306,7 @@ impl<'a> Converter<'a, '_> {
         self.room_for_text(token.text)?;
         let text = token.text.resolve(&mut self.scratch);
         if !scalar::put(self.tape.bytes(), field, text, token.quoted) {
-            self.odd += 1;
+            self.malformed += 1;
             keep_text(&mut self.tape, field, text);
         }
         Ok(())
@@ -314,7 +314,7 @@ impl<'a> Converter<'a, '_> {
 
     /// One value in the place of an array, its first byte peeked.
     fn keep(&mut self, field: &Field, first: u8) -> Result<(), FromJsonError> {
-        self.odd += 1;
+        self.malformed += 1;
         let token = self.token(first)?;
         self.room_for_text(token.text)?;
         keep_text(&mut self.tape, field, token.text.resolve(&mut self.scratch));

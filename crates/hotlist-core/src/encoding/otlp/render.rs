@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::tag::body;
 use super::{AnyValue, field};
-use crate::encoding::dialect::{Any, Member, OddRecord, any, members, write_content, write_entries};
+use crate::encoding::dialect::{Any, MalformedRecord, Member, any, members, write_content, write_entries};
 use crate::encoding::json;
 use crate::encoding::lines::{Parts, put_attributes, write_record};
 use crate::encoding::wire::{Fields, Payload};
@@ -28,7 +28,7 @@ pub(in crate::encoding) fn parts(record: &[u8]) -> Parts {
     read(record).unwrap_or_else(|_| Parts::unreadable(record))
 }
 
-fn read(record: &[u8]) -> Result<Parts, OddRecord> {
+fn read(record: &[u8]) -> Result<Parts, MalformedRecord> {
     let attributes = members(record, field::ATTRIBUTES)?;
     let body = body(record)?.map_or(Any::Null, |body| body.content);
     let own = match body {
@@ -40,18 +40,18 @@ fn read(record: &[u8]) -> Result<Parts, OddRecord> {
         Any::Text(text) | Any::Bytes(text) => json::one_line(text),
         _ => None,
     };
-    let mut beside = Vec::new();
-    write_record(&mut beside, record)?;
+    let mut extra = Vec::new();
+    write_record(&mut extra, record)?;
     let document = match own {
         Some(document) if attributes.is_empty() => document,
-        Some(document) => with_attributes(document, &attributes, &mut beside)?,
+        Some(document) => with_attributes(document, &attributes, &mut extra)?,
         None => attribute_document(&attributes, body)?,
     };
-    Ok(Parts { document, time: time_of(record)?, beside })
+    Ok(Parts { document, time: time_of(record)?, extra })
 }
 
 /// The record's time, else its observed time.
-pub(crate) fn time_of(record: &[u8]) -> Result<Option<Timestamp>, OddRecord> {
+pub(crate) fn time_of(record: &[u8]) -> Result<Option<Timestamp>, MalformedRecord> {
     let (mut time, mut observed) = (0, 0);
     let mut fields = Fields::new(record);
     while let Some(found) = fields.next_field()? {
@@ -66,8 +66,12 @@ pub(crate) fn time_of(record: &[u8]) -> Result<Option<Timestamp>, OddRecord> {
 }
 
 /// A document with the attributes that it does not have; `threat.enrichments` and `tags` are merged, and the others go
-/// to `beside`.
-fn with_attributes(document: Vec<u8>, attributes: &[Member<'_>], beside: &mut Vec<u8>) -> Result<Vec<u8>, OddRecord> {
+/// to `extra`.
+fn with_attributes(
+    document: Vec<u8>,
+    attributes: &[Member<'_>],
+    extra: &mut Vec<u8>,
+) -> Result<Vec<u8>, MalformedRecord> {
     let mut keys: Vec<&[u8]> = attributes.iter().map(|member| &*member.entry.key).collect();
     keys.push(b"threat");
     keys.sort_unstable();
@@ -95,7 +99,7 @@ fn with_attributes(document: Vec<u8>, attributes: &[Member<'_>], beside: &mut Ve
             key => others.push((key, entry.value)),
         }
     }
-    put_attributes(beside, &others)?;
+    put_attributes(extra, &others)?;
     let document = match enrichments.is_empty() && words.is_empty() {
         true => document,
         false => {
@@ -119,8 +123,8 @@ fn elements_of(value: Value) -> Vec<Value> {
     }
 }
 
-/// The attributes as a document, with the body beside them.
-fn attribute_document(attributes: &[Member<'_>], body: Any<'_>) -> Result<Vec<u8>, OddRecord> {
+/// The attributes as a document, with the body next to them.
+fn attribute_document(attributes: &[Member<'_>], body: Any<'_>) -> Result<Vec<u8>, MalformedRecord> {
     let bytes = attributes.iter().map(|member| member.entry.key.len() + member.entry.value.len() + 8).sum::<usize>();
     let mut out = Vec::with_capacity(bytes + bytes / 4);
     let mut rest = attributes.iter();

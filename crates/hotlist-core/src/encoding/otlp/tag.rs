@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use super::{AnyValue, field};
 use crate::encoding::TagInto;
-use crate::encoding::dialect::{Any, OddRecord, any, edit_members, readable_members, tag_map, tag_text, with_field};
+use crate::encoding::dialect::{
+    Any, MalformedRecord, any, edit_members, readable_members, tag_map, tag_text, with_field,
+};
 use crate::encoding::tag::{Entry, Spelling, TagOutcome, Tags, plan};
 use crate::encoding::wire::{Fields, Payload};
 
@@ -24,7 +26,7 @@ pub fn tag_record(record: &[u8], tags: &Tags<'_>) -> (Vec<u8>, TagOutcome) {
 /// The record with tags in its body, when that changes it, and whether our enrichments went there.
 fn tag_body(record: &[u8], tags: &Tags<'_>) -> (Option<Vec<u8>>, TagOutcome, bool) {
     let nothing = (None, TagOutcome::default(), false);
-    // Of a body that stands twice readers take both together; the attributes are beside it.
+    // Readers merge a duplicate body; the attributes are next to it.
     let Ok(Some(body)) = body(record) else { return nothing };
     let here = |wanted: bool| if wanted { *tags } else { tags.without_enrichments() };
     let (tagged, is_place) = match body.content {
@@ -64,15 +66,15 @@ pub(super) struct Body<'a> {
     pub(super) content: Any<'a>,
 }
 
-pub(super) fn body(record: &[u8]) -> Result<Option<Body<'_>>, OddRecord> {
+pub(super) fn body(record: &[u8]) -> Result<Option<Body<'_>>, MalformedRecord> {
     let mut fields = Fields::new(record);
     let mut body = None;
     while let Some(found) = fields.next_field()? {
         if found.number == field::BODY {
-            let Payload::Bytes(message) = found.payload else { return Err(OddRecord::WrongType("body")) };
+            let Payload::Bytes(message) = found.payload else { return Err(MalformedRecord::WrongType("body")) };
             let found = Body { place: found.start..found.end, message, content: any::<AnyValue>(message)? };
             if body.replace(found).is_some() {
-                return Err(OddRecord::Repeated("body"));
+                return Err(MalformedRecord::Repeated("body"));
             }
         }
     }
@@ -80,11 +82,11 @@ pub(super) fn body(record: &[u8]) -> Result<Option<Body<'_>>, OddRecord> {
 }
 
 /// What the body of a record holds.
-pub(crate) fn body_of(record: &[u8]) -> Result<Any<'_>, OddRecord> {
+pub(crate) fn body_of(record: &[u8]) -> Result<Any<'_>, MalformedRecord> {
     Ok(body(record)?.map_or(Any::Null, |body| body.content))
 }
 
 /// The `AnyValue` that is the body of a record.
-pub(crate) fn body_message(record: &[u8]) -> Result<Option<&[u8]>, OddRecord> {
+pub(crate) fn body_message(record: &[u8]) -> Result<Option<&[u8]>, MalformedRecord> {
     Ok(body(record)?.map(|body| body.message))
 }

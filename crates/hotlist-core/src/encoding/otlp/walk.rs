@@ -1,7 +1,7 @@
 //! The walk of one log record: body and attributes, in any order, without decoding what the trie does not want.
 
 use super::{AnyValue, field};
-use crate::encoding::dialect::{Any, DocumentWalker, OddRecord, any};
+use crate::encoding::dialect::{Any, DocumentWalker, MalformedRecord, any};
 use crate::encoding::wire::{Fields, Payload};
 use crate::encoding::{Document, RecordInfo, Visitor};
 use crate::fields::PathTrie;
@@ -26,15 +26,15 @@ pub fn walk_record(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -
             (field::ATTRIBUTES, Payload::Bytes(attribute)) => walker.entry(attribute, PathTrie::ROOT, 0),
             (field::BODY, Payload::Bytes(content)) => {
                 if std::mem::replace(&mut has_body, true) {
-                    walker.note(OddRecord::Repeated("body"));
+                    walker.note(MalformedRecord::Repeated("body"));
                 }
                 body(&mut walker, content, &mut info);
             }
             (field::TIME, Payload::Fixed64(time)) => info.time_unix_nano = time,
             (field::OBSERVED_TIME, Payload::Fixed64(time)) => info.observed_time_unix_nano = time,
-            (field::ATTRIBUTES, _) => walker.note(OddRecord::WrongType("attributes")),
-            (field::BODY, _) => walker.note(OddRecord::WrongType("body")),
-            (field::TIME | field::OBSERVED_TIME, _) => walker.note(OddRecord::WrongType("time_unix_nano")),
+            (field::ATTRIBUTES, _) => walker.note(MalformedRecord::WrongType("attributes")),
+            (field::BODY, _) => walker.note(MalformedRecord::WrongType("body")),
+            (field::TIME | field::OBSERVED_TIME, _) => walker.note(MalformedRecord::WrongType("time_unix_nano")),
             _ => {}
         }
     }

@@ -9,7 +9,7 @@ use crate::encoding::otlp::{self, AnyValue, body_message, body_of, time_of};
 use crate::encoding::tag::Codec;
 use crate::encoding::vector::{LogValue, MESSAGE, TIMESTAMP, field};
 use crate::encoding::wire::{put_bytes, put_nested};
-use crate::encoding::{OddRecord, json};
+use crate::encoding::{MalformedRecord, json};
 
 /// The key of Vector's metadata below which OTLP's stand, as Vector's own `opentelemetry` source has it.
 pub(crate) const OPENTELEMETRY: &[u8] = OPENTELEMETRY_KEY.as_bytes();
@@ -41,7 +41,7 @@ pub(super) static LEFT_OUT: LazyLock<Context> =
     LazyLock::new(|| Context { named: vec![(CONTEXT_LEFT_OUT, text(b"true"))], ..Context::default() });
 
 impl Context {
-    /// Whether something else is around a record than around the one before.
+    /// Whether something else is around a record than around the previous one.
     pub(super) fn is_other(&self, resource_logs: Span, scope_logs: Span) -> bool {
         self.spans != Some((resource_logs, scope_logs))
     }
@@ -49,7 +49,7 @@ impl Context {
     /// Reads what is around a record.
     pub(super) fn enter<'a>(&mut self, resource_logs: Span, scope_logs: Span, content: impl Fn(Span) -> &'a [u8]) {
         self.spans = Some((resource_logs, scope_logs));
-        // What cannot be read of it is left out: it is beside the events.
+        // What cannot be read of it is left out: it is not part of an event.
         self.named = parts::read(content(resource_logs), RESOURCE_LOGS).unwrap_or_default();
         self.named.extend(parts::read(content(scope_logs), SCOPE_LOGS).unwrap_or_default());
         self.len = self.named.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -103,7 +103,7 @@ pub(super) fn unreadable(record: &[u8]) -> Vec<u8> {
 }
 
 /// The event's fields, encoded, and what else the record has.
-fn read(record: &[u8]) -> Result<(Vec<Vec<u8>>, Vec<Named>), OddRecord> {
+fn read(record: &[u8]) -> Result<(Vec<Vec<u8>>, Vec<Named>), MalformedRecord> {
     let mut named = parts::read(record, RECORD)?;
     let body = body_of(record)?;
     let mut keys: Vec<Vec<u8>> = Vec::new();

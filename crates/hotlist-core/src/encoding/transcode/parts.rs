@@ -1,10 +1,10 @@
-//! What OTLP has beside a document, as data: which field is what, and its name in Vector's metadata.
+//! What OTLP has in addition to a document, as data: which field is what, and its name in Vector's metadata.
 
 use std::fmt::Write as _;
 
-use crate::encoding::OddRecord;
+use crate::encoding::MalformedRecord;
 use crate::encoding::dialect::{
-    Any, Dialect, Numbers, VALUES, any, convert_entry, encode_key_value, members, put_timestamp, timestamp,
+    Any, Dialect, FieldNumbers, VALUES, any, convert_entry, encode_key_value, members, put_timestamp, timestamp,
 };
 use crate::encoding::otlp::AnyValue;
 use crate::encoding::vector::LogValue;
@@ -89,7 +89,7 @@ pub(crate) const SCOPE_LOGS: &[Part] = &[
 pub(super) type Named = (&'static str, Vec<u8>);
 
 /// The parts that a message of OTLP has, as values of Vector.
-pub(super) fn read(message: &[u8], parts: &'static [Part]) -> Result<Vec<Named>, OddRecord> {
+pub(super) fn read(message: &[u8], parts: &'static [Part]) -> Result<Vec<Named>, MalformedRecord> {
     let mut named = Vec::new();
     for Part { number, name, kind } in parts {
         if let Kind::Attributes = kind {
@@ -113,7 +113,7 @@ pub(super) fn read(message: &[u8], parts: &'static [Part]) -> Result<Vec<Named>,
 }
 
 /// A field's value; `None` for what says nothing.
-fn read_one(kind: Kind, payload: Payload<'_>) -> Result<Option<Vec<u8>>, OddRecord> {
+fn read_one(kind: Kind, payload: Payload<'_>) -> Result<Option<Vec<u8>>, MalformedRecord> {
     let mut out = Vec::new();
     match (kind, payload) {
         (Kind::Text, Payload::Bytes(text)) => put_bytes(&mut out, NUMBERS.text, text),
@@ -133,15 +133,15 @@ fn read_one(kind: Kind, payload: Payload<'_>) -> Result<Option<Vec<u8>>, OddReco
             put_bytes(&mut out, NUMBERS.text, digits.as_bytes());
         }
         (Kind::Message(parts), Payload::Bytes(message)) => out = map(&entries_of(&read(message, parts)?)),
-        _ => return Err(OddRecord::WrongType("a field")),
+        _ => return Err(MalformedRecord::WrongType("a field")),
     }
     Ok(Some(out))
 }
 
-const NUMBERS: Numbers = LogValue::NUMBERS;
+const NUMBERS: FieldNumbers = LogValue::NUMBERS;
 
 /// The message of OTLP whose parts have these values of Vector. What has no part, or is not of its type, is left out.
-pub(super) fn write<'a>(entries: &[(&'a [u8], &'a [u8])], parts: &[Part]) -> Result<Vec<u8>, OddRecord> {
+pub(super) fn write<'a>(entries: &[(&'a [u8], &'a [u8])], parts: &[Part]) -> Result<Vec<u8>, MalformedRecord> {
     let mut out = Vec::new();
     for Part { number, name, kind } in parts {
         let Some((_, value)) = entries.iter().rev().find(|(key, _)| *key == name.as_bytes()) else { continue };
@@ -191,7 +191,7 @@ pub(super) fn put_time(out: &mut Vec<u8>, number: u32, time: jiff::Timestamp) {
 /// Entries of one dialect in another, encoded.
 pub(super) fn converted_entries<'a, F, T>(
     entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
-) -> Result<Vec<Vec<u8>>, OddRecord>
+) -> Result<Vec<Vec<u8>>, MalformedRecord>
 where
     F: Dialect,
     T: Dialect,

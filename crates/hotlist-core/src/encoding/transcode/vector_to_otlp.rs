@@ -6,7 +6,7 @@ use crate::encoding::dialect::{Any, Dialect, Member, VALUES, any, convert, membe
 use crate::encoding::otlp::{self, AnyValue};
 use crate::encoding::vector::{Log, LogValue, TIMESTAMP, field};
 use crate::encoding::wire::{Fields, Payload, put_bytes};
-use crate::encoding::{OddRecord, json};
+use crate::encoding::{MalformedRecord, json};
 use crate::observable::time;
 
 /// A record, with what is around it.
@@ -38,7 +38,7 @@ pub(super) fn unreadable(record: &[u8]) -> Vec<u8> {
     out
 }
 
-fn read(event: &[u8]) -> Result<Option<Placed>, OddRecord> {
+fn read(event: &[u8]) -> Result<Option<Placed>, MalformedRecord> {
     let Some(log) = Log::read(event)? else { return Ok(None) };
     let metadata = metadata(log.message)?;
     let context = context(&metadata)?;
@@ -87,8 +87,8 @@ fn read(event: &[u8]) -> Result<Option<Placed>, OddRecord> {
 }
 
 /// `Metadata.value` of a log, empty for none.
-fn metadata(log: &[u8]) -> Result<Vec<u8>, OddRecord> {
-    let last = |message: &[u8], number| -> Result<Vec<u8>, OddRecord> {
+fn metadata(log: &[u8]) -> Result<Vec<u8>, MalformedRecord> {
+    let last = |message: &[u8], number| -> Result<Vec<u8>, MalformedRecord> {
         let mut fields = Fields::new(message);
         let mut content = Vec::new();
         while let Some(found) = fields.next_field()? {
@@ -101,8 +101,8 @@ fn metadata(log: &[u8]) -> Result<Vec<u8>, OddRecord> {
     last(&last(log, field::METADATA)?, field::METADATA_VALUE)
 }
 
-/// What OTLP has beside the document.
-fn context(metadata: &[u8]) -> Result<Vec<Member<'_>>, OddRecord> {
+/// What OTLP has in addition to the document.
+fn context(metadata: &[u8]) -> Result<Vec<Member<'_>>, MalformedRecord> {
     let Any::Map(list) = any::<LogValue>(metadata)? else { return Ok(Vec::new()) };
     let found = members(list, VALUES)?;
     let Some(member) = found.iter().rfind(|member| *member.entry.key == *OPENTELEMETRY) else { return Ok(Vec::new()) };

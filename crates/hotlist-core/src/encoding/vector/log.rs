@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::field;
 use crate::encoding::wire::{Fields, Payload};
-use crate::encoding::{OddRecord, Signal};
+use crate::encoding::{MalformedRecord, Signal};
 
 /// The log event of a record.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub(crate) struct Log<'a> {
 }
 
 /// What kind of event a record holds; the content of the last one, as protobuf has it for a `oneof`.
-pub(super) fn kind(record: &[u8]) -> Result<(Signal, Range<usize>, &[u8]), OddRecord> {
+pub(super) fn kind(record: &[u8]) -> Result<(Signal, Range<usize>, &[u8]), MalformedRecord> {
     let mut fields = Fields::new(record);
     let mut event = None;
     while let Some(found) = fields.next_field()? {
@@ -26,12 +26,12 @@ pub(super) fn kind(record: &[u8]) -> Result<(Signal, Range<usize>, &[u8]), OddRe
             field::TRACE => Signal::Traces,
             _ => continue,
         };
-        let Payload::Bytes(content) = found.payload else { return Err(OddRecord::WrongType("event")) };
+        let Payload::Bytes(content) = found.payload else { return Err(MalformedRecord::WrongType("event")) };
         if event.replace((signal, found.start..found.end, content)).is_some() {
-            return Err(OddRecord::Repeated("event"));
+            return Err(MalformedRecord::Repeated("event"));
         }
     }
-    event.ok_or(OddRecord::WrongType("event"))
+    event.ok_or(MalformedRecord::WrongType("event"))
 }
 
 /// What kind of event a record holds; one that cannot be read counts as a log.
@@ -41,7 +41,7 @@ pub(crate) fn signal(record: &[u8]) -> Signal {
 
 impl Log<'_> {
     /// The log event of a record; `None` when it holds another kind of event.
-    pub(crate) fn read(record: &[u8]) -> Result<Option<Log<'_>>, OddRecord> {
+    pub(crate) fn read(record: &[u8]) -> Result<Option<Log<'_>>, MalformedRecord> {
         let (signal, _, message) = kind(record)?;
         if signal != Signal::Logs {
             return Ok(None);
@@ -50,9 +50,9 @@ impl Log<'_> {
         let mut value = None;
         while let Some(found) = fields.next_field()? {
             if found.number == field::VALUE {
-                let Payload::Bytes(content) = found.payload else { return Err(OddRecord::WrongType("value")) };
+                let Payload::Bytes(content) = found.payload else { return Err(MalformedRecord::WrongType("value")) };
                 if value.replace((found.start..found.end, content)).is_some() {
-                    return Err(OddRecord::Repeated("value"));
+                    return Err(MalformedRecord::Repeated("value"));
                 }
             }
         }

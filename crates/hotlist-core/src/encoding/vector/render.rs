@@ -1,7 +1,7 @@
 //! A log event as one JSON document on one line, for outputs that are neither OTLP nor Vector.
 
 use super::{Log, LogValue, field};
-use crate::encoding::dialect::{Any, OddRecord, any, members, write_content, write_entries};
+use crate::encoding::dialect::{Any, MalformedRecord, any, members, write_content, write_entries};
 use crate::encoding::json;
 use crate::encoding::lines::{Parts, write_metadata};
 
@@ -23,15 +23,15 @@ pub(in crate::encoding) fn parts(record: &[u8]) -> Parts {
     }
 }
 
-fn read(record: &[u8]) -> Result<Option<Parts>, OddRecord> {
+fn read(record: &[u8]) -> Result<Option<Parts>, MalformedRecord> {
     let Some(log) = Log::read(record)? else { return Ok(None) };
-    let mut beside = Vec::new();
-    write_metadata(&mut beside, log.message);
+    let mut extra = Vec::new();
+    write_metadata(&mut extra, log.message);
     let document = document(&log)?;
-    Ok(Some(Parts { document, time: None, beside }))
+    Ok(Some(Parts { document, time: None, extra }))
 }
 
-fn document(log: &Log<'_>) -> Result<Vec<u8>, OddRecord> {
+fn document(log: &Log<'_>) -> Result<Vec<u8>, MalformedRecord> {
     let mut out = Vec::with_capacity(log.message.len() + log.message.len() / 4);
     let Some((_, value)) = log.value else {
         let members = members(log.message, field::FIELDS)?;

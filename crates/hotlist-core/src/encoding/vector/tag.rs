@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::log::kind;
 use super::{LogValue, MESSAGE, field};
 use crate::encoding::dialect::{
-    Any, OddRecord, any, edit_members, encode_key_value, readable_members, tag_map, tag_text, with_field,
+    Any, MalformedRecord, any, edit_members, encode_key_value, readable_members, tag_map, tag_text, with_field,
 };
 use crate::encoding::tag::{Entry, Spelling, TagOutcome, Tags, plan};
 use crate::encoding::wire::{Fields, Payload, put_bytes};
@@ -15,8 +15,8 @@ use crate::encoding::{Signal, TagInto};
 /// back as it is.
 ///
 /// # Errors
-/// It cannot be told which event the record holds: nothing can be added to it.
-pub fn tag_record(record: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, TagOutcome), OddRecord> {
+/// It is unknown which event the record holds: nothing can be added to it.
+pub fn tag_record(record: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, TagOutcome), MalformedRecord> {
     if tags.is_nothing() {
         return Ok((record.to_vec(), TagOutcome::default()));
     }
@@ -51,7 +51,7 @@ fn tag_value(
     place: &Range<usize>,
     value: &[u8],
     tags: &Tags<'_>,
-) -> Result<(Option<Vec<u8>>, TagOutcome), OddRecord> {
+) -> Result<(Option<Vec<u8>>, TagOutcome), MalformedRecord> {
     let tagged = match any::<LogValue>(value) {
         Ok(Any::Map(_)) => tag_map::<LogValue>(value, tags).ok(),
         _ => tag_text::<LogValue>(value, tags),
@@ -74,7 +74,7 @@ fn tag_value(
     Ok((Some(tagged.unwrap_or(object)), TagOutcome { own_place: true, changed: true, ..outcome }))
 }
 
-fn tag_fields(log: &[u8], tags: &Tags<'_>) -> Result<(Option<Vec<u8>>, TagOutcome), OddRecord> {
+fn tag_fields(log: &[u8], tags: &Tags<'_>) -> Result<(Option<Vec<u8>>, TagOutcome), MalformedRecord> {
     let (members, end) = readable_members(log, field::FIELDS);
     let message = members.iter().enumerate().rfind(|(_, member)| *member.entry.key == *MESSAGE);
     let (mut in_message, mut rest) = (None, *tags);

@@ -2,7 +2,7 @@
 
 use super::log::kind;
 use super::{LogValue, MESSAGE, TIMESTAMP, field};
-use crate::encoding::dialect::{Any, DocumentWalker, OddRecord, any, key_value, timestamp};
+use crate::encoding::dialect::{Any, DocumentWalker, MalformedRecord, any, key_value, timestamp};
 use crate::encoding::wire::{Fields, Payload};
 use crate::encoding::{Document, RecordInfo, Signal, Visitor};
 use crate::fields::PathTrie;
@@ -12,8 +12,8 @@ use crate::fields::PathTrie;
 /// be read: [`RecordInfo::fault`] names the first, and what was visited counts.
 ///
 /// # Errors
-/// When it cannot be told which event the record holds; nothing was visited.
-pub fn walk_record(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -> Result<RecordInfo, OddRecord> {
+/// If it is unknown which event the record holds; nothing was visited.
+pub fn walk_record(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -> Result<RecordInfo, MalformedRecord> {
     let (signal, _, log) = kind(record)?;
     let mut info = RecordInfo { signal, document: Document::Body, ..RecordInfo::default() };
     if signal != Signal::Logs {
@@ -45,15 +45,15 @@ pub fn walk_record(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -
             },
             (field::VALUE, Payload::Bytes(value)) => {
                 if std::mem::replace(&mut has_value, true) {
-                    walker.note(OddRecord::Repeated("value"));
+                    walker.note(MalformedRecord::Repeated("value"));
                 }
                 match any::<LogValue>(value) {
                     Ok(Any::Map(list)) => walker.entries(list, PathTrie::ROOT, 0),
                     _ => json_text(&mut walker, value, &mut info),
                 }
             }
-            (field::FIELDS, _) => walker.note(OddRecord::WrongType("fields")),
-            (field::VALUE, _) => walker.note(OddRecord::WrongType("value")),
+            (field::FIELDS, _) => walker.note(MalformedRecord::WrongType("fields")),
+            (field::VALUE, _) => walker.note(MalformedRecord::WrongType("value")),
             _ => {}
         }
     }

@@ -1,6 +1,6 @@
 //! Texts in order: the entries of lists that compare whole values or whole labels.
 //!
-//! One arena and one row of ends and kinds a text, about 8 bytes beside the text itself, searched by halving: lists have
+//! One arena and one row of ends and kinds a text, about 8 bytes in addition to the text itself, searched by halving: lists have
 //! up to a million entries, and only confirmed findings are looked up.
 
 use super::Subject;

@@ -26,7 +26,7 @@ pub enum KeySpace {
     DomainSuffix,
     /// A URL without its scheme.
     Url,
-    /// The host of a URL indicator: tells whether parsing an event's URL can pay. Prefilter only.
+    /// The host of a URL indicator: decides whether an event's URL is parsed. Prefilter only.
     UrlHost,
     /// Host and path of a URL whose longer paths count too.
     UrlPrefix,
@@ -200,7 +200,7 @@ impl KeyHasher {
     /// The hash of a key.
     #[inline]
     pub fn hash(&self, space: KeySpace, key: &[u8]) -> u64 {
-        // The odd multiplier (2^64 over the golden ratio) spreads the few spaces over all bits of the seed.
+        // The multiplier (2^64 over the golden ratio) spreads the few spaces over all bits of the seed.
         let seed = self.seed ^ (space as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut hasher = FoldHasher::with_seed(seed, &self.shared);
         hasher.write(key);

@@ -355,7 +355,7 @@ fn of_url(
         long_url(options, raw, scratch, visitor);
         return Some(Malformed::TooLong);
     }
-    let Some(host) = url::raw_host(raw) else { return odd_url(options, raw, scratch, visitor) };
+    let Some(host) = url::raw_host(raw) else { return other_url(options, raw, scratch, visitor) };
     if options.url_hosts {
         plain_host(options, host, scratch, visitor);
     }
@@ -383,7 +383,7 @@ fn plain_host(options: MatchOptions, host: &[u8], scratch: &mut Vec<u8>, visitor
 
 /// A URL whose host is not written plainly.
 #[inline(never)]
-fn odd_url(
+fn other_url(
     options: MatchOptions,
     raw: &[u8],
     scratch: &mut Vec<u8>,

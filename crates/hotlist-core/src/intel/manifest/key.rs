@@ -42,7 +42,7 @@ pub struct Key {
     public: PublicKey,
 }
 
-/// A public key: tells whether the private one signed.
+/// A public key: verifies what the private one signed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublicKey([u8; 32]);
 
@@ -81,7 +81,7 @@ impl Key {
         Key::from_seed(seed)
     }
 
-    /// The PEM file of it, `-----BEGIN PRIVATE KEY-----`. Whoever can read that file can sign: give it mode 0600.
+    /// The PEM file of it, `-----BEGIN PRIVATE KEY-----`. Anyone who can read that file can sign: give it mode 0600.
     pub fn to_pem(&self) -> String {
         pem("PRIVATE KEY", &PRIVATE_PREFIX, &self.seed)
     }

@@ -8,7 +8,7 @@ use crate::observable::Kind;
 /// The atoms of which one is found wherever the expression holds: of an `AND` those of the child that says most, of an
 /// `OR` those of all children. `None` when there are none such, because an alternative consists of `NOT` alone.
 pub(super) fn choose(expression: &Expression, terms: &[Term]) -> Option<Atoms> {
-    best(expression, terms).map(|(_, atoms)| Atoms::of(atoms))
+    best(expression, terms).map(|(_, atoms)| Atoms::from_numbers(atoms))
 }
 
 /// How little a key says, the least first: what becomes of it alone, its kind, whether it is a range.
@@ -47,7 +47,7 @@ fn rank(value: &TermValue) -> Rank {
         Kind::Number => 10,
         Kind::Time => 11,
     };
-    // A hash, name or address that the guard refuses says more than a number does, and the guard goes on to refuse it:
+    // A hash, name or address that the guard refuses says more than a number does, and the guard still refuses it:
     // `8.8.8.8` and port 53 is no more of an indicator than `8.8.8.8` is.
     let class = match guard::refuse(value) {
         None if kind < 5 => 0,

@@ -1,4 +1,4 @@
-//! The grammar of STIX patterns, as far as one event can judge them: tokens to a tree of comparisons.
+//! The grammar of STIX patterns, as far as one event can decide them: tokens to a tree of comparisons.
 
 use super::token::{Literal, Token, tokens};
 use super::{PatternError, unsupported};
@@ -19,7 +19,7 @@ pub enum Parsed {
     All(Vec<Parsed>),
     /// `OR`, within an observation or between observations: two at least.
     Any(Vec<Parsed>),
-    /// What is well formed, and cannot be judged.
+    /// What is well formed but cannot be evaluated.
     Other {
         /// Its position.
         position: usize,
@@ -88,7 +88,7 @@ pub fn path_key(path: &str) -> Option<PathKey> {
     (parser.peek() == &Token::End).then_some(key)
 }
 
-/// A pattern, or the first construct in it that cannot be judged.
+/// A pattern, or the first construct in it that cannot be evaluated.
 pub fn pattern(pattern: &str) -> Result<Parsed, PatternError> {
     let mut parser = Parser { tokens: tokens(pattern)?, at: 0 };
     let parsed = parser.observations(0)?;

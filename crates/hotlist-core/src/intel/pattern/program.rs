@@ -1,4 +1,4 @@
-//! The program of a composite pattern: a boolean expression over the terms of an indicator, which one event judges.
+//! The program of a composite pattern: a boolean expression over the terms of an indicator, which is evaluated on one event.
 //!
 //! Its atoms are the numbers of the terms. Some are keys: the expression is false unless one of them is found, so only
 //! they are looked for. The others are parts, which are asked for when a key was found, and never count alone.
@@ -48,13 +48,13 @@ pub struct Atoms(u64);
 
 impl Atoms {
     /// These atoms; numbers beyond [`MAX_ATOMS`] are none.
-    pub fn of(atoms: impl IntoIterator<Item = u8>) -> Atoms {
+    pub fn from_numbers(atoms: impl IntoIterator<Item = u8>) -> Atoms {
         Atoms(atoms.into_iter().fold(0, |set, atom| set | 1u64.checked_shl(atom.into()).unwrap_or(0)))
     }
 
     /// Whether an atom is in it.
     pub fn contains(self, atom: u8) -> bool {
-        Atoms::of([atom]).0 & self.0 != 0
+        Atoms::from_numbers([atom]).0 & self.0 != 0
     }
 
     /// Its atoms, ascending.
@@ -123,7 +123,7 @@ impl Program {
         let program = Program { expression, atoms: number.ok_or(ProgramError::Atoms(atoms))?, keys };
         let mut seen = Atoms::default();
         program.expression.check(0, &mut seen)?;
-        let all = Atoms::of(0..program.atoms);
+        let all = Atoms::from_numbers(0..program.atoms);
         if seen != all || keys.0 & !all.0 != 0 {
             return Err(ProgramError::Unknown);
         }
@@ -153,7 +153,7 @@ impl Program {
 
     /// The atoms that are only asked for when a key is found.
     pub fn parts(&self) -> Atoms {
-        Atoms(Atoms::of(0..self.atoms).0 & !self.keys.0)
+        Atoms(Atoms::from_numbers(0..self.atoms).0 & !self.keys.0)
     }
 
     /// Whether it holds for an event. Asks for no more atoms than it takes, and may ask for one again.
@@ -296,7 +296,7 @@ impl Expression {
         if expression.is_alternatives() {
             return Some((terms, None));
         }
-        let keys = Atoms::of((0u8..).zip(&kept).filter(|(_, old)| keys.contains(**old)).map(|(new, _)| new));
+        let keys = Atoms::from_numbers((0u8..).zip(&kept).filter(|(_, old)| keys.contains(**old)).map(|(new, _)| new));
         let program = Program::new(expression, terms.len(), keys).ok()?;
         Some((terms, Some(program)))
     }
@@ -322,7 +322,7 @@ impl Expression {
     fn check(&self, depth: usize, seen: &mut Atoms) -> Result<(), ProgramError> {
         match self {
             Expression::Is(atom) | Expression::IsNot(atom) if usize::from(*atom) < MAX_ATOMS => {
-                seen.0 |= Atoms::of([*atom]).0;
+                seen.0 |= Atoms::from_numbers([*atom]).0;
                 Ok(())
             }
             Expression::Is(_) | Expression::IsNot(_) => Err(ProgramError::Unknown),

@@ -242,7 +242,7 @@ fn an_alternative_that_can_never_match_is_left_out_and_told() {
     assert!(compile("[domain-name:value = 'a b' OR ipv4-addr:value = '1.2.3']", &table()).is_err());
 }
 
-/// Guarantee: an alternative that cannot be judged costs itself, wherever the `OR` is; what an `AND` joins goes as a
+/// Guarantee: an alternative that cannot be evaluated costs itself, wherever the `OR` is; what an `AND` joins goes as a
 /// whole.
 #[test]
 fn an_alternative_that_is_not_supported_is_left_out_and_named() {

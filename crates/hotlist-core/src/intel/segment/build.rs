@@ -36,7 +36,7 @@ pub enum BuildError {
         /// Of what.
         what: &'static str,
     },
-    /// A part would be longer than its offsets can tell.
+    /// A part would be longer than its offsets can address.
     #[error("the {what} of one segment would take more than 4 GiB; split the feeds")]
     TooLarge {
         /// Which part.
@@ -84,8 +84,8 @@ pub struct SegmentBuilder {
     programs: SparseBuilder,
     revoked: SparseBuilder,
     fingerprints: Option<Vec<u64>>,
-    paths: Numbers<Arc<str>>,
-    schemes: Numbers<Box<str>>,
+    paths: NumberedTexts<Arc<str>>,
+    schemes: NumberedTexts<Box<str>>,
     tables: BTreeMap<TableId, TableBuilder>,
     ranges: Vec<Range>,
     tombstones: Vec<Tombstone>,
@@ -93,18 +93,18 @@ pub struct SegmentBuilder {
 
 /// Distinct texts, numbered from 1.
 #[derive(Debug)]
-struct Numbers<T> {
+struct NumberedTexts<T> {
     list: Vec<T>,
     known: HashMap<T, u16>,
 }
 
-impl<T> Default for Numbers<T> {
+impl<T> Default for NumberedTexts<T> {
     fn default() -> Self {
-        Numbers { list: Vec::new(), known: HashMap::new() }
+        NumberedTexts { list: Vec::new(), known: HashMap::new() }
     }
 }
 
-impl<T: Clone + Eq + std::hash::Hash + std::borrow::Borrow<str> + for<'t> From<&'t str>> Numbers<T> {
+impl<T: Clone + Eq + std::hash::Hash + std::borrow::Borrow<str> + for<'t> From<&'t str>> NumberedTexts<T> {
     fn number(&mut self, text: &str, what: &'static str) -> Result<u16, BuildError> {
         if let Some(number) = self.known.get(text) {
             return Ok(*number);
@@ -117,7 +117,7 @@ impl<T: Clone + Eq + std::hash::Hash + std::borrow::Borrow<str> + for<'t> From<&
 }
 
 impl SegmentBuilder {
-    /// A builder that also stores what tells indicators apart, so that the next version of a feed can be compared.
+    /// A builder that also stores fingerprints of the indicators, so that the next version of a feed can be compared.
     #[must_use]
     pub fn with_fingerprints() -> SegmentBuilder {
         SegmentBuilder { fingerprints: Some(Vec::new()), ..SegmentBuilder::default() }
@@ -145,9 +145,9 @@ impl SegmentBuilder {
         self.context_of.is_empty() && self.tombstones.is_empty()
     }
 
-    /// What tells an indicator of the feed that was begun last from one that says something else.
+    /// Returns the fingerprint of an indicator of the feed that was begun last.
     pub fn fingerprint(&self, indicator: &Indicator) -> u64 {
-        fingerprint::of(indicator, self.options)
+        fingerprint::fingerprint(indicator, self.options)
     }
 
     /// Adds an indicator to the feed that was begun last.
@@ -177,7 +177,7 @@ impl SegmentBuilder {
             self.programs.push(number, &bytes).ok_or(BuildError::TooLarge { what: "patterns" })?;
         }
         if let Some(fingerprints) = &mut self.fingerprints {
-            fingerprints.push(fingerprint::of(indicator, self.options));
+            fingerprints.push(fingerprint::fingerprint(indicator, self.options));
         }
         let too_large = |what| BuildError::TooLarge { what };
         let context = self.contexts.number(&indicator.context).ok_or(too_large("contexts"))?;

@@ -4,7 +4,7 @@ use super::bytes::{TIME_BYTES, time_at, u32_at};
 use super::read::Segment;
 use super::sections::optional;
 use super::table::{LIST, POSTING, Table};
-use super::{Numbers, SegmentError, TableId, composite, context};
+use super::{IndicatorSet, SegmentError, TableId, composite, context};
 
 impl Segment {
     /// Checks what [`Segment::assemble`] did not: everything that its parts refer to.
@@ -13,7 +13,7 @@ impl Segment {
         self.check_contexts()?;
         self.check_columns()?;
         let lists = self.check_lists()?;
-        let mut used = Numbers::default();
+        let mut used = IndicatorSet::default();
         for table in self.tables() {
             self.check_table(table, &lists, &mut used)?;
         }
@@ -135,7 +135,7 @@ impl Segment {
 
     /// `lists` are the places of all lists. Each is that of one key, so that going through all keys goes through no list
     /// twice; `used` remembers which have one.
-    fn check_table(&self, table: &Table, lists: &[u32], used: &mut Numbers) -> Result<(), SegmentError> {
+    fn check_table(&self, table: &Table, lists: &[u32], used: &mut IndicatorSet) -> Result<(), SegmentError> {
         let is_payload = |payload: u32| {
             if payload & LIST == 0 {
                 return payload < self.len();

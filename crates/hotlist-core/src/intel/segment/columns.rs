@@ -148,7 +148,7 @@ impl SparseBuilder {
         Some(())
     }
 
-    /// Takes note of an indicator of which nothing is said but that it is one.
+    /// Records an indicator of which nothing is said but that it is one.
     pub(super) fn push_number(&mut self, indicator: u32) {
         self.numbers.push(indicator);
     }

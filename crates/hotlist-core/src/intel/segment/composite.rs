@@ -78,7 +78,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Composite> {
         };
         terms.push(Term { value, target });
     }
-    cursor.rest().is_empty().then_some(Composite { program, terms, longer: Atoms::of(longer) })
+    cursor.rest().is_empty().then_some(Composite { program, terms, longer: Atoms::from_numbers(longer) })
 }
 
 #[cfg(test)]

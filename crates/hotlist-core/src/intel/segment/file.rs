@@ -69,7 +69,7 @@ impl Segment {
     }
 
     fn checked(data: Data, expected: Option<Digest>) -> Result<Arc<Segment>, SegmentError> {
-        // What is no segment at all is told so, before its checksum is.
+        // Whether it is a segment at all is checked before its checksum.
         if let Err(error @ (SegmentError::Format { .. } | SegmentError::Forms { .. })) = sections::Head::read(&data) {
             return Err(error);
         }

@@ -329,7 +329,7 @@ impl Segment {
         section.get(4 + (count + 1) * 4..)?.get(from..to)
     }
 
-    /// What tells an indicator from one that says something else, where the segment has it.
+    /// Returns the fingerprint of an indicator, if the segment has fingerprints.
     pub fn fingerprint(&self, number: u32) -> Option<u64> {
         let (at, _) = self.fingerprints?;
         u64_at(&self.data, at + number as usize * 8)

@@ -1,4 +1,4 @@
-//! Exact tables: key to postings, in a flat buffer. Records stand in the order of their keys' hashes; a directory tells
+//! Exact tables: key to postings, in a flat buffer. Records stand in the order of their keys' hashes; a directory says
 //! where each bucket of a few records begins, so a look-up reads two neighbouring offsets and one or two cache lines.
 
 use std::hash::Hasher;
@@ -43,7 +43,7 @@ impl TableId {
     }
 }
 
-/// The keyed hash of a segment: SipHash-1-3, which is what it is for ever, as files need it.
+/// The keyed hash of a segment: SipHash-1-3, which never changes, because files depend on it.
 #[derive(Clone, Debug)]
 pub struct SegmentHasher(SipHasher13);
 
@@ -179,7 +179,7 @@ impl Table {
         std::iter::from_fn(move || if records.rest().is_empty() { None } else { self.record(&mut records) })
     }
 
-    /// Reads all of it and says what is wrong. `is_payload` judges payloads.
+    /// Reads all of it and says what is wrong. `is_payload` checks payloads.
     pub(super) fn check(
         &self,
         bytes: &[u8],
@@ -248,7 +248,7 @@ struct Entry {
     posting: Posting,
 }
 
-/// A table has more than its offsets can tell.
+/// A table has more than its offsets can address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLarge;
 

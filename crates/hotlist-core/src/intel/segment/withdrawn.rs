@@ -4,12 +4,12 @@ use super::{Segment, TableId};
 
 /// Numbers of indicators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Numbers {
+pub struct IndicatorSet {
     words: Vec<u64>,
     len: usize,
 }
 
-impl Numbers {
+impl IndicatorSet {
     /// Adds a number; says whether it is new.
     pub fn insert(&mut self, number: u32) -> bool {
         let (at, bit) = (number as usize / 64, 1 << (number % 64));
@@ -39,7 +39,7 @@ impl Numbers {
     }
 }
 
-/// Calls `found` with the indicators that the tombstones of one segment of a list withdraw of those before it that are
+/// Calls `found` with the indicators that the tombstones of one segment of a list withdraw of earlier segments that are
 /// `wanted`: with the place of the segment, the number of the indicator there, and the table of the key by which it is
 /// named. An indicator can come more than once.
 pub fn withdraws(
@@ -68,8 +68,8 @@ pub fn withdraws(
 }
 
 /// For each segment the indicators that tombstones of those behind it withdraw.
-pub fn withdrawn(segments: &[&Segment]) -> Vec<Numbers> {
-    let mut dead = vec![Numbers::default(); segments.len()];
+pub fn withdrawn(segments: &[&Segment]) -> Vec<IndicatorSet> {
+    let mut dead = vec![IndicatorSet::default(); segments.len()];
     for place in 0..segments.len() {
         withdraws(
             segments,

@@ -52,12 +52,12 @@ pub enum SnapshotError {
     },
 }
 
-/// Why feeds cannot be carried over.
+/// Why feeds of an older snapshot cannot be reused.
 #[derive(Debug, thiserror::Error)]
-pub enum NotCarried {
+pub enum ReuseError {
     /// Keys and fields of the two have different meanings.
     #[error("the older snapshot was built for other fields or options; read the feeds again")]
-    Unlike,
+    OtherOptions,
     /// The new snapshot would be too large.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
@@ -69,12 +69,12 @@ pub struct Revoked {
     /// The feed.
     pub feed: String,
     /// Which indicator of it.
-    pub which: Which,
+    pub by: RevokedBy,
 }
 
 /// How a revoked indicator is recognised.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Which {
+pub enum RevokedBy {
     /// By the id that its feed gave it.
     Id(String),
     /// By a value that it looks for.
@@ -180,12 +180,12 @@ impl SnapshotBuilder {
     ///
     /// # Errors
     /// The older one has another field table, other options or another seed; or the whole would be too large.
-    pub fn carry_over(&mut self, older: &Snapshot, keep: impl Fn(usize) -> bool) -> Result<(), NotCarried> {
+    pub fn reuse_feeds(&mut self, older: &Snapshot, keep: impl Fn(usize) -> bool) -> Result<(), ReuseError> {
         let alike = Arc::ptr_eq(&self.table, &older.table)
             && self.options == older.options
             && self.hasher.hash(KeySpace::Text, b"") == older.hasher.hash(KeySpace::Text, b"");
         if !alike {
-            return Err(NotCarried::Unlike);
+            return Err(ReuseError::OtherOptions);
         }
         self.reuse(older);
         let mut place = 0;
@@ -234,7 +234,7 @@ impl SnapshotBuilder {
         if !self.target_numbers.contains_key(path) {
             let number =
                 u16::try_from(self.targets.len()).map_err(|_| SnapshotError::TooManyDistinct { what: "STIX paths" })?;
-            self.targets.push(FieldSet::of(&self.table.by_stix_path(path)));
+            self.targets.push(FieldSet::from_fields(&self.table.by_stix_path(path)));
             self.target_numbers.insert(Arc::clone(path), number);
         }
         Ok(())
@@ -270,7 +270,7 @@ impl SnapshotBuilder {
             spaces.into_iter().any(|space| reach[space as usize].as_ref().is_none_or(|fields| fields.contains(id)))
         };
         let fields: Vec<FieldId> = self.table.iter().map(|(id, _)| id).filter(|id| wanted(*id)).collect();
-        let wanted = FieldSet::of(&fields);
+        let wanted = FieldSet::from_fields(&fields);
         let trie = self.table.trie(|id, _| wanted.contains(id));
         Snapshot {
             name: name.into(),

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::intel::segment::{BuildError, HashKey, Keep, Numbering, Numbers, Segment, SegmentBuilder};
+use crate::intel::segment::{BuildError, HashKey, IndicatorSet, Keep, Numbering, Segment, SegmentBuilder};
 
 /// The most parts that a look-up goes through.
 pub(super) const MAX_PARTS: usize = 16;
@@ -18,7 +18,7 @@ const SMALL: u64 = 8;
 #[derive(Clone, Debug)]
 pub(super) struct Member {
     pub(super) segment: Arc<Segment>,
-    pub(super) dead: Arc<Numbers>,
+    pub(super) dead: Arc<IndicatorSet>,
     /// The places of its feeds in the snapshot.
     pub(super) feeds: Vec<u32>,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::intel::indicator::Stored;
 use crate::intel::posting::Posting;
-use crate::intel::segment::{Numbers, Segment, TableId};
+use crate::intel::segment::{IndicatorSet, Segment, TableId};
 
 /// A segment, and how its numbers become the snapshot's.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub(super) struct Part {
     pub(super) targets: Vec<u16>,
     pub(super) schemes: Vec<u16>,
     /// Indicators that a later segment withdrew.
-    pub(super) dead: Arc<Numbers>,
+    pub(super) dead: Arc<IndicatorSet>,
 }
 
 impl Part {

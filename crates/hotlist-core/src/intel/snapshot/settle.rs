@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use super::FeedSize;
-use super::build::{Revoked, Which};
+use super::build::{Revoked, RevokedBy};
 use super::source::{From, Source, Standing};
 use crate::intel::keys::{IndicatorOptions, indicator_keys};
-use crate::intel::segment::{self, Numbers, Segment, TableId};
+use crate::intel::segment::{self, IndicatorSet, Segment, TableId};
 
 /// Finds out what counts of each segment of the manifest. `older` are the sources of a snapshot before.
 pub(super) fn settle(sources: &mut [Source], older: &[Source], revoked: &[Revoked]) {
@@ -31,7 +31,7 @@ pub(super) fn settle(sources: &mut [Source], older: &[Source], revoked: &[Revoke
     }
 }
 
-/// The source before of each that was there before. None is, unless all of those before are there still, in their order:
+/// The previous source of each that was there before. There is none unless all previous ones are still there, in order:
 /// what withdrew something may be gone.
 fn known<'o>(sources: &[&mut Source], older: &'o [Source]) -> Vec<Option<&'o Source>> {
     let mut older = older.iter().filter(|source| source.from == From::Manifest).peekable();
@@ -51,7 +51,7 @@ fn withdraw(sources: &mut [&mut Source], known: &[Option<&Source>]) {
     for (place, of_known) in known.iter().enumerate() {
         let wanted = |at: usize| of_known.is_none() || known[at].is_none();
         segment::withdraws(&segments, place, wanted, |at, number, table| {
-            let change = changed[at].get_or_insert_with(|| Change::of(sources[at]));
+            let change = changed[at].get_or_insert_with(|| Change::from_source(sources[at]));
             change.take_out(segments[at], number, table);
         });
     }
@@ -70,7 +70,7 @@ struct Change {
 }
 
 impl Change {
-    fn of(source: &Source) -> Change {
+    fn from_source(source: &Source) -> Change {
         Change { standing: Standing::clone(&source.withdrawn), recount: false }
     }
 
@@ -96,24 +96,24 @@ impl Change {
 }
 
 /// What is withdrawn of a source or taken out by the manifest itself, if that takes out more.
-fn revoke(source: &Source, revoked: &[Revoked]) -> Option<Numbers> {
+fn revoke(source: &Source, revoked: &[Revoked]) -> Option<IndicatorSet> {
     let segment = &source.segment;
-    let mut dead: Option<Numbers> = None;
+    let mut dead: Option<IndicatorSet> = None;
     let mut take_out = |number: u32| {
         if !source.withdrawn.dead.contains(number) {
-            dead.get_or_insert_with(|| Numbers::clone(&source.withdrawn.dead)).insert(number);
+            dead.get_or_insert_with(|| IndicatorSet::clone(&source.withdrawn.dead)).insert(number);
         }
     };
-    for Revoked { feed, which } in revoked {
+    for Revoked { feed, by } in revoked {
         let is_of_feed = |number: u32| segment.feeds().get(segment.feed_of(number)).is_some_and(|of| of.name == *feed);
-        match which {
-            Which::Id(id) => segment.ids(|number, of| {
+        match by {
+            RevokedBy::Id(id) => segment.ids(|number, of| {
                 if of == id && is_of_feed(number) {
                     take_out(number);
                 }
             }),
             // A name is revoked together with the names below it.
-            Which::Value(value) => {
+            RevokedBy::Value(value) => {
                 let options = IndicatorOptions { subdomains: true, ..IndicatorOptions::default() };
                 indicator_keys(value, options, |table, key| {
                     segment.find(table, key, |posting| {
@@ -136,7 +136,7 @@ impl Standing {
     }
 
     /// The same less these indicators.
-    fn counted(segment: &Segment, dead: Numbers) -> Standing {
+    fn counted(segment: &Segment, dead: IndicatorSet) -> Standing {
         let size = |feed: &segment::SegmentFeed| {
             let numbers = feed.first..feed.first + feed.len;
             FeedSize {

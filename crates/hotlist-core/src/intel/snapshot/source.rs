@@ -1,11 +1,11 @@
-//! A segment in a snapshot, and what was found out about it once: sources are carried over from snapshot to snapshot.
+//! A segment in a snapshot, and what was found out about it once: sources are reused from snapshot to snapshot.
 
 use std::sync::Arc;
 
 use super::FeedSize;
 use crate::intel::indicator::{Feed, RangeValue};
 use crate::intel::keys::{KeySpace, TableId, prefilter_key_count};
-use crate::intel::segment::{Numbers, Segment};
+use crate::intel::segment::{IndicatorSet, Segment};
 
 /// Where a segment came from: its tombstones act on earlier ones from the same place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(super) struct Source {
 #[derive(Clone, Debug)]
 pub(super) struct Standing {
     /// The indicators that do not.
-    pub(super) dead: Arc<Numbers>,
+    pub(super) dead: Arc<IndicatorSet>,
     /// The size of each of its feeds without them.
     pub(super) sizes: Vec<FeedSize>,
 }

@@ -65,7 +65,7 @@ pub fn spelled(value: &[u8]) -> Option<IpAddr> {
     if let Some(address) = canonical(value).filter(IpAddr::is_ipv4).or_else(|| padded(value)) {
         return Some(address);
     }
-    // Names and small integers are parsed for nothing, so they are left out first.
+    // Names and small integers are parsed needlessly, so they are left out first.
     let is_small = value.len() < 8 && !value.contains(&b'.') && value.iter().all(u8::is_ascii_digit);
     let may_be = value.first().is_some_and(|byte| byte.is_ascii_digit() || !byte.is_ascii());
     let text = std::str::from_utf8(value).ok().filter(|_| may_be && !is_small)?;

@@ -26,7 +26,7 @@ pub fn raw_host(value: &[u8]) -> Option<&[u8]> {
                 host_end = None;
             }
             b':' if host_end.is_none() => host_end = Some(at),
-            // A colon in the user info is undone by the `@` that follows; a second one without is odd.
+            // A colon in the user info is undone by the `@` that follows; a second one without is malformed.
             _ => return None,
         }
     }

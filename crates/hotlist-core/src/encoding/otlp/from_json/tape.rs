@@ -1,6 +1,6 @@
 //! Protobuf written in one go, though a message's length stands before it and is known after it.
 //!
-//! The contents of all fields go into one buffer, without the tags and lengths of long messages: those are kept beside
+//! The contents of all fields go into one buffer, without the tags and lengths of long messages: those are kept next to
 //! it and put in at the end, in one pass. Short messages get theirs at once, at the cost of moving less than 128 bytes,
 //! so that there are no more long ones than the bytes can account for.
 

@@ -15,7 +15,7 @@ fn is_not(atom: u8) -> Expression {
 /// `0 AND NOT 1 AND (2 OR 3)`, looked for by 0.
 fn program() -> Program {
     let expression = Expression::All(vec![is(0), is_not(1), Expression::Any(vec![is(2), is(3)])]);
-    Program::new(expression, 4, Atoms::of([0])).unwrap()
+    Program::new(expression, 4, Atoms::from_numbers([0])).unwrap()
 }
 
 #[test]
@@ -35,7 +35,9 @@ fn it_holds_on_all_of_its_terms_and_never_on_some() {
 
 #[test]
 fn a_program_is_within_bounds_and_needs_a_key() {
-    let of = |expression: Expression, atoms, keys: &[u8]| Program::new(expression, atoms, Atoms::of(keys.to_vec()));
+    let of = |expression: Expression, atoms, keys: &[u8]| {
+        Program::new(expression, atoms, Atoms::from_numbers(keys.to_vec()))
+    };
     assert_eq!(of(is(0), 0, &[0]), Err(ProgramError::Atoms(0)));
     assert_eq!(of(is(0), 65, &[0]), Err(ProgramError::Atoms(65)));
     assert_eq!(of(is(0), 300, &[0]), Err(ProgramError::Atoms(300)));
@@ -88,12 +90,12 @@ fn bytes_that_are_no_program_are_refused_by_reason() {
 #[test]
 fn without_a_key_the_alternatives_that_need_it_go() {
     let alternatives = Expression::Any(vec![Expression::All(vec![is(0), is(1)]), Expression::All(vec![is(2), is(3)])]);
-    let program = Program::new(alternatives, 4, Atoms::of([0, 2])).unwrap();
-    assert_eq!(program.without(Atoms::of([0])), Some(Expression::All(vec![is(2), is(3)])));
-    assert_eq!(program.without(Atoms::of([0, 2])), None);
+    let program = Program::new(alternatives, 4, Atoms::from_numbers([0, 2])).unwrap();
+    assert_eq!(program.without(Atoms::from_numbers([0])), Some(Expression::All(vec![is(2), is(3)])));
+    assert_eq!(program.without(Atoms::from_numbers([0, 2])), None);
     let inner = Expression::All(vec![is(0), Expression::Any(vec![is(1), is(2)])]);
-    let program = Program::new(inner, 3, Atoms::of([1, 2])).unwrap();
-    assert_eq!(program.without(Atoms::of([1])), Some(Expression::All(vec![is(0), is(2)])));
+    let program = Program::new(inner, 3, Atoms::from_numbers([1, 2])).unwrap();
+    assert_eq!(program.without(Atoms::from_numbers([1])), Some(Expression::All(vec![is(0), is(2)])));
 }
 
 #[test]
@@ -123,7 +125,7 @@ proptest! {
         keys in any::<u8>(),
         states in proptest::collection::vec(0u8..3, 8),
     ) {
-        let keys = Atoms::of((0..8).filter(|atom| keys >> atom & 1 == 1));
+        let keys = Atoms::from_numbers((0..8).filter(|atom| keys >> atom & 1 == 1));
         // Every atom is asked for.
         let whole = Expression::all((0..8).map(is).chain([expression.clone()]).collect());
         if let Ok(program) = Program::new(whole, 8, keys) {

@@ -1,4 +1,4 @@
-//! What tells an indicator from one that says something else, or looks for something else.
+//! Fingerprints of indicators: equal if two say the same and look for the same.
 
 use sha2::{Digest, Sha256};
 
@@ -10,7 +10,7 @@ use crate::intel::segment::lists::time_bytes;
 
 /// The first eight bytes of the SHA-256 over everything that a segment stores of an indicator. `options` are those of its
 /// feed, which decide how its values are looked for.
-pub fn of(indicator: &Indicator, options: IndicatorOptions) -> u64 {
+pub fn fingerprint(indicator: &Indicator, options: IndicatorOptions) -> u64 {
     let mut bytes = vec![u8::from(options.subdomains), u8::from(options.url_prefix), u8::from(indicator.revoked)];
     put_text(&mut bytes, indicator.id.as_deref().unwrap_or_default());
     bytes.extend((indicator.terms.len() as u32).to_le_bytes());

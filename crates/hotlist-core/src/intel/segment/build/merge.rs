@@ -19,7 +19,7 @@ type Renumbered = Vec<Option<u32>>;
 
 impl SegmentBuilder {
     /// Adds the indicators of segments that are kept, in the order of the segments. Tombstones stay behind: what they
-    /// withdraw is not kept. Feeds that are joined go on with the feed that was begun last, where it is the same.
+    /// withdraw is not kept. Feeds that are joined continue the feed that was begun last, where it is the same.
     ///
     /// # Errors
     /// There are too many.

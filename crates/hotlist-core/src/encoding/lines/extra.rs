@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::put_key;
-use crate::encoding::OddRecord;
+use crate::encoding::MalformedRecord;
 use crate::encoding::dialect::{Any, VALUES, any, members, write_content, write_entries, write_text};
 use crate::encoding::otlp::AnyValue;
 use crate::encoding::transcode::{HOW_TO_CONVERT, Kind, OPENTELEMETRY, OtlpField, RECORD_BESIDE};
@@ -21,7 +21,7 @@ pub(super) fn write(
     parts: &[OtlpField],
     most: usize,
     order: Order,
-) -> Result<bool, OddRecord> {
+) -> Result<bool, MalformedRecord> {
     let end = out.len().saturating_add(most);
     let mut last: [Option<Payload<'_>>; 16] = [None; 16];
     let mut fields = Fields::new(message);
@@ -73,7 +73,7 @@ pub(super) fn write(
                 out.push(b'}');
                 continue;
             }
-            _ => return Err(OddRecord::WrongType("a field")),
+            _ => return Err(MalformedRecord::WrongType("a field")),
         }
         if out.len() > end {
             out.truncate(before);
@@ -84,7 +84,7 @@ pub(super) fn write(
 }
 
 /// Appends the members that a log record has besides its document.
-pub(in crate::encoding) fn write_record(out: &mut Vec<u8>, record: &[u8]) -> Result<(), OddRecord> {
+pub(in crate::encoding) fn write_record(out: &mut Vec<u8>, record: &[u8]) -> Result<(), MalformedRecord> {
     write(out, record, RECORD_BESIDE, usize::MAX, Order::AsTheyCome).map(drop)
 }
 
@@ -97,7 +97,7 @@ pub(in crate::encoding) fn write_metadata(out: &mut Vec<u8>, log: &[u8]) {
     }
 }
 
-fn try_write_metadata(out: &mut Vec<u8>, log: &[u8]) -> Result<(), OddRecord> {
+fn try_write_metadata(out: &mut Vec<u8>, log: &[u8]) -> Result<(), MalformedRecord> {
     let Some(metadata) = last_message(log, vector::field::METADATA)? else { return Ok(()) };
     let Some(value) = last_message(metadata, vector::field::METADATA_VALUE)? else { return Ok(()) };
     let Any::Map(list) = any::<LogValue>(value)? else { return Ok(()) };
@@ -116,12 +116,12 @@ fn try_write_metadata(out: &mut Vec<u8>, log: &[u8]) -> Result<(), OddRecord> {
 }
 
 /// The content of the last field of a number.
-fn last_message(message: &[u8], number: u32) -> Result<Option<&[u8]>, OddRecord> {
+fn last_message(message: &[u8], number: u32) -> Result<Option<&[u8]>, MalformedRecord> {
     let mut fields = Fields::new(message);
     let mut last = None;
     while let Some(found) = fields.next_field()? {
         if found.number == number {
-            let Payload::Bytes(content) = found.payload else { return Err(OddRecord::WrongType("a field")) };
+            let Payload::Bytes(content) = found.payload else { return Err(MalformedRecord::WrongType("a field")) };
             last = Some(content);
         }
     }
@@ -138,7 +138,13 @@ pub(super) enum Order {
 }
 
 /// Appends entries as an object, as many as end before `end`.
-fn attributes(out: &mut Vec<u8>, message: &[u8], number: u32, end: usize, order: Order) -> Result<bool, OddRecord> {
+fn attributes(
+    out: &mut Vec<u8>,
+    message: &[u8],
+    number: u32,
+    end: usize,
+    order: Order,
+) -> Result<bool, MalformedRecord> {
     let mut members = members(message, number)?;
     if order == Order::WhoFirst {
         let names: [&[u8]; 3] = [b"service.", b"host.", b"k8s."];
@@ -167,7 +173,10 @@ fn attributes(out: &mut Vec<u8>, message: &[u8], number: u32, end: usize, order:
 }
 
 /// Appends entries as the member `attributes`, unless there are none.
-pub(in crate::encoding) fn put_attributes(out: &mut Vec<u8>, entries: &[(&[u8], &[u8])]) -> Result<(), OddRecord> {
+pub(in crate::encoding) fn put_attributes(
+    out: &mut Vec<u8>,
+    entries: &[(&[u8], &[u8])],
+) -> Result<(), MalformedRecord> {
     if entries.is_empty() {
         return Ok(());
     }
