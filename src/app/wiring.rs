@@ -7,9 +7,8 @@ use super::StartError;
 use super::descriptors;
 use super::match_stage::MatchRules;
 use crate::admin::{Readiness, ReadinessNote};
-use crate::config::{self, Config, InboundEnrichments};
+use crate::config::{self, Config};
 use crate::detect::Budgets;
-use crate::encoding::{Inbound, TagInto};
 use crate::escape::Escaped;
 use crate::fields::{FieldError, FieldTable};
 use crate::intel::allowlist::Allowlists;
@@ -40,11 +39,7 @@ pub fn policy(matching: &config::Match, allowlists: Arc<Allowlists>) -> Policy {
         c2_only_at_destination: matching.c2.live,
         max_clock_skew: matching.max_clock_skew,
         skip_enrichment_events: matching.skip_enrichment_events,
-        inbound: match matching.inbound_enrichments {
-            InboundEnrichments::Keep => Inbound::Keep,
-            InboundEnrichments::Mark => Inbound::Mark,
-            InboundEnrichments::Strip => Inbound::Strip,
-        },
+        inbound: matching.inbound_enrichments,
         allowlists,
         ..Policy::default()
     }
@@ -65,13 +60,8 @@ pub fn budgets(limits: &config::Limits) -> Budgets {
 
 /// Returns the settings of matching.
 pub(super) fn rules(config: &Config, allowlists: Arc<Allowlists>) -> MatchRules {
-    let tag_into = match config.r#match.tag_into {
-        config::TagInto::Auto => TagInto::Auto,
-        config::TagInto::Body => TagInto::Body,
-        config::TagInto::Attributes => TagInto::Attributes,
-    };
     let (policy, budgets) = (policy(&config.r#match, allowlists), budgets(&config.limits));
-    MatchRules { policy, tag_into, budgets, failure_mode: config.failure_mode }
+    MatchRules { policy, tag_into: config.r#match.tag_into, budgets, failure_mode: config.failure_mode }
 }
 
 /// Returns the limits of every source.

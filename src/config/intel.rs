@@ -1,16 +1,19 @@
 //! `intel`: where indicators come from.
 
-use schemars::JsonSchema;
-use serde::Serialize;
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Serialize, Serializer};
 
 use crate::fields::FieldKind;
+use crate::intel::indicator::Origin;
 
 use super::allowlist::AllowlistFiles;
 use super::control::Control;
 use super::matching::{self, KIND_WORDS, KindWord};
 use super::problem::Fault;
 use super::reader::{Item, Table, pattern};
-use super::schema::PathOr;
+use super::schema::{PathOr, one_of_words};
 use super::units::Size;
 
 /// Where indicators come from.
@@ -78,7 +81,9 @@ pub struct IntelFiles {
     pub format: Option<FeedFormat>,
     /// What enables the feed's indicators: `cti` (a CTI rule, all fields) or `collection` (only the fields for collections).
     #[schemars(extend("default" = "cti"))]
-    pub rule: RuleKind,
+    #[serde(serialize_with = "write_rule")]
+    #[schemars(with = "RuleWord")]
+    pub rule: Origin,
     /// Whether the feed is used.
     #[schemars(extend("default" = true))]
     pub enabled: bool,
@@ -128,14 +133,24 @@ pub enum FeedFormat {
     Json,
 }
 
-/// What enables a feed's indicators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum RuleKind {
-    /// A CTI rule.
-    Cti,
-    /// A collection.
-    Collection,
+/// The words for what enables a feed's indicators.
+const RULES: [(&str, Origin); 2] = [("cti", Origin::Feed), ("collection", Origin::Collection)];
+
+/// The word of [`RULES`].
+struct RuleWord;
+
+impl JsonSchema for RuleWord {
+    fn schema_name() -> Cow<'static, str> {
+        "RuleKind".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        one_of_words(&[("cti", "A CTI rule."), ("collection", "A collection.")], "What enables a feed's indicators.")
+    }
+}
+
+fn write_rule<S: Serializer>(origin: &Origin, serializer: S) -> Result<S::Ok, S::Error> {
+    RULES.iter().find(|(_, rule)| rule == origin).map(|(word, _)| word).serialize(serializer)
 }
 
 /// The headers of the CSV columns that hold the parts of an indicator, or the paths in JSON objects.
@@ -215,7 +230,7 @@ impl IntelFiles {
             path,
             feed: None,
             format: None,
-            rule: RuleKind::Cti,
+            rule: Origin::Feed,
             enabled: true,
             subdomains: false,
             url_prefix: false,
@@ -262,9 +277,7 @@ impl IntelFiles {
                 reason: "needs to know where the values are; give e.g. `columns: { value: ioc.value }`".to_owned(),
             });
         }
-        let rule = table.or("rule", RuleKind::Cti, |item| {
-            item.word(&[("cti", RuleKind::Cti), ("collection", RuleKind::Collection)])
-        });
+        let rule = table.or("rule", Origin::Feed, |item| item.word(&RULES));
         let flag = |key: &str, default| table.or(key, default, Item::boolean);
         let rest = IntelFiles {
             path: String::new(),

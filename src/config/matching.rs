@@ -6,11 +6,13 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
+use crate::encoding::{Inbound, TagInto};
 use crate::fields::{Field, FieldKind, FieldTable};
 use crate::observable::Kind;
 
 use super::problem::Fault;
 use super::reader::Item;
+use super::schema::one_of_words;
 use super::units::{Size, Time};
 
 /// How events are compared with indicators.
@@ -47,12 +49,14 @@ pub struct Match {
     pub skip_enrichment_events: bool,
     /// What happens to enrichments, and to the tag `threat-match`, that an event arrives with: `keep`, `mark` (they get `hotlist.verified: false`, the tag becomes `threat-match-unverified`) or `strip`.
     #[schemars(extend("default" = "mark"))]
-    pub inbound_enrichments: InboundEnrichments,
+    #[schemars(with = "InboundWord")]
+    pub inbound_enrichments: Inbound,
     /// Where command-and-control addresses count.
     #[schemars(with = "Option<CommandAndControl>")]
     pub c2: CommandAndControl,
     /// Where hits are written: `auto`, `body` or `attributes`. `auto` is the body if it is a document.
     #[schemars(extend("default" = "auto"))]
+    #[schemars(with = "TagIntoWord")]
     pub tag_into: TagInto,
     /// `true`: the extended fields are matched, too (docs/fields.md lists them).
     #[schemars(extend("default" = true))]
@@ -72,28 +76,34 @@ pub struct CommandAndControl {
     pub live: bool,
 }
 
-/// Where the enrichment goes in a log record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum TagInto {
-    /// The body where it is a document, else the attributes.
-    Auto,
-    /// The body.
-    Body,
-    /// The record's attributes.
-    Attributes,
+/// The words for [`TagInto`].
+struct TagIntoWord;
+
+impl JsonSchema for TagIntoWord {
+    fn schema_name() -> Cow<'static, str> {
+        "TagInto".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let auto = ("auto", "The body where it is a document, else the attributes.");
+        let places = [auto, ("body", "The body."), ("attributes", "The record's attributes.")];
+        one_of_words(&places, "Where the enrichment goes in a log record.")
+    }
 }
 
-/// What happens to enrichments that an event arrives with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum InboundEnrichments {
-    /// They stay as they are.
-    Keep,
-    /// They are marked as not verified.
-    Mark,
-    /// They are removed.
-    Strip,
+/// The words for [`Inbound`].
+struct InboundWord;
+
+impl JsonSchema for InboundWord {
+    fn schema_name() -> Cow<'static, str> {
+        "InboundEnrichments".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let mark = ("mark", "They are marked as not verified.");
+        let treatments = [("keep", "They stay as they are."), mark, ("strip", "They are removed.")];
+        one_of_words(&treatments, "What happens to enrichments that an event arrives with.")
+    }
 }
 
 /// One entry of `match.fields` as it is written.
@@ -176,7 +186,7 @@ impl Default for Match {
             grace: Duration::from_secs(5 * 86_400),
             max_clock_skew: Duration::from_secs(7 * 86_400),
             skip_enrichment_events: true,
-            inbound_enrichments: InboundEnrichments::Mark,
+            inbound_enrichments: Inbound::Mark,
             c2: CommandAndControl { live: true },
             tag_into: TagInto::Auto,
             extra_fields: true,
@@ -216,11 +226,7 @@ impl Match {
             max_clock_skew: table.or("max_clock_skew", default.max_clock_skew, Item::duration),
             skip_enrichment_events: table.or("skip_enrichment_events", default.skip_enrichment_events, Item::boolean),
             inbound_enrichments: table.or("inbound_enrichments", default.inbound_enrichments, |item| {
-                item.word(&[
-                    ("keep", InboundEnrichments::Keep),
-                    ("mark", InboundEnrichments::Mark),
-                    ("strip", InboundEnrichments::Strip),
-                ])
+                item.word(&[("keep", Inbound::Keep), ("mark", Inbound::Mark), ("strip", Inbound::Strip)])
             }),
             c2: table.or("c2", default.c2, CommandAndControl::read),
             tag_into: table.or("tag_into", default.tag_into, |item| {

@@ -113,6 +113,12 @@ fn variable() -> Value {
     json!({ "$ref": "#/$defs/variable" })
 }
 
+/// One of some words, each with its meaning.
+pub(super) fn one_of_words(words: &[(&str, &str)], description: &str) -> Schema {
+    let word = |(word, meaning): &(&str, &str)| json!({ "type": "string", "const": word, "description": meaning });
+    json_schema!({ "oneOf": words.iter().map(word).collect::<Vec<_>>(), "description": description })
+}
+
 /// A table of parts by name, each of one of some types.
 pub(super) fn parts_by_name(types: &[Schema]) -> Schema {
     json_schema!({

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fields::{Field, FieldKind};
+use crate::intel::indicator::Origin;
 use crate::observable::Kind;
 
 const YAML: &str = include_str!("../../examples/hotlist.yaml");
@@ -104,7 +105,7 @@ shutdown: { grace: 5s }
     let files = &config.intel.files[0];
     assert_eq!(
         (files.feed.as_deref(), files.format, files.rule),
-        (Some("mine"), Some(FeedFormat::Csv), RuleKind::Collection)
+        (Some("mine"), Some(FeedFormat::Csv), Origin::Collection)
     );
     assert_eq!(files.kind, Some(FieldKind::Of(Kind::User)));
     assert_eq!(files.columns.as_ref().unwrap().last_seen.as_deref(), Some("ls"));

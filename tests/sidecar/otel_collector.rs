@@ -261,7 +261,7 @@ fn the_receiving_side_takes_everything() {
     let second = yaml("second-collector/second.yaml");
     let config = config("second-collector");
     assert_eq!(second["receivers"]["otlp"]["protocols"]["grpc"]["endpoint"], sink(&config).0);
-    assert_eq!(config.r#match.tag_into, hotlist::config::TagInto::Body);
+    assert_eq!(config.r#match.tag_into, hotlist::encoding::TagInto::Body);
     let routing = &second["connectors"]["routing"];
     let [rule] = &**routing["table"].as_array().unwrap() else { panic!("one rule") };
     assert!(rule["condition"].as_str().unwrap().contains(r#"body["tags"], "threat-match""#), "{rule}");

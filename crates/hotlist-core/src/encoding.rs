@@ -25,6 +25,8 @@ pub use rope::Rope;
 pub use tag::{Inbound, TagOutcome, Tags};
 pub use transcode::{transcode, transcode_parts};
 
+use serde::Serialize;
+
 use crate::fields::FieldId;
 
 /// How the events of a batch are encoded: the protocol that they came by, or that a sink speaks.
@@ -88,7 +90,8 @@ impl Signal {
 }
 
 /// Which part of a record takes the tags (`tag_into` of the configuration).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum TagInto {
     /// The body if it is a document of its own, otherwise the fields next to it: the attributes of OTLP, the other fields
     /// of a Vector event.

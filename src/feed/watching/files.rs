@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use serde::de::IgnoredAny;
 
-use crate::config::{self, FeedFormat, RuleKind};
+use crate::config::{self, FeedFormat};
 use crate::fields::FieldKind;
-use crate::intel::snapshot::{Feed, Origin};
+use crate::intel::snapshot::Feed;
 
 use crate::feed::detect::without_packing;
 use crate::feed::load::{FeedFile, LoadError};
@@ -52,10 +52,7 @@ pub fn configured(intel: &config::Intel) -> (Vec<FeedFile>, Vec<LoadError>) {
         files.extend(found.files.into_iter().map(|(path, name, format)| FeedFile {
             feed: Feed {
                 name: entry.feed.clone().unwrap_or(name),
-                origin: match entry.rule {
-                    RuleKind::Cti => Origin::Feed,
-                    RuleKind::Collection => Origin::Collection,
-                },
+                origin: entry.rule,
                 enabled: entry.enabled,
                 subdomains: entry.subdomains,
                 url_prefix: entry.url_prefix,

@@ -19,6 +19,7 @@ mod path;
 
 use std::borrow::Cow;
 
+use serde::Serialize;
 use serde_json::Value;
 
 pub use self::enrichment::{Brought, Enrichment, Frame, Node};
@@ -32,7 +33,8 @@ pub const WORD: &str = "threat-match";
 pub const UNVERIFIED_WORD: &str = "threat-match-unverified";
 
 /// What to do with enrichments, and with [`WORD`], that an event arrives with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Inbound {
     /// They stay as they are.
     Keep,
