@@ -14,6 +14,7 @@ mod message;
 pub mod otlp;
 mod otlp_http;
 mod outcome;
+mod service;
 mod unary;
 pub mod vector;
 mod workers;

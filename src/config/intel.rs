@@ -41,7 +41,7 @@ pub struct Intel {
     pub canary: Option<String>,
 }
 
-fn write_max_bytes<S: serde::Serializer>(bytes: &Option<usize>, serializer: S) -> Result<S::Ok, S::Error> {
+fn write_max_bytes<S: Serializer>(bytes: &Option<usize>, serializer: S) -> Result<S::Ok, S::Error> {
     match bytes {
         Some(bytes) => Size::serialize(bytes, serializer),
         None => serializer.serialize_none(),

@@ -7,22 +7,21 @@ mod check;
 mod outbox;
 mod stream;
 
-use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use tonic::body::Body;
-use tower::Service;
 
 use super::intake::Intake;
+use super::service::source_service;
 use super::{BoundSource, Limits, SharedResources, listener, unary};
 use crate::config::Address;
 use crate::net::socket::Listener;
-use crate::pipeline::{BoxFuture, Deliver, Transform, ValueLookup};
+use crate::pipeline::{Deliver, Transform, ValueLookup};
 
 /// The service whose health is that of the source.
 pub(super) const SERVICE: &str = "hotlist.filter.v1.Filter";
@@ -100,29 +99,23 @@ impl FilterSource {
     }
 }
 
-impl<B> Service<Request<B>> for FilterSource
-where
-    B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+source_service!(FilterSource);
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+impl FilterSource {
+    fn answer<B>(&self, request: Request<B>) -> impl Future<Output = Response<Body>> + Send + use<B>
+    where
+        B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
+    {
         let state = Arc::clone(&self.state);
-        Box::pin(async move {
-            Ok(match unary::find_method(&METHODS, |(path, _)| path, &request) {
+        async move {
+            match unary::find_method(&METHODS, |(path, _)| path, &request) {
                 Ok(((_, Method::Stream), encoding)) => stream::open(state, request, encoding),
                 Ok(((_, Method::Check), encoding)) => check::call(state, request, encoding).await,
                 Err(answer) => {
                     state.intake.count().end(answer.label());
                     answer.into_response()
                 }
-            })
-        })
+            }
+        }
     }
 }

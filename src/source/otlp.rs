@@ -3,25 +3,24 @@
 //!
 //! Logs are matched. Metrics and traces pass unchanged, under the same limits, if a sink accepts them.
 
-use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use tonic::body::Body;
-use tower::Service;
 
 use super::intake::{Intake, RequestContent};
+use super::service::source_service;
 use super::unary::{self, Method};
 use super::{BoundSource, Limits, SharedResources, listener, otlp_http};
 use crate::config::Address;
 use crate::encoding::{Format, wire};
 use crate::net::grpc;
 use crate::net::socket::Listener;
-use crate::pipeline::{Accepted, BoxFuture, Deliver, Signal, Transform};
+use crate::pipeline::{Accepted, Deliver, Signal, Transform};
 
 /// The service whose health is that of the source.
 pub(super) const SERVICE: &str = "opentelemetry.proto.collector.logs.v1.LogsService";
@@ -86,28 +85,22 @@ impl OtlpSource {
     }
 }
 
-impl<B> Service<Request<B>> for OtlpSource
-where
-    B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+source_service!(OtlpSource);
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+impl OtlpSource {
+    fn answer<B>(&self, request: Request<B>) -> impl Future<Output = Response<Body>> + Send + use<B>
+    where
+        B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
+    {
         let intake = Arc::clone(&self.intake);
-        let path = request.uri().path();
-        let is_grpc = METHODS.iter().any(|method| method.path == path) || grpc::is_grpc(request.headers());
-        Box::pin(async move {
-            Ok(match is_grpc {
+        async move {
+            let path = request.uri().path();
+            let is_grpc = METHODS.iter().any(|method| method.path == path) || grpc::is_grpc(request.headers());
+            match is_grpc {
                 true => unary::call(&intake, &METHODS, request).await,
                 false => otlp_http::call(&intake, request).await,
-            })
-        })
+            }
+        }
     }
 }
 

@@ -3,25 +3,24 @@
 //! Log events are matched; metrics and traces arrive in the same calls and pass unchanged. The messages are defined in
 //! `proto/vector/vector.proto` of Vector's repository.
 
-use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use tonic::body::Body;
-use tower::Service;
 
 use super::health::Health;
 use super::intake::{Intake, RequestContent};
+use super::service::source_service;
 use super::unary::{self, Method};
 use super::{BoundSource, Limits, SharedResources, listener};
 use crate::config::Address;
 use crate::encoding::Format;
 use crate::net::socket::Listener;
-use crate::pipeline::{BoxFuture, Deliver, Signal, Transform};
+use crate::pipeline::{Deliver, Signal, Transform};
 
 /// The service whose health is that of the source.
 pub(super) const SERVICE: &str = "vector.Vector";
@@ -79,25 +78,21 @@ impl VectorSource {
     }
 }
 
-impl<B> Service<Request<B>> for VectorSource
-where
-    B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+source_service!(VectorSource);
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        if request.uri().path() == HEALTH_CHECK {
-            // The request has no fields, so its body is not read.
-            let message: &[u8] = if self.health.is_ready() { &[] } else { &NOT_SERVING };
-            return Box::pin(std::future::ready(Ok(unary::taken(message))));
+impl VectorSource {
+    fn answer<B>(&self, request: Request<B>) -> impl Future<Output = Response<Body>> + Send + use<B>
+    where
+        B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
+    {
+        let (intake, health) = (Arc::clone(&self.intake), self.health.clone());
+        async move {
+            if request.uri().path() == HEALTH_CHECK {
+                // The request has no fields, so its body is not read.
+                let message: &[u8] = if health.is_ready() { &[] } else { &NOT_SERVING };
+                return unary::taken(message);
+            }
+            unary::call(&intake, &METHODS, request).await
         }
-        let intake = Arc::clone(&self.intake);
-        Box::pin(async move { Ok(unary::call(&intake, &METHODS, request).await) })
     }
 }

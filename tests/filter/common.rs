@@ -70,7 +70,7 @@ impl Transform for Judge {
     fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<MatchedMessage, BatchRefusal> {
         assert_eq!(format, Format::Filter);
         let (matched, _) = self.0.batch(format, message, Timestamp::now(), work)?;
-        Ok(matched.into())
+        Ok(matched)
     }
 }
 

@@ -246,7 +246,7 @@ fn a_forged_enrichment_never_stands_for_a_hit() {
                     assert!(inbound_left <= usize::from(inbound == Inbound::Mark), "{name}");
                     assert!(report.inbound.replaced <= u64::from(is_same), "{name}");
                     let (again, _) = send(&detector, format, tagged);
-                    assert_eq!(again.hits[0].record, tagged, "{name}, again");
+                    assert_eq!(again.events.hits[0].record, tagged, "{name}, again");
                 }
             }
         }
@@ -289,5 +289,5 @@ fn many_meet_many() {
     assert_eq!(report.hits.total(), 200);
     let (again, report) = send(&detector, Format::Filter, &batch.events.hits[0].record);
     assert_eq!((report.hits.total(), report.inbound.replaced), (200, 0));
-    assert_eq!(again.hits[0].record, batch.events.hits[0].record);
+    assert_eq!(again.events.hits[0].record, batch.events.hits[0].record);
 }
