@@ -1,6 +1,6 @@
 //! Sources: bytes in, one answer out.
 //!
-//! A source owns its socket and its protocol. It hands a whole message to [`Transform`](crate::pipeline::Process), passes
+//! A source owns its socket and its protocol. It hands a whole message to [`Transform`](crate::pipeline::Transform), passes
 //! the result to [`Deliver`](crate::pipeline::Deliver), and only then answers the client. A source stores nothing.
 
 mod admission;
