@@ -161,7 +161,7 @@ const SHAPES: [Shape; 21] = [
 type Request = (&'static str, Bound, Encoding, fn(usize) -> Vec<u8>);
 
 /// Requests that no list of records gives.
-const REQUESTS: [Request; 10] = [
+const REQUESTS: [Request; 11] = [
     ("a large resource next to tiny records", Bound::Any, Encoding::OtlpBody, |bytes| {
         resource(bytes, &one("x", json!(1)))
     }),
@@ -169,6 +169,10 @@ const REQUESTS: [Request; 10] = [
         resource(bytes, &hit())
     }),
     ("many resources without records", Bound::Any, Encoding::OtlpBody, |bytes| [10, 4, 18, 2, 18, 0].repeat(bytes / 6)),
+    ("many resources and scopes with an empty record", Bound::Any, Encoding::OtlpBody, |bytes| {
+        // Each group holds an empty message besides its records: the least that must be repeated.
+        [10, 8, 10, 0, 18, 4, 10, 0, 18, 0].repeat(bytes / 10)
+    }),
     ("many resources with one record", Bound::TinyHits, Encoding::OtlpAttributes, |bytes| {
         let record = encode::attributes(6, &hit());
         let mut records = Vec::new();

@@ -71,14 +71,14 @@ impl RefusalReason {
 /// A message, split by record if it has several.
 enum Message {
     Whole(Bytes),
-    Records(Layout),
+    Records(Box<Layout>),
 }
 
 impl Message {
     /// Reads a message. Blocks: walking megabytes would block the async threads.
     fn new(envelope: Envelope, message: Bytes) -> Message {
         match Layout::new(envelope, message.clone()) {
-            Ok(layout) if layout.len() > 1 => Message::Records(layout),
+            Ok(layout) if layout.len() > 1 => Message::Records(Box::new(layout)),
             _ => Message::Whole(message),
         }
     }

@@ -4,6 +4,7 @@
 //! numbers. Finding records, putting rewritten ones back (`splice`) and making requests of some of them (`split`) are
 //! the same for all.
 
+mod layout;
 mod splice;
 mod split;
 
@@ -11,7 +12,8 @@ use std::ops::Range;
 
 use super::wire::{Field, Fields, Malformed, Payload};
 
-pub use split::{Extent, Layout, MAX_REPETITION, Parts};
+pub use layout::{Extent, Layout};
+pub use split::{MAX_REPETITION, Parts};
 
 /// The messages around the records of one protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -15,7 +15,7 @@ pub(crate) use otlp_to_vector::{HOW_TO_CONVERT, OPENTELEMETRY};
 pub(crate) use parts::{Kind, Part as OtlpField, RECORD_BESIDE, RESOURCE_LOGS, SCOPE_LOGS};
 
 use super::envelope::{self, EnvelopeError, Span};
-use super::wire::{Field, Fields, Payload, framed_len, put_bytes};
+use super::wire::{Field, Fields, Payload, framed_len, put_bytes, put_header};
 use super::{Format, otlp, vector};
 
 /// Takes a conversion part by part, and says how much memory it may take.
@@ -114,9 +114,8 @@ pub fn transcode_parts<P: Parts>(
                 }
                 let fits = context.len() <= copies;
                 copies -= if fits { context.len() } else { 0 };
-                out.reserve(if fits { 4 * context.len() } else { 0 }, parts)?;
-                let event = otlp_to_vector::event(record, if fits { &context } else { &otlp_to_vector::LEFT_OUT });
-                out.event(&event, parts)?;
+                let event = otlp_to_vector::Event::new(record, if fits { &context } else { &otlp_to_vector::LEFT_OUT });
+                out.event(event.len(), |message| event.put(message), parts)?;
                 out.bare += usize::from(!fits);
             }
             (Format::Vector, Format::Otlp) => {
@@ -124,7 +123,10 @@ pub fn transcode_parts<P: Parts>(
                     out.record(event.resource, event.scope, &event.record, parts)?;
                 }
             }
-            (Format::Filter, Format::Vector) => out.event(&documents::event(record), parts)?,
+            (Format::Filter, Format::Vector) => {
+                let event = documents::event(record);
+                out.event(event.len(), |message| message.extend_from_slice(&event), parts)?;
+            }
             (Format::Filter, Format::Otlp) => {
                 out.record(Vec::new(), Vec::new(), &documents::record(record), parts)?;
             }
@@ -246,10 +248,12 @@ impl Output {
         Ok(())
     }
 
-    /// Writes an `EventWrapper`.
-    fn event<P: Parts>(&mut self, event: &[u8], parts: &mut P) -> Result<(), P::Error> {
-        self.make_room(framed_len(event.len()), parts)?;
-        put_bytes(&mut self.message, vector::field::EVENTS, event);
+    /// Writes an `EventWrapper` of `len` bytes, which `put` appends.
+    fn event<P: Parts>(&mut self, len: usize, put: impl FnOnce(&mut Vec<u8>), parts: &mut P) -> Result<(), P::Error> {
+        self.make_room(framed_len(len), parts)?;
+        self.message.reserve(framed_len(len));
+        put_header(&mut self.message, vector::field::EVENTS, len);
+        put(&mut self.message);
         Ok(())
     }
 
@@ -276,7 +280,7 @@ impl Output {
     fn same<P: Parts>(&mut self, record: &[u8], parts: &mut P) -> Result<(), P::Error> {
         match self.format {
             Format::Otlp => self.record(Vec::new(), Vec::new(), record, parts),
-            Format::Vector => self.event(record, parts),
+            Format::Vector => self.event(record.len(), |message| message.extend_from_slice(record), parts),
             Format::Filter => {
                 self.make_room(framed_len(record.len()), parts)?;
                 put_bytes(&mut self.message, envelope::FILTER_EVENTS, record);

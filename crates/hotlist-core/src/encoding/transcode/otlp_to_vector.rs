@@ -3,17 +3,15 @@
 use std::sync::LazyLock;
 
 use super::parts::{self, ATTRIBUTES, Named, RECORD, RESOURCE_LOGS, SCOPE_LOGS, converted_entries, instant, text};
-use crate::encoding::dialect::{Any, Member, VALUES, convert, encode_key_value, members};
+use crate::encoding::dialect::{Any, Dialect, KEY, Member, VALUE, VALUES, convert, encode_key_value, members};
 use crate::encoding::envelope::Span;
 use crate::encoding::otlp::{self, AnyValue, body_message, body_of, time_of};
-use crate::encoding::tag::Codec;
 use crate::encoding::vector::{LogValue, MESSAGE, TIMESTAMP, field};
-use crate::encoding::wire::{put_bytes, put_nested};
+use crate::encoding::wire::{framed_len, put_bytes, put_header};
 use crate::encoding::{MalformedRecord, json};
 
 /// The key of Vector's metadata below which OTLP's stand, as Vector's own `opentelemetry` source has it.
-pub(crate) const OPENTELEMETRY: &[u8] = OPENTELEMETRY_KEY.as_bytes();
-const OPENTELEMETRY_KEY: &str = "opentelemetry";
+pub(crate) const OPENTELEMETRY: &[u8] = b"opentelemetry";
 /// Says which part of the record the event's fields are, when they are not its body.
 pub(super) const ROOT: &str = "root";
 /// Says which field of the event is the record's body.
@@ -32,13 +30,13 @@ pub(crate) const HOW_TO_CONVERT: &[&[u8]] = &[ROOT.as_bytes(), BODY_KEY.as_bytes
 #[derive(Default)]
 pub(super) struct Context {
     spans: Option<(Span, Span)>,
-    named: Vec<Named>,
-    len: usize,
+    /// The members that it adds to each event, encoded.
+    members: Vec<u8>,
 }
 
 /// What stands in the place of a context that is left out.
 pub(super) static LEFT_OUT: LazyLock<Context> =
-    LazyLock::new(|| Context { named: vec![(CONTEXT_LEFT_OUT, text(b"true"))], ..Context::default() });
+    LazyLock::new(|| Context { spans: None, members: encoded(&[(CONTEXT_LEFT_OUT, text(b"true"))]) });
 
 impl Context {
     /// Whether something else is around a record than around the previous one.
@@ -50,44 +48,88 @@ impl Context {
     pub(super) fn enter<'a>(&mut self, resource_logs: Span, scope_logs: Span, content: impl Fn(Span) -> &'a [u8]) {
         self.spans = Some((resource_logs, scope_logs));
         // What cannot be read of it is left out: it is not part of an event.
-        self.named = parts::read(content(resource_logs), RESOURCE_LOGS).unwrap_or_default();
-        self.named.extend(parts::read(content(scope_logs), SCOPE_LOGS).unwrap_or_default());
-        self.len = self.named.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.members = encoded(&parts::read(content(resource_logs), RESOURCE_LOGS).unwrap_or_default());
+        self.members.extend(encoded(&parts::read(content(scope_logs), SCOPE_LOGS).unwrap_or_default()));
     }
 
     /// Bytes that it adds to an event, but for some headers.
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.members.len()
     }
 }
 
-/// The record as an `EventWrapper`.
-pub(super) fn event(record: &[u8], context: &Context) -> Vec<u8> {
-    let (fields, named) = read(record).unwrap_or_else(|_| (vec![unreadable(record)], Vec::new()));
-    let mut out = Vec::with_capacity(record.len() + record.len() / 4 + context.len + TYPICAL);
-    put_nested(&mut out, field::LOG, |log| {
-        fields.iter().for_each(|entry| put_bytes(log, field::FIELDS, entry));
-        if !named.is_empty() || !context.named.is_empty() {
-            put_nested(log, field::METADATA, |out| {
-                put_nested(out, field::METADATA_VALUE, |out| put_metadata(out, &named, &context.named));
-            });
-        }
-    });
-    out
+/// Named values as members of an object.
+fn encoded(named: &[Named]) -> Vec<u8> {
+    let mut members = Vec::with_capacity(named.iter().map(|(name, value)| member_len(name.len(), value.len())).sum());
+    named.iter().for_each(|(name, value)| put_member(&mut members, name, value));
+    members
 }
 
-/// Bytes that hold what is added to most records.
-const TYPICAL: usize = 96;
+fn member_len(name: usize, value: usize) -> usize {
+    framed_len(framed_len(name) + framed_len(value))
+}
 
-fn put_metadata(out: &mut Vec<u8>, named: &[Named], around: &[Named]) {
-    let put_named = |out: &mut Vec<u8>| {
-        for (name, value) in named.iter().chain(around) {
-            LogValue::put_member(out, name, |out| out.extend_from_slice(value));
+fn put_member(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    put_header(out, VALUES, framed_len(name.len()) + framed_len(value.len()));
+    put_bytes(out, KEY, name.as_bytes());
+    put_bytes(out, VALUE, value);
+}
+
+/// A record as an `EventWrapper` that is not written yet. Every length in it is known, so each byte of what is around the
+/// record, which may be much more than the record, is written once.
+pub(super) struct Event<'c> {
+    /// The entries of the document, encoded.
+    fields: Vec<Vec<u8>>,
+    /// What else the record has.
+    named: Vec<Named>,
+    context: &'c Context,
+    /// Bytes of the `Log`, of its `Metadata`, and of each message in that on the way to the members: see [`Event::put`].
+    log: usize,
+    metadata: usize,
+    value: usize,
+    map: usize,
+    member: usize,
+    object: usize,
+    members: usize,
+}
+
+impl Event<'_> {
+    pub(super) fn new<'c>(record: &[u8], context: &'c Context) -> Event<'c> {
+        let (fields, named) = read(record).unwrap_or_else(|_| (vec![unreadable(record)], Vec::new()));
+        let own: usize = named.iter().map(|(name, value)| member_len(name.len(), value.len())).sum();
+        let members = own + context.len();
+        let object = framed_len(members);
+        let member = framed_len(OPENTELEMETRY.len()) + framed_len(object);
+        let map = framed_len(member);
+        let value = framed_len(map);
+        let metadata = framed_len(value);
+        let document: usize = fields.iter().map(|entry| framed_len(entry.len())).sum();
+        let log = document + if members > 0 { framed_len(metadata) } else { 0 };
+        Event { fields, named, context, log, metadata, value, map, member, object, members }
+    }
+
+    /// Bytes of the `EventWrapper`.
+    pub(super) fn len(&self) -> usize {
+        framed_len(self.log)
+    }
+
+    /// Appends the `EventWrapper`.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        put_header(out, field::LOG, self.log);
+        self.fields.iter().for_each(|entry| put_bytes(out, field::FIELDS, entry));
+        if self.members == 0 {
+            return;
         }
-    };
-    LogValue::put_object(out, |out| {
-        LogValue::put_member(out, OPENTELEMETRY_KEY, |out| LogValue::put_object(out, put_named));
-    });
+        put_header(out, field::METADATA, self.metadata);
+        put_header(out, field::METADATA_VALUE, self.value);
+        put_header(out, LogValue::NUMBERS.map, self.map);
+        put_header(out, VALUES, self.member);
+        put_bytes(out, KEY, OPENTELEMETRY);
+        put_header(out, VALUE, self.object);
+        put_header(out, LogValue::NUMBERS.map, self.members);
+        self.named.iter().for_each(|(name, value)| put_member(out, name, value));
+        out.extend_from_slice(&self.context.members);
+    }
 }
 
 /// A `Log` as an `EventWrapper`.
