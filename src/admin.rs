@@ -28,6 +28,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::config::{Address, ServerTls};
 use crate::escape::Escaped;
+use crate::net::socket::unix::SocketOffer;
 use crate::net::socket::{Activity, ConnectionLimits, Listener, ServeError};
 use crate::net::tls::{Acceptor, HTTP_1, TlsError};
 use crate::pipeline::BoxFuture;
@@ -163,6 +164,11 @@ impl Admin {
     /// Returns the bound address, with the port that the system chose for port 0.
     pub fn address(&self) -> &Address {
         self.listener.local_address()
+    }
+
+    /// Returns the handle that lets another process take over the name of a Unix socket.
+    pub fn offer(&self) -> Option<SocketOffer> {
+        self.listener.offer()
     }
 
     /// Answers until `shutdown`, then completes the requests in flight. Should end last, so that probes see a drain. Runs on

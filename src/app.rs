@@ -272,6 +272,7 @@ impl App {
         let shown = Arc::new(ArcSwap::from_pointee(EffectiveConfig::all_active(config.clone())));
         let health = Health::default();
         let shutdown_announcement = ShutdownAnnouncement::new(readiness.clone(), health.clone(), Arc::clone(&shown));
+        [&admin, &probes].into_iter().flatten().for_each(|admin| shutdown_announcement.will_offer(admin.offer()));
         let mut app = App {
             shown,
             config,
@@ -328,6 +329,7 @@ impl App {
         };
         let bound = wiring::equip(bound.map_err(failed)?, source, &self.health)?;
         let listener = bound.listener().clone();
+        self.shutdown_announcement.will_offer(listener.offer());
         Ok(Source { config: source.clone(), listener, stream, deliver: switch, bound: Some(bound) })
     }
 

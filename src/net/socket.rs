@@ -14,6 +14,7 @@ pub mod descriptors;
 mod header;
 mod protocol;
 mod stream;
+pub mod unix;
 mod upload;
 
 use std::time::Duration;

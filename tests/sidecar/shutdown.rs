@@ -208,3 +208,48 @@ async fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(!socket.exists());
 }
+
+/// Scenario: a new process starts at the sockets of one that was told to end and still accepts requests, with a request in
+/// flight. Guarantee: the new one starts and serves, the request is answered, and the end of the old one does not take the
+/// sockets of the new one away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unix_socket_goes_to_the_next_process() {
+    let (scene, next_hop) = (Scene::new(), NextHop::start().await);
+    let [socket, admin] = ["agents.sock", "admin.sock"].map(|name| scene.path(name));
+    let address = format!("unix:{}", socket.display());
+    let config = scene.write(
+        "hotlist.yaml",
+        &format!(
+            r#"sources: {{ agents: {{ type: otlp, address: "{address}" }} }}
+sinks: {{ next: {{ type: otlp, inputs: [agents], endpoint: "{}" }} }}
+admin: {{ address: "unix:{}" }}
+shutdown: {{ delay: 1h, grace: 2h }}
+log: {{ format: json }}
+"#,
+            next_hop.endpoint,
+            admin.display()
+        ),
+    );
+    let old = Hotlist::start(&config);
+    next_hop.set(Mood::Hold);
+    let of_old = address.clone();
+    let client = tokio::spawn(async move { export(&of_old, &event(1)).await });
+    next_hop.held(1).await;
+    let (status, log) = Hotlist::spawn(&config).wait();
+    assert_eq!(status.code(), Some(1), "before the signal: {log}");
+    old.signal(Signal::SIGTERM);
+    old.wait_for("sources stay open for");
+    let new = Hotlist::start(&config);
+    next_hop.set(Mood::Accept);
+    assert_eq!(client.await.unwrap().unwrap().status, 0);
+    assert_eq!(export(&address, &event(2)).await.unwrap().status, 0);
+    old.signal(Signal::SIGTERM);
+    old.wait();
+    assert!(socket.exists() && admin.exists());
+    assert_eq!(export(&address, &event(3)).await.unwrap().status, 0);
+    assert_eq!(ids(&next_hop), [1, 2, 3]);
+    new.signal(Signal::SIGINT);
+    let (status, log) = new.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(!socket.exists() && !admin.exists());
+}

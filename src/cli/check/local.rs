@@ -1,7 +1,6 @@
 //! Checks this host: free addresses, valid certificates, disk space, file descriptors.
 
 use std::net::TcpListener;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use super::CheckResult;
 use crate::app;
 use crate::cli::admin;
 use crate::config::{Address, ClientTls, Config, ServerTls, SinkKind};
-use crate::net::tls;
+use crate::net::{socket, tls};
 
 /// A certificate that expires within this time is a warning.
 const EXPIRES_SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -62,11 +61,10 @@ fn free(key: &str, address: &Address, is_running: bool) -> CheckResult {
     }
 }
 
-/// Checks the directory of a socket: an existing socket without a listener is replaced at the start.
+/// Checks the path and the directory of a socket: the socket of a process that ended or is shutting down is replaced at
+/// the start.
 fn unix(path: &Path) -> std::io::Result<()> {
-    if UnixStream::connect(path).is_ok() {
-        return Err(std::io::ErrorKind::AddrInUse.into());
-    }
+    socket::unix::check(path)?;
     writable(directory_of(path))
 }
 

@@ -1,11 +1,8 @@
-//! Binding: TCP, or a Unix socket whose file is removed at the end and replaced if a killed process left it.
+//! Binding: TCP, or a Unix socket.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
@@ -13,9 +10,8 @@ use tokio_util::either::Either;
 
 use super::descriptors::Spare;
 use super::stream::Plain;
+use super::unix::{SocketFile, SocketOffer, remove_stale};
 use crate::config::Address;
-use crate::escape::Escaped;
-use crate::file_timeout::within;
 
 /// Length of the accept queue: Fluent Bit opens one connection per export.
 const BACKLOG: u32 = 1024;
@@ -32,7 +28,12 @@ pub struct Listener {
 #[derive(Debug)]
 pub(super) enum Socket {
     Tcp(TcpListener),
-    Unix { listener: UnixListener, _file: SocketFile },
+    /// The file is dropped first: its inode is not reused while the socket is open, so it can be told from the file of
+    /// another process.
+    Unix {
+        file: Arc<SocketFile>,
+        listener: UnixListener,
+    },
 }
 
 impl Listener {
@@ -66,7 +67,8 @@ impl Listener {
             Address::Unix(path) => {
                 remove_stale(path)?;
                 let listener = UnixListener::bind(path)?;
-                (Socket::Unix { listener, _file: SocketFile(path.clone()) }, Address::Unix(path.clone()))
+                let file = Arc::new(SocketFile::bound(path));
+                (Socket::Unix { file, listener }, Address::Unix(path.clone()))
             }
         };
         Ok(Listener { socket: Arc::new(socket), address, name: name.into(), spare: Spare::new(0) })
@@ -91,6 +93,14 @@ impl Listener {
         match &*self.socket {
             Socket::Tcp(listener) => Some(listener),
             Socket::Unix { .. } => None,
+        }
+    }
+
+    /// Returns the handle that lets another process take over the name of a Unix socket.
+    pub fn offer(&self) -> Option<SocketOffer> {
+        match &*self.socket {
+            Socket::Tcp(_) => None,
+            Socket::Unix { file, .. } => Some(SocketOffer(Arc::downgrade(file))),
         }
     }
 
@@ -154,47 +164,9 @@ fn options_of(listener: &TcpListener) -> io::Result<TcpSocket> {
     Ok(TcpSocket::from_std_stream(std::net::TcpStream::from(handle)))
 }
 
-/// Removes the socket of a killed process. A live socket, or a file that is not a socket, is kept and reported as an
-/// error.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    let found = match std::fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    if !found.file_type().is_socket() {
-        return Err(io::Error::new(
-            io::ErrorKind::AlreadyExists,
-            "the path exists and is not a socket: remove it, or choose another path",
-        ));
-    }
-    // A process that listens but does not accept may have a full queue.
-    let found = within(path, |path| UnixStream::connect(path).map(drop));
-    if found.is_ok() || found.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
-        return Err(io::Error::new(
-            io::ErrorKind::AddrInUse,
-            "another process listens there: stop it, or choose another path",
-        ));
-    }
-    std::fs::remove_file(path)
-}
-
-/// Removes the file of the socket at the end, when it can accept no more connections.
-#[derive(Debug)]
-pub(super) struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.0) {
-            tracing::debug!(path = %Escaped(self.0.display()), error = %Escaped(&error), "cannot remove the file of the socket");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixListener as StdUnixListener;
 
     /// Scenario: a listener that has open connections, and one at all addresses of its port, in both orders. Guarantee:
     /// both accept connections, each listens alone once the other is gone, and no other process can bind the port at
@@ -219,23 +191,5 @@ mod tests {
         let _open = tokio::net::TcpStream::connect(at).await.unwrap();
         third.socket.accept().await.unwrap();
         assert_eq!(refused(), [true, true]);
-    }
-
-    #[test]
-    fn only_a_dead_socket_is_replaced() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("socket");
-        assert!(remove_stale(&path).is_ok(), "nothing there");
-
-        let live = StdUnixListener::bind(&path).unwrap();
-        assert_eq!(remove_stale(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        drop(live);
-        assert!(path.exists(), "a killed process leaves its file");
-        remove_stale(&path).unwrap();
-        assert!(!path.exists());
-
-        std::fs::write(&path, "precious").unwrap();
-        assert_eq!(remove_stale(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert!(path.exists());
     }
 }
