@@ -82,11 +82,14 @@ fn check(head: &request::Parts, media: Option<Media>) -> Result<(RequestContent,
 }
 
 fn encoding(headers: &HeaderMap) -> Result<Encoding, HttpAnswer> {
-    let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut values = headers.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
     let found = match (values.next(), values.next()) {
-        (None, _) => return Ok(Encoding::Identity),
-        (Some(value), None) => Encoding::parse(value.as_bytes()),
-        (Some(_), Some(_)) => None,
+        // An empty list names no coding (RFC 9110 section 5.6.1).
+        (None | Some([]), None) => Some(Encoding::Identity),
+        // The same coding as gzip (RFC 9110 section 8.4.1.3).
+        (Some(value), None) if value.eq_ignore_ascii_case(b"x-gzip") => Some(Encoding::Gzip),
+        (Some(value), None) => Encoding::parse(value),
+        (_, Some(_)) => None,
     };
     found.ok_or_else(|| HttpAnswer::Encoding("the content-encoding must be identity, gzip or zstd".to_owned()))
 }
