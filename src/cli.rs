@@ -29,6 +29,7 @@ mod service;
 mod summary;
 mod table;
 mod tap;
+mod tls;
 mod validate;
 
 use std::ffi::OsString;

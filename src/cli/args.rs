@@ -89,12 +89,29 @@ pub struct CheckArgs {
     after_help = "Examples:\n  hotlist tap --admin http://127.0.0.1:9465\n  hotlist tap --admin unix:/run/hotlist/admin.sock --json"
 )]
 pub struct TapArgs {
-    /// The sidecar's `admin.address`: `http://127.0.0.1:9465` or `unix:/path`.
+    /// The sidecar's `admin.address`: `http://127.0.0.1:9465`, `https://127.0.0.1:9465` with `admin.tls`, or `unix:/path`.
     #[arg(long, value_name = "URL")]
     pub admin: String,
     /// Write one JSON object per hit, and one with rates each second.
     #[arg(long)]
     pub json: bool,
+    /// TLS.
+    #[command(flatten)]
+    pub tls: ClientTlsArgs,
+}
+
+/// TLS of a command that connects to a running process.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ClientTlsArgs {
+    /// The certificate authorities for an `https` address, in PEM. Without it, those that the system trusts.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub ca_file: Option<PathBuf>,
+    /// The client certificate with its chain, in PEM.
+    #[arg(long, value_name = "FILE", requires = "key_file", global = true)]
+    pub cert_file: Option<PathBuf>,
+    /// The private key of the client certificate, in PEM, unencrypted.
+    #[arg(long, value_name = "FILE", requires = "cert_file", global = true)]
+    pub key_file: Option<PathBuf>,
 }
 
 /// Match event files against indicators, offline.
@@ -352,10 +369,13 @@ pub struct ConfigShowArgs {
     /// The configuration, *.yaml, *.toml or *.json.
     #[arg(short, long, value_name = "FILE", env = "HOTLIST_CONFIG", required_unless_present = "admin")]
     pub config: Option<PathBuf>,
-    /// The `admin.address` of a running sidecar, to print its active configuration: `http://127.0.0.1:9465` or
-    /// `unix:/path`.
+    /// The `admin.address` of a running sidecar, to print its active configuration: `http://127.0.0.1:9465`,
+    /// `https://127.0.0.1:9465` with `admin.tls`, or `unix:/path`.
     #[arg(long, value_name = "URL")]
     pub admin: Option<String>,
+    /// TLS.
+    #[command(flatten)]
+    pub tls: ClientTlsArgs,
 }
 
 /// Print a completion script for a shell.
@@ -448,15 +468,9 @@ pub struct RejectedResendArgs {
     /// A header for each request; `@FILE` reads the value from a file.
     #[arg(long = "header", value_name = "NAME=VALUE|NAME=@FILE")]
     pub headers: Vec<String>,
-    /// The certificate authorities for an `https` endpoint, in PEM. Without it, those that the system trusts.
-    #[arg(long, value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
-    /// The client certificate with its chain, in PEM, for an `https` endpoint that requires one.
-    #[arg(long, value_name = "FILE", requires = "key_file")]
-    pub cert_file: Option<PathBuf>,
-    /// The private key of the client certificate, in PEM, unencrypted.
-    #[arg(long, value_name = "FILE", requires = "cert_file")]
-    pub key_file: Option<PathBuf>,
+    /// TLS.
+    #[command(flatten)]
+    pub tls: ClientTlsArgs,
     /// Send nothing, only print what would be sent.
     #[arg(long)]
     pub dry_run: bool,

@@ -6,8 +6,8 @@ use anyhow::Context;
 use http_body_util::{BodyExt, Limited};
 
 use super::Failure;
-use super::admin;
-use super::args::{ConfigAction, ConfigArgs, ConfigShowArgs};
+use super::admin::AdminClient;
+use super::args::{ClientTlsArgs, ConfigAction, ConfigArgs, ConfigShowArgs};
 use crate::config::Config;
 
 /// The maximum size of a shown configuration, in bytes, which is above the maximum size of a configuration file.
@@ -22,7 +22,7 @@ pub(super) fn run(
         ConfigAction::Schema => {
             serde_json::to_string_pretty(&Config::schema()).context("cannot write the schema")? + "\n"
         }
-        ConfigAction::Show(ConfigShowArgs { admin: Some(admin), .. }) => active(admin)?,
+        ConfigAction::Show(ConfigShowArgs { admin: Some(admin), tls, .. }) => active(admin, tls)?,
         ConfigAction::Show(ConfigShowArgs { config: Some(config), .. }) => {
             Config::load(config, environment)?.to_yaml().context(config.display().to_string())?
         }
@@ -32,14 +32,15 @@ pub(super) fn run(
 }
 
 /// Returns the active configuration of a running sidecar.
-fn active(given: &str) -> anyhow::Result<String> {
-    let endpoint = admin::endpoint(given)?;
+fn active(given: &str, tls: &ClientTlsArgs) -> anyhow::Result<String> {
+    let client = AdminClient::new(given, tls)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(async {
-        let body = admin::get(&endpoint, "/config").await?;
+        let body = client.get("/config").await?;
         let whole = Limited::new(body, LARGEST).collect().await;
-        let bytes =
-            whole.map_err(|error| anyhow::anyhow!("{endpoint}: the response is incomplete: {error}"))?.to_bytes();
+        let bytes = whole
+            .map_err(|error| anyhow::anyhow!("{}: the response is incomplete: {error}", client.endpoint()))?
+            .to_bytes();
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     })
 }

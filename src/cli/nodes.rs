@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::args::{NodesArgs, NodesCommand, RemoveNodeArgs};
 use super::table::Rows;
-use crate::config::{ClientTls, Endpoint, without_credentials};
+use super::tls;
+use crate::config::{Endpoint, without_credentials};
 use crate::controlplane::operator::{
     Canary, Instance, NodeStatus, Operator, RemoveNodeResponse, Slot, SlotStatus, Statistics,
 };
 use crate::escape::Escaped;
-use crate::net::tls::Connector;
+use crate::net::tls::HTTP_2;
 
 /// The maximum length of a reason in the table, in characters.
 const EXCERPT: usize = 120;
@@ -21,7 +22,7 @@ const EXCERPT: usize = 120;
 pub(super) fn run(args: &NodesArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let bad = |error: String| anyhow::anyhow!("--endpoint {}: {error}", without_credentials(&args.endpoint));
     let endpoint = Endpoint::parse(&args.endpoint).map_err(bad)?;
-    let connector = connector(args, &endpoint)?;
+    let connector = tls::connector("nodes", &args.tls, &endpoint, HTTP_2)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let tenant = args.tenant.as_deref().unwrap_or("");
     let mut operator = runtime.block_on(Operator::connect(&endpoint, connector)).map_err(anyhow::Error::new)?;
@@ -197,17 +198,4 @@ fn as_json(status: &NodeStatus) -> Value {
             "canary": canary(status),
         })),
     })
-}
-
-fn connector(args: &NodesArgs, endpoint: &Endpoint) -> anyhow::Result<Option<Connector>> {
-    let (ca_file, cert_file, key_file) = (args.ca_file.clone(), args.cert_file.clone(), args.key_file.clone());
-    if let Endpoint::Https { host, .. } = endpoint {
-        let settings = ClientTls { ca_file, cert_file, key_file, server_name: None };
-        return Ok(Some(Connector::load("nodes", &settings, host)?));
-    }
-    let given = [("--ca-file", ca_file), ("--cert-file", cert_file), ("--key-file", key_file)];
-    match given.into_iter().find(|(_, file)| file.is_some()) {
-        Some((name, _)) => anyhow::bail!("{name}: {endpoint} has no TLS; give an `https://` endpoint, or leave it out"),
-        None => Ok(None),
-    }
 }

@@ -15,7 +15,7 @@ use crate::durable;
 use crate::intel::manifest::{Digest, Key, Mode, Origin, Rule, SegmentRef};
 use crate::names::Name;
 use crate::provider::control::host_name;
-use crate::store::{Draft, Labels, Publication, Store};
+use crate::store::{Draft, Labels, Store};
 
 /// The maximum length of a note, in characters.
 const MAX_NOTE: usize = 200;
@@ -79,8 +79,7 @@ fn publish(
     };
     let (key, waits) = (key(args.key.as_deref())?, rollout::timeout(&args.wait)?);
     let publication = store.publish(draft, key.as_ref(), Timestamp::now()).map_err(anyhow::Error::new)?;
-    say(&publication, out)?;
-    rollout::follow(store, &publication, waits, out)
+    rollout::report(store, &publication, waits, args.wait.json, out)
 }
 
 pub(super) fn promote(args: &PromoteArgs, out: &mut dyn Write) -> Result<(), Failure> {
@@ -88,8 +87,7 @@ pub(super) fn promote(args: &PromoteArgs, out: &mut dyn Write) -> Result<(), Fai
     let (key, lifetime) = (key(args.key.as_deref())?, lifetime(args.expires.as_deref())?);
     let (store, waits) = (authored(&args.store, args.note.as_deref())?, rollout::timeout(&args.wait)?);
     let promoted = store.promote(&name, lifetime, key.as_ref(), Timestamp::now()).map_err(anyhow::Error::new)?;
-    say(&promoted, out)?;
-    rollout::follow(&store, &promoted, waits, out)
+    rollout::report(&store, &promoted, waits, args.wait.json, out)
 }
 
 pub(super) fn rollback(args: &RollbackArgs, out: &mut dyn Write) -> Result<(), Failure> {
@@ -97,8 +95,7 @@ pub(super) fn rollback(args: &RollbackArgs, out: &mut dyn Write) -> Result<(), F
     let (key, lifetime) = (key(args.key.as_deref())?, lifetime(args.expires.as_deref())?);
     let (store, waits) = (authored(&args.store, args.note.as_deref())?, rollout::timeout(&args.wait)?);
     let again = store.rollback(&name, args.to, lifetime, key.as_ref(), Timestamp::now()).map_err(anyhow::Error::new)?;
-    say(&again, out)?;
-    rollout::follow(&store, &again, waits, out)
+    rollout::report(&store, &again, waits, args.wait.json, out)
 }
 
 pub(super) fn keygen(args: &KeygenArgs, out: &mut dyn Write) -> Result<(), Failure> {
@@ -110,16 +107,6 @@ pub(super) fn keygen(args: &KeygenArgs, out: &mut dyn Write) -> Result<(), Failu
     create(&public, 0o644, &key.public().to_pem())?;
     let (id, private) = (key.public().id(), args.out.display());
     writeln!(out, "key {id}: sign with {private}, copy {} to the nodes", public.display())
-        .and_then(|()| out.flush())
-        .map_err(Failure::of_output)
-}
-
-fn say(publication: &Publication, out: &mut dyn Write) -> Result<(), Failure> {
-    let Publication { name, manifest, signatures, .. } = publication;
-    let signed = signatures.first().map_or_else(|| "not signed".to_owned(), |of| format!("signed by {}", of.key_id));
-    let (version, mode, audience) = (manifest.version, manifest.mode, &manifest.audience);
-    let segments = manifest.segments.len();
-    writeln!(out, "{name} {mode} version {version} for {audience}: {segments} segments, {signed}")
         .and_then(|()| out.flush())
         .map_err(Failure::of_output)
 }

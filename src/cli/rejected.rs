@@ -14,10 +14,11 @@ use super::Failure;
 use super::args::{RejectedAction, RejectedArgs, RejectedListArgs, RejectedResendArgs};
 use super::progress::count;
 use super::table::Rows;
-use crate::config::{ClientTls, Endpoint, without_credentials};
+use super::tls;
+use crate::config::{Endpoint, without_credentials};
 use crate::encoding::{Format, Rope};
 use crate::escape::Escaped;
-use crate::net::tls::{self, Connector};
+use crate::net::tls::{HTTP_1, HTTP_2};
 use crate::pipeline::{Batch, MatchedMessage, Signal};
 use crate::sink::grpc::Settings;
 use crate::sink::rejected::{self, Entry, Line};
@@ -163,7 +164,8 @@ fn sink(args: &RejectedResendArgs, format: Format) -> Result<GrpcSink, Failure> 
         added.context("--header")?;
     }
     let settings = Settings { headers: Arc::new(headers), ..Settings::default() };
-    let connector = connector(args, &endpoint)?;
+    let protocols = if args.protocol == "http" { HTTP_1 } else { HTTP_2 };
+    let connector = tls::connector("resend", &args.tls, &endpoint, protocols)?;
     let sink = match format {
         Format::Vector => GrpcSink::vector(endpoint, settings),
         _ if args.protocol == "http" => {
@@ -175,21 +177,6 @@ fn sink(args: &RejectedResendArgs, format: Format) -> Result<GrpcSink, Failure> 
         Some(connector) => sink.with_tls(connector),
         None => sink,
     })
-}
-
-/// Builds TLS for an `https` endpoint, as for a sink of the configuration.
-fn connector(args: &RejectedResendArgs, endpoint: &Endpoint) -> Result<Option<Connector>, anyhow::Error> {
-    let (ca_file, cert_file, key_file) = (args.ca_file.clone(), args.cert_file.clone(), args.key_file.clone());
-    if let Endpoint::Https { host, .. } = endpoint {
-        let settings = ClientTls { ca_file, cert_file, key_file, server_name: None };
-        let protocols = if args.protocol == "http" { tls::HTTP_1 } else { tls::HTTP_2 };
-        return Ok(Some(Connector::load_for("resend", &settings, host, protocols)?));
-    }
-    let given = [("--ca-file", ca_file), ("--cert-file", cert_file), ("--key-file", key_file)];
-    match given.into_iter().find(|(_, file)| file.is_some()) {
-        Some((name, _)) => anyhow::bail!("{name}: {endpoint} has no TLS; give an `https://` endpoint, or leave it out"),
-        None => Ok(None),
-    }
 }
 
 fn as_json(path: &Path, number: usize, entry: &Entry) -> Value {

@@ -1,10 +1,12 @@
-//! `--wait` of `hotlist publish`, `promote` and `rollback`: reads from the store how nodes respond to a publication.
+//! What `hotlist publish`, `promote` and `rollback` report: the publication, and with `--wait` how nodes respond to it, read
+//! from the store.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use jiff::{Span, SpanRelativeTo, Timestamp};
+use serde_json::{Value, json};
 
 use super::args::WaitArgs;
 use super::{Failure, progress};
@@ -29,16 +31,19 @@ pub(super) fn timeout(args: &WaitArgs) -> anyhow::Result<Option<Duration>> {
     time.map(Some).with_context(wanted)
 }
 
-/// Waits until the roll-out is over, and shows the result. Without a time, returns at once.
-pub(super) fn follow(
+/// Shows the publication; then, with a time, waits until the roll-out is over, and shows its result. As JSON, each is an
+/// object on a line of its own.
+pub(super) fn report(
     store: &Store,
     publication: &Publication,
     waits: Option<Duration>,
+    json: bool,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let Some(waits) = waits else { return Ok(()) };
+    let published = if json { writeln!(out, "{}", publication_json(publication)) } else { announce(publication, out) };
     // The publication is reported before anything is waited for.
-    out.flush().map_err(Failure::of_output)?;
+    published.and_then(|()| out.flush()).map_err(Failure::of_output)?;
+    let Some(waits) = waits else { return Ok(()) };
     let (bar, start) = (progress::bar(0, "nodes answered"), Instant::now());
     let rollout = loop {
         let rollout = store.rollout(publication, Timestamp::now()).map_err(anyhow::Error::new)?;
@@ -50,10 +55,78 @@ pub(super) fn follow(
         std::thread::sleep(PAUSE.min(waits.saturating_sub(start.elapsed())));
     };
     bar.finish_and_clear();
-    show(publication, &rollout, Timestamp::now(), out).and_then(|()| out.flush()).map_err(Failure::of_output)?;
-    match failure(publication, &rollout, waits) {
+    let (failure, now) = (failure(publication, &rollout, waits), Timestamp::now());
+    let shown = match json {
+        true => writeln!(out, "{}", rollout_json(publication, &rollout, failure.as_deref(), now)),
+        false => show(publication, &rollout, now, out),
+    };
+    shown.and_then(|()| out.flush()).map_err(Failure::of_output)?;
+    match failure {
         Some(failure) => Err(Failure::Other(anyhow!("{failure}"))),
         None => Ok(()),
+    }
+}
+
+fn announce(publication: &Publication, out: &mut dyn Write) -> io::Result<()> {
+    let Publication { name, manifest, signatures, .. } = publication;
+    let signed = signatures.first().map_or_else(|| "not signed".to_owned(), |of| format!("signed by {}", of.key_id));
+    let (version, mode, audience) = (manifest.version, manifest.mode, &manifest.audience);
+    let segments = manifest.segments.len();
+    writeln!(out, "{name} {mode} version {version} for {audience}: {segments} segments, {signed}")
+}
+
+fn publication_json(publication: &Publication) -> Value {
+    let Publication { name, manifest, signatures, .. } = publication;
+    let keys: Vec<&str> = signatures.iter().map(|signature| signature.key_id.as_str()).collect();
+    json!({
+        "type": "publication",
+        "name": name.as_str(),
+        "mode": manifest.mode.as_str(),
+        "version": manifest.version,
+        "audience": manifest.audience,
+        "segments": manifest.segments.len(),
+        "signed_by": keys,
+    })
+}
+
+fn rollout_json(of: &Publication, rollout: &Rollout, failure: Option<&str>, now: Timestamp) -> Value {
+    let count = |progress| rollout.count(progress);
+    let nodes = rollout.nodes.iter().map(|(progress, node)| {
+        let slot = node.slots.iter().find(|slot| slot.mode == of.manifest.mode);
+        let refused = slot.filter(|_| *progress == NodeProgress::Refused);
+        json!({
+            "tenant": node.tenant,
+            "name": node.name,
+            "progress": word(*progress),
+            "version": slot.map_or(0, |slot| slot.version),
+            "reason": refused.map(|slot| &slot.reason),
+            "age_seconds": node.age_seconds(now),
+        })
+    });
+    json!({
+        "type": "rollout",
+        "name": of.name.as_str(),
+        "mode": of.manifest.mode.as_str(),
+        "version": of.manifest.version,
+        "complete": failure.is_none(),
+        "failure": failure,
+        "superseded_by": rollout.superseded,
+        "applied": count(NodeProgress::Applied),
+        "canary_missing": count(NodeProgress::CanaryMissing),
+        "refused": count(NodeProgress::Refused),
+        "waiting": count(NodeProgress::Waiting),
+        "gone": count(NodeProgress::Gone),
+        "nodes": nodes.collect::<Vec<_>>(),
+    })
+}
+
+fn word(progress: NodeProgress) -> &'static str {
+    match progress {
+        NodeProgress::Applied => "applied",
+        NodeProgress::CanaryMissing => "canary_missing",
+        NodeProgress::Refused => "refused",
+        NodeProgress::Waiting => "waiting",
+        NodeProgress::Gone => "gone",
     }
 }
 
@@ -154,6 +227,6 @@ mod tests {
     }
 
     fn timeout_of(wait: bool, timeout: &str) -> anyhow::Result<Option<Duration>> {
-        super::timeout(&WaitArgs { wait, timeout: timeout.to_owned() })
+        super::timeout(&WaitArgs { wait, timeout: timeout.to_owned(), json: false })
     }
 }

@@ -7,9 +7,10 @@ use bytes::{Buf, BytesMut};
 use http_body_util::BodyExt;
 use serde_json::Value;
 
+use super::admin::AdminClient;
 use super::args::TapArgs;
 use super::progress::count;
-use super::{Failure, admin, progress};
+use super::{Failure, progress};
 use crate::escape::Escaped;
 
 /// The maximum length of a line from the sidecar.
@@ -27,10 +28,11 @@ struct Rates {
 }
 
 pub(super) fn run(args: &TapArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let endpoint = admin::endpoint(&args.admin).map_err(anyhow::Error::new)?;
+    let client = AdminClient::new(&args.admin, &args.tls)?;
+    let endpoint = client.endpoint();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(async {
-        let mut body = admin::get(&endpoint, "/tap").await.map_err(anyhow::Error::new)?;
+        let mut body = client.get("/tap").await.map_err(anyhow::Error::new)?;
         progress::note(&format!("watching {endpoint}; Ctrl-C ends it"));
         let (mut held, mut rates) = (BytesMut::new(), Rates::default());
         while let Some(frame) = body.frame().await {

@@ -44,6 +44,10 @@ async fn follow(agent: &mut Agent, does: Does) {
 
 /// `hotlist publish --wait` for nodes with the label `group`.
 async fn publish(scene: &Scene, name: &str, group: &str, timeout: &str) -> Output {
+    publish_with(scene, name, group, timeout, &[]).await
+}
+
+async fn publish_with(scene: &Scene, name: &str, group: &str, timeout: &str, more: &[&str]) -> Output {
     let directory: PathBuf = scene.path().to_owned();
     let label = format!("group={group}");
     let arguments = [
@@ -60,8 +64,11 @@ async fn publish(scene: &Scene, name: &str, group: &str, timeout: &str) -> Outpu
         "--timeout",
         timeout,
     ]
-    .map(str::to_owned);
-    let run = move || hotlist(&directory, &arguments.each_ref().map(String::as_str));
+    .iter()
+    .chain(more)
+    .map(|argument| (*argument).to_owned())
+    .collect::<Vec<_>>();
+    let run = move || hotlist(&directory, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
     tokio::task::spawn_blocking(run).await.unwrap()
 }
 
@@ -136,11 +143,24 @@ async fn a_roll_out_is_waited_for() {
         [Canary::Missing, Canary::Unspecified, Canary::Found]
     );
 
+    let output = publish_with(&scene, "json", "bad", "60s", &["--json"]).await;
+    let (out, err) = said(&output);
+    assert_eq!(output.status.code(), Some(1));
+    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [published, rollout] = lines.as_slice() else { panic!("{out}") };
+    assert_eq!((&published["type"], &published["version"]), (&"publication".into(), &5.into()), "{published}");
+    assert_eq!((&rollout["type"], &rollout["complete"]), (&"rollout".into(), &false.into()), "{rollout}");
+    assert_eq!((&rollout["applied"], &rollout["refused"], &rollout["gone"]), (&1.into(), &1.into(), &0.into()));
+    let refused = rollout["nodes"].as_array().unwrap().iter().find(|node| node["progress"] == "refused").unwrap();
+    assert_eq!((&refused["name"], &refused["version"]), (&"bad-1".into(), &0.into()), "{refused}");
+    assert_eq!(refused["reason"], "the snapshot\u{7} would be too large");
+    assert!(err.contains(rollout["failure"].as_str().unwrap()), "{err}");
+
     let output = publish(&scene, "none", "none", "1s").await;
     let (out, err) = said(&output);
     assert_eq!(output.status.code(), Some(1));
-    assert!(out.contains("none serve version 5: applied by 0 of 0 nodes\n"), "{out}");
-    assert!(err.contains("none: version 5 targets no connected node"), "{err}");
+    assert!(out.contains("none serve version 6: applied by 0 of 0 nodes\n"), "{out}");
+    assert!(err.contains("none: version 6 targets no connected node"), "{err}");
     assert!(
         complains(
             scene.path(),

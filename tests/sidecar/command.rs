@@ -7,6 +7,7 @@ use hotlist::encoding::otlp::request_of;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use crate::authority::Authority;
 use crate::client::export;
 use crate::next_hop::NextHop;
 use crate::process::{Hotlist, Scene};
@@ -87,5 +88,49 @@ async fn tap_shows_hits_and_rates() {
     hotlist.signal(Signal::SIGTERM);
     let (status, log) = hotlist.wait();
     assert!(status.success(), "a watcher does not hold up the end: {log}");
+    assert!(tap.wait().is_ok());
+}
+
+/// Scenario: the admin listener has TLS and asks for client certificates. Guarantee: the commands about a running process
+/// use it with the files that they are given, and without them name what is missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_reach_an_admin_listener_with_tls() {
+    let (scene, next) = (Scene::new(), NextHop::start().await);
+    scene.indicators("feed", &["bad.example"]);
+    let authority = Authority::new();
+    let identity = authority.sign();
+    let files = [("ca.pem", &authority.pem), ("own.pem", &identity.pem), ("own.key", &identity.key)];
+    let [ca, own, key] = files.map(|(name, text)| scene.write(name, text).display().to_string());
+    let config = scene.readme(&next.endpoint);
+    let tls = format!("tls: {{ cert_file: \"{own}\", key_file: \"{key}\", client_ca_file: \"{ca}\" }}");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let admin_line = "admin: { address: \"127.0.0.1:0\"";
+    assert!(text.contains(admin_line));
+    let config = scene.write("hotlist.yaml", &text.replace(admin_line, &format!("{admin_line}, {tls}")));
+    let hotlist = Hotlist::start(&config);
+    let address = admin(&hotlist);
+    let show = |url: String, options: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hotlist"));
+        let output = command.args(["config", "show", "--admin", &url]).args(options).output().unwrap();
+        (output.status.code(), [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()))
+    };
+    let all = ["--ca-file", &ca, "--cert-file", &own, "--key-file", &key];
+    let (status, [text, error]) = show(format!("https://{address}"), &all);
+    assert_eq!(status, Some(0), "{error}");
+    assert!(text.contains("sources:"), "{text}");
+    let (status, [_, error]) = show(format!("https://{address}"), &all[..2]);
+    assert_eq!(status, Some(1), "without a client certificate: {error}");
+    let (status, [_, error]) = show(format!("http://{address}"), &[]);
+    assert!(status == Some(1) && error.contains("is it `https://` exactly if `admin.tls` is set"), "{error}");
+    let (status, [_, error]) = show(format!("http://{address}"), &all);
+    assert!(status == Some(1) && error.contains("--ca-file") && error.contains("has no TLS"), "{error}");
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hotlist"));
+    command.args(["tap", "--admin", &format!("https://{address}")]).args(all).stderr(Stdio::piped());
+    let mut tap = command.stdout(Stdio::null()).spawn().unwrap();
+    let mut told = String::new();
+    BufReader::new(tap.stderr.take().unwrap()).read_line(&mut told).unwrap();
+    assert!(told.contains("watching https://"), "{told}");
+    drop(hotlist);
     assert!(tap.wait().is_ok());
 }

@@ -5,6 +5,9 @@
 #[cfg(test)]
 mod allowlists;
 #[cfg(test)]
+#[path = "../support/authority.rs"]
+mod authority;
+#[cfg(test)]
 mod bad_feeds;
 #[cfg(test)]
 mod chance;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::ClientTlsArgs;
+
 /// Run a control plane: distribute indicators to sidecars from a store directory.
 ///
 /// Several control planes may share one store. An address that other hosts can reach needs --tls-cert, --tls-key and
@@ -44,6 +46,8 @@ pub struct ControlPlaneArgs {
 }
 
 /// List the nodes that a control plane knows, or remove a node.
+///
+/// A control plane with client certificates requires one with the role admin.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Examples:\n  hotlist nodes\n  hotlist nodes --endpoint https://control.example:14400 --ca-file ca.pem --tenant acme --json\n  hotlist nodes remove web-3 --tenant acme"
@@ -61,15 +65,9 @@ pub struct NodesArgs {
     /// Write one JSON object per node instead of a table.
     #[arg(long)]
     pub json: bool,
-    /// The certificate authorities for an `https` endpoint, in PEM. Without it, those that the system trusts.
-    #[arg(long, value_name = "FILE", global = true)]
-    pub ca_file: Option<PathBuf>,
-    /// The client certificate with its chain, in PEM. It needs the role admin.
-    #[arg(long, value_name = "FILE", requires = "key_file", global = true)]
-    pub cert_file: Option<PathBuf>,
-    /// The private key of the client certificate, in PEM, unencrypted.
-    #[arg(long, value_name = "FILE", requires = "cert_file", global = true)]
-    pub key_file: Option<PathBuf>,
+    /// TLS. The client certificate needs the role admin.
+    #[command(flatten)]
+    pub tls: ClientTlsArgs,
 }
 
 /// An action on nodes.
@@ -140,7 +138,7 @@ pub struct PublishArgs {
     pub wait: WaitArgs,
 }
 
-/// Whether and how long to wait for a roll-out.
+/// Whether and how long to wait for a roll-out, and how to report it.
 #[derive(Clone, Debug, Args)]
 pub struct WaitArgs {
     /// Wait until every targeted node that is connected has answered, and print the result. The exit code is 1 when a node
@@ -150,6 +148,9 @@ pub struct WaitArgs {
     /// The maximum time to wait: `2m`, `30s`.
     #[arg(long, value_name = "TIME", default_value = "2m", requires = "wait")]
     pub timeout: String,
+    /// Write one JSON object for the publication, and with --wait one for the roll-out, instead of text.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The slot that a publication is for.
