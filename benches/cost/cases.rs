@@ -161,7 +161,7 @@ const SHAPES: [Shape; 21] = [
 type Request = (&'static str, Bound, Encoding, fn(usize) -> Vec<u8>);
 
 /// Requests that no list of records gives.
-const REQUESTS: [Request; 11] = [
+const REQUESTS: [Request; 13] = [
     ("a large resource next to tiny records", Bound::Any, Encoding::OtlpBody, |bytes| {
         resource(bytes, &one("x", json!(1)))
     }),
@@ -181,6 +181,14 @@ const REQUESTS: [Request; 11] = [
         request.repeat(bytes / request.len() + 1)
     }),
     ("empty records", Bound::Any, Encoding::OtlpBody, |bytes| encode::logs(&[], &[18, 0].repeat(bytes / 2)).to_vec()),
+    ("groups of protobuf in a record", Bound::Any, Encoding::OtlpBody, |bytes| {
+        let mut record = Vec::new();
+        put_bytes(&mut record, 2, &[vec![0x7b; bytes / 8], vec![0x7c; bytes / 8]].concat().repeat(4));
+        encode::logs(&[], &record).to_vec()
+    }),
+    ("groups of protobuf in a request", Bound::Any, Encoding::OtlpBody, |bytes| {
+        [vec![0x7b; bytes / 8], vec![0x7c; bytes / 8]].concat().repeat(4)
+    }),
     ("one key again and again", Bound::Hits, Encoding::OtlpAttributes, |bytes| {
         let attribute = encode::attributes(6, &one("source.ip", json!("203.0.113.66")));
         let mut records = Vec::new();

@@ -46,6 +46,9 @@ pub struct Fields<'a> {
     at: usize,
 }
 
+/// Groups within groups that are read. Decoders allow 100 levels (C++, Java, Rust) to 10,000 (Go).
+const MAX_GROUPS: usize = 10_000;
+
 impl<'a> Fields<'a> {
     /// A reader at the start of `message`.
     #[inline]
@@ -71,7 +74,8 @@ impl<'a> Fields<'a> {
             1 => Payload::Fixed64(u64::from_le_bytes(self.array()?)),
             5 => Payload::Fixed32(u32::from_le_bytes(self.array()?)),
             3 => {
-                self.skip_group(number)?;
+                // invariant: the tag fits 32 bits.
+                self.skip_group(number as u32)?;
                 Payload::Group
             }
             _ => return Err(Malformed { at: start }),
@@ -151,19 +155,21 @@ impl<'a> Fields<'a> {
         Ok(*bytes)
     }
 
-    /// Steps over a group up to its end tag. Iterative, so that nesting costs heap and not stack.
+    /// Steps over a group up to its end tag. Iterative, so that nesting costs heap and not stack, and no more heap than
+    /// [`MAX_GROUPS`] takes: a level of nesting may be one byte of the message.
     #[cold]
-    fn skip_group(&mut self, number: u64) -> Result<(), Malformed> {
+    fn skip_group(&mut self, number: u32) -> Result<(), Malformed> {
         let mut open = vec![number];
         while let Some(&innermost) = open.last() {
             let start = self.at;
             let tag = self.varint()?;
+            let number = u32::try_from(tag >> 3).map_err(|_| Malformed { at: start })?;
             match tag & 7 {
                 0 => drop(self.varint()?),
                 1 => drop(self.array::<8>()?),
                 2 => drop(self.length_delimited()?),
-                3 => open.push(tag >> 3),
-                4 if tag >> 3 == innermost => drop(open.pop()),
+                3 if open.len() < MAX_GROUPS => open.push(number),
+                4 if number == innermost => drop(open.pop()),
                 5 => drop(self.array::<4>()?),
                 _ => return Err(Malformed { at: start }),
             }
@@ -302,6 +308,16 @@ mod tests {
         for (message, at) in cases {
             assert_eq!(read(message), Err(Malformed { at }), "{message:02x?}");
         }
+    }
+
+    /// Guarantee: groups within groups are read to a bounded depth, since the list of the open ones takes more memory than
+    /// the message.
+    #[test]
+    fn groups_are_nested_to_a_bounded_depth() {
+        let nested = |depth| [vec![0x0b; depth], vec![0x0c; depth]].concat();
+        assert_eq!(read(&nested(MAX_GROUPS)).unwrap()[0].payload, Payload::Group);
+        assert_eq!(read(&nested(MAX_GROUPS + 1)), Err(Malformed { at: MAX_GROUPS }));
+        assert_eq!(read(&vec![0x0b; 1 << 20]), Err(Malformed { at: MAX_GROUPS }));
     }
 
     proptest! {
