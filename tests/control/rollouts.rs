@@ -143,7 +143,7 @@ async fn a_roll_out_is_waited_for() {
         [Canary::Missing, Canary::Unspecified, Canary::Found]
     );
 
-    let output = publish_with(&scene, "json", "bad", "60s", &["--json"]).await;
+    let output = publish_with(&scene, "bad", "bad", "60s", &["--json"]).await;
     let (out, err) = said(&output);
     assert_eq!(output.status.code(), Some(1));
     let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
