@@ -13,6 +13,8 @@ const PROTOS: [(&str, &str, bool); 2] = [
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=build.rs");
+    // The demo's figures say how they were built.
+    println!("cargo:rustc-env=HOTLIST_OPT_LEVEL={}", std::env::var("OPT_LEVEL")?);
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     for (proto, descriptors, server) in PROTOS {
         let mut compiler = protox::Compiler::new(["proto"])?;
