@@ -7,7 +7,6 @@
 //! address of a pod.
 
 mod origin;
-mod readiness;
 mod tap;
 mod thread;
 
@@ -32,9 +31,9 @@ use crate::net::socket::unix::SocketOffer;
 use crate::net::socket::{Activity, ConnectionLimits, Listener, ServeError};
 use crate::net::tls::{Acceptor, HTTP_1, TlsError};
 use crate::pipeline::BoxFuture;
+use crate::readiness::Readiness;
 use crate::telemetry;
 
-pub use readiness::{Readiness, ReadinessCheck, ReadinessNote};
 pub use tap::{Counts, HitTap};
 use thread::SeparateRuntime;
 
@@ -42,21 +41,6 @@ use thread::SeparateRuntime;
 const ADMIN: &str = "admin";
 /// The name of the listener for probes.
 const PROBES: &str = "probes";
-
-/// The name of the check that every listener is bound.
-pub const LISTENERS: &str = "listeners";
-/// The name of the check that there is a snapshot to match with.
-pub const SNAPSHOT: &str = "snapshot";
-/// The name of the check that all indicator files are valid.
-pub const FEEDS: &str = "feeds";
-/// The name of the check of the control plane. It never counts: a lost control plane must not stop events.
-pub const CONTROL: &str = "control";
-/// The name of the check that the whole configuration file is active. It never counts, and appears when it fails.
-pub const CONFIGURATION: &str = "configuration";
-/// The name of the check that the events of every source have checked fields. It never counts, and appears when it fails.
-pub const STREAMS: &str = "streams";
-/// The check that the canary is found. It never counts.
-pub const CANARY: &str = "canary";
 
 /// The maximum number of connections: probes and scrapes are few.
 const MAX_CONNECTIONS: usize = 64;

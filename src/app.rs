@@ -10,12 +10,9 @@ mod control;
 pub mod descriptors;
 mod effective_config;
 mod follow;
-pub mod indicators;
 mod match_stage;
 mod offline;
 pub mod probe;
-mod publisher;
-mod release;
 mod reload;
 mod reloadable_sinks;
 mod shutdown_announcement;
@@ -35,7 +32,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::admin::{self, Admin, AdminError, AdminPages, Readiness};
+use crate::admin::{Admin, AdminError, AdminPages};
 use crate::config::{self, Config, FailureMode, SourceKind};
 use crate::fields::{FieldError, FieldTable};
 use crate::intel::snapshot::ReuseError;
@@ -43,17 +40,18 @@ use crate::net::socket::Listener;
 use crate::net::tls::TlsError;
 use crate::pipeline::Deliver;
 use crate::provider::control::Client;
+use crate::provider::files::{self, AllowlistSet, FeedReporter, FeedSet, FeedWatcherHandle, Settings};
+use crate::provider::offer::SnapshotApplier;
+use crate::publisher::{self, Activate, BuildSettings, SnapshotPublisher};
+use crate::readiness::{self, Readiness};
 use crate::source::health::Health;
 use crate::source::{
     BoundSource, FilterSource, Limits, OtlpSource, ServeError, SharedResources, VectorSource, bind_beside, filter,
 };
 use crate::task;
 use canary::Canary;
-use control::SnapshotApplier;
 use effective_config::EffectiveConfig;
-use indicators::{AllowlistSet, FeedReporter, FeedSet, FeedWatcherHandle, Settings};
 use match_stage::MatchStage;
-use publisher::SnapshotPublisher;
 use reloadable_sinks::ReloadableSinks;
 use source_tasks::{SourceTasks, wait};
 use unchecked_sources::{SourceStage, UncheckedSources};
@@ -169,6 +167,8 @@ pub struct App {
     sources: Vec<Source>,
     sinks: Vec<ConfiguredSink>,
     table: Arc<FieldTable>,
+    /// Keys the hash of every snapshot.
+    seed: u64,
     live: Arc<MatchStage>,
     publisher: Arc<SnapshotPublisher>,
     client: Option<(Client<SnapshotApplier>, follow::Open)>,
@@ -203,7 +203,7 @@ impl App {
     pub async fn build(config: Config, environment: Environment) -> Result<App, StartError> {
         let Environment { seed, clock, metrics } = environment;
         let readiness = Readiness::default();
-        readiness.register(admin::LISTENERS, true);
+        readiness.register(readiness::LISTENERS, true);
         let admin = match &config.admin {
             Some(admin) => Some(Admin::bind(&admin.address, admin.tls.as_ref())?),
             None => None,
@@ -217,14 +217,13 @@ impl App {
             None => None,
         };
         let table = Arc::new(field_table(&config.r#match)?);
-        let settings = intel_settings(&config, &table);
         let has_control = config.intel.control.is_some();
-        let counts = config.failure_mode == FailureMode::Closed;
-        let mut reporter = FeedReporter::new(readiness.clone(), clock, counts, has_control);
+        // The snapshot counts when nothing may pass unmatched.
+        readiness.register(readiness::SNAPSHOT, config.failure_mode == FailureMode::Closed);
+        let mut reporter = FeedReporter::new(readiness.clone(), clock);
         // Loading reads files and sorts millions of keys: not on the threads that will answer probes.
-        let of_files = settings.clone();
+        let settings = intel_settings(&config, &table);
         let load = move || {
-            let settings = of_files;
             let lists = AllowlistSet::load(&settings.intel);
             let mut feed_set = FeedSet::new(settings, seed);
             let scan = feed_set.scan(None);
@@ -242,14 +241,15 @@ impl App {
         // With a control plane, an empty set of files is not a snapshot.
         let at_first = files.clone().filter(|files| !has_control || !files.is_empty());
         let live = Arc::new(MatchStage::new(rules, at_first, clock));
-        let publisher = SnapshotPublisher::new(Arc::clone(&live), readiness.clone(), clock, settings, seed, files);
-        let publisher = Arc::new(publisher);
+        let build = build_settings(&config, &table, seed);
+        let activate: Arc<dyn Activate> = live.clone();
+        let publisher = Arc::new(SnapshotPublisher::new(activate, readiness.clone(), clock, build, has_control, files));
         let published = Arc::clone(&publisher);
         let publish = Box::new(move |snapshot, allowlists| published.set_files(snapshot, allowlists));
         let client = match config.intel.control.clone() {
             None => None,
             Some(control) => {
-                readiness.register(admin::CONTROL, false);
+                readiness.register(readiness::CONTROL, false);
                 let (publisher, live) = (Arc::clone(&publisher), Arc::clone(&live));
                 let canary = config.intel.canary.clone();
                 // Reads every byte of the last good segments.
@@ -261,7 +261,7 @@ impl App {
             }
         };
         if config.intel.canary.is_some() {
-            readiness.register(admin::CANARY, false);
+            readiness.register(readiness::CANARY, false);
         }
         let intel = FeedWatcherHandle::start(feed_set, lists, reporter, publish).map_err(StartError::Limits)?;
         let sinks = wiring::sinks(&config, &[])?;
@@ -279,6 +279,7 @@ impl App {
             sources: Vec::new(),
             sinks,
             table,
+            seed,
             live,
             publisher,
             client,
@@ -401,7 +402,7 @@ impl App {
         if let Some((client, open)) = self.client.take() {
             following.spawn(follow::follow(client, open, self.readiness.clone(), client_stopped));
         }
-        self.readiness.set(admin::LISTENERS, true, "bound");
+        self.readiness.set(readiness::LISTENERS, true, "bound");
         let mut canary = Canary::new(self.config.intel.canary.clone(), self.readiness.clone());
         let mut minutely = tokio::time::interval(CANARY_EVERY);
         minutely.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -479,5 +480,11 @@ impl App {
 }
 
 fn intel_settings(config: &Config, table: &Arc<FieldTable>) -> Settings {
-    Settings { intel: config.intel.clone(), table: Arc::clone(table), options: indicators::options(&config.r#match) }
+    Settings { intel: config.intel.clone(), table: Arc::clone(table), options: files::options(&config.r#match) }
+}
+
+/// Returns how the publisher builds snapshots.
+fn build_settings(config: &Config, table: &Arc<FieldTable>, seed: u64) -> BuildSettings {
+    let (table, options) = (Arc::clone(table), files::options(&config.r#match));
+    BuildSettings { table, options, seed, max_bytes: config.intel.max_bytes }
 }

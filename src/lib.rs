@@ -13,16 +13,18 @@ pub mod names;
 pub mod net;
 pub mod pipeline;
 pub mod proto;
+pub mod readiness;
 pub mod task;
 
 pub mod admin;
 pub mod feed;
-pub mod provider;
+pub mod publisher;
 pub mod sink;
 pub mod source;
 pub mod store;
 
 pub mod controlplane;
+pub mod provider;
 
 pub mod app;
 pub mod cli;

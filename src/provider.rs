@@ -1,5 +1,8 @@
-//! Providers of indicators: each offers what it has to the owner of the active snapshot.
+//! Providers of indicators: each offers what it has to the owner of the active snapshot, and knows no other provider.
 //!
-//! docs/control-node.md is the reference of the control stream's client.
+//! [`files`] are the indicator files of `intel.files`, [`control`] is the sidecar's end of the control stream, [`offer`]
+//! turns its manifests into candidates.
 
 pub mod control;
+pub mod files;
+pub mod offer;

@@ -4,7 +4,7 @@
 use metrics::gauge;
 
 use super::match_stage::MatchStage;
-use crate::admin::{self, Readiness};
+use crate::readiness::{self, Readiness};
 use crate::telemetry;
 
 /// Checks the canary, if one is configured.
@@ -32,7 +32,7 @@ impl Canary {
             None => format!("{domain} cannot be found: no indicators are loaded"),
         };
         // Readiness before the log, so that a reader of the log finds readiness updated.
-        self.readiness.set(admin::CANARY, is_found, detail.clone());
+        self.readiness.set(readiness::CANARY, is_found, detail.clone());
         if self.was_found.replace(is_found) != Some(is_found) {
             match is_found {
                 true => tracing::info!(domain, "canary found"),

@@ -1,4 +1,4 @@
-//! Connects the client of the control stream: builds snapshots of manifests, and reports statistics and readiness.
+//! Connects the client of the control stream: opens it, and reports statistics and readiness.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,51 +9,13 @@ use tokio::sync::watch;
 
 use super::StartError;
 use super::match_stage::MatchStage;
-use super::publisher::{OpenedManifest, PreparedSnapshot, SnapshotPublisher};
-use crate::admin::{self, Readiness};
 use crate::config;
 use crate::intel::manifest::{Digest, Manifest, Mode};
 use crate::intel::segment::Segment;
-use crate::provider::control::{
-    Apply, Candidate, Client, LastGood, LastGoodError, Settings, Statistics, Status, host_name, last_good,
-};
-
-/// Builds snapshots from manifests.
-pub(super) struct SnapshotApplier(pub(super) Arc<SnapshotPublisher>);
-
-impl Apply for SnapshotApplier {
-    type Ready = PreparedSnapshot;
-
-    fn prepare(&self, _: Mode, candidate: &Candidate) -> Result<PreparedSnapshot, String> {
-        let mut segments = Vec::with_capacity(candidate.segments.len());
-        for (of, path) in candidate.manifest.segments.iter().zip(&candidate.segments) {
-            if !candidate.is_current() {
-                return Err("superseded by a newer version".to_owned());
-            }
-            let segment = match self.0.opened(&of.digest) {
-                Some(segment) => segment,
-                None => {
-                    Segment::open(path, Some(of.digest)).map_err(|error| format!("segment {}: {error}", of.digest))?
-                }
-            };
-            segments.push((of.digest, segment));
-        }
-        let opened = OpenedManifest::new(Arc::clone(&candidate.manifest), segments);
-        self.0.prepare(opened).map_err(|error| error.to_string())
-    }
-
-    fn publish(&self, mode: Mode, ready: PreparedSnapshot) {
-        self.0.publish(mode, ready);
-    }
-
-    fn release_replaced(&self) {
-        self.0.release_replaced();
-    }
-
-    fn clear(&self, mode: Mode) {
-        self.0.clear(mode);
-    }
-}
+use crate::provider::control::{Client, LastGoodError, Settings, Statistics, Status, host_name, last_good};
+use crate::provider::offer::{SnapshotApplier, open_segments};
+use crate::publisher::SnapshotPublisher;
+use crate::readiness::{self, Readiness};
 
 /// Opens the client, which activates the last good manifests. Blocks.
 pub(super) fn open(
@@ -101,7 +63,10 @@ pub(super) fn cached_manifest(
     let failed = |cause: String| StartError::Control(cause);
     let settings = Settings::load(control, &host_name()).map_err(|error| failed(error.to_string()))?;
     let kept = match last_good(&settings, Mode::Serve) {
-        Ok(Some(kept)) => open_segments(kept),
+        Ok(Some(kept)) => match open_segments(&kept.manifest, &kept.segments, |_| None, || true) {
+            Ok(segments) => Ok(CachedManifest { manifest: kept.manifest, segments, paths: kept.segments }),
+            Err(cause) => Err(cause),
+        },
         Ok(None) => {
             let path = control.cache.display();
             notes.push(format!("intel.control.cache: {path} has no manifest yet: only `intel.files` are matched"));
@@ -119,16 +84,6 @@ pub(super) fn cached_manifest(
     }
 }
 
-fn open_segments(kept: LastGood) -> Result<CachedManifest, String> {
-    let mut segments = Vec::with_capacity(kept.segments.len());
-    for (of, path) in kept.manifest.segments.iter().zip(&kept.segments) {
-        let segment =
-            Segment::open(path, Some(of.digest)).map_err(|error| format!("segment {}: {error}", of.digest))?;
-        segments.push((of.digest, segment));
-    }
-    Ok(CachedManifest { manifest: kept.manifest, segments, paths: kept.segments })
-}
-
 /// Reports the status of the client in readiness, until the client is dropped.
 pub(super) async fn report_status(readiness: Readiness, mut status: watch::Receiver<Status>) {
     loop {
@@ -136,7 +91,7 @@ pub(super) async fn report_status(readiness: Readiness, mut status: watch::Recei
             let status = status.borrow_and_update();
             (status.is_good(), status.to_string())
         };
-        readiness.set(admin::CONTROL, is_good, detail);
+        readiness.set(readiness::CONTROL, is_good, detail);
         if status.changed().await.is_err() {
             return;
         }

@@ -9,11 +9,12 @@ use futures_util::FutureExt;
 use metrics::counter;
 use tokio::sync::watch;
 
-use super::control::{SnapshotApplier, report_status};
+use super::control::report_status;
 use super::{StartError, wait};
-use crate::admin::{self, Readiness};
 use crate::escape::Escaped;
 use crate::provider::control::Client;
+use crate::provider::offer::SnapshotApplier;
+use crate::readiness::{self, Readiness};
 use crate::telemetry;
 
 /// The pause between a panic and the next attempt.
@@ -48,7 +49,7 @@ pub(super) async fn follow(
         counter!(telemetry::TASK_RESTARTS_TOTAL, "task" => "control").increment(1);
         tracing::error!("the control plane client panicked and will be restarted; the active snapshot stays active");
         client = loop {
-            readiness.set(admin::CONTROL, false, "the client panicked (see the log) and will be restarted");
+            readiness.set(readiness::CONTROL, false, "the client panicked (see the log) and will be restarted");
             tokio::select! {
                 () = wait(stopped.clone()) => return,
                 () = tokio::time::sleep(AFTER_PANIC) => {}

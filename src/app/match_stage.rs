@@ -18,29 +18,16 @@ use tokio::sync::Notify;
 use super::blind_spots::BlindSpots;
 use crate::admin::HitTap;
 use crate::config::FailureMode;
-use crate::detect::{Budget, Budgets, Detector, InboundCounts, Report};
+use crate::detect::{Budget, Detector, InboundCounts, Report};
 use crate::encoding::json::Malformation;
-use crate::encoding::{Format, TagInto, otlp};
-use crate::intel::allowlist::Allowlists;
+use crate::encoding::{Format, otlp};
 use crate::intel::snapshot::{NOTHING, Snapshot};
 use crate::matcher::Hit;
 use crate::pipeline::{BatchRefusal, MatchedMessage, Work};
-use crate::policy::{Policy, Suppression};
+use crate::policy::Suppression;
+use crate::publisher::{Activate, MatchRules};
 use crate::telemetry::{self, Throttle};
 use shadow::{Findings, Shadow};
-
-/// The settings of matching.
-#[derive(Clone)]
-pub(super) struct MatchRules {
-    /// Which findings are hits.
-    pub(super) policy: Policy,
-    /// Where tags are written.
-    pub(super) tag_into: TagInto,
-    /// The limits of records and batches.
-    pub(super) budgets: Budgets,
-    /// The behaviour while there is no snapshot.
-    pub(super) failure_mode: FailureMode,
-}
 
 struct MatchState {
     rules: MatchRules,
@@ -125,25 +112,10 @@ impl MatchStage {
         }
     }
 
-    /// Returns the active rules.
-    pub(super) fn rules(&self) -> MatchRules {
-        self.serving.load().rules.clone()
-    }
-
     /// Returns the name of the active snapshot.
     pub(super) fn snapshot_name(&self) -> Arc<str> {
         let serving = self.serving.load();
         serving.detector.as_ref().map_or_else(|| NOTHING.into(), |detector| Arc::clone(detector.snapshot.name()))
-    }
-
-    /// Returns the active allowlists.
-    pub(super) fn allowlists(&self) -> Arc<Allowlists> {
-        Arc::clone(&self.serving.load().rules.policy.allowlists)
-    }
-
-    /// Sets or removes the shadow snapshot.
-    pub(super) fn set_shadow(&self, snapshot: Option<Arc<Snapshot>>) {
-        self.shadow.set(snapshot);
     }
 
     /// Returns whether an event with this domain would be tagged, by the whole match path but without counting it. `None`
@@ -162,15 +134,6 @@ impl MatchStage {
     /// Resolves when the active snapshot changes.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
-    }
-
-    /// Replaces rules and snapshot together.
-    pub(super) fn configure(&self, rules: MatchRules, snapshot: Option<Arc<Snapshot>>) {
-        if let Some(snapshot) = &snapshot {
-            self.blind_spots.record_snapshot(snapshot);
-        }
-        self.serving.store(Arc::new(MatchState::new(rules, snapshot)));
-        self.changed.notify_one();
     }
 
     /// Logs the blind spots.
@@ -226,6 +189,24 @@ impl MatchStage {
                 );
             }
         }
+    }
+}
+
+impl Activate for MatchStage {
+    fn rules(&self) -> MatchRules {
+        self.serving.load().rules.clone()
+    }
+
+    fn activate(&self, rules: MatchRules, snapshot: Option<Arc<Snapshot>>) {
+        if let Some(snapshot) = &snapshot {
+            self.blind_spots.record_snapshot(snapshot);
+        }
+        self.serving.store(Arc::new(MatchState::new(rules, snapshot)));
+        self.changed.notify_one();
+    }
+
+    fn set_shadow(&self, snapshot: Option<Arc<Snapshot>>) {
+        self.shadow.set(snapshot);
     }
 }
 

@@ -7,9 +7,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::indicators::{FeedFault, FeedSet};
-use super::publisher::{self, OpenedManifest};
-use super::{StartError, control, field_table, intel_settings, wiring};
+use super::{StartError, build_settings, control, field_table, intel_settings, wiring};
 use crate::config::Config;
 use crate::detect::Detector;
 use crate::feed::allowlist;
@@ -18,6 +16,8 @@ use crate::intel::guard::GuardRefusal;
 use crate::intel::manifest::Manifest;
 use crate::intel::segment::Segment;
 use crate::intel::snapshot::Snapshot;
+use crate::provider::files::{FeedFault, FeedSet};
+use crate::publisher::{self, OpenedManifest};
 
 /// The detector of `run`, and its sources.
 pub struct OfflineDetector {
@@ -42,7 +42,8 @@ pub struct OfflineDetector {
 pub fn offline(config: &Config, more_allowlists: &[PathBuf], seed: u64) -> Result<OfflineDetector, StartError> {
     let table = Arc::new(field_table(&config.r#match)?);
     let settings = intel_settings(config, &table);
-    let mut feed_set = FeedSet::new(settings.clone(), seed);
+    let build = build_settings(config, &table, seed);
+    let mut feed_set = FeedSet::new(settings, seed);
     let scan = feed_set.scan(None);
     let mut notes: Vec<String> = feed_set.missing().iter().map(|error| format!("intel.files: {error}")).collect();
     notes.extend(scan.faults.iter().map(|(path, feed, fault)| match fault {
@@ -73,7 +74,7 @@ pub fn offline(config: &Config, more_allowlists: &[PathBuf], seed: u64) -> Resul
         let feeds = |segment: &Segment| segment.feeds().iter().map(|feed| feed.name.clone()).collect();
         segments = kept.paths.into_iter().zip(kept.segments.iter().map(|(_, segment)| feeds(segment))).collect();
         let opened = OpenedManifest::new(Arc::clone(&kept.manifest), kept.segments);
-        match publisher::compose(&settings, seed, config.intel.max_bytes, files.as_deref(), &opened, None) {
+        match publisher::compose(&build, files.as_deref(), &opened, None) {
             Ok(composed) => (snapshot, in_use) = (Some(Arc::new(composed)), Some(kept.manifest)),
             // `run` would also match only the files then.
             Err(error) => notes.push(format!("the manifest of intel.control.cache is not used: {error}")),

@@ -8,15 +8,14 @@ use tokio::sync::oneshot;
 
 use super::effective_config::{EffectiveConfig, differences};
 use super::wiring::{self, ConfiguredSink};
-use super::{App, Source, SourceTasks, StartError, field_table, intel_settings};
-use crate::admin;
+use super::{App, Source, SourceTasks, StartError, build_settings, field_table, intel_settings};
 use crate::config::{self, Config, ConfigErrors, FailureMode};
 use crate::escape::Escaped;
 use crate::fields::FieldTable;
 use crate::intel::allowlist::Allowlists;
+use crate::provider::files::SettingsRefusal;
+use crate::readiness;
 use crate::telemetry;
-
-use super::indicators::SettingsRefusal;
 
 /// A configuration that is to replace the active one.
 pub struct Reload {
@@ -64,9 +63,9 @@ impl App {
         match outcome {
             Ok(changed) => tracing::info!(changed = changed.join(" "), "the configuration is reloaded"),
             Err(error) => {
-                self.readiness.register(admin::CONFIGURATION, false);
+                self.readiness.register(readiness::CONFIGURATION, false);
                 let detail = format!("the file was refused, the previous configuration stays active: {error}");
-                self.readiness.set(admin::CONFIGURATION, false, detail);
+                self.readiness.set(readiness::CONFIGURATION, false, detail);
                 tracing::error!(error = %Escaped(&error), "configuration refused; the previous one stays active");
             }
         }
@@ -85,14 +84,14 @@ impl App {
         let Prepared { table, sinks, sources } = self.prepare(&config)?;
         let (publisher, matching) = (Arc::clone(&self.publisher), config.clone());
         let settings = intel_settings(&config, &table);
-        let of_commit = settings.clone();
+        let build = build_settings(&config, &table, self.seed);
         let commit = Box::new(move |snapshot, allowlists: Arc<Allowlists>| {
             let rules = wiring::rules(&matching, Arc::clone(&allowlists));
-            publisher.configure(of_commit, rules, snapshot, allowlists);
+            publisher.configure(build, rules, snapshot, allowlists);
         });
         self.intel.reconfigure(settings, commit).await?;
 
-        self.readiness.set_counts(admin::SNAPSHOT, config.failure_mode == FailureMode::Closed);
+        self.readiness.set_counts(readiness::SNAPSHOT, config.failure_mode == FailureMode::Closed);
         let mut before = std::mem::take(&mut self.sources);
         // A source that leaves a socket stops accepting before its successor begins.
         for source in before.iter().filter(|source| !config.sources.contains(&source.config)) {
@@ -125,11 +124,11 @@ impl App {
         }
         gauge!(telemetry::CONFIG_RESTART_NEEDED).set(settled.waiting.len() as f64);
         if settled.waiting.is_empty() {
-            self.readiness.set(admin::CONFIGURATION, true, "all of it is active");
+            self.readiness.set(readiness::CONFIGURATION, true, "all of it is active");
         } else {
-            self.readiness.register(admin::CONFIGURATION, false);
+            self.readiness.register(readiness::CONFIGURATION, false);
             let detail = format!("restart to activate {}", settled.waiting.join(", "));
-            self.readiness.set(admin::CONFIGURATION, false, detail);
+            self.readiness.set(readiness::CONFIGURATION, false, detail);
         }
         self.shown.store(Arc::new(settled));
     }

@@ -8,8 +8,8 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::effective_config::EffectiveConfig;
-use crate::admin::Readiness;
 use crate::net::socket::unix::SocketOffer;
+use crate::readiness::Readiness;
 use crate::source::health::Health;
 
 /// Turns readiness off, offers Unix sockets to the next process, and tracks the remaining time of the shutdown.

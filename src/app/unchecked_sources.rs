@@ -9,9 +9,9 @@ use bytes::Bytes;
 use metrics::gauge;
 
 use super::match_stage::MatchStage;
-use crate::admin::{self, Readiness};
 use crate::encoding::Format;
 use crate::pipeline::{BatchRefusal, LookupResults, MatchedMessage, Transform, ValueLookup, Work};
+use crate::readiness::{self, Readiness};
 use crate::telemetry;
 
 /// How long a source may send events without a checked field before it is reported.
@@ -99,13 +99,17 @@ impl UncheckedSources {
         gauge!(telemetry::BLIND_SOURCES).set(unknown.len() as f64);
         if unknown.is_empty() {
             if !self.reported.is_empty() {
-                self.readiness.set(admin::STREAMS, true, "every source has events with known fields");
+                self.readiness.set(readiness::STREAMS, true, "every source has events with known fields");
             }
         } else {
             let each: Vec<String> =
                 unknown.iter().map(|(source, events)| format!("{source} ({events} events)")).collect();
-            self.readiness.register(admin::STREAMS, false);
-            self.readiness.set(admin::STREAMS, false, format!("no known field in the events of {}", each.join(", ")));
+            self.readiness.register(readiness::STREAMS, false);
+            self.readiness.set(
+                readiness::STREAMS,
+                false,
+                format!("no known field in the events of {}", each.join(", ")),
+            );
         }
         self.reported = unknown.into_iter().map(|(source, _)| source).collect();
     }

@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use super::StartError;
 use super::descriptors;
-use super::match_stage::MatchRules;
-use crate::admin::{Readiness, ReadinessNote};
 use crate::config::{self, Config};
 use crate::detect::Budgets;
 use crate::escape::Escaped;
@@ -15,6 +13,8 @@ use crate::intel::allowlist::Allowlists;
 use crate::net::grpc;
 use crate::net::tls::{self, TlsError};
 use crate::policy::Policy;
+use crate::publisher::MatchRules;
+use crate::readiness::{Readiness, ReadinessNote};
 use crate::sink::{Blackhole, Fanout, Fsync, GrpcSink, Headers, NdjsonSink, RejectedFile, Sink, SinkKind, ndjson};
 use crate::source::filter;
 use crate::source::health::{self, Health};

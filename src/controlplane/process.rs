@@ -8,9 +8,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::server::{Limits, Server, ServerError};
-use crate::admin::{Admin, AdminError, AdminPages, LISTENERS, Readiness};
+use crate::admin::{Admin, AdminError, AdminPages};
 use crate::config::{Address, ServerTls};
 use crate::escape::Escaped;
+use crate::readiness::{LISTENERS, Readiness};
 use crate::store::Store;
 use crate::task;
 

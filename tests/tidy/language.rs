@@ -22,7 +22,7 @@ const COMMENTS: [&str; 14] = [
 ];
 
 /// The paths whose names are held to the table as well.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 21] = [
     "src/admin",
     "src/app",
     "src/cli",
@@ -41,6 +41,9 @@ const NAMES: [&str; 18] = [
     "src/telemetry",
     "tests/feeds",
     "docs/telemetry.md",
+    "src/durable.rs",
+    "src/publisher",
+    "src/readiness.rs",
 ];
 
 /// The comments of a text, on their lines, without what is between backticks.

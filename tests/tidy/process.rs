@@ -8,7 +8,7 @@ use super::{assert_none, codes, log_calls, sources, words};
 const SPAWNS: [(&str, &str); 17] = [
     ("src/task.rs", "it is what this rule asks for"),
     ("src/admin/thread.rs", "the app waits for its end"),
-    ("src/app/indicators/thread.rs", "it goes on after a panic"),
+    ("src/provider/files/thread.rs", "it goes on after a panic"),
     ("src/app/reload.rs", "opens files again, once"),
     ("src/app/wiring.rs", "asks for the health of a next hop, once"),
     ("src/cli/admin.rs", "of one connection"),

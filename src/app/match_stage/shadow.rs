@@ -9,13 +9,13 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use metrics::counter;
 
-use super::MatchRules;
 use crate::detect::{Detector, Tally};
 use crate::encoding::Format;
 use crate::escape::Escaped;
 use crate::intel::snapshot::Snapshot;
 use crate::matcher::Hit;
 use crate::pipeline::Work;
+use crate::publisher::MatchRules;
 use crate::telemetry::{self, Throttle};
 
 #[derive(Default)]

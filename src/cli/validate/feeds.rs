@@ -16,6 +16,7 @@ use crate::feed::allowlist;
 use crate::feed::load::{self, FeedFile, LoadError, Outcome};
 use crate::fields::FieldTable;
 use crate::intel::snapshot::MatchOptions;
+use crate::provider::files;
 
 /// Checks the feeds of a configuration, as `run` would read them. `strict` also fails where no file matches an allowlist,
 /// and where there is nothing to match with.
@@ -38,7 +39,7 @@ pub(super) fn configured(
     for problem in &problems {
         writeln!(out, "{}", Escaped(problem)).map_err(Failure::of_output)?;
     }
-    let checked = check(files, &missing, &table, app::indicators::options(&config.r#match), max_unusable, out);
+    let checked = check(files, &missing, &table, files::options(&config.r#match), max_unusable, out);
     match problems.len() {
         0 => checked,
         _ if checked.is_err() => checked,

@@ -193,10 +193,10 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::admin::{FEEDS, Readiness};
     use crate::config;
     use crate::fields::FieldTable;
     use crate::intel::snapshot::MatchOptions;
+    use crate::readiness::{FEEDS, Readiness};
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -217,7 +217,7 @@ mod tests {
         let lists = AllowlistSet::load(&settings.intel);
         let mut feed_set = FeedSet::new(settings, 7);
         let readiness = Readiness::default();
-        let mut reporter = FeedReporter::new(readiness.clone(), Timestamp::now, false, false);
+        let mut reporter = FeedReporter::new(readiness.clone(), Timestamp::now);
         let first = feed_set.scan(None);
         reporter.report(&feed_set, &first);
         let (published, snapshots) = channel();

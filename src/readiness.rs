@@ -8,6 +8,21 @@ use tokio::sync::watch;
 
 use crate::escape::Escaped;
 
+/// The name of the check that every listener is bound.
+pub const LISTENERS: &str = "listeners";
+/// The name of the check that there is a snapshot to match with.
+pub const SNAPSHOT: &str = "snapshot";
+/// The name of the check that all indicator files are valid.
+pub const FEEDS: &str = "feeds";
+/// The name of the check of the control plane. It never counts: a lost control plane must not stop events.
+pub const CONTROL: &str = "control";
+/// The name of the check that the whole configuration file is active. It never counts, and appears when it fails.
+pub const CONFIGURATION: &str = "configuration";
+/// The name of the check that the events of every source have checked fields. It never counts, and appears when it fails.
+pub const STREAMS: &str = "streams";
+/// The check that the canary is found. It never counts.
+pub const CANARY: &str = "canary";
+
 /// One check of readiness.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadinessCheck {

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use metrics::{counter, gauge};
 
 use super::feed_set::{FeedFileState, FeedScan, FeedSet};
-use crate::admin::{self, Readiness};
 use crate::escape::Escaped;
 use crate::feed::load::Outcome;
+use crate::readiness::{self, Readiness};
 use crate::telemetry;
 
 /// The maximum number of logged lines per file; the others are counted.
@@ -19,8 +19,6 @@ const NAMED: usize = 10;
 
 /// Reports the result of a scan of the files.
 pub struct FeedReporter {
-    /// Whether the files are only a part of the active snapshot, which its publisher reports then.
-    is_part: bool,
     readiness: Readiness,
     clock: fn() -> Timestamp,
     /// Every feed with a gauge, so that the gauge of a removed feed is reset.
@@ -29,11 +27,10 @@ pub struct FeedReporter {
 }
 
 impl FeedReporter {
-    /// Registers the checks: the snapshot counts when nothing may pass unmatched, the feeds never count.
-    pub fn new(readiness: Readiness, clock: fn() -> Timestamp, snapshot_counts: bool, is_part: bool) -> FeedReporter {
-        readiness.register(admin::SNAPSHOT, snapshot_counts);
-        readiness.register(admin::FEEDS, false);
-        FeedReporter { is_part, readiness, clock, feeds: BTreeSet::new(), missing: Vec::new() }
+    /// Registers the check of the feeds, which never counts.
+    pub fn new(readiness: Readiness, clock: fn() -> Timestamp) -> FeedReporter {
+        readiness.register(readiness::FEEDS, false);
+        FeedReporter { readiness, clock, feeds: BTreeSet::new(), missing: Vec::new() }
     }
 
     /// Returns whether the entries without a file changed since the last report.
@@ -44,10 +41,6 @@ impl FeedReporter {
     /// Reports one scan: readiness before the log, so that a reader of the log finds readiness updated.
     pub fn report(&mut self, feed_set: &FeedSet, scan: &FeedScan) {
         self.report_feeds(feed_set, scan);
-        if scan.snapshot.is_some() {
-            counter!(telemetry::SNAPSHOT_RELOADS_TOTAL, "result" => "applied").increment(1);
-            self.report_snapshot(feed_set);
-        }
         if let Some(failed) = &scan.failed {
             counter!(telemetry::SNAPSHOT_RELOADS_TOTAL, "result" => "failed").increment(1);
             tracing::error!(error = %Escaped(failed), "intel.files: cannot build snapshot; the active one stays active");
@@ -80,35 +73,10 @@ impl FeedReporter {
             "updating the indicators panicked; the active snapshot stays active, and all files will be read again"
         );
         let detail = "the last update panicked (see the log); all files will be read again";
-        self.readiness.set(admin::FEEDS, false, detail);
-    }
-
-    fn report_snapshot(&self, feed_set: &FeedSet) {
-        let Some(snapshot) = feed_set.serving().filter(|_| !self.is_part) else { return };
-        for (kind, count) in snapshot.counts() {
-            gauge!(telemetry::INDICATORS, "kind" => kind.as_str()).set(count as f64);
-        }
-        gauge!(telemetry::SNAPSHOT_TIMESTAMP_SECONDS).set((self.clock)().as_second() as f64);
-        let detail = format!("{}, {} indicators", snapshot.name(), snapshot.len());
-        self.readiness.set(admin::SNAPSHOT, true, detail);
-        tracing::info!(
-            snapshot = &**snapshot.name(),
-            indicators = snapshot.len(),
-            networks = snapshot.networks().len(),
-            feeds = snapshot.feeds().len(),
-            prefilter_bytes = snapshot.prefilter().size_bytes(),
-            "snapshot ready"
-        );
-        if snapshot.feeds().iter().all(|feed| !feed.enabled) {
-            tracing::warn!("no enabled feed in intel.files: NOTHING IS MATCHED, every event passes untagged");
-        }
+        self.readiness.set(readiness::FEEDS, false, detail);
     }
 
     fn report_feeds(&mut self, feed_set: &FeedSet, scan: &FeedScan) {
-        if feed_set.serving().is_none() && !self.is_part {
-            tracing::error!("no file of intel.files could be loaded: NOTHING IS MATCHED");
-            self.readiness.set(admin::SNAPSHOT, false, "no indicator file could be loaded");
-        }
         let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
         let mut faults = Vec::new();
         let mut files = 0;
@@ -140,7 +108,7 @@ impl FeedReporter {
                 format!("{files} {noun}, {number} with problems: {}{more}", faults.join("; "))
             }
         };
-        self.readiness.set(admin::FEEDS, faults.is_empty(), detail);
+        self.readiness.set(readiness::FEEDS, faults.is_empty(), detail);
     }
 
     /// Updates the gauges of unusable lines and import times, for feeds that were read without errors.
