@@ -23,9 +23,6 @@ use crate::config::Address;
 use crate::net::socket::Listener;
 use crate::pipeline::{Deliver, Transform, ValueLookup};
 
-/// The service whose health is that of the source.
-pub(super) const SERVICE: &str = "hotlist.filter.v1.Filter";
-
 /// Its description for reflection: an encoded `FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = crate::proto::filter::FILE_DESCRIPTOR_SET;
 

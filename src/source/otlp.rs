@@ -22,9 +22,6 @@ use crate::net::grpc;
 use crate::net::socket::Listener;
 use crate::pipeline::{Accepted, Deliver, Signal, Transform};
 
-/// The service whose health is that of the source.
-pub(super) const SERVICE: &str = "opentelemetry.proto.collector.logs.v1.LogsService";
-
 /// The methods, one per signal.
 const METHODS: [Method; 3] = [method(Signal::Logs), method(Signal::Metrics), method(Signal::Traces)];
 

@@ -22,9 +22,6 @@ use crate::encoding::Format;
 use crate::net::socket::Listener;
 use crate::pipeline::{Deliver, Signal, Transform};
 
-/// The service whose health is that of the source.
-pub(super) const SERVICE: &str = "vector.Vector";
-
 /// `PushEventsResponse` has no fields.
 const METHODS: [Method; 1] = [Method {
     path: "/vector.Vector/PushEvents",

@@ -1,23 +1,24 @@
 //! Fetches one segment, resuming where an earlier fetch stopped.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use backon::BackoffBuilder;
 use bytes::Bytes;
 use metrics::counter;
+use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-use super::apply::Apply;
-use super::cache::{CacheError, PartialSegment};
+use super::cache::{Cache, CacheError, PartialSegment};
 use super::idle_runtime::ReloadSchedule;
-use super::job::{JobContext, blocking, panic_error};
 use super::link::{self, FetchRoutes};
 use super::refusal::ManifestRefusal;
+use super::settings::Timing;
 use crate::intel::manifest::{Digest, SegmentRef};
 use crate::proto::control::v1::control_client::ControlClient;
 use crate::proto::control::v1::{Chunk, FetchSegmentRequest};
@@ -31,6 +32,52 @@ const MAX_MESSAGE: usize = 1 << 20;
 const ATTEMPTS: usize = 5;
 /// The maximum number of consecutive empty chunks.
 const MAX_EMPTY: usize = 16;
+
+/// What the fetches of all slots share.
+pub(super) struct FetchContext {
+    cache: Arc<Cache>,
+    timing: Timing,
+    fetching: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+impl FetchContext {
+    pub(super) fn new(cache: Arc<Cache>, timing: Timing) -> FetchContext {
+        FetchContext { cache, timing, fetching: Mutex::default() }
+    }
+
+    fn cache(&self) -> Arc<Cache> {
+        Arc::clone(&self.cache)
+    }
+
+    /// Returns the lock that a fetch of this segment holds.
+    fn one_at_a_time(&self, digest: Digest) -> Arc<tokio::sync::Mutex<()>> {
+        let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        fetching.retain(|_, lock| lock.strong_count() > 0);
+        if let Some(lock) = fetching.get(&digest).and_then(Weak::upgrade) {
+            return lock;
+        }
+        let lock = Arc::default();
+        fetching.insert(digest, Arc::downgrade(&lock));
+        lock
+    }
+}
+
+/// Runs cache operations on a blocking thread.
+///
+/// # Errors
+/// The errors of `work`; a panic in `work` is an error.
+pub(super) async fn blocking<T: Send + 'static>(
+    schedule: &ReloadSchedule,
+    work: impl FnOnce() -> Result<T, CacheError> + Send + 'static,
+) -> Result<T, CacheError> {
+    schedule.run(work).await.unwrap_or_else(|error| Err(panic_error(&error)))
+}
+
+/// The error for a panic in a cache operation.
+fn panic_error(error: &JoinError) -> CacheError {
+    let cause = std::io::Error::other(format!("a thread of this process failed: {error}"));
+    CacheError::Io { path: "the cache".into(), what: "used", cause }
+}
 
 /// The reason that a segment was not fetched.
 #[derive(Debug)]
@@ -59,8 +106,8 @@ enum AttemptEnd {
 }
 
 /// Ensures that a segment is on disk, complete and verified.
-pub(super) async fn ensure<A: Apply>(
-    shared: &JobContext<A>,
+pub(super) async fn ensure(
+    shared: &FetchContext,
     routes: &Arc<FetchRoutes>,
     segment: SegmentRef,
     schedule: &ReloadSchedule,
@@ -108,8 +155,8 @@ pub(super) async fn ensure<A: Apply>(
     }
 }
 
-async fn attempt<A: Apply>(
-    shared: &JobContext<A>,
+async fn attempt(
+    shared: &FetchContext,
     routes: &Arc<FetchRoutes>,
     segment: SegmentRef,
     schedule: &ReloadSchedule,

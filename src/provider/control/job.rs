@@ -1,26 +1,25 @@
 //! One job on a slot, from fetching to recording. Jobs of a slot run one after the other: a superseded job has ended
 //! before the next one begins.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use metrics::counter;
 use tokio::sync::mpsc;
-use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::apply::{Apply, CancelGate, Candidate};
 use super::cache::{Cache, CacheError, KeepReason};
-use super::fetch::{self, FetchFailure};
+use super::fetch::{self, FetchContext, FetchFailure, blocking};
 use super::idle_runtime::{IdleRuntime, ReloadSchedule};
 use super::link::FetchRoutes;
 use super::refusal::ManifestRefusal;
 use super::settings::Timing;
 use super::verify::VerifiedManifest;
 use crate::escape::Escaped;
-use crate::intel::manifest::{Digest, Mode};
+use crate::intel::manifest::Mode;
 use crate::telemetry;
 
 /// The maximum number of concurrent segment fetches per slot.
@@ -37,7 +36,7 @@ pub(super) struct JobContext<A> {
     jobs: TaskTracker,
     /// Held by the active job of each slot.
     turns: [tokio::sync::Mutex<()>; 2],
-    fetching: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
+    fetches: FetchContext,
 }
 
 /// The result of a job.
@@ -74,24 +73,13 @@ impl<A: Apply> JobContext<A> {
         idle_runtime: Arc<IdleRuntime>,
         done: mpsc::UnboundedSender<JobResult>,
     ) -> JobContext<A> {
-        let (jobs, turns, fetching) = (TaskTracker::new(), Default::default(), Mutex::default());
-        JobContext { cache: Arc::new(cache), apply, timing, done, idle_runtime, jobs, turns, fetching }
+        let (cache, jobs, turns) = (Arc::new(cache), TaskTracker::new(), Default::default());
+        let fetches = FetchContext::new(Arc::clone(&cache), timing);
+        JobContext { cache, apply, timing, done, idle_runtime, jobs, turns, fetches }
     }
 
     pub(super) fn cache(&self) -> Arc<Cache> {
         Arc::clone(&self.cache)
-    }
-
-    /// Returns the lock that a fetch of this segment holds.
-    pub(super) fn one_at_a_time(&self, digest: Digest) -> Arc<tokio::sync::Mutex<()>> {
-        let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
-        fetching.retain(|_, lock| lock.strong_count() > 0);
-        if let Some(lock) = fetching.get(&digest).and_then(Weak::upgrade) {
-            return lock;
-        }
-        let lock = Arc::default();
-        fetching.insert(digest, Arc::downgrade(&lock));
-        lock
     }
 
     fn turn(&self, mode: Mode) -> &tokio::sync::Mutex<()> {
@@ -107,23 +95,6 @@ impl<A: Apply> JobContext<A> {
         self.jobs.close();
         self.jobs.wait().await;
     }
-}
-
-/// Runs cache operations on a blocking thread.
-///
-/// # Errors
-/// The errors of `work`; a panic in `work` is an error.
-pub(super) async fn blocking<T: Send + 'static>(
-    schedule: &ReloadSchedule,
-    work: impl FnOnce() -> Result<T, CacheError> + Send + 'static,
-) -> Result<T, CacheError> {
-    schedule.run(work).await.unwrap_or_else(|error| Err(panic_error(&error)))
-}
-
-/// The error for a panic in a cache operation.
-pub(super) fn panic_error(error: &JoinError) -> CacheError {
-    let cause = std::io::Error::other(format!("a thread of this process failed: {error}"));
-    CacheError::Io { path: "the cache".into(), what: "used", cause }
 }
 
 pub(super) fn start<A: Apply>(
@@ -213,7 +184,7 @@ async fn ensure_segments<A: Apply>(
     let mut seen = HashSet::new();
     let segments = verified.manifest.segments.iter().copied().filter(|segment| seen.insert(segment.digest));
     let stop = CancellationToken::new();
-    let fetches = segments.map(|segment| fetch::ensure(shared, routes, segment, schedule, &stop));
+    let fetches = segments.map(|segment| fetch::ensure(&shared.fetches, routes, segment, schedule, &stop));
     let mut fetches = stream::iter(fetches).buffer_unordered(FETCHES);
     let mut result = Ok(());
     loop {
