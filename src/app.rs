@@ -264,7 +264,7 @@ impl App {
             readiness.register(readiness::CANARY, false);
         }
         let intel = FeedWatcherHandle::start(feed_set, lists, reporter, publish).map_err(StartError::Limits)?;
-        let sinks = wiring::sinks(&config, &[])?;
+        let sinks = wiring::sinks(&config, &[], &[])?;
         descriptors::warn_of_low_limit(&config);
         wiring::show_sinks(&readiness, &sinks);
         let shared = SharedResources::start(&wiring::limits(&config)).map_err(StartError::Limits)?;

@@ -63,10 +63,10 @@ pub(super) fn cached_manifest(
     let failed = |cause: String| StartError::Control(cause);
     let settings = Settings::load(control, &host_name()).map_err(|error| failed(error.to_string()))?;
     let kept = match last_good(&settings, Mode::Serve) {
-        Ok(Some(kept)) => match open_segments(&kept.manifest, &kept.segments, |_| None, || true) {
-            Ok(segments) => Ok(CachedManifest { manifest: kept.manifest, segments, paths: kept.segments }),
-            Err(cause) => Err(cause),
-        },
+        Ok(Some(kept)) => {
+            let segments = open_segments(&kept.manifest, &kept.segments, |_| None, || true);
+            segments.map(|segments| CachedManifest { manifest: kept.manifest, segments, paths: kept.segments })
+        }
         Ok(None) => {
             let path = control.cache.display();
             notes.push(format!("intel.control.cache: {path} has no manifest yet: only `intel.files` are matched"));

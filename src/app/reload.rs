@@ -6,10 +6,10 @@ use std::sync::Arc;
 use metrics::{counter, gauge};
 use tokio::sync::oneshot;
 
-use super::effective_config::{EffectiveConfig, differences};
+use super::effective_config::EffectiveConfig;
 use super::wiring::{self, ConfiguredSink};
 use super::{App, Source, SourceTasks, StartError, build_settings, field_table, intel_settings};
-use crate::config::{self, Config, ConfigErrors, FailureMode};
+use crate::config::{self, Config, ConfigDiff, ConfigErrors, FailureMode, SourceChange};
 use crate::escape::Escaped;
 use crate::fields::FieldTable;
 use crate::intel::allowlist::Allowlists;
@@ -76,12 +76,12 @@ impl App {
 
     /// Applies a configuration, and returns the changed keys.
     async fn replace(&mut self, wanted: Config, serving: &mut SourceTasks) -> Result<Vec<String>, ReloadError> {
-        let settled = EffectiveConfig::merge(&self.config, &wanted);
-        if let Some(id) = settled.without_sink(&wanted) {
-            return Err(ReloadError::Retyped(id.to_owned()));
+        let diff = ConfigDiff::between(&self.config, &wanted, &self.source_addresses());
+        if let Some(id) = &diff.retyped {
+            return Err(ReloadError::Retyped(id.clone()));
         }
-        let config = settled.active.clone();
-        let Prepared { table, sinks, sources } = self.prepare(&config)?;
+        let Prepared { table, sinks, sources } = self.prepare(&diff)?;
+        let ConfigDiff { active: config, changed, waiting, stopped, .. } = diff;
         let (publisher, matching) = (Arc::clone(&self.publisher), config.clone());
         let settings = intel_settings(&config, &table);
         let build = build_settings(&config, &table, self.seed);
@@ -94,14 +94,14 @@ impl App {
         self.readiness.set_counts(readiness::SNAPSHOT, config.failure_mode == FailureMode::Closed);
         let mut before = std::mem::take(&mut self.sources);
         // A source that leaves a socket stops accepting before its successor begins.
-        for source in before.iter().filter(|source| !config.sources.contains(&source.config)) {
-            serving.stop(&source.config.id);
+        for id in &stopped {
+            serving.stop(id);
         }
         for (wanted, prepared) in config.sources.iter().zip(sources) {
             let mut source = match prepared {
                 Some(source) => source,
                 None => {
-                    let Some(at) = before.iter().position(|source| source.config == *wanted) else { continue };
+                    let Some(at) = before.iter().position(|source| source.config.id == wanted.id) else { continue };
                     let source = before.swap_remove(at);
                     source.deliver.set(wiring::fanout(&wanted.id, &sinks));
                     source
@@ -110,9 +110,8 @@ impl App {
             serving.start(&mut source);
             self.sources.push(source);
         }
-        let changed = differences(&self.config, &config);
         wiring::show_sinks(&self.readiness, &sinks);
-        self.show(settled);
+        self.show(EffectiveConfig { active: config.clone(), waiting });
         (self.config, self.table, self.sinks) = (config, table, sinks);
         Ok(changed)
     }
@@ -134,26 +133,20 @@ impl App {
     }
 
     /// Opens and binds the new parts. A changed source takes over the socket of its address.
-    fn prepare(&self, config: &Config) -> Result<Prepared, ReloadError> {
-        let table = match config.r#match == self.config.r#match {
-            true => Arc::clone(&self.table),
-            false => Arc::new(field_table(&config.r#match).map_err(StartError::Fields)?),
+    fn prepare(&self, diff: &ConfigDiff) -> Result<Prepared, ReloadError> {
+        let config = &diff.active;
+        let table = match diff.matching {
+            false => Arc::clone(&self.table),
+            true => Arc::new(field_table(&config.r#match).map_err(StartError::Fields)?),
         };
-        let sinks = wiring::sinks(config, &self.sinks)?;
-        let bind = |wanted: &config::Source| {
-            if self.sources.iter().any(|source| source.config == *wanted) {
-                return Ok(None);
-            }
-            let is_there = |source: &&Source| {
-                let is_same = source.config.id == wanted.id;
-                let has_port = is_same || !wanted.address().is_any_port();
-                source.listener.local_address() == wanted.address()
-                    || source.config.address() == wanted.address() && has_port
-            };
-            let socket = self.sources.iter().find(is_there).map(|source| &source.listener);
-            self.bind(wanted, config, &sinks, socket).map(Some)
+        let sinks = wiring::sinks(config, &self.sinks, &diff.kept_sinks)?;
+        let socket = |id: &String| self.sources.iter().find(|source| source.config.id == *id).map(|of| &of.listener);
+        let bind = |(wanted, change): (&config::Source, &SourceChange)| match change {
+            SourceChange::Kept => Ok(None),
+            SourceChange::TakesOver(id) => self.bind(wanted, config, &sinks, socket(id)).map(Some),
+            SourceChange::Binds => self.bind(wanted, config, &sinks, None).map(Some),
         };
-        let sources = config.sources.iter().map(bind).collect::<Result<_, StartError>>()?;
+        let sources = config.sources.iter().zip(&diff.sources).map(bind).collect::<Result<_, StartError>>()?;
         Ok(Prepared { table, sinks, sources })
     }
 }

@@ -154,14 +154,18 @@ pub(super) struct ConfiguredSink {
     pub(super) sink: Arc<Sink>,
 }
 
-/// Builds the sinks of a configuration. A sink with unchanged settings is reused, so that its connection and its file
-/// stay open. Needs a runtime, on which new sinks check the health of their next hops.
+/// Builds the sinks of a configuration. Those in `kept` are reused, so that their connections and files stay open. Needs a runtime, on which new sinks check the health of their next hops.
 ///
 /// # Errors
 /// A sink cannot be opened.
-pub(super) fn sinks(config: &Config, before: &[ConfiguredSink]) -> Result<Vec<ConfiguredSink>, StartError> {
+pub(super) fn sinks(
+    config: &Config,
+    before: &[ConfiguredSink],
+    kept: &[String],
+) -> Result<Vec<ConfiguredSink>, StartError> {
     let wire = |wanted: &config::Sink| {
-        let known = before.iter().find(|configured| same(&configured.config, wanted));
+        let is_known = |configured: &&ConfiguredSink| configured.config.id == wanted.id && kept.contains(&wanted.id);
+        let known = before.iter().find(is_known);
         let sink = match known {
             Some(configured) => Arc::clone(&configured.sink),
             None => {
@@ -182,12 +186,6 @@ async fn log_health(sink: Arc<Sink>) {
         Some(Ok(())) => tracing::info!(sink = sink.name(), "the next hop is healthy"),
         Some(Err(error)) => tracing::warn!(sink = sink.name(), error = %Escaped(&error), "the next hop is not healthy"),
     }
-}
-
-/// Returns whether a sink can be reused: its inputs may differ.
-fn same(left: &config::Sink, right: &config::Sink) -> bool {
-    let config::Sink { id, inputs: _, only, required, kind } = left;
-    (id, only, required, kind) == (&right.id, &right.only, &right.required, &right.kind)
 }
 
 /// Shows the recent deliveries of each sink in the readiness report.
