@@ -261,6 +261,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::readiness::{LISTENERS, SNAPSHOT};
 
     /// A running admin listener; dropping `stop` ends it.
     struct Running {
