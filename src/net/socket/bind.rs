@@ -28,7 +28,7 @@ pub struct Listener {
 #[derive(Debug)]
 pub(super) enum Socket {
     Tcp(TcpListener),
-    /// The file is dropped first: its inode is not reused while the socket is open, so it can be told from the file of
+    /// The file is dropped first: its inode is not reused while the socket is open, so it differs from the file of
     /// another process.
     Unix {
         file: Arc<SocketFile>,
