@@ -193,7 +193,7 @@ admin: { address: '127.0.0.1:3' }
         let a = "a: { type: otlp, address: '127.0.0.1:1' }";
         let cases = [
             NONE,
-            Case { edit: ("", "shutdown: { grace: 3s }"), changed: &["shutdown.grace"], ..NONE },
+            Case { edit: ("", "shutdown: { grace: 20s }"), changed: &["shutdown.grace"], ..NONE },
             Case { edit: ("", "failure_mode: closed"), changed: &["failure_mode"], ..NONE },
             Case { edit: ("a.csv", "b.csv"), changed: &["intel.files"], ..NONE },
             Case { edit: ("", "match: { subdomains: true }"), changed: &["match.subdomains"], matching: true, ..NONE },
