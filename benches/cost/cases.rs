@@ -161,7 +161,7 @@ const SHAPES: [Shape; 21] = [
 type Request = (&'static str, Bound, Encoding, fn(usize) -> Vec<u8>);
 
 /// Requests that no list of records gives.
-const REQUESTS: [Request; 13] = [
+const REQUESTS: [Request; 19] = [
     ("a large resource next to tiny records", Bound::Any, Encoding::OtlpBody, |bytes| {
         resource(bytes, &one("x", json!(1)))
     }),
@@ -188,6 +188,34 @@ const REQUESTS: [Request; 13] = [
     }),
     ("groups of protobuf in a request", Bound::Any, Encoding::OtlpBody, |bytes| {
         [vec![0x7b; bytes / 8], vec![0x7c; bytes / 8]].concat().repeat(4)
+    }),
+    ("a hit among entries of nothing", Bound::Hits, Encoding::OtlpAttributes, |bytes| {
+        let attribute = encode::attributes(6, &hit());
+        encode::logs(&[], &field(2, &[attribute, [0x32, 0].repeat(bytes / 2)].concat())).to_vec()
+    }),
+    ("a hit among entries with a key", Bound::Hits, Encoding::OtlpAttributes, |bytes| {
+        let attribute = encode::attributes(6, &hit());
+        encode::logs(&[], &field(2, &[attribute, [0x32, 3, 10, 1, b'a'].repeat(bytes / 5)].concat())).to_vec()
+    }),
+    ("a hit next to a list of nothing", Bound::Hits, Encoding::OtlpAttributes, |bytes| {
+        let attribute = encode::attributes(6, &hit());
+        let list =
+            field(6, &[field(1, b"threat.enrichments"), field(2, &field(5, &[10, 0].repeat(bytes / 2)))].concat());
+        encode::logs(&[], &field(2, &[attribute, list].concat())).to_vec()
+    }),
+    ("a hit next to an object of nothing", Bound::Hits, Encoding::OtlpAttributes, |bytes| {
+        let attribute = encode::attributes(6, &hit());
+        let list = field(6, &[field(1, b"threat"), field(2, &field(6, &[10, 0].repeat(bytes / 2)))].concat());
+        encode::logs(&[], &field(2, &[attribute, list].concat())).to_vec()
+    }),
+    ("a hit among members of nothing", Bound::Hits, Encoding::Filter, |bytes| {
+        let document = format!("{{{}\"source\":{{\"ip\":\"203.0.113.66\"}}}}", "\"\":0,".repeat(bytes / 5));
+        field(2, document.as_bytes())
+    }),
+    ("a hit next to elements of nothing", Bound::Hits, Encoding::Filter, |bytes| {
+        let zeros = "0,".repeat(bytes / 2);
+        let document = format!("{{\"source\":{{\"ip\":\"203.0.113.66\"}},\"threat\":{{\"enrichments\":[{zeros}0]}}}}");
+        field(2, document.as_bytes())
     }),
     ("one key again and again", Bound::Hits, Encoding::OtlpAttributes, |bytes| {
         let attribute = encode::attributes(6, &one("source.ip", json!("203.0.113.66")));
@@ -269,6 +297,13 @@ fn values(field: &str) -> Vec<Case> {
 
 fn one(key: &str, value: Value) -> Record {
     Record::from_iter([(key.to_owned(), value)])
+}
+
+/// A field with a length.
+fn field(number: u32, content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_bytes(&mut out, number, content);
+    out
 }
 
 fn hit() -> Record {

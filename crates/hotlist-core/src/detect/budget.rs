@@ -161,8 +161,14 @@ impl Ledger {
 
 /// What a record takes that is written again.
 pub(super) fn cost(record: usize, tags: usize) -> usize {
-    record.saturating_add(tags).saturating_add(TAGGED_COST)
+    let lists = if record < LONG_RECORD { 0 } else { record.saturating_mul(LISTS_OF_ENTRIES) };
+    record.saturating_add(lists).saturating_add(tags).saturating_add(TAGGED_COST)
 }
+
+/// Tagging reads the entries of a record, and of what stands where tags go, into lists. Those of a record that is nothing
+/// but entries take so many times its bytes; only those of long records count.
+const LISTS_OF_ENTRIES: usize = 12;
+const LONG_RECORD: usize = 16 << 10;
 
 /// The room that sinks may need to cut a batch of `message` bytes: a copy in one piece, and a layout of its records, of
 /// which `extent` has those that were walked.

@@ -5,12 +5,9 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::members::place_of;
-use super::{
-    Any, Dialect, Elements, KEY, MalformedRecord, VALUE, VALUES, any, edit_members, members, readable_members,
-    with_field,
-};
+use super::{Any, Dialect, Elements, Entries, KEY, MalformedRecord, VALUE, VALUES, any, with_field};
 use crate::encoding::json;
-use crate::encoding::tag::{Codec, Edits, Entry, Shape, Spelling, TagOutcome, Tags, plan};
+use crate::encoding::tag::{Codec, Edits, Shape, Spelling, TagOutcome, Tags, plan};
 use crate::encoding::wire::{Fields, put_bytes, put_fixed64, put_nested, put_number};
 
 impl<D: Dialect> Codec for D {
@@ -22,14 +19,20 @@ impl<D: Dialect> Codec for D {
             Any::Text(text) | Any::Bytes(text) => Shape::Text(Cow::Borrowed(text)),
             Any::Unknown | Any::Bool(_) | Any::Int(_) | Any::Double(_) | Any::Time(_) => Shape::Scalar,
             Any::Array(list) => {
+                // The list is sized before it is filled: a hostile one has an element in every two bytes.
                 let mut elements = Elements::new(list);
-                let mut found = Vec::new();
+                let mut count = 0;
+                while elements.next_element()?.is_some() {
+                    count += 1;
+                }
+                let mut elements = Elements::new(list);
+                let mut found = Vec::with_capacity(count);
                 while let Some(element) = elements.next_element()? {
                     found.push(element);
                 }
                 Shape::Array(found)
             }
-            Any::Map(list) => Shape::Object(members(list, VALUES)?.into_iter().map(|member| member.entry).collect()),
+            Any::Map(list) => Shape::Object(Entries::whole(list, VALUES)?.list),
         })
     }
 
@@ -77,9 +80,7 @@ impl<D: Dialect> Codec for D {
     }
 
     fn edit(object: &[u8], edits: &Edits) -> Result<Vec<u8>, MalformedRecord> {
-        edit_list::<D>(object, D::NUMBERS.map, |list| {
-            edit_members(list, VALUES, &members(list, VALUES)?, list.len(), edits)
-        })
+        edit_list::<D>(object, D::NUMBERS.map, |list| Entries::whole(list, VALUES)?.edit(edits))
     }
 }
 
@@ -111,11 +112,10 @@ pub(crate) fn tag_map<D: Dialect>(
     tags: &Tags<'_>,
 ) -> Result<(Option<Vec<u8>>, TagOutcome), MalformedRecord> {
     let Any::Map(list) = any::<D>(value)? else { return Err(MalformedRecord::WrongType("a value")) };
-    let (members, end) = readable_members(list, VALUES);
-    let entries: Vec<Entry<'_>> = members.iter().map(|member| member.entry.clone()).collect();
-    let (edits, outcome) = plan::<D>(&entries, tags, tags.words(), Spelling::Nested);
+    let entries = Entries::readable(list, VALUES);
+    let (edits, outcome) = plan::<D>(&entries.list, tags, tags.words(), Spelling::Nested);
     let Some(edits) = edits else { return Ok((None, outcome)) };
-    let edited = edit_list::<D>(value, D::NUMBERS.map, |list| edit_members(list, VALUES, &members, end, &edits))?;
+    let edited = edit_list::<D>(value, D::NUMBERS.map, |_| entries.edit(&edits))?;
     Ok((Some(edited), outcome))
 }
 

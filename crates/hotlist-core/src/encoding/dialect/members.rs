@@ -7,46 +7,121 @@ use super::{KEY, MalformedRecord, VALUE, key_value};
 use crate::encoding::tag::{Edits, Entry};
 use crate::encoding::wire::{Fields, Payload, put_bytes, put_nested};
 
-/// An entry among the fields of a message.
-pub(crate) struct Member<'a> {
-    /// Where the field stands.
-    pub(crate) place: Range<usize>,
-    /// The entry's message.
-    message: &'a [u8],
-    pub(crate) entry: Entry<'a>,
-}
-
-/// The entries that are the fields `number` of a message.
-pub(crate) fn members(message: &[u8], number: u32) -> Result<Vec<Member<'_>>, MalformedRecord> {
+/// All entries that are the fields `number` of a message.
+pub(crate) fn members(message: &[u8], number: u32) -> Result<Vec<Entry<'_>>, MalformedRecord> {
     let mut fields = Fields::new(message);
-    let mut members = Vec::new();
+    let mut count = 0;
+    while let Some(found) = fields.next_field()? {
+        count += usize::from(found.number == number);
+    }
+    let mut fields = Fields::new(message);
+    let mut members = Vec::with_capacity(count);
     while let Some(found) = fields.next_field()? {
         if found.number == number {
-            let Payload::Bytes(message) = found.payload else { return Err(MalformedRecord::WrongType("an entry")) };
-            let (key, value) = key_value(message)?;
-            let entry = Entry { key: Cow::Borrowed(key), value };
-            members.push(Member { place: found.start..found.end, message, entry });
+            let Payload::Bytes(entry) = found.payload else { return Err(MalformedRecord::WrongType("an entry")) };
+            let (key, value) = key_value(entry)?;
+            members.push(Entry { key: Cow::Borrowed(key), value });
         }
     }
     Ok(members)
 }
 
-/// The entries that are the fields `number` of a message, as far as they can be read, and where that ends: at the end of
-/// the message, or at the first field whose length cannot be believed.
-pub(crate) fn readable_members(message: &[u8], number: u32) -> (Vec<Member<'_>>, usize) {
-    let mut fields = Fields::new(message);
-    let (mut members, mut end) = (Vec::new(), 0);
-    while let Ok(Some(found)) = fields.next_field() {
-        end = found.end;
-        if found.number == number
-            && let Payload::Bytes(message) = found.payload
-            && let Ok((key, value)) = key_value(message)
-        {
-            let entry = Entry { key: Cow::Borrowed(key), value };
-            members.push(Member { place: found.start..found.end, message, entry });
+/// The entries among the fields of a message that tags may concern: those with a key. A list of them is sized before it is
+/// filled, and holds no place twice, since a hostile message has an entry in every few bytes.
+pub(crate) struct Entries<'a> {
+    message: &'a [u8],
+    number: u32,
+    pub(crate) list: Vec<Entry<'a>>,
+    /// Where the field of each entry stands. Messages are shorter than 4 GiB.
+    places: Vec<Range<u32>>,
+    /// Where new ones go: the end of what can be read.
+    end: usize,
+}
+
+impl<'a> Entries<'a> {
+    /// The fields `number` of a message that can be read throughout.
+    pub(crate) fn whole(message: &'a [u8], number: u32) -> Result<Entries<'a>, MalformedRecord> {
+        match Entries::read(message, number, true) {
+            (entries, None) => Ok(entries),
+            (_, Some(fault)) => Err(fault),
         }
     }
-    (members, end)
+
+    /// The fields `number` of a message, as far as they can be read: up to the end, or to the first field whose length
+    /// cannot be believed.
+    pub(crate) fn readable(message: &'a [u8], number: u32) -> Entries<'a> {
+        Entries::read(message, number, false).0
+    }
+
+    fn read(message: &'a [u8], number: u32, is_strict: bool) -> (Entries<'a>, Option<MalformedRecord>) {
+        let mut count = 0;
+        let (_, fault) = each_entry(message, number, is_strict, |_, _, _| count += 1);
+        let (mut list, mut places) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let (end, _) = each_entry(message, number, is_strict, |place, key, value| {
+            list.push(Entry { key: Cow::Borrowed(key), value });
+            places.push(place.start as u32..place.end as u32);
+        });
+        (Entries { message, number, list, places, end }, fault)
+    }
+
+    /// The message with edits to its entries, its other fields as they are.
+    pub(crate) fn edit(&self, edits: &Edits) -> Result<Vec<u8>, MalformedRecord> {
+        let (message, number) = (self.message, self.number);
+        let mut out = Vec::with_capacity(message.len() + edits.bytes());
+        let mut copied = 0;
+        for (index, new) in &edits.replaced {
+            let Some(place) = self.places.get(*index) else { continue };
+            let (start, end) = (place.start as usize, place.end as usize);
+            out.extend_from_slice(message.get(copied..start).unwrap_or_default());
+            let field = Fields::new(message.get(start..end).unwrap_or_default()).next_field()?;
+            if let (Some(new), Some(Payload::Bytes(entry))) = (new, field.map(|field| field.payload)) {
+                put_bytes(&mut out, number, &with_value(entry, new)?);
+            }
+            copied = end;
+        }
+        out.extend_from_slice(message.get(copied..self.end).unwrap_or_default());
+        for (key, value) in &edits.appended {
+            put_nested(&mut out, number, |out| {
+                put_bytes(out, KEY, key.as_bytes());
+                put_bytes(out, VALUE, value);
+            });
+        }
+        out.extend_from_slice(message.get(self.end..).unwrap_or_default());
+        Ok(out)
+    }
+}
+
+/// Calls `take` with place, key and value of each entry that has a key. Returns where that ends, and the first fault:
+/// strict, it ends there; else what cannot be read is left out.
+fn each_entry<'a>(
+    message: &'a [u8],
+    number: u32,
+    is_strict: bool,
+    mut take: impl FnMut(Range<usize>, &'a [u8], &'a [u8]),
+) -> (usize, Option<MalformedRecord>) {
+    let mut fields = Fields::new(message);
+    let (mut end, mut first) = (0, None);
+    loop {
+        let found = match fields.next_field() {
+            Ok(Some(found)) => found,
+            Ok(None) => return (end, first),
+            Err(fault) => return (end, first.or(Some(fault.into()))),
+        };
+        end = found.end;
+        if found.number != number {
+            continue;
+        }
+        let entry = match found.payload {
+            Payload::Bytes(entry) => key_value(entry),
+            _ => Err(MalformedRecord::WrongType("an entry")),
+        };
+        match entry {
+            Ok((b"", _)) => {}
+            Ok((key, value)) => take(found.start..found.end, key, value),
+            Err(fault) if is_strict => return (end, Some(fault)),
+            Err(fault) => first = first.or(Some(fault)),
+        }
+    }
 }
 
 /// An entry around an encoded value.
@@ -55,36 +130,6 @@ pub(crate) fn encode_key_value(key: &[u8], value: &[u8]) -> Vec<u8> {
     put_bytes(&mut out, KEY, key);
     put_bytes(&mut out, VALUE, value);
     out
-}
-
-/// `message` with edits to its `members`, its other fields as they are. New ones go to `end`.
-pub(crate) fn edit_members(
-    message: &[u8],
-    number: u32,
-    members: &[Member<'_>],
-    end: usize,
-    edits: &Edits,
-) -> Result<Vec<u8>, MalformedRecord> {
-    let mut out = Vec::with_capacity(message.len() + edits.bytes());
-    let mut copied = 0;
-    for (index, new) in &edits.replaced {
-        if let Some(member) = members.get(*index) {
-            out.extend_from_slice(message.get(copied..member.place.start).unwrap_or_default());
-            if let Some(new) = new {
-                put_bytes(&mut out, number, &with_value(member.message, new)?);
-            }
-            copied = member.place.end;
-        }
-    }
-    out.extend_from_slice(message.get(copied..end).unwrap_or_default());
-    for (key, value) in &edits.appended {
-        put_nested(&mut out, number, |out| {
-            put_bytes(out, KEY, key.as_bytes());
-            put_bytes(out, VALUE, value);
-        });
-    }
-    out.extend_from_slice(message.get(end..).unwrap_or_default());
-    Ok(out)
 }
 
 /// An entry with another value, its other fields as they are.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::JsonError;
 use super::repair::BYTE_ORDER_MARK;
-use super::scan::Scanner;
+use super::scan::{RawString, Scanner};
 use crate::encoding::dialect::write_text;
 use crate::encoding::tag::{Codec, Edits, Entry, Shape, Spelling, TagOutcome, Tags, join, plan};
 
@@ -32,14 +32,14 @@ pub(crate) fn tag_whole(document: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, Ta
 }
 
 fn tag_object(document: &[u8], object: &Items<'_>, tags: &Tags<'_>) -> (Vec<u8>, TagOutcome) {
-    let (edits, outcome) = plan::<Json>(&object.entries(), tags, tags.words(), Spelling::Nested);
+    let (edits, outcome) = plan::<Json>(&object.entries, tags, tags.words(), Spelling::Nested);
     (edits.map_or_else(|| document.to_vec(), |edits| object.edit(&edits)), outcome)
 }
 
 /// A document with the enrichments and words of another part of its record.
 pub(crate) fn merge(document: &[u8], enrichments: &[Value], words: &[&str]) -> Result<Vec<u8>, JsonError> {
     let object = Items::whole(document, b'{')?;
-    let edits = join::<Json>(&object.entries(), enrichments, words);
+    let edits = join::<Json>(&object.entries, enrichments, words);
     Ok(edits.map_or_else(|| document.to_vec(), |edits| object.edit(&edits)))
 }
 
@@ -57,8 +57,8 @@ impl Codec for Json {
     fn shape(value: &[u8]) -> Result<Shape<'_>, JsonError> {
         let mut scanner = Scanner::new(value);
         let shape = match scanner.peek() {
-            Some(b'{') => Shape::Object(Items::whole(value, b'{')?.entries()),
-            Some(b'[') => Shape::Array(Items::whole(value, b'[')?.values().collect()),
+            Some(b'{') => Shape::Object(Items::whole(value, b'{')?.entries),
+            Some(b'[') => Shape::Array(Items::whole(value, b'[')?.values()),
             Some(b'"') => Shape::Text(scanner.string()?.to_cow()),
             _ => scanner.scalar()?.map_or(Shape::Null, |_| Shape::Scalar),
         };
@@ -130,18 +130,19 @@ fn put_container(out: &mut Vec<u8>, open: u8, put: impl FnOnce(&mut Vec<u8>)) {
     out.push(open + 2);
 }
 
-/// A member of an object or an element of an array, by its places in the text.
-struct Item<'a> {
-    /// Empty for an element.
-    key: Cow<'a, [u8]>,
-    start: usize,
-    value: Range<usize>,
+/// The places of a member of an object or an element of an array in the text. Texts are shorter than 4 GiB.
+struct Item {
+    start: u32,
+    value: Range<u32>,
 }
 
-/// The members of an object or the elements of an array.
+/// The members of an object or the elements of an array. The lists are sized before they are filled, since a hostile text
+/// has an element in every two bytes.
 struct Items<'a> {
     text: &'a [u8],
-    items: Vec<Item<'a>>,
+    items: Vec<Item>,
+    /// The members; none of an array.
+    entries: Vec<Entry<'a>>,
     /// After the last value, or after the opening bracket: where new ones go.
     end: usize,
     has_keys: bool,
@@ -157,9 +158,27 @@ impl<'a> Items<'a> {
         if scanner.peek() != Some(open) {
             return Err(JsonError::NotAnObject { at: scanner.at });
         }
-        let mut items = Items { text, items: Vec::new(), end: scanner.at + 1, has_keys: open == b'{' };
-        let fault = items.read(&mut scanner, open + 2).err();
-        Ok((items, fault))
+        let (at, has_keys) = (scanner.at, open == b'{');
+        let mut count = 0;
+        let _ = each_item(&mut scanner, open, |_, _, _| count += 1);
+        scanner.at = at;
+        let mut items = Items {
+            text,
+            items: Vec::with_capacity(count),
+            entries: Vec::with_capacity(if has_keys { count } else { 0 }),
+            end: at + 1,
+            has_keys,
+        };
+        let Items { items: places, entries, end, .. } = &mut items;
+        let fault = each_item(&mut scanner, open, |key, start, value| {
+            if let Some(key) = key {
+                let value = text.get(value.clone()).unwrap_or_default();
+                entries.push(Entry { key: key.to_cow(), value });
+            }
+            *end = value.end;
+            places.push(Item { start: start as u32, value: value.start as u32..value.end as u32 });
+        });
+        Ok((items, fault.err()))
     }
 
     /// A container that is well-formed as far as it is looked at.
@@ -171,48 +190,24 @@ impl<'a> Items<'a> {
         }
     }
 
-    fn read(&mut self, scanner: &mut Scanner<'a>, close: u8) -> Result<(), JsonError> {
-        if scanner.open(close) {
-            loop {
-                let first = scanner.peek().ok_or_else(|| scanner.unexpected("a value"))?;
-                let start = scanner.at;
-                let key = if self.has_keys { scanner.key()?.to_cow() } else { Cow::Borrowed(&[][..]) };
-                let first =
-                    if self.has_keys { scanner.peek().ok_or_else(|| scanner.unexpected("a value"))? } else { first };
-                let at = scanner.at;
-                scanner.skip(first)?;
-                self.end = scanner.at;
-                self.items.push(Item { key, start, value: at..scanner.at });
-                if !scanner.more(close)? {
-                    break;
-                }
-            }
-        }
-        scanner.end()
-    }
-
     fn slice(&self, range: Range<usize>) -> &'a [u8] {
         self.text.get(range).unwrap_or_default()
     }
 
-    fn values(&self) -> impl Iterator<Item = &'a [u8]> {
-        self.items.iter().map(|item| self.slice(item.value.clone()))
-    }
-
-    fn entries(&self) -> Vec<Entry<'a>> {
-        let keys = self.items.iter().map(|item| item.key.clone());
-        keys.zip(self.values()).map(|(key, value)| Entry { key, value }).collect()
+    fn values(&self) -> Vec<&'a [u8]> {
+        self.items.iter().map(|item| self.slice(widen(&item.value))).collect()
     }
 
     fn edit(&self, edits: &Edits) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.text.len() + edits.bytes());
-        let first = self.items.first().map_or(self.end, |item| item.start);
+        let first = self.items.first().map_or(self.end, |item| item.start as usize);
         out.extend_from_slice(self.slice(0..first));
         let (mut replaced, mut before, mut is_empty) = (edits.replaced.iter().peekable(), first, true);
         for (index, item) in self.items.iter().enumerate() {
             let edit = replaced.next_if(|(at, _)| *at == index).map(|(_, value)| value);
             // The text between an item and the previous one is removed with the item.
-            let gap = std::mem::replace(&mut before, item.value.end)..item.start;
+            let (start, value) = (item.start as usize, widen(&item.value));
+            let gap = std::mem::replace(&mut before, value.end)..start;
             if matches!(edit, Some(None)) {
                 continue;
             }
@@ -220,8 +215,8 @@ impl<'a> Items<'a> {
                 out.extend_from_slice(self.slice(gap));
             }
             is_empty = false;
-            out.extend_from_slice(self.slice(item.start..item.value.start));
-            out.extend_from_slice(edit.and_then(Option::as_deref).unwrap_or_else(|| self.slice(item.value.clone())));
+            out.extend_from_slice(self.slice(start..value.start));
+            out.extend_from_slice(edit.and_then(Option::as_deref).unwrap_or_else(|| self.slice(value)));
         }
         for (key, value) in &edits.appended {
             if !std::mem::take(&mut is_empty) {
@@ -241,4 +236,34 @@ impl<'a> Items<'a> {
         out.extend_from_slice(rest);
         out
     }
+}
+
+fn widen(range: &Range<u32>) -> Range<usize> {
+    range.start as usize..range.end as usize
+}
+
+/// Calls `take` with key, start and place of the value of each item of the container that the scanner is at, up to its end
+/// or to the first fault.
+fn each_item<'a>(
+    scanner: &mut Scanner<'a>,
+    open: u8,
+    mut take: impl FnMut(Option<RawString<'a>>, usize, Range<usize>),
+) -> Result<(), JsonError> {
+    // Both brackets are two apart in ASCII.
+    let (has_keys, close) = (open == b'{', open + 2);
+    if scanner.open(close) {
+        loop {
+            let first = scanner.peek().ok_or_else(|| scanner.unexpected("a value"))?;
+            let start = scanner.at;
+            let key = if has_keys { Some(scanner.key()?) } else { None };
+            let first = if has_keys { scanner.peek().ok_or_else(|| scanner.unexpected("a value"))? } else { first };
+            let at = scanner.at;
+            scanner.skip(first)?;
+            take(key, start, at..scanner.at);
+            if !scanner.more(close)? {
+                break;
+            }
+        }
+    }
+    scanner.end()
 }

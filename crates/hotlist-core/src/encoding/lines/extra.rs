@@ -102,13 +102,13 @@ fn try_write_metadata(out: &mut Vec<u8>, log: &[u8]) -> Result<(), MalformedReco
     let Some(value) = last_message(metadata, vector::field::METADATA_VALUE)? else { return Ok(()) };
     let Any::Map(list) = any::<LogValue>(value)? else { return Ok(()) };
     let members = members(list, VALUES)?;
-    let Some(ours) = members.iter().rev().find(|member| *member.entry.key == *OPENTELEMETRY) else { return Ok(()) };
-    let Any::Map(list) = any::<LogValue>(ours.entry.value)? else { return Ok(()) };
+    let Some(ours) = members.iter().rev().find(|member| *member.key == *OPENTELEMETRY) else { return Ok(()) };
+    let Any::Map(list) = any::<LogValue>(ours.value)? else { return Ok(()) };
     let members = self::members(list, VALUES)?;
     // How to make the record again is nothing that is known of the event.
-    let mut rest = members.iter().filter(|member| !HOW_TO_CONVERT.contains(&&*member.entry.key));
+    let mut rest = members.iter().filter(|member| !HOW_TO_CONVERT.contains(&&*member.key));
     let before = out.len();
-    write_entries::<LogValue>(out, 1, || Ok(rest.next().map(|member| (&*member.entry.key, member.entry.value))))?;
+    write_entries::<LogValue>(out, 1, || Ok(rest.next().map(|member| (&*member.key, member.value))))?;
     // Without its braces: these are members of an object that the line opens.
     out.pop();
     out.remove(before);
@@ -148,19 +148,19 @@ fn attributes(
     let mut members = members(message, number)?;
     if order == Order::WhoFirst {
         let names: [&[u8]; 3] = [b"service.", b"host.", b"k8s."];
-        members.sort_by_key(|member| !names.iter().any(|name| member.entry.key.starts_with(name)));
+        members.sort_by_key(|member| !names.iter().any(|name| member.key.starts_with(name)));
     }
     let mut left_out = false;
     out.push(b'{');
     for member in &members {
         let before = out.len();
-        if member.entry.key.len() + member.entry.value.len() <= end.saturating_sub(before) {
+        if member.key.len() + member.value.len() <= end.saturating_sub(before) {
             if !out.ends_with(b"{") {
                 out.push(b',');
             }
-            write_text(out, &member.entry.key);
+            write_text(out, &member.key);
             out.push(b':');
-            write_content::<AnyValue>(out, any::<AnyValue>(member.entry.value)?, DEPTH)?;
+            write_content::<AnyValue>(out, any::<AnyValue>(member.value)?, DEPTH)?;
             if out.len() <= end {
                 continue;
             }

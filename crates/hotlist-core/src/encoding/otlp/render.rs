@@ -5,9 +5,10 @@ use serde_json::Value;
 
 use super::tag::body;
 use super::{AnyValue, field};
-use crate::encoding::dialect::{Any, MalformedRecord, Member, any, members, write_content, write_entries};
+use crate::encoding::dialect::{Any, MalformedRecord, any, members, write_content, write_entries};
 use crate::encoding::json;
 use crate::encoding::lines::{Parts, put_attributes, write_record};
+use crate::encoding::tag::Entry;
 use crate::encoding::wire::{Fields, Payload};
 
 /// A log record as the JSON document that it carries, without a line break in it.
@@ -69,10 +70,10 @@ pub(crate) fn time_of(record: &[u8]) -> Result<Option<Timestamp>, MalformedRecor
 /// to `extra`.
 fn with_attributes(
     document: Vec<u8>,
-    attributes: &[Member<'_>],
+    attributes: &[Entry<'_>],
     extra: &mut Vec<u8>,
 ) -> Result<Vec<u8>, MalformedRecord> {
-    let mut keys: Vec<&[u8]> = attributes.iter().map(|member| &*member.entry.key).collect();
+    let mut keys: Vec<&[u8]> = attributes.iter().map(|member| &*member.key).collect();
     keys.push(b"threat");
     keys.sort_unstable();
     keys.dedup();
@@ -80,7 +81,7 @@ fn with_attributes(
     let has = |key: &[u8]| keys.binary_search(&key).is_ok_and(|place| found.get(place) == Some(&true));
     let (mut enrichments, mut words) = (Vec::new(), Vec::new());
     let (mut more, mut others) = (Vec::new(), Vec::new());
-    for Member { entry, .. } in attributes {
+    for entry in attributes {
         let rendered = || {
             let mut rendered = Vec::new();
             write_content::<AnyValue>(&mut rendered, any::<AnyValue>(entry.value)?, 1).map(|()| rendered)
@@ -124,11 +125,11 @@ fn elements_of(value: Value) -> Vec<Value> {
 }
 
 /// The attributes as a document, with the body next to them.
-fn attribute_document(attributes: &[Member<'_>], body: Any<'_>) -> Result<Vec<u8>, MalformedRecord> {
-    let bytes = attributes.iter().map(|member| member.entry.key.len() + member.entry.value.len() + 8).sum::<usize>();
+fn attribute_document(attributes: &[Entry<'_>], body: Any<'_>) -> Result<Vec<u8>, MalformedRecord> {
+    let bytes = attributes.iter().map(|member| member.key.len() + member.value.len() + 8).sum::<usize>();
     let mut out = Vec::with_capacity(bytes + bytes / 4);
     let mut rest = attributes.iter();
-    write_entries::<AnyValue>(&mut out, 0, || Ok(rest.next().map(|member| (&*member.entry.key, member.entry.value))))?;
+    write_entries::<AnyValue>(&mut out, 0, || Ok(rest.next().map(|member| (&*member.key, member.value))))?;
     if body == Any::Null {
         return Ok(out);
     }

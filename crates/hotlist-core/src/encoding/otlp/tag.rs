@@ -4,10 +4,8 @@ use std::ops::Range;
 
 use super::{AnyValue, field};
 use crate::encoding::TagInto;
-use crate::encoding::dialect::{
-    Any, MalformedRecord, any, edit_members, readable_members, tag_map, tag_text, with_field,
-};
-use crate::encoding::tag::{Entry, Spelling, TagOutcome, Tags, plan};
+use crate::encoding::dialect::{Any, Entries, MalformedRecord, any, tag_map, tag_text, with_field};
+use crate::encoding::tag::{Spelling, TagOutcome, Tags, plan};
 use crate::encoding::wire::{Fields, Payload};
 
 /// Brings `tags` into a log record; see [`crate::encoding::tag`] for where they go. Body and attributes are both looked
@@ -48,10 +46,9 @@ fn tag_body(record: &[u8], tags: &Tags<'_>) -> (Option<Vec<u8>>, TagOutcome, boo
 
 /// The record with tags in its attributes, when that changes it.
 fn tag_attributes(record: &[u8], tags: &Tags<'_>) -> (Option<Vec<u8>>, TagOutcome) {
-    let (members, end) = readable_members(record, field::ATTRIBUTES);
-    let entries: Vec<Entry<'_>> = members.iter().map(|member| member.entry.clone()).collect();
-    let (edits, outcome) = plan::<AnyValue>(&entries, tags, tags.words(), Spelling::Dotted);
-    let edited = edits.map(|edits| edit_members(record, field::ATTRIBUTES, &members, end, &edits));
+    let entries = Entries::readable(record, field::ATTRIBUTES);
+    let (edits, outcome) = plan::<AnyValue>(&entries.list, tags, tags.words(), Spelling::Dotted);
+    let edited = edits.map(|edits| entries.edit(&edits));
     match edited {
         Some(Ok(record)) => (Some(record), outcome),
         Some(Err(_)) => (None, TagOutcome::default()),

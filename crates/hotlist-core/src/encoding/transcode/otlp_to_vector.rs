@@ -3,9 +3,10 @@
 use std::sync::LazyLock;
 
 use super::parts::{self, ATTRIBUTES, Named, RECORD, RESOURCE_LOGS, SCOPE_LOGS, converted_entries, instant, text};
-use crate::encoding::dialect::{Any, Dialect, KEY, Member, VALUE, VALUES, convert, encode_key_value, members};
+use crate::encoding::dialect::{Any, Dialect, KEY, VALUE, VALUES, convert, encode_key_value, members};
 use crate::encoding::envelope::Span;
 use crate::encoding::otlp::{self, AnyValue, body_message, body_of, time_of};
+use crate::encoding::tag::Entry;
 use crate::encoding::vector::{LogValue, MESSAGE, TIMESTAMP, field};
 use crate::encoding::wire::{framed_len, put_bytes, put_header};
 use crate::encoding::{MalformedRecord, json};
@@ -152,11 +153,11 @@ fn read(record: &[u8]) -> Result<(Vec<Vec<u8>>, Vec<Named>), MalformedRecord> {
     let mut fields;
     if let Any::Map(list) = body {
         let members = members(list, VALUES)?;
-        keys.extend(members.iter().map(|member| member.entry.key.to_vec()));
+        keys.extend(members.iter().map(|member| member.key.to_vec()));
         fields = converted_entries::<AnyValue, LogValue>(entries(&members))?;
     } else {
         let members = members(record, otlp::field::ATTRIBUTES)?;
-        keys.extend(members.iter().map(|member| member.entry.key.to_vec()));
+        keys.extend(members.iter().map(|member| member.key.to_vec()));
         fields = converted_entries::<AnyValue, LogValue>(entries(&members))?;
         named.retain(|(name, _)| *name != ATTRIBUTES);
         named.push((ROOT, text(ATTRIBUTES.as_bytes())));
@@ -180,6 +181,6 @@ fn read(record: &[u8]) -> Result<(Vec<Vec<u8>>, Vec<Named>), MalformedRecord> {
     Ok((fields, named))
 }
 
-fn entries<'a>(members: &'a [Member<'a>]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-    members.iter().map(|member| (&*member.entry.key, member.entry.value))
+fn entries<'a>(members: &'a [Entry<'a>]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+    members.iter().map(|member| (&*member.key, member.value))
 }

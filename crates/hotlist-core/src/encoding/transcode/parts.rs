@@ -95,7 +95,7 @@ pub(super) fn read(message: &[u8], parts: &'static [Part]) -> Result<Vec<Named>,
         if let Kind::Attributes = kind {
             let members = members(message, *number)?;
             if !members.is_empty() {
-                let entries = members.iter().map(|member| (&*member.entry.key, member.entry.value));
+                let entries = members.iter().map(|member| (&*member.key, member.value));
                 named.push((*name, map(&converted_entries::<AnyValue, LogValue>(entries)?)));
             }
             continue;
@@ -165,14 +165,14 @@ pub(super) fn write<'a>(entries: &[(&'a [u8], &'a [u8])], parts: &[Part]) -> Res
             }
             (Kind::Attributes, Any::Map(list)) => {
                 let members = members(list, VALUES)?;
-                let entries = members.iter().map(|member| (&*member.entry.key, member.entry.value));
+                let entries = members.iter().map(|member| (&*member.key, member.value));
                 for entry in converted_entries::<LogValue, AnyValue>(entries)? {
                     put_bytes(&mut out, *number, &entry);
                 }
             }
             (Kind::Message(parts), Any::Map(list)) => {
                 let members = members(list, VALUES)?;
-                let entries: Vec<_> = members.iter().map(|member| (&*member.entry.key, member.entry.value)).collect();
+                let entries: Vec<_> = members.iter().map(|member| (&*member.key, member.value)).collect();
                 put_bytes(&mut out, *number, &write(&entries, parts)?);
             }
             _ => {}

@@ -2,8 +2,9 @@
 
 use super::otlp_to_vector::{BODY, BODY_KEY, OPENTELEMETRY, ROOT, TIMESTAMP_ADDED};
 use super::parts::{self, RECORD, RESOURCE_LOGS, SCOPE_LOGS, converted_entries};
-use crate::encoding::dialect::{Any, Dialect, Member, VALUES, any, convert, members, timestamp};
+use crate::encoding::dialect::{Any, Dialect, VALUES, any, convert, members, timestamp};
 use crate::encoding::otlp::{self, AnyValue};
+use crate::encoding::tag::Entry;
 use crate::encoding::vector::{Log, LogValue, TIMESTAMP, field};
 use crate::encoding::wire::{Fields, Payload, put_bytes};
 use crate::encoding::{MalformedRecord, json};
@@ -42,7 +43,7 @@ fn read(event: &[u8]) -> Result<Option<Placed>, MalformedRecord> {
     let Some(log) = Log::read(event)? else { return Ok(None) };
     let metadata = metadata(log.message)?;
     let context = context(&metadata)?;
-    let named: Vec<_> = context.iter().map(|member| (&*member.entry.key, member.entry.value)).collect();
+    let named: Vec<_> = context.iter().map(|member| (&*member.key, member.value)).collect();
     let text_of = |name: &str| {
         let value =
             named.iter().rev().find(|(key, _)| *key == name.as_bytes()).map(|(_, value)| any::<LogValue>(value));
@@ -52,12 +53,12 @@ fn read(event: &[u8]) -> Result<Option<Placed>, MalformedRecord> {
         }
     };
     let fields = members(log.message, field::FIELDS)?;
-    let is_added = |member: &Member<'_>| *member.entry.key == *TIMESTAMP && text_of(TIMESTAMP_ADDED).is_some();
+    let is_added = |member: &Entry<'_>| *member.key == *TIMESTAMP && text_of(TIMESTAMP_ADDED).is_some();
     let body_key = text_of(BODY_KEY);
-    let is_body = |member: &Member<'_>| body_key.is_some_and(|key| *member.entry.key == *key);
+    let is_body = |member: &Entry<'_>| body_key.is_some_and(|key| *member.key == *key);
     let rest = || {
         let rest = fields.iter().filter(|member| !is_added(member) && !is_body(member));
-        converted_entries::<LogValue, AnyValue>(rest.map(|member| (&*member.entry.key, member.entry.value)))
+        converted_entries::<LogValue, AnyValue>(rest.map(|member| (&*member.key, member.value)))
     };
     let mut record = parts::write(&named, RECORD)?;
     if !named.iter().any(|(key, _)| *key == b"timestamp")
@@ -70,7 +71,7 @@ fn read(event: &[u8]) -> Result<Option<Placed>, MalformedRecord> {
     } else if text_of(ROOT) == Some(parts::ATTRIBUTES.as_bytes()) {
         rest()?.iter().for_each(|entry| put_bytes(&mut record, otlp::field::ATTRIBUTES, entry));
         let kept = named.iter().rev().find(|(key, _)| *key == BODY.as_bytes()).map(|(_, value)| *value);
-        let value = fields.iter().rfind(|member| is_body(member)).map(|member| member.entry.value).or(kept);
+        let value = fields.iter().rfind(|member| is_body(member)).map(|member| member.value).or(kept);
         value.map(|value| convert::<LogValue, AnyValue>(value, 1)).transpose()?
     } else {
         let mut list = Vec::new();
@@ -102,21 +103,21 @@ fn metadata(log: &[u8]) -> Result<Vec<u8>, MalformedRecord> {
 }
 
 /// What OTLP has in addition to the document.
-fn context(metadata: &[u8]) -> Result<Vec<Member<'_>>, MalformedRecord> {
+fn context(metadata: &[u8]) -> Result<Vec<Entry<'_>>, MalformedRecord> {
     let Any::Map(list) = any::<LogValue>(metadata)? else { return Ok(Vec::new()) };
     let found = members(list, VALUES)?;
-    let Some(member) = found.iter().rfind(|member| *member.entry.key == *OPENTELEMETRY) else { return Ok(Vec::new()) };
-    match any::<LogValue>(member.entry.value)? {
+    let Some(member) = found.iter().rfind(|member| *member.key == *OPENTELEMETRY) else { return Ok(Vec::new()) };
+    match any::<LogValue>(member.value)? {
         Any::Map(list) => members(list, VALUES),
         _ => Ok(Vec::new()),
     }
 }
 
 /// When the event happened: the time that its document says, else the one that Vector's source gave it.
-fn time_of(fields: &[Member<'_>]) -> Option<jiff::Timestamp> {
+fn time_of(fields: &[Entry<'_>]) -> Option<jiff::Timestamp> {
     let at = |name: &[u8]| {
-        let member = fields.iter().rfind(|member| *member.entry.key == *name)?;
-        match any::<LogValue>(member.entry.value).ok()? {
+        let member = fields.iter().rfind(|member| *member.key == *name)?;
+        match any::<LogValue>(member.value).ok()? {
             Any::Time(time) => timestamp(time),
             Any::Text(text) => time::parse(text),
             _ => None,

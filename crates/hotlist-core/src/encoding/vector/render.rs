@@ -36,9 +36,7 @@ fn document(log: &Log<'_>) -> Result<Vec<u8>, MalformedRecord> {
     let Some((_, value)) = log.value else {
         let members = members(log.message, field::FIELDS)?;
         let mut rest = members.iter();
-        write_entries::<LogValue>(&mut out, 0, || {
-            Ok(rest.next().map(|member| (&*member.entry.key, member.entry.value)))
-        })?;
+        write_entries::<LogValue>(&mut out, 0, || Ok(rest.next().map(|member| (&*member.key, member.value))))?;
         return Ok(out);
     };
     match any::<LogValue>(value)? {

@@ -4,10 +4,8 @@ use std::ops::Range;
 
 use super::log::kind;
 use super::{LogValue, MESSAGE, field};
-use crate::encoding::dialect::{
-    Any, MalformedRecord, any, edit_members, encode_key_value, readable_members, tag_map, tag_text, with_field,
-};
-use crate::encoding::tag::{Entry, Spelling, TagOutcome, Tags, plan};
+use crate::encoding::dialect::{Any, Entries, MalformedRecord, any, encode_key_value, tag_map, tag_text, with_field};
+use crate::encoding::tag::{Spelling, TagOutcome, Tags, plan};
 use crate::encoding::wire::{Fields, Payload, put_bytes};
 use crate::encoding::{Signal, TagInto};
 
@@ -75,21 +73,20 @@ fn tag_value(
 }
 
 fn tag_fields(log: &[u8], tags: &Tags<'_>) -> Result<(Option<Vec<u8>>, TagOutcome), MalformedRecord> {
-    let (members, end) = readable_members(log, field::FIELDS);
-    let message = members.iter().enumerate().rfind(|(_, member)| *member.entry.key == *MESSAGE);
+    let entries = Entries::readable(log, field::FIELDS);
+    let message = entries.list.iter().enumerate().rfind(|(_, entry)| *entry.key == *MESSAGE);
     let (mut in_message, mut rest) = (None, *tags);
-    if let Some((at, member)) = message {
+    if let Some((at, entry)) = message {
         let is_place = tags.into == TagInto::Body;
         let tags = if is_place { *tags } else { tags.without_enrichments() };
-        if let Some((value, outcome)) = tag_text::<LogValue>(member.entry.value, &tags) {
+        if let Some((value, outcome)) = tag_text::<LogValue>(entry.value, &tags) {
             if is_place {
                 rest = tags.without_enrichments();
             }
             in_message = Some((at, value, outcome));
         }
     }
-    let entries: Vec<Entry<'_>> = members.iter().map(|member| member.entry.clone()).collect();
-    let (edits, mut outcome) = plan::<LogValue>(&entries, &rest, rest.words(), Spelling::Nested);
+    let (edits, mut outcome) = plan::<LogValue>(&entries.list, &rest, rest.words(), Spelling::Nested);
     let mut edits = edits.unwrap_or_default();
     if let Some((at, value, of_message)) = in_message {
         outcome = outcome.and(of_message);
@@ -101,5 +98,5 @@ fn tag_fields(log: &[u8], tags: &Tags<'_>) -> Result<(Option<Vec<u8>>, TagOutcom
     if edits.is_empty() {
         return Ok((None, outcome));
     }
-    edit_members(log, field::FIELDS, &members, end, &edits).map(|log| (Some(log), outcome))
+    entries.edit(&edits).map(|log| (Some(log), outcome))
 }
