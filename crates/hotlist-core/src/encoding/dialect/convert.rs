@@ -128,11 +128,14 @@ fn put_key_value<E>(out: &mut Vec<u8>, key: &[u8], put: impl FnOnce(&mut Vec<u8>
     put_nested(out, VALUE, put)
 }
 
-/// An entry around a value of dialect `F`, in dialect `T`.
-pub(crate) fn convert_entry<F: Dialect, T: Dialect>(key: &[u8], value: &[u8]) -> Result<Vec<u8>, MalformedRecord> {
-    let mut out = Vec::with_capacity(key.len() + value.len() + 16);
-    put_key_value(&mut out, key, |out| put_converted::<F, T>(out, value, 1))?;
-    Ok(out)
+/// Appends the field `number`, an entry around a value of dialect `F`, in dialect `T`.
+pub(crate) fn put_converted_entry<F: Dialect, T: Dialect>(
+    out: &mut Vec<u8>,
+    number: u32,
+    key: &[u8],
+    value: &[u8],
+) -> Result<(), MalformedRecord> {
+    put_nested(out, number, |out| put_key_value(out, key, |out| put_converted::<F, T>(out, value, 1)))
 }
 
 fn put_null<T: Dialect>(out: &mut Vec<u8>) {

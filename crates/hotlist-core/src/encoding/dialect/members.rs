@@ -14,16 +14,29 @@ pub(crate) fn members(message: &[u8], number: u32) -> Result<Vec<Entry<'_>>, Mal
     while let Some(found) = fields.next_field()? {
         count += usize::from(found.number == number);
     }
-    let mut fields = Fields::new(message);
     let mut members = Vec::with_capacity(count);
+    for_each_member(message, number, |key, value| {
+        members.push(Entry { key: Cow::Borrowed(key), value });
+        Ok(())
+    })?;
+    Ok(members)
+}
+
+/// Calls `take` with key and value of each entry that is a field `number` of a message: without a list of them.
+pub(crate) fn for_each_member<'a>(
+    message: &'a [u8],
+    number: u32,
+    mut take: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), MalformedRecord>,
+) -> Result<(), MalformedRecord> {
+    let mut fields = Fields::new(message);
     while let Some(found) = fields.next_field()? {
         if found.number == number {
             let Payload::Bytes(entry) = found.payload else { return Err(MalformedRecord::WrongType("an entry")) };
             let (key, value) = key_value(entry)?;
-            members.push(Entry { key: Cow::Borrowed(key), value });
+            take(key, value)?;
         }
     }
-    Ok(members)
+    Ok(())
 }
 
 /// The entries among the fields of a message that tags may concern: those with a key. A list of them is sized before it is

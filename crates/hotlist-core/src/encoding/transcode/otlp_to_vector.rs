@@ -2,11 +2,12 @@
 
 use std::sync::LazyLock;
 
-use super::parts::{self, ATTRIBUTES, Named, RECORD, RESOURCE_LOGS, SCOPE_LOGS, converted_entries, instant, text};
-use crate::encoding::dialect::{Any, Dialect, KEY, VALUE, VALUES, convert, encode_key_value, members};
+use super::parts::{self, ATTRIBUTES, Named, RECORD, RECORD_BESIDE, RESOURCE_LOGS, SCOPE_LOGS, instant, text};
+use crate::encoding::dialect::{
+    Any, Dialect, KEY, VALUE, VALUES, convert, encode_key_value, for_each_member, put_converted_entry,
+};
 use crate::encoding::envelope::Span;
 use crate::encoding::otlp::{self, AnyValue, body_message, body_of, time_of};
-use crate::encoding::tag::Entry;
 use crate::encoding::vector::{LogValue, MESSAGE, TIMESTAMP, field};
 use crate::encoding::wire::{framed_len, put_bytes, put_header};
 use crate::encoding::{MalformedRecord, json};
@@ -79,8 +80,8 @@ fn put_member(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 /// A record as an `EventWrapper` that is not written yet. Every length in it is known, so each byte of what is around the
 /// record, which may be much more than the record, is written once.
 pub(super) struct Event<'c> {
-    /// The entries of the document, encoded.
-    fields: Vec<Vec<u8>>,
+    /// The entries of the document, encoded, as fields of the `Log`.
+    fields: Vec<u8>,
     /// What else the record has.
     named: Vec<Named>,
     context: &'c Context,
@@ -96,7 +97,11 @@ pub(super) struct Event<'c> {
 
 impl Event<'_> {
     pub(super) fn new<'c>(record: &[u8], context: &'c Context) -> Event<'c> {
-        let (fields, named) = read(record).unwrap_or_else(|_| (vec![unreadable(record)], Vec::new()));
+        let (fields, named) = read(record).unwrap_or_else(|_| {
+            let mut fields = Vec::new();
+            put_bytes(&mut fields, field::FIELDS, &unreadable(record));
+            (fields, Vec::new())
+        });
         let own: usize = named.iter().map(|(name, value)| member_len(name.len(), value.len())).sum();
         let members = own + context.len();
         let object = framed_len(members);
@@ -104,8 +109,7 @@ impl Event<'_> {
         let map = framed_len(member);
         let value = framed_len(map);
         let metadata = framed_len(value);
-        let document: usize = fields.iter().map(|entry| framed_len(entry.len())).sum();
-        let log = document + if members > 0 { framed_len(metadata) } else { 0 };
+        let log = fields.len() + if members > 0 { framed_len(metadata) } else { 0 };
         Event { fields, named, context, log, metadata, value, map, member, object, members }
     }
 
@@ -117,7 +121,7 @@ impl Event<'_> {
     /// Appends the `EventWrapper`.
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         put_header(out, field::LOG, self.log);
-        self.fields.iter().for_each(|entry| put_bytes(out, field::FIELDS, entry));
+        out.extend_from_slice(&self.fields);
         if self.members == 0 {
             return;
         }
@@ -145,42 +149,38 @@ pub(super) fn unreadable(record: &[u8]) -> Vec<u8> {
     encode_key_value(MESSAGE, &text(&json::unreadable(record)))
 }
 
-/// The event's fields, encoded, and what else the record has.
-fn read(record: &[u8]) -> Result<(Vec<Vec<u8>>, Vec<Named>), MalformedRecord> {
-    let mut named = parts::read(record, RECORD)?;
+/// The event's fields, encoded, and what else the record has. The fields are written as they are read: a list of them would
+/// be many times as large as those of a hostile record.
+fn read(record: &[u8]) -> Result<(Vec<u8>, Vec<Named>), MalformedRecord> {
     let body = body_of(record)?;
-    let mut keys: Vec<Vec<u8>> = Vec::new();
-    let mut fields;
-    if let Any::Map(list) = body {
-        let members = members(list, VALUES)?;
-        keys.extend(members.iter().map(|member| member.key.to_vec()));
-        fields = converted_entries::<AnyValue, LogValue>(entries(&members))?;
-    } else {
-        let members = members(record, otlp::field::ATTRIBUTES)?;
-        keys.extend(members.iter().map(|member| member.key.to_vec()));
-        fields = converted_entries::<AnyValue, LogValue>(entries(&members))?;
-        named.retain(|(name, _)| *name != ATTRIBUTES);
+    let (list, number, parts) = match body {
+        Any::Map(list) => (list, VALUES, RECORD),
+        _ => (record, otlp::field::ATTRIBUTES, RECORD_BESIDE),
+    };
+    let mut named = parts::read(record, parts)?;
+    let mut fields = Vec::with_capacity(list.len());
+    let (mut has_message, mut has_time) = (false, false);
+    for_each_member(list, number, |key, value| {
+        has_message |= key == MESSAGE;
+        has_time |= key == TIMESTAMP || key == b"@timestamp";
+        put_converted_entry::<AnyValue, LogValue>(&mut fields, field::FIELDS, key, value)
+    })?;
+    if !matches!(body, Any::Map(_)) {
         named.push((ROOT, text(ATTRIBUTES.as_bytes())));
         if body != Any::Null {
             let value = convert::<AnyValue, LogValue>(body_message(record)?.unwrap_or_default(), 1)?;
-            if keys.iter().any(|key| key == MESSAGE) {
+            if has_message {
                 named.push((BODY, value));
             } else {
                 named.push((BODY_KEY, text(MESSAGE)));
-                fields.push(encode_key_value(MESSAGE, &value));
+                put_bytes(&mut fields, field::FIELDS, &encode_key_value(MESSAGE, &value));
             }
         }
     }
     // Vector's sinks look for the time of an event here.
-    if let Some(time) = time_of(record)?
-        && !keys.iter().any(|key| key == TIMESTAMP || key == b"@timestamp")
-    {
-        fields.push(encode_key_value(TIMESTAMP, &instant(time)));
+    if let Some(time) = time_of(record)?.filter(|_| !has_time) {
+        put_bytes(&mut fields, field::FIELDS, &encode_key_value(TIMESTAMP, &instant(time)));
         named.push((TIMESTAMP_ADDED, text(b"true")));
     }
     Ok((fields, named))
-}
-
-fn entries<'a>(members: &'a [Entry<'a>]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-    members.iter().map(|member| (&*member.key, member.value))
 }

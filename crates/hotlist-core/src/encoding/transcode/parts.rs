@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use crate::encoding::MalformedRecord;
 use crate::encoding::dialect::{
-    Any, Dialect, FieldNumbers, VALUES, any, convert_entry, encode_key_value, members, put_timestamp, timestamp,
+    Any, Dialect, FieldNumbers, VALUES, any, encode_key_value, for_each_member, members, put_converted_entry,
+    put_timestamp, timestamp,
 };
 use crate::encoding::otlp::AnyValue;
 use crate::encoding::vector::LogValue;
@@ -93,10 +94,12 @@ pub(super) fn read(message: &[u8], parts: &'static [Part]) -> Result<Vec<Named>,
     let mut named = Vec::new();
     for Part { number, name, kind } in parts {
         if let Kind::Attributes = kind {
-            let members = members(message, *number)?;
-            if !members.is_empty() {
-                let entries = members.iter().map(|member| (&*member.key, member.value));
-                named.push((*name, map(&converted_entries::<AnyValue, LogValue>(entries)?)));
+            let mut list = Vec::new();
+            for_each_member(message, *number, |key, value| {
+                put_converted_entry::<AnyValue, LogValue>(&mut list, VALUES, key, value)
+            })?;
+            if !list.is_empty() {
+                named.push((*name, map(&list)));
             }
             continue;
         }
@@ -132,7 +135,7 @@ fn read_one(kind: Kind, payload: Payload<'_>) -> Result<Option<Vec<u8>>, Malform
             });
             put_bytes(&mut out, NUMBERS.text, digits.as_bytes());
         }
-        (Kind::Message(parts), Payload::Bytes(message)) => out = map(&entries_of(&read(message, parts)?)),
+        (Kind::Message(parts), Payload::Bytes(message)) => out = map(&list_of(&read(message, parts)?)),
         _ => return Err(MalformedRecord::WrongType("a field")),
     }
     Ok(Some(out))
@@ -164,11 +167,9 @@ pub(super) fn write<'a>(entries: &[(&'a [u8], &'a [u8])], parts: &[Part]) -> Res
                 }
             }
             (Kind::Attributes, Any::Map(list)) => {
-                let members = members(list, VALUES)?;
-                let entries = members.iter().map(|member| (&*member.key, member.value));
-                for entry in converted_entries::<LogValue, AnyValue>(entries)? {
-                    put_bytes(&mut out, *number, &entry);
-                }
+                for_each_member(list, VALUES, |key, value| {
+                    put_converted_entry::<LogValue, AnyValue>(&mut out, *number, key, value)
+                })?;
             }
             (Kind::Message(parts), Any::Map(list)) => {
                 let members = members(list, VALUES)?;
@@ -188,28 +189,17 @@ pub(super) fn put_time(out: &mut Vec<u8>, number: u32, time: jiff::Timestamp) {
     }
 }
 
-/// Entries of one dialect in another, encoded.
-pub(super) fn converted_entries<'a, F, T>(
-    entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
-) -> Result<Vec<Vec<u8>>, MalformedRecord>
-where
-    F: Dialect,
-    T: Dialect,
-{
-    entries.into_iter().map(|(key, value)| convert_entry::<F, T>(key, value)).collect()
-}
-
-/// Encoded entries of names with values.
-pub(super) fn entries_of(named: &[Named]) -> Vec<Vec<u8>> {
-    named.iter().map(|(name, value)| encode_key_value(name.as_bytes(), value)).collect()
-}
-
-/// A `LogValue` that is the map of encoded entries.
-pub(super) fn map(entries: &[Vec<u8>]) -> Vec<u8> {
+/// The entries of names with values, as the list of a map.
+fn list_of(named: &[Named]) -> Vec<u8> {
     let mut list = Vec::new();
-    entries.iter().for_each(|entry| put_bytes(&mut list, VALUES, entry));
-    let mut out = Vec::new();
-    put_bytes(&mut out, NUMBERS.map, &list);
+    named.iter().for_each(|(name, value)| put_bytes(&mut list, VALUES, &encode_key_value(name.as_bytes(), value)));
+    list
+}
+
+/// A `LogValue` that is the map of a list of entries.
+fn map(list: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(list.len() + 8);
+    put_bytes(&mut out, NUMBERS.map, list);
     out
 }
 

@@ -1,8 +1,10 @@
 //! A log event of Vector as an OTLP log record.
 
 use super::otlp_to_vector::{BODY, BODY_KEY, OPENTELEMETRY, ROOT, TIMESTAMP_ADDED};
-use super::parts::{self, RECORD, RESOURCE_LOGS, SCOPE_LOGS, converted_entries};
-use crate::encoding::dialect::{Any, Dialect, VALUES, any, convert, members, timestamp};
+use super::parts::{self, RECORD, RESOURCE_LOGS, SCOPE_LOGS};
+use crate::encoding::dialect::{
+    Any, Dialect, Entries, VALUES, any, convert, for_each_member, put_converted_entry, timestamp,
+};
 use crate::encoding::otlp::{self, AnyValue};
 use crate::encoding::tag::Entry;
 use crate::encoding::vector::{Log, LogValue, TIMESTAMP, field};
@@ -52,30 +54,31 @@ fn read(event: &[u8]) -> Result<Option<Placed>, MalformedRecord> {
             _ => None,
         }
     };
-    let fields = members(log.message, field::FIELDS)?;
-    let is_added = |member: &Entry<'_>| *member.key == *TIMESTAMP && text_of(TIMESTAMP_ADDED).is_some();
-    let body_key = text_of(BODY_KEY);
-    let is_body = |member: &Entry<'_>| body_key.is_some_and(|key| *member.key == *key);
-    let rest = || {
-        let rest = fields.iter().filter(|member| !is_added(member) && !is_body(member));
-        converted_entries::<LogValue, AnyValue>(rest.map(|member| (&*member.key, member.value)))
+    let (added, body_key) = (text_of(TIMESTAMP_ADDED).is_some(), text_of(BODY_KEY));
+    let is_body = |key: &[u8]| body_key.is_some_and(|name| *key == *name);
+    // Written as they are read: a list of them would be many times as large as those of a hostile event.
+    let put_rest = |out: &mut Vec<u8>, number| {
+        for_each_member(log.message, field::FIELDS, |key, value| match is_body(key) || (added && key == TIMESTAMP) {
+            true => Ok(()),
+            false => put_converted_entry::<LogValue, AnyValue>(out, number, key, value),
+        })
     };
     let mut record = parts::write(&named, RECORD)?;
     if !named.iter().any(|(key, _)| *key == b"timestamp")
-        && let Some(time) = time_of(&fields)
+        && let Some(time) = time_of(log.message)?
     {
         parts::put_time(&mut record, otlp::field::TIME, time);
     }
     let body = if let Some((_, value)) = &log.value {
         Some(convert::<LogValue, AnyValue>(value, 0)?)
     } else if text_of(ROOT) == Some(parts::ATTRIBUTES.as_bytes()) {
-        rest()?.iter().for_each(|entry| put_bytes(&mut record, otlp::field::ATTRIBUTES, entry));
+        put_rest(&mut record, otlp::field::ATTRIBUTES)?;
         let kept = named.iter().rev().find(|(key, _)| *key == BODY.as_bytes()).map(|(_, value)| *value);
-        let value = fields.iter().rfind(|member| is_body(member)).map(|member| member.value).or(kept);
+        let value = last(log.message, is_body)?.or(kept);
         value.map(|value| convert::<LogValue, AnyValue>(value, 1)).transpose()?
     } else {
         let mut list = Vec::new();
-        rest()?.iter().for_each(|entry| put_bytes(&mut list, VALUES, entry));
+        put_rest(&mut list, VALUES)?;
         let mut body = Vec::new();
         put_bytes(&mut body, AnyValue::NUMBERS.map, &list);
         Some(body)
@@ -105,23 +108,38 @@ fn metadata(log: &[u8]) -> Result<Vec<u8>, MalformedRecord> {
 /// What OTLP has in addition to the document.
 fn context(metadata: &[u8]) -> Result<Vec<Entry<'_>>, MalformedRecord> {
     let Any::Map(list) = any::<LogValue>(metadata)? else { return Ok(Vec::new()) };
-    let found = members(list, VALUES)?;
-    let Some(member) = found.iter().rfind(|member| *member.key == *OPENTELEMETRY) else { return Ok(Vec::new()) };
-    match any::<LogValue>(member.value)? {
-        Any::Map(list) => members(list, VALUES),
+    let mut value = None;
+    for_each_member(list, VALUES, |key, found| {
+        value = if key == OPENTELEMETRY { Some(found) } else { value };
+        Ok(())
+    })?;
+    match value.map(any::<LogValue>).transpose()? {
+        Some(Any::Map(list)) => Ok(Entries::whole(list, VALUES)?.list),
         _ => Ok(Vec::new()),
     }
 }
 
+/// The last field of a log with a key.
+fn last(log: &[u8], is_wanted: impl Fn(&[u8]) -> bool) -> Result<Option<&[u8]>, MalformedRecord> {
+    let mut found = None;
+    for_each_member(log, field::FIELDS, |key, value| {
+        found = if is_wanted(key) { Some(value) } else { found };
+        Ok(())
+    })?;
+    Ok(found)
+}
+
 /// When the event happened: the time that its document says, else the one that Vector's source gave it.
-fn time_of(fields: &[Entry<'_>]) -> Option<jiff::Timestamp> {
-    let at = |name: &[u8]| {
-        let member = fields.iter().rfind(|member| *member.key == *name)?;
-        match any::<LogValue>(member.value).ok()? {
-            Any::Time(time) => timestamp(time),
-            Any::Text(text) => time::parse(text),
+fn time_of(log: &[u8]) -> Result<Option<jiff::Timestamp>, MalformedRecord> {
+    for name in [&b"@timestamp"[..], TIMESTAMP] {
+        let time = match last(log, |key| key == name)?.map(any::<LogValue>) {
+            Some(Ok(Any::Time(time))) => timestamp(time),
+            Some(Ok(Any::Text(text))) => time::parse(text),
             _ => None,
+        };
+        if time.is_some() {
+            return Ok(time);
         }
-    };
-    at(b"@timestamp").or_else(|| at(TIMESTAMP))
+    }
+    Ok(None)
 }
