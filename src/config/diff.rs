@@ -218,9 +218,13 @@ admin: { address: '127.0.0.1:3' }
             },
             // Sources: added, removed, moved, renamed, and with another type under another name.
             Case {
-                edit: ("b: {", "c: { type: otlp, address: '127.0.0.1:4' }, b: {"),
-                sources: &["a kept", "c binds", "b kept"],
-                changed: &["sources.c"],
+                edit: (
+                    "2' } }\nintel: { files: ['a.csv'] }\nsinks: { s: { type: blackhole, inputs: [a, b] } }",
+                    "2' }, c: { type: otlp, address: '127.0.0.1:4' } }\nintel: { files: ['a.csv'] }\n\
+                     sinks: { s: { type: blackhole, inputs: [a, b, c] } }",
+                ),
+                sources: &["a kept", "b kept", "c binds"],
+                changed: &["sources.c", "sinks.s.inputs"],
                 ..NONE
             },
             Case {
