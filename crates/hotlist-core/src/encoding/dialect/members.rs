@@ -39,6 +39,14 @@ pub(crate) fn for_each_member<'a>(
     Ok(())
 }
 
+/// About the bytes of the entries that are the fields `number` of a message when they are written in another dialect: an
+/// empty one grows by six.
+pub(crate) fn converted_len(message: &[u8], number: u32) -> usize {
+    let mut fields = Fields::new(message);
+    let fields = std::iter::from_fn(|| fields.next_field().ok().flatten());
+    fields.filter(|found| found.number == number).map(|found| found.end - found.start + 8).sum()
+}
+
 /// The entries among the fields of a message that tags may concern: those with a key. A list of them is sized before it is
 /// filled, and holds no place twice, since a hostile message has an entry in every few bytes.
 pub(crate) struct Entries<'a> {

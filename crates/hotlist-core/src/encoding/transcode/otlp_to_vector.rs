@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use super::parts::{self, ATTRIBUTES, Named, RECORD, RECORD_BESIDE, RESOURCE_LOGS, SCOPE_LOGS, instant, text};
 use crate::encoding::dialect::{
-    Any, Dialect, KEY, VALUE, VALUES, convert, encode_key_value, for_each_member, put_converted_entry,
+    Any, Dialect, KEY, VALUE, VALUES, convert, converted_len, encode_key_value, for_each_member, put_converted_entry,
 };
 use crate::encoding::envelope::Span;
 use crate::encoding::otlp::{self, AnyValue, body_message, body_of, time_of};
@@ -158,7 +158,7 @@ fn read(record: &[u8]) -> Result<(Vec<u8>, Vec<Named>), MalformedRecord> {
         _ => (record, otlp::field::ATTRIBUTES, RECORD_BESIDE),
     };
     let mut named = parts::read(record, parts)?;
-    let mut fields = Vec::with_capacity(list.len());
+    let mut fields = Vec::with_capacity(converted_len(list, number));
     let (mut has_message, mut has_time) = (false, false);
     for_each_member(list, number, |key, value| {
         has_message |= key == MESSAGE;

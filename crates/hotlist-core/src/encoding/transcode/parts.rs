@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use crate::encoding::MalformedRecord;
 use crate::encoding::dialect::{
-    Any, Dialect, FieldNumbers, VALUES, any, encode_key_value, for_each_member, members, put_converted_entry,
-    put_timestamp, timestamp,
+    Any, Dialect, FieldNumbers, VALUES, any, converted_len, encode_key_value, for_each_member, members,
+    put_converted_entry, put_timestamp, timestamp,
 };
 use crate::encoding::otlp::AnyValue;
 use crate::encoding::vector::LogValue;
@@ -94,7 +94,7 @@ pub(super) fn read(message: &[u8], parts: &'static [Part]) -> Result<Vec<Named>,
     let mut named = Vec::new();
     for Part { number, name, kind } in parts {
         if let Kind::Attributes = kind {
-            let mut list = Vec::new();
+            let mut list = Vec::with_capacity(converted_len(message, *number));
             for_each_member(message, *number, |key, value| {
                 put_converted_entry::<AnyValue, LogValue>(&mut list, VALUES, key, value)
             })?;

@@ -3,7 +3,7 @@
 use super::otlp_to_vector::{BODY, BODY_KEY, OPENTELEMETRY, ROOT, TIMESTAMP_ADDED};
 use super::parts::{self, RECORD, RESOURCE_LOGS, SCOPE_LOGS};
 use crate::encoding::dialect::{
-    Any, Dialect, Entries, VALUES, any, convert, for_each_member, put_converted_entry, timestamp,
+    Any, Dialect, Entries, VALUES, any, convert, converted_len, for_each_member, put_converted_entry, timestamp,
 };
 use crate::encoding::otlp::{self, AnyValue};
 use crate::encoding::tag::Entry;
@@ -58,6 +58,7 @@ fn read(event: &[u8]) -> Result<Option<Placed>, MalformedRecord> {
     let is_body = |key: &[u8]| body_key.is_some_and(|name| *key == *name);
     // Written as they are read: a list of them would be many times as large as those of a hostile event.
     let put_rest = |out: &mut Vec<u8>, number| {
+        out.reserve(converted_len(log.message, field::FIELDS));
         for_each_member(log.message, field::FIELDS, |key, value| match is_body(key) || (added && key == TIMESTAMP) {
             true => Ok(()),
             false => put_converted_entry::<LogValue, AnyValue>(out, number, key, value),
