@@ -128,9 +128,9 @@ async fn commands_reach_an_admin_listener_with_tls() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hotlist"));
     command.args(["tap", "--admin", &format!("https://{address}")]).args(all).stderr(Stdio::piped());
     let mut tap = command.stdout(Stdio::null()).spawn().unwrap();
-    let mut told = String::new();
-    BufReader::new(tap.stderr.take().unwrap()).read_line(&mut told).unwrap();
-    assert!(told.contains("watching https://"), "{told}");
+    let mut line = String::new();
+    BufReader::new(tap.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("watching https://"), "{line}");
     drop(hotlist);
     assert!(tap.wait().is_ok());
 }

@@ -209,7 +209,7 @@ async fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
     assert!(!socket.exists());
 }
 
-/// Scenario: a new process starts at the sockets of one that was told to end and still accepts requests, with a request in
+/// Scenario: a new process starts at the sockets of one that got SIGTERM and still accepts requests, with a request in
 /// flight. Guarantee: the new one starts and serves, the request is answered, and the end of the old one does not take the
 /// sockets of the new one away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
