@@ -16,12 +16,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use hotlist::fields::FieldTable;
 use hotlist::intel::keys::{IndicatorOptions, indicator_keys};
 use hotlist::intel::segment::{Segment, SegmentFeed};
 use hotlist::intel::snapshot::{Feed, MatchOptions, Snapshot, SnapshotBuilder};
 use hotlist::intel::term;
 use hotlist::observable::Kind;
+use hotlist::schema::FieldTable;
 use serde_json::{Value, json};
 
 /// The sets of real indicators, and what they hold.

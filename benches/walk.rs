@@ -12,7 +12,7 @@ use hotlist::encoding::Tags;
 use hotlist::encoding::envelope::OTLP;
 use hotlist::encoding::otlp::{render_record, request_of, tag_record, walk_record};
 use hotlist::encoding::{Value, json};
-use hotlist::fields::{FieldId, FieldTable, NodeId, PathTrie};
+use hotlist::schema::{FieldId, FieldTable, NodeId, PathTrie};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Member;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};

@@ -34,7 +34,6 @@ use tokio::time::Instant;
 
 use crate::admin::{Admin, AdminError, AdminPages};
 use crate::config::{self, Config, FailureMode, SourceKind};
-use crate::fields::{FieldError, FieldTable};
 use crate::intel::snapshot::ReuseError;
 use crate::net::socket::Listener;
 use crate::net::tls::TlsError;
@@ -44,6 +43,7 @@ use crate::provider::files::{self, AllowlistSet, FeedReporter, FeedSet, FeedWatc
 use crate::provider::offer::SnapshotApplier;
 use crate::publisher::{self, Activate, BuildSettings, SnapshotPublisher};
 use crate::readiness::{self, Readiness};
+use crate::schema::{FieldError, FieldTable};
 use crate::source::health::Health;
 use crate::source::{
     BoundSource, FilterSource, Limits, OtlpSource, ServeError, SharedResources, VectorSource, bind_beside, filter,

@@ -26,9 +26,9 @@ mod when;
 use std::fmt;
 use std::io::{self, Read};
 
-use crate::fields::FieldTable;
 use crate::intel::indicator::Indicator;
 use crate::observable::Kind;
+use crate::schema::FieldTable;
 
 pub use collect::Sink;
 pub use understood::{ColumnMeaning, Understood};

@@ -2,7 +2,7 @@
 //!
 //! Modules stand in the order in which data meets them.
 
-pub use hotlist_core::{detect, encoding, enrich, escape, fields, intel, matcher, observable, policy, work};
+pub use hotlist_core::{detect, encoding, enrich, escape, intel, matcher, observable, policy, schema, work};
 
 pub mod config;
 pub mod telemetry;

@@ -6,8 +6,8 @@ mod shared;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use hotlist::fields::FieldTable;
 use hotlist::intel::pattern::{PatternError, compile};
+use hotlist::schema::FieldTable;
 use serde_json::Value;
 
 fn files(directory: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use hotlist::encoding::wire::put_bytes;
-use hotlist::fields::{FieldKind, FieldTable};
 use hotlist::observable::Kind;
+use hotlist::schema::{FieldKind, FieldTable};
 use serde_json::{Value, json};
 
 use crate::encode::{self, Encoding, Record};

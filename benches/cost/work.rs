@@ -6,10 +6,10 @@ use bytes::Bytes;
 use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::{Format, TagInto, otlp};
 use hotlist::feed::{FeedOptions, import};
-use hotlist::fields::FieldTable;
 use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
 use hotlist::pipeline::{Batch, BatchRefusal, Work};
 use hotlist::policy::Policy;
+use hotlist::schema::FieldTable;
 use hotlist::sink::Only;
 use jiff::Timestamp;
 

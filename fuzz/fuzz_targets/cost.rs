@@ -11,10 +11,10 @@ use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::wire::put_bytes;
 use hotlist::encoding::{Format, TagInto, otlp};
 use hotlist::feed::{FeedOptions, import};
-use hotlist::fields::FieldTable;
 use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
 use hotlist::pipeline::Work;
 use hotlist::policy::Policy;
+use hotlist::schema::FieldTable;
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 

@@ -6,11 +6,11 @@ use std::sync::{Arc, LazyLock};
 
 use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::TagInto;
-use hotlist::fields::FieldTable;
 use hotlist::intel::keys::KeySpace;
 use hotlist::intel::segment::{Digest, HashKey, Numbering, Segment, SegmentBuilder, SegmentError, TableId, withdrawn};
 use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
 use hotlist::matcher::Matcher;
+use hotlist::schema::FieldTable;
 use hotlist_fuzz::TABLE;
 
 static SHARED: LazyLock<Arc<FieldTable>> = LazyLock::new(|| Arc::new(TABLE.clone()));

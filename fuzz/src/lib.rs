@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use hotlist::encoding::{Value, Visitor};
 use hotlist::feed::{ColumnMapping, FeedOptions, Format, Import, Limits, Unusable, import};
-use hotlist::fields::{FieldId, FieldTable, PathTrie};
+use hotlist::schema::{FieldId, FieldTable, PathTrie};
 
 /// The field table as shipped, CTI rows included.
 pub static TABLE: LazyLock<FieldTable> = LazyLock::new(|| FieldTable::embedded(true).expect("the shipped table loads"));

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use metrics::gauge;
 
 use crate::detect::Report;
-use crate::fields::{FieldSet, FieldTable};
 use crate::intel::snapshot::Snapshot;
+use crate::schema::{FieldSet, FieldTable};
 use crate::telemetry;
 
 /// The maximum number of names in a log line.
@@ -137,9 +137,9 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fields::FieldId;
     use crate::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
     use crate::matcher::Counts;
+    use crate::schema::FieldId;
 
     fn snapshot(feeds: &[&str]) -> Snapshot {
         use crate::intel::indicator::{Context, Indicator, Target, Term};

@@ -11,10 +11,10 @@ use super::wiring::{self, ConfiguredSink};
 use super::{App, Source, SourceTasks, StartError, build_settings, field_table, intel_settings};
 use crate::config::{self, Config, ConfigDiff, ConfigErrors, FailureMode, SourceChange};
 use crate::escape::Escaped;
-use crate::fields::FieldTable;
 use crate::intel::allowlist::Allowlists;
 use crate::provider::files::SettingsRefusal;
 use crate::readiness;
+use crate::schema::FieldTable;
 use crate::telemetry;
 
 /// A configuration that is to replace the active one.

@@ -12,8 +12,8 @@ use crate::config::Config;
 use crate::controlplane::compile;
 use crate::escape::Escaped;
 use crate::feed::load::{self, FeedFile};
-use crate::fields::FieldTable;
 use crate::intel::snapshot::Origin;
+use crate::schema::FieldTable;
 use crate::store::{Change, FeedState, Store};
 
 pub(super) fn compile(

@@ -13,13 +13,13 @@ use crate::detect::{Budgets, Detector};
 use crate::encoding::TagInto;
 use crate::feed::allowlist;
 use crate::feed::load::{self, FeedFile};
-use crate::fields::FieldTable;
 use crate::intel::guard::GuardRefusal;
 use crate::intel::indicator::{Comparison, Indicator, Term, TermValue};
 use crate::intel::segment::{Segment, SegmentFeed};
 use crate::intel::snapshot::{Feed, MatchOptions, Snapshot, SnapshotBuilder};
 use crate::matcher::Hit;
 use crate::policy::Policy;
+use crate::schema::FieldTable;
 
 /// The maximum number of feed lines that are named per indicator.
 const NAMED: usize = 3;

@@ -18,9 +18,9 @@ use super::progress::count;
 use super::summary::{self, Summary};
 use crate::escape::Escaped;
 use crate::feed::load::{self, Outcome};
-use crate::fields::FieldTable;
 use crate::intel::guard;
 use crate::intel::segment::Segment;
+use crate::schema::FieldTable;
 use find::Find;
 
 /// More files than these are summed up together.

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 
-use crate::fields::FieldKind;
 use crate::intel::indicator::Origin;
+use crate::schema::FieldKind;
 
 use super::allowlist::AllowlistFiles;
 use super::control::Control;

@@ -7,8 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
 use crate::encoding::{Inbound, TagInto};
-use crate::fields::{Field, FieldKind, FieldTable};
 use crate::observable::Kind;
+use crate::schema::{Field, FieldKind, FieldTable};
 
 use super::problem::Fault;
 use super::reader::Item;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::fields::{Field, FieldKind};
 use crate::intel::indicator::Origin;
 use crate::observable::Kind;
+use crate::schema::{Field, FieldKind};
 
 const YAML: &str = include_str!("../../examples/hotlist.yaml");
 const TOML: &str = include_str!("../../examples/hotlist.toml");

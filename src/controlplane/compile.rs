@@ -6,9 +6,9 @@ use std::io::{self, Read};
 use sha2::{Digest as _, Sha256};
 
 use crate::feed::load::{self, FeedFile, Outcome};
-use crate::fields::FieldTable;
 use crate::intel::indicator::{Feed, Indicator};
 use crate::intel::segment::BuildError;
+use crate::schema::FieldTable;
 use crate::store::{CompileError, Compiled, FeedContent, ReadError, Store};
 
 /// Compiles the files of one feed. Without files there is nothing to do.

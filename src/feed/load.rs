@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use ring::digest;
 
-use crate::fields::FieldTable;
 use crate::intel::guard::{self, GuardRefusal};
 use crate::intel::indicator::Indicator;
 use crate::intel::snapshot::{Feed, MatchOptions, NOTHING, Snapshot, SnapshotBuilder, SnapshotError};
+use crate::schema::FieldTable;
 
 use super::{FeedError, FeedOptions, Import, Sink, import_from, import_into};
 

@@ -10,10 +10,10 @@ use super::misp_types::{self, Parts};
 use super::standing::{self, Standing};
 use super::when::{self, DayOrder};
 use super::{FeedOptions, range};
-use crate::fields::FieldTable;
 use crate::intel::indicator::{Confidence, Target, Term, TermValue, Tlp};
 use crate::intel::pattern;
 use crate::observable::Kind;
+use crate::schema::FieldTable;
 
 pub(super) use super::role::Role;
 

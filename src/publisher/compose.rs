@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::fields::FieldTable;
 use crate::intel::manifest::{Manifest, Revocation};
 use crate::intel::segment::{Digest, Segment, SegmentFeed};
 use crate::intel::snapshot::{
@@ -10,6 +9,7 @@ use crate::intel::snapshot::{
 };
 use crate::intel::term;
 use crate::observable::Kind;
+use crate::schema::FieldTable;
 
 /// How snapshots are built.
 #[derive(Clone, Debug)]

@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
-use crate::fields::FieldTable;
 use crate::intel::indicator::{Feed, Indicator, Target, Term};
 use crate::intel::manifest::{Manifest, Origin, Revocation, Rule, SegmentRef};
 use crate::intel::segment::{HashKey, SegmentBuilder};
@@ -16,6 +15,7 @@ use crate::intel::snapshot::{MatchOptions, SnapshotBuilder};
 use crate::intel::term;
 use crate::observable::Kind;
 use crate::readiness::SNAPSHOT;
+use crate::schema::FieldTable;
 
 /// Indicators per unit of size.
 const UNIT: usize = 64;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use hotlist::detect::{Budgets, Detector, Verdict};
 use hotlist::encoding::TagInto;
-use hotlist::fields::FieldTable;
 use hotlist::intel::allowlist::{self, Action, Allowlist, Allowlists};
 use hotlist::intel::indicator::{Context, Indicator, Target, Term, TermValue};
 use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
@@ -12,6 +11,7 @@ use hotlist::intel::term;
 use hotlist::matcher::Matcher;
 use hotlist::observable::Kind;
 use hotlist::policy::{Policy, Suppression};
+use hotlist::schema::FieldTable;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use hotlist::encoding::{TagInto, Tags, Value, Visitor};
-use hotlist::fields::{FieldId, FieldTable, PathTrie};
+use hotlist::schema::{FieldId, FieldTable, PathTrie};
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! Feeds as they are published: random indicators, written in each layout and dialect, are read back as they are.
 
 use hotlist::feed::{FeedOptions, Import, import};
-use hotlist::fields::FieldTable;
+use hotlist::schema::FieldTable;
 use proptest::prelude::*;
 
 /// A value with the words by which feeds call its type.

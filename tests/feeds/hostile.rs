@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 
 use hotlist::feed::{FeedError, FeedOptions, Format, Import, Limits, import, import_from};
-use hotlist::fields::FieldTable;
+use hotlist::schema::FieldTable;
 use proptest::prelude::*;
 
 fn formats() -> impl Iterator<Item = Option<Format>> {

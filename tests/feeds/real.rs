@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use hotlist::feed::{FeedOptions, Format, Import, import};
-use hotlist::fields::FieldTable;
 use hotlist::intel::indicator::{NameScope, TermValue};
 use hotlist::observable::url;
+use hotlist::schema::FieldTable;
 use serde::Deserialize;
 
 use crate::shared::shared;

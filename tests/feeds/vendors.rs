@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hotlist::feed::{FeedOptions, import};
-use hotlist::fields::FieldTable;
+use hotlist::schema::FieldTable;
 
 /// A feed of one layout.
 struct Sample {

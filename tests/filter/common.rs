@@ -8,7 +8,6 @@ use bytes::Bytes;
 use hotlist::config::Address;
 use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::{Format, TagInto};
-use hotlist::fields::FieldTable;
 use hotlist::intel::indicator::{Context, Indicator, Target, Term};
 use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
 use hotlist::intel::term;
@@ -20,6 +19,7 @@ use hotlist::pipeline::{
 use hotlist::policy::Policy;
 use hotlist::proto::filter::v1::filter_client::FilterClient;
 use hotlist::proto::filter::v1::{Answer, FilterRequest, FilterResponse};
+use hotlist::schema::FieldTable;
 use hotlist::source::filter::Settings;
 use hotlist::source::{FilterSource, Limits, SharedResources};
 use jiff::Timestamp;

@@ -7,7 +7,6 @@ use hotlist::detect::{Budgets, Detector, Report, Verdict};
 use hotlist::encoding::TagInto;
 use hotlist::encoding::otlp::{encode_json, request_of};
 use hotlist::encoding::wire::put_bytes;
-use hotlist::fields::FieldTable;
 use hotlist::intel::indicator::{Context, Indicator, Target, Term};
 use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
 use hotlist::intel::term;
@@ -15,6 +14,7 @@ use hotlist::matcher::{Hit, Matcher};
 use hotlist::observable::Kind;
 use hotlist::pipeline::{MatchedMessage, Work};
 use hotlist::policy::{Policy, Suppression};
+use hotlist::schema::FieldTable;
 use jiff::Timestamp;
 use serde_json::Value;
 

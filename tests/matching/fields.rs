@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use hotlist::fields::{Field, FieldKind, FieldTable};
 use hotlist::intel::indicator::{Indicator, Target};
 use hotlist::intel::pattern;
 use hotlist::intel::snapshot::{Feed, Origin};
 use hotlist::matcher::Hit;
 use hotlist::observable::Kind;
 use hotlist::policy::{Policy, Suppression};
+use hotlist::schema::{Field, FieldKind, FieldTable};
 use serde_json::{Map, Value, json};
 
 use crate::common::{EXACT, detector, field_of, indicator, judge, nested, of_terms, send_each_way, table};

@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use hotlist::fields::FieldTable;
 use hotlist::intel::indicator::{Comparison, Target, TermValue};
 use hotlist::intel::keys::{IndicatorOptions, KeyPlan, TableId, event_keys, indicator_keys, schemes_agree};
 use hotlist::intel::snapshot::{Feed, MatchOptions};
 use hotlist::observable::Kind;
+use hotlist::schema::FieldTable;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;

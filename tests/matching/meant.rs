@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use hotlist::fields::FieldTable;
 use hotlist::intel::indicator::{Comparison, Indicator, TermValue};
 use hotlist::intel::keys::KeyPlan;
 use hotlist::intel::snapshot::{Feed, MatchOptions};
 use hotlist::intel::term;
 use hotlist::observable::Kind;
+use hotlist::schema::FieldTable;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

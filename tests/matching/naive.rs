@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use hotlist::detect::Detector;
 use hotlist::encoding::otlp::request_of;
-use hotlist::fields::FieldTable;
 use hotlist::intel::indicator::{NameScope, Target, TermValue};
 use hotlist::intel::keys::KeyPlan;
 use hotlist::intel::snapshot::{Feed, MatchOptions};
@@ -16,6 +15,7 @@ use hotlist::matcher::{Hit, Matcher};
 use hotlist::observable::ip::Separators;
 use hotlist::observable::url::CanonicalUrl;
 use hotlist::observable::{Kind, domain, email, hash, ip, number, path, text, time, url, user};
+use hotlist::schema::FieldTable;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};

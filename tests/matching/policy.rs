@@ -7,13 +7,13 @@ use bytes::Bytes;
 use hotlist::detect::Detector;
 use hotlist::encoding::otlp::request_of;
 use hotlist::encoding::wire::{put_bytes, put_varint};
-use hotlist::fields::{Field, FieldKind, FieldTable};
 use hotlist::intel::allowlist::{self, Allowlists};
 use hotlist::intel::indicator::{Confidence, Context, Indicator};
 use hotlist::intel::snapshot::{Feed, Origin};
 use hotlist::matcher::Hit;
 use hotlist::observable::Kind;
 use hotlist::policy::{Policy, Suppression};
+use hotlist::schema::{Field, FieldKind, FieldTable};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 

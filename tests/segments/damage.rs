@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::TagInto;
-use hotlist::fields::FieldTable;
 use hotlist::intel::indicator::{Feed, Indicator};
 use hotlist::intel::keys::KeySpace;
 use hotlist::intel::segment::{Digest, HashKey, Numbering, Segment, SegmentBuilder, SegmentError, TableId, withdrawn};
 use hotlist::intel::snapshot::{MatchOptions, SnapshotBuilder};
 use hotlist::matcher::Matcher;
 use hotlist::observable::Kind;
+use hotlist::schema::FieldTable;
 use proptest::prelude::*;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};

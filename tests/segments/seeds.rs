@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hotlist::fields::FieldTable;
 use hotlist::intel::indicator::{Feed, Indicator};
 use hotlist::intel::pattern;
 use hotlist::intel::segment::Segment;
 use hotlist::observable::Kind;
+use hotlist::schema::FieldTable;
 
 use crate::{file, indicator, small};
 

@@ -8,12 +8,12 @@ use std::io::Write;
 use std::sync::Arc;
 
 use hotlist_core::detect::Detector;
-use hotlist_core::fields::FieldTable;
 use hotlist_core::intel::indicator::{Feed, Indicator};
 use hotlist_core::intel::snapshot::{MatchOptions, SnapshotBuilder};
 use hotlist_core::intel::term;
 use hotlist_core::observable::Kind;
 use hotlist_core::policy::Policy;
+use hotlist_core::schema::FieldTable;
 use jiff::Timestamp;
 
 /// One indicator on each line: its kind and its value.

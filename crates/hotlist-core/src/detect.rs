@@ -22,11 +22,11 @@ use crate::encoding::{
     Format, Inbound, Protocol, RecordInfo, RecordSpan, Rope, Signal, TagInto, TagOutcome, Tags, Value, json,
 };
 use crate::enrich::{Enricher, Enrichments};
-use crate::fields::PathTrie;
 use crate::intel::allowlist::Listing;
 use crate::intel::snapshot::Snapshot;
 use crate::matcher::{Hit, Matcher, PatternEvaluator, Sieve, Trace};
 use crate::policy::{Dropped, EventFacts, Policy, Suppression};
+use crate::schema::PathTrie;
 use crate::work::{StopReason, Work};
 
 use budget::{Form, LEAST_TAG, LISTED_COST, Ledger, cost, reserve};

@@ -1,6 +1,6 @@
 //! Encodings: walk observables out of an event's bytes, and splice tags into them, without decoding the rest.
 //!
-//! A batch stays the bytes that arrived. The walkers step through it with a [`PathTrie`](crate::fields::PathTrie) and
+//! A batch stays the bytes that arrived. The walkers step through it with a [`PathTrie`](crate::schema::PathTrie) and
 //! hand every wanted value to a [`Visitor`]; what the trie does not want is skipped by its length. Only the record that
 //! hits is rewritten; a [`Rope`] carries it between slices of the bytes that arrived.
 
@@ -27,7 +27,7 @@ pub use transcode::{transcode, transcode_parts};
 
 use serde::Serialize;
 
-use crate::fields::FieldId;
+use crate::schema::FieldId;
 
 /// How the events of a batch are encoded: the protocol that they came by, or that a sink speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]

@@ -10,13 +10,13 @@ use hashbrown::{HashSet, HashTable};
 use jiff::Timestamp;
 
 use crate::encoding::tag::{Enrichment, Frame, Node};
-use crate::fields::FieldId;
 use crate::intel::allowlist::Listing;
 use crate::intel::indicator::Context;
 use crate::intel::snapshot::{Snapshot, Stored, derived_id};
 use crate::matcher::{Hit, rank};
 use crate::observable::Kind;
 use crate::policy::EventFacts;
+use crate::schema::FieldId;
 
 pub use crate::encoding::tag::WORD as TAG;
 

@@ -10,7 +10,7 @@
 //! 1. Read indicators. [`intel::term::value`] brings a written value to its canonical form, or refuses it;
 //!    [`intel::pattern`] compiles a STIX pattern; [`intel::guard`] finds which indicators would hit everything.
 //! 2. Compile them with [`intel::snapshot::SnapshotBuilder`] to a [`intel::snapshot::Snapshot`], over a
-//!    [`fields::FieldTable`] that says which fields of an event are checked, as what.
+//!    [`schema::FieldTable`] that says which fields of an event are checked, as what.
 //! 3. Match with a [`detect::Detector`]: [`detect::Detector::event`] takes one JSON event, [`detect::Detector::batch`] a
 //!    message of OTLP, Vector or Hotlist's own Filter protocol. A [`policy::Policy`] decides which findings are hits.
 //! 4. Read the hits of the [`detect::Verdict`], or get the event back with them in `threat.enrichments`:
@@ -22,9 +22,9 @@ pub mod detect;
 pub mod encoding;
 pub mod enrich;
 pub mod escape;
-pub mod fields;
 pub mod intel;
 pub mod matcher;
 pub mod observable;
 pub mod policy;
+pub mod schema;
 pub mod work;

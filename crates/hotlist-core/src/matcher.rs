@@ -19,13 +19,13 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::encoding::{Value, Visitor};
-use crate::fields::FieldId;
 use crate::intel::indicator::Comparison;
 use crate::intel::keys::{KeyPlan, KeySpace, KeyVisitor, TableId, schemes_agree, show_key, url_prefixes, visit_keys};
 use crate::intel::posting::Posting;
 use crate::intel::snapshot::{RangeValue, Snapshot};
 use crate::observable::url::CanonicalUrl;
 use crate::observable::{Kind, Malformed};
+use crate::schema::FieldId;
 use findings::{Finding, Findings};
 
 /// What became of one look-up.

@@ -8,12 +8,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::encoding::Inbound;
-use crate::fields::Field;
 use crate::intel::allowlist::{Action, Allowlists, Listing, Subject};
 use crate::intel::indicator::Confidence;
 use crate::intel::snapshot::{Origin, Snapshot, Stored};
 use crate::matcher::Hit;
 use crate::observable::Kind;
+use crate::schema::Field;
 
 /// What policy needs to know of an event.
 #[derive(Clone, Debug, PartialEq)]

@@ -36,7 +36,7 @@ mod tests {
 
     use super::*;
     use crate::feed::load;
-    use crate::fields::FieldTable;
+    use crate::schema::FieldTable;
 
     /// A file that is added to the folder must be built in, too.
     #[test]

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::encoding::Value;
-use crate::fields::{FieldId, FieldTable};
 use crate::intel::keys::{KeyPlan, KeySpace, show_key};
 use crate::matcher::{Outcome, Trace};
 use crate::observable::Malformed;
+use crate::schema::{FieldId, FieldTable};
 
 #[derive(Default)]
 pub(super) struct LookupLog {

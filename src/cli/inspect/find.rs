@@ -13,13 +13,13 @@ use crate::encoding::{Value, Visitor};
 use crate::enrich;
 use crate::escape::Escaped;
 use crate::feed::load::{self, Outcome};
-use crate::fields::FieldTable;
 use crate::intel::guard;
 use crate::intel::segment::Segment;
 use crate::intel::snapshot::{MatchOptions, Snapshot};
 use crate::matcher::{Hit, Matcher};
 use crate::observable::refang::refang;
 use crate::policy::Policy;
+use crate::schema::FieldTable;
 
 /// Fields that are named for one indicator.
 const NAMED: usize = 5;

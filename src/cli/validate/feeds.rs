@@ -14,9 +14,9 @@ use crate::config::Config;
 use crate::escape::Escaped;
 use crate::feed::allowlist;
 use crate::feed::load::{self, FeedFile, LoadError, Outcome};
-use crate::fields::FieldTable;
 use crate::intel::snapshot::MatchOptions;
 use crate::provider::files;
+use crate::schema::FieldTable;
 
 /// Checks the feeds of a configuration, as `run` would read them. `strict` also fails where no file matches an allowlist,
 /// and where there is nothing to match with.

@@ -86,8 +86,8 @@ fn rule(line: &str) -> Result<Rule<'_>, String> {
 #[cfg(test)]
 mod tests {
     use crate::feed::{FeedOptions, Format, import};
-    use crate::fields::FieldTable;
     use crate::intel::indicator::{NameScope, TermValue};
+    use crate::schema::FieldTable;
 
     #[test]
     fn whole_domains_are_taken_with_the_names_below_and_everything_narrower_is_listed() {

@@ -13,7 +13,7 @@ use crate::feed::reading::lines::{Lines, too_long};
 use crate::feed::row::{Cells, Present, Role, Row};
 use crate::feed::understood::Understood;
 use crate::feed::when;
-use crate::fields::FieldTable;
+use crate::schema::FieldTable;
 use columns::Columns;
 use record::{Record, Records};
 

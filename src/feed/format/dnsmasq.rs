@@ -45,8 +45,8 @@ fn blocked(setting: &str) -> Result<&str, &'static str> {
 #[cfg(test)]
 mod tests {
     use crate::feed::{FeedOptions, Format, import};
-    use crate::fields::FieldTable;
     use crate::intel::indicator::{NameScope, TermValue};
+    use crate::schema::FieldTable;
 
     #[test]
     fn blocked_names_are_taken_with_the_names_below_and_other_settings_listed() {

@@ -45,7 +45,7 @@ fn host_name(name: &str) -> Result<Found, String> {
 #[cfg(test)]
 mod tests {
     use crate::feed::{FeedOptions, Format, import};
-    use crate::fields::FieldTable;
+    use crate::schema::FieldTable;
 
     #[test]
     fn names_are_taken_addresses_and_single_labels_are_not() {

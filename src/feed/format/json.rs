@@ -16,7 +16,7 @@ use crate::feed::reading::input::Input;
 use crate::feed::row::{Cells, Present, Role, Row};
 use crate::feed::understood::Understood;
 use crate::feed::{FeedError, FeedOptions};
-use crate::fields::FieldTable;
+use crate::schema::FieldTable;
 use members::Members;
 use path::{Path, Step};
 

@@ -192,7 +192,7 @@ fn without_comment(line: &str) -> &str {
 mod tests {
     use super::*;
     use crate::feed::{Format, Import};
-    use crate::fields::FieldTable;
+    use crate::schema::FieldTable;
 
     fn list(text: &str, default_kind: Option<Kind>) -> Import {
         let options = FeedOptions { format: Some(Format::List), default_kind, ..FeedOptions::default() };

@@ -15,10 +15,10 @@ use crate::feed::collect::{Collector, Facts, MAX_DESCRIPTION, MAX_NAME, shortene
 use crate::feed::misp_types::{self, Parts};
 use crate::feed::reading::document::{self, MAX_DEPTH, Piece};
 use crate::feed::reading::input::Input;
-use crate::fields::FieldTable;
 use crate::intel::indicator::{Context, Target, Term};
 use crate::intel::pattern;
 use crate::observable::time;
+use crate::schema::FieldTable;
 use tags::Tags;
 
 /// An event, or what holds events. Fields stay raw, so that a malformed one costs only itself.

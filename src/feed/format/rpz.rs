@@ -260,8 +260,8 @@ fn without_comment(line: &str) -> &str {
 mod tests {
     use super::{MAX_LINES, MAX_NAME};
     use crate::feed::{FeedOptions, Format, Import, import};
-    use crate::fields::FieldTable;
     use crate::intel::indicator::{NameScope, TermValue};
+    use crate::schema::FieldTable;
 
     fn rpz(text: &str) -> Import {
         let options = FeedOptions { format: Some(Format::Rpz), ..FeedOptions::default() };

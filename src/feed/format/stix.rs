@@ -19,10 +19,10 @@ use crate::feed::collect::{Collector, Facts};
 use crate::feed::reading::document::{self, MAX_DEPTH, Piece};
 use crate::feed::reading::input::Input;
 use crate::feed::when;
-use crate::fields::FieldTable;
 use crate::intel::indicator::{Confidence, Context};
 use crate::intel::pattern::{self, Compiled, PatternError};
 use crate::observable::time;
+use crate::schema::FieldTable;
 use marking::Markings;
 use relation::Relations;
 

@@ -70,8 +70,8 @@ fn word(text: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use crate::feed::{FeedOptions, Format, import};
-    use crate::fields::FieldTable;
     use crate::intel::indicator::{NameScope, TermValue};
+    use crate::schema::FieldTable;
 
     #[test]
     fn blocking_zones_and_records_are_taken_and_other_settings_listed() {

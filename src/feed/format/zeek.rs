@@ -87,7 +87,7 @@ fn import_line(fields: &Fields, line: u32, text: &str, collector: &mut Collector
 #[cfg(test)]
 mod tests {
     use crate::feed::{FeedOptions, Format, import};
-    use crate::fields::FieldTable;
+    use crate::schema::FieldTable;
 
     #[test]
     fn types_and_descriptions_are_taken_and_other_types_listed() {

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::de::IgnoredAny;
 
 use crate::config::{self, FeedFormat};
-use crate::fields::FieldKind;
 use crate::intel::snapshot::Feed;
+use crate::schema::FieldKind;
 
 use crate::feed::detect::without_packing;
 use crate::feed::load::{FeedFile, LoadError};

@@ -14,8 +14,8 @@ use crate::feed::allowlist::AllowlistError;
 use crate::feed::load::{self, FeedFile, Outcome};
 use crate::feed::watching::changes::{Changes, Fingerprint};
 use crate::feed::watching::watch::Notice;
-use crate::fields::FieldTable;
 use crate::intel::snapshot::{MatchOptions, ReuseError, Snapshot, SnapshotBuilder};
+use crate::schema::FieldTable;
 
 /// Which files are read, and how their snapshot is built.
 #[derive(Clone)]

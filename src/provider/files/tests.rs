@@ -10,8 +10,8 @@ use super::feed_set::FeedScan;
 use super::{FeedFault, FeedSet, Settings, SettingsRefusal};
 use crate::config::{Intel, IntelFiles, OnShrink};
 use crate::feed::watching::watch::Notice;
-use crate::fields::FieldTable;
 use crate::intel::snapshot::MatchOptions;
+use crate::schema::FieldTable;
 
 /// A directory of feeds and a keeper of its `*.txt` files.
 struct Scene {

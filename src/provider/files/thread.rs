@@ -194,9 +194,9 @@ mod tests {
 
     use super::*;
     use crate::config;
-    use crate::fields::FieldTable;
     use crate::intel::snapshot::MatchOptions;
     use crate::readiness::{FEEDS, Readiness};
+    use crate::schema::FieldTable;
 
     const PATIENCE: Duration = Duration::from_secs(60);
 

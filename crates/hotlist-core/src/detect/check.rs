@@ -11,9 +11,9 @@ use serde_json::{Map, Value};
 
 use super::Detector;
 use crate::enrich::{self, Enricher};
-use crate::fields::{Field, FieldKind};
 use crate::matcher::Matcher;
 use crate::observable::{Kind, domain, email, hash, ip, number, path, text, time, url, user};
+use crate::schema::{Field, FieldKind};
 
 /// Why a value is not looked up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

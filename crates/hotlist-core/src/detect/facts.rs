@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use jiff::Timestamp;
 
 use crate::encoding::Value;
-use crate::fields::{FieldId, PathTrie};
 use crate::observable::time;
+use crate::schema::{FieldId, PathTrie};
 
 /// Fields that policy asks for, read only when something was found.
 #[derive(Default)]

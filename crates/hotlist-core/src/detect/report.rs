@@ -8,11 +8,11 @@ use super::Verdict;
 use super::budget::Budget;
 use crate::encoding::TagOutcome;
 use crate::encoding::json::Malformation;
-use crate::fields::FieldSet;
 use crate::intel::allowlist::Action;
 use crate::matcher::{Counts, Hit, MalformedValues};
 use crate::observable::Kind;
 use crate::policy::Suppression;
+use crate::schema::FieldSet;
 
 /// How often each of a few things was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use super::{
     Envelope, EnvelopeError, Format, MalformedRecord, RecordInfo, Signal, TagOutcome, Tags, Visitor, envelope, json,
     otlp, vector,
 };
-use crate::fields::PathTrie;
+use crate::schema::PathTrie;
 
 /// One protocol: what is around its records, and what can be done with a record.
 pub trait Protocol {

@@ -427,7 +427,7 @@ mod tests {
     }
 
     fn composite(pattern: &str) -> Indicator {
-        let table = crate::fields::FieldTable::embedded(true).unwrap();
+        let table = crate::schema::FieldTable::embedded(true).unwrap();
         let compiled = crate::intel::pattern::compile(pattern, &table).unwrap();
         Indicator {
             id: None,

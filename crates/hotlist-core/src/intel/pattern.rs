@@ -13,8 +13,8 @@ mod token;
 
 use std::sync::Arc;
 
-use crate::fields::{FieldKind, FieldTable};
 use crate::observable::{Kind, path, refang, text};
+use crate::schema::{FieldKind, FieldTable};
 
 use super::term;
 use super::term::{Comparison, Target, Term, TermValue};

@@ -18,8 +18,8 @@ use super::network::Networks;
 use super::posting::Posting;
 use super::prefilter::Prefilter;
 use super::segment::Composite;
-use crate::fields::{FieldId, FieldSet, FieldTable, PathTrie};
 use crate::observable::Kind;
+use crate::schema::{FieldId, FieldSet, FieldTable, PathTrie};
 
 pub use super::indicator::{Feed, Origin, RangeValue, Stored, derived_id};
 pub use super::keys::MatchOptions;

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use crate::fields::FieldId;
 use crate::intel::indicator::Confidence;
 use crate::intel::keys::KeySpace;
 use crate::intel::posting::Posting;
 use crate::intel::snapshot::Snapshot;
 use crate::observable::Kind;
+use crate::schema::FieldId;
 
 /// The longest value that a finding shows, in bytes. Of a longer list of e-mail addresses it shows the address, of any
 /// other longer value the start. Allowlists try regular expressions on values of half this length at most, so none is

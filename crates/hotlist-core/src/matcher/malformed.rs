@@ -1,7 +1,7 @@
 //! How many values were not what their field holds, by field and reason.
 
-use crate::fields::FieldId;
 use crate::observable::Malformed;
+use crate::schema::FieldId;
 
 /// Counts for one batch. Takes no memory before the first malformed value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -12,7 +12,6 @@ use hashbrown::HashMap;
 
 use super::{Hit, rank, with_text};
 use crate::encoding::{Value, Visitor};
-use crate::fields::{FieldId, FieldSet};
 use crate::intel::indicator::{Target, Term, TermValue};
 use crate::intel::keys::{
     IndicatorOptions, KeySpace, KeyVisitor, TableId, has_key, indicator_keys, schemes_agree, visit_keys,
@@ -20,6 +19,7 @@ use crate::intel::keys::{
 use crate::intel::pattern::program::{AtomState, Program};
 use crate::intel::snapshot::{RangeValue, Snapshot};
 use crate::observable::url::CanonicalUrl;
+use crate::schema::{FieldId, FieldSet};
 
 /// The most atoms that are compared with each value of an event. Patterns beyond are not evaluated, those of the least
 /// confident indicators first.

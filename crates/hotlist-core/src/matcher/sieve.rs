@@ -9,10 +9,10 @@ use std::net::IpAddr;
 
 use super::{Counts, MalformedValues, with_text};
 use crate::encoding::{Value, Visitor};
-use crate::fields::{FieldId, FieldSet};
 use crate::intel::keys::{KeySpace, KeyVisitor, visit_keys};
 use crate::intel::snapshot::{RangeValue, Snapshot};
 use crate::observable::url::CanonicalUrl;
+use crate::schema::{FieldId, FieldSet};
 
 /// Records what would be looked up. Make one for each batch, and ask [`Sieve::passes`] after each record.
 pub struct Sieve<'s> {

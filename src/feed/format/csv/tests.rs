@@ -1,9 +1,9 @@
 //! Tests of the CSV importer.
 
 use crate::feed::{ColumnMapping, FeedOptions, Format, Import, import};
-use crate::fields::FieldTable;
 use crate::intel::indicator::{Confidence, Tlp};
 use crate::observable::Kind;
+use crate::schema::FieldTable;
 
 fn with(text: &str, options: FeedOptions) -> Import {
     let options = FeedOptions { format: Some(Format::Csv), ..options };

@@ -1,8 +1,8 @@
 //! Tests of the JSON importer.
 
 use crate::feed::{ColumnMapping, FeedError, FeedOptions, Format, Import, import};
-use crate::fields::FieldTable;
 use crate::intel::indicator::{Confidence, Tlp};
+use crate::schema::FieldTable;
 
 fn json(text: &str, columns: ColumnMapping) -> Result<Import, FeedError> {
     let options = FeedOptions { columns, ..FeedOptions::default() };

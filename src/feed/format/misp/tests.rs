@@ -1,8 +1,8 @@
 //! Tests of the MISP importer.
 
 use crate::feed::{FeedError, FeedOptions, Format, Import, import};
-use crate::fields::FieldTable;
 use crate::intel::indicator::{Confidence, Tlp};
+use crate::schema::FieldTable;
 
 fn misp(text: &str) -> Result<Import, FeedError> {
     import(text.as_bytes(), "event.json", &FeedOptions::default(), &FieldTable::embedded(true).unwrap())

@@ -1,8 +1,8 @@
 //! Tests of the STIX importer.
 
 use crate::feed::{FeedError, FeedOptions, Format, Import, import};
-use crate::fields::FieldTable;
 use crate::intel::indicator::{Confidence, Tlp};
+use crate::schema::FieldTable;
 
 fn stix(text: &str) -> Result<Import, FeedError> {
     let options = FeedOptions { format: Some(Format::Stix), ..FeedOptions::default() };

@@ -4,7 +4,7 @@ use super::{Any, Dialect, KEY, MalformedRecord, VALUE, VALUES, any, key_value, t
 use crate::encoding::tag::holds_word;
 use crate::encoding::wire::{Fields, Payload};
 use crate::encoding::{MAX_DEPTH, RecordInfo, Value, Visitor, json};
-use crate::fields::{NodeId, PathTrie};
+use crate::schema::{NodeId, PathTrie};
 use std::marker::PhantomData;
 
 /// The elements of an array or the entries of a map, one at a time.

@@ -6,7 +6,7 @@ use super::repair::{BYTE_ORDER_MARK, Malformation, Repaired, repair};
 use super::scan::{Scanner, Scratch};
 use crate::encoding::tag::holds_word;
 use crate::encoding::{MAX_DEPTH, Value, Visitor};
-use crate::fields::{NodeId, PathTrie};
+use crate::schema::{NodeId, PathTrie};
 
 /// What a walk reports in addition to what it visited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

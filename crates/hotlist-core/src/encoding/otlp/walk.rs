@@ -4,7 +4,7 @@ use super::{AnyValue, field};
 use crate::encoding::dialect::{Any, DocumentWalker, MalformedRecord, any};
 use crate::encoding::wire::{Fields, Payload};
 use crate::encoding::{Document, RecordInfo, Visitor};
-use crate::fields::PathTrie;
+use crate::schema::PathTrie;
 
 /// Visits every scalar of the body and of the attributes that `trie` wants. A fault costs only what cannot be read:
 /// [`RecordInfo::fault`] names the first, and what was visited counts.

@@ -7,8 +7,8 @@ use crate::encoding::otlp::{self, AnyValue};
 use crate::encoding::vector::{self, LogValue};
 use crate::encoding::wire::put_bytes;
 use crate::encoding::{Value, Visitor, json};
-use crate::fields::{FieldId, PathTrie};
 use crate::observable::time;
+use crate::schema::{FieldId, PathTrie};
 use std::sync::LazyLock;
 
 static TIMESTAMP: LazyLock<PathTrie> = LazyLock::new(|| PathTrie::new([("@timestamp", FieldId(0))]));

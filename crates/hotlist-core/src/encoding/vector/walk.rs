@@ -5,7 +5,7 @@ use super::{LogValue, MESSAGE, TIMESTAMP, field};
 use crate::encoding::dialect::{Any, DocumentWalker, MalformedRecord, any, key_value, timestamp};
 use crate::encoding::wire::{Fields, Payload};
 use crate::encoding::{Document, RecordInfo, Signal, Visitor};
-use crate::fields::PathTrie;
+use crate::schema::PathTrie;
 
 /// Visits every scalar of a log event that `trie` wants. An event that is no object, and the field `message`, are
 /// documents too where they are texts that hold one. Metrics and traces are not visited. A fault costs only what cannot

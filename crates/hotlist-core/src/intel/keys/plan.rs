@@ -4,8 +4,8 @@
 //! field out of its trie if none of the name spaces of its plan has keys.
 
 use super::KeySpace;
-use crate::fields::{Field, FieldKind};
 use crate::observable::Kind;
+use crate::schema::{Field, FieldKind};
 
 /// Which keys the values of a field have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -84,8 +84,8 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Composite> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fields::FieldTable;
     use crate::intel::pattern;
+    use crate::schema::FieldTable;
 
     #[test]
     fn what_is_written_is_read_and_nothing_else() {

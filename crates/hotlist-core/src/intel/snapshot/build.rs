@@ -8,12 +8,12 @@ use super::part::Part;
 use super::settle::settle;
 use super::source::{From, Source};
 use super::{MatchOptions, RangeRule, Snapshot};
-use crate::fields::{FieldId, FieldSet, FieldTable};
 use crate::intel::indicator::{Feed, Indicator, RangeValue, TermValue};
 use crate::intel::keys::{KeyHasher, KeyPlan, KeySpace, TableId, prefilter_keys};
 use crate::intel::network::Networks;
 use crate::intel::prefilter::Prefilter;
 use crate::intel::segment::{BuildError, HashKey, Segment, SegmentBuilder, SegmentFeed};
+use crate::schema::{FieldId, FieldSet, FieldTable};
 
 /// The share of keys in the prefilter that may be too many, or of no use any more, before it is built again: one in this
 /// many. About 0.8 % of strangers pass then, where 0.4 % did.

@@ -241,7 +241,7 @@ mod tests {
         /// Stepping by any split of a path at its dots finds exactly the fields of the table.
         #[test]
         fn any_split_of_a_path_steps_to_its_field(splits in proptest::collection::vec(any::<bool>(), 8)) {
-            let table = crate::fields::FieldTable::embedded(true).unwrap();
+            let table = crate::schema::FieldTable::embedded(true).unwrap();
             let trie = table.trie(|_, _| true);
             for (id, field) in table.iter() {
                 let mut node = PathTrie::ROOT;

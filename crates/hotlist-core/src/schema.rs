@@ -1,6 +1,6 @@
 //! The ECS field table: which fields of an event are checked, as what, for whom.
 //!
-//! The data is `fields.csv` next to this file, one row a field. [`FieldTable::trie`] compiles the rows that a snapshot
+//! The data is `schema/ecs.csv`, one row a field. [`FieldTable::trie`] compiles the rows that a snapshot
 //! can match into a [`PathTrie`], which the encoders' walkers step through key by key; a subtree that the trie does
 //! not want is skipped by its length.
 
@@ -13,7 +13,7 @@ pub use trie::{NodeId, PathTrie};
 use crate::observable::Kind;
 
 /// The field table as shipped, `field,kind,collection,cti,stix_paths,origin`.
-const EMBEDDED: &str = include_str!("fields.csv");
+const EMBEDDED: &str = include_str!("schema/ecs.csv");
 
 /// Index of a field in its [`FieldTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
