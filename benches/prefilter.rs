@@ -1,4 +1,4 @@
-//! What a look-up costs: our prefilter beside a hash set of the same keys and two published Bloom filters.
+//! What a look-up costs: our prefilter, compared with a hash set of the same keys and two published Bloom filters.
 //!
 //! `cargo bench --bench prefilter [-- --json] [-- --quick]`. Every candidate is asked for the same keys, all of them
 //! absent, as most observables are; each figure is the best of several passes in one run, interleaved.
@@ -65,7 +65,7 @@ struct Row {
     passed: f64,
 }
 
-/// A domain of ordinary length; the first byte tells present from absent.
+/// A domain of ordinary length; the first byte separates present keys from absent ones.
 fn key(prefix: char, number: usize) -> String {
     format!("{prefix}{:x}.host{}.example", (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24, number % 977)
 }

@@ -4,8 +4,8 @@
 //! sidecars, each a process of its own, hold some indicators already; in every round 10,000 more are compiled and published.
 //! Each sidecar gets batches of 100 events all the time, with so many milliseconds (2) between an answer and the next batch.
 //! The time of a round is that from the start of `hotlist publish` until the last of the sidecars has tagged an event with a
-//! new indicator. What an operator does elsewhere, compiling and publishing, stands back here (not with
-//! `--pause 0`).
+//! new indicator. Compiling and publishing, which an operator does on another machine, run at idle
+//! priority here (not with `--pause 0`).
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -33,7 +33,7 @@ const NODES: usize = 3;
 const ADDED: usize = 10_000;
 /// Events of a batch of the load.
 const BATCH: usize = 100;
-/// How long a reload may go on behind the first hit: what was replaced is freed, and files are tidied up.
+/// How long a reload may continue after the first hit, to free the replaced snapshot and to delete old files.
 const AFTERMATH: Duration = Duration::from_millis(50);
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -177,7 +177,7 @@ fn batch<'n>(names: impl Iterator<Item = &'n str>) -> String {
 /// When each batch began, and how long it took.
 type Taken = Vec<(Instant, Duration)>;
 
-/// Sends batches that hit nothing until told to stop.
+/// Sends batches that hit nothing until `stop` is set.
 fn load(port: u16, pause: Duration, stop: Arc<AtomicBool>) -> Result<JoinHandle<Result<Taken>>> {
     let mut sender = Sender::connect(port)?;
     let names: Vec<String> = (0..BATCH).map(|number| format!("host{number}.harmless.example")).collect();
@@ -260,7 +260,7 @@ fn main() -> Result<()> {
         let begun = Instant::now();
         run(&["compile", "feed.txt", "--out", "store"])?;
         compiles.push(begun.elapsed().as_secs_f64());
-        // Time in which nothing reloads, to compare with: the probes go on as they do in the other.
+        // A time without a reload, to compare with: the probes continue as they do during a reload.
         let quiet = Instant::now();
         while quiet.elapsed() < Duration::from_millis(500) {
             probes.iter_mut().try_for_each(|probe| probe.send(&unknown))?;

@@ -1,6 +1,6 @@
 //! Segments at full size: what compiling, opening and looking up cost, and how large they are.
 //!
-//! `cargo bench --bench segment [-- --keys N] [--quick] [--json]`. First N generated domains (10 M unless told otherwise),
+//! `cargo bench --bench segment [-- --keys N] [--quick] [--json]`. First N generated domains (10 M by default),
 //! then every set of `../shared/data/iocs/scale`, if that is there: each is compiled by the program itself, opened, and asked
 //! for every one of its values and for as many that are not in it. `missed` counts values that are not found, which are lines
 //! that the importer reads as something else or refuses; a value that is found though it is not there is an error.

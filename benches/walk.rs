@@ -1,4 +1,4 @@
-//! What a walk costs beside decoding: ns of one thread an event, on ECS events of about 1.2 kB in batches of 500.
+//! What a walk costs, compared with decoding: ns of one thread an event, on ECS events of about 1.2 kB in batches of 500.
 //!
 //! `cargo bench --bench walk [-- --json]`; the least of several runs counts, ratios are of the same run. With
 //! `--json` the last line is a JSON object of the figures.
@@ -24,7 +24,7 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 /// Events in a batch.
 const BATCH: usize = 500;
 
-/// A network event with 17 observables and what else agents put beside them.
+/// A network event with 17 observables and the other fields that agents usually add.
 fn event(index: usize) -> serde_json::Value {
     let (high, low) = (index / 250 % 250, index % 250);
     serde_json::json!({

@@ -1,9 +1,9 @@
-//! An agent that has its events judged by the Filter stream: reads NDJSON from a file or standard input, and prints the
+//! An agent that sends its events to the Filter stream to be matched: reads NDJSON from a file or standard input, and prints the
 //! events, tagged where they hit, or only those that hit.
 //!
 //! `cargo run --example filter_client -- --address http://127.0.0.1:14319 --hits FILE`
 //!
-//! What a client has to do beside sending: read answers while it sends, know which batches are unanswered, send a refused
+//! What a client has to do in addition to sending: read answers while it sends, know which batches are unanswered, send a refused
 //! batch again when the refusal says so, and connect again when the stream ends with UNAVAILABLE, as it does when Hotlist
 //! restarts.
 

@@ -112,11 +112,11 @@ impl fmt::Display for Format {
 /// What the configuration says about a feed's files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FeedOptions {
-    /// The format; `None` tells it from the content and the file's name.
+    /// The format; `None` detects it from the content and the file's name.
     pub format: Option<Format>,
     /// Which CSV column or path of a JSON object means what, where the header does not say so itself.
     pub columns: ColumnMapping,
-    /// The kind of values that come without a type. `None` tells it from each value; user names need it.
+    /// The kind of values that come without a type. `None` detects it from each value; user names need it.
     pub default_kind: Option<Kind>,
     /// Whether every domain of the feed stands for the names below it, too.
     pub subdomains: bool,
@@ -339,9 +339,10 @@ pub fn import(bytes: &[u8], file_name: &str, options: &FeedOptions, table: &Fiel
 
 /// Imports a file, which may be packed with gzip or zstd.
 ///
-/// `file_name` is for telling the format and for error messages; nothing is opened. `table` says which STIX object
-/// paths can be looked for. An empty file gives an empty [`Import`]. Beside the indicators it needs no more memory
-/// than [`FeedOptions::limits`] allow for a line, or for a JSON document; they bound the number of indicators, too.
+/// `file_name` helps to detect the format and stands in error messages; nothing is opened. `table` says which STIX
+/// object paths can be looked up. An empty file gives an empty [`Import`]. In addition to the indicators it needs no more
+/// memory than [`FeedOptions::limits`] allow for a line, or for a JSON document; the limits bound the number of
+/// indicators, too.
 pub fn import_from(
     reader: impl Read,
     file_name: &str,

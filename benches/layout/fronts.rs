@@ -1,4 +1,4 @@
-//! Sorted keys that leave out what they share with the one before, in blocks of sixteen that start with a whole key,
+//! Sorted keys without the prefix that they share with the previous key, in blocks of sixteen that start with a whole key,
 //! and the places of the blocks for a binary search. Domains are sorted by their labels from the right.
 
 use std::cmp::Ordering;
@@ -145,7 +145,8 @@ impl View for Fronts<'_> {
             }
         }
         let mut at = nth(self.index, low.checked_sub(1)?)?;
-        // How many bytes of the key asked for the one before has; a record that keeps more or fewer is told by that.
+        // How many leading bytes the previous key shares with the key that is looked up: compared with the number of
+        // bytes that a record shares with its predecessor.
         let mut equal = 0;
         for _ in 0..BLOCK.min(self.count - (low - 1) * BLOCK) {
             let (shared, added, payload, next) = self.record(at)?;

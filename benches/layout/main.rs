@@ -143,7 +143,7 @@ fn main() -> Result<()> {
 
 fn measure<L: Layout>(keys: &Keys, hits: &Keys, misses: &Keys) -> Result<Row> {
     let before = resident()?;
-    // Linux takes the high-water mark of memory anew; elsewhere the peak is that of the whole run.
+    // Resets the high-water mark of memory on Linux; elsewhere the peak is that of the whole run.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
     let start = cpu()?;
     let buffer = L::build(keys);

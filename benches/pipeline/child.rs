@@ -72,7 +72,7 @@ impl Drop for Process {
     }
 }
 
-/// Tells the parent something.
+/// Sends a line to the parent, through standard output.
 pub fn tell(line: impl std::fmt::Display) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;

@@ -52,7 +52,7 @@ impl Source {
         }
     }
 
-    /// Whether its events go on to the next hop.
+    /// Whether its events are forwarded to the next hop.
     pub fn has_sink(self) -> bool {
         self != Source::Filter
     }
@@ -60,7 +60,7 @@ impl Source {
     /// Its type in a configuration, which is that of its sink, too, and where that one sends to.
     fn kind(self, next_hop: &NextHop) -> (&'static str, &str) {
         match self {
-            // There is one type for both, and OTLP goes on over gRPC.
+            // Both have the type `otlp`, and the sink sends OTLP over gRPC.
             Source::Otlp | Source::OtlpHttp => ("otlp", &next_hop.to),
             Source::Vector => ("vector", &next_hop.to_vector),
             Source::Filter => ("filter", ""),

@@ -60,7 +60,8 @@ fn others(mut document: Map<String, Value>) -> Map<String, Value> {
     document
 }
 
-/// The walk sees the same in the document's JSON as in its OTLP encoding. Spelled anew, for of equal keys it has one.
+/// The walk sees the same in the document's JSON as in its OTLP encoding. The JSON is serialised from the parsed document,
+/// because of duplicate keys the parsed document keeps only one.
 fn same_in_otlp(document: &Map<String, Value>) {
     let document = Value::Object(document.clone());
     let (mut in_json, mut in_otlp) = (Seen::default(), Seen::default());

@@ -37,7 +37,7 @@ pub fn enrichment() -> serde_json::Value {
 const LIMITS: Limits =
     Limits { line_bytes: 256, json_line_bytes: 512, document_bytes: 3 << 10, unpacked_bytes: 8 << 10, indicators: 64 };
 
-/// Imports a file in a format, or in the one that is told from it: as it is, and with all that a configuration can say.
+/// Imports a file in a format, or in the detected one: with the defaults, and with every option of a configuration set.
 pub fn feed(format: Option<Format>, bytes: &[u8]) {
     let column = |name: &str| Some(name.to_owned());
     let mut plain = FeedOptions { format, limits: LIMITS, ..FeedOptions::default() };

@@ -166,7 +166,7 @@ impl Server {
         let http2 = http_2();
         let bounds = ConnectionLimits {
             max_connections: shared.quotas.limits().connections.total,
-            // Many tenants may share one address; certificates tell them apart.
+            // Many tenants may share one address; their certificates identify them.
             max_connections_per_peer: shared.quotas.limits().connections.total,
             max_waiting: shared.quotas.limits().connections.total,
             // Node streams send little for days.

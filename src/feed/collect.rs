@@ -169,7 +169,7 @@ impl<'s> Collector<'s> {
                 false
             }
         });
-        // A program is not judged on some of its terms.
+        // A program is never evaluated on only some of its terms.
         if terms.is_empty() || (program.is_some() && terms.len() < wanted) {
             return;
         }

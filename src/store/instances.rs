@@ -1,5 +1,5 @@
-//! Finds processes that use the same node name. Each process has a first and a last time at which it was heard: the times
-//! of a restarted node follow each other, those of two nodes with one name overlap.
+//! Finds processes that use the same node name. Each process has the times of its first and of its last message: the
+//! times of a restarted node follow each other, those of two nodes with one name overlap.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -20,14 +20,14 @@ pub struct InstanceRecord {
     /// The address of the connection; empty for a Unix socket.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub address: String,
-    /// The first time at which the process was heard.
+    /// The time of the first message from the process.
     pub since: Timestamp,
-    /// The last time at which the process was heard.
+    /// The time of the latest message from the process.
     pub heard: Timestamp,
 }
 
 impl InstanceRecord {
-    /// Returns whether the process was heard recently enough to count.
+    /// Returns whether the latest message from the process is recent enough to count.
     fn is_recent(&self, now: Timestamp) -> bool {
         now.duration_since(self.heard).as_secs() <= BELIEVED.as_secs().cast_signed()
     }
@@ -72,7 +72,7 @@ mod tests {
         Timestamp::from_second(1_000_000 + seconds).unwrap()
     }
 
-    /// The record that a stream of a process writes, opened at `since` and last heard at `heard`.
+    /// The record that a stream of a process writes: opened at `since`, with its latest message at `heard`.
     fn record(process: &str, stream: &str, since: i64, heard: i64) -> NodeRecord {
         let process_record =
             InstanceRecord { id: process.to_owned(), address: String::new(), since: at(since), heard: at(heard) };
@@ -93,11 +93,11 @@ mod tests {
     }
 
     proptest! {
-        /// Scenario: a history of processes under one name: each is heard every ten seconds for a while, on a stream or on
-        /// several, and the next begins some seconds before or after the end of the one before it; a killed one keeps a
-        /// silent stream that is still confirmed. Guarantee: two are shown exactly when both were heard for more than 2 s
-        /// after the later of them began, and as long as that is at most 90 s ago; what the newest said is what the
-        /// store knows.
+        /// Scenario: a history of processes under one name: each sends a message every ten seconds for a while, on one stream
+        /// or on several, and the next process begins some seconds before or after the end of the previous process; a
+        /// killed process keeps a silent stream that is still confirmed. Guarantee: two processes are shown exactly when
+        /// both sent messages for more than 2 s after the later of them began, and as long as that is at most 90 s ago;
+        /// the store has what the newest process sent.
         #[test]
         fn processes_that_overlap_are_found_and_others_are_not(
             lives in proptest::collection::vec((1_i64..6, -25_i64..40, 1_usize..3), 1..5),
@@ -105,7 +105,7 @@ mod tests {
             let root = tempfile::tempdir().unwrap();
             let store = Store::open(root.path()).unwrap();
             let name = crate::names::Name::parse("n").unwrap();
-            // The times at which each process is heard.
+            // The times of the messages of each process.
             let (mut begin, mut heard) = (0, Vec::new());
             for (number, (reports, gap, streams)) in lives.iter().enumerate() {
                 let times: Vec<i64> = (0..=*reports).map(|report| begin + report * 10).collect();

@@ -270,8 +270,8 @@ mod tests {
         }
     }
 
-    /// Scenario: nodes that were heard of at different times, with and without alerts, and a damaged file. Guarantee: the
-    /// old ones go, alerts stay, and nothing else is touched.
+    /// Scenario: nodes whose latest messages came at different times, with and without alerts, and a damaged file.
+    /// Guarantee: the records of old nodes are deleted, their alerts stay, and nothing else is touched.
     #[test]
     fn nodes_that_are_gone_are_forgotten() {
         let root = tempfile::tempdir().unwrap();

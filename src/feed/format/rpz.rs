@@ -121,7 +121,7 @@ impl Zone {
         if !record.starts_with([' ', '\t'])
             && let Some(owner) = words.next()
         {
-            // Later lines without an owner must not fall to the one before.
+            // If this owner is malformed, later lines without an owner must not get the previous owner.
             self.owner = None;
             self.owner = Some(self.absolute(owner)?);
         }

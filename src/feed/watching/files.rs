@@ -39,7 +39,7 @@ pub fn configured(intel: &config::Intel) -> (Vec<FeedFile>, Vec<LoadError>) {
                         io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe, a socket or a device: give a file");
                     missing.push(LoadError::Path { path, source });
                 }
-                // A directory that cannot be listed may hold a feed: say so, and go on with the rest.
+                // A directory that cannot be listed may hold a feed: report it, and continue with the other paths.
                 Err(error) => {
                     missing.push(LoadError::Path { path: error.path().to_owned(), source: error.into() });
                 }

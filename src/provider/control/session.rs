@@ -36,7 +36,7 @@ const MAX_REASON: usize = 2000;
 
 pub(super) struct Session<A> {
     settings: Arc<Settings>,
-    /// The id of this process, so that a control plane can tell its next stream from another process.
+    /// The id of this process: by it a control plane sees that the next stream comes from the same process.
     instance: String,
     shared: Arc<JobContext<A>>,
     dialer: Dialer,
@@ -317,7 +317,7 @@ impl<A: Apply> Session<A> {
 
     /// Acknowledges a response: its version is active.
     fn acknowledge(&mut self, at: usize, nonce: String) {
-        // The statistics tell whether the canary is found in the acknowledged version.
+        // The statistics include whether the canary is found in the acknowledged version.
         self.send(SyncRequest { nonce, refused_version: 0, ..self.report_of(&self.slots[at]) });
     }
 

@@ -55,11 +55,11 @@ pub struct FeedState {
     pub feed: String,
     /// Whether it is a feed or a collection.
     pub origin: Origin,
-    /// What tells the files that it was compiled from, and how they were read.
+    /// Identifies the files that it was compiled from, and how they were read.
     pub source: String,
     /// Its indicators.
     pub indicators: usize,
-    /// Its segments; each withdraws of those before it.
+    /// Its segments, oldest first; each may withdraw indicators of earlier segments.
     pub segments: Vec<SegmentState>,
 }
 

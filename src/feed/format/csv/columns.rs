@@ -282,7 +282,7 @@ fn ranges(columns: &mut [Column], data: &[&[&str]]) {
         let is_range = start.is_some() && (end.is_some() || has_prefix);
         column.role = match column.role {
             Role::RangeStart | Role::RangeEnd if is_range && is_end => column.role,
-            // Addresses all the same, each by itself.
+            // Not a range: each column holds single addresses.
             Role::RangeStart | Role::RangeEnd if is_end => Role::Main,
             Role::RangeStart => Role::FirstSeen,
             Role::RangeEnd => Role::Ignored,

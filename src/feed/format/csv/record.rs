@@ -141,7 +141,7 @@ impl<'r> Records<'r> {
         }
     }
 
-    /// The record that begins with a line. A quoted cell may go on over the next ones.
+    /// The record that begins with a line. A quoted cell may continue on the next lines.
     fn record(&mut self, number: u64, text: Text) -> Result<(u64, Record), FeedError> {
         let mut cells = std::mem::take(&mut self.spare);
         cells.clear();
@@ -195,7 +195,7 @@ impl<'r> Records<'r> {
 }
 
 /// A line without the blanks and tabs between a delimiter and the quotation mark that opens a cell: to many programs the
-/// mark opens it all the same.
+/// mark opens the cell despite them.
 fn unblanked(line: Cow<'_, str>, delimiter: u8) -> Cow<'_, str> {
     let bytes = line.as_bytes();
     let is_blank = |byte: u8| byte != delimiter && matches!(byte, b' ' | b'\t');

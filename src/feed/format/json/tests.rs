@@ -75,7 +75,7 @@ fn without_a_mapping_the_file_is_refused_by_what_is_missing() {
     assert!(error.to_string().contains("`columns.value`"), "{error}");
 }
 
-/// Each element of an array inside an object is judged with the members next to it, and has its own line.
+/// Each element of an array inside an object is read with the members next to it, and has its own line.
 #[test]
 fn values_in_arrays_have_their_own_type_and_validity() {
     let text = "{\"name\":\"p\",\"list\":[\n{\"v\":\"evil.com\",\"t\":\"domain\"},\n{\"v\":\"203.0.113.9\",\"t\":\"ip\",\"u\":\"2024-01-01\"},\n{\"v\":\"x\",\"t\":\"mutex\"}]}";

@@ -118,7 +118,8 @@ fn any_damage_of_a_last_good_manifest_is_seen() {
     cache.forget(Mode::Serve).unwrap();
 }
 
-/// Guarantee: a part goes on where it ended, after a restart too, and becomes a segment only when it is right.
+/// Guarantee: a partial file is continued where it ended, after a restart too, and becomes a segment only when its
+/// digest is right.
 #[test]
 fn a_part_is_continued_and_checked_as_a_whole() {
     let directory = tempfile::tempdir().unwrap();
@@ -181,7 +182,7 @@ fn garbage_goes_and_what_is_kept_stays() {
     let full = cache.make_room(Mode::Shadow, &of(1, &[3])).unwrap_err();
     assert!(matches!(full, CacheError::Full { needed: 120, limit: 100 }), "{full}");
     assert_eq!(left(), [0, 1, 2], "what does not fit costs nothing");
-    // The next candidate takes the place of the one before.
+    // The next candidate takes the place of the previous candidate.
     cache.make_room(Mode::Serve, &of(4, &[0, 3])).unwrap();
     assert_eq!(left(), [0, 1]);
     cache.keep(Mode::Serve, KeepReason::Serving, None);
