@@ -41,7 +41,7 @@ pub use diff::{ConfigDiff, SourceChange};
 pub use document::without_credentials;
 pub use headers::{Header, HeaderFile, HeaderSource};
 pub use intel::{Columns, FeedFormat, Intel, IntelFiles, OnShrink};
-pub use matching::{CommandAndControl, Match};
+pub use matching::{C2, Match};
 pub use problem::{ConfigErrors, Fault, Position, Problem};
 pub use process::{Admin, Limits, Log, LogFormat, LogLevel, Probes, Shutdown};
 pub use secret::Secret;
@@ -166,7 +166,7 @@ impl Config {
             ("intel.control", Control::KEYS),
             ("intel.control.tls", ClientTls::KEYS),
             ("match", Match::KEYS),
-            ("match.c2", CommandAndControl::KEYS),
+            ("match.c2", C2::KEYS),
             ("match.fields[]", Match::FIELD_KEYS),
             ("sinks.<id> (otlp)", GrpcSink::KEYS),
             ("sinks.<id> (vector)", GrpcSink::KEYS),

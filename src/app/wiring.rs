@@ -23,9 +23,17 @@ use crate::source::{BoundSource, ConnectionAge, Limits};
 /// Builds the field table of a configuration.
 ///
 /// # Errors
-/// There are too many fields.
+/// There are too many fields, or the file of a schema cannot be read.
 pub fn field_table(matching: &config::Match) -> Result<FieldTable, FieldError> {
-    let mut table = FieldTable::embedded(matching.extra_fields)?;
+    let wanted = |name: &&str| matching.extra_fields || *name != "ecs-extra";
+    let schemas: Vec<&str> = matching.schemas.iter().copied().filter(wanted).collect();
+    let mut table = FieldTable::of_schemas(&schemas)?;
+    for path in &matching.schema_files {
+        let name = path.display().to_string();
+        let text =
+            std::fs::read_to_string(path).map_err(|cause| FieldError::Unreadable { path: name.clone(), cause })?;
+        table.add_schema(&name, &text)?;
+    }
     for field in &matching.fields {
         table.push(field.clone())?;
     }
@@ -36,7 +44,7 @@ pub fn field_table(matching: &config::Match) -> Result<FieldTable, FieldError> {
 pub fn policy(matching: &config::Match, allowlists: Arc<Allowlists>) -> Policy {
     Policy {
         grace: matching.grace,
-        c2_only_at_destination: matching.c2.live,
+        c2: matching.c2.live,
         max_clock_skew: matching.max_clock_skew,
         skip_enrichment_events: matching.skip_enrichment_events,
         inbound: matching.inbound_enrichments,

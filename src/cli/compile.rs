@@ -33,7 +33,7 @@ pub(super) fn compile(
             (files, table, missing.len())
         }
         None => {
-            let table = FieldTable::embedded(true).context("the shipped field table")?;
+            let table = FieldTable::shipped().context("the shipped field table")?;
             (given(args)?, table, 0)
         }
     };

@@ -60,7 +60,7 @@ pub(super) fn given(
     allowlists: &[PathBuf],
     seed: u64,
 ) -> Result<LoadedIndicators, Failure> {
-    let table = Arc::new(FieldTable::embedded(true).context("the shipped field table")?);
+    let table = Arc::new(FieldTable::shipped().context("the shipped field table")?);
     let files = load::given(paths).context("cannot find the indicators")?;
     let (compiled, files): (Vec<FeedFile>, Vec<FeedFile>) = files.into_iter().partition(|file| is_segment(&file.path));
     let bar = progress::bar((files.len() + compiled.len()) as u64, "files of indicators");

@@ -27,7 +27,7 @@ use find::Find;
 const MAX_FILES: usize = 10;
 
 pub(super) fn run(args: &InspectArgs, seed: u64, out: &mut dyn Write) -> Result<(), Failure> {
-    let table = Arc::new(FieldTable::embedded(true).context("the shipped field table")?);
+    let table = Arc::new(FieldTable::shipped().context("the shipped field table")?);
     let (compiled, paths): (Vec<_>, Vec<_>) = args.paths.iter().partition(|path| is_segment(path));
     let paths: Vec<PathBuf> = paths.into_iter().cloned().collect();
     let mut segments = Vec::new();

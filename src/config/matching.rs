@@ -1,6 +1,7 @@
 //! `match`: how events are compared with indicators.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -8,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::encoding::{Inbound, TagInto};
 use crate::observable::Kind;
+use crate::policy::CommandAndControl;
 use crate::schema::{Field, FieldKind, FieldTable};
 
 use super::problem::Fault;
@@ -52,12 +54,18 @@ pub struct Match {
     #[schemars(with = "InboundWord")]
     pub inbound_enrichments: Inbound,
     /// Where command-and-control addresses count.
-    #[schemars(with = "Option<CommandAndControl>")]
-    pub c2: CommandAndControl,
+    #[schemars(with = "Option<C2>")]
+    pub c2: C2,
     /// Where hits are written: `auto`, `body` or `attributes`. `auto` is the body if it is a document.
     #[schemars(extend("default" = "auto"))]
     #[schemars(with = "TagIntoWord")]
     pub tag_into: TagInto,
+    /// The schemas whose fields are matched, by the names that `hotlist fields` prints. All of them by default.
+    #[schemars(with = "Vec<SchemaName>", extend("default" = crate::schema::names().collect::<Vec<_>>()))]
+    pub schemas: Vec<&'static str>,
+    /// Files with schemas of your own, in the form that docs/fields.md describes.
+    #[schemars(extend("default" = []))]
+    pub schema_files: Vec<PathBuf>,
     /// `true`: the extended fields are matched, too (docs/fields.md lists them).
     #[schemars(extend("default" = true))]
     pub extra_fields: bool,
@@ -67,13 +75,33 @@ pub struct Match {
     pub fields: Vec<Field>,
 }
 
-/// In which detections the command-and-control rule holds.
+/// Where command-and-control addresses count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub struct CommandAndControl {
-    /// `true`: at the arrival of events, command-and-control addresses match only at `destination.ip`.
-    #[schemars(extend("default" = true))]
-    pub live: bool,
+pub struct C2 {
+    /// Where a command-and-control address counts when an event arrives: `destination_ip` (there, and at what means it in another schema), `responder` (at every field but those of the side that began the connection) or `any`. `true` is read as `destination_ip`, `false` as `any`.
+    #[serde(serialize_with = "write_c2")]
+    #[schemars(with = "C2Word", extend("default" = "responder"))]
+    pub live: CommandAndControl,
+}
+
+fn write_c2<S: Serializer>(live: &CommandAndControl, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(live.as_str())
+}
+
+/// The words for [`CommandAndControl`].
+struct C2Word;
+
+impl JsonSchema for C2Word {
+    fn schema_name() -> Cow<'static, str> {
+        "C2Live".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let words = CommandAndControl::WORDS.map(|(word, _)| serde_json::Value::from(word));
+        let all: Vec<_> = words.into_iter().chain([true.into(), false.into()]).collect();
+        json_schema!({ "enum": all, "description": "Where command-and-control addresses count." })
+    }
 }
 
 /// The words for [`TagInto`].
@@ -124,6 +152,19 @@ struct FieldSettings<'a> {
     /// STIX object paths that mean this field, e.g. `ipv4-addr:value`.
     #[schemars(extend("default" = []))]
     stix_paths: &'a [String],
+}
+
+/// The name of a schema.
+struct SchemaName;
+
+impl JsonSchema for SchemaName {
+    fn schema_name() -> Cow<'static, str> {
+        "SchemaName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": crate::schema::names().collect::<Vec<_>>() })
+    }
 }
 
 /// The word for a kind.
@@ -187,8 +228,10 @@ impl Default for Match {
             max_clock_skew: Duration::from_secs(7 * 86_400),
             skip_enrichment_events: true,
             inbound_enrichments: Inbound::Mark,
-            c2: CommandAndControl { live: true },
+            c2: C2 { live: CommandAndControl::default() },
             tag_into: TagInto::Auto,
+            schemas: crate::schema::names().collect(),
+            schema_files: Vec::new(),
             extra_fields: true,
             fields: Vec::new(),
         }
@@ -208,6 +251,8 @@ impl Match {
         "inbound_enrichments",
         "c2",
         "tag_into",
+        "schemas",
+        "schema_files",
         "extra_fields",
         "fields",
     ];
@@ -228,23 +273,43 @@ impl Match {
             inbound_enrichments: table.or("inbound_enrichments", default.inbound_enrichments, |item| {
                 item.word(&[("keep", Inbound::Keep), ("mark", Inbound::Mark), ("strip", Inbound::Strip)])
             }),
-            c2: table.or("c2", default.c2, CommandAndControl::read),
+            c2: table.or("c2", default.c2, C2::read),
             tag_into: table.or("tag_into", default.tag_into, |item| {
                 item.word(&[("auto", TagInto::Auto), ("body", TagInto::Body), ("attributes", TagInto::Attributes)])
             }),
+            schemas: table.or("schemas", default.schemas, schemas),
+            schema_files: table.or("schema_files", default.schema_files, schema_files),
             extra_fields: table.or("extra_fields", default.extra_fields, Item::boolean),
             fields: table.or("fields", default.fields, fields),
         })
     }
 }
 
-impl CommandAndControl {
+impl C2 {
     pub(super) const KEYS: &[&'static str] = &["live"];
 
-    fn read(item: &Item<'_>) -> Option<CommandAndControl> {
-        let table = item.table(CommandAndControl::KEYS)?;
-        Some(CommandAndControl { live: table.or("live", true, Item::boolean) })
+    fn read(item: &Item<'_>) -> Option<C2> {
+        let table = item.table(C2::KEYS)?;
+        let live = |item: &Item<'_>| match item.is_boolean() {
+            true => item.boolean().map(|only| match only {
+                true => CommandAndControl::DestinationIp,
+                false => CommandAndControl::Any,
+            }),
+            false => item.word(&CommandAndControl::WORDS),
+        };
+        Some(C2 { live: table.or("live", CommandAndControl::default(), live) })
     }
+}
+
+fn schemas(list: &Item<'_>) -> Option<Vec<&'static str>> {
+    let words: Vec<(&'static str, &'static str)> = crate::schema::names().map(|name| (name, name)).collect();
+    let items = list.list("a list of schemas, e.g. `[ecs, zeek]`")?;
+    Some(items.iter().filter_map(|item| item.word(&words)).collect())
+}
+
+fn schema_files(list: &Item<'_>) -> Option<Vec<PathBuf>> {
+    let items = list.list("a list of files, e.g. `[/etc/hotlist/mine.csv]`")?;
+    Some(items.iter().filter_map(|item| item.parsed("the path of a file", |text| Ok(PathBuf::from(text)))).collect())
 }
 
 fn fields(list: &Item<'_>) -> Option<Vec<Field>> {
@@ -277,14 +342,8 @@ fn field(item: &Item<'_>) -> Option<Field> {
     });
     let name = table.required("field", "its dotted ECS path, e.g. `my.ip`");
     let kind = table.required("kind", "what it holds, e.g. `ip`");
-    Some(Field {
-        name: name?.parsed("a dotted path", dotted_path)?,
-        kind: kind?.word(&KIND_WORDS)?,
-        collection,
-        cti,
-        stix_paths,
-        extra: false,
-    })
+    let name = name?.parsed("a dotted path", dotted_path)?;
+    Some(Field { collection, cti, stix_paths, ..Field::own(name, kind?.word(&KIND_WORDS)?) })
 }
 
 fn dotted_path(text: &str) -> Result<String, String> {

@@ -110,6 +110,11 @@ impl<'a> Item<'a> {
         None
     }
 
+    /// Whether it is `true` or `false`, written or expanded.
+    pub(super) fn is_boolean(&self) -> bool {
+        matches!(self.node.value, Value::Bool(_)) || matches!(self.expanded(), Some("true" | "false"))
+    }
+
     pub(super) fn boolean(&self) -> Option<bool> {
         match (&self.node.value, self.expanded()) {
             (Value::Bool(value), _) => Some(*value),

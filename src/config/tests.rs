@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::intel::indicator::Origin;
 use crate::observable::Kind;
+use crate::policy::CommandAndControl;
 use crate::schema::{Field, FieldKind};
 
 const YAML: &str = include_str!("../../examples/hotlist.yaml");
@@ -112,15 +113,13 @@ shutdown: { grace: 5s }
     assert_eq!(
         config.r#match.fields,
         [Field {
-            name: "my.ip".into(),
-            kind: FieldKind::Of(Kind::Ip),
             collection: false,
             cti: false,
             stix_paths: vec!["ipv4-addr:value".into()],
-            extra: false,
+            ..Field::own("my.ip", FieldKind::Of(Kind::Ip))
         }]
     );
-    assert_eq!(config.r#match.c2, CommandAndControl { live: false });
+    assert_eq!(config.r#match.c2, C2 { live: CommandAndControl::Any });
     assert_eq!(config.sinks[1].kind, SinkKind::Ndjson(NdjsonSink { path: None, fsync: Fsync::Batch }));
     assert_eq!(config.sinks[1].only, Only::Hits);
     let limits = Limits {

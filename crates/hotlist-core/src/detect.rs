@@ -163,6 +163,7 @@ impl Detector {
             extent.add(&span);
             let record = &message[span.record.payload()];
             let walked = P::walk(record, self.snapshot.trie(), &mut sieve);
+            sieve.end_record();
             let passes = sieve.passes();
             match walked {
                 Ok(info) if info.signal == Signal::Logs => {
@@ -233,6 +234,7 @@ impl Detector {
     ) -> Result<Option<Marked>, StopReason> {
         // The sieve walked the record a moment ago, and so does the matcher.
         let _ = P::walk(record, self.snapshot.trie(), &mut pass.matcher);
+        pass.matcher.end_record();
         let mut exceeded = Exceeded::default();
         exceeded.insert(Budget::RecordFindings, pass.matcher.is_truncated());
         exceeded.insert(Budget::RecordLookups, pass.matcher.is_curtailed());
@@ -388,6 +390,7 @@ impl Detector {
     ) -> Result<Verdict, json::JsonError> {
         matcher.set_limit(self.budgets.record_findings);
         let json::Walked { malformed, .. } = json::read(document, trie, matcher)?;
+        matcher.end_record();
         let mut exceeded = Exceeded::default();
         exceeded.insert(Budget::RecordFindings, matcher.is_truncated());
         exceeded.insert(Budget::RecordLookups, matcher.is_curtailed());
@@ -432,9 +435,9 @@ impl Detector {
         if !found.is_empty() || is_truncated {
             // This walk looks into subtrees that the first one stepped over, so it may meet a fault that the first did
             // not. What was found stays found; the facts are those up to the fault.
-            let _ = P::walk(record, Facts::trie(), &mut |field, value: Value<'_>| facts.value(field, value));
+            let _ = P::walk(record, self.snapshot.facts(), &mut |field, value: Value<'_>| facts.value(field, value));
         }
-        let time = facts.time.unwrap_or(otherwise);
+        let time = facts.time().unwrap_or(otherwise);
         let facts = EventFacts { time, arrival, is_indicator: facts.is_indicator };
         let mut verdict = Verdict { unfulfilled, exceeded, ..self.evaluate(found, facts) };
         if is_truncated && let Some(policy) = &self.policy {
@@ -444,6 +447,7 @@ impl Detector {
             let mut matcher = Matcher::new(&self.snapshot).keeping(&keep);
             matcher.set_limit(self.budgets.record_findings);
             let _ = P::walk(record, trie, &mut matcher);
+            matcher.end_record();
             if !matcher.is_truncated() {
                 // Nothing that policy allows was left out.
                 verdict.exceeded.remove(Budget::RecordFindings);

@@ -252,11 +252,16 @@ fn make(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], form: Form) -> Kno
             ("occurred", Node::EventTime),
         ],
     };
-    let mut own = Vec::with_capacity(5);
+    let mut own = Vec::with_capacity(6);
     own.push(("rule", Node::Text(rule_name(&feed).into())));
     own.push(("detection", Node::Word(Detection::Live.as_str())));
     own.push(("snapshot", Node::Text(Arc::clone(snapshot.name()))));
     let listings: Vec<Arc<str>> = listings.iter().map(|listing| Arc::clone(&listing.list)).collect();
+    if let Some(ecs) = &snapshot.table().get(hit.field).ecs
+        && form != Form::Short
+    {
+        own.push(("ecs_field", Node::Text(ecs.as_str().into())));
+    }
     if !listings.is_empty() {
         own.push(("allowlists", Node::Texts(listings.clone())));
     }

@@ -8,6 +8,7 @@ mod findings;
 mod malformed;
 mod pattern_evaluator;
 mod sieve;
+mod url_parts;
 
 pub use findings::{Hit, MAX_SHOWN, RECORD_FINDINGS, rank};
 pub use malformed::MalformedValues;
@@ -18,15 +19,16 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::encoding::{Value, Visitor};
+use crate::encoding::{Value, Visitor, json};
 use crate::intel::indicator::Comparison;
 use crate::intel::keys::{KeyPlan, KeySpace, KeyVisitor, TableId, schemes_agree, show_key, url_prefixes, visit_keys};
 use crate::intel::posting::Posting;
-use crate::intel::snapshot::{RangeValue, Snapshot};
+use crate::intel::snapshot::{FieldPlan, PlanPart, RangeValue, Snapshot};
 use crate::observable::url::CanonicalUrl;
 use crate::observable::{Kind, Malformed};
 use crate::schema::FieldId;
 use findings::{Finding, Findings};
+use url_parts::UrlParts;
 
 /// What became of one look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +77,9 @@ pub struct Matcher<'s, T = NoTrace> {
     reader: Reader<'s, T>,
     /// Canonical forms are written here when a value is not canonical already.
     scratch: Vec<u8>,
+    parts: UrlParts,
+    /// Levels of documents in fields that the walk is in.
+    nested: u8,
 }
 
 /// Reads values and looks them up; apart from the scratch buffer, so that a key in the one can be looked up by the
@@ -102,7 +107,7 @@ impl<'s, T: Trace> Matcher<'s, T> {
     pub fn with_trace(snapshot: &'s Snapshot, trace: T) -> Matcher<'s, T> {
         let (findings, counts) = (Findings::new(), Counts::default());
         let reader = Reader { snapshot, trace, findings, keep: None, is_curtailed: false, counts };
-        Matcher { reader, scratch: Vec::new() }
+        Matcher { reader, scratch: Vec::new(), parts: UrlParts::default(), nested: 0 }
     }
 
     /// Keeps only findings that `keep` wants, so that others take nothing of the budget.
@@ -120,6 +125,26 @@ impl<'s, T: Trace> Matcher<'s, T> {
     /// What it did so far.
     pub fn counts(&self) -> Counts {
         self.reader.counts
+    }
+
+    /// The record was walked: URLs in parts are composed and looked up.
+    pub fn end_record(&mut self) {
+        if self.parts.is_empty() {
+            return;
+        }
+        let (reader, scratch) = (&mut self.reader, &mut self.scratch);
+        let snapshot = reader.snapshot;
+        self.parts.compose(snapshot, |field, url| {
+            reader.findings.next_value();
+            reader.trace.value(field, Value::Text(url), KeyPlan::Url);
+            visit_keys(
+                snapshot.options(),
+                KeyPlan::Url,
+                url,
+                scratch,
+                &mut At { reader: &mut *reader, field, raw: url },
+            );
+        });
     }
 
     /// Whether something was found since the last [`Matcher::take_hits`].
@@ -287,8 +312,18 @@ impl<T: Trace> Visitor for Matcher<'_, T> {
     #[inline]
     fn value(&mut self, field: FieldId, value: Value<'_>) {
         let (reader, scratch) = (&mut self.reader, &mut self.scratch);
-        let (snapshot, plan) = (reader.snapshot, reader.snapshot.key_plan(field));
+        let snapshot = reader.snapshot;
+        let FieldPlan { plan, part } = snapshot.field_plan(field);
         reader.counts.observables += 1;
+        if part != PlanPart::None {
+            with_text(value, |raw| {
+                self.parts.keep(part, field, raw, snapshot.options().max_url_bytes);
+                None
+            });
+        }
+        if plan == KeyPlan::Document {
+            return nested_document(self, snapshot, value, |matcher| &mut matcher.nested);
+        }
         reader.findings.next_value();
         reader.trace.value(field, value, plan);
         let malformed = with_text(value, |raw| {
@@ -298,6 +333,28 @@ impl<T: Trace> Visitor for Matcher<'_, T> {
             reader.trace.malformed(reason);
         }
     }
+}
+
+/// The most levels of documents in fields of documents that are read.
+const MAX_NESTED: u8 = 2;
+
+/// Reads a value that is a document itself.
+#[inline(never)]
+fn nested_document<V: Visitor>(
+    visitor: &mut V,
+    snapshot: &Snapshot,
+    value: Value<'_>,
+    nested: impl Fn(&mut V) -> &mut u8,
+) {
+    let Value::Text(text) = value else { return };
+    let text = text.trim_ascii_start();
+    if text.first() != Some(&b'{') || *nested(visitor) == MAX_NESTED {
+        return;
+    }
+    *nested(visitor) += 1;
+    // What cannot be read of it is text like any other.
+    let _ = json::read(text, snapshot.trie(), visitor);
+    *nested(visitor) -= 1;
 }
 
 /// Hands over a scalar as text; a boolean is not an observable. Gives what `take` gives.

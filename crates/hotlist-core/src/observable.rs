@@ -7,6 +7,7 @@
 //! The sender of events chooses their values, so each normaliser refuses values beyond a length before it reads them. The
 //! limits are next to each normaliser, with their source. Those of URLs and free text are the caller's.
 
+pub mod distinguished_name;
 pub mod domain;
 pub mod email;
 pub mod hash;

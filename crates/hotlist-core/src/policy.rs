@@ -13,7 +13,7 @@ use crate::intel::indicator::Confidence;
 use crate::intel::snapshot::{Origin, Snapshot, Stored};
 use crate::matcher::Hit;
 use crate::observable::Kind;
-use crate::schema::Field;
+use crate::schema::{Field, Role};
 
 /// What policy needs to know of an event.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +37,7 @@ pub enum Suppression {
     NotYetValid,
     /// The event is younger than the indicator's validity.
     Expired,
-    /// A command-and-control address counts only at `destination.ip`.
+    /// A command-and-control address does not count on this side of a connection.
     CommandAndControlField,
     /// The feed withdrew the indicator.
     Revoked,
@@ -85,7 +85,9 @@ impl Suppression {
             Suppression::Column => "this field is not checked for indicators that came in this way",
             Suppression::NotYetValid => "the event is older than the indicator's validity, grace included",
             Suppression::Expired => "the event is younger than the indicator's validity, grace included",
-            Suppression::CommandAndControlField => "a command-and-control address counts only at destination.ip",
+            Suppression::CommandAndControlField => {
+                "a command-and-control address does not count at this field (match.c2.live)"
+            }
             Suppression::Revoked => "its feed withdrew it",
             Suppression::Allowlist => "an allowlist holds the value",
             Suppression::Confidence => "its confidence is below the floor",
@@ -115,13 +117,52 @@ impl From<Suppression> for Dropped {
     }
 }
 
+/// Where command-and-control addresses and networks count. Names, URLs and files count everywhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CommandAndControl {
+    /// At `destination.ip`, and at what means it in another schema.
+    DestinationIp,
+    /// At every field but those of the initiating side: a scanner that connects from there is no infected host of ours.
+    #[default]
+    Responder,
+    /// At every field.
+    Any,
+}
+
+impl CommandAndControl {
+    /// Every choice, with its word in the configuration.
+    pub const WORDS: [(&'static str, CommandAndControl); 3] = [
+        ("destination_ip", CommandAndControl::DestinationIp),
+        ("responder", CommandAndControl::Responder),
+        ("any", CommandAndControl::Any),
+    ];
+
+    /// The word of the configuration.
+    pub fn as_str(self) -> &'static str {
+        CommandAndControl::WORDS.iter().find(|(_, of)| *of == self).map_or("", |(word, _)| *word)
+    }
+
+    /// Whether a command-and-control address counts at a field.
+    pub fn counts_at(self, field: &Field) -> bool {
+        match self {
+            CommandAndControl::DestinationIp => field.meaning() == "destination.ip",
+            // `related` lists the addresses of both sides.
+            CommandAndControl::Responder => {
+                !matches!(field.role, Role::Initiator | Role::Forwarded | Role::Asset)
+                    && !field.meaning().starts_with("related.")
+            }
+            CommandAndControl::Any => true,
+        }
+    }
+}
+
 /// The active rules.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// How far outside an indicator's validity an event may lie. 5 days by default.
     pub grace: Duration,
-    /// Whether the command-and-control rule holds for live matches.
-    pub c2_only_at_destination: bool,
+    /// Where command-and-control addresses count.
+    pub c2: CommandAndControl,
     /// The least confidence that counts. `NotSpecified` indicators count below [`Confidence::Low`] only.
     pub confidence_floor: Confidence,
     /// What is known to be harmless or shared.
@@ -141,7 +182,7 @@ impl Default for Policy {
     fn default() -> Policy {
         Policy {
             grace: Duration::from_secs(5 * 24 * 60 * 60),
-            c2_only_at_destination: true,
+            c2: CommandAndControl::default(),
             confidence_floor: Confidence::NotSpecified,
             allowlists: Arc::default(),
             only_allowlists: false,
@@ -192,7 +233,7 @@ impl Policy {
             Err(Suppression::Column)
         } else if let Some(outside) = self.outside_either(indicator, facts) {
             Err(outside)
-        } else if self.c2_only_at_destination && is_misplaced_c2(indicator, hit, field) {
+        } else if hit.kind == Kind::Ip && indicator.context.is_command_and_control() && !self.c2.counts_at(field) {
             Err(Suppression::CommandAndControlField)
         } else if indicator.revoked {
             Err(Suppression::Revoked)
@@ -240,8 +281,4 @@ impl Policy {
             None
         }
     }
-}
-
-fn is_misplaced_c2(indicator: &Stored, hit: &Hit, field: &Field) -> bool {
-    hit.kind == Kind::Ip && field.name != "destination.ip" && indicator.context.is_command_and_control()
 }

@@ -1,85 +1,58 @@
-//! The ECS field table: which fields of an event are checked, as what, for whom.
+//! Schemas: which fields of an event are checked, as what, for whom.
 //!
-//! The data is `schema/ecs.csv`, one row a field. [`FieldTable::trie`] compiles the rows that a snapshot
-//! can match into a [`PathTrie`], which the encoders' walkers step through key by key; a subtree that the trie does
-//! not want is skipped by its length.
+//! The data is one CSV file a schema in `schema/`, all of one form: the event's own path, its kind, the ECS field that it
+//! means, its role, whether it is checked for collections and for CTI rules, and the STIX object paths that mean it.
+//! [`FieldTable::trie`] compiles the rows that a snapshot can match into a [`PathTrie`], which the encoders' walkers step
+//! through key by key; a subtree that the trie does not want is skipped by its length.
 
+pub mod facts;
+mod read;
+mod row;
 mod set;
+mod shipped;
 mod trie;
 
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+pub use row::{Field, FieldKind, Role, UrlPart};
 pub use set::FieldSet;
+pub use shipped::names;
 pub use trie::{NodeId, PathTrie};
-
-use crate::observable::Kind;
-
-/// The field table as shipped, `field,kind,collection,cti,stix_paths,origin`.
-const EMBEDDED: &str = include_str!("schema/ecs.csv");
 
 /// Index of a field in its [`FieldTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FieldId(pub u16);
 
-/// What a field is declared to hold. The value may still decide otherwise (an IP literal in a domain field).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FieldKind {
-    /// One kind of observable.
-    Of(Kind),
-    /// A hash whose kind its length decides.
-    Hash,
-    /// Address, domain or e-mail, decided per value.
-    Auto,
-}
-
-impl FieldKind {
-    /// Parses the `kind` column.
-    pub fn parse(word: &str) -> Option<FieldKind> {
-        match word {
-            "hash" => Some(FieldKind::Hash),
-            "auto" => Some(FieldKind::Auto),
-            other => Kind::parse(other).map(FieldKind::Of),
-        }
-    }
-
-    /// The word of the `kind` column.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            FieldKind::Of(kind) => kind.as_str(),
-            FieldKind::Hash => "hash",
-            FieldKind::Auto => "auto",
-        }
-    }
-}
-
-/// One row of the table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Field {
-    /// Dotted ECS path, e.g. `dns.question.name`.
-    pub name: String,
-    /// What it is declared to hold.
-    pub kind: FieldKind,
-    /// Whether indicators of collections are looked for here.
-    pub collection: bool,
-    /// Whether indicators of CTI rules are looked for here.
-    pub cti: bool,
-    /// STIX object paths that mean this field. `a&b` means that both together do (directory and file name).
-    pub stix_paths: Vec<String>,
-    /// Whether the row is one of the `extra` rows, which can be turned off.
-    pub extra: bool,
-}
-
-/// What is wrong with a field table.
+/// What is wrong with a schema.
 #[derive(Debug, thiserror::Error)]
 pub enum FieldError {
     /// A row of the CSV cannot be read.
-    #[error("field table line {line}: {reason}; expected `field,kind,collection,cti,stix_paths,origin`")]
+    #[error("schema {schema}, line {line}: {reason}; expected `path,kind,ecs,role,collection,cti,stix_paths`")]
     Row {
+        /// The schema's name, or its file.
+        schema: String,
         /// Line in the table, from 1.
-        line: usize,
+        line: u64,
         /// What is wrong with it.
         reason: String,
     },
+    /// No schema of this name is shipped.
+    #[error("there is no schema `{name}`; there are {}", names().collect::<Vec<_>>().join(", "))]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// The file of a schema cannot be read.
+    #[error("schema {path}: {cause}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why not.
+        cause: std::io::Error,
+    },
     /// The table has more rows than a [`FieldId`] can number.
-    #[error("the field table has more than {max} rows; remove fields from `match.fields`")]
+    #[error("the schemas have more than {max} paths; name fewer in `match.schemas` or `match.fields`")]
     TooMany {
         /// The bound.
         max: usize,
@@ -87,61 +60,89 @@ pub enum FieldError {
 }
 
 /// The fields that are checked, in table order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct FieldTable {
     fields: Vec<Field>,
+    /// The rows by path.
+    numbers: HashMap<String, FieldId>,
+    /// Made when it is asked first, and again when a row changed.
+    meanings: OnceLock<Meanings>,
+}
+
+/// The rows by what means them.
+#[derive(Clone, Debug, Default)]
+struct Meanings {
+    rows: HashMap<String, Vec<FieldId>>,
+    /// The STIX paths, in the order of the rows.
+    stix_paths: Vec<String>,
 }
 
 impl FieldTable {
     /// The most rows a table may have.
     pub const MAX_FIELDS: usize = 4096;
 
-    /// The shipped table, with or without its `extra` rows.
+    /// The fields of ECS, with or without the extra ones.
     pub fn embedded(extra: bool) -> Result<FieldTable, FieldError> {
-        let mut table = FieldTable::parse(EMBEDDED)?;
-        table.fields.retain(|field| extra || !field.extra);
+        FieldTable::of_schemas(if extra { &["ecs", "ecs-extra"] } else { &["ecs"] })
+    }
+
+    /// The fields of every shipped schema.
+    pub fn shipped() -> Result<FieldTable, FieldError> {
+        FieldTable::of_schemas(&names().collect::<Vec<_>>())
+    }
+
+    /// The fields of the shipped schemas with these names.
+    pub fn of_schemas(wanted: &[&str]) -> Result<FieldTable, FieldError> {
+        if let Some(name) = wanted.iter().find(|name| !names().any(|known| known == **name)) {
+            return Err(FieldError::Unknown { name: (*name).to_owned() });
+        }
+        let mut ecs = FieldTable::default();
+        let mut table = FieldTable::default();
+        for (name, text) in shipped::TABLES {
+            let mut rows = read::rows(name, text, &ecs)?;
+            rows.iter_mut().for_each(|row| row.schemas = vec![name]);
+            if name.starts_with("ecs") {
+                rows.iter().try_for_each(|row| ecs.push(row.clone()).map(drop))?;
+            }
+            if wanted.contains(name) {
+                rows.into_iter().try_for_each(|row| table.join(row))?;
+            }
+        }
         Ok(table)
     }
 
-    /// Reads a table from CSV text with a header line.
-    pub fn parse(text: &str) -> Result<FieldTable, FieldError> {
-        let mut table = FieldTable { fields: Vec::new() };
-        let mut reader = csv::ReaderBuilder::new().from_reader(text.as_bytes());
-        for (index, record) in reader.records().enumerate() {
-            let line = index + 2;
-            let row = |reason: String| FieldError::Row { line, reason };
-            let record = record.map_err(|error| row(error.to_string()))?;
-            let column = |at: usize| record.get(at).unwrap_or("").trim();
-            let kind =
-                FieldKind::parse(column(1)).ok_or_else(|| row(format!("`{}` is no kind of observable", column(1))))?;
-            let yes = |at: usize| match column(at) {
-                "yes" => Ok(true),
-                "no" => Ok(false),
-                other => Err(row(format!("`{other}` is neither `yes` nor `no`"))),
-            };
-            table.push(Field {
-                name: column(0).to_owned(),
-                kind,
-                collection: yes(2)?,
-                cti: yes(3)?,
-                stix_paths: column(4).split('|').filter(|path| !path.is_empty()).map(str::to_owned).collect(),
-                extra: column(5) == "extra",
-            })?;
+    /// Adds the rows of a schema of the user's own; `name` is for errors. Empty cells are taken from the rows of ECS.
+    pub fn add_schema(&mut self, name: &str, text: &str) -> Result<(), FieldError> {
+        let rows = read::rows(name, text, &FieldTable::embedded(true)?)?;
+        rows.into_iter().try_for_each(|row| self.join(row))
+    }
+
+    /// Adds a field, or joins it with the one of the same path.
+    fn join(&mut self, field: Field) -> Result<(), FieldError> {
+        match self.id(&field.name) {
+            Some(id) => {
+                self.meanings = OnceLock::new();
+                self.fields[usize::from(id.0)].join(field);
+                Ok(())
+            }
+            None => self.push(field).map(drop),
         }
-        Ok(table)
     }
 
     /// Adds a field, or replaces the one of the same name.
     pub fn push(&mut self, field: Field) -> Result<FieldId, FieldError> {
-        if let Some(at) = self.fields.iter().position(|known| known.name == field.name) {
-            self.fields[at] = field;
-            return Ok(FieldId(at as u16));
+        self.meanings = OnceLock::new();
+        if let Some(id) = self.id(&field.name) {
+            self.fields[usize::from(id.0)] = field;
+            return Ok(id);
         }
         if self.fields.len() == FieldTable::MAX_FIELDS {
             return Err(FieldError::TooMany { max: FieldTable::MAX_FIELDS });
         }
+        let id = FieldId(self.fields.len() as u16);
+        self.numbers.insert(field.name.clone(), id);
         self.fields.push(field);
-        Ok(FieldId((self.fields.len() - 1) as u16))
+        Ok(id)
     }
 
     /// The row of a field.
@@ -166,15 +167,44 @@ impl FieldTable {
 
     /// The id of a field by its dotted name.
     pub fn id(&self, name: &str) -> Option<FieldId> {
-        self.iter().find(|(_, field)| field.name == name).map(|(id, _)| id)
+        self.numbers.get(name).copied()
     }
 
     /// The fields that a STIX object path means, empty when the table does not know the path. The path must be
     /// written as in the table (`file:hashes.'SHA-256'`); `a&b` for the two that only together mean a field. The name of a
-    /// field is a path that means this field alone.
+    /// field is a path, too: it means this field, and those of other schemas that mean it.
     pub fn by_stix_path(&self, path: &str) -> Vec<FieldId> {
-        let means = |field: &Field| field.name == path || field.stix_paths.iter().any(|known| known == path);
-        self.iter().filter(|(_, field)| means(field)).map(|(id, _)| id).collect()
+        self.meanings().rows.get(path).cloned().unwrap_or_default()
+    }
+
+    /// Every STIX path of the table once, with the kind of the fields that it means: a field of one kind decides, if there
+    /// is one.
+    pub fn stix_paths(&self) -> impl Iterator<Item = (&str, FieldKind)> {
+        let meanings = self.meanings();
+        meanings.stix_paths.iter().filter_map(|path| {
+            let kinds = || meanings.rows.get(path).into_iter().flatten().map(|id| self.get(*id).kind);
+            let kind = kinds().find(|kind| matches!(kind, FieldKind::Of(_))).or_else(|| kinds().next())?;
+            Some((path.as_str(), kind))
+        })
+    }
+
+    fn meanings(&self) -> &Meanings {
+        self.meanings.get_or_init(|| {
+            let mut meanings = Meanings::default();
+            for (id, field) in self.iter().filter(|(_, field)| field.kind != FieldKind::NotRead) {
+                let own = [field.name.as_str(), field.meaning()].into_iter().map(|path| (path, false));
+                for (path, is_stix) in own.chain(field.stix_paths.iter().map(|path| (path.as_str(), true))) {
+                    let rows = meanings.rows.entry(path.to_owned()).or_default();
+                    if is_stix && rows.is_empty() {
+                        meanings.stix_paths.push(path.to_owned());
+                    }
+                    if rows.last() != Some(&id) {
+                        rows.push(id);
+                    }
+                }
+            }
+            meanings
+        })
     }
 
     /// The trie of the fields that `wanted` accepts.
@@ -187,19 +217,72 @@ impl FieldTable {
 mod tests {
     use super::*;
 
+    const HEADER: &str = "path,kind,ecs,role,collection,cti,stix_paths\n";
+
     #[test]
-    fn the_embedded_table_loads_and_every_required_row_stays_without_the_extra_ones() {
-        let all = FieldTable::embedded(true).unwrap();
-        let required = FieldTable::embedded(false).unwrap();
-        assert!(all.len() > required.len());
-        assert!(required.iter().all(|(_, field)| !field.extra));
-        assert_eq!(all.iter().filter(|(_, field)| !field.extra).count(), required.len());
+    fn every_shipped_table_loads_and_joins_with_the_others() {
+        let all = FieldTable::shipped().unwrap();
+        assert!(all.iter().all(|(id, field)| !field.schemas.is_empty() && all.id(&field.name) == Some(id)));
+        for name in names() {
+            let alone = FieldTable::of_schemas(&[name]).unwrap();
+            assert!(!alone.is_empty(), "{name}");
+            for (_, field) in alone.iter() {
+                let joined = all.get(all.id(&field.name).unwrap());
+                assert!(joined.schemas.contains(&name), "{name}: {}", field.name);
+                assert!(joined.collection >= field.collection && joined.cti >= field.cti, "{name}: {}", field.name);
+                // What it means is a field of ECS.
+                let ecs = FieldTable::embedded(true).unwrap();
+                assert!(
+                    field.ecs.as_deref().is_none_or(|means| means == "@timestamp" || ecs.id(means).is_some()),
+                    "{name}: {}",
+                    field.name
+                );
+                // The host of a URL in parts is read, too.
+                let Some(UrlPart::After(part) | UrlPart::Query(part)) = &field.url_part else { continue };
+                assert!(alone.id(part).is_some(), "{name}: {} has its other part nowhere", field.name);
+            }
+        }
     }
 
     #[test]
-    fn a_bad_row_names_its_line() {
-        let error = FieldTable::parse("field,kind,collection,cti,stix_paths,origin\na.b,nonsense,yes,yes,,extra\n");
-        assert!(error.unwrap_err().to_string().starts_with("field table line 2: `nonsense`"));
+    fn a_bad_row_names_its_schema_and_line() {
+        for (row, reason) in [
+            ("a.b,nonsense,,,yes,yes,", "`nonsense` is no kind"),
+            ("a..b,ip,,,yes,yes,", "`a..b` is not a path"),
+            ("a,ip,,boss,yes,yes,", "`boss` is no role"),
+            ("a,ip,,,maybe,yes,", "`maybe` is neither"),
+            ("a,ip,,,yes,,", "`cti` is empty and so is `ecs`"),
+            ("a,ip,none.such,,,yes,", "`none.such` is no field of ECS"),
+        ] {
+            let text = format!("# a comment\n{HEADER}ok,ip,source.ip,,,,\n{row}\n");
+            let error = FieldTable::default().add_schema("mine.csv", &text).unwrap_err().to_string();
+            assert!(error.starts_with("schema mine.csv, line 4: ") && error.contains(reason), "{error}");
+        }
+        let error = FieldTable::default().add_schema("mine.csv", "field,kind\na,ip\n").unwrap_err().to_string();
+        assert!(error.contains("line 1: the header is `field,kind`"), "{error}");
+    }
+
+    #[test]
+    fn a_path_of_two_schemas_is_checked_for_what_either_means() {
+        let mut table = FieldTable::default();
+        table
+            .add_schema("one", &format!("{HEADER}x,ip,source.ip,initiator,,no,\ny,ip,source.ip,,,,\nz,-,,,,,\n"))
+            .unwrap();
+        table
+            .add_schema(
+                "two",
+                &format!(
+                    "{HEADER}x,domain,destination.domain,responder,no,,\ny,ip,source.ip,,,,\nz,ip,source.ip,,,,\n"
+                ),
+            )
+            .unwrap();
+        let [x, y, z] = ["x", "y", "z"].map(|name| table.get(table.id(name).unwrap()));
+        assert_eq!((x.kind, x.role, x.meaning(), x.collection, x.cti), (FieldKind::Any, Role::None, "x", true, true));
+        assert!(
+            ["ipv4-addr:value", "domain-name:value"].iter().all(|path| x.stix_paths.iter().any(|known| known == path))
+        );
+        assert_eq!((y.kind, y.meaning()), (FieldKind::Of(crate::observable::Kind::Ip), "source.ip"));
+        assert_eq!(z.kind, y.kind);
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(super) fn configured(
 
 /// Checks files and directories under the import guard.
 pub(super) fn given(paths: &[PathBuf], max_unusable: Option<f64>, out: &mut dyn Write) -> Result<(), Failure> {
-    let table = Arc::new(FieldTable::embedded(true).context("the shipped field table")?);
+    let table = Arc::new(FieldTable::shipped().context("the shipped field table")?);
     let files = load::given(paths).context("cannot find the indicators")?;
     let files = files.into_iter().map(|file| FeedFile { guarded: true, ..file }).collect();
     check(files, &[], &table, MatchOptions::default(), max_unusable, out)

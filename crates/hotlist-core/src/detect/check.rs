@@ -122,7 +122,7 @@ fn holds(field: &Field, kind: Kind) -> bool {
     match field.kind {
         FieldKind::Of(of) => of == kind,
         FieldKind::Hash => matches!(kind, Kind::Md5 | Kind::Sha1 | Kind::Sha256 | Kind::Sha512 | Kind::Ssdeep),
-        FieldKind::Auto => false,
+        _ => false,
     }
 }
 

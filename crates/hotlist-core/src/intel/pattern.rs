@@ -371,18 +371,15 @@ fn meaning(comparison: &Proposition, table: &FieldTable) -> Result<Meaning, Patt
     let renamed = renamed.and_then(|(_, new)| parse::path_key(new));
     let wanted = renamed.as_ref().unwrap_or(&comparison.key);
     let is = |known: &str| parse::path_key(known).is_some_and(|key| key == *wanted);
-    let known =
-        || table.iter().filter_map(|(_, field)| Some((field.kind, field.stix_paths.iter().find(|path| is(path))?)));
-    // A field of one kind says what values its path has.
-    let known = known().find(|(kind, _)| matches!(kind, FieldKind::Of(_))).or_else(|| known().next());
-    let Some((kind, path)) = known else {
+    let Some((path, kind)) = table.stix_paths().find(|(path, _)| is(path)) else {
         return Err(unsupported(comparison.position, format!("the object path `{}`", comparison.path)));
     };
-    let path: Arc<str> = path.as_str().into();
+    let path: Arc<str> = path.into();
     let kind = match kind {
         FieldKind::Of(kind) => kind,
         FieldKind::Hash => Kind::Md5,
-        FieldKind::Auto => Kind::Text,
+        FieldKind::UrlPart => Kind::Url,
+        _ => Kind::Text,
     };
     Ok(Meaning { kind, target: Target::StixPath(Arc::clone(&path)), path })
 }

@@ -7,6 +7,7 @@
 mod build;
 mod merge;
 mod part;
+mod plan;
 mod settle;
 mod source;
 
@@ -19,11 +20,12 @@ use super::posting::Posting;
 use super::prefilter::Prefilter;
 use super::segment::Composite;
 use crate::observable::Kind;
-use crate::schema::{FieldId, FieldSet, FieldTable, PathTrie};
+use crate::schema::{FieldId, FieldKind, FieldSet, FieldTable, PathTrie};
 
 pub use super::indicator::{Feed, Origin, RangeValue, Stored, derived_id};
 pub use super::keys::MatchOptions;
 pub use build::{ReuseError, Revoked, RevokedBy, SnapshotBuilder, SnapshotError};
+pub use plan::{FieldPlan, PlanPart, UrlRow};
 
 use super::indicator::Comparison;
 use merge::Unit;
@@ -79,7 +81,9 @@ pub struct Snapshot {
     stale_keys: usize,
     /// Going through the whole prefilter takes milliseconds, so it is done once.
     expected_pass_ratio: f64,
-    key_plans: Vec<KeyPlan>,
+    plans: Vec<FieldPlan>,
+    url_rows: Vec<UrlRow>,
+    facts: PathTrie,
     wanted: FieldSet,
     trie: PathTrie,
     every_field: OnceLock<PathTrie>,
@@ -110,7 +114,23 @@ impl Snapshot {
     /// How the values of a field are read.
     #[inline]
     pub fn key_plan(&self, field: FieldId) -> KeyPlan {
-        self.key_plans[usize::from(field.0)]
+        self.plans[usize::from(field.0)].plan
+    }
+
+    /// The same, and what they are to the URL of their event.
+    #[inline]
+    pub fn field_plan(&self, field: FieldId) -> FieldPlan {
+        self.plans[usize::from(field.0)]
+    }
+
+    /// The fields that together are a URL.
+    pub fn url_rows(&self) -> &[UrlRow] {
+        &self.url_rows
+    }
+
+    /// The fields that policy asks for, [`FieldTable::facts`].
+    pub fn facts(&self) -> &PathTrie {
+        &self.facts
     }
 
     /// The fields at which some indicator of this snapshot can match.
@@ -184,7 +204,7 @@ impl Snapshot {
 
     /// Every field of the table, as walkers follow them.
     pub fn every_field(&self) -> &PathTrie {
-        self.every_field.get_or_init(|| self.table.trie(|_, _| true))
+        self.every_field.get_or_init(|| self.table.trie(|_, field| field.kind != FieldKind::NotRead))
     }
 
     fn part_of(&self, number: u32) -> Option<&Part> {

@@ -7,10 +7,11 @@
 
 use std::net::IpAddr;
 
-use super::{Counts, MalformedValues, with_text};
+use super::url_parts::UrlParts;
+use super::{Counts, MalformedValues, nested_document, with_text};
 use crate::encoding::{Value, Visitor};
-use crate::intel::keys::{KeySpace, KeyVisitor, visit_keys};
-use crate::intel::snapshot::{RangeValue, Snapshot};
+use crate::intel::keys::{KeyPlan, KeySpace, KeyVisitor, visit_keys};
+use crate::intel::snapshot::{FieldPlan, PlanPart, RangeValue, Snapshot};
 use crate::observable::url::CanonicalUrl;
 use crate::schema::{FieldId, FieldSet};
 
@@ -21,6 +22,9 @@ pub struct Sieve<'s> {
     counts: Counts,
     seen: FieldSet,
     malformed: MalformedValues,
+    parts: UrlParts,
+    /// Levels of documents in fields that the walk is in.
+    nested: u8,
 }
 
 struct Notes<'s> {
@@ -40,7 +44,22 @@ impl<'s> Sieve<'s> {
             counts: Counts::default(),
             seen: FieldSet::default(),
             malformed: MalformedValues::default(),
+            parts: UrlParts::default(),
+            nested: 0,
         }
+    }
+
+    /// The record was walked: URLs in parts are composed.
+    #[inline]
+    pub fn end_record(&mut self) {
+        if self.parts.is_empty() {
+            return;
+        }
+        let (notes, scratch) = (&mut self.notes, &mut self.scratch);
+        let snapshot = notes.snapshot;
+        self.parts.compose(snapshot, |_, url| {
+            visit_keys(snapshot.options(), KeyPlan::Url, url, scratch, notes);
+        });
     }
 
     /// Whether the record just walked may match, and forgets it. `false` is certain.
@@ -102,9 +121,19 @@ impl Visitor for Sieve<'_> {
     #[inline]
     fn value(&mut self, field: FieldId, value: Value<'_>) {
         let (notes, scratch) = (&mut self.notes, &mut self.scratch);
-        let (snapshot, plan) = (notes.snapshot, notes.snapshot.key_plan(field));
+        let snapshot = notes.snapshot;
+        let FieldPlan { plan, part } = snapshot.field_plan(field);
         self.counts.observables += 1;
         self.seen.insert(field);
+        if part != PlanPart::None {
+            with_text(value, |raw| {
+                self.parts.keep(part, field, raw, snapshot.options().max_url_bytes);
+                None
+            });
+        }
+        if plan == KeyPlan::Document {
+            return nested_document(self, snapshot, value, |sieve| &mut sieve.nested);
+        }
         let malformed = with_text(value, |raw| visit_keys(snapshot.options(), plan, raw, scratch, notes));
         if let Some(reason) = malformed {
             self.malformed.add(field, reason);

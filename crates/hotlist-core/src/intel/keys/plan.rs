@@ -26,8 +26,18 @@ pub enum KeyPlan {
     User,
     /// A Windows domain or realm: a user-name observable and a domain.
     UserDomain,
-    /// Host, or e-mail address.
+    /// Host, URL, hash or e-mail address.
     Auto,
+    /// As [`KeyPlan::Auto`], and a user name.
+    Any,
+    /// A distinguished name, and the names and e-mail addresses in it.
+    DistinguishedName,
+    /// A document of its own; its fields have plans of theirs.
+    Document,
+    /// Part of a URL, which is looked up when its record ended.
+    UrlPart,
+    /// Not looked up.
+    Nothing,
     /// E-mail address, or a name as text.
     EmailOrText,
     /// Text as it is.
@@ -59,12 +69,17 @@ impl KeyPlan {
             FieldKind::Auto if means("display_name") => KeyPlan::EmailOrText,
             FieldKind::Auto if !field.stix_paths.is_empty() && !means("email-addr:") => KeyPlan::Host,
             FieldKind::Auto => KeyPlan::Auto,
+            FieldKind::Any => KeyPlan::Any,
+            FieldKind::DistinguishedName => KeyPlan::DistinguishedName,
+            FieldKind::Json => KeyPlan::Document,
+            FieldKind::UrlPart => KeyPlan::UrlPart,
+            FieldKind::NotRead => KeyPlan::Nothing,
             FieldKind::Of(kind) => match kind {
                 Kind::Ip => KeyPlan::Ip,
                 Kind::Domain => KeyPlan::Host,
                 Kind::Url => KeyPlan::Url,
                 Kind::Md5 | Kind::Sha1 | Kind::Sha256 | Kind::Sha512 | Kind::Ssdeep => KeyPlan::Hash,
-                Kind::Email if field.name.split('.').any(|label| label == "x509") => KeyPlan::EmailOrHost,
+                Kind::Email if field.meaning().split('.').any(|label| label == "x509") => KeyPlan::EmailOrHost,
                 Kind::Email => KeyPlan::Email,
                 Kind::User if means("x_domain") => KeyPlan::UserDomain,
                 Kind::User => KeyPlan::User,
@@ -88,7 +103,13 @@ impl KeyPlan {
             KeyPlan::Url => vec![KeySpace::Url, KeySpace::UrlPrefix],
             KeyPlan::Hash => HASHES.to_vec(),
             KeyPlan::Email => vec![KeySpace::Email],
-            KeyPlan::EmailOrHost | KeyPlan::Auto => [&[KeySpace::Email][..], &HOST].concat(),
+            KeyPlan::EmailOrHost => [&[KeySpace::Email][..], &HOST].concat(),
+            KeyPlan::Auto => [&[KeySpace::Email, KeySpace::Url, KeySpace::UrlPrefix][..], &HOST, &HASHES].concat(),
+            KeyPlan::Any => [&KeyPlan::Auto.spaces(url_hosts)[..], &[KeySpace::User]].concat(),
+            KeyPlan::DistinguishedName => [&[KeySpace::Text, KeySpace::Email][..], &HOST].concat(),
+            KeyPlan::Document => KeySpace::ALL.to_vec(),
+            KeyPlan::UrlPart => KeyPlan::Url.spaces(url_hosts),
+            KeyPlan::Nothing => Vec::new(),
             KeyPlan::User => vec![KeySpace::User, KeySpace::Email],
             KeyPlan::UserDomain => [&[KeySpace::User][..], &HOST[2..]].concat(),
             KeyPlan::EmailOrText => vec![KeySpace::Email, KeySpace::Text],

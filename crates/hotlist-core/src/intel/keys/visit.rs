@@ -9,7 +9,7 @@ use super::{KeyPlan, KeySpace, MatchOptions, number_key, time_key};
 use crate::intel::indicator::RangeValue;
 use crate::observable::malformed::{Malformed, is_placeholder};
 use crate::observable::url::CanonicalUrl;
-use crate::observable::{Kind, domain, email, hash, ip, number, path, text, time, url, user};
+use crate::observable::{Kind, distinguished_name, domain, email, hash, ip, number, path, text, time, url, user};
 
 /// Receives the keys of a value.
 pub trait KeyVisitor {
@@ -60,7 +60,17 @@ pub fn visit_keys(
             None => hashes(raw, scratch, visitor),
         },
         KeyPlan::Email => email(raw, scratch, visitor),
-        KeyPlan::EmailOrHost | KeyPlan::Auto => {
+        KeyPlan::Auto => of_any(options, raw, scratch, visitor),
+        KeyPlan::Any => {
+            if !is_url(raw) {
+                user(options, raw, scratch, visitor);
+            }
+            of_any(options, raw, scratch, visitor);
+            None
+        }
+        KeyPlan::DistinguishedName => within(options, raw, |raw| of_distinguished_name(options, raw, scratch, visitor)),
+        KeyPlan::Document | KeyPlan::UrlPart | KeyPlan::Nothing => None,
+        KeyPlan::EmailOrHost => {
             let has_address = memchr::memchr(b'@', raw).is_some() && email(raw, scratch, visitor).is_none();
             host(options, raw, scratch, visitor).filter(|_| !has_address)
         }
@@ -110,6 +120,44 @@ pub fn visit_keys(
             None => malformed(raw, time::LONGEST_INPUT, Malformed::NotTime),
         },
     }
+}
+
+/// A hash, a URL, an e-mail address or a host, as the value decides.
+#[inline(never)]
+fn of_any(
+    options: MatchOptions,
+    raw: &[u8],
+    scratch: &mut Vec<u8>,
+    visitor: &mut impl KeyVisitor,
+) -> Option<Malformed> {
+    if let Some((kind, digest)) = hash::canonical(raw, scratch) {
+        of_hash(kind, digest, visitor);
+        return None;
+    }
+    if is_url(raw) {
+        of_url(options, raw, scratch, visitor);
+    }
+    let has_address = memchr::memchr(b'@', raw).is_some() && email(raw, scratch, visitor).is_none();
+    host(options, raw, scratch, visitor).filter(|_| !has_address)
+}
+
+/// Whether a value that may be anything is a URL: it has a scheme.
+fn is_url(raw: &[u8]) -> bool {
+    memchr::memmem::find(raw.get(..64).unwrap_or(raw), b"://").is_some()
+}
+
+/// The whole name as text, and what its attributes name.
+#[inline(never)]
+fn of_distinguished_name(options: MatchOptions, raw: &[u8], scratch: &mut Vec<u8>, visitor: &mut impl KeyVisitor) {
+    of_text(text::canonical(raw), visitor);
+    let mut value_scratch = Vec::new();
+    distinguished_name::attributes(raw, scratch, |kind, value| {
+        if distinguished_name::is_email(kind) || memchr::memchr(b'@', value).is_some() {
+            email(value, &mut value_scratch, visitor);
+        } else if distinguished_name::is_common_name(kind) {
+            host(options, value, &mut value_scratch, visitor);
+        }
+    });
 }
 
 /// Why a value that was not read is malformed: its length, or its kind; `None` for one that stands for no value.

@@ -57,6 +57,7 @@ fn every_path_of_every_row_of_the_table_compiles_to_a_term_that_the_row_wants() 
                         FieldKind::Of(kind) => kind,
                         FieldKind::Hash => Kind::Md5,
                         FieldKind::Auto => Kind::Text,
+                        _ => continue,
                     });
                     format!("[{path} = {}]", sample(kind))
                 }

@@ -5,11 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use super::merge::{Member, Unit, units};
 use super::part::Part;
+use super::plan::{FieldPlan, url_rows};
 use super::settle::settle;
 use super::source::{From, Source};
 use super::{MatchOptions, RangeRule, Snapshot};
 use crate::intel::indicator::{Feed, Indicator, RangeValue, TermValue};
-use crate::intel::keys::{KeyHasher, KeyPlan, KeySpace, TableId, prefilter_keys};
+use crate::intel::keys::{KeyHasher, KeySpace, TableId, prefilter_keys};
 use crate::intel::network::Networks;
 use crate::intel::prefilter::Prefilter;
 use crate::intel::segment::{BuildError, HashKey, Segment, SegmentBuilder, SegmentFeed};
@@ -264,13 +265,14 @@ impl SnapshotBuilder {
             }
             self.add_ranges(part, &mut ranges);
         }
-        let key_plans: Vec<KeyPlan> = self.table.iter().map(|(_, field)| KeyPlan::of_field(field)).collect();
+        let mut plans: Vec<FieldPlan> = self.table.iter().map(|(_, field)| FieldPlan::of_field(field)).collect();
         let wanted = |id: FieldId| {
-            let spaces = key_plans[usize::from(id.0)].spaces(self.options.url_hosts);
+            let spaces = plans[usize::from(id.0)].plan.spaces(self.options.url_hosts);
             spaces.into_iter().any(|space| reach[space as usize].as_ref().is_none_or(|fields| fields.contains(id)))
         };
         let fields: Vec<FieldId> = self.table.iter().map(|(id, _)| id).filter(|id| wanted(*id)).collect();
-        let wanted = FieldSet::from_fields(&fields);
+        let mut wanted = FieldSet::from_fields(&fields);
+        let url_rows = url_rows(&self.table, &mut plans, &mut wanted);
         let trie = self.table.trie(|id, _| wanted.contains(id));
         Snapshot {
             name: name.into(),
@@ -289,7 +291,9 @@ impl SnapshotBuilder {
             expected_pass_ratio: prefilter.expected_pass_ratio(),
             prefilter,
             stale_keys,
-            key_plans,
+            plans,
+            url_rows,
+            facts: self.table.facts(),
             wanted,
             trie,
             every_field: OnceLock::new(),

@@ -1,0 +1,64 @@
+//! How the values of each field are read: their keys, and whether they are parts of a URL.
+
+use crate::intel::keys::KeyPlan;
+use crate::schema::{Field, FieldId, FieldSet, FieldTable, UrlPart};
+
+/// How the values of a field are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldPlan {
+    /// Which keys they have.
+    pub plan: KeyPlan,
+    /// What they are to the URL of their event.
+    pub part: PlanPart,
+}
+
+/// What a field is to the URL of its event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanPart {
+    /// Nothing.
+    None,
+    /// Part of it.
+    Part,
+    /// All of it, so that no parts need to be composed.
+    Whole,
+}
+
+/// The fields that together are a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UrlRow {
+    /// What follows the host; findings are reported here.
+    pub path: FieldId,
+    /// The host.
+    pub host: FieldId,
+    /// What follows the path.
+    pub query: Option<FieldId>,
+}
+
+impl FieldPlan {
+    pub(super) fn of_field(field: &Field) -> FieldPlan {
+        let is_whole = matches!(field.meaning(), "url.full" | "url.original") && field.url_part.is_none();
+        let part = if is_whole { PlanPart::Whole } else { PlanPart::None };
+        FieldPlan { plan: KeyPlan::of_field(field), part }
+    }
+}
+
+/// The URLs in parts that are wanted. Their hosts and queries become wanted, too.
+pub(super) fn url_rows(table: &FieldTable, plans: &mut [FieldPlan], wanted: &mut FieldSet) -> Vec<UrlRow> {
+    let mut rows = Vec::new();
+    for (path, field) in table.iter().filter(|(id, _)| wanted.contains(*id)) {
+        let Some(UrlPart::After(host)) = &field.url_part else { continue };
+        let Some(host) = table.id(host) else { continue };
+        let is_query = |part: &Option<UrlPart>| matches!(part, Some(UrlPart::Query(of)) if *of == field.name);
+        let query = table.iter().find(|(_, other)| is_query(&other.url_part)).map(|(id, _)| id);
+        rows.push(UrlRow { path, host, query });
+    }
+    for row in &rows {
+        for field in [Some(row.path), Some(row.host), row.query].into_iter().flatten() {
+            wanted.insert(field);
+            if let Some(plan) = plans.get_mut(usize::from(field.0)) {
+                plan.part = PlanPart::Part;
+            }
+        }
+    }
+    rows
+}

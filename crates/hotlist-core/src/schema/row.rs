@@ -1,0 +1,185 @@
+//! One row of a schema table: a path of an event, what it holds, what it means.
+
+use crate::observable::Kind;
+
+/// What a field is declared to hold. The value may still decide otherwise (an IP literal in a domain field).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FieldKind {
+    /// One kind of observable.
+    Of(Kind),
+    /// A hash whose kind its length decides.
+    Hash,
+    /// Address, domain, URL, hash or e-mail address, decided per value.
+    Auto,
+    /// As [`FieldKind::Auto`], and a user name: two schemas with the same path mean different kinds.
+    Any,
+    /// A distinguished name, of a certificate or a directory: its attributes are read, too.
+    DistinguishedName,
+    /// Text that is a JSON document, which is read with the same table from its root.
+    Json,
+    /// Part of a URL; [`Field::url_part`] says which.
+    UrlPart,
+    /// Known, and not looked up.
+    NotRead,
+}
+
+impl FieldKind {
+    /// Parses the `kind` column; `url@…` and `url?…` are a [`FieldKind::UrlPart`].
+    pub fn parse(word: &str) -> Option<FieldKind> {
+        match word {
+            "hash" => Some(FieldKind::Hash),
+            "auto" => Some(FieldKind::Auto),
+            "dn" => Some(FieldKind::DistinguishedName),
+            "json" => Some(FieldKind::Json),
+            "-" => Some(FieldKind::NotRead),
+            part if UrlPart::parse(part).is_some() => Some(FieldKind::UrlPart),
+            other => Kind::parse(other).map(FieldKind::Of),
+        }
+    }
+
+    /// The word of the `kind` column.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FieldKind::Of(kind) => kind.as_str(),
+            FieldKind::Hash => "hash",
+            FieldKind::Auto => "auto",
+            FieldKind::Any => "any",
+            FieldKind::DistinguishedName => "dn",
+            FieldKind::Json => "json",
+            FieldKind::UrlPart => "url part",
+            FieldKind::NotRead => "-",
+        }
+    }
+}
+
+/// Which part of a URL a field holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UrlPart {
+    /// What follows the host, which stands at this path: `url@host` in the table.
+    After(String),
+    /// The query of the URL whose path stands at this path: `url?path` in the table.
+    Query(String),
+}
+
+impl UrlPart {
+    /// Parses the `kind` column.
+    pub fn parse(word: &str) -> Option<UrlPart> {
+        let after = word.strip_prefix("url@").map(|host| UrlPart::After(host.to_owned()));
+        after.or_else(|| word.strip_prefix("url?").map(|path| UrlPart::Query(path.to_owned())))
+    }
+}
+
+/// Which part a field plays in its event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// None, or it is not known.
+    #[default]
+    None,
+    /// The side that began the connection or request.
+    Initiator,
+    /// The side that it was meant for.
+    Responder,
+    /// Who began it according to a proxy or the client itself (`X-Forwarded-For`).
+    Forwarded,
+    /// The machine, workload or account that the event is about.
+    Asset,
+    /// What was decided: allowed, denied, unanswered.
+    Verdict,
+    /// Which way it went: inbound, outbound.
+    Direction,
+}
+
+impl Role {
+    /// Every role, with the word of the `role` column.
+    pub const WORDS: [(&'static str, Role); 7] = [
+        ("", Role::None),
+        ("initiator", Role::Initiator),
+        ("responder", Role::Responder),
+        ("forwarded", Role::Forwarded),
+        ("asset", Role::Asset),
+        ("verdict", Role::Verdict),
+        ("direction", Role::Direction),
+    ];
+
+    /// Parses the `role` column.
+    pub fn parse(word: &str) -> Option<Role> {
+        Role::WORDS.iter().find(|(known, _)| *known == word).map(|(_, role)| *role)
+    }
+
+    /// The word of the `role` column.
+    pub fn as_str(self) -> &'static str {
+        Role::WORDS.iter().find(|(_, role)| *role == self).map_or("", |(word, _)| *word)
+    }
+}
+
+/// One row of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The event's own dotted path, e.g. `dns.question.name` or `id.orig_h`.
+    pub name: String,
+    /// What it is declared to hold.
+    pub kind: FieldKind,
+    /// Which part, when the kind is [`FieldKind::UrlPart`].
+    pub url_part: Option<UrlPart>,
+    /// The ECS field that it means, when it is another.
+    pub ecs: Option<String>,
+    /// Which part it plays.
+    pub role: Role,
+    /// Whether indicators of collections are looked for here.
+    pub collection: bool,
+    /// Whether indicators of CTI rules are looked for here.
+    pub cti: bool,
+    /// STIX object paths that mean this field. `a&b` means that both together do (directory and file name).
+    pub stix_paths: Vec<String>,
+    /// The schemas that have this path; none for a field of the configuration.
+    pub schemas: Vec<&'static str>,
+}
+
+impl Field {
+    /// A field of the user's own: checked for collections and CTI rules, without a STIX path.
+    pub fn own(name: impl Into<String>, kind: FieldKind) -> Field {
+        Field {
+            name: name.into(),
+            kind,
+            url_part: None,
+            ecs: None,
+            role: Role::None,
+            collection: true,
+            cti: true,
+            stix_paths: Vec::new(),
+            schemas: Vec::new(),
+        }
+    }
+
+    /// The ECS field that it means: another, or its own name.
+    pub fn meaning(&self) -> &str {
+        self.ecs.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Joins the row of another schema with the same path: what either checks is checked, and what they do not agree on is
+    /// left to the value, or not known.
+    pub(super) fn join(&mut self, other: Field) {
+        if self.kind == FieldKind::NotRead {
+            // One schema knows it as nothing to look up; the other has a use for it.
+            self.kind = other.kind;
+            self.url_part.clone_from(&other.url_part);
+        } else if other.kind != FieldKind::NotRead && (self.kind, &self.url_part) != (other.kind, &other.url_part) {
+            self.kind = FieldKind::Any;
+            self.url_part = None;
+        }
+        if self.meaning() != other.meaning() {
+            self.ecs = None;
+        }
+        if self.role != other.role {
+            self.role = Role::None;
+        }
+        self.collection |= other.collection;
+        self.cti |= other.cti;
+        for path in other.stix_paths {
+            if !self.stix_paths.contains(&path) {
+                self.stix_paths.push(path);
+            }
+        }
+        self.schemas.extend(other.schemas);
+    }
+}
