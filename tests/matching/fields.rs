@@ -18,7 +18,7 @@ const DIRECTORY: &str = "/opt/evil";
 const FILE: &str = "run.sh";
 
 /// A value of each kind as an indicator has it.
-fn written(kind: Kind) -> String {
+pub fn written(kind: Kind) -> String {
     match kind {
         Kind::Ip => "203.0.113.7".into(),
         Kind::Domain => "c2.evil.example".into(),
@@ -48,6 +48,7 @@ fn kind_under(field: &Field, path: &str) -> Kind {
         FieldKind::Auto if path == "email-addr:display_name" => Kind::Text,
         FieldKind::Auto if path.starts_with("email-addr:") => Kind::Email,
         FieldKind::Auto => Kind::Ip,
+        other => panic!("no field of ECS is of kind {}", other.as_str()),
     }
 }
 
@@ -69,9 +70,11 @@ fn pattern_of(field: &Field, path: &str) -> (String, Value) {
 }
 
 /// The value as JSON in every shape that documents come in.
-fn shapes(path: &str, value: &Value) -> Vec<(&'static str, Value)> {
+pub fn shapes(path: &str, value: &Value) -> Vec<(&'static str, Value)> {
     let filler = if value.is_number() { json!(1) } else { json!("filler") };
-    let (head, last) = path.rsplit_once('.').unwrap();
+    let Some((head, last)) = path.rsplit_once('.') else {
+        return vec![("plain", nested(path, value.clone())), ("array", nested(path, json!([null, filler, value])))];
+    };
     let mut shapes = vec![
         ("nested", nested(path, value.clone())),
         ("dotted", json!({ path: value })),
@@ -212,14 +215,8 @@ fn a_path_hits_at_the_fields_that_carry_it_and_at_no_other() {
 #[test]
 fn fields_of_the_user_follow_their_columns() {
     let mut table = FieldTable::embedded(true).unwrap();
-    let own = |name: &str, kind: FieldKind, collection: bool, cti: bool| Field {
-        name: name.into(),
-        kind,
-        collection,
-        cti,
-        stix_paths: Vec::new(),
-        extra: false,
-    };
+    let own =
+        |name: &str, kind: FieldKind, collection: bool, cti: bool| Field { collection, cti, ..Field::own(name, kind) };
     let domain = FieldKind::Of(Kind::Domain);
     let fields = [
         own("acme.proxy.both", domain, true, true),

@@ -34,6 +34,8 @@ mod policy;
 #[cfg(test)]
 mod scan;
 #[cfg(test)]
+mod schemas;
+#[cfg(test)]
 mod segments;
 #[cfg(test)]
 #[path = "../support/shared.rs"]

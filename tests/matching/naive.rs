@@ -128,7 +128,18 @@ pub fn forms(reading: KeyPlan, raw: &[u8], options: MatchOptions) -> Vec<Form> {
             found
         }
         KeyPlan::Email => emails(raw),
-        KeyPlan::EmailOrHost | KeyPlan::Auto => emails(raw).into_iter().chain(host(raw)).collect(),
+        KeyPlan::Auto => {
+            if let Some((kind, hex)) = hash::canonical(raw, &mut scratch) {
+                return vec![Form::Hash(kind, string(hex))];
+            }
+            let is_url = raw[..raw.len().min(64)].windows(3).any(|bytes| bytes == b"://");
+            let url = if is_url { forms(KeyPlan::Url, raw, options) } else { Vec::new() };
+            url.into_iter().chain(emails(raw)).chain(host(raw)).collect()
+        }
+        KeyPlan::Any | KeyPlan::DistinguishedName | KeyPlan::Document | KeyPlan::UrlPart | KeyPlan::Nothing => {
+            panic!("no field of ECS is read as {reading:?}")
+        }
+        KeyPlan::EmailOrHost => emails(raw).into_iter().chain(host(raw)).collect(),
         KeyPlan::User => users(raw, true, options.user_principals).into_iter().chain(emails(raw)).collect(),
         KeyPlan::UserDomain => {
             let name = domain::canonical(raw, &mut scratch).map(|name| Form::Domain(string(name)));

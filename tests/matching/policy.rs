@@ -12,7 +12,7 @@ use hotlist::intel::indicator::{Confidence, Context, Indicator};
 use hotlist::intel::snapshot::{Feed, Origin};
 use hotlist::matcher::Hit;
 use hotlist::observable::Kind;
-use hotlist::policy::{Policy, Suppression};
+use hotlist::policy::{CommandAndControl, Policy, Suppression};
 use hotlist::schema::{Field, FieldKind, FieldTable};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -160,10 +160,10 @@ fn c2(kind: Kind, written: &str) -> Indicator {
 }
 
 /// Scenario: command-and-control addresses, networks and domains at every field that they can be found at.
-/// Guarantee: an address or a network counts at `destination.ip` only; a domain is not restricted, nor is anything when
+/// Guarantee: an address or a network counts where the policy says; a domain is not restricted, nor is anything when
 /// the rule is off or the phase is another.
 #[test]
-fn command_and_control_addresses_count_at_destination_ip_only() {
+fn command_and_control_addresses_count_where_the_policy_says() {
     let table = table();
     let fields = table.iter().map(|(_, field)| field);
     let fields: Vec<&Field> = fields
@@ -173,14 +173,20 @@ fn command_and_control_addresses_count_at_destination_ip_only() {
         })
         .collect();
     assert!(fields.len() > 25, "{} fields", fields.len());
-    let off = Policy { c2_only_at_destination: false, ..believing() };
     for field in fields {
         let document = nested(&field.name, json!("203.0.113.7"));
-        let misplaced = (field.name != "destination.ip").then_some(Suppression::CommandAndControlField);
-        for found in [c2(Kind::Ip, "203.0.113.7"), c2(Kind::Ip, "203.0.113.0/28")] {
-            assert_eq!(outcome(&one(found.clone()), &document), misplaced, "{}", field.name);
-            let off = with_policy(off.clone(), Feed::named("feed"), vec![found]);
-            assert_eq!(outcome(&off, &document), None, "{}", field.name);
+        let initiating = ["source.", "client.", "host.", "related."].iter().any(|side| field.name.starts_with(side));
+        for (c2_counts, counts) in [
+            (CommandAndControl::DestinationIp, field.name == "destination.ip"),
+            (CommandAndControl::Responder, !initiating),
+            (CommandAndControl::Any, true),
+        ] {
+            let misplaced = (!counts).then_some(Suppression::CommandAndControlField);
+            for found in [c2(Kind::Ip, "203.0.113.7"), c2(Kind::Ip, "203.0.113.0/28")] {
+                let policy = Policy { c2: c2_counts, ..believing() };
+                let detector = with_policy(policy, Feed::named("feed"), vec![found]);
+                assert_eq!(outcome(&detector, &document), misplaced, "{} {c2_counts:?}", field.name);
+            }
         }
         assert_eq!(outcome(&one(indicator(Kind::Ip, "203.0.113.7")), &document), None, "{}", field.name);
         if field.kind != FieldKind::Of(Kind::Ip) {
