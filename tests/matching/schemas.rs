@@ -194,7 +194,7 @@ fn is_indexable(text: &str) -> bool {
     ip::canonical(bytes).is_some()
         || (text.contains("://") && url::event_url(bytes).is_some_and(|url| url.host().contains('.')))
         || (text.contains('@')
-            && !text.contains([' ', ':', '/'])
+            && !text.contains([' ', ':', '/', '='])
             && email::event_addresses(bytes, &mut Vec::new(), &mut |_| {}).is_none())
         || matches!(hash::canonical(bytes, &mut scratch), Some((kind, _)) if kind != Kind::Ssdeep)
         || is_name()
