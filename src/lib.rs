@@ -2,7 +2,7 @@
 //!
 //! Modules stand in the order in which data meets them.
 
-pub use hotlist_core::{detect, encoding, enrich, escape, intel, matcher, observable, policy, schema, work};
+pub use hotlist_core::{detect, encoding, enrich, escape, intel, matcher, observable, policy, schema, text, work};
 
 pub mod config;
 pub mod telemetry;

@@ -27,4 +27,5 @@ pub mod matcher;
 pub mod observable;
 pub mod policy;
 pub mod schema;
+pub mod text;
 pub mod work;
