@@ -11,6 +11,7 @@ mod config;
 mod control_plane;
 mod demo;
 mod explain;
+mod fields;
 mod indicators;
 mod init;
 mod inspect;
@@ -89,6 +90,8 @@ pub enum Command {
     Init(args::InitArgs),
     /// Show what indicator files contain: the number of indicators of each kind, and every line that cannot be used.
     Inspect(args::InspectArgs),
+    /// List the fields of events that are matched, with schema, kind and meaning.
+    Fields(args::FieldsArgs),
     /// Compile feeds into segments, which control planes distribute and sidecars map into memory.
     Compile(args::CompileArgs),
     /// Merge the segments of each feed into one.
@@ -191,6 +194,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Command::Init(args) => init::run(&args, &mut text()),
         Command::Inspect(args) => inspect::run(&args, random(), &mut text()),
+        Command::Fields(args) => fields::run(&args, &environment, &mut Printable::new(buffered(), style(args.json))),
         Command::Compile(args) => compile::compile(&args, &environment, &mut text()),
         Command::Compact(args) => compile::compact(&args, &mut text()),
         Command::Config(args) => config::run(&args, &environment, &mut buffered()),
@@ -275,6 +279,7 @@ mod tests {
             args::ExplainArgs::augment_args(clap::Command::new("explain")),
             args::InitArgs::augment_args(clap::Command::new("init")),
             args::InspectArgs::augment_args(clap::Command::new("inspect")),
+            args::FieldsArgs::augment_args(clap::Command::new("fields")),
             args::CompileArgs::augment_args(clap::Command::new("compile")),
             args::CompactArgs::augment_args(clap::Command::new("compact")),
             args::DemoArgs::augment_args(clap::Command::new("demo")),

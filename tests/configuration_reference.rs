@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use hotlist::config::{Config, Fault, Format};
+use hotlist::schema::{self, FieldKind, FieldTable};
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
@@ -27,6 +28,50 @@ fn assert_current(name: &str, wanted: &str) {
         std::fs::write(&path, wanted).unwrap();
     }
     assert!(read(&path) == wanted, "{name} is not current; run `{UPDATE}` and look at the difference");
+}
+
+/// A table of the rows that mean the same, in the order of the first of them.
+fn rows_by_meaning(table: &FieldTable) -> String {
+    let mut rows: Vec<([String; 4], Vec<String>)> = Vec::new();
+    for (_, field) in table.iter() {
+        let checked = match (field.collection, field.cti) {
+            (true, true) => "feeds, collections",
+            (true, false) => "collections",
+            (false, true) => "feeds",
+            (false, false) => "",
+        };
+        let kind = if field.kind == FieldKind::NotRead { "not looked up".to_owned() } else { field.kind_word() };
+        let means = field.ecs.as_ref().map(|ecs| format!("`{ecs}`")).unwrap_or_default();
+        let row = [kind, means, field.role.as_str().to_owned(), checked.to_owned()];
+        let path = format!("`{}`", field.name);
+        match rows.iter_mut().find(|(known, _)| *known == row) {
+            Some((_, paths)) => paths.push(path),
+            None => rows.push((row, vec![path])),
+        }
+    }
+    let mut text = "| kind | means | role | checked for | paths |\n|---|---|---|---|---|\n".to_owned();
+    for ([kind, means, role, checked], paths) in rows {
+        text.push_str(&format!("| {kind} | {means} | {role} | {checked} | {} |\n", paths.join(", ")));
+    }
+    text
+}
+
+/// Guarantee: docs/schemas.md has every row of every schema, and the sources of its facts.
+#[test]
+fn the_page_of_schemas_has_every_row() {
+    let mut page = "# Schemas\n\nThe fields of each schema: what they hold, which field of the Elastic Common Schema (ECS) they mean, and for what they\nare checked. [Fields](fields.md) explains the columns. This page is generated from the tables in\n`crates/hotlist-core/src/schema`; `hotlist fields --schema NAME` prints the same.\n".to_owned();
+    for name in schema::names() {
+        page.push_str(&format!("\n## {name}\n\n"));
+        for line in schema::head(name) {
+            match line.find("https://").filter(|at| *at == 0) {
+                Some(_) => page.push_str(&format!("- {line}\n")),
+                None => page.push_str(&format!("{line}\n")),
+            }
+        }
+        page.push('\n');
+        page.push_str(&rows_by_meaning(&FieldTable::of_schemas(&[name]).unwrap()));
+    }
+    assert_current("docs/schemas.md", &page);
 }
 
 /// A configuration that has every section, and in each only what is required.
@@ -328,7 +373,7 @@ fn the_words_of_the_schema_are_those_of_the_reader() {
             _ => continue,
         };
         let wrong = changed(key.section, |table| drop(table.insert(key.name.to_owned(), json!("0"))));
-        let quoted: Vec<String> = words.iter().map(|word| format!("`{}`", word.as_str().unwrap())).collect();
+        let quoted: Vec<String> = words.iter().filter_map(|word| Some(format!("`{}`", word.as_str()?))).collect();
         let hint = format!("`0` is not one of {}", quoted.join(", "));
         assert_eq!(parse(&wrong).unwrap_err(), [Fault::UnknownWord { hint }], "{}: {}", key.section, key.name);
         checked += 1;

@@ -23,7 +23,20 @@ use source::code;
 
 /// The layers, lowest first. A module uses modules of lower layers; what else it may use is said in [`may_use`].
 const LAYERS: [&[&str]; 5] = [
-    &["escape", "observable", "schema", "text", "encoding", "intel", "matcher", "policy", "enrich", "work", "detect"],
+    &[
+        "escape",
+        "tally",
+        "observable",
+        "schema",
+        "text",
+        "encoding",
+        "intel",
+        "matcher",
+        "policy",
+        "enrich",
+        "work",
+        "detect",
+    ],
     &["config", "telemetry", "pipeline", "net", "proto", "durable", "names", "readiness", "file_timeout", "task"],
     &["source", "sink", "feed", "store", "publisher", "admin"],
     &["provider", "controlplane", "history", "alert"],

@@ -26,6 +26,7 @@ use crate::matcher::Hit;
 use crate::pipeline::{BatchRefusal, MatchedMessage, Work};
 use crate::policy::Suppression;
 use crate::publisher::{Activate, MatchRules};
+use crate::schema::FieldTable;
 use crate::telemetry::{self, Throttle};
 use shadow::{Findings, Shadow};
 
@@ -226,6 +227,11 @@ fn skewed(result: &'static str) -> Counter {
 }
 
 impl MatchStage {
+    /// The table of fields that is matched with; `None` before there are indicators.
+    pub(super) fn field_table(&self) -> Option<Arc<FieldTable>> {
+        self.serving.load().detector.as_ref().map(|detector| Arc::clone(detector.snapshot.table()))
+    }
+
     /// Matches a batch, and passes to `note` the number of matched events and whether one of them had a checked field.
     ///
     /// # Errors
@@ -276,6 +282,9 @@ impl MatchStage {
         for (field, reason, count) in report.malformed.iter() {
             let field = detector.snapshot.table().get(field).name.clone();
             counter!(telemetry::MALFORMED_VALUES_TOTAL, "field" => field, "reason" => reason.as_str()).increment(count);
+        }
+        for (schema, events) in report.schemas.iter() {
+            counter!(telemetry::SCHEMA_EVENTS_TOTAL, "schema" => *schema).increment(events);
         }
         self.count(&detector.snapshot, report);
         self.seconds.record(start.elapsed().as_secs_f64());

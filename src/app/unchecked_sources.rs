@@ -2,16 +2,20 @@
 //! the first event.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use metrics::gauge;
 
 use super::match_stage::MatchStage;
+use crate::detect::Survey;
 use crate::encoding::Format;
+use crate::escape::Escaped;
+use crate::observable::Kind;
 use crate::pipeline::{BatchRefusal, LookupResults, MatchedMessage, Transform, ValueLookup, Work};
 use crate::readiness::{self, Readiness};
+use crate::schema::FieldTable;
 use crate::telemetry;
 
 /// How long a source may send events without a checked field before it is reported.
@@ -32,7 +36,15 @@ struct Seen {
     events: AtomicU64,
     /// Whether one of them had a checked field.
     is_known: AtomicBool,
+    /// What the others have that could be an indicator.
+    survey: Mutex<Survey>,
+    surveyed: AtomicU64,
 }
+
+/// How many batches without a checked field are surveyed, the first record of each.
+const SURVEYED: u64 = 256;
+/// How many paths are named.
+const NAMED: usize = 5;
 
 impl SourceStage {
     pub(super) fn new(live: Arc<MatchStage>) -> SourceStage {
@@ -42,8 +54,19 @@ impl SourceStage {
 
 impl Transform for SourceStage {
     fn process(&self, format: Format, message: Bytes, work: &Work) -> Result<MatchedMessage, BatchRefusal> {
-        let mut note = |events: u64, is_known: bool| self.seen.note(events, is_known);
-        self.live.process_noting(format, message, work, &mut note)
+        let surveyed = self.seen.is_surveyed().then(|| message.clone());
+        let mut is_unknown = false;
+        let mut note = |events: u64, is_known: bool| {
+            is_unknown = events > 0 && !is_known;
+            self.seen.note(events, is_known);
+        };
+        let matched = self.live.process_noting(format, message, work, &mut note)?;
+        if let Some(message) = surveyed.filter(|_| is_unknown)
+            && let Some(table) = self.live.field_table()
+        {
+            self.seen.survey(format, &message, &table);
+        }
+        Ok(matched)
     }
 }
 
@@ -64,11 +87,35 @@ impl Seen {
         }
     }
 
+    /// Whether the next batch is surveyed if it has no checked field.
+    fn is_surveyed(&self) -> bool {
+        !self.is_known.load(Ordering::Relaxed) && self.surveyed.load(Ordering::Relaxed) < SURVEYED
+    }
+
+    #[cold]
+    fn survey(&self, format: Format, message: &Bytes, table: &FieldTable) {
+        self.surveyed.fetch_add(1, Ordering::Relaxed);
+        // Counts are consistent after a panic.
+        self.survey.lock().unwrap_or_else(PoisonError::into_inner).add_first_record(format, message, table);
+    }
+
+    /// What to add to `match.fields`, as it is written there; empty when nothing could be an indicator.
+    fn suggestions(&self) -> String {
+        let survey = self.survey.lock().unwrap_or_else(PoisonError::into_inner);
+        suggestions(&survey.most_frequent(NAMED))
+    }
+
     /// Returns the number of events, if none of them had a checked field for long enough.
     fn unknown(&self, now: Instant) -> Option<u64> {
         let is_old = self.first.get().is_some_and(|first| now.saturating_duration_since(*first) >= PATIENCE);
         (is_old && !self.is_known.load(Ordering::Relaxed)).then(|| self.events.load(Ordering::Relaxed))
     }
+}
+
+/// Fields as `match.fields` has them.
+pub(crate) fn suggestions(paths: &[(&str, Kind)]) -> String {
+    let one = |(path, kind): &(&str, Kind)| format!("{{ field: {}, kind: {kind} }}", Escaped(path));
+    paths.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// Reports the sources whose events have no checked field.
@@ -85,15 +132,20 @@ impl UncheckedSources {
 
     /// Checks every source, and reports changes.
     pub(super) fn check<'s>(&mut self, sources: impl Iterator<Item = (&'s str, &'s SourceStage)>, now: Instant) {
-        self.report(sources.filter_map(|(id, stream)| Some((id.to_owned(), stream.seen.unknown(now)?))).collect());
+        self.report(
+            sources
+                .filter_map(|(id, stream)| Some((id.to_owned(), stream.seen.unknown(now)?, stream.seen.suggestions())))
+                .collect(),
+        );
     }
 
-    fn report(&mut self, unknown: Vec<(String, u64)>) {
-        for (source, events) in unknown.iter().filter(|(source, _)| !self.reported.contains(source)) {
+    fn report(&mut self, unknown: Vec<(String, u64, String)>) {
+        for (source, events, fields) in unknown.iter().filter(|(source, ..)| !self.reported.contains(source)) {
             tracing::warn!(
                 source,
                 events,
-                "no event of a source has a checked field: NOTHING OF IT IS MATCHED; add its fields to `match.fields`"
+                fields,
+                "no event of a source has a checked field: NOTHING OF IT IS MATCHED; add its fields to `match.fields`, such as those in `fields`, which have values that could be indicators"
             );
         }
         gauge!(telemetry::BLIND_SOURCES).set(unknown.len() as f64);
@@ -102,8 +154,13 @@ impl UncheckedSources {
                 self.readiness.set(readiness::STREAMS, true, "every source has events with known fields");
             }
         } else {
-            let each: Vec<String> =
-                unknown.iter().map(|(source, events)| format!("{source} ({events} events)")).collect();
+            let each: Vec<String> = unknown
+                .iter()
+                .map(|(source, events, fields)| match fields.is_empty() {
+                    true => format!("{source} ({events} events)"),
+                    false => format!("{source} ({events} events; add to match.fields: {fields})"),
+                })
+                .collect();
             self.readiness.register(readiness::STREAMS, false);
             self.readiness.set(
                 readiness::STREAMS,
@@ -111,7 +168,7 @@ impl UncheckedSources {
                 format!("no known field in the events of {}", each.join(", ")),
             );
         }
-        self.reported = unknown.into_iter().map(|(source, _)| source).collect();
+        self.reported = unknown.into_iter().map(|(source, ..)| source).collect();
     }
 }
 
@@ -146,8 +203,13 @@ mod tests {
         };
         streams.report(Vec::new());
         assert!(shown(&readiness).is_empty());
-        streams.report(vec![("agents".to_owned(), 7)]);
+        streams.report(vec![("agents".to_owned(), 7, String::new())]);
         assert_eq!(shown(&readiness), [(false, false, "no known field in the events of agents (7 events)".to_owned())]);
+        let fields = suggestions(&[("client_addr", Kind::Ip)]);
+        streams.report(vec![("agents".to_owned(), 8, fields)]);
+        let detail =
+            "no known field in the events of agents (8 events; add to match.fields: { field: client_addr, kind: ip })";
+        assert_eq!(shown(&readiness), [(false, false, detail.to_owned())]);
         streams.report(Vec::new());
         assert_eq!(shown(&readiness), [(false, true, "every source has events with known fields".to_owned())]);
     }

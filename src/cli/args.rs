@@ -266,6 +266,24 @@ fn percent(text: &str) -> Result<f64, String> {
     number.ok().filter(|number| (0.0..=100.0).contains(number)).ok_or_else(|| "give a share of 0% to 100%".to_owned())
 }
 
+/// List the fields of events that are matched: the schema, the kind, the ECS field that each means, and for what it is
+/// checked.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hotlist fields\n  hotlist fields --schema zeek\n  hotlist fields --config hotlist.yaml --json"
+)]
+pub struct FieldsArgs {
+    /// List only the fields of this schema.
+    #[arg(long, value_name = "SCHEMA", value_parser = clap::builder::PossibleValuesParser::new(crate::schema::names()))]
+    pub schema: Option<String>,
+    /// List the fields of this configuration, its own fields included.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Write one JSON object per line.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Compile feeds into segments, which control planes distribute and sidecars map into memory.
 ///
 /// A feed whose files did not change gets no new segment; a changed feed gets a segment with what was added and

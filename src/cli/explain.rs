@@ -15,6 +15,7 @@ use jiff::Timestamp;
 
 use super::args::ExplainArgs;
 use super::{Failure, indicators, progress};
+use crate::detect::Survey;
 use crate::intel::snapshot::MatchOptions;
 use crate::matcher::Matcher;
 use lookup_log::LookupLog;
@@ -47,7 +48,9 @@ pub(super) fn run(
     let at_every_field = detector.document(document, snapshot.every_field(), &mut matcher, now);
     let at_every_field = at_every_field.with_context(of_event)?;
     let lookup_log = std::mem::take(matcher.trace());
-    let explanation = Explanation::new(&loaded, &verdict, &at_every_field, lookup_log);
+    let mut survey = Survey::default();
+    survey.add(document, snapshot.table());
+    let explanation = Explanation::new(&loaded, &verdict, &at_every_field, lookup_log, &survey);
     let written = match args.json {
         true => serde_json::to_writer(&mut *out, &explanation).map_err(io::Error::from).and_then(|()| writeln!(out)),
         false => write!(out, "{explanation}"),

@@ -100,7 +100,7 @@ impl JsonSchema for C2Word {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         let words = CommandAndControl::WORDS.map(|(word, _)| serde_json::Value::from(word));
         let all: Vec<_> = words.into_iter().chain([true.into(), false.into()]).collect();
-        json_schema!({ "enum": all, "description": "Where command-and-control addresses count." })
+        json_schema!({ "type": "string", "enum": all, "description": "Where command-and-control addresses count." })
     }
 }
 

@@ -77,6 +77,8 @@ pub const MALFORMED_DOCUMENTS_TOTAL: &str = "hotlist_malformed_documents_total";
 pub const INBOUND_RECORDS_TOTAL: &str = "hotlist_inbound_records_total";
 /// Findings in events whose time is far from their arrival.
 pub const SKEWED_FINDINGS_TOTAL: &str = "hotlist_skewed_findings_total";
+/// Events by schema.
+pub const SCHEMA_EVENTS_TOTAL: &str = "hotlist_schema_events_total";
 /// Malformed values.
 pub const MALFORMED_VALUES_TOTAL: &str = "hotlist_malformed_values_total";
 /// Indicators in the active snapshot, by kind.
@@ -429,6 +431,13 @@ const OWN: &[Metric] = &[
         Unit::Count,
         &["field", "reason"],
         "Malformed values at checked fields, by field and reason (too_long, too_many, not_ip, not_domain, not_url, not_hash, not_email, not_number, not_time). Empty values and placeholders such as - are not counted.",
+    ),
+    metric(
+        SCHEMA_EVENTS_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["schema"],
+        "Events with a known field, by the schema of the first one that an indicator is looked for at. Together less than hotlist_events_total: the rest have no such field, or one that several schemas share.",
     ),
     metric(INDICATORS, MetricKind::Gauge, Unit::Count, &["kind"], "Indicators in the active snapshot, by kind."),
     metric(

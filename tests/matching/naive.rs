@@ -15,7 +15,7 @@ use hotlist::matcher::{Hit, Matcher};
 use hotlist::observable::ip::Separators;
 use hotlist::observable::url::CanonicalUrl;
 use hotlist::observable::{Kind, domain, email, hash, ip, number, path, text, time, url, user};
-use hotlist::schema::FieldTable;
+use hotlist::schema::{FieldKind, FieldTable};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -277,7 +277,9 @@ fn the_matcher_finds_what_comparing_everything_finds() {
     let table = table();
     let readings: BTreeSet<String> =
         FIELDS.iter().map(|name| format!("{:?}", KeyPlan::of_field(table.get(table.id(name).unwrap())))).collect();
-    let all: BTreeSet<String> = table.iter().map(|(_, field)| format!("{:?}", KeyPlan::of_field(field))).collect();
+    // Parts of URLs have no keys of their own; `schemas.rs` has them.
+    let all = table.iter().filter(|(_, field)| field.kind != FieldKind::UrlPart);
+    let all: BTreeSet<String> = all.map(|(_, field)| format!("{:?}", KeyPlan::of_field(field))).collect();
     assert_eq!(readings, all, "the fields here cover every reading");
     let found = compare(1_500, &FIELDS);
     let dull: Vec<_> = FIELDS.iter().filter(|field| !found.contains_key(**field)).collect();

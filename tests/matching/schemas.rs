@@ -115,7 +115,11 @@ fn a_url_in_parts_is_found_at_its_path() {
         let feeds = vec![(Feed::named("feed"), vec![indicator(Kind::Url, "http://evil.example/a/b?c=d")])];
         let detector = detector(&table, options, Some(Policy::default()), feeds);
         for (_, field) in table.iter() {
-            let Some(UrlPart::After(host)) = &field.url_part else { continue };
+            let hosts = field.url_parts.iter().filter_map(|part| match part {
+                UrlPart::After(host) => Some(host),
+                UrlPart::Query(_) => None,
+            });
+            let Some(host) = hosts.last() else { continue };
             parts += 1;
             let hit_at = |document: &Value| -> Vec<String> {
                 let verdict = judge(&detector, document);
@@ -130,7 +134,7 @@ fn a_url_in_parts_is_found_at_its_path() {
             assert!(hit_at(&json!({ host: "evil.example", &field.name: "/a/b" })).is_empty());
             assert!(hit_at(&json!({ host: "evil.example" })).is_empty());
             assert!(hit_at(&json!({ &field.name: "/a/b?c=d" })).is_empty());
-            let is_query = |(_, other): &(_, &Field)| other.url_part == Some(UrlPart::Query(field.name.clone()));
+            let is_query = |(_, other): &(_, &Field)| other.url_parts.contains(&UrlPart::Query(field.name.clone()));
             if let Some((_, query)) = table.iter().find(is_query) {
                 assert_eq!(hit_at(&json!({ host: "evil.example", &field.name: "/a/b", &query.name: "c=d" })), here);
             }
@@ -180,6 +184,23 @@ fn an_event_and_its_ecs_translation_have_the_same_verdict() {
         }
     }
     assert!(compared > 1_000, "{compared} comparisons");
+}
+
+/// Guarantee: a hit reports the event's own path, and the field of ECS that it means when that is another.
+#[test]
+fn a_hit_reports_the_path_of_the_event_and_what_it_means() {
+    let table = Arc::new(FieldTable::shipped().unwrap());
+    let feeds = vec![(Feed::named("feed"), vec![indicator(Kind::Ip, "203.0.113.7")])];
+    let detector = detector(&table, EXACT, Some(Policy::default()), feeds);
+    for (path, ecs_field) in [("id.resp_h", Some("destination.ip")), ("destination.ip", None)] {
+        let document = json!({ path: "203.0.113.7" }).to_string();
+        let verdict = judge(&detector, &serde_json::from_str(&document).unwrap());
+        let tagged = detector.tag_document(document.as_bytes(), &verdict).unwrap();
+        let tagged: Value = serde_json::from_slice(&tagged).unwrap();
+        let enrichment = &tagged["threat"]["enrichments"][0];
+        assert_eq!(enrichment["matched"]["field"], path);
+        assert_eq!(enrichment["hotlist"].get("ecs_field").and_then(Value::as_str), ecs_field);
+    }
 }
 
 /// Whether a text is an address, a URL, an e-mail address, a hash or a name below a public suffix.

@@ -8,6 +8,8 @@ mod check;
 mod facts;
 mod matched;
 mod report;
+mod survey;
+mod verdict;
 
 use std::sync::Arc;
 
@@ -15,49 +17,28 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::encoding::envelope::Extent;
-use crate::encoding::json::Malformation;
 use crate::encoding::protocol::{Documents, Otlp, Vector};
 use crate::encoding::tag::Brought;
 use crate::encoding::{
     Format, Inbound, Protocol, RecordInfo, RecordSpan, Rope, Signal, TagInto, TagOutcome, Tags, Value, json,
 };
 use crate::enrich::{Enricher, Enrichments};
-use crate::intel::allowlist::Listing;
 use crate::intel::snapshot::Snapshot;
 use crate::matcher::{Hit, Matcher, PatternEvaluator, Sieve, Trace};
-use crate::policy::{Dropped, EventFacts, Policy, Suppression};
+use crate::policy::{Dropped, EventFacts, Policy};
 use crate::schema::PathTrie;
 use crate::work::{StopReason, Work};
 
 use budget::{Form, LEAST_TAG, LISTED_COST, Ledger, cost, reserve};
 use facts::Facts;
 
+pub use crate::tally::Tally;
 pub use budget::{Budget, Budgets, Exceeded};
 pub use check::{CheckError, KnownIndicator};
 pub use matched::{ChangedRecord, DetectError, MatchedMessage, NonLogEvents};
-pub use report::{InboundCounts, Report, SkewCounts, Tally};
-
-/// The verdict on one event.
-#[derive(Clone, Debug)]
-pub struct Verdict {
-    /// What counts, in the order of the walk.
-    pub hits: Vec<Hit>,
-    /// The allowlists that hold the value of each of `hits`, in the same order; mostly none.
-    pub hit_listings: Vec<Vec<Listing>>,
-    /// What policy dropped, and why.
-    pub suppressed: Vec<(Hit, Suppression)>,
-    /// The allowlists for which each of `suppressed` was dropped, in the same order.
-    pub suppressed_listings: Vec<Vec<Listing>>,
-    /// Findings that count only together with others, which the event lacks; policy was not asked. [`Detector::batch`]
-    /// forgets them.
-    pub unfulfilled: Vec<Hit>,
-    /// How the event's text is not a JSON document; what could be read of it was matched.
-    pub malformed: Option<Malformation>,
-    /// What policy knows of the event.
-    pub facts: EventFacts,
-    /// The budgets that the event exceeded: there are more findings than these.
-    pub exceeded: Exceeded,
-}
+pub use report::{InboundCounts, Report, SkewCounts};
+pub use survey::Survey;
+pub use verdict::Verdict;
 
 /// Matches events against one snapshot under one policy.
 #[derive(Clone, Debug)]
@@ -218,6 +199,7 @@ impl Detector {
         })?;
         let mut report = pass.report;
         report.counts = sieve.counts();
+        report.schemas = sieve.take_schemas();
         (report.seen, report.malformed) = sieve.into_seen();
         batch.records = report.events as usize;
         batch.message = if edits.is_empty() { Rope::from(message) } else { P::ENVELOPE.splice(&message, &edits) };

@@ -19,7 +19,7 @@ pub mod wire;
 
 pub use dialect::MalformedRecord;
 pub use envelope::{Envelope, EnvelopeError, RecordSpan};
-pub use lines::LineWriter;
+pub use lines::{LineWriter, document_of};
 pub use protocol::Protocol;
 pub use rope::Rope;
 pub use tag::{Inbound, TagOutcome, Tags};

@@ -27,5 +27,6 @@ pub mod matcher;
 pub mod observable;
 pub mod policy;
 pub mod schema;
+mod tally;
 pub mod text;
 pub mod work;

@@ -313,7 +313,7 @@ impl<T: Trace> Visitor for Matcher<'_, T> {
     fn value(&mut self, field: FieldId, value: Value<'_>) {
         let (reader, scratch) = (&mut self.reader, &mut self.scratch);
         let snapshot = reader.snapshot;
-        let FieldPlan { plan, part } = snapshot.field_plan(field);
+        let FieldPlan { plan, part, .. } = snapshot.field_plan(field);
         reader.counts.observables += 1;
         if part != PlanPart::None {
             with_text(value, |raw| {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::lookup_log::{LookedUpValue, LookupLog};
 use crate::cli::indicators::LoadedIndicators;
 use crate::cli::progress::count;
-use crate::detect::{Detector, Verdict};
+use crate::detect::{Detector, Survey, Verdict};
 use crate::enrich;
 use crate::escape::Escaped;
 use crate::intel::allowlist::Listing;
@@ -35,9 +35,22 @@ pub(super) struct Explanation {
     refused: Vec<RefusedLine>,
     /// Every value at a field of the table.
     values: Vec<LookedUpValue>,
+    /// Values that could be indicators, at paths that no schema has; `kind` is what to add them as to `match.fields`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unchecked: Vec<UncheckedPath>,
     /// The number of loaded indicators.
     indicators: usize,
 }
+
+/// A path that no schema has, with a value that could be an indicator.
+#[derive(Serialize)]
+struct UncheckedPath {
+    field: String,
+    kind: &'static str,
+}
+
+/// The most paths that are listed.
+const MAX_UNCHECKED: usize = 20;
 
 /// One indicator of one feed, at all fields at which it was found.
 #[derive(Serialize)]
@@ -90,6 +103,7 @@ impl Explanation {
         verdict: &Verdict,
         at_every_field: &Verdict,
         lookup_log: LookupLog,
+        survey: &Survey,
     ) -> Explanation {
         let detector = &loaded.detector;
         let hits = verdict.hits.iter().zip(&verdict.hit_listings).map(|(hit, listings)| (hit, None, &listings[..]));
@@ -125,6 +139,11 @@ impl Explanation {
             unfulfilled: only(unfulfilled),
             refused: refused.collect(),
             values,
+            unchecked: survey
+                .most_frequent(MAX_UNCHECKED)
+                .into_iter()
+                .map(|(field, kind)| UncheckedPath { field: field.to_owned(), kind: kind.as_str() })
+                .collect(),
             indicators: detector.snapshot.len(),
         }
     }
@@ -259,6 +278,12 @@ impl fmt::Display for Explanation {
         for value in &self.values {
             writeln!(f, "{} ({}) = {}", value.fields.join(", "), value.kind, value.value)?;
             value.lookups.iter().try_for_each(|sentence| writeln!(f, "    {}", Escaped(sentence)))?;
+        }
+        if !self.unchecked.is_empty() {
+            writeln!(f, "\nnot looked up, though they could be indicators; add them to match.fields:")?;
+        }
+        for path in &self.unchecked {
+            writeln!(f, "    - {{ field: {}, kind: {} }}", Escaped(&path.field), path.kind)?;
         }
         writeln!(f, "\nhits: {}, dropped by policy: {}", self.hits.len(), self.dropped.len())
     }

@@ -1,7 +1,5 @@
 //! What happened to the events of a batch, as numbers: a report takes the same memory however many findings there were.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map;
 use std::sync::Arc;
 
 use super::Verdict;
@@ -13,52 +11,7 @@ use crate::matcher::{Counts, Hit, MalformedValues};
 use crate::observable::Kind;
 use crate::policy::Suppression;
 use crate::schema::FieldSet;
-
-/// How often each of a few things was seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tally<K>(BTreeMap<K, u64>);
-
-impl<K: Ord> Tally<K> {
-    /// Counts one more.
-    pub fn add(&mut self, key: K) {
-        *self.0.entry(key).or_default() += 1;
-    }
-
-    /// How many were counted, of all keys together.
-    pub fn total(&self) -> u64 {
-        self.0.values().sum()
-    }
-
-    /// Whether nothing was counted.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// How often a key was counted.
-    pub fn get(&self, key: &K) -> u64 {
-        self.0.get(key).copied().unwrap_or_default()
-    }
-
-    /// Each key with its count, in the order of the keys.
-    pub fn iter(&self) -> impl Iterator<Item = (&K, u64)> {
-        self.0.iter().map(|(key, count)| (key, *count))
-    }
-}
-
-impl<K> Default for Tally<K> {
-    fn default() -> Tally<K> {
-        Tally(BTreeMap::new())
-    }
-}
-
-impl<K> IntoIterator for Tally<K> {
-    type Item = (K, u64);
-    type IntoIter = btree_map::IntoIter<K, u64>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
-    }
-}
+use crate::tally::Tally;
 
 /// What happened to the events of a batch; the caller adds it to its metrics.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +22,8 @@ pub struct Report {
     pub counts: Counts,
     /// The fields that had a value, of those that some indicator is looked for at.
     pub seen: FieldSet,
+    /// Events by the schema of their first field; those without a known field are in none.
+    pub schemas: Tally<&'static str>,
     /// Values that are not what their field holds, by field and reason.
     pub malformed: MalformedValues,
     /// Hits that policy allowed, by the number of their feed in [`Snapshot::feeds`](crate::intel::snapshot::Snapshot::feeds)

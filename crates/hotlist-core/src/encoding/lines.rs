@@ -96,6 +96,16 @@ impl Parts {
     }
 }
 
+/// A record as a JSON document.
+pub fn document_of(format: Format, record: &[u8]) -> Vec<u8> {
+    let parts = match format {
+        Format::Otlp => otlp::parts(record),
+        Format::Vector => vector::parts(record),
+        Format::Filter => return record.to_vec(),
+    };
+    parts.document()
+}
+
 /// Appends a document with what it does not have.
 fn complete(out: &mut Vec<u8>, document: &[u8], time: Option<Timestamp>, extra: &[u8]) -> Result<(), json::JsonError> {
     let mut more = Vec::new();

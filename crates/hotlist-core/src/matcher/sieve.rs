@@ -13,7 +13,8 @@ use crate::encoding::{Value, Visitor};
 use crate::intel::keys::{KeyPlan, KeySpace, KeyVisitor, visit_keys};
 use crate::intel::snapshot::{FieldPlan, PlanPart, RangeValue, Snapshot};
 use crate::observable::url::CanonicalUrl;
-use crate::schema::{FieldId, FieldSet};
+use crate::schema::{self, FieldId, FieldSet};
+use crate::tally::Tally;
 
 /// Records what would be looked up. Make one for each batch, and ask [`Sieve::passes`] after each record.
 pub struct Sieve<'s> {
@@ -25,7 +26,13 @@ pub struct Sieve<'s> {
     parts: UrlParts,
     /// Levels of documents in fields that the walk is in.
     nested: u8,
+    /// The schema of the first field of the record, and how many records each schema has.
+    schema: u8,
+    schemas: [u64; schema::MAX_SCHEMAS],
 }
+
+/// No field of the record was seen.
+const NO_SCHEMA: u8 = u8::MAX;
 
 struct Notes<'s> {
     snapshot: &'s Snapshot,
@@ -46,12 +53,17 @@ impl<'s> Sieve<'s> {
             malformed: MalformedValues::default(),
             parts: UrlParts::default(),
             nested: 0,
+            schema: NO_SCHEMA,
+            schemas: [0; schema::MAX_SCHEMAS],
         }
     }
 
     /// The record was walked: URLs in parts are composed.
     #[inline]
     pub fn end_record(&mut self) {
+        if let Some(records) = self.schemas.get_mut(usize::from(std::mem::replace(&mut self.schema, NO_SCHEMA))) {
+            *records += 1;
+        }
         if self.parts.is_empty() {
             return;
         }
@@ -75,6 +87,15 @@ impl<'s> Sieve<'s> {
     /// What was read and asked so far.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// How many records had a first field of each schema so far.
+    pub fn take_schemas(&mut self) -> Tally<&'static str> {
+        let mut tally = Tally::default();
+        for (name, records) in schema::names().zip(std::mem::replace(&mut self.schemas, [0; schema::MAX_SCHEMAS])) {
+            tally.add_many(name, records);
+        }
+        tally
     }
 
     /// The fields that had a value so far, and the values that are not what their field holds.
@@ -122,7 +143,10 @@ impl Visitor for Sieve<'_> {
     fn value(&mut self, field: FieldId, value: Value<'_>) {
         let (notes, scratch) = (&mut self.notes, &mut self.scratch);
         let snapshot = notes.snapshot;
-        let FieldPlan { plan, part } = snapshot.field_plan(field);
+        let FieldPlan { plan, part, schema } = snapshot.field_plan(field);
+        if self.schema == NO_SCHEMA {
+            self.schema = schema;
+        }
         self.counts.observables += 1;
         self.seen.insert(field);
         if part != PlanPart::None {

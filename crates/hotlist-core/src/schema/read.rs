@@ -30,8 +30,11 @@ pub(super) fn rows(schema: &str, text: &str, known: &FieldTable) -> Result<Vec<F
 fn row(record: &csv::StringRecord, known: &FieldTable) -> Result<Field, String> {
     let cell = |at: usize| record.get(at).unwrap_or("").trim();
     let name = dotted_path(cell(0))?;
-    let kind = FieldKind::parse(cell(1)).ok_or_else(|| format!("`{}` is no kind", cell(1)))?;
-    let url_part = UrlPart::parse(cell(1));
+    // A kind, and after it or alone which parts of URLs the field is.
+    let words = || cell(1).split_whitespace();
+    let url_parts: Vec<UrlPart> = words().filter_map(UrlPart::parse).collect();
+    let own = words().find(|word| UrlPart::parse(word).is_none()).or_else(|| words().next()).unwrap_or("");
+    let kind = FieldKind::parse(own).ok_or_else(|| format!("`{own}` is no kind"))?;
     let role = Role::parse(cell(3)).ok_or_else(|| format!("`{}` is no role", cell(3)))?;
     let ecs = (!cell(2).is_empty()).then(|| cell(2).to_owned());
     let meant = ecs.as_deref().and_then(|ecs| known.id(ecs)).map(|id| known.get(id));
@@ -54,7 +57,7 @@ fn row(record: &csv::StringRecord, known: &FieldTable) -> Result<Field, String> 
     };
     let (collection, cti) = (checked(4, |field| field.collection)?, checked(5, |field| field.cti)?);
     let ecs = ecs.filter(|ecs| *ecs != name);
-    Ok(Field { name, kind, url_part, ecs, role, collection, cti, stix_paths, schemas: Vec::new() })
+    Ok(Field { name, kind, url_parts, ecs, role, collection, cti, stix_paths, schemas: Vec::new() })
 }
 
 /// A path of keys joined by dots.

@@ -17,7 +17,7 @@ pub enum FieldKind {
     DistinguishedName,
     /// Text that is a JSON document, which is read with the same table from its root.
     Json,
-    /// Part of a URL; [`Field::url_part`] says which.
+    /// Part of a URL and nothing else; [`Field::url_parts`] says which.
     UrlPart,
     /// Known, and not looked up.
     NotRead,
@@ -119,8 +119,8 @@ pub struct Field {
     pub name: String,
     /// What it is declared to hold.
     pub kind: FieldKind,
-    /// Which part, when the kind is [`FieldKind::UrlPart`].
-    pub url_part: Option<UrlPart>,
+    /// Which parts of URLs it is, besides its kind; [`FieldKind::UrlPart`] is nothing else.
+    pub url_parts: Vec<UrlPart>,
     /// The ECS field that it means, when it is another.
     pub ecs: Option<String>,
     /// Which part it plays.
@@ -141,7 +141,7 @@ impl Field {
         Field {
             name: name.into(),
             kind,
-            url_part: None,
+            url_parts: Vec::new(),
             ecs: None,
             role: Role::None,
             collection: true,
@@ -156,18 +156,42 @@ impl Field {
         self.ecs.as_deref().unwrap_or(&self.name)
     }
 
+    /// The field of ECS that it means, or is.
+    pub fn meaning_in_ecs(&self) -> Option<&str> {
+        let is_ecs = self.schemas.iter().any(|schema| schema.starts_with("ecs"));
+        self.ecs.as_deref().or_else(|| is_ecs.then_some(self.name.as_str()))
+    }
+
+    /// What the `kind` column has for it.
+    pub fn kind_word(&self) -> String {
+        let parts = self.url_parts.iter().map(|part| match part {
+            UrlPart::After(host) => format!("url@{host}"),
+            UrlPart::Query(path) => format!("url?{path}"),
+        });
+        let own = (self.kind != FieldKind::UrlPart).then(|| self.kind.as_str().to_owned());
+        own.into_iter().chain(parts).collect::<Vec<_>>().join(" ")
+    }
+
     /// Joins the row of another schema with the same path: what either checks is checked, and what they do not agree on is
     /// left to the value, or not known.
     pub(super) fn join(&mut self, other: Field) {
-        if self.kind == FieldKind::NotRead {
-            // One schema knows it as nothing to look up; the other has a use for it.
-            self.kind = other.kind;
-            self.url_part.clone_from(&other.url_part);
-        } else if other.kind != FieldKind::NotRead && (self.kind, &self.url_part) != (other.kind, &other.url_part) {
-            self.kind = FieldKind::Any;
-            self.url_part = None;
+        self.schemas.extend(other.schemas);
+        if other.kind == FieldKind::NotRead && other.role == Role::None {
+            // The other schema knows it as nothing to look up; this one has a use for it.
+            return;
         }
-        if self.meaning() != other.meaning() {
+        match (self.kind, other.kind) {
+            (FieldKind::NotRead | FieldKind::UrlPart, kind) => self.kind = kind,
+            (_, FieldKind::NotRead | FieldKind::UrlPart) => {}
+            (one, two) if one != two => self.kind = FieldKind::Any,
+            _ => {}
+        }
+        for part in other.url_parts {
+            if !self.url_parts.contains(&part) {
+                self.url_parts.push(part);
+            }
+        }
+        if self.ecs.as_deref().unwrap_or(&self.name) != other.ecs.as_deref().unwrap_or(&other.name) {
             self.ecs = None;
         }
         if self.role != other.role {
@@ -180,6 +204,5 @@ impl Field {
                 self.stix_paths.push(path);
             }
         }
-        self.schemas.extend(other.schemas);
     }
 }

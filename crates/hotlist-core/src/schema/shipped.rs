@@ -6,13 +6,27 @@ macro_rules! tables {
 
 /// A table: its name, and its CSV text. ECS comes first: the others refer to its fields.
 pub(super) const TABLES: &[(&str, &str)] = tables! {
-    "ecs" "ecs-extra"
+    "ecs" "ecs-extra" "otel"
     "zeek" "suricata" "ocsf"
     "windows"
     "cloudtrail" "vpcflow" "route53"
     "gcp" "azure"
     "kubernetes"
+    "okta" "github" "m365"
+    "cef" "leef"
+    "journald"
+    "nginx" "apache" "caddy" "traefik" "envoy"
 };
+
+/// What the head of a table says of it: what it describes, then where its facts are from. Empty for an unknown name.
+pub fn head(name: &str) -> Vec<&'static str> {
+    let text = TABLES.iter().find(|(known, _)| *known == name).map_or("", |(_, text)| *text);
+    text.lines().map_while(|line| line.strip_prefix('#')).map(str::trim).collect()
+}
+
+/// The most schemas that can be shipped.
+pub const MAX_SCHEMAS: usize = 64;
+const _: () = assert!(TABLES.len() <= MAX_SCHEMAS);
 
 /// The names of the schemas, in the order of their tables.
 pub fn names() -> impl Iterator<Item = &'static str> {

@@ -44,7 +44,7 @@ pub(super) fn class(byte: u8) -> u8 {
 }
 
 /// Whether a character outside ASCII belongs to a word: a letter or digit of a script that puts blanks between words.
-/// Chinese, Japanese, Thai and some others do not, and their text goes on where a token ends.
+/// Chinese, Japanese, Thai and some others do not, and their text continues where a token ends.
 pub(super) fn is_wide_letter(character: char) -> bool {
     (character < '\u{e00}' || ('\u{1e00}'..'\u{2000}').contains(&character)) && character.is_alphanumeric()
 }

@@ -31,7 +31,7 @@ fn is_hex(block: &[u8; BLOCK]) -> bool {
 /// The digits around a place; returns where they end.
 fn around(text: &[u8], at: usize, each: &mut impl FnMut(Token)) -> usize {
     let is_digit = |byte: &u8| class(*byte) & (DIGIT | HEX) != 0;
-    // At most a block, for the one before was not all digits, or was read already.
+    // At most a block, for the block before it was not all digits, or was read already.
     let start = at - text[..at].iter().rev().take_while(|byte| is_digit(byte)).count();
     let end = at + text[at..].iter().take_while(|byte| is_digit(byte)).count();
     if matches!(end - start, 32 | 40 | 64 | 128) && may_begin(text, start) && may_end(text, end) {

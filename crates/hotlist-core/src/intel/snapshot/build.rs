@@ -10,7 +10,7 @@ use super::settle::settle;
 use super::source::{From, Source};
 use super::{MatchOptions, RangeRule, Snapshot};
 use crate::intel::indicator::{Feed, Indicator, RangeValue, TermValue};
-use crate::intel::keys::{KeyHasher, KeySpace, TableId, prefilter_keys};
+use crate::intel::keys::{KeyHasher, KeyPlan, KeySpace, TableId, prefilter_keys};
 use crate::intel::network::Networks;
 use crate::intel::prefilter::Prefilter;
 use crate::intel::segment::{BuildError, HashKey, Segment, SegmentBuilder, SegmentFeed};
@@ -272,7 +272,9 @@ impl SnapshotBuilder {
         };
         let fields: Vec<FieldId> = self.table.iter().map(|(id, _)| id).filter(|id| wanted(*id)).collect();
         let mut wanted = FieldSet::from_fields(&fields);
-        let url_rows = url_rows(&self.table, &mut plans, &mut wanted);
+        let reaches = |space: KeySpace| reach[space as usize].as_ref().is_none_or(|fields| !fields.is_empty());
+        let has_urls = KeyPlan::UrlPart.spaces(self.options.url_hosts).into_iter().any(reaches);
+        let url_rows = if has_urls { url_rows(&self.table, &mut plans, &mut wanted) } else { Vec::new() };
         let trie = self.table.trie(|id, _| wanted.contains(id));
         Snapshot {
             name: name.into(),

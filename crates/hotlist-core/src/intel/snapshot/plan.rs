@@ -1,7 +1,7 @@
 //! How the values of each field are read: their keys, and whether they are parts of a URL.
 
 use crate::intel::keys::KeyPlan;
-use crate::schema::{Field, FieldId, FieldSet, FieldTable, UrlPart};
+use crate::schema::{self, Field, FieldId, FieldSet, FieldTable, UrlPart};
 
 /// How the values of a field are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub struct FieldPlan {
     pub plan: KeyPlan,
     /// What they are to the URL of their event.
     pub part: PlanPart,
+    /// The number of its schema in [`names`](schema::names); 255 for none, or for more than one.
+    pub schema: u8,
 }
 
 /// What a field is to the URL of its event.
@@ -36,21 +38,30 @@ pub struct UrlRow {
 
 impl FieldPlan {
     pub(super) fn of_field(field: &Field) -> FieldPlan {
-        let is_whole = matches!(field.meaning(), "url.full" | "url.original") && field.url_part.is_none();
+        let is_whole = matches!(field.meaning(), "url.full" | "url.original") && field.url_parts.is_empty();
         let part = if is_whole { PlanPart::Whole } else { PlanPart::None };
-        FieldPlan { plan: KeyPlan::of_field(field), part }
+        let schema = match field.schemas[..] {
+            // The two tables of ECS are one schema.
+            ["ecs" | "ecs-extra"] => Some(0),
+            [name] => schema::names().position(|known| known == name),
+            _ => None,
+        };
+        let schema = schema.and_then(|number| u8::try_from(number).ok()).unwrap_or(u8::MAX);
+        FieldPlan { plan: KeyPlan::of_field(field), part, schema }
     }
 }
 
-/// The URLs in parts that are wanted. Their hosts and queries become wanted, too.
+/// The URLs in parts. Their fields become wanted.
 pub(super) fn url_rows(table: &FieldTable, plans: &mut [FieldPlan], wanted: &mut FieldSet) -> Vec<UrlRow> {
     let mut rows = Vec::new();
-    for (path, field) in table.iter().filter(|(id, _)| wanted.contains(*id)) {
-        let Some(UrlPart::After(host)) = &field.url_part else { continue };
-        let Some(host) = table.id(host) else { continue };
-        let is_query = |part: &Option<UrlPart>| matches!(part, Some(UrlPart::Query(of)) if *of == field.name);
-        let query = table.iter().find(|(_, other)| is_query(&other.url_part)).map(|(id, _)| id);
-        rows.push(UrlRow { path, host, query });
+    for (path, field) in table.iter() {
+        for part in &field.url_parts {
+            let UrlPart::After(host) = part else { continue };
+            let Some(host) = table.id(host) else { continue };
+            let query = UrlPart::Query(field.name.clone());
+            let query = table.iter().find(|(_, other)| other.url_parts.contains(&query)).map(|(id, _)| id);
+            rows.push(UrlRow { path, host, query });
+        }
     }
     for row in &rows {
         for field in [Some(row.path), Some(row.host), row.query].into_iter().flatten() {

@@ -1,0 +1,133 @@
+//! What an event has that no field of the table covers: the paths that hold an address, a URL, a hash, an e-mail address or
+//! a name below a public suffix. It shows users which fields to add; nothing is matched by it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::encoding::{Envelope, Format, document_of, envelope};
+use crate::observable::{Kind, domain, email, hash, ip, url};
+use crate::schema::{FieldTable, PathTrie};
+
+/// The longest document that is looked into.
+const LONGEST: usize = 64 << 10;
+/// The most different paths that are kept.
+const MOST_PATHS: usize = 256;
+
+/// The paths of events that hold values that could be indicators, with the kind of the value and how often each was seen.
+#[derive(Clone, Debug, Default)]
+pub struct Survey(BTreeMap<String, (Kind, u64)>);
+
+impl Survey {
+    /// Adds the first record of a batch.
+    pub fn add_first_record(&mut self, format: Format, message: &Bytes, table: &FieldTable) {
+        let envelope: Envelope = match format {
+            Format::Otlp => envelope::OTLP,
+            Format::Vector => envelope::VECTOR,
+            Format::Filter => envelope::FILTER,
+        };
+        let mut first = None;
+        let _ = envelope.try_records(message, |span| {
+            if first.is_none() {
+                first = Some(message.slice(span.record.payload()));
+            }
+            Ok::<(), crate::encoding::EnvelopeError>(())
+        });
+        if let Some(record) = first.filter(|record| record.len() <= LONGEST) {
+            self.add(&document_of(format, &record), table);
+        }
+    }
+
+    /// Adds a JSON document.
+    pub fn add(&mut self, document: &[u8], table: &FieldTable) {
+        if document.len() > LONGEST {
+            return;
+        }
+        let Ok(document) = serde_json::from_slice::<Value>(document) else { return };
+        let known = PathTrie::new(table.iter().map(|(id, field)| (field.name.as_str(), id)));
+        self.leaves(&document, &mut String::new(), &known);
+    }
+
+    fn leaves(&mut self, value: &Value, path: &mut String, known: &PathTrie) {
+        match value {
+            Value::Object(members) => {
+                for (key, value) in members {
+                    let end = path.len();
+                    if end > 0 {
+                        path.push('.');
+                    }
+                    path.push_str(key);
+                    self.leaves(value, path, known);
+                    path.truncate(end);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.leaves(item, path, known)),
+            Value::String(text) => {
+                let is_known = known.step(PathTrie::ROOT, path.as_bytes()).is_some_and(|at| known.field(at).is_some());
+                if let Some(kind) = kind_of(text).filter(|_| !is_known)
+                    && (self.0.len() < MOST_PATHS || self.0.contains_key(path.as_str()))
+                {
+                    self.0.entry(path.clone()).or_insert((kind, 0)).1 += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The paths that were seen most often, at most so many, with the kind of a value.
+    pub fn most_frequent(&self, most: usize) -> Vec<(&str, Kind)> {
+        let mut all: Vec<_> = self.0.iter().collect();
+        all.sort_by(|(_, (_, one)), (_, (_, other))| other.cmp(one));
+        all.into_iter().take(most).map(|(path, (kind, _))| (path.as_str(), *kind)).collect()
+    }
+}
+
+/// What a value is, when it can be nothing else.
+fn kind_of(text: &str) -> Option<Kind> {
+    if text.len() > 2048 {
+        return None;
+    }
+    let (bytes, mut scratch) = (text.as_bytes(), Vec::new());
+    if ip::canonical(bytes).is_some() {
+        return Some(Kind::Ip);
+    }
+    if text.contains("://") {
+        return url::event_url(bytes).filter(|url| url.host().contains('.')).map(|_| Kind::Url);
+    }
+    if text.contains('@') {
+        let is_address = !text.contains(' ') && email::event_addresses(bytes, &mut scratch, &mut |_| {}).is_none();
+        return is_address.then_some(Kind::Email);
+    }
+    if let Some((kind, _)) = hash::canonical(bytes, &mut scratch).filter(|(kind, _)| *kind != Kind::Ssdeep) {
+        return Some(kind);
+    }
+    let name = domain::canonical(bytes, &mut scratch)?;
+    let suffix = psl::suffix(name).filter(|suffix| suffix.is_known())?;
+    (suffix.as_bytes().len() < name.len()).then_some(Kind::Domain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_no_row_names_are_found_with_their_kinds() {
+        let table = FieldTable::embedded(true).unwrap();
+        let mut survey = Survey::default();
+        let event = serde_json::json!({
+            "source": { "ip": "192.0.2.1" }, "client_addr": "192.0.2.1", "n": 1, "none": null, "word": "curl/8.1",
+            "deep": [{ "sum": "a".repeat(64) }, { "sum": "x" }], "to": "a@example.com", "link": "http://example.com/",
+            "site": "www.example.com", "file": "run.sh.bak"
+        });
+        survey.add(event.to_string().as_bytes(), &table);
+        survey.add(br#"{"client_addr":"192.0.2.2"}"#, &table);
+        survey.add(b"no document", &table);
+        let found = survey.most_frequent(9);
+        assert_eq!(found[0], ("client_addr", Kind::Ip));
+        let rest: Vec<_> = found[1..].to_vec();
+        let expected = [("deep.sum", Kind::Sha256), ("link", Kind::Url), ("site", Kind::Domain), ("to", Kind::Email)];
+        assert_eq!(rest, expected);
+        assert_eq!(survey.most_frequent(1).len(), 1);
+    }
+}
