@@ -80,7 +80,7 @@ pub enum Command {
     Check(args::CheckArgs),
     /// Watch a running sidecar: hits as they happen, and rates.
     Tap(args::TapArgs),
-    /// Match event files against indicators, offline.
+    /// Match log files against indicators, offline.
     Scan(args::ScanArgs),
     /// Run a complete pipeline on this machine, with invented indicators and events.
     Demo(args::DemoArgs),
@@ -129,6 +129,9 @@ pub enum Failure {
     /// The reader of standard output closed it (`hotlist … | head`), which is not reported as an error.
     #[error("standard output was closed")]
     OutputClosed,
+    /// There are hits, and the user asked for this exit code then; not reported as an error.
+    #[error("there are hits")]
+    Hits(u8),
     /// Any other error.
     #[error("{}", each_cause_once(.0))]
     Other(#[from] anyhow::Error),
@@ -161,6 +164,7 @@ impl Failure {
         match self {
             Failure::Config(_) => exit::CONFIG,
             Failure::OutputClosed => exit::OK,
+            Failure::Hits(code) => *code,
             Failure::Other(_) => exit::FAILED,
         }
     }
@@ -184,11 +188,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Tap(args) => tap::run(&args, &mut Printable::new(io::stdout().lock(), style(args.json))),
         Command::Run(args) => run::run(&args, environment, random()),
         Command::Demo(args) => demo::run(&args, &environment, random(), &mut lines()),
-        Command::Scan(args) => match args.emit {
-            args::Emit::Hits => scan::run(&args, &environment, random(), &mut Printable::new(buffered(), Style::Json)),
-            // Events are written as they were read.
-            args::Emit::Events => scan::run(&args, &environment, random(), &mut buffered()),
-        },
+        Command::Scan(args) => scan::run(&args, &environment, random(), &mut buffered()),
         Command::Explain(args) => {
             explain::run(&args, &environment, random(), &mut Printable::new(buffered(), style(args.json)))
         }
@@ -220,7 +220,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Err(failure) => {
             telemetry::write_final_message(&match failure {
-                Failure::OutputClosed => String::new(),
+                Failure::OutputClosed | Failure::Hits(_) => String::new(),
                 _ => failure.to_string(),
             });
             ExitCode::from(failure.exit_code())

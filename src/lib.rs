@@ -18,6 +18,7 @@ pub mod task;
 
 pub mod admin;
 pub mod feed;
+pub mod logs;
 pub mod publisher;
 pub mod sink;
 pub mod source;

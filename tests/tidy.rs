@@ -38,7 +38,7 @@ const LAYERS: [&[&str]; 5] = [
         "detect",
     ],
     &["config", "telemetry", "pipeline", "net", "proto", "durable", "names", "readiness", "file_timeout", "task"],
-    &["source", "sink", "feed", "store", "publisher", "admin"],
+    &["source", "sink", "feed", "logs", "store", "publisher", "admin"],
     &["provider", "controlplane", "history", "alert"],
     &["app", "cli", "main"],
 ];

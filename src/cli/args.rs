@@ -1,11 +1,13 @@
 //! The arguments of each subcommand. The doc comments are the help texts.
 
 mod control;
+mod scan;
 
 pub use control::{
     ControlPlaneArgs, KeygenArgs, NodesArgs, NodesCommand, PromoteArgs, PublicationsArgs, PublishArgs, PublishMode,
     RemoveNodeArgs, RollbackArgs, WaitArgs,
 };
+pub use scan::{Emit, ScanArgs, TimeBound};
 
 use std::path::PathBuf;
 
@@ -112,61 +114,6 @@ pub struct ClientTlsArgs {
     /// The private key of the client certificate, in PEM, unencrypted.
     #[arg(long, value_name = "FILE", requires = "cert_file", global = true)]
     pub key_file: Option<PathBuf>,
-}
-
-/// Match event files against indicators, offline.
-///
-/// Writes one JSON line per hit, or every event with its tags; a summary goes to standard error. Exits with 0 whether
-/// or not there are hits.
-///
-/// --indicators matches the content of the files. Not applied then: the import guard, rules (enabled feeds, the columns
-/// of collections), validity, revocations in a feed, the C2 rule, allowlists without --allowlist, the confidence floor,
-/// and the rule that events of kind `enrichment` do not hit. Domains match exactly without --subdomains, and the hosts
-/// of URLs are not matched without --url-hosts.
-///
-/// --config matches as `run` would if the same events arrived now: all of the above is applied, with the match settings
-/// of the configuration, and on a node of a fleet the manifest and segments of its cache are matched.
-#[derive(Clone, Debug, Args)]
-#[command(
-    after_help = "Examples:\n  hotlist scan --indicators feeds/ --events events.ndjson\n  hotlist scan --indicators bad.txt --subdomains --events - < events.ndjson\n  hotlist scan --config hotlist.yaml --events events.ndjson"
-)]
-#[group(skip)]
-#[command(group = ArgGroup::new("intel").required(true).args(["indicators", "config"]))]
-pub struct ScanArgs {
-    /// Indicator files or directories. The format of each file is detected from its content. Segments (`*.seg`) are matched
-    /// in the given order.
-    #[arg(short, long, value_name = "PATH", num_args = 1..)]
-    pub indicators: Vec<PathBuf>,
-    /// A configuration: match as `run` does.
-    #[arg(short, long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Event files or directories, one JSON document per line; `-` is standard input.
-    #[arg(short, long, value_name = "FILE|DIR|-", num_args = 1.., default_value = "-")]
-    pub events: Vec<PathBuf>,
-    /// The output.
-    #[arg(long, value_enum, default_value_t = Emit::Hits)]
-    pub emit: Emit,
-    /// Let each domain indicator also match its subdomains.
-    #[arg(long, alias = "match-subdomains", conflicts_with = "config")]
-    pub subdomains: bool,
-    /// Also match the host of each URL in an event, as a domain or an address.
-    #[arg(long, alias = "match-url-hosts", conflicts_with = "config")]
-    pub url_hosts: bool,
-    /// Allowlist files or directories (MISP warninglists) to apply, in addition to those of the configuration.
-    #[arg(long, value_name = "PATH", num_args = 1..)]
-    pub allowlist: Vec<PathBuf>,
-    /// Write the summary as a JSON object.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// The output of `scan`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Emit {
-    /// One JSON line per hit.
-    Hits,
-    /// Every event, with its tags if it hits.
-    Events,
 }
 
 /// Explain what happens to one event: the verdict, the matches and their sources, and what policy dropped and why.

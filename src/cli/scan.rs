@@ -1,72 +1,45 @@
-//! `hotlist scan`: matches event files against indicators, offline.
+//! `hotlist scan`: matches log files against indicators, offline.
 //!
 //! With paths it matches the content of the files: no rule, validity, C2 rule, revocation or import guard is applied,
 //! and no allowlist that is not named. With a configuration it matches as `run` would if the events arrived now. Output
-//! is in the order of the input, so two runs over the same files write the same bytes.
+//! is in the order of the input, so two runs over the same files write the same bytes, whatever the number of threads.
 
-use std::collections::HashSet;
+mod matching;
+mod output;
+mod pipeline;
+mod summary;
+
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
-use std::path::Path;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use anyhow::Context;
 use jiff::Timestamp;
-use serde::Serialize;
 
 use super::args::{Emit, ScanArgs};
 use super::{Failure, indicators, progress};
-use crate::detect::{Detector, Verdict};
-use crate::enrich::Detection;
-use crate::feed::load;
+use crate::escape::{Printable, Style};
 use crate::intel::snapshot::MatchOptions;
-use crate::matcher::Matcher;
+use crate::logs::files::{self, LogFiles};
+use matching::EventMatcher;
+use output::Output;
+use pipeline::{Input, Item};
+use summary::Summary;
 
-/// The maximum length of an event line. A longer line is reported and skipped.
-const MAX_LINE: usize = 64 << 20;
-
-/// One hit, as a line of NDJSON.
-#[derive(Serialize, PartialEq, Eq, Hash)]
-struct HitLine<'a> {
-    file: &'a str,
-    line: u64,
-    field: &'a str,
-    value: String,
-    kind: &'static str,
-    indicator: &'a str,
-    feed: &'a str,
-    detection: &'static str,
-}
-
-#[derive(Default, Serialize)]
-struct Summary {
-    /// Documents that were matched.
-    events: u64,
-    /// Documents with at least one hit.
-    events_with_hits: u64,
-    /// Lines of hits.
-    hits: u64,
-    /// Lines that are not a JSON object, or not to their end.
-    malformed: u64,
-}
-
-/// Matches event files with one detector, and writes the results.
-struct Scan<'a> {
-    detector: &'a Detector,
-    emit: Emit,
-    /// The arrival time of every event.
-    arrival: Timestamp,
-    summary: Summary,
-    out: &'a mut dyn Write,
-}
+/// How many malformed events and exceeded budgets of a file are listed; all of them are counted.
+const NOTES: usize = 10;
 
 pub(super) fn run(
     args: &ScanArgs,
     environment: &dyn Fn(&str) -> Option<String>,
     seed: u64,
-    out: &mut dyn Write,
+    standard_output: &mut dyn Write,
 ) -> Result<(), Failure> {
+    let (started, now) = (Instant::now(), Timestamp::now());
     let (loaded, arrival) = match &args.config {
-        Some(config) => (indicators::configured(config, &args.allowlist, environment, seed)?, Timestamp::now()),
+        Some(config) => (indicators::configured(config, &args.allowlist, environment, seed)?, now),
         None => {
             let options =
                 MatchOptions { subdomains: args.subdomains, url_hosts: args.url_hosts, ..MatchOptions::EXACT };
@@ -74,158 +47,135 @@ pub(super) fn run(
             (indicators::given(&args.indicators, options, &args.allowlist, seed)?, Timestamp::UNIX_EPOCH)
         }
     };
-    let (detector, emit) = (&loaded.detector, args.emit);
-    let mut scan = Scan { detector, emit, arrival, summary: Summary::default(), out };
-    for path in &args.events {
-        if path == Path::new("-") {
-            let stdin = io::stdin();
-            if stdin.is_terminal() {
-                progress::note("waiting for events on standard input, one JSON document per line; Ctrl-D ends them");
+    let (inputs, found) = inputs(args);
+    let mut file = args.output.as_deref().map(|path| create(path, &inputs)).transpose()?;
+    let is_shown = file.is_none() && io::stdout().is_terminal();
+    let to: &mut dyn Write = match &mut file {
+        Some(file) => file,
+        None => standard_output,
+    };
+    // Events are written as they were read.
+    let mut to: Box<dyn Write + '_> = match args.emit {
+        Emit::Events => Box::new(to),
+        Emit::Hits => Box::new(Printable::new(to, Style::Json)),
+        Emit::Table | Emit::Csv => Box::new(Printable::new(to, Style::Text)),
+    };
+    let mut output = Output::begin(args.emit, &mut *to).map_err(failure_of(args))?;
+
+    let since = args.since.map(|bound| bound.instant(now));
+    let until = args.until.map(|bound| bound.instant(now));
+    let matcher = EventMatcher { detector: &loaded.detector, emit: args.emit, arrival, since, until };
+    let threads = args.threads.or(std::thread::available_parallelism().ok()).map_or(1, usize::from);
+    let mut summary = Summary::new(&found);
+    found.errors.iter().for_each(|error| progress::note(&error.to_string()));
+    let read = AtomicU64::new(0);
+    // Lines of hits on the same terminal would tear the bar.
+    let bar = (!is_shown).then(|| progress::bytes(size(&inputs), "of logs"));
+    let note = |text: &str| match &bar {
+        Some(bar) => bar.suspend(|| progress::note(text)),
+        None => progress::note(text),
+    };
+    let mut listed = (String::new(), 0);
+    let done = pipeline::run(&inputs, &matcher, threads, &read, &mut |item, is_last| {
+        match item {
+            Item::Matched(matched) => {
+                for text in &matched.notes {
+                    if listed.0 != *matched.file {
+                        listed = (matched.file.to_string(), 0);
+                    }
+                    listed.1 += 1;
+                    if listed.1 <= NOTES {
+                        note(text);
+                    }
+                }
+                output.write(&matched).map_err(failure_of(args))?;
+                summary.add(&matched.counts, &loaded.detector.snapshot);
             }
-            scan.events("-", &mut stdin.lock())?;
+            Item::Text => summary.files += 1,
+            Item::Hidden => summary.left_out.hidden += 1,
+            Item::Error(error) => {
+                summary.failed += 1;
+                note(&error.to_string());
+            }
+        }
+        if let Some(bar) = &bar {
+            bar.set_position(read.load(Ordering::Relaxed));
+        }
+        // Someone may wait for the hits of a pipe.
+        if is_last { output.flush().map_err(failure_of(args)) } else { Ok(()) }
+    });
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    done?;
+    output.end().map_err(failure_of(args))?;
+    summary.report(started.elapsed(), args.json);
+    if summary.files > 0 && summary.is_empty() && args.events.is_empty() && args.paths.is_empty() {
+        progress::note(
+            "standard input had no events; paths behind --indicators are indicators: give log files with --events",
+        );
+    }
+    match (summary.hits, summary.failed) {
+        (1.., _) if args.exit_code != 0 => Err(Failure::Hits(args.exit_code)),
+        (_, 0) => Ok(()),
+        (_, failed) => Err(Failure::Other(anyhow::anyhow!(
+            "{} could not be read to the end; the events that could be read were matched",
+            progress::count(failed, "file or path", "files or paths")
+        ))),
+    }
+}
+
+/// The inputs in the order of the command line, and what was left out.
+fn inputs(args: &ScanArgs) -> (Vec<Input>, LogFiles) {
+    let (mut inputs, mut found) = (Vec::new(), LogFiles::default());
+    let paths: Vec<&PathBuf> = args.events.iter().chain(&args.paths).collect();
+    if paths.is_empty() {
+        inputs.push(Input::Standard);
+    }
+    for path in paths {
+        if path == Path::new("-") {
+            inputs.push(Input::Standard);
             continue;
         }
-        let mut files = Vec::new();
-        load::walk(path, &mut |file| files.push(file)).context("cannot list the events")?;
-        for file in files {
-            let opened = File::open(&file).with_context(|| format!("cannot read events from {}", file.display()))?;
-            scan.events(&file.to_string_lossy(), &mut BufReader::new(opened))?;
-        }
+        let of_path = files::find(std::slice::from_ref(path));
+        inputs.extend(of_path.files.into_iter().map(Input::File));
+        found.skipped += of_path.skipped;
+        found.errors.extend(of_path.errors);
     }
-    let summary = scan.summary;
-    out.flush().map_err(Failure::of_output)?;
-    summary.report(args.json);
-    Ok(())
+    if inputs.iter().any(|input| matches!(input, Input::Standard)) && io::stdin().is_terminal() {
+        progress::note("waiting for events on standard input; Ctrl-D ends them");
+    }
+    (inputs, found)
 }
 
-impl Summary {
-    /// Reports the summary on standard error: standard output is for hits and events.
-    fn report(&self, json: bool) {
-        if json {
-            // A struct of numbers can always be serialised.
-            return progress::line(&serde_json::to_string(self).unwrap_or_default());
-        }
-        let count = progress::count;
-        let hits = count(self.hits, "hit", "hits");
-        progress::note(&format!("{hits} in {} of {}", self.events_with_hits, count(self.events, "event", "events")));
-        if self.malformed > 0 {
-            progress::note(&format!(
-                "{} not a JSON object, or malformed; the part that could be parsed was matched",
-                count(self.malformed, "line is", "lines are")
-            ));
-        }
-    }
+/// The sum of the files' sizes.
+fn size(inputs: &[Input]) -> u64 {
+    let size = |input: &Input| match input {
+        Input::File(path) => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
+        Input::Standard => 0,
+    };
+    inputs.iter().map(size).sum()
 }
 
-impl Scan<'_> {
-    fn events(&mut self, file: &str, input: &mut dyn BufRead) -> Result<(), Failure> {
-        let detector = self.detector;
-        let mut matcher = Matcher::new(&detector.snapshot);
-        let (mut line, mut number) = (Vec::new(), 0);
-        loop {
-            line.clear();
-            let read = read_line(input, &mut line).with_context(|| format!("cannot read events from {file}"))?;
-            if read == 0 {
-                return Ok(());
-            }
-            number += 1;
-            let document = line.trim_ascii();
-            if document.is_empty() {
-                continue;
-            }
-            self.summary.events += 1;
-            let verdict = detector.document(document, detector.snapshot.trie(), &mut matcher, self.arrival);
-            for budget in verdict.iter().flat_map(|verdict| verdict.exceeded.iter()) {
-                progress::note(&format!(
-                    "{file}:{number}: exceeds the budget {}; the best findings are kept",
-                    budget.as_str()
-                ));
-            }
-            if let Some(malformed) = verdict.as_ref().ok().and_then(|verdict| verdict.malformed) {
-                self.summary.malformed += 1;
-                let what = malformed.as_str();
-                progress::note(&format!(
-                    "{file}:{number}: a malformed JSON document ({what}), matched as far as it could be parsed"
-                ));
-            }
-            let written = match &verdict {
-                Ok(verdict) => self.verdict(file, number, document, verdict),
-                Err(error) => {
-                    self.summary.malformed += 1;
-                    progress::note(&format!("{file}:{number}: {error}"));
-                    if self.emit == Emit::Events { self.write(document) } else { Ok(()) }
-                }
-            };
-            written.map_err(Failure::of_output)?;
+/// Creates the output file, unless it is also an input.
+fn create(path: &Path, inputs: &[Input]) -> anyhow::Result<BufWriter<File>> {
+    if let Ok(output) = path.canonicalize() {
+        let is_input =
+            |input: &Input| matches!(input, Input::File(file) if file.canonicalize().is_ok_and(|file| file == output));
+        if inputs.iter().any(is_input) {
+            anyhow::bail!("--output: {} is one of the log files; name another file", path.display());
         }
     }
-
-    fn verdict(&mut self, file: &str, line: u64, document: &[u8], verdict: &Verdict) -> io::Result<()> {
-        self.summary.events_with_hits += u64::from(!verdict.hits.is_empty());
-        match self.emit {
-            Emit::Hits => self.hits(file, line, verdict),
-            Emit::Events if verdict.hits.is_empty() => match self.detector.mark_document(document) {
-                Some(marked) => self.write(&marked),
-                None => self.write(document),
-            },
-            Emit::Events => {
-                self.summary.hits += verdict.hits.len() as u64;
-                match self.detector.tag_document(document, verdict) {
-                    Ok(tagged) => self.write(&tagged),
-                    Err(_) => self.write(document),
-                }
-            }
-        }
-    }
-
-    fn hits(&mut self, file: &str, line: u64, verdict: &Verdict) -> io::Result<()> {
-        let snapshot = &self.detector.snapshot;
-        let mut seen = HashSet::new();
-        for hit in &verdict.hits {
-            let line = HitLine {
-                file,
-                line,
-                field: &snapshot.table().get(hit.field).name,
-                value: String::from_utf8_lossy(&hit.value).into_owned(),
-                kind: hit.kind.as_str(),
-                indicator: &hit.name,
-                feed: &snapshot.feed_of(hit.posting.indicator).name,
-                detection: Detection::Live.as_str(),
-            };
-            // Two files of one feed may contain the same indicator.
-            if seen.insert((line.field, line.value.clone(), line.kind, line.indicator, line.feed)) {
-                self.summary.hits += 1;
-                serde_json::to_writer(&mut *self.out, &line)?;
-                self.out.write_all(b"\n")?;
-            }
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, document: &[u8]) -> io::Result<()> {
-        self.out.write_all(document).and_then(|()| self.out.write_all(b"\n"))
-    }
+    let file = File::create(path).with_context(|| format!("--output: cannot create {}", path.display()))?;
+    Ok(BufWriter::with_capacity(1 << 16, file))
 }
 
-/// Reads one line with its end, at most [`MAX_LINE`] bytes; the rest of a longer line is skipped, and the remainder is
-/// not a JSON object, so it is reported as malformed.
-fn read_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
-    let mut read = 0;
-    loop {
-        let buffer = input.fill_buf()?;
-        if buffer.is_empty() {
-            return Ok(read);
-        }
-        let (taken, ended) = match memchr::memchr(b'\n', buffer) {
-            Some(at) => (at + 1, true),
-            None => (buffer.len(), false),
-        };
-        let room = MAX_LINE.saturating_sub(line.len());
-        line.extend_from_slice(&buffer[..taken.min(room)]);
-        input.consume(taken);
-        read += taken;
-        if ended {
-            return Ok(read);
+/// Converts an error of the output.
+fn failure_of(args: &ScanArgs) -> impl Fn(io::Error) -> Failure {
+    move |error| match &args.output {
+        None => Failure::of_output(error),
+        Some(path) => {
+            Failure::Other(anyhow::Error::new(error).context(format!("--output: cannot write {}", path.display())))
         }
     }
 }

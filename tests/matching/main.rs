@@ -22,6 +22,8 @@ mod inbound;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod log_forms;
+#[cfg(test)]
 mod meant;
 #[cfg(test)]
 mod naive;
@@ -33,6 +35,8 @@ mod output;
 mod policy;
 #[cfg(test)]
 mod scan;
+#[cfg(test)]
+mod scan_files;
 #[cfg(test)]
 mod schemas;
 #[cfg(test)]

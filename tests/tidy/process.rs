@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use super::{assert_none, codes, log_calls, sources, words};
 
 /// Where tasks and threads are made other than by `task::background`, and what becomes of a panic there.
-const SPAWNS: [(&str, &str); 17] = [
+const SPAWNS: [(&str, &str); 18] = [
     ("src/task.rs", "it is what this rule asks for"),
     ("src/admin/thread.rs", "the app waits for its end"),
+    ("src/cli/scan/pipeline.rs", "the command waits for its threads, and ends with a panic"),
     ("src/provider/files/thread.rs", "it goes on after a panic"),
     ("src/app/reload.rs", "opens files again, once"),
     ("src/app/wiring.rs", "asks for the health of a next hop, once"),

@@ -1,0 +1,175 @@
+//! Matches the events of a block, and renders what is written of them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::NOTES;
+use super::output::{Hit, Rendered};
+use crate::cli::args::Emit;
+use crate::detect::{Detector, Verdict};
+use crate::encoding::json::Malformation;
+use crate::enrich::Detection;
+use crate::logs::event_time::event_time;
+use crate::logs::split::{self, Block, Event, Fault};
+use crate::matcher::Matcher;
+
+/// How events are matched.
+pub(super) struct EventMatcher<'a> {
+    pub(super) detector: &'a Detector,
+    pub(super) emit: Emit,
+    /// The arrival time of every event.
+    pub(super) arrival: Timestamp,
+    /// The first instant of the range of time.
+    pub(super) since: Option<Timestamp>,
+    /// The instant behind the range of time.
+    pub(super) until: Option<Timestamp>,
+}
+
+/// The result of one block.
+pub(super) struct Matched {
+    /// The file, with the member of an archive.
+    pub(super) file: Arc<str>,
+    /// What is written.
+    pub(super) rendered: Rendered,
+    pub(super) counts: Counts,
+    /// The first malformed events and exceeded budgets.
+    pub(super) notes: Vec<String>,
+}
+
+/// What is counted.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) events: u64,
+    pub(super) events_with_hits: u64,
+    pub(super) hits: u64,
+    pub(super) malformed: u64,
+    pub(super) outside: u64,
+    pub(super) without_time: u64,
+    pub(super) bytes: u64,
+    /// By the number of the feed, and the kind.
+    pub(super) by_feed: BTreeMap<(usize, &'static str), u64>,
+}
+
+/// A thread that matches.
+pub(super) struct BlockMatcher<'a> {
+    settings: &'a EventMatcher<'a>,
+    matcher: Matcher<'a>,
+}
+
+impl EventMatcher<'_> {
+    pub(super) fn start(&self) -> BlockMatcher<'_> {
+        BlockMatcher { settings: self, matcher: Matcher::new(&self.detector.snapshot) }
+    }
+}
+
+impl BlockMatcher<'_> {
+    /// Matches the events of `block`, which is a part of `file`.
+    pub(super) fn block(&mut self, file: &Arc<str>, block: &Block) -> Matched {
+        let rendered = Rendered::new(self.settings.emit);
+        let counts = Counts { bytes: block.len() as u64, ..Counts::default() };
+        let mut matched = Matched { file: Arc::clone(file), rendered, counts, notes: Vec::new() };
+        for event in block.events() {
+            self.event(event, &mut matched);
+        }
+        matched.rendered.finish();
+        matched
+    }
+
+    fn event(&mut self, event: Event<'_>, matched: &mut Matched) {
+        match event.fault {
+            Some(Fault::OpenArray) => {
+                matched.counts.malformed += 1;
+                matched.note(event.line, "the array that begins here is not closed: the file was cut short");
+                return;
+            }
+            Some(Fault::TooLong) => {
+                matched.note(event.line, "the event is longer than 64 MiB; the rest of its line is not matched");
+            }
+            None => {}
+        }
+        let settings = self.settings;
+        if settings.since.is_some() || settings.until.is_some() {
+            match event_time(event.bytes) {
+                None => matched.counts.without_time += 1,
+                Some(time) => {
+                    let is_inside = settings.since.is_none_or(|since| time >= since)
+                        && settings.until.is_none_or(|until| time < until);
+                    if !is_inside {
+                        matched.counts.outside += 1;
+                        return;
+                    }
+                }
+            }
+        }
+        let detector = settings.detector;
+        let verdict = detector.document(event.bytes, detector.snapshot.trie(), &mut self.matcher, settings.arrival);
+        let malformed = verdict.as_ref().ok().and_then(|verdict| verdict.malformed);
+        if malformed == Some(Malformation::Several) {
+            let parts = split::documents(event.bytes);
+            if parts.len() > 1 {
+                return parts.into_iter().for_each(|bytes| self.event(Event { bytes, ..event }, matched));
+            }
+        }
+        matched.counts.events += 1;
+        for budget in verdict.iter().flat_map(|verdict| verdict.exceeded.iter()) {
+            let budget = budget.as_str();
+            matched.note(event.line, &format!("exceeds the budget {budget}; the best findings are kept"));
+        }
+        if let Some(malformed) = malformed {
+            matched.counts.malformed += 1;
+            let what = malformed.as_str();
+            matched
+                .note(event.line, &format!("a malformed JSON document ({what}), matched as far as it could be parsed"));
+        }
+        match &verdict {
+            Ok(verdict) => self.verdict(event, verdict, matched),
+            Err(error) => {
+                matched.counts.malformed += 1;
+                matched.note(event.line, &error.to_string());
+                matched.rendered.event(event.bytes);
+            }
+        }
+    }
+
+    fn verdict(&self, event: Event<'_>, verdict: &Verdict, matched: &mut Matched) {
+        let (detector, snapshot) = (self.settings.detector, &self.settings.detector.snapshot);
+        if self.settings.emit == Emit::Events {
+            let tagged = match verdict.hits.is_empty() {
+                true => detector.mark_document(event.bytes),
+                false => detector.tag_document(event.bytes, verdict).ok(),
+            };
+            matched.rendered.event(tagged.as_deref().unwrap_or(event.bytes));
+        }
+        matched.counts.events_with_hits += u64::from(!verdict.hits.is_empty());
+        let mut seen = HashSet::new();
+        for hit in &verdict.hits {
+            let feed = snapshot.feed_number(hit.posting.indicator);
+            let line = Hit {
+                file: &matched.file,
+                line: event.line,
+                field: &snapshot.table().get(hit.field).name,
+                value: String::from_utf8_lossy(&hit.value).into_owned(),
+                kind: hit.kind.as_str(),
+                indicator: &hit.name,
+                feed: &snapshot.feed_of(hit.posting.indicator).name,
+                detection: Detection::Live.as_str(),
+            };
+            // Two files of one feed may contain the same indicator.
+            if seen.insert((line.field, line.value.clone(), line.kind, line.indicator, line.feed)) {
+                matched.counts.hits += 1;
+                *matched.counts.by_feed.entry((feed, line.kind)).or_default() += 1;
+                matched.rendered.hit(line);
+            }
+        }
+    }
+}
+
+impl Matched {
+    fn note(&mut self, line: u64, text: &str) {
+        if self.notes.len() < NOTES {
+            self.notes.push(format!("{}:{line}: {text}", self.file));
+        }
+    }
+}
