@@ -41,7 +41,7 @@ pub use diff::{ConfigDiff, SourceChange};
 pub use document::without_credentials;
 pub use headers::{Header, HeaderFile, HeaderSource};
 pub use intel::{Columns, FeedFormat, Intel, IntelFiles, OnShrink};
-pub use matching::{C2, Match};
+pub use matching::{C2, Match, RegisteredDomain};
 pub use problem::{ConfigErrors, Fault, Position, Problem};
 pub use process::{Admin, Limits, Log, LogFormat, LogLevel, Probes, Shutdown};
 pub use secret::Secret;

@@ -30,6 +30,9 @@ pub struct Match {
     /// `true`: the user of a user principal name (`user@domain`) in an event is also matched, as is always the case for `DOMAIN\user`.
     #[schemars(extend("default" = false))]
     pub user_principals: bool,
+    /// `derive`: the registered domain of a name is matched, too, where an event may have it in a field of its own (`dns.question.registered_domain` next to `dns.question.name`), which few senders fill. It is found with the Public Suffix List, and the hit is marked `hotlist.derived: true`. `exact`: only what the event has.
+    #[schemars(extend("default" = "exact"))]
+    pub registered_domain: RegisteredDomain,
     /// The longest URL that is matched. Of a longer URL only the host is matched, and the URL is counted as malformed. RFC 9110, section 4.1, recommends that recipients support at least 8,000 octets.
     #[serde(with = "Size")]
     #[schemars(extend("default" = "8KiB"))]
@@ -73,6 +76,17 @@ pub struct Match {
     #[serde(serialize_with = "write_fields")]
     #[schemars(with = "Vec<FieldSettings>", extend("default" = []))]
     pub fields: Vec<Field>,
+}
+
+/// Whether registered domains are derived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RegisteredDomain {
+    /// Only what the event has.
+    #[default]
+    Exact,
+    /// From the name next to it.
+    Derive,
 }
 
 /// Where command-and-control addresses count.
@@ -222,6 +236,7 @@ impl Default for Match {
             subdomains: false,
             url_hosts: false,
             user_principals: false,
+            registered_domain: RegisteredDomain::Exact,
             max_url_bytes: 8 << 10,
             max_text_bytes: 128 << 10,
             grace: Duration::from_secs(5 * 86_400),
@@ -243,6 +258,7 @@ impl Match {
         "subdomains",
         "url_hosts",
         "user_principals",
+        "registered_domain",
         "max_url_bytes",
         "max_text_bytes",
         "grace",
@@ -265,6 +281,9 @@ impl Match {
             subdomains: table.or("subdomains", default.subdomains, Item::boolean),
             url_hosts: table.or("url_hosts", default.url_hosts, Item::boolean),
             user_principals: table.or("user_principals", default.user_principals, Item::boolean),
+            registered_domain: table.or("registered_domain", default.registered_domain, |item| {
+                item.word(&[("exact", RegisteredDomain::Exact), ("derive", RegisteredDomain::Derive)])
+            }),
             max_url_bytes: table.or("max_url_bytes", default.max_url_bytes, Item::size),
             max_text_bytes: table.or("max_text_bytes", default.max_text_bytes, Item::size),
             grace: table.or("grace", default.grace, Item::duration),

@@ -22,6 +22,7 @@ pub fn options(matching: &config::Match) -> MatchOptions {
         subdomains: matching.subdomains,
         url_hosts: matching.url_hosts,
         user_principals: matching.user_principals,
+        registered_domains: matching.registered_domain == config::RegisteredDomain::Derive,
         max_url_bytes: matching.max_url_bytes,
         max_text_bytes: matching.max_text_bytes,
     }

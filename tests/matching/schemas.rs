@@ -203,6 +203,42 @@ fn a_hit_reports_the_path_of_the_event_and_what_it_means() {
     }
 }
 
+/// Guarantee: with the option the registered domain of a name is found at the name, where an event may have it in a field of
+/// its own, and the hit is marked; the live stream finds the same.
+#[test]
+fn a_registered_domain_is_derived_and_marked() {
+    let table = Arc::new(FieldTable::shipped().unwrap());
+    let feeds = || vec![(Feed::named("feed"), vec![indicator(Kind::Domain, "evil.co.uk")])];
+    let derive = MatchOptions { registered_domains: true, ..EXACT };
+    for (options, path, value, hits) in [
+        (derive, "dns.question.name", "a.b.EVIL.co.uk.", true),
+        (derive, "query", "a.evil.co.uk", true),
+        (derive, "destination.domain", "a.evil.co.uk", true),
+        (derive, "destination.domain", "notevil.co.uk", false),
+        (derive, "destination.domain", "co.uk", false),
+        (derive, "destination.domain", "198.51.100.7", false),
+        (derive, "tls.client.server_name", "a.evil.co.uk", false),
+        (EXACT, "dns.question.name", "a.evil.co.uk", false),
+    ] {
+        let detector = detector(&table, options, Some(Policy::default()), feeds());
+        let document = json!({ path: value });
+        let verdict = judge(&detector, &document);
+        assert_eq!(verdict.hits.len(), usize::from(hits), "{document}");
+        assert!(verdict.hits.iter().all(|hit| hit.is_derived && !hit.is_exact && hit.name == "evil.co.uk"));
+        for (way, sent) in send_each_way(&detector, &document) {
+            assert_eq!(sent.hits.len(), usize::from(hits), "{way}: {document}");
+        }
+        if hits {
+            let tagged = detector.tag_document(document.to_string().as_bytes(), &verdict).unwrap();
+            let tagged: Value = serde_json::from_slice(&tagged).unwrap();
+            assert_eq!(tagged["threat"]["enrichments"][0]["hotlist"]["derived"], true);
+        }
+    }
+    let detector = detector(&table, derive, None, feeds());
+    let verdict = judge(&detector, &json!({ "dns.question.name": "evil.co.uk" }));
+    assert!(verdict.hits.iter().all(|hit| !hit.is_derived && hit.is_exact) && verdict.hits.len() == 1);
+}
+
 /// Whether a text is an address, a URL, an e-mail address, a hash or a name below a public suffix.
 fn is_indexable(text: &str) -> bool {
     let bytes = text.as_bytes();

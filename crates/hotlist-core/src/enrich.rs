@@ -72,6 +72,7 @@ struct Known {
     kind: Kind,
     name: Arc<str>,
     form: Form,
+    is_derived: bool,
     listings: Vec<Arc<str>>,
     id: Arc<str>,
     feed: Arc<str>,
@@ -180,8 +181,10 @@ impl<'s> Enricher<'s> {
     fn known(&mut self, hit: &Hit, listings: &[Listing], form: Form) -> Arc<Known> {
         let indicator = hit.posting.indicator;
         let hash = self.hasher.hash_one((indicator, hit.field, hit.kind, form, hit.name.as_str()));
+        let is_derived = hit.is_derived;
         let is_it = |known: &Arc<Known>| {
             (known.indicator, known.field, known.kind, known.form) == (indicator, hit.field, hit.kind, form)
+                && known.is_derived == is_derived
                 && *known.name == *hit.name
                 && known.listings.iter().eq(listings.iter().map(|listing| &listing.list))
         };
@@ -252,7 +255,7 @@ fn make(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], form: Form) -> Kno
             ("occurred", Node::EventTime),
         ],
     };
-    let mut own = Vec::with_capacity(6);
+    let mut own = Vec::with_capacity(7);
     own.push(("rule", Node::Text(rule_name(&feed).into())));
     own.push(("detection", Node::Word(Detection::Live.as_str())));
     own.push(("snapshot", Node::Text(Arc::clone(snapshot.name()))));
@@ -261,6 +264,9 @@ fn make(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], form: Form) -> Kno
         && form != Form::Short
     {
         own.push(("ecs_field", Node::Text(ecs.as_str().into())));
+    }
+    if hit.is_derived {
+        own.push(("derived", Node::True));
     }
     if !listings.is_empty() {
         own.push(("allowlists", Node::Texts(listings.clone())));
@@ -274,7 +280,8 @@ fn make(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], form: Form) -> Kno
         ("feed", Node::Object(vec![("name", Node::Text(Arc::clone(&feed)))])),
         ("hotlist", Node::Object(own)),
     ])));
-    Known { indicator: hit.posting.indicator, field: hit.field, kind: hit.kind, name, form, listings, id, feed, frame }
+    let (field, kind, is_derived) = (hit.field, hit.kind, hit.is_derived);
+    Known { indicator: hit.posting.indicator, field, kind, name, form, is_derived, listings, id, feed, frame }
 }
 
 /// What a feed says of an indicator.

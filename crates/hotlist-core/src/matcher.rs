@@ -25,7 +25,7 @@ use crate::intel::keys::{KeyPlan, KeySpace, KeyVisitor, TableId, schemes_agree, 
 use crate::intel::posting::Posting;
 use crate::intel::snapshot::{FieldPlan, PlanPart, RangeValue, Snapshot};
 use crate::observable::url::CanonicalUrl;
-use crate::observable::{Kind, Malformed};
+use crate::observable::{Kind, Malformed, domain};
 use crate::schema::FieldId;
 use findings::{Finding, Findings};
 use url_parts::UrlParts;
@@ -90,6 +90,8 @@ struct Reader<'s, T> {
     findings: Findings,
     /// Which findings are kept; all without it.
     keep: Option<&'s dyn Fn(&Hit) -> bool>,
+    /// What is looked up now was derived from the value.
+    derived: bool,
     /// Look-ups were left out since the findings were taken.
     is_curtailed: bool,
     counts: Counts,
@@ -106,7 +108,7 @@ impl<'s, T: Trace> Matcher<'s, T> {
     /// A matcher that reports to `trace` what it does.
     pub fn with_trace(snapshot: &'s Snapshot, trace: T) -> Matcher<'s, T> {
         let (findings, counts) = (Findings::new(), Counts::default());
-        let reader = Reader { snapshot, trace, findings, keep: None, is_curtailed: false, counts };
+        let reader = Reader { snapshot, trace, findings, keep: None, derived: false, is_curtailed: false, counts };
         Matcher { reader, scratch: Vec::new(), parts: UrlParts::default(), nested: 0 }
     }
 
@@ -304,7 +306,7 @@ impl<T: Trace> Reader<'_, T> {
     }
 
     fn found(&mut self, finding: Finding<'_>) {
-        self.findings.add(self.snapshot, finding, self.keep);
+        self.findings.add(self.snapshot, finding, self.derived, self.keep);
     }
 }
 
@@ -313,7 +315,7 @@ impl<T: Trace> Visitor for Matcher<'_, T> {
     fn value(&mut self, field: FieldId, value: Value<'_>) {
         let (reader, scratch) = (&mut self.reader, &mut self.scratch);
         let snapshot = reader.snapshot;
-        let FieldPlan { plan, part, .. } = snapshot.field_plan(field);
+        let FieldPlan { plan, part, derives, .. } = snapshot.field_plan(field);
         reader.counts.observables += 1;
         if part != PlanPart::None {
             with_text(value, |raw| {
@@ -326,12 +328,29 @@ impl<T: Trace> Visitor for Matcher<'_, T> {
         }
         reader.findings.next_value();
         reader.trace.value(field, value, plan);
+        if derives {
+            with_registered(value, scratch, |registered| {
+                let Value::Text(raw) = value else { return };
+                reader.derived = true;
+                reader.look_up(field, raw, KeySpace::Domain, registered, false, |_, _| true);
+                reader.derived = false;
+            });
+        }
         let malformed = with_text(value, |raw| {
             visit_keys(snapshot.options(), plan, raw, scratch, &mut At { reader: &mut *reader, field, raw })
         });
         if let Some(reason) = malformed {
             reader.trace.malformed(reason);
         }
+    }
+}
+
+/// Hands over the registered domain of a value that is a name below one.
+#[inline(never)]
+fn with_registered(value: Value<'_>, scratch: &mut Vec<u8>, take: impl FnOnce(&[u8])) {
+    let Value::Text(raw) = value else { return };
+    if let Some(registered) = domain::canonical(raw, scratch).and_then(domain::registered) {
+        take(registered);
     }
 }
 

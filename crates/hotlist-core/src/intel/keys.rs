@@ -32,6 +32,9 @@ pub struct MatchOptions {
     pub url_hosts: bool,
     /// A user principal name (`user@domain`) yields its user, too.
     pub user_principals: bool,
+    /// The registered domain of a name is matched where an event may have it in a field of its own and senders seldom do
+    /// (`dns.question.registered_domain`).
+    pub registered_domains: bool,
     /// Longer URLs are not read, except for their host.
     pub max_url_bytes: usize,
     /// Longer texts, names and paths are not read.
@@ -44,6 +47,7 @@ impl MatchOptions {
         subdomains: false,
         url_hosts: false,
         user_principals: false,
+        registered_domains: false,
         max_url_bytes: 8 << 10,
         max_text_bytes: 128 << 10,
     };

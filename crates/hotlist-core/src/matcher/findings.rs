@@ -36,6 +36,8 @@ pub struct Hit {
     pub name: String,
     /// Whether the indicator names the value itself, not a network, a parent domain, a path above it or a range.
     pub is_exact: bool,
+    /// Whether it is the registered domain of the value, which the event does not have itself.
+    pub is_derived: bool,
     /// The indicator and the conditions of its term.
     pub posting: Posting,
 }
@@ -110,7 +112,13 @@ impl Findings {
 
     /// Adds a finding that `keep` wants, unless it is known.
     #[cold]
-    pub(super) fn add(&mut self, snapshot: &Snapshot, finding: Finding<'_>, keep: Option<&dyn Fn(&Hit) -> bool>) {
+    pub(super) fn add(
+        &mut self,
+        snapshot: &Snapshot,
+        finding: Finding<'_>,
+        is_derived: bool,
+        keep: Option<&dyn Fn(&Hit) -> bool>,
+    ) {
         let Finding { field, kind, name, is_exact, posting, raw, part } = finding;
         let copy = |bytes: &[u8]| {
             let shown = excerpt(bytes);
@@ -121,7 +129,7 @@ impl Findings {
             _ => self.shown.get_or_insert_with(|| copy(raw)).clone(),
         };
         let hash = hash(snapshot, value_hash, field, &posting, &name);
-        let hit = Hit { field, value, kind, name, is_exact, posting };
+        let hit = Hit { field, value, kind, name, is_exact, is_derived, posting };
         if self.known.find(hash, |at| self.hits.get(*at as usize).is_some_and(|known| same(known, &hit))).is_some()
             || keep.is_some_and(|keep| !keep(&hit))
         {

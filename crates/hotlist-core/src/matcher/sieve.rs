@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 
 use super::url_parts::UrlParts;
-use super::{Counts, MalformedValues, nested_document, with_text};
+use super::{Counts, MalformedValues, nested_document, with_registered, with_text};
 use crate::encoding::{Value, Visitor};
 use crate::intel::keys::{KeyPlan, KeySpace, KeyVisitor, visit_keys};
 use crate::intel::snapshot::{FieldPlan, PlanPart, RangeValue, Snapshot};
@@ -143,7 +143,7 @@ impl Visitor for Sieve<'_> {
     fn value(&mut self, field: FieldId, value: Value<'_>) {
         let (notes, scratch) = (&mut self.notes, &mut self.scratch);
         let snapshot = notes.snapshot;
-        let FieldPlan { plan, part, schema } = snapshot.field_plan(field);
+        let FieldPlan { plan, part, schema, derives } = snapshot.field_plan(field);
         if self.schema == NO_SCHEMA {
             self.schema = schema;
         }
@@ -157,6 +157,9 @@ impl Visitor for Sieve<'_> {
         }
         if plan == KeyPlan::Document {
             return nested_document(self, snapshot, value, |sieve| &mut sieve.nested);
+        }
+        if derives {
+            with_registered(value, scratch, |registered| notes.key(KeySpace::Domain, registered));
         }
         let malformed = with_text(value, |raw| visit_keys(snapshot.options(), plan, raw, scratch, notes));
         if let Some(reason) = malformed {

@@ -204,6 +204,13 @@ const OTHER_ROOTS: [&[u8]; 8] = [b"onion", b"i2p", b"bit", b"bazar", b"coin", b"
 /// Names that never resolve, kept for documentation and tests (RFC 2606, section 2); examples and drills use them.
 const RESERVED_ROOTS: [&[u8]; 3] = [b"example", b"test", b"invalid"];
 
+/// The registered domain that a canonical name lies below, by the Public Suffix List; `None` for a registered domain itself,
+/// and for a name without a known suffix.
+pub fn registered(name: &[u8]) -> Option<&[u8]> {
+    let registered = psl::domain(name).filter(|domain| domain.suffix().is_known())?.as_bytes();
+    (registered.len() < name.len()).then_some(registered)
+}
+
 /// Whether a canonical name ends in a top level that exists, so that a token which nobody called a domain is one:
 /// `setup.exe` is not.
 pub fn has_known_root(name: &[u8]) -> bool {

@@ -265,7 +265,8 @@ impl SnapshotBuilder {
             }
             self.add_ranges(part, &mut ranges);
         }
-        let mut plans: Vec<FieldPlan> = self.table.iter().map(|(_, field)| FieldPlan::of_field(field)).collect();
+        let mut plans: Vec<FieldPlan> =
+            self.table.iter().map(|(_, field)| FieldPlan::of_field(field, self.options)).collect();
         let wanted = |id: FieldId| {
             let spaces = plans[usize::from(id.0)].plan.spaces(self.options.url_hosts);
             spaces.into_iter().any(|space| reach[space as usize].as_ref().is_none_or(|fields| fields.contains(id)))

@@ -1,6 +1,6 @@
 //! How the values of each field are read: their keys, and whether they are parts of a URL.
 
-use crate::intel::keys::KeyPlan;
+use crate::intel::keys::{KeyPlan, MatchOptions};
 use crate::schema::{self, Field, FieldId, FieldSet, FieldTable, UrlPart};
 
 /// How the values of a field are read.
@@ -12,7 +12,13 @@ pub struct FieldPlan {
     pub part: PlanPart,
     /// The number of its schema in [`names`](schema::names); 255 for none, or for more than one.
     pub schema: u8,
+    /// Whether the registered domain of its values is matched, too ([`MatchOptions::registered_domains`]).
+    pub derives: bool,
 }
+
+/// The fields of ECS with a registered domain next to them.
+const BESIDE_REGISTERED: [&str; 6] =
+    ["dns.question.name", "client.domain", "destination.domain", "server.domain", "source.domain", "url.domain"];
 
 /// What a field is to the URL of its event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +43,7 @@ pub struct UrlRow {
 }
 
 impl FieldPlan {
-    pub(super) fn of_field(field: &Field) -> FieldPlan {
+    pub(super) fn of_field(field: &Field, options: MatchOptions) -> FieldPlan {
         let is_whole = matches!(field.meaning(), "url.full" | "url.original") && field.url_parts.is_empty();
         let part = if is_whole { PlanPart::Whole } else { PlanPart::None };
         let schema = match field.schemas[..] {
@@ -47,7 +53,8 @@ impl FieldPlan {
             _ => None,
         };
         let schema = schema.and_then(|number| u8::try_from(number).ok()).unwrap_or(u8::MAX);
-        FieldPlan { plan: KeyPlan::of_field(field), part, schema }
+        let derives = options.registered_domains && BESIDE_REGISTERED.contains(&field.meaning());
+        FieldPlan { plan: KeyPlan::of_field(field), part, schema, derives }
     }
 }
 
