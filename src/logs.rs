@@ -3,7 +3,6 @@
 //! Everything is streamed: whatever the size of a file, of a JSON array or of a compressed file's content, memory is
 //! bounded by the largest event, and events are bounded by [`MAX_EVENT`].
 
-pub mod event_time;
 pub mod files;
 pub mod split;
 pub mod structure;

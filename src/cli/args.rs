@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use crate::observable::Kind;
+use crate::schema::{Field, FieldKind};
 
 /// Run the sidecar: receive events, match them, tag the hits and forward all events.
 #[derive(Clone, Debug, Args)]
@@ -142,6 +143,9 @@ pub struct ExplainArgs {
     /// Allowlist files or directories (MISP warninglists) to apply, in addition to those of the configuration.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub allowlist: Vec<PathBuf>,
+    /// Also look at this field of events, as `match.fields` does, e.g. `client_addr=ip`. Repeat it for more.
+    #[arg(long = "field", value_name = "PATH=KIND", value_parser = own_field)]
+    pub fields: Vec<Field>,
     /// The event, one JSON document; `-` is standard input.
     #[arg(short, long, alias = "event", value_name = "FILE|-", default_value = "-")]
     pub events: PathBuf,
@@ -205,6 +209,18 @@ pub struct InspectArgs {
     /// Write one JSON object: how each file was understood, what is in it, and what of it cannot be used.
     #[arg(long, conflicts_with = "find")]
     pub json: bool,
+}
+
+/// Reads `path=kind`.
+fn own_field(text: &str) -> Result<Field, String> {
+    let expected = "give the path and the kind of its values, e.g. `client_addr=ip`";
+    let (path, kind) = text.rsplit_once('=').ok_or_else(|| expected.to_owned())?;
+    if path.split('.').any(|key| key.is_empty() || key.trim() != key) {
+        return Err(format!("`{path}` is not a path of keys joined by dots; {expected}"));
+    }
+    let read = FieldKind::parse(kind).filter(|kind| !matches!(kind, FieldKind::NotRead | FieldKind::UrlPart));
+    let kind = read.ok_or_else(|| format!("`{kind}` is not a kind; the kinds are those of `match.fields`"))?;
+    Ok(Field::own(path, kind))
 }
 
 /// Reads `5%` or `5`.

@@ -31,11 +31,11 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let loaded = match &args.config {
-        Some(config) => indicators::configured(config, &args.allowlist, environment, seed)?,
+        Some(config) => indicators::configured(config, &args.allowlist, &args.fields, environment, seed)?,
         None => {
             let options =
                 MatchOptions { subdomains: args.subdomains, url_hosts: args.url_hosts, ..MatchOptions::EXACT };
-            indicators::given(&args.indicators, options, &args.allowlist, seed)?
+            indicators::given(&args.indicators, options, &args.allowlist, &args.fields, seed)?
         }
     };
     let event = event(&args.events)?;

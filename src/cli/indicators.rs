@@ -19,7 +19,7 @@ use crate::intel::segment::{Segment, SegmentFeed};
 use crate::intel::snapshot::{Feed, MatchOptions, Snapshot, SnapshotBuilder};
 use crate::matcher::Hit;
 use crate::policy::Policy;
-use crate::schema::FieldTable;
+use crate::schema::{Field, FieldTable};
 
 /// The maximum number of feed lines that are named per indicator.
 const NAMED: usize = 3;
@@ -43,10 +43,12 @@ pub(super) struct IndicatorSources {
 pub(super) fn configured(
     path: &Path,
     allowlists: &[PathBuf],
+    fields: &[Field],
     environment: &dyn Fn(&str) -> Option<String>,
     seed: u64,
 ) -> Result<LoadedIndicators, Failure> {
-    let config = Config::load(path, environment)?;
+    let mut config = Config::load(path, environment)?;
+    config.r#match.fields.extend_from_slice(fields);
     let offline = app::offline(&config, allowlists, seed).map_err(anyhow::Error::new)?;
     offline.notes.iter().for_each(|note| progress::note(note));
     let origins = IndicatorSources { files: offline.files, segments: offline.segments, refused: offline.refused };
@@ -58,9 +60,14 @@ pub(super) fn given(
     paths: &[PathBuf],
     options: MatchOptions,
     allowlists: &[PathBuf],
+    fields: &[Field],
     seed: u64,
 ) -> Result<LoadedIndicators, Failure> {
-    let table = Arc::new(FieldTable::shipped().context("the shipped field table")?);
+    let mut table = FieldTable::shipped().context("the shipped field table")?;
+    for field in fields {
+        table.push(field.clone()).context("--field")?;
+    }
+    let table = Arc::new(table);
     let files = load::given(paths).context("cannot find the indicators")?;
     let (compiled, files): (Vec<FeedFile>, Vec<FeedFile>) = files.into_iter().partition(|file| is_segment(&file.path));
     let bar = progress::bar((files.len() + compiled.len()) as u64, "files of indicators");

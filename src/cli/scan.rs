@@ -39,12 +39,12 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let (started, now) = (Instant::now(), Timestamp::now());
     let (loaded, arrival) = match &args.config {
-        Some(config) => (indicators::configured(config, &args.allowlist, environment, seed)?, now),
+        Some(config) => (indicators::configured(config, &args.allowlist, &args.fields, environment, seed)?, now),
         None => {
             let options =
                 MatchOptions { subdomains: args.subdomains, url_hosts: args.url_hosts, ..MatchOptions::EXACT };
             // Events without a time are not checked for validity.
-            (indicators::given(&args.indicators, options, &args.allowlist, seed)?, Timestamp::UNIX_EPOCH)
+            (indicators::given(&args.indicators, options, &args.allowlist, &args.fields, seed)?, Timestamp::UNIX_EPOCH)
         }
     };
     let (inputs, found) = inputs(args);

@@ -7,6 +7,7 @@ use clap::{ArgGroup, Args, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::observable::time;
+use crate::schema::Field;
 
 /// Match log files against indicators, offline.
 ///
@@ -64,6 +65,9 @@ pub struct ScanArgs {
     /// Allowlist files or directories (MISP warninglists) to apply, in addition to those of the configuration.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub allowlist: Vec<PathBuf>,
+    /// Also look at this field of events, as `match.fields` does, e.g. `client_addr=ip`. Repeat it for more.
+    #[arg(long = "field", value_name = "PATH=KIND", value_parser = super::own_field)]
+    pub fields: Vec<Field>,
     /// The exit code if there are hits, for CI.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub exit_code: u8,

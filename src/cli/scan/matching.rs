@@ -11,7 +11,6 @@ use crate::cli::args::Emit;
 use crate::detect::{Detector, Verdict};
 use crate::encoding::json::Malformation;
 use crate::enrich::Detection;
-use crate::logs::event_time::event_time;
 use crate::logs::split::{self, Block, Event, Fault};
 use crate::matcher::Matcher;
 
@@ -91,7 +90,7 @@ impl BlockMatcher<'_> {
         }
         let settings = self.settings;
         if settings.since.is_some() || settings.until.is_some() {
-            match event_time(event.bytes) {
+            match self.settings.detector.event_time(event.bytes) {
                 None => matched.counts.without_time += 1,
                 Some(time) => {
                     let is_inside = settings.since.is_none_or(|since| time >= since)

@@ -6,15 +6,15 @@ use super::{FieldId, FieldTable, PathTrie};
 pub const TIMESTAMP: FieldId = FieldId(0);
 /// `event.kind`.
 pub const EVENT_KIND: FieldId = FieldId(1);
-/// What another schema has for `@timestamp`.
-pub const OTHER_TIME: FieldId = FieldId(2);
+/// From this one on what other schemas have for `@timestamp`, in the order of the table.
+pub const OTHER_TIMES: FieldId = FieldId(2);
 
 impl FieldTable {
-    /// The fields that policy asks for: [`TIMESTAMP`], [`EVENT_KIND`], and as [`OTHER_TIME`] every field that means
+    /// The fields that policy asks for: [`TIMESTAMP`], [`EVENT_KIND`], and from [`OTHER_TIMES`] on every field that means
     /// `@timestamp`.
     pub fn facts(&self) -> PathTrie {
         let other = self.iter().filter(|(_, field)| field.ecs.as_deref() == Some("@timestamp"));
-        let other = other.map(|(_, field)| (field.name.as_str(), OTHER_TIME));
+        let other = (OTHER_TIMES.0..).map(FieldId).zip(other).map(|(id, (_, field))| (field.name.as_str(), id));
         PathTrie::new(other.chain([("@timestamp", TIMESTAMP), ("event.kind", EVENT_KIND)]))
     }
 }
