@@ -307,3 +307,61 @@ fn a_missing_file_is_named_once_with_its_cause() {
         );
     }
 }
+
+/// Guarantee: events without a known field are not passed over in silence: `scan` and `explain` name the fields that could
+/// hold indicators, in the form that `--field` takes, and with it they hit.
+#[test]
+fn fields_that_no_schema_has_are_named_and_can_be_given() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (indicators, events) = (path("feed.txt"), path("events.ndjson"));
+    std::fs::write(&indicators, "203.0.113.7\n").unwrap();
+    std::fs::write(&events, "{\"visitor\":{\"addr\":\"203.0.113.7\"},\"n\":1}\n").unwrap();
+    let scan = ["scan", "--indicators", &indicators, "--events", &events];
+    let (code, hits, summary) = text(&hotlist(&scan).output().unwrap());
+    assert_eq!((code, hits.as_str()), (Some(0), ""));
+    assert!(summary.contains("1 event has no field") && summary.contains("--field visitor.addr=ip"), "{summary}");
+    let (_, hits, summary) = text(&hotlist(&[&scan[..], &["--field", "visitor.addr=ip"]].concat()).output().unwrap());
+    assert!(hits.contains("\"field\":\"visitor.addr\"") && !summary.contains("no field"), "{hits}{summary}");
+
+    let explain = ["explain", "--indicators", &indicators, "--events", &events];
+    let (_, shown, _) = text(&hotlist(&explain).output().unwrap());
+    assert!(shown.contains("{ field: visitor.addr, kind: ip }"), "{shown}");
+    let (_, shown, _) = text(&hotlist(&[&explain[..], &["--field", "visitor.addr=ip"]].concat()).output().unwrap());
+    assert!(shown.starts_with("HIT"), "{shown}");
+    for wrong in ["visitor.addr", "visitor.addr=address", "a..b=ip", "a=-"] {
+        let (code, _, error) = text(&hotlist(&[&scan[..], &["--field", wrong]].concat()).output().unwrap());
+        assert_eq!(code, Some(2), "{wrong}: {error}");
+    }
+}
+
+/// Guarantee: `fields` lists the rows of a schema, those of a configuration and its own fields, and refuses an unknown name.
+#[test]
+fn fields_lists_what_is_looked_at() {
+    let (_, zeek, _) = text(&hotlist(&["fields", "--schema", "zeek", "--json"]).output().unwrap());
+    let rows: Vec<serde_json::Value> = zeek.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let row = rows.iter().find(|row| row["path"] == "id.resp_h").unwrap();
+    assert_eq!((row["kind"].as_str(), row["ecs"].as_str()), (Some("ip"), Some("destination.ip")));
+    assert_eq!((row["role"].as_str(), row["collection"].as_bool()), (Some("responder"), Some(true)));
+    let (code, _, error) = text(&hotlist(&["fields", "--schema", "zeke"]).output().unwrap());
+    assert_eq!(code, Some(2), "{error}");
+    let directory = tempfile::tempdir().unwrap();
+    let (config, schema) = (directory.path().join("hotlist.yaml"), directory.path().join("mine.csv"));
+    std::fs::write(&schema, "path,kind,ecs,role,collection,cti,stix_paths\npeer,ip,destination.ip,responder,,,\n")
+        .unwrap();
+    let yaml = format!(
+        "sources: {{ a: {{ type: otlp, address: \"127.0.0.1:1\" }} }}\nsinks: {{ b: {{ type: blackhole, inputs: [a] }} }}\n\
+         match: {{ schemas: [ecs], schema_files: [\"{}\"], fields: [{{ field: my.ip, kind: ip }}] }}\n",
+        schema.display()
+    );
+    std::fs::write(&config, yaml).unwrap();
+    let (code, shown, error) = text(&hotlist(&["fields", "--config", config.to_str().unwrap()]).output().unwrap());
+    assert_eq!(code, Some(0), "{error}");
+    let has = |path: &str| shown.lines().any(|line| line.split_whitespace().next() == Some(path));
+    assert!(has("source.ip") && has("peer") && has("my.ip") && !has("id.resp_h"), "{shown}");
+    std::fs::write(&schema, "path,kind,ecs,role,collection,cti,stix_paths\npeer,adress,,,yes,yes,\n").unwrap();
+    let (code, _, error) = text(&hotlist(&["validate", config.to_str().unwrap()]).output().unwrap());
+    assert!(code == Some(1) && error.contains("match: schema"), "{code:?} {error}");
+    let (code, _, error) = text(&hotlist(&["fields", "--config", config.to_str().unwrap()]).output().unwrap());
+    assert!(code == Some(1) && error.contains("mine.csv, line 2: `adress` is no kind"), "{code:?} {error}");
+}

@@ -37,7 +37,7 @@ struct Seen {
     /// Whether one of them had a checked field.
     is_known: AtomicBool,
     /// What the others have that could be an indicator.
-    survey: Mutex<Survey>,
+    survey: Mutex<Option<Survey>>,
     surveyed: AtomicU64,
 }
 
@@ -96,13 +96,14 @@ impl Seen {
     fn survey(&self, format: Format, message: &Bytes, table: &FieldTable) {
         self.surveyed.fetch_add(1, Ordering::Relaxed);
         // Counts are consistent after a panic.
-        self.survey.lock().unwrap_or_else(PoisonError::into_inner).add_first_record(format, message, table);
+        let mut survey = self.survey.lock().unwrap_or_else(PoisonError::into_inner);
+        survey.get_or_insert_with(|| Survey::new(table)).add_first_record(format, message);
     }
 
     /// What to add to `match.fields`, as it is written there; empty when nothing could be an indicator.
     fn suggestions(&self) -> String {
         let survey = self.survey.lock().unwrap_or_else(PoisonError::into_inner);
-        suggestions(&survey.most_frequent(NAMED))
+        survey.as_ref().map(|survey| suggestions(&survey.most_frequent(NAMED))).unwrap_or_default()
     }
 
     /// Returns the number of events, if none of them had a checked field for long enough.

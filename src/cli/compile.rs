@@ -25,7 +25,7 @@ pub(super) fn compile(
     let (files, table, mut failed) = match &args.config {
         Some(path) => {
             let config = Config::load(path, environment)?;
-            let table = app::field_table(&config.r#match).context("match.fields")?;
+            let table = app::field_table(&config.r#match).context("match")?;
             let (files, missing) = load::configured(&config.intel);
             for error in &missing {
                 writeln!(out, "{}", Escaped(error)).map_err(Failure::of_output)?;

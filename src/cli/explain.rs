@@ -48,8 +48,8 @@ pub(super) fn run(
     let at_every_field = detector.document(document, snapshot.every_field(), &mut matcher, now);
     let at_every_field = at_every_field.with_context(of_event)?;
     let lookup_log = std::mem::take(matcher.trace());
-    let mut survey = Survey::default();
-    survey.add(document, snapshot.table());
+    let mut survey = Survey::new(snapshot.table());
+    survey.add(document);
     let explanation = Explanation::new(&loaded, &verdict, &at_every_field, lookup_log, &survey);
     let written = match args.json {
         true => serde_json::to_writer(&mut *out, &explanation).map_err(io::Error::from).and_then(|()| writeln!(out)),

@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -20,6 +21,7 @@ use jiff::Timestamp;
 
 use super::args::{Emit, ScanArgs};
 use super::{Failure, indicators, progress};
+use crate::detect::Survey;
 use crate::escape::{Printable, Style};
 use crate::intel::snapshot::MatchOptions;
 use crate::logs::files::{self, LogFiles};
@@ -64,7 +66,15 @@ pub(super) fn run(
 
     let since = args.since.map(|bound| bound.instant(now));
     let until = args.until.map(|bound| bound.instant(now));
-    let matcher = EventMatcher { detector: &loaded.detector, emit: args.emit, arrival, since, until };
+    let matcher = EventMatcher {
+        detector: &loaded.detector,
+        emit: args.emit,
+        arrival,
+        since,
+        until,
+        survey: Mutex::new(Survey::new(loaded.detector.snapshot.table())),
+        surveyed: AtomicU64::new(0),
+    };
     let threads = args.threads.or(std::thread::available_parallelism().ok()).map_or(1, usize::from);
     let mut summary = Summary::new(&found);
     found.errors.iter().for_each(|error| progress::note(&error.to_string()));
@@ -109,6 +119,7 @@ pub(super) fn run(
     }
     done?;
     output.end().map_err(failure_of(args))?;
+    summary.add_survey(&matcher.survey.lock().unwrap_or_else(PoisonError::into_inner));
     summary.report(started.elapsed(), args.json);
     if summary.files > 0 && summary.is_empty() && args.events.is_empty() && args.paths.is_empty() {
         progress::note(

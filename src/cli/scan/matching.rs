@@ -1,14 +1,15 @@
 //! Matches the events of a block, and renders what is written of them.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
 use super::NOTES;
 use super::output::{Hit, Rendered};
 use crate::cli::args::Emit;
-use crate::detect::{Detector, Verdict};
+use crate::detect::{Detector, Survey, Verdict};
 use crate::encoding::json::Malformation;
 use crate::enrich::Detection;
 use crate::logs::split::{self, Block, Event, Fault};
@@ -24,7 +25,14 @@ pub(super) struct EventMatcher<'a> {
     pub(super) since: Option<Timestamp>,
     /// The instant behind the range of time.
     pub(super) until: Option<Timestamp>,
+    /// What events without a checked field have that could be an indicator.
+    pub(super) survey: Mutex<Survey>,
+    /// How many of these events were looked into.
+    pub(super) surveyed: AtomicU64,
 }
+
+/// How many events without a checked field are looked into.
+const SURVEYED: u64 = 1000;
 
 /// The result of one block.
 pub(super) struct Matched {
@@ -46,6 +54,7 @@ pub(super) struct Counts {
     pub(super) malformed: u64,
     pub(super) outside: u64,
     pub(super) without_time: u64,
+    pub(super) without_field: u64,
     pub(super) bytes: u64,
     /// By the number of the feed, and the kind.
     pub(super) by_feed: BTreeMap<(usize, &'static str), u64>,
@@ -103,6 +112,7 @@ impl BlockMatcher<'_> {
             }
         }
         let detector = settings.detector;
+        let before = self.matcher.counts().observables;
         let verdict = detector.document(event.bytes, detector.snapshot.trie(), &mut self.matcher, settings.arrival);
         let malformed = verdict.as_ref().ok().and_then(|verdict| verdict.malformed);
         if malformed == Some(Malformation::Several) {
@@ -112,6 +122,13 @@ impl BlockMatcher<'_> {
             }
         }
         matched.counts.events += 1;
+        if verdict.is_ok() && self.matcher.counts().observables == before {
+            matched.counts.without_field += 1;
+            if settings.surveyed.fetch_add(1, Ordering::Relaxed) < SURVEYED {
+                // Counts are consistent after a panic.
+                settings.survey.lock().unwrap_or_else(PoisonError::into_inner).add(event.bytes);
+            }
+        }
         for budget in verdict.iter().flat_map(|verdict| verdict.exceeded.iter()) {
             let budget = budget.as_str();
             matched.note(event.line, &format!("exceeds the budget {budget}; the best findings are kept"));

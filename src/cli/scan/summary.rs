@@ -7,9 +7,13 @@ use serde::Serialize;
 
 use super::matching::Counts;
 use crate::cli::progress::{count, line, note};
+use crate::detect::Survey;
+use crate::escape::Escaped;
 use crate::intel::snapshot::Snapshot;
 use crate::logs::files::LogFiles;
 
+/// How many paths the summary names.
+const UNCHECKED: usize = 5;
 /// How many feeds the summary for people names.
 const FEEDS: usize = 5;
 
@@ -32,6 +36,10 @@ pub(super) struct Summary {
     pub(super) left_out: LeftOut,
     /// Events without a time that were matched although a range of time was given.
     without_time: u64,
+    /// Events without a field that any of the indicators is looked for at.
+    without_field: u64,
+    /// What such events have that could be an indicator: at most five paths, with their kinds.
+    unchecked: Vec<(String, &'static str)>,
     /// Hits by feed.
     by_feed: BTreeMap<String, u64>,
     /// Hits by kind.
@@ -80,6 +88,7 @@ impl Summary {
         self.malformed += counts.malformed;
         self.left_out.outside_time_range += counts.outside;
         self.without_time += counts.without_time;
+        self.without_field += counts.without_field;
         self.bytes += counts.bytes;
         for ((feed, kind), hits) in &counts.by_feed {
             let feed = snapshot.feeds().get(*feed).map_or("", |feed| &feed.name);
@@ -87,6 +96,12 @@ impl Summary {
             *self.by_feed.entry(feed.to_owned()).or_default() += hits;
             *self.by_kind.entry(kind).or_default() += hits;
         }
+    }
+
+    /// Adds the paths that no schema has, and that hold what could be an indicator.
+    pub(super) fn add_survey(&mut self, survey: &Survey) {
+        let paths = survey.most_frequent(UNCHECKED).into_iter();
+        self.unchecked = paths.map(|(path, kind)| (path.to_owned(), kind.as_str())).collect();
     }
 
     /// Reports the summary on standard error.
@@ -117,6 +132,15 @@ impl Summary {
                 "{} not a JSON object, or malformed; the part that could be parsed was matched",
                 count(self.malformed, "line is", "lines are")
             ));
+        }
+        if self.without_field > 0 && (!self.unchecked.is_empty() || self.without_field == self.events) {
+            let events = count(self.without_field, "event has", "events have");
+            note(&format!("{events} no field that any of these indicators is looked for at"));
+        }
+        if !self.unchecked.is_empty() {
+            let fields: Vec<String> =
+                self.unchecked.iter().map(|(path, kind)| format!("--field {}={kind}", Escaped(path))).collect();
+            note(&format!("fields of these that could hold indicators: {}", fields.join(" ")));
         }
         let left_out = [
             (self.left_out.outside_time_range, "event outside of the time range", "events outside of the time range"),

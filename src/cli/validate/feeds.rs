@@ -26,7 +26,7 @@ pub(super) fn configured(
     max_unusable: Option<f64>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let table = Arc::new(app::field_table(&config.r#match).context("match.fields")?);
+    let table = Arc::new(app::field_table(&config.r#match).context("match")?);
     let (files, missing) = load::configured(&config.intel);
     let mut problems = Vec::new();
     if strict {

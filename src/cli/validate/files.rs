@@ -36,7 +36,7 @@ pub(in crate::cli) fn problems(config: &Config) -> Vec<String> {
     if let Some(control) = &config.intel.control {
         control_files(control, &mut problems);
     }
-    problems.extend(app::field_table(&config.r#match).err().map(|error| format!("match.fields: {error}")));
+    problems.extend(app::field_table(&config.r#match).err().map(|error| format!("match: {error}")));
     let (_, unusable) = allowlist::load(&config.intel);
     let lists = unusable.iter().filter(|error| error.costs_a_list());
     problems.extend(lists.map(|error| format!("intel.allowlists: {error}")));

@@ -16,12 +16,21 @@ const LONGEST: usize = 64 << 10;
 const MOST_PATHS: usize = 256;
 
 /// The paths of events that hold values that could be indicators, with the kind of the value and how often each was seen.
-#[derive(Clone, Debug, Default)]
-pub struct Survey(BTreeMap<String, (Kind, u64)>);
+#[derive(Clone, Debug)]
+pub struct Survey {
+    known: PathTrie,
+    found: BTreeMap<String, (Kind, u64)>,
+}
 
 impl Survey {
+    /// Of the paths that `table` does not have.
+    pub fn new(table: &FieldTable) -> Survey {
+        let known = PathTrie::new(table.iter().map(|(id, field)| (field.name.as_str(), id)));
+        Survey { known, found: BTreeMap::new() }
+    }
+
     /// Adds the first record of a batch.
-    pub fn add_first_record(&mut self, format: Format, message: &Bytes, table: &FieldTable) {
+    pub fn add_first_record(&mut self, format: Format, message: &Bytes) {
         let envelope: Envelope = match format {
             Format::Otlp => envelope::OTLP,
             Format::Vector => envelope::VECTOR,
@@ -35,21 +44,20 @@ impl Survey {
             Ok::<(), crate::encoding::EnvelopeError>(())
         });
         if let Some(record) = first.filter(|record| record.len() <= LONGEST) {
-            self.add(&document_of(format, &record), table);
+            self.add(&document_of(format, &record));
         }
     }
 
     /// Adds a JSON document.
-    pub fn add(&mut self, document: &[u8], table: &FieldTable) {
+    pub fn add(&mut self, document: &[u8]) {
         if document.len() > LONGEST {
             return;
         }
         let Ok(document) = serde_json::from_slice::<Value>(document) else { return };
-        let known = PathTrie::new(table.iter().map(|(id, field)| (field.name.as_str(), id)));
-        self.leaves(&document, &mut String::new(), &known);
+        self.leaves(&document, &mut String::new());
     }
 
-    fn leaves(&mut self, value: &Value, path: &mut String, known: &PathTrie) {
+    fn leaves(&mut self, value: &Value, path: &mut String) {
         match value {
             Value::Object(members) => {
                 for (key, value) in members {
@@ -58,17 +66,18 @@ impl Survey {
                         path.push('.');
                     }
                     path.push_str(key);
-                    self.leaves(value, path, known);
+                    self.leaves(value, path);
                     path.truncate(end);
                 }
             }
-            Value::Array(items) => items.iter().for_each(|item| self.leaves(item, path, known)),
+            Value::Array(items) => items.iter().for_each(|item| self.leaves(item, path)),
             Value::String(text) => {
-                let is_known = known.step(PathTrie::ROOT, path.as_bytes()).is_some_and(|at| known.field(at).is_some());
+                let known = self.known.step(PathTrie::ROOT, path.as_bytes());
+                let is_known = known.is_some_and(|at| self.known.field(at).is_some());
                 if let Some(kind) = kind_of(text).filter(|_| !is_known)
-                    && (self.0.len() < MOST_PATHS || self.0.contains_key(path.as_str()))
+                    && (self.found.len() < MOST_PATHS || self.found.contains_key(path.as_str()))
                 {
-                    self.0.entry(path.clone()).or_insert((kind, 0)).1 += 1;
+                    self.found.entry(path.clone()).or_insert((kind, 0)).1 += 1;
                 }
             }
             _ => {}
@@ -77,7 +86,7 @@ impl Survey {
 
     /// The paths that were seen most often, at most so many, with the kind of a value.
     pub fn most_frequent(&self, most: usize) -> Vec<(&str, Kind)> {
-        let mut all: Vec<_> = self.0.iter().collect();
+        let mut all: Vec<_> = self.found.iter().collect();
         all.sort_by(|(_, (_, one)), (_, (_, other))| other.cmp(one));
         all.into_iter().take(most).map(|(path, (kind, _))| (path.as_str(), *kind)).collect()
     }
@@ -114,15 +123,15 @@ mod tests {
     #[test]
     fn paths_that_no_row_names_are_found_with_their_kinds() {
         let table = FieldTable::embedded(true).unwrap();
-        let mut survey = Survey::default();
+        let mut survey = Survey::new(&table);
         let event = serde_json::json!({
             "source": { "ip": "192.0.2.1" }, "client_addr": "192.0.2.1", "n": 1, "none": null, "word": "curl/8.1",
             "deep": [{ "sum": "a".repeat(64) }, { "sum": "x" }], "to": "a@example.com", "link": "http://example.com/",
             "site": "www.example.com", "file": "run.sh.bak"
         });
-        survey.add(event.to_string().as_bytes(), &table);
-        survey.add(br#"{"client_addr":"192.0.2.2"}"#, &table);
-        survey.add(b"no document", &table);
+        survey.add(event.to_string().as_bytes());
+        survey.add(br#"{"client_addr":"192.0.2.2"}"#);
+        survey.add(b"no document");
         let found = survey.most_frequent(9);
         assert_eq!(found[0], ("client_addr", Kind::Ip));
         let rest: Vec<_> = found[1..].to_vec();
