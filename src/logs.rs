@@ -8,6 +8,7 @@ pub mod split;
 pub mod structure;
 pub mod text;
 pub mod unpack;
+pub mod zeek;
 
 /// The maximum length of an event, in bytes. A longer event is cut there, and the rest of its line is skipped.
 pub const MAX_EVENT: usize = 64 << 20;

@@ -1,6 +1,7 @@
 //! What the fuzz targets share: the field table, a visitor that remembers, and what must hold of every import.
 
 pub mod batch;
+pub mod logs;
 
 use std::sync::LazyLock;
 

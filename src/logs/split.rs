@@ -2,16 +2,18 @@
 //!
 //! The forms, which may follow each other in one file: one JSON document per line; documents that are pretty-printed or
 //! follow each other without a line end; arrays of documents; pages, which are objects around such an array
-//! ([`structure::page`](super::structure::page)); records of RFC 7464 (`journalctl -o json-seq`); and any other line,
-//! which is an event that is not a document. Where blocks end has no influence on the events and their lines.
+//! ([`structure::page`](super::structure::page)); records of RFC 7464 (`journalctl -o json-seq`); rows of Zeek's logs
+//! ([`zeek`](super::zeek)); and any other line, which is an event that is not a document. Where blocks end has no influence on the events and their lines.
 
 use std::io::{self, Read};
 use std::ops::Range;
+use std::sync::Arc;
 
 use memchr::{memchr, memchr_iter};
 
 use super::MAX_EVENT;
 use super::structure::{PAGE_HEAD, Page, Scan, Scanned, page};
+use super::zeek::{Columns, Header, HeaderLine};
 
 /// How many bytes of text a block has, if its last event is not longer.
 pub const BLOCK: usize = 256 << 10;
@@ -24,12 +26,16 @@ const READ: usize = 64 << 10;
 pub struct Block {
     bytes: Vec<u8>,
     events: Vec<Place>,
+    /// The headers whose rows are in the block.
+    tables: Vec<Arc<Columns>>,
 }
 
 #[derive(Clone, Debug)]
 struct Place {
     range: Range<usize>,
     line: u64,
+    /// The place of the row's header in the block's.
+    table: Option<usize>,
     fault: Option<Fault>,
 }
 
@@ -40,6 +46,8 @@ pub struct Event<'b> {
     pub line: u64,
     /// The event, without white space around it.
     pub bytes: &'b [u8],
+    /// The columns, if the event is a row of a table.
+    pub columns: Option<&'b Columns>,
     /// Why the event is not whole, where the text shows it.
     pub fault: Option<Fault>,
 }
@@ -56,9 +64,10 @@ pub enum Fault {
 impl Block {
     /// The events, in the order of the text.
     pub fn events(&self) -> impl Iterator<Item = Event<'_>> {
-        self.events.iter().map(|Place { range, line, fault }| Event {
+        self.events.iter().map(|Place { range, line, table, fault }| Event {
             line: *line,
             bytes: self.bytes.get(range.clone()).unwrap_or_default(),
+            columns: table.and_then(|table| self.tables.get(table)).map(Arc::as_ref),
             fault: *fault,
         })
     }
@@ -81,6 +90,10 @@ pub struct Splitter<R> {
     is_live: bool,
     bytes: Vec<u8>,
     events: Vec<Place>,
+    header: Header,
+    /// The headers that rows of the next block have; the last one applies.
+    tables: Vec<Arc<Columns>>,
+    is_table_used: bool,
     /// What comes before is split.
     at: usize,
     /// The line of `at`.
@@ -118,8 +131,24 @@ impl<R: Read> Splitter<R> {
     pub fn new(input: R, is_live: bool) -> Splitter<R> {
         let (bytes, events) = (Vec::new(), Vec::new());
         let (at, line, has_ended, state) = (0, 1, false, State::Top);
-        let (failed, scan, searched) = (None, None, 0);
-        Splitter { input, is_live, bytes, events, at, line, has_ended, failed, state, scan, searched }
+        let (header, tables, failed, scan, searched) = (Header::default(), Vec::new(), None, None, 0);
+        let is_table_used = false;
+        Splitter {
+            input,
+            is_live,
+            bytes,
+            events,
+            header,
+            tables,
+            is_table_used,
+            at,
+            line,
+            has_ended,
+            failed,
+            state,
+            scan,
+            searched,
+        }
     }
 
     /// Returns the next block; `None` at the end.
@@ -150,7 +179,10 @@ impl<R: Read> Splitter<R> {
         let mut bytes = std::mem::replace(&mut self.bytes, next);
         bytes.truncate(self.at);
         self.at = 0;
-        Block { bytes, events: std::mem::take(&mut self.events) }
+        let tables = std::mem::take(&mut self.tables);
+        self.tables.extend(tables.last().cloned());
+        self.is_table_used = false;
+        Block { bytes, events: std::mem::take(&mut self.events), tables }
     }
 
     /// Reads the next portion.
@@ -198,7 +230,7 @@ impl<R: Read> Splitter<R> {
         let trimmed = bytes.trim_ascii().len();
         if trimmed > 0 {
             let start = self.at + before;
-            self.events.push(Place { range: start..start + trimmed, line: self.line, fault });
+            self.events.push(Place { range: start..start + trimmed, line: self.line, table: None, fault });
         }
     }
 
@@ -305,12 +337,15 @@ impl<R: Read> Splitter<R> {
     fn line_event(&mut self) -> Step {
         match self.find_line_end() {
             Some(end) if end <= MAX_EVENT => {
-                self.place(end, None);
+                self.line_of(end);
                 self.at += end + 1;
                 self.line += 1;
                 self.searched = 0;
             }
-            None if self.has_ended && self.rest().len() <= MAX_EVENT => self.event(self.rest().len(), None),
+            None if self.has_ended && self.rest().len() <= MAX_EVENT => {
+                self.line_of(self.rest().len());
+                self.pass(self.rest().len());
+            }
             None if !self.has_ended && self.rest().len() <= MAX_EVENT => {
                 self.searched = self.rest().len();
                 return Step::NeedsMore;
@@ -318,6 +353,34 @@ impl<R: Read> Splitter<R> {
             _ => self.too_long(None),
         }
         Step::Done
+    }
+
+    /// Makes an event of a line of this length: a row if a header came before, and nothing of a header's own lines.
+    fn line_of(&mut self, length: usize) {
+        let line = self.rest().get(..length).unwrap_or(self.rest());
+        let first = line.first().copied();
+        if first == Some(b'#') {
+            match self.header.line(self.bytes.get(self.at..self.at + length).unwrap_or_default()) {
+                HeaderLine::No => {}
+                HeaderLine::Part => return,
+                HeaderLine::Columns(columns) => return self.set_columns(columns),
+            }
+        }
+        self.place(length, None);
+        let is_row = !matches!(first, Some(b'#' | b'{' | b'['));
+        if is_row && let (Some(table), Some(place)) = (self.tables.len().checked_sub(1), self.events.last_mut()) {
+            place.table = Some(table);
+            self.is_table_used = true;
+        }
+    }
+
+    /// Columns without rows are not kept: a text may have headers only.
+    fn set_columns(&mut self, columns: Arc<Columns>) {
+        match self.tables.last_mut() {
+            Some(last) if !self.is_table_used => *last = columns,
+            _ => self.tables.push(columns),
+        }
+        self.is_table_used = false;
     }
 
     fn too_long(&mut self, then_array: Option<(u64, bool)>) {
@@ -381,7 +444,7 @@ impl<R: Read> Splitter<R> {
         if let State::Array { begins, .. } = self.state
             && self.failed.is_none()
         {
-            self.events.push(Place { range: 0..0, line: begins, fault: Some(Fault::OpenArray) });
+            self.events.push(Place { range: 0..0, line: begins, table: None, fault: Some(Fault::OpenArray) });
             self.state = State::Top;
         }
     }

@@ -148,7 +148,8 @@ fn is_zip(head: &[u8]) -> bool {
     head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06")
 }
 
-fn archive(name: &str, file: impl Read + Seek, sink: &mut dyn TextSink) -> bool {
+/// Reads the members of a zip archive. Returns whether to continue with other files.
+pub fn archive(name: &str, file: impl Read + Seek, sink: &mut dyn TextSink) -> bool {
     let mut archive = match ZipArchive::new(BufReader::with_capacity(BUFFER, file)) {
         Ok(archive) => archive,
         Err(source) => {

@@ -8,6 +8,28 @@ use hotlist::logs::{MAX_EVENT, text};
 use proptest::prelude::*;
 use serde_json::Value;
 
+#[path = "../../fuzz/src/logs.rs"]
+mod fuzzed;
+
+/// Guarantee: what the fuzz target `logs` checks holds of each file of its corpus, cut and with each byte changed.
+#[test]
+fn the_corpus_of_the_fuzz_target_holds() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/logs");
+    let mut read = 0;
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        fuzzed::check(&bytes);
+        for at in 0..bytes.len() {
+            fuzzed::check(&bytes[..at]);
+            let mut changed = bytes.clone();
+            changed[at] ^= 1 << (at % 8);
+            fuzzed::check(&changed);
+        }
+        read += 1;
+    }
+    assert!(read >= 10, "{read} files");
+}
+
 /// Gives a text in pieces of these lengths, repeated.
 struct Pieces<'t> {
     text: &'t [u8],
@@ -94,6 +116,27 @@ fn each_form_gives_its_events_with_their_lines() {
     assert_eq!(cut, [(2, b"{\"a\":1}".to_vec(), None), (2, Vec::new(), Some(Fault::OpenArray))]);
     let parts = documents(b" {\"a\":\"}\"} {\"b\":{}}{\"c\"");
     assert_eq!(parts, [&b"{\"a\":\"}\"}"[..], b"{\"b\":{}}", b"{\"c\""]);
+}
+
+/// Guarantee: rows of Zeek's logs have the columns of the header before them, lines of headers are no events, and JSON
+/// among them stays JSON.
+#[test]
+fn rows_have_the_columns_of_the_header_before_them() {
+    let header = |fields: &str| format!("#separator \\x09\n#fields\t{fields}\n#types\taddr\tcount\n");
+    let text = format!("{}1\t2\n# comment\n{{\"a\":1}}\n{}3\t4\n#close\tx\n", header("a\tb"), header("c\td"));
+    let mut splitter = Splitter::new(text.as_bytes(), false);
+    let block = splitter.next_block().unwrap().unwrap();
+    let events: Vec<(u64, String)> = block
+        .events()
+        .map(|event| {
+            let document = event.columns.map_or_else(|| event.bytes.to_vec(), |columns| columns.document(event.bytes));
+            (event.line, String::from_utf8(document).unwrap())
+        })
+        .collect();
+    assert_eq!(
+        events,
+        of([(4, "{\"a\":\"1\",\"b\":2}"), (5, "# comment"), (6, "{\"a\":1}"), (10, "{\"c\":\"3\",\"d\":4}"),])
+    );
 }
 
 /// Scenario: an event beyond the limit, in a line, in an array, as text; then another event.

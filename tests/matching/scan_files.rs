@@ -163,6 +163,21 @@ fn the_line_of_an_element_is_where_it_begins() {
     assert_eq!(hits(&output, &["line", "field"]), [json!([2, "source.ip"]), json!([8, "dns.question.name"])]);
 }
 
+/// Guarantee: the values of a tab-separated log of Zeek are found in their lines, in its own field names.
+#[test]
+fn a_tab_separated_log_of_zeek_is_matched() {
+    let place = Place::new();
+    let log = "#separator \\x09\n#set_separator\t,\n#empty_field\t(empty)\n#unset_field\t-\n#path\tdns\n\
+        #fields\tts\tid.orig_h\tid.resp_h\tquery\n#types\ttime\taddr\taddr\tstring\n\
+        1331901000.0\t198.51.100.1\t203.0.113.9\t-\n1331901001.0\t198.51.100.1\t198.51.100.2\tevil.example.org\n";
+    place.write("dns.log", log.as_bytes());
+    let output = place.scan(&["-e", "dns.log", "--since", "2012-03-16"]);
+    let expected = [json!([8, "id.resp_h", "203.0.113.9"]), json!([9, "query", "evil.example.org"])];
+    assert_eq!(hits(&output, &["line", "field", "value"]), expected, "{}", text(&output.stderr));
+    let events = text(&place.scan(&["-e", "dns.log", "--emit", "events", "--until", "2012-03-16"]).stdout);
+    assert_eq!(events, "");
+}
+
 /// Scenario: truncated, corrupt, nested and encrypted archives, formats that are not read, and a good file after them.
 /// Guarantee: each is an error that names file, member and offset, what comes before the fault is matched, the good file
 /// is read, and the exit code is 1; names of members do not lead out of the directory.

@@ -86,6 +86,10 @@ impl BlockMatcher<'_> {
     }
 
     fn event(&mut self, event: Event<'_>, matched: &mut Matched) {
+        if let Some(columns) = event.columns {
+            let document = columns.document(event.bytes);
+            return self.event(Event { bytes: &document, columns: None, ..event }, matched);
+        }
         match event.fault {
             Some(Fault::OpenArray) => {
                 matched.counts.malformed += 1;
