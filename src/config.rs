@@ -24,6 +24,7 @@ mod secret;
 mod show;
 mod sink;
 mod source;
+mod text;
 mod tls;
 mod toml;
 mod units;
@@ -48,6 +49,7 @@ pub use secret::Secret;
 pub use show::ShowError;
 pub use sink::{Compression, Fsync, GrpcSink, NdjsonSink, Only, Protocol, Rejected, Sink, SinkKind};
 pub use source::{FilterSource, OtlpSource, Source, SourceKind, VectorSource};
+pub use text::TextScan;
 pub use tls::{ClientTls, ServerTls};
 pub use units::size as parse_size;
 

@@ -37,6 +37,7 @@ pub fn field_table(matching: &config::Match) -> Result<FieldTable, FieldError> {
     for field in &matching.fields {
         table.push(field.clone())?;
     }
+    matching.text.fields().iter().try_for_each(|field| table.add_text(field))?;
     Ok(table)
 }
 

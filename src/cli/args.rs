@@ -140,6 +140,10 @@ pub struct ExplainArgs {
     /// Also match the host of each URL in the event, as a domain or an address.
     #[arg(long, conflicts_with = "config")]
     pub url_hosts: bool,
+    /// Also scan every string of the event for addresses, names, URLs, hashes and e-mail addresses. An event that is not a
+    /// JSON document is one text.
+    #[arg(long, conflicts_with = "config")]
+    pub text: bool,
     /// Allowlist files or directories (MISP warninglists) to apply, in addition to those of the configuration.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub allowlist: Vec<PathBuf>,

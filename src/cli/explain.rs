@@ -33,20 +33,32 @@ pub(super) fn run(
     let loaded = match &args.config {
         Some(config) => indicators::configured(config, &args.allowlist, &args.fields, environment, seed)?,
         None => {
-            let options =
-                MatchOptions { subdomains: args.subdomains, url_hosts: args.url_hosts, ..MatchOptions::EXACT };
+            let options = MatchOptions {
+                subdomains: args.subdomains,
+                url_hosts: args.url_hosts,
+                text: args.text,
+                ..MatchOptions::EXACT
+            };
             indicators::given(&args.indicators, options, &args.allowlist, &args.fields, seed)?
         }
     };
     let event = event(&args.events)?;
     let (detector, snapshot) = (&loaded.detector, &loaded.detector.snapshot);
     let (document, now) = (event.trim_ascii(), Timestamp::now());
+    let mut matcher = Matcher::new(snapshot);
+    // What is not a document is text, with a configuration only if its `match.text` is `all`, as in `run`.
+    let reads_lines = args.config.is_none() || snapshot.options().text;
     let of_event = || format!("the event of {}", args.events.display());
-    let verdict = detector.document(document, snapshot.trie(), &mut Matcher::new(snapshot), now);
-    let verdict = verdict.with_context(of_event)?;
+    let verdict = match detector.document(document, snapshot.trie(), &mut matcher, now) {
+        Err(_) if reads_lines => detector.text(document, &mut matcher, now),
+        verdict => verdict.with_context(of_event)?,
+    };
     let mut matcher = Matcher::with_trace(snapshot, LookupLog::new(snapshot.table()));
     let at_every_field = detector.document(document, snapshot.every_field(), &mut matcher, now);
-    let at_every_field = at_every_field.with_context(of_event)?;
+    let at_every_field = match at_every_field {
+        Err(_) if reads_lines => detector.text(document, &mut matcher, now),
+        verdict => verdict.with_context(of_event)?,
+    };
     let lookup_log = std::mem::take(matcher.trace());
     let mut survey = Survey::new(snapshot.table());
     survey.add(document);

@@ -43,8 +43,12 @@ pub(super) fn run(
     let (loaded, arrival) = match &args.config {
         Some(config) => (indicators::configured(config, &args.allowlist, &args.fields, environment, seed)?, now),
         None => {
-            let options =
-                MatchOptions { subdomains: args.subdomains, url_hosts: args.url_hosts, ..MatchOptions::EXACT };
+            let options = MatchOptions {
+                subdomains: args.subdomains,
+                url_hosts: args.url_hosts,
+                text: args.text,
+                ..MatchOptions::EXACT
+            };
             // Events without a time are not checked for validity.
             (indicators::given(&args.indicators, options, &args.allowlist, &args.fields, seed)?, Timestamp::UNIX_EPOCH)
         }
@@ -66,9 +70,11 @@ pub(super) fn run(
 
     let since = args.since.map(|bound| bound.instant(now));
     let until = args.until.map(|bound| bound.instant(now));
+    let reads_lines = args.config.is_none() || loaded.detector.snapshot.options().text;
     let matcher = EventMatcher {
         detector: &loaded.detector,
         emit: args.emit,
+        reads_lines,
         arrival,
         since,
         until,

@@ -15,6 +15,7 @@ use crate::schema::{Field, FieldKind, FieldTable};
 use super::problem::Fault;
 use super::reader::Item;
 use super::schema::one_of_words;
+use super::text::TextScan;
 use super::units::{Size, Time};
 
 /// How events are compared with indicators.
@@ -33,6 +34,9 @@ pub struct Match {
     /// `derive`: the registered domain of a name is matched, too, where an event may have it in a field of its own (`dns.question.registered_domain` next to `dns.question.name`), which few senders fill. It is found with the Public Suffix List, and the hit is marked `hotlist.derived: true`. `exact`: only what the event has.
     #[schemars(extend("default" = "exact"))]
     pub registered_domain: RegisteredDomain,
+    /// Which texts are scanned for addresses, names, URLs, hashes and e-mail addresses: `off`, `all`, or a list of fields such as `[message, event.original]`. `all` scans every string of an event, and a line or body that is not a document.
+    #[schemars(extend("default" = "off"))]
+    pub text: TextScan,
     /// The longest URL that is matched. Of a longer URL only the host is matched, and the URL is counted as malformed. RFC 9110, section 4.1, recommends that recipients support at least 8,000 octets.
     #[serde(with = "Size")]
     #[schemars(extend("default" = "8KiB"))]
@@ -237,6 +241,7 @@ impl Default for Match {
             url_hosts: false,
             user_principals: false,
             registered_domain: RegisteredDomain::Exact,
+            text: TextScan::Off,
             max_url_bytes: 8 << 10,
             max_text_bytes: 128 << 10,
             grace: Duration::from_secs(5 * 86_400),
@@ -259,6 +264,7 @@ impl Match {
         "url_hosts",
         "user_principals",
         "registered_domain",
+        "text",
         "max_url_bytes",
         "max_text_bytes",
         "grace",
@@ -284,6 +290,7 @@ impl Match {
             registered_domain: table.or("registered_domain", default.registered_domain, |item| {
                 item.word(&[("exact", RegisteredDomain::Exact), ("derive", RegisteredDomain::Derive)])
             }),
+            text: table.or("text", default.text, TextScan::read),
             max_url_bytes: table.or("max_url_bytes", default.max_url_bytes, Item::size),
             max_text_bytes: table.or("max_text_bytes", default.max_text_bytes, Item::size),
             grace: table.or("grace", default.grace, Item::duration),
@@ -365,7 +372,7 @@ fn field(item: &Item<'_>) -> Option<Field> {
     Some(Field { collection, cti, stix_paths, ..Field::own(name, kind?.word(&KIND_WORDS)?) })
 }
 
-fn dotted_path(text: &str) -> Result<String, String> {
+pub(super) fn dotted_path(text: &str) -> Result<String, String> {
     if text.split('.').any(|key| key.is_empty() || key.trim() != key) {
         return Err("is not a dotted path; give keys joined by single dots, e.g. `my.ip`".to_owned());
     }

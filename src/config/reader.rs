@@ -110,6 +110,11 @@ impl<'a> Item<'a> {
         None
     }
 
+    /// Whether it is a list.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::Sequence(_))
+    }
+
     /// Whether it is `true` or `false`, written or expanded.
     pub(super) fn is_boolean(&self) -> bool {
         matches!(self.node.value, Value::Bool(_)) || matches!(self.expanded(), Some("true" | "false"))

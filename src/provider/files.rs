@@ -23,6 +23,7 @@ pub fn options(matching: &config::Match) -> MatchOptions {
         url_hosts: matching.url_hosts,
         user_principals: matching.user_principals,
         registered_domains: matching.registered_domain == config::RegisteredDomain::Derive,
+        text: matching.text == config::TextScan::All,
         max_url_bytes: matching.max_url_bytes,
         max_text_bytes: matching.max_text_bytes,
     }

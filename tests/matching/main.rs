@@ -45,6 +45,8 @@ mod segments;
 #[path = "../support/shared.rs"]
 mod shared;
 #[cfg(test)]
+mod text;
+#[cfg(test)]
 mod values;
 #[cfg(test)]
 mod work;

@@ -155,6 +155,8 @@ pub fn forms(reading: KeyPlan, raw: &[u8], options: MatchOptions) -> Vec<Form> {
         KeyPlan::Path => path::canonical(raw, &mut scratch).map(|path| Form::Path(string(path))).into_iter().collect(),
         KeyPlan::Number => number::parse(raw).map(Form::Number).into_iter().collect(),
         KeyPlan::Time => time::parse(raw).map(Form::Time).into_iter().collect(),
+        // Not a reading of a whole value.
+        KeyPlan::Tokens => Vec::new(),
     }
 }
 

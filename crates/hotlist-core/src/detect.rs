@@ -9,6 +9,7 @@ mod facts;
 mod matched;
 mod report;
 mod survey;
+mod text;
 mod verdict;
 
 use std::sync::Arc;
@@ -20,11 +21,12 @@ use crate::encoding::envelope::Extent;
 use crate::encoding::protocol::{Documents, Otlp, Vector};
 use crate::encoding::tag::Brought;
 use crate::encoding::{
-    Format, Inbound, Protocol, RecordInfo, RecordSpan, Rope, Signal, TagInto, TagOutcome, Tags, Value, json,
+    Format, Inbound, MalformedRecord, Protocol, RecordInfo, RecordSpan, Rope, Signal, TagInto, TagOutcome, Tags, Value,
+    json,
 };
 use crate::enrich::{Enricher, Enrichments};
 use crate::intel::snapshot::Snapshot;
-use crate::matcher::{Hit, Matcher, PatternEvaluator, Sieve, Trace};
+use crate::matcher::{Hit, Matcher, PatternEvaluator, Sieve, TextVisitor, Trace, WithTexts};
 use crate::policy::{Dropped, EventFacts, Policy};
 use crate::schema::PathTrie;
 use crate::work::{StopReason, Work};
@@ -143,7 +145,7 @@ impl Detector {
             pass.work.check()?;
             extent.add(&span);
             let record = &message[span.record.payload()];
-            let walked = P::walk(record, self.snapshot.trie(), &mut sieve);
+            let walked = self.walk::<P, _>(record, self.snapshot.trie(), &mut sieve);
             sieve.end_record();
             let passes = sieve.passes();
             match walked {
@@ -215,7 +217,7 @@ impl Detector {
         pass: &mut Pass<'_>,
     ) -> Result<Option<Marked>, StopReason> {
         // The sieve walked the record a moment ago, and so does the matcher.
-        let _ = P::walk(record, self.snapshot.trie(), &mut pass.matcher);
+        let _ = self.walk::<P, _>(record, self.snapshot.trie(), &mut pass.matcher);
         pass.matcher.end_record();
         let mut exceeded = Exceeded::default();
         exceeded.insert(Budget::RecordFindings, pass.matcher.is_truncated());
@@ -371,13 +373,30 @@ impl Detector {
         arrival: Timestamp,
     ) -> Result<Verdict, json::JsonError> {
         matcher.set_limit(self.budgets.record_findings);
-        let json::Walked { malformed, .. } = json::read(document, trie, matcher)?;
+        let json::Walked { malformed, .. } = match self.snapshot.options().text {
+            true => json::read(document, trie, &mut WithTexts(matcher))?,
+            false => json::read(document, trie, matcher)?,
+        };
         matcher.end_record();
         let mut exceeded = Exceeded::default();
         exceeded.insert(Budget::RecordFindings, matcher.is_truncated());
         exceeded.insert(Budget::RecordLookups, matcher.is_curtailed());
         let times = (arrival, arrival);
         Ok(Verdict { malformed, ..self.conclude::<Documents>(document, trie, matcher.take_hits(), exceeded, times) })
+    }
+
+    /// Walks a record, with its texts if they are scanned.
+    #[inline]
+    fn walk<P: Protocol, V: TextVisitor>(
+        &self,
+        record: &[u8],
+        trie: &PathTrie,
+        visitor: &mut V,
+    ) -> Result<RecordInfo, MalformedRecord> {
+        match self.snapshot.options().text {
+            true => P::walk(record, trie, &mut WithTexts(visitor)),
+            false => P::walk(record, trie, visitor),
+        }
     }
 
     /// The document with the enrichments of its hits, and with what arrived handled as the policy says.
@@ -428,7 +447,7 @@ impl Detector {
             let keep = |hit: &Hit| policy.evaluate(&self.snapshot, hit, &facts).is_ok();
             let mut matcher = Matcher::new(&self.snapshot).keeping(&keep);
             matcher.set_limit(self.budgets.record_findings);
-            let _ = P::walk(record, trie, &mut matcher);
+            let _ = self.walk::<P, _>(record, trie, &mut matcher);
             matcher.end_record();
             if !matcher.is_truncated() {
                 // Nothing that policy allows was left out.

@@ -157,8 +157,21 @@ pub enum Value<'a> {
 /// Receives what a walker finds. Arrays, arrays of objects and nested arrays are flattened: one call a scalar; nulls,
 /// empty values and objects at a field that wants a scalar give no call.
 pub trait Visitor {
+    /// Whether the walker also hands over every string, wanted or not ([`Visitor::text`]), and where it stands. Known when
+    /// the walker is compiled, so that a walk without texts does nothing for them.
+    const TEXTS: bool = false;
+
     /// One scalar at `field`.
     fn value(&mut self, field: FieldId, value: Value<'_>);
+
+    /// A string; if it is wanted, `value` was called before. Strings where Hotlist itself writes are left out.
+    fn text(&mut self, _text: &[u8]) {}
+
+    /// The walk goes to the value of a member.
+    fn enter(&mut self, _key: &[u8]) {}
+
+    /// The walk is back from it.
+    fn leave(&mut self) {}
 }
 
 impl<F: FnMut(FieldId, Value<'_>)> Visitor for F {

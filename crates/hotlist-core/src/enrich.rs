@@ -13,7 +13,7 @@ use crate::encoding::tag::{Enrichment, Frame, Node};
 use crate::intel::allowlist::Listing;
 use crate::intel::indicator::Context;
 use crate::intel::snapshot::{Snapshot, Stored, derived_id};
-use crate::matcher::{Hit, rank};
+use crate::matcher::{Hit, InText, rank};
 use crate::observable::Kind;
 use crate::policy::EventFacts;
 use crate::schema::FieldId;
@@ -152,7 +152,9 @@ impl<'s> Enricher<'s> {
         let (mut seen, mut all) = (HashSet::new(), Enrichments::default());
         for (hit, listings) in hits {
             let known = self.known(hit, listings, form);
-            if hits.len() > 1 && !seen.insert((Arc::clone(&known.id), Arc::clone(&known.feed), hit.field)) {
+            if hits.len() > 1
+                && !seen.insert((Arc::clone(&known.id), Arc::clone(&known.feed), hit.field, path_of_text(hit)))
+            {
                 continue;
             }
             let value = Enrichment::new(Arc::clone(&known.frame), Arc::clone(&hit.value), self.time(facts.time));
@@ -179,6 +181,10 @@ impl<'s> Enricher<'s> {
     }
 
     fn known(&mut self, hit: &Hit, listings: &[Listing], form: Form) -> Arc<Known> {
+        if hit.in_text.is_some() {
+            // Hardly two stand at the same place.
+            return Arc::new(make(self.snapshot, hit, listings, form));
+        }
         let indicator = hit.posting.indicator;
         let hash = self.hasher.hash_one((indicator, hit.field, hit.kind, form, hit.name.as_str()));
         let is_derived = hit.is_derived;
@@ -243,7 +249,7 @@ fn make(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], form: Form) -> Kno
     } else {
         shown.push(("provider", Node::Text(Arc::clone(&feed))));
     }
-    let field = ("field", Node::Text(snapshot.table().get(hit.field).name.as_str().into()));
+    let field = ("field", Node::Text(hit.path(snapshot.table()).into()));
     let matched_id = ("id", Node::Text(Arc::clone(&id)));
     let matched = match form {
         Form::Short => vec![field, matched_id],
@@ -268,6 +274,12 @@ fn make(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], form: Form) -> Kno
     if hit.is_derived {
         own.push(("derived", Node::True));
     }
+    if let Some(InText { at, .. }) = &hit.in_text
+        && form != Form::Short
+    {
+        let number = |offset: usize| Node::Number(offset as u64);
+        own.push(("offset", Node::Object(vec![("start", number(at.start)), ("end", number(at.end))])));
+    }
     if !listings.is_empty() {
         own.push(("allowlists", Node::Texts(listings.clone())));
     }
@@ -282,6 +294,11 @@ fn make(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], form: Form) -> Kno
     ])));
     let (field, kind, is_derived) = (hit.field, hit.kind, hit.is_derived);
     Known { indicator: hit.posting.indicator, field, kind, name, form, is_derived, listings, id, feed, frame }
+}
+
+/// The path of the text in which a hit stands, when no row of the field table names it.
+fn path_of_text(hit: &Hit) -> Option<Arc<str>> {
+    hit.in_text.as_ref().and_then(|in_text| in_text.path.clone())
 }
 
 /// What a feed says of an indicator.

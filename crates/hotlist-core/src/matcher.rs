@@ -8,14 +8,18 @@ mod findings;
 mod malformed;
 mod pattern_evaluator;
 mod sieve;
+mod text;
 mod url_parts;
 
 pub use findings::{Hit, MAX_SHOWN, RECORD_FINDINGS, rank};
 pub use malformed::MalformedValues;
 pub use pattern_evaluator::PatternEvaluator;
 pub use sieve::Sieve;
+pub use text::{InText, TextVisitor, WithTexts};
 
 use std::net::IpAddr;
+use std::ops::Range;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -27,7 +31,9 @@ use crate::intel::snapshot::{FieldPlan, PlanPart, RangeValue, Snapshot};
 use crate::observable::url::CanonicalUrl;
 use crate::observable::{Kind, Malformed, domain};
 use crate::schema::FieldId;
+use crate::text::{TokenKind, is_known_name};
 use findings::{Finding, Findings};
+use text::TextPath;
 use url_parts::UrlParts;
 
 /// What became of one look-up.
@@ -47,6 +53,8 @@ pub enum Outcome {
 pub trait Trace {
     /// A value is about to be read.
     fn value(&mut self, _field: FieldId, _value: Value<'_>, _reading: KeyPlan) {}
+    /// A token of the text at a path is about to be read.
+    fn token(&mut self, _path: &dyn Fn() -> Arc<str>, _token: &[u8], _kind: TokenKind) {}
     /// A form of it was looked up.
     fn looked_up(&mut self, _space: KeySpace, _key: &[u8], _outcome: Outcome) {}
     /// Covering networks were looked up.
@@ -95,6 +103,10 @@ struct Reader<'s, T> {
     /// Look-ups were left out since the findings were taken.
     is_curtailed: bool,
     counts: Counts,
+    /// Where the walk is, when it visits texts.
+    path: TextPath,
+    /// The token that is looked up, if it is one.
+    token: Option<Range<usize>>,
 }
 
 impl<'s> Matcher<'s> {
@@ -108,7 +120,9 @@ impl<'s, T: Trace> Matcher<'s, T> {
     /// A matcher that reports to `trace` what it does.
     pub fn with_trace(snapshot: &'s Snapshot, trace: T) -> Matcher<'s, T> {
         let (findings, counts) = (Findings::new(), Counts::default());
-        let reader = Reader { snapshot, trace, findings, keep: None, derived: false, is_curtailed: false, counts };
+        let (path, token) = (TextPath::default(), None);
+        let reader =
+            Reader { snapshot, trace, findings, keep: None, derived: false, is_curtailed: false, counts, path, token };
         Matcher { reader, scratch: Vec::new(), parts: UrlParts::default(), nested: 0 }
     }
 
@@ -305,17 +319,31 @@ impl<T: Trace> Reader<'_, T> {
         self.trace.looked_up(space, key, if found == 0 { Outcome::Absent } else { Outcome::Found(found) });
     }
 
+    #[cold]
     fn found(&mut self, finding: Finding<'_>) {
-        self.findings.add(self.snapshot, finding, self.derived, self.keep);
+        let in_text = match &self.token {
+            None => None,
+            // What only looks like a name.
+            Some(_) if finding.kind == Kind::Domain && !is_known_name(finding.raw) => return,
+            // The parts of composite patterns are looked for at fields.
+            Some(_) if finding.field == FieldId::TEXT && self.snapshot.is_composite(finding.posting.indicator) => {
+                return;
+            }
+            Some(at) => {
+                let path = (finding.field == FieldId::TEXT).then(|| self.path.as_text());
+                Some(InText { path, at: at.clone() })
+            }
+        };
+        self.findings.add(self.snapshot, finding, self.derived, in_text, self.keep);
     }
 }
 
 impl<T: Trace> Visitor for Matcher<'_, T> {
     #[inline]
     fn value(&mut self, field: FieldId, value: Value<'_>) {
-        let (reader, scratch) = (&mut self.reader, &mut self.scratch);
+        let reader = &mut self.reader;
         let snapshot = reader.snapshot;
-        let FieldPlan { plan, part, derives, .. } = snapshot.field_plan(field);
+        let FieldPlan { plan, inner, part, derives, .. } = snapshot.field_plan(field);
         reader.counts.observables += 1;
         if part != PlanPart::None {
             with_text(value, |raw| {
@@ -326,6 +354,27 @@ impl<T: Trace> Visitor for Matcher<'_, T> {
         if plan == KeyPlan::Document {
             return nested_document(self, snapshot, value, |matcher| &mut matcher.nested);
         }
+        if plan == KeyPlan::Tokens {
+            if inner == KeyPlan::Document {
+                nested_document(self, snapshot, value, |matcher| &mut matcher.nested);
+            } else {
+                self.whole(field, inner, derives, value);
+            }
+            if let Value::Text(text) = value {
+                self.scan_at(field, text);
+            }
+            return;
+        }
+        self.whole(field, plan, derives, value);
+    }
+}
+
+impl<T: Trace> Matcher<'_, T> {
+    /// Looks up a value as a whole.
+    #[inline]
+    fn whole(&mut self, field: FieldId, plan: KeyPlan, derives: bool, value: Value<'_>) {
+        let (reader, scratch) = (&mut self.reader, &mut self.scratch);
+        let snapshot = reader.snapshot;
         reader.findings.next_value();
         reader.trace.value(field, value, plan);
         if derives {

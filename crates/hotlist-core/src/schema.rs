@@ -13,7 +13,7 @@ mod shipped;
 mod trie;
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 pub use row::{Field, FieldKind, Role, UrlPart};
 pub use set::FieldSet;
@@ -23,6 +23,14 @@ pub use trie::{NodeId, PathTrie};
 /// Index of a field in its [`FieldTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FieldId(pub u16);
+
+impl FieldId {
+    /// The field of what is found in a text that no row names. No row of a table has this number.
+    pub const TEXT: FieldId = FieldId(u16::MAX);
+}
+
+/// The row of [`FieldId::TEXT`]. A line that is not a document has its path.
+static TEXT: LazyLock<Field> = LazyLock::new(|| Field::own("message", FieldKind::NotRead));
 
 /// What is wrong with a schema.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +155,20 @@ impl FieldTable {
 
     /// The row of a field.
     pub fn get(&self, id: FieldId) -> &Field {
-        &self.fields[usize::from(id.0)]
+        match id {
+            FieldId::TEXT => &TEXT,
+            id => &self.fields[usize::from(id.0)],
+        }
+    }
+
+    /// Scans the values of a field as text (`match.text`), in addition to what the field is read as.
+    pub fn add_text(&mut self, name: &str) -> Result<(), FieldError> {
+        let id = match self.id(name) {
+            Some(id) => id,
+            None => self.push(Field::own(name, FieldKind::NotRead))?,
+        };
+        self.fields[usize::from(id.0)].is_text = true;
+        Ok(())
     }
 
     /// Every row with its id, in table order.

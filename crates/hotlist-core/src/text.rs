@@ -2,14 +2,15 @@
 //!
 //! A token is bounded: before it and behind it stands no letter, digit, `-` or `_`, behind it no `.` that one of these
 //! follows, and before it neither `.` nor `@`. The host of a URL is a token of its own; the domain of an e-mail address is
-//! not. The characters of an address or a name are found by `memchr` at `.`, `:` and `@`, those of a hash by blocks, so
-//! that the rest of a text is only skimmed. Every part of a text is read a constant number of times, whatever is in it:
+//! not. Addresses and names are found at their `.`, `:` and `@`, hashes by blocks of digits, both by comparing blocks of
+//! bytes at once, so that the rest of a text is only skimmed. Every part of a text is read a constant number of times, whatever is in it:
 //! the property tests compare the tokens with those of a slow scan, and `fuzz/fuzz_targets/text.rs` measures time and memory.
 
 mod address;
 mod class;
 mod email;
 mod hash;
+mod mark;
 mod name;
 mod url;
 
@@ -33,6 +34,19 @@ pub enum TokenKind {
     Hash,
     /// An e-mail address.
     Email,
+}
+
+impl TokenKind {
+    /// The word shown by `explain`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TokenKind::Ip => "ip",
+            TokenKind::Domain => "domain",
+            TokenKind::Url => "url",
+            TokenKind::Hash => "hash",
+            TokenKind::Email => "email",
+        }
+    }
 }
 
 /// A token of a text.
@@ -59,13 +73,11 @@ impl Token {
 /// worth the question whether their top level exists, so it is asked later, of those that are an indicator.
 pub fn tokens(text: &[u8], each: &mut impl FnMut(Token)) -> bool {
     let mut scan = Scan { text, names_end: 0, addresses_end: 0, urls: url::Region::default() };
-    for at in memchr::memchr3_iter(b'.', b':', b'@', text) {
-        match text[at] {
-            b'.' => scan.name(at, each),
-            b':' => scan.colon(at, each),
-            _ => scan.email(at, each),
-        }
-    }
+    mark::marks(text, |at, mark| match mark {
+        b'.' => scan.name(at, each),
+        b':' => scan.colon(at, each),
+        _ => scan.email(at, each),
+    });
     hash::hashes(text, each);
     scan.urls.is_complete()
 }

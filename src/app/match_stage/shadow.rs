@@ -49,7 +49,7 @@ impl Findings {
 
     fn key(&self, snapshot: &Snapshot, hit: &Hit) -> u64 {
         let feed = &snapshot.feed_of(hit.posting.indicator).name;
-        self.hasher.hash_one((hit.field.0, &hit.value, &hit.name, feed))
+        self.hasher.hash_one((hit.path(snapshot.table()), &hit.value, &hit.name, feed))
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) fn hit(snapshot: &Snapshot, hit: &Hit, arrival: Timestamp) -> Value {
     json!({
         "type": "hit",
         "time": arrival.to_string(),
-        "field": snapshot.table().get(hit.field).name,
+        "field": hit.path(snapshot.table()),
         "value": value,
         "kind": hit.kind.as_str(),
         "indicator": hit.name,

@@ -62,6 +62,10 @@ pub struct ScanArgs {
     /// Also match the host of each URL in an event, as a domain or an address.
     #[arg(long, alias = "match-url-hosts", conflicts_with = "config")]
     pub url_hosts: bool,
+    /// Also scan every string of an event for addresses, names, URLs, hashes and e-mail addresses. A line that is not a
+    /// JSON document is always scanned.
+    #[arg(long, conflicts_with = "config")]
+    pub text: bool,
     /// Allowlist files or directories (MISP warninglists) to apply, in addition to those of the configuration.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub allowlist: Vec<PathBuf>,

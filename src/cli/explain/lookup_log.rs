@@ -12,6 +12,7 @@ use crate::intel::keys::{KeyPlan, KeySpace, show_key};
 use crate::matcher::{Outcome, Trace};
 use crate::observable::Malformed;
 use crate::schema::{FieldId, FieldTable};
+use crate::text::TokenKind;
 
 #[derive(Default)]
 pub(super) struct LookupLog {
@@ -75,6 +76,12 @@ impl Trace for LookupLog {
             Value::Time(time) => time.to_string(),
         };
         let (fields, kind) = (vec![row.name.clone()], row.kind.as_str().to_owned());
+        self.values.push(LookedUpValue { fields, kind, value, lookups: Vec::new() });
+    }
+
+    fn token(&mut self, path: &dyn Fn() -> Arc<str>, token: &[u8], kind: TokenKind) {
+        let value = format!("{:?}", String::from_utf8_lossy(token));
+        let (fields, kind) = (vec![path().to_string()], format!("{} in text", kind.as_str()));
         self.values.push(LookedUpValue { fields, kind, value, lookups: Vec::new() });
     }
 

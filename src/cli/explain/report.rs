@@ -185,7 +185,7 @@ fn grouped<'h>(
     for (hit, reason, listings) in hits {
         let (feed, id) = (&snapshot.feed_of(hit.posting.indicator).name, enrich::indicator_id(snapshot, hit));
         let at = FieldValue {
-            field: snapshot.table().get(hit.field).name.clone(),
+            field: hit.path(snapshot.table()).to_owned(),
             value: String::from_utf8_lossy(&hit.value).into_owned(),
         };
         let reason_word = reason.map(Suppression::as_str);

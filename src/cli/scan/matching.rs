@@ -19,6 +19,8 @@ use crate::matcher::Matcher;
 pub(super) struct EventMatcher<'a> {
     pub(super) detector: &'a Detector,
     pub(super) emit: Emit,
+    /// A line that is not a document is text. With a configuration only if its `match.text` is `all`, as in `run`.
+    pub(super) reads_lines: bool,
     /// The arrival time of every event.
     pub(super) arrival: Timestamp,
     /// The first instant of the range of time.
@@ -52,6 +54,8 @@ pub(super) struct Counts {
     pub(super) events_with_hits: u64,
     pub(super) hits: u64,
     pub(super) malformed: u64,
+    /// Lines that were scanned as text.
+    pub(super) texts: u64,
     pub(super) outside: u64,
     pub(super) without_time: u64,
     pub(super) without_field: u64,
@@ -118,6 +122,14 @@ impl BlockMatcher<'_> {
         let detector = settings.detector;
         let before = self.matcher.counts().observables;
         let verdict = detector.document(event.bytes, detector.snapshot.trie(), &mut self.matcher, settings.arrival);
+        let is_text = verdict.is_err() && settings.reads_lines;
+        let verdict = match verdict {
+            Err(_) if is_text => {
+                matched.counts.texts += 1;
+                Ok(detector.text(event.bytes, &mut self.matcher, settings.arrival))
+            }
+            verdict => verdict,
+        };
         let malformed = verdict.as_ref().ok().and_then(|verdict| verdict.malformed);
         if malformed == Some(Malformation::Several) {
             let parts = split::documents(event.bytes);
@@ -126,7 +138,7 @@ impl BlockMatcher<'_> {
             }
         }
         matched.counts.events += 1;
-        if verdict.is_ok() && self.matcher.counts().observables == before {
+        if verdict.is_ok() && !is_text && self.matcher.counts().observables == before {
             matched.counts.without_field += 1;
             if settings.surveyed.fetch_add(1, Ordering::Relaxed) < SURVEYED {
                 // Counts are consistent after a panic.
@@ -169,7 +181,7 @@ impl BlockMatcher<'_> {
             let line = Hit {
                 file: &matched.file,
                 line: event.line,
-                field: &snapshot.table().get(hit.field).name,
+                field: hit.path(snapshot.table()),
                 value: String::from_utf8_lossy(&hit.value).into_owned(),
                 kind: hit.kind.as_str(),
                 indicator: &hit.name,

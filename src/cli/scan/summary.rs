@@ -28,6 +28,8 @@ pub(super) struct Summary {
     pub(super) hits: u64,
     /// Events that are not a JSON object, or not to their end.
     malformed: u64,
+    /// Lines that were scanned as text.
+    texts: u64,
     /// Files and members of archives that were read.
     pub(super) files: u64,
     /// Files and paths that could not be read to the end.
@@ -86,6 +88,7 @@ impl Summary {
         self.events_with_hits += counts.events_with_hits;
         self.hits += counts.hits;
         self.malformed += counts.malformed;
+        self.texts += counts.texts;
         self.left_out.outside_time_range += counts.outside;
         self.without_time += counts.without_time;
         self.without_field += counts.without_field;
@@ -126,6 +129,10 @@ impl Summary {
             };
             note(&format!("by feed: {}{more}", listed(feeds)));
             note(&format!("by kind: {}", listed(self.by_kind.iter().map(|(kind, hits)| (*kind, *hits)))));
+        }
+        if self.texts > 0 {
+            let lines = count(self.texts, "line is", "lines are");
+            note(&format!("{lines} not a JSON document and scanned as text"));
         }
         if self.malformed > 0 {
             note(&format!(

@@ -14,6 +14,7 @@ mod indicator;
 mod plan;
 mod space;
 mod table;
+mod token;
 mod visit;
 
 pub use event::{EventKey, event_keys, url_prefixes};
@@ -21,6 +22,7 @@ pub use indicator::{IndicatorOptions, has_key, indicator_keys, schemes_agree};
 pub use plan::KeyPlan;
 pub use space::{KeyHasher, KeySpace, number_key, show_key, time_key};
 pub use table::{TableId, network_key, prefilter_key_count, prefilter_keys};
+pub use token::visit_token;
 pub use visit::{KeyVisitor, visit_keys};
 
 /// How values are matched, the same for live events and past ones.
@@ -35,6 +37,8 @@ pub struct MatchOptions {
     /// The registered domain of a name is matched where an event may have it in a field of its own and senders seldom do
     /// (`dns.question.registered_domain`).
     pub registered_domains: bool,
+    /// Every string of an event is scanned for tokens (`match.text: all`).
+    pub text: bool,
     /// Longer URLs are not read, except for their host.
     pub max_url_bytes: usize,
     /// Longer texts, names and paths are not read.
@@ -48,6 +52,7 @@ impl MatchOptions {
         url_hosts: false,
         user_principals: false,
         registered_domains: false,
+        text: false,
         max_url_bytes: 8 << 10,
         max_text_bytes: 128 << 10,
     };

@@ -111,13 +111,13 @@ impl Snapshot {
         self.options
     }
 
-    /// How the values of a field are read.
+    /// How the values of a field are read as a whole.
     #[inline]
     pub fn key_plan(&self, field: FieldId) -> KeyPlan {
-        self.plans[usize::from(field.0)].plan
+        self.plans[usize::from(field.0)].inner
     }
 
-    /// The same, and what they are to the URL of their event.
+    /// The same, whether they are scanned as text, and what they are to the URL of their event.
     #[inline]
     pub fn field_plan(&self, field: FieldId) -> FieldPlan {
         self.plans[usize::from(field.0)]
@@ -204,7 +204,7 @@ impl Snapshot {
 
     /// Every field of the table, as walkers follow them.
     pub fn every_field(&self) -> &PathTrie {
-        self.every_field.get_or_init(|| self.table.trie(|_, field| field.kind != FieldKind::NotRead))
+        self.every_field.get_or_init(|| self.table.trie(|_, field| field.kind != FieldKind::NotRead || field.is_text))
     }
 
     fn part_of(&self, number: u32) -> Option<&Part> {

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
+use super::text::InText;
 use crate::intel::indicator::Confidence;
 use crate::intel::keys::KeySpace;
 use crate::intel::posting::Posting;
 use crate::intel::snapshot::Snapshot;
 use crate::observable::Kind;
-use crate::schema::FieldId;
+use crate::schema::{FieldId, FieldTable};
 
 /// The longest value that a finding shows, in bytes. Of a longer list of e-mail addresses it shows the address, of any
 /// other longer value the start. Allowlists try regular expressions on values of half this length at most, so none is
@@ -40,6 +41,16 @@ pub struct Hit {
     pub is_derived: bool,
     /// The indicator and the conditions of its term.
     pub posting: Posting,
+    /// Where it stands, if the value is part of a text.
+    pub in_text: Option<InText>,
+}
+
+impl Hit {
+    /// The event's own path of the value.
+    pub fn path<'h>(&'h self, table: &'h FieldTable) -> &'h str {
+        let of_text = self.in_text.as_ref().and_then(|in_text| in_text.path.as_deref());
+        of_text.unwrap_or_else(|| &table.get(self.field).name)
+    }
 }
 
 /// Orders findings when not all of them fit a budget: the most confident indicator first, then exact ones before
@@ -117,6 +128,7 @@ impl Findings {
         snapshot: &Snapshot,
         finding: Finding<'_>,
         is_derived: bool,
+        in_text: Option<InText>,
         keep: Option<&dyn Fn(&Hit) -> bool>,
     ) {
         let Finding { field, kind, name, is_exact, posting, raw, part } = finding;
@@ -129,8 +141,11 @@ impl Findings {
             _ => self.shown.get_or_insert_with(|| copy(raw)).clone(),
         };
         let hash = hash(snapshot, value_hash, field, &posting, &name);
-        let hit = Hit { field, value, kind, name, is_exact, is_derived, posting };
-        if self.known.find(hash, |at| self.hits.get(*at as usize).is_some_and(|known| same(known, &hit))).is_some()
+        let hit = Hit { field, value, kind, name, is_exact, is_derived, posting, in_text };
+        let is_at_field =
+            |hit: &Hit| hit.field == FieldId::TEXT && self.hits.iter().any(|known| at_field(snapshot, known, hit));
+        if is_at_field(&hit)
+            || self.known.find(hash, |at| self.hits.get(*at as usize).is_some_and(|known| same(known, &hit))).is_some()
             || keep.is_some_and(|keep| !keep(&hit))
         {
             return;
@@ -200,10 +215,20 @@ impl Findings {
     }
 }
 
+/// Whether `known` is the same finding at the field whose text `hit` is in.
+fn at_field(snapshot: &Snapshot, known: &Hit, hit: &Hit) -> bool {
+    let table = snapshot.table();
+    known.field != FieldId::TEXT
+        && known.posting.indicator == hit.posting.indicator
+        && known.name == hit.name
+        && known.path(table) == hit.path(table)
+}
+
 fn same(one: &Hit, other: &Hit) -> bool {
     one.field == other.field
         && one.posting.indicator == other.posting.indicator
         && one.name == other.name
+        && one.in_text.as_ref().map(|text| &text.path) == other.in_text.as_ref().map(|text| &text.path)
         && (Arc::ptr_eq(&one.value, &other.value) || one.value == other.value)
 }
 

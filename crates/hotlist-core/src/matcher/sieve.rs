@@ -7,6 +7,7 @@
 
 use std::net::IpAddr;
 
+use super::text::TextVisitor;
 use super::url_parts::UrlParts;
 use super::{Counts, MalformedValues, nested_document, with_registered, with_text};
 use crate::encoding::{Value, Visitor};
@@ -18,9 +19,9 @@ use crate::tally::Tally;
 
 /// Records what would be looked up. Make one for each batch, and ask [`Sieve::passes`] after each record.
 pub struct Sieve<'s> {
-    notes: Notes<'s>,
-    scratch: Vec<u8>,
-    counts: Counts,
+    pub(super) notes: Notes<'s>,
+    pub(super) scratch: Vec<u8>,
+    pub(super) counts: Counts,
     seen: FieldSet,
     malformed: MalformedValues,
     parts: UrlParts,
@@ -34,11 +35,11 @@ pub struct Sieve<'s> {
 /// No field of the record was seen.
 const NO_SCHEMA: u8 = u8::MAX;
 
-struct Notes<'s> {
-    snapshot: &'s Snapshot,
-    hashes: Vec<u64>,
+pub(super) struct Notes<'s> {
+    pub(super) snapshot: &'s Snapshot,
+    pub(super) hashes: Vec<u64>,
     /// Something needs a closer look, whatever the hashes say.
-    suspicious: bool,
+    pub(super) suspicious: bool,
 }
 
 impl<'s> Sieve<'s> {
@@ -143,7 +144,7 @@ impl Visitor for Sieve<'_> {
     fn value(&mut self, field: FieldId, value: Value<'_>) {
         let (notes, scratch) = (&mut self.notes, &mut self.scratch);
         let snapshot = notes.snapshot;
-        let FieldPlan { plan, part, schema, derives } = snapshot.field_plan(field);
+        let FieldPlan { plan, part, schema, derives, .. } = snapshot.field_plan(field);
         if self.schema == NO_SCHEMA {
             self.schema = schema;
         }
@@ -155,8 +156,8 @@ impl Visitor for Sieve<'_> {
                 None
             });
         }
-        if plan == KeyPlan::Document {
-            return nested_document(self, snapshot, value, |sieve| &mut sieve.nested);
+        if matches!(plan, KeyPlan::Document | KeyPlan::Tokens) {
+            return self.longer(field, value);
         }
         if derives {
             with_registered(value, scratch, |registered| notes.key(KeySpace::Domain, registered));
@@ -164,6 +165,29 @@ impl Visitor for Sieve<'_> {
         let malformed = with_text(value, |raw| visit_keys(snapshot.options(), plan, raw, scratch, notes));
         if let Some(reason) = malformed {
             self.malformed.add(field, reason);
+        }
+    }
+}
+
+impl Sieve<'_> {
+    /// A value that is a document, or that is scanned as text.
+    #[inline(never)]
+    fn longer(&mut self, field: FieldId, value: Value<'_>) {
+        let snapshot = self.notes.snapshot;
+        let FieldPlan { plan, inner, derives, .. } = snapshot.field_plan(field);
+        if inner == KeyPlan::Document {
+            nested_document(self, snapshot, value, |sieve| &mut sieve.nested);
+        } else {
+            let (notes, scratch) = (&mut self.notes, &mut self.scratch);
+            if derives {
+                with_registered(value, scratch, |registered| notes.key(KeySpace::Domain, registered));
+            }
+            with_text(value, |raw| visit_keys(snapshot.options(), inner, raw, scratch, notes));
+        }
+        if let Value::Text(text) = value
+            && plan == KeyPlan::Tokens
+        {
+            self.scan(text);
         }
     }
 }

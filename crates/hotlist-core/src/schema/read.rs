@@ -57,7 +57,7 @@ fn row(record: &csv::StringRecord, known: &FieldTable) -> Result<Field, String> 
     };
     let (collection, cti) = (checked(4, |field| field.collection)?, checked(5, |field| field.cti)?);
     let ecs = ecs.filter(|ecs| *ecs != name);
-    Ok(Field { name, kind, url_parts, ecs, role, collection, cti, stix_paths, schemas: Vec::new() })
+    Ok(Field { name, kind, url_parts, ecs, role, collection, cti, stix_paths, is_text: false, schemas: Vec::new() })
 }
 
 /// A path of keys joined by dots.

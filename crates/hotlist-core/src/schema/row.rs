@@ -131,6 +131,8 @@ pub struct Field {
     pub cti: bool,
     /// STIX object paths that mean this field. `a&b` means that both together do (directory and file name).
     pub stix_paths: Vec<String>,
+    /// Whether its values are scanned as text, too (`match.text`).
+    pub is_text: bool,
     /// The schemas that have this path; none for a field of the configuration.
     pub schemas: Vec<&'static str>,
 }
@@ -147,6 +149,7 @@ impl Field {
             collection: true,
             cti: true,
             stix_paths: Vec::new(),
+            is_text: false,
             schemas: Vec::new(),
         }
     }
@@ -199,6 +202,7 @@ impl Field {
         }
         self.collection |= other.collection;
         self.cti |= other.cti;
+        self.is_text |= other.is_text;
         for path in other.stix_paths {
             if !self.stix_paths.contains(&path) {
                 self.stix_paths.push(path);

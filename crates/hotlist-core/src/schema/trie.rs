@@ -74,6 +74,8 @@ struct Child {
 impl PathTrie {
     /// The node of the document itself.
     pub const ROOT: NodeId = NodeId(0);
+    /// The node of everything that is not wanted: nothing lies below it.
+    pub const NOWHERE: NodeId = NodeId(u32::MAX);
 
     /// Compiles paths such as `source.ip`.
     pub fn new<'a>(paths: impl IntoIterator<Item = (&'a str, FieldId)>) -> PathTrie {
@@ -132,18 +134,18 @@ impl PathTrie {
     /// The field that ends at `node`, if one does.
     #[inline]
     pub fn field(&self, node: NodeId) -> Option<FieldId> {
-        self.nodes[node.0 as usize].field
+        self.nodes.get(node.0 as usize)?.field
     }
 
     /// Whether fields lie below `node`.
     #[inline]
     pub fn has_children(&self, node: NodeId) -> bool {
-        self.nodes[node.0 as usize].lengths != 0
+        self.nodes.get(node.0 as usize).is_some_and(|node| node.lengths != 0)
     }
 
     #[inline]
     fn child(&self, node: NodeId, label: &[u8]) -> Option<NodeId> {
-        let node = &self.nodes[node.0 as usize];
+        let node = self.nodes.get(node.0 as usize)?;
         if node.lengths & length_bit(label) == 0 {
             return None;
         }

@@ -45,6 +45,8 @@ pub(crate) struct DocumentWalker<'t, D, V> {
     pub(crate) too_deep: bool,
     /// Something stands where Hotlist writes: enrichments, or its word among the tags.
     pub(crate) inbound: bool,
+    /// The walk is where Hotlist writes: strings there are not text of the event.
+    is_own: bool,
     /// The first fault.
     pub(crate) fault: Option<MalformedRecord>,
     dialect: PhantomData<D>,
@@ -52,7 +54,15 @@ pub(crate) struct DocumentWalker<'t, D, V> {
 
 impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
     pub(crate) fn new(trie: &'t PathTrie, visitor: &'t mut V) -> DocumentWalker<'t, D, V> {
-        DocumentWalker { trie, visitor, too_deep: false, inbound: false, fault: None, dialect: PhantomData }
+        DocumentWalker {
+            trie,
+            visitor,
+            too_deep: false,
+            inbound: false,
+            is_own: false,
+            fault: None,
+            dialect: PhantomData,
+        }
     }
 
     /// Records a fault.
@@ -126,10 +136,26 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
     /// An entry that was read.
     #[inline]
     pub(crate) fn member(&mut self, key: &[u8], value: &[u8], node: NodeId, depth: usize) {
+        if V::TEXTS {
+            self.visitor.enter(key);
+        }
         match self.trie.step(node, key) {
             Some(child) if child.is_own() => self.own(value, child, depth + 1),
             Some(child) => self.value(value, child, depth + 1),
+            None if V::TEXTS => self.value(value, PathTrie::NOWHERE, depth + 1),
             None => {}
+        }
+        if V::TEXTS {
+            self.visitor.leave();
+        }
+    }
+
+    /// A string of the record that is not a document, at a path of its own.
+    pub(crate) fn plain_text(&mut self, key: &[u8], text: &[u8]) {
+        if V::TEXTS {
+            self.visitor.enter(key);
+            self.visitor.text(text);
+            self.visitor.leave();
         }
     }
 
@@ -149,7 +175,7 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
                 Some(time) => Value::Time(time),
                 None => return,
             },
-            Any::Map(_) if !self.trie.has_children(node) => return,
+            Any::Map(_) if !V::TEXTS && !self.trie.has_children(node) => return,
             Any::Map(_) | Any::Array(_) if depth >= MAX_DEPTH => {
                 self.too_deep = true;
                 return;
@@ -159,6 +185,12 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
         };
         if let Some(field) = self.trie.field(node) {
             self.visitor.value(field, scalar);
+        }
+        if V::TEXTS
+            && !self.is_own
+            && let Value::Text(text) = scalar
+        {
+            self.visitor.text(text);
         }
     }
 
@@ -181,7 +213,9 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
     fn own(&mut self, value: &[u8], node: NodeId, depth: usize) {
         self.inbound |= !node.holds_words() || holds_word::<D>(value);
         if self.trie.field(node).is_some() || self.trie.has_children(node) {
+            let is_own = std::mem::replace(&mut self.is_own, true);
             self.value(value, node, depth);
+            self.is_own = is_own;
         }
     }
 

@@ -81,12 +81,14 @@ struct Walker<'a, 't, V> {
     scratch: Scratch,
     too_deep: bool,
     inbound: bool,
+    /// The walk is where Hotlist writes: strings there are not text of the event.
+    is_own: bool,
 }
 
 impl<'a, 't, V: Visitor> Walker<'a, 't, V> {
     fn new(text: &'a [u8], trie: &'t PathTrie, visitor: &'t mut V) -> Walker<'a, 't, V> {
         let scanner = Scanner::new(text);
-        Walker { scanner, trie, visitor, scratch: Scratch::new(), too_deep: false, inbound: false }
+        Walker { scanner, trie, visitor, scratch: Scratch::new(), too_deep: false, inbound: false, is_own: false }
     }
 
     fn walked(&self) -> Walked {
@@ -109,10 +111,20 @@ impl<'a, 't, V: Visitor> Walker<'a, 't, V> {
         loop {
             let key = self.scanner.key()?;
             let first = self.first()?;
-            match self.trie.step(node, key.resolve(&mut self.scratch)) {
+            let key = key.resolve(&mut self.scratch);
+            if V::TEXTS {
+                self.visitor.enter(key);
+            }
+            match self.trie.step(node, key) {
                 Some(child) if child.is_own() => self.own(child, first, depth + 1)?,
                 Some(child) => self.value(child, first, depth + 1)?,
+                None if V::TEXTS && matches!(first, b'"' | b'{' | b'[') => {
+                    self.value(PathTrie::NOWHERE, first, depth + 1)?;
+                }
                 None => self.scanner.skip(first)?,
+            }
+            if V::TEXTS {
+                self.visitor.leave();
             }
             if !self.scanner.more(b'}')? {
                 return Ok(());
@@ -130,9 +142,12 @@ impl<'a, 't, V: Visitor> Walker<'a, 't, V> {
                 {
                     self.visitor.value(field, Value::Text(text.resolve(&mut self.scratch)));
                 }
+                if V::TEXTS && !self.is_own {
+                    self.visitor.text(text.resolve(&mut self.scratch));
+                }
                 Ok(())
             }
-            b'{' if !self.trie.has_children(node) => self.scanner.skip(first),
+            b'{' if !V::TEXTS && !self.trie.has_children(node) => self.scanner.skip(first),
             b'{' | b'[' if depth >= MAX_DEPTH => {
                 self.too_deep = true;
                 self.scanner.skip(first)
@@ -165,7 +180,10 @@ impl<'a, 't, V: Visitor> Walker<'a, 't, V> {
         let value = self.scanner.text.get(start..ahead.at).unwrap_or_default();
         self.inbound |= !node.holds_words() || holds_word::<Json>(value);
         if self.trie.field(node).is_some() || self.trie.has_children(node) {
-            return self.value(node, first, depth);
+            let is_own = std::mem::replace(&mut self.is_own, true);
+            let walked = self.value(node, first, depth);
+            self.is_own = is_own;
+            return walked;
         }
         self.scanner = ahead;
         skipped

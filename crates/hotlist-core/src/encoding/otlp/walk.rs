@@ -3,8 +3,11 @@
 use super::{AnyValue, field};
 use crate::encoding::dialect::{Any, DocumentWalker, MalformedRecord, any};
 use crate::encoding::wire::{Fields, Payload};
-use crate::encoding::{Document, RecordInfo, Visitor};
+use crate::encoding::{Document, RecordInfo, Visitor, json};
 use crate::schema::PathTrie;
+
+/// The path of a body that is text.
+const BODY: &[u8] = b"body";
 
 /// Visits every scalar of the body and of the attributes that `trie` wants. A fault costs only what cannot be read:
 /// [`RecordInfo::fault`] names the first, and what was visited counts.
@@ -51,6 +54,8 @@ fn body<V: Visitor>(walker: &mut DocumentWalker<'_, AnyValue, V>, body: &[u8], i
         Ok(Any::Text(text) | Any::Bytes(text)) => {
             if walker.text(text, info) {
                 info.document = Document::JsonBody;
+            } else if !json::begins_document(text) {
+                walker.plain_text(BODY, text);
             }
         }
         Ok(_) => {}

@@ -18,6 +18,8 @@ pub enum Node {
     Texts(Vec<Arc<str>>),
     /// The boolean.
     True,
+    /// A number.
+    Number(u64),
     /// Members, in order. No key has anything that JSON escapes.
     Object(Vec<(&'static str, Node)>),
     /// The value of the event.
@@ -150,7 +152,7 @@ impl Node {
                 Node::Word(text) => bytes_of(text),
                 Node::Text(text) => bytes_of(text),
                 Node::Texts(texts) => texts.iter().map(|text| AROUND + bytes_of(text)).sum(),
-                Node::True | Node::EventValue | Node::EventTime => AROUND,
+                Node::True | Node::Number(_) | Node::EventValue | Node::EventTime => AROUND,
                 Node::Object(members) => members.iter().map(|(key, node)| bytes_of(key) + node.bytes()).sum(),
             }
     }
@@ -163,7 +165,7 @@ impl Node {
                 let (more_values, more_times) = node.of_event();
                 (values + more_values, times + more_times)
             }),
-            Node::Word(_) | Node::Text(_) | Node::Texts(_) | Node::True => (0, 0),
+            Node::Word(_) | Node::Text(_) | Node::Texts(_) | Node::True | Node::Number(_) => (0, 0),
         }
     }
 
@@ -173,6 +175,7 @@ impl Node {
             Node::Text(text) => Value::from(&**text),
             Node::Texts(texts) => texts.iter().map(|text| &**text).collect(),
             Node::True => Value::Bool(true),
+            Node::Number(number) => Value::from(*number),
             Node::Object(members) => {
                 let members = members.iter().map(|(key, node)| ((*key).to_owned(), node.to_value(event)));
                 Value::Object(members.collect::<Map<_, _>>())
@@ -190,6 +193,7 @@ impl Node {
                 texts.iter().for_each(|text| C::put_element(out, |out| C::put_text(out, text)));
             }),
             Node::True => C::put_true(out),
+            Node::Number(number) => out.extend_from_slice(&C::encode(&Value::from(*number))),
             Node::Object(members) => C::put_object(out, |out| {
                 members.iter().for_each(|(key, node)| C::put_member(out, key, |out| node.put::<C>(out, event)));
             }),
@@ -215,6 +219,7 @@ mod tests {
             text().prop_map(Node::Text),
             prop::collection::vec(text(), 0..3).prop_map(Node::Texts),
             Just(Node::True),
+            any::<u32>().prop_map(|number| Node::Number(number.into())),
             Just(Node::EventValue),
             Just(Node::EventTime),
         ];

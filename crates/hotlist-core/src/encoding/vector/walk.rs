@@ -4,7 +4,7 @@ use super::log::kind;
 use super::{LogValue, MESSAGE, TIMESTAMP, field};
 use crate::encoding::dialect::{Any, DocumentWalker, MalformedRecord, any, key_value, timestamp};
 use crate::encoding::wire::{Fields, Payload};
-use crate::encoding::{Document, RecordInfo, Signal, Visitor};
+use crate::encoding::{Document, RecordInfo, Signal, Visitor, json};
 use crate::schema::PathTrie;
 
 /// Visits every scalar of a log event that `trie` wants. An event that is no object, and the field `message`, are
@@ -13,7 +13,7 @@ use crate::schema::PathTrie;
 ///
 /// # Errors
 /// If it is unknown which event the record holds; nothing was visited.
-pub fn walk_record(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -> Result<RecordInfo, MalformedRecord> {
+pub fn walk_record<V: Visitor>(record: &[u8], trie: &PathTrie, visitor: &mut V) -> Result<RecordInfo, MalformedRecord> {
     let (signal, _, log) = kind(record)?;
     let mut info = RecordInfo { signal, document: Document::Body, ..RecordInfo::default() };
     if signal != Signal::Logs {
@@ -34,7 +34,9 @@ pub fn walk_record(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -
         match (found.number, found.payload) {
             (field::FIELDS, Payload::Bytes(entry)) => match key_value(entry) {
                 Ok((key, value)) => {
-                    walker.member(key, value, PathTrie::ROOT, 0);
+                    if !V::TEXTS || key != MESSAGE || !holds_document(value) {
+                        walker.member(key, value, PathTrie::ROOT, 0);
+                    }
                     match key {
                         MESSAGE => json_text(&mut walker, value, &mut info),
                         TIMESTAMP => info.time_unix_nano = time(value),
@@ -49,6 +51,7 @@ pub fn walk_record(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -
                 }
                 match any::<LogValue>(value) {
                     Ok(Any::Map(list)) => walker.entries(list, PathTrie::ROOT, 0),
+                    Ok(Any::Text(text)) if !json::begins_document(text) => walker.plain_text(MESSAGE, text),
                     _ => json_text(&mut walker, value, &mut info),
                 }
             }
@@ -59,6 +62,11 @@ pub fn walk_record(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -
     }
     walker.finish(&mut info);
     Ok(info)
+}
+
+/// Whether a value is a text that begins like a document, so that it is read as one and not as text.
+fn holds_document(value: &[u8]) -> bool {
+    matches!(any::<LogValue>(value), Ok(Any::Text(text)) if json::begins_document(text))
 }
 
 /// Walks a text that holds a document.

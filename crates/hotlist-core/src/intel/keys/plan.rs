@@ -38,6 +38,8 @@ pub enum KeyPlan {
     UrlPart,
     /// Not looked up.
     Nothing,
+    /// Text in which addresses, names, URLs, hashes and e-mail addresses are found.
+    Tokens,
     /// E-mail address, or a name as text.
     EmailOrText,
     /// Text as it is.
@@ -110,6 +112,7 @@ impl KeyPlan {
             KeyPlan::Document => KeySpace::ALL.to_vec(),
             KeyPlan::UrlPart => KeyPlan::Url.spaces(url_hosts),
             KeyPlan::Nothing => Vec::new(),
+            KeyPlan::Tokens => KeySpace::ALL.to_vec(),
             KeyPlan::User => vec![KeySpace::User, KeySpace::Email],
             KeyPlan::UserDomain => [&[KeySpace::User][..], &HOST[2..]].concat(),
             KeyPlan::EmailOrText => vec![KeySpace::Email, KeySpace::Text],

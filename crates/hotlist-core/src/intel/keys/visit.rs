@@ -69,7 +69,7 @@ pub fn visit_keys(
             None
         }
         KeyPlan::DistinguishedName => within(options, raw, |raw| of_distinguished_name(options, raw, scratch, visitor)),
-        KeyPlan::Document | KeyPlan::UrlPart | KeyPlan::Nothing => None,
+        KeyPlan::Document | KeyPlan::UrlPart | KeyPlan::Nothing | KeyPlan::Tokens => None,
         KeyPlan::EmailOrHost => {
             let has_address = memchr::memchr(b'@', raw).is_some() && email(raw, scratch, visitor).is_none();
             host(options, raw, scratch, visitor).filter(|_| !has_address)

@@ -6,8 +6,10 @@ use crate::schema::{self, Field, FieldId, FieldSet, FieldTable, UrlPart};
 /// How the values of a field are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldPlan {
-    /// Which keys they have.
+    /// Which keys they have; [`KeyPlan::Tokens`] of values that are scanned as text in addition to `inner`.
     pub plan: KeyPlan,
+    /// Which keys a value has as a whole.
+    pub inner: KeyPlan,
     /// What they are to the URL of their event.
     pub part: PlanPart,
     /// The number of its schema in [`names`](schema::names); 255 for none, or for more than one.
@@ -54,7 +56,9 @@ impl FieldPlan {
         };
         let schema = schema.and_then(|number| u8::try_from(number).ok()).unwrap_or(u8::MAX);
         let derives = options.registered_domains && BESIDE_REGISTERED.contains(&field.meaning());
-        FieldPlan { plan: KeyPlan::of_field(field), part, schema, derives }
+        let inner = KeyPlan::of_field(field);
+        let plan = if field.is_text { KeyPlan::Tokens } else { inner };
+        FieldPlan { plan, inner, part, schema, derives }
     }
 }
 

@@ -1,0 +1,138 @@
+//! Text on its way to the sieve and the matcher: the tokens of every string that a walk visits.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::{At, Matcher, Sieve, Trace};
+use crate::encoding::{Value, Visitor};
+use crate::intel::keys::visit_token;
+use crate::schema::FieldId;
+use crate::text::tokens;
+
+/// Where in a text a finding stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InText {
+    /// The path of the text, when no row of the field table names it.
+    pub path: Option<Arc<str>>,
+    /// Its bytes in the text.
+    pub at: Range<usize>,
+}
+
+/// What reads values of fields, and texts as well.
+pub trait TextVisitor: Visitor {
+    /// Scans a text of the event.
+    fn scan(&mut self, text: &[u8]);
+    /// The walk goes to the value of a member.
+    fn at_member(&mut self, _key: &[u8]) {}
+    /// The walk is back from it.
+    fn after_member(&mut self) {}
+}
+
+/// A visitor that gets the texts, too.
+pub struct WithTexts<'v, V>(pub &'v mut V);
+
+impl<V: TextVisitor> Visitor for WithTexts<'_, V> {
+    const TEXTS: bool = true;
+
+    #[inline]
+    fn value(&mut self, field: FieldId, value: Value<'_>) {
+        self.0.value(field, value);
+    }
+
+    #[inline]
+    fn text(&mut self, text: &[u8]) {
+        self.0.scan(text);
+    }
+
+    #[inline]
+    fn enter(&mut self, key: &[u8]) {
+        self.0.at_member(key);
+    }
+
+    #[inline]
+    fn leave(&mut self) {
+        self.0.after_member();
+    }
+}
+
+/// So many hashes are kept before they are asked: a text is long, a record is not.
+const KEPT_HASHES: usize = 4096;
+
+impl TextVisitor for Sieve<'_> {
+    fn scan(&mut self, text: &[u8]) {
+        let (notes, scratch) = (&mut self.notes, &mut self.scratch);
+        let options = notes.snapshot.options();
+        let mut count = 0;
+        tokens(text, &mut |token| {
+            count += 1;
+            visit_token(options, text, &token, scratch, notes);
+        });
+        self.counts.observables += count;
+        if self.notes.hashes.len() > KEPT_HASHES {
+            self.notes.suspicious |= self.passes();
+        }
+    }
+}
+
+impl<T: Trace> TextVisitor for Matcher<'_, T> {
+    fn scan(&mut self, text: &[u8]) {
+        self.scan_at(FieldId::TEXT, text);
+    }
+
+    fn at_member(&mut self, key: &[u8]) {
+        self.reader.path.enter(key);
+    }
+
+    fn after_member(&mut self) {
+        self.reader.path.leave();
+    }
+}
+
+impl<T: Trace> Matcher<'_, T> {
+    /// Looks up the tokens of a text at a field.
+    pub(super) fn scan_at(&mut self, field: FieldId, text: &[u8]) {
+        let (reader, scratch) = (&mut self.reader, &mut self.scratch);
+        let options = reader.snapshot.options();
+        let is_complete = tokens(text, &mut |token| {
+            reader.counts.observables += 1;
+            reader.findings.next_value();
+            let raw = &text[token.at.clone()];
+            let (path, table) = (&reader.path, reader.snapshot.table());
+            let path = || match field {
+                FieldId::TEXT => path.as_text(),
+                field => table.get(field).name.as_str().into(),
+            };
+            reader.trace.token(&path, raw, token.kind);
+            reader.token = Some(token.at.clone());
+            visit_token(options, text, &token, scratch, &mut At { reader: &mut *reader, field, raw });
+        });
+        reader.token = None;
+        reader.is_curtailed |= !is_complete;
+    }
+}
+
+/// The members that lead to where the walk is.
+#[derive(Debug, Default)]
+pub(super) struct TextPath {
+    text: Vec<u8>,
+    /// The lengths of the path above each member.
+    above: Vec<usize>,
+}
+
+impl TextPath {
+    fn enter(&mut self, key: &[u8]) {
+        self.above.push(self.text.len());
+        if !self.text.is_empty() {
+            self.text.push(b'.');
+        }
+        self.text.extend_from_slice(key);
+    }
+
+    fn leave(&mut self) {
+        self.text.truncate(self.above.pop().unwrap_or(0));
+    }
+
+    pub(super) fn as_text(&self) -> Arc<str> {
+        String::from_utf8_lossy(&self.text).into()
+    }
+}
