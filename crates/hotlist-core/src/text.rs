@@ -3,8 +3,9 @@
 //! A token is bounded: before it and behind it stands no letter, digit, `-` or `_`, behind it no `.` that one of these
 //! follows, and before it neither `.` nor `@`. The host of a URL is a token of its own; the domain of an e-mail address is
 //! not. Addresses and names are found at their `.`, `:` and `@`, hashes by blocks of digits, both by comparing blocks of
-//! bytes at once, so that the rest of a text is only skimmed. Every part of a text is read a constant number of times, whatever is in it:
-//! the property tests compare the tokens with those of a slow scan, and `fuzz/fuzz_targets/text.rs` measures time and memory.
+//! bytes at once, so that the rest of a text is only skimmed. Every part of a text is read a constant number of times,
+//! whatever is in it. The property tests compare the tokens with those of a slow scan; the fuzz target `text` measures
+//! time and memory.
 
 mod address;
 mod class;
