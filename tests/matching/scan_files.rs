@@ -409,7 +409,7 @@ fn the_summary_counts_everything() {
     let told = text(&output.stderr);
     let summary = told.lines().find_map(|line| serde_json::from_str::<Value>(line).ok()).unwrap();
     let expected = json!({
-        "events": 5, "events_with_hits": 2, "hits": 2, "malformed": 1, "files": 3, "failed": 1,
+        "events": 5, "events_with_hits": 2, "hits": 2, "malformed": 0, "texts": 1, "files": 3, "failed": 1,
         "left_out": {"hidden": 1, "repeated": 0, "special": 0, "outside_time_range": 0}, "without_time": 0,
         "by_feed": {"feed": 2}, "by_kind": {"domain": 1, "ip": 1}, "bytes": 80, "seconds": summary["seconds"],
     });
