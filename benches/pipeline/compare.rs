@@ -7,10 +7,11 @@ use crate::source::{NextHop, Source};
 use crate::{Options, Role, events};
 
 /// The processes in the middle, and whether they take every source or OTLP/gRPC alone.
-const COMPARED: [(Role, &str, bool); 4] = [
+const COMPARED: [(Role, &str, bool); 5] = [
     (Role::Passthrough, "passthrough", false),
     (Role::DecodeEncode, "decode-encode", false),
     (Role::OwnPassthrough, "own-passthrough", true),
+    (Role::SidecarEcs, "sidecar-ecs", true),
     (Role::Sidecar, "sidecar", true),
 ];
 

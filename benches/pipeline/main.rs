@@ -2,7 +2,7 @@
 //!
 //! Kinds of process: a generator, a next hop, and between them one of `passthrough` (tonic, raw bytes, no inspection:
 //! the floor), `decode-encode` (tonic and prost, as most proxies are written), `sidecar`, and `own-passthrough`, which
-//! is a sidecar without indicators: the floor of each of its sources. Only the CPU of the process in the middle counts.
+//! is a sidecar without indicators: the floor of each of its sources; `sidecar-ecs` has the schemas of ECS alone. Only the CPU of the process in the middle counts.
 //! Runs are interleaved, so that a slow minute of the machine meets all alike, and the least of the repetitions is
 //! shown: noise only ever adds.
 //!
@@ -95,6 +95,8 @@ enum Role {
     Passthrough,
     DecodeEncode,
     OwnPassthrough,
+    /// A sidecar with the schemas of ECS alone.
+    SidecarEcs,
     Sidecar,
 }
 
@@ -117,10 +119,10 @@ fn main() -> Result<()> {
         Some(Role::NextHop) => next_hop::run(),
         Some(Role::Passthrough) => middle::run(&next_hop.to, middle::Work::Pass),
         Some(Role::DecodeEncode) => middle::run(&next_hop.to, middle::Work::DecodeEncode),
-        Some(Role::OwnPassthrough) => sidecar::run(sources, next_hop, None),
-        Some(Role::Sidecar) => {
+        Some(Role::OwnPassthrough) => sidecar::run(sources, next_hop, None, false),
+        Some(role @ (Role::Sidecar | Role::SidecarEcs)) => {
             let file = options.indicator_file.as_deref().context("a sidecar needs --indicator-file")?;
-            sidecar::run(sources, next_hop, Some(file))
+            sidecar::run(sources, next_hop, Some(file), role == Role::SidecarEcs)
         }
     }
 }

@@ -44,19 +44,27 @@ pub fn write(options: &Options, measured: &Measured) -> Result<()> {
 
     writeln!(
         out,
-        "\n{:<16}{:>16}{:>16}{:>16}{:>16}",
-        "µs CPU/event", "bytes/event", "own passthrough", "sidecar", "ratio"
+        "\n{:<16}{:>16}{:>16}{:>16}{:>16}{:>16}{:>16}",
+        "µs CPU/event", "bytes/event", "own passthrough", "sidecar", "ratio", "ECS alone", "all to ECS"
     )?;
     let mut sources = Map::new();
     for (source, bytes) in options.sources.iter().zip(&measured.bytes_per_event) {
         let (own, sidecar) = (cost(Role::OwnPassthrough, *source), cost(Role::Sidecar, *source));
         let ratio = sidecar / own;
-        writeln!(out, "{:<16}{bytes:>16.0}{own:>16.3}{sidecar:>16.3}{ratio:>16.2}", source.name())?;
+        let ecs = cost(Role::SidecarEcs, *source);
+        let to_ecs = sidecar / ecs;
+        writeln!(
+            out,
+            "{:<16}{bytes:>16.0}{own:>16.3}{sidecar:>16.3}{ratio:>16.2}{ecs:>16.3}{to_ecs:>16.3}",
+            source.name()
+        )?;
         let figures = json!({
             "bytes_per_event": bytes,
             "own_passthrough": find(Role::OwnPassthrough, *source).map(runs),
             "sidecar": find(Role::Sidecar, *source).map(runs),
             "ratio_to_own_passthrough": ratio,
+            "sidecar_ecs": find(Role::SidecarEcs, *source).map(runs),
+            "ratio_to_ecs": to_ecs,
         });
         sources.insert(source.name(), figures);
     }

@@ -14,11 +14,14 @@ use crate::source::{NextHop, Source, configuration};
 
 /// Says the addresses of its sources and serves until it is killed. `indicators` is a plain list, one value a line;
 /// without it nothing is looked for, and batches pass as they are.
-pub fn run(sources: &[Source], next_hop: &NextHop, indicators: Option<&Path>) -> Result<()> {
+pub fn run(sources: &[Source], next_hop: &NextHop, indicators: Option<&Path>, ecs_alone: bool) -> Result<()> {
     let mut config = configuration(sources, next_hop, &vec!["127.0.0.1:0".to_owned(); sources.len()]);
     if let Some(file) = indicators {
         std::fs::metadata(file).with_context(|| format!("{} cannot be read", file.display()))?;
         config.insert("intel".to_owned(), json!({ "files": [file] }));
+    }
+    if ecs_alone {
+        config.insert("match".to_owned(), json!({ "schemas": ["ecs", "ecs-extra"] }));
     }
     // It is the default, but what the pass-through is stands on it.
     config.insert("failure_mode".to_owned(), json!("open"));
