@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn every_shipped_table_loads_and_joins_with_the_others() {
-        let all = FieldTable::shipped().unwrap();
+        let (all, ecs) = (FieldTable::shipped().unwrap(), FieldTable::embedded(true).unwrap());
         assert!(all.iter().all(|(id, field)| !field.schemas.is_empty() && all.id(&field.name) == Some(id)));
         for name in names() {
             let alone = FieldTable::of_schemas(&[name]).unwrap();
@@ -252,7 +252,6 @@ mod tests {
                 assert!(joined.schemas.contains(&name), "{name}: {}", field.name);
                 assert!(joined.collection >= field.collection && joined.cti >= field.cti, "{name}: {}", field.name);
                 // What it means is a field of ECS.
-                let ecs = FieldTable::embedded(true).unwrap();
                 assert!(
                     field.ecs.as_deref().is_none_or(|means| means == "@timestamp" || ecs.id(means).is_some()),
                     "{name}: {}",
