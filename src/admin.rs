@@ -376,6 +376,16 @@ mod tests {
         assert_eq!(request(&running.address, "/").await.0, MISSING);
     }
 
+    /// Guarantee: every page requires exactly one `Host` (RFC 9112, section 3.2).
+    #[tokio::test]
+    async fn a_request_without_one_host_is_refused() {
+        let running = start().await;
+        for (path, host) in [("/livez", ""), ("/metrics", "host: localhost\r\nhost: localhost\r\n"), ("/config", "")] {
+            let (status, body) = ask(&running.address, "GET", path, host).await;
+            assert_eq!((&*status, body.contains("exactly one")), ("HTTP/1.1 400 Bad Request", true), "{path}");
+        }
+    }
+
     /// Guarantee: the configuration is shown where only this host can ask, and nowhere else; all else is.
     #[tokio::test]
     async fn the_configuration_is_for_this_host_only() {

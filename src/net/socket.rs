@@ -12,6 +12,7 @@ mod bind;
 mod connections;
 pub mod descriptors;
 mod header;
+mod host;
 mod protocol;
 mod stream;
 pub mod unix;

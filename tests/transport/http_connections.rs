@@ -1,4 +1,4 @@
-//! HTTP/1.1 connections beside those of HTTP/2: bounded in time and number, and drained, like them.
+//! HTTP/1.1 connections on the socket of HTTP/2: bounded in time and number, and drained, like those.
 
 use std::time::Duration;
 
@@ -54,6 +54,31 @@ async fn a_header_has_a_time() {
     peer.write(b"POST").await;
     peer.until_closed().await;
     until("a second header is counted", || closed("http-header", "timeout") == 3.0).await;
+}
+
+/// Scenario: an export without a `Host`, with two, and with a malformed one; then an HTTP/1.0 export without one. Guarantee:
+/// the first three get 400 with the reason, the connection is closed, and the next hop gets nothing of them; HTTP/1.0
+/// requires no `Host` (RFC 9112, section 3.2).
+#[tokio::test]
+async fn a_request_has_one_host() {
+    let mut next_hop = NextHop::start().await;
+    let sidecar = start("http-host", Limits::default(), &next_hop);
+    let export = String::from_utf8(head(Some(1), "")).unwrap() + "x";
+    for (hosts, reason) in [
+        ("", "no Host header"),
+        ("host: x\r\nHOST: x\r\n", "more than one Host header"),
+        ("host: x/y\r\n", "not a host name"),
+    ] {
+        let mut peer = Raw::connect(&sidecar.address).await;
+        peer.write(export.replace("host: x\r\n", hosts).as_bytes()).await;
+        let (answer, _) = peer.until_closed().await;
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request") && answer.contains(reason), "{hosts:?}: {answer}");
+    }
+    assert!(next_hop.is_idle());
+    next_hop.accept_all();
+    let mut peer = Raw::connect(&sidecar.address).await;
+    peer.write(export.replace("host: x\r\n", "").replace("HTTP/1.1", "HTTP/1.0").as_bytes()).await;
+    peer.until("200 OK").await;
 }
 
 /// Guarantee: a connection that is kept for the next request is not bound by the time for a header, but by the idle time.
@@ -127,8 +152,8 @@ async fn half_a_body_is_503() {
     until("going away is counted", || gone() == 1.0).await;
 }
 
-/// Scenario: a client sends 20 MB where 8 MiB are allowed, and listens only when it has sent all. Guarantee: it is told 413
-/// and can go on, so that it does not take the refusal for a fault and try for ever.
+/// Scenario: a client sends 20 MB where 8 MiB are allowed, and reads only when it has sent all. Guarantee: it gets 413
+/// and can use the connection again, so that it does not take the refusal for a fault and retry forever.
 #[tokio::test]
 async fn who_sends_too_much_is_told_so() {
     let next_hop = NextHop::start().await;
@@ -150,7 +175,7 @@ async fn who_sends_too_much_is_told_so() {
     }
 }
 
-/// Guarantee: a client that asks first is told to go on, or that its body will never be taken, without sending it.
+/// Guarantee: a client that sends `Expect` is asked to continue, or gets the refusal of its body, without sending it.
 #[tokio::test]
 async fn who_asks_before_sending_is_answered() {
     let next_hop = NextHop::start().await;
@@ -166,8 +191,8 @@ async fn who_asks_before_sending_is_answered() {
     assert!(peer.until_closed().await.0.starts_with("HTTP/1.1 413 "));
 }
 
-/// Scenario: told to stop while one connection has a request and one idles. Guarantee: the idle one is closed, the request
-/// is finished, its connection ends, and only then the server returns.
+/// Scenario: the server is stopped while one connection has a request and one idles. Guarantee: the idle one is closed,
+/// the request is finished, its connection ends, and only then the server returns.
 #[tokio::test]
 async fn a_drain_finishes_what_is_in_flight() {
     let mut next_hop = NextHop::start().await;

@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
+use http::header::{self, HeaderValue};
+use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::connections::ConnectionState;
+use super::host::{self, HostRefusal};
 use super::upload::Upload;
 
 /// The requests of one connection.
@@ -87,18 +89,44 @@ where
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let open = self.activity.open();
+        if let Err(refusal) = host::check(&request) {
+            return Box::pin(std::future::ready(Ok(refused(refusal, open))));
+        }
         request.extensions_mut().insert(self.activity.0.clone());
         let request = request.map(|body| Upload::new(body, &self.activity.0.entry));
         let answer = self.service.clone().oneshot(request);
-        Box::pin(async move { answer.await.map(|response| response.map(|body| WatchedBody { body, _open: open })) })
+        Box::pin(async move {
+            answer
+                .await
+                .map(|response| response.map(|body| WatchedBody { content: Content::Service(body), _open: open }))
+        })
     }
+}
+
+/// The answer to a request that no service sees. The connection is closed, because what follows may be a part of it.
+fn refused<B>(refusal: HostRefusal, open: OpenRequest) -> Response<WatchedBody<B>> {
+    let text = Bytes::from(format!("{refusal}\n"));
+    let mut response = Response::new(WatchedBody { content: Content::Refusal(text), _open: open });
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// The body of an answer: the request is open until the body is sent or dropped.
 #[derive(Debug)]
 pub struct WatchedBody<B> {
-    body: B,
+    content: Content<B>,
     _open: OpenRequest,
+}
+
+#[derive(Debug)]
+enum Content<B> {
+    /// The body of the service.
+    Service(B),
+    /// Why no service was asked; empty when it is sent.
+    Refusal(Bytes),
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for WatchedBody<B> {
@@ -109,14 +137,24 @@ impl<B: Body<Data = Bytes> + Unpin> Body for WatchedBody<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        match &mut self.content {
+            Content::Service(body) => Pin::new(body).poll_frame(context),
+            Content::Refusal(text) if text.is_empty() => Poll::Ready(None),
+            Content::Refusal(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match &self.content {
+            Content::Service(body) => body.is_end_stream(),
+            Content::Refusal(text) => text.is_empty(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.content {
+            Content::Service(body) => body.size_hint(),
+            Content::Refusal(text) => SizeHint::with_exact(text.len() as u64),
+        }
     }
 }
