@@ -12,6 +12,8 @@ mod common;
 #[cfg(test)]
 mod composite;
 #[cfg(test)]
+mod expressions;
+#[cfg(test)]
 mod fields;
 #[cfg(test)]
 mod growing;

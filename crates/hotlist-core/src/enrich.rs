@@ -13,7 +13,7 @@ use crate::encoding::tag::{Enrichment, Frame, Node};
 use crate::intel::allowlist::Listing;
 use crate::intel::indicator::Context;
 use crate::intel::snapshot::{Snapshot, Stored, derived_id};
-use crate::matcher::{Hit, InText, rank};
+use crate::matcher::{Hit, InText, Relation, rank};
 use crate::observable::Kind;
 use crate::policy::EventFacts;
 use crate::schema::FieldId;
@@ -345,6 +345,8 @@ fn stix_type(snapshot: &Snapshot, hit: &Hit) -> Node {
 fn value_fields(hit: &Hit, name: &Arc<str>) -> Option<(&'static str, Node)> {
     let text = || Node::Text(Arc::clone(name));
     match hit.kind {
+        // An expression is not a value.
+        _ if hit.relation == Relation::Matches => None,
         // ECS types the field as an address, so only `name` has a network.
         Kind::Ip => name.parse::<IpAddr>().ok().map(|address| ("ip", Node::Text(address.to_string().into()))),
         Kind::Domain => Some(("url", Node::Object(vec![("domain", text())]))),

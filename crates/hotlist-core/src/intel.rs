@@ -1,6 +1,7 @@
 //! Indicators and what they compile to: one immutable snapshot, ready to match.
 
 pub mod allowlist;
+pub mod expression;
 pub mod guard;
 pub mod indicator;
 pub mod keys;

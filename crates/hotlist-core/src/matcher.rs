@@ -11,7 +11,7 @@ mod sieve;
 mod text;
 mod url_parts;
 
-pub use findings::{Hit, MAX_SHOWN, RECORD_FINDINGS, rank};
+pub use findings::{Hit, MAX_SHOWN, RECORD_FINDINGS, Relation, rank};
 pub use malformed::MalformedValues;
 pub use pattern_evaluator::PatternEvaluator;
 pub use sieve::Sieve;
@@ -208,6 +208,9 @@ struct At<'m, 's, T> {
 impl<T: Trace> KeyVisitor for At<'_, '_, T> {
     fn key(&mut self, space: KeySpace, key: &[u8]) {
         self.reader.look_up(self.field, self.raw, space, key, true, |_, _| true);
+        if self.reader.snapshot.expressions().covers(space) {
+            self.reader.evaluate(self.field, self.raw, space, key);
+        }
     }
 
     fn parent(&mut self, space: KeySpace, parent: &[u8]) {
@@ -242,7 +245,7 @@ impl<T: Trace> KeyVisitor for At<'_, '_, T> {
             if ordering.is_some_and(|ordering| rule.comparison.holds(ordering)) {
                 let name = format!("{} {name}", operator(rule.comparison));
                 let (field, raw, posting) = (self.field, self.raw, rule.posting);
-                self.reader.found(Finding { field, kind, name, is_exact: false, posting, raw, part: None });
+                self.reader.found(Finding { field, kind, name, relation: Relation::Covers, posting, raw, part: None });
             }
         }
     }
@@ -255,7 +258,7 @@ impl<T: Trace> KeyVisitor for At<'_, '_, T> {
         if !passes {
             self.reader.trace.looked_up(KeySpace::UrlHost, host, Outcome::Rejected);
         }
-        passes
+        passes || snapshot.expressions().covers(KeySpace::Url)
     }
 
     fn url(&mut self, url: &CanonicalUrl) {
@@ -266,6 +269,9 @@ impl<T: Trace> KeyVisitor for At<'_, '_, T> {
                 self.reader.look_up(self.field, self.raw, KeySpace::UrlPrefix, prefix.as_bytes(), false, agrees);
             });
             self.reader.is_curtailed |= !is_complete;
+        }
+        if self.reader.snapshot.expressions().covers(KeySpace::Url) {
+            self.reader.evaluate(self.field, self.raw, KeySpace::Url, url.to_string().as_bytes());
         }
     }
 
@@ -280,7 +286,8 @@ impl<T: Trace> At<'_, '_, T> {
     fn hit_network(&mut self, network: IpNet, posting: Posting) {
         if self.reader.snapshot.applies(&posting, self.field) {
             let (field, name, raw) = (self.field, network.to_string(), self.raw);
-            self.reader.found(Finding { field, kind: Kind::Ip, name, is_exact: false, posting, raw, part: None });
+            let relation = Relation::Covers;
+            self.reader.found(Finding { field, kind: Kind::Ip, name, relation, posting, raw, part: None });
         }
     }
 }
@@ -313,10 +320,32 @@ impl<T: Trace> Reader<'_, T> {
                 let (kind, name) = (space.kind(), display(snapshot, space, key, &posting));
                 // A list of e-mail addresses may be long; what matched is one of them.
                 let part = (space == KeySpace::Email).then_some(key);
-                self.found(Finding { field, kind, name, is_exact, posting, raw, part });
+                let relation = if is_exact { Relation::Is } else { Relation::Covers };
+                self.found(Finding { field, kind, name, relation, posting, raw, part });
             }
         });
         self.trace.looked_up(space, key, if found == 0 { Outcome::Absent } else { Outcome::Found(found) });
+    }
+
+    /// Evaluates the expressions that may match a key.
+    #[cold]
+    fn evaluate(&mut self, field: FieldId, raw: &[u8], space: KeySpace, key: &[u8]) {
+        let snapshot = self.snapshot;
+        let is_complete = snapshot.expressions().matching(space, key, |expression| {
+            let (of, name) = (expression.key(), expression.to_string());
+            let mut found = 0;
+            snapshot.find(TableId::Space(KeySpace::Expression), &of, |posting| {
+                if snapshot.applies(&posting, field) {
+                    found += 1;
+                    let (kind, name, relation) = (expression.of, name.clone(), Relation::Matches);
+                    let part = (space == KeySpace::Email).then_some(key);
+                    self.found(Finding { field, kind, name, relation, posting, raw, part });
+                }
+            });
+            let outcome = if found == 0 { Outcome::Absent } else { Outcome::Found(found) };
+            self.trace.looked_up(KeySpace::Expression, &of, outcome);
+        });
+        self.is_curtailed |= !is_complete;
     }
 
     #[cold]

@@ -126,7 +126,7 @@ pub enum GuardReason {
     EmptyFile,
     /// A user name that means nobody in particular.
     PlaceholderUser,
-    /// A lone number or time, or a lone text or name that is short or common.
+    /// A lone number or time, or a lone text, name or expression that is short or common.
     Generic,
 }
 
@@ -165,7 +165,7 @@ impl fmt::Display for GuardReason {
             GuardReason::EmptyFile => "the hash of the empty file",
             GuardReason::PlaceholderUser => "a user name that every system has, or that stands for none",
             GuardReason::Generic => {
-                "a lone number or time, or a lone text or name that is short or common: too many events have it"
+                "a lone number or time, or a lone text, name or expression that is short or common: too many events have it"
             }
         })
     }
@@ -247,6 +247,7 @@ pub fn refuse(value: &TermValue) -> Option<GuardReason> {
         TermValue::User(name) => PLACEHOLDER_USERS.contains(&name.as_ref()).then_some(GuardReason::PlaceholderUser),
         TermValue::Text(text) => common::is_common(text).then_some(GuardReason::Generic),
         TermValue::Name { kind: Kind::Name, name } => common::is_common(name).then_some(GuardReason::Generic),
+        TermValue::Expression(expression) => common::is_common_expression(expression).then_some(GuardReason::Generic),
         other => other.kind().is_generic_alone().then_some(GuardReason::Generic),
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! A key is canonical bytes in a table: a name space ([`KeySpace`]) or the networks of one prefix length ([`TableId`]). An
 //! indicator has the keys of [`indicator_keys`], a value at a field those of [`event_keys`]. An indicator is found for a
-//! value if they share a key and their URL schemes agree ([`schemes_agree`]), and not otherwise. Only comparisons other
-//! than `=` have no keys.
+//! value if they share a key and their URL schemes agree ([`schemes_agree`]), and not otherwise. Comparisons other than `=`
+//! have no keys, and no value has the key of a `LIKE` or `MATCHES`: those are evaluated on the keys of values
+//! ([`ExpressionIndex`](super::expression::ExpressionIndex)).
 //!
 //! Segments are built from [`indicator_keys`] and the prefilter from [`prefilter_keys`]. The sieve, the matcher and the
 //! evaluator of patterns are each a [`KeyVisitor`] of [`visit_keys`], which [`event_keys`] collects. `tests/matching/keys.rs`

@@ -359,17 +359,26 @@ const RENAMED: [(&str, &str); 6] = [
 /// The hashes of a file that are looked for, without hyphens; the value's length decides which one it is.
 const FILE_HASHES: [&str; 7] = ["MD5", "SHA1", "SHA256", "SHA512", "SSDEEP", "*", "[*]"];
 
+/// The hashes of a certificate that are looked for, without hyphens.
+const CERTIFICATE_HASHES: [&str; 4] = ["MD5", "SHA1", "SHA256", "SHA512"];
+
+/// The path by which the field table names certificate fingerprints of any algorithm; the value's length decides which one.
+const FINGERPRINT: &str = "x509-certificate:hashes.*";
+
 fn meaning(comparison: &Proposition, table: &FieldTable) -> Result<Meaning, PatternError> {
     let of_kind = |kind| Meaning { path: comparison.path.as_str().into(), kind, target: Target::Kind };
     if let Some((_, kind)) = OWN_PATHS.into_iter().find(|(path, _)| *path == comparison.path) {
         return Ok(of_kind(kind));
     }
-    if comparison.key.file_hash().is_some_and(|algorithm| FILE_HASHES.contains(&algorithm)) {
+    if comparison.key.hash_of("file").is_some_and(|algorithm| FILE_HASHES.contains(&algorithm)) {
         return Ok(of_kind(Kind::Md5));
     }
     let renamed = RENAMED.iter().find(|(old, _)| parse::path_key(old).is_some_and(|key| key == comparison.key));
     let renamed = renamed.and_then(|(_, new)| parse::path_key(new));
-    let wanted = renamed.as_ref().unwrap_or(&comparison.key);
+    let of_certificate = comparison.key.hash_of("x509-certificate");
+    let of_certificate = of_certificate.filter(|algorithm| CERTIFICATE_HASHES.contains(algorithm));
+    let fingerprint = of_certificate.and_then(|_| parse::path_key(FINGERPRINT));
+    let wanted = renamed.as_ref().or(fingerprint.as_ref()).unwrap_or(&comparison.key);
     let is = |known: &str| parse::path_key(known).is_some_and(|key| key == *wanted);
     let Some((path, kind)) = table.stix_paths().find(|(path, _)| is(path)) else {
         return Err(unsupported(comparison.position, format!("the object path `{}`", comparison.path)));

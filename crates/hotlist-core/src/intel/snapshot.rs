@@ -14,6 +14,7 @@ mod source;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use super::expression::ExpressionIndex;
 use super::keys::{KeyHasher, KeyPlan, KeySpace, TableId};
 use super::network::Networks;
 use super::posting::Posting;
@@ -70,10 +71,11 @@ pub struct Snapshot {
     parts: Vec<Part>,
     /// What the parts were made of, to be reused.
     units: Vec<Unit>,
-    /// Whether a name space has keys, by its number.
+    /// Whether a name space has keys, or expressions are evaluated on its keys, by its number.
     spaces: [bool; KeySpace::COUNT],
     networks: Networks,
     ranges: Vec<RangeRule>,
+    expressions: ExpressionIndex,
     targets: Vec<FieldSet>,
     schemes: Vec<Box<str>>,
     prefilter: Prefilter,
@@ -160,7 +162,7 @@ impl Snapshot {
         self.expected_pass_ratio
     }
 
-    /// Whether some indicator has a key in a name space.
+    /// Whether some indicator has a key in a name space, or an expression is evaluated on its keys.
     #[inline]
     pub fn has(&self, space: KeySpace) -> bool {
         self.spaces[space as usize]
@@ -183,6 +185,12 @@ impl Snapshot {
     /// Comparisons other than `=`.
     pub fn ranges(&self) -> &[RangeRule] {
         &self.ranges
+    }
+
+    /// `LIKE` and `MATCHES`.
+    #[inline]
+    pub fn expressions(&self) -> &ExpressionIndex {
+        &self.expressions
     }
 
     /// An indicator by the number in a posting.

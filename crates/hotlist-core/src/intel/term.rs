@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use super::expression::Expression;
 use crate::observable::ip::AddressOrNetwork;
 use crate::observable::url::CanonicalUrl;
 use crate::observable::{Kind, domain, email, hash, ip, number, path, text, time, url, user};
@@ -178,6 +179,8 @@ pub enum TermValue {
         /// The right-hand side.
         value: Timestamp,
     },
+    /// An expression that values match.
+    Expression(Expression),
 }
 
 impl TermValue {
@@ -194,6 +197,7 @@ impl TermValue {
             TermValue::Path(_) => Kind::Path,
             TermValue::Number { .. } => Kind::Number,
             TermValue::Time { .. } => Kind::Time,
+            TermValue::Expression(expression) => expression.of,
         }
     }
 }
@@ -213,6 +217,7 @@ impl fmt::Display for TermValue {
             TermValue::Name { name, .. } => f.write_str(name),
             TermValue::Number { value, .. } => value.fmt(f),
             TermValue::Time { value, .. } => value.fmt(f),
+            TermValue::Expression(expression) => expression.fmt(f),
         }
     }
 }

@@ -35,8 +35,8 @@ pub struct Hit {
     pub kind: Kind,
     /// The indicator's value in canonical form.
     pub name: String,
-    /// Whether the indicator names the value itself, not a network, a parent domain, a path above it or a range.
-    pub is_exact: bool,
+    /// How the indicator names the value.
+    pub relation: Relation,
     /// Whether it is the registered domain of the value, which the event does not have itself.
     pub is_derived: bool,
     /// The indicator and the conditions of its term.
@@ -53,10 +53,21 @@ impl Hit {
     }
 }
 
+/// How an indicator names a value of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// It is the value itself.
+    Is,
+    /// It is a network, a parent domain, a path above the value, or a range.
+    Covers,
+    /// It is an expression, which the value matches.
+    Matches,
+}
+
 /// Orders findings when not all of them fit a budget: the most confident indicator first, then exact ones before
-/// networks, parents and ranges.
+/// networks, parents, ranges and expressions.
 pub fn rank(snapshot: &Snapshot, hit: &Hit) -> (Reverse<Confidence>, bool) {
-    (Reverse(snapshot.indicator(hit.posting.indicator).context.confidence), !hit.is_exact)
+    (Reverse(snapshot.indicator(hit.posting.indicator).context.confidence), hit.relation != Relation::Is)
 }
 
 /// What a look-up found, before it is known whether it was found already.
@@ -64,7 +75,7 @@ pub(super) struct Finding<'v> {
     pub(super) field: FieldId,
     pub(super) kind: Kind,
     pub(super) name: String,
-    pub(super) is_exact: bool,
+    pub(super) relation: Relation,
     pub(super) posting: Posting,
     /// The value.
     pub(super) raw: &'v [u8],
@@ -131,7 +142,7 @@ impl Findings {
         in_text: Option<InText>,
         keep: Option<&dyn Fn(&Hit) -> bool>,
     ) {
-        let Finding { field, kind, name, is_exact, posting, raw, part } = finding;
+        let Finding { field, kind, name, relation, posting, raw, part } = finding;
         let copy = |bytes: &[u8]| {
             let shown = excerpt(bytes);
             (Arc::from(shown), snapshot.hasher().hash(KeySpace::Text, shown))
@@ -141,7 +152,7 @@ impl Findings {
             _ => self.shown.get_or_insert_with(|| copy(raw)).clone(),
         };
         let hash = hash(snapshot, value_hash, field, &posting, &name);
-        let hit = Hit { field, value, kind, name, is_exact, is_derived, posting, in_text };
+        let hit = Hit { field, value, kind, name, relation, is_derived, posting, in_text };
         let is_at_field =
             |hit: &Hit| hit.field == FieldId::TEXT && self.hits.iter().any(|known| at_field(snapshot, known, hit));
         if is_at_field(&hit)

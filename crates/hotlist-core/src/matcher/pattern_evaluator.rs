@@ -2,8 +2,8 @@
 //!
 //! Only the keys of such a pattern are in the exact sets. When one is found the event is walked again, at every field,
 //! and the forms of its values, the same in which the matcher looks them up, are looked up among the atoms of the patterns
-//! in question. Only what cannot be looked up, a network or a range, is compared with each value, and of those there is a
-//! bounded number.
+//! in question. Only what cannot be looked up, a network, a range or an expression, is compared with each value, and of
+//! those there is a bounded number.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 
 use super::{Hit, rank, with_text};
 use crate::encoding::{Value, Visitor};
+use crate::intel::expression::Expression;
 use crate::intel::indicator::{Target, Term, TermValue};
 use crate::intel::keys::{
     IndicatorOptions, KeySpace, KeyVisitor, TableId, has_key, indicator_keys, schemes_agree, visit_keys,
@@ -50,6 +51,8 @@ struct Atoms {
     by_key: HashMap<u64, Vec<usize>>,
     /// The other ones.
     compared: Vec<usize>,
+    /// Whether expressions are among them.
+    has_expressions: bool,
 }
 
 /// One comparison.
@@ -132,6 +135,10 @@ impl Atoms {
         let is_compared = match &term.value {
             TermValue::Url(_) => longer,
             TermValue::Network(_) | TermValue::Number { .. } | TermValue::Time { .. } => true,
+            TermValue::Expression(_) => {
+                self.has_expressions = true;
+                true
+            }
             _ => false,
         };
         if is_compared {
@@ -202,6 +209,19 @@ impl At<'_, '_> {
         });
     }
 
+    /// Finds the atoms whose expressions match a key.
+    fn evaluate(&mut self, space: KeySpace, key: &[u8]) {
+        if self.atoms.has_expressions {
+            let expressions = self.snapshot.expressions();
+            self.compare(|atom| match &atom.term.value {
+                TermValue::Expression(expression) => {
+                    Expression::space_of(expression.of) == Some(space) && expressions.is_match(expression, key)
+                }
+                _ => false,
+            });
+        }
+    }
+
     /// Finds the atoms that cannot be looked up and that `is_it` confirms.
     fn compare(&mut self, is_it: impl Fn(&Atom) -> bool) {
         let Atoms { all, places, compared, .. } = &mut *self.atoms;
@@ -217,6 +237,7 @@ impl At<'_, '_> {
 impl KeyVisitor for At<'_, '_> {
     fn key(&mut self, space: KeySpace, key: &[u8]) {
         self.find(space, key, |value| has_key(value, IndicatorOptions::default(), TableId::Space(space), key));
+        self.evaluate(space, key);
     }
 
     fn networks(&mut self, address: IpAddr) {
@@ -253,6 +274,9 @@ impl KeyVisitor for At<'_, '_> {
             }
             _ => false,
         });
+        if self.atoms.has_expressions {
+            self.evaluate(KeySpace::Url, event.to_string().as_bytes());
+        }
     }
 
     fn wants(&self, _: KeySpace) -> bool {

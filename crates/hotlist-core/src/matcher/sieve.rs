@@ -110,6 +110,9 @@ impl KeyVisitor for Notes<'_> {
     fn key(&mut self, space: KeySpace, key: &[u8]) {
         if self.snapshot.has(space) {
             self.hashes.push(self.snapshot.hasher().hash(space, key));
+            if self.snapshot.expressions().covers(space) {
+                self.suspicious |= self.snapshot.expressions().may_match(space, key);
+            }
         }
     }
 
@@ -125,12 +128,15 @@ impl KeyVisitor for Notes<'_> {
     #[inline]
     fn url_host(&mut self, host: &[u8]) -> bool {
         self.hashes.push(self.snapshot.hasher().hash(KeySpace::UrlHost, host));
-        false
+        // Expressions are evaluated on whole URLs, whatever the host.
+        self.snapshot.expressions().covers(KeySpace::Url)
     }
 
     fn url(&mut self, url: &CanonicalUrl) {
         // As for a URL that was not parsed: its own keys are asked by the matcher, when the host is known.
-        self.url_host(url.host().as_bytes());
+        if self.url_host(url.host().as_bytes()) {
+            self.suspicious |= self.snapshot.expressions().may_match(KeySpace::Url, url.to_string().as_bytes());
+        }
     }
 
     #[inline]

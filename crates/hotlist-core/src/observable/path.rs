@@ -18,7 +18,8 @@ pub fn join(directory: &str, name: &str) -> String {
     }
 }
 
-fn is_windows(path: &[u8]) -> bool {
+/// Whether a path ignores case: it has a drive letter or a backslash.
+pub fn is_windows(path: &[u8]) -> bool {
     matches!(path, [letter, b':', ..] if letter.is_ascii_alphabetic()) || memchr::memchr(b'\\', path).is_some()
 }
 

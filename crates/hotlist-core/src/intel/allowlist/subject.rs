@@ -53,7 +53,12 @@ impl Subject {
                     user::canonical(value, &mut Vec::new()).map(|whole| String::from_utf8_lossy(whole).into_owned());
                 subject.texts.extend(whole.filter(|whole| whole != indicator));
             }
-            _ => subject.texts.push(indicator.to_owned()),
+            _ => {
+                subject.texts.push(indicator.to_owned());
+                // An expression shows itself in the indicator; the event has the plain value.
+                let value = std::str::from_utf8(value).ok().and_then(|value| term::value(kind, value));
+                subject.texts.extend(value.map(|value| value.to_string()).filter(|value| value != indicator));
+            }
         }
         subject
     }

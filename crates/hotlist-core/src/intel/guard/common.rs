@@ -1,6 +1,8 @@
 //! Texts and names that most hosts and most connections have: programs of operating systems, browsers, media types, and the
 //! words of protocols.
 
+use crate::intel::expression::Expression;
+
 /// The shortest text or name that may be an indicator alone, in bytes.
 const MIN_LENGTH: usize = 8;
 
@@ -94,6 +96,21 @@ const COMMON: [&str; 87] = [
     "wscript.exe",
     "www-data",
 ];
+
+/// Literals of expressions that most values of their kind contain, in lower case.
+const COMMON_LITERALS: [&str; 26] = [
+    ".com", ".com/", ".dll", ".edu", ".exe", ".gov", ".html", ".info", ".json", ".local", ".net", ".net/", ".org",
+    ".org/", ".php", ".txt", "://", ":443", "/api", "http", "http:", "http://", "https", "https:", "https://", "www.",
+];
+
+/// Whether nothing but a common text is in every value that an expression matches.
+pub(super) fn is_common_expression(expression: &Expression) -> bool {
+    let is_common = |literal: &Vec<u8>| {
+        let literal = String::from_utf8_lossy(literal).to_lowercase();
+        COMMON_LITERALS.contains(&literal.as_str()) || COMMON.contains(&literal.as_str())
+    };
+    expression.literals().is_ok_and(|literals| literals.iter().any(is_common))
+}
 
 /// Whether a text or name is too short or too common to be an indicator alone.
 pub(super) fn is_common(text: &str) -> bool {

@@ -49,6 +49,7 @@ pub fn indicator_keys(value: &TermValue, options: IndicatorOptions, mut each: im
         TermValue::Path(path) => key(KeySpace::Path, path.as_bytes()),
         TermValue::Number { comparison: Comparison::Equal, value } => key(KeySpace::Number, &number_key(*value)),
         TermValue::Time { comparison: Comparison::Equal, value } => key(KeySpace::Time, &time_key(*value)),
+        TermValue::Expression(expression) => key(KeySpace::Expression, &expression.key()),
         TermValue::Number { .. } | TermValue::Time { .. } => {}
     }
 }

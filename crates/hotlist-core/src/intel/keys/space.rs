@@ -10,6 +10,7 @@ use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
 use jiff::Timestamp;
 
+use crate::intel::expression::Expression;
 use crate::observable::Kind;
 
 /// What a key is looked up as.
@@ -56,11 +57,13 @@ pub enum KeySpace {
     Number,
     /// Nanoseconds since the Unix epoch, sixteen bytes.
     Time,
+    /// Kind, operator and text of a `LIKE` or `MATCHES`. No value has such a key.
+    Expression,
 }
 
 impl KeySpace {
     /// Every space, each at its number.
-    pub const ALL: [KeySpace; 20] = [
+    pub const ALL: [KeySpace; 21] = [
         KeySpace::Ipv4,
         KeySpace::Ipv6,
         KeySpace::Domain,
@@ -81,6 +84,7 @@ impl KeySpace {
         KeySpace::Path,
         KeySpace::Number,
         KeySpace::Time,
+        KeySpace::Expression,
     ];
 
     /// Number of spaces.
@@ -108,6 +112,7 @@ impl KeySpace {
             KeySpace::Path => "path",
             KeySpace::Number => "number",
             KeySpace::Time => "time",
+            KeySpace::Expression => "expression",
         }
     }
 
@@ -134,7 +139,8 @@ impl KeySpace {
         }
     }
 
-    /// The kind of indicator that a hit in this space is.
+    /// The kind of indicator that a hit in this space is. The key of an expression names its own kind
+    /// ([`TableId::kind_of`](super::TableId::kind_of)).
     pub fn kind(self) -> Kind {
         match self {
             KeySpace::Ipv4 | KeySpace::Ipv6 => Kind::Ip,
@@ -147,7 +153,7 @@ impl KeySpace {
             KeySpace::Ssdeep => Kind::Ssdeep,
             KeySpace::Email => Kind::Email,
             KeySpace::User => Kind::User,
-            KeySpace::Text => Kind::Text,
+            KeySpace::Text | KeySpace::Expression => Kind::Text,
             KeySpace::Name => Kind::Name,
             KeySpace::DnsType => Kind::DnsType,
             KeySpace::Path => Kind::Path,
@@ -180,6 +186,7 @@ pub fn show_key(space: KeySpace, key: &[u8]) -> String {
             .ok()
             .and_then(|bytes| Timestamp::from_nanosecond(i128::from_be_bytes(bytes)).ok())
             .map_or_else(text, |instant| instant.to_string()),
+        KeySpace::Expression => Expression::from_key(key).map_or_else(text, |expression| expression.to_string()),
         _ => text(),
     }
 }

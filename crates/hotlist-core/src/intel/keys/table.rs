@@ -17,9 +17,12 @@ pub enum TableId {
 }
 
 impl TableId {
-    /// The kind of its values.
-    pub fn kind(self) -> Kind {
+    /// The kind of the value that has a key.
+    pub fn kind_of(self, key: &[u8]) -> Kind {
         match self {
+            TableId::Space(KeySpace::Expression) => {
+                key.first().and_then(|kind| Kind::ALL.get(usize::from(*kind))).copied().unwrap_or(Kind::Text)
+            }
             TableId::Space(space) => space.kind(),
             TableId::Networks4(_) | TableId::Networks6(_) => Kind::Ip,
         }
@@ -36,9 +39,12 @@ pub fn network_key<R>(network: IpNet, with: impl FnOnce(TableId, &[u8]) -> R) ->
 }
 
 /// Calls `each` with what the prefilter holds for a key of an exact set: the key, and the host of a URL, by which the
-/// sieve decides whether to parse an event's URL. Networks have an index of their own.
+/// sieve decides whether to parse an event's URL. Networks and expressions have an index of their own.
 pub fn prefilter_keys(table: TableId, key: &[u8], mut each: impl FnMut(KeySpace, &[u8])) {
     let TableId::Space(space) = table else { return };
+    if space == KeySpace::Expression {
+        return;
+    }
     each(space, key);
     if space == KeySpace::Url {
         let host = std::str::from_utf8(key).map(url::host_of_rest).unwrap_or_default();
@@ -50,7 +56,7 @@ pub fn prefilter_keys(table: TableId, key: &[u8], mut each: impl FnMut(KeySpace,
 pub fn prefilter_key_count(table: TableId) -> usize {
     match table {
         TableId::Space(KeySpace::Url) => 2,
+        TableId::Space(KeySpace::Expression) | TableId::Networks4(_) | TableId::Networks6(_) => 0,
         TableId::Space(_) => 1,
-        TableId::Networks4(_) | TableId::Networks6(_) => 0,
     }
 }

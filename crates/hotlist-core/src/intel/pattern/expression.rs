@@ -1,5 +1,6 @@
-//! `LIKE` and `MATCHES`, where they say no more than a list of values, a network, or the names below a name: those are
-//! looked up as any other value is. What means more would have to be tried on every value of every event.
+//! `LIKE` and `MATCHES`. Where they mean no more than a list of values, a network, or the names below a name, they are
+//! looked up as any other value is. Anything else is an [`Expression`](crate::intel::expression::Expression), which is
+//! evaluated on values.
 
 use regex_syntax::hir::{Class, Hir, HirKind, Look, Repetition};
 
@@ -7,7 +8,9 @@ use super::parse::{Operator, Proposition};
 use super::program::MAX_ATOMS;
 use super::token::Literal;
 use super::{Comparison, Compiler, Meaning, Node, PatternError, unsupported, value};
-use crate::intel::term::{NameScope, Term, TermValue};
+use crate::intel::expression::{Expression, Syntax};
+use crate::intel::keys::KeyPlan;
+use crate::intel::term::{NameScope, Target, Term, TermValue};
 use crate::observable::Kind;
 
 /// The longest expression, in bytes, and the longest value that one means.
@@ -23,24 +26,36 @@ enum Meant {
 }
 
 impl Compiler<'_> {
-    /// The terms of an expression; what cannot be looked up by values is not supported.
+    /// The terms of an expression: values where it means a list of them, else one that is evaluated.
     pub(super) fn expression(
         &mut self,
         comparison: &Proposition,
         meaning: &Meaning,
     ) -> Result<Option<Node>, PatternError> {
-        let is_like = comparison.operator == Operator::Like;
-        let word = if is_like { "LIKE" } else { "MATCHES" };
-        let refused = || {
-            let construct = format!("{word} of more than a list of values, a network or the names below a name");
-            unsupported(comparison.position, construct)
+        let syntax = if comparison.operator == Operator::Like { Syntax::Like } else { Syntax::Matches };
+        let refused = |reason: &str| {
+            unsupported(comparison.position, format!("{} of `{}` ({reason})", syntax.as_str(), meaning.path))
         };
-        let Some((position, Literal::Text(text))) = comparison.values.first() else { return Err(refused()) };
-        let meant = if is_like { like(text, meaning.kind) } else { matches(text, meaning.kind) };
-        let (texts, names) = match meant.ok_or_else(refused)? {
-            Meant::Values(values) => (values, None),
-            Meant::Names(names, scope) if meaning.kind == Kind::Domain => (names, Some(scope)),
-            Meant::Names(..) => return Err(refused()),
+        let Some((position, Literal::Text(text))) = comparison.values.first() else {
+            return Err(refused("it takes a string"));
+        };
+        let meant = match syntax {
+            Syntax::Like => like(text, meaning.kind),
+            Syntax::Matches => matches(text, meaning.kind),
+        };
+        let (texts, names) = match meant {
+            Some(Meant::Values(values)) => (values, None),
+            Some(Meant::Names(names, scope)) if meaning.kind == Kind::Domain => (names, Some(scope)),
+            Some(Meant::Names(..)) | None => {
+                let expression = Expression { of: meaning.kind, syntax, text: text.as_str().into() };
+                let usable = expression.literals().and_then(|_| expression.compile());
+                usable.map_err(|error| refused(&error.to_string()))?;
+                if !self.has_values(&expression, &meaning.target) {
+                    return Err(refused(&format!("no field of it holds values of kind {}", expression.of)));
+                }
+                let term = Term { value: TermValue::Expression(expression), target: meaning.target.clone() };
+                return Ok(Some(if comparison.negated { Node::IsNot(term) } else { Node::Is(term) }));
+            }
         };
         let mut terms = Vec::with_capacity(texts.len());
         for text in texts {
@@ -55,6 +70,14 @@ impl Compiler<'_> {
         }
         let mut nodes: Vec<Node> = terms.into_iter().map(Node::IsNot).collect();
         Ok(if nodes.len() > 1 { Some(Node::All(nodes)) } else { nodes.pop() })
+    }
+
+    /// Whether values that an expression is evaluated on are at one of its fields.
+    fn has_values(&self, expression: &Expression, target: &Target) -> bool {
+        let Target::StixPath(path) = target else { return true };
+        let space = Expression::space_of(expression.of);
+        let has = |plan: KeyPlan| plan.spaces(false).into_iter().any(|of| Some(of) == space);
+        self.table.by_stix_path(path).into_iter().any(|field| has(KeyPlan::of_field(self.table.get(field))))
     }
 }
 

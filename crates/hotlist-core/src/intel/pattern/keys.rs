@@ -56,6 +56,10 @@ fn rank(value: &TermValue) -> Rank {
         Some(GuardReason::Generic) => 3,
         Some(_) => 4,
     };
+    // Found only by a search in each value, and never said exactly: any exact value is a better key.
+    if let TermValue::Expression(_) = value {
+        return (class.max(1), 9, true);
+    }
     let is_range = match value {
         TermValue::Network(_) => true,
         TermValue::Number { comparison, .. } | TermValue::Time { comparison, .. } => *comparison != Comparison::Equal,

@@ -72,10 +72,10 @@ impl PathKey {
         self.0.split_last().filter(|(last, _)| *last == step).map(|(_, parent)| parent)
     }
 
-    /// The algorithm of `file:hashes.…`.
-    pub fn file_hash(&self) -> Option<&str> {
+    /// The algorithm of `hashes.…` of an object type.
+    pub fn hash_of(&self, kind: &str) -> Option<&str> {
         match self.0.as_slice() {
-            [object, property, algorithm] if object == "file" && property == "hashes" => Some(algorithm),
+            [object, property, algorithm] if object == kind && property == "hashes" => Some(algorithm),
             _ => None,
         }
     }

@@ -160,10 +160,18 @@ fn directory_and_name_are_one_path_joined_as_the_directory_is_written() {
 fn what_is_not_supported_is_refused_by_name_and_as_a_whole() {
     for (pattern, construct) in [
         (
-            "[domain-name:value LIKE '%evil%']",
-            "LIKE of more than a list of values, a network or the names below a name",
+            "[domain-name:value LIKE '%ev_l%']",
+            "LIKE of `domain-name:value` (no text of at least 4 bytes is in every value that it matches)",
         ),
-        ("[url:value MATCHES '^http']", "MATCHES of more than a list of values, a network or the names below a name"),
+        (
+            "[ipv4-addr:value MATCHES '^198[.]']",
+            "MATCHES of `ipv4-addr:value` (values of kind ip are not compared as text)",
+        ),
+        (
+            "[file:name MATCHES 'evil(?=x)']",
+            "MATCHES of `file:name` (it is not a regular expression of the engine, whose time is linear: look-around, \
+             including look-ahead and look-behind, is not supported)",
+        ),
         ("[ipv4-addr:value ISSUPERSET '192.0.2.0/24']", "ISSUPERSET of `ipv4-addr:value`"),
         ("[EXISTS ipv4-addr:value]", "EXISTS"),
         ("[NOT EXISTS ipv4-addr:value]", "EXISTS"),
@@ -254,7 +262,7 @@ fn an_alternative_that_is_not_supported_is_left_out_and_named() {
         ("[ipv4-addr:value = '192.0.2.1'] OR [file:name = 'a'] WITHIN 5 SECONDS", 1, 1),
         ("[ipv4-addr:value = '192.0.2.1' OR (file:name = 'a' AND mutex:name = 'x')]", 1, 1),
         ("[(ipv4-addr:value = '192.0.2.1' OR mutex:name = 'x') AND file:size = 5]", 2, 1),
-        ("[url:value MATCHES 'a.b' OR domain-name:value LIKE '%.evil.example']", 1, 1),
+        ("[url:value MATCHES 'a.+b' OR domain-name:value LIKE '%.evil.example']", 1, 1),
     ] {
         let compiled = compile(pattern, &table()).unwrap_or_else(|error| panic!("{pattern}: {error}"));
         assert_eq!((compiled.terms.len(), compiled.left_out.len()), (terms, left), "{pattern}");
@@ -288,6 +296,25 @@ fn an_end_of_a_connection_is_an_address_or_a_name() {
     assert_eq!(shown(both), ["domain a.example at destination.domain", "number 443 at network-traffic:dst_port"]);
 }
 
+/// Guarantee: the hashes of a certificate are fingerprints of certificates, and never hashes of files.
+#[test]
+fn hashes_of_certificates_are_fingerprints() {
+    let table = FieldTable::shipped().unwrap();
+    let digest = "ab".repeat(32);
+    for algorithm in ["'SHA-256'", "SHA256", "\"SHA-256\""] {
+        let terms = compile(&format!("[x509-certificate:hashes.{algorithm} = '{digest}']"), &table).unwrap().terms;
+        let [Term { value: TermValue::Hash { kind: Kind::Sha256, .. }, target: Target::StixPath(path) }] = &*terms
+        else {
+            panic!("{terms:?}")
+        };
+        let fields = table.by_stix_path(path);
+        let names: Vec<&str> = fields.iter().map(|field| table.get(*field).name.as_str()).collect();
+        assert!(names.contains(&"tls.server.hash.sha256") && !names.contains(&"file.hash.sha256"), "{names:?}");
+    }
+    let error = compile("[x509-certificate:hashes.SSDEEP = '3:a:b']", &table).unwrap_err();
+    assert!(matches!(error, PatternError::Unsupported { .. }), "{error}");
+}
+
 #[test]
 fn paths_of_stix_2_0_mean_what_they_became() {
     assert_eq!(shown("[process:name = 'Evil.exe']"), ["name evil.exe at process:image_ref.name"]);
@@ -304,6 +331,19 @@ fn expressions_that_mean_values_are_alternatives() {
     let compiled =
         compile(r"[domain-name:value NOT MATCHES '(^|\.)good\.example$' AND file:size = 5]", &table()).unwrap();
     assert!(compiled.program.is_some() && compiled.terms.len() == 2);
+}
+
+#[test]
+fn other_expressions_are_evaluated() {
+    assert_eq!(shown("[domain-name:value LIKE '%evil%']"), ["domain LIKE '%evil%'"]);
+    assert_eq!(
+        shown("[file:name MATCHES '^Final Report.+[.]exe$']"),
+        ["name MATCHES '^Final Report.+[.]exe$' at file:name"]
+    );
+    // By an exact value rather than by an expression, where both must be there.
+    let both = "[domain-name:value LIKE '%evil%' AND file:name = 'evil-loader.exe']";
+    let program = compile(both, &table()).unwrap().program.unwrap();
+    assert_eq!(program.keys().iter().collect::<Vec<_>>(), [1]);
 }
 
 #[test]

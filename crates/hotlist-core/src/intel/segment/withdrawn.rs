@@ -1,6 +1,7 @@
 //! Which indicators of a list of segments later ones withdrew.
 
-use super::{Segment, TableId};
+use super::Segment;
+use crate::observable::Kind;
 
 /// Numbers of indicators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,13 +41,13 @@ impl IndicatorSet {
 }
 
 /// Calls `found` with the indicators that the tombstones of one segment of a list withdraw of earlier segments that are
-/// `wanted`: with the place of the segment, the number of the indicator there, and the table of the key by which it is
+/// `wanted`: with the place of the segment, the number of the indicator there, and the kind of the value by which it is
 /// named. An indicator can come more than once.
 pub fn withdraws(
     segments: &[&Segment],
     place: usize,
     wanted: impl Fn(usize) -> bool,
-    mut found: impl FnMut(usize, u32, TableId),
+    mut found: impl FnMut(usize, u32, Kind),
 ) {
     let Some((segment, earlier)) = segments.get(place).zip(segments.get(..place)) else { return };
     let earlier: Vec<(usize, &Segment)> = earlier.iter().copied().enumerate().filter(|(at, _)| wanted(*at)).collect();
@@ -60,7 +61,7 @@ pub fn withdraws(
                 let of = earlier.feeds().get(earlier.feed_of(posting.indicator));
                 let is_same = of.is_some_and(|of| of.name == feed.name && of.origin == feed.origin);
                 if is_same && earlier.fingerprint(posting.indicator) == Some(tombstone.fingerprint) {
-                    found(at, posting.indicator, tombstone.table);
+                    found(at, posting.indicator, tombstone.table.kind_of(&tombstone.key));
                 }
             });
         }

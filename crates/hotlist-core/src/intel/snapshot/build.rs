@@ -1,6 +1,6 @@
 //! Builds a snapshot: takes segments, or indicators and makes segments of them, and finds out what they mean together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use super::merge::{Member, Unit, units};
@@ -9,6 +9,7 @@ use super::plan::{FieldPlan, url_rows};
 use super::settle::settle;
 use super::source::{From, Source};
 use super::{MatchOptions, RangeRule, Snapshot};
+use crate::intel::expression::{Expression, ExpressionIndex};
 use crate::intel::indicator::{Feed, Indicator, RangeValue, TermValue};
 use crate::intel::keys::{KeyHasher, KeyPlan, KeySpace, TableId, prefilter_keys};
 use crate::intel::network::Networks;
@@ -255,21 +256,32 @@ impl SnapshotBuilder {
         let reach = self.reach();
         let mut networks = Networks::default();
         let mut spaces = [false; KeySpace::COUNT];
-        let mut ranges = Vec::new();
+        let (mut ranges, mut expressions) = (Vec::new(), HashSet::new());
         for part in &parts {
             for table in part.segment.tables() {
                 match table.id() {
+                    TableId::Space(KeySpace::Expression) => {
+                        let keys = part.segment.packed_keys(table);
+                        expressions.extend(keys.filter_map(|(key, _)| Expression::from_key(key)));
+                    }
                     TableId::Space(space) => spaces[space as usize] = true,
                     id => networks.insert(id, part.segment.packed_keys(table).map(|(key, _)| key)),
                 }
             }
             self.add_ranges(part, &mut ranges);
         }
+        let expressions = ExpressionIndex::new(expressions);
+        for space in KeySpace::ALL {
+            spaces[space as usize] |= expressions.covers(space);
+        }
         let mut plans: Vec<FieldPlan> =
             self.table.iter().map(|(_, field)| FieldPlan::of_field(field, self.options)).collect();
         let wanted = |id: FieldId| {
+            let can_match = |space: KeySpace| reach[space as usize].as_ref().is_none_or(|fields| fields.contains(id));
             let spaces = plans[usize::from(id.0)].plan.spaces(self.options.url_hosts);
-            spaces.into_iter().any(|space| reach[space as usize].as_ref().is_none_or(|fields| fields.contains(id)))
+            spaces
+                .into_iter()
+                .any(|space| can_match(space) || (expressions.covers(space) && can_match(KeySpace::Expression)))
         };
         let fields: Vec<FieldId> = self.table.iter().map(|(id, _)| id).filter(|id| wanted(*id)).collect();
         let mut wanted = FieldSet::from_fields(&fields);
@@ -289,6 +301,7 @@ impl SnapshotBuilder {
             spaces,
             networks,
             ranges,
+            expressions,
             targets: self.targets,
             schemes: self.schemes,
             expected_pass_ratio: prefilter.expected_pass_ratio(),

@@ -8,7 +8,8 @@ use super::FeedSize;
 use super::build::{Revoked, RevokedBy};
 use super::source::{From, Source, Standing};
 use crate::intel::keys::{IndicatorOptions, indicator_keys};
-use crate::intel::segment::{self, IndicatorSet, Segment, TableId};
+use crate::intel::segment::{self, IndicatorSet, Segment};
+use crate::observable::Kind;
 
 /// Finds out what counts of each segment of the manifest. `older` are the sources of a snapshot before.
 pub(super) fn settle(sources: &mut [Source], older: &[Source], revoked: &[Revoked]) {
@@ -50,9 +51,9 @@ fn withdraw(sources: &mut [&mut Source], known: &[Option<&Source>]) {
     let mut changed: Vec<Option<Change>> = sources.iter().map(|_| None).collect();
     for (place, of_known) in known.iter().enumerate() {
         let wanted = |at: usize| of_known.is_none() || known[at].is_none();
-        segment::withdraws(&segments, place, wanted, |at, number, table| {
+        segment::withdraws(&segments, place, wanted, |at, number, kind| {
             let change = changed[at].get_or_insert_with(|| Change::from_source(sources[at]));
-            change.take_out(segments[at], number, table);
+            change.take_out(segments[at], number, kind);
         });
     }
     for (source, change) in sources.iter_mut().zip(changed) {
@@ -74,14 +75,14 @@ impl Change {
         Change { standing: Standing::clone(&source.withdrawn), recount: false }
     }
 
-    fn take_out(&mut self, segment: &Segment, number: u32, table: TableId) {
+    fn take_out(&mut self, segment: &Segment, number: u32, kind: Kind) {
         if !Arc::make_mut(&mut self.standing.dead).insert(number) {
             return;
         }
         let place = segment.feed_of(number);
         let (Some(feed), Some(size)) = (segment.feeds().get(place), self.standing.sizes.get_mut(place)) else { return };
         size.indicators = size.indicators.saturating_sub(1);
-        let values = &mut size.values[table.kind() as usize];
+        let values = &mut size.values[kind as usize];
         *values = values.saturating_sub(1);
         let in_all: u64 = feed.values.iter().map(|values| u64::from(*values)).sum();
         self.recount |= in_all != u64::from(feed.len);

@@ -185,7 +185,6 @@ pub fn values(segment: &Segment, numbers: std::ops::Range<u32>, keep: Keep<'_>) 
         }
     };
     for table in segment.tables() {
-        let kind = table.id.kind();
         match table.id {
             // The same values under other keys.
             TableId::Space(KeySpace::UrlPrefix) => {}
@@ -197,12 +196,13 @@ pub fn values(segment: &Segment, numbers: std::ops::Range<u32>, keep: Keep<'_>) 
                         has_own |= own.indicator == posting.indicator;
                     });
                     if !has_own {
-                        count(kind, posting);
+                        count(Kind::Domain, posting);
                     }
                 });
             }),
             _ => {
-                for (_, payload) in segment.packed_keys(table) {
+                for (key, payload) in segment.packed_keys(table) {
+                    let kind = table.id.kind_of(key);
                     segment.postings(payload, |posting| count(kind, posting));
                 }
             }
