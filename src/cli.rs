@@ -17,6 +17,7 @@ mod init;
 mod inspect;
 mod man;
 mod nodes;
+mod page;
 mod process;
 mod progress;
 mod publications;

@@ -22,6 +22,7 @@ mod publish;
 mod quotas;
 mod remove;
 mod rollout;
+mod segments;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -41,10 +42,10 @@ pub use publish::{Draft, KEPT, PublishError};
 pub use quotas::TenantQuotas;
 pub use remove::{AlertDisposal, RemoveError};
 pub use rollout::{NodeProgress, Rollout};
+pub use segments::{is_segment_file, open_segment_file};
 pub use watch::PublicationWatch;
 
 use crate::durable;
-use crate::intel::manifest::Digest;
 use crate::names::{Name, is_cache};
 
 /// The directory of nodes without a tenant; not a valid [`Name`].
@@ -100,11 +101,6 @@ impl Store {
     /// Returns the directory of the segments.
     pub fn segments(&self) -> PathBuf {
         self.root.join("segments")
-    }
-
-    /// Returns the path of a segment.
-    pub fn segment(&self, digest: &Digest) -> PathBuf {
-        self.segments().join(format!("{digest}.seg"))
     }
 
     /// Returns the directory of the publications.

@@ -20,6 +20,7 @@ use crate::intel::snapshot::{Feed, MatchOptions, Snapshot, SnapshotBuilder};
 use crate::matcher::Hit;
 use crate::policy::Policy;
 use crate::schema::{Field, FieldTable};
+use crate::store::{is_segment_file, open_segment_file};
 
 /// The maximum number of feed lines that are named per indicator.
 const NAMED: usize = 3;
@@ -69,7 +70,8 @@ pub(super) fn given(
     }
     let table = Arc::new(table);
     let files = load::given(paths).context("cannot find the indicators")?;
-    let (compiled, files): (Vec<FeedFile>, Vec<FeedFile>) = files.into_iter().partition(|file| is_segment(&file.path));
+    let (compiled, files): (Vec<FeedFile>, Vec<FeedFile>) =
+        files.into_iter().partition(|file| is_segment_file(&file.path));
     let bar = progress::bar((files.len() + compiled.len()) as u64, "files of indicators");
     let mut outcomes = Vec::new();
     for file in files {
@@ -88,7 +90,7 @@ pub(super) fn given(
     }
     let (mut segments, mut opened) = (Vec::new(), Vec::new());
     for file in compiled {
-        let segment = Segment::open(&file.path, None).with_context(|| file.path.display().to_string())?;
+        let segment = open_segment_file(&file.path).with_context(|| file.path.display().to_string())?;
         let feeds = segment.feeds().iter().map(|feed| feed.name.clone()).collect();
         segments.push((file.path, feeds));
         opened.push(segment);
@@ -110,10 +112,6 @@ pub(super) fn given(
         budgets: Budgets::OFFLINE,
     };
     Ok(LoadedIndicators { detector, origins: IndicatorSources { files, segments, refused: Vec::new() } })
-}
-
-pub(super) fn is_segment(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == "seg")
 }
 
 /// Builds a snapshot of imported files and segments, in this order.

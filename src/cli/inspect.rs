@@ -13,26 +13,33 @@ use jiff::Timestamp;
 
 use super::Failure;
 use super::args::InspectArgs;
-use super::indicators::is_segment;
+use super::page::Page;
 use super::progress::count;
 use super::summary::{self, Summary};
 use crate::escape::Escaped;
 use crate::feed::load::{self, Outcome};
 use crate::intel::guard;
-use crate::intel::segment::Segment;
 use crate::schema::FieldTable;
+use crate::store::{is_segment_file, open_segment_file};
 use find::Find;
 
 /// More files than these are summed up together.
 const MAX_FILES: usize = 10;
 
 pub(super) fn run(args: &InspectArgs, seed: u64, out: &mut dyn Write) -> Result<(), Failure> {
+    match args.json {
+        true => inspect(args, seed, out),
+        false => inspect(args, seed, &mut Page::new(out)),
+    }
+}
+
+fn inspect(args: &InspectArgs, seed: u64, out: &mut dyn Write) -> Result<(), Failure> {
     let table = Arc::new(FieldTable::shipped().context("the shipped field table")?);
-    let (compiled, paths): (Vec<_>, Vec<_>) = args.paths.iter().partition(|path| is_segment(path));
+    let (compiled, paths): (Vec<_>, Vec<_>) = args.paths.iter().partition(|path| is_segment_file(path));
     let paths: Vec<PathBuf> = paths.into_iter().cloned().collect();
     let mut segments = Vec::new();
     for path in compiled {
-        let segment = Segment::open(path, None).with_context(|| path.display().to_string())?;
+        let segment = open_segment_file(path).with_context(|| path.display().to_string())?;
         if !args.json {
             segment::describe(path, &segment, out).map_err(Failure::of_output)?;
         }

@@ -11,7 +11,6 @@ use super::table::Rows;
 use super::{Failure, progress, publish};
 use crate::escape::Escaped;
 use crate::intel::manifest::{Digest, Manifest};
-use crate::intel::segment;
 use crate::names::Name;
 use crate::store::{KeptVersion, Labels, Store};
 
@@ -56,7 +55,7 @@ impl SegmentCounts<'_> {
     fn indicators(&mut self, manifest: &Manifest) -> Option<i64> {
         let store = self.store;
         let mut of = |digest: Digest| {
-            *self.known.entry(digest).or_insert_with(|| segment::indicators(&store.segment(&digest)).map(i64::from))
+            *self.known.entry(digest).or_insert_with(|| store.segment_indicators(&digest).map(i64::from))
         };
         manifest.segments.iter().map(|segment| of(segment.digest)).sum()
     }

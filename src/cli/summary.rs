@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::page::WIDTH;
 use super::progress::count;
 use crate::escape::Escaped;
 use crate::feed::load::Outcome;
@@ -19,9 +20,6 @@ const SHOWN: usize = 3;
 
 /// The longest sample, in characters.
 const MAX_SAMPLE: usize = 80;
-
-/// How wide a page is, in characters.
-const WIDTH: usize = 100;
 
 /// How many columns are named on a page.
 const MAX_COLUMNS: usize = 40;

@@ -32,6 +32,19 @@ impl Understood {
     /// The most columns that are kept.
     const MAX_COLUMNS: usize = 200;
 
+    /// Records that objects at a key are context.
+    pub(super) fn context(&mut self, key: &str) {
+        let name: String = key.trim().chars().take(Self::MAX_NAME).collect();
+        let meaning = "context, not searched for values";
+        match self.columns.iter().position(|column| column.name == name) {
+            Some(at) => self.columns[at].meaning = meaning,
+            None if self.columns.len() < Self::MAX_COLUMNS => {
+                self.columns.push(ColumnMeaning { number: 0, name, meaning })
+            }
+            None => {}
+        }
+    }
+
     pub(super) fn column(&mut self, number: usize, name: &str, role: Role) {
         if self.columns.len() < Self::MAX_COLUMNS {
             let name = name.trim().chars().take(Self::MAX_NAME).collect();

@@ -208,7 +208,7 @@ impl Objects<'_> {
             {
                 within(&value, &[], &mut texts);
             } else {
-                inner.push(member);
+                inner.push((key, member));
             }
             cells.push((key.as_ref(), layout::column(key, layout), texts));
         }
@@ -240,7 +240,15 @@ impl Objects<'_> {
                 around.push(*column, cell);
             }
         }
-        inner.into_iter().for_each(|member| self.by_keys(member, &around, depth + 1, collector));
+        // An object that is an indicator is described by the objects in it: those are indicators only where their key says so.
+        let is_indicator =
+            cells.iter().any(|(_, column, texts)| column.role == Role::Main && column.is_known && texts.len() == 1);
+        for (key, member) in inner {
+            match is_indicator && !holds_records(key) {
+                true => self.understood.context(key),
+                false => self.by_keys(member, &around, depth + 1, collector),
+            }
+        }
         // What says of which type it is, and of which nothing is understood, is not passed over.
         if let Some(word) = declared_type(&cells)
             && (self.found, self.listed) == before
@@ -288,6 +296,42 @@ fn declared_type<'c>(cells: &'c [(&str, Column, Vec<String>)]) -> Option<&'c str
     types
         .find(|word| matches!(type_word(word), TypeWord::Declared(declared) if !declared.is_hash()))
         .map(String::as_str)
+}
+
+/// Keys of arrays and tables of records, in lower case: what is in them stands for itself.
+const RECORDS: [&str; 27] = [
+    "attribute",
+    "attributes",
+    "data",
+    "entries",
+    "event",
+    "events",
+    "feed",
+    "file",
+    "files",
+    "hits",
+    "indicator",
+    "indicators",
+    "ioc",
+    "iocs",
+    "items",
+    "list",
+    "object",
+    "objects",
+    "observable",
+    "observables",
+    "page",
+    "pages",
+    "records",
+    "response",
+    "result",
+    "results",
+    "rows",
+];
+
+/// Whether a key says that it holds records.
+fn holds_records(key: &str) -> bool {
+    RECORDS.contains(&key.to_ascii_lowercase().as_str())
 }
 
 /// Whether a value is an object, or an array with one in it.

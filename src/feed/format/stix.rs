@@ -6,7 +6,7 @@
 mod marking;
 mod relation;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -35,6 +35,9 @@ struct Head<'a> {
     objects: Option<&'a RawValue>,
 }
 
+/// The most object types that are counted.
+const MAX_TYPES: usize = 32;
+
 /// Imports STIX objects.
 pub(in crate::feed) fn import(
     input: Input<'_>,
@@ -46,6 +49,8 @@ pub(in crate::feed) fn import(
         table,
         seen: false,
         any: false,
+        indicators: 0,
+        others: BTreeMap::new(),
         markings: Markings::default(),
         relations: Relations::default(),
         latest: HashMap::new(),
@@ -56,6 +61,15 @@ pub(in crate::feed) fn import(
     })?;
     stix.markings.apply(collector);
     stix.relations.apply(collector);
+    if stix.seen && stix.indicators == 0 {
+        let others: Vec<String> = stix.others.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let others = if others.is_empty() { "no objects".to_owned() } else { others.join(", ") };
+        collector.unusable(
+            1,
+            "a STIX document without an object of type `indicator`: only those have patterns",
+            &others,
+        );
+    }
     match stix.seen || !stix.any {
         true => Ok(()),
         false => Err(FeedError::NotStix { file: file.to_owned() }),
@@ -68,6 +82,9 @@ struct Stix<'t> {
     /// Whether anything was STIX, and whether there was anything.
     seen: bool,
     any: bool,
+    /// How many objects are indicators, and how many have other types.
+    indicators: usize,
+    others: BTreeMap<String, usize>,
     markings: Markings,
     relations: Relations,
     /// By id, the version of each indicator that was modified last.
@@ -105,6 +122,11 @@ impl Stix<'_> {
         }
         // Every STIX object has an id that begins with its type (STIX 2.1 section 2.9).
         let Some(kind) = head.kind else { return };
+        if kind == "indicator" {
+            self.indicators += 1;
+        } else if kind != "bundle" && (self.others.len() < MAX_TYPES || self.others.contains_key(&kind)) {
+            *self.others.entry(kind.clone()).or_default() += 1;
+        }
         self.seen |= kind == "bundle" || piece.json.contains(&format!("\"{kind}--"));
         if !matches!(kind.as_str(), "indicator" | "marking-definition") && !Relations::wants(&kind) {
             return;

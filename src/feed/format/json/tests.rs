@@ -106,6 +106,27 @@ fn objects_by_id_and_pages_are_opened_by_the_keys_of_what_they_hold() {
     }
 }
 
+/// Guarantee: an object that is an indicator is not a list of those that describe it, which is shown; under a key that says
+/// so, objects in it are indicators of their own.
+#[test]
+fn objects_inside_an_indicator_are_context() {
+    let text = concat!(
+        r#"{"hostname":"evil.com","type":"hostname","resolved_ip":[{"ip_addr":"203.0.113.9","timestamp":"2024-01-01"}],"#,
+        r#""as":{"ip":"203.0.113.1"},"indicators":[{"ioc":"bad.org"}]}"#,
+    );
+    let import = json(text, ColumnMapping::default()).unwrap();
+    let found: Vec<String> = values(&import).into_iter().map(|(_, value)| value).collect();
+    assert_eq!(found, ["evil.com", "bad.org"]);
+    let context: Vec<&str> = import
+        .understood
+        .columns
+        .iter()
+        .filter(|column| column.meaning.starts_with("context"))
+        .map(|column| column.name.as_str())
+        .collect();
+    assert_eq!(context, ["resolved_ip", "as"]);
+}
+
 #[test]
 fn without_a_mapping_the_keys_are_read_as_header_words() {
     let text = concat!(
