@@ -172,8 +172,8 @@ admin: {{ address: '127.0.0.1:0', tls: {{ cert_file: '{plain}', key_file: '{plai
     assert_eq!((code, out.contains(": ok: ")), (Some(0), true));
 }
 
-/// Guarantee: `init` writes a pair that `validate` takes, says how to go on, and never overwrites anything; what it says
-/// is a first hit is one.
+/// Guarantee: `init` writes a pair of files that `validate` accepts, prints the next steps, and never overwrites
+/// anything; the first hit that it promises is a hit.
 #[test]
 fn init_writes_a_pair_that_validates_and_overwrites_nothing() {
     for (collector, file) in [("fluent-bit", "fluent-bit.yaml"), ("vector", "vector.yaml"), ("otel", "collector.yaml")]

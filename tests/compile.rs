@@ -206,7 +206,7 @@ mod tests {
         assert!(error.contains("nowhere.txt"), "{error}");
     }
 
-    /// What is not used is told line by line, and costs nothing else.
+    /// Each unused line is reported, and the other lines are not affected.
     #[test]
     fn unusable_and_generic_lines_are_told_with_their_place() {
         let feed = "evil.example\nwhat is this\n127.0.0.1\nworse.example\n";
@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(works(directory, &["compact", "--store", "store"]).lines().count(), 3);
     }
 
-    /// A segment that is damaged is told with what to do, and doing that mends the store.
+    /// A damaged segment is reported with what to do, and doing that repairs the store.
     #[test]
     fn a_damaged_segment_is_told_with_how_to_mend_it() {
         let directory = directory(&[("feed.txt", &numbered(0..20))]);
@@ -285,7 +285,7 @@ mod tests {
         assert!(out.contains("; remove store/feeds/feed.json to compile the feed from nothing"), "{out}");
     }
 
-    /// A pattern that is found only together is told as such, wherever it is found.
+    /// A pattern whose values must be found together is marked as such everywhere.
     #[test]
     fn inspect_and_explain_say_what_is_found_only_together() {
         let feed = "value\n\"[domain-name:value = 'evil.example' AND network-traffic:dst_port = 4444]\"\n";

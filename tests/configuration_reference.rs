@@ -287,7 +287,7 @@ fn a_default_of_the_schema_is_the_one_of_the_reader_and_is_shown_as_it_is_writte
 fn a_required_key_is_missed_by_reader_and_schema_and_any_other_by_none() {
     let schema = Config::schema();
     let validator = validator(&schema);
-    // Whether a sink is needed, the types of the sources say: only the whole can tell.
+    // The types of the sources decide whether a sink is needed: only the whole document shows that.
     for key in keys(&schema).into_iter().filter(|key| key.name != "sinks") {
         let removed = changed(key.section, |table| drop(table.remove(key.name)));
         let missed = match parse(&removed) {
@@ -415,7 +415,7 @@ fn examples() -> Vec<(String, Format)> {
     found
 }
 
-/// Whether a file configures a collector that is run beside Hotlist; tests/sidecar/examples.rs and
+/// Whether a file configures a collector that runs together with Hotlist; tests/sidecar/examples.rs and
 /// tests/sidecar/otel_collector.rs read those.
 fn is_of_another_program(path: &Path) -> bool {
     // Where several stand together, in a directory of their own, Hotlist's has its name.
@@ -445,7 +445,7 @@ fn examples_and_other_good_configurations_fit_the_schema() {
     }
 }
 
-/// Guarantee: an editor that opens an example finds the schema beside it.
+/// Guarantee: an editor that opens an example finds the schema next to it.
 #[test]
 fn the_smallest_examples_name_the_schema() {
     for (name, marker) in [("hotlist.yaml", "# yaml-language-server: $schema="), ("hotlist.toml", "#:schema ")] {
@@ -456,8 +456,8 @@ fn the_smallest_examples_name_the_schema() {
     }
 }
 
-/// Guarantee: what `/config` and `hotlist config show` print can be loaded again, and is then the same, but for
-/// secrets; printing it once more changes nothing.
+/// Guarantee: the output of `/config` and `hotlist config show` can be loaded again, and is then the same
+/// configuration, except for secrets; printing that again changes nothing.
 #[test]
 fn a_configuration_that_is_shown_loads_as_the_same() {
     let texts = examples().into_iter().chain(GOOD.map(|text| (text.to_owned(), Format::Yaml)));

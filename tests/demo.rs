@@ -134,7 +134,7 @@ fn assert_line(file: &str, part: &str) {
     assert!(text.lines().any(|line| line.contains(part)), "{text}");
 }
 
-/// The exit code; the process was told to end, and closes its standard output when it does.
+/// The exit code; the process was stopped, and closes its standard output when it ends.
 fn ended(child: &mut Child) -> Option<i32> {
     child.wait().unwrap().code()
 }

@@ -38,7 +38,7 @@ fn oracle(mode: &str, data: &Path, input: String) -> std::io::Result<String> {
         .stdout(Stdio::piped())
         .spawn()?;
     let mut stdin = child.stdin.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
-    // Written beside reading, so that neither pipe fills up while the other waits. A mode that reads nothing may close.
+    // Written while reading, so that neither pipe fills up while the other waits. A mode that reads nothing may close.
     let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output()?;
     let _ = writer.join();

@@ -90,6 +90,7 @@ fn rust_files() -> Vec<(String, String)> {
     ["src", "crates", "tests", "benches", "examples", "fuzz/src", "fuzz/fuzz_targets"]
         .iter()
         .flat_map(|directory| files(directory, &["rs"]))
+        .chain([("build.rs".to_owned(), std::fs::read_to_string(root().join("build.rs")).unwrap())])
         .collect()
 }
 
@@ -273,6 +274,14 @@ fn files_are_replaced_in_one_place() {
         }
     }
     assert_none("durable writes of files are functions of src/durable.rs", offences);
+}
+
+#[test]
+fn segment_files_are_opened_by_their_owners() {
+    let is_owner = |path: &str| ["crates/", "src/store", "src/provider/"].iter().any(|owner| path.starts_with(owner));
+    let opens = |code: &str| code.contains("Segment::open(") || code.contains("segment::indicators(");
+    let offences = codes().into_iter().filter(|(path, code)| !is_owner(path) && opens(code)).map(|(path, _)| path);
+    assert_none("segment files are opened by src/store and by the cache of a node", offences.collect());
 }
 
 #[test]

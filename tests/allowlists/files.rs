@@ -11,7 +11,7 @@ fn read(text: &str) -> Result<allowlist::Import, ReadError> {
     allowlist::read(text.as_bytes(), "file")
 }
 
-/// Guarantee: a file that is no list is refused with what is wrong and how to mend it.
+/// Guarantee: a file that is not a list is refused with the reason and how to fix it.
 #[test]
 fn a_file_that_is_no_list_says_why() {
     for (text, reason) in [
@@ -109,7 +109,8 @@ fn config(directory: &Path, lists: &str) -> Config {
 }
 
 /// Scenario: a glob, a table with name and action, a disabled entry, a missing file, a broken one, one bad entry.
-/// Guarantee: what can be loaded is, in order, under the right name and action; the rest is told, each with its file.
+/// Guarantee: everything that can be loaded is loaded, in order, under the right name and action; the rest is reported,
+/// each with its file.
 #[test]
 fn the_configuration_says_name_and_action_and_failures_are_told() {
     let directory = tempfile::tempdir().unwrap();

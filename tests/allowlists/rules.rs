@@ -135,8 +135,8 @@ fn a_host_never_holds_a_url_with_a_path() {
     )]);
 }
 
-/// Guarantee: a part of a URL that is no more than a host is told as one, however it is written; a part that says more
-/// holds URLs with a path.
+/// Guarantee: a part of a URL that is only a host is recognised as a host, in every spelling; a longer part covers URLs
+/// with a path.
 #[test]
 fn a_substring_that_is_a_host_is_told_as_one() {
     let value = "https://www.example.com:8080/evil.exe?x=192.0.2.1";

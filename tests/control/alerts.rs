@@ -21,8 +21,8 @@ fn kept(scene: &Scene, node: &str) -> String {
     files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect()
 }
 
-/// Scenario: batches one after the other, then the node comes again. Guarantee: when a batch is acknowledged its alerts
-/// are in the file, each on a line of its own, in order, and the second stream goes on behind the first.
+/// Scenario: batches one after the other, then the node connects again. Guarantee: when a batch is acknowledged its
+/// alerts are in the file, one per line, in order, and the second stream appends to what the first wrote.
 #[tokio::test]
 async fn what_is_acknowledged_is_in_the_file() {
     let scene = Scene::new();

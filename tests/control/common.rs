@@ -1,4 +1,4 @@
-//! A control plane of a test, and a node that does what the test tells it.
+//! A control plane of a test, and a node that the test controls.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -56,7 +56,7 @@ impl Scene {
         self.store.publish(Draft { mode, ..draft(name, labels, segments) }, None, Timestamp::now()).unwrap()
     }
 
-    /// The file of what is in force.
+    /// The file of the active publication.
     pub fn file(&self, name: &str, mode: Mode) -> PathBuf {
         self.store.publications().join(format!("{name}.{mode}.json"))
     }
@@ -107,7 +107,7 @@ impl Plane {
         Plane { address, stop: Some(stop), done: tokio::spawn(server.serve(shutdown)) }
     }
 
-    /// Tells it to end, and waits until it has.
+    /// Stops it, and waits until it has ended.
     pub async fn end(mut self) {
         drop(self.stop.take());
         timeout(PATIENCE, self.done).await.unwrap().unwrap().unwrap();
@@ -121,7 +121,7 @@ impl Plane {
         ControlClient::new(self.channel().await)
     }
 
-    /// A node with these labels that has asked for nothing yet.
+    /// A node with these labels that has not requested anything yet.
     pub async fn node(&self, name: &str, labels: &[(&str, &str)]) -> Agent {
         Agent::open(self.channel().await, name, labels).await
     }
@@ -130,7 +130,7 @@ impl Plane {
         list(self.channel().await).await.unwrap()
     }
 
-    /// The nodes, once they are as wanted. The store is told of them once a second.
+    /// Waits until the nodes are as wanted, and returns them. The store is updated once a second.
     pub async fn nodes_when(&self, wanted: impl Fn(&[NodeStatus]) -> bool) -> Vec<NodeStatus> {
         let channel = self.channel().await;
         let look = async {
@@ -139,7 +139,7 @@ impl Plane {
                 if wanted(&nodes) {
                     return nodes;
                 }
-                // Nothing tells when a file is written but looking at it.
+                // There is no notification when a file is written, so the file is polled.
                 sleep(Duration::from_millis(50)).await;
             }
         };

@@ -68,8 +68,8 @@ async fn only_what_is_published_is_to_be_had() {
     }
 }
 
-/// Scenario: the file of a published segment vanishes, or is cut. Guarantee: the one may come back, the other is told
-/// as what it is; nothing wrong is sent.
+/// Scenario: the file of a published segment vanishes, or is truncated. Guarantee: a missing segment is a status that
+/// the client retries, a truncated one is reported as damaged; no wrong content is sent.
 #[tokio::test]
 async fn a_segment_that_is_damaged_is_not_sent() {
     let scene = Scene::new();

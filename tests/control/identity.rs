@@ -107,7 +107,7 @@ async fn a_certificate_gives_what_it_names_and_no_more() {
 }
 
 /// Scenario: the server's certificate and the authority of clients are replaced while a stream is open. Guarantee: new
-/// connections see the new ones, the stream goes on.
+/// connections use the new ones, and the stream continues.
 #[tokio::test]
 async fn renewed_certificates_are_used_without_a_restart() {
     let scene = Scene::new();
@@ -157,7 +157,7 @@ async fn a_connection_is_worth_no_more_than_its_certificate() {
 }
 
 /// Scenario: an address that other hosts can reach, without client certificates. Guarantee: nothing is bound, and the
-/// error says how to mend it; with them it is.
+/// error says how to fix it; with client certificates the server starts.
 #[tokio::test]
 async fn an_open_address_needs_client_certificates() {
     let scene = Scene::new();

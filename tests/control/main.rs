@@ -1,5 +1,5 @@
-//! The control plane from socket to socket: real servers over real sockets, clients that do what a test tells them, and
-//! a client that nobody here wrote. Where a test says process, it is the binary.
+//! The control plane from socket to socket: real servers over real sockets, clients that the test controls, and a
+//! third-party client. A test that says process runs the binary.
 
 // Marked as tests because clippy allows `unwrap` only in what is.
 #[cfg(test)]

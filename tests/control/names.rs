@@ -29,14 +29,14 @@ async fn reporting(plane: &Plane, agents: &mut [&mut Agent], wanted: impl Fn(&No
             return node;
         }
         assert!(Instant::now() < end, "the node never is as wanted");
-        // The store is told once a second, and nothing tells when.
+        // The store is updated once a second, and there is no notification.
         sleep_until(Instant::now() + Duration::from_millis(200)).await;
     }
 }
 
-/// Scenario: two processes sync under one name, over connections of their own, to one control plane or to two that share
-/// a store; one tells its instance and one is an older client that does not. Guarantee: both get what is published, and
-/// the node is shown with the addresses of both, until one is gone.
+/// Scenario: two processes sync under one name, over connections of their own, to one control plane or to two that
+/// share a store; one sends its instance and the other is an older client that does not. Guarantee: both get what is
+/// published, and the node is shown with the addresses of both, until one is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_under_one_name_are_shown() {
     for shared in [false, true] {
@@ -65,8 +65,9 @@ async fn two_nodes_under_one_name_are_shown() {
 }
 
 /// Scenario: a process opens a second stream before its first one has ended, and reports on both for longer than two
-/// streams of two processes would take to be shown; then another process takes the name over, and the first is never heard
-/// again though its connection stays open. Guarantee: neither is a second node, and the newer process's word counts.
+/// streams of two processes would take to be shown; then another process takes the name over, and the first process
+/// sends nothing more although its connection stays open. Guarantee: neither is a second node, and the reports of the
+/// newer process count.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_comes_back_is_not_a_second_one() {
     let scene = Scene::new();

@@ -67,7 +67,7 @@ impl Hostile {
         self.held.push((response, body));
     }
 
-    /// The status of each call that has an answer by now; 0 is one that goes on.
+    /// The status of each call that has an answer by now; 0 for a call that is still open.
     async fn statuses(&mut self) -> Vec<i32> {
         let mut statuses = Vec::new();
         for (response, _) in &mut self.held {
@@ -215,8 +215,8 @@ async fn a_node_has_the_name_in_its_certificate() {
     assert_eq!(report(channel, "n3").await.unwrap(), 7);
 }
 
-/// Scenario: every fetch that may be is held by a peer that reads nothing. Guarantee: its connection is closed and the
-/// fetches are free; a peer that reads goes on.
+/// Scenario: a peer that reads nothing holds every fetch that is allowed. Guarantee: its connection is closed and the
+/// fetches are free; a peer that reads is not interrupted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_does_not_read_gives_its_fetches_back() {
     let scene = Scene::new();

@@ -140,8 +140,8 @@ async fn the_sidecars_client_follows_the_control_plane() {
     node.stop().await;
 }
 
-/// Scenario: the same over mutual TLS, with a publication for another tenant beside. Guarantee: the tenant of the
-/// certificate counts, whatever the node's labels say.
+/// Scenario: the same over mutual TLS, with a second publication for another tenant. Guarantee: the tenant of the
+/// certificate counts, whatever the node's labels are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sidecars_client_shows_its_certificate() {
     let scene = Scene::new();

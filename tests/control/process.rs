@@ -161,7 +161,7 @@ async fn an_operator_publishes_looks_and_goes_back() {
     assert!(table.contains("2: the disk\\u{1b}[2J is full") && !table.contains('\u{1b}'), "{table}");
     assert_eq!(run(&[&nodes[..], &["--tenant", "nobody"]].concat()), "no nodes\n");
 
-    // What is counted beside: a segment, one that is not there, and a file that is no publication.
+    // Also counted: a segment, a missing segment, and a file that is not a publication.
     let digest: Digest = segment.parse().unwrap();
     assert_eq!(fetch(dial(&process.address).await, &digest.0, 2).await.unwrap().0, b"segment");
     assert!(fetch(dial(&process.address).await, &[0; 32], 0).await.is_err());
@@ -230,8 +230,8 @@ fn what_cannot_be_done_is_said() {
     assert!(open.contains("clients must authenticate with certificates"), "{open}");
 }
 
-/// Scenario: `nodes` over mutual TLS, with the role and without. Guarantee: the one lists, the other is told what it
-/// lacks.
+/// Scenario: `nodes` over mutual TLS, with the role and without. Guarantee: with the role the nodes are listed; without
+/// it the error names the missing role.
 #[test]
 fn nodes_speaks_mutual_tls() {
     let scene = Scene::new();

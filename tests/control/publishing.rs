@@ -46,8 +46,8 @@ fn a_version_is_made_once() {
     assert_eq!(versions, (1..=20).collect::<Vec<_>>());
 }
 
-/// Scenario: shadow becomes serve, then back. Guarantee: content and labels are those asked for, versions are new, the
-/// shadow is gone, lifetimes begin anew, and all is signed.
+/// Scenario: a shadow publication is promoted, then rolled back. Guarantee: content and labels are those that were
+/// requested, versions are new, the shadow is gone, lifetimes start again, and everything is signed.
 #[test]
 fn promotion_and_rollback_make_new_versions_of_old_content() {
     let scene = Scene::new();
@@ -82,7 +82,7 @@ fn promotion_and_rollback_make_new_versions_of_old_content() {
     assert_eq!(error.to_string(), wanted);
 }
 
-/// Scenario: what is in force is signed, and no key is given. Guarantee: it is refused, in all three ways.
+/// Scenario: the active publication is signed, and no key is given. Guarantee: all three commands refuse.
 #[test]
 fn a_signature_is_not_left_out_by_mistake() {
     let scene = Scene::new();
@@ -101,7 +101,8 @@ fn a_signature_is_not_left_out_by_mistake() {
     }
 }
 
-/// Scenario: more publications than are kept. Guarantee: the last 16 superseded ones and the one in force are there.
+/// Scenario: more publications than are kept. Guarantee: the last 16 superseded publications and the active one are
+/// there.
 #[test]
 fn history_is_bounded() {
     let scene = Scene::new();

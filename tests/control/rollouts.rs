@@ -1,4 +1,4 @@
-//! `hotlist publish --wait` and `hotlist publications`: the binary, and nodes that do what the test tells them.
+//! `hotlist publish --wait` and `hotlist publications`: the binary, and nodes that the test controls.
 
 use std::path::PathBuf;
 use std::process::Output;

@@ -36,8 +36,8 @@ async fn control_planes_share_a_store() {
     assert!(two.nodes().await[0].connected, "the new stream counts");
 }
 
-/// Scenario: a control plane is told to end while nodes have streams. Guarantee: they are told at once with a status
-/// that means to come again, nobody waits for them, and the store knows that they are gone.
+/// Scenario: a control plane is stopped while nodes have streams. Guarantee: the nodes get a status at once that means
+/// to connect again, the control plane does not wait for them, and the store shows that they are gone.
 #[tokio::test]
 async fn a_control_plane_that_ends_sends_its_nodes_away() {
     let scene = Scene::new();

@@ -96,8 +96,8 @@ async fn a_newer_version_supersedes_and_stale_answers_are_ignored() {
     assert_eq!(nodes[0].slots[0].refused_version, 0);
 }
 
-/// Scenario: a node comes back with the version that is in force, or with one before. Guarantee: it gets nothing, or
-/// the newest.
+/// Scenario: a node connects again with the active version, or with an earlier one. Guarantee: it gets nothing, or the
+/// newest version.
 #[tokio::test]
 async fn a_node_that_comes_back_gets_what_it_has_not() {
     let scene = Scene::new();
@@ -158,8 +158,9 @@ async fn only_the_shadow_is_emptied() {
     assert_eq!(node.next_version().await, (Slot::Serve, 3), "a version is not given twice");
 }
 
-/// Scenario: the file of a publication becomes rubbish while it is served, and is mended; another control plane starts
-/// in between. Guarantee: nothing is taken away, not even by the one that never saw the good content.
+/// Scenario: the file of a publication is overwritten with garbage while it is served, and is repaired; another control
+/// plane starts in between. Guarantee: nothing is taken away, not even by the control plane that never read the good
+/// content.
 #[tokio::test]
 async fn rubbish_takes_nothing_away() {
     let scene = Scene::new();
@@ -175,7 +176,7 @@ async fn rubbish_takes_nothing_away() {
     ] {
         std::fs::write(scene.file(name, mode), rubbish).unwrap();
     }
-    // Whoever has seen this has seen the rubbish.
+    // A control plane that has read this file has read the garbage, too.
     scene.publish("zone", &[("zone", "eu")], &[]);
     let mut seen = plane.node("n0", &[("zone", "eu")]).await;
     seen.ask(Slot::Serve, 1, 0).await;

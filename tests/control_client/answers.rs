@@ -60,7 +60,7 @@ async fn a_version_is_acknowledged_when_it_serves() {
     node.stop().await;
 }
 
-/// Guarantee: everything that cannot be taken is refused for its own reason, and the version before goes on serving.
+/// Guarantee: every invalid response is refused for its own reason, and the previous version stays active.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_refusal_says_why_and_what_still_serves() {
     let directory = tempfile::tempdir().unwrap();
@@ -130,7 +130,7 @@ async fn each_refusal_says_why_and_what_still_serves() {
         assert!(message.contains(text) && message.contains(';'), "{text}: {message}");
         assert_eq!(recorder.version(Mode::Serve), Some(5));
     }
-    // A key beside the trusted one does no harm.
+    // An additional key does no harm.
     stream.push(Mode::Serve, 20, "good", &sign_with(&[&stranger(), &key()], &manifest(20, &[])));
     assert_eq!(stream.request().await.version, 20);
     assert_eq!(recorder.notes().published, [(Mode::Serve, 5), (Mode::Serve, 20)]);

@@ -1,4 +1,4 @@
-//! A disk that is full or fails: honest refusals, and the last good version goes on serving.
+//! A full or failing disk: refusals with the true reason, and the last good version stays active.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use super::common::{Running, bare, manifest, metrics, noise, part_path, segment_
 use super::plane::{Plane, Trick};
 use super::recorder::Recorder;
 
-/// Guarantee: what does not fit beside what serves is refused before anything is fetched or deleted; what shares enough
-/// fits.
+/// Guarantee: a version that does not fit together with the active one is refused before anything is fetched or
+/// deleted; a version that shares enough segments fits.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_fit_is_refused() {
     metrics();
@@ -44,7 +44,7 @@ async fn what_does_not_fit_is_refused() {
     recorder.assert_files();
     let status = node.until("it is told", |status| status.slots[0].refused.is_some()).await;
     assert!(status.to_string().contains("version 2 was refused: the segments need"), "{status}");
-    // A retry opens the stream anew.
+    // A retry opens a new stream.
     let (mut stream, [serve, _]) = plane.greeted().await;
     assert_eq!((serve.version, serve.refused_version), (1, 0));
     stream.push(Mode::Serve, 3, "n", &sign(&manifest(3, &[&segments[1]])));
@@ -152,8 +152,8 @@ async fn a_disk_that_fails_is_told_and_costs_nothing() {
     node.stop().await;
 }
 
-/// Scenario: the version serves and then cannot be given its name. Guarantee: it serves and is acknowledged, its files
-/// stay, and it is told that a restart would not serve it.
+/// Scenario: a version is activated, and then its file cannot be renamed. Guarantee: the version is active and
+/// acknowledged, its files stay, and the report says that a restart would not load it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_serves_and_cannot_be_written_down_is_told() {
     let directory = tempfile::tempdir().unwrap();

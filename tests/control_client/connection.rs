@@ -1,4 +1,4 @@
-//! The connection: lost, silent, half open, refused; and what goes on without it.
+//! The connection: lost, silent, half open, refused; and what continues without it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::common::{PATIENCE, Running, bare, manifest, metrics, noise, series, s
 use super::plane::{Plane, Trick};
 use super::recorder::Recorder;
 
-/// Passes bytes on until it is told to freeze: then nothing moves on the connections that are open, and nobody is told.
+/// Forwards bytes until it is frozen: then nothing moves on the open connections, and neither side is notified.
 struct Proxy {
     address: SocketAddr,
     frozen: watch::Sender<u64>,
@@ -126,7 +126,8 @@ async fn a_silent_control_plane_gets_calls_and_no_pings() {
     node.stop().await;
 }
 
-/// Answers Sync with nothing, not even a head, until it is told to; then with a version. Other calls are UNIMPLEMENTED.
+/// Answers Sync with nothing, not even a header, until it is released; then with a version. Other calls are
+/// UNIMPLEMENTED.
 struct Late(watch::Receiver<bool>);
 
 #[tonic::async_trait]
@@ -182,7 +183,7 @@ async fn a_control_plane_that_answers_late_is_waited_for() {
     node.stop().await;
 }
 
-/// Guarantee: a control plane that says nothing is left in peace; it answers calls.
+/// Guarantee: the client does not disconnect from a control plane that sends nothing, as long as calls are answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn silence_is_no_fault() {
     metrics();
@@ -232,8 +233,8 @@ async fn a_stream_that_breaks_off_is_opened_again() {
     node.stop().await;
 }
 
-/// Scenario: the stream breaks off while a segment is fetched. Guarantee: the fetch goes on at its offset when the
-/// version comes again.
+/// Scenario: the stream breaks off while a segment is fetched. Guarantee: the fetch continues at its offset when the
+/// version is sent again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_is_taken_up_on_the_next_stream() {
     let directory = tempfile::tempdir().unwrap();
@@ -321,7 +322,8 @@ async fn attempts_are_further_and_further_apart() {
     node.stop().await;
 }
 
-/// Guarantee: one that cannot be reached, or is none, is told by its cause, and the node stops at once all the same.
+/// Guarantee: an unreachable server, or one that is not a control plane, is reported with the cause, and the node still
+/// stops at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_no_control_plane_is_told() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Segments on their way: what breaks off goes on where it was, and what is wrong is never served.
+//! Fetching segments: an interrupted fetch continues where it was, and wrong content is never activated.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn setup_with(timing: Timing) -> Setup {
     Setup { directory, plane, stream, node, recorder }
 }
 
-/// Guarantee: however often a fetch breaks off, it goes on at the byte behind the last one that came.
+/// Guarantee: however often a fetch breaks off, it continues at the byte after the last one that arrived.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_that_breaks_off_goes_on_at_the_right_offset() {
     let Setup { directory: _directory, plane, mut stream, node, recorder } = setup().await;
@@ -61,9 +61,9 @@ async fn a_fetch_that_breaks_off_goes_on_at_the_right_offset() {
     node.stop().await;
 }
 
-/// Scenario: a segment comes so slowly that it is late, after some of it came, and breaks off once more. Guarantee: it goes
-/// on at the byte behind the last one, over a connection whose threads do not stand back; what comes then, slowly or not,
-/// stays there.
+/// Scenario: a segment arrives so slowly that it is late, after some of it arrived, and breaks off again. Guarantee:
+/// the fetch continues at the byte after the last one, over a connection whose threads do not run at idle priority;
+/// later fetches, slow or not, stay on that connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_that_is_late_goes_on_over_another_connection() {
     let patience = Duration::from_secs(2);

@@ -163,7 +163,7 @@ async fn a_program_that_cannot_serve_it_is_no_reason_to_stop() {
     assert_eq!(started(&settings).await.0, Some(3));
 }
 
-/// Scenario: the client is told to stop while a version is being made ready. Guarantee: that version never serves.
+/// Scenario: the client is stopped while a version is prepared. Guarantee: that version is never activated.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_in_service_when_it_stops_never_will_be() {
     let directory = tempfile::tempdir().unwrap();

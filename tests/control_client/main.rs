@@ -1,5 +1,5 @@
-//! The client of the control stream against a control plane that does what a test tells it: real sockets, a real
-//! directory, and a program that only takes notes of what is put into service.
+//! The client of the control stream against a control plane that the test controls: real sockets, a real directory, and
+//! a program that only records which versions are activated.
 
 // Marked as tests because clippy allows `unwrap` only in what is.
 #[cfg(test)]

@@ -43,9 +43,9 @@ pub enum Trick {
     Beyond,
     /// The truth, with a pause after each chunk.
     Slow(Duration),
-    /// Chunks without a byte, for ever.
+    /// Chunks without a byte, forever.
     Empty,
-    /// Bytes for ever, with the right length in the first chunk.
+    /// Bytes forever, with the right length in the first chunk.
     Endless,
     /// A status.
     Refuse(Code),

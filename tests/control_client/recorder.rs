@@ -1,4 +1,5 @@
-//! The program that the client serves: takes notes of what is put into service, and checks each time that it may be.
+//! The program that the client serves: records which versions are activated, and checks each time that the version may
+//! be.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -114,7 +115,7 @@ impl Apply for Recorder {
         self.notes.send_modify(|notes| notes.begun.push((mode, version)));
         let mut held = self.held.lock().unwrap();
         while held.contains(&version) && candidate.is_current() {
-            // Whether it is current, nobody tells: it is asked.
+            // There is no notification when it becomes current, so it is polled.
             held = self.released.wait_timeout(held, std::time::Duration::from_millis(5)).unwrap().0;
         }
         drop(held);

@@ -144,7 +144,7 @@ fn damage(directory: &Path, file: prop::sample::Index, at: prop::sample::Index) 
 async fn run(steps: Vec<Step>) {
     let directory = tempfile::tempdir().unwrap();
     let mut plane = Plane::start().await;
-    // It fails the test when what is put into service is not whole, or older than what was.
+    // It fails the test when an activated version is incomplete, or older than the previous one.
     let recorder = Recorder::new();
     let mut settings = settings(directory.path(), plane.address);
     settings.timing.retry = (std::time::Duration::from_secs(3600), std::time::Duration::from_secs(3600));

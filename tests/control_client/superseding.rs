@@ -36,7 +36,7 @@ async fn while_fetching() {
     node.stop().await;
 }
 
-/// Scenario: both need the segment that hangs. Guarantee: the newer one goes on with what has come of it.
+/// Scenario: both need the segment that hangs. Guarantee: the newer one continues with the bytes that have arrived.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_came_of_a_segment_is_kept_for_the_newer_version() {
     let directory = tempfile::tempdir().unwrap();
@@ -61,8 +61,8 @@ async fn what_came_of_a_segment_is_kept_for_the_newer_version() {
     node.stop().await;
 }
 
-/// Scenario: a version is being made ready when a newer one comes. Guarantee: it is told so, is never put into service,
-/// and nobody answers for it.
+/// Scenario: a newer version arrives while a version is prepared. Guarantee: the older one is cancelled, is never
+/// activated, and is not answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_it_is_made_ready() {
     let directory = tempfile::tempdir().unwrap();

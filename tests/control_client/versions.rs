@@ -1,4 +1,4 @@
-//! Versions go forward only, in one process and over restarts; what expires goes on serving.
+//! Versions only increase, in one process and over restarts; an expired version stays active.
 
 use hotlist::intel::manifest::{Mode, Signed};
 use jiff::{SignedDuration, Timestamp};
@@ -48,7 +48,7 @@ async fn a_version_never_goes_back_not_even_after_a_restart() {
     node.stop().await;
 }
 
-/// Guarantee: versions of the slots are told apart.
+/// Guarantee: the versions of the two slots are independent.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_record_of_versions_stops_new_ones_and_serves_the_last() {
     let directory = tempfile::tempdir().unwrap();
@@ -80,7 +80,8 @@ async fn a_damaged_record_of_versions_stops_new_ones_and_serves_the_last() {
     node.stop().await;
 }
 
-/// Guarantee: a version that expires while it serves goes on, over a restart too, and is told by status and metric.
+/// Guarantee: a version that expires while it is active stays active, over a restart too, and status and metric show
+/// that it has expired.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_expires_goes_on_serving_and_alarms() {
     metrics();

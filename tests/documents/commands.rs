@@ -1,4 +1,4 @@
-//! What documents tell to type and what they show: commands parse, blocks marked `sh test` run and print the output that is
+//! The commands and the output in documents: commands parse, blocks marked `sh test` run and print the output that is
 //! shown, and whole configurations are valid.
 
 use std::collections::BTreeSet;

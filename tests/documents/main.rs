@@ -181,7 +181,7 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     text.split(&start).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
-/// Guarantee: the configuration that the README shows first is the example that it tells to run.
+/// Guarantee: the configuration that the README shows first is the example whose command it gives.
 #[test]
 fn the_readme_shows_the_example_configuration() {
     let example = read(Path::new("examples/hotlist.yaml"));

@@ -18,7 +18,7 @@ fn members(document: &Json) -> Vec<String> {
     document.as_object().unwrap().iter().map(|(key, value)| format!("{}:{value}", json!(key))).collect()
 }
 
-/// Scenario: one malformed document of each kind with a wanted value behind the fault, where reading goes on.
+/// Scenario: one malformed document of each kind with a wanted value after the fault, where reading continues.
 /// Guarantee: the value is seen, and the kind is named.
 #[test]
 fn what_stands_behind_a_fault_is_seen_where_reading_can_go_on() {

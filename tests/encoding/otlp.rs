@@ -232,8 +232,8 @@ proptest! {
         }
     }
 
-    /// Arbitrary bytes, and valid batches cut short or changed at a place, are refused, odd or handled; nothing panics,
-    /// and what is rendered is JSON.
+    /// Arbitrary bytes, and valid batches truncated or changed at one place, are refused, reported as malformed or
+    /// handled; nothing panics, and everything that is rendered is JSON.
     #[test]
     fn nothing_panics(bytes: Vec<u8>, request in batch(), at: prop::sample::Index, byte: u8) {
         let good = request.encode_to_vec();

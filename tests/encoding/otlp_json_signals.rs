@@ -247,7 +247,7 @@ fn convert(export: Export, text: &str) -> Result<Converted, FromJsonError> {
 }
 
 proptest! {
-    /// Law: the JSON of metrics becomes the metrics, and nothing of it is odd or unknown.
+    /// Law: the JSON of metrics becomes the metrics, and nothing of it is malformed or unknown.
     #[test]
     fn the_json_of_metrics_becomes_the_metrics(request in metrics()) {
         let json = serde_json::to_string(&request).unwrap();
@@ -267,8 +267,8 @@ proptest! {
     }
 }
 
-/// Guarantee: names of enums are read, what no field is called is counted, odd values cost nothing else, and the signal of
-/// another path is told apart.
+/// Guarantee: names of enums are read, names that are no field are counted, malformed values affect nothing else, and a
+/// signal of another path is recognised.
 #[test]
 fn names_of_enums_and_names_of_no_field() {
     let text = r#"{"resourceMetrics":[{"scope_metrics":[{"metrics":[{"name":"m","sum":{"isMonotonic":true,"color":1,

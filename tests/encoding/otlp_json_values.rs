@@ -1,4 +1,4 @@
-//! OTLP/JSON: what single values become, where odd ones go, and what is refused.
+//! OTLP/JSON: what single values become, where malformed ones go, and what is refused.
 
 use hotlist::encoding::otlp::{FromJsonError, from_json};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;

@@ -41,7 +41,7 @@ fn any_value() -> impl Strategy<Value = AnyValue> {
             .prop_filter("a source of Vector panics on NaN", |value| !value.is_nan())
             .prop_map(|value| Some(Member::DoubleValue(value))),
         "\\PC{0,20}".prop_map(|text| Some(Member::StringValue(text))),
-        // Bytes that are text come back as text: Vector does not tell them apart.
+        // Bytes that are text come back as text: Vector does not distinguish them.
         prop::collection::vec(any::<u8>(), 0..9)
             .prop_map(|bytes| Some(Member::BytesValue([vec![0xff], bytes].concat()))),
     ];
@@ -206,7 +206,7 @@ proptest! {
 }
 
 proptest! {
-    /// Law: OTLP through Vector and back is the same request, whatever a record has beside its document.
+    /// Law: OTLP through Vector and back is the same request, whatever a record has in addition to its document.
     #[test]
     fn otlp_through_vector_is_the_same(request in request()) {
         let there = converted(request.encode_to_vec(), Format::Otlp, Format::Vector);
@@ -254,7 +254,7 @@ proptest! {
         prop_assert_eq!(found.unwrap(), expected);
     }
 
-    /// Law: odd records make no panic, and what is written is a request of the other format with as many records.
+    /// Law: malformed records cause no panic, and the output is a request of the other format with as many records.
     #[test]
     fn odd_records_are_kept(records in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..5)) {
         let mut vector = Vec::new();
@@ -303,7 +303,7 @@ fn vector_is_never_sent_what_breaks_it() {
     assert_eq!((levels, rest.iter().filter(|byte| **byte == b'{').count()), (29, 71), "the rest is JSON");
 }
 
-/// Metrics and traces have no place in OTLP logs; the log events beside them keep theirs.
+/// Metrics and traces have no place in OTLP logs; log events of the same request keep theirs.
 #[test]
 fn metrics_and_traces_are_left_out() {
     let named = |name: &str| Named { name: name.to_owned() };
@@ -338,7 +338,7 @@ fn times_and_roots_find_their_places() {
     assert!(!format!("{request:?}").contains("secret"), "the metadata of other sources stays behind");
 }
 
-/// A record with its time beside the document gets the field in which Vector's sinks look for it.
+/// A record with its own time gets the field in which Vector's sinks look for it.
 #[test]
 fn a_record_without_a_time_of_its_own_gets_one() {
     let with = |document: Json| {

@@ -169,7 +169,7 @@ proptest! {
     }
 }
 
-/// A text that holds JSON in `message`: the tags go beside it, or into it where that is wanted.
+/// A text that holds JSON in `message`: the tags go next to it, or into it where that is configured.
 #[test]
 fn tags_go_beside_or_into_a_json_message() {
     let document = json!({ "source": { "ip": "203.0.113.5" } });
@@ -207,7 +207,7 @@ fn instants_are_read() {
     assert_eq!(line["@timestamp"], "1969-12-31T23:59:59.999999999Z");
 }
 
-/// An event of no kind, of two kinds, and fields of another type are odd: they are told, and pass.
+/// An event of no kind, of two kinds, and fields of another type are malformed: they are reported, and pass.
 #[test]
 fn odd_events_are_told() {
     let both = [

@@ -111,8 +111,8 @@ fn what_run_only_warns_of_fails_strictly() {
     }
 }
 
-/// Scenario: files given as paths, two of which are no feed at all, and a configured path that nothing matches.
-/// Guarantee: the others are checked all the same, the exit code is 1, and standard error says how many failed.
+/// Scenario: files given as paths, two of which are not feeds, and a configured path that nothing matches. Guarantee:
+/// the others are checked nevertheless, the exit code is 1, and standard error says how many failed.
 #[test]
 fn a_file_that_cannot_be_used_at_all_exits_with_1() {
     let directory = directory(&[

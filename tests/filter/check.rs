@@ -105,8 +105,8 @@ async fn what_policy_drops_is_not_known() {
     assert!(answer.results.iter().all(|result| result.matches.is_empty() && result.error.is_empty()), "{answer:?}");
 }
 
-/// Guarantee: a kind that is not known is answered with those that are, a value that is none of its kind is told, and
-/// both leave the others alone.
+/// Guarantee: an unknown kind is answered with the known ones, a value that is not of its kind is reported, and neither
+/// affects the other values.
 #[tokio::test]
 async fn what_cannot_be_looked_up_says_why() {
     let long = "x".repeat(5000);

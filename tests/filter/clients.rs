@@ -119,7 +119,8 @@ async fn a_signal_to_end_ends_streams() {
     assert_eq!(hotlist.wait().code(), Some(0));
 }
 
-/// Scenario: new indicators come while a stream is open. Guarantee: answers name the indicators that judged them.
+/// Scenario: new indicators are loaded while a stream is open. Guarantee: each answer names the snapshot that it was
+/// matched with.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_snapshot_of_an_answer_is_the_one_that_judged_it() {
     let scene = scene();
@@ -160,8 +161,8 @@ async fn a_sink_has_what_is_answered() {
     assert_eq!(written[0]["tags"], json!(["threat-match"]));
 }
 
-/// Scenario: no indicators at all. Guarantee: open, events pass and the answer says that nothing judged them; closed, they
-/// are refused; Check is UNAVAILABLE in both.
+/// Scenario: no indicators at all. Guarantee: with `open`, events pass and the answer says that nothing was matched;
+/// with `closed`, they are refused; Check is UNAVAILABLE in both.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_indicators_answers_say_so() {
     let scene = tempfile::tempdir().unwrap();
@@ -243,7 +244,7 @@ async fn the_python_example_judges_the_examples() {
     assert!(String::from_utf8_lossy(&check("ipv4", "192.0.2.1").stderr).contains("no kind of value"));
 }
 
-/// The example as cargo builds it beside the tests; built here when only some of them were.
+/// The example as cargo builds it together with the tests; built here when only some of them were.
 fn filter_client() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let built = tests.parent().and_then(Path::parent).unwrap().join("examples/filter_client");

@@ -63,7 +63,7 @@ pub fn detector(policy: Policy, indicators: Vec<Indicator>) -> Detector {
     }
 }
 
-/// Judges as the live stream does.
+/// Matches as the live stream does.
 pub struct Judge(pub Detector);
 
 impl Transform for Judge {
@@ -88,7 +88,7 @@ pub struct Sinks {
     pub refusals: Mutex<Vec<BatchRefusal>>,
     pub inside: AtomicUsize,
     pub most_inside: AtomicUsize,
-    /// Told when a batch comes in.
+    /// Notified when a batch arrives.
     pub entered: Semaphore,
     pub taken: Mutex<Vec<Taken>>,
 }
@@ -170,7 +170,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
             let stopped = async {
-                // A test that drops its server has not told it to stop.
+                // A test that drops its server has not stopped it.
                 if stopped.await.is_err() {
                     std::future::pending::<()>().await;
                 }

@@ -1,4 +1,4 @@
-//! A batch that is not taken: the answer says so, the stream goes on, and the batch can be sent again.
+//! A refused batch: the answer says so, the stream continues, and the batch can be sent again.
 
 use std::time::Duration;
 

@@ -66,7 +66,8 @@ async fn only_hits_come_back_when_that_is_asked() {
     assert_eq!((taken[0].records, taken[0].hits, taken[1].hits), (4, 2, 0));
 }
 
-/// Guarantee: an event that is no object, or cannot be walked, passes as it is and is named; its neighbours are judged.
+/// Guarantee: an event that is not an object, or cannot be walked, passes as it is and is named; the other events are
+/// matched.
 #[tokio::test]
 async fn odd_events_pass_and_are_named() {
     let sinks = Sinks::open();
@@ -99,7 +100,7 @@ async fn compressed_requests_are_understood() {
     }
 }
 
-/// Guarantee: the headers of the stream stand beside each batch, for sinks that send some on.
+/// Guarantee: the headers of the stream go with each batch, for sinks that send some of them on.
 #[tokio::test]
 async fn sinks_see_the_headers_of_the_stream() {
     let sinks = Sinks::open();

@@ -29,7 +29,7 @@ async fn no_more_than_the_window_is_in_work() {
         sinks.wait_for(window as u32).await;
         for id in 0..60 {
             sinks.let_pass(1);
-            // With more than one in work, any of them may be let through; the first is answered first all the same.
+            // With more than one batch in work, any of them may be released; the first is still answered first.
             if window == 1 {
                 assert_eq!(agent.answer().await.id, id);
             }

@@ -1,6 +1,6 @@
 //! `kill -9` of the sidecar and of the control plane, at points that are chosen and at points that are not. After a
-//! restart the last good version serves at once, whoever else is away; it catches up after; what was not published
-//! never serves.
+//! restart the last good version is active at once, even if all other processes are away; the sidecar catches up
+//! afterwards; a version that was not published is never activated.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -95,7 +95,7 @@ impl Stage {
         }
     }
 
-    /// Whether what a process before had written was not fetched again. One that is late goes on once more.
+    /// Whether the part that an earlier process had written was not fetched again. A late fetch starts again once.
     async fn resumed(&self, hotlist: &Hotlist) -> bool {
         metric(hotlist, "hotlist_control_resumed_fetches_total").await >= 1.0
     }
@@ -166,8 +166,8 @@ async fn a_sidecar_killed_anywhere_serves_the_last_good_version() {
     stage.caught_up(&hotlist).await;
 }
 
-/// Scenario: the sidecar is told to end while a segment is half fetched. Guarantee: it ends at once and well, and what
-/// is written of the segment is not fetched again.
+/// Scenario: the sidecar is stopped while a segment is half fetched. Guarantee: it ends at once with exit code 0, and
+/// the written part of the segment is not fetched again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sidecar_ends_well_while_it_fetches() {
     let mut stage = Stage::new();

@@ -6,9 +6,9 @@ use crate::common::{Fleet, judged, lines, logged, metric, serves};
 use crate::next_hop::NextHop;
 use crate::process::Hotlist;
 
-/// Scenario: a version that would take more than `intel.max_bytes`, then one that fits. Guarantee: the large one is
-/// refused, and the refusal says how much it would take, how much is allowed and what to do; the one before serves on;
-/// the next one is taken.
+/// Scenario: a version that would take more than `intel.max_bytes`, then one that fits. Guarantee: the large version is
+/// refused, and the refusal says how much it would take, how much is allowed and what to do; the previous version stays
+/// active; the next one is accepted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_takes_too_much_memory_is_refused() {
     let (fleet, next) = (Fleet::new(), NextHop::start().await);
@@ -31,8 +31,8 @@ async fn what_takes_too_much_memory_is_refused() {
     assert_eq!(judged(&hotlist.address(), &next, &["other.example", "large-7.example"]).await, ["feed:other.example"]);
 }
 
-/// Scenario: a file beside the manifest grows beyond the limit, and shrinks. Guarantee: what served serves on, and the
-/// log says why; then the file is taken.
+/// Scenario: a file that is loaded in addition to the manifest grows beyond the limit, and shrinks. Guarantee: the
+/// active snapshot stays active, and the log gives the reason; then the file is loaded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_takes_too_much_memory_is_not_taken() {
     let (fleet, next) = (Fleet::new(), NextHop::start().await);
@@ -56,8 +56,9 @@ async fn a_file_that_takes_too_much_memory_is_not_taken() {
     assert_eq!(judged(&address, &next, &hosts).await, ["central:m.example", "local:f2.example"]);
 }
 
-/// Scenario: one feed more than a look-up goes through one by one, so that two are merged in memory; what the store has of
-/// them would fit. Guarantee: the merged copy counts, too, and the version is refused; the one before serves on.
+/// Scenario: one feed more than a look-up goes through one by one, so that two are merged in memory; the segments in
+/// the store would fit. Guarantee: the merged copy counts, too, and the version is refused; the previous version stays
+/// active.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_merged_in_memory_counts_too() {
     const FEEDS: usize = 17;

@@ -8,9 +8,9 @@ use crate::common::{Fleet, event, judged, lines, logged, metric, serves};
 use crate::next_hop::NextHop;
 use crate::process::Hotlist;
 
-/// Scenario: files first and no control plane; then its manifest; the file changes, the manifest changes, the file goes
-/// bad, the configuration is loaded anew, the manifest changes, the file is mended. Guarantee: both sides tag all
-/// along, each with its newest good state.
+/// Scenario: files first and no control plane; then its manifest; the file changes, the manifest changes, the file
+/// becomes malformed, the configuration is reloaded, the manifest changes, the file is fixed. Guarantee: both sides tag
+/// all along, each with its newest good state.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_and_manifests_serve_together() {
     let (fleet, next) = (Fleet::new(), NextHop::start().await);

@@ -1,5 +1,5 @@
-//! Publication after publication under load, some of them bad. Every event is judged by one version, none is lost, and
-//! what is bad is refused by every node with the reason.
+//! Publication after publication under load, some of them bad. Every event is matched with one version, no event is
+//! lost, and every node refuses a bad version with the reason.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
@@ -145,7 +145,7 @@ impl Arrived {
     }
 }
 
-/// Compiles a generation. Now and then the chains of the feeds begin anew, and one grows or shrinks.
+/// Compiles a generation. Now and then the chains of the feeds are rebuilt, and a feed grows or shrinks.
 fn compile(fleet: &Fleet, generation: u64) {
     let one = |feed: &str| lines(&[&domain(feed, generation)]);
     let more: String = (0..generation % 5).map(|more| format!("more-{more}.example\n")).collect();
@@ -208,9 +208,9 @@ fn stand_back() {
 }
 
 /// Scenario: three sidecars take events all the time while one generation after another is published: changes, feeds
-/// rebuilt as a whole, several at once, and every tenth damaged, for others, or expired. Guarantee: no event is judged
-/// by a mix of versions or by a bad one, none is lost, bad ones are refused with their reason while the last good one
-/// serves, and all end at it.
+/// rebuilt as a whole, several at once, and every tenth damaged, for others, or expired. Guarantee: no event is matched
+/// with a mix of versions or with a bad one, none is lost, bad ones are refused with their reason while the last good
+/// one stays active, and all sidecars end at the last good one.
 #[test]
 fn no_event_is_judged_by_a_mix() {
     // On a thread that ends with it.
@@ -267,7 +267,7 @@ async fn publish_and_check() {
         } else {
             good = fleet.publish(&[]);
             in_force = fleet.in_force();
-            // Some overtake the one before.
+            // Some overtake the previous publication.
             if generation % 4 != 1 || (generation + 1) % BAD_EVERY == 0 {
                 for sidecar in &sidecars {
                     serves(sidecar, good).await;

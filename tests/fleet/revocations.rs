@@ -42,8 +42,8 @@ async fn what_is_revoked_does_not_hit() {
     assert_eq!(judged(&address, &next, &hosts).await, all);
 }
 
-/// Scenario: a manifest revokes a value that is none of its kind. Guarantee: it is refused with the reason and how to mend
-/// it, as what it means to take out would go on matching; the version before serves on.
+/// Scenario: a manifest revokes a value that is not of its kind. Guarantee: the manifest is refused with the reason and
+/// how to fix it, because the indicator that it means to revoke would still match; the previous version stays active.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revocation_that_cannot_be_read_is_refused() {
     let (fleet, next) = (Fleet::new(), NextHop::start().await);

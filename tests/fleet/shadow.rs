@@ -4,9 +4,10 @@ use crate::common::{Fleet, judged, lines, logged, metric, serves, told};
 use crate::next_hop::NextHop;
 use crate::process::Hotlist;
 
-/// Scenario: `old` serves; a shadow of `old` without one domain, and of `new`, comes beside it, is promoted, and its
-/// slot is emptied. Guarantee: the shadow's hits are counted by feed, those that only it has and those that it lacks
-/// apart, and none tags; promoted they tag, the others no more; an empty slot counts nothing.
+/// Scenario: `old` is live; a shadow of `old` without one domain, and of `new`, is added, is promoted, and its slot is
+/// emptied. Guarantee: the shadow's hits are counted by feed, separately those that only the shadow has and those that
+/// it lacks, and none of them tags; after the promotion they tag, and the others no longer do; an empty slot counts
+/// nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shadow_counts_and_tags_only_when_promoted() {
     let (fleet, next) = (Fleet::new(), NextHop::start().await);

@@ -46,9 +46,9 @@ async fn tenants_serve_their_own() {
     }
 }
 
-/// Scenario: an old publication is put back into the store by hand, with its good signature, for a node that serves,
-/// and for one that starts anew, at a control plane that does, too. Guarantee: it is refused each time and the newer
-/// one serves.
+/// Scenario: an old publication is copied back into the store by hand, with its good signature, for a node that is
+/// connected, and for one that restarts, at a control plane that restarts, too. Guarantee: it is refused each time and
+/// the newer one stays active.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_manifest_is_refused_after_a_restart_too() {
     let (fleet, next, authority) = (Fleet::new(), NextHop::start().await, Authority::new());

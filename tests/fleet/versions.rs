@@ -21,8 +21,8 @@ async fn a_rollback_serves_what_served_before() {
     assert_eq!(judged(&address, &next, &hosts).await, ["feed:first.example"]);
 }
 
-/// Scenario: a version expires while it serves, and the sidecar is started anew. Guarantee: it serves on, and metric,
-/// log and readiness say that it has expired, until a newer one comes.
+/// Scenario: a version expires while it is active, and the sidecar is restarted. Guarantee: the version stays active,
+/// and metric, log and readiness show that it has expired, until a newer one arrives.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_expires_serves_on_and_is_told() {
     let (fleet, next) = (Fleet::new(), NextHop::start().await);

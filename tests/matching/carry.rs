@@ -1,4 +1,4 @@
-//! A snapshot that carries feeds over from an older one is the snapshot that reading everything anew would give.
+//! A snapshot that reuses feeds of an older one equals the snapshot that reading everything again would give.
 
 use std::sync::Arc;
 
@@ -23,8 +23,8 @@ pub fn figures(snapshot: &Snapshot) -> impl PartialEq + std::fmt::Debug {
 }
 
 proptest! {
-    /// Scenario: the feeds of a case stand in an older snapshot together with one that is replaced, twice over.
-    /// Guarantee: what is carried over matches as if it had been read again, and is counted alike.
+    /// Scenario: the feeds of a case are in an older snapshot together with one that is replaced, two times over.
+    /// Guarantee: a reused feed matches as if it had been read again, and is counted alike.
     #[test]
     fn carrying_over_equals_reading_anew(case in case(&FIELDS), replaced in 0usize..4) {
         let table = table();
@@ -55,7 +55,7 @@ proptest! {
     }
 }
 
-/// Guarantee: nothing is carried over into a snapshot in which keys or fields mean something else.
+/// Guarantee: nothing is reused in a snapshot in which keys or fields mean something else.
 #[test]
 fn an_unlike_snapshot_is_not_carried_over() {
     let shared = table();

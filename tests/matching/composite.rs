@@ -77,7 +77,7 @@ fn and_holds_only_when_all_of_it_is_in_one_event() {
     );
 }
 
-/// Halves in two events of one batch are no whole, and the whole beside them is found in its own record.
+/// Halves in two events of one batch do not match, and a whole in a third event is found in its own record.
 #[test]
 fn halves_in_two_events_of_a_batch_are_nothing() {
     let detector = with(vec![of("[domain-name:value = 'evil.example' AND network-traffic:dst_port = 4444]")]);
@@ -275,7 +275,7 @@ fn arrays_and_nested_documents_are_one_event() {
     );
 }
 
-/// Several in one event, with the plain indicators of the same values beside them.
+/// Several in one event, together with the plain indicators of the same values.
 #[test]
 fn each_of_several_is_judged_for_itself_and_plain_ones_are_found_alone() {
     let detector = with(vec![
@@ -305,7 +305,8 @@ fn each_of_several_is_judged_for_itself_and_plain_ones_are_found_alone() {
     assert_eq!(ids.len(), 3, "patterns that share a term have ids of their own, and so has the plain one: {ids:?}");
 }
 
-/// What is not fulfilled is told apart from what policy drops, and policy goes on to judge what is.
+/// Patterns that are not fulfilled are counted apart from hits that policy drops, and policy then evaluates the
+/// fulfilled ones.
 #[test]
 fn policy_judges_what_is_fulfilled() {
     let pattern = "[domain-name:value = 'evil.example' AND file:name = 'a.exe']";
@@ -322,7 +323,7 @@ fn policy_judges_what_is_fulfilled() {
         (collection.clone(), of(pattern), &whole, None),
         (collection, by_name, &json!({ "file.name": "a.exe", "destination.port": 1 }), Some(Suppression::Column)),
     ] {
-        // What is judged here arrives at the epoch; its own time is to be believed.
+        // The events arrive at the epoch; their own time counts.
         let policy = Policy { max_clock_skew: std::time::Duration::MAX, ..Policy::default() };
         let detector = detector(&table(), EXACT, Some(policy), vec![(feed, vec![indicator])]);
         let verdict = judge(&detector, document);

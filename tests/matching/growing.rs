@@ -1,4 +1,4 @@
-//! Snapshots that build upon the one before are those that would be built from nothing.
+//! Snapshots that build upon the previous one equal those that are built from nothing.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -88,9 +88,9 @@ fn figures(detector: &Detector) -> impl PartialEq + std::fmt::Debug {
     (snapshot.feeds().to_vec(), lengths, snapshot.counts().collect::<Vec<_>>(), snapshot.len())
 }
 
-/// Scenario: the chains of two feeds grow past what a look-up goes through one by one, change by change; now and then one is
-/// compacted, a manifest names less than the one before, or takes values out by itself. Each snapshot builds upon the last.
-/// Guarantee: it matches, names and counts as one that is built from nothing.
+/// Scenario: the chains of two feeds grow past what a look-up goes through one by one, change by change; now and then
+/// one is compacted, a manifest names fewer segments than the previous one, or revokes values by itself. Each snapshot
+/// builds upon the last. Guarantee: it matches, names and counts as one that is built from nothing.
 #[test]
 fn a_snapshot_upon_the_one_before_equals_one_from_nothing() {
     let (long, hits) = (Cell::new(0), Cell::new(0));

@@ -82,8 +82,8 @@ proptest! {
     }
 }
 
-/// Scenario: listed values in the spellings that tools, resolvers and browsers read all the same.
-/// Guarantee: each hits.
+/// Scenario: listed values in spellings that tools, resolvers and browsers read as the same value. Guarantee: each
+/// hits.
 #[test]
 fn disguised_values_hit() {
     let detector = listed(BOTH, Feed::named("f"));

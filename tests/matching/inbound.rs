@@ -121,9 +121,8 @@ fn malformed() -> Vec<(String, Format, Vec<u8>)> {
     records
 }
 
-/// Scenario: each of these records, then what became of it once more.
-/// Guarantee: one hit is counted, the record carries it once, the sink of hits gets the record and the sink of the rest
-/// does not; a second pass adds nothing.
+/// Scenario: each of these records, then the record as it was tagged. Guarantee: one hit is counted, the record carries
+/// it once, the sink of hits gets the record and the sink of the rest does not; a second pass adds nothing.
 #[test]
 fn a_hit_is_counted_tagged_and_delivered_whatever_is_malformed() {
     let detector = with(Inbound::Mark);

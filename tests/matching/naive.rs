@@ -205,7 +205,7 @@ fn slowly(case: &Case, table: &FieldTable) -> Found {
     for (name, value) in &case.event {
         let id = table.id(name).unwrap();
         let field = table.get(id);
-        // A number is told as a number, not as its digits: `443.0` is 443.
+        // A number is read as a number, not as its digits: `443.0` is 443.
         let number = || value.as_i64().map_or_else(|| value.as_f64().unwrap().to_string(), |number| number.to_string());
         let raw = value.as_str().map_or_else(number, str::to_owned);
         let forms = forms(KeyPlan::of_field(field), raw.as_bytes(), case.options);

@@ -1,4 +1,4 @@
-//! Odd bytes through the detector: whatever it says of them, it never panics.
+//! Malformed bytes through the detector: whatever it reports, it never panics.
 
 use bytes::Bytes;
 use hotlist::detect::Detector;

@@ -345,9 +345,9 @@ fn there_is_one_enrichment_for_each_indicator_and_field() {
     assert_eq!(of(&tagged), [pair("related.hosts", "a")]);
 }
 
-/// Scenario: an event that passes twice, as when two sidecars stand in a row or a collector sends again, with its
-/// `threat` as an object, dotted, or taken by something else.
-/// Guarantee: the second pass adds nothing, byte for byte; another feed's hit is added beside the first.
+/// Scenario: an event that passes twice, as when two sidecars are in a row or a collector sends again, with its
+/// `threat` as an object, dotted, or taken by something else. Guarantee: the second pass adds nothing, byte for byte;
+/// another feed's hit is added after the first.
 #[test]
 fn a_second_pass_adds_nothing() {
     let (detector, event) = talkative();

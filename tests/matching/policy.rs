@@ -28,7 +28,7 @@ fn with_policy(policy: Policy, feed: Feed, indicators: Vec<Indicator>) -> Detect
     detector(&table(), EXACT, Some(policy), vec![(feed, indicators)])
 }
 
-/// Policy that believes every time: what these tests judge arrives at the epoch.
+/// A policy that believes every time: the events of these tests arrive at the epoch.
 fn believing() -> Policy {
     Policy { max_clock_skew: Duration::MAX, ..Policy::default() }
 }
@@ -123,10 +123,9 @@ fn record(time: Option<Timestamp>, observed: Option<Timestamp>, body: &Value) ->
         .into()
 }
 
-/// Scenario: records whose four times lie inside or outside of the validity, in every combination that tells which
-/// one was taken.
-/// Guarantee: event time is `@timestamp`, else the record's time, else its observed time, else arrival; an `@timestamp`
-/// that is no time counts as none.
+/// Scenario: records whose four times lie inside or outside of the validity, in every combination that shows which one
+/// was used. Guarantee: event time is `@timestamp`, else the record's time, else its observed time, else arrival; an
+/// `@timestamp` that is not a time counts as none.
 #[test]
 fn event_time_is_the_first_that_the_event_has() {
     let detector = one(timed(Some(FROM), Some(UNTIL)));
@@ -274,8 +273,8 @@ fn the_first_broken_rule_is_the_reason() {
     assert_eq!(reasons, expected);
 }
 
-/// Scenario: the findings of one event belong to two feeds, one of them without a rule.
-/// Guarantee: each finding is judged by its own feed.
+/// Scenario: the findings of one event belong to two feeds, one of them without a rule. Guarantee: each finding follows
+/// the rules of its own feed.
 #[test]
 fn each_finding_is_judged_on_its_own() {
     let off = Feed { enabled: false, ..Feed::named("off") };

@@ -184,9 +184,9 @@ fn two_runs_write_the_same_bytes() {
     }
 }
 
-/// Scenario: events of odd but valid form, one of which hits, and two lines that are no events, on standard input.
-/// Guarantee: every line comes out, those without a hit byte for byte, the one that hits tagged; the bad lines are told
-/// on standard error by number, the rest goes on, and the exit code is 0.
+/// Scenario: events of unusual but valid form, one of which hits, and two lines that are not events, on standard input.
+/// Guarantee: every line comes out, those without a hit byte for byte, the one that hits tagged; the bad lines are
+/// reported on standard error by number, the others are processed, and the exit code is 0.
 #[test]
 fn every_event_is_written_and_only_the_one_that_hits_is_touched() {
     let directory = tempfile::tempdir().unwrap();

@@ -289,7 +289,7 @@ fn every_indexable_value_of_the_samples_is_named_by_a_row() {
     for name in schema::names().filter(|name| !name.starts_with("ecs")) {
         let path = Path::new("examples/events/schemas").join(format!("{name}.ndjson"));
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        // Some products write the fields of ECS beside their own.
+        // Some products write the fields of ECS in addition to their own.
         let table = of_schema(name);
         let trie = PathTrie::new(table.iter().map(|(id, field)| (field.name.as_str(), id)));
         let (mut events, mut indexable) = (0, 0);

@@ -53,7 +53,7 @@ pub fn through_bytes(options: MatchOptions, feeds: &[(Feed, Vec<Indicator>)]) ->
     over(builder.build("1"))
 }
 
-/// Everything that is told of a finding but its number, which depends on the order of segments.
+/// Everything that is reported of a finding except its number, which depends on the order of segments.
 fn told(detector: &Detector, hit: &Hit) -> String {
     let snapshot = &detector.snapshot;
     let stored = snapshot.indicator(hit.posting.indicator);
@@ -142,7 +142,7 @@ proptest! {
         }
         alone.sort();
         prop_assert_eq!(all_told(&together, &case), alone);
-        // What was merged can be carried over.
+        // Merged segments can be reused.
         let mut builder = SnapshotBuilder::new(together.snapshot.table().clone(), case.options, 11);
         builder.reuse_feeds(&together.snapshot, |number| number % 2 == 0).unwrap();
         for feed in case.feeds.iter().skip(1).step_by(2) {
@@ -280,9 +280,9 @@ fn same_as_the_file(store: &Path, state: &FeedState, file: &FeedFile) -> Result<
     Ok(())
 }
 
-/// Scenario: the file of a feed changes again and again: rows come, go, come back, are described otherwise, stand twice,
-/// stand in another order; now and then what was compiled is compacted.
-/// Guarantee: the chain of segments matches, counts and names as the newest file alone.
+/// Scenario: the file of a feed changes again and again: rows are added, removed, added again, described differently,
+/// duplicated, reordered; now and then the compiled segments are compacted. Guarantee: the chain of segments matches,
+/// counts and names as the newest file alone.
 #[test]
 fn a_chain_of_changes_equals_the_newest_file() {
     let (deltas, withdrawn, fulls, compacted) = (Cell::new(0), Cell::new(0), Cell::new(0), Cell::new(0));

@@ -379,7 +379,7 @@ fn the_wider_kinds_compare_as_they_should() {
     }
 }
 
-/// Scenario: every comparison of numbers and of instants, at its bound and beside it, numbers as numbers and as text.
+/// Scenario: every comparison of numbers and of instants, at its bound and just off it, numbers as numbers and as text.
 /// Guarantee: each holds exactly where arithmetic says so.
 #[test]
 fn numbers_and_instants_compare_by_every_operator() {

@@ -78,8 +78,8 @@ fn work_of_a_client_that_left_stops_at_the_next_record() {
     assert!((2 * RECORDS / 3..2 * RECORDS / 3 + 4).contains(&asked), "{asked}");
 }
 
-/// Guarantee: tagged records take at least as much room as they have bytes, and a batch for which there never is enough is
-/// told from one that may come again.
+/// Guarantee: tagged records take at least as much room as they have bytes, and a batch for which there is never enough
+/// room is refused differently from one that can be sent again.
 #[test]
 fn tagged_records_take_room() {
     let (judged, room) = run(usize::MAX / 2, 0, false);

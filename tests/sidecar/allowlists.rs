@@ -7,9 +7,9 @@ use crate::client::export;
 use crate::next_hop::NextHop;
 use crate::process::{Hotlist, Scene};
 
-/// Scenario: two values that lists hold, one of a list that suppresses and one of a list that annotates.
-/// Guarantee: the first leaves untagged, the second names its list; both are counted by list; a list that cannot be
-/// used is told in the log and stops nothing.
+/// Scenario: two values that lists hold, one of a list that suppresses and one of a list that annotates. Guarantee: the
+/// first is left untagged, the second names its list; both are counted by list; a list that cannot be used is logged
+/// and stops nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lists_are_loaded_at_start_and_counted() {
     let (scene, next_hop) = (Scene::new(), NextHop::start().await);

@@ -1,5 +1,5 @@
-//! Files of indicators that go bad while the real process runs: what is told of each, and that the last good one, and
-//! every other feed, stays in force.
+//! Feed files that become malformed while the real process runs: each is logged, and the last good indicators, and
+//! every other feed, stay active.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -34,7 +34,7 @@ impl Watched {
         Watched { scene, next_hop, hotlist, connection }
     }
 
-    /// Written beside its place and moved there.
+    /// Written next to its place and moved there.
     fn replace(&self, name: &str, content: &[u8]) {
         std::fs::write(self.scene.path("staged"), content).unwrap();
         std::fs::rename(self.scene.path("staged"), self.scene.path("indicators").join(name)).unwrap();
@@ -73,9 +73,9 @@ fn stix(address: &str) -> String {
 }
 
 /// Scenario: a file that was good becomes, one after another, half of its JSON, JSON of another kind, a program, noise,
-/// nesting without an end, a packed bomb, nothing, blank lines, a directory. Guarantee: each is told in the log and
-/// counted under its reason; the last good indicators and the other feed match all the while; a good file is in force
-/// again at once.
+/// nesting without an end, a packed bomb, nothing, blank lines, a directory. Guarantee: each is logged and counted
+/// under its reason; the last good indicators and the other feed match all the while; a good file is active again at
+/// once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_way_to_go_bad_is_told_and_costs_nothing() {
     let whole = stix("198.51.100.1");
@@ -150,8 +150,8 @@ async fn each_way_to_go_bad_is_told_and_costs_nothing() {
 }
 
 /// Scenario: of a list that is replaced, three lines of ten thousand cannot be used; then one line is 40 MB long; then
-/// the list is a CSV with 100,000 columns, in its header and in a line. Guarantee: every other line is in force; those
-/// are counted, and the log names them with their numbers.
+/// the list is a CSV with 100,000 columns, in its header and in a line. Guarantee: every other line is active; the
+/// unusable ones are counted, and the log names them with their numbers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_lines_cost_only_themselves() {
     let list = |last: &str| {

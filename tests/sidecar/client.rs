@@ -47,7 +47,7 @@ impl Connection {
             Some(path) => Connection::over(UnixStream::connect(path).await.map_err(text)?).await,
             None => {
                 let stream = TcpStream::connect(address).await.map_err(text)?;
-                // Else each request after the first waits for the delayed acknowledgement of the one before.
+                // Else each request after the first waits for the delayed acknowledgement of the previous request.
                 stream.set_nodelay(true).map_err(text)?;
                 Connection::over(stream).await
             }

@@ -1,5 +1,5 @@
-//! How a process is told to end: the delay for collectors that end at the same moment, a second signal, and signals while
-//! a path hangs.
+//! How a process is stopped: the delay for collectors that end at the same moment, a second signal, and signals while a
+//! path hangs.
 
 use std::time::{Duration, Instant};
 
@@ -90,8 +90,8 @@ async fn a_second_signal_ends_the_process_now() {
     }
 }
 
-/// Scenario: the file of a sink is a pipe that nobody reads. Guarantee: a start is refused with the reason; so is a reload,
-/// events go on to where they went, and SIGTERM ends the process.
+/// Scenario: the file of a sink is a pipe that has no reader. Guarantee: a start is refused with the reason; so is a
+/// reload, events are still delivered to the earlier sinks, and SIGTERM ends the process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pipe_without_a_reader_is_refused_and_blocks_nothing() {
     let (scene, _next_hop, config) = scene("shutdown: { delay: 0s }\n").await;
@@ -138,8 +138,8 @@ async fn a_pipe_with_a_reader_takes_hits() {
     assert!(line.contains("threat-match"), "{line}");
 }
 
-/// Scenario: reading the configuration hangs at a reload, because it became a pipe that nobody writes to. Guarantee: events
-/// and probes go on meanwhile, and SIGTERM ends the process.
+/// Scenario: reading the configuration hangs at a reload, because it became a pipe that has no writer. Guarantee:
+/// events and probes are answered meanwhile, and SIGTERM ends the process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reload_that_hangs_blocks_neither_events_nor_the_end() {
     let (_scene, _next_hop, config) = scene("shutdown: { delay: 0s }\n").await;

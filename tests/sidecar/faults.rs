@@ -38,7 +38,7 @@ fn delivered(next_hop: &NextHop) -> BTreeMap<usize, usize> {
 /// Clients that send one event each, again and again until it is acknowledged.
 struct Clients {
     tasks: JoinSet<Vec<Answer>>,
-    /// How many heard a refusal.
+    /// How many got a refusal.
     refused: watch::Receiver<usize>,
 }
 
@@ -70,7 +70,7 @@ impl Clients {
         Clients { tasks, refused }
     }
 
-    /// Waits until so many heard a refusal.
+    /// Waits until so many got a refusal.
     async fn refused(&mut self, count: usize) {
         tokio::time::timeout(PATIENCE, self.refused.wait_for(|refused| *refused >= count)).await.unwrap().unwrap();
     }
@@ -86,9 +86,9 @@ impl Clients {
     }
 }
 
-/// Scenario: the next hop takes a second for each answer, and 40 clients send a mebibyte each where 16 are room for.
-/// Guarantee: who finds no room hears RESOURCE_EXHAUSTED, and nothing else; the memory stays within the room; a small
-/// event passes among them; and each event is at the next hop exactly once.
+/// Scenario: the next hop takes a second for each answer, and 40 clients send a mebibyte each where there is room for
+/// 16. Guarantee: a client for which there is no room gets RESOURCE_EXHAUSTED, and nothing else; the memory stays
+/// within the limit; a small event passes among them; and each event is at the next hop exactly once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_next_hop_fills_the_room_and_not_the_memory() {
     const CLIENTS: usize = 40;
@@ -113,17 +113,17 @@ async fn a_slow_next_hop_fills_the_room_and_not_the_memory() {
     assert_eq!(hotlist.metric("hotlist_in_flight_bytes").await, 0.0);
     let answered = "hotlist_source_requests_total{source=\"agents\",status=\"resource_exhausted\"}";
     assert_eq!(hotlist.metric(answered).await, refusals.len() as f64);
-    // Beside the room: a window of HTTP/2 a connection (what a client sends before it is let in), and one copy on the
-    // way out.
+    // In addition to the limit: an HTTP/2 window per connection (what a client sends before it is admitted), and one
+    // copy on the way out.
     let (grown, bound) = (hotlist.peak_kib() - before, (16 + CLIENTS as u64 * 2 + 16) << 10);
     println!("{grown} KiB more at most, {bound} allowed; {} refusals", refusals.len());
     assert!(grown < bound, "{grown} KiB more at most, {bound} allowed");
 }
 
-/// Scenario: the next hop falls silent, breaks off its answers, or answers one of the sixteen statuses, each while eight
-/// clients send an event and try again; then it is well. Guarantee: each client hears a status that it retries, with
-/// the sink and the cause; nothing is acknowledged before the next hop is well; then each event is there, once unless the
-/// next hop took it without saying so in time.
+/// Scenario: the next hop falls silent, breaks off its answers, or answers one of the sixteen statuses, each while
+/// eight clients send an event and try again; then it recovers. Guarantee: each client gets a status that it retries,
+/// with the sink and the cause; nothing is acknowledged before the next hop recovers; then each event is there, once
+/// unless the next hop took it without answering in time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_is_delivered_once_the_next_hop_is_well() {
     const CLIENTS: usize = 8;

@@ -328,9 +328,9 @@ fn member(key: &str, value: &[u8]) -> Vec<u8> {
     [field(1, key.as_bytes()), field(2, value)].concat()
 }
 
-/// Scenario: requests that are odd and no fault: nothing in them, no observable, ten thousand levels of nesting in
+/// Scenario: requests that are unusual but valid: nothing in them, no observable, ten thousand levels of nesting in
 /// OTLP, in JSON and in unknown groups, a megabyte of open brackets. Guarantee: each is acknowledged and arrives byte
-/// for byte; what was too deep to look into is counted; a hit beside an abyss is tagged and written.
+/// for byte; values that were too deep to read are counted; a hit next to the deep nesting is tagged and written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn voids_and_abysses_pass_untouched() {
     const LEVELS: usize = 10_000;

@@ -1,4 +1,4 @@
-//! A next hop in the test's process: it records what it accepts, and refuses or waits when told to.
+//! A next hop in the test's process: it records what it accepts, and refuses or waits when the test says so.
 //!
 //! A request is recorded before it is answered. So once the sidecar has acknowledged, everything is here, and no test
 //! has to wait.
@@ -70,7 +70,7 @@ struct Shared {
     mood: Arc<watch::Sender<Mood>>,
     held: Arc<watch::Sender<usize>>,
     accepted: Arc<watch::Sender<usize>>,
-    /// Told when every connection closes, in the middle of whatever it does.
+    /// Notified when every connection closes, in the middle of whatever it does.
     reset: Arc<Notify>,
 }
 

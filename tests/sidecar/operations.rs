@@ -89,8 +89,8 @@ async fn probes_answer_and_metrics_count_what_happened() {
     );
 }
 
-/// Guarantee: whatever the next hop answers, the collector hears a status that it retries: RESOURCE_EXHAUSTED as it
-/// is, everything else, and silence, as UNAVAILABLE with the sink's name.
+/// Guarantee: whatever the next hop answers, the collector gets a status that it retries: RESOURCE_EXHAUSTED as it is,
+/// everything else, and silence, as UNAVAILABLE with the sink's name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_of_the_next_hop_become_unavailable() {
     let (scene, next_hop) = (Scene::new(), NextHop::start().await);
@@ -132,7 +132,7 @@ async fn otlp_over_http_to_another_sidecar() {
     }
 }
 
-/// Scenario: nobody listens at the next hop, and later somebody does. Guarantee: UNAVAILABLE, ready all the same, and
+/// Scenario: the next hop does not listen yet, and later it does. Guarantee: UNAVAILABLE, ready nevertheless, and
 /// delivery begins by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_next_hop_that_is_down_is_unavailable_until_it_is_up() {
@@ -154,8 +154,8 @@ async fn a_next_hop_that_is_down_is_unavailable_until_it_is_up() {
 }
 
 /// Scenario: a second sink with `required: false` whose next hop holds every request. Guarantee: the collector is
-/// acknowledged all the same and the required sink has everything; what the other has no room for is dropped and
-/// counted, and its failures are counted only.
+/// acknowledged nevertheless and the required sink has everything; batches for which the other sink has no room are
+/// dropped and counted, and its failures are only counted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_waits_for_a_sink_that_is_not_required() {
     let (scene, next_hop, copy) = (Scene::new(), NextHop::start().await, NextHop::start().await);
@@ -185,8 +185,8 @@ async fn nobody_waits_for_a_sink_that_is_not_required() {
     assert!(copy.take().is_empty());
 }
 
-/// Scenario: files of indicators are asked for, and none can be loaded. Guarantee: `open` passes everything untagged,
-/// says so loudly and is ready; `closed` refuses with UNAVAILABLE and is not ready, and still alive.
+/// Scenario: indicator files are configured, and none can be loaded. Guarantee: `open` passes everything untagged, logs
+/// a warning and is ready; `closed` refuses with UNAVAILABLE and is not ready, but alive.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_any_loadable_file_the_failure_mode_decides() {
     let message = batch(&[json!({ "source": { "ip": "198.51.100.23" } })]);

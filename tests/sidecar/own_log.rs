@@ -170,8 +170,8 @@ async fn a_reader_of_the_log_that_stalls_stops_nothing() {
     assert!(quiet.end().success());
 }
 
-/// Scenario: the reader of standard error goes away; after that the indicators change twice, the configuration is read
-/// again, and the process is told to end. Guarantee: all of it works, and only lines are lost.
+/// Scenario: the reader of standard error goes away; after that the indicators change twice, the configuration is
+/// reloaded, and the process is stopped. Guarantee: all of it works, and only log lines are lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_without_a_reader_costs_lines_only() {
     let next_hop = NextHop::start().await;

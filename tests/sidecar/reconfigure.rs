@@ -122,7 +122,7 @@ async fn a_source_changes_in_one_reload_and_its_port_stays_open() {
             let mut acknowledged = 0;
             while !stop.load(Ordering::Relaxed) {
                 drop(TcpStream::connect(&from).await.expect("the port is open"));
-                // A connection of the old source may be told to go before its first request.
+                // A connection of the old source may get a GOAWAY before its first request.
                 acknowledged += usize::from(export(&from, &batch()).await.is_ok_and(|answer| answer.status == 0));
             }
             acknowledged

@@ -32,8 +32,8 @@ fn replace(scene: &Scene, name: &str, content: &str) {
     std::fs::rename(scene.write("staged", content), scene.path(name)).unwrap();
 }
 
-/// Guarantee: an indicator that is added, and one that is taken away, is in force about a second later, without a
-/// restart, whether the file is written in place, moved into place, or appears.
+/// Guarantee: an added or removed indicator takes effect about a second later, without a restart, whether the file is
+/// written in place, moved into place, or created.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_a_file_is_live_at_once() {
     let (scene, next_hop) = (Scene::new(), NextHop::start().await);
@@ -57,8 +57,8 @@ async fn a_change_of_a_file_is_live_at_once() {
     assert!(metrics.contains("hotlist_snapshot_reloads_total{result=\"applied\"}"), "{metrics}");
 }
 
-/// Scenario: a file changes, and a directory comes with a file in it, before the process has begun to watch them.
-/// Guarantee: both are in force within seconds all the same.
+/// Scenario: a file changes, and a directory is created with a file in it, before the process has begun to watch them.
+/// Guarantee: both are active within seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_before_anything_is_watched_is_not_missed() {
     for _ in 0..3 {
@@ -103,8 +103,8 @@ async fn a_kubernetes_volume_is_followed() {
     assert!(!hits(&hotlist, &next_hop, "198.51.100.1").await);
 }
 
-/// Guarantee: a file that turns to garbage, or to nothing, or goes, keeps its last good indicators in force; the log,
-/// a counter and `/readyz?verbose` say so, and the process stays ready.
+/// Guarantee: a file that becomes malformed, or empty, or is removed, keeps its last good indicators active; the log, a
+/// counter and `/readyz?verbose` report it, and the process stays ready.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_file_keeps_its_last_good_indicators_and_shows() {
     let (scene, next_hop) = (Scene::new(), NextHop::start().await);
@@ -185,7 +185,7 @@ async fn blind_spots_are_told() {
 }
 
 /// Scenario: SIGHUP with a configuration that adds a source, another sink and other matching, while a connection to the
-/// first source is open. Guarantee: the connection and its address go on, and everything new is in force.
+/// first source is open. Guarantee: the connection and its address stay, and every new setting is active.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sighup_takes_a_new_configuration_and_keeps_connections() {
     let (scene, next_hop, other) = (Scene::new(), NextHop::start().await, NextHop::start().await);
@@ -215,8 +215,8 @@ async fn sighup_takes_a_new_configuration_and_keeps_connections() {
     assert!(metrics.contains("hotlist_config_reloads_total{result=\"applied\"} 1\n"), "{metrics}");
 }
 
-/// Guarantee: a configuration with a mistake, and one that asks for what cannot be had, is refused as a whole with the
-/// reason; the old one stays in force.
+/// Guarantee: a configuration with a mistake, and one that requires what is not available, is refused as a whole with
+/// the reason; the old one stays active.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_configuration_is_refused_and_the_old_one_stays() {
     let (scene, next_hop) = (Scene::new(), NextHop::start().await);
@@ -253,8 +253,8 @@ async fn a_bad_configuration_is_refused_and_the_old_one_stays() {
     }
 }
 
-/// Scenario: a service manager that gave a socket and a watchdog. Guarantee: it hears of readiness, of a reload, of
-/// the end, and regularly that the process lives. Once it no longer reads, it holds nothing up.
+/// Scenario: a service manager that passed a socket and a watchdog. Guarantee: it is notified of readiness, of a
+/// reload, of the end, and regularly that the process lives. When it no longer reads, it delays nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_manager_is_kept_informed() {
     let (scene, next_hop) = (Scene::new(), NextHop::start().await);
@@ -281,7 +281,7 @@ async fn a_service_manager_is_kept_informed() {
     wait_for("READY=1");
     hotlist.signal(Signal::SIGTERM);
     wait_for("STOPPING=1");
-    // Nobody reads what the watchdog gets from now on, and the process ends all the same.
+    // From now on the watchdog's messages are not read, and the process ends nevertheless.
     let (status, log) = hotlist.wait();
     assert!(status.success(), "{log}");
 }

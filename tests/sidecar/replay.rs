@@ -84,8 +84,8 @@ pub async fn replay(hotlist: &Hotlist, capture: &Capture) -> i32 {
     send(&hotlist.address(), &capture.path, &headers, frame(0, &capture.message)).await.unwrap().status
 }
 
-/// Scenario: indicators that match nothing in the recorded requests. Guarantee: each arrives byte for byte, whatever
-/// is odd about it, and there is no hit; a request for a method that Hotlist does not have is UNIMPLEMENTED.
+/// Scenario: indicators that match nothing in the recorded requests. Guarantee: each request arrives byte for byte,
+/// however unusual it is, and there is no hit; a request for a method that Hotlist does not have is UNIMPLEMENTED.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs ../shared"]
 async fn without_hits_every_recorded_request_arrives_byte_for_byte() {
@@ -118,7 +118,7 @@ const PLANTED: [(&str, &[u8]); 7] = [
 ];
 
 /// Whether a record should hit, by its bytes alone: a planted value is a whole string in it, other than the address of
-/// an indicator that the event itself tells of.
+/// an indicator in the event's own threat fields.
 fn should_hit(record: &[u8]) -> bool {
     const TOLD: &[u8] = b"threat.indicator.ip\x12\x0f";
     let lower = record.to_ascii_lowercase();

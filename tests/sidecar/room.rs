@@ -80,8 +80,8 @@ log: {{ format: json }}
     Hotlist::spawn_with(&scene.write("hotlist.yaml", &text), &[("MIMALLOC_PURGE_DELAY", "0")])
 }
 
-/// Guarantee: for each shape of request, sink and compression the process takes no more memory than `docs/security.md` says,
-/// every request is taken, refused as overload or refused for ever, and a good one is served afterwards.
+/// Guarantee: for each shape of request, sink and compression the process takes no more memory than `docs/security.md`
+/// says, every request is accepted, refused as overload or refused permanently, and a good one is accepted afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_made_of_a_request_stays_within_the_room() {
     let shapes = [

@@ -122,7 +122,7 @@ async fn a_drain_under_load_with_a_slow_next_hop_loses_nothing() {
             tokio::spawn(async move {
                 let mut connection = Connection::open(&address).await.unwrap();
                 let (mut acknowledged, mut id) = (Vec::new(), client);
-                // Refused by a connection that is told to go: the event was not taken.
+                // Refused by a connection that got a GOAWAY: the event was not taken.
                 while let Ok(answer) = connection.export(&event(id)).await {
                     assert_eq!(answer.status, 0, "{answer:?}");
                     acknowledged.push(id);
@@ -177,8 +177,9 @@ async fn the_grace_period_ends_what_never_ends() {
     assert_eq!(ids(&next_hop), Vec::<usize>::new());
 }
 
-/// Scenario: a killed run leaves its Unix socket. Guarantee: the next start replaces it and serves; a start beside a
-/// running one is refused with the reason, and the running one goes on; a clean end removes the file.
+/// Scenario: a killed run leaves its Unix socket. Guarantee: the next start replaces the socket and serves; a start
+/// while another process serves there is refused with the reason, and the other process is not affected; a clean end
+/// removes the file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
     let (scene, next_hop) = (Scene::new(), NextHop::start().await);

@@ -124,7 +124,8 @@ async fn who_sends_a_byte_a_second_is_sent_away() {
 }
 
 /// Scenario: twenty peers that open export after export, send half of it, and reset it, as fast as they can. Guarantee:
-/// each is told to calm down and closed, and counted; the room of every request is given back; a collector is served.
+/// each gets ENHANCE_YOUR_CALM, is closed, and is counted; the memory of every request is released; a collector is
+/// served.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_of_resets_ends_with_its_connections() {
     const PEERS: usize = 20;

@@ -34,9 +34,9 @@ fn document(event: &EventWrapper) -> Value {
     serde_json::from_slice(&hotlist::encoding::vector::render_record(&event.encode_to_vec())).unwrap()
 }
 
-/// Scenario: a request as Vector sends it, with hits in fields, in a list and in a line of JSON, between quiet events, a
-/// metric, and an event that cannot be read. Guarantee: the hits carry their enrichment beside what they were, in the
-/// fields of the event; everything else arrives byte for byte; the hits stand in the file.
+/// Scenario: a request as Vector sends it, with hits in fields, in a list and in a line of JSON, between quiet events,
+/// a metric, and an event that cannot be read. Guarantee: the hits keep their content and get their enrichment, in the
+/// fields of the event; everything else arrives byte for byte; the hits are in the file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hits_are_tagged_among_bytes_that_stay() {
     let (scene, next_hop) = (Scene::new(), NextHop::start().await);

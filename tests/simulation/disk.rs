@@ -83,7 +83,7 @@ impl SimulatedDisk {
         self.0.lock().unwrap()
     }
 
-    /// For a process that starts now. The one before must be dead.
+    /// For a process that starts now. The previous process must be dead.
     pub fn process(&self) -> ProcessDisk {
         ProcessDisk { disk: self.clone(), process: self.state().process }
     }

@@ -108,7 +108,7 @@ impl World {
         *self.process.lock().unwrap() = Arc::new(process);
     }
 
-    /// Opens something. A start that fails is tried again by whoever supervises the process; `None` when it died.
+    /// Opens something. A start that fails is tried again by the supervisor; `None` when the process died.
     fn open<T, E>(&self, disk: &ProcessDisk, open: impl Fn(Arc<dyn Disk>) -> Result<T, E>) -> Option<T> {
         loop {
             match open(Arc::new(disk.clone())) {

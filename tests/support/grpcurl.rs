@@ -5,8 +5,8 @@ use std::process::Command;
 
 use crate::python::interpreter;
 
-/// grpcurl, which `.ci/run` installs beside the interpreter. A test that calls this is marked
-/// `#[ignore = "needs grpcurl"]`.
+/// grpcurl, which `.ci/run` installs next to the interpreter. A test that calls this is marked `#[ignore = "needs
+/// grpcurl"]`.
 pub fn grpcurl() -> PathBuf {
     let grpcurl = interpreter().with_file_name("grpcurl");
     let found = Command::new(&grpcurl).arg("-version").output();

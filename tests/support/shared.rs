@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// A file or folder of the shared data, in `../shared` beside the package or where `HOTLIST_SHARED` says. A test that
+/// A file or folder of the shared data, in `../shared` next to the package or where `HOTLIST_SHARED` says. A test that
 /// calls this is marked `#[ignore = "needs ../shared"]`.
 pub fn shared(part: &str) -> PathBuf {
     let root = std::env::var_os("HOTLIST_SHARED")

@@ -1,4 +1,4 @@
-//! A law over whatever a next hop answers: nothing that was acknowledged is lost, and no collector retries for ever.
+//! A law over whatever a next hop answers: nothing that was acknowledged is lost, and no collector retries forever.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -138,8 +138,8 @@ async fn holds(format: Format, batches: Vec<Vec<bool>>, script: Vec<Does>) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// Law: each batch is acknowledged after so many tries at most as the next hop gave odd answers, and then each of
-    /// its events was taken by the next hop or stands in the rejected file.
+    /// Law: each batch is acknowledged after at most as many tries as the next hop gave malformed answers, and then
+    /// each of its events was taken by the next hop or is in the rejected file.
     #[test]
     fn acknowledged_is_delivered_and_nothing_is_retried_for_ever(
         batches in batches(),

@@ -29,8 +29,8 @@ async fn dial(sidecar: &Sidecar) -> TcpStream {
     TcpStream::connect(address).await.unwrap()
 }
 
-/// Scenario: a connection is old and has no request. Guarantee: its peer is told to go (GOAWAY without an error), and it is
-/// closed and counted.
+/// Scenario: a connection is old and has no request. Guarantee: its peer gets a GOAWAY without an error, and the
+/// connection is closed and counted.
 #[tokio::test]
 async fn an_old_connection_is_told_to_go() {
     let next_hop = NextHop::start().await;

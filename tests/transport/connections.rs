@@ -130,8 +130,8 @@ async fn a_handshake_has_a_time_and_a_form() {
     until("another protocol is counted", || closed("shake", "preface") == 1.0).await;
 }
 
-/// Scenario: one connection idles, one has a request for longer than the idle time. Guarantee: the first is told to go
-/// (GOAWAY without an error) and closed, the second is answered.
+/// Scenario: one connection idles, one has a request for longer than the idle time. Guarantee: the first gets a GOAWAY
+/// without an error and is closed, the second is answered.
 #[tokio::test]
 async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
     let mut next_hop = NextHop::start().await;
@@ -166,7 +166,7 @@ async fn who_does_not_answer_a_ping_is_closed() {
     until("both are gone", || metrics::open("dead") == 0.0).await;
 }
 
-/// Scenario: a client opens streams and takes each back at once. Guarantee: it is told to calm down and closed long
+/// Scenario: a client opens streams and resets each at once. Guarantee: it gets ENHANCE_YOUR_CALM and is closed long
 /// before it is done, and others are served.
 #[tokio::test]
 async fn a_storm_of_resets_ends_the_connection() {

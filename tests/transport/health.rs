@@ -40,8 +40,8 @@ fn ask(service: &str) -> HealthCheckRequest {
     HealthCheckRequest { service: service.to_owned() }
 }
 
-/// Guarantee: the server as a whole and the service of logs say what the process says, another name is not found, and
-/// events are served beside.
+/// Guarantee: the server as a whole and the service of logs report the state of the process, another name is not found,
+/// and events are served on the same socket.
 #[tokio::test]
 async fn health_is_that_of_the_process() {
     let (sidecar, health) = start().await;
@@ -56,8 +56,8 @@ async fn health_is_that_of_the_process() {
     assert_eq!(Client::connect(&sidecar.address).await.export(frame(0, b"x")).await.status(), 0);
 }
 
-/// Scenario: two clients watch while the process becomes ready and then drains. Guarantee: each change is told once,
-/// and the streams end, so that they do not hold up the drain.
+/// Scenario: two clients watch while the process becomes ready and then drains. Guarantee: each change is sent once,
+/// and the streams end, so that they do not delay the drain.
 #[tokio::test]
 async fn who_watches_is_told_and_does_not_hold_up_a_drain() {
     let (sidecar, health) = start().await;

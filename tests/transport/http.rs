@@ -60,7 +60,7 @@ async fn protobuf_passes_untouched_and_the_connection_is_kept() {
     }
 }
 
-/// Guarantee: over HTTP/2 the same paths answer the same, beside gRPC on the same connection.
+/// Guarantee: over HTTP/2 the same paths give the same answers, on the same connection as gRPC.
 #[tokio::test]
 async fn http_2_is_spoken_too() {
     let next_hop = NextHop::start().await;
@@ -123,8 +123,8 @@ async fn json_is_the_same_request() {
     }
 }
 
-/// Scenario: the next hop takes a batch and says that it threw away some of it. Guarantee: the collector is told the
-/// same in its own media type.
+/// Scenario: the next hop takes a batch and reports that it dropped some of it. Guarantee: the collector gets the same
+/// report in its own media type.
 #[tokio::test]
 async fn a_partial_success_is_told_in_both_media_types() {
     let mut next_hop = NextHop::start().await;

@@ -106,8 +106,9 @@ fn delay(answer: &Answer) -> Option<u64> {
     Status::read(&answer.headers).unwrap().retry_delay.map(|delay| delay.as_secs())
 }
 
-/// Scenario: the next hop is overloaded or away for a while, and says when to come again: in RetryInfo, or as a gateway in
-/// `Retry-After`. Guarantee: the collector hears it in its own protocol; without a wish, overload alone gets a second.
+/// Scenario: the next hop is overloaded or away for a while, and says when to come again: in RetryInfo, or as a gateway
+/// in `Retry-After`. Guarantee: the collector gets the delay in its own protocol; without one, only overload gets a
+/// second.
 #[tokio::test]
 async fn the_wish_for_when_to_come_again_is_passed_on() {
     let mut next_hop = NextHop::start().await;

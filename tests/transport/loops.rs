@@ -49,7 +49,7 @@ async fn a_loop_is_refused() {
 }
 
 /// Scenario: a sink's endpoint is the source that it takes from. Guarantee: a batch goes around a few times, and the
-/// collector is told.
+/// collector gets the reason.
 #[tokio::test]
 async fn a_sink_that_leads_back_is_told() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The transport from socket to socket: a real source, a real sink, and a next hop that does what a test tells it.
+//! The transport from socket to socket: a real source, a real sink, and a next hop that the test controls.
 //!
 //! Matching is replaced by the identity here, so that every byte and every status seen is the transport's.
 

@@ -1,4 +1,5 @@
-//! What goes to the next hop beside the batch: the sink's own headers, and metadata of the collector's request.
+//! What is sent to the next hop in addition to the batch: the sink's own headers, and metadata of the collector's
+//! request.
 
 use std::sync::Arc;
 

@@ -33,7 +33,7 @@ pub struct Arrived {
 #[derive(Clone)]
 pub struct Handle {
     abort: AbortHandle,
-    /// Told to go, and gone.
+    /// After the GOAWAY, and disconnected.
     drain: watch::Sender<bool>,
     gone: watch::Receiver<bool>,
 }

@@ -112,8 +112,8 @@ async fn a_batch_is_a_post() {
     }
 }
 
-/// Guarantee: each status is what the OTLP specification makes of it, the wish for when to come again is passed on, and the
-/// receiver's text is told.
+/// Guarantee: each status means what the OTLP specification says, the delay before a retry is passed on, and the
+/// receiver's text is reported.
 #[tokio::test]
 async fn every_status_over_http() {
     let (endpoint, mut posts) = receiver().await;

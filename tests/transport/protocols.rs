@@ -1,4 +1,4 @@
-//! Next hops that speak something else than the configuration says, and what the error tells the operator to set.
+//! Next hops that speak another protocol than the one configured, and which setting the error names to the operator.
 
 use hotlist::config::{ClientTls, Endpoint};
 use hotlist::net::tls::Connector;

@@ -156,8 +156,8 @@ async fn the_search_is_short() {
     assert_eq!(seen.taken().len(), 9_999);
 }
 
-/// Scenario: the next hop refuses whatever it gets. Guarantee: UNAVAILABLE, nothing in the file, and few requests a try;
-/// once it is mended, the retry is delivered, and the search works as before.
+/// Scenario: the next hop refuses whatever it gets. Guarantee: UNAVAILABLE, nothing in the file, and few requests a
+/// try; once the next hop is repaired, the retry is delivered, and the search works as before.
 #[tokio::test]
 async fn a_next_hop_that_refuses_everything_is_not_the_records_fault() {
     let directory = tempfile::tempdir().unwrap();
@@ -247,7 +247,7 @@ async fn what_is_too_large_arrives_in_parts() {
     }
 }
 
-/// Scenario: odd content and no rejected file. Guarantee: UNAVAILABLE after one request, as nothing can be kept.
+/// Scenario: malformed content and no rejected file. Guarantee: UNAVAILABLE after one request, as nothing can be kept.
 #[tokio::test]
 async fn without_a_file_odd_content_stays_with_the_collector() {
     let (endpoint, seen) = next_hop(refuse_bad).await;

@@ -16,8 +16,8 @@ fn hotlist(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_hotlist")).args(arguments).output().unwrap()
 }
 
-/// Scenario: three rejected records and a torn line; the next hop takes two of them now. Guarantee: `list` shows all and
-/// tells the torn line, `resend` takes the accepted ones out and leaves the rest, with exit code 1.
+/// Scenario: three rejected records and a torn line; the next hop takes two of them now. Guarantee: `list` shows all
+/// and reports the torn line, `resend` removes the accepted ones and leaves the rest, with exit code 1.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rejected_records_are_listed_and_sent_again() {
     let directory = tempfile::tempdir().unwrap();

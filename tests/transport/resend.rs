@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::certificates::{Authority, server_config};
 use crate::next_hop::NextHop;
 
-/// A rejected file with one record, and certificates beside it.
+/// A rejected file with one record, and certificates next to it.
 struct Scene {
     directory: TempDir,
     file: PathBuf,
@@ -57,8 +57,8 @@ fn lines(path: &Path) -> usize {
 }
 
 /// Scenario: the next hop has a certificate of its own authority and asks for one of another authority. Guarantee:
-/// without both the record stays in the file, the next hop sees nothing, and the reason is told; with them it is sent
-/// and leaves the file.
+/// without both the record stays in the file, the next hop sees nothing, and the reason is printed; with them it is
+/// sent and leaves the file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rejected_records_are_sent_again_over_tls() {
     let (servers, clients, strangers) = (Authority::new(), Authority::new(), Authority::new());
@@ -92,8 +92,8 @@ async fn rejected_records_are_sent_again_over_tls() {
     assert_eq!(lines(&scene.file), 0);
 }
 
-/// Guarantee: half an identity is a mistake of usage, certificates for an endpoint without TLS and files that cannot be
-/// used are told with what to do; nothing is sent.
+/// Guarantee: half an identity is a usage error; certificates for an endpoint without TLS and files that cannot be used
+/// are reported with what to do; nothing is sent.
 #[test]
 fn certificates_that_cannot_be_used_are_told() {
     let scene = Scene::new();

@@ -107,9 +107,9 @@ impl Transform for LongOnesHit {
     }
 }
 
-/// Scenario: the disk of the hits is full while the next hop takes everything, and the collector tries again and again; then
-/// there is room. Guarantee: the next hop has the batch once more than it must at most, however often it was tried; batches
-/// without hits pass; with room the batch is delivered, and its lines are there once.
+/// Scenario: the disk of the hits is full while the next hop takes everything, and the collector tries again and again;
+/// then there is room. Guarantee: the next hop has the batch at most one time too many, however often it was tried;
+/// batches without hits pass; with room the batch is delivered, and its lines are there once.
 #[tokio::test]
 async fn a_full_disk_multiplies_nothing_at_the_next_hop() {
     let directory = tempfile::tempdir().unwrap();

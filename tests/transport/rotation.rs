@@ -50,8 +50,8 @@ fn rotate(rotation: Rotation, path: &Path, archive: &Path) {
     }
 }
 
-/// Guarantee: what is acknowledged before a rotation is in the file that was rotated away, what is acknowledged after it
-/// is in the file at the path, each once; no other process has to be told, and a signal does no harm.
+/// Guarantee: what is acknowledged before a rotation is in the file that was rotated away, what is acknowledged after
+/// it is in the file at the path, each once; no other process needs a signal, and a signal does no harm.
 #[tokio::test]
 async fn lines_follow_the_path() {
     for rotation in [Rotation::Rename, Rotation::Remove, Rotation::RenameAndCreate, Rotation::CopyTruncate] {

@@ -129,7 +129,8 @@ async fn large_metrics_and_traces_are_split() {
     }
 }
 
-/// Guarantee: where no sink takes them they are UNIMPLEMENTED and not swallowed; logs are served beside.
+/// Guarantee: where no sink takes them they are UNIMPLEMENTED and not swallowed; logs are served on the same
+/// connection.
 #[tokio::test]
 async fn without_an_otlp_sink_they_are_unimplemented() {
     let blackhole = Arc::new(Sink::new("hole", SinkKind::Blackhole(Blackhole::default())));

@@ -104,7 +104,7 @@ async fn a_connection_that_died_idle_costs_no_request() {
     }
 }
 
-/// Scenario: the next hop resets the stream as not processed. Guarantee: it is sent once more.
+/// Scenario: the next hop resets the stream as not processed. Guarantee: the batch is sent again, one time.
 #[tokio::test]
 async fn a_request_that_was_turned_away_is_sent_again() {
     let mut next_hop = NextHop::start().await;

@@ -54,7 +54,7 @@ async fn a_partial_success_is_told_to_the_collector() {
     let mut next_hop = NextHop::start().await;
     let sidecar = Sidecar::start(&next_hop.endpoint);
     let client = Client::connect(&sidecar.address).await;
-    // ExportLogsServiceResponse { partial_success: { rejected_log_records: 3, error_message: "odd" } }.
+    // `ExportLogsServiceResponse { partial_success: { rejected_log_records: 3, error_message: "odd" } }.`
     for said in [b"\x0a\x07\x08\x03\x12\x03odd".as_slice(), b"\x0a\x06\x12\x04slow"] {
         let (answer, ()) = tokio::join!(client.export(frame(0, &noise(1000))), async {
             next_hop.arrived().await.answer_message(said);
@@ -270,7 +270,7 @@ async fn a_client_that_goes_away_cancels() {
     assert_eq!(held.cancelled().await, h2::Reason::CANCEL);
 }
 
-/// Scenario: told to stop with a request in flight. Guarantee: new connections are not taken, the request is
+/// Scenario: the source is stopped with a request in flight. Guarantee: new connections are not taken, the request is
 /// finished, and only then the server returns.
 #[tokio::test]
 async fn stopping_finishes_what_is_in_flight() {

@@ -26,7 +26,7 @@ use crate::next_hop::NextHop;
 use crate::sidecar::{Identity, Sidecar, bind, loopback, otlp};
 use crate::wire::frame;
 
-/// A source with TLS whose batches are taken by whoever is behind it.
+/// A source with TLS whose batches are taken by any sink behind it.
 struct Secured {
     sidecar: Sidecar,
     directory: TempDir,
@@ -129,8 +129,8 @@ async fn a_source_wants_the_certificate_of_its_clients() {
 }
 
 /// Scenario: the certificate is replaced as Kubernetes does it, then by half a file, then by a good one again.
-/// Guarantee: new handshakes see each good one, the broken one is counted and changes nothing, and the connection that
-/// was open from the beginning goes on.
+/// Guarantee: new handshakes use each good one, the broken one is counted and changes nothing, and the connection that
+/// was open from the beginning stays open.
 #[tokio::test]
 async fn a_source_renews_its_certificate_under_running_connections() {
     let authority = Authority::new();
@@ -209,8 +209,8 @@ async fn a_sink_delivers_over_tls() {
     }
 }
 
-/// Guarantee: a next hop of another authority, out of date or of another name is not sent anything, nor is one that
-/// does not take us; the collector hears UNAVAILABLE with the reason, and it is counted.
+/// Guarantee: a next hop of another authority, with an expired certificate or of another name is not sent anything, nor
+/// is one that does not accept our certificate; the collector gets UNAVAILABLE with the reason, and it is counted.
 #[tokio::test]
 async fn a_sink_refuses_the_wrong_next_hop() {
     let (authority, other, directory) = (Authority::new(), Authority::new(), tempfile::tempdir().unwrap());

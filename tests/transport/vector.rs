@@ -145,7 +145,7 @@ async fn health_is_that_of_the_process() {
     assert_eq!(call(&client, "/vector.Vector/Other", None, frame(0, b"")).await.status(), 12);
 }
 
-/// Guarantee: as a client the sidecar asks as Vector does, and tells a next hop that serves from one that does not.
+/// Guarantee: as a client the sidecar asks as Vector does, and recognises whether a next hop serves.
 #[tokio::test]
 async fn a_sink_asks_for_the_health_of_its_next_hop() {
     let mut next_hop = NextHop::start().await;
@@ -186,9 +186,9 @@ async fn every_answer_of_the_next_hop_becomes_one_that_vector_understands() {
     }
 }
 
-/// Scenario: one of three events is refused for good, in the words of Vector's source when the sink behind it rejects
-/// (DATA_LOSS) or of any server (INVALID_ARGUMENT). Guarantee: it goes to the rejected file as a request of its own, the
-/// others arrive, and Vector is told OK.
+/// Scenario: one of three events is refused permanently, in the words of Vector's source when the sink behind it
+/// rejects (DATA_LOSS) or of any server (INVALID_ARGUMENT). Guarantee: it goes to the rejected file as a request of its
+/// own, the others arrive, and Vector gets OK.
 #[tokio::test]
 async fn a_rejected_event_is_kept_and_the_rest_delivered() {
     for (code, status) in [(15, "data_loss"), (3, "invalid_argument")] {
@@ -227,8 +227,8 @@ async fn a_rejected_event_is_kept_and_the_rest_delivered() {
     }
 }
 
-/// Guarantee: metrics and traces pass untouched beside log events to a sink of the same protocol; where no sink takes
-/// them the call is UNIMPLEMENTED and nothing of it is sent anywhere.
+/// Guarantee: metrics and traces pass untouched together with log events to a sink of the same protocol; where no sink
+/// takes them the call is UNIMPLEMENTED and nothing of it is sent anywhere.
 #[tokio::test]
 async fn metrics_and_traces_pass_or_are_refused() {
     let others = vec![
@@ -263,7 +263,7 @@ async fn metrics_and_traces_pass_or_are_refused() {
 }
 
 /// Guarantee: what can never succeed is INVALID_ARGUMENT, at which Vector gives up: no envelope, corrupt compression,
-/// more than the limit. An event that cannot be read passes beside the others.
+/// more than the limit. An event that cannot be read passes together with the others.
 #[tokio::test]
 async fn what_cannot_succeed_is_invalid_and_an_odd_event_passes() {
     let mut next_hop = NextHop::start().await;

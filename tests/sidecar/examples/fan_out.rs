@@ -53,10 +53,10 @@ fn is_tagged(event: &Value) -> bool {
     event["threat"]["enrichments"].is_array()
 }
 
-/// Scenario: a request recorded from each collector, both with an event that hits and others that do not. Guarantee: the
-/// back end gets every event as OTLP, the SIEM the hits as Vector's events, the third one the others, and the file the
-/// hits. What the agent is told waits for the SIEM, but not for the third one; and what the SIEM refused is in the file
-/// only once it was sent again.
+/// Scenario: a request recorded from each collector, both with an event that hits and others that do not. Guarantee:
+/// the back end gets every event as OTLP, the SIEM the hits as Vector's events, the third one the others, and the file
+/// the hits. The answer to the agent waits for the SIEM, but not for the third sink; and a batch that the SIEM refused
+/// is in the file only once it was sent again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs ../shared"]
 async fn each_next_hop_gets_what_its_condition_says() {

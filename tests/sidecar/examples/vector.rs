@@ -244,7 +244,7 @@ fn document(event: Value) -> Value {
     event.as_str().map(|line| serde_json::from_str(line).unwrap()).unwrap_or(event)
 }
 
-/// The event is the one before it, and a hit on a planted value more.
+/// The previous event, with one more hit, on a planted value.
 pub fn assert_is_tagged(before: Value, after: Value) {
     let (before, after) = (document(before), document(after));
     let matched = &after["threat"]["enrichments"][0]["matched"];
