@@ -85,7 +85,7 @@ impl Case {
 type Shape = (&'static str, Bound, fn(usize) -> Vec<Record>);
 
 /// Shapes that are tried in every encoding for every sink.
-const SHAPES: [Shape; 21] = [
+const SHAPES: [Shape; 22] = [
     ("normal event", Bound::Normal, |bytes| vec![normal(); bytes / 330 + 1]),
     ("tiny records without a field", Bound::Any, |bytes| vec![one("x", json!(1)); bytes / 12]),
     ("tiny records with a domain", Bound::Any, |bytes| vec![one("url.domain", json!("a.bc")); bytes / 26]),
@@ -96,6 +96,7 @@ const SHAPES: [Shape; 21] = [
     ("tiny records that hit different indicators", Bound::TinyHits, |bytes| {
         (0..bytes / 34).map(|at| one("source.ip", json!(one_of_many(at)))).collect()
     }),
+    ("one long host and many paths of URLs", Bound::Any, url_in_parts),
     ("one value of many listed addresses", Bound::Hits, |bytes| {
         vec![one("email.from.address", json!(long("", "mallory@evil.example, ", bytes)))]
     }),
@@ -268,12 +269,21 @@ pub fn all() -> Outcome<Vec<Case>> {
     Ok(cases)
 }
 
-/// One field of each of [`KINDS`], by name.
+/// One field of each of [`KINDS`], and of each kind that is no single one, by name.
 fn fields() -> Outcome<Vec<String>> {
-    let table = FieldTable::embedded(true)?;
-    let named =
-        |kind| table.iter().find(|(_, field)| field.kind == FieldKind::Of(kind)).map(|(_, field)| field.name.clone());
-    KINDS.map(|kind| named(kind).ok_or_else(|| format!("no field is of {kind:?}").into())).into_iter().collect()
+    let table = FieldTable::shipped()?;
+    let named = |kind: FieldKind| {
+        let found = table.iter().find(|(_, field)| field.kind == kind).map(|(_, field)| field.name.clone());
+        found.ok_or_else(|| format!("no field is of {kind:?}").into())
+    };
+    let others = [FieldKind::Any, FieldKind::DistinguishedName, FieldKind::Json];
+    KINDS.map(FieldKind::Of).into_iter().chain(others).map(named).collect()
+}
+
+/// A host as long as any is composed, and paths in an array: each makes a URL.
+fn url_in_parts(bytes: usize) -> Vec<Record> {
+    let record = json!({ "host": "h".repeat(512), "uri": vec!["/a"; 63] });
+    vec![record.as_object().cloned().unwrap_or_default(); bytes / 900 + 1]
 }
 
 /// Every piece at a field: alone as a long value, and behind one of the beginnings in short ones. They take turns, so

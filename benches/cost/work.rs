@@ -54,15 +54,20 @@ pub fn one_of_many(at: usize) -> String {
 }
 
 /// Every way to look a value up.
-const EVERYTHING: MatchOptions =
-    MatchOptions { subdomains: true, url_hosts: true, user_principals: true, ..MatchOptions::EXACT };
+const EVERYTHING: MatchOptions = MatchOptions {
+    subdomains: true,
+    url_hosts: true,
+    user_principals: true,
+    registered_domains: true,
+    ..MatchOptions::EXACT
+};
 
 /// The detector, with everything switched on that costs more.
 pub struct Workshop(Detector);
 
 impl Workshop {
     pub fn new() -> Outcome<Workshop> {
-        let table = Arc::new(FieldTable::embedded(true)?);
+        let table = Arc::new(FieldTable::shipped()?);
         let options = FeedOptions { subdomains: true, ..FeedOptions::default() };
         let many: String = (0..MANY).map(|at| format!("ip,{}\n", one_of_many(at))).collect();
         let list = [INDICATORS, many.as_str()].concat();

@@ -11,6 +11,10 @@ use crate::schema::FieldId;
 /// The most parts of URLs that are kept of one record.
 const MOST_PARTS: usize = 64;
 
+/// The longest host that is composed: a name of 253 octets (RFC 1035), with user information and a port. A longer one would
+/// be copied for each path.
+const LONGEST_HOST: usize = 512;
+
 /// The parts of the URLs of one record.
 #[derive(Default)]
 pub(super) struct UrlParts {
@@ -59,7 +63,7 @@ impl UrlParts {
                         .nth(if hosts == 1 { 0 } else { at })
                         .filter(|_| hosts == 1 || hosts == values(row.path).count());
                     let (Some(host), path) = (host.map(part), part(path)) else { continue };
-                    if host.len() < 2 || path.is_empty() {
+                    if host.len() < 2 || host.len() > LONGEST_HOST || path.is_empty() {
                         continue;
                     }
                     self.composed.clear();
