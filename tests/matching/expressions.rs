@@ -99,8 +99,11 @@ fn a_hit_shows_the_expression() {
     assert_eq!((hit.name.as_str(), hit.kind, &*hit.value), ("LIKE '%evil%'", Kind::Domain, &b"an-evil.example"[..]));
 }
 
+/// Expressions, and the values of fields.
+type Pieces = (Vec<(Kind, Syntax, String)>, Vec<(&'static str, String)>);
+
 /// Pieces of expressions and of values, so that many of them meet.
-fn pieces() -> impl Strategy<Value = (Vec<(Kind, Syntax, String)>, Vec<(&'static str, String)>)> {
+fn pieces() -> impl Strategy<Value = Pieces> {
     let kinds = proptest::sample::select(vec![Kind::Domain, Kind::Url, Kind::Email, Kind::User]);
     let syntax = proptest::sample::select(Syntax::ALL.to_vec());
     let text = "(\\^|%)?(http://)?(evil|Evil|bad[0-9]|x_)(%|[.]|.*)?(name|site)?([.]example)?(%|\\$)?";

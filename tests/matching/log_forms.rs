@@ -281,10 +281,10 @@ proptest! {
         let units = format!("\u{feff}{expected}");
         let to_bytes = if big { u16::to_be_bytes } else { u16::to_le_bytes };
         let utf16: Vec<u8> = units.encode_utf16().flat_map(to_bytes).collect();
-        prop_assert_eq!(read(&utf16), expected.clone());
-        prop_assert_eq!(read(units.as_bytes()), expected.clone());
+        prop_assert_eq!(read(&utf16), &expected[..]);
+        prop_assert_eq!(read(units.as_bytes()), &expected[..]);
         if lines.len() > 1 {
-            prop_assert_eq!(read(lines.join("\r").as_bytes()), expected);
+            prop_assert_eq!(read(lines.join("\r").as_bytes()), &expected[..]);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hotlist::detect::Detector;
 use hotlist::intel::indicator::{Context, Indicator};
 use hotlist::intel::snapshot::{Feed, MatchOptions, Origin};
+use hotlist::matcher::Relation;
 use hotlist::observable::{Kind, domain, email, hash, ip, url};
 use hotlist::policy::{CommandAndControl, Policy, Suppression};
 use hotlist::schema::{self, Field, FieldKind, FieldTable, PathTrie, UrlPart};
@@ -115,11 +116,11 @@ fn a_url_in_parts_is_found_at_its_path() {
         let feeds = vec![(Feed::named("feed"), vec![indicator(Kind::Url, "http://evil.example/a/b?c=d")])];
         let detector = detector(&table, options, Some(Policy::default()), feeds);
         for (_, field) in table.iter() {
-            let hosts = field.url_parts.iter().filter_map(|part| match part {
+            let mut hosts = field.url_parts.iter().rev().filter_map(|part| match part {
                 UrlPart::After(host) => Some(host),
                 UrlPart::Query(_) => None,
             });
-            let Some(host) = hosts.last() else { continue };
+            let Some(host) = hosts.next() else { continue };
             parts += 1;
             let hit_at = |document: &Value| -> Vec<String> {
                 let verdict = judge(&detector, document);
@@ -224,7 +225,12 @@ fn a_registered_domain_is_derived_and_marked() {
         let document = json!({ path: value });
         let verdict = judge(&detector, &document);
         assert_eq!(verdict.hits.len(), usize::from(hits), "{document}");
-        assert!(verdict.hits.iter().all(|hit| hit.is_derived && !hit.is_exact && hit.name == "evil.co.uk"));
+        assert!(
+            verdict
+                .hits
+                .iter()
+                .all(|hit| hit.is_derived && hit.relation == Relation::Covers && hit.name == "evil.co.uk")
+        );
         for (way, sent) in send_each_way(&detector, &document) {
             assert_eq!(sent.hits.len(), usize::from(hits), "{way}: {document}");
         }
@@ -236,7 +242,7 @@ fn a_registered_domain_is_derived_and_marked() {
     }
     let detector = detector(&table, derive, None, feeds());
     let verdict = judge(&detector, &json!({ "dns.question.name": "evil.co.uk" }));
-    assert!(verdict.hits.iter().all(|hit| !hit.is_derived && hit.is_exact) && verdict.hits.len() == 1);
+    assert!(verdict.hits.iter().all(|hit| !hit.is_derived && hit.relation == Relation::Is) && verdict.hits.len() == 1);
 }
 
 /// Whether a text is an address, a URL, an e-mail address, a hash or a name below a public suffix.

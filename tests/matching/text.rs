@@ -43,8 +43,11 @@ fn everywhere() -> Detector {
     of(FieldTable::shipped().unwrap(), ALL, None)
 }
 
+/// Path, indicator, and bytes in the text.
+type Found = (String, String, Option<(usize, usize)>);
+
 /// Path, indicator and bytes in the text of each hit, in the order of the hits.
-fn found(detector: &Detector, hits: &[Hit]) -> Vec<(String, String, Option<(usize, usize)>)> {
+fn found(detector: &Detector, hits: &[Hit]) -> Vec<Found> {
     let table = detector.snapshot.table();
     let place = |hit: &Hit| hit.in_text.as_ref().map(|text| (text.at.start, text.at.end));
     hits.iter().map(|hit| (hit.path(table).to_owned(), hit.name.clone(), place(hit))).collect()
