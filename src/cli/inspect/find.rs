@@ -68,10 +68,15 @@ impl Find<'_> {
         let mut found: BTreeMap<Key, (&Hit, BTreeSet<&str>)> = BTreeMap::new();
         for hit in &hits {
             let fields = &mut found.entry(key(&snapshot, hit)).or_insert((hit, BTreeSet::new())).1;
-            fields.insert(&snapshot.table().get(hit.field).name);
+            // Other schemas have fields that mean those of ECS; naming these would hide the rest.
+            let field = snapshot.table().get(hit.field);
+            fields.insert(field.meaning_in_ecs().unwrap_or(&field.name));
         }
+        let ecs: BTreeSet<&str> = snapshot.table().iter().filter_map(|(_, field)| field.meaning_in_ecs()).collect();
         for (key, (hit, fields)) in &found {
             let (kind, name, feed, id) = key;
+            let mut fields: Vec<&str> = fields.iter().copied().collect();
+            fields.sort_by_key(|field| !ecs.contains(field));
             let some: Vec<&str> = fields.iter().copied().take(NAMED).collect();
             let more = match fields.len() - some.len() {
                 0 => String::new(),
