@@ -144,7 +144,8 @@ const fn url_in_url(value: &'static str) -> Known {
 fn in_oracle_words(value: &TermValue) -> Option<(String, String)> {
     let kind = match value {
         TermValue::Network(_) => "cidr",
-        TermValue::Text(_)
+        TermValue::Expression(_)
+        | TermValue::Text(_)
         | TermValue::Name { .. }
         | TermValue::Path(_)
         | TermValue::Number { .. }
