@@ -8,7 +8,7 @@ use metrics::gauge;
 
 use crate::detect::Report;
 use crate::intel::snapshot::Snapshot;
-use crate::schema::{FieldSet, FieldTable};
+use crate::schema::{Field, FieldSet, FieldTable};
 use crate::telemetry;
 
 /// The maximum number of names in a log line.
@@ -31,7 +31,7 @@ struct SeenState {
 /// What was not seen.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Summary {
-    /// Checked fields that no event had.
+    /// Checked fields that no event had, of the schemas that events have; of ECS before there are any.
     pub(super) fields: Vec<String>,
     /// Enabled feeds without a hit.
     pub(super) feeds: Vec<String>,
@@ -94,7 +94,19 @@ impl SeenState {
 
     fn summary(&self, snapshot: &Snapshot) -> Summary {
         let is_seen = |id| self.fields.as_ref().is_some_and(|(_, fields)| fields.contains(id));
-        let wanted = snapshot.table().iter().filter(|(id, _)| snapshot.wanted().contains(*id));
+        // Most streams have events of few schemas. The fields of all others say nothing about these.
+        let seen = snapshot.table().iter().filter(|(id, _)| is_seen(*id));
+        let seen = seen.filter_map(|(_, field)| if let [schema] = field.schemas[..] { Some(schema) } else { None });
+        let schemas: BTreeSet<&str> = seen.collect();
+        let is_expected = |field: &Field| {
+            let is_of_them = |schema: &&str| match schemas.is_empty() {
+                true => schema.starts_with("ecs"),
+                false => schemas.contains(schema),
+            };
+            field.schemas.is_empty() || field.schemas.iter().any(is_of_them)
+        };
+        let wanted =
+            snapshot.table().iter().filter(|(id, field)| snapshot.wanted().contains(*id) && is_expected(field));
         let fields = wanted.filter(|(id, _)| !is_seen(*id)).map(|(_, field)| field.name.clone());
         let enabled = snapshot.feeds().iter().filter(|feed| feed.enabled).map(|feed| feed.name.as_str());
         let feeds: BTreeSet<&str> = enabled.filter(|feed| !self.feeds.contains(*feed)).collect();
@@ -142,9 +154,12 @@ mod tests {
     use crate::schema::FieldId;
 
     fn snapshot(feeds: &[&str]) -> Snapshot {
+        snapshot_of(FieldTable::embedded(false).unwrap(), feeds)
+    }
+
+    fn snapshot_of(table: FieldTable, feeds: &[&str]) -> Snapshot {
         use crate::intel::indicator::{Context, Indicator, Target, Term};
-        let table = Arc::new(FieldTable::embedded(false).unwrap());
-        let mut builder = SnapshotBuilder::new(table, MatchOptions::default(), 1);
+        let mut builder = SnapshotBuilder::new(Arc::new(table), MatchOptions::default(), 1);
         for feed in feeds {
             let value = crate::intel::term::value(crate::observable::Kind::Email, "a@evil.example.com").unwrap();
             let indicator = Indicator {
@@ -161,6 +176,23 @@ mod tests {
             builder.add_feed(Feed::named(*feed), [indicator]).unwrap();
         }
         builder.build("1")
+    }
+
+    /// Guarantee: of the schemas that no event has, no field is a blind spot.
+    #[test]
+    fn fields_of_schemas_that_no_event_has_are_not_expected() {
+        let (spots, snapshot) = (BlindSpots::default(), snapshot_of(FieldTable::shipped().unwrap(), &["mail"]));
+        let schemas = |summary: &Summary| -> BTreeSet<&str> {
+            let row = |name: &String| snapshot.table().get(snapshot.table().id(name).unwrap());
+            summary.fields.iter().flat_map(|name| row(name).schemas.clone()).collect()
+        };
+        let before = spots.summary(&snapshot);
+        assert!(schemas(&before).contains("ecs") && !before.fields.contains(&"mailfrom".to_owned()));
+        let mailfrom = snapshot.table().id("mailfrom").unwrap();
+        assert_eq!(snapshot.table().get(mailfrom).schemas, ["zeek"]);
+        spots.record_batch(&snapshot, &Report { seen: FieldSet::from_fields(&[mailfrom]), ..Report::default() });
+        let after = spots.summary(&snapshot);
+        assert!(schemas(&after).contains("zeek") && !after.fields.contains(&"user.email".to_owned()), "{after:?}");
     }
 
     /// Scenario: one feed of an e-mail address, a batch in which one of its fields has a value. Guarantee: that field

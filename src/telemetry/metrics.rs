@@ -360,7 +360,7 @@ const OWN: &[Metric] = &[
         MetricKind::Gauge,
         Unit::Count,
         &[],
-        "Checked fields that no event has had since the start. The log names them once per day.",
+        "Checked fields that no event has had since the start, of the schemas that events have. The log names them once per day.",
     ),
     metric(
         BLIND_FEEDS,
