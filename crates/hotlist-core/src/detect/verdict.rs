@@ -17,8 +17,8 @@ pub struct Verdict {
     pub suppressed: Vec<(Hit, Suppression)>,
     /// The allowlists for which each of `suppressed` was dropped, in the same order.
     pub suppressed_listings: Vec<Vec<Listing>>,
-    /// Findings that count only together with others, which the event lacks; policy was not asked. [`Detector::batch`]
-    /// forgets them.
+    /// Findings that count only together with others, which the event lacks; policy was not asked.
+    /// [`Detector::batch`](super::Detector::batch) forgets them.
     pub unfulfilled: Vec<Hit>,
     /// How the event's text is not a JSON document; what could be read of it was matched.
     pub malformed: Option<Malformation>,
