@@ -134,7 +134,8 @@ pub fn forms(reading: KeyPlan, raw: &[u8], options: MatchOptions) -> Vec<Form> {
             }
             let is_url = raw[..raw.len().min(64)].windows(3).any(|bytes| bytes == b"://");
             let url = if is_url { forms(KeyPlan::Url, raw, options) } else { Vec::new() };
-            url.into_iter().chain(emails(raw)).chain(host(raw)).collect()
+            let emails = if is_url { Vec::new() } else { emails(raw) };
+            url.into_iter().chain(emails).chain(host(raw)).collect()
         }
         KeyPlan::Any | KeyPlan::DistinguishedName | KeyPlan::Document | KeyPlan::UrlPart | KeyPlan::Nothing => {
             panic!("no field of ECS is read as {reading:?}")

@@ -150,7 +150,7 @@ impl<'s, T: Trace> Matcher<'s, T> {
         }
         let (reader, scratch) = (&mut self.reader, &mut self.scratch);
         let snapshot = reader.snapshot;
-        self.parts.compose(snapshot, |field, url| {
+        let left_out = self.parts.compose(snapshot, |field, url| {
             reader.findings.next_value();
             reader.trace.value(field, Value::Text(url), KeyPlan::Url);
             visit_keys(
@@ -161,6 +161,7 @@ impl<'s, T: Trace> Matcher<'s, T> {
                 &mut At { reader: &mut *reader, field, raw: url },
             );
         });
+        reader.is_curtailed |= left_out.is_some();
     }
 
     /// Whether something was found since the last [`Matcher::take_hits`].

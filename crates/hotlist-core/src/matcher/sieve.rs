@@ -13,6 +13,7 @@ use super::{Counts, MalformedValues, nested_document, with_registered, with_text
 use crate::encoding::{Value, Visitor};
 use crate::intel::keys::{KeyPlan, KeySpace, KeyVisitor, visit_keys};
 use crate::intel::snapshot::{FieldPlan, PlanPart, RangeValue, Snapshot};
+use crate::observable::Malformed;
 use crate::observable::url::CanonicalUrl;
 use crate::schema::{self, FieldId, FieldSet};
 use crate::tally::Tally;
@@ -70,9 +71,12 @@ impl<'s> Sieve<'s> {
         }
         let (notes, scratch) = (&mut self.notes, &mut self.scratch);
         let snapshot = notes.snapshot;
-        self.parts.compose(snapshot, |_, url| {
+        let left_out = self.parts.compose(snapshot, |_, url| {
             visit_keys(snapshot.options(), KeyPlan::Url, url, scratch, notes);
         });
+        if let Some(field) = left_out {
+            self.malformed.add(field, Malformed::TooMany);
+        }
     }
 
     /// Whether the record just walked may match, and forgets it. `false` is certain.

@@ -11,9 +11,12 @@ use crate::schema::FieldId;
 /// The most parts of URLs that are kept of one record.
 const MOST_PARTS: usize = 64;
 
-/// The longest host that is composed: a name of 253 octets (RFC 1035), with user information and a port. A longer one would
-/// be copied for each path.
-const LONGEST_HOST: usize = 512;
+/// The longest host that is composed: a name of 253 octets (RFC 1035), with a port.
+const LONGEST_HOST: usize = 259;
+
+/// How many bytes the URLs of a record may have together: so many times its parts, and so many more. One host is that of
+/// every path, so without a bound a few bytes for each path would cost a whole URL.
+const COMPOSED: (usize, usize) = (2, 512);
 
 /// The parts of the URLs of one record.
 #[derive(Default)]
@@ -47,10 +50,13 @@ impl UrlParts {
         self.values.is_empty() && !self.has_url
     }
 
-    /// Composes the URLs of the record, hands each over with the field of its path, and forgets the parts.
+    /// Composes the URLs of the record, hands each over with the field of its path, and forgets the parts. Returns the field
+    /// of the first path that there was no room for.
     #[inline(never)]
-    pub(super) fn compose(&mut self, snapshot: &Snapshot, mut take: impl FnMut(FieldId, &[u8])) {
+    pub(super) fn compose(&mut self, snapshot: &Snapshot, mut take: impl FnMut(FieldId, &[u8])) -> Option<FieldId> {
+        let mut left_out = None;
         if !self.has_url {
+            let mut room = COMPOSED.0 * self.bytes.len() + COMPOSED.1;
             for row in snapshot.url_rows() {
                 let values =
                     |field| self.values.iter().filter(move |(of, _)| *of == field).map(|(_, range)| range.clone());
@@ -66,6 +72,12 @@ impl UrlParts {
                     if host.len() < 2 || host.len() > LONGEST_HOST || path.is_empty() {
                         continue;
                     }
+                    let needed = host.len() + path.len() + query.map_or(0, <[u8]>::len) + 2;
+                    let Some(rest) = room.checked_sub(needed) else {
+                        left_out = left_out.or(Some(row.path));
+                        continue;
+                    };
+                    room = rest;
                     self.composed.clear();
                     if !is_whole(path) {
                         self.composed.extend_from_slice(host);
@@ -87,6 +99,7 @@ impl UrlParts {
         self.bytes.clear();
         self.values.clear();
         self.has_url = false;
+        left_out
     }
 }
 

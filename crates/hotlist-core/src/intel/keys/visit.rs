@@ -136,6 +136,7 @@ fn of_any(
     }
     if is_url(raw) {
         of_url(options, raw, scratch, visitor);
+        return host(options, raw, scratch, visitor);
     }
     let has_address = memchr::memchr(b'@', raw).is_some() && email(raw, scratch, visitor).is_none();
     host(options, raw, scratch, visitor).filter(|_| !has_address)
