@@ -173,7 +173,7 @@ impl SnapshotPublisher {
     pub fn set_files(&self, files: Option<Arc<Snapshot>>, allowlists: Arc<Allowlists>) {
         self.change(|state| {
             let rules = self.live.rules();
-            self.take_files(state, files, allowlists, rules);
+            self.take_files(state, files, allowlists, rules, false);
         });
         self.release_replaced();
     }
@@ -188,7 +188,7 @@ impl SnapshotPublisher {
     ) {
         self.change(|state| {
             state.settings = settings;
-            self.take_files(state, files, allowlists, rules);
+            self.take_files(state, files, allowlists, rules, true);
         });
         self.release_replaced();
     }
@@ -260,6 +260,7 @@ impl SnapshotPublisher {
         files: Option<Arc<Snapshot>>,
         allowlists: Arc<Allowlists>,
         mut rules: MatchRules,
+        new_settings: bool,
     ) {
         rules.policy.allowlists = allowlists;
         let mut result = None;
@@ -280,6 +281,8 @@ impl SnapshotPublisher {
         state.generation += 1;
         match state.serve.clone() {
             None => self.activate_files(state, rules, is_new),
+            // Nothing of the snapshot changed; the allowlists may have.
+            Some(_) if !is_new && !new_settings => self.live.activate(rules, state.active.clone()),
             Some(serve) => match compose(&state.settings, state.files.as_deref(), &serve, state.active.as_deref()) {
                 Ok(snapshot) => {
                     let files = state.files.clone();
@@ -293,7 +296,7 @@ impl SnapshotPublisher {
                 }
             },
         }
-        if let Some(shadow) = state.shadow.clone() {
+        if let Some(shadow) = state.shadow.clone().filter(|_| is_new || new_settings) {
             match state.combine(&shadow, None) {
                 Ok(combined) => self.live.set_shadow(Some(Arc::new(combined.snapshot))),
                 Err(error) => {

@@ -44,6 +44,11 @@ impl Stage {
         self.active.lock().unwrap().as_ref().map(|snapshot| snapshot.name().to_string())
     }
 
+    /// Only the address: a snapshot that is still in use is not freed at once.
+    fn active_address(&self) -> Option<*const Snapshot> {
+        self.active.lock().unwrap().as_ref().map(Arc::as_ptr)
+    }
+
     fn shadow_name(&self) -> Option<String> {
         self.shadow.lock().unwrap().as_ref().map(|snapshot| snapshot.name().to_string())
     }
@@ -219,11 +224,15 @@ fn check(has_control: bool) {
                 Step::Files(units) => {
                     let offered = units.map(|units| (format!("files:{number}"), units));
                     let snapshot = offered.as_ref().map(|(name, units)| files(&limited, name, *units));
+                    let before = stage.active_address();
                     publisher.set_files(snapshot, Arc::default());
                     if units.is_none_or(fits_alone) {
                         model.newest = offered;
                     } else {
+                        // The same snapshot, not one that is built again from the same parts.
+                        prop_assert_eq!(before, stage.active_address());
                         seen.lock().unwrap()[0] += 1;
+                        continue;
                     }
                     match model.serve {
                         Some((version, units)) if fits(&model.newest, units) => {
