@@ -17,7 +17,7 @@ use tower::Service;
 
 use super::{Limits, ServeError};
 use crate::config::Address;
-use crate::net::socket::{Activity, ConnectionLimits, Either, Listener, Preface, TimedHeader, Upload};
+use crate::net::socket::{Activity, ConnectionLimits, DepartureCheck, Either, Listener, Preface, TimedHeader, Upload};
 use crate::net::tls::{self, Acceptor};
 
 /// The first bytes of every HTTP/2 connection of a client (RFC 9113 section 3.4).
@@ -160,7 +160,8 @@ impl SourceSocket {
             if preface == HTTP_2 {
                 return Either::Two(Box::pin(http2.serve_connection(TokioIo::new(stream), service)));
             }
-            let stream = TimedHeader::new(stream, activity, limits.handshake_timeout);
+            let stream = TimedHeader::new(stream, activity.clone(), limits.handshake_timeout);
+            let stream = DepartureCheck::new(stream, activity);
             Either::One(Box::pin(http1.serve_connection(TokioIo::new(stream), service)))
         };
         listener.serve(bounds, tls, prefaces, open, shutdown).await
@@ -184,8 +185,7 @@ fn http_1(limits: &Limits) -> http1::Builder {
         .timer(TokioTimer::new())
         // hyper's timeout would also run while a connection waits for its next request: see TimedHeader.
         .header_read_timeout(None)
-        // A client that closes its sending side after the request still waits for the answer. A client that
-        // disconnected looks the same: its batch is delivered.
+        // A client that closes its sending side after the request still waits for the answer: see DepartureCheck.
         .half_close(true)
         .max_header_size(limits.max_header_bytes as usize)
         .max_buf_size(HTTP_1_BUFFER);

@@ -217,18 +217,62 @@ async fn a_drain_finishes_what_is_in_flight() {
     assert_eq!(closed("http-drain", "drained"), 2.0);
 }
 
-/// Scenario: the client goes away while the next hop thinks, which looks like a client that closed its side and waits.
-/// Guarantee: the batch is delivered, and the connection is closed when its answer cannot be written.
+/// Scenario: a client disconnects while the next hop has not answered. Guarantee: the request to
+/// the next hop is cancelled and counted, as over HTTP/2, and the connection is closed.
 #[tokio::test]
-async fn a_client_that_goes_away_is_answered_in_vain() {
+async fn the_work_for_a_client_that_disconnected_ends() {
     let mut next_hop = NextHop::start().await;
     let sidecar = start("http-gone", Limits::default(), &next_hop);
     let mut peer = Raw::connect(&sidecar.address).await;
     peer.write(&[head(Some(1), ""), b"x".to_vec()].concat()).await;
-    let held = next_hop.arrived().await;
+    let mut held = next_hop.arrived().await;
     drop(peer);
-    held.ok();
-    until("the connection is closed", || closed("http-gone", "peer") + closed("http-gone", "protocol") == 1.0).await;
+    assert_eq!(held.cancelled().await, h2::Reason::CANCEL);
+    until("the connection is closed", || closed("http-gone", "peer") == 1.0).await;
+    let cancelled = || metrics::value("hotlist_source_requests_total{source=\"http-gone\",status=\"cancelled\"}");
+    until("the request is counted", || cancelled() == 1.0).await;
+}
+
+/// Scenario: while the next hop has not answered, one client closes its sending side, another one does so over HTTP/1.0,
+/// and a third sends its next request. Guarantee: all get their answers. Only the first gets interim responses: the
+/// second would not understand them, and the third has not closed anything.
+#[tokio::test]
+async fn a_client_that_closed_only_its_sending_side_gets_its_answer() {
+    let mut next_hop = NextHop::start().await;
+    let sidecar = start("http-closed-side", Limits::default(), &next_hop);
+    let post = [head(Some(1), ""), b"x".to_vec()].concat();
+    let old = String::from_utf8(post.clone()).unwrap().replace("HTTP/1.1", "HTTP/1.0").into_bytes();
+    let (mut peers, mut held) = (Vec::new(), Vec::new());
+    for (request, closes) in [(&post, true), (&old, true), (&post, false)] {
+        let mut peer = Raw::connect(&sidecar.address).await;
+        peer.write(request).await;
+        held.push(next_hop.arrived().await);
+        if closes {
+            peer.0.shutdown().await.unwrap();
+        }
+        peers.push(peer);
+    }
+    let mut begun = String::new();
+    while begun.matches("HTTP/1.1 100 Continue\r\n\r\n").count() < 2 {
+        begun += &peers[0].until("\r\n\r\n").await;
+    }
+    peers[2].write(&post).await;
+    // The second check of the third client finds its request.
+    while begun.matches("HTTP/1.1 100 Continue\r\n\r\n").count() < 3 {
+        begun += &peers[0].until("\r\n\r\n").await;
+    }
+    held.into_iter().for_each(|held| drop(held.ok()));
+    next_hop.arrived().await.ok();
+    let [first, second, mut third] = <[Raw; 3]>::try_from(peers).ok().unwrap();
+    let (answer, _) = first.until_closed().await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    let (answer, _) = second.until_closed().await;
+    assert!(answer.starts_with("HTTP/1.0 200 OK\r\n") && !answer.contains("100 Continue"), "{answer}");
+    let mut answers = String::new();
+    while answers.matches("200 OK").count() < 2 {
+        answers += &third.until("200 OK").await;
+    }
+    assert!(!answers.contains("100 Continue"), "{answers}");
 }
 
 /// Scenario: every place is taken by HTTP/1.1 connections that idle. Guarantee: one more takes the place of the oldest,

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{self, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -54,8 +54,19 @@ impl Activity {
         self.0.entry.idle_since()
     }
 
-    fn open(&self) -> OpenRequest {
-        self.0.entry.begin();
+    /// Returns the number of the request that waits for its answer, if its client accepts interim responses.
+    pub(super) fn awaited_request(&self) -> Option<u64> {
+        self.0.entry.awaited_request()
+    }
+
+    /// Returns the number of the newest request.
+    pub(super) fn newest_request(&self) -> u64 {
+        self.0.entry.newest_request()
+    }
+
+    fn open(&self, version: Version) -> OpenRequest {
+        // RFC 9110 section 15.2: no interim response to HTTP/1.0.
+        self.0.entry.begin(version == Version::HTTP_11);
         OpenRequest(Arc::clone(&self.0.entry))
     }
 }
@@ -88,7 +99,7 @@ where
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let open = self.activity.open();
+        let open = self.activity.open(request.version());
         if let Err(refusal) = host::check(&request) {
             return Box::pin(std::future::ready(Ok(refused(refusal, open))));
         }

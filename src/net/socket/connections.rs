@@ -34,6 +34,10 @@ pub(super) struct ConnectionState {
 #[derive(Debug)]
 struct Requests {
     open: usize,
+    /// All requests so far.
+    begun: u64,
+    /// Whether the client of the newest request accepts interim responses.
+    accepts_interim: bool,
     /// When the last request ended.
     since: Instant,
     /// Requests whose body is incomplete.
@@ -45,13 +49,23 @@ struct Requests {
 impl ConnectionState {
     fn new(peer: Option<IpAddr>) -> ConnectionState {
         let now = Instant::now();
-        let state = Mutex::new(Requests { open: 0, since: now, uploading: 0, upload: (now, 0) });
+        let state = Mutex::new(Requests {
+            open: 0,
+            begun: 0,
+            accepts_interim: false,
+            since: now,
+            uploading: 0,
+            upload: (now, 0),
+        });
         let [evicted, outrun, hung_up] = std::array::from_fn(|_| CancellationToken::new());
         ConnectionState { state, peer, evicted, outrun, hung_up }
     }
 
-    pub(super) fn begin(&self) {
-        lock(&self.state).open += 1;
+    pub(super) fn begin(&self, accepts_interim: bool) {
+        let mut state = lock(&self.state);
+        state.open += 1;
+        state.begun += 1;
+        state.accepts_interim = accepts_interim;
     }
 
     pub(super) fn end(&self) {
@@ -80,6 +94,17 @@ impl ConnectionState {
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = lock(&self.state);
         (state.open == 0).then_some(state.since)
+    }
+
+    /// Returns the number of the request that arrived whole and waits for its answer, if its client accepts interim
+    /// responses. For protocols that answer one request after the other.
+    pub(super) fn awaited_request(&self) -> Option<u64> {
+        let state = lock(&self.state);
+        (state.open > 0 && state.uploading == 0 && state.accepts_interim).then_some(state.begun)
+    }
+
+    pub(super) fn newest_request(&self) -> u64 {
+        lock(&self.state).begun
     }
 
     /// The upload rate in bytes per second, if all requests wait for their bodies and these arrive more slowly than
@@ -241,14 +266,14 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         let second = connections.admit(None).unwrap();
         tokio::time::advance(Duration::from_secs(1)).await;
-        first.entry.begin();
+        first.entry.begin(true);
         first.entry.end();
         let third = connections.admit(None).unwrap();
         assert!(second.entry.evicted.is_cancelled(), "it idles longer than the first, which had a request since");
         assert!(!first.entry.evicted.is_cancelled());
 
-        first.entry.begin();
-        third.entry.begin();
+        first.entry.begin(true);
+        third.entry.begin(true);
         assert!(connections.admit(None).is_err(), "both are busy");
         third.entry.end();
         let fourth = connections.admit(None).unwrap();
@@ -271,14 +296,14 @@ mod tests {
         let connections = Connections::new("test".into(), PLACES);
         let (slow, fast) = (connections.admit(None).unwrap(), connections.admit(None).unwrap());
         for place in [&slow, &fast] {
-            place.entry.begin();
+            place.entry.begin(true);
             place.entry.begin_upload();
         }
         slow.entry.uploaded(99);
         fast.entry.uploaded(100);
         assert_eq!(connections.admit(None).err(), Some(CloseReason::Capacity), "it is too early to say");
         tokio::time::advance(PROOF).await;
-        slow.entry.begin();
+        slow.entry.begin(true);
         assert_eq!(connections.admit(None).err(), Some(CloseReason::Capacity), "a request of it waits for its answer");
         slow.entry.end();
         let _third = connections.admit(None).unwrap();
@@ -286,7 +311,7 @@ mod tests {
         slow.entry.end_upload();
         drop(slow);
         fast.entry.end_upload();
-        _third.entry.begin();
+        _third.entry.begin(true);
         tokio::time::advance(100 * PROOF).await;
         assert_eq!(connections.admit(None).err(), Some(CloseReason::Capacity), "what is whole is not slow");
     }
@@ -298,13 +323,13 @@ mod tests {
         let peer = |text: &str| Some(text.parse::<SocketAddr>().unwrap());
         let connections = Connections::new("test".into(), SlotLimits { max: 4, max_leaving: 4, ..PLACES });
         let first = connections.admit(peer("192.0.2.1:1")).unwrap();
-        first.entry.begin();
+        first.entry.begin(true);
         assert_eq!(connections.admit(peer("[::ffff:192.0.2.1]:2")).err(), Some(CloseReason::PeerCapacity));
         first.entry.end();
         let _second = connections.admit(peer("192.0.2.1:3")).unwrap();
         assert!(first.entry.evicted.is_cancelled());
         let _v6 = connections.admit(peer("[2001:db8::1]:1")).unwrap();
-        _v6.entry.begin();
+        _v6.entry.begin(true);
         assert_eq!(connections.admit(peer("[2001:db8::2]:1")).err(), Some(CloseReason::PeerCapacity));
         let _local = [connections.admit(peer("127.0.0.1:1")).unwrap(), connections.admit(peer("127.0.0.1:2")).unwrap()];
     }
