@@ -49,6 +49,8 @@ mod shared;
 #[cfg(test)]
 mod text;
 #[cfg(test)]
+mod url_parts;
+#[cfg(test)]
 mod values;
 #[cfg(test)]
 mod work;

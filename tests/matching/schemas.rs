@@ -8,7 +8,7 @@ use hotlist::detect::Detector;
 use hotlist::intel::indicator::{Context, Indicator};
 use hotlist::intel::snapshot::{Feed, MatchOptions, Origin};
 use hotlist::matcher::Relation;
-use hotlist::observable::{Kind, Malformed, domain, email, hash, ip, url};
+use hotlist::observable::{Kind, domain, email, hash, ip, url};
 use hotlist::policy::{CommandAndControl, Policy, Suppression};
 use hotlist::schema::{self, Field, FieldKind, FieldTable, PathTrie, UrlPart};
 use proptest::prelude::*;
@@ -105,8 +105,7 @@ fn every_row_of_every_schema_is_found_in_every_shape() {
     assert!(rows > 1_000, "{rows} rows");
 }
 
-/// Guarantee: a URL in parts is found at the path, in any order of its parts, with its query, and not where the event has
-/// the whole URL too.
+/// Guarantee: a URL in parts is found at the path, in any order of its parts, and with its query.
 #[test]
 fn a_url_in_parts_is_found_at_its_path() {
     let mut parts = 0;
@@ -142,24 +141,6 @@ fn a_url_in_parts_is_found_at_its_path() {
         }
     }
     assert!(parts > 2, "{parts} URLs in parts");
-}
-
-/// Guarantee: one host and very many paths do not cost a URL for each path: those beyond the room are counted, and what was
-/// composed before is found.
-#[test]
-fn urls_in_parts_are_bounded_and_counted() {
-    let table = of_schema("zeek");
-    let host = format!("{}.example", ["h".repeat(60).as_str(); 4].join("."));
-    let feeds = vec![(Feed::named("feed"), vec![indicator(Kind::Url, &format!("http://{host}/0"))])];
-    let detector = detector(&table, EXACT, Some(Policy::default()), feeds);
-    for (paths, left_out) in [(2, 0), (60, 1)] {
-        let uris: Vec<String> = (0..paths).map(|number| format!("/{number}")).collect();
-        let sent = send_each_way(&detector, &json!({ "host": host, "uri": uris })).remove(0).1;
-        assert_eq!(sent.hits.len(), 1, "{paths} paths");
-        let counted: Vec<_> = sent.report.malformed.iter().collect();
-        let uri = table.id("uri").unwrap();
-        assert_eq!(counted, vec![(uri, Malformed::TooMany, 1); left_out], "{paths} paths");
-    }
 }
 
 /// An indicator of command and control.

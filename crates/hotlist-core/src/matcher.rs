@@ -150,18 +150,18 @@ impl<'s, T: Trace> Matcher<'s, T> {
         }
         let (reader, scratch) = (&mut self.reader, &mut self.scratch);
         let snapshot = reader.snapshot;
-        let left_out = self.parts.compose(snapshot, |field, url| {
+        self.parts.compose(snapshot, true, |field, url| {
+            let url = match url {
+                Ok(url) => url,
+                Err(reason) => return reader.left_out(reason),
+            };
             reader.findings.next_value();
             reader.trace.value(field, Value::Text(url), KeyPlan::Url);
-            visit_keys(
-                snapshot.options(),
-                KeyPlan::Url,
-                url,
-                scratch,
-                &mut At { reader: &mut *reader, field, raw: url },
-            );
+            let mut at = At { reader: &mut *reader, field, raw: url };
+            if let Some(reason) = visit_keys(snapshot.options(), KeyPlan::Url, url, scratch, &mut at) {
+                reader.trace.malformed(reason);
+            }
         });
-        reader.is_curtailed |= left_out.is_some();
     }
 
     /// Whether something was found since the last [`Matcher::take_hits`].
@@ -294,6 +294,13 @@ impl<T: Trace> At<'_, '_, T> {
 }
 
 impl<T: Trace> Reader<'_, T> {
+    /// Part of a URL is not composed.
+    #[cold]
+    fn left_out(&mut self, reason: Malformed) {
+        self.trace.malformed(reason);
+        self.is_curtailed |= reason == Malformed::TooMany;
+    }
+
     #[inline]
     fn look_up(
         &mut self,
@@ -376,10 +383,10 @@ impl<T: Trace> Visitor for Matcher<'_, T> {
         let FieldPlan { plan, inner, part, derives, .. } = snapshot.field_plan(field);
         reader.counts.observables += 1;
         if part != PlanPart::None {
-            with_text(value, |raw| {
-                self.parts.keep(part, field, raw, snapshot.options().max_url_bytes);
-                None
-            });
+            let longest = snapshot.options().max_url_bytes;
+            if let Some(reason) = with_text(value, |raw| self.parts.keep(part, field, raw, longest)) {
+                reader.left_out(reason);
+            }
         }
         if plan == KeyPlan::Document {
             return nested_document(self, snapshot, value, |matcher| &mut matcher.nested);

@@ -13,7 +13,6 @@ use super::{Counts, MalformedValues, nested_document, with_registered, with_text
 use crate::encoding::{Value, Visitor};
 use crate::intel::keys::{KeyPlan, KeySpace, KeyVisitor, visit_keys};
 use crate::intel::snapshot::{FieldPlan, PlanPart, RangeValue, Snapshot};
-use crate::observable::Malformed;
 use crate::observable::url::CanonicalUrl;
 use crate::schema::{self, FieldId, FieldSet};
 use crate::tally::Tally;
@@ -69,14 +68,14 @@ impl<'s> Sieve<'s> {
         if self.parts.is_empty() {
             return;
         }
-        let (notes, scratch) = (&mut self.notes, &mut self.scratch);
+        let (notes, scratch, malformed) = (&mut self.notes, &mut self.scratch, &mut self.malformed);
         let snapshot = notes.snapshot;
-        let left_out = self.parts.compose(snapshot, |_, url| {
-            visit_keys(snapshot.options(), KeyPlan::Url, url, scratch, notes);
+        self.parts.compose(snapshot, false, |field, url| {
+            let read = |url: &[u8]| visit_keys(snapshot.options(), KeyPlan::Url, url, scratch, notes);
+            if let Some(reason) = url.map_or_else(Some, read) {
+                malformed.add(field, reason);
+            }
         });
-        if let Some(field) = left_out {
-            self.malformed.add(field, Malformed::TooMany);
-        }
     }
 
     /// Whether the record just walked may match, and forgets it. `false` is certain.
@@ -160,20 +159,21 @@ impl Visitor for Sieve<'_> {
         }
         self.counts.observables += 1;
         self.seen.insert(field);
-        if part != PlanPart::None {
-            with_text(value, |raw| {
-                self.parts.keep(part, field, raw, snapshot.options().max_url_bytes);
-                None
-            });
-        }
+        let left_out = match part {
+            PlanPart::None => None,
+            part => with_text(value, |raw| self.parts.keep(part, field, raw, snapshot.options().max_url_bytes)),
+        };
         if matches!(plan, KeyPlan::Document | KeyPlan::Tokens) {
+            if let Some(reason) = left_out {
+                self.malformed.add(field, reason);
+            }
             return self.longer(field, value);
         }
         if derives {
             with_registered(value, scratch, |registered| notes.key(KeySpace::Domain, registered));
         }
         let malformed = with_text(value, |raw| visit_keys(snapshot.options(), plan, raw, scratch, notes));
-        if let Some(reason) = malformed {
+        if let Some(reason) = malformed.or(left_out) {
             self.malformed.add(field, reason);
         }
     }

@@ -29,7 +29,7 @@ pub enum PlanPart {
     None,
     /// Part of it.
     Part,
-    /// All of it, so that no parts need to be composed.
+    /// All of it: parts that say the same need not be composed.
     Whole,
 }
 
