@@ -6,6 +6,7 @@
 
 mod findings;
 mod malformed;
+mod packed;
 mod pattern_evaluator;
 mod sieve;
 mod text;
@@ -18,7 +19,6 @@ pub use sieve::Sieve;
 pub use text::{InText, TextVisitor, WithTexts};
 
 use std::net::IpAddr;
-use std::ops::Range;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -33,6 +33,7 @@ use crate::observable::{Kind, Malformed, domain};
 use crate::schema::FieldId;
 use crate::text::{TokenKind, is_known_name};
 use findings::{Finding, Findings};
+use packed::{Place, Values};
 use text::TextPath;
 use url_parts::UrlParts;
 
@@ -86,6 +87,8 @@ pub struct Matcher<'s, T = NoTrace> {
     /// Canonical forms are written here when a value is not canonical already.
     scratch: Vec<u8>,
     parts: UrlParts,
+    /// Values of pairs are unescaped here.
+    unescaped: Vec<u8>,
     /// Levels of documents in fields that the walk is in.
     nested: u8,
 }
@@ -105,8 +108,10 @@ struct Reader<'s, T> {
     counts: Counts,
     /// Where the walk is, when it visits texts.
     path: TextPath,
-    /// The token that is looked up, if it is one.
-    token: Option<Range<usize>>,
+    /// What is looked up of a text, if it is part of one.
+    place: Option<Place>,
+    /// The values of pairs of the text.
+    values: Values,
 }
 
 impl<'s> Matcher<'s> {
@@ -120,10 +125,10 @@ impl<'s, T: Trace> Matcher<'s, T> {
     /// A matcher that reports to `trace` what it does.
     pub fn with_trace(snapshot: &'s Snapshot, trace: T) -> Matcher<'s, T> {
         let (findings, counts) = (Findings::new(), Counts::default());
-        let (path, token) = (TextPath::default(), None);
-        let reader =
-            Reader { snapshot, trace, findings, keep: None, derived: false, is_curtailed: false, counts, path, token };
-        Matcher { reader, scratch: Vec::new(), parts: UrlParts::default(), nested: 0 }
+        let (path, place, values) = (TextPath::default(), None, Values::default());
+        let (keep, derived, is_curtailed) = (None, false, false);
+        let reader = Reader { snapshot, trace, findings, keep, derived, is_curtailed, counts, path, place, values };
+        Matcher { reader, scratch: Vec::new(), parts: UrlParts::default(), unescaped: Vec::new(), nested: 0 }
     }
 
     /// Keeps only findings that `keep` wants, so that others take nothing of the budget.
@@ -358,15 +363,22 @@ impl<T: Trace> Reader<'_, T> {
 
     #[cold]
     fn found(&mut self, finding: Finding<'_>) {
-        let in_text = match &self.token {
+        let indicator = finding.posting.indicator;
+        let in_text = match &self.place {
             None => None,
             // What only looks like a name.
-            Some(_) if finding.kind == Kind::Domain && !is_known_name(finding.raw) => return,
-            // The parts of composite patterns are looked for at fields.
-            Some(_) if finding.field == FieldId::TEXT && self.snapshot.is_composite(finding.posting.indicator) => {
+            Some(Place { is_token: true, .. }) if finding.kind == Kind::Domain && !is_known_name(finding.raw) => return,
+            // The parts of composite patterns are looked for at fields of documents.
+            Some(place)
+                if (finding.field == FieldId::TEXT || !place.is_token) && self.snapshot.is_composite(indicator) =>
+            {
                 return;
             }
-            Some(at) => {
+            Some(Place { at, is_token: true }) if self.values.has_found(at, indicator) => return,
+            Some(Place { at, is_token }) => {
+                if !is_token {
+                    self.values.found(at, indicator);
+                }
                 let path = (finding.field == FieldId::TEXT).then(|| self.path.as_text());
                 Some(InText { path, at: at.clone() })
             }
@@ -378,6 +390,15 @@ impl<T: Trace> Reader<'_, T> {
 impl<T: Trace> Visitor for Matcher<'_, T> {
     #[inline]
     fn value(&mut self, field: FieldId, value: Value<'_>) {
+        self.read(field, value, true);
+    }
+}
+
+impl<T: Trace> Matcher<'_, T> {
+    /// Reads a value at a field. `scans`: whether it is scanned as text, if the field is; the values of pairs are part of a
+    /// text that is scanned.
+    #[inline]
+    fn read(&mut self, field: FieldId, value: Value<'_>, scans: bool) {
         let reader = &mut self.reader;
         let snapshot = reader.snapshot;
         let FieldPlan { plan, inner, part, derives, .. } = snapshot.field_plan(field);
@@ -397,16 +418,16 @@ impl<T: Trace> Visitor for Matcher<'_, T> {
             } else {
                 self.whole(field, inner, derives, value);
             }
-            if let Value::Text(text) = value {
+            if let Value::Text(text) = value
+                && scans
+            {
                 self.scan_at(field, text);
             }
             return;
         }
         self.whole(field, plan, derives, value);
     }
-}
 
-impl<T: Trace> Matcher<'_, T> {
     /// Looks up a value as a whole.
     #[inline]
     fn whole(&mut self, field: FieldId, plan: KeyPlan, derives: bool, value: Value<'_>) {

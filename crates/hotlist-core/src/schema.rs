@@ -17,7 +17,7 @@ use std::sync::{LazyLock, OnceLock};
 
 pub use row::{Field, FieldKind, Role, UrlPart};
 pub use set::FieldSet;
-pub use shipped::{MAX_SCHEMAS, head, names};
+pub use shipped::{MAX_SCHEMAS, head, names, number};
 pub use trie::{NodeId, PathTrie};
 
 /// Index of a field in its [`FieldTable`].
@@ -75,6 +75,8 @@ pub struct FieldTable {
     numbers: HashMap<String, FieldId>,
     /// Made when it is asked first, and again when a row changed.
     meanings: OnceLock<Meanings>,
+    /// The same.
+    paths: OnceLock<PathTrie>,
 }
 
 /// The rows by what means them.
@@ -140,6 +142,7 @@ impl FieldTable {
     /// Adds a field, or replaces the one of the same name.
     pub fn push(&mut self, field: Field) -> Result<FieldId, FieldError> {
         self.meanings = OnceLock::new();
+        self.paths = OnceLock::new();
         if let Some(id) = self.id(&field.name) {
             self.fields[usize::from(id.0)] = field;
             return Ok(id);
@@ -226,6 +229,11 @@ impl FieldTable {
             }
             meanings
         })
+    }
+
+    /// The trie of every row.
+    pub fn paths(&self) -> &PathTrie {
+        self.paths.get_or_init(|| self.trie(|_, _| true))
     }
 
     /// The trie of the fields that `wanted` accepts.

@@ -1,4 +1,5 @@
-//! Tokens in text: the addresses, domains, URLs, hashes and e-mail addresses that stand in a line or a message.
+//! Tokens in text: the addresses, domains, URLs, hashes and e-mail addresses that stand in a line or a message. [`pairs`]
+//! reads lines that are fields (CEF, LEEF, logfmt).
 //!
 //! A token is bounded: before it and behind it stands no letter, digit, `-` or `_`, behind it no `.` that one of these
 //! follows, and before it neither `.` nor `@`. The host of a URL is a token of its own; the domain of an e-mail address is
@@ -13,10 +14,13 @@ mod email;
 mod hash;
 mod mark;
 mod name;
+mod pairs;
 mod url;
 
 #[cfg(test)]
 mod tests;
+
+pub use pairs::{MOST_PAIRS, Pair, PairFormat, TooLong, pairs};
 
 use std::ops::Range;
 

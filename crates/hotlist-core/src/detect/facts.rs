@@ -34,11 +34,16 @@ impl Facts {
 }
 
 impl Detector {
-    /// The time of a JSON document, at `@timestamp` or where its schema has it. A value that is not a time does not count.
+    /// The time of a JSON document, or of a line that is pairs, at `@timestamp` or where its schema has it. A value that is not
+    /// a time does not count.
     pub fn event_time(&self, document: &[u8]) -> Option<Timestamp> {
         let mut facts = Facts::default();
         // What can be read of a malformed document may have the time.
-        let _ = json::read(document, self.snapshot.facts(), &mut |field, value: Value<'_>| facts.value(field, value));
+        let read =
+            json::read(document, self.snapshot.facts(), &mut |field, value: Value<'_>| facts.value(field, value));
+        if read.is_err() {
+            facts = self.facts_of_line(document);
+        }
         facts.time()
     }
 }

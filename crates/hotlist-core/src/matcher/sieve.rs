@@ -23,17 +23,19 @@ pub struct Sieve<'s> {
     pub(super) scratch: Vec<u8>,
     pub(super) counts: Counts,
     seen: FieldSet,
-    malformed: MalformedValues,
+    pub(super) malformed: MalformedValues,
     parts: UrlParts,
+    /// Values of pairs are unescaped here.
+    pub(super) unescaped: Vec<u8>,
     /// Levels of documents in fields that the walk is in.
     nested: u8,
     /// The schema of the first field of the record, and how many records each schema has.
-    schema: u8,
+    pub(super) schema: u8,
     schemas: [u64; schema::MAX_SCHEMAS],
 }
 
 /// No field of the record was seen.
-const NO_SCHEMA: u8 = u8::MAX;
+pub(super) const NO_SCHEMA: u8 = u8::MAX;
 
 pub(super) struct Notes<'s> {
     pub(super) snapshot: &'s Snapshot,
@@ -53,6 +55,7 @@ impl<'s> Sieve<'s> {
             seen: FieldSet::default(),
             malformed: MalformedValues::default(),
             parts: UrlParts::default(),
+            unescaped: Vec::new(),
             nested: 0,
             schema: NO_SCHEMA,
             schemas: [0; schema::MAX_SCHEMAS],
@@ -151,6 +154,15 @@ impl KeyVisitor for Notes<'_> {
 impl Visitor for Sieve<'_> {
     #[inline]
     fn value(&mut self, field: FieldId, value: Value<'_>) {
+        self.read(field, value, true);
+    }
+}
+
+impl Sieve<'_> {
+    /// Reads a value at a field. `scans`: whether it is scanned as text, if the field is; the values of pairs are part of a
+    /// text that is scanned.
+    #[inline]
+    pub(super) fn read(&mut self, field: FieldId, value: Value<'_>, scans: bool) {
         let (notes, scratch) = (&mut self.notes, &mut self.scratch);
         let snapshot = notes.snapshot;
         let FieldPlan { plan, part, schema, derives, .. } = snapshot.field_plan(field);
@@ -167,7 +179,7 @@ impl Visitor for Sieve<'_> {
             if let Some(reason) = left_out {
                 self.malformed.add(field, reason);
             }
-            return self.longer(field, value);
+            return self.longer(field, value, scans);
         }
         if derives {
             with_registered(value, scratch, |registered| notes.key(KeySpace::Domain, registered));
@@ -177,12 +189,10 @@ impl Visitor for Sieve<'_> {
             self.malformed.add(field, reason);
         }
     }
-}
 
-impl Sieve<'_> {
     /// A value that is a document, or that is scanned as text.
     #[inline(never)]
-    fn longer(&mut self, field: FieldId, value: Value<'_>) {
+    fn longer(&mut self, field: FieldId, value: Value<'_>, scans: bool) {
         let snapshot = self.notes.snapshot;
         let FieldPlan { plan, inner, derives, .. } = snapshot.field_plan(field);
         if inner == KeyPlan::Document {
@@ -196,6 +206,7 @@ impl Sieve<'_> {
         }
         if let Value::Text(text) = value
             && plan == KeyPlan::Tokens
+            && scans
         {
             self.scan(text);
         }

@@ -1,8 +1,10 @@
-//! Text on its way to the sieve and the matcher: the tokens of every string that a walk visits.
+//! Text on its way to the sieve and the matcher: the pairs and the tokens of every string that a walk visits.
 
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::packed::Place;
 use super::{At, Matcher, Sieve, Trace};
 use crate::encoding::{Value, Visitor};
 use crate::intel::keys::visit_token;
@@ -60,6 +62,7 @@ const KEPT_HASHES: usize = 4096;
 
 impl TextVisitor for Sieve<'_> {
     fn scan(&mut self, text: &[u8]) {
+        self.pairs(text);
         let (notes, scratch) = (&mut self.notes, &mut self.scratch);
         let options = notes.snapshot.options();
         let mut count = 0;
@@ -89,11 +92,17 @@ impl<T: Trace> TextVisitor for Matcher<'_, T> {
 }
 
 impl<T: Trace> Matcher<'_, T> {
-    /// Looks up the tokens of a text at a field.
+    /// Looks up the pairs of a text at their fields, and its tokens at `field`. The text may be part of a document in a value
+    /// of a pair of another text.
     pub(super) fn scan_at(&mut self, field: FieldId, text: &[u8]) {
+        let around = self.reader.place.take().map(|place| (place, mem::take(&mut self.reader.values)));
+        self.pairs(text);
         let (reader, scratch) = (&mut self.reader, &mut self.scratch);
         let options = reader.snapshot.options();
         let is_complete = tokens(text, &mut |token| {
+            if reader.values.leaves_out(&token.at) {
+                return;
+            }
             reader.counts.observables += 1;
             reader.findings.next_value();
             let raw = &text[token.at.clone()];
@@ -103,11 +112,15 @@ impl<T: Trace> Matcher<'_, T> {
                 field => table.get(field).name.as_str().into(),
             };
             reader.trace.token(&path, raw, token.kind);
-            reader.token = Some(token.at.clone());
+            reader.place = Some(Place { at: token.at.clone(), is_token: true });
             visit_token(options, text, &token, scratch, &mut At { reader: &mut *reader, field, raw });
         });
-        reader.token = None;
         reader.is_curtailed |= !is_complete;
+        reader.place = None;
+        reader.values.clear();
+        if let Some((place, values)) = around {
+            (reader.place, reader.values) = (Some(place), values);
+        }
     }
 }
 

@@ -28,6 +28,11 @@ pub fn head(name: &str) -> Vec<&'static str> {
 pub const MAX_SCHEMAS: usize = 64;
 const _: () = assert!(TABLES.len() <= MAX_SCHEMAS);
 
+/// The place of a schema in [`names`].
+pub fn number(name: &str) -> Option<u8> {
+    names().position(|known| known == name).and_then(|number| u8::try_from(number).ok())
+}
+
 /// The names of the schemas, in the order of their tables.
 pub fn names() -> impl Iterator<Item = &'static str> {
     TABLES.iter().map(|(name, _)| *name)

@@ -51,10 +51,10 @@ impl FieldPlan {
         let schema = match field.schemas[..] {
             // The two tables of ECS are one schema.
             ["ecs" | "ecs-extra"] => Some(0),
-            [name] => schema::names().position(|known| known == name),
+            [name] => schema::number(name),
             _ => None,
         };
-        let schema = schema.and_then(|number| u8::try_from(number).ok()).unwrap_or(u8::MAX);
+        let schema = schema.unwrap_or(u8::MAX);
         let derives = options.registered_domains && BESIDE_REGISTERED.contains(&field.meaning());
         let inner = KeyPlan::of_field(field);
         let plan = if field.is_text { KeyPlan::Tokens } else { inner };
