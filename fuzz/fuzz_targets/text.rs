@@ -1,11 +1,11 @@
-//! Tokens in text: what is handed over is bounded as the rule says, and no text takes more processor time or memory than a
-//! factor of a normal text of as many bytes. A short input is repeated, because what is quadratic shows in 16 KiB.
+//! Tokens and pairs in text: what is handed over is bounded as the rules say, and no text takes more processor time or memory
+//! than a factor of a normal text of as many bytes. A short input is repeated, because what is quadratic shows in 16 KiB.
 #![no_main]
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use hotlist::text::{Token, TokenKind, is_known_name, tokens};
+use hotlist::text::{MOST_PAIRS, Pair, PairFormat, Token, TokenKind, is_known_name, pairs, tokens};
 use rustix::time::{ClockId, clock_gettime};
 
 #[path = "../../benches/cost/heap.rs"]
@@ -37,11 +37,12 @@ fn now() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
-/// Scans a text; gives its time, and how long the tokens are together.
+/// Scans a text and reads its pairs; gives its time, and how long the tokens are together.
 fn run(text: &[u8]) -> (Duration, usize) {
     let begun = now();
     let mut bytes = 0;
     tokens(text, &mut |token| bytes += token.at.len());
+    pairs(text, &mut |pair| assert!(!pair.at.is_empty()));
     (now() - begun, bytes)
 }
 
@@ -61,7 +62,26 @@ fn check(text: &[u8], token: &Token) {
     is_known_name(bytes);
 }
 
+/// What holds of the pairs of a text: keys stand before their values, values do not overlap, and nothing in them is longer than
+/// what was written.
+fn check_pairs(text: &[u8]) {
+    let (mut end, mut count, mut unescaped) = (0, 0, Vec::new());
+    let is_complete = pairs(text, &mut |pair: Pair<'_>| {
+        let raw = &text[pair.at.clone()];
+        assert!(pair.at.start >= end && !raw.is_empty() && !raw.contains(&b'\n'), "{pair:?}");
+        let before = &text[end..pair.at.start];
+        let is_version = pair.key == b"deviceVersion" && pair.format != PairFormat::KeyValue;
+        let is_key = |part: &[u8]| before.windows(part.len()).any(|window| window == part);
+        assert!(is_version || (!pair.key.is_empty() && is_key(pair.key) && before.contains(&b'=')), "{pair:?}");
+        let value = pair.value(text, usize::MAX, &mut unescaped).map(<[u8]>::len);
+        assert!(value.is_ok_and(|length| (1..=raw.len()).contains(&length)), "{pair:?}");
+        (end, count) = (pair.at.end, count + 1);
+    });
+    assert!(count <= MOST_PAIRS && (is_complete || count == MOST_PAIRS));
+}
+
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    check_pairs(bytes);
     tokens(bytes, &mut |token| check(bytes, &token));
     let text = bytes.repeat(LENGTH / bytes.len().max(1));
     let ((mut time, token_bytes), most) = heap::most(|| run(&text));

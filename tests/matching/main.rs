@@ -34,6 +34,8 @@ mod odd;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
+mod pairs;
+#[cfg(test)]
 mod policy;
 #[cfg(test)]
 mod scan;

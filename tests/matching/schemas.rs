@@ -18,7 +18,7 @@ use crate::common::{EXACT, detector, field_of, indicator, judge, nested, send_ea
 use crate::fields::{shapes, written};
 
 /// The kinds whose values a row's field is read for, and how a value is written there.
-fn examples(field: &Field) -> Vec<(Kind, Value)> {
+pub fn examples(field: &Field) -> Vec<(Kind, Value)> {
     let plain = |kind: Kind| match kind {
         Kind::Number => json!(4711),
         kind => json!(written(kind)),
@@ -44,10 +44,10 @@ fn examples(field: &Field) -> Vec<(Kind, Value)> {
     }
 }
 
-const KINDS: [Kind; 16] = Kind::ALL;
+pub const KINDS: [Kind; 16] = Kind::ALL;
 
 /// A table of one schema, and one detector for each kind with an indicator of that kind.
-fn detectors(table: &Arc<FieldTable>, origin: Origin) -> Vec<(Kind, Detector)> {
+pub fn detectors(table: &Arc<FieldTable>, origin: Origin) -> Vec<(Kind, Detector)> {
     let feed = Feed { origin, ..Feed::named("feed") };
     let one = |kind: Kind| {
         let feeds = vec![(feed.clone(), vec![indicator(kind, &written(kind))])];
@@ -144,7 +144,7 @@ fn a_url_in_parts_is_found_at_its_path() {
 }
 
 /// An indicator of command and control.
-fn c2(kind: Kind) -> Indicator {
+pub fn c2(kind: Kind) -> Indicator {
     let context = Context { kill_chain_phases: vec!["command-and-control".into()], ..Context::default() };
     Indicator { context: Arc::new(context), ..indicator(kind, &written(kind)) }
 }
