@@ -354,7 +354,7 @@ fn lines_in_documents_in_lines_are_read_to_a_depth() {
     }
 }
 
-/// Scenario: a line with a time of its own, long before it arrived. Guarantee: validity is judged at the line's time.
+/// Scenario: a line with a time of its own, long before it arrived. Guarantee: the time of the event is the line's.
 #[test]
 fn the_time_of_a_line_is_the_event_time() {
     let detector = everywhere(TEXT);

@@ -31,7 +31,7 @@ use crate::intel::snapshot::{FieldPlan, PlanPart, RangeValue, Snapshot};
 use crate::observable::url::CanonicalUrl;
 use crate::observable::{Kind, Malformed, domain};
 use crate::schema::FieldId;
-use crate::text::{TokenKind, is_known_name};
+use crate::text::TokenKind;
 use findings::{Finding, Findings};
 use packed::{Place, Values};
 use text::TextPath;
@@ -359,31 +359,6 @@ impl<T: Trace> Reader<'_, T> {
             self.trace.looked_up(KeySpace::Expression, &of, outcome);
         });
         self.is_curtailed |= !is_complete;
-    }
-
-    #[cold]
-    fn found(&mut self, finding: Finding<'_>) {
-        let indicator = finding.posting.indicator;
-        let in_text = match &self.place {
-            None => None,
-            // What only looks like a name.
-            Some(Place { is_token: true, .. }) if finding.kind == Kind::Domain && !is_known_name(finding.raw) => return,
-            // The parts of composite patterns are looked for at fields of documents.
-            Some(place)
-                if (finding.field == FieldId::TEXT || !place.is_token) && self.snapshot.is_composite(indicator) =>
-            {
-                return;
-            }
-            Some(Place { at, is_token: true }) if self.values.has_found(at, indicator) => return,
-            Some(Place { at, is_token }) => {
-                if !is_token {
-                    self.values.found(at, indicator);
-                }
-                let path = (finding.field == FieldId::TEXT).then(|| self.path.as_text());
-                Some(InText { path, at: at.clone() })
-            }
-        };
-        self.findings.add(self.snapshot, finding, self.derived, in_text, self.keep);
     }
 }
 

@@ -4,12 +4,14 @@ use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::findings::Finding;
 use super::packed::Place;
-use super::{At, Matcher, Sieve, Trace};
+use super::{At, Matcher, Reader, Sieve, Trace};
 use crate::encoding::{Value, Visitor};
 use crate::intel::keys::visit_token;
+use crate::observable::Kind;
 use crate::schema::FieldId;
-use crate::text::tokens;
+use crate::text::{is_known_name, tokens};
 
 /// Where in a text a finding stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +123,34 @@ impl<T: Trace> Matcher<'_, T> {
         if let Some((place, values)) = around {
             (reader.place, reader.values) = (Some(place), values);
         }
+    }
+}
+
+impl<T: Trace> Reader<'_, T> {
+    /// Adds a finding, unless it is part of a text and does not count there.
+    #[cold]
+    pub(super) fn found(&mut self, finding: Finding<'_>) {
+        let indicator = finding.posting.indicator;
+        let in_text = match &self.place {
+            None => None,
+            // What only looks like a name.
+            Some(Place { is_token: true, .. }) if finding.kind == Kind::Domain && !is_known_name(finding.raw) => return,
+            // The parts of composite patterns are looked for at fields of documents.
+            Some(place)
+                if (finding.field == FieldId::TEXT || !place.is_token) && self.snapshot.is_composite(indicator) =>
+            {
+                return;
+            }
+            Some(Place { at, is_token: true }) if self.values.has_found(at, indicator) => return,
+            Some(Place { at, is_token }) => {
+                if !is_token {
+                    self.values.found(at, indicator);
+                }
+                let path = (finding.field == FieldId::TEXT).then(|| self.path.as_text());
+                Some(InText { path, at: at.clone() })
+            }
+        };
+        self.findings.add(self.snapshot, finding, self.derived, in_text, self.keep);
     }
 }
 
