@@ -19,7 +19,7 @@ use metrics::counter;
 
 use crate::config::FailureMode;
 use crate::detect::Budgets;
-use crate::encoding::TagInto;
+use crate::encoding::Tagging;
 use crate::escape::Escaped;
 use crate::intel::allowlist::Allowlists;
 use crate::intel::manifest::Mode;
@@ -38,8 +38,8 @@ pub use compose::{BuildSettings, OpenedManifest, SnapshotBuildError, compose, wi
 pub struct MatchRules {
     /// Which findings are hits.
     pub policy: Policy,
-    /// Where tags are written.
-    pub tag_into: TagInto,
+    /// How hits are written into events.
+    pub tagging: Tagging,
     /// The limits of records and batches.
     pub budgets: Budgets,
     /// The behaviour while there is no snapshot.

@@ -131,6 +131,13 @@ const SHAPES: [Shape; 22] = [
         record.insert("threat".to_owned(), json!({ "enrichments": vec![there; bytes / 70] }));
         vec![record]
     }),
+    ("a hit of OCSF with enrichments that are there", Bound::Hits, |bytes| {
+        let mut record = hit();
+        let there = json!({ "type": "threat-match", "data": { "matched": { "id": "indicator--1" } } });
+        record.insert("class_uid".to_owned(), json!(4001));
+        record.insert("enrichments".to_owned(), json!(vec![there; bytes / 75]));
+        vec![record]
+    }),
     ("a hit with tags that are there", Bound::Hits, |bytes| {
         let mut record = hit();
         let tags: Vec<String> = (0..bytes / 10).map(|at| format!("t{at}")).collect();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hotlist::detect::{Budgets, Detector};
-use hotlist::encoding::{Format, TagInto, otlp};
+use hotlist::encoding::{Format, Tagging, otlp};
 use hotlist::feed::{FeedOptions, import};
 use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
 use hotlist::pipeline::{Batch, BatchRefusal, Work};
@@ -78,7 +78,7 @@ impl Workshop {
         let mut builder = SnapshotBuilder::new(table, EVERYTHING, 11);
         builder.add_feed(Feed { subdomains: true, ..Feed::named("cost") }, indicators)?;
         let (snapshot, policy) = (Arc::new(builder.build("1")), Some(Policy::default()));
-        Ok(Workshop(Detector { snapshot, policy, tag_into: TagInto::Auto, budgets: Budgets::default() }))
+        Ok(Workshop(Detector { snapshot, policy, tagging: Tagging::default(), budgets: Budgets::default() }))
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::wire::put_bytes;
-use hotlist::encoding::{Format, TagInto, otlp};
+use hotlist::encoding::{Format, Tagging, otlp};
 use hotlist::feed::{FeedOptions, import};
 use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
 use hotlist::pipeline::Work;
@@ -58,7 +58,7 @@ static DETECTOR: LazyLock<Detector> = LazyLock::new(|| {
     let mut builder = SnapshotBuilder::new(TABLE.clone(), options, 11);
     builder.add_feed(Feed { subdomains: true, ..Feed::named("cost") }, indicators).expect("our own");
     let (snapshot, policy) = (Arc::new(builder.build("1")), Some(Policy::default()));
-    Detector { snapshot, policy, tag_into: TagInto::Auto, budgets: Budgets::default() }
+    Detector { snapshot, policy, tagging: Tagging::default(), budgets: Budgets::default() }
 });
 
 /// Processor time of the normal request, by a byte.

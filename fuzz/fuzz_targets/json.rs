@@ -1,11 +1,12 @@
 //! JSON documents: walk and tag. What is tagged stays valid, keeps everything else, and is tagged once only.
 #![no_main]
 
-use hotlist::encoding::Tags;
 use hotlist::encoding::json::{read, repair, tag, walk};
 use hotlist::encoding::otlp::{encode_json, walk_record};
+use hotlist::encoding::tag::Brought;
 use hotlist::encoding::wire;
-use hotlist_fuzz::{Seen, TRIE, enrichment};
+use hotlist::encoding::{Flat, Tags};
+use hotlist_fuzz::{Seen, TRIE, enrichment, hit};
 use serde_json::{Map, Value};
 
 libfuzzer_sys::fuzz_target!(|text: &[u8]| {
@@ -30,33 +31,41 @@ libfuzzer_sys::fuzz_target!(|text: &[u8]| {
         assert!(walked.is_err() && read_seen.0.is_empty());
     }
 
-    let enrichments = [enrichment()];
+    let (enrichments, hits) = ([enrichment()], [hit()]);
+    let ocsf = Tags { enrichments: Brought::Hits(&hits), is_ocsf: true, flat: Flat::On, ..Tags::NONE };
+    for tags in [Tags::from_enrichments(&enrichments), ocsf] {
+        tagged_once(text, &tags, walked.is_ok(), &seen, parsed.clone());
+    }
+});
+
+/// Tagging changes nothing else, and nothing the second time.
+fn tagged_once(text: &[u8], tags: &Tags<'_>, is_walked: bool, seen: &Seen, parsed: Option<Map<String, Value>>) {
     // What can only be read up to a fault takes tags before it; what it becomes is as malformed.
-    let Ok((tagged, outcome)) = tag(text, &Tags::from_enrichments(&enrichments)) else {
+    let Ok((tagged, outcome)) = tag(text, tags) else {
         assert!(parsed.is_none(), "an object that cannot be tagged");
         return;
     };
     assert_eq!(outcome.changed, tagged != text);
-    if walked.is_err() {
+    if !is_walked {
         return;
     }
-    let (again, outcome) =
-        tag(&tagged, &Tags::from_enrichments(&enrichments)).expect("what was tagged stays a document");
+    let (again, outcome) = tag(&tagged, tags).expect("what was tagged stays a document");
     assert!(!outcome.changed && outcome.added == 0 && again == tagged, "tagged twice");
     if let Some(before) = parsed {
         let after = serde_json::from_slice(&tagged).expect("what was JSON stays JSON");
         assert_eq!(others(before), others(after), "tagging changed something else");
         let mut seen_after = Seen::default();
         walk(&tagged, &TRIE, &mut seen_after).expect("what was walked is walked again");
-        assert_eq!(seen, seen_after);
+        assert_eq!(*seen, seen_after);
     }
-});
+}
 
 /// The members that tagging leaves alone.
 fn others(mut document: Map<String, Value>) -> Map<String, Value> {
-    for touched in ["threat", "threat.enrichments", "hotlist", "hotlist.enrichments", "tags"] {
+    for touched in ["threat", "threat.enrichments", "tags", "enrichments", "osint", "metadata", "metadata.profiles"] {
         document.remove(touched);
     }
+    document.retain(|key, _| key != "hotlist" && !key.starts_with("hotlist."));
     document
 }
 

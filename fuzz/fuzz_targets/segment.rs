@@ -5,7 +5,7 @@
 use std::sync::{Arc, LazyLock};
 
 use hotlist::detect::{Budgets, Detector};
-use hotlist::encoding::TagInto;
+use hotlist::encoding::Tagging;
 use hotlist::intel::keys::KeySpace;
 use hotlist::intel::segment::{Digest, HashKey, Numbering, Segment, SegmentBuilder, SegmentError, TableId, withdrawn};
 use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
@@ -98,7 +98,7 @@ fn matched(segment: &Arc<Segment>) {
     let detector = Detector {
         snapshot: Arc::clone(&snapshot),
         policy: None,
-        tag_into: TagInto::Auto,
+        tagging: Tagging::default(),
         budgets: Budgets::default(),
     };
     let mut matcher = Matcher::new(&snapshot);

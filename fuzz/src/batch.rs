@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use hotlist::encoding::envelope::{Layout, MAX_REPETITION};
-use hotlist::encoding::{Envelope, Format, Protocol, RecordInfo, RecordSpan, TagInto, Tags};
+use hotlist::encoding::tag::Brought;
+use hotlist::encoding::{Envelope, Flat, Format, Protocol, RecordInfo, RecordSpan, TagInto, Tags};
 use serde::de::IgnoredAny;
 
-use crate::{Seen, TRIE, enrichment};
+use crate::{Seen, TRIE, enrichment, hit};
 
 /// A splice holds the edited records, and all others as they were.
 pub fn spliced(envelope: Envelope, batch: &Bytes, contents: &[&[u8]], edits: &[(RecordSpan, Bytes)]) {
@@ -71,9 +72,13 @@ pub fn record<P: Protocol>(format: Format, bytes: &[u8]) -> Option<Vec<u8>> {
     let walked = P::walk(bytes, &TRIE, &mut seen);
     is_json(format, bytes);
     let mut result = None;
-    for into in [TagInto::Body, TagInto::Attributes, TagInto::Auto] {
-        let enrichments = [enrichment()];
-        let Ok((tagged, outcome)) = P::tag(bytes, &Tags { into, ..Tags::from_enrichments(&enrichments) }) else {
+    let (enrichments, hits) = ([enrichment()], [hit()]);
+    let ecs = Tags::from_enrichments(&enrichments);
+    let ocsf = Tags { enrichments: Brought::Hits(&hits), is_ocsf: true, flat: Flat::On, ..Tags::NONE };
+    let places = [TagInto::Body, TagInto::Attributes, TagInto::Auto];
+    for tags in places.into_iter().flat_map(|into| [Tags { into, ..ocsf }, Tags { into, ..ecs }]) {
+        let into = tags.into;
+        let Ok((tagged, outcome)) = P::tag(bytes, &tags) else {
             continue;
         };
         assert_eq!(outcome.changed, tagged != bytes);
@@ -87,8 +92,7 @@ pub fn record<P: Protocol>(format: Format, bytes: &[u8]) -> Option<Vec<u8>> {
             assert_eq!(RecordInfo { fault: info.fault, inbound: info.inbound, ..after }, info, "tagged {into:?}");
             assert_eq!(seen, again, "tagged {into:?}");
         }
-        let (twice, outcome) =
-            P::tag(&tagged, &Tags { into, ..Tags::from_enrichments(&enrichments) }).expect("it was tagged before");
+        let (twice, outcome) = P::tag(&tagged, &tags).expect("it was tagged before");
         assert!(!outcome.changed && twice == tagged, "tagged twice {into:?}");
         is_json(format, &tagged);
         result = Some(tagged);

@@ -3,8 +3,9 @@
 pub mod batch;
 pub mod logs;
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use hotlist::encoding::tag::{Enrichment, Frame, Node};
 use hotlist::encoding::{Value, Visitor};
 use hotlist::feed::{ColumnMapping, FeedOptions, Format, Import, Limits, Unusable, import};
 use hotlist::schema::{FieldId, FieldTable, PathTrie};
@@ -32,6 +33,21 @@ pub fn enrichment() -> serde_json::Value {
         "matched": {"id": "indicator--1", "field": "source.ip", "atomic": "203.0.113.5"},
         "feed": {"name": "test"},
     })
+}
+
+/// The same hit as one of an event of OCSF gives it, with flat values.
+pub fn hit() -> Enrichment {
+    let text = |text: &str| Node::Text(text.into());
+    let data = Node::Object(vec![
+        ("matched", Node::Object(vec![("id", text("indicator--1")), ("field", text("source.ip"))])),
+        ("feed", Node::Object(vec![("name", text("test"))])),
+        ("hotlist", Node::Object(vec![("rule", text("feed:test"))])),
+    ]);
+    let root = Node::Object(vec![("value", Node::EventValue), ("type", text("threat-match")), ("data", data)]);
+    let identity = [("uid", "indicator--1"), ("name", "source.ip"), ("vendor_name", "test")];
+    let osint = Node::Object(identity.map(|(key, value)| (key, text(value))).into());
+    let flat = ["source.ip", "CTI", "203.0.113.5"].map(Arc::from);
+    Enrichment::new(Arc::new(Frame::with(root, Some(osint), Some(flat))), (*b"203.0.113.5").into(), "".into())
 }
 
 /// Small bounds, so that short inputs reach them.

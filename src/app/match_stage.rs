@@ -40,7 +40,7 @@ impl MatchState {
         let detector = snapshot.map(|snapshot| Detector {
             snapshot,
             policy: Some(rules.policy.clone()),
-            tag_into: rules.tag_into,
+            tagging: rules.tagging,
             budgets: rules.budgets,
         });
         MatchState { rules, detector }

@@ -87,8 +87,8 @@ pub fn offline(config: &Config, more_allowlists: &[PathBuf], seed: u64) -> Resul
     let (allowlists, unusable) = allowlist::load_with(&config.intel, more_allowlists);
     notes.extend(allowlist::lines(&unusable).into_iter().map(|line| format!("allowlist: {line}")));
     let rules = wiring::rules(config, allowlists);
-    let (policy, tag_into, budgets) = (Some(rules.policy), rules.tag_into, rules.budgets);
-    let detector = Detector { snapshot, policy, tag_into, budgets };
+    let (policy, tagging, budgets) = (Some(rules.policy), rules.tagging, rules.budgets);
+    let detector = Detector { snapshot, policy, tagging, budgets };
     let (mut files, mut refused) = (Vec::new(), Vec::new());
     for outcome in scan.outcomes {
         let path = || outcome.file.path.clone();

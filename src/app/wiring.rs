@@ -7,6 +7,7 @@ use super::StartError;
 use super::descriptors;
 use crate::config::{self, Config};
 use crate::detect::Budgets;
+use crate::encoding::Tagging;
 use crate::escape::Escaped;
 use crate::intel::allowlist::Allowlists;
 use crate::net::grpc;
@@ -70,7 +71,9 @@ pub fn budgets(limits: &config::Limits) -> Budgets {
 /// Returns the settings of matching.
 pub(super) fn rules(config: &Config, allowlists: Arc<Allowlists>) -> MatchRules {
     let (policy, budgets) = (policy(&config.r#match, allowlists), budgets(&config.limits));
-    MatchRules { policy, tag_into: config.r#match.tag_into, budgets, failure_mode: config.failure_mode }
+    let config::Match { tag_into, tag_as, flat, .. } = config.r#match;
+    let tagging = Tagging { into: tag_into, form: tag_as, flat };
+    MatchRules { policy, tagging, budgets, failure_mode: config.failure_mode }
 }
 
 /// Returns the limits of every source.

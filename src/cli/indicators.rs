@@ -10,7 +10,7 @@ use super::{Failure, progress};
 use crate::app;
 use crate::config::{self, Config};
 use crate::detect::{Budgets, Detector};
-use crate::encoding::TagInto;
+use crate::encoding::Tagging;
 use crate::feed::allowlist;
 use crate::feed::load::{self, FeedFile};
 use crate::intel::guard::GuardRefusal;
@@ -108,7 +108,7 @@ pub(super) fn given(
     let detector = Detector {
         snapshot: Arc::new(snapshot),
         policy: only_allowlists(allowlists),
-        tag_into: TagInto::Auto,
+        tagging: Tagging::default(),
         budgets: Budgets::OFFLINE,
     };
     Ok(LoadedIndicators { detector, origins: IndicatorSources { files, segments, refused: Vec::new() } })

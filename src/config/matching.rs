@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
-use crate::encoding::{Inbound, TagInto};
+use crate::encoding::{Flat, Inbound, TagAs, TagInto};
 use crate::observable::Kind;
 use crate::policy::CommandAndControl;
 use crate::schema::{Field, FieldKind, FieldTable};
@@ -67,6 +67,14 @@ pub struct Match {
     #[schemars(extend("default" = "auto"))]
     #[schemars(with = "TagIntoWord")]
     pub tag_into: TagInto,
+    /// The schema in which hits are written: `auto`, `ecs` or `ocsf`. `auto` is OCSF for an event with a number `class_uid` at its root, else ECS.
+    #[schemars(extend("default" = "auto"))]
+    #[schemars(with = "TagAsWord")]
+    pub tag_as: TagAs,
+    /// Whether hits are also written as lists of strings, `hotlist.matched`, `hotlist.detection` and `hotlist.indicators`: `auto`, `on` or `off`. `auto` is on where hits become attributes of an OTLP record.
+    #[schemars(extend("default" = "auto"))]
+    #[schemars(with = "FlatWord")]
+    pub flat: Flat,
     /// The schemas whose fields are matched, by the names that `hotlist fields` prints. All of them by default.
     #[schemars(with = "Vec<SchemaName>", extend("default" = crate::schema::names().collect::<Vec<_>>()))]
     pub schemas: Vec<&'static str>,
@@ -134,6 +142,35 @@ impl JsonSchema for TagIntoWord {
         let auto = ("auto", "The body where it is a document, else the attributes.");
         let places = [auto, ("body", "The body."), ("attributes", "The record's attributes.")];
         one_of_words(&places, "Where the enrichment goes in a log record.")
+    }
+}
+
+/// The words for [`TagAs`].
+struct TagAsWord;
+
+impl JsonSchema for TagAsWord {
+    fn schema_name() -> Cow<'static, str> {
+        "TagAs".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let auto = ("auto", "OCSF for an event with a number `class_uid` at its root, else ECS.");
+        one_of_words(&[auto, ("ecs", "ECS."), ("ocsf", "OCSF.")], "The schema in which hits are written.")
+    }
+}
+
+/// The words for [`Flat`].
+struct FlatWord;
+
+impl JsonSchema for FlatWord {
+    fn schema_name() -> Cow<'static, str> {
+        "Flat".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let auto = ("auto", "Where hits become attributes of an OTLP record.");
+        let words = [auto, ("on", "In every event that hits."), ("off", "Never.")];
+        one_of_words(&words, "Whether hits are also written as lists of strings.")
     }
 }
 
@@ -250,6 +287,8 @@ impl Default for Match {
             inbound_enrichments: Inbound::Mark,
             c2: C2 { live: CommandAndControl::default() },
             tag_into: TagInto::Auto,
+            tag_as: TagAs::Auto,
+            flat: Flat::Auto,
             schemas: crate::schema::names().collect(),
             schema_files: Vec::new(),
             extra_fields: true,
@@ -273,6 +312,8 @@ impl Match {
         "inbound_enrichments",
         "c2",
         "tag_into",
+        "tag_as",
+        "flat",
         "schemas",
         "schema_files",
         "extra_fields",
@@ -302,6 +343,12 @@ impl Match {
             c2: table.or("c2", default.c2, C2::read),
             tag_into: table.or("tag_into", default.tag_into, |item| {
                 item.word(&[("auto", TagInto::Auto), ("body", TagInto::Body), ("attributes", TagInto::Attributes)])
+            }),
+            tag_as: table.or("tag_as", default.tag_as, |item| {
+                item.word(&[("auto", TagAs::Auto), ("ecs", TagAs::Ecs), ("ocsf", TagAs::Ocsf)])
+            }),
+            flat: table.or("flat", default.flat, |item| {
+                item.word(&[("auto", Flat::Auto), ("on", Flat::On), ("off", Flat::Off)])
             }),
             schemas: table.or("schemas", default.schemas, schemas),
             schema_files: table.or("schema_files", default.schema_files, schema_files),

@@ -33,7 +33,7 @@ impl Stage {
     fn new(active: Option<Arc<Snapshot>>) -> Arc<Stage> {
         let rules = MatchRules {
             policy: Policy::default(),
-            tag_into: TagInto::Auto,
+            tagging: Tagging::default(),
             budgets: Budgets::default(),
             failure_mode: FailureMode::Open,
         };

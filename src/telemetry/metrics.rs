@@ -402,7 +402,7 @@ const OWN: &[Metric] = &[
         MetricKind::Counter,
         Unit::Count,
         &["reason"],
-        "Malformed records, which were not matched or tagged as usual, by reason; all of them are forwarded. unreadable: a part could not be parsed, the rest was matched. own_place: the existing value of threat or tags is malformed, the tags are in hotlist.enrichments and hotlist.tags. untagged: a hit on a record that cannot be tagged.",
+        "Malformed records, which were not matched or tagged as usual, by reason; all of them are forwarded. unreadable: a part could not be parsed, the rest was matched. own_place: the existing value of threat, tags, enrichments, osint or metadata is malformed, the tags are in hotlist.enrichments, hotlist.tags, hotlist.osint or a dotted metadata.profiles. untagged: a hit on a record that cannot be tagged.",
     ),
     metric(
         MALFORMED_DOCUMENTS_TOTAL,
@@ -416,7 +416,7 @@ const OWN: &[Metric] = &[
         MetricKind::Counter,
         Unit::Count,
         &["action"],
-        "Records that arrived with threat.enrichments, hotlist fields or the tag threat-match, by what match.inbound_enrichments did. Where no other Hotlist runs before this one, someone forges them.",
+        "Records that arrived with threat.enrichments, hotlist fields, the tag threat-match or an OCSF enrichment that claims to be from Hotlist, by what match.inbound_enrichments did. Where no other Hotlist runs before this one, someone forges them.",
     ),
     metric(
         SKEWED_FINDINGS_TOTAL,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hotlist::detect::{Budgets, Detector, Verdict};
-use hotlist::encoding::TagInto;
+use hotlist::encoding::Tagging;
 use hotlist::intel::allowlist::{self, Action, Allowlist, Allowlists};
 use hotlist::intel::indicator::{Context, Indicator, Target, Term, TermValue};
 use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
@@ -56,7 +56,7 @@ pub fn detector(policy: Policy, wide: bool, indicators: Vec<Indicator>) -> Detec
     Detector {
         snapshot: Arc::new(builder.build("1")),
         policy: Some(policy),
-        tag_into: TagInto::Auto,
+        tagging: Tagging::default(),
         budgets: Budgets::default(),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hotlist::config::Address;
 use hotlist::detect::{Budgets, Detector};
-use hotlist::encoding::{Format, TagInto};
+use hotlist::encoding::{Format, Tagging};
 use hotlist::intel::indicator::{Context, Indicator, Target, Term};
 use hotlist::intel::snapshot::{Feed, MatchOptions, SnapshotBuilder};
 use hotlist::intel::term;
@@ -58,7 +58,7 @@ pub fn detector(policy: Policy, indicators: Vec<Indicator>) -> Detector {
     Detector {
         snapshot: Arc::new(builder.build("7")),
         policy: Some(policy),
-        tag_into: TagInto::Auto,
+        tagging: Tagging::default(),
         budgets: Budgets::default(),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hotlist::detect::{Budgets, Detector};
-use hotlist::encoding::TagInto;
+use hotlist::encoding::Tagging;
 use hotlist::intel::snapshot::{MatchOptions, ReuseError, Snapshot, SnapshotBuilder};
 use proptest::prelude::*;
 
@@ -43,7 +43,7 @@ proptest! {
             for (feed, indicators) in changed.clone() {
                 builder.add_feed(feed, indicators).unwrap();
             }
-            Detector { snapshot: Arc::new(builder.build("2")), policy: None, tag_into: TagInto::Auto, budgets: Budgets::default() }
+            Detector { snapshot: Arc::new(builder.build("2")), policy: None, tagging: Tagging::default(), budgets: Budgets::default() }
         };
         let once = carry(&older.snapshot, &|number| number != replaced);
         // The changed feed stands at the end of the snapshot that carried it over.

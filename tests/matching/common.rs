@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hotlist::detect::{Budgets, Detector, Report, Verdict};
-use hotlist::encoding::TagInto;
+use hotlist::encoding::Tagging;
 use hotlist::encoding::otlp::{encode_json, request_of};
 use hotlist::encoding::wire::put_bytes;
 use hotlist::intel::indicator::{Context, Indicator, Target, Term};
@@ -66,7 +66,7 @@ pub fn detector(
     Detector {
         snapshot: Arc::new(builder.build("acme@42")),
         policy,
-        tag_into: TagInto::Auto,
+        tagging: Tagging::default(),
         budgets: Budgets::default(),
     }
 }

@@ -26,23 +26,23 @@ fn with(inbound: Inbound) -> Detector {
 }
 
 /// A message from its fields, each a number and its content.
-fn message(fields: &[(u32, &[u8])]) -> Vec<u8> {
+pub fn message(fields: &[(u32, &[u8])]) -> Vec<u8> {
     let mut out = Vec::new();
     fields.iter().for_each(|(number, content)| put_bytes(&mut out, *number, content));
     out
 }
 
-fn entry(key: &str, value: &[u8]) -> Vec<u8> {
+pub fn entry(key: &str, value: &[u8]) -> Vec<u8> {
     message(&[(1, key.as_bytes()), (2, value)])
 }
 
 /// A text as a value of Vector.
-fn vector_text(text: &str) -> Vec<u8> {
+pub fn vector_text(text: &str) -> Vec<u8> {
     message(&[(1, text.as_bytes())])
 }
 
 /// A request of one record, around it what the format has.
-fn request(format: Format, record: &[u8]) -> Bytes {
+pub fn request(format: Format, record: &[u8]) -> Bytes {
     let levels: &[u32] = match format {
         Format::Otlp => &[2, 2, 1],
         Format::Vector => &[1],
@@ -51,7 +51,7 @@ fn request(format: Format, record: &[u8]) -> Bytes {
     levels.iter().fold(record.to_vec(), |inner, number| message(&[(*number, &inner)])).into()
 }
 
-fn send(detector: &Detector, format: Format, record: &[u8]) -> (Arc<Batch>, Report) {
+pub fn send(detector: &Detector, format: Format, record: &[u8]) -> (Arc<Batch>, Report) {
     let (batch, report) =
         detector.batch(format, request(format, record), Timestamp::UNIX_EPOCH, &Work::default()).unwrap();
     (Arc::new(batch.into()), report)
@@ -141,7 +141,7 @@ fn a_hit_is_counted_tagged_and_delivered_whatever_is_malformed() {
 }
 
 /// The documents that a record of a format can hold: as it is, and for OTLP and Vector in each of their ways.
-fn ways(document: &Value) -> Vec<(&'static str, Format, Vec<u8>)> {
+pub fn ways(document: &Value) -> Vec<(&'static str, Format, Vec<u8>)> {
     let members = document.as_object().unwrap();
     let attributes =
         members.iter().flat_map(|(key, value)| message(&[(6, &entry(key, &encode_json(value)))])).collect();

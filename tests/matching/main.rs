@@ -16,6 +16,8 @@ mod expressions;
 #[cfg(test)]
 mod fields;
 #[cfg(test)]
+mod flat;
+#[cfg(test)]
 mod growing;
 #[cfg(test)]
 mod hidden;
@@ -29,6 +31,10 @@ mod log_forms;
 mod meant;
 #[cfg(test)]
 mod naive;
+#[cfg(test)]
+mod ocsf;
+#[cfg(test)]
+mod ocsf_objects;
 #[cfg(test)]
 mod odd;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use hotlist::controlplane::compile;
 use hotlist::detect::{Budgets, Detector};
-use hotlist::encoding::TagInto;
+use hotlist::encoding::Tagging;
 use hotlist::enrich;
 use hotlist::feed::load::{self, FeedFile};
 use hotlist::intel::indicator::Indicator;
@@ -34,7 +34,7 @@ pub fn table() -> Arc<FieldTable> {
 }
 
 pub fn over(snapshot: Snapshot) -> Detector {
-    Detector { snapshot: Arc::new(snapshot), policy: None, tag_into: TagInto::Auto, budgets: Budgets::default() }
+    Detector { snapshot: Arc::new(snapshot), policy: None, tagging: Tagging::default(), budgets: Budgets::default() }
 }
 
 fn opened(feed: &Feed, indicators: &[Indicator]) -> Arc<Segment> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hotlist::detect::{Budgets, Detector};
-use hotlist::encoding::TagInto;
+use hotlist::encoding::Tagging;
 use hotlist::intel::indicator::{Feed, Indicator};
 use hotlist::intel::keys::KeySpace;
 use hotlist::intel::segment::{Digest, HashKey, Numbering, Segment, SegmentBuilder, SegmentError, TableId, withdrawn};
@@ -131,7 +131,7 @@ fn what_opens_with_a_bit_flipped_can_be_taken_over_and_matched() {
                 let detector = Detector {
                     snapshot: Arc::clone(&snapshot),
                     policy: None,
-                    tag_into: TagInto::Auto,
+                    tagging: Tagging::default(),
                     budgets: Budgets::default(),
                 };
                 let mut matcher = Matcher::new(&snapshot);

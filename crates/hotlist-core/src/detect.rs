@@ -9,6 +9,7 @@ mod facts;
 mod matched;
 mod report;
 mod survey;
+mod tagging;
 mod text;
 mod verdict;
 
@@ -19,9 +20,8 @@ use jiff::Timestamp;
 
 use crate::encoding::envelope::Extent;
 use crate::encoding::protocol::{Documents, Otlp, Vector};
-use crate::encoding::tag::Brought;
 use crate::encoding::{
-    Format, Inbound, MalformedRecord, Protocol, RecordInfo, RecordSpan, Rope, Signal, TagInto, TagOutcome, Tags, Value,
+    Format, Inbound, MalformedRecord, Protocol, RecordInfo, RecordSpan, Rope, Signal, TagOutcome, Tagging, Tags, Value,
     json,
 };
 use crate::enrich::{Enricher, Enrichments};
@@ -49,8 +49,8 @@ pub struct Detector {
     pub snapshot: Arc<Snapshot>,
     /// Which findings count; `None` counts every one (`scan`).
     pub policy: Option<Policy>,
-    /// Where tags go in a record that has more than one place for them.
-    pub tag_into: TagInto,
+    /// How hits are written into events.
+    pub tagging: Tagging,
     /// What records and batches may cause.
     pub budgets: Budgets,
 }
@@ -82,7 +82,7 @@ const MALFORMED_OVERHEAD: usize = 3 * size_of::<usize>();
 impl Detector {
     /// Matches against a snapshot under no policy: every finding is a hit.
     pub fn new(snapshot: Arc<Snapshot>) -> Detector {
-        Detector { snapshot, policy: None, tag_into: TagInto::default(), budgets: Budgets::default() }
+        Detector { snapshot, policy: None, tagging: Tagging::default(), budgets: Budgets::default() }
     }
 
     /// Matches one event, a JSON document that arrived at `arrival`.
@@ -257,18 +257,13 @@ impl Detector {
             return Ok(None);
         }
         pass.work.take(cost(record.len(), 0))?;
-        let tagged = P::tag(record, &Tags { into: self.tag_into, enrichments: Brought::NONE, inbound });
+        let tagged = P::tag(record, &Tags { into: self.tagging.into, inbound, ..Tags::NONE });
         // What arrived is none of ours after all, or stands where nothing can be changed.
         let Some((tagged, outcome)) = tagged.ok().filter(|(_, outcome)| outcome.changed) else { return Ok(None) };
         pass.work.take(tagged.len().saturating_sub(record.len()))?;
         pass.ledger.wrote(tagged.len());
         pass.report.inbound.add(&outcome);
         Ok(Some(tagged.into()))
-    }
-
-    /// What to do with enrichments that arrive with an event; without a policy they stay.
-    fn inbound(&self) -> Inbound {
-        self.policy.as_ref().filter(|policy| !policy.only_allowlists).map_or(Inbound::Keep, |policy| policy.inbound)
     }
 
     /// Tags a record as far as budgets and room go, and counts its hits if it is tagged or listed.
@@ -339,6 +334,7 @@ impl Detector {
         }
         if made.is_none() {
             verdict.exceeded.insert(Budget::BatchTagBytes, true);
+            pass.enricher.set_style(self.style(&verdict.facts));
             let short = pass.enricher.short(&verdict.hits, &verdict.facts);
             made = fits(Form::Short, short.bytes).then_some(short);
         }
@@ -353,11 +349,8 @@ impl Detector {
 
     fn all_enrichments(&self, verdict: &Verdict, enricher: &mut Enricher<'_>) -> Enrichments {
         let Verdict { hits, hit_listings, facts, exceeded, .. } = verdict;
+        enricher.set_style(self.style(facts));
         enricher.enrichments(hits, hit_listings, facts, self.budgets.record_tag_bytes, !exceeded.is_empty())
-    }
-
-    fn tags<'e>(&self, enrichments: &'e Enrichments) -> Tags<'e> {
-        Tags { into: self.tag_into, enrichments: Brought::Hits(&enrichments.values), inbound: self.inbound() }
     }
 
     /// Matches one JSON document at the fields of `trie`: the snapshot's own, or more of them for `explain`. A text that
@@ -399,27 +392,6 @@ impl Detector {
         }
     }
 
-    /// The document with the enrichments of its hits, and with what arrived handled as the policy says.
-    ///
-    /// # Errors
-    /// The text does not begin like a document.
-    pub fn tag_document(&self, document: &[u8], verdict: &Verdict) -> Result<Vec<u8>, json::JsonError> {
-        let enrichments = self.all_enrichments(verdict, &mut Enricher::new(&self.snapshot));
-        json::tag(document, &self.tags(&enrichments)).map(|(tagged, _)| tagged)
-    }
-
-    /// A document without hits that arrived with enrichments, when handling these as the policy says changes it.
-    pub fn mark_document(&self, document: &[u8]) -> Option<Vec<u8>> {
-        let inbound = self.inbound();
-        if inbound == Inbound::Keep
-            || !json::read(document, self.snapshot.trie(), &mut |_, _: Value<'_>| {}).ok()?.inbound
-        {
-            return None;
-        }
-        let tagged = json::tag(document, &Tags { into: self.tag_into, enrichments: Brought::NONE, inbound });
-        tagged.ok().filter(|(_, outcome)| outcome.changed).map(|(tagged, _)| tagged)
-    }
-
     /// From what was found at the fields of `trie` to what counts: composite patterns, then policy. Of the times the first is
     /// that of an event without one, the second that of its arrival.
     fn conclude<P: Protocol>(
@@ -439,7 +411,7 @@ impl Detector {
             let _ = P::walk(record, self.snapshot.facts(), &mut |field, value: Value<'_>| facts.value(field, value));
         }
         let time = facts.time().unwrap_or(otherwise);
-        let facts = EventFacts { time, arrival, is_indicator: facts.is_indicator };
+        let facts = EventFacts { time, arrival, is_indicator: facts.is_indicator, is_ocsf: facts.is_ocsf };
         let mut verdict = Verdict { unfulfilled, exceeded, ..self.evaluate(found, facts) };
         if is_truncated && let Some(policy) = &self.policy {
             // What policy drops must not displace what it allows: only what it allows takes part in the budget.

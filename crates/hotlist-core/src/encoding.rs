@@ -103,6 +103,44 @@ pub enum TagInto {
     Attributes,
 }
 
+/// In which schema an event is tagged (`tag_as` of the configuration).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TagAs {
+    /// In OCSF an event that has a number `class_uid` at its root, in ECS any other.
+    #[default]
+    Auto,
+    /// In ECS.
+    Ecs,
+    /// In OCSF.
+    Ocsf,
+}
+
+/// Whether hits are also written as flat values (`flat` of the configuration).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flat {
+    /// Where hits become attributes of an OTLP record: many receivers flatten attributes, or store only texts and lists of
+    /// texts.
+    #[default]
+    Auto,
+    /// In every event that hits.
+    On,
+    /// Never.
+    Off,
+}
+
+/// How hits are written into events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tagging {
+    /// Where, in a record that has more than one place.
+    pub into: TagInto,
+    /// In which schema.
+    pub form: TagAs,
+    /// Whether as flat values, too.
+    pub flat: Flat,
+}
+
 /// Where the event lives in its record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Document {

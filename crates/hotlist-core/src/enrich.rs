@@ -1,5 +1,7 @@
-//! A hit as ECS: one element of `threat.enrichments` (ECS threat fields, `threat.enrichments.indicator.*` and
+//! A hit as ECS or as OCSF. As ECS: one element of `threat.enrichments` (ECS threat fields, `threat.enrichments.indicator.*` and
 //! `threat.enrichments.matched.*`). The few fields that are not ECS are declared in `docs/output.md`.
+
+mod ocsf;
 
 use std::hash::BuildHasher;
 use std::net::IpAddr;
@@ -45,6 +47,17 @@ pub struct Enrichments {
     pub bytes: usize,
     /// Some were left out because of their bytes.
     pub is_cut: bool,
+    /// How they are made.
+    pub style: Style,
+}
+
+/// How enrichments are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Style {
+    /// As those of an event of OCSF.
+    pub is_ocsf: bool,
+    /// With what flat values are made of.
+    pub has_flats: bool,
 }
 
 /// Makes the enrichments of the events of a batch. What it makes of an indicator it keeps for the events to come, as far
@@ -59,6 +72,7 @@ pub struct Enricher<'s> {
     limit: usize,
     /// The time of the event before, as text.
     time: Option<(Timestamp, Arc<str>)>,
+    style: Style,
 }
 
 /// The most bytes that an [`Enricher`] keeps.
@@ -71,7 +85,7 @@ struct Known {
     field: FieldId,
     kind: Kind,
     name: Arc<str>,
-    form: Form,
+    form: (Form, Style),
     is_derived: bool,
     listings: Vec<Arc<str>>,
     id: Arc<str>,
@@ -94,7 +108,12 @@ impl<'s> Enricher<'s> {
     /// For hits of this snapshot.
     pub fn new(snapshot: &'s Snapshot) -> Enricher<'s> {
         let (kept, hasher) = (HashTable::new(), RandomState::default());
-        Enricher { snapshot, kept, hasher, bytes: 0, limit: KEPT_BYTES, time: None }
+        Enricher { snapshot, kept, hasher, bytes: 0, limit: KEPT_BYTES, time: None, style: Style::default() }
+    }
+
+    /// Sets how enrichments are made: as ECS and without flat values until then.
+    pub fn set_style(&mut self, style: Style) {
+        self.style = style;
     }
 
     /// Bytes that it keeps.
@@ -139,7 +158,7 @@ impl<'s> Enricher<'s> {
         let Some(hit) = hits.iter().min_by_key(|hit| rank(self.snapshot, hit)) else { return Enrichments::default() };
         let known = self.known(hit, &[], Form::Short);
         let value = Enrichment::new(Arc::clone(&known.frame), Arc::clone(&hit.value), self.time(facts.time));
-        Enrichments { bytes: value.bytes(), values: vec![value], is_cut: false }
+        Enrichments { bytes: value.bytes(), values: vec![value], is_cut: false, style: self.style }
     }
 
     fn in_order(
@@ -149,7 +168,7 @@ impl<'s> Enricher<'s> {
         max_bytes: usize,
         form: Form,
     ) -> Enrichments {
-        let (mut seen, mut all) = (HashSet::new(), Enrichments::default());
+        let (mut seen, mut all) = (HashSet::new(), Enrichments { style: self.style, ..Enrichments::default() });
         for (hit, listings) in hits {
             let known = self.known(hit, listings, form);
             if hits.len() > 1
@@ -181,6 +200,7 @@ impl<'s> Enricher<'s> {
     }
 
     fn known(&mut self, hit: &Hit, listings: &[Listing], form: Form) -> Arc<Known> {
+        let form = (form, self.style);
         if hit.in_text.is_some() {
             // Hardly two stand at the same place.
             return Arc::new(make(self.snapshot, hit, listings, form));
@@ -236,7 +256,7 @@ pub fn rule_name(feed: &str) -> String {
     format!("feed:{feed}")
 }
 
-fn make(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], form: Form) -> Known {
+fn make(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], (form, style): (Form, Style)) -> Known {
     let indicator = snapshot.indicator(hit.posting.indicator);
     let feed: Arc<str> = snapshot.feed_of(hit.posting.indicator).name.as_str().into();
     let (name, id): (Arc<str>, Arc<str>) = (hit.name.as_str().into(), id_of(snapshot, &indicator, hit).into());
@@ -249,7 +269,8 @@ fn make(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], form: Form) -> Kno
     } else {
         shown.push(("provider", Node::Text(Arc::clone(&feed))));
     }
-    let field = ("field", Node::Text(hit.path(snapshot.table()).into()));
+    let path: Arc<str> = hit.path(snapshot.table()).into();
+    let field = ("field", Node::Text(Arc::clone(&path)));
     let matched_id = ("id", Node::Text(Arc::clone(&id)));
     let matched = match form {
         Form::Short => vec![field, matched_id],
@@ -286,12 +307,21 @@ fn make(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], form: Form) -> Kno
     if form != Form::Whole {
         own.push(("truncated", Node::True));
     }
-    let frame = Arc::new(Frame::new(Node::Object(vec![
+    let ecs = Node::Object(vec![
         ("indicator", Node::Object(shown)),
         ("matched", Node::Object(matched)),
         ("feed", Node::Object(vec![("name", Node::Text(Arc::clone(&feed)))])),
         ("hotlist", Node::Object(own)),
-    ])));
+    ]);
+    let flat = style.has_flats.then(|| [Arc::clone(&path), Detection::Live.as_str().into(), Arc::clone(&name)]);
+    let frame = Arc::new(match style.is_ocsf {
+        true => {
+            let osint = ocsf::osint(snapshot, hit, &indicator.context, form, (&path, &id, &feed));
+            Frame::with(ocsf::enrichment(&path, &feed, ecs), Some(osint), flat)
+        }
+        false => Frame::with(ecs, None, flat),
+    });
+    let form = (form, style);
     let (field, kind, is_derived) = (hit.field, hit.kind, hit.is_derived);
     Known { indicator: hit.posting.indicator, field, kind, name, form, is_derived, listings, id, feed, frame }
 }

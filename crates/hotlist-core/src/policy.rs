@@ -15,7 +15,7 @@ use crate::matcher::Hit;
 use crate::observable::Kind;
 use crate::schema::{Field, Role};
 
-/// What policy needs to know of an event.
+/// What policy and tagging need to know of an event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventFacts {
     /// Event time: `@timestamp`, else the record's time, else arrival.
@@ -24,6 +24,8 @@ pub struct EventFacts {
     pub arrival: Timestamp,
     /// `event.kind` is `enrichment`: the event is itself an indicator.
     pub is_indicator: bool,
+    /// `class_uid` is a number: the event is one of OCSF.
+    pub is_ocsf: bool,
 }
 
 /// The reason that a finding is not a hit, in the order in which policy asks.

@@ -18,7 +18,7 @@ use std::sync::{LazyLock, OnceLock};
 pub use row::{Field, FieldKind, Role, UrlPart};
 pub use set::FieldSet;
 pub use shipped::{MAX_SCHEMAS, head, names, number};
-pub use trie::{NodeId, PathTrie};
+pub use trie::{NodeId, OwnPlace, PathTrie};
 
 /// Index of a field in its [`FieldTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -61,8 +61,8 @@ impl Shadow {
     /// Returns the detector of the shadow snapshot, under the same rules.
     pub(super) fn of(&self, rules: &MatchRules) -> Option<Detector> {
         let snapshot = self.snapshot.load_full()?;
-        let MatchRules { policy, tag_into, budgets, .. } = rules.clone();
-        Some(Detector { snapshot, policy: Some(policy), tag_into, budgets })
+        let MatchRules { policy, tagging, budgets, .. } = rules.clone();
+        Some(Detector { snapshot, policy: Some(policy), tagging, budgets })
     }
 
     /// Matches a batch again, and counts by feed the hits of the shadow, shadow-only hits and hits missing in the shadow.

@@ -1,4 +1,5 @@
-//! What policy asks of an event besides its findings: its time, and whether it is an indicator itself.
+//! What policy asks of an event besides its findings: its time, whether it is an indicator itself, and whether it
+//! is one of OCSF.
 
 use jiff::Timestamp;
 
@@ -6,7 +7,7 @@ use super::Detector;
 use crate::encoding::{Value, json};
 use crate::observable::time;
 use crate::schema::FieldId;
-use crate::schema::facts::EVENT_KIND;
+use crate::schema::facts::{CLASS_UID, EVENT_KIND};
 
 /// The fields of [`facts`](crate::schema::FieldTable::facts), read only when something was found.
 #[derive(Default)]
@@ -14,6 +15,8 @@ pub(super) struct Facts {
     /// `@timestamp`, or the first of the table that the event has; and which that is.
     time: Option<(FieldId, Timestamp)>,
     pub(super) is_indicator: bool,
+    /// It has a number `class_uid`.
+    pub(super) is_ocsf: bool,
 }
 
 impl Facts {
@@ -25,6 +28,8 @@ impl Facts {
     pub(super) fn value(&mut self, field: FieldId, value: Value<'_>) {
         if field == EVENT_KIND {
             self.is_indicator |= matches!(value, Value::Text(b"enrichment"));
+        } else if field == CLASS_UID {
+            self.is_ocsf |= matches!(value, Value::Int(_) | Value::Double(_));
         } else if self.time.is_none_or(|(known, _)| field < known)
             && let Some(time) = time_of(value)
         {

@@ -26,7 +26,7 @@ impl Detector {
         let (is_truncated, found) = (matcher.is_truncated(), matcher.take_hits());
         let facts = if found.is_empty() { Facts::default() } else { self.facts_of_line(line) };
         let (time, is_indicator) = (facts.time().unwrap_or(arrival), facts.is_indicator);
-        let facts = EventFacts { time, arrival, is_indicator };
+        let facts = EventFacts { time, arrival, is_indicator, is_ocsf: false };
         let mut verdict = Verdict { exceeded, ..self.evaluate(found, facts.clone()) };
         if is_truncated && let Some(policy) = &self.policy {
             // As for documents: only what policy allows takes part in the budget.

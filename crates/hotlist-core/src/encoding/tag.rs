@@ -10,22 +10,30 @@
 //! - A `threat` that is no object is left alone: the enrichments go to `hotlist.enrichments`.
 //! - What cannot be read is left alone, too: the enrichments go to `hotlist.enrichments`, the word to `hotlist.tags`, as
 //!   members of the document's own. Entries can always be added, so that tagging never fails for what stands in one.
+//! - An event of OCSF has `enrichments` and `osint` at its root instead, where others write, too: of what arrived there only
+//!   what claims to be ours is marked or removed. A text, a number or a boolean there is left alone, and ours go to
+//!   `hotlist.enrichments` and `hotlist.osint`.
 //! - What arrived with equal `matched.id`, `matched.field` and `feed.name` is replaced, so that a second pass adds nothing
 //!   twice and nothing forged stands for a hit; what else arrived is as [`Inbound`] says.
 
 mod enrichment;
+mod flat;
 mod list;
+mod mark;
+mod ocsf;
 mod path;
+mod place;
+mod words;
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 use serde_json::Value;
 
-pub use self::enrichment::{Brought, Enrichment, Frame, Node};
-pub(crate) use self::list::holds_word;
-use self::list::{Ours, Rewrite};
-use super::TagInto;
+pub use self::enrichment::{Brought, Enrichment, FlatValues, Frame, Node};
+pub(crate) use self::mark::is_inbound;
+pub(crate) use self::place::{Rendered, join, plan};
+use super::{Flat, TagInto};
 
 /// The word that `tags` gets.
 pub const WORD: &str = "threat-match";
@@ -50,26 +58,45 @@ pub enum Inbound {
 pub struct Tags<'a> {
     /// Where to, in a record that has more than one place.
     pub into: TagInto,
-    /// Objects of `threat.enrichments`; none when the record does not hit.
+    /// Elements of `threat.enrichments` or, in OCSF, of `enrichments`; none when the record does not hit.
     pub enrichments: Brought<'a>,
+    /// They are those of an event of OCSF.
+    pub is_ocsf: bool,
+    /// Whether flat values come with them.
+    pub flat: Flat,
     /// What to do with those that are there.
     pub inbound: Inbound,
 }
 
 impl<'a> Tags<'a> {
-    /// The words that go with the enrichments.
+    /// The words for `tags` that go with the enrichments.
     pub(crate) fn words(&self) -> &'static [&'static str] {
-        if self.enrichments.is_empty() { &[] } else { &[WORD] }
+        if self.enrichments.is_empty() || self.is_ocsf { &[] } else { &[WORD] }
+    }
+
+    /// The names for `metadata.profiles` that go with the enrichments (OCSF `profiles/osint.json`).
+    fn profiles(&self) -> &'static [&'static str] {
+        if self.enrichments.is_empty() || !self.is_ocsf { &[] } else { &["osint"] }
     }
 
     /// Enrichments, by the defaults.
     pub fn from_enrichments(enrichments: &'a [Value]) -> Tags<'a> {
-        Tags { into: TagInto::Auto, enrichments: Brought::Values(enrichments), inbound: Inbound::Mark }
+        Tags { enrichments: Brought::Values(enrichments), ..Tags::NONE }
     }
+
+    /// No enrichments, by the defaults.
+    pub const NONE: Tags<'static> = Tags {
+        into: TagInto::Auto,
+        enrichments: Brought::NONE,
+        is_ocsf: false,
+        flat: Flat::Auto,
+        inbound: Inbound::Mark,
+    };
 
     /// No enrichments: only what arrived is handled.
     pub(crate) fn without_enrichments(self) -> Tags<'static> {
-        Tags { enrichments: Brought::NONE, into: self.into, inbound: self.inbound }
+        let Tags { into, inbound, is_ocsf, flat, .. } = self;
+        Tags { into, enrichments: Brought::NONE, is_ocsf, flat, inbound }
     }
 
     /// Whether there is nothing to do, whatever the record holds.
@@ -150,6 +177,12 @@ impl Edits {
         self.replaced.is_empty() && self.appended.is_empty()
     }
 
+    /// Whether they only remove, and remove all of so many entries.
+    fn is_removal_of(&self, entries: usize) -> bool {
+        let removed = self.replaced.iter().filter(|(_, value)| value.is_none()).count();
+        entries > 0 && removed == entries && self.appended.is_empty()
+    }
+
     /// At least the bytes that they add, but for lengths that grow around them.
     pub(crate) fn bytes(&self) -> usize {
         let replaced: usize = self.replaced.iter().filter_map(|(_, value)| value.as_ref()).map(Vec::len).sum();
@@ -203,164 +236,13 @@ pub(crate) enum Spelling {
     Dotted,
 }
 
-/// A place for enrichments: `parent.enrichments`.
-struct Names {
-    parent: &'static str,
-    dotted: &'static str,
-}
-
-const THREAT: Names = Names { parent: "threat", dotted: "threat.enrichments" };
-const HOTLIST: Names = Names { parent: "hotlist", dotted: "hotlist.enrichments" };
-const ENRICHMENTS: &str = "enrichments";
-const TAGS: &str = "tags";
-/// The word's place when `tags` cannot be read.
-const OWN_TAGS: &str = "hotlist.tags";
-/// The edits that bring tags into a document of these entries. `None`: nothing to do.
-pub(crate) fn plan<C: Codec>(
-    entries: &[Entry<'_>],
-    tags: &Tags<'_>,
-    words: &[&str],
-    spelling: Spelling,
-) -> (Option<Edits>, TagOutcome) {
-    place::<C>(entries, Ours::new(tags.enrichments, true), tags.inbound, words, spelling)
-}
-
-/// As [`plan`], for enrichments that another part of the same record holds: nothing there is forged by being the same.
-pub(crate) fn join<C: Codec>(entries: &[Entry<'_>], enrichments: &[Value], words: &[&str]) -> Option<Edits> {
-    let ours = Ours::new(Brought::Values(enrichments), false);
-    place::<C>(entries, ours, Inbound::Keep, words, Spelling::Nested).0
-}
-
-fn place<C: Codec>(
-    entries: &[Entry<'_>],
-    ours: Ours<'_>,
-    inbound: Inbound,
-    words: &[&str],
-    spelling: Spelling,
-) -> (Option<Edits>, TagOutcome) {
-    let mut rewrite = Rewrite { ours, inbound, outcome: TagOutcome::default() };
-    let mut edits = Edits::default();
-    let target = if rewrite.ours.is_empty() { None } else { Some(target::<C>(entries, &mut rewrite.outcome)) };
-    let tags_at = entries.iter().rposition(|entry| *entry.key == *TAGS.as_bytes());
-    let words_at = match tags_at.and_then(|at| entries.get(at)) {
-        Some(entry) if C::shape(entry.value).is_err() => {
-            entries.iter().rposition(|entry| *entry.key == *OWN_TAGS.as_bytes())
+impl Flat {
+    /// Whether flat values are written where keys are spelled like this.
+    fn is_on(self, spelling: Spelling) -> bool {
+        match self {
+            Flat::Auto => spelling == Spelling::Dotted,
+            Flat::On => true,
+            Flat::Off => false,
         }
-        _ => tags_at,
-    };
-    let (mut is_placed, mut are_words_placed) = (false, words.is_empty());
-    for (index, entry) in entries.iter().enumerate() {
-        let here = match target {
-            Some(Place::Dotted(at) | Place::Parent(at)) if at == index => Here::Itself,
-            Some(Place::Inside(at, member)) if at == index => Here::Member(member),
-            _ => Here::No,
-        };
-        let mut holds = here != Here::No;
-        let change = match &*entry.key {
-            b"threat.enrichments" | b"hotlist.enrichments" => rewrite.list::<C>(entry.value, holds),
-            b"threat" => rewrite.parent::<C>(entry.value, here, false),
-            b"hotlist" => rewrite.parent::<C>(entry.value, here, true),
-            b"tags" | b"hotlist.tags" => {
-                let is_place = Some(index) == words_at && !are_words_placed;
-                let put = if is_place { rewrite.put_words::<C>(entry.value, words) } else { None };
-                are_words_placed |= put.is_some();
-                holds = false;
-                put.unwrap_or_else(|| rewrite.words::<C>(entry.value, 0))
-            }
-            b"hotlist.truncated" if inbound == Inbound::Strip => Change::Gone,
-            _ => continue,
-        };
-        // What the place cannot take goes to one of our own.
-        is_placed |= holds && change != Change::Unreadable;
-        match change {
-            Change::Stays | Change::Unreadable => {}
-            Change::New(value) => edits.replaced.push((index, Some(value))),
-            Change::Gone => edits.replaced.push((index, None)),
-        }
-    }
-    if let Some(target) = target
-        && !is_placed
-    {
-        rewrite.append::<C>(&mut edits, &target, spelling);
-    }
-    if !are_words_placed {
-        let key = if tags_at.is_some() { OWN_TAGS } else { TAGS };
-        rewrite.outcome.own_place |= tags_at.is_some();
-        let mut list = Vec::new();
-        C::put_array(&mut list, |out| {
-            words.iter().for_each(|word| C::put_element(out, |out| C::put_text(out, word)));
-        });
-        edits.append(key, list);
-    }
-    rewrite.outcome.changed = !edits.is_empty();
-    (rewrite.outcome.changed.then_some(edits), rewrite.outcome)
-}
-
-#[derive(Clone, Copy)]
-enum Place {
-    /// At an entry of the document, dotted.
-    Dotted(usize),
-    /// Inside the object at an entry, at a member of that.
-    Inside(usize, usize),
-    /// Not there, but the object that should hold it is.
-    Parent(usize),
-    /// Not there at all; a spelling of its own when the usual one is taken.
-    Absent(&'static Names, Spelling),
-    /// The parent is no object.
-    Blocked,
-}
-
-/// Whether our enrichments belong to an entry.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Here {
-    No,
-    /// To the list that it is, or as a new member of the object that it is.
-    Itself,
-    /// To a member of the object that it is.
-    Member(usize),
-}
-
-/// What becomes of a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Change {
-    Stays,
-    New(Vec<u8>),
-    Gone,
-    /// It cannot be read, and stays.
-    Unreadable,
-}
-
-/// Where our enrichments go.
-fn target<C: Codec>(entries: &[Entry<'_>], outcome: &mut TagOutcome) -> Place {
-    match locate::<C>(entries, &THREAT) {
-        Ok(Place::Blocked) => outcome.threat_not_object = true,
-        Ok(place) => return place,
-        Err(_) => outcome.own_place = true,
-    }
-    match locate::<C>(entries, &HOTLIST) {
-        // Both names are taken by something else: the dotted key is added next to them and is found again.
-        Ok(Place::Blocked) | Err(_) => Place::Absent(&HOTLIST, Spelling::Dotted),
-        Ok(place) => place,
-    }
-}
-
-/// Where the enrichments are: the last dotted key, or those in the last parent, whichever stands later.
-fn locate<C: Codec>(entries: &[Entry<'_>], names: &'static Names) -> Result<Place, C::Error> {
-    let last = |key: &str| entries.iter().enumerate().rev().find(|(_, entry)| *entry.key == *key.as_bytes());
-    let dotted = last(names.dotted);
-    let at_dotted = |(index, entry): (usize, &Entry<'_>)| C::shape(entry.value).map(|_| Place::Dotted(index));
-    let Some((parent, entry)) = last(names.parent) else {
-        return dotted.map_or(Ok(Place::Absent(names, Spelling::Nested)), at_dotted);
-    };
-    if let Some(dotted) = dotted.filter(|(index, _)| *index > parent) {
-        return at_dotted(dotted);
-    }
-    let Shape::Object(members) = C::shape(entry.value)? else {
-        return dotted.map_or(Ok(Place::Blocked), at_dotted);
-    };
-    match (members.iter().enumerate().rev().find(|(_, member)| *member.key == *ENRICHMENTS.as_bytes()), dotted) {
-        (Some((index, member)), _) => C::shape(member.value).map(|_| Place::Inside(parent, index)),
-        (None, Some(dotted)) => at_dotted(dotted),
-        (None, None) => Ok(Place::Parent(parent)),
     }
 }

@@ -12,11 +12,36 @@ pub struct NodeId(u32);
 
 /// The paths at which Hotlist itself writes. Every trie has them, and they come first, so that a walker recognises one
 /// by its number alone.
-const OWN_PATHS: [&str; 6] =
-    ["tags", "hotlist", "hotlist.tags", "hotlist.truncated", "hotlist.enrichments", "threat.enrichments"];
+const OWN_PATHS: [&str; 12] = [
+    "tags",
+    "hotlist",
+    "hotlist.tags",
+    "hotlist.truncated",
+    "hotlist.enrichments",
+    "threat.enrichments",
+    "enrichments",
+    "osint",
+    "hotlist.osint",
+    "hotlist.matched",
+    "hotlist.detection",
+    "hotlist.indicators",
+];
 /// The nodes of [`OWN_PATHS`] are those from 1 to this one, without `threat` itself.
-const LAST_OWN: u32 = 7;
+const LAST_OWN: u32 = 13;
 const THREAT: u32 = 6;
+
+/// What stands at a path at which Hotlist writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnPlace {
+    /// A list of words, of which one is Hotlist's.
+    Words,
+    /// The enrichments of OCSF, of which some may be Hotlist's.
+    Shared,
+    /// What is known of indicators (`osint` of OCSF), which comes with enrichments.
+    Context,
+    /// Only what may pass as Hotlist's.
+    Whole,
+}
 
 impl NodeId {
     /// Whether Hotlist writes at this node, so that what stands there may pass as its own.
@@ -25,9 +50,14 @@ impl NodeId {
         self.0.wrapping_sub(1) < LAST_OWN && self.0 != THREAT
     }
 
-    /// Whether this is `tags` or `hotlist.tags`, where Hotlist writes a word.
-    pub fn holds_words(self) -> bool {
-        self.0 == 1 || self.0 == 3
+    /// What stands at an own node.
+    pub fn own_place(self) -> OwnPlace {
+        match self.0 {
+            1 | 3 => OwnPlace::Words,
+            8 => OwnPlace::Shared,
+            9 => OwnPlace::Context,
+            _ => OwnPlace::Whole,
+        }
     }
 }
 
@@ -229,7 +259,13 @@ mod tests {
             let step = |path: &str| trie.step(PathTrie::ROOT, path.as_bytes()).unwrap();
             for path in OWN_PATHS {
                 assert!(step(path).is_own(), "{path}");
-                assert_eq!(step(path).holds_words(), path.ends_with("tags"), "{path}");
+                let place = match path {
+                    "tags" | "hotlist.tags" => OwnPlace::Words,
+                    "enrichments" => OwnPlace::Shared,
+                    "osint" => OwnPlace::Context,
+                    _ => OwnPlace::Whole,
+                };
+                assert_eq!(step(path).own_place(), place, "{path}");
             }
             assert!(!PathTrie::ROOT.is_own() && !step("threat").is_own());
         }

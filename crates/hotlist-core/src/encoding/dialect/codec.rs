@@ -113,7 +113,7 @@ pub(crate) fn tag_map<D: Dialect>(
 ) -> Result<(Option<Vec<u8>>, TagOutcome), MalformedRecord> {
     let Any::Map(list) = any::<D>(value)? else { return Err(MalformedRecord::WrongType("a value")) };
     let entries = Entries::readable(list, VALUES);
-    let (edits, outcome) = plan::<D>(&entries.list, tags, tags.words(), Spelling::Nested);
+    let (edits, outcome) = plan::<D>(&entries.list, tags, Spelling::Nested);
     let Some(edits) = edits else { return Ok((None, outcome)) };
     let edited = edit_list::<D>(value, D::NUMBERS.map, |_| entries.edit(&edits))?;
     Ok((Some(edited), outcome))

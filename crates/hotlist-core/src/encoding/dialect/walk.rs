@@ -1,7 +1,7 @@
 //! The walk of a document: every wanted scalar below a list of entries, and nothing that the trie does not want.
 
 use super::{Any, Dialect, KEY, MalformedRecord, VALUE, VALUES, any, key_value, tag, timestamp};
-use crate::encoding::tag::holds_word;
+use crate::encoding::tag::is_inbound;
 use crate::encoding::wire::{Fields, Payload};
 use crate::encoding::{MAX_DEPTH, RecordInfo, Value, Visitor, json};
 use crate::schema::{NodeId, PathTrie};
@@ -211,7 +211,7 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
     /// A value where Hotlist writes.
     #[cold]
     fn own(&mut self, value: &[u8], node: NodeId, depth: usize) {
-        self.inbound |= !node.holds_words() || holds_word::<D>(value);
+        self.inbound |= is_inbound::<D>(node.own_place(), value);
         if self.trie.field(node).is_some() || self.trie.has_children(node) {
             let is_own = std::mem::replace(&mut self.is_own, true);
             self.value(value, node, depth);

@@ -11,7 +11,7 @@ use super::JsonError;
 use super::repair::BYTE_ORDER_MARK;
 use super::scan::{RawString, Scanner};
 use crate::encoding::dialect::write_text;
-use crate::encoding::tag::{Codec, Edits, Entry, Shape, Spelling, TagOutcome, Tags, join, plan};
+use crate::encoding::tag::{Codec, Edits, Entry, Rendered, Shape, Spelling, TagOutcome, Tags, join, plan};
 
 /// Brings `tags` into a document; see [`crate::encoding::tag`] for where they go. A document that cannot be read to its
 /// end takes them behind the last member before the fault.
@@ -32,14 +32,14 @@ pub(crate) fn tag_whole(document: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, Ta
 }
 
 fn tag_object(document: &[u8], object: &Items<'_>, tags: &Tags<'_>) -> (Vec<u8>, TagOutcome) {
-    let (edits, outcome) = plan::<Json>(&object.entries, tags, tags.words(), Spelling::Nested);
+    let (edits, outcome) = plan::<Json>(&object.entries, tags, Spelling::Nested);
     (edits.map_or_else(|| document.to_vec(), |edits| object.edit(&edits)), outcome)
 }
 
-/// A document with the enrichments and words of another part of its record.
-pub(crate) fn merge(document: &[u8], enrichments: &[Value], words: &[&str]) -> Result<Vec<u8>, JsonError> {
+/// A document with what another part of its record holds where tags go.
+pub(crate) fn merge(document: &[u8], rendered: &Rendered<'_>) -> Result<Vec<u8>, JsonError> {
     let object = Items::whole(document, b'{')?;
-    let edits = join::<Json>(&object.entries, enrichments, words);
+    let edits = join::<Json>(&object.entries, rendered);
     Ok(edits.map_or_else(|| document.to_vec(), |edits| object.edit(&edits)))
 }
 

@@ -4,7 +4,7 @@ use super::JsonError;
 use super::edit::Json;
 use super::repair::{BYTE_ORDER_MARK, Malformation, Repaired, repair};
 use super::scan::{Scanner, Scratch};
-use crate::encoding::tag::holds_word;
+use crate::encoding::tag::is_inbound;
 use crate::encoding::{MAX_DEPTH, Value, Visitor};
 use crate::schema::{NodeId, PathTrie};
 
@@ -178,7 +178,7 @@ impl<'a, 't, V: Visitor> Walker<'a, 't, V> {
         let mut ahead = self.scanner.clone();
         let skipped = ahead.skip(first);
         let value = self.scanner.text.get(start..ahead.at).unwrap_or_default();
-        self.inbound |= !node.holds_words() || holds_word::<Json>(value);
+        self.inbound |= is_inbound::<Json>(node.own_place(), value);
         if self.trie.field(node).is_some() || self.trie.has_children(node) {
             let is_own = std::mem::replace(&mut self.is_own, true);
             let walked = self.value(node, first, depth);

@@ -8,7 +8,7 @@ use super::{AnyValue, field};
 use crate::encoding::dialect::{Any, MalformedRecord, any, members, write_content, write_entries};
 use crate::encoding::json;
 use crate::encoding::lines::{Parts, put_attributes, write_record};
-use crate::encoding::tag::Entry;
+use crate::encoding::tag::{Entry, Rendered};
 use crate::encoding::wire::{Fields, Payload};
 
 /// A log record as the JSON document that it carries, without a line break in it.
@@ -66,21 +66,24 @@ pub(crate) fn time_of(record: &[u8]) -> Result<Option<Timestamp>, MalformedRecor
     Ok(Timestamp::from_nanosecond(i128::from(nanoseconds)).ok().filter(|_| nanoseconds != 0))
 }
 
-/// A document with the attributes that it does not have; `threat.enrichments` and `tags` are merged, and the others go
-/// to `extra`.
+/// A document with the attributes that it does not have; `threat.enrichments`, `tags`, and what OCSF has for them are
+/// merged, and the others go to `extra`.
 fn with_attributes(
     document: Vec<u8>,
     attributes: &[Entry<'_>],
     extra: &mut Vec<u8>,
 ) -> Result<Vec<u8>, MalformedRecord> {
     let mut keys: Vec<&[u8]> = attributes.iter().map(|member| &*member.key).collect();
-    keys.push(b"threat");
+    keys.extend([&b"threat"[..], b"class_uid"]);
     keys.sort_unstable();
     keys.dedup();
     let found = json::find(&document, &keys)?;
     let has = |key: &[u8]| keys.binary_search(&key).is_ok_and(|place| found.get(place) == Some(&true));
     let (mut enrichments, mut words) = (Vec::new(), Vec::new());
+    let is_ocsf = has(b"class_uid");
+    let (mut shared, mut osint, mut profiles) = (Vec::new(), Vec::new(), Vec::new());
     let (mut more, mut others) = (Vec::new(), Vec::new());
+    let texts = |list: Vec<Value>| list.into_iter().filter_map(|word| word.as_str().map(str::to_owned));
     for entry in attributes {
         let rendered = || {
             let mut rendered = Vec::new();
@@ -88,26 +91,33 @@ fn with_attributes(
         };
         match &*entry.key {
             b"threat.enrichments" => enrichments.extend(list_of(&rendered()?)),
-            b"tags" => {
-                words.extend(list_of(&rendered()?).into_iter().filter_map(|word| word.as_str().map(str::to_owned)));
-            }
+            b"tags" => words.extend(texts(list_of(&rendered()?))),
             b"threat" if has(b"threat") => {
                 if let Ok(threat) = serde_json::from_slice::<Value>(&rendered()?) {
                     enrichments.extend(threat.get("enrichments").cloned().map(elements_of).unwrap_or_default());
                 }
+            }
+            b"enrichments" if is_ocsf && has(b"enrichments") => shared.extend(list_of(&rendered()?)),
+            b"osint" if is_ocsf && has(b"osint") => osint.extend(list_of(&rendered()?)),
+            b"metadata.profiles" if is_ocsf && has(b"metadata.profiles") => {
+                profiles.extend(texts(list_of(&rendered()?)))
             }
             key if !has(key) => more.push((String::from_utf8_lossy(key).into_owned().into(), rendered()?)),
             key => others.push((key, entry.value)),
         }
     }
     put_attributes(extra, &others)?;
-    let document = match enrichments.is_empty() && words.is_empty() {
-        true => document,
-        false => {
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            json::merge(&document, &enrichments, &words)?
+    let (words, profiles) = (words.iter().map(String::as_str), profiles.iter().map(String::as_str));
+    let (words, profiles) = (Vec::from_iter(words), Vec::from_iter(profiles));
+    let ecs = Rendered { enrichments: &enrichments, words: &words, ..Rendered::default() };
+    let ocsf =
+        Rendered { enrichments: &shared, osint: &osint, profiles: &profiles, is_ocsf: true, ..Rendered::default() };
+    let mut document = document;
+    for rendered in [ecs, ocsf] {
+        if !rendered.is_empty() {
+            document = json::merge(&document, &rendered)?;
         }
-    };
+    }
     Ok(if more.is_empty() { document } else { json::append(&document, more)? })
 }
 

@@ -47,7 +47,7 @@ fn tag_body(record: &[u8], tags: &Tags<'_>) -> (Option<Vec<u8>>, TagOutcome, boo
 /// The record with tags in its attributes, when that changes it.
 fn tag_attributes(record: &[u8], tags: &Tags<'_>) -> (Option<Vec<u8>>, TagOutcome) {
     let entries = Entries::readable(record, field::ATTRIBUTES);
-    let (edits, outcome) = plan::<AnyValue>(&entries.list, tags, tags.words(), Spelling::Dotted);
+    let (edits, outcome) = plan::<AnyValue>(&entries.list, tags, Spelling::Dotted);
     let edited = edits.map(|edits| entries.edit(&edits));
     match edited {
         Some(Ok(record)) => (Some(record), outcome),

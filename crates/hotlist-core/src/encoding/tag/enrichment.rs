@@ -16,6 +16,8 @@ pub enum Node {
     Text(Arc<str>),
     /// A list of texts.
     Texts(Vec<Arc<str>>),
+    /// A list.
+    List(Vec<Node>),
     /// The boolean.
     True,
     /// A number.
@@ -28,10 +30,16 @@ pub enum Node {
     EventTime,
 }
 
+/// The flat values of a hit: the field, the detection type, and the indicator.
+pub type FlatValues = [Arc<str>; 3];
+
 /// An enrichment without what each event says for itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     root: Node,
+    /// The object of `osint` that comes with it, in OCSF.
+    osint: Option<Node>,
+    flat: Option<FlatValues>,
     bytes: usize,
     /// How often the value and the time of the event stand in it.
     of_event: (usize, usize),
@@ -54,11 +62,28 @@ pub enum Brought<'a> {
     Hits(&'a [Enrichment]),
 }
 
+/// What is brought for a hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The enrichment.
+    Enrichment,
+    /// The object of `osint`.
+    Osint,
+}
+
 impl Frame {
     /// What an event fills in.
     pub fn new(root: Node) -> Frame {
-        let (bytes, of_event) = (root.bytes(), root.of_event());
-        Frame { root, bytes, of_event }
+        Frame::with(root, None, None)
+    }
+
+    /// The same, with an object of `osint`, in which the event fills in nothing, and with flat values.
+    pub fn with(root: Node, osint: Option<Node>, flat: Option<FlatValues>) -> Frame {
+        let of_event = root.of_event();
+        let flat_bytes = |text: &Arc<str>| AROUND + bytes_of(text);
+        let flats: usize = flat.iter().flatten().map(flat_bytes).sum();
+        let bytes = root.bytes() + osint.as_ref().map_or(0, Node::bytes) + flats;
+        Frame { root, osint, flat, bytes, of_event }
     }
 
     /// At least as many bytes as it takes in memory, and in any encoding without what the event says.
@@ -87,8 +112,16 @@ impl Enrichment {
         self.frame.root.to_value(self)
     }
 
-    fn put<C: Codec>(&self, out: &mut Vec<u8>) {
-        self.frame.root.put::<C>(out, self);
+    /// Its flat values.
+    pub(super) fn flat(&self) -> Option<[&str; 3]> {
+        self.frame.flat.as_ref().map(|values| values.each_ref().map(|text| &**text))
+    }
+
+    fn part(&self, part: Part) -> Option<&Node> {
+        match part {
+            Part::Enrichment => Some(&self.frame.root),
+            Part::Osint => self.frame.osint.as_ref(),
+        }
     }
 }
 
@@ -109,27 +142,43 @@ impl Brought<'_> {
         self.len() == 0
     }
 
-    /// Appends each, encoded, by way of `around`.
-    pub(super) fn put_each<C: Codec>(self, out: &mut Vec<u8>, around: impl Fn(&mut Vec<u8>, &dyn Fn(&mut Vec<u8>))) {
+    /// How many have such a part.
+    pub(super) fn count(self, part: Part) -> usize {
+        match self {
+            Brought::Values(values) => values.len(),
+            Brought::Hits(hits) => hits.iter().filter(|hit| hit.part(part).is_some()).count(),
+        }
+    }
+
+    /// Appends that part of each, encoded, by way of `around`.
+    pub(super) fn put_each<C: Codec>(
+        self,
+        part: Part,
+        out: &mut Vec<u8>,
+        around: impl Fn(&mut Vec<u8>, &dyn Fn(&mut Vec<u8>)),
+    ) {
         match self {
             Brought::Values(values) => {
                 values.iter().for_each(|value| around(out, &|out| out.extend_from_slice(&C::encode(value))));
             }
-            Brought::Hits(hits) => hits.iter().for_each(|hit| around(out, &|out| hit.put::<C>(out))),
+            Brought::Hits(hits) => {
+                let parts = hits.iter().filter_map(|hit| Some((hit, hit.part(part)?)));
+                parts.for_each(|(hit, node)| around(out, &|out| node.put::<C>(out, hit)));
+            }
         }
     }
 
-    /// Each, encoded.
-    pub(super) fn encoded<C: Codec>(self) -> Vec<Vec<u8>> {
+    /// That part of each, encoded.
+    pub(super) fn encoded<C: Codec>(self, part: Part) -> Vec<Vec<u8>> {
         match self {
             Brought::Values(values) => values.iter().map(C::encode).collect(),
             Brought::Hits(hits) => {
                 let encoded = |hit: &Enrichment| {
                     let mut out = Vec::new();
-                    hit.put::<C>(&mut out);
-                    out
+                    hit.part(part)?.put::<C>(&mut out, hit);
+                    Some(out)
                 };
-                hits.iter().map(encoded).collect()
+                hits.iter().filter_map(encoded).collect()
             }
         }
     }
@@ -152,19 +201,21 @@ impl Node {
                 Node::Word(text) => bytes_of(text),
                 Node::Text(text) => bytes_of(text),
                 Node::Texts(texts) => texts.iter().map(|text| AROUND + bytes_of(text)).sum(),
+                Node::List(nodes) => nodes.iter().map(|node| AROUND + node.bytes()).sum(),
                 Node::True | Node::Number(_) | Node::EventValue | Node::EventTime => AROUND,
                 Node::Object(members) => members.iter().map(|(key, node)| bytes_of(key) + node.bytes()).sum(),
             }
     }
 
     fn of_event(&self) -> (usize, usize) {
+        fn sum<'n>(nodes: impl Iterator<Item = &'n Node>) -> (usize, usize) {
+            nodes.map(Node::of_event).fold((0, 0), |(values, times), more| (values + more.0, times + more.1))
+        }
         match self {
             Node::EventValue => (1, 0),
             Node::EventTime => (0, 1),
-            Node::Object(members) => members.iter().fold((0, 0), |(values, times), (_, node)| {
-                let (more_values, more_times) = node.of_event();
-                (values + more_values, times + more_times)
-            }),
+            Node::Object(members) => sum(members.iter().map(|(_, node)| node)),
+            Node::List(nodes) => sum(nodes.iter()),
             Node::Word(_) | Node::Text(_) | Node::Texts(_) | Node::True | Node::Number(_) => (0, 0),
         }
     }
@@ -174,6 +225,7 @@ impl Node {
             Node::Word(text) => Value::from(*text),
             Node::Text(text) => Value::from(&**text),
             Node::Texts(texts) => texts.iter().map(|text| &**text).collect(),
+            Node::List(nodes) => nodes.iter().map(|node| node.to_value(event)).collect(),
             Node::True => Value::Bool(true),
             Node::Number(number) => Value::from(*number),
             Node::Object(members) => {
@@ -191,6 +243,9 @@ impl Node {
             Node::Text(text) => C::put_text(out, text),
             Node::Texts(texts) => C::put_array(out, |out| {
                 texts.iter().for_each(|text| C::put_element(out, |out| C::put_text(out, text)));
+            }),
+            Node::List(nodes) => C::put_array(out, |out| {
+                nodes.iter().for_each(|node| C::put_element(out, |out| node.put::<C>(out, event)));
             }),
             Node::True => C::put_true(out),
             Node::Number(number) => out.extend_from_slice(&C::encode(&Value::from(*number))),
@@ -224,8 +279,11 @@ mod tests {
             Just(Node::EventTime),
         ];
         leaf.prop_recursive(4, 24, 4, |inner| {
-            prop::collection::vec(inner, 0..4)
-                .prop_map(|nodes| Node::Object(["a", "b.c", "threat", "é"].into_iter().zip(nodes).collect()))
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4)
+                    .prop_map(|nodes| Node::Object(["a", "b.c", "threat", "é"].into_iter().zip(nodes).collect())),
+                prop::collection::vec(inner, 0..4).prop_map(Node::List),
+            ]
         })
     }
 
@@ -236,18 +294,30 @@ mod tests {
             root in node(),
             value in prop_oneof!["\\PC{0,200}".prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 0..9)],
             time: String,
+            osint in prop::option::of(prop::collection::vec("\\PC{0,200}|[\"\\\\\n]{0,20}", 0..4)),
+            flat in prop::option::of([any::<String>(), any::<String>(), any::<String>()]),
         ) {
-            let enrichment = Enrichment::new(Arc::new(Frame::new(root)), value.into(), time.into());
+            let osint = osint.map(|texts| Node::List(texts.into_iter().map(|text| Node::Text(text.into())).collect()));
+            let flat = flat.map(|values| values.map(Arc::from));
+            let frame = Frame::with(root, osint, flat);
+            let enrichment = Enrichment::new(Arc::new(frame), value.into(), time.into());
             let plain = enrichment.to_value();
             let hits = [enrichment];
             let written = Brought::Hits(&hits);
-            for (written, plain) in [
-                (written.encoded::<Json>(), Json::encode(&plain)),
-                (written.encoded::<AnyValue>(), AnyValue::encode(&plain)),
-                (written.encoded::<LogValue>(), LogValue::encode(&plain)),
+            fn bytes<C: Codec>(written: Brought<'_>) -> (Vec<Vec<u8>>, usize) {
+                let enrichments = written.encoded::<C>(Part::Enrichment);
+                let flats = super::super::flat::lists::<C>(written);
+                let rest = written.encoded::<C>(Part::Osint).into_iter().chain(flats.into_iter().flatten());
+                let bytes = enrichments.iter().cloned().chain(rest).map(|one| one.len()).sum();
+                (enrichments, bytes)
+            }
+            for ((written, bytes), plain) in [
+                (bytes::<Json>(written), Json::encode(&plain)),
+                (bytes::<AnyValue>(written), AnyValue::encode(&plain)),
+                (bytes::<LogValue>(written), LogValue::encode(&plain)),
             ] {
                 prop_assert_eq!(&written, &[plain]);
-                prop_assert!(written[0].len() <= hits[0].bytes());
+                prop_assert!(bytes <= hits[0].bytes());
             }
         }
     }

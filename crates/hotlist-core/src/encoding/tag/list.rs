@@ -1,76 +1,105 @@
-//! Rewriting of what stands where tags go: lists of enrichments and of words. Each element is read once.
+//! Rewriting of lists of enrichments, and of what holds them. Each element is read once.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::collections::{HashMap, HashSet};
 
-use memchr::memmem::Finder;
-use serde_json::{Value, json};
-
+use super::enrichment::Part;
+use super::flat::{self, FlatSpot};
+use super::mark::{claims, is_unverified, marked};
 use super::path::text_at;
-use super::{
-    Brought, Change, Codec, ENRICHMENTS, Edits, Entry, Here, Inbound, Place, Shape, Spelling, TagOutcome,
-    UNVERIFIED_WORD, WORD,
-};
+use super::place::{Change, ENRICHMENTS, HOTLIST, Here, Place};
+use super::{Brought, Codec, Edits, Entry, Inbound, Shape, Spelling, TagOutcome};
 
 /// Levels of arrays in each other that are followed. Readers flatten them.
-const LEVELS: usize = 4;
+pub(super) const LEVELS: usize = 4;
 
 /// Bytes that hold the enrichments of most records.
 const TYPICAL: usize = 1 << 10;
 
-/// What makes two enrichments the same: `matched.id`, `matched.field` and `feed.name`.
-type Identity = [Vec<u8>; 3];
+/// What makes two enrichments the same: `matched.id`, `matched.field` and `feed.name`; and two objects of `osint`.
+pub(super) type Identity = [Vec<u8>; 3];
 
-/// The enrichments to bring in.
+/// The elements to bring into a list.
 pub(super) struct Ours<'a> {
     brought: Brought<'a>,
+    part: Part,
     /// Made only for a record that has others.
     known: OnceCell<Known>,
     /// Whether the same of another origin gives way; else only what is marked as not verified does.
     replaces: bool,
 }
 
-/// Our own enrichments, prepared for comparison with those of the record.
+/// Our own elements, prepared for comparison with those of the record.
 struct Known {
     encoded: Vec<Vec<u8>>,
     by_identity: HashMap<Identity, usize>,
 }
 
 impl<'a> Ours<'a> {
-    pub(super) fn new(brought: Brought<'a>, replaces: bool) -> Ours<'a> {
-        Ours { brought, known: OnceCell::new(), replaces }
+    pub(super) fn new(brought: Brought<'a>, part: Part, replaces: bool) -> Ours<'a> {
+        Ours { brought, part, known: OnceCell::new(), replaces }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.brought.count(self.part)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.brought.is_empty()
+        self.len() == 0
     }
 
     fn known<C: Codec>(&self) -> &Known {
         self.known.get_or_init(|| {
-            let encoded = self.brought.encoded::<C>();
+            let encoded = self.brought.encoded::<C>(self.part);
             let identified = encoded.iter().enumerate();
-            let by_identity = identified.filter_map(|(index, own)| Some((identity::<C>(own)?, index))).collect();
+            let by_identity =
+                identified.filter_map(|(index, own)| Some((self.part.identity::<C>(own)?, index))).collect();
             Known { encoded, by_identity }
         })
     }
 
     /// Appends them as a list.
-    fn put_list<C: Codec>(&self, out: &mut Vec<u8>) {
-        C::put_array(out, |out| self.brought.put_each::<C>(out, |out, put| C::put_element(out, put)));
+    pub(super) fn put_list<C: Codec>(&self, out: &mut Vec<u8>) {
+        C::put_array(out, |out| self.brought.put_each::<C>(self.part, out, |out, put| C::put_element(out, put)));
     }
+}
+
+impl Part {
+    fn identity<C: Codec>(self, element: &[u8]) -> Option<Identity> {
+        match self {
+            Part::Enrichment => identity::<C>(element),
+            Part::Osint => osint_identity::<C>(element),
+        }
+    }
+}
+
+/// A list, by who writes there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shelf {
+    /// Enrichments of threats: whatever arrives there may pass as ours.
+    Own,
+    /// Enrichments of any kind.
+    Shared,
+    /// What is known of indicators, by anyone.
+    Osint,
 }
 
 /// One pass over a document.
 pub(super) struct Rewrite<'a> {
-    pub(super) ours: Ours<'a>,
+    pub(super) enrichments: Ours<'a>,
+    pub(super) osint: Ours<'a>,
+    /// Ours, encoded.
+    pub(super) flats: Option<[Vec<u8>; 3]>,
+    /// The identities of `osint` objects that are stripped.
+    pub(super) claimed: HashSet<Identity>,
     pub(super) inbound: Inbound,
     pub(super) outcome: TagOutcome,
 }
 
 impl Rewrite<'_> {
-    /// A list of enrichments, which ours join when they belong here.
-    pub(super) fn list<C: Codec>(&mut self, existing: &[u8], with_ours: bool) -> Change {
+    /// A list, which ours join when they belong here.
+    pub(super) fn list<C: Codec>(&mut self, existing: &[u8], with_ours: bool, shelf: Shelf) -> Change {
         let Ok(shape) = C::shape(existing) else { return Change::Unreadable };
         let one = [existing];
         let elements = match &shape {
@@ -78,75 +107,86 @@ impl Rewrite<'_> {
             Shape::Array(elements) => elements,
             _ => &one,
         };
-        if !with_ours && self.inbound == Inbound::Strip {
+        if !with_ours && self.inbound == Inbound::Strip && shelf == Shelf::Own {
             self.outcome.stripped += elements.len();
             return Change::Gone;
         }
+        let (part, ours) = match shelf {
+            Shelf::Own | Shelf::Shared => (Part::Enrichment, &self.enrichments),
+            Shelf::Osint => (Part::Osint, &self.osint),
+        };
+        // Only enrichments are counted.
+        let one = usize::from(part == Part::Enrichment);
+        let outcome = &mut self.outcome;
         let mut edits = Edits::default();
-        let mut is_there = vec![false; if with_ours { self.ours.brought.len() } else { 0 }];
+        let mut is_there = vec![false; if with_ours { ours.len() } else { 0 }];
         for (index, element) in elements.iter().enumerate() {
-            let known = with_ours.then(|| self.ours.known::<C>()).filter(|known| !known.by_identity.is_empty());
-            let own = known.and_then(|known| Some((known, *known.by_identity.get(&identity::<C>(element)?)?)));
-            match own.and_then(|(known, own)| Some((own, known.encoded.get(own)?, is_there.get_mut(own)?))) {
-                Some((_, _, is_there)) if *is_there => {
-                    self.outcome.replaced += 1;
+            let known = with_ours.then(|| ours.known::<C>()).filter(|known| !known.by_identity.is_empty());
+            let own = known.and_then(|known| Some((known, *known.by_identity.get(&part.identity::<C>(element)?)?)));
+            match own.and_then(|(known, own)| Some((known.encoded.get(own)?, is_there.get_mut(own)?))) {
+                Some((_, is_there)) if *is_there => {
+                    outcome.replaced += one;
                     edits.replaced.push((index, None));
                 }
-                Some((_, encoded, is_there)) => {
+                Some((encoded, is_there)) => {
                     *is_there = true;
-                    if encoded != element && (self.ours.replaces || is_unverified::<C>(element)) {
-                        self.outcome.replaced += 1;
+                    if encoded != element && (ours.replaces || is_unverified::<C>(element, shelf == Shelf::Shared)) {
+                        outcome.replaced += one;
                         edits.replaced.push((index, Some(encoded.clone())));
                     }
                 }
-                None => match self.inbound(|| marked::<C>(element, 0)) {
-                    Change::New(value) => edits.replaced.push((index, Some(value))),
-                    Change::Gone => edits.replaced.push((index, None)),
-                    Change::Stays | Change::Unreadable => {}
-                },
+                None => {
+                    let (is_inbound, treatment) = match shelf {
+                        Shelf::Own => (true, self.inbound),
+                        Shelf::Shared => (self.inbound != Inbound::Keep && claims::<C>(element, 0), self.inbound),
+                        Shelf::Osint => (
+                            !self.claimed.is_empty()
+                                && part.identity::<C>(element).is_some_and(|id| self.claimed.contains(&id)),
+                            Inbound::Strip,
+                        ),
+                    };
+                    if !is_inbound {
+                        continue;
+                    }
+                    match treat(treatment, outcome, || marked::<C>(element, shelf == Shelf::Shared, 0)) {
+                        Change::New(value) => edits.replaced.push((index, Some(value))),
+                        Change::Gone => edits.replaced.push((index, None)),
+                        Change::Stays | Change::Unreadable => {}
+                    }
+                }
             }
         }
         if is_there.contains(&false) {
-            let all = self.ours.known::<C>().encoded.iter().zip(&is_there);
+            let all = ours.known::<C>().encoded.iter().zip(&is_there);
             for (encoded, _) in all.filter(|(_, is_there)| !**is_there) {
-                self.outcome.added += 1;
+                outcome.added += one;
                 edits.append("", encoded.clone());
             }
+        }
+        // A list of nothing but what is stripped goes as a whole: it came with what was in it.
+        if edits.is_removal_of(elements.len()) && shelf != Shelf::Own {
+            return Change::Gone;
         }
         edited::<C>(existing, &shape, edits)
     }
 
-    /// What becomes of something that arrived, where `mark` is what marks it.
-    fn inbound(&mut self, mark: impl FnOnce() -> Option<Vec<u8>>) -> Change {
-        match self.inbound {
-            Inbound::Keep => Change::Stays,
-            Inbound::Mark => mark().map_or(Change::Stays, |value| {
-                self.outcome.marked += 1;
-                Change::New(value)
-            }),
-            Inbound::Strip => {
-                self.outcome.stripped += 1;
-                Change::Gone
-            }
-        }
-    }
-
     /// What holds a list of enrichments as its member: `threat`, or `hotlist`, which is ours as a whole.
-    pub(super) fn parent<C: Codec>(&mut self, existing: &[u8], here: Here, is_own: bool) -> Change {
-        if here == Here::No && self.inbound == Inbound::Keep {
+    /// With `has_flats` it gets the flat values.
+    pub(super) fn parent<C: Codec>(&mut self, existing: &[u8], here: Here, is_own: bool, has_flats: bool) -> Change {
+        if here == Here::No && self.inbound == Inbound::Keep && !has_flats {
             return Change::Stays;
         }
-        if here == Here::No && self.inbound == Inbound::Strip && is_own {
+        if here == Here::No && self.inbound == Inbound::Strip && is_own && !has_flats {
             self.outcome.stripped += 1;
             return Change::Gone;
         }
         match C::shape(existing) {
-            Ok(Shape::Object(members)) => self.members::<C>(existing, &members, here, is_own),
+            Ok(Shape::Object(members)) => self.members::<C>(existing, &members, here, (is_own, has_flats)),
             Ok(Shape::Array(elements)) => {
                 let mut edits = Edits::default();
                 for (index, element) in elements.iter().enumerate() {
                     if let Ok(Shape::Object(members)) = C::shape(element)
-                        && let Change::New(value) = self.members::<C>(element, &members, Here::No, is_own)
+                        && let Change::New(value) = self.members::<C>(element, &members, Here::No, (is_own, false))
                     {
                         edits.replaced.push((index, Some(value)));
                     }
@@ -161,12 +201,27 @@ impl Rewrite<'_> {
         }
     }
 
-    fn members<C: Codec>(&mut self, object: &[u8], members: &[Entry<'_>], here: Here, is_own: bool) -> Change {
+    fn members<C: Codec>(
+        &mut self,
+        object: &[u8],
+        members: &[Entry<'_>],
+        here: Here,
+        (is_own, has_flats): (bool, bool),
+    ) -> Change {
         let mut edits = Edits::default();
+        let mut flats_placed = [!has_flats; 3];
         for (index, member) in members.iter().enumerate() {
-            let change = match &*member.key {
-                b"enrichments" => self.list::<C>(member.value, here == Here::Member(index)),
-                b"tags" if is_own => self.words::<C>(member.value, 0),
+            let flat = if is_own { flat::of_member(&member.key) } else { None };
+            let change = match (&*member.key, flat) {
+                (_, Some(which)) => {
+                    let is_place = has_flats && flat::is_last(members, index);
+                    if let Some(placed) = flats_placed.get_mut(which) {
+                        *placed |= is_place;
+                    }
+                    self.flat(member.value, which, is_place)
+                }
+                (b"enrichments", _) => self.list::<C>(member.value, here == Here::Member(index), Shelf::Own),
+                (b"tags", _) if is_own => self.words::<C>(member.value, 0),
                 _ if is_own && self.inbound == Inbound::Strip => Change::Gone,
                 _ => continue,
             };
@@ -178,10 +233,14 @@ impl Rewrite<'_> {
             }
         }
         if here == Here::Itself {
-            self.outcome.added += self.ours.brought.len();
+            self.outcome.added += self.enrichments.len();
             let mut list = Vec::new();
-            self.ours.put_list::<C>(&mut list);
+            self.enrichments.put_list::<C>(&mut list);
             edits.append(ENRICHMENTS, list);
+        }
+        self.append_flats(&mut edits, &flat::KEYS, flats_placed);
+        if is_own && edits.is_removal_of(members.len()) {
+            return Change::Gone;
         }
         if edits.is_empty() {
             return Change::Stays;
@@ -189,77 +248,82 @@ impl Rewrite<'_> {
         C::edit(object, &edits).map_or(Change::Unreadable, Change::New)
     }
 
-    /// Adds our enrichments at the end of a document.
-    pub(super) fn append<C: Codec>(&mut self, edits: &mut Edits, target: &Place, spelling: Spelling) {
-        self.outcome.added += self.ours.brought.len();
-        let mut list = Vec::with_capacity(TYPICAL);
-        match target {
-            Place::Absent(names, Spelling::Nested) if spelling == Spelling::Nested => {
-                C::put_object(&mut list, |out| C::put_member(out, ENRICHMENTS, |out| self.ours.put_list::<C>(out)));
-                edits.append(names.parent, list);
-            }
-            Place::Absent(names, _) => {
-                self.ours.put_list::<C>(&mut list);
-                edits.append(names.dotted, list);
-            }
-            Place::Dotted(_) | Place::Inside(..) | Place::Parent(_) | Place::Blocked => {
-                self.outcome.own_place = true;
-                self.ours.put_list::<C>(&mut list);
-                edits.append(super::HOTLIST.dotted, list);
-            }
-        }
+    fn append_flats(&self, edits: &mut Edits, keys: &[&'static str; 3], placed: [bool; 3]) {
+        let lists = self.flats.iter().flatten().zip(keys).zip(placed);
+        lists.filter(|(_, is_placed)| !is_placed).for_each(|((list, key), _)| edits.append(key, list.clone()));
     }
 
-    /// A list of words with ours in it; `None` when it cannot be read.
-    pub(super) fn put_words<C: Codec>(&mut self, existing: &[u8], words: &[&str]) -> Option<Change> {
-        let shape = C::shape(existing).ok()?;
-        let is_word = |shape: &Shape<'_>, word: &str| matches!(shape, Shape::Text(text) if **text == *word.as_bytes());
-        let mut held: Vec<bool> = words.iter().map(|word| is_word(&shape, word)).collect();
-        if let Shape::Array(elements) = &shape {
-            for element in elements {
-                let Ok(element @ Shape::Text(_)) = C::shape(element) else { continue };
-                held.iter_mut().zip(words).for_each(|(held, word)| *held |= is_word(&element, word));
-            }
-        }
-        let mut edits = Edits::default();
-        for (word, _) in words.iter().zip(held).filter(|(_, held)| !held) {
-            edits.append("", C::encode(&Value::from(*word)));
-        }
-        match edited::<C>(existing, &shape, edits) {
-            Change::Unreadable => None,
-            change => Some(change),
-        }
-    }
-
-    /// A list of words of an event that does not hit, or that has its word elsewhere.
-    pub(super) fn words<C: Codec>(&mut self, existing: &[u8], depth: usize) -> Change {
-        if self.inbound == Inbound::Keep {
-            return Change::Stays;
-        }
-        match C::shape(existing) {
-            Ok(Shape::Text(text)) if *text == *WORD.as_bytes() => {
-                self.inbound(|| Some(C::encode(&Value::from(UNVERIFIED_WORD))))
-            }
-            Ok(shape @ Shape::Array(_)) if depth < LEVELS => {
-                let Shape::Array(elements) = &shape else { return Change::Stays };
-                let mut edits = Edits::default();
-                for (index, element) in elements.iter().enumerate() {
-                    match self.words::<C>(element, depth + 1) {
-                        Change::New(value) => edits.replaced.push((index, Some(value))),
-                        Change::Gone => edits.replaced.push((index, None)),
-                        Change::Stays | Change::Unreadable => {}
+    /// Adds our enrichments and flat values at the end of a document.
+    pub(super) fn append<C: Codec>(
+        &mut self,
+        edits: &mut Edits,
+        target: Option<Place>,
+        flats: Option<(FlatSpot, [bool; 3])>,
+        spelling: Spelling,
+    ) {
+        let mut own = Edits::default();
+        if let Some(target) = target {
+            self.outcome.added += self.enrichments.len();
+            let mut list = Vec::with_capacity(TYPICAL);
+            match target {
+                Place::Absent(names, Spelling::Nested) if spelling == Spelling::Nested => {
+                    if names.parent == HOTLIST.parent {
+                        self.enrichments.put_list::<C>(&mut list);
+                        own.append(names.member, list);
+                    } else {
+                        let put = |out: &mut Vec<u8>| self.enrichments.put_list::<C>(out);
+                        C::put_object(&mut list, |out| C::put_member(out, names.member, put));
+                        edits.append(names.parent, list);
                     }
                 }
-                edited::<C>(existing, &shape, edits)
+                Place::Absent(names, _) => {
+                    self.enrichments.put_list::<C>(&mut list);
+                    edits.append(names.dotted, list);
+                }
+                Place::Dotted(_) | Place::Inside(..) | Place::Parent(_) | Place::Blocked => {
+                    self.outcome.own_place = true;
+                    self.enrichments.put_list::<C>(&mut list);
+                    edits.append(HOTLIST.dotted, list);
+                }
             }
-            Ok(_) => Change::Stays,
-            Err(_) => Change::Unreadable,
+        }
+        match flats {
+            Some((FlatSpot::New, placed)) => self.append_flats(&mut own, &flat::KEYS, placed),
+            Some((FlatSpot::Dotted | FlatSpot::Inside(_), placed)) => self.append_flats(edits, &flat::DOTTED, placed),
+            None => {}
+        }
+        if !own.is_empty() {
+            edits.append(HOTLIST.parent, object_of::<C>(&own.appended));
         }
     }
 }
 
+/// What becomes of something that arrived, where `mark` is what marks it.
+pub(super) fn treat(inbound: Inbound, outcome: &mut TagOutcome, mark: impl FnOnce() -> Option<Vec<u8>>) -> Change {
+    match inbound {
+        Inbound::Keep => Change::Stays,
+        Inbound::Mark => mark().map_or(Change::Stays, |value| {
+            outcome.marked += 1;
+            Change::New(value)
+        }),
+        Inbound::Strip => {
+            outcome.stripped += 1;
+            Change::Gone
+        }
+    }
+}
+
+/// An object of encoded members.
+fn object_of<C: Codec>(members: &[(Cow<'static, str>, Vec<u8>)]) -> Vec<u8> {
+    let mut object = Vec::new();
+    C::put_object(&mut object, |out| {
+        members.iter().for_each(|(key, value)| C::put_member(out, key, |out| out.extend_from_slice(value)));
+    });
+    object
+}
+
 /// A list, or a single value that becomes the first of one, with edits.
-fn edited<C: Codec>(existing: &[u8], shape: &Shape<'_>, mut edits: Edits) -> Change {
+pub(super) fn edited<C: Codec>(existing: &[u8], shape: &Shape<'_>, mut edits: Edits) -> Change {
     if edits.is_empty() {
         return Change::Stays;
     }
@@ -281,92 +345,18 @@ fn edited<C: Codec>(existing: &[u8], shape: &Shape<'_>, mut edits: Edits) -> Cha
     Change::New(C::array(&elements))
 }
 
-/// Whether a value is the word of a hit, or a list that holds it. Most events have a list of tags without it, so the bytes
-/// are searched first. Only JSON can write the word otherwise than it is, with a backslash.
-pub(crate) fn holds_word<C: Codec>(value: &[u8]) -> bool {
-    static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(WORD));
-    fn holds<C: Codec>(value: &[u8], depth: usize) -> bool {
-        match C::shape(value) {
-            Ok(Shape::Text(text)) => *text == *WORD.as_bytes(),
-            Ok(Shape::Array(elements)) if depth < LEVELS => {
-                elements.iter().any(|element| holds::<C>(element, depth + 1))
-            }
-            _ => false,
-        }
-    }
-    (FINDER.find(value).is_some() || memchr::memchr(b'\\', value).is_some()) && holds::<C>(value, 0)
-}
-
 /// The identity of an enrichment, `None` when it lacks a part or cannot be read (then it is like no other).
-fn identity<C: Codec>(enrichment: &[u8]) -> Option<Identity> {
+pub(super) fn identity<C: Codec>(enrichment: &[u8]) -> Option<Identity> {
     let Ok(Shape::Object(members)) = C::shape(enrichment) else { return None };
     let part = |path| text_at::<C>(&members, path);
-    Some([part("matched.id")?, part("matched.field")?, part("feed.name")?])
+    let parts = |id, field, feed| Some([part(id)?, part(field)?, part(feed)?]);
+    parts("matched.id", "matched.field", "feed.name")
+        .or_else(|| parts("data.matched.id", "data.matched.field", "data.feed.name"))
 }
 
-/// An enrichment, or a list of some, with `hotlist.verified: false`; `None` when it has that, or is no enrichment.
-fn marked<C: Codec>(element: &[u8], depth: usize) -> Option<Vec<u8>> {
-    match C::shape(element).ok()? {
-        Shape::Object(members) if !members.is_empty() => C::edit(element, &marks::<C>(&members)?).ok(),
-        Shape::Array(elements) if depth < LEVELS => {
-            let elements = elements.iter().enumerate();
-            let replaced: Vec<_> =
-                elements.filter_map(|(at, element)| Some((at, Some(marked::<C>(element, depth + 1)?)))).collect();
-            if replaced.is_empty() {
-                return None;
-            }
-            C::edit_array(element, &Edits { replaced, appended: Vec::new() }).ok()
-        }
-        _ => None,
-    }
-}
-
-/// The edits that mark an enrichment: wherever it says whether it is verified, it says no.
-fn marks<C: Codec>(members: &[Entry<'_>]) -> Option<Edits> {
-    let no = C::encode(&Value::Bool(false));
-    let (mut edits, mut says, mut has_parent) = (Edits::default(), false, false);
-    for (index, member) in members.iter().enumerate() {
-        match &*member.key {
-            b"hotlist.verified" => {
-                says = true;
-                if member.value != no {
-                    edits.replaced.push((index, Some(no.clone())));
-                }
-            }
-            b"hotlist" => {
-                has_parent = true;
-                let Ok(Shape::Object(inner)) = C::shape(member.value) else { continue };
-                let verified = inner.iter().enumerate().filter(|(_, inner)| *inner.key == *b"verified");
-                let mut inside = Edits::default();
-                let mut is_there = false;
-                for (at, verified) in verified {
-                    is_there = true;
-                    if verified.value != no {
-                        inside.replaced.push((at, Some(no.clone())));
-                    }
-                }
-                if !is_there {
-                    inside.append("verified", no.clone());
-                }
-                if inside.is_empty() {
-                    says = true;
-                } else if let Ok(value) = C::edit(member.value, &inside) {
-                    says = true;
-                    edits.replaced.push((index, Some(value)));
-                }
-            }
-            _ => {}
-        }
-    }
-    match (says, has_parent) {
-        (true, _) => {}
-        (false, true) => edits.append("hotlist.verified", no),
-        (false, false) => edits.append("hotlist", C::encode(&json!({ "verified": false }))),
-    }
-    (!edits.is_empty()).then_some(edits)
-}
-
-/// Whether an enrichment carries the mark, and none that says otherwise.
-fn is_unverified<C: Codec>(element: &[u8]) -> bool {
-    matches!(C::shape(element), Ok(Shape::Object(members)) if marks::<C>(&members).is_none())
+/// The identity of an object of `osint`: the id of the indicator, the attribute and the feed.
+fn osint_identity<C: Codec>(element: &[u8]) -> Option<Identity> {
+    let Ok(Shape::Object(members)) = C::shape(element) else { return None };
+    let part = |path| text_at::<C>(&members, path);
+    Some([part("uid")?, part("name")?, part("vendor_name")?])
 }

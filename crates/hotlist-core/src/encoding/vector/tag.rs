@@ -86,7 +86,7 @@ fn tag_fields(log: &[u8], tags: &Tags<'_>) -> Result<(Option<Vec<u8>>, TagOutcom
             in_message = Some((at, value, outcome));
         }
     }
-    let (edits, mut outcome) = plan::<LogValue>(&entries.list, &rest, rest.words(), Spelling::Nested);
+    let (edits, mut outcome) = plan::<LogValue>(&entries.list, &rest, Spelling::Nested);
     let mut edits = edits.unwrap_or_default();
     if let Some((at, value, of_message)) = in_message {
         outcome = outcome.and(of_message);
