@@ -18,6 +18,8 @@ use std::ops::Range;
 
 use memchr::{memchr, memrchr};
 
+use super::class::{DOT, WORD, class};
+
 /// The most pairs of a text that are read.
 pub const MOST_PAIRS: usize = 16 << 10;
 
@@ -138,11 +140,13 @@ fn line<'t>(text: &'t [u8], line: Range<usize>, each: &mut impl FnMut(Pair<'t>))
     }
 }
 
-/// Whether a key may have a byte, in every format.
+/// Whether a key may have a byte, in every format: a letter, a digit, `-`, `_` or `.`.
+#[inline]
 fn is_key(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')
+    class(byte) & (WORD | DOT) != 0
 }
 
+#[inline]
 fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }

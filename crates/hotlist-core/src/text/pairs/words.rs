@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use memchr::{memchr_iter, memchr2};
+use memchr::{memchr, memchr_iter, memchr2};
 
 use super::{Escapes, Pair, PairFormat, is_blank, is_key};
 
@@ -35,11 +35,14 @@ pub(super) fn pairs<'t>(text: &'t [u8], line: Range<usize>, each: &mut impl FnMu
     });
 }
 
-/// Hands over each word of a line: a pair, or nothing for any other word.
+/// Hands over each word of a line from the first with a `=` on: a pair, or nothing for any other word.
+#[inline]
 fn words<'t>(text: &'t [u8], line: Range<usize>, mut each: impl FnMut(Option<Pair<'t>>)) {
-    let mut at = line.start;
+    let first = memchr(b'=', &text[line.clone()]).map_or(line.end, |found| line.start + found);
+    let before = text[line.start..first].iter().rev().take_while(|byte| !ends_word(**byte)).count();
+    let mut at = first - before;
     while let Some(byte) = text[at..line.end].first() {
-        if is_blank(*byte) || *byte == b'\r' {
+        if ends_word(*byte) {
             at += 1;
             continue;
         }
@@ -50,6 +53,7 @@ fn words<'t>(text: &'t [u8], line: Range<usize>, mut each: impl FnMut(Option<Pai
 }
 
 /// The word at the start of a part of a text, and where it ends.
+#[inline]
 fn word(text: &[u8], rest: Range<usize>) -> (Option<Pair<'_>>, usize) {
     let start = rest.start;
     let length = text[rest.clone()].iter().take_while(|byte| is_key(**byte) || **byte == b'@').count();
@@ -78,9 +82,15 @@ fn word(text: &[u8], rest: Range<usize>) -> (Option<Pair<'_>>, usize) {
 }
 
 /// Where the next blank stands, or the end.
+#[inline]
 fn word_end(text: &[u8], rest: Range<usize>) -> usize {
-    let end = memchr::memchr3(b' ', b'\t', b'\r', &text[rest.clone()]);
-    end.map_or(rest.end, |found| rest.start + found)
+    // Words are short: a search that compares blocks would take longer to begin.
+    text[rest.clone()].iter().position(|byte| ends_word(*byte)).map_or(rest.end, |found| rest.start + found)
+}
+
+#[inline]
+fn ends_word(byte: u8) -> bool {
+    is_blank(byte) || byte == b'\r'
 }
 
 /// The quotation mark that ends a value.
