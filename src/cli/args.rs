@@ -144,6 +144,9 @@ pub struct ExplainArgs {
     /// JSON document is one text.
     #[arg(long, conflicts_with = "config")]
     pub text: bool,
+    /// Also read defanged forms in text, such as `hxxp://evil[.]example`.
+    #[arg(long, conflicts_with = "config")]
+    pub text_refang: bool,
     /// Allowlist files or directories (MISP warninglists) to apply, in addition to those of the configuration.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub allowlist: Vec<PathBuf>,

@@ -37,6 +37,7 @@ pub(super) fn run(
                 subdomains: args.subdomains,
                 url_hosts: args.url_hosts,
                 text: args.text,
+                text_refang: args.text_refang,
                 ..MatchOptions::EXACT
             };
             indicators::given(&args.indicators, options, &args.allowlist, &args.fields, seed)?

@@ -47,6 +47,7 @@ pub(super) fn run(
                 subdomains: args.subdomains,
                 url_hosts: args.url_hosts,
                 text: args.text,
+                text_refang: args.text_refang,
                 ..MatchOptions::EXACT
             };
             // Events without a time are not checked for validity.

@@ -37,6 +37,9 @@ pub struct Match {
     /// Which texts are scanned for addresses, names, URLs, hashes and e-mail addresses: `off`, `all`, or a list of fields such as `[message, event.original]`. `all` scans every string of an event, and a line or body that is not a document.
     #[schemars(extend("default" = "off"))]
     pub text: TextScan,
+    /// `true`: defanged forms in texts (`hxxp://evil[.]example`, `alice[at]evil(dot)example`) are read, too. An event seldom has them, but a report or a message of a user does.
+    #[schemars(extend("default" = false))]
+    pub text_refang: bool,
     /// The longest URL that is matched. Of a longer URL only the host is matched, and the URL is counted as malformed. RFC 9110, section 4.1, recommends that recipients support at least 8,000 octets.
     #[serde(with = "Size")]
     #[schemars(extend("default" = "8KiB"))]
@@ -279,6 +282,7 @@ impl Default for Match {
             user_principals: false,
             registered_domain: RegisteredDomain::Exact,
             text: TextScan::Off,
+            text_refang: false,
             max_url_bytes: 8 << 10,
             max_text_bytes: 128 << 10,
             grace: Duration::from_secs(5 * 86_400),
@@ -304,6 +308,7 @@ impl Match {
         "user_principals",
         "registered_domain",
         "text",
+        "text_refang",
         "max_url_bytes",
         "max_text_bytes",
         "grace",
@@ -332,6 +337,7 @@ impl Match {
                 item.word(&[("exact", RegisteredDomain::Exact), ("derive", RegisteredDomain::Derive)])
             }),
             text: table.or("text", default.text, TextScan::read),
+            text_refang: table.or("text_refang", default.text_refang, Item::boolean),
             max_url_bytes: table.or("max_url_bytes", default.max_url_bytes, Item::size),
             max_text_bytes: table.or("max_text_bytes", default.max_text_bytes, Item::size),
             grace: table.or("grace", default.grace, Item::duration),

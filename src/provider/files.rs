@@ -24,6 +24,7 @@ pub fn options(matching: &config::Match) -> MatchOptions {
         user_principals: matching.user_principals,
         registered_domains: matching.registered_domain == config::RegisteredDomain::Derive,
         text: matching.text == config::TextScan::All,
+        text_refang: matching.text_refang,
         max_url_bytes: matching.max_url_bytes,
         max_text_bytes: matching.max_text_bytes,
     }

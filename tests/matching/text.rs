@@ -186,3 +186,35 @@ fn a_body_that_is_text_is_scanned() {
     detector.batch_with(Format::Otlp, request, Timestamp::UNIX_EPOCH, &Work::default(), listen).unwrap();
     assert_eq!(found(&detector, &hits), [("body".to_owned(), "203.0.113.66".to_owned(), Some((5, 17)))]);
 }
+
+/// Scenario: defanged forms in texts, and the same values plainly. Guarantee: with the option both are found, each at its place
+/// in the text and once; without it only the plain ones are.
+#[test]
+fn defanged_forms_are_found_where_the_option_says_so() {
+    let text = "see hxxp://evil[.]example/x or mallory[at]evil(dot)example, 203[.]0[.]113[.]66 and 2001:db8::66";
+    let both = of(FieldTable::shipped().unwrap(), MatchOptions { text_refang: true, ..ALL }, None);
+    let place = |hit: &Hit| hit.in_text.as_ref().map(|at| text[at.at.clone()].to_owned()).unwrap();
+    let shown = |hits: &[Hit]| -> Vec<(String, String)> {
+        let mut shown: Vec<_> = hits.iter().map(|hit| (hit.name.clone(), place(hit))).collect();
+        shown.sort();
+        shown
+    };
+    let pair = |name: &str, place: &str| (name.to_owned(), place.to_owned());
+    let expected = [
+        pair("2001:db8::66", "2001:db8::66"),
+        pair("203.0.113.66", "203[.]0[.]113[.]66"),
+        pair("evil.example", "evil[.]example"),
+        pair("http://evil.example/x", "hxxp://evil[.]example/x"),
+        pair("mallory@evil.example", "mallory[at]evil(dot)example"),
+    ];
+    assert_eq!(shown(&line(&both, text).hits), expected);
+    assert_eq!(shown(&line(&everywhere(), text).hits), expected[..1]);
+    let request = Bytes::from(otlp::request_of([(0, &json!(text))]));
+    let mut hits = Vec::new();
+    let listen = &mut |hit: &Hit| hits.push(hit.clone());
+    both.batch_with(Format::Otlp, request, Timestamp::UNIX_EPOCH, &Work::default(), listen).unwrap();
+    assert_eq!(shown(&hits), expected);
+    // A line that is fields, in which a value is defanged.
+    let names = names(&both, &line(&both, "CEF:0|a|b|1|c|d|5|dst=203[.]0[.]113[.]66 src=203.0.113.66"));
+    assert_eq!(names, ["203.0.113.66", "203.0.113.66"]);
+}

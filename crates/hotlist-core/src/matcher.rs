@@ -31,7 +31,7 @@ use crate::intel::snapshot::{FieldPlan, PlanPart, RangeValue, Snapshot};
 use crate::observable::url::CanonicalUrl;
 use crate::observable::{Kind, Malformed, domain};
 use crate::schema::FieldId;
-use crate::text::TokenKind;
+use crate::text::{Refanged, TokenKind};
 use findings::{Finding, Findings};
 use packed::{Place, Values};
 use text::TextPath;
@@ -89,6 +89,8 @@ pub struct Matcher<'s, T = NoTrace> {
     parts: UrlParts,
     /// Values of pairs are unescaped here.
     unescaped: Vec<u8>,
+    /// Texts are written without defanged forms here.
+    refanged: Refanged,
     /// Levels of documents in fields that the walk is in.
     nested: u8,
 }
@@ -128,7 +130,8 @@ impl<'s, T: Trace> Matcher<'s, T> {
         let (path, place, values) = (TextPath::default(), None, Values::default());
         let (keep, derived, is_curtailed) = (None, false, false);
         let reader = Reader { snapshot, trace, findings, keep, derived, is_curtailed, counts, path, place, values };
-        Matcher { reader, scratch: Vec::new(), parts: UrlParts::default(), unescaped: Vec::new(), nested: 0 }
+        let (parts, refanged) = (UrlParts::default(), Refanged::default());
+        Matcher { reader, scratch: Vec::new(), parts, unescaped: Vec::new(), refanged, nested: 0 }
     }
 
     /// Keeps only findings that `keep` wants, so that others take nothing of the budget.

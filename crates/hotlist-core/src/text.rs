@@ -15,12 +15,14 @@ mod hash;
 mod mark;
 mod name;
 mod pairs;
+mod refang;
 mod url;
 
 #[cfg(test)]
 mod tests;
 
 pub use pairs::{MOST_PAIRS, Pair, PairFormat, TooLong, pairs};
+pub use refang::Refanged;
 
 use std::ops::Range;
 

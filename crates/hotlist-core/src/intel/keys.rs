@@ -40,6 +40,8 @@ pub struct MatchOptions {
     pub registered_domains: bool,
     /// Every string of an event is scanned for tokens (`match.text: all`).
     pub text: bool,
+    /// Defanged forms in text are read as well.
+    pub text_refang: bool,
     /// Longer URLs are not read, except for their host.
     pub max_url_bytes: usize,
     /// Longer texts, names and paths are not read.
@@ -54,6 +56,7 @@ impl MatchOptions {
         user_principals: false,
         registered_domains: false,
         text: false,
+        text_refang: false,
         max_url_bytes: 8 << 10,
         max_text_bytes: 128 << 10,
     };

@@ -16,6 +16,7 @@ use crate::intel::snapshot::{FieldPlan, PlanPart, RangeValue, Snapshot};
 use crate::observable::url::CanonicalUrl;
 use crate::schema::{self, FieldId, FieldSet};
 use crate::tally::Tally;
+use crate::text::Refanged;
 
 /// Records what would be looked up. Make one for each batch, and ask [`Sieve::passes`] after each record.
 pub struct Sieve<'s> {
@@ -27,6 +28,8 @@ pub struct Sieve<'s> {
     parts: UrlParts,
     /// Values of pairs are unescaped here.
     pub(super) unescaped: Vec<u8>,
+    /// Texts are written without defanged forms here.
+    pub(super) refanged: Refanged,
     /// Levels of documents in fields that the walk is in.
     nested: u8,
     /// The schema of the first field of the record, and how many records each schema has.
@@ -56,6 +59,7 @@ impl<'s> Sieve<'s> {
             malformed: MalformedValues::default(),
             parts: UrlParts::default(),
             unescaped: Vec::new(),
+            refanged: Refanged::default(),
             nested: 0,
             schema: NO_SCHEMA,
             schemas: [0; schema::MAX_SCHEMAS],

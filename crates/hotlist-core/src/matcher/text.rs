@@ -65,17 +65,33 @@ const KEPT_HASHES: usize = 4096;
 impl TextVisitor for Sieve<'_> {
     fn scan(&mut self, text: &[u8]) {
         self.pairs(text);
+        self.tokens(text, |_| true);
+        if self.notes.snapshot.options().text_refang {
+            let mut refanged = mem::take(&mut self.refanged);
+            if refanged.read(text) {
+                self.tokens(refanged.text(), |token| refanged.origin(token).is_some());
+            }
+            self.refanged = refanged;
+        }
+        if self.notes.hashes.len() > KEPT_HASHES {
+            self.notes.suspicious |= self.passes();
+        }
+    }
+}
+
+impl Sieve<'_> {
+    /// Records the keys of the tokens of a text that `wants` accepts.
+    fn tokens(&mut self, text: &[u8], wants: impl Fn(&Range<usize>) -> bool) {
         let (notes, scratch) = (&mut self.notes, &mut self.scratch);
         let options = notes.snapshot.options();
         let mut count = 0;
         tokens(text, &mut |token| {
-            count += 1;
-            visit_token(options, text, &token, scratch, notes);
+            if wants(&token.at) {
+                count += 1;
+                visit_token(options, text, &token, scratch, notes);
+            }
         });
         self.counts.observables += count;
-        if self.notes.hashes.len() > KEPT_HASHES {
-            self.notes.suspicious |= self.passes();
-        }
     }
 }
 
@@ -99,12 +115,29 @@ impl<T: Trace> Matcher<'_, T> {
     pub(super) fn scan_at(&mut self, field: FieldId, text: &[u8]) {
         let around = self.reader.place.take().map(|place| (place, mem::take(&mut self.reader.values)));
         self.pairs(text);
+        self.tokens(field, text, |token| Some(token.clone()));
+        if self.reader.snapshot.options().text_refang {
+            let mut refanged = mem::take(&mut self.refanged);
+            if refanged.read(text) {
+                self.tokens(field, refanged.text(), |token| refanged.origin(token));
+            }
+            self.refanged = refanged;
+        }
+        let reader = &mut self.reader;
+        reader.place = None;
+        reader.values.clear();
+        if let Some((place, values)) = around {
+            (reader.place, reader.values) = (Some(place), values);
+        }
+    }
+
+    /// Looks up the tokens of a text at `field`. `place`: where a token stands in the event's own text; none if it is not
+    /// looked up.
+    fn tokens(&mut self, field: FieldId, text: &[u8], place: impl Fn(&Range<usize>) -> Option<Range<usize>>) {
         let (reader, scratch) = (&mut self.reader, &mut self.scratch);
         let options = reader.snapshot.options();
         let is_complete = tokens(text, &mut |token| {
-            if reader.values.leaves_out(&token.at) {
-                return;
-            }
+            let Some(at) = place(&token.at).filter(|at| !reader.values.leaves_out(at)) else { return };
             reader.counts.observables += 1;
             reader.findings.next_value();
             let raw = &text[token.at.clone()];
@@ -114,15 +147,10 @@ impl<T: Trace> Matcher<'_, T> {
                 field => table.get(field).name.as_str().into(),
             };
             reader.trace.token(&path, raw, token.kind);
-            reader.place = Some(Place { at: token.at.clone(), is_token: true });
+            reader.place = Some(Place { at, is_token: true });
             visit_token(options, text, &token, scratch, &mut At { reader: &mut *reader, field, raw });
         });
         reader.is_curtailed |= !is_complete;
-        reader.place = None;
-        reader.values.clear();
-        if let Some((place, values)) = around {
-            (reader.place, reader.values) = (Some(place), values);
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Undoes the defanging that keeps indicators in reports from being clicked: `hxxp`, `meow`, `[.]`, `(dot)`, `[at]`, `[:]`.
 //!
-//! For indicators only: in an event `hxxp://` is what the log says.
+//! For indicators only: in an event `hxxp://` is what the log says, unless `match.text_refang` is on; `text::Refanged` reads
+//! the forms that are clear in text.
 
 use std::borrow::Cow;
 
