@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::detect::DetectError;
-pub use crate::detect::{ChangedRecord, KnownIndicator, MatchedMessage, NonLogEvents};
+pub use crate::detect::{ChangedRecord, HitRecord, KnownIndicator, MatchedMessage, NonLogEvents};
 pub use crate::encoding::Signal;
 use crate::encoding::{EnvelopeError, Format};
 pub use crate::work::{ClientGuard, HeldMemory, MemoryPermit, StopReason, Work};

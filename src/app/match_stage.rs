@@ -22,7 +22,6 @@ use crate::detect::{Budget, Detector, InboundCounts, Report};
 use crate::encoding::json::Malformation;
 use crate::encoding::{Format, otlp};
 use crate::intel::snapshot::{NOTHING, Snapshot};
-use crate::matcher::Hit;
 use crate::pipeline::{BatchRefusal, MatchedMessage, Work};
 use crate::policy::Suppression;
 use crate::publisher::{Activate, MatchRules};
@@ -126,10 +125,9 @@ impl MatchStage {
         let detector = serving.detector.as_ref()?;
         let event = serde_json::json!({ "dns": { "question": { "name": domain } } });
         let message = Bytes::from(otlp::request_of([(0, &event)]));
-        let mut is_found = false;
-        let mut listen = |hit: &Hit| is_found |= hit.name == domain;
-        let matched = detector.batch_with(Format::Otlp, message, (self.clock)(), &Work::default(), &mut listen);
-        Some(matched.is_ok() && is_found)
+        let (batch, _) =
+            detector.batch(Format::Otlp, message, (self.clock)(), &Work::default()).ok().unwrap_or_default();
+        Some(batch.hits.iter().flat_map(|record| &record.hits).any(|hit| hit.name == domain))
     }
 
     /// Resolves when the active snapshot changes.
@@ -264,15 +262,12 @@ impl MatchStage {
         };
         let arrival = (self.clock)();
         let shadow_input = self.shadow.of(&serving.rules).map(|shadow| (shadow, message.clone()));
-        let mut findings = shadow_input.as_ref().map(|_| Findings::default());
-        let mut listen = |hit: &Hit| {
-            if let Some(findings) = &mut findings {
-                findings.note(&detector.snapshot, hit);
-            }
+        let (batch, report) = detector.batch(format, message, arrival, work)?;
+        for hit in batch.hits.iter().flat_map(|record| &record.hits) {
             self.tap.hit(|| tap::hit(&detector.snapshot, hit, arrival));
-        };
-        let (batch, report) = detector.batch_with(format, message, arrival, work, &mut listen)?;
-        if let Some(((shadow, message), findings)) = shadow_input.zip(findings) {
+        }
+        if let Some((shadow, message)) = shadow_input {
+            let findings = Findings::of(&detector.snapshot, &batch);
             self.shadow.compare(&shadow, &detector.snapshot, findings, (format, message), arrival, work);
         }
         self.judged.fetch_add(report.events, Ordering::Relaxed);

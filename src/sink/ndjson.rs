@@ -331,7 +331,7 @@ mod tests {
     use super::*;
     use crate::encoding::wire::put_bytes;
     use crate::encoding::{Format, Rope};
-    use crate::pipeline::{ChangedRecord, MatchedMessage};
+    use crate::pipeline::{HitRecord, MatchedMessage};
 
     const A: &str = r#"{"a":1}"#;
     const B: &str = r#"{"b":1}"#;
@@ -340,9 +340,10 @@ mod tests {
     fn batch(documents: &[&str], hits: &[usize]) -> Arc<Batch> {
         let mut message = Vec::new();
         documents.iter().for_each(|document| put_bytes(&mut message, 2, document.as_bytes()));
-        let tagged = |place: &usize| ChangedRecord {
+        let tagged = |place: &usize| HitRecord {
             place: *place,
             record: Bytes::copy_from_slice(documents[*place].as_bytes()),
+            ..HitRecord::default()
         };
         let hits = hits.iter().map(tagged).collect();
         let (format, message, records) = (Format::Filter, Rope::from(Bytes::from(message)), documents.len());

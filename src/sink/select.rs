@@ -173,7 +173,7 @@ mod tests {
 
     use super::*;
     use crate::encoding::wire::put_bytes;
-    use crate::pipeline::{ChangedRecord, MemoryPermit, Work};
+    use crate::pipeline::{HitRecord, MemoryPermit, Work};
 
     /// Memory for this many bytes.
     #[derive(Debug)]
@@ -197,7 +197,7 @@ mod tests {
     fn batch(room: usize) -> (Arc<Batch>, Arc<Left>) {
         let mut message = Vec::new();
         [r#"{"a":1}"#, r#"{"b":1}"#].iter().for_each(|document| put_bytes(&mut message, 2, document.as_bytes()));
-        let hits = vec![ChangedRecord { place: 1, record: Bytes::from_static(br#"{"b":1}"#) }];
+        let hits = vec![HitRecord { place: 1, record: Bytes::from_static(br#"{"b":1}"#), ..HitRecord::default() }];
         let left = Arc::new(Left(AtomicUsize::new(room)));
         let work = Work::within(left.clone());
         let message = Rope::from(Bytes::from(message));

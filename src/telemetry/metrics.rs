@@ -388,7 +388,7 @@ const OWN: &[Metric] = &[
         MetricKind::Counter,
         Unit::Count,
         &["budget"],
-        "Events that exceeded a budget, by budget: `record_findings`, `record_lookups`, `record_tag_bytes`, `batch_tag_bytes`, `batch_hits`.",
+        "Events that exceeded a budget, by budget: `record_findings`, `record_lookups`, `record_tag_bytes`, `batch_tag_bytes`, `batch_hits`, `carried_hits`.",
     ),
     metric(
         ALLOWLIST_HITS_TOTAL,

@@ -104,10 +104,10 @@ impl Sent {
 
 /// Sends an OTLP request to a detector.
 pub fn send_request(detector: &Detector, request: impl Into<Bytes>, arrival: Timestamp) -> Sent {
-    let (request, mut hits) = (request.into(), Vec::new());
-    let mut listen = |hit: &Hit| hits.push(hit.clone());
+    let request = request.into();
     let format = hotlist::encoding::Format::Otlp;
-    let (batch, report) = detector.batch_with(format, request.clone(), arrival, &Work::default(), &mut listen).unwrap();
+    let (batch, report) = detector.batch(format, request.clone(), arrival, &Work::default()).unwrap();
+    let hits: Vec<Hit> = batch.hits.iter().flat_map(|record| record.hits.iter().cloned()).collect();
     assert_eq!(report.hits.total(), hits.len() as u64, "what is counted is what was found");
     let is_same = batch.message.to_bytes() == request;
     Sent { batch, report, hits, is_same }

@@ -165,11 +165,9 @@ fn each_protocol_finds_the_same_in_texts() {
     let request = Bytes::from(otlp::request_of([(0, &document)]));
     let vector = transcode(&request, Format::Otlp, Format::Vector, |_| true).unwrap();
     for (format, message) in [(Format::Otlp, request), (Format::Vector, vector)] {
-        let mut hits = Vec::new();
-        let listen = &mut |hit: &Hit| hits.push(hit.clone());
-        let (batch, _) = detector.batch_with(format, message, Timestamp::UNIX_EPOCH, &Work::default(), listen).unwrap();
+        let (batch, _) = detector.batch(format, message, Timestamp::UNIX_EPOCH, &Work::default()).unwrap();
         let expected = [("log.line".to_owned(), "203.0.113.66".to_owned(), Some((5, 17)))];
-        assert_eq!(found(&detector, &hits), expected, "{format:?}");
+        assert_eq!(found(&detector, &batch.hits[0].hits), expected, "{format:?}");
         let rendered: Value = serde_json::from_slice(&format.render_record(&batch.hits[0].record)).unwrap();
         let rendered = rendered.to_string();
         assert!(rendered.contains(r#""offset":{"start":5,"end":17}"#), "{rendered}");
@@ -181,10 +179,8 @@ fn each_protocol_finds_the_same_in_texts() {
 fn a_body_that_is_text_is_scanned() {
     let detector = everywhere();
     let request = Bytes::from(otlp::request_of([(0, &json!("from 203.0.113.66"))]));
-    let mut hits = Vec::new();
-    let listen = &mut |hit: &Hit| hits.push(hit.clone());
-    detector.batch_with(Format::Otlp, request, Timestamp::UNIX_EPOCH, &Work::default(), listen).unwrap();
-    assert_eq!(found(&detector, &hits), [("body".to_owned(), "203.0.113.66".to_owned(), Some((5, 17)))]);
+    let (batch, _) = detector.batch(Format::Otlp, request, Timestamp::UNIX_EPOCH, &Work::default()).unwrap();
+    assert_eq!(found(&detector, &batch.hits[0].hits), [("body".to_owned(), "203.0.113.66".to_owned(), Some((5, 17)))]);
 }
 
 /// Scenario: defanged forms in texts, and the same values plainly. Guarantee: with the option both are found, each at its place

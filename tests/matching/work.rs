@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use hotlist::detect::Budget;
 use hotlist::encoding::Format;
 use hotlist::encoding::otlp::request_of;
 use hotlist::intel::snapshot::{Feed, MatchOptions};
@@ -89,4 +90,36 @@ fn tagged_records_take_room() {
     assert!(matches!(&judged, Err(BatchRefusal::ResourceExhausted(_))), "{judged:?}");
     let (judged, _) = run(10, 0, false);
     assert!(matches!(&judged, Err(BatchRefusal::InvalidArgument(_))), "{judged:?}");
+}
+
+/// Scenario: the room for a batch grows from nothing. Guarantee: from some room on the batch is never refused, though it
+/// first passes without tags, and then carries its hits only in part; every hit is counted, except for the records that
+/// are not even listed, and what the batch does not carry is counted as exceeding a budget.
+#[test]
+fn hits_are_carried_as_far_as_there_is_room() {
+    let feed = (Feed::named("planted"), vec![indicator(Kind::Domain, "evil.example.com")]);
+    let detector = detector(&table(), MatchOptions::default(), None, vec![feed]);
+    let event = json!({ "dns": { "question": { "name": "evil.example.com" } } });
+    let message = Bytes::from(request_of(std::iter::repeat_n((0, &event), RECORDS)));
+    let mut seen = Vec::new();
+    for total in (0..100).map(|step| step * 4096) {
+        let room = Observed {
+            total,
+            others: 0,
+            taken: AtomicUsize::new(0),
+            asked: AtomicUsize::new(0),
+            client: Mutex::default(),
+        };
+        let work = Work::within(Arc::new(room));
+        let Ok((batch, report)) = detector.batch(Format::Otlp, message.clone(), Timestamp::UNIX_EPOCH, &work) else {
+            assert!(seen.is_empty(), "refused with {total} bytes, and not with less");
+            continue;
+        };
+        let carried = batch.hits.iter().filter(|record| record.hits.len() == 1).count();
+        let exceeding = report.truncated.get(&Budget::BatchHits) + report.truncated.get(&Budget::CarriedHits);
+        assert_eq!(carried as u64 + exceeding, RECORDS as u64, "{total}");
+        assert_eq!(report.hits.total(), batch.hits.len() as u64, "{total}");
+        seen.push(carried);
+    }
+    assert!(seen.first().is_some_and(|carried| *carried < RECORDS) && seen.last() == Some(&RECORDS), "{seen:?}");
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use hotlist::encoding::{Format, Rope};
-use hotlist::pipeline::{BatchRefusal, ChangedRecord, MatchedMessage, Transform, Work};
+use hotlist::pipeline::{BatchRefusal, HitRecord, MatchedMessage, Transform, Work};
 use hotlist::sink::disk::{Disk, DiskFile, HostDisk, Stat};
 use hotlist::sink::grpc::Settings;
 use hotlist::sink::ndjson::{NdjsonSink, Output};
@@ -100,7 +100,8 @@ impl Transform for LongOnesHit {
         let mut batch = MatchedMessage { records: 1, ..MatchedMessage::default() };
         if message.len() > 1000 {
             let records = format.records(&message).unwrap();
-            batch.hits = records.into_iter().map(|record| ChangedRecord { place: 0, record }).collect();
+            batch.hits =
+                records.into_iter().map(|record| HitRecord { place: 0, record, ..HitRecord::default() }).collect();
         }
         batch.message = Rope::from(message);
         Ok(batch)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hotlist::encoding::{Format, Rope};
 use hotlist::net::grpc::Encoding;
-use hotlist::pipeline::{BatchRefusal, ChangedRecord, MatchedMessage, Transform, Work};
+use hotlist::pipeline::{BatchRefusal, HitRecord, MatchedMessage, Transform, Work};
 use hotlist::sink::grpc::Settings;
 use hotlist::sink::ndjson::{NdjsonSink, Output};
 use hotlist::sink::{Fsync, Only, Sink, SinkKind};
@@ -216,7 +216,7 @@ impl Transform for AllHit {
                 .records(&message)
                 .unwrap()
                 .into_iter()
-                .map(|record| ChangedRecord { place: 0, record })
+                .map(|record| HitRecord { place: 0, record, ..HitRecord::default() })
                 .collect(),
             ..MatchedMessage::default()
         })

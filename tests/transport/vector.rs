@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hotlist::config::Endpoint;
 use hotlist::encoding::Format;
-use hotlist::pipeline::{BatchRefusal, ChangedRecord, MatchedMessage, Signal, Transform, Work};
+use hotlist::pipeline::{BatchRefusal, HitRecord, MatchedMessage, Signal, Transform, Work};
 use hotlist::sink::grpc::{GrpcSink, Settings};
 use hotlist::sink::{Fanout, RejectedFile, Sink, SinkKind, rejected};
 use hotlist::source::health::Health;
@@ -34,7 +34,7 @@ impl Transform for Marked {
         for (place, record) in format.records(&message).map_err(refuse)?.into_iter().enumerate() {
             let is_log = format.signal(&record) == Signal::Logs;
             if is_log && record.windows(3).any(|part| part == b"hit") {
-                batch.hits.push(ChangedRecord { place, record });
+                batch.hits.push(HitRecord { place, record, ..HitRecord::default() });
             }
         }
         Ok(batch)

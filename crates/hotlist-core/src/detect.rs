@@ -26,18 +26,18 @@ use crate::encoding::{
 };
 use crate::enrich::{Enricher, Enrichments};
 use crate::intel::snapshot::Snapshot;
-use crate::matcher::{Hit, Matcher, PatternEvaluator, Sieve, TextVisitor, Trace, WithTexts};
+use crate::matcher::{Hit, Matcher, PatternEvaluator, Sieve, TextVisitor, Trace, WithTexts, rank};
 use crate::policy::{Dropped, EventFacts, Policy};
 use crate::schema::PathTrie;
 use crate::work::{StopReason, Work};
 
-use budget::{Form, LEAST_TAG, LISTED_COST, Ledger, cost, reserve};
+use budget::{Form, LEAST_TAG, LISTED_COST, Ledger, carried_bytes, cost, reserve};
 use facts::Facts;
 
 pub use crate::tally::Tally;
 pub use budget::{Budget, Budgets, Exceeded};
 pub use check::{CheckError, KnownIndicator};
-pub use matched::{ChangedRecord, DetectError, MatchedMessage, NonLogEvents};
+pub use matched::{ChangedRecord, DetectError, HitRecord, MatchedMessage, NonLogEvents};
 pub use report::{InboundCounts, Report, SkewCounts};
 pub use survey::Survey;
 pub use verdict::Verdict;
@@ -65,15 +65,29 @@ struct Pass<'w> {
     work: &'w Work,
     /// Room that the sinks may need to cut the batch, were none of its records tagged.
     reserve: usize,
-    listen: &'w mut dyn FnMut(&Hit),
 }
 
 /// What became of a record with hits.
 enum Marked {
     /// It is written again with its tags.
-    Tagged(Bytes),
-    /// It passes as it came, because it cannot be tagged or there is no room for it in the batch's budget.
-    Untagged { is_malformed: bool, is_listed: bool },
+    Tagged(HitRecord),
+    /// It passes as it came, because it cannot be tagged or there is no room for it in the batch's budget. It is listed,
+    /// still without its bytes, if the budget allows that.
+    Untagged { is_malformed: bool, listed: Option<HitRecord> },
+}
+
+impl Pass<'_> {
+    /// Bytes that the batch may still take for tags and hits. A batch that cannot be cut even without tags gains nothing
+    /// from going without them.
+    fn room(&self) -> usize {
+        let left = self.work.left_alone().unwrap_or(usize::MAX);
+        left.checked_sub(self.reserve).unwrap_or(left)
+    }
+
+    /// Whether the batch can carry so many bytes of hits. A sink may copy what was written for it.
+    fn has_room_to_carry(&self, bytes: usize) -> bool {
+        self.ledger.written().saturating_add(bytes) <= self.room()
+    }
 }
 
 /// Bytes of memory that the place of a record takes that cannot be read, in a list that doubles as it grows.
@@ -105,24 +119,9 @@ impl Detector {
         arrival: Timestamp,
         work: &Work,
     ) -> Result<(MatchedMessage, Report), DetectError> {
-        self.batch_with(format, message, arrival, work, &mut |_| {})
-    }
-
-    /// The same, and `listen` gets each hit that is counted.
-    ///
-    /// # Errors
-    /// Those of [`Detector::batch`].
-    pub fn batch_with(
-        &self,
-        format: Format,
-        message: Bytes,
-        arrival: Timestamp,
-        work: &Work,
-        listen: &mut dyn FnMut(&Hit),
-    ) -> Result<(MatchedMessage, Report), DetectError> {
         let (matcher, enricher) = (Matcher::new(&self.snapshot), Enricher::new(&self.snapshot));
         let (report, ledger) = (Report::default(), Ledger::new(self.budgets));
-        let mut pass = Pass { matcher, enricher, report, ledger, arrival, work, reserve: 0, listen };
+        let mut pass = Pass { matcher, enricher, report, ledger, arrival, work, reserve: 0 };
         pass.matcher.set_limit(self.budgets.record_findings);
         let matched = match format {
             Format::Otlp => self.records::<Otlp>(message, pass),
@@ -173,17 +172,17 @@ impl Detector {
                         }
                     } else if let Some(marked) = marked {
                         match marked {
-                            Marked::Tagged(record) => {
-                                batch.hits.push(ChangedRecord { place, record: record.clone() });
-                                edits.push((span, record));
+                            Marked::Tagged(hit) => {
+                                edits.push((span, hit.record.clone()));
+                                batch.hits.push(HitRecord { place, ..hit });
                             }
-                            Marked::Untagged { is_malformed, is_listed } => {
+                            Marked::Untagged { is_malformed, listed } => {
                                 if is_malformed && batch.malformed.last() != Some(&place) {
                                     pass.work.take(MALFORMED_OVERHEAD)?;
                                     batch.malformed.push(place);
                                 }
-                                let record = is_listed.then(|| message.slice(span.record.payload()));
-                                batch.hits.extend(record.map(|record| ChangedRecord { place, record }));
+                                let record = message.slice(span.record.payload());
+                                batch.hits.extend(listed.map(|hit| HitRecord { place, record, ..hit }));
                             }
                         }
                     }
@@ -278,31 +277,54 @@ impl Detector {
             pass.work.take(cost(record.len(), enrichments.bytes))?;
             tagged = Some(P::tag(record, &self.tags(&enrichments)));
         }
-        let marked = match tagged {
+        match tagged {
             Some(Ok((tagged, outcome))) => {
                 pass.ledger.wrote(tagged.len());
                 let TagOutcome { threat_not_object, own_place, .. } = outcome;
                 pass.report.threat_not_object += u64::from(threat_not_object);
                 pass.report.own_place += u64::from(own_place);
                 pass.report.inbound.add(&outcome);
-                Marked::Tagged(tagged.into())
+                Ok(Marked::Tagged(HitRecord { record: tagged.into(), ..self.count(verdict, pass)? }))
             }
             untagged => {
-                pass.report.untagged += u64::from(untagged.is_some());
-                let is_listed = pass.ledger.list();
-                pass.work.take(if is_listed { LISTED_COST } else { 0 })?;
-                Marked::Untagged { is_malformed: untagged.is_some(), is_listed }
+                let is_malformed = untagged.is_some();
+                pass.report.untagged += u64::from(is_malformed);
+                let mut listed = None;
+                if pass.ledger.list() {
+                    pass.work.take(LISTED_COST)?;
+                    listed = Some(self.count(verdict, pass)?);
+                }
+                verdict.exceeded.insert(Budget::BatchHits, listed.is_none());
+                Ok(Marked::Untagged { is_malformed, listed })
             }
-        };
-        if matches!(marked, Marked::Untagged { is_listed: false, .. }) {
-            verdict.exceeded.insert(Budget::BatchHits, true);
-            return Ok(marked);
         }
+    }
+
+    /// Counts the hits of a record, and moves them to where the batch carries them: all, else the best one, as far as
+    /// there is room.
+    fn count(&self, verdict: &mut Verdict, pass: &mut Pass<'_>) -> Result<HitRecord, StopReason> {
         for hit in &verdict.hits {
             pass.report.hits.add((self.snapshot.feed_number(hit.posting.indicator), hit.kind));
-            (pass.listen)(hit);
         }
-        Ok(marked)
+        let (mut hits, mut listings) = (std::mem::take(&mut verdict.hits), std::mem::take(&mut verdict.hit_listings));
+        if listings.iter().all(Vec::is_empty) {
+            listings.clear();
+        }
+        let mut bytes = carried_bytes(&hits, &listings);
+        if !pass.has_room_to_carry(bytes) {
+            verdict.exceeded.insert(Budget::CarriedHits, true);
+            listings.clear();
+            hits = hits.into_iter().min_by_key(|hit| rank(&self.snapshot, hit)).into_iter().collect();
+            bytes = carried_bytes(&hits, &listings);
+            if !pass.has_room_to_carry(bytes) {
+                hits.clear();
+                bytes = 0;
+            }
+        }
+        pass.work.take(bytes)?;
+        listings.shrink_to_fit();
+        let facts = verdict.facts.clone();
+        Ok(HitRecord { hits: hits.into_boxed_slice(), listings, facts, ..HitRecord::default() })
     }
 
     /// The enrichments of a record that the batch has room for, and which budgets they exceed.
@@ -312,12 +334,8 @@ impl Detector {
         verdict: &mut Verdict,
         pass: &mut Pass<'_>,
     ) -> Result<Option<Enrichments>, StopReason> {
-        let (work, ledger, kept) = (pass.work, &pass.ledger, pass.enricher.bytes());
-        // A batch that cannot be cut even without tags gains nothing from going without them.
-        let has_room = |needed: usize| {
-            let fits = |room| needed.saturating_add(if pass.reserve <= room { pass.reserve } else { 0 }) <= room;
-            work.left_alone().is_none_or(fits)
-        };
+        let (room, work, ledger, kept) = (pass.room(), pass.work, &pass.ledger, pass.enricher.bytes());
+        let has_room = |needed: usize| needed <= room;
         // A batch that would fit without its tags is not refused for them: it would be refused again and again. What is
         // written for it here, a sink may copy again.
         let fits = |form, tags| {

@@ -16,7 +16,7 @@ use crate::observable::Kind;
 use crate::schema::{Field, Role};
 
 /// What policy and tagging need to know of an event.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct EventFacts {
     /// Event time: `@timestamp`, else the record's time, else arrival.
     pub time: Timestamp,

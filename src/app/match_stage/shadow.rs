@@ -14,7 +14,7 @@ use crate::encoding::Format;
 use crate::escape::Escaped;
 use crate::intel::snapshot::Snapshot;
 use crate::matcher::Hit;
-use crate::pipeline::Work;
+use crate::pipeline::{MatchedMessage, Work};
 use crate::publisher::MatchRules;
 use crate::telemetry::{self, Throttle};
 
@@ -37,8 +37,14 @@ pub(super) struct Findings {
 const MAX_COMPARED: usize = 1 << 16;
 
 impl Findings {
-    /// Records a hit.
-    pub(super) fn note(&mut self, snapshot: &Snapshot, hit: &Hit) {
+    /// Returns the findings of a batch.
+    pub(super) fn of(snapshot: &Snapshot, batch: &MatchedMessage) -> Findings {
+        let mut findings = Findings::default();
+        batch.hits.iter().flat_map(|record| &record.hits).for_each(|hit| findings.note(snapshot, hit));
+        findings
+    }
+
+    fn note(&mut self, snapshot: &Snapshot, hit: &Hit) {
         let key = self.key(snapshot, hit);
         if self.found.len() < MAX_COMPARED || self.found.contains_key(&key) {
             self.found.entry(key).or_insert((0, snapshot.feed_number(hit.posting.indicator))).0 += 1;
@@ -81,8 +87,10 @@ impl Shadow {
             let feed = snapshot.feeds().get(feed).map_or_else(String::new, |feed| feed.name.clone());
             counter!(name, "feed" => feed).increment(number);
         };
+        // The batch was walked before, so this walk fails only for lack of room, or a cancelled client.
+        let Ok((batch, report)) = shadow.batch(format, message, arrival, work) else { return };
         let mut only: Tally<usize> = Tally::default();
-        let mut listen = |hit: &Hit| {
+        for hit in batch.hits.iter().flat_map(|record| &record.hits) {
             let key = findings.key(&shadow.snapshot, hit);
             match findings.found.get_mut(&key) {
                 Some((number, _)) if *number > 0 => *number -= 1,
@@ -96,9 +104,7 @@ impl Shadow {
                     }
                 }
             }
-        };
-        // The batch was walked before, so this walk fails only for lack of room, or a cancelled client.
-        let Ok((_, report)) = shadow.batch_with(format, message, arrival, work, &mut listen) else { return };
+        }
         for ((feed, _), number) in report.hits {
             count(telemetry::SHADOW_HITS_TOTAL, &shadow.snapshot, feed, number);
         }

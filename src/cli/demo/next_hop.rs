@@ -12,9 +12,7 @@ use tokio::sync::mpsc;
 use super::report;
 use crate::config::Address;
 use crate::encoding::{Format, envelope, otlp};
-use crate::pipeline::{
-    Accepted, Batch, BatchRefusal, BoxFuture, ChangedRecord, Deliver, MatchedMessage, Transform, Work,
-};
+use crate::pipeline::{Accepted, Batch, BatchRefusal, BoxFuture, Deliver, HitRecord, MatchedMessage, Transform, Work};
 use crate::source::{BoundSource, Limits, OtlpSource, ServeError, SharedResources};
 
 /// Capacity for tagged events that wait for the terminal; when it is full, the next hop answers later, without loss.
@@ -76,7 +74,7 @@ impl Transform for TaggedFilter {
                 batch.records += 1;
                 let record = message.slice(span.record.payload());
                 if memchr::memmem::find(&record, report::MARK.as_bytes()).is_some() {
-                    batch.hits.push(ChangedRecord { place, record });
+                    batch.hits.push(HitRecord { place, record, ..HitRecord::default() });
                 }
             })
             .map_err(|error| BatchRefusal::InvalidArgument(error.to_string()))?;
@@ -93,7 +91,7 @@ struct CountingSink {
 impl Deliver for CountingSink {
     fn deliver(&self, batch: Arc<Batch>) -> BoxFuture<'_, Result<Accepted, BatchRefusal>> {
         Box::pin(async move {
-            for ChangedRecord { record, .. } in &batch.events.hits {
+            for HitRecord { record, .. } in &batch.events.hits {
                 let event = serde_json::from_slice(&otlp::render_record(record)).map_err(|error| {
                     BatchRefusal::InvalidArgument(format!("a tagged record is not a JSON document: {error}"))
                 })?;

@@ -6,13 +6,15 @@
 //! came, listed among the hits of the batch.
 
 use std::mem::size_of;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::ChangedRecord;
+use super::HitRecord;
 use crate::encoding::RecordSpan;
 use crate::encoding::envelope::Extent;
-use crate::matcher::RECORD_FINDINGS;
+use crate::intel::allowlist::Listing;
+use crate::matcher::{Hit, RECORD_FINDINGS};
 
 /// What records and batches may cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,16 +52,19 @@ pub enum Budget {
     BatchTagBytes,
     /// Half as much again as [`Budgets::batch_tag_bytes`], for the list of hits that are not tagged.
     BatchHits,
+    /// The memory of a request, for the hits that a batch carries besides its tags.
+    CarriedHits,
 }
 
 impl Budget {
     /// Every budget, for metrics that start at zero.
-    pub const ALL: [Budget; 5] = [
+    pub const ALL: [Budget; 6] = [
         Budget::RecordFindings,
         Budget::RecordLookups,
         Budget::RecordTagBytes,
         Budget::BatchTagBytes,
         Budget::BatchHits,
+        Budget::CarriedHits,
     ];
 
     /// The word used in metrics and in the log.
@@ -70,6 +75,7 @@ impl Budget {
             Budget::RecordTagBytes => "record_tag_bytes",
             Budget::BatchTagBytes => "batch_tag_bytes",
             Budget::BatchHits => "batch_hits",
+            Budget::CarriedHits => "carried_hits",
         }
     }
 }
@@ -112,9 +118,9 @@ pub(super) enum Form {
 /// What a record costs that is written again, besides its bytes: its places among the hits, the edits and the parts of
 /// the batch, each in a vector that may have grown to twice what it holds, and the allocations of its bytes.
 const TAGGED_COST: usize =
-    2 * (size_of::<ChangedRecord>() + size_of::<(RecordSpan, Bytes)>() + 3 * size_of::<Bytes>()) + 64;
+    2 * (size_of::<HitRecord>() + size_of::<(RecordSpan, Bytes)>() + 3 * size_of::<Bytes>()) + 64;
 /// What a record costs that is listed only.
-pub(super) const LISTED_COST: usize = 2 * size_of::<ChangedRecord>();
+pub(super) const LISTED_COST: usize = 2 * size_of::<HitRecord>();
 /// Less than any enrichment has.
 pub(super) const LEAST_TAG: usize = 256;
 
@@ -158,6 +164,23 @@ impl Ledger {
         fits
     }
 }
+
+/// What the hits of a record take. One value is shared by all hits at it.
+pub(super) fn carried_bytes(hits: &[Hit], listings: &[Vec<Listing>]) -> usize {
+    let mut value = None;
+    let of_hit = |hit: &Hit| {
+        let is_new = value.replace(Arc::as_ptr(&hit.value)) != Some(Arc::as_ptr(&hit.value));
+        let path = hit.in_text.as_ref().and_then(|in_text| in_text.path.as_ref()).map_or(0, |path| path.len());
+        let value = if is_new { hit.value.len() + ALLOCATION } else { 0 };
+        size_of::<Hit>() + hit.name.capacity() + value + path + 2 * ALLOCATION
+    };
+    let of_listing = |listing: &Listing| size_of::<Listing>() + listing.entry.len() + ALLOCATION;
+    let of_listings = |listings: &Vec<Listing>| listings.iter().map(of_listing).sum::<usize>();
+    hits.iter().map(of_hit).sum::<usize>() + size_of_val(listings) + listings.iter().map(of_listings).sum::<usize>()
+}
+
+/// What an allocation takes besides its bytes.
+const ALLOCATION: usize = 32;
 
 /// What a record takes that is written again.
 pub(super) fn cost(record: usize, tags: usize) -> usize {

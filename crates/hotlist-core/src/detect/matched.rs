@@ -5,6 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::encoding::{EnvelopeError, Format, Rope, Signal};
+use crate::intel::allowlist::Listing;
+use crate::matcher::Hit;
+use crate::policy::EventFacts;
 use crate::work::StopReason;
 
 /// A message after matching, as [`super::Detector::batch`] returns it; or one that was not matched.
@@ -19,7 +22,7 @@ pub struct MatchedMessage {
     /// Events in the message that are not log records. They pass unchanged.
     pub others: NonLogEvents,
     /// The records that hit, tagged, in order.
-    pub hits: Vec<ChangedRecord>,
+    pub hits: Vec<HitRecord>,
     /// The records that did not hit but were changed, in order: enrichments that they arrived with are marked
     /// or removed.
     pub marked: Vec<ChangedRecord>,
@@ -76,12 +79,28 @@ impl NonLogEvents {
     }
 }
 
-/// A record that was changed.
+/// A record that hit.
+#[derive(Clone, Debug, Default)]
+pub struct HitRecord {
+    /// Its place among all records of the message, from 0.
+    pub place: usize,
+    /// Its bytes in the format of the batch; the received bytes if the record cannot hold tags.
+    pub record: Bytes,
+    /// What was found in it and counts, in the order of the walk. Only the best of them, or none, if there was no
+    /// memory for all; [`Budget::CarriedHits`](super::Budget::CarriedHits) counts such records.
+    pub hits: Box<[Hit]>,
+    /// The allowlists that hold the value of each of `hits` without suppressing it; empty if there are none.
+    pub listings: Vec<Vec<Listing>>,
+    /// What policy knew of the event.
+    pub facts: EventFacts,
+}
+
+/// A record that was changed without a hit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangedRecord {
     /// Its place among all records of the message, from 0.
     pub place: usize,
-    /// Its bytes in the format of the batch; the received bytes if the record cannot hold tags.
+    /// Its bytes in the format of the batch.
     pub record: Bytes,
 }
 
