@@ -6,7 +6,7 @@ build:
 
 # The whole path on this machine: sender, sidecar, receiver.
 demo:
-	cargo run --profile demo --locked -- demo
+	cargo run --profile demo --no-default-features --locked -- demo
 
 # cargo-nextest where it is installed: it runs test binaries in parallel.
 test:

@@ -5,26 +5,22 @@
 mod admin;
 pub mod args;
 mod check;
-mod compile;
 mod completions;
 mod config;
-mod control_plane;
 mod demo;
 mod explain;
 mod fields;
+#[cfg(feature = "control-plane")]
+mod fleet;
 mod indicators;
 mod init;
 mod inspect;
 mod man;
-mod nodes;
 mod page;
 mod process;
 mod progress;
-mod publications;
-mod publish;
 mod rejected;
 mod report;
-mod rollout;
 mod run;
 mod scan;
 mod service;
@@ -93,10 +89,6 @@ pub enum Command {
     Inspect(args::InspectArgs),
     /// List the fields of events that are matched, with schema, kind and meaning.
     Fields(args::FieldsArgs),
-    /// Compile feeds into segments, which control planes distribute and sidecars map into memory.
-    Compile(args::CompileArgs),
-    /// Merge the segments of each feed into one.
-    Compact(args::CompactArgs),
     /// Print the schema of configurations, or a configuration with every default filled in.
     Config(args::ConfigArgs),
     /// Print a completion script for a shell.
@@ -105,20 +97,10 @@ pub enum Command {
     Man(args::ManArgs),
     /// List or resend records that a next hop permanently rejected.
     Rejected(args::RejectedArgs),
-    /// Run a control plane: distribute indicators to sidecars from a store directory.
-    ControlPlane(args::ControlPlaneArgs),
-    /// List the nodes that a control plane knows, or remove a node.
-    Nodes(args::NodesArgs),
-    /// List the published versions, which of them are active, and which can be restored.
-    Publications(args::PublicationsArgs),
-    /// Publish a manifest: the targeted nodes receive it at once.
-    Publish(args::PublishArgs),
-    /// Promote the shadow version to live.
-    Promote(args::PromoteArgs),
-    /// Roll back to an earlier version.
-    Rollback(args::RollbackArgs),
-    /// Create a key pair to sign manifests with.
-    Keygen(args::KeygenArgs),
+    /// Those of a control plane and its store.
+    #[cfg(feature = "control-plane")]
+    #[command(flatten)]
+    Fleet(fleet::FleetCommand),
 }
 
 /// The reason that a subcommand failed.
@@ -196,8 +178,6 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Init(args) => init::run(&args, &mut text()),
         Command::Inspect(args) => inspect::run(&args, random(), &mut text()),
         Command::Fields(args) => fields::run(&args, &environment, &mut Printable::new(buffered(), style(args.json))),
-        Command::Compile(args) => compile::compile(&args, &environment, &mut text()),
-        Command::Compact(args) => compile::compact(&args, &mut text()),
         Command::Config(args) => config::run(&args, &environment, &mut buffered()),
         Command::Completions(args) => completions::run(&args, &mut buffered()),
         Command::Man(args) => man::run(&args, &mut text()),
@@ -206,13 +186,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 (Printable::new(buffered(), style(args.is_json())), Printable::new(io::stderr(), Style::Text));
             rejected::run(&args, &mut out, &mut log)
         }
-        Command::ControlPlane(args) => control_plane::run(&args, &environment),
-        Command::Nodes(args) => nodes::run(&args, &mut Printable::new(buffered(), style(args.json))),
-        Command::Publications(args) => publications::run(&args, &mut Printable::new(buffered(), style(args.json))),
-        Command::Publish(args) => publish::run(&args, &mut text()),
-        Command::Promote(args) => publish::promote(&args, &mut text()),
-        Command::Rollback(args) => publish::rollback(&args, &mut text()),
-        Command::Keygen(args) => publish::keygen(&args, &mut text()),
+        #[cfg(feature = "control-plane")]
+        Command::Fleet(command) => fleet::run(command),
     };
     match done {
         Ok(()) => {

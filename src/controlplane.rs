@@ -5,7 +5,10 @@
 //! nodes of a control plane, [`compile`] turns feeds into segments of a store. The sidecar's side is [`provider::control`](crate::provider::control). docs/control.md is
 //! the reference.
 
+#[cfg(feature = "control-plane")]
 pub mod compile;
 pub mod operator;
+#[cfg(feature = "control-plane")]
 pub mod process;
+#[cfg(feature = "control-plane")]
 pub mod server;

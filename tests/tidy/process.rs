@@ -13,7 +13,7 @@ const SPAWNS: [(&str, &str); 18] = [
     ("src/app/reload.rs", "opens files again, once"),
     ("src/app/wiring.rs", "asks for the health of a next hop, once"),
     ("src/cli/admin.rs", "of one connection"),
-    ("src/cli/control_plane.rs", "the command waits for its end"),
+    ("src/cli/fleet/control_plane.rs", "the command waits for its end"),
     ("src/cli/demo.rs", "the demo waits for its end"),
     ("src/cli/run.rs", "the command waits for its end"),
     ("src/controlplane/server/progress.rs", "of one call"),

@@ -6,9 +6,10 @@ use std::io::{self, Write};
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::args::PublicationsArgs;
-use super::table::Rows;
-use super::{Failure, progress, publish};
+use super::publish;
+use crate::cli::args::PublicationsArgs;
+use crate::cli::table::Rows;
+use crate::cli::{Failure, progress};
 use crate::escape::Escaped;
 use crate::intel::manifest::{Digest, Manifest};
 use crate::names::Name;

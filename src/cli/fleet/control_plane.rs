@@ -6,10 +6,10 @@ use anyhow::Context;
 use jiff::{Span, SpanRelativeTo};
 use tokio_util::sync::CancellationToken;
 
-use super::Failure;
-use super::args::ControlPlaneArgs;
-use super::process::{CommandRuntime, EndSignals};
-use super::service::{self, State};
+use crate::cli::Failure;
+use crate::cli::args::ControlPlaneArgs;
+use crate::cli::process::{CommandRuntime, EndSignals};
+use crate::cli::service::{self, State};
 use crate::config::{Address, Log, ServerTls, parse_size};
 use crate::controlplane::process::{ControlPlane, Drained, GRACE, Settings};
 use crate::controlplane::server::Limits;

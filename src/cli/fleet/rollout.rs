@@ -8,8 +8,8 @@ use anyhow::{Context, anyhow};
 use jiff::{Span, SpanRelativeTo, Timestamp};
 use serde_json::{Value, json};
 
-use super::args::WaitArgs;
-use super::{Failure, progress};
+use crate::cli::args::WaitArgs;
+use crate::cli::{Failure, progress};
 use crate::escape::Escaped;
 use crate::store::{NodeProgress, NodeRecord, Publication, Rollout, Store};
 

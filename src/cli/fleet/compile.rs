@@ -5,9 +5,9 @@ use std::io::Write;
 
 use anyhow::Context;
 
-use super::args::{CompactArgs, CompileArgs};
-use super::{Failure, progress, report};
 use crate::app;
+use crate::cli::args::{CompactArgs, CompileArgs};
+use crate::cli::{Failure, progress, report};
 use crate::config::Config;
 use crate::controlplane::compile;
 use crate::escape::Escaped;

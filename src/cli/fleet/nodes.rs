@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::Failure;
-use super::args::{NodesArgs, NodesCommand, RemoveNodeArgs};
-use super::table::Rows;
-use super::tls;
+use crate::cli::Failure;
+use crate::cli::args::{NodesArgs, NodesCommand, RemoveNodeArgs};
+use crate::cli::table::Rows;
+use crate::cli::tls;
 use crate::config::{Endpoint, without_credentials};
 use crate::controlplane::operator::{
     Canary, Instance, NodeStatus, Operator, RemoveNodeResponse, Slot, SlotStatus, Statistics,

@@ -8,9 +8,9 @@ use anyhow::{Context, bail};
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use ring::rand::SystemRandom;
 
-use super::args::{KeygenArgs, PromoteArgs, PublishArgs, PublishMode, RollbackArgs};
 use super::rollout;
-use super::{Failure, environment};
+use crate::cli::args::{KeygenArgs, PromoteArgs, PublishArgs, PublishMode, RollbackArgs};
+use crate::cli::{Failure, environment};
 use crate::durable;
 use crate::intel::manifest::{Digest, Key, Mode, Origin, Rule, SegmentRef};
 use crate::names::Name;
