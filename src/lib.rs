@@ -7,6 +7,7 @@ pub use hotlist_core::{detect, encoding, enrich, escape, intel, matcher, observa
 pub mod config;
 pub mod telemetry;
 
+pub mod counted;
 pub mod durable;
 pub mod file_timeout;
 pub mod names;

@@ -37,7 +37,7 @@ const LAYERS: [&[&str]; 5] = [
         "work",
         "detect",
     ],
-    &["config", "telemetry", "pipeline", "net", "proto", "durable", "names", "readiness", "file_timeout", "task"],
+    &["config", "telemetry", "pipeline", "net", "proto", "counted", "durable", "names", "readiness", "file_timeout", "task"],
     &["source", "sink", "feed", "logs", "store", "publisher", "admin"],
     &["provider", "controlplane", "history", "alert"],
     &["app", "cli", "main"],

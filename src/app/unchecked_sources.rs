@@ -9,6 +9,7 @@ use bytes::Bytes;
 use metrics::gauge;
 
 use super::match_stage::MatchStage;
+use crate::counted::count;
 use crate::detect::Survey;
 use crate::encoding::Format;
 use crate::escape::Escaped;
@@ -157,9 +158,12 @@ impl UncheckedSources {
         } else {
             let each: Vec<String> = unknown
                 .iter()
-                .map(|(source, events, fields)| match fields.is_empty() {
-                    true => format!("{source} ({events} events)"),
-                    false => format!("{source} ({events} events; add to match.fields: {fields})"),
+                .map(|(source, events, fields)| {
+                    let events = count(*events, "event", "events");
+                    match fields.is_empty() {
+                        true => format!("{source} ({events})"),
+                        false => format!("{source} ({events}; add to match.fields: {fields})"),
+                    }
                 })
                 .collect();
             self.readiness.register(readiness::STREAMS, false);

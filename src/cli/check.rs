@@ -13,7 +13,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::args::CheckArgs;
-use super::progress::count;
+use crate::counted::count;
 use super::{Failure, validate};
 use crate::config::Config;
 use crate::escape::Escaped;

@@ -21,6 +21,7 @@ use crate::matcher::Hit;
 use crate::policy::Policy;
 use crate::schema::{Field, FieldTable};
 use crate::store::{is_segment_file, open_segment_file};
+use crate::counted::count;
 
 /// The maximum number of feed lines that are named per indicator.
 const NAMED: usize = 3;
@@ -80,7 +81,7 @@ pub(super) fn given(
             Ok(import) if import.unusable_lines() > 0 => progress::note(&format!(
                 "{}: {} cannot be used (`hotlist inspect` lists them)",
                 outcome.file.path.display(),
-                progress::count(import.unusable_lines() as u64, "line", "lines")
+                count(import.unusable_lines() as u64, "line", "lines")
             )),
             Ok(_) => {}
             Err(error) => progress::note(&error.to_string()),
@@ -170,7 +171,7 @@ impl IndicatorSources {
         }
         for (at, places) in places.iter_mut().enumerate() {
             if more[at] > 0 {
-                places.push(format!("{} more", progress::count(more[at] as u64, "line", "lines")));
+                places.push(format!("{} more", count(more[at] as u64, "line", "lines")));
             }
             if places.is_empty() {
                 let of_feed = self.segments.iter().filter(|(_, names)| names.contains(feeds[at]));

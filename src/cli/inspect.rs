@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::Failure;
 use super::args::InspectArgs;
 use super::page::Page;
-use super::progress::count;
+use crate::counted::count;
 use super::summary::{self, Summary};
 use crate::escape::Escaped;
 use crate::feed::load::{self, Outcome};

@@ -30,11 +30,6 @@ pub(super) fn bytes(total: u64, what: &str) -> ProgressBar {
     bar
 }
 
-/// Formats a number with its noun: `1 line`, `2 lines`.
-pub(super) fn count(number: u64, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
-}
-
 /// Writes a line to standard error for a person.
 pub(super) fn note(text: &str) {
     line(&format!("hotlist: {text}"));

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::args::{RejectedAction, RejectedArgs, RejectedListArgs, RejectedResendArgs};
-use super::progress::count;
+use crate::counted::count;
 use super::table::Rows;
 use super::tls;
 use crate::config::{Endpoint, without_credentials};

@@ -25,6 +25,7 @@ use crate::detect::Survey;
 use crate::escape::{Printable, Style};
 use crate::intel::snapshot::MatchOptions;
 use crate::logs::files::{self, LogFiles};
+use crate::counted::count;
 use matching::EventMatcher;
 use output::Output;
 use pipeline::{Input, Item};
@@ -138,7 +139,7 @@ pub(super) fn run(
         (_, 0) => Ok(()),
         (_, failed) => Err(Failure::Other(anyhow::anyhow!(
             "{} could not be read to the end; the events that could be read were matched",
-            progress::count(failed, "file or path", "files or paths")
+            count(failed, "file or path", "files or paths")
         ))),
     }
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::page::WIDTH;
-use super::progress::count;
+use crate::counted::count;
 use crate::escape::Escaped;
 use crate::feed::load::Outcome;
 use crate::feed::{ColumnMeaning, Import};

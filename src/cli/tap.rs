@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::admin::AdminClient;
 use super::args::TapArgs;
-use super::progress::count;
+use crate::counted::count;
 use super::{Failure, progress};
 use crate::escape::Escaped;
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use metrics::gauge;
 
+use crate::counted::count;
 use crate::intel::snapshot::Snapshot;
 use crate::observable::Kind;
 use crate::readiness::{self, Readiness};
@@ -26,15 +27,15 @@ impl ActiveReport {
 
     /// Reports a snapshot that was activated.
     pub(super) fn active(&mut self, snapshot: &Snapshot) {
-        for (kind, count) in snapshot.counts() {
-            gauge!(telemetry::INDICATORS, "kind" => kind.as_str()).set(count as f64);
+        for (kind, number) in snapshot.counts() {
+            gauge!(telemetry::INDICATORS, "kind" => kind.as_str()).set(number as f64);
         }
         gauge!(telemetry::SNAPSHOT_TIMESTAMP_SECONDS).set((self.clock)().as_second() as f64);
         gauge!(telemetry::SNAPSHOT_BYTES).set(snapshot.memory_bytes() as f64);
         if self.has_control {
             self.feeds(snapshot);
         }
-        let detail = format!("{}, {} indicators", snapshot.name(), snapshot.len());
+        let detail = format!("{}, {}", snapshot.name(), count(snapshot.len() as u64, "indicator", "indicators"));
         self.readiness.set(readiness::SNAPSHOT, true, detail);
         let (name, indicators, networks) = (&**snapshot.name(), snapshot.len(), snapshot.networks().len());
         let (feeds, bytes) = (snapshot.feeds().len(), snapshot.memory_bytes());

@@ -67,3 +67,37 @@ fn comments_and_names_use_plain_words() {
     }
     assert_none("use plain words", offences);
 }
+
+/// The nouns of numbers that may be one.
+const NOUNS: &str = "alerts|checks|events|feeds|files|hits|indicators|lines|nodes|publications|records|segments|sinks|sources";
+
+/// Texts whose number is never one, or that are about a change between two numbers.
+const NEVER_ONE: [&str; 9] = [
+    "{many} indicators",
+    "merged {} segments of",
+    "one of {} segments",
+    "on {} events\"",
+    "{} events/s",
+    "{speed} events per second",
+    "from {held} to {found} indicators",
+    "or this tenant {nodes} nodes",
+    "fell from {held} indicators to",
+];
+
+/// Guarantee: no text for people says `1 indicators`: `counted::count` chooses the noun. A limit is more than one.
+#[test]
+fn numbers_have_the_right_noun() {
+    let number = regex::Regex::new(&format!(r"\{{(\w*)[^{{}}]*\}} (?:{NOUNS})\b")).unwrap();
+    let is_limit = |name: &str| name == "most" || name == "limit" || name.starts_with("MAX_");
+    let mut offences = Vec::new();
+    for (path, text) in super::rust_files().iter().filter(|(path, _)| path.starts_with("src/")) {
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (line, content) in text.lines().enumerate().filter(|(_, content)| !content.trim_start().starts_with("//")) {
+            let is_open = number.captures_iter(content).any(|found| !is_limit(&found[1]));
+            if is_open && !path.contains("/tests") && !NEVER_ONE.iter().any(|text| content.contains(text)) {
+                offences.push(format!("{path}:{}: {}", line + 1, content.trim()));
+            }
+        }
+    }
+    assert_none("use `counted::count`", offences);
+}

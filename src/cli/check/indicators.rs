@@ -2,7 +2,7 @@
 
 use super::CheckResult;
 use crate::app;
-use crate::cli::progress::count;
+use crate::counted::count;
 use crate::config::Config;
 
 const CATEGORY: &str = "indicators";

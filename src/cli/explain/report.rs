@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::lookup_log::{LookedUpValue, LookupLog};
 use crate::cli::indicators::LoadedIndicators;
-use crate::cli::progress::count;
+use crate::counted::count;
 use crate::detect::{Detector, Survey, Verdict};
 use crate::enrich;
 use crate::escape::Escaped;

@@ -15,6 +15,7 @@ use crate::feed::load::{self, FeedFile};
 use crate::intel::snapshot::Origin;
 use crate::schema::FieldTable;
 use crate::store::{Change, FeedState, Store};
+use crate::counted::count;
 
 pub(super) fn compile(
     args: &CompileArgs,
@@ -44,7 +45,7 @@ pub(super) fn compile(
     let size = |file: &FeedFile| file.path.metadata().map_or(0, |metadata| metadata.len());
     let total = feeds.values().flatten().map(size).sum();
     let bar = progress::bytes(total, "bytes of feeds");
-    let count = feeds.len();
+    let total = feeds.len();
     for (name, files) in feeds {
         bar.set_message(name.clone());
         let mut lines = Vec::new();
@@ -76,7 +77,7 @@ pub(super) fn compile(
         0 => Ok(()),
         failed => Err(Failure::Other(anyhow::anyhow!(
             "{failed} of {} not compiled",
-            progress::count(count as u64, "feed was", "feeds were")
+            count(total as u64, "feed was", "feeds were")
         ))),
     }
 }
@@ -101,10 +102,10 @@ fn given(args: &CompileArgs) -> Result<Vec<FeedFile>, Failure> {
 
 fn summary(state: &FeedState, change: Change) -> String {
     let FeedState { feed, segments, .. } = state;
-    let indicators = progress::count(state.indicators as u64, "indicator", "indicators");
+    let indicators = count(state.indicators as u64, "indicator", "indicators");
     let newest = segments.last().map(|segment| format!("{} ({} bytes)", segment.digest, segment.bytes));
     let newest = newest.unwrap_or_default();
-    let of = progress::count(segments.len() as u64, "segment", "segments");
+    let of = count(segments.len() as u64, "segment", "segments");
     match change {
         Change::Unchanged => format!("{feed}: unchanged: {indicators} in {of}"),
         Change::Full => format!("{feed}: {indicators} in a new segment {newest}"),
@@ -132,7 +133,7 @@ pub(super) fn compact(args: &CompactArgs, out: &mut dyn Write) -> Result<(), Fai
             None => format!(
                 "{}: not merged: {}",
                 before.feed,
-                progress::count(before.segments.len() as u64, "segment", "segments")
+                count(before.segments.len() as u64, "segment", "segments")
             ),
             Some(state) => {
                 let bytes = |state: &FeedState| state.segments.iter().map(|segment| segment.bytes).sum::<u64>();

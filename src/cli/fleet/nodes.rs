@@ -68,7 +68,7 @@ fn duplicates(status: &NodeStatus) -> Option<String> {
 fn removed_line(name: &str, tenant: &str, with_alerts: bool, of: RemoveNodeResponse) -> String {
     let tenant = if tenant.is_empty() { String::new() } else { format!(" of tenant {tenant}") };
     let RemoveNodeResponse { alert_files, alert_bytes } = of;
-    let files = if alert_files == 1 { "1 file".to_owned() } else { format!("{alert_files} files") };
+    let files = crate::counted::count(alert_files, "file", "files");
     let alerts = match (alert_files, with_alerts) {
         (0, _) => "it has no alerts".to_owned(),
         (_, true) => format!("{files} of its alerts ({alert_bytes} bytes) also removed"),

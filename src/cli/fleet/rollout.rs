@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cli::args::WaitArgs;
 use crate::cli::{Failure, progress};
+use crate::counted;
 use crate::escape::Escaped;
 use crate::store::{NodeProgress, NodeRecord, Publication, Rollout, Store};
 
@@ -71,8 +72,8 @@ fn announce(publication: &Publication, out: &mut dyn Write) -> io::Result<()> {
     let Publication { name, manifest, signatures, .. } = publication;
     let signed = signatures.first().map_or_else(|| "not signed".to_owned(), |of| format!("signed by {}", of.key_id));
     let (version, mode, audience) = (manifest.version, manifest.mode, &manifest.audience);
-    let segments = manifest.segments.len();
-    writeln!(out, "{name} {mode} version {version} for {audience}: {segments} segments, {signed}")
+    let segments = counted::count(manifest.segments.len() as u64, "segment", "segments");
+    writeln!(out, "{name} {mode} version {version} for {audience}: {segments}, {signed}")
 }
 
 fn publication_json(publication: &Publication) -> Value {
@@ -133,10 +134,7 @@ fn word(progress: NodeProgress) -> &'static str {
 fn show(of: &Publication, rollout: &Rollout, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
     let (name, mode, version) = (&of.name, of.manifest.mode, of.manifest.version);
     let count = |progress| rollout.count(progress);
-    let nodes = match rollout.nodes.len() {
-        1 => "1 node".to_owned(),
-        nodes => format!("{nodes} nodes"),
-    };
+    let nodes = counted::count(rollout.nodes.len() as u64, "node", "nodes");
     write!(out, "{name} {mode} version {version}: applied by {} of {nodes}", count(NodeProgress::Applied))?;
     for (progress, word) in [
         (NodeProgress::Refused, "refused"),
@@ -182,7 +180,7 @@ fn detail(progress: NodeProgress, node: &NodeRecord, of: &Publication, now: Time
 fn failure(of: &Publication, rollout: &Rollout, waits: Duration) -> Option<String> {
     let (name, version) = (&of.name, of.manifest.version);
     let count = |progress| rollout.count(progress);
-    let nodes = |count: usize| if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") };
+    let nodes = |count: usize| counted::count(count as u64, "node", "nodes");
     if let Some(newer) = rollout.superseded {
         let by = if newer == 0 { "was removed".to_owned() } else { format!("was superseded by version {newer}") };
         return Some(format!("{name}: version {version} {by} during the wait"));

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::cli::progress::count;
+use crate::counted::count;
 use crate::escape::Escaped;
 use crate::intel::segment::Segment;
 use crate::observable::Kind;

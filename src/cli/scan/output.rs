@@ -9,6 +9,7 @@ use crate::cli::args::Emit;
 use crate::cli::progress;
 use crate::cli::table::Rows;
 use crate::escape::Escaped;
+use crate::counted::count;
 
 /// The maximum number of rows of a table, which is kept in memory until the end. Further hits are counted.
 const MAX_ROWS: usize = 10_000;
@@ -149,7 +150,7 @@ impl Output<'_> {
             write!(self.to, "{table}")?;
         }
         if self.more > 0 {
-            let more = progress::count(self.more, "hit is", "hits are");
+            let more = count(self.more, "hit is", "hits are");
             progress::note(&format!("{more} not in the table; `--emit hits` or `csv` writes all"));
         }
         self.to.flush()

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::matching::Counts;
-use crate::cli::progress::{count, line, note};
+use crate::cli::progress::{line, note};
+use crate::counted::count;
 use crate::detect::Survey;
 use crate::escape::Escaped;
 use crate::intel::snapshot::Snapshot;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::app;
-use crate::cli::progress::count;
+use crate::counted::count;
 use crate::cli::{Failure, report};
 use crate::config::Config;
 use crate::escape::Escaped;
@@ -43,7 +43,7 @@ pub(super) fn configured(
     match problems.len() {
         0 => checked,
         _ if checked.is_err() => checked,
-        number => Err(Failure::Other(anyhow::anyhow!("{number} problem{}, see above", plural(number)))),
+        number => Err(Failure::Other(anyhow::anyhow!("{}, see above", count(number as u64, "problem", "problems")))),
     }
 }
 
@@ -170,12 +170,10 @@ impl Summary {
         let formats: Vec<&str> = self.formats.iter().copied().collect();
         write!(
             out,
-            "feed {}: {} indicator{} in {} file{}",
+            "feed {}: {} in {}",
             Escaped(&self.feed),
-            self.indicators,
-            plural(self.indicators),
-            self.files,
-            plural(self.files)
+            count(self.indicators as u64, "indicator", "indicators"),
+            count(self.files as u64, "file", "files")
         )?;
         if !formats.is_empty() {
             write!(out, " ({})", formats.join(", "))?;
@@ -193,8 +191,4 @@ impl Summary {
             }
         )
     }
-}
-
-fn plural(number: usize) -> &'static str {
-    if number == 1 { "" } else { "s" }
 }
