@@ -13,9 +13,9 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::args::CheckArgs;
-use crate::counted::count;
 use super::{Failure, validate};
 use crate::config::Config;
+use crate::counted::count;
 use crate::escape::Escaped;
 
 /// The result of a check.

@@ -9,6 +9,7 @@ use anyhow::Context;
 use super::{Failure, progress};
 use crate::app;
 use crate::config::{self, Config};
+use crate::counted::count;
 use crate::detect::{Budgets, Detector};
 use crate::encoding::Tagging;
 use crate::feed::allowlist;
@@ -21,7 +22,6 @@ use crate::matcher::Hit;
 use crate::policy::Policy;
 use crate::schema::{Field, FieldTable};
 use crate::store::{is_segment_file, open_segment_file};
-use crate::counted::count;
 
 /// The maximum number of feed lines that are named per indicator.
 const NAMED: usize = 3;

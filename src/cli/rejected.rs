@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::args::{RejectedAction, RejectedArgs, RejectedListArgs, RejectedResendArgs};
-use crate::counted::count;
 use super::table::Rows;
 use super::tls;
 use crate::config::{Endpoint, without_credentials};
+use crate::counted::count;
 use crate::encoding::{Format, Rope};
 use crate::escape::Escaped;
 use crate::net::tls::{HTTP_1, HTTP_2};

@@ -21,11 +21,11 @@ use jiff::Timestamp;
 
 use super::args::{Emit, ScanArgs};
 use super::{Failure, indicators, progress};
+use crate::counted::count;
 use crate::detect::Survey;
 use crate::escape::{Printable, Style};
 use crate::intel::snapshot::MatchOptions;
 use crate::logs::files::{self, LogFiles};
-use crate::counted::count;
 use matching::EventMatcher;
 use output::Output;
 use pipeline::{Input, Item};

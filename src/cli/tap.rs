@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::admin::AdminClient;
 use super::args::TapArgs;
-use crate::counted::count;
 use super::{Failure, progress};
+use crate::counted::count;
 use crate::escape::Escaped;
 
 /// The maximum length of a line from the sidecar.

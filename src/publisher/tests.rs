@@ -293,7 +293,8 @@ fn check(has_control: bool) {
             prop_assert_eq!(publisher.figures().0, active.as_ref().map_or(0, |active| active.len() as u64));
             let check = readiness.checks().into_iter().find(|check| check.name == SNAPSHOT).unwrap();
             prop_assert_eq!(check.good, active.is_some());
-            let detail = active.map(|active| format!("{}, {}", active.name(), count(active.len() as u64, "indicator", "indicators")));
+            let detail = active
+                .map(|active| format!("{}, {}", active.name(), count(active.len() as u64, "indicator", "indicators")));
             prop_assert!(detail.is_none_or(|detail| check.detail == detail), "{}", check.detail);
         }
         Ok(())

@@ -77,7 +77,7 @@ impl Intake {
     ///
     /// # Errors
     /// A required sink did not accept it.
-    pub async fn deliver(&self, batch: Batch) -> Result<Accepted, BatchRefusal> {
+    async fn deliver(&self, batch: Batch) -> Result<Accepted, BatchRefusal> {
         let signal = batch.signal.as_str();
         let accepted = self.deliver.deliver(Arc::new(batch)).await?;
         counter!(telemetry::SOURCE_ACKNOWLEDGED_TOTAL, "source" => self.name.to_string(), "signal" => signal)
@@ -128,29 +128,46 @@ impl Intake {
         headers: HeaderMap,
         message: impl Future<Output = Result<Message, RequestFailure>>,
     ) -> Result<Accepted, RequestFailure> {
-        let signal = content.signal;
-        if !self.deliver.takes(content.format, signal) {
-            return Err(nobody_takes(content.format, signal));
+        let RequestContent { format, signal } = content;
+        if !self.deliver.takes(format, signal) {
+            return Err(nobody_takes(format, signal));
         }
         self.check_hops(&headers)?;
         let mut stages = StageTimer::start();
         let message = message.await?;
         self.count_received(message.bytes.len());
         stages.end("receive");
-        // A compressed message of any length may inflate to the limit, so its length does not predict the work.
         let length = match content.is_matched() || message.syntax == Syntax::OtlpJson {
             true => message.bytes.len(),
             false => 0,
         };
+        let work = move |intake: &Intake, message: Message, work: &Work| Ok((intake.work(content, message, work)?, ()));
+        let (accepted, ()) = self.pass(content, headers, message, length, stages, work).await?;
+        Ok(accepted)
+    }
+
+    /// Takes a received message through matching and delivery. `work` inflates and matches it, where it may block and for
+    /// about as long as `length` says; what it returns besides the events is returned when these are delivered.
+    ///
+    /// # Errors
+    /// What to answer the client.
+    pub async fn pass<T: Send + 'static>(
+        self: &Arc<Self>,
+        content: RequestContent,
+        headers: HeaderMap,
+        message: Message,
+        length: usize,
+        mut stages: StageTimer,
+        work: impl FnOnce(&Intake, Message, &Work) -> Result<(MatchedMessage, T), RequestFailure> + Send + 'static,
+    ) -> Result<(Accepted, T), RequestFailure> {
+        // A compressed message of any length may inflate to the limit, so its length does not predict the work.
         let length = (message.encoding == Encoding::Identity).then_some(length);
-        let this = Arc::clone(self);
         // Dropped with this future when the client disconnects, which cancels its work.
         let client = ClientGuard::default();
         // The memory is held until the batch was delivered, even if nothing of the message remains in it.
-        let room = message.admission.clone();
-        let work = Work::within(room).until(&client);
-        let of_work = work.clone();
-        let events = self.run(length, move || this.work(content, message, &of_work)).await??;
+        let of_batch = Work::within(message.admission.clone()).until(&client);
+        let (intake, of_work) = (Arc::clone(self), of_batch.clone());
+        let (events, made) = self.run(length, move || work(&intake, message, &of_work)).await??;
         stages.end("work");
         let NonLogEvents { metrics, traces } = events.others;
         for (signal, count) in [(Signal::Metrics, metrics), (Signal::Traces, traces)] {
@@ -158,16 +175,19 @@ impl Intake {
                 return Err(nobody_takes(content.format, signal));
             }
         }
-        let batch = Batch { signal, events, metadata: Metadata::new(headers), work };
+        let batch = Batch { signal: content.signal, events, metadata: Metadata::new(headers), work: of_batch };
         let accepted = self.deliver(batch).await?;
         client.finish();
         stages.end("deliver");
-        Ok(accepted)
+        Ok((accepted, made))
     }
 
     /// Checks that a request passed few enough other Hotlists. A source whose sinks lead back to it would forward each
     /// batch forever.
-    fn check_hops(&self, headers: &HeaderMap) -> Result<(), BatchRefusal> {
+    ///
+    /// # Errors
+    /// It passed too many.
+    pub fn check_hops(&self, headers: &HeaderMap) -> Result<(), BatchRefusal> {
         static LINES: Throttle = Throttle::once_a_minute();
         let (hops, max) = (pipeline::hops(headers), self.limits.max_hops);
         if hops <= max {

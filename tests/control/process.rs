@@ -122,7 +122,7 @@ async fn an_operator_publishes_looks_and_goes_back() {
     let of = ["--store", "store", "--name", "acme", "--key", "signing.pem"];
     let content = ["--audience", "acme", "--label", "tenant=acme", "--segment", &segment, "--rule", "urlhaus"];
     let said = run(&[&["publish"][..], &of, &content, &["--expires", "30d"]].concat());
-    assert_eq!(said, format!("acme serve version 1 for acme: 1 segments, signed by {}\n", public.id()));
+    assert_eq!(said, format!("acme serve version 1 for acme: 1 segment, signed by {}\n", public.id()));
     let response = node.next().await;
     let manifest = Manifest::parse(&response.manifest).unwrap();
     assert_eq!((manifest.version, manifest.rules[0].feed.as_str()), (1, "urlhaus"));

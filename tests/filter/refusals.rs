@@ -44,6 +44,23 @@ async fn what_a_sink_refuses_can_be_sent_again() {
     }
 }
 
+/// Scenario: a stream says that it passed more Hotlists than may be. Guarantee: each batch is refused with the reason, as at
+/// the other sources, and no sink gets it.
+#[tokio::test]
+async fn a_loop_is_refused() {
+    let sinks = Sinks::open();
+    let limits = Limits { max_hops: 3, ..Limits::default() };
+    let mut client = Server::start(limits, 4, plain_judge(), &sinks).client().await;
+    let mut asked = tonic::Request::new(tokio_stream::iter([request(7, &[&good(0)], Answer::Events)]));
+    asked.metadata_mut().insert("hotlist-hops", "4".parse().unwrap());
+    let mut answers = client.stream(asked).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap();
+    let (id, code, text) = refusal(&answer);
+    assert_eq!((id, code), (7, Code::Unavailable as u32));
+    assert!(text.contains("limits.max_hops"), "{text}");
+    assert!(sinks.taken.lock().unwrap().is_empty());
+}
+
 /// Guarantee: bytes that are no request, and a request that asks for what is not known, are refused for good with the
 /// id that can be read; what follows is answered.
 #[tokio::test]

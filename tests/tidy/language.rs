@@ -69,7 +69,8 @@ fn comments_and_names_use_plain_words() {
 }
 
 /// The nouns of numbers that may be one.
-const NOUNS: &str = "alerts|checks|events|feeds|files|hits|indicators|lines|nodes|publications|records|segments|sinks|sources";
+const NOUNS: &str =
+    "alerts|checks|events|feeds|files|hits|indicators|lines|nodes|publications|records|segments|sinks|sources";
 
 /// Texts whose number is never one, or that are about a change between two numbers.
 const NEVER_ONE: [&str; 9] = [

@@ -2,8 +2,8 @@
 
 use super::CheckResult;
 use crate::app;
-use crate::counted::count;
 use crate::config::Config;
+use crate::counted::count;
 
 const CATEGORY: &str = "indicators";
 

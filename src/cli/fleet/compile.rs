@@ -10,12 +10,12 @@ use crate::cli::args::{CompactArgs, CompileArgs};
 use crate::cli::{Failure, progress, report};
 use crate::config::Config;
 use crate::controlplane::compile;
+use crate::counted::count;
 use crate::escape::Escaped;
 use crate::feed::load::{self, FeedFile};
 use crate::intel::snapshot::Origin;
 use crate::schema::FieldTable;
 use crate::store::{Change, FeedState, Store};
-use crate::counted::count;
 
 pub(super) fn compile(
     args: &CompileArgs,
@@ -130,11 +130,9 @@ pub(super) fn compact(args: &CompactArgs, out: &mut dyn Write) -> Result<(), Fai
     let wanted = |state: &&FeedState| args.feeds.is_empty() || args.feeds.contains(&state.feed);
     for before in feeds.iter().filter(wanted) {
         let line = match store.compact(&before.feed).context("cannot compact")? {
-            None => format!(
-                "{}: not merged: {}",
-                before.feed,
-                count(before.segments.len() as u64, "segment", "segments")
-            ),
+            None => {
+                format!("{}: not merged: {}", before.feed, count(before.segments.len() as u64, "segment", "segments"))
+            }
             Some(state) => {
                 let bytes = |state: &FeedState| state.segments.iter().map(|segment| segment.bytes).sum::<u64>();
                 let (old, new) = (bytes(before), bytes(&state));

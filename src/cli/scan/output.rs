@@ -8,8 +8,8 @@ use super::matching::Matched;
 use crate::cli::args::Emit;
 use crate::cli::progress;
 use crate::cli::table::Rows;
-use crate::escape::Escaped;
 use crate::counted::count;
+use crate::escape::Escaped;
 
 /// The maximum number of rows of a table, which is kept in memory until the end. Further hits are counted.
 const MAX_ROWS: usize = 10_000;

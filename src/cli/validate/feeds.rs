@@ -8,9 +8,9 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::app;
-use crate::counted::count;
 use crate::cli::{Failure, report};
 use crate::config::Config;
+use crate::counted::count;
 use crate::escape::Escaped;
 use crate::feed::allowlist;
 use crate::feed::load::{self, FeedFile, LoadError, Outcome};

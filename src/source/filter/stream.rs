@@ -5,6 +5,7 @@
 //! broken framing, a stall inside a message, a drain, or a client that does not read its answers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -19,11 +20,11 @@ use super::outbox::{Outbox, OutboxBody};
 use crate::encoding::{Format, Rope, filter};
 use crate::net::grpc::{Code, Encoding, RopeBody, Status};
 use crate::net::socket::Connection;
-use crate::pipeline::{Batch, BatchRefusal, ClientGuard, MatchedMessage, Metadata, Signal, Work};
+use crate::pipeline::{BatchRefusal, MatchedMessage, Signal, Work};
 use crate::source::admission::MessagePermit;
 use crate::source::body::{self, Message, Syntax};
 use crate::source::frames::Frames;
-use crate::source::intake::{Intake, StageTimer};
+use crate::source::intake::{Intake, RequestContent, StageTimer};
 use crate::source::outcome::RequestFailure;
 use crate::source::unary::{grpc_response, status_of};
 use crate::telemetry;
@@ -33,6 +34,9 @@ use crate::telemetry;
 const ANSWER_OVERHEAD: usize = 512;
 /// Bytes of memory per malformed event that an answer lists.
 const MALFORMED_OVERHEAD: usize = 16;
+
+/// What the batches of a stream contain.
+const CONTENT: RequestContent = RequestContent { format: Format::Filter, signal: Signal::Logs };
 
 /// How a stream ended.
 #[derive(Debug)]
@@ -242,69 +246,62 @@ impl Stream {
         held: AnswerHold,
         stages: StageTimer,
     ) -> (BatchAnswer, &'static str) {
-        let mut id = match message.encoding {
+        let id = match message.encoding {
             Encoding::Identity => filter::leading_id(&message.bytes).unwrap_or(0),
             Encoding::Gzip | Encoding::Zstd => 0,
         };
-        match self.match_batch(message, &mut id, stages).await {
+        // A compressed message is inflated first.
+        let id = Arc::new(AtomicU64::new(id));
+        match self.pass(message, &id, stages).await {
             Ok((message, room)) => (BatchAnswer { message, held: AnswerHold { _room: Some(room), ..held } }, "ok"),
             Err(not_taken) => {
                 let status = not_taken.label();
-                (refuse(id, not_taken, held), status)
+                (refuse(id.load(Ordering::Relaxed), not_taken, held), status)
             }
         }
     }
 
-    async fn match_batch(
-        self: &Arc<Self>,
+    /// Takes a batch through matching and delivery, and returns its answer with the memory that it holds. `id` becomes the
+    /// id of the batch as soon as that can be read.
+    async fn pass(
+        &self,
         message: Message,
-        id: &mut u64,
-        mut stages: StageTimer,
+        id: &Arc<AtomicU64>,
+        stages: StageTimer,
     ) -> Result<(Rope, Arc<MessagePermit>), RequestFailure> {
-        // A compressed message of any length may inflate to the limit, so its length does not predict the work.
-        let length = (message.encoding == Encoding::Identity).then_some(message.bytes.len());
-        let stream = Arc::clone(self);
-        let room = message.admission.clone();
-        // Dropped with this future when the client disconnects, which cancels its work.
-        let client = ClientGuard::default();
-        let work = Work::within(room.clone()).until(&client);
-        let of_work = work.clone();
-        let matched = self.intake.run(length, move || stream.match_message(message, &of_work)).await??;
-        *id = matched.id;
-        stages.end("work");
-        let metadata = Metadata::new(self.headers.clone());
-        let batch = Batch { signal: Signal::Logs, events: matched.events, metadata, work };
-        self.intake.deliver(batch).await?;
-        client.finish();
-        stages.end("deliver");
-        Ok((matched.answer, room))
-    }
-
-    /// Inflates, matches and tags a batch, and writes the answer. Runs on a thread that may block.
-    fn match_message(&self, message: Message, work: &Work) -> Result<MatchedBatch, RequestFailure> {
-        let Message { encoding, bytes, admission, .. } = message;
-        let bytes = self.intake.inflate(bytes, encoding, work)?;
-        let request = admission.attach(bytes);
-        let events = self.intake.process().process(Format::Filter, request.clone(), work)?;
-        // The bytes around the events of the answer, and the pieces in which it is written.
-        let around =
-            (events.hits.len() + events.marked.len()) * ANSWER_OVERHEAD + events.malformed.len() * MALFORMED_OVERHEAD;
-        work.take(around).map_err(BatchRefusal::from)?;
-        let tagged = events.hits.iter().map(|hit| (hit.place, &hit.record));
-        let marked: Vec<(usize, &Bytes)> = events.marked.iter().map(|event| (event.place, &event.record)).collect();
-        let verdict = filter::Verdict { snapshot: &events.snapshot, malformed: &events.malformed, marked: &marked };
-        let (id, answer) =
-            filter::answer(&request, tagged, &verdict).map_err(|error| RequestFailure::invalid(error.to_string()))?;
-        work.take(RopeBody::copied(&answer)).map_err(BatchRefusal::from)?;
-        Ok(MatchedBatch { id, events, answer })
+        self.intake.check_hops(&self.headers)?;
+        let (length, room, id) = (message.bytes.len(), message.admission.clone(), Arc::clone(id));
+        let work = move |intake: &Intake, message: Message, work: &Work| {
+            let (batch_id, events, answer) = match_message(intake, message, work)?;
+            id.store(batch_id, Ordering::Relaxed);
+            Ok((events, answer))
+        };
+        let (_, answer) = self.intake.pass(CONTENT, self.headers.clone(), message, length, stages, work).await?;
+        Ok((answer, room))
     }
 }
 
-/// A batch that was matched.
-struct MatchedBatch {
-    id: u64,
-    events: MatchedMessage,
-    answer: Rope,
+/// Inflates, matches and tags a batch, and writes the answer. Runs where it may block.
+fn match_message(
+    intake: &Intake,
+    message: Message,
+    work: &Work,
+) -> Result<(u64, MatchedMessage, Rope), RequestFailure> {
+    let Message { encoding, bytes, admission, .. } = message;
+    let bytes = intake.inflate(bytes, encoding, work)?;
+    let request = admission.attach(bytes);
+    let events = intake.process().process(Format::Filter, request.clone(), work)?;
+    // The bytes around the events of the answer, and the pieces in which it is written.
+    let around =
+        (events.hits.len() + events.marked.len()) * ANSWER_OVERHEAD + events.malformed.len() * MALFORMED_OVERHEAD;
+    work.take(around).map_err(BatchRefusal::from)?;
+    let tagged = events.hits.iter().map(|hit| (hit.place, &hit.record));
+    let marked: Vec<(usize, &Bytes)> = events.marked.iter().map(|event| (event.place, &event.record)).collect();
+    let verdict = filter::Verdict { snapshot: &events.snapshot, malformed: &events.malformed, marked: &marked };
+    let (id, answer) =
+        filter::answer(&request, tagged, &verdict).map_err(|error| RequestFailure::invalid(error.to_string()))?;
+    work.take(RopeBody::copied(&answer)).map_err(BatchRefusal::from)?;
+    Ok((id, events, answer))
 }
 
 fn refuse(id: u64, not_taken: RequestFailure, held: AnswerHold) -> BatchAnswer {
