@@ -89,7 +89,8 @@ const NEVER_ONE: [&str; 9] = [
 #[test]
 fn numbers_have_the_right_noun() {
     let number = regex::Regex::new(&format!(r"\{{(\w*)[^{{}}]*\}} (?:{NOUNS})\b")).unwrap();
-    let is_limit = |name: &str| name == "most" || name == "limit" || name.starts_with("MAX_");
+    let is_constant = |name: &str| !name.is_empty() && name.to_uppercase() == name;
+    let is_limit = |name: &str| name == "most" || name == "limit" || is_constant(name);
     let mut offences = Vec::new();
     for (path, text) in super::rust_files().iter().filter(|(path, _)| path.starts_with("src/")) {
         let text = text.split("#[cfg(test)]").next().unwrap_or_default();
