@@ -85,7 +85,7 @@ impl Case {
 type Shape = (&'static str, Bound, fn(usize) -> Vec<Record>);
 
 /// Shapes that are tried in every encoding for every sink.
-const SHAPES: [Shape; 22] = [
+const SHAPES: [Shape; 23] = [
     ("normal event", Bound::Normal, |bytes| vec![normal(); bytes / 330 + 1]),
     ("tiny records without a field", Bound::Any, |bytes| vec![one("x", json!(1)); bytes / 12]),
     ("tiny records with a domain", Bound::Any, |bytes| vec![one("url.domain", json!("a.bc")); bytes / 26]),
