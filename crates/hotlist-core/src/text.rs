@@ -77,7 +77,8 @@ impl Token {
 /// other URLs only so many are read.
 ///
 /// A token of kind [`TokenKind::Domain`] only looks like a name: `setup.exe` is handed over too. Most tokens are not
-/// worth the question whether their top level exists, so it is asked later, of those that are an indicator.
+/// worth the question whether their top level exists, so it is asked later, of those that are an indicator. An e-mail
+/// address outside ASCII may have no canonical form: finding that out costs as much as looking it up.
 pub fn tokens(text: &[u8], each: &mut impl FnMut(Token)) -> bool {
     let mut scan = Scan { text, names_end: 0, addresses_end: 0, urls: url::Region::default() };
     mark::marks(text, |at, mark| match mark {

@@ -174,7 +174,7 @@ impl<T: Trace> Reader<'_, T> {
                 if !is_token {
                     self.values.found(at, indicator);
                 }
-                let path = (finding.field == FieldId::TEXT).then(|| self.path.as_text());
+                let path = (finding.field == FieldId::TEXT).then(|| self.path.shown());
                 Some(InText { path, at: at.clone() })
             }
         };
@@ -182,16 +182,22 @@ impl<T: Trace> Reader<'_, T> {
     }
 }
 
+/// The longest path that a hit shows, in bytes; each hit below a long key would have a copy of it otherwise.
+const LONGEST_PATH: usize = 256;
+
 /// The members that lead to where the walk is.
 #[derive(Debug, Default)]
 pub(super) struct TextPath {
     text: Vec<u8>,
     /// The lengths of the path above each member.
     above: Vec<usize>,
+    /// The path as the hits here show it.
+    shown: Option<Arc<str>>,
 }
 
 impl TextPath {
     fn enter(&mut self, key: &[u8]) {
+        self.shown = None;
         self.above.push(self.text.len());
         if !self.text.is_empty() {
             self.text.push(b'.');
@@ -200,10 +206,45 @@ impl TextPath {
     }
 
     fn leave(&mut self) {
+        self.shown = None;
         self.text.truncate(self.above.pop().unwrap_or(0));
     }
 
     pub(super) fn as_text(&self) -> Arc<str> {
-        String::from_utf8_lossy(&self.text).into()
+        match self.text.get(..LONGEST_PATH) {
+            Some(start) if self.text.len() > LONGEST_PATH => {
+                let start = String::from_utf8_lossy(start);
+                format!("{}…", start.trim_end_matches(char::REPLACEMENT_CHARACTER)).into()
+            }
+            _ => String::from_utf8_lossy(&self.text).into(),
+        }
+    }
+
+    /// The same, of all hits at one place once.
+    pub(super) fn shown(&mut self) -> Arc<str> {
+        if let Some(shown) = &self.shown {
+            return Arc::clone(shown);
+        }
+        Arc::clone(self.shown.insert(self.as_text()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_that_of_the_members_and_has_a_bound() {
+        let mut path = TextPath::default();
+        path.enter(b"a");
+        path.enter(b"b");
+        assert_eq!((&*path.shown(), &*path.as_text()), ("a.b", "a.b"));
+        path.leave();
+        assert_eq!(&*path.shown(), "a");
+        path.enter(&b"k".repeat(LONGEST_PATH - 3));
+        path.enter("é".as_bytes());
+        assert_eq!(&*path.shown(), format!("a.{}.…", "k".repeat(LONGEST_PATH - 3)));
+        let first = path.shown();
+        assert!(Arc::ptr_eq(&first, &path.shown()));
     }
 }

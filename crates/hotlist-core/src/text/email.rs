@@ -1,6 +1,6 @@
 //! E-mail addresses.
 
-use super::class::{DOT, LOCAL, WIDE, class, word_at, word_before};
+use super::class::{DOT, LOCAL, class, word_at, word_before};
 use super::name::DottedWord;
 use super::{Scan, Token, TokenKind};
 use crate::observable::email;
@@ -19,7 +19,7 @@ impl Scan<'_> {
         }
         let mut hand_over = |start: usize| {
             let address = &text[start..host.end];
-            if address.len() <= email::LONGEST_ADDRESS && is_address(address) {
+            if address.len() <= email::LONGEST_ADDRESS {
                 each(Token::new(TokenKind::Email, start..host.end));
             }
         };
@@ -54,9 +54,4 @@ fn local_start(text: &[u8], end: usize, others: u8) -> Option<usize> {
         }
     }
     Some(start)
-}
-
-/// Whether the address has a canonical form: one in ASCII always has, by what it consists of.
-fn is_address(address: &[u8]) -> bool {
-    !address.iter().any(|byte| class(*byte) == WIDE) || email::canonical(address, &mut Vec::new()).is_some()
 }

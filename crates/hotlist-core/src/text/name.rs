@@ -103,8 +103,8 @@ impl Scan<'_> {
         }
         let word = DottedWord::read(text, start);
         self.names_end = dotted_end(text, word.end);
-        if let Some(kind) = word.kind(text, start)
-            && may_begin(text, start)
+        if may_begin(text, start)
+            && let Some(kind) = word.kind(text, start)
         {
             each(of_host(text, kind, start..word.end));
         }
