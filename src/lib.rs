@@ -1,6 +1,6 @@
 //! Hotlist: a gRPC sidecar that checks every observable of every log event against indicators of compromise.
 //!
-//! Modules stand in the order in which data meets them.
+//! Modules are grouped by layer, the lowest first.
 
 pub use hotlist_core::{detect, encoding, enrich, escape, intel, matcher, observable, policy, schema, text, work};
 

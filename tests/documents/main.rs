@@ -134,7 +134,7 @@ fn names_files(word: &str) -> bool {
 /// Where the sources of the two packages are.
 const SOURCES: [&str; 2] = ["src/", "crates/hotlist-core/src/"];
 
-/// Whether a name in ARCHITECTURE.md is one of a file. It starts at the root or below a directory of sources, or is a
+/// Whether a file has this name. It starts at the root or below a directory of sources, or is a
 /// file's own name; a star at its end stands for anything.
 fn is_there(files: &BTreeSet<PathBuf>, word: &str) -> bool {
     let start = word.trim_end_matches('*');
@@ -147,13 +147,13 @@ fn is_there(files: &BTreeSet<PathBuf>, word: &str) -> bool {
     })
 }
 
-/// Guarantee: every file that ARCHITECTURE.md names exists, and every module of both packages stands in its map.
+/// Guarantee: every file that a document names exists, and ARCHITECTURE.md's map has every module of both packages.
 #[test]
 fn the_map_of_the_code_is_that_of_the_tree() {
     let (files, text) = (files(), read(Path::new("ARCHITECTURE.md")));
-    let contributing = read(Path::new("CONTRIBUTING.md"));
-    let both = text.lines().chain(contributing.lines());
-    let named: BTreeSet<&str> = both.flat_map(quoted).filter(|word| names_files(word)).collect();
+    let documents: Vec<String> = commands::documents().iter().map(|document| read(document)).collect();
+    let words = documents.iter().flat_map(|document| document.lines()).flat_map(quoted);
+    let named: BTreeSet<&str> = words.filter(|word| names_files(word) && !word.contains("NAME")).collect();
     let gone: Vec<&&str> = named.iter().filter(|word| !is_there(&files, word)).collect();
     assert!(gone.is_empty(), "files that do not exist are named: {gone:?}");
     assert!(named.len() > 40, "only {} names were found", named.len());
@@ -181,9 +181,11 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     text.split(&start).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
-/// Guarantee: the configuration that the README shows first is the example whose command it gives.
+/// Guarantee: the README has fewer than 150 lines, and the configuration that it shows first is the example whose command
+/// it gives.
 #[test]
-fn the_readme_shows_the_example_configuration() {
+fn the_readme_is_short_and_shows_the_example_configuration() {
+    assert!(read(Path::new("README.md")).lines().count() < 150, "the README is not a reference");
     let example = read(Path::new("examples/hotlist.yaml"));
     let lines: Vec<&str> = example.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
     let shown = blocks(&read(Path::new("README.md")), "yaml");
