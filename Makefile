@@ -31,7 +31,7 @@ ci:
 	.ci/run
 
 # Beyond CI, in parts of at most an hour each: `make prove PART=fuzz`. Without PART it lists them. A part that was
-# stopped goes on where it was when it is run again; what is done is kept below target/prove/.
+# stopped continues where it was when it is run again; what is done is kept below target/prove/.
 prove:
 	.ci/prove $(PART)
 

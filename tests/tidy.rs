@@ -12,7 +12,7 @@ mod language;
 mod process;
 #[path = "tidy/records.rs"]
 mod records;
-#[path = "tidy/source.rs"]
+#[path = "support/source.rs"]
 mod source;
 #[path = "support/words.rs"]
 mod unwanted;

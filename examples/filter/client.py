@@ -1,4 +1,4 @@
-"""Has events judged by Hotlist's Filter stream: NDJSON in, tagged events or only the hits out.
+"""Matches events over Hotlist's Filter stream: NDJSON in, tagged events or only the hits out.
 
 Usage: client.py [--address HOST:PORT] [--hits] [--batch N] [FILE]
        client.py [--address HOST:PORT] --check KIND VALUE
@@ -48,7 +48,7 @@ def batches(lines, size, answer, pb):
         yield pb.FilterRequest(id=number, events=batch, answer=answer)
 
 
-def judge(channel, requests, pb, pb_grpc, write):
+def exchange(channel, requests, pb, pb_grpc, write):
     """Sends every batch until it is taken; returns how many never will be."""
     queued, unanswered, failed = queue.Queue(), collections.deque(), 0
     again = collections.deque()
@@ -108,7 +108,7 @@ def main():
         answer = pb.ANSWER_HITS if args.hits else pb.ANSWER_EVENTS
         lines = open(args.file, "rb") if args.file else sys.stdin.buffer
         requests = batches(lines, args.batch, answer, pb)
-        failed = judge(channel, requests, pb, pb_grpc, sys.stdout.buffer.write)
+        failed = exchange(channel, requests, pb, pb_grpc, sys.stdout.buffer.write)
     if failed:
         sys.exit(f"{failed} batches can never be taken")
 

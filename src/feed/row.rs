@@ -240,7 +240,7 @@ impl<'a> Row<'a> {
             return Ok(found);
         }
         if self.filled(&[Role::Digest]).next().is_some() {
-            return Err("only digests that are no hash of a file, which cannot be looked for in events".to_owned());
+            return Err("only digests that are not the hash of a file, which events do not have".to_owned());
         }
         const NOTHING: &str = "no cell is an address, network, domain, URL, hash or e-mail address";
         Err(match first_reason {
@@ -400,7 +400,7 @@ fn named(part: &str, declared: Option<Declared>) -> Result<Found, Option<String>
     let Some(declared) = declared else { return Err(classify::hint(part).map(str::to_owned)) };
     match classify::typed(part, declared) {
         Ok(found) if !is_weak(std::slice::from_ref(&found)) => Ok(found),
-        Ok(_) => Err(Some("a name of a single label, which is no domain of the Internet".to_owned())),
+        Ok(_) => Err(Some("a name of a single label, which is not a domain of the Internet".to_owned())),
         Err(reason) => Err(Some(reason)),
     }
 }

@@ -6,6 +6,8 @@
 
 mod blocks;
 mod commands;
+#[path = "../support/source.rs"]
+mod source;
 #[path = "../support/words.rs"]
 mod unwanted;
 mod words;
@@ -25,7 +27,7 @@ fn root() -> &'static Path {
 
 /// Every file at the root of the package and in the directories that are its own, relative to the root.
 fn files() -> BTreeSet<PathBuf> {
-    const OWN: [&str; 8] = ["src", "crates", "tests", "benches", "examples", "docs", "helm", "proto"];
+    const OWN: [&str; 9] = ["src", "crates", "tests", "benches", "examples", "docs", "helm", "proto", ".ci"];
     let (mut found, mut open) = (BTreeSet::new(), vec![root().to_owned()]);
     while let Some(directory) = open.pop() {
         for entry in std::fs::read_dir(&directory).unwrap() {

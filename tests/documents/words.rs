@@ -1,11 +1,12 @@
 //! Documents, help texts and messages use plain words: those of the table in tests/support/words.rs are not among them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::CommandFactory as _;
 use regex::Regex;
 
 use crate::commands::documents;
+use crate::source::{strings, without_test_lines};
 use crate::unwanted::{Where, unwanted_words};
 use crate::{files, prose, read};
 
@@ -47,13 +48,42 @@ fn documents_use_plain_words() {
     );
 }
 
+/// Whether a file has texts for people besides documents and Rust: examples, scripts, protocols, tables.
+fn has_comments(path: &Path) -> bool {
+    let is_below = |directories: &[&str]| directories.iter().any(|directory| path.starts_with(directory));
+    let of = path.extension().and_then(|of| of.to_str()).unwrap_or_default();
+    is_below(&[".ci"])
+        || path == Path::new("Makefile")
+        || ["proto", "py", "toml"].contains(&of)
+        || ["yaml", "yml", "conf", "service"].contains(&of) && is_below(&["examples", "helm"])
+        || of == "txt" && is_below(&["src", "crates"])
+}
+
+/// Guarantee: so do examples, scripts, protocols and tables. Of a protocol these are the comments, because a field keeps its
+/// name.
+#[test]
+fn examples_and_scripts_use_plain_words() {
+    let (mut problems, mut seen) = (Vec::new(), 0);
+    for file in files().iter().filter(|path| has_comments(path)) {
+        let mut text = read(file);
+        if file.extension().is_some_and(|of| of == "proto") {
+            text = text
+                .lines()
+                .map(|line| line.split_once("//").map_or("", |(_, comment)| comment).to_owned() + "\n")
+                .collect();
+        }
+        seen += 1;
+        let found = forbidden(&plain(&text));
+        problems.extend(found.into_iter().map(|word| format!("{}: {word}", file.display())));
+    }
+    assert!(problems.is_empty(), "{} words:\n{}", problems.len(), problems.join("\n"));
+    assert!(seen > 40, "only {seen} files were found");
+}
+
 /// The string literals of a source file outside of comments and tests, with their lines; what is between braces is left out.
 fn messages(text: &str) -> Vec<(usize, String)> {
-    let literal = Regex::new(r#""((?:[^"\\]|\\.)*)""#).unwrap();
     let placeholder = Regex::new(r"\{[^}]*\}").unwrap();
-    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let lines = code.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
-    let found = lines.flat_map(|(at, line)| literal.captures_iter(line).map(move |of| (at + 1, of[1].to_owned())));
+    let found = strings(&without_test_lines(text)).into_iter();
     found.map(|(line, message)| (line, plain(&placeholder.replace_all(&message, "")))).collect()
 }
 
@@ -68,14 +98,18 @@ fn messages_use_plain_words() {
     for file in files().iter().filter(is_code).filter(|path| path.iter().all(|part| part != "tests")) {
         for (line, message) in messages(&read(file)) {
             seen += 1;
-            let found = forbidden_words(&message);
+            let found = forbidden(&message);
             problems.extend(found.into_iter().map(|word| format!("{}:{line}: {word}", file.display())));
         }
     }
     assert!(problems.is_empty(), "{} words:\n{}", problems.len(), problems.join("\n"));
     assert!(seen > 3000, "only {seen} messages were found");
-    let text = "a(\"it is read anew\");\n// \"anew\"\nb(\"{told}: `anew`\");\n#[cfg(test)]\n\"anew\"";
-    assert_eq!(messages(text).iter().flat_map(|(_, message)| forbidden_words(message)).count(), 1);
+    let text = "a(\"it is read anew\");\n// \"anew\"\nb(\"{told}: `anew`\");\n#[cfg(test)]\nuse anew;\nc(\"it is \\\n  no list\");";
+    let found = messages(text)
+        .iter()
+        .flat_map(|(line, message)| forbidden(message).into_iter().map(|_| *line))
+        .collect::<Vec<_>>();
+    assert_eq!(found, [1, 6]);
 }
 
 /// Guarantee: so do the help texts.

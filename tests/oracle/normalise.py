@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Second opinion on the normalisers, from the independent oracle beside the shared data.
+"""Second opinion on the normalisers, from the independent oracle that comes with the shared data.
 
 usage: normalise.py values DATA   one JSON array a line: [class, value, ip, domain, url, hash, email list, user, event host ip]
        normalise.py urls DATA     reads URLs, one JSON string a line, and writes the oracle's normal form of each

@@ -3,7 +3,7 @@
 Usage: export.py grpc|http ADDRESS COUNT none|gzip
 
 Record i carries its number and, when i is a multiple of ten, the address 198.51.100.23; by turns in a body that is a
-map, in a body that is JSON text, and in attributes beside a text body. Prints one line `result NAME` a batch, and one
+map, in a body that is JSON text, and in attributes of a record with a text body. Prints one line `result NAME` a batch, and one
 line `log TEXT` for each message of the exporter's own log, as they happen.
 """
 

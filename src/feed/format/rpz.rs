@@ -140,7 +140,7 @@ impl Zone {
                 return Ok(None);
             }
             "CNAME" | "A" | "AAAA" | "TXT" => {}
-            _ => return Err(format!("a record of type `{kind}`, which is no policy")),
+            _ => return Err(format!("a record of type `{kind}`, which is not a policy")),
         }
         let Some(trigger) = self.trigger(&owner)? else { return Ok(None) };
         if kind == "CNAME" {

@@ -75,7 +75,7 @@ pub enum EnvelopeError {
     },
     /// A field that must be a message is something else.
     #[error(
-        "field {number} of the {message} at byte {at} of the request is no message; is this a request of {protocol}?"
+        "field {number} of the {message} at byte {at} of the request is not a message; is this a request of {protocol}?"
     )]
     NotAMessage {
         /// Which message of the envelope holds it.

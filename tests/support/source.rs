@@ -6,6 +6,45 @@ pub fn code(text: &str) -> String {
     without_tests(&without_literals(text))
 }
 
+/// The text without the lines of items that only tests have, wherever in the file they are. Lines keep their numbers.
+pub fn without_test_lines(text: &str) -> String {
+    let (all, mut is_test) = (without_literals(text), false);
+    let kept = without_tests(&all);
+    let mut lines = all.lines().zip(kept.lines().chain(std::iter::repeat("")));
+    let line = |line: &str| {
+        // A line of comments or within a literal belongs to the line before it.
+        if let Some((all, kept)) = lines.next().filter(|(all, _)| !all.trim().is_empty()) {
+            is_test = kept.trim().is_empty();
+        }
+        (if is_test { "" } else { line }).to_owned() + "\n"
+    };
+    text.lines().map(line).collect()
+}
+
+/// The string literals of a file with the lines on which they begin. Escapes stay, but for the ends of lines.
+pub fn strings(text: &str) -> Vec<(usize, String)> {
+    let (mut found, mut line, mut before, mut rest) = (Vec::new(), 1, None, text);
+    while let Some(c) = rest.chars().next() {
+        let length = match literal(before, rest) {
+            Some((length, left)) => {
+                if left == "\"\"" {
+                    let inside = rest[..length].split_once('"').map_or("", |(_, inside)| inside);
+                    let inside = inside.trim_end_matches('#').trim_end_matches('"');
+                    let lines = inside.split("\\\n").enumerate();
+                    let string = lines.map(|(at, part)| if at == 0 { part } else { part.trim_start() }).collect();
+                    found.push((line, string));
+                }
+                length
+            }
+            None => c.len_utf8(),
+        };
+        line += rest[..length].matches('\n').count();
+        before = rest[..length].chars().next_back();
+        rest = &rest[length..];
+    }
+    found
+}
+
 /// Skips a literal or comment at the beginning of `rest`; `None` where there is neither. Gives its length and what is
 /// left of it.
 fn literal(before: Option<char>, rest: &str) -> Option<(usize, &'static str)> {
@@ -145,6 +184,14 @@ n"; o"####;
     let expected = "let a = \"\";  let d = ''; let e = ''; fn f<'a>(x: &'a str) {}\n\
         let g = \"\"; let i = \"\"; let r#type = ''; \nlet l = \"\"\n; o";
     assert_eq!(without_literals(text), expected);
+}
+
+#[test]
+fn strings_are_found_outside_of_tests() {
+    let text =
+        "f(\"a \\\n   b\", '\"'); // \"c\"\n#[cfg(test)]\nmod t {\n\"d\n}\n\";\n}\ng(r#\"e \" f\"#, \"\\\"\");\n";
+    let found = strings(&without_test_lines(text));
+    assert_eq!(found, [(1, "a b".to_owned()), (9, "e \" f".to_owned()), (9, "\\\"".to_owned())]);
 }
 
 #[test]
