@@ -76,7 +76,7 @@ pub struct IntelFiles {
     /// The feed's name in hits, metrics and rules. Absent: each file's name without its extension.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feed: Option<String>,
-    /// `text`, `csv`, `hosts`, `stix`, `misp`, `zeek`, `rpz`, `adblock`, `dnsmasq`, `unbound` or `json`. Absent: detected from each file's name and content.
+    /// `list`, `csv`, `hosts`, `stix`, `misp`, `zeek`, `rpz`, `adblock`, `dnsmasq`, `unbound` or `json`. Absent: detected from each file's name and content. `text` is read as `list`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<FeedFormat>,
     /// What enables the feed's indicators: `cti` (a CTI rule, all fields) or `collection` (only the fields for collections).
@@ -109,8 +109,8 @@ pub struct IntelFiles {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FeedFormat {
-    /// One value a line.
-    Text,
+    /// One value per line.
+    List,
     /// Comma-separated values.
     Csv,
     /// A hosts file.
@@ -246,8 +246,12 @@ impl IntelFiles {
         }
         let table = item.table(IntelFiles::KEYS)?;
         let format = table.or("format", None, |item| {
+            // The earlier name.
+            if item.is("text") {
+                return Some(Some(FeedFormat::List));
+            }
             let words = [
-                ("text", FeedFormat::Text),
+                ("list", FeedFormat::List),
                 ("csv", FeedFormat::Csv),
                 ("hosts", FeedFormat::Hosts),
                 ("stix", FeedFormat::Stix),

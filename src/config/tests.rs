@@ -269,6 +269,17 @@ fn unknown_words_name_the_nearest_known_one() {
     );
 }
 
+/// Guarantee: the earlier name of the format `list` is still read.
+#[test]
+fn the_format_text_is_list() {
+    let files = |word: &str| format!("{MINIMAL}intel: {{ files: [{{ path: a.txt, format: {word} }}] }}");
+    let format = |word: &str| yaml(&files(word)).unwrap().intel.files[0].format;
+    assert_eq!(
+        [format("list"), format("text"), format("csv")],
+        [FeedFormat::List, FeedFormat::List, FeedFormat::Csv].map(Some)
+    );
+}
+
 #[test]
 fn nothing_configured_is_an_error_that_shows_what_to_add() {
     let both = [

@@ -191,7 +191,7 @@ fn stem(path: &Path) -> String {
 
 fn importer(format: FeedFormat) -> Format {
     match format {
-        FeedFormat::Text => Format::List,
+        FeedFormat::List => Format::List,
         FeedFormat::Csv => Format::Csv,
         FeedFormat::Hosts => Format::Hosts,
         FeedFormat::Stix => Format::Stix,
