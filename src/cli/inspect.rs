@@ -73,7 +73,7 @@ fn inspect(args: &InspectArgs, seed: u64, out: &mut dyn Write) -> Result<(), Fai
         writeln!(out, "\n`--all` shows each file and every line").map_err(Failure::of_output)?;
     }
     if let Some(value) = &args.find {
-        Find { table: &table, segments: &segments, seed }.tell(value, &mut outcomes, out)?;
+        Find { table: &table, segments: &segments, seed }.write_matches(value, &mut outcomes, out)?;
     }
     out.flush().map_err(Failure::of_output)?;
     match failed {

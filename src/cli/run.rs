@@ -102,7 +102,7 @@ async fn serve(
             never = service::feed_watchdog() => match never {},
         }
     });
-    service::tell(State::Ready);
+    service::notify(State::Ready);
     tokio::select! {
         drained = &mut serving => Ok(ServeEnd::Drained(drained.context("serving failed")??)),
         never = reloads => match never {},
@@ -124,7 +124,7 @@ async fn report_slow_start() -> Infallible {
 /// process should have ended long ago.
 async fn end_on(ends: &mut EndSignals, shutdown_announcement: ShutdownAnnouncement, stop: oneshot::Sender<()>) {
     let end = ends.next().await;
-    service::tell(State::Stopping);
+    service::notify(State::Stopping);
     let (delay, grace) = shutdown_announcement.begin();
     if end == EndSignal::Terminate && !delay.is_zero() {
         tracing::info!(delay_seconds = delay.as_secs_f64(), "no longer ready; sources stay open for `shutdown.delay`");
@@ -176,7 +176,7 @@ async fn reload_on(
         if request.is_none() {
             tracing::info!("SIGHUP received: reloading the configuration");
         }
-        service::tell(State::Reloading);
+        service::notify(State::Reloading);
         let (done, taken) = oneshot::channel();
         let config = load(&path, environment).await;
         // Before the configuration is tried, so that any later change triggers another try. Away from the serving threads,
@@ -193,7 +193,7 @@ async fn reload_on(
         if let Some(request) = request {
             let _ = request.send(if is_taken { Outcome::Applied } else { Outcome::Refused(named) });
         }
-        service::tell(State::Ready);
+        service::notify(State::Ready);
     }
 }
 

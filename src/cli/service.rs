@@ -31,7 +31,7 @@ pub(super) enum State {
 }
 
 /// Notifies the manager.
-pub(super) fn tell(state: State) {
+pub(super) fn notify(state: State) {
     let states = match state {
         State::Ready => vec![NotifyState::Ready],
         State::Reloading => {

@@ -109,15 +109,15 @@ impl Answer {
             Answer::Otlp(answer) => return answer.meaning(),
         };
         let text = status.message.to_lowercase();
-        let says = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
+        let mentions = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
         match status.code {
             Code::Ok => AnswerMeaning::Accepted,
             // Only tonic answers OUT_OF_RANGE to an export: for a message over its limit.
             Code::OutOfRange => AnswerMeaning::TooLarge,
-            Code::InvalidArgument | Code::ResourceExhausted if says(&TOO_LARGE) => AnswerMeaning::TooLarge,
+            Code::InvalidArgument | Code::ResourceExhausted if mentions(&TOO_LARGE) => AnswerMeaning::TooLarge,
             Code::InvalidArgument => AnswerMeaning::BadContent,
             Code::ResourceExhausted => AnswerMeaning::Overloaded,
-            Code::Internal if says(&UNDECODABLE) => AnswerMeaning::BadContent,
+            Code::Internal if mentions(&UNDECODABLE) => AnswerMeaning::BadContent,
             // Vector reports with this status that the sink behind its source rejected events of the batch, which is
             // final.
             Code::DataLoss if format == Format::Vector => AnswerMeaning::BadContent,

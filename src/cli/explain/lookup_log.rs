@@ -57,7 +57,7 @@ impl LookupLog {
         (grouped, self.keys)
     }
 
-    fn tell(&mut self, sentence: String) {
+    fn add_lookup(&mut self, sentence: String) {
         if let Some(value) = self.values.last_mut() {
             value.lookups.push(sentence);
         }
@@ -94,15 +94,15 @@ impl Trace for LookupLog {
             Outcome::Found(many) => format!("{many} indicators"),
         };
         let key = show_key(space, key);
-        self.tell(format!("as {} {key}: {outcome}", space.as_str()));
+        self.add_lookup(format!("as {} {key}: {outcome}", space.as_str()));
         self.keys.insert(key);
     }
 
     fn networks(&mut self, address: IpAddr, found: usize) {
-        self.tell(format!("networks that cover {address}: {found}"));
+        self.add_lookup(format!("networks that cover {address}: {found}"));
     }
 
     fn malformed(&mut self, reason: Malformed) {
-        self.tell(format!("malformed ({}): {}", reason.as_str(), reason.explain()));
+        self.add_lookup(format!("malformed ({}): {}", reason.as_str(), reason.explain()));
     }
 }

@@ -44,13 +44,13 @@ pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<
         let plane = ControlPlane::bind(settings, metrics).await?;
         let stop = CancellationToken::new();
         let mut serving = tokio::spawn(plane.run(stop.clone().cancelled_owned()));
-        service::tell(State::Ready);
+        service::notify(State::Ready);
         tokio::select! {
             ended = &mut serving => return Ok(ended??),
             _ = ends.next() => {}
             never = service::feed_watchdog() => match never {},
         }
-        service::tell(State::Stopping);
+        service::notify(State::Stopping);
         stop.cancel();
         tokio::select! {
             ended = serving => Ok(ended??),

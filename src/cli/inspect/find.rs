@@ -36,7 +36,12 @@ type Key = (&'static str, String, String, String);
 
 impl Find<'_> {
     /// Reads the value at every field and writes which indicators it matches. Takes the indicators out of `outcomes`.
-    pub(super) fn tell(&self, value: &str, outcomes: &mut [Outcome], out: &mut dyn Write) -> Result<(), Failure> {
+    pub(super) fn write_matches(
+        &self,
+        value: &str,
+        outcomes: &mut [Outcome],
+        out: &mut dyn Write,
+    ) -> Result<(), Failure> {
         let meant = refang(value.trim());
         let mut generic: HashMap<(String, String), String> = HashMap::new();
         for outcome in outcomes.iter() {

@@ -159,7 +159,8 @@ impl Expression {
     /// # Errors
     /// There are none that are long enough, or it cannot be used for another reason.
     pub fn literals(&self) -> Result<Vec<Vec<u8>>, ExpressionError> {
-        let literals = literals::of(&self.pattern()?).map_err(|error| ExpressionError::Engine(last(&error)))?;
+        let literals =
+            literals::required_literals(&self.pattern()?).map_err(|error| ExpressionError::Engine(last(&error)))?;
         literals.ok_or(ExpressionError::NoLiteral)
     }
 

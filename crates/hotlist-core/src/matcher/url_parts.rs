@@ -113,7 +113,7 @@ impl UrlParts {
                     };
                     room = rest;
                     parts.compose(&mut url);
-                    if !is_exact || !self.whole.iter().any(|whole| says(self.at(whole), &url)) {
+                    if !is_exact || !self.whole.iter().any(|whole| is_same_url(self.at(whole), &url)) {
                         take(row.path, Ok(&url));
                     }
                 }
@@ -193,7 +193,7 @@ fn is_whole(path: &[u8]) -> bool {
 /// Whether a whole URL has the host and the path of a composed one, and its port and query where the composed one has
 /// these.
 #[cold]
-fn says(whole: &[u8], composed: &[u8]) -> bool {
+fn is_same_url(whole: &[u8], composed: &[u8]) -> bool {
     let (Some(whole), Some(composed)) = (url::event_url(whole), url::event_url(composed)) else { return false };
     let split = |url: &CanonicalUrl| {
         let (authority, rest) = url.rest().split_at(domain::authority_end(url.rest().as_bytes()));

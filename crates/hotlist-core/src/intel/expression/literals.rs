@@ -14,7 +14,7 @@ const MAX_LITERAL: usize = 64;
 
 /// Texts of which everything that the expression matches contains one, whatever the case of their ASCII letters; `None`
 /// if there are none of at least [`MIN_LITERAL`] bytes. An error is the parser's.
-pub(super) fn of(pattern: &str) -> Result<Option<Vec<Vec<u8>>>, String> {
+pub(super) fn required_literals(pattern: &str) -> Result<Option<Vec<Vec<u8>>>, String> {
     let parser = ParserBuilder::new().utf8(false).unicode(false).dot_matches_new_line(true).build().parse(pattern);
     parser.map(|parsed| needed(&parsed)).map_err(|error| error.to_string())
 }
