@@ -136,7 +136,7 @@ fn names_files(word: &str) -> bool {
 /// Where the sources of the two packages are.
 const SOURCES: [&str; 2] = ["src/", "crates/hotlist-core/src/"];
 
-/// Whether a file has this name. It starts at the root or below a directory of sources, or is a
+/// Whether a file or directory has this name. It starts at the root or below a directory of sources, or is a
 /// file's own name; a star at its end stands for anything.
 fn is_there(files: &BTreeSet<PathBuf>, word: &str) -> bool {
     let start = word.trim_end_matches('*');
@@ -145,7 +145,8 @@ fn is_there(files: &BTreeSet<PathBuf>, word: &str) -> bool {
         if word.ends_with('*') || word.ends_with('/') {
             return path.starts_with(start) || below.starts_with(start);
         }
-        path == word || below == word || path.ends_with(&format!("/{word}"))
+        let inside = format!("{word}/");
+        path.ends_with(&format!("/{word}")) || [path, below].iter().any(|at| *at == word || at.starts_with(&inside))
     })
 }
 

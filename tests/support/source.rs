@@ -13,7 +13,7 @@ pub fn without_test_lines(text: &str) -> String {
     let mut lines = all.lines().zip(kept.lines().chain(std::iter::repeat("")));
     let line = |line: &str| {
         // A line of comments or within a literal belongs to the line before it.
-        if let Some((all, kept)) = lines.next().filter(|(all, _)| !all.trim().is_empty()) {
+        if let Some((_, kept)) = lines.next().filter(|(all, _)| !all.trim().is_empty()) {
             is_test = kept.trim().is_empty();
         }
         (if is_test { "" } else { line }).to_owned() + "\n"
@@ -29,7 +29,7 @@ pub fn strings(text: &str) -> Vec<(usize, String)> {
             Some((length, left)) => {
                 if left == "\"\"" {
                     let inside = rest[..length].split_once('"').map_or("", |(_, inside)| inside);
-                    let inside = inside.trim_end_matches('#').trim_end_matches('"');
+                    let inside = inside.trim_end_matches('#').strip_suffix('"').unwrap_or(inside);
                     let lines = inside.split("\\\n").enumerate();
                     let string = lines.map(|(at, part)| if at == 0 { part } else { part.trim_start() }).collect();
                     found.push((line, string));
