@@ -1,6 +1,6 @@
 //! Flat values of hits, next to the others: lists of texts for back ends that cannot hold lists of objects.
 
-use hotlist::detect::Detector;
+use hotlist::detect::{Detector, MatchedMessage};
 use hotlist::encoding::{Flat, Inbound, TagAs};
 use hotlist::intel::snapshot::MatchOptions;
 use serde_json::{Value, json};
@@ -77,8 +77,7 @@ fn forged_values_are_replaced_or_removed() {
                 for inbound in [Inbound::Keep, Inbound::Mark, Inbound::Strip] {
                     let detector = with(inbound, TagAs::Auto, Flat::On);
                     let (batch, _) = send(&detector, format, &record);
-                    let changed = batch.events.hits.first().or(batch.events.marked.first());
-                    let left = changed.map_or(&record[..], |changed| &changed.record);
+                    let left = changed(&batch.events).unwrap_or(&record);
                     let name = format!("{way}, {inbound:?}: {event}");
                     assert_eq!(batch.events.hits.len(), usize::from(is_hit), "{name}");
                     let has = memchr::memmem::find(left, b"forged").is_some();
@@ -86,8 +85,7 @@ fn forged_values_are_replaced_or_removed() {
                     let stays = inbound == Inbound::Keep && (!is_hit || is_beside);
                     assert_eq!(has, stays, "{name}: {}", String::from_utf8_lossy(left));
                     let (again, _) = send(&detector, format, left);
-                    let again = again.events.hits.first().or(again.events.marked.first());
-                    assert_eq!(again.map_or(left, |changed| &changed.record), left, "{name}, again");
+                    assert_eq!(changed(&again.events).unwrap_or(left), left, "{name}, again");
                 }
             }
         }
@@ -111,4 +109,10 @@ fn what_a_hit_adds_is_no_text_of_the_event() {
             assert_eq!(again.events.hits[0].record, batch.events.hits[0].record, "{way}: {event}");
         }
     }
+}
+
+/// The first record that was changed.
+fn changed(batch: &MatchedMessage) -> Option<&[u8]> {
+    let hit = batch.hits.first().map(|hit| &hit.record[..]);
+    hit.or(batch.marked.first().map(|marked| &marked.record[..]))
 }

@@ -206,10 +206,8 @@ fn defanged_forms_are_found_where_the_option_says_so() {
     assert_eq!(shown(&line(&both, text).hits), expected);
     assert_eq!(shown(&line(&everywhere(), text).hits), expected[..1]);
     let request = Bytes::from(otlp::request_of([(0, &json!(text))]));
-    let mut hits = Vec::new();
-    let listen = &mut |hit: &Hit| hits.push(hit.clone());
-    both.batch_with(Format::Otlp, request, Timestamp::UNIX_EPOCH, &Work::default(), listen).unwrap();
-    assert_eq!(shown(&hits), expected);
+    let (batch, _) = both.batch(Format::Otlp, request, Timestamp::UNIX_EPOCH, &Work::default()).unwrap();
+    assert_eq!(shown(&batch.hits[0].hits), expected);
     // A line that is fields, in which a value is defanged.
     let names = names(&both, &line(&both, "CEF:0|a|b|1|c|d|5|dst=203[.]0[.]113[.]66 src=203.0.113.66"));
     assert_eq!(names, ["203.0.113.66", "203.0.113.66"]);

@@ -120,7 +120,7 @@ mod slow {
             if rest.is_empty() {
                 return all;
             }
-            let mut end = rest.iter().position(|byte| blank(byte)).unwrap_or(rest.len());
+            let mut end = rest.iter().position(&blank).unwrap_or(rest.len());
             let key = rest.iter().position(|byte| *byte == b'=').filter(|at| *at < end);
             let pair = key.and_then(|_| WORD_KEY.captures(rest));
             let word = pair.and_then(|pair| {
