@@ -42,6 +42,8 @@ pub struct Case {
     pub bound: Bound,
     pub encoding: Encoding,
     pub sink: Sink,
+    /// Whether every text of the event is scanned (`match.text: all`).
+    pub scans_texts: bool,
     make: Make,
 }
 
@@ -165,6 +167,45 @@ const SHAPES: [Shape; 23] = [
     ("long keys of dots", Bound::Any, |bytes| vec![one(&".".repeat(200), json!("x")); bytes / 210 + 1]),
 ];
 
+/// Shapes of texts, scanned: also tried in every encoding for every sink.
+const TEXTS: [Shape; 20] = [
+    ("lines of logs", Bound::Any, |bytes| lines(LINE, bytes)),
+    ("words", Bound::Any, |bytes| text("the quick brown fox jumps over it ", bytes)),
+    ("addresses", Bound::Any, |bytes| text("192.0.2.1 ", bytes)),
+    ("short addresses", Bound::Any, |bytes| text("::1 ", bytes)),
+    ("names", Bound::Any, |bytes| text("a.bc ", bytes)),
+    ("names with many labels", Bound::Any, |bytes| text("a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.bc ", bytes)),
+    ("names that are not ASCII", Bound::Any, |bytes| text("é.bc ", bytes)),
+    ("URLs", Bound::Any, |bytes| text("http://a.bc/d ", bytes)),
+    ("URLs in URLs", Bound::Any, |bytes| text("http://a.bc/", bytes)),
+    ("URLs of a listed host", Bound::Any, |bytes| text("http://evil.example/%41/b ", bytes)),
+    ("hashes", Bound::Any, |bytes| text("d41d8cd98f00b204e9800998ecf8427e ", bytes)),
+    ("e-mail addresses", Bound::Any, |bytes| text("a@b.cd ", bytes)),
+    ("almost tokens", Bound::Any, |bytes| text("a.b1 1.2.3 1.2.3.4.5 ::g a@b x.y- http:// f:f ", bytes)),
+    ("pairs", Bound::Any, |bytes| text("src=192.0.2.1 a=b ", bytes)),
+    ("CEF with escapes", Bound::Any, |bytes| {
+        text("CEF:0|a|b|1|c|d|5|src=192.0.2.1 msg=\\= x\\\\ request=http://a.bc/\n", bytes)
+    }),
+    ("defanged", Bound::Any, |bytes| text("hxxp://a[.]bc/ 192[.]0[.]2[.]1 ", bytes)),
+    ("tiny records with a text", Bound::Any, |bytes| vec![one("k", json!("a.bc")); bytes / 16]),
+    ("many hits", Bound::Hits, |bytes| text("203.0.113.66 https://evil.example/x ", bytes)),
+    ("lines with a hit", Bound::Hits, |bytes| lines(&LINE.replace("192.0.2.1", "203.0.113.66"), bytes)),
+    ("many hits below a long key", Bound::Hits, |bytes| {
+        vec![one(&"k".repeat(bytes / 2), json!(vec!["203.0.113.66"; bytes / 32]))]
+    }),
+];
+
+/// A line of an access log.
+const LINE: &str = "Nov 30 11:25:06 web-1 nginx: 192.0.2.1 - - [30/Nov/2026:11:25:06 +0000] \"GET /images/logo.png?v=1.2 HTTP/1.1\" 200 17911 \"https://www.example.com/shop/\" \"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36\" rt=0.012 host=www.example.com";
+
+fn lines(line: &str, bytes: usize) -> Vec<Record> {
+    vec![one("message", json!(line)); bytes / 320 + 1]
+}
+
+fn text(piece: &str, bytes: usize) -> Vec<Record> {
+    vec![one("message", json!(long("", piece, bytes)))]
+}
+
 /// A request of so many bytes in one encoding.
 type Request = (&'static str, Bound, Encoding, fn(usize) -> Vec<u8>);
 
@@ -260,19 +301,25 @@ const KINDS: [Kind; 6] = [Kind::Ip, Kind::Domain, Kind::Url, Kind::Sha256, Kind:
 /// Every case, in an order that never changes.
 pub fn all() -> Outcome<Vec<Case>> {
     let mut cases = Vec::new();
-    for (shape, bound, make) in SHAPES {
-        for encoding in Encoding::ALL {
-            for sink in encoding.sinks() {
-                cases.push(Case { shape: shape.to_owned(), bound, encoding, sink: *sink, make: Make::Records(make) });
+    for (shapes, scans_texts) in [(&SHAPES[..], false), (&TEXTS[..], true)] {
+        for (shape, bound, make) in shapes {
+            let shape = if scans_texts { format!("text: {shape}") } else { (*shape).to_owned() };
+            for encoding in Encoding::ALL {
+                for sink in encoding.sinks() {
+                    let (shape, make) = (shape.clone(), Make::Records(*make));
+                    cases.push(Case { shape, bound: *bound, encoding, sink: *sink, scans_texts, make });
+                }
             }
         }
     }
     for (shape, bound, encoding, make) in REQUESTS {
         for sink in encoding.sinks() {
-            cases.push(Case { shape: shape.to_owned(), bound, encoding, sink: *sink, make: Make::Request(make) });
+            let (shape, make) = (shape.to_owned(), Make::Request(make));
+            cases.push(Case { shape, bound, encoding, sink: *sink, scans_texts: false, make });
         }
     }
-    cases.extend(fields()?.iter().flat_map(|field| values(field)));
+    cases.extend(fields()?.iter().flat_map(|field| values(field, false)));
+    cases.extend(values("message", true));
     Ok(cases)
 }
 
@@ -295,16 +342,18 @@ fn url_in_parts(bytes: usize) -> Vec<Record> {
 
 /// Every piece at a field: alone as a long value, and behind one of the beginnings in short ones. They take turns, so
 /// that not all pairs are tried.
-fn values(field: &str) -> Vec<Case> {
+fn values(field: &str, scans_texts: bool) -> Vec<Case> {
+    let place = if scans_texts { format!("text: {field}") } else { field.to_owned() };
     let mut cases = Vec::new();
     for (at, piece) in PIECES.iter().enumerate() {
         for (size, beginning) in [("long", ""), ("short", BEGINNINGS[at % BEGINNINGS.len()])] {
             let is_long = size == "long";
             cases.push(Case {
-                shape: format!("{size} {field} of {:?}", format!("{beginning}{piece}…")),
+                shape: format!("{size} {place} of {:?}", format!("{beginning}{piece}…")),
                 bound: Bound::Any,
                 encoding: if is_long { Encoding::OtlpAttributes } else { Encoding::Filter },
                 sink: Sink::Same,
+                scans_texts,
                 make: Make::Value { field: field.to_owned(), beginning, piece, is_long },
             });
         }

@@ -62,8 +62,11 @@ const EVERYTHING: MatchOptions = MatchOptions {
     ..MatchOptions::EXACT
 };
 
-/// The detector, with everything switched on that costs more.
-pub struct Workshop(Detector);
+/// The detectors, with everything switched on that costs more: one that reads fields only, and one that scans every text.
+pub struct Workshop {
+    fields: Detector,
+    texts: Detector,
+}
 
 impl Workshop {
     pub fn new() -> Outcome<Workshop> {
@@ -75,10 +78,14 @@ impl Workshop {
         if indicators.len() != list.lines().count() - 1 {
             return Err(format!("only {} indicators were read", indicators.len()).into());
         }
-        let mut builder = SnapshotBuilder::new(table, EVERYTHING, 11);
-        builder.add_feed(Feed { subdomains: true, ..Feed::named("cost") }, indicators)?;
-        let (snapshot, policy) = (Arc::new(builder.build("1")), Some(Policy::default()));
-        Ok(Workshop(Detector { snapshot, policy, tagging: Tagging::default(), budgets: Budgets::default() }))
+        let detector = |options: MatchOptions| -> Outcome<Detector> {
+            let mut builder = SnapshotBuilder::new(table.clone(), options, 11);
+            builder.add_feed(Feed { subdomains: true, ..Feed::named("cost") }, indicators.clone())?;
+            let (snapshot, policy) = (Arc::new(builder.build("1")), Some(Policy::default()));
+            Ok(Detector { snapshot, policy, tagging: Tagging::default(), budgets: Budgets::default() })
+        };
+        let texts = MatchOptions { text: true, text_refang: true, ..EVERYTHING };
+        Ok(Workshop { fields: detector(EVERYTHING)?, texts: detector(texts)? })
     }
 }
 
@@ -104,8 +111,9 @@ pub fn measured(workshop: &Workshop, case: &Case, input: &Bytes) -> Outcome<Done
         _ => input.clone(),
     };
     let format = case.encoding.format();
+    let detector = if case.scans_texts { &workshop.texts } else { &workshop.fields };
     let (batch, _) =
-        workshop.0.batch(format, message, Timestamp::UNIX_EPOCH, &Work::default()).map_err(|e| refused(e.into()))?;
+        detector.batch(format, message, Timestamp::UNIX_EPOCH, &Work::default()).map_err(|e| refused(e.into()))?;
     let tagged = batch.message.len();
     let batch = Arc::new(Batch::from(batch));
     let output = match (case.sink, format) {
