@@ -191,8 +191,11 @@ const VALUES: [&str; 20] = [
     "nothing here",
 ];
 
+/// Fields and the indicators found at them.
+type FieldFindings = BTreeSet<(String, String)>;
+
 /// Path and indicator of what was found at fields, as hits and as dropped by policy.
-fn at_fields(detector: &Detector, verdict: &Verdict) -> (BTreeSet<(String, String)>, BTreeSet<(String, String)>) {
+fn at_fields(detector: &Detector, verdict: &Verdict) -> (FieldFindings, FieldFindings) {
     let table = detector.snapshot.table();
     let show = |hit: &Hit| (hit.path(table).to_owned(), hit.name.clone());
     let is_field = |hit: &&Hit| hit.field != FieldId::TEXT;

@@ -22,7 +22,7 @@ mod url;
 mod tests;
 
 pub use pairs::{MOST_PAIRS, Pair, PairFormat, TooLong, pairs};
-pub use refang::Refanged;
+pub use refang::{Refanged, refang_parts};
 
 use std::ops::Range;
 

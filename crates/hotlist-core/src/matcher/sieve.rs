@@ -37,6 +37,9 @@ pub struct Sieve<'s> {
     schemas: [u64; schema::MAX_SCHEMAS],
 }
 
+/// So many hashes are kept before they are looked up.
+const KEPT_HASHES: usize = 4096;
+
 /// No field of the record was seen.
 pub(super) const NO_SCHEMA: u8 = u8::MAX;
 
@@ -87,12 +90,8 @@ impl<'s> Sieve<'s> {
 
     /// Whether the record just walked may match, and forgets it. `false` is certain.
     pub fn passes(&mut self) -> bool {
-        let prefilter = self.notes.snapshot.prefilter();
-        let passes = self.notes.hashes.iter().filter(|hash| prefilter.contains(**hash)).count();
-        self.counts.lookups += self.notes.hashes.len() as u64;
-        self.counts.passes += passes as u64;
-        self.notes.hashes.clear();
-        std::mem::take(&mut self.notes.suspicious) || passes > 0
+        self.notes.look_up(&mut self.counts);
+        std::mem::take(&mut self.notes.suspicious)
     }
 
     /// What was read and asked so far.
@@ -112,6 +111,27 @@ impl<'s> Sieve<'s> {
     /// The fields that had a value so far, and the values that are not what their field holds.
     pub fn into_seen(self) -> (FieldSet, MalformedValues) {
         (self.seen, self.malformed)
+    }
+}
+
+impl Notes<'_> {
+    /// Looks up the hashes in the prefilter, and forgets them.
+    #[inline]
+    fn look_up(&mut self, counts: &mut Counts) {
+        let prefilter = self.snapshot.prefilter();
+        let passes = self.hashes.iter().filter(|hash| prefilter.contains(**hash)).count();
+        counts.lookups += self.hashes.len() as u64;
+        counts.passes += passes as u64;
+        self.hashes.clear();
+        self.suspicious |= passes > 0;
+    }
+
+    /// The same once there are many: a text is long, a record is not.
+    #[inline]
+    pub(super) fn look_up_if_many(&mut self, counts: &mut Counts) {
+        if self.hashes.len() >= KEPT_HASHES {
+            self.look_up(counts);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::encoding::{Value, Visitor};
 use crate::intel::keys::visit_token;
 use crate::observable::Kind;
 use crate::schema::FieldId;
-use crate::text::{is_known_name, tokens};
+use crate::text::{is_known_name, refang_parts, tokens};
 
 /// Where in a text a finding stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,22 +59,18 @@ impl<V: TextVisitor> Visitor for WithTexts<'_, V> {
     }
 }
 
-/// So many hashes are kept before they are asked: a text is long, a record is not.
-const KEPT_HASHES: usize = 4096;
-
 impl TextVisitor for Sieve<'_> {
     fn scan(&mut self, text: &[u8]) {
         self.pairs(text);
         self.tokens(text, |_| true);
         if self.notes.snapshot.options().text_refang {
             let mut refanged = mem::take(&mut self.refanged);
-            if refanged.read(text) {
-                self.tokens(refanged.text(), |token| refanged.origin(token).is_some());
+            for part in refang_parts(text) {
+                if refanged.read(&text[part]) {
+                    self.tokens(refanged.text(), |token| refanged.origin(token).is_some());
+                }
             }
             self.refanged = refanged;
-        }
-        if self.notes.hashes.len() > KEPT_HASHES {
-            self.notes.suspicious |= self.passes();
         }
     }
 }
@@ -82,16 +78,15 @@ impl TextVisitor for Sieve<'_> {
 impl Sieve<'_> {
     /// Records the keys of the tokens of a text that `wants` accepts.
     fn tokens(&mut self, text: &[u8], wants: impl Fn(&Range<usize>) -> bool) {
-        let (notes, scratch) = (&mut self.notes, &mut self.scratch);
+        let (notes, scratch, counts) = (&mut self.notes, &mut self.scratch, &mut self.counts);
         let options = notes.snapshot.options();
-        let mut count = 0;
         tokens(text, &mut |token| {
             if wants(&token.at) {
-                count += 1;
+                counts.observables += 1;
                 visit_token(options, text, &token, scratch, notes);
+                notes.look_up_if_many(counts);
             }
         });
-        self.counts.observables += count;
     }
 }
 
@@ -118,8 +113,12 @@ impl<T: Trace> Matcher<'_, T> {
         self.tokens(field, text, |token| Some(token.clone()));
         if self.reader.snapshot.options().text_refang {
             let mut refanged = mem::take(&mut self.refanged);
-            if refanged.read(text) {
-                self.tokens(field, refanged.text(), |token| refanged.origin(token));
+            for part in refang_parts(text) {
+                let start = part.start;
+                let in_text = |token: Range<usize>| start + token.start..start + token.end;
+                if refanged.read(&text[part]) {
+                    self.tokens(field, refanged.text(), |token| refanged.origin(token).map(in_text));
+                }
             }
             self.refanged = refanged;
         }

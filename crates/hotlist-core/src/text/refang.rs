@@ -17,12 +17,45 @@ pub struct Refanged {
 }
 
 /// What was written plainly.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Change {
+    /// Where it begins in the copy, and in the text.
+    starts: (u32, u32),
+    /// The lengths of both.
+    lengths: (u8, u8),
+}
+
+impl Change {
     /// In the copy.
-    at: Range<usize>,
+    fn at(self) -> Range<usize> {
+        let start = self.starts.0 as usize;
+        start..start + usize::from(self.lengths.0)
+    }
+
     /// In the text.
-    from: Range<usize>,
+    fn from(self) -> Range<usize> {
+        let start = self.starts.1 as usize;
+        start..start + usize::from(self.lengths.1)
+    }
+}
+
+/// The longest part of a text that is read at once: so many bytes of copy, and three times as many for its changes, are kept.
+const LONGEST_PART: usize = 64 << 10;
+
+/// The parts of a text that [`Refanged::read`] reads one after the other. They are cut at blanks, so that no token is cut
+/// that is shorter than a part.
+pub fn refang_parts(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let rest = text.get(from..).filter(|rest| !rest.is_empty())?;
+        let length = match rest.get(..LONGEST_PART) {
+            Some(part) => part.iter().rposition(u8::is_ascii_whitespace).map_or(LONGEST_PART, |blank| blank + 1),
+            None => rest.len(),
+        };
+        let part = from..from + length;
+        from = part.end;
+        Some(part)
+    })
 }
 
 /// Marks, and what they stand for. Words may be in upper case.
@@ -42,7 +75,7 @@ const MARKS: [(&[u8], &[u8]); 9] = [
 const SCHEMES: [(&[u8], &[u8]); 3] = [(b"hxxp", b"tt"), (b"hxxps", b"tt"), (b"fxp", b"t")];
 
 impl Refanged {
-    /// Reads a text. Returns whether it has defanged forms.
+    /// Reads a text of one of [`refang_parts`]. Returns whether it has defanged forms.
     pub fn read(&mut self, text: &[u8]) -> bool {
         self.text.clear();
         self.changes.clear();
@@ -72,7 +105,8 @@ impl Refanged {
         let start = self.text.len();
         self.text.extend_from_slice(means);
         *copied = from.end;
-        self.changes.push(Change { at: start..self.text.len(), from });
+        self.changes
+            .push(Change { starts: (start as u32, from.start as u32), lengths: (means.len() as u8, from.len() as u8) });
     }
 
     /// The copy.
@@ -82,17 +116,18 @@ impl Refanged {
 
     /// Where a part of the copy stands in the text, if it was defanged there.
     pub fn origin(&self, part: &Range<usize>) -> Option<Range<usize>> {
-        let before = self.changes.partition_point(|change| change.at.start < part.end);
-        let last = self.changes[..before].last().filter(|change| part.start < change.at.end)?;
-        let end = if part.end <= last.at.end { last.from.end } else { last.from.end + (part.end - last.at.end) };
-        let first = self.changes.partition_point(|change| change.at.end <= part.start);
+        let before = self.changes.partition_point(|change| change.at().start < part.end);
+        let last = self.changes[..before].last().filter(|change| part.start < change.at().end)?;
+        let (last_at, last_from) = (last.at(), last.from());
+        let end = if part.end <= last_at.end { last_from.end } else { last_from.end + (part.end - last_at.end) };
+        let first = self.changes.partition_point(|change| change.at().end <= part.start);
         let start = match first.checked_sub(1).and_then(|before| self.changes.get(before)) {
-            Some(change) => change.from.end + (part.start - change.at.end),
+            Some(change) => change.from().end + (part.start - change.at().end),
             None => part.start,
         };
         // A part that begins inside a change begins with all of it.
-        let inside = self.changes.get(first).filter(|change| change.at.start < part.start);
-        Some(inside.map_or(start, |change| change.from.start)..end)
+        let inside = self.changes.get(first).filter(|change| change.at().start < part.start);
+        Some(inside.map_or(start, |change| change.from().start)..end)
     }
 }
 
@@ -140,6 +175,21 @@ mod tests {
         }
     }
 
+    /// Guarantee: the parts are the whole text, in order, none is longer than allowed, and no token is cut that is shorter.
+    #[test]
+    fn parts_are_cut_at_blanks() {
+        for (piece, is_cut_at_blanks) in [("mallory[at]evil[.]example\t", true), ("evil[.]example,", false)] {
+            let text = piece.repeat(20_000);
+            let (mut end, mut parts) = (0, 0);
+            for part in refang_parts(text.as_bytes()) {
+                assert!(part.start == end && part.len() <= LONGEST_PART && !part.is_empty());
+                (end, parts) = (part.end, parts + 1);
+                assert_eq!(text[part].ends_with('\t'), is_cut_at_blanks);
+            }
+            assert!(end == text.len() && parts > 2);
+        }
+    }
+
     const PIECES: [&str; 16] =
         ["a", "1", ".", "[.]", "(dot)", "[AT]", "@", "[:]", "[://]", ":", "//", "hxxp", "fxp", " ", "é", "("];
 
@@ -157,9 +207,9 @@ mod tests {
             let mut places: Vec<(Range<usize>, bool)> = Vec::new();
             let mut at = 0;
             for change in &copy.changes {
-                places.extend((at..change.from.start).map(|at| (at..at + 1, false)));
-                places.extend(change.at.clone().map(|_| (change.from.clone(), true)));
-                at = change.from.end;
+                places.extend((at..change.from().start).map(|at| (at..at + 1, false)));
+                places.extend(change.at().map(|_| (change.from(), true)));
+                at = change.from().end;
             }
             places.extend((at..text.len()).map(|at| (at..at + 1, false)));
             prop_assert_eq!(places.len(), copy.text().len());

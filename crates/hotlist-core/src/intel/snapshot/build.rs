@@ -250,6 +250,10 @@ impl SnapshotBuilder {
             None => (&[][..], &[][..]),
         };
         settle(&mut self.sources, older_sources, &self.revoked);
+        if self.options.text || self.table.iter().any(|(_, field)| field.is_text) {
+            // Made now, not for the first event: pairs in text are looked up there.
+            self.table.paths();
+        }
         let units = units(self.members(), older_units, self.seed);
         let parts = self.parts(&units);
         let (prefilter, stale_keys) = self.make_prefilter(older);
