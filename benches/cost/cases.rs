@@ -168,7 +168,7 @@ const SHAPES: [Shape; 23] = [
 ];
 
 /// Shapes of texts, scanned: also tried in every encoding for every sink.
-const TEXTS: [Shape; 20] = [
+const TEXTS: [Shape; 22] = [
     ("lines of logs", Bound::Any, |bytes| lines(LINE, bytes)),
     ("words", Bound::Any, |bytes| text("the quick brown fox jumps over it ", bytes)),
     ("addresses", Bound::Any, |bytes| text("192.0.2.1 ", bytes)),
@@ -188,6 +188,8 @@ const TEXTS: [Shape; 20] = [
     }),
     ("defanged", Bound::Any, |bytes| text("hxxp://a[.]bc/ 192[.]0[.]2[.]1 ", bytes)),
     ("tiny records with a text", Bound::Any, |bytes| vec![one("k", json!("a.bc")); bytes / 16]),
+    ("small texts", Bound::Any, |bytes| vec![one("k", json!(vec!["see a.bc"; bytes / 12]))]),
+    ("tiny records with a text that hits", Bound::TinyHits, |bytes| vec![one("k", json!("203.0.113.66")); bytes / 24]),
     ("many hits", Bound::Hits, |bytes| text("203.0.113.66 https://evil.example/x ", bytes)),
     ("lines with a hit", Bound::Hits, |bytes| lines(&LINE.replace("192.0.2.1", "203.0.113.66"), bytes)),
     ("many hits below a long key", Bound::Hits, |bytes| {
