@@ -102,7 +102,7 @@ fn hits_are_carried_as_far_as_there_is_room() {
     let event = json!({ "dns": { "question": { "name": "evil.example.com" } } });
     let message = Bytes::from(request_of(std::iter::repeat_n((0, &event), RECORDS)));
     let mut seen = Vec::new();
-    for total in (0..100).map(|step| step * 4096) {
+    for total in (0..160).map(|step| step * 4096) {
         let room = Observed {
             total,
             others: 0,
