@@ -1,6 +1,7 @@
 //! Cost: no input takes more processor time or memory than the published bound allows, as factors of a normal input of
 //! as many bytes (`docs/threat-model.md`). The first byte says how the rest is read: as a request of one of the formats, or
-//! as a piece of text that is repeated to a long value at a field. What is quadratic shows in 16 KiB.
+//! as a piece of text that is repeated to a long value at a field; from 128 on every text is scanned, too. What is
+//! quadratic shows in 16 KiB.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
@@ -30,7 +31,7 @@ const LENGTH: usize = 16 << 10;
 const MAX_CPU: f64 = 40.0;
 const MAX_CPU_HITS: f64 = 80.0;
 const MAX_MEMORY: usize = 16;
-const MAX_MEMORY_OF_OUTPUT: usize = 6;
+const MAX_MEMORY_OF_OUTPUT: usize = 7;
 /// What a batch may take however short it is.
 const MEMORY_OF_ANY: usize = 64 << 10;
 /// A run that is no slower than this is no finding: clocks and caches are not exact.
@@ -51,15 +52,25 @@ user,mallory
 static TABLE: LazyLock<Arc<FieldTable>> =
     LazyLock::new(|| Arc::new(FieldTable::embedded(true).expect("the shipped table loads")));
 
-static DETECTOR: LazyLock<Detector> = LazyLock::new(|| {
+/// The detectors: of fields alone, and of every text as well.
+static DETECTORS: LazyLock<[Detector; 2]> = LazyLock::new(|| [false, true].map(detector));
+
+fn detector(text: bool) -> Detector {
     let options = FeedOptions { subdomains: true, ..FeedOptions::default() };
     let indicators = import(INDICATORS.as_bytes(), "cost", &options, &TABLE).expect("our own").indicators;
-    let options = MatchOptions { subdomains: true, url_hosts: true, user_principals: true, ..MatchOptions::default() };
+    let options = MatchOptions {
+        subdomains: true,
+        url_hosts: true,
+        user_principals: true,
+        text,
+        text_refang: text,
+        ..MatchOptions::default()
+    };
     let mut builder = SnapshotBuilder::new(TABLE.clone(), options, 11);
     builder.add_feed(Feed { subdomains: true, ..Feed::named("cost") }, indicators).expect("our own");
     let (snapshot, policy) = (Arc::new(builder.build("1")), Some(Policy::default()));
     Detector { snapshot, policy, tagging: Tagging::default(), budgets: Budgets::default() }
-});
+}
 
 /// Processor time of the normal request, by a byte.
 static NORMAL: LazyLock<[f64; 4]> = LazyLock::new(|| {
@@ -76,7 +87,7 @@ static NORMAL: LazyLock<[f64; 4]> = LazyLock::new(|| {
     ];
     inputs.map(|(shape, input)| {
         let input = shape.repeated(&input);
-        let fastest = (0..10 * RUNS).map(|_| run(shape, &input).0).min().unwrap_or_default();
+        let fastest = (0..10 * RUNS).map(|_| run(shape, false, &input).0).min().unwrap_or_default();
         fastest.as_secs_f64() / input.len() as f64
     })
 });
@@ -114,7 +125,7 @@ fn now() -> Duration {
 }
 
 /// Matches and tags a request; gives its time, its hits, and the bytes that came out.
-fn run(shape: Shape, input: &Bytes) -> (Duration, usize, usize) {
+fn run(shape: Shape, scans_texts: bool, input: &Bytes) -> (Duration, usize, usize) {
     let begun = now();
     let (format, message) = match shape {
         Shape::Otlp => (Format::Otlp, Ok(input.clone())),
@@ -122,8 +133,9 @@ fn run(shape: Shape, input: &Bytes) -> (Duration, usize, usize) {
         Shape::Filter => (Format::Filter, Ok(input.clone())),
         Shape::OtlpJson => (Format::Otlp, otlp::from_json(input).map(|converted| Bytes::from(converted.message))),
     };
+    let detector = &DETECTORS[usize::from(scans_texts)];
     let done =
-        message.ok().and_then(|message| DETECTOR.batch(format, message, Timestamp::UNIX_EPOCH, &Work::default()).ok());
+        message.ok().and_then(|message| detector.batch(format, message, Timestamp::UNIX_EPOCH, &Work::default()).ok());
     let (hits, output) = done.map_or((0, 0), |(batch, _)| (batch.hits.len(), batch.message.to_bytes().len()));
     (now() - begun, hits, output)
 }
@@ -149,8 +161,9 @@ fn request(bytes: &[u8]) -> Option<(Shape, Bytes)> {
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some((shape, input)) = request(bytes) else { return };
+    let scans_texts = bytes[0] >= 128;
     let normal = NORMAL[shape as usize];
-    let ((mut time, hits, output), most) = heap::most(|| run(shape, &input));
+    let ((mut time, hits, output), most) = heap::most(|| run(shape, scans_texts, &input));
     let allowed = MEMORY_OF_ANY + MAX_MEMORY * input.len() + if hits > 0 { MAX_MEMORY_OF_OUTPUT * output } else { 0 };
     assert!(most <= allowed, "{most} bytes at once for a request of {}, {allowed} allowed", input.len());
     let factor = if hits > 0 { MAX_CPU_HITS } else { MAX_CPU };
@@ -159,7 +172,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         if time <= allowed {
             return;
         }
-        time = time.min(run(shape, &input).0);
+        time = time.min(run(shape, scans_texts, &input).0);
     }
     assert!(time <= allowed, "{time:?} for a request of {} bytes, {allowed:?} allowed", input.len());
 });
