@@ -134,7 +134,13 @@ async fn a_drain_under_load_with_a_slow_next_hop_loses_nothing() {
         })
         .collect();
     tokio::time::timeout(PATIENCE, progress.wait_for(|count| *count >= 2 * CLIENTS)).await.unwrap().unwrap();
-    let under_way = hotlist.metric("hotlist_in_flight_bytes").await;
+    // The clients' requests come and go together, so for a moment there may be none.
+    let under_way = async {
+        while hotlist.metric("hotlist_in_flight_bytes").await == 0.0 {
+            tokio::time::sleep(SLOW / 50).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, under_way).await.unwrap();
     let before = *progress.borrow();
     hotlist.signal(Signal::SIGTERM);
     let begun = Instant::now();
@@ -149,7 +155,7 @@ async fn a_drain_under_load_with_a_slow_next_hop_loses_nothing() {
     }
     acknowledged.sort_unstable();
     assert_eq!(ids(&next_hop), acknowledged, "each once, and nothing else");
-    assert!(under_way > 0.0 && acknowledged.len() > before, "{before} before the signal, {} after", acknowledged.len());
+    assert!(acknowledged.len() > before, "{before} before the signal, {} after", acknowledged.len());
     println!(
         "{} acknowledged, {} of them after the signal, ended after {took:?}",
         acknowledged.len(),
