@@ -125,7 +125,7 @@ impl Snapshot {
         self.plans[usize::from(field.0)]
     }
 
-    /// The fields that together are a URL.
+    /// The fields that together are a URL, in the order of the paths.
     pub fn url_rows(&self) -> &[UrlRow] {
         &self.url_rows
     }

@@ -90,8 +90,7 @@ impl UrlParts {
     ) {
         let mut room = COMPOSED.0 * self.part_bytes + COMPOSED.1;
         let mut url = std::mem::take(&mut self.composed);
-        let rows: &[UrlRow] = if self.values.is_empty() { &[] } else { snapshot.url_rows() };
-        for row in rows {
+        for row in self.rows(snapshot.url_rows()) {
             let of = |field| self.values.iter().filter(move |(of, _)| *of == field).map(|(_, range)| self.at(range));
             let (hosts, paths) = (of(row.host).count(), of(row.path).count());
             let query = row.query.and_then(|query| of(query).next()).filter(|query| !query.is_empty());
@@ -124,6 +123,15 @@ impl UrlParts {
         self.values.clear();
         self.whole.clear();
         self.part_bytes = 0;
+    }
+
+    /// The rows of the paths that the record has. Most records with parts have a path and no row for it, or one.
+    fn rows<'r>(&self, rows: &'r [UrlRow]) -> impl Iterator<Item = &'r UrlRow> + use<'r, '_> {
+        self.values.iter().enumerate().flat_map(move |(at, (path, _))| {
+            let is_first = self.values.iter().take(at).all(|(before, _)| before != path);
+            let from = if is_first { rows.partition_point(|row| row.path < *path) } else { rows.len() };
+            rows.get(from..).unwrap_or_default().iter().take_while(move |row| row.path == *path)
+        })
     }
 
     fn at(&self, range: &Range<usize>) -> &[u8] {

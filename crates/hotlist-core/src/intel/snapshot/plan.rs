@@ -62,7 +62,7 @@ impl FieldPlan {
     }
 }
 
-/// The URLs in parts. Their fields become wanted.
+/// The URLs in parts, in the order of their paths. Their fields become wanted.
 pub(super) fn url_rows(table: &FieldTable, plans: &mut [FieldPlan], wanted: &mut FieldSet) -> Vec<UrlRow> {
     let mut rows = Vec::new();
     for (path, field) in table.iter() {
