@@ -44,7 +44,8 @@ pub(super) struct Report {
     shown: HashSet<(String, String)>,
     hits: u64,
     tagged: u64,
-    example: Option<Value>,
+    /// A tagged event, and its lines when it is shortened.
+    example: Option<(Value, usize)>,
 }
 
 pub(super) struct Figures {
@@ -98,7 +99,11 @@ impl Report {
                 self.rows.push(row);
             }
         }
-        self.example.get_or_insert(event);
+        // The shortest, so that the report fits one screen whichever event comes first.
+        let lines = wrapped(&shortened(&event), 0, 0).lines().count();
+        if self.example.as_ref().is_none_or(|(_, least)| lines < *least) {
+            self.example = Some((event, lines));
+        }
     }
 
     pub(super) fn write(&self, figures: &Figures, out: &mut dyn Write) -> io::Result<()> {
@@ -108,7 +113,7 @@ impl Report {
         if more > 0 {
             writeln!(out, "and {} more", grouped(more))?;
         }
-        if let Some(event) = &self.example {
+        if let Some((event, _)) = &self.example {
             let (text, length) = if self.is_full {
                 (format!("{event:#}"), "in full")
             } else {
