@@ -36,7 +36,7 @@ pub fn feeds() -> Vec<(Feed, Vec<Indicator>)> {
     });
     let talkative = |indicator: Indicator| Indicator { context: Arc::clone(&context), ..indicator };
     let port = of_terms(pattern::compile("[network-traffic:dst_port = 443]", &table()).unwrap().terms);
-    let told = vec![
+    let detailed = vec![
         talkative(indicator(Kind::Ip, LISTED)),
         talkative(indicator(Kind::Ip, "198.51.100.0/24")),
         talkative(indicator(Kind::Domain, "portal.example.com")),
@@ -47,7 +47,7 @@ pub fn feeds() -> Vec<(Feed, Vec<Indicator>)> {
         },
     ];
     let plain = vec![indicator(Kind::Ip, LISTED), indicator(Kind::User, "marta")];
-    vec![(Feed::named("told"), told), (Feed::named("plain"), plain)]
+    vec![(Feed::named("detailed"), detailed), (Feed::named("plain"), plain)]
 }
 
 /// A detector of every schema, which takes a while to build.
@@ -118,8 +118,8 @@ fn without_ours(document: &Value) -> Value {
     let uids: BTreeSet<String> = list(&document["osint"]).iter().map(|one| one["uid"].to_string()).collect();
     assert!(!uids.is_empty(), "{document}");
     let members = document.as_object_mut().unwrap();
-    let is_told: fn(&Value) -> bool = |one| one["vendor_name"] == "told" || one["vendor_name"] == "plain";
-    for (key, is_ours) in [("enrichments", is_ours as fn(&Value) -> bool), ("osint", is_told)] {
+    let is_of_feed: fn(&Value) -> bool = |one| one["vendor_name"] == "detailed" || one["vendor_name"] == "plain";
+    for (key, is_ours) in [("enrichments", is_ours as fn(&Value) -> bool), ("osint", is_of_feed)] {
         let left: Vec<Value> = list(&members[key]).into_iter().filter(|element| !is_ours(element)).collect();
         match left.is_empty() {
             true => drop(members.shift_remove(key)),
@@ -166,7 +166,7 @@ fn samples_are_tagged_as_the_schema_says() {
                 };
                 assert_eq!(osint.iter().filter(same).count(), 1, "{name}");
             }
-            for one in osint.iter().filter(|one| one["vendor_name"] == "told" || one["vendor_name"] == "plain") {
+            for one in osint.iter().filter(|one| one["vendor_name"] == "detailed" || one["vendor_name"] == "plain") {
                 assert_eq!(faults(one, OSINT), Vec::<String>::new(), "{name}");
                 types.insert(one["type_id"].as_i64().unwrap());
             }
