@@ -66,9 +66,7 @@ pub enum AdminError {
     Bind {
         /// The listener's key in the configuration.
         name: &'static str,
-        /// The configured address.
         address: Address,
-        /// The cause.
         source: io::Error,
     },
     /// The certificate cannot be used.
@@ -76,7 +74,6 @@ pub enum AdminError {
     Tls {
         /// The listener's key in the configuration.
         name: &'static str,
-        /// The cause.
         cause: TlsError,
     },
     /// Its thread cannot be started.

@@ -82,7 +82,6 @@ pub enum StartError {
     Source {
         /// The source's id.
         id: String,
-        /// The cause.
         cause: io::Error,
     },
     /// The certificate of a source cannot be used.
@@ -90,7 +89,6 @@ pub enum StartError {
     SourceTls {
         /// The source's id.
         id: String,
-        /// The cause.
         cause: TlsError,
     },
     /// A sink cannot be opened.
@@ -98,7 +96,6 @@ pub enum StartError {
     Sink {
         /// The sink's id.
         id: String,
-        /// The cause.
         cause: String,
     },
     /// The admin listener cannot be bound.
@@ -133,7 +130,6 @@ pub enum RunError {
     /// A task panicked because of a bug.
     #[error("a listener's task failed: {0}")]
     Task(#[from] tokio::task::JoinError),
-    /// A background task panicked.
     #[error(
         "the background task `{0}` panicked because of a bug in Hotlist: please report it with the log, and restart the process"
     )]

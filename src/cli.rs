@@ -42,9 +42,7 @@ use crate::telemetry;
 
 /// The exit codes, part of the command line's contract.
 pub mod exit {
-    /// Success.
     pub const OK: u8 = 0;
-    /// The command failed.
     pub const FAILED: u8 = 1;
     /// The arguments are not valid.
     pub const USAGE: u8 = 2;
@@ -115,7 +113,6 @@ pub enum Failure {
     /// There are hits, and the user asked for this exit code then; not reported as an error.
     #[error("there are hits")]
     Hits(u8),
-    /// Any other error.
     #[error("{}", each_cause_once(.0))]
     Other(#[from] anyhow::Error),
 }

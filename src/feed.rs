@@ -65,7 +65,6 @@ pub enum Format {
 }
 
 impl Format {
-    /// Every format.
     pub const ALL: [Format; 11] = [
         Format::Csv,
         Format::List,
@@ -212,7 +211,6 @@ impl Import {
 pub struct Unusable {
     /// Line in the file, from 1; of a JSON object the one at which it begins.
     pub line: u32,
-    /// Why.
     pub reason: String,
     /// The beginning of what stands there, at most [`Unusable::MAX_EXCERPT`] characters.
     pub excerpt: String,
@@ -231,25 +229,19 @@ pub enum FeedError {
         "{file} is not text ({what}); gzip and zstd are read, unpack anything else first, or take it out of the feed's files"
     )]
     Binary {
-        /// The file.
         file: String,
         /// What it looks like.
         what: &'static str,
     },
     /// Its import panicked.
     #[error("{file} cannot be read because of a bug in Hotlist: the log has the panic, please report it with the file")]
-    Panicked {
-        /// The file.
-        file: String,
-    },
+    Panicked { file: String },
     /// It cannot be read to its end: a read failed, or a compressed file is damaged or cut off.
     #[error("{file} cannot be read beyond line {line}: {source}; fetch it again")]
     Unreadable {
-        /// The file.
         file: String,
         /// The last line that was read, 0 when none was.
         line: u64,
-        /// Why.
         source: io::Error,
     },
     /// A JSON document that is too large to be held in memory.
@@ -257,7 +249,6 @@ pub enum FeedError {
         "{file} is larger than {limit} bytes, the most that a JSON document or a file in UTF-16 may have; split it, or write one JSON object a line"
     )]
     TooLarge {
-        /// The file.
         file: String,
         /// [`Limits::document_bytes`].
         limit: u64,
@@ -267,7 +258,6 @@ pub enum FeedError {
         "{file} unpacks to more than is allowed (it went too far behind line {line}); unpack it first, or split it"
     )]
     UnpacksTooLarge {
-        /// The file.
         file: String,
         /// The last line that was read, 0 when none was.
         line: u64,
@@ -275,7 +265,6 @@ pub enum FeedError {
     /// More indicators than one file may have.
     #[error("{file} has more than {limit} indicators, the most that one file may have; split it")]
     TooManyIndicators {
-        /// The file.
         file: String,
         /// [`Limits::indicators`].
         limit: usize,
@@ -285,7 +274,6 @@ pub enum FeedError {
         "{file} is no valid JSON at line {line}, column {column}: {reason}; fetch it again or set another `format`"
     )]
     Json {
-        /// The file.
         file: String,
         /// Line, from 1.
         line: usize,
@@ -298,32 +286,21 @@ pub enum FeedError {
     #[error(
         "{file} holds no STIX object; for JSON that is neither STIX nor MISP give `format: json` and say with `columns` what is where"
     )]
-    NotStix {
-        /// The file.
-        file: String,
-    },
+    NotStix { file: String },
     /// JSON, but not MISP.
     #[error(
         "{file} holds no MISP event; for JSON that is neither STIX nor MISP give `format: json` and say with `columns` what is where"
     )]
-    NotMisp {
-        /// The file.
-        file: String,
-    },
+    NotMisp { file: String },
     /// JSON objects, and nobody said where their values are.
     #[error(
         "{file} needs a mapping, since no key of its JSON objects is known to name a value: set `format: json` and `columns.value` to the path of the value"
     )]
-    NoMapping {
-        /// The file.
-        file: String,
-    },
+    NoMapping { file: String },
     /// A column of the mapping does not exist.
     #[error("{file} has no column `{column}` (configured as `columns.{role}`); its columns are: {header}")]
     NoColumn {
-        /// The file.
         file: String,
-        /// The column asked for.
         column: String,
         /// Key of the mapping.
         role: &'static str,

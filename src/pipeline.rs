@@ -99,9 +99,7 @@ pub enum BatchRefusal {
     /// A transient fault or overload for which the next hop specified a retry delay.
     #[error("{cause}")]
     Later {
-        /// The cause.
         cause: String,
-        /// When to retry.
         delay: Duration,
         /// Whether the cause is overload.
         overloaded: bool,

@@ -23,10 +23,8 @@ pub const STREAMS: &str = "streams";
 /// The check that the canary is found. It never counts.
 pub const CANARY: &str = "canary";
 
-/// One check of readiness.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadinessCheck {
-    /// Its name.
     pub name: &'static str,
     /// Whether a failure makes the process unready.
     pub counts: bool,

@@ -190,7 +190,6 @@ impl Limits {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("limits.{name} is {value}, it must be {bound}")]
 pub struct BadLimit {
-    /// The name of the limit.
     pub name: &'static str,
     /// The configured value.
     pub value: usize,

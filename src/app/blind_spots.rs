@@ -28,7 +28,6 @@ struct SeenState {
     findings: u64,
 }
 
-/// What was not seen.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Summary {
     /// Checked fields that no event had, of the schemas that events have; of ECS before there are any.
@@ -42,7 +41,6 @@ pub(super) struct Summary {
 }
 
 impl BlindSpots {
-    /// Records a batch.
     pub(super) fn record_batch(&self, snapshot: &Snapshot, report: &Report) {
         let mut seen = self.lock();
         seen.lookups += report.counts.lookups;
@@ -67,7 +65,6 @@ impl BlindSpots {
         set_gauges(&seen.summary(snapshot));
     }
 
-    /// Returns the blind spots of a snapshot.
     pub(super) fn summary(&self, snapshot: &Snapshot) -> Summary {
         seen_now(self.lock()).summary(snapshot)
     }
@@ -127,7 +124,6 @@ fn set_gauges(summary: &Summary) {
 }
 
 impl Summary {
-    /// Logs the summary.
     pub(super) fn log(&self) {
         let list = |names: &[String]| {
             let more = names.len().saturating_sub(NAMED);

@@ -17,10 +17,8 @@ const OF_FEEDS: u64 = 8;
 /// The client of the control plane: its connections, its cache and fetches.
 const OF_CONTROL: u64 = 24;
 
-/// The descriptors of each source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct SourceShare {
-    /// Connections of one source.
     connections: usize,
     /// Connections that wait for a place, and as many that are being closed.
     waiting: usize,

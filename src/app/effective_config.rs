@@ -5,7 +5,6 @@ use crate::config::Config;
 /// The active configuration, and the keys whose values in the file differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EffectiveConfig {
-    /// What is active.
     pub(super) active: Config,
     /// The keys of the file whose values take effect at the next start only.
     pub(super) waiting: Vec<String>,

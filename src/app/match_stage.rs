@@ -135,7 +135,6 @@ impl MatchStage {
         self.changed.notified().await;
     }
 
-    /// Logs the blind spots.
     pub(super) fn log_blind_spots(&self) {
         if let Some(detector) = &self.serving.load().detector {
             self.blind_spots.summary(&detector.snapshot).log();

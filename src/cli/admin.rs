@@ -25,28 +25,17 @@ pub(super) enum AdminError {
     #[error(
         "--admin {given}: is not an admin address; give the sidecar's `admin.address`: `http://127.0.0.1:9465`, `https://127.0.0.1:9465` with `admin.tls`, or `unix:/path`"
     )]
-    Url {
-        /// The given address.
-        given: String,
-    },
+    Url { given: String },
     /// The connection failed or there was no response.
     #[error(
         "{endpoint}: {cause}; is the sidecar running, is this its `admin.address`, and is it `https://` exactly if `admin.tls` is set?"
     )]
-    Connect {
-        /// The endpoint.
-        endpoint: Endpoint,
-        /// The cause.
-        cause: String,
-    },
+    Connect { endpoint: Endpoint, cause: String },
     /// The response has an error status.
     #[error("{endpoint} returns {status} for {path}: {text}")]
     Refused {
-        /// The endpoint.
         endpoint: Endpoint,
-        /// The status.
         status: u16,
-        /// The requested path.
         path: String,
         /// The beginning of the body.
         text: String,
@@ -67,7 +56,6 @@ impl AdminClient {
         Ok(AdminClient { endpoint, connector })
     }
 
-    /// The address.
     pub(super) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }

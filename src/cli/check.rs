@@ -33,7 +33,6 @@ struct CheckResult {
     /// The checked condition, as a sentence that is true if the check passes.
     check: String,
     status: Status,
-    /// The problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
     /// How to fix the problem.

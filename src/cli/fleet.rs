@@ -35,7 +35,6 @@ pub enum FleetCommand {
     Keygen(args::KeygenArgs),
 }
 
-/// Runs a subcommand.
 pub(super) fn run(command: FleetCommand) -> Result<(), Failure> {
     match command {
         FleetCommand::Compile(args) => compile::compile(&args, &environment, &mut text()),

@@ -61,7 +61,6 @@ impl Drop for CommandRuntime {
     }
 }
 
-/// The signals that end a process.
 pub(super) struct EndSignals {
     terminate: Signal,
     interrupt: Signal,

@@ -75,14 +75,12 @@ pub enum Endpoint {
     Http {
         /// An IP address (IPv6 without brackets) or a DNS name, resolved at each connection.
         host: String,
-        /// The port.
         port: u16,
     },
     /// HTTP/2 over TLS.
     Https {
         /// An IP address (IPv6 without brackets) or a DNS name, resolved at each connection.
         host: String,
-        /// The port.
         port: u16,
     },
     /// A Unix domain socket.

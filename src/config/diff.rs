@@ -26,7 +26,6 @@ pub struct ConfigDiff {
     pub retyped: Option<String>,
 }
 
-/// The change of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceChange {
     /// It serves on with unchanged settings. Its sinks may differ.

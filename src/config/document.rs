@@ -14,7 +14,6 @@ pub(super) struct Node {
     pub(super) value: Value,
 }
 
-/// What stands there.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Null,

@@ -25,9 +25,7 @@ pub struct Header {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum HeaderSource {
-    /// The configuration.
     Literal(Secret),
-    /// A file.
     File(HeaderFile),
 }
 

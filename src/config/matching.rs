@@ -212,7 +212,6 @@ struct FieldSettings<'a> {
     stix_paths: &'a [String],
 }
 
-/// The name of a schema.
 struct SchemaName;
 
 impl JsonSchema for SchemaName {
@@ -225,7 +224,6 @@ impl JsonSchema for SchemaName {
     }
 }
 
-/// The word for a kind.
 pub(super) struct KindWord;
 
 impl JsonSchema for KindWord {

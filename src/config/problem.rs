@@ -42,7 +42,6 @@ impl fmt::Display for Problem {
 pub struct ConfigErrors {
     /// The file, as it was named.
     pub file: String,
-    /// The problems.
     pub problems: Vec<Problem>,
 }
 
@@ -69,12 +68,7 @@ pub enum Fault {
     Extension,
     /// The file is longer than any configuration can sensibly be.
     #[error("the configuration has {bytes} bytes, more than the {max} allowed; is it the right file?")]
-    TooLarge {
-        /// Its length.
-        bytes: usize,
-        /// The bound.
-        max: usize,
-    },
+    TooLarge { bytes: usize, max: usize },
     /// The YAML or TOML parser refused the text.
     #[error("not valid {format}: {reason}")]
     Syntax {
@@ -85,10 +79,7 @@ pub enum Fault {
     },
     /// An environment variable is not set and has no default.
     #[error("the environment variable `{name}` is not set; set it, or give a default: `${{{name}:-value}}`")]
-    UnsetVariable {
-        /// The variable.
-        name: String,
-    },
+    UnsetVariable { name: String },
     /// A `$` that starts no variable.
     #[error(
         "the `$` at character {at} of the value starts no variable; write `${{NAME}}`, `${{NAME:-default}}`, or `$$` for a dollar sign"
@@ -105,18 +96,12 @@ pub enum Fault {
     },
     /// A key that must be there is not.
     #[error("`{key}` is missing; give {expected}")]
-    MissingKey {
-        /// The key.
-        key: &'static str,
-        /// What it takes.
-        expected: &'static str,
-    },
+    MissingKey { key: &'static str, expected: &'static str },
     /// A value has another type than the key takes.
     #[error("expected {expected}, found {found}")]
     WrongType {
         /// What the key takes.
         expected: &'static str,
-        /// What stands there.
         found: String,
     },
     /// A word is not among the words that the key takes.
@@ -128,7 +113,6 @@ pub enum Fault {
     /// A value has the right type but cannot be used.
     #[error("`{value}` {reason}")]
     BadValue {
-        /// The value.
         value: String,
         /// Why it cannot be used, and what can.
         reason: String,
@@ -144,33 +128,26 @@ pub enum Fault {
     /// An input that names no source.
     #[error("no source is called `{name}`; {hint}")]
     UnknownInput {
-        /// The name given.
         name: String,
         /// The nearest source, or all of them.
         hint: String,
     },
     /// A source that no sink reads: its clients would get answers for events that go nowhere.
     #[error("no sink reads the source `{source_id}`; add it to a sink's `inputs`, or remove it")]
-    UnreadSource {
-        /// The source.
-        source_id: String,
-    },
+    UnreadSource { source_id: String },
     /// Something that only one can have is used twice.
     #[error("{what} `{value}` is already used by `{other}`; {remedy}")]
     UsedTwice {
-        /// What it is.
         what: &'static str,
         /// The address or path.
         value: String,
         /// The path in the document of the first use.
         other: String,
-        /// How to fix it.
         remedy: &'static str,
     },
     /// A sink that sends to a source of the same configuration.
     #[error("`{value}` is the address of the source `{source_id}`: events would go round forever; give the next hop's")]
     Loop {
-        /// The endpoint.
         value: String,
         /// The source that listens there.
         source_id: String,

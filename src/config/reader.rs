@@ -110,7 +110,6 @@ impl<'a> Item<'a> {
         None
     }
 
-    /// Whether it is a list.
     pub(super) fn is_list(&self) -> bool {
         matches!(self.node.value, Value::Sequence(_))
     }

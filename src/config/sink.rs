@@ -36,7 +36,6 @@ pub struct Sink {
     pub kind: SinkKind,
 }
 
-/// The types of sinks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum SinkKind {

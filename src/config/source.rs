@@ -10,18 +10,15 @@ use super::tls::ServerTls;
 use super::units::Size;
 use super::{schema, show};
 
-/// One source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Source {
     /// Its name in the configuration, in metrics and in logs.
     #[serde(skip)]
     pub id: String,
-    /// What it is.
     #[serde(flatten)]
     pub kind: SourceKind,
 }
 
-/// The types of sources.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum SourceKind {
@@ -134,7 +131,6 @@ impl Source {
         }
     }
 
-    /// Its TLS, if it has any.
     pub fn tls(&self) -> Option<&ServerTls> {
         match &self.kind {
             SourceKind::Otlp(otlp) => otlp.tls.as_ref(),

@@ -11,10 +11,8 @@ use super::reader::Item;
 /// Which texts are scanned for addresses, names, URLs, hashes and e-mail addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TextScan {
-    /// None.
     #[default]
     Off,
-    /// Those of these fields.
     Fields(Vec<String>),
     /// Every string, and a line or body that is not a document.
     All,

@@ -31,16 +31,10 @@ pub enum OperatorError {
     #[error(
         "no connection to {endpoint}: {cause}; check that the control plane is running and accepts this certificate"
     )]
-    Connect {
-        /// The endpoint.
-        endpoint: Endpoint,
-        /// The cause.
-        cause: String,
-    },
+    Connect { endpoint: Endpoint, cause: String },
     /// The control plane refused the call.
     #[error("{endpoint} refused: {}", Escaped(.status))]
     Refused {
-        /// The endpoint.
         endpoint: Endpoint,
         /// The status, whose message says how to fix the cause.
         status: String,

@@ -86,12 +86,7 @@ pub enum ServerError {
     Open(Address),
     /// The address cannot be bound.
     #[error("cannot listen on {address}: {cause}; give another address, or end the process that listens there")]
-    Bind {
-        /// The address.
-        address: Address,
-        /// The cause.
-        cause: io::Error,
-    },
+    Bind { address: Address, cause: io::Error },
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),

@@ -20,24 +20,12 @@ const SAMPLE: usize = 3;
 pub enum AllowlistError {
     /// A path does not exist, or cannot be listed or read.
     #[error("cannot read {}: {source}; give a file or a glob that exists", path.display())]
-    Path {
-        /// The path.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file is no allowlist.
+    Path { path: PathBuf, source: io::Error },
     #[error("{}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: ReadError,
-    },
+    File { path: PathBuf, source: ReadError },
     /// One entry of a list cannot be used; the others are.
     #[error("{}: list \"{list}\", entry {index} ({excerpt:?}) is not used: it {reason}", path.display())]
     Entry {
-        /// The file.
         path: PathBuf,
         /// The name of the list.
         list: Arc<str>,
@@ -45,7 +33,6 @@ pub enum AllowlistError {
         index: usize,
         /// The entry's beginning.
         excerpt: String,
-        /// Why.
         reason: String,
     },
 }

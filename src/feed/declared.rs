@@ -8,7 +8,6 @@ use crate::observable::Kind;
 /// What a value is said to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Declared {
-    /// One kind.
     Of(Kind),
     /// A hash, of the kind that its length has.
     Hash,

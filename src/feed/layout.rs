@@ -217,7 +217,6 @@ const VALUES: &[(&str, Option<Declared>)] = {
     ]
 };
 
-/// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Column {
     pub(super) role: Role,
@@ -233,7 +232,6 @@ impl Column {
     }
 }
 
-/// A layout.
 #[derive(Debug)]
 pub(super) struct Layout {
     /// Its publisher.

@@ -23,11 +23,9 @@ pub use super::watching::files::{configured, given, walk};
 /// One file of a feed, and how to read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedFile {
-    /// The file.
     pub path: PathBuf,
     /// The feed that it belongs to.
     pub feed: Feed,
-    /// How to read it.
     pub options: FeedOptions,
     /// Whether the import guard screens it.
     pub guarded: bool,
@@ -38,12 +36,7 @@ pub struct FeedFile {
 pub enum LoadError {
     /// A path does not exist or cannot be listed.
     #[error("cannot read {}: {source}; give a file, a directory or a glob that exists", path.display())]
-    Path {
-        /// The path.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Path { path: PathBuf, source: io::Error },
     /// A file cannot be imported.
     #[error(transparent)]
     Feed(#[from] FeedError),
@@ -52,7 +45,6 @@ pub enum LoadError {
 /// What came of one file.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The file.
     pub file: FeedFile,
     /// Its indicators, less those that the guard refused; or why there are none.
     pub import: Result<Import, LoadError>,

@@ -43,7 +43,6 @@ pub(super) enum Role {
     Description,
     /// The malware or the actor that it belongs to.
     Malware,
-    /// What kind of threat it is.
     Threat,
     /// Words that somebody put on it.
     Tags,
@@ -61,7 +60,6 @@ pub(super) enum Role {
     FirstSeen,
     /// When the feed last saw it.
     LastSeen,
-    /// Nothing.
     Ignored,
 }
 

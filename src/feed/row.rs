@@ -23,7 +23,6 @@ pub(super) fn is_pattern(cell: &str) -> bool {
     cell.starts_with(['[', '(']) && cell.contains('\'') && cell.contains(':')
 }
 
-/// The cells of one row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cells {
     text: String,
@@ -38,13 +37,11 @@ impl Cells {
         self.ends.push(self.text.len());
     }
 
-    /// The cells, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, end)| self.text.get(start..*end).unwrap_or_default())
     }
 
-    /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }

@@ -1,9 +1,7 @@
 //! What a row says of its own standing: words for `does not count`, which must never be read as an indicator.
 
-/// What follows of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// It counts.
     Counts,
     /// Its feed withdrew it.
     Revoked,

@@ -42,26 +42,17 @@ impl AddAssign for Skipped {
 pub enum PathError {
     /// The path does not exist or cannot be listed.
     #[error("cannot read {}: {source}; give a file, a directory or a glob that exists", path.display())]
-    Path {
-        /// The path.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Path { path: PathBuf, source: io::Error },
     /// The glob is not valid.
     #[error("{} is not a valid glob: {reason}", path.display())]
     Glob {
-        /// The glob.
         path: PathBuf,
         /// What is wrong with it.
         reason: &'static str,
     },
     /// The glob matches nothing.
     #[error("no file matches {}", path.display())]
-    NoMatch {
-        /// The glob.
-        path: PathBuf,
-    },
+    NoMatch { path: PathBuf },
 }
 
 /// Finds the files of `paths`. A path with `*`, `?` or `[` that does not exist as it is written is a glob.

@@ -43,7 +43,6 @@ pub struct Scan {
     line_end: Option<usize>,
 }
 
-/// What a scan found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scanned {
     /// The value ends before this offset.

@@ -49,12 +49,7 @@ const OTHERS: [(&[u8], &str, &str); 9] = [
 pub enum UnpackError {
     /// The file cannot be opened, or the disk fails.
     #[error("{file}: cannot read events: {source}; check the path and its permissions")]
-    Read {
-        /// The file.
-        file: String,
-        /// The cause.
-        source: io::Error,
-    },
+    Read { file: String, source: io::Error },
     /// The compressed stream is damaged or ends too early.
     #[error(
         "{file}: {format} is corrupt or truncated at byte {offset}: {source}; what is before it was matched, get the file again"
@@ -66,7 +61,6 @@ pub enum UnpackError {
         format: &'static str,
         /// Where in the stream decompression stopped.
         offset: u64,
-        /// The cause.
         source: io::Error,
     },
     /// The directory of an archive or a member of it cannot be read.
@@ -74,7 +68,6 @@ pub enum UnpackError {
     Archive {
         /// The file, with the member.
         file: String,
-        /// The cause.
         source: ZipError,
     },
     /// A member of an archive is encrypted.
@@ -85,26 +78,13 @@ pub enum UnpackError {
     },
     /// An archive is inside an archive or comes from a pipe, and its directory at the end cannot be read first.
     #[error("{file}: a zip archive can only be read from a file of its own; save or extract it")]
-    NestedArchive {
-        /// The file.
-        file: String,
-    },
+    NestedArchive { file: String },
     /// The file is in a format that is not read.
     #[error("{file}: is a file in the format {format}, which is not read; {fix}")]
-    Format {
-        /// The file.
-        file: String,
-        /// The format.
-        format: &'static str,
-        /// What to do.
-        fix: &'static str,
-    },
+    Format { file: String, format: &'static str, fix: &'static str },
     /// The text is compressed too often.
     #[error("{file}: has more than {MAX_LAYERS} layers of compression; decompress it")]
-    Layers {
-        /// The file.
-        file: String,
-    },
+    Layers { file: String },
 }
 
 /// Receives the texts of a file: the name, with the member of an archive behind a `!`, and the text, to be read to its

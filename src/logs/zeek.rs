@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use serde_json::Number;
 
-/// The columns of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Columns {
     layout: Layout,
@@ -161,7 +160,6 @@ impl Form {
     }
 }
 
-/// A text as a JSON string.
 fn json_string(text: &[u8]) -> Vec<u8> {
     // A text can always be serialised.
     serde_json::to_vec(&String::from_utf8_lossy(text)).unwrap_or_default()

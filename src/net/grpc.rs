@@ -52,7 +52,6 @@ impl FrameHeader {
         }
     }
 
-    /// Writes the header.
     pub fn write(self) -> [u8; HEADER_LEN] {
         let [a, b, c, d] = self.len.to_be_bytes();
         [u8::from(self.compressed), a, b, c, d]

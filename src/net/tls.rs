@@ -49,7 +49,6 @@ pub enum TlsError {
     /// A file cannot be read.
     #[error("{path}: cannot read the file: {cause}; give the path of a PEM file that this process may read")]
     Read {
-        /// The file.
         path: PathBuf,
         /// The error of the system.
         cause: io::Error,
@@ -57,7 +56,6 @@ pub enum TlsError {
     /// A file is not a valid PEM file.
     #[error("{path}: not a valid PEM file: {cause}; give a file with `-----BEGIN …-----` lines")]
     Pem {
-        /// The file.
         path: PathBuf,
         /// The error of the parser.
         cause: String,
@@ -65,7 +63,6 @@ pub enum TlsError {
     /// A file has no item of the required type.
     #[error("{path}: no {wanted} in this file; give a PEM file that has one")]
     Missing {
-        /// The file.
         path: PathBuf,
         /// The required item.
         wanted: &'static str,
@@ -75,9 +72,7 @@ pub enum TlsError {
     Unusable {
         /// The file at fault.
         path: PathBuf,
-        /// The error.
         cause: String,
-        /// How to fix it.
         remedy: &'static str,
     },
     /// There is no certificate authority to verify a peer with.

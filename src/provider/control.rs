@@ -50,7 +50,6 @@ use slot::Slot;
 pub struct Statistics {
     /// Events that were matched.
     pub events: u64,
-    /// Hits.
     pub hits: u64,
     /// Indicators in the active snapshot.
     pub indicators: u64,

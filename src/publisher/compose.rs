@@ -14,7 +14,6 @@ use crate::schema::FieldTable;
 /// How snapshots are built.
 #[derive(Clone, Debug)]
 pub struct BuildSettings {
-    /// The fields.
     pub table: Arc<FieldTable>,
     /// How values are matched.
     pub options: MatchOptions,
@@ -33,16 +32,13 @@ pub enum SnapshotBuildError {
     /// The files were read for another field table.
     #[error(transparent)]
     NotCarried(#[from] ReuseError),
-    /// The value of a revocation is not valid.
     #[error(
         "a revocation of feed `{feed}`: `{value}` is not a valid {kind} value; fix or remove it, and publish the manifest again"
     )]
     Revocation {
-        /// The feed.
         feed: String,
         /// The kind of the value.
         kind: Kind,
-        /// The value.
         value: String,
     },
     /// It would exceed the memory limit.
@@ -52,7 +48,6 @@ pub enum SnapshotBuildError {
     OverBudget {
         /// The size of prefilter and segments.
         needed: usize,
-        /// The limit.
         allowed: usize,
     },
 }
@@ -118,7 +113,6 @@ impl OpenedManifest {
         OpenedManifest { manifest, segments }
     }
 
-    /// Returns an open segment.
     pub(super) fn opened(&self, digest: &Digest) -> Option<&Arc<Segment>> {
         self.segments.iter().find(|(known, _)| known == digest).map(|(_, segment)| segment)
     }

@@ -137,10 +137,13 @@ enum Step {
     /// The files change to this size; `None`: there are none.
     Files(Option<usize>),
     /// A manifest is prepared.
-    Prepare { shadow: bool, units: usize, is_valid: bool },
+    Prepare {
+        shadow: bool,
+        units: usize,
+        is_valid: bool,
+    },
     /// The manifest that was prepared last becomes active.
     Publish,
-    /// It is superseded.
     Supersede,
     /// The shadow slot is emptied.
     Withdraw,

@@ -56,11 +56,9 @@ pub(super) struct HttpAnswer {
     pub(super) message: Bytes,
     /// The text of a refusal.
     pub(super) text: String,
-    /// When to retry.
     pub(super) delay: Option<Duration>,
 }
 
-/// The meaning of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AnswerMeaning {
     /// The next hop accepted the message.
@@ -69,7 +67,6 @@ pub(super) enum AnswerMeaning {
     BadContent,
     /// It will never accept this message because of its length.
     TooLarge,
-    /// It is overloaded.
     Overloaded,
     /// Any other failure, not caused by the message.
     Failed,

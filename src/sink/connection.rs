@@ -36,10 +36,7 @@ const HINT_PLAIN: &str = "check that it is a gRPC receiver without TLS: for TLS 
 pub enum ConnectError {
     /// The attempt just failed.
     #[error("no connection: {cause}")]
-    Failed {
-        /// The error.
-        cause: String,
-    },
+    Failed { cause: String },
     /// The last attempt failed, and the next one is not due yet.
     #[error("no connection: {cause}; next attempt in {wait:?}")]
     BackingOff {
@@ -92,7 +89,6 @@ impl Connector {
         self.dial = Some(dial);
     }
 
-    /// The endpoint it connects to.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }

@@ -119,7 +119,6 @@ pub struct Stat {
 /// Identifies a file independently of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId {
-    /// The device of the file.
     pub device: u64,
     /// The inode on that device.
     pub inode: u64,

@@ -38,18 +38,15 @@ pub enum LineFileError {
     /// The file cannot be opened.
     #[error("cannot open {path} for reading and appending: {cause}; check its permissions and its file system")]
     Open {
-        /// The file.
         path: PathBuf,
         /// The error of the system.
         cause: io::Error,
     },
-    /// Another writer holds the lock.
     #[error(
         "{0} is locked by another writer, of this process or of another one: give each `ndjson` sink of each process a \
          file of its own, or end the other process"
     )]
     Locked(PathBuf),
-    /// The lines are not in the file, or not all of them.
     #[error("the write failed: {0}")]
     Write(io::Error),
     /// The lines are in the file, but may not be on the disk.
@@ -311,7 +308,6 @@ impl Open {
     }
 }
 
-/// Whether a path names this file.
 fn names(disk: &dyn Disk, path: &Path, id: FileId) -> io::Result<bool> {
     Ok(disk.stat(path)?.is_some_and(|found| found.id == id))
 }

@@ -114,7 +114,6 @@ impl NdjsonSink {
         NdjsonSink { output: self.output.clone(), fsync, shared: Arc::clone(&self.shared) }
     }
 
-    /// The output of the sink.
     pub fn output(&self) -> &Output {
         &self.output
     }

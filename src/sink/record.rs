@@ -12,7 +12,6 @@ use crate::telemetry::Throttle;
 /// Longest reason that is kept, in characters.
 const MAX_REASON: usize = 300;
 
-/// The delivery record of one sink.
 #[derive(Debug, Default)]
 pub struct DeliveryRecord(Mutex<State>);
 

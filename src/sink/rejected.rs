@@ -33,41 +33,28 @@ const ATTEMPTS: usize = 16;
 pub enum RejectedError {
     /// The system reported an error.
     #[error("cannot use the rejected file {path}: {cause}; check its directory, permissions and disk")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The error.
-        cause: io::Error,
-    },
+    Io { path: PathBuf, cause: io::Error },
     /// The file has reached its largest size.
     #[error(
         "the rejected file {path} would grow beyond {max_bytes} bytes: send it again with `hotlist rejected resend`, \
          or raise `rejected.max_bytes`"
     )]
     Full {
-        /// The file.
         path: PathBuf,
         /// The limit in bytes.
         max_bytes: u64,
     },
     /// Another process holds the lock.
     #[error("the rejected file {path} is locked by another process: stop that process, and retry")]
-    Locked {
-        /// The file.
-        path: PathBuf,
-    },
+    Locked { path: PathBuf },
     /// The file is moved away or truncated whenever it is written.
     #[error("the rejected file {path} is moved away or truncated faster than it can be written: rotate it less often")]
-    Unsteady {
-        /// The file.
-        path: PathBuf,
-    },
+    Unsteady { path: PathBuf },
 }
 
 /// One rejected record: a line of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// When it was rejected.
     pub time: Timestamp,
     /// The sink whose next hop refused it.
     pub sink: String,
@@ -101,7 +88,6 @@ pub struct RejectedFile {
     named: Mutex<Option<FileId>>,
 }
 
-/// One line of the file.
 #[derive(Debug)]
 pub struct Line {
     /// Its number, from 1.
@@ -133,7 +119,6 @@ impl RejectedFile {
         Ok(RejectedFile { path, max_bytes, disk, named: Mutex::default() })
     }
 
-    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -51,7 +51,6 @@ struct State {
 /// The limits of the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The limits that all sources have.
     pub limits: Limits,
     /// Batches of one stream that are in work or whose answers are not sent yet, at most.
     pub window: usize,

@@ -58,7 +58,6 @@ impl Intake {
         Ok(Intake { name: name.into(), limits, shared: shared.clone(), process, deliver })
     }
 
-    /// The limits of the source.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -102,12 +101,10 @@ impl Intake {
         result.map_err(refuse_work)
     }
 
-    /// Counts received bytes.
     pub fn count_received(&self, bytes: usize) {
         counter!(telemetry::SOURCE_RECEIVED_BYTES_TOTAL, "source" => self.name.to_string()).increment(bytes as u64);
     }
 
-    /// The memory for messages.
     pub fn in_flight(&self) -> &MessageMemory {
         &self.shared.in_flight
     }

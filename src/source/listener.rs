@@ -168,7 +168,6 @@ impl SourceSocket {
     }
 }
 
-/// Binds the socket of a source.
 pub(super) fn bind(name: &str, address: &Address) -> io::Result<Listener> {
     bind_beside(name, address, &[])
 }

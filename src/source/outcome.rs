@@ -10,7 +10,6 @@ use crate::telemetry;
 /// Why a request was not accepted.
 #[derive(Debug)]
 pub enum RequestFailure {
-    /// The request is refused.
     Refused(BatchRefusal),
     /// The request is larger than the limit, so that a retry cannot succeed.
     TooLarge(String),
@@ -55,7 +54,6 @@ impl RequestCounter {
         RequestCounter { source: Arc::clone(source), status: "cancelled" }
     }
 
-    /// Counts the request with this status.
     pub fn end(mut self, status: &'static str) {
         self.status = status;
     }

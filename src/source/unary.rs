@@ -22,7 +22,6 @@ use crate::pipeline::{Accepted, BatchRefusal};
 pub struct Method {
     /// `/package.Service/Method`.
     pub path: &'static str,
-    /// The content of its request.
     pub content: RequestContent,
     /// Writes the message of the answer once the events were accepted.
     pub answer: fn(&Accepted) -> Vec<u8>,

@@ -32,7 +32,6 @@ pub enum AlertLogError {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// The cause.
         cause: io::Error,
     },
     /// The node has too many files of alerts.

@@ -11,7 +11,6 @@ use crate::names::Name;
 /// A version that the store keeps.
 #[derive(Clone, Debug)]
 pub struct KeptVersion {
-    /// The publication.
     pub publication: Publication,
     /// Whether it is the active version of its name and mode.
     pub is_active: bool,

@@ -21,7 +21,6 @@ pub use state::{FeedState, SegmentState, StateError};
 
 /// The content of a feed, which may be read twice.
 pub trait FeedContent {
-    /// Returns the feed.
     fn feed(&self) -> &Feed;
 
     /// Returns a digest of the content, and of how it is read.
@@ -51,44 +50,27 @@ pub enum ReadError {
 pub enum CompileError {
     /// A file of it cannot be used as a whole.
     #[error("feed `{feed}`: {cause}; the store keeps what it has of the feed")]
-    File {
-        /// The feed.
-        feed: String,
-        /// Why.
-        cause: String,
-    },
+    File { feed: String, cause: String },
     /// There is nothing in it.
     #[error("feed `{feed}` has no indicator; the store keeps what it has of the feed")]
-    Empty {
-        /// The feed.
-        feed: String,
-    },
+    Empty { feed: String },
     /// There is much less in it than there was.
     #[error(
         "feed `{feed}` fell from {held} indicators to {found}; give --allow-shrink if that is meant, the store keeps what it has of the feed"
     )]
     Shrunk {
-        /// The feed.
         feed: String,
         /// How many there were.
         held: usize,
-        /// How many there are.
         found: usize,
     },
     /// Too much for a segment.
     #[error("feed `{feed}`: {cause}")]
-    Build {
-        /// The feed.
-        feed: String,
-        /// Why.
-        cause: BuildError,
-    },
+    Build { feed: String, cause: BuildError },
     /// A segment of the store cannot be read.
     #[error("feed `{feed}`: {cause}; remove {} to compile the feed from nothing", state.display())]
     Chain {
-        /// The feed.
         feed: String,
-        /// Why.
         cause: SegmentError,
         /// The file that names the segment.
         state: PathBuf,
@@ -101,7 +83,6 @@ pub enum CompileError {
     Store {
         /// The directory.
         path: PathBuf,
-        /// Why.
         cause: io::Error,
     },
 }

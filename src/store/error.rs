@@ -8,21 +8,10 @@ use std::path::{Path, PathBuf};
 pub enum StoreError {
     /// The path cannot be read.
     #[error("{path}: cannot be read: {cause}; give this process the right to read the store")]
-    Read {
-        /// The path.
-        path: PathBuf,
-        /// The cause.
-        cause: io::Error,
-    },
+    Read { path: PathBuf, cause: io::Error },
     /// The path cannot be written.
     #[error("{path}: cannot be written: {cause}; give this process write permission, and check the free space")]
-    Write {
-        /// The path.
-        path: PathBuf,
-        /// The cause.
-        cause: io::Error,
-    },
-    /// The directory is the cache of a node, which deletes segments.
+    Write { path: PathBuf, cause: io::Error },
     #[error(
         "{0}: is the cache of a node (`intel.control.cache`), which deletes segments; give the store a directory of its own"
     )]

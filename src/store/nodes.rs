@@ -24,15 +24,11 @@ pub const BELIEVED: Duration = Duration::from_secs(90);
 /// The maximum size of a record.
 const MAX_FILE: u64 = 64 << 10;
 
-/// The record of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRecord {
-    /// Its tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
-    /// Its name.
     pub name: String,
-    /// Its labels.
     pub labels: Labels,
     /// The version of its software.
     pub software: String,
@@ -60,7 +56,6 @@ pub struct NodeRecord {
 /// The state of a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotRecord {
-    /// The slot.
     pub mode: Mode,
     /// The active version.
     pub version: u64,
@@ -75,13 +70,10 @@ pub struct SlotRecord {
 /// Counters since the start of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatisticsRecord {
-    /// Events.
     pub events: u64,
-    /// Hits.
     pub hits: u64,
     /// Active indicators.
     pub indicators: u64,
-    /// The age of the newest feed in seconds.
     pub newest_feed_age_seconds: u64,
     /// Whether the canary is found; `None`: the node has none, or does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -170,7 +162,6 @@ impl Store {
         Ok(())
     }
 
-    /// Returns the record of a node, if there is one.
     pub fn read_node(&self, tenant: Option<&Name>, name: &Name) -> Option<NodeRecord> {
         let path = of_tenant(&self.nodes(), tenant).join(format!("{name}.json"));
         path.exists().then(|| read(&path)).flatten()

@@ -24,10 +24,8 @@ const MAX_FILE: u64 = 2 * MAX_BYTES as u64;
 /// The labels of a node or a publication.
 pub type Labels = BTreeMap<String, String>;
 
-/// A publication.
 #[derive(Clone, Debug)]
 pub struct Publication {
-    /// The name.
     pub name: Name,
     /// The labels that a node must have to be targeted, all of them.
     pub labels: Labels,
@@ -35,7 +33,6 @@ pub struct Publication {
     pub manifest: Manifest,
     /// The signed bytes.
     pub bytes: Bytes,
-    /// The signatures.
     pub signatures: Vec<Signature>,
     /// The digest of manifest and signatures.
     pub fingerprint: Digest,
@@ -72,12 +69,7 @@ pub enum PublicationError {
     Name(#[from] NameError),
     /// The name or mode differs from the file name.
     #[error("is the publication {name} for {mode}, but its file has another name; name it `{name}.{mode}.json`")]
-    Misnamed {
-        /// The name in it.
-        name: Name,
-        /// The mode in it.
-        mode: Mode,
-    },
+    Misnamed { name: Name, mode: Mode },
     /// The labels are not valid.
     #[error(transparent)]
     Labels(#[from] LabelsError),
@@ -178,7 +170,6 @@ impl Publication {
         Ok(content)
     }
 
-    /// Returns the name of its file.
     pub fn file_name(&self) -> String {
         format!("{}.{}.json", self.name, self.manifest.mode)
     }

@@ -21,7 +21,6 @@ const LOCK: &str = ".lock";
 /// A publication to be created.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    /// The name.
     pub name: Name,
     /// The labels of the target nodes; empty for all nodes.
     pub labels: Labels,
@@ -48,12 +47,10 @@ pub enum PublishError {
     /// A bound would be exceeded.
     #[error("the publication {0}")]
     Publication(#[from] PublicationError),
-    /// A segment is not in the store.
     #[error("{path}: no such segment: {cause}; compile it into this store first")]
     NoSegment {
         /// Its file.
         path: PathBuf,
-        /// The cause.
         cause: io::Error,
     },
     /// The digest of a segment differs from its name.
@@ -77,16 +74,10 @@ pub enum PublishError {
     Unsigned(Name),
     /// There is no publication of this name.
     #[error("{name}: nothing is published for {mode} under this name; see publications/ in the store")]
-    Nothing {
-        /// The name.
-        name: Name,
-        /// The mode.
-        mode: Mode,
-    },
+    Nothing { name: Name, mode: Mode },
     /// The version is not kept.
     #[error("{name}: version {version} is not kept; kept are {kept} (at most {KEPT}), see `hotlist publications`")]
     NoVersion {
-        /// The name.
         name: Name,
         /// The requested version.
         version: u64,
@@ -315,7 +306,6 @@ pub(super) fn list(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(found)
 }
 
-/// Writes to a hasher.
 struct HashWriter<'a>(&'a mut Hasher);
 
 impl io::Write for HashWriter<'_> {

@@ -14,7 +14,6 @@ const MEASURE_AGAIN: Duration = Duration::from_secs(30);
 /// The minimum age of a measurement before it is repeated because no room is left.
 const MEASURE_WHEN_FULL: Duration = Duration::from_secs(1);
 
-/// The quotas of each tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TenantQuotas {
     /// Nodes with a record, and nodes with alerts.
@@ -42,7 +41,6 @@ struct Measure {
 }
 
 impl Store {
-    /// Returns the same store with these quotas.
     #[must_use]
     pub fn with_quotas(self, quotas: TenantQuotas) -> Store {
         Store { quotas, ..self }

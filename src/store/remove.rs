@@ -24,32 +24,20 @@ pub enum RemoveError {
     /// The node has no record.
     #[error("node {name}{} does not exist{}; `hotlist nodes` lists all nodes", tenant_suffix(.tenant.as_ref()), other_tenants(.others))]
     Unknown {
-        /// The name.
         name: Name,
         /// The requested tenant.
         tenant: Option<Name>,
         /// The tenants that have a node of this name.
         others: Vec<String>,
     },
-    /// The node is connected.
     #[error(
         "node {name}{} is connected; stop it first, and after a control plane was killed wait up to 90 s",
         tenant_suffix(.tenant.as_ref())
     )]
-    Connected {
-        /// The name.
-        name: Name,
-        /// Its tenant.
-        tenant: Option<Name>,
-    },
+    Connected { name: Name, tenant: Option<Name> },
     /// The alerts are being written.
     #[error("node {name}: {path} is being written by a ReportAlerts stream; stop the node first, or keep its alerts")]
-    Alerts {
-        /// The name.
-        name: Name,
-        /// The file.
-        path: PathBuf,
-    },
+    Alerts { name: Name, path: PathBuf },
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -15,7 +15,6 @@ pub enum NodeProgress {
     Applied,
     /// The version is active, but the node's canary is not found in it.
     CanaryMissing,
-    /// It was refused.
     Refused,
     /// The node is connected and has not answered.
     Waiting,

@@ -9,7 +9,6 @@ use crate::intel::manifest::Digest;
 use crate::intel::segment::{self, Segment, SegmentError};
 
 impl Store {
-    /// Returns the path of a segment.
     pub fn segment(&self, digest: &Digest) -> PathBuf {
         self.segments().join(format!("{digest}.seg"))
     }

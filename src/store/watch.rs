@@ -58,7 +58,6 @@ impl PublicationWatch {
         PublicationWatch { current, asked, looks, _task: Arc::new(AbortOnDropHandle::new(task)) }
     }
 
-    /// Returns the current publications.
     pub fn current(&self) -> Arc<PublicationSet> {
         Arc::clone(&self.current.borrow())
     }

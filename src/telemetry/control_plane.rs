@@ -31,7 +31,6 @@ pub const CONTROL_PLANE_REMOVED_NODES_TOTAL: &str = "hotlist_control_plane_remov
 /// Silent nodes that were removed.
 pub const CONTROL_PLANE_FORGOTTEN_NODES_TOTAL: &str = "hotlist_control_plane_forgotten_nodes_total";
 
-/// Every metric of a control plane.
 pub const CONTROL_PLANE_METRICS: &[Metric] = &[
     metric(
         CONTROL_PLANE_NODES,

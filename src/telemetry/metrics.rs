@@ -25,7 +25,6 @@ pub const SOURCE_ODD_VALUES_TOTAL: &str = "hotlist_source_odd_values_total";
 pub const SOURCE_UNKNOWN_FIELDS_TOTAL: &str = "hotlist_source_unknown_fields_total";
 /// Filter streams that are open now.
 pub const FILTER_STREAMS: &str = "hotlist_filter_streams";
-/// Filter streams that ended.
 pub const FILTER_STREAMS_ENDED_TOTAL: &str = "hotlist_filter_streams_ended_total";
 /// Filter streams that were closed because the client did not read its responses.
 pub const FILTER_STREAMS_CUT_TOTAL: &str = "hotlist_filter_streams_cut_total";
@@ -61,7 +60,6 @@ pub const BLIND_FIELDS: &str = "hotlist_blind_fields";
 pub const BLIND_FEEDS: &str = "hotlist_blind_feeds";
 /// Patterns that are not supported.
 pub const FEED_UNSUPPORTED_PATTERNS: &str = "hotlist_feed_unsupported_patterns";
-/// Hits.
 pub const HITS_TOTAL: &str = "hotlist_hits_total";
 /// Matches that policy suppressed.
 pub const SUPPRESSIONS_TOTAL: &str = "hotlist_suppressions_total";
@@ -77,9 +75,7 @@ pub const MALFORMED_DOCUMENTS_TOTAL: &str = "hotlist_malformed_documents_total";
 pub const INBOUND_RECORDS_TOTAL: &str = "hotlist_inbound_records_total";
 /// Findings in events whose time is far from their arrival.
 pub const SKEWED_FINDINGS_TOTAL: &str = "hotlist_skewed_findings_total";
-/// Events by schema.
 pub const SCHEMA_EVENTS_TOTAL: &str = "hotlist_schema_events_total";
-/// Malformed values.
 pub const MALFORMED_VALUES_TOTAL: &str = "hotlist_malformed_values_total";
 /// Indicators in the active snapshot, by kind.
 pub const INDICATORS: &str = "hotlist_indicators";
@@ -129,7 +125,6 @@ pub struct Metric {
     pub name: &'static str,
     /// The type.
     pub kind: MetricKind,
-    /// The unit.
     pub unit: Unit,
     /// The names of its labels. Each has few values: ids of the configuration, or a fixed set of words.
     pub labels: &'static [&'static str],

@@ -96,7 +96,6 @@ struct Known {
 /// How much an enrichment says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Form {
-    /// All of it.
     Whole,
     /// All of it, and that the event has more.
     Truncated,

@@ -18,6 +18,9 @@
 //!
 //! The interface follows the program's needs and may change with each version.
 
+// The rest of the workspace is a program, whose items need a doc only where it adds something.
+#![warn(missing_docs)]
+
 pub mod detect;
 pub mod encoding;
 pub mod enrich;

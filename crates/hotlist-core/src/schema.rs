@@ -75,7 +75,6 @@ pub struct FieldTable {
     numbers: HashMap<String, FieldId>,
     /// Made when it is asked first, and again when a row changed.
     meanings: OnceLock<Meanings>,
-    /// The same.
     paths: OnceLock<PathTrie>,
 }
 

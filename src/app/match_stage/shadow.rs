@@ -37,7 +37,6 @@ pub(super) struct Findings {
 const MAX_COMPARED: usize = 1 << 16;
 
 impl Findings {
-    /// Returns the findings of a batch.
     pub(super) fn of(snapshot: &Snapshot, batch: &MatchedMessage) -> Findings {
         let mut findings = Findings::default();
         batch.hits.iter().flat_map(|record| &record.hits).for_each(|hit| findings.note(snapshot, hit));

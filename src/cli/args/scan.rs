@@ -102,7 +102,6 @@ pub enum Emit {
 /// One end of a range of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeBound {
-    /// An instant.
     At(Timestamp),
     /// This long before the command was started.
     Ago(SignedDuration),

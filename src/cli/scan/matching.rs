@@ -15,7 +15,6 @@ use crate::enrich::Detection;
 use crate::logs::split::{self, Block, Event, Fault};
 use crate::matcher::Matcher;
 
-/// How events are matched.
 pub(super) struct EventMatcher<'a> {
     pub(super) detector: &'a Detector,
     pub(super) emit: Emit,
@@ -40,14 +39,12 @@ const SURVEYED: u64 = 1000;
 pub(super) struct Matched {
     /// The file, with the member of an archive.
     pub(super) file: Arc<str>,
-    /// What is written.
     pub(super) rendered: Rendered,
     pub(super) counts: Counts,
     /// The first malformed events and exceeded budgets.
     pub(super) notes: Vec<String>,
 }
 
-/// What is counted.
 #[derive(Default)]
 pub(super) struct Counts {
     pub(super) events: u64,

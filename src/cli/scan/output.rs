@@ -17,7 +17,6 @@ const MAX_ROWS: usize = 10_000;
 /// The columns of CSV: the keys of a [`Hit`].
 const COLUMNS: [&str; 8] = ["file", "line", "field", "value", "kind", "indicator", "feed", "detection"];
 
-/// One hit.
 #[derive(Serialize)]
 pub(super) struct Hit<'a> {
     pub(super) file: &'a str,
@@ -36,9 +35,10 @@ pub(super) enum Rendered {
     Hits(Vec<u8>),
     /// CSV without a header.
     Csv(Box<csv::Writer<Vec<u8>>>),
-    /// Rows of a table.
-    Table { rows: Vec<[String; 5]>, more: u64 },
-    /// Events.
+    Table {
+        rows: Vec<[String; 5]>,
+        more: u64,
+    },
     Events(Vec<u8>),
 }
 

@@ -21,11 +21,8 @@ use crate::logs::unpack::{self, TextSink, UnpackError};
 /// How many blocks a thread may be ahead of the output.
 const BLOCKS_PER_THREAD: usize = 4;
 
-/// What is read.
 pub(super) enum Input {
-    /// Standard input.
     Standard,
-    /// A file.
     File(PathBuf),
 }
 

@@ -35,7 +35,6 @@ pub(super) struct Summary {
     pub(super) files: u64,
     /// Files and paths that could not be read to the end.
     pub(super) failed: u64,
-    /// What was not matched.
     pub(super) left_out: LeftOut,
     /// Events without a time that were matched although a range of time was given.
     without_time: u64,
@@ -43,9 +42,7 @@ pub(super) struct Summary {
     without_field: u64,
     /// What such events have that could be an indicator: at most five paths, with their kinds.
     unchecked: Vec<(String, &'static str)>,
-    /// Hits by feed.
     by_feed: BTreeMap<String, u64>,
-    /// Hits by kind.
     by_kind: BTreeMap<&'static str, u64>,
     /// Bytes of text up to the last event of each file, decompressed.
     bytes: u64,
@@ -53,7 +50,6 @@ pub(super) struct Summary {
     seconds: f64,
 }
 
-/// What was not matched.
 #[derive(Default, Serialize)]
 pub(super) struct LeftOut {
     /// Hidden files, directories and members of archives.

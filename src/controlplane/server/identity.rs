@@ -24,7 +24,6 @@ pub(super) enum Identity {
     Certified {
         /// The tenant of the nodes.
         tenant: Option<Name>,
-        /// The only node name.
         node: Option<Name>,
         /// Whether the caller is an operator.
         admin: bool,

@@ -16,7 +16,6 @@ pub struct Quota {
 /// The limits of callers, and time-outs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections.
     pub connections: Quota,
     /// Sync streams.
     pub syncs: Quota,

@@ -44,7 +44,6 @@ pub(super) struct PermitHolder {
     pub(super) connection: u64,
 }
 
-/// The exceeded limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ExceededLimit {
     Connection,
@@ -90,7 +89,6 @@ impl Quotas {
         &self.limits
     }
 
-    /// Takes a permit for an amount.
     pub(super) fn take(
         self: &Arc<Self>,
         kind: PermitKind,

@@ -12,10 +12,8 @@ pub(super) struct Content {
     pub fingerprint: Digest,
 }
 
-/// The desired content of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DesiredContent {
-    /// This content.
     Content(Content),
     /// Nothing: the slot is to be emptied.
     Nothing,
@@ -29,10 +27,7 @@ pub(super) enum SlotAnswer {
     /// The version is active.
     Ack,
     /// The version was refused.
-    Nack {
-        /// The refused version.
-        refused: u64,
-    },
+    Nack { refused: u64 },
     /// The answer is to a superseded response, and is ignored.
     Stale,
 }
@@ -40,7 +35,6 @@ pub(super) enum SlotAnswer {
 /// An ACK of another version than the sent one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WrongAck {
-    /// The sent version.
     pub sent: u64,
 }
 
@@ -62,7 +56,6 @@ struct RefusedContent {
     fingerprint: Option<Digest>,
 }
 
-/// The content of an empty slot.
 pub(super) const EMPTY: Content = Content { version: 0, fingerprint: Digest([0; 32]) };
 
 impl Slot {

@@ -42,7 +42,6 @@ pub(in crate::feed) fn import(mut lines: Lines<'_>, collector: &mut Collector) -
     Ok(())
 }
 
-/// What a rule blocks.
 enum Rule<'a> {
     /// A name and all names below it.
     Name(&'a str),

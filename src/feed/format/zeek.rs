@@ -21,7 +21,6 @@ const TYPES: [(&str, Declared); 7] = [
     ("Intel::USER_NAME", Declared::Of(Kind::User)),
 ];
 
-/// Which column holds what.
 #[derive(Default)]
 struct Fields {
     indicator: Option<usize>,

@@ -55,7 +55,6 @@ pub(in crate::feed) fn utf16_text(encoding: &'static Encoding, bytes: &[u8]) -> 
     encoding.decode_with_bom_removal(bytes).0.into_owned()
 }
 
-/// Decodes one line.
 pub(in crate::feed) fn line(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),

@@ -16,7 +16,6 @@ pub(in crate::feed) const MAX_DEPTH: usize = 8;
 pub(in crate::feed) struct Piece<'a> {
     /// The line at which it begins.
     pub(in crate::feed) line: u32,
-    /// Its text.
     pub(in crate::feed) json: &'a str,
 }
 
@@ -38,7 +37,6 @@ impl<'a> Piece<'a> {
         })
     }
 
-    /// One part of this piece.
     pub(in crate::feed) fn part(self, part: &'a RawValue) -> Piece<'a> {
         self.parts([part]).next().unwrap_or(self)
     }

@@ -14,14 +14,12 @@ const EXCERPT_BYTES: usize = 400;
 
 /// A line without its line break, its beginning when it is too long.
 pub(in crate::feed) enum Line<'a> {
-    /// The line.
     Text(Cow<'a, str>),
     /// The beginning of a line that is longer than the limit.
     TooLong(Cow<'a, str>),
 }
 
 impl Line<'_> {
-    /// What is there of it.
     #[cfg(test)]
     pub(in crate::feed) fn text(&self) -> &str {
         match self {
@@ -30,7 +28,6 @@ impl Line<'_> {
     }
 }
 
-/// Reads lines.
 pub(in crate::feed) struct Lines<'r> {
     reader: BufReader<Box<dyn Read + 'r>>,
     file: &'r str,

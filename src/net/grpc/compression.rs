@@ -33,7 +33,6 @@ const ZSTD_LEVEL: i32 = 1;
 /// The compression of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Encoding {
-    /// No compression.
     #[default]
     Identity,
     /// RFC 1952.
@@ -70,7 +69,6 @@ pub enum DeflateError {
     /// There is no memory for the result, or the client disconnected.
     #[error(transparent)]
     Stopped(#[from] StopReason),
-    /// The compressor failed.
     #[error("compressing failed: {0}")]
     Failed(#[from] io::Error),
 }

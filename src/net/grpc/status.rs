@@ -21,7 +21,6 @@ const MAX_MESSAGE: usize = 1024;
 /// A gRPC status code (`statuscodes.md` in the grpc repository).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-#[expect(missing_docs, reason = "the names are gRPC's own")]
 pub enum Code {
     Ok = 0,
     Cancelled = 1,
@@ -84,7 +83,6 @@ impl fmt::Display for Code {
 /// A code with its message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// The status code.
     pub code: Code,
     /// A text for humans; may be empty.
     pub message: String,
@@ -93,7 +91,6 @@ pub struct Status {
 }
 
 impl Status {
-    /// A status with a message.
     pub fn new(code: Code, message: impl Into<String>) -> Status {
         Status { code, message: message.into(), retry_delay: None }
     }

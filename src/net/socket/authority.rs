@@ -29,7 +29,6 @@ enum Frame {
         bytes: [u8; 9],
         found: usize,
     },
-    /// The length of the padding.
     PadLength {
         left: usize,
         priority: usize,

@@ -16,7 +16,6 @@ use crate::telemetry;
 /// How long a connection may take to show that its upload is not slow.
 const PROOF: Duration = Duration::from_secs(1);
 
-/// One connection.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
     state: Mutex<Requests>,
@@ -30,7 +29,6 @@ pub(super) struct ConnectionState {
     pub(super) hung_up: CancellationToken,
 }
 
-/// The requests of a connection.
 #[derive(Debug)]
 struct Requests {
     open: usize,

@@ -18,7 +18,6 @@ impl<C: GracefulConnection<Error = hyper::Error>> Protocol for C {
     }
 }
 
-/// One of two protocols.
 #[derive(Debug)]
 pub enum Either<One, Two> {
     /// HTTP/1.

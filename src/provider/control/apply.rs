@@ -33,7 +33,6 @@ pub trait Apply: Send + Sync + 'static {
 /// A manifest with its segments.
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    /// The manifest.
     pub manifest: Arc<Manifest>,
     /// The file of each of its segments, in the manifest's order. Their digests are verified. The files are kept as long
     /// as the manifest is active.
@@ -63,9 +62,7 @@ enum State {
     Fetching,
     /// It is being prepared.
     Preparing,
-    /// It was published.
     Published,
-    /// It was superseded.
     Superseded,
 }
 

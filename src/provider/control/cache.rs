@@ -47,20 +47,13 @@ pub enum CacheError {
         path: PathBuf,
         /// The operation that failed, as a participle.
         what: &'static str,
-        /// The cause.
         cause: io::Error,
     },
     /// The directory belongs to something else.
     #[error(
         "{directory}: is not a Hotlist cache: it contains `{entry}`; set `intel.control.cache` to an empty or new directory"
     )]
-    NoCache {
-        /// The directory.
-        directory: PathBuf,
-        /// An entry that a cache does not have.
-        entry: String,
-    },
-    /// The marker has another format.
+    NoCache { directory: PathBuf, entry: String },
     #[error(
         "{0}: is the marker of an unknown cache format; set `intel.control.cache` to another directory, or remove this one"
     )]
@@ -82,20 +75,10 @@ pub enum CacheError {
     #[error(
         "{path}: {cause}; new versions are refused, because they might be old ones: remove the file to accept any version"
     )]
-    HighestVersion {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        cause: String,
-    },
+    HighestVersion { path: PathBuf, cause: String },
     /// The content of a segment file does not have the digest in the file name.
     #[error("{path}: does not match the digest in its name: {cause}")]
-    Segment {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        cause: String,
-    },
+    Segment { path: PathBuf, cause: String },
 }
 
 impl CacheError {

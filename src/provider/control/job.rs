@@ -39,7 +39,6 @@ pub(super) struct JobContext<A> {
     fetches: FetchContext,
 }
 
-/// The result of a job.
 pub(super) struct JobResult {
     pub(super) mode: Mode,
     /// The number of the job within its slot.

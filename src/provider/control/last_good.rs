@@ -12,7 +12,6 @@ use crate::intel::manifest::{Manifest, Mode, SegmentRef};
 /// The manifest that would be activated after a restart.
 #[derive(Debug)]
 pub struct LastGood {
-    /// The manifest.
     pub manifest: Arc<Manifest>,
     /// The files of its segments, in its order. Their bytes are not verified.
     pub segments: Vec<PathBuf>,

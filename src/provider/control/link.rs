@@ -96,7 +96,6 @@ pub(super) enum Link {
     Waiting(Pin<Box<dyn Future<Output = ()> + Send>>),
     /// An attempt is running.
     Dialling(Pin<Box<dyn Future<Output = Result<Stream, StreamLoss>> + Send>>),
-    /// The stream is open.
     Open(Box<Stream>),
 }
 

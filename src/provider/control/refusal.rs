@@ -61,7 +61,6 @@ pub enum ManifestRefusal {
     /// The version was seen with other content.
     #[error("version {0} was already received with other content; publish it again with a higher version")]
     Other(u64),
-    /// The manifest is expired.
     #[error("the manifest expired at {0}; publish a new one")]
     Expired(jiff::Timestamp),
     /// A segment does not match the manifest.
@@ -69,7 +68,6 @@ pub enum ManifestRefusal {
     Digest {
         /// The segment.
         digest: Digest,
-        /// What is wrong.
         cause: String,
     },
     /// A segment cannot be fetched.
@@ -77,7 +75,6 @@ pub enum ManifestRefusal {
     Fetch {
         /// The segment.
         digest: Digest,
-        /// The cause.
         cause: String,
     },
     /// The segments do not fit into the cache, or the disk failed.

@@ -70,24 +70,13 @@ impl Default for Timing {
 /// The reason that a file of the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// A key file cannot be read.
     #[error(
         "intel.control.trusted_keys: {path}: cannot be read: {cause}; give the path of a file that this process can read"
     )]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        cause: std::io::Error,
-    },
+    Read { path: PathBuf, cause: std::io::Error },
     /// A file does not contain a public key.
     #[error("intel.control.trusted_keys: {path}: {cause}")]
-    Key {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        cause: KeyError,
-    },
+    Key { path: PathBuf, cause: KeyError },
 }
 
 impl Settings {

@@ -38,7 +38,6 @@ pub(super) struct ActiveJob {
     pub(super) nonce: Option<String>,
 }
 
-/// A refused version.
 pub(super) struct RefusedVersion {
     pub(super) version: u64,
     pub(super) reason: String,

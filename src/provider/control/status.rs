@@ -21,10 +21,8 @@ pub struct Status {
     pub slots: Vec<SlotStatus>,
 }
 
-/// The status of a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotStatus {
-    /// The slot.
     pub mode: Mode,
     /// The active version; 0 for none.
     pub version: u64,

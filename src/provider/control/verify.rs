@@ -9,7 +9,6 @@ use super::refusal::ManifestRefusal;
 use super::settings::Settings;
 use crate::intel::manifest::{Digest, Manifest, Mode, Signed, verify};
 
-/// A verified manifest.
 #[derive(Clone, Debug)]
 pub(super) struct VerifiedManifest {
     pub(super) manifest: Arc<Manifest>,

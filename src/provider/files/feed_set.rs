@@ -20,9 +20,7 @@ use crate::schema::FieldTable;
 /// Which files are read, and how their snapshot is built.
 #[derive(Clone)]
 pub struct Settings {
-    /// The files.
     pub intel: config::Intel,
-    /// The fields.
     pub table: Arc<FieldTable>,
     /// How values are matched.
     pub options: MatchOptions,
@@ -77,7 +75,6 @@ pub enum SettingsRefusal {
     /// An active feed cannot be read, and its held content does not fit the new settings.
     #[error("{}: {fault}; this change needs to read the feed again, so fix the feed first", path.display())]
     Feed {
-        /// The file.
         path: PathBuf,
         /// What is wrong with the file.
         fault: FeedFault,
@@ -96,7 +93,6 @@ pub enum SettingsRefusal {
 /// The key of a file: the path, the feed, and a number among files that have both in common.
 type Key = (PathBuf, String, usize);
 
-/// The state of a file.
 #[derive(Clone, Debug)]
 pub struct FeedFileState {
     /// The file, and how it is read.
@@ -116,7 +112,6 @@ pub struct FeedFileState {
 pub struct FeedScan {
     /// Every file that was read.
     pub outcomes: Vec<Outcome>,
-    /// New faults, with the file and the feed.
     pub faults: Vec<(PathBuf, String, FeedFault)>,
     /// Files that were dropped, since the rest of their feed has enough indicators.
     pub dropped: Vec<PathBuf>,

@@ -183,7 +183,6 @@ impl SearchProgress {
         self.open.keys().copied().collect()
     }
 
-    /// The places of a piece.
     pub(super) fn places(&self, piece: u64) -> Vec<u32> {
         self.open.get(&piece).cloned().unwrap_or_default()
     }

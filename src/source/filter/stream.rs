@@ -38,7 +38,6 @@ const MALFORMED_OVERHEAD: usize = 16;
 /// What the batches of a stream contain.
 const CONTENT: RequestContent = RequestContent { format: Format::Filter, signal: Signal::Logs };
 
-/// How a stream ended.
 #[derive(Debug)]
 enum StreamEnd {
     /// The client sent everything, and has every answer.
@@ -56,7 +55,6 @@ struct AnswerHold {
     _room: Option<Arc<MessagePermit>>,
 }
 
-/// The answer to one batch.
 struct BatchAnswer {
     message: Rope,
     held: AnswerHold,

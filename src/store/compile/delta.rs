@@ -98,7 +98,6 @@ pub(super) enum Difference {
         added: usize,
         /// Indicators that it withdraws.
         withdrawn: usize,
-        /// The segment.
         segment: Arc<Segment>,
     },
     /// More than half of the whole, or what tombstones cannot say: the feed is to be compiled again.

@@ -17,20 +17,10 @@ use crate::observable::CANONICAL_VERSION;
 pub enum StateError {
     /// The file, or the directory.
     #[error("{}: {cause}", path.display())]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
+    Io { path: PathBuf, cause: io::Error },
     /// It is not what compile writes.
     #[error("{}: {cause}; remove it to compile the feed from nothing", path.display())]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        cause: serde_json::Error,
-    },
+    Json { path: PathBuf, cause: serde_json::Error },
 }
 
 /// One segment of a feed.
@@ -39,9 +29,7 @@ pub enum StateError {
 pub struct SegmentState {
     /// Its SHA-256 in lower-case hexadecimal.
     pub digest: String,
-    /// Its length.
     pub bytes: u64,
-    /// Indicators in it.
     pub indicators: usize,
     /// Indicators of the segments before it that it withdraws.
     pub withdrawn: usize,
@@ -51,13 +39,11 @@ pub struct SegmentState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeedState {
-    /// Its name.
     pub feed: String,
     /// Whether it is a feed or a collection.
     pub origin: Origin,
     /// Identifies the files that it was compiled from, and how they were read.
     pub source: String,
-    /// Its indicators.
     pub indicators: usize,
     /// Its segments, oldest first; each may withdraw indicators of earlier segments.
     pub segments: Vec<SegmentState>,
@@ -94,7 +80,6 @@ impl FeedState {
         write().map_err(|cause| StateError::Io { path: path.clone(), cause })
     }
 
-    /// Whether every segment is there.
     pub(super) fn is_complete(&self, segments: &Path) -> bool {
         self.segments.iter().all(|segment| segments.join(format!("{}.seg", segment.digest)).is_file())
     }

@@ -4,9 +4,7 @@ use metrics::Unit;
 
 use super::{Metric, MetricKind, metric};
 
-/// Log lines that were lost.
 pub const LOG_LINES_LOST_TOTAL: &str = "hotlist_log_lines_lost_total";
-/// Panics.
 pub const PANICS_TOTAL: &str = "hotlist_panics_total";
 /// Background tasks that were restarted after a panic.
 pub const TASK_RESTARTS_TOTAL: &str = "hotlist_task_restarts_total";
@@ -15,7 +13,6 @@ pub const CONFIG_RELOADS_TOTAL: &str = "hotlist_config_reloads_total";
 /// Changed keys of the configuration that need a restart.
 pub const CONFIG_RESTART_NEEDED: &str = "hotlist_config_restart_needed";
 
-/// The metrics of the process itself.
 pub(super) const METRICS: &[Metric] = &[
     metric(
         LOG_LINES_LOST_TOTAL,

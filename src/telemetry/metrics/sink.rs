@@ -2,7 +2,6 @@
 
 /// Requests that a sink sent.
 pub const SINK_REQUESTS_TOTAL: &str = "hotlist_sink_requests_total";
-/// Bytes that a sink sent.
 pub const SINK_SENT_BYTES_TOTAL: &str = "hotlist_sink_sent_bytes_total";
 /// Records that the next hop rejected in an otherwise successful answer.
 pub const SINK_PARTIAL_REJECTED_RECORDS_TOTAL: &str = "hotlist_sink_partial_rejected_records_total";

@@ -10,13 +10,9 @@ pub const SNAPSHOT_BYTES: &str = "hotlist_snapshot_bytes";
 pub const BLIND_SOURCES: &str = "hotlist_blind_sources";
 /// Always 1; its label is the name of the active snapshot.
 pub const SNAPSHOT_INFO: &str = "hotlist_snapshot_info";
-/// Hits of the shadow.
 pub const SHADOW_HITS_TOTAL: &str = "hotlist_shadow_hits_total";
-/// Hits that only the shadow has.
 pub const SHADOW_ONLY_HITS_TOTAL: &str = "hotlist_shadow_only_hits_total";
-/// Hits that the shadow does not have.
 pub const SHADOW_MISSING_HITS_TOTAL: &str = "hotlist_shadow_missing_hits_total";
-/// Whether the canary is found.
 pub const CANARY_FOUND: &str = "hotlist_canary_found";
 
 const INFO: &str = "Always 1; the label names the active snapshot, the same in every process with the same indicators: the manifest's audience and version (`acme@42`), the digest of the files (`files:3f9a1c2b4d5e`), both (`acme@42+files:3f9a1c2b4d5e`), or `none`.";
@@ -27,7 +23,6 @@ pub fn snapshot_info(name: &str) -> String {
     format!("# HELP {SNAPSHOT_INFO} {INFO}\n# TYPE {SNAPSHOT_INFO} gauge\n{SNAPSHOT_INFO}{{snapshot=\"{name}\"}} 1\n\n")
 }
 
-/// The metrics of the snapshots.
 pub(super) const METRICS: &[Metric] = &[
     metric(SNAPSHOT_INFO, MetricKind::Gauge, Unit::Count, &["snapshot"], INFO),
     metric(

@@ -119,7 +119,6 @@ pub(super) enum Form {
 /// the batch, each in a vector that may have grown to twice what it holds, and the allocations of its bytes.
 const TAGGED_COST: usize =
     2 * (size_of::<HitRecord>() + size_of::<(RecordSpan, Bytes)>() + 3 * size_of::<Bytes>()) + 64;
-/// What a record costs that is listed only.
 pub(super) const LISTED_COST: usize = 2 * size_of::<HitRecord>();
 /// Less than any enrichment has.
 pub(super) const LEAST_TAG: usize = 256;

@@ -71,7 +71,6 @@ impl Asked {
         if word == HASH { Some(Asked::Hash) } else { Kind::parse(word).map(Asked::Of) }
     }
 
-    /// The kind of a value, when it is one of what is asked for.
     fn kind_of(self, value: &str) -> Option<Kind> {
         let (raw, scratch) = (value.as_bytes(), &mut Vec::new());
         let kind = match self {

@@ -87,11 +87,8 @@ pub(crate) enum Any<'a> {
     Text(&'a [u8]),
     /// Bytes that are no text.
     Bytes(&'a [u8]),
-    /// A boolean.
     Bool(bool),
-    /// An integer.
     Int(i64),
-    /// A double.
     Double(f64),
     /// The bytes of a `google.protobuf.Timestamp`.
     Time(&'a [u8]),

@@ -32,7 +32,6 @@ pub struct LineWriter<'a> {
 
 /// What is written for a record.
 pub(super) struct Parts {
-    /// The document.
     pub(super) document: Vec<u8>,
     /// `@timestamp` for a document that has none.
     pub(super) time: Option<Timestamp>,

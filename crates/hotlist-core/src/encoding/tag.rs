@@ -144,7 +144,6 @@ impl TagOutcome {
 pub(crate) struct Entry<'a> {
     /// The key, unescaped.
     pub(crate) key: Cow<'a, [u8]>,
-    /// The encoded value.
     pub(crate) value: &'a [u8],
 }
 
@@ -153,7 +152,6 @@ pub(crate) struct Entry<'a> {
 pub(crate) enum Shape<'a> {
     /// Null, or nothing.
     Null,
-    /// A string.
     Text(Cow<'a, [u8]>),
     /// Any other scalar.
     Scalar,
@@ -205,7 +203,6 @@ pub(crate) trait Codec {
     type Error;
     /// Opens a value one level.
     fn shape(value: &[u8]) -> Result<Shape<'_>, Self::Error>;
-    /// Encodes a value.
     fn encode(value: &Value) -> Vec<u8>;
     /// Appends a text.
     fn put_text(out: &mut Vec<u8>, text: &str);
@@ -219,7 +216,6 @@ pub(crate) trait Codec {
     fn put_array(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>));
     /// Appends an element that `put` appends.
     fn put_element(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>));
-    /// An array of encoded elements.
     fn array(elements: &[&[u8]]) -> Vec<u8>;
     /// An encoded array with edits, everything else as it is.
     fn edit_array(array: &[u8], edits: &Edits) -> Result<Vec<u8>, Self::Error>;

@@ -427,7 +427,6 @@ fn value(
     }
 }
 
-/// Whether a path holds names as well as addresses.
 fn is_name_or_address(path: &str) -> bool {
     path == RESOLVES_TO || NAMED_ENDS.iter().any(|(known, _)| *known == path)
 }

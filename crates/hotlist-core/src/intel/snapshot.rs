@@ -50,7 +50,6 @@ pub struct RangeRule {
 #[derive(Clone, Copy, Debug, Default)]
 struct FeedSize {
     indicators: usize,
-    /// Values by kind.
     values: [u32; Kind::ALL.len()],
 }
 

@@ -77,7 +77,6 @@ pub(super) struct Finding<'v> {
     pub(super) name: String,
     pub(super) relation: Relation,
     pub(super) posting: Posting,
-    /// The value.
     pub(super) raw: &'v [u8],
     /// What is shown of a long value instead of its start.
     pub(super) part: Option<&'v [u8]>,

@@ -14,7 +14,6 @@ use crate::observable::Malformed;
 use crate::schema::{self, FieldId, FieldKind, PathTrie};
 use crate::text::{PairFormat, pairs};
 
-/// The schema of a format.
 fn schema_of(format: PairFormat) -> Option<&'static str> {
     match format {
         PairFormat::Cef => Some("cef"),
@@ -96,7 +95,6 @@ impl<T: Trace> Matcher<'_, T> {
 /// What is looked up of a text.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    /// Its bytes.
     pub(super) at: Range<usize>,
     /// Whether it is a token; otherwise it is the value of a pair.
     pub(super) is_token: bool,

@@ -41,7 +41,6 @@ struct Pattern {
     first: usize,
 }
 
-/// The atoms of all patterns.
 #[derive(Default)]
 struct Atoms {
     all: Vec<Atom>,
@@ -55,7 +54,6 @@ struct Atoms {
     has_expressions: bool,
 }
 
-/// One comparison.
 struct Atom {
     term: Term,
     /// It is a URL that stands for longer paths, too.

@@ -36,7 +36,6 @@ pub(super) struct UrlParts {
     /// Bytes of `values`.
     part_bytes: usize,
     whole: Vec<Range<usize>>,
-    /// A composed URL.
     composed: Vec<u8>,
 }
 
@@ -139,7 +138,6 @@ impl UrlParts {
     }
 }
 
-/// The parts of one URL.
 struct Parts<'p> {
     host: &'p [u8],
     path: &'p [u8],

@@ -72,7 +72,6 @@ impl Malformed {
 /// What senders write where they have no value, in lower case.
 const PLACEHOLDERS: [&str; 14] =
     ["-", "--", "?", "*", "n/a", "na", "nil", "none", "null", "unknown", "undefined", "(empty)", "(none)", "<none>"];
-/// The longest of them.
 const LONGEST_PLACEHOLDER: usize = 9;
 
 /// Whether an *event* value stands for no value: it is empty, blank, or one of the words that senders use for that.

@@ -70,7 +70,6 @@ pub struct PathTrie {
     slots: Vec<u32>,
 }
 
-/// Where no child is.
 const NO_CHILD: u32 = u32::MAX;
 
 #[derive(Clone, Debug, Default)]

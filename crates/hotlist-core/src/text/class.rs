@@ -18,7 +18,6 @@ pub(super) const LOCAL: u8 = 64;
 /// ASCII characters of a word.
 pub(super) const WORD: u8 = DIGIT | HEX | LETTER | MARK;
 
-/// What each byte is.
 const CLASS: [u8; 256] = {
     let mut class = [0; 256];
     let mut byte = 0;

@@ -50,7 +50,6 @@ pub struct Pair<'t> {
 /// What a backslash in a value stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Escapes {
-    /// Itself.
     None,
     /// `\\`, `\=`, `\|`, `\n` and `\r`.
     Cef,

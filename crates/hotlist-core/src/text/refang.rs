@@ -32,7 +32,6 @@ impl Change {
         start..start + usize::from(self.lengths.0)
     }
 
-    /// In the text.
     fn from(self) -> Range<usize> {
         let start = self.starts.1 as usize;
         start..start + usize::from(self.lengths.1)

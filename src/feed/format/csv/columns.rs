@@ -19,7 +19,6 @@ pub(super) struct Columns {
     /// The words of the header, or nothing.
     pub(super) names: Vec<String>,
     pub(super) has_header: bool,
-    /// The line of the header.
     pub(super) header_line: Option<u64>,
     /// The last line that is no row: of the header or of a title. 0 when all are rows.
     pub(super) first_row: u64,

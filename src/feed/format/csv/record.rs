@@ -219,7 +219,6 @@ fn unblanked(line: Cow<'_, str>, delimiter: u8) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The cells of one line that is a record.
 pub(super) fn parse(line: &str, delimiter: u8) -> Option<Cells> {
     let mut parser = Parser::new(delimiter, true);
     let mut cells = Cells::default();

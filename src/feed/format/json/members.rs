@@ -15,7 +15,6 @@ impl<'a> Members<'a> {
         json.starts_with('{').then(|| serde_json::from_str(json).ok())?
     }
 
-    /// The members, in order.
     pub(super) fn iter(&self) -> std::slice::Iter<'_, (Cow<'a, str>, &'a RawValue)> {
         self.0.iter()
     }

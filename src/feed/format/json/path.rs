@@ -3,14 +3,12 @@
 
 use crate::feed::row::Role;
 
-/// One step of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// A member. A key may have dots itself, so that several steps may be one key.
     Key(String),
     /// Every member, or every element.
     Any,
-    /// One element.
     Element(usize),
 }
 

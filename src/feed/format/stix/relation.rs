@@ -28,7 +28,6 @@ const MAX_NAMES: usize = 8;
 pub(super) struct Relations {
     /// By id, the name of what may be indicated.
     names: HashMap<Box<str>, Box<str>>,
-    /// Which indicator indicates what.
     indicates: Vec<(Box<str>, Box<str>)>,
     /// When an indicator was seen.
     sightings: Vec<(Box<str>, Option<Timestamp>, Option<Timestamp>)>,

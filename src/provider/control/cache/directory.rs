@@ -32,10 +32,8 @@ const OF_A_STORE: [&str; 4] = ["publications", "feeds", "nodes", "alerts"];
 /// A directory that file systems create at their root.
 const OF_THE_SYSTEM: &str = "lost+found";
 
-/// The kind of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DirectoryKind {
-    /// A cache with its marker.
     Marked,
     /// Missing or empty.
     New,

@@ -20,7 +20,6 @@ const MAX_HIGHEST: u64 = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HighestVersion {
-    /// The version.
     pub version: u64,
     /// The digest of the manifest's exact bytes.
     pub manifest: Digest,
@@ -31,20 +30,9 @@ pub struct HighestVersion {
 pub enum RecordError {
     /// The disk failed.
     #[error("{path}: cannot be read: {cause}; check the disk of `intel.control.cache`")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        cause: io::Error,
-    },
-    /// The content is damaged.
+    Io { path: PathBuf, cause: io::Error },
     #[error("{path}: is damaged: {cause}; it stays inactive until the next version from the control plane replaces it")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        cause: String,
-    },
+    Damaged { path: PathBuf, cause: String },
 }
 
 /// A value with its digest.

@@ -84,7 +84,6 @@ impl<D: Dialect> Codec for D {
     }
 }
 
-/// A list of elements with edits.
 fn edit_elements(list: &[u8], edits: &Edits) -> Result<Vec<u8>, MalformedRecord> {
     let mut out = Vec::with_capacity(list.len() + edits.bytes());
     let mut replaced = edits.replaced.iter().peekable();

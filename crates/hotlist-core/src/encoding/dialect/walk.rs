@@ -65,7 +65,6 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
         }
     }
 
-    /// Records a fault.
     #[cold]
     pub(crate) fn note(&mut self, fault: MalformedRecord) {
         self.fault.get_or_insert(fault);

@@ -22,7 +22,6 @@ pub(in crate::encoding) struct Scanner<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::encoding) struct RawString<'a> {
     pub(in crate::encoding) content: &'a [u8],
-    /// Whether there are escapes in it.
     pub(in crate::encoding) escaped: bool,
 }
 

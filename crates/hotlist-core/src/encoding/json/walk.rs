@@ -95,7 +95,6 @@ impl<'a, 't, V: Visitor> Walker<'a, 't, V> {
         Walked { too_deep: self.too_deep, inbound: self.inbound, malformed: None }
     }
 
-    /// The document.
     fn root(&mut self) -> Result<(), JsonError> {
         if self.scanner.peek() != Some(b'{') {
             return Err(JsonError::NotAnObject { at: self.scanner.at });

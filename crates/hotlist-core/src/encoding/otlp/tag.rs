@@ -78,7 +78,6 @@ pub(super) fn body(record: &[u8]) -> Result<Option<Body<'_>>, MalformedRecord> {
     Ok(body)
 }
 
-/// What the body of a record holds.
 pub(crate) fn body_of(record: &[u8]) -> Result<Any<'_>, MalformedRecord> {
     Ok(body(record)?.map_or(Any::Null, |body| body.content))
 }

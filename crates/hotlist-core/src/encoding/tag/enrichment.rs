@@ -65,7 +65,6 @@ pub enum Brought<'a> {
 /// What is brought for a hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// The enrichment.
     Enrichment,
     /// The object of `osint`.
     Osint,
@@ -168,7 +167,6 @@ impl Brought<'_> {
         }
     }
 
-    /// That part of each, encoded.
     pub(super) fn encoded<C: Codec>(self, part: Part) -> Vec<Vec<u8>> {
         match self {
             Brought::Values(values) => values.iter().map(C::encode).collect(),

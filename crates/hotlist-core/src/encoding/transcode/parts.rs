@@ -21,7 +21,6 @@ pub(crate) struct Part {
 /// How a field is encoded, and thereby what it becomes.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
-    /// A string.
     Text,
     /// A varint.
     Number,

@@ -69,7 +69,6 @@ fn holds_document(value: &[u8]) -> bool {
     matches!(any::<LogValue>(value), Ok(Any::Text(text)) if json::begins_document(text))
 }
 
-/// Walks a text that holds a document.
 fn json_text<V: Visitor>(walker: &mut DocumentWalker<'_, LogValue, V>, value: &[u8], info: &mut RecordInfo) {
     match any::<LogValue>(value) {
         Ok(Any::Text(text)) => {

@@ -7,7 +7,6 @@ use crate::observable::Kind;
 pub(super) struct Kinds(u16);
 
 impl Kinds {
-    /// Every kind.
     pub(super) const ALL: Kinds = Kinds(u16::MAX);
 
     pub(super) const NONE: Kinds = Kinds(0);

@@ -19,7 +19,6 @@ pub(super) fn required_literals(pattern: &str) -> Result<Option<Vec<Vec<u8>>>, S
     parser.map(|parsed| needed(&parsed)).map_err(|error| error.to_string())
 }
 
-/// Literals of which one is needed.
 fn needed(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     match hir.kind() {
         HirKind::Capture(capture) => needed(&capture.sub),

@@ -16,10 +16,8 @@ use crate::observable::Kind;
 /// The longest expression, in bytes, and the longest value that one means.
 const MAX_LENGTH: usize = 1024;
 
-/// What an expression means.
 #[derive(Debug, PartialEq, Eq)]
 enum Meant {
-    /// These values.
     Values(Vec<String>),
     /// Names below these, and these as well where the scope has them.
     Names(Vec<String>, NameScope),

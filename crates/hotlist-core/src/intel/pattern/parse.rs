@@ -13,7 +13,6 @@ const KEY_WORDS: [&str; 5] = ["AND", "OR", "FOLLOWEDBY", "WITHIN", "REPEATS"];
 /// A pattern as it is bracketed; brackets that say nothing are gone.
 #[derive(Clone, Debug)]
 pub enum Parsed {
-    /// One comparison.
     One(Proposition),
     /// `AND`, within an observation or between observations: two at least.
     All(Vec<Parsed>),
@@ -21,9 +20,7 @@ pub enum Parsed {
     Any(Vec<Parsed>),
     /// What is well formed but cannot be evaluated.
     Other {
-        /// Its position.
         position: usize,
-        /// Its name.
         construct: String,
     },
 }
@@ -39,7 +36,6 @@ pub struct Proposition {
     pub key: PathKey,
     /// Whether it holds for values that do not compare so: `NOT` or `!=`.
     pub negated: bool,
-    /// The operator.
     pub operator: Operator,
     /// One value, or those of the list, with their positions.
     pub values: Vec<(usize, Literal)>,

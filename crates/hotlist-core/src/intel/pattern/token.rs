@@ -15,18 +15,15 @@ pub enum Literal {
     Other(&'static str),
 }
 
-/// One token.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Token {
     /// Letters, digits, `_` and `-`: an object type, a property, a key word, a boolean.
     Word(String),
     /// `"…"`: only as a property, a common misspelling of `'…'`.
     DoubleQuoted(String),
-    /// A literal.
     Literal(Literal),
     /// An operator or a bracket.
     Sign(&'static str),
-    /// The end of the pattern.
     End,
 }
 

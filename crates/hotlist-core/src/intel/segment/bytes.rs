@@ -38,7 +38,6 @@ impl<'b> Cursor<'b> {
         Cursor { rest: bytes }
     }
 
-    /// What is left.
     #[inline]
     pub fn rest(&self) -> &'b [u8] {
         self.rest

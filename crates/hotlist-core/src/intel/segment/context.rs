@@ -124,7 +124,6 @@ impl ContextsBuilder {
         self.ends.len()
     }
 
-    /// The section.
     pub(super) fn finish(self) -> Vec<u8> {
         let mut out = Vec::with_capacity(8 + self.ends.len() * 4 + self.bytes.len());
         for number in [self.ends.len() as u32, 0].into_iter().chain(self.ends) {

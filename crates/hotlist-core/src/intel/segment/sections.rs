@@ -73,7 +73,6 @@ pub(super) struct Section {
     pub(super) range: (usize, usize),
 }
 
-/// The head of a segment.
 #[derive(Clone, Debug)]
 pub(super) struct Head {
     pub(super) hash_key: [u8; 16],

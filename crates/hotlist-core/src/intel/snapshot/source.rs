@@ -12,7 +12,6 @@ use crate::intel::segment::{IndicatorSet, Segment};
 pub enum From {
     /// A file of indicators.
     File,
-    /// A manifest.
     Manifest,
 }
 

@@ -211,7 +211,6 @@ proptest! {
         }
     }
 
-    /// Arbitrary bytes do no harm.
     #[test]
     fn arbitrary_bytes_do_no_harm(noise in proptest::collection::vec(any::<u8>(), 0..40)) {
         for value in [noise.clone(), [b"http://", noise.as_slice()].concat()] {

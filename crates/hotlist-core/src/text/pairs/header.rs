@@ -17,7 +17,6 @@ const LEEF_FIELDS: usize = 4;
 /// The place of the version of the product among them.
 const VERSION: usize = 2;
 
-/// A header.
 pub(super) struct Header {
     pub(super) format: PairFormat,
     /// Whether it is of the second version of LEEF, which may name a delimiter.

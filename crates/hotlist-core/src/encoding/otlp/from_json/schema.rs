@@ -32,7 +32,6 @@ impl Message {
     }
 }
 
-/// A field of a message.
 pub(super) struct Field {
     /// In lowerCamelCase.
     pub(super) name: &'static str,
