@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 pub use crate::config::Only;
 use crate::encoding::envelope::{Extent, Layout};
-use crate::encoding::transcode::{Part, Parts};
+use crate::encoding::transcode::{ConversionOutput, ConvertedMessage};
 use crate::encoding::{EnvelopeError, Format, Rope, transcode_parts};
 use crate::pipeline::{Batch, BatchRefusal, HeldMemory, MatchedMessage, NonLogEvents, StopReason};
 
@@ -142,7 +142,7 @@ impl From<StopReason> for Stopped {
     }
 }
 
-impl<F: FnMut(Arc<Batch>) -> bool> Parts for Converter<'_, F> {
+impl<F: FnMut(Arc<Batch>) -> bool> ConversionOutput for Converter<'_, F> {
     type Error = Stopped;
 
     fn reserve(&mut self, bytes: usize) -> Result<(), Stopped> {
@@ -150,8 +150,8 @@ impl<F: FnMut(Arc<Batch>) -> bool> Parts for Converter<'_, F> {
         Ok(self.room.grow(bytes)?)
     }
 
-    fn take(&mut self, part: Part) -> Result<(), Stopped> {
-        let Part { mut message, records, bare } = part;
+    fn take(&mut self, part: ConvertedMessage) -> Result<(), Stopped> {
+        let ConvertedMessage { mut message, records, bare } = part;
         message.shrink_to_fit();
         let mut room = std::mem::replace(&mut self.room, self.batch.work.hold(0)?);
         room.shrink_to(message.len());

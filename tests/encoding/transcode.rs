@@ -1,7 +1,7 @@
 //! Batches in another format: what both sides can say survives, there and back.
 
 use bytes::Bytes;
-use hotlist::encoding::transcode::{CONTEXT_FACTOR, CONTEXT_MIN, Part, Parts};
+use hotlist::encoding::transcode::{CONTEXT_FACTOR, CONTEXT_MIN, ConversionOutput, ConvertedMessage};
 use hotlist::encoding::{EnvelopeError, Format, otlp, transcode, transcode_parts, vector};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Member;
@@ -121,11 +121,11 @@ fn flat(
 /// Collects the parts of a conversion.
 #[derive(Default)]
 struct Collected {
-    parts: Vec<Part>,
+    parts: Vec<ConvertedMessage>,
     reserved: usize,
 }
 
-impl Parts for Collected {
+impl ConversionOutput for Collected {
     type Error = EnvelopeError;
 
     fn reserve(&mut self, bytes: usize) -> Result<(), EnvelopeError> {
@@ -133,7 +133,7 @@ impl Parts for Collected {
         Ok(())
     }
 
-    fn take(&mut self, part: Part) -> Result<(), EnvelopeError> {
+    fn take(&mut self, part: ConvertedMessage) -> Result<(), EnvelopeError> {
         assert!(self.reserved >= part.message.capacity(), "{} of {}", self.reserved, part.message.capacity());
         self.reserved = 0;
         self.parts.push(part);
@@ -141,7 +141,7 @@ impl Parts for Collected {
     }
 }
 
-fn in_parts(message: &Bytes, from: Format, to: Format, max_bytes: usize) -> Vec<Part> {
+fn in_parts(message: &Bytes, from: Format, to: Format, max_bytes: usize) -> Vec<ConvertedMessage> {
     let mut collected = Collected::default();
     transcode_parts(message, from, to, all, max_bytes, &mut collected).unwrap();
     for part in &collected.parts {
@@ -169,7 +169,7 @@ fn copies_of_a_resource_are_bounded() {
     };
     let message = Bytes::from(ExportLogsServiceRequest { resource_logs: vec![resource_logs] }.encode_to_vec());
     let parts = in_parts(&message, Format::Otlp, Format::Vector, 4 << 20);
-    let sum = |of: fn(&Part) -> usize| parts.iter().map(of).sum::<usize>();
+    let sum = |of: fn(&ConvertedMessage) -> usize| parts.iter().map(of).sum::<usize>();
     assert_eq!(sum(|part| part.records), records);
     let whole = message.len() * CONTEXT_FACTOR + CONTEXT_MIN;
     assert!(sum(|part| part.message.len()) < whole * 2, "{}", sum(|part| part.message.len()));

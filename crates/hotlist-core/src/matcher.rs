@@ -10,13 +10,14 @@ mod packed;
 mod pattern_evaluator;
 mod sieve;
 mod text;
+mod text_visitor;
 mod url_parts;
 
-pub use findings::{Hit, MAX_SHOWN, RECORD_FINDINGS, Relation, rank};
+pub use findings::{Hit, InText, MAX_SHOWN, RECORD_FINDINGS, Relation, rank};
 pub use malformed::MalformedValues;
 pub use pattern_evaluator::PatternEvaluator;
 pub use sieve::Sieve;
-pub use text::{InText, TextVisitor, WithTexts};
+pub use text_visitor::{TextVisitor, WithTexts};
 
 use std::net::IpAddr;
 use std::sync::Arc;

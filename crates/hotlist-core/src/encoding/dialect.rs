@@ -15,9 +15,9 @@ use super::wire::{Fields, Malformed, Payload, put_number};
 
 pub(crate) use codec::{encode_json, tag_map, tag_text};
 pub(crate) use convert::{convert, json_entries, put_converted_entry};
-pub(crate) use json::{write_content, write_entries, write_text};
-pub(crate) use members::{Entries, converted_len, encode_key_value, for_each_member, members, with_field};
-pub(crate) use walk::{DocumentWalker, Elements};
+pub(crate) use json::{write_content, write_entries};
+pub(crate) use members::{Elements, Entries, converted_len, encode_key_value, for_each_member, members, with_field};
+pub(crate) use walk::DocumentWalker;
 
 /// The key of an entry.
 pub(crate) const KEY: u32 = 1;

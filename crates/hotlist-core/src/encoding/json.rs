@@ -8,6 +8,7 @@ mod paths;
 mod repair;
 pub(super) mod scan;
 mod walk;
+mod write;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -20,6 +21,7 @@ pub(crate) use paths::find;
 pub use repair::{Malformation, Repaired, repair};
 pub(crate) use walk::begins_document;
 pub use walk::{Walked, read, walk};
+pub(crate) use write::{write_text, write_value};
 
 /// A text that is a JSON object, as valid UTF-8 on one line; `None` when it is something else.
 pub(crate) fn one_line(text: &[u8]) -> Option<Vec<u8>> {

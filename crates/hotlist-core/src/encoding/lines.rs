@@ -3,18 +3,14 @@
 
 mod around;
 mod extra;
-
-use jiff::Timestamp;
+mod rendered;
 
 use self::around::Around;
 pub(super) use self::extra::{put_attributes, write_metadata, write_record};
+pub(super) use self::rendered::RenderedRecord;
+use self::rendered::complete;
 use super::envelope::RecordSpan;
 use super::{Format, json, otlp, vector};
-
-/// Where everything besides the document stands in a line.
-const OPENTELEMETRY: &str = "opentelemetry";
-/// And where it stands when the event has a field of that name.
-const OTHERWISE: &str = "hotlist.opentelemetry";
 
 /// A line may repeat as many bytes of its resource, and of its scope, as this many records of its batch have on average,
 /// so that a batch of small records does not become a file of copies.
@@ -30,15 +26,6 @@ pub struct LineWriter<'a> {
     around: Around,
 }
 
-/// What is written for a record.
-pub(super) struct Parts {
-    pub(super) document: Vec<u8>,
-    /// `@timestamp` for a document that has none.
-    pub(super) time: Option<Timestamp>,
-    /// The members of `opentelemetry` that are of this record alone.
-    pub(super) extra: Vec<u8>,
-}
-
 impl<'a> LineWriter<'a> {
     /// For a batch of so many records. What each line repeats of the messages around its record is bounded by the
     /// average length of a record.
@@ -51,12 +38,12 @@ impl<'a> LineWriter<'a> {
     /// Appends the line of a log record, with its end. `span` says where the record stands in the batch, whose bytes
     /// may be others by now.
     pub fn write(&mut self, out: &mut Vec<u8>, span: Option<&RecordSpan>, record: &[u8]) {
-        let Parts { document, time, mut extra } = match self.format {
+        let RenderedRecord { document, time, mut extra } = match self.format {
             Format::Otlp => otlp::parts(record),
             Format::Vector => vector::parts(record),
             Format::Filter => {
                 let document = json::one_line(record).unwrap_or_else(|| json::unreadable(record));
-                Parts { document, time: None, extra: Vec::new() }
+                RenderedRecord { document, time: None, extra: Vec::new() }
             }
         };
         if self.format == Format::Otlp
@@ -79,22 +66,6 @@ impl<'a> LineWriter<'a> {
     }
 }
 
-impl Parts {
-    /// Of a record that cannot be read.
-    pub(super) fn unreadable(record: &[u8]) -> Parts {
-        Parts { document: json::unreadable(record), time: None, extra: Vec::new() }
-    }
-
-    /// The document with its `@timestamp`, and without the rest.
-    pub(super) fn document(self) -> Vec<u8> {
-        let mut out = Vec::new();
-        match complete(&mut out, &self.document, self.time, &[]) {
-            Ok(()) => out,
-            Err(_) => self.document,
-        }
-    }
-}
-
 /// A record as a JSON document.
 pub fn document_of(format: Format, record: &[u8]) -> Vec<u8> {
     let parts = match format {
@@ -103,27 +74,6 @@ pub fn document_of(format: Format, record: &[u8]) -> Vec<u8> {
         Format::Filter => return record.to_vec(),
     };
     parts.document()
-}
-
-/// Appends a document with what it does not have.
-fn complete(out: &mut Vec<u8>, document: &[u8], time: Option<Timestamp>, extra: &[u8]) -> Result<(), json::JsonError> {
-    let mut more = Vec::new();
-    if time.is_some() || !extra.is_empty() {
-        let found = json::find(document, &[b"@timestamp", OTHERWISE.as_bytes(), OPENTELEMETRY.as_bytes()])?;
-        let is_free = |place: usize| found.get(place) == Some(&false);
-        if let Some(time) = time.filter(|_| is_free(0)) {
-            more.push(("@timestamp".into(), format!("\"{time:.9}\"").into_bytes()));
-        }
-        let free = [(2, OPENTELEMETRY), (1, OTHERWISE)].into_iter().find(|(place, _)| is_free(*place));
-        if let Some((_, name)) = free.filter(|_| !extra.is_empty()) {
-            more.push((name.into(), [b"{", extra, b"}"].concat()));
-        }
-    }
-    match more.is_empty() {
-        true => out.extend_from_slice(document),
-        false => out.append(&mut json::append(document, more)?),
-    }
-    Ok(())
 }
 
 /// An upper bound for a record as JSON. Escapes, and what is not UTF-8, make it longer; so does structure, whose tags

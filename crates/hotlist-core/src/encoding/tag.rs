@@ -18,11 +18,14 @@
 
 mod enrichment;
 mod flat;
+mod identity;
 mod list;
 mod mark;
 mod ocsf;
 mod path;
 mod place;
+mod plan;
+mod rewrite;
 mod words;
 
 use std::borrow::Cow;
@@ -32,7 +35,7 @@ use serde_json::Value;
 
 pub use self::enrichment::{Brought, Enrichment, FlatValues, Frame, Node};
 pub(crate) use self::mark::is_inbound;
-pub(crate) use self::place::{Rendered, join, plan};
+pub(crate) use self::plan::{Rendered, join, plan};
 use super::{Flat, TagInto};
 
 /// The word that `tags` gets.

@@ -11,15 +11,14 @@ mod vector_to_otlp;
 
 use bytes::Bytes;
 
-pub(crate) use otlp_to_vector::{HOW_TO_CONVERT, OPENTELEMETRY};
-pub(crate) use parts::{Kind, Part as OtlpField, RECORD_BESIDE, RESOURCE_LOGS, SCOPE_LOGS};
+pub(crate) use parts::{HOW_TO_CONVERT, Kind, OPENTELEMETRY, OtlpField, RECORD_BESIDE, RESOURCE_LOGS, SCOPE_LOGS};
 
 use super::envelope::{self, EnvelopeError, Span};
 use super::wire::{Field, Fields, Payload, framed_len, put_bytes, put_header};
 use super::{Format, otlp, vector};
 
 /// Takes a conversion part by part, and says how much memory it may take.
-pub trait Parts {
+pub trait ConversionOutput {
     /// Why the conversion stops.
     type Error: From<EnvelopeError>;
 
@@ -33,12 +32,12 @@ pub trait Parts {
     ///
     /// # Errors
     /// Nobody waits for more; the conversion stops.
-    fn take(&mut self, part: Part) -> Result<(), Self::Error>;
+    fn take(&mut self, part: ConvertedMessage) -> Result<(), Self::Error>;
 }
 
 /// A whole message of the other format, with some of the records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Part {
+pub struct ConvertedMessage {
     /// The message.
     pub message: Vec<u8>,
     /// Records in it.
@@ -59,14 +58,14 @@ pub fn transcode(
     keep: impl FnMut(usize) -> bool,
 ) -> Result<Bytes, EnvelopeError> {
     struct Whole(Vec<u8>);
-    impl Parts for Whole {
+    impl ConversionOutput for Whole {
         type Error = EnvelopeError;
 
         fn reserve(&mut self, _: usize) -> Result<(), EnvelopeError> {
             Ok(())
         }
 
-        fn take(&mut self, part: Part) -> Result<(), EnvelopeError> {
+        fn take(&mut self, part: ConvertedMessage) -> Result<(), EnvelopeError> {
             self.0 = part.message;
             Ok(())
         }
@@ -85,7 +84,7 @@ pub fn transcode(
 ///
 /// # Errors
 /// The envelope cannot be walked, or `parts` has enough.
-pub fn transcode_parts<P: Parts>(
+pub fn transcode_parts<P: ConversionOutput>(
     message: &Bytes,
     from: Format,
     to: Format,
@@ -218,13 +217,13 @@ impl Output {
     }
 
     /// Reserves what making the next record takes, until its part is taken.
-    fn reserve<P: Parts>(&mut self, extra: usize, parts: &mut P) -> Result<(), P::Error> {
+    fn reserve<P: ConversionOutput>(&mut self, extra: usize, parts: &mut P) -> Result<(), P::Error> {
         self.extra = self.extra.max(extra);
         self.cover(self.len(), parts)
     }
 
     /// Reserves for a message of so many bytes: buffers grow by doubling, and the groups of OTLP are put into each other.
-    fn cover<P: Parts>(&mut self, len: usize, parts: &mut P) -> Result<(), P::Error> {
+    fn cover<P: ConversionOutput>(&mut self, len: usize, parts: &mut P) -> Result<(), P::Error> {
         let needed = len.saturating_mul(4).saturating_add(self.extra);
         if needed > self.reserved {
             parts.reserve(needed - self.reserved)?;
@@ -239,7 +238,7 @@ impl Output {
     }
 
     /// Makes room for a record of so many bytes with what is around it: in this part, or in the next one.
-    fn make_room<P: Parts>(&mut self, more: usize, parts: &mut P) -> Result<(), P::Error> {
+    fn make_room<P: ConversionOutput>(&mut self, more: usize, parts: &mut P) -> Result<(), P::Error> {
         if self.records > 0 && self.len().saturating_add(more) > self.max_bytes {
             self.flush(parts)?;
         }
@@ -249,7 +248,12 @@ impl Output {
     }
 
     /// Writes an `EventWrapper` of `len` bytes, which `put` appends.
-    fn event<P: Parts>(&mut self, len: usize, put: impl FnOnce(&mut Vec<u8>), parts: &mut P) -> Result<(), P::Error> {
+    fn event<P: ConversionOutput>(
+        &mut self,
+        len: usize,
+        put: impl FnOnce(&mut Vec<u8>),
+        parts: &mut P,
+    ) -> Result<(), P::Error> {
         self.make_room(framed_len(len), parts)?;
         self.message.reserve(framed_len(len));
         put_header(&mut self.message, vector::field::EVENTS, len);
@@ -258,7 +262,7 @@ impl Output {
     }
 
     /// Writes a `LogRecord`, into the groups of the previous record if these have the same contents around it.
-    fn record<P: Parts>(
+    fn record<P: ConversionOutput>(
         &mut self,
         resource: Vec<u8>,
         scope: Vec<u8>,
@@ -277,7 +281,7 @@ impl Output {
         Ok(())
     }
 
-    fn same<P: Parts>(&mut self, record: &[u8], parts: &mut P) -> Result<(), P::Error> {
+    fn same<P: ConversionOutput>(&mut self, record: &[u8], parts: &mut P) -> Result<(), P::Error> {
         match self.format {
             Format::Otlp => self.record(Vec::new(), Vec::new(), record, parts),
             Format::Vector => self.event(record.len(), |message| message.extend_from_slice(record), parts),
@@ -297,14 +301,14 @@ impl Output {
     }
 
     /// Hands over what was written.
-    fn flush<P: Parts>(&mut self, parts: &mut P) -> Result<(), P::Error> {
+    fn flush<P: ConversionOutput>(&mut self, parts: &mut P) -> Result<(), P::Error> {
         self.close();
         let (records, bare) = (std::mem::take(&mut self.records), std::mem::take(&mut self.bare));
         (self.reserved, self.taken) = (0, true);
-        parts.take(Part { message: std::mem::take(&mut self.message), records, bare })
+        parts.take(ConvertedMessage { message: std::mem::take(&mut self.message), records, bare })
     }
 
-    fn finish<P: Parts>(mut self, parts: &mut P) -> Result<(), P::Error> {
+    fn finish<P: ConversionOutput>(mut self, parts: &mut P) -> Result<(), P::Error> {
         if self.records > 0 || !self.taken { self.flush(parts) } else { Ok(()) }
     }
 }

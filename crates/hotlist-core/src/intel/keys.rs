@@ -13,6 +13,7 @@
 mod event;
 mod indicator;
 mod plan;
+mod show;
 mod space;
 mod table;
 mod token;
@@ -21,7 +22,8 @@ mod visit;
 pub use event::{EventKey, event_keys, url_prefixes};
 pub use indicator::{IndicatorOptions, has_key, indicator_keys, schemes_agree};
 pub use plan::KeyPlan;
-pub use space::{KeyHasher, KeySpace, number_key, show_key, time_key};
+pub use show::show_key;
+pub use space::{KeyHasher, KeySpace, number_key, time_key};
 pub use table::{TableId, network_key, prefilter_key_count, prefilter_keys};
 pub use token::visit_token;
 pub use visit::{KeyVisitor, visit_keys};

@@ -25,8 +25,9 @@ use crate::schema::{FieldId, FieldKind, FieldSet, FieldTable, PathTrie};
 
 pub use super::indicator::{Feed, Origin, RangeValue, Stored, derived_id};
 pub use super::keys::MatchOptions;
-pub use build::{ReuseError, Revoked, RevokedBy, SnapshotBuilder, SnapshotError};
+pub use build::{ReuseError, SnapshotBuilder, SnapshotError};
 pub use plan::{FieldPlan, PlanPart, UrlRow};
+pub use settle::{Revoked, RevokedBy};
 
 use super::indicator::Comparison;
 use merge::Unit;

@@ -4,11 +4,11 @@
 //! more findings than its budget, the best ones stay: [`rank`] says which.
 
 use std::cmp::Reverse;
+use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use super::text::InText;
 use crate::intel::indicator::Confidence;
 use crate::intel::keys::KeySpace;
 use crate::intel::posting::Posting;
@@ -43,6 +43,15 @@ pub struct Hit {
     pub posting: Posting,
     /// Where it stands, if the value is part of a text.
     pub in_text: Option<InText>,
+}
+
+/// Where in a text a finding stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InText {
+    /// The path of the text, when no row of the field table names it.
+    pub path: Option<Arc<str>>,
+    /// Its bytes in the text.
+    pub at: Range<usize>,
 }
 
 impl Hit {

@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use super::text::TextVisitor;
+use super::text_visitor::TextVisitor;
 use super::url_parts::UrlParts;
 use super::{Counts, MalformedValues, nested_document, with_registered, with_text};
 use crate::encoding::{Value, Visitor};

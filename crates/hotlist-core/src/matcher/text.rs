@@ -4,60 +4,14 @@ use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::findings::Finding;
+use super::findings::{Finding, InText};
 use super::packed::Place;
+use super::text_visitor::TextVisitor;
 use super::{At, Matcher, Reader, Sieve, Trace};
-use crate::encoding::{Value, Visitor};
 use crate::intel::keys::visit_token;
 use crate::observable::Kind;
 use crate::schema::FieldId;
 use crate::text::{is_known_name, refang_parts, tokens};
-
-/// Where in a text a finding stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InText {
-    /// The path of the text, when no row of the field table names it.
-    pub path: Option<Arc<str>>,
-    /// Its bytes in the text.
-    pub at: Range<usize>,
-}
-
-/// What reads values of fields, and texts as well.
-pub trait TextVisitor: Visitor {
-    /// Scans a text of the event.
-    fn scan(&mut self, text: &[u8]);
-    /// The walk goes to the value of a member.
-    fn at_member(&mut self, _key: &[u8]) {}
-    /// The walk is back from it.
-    fn after_member(&mut self) {}
-}
-
-/// A visitor that gets the texts, too.
-pub struct WithTexts<'v, V>(pub &'v mut V);
-
-impl<V: TextVisitor> Visitor for WithTexts<'_, V> {
-    const TEXTS: bool = true;
-
-    #[inline]
-    fn value(&mut self, field: FieldId, value: Value<'_>) {
-        self.0.value(field, value);
-    }
-
-    #[inline]
-    fn text(&mut self, text: &[u8]) {
-        self.0.scan(text);
-    }
-
-    #[inline]
-    fn enter(&mut self, key: &[u8]) {
-        self.0.at_member(key);
-    }
-
-    #[inline]
-    fn leave(&mut self) {
-        self.0.after_member();
-    }
-}
 
 impl TextVisitor for Sieve<'_> {
     fn scan(&mut self, text: &[u8]) {

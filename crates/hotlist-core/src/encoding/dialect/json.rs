@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::{Any, Dialect, Elements, MalformedRecord, any, key_value, timestamp};
 use crate::encoding::MAX_DEPTH;
+use crate::encoding::json::{write_text, write_value};
 
 /// Levels of a rendered document. Readers of JSON have a bound, too: `serde_json`'s, with which many are made, ends at
 /// 127, one level before the walk's.
@@ -35,12 +36,12 @@ pub(crate) fn write_content<D: Dialect>(
         Any::Null | Any::Unknown => out.extend_from_slice(b"null"),
         Any::Text(text) => write_text(out, text),
         Any::Bytes(bytes) if str::from_utf8(bytes).is_ok() => write_text(out, bytes),
-        Any::Bytes(bytes) => write_json(out, &BASE64.encode(bytes)),
-        Any::Bool(value) => write_json(out, &value),
-        Any::Int(value) => write_json(out, &value),
-        Any::Double(value) => write_json(out, &value),
+        Any::Bytes(bytes) => write_value(out, &BASE64.encode(bytes)),
+        Any::Bool(value) => write_value(out, &value),
+        Any::Int(value) => write_value(out, &value),
+        Any::Double(value) => write_value(out, &value),
         Any::Time(time) => match timestamp(time) {
-            Some(time) => write_json(out, &time.to_string()),
+            Some(time) => write_value(out, &time.to_string()),
             None => out.extend_from_slice(b"null"),
         },
     }
@@ -70,55 +71,4 @@ pub(crate) fn write_entries<'a, D: Dialect>(
     }
     out.push(b'}');
     Ok(())
-}
-
-/// Writes a text as a JSON string; what is no UTF-8 in it is replaced.
-#[inline]
-pub(crate) fn write_text(out: &mut Vec<u8>, text: &[u8]) {
-    if is_plain(text) {
-        out.reserve(text.len() + 2);
-        out.push(b'"');
-        out.extend_from_slice(text);
-        out.push(b'"');
-    } else {
-        write_json(out, &*String::from_utf8_lossy(text));
-    }
-}
-
-/// Whether a text stands in JSON as it is, and is ASCII: nearly all are.
-#[inline]
-fn is_plain(text: &[u8]) -> bool {
-    let odd = |byte: &u8| {
-        u8::from(*byte < b' ') | u8::from(*byte > 0x7f) | u8::from(*byte == b'"') | u8::from(*byte == b'\\')
-    };
-    text.iter().fold(0, |all, byte| all | odd(byte)) == 0
-}
-
-/// Scalars always serialise; `Display` of a JSON value spells a double that JSON cannot say as null.
-fn write_json(out: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {
-    if serde_json::to_writer(&mut *out, value).is_err() {
-        out.extend_from_slice(b"null");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::write_text;
-
-    proptest! {
-        /// The short way writes what the serialiser does.
-        #[test]
-        fn a_text_is_written_as_serialised(text in prop_oneof![
-            "[a-z0-9.:\u{7f}]{0,40}".prop_map(String::into_bytes),
-            "[ a~\\\\\"\u{0}\u{1f}\u{7f}é]{0,40}".prop_map(String::into_bytes),
-            any::<Vec<u8>>(),
-        ]) {
-            let mut out = b"before".to_vec();
-            write_text(&mut out, &text);
-            let plain = serde_json::to_string(&*String::from_utf8_lossy(&text)).unwrap();
-            prop_assert_eq!(out, [b"before", plain.as_bytes()].concat());
-        }
-    }
 }

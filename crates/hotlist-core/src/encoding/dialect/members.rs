@@ -1,11 +1,40 @@
-//! Entries among the fields of a message, and rewriting some of them while everything else stays as it is.
+//! The elements of a list, entries among the fields of a message, and rewriting some of them while everything else stays as it is.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::{KEY, MalformedRecord, VALUE, key_value};
+use super::{KEY, MalformedRecord, VALUE, VALUES, key_value, tag};
 use crate::encoding::tag::{Edits, Entry};
 use crate::encoding::wire::{Fields, Payload, put_bytes, put_nested};
+
+/// The elements of an array or the entries of a map, one at a time.
+pub(crate) struct Elements<'a>(Fields<'a>);
+
+impl<'a> Elements<'a> {
+    #[inline]
+    pub(crate) fn new(list: &'a [u8]) -> Elements<'a> {
+        Elements(Fields::new(list))
+    }
+
+    #[inline]
+    pub(crate) fn next_element(&mut self) -> Result<Option<&'a [u8]>, MalformedRecord> {
+        match self.0.take_short(tag(VALUES)) {
+            Some(element) => Ok(Some(element)),
+            None => self.next_in_full(),
+        }
+    }
+
+    fn next_in_full(&mut self) -> Result<Option<&'a [u8]>, MalformedRecord> {
+        while let Some(found) = self.0.next_field()? {
+            match (found.number, found.payload) {
+                (VALUES, Payload::Bytes(element)) => return Ok(Some(element)),
+                (VALUES, _) => return Err(MalformedRecord::WrongType("values")),
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+}
 
 /// All entries that are the fields `number` of a message.
 pub(crate) fn members(message: &[u8], number: u32) -> Result<Vec<Entry<'_>>, MalformedRecord> {

@@ -1,40 +1,11 @@
 //! The walk of a document: every wanted scalar below a list of entries, and nothing that the trie does not want.
 
-use super::{Any, Dialect, KEY, MalformedRecord, VALUE, VALUES, any, key_value, tag, timestamp};
+use super::{Any, Dialect, Elements, KEY, MalformedRecord, VALUE, any, key_value, timestamp};
 use crate::encoding::tag::is_inbound;
 use crate::encoding::wire::{Fields, Payload};
 use crate::encoding::{MAX_DEPTH, RecordInfo, Value, Visitor, json};
 use crate::schema::{NodeId, PathTrie};
 use std::marker::PhantomData;
-
-/// The elements of an array or the entries of a map, one at a time.
-pub(crate) struct Elements<'a>(Fields<'a>);
-
-impl<'a> Elements<'a> {
-    #[inline]
-    pub(crate) fn new(list: &'a [u8]) -> Elements<'a> {
-        Elements(Fields::new(list))
-    }
-
-    #[inline]
-    pub(crate) fn next_element(&mut self) -> Result<Option<&'a [u8]>, MalformedRecord> {
-        match self.0.take_short(tag(VALUES)) {
-            Some(element) => Ok(Some(element)),
-            None => self.next_in_full(),
-        }
-    }
-
-    fn next_in_full(&mut self) -> Result<Option<&'a [u8]>, MalformedRecord> {
-        while let Some(found) = self.0.next_field()? {
-            match (found.number, found.payload) {
-                (VALUES, Payload::Bytes(element)) => return Ok(Some(element)),
-                (VALUES, _) => return Err(MalformedRecord::WrongType("values")),
-                _ => {}
-            }
-        }
-        Ok(None)
-    }
-}
 
 /// Walks documents of one dialect. A fault inside a document costs only what cannot be read: the walk continues behind it
 /// as far as the lengths around it allow.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::JsonError;
 use super::repair::BYTE_ORDER_MARK;
 use super::scan::{RawString, Scanner};
-use crate::encoding::dialect::write_text;
+use super::write::write_text;
 use crate::encoding::tag::{Codec, Edits, Entry, Rendered, Shape, Spelling, TagOutcome, Tags, join, plan};
 
 /// Brings `tags` into a document; see [`crate::encoding::tag`] for where they go. A document that cannot be read to its

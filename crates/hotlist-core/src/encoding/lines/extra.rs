@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use super::put_key;
 use crate::encoding::MalformedRecord;
-use crate::encoding::dialect::{Any, VALUES, any, members, write_content, write_entries, write_text};
+use crate::encoding::dialect::{Any, VALUES, any, members, write_content, write_entries};
+use crate::encoding::json::write_text;
 use crate::encoding::otlp::AnyValue;
 use crate::encoding::transcode::{HOW_TO_CONVERT, Kind, OPENTELEMETRY, OtlpField, RECORD_BESIDE};
 use crate::encoding::vector::{self, LogValue};

@@ -7,7 +7,7 @@ use super::tag::body;
 use super::{AnyValue, field};
 use crate::encoding::dialect::{Any, MalformedRecord, any, members, write_content, write_entries};
 use crate::encoding::json;
-use crate::encoding::lines::{Parts, put_attributes, write_record};
+use crate::encoding::lines::{RenderedRecord, put_attributes, write_record};
 use crate::encoding::tag::{Entry, Rendered};
 use crate::encoding::wire::{Fields, Payload};
 
@@ -25,11 +25,11 @@ pub fn render_record(record: &[u8]) -> Vec<u8> {
 }
 
 /// The same with what else the record has. Attributes whose names the document has are not lost: they stand there.
-pub(in crate::encoding) fn parts(record: &[u8]) -> Parts {
-    read(record).unwrap_or_else(|_| Parts::unreadable(record))
+pub(in crate::encoding) fn parts(record: &[u8]) -> RenderedRecord {
+    read(record).unwrap_or_else(|_| RenderedRecord::unreadable(record))
 }
 
-fn read(record: &[u8]) -> Result<Parts, MalformedRecord> {
+fn read(record: &[u8]) -> Result<RenderedRecord, MalformedRecord> {
     let attributes = members(record, field::ATTRIBUTES)?;
     let body = body(record)?.map_or(Any::Null, |body| body.content);
     let own = match body {
@@ -48,7 +48,7 @@ fn read(record: &[u8]) -> Result<Parts, MalformedRecord> {
         Some(document) => with_attributes(document, &attributes, &mut extra)?,
         None => attribute_document(&attributes, body)?,
     };
-    Ok(Parts { document, time: time_of(record)?, extra })
+    Ok(RenderedRecord { document, time: time_of(record)?, extra })
 }
 
 /// The record's time, else its observed time.

@@ -64,7 +64,7 @@ pub enum Brought<'a> {
 
 /// What is brought for a hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum HitElement {
     Enrichment,
     /// The object of `osint`.
     Osint,
@@ -116,10 +116,10 @@ impl Enrichment {
         self.frame.flat.as_ref().map(|values| values.each_ref().map(|text| &**text))
     }
 
-    fn part(&self, part: Part) -> Option<&Node> {
+    fn part(&self, part: HitElement) -> Option<&Node> {
         match part {
-            Part::Enrichment => Some(&self.frame.root),
-            Part::Osint => self.frame.osint.as_ref(),
+            HitElement::Enrichment => Some(&self.frame.root),
+            HitElement::Osint => self.frame.osint.as_ref(),
         }
     }
 }
@@ -142,7 +142,7 @@ impl Brought<'_> {
     }
 
     /// How many have such a part.
-    pub(super) fn count(self, part: Part) -> usize {
+    pub(super) fn count(self, part: HitElement) -> usize {
         match self {
             Brought::Values(values) => values.len(),
             Brought::Hits(hits) => hits.iter().filter(|hit| hit.part(part).is_some()).count(),
@@ -152,7 +152,7 @@ impl Brought<'_> {
     /// Appends that part of each, encoded, by way of `around`.
     pub(super) fn put_each<C: Codec>(
         self,
-        part: Part,
+        part: HitElement,
         out: &mut Vec<u8>,
         around: impl Fn(&mut Vec<u8>, &dyn Fn(&mut Vec<u8>)),
     ) {
@@ -167,7 +167,7 @@ impl Brought<'_> {
         }
     }
 
-    pub(super) fn encoded<C: Codec>(self, part: Part) -> Vec<Vec<u8>> {
+    pub(super) fn encoded<C: Codec>(self, part: HitElement) -> Vec<Vec<u8>> {
         match self {
             Brought::Values(values) => values.iter().map(C::encode).collect(),
             Brought::Hits(hits) => {
@@ -303,9 +303,9 @@ mod tests {
             let hits = [enrichment];
             let written = Brought::Hits(&hits);
             fn bytes<C: Codec>(written: Brought<'_>) -> (Vec<Vec<u8>>, usize) {
-                let enrichments = written.encoded::<C>(Part::Enrichment);
+                let enrichments = written.encoded::<C>(HitElement::Enrichment);
                 let flats = super::super::flat::lists::<C>(written);
-                let rest = written.encoded::<C>(Part::Osint).into_iter().chain(flats.into_iter().flatten());
+                let rest = written.encoded::<C>(HitElement::Osint).into_iter().chain(flats.into_iter().flatten());
                 let bytes = enrichments.iter().cloned().chain(rest).map(|one| one.len()).sum();
                 (enrichments, bytes)
             }

@@ -4,8 +4,8 @@
 //! and what arrives with an event that gets none is removed unless it is kept: a list of texts cannot carry a mark.
 
 use super::enrichment::Brought;
-use super::list::Rewrite;
-use super::place::{Change, list_of_words};
+use super::rewrite::{Change, Rewrite};
+use super::words::list_of_words;
 use super::{Codec, Entry, Inbound, Shape, Spelling};
 
 /// The lists: the field, the detection type, and the indicator of each hit.

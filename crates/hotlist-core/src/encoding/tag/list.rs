@@ -1,79 +1,16 @@
 //! Rewriting of lists of enrichments, and of what holds them. Each element is read once.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
-use std::collections::{HashMap, HashSet};
 
-use super::enrichment::Part;
+use super::enrichment::HitElement;
 use super::flat::{self, FlatSpot};
 use super::mark::{claims, is_unverified, marked};
-use super::path::text_at;
-use super::place::{Change, ENRICHMENTS, HOTLIST, Here, Place};
-use super::{Brought, Codec, Edits, Entry, Inbound, Shape, Spelling, TagOutcome};
-
-/// Levels of arrays in each other that are followed. Readers flatten them.
-pub(super) const LEVELS: usize = 4;
+use super::place::{ENRICHMENTS, HOTLIST, Here, Place};
+use super::rewrite::{Change, Rewrite, edited, treat};
+use super::{Codec, Edits, Entry, Inbound, Shape, Spelling};
 
 /// Bytes that hold the enrichments of most records.
 const TYPICAL: usize = 1 << 10;
-
-/// What makes two enrichments the same: `matched.id`, `matched.field` and `feed.name`; and two objects of `osint`.
-pub(super) type Identity = [Vec<u8>; 3];
-
-/// The elements to bring into a list.
-pub(super) struct Ours<'a> {
-    brought: Brought<'a>,
-    part: Part,
-    /// Made only for a record that has others.
-    known: OnceCell<Known>,
-    /// Whether the same of another origin gives way; else only what is marked as not verified does.
-    replaces: bool,
-}
-
-/// Our own elements, prepared for comparison with those of the record.
-struct Known {
-    encoded: Vec<Vec<u8>>,
-    by_identity: HashMap<Identity, usize>,
-}
-
-impl<'a> Ours<'a> {
-    pub(super) fn new(brought: Brought<'a>, part: Part, replaces: bool) -> Ours<'a> {
-        Ours { brought, part, known: OnceCell::new(), replaces }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.brought.count(self.part)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn known<C: Codec>(&self) -> &Known {
-        self.known.get_or_init(|| {
-            let encoded = self.brought.encoded::<C>(self.part);
-            let identified = encoded.iter().enumerate();
-            let by_identity =
-                identified.filter_map(|(index, own)| Some((self.part.identity::<C>(own)?, index))).collect();
-            Known { encoded, by_identity }
-        })
-    }
-
-    /// Appends them as a list.
-    pub(super) fn put_list<C: Codec>(&self, out: &mut Vec<u8>) {
-        C::put_array(out, |out| self.brought.put_each::<C>(self.part, out, |out, put| C::put_element(out, put)));
-    }
-}
-
-impl Part {
-    fn identity<C: Codec>(self, element: &[u8]) -> Option<Identity> {
-        match self {
-            Part::Enrichment => identity::<C>(element),
-            Part::Osint => osint_identity::<C>(element),
-        }
-    }
-}
-
 /// A list, by who writes there.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shelf {
@@ -83,18 +20,6 @@ pub(super) enum Shelf {
     Shared,
     /// What is known of indicators, by anyone.
     Osint,
-}
-
-/// One pass over a document.
-pub(super) struct Rewrite<'a> {
-    pub(super) enrichments: Ours<'a>,
-    pub(super) osint: Ours<'a>,
-    /// Ours, encoded.
-    pub(super) flats: Option<[Vec<u8>; 3]>,
-    /// The identities of `osint` objects that are stripped.
-    pub(super) claimed: HashSet<Identity>,
-    pub(super) inbound: Inbound,
-    pub(super) outcome: TagOutcome,
 }
 
 impl Rewrite<'_> {
@@ -112,11 +37,11 @@ impl Rewrite<'_> {
             return Change::Gone;
         }
         let (part, ours) = match shelf {
-            Shelf::Own | Shelf::Shared => (Part::Enrichment, &self.enrichments),
-            Shelf::Osint => (Part::Osint, &self.osint),
+            Shelf::Own | Shelf::Shared => (HitElement::Enrichment, &self.enrichments),
+            Shelf::Osint => (HitElement::Osint, &self.osint),
         };
         // Only enrichments are counted.
-        let one = usize::from(part == Part::Enrichment);
+        let one = usize::from(part == HitElement::Enrichment);
         let outcome = &mut self.outcome;
         let mut edits = Edits::default();
         let mut is_there = vec![false; if with_ours { ours.len() } else { 0 }];
@@ -298,21 +223,6 @@ impl Rewrite<'_> {
     }
 }
 
-/// What becomes of something that arrived, where `mark` is what marks it.
-pub(super) fn treat(inbound: Inbound, outcome: &mut TagOutcome, mark: impl FnOnce() -> Option<Vec<u8>>) -> Change {
-    match inbound {
-        Inbound::Keep => Change::Stays,
-        Inbound::Mark => mark().map_or(Change::Stays, |value| {
-            outcome.marked += 1;
-            Change::New(value)
-        }),
-        Inbound::Strip => {
-            outcome.stripped += 1;
-            Change::Gone
-        }
-    }
-}
-
 /// An object of encoded members.
 fn object_of<C: Codec>(members: &[(Cow<'static, str>, Vec<u8>)]) -> Vec<u8> {
     let mut object = Vec::new();
@@ -320,43 +230,4 @@ fn object_of<C: Codec>(members: &[(Cow<'static, str>, Vec<u8>)]) -> Vec<u8> {
         members.iter().for_each(|(key, value)| C::put_member(out, key, |out| out.extend_from_slice(value)));
     });
     object
-}
-
-/// A list, or a single value that becomes the first of one, with edits.
-pub(super) fn edited<C: Codec>(existing: &[u8], shape: &Shape<'_>, mut edits: Edits) -> Change {
-    if edits.is_empty() {
-        return Change::Stays;
-    }
-    if let Shape::Array(_) = shape {
-        return C::edit_array(existing, &edits).map_or(Change::Unreadable, Change::New);
-    }
-    let replaced = edits.replaced.pop();
-    if edits.appended.is_empty()
-        && let Some((_, value)) = replaced
-    {
-        return value.map_or(Change::Gone, Change::New);
-    }
-    let first = match (&replaced, shape) {
-        (Some((_, value)), _) => value.as_deref(),
-        (None, Shape::Null) => None,
-        (None, _) => Some(existing),
-    };
-    let elements: Vec<&[u8]> = first.into_iter().chain(edits.appended.iter().map(|(_, value)| &value[..])).collect();
-    Change::New(C::array(&elements))
-}
-
-/// The identity of an enrichment, `None` when it lacks a part or cannot be read (then it is like no other).
-pub(super) fn identity<C: Codec>(enrichment: &[u8]) -> Option<Identity> {
-    let Ok(Shape::Object(members)) = C::shape(enrichment) else { return None };
-    let part = |path| text_at::<C>(&members, path);
-    let parts = |id, field, feed| Some([part(id)?, part(field)?, part(feed)?]);
-    parts("matched.id", "matched.field", "feed.name")
-        .or_else(|| parts("data.matched.id", "data.matched.field", "data.feed.name"))
-}
-
-/// The identity of an object of `osint`: the id of the indicator, the attribute and the feed.
-fn osint_identity<C: Codec>(element: &[u8]) -> Option<Identity> {
-    let Ok(Shape::Object(members)) = C::shape(element) else { return None };
-    let part = |path| text_at::<C>(&members, path);
-    Some([part("uid")?, part("name")?, part("vendor_name")?])
 }

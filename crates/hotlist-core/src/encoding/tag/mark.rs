@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use serde_json::{Value, json};
 
-use super::list::LEVELS;
+use super::rewrite::LEVELS;
 use super::words::holds_word;
 use super::{Codec, Edits, Entry, Shape, UNVERIFIED_WORD, WORD};
 use crate::schema::OwnPlace;

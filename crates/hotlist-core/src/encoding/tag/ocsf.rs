@@ -5,9 +5,12 @@
 
 use std::collections::HashSet;
 
-use super::list::{Identity, Rewrite, Shelf, identity};
+use super::identity::{Identity, identity};
+use super::list::Shelf;
 use super::mark::claims;
-use super::place::{Change, ENRICHMENTS, Here, Place, list_of_words};
+use super::place::{ENRICHMENTS, Here, Place};
+use super::rewrite::{Change, Rewrite};
+use super::words::list_of_words;
 use super::{Codec, Edits, Entry, Shape, Spelling};
 
 pub(super) const OSINT: &str = "osint";

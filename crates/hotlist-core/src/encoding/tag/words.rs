@@ -5,8 +5,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use serde_json::Value;
 
-use super::list::{LEVELS, Rewrite, edited, treat};
-use super::place::Change;
+use super::rewrite::{Change, LEVELS, Rewrite, edited, treat};
 use super::{Codec, Edits, Inbound, Shape, UNVERIFIED_WORD, WORD};
 
 impl Rewrite<'_> {
@@ -56,6 +55,15 @@ impl Rewrite<'_> {
             Err(_) => Change::Unreadable,
         }
     }
+}
+
+/// A list of words, encoded.
+pub(super) fn list_of_words<C: Codec>(words: &[&str]) -> Vec<u8> {
+    let mut list = Vec::new();
+    C::put_array(&mut list, |out| {
+        words.iter().for_each(|word| C::put_element(out, |out| C::put_text(out, word)));
+    });
+    list
 }
 
 /// Whether a value is the word of a hit, or a list that holds it. Most events have a list of tags without it, so the bytes

@@ -2,7 +2,10 @@
 
 use std::sync::LazyLock;
 
-use super::parts::{self, ATTRIBUTES, Named, RECORD, RECORD_BESIDE, RESOURCE_LOGS, SCOPE_LOGS, instant, text};
+use super::parts::{
+    self, ATTRIBUTES, BODY, BODY_KEY, CONTEXT_LEFT_OUT, Named, OPENTELEMETRY, RECORD, RECORD_BESIDE, RESOURCE_LOGS,
+    ROOT, SCOPE_LOGS, TIMESTAMP_ADDED, instant, text,
+};
 use crate::encoding::dialect::{
     Any, Dialect, KEY, VALUE, VALUES, convert, converted_len, encode_key_value, for_each_member, put_converted_entry,
 };
@@ -11,22 +14,6 @@ use crate::encoding::otlp::{self, AnyValue, body_message, body_of, time_of};
 use crate::encoding::vector::{LogValue, MESSAGE, TIMESTAMP, field};
 use crate::encoding::wire::{framed_len, put_bytes, put_header};
 use crate::encoding::{MalformedRecord, json};
-
-/// The key of Vector's metadata below which OTLP's stand, as Vector's own `opentelemetry` source has it.
-pub(crate) const OPENTELEMETRY: &[u8] = b"opentelemetry";
-/// Says which part of the record the event's fields are, when they are not its body.
-pub(super) const ROOT: &str = "root";
-/// Says which field of the event is the record's body.
-pub(super) const BODY_KEY: &str = "body_key";
-/// A body that has no place among the fields.
-pub(super) const BODY: &str = "body";
-/// Says that the event's `timestamp` is the record's time, and was no field of the document.
-pub(super) const TIMESTAMP_ADDED: &str = "timestamp_added";
-
-/// Says that what was around the record is left out.
-pub(super) const CONTEXT_LEFT_OUT: &str = "context_left_out";
-/// The keys that say how the record was laid out, and nothing of the event.
-pub(crate) const HOW_TO_CONVERT: &[&[u8]] = &[ROOT.as_bytes(), BODY_KEY.as_bytes(), TIMESTAMP_ADDED.as_bytes()];
 
 /// What is around the records that come next.
 #[derive(Default)]

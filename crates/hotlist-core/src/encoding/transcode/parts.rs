@@ -12,7 +12,7 @@ use crate::encoding::vector::LogValue;
 use crate::encoding::wire::{Fields, Payload, put_bytes, put_fixed64, put_number, put_varint};
 
 /// A field of a message.
-pub(crate) struct Part {
+pub(crate) struct OtlpField {
     pub(crate) number: u32,
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
@@ -33,18 +33,34 @@ pub(crate) enum Kind {
     /// Repeated entries: a map.
     Attributes,
     /// A message with parts of its own: a map.
-    Message(&'static [Part]),
+    Message(&'static [OtlpField]),
 }
 
-const fn part(number: u32, name: &'static str, kind: Kind) -> Part {
-    Part { number, name, kind }
+const fn part(number: u32, name: &'static str, kind: Kind) -> OtlpField {
+    OtlpField { number, name, kind }
 }
+
+/// The key of Vector's metadata below which OTLP's stand, as Vector's own `opentelemetry` source has it.
+pub(crate) const OPENTELEMETRY: &[u8] = b"opentelemetry";
+/// Says which part of the record the event's fields are, when they are not its body.
+pub(super) const ROOT: &str = "root";
+/// Says which field of the event is the record's body.
+pub(super) const BODY_KEY: &str = "body_key";
+/// A body that has no place among the fields.
+pub(super) const BODY: &str = "body";
+/// Says that the event's `timestamp` is the record's time, and was no field of the document.
+pub(super) const TIMESTAMP_ADDED: &str = "timestamp_added";
+
+/// Says that what was around the record is left out.
+pub(super) const CONTEXT_LEFT_OUT: &str = "context_left_out";
+/// The keys that say how the record was laid out, and nothing of the event.
+pub(crate) const HOW_TO_CONVERT: &[&[u8]] = &[ROOT.as_bytes(), BODY_KEY.as_bytes(), TIMESTAMP_ADDED.as_bytes()];
 
 /// Name of the attributes, wherever they are.
 pub(super) const ATTRIBUTES: &str = "attributes";
 
 /// `LogRecord` without its body.
-pub(super) const RECORD: &[Part] = &[
+pub(super) const RECORD: &[OtlpField] = &[
     part(1, "timestamp", Kind::Time),
     part(2, "severity_number", Kind::Number),
     part(3, "severity_text", Kind::Text),
@@ -58,10 +74,10 @@ pub(super) const RECORD: &[Part] = &[
 ];
 
 /// `LogRecord` without its body and its attributes, which stand last.
-pub(crate) const RECORD_BESIDE: &[Part] = RECORD.split_at(RECORD.len() - 1).0;
+pub(crate) const RECORD_BESIDE: &[OtlpField] = RECORD.split_at(RECORD.len() - 1).0;
 
 /// `ResourceLogs` without its scopes.
-pub(crate) const RESOURCE_LOGS: &[Part] = &[
+pub(crate) const RESOURCE_LOGS: &[OtlpField] = &[
     part(
         1,
         "resource",
@@ -71,7 +87,7 @@ pub(crate) const RESOURCE_LOGS: &[Part] = &[
 ];
 
 /// `ScopeLogs` without its records.
-pub(crate) const SCOPE_LOGS: &[Part] = &[
+pub(crate) const SCOPE_LOGS: &[OtlpField] = &[
     part(
         1,
         "scope",
@@ -89,9 +105,9 @@ pub(crate) const SCOPE_LOGS: &[Part] = &[
 pub(super) type Named = (&'static str, Vec<u8>);
 
 /// The parts that a message of OTLP has, as values of Vector.
-pub(super) fn read(message: &[u8], parts: &'static [Part]) -> Result<Vec<Named>, MalformedRecord> {
+pub(super) fn read(message: &[u8], parts: &'static [OtlpField]) -> Result<Vec<Named>, MalformedRecord> {
     let mut named = Vec::new();
-    for Part { number, name, kind } in parts {
+    for OtlpField { number, name, kind } in parts {
         if let Kind::Attributes = kind {
             let mut list = Vec::with_capacity(converted_len(message, *number));
             for_each_member(message, *number, |key, value| {
@@ -143,9 +159,9 @@ fn read_one(kind: Kind, payload: Payload<'_>) -> Result<Option<Vec<u8>>, Malform
 const NUMBERS: FieldNumbers = LogValue::NUMBERS;
 
 /// The message of OTLP whose parts have these values of Vector. What has no part, or is not of its type, is left out.
-pub(super) fn write<'a>(entries: &[(&'a [u8], &'a [u8])], parts: &[Part]) -> Result<Vec<u8>, MalformedRecord> {
+pub(super) fn write<'a>(entries: &[(&'a [u8], &'a [u8])], parts: &[OtlpField]) -> Result<Vec<u8>, MalformedRecord> {
     let mut out = Vec::new();
-    for Part { number, name, kind } in parts {
+    for OtlpField { number, name, kind } in parts {
         let Some((_, value)) = entries.iter().rev().find(|(key, _)| *key == name.as_bytes()) else { continue };
         match (kind, any::<LogValue>(value)?) {
             // A string of protobuf, for which readers refuse a whole request when it is no UTF-8.

@@ -1,7 +1,6 @@
 //! A log event of Vector as an OTLP log record.
 
-use super::otlp_to_vector::{BODY, BODY_KEY, OPENTELEMETRY, ROOT, TIMESTAMP_ADDED};
-use super::parts::{self, RECORD, RESOURCE_LOGS, SCOPE_LOGS};
+use super::parts::{self, BODY, BODY_KEY, OPENTELEMETRY, RECORD, RESOURCE_LOGS, ROOT, SCOPE_LOGS, TIMESTAMP_ADDED};
 use crate::encoding::dialect::{
     Any, Dialect, Entries, VALUES, any, convert, converted_len, for_each_member, put_converted_entry, timestamp,
 };

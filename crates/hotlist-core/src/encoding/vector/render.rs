@@ -3,7 +3,7 @@
 use super::{Log, LogValue, field};
 use crate::encoding::dialect::{Any, MalformedRecord, any, members, write_content, write_entries};
 use crate::encoding::json;
-use crate::encoding::lines::{Parts, write_metadata};
+use crate::encoding::lines::{RenderedRecord, write_metadata};
 
 /// A log event as the JSON document that it is, without a line break in it.
 ///
@@ -16,19 +16,19 @@ pub fn render_record(record: &[u8]) -> Vec<u8> {
 }
 
 /// The same with what OpenTelemetry has of the event, which Vector keeps in its metadata.
-pub(in crate::encoding) fn parts(record: &[u8]) -> Parts {
+pub(in crate::encoding) fn parts(record: &[u8]) -> RenderedRecord {
     match read(record) {
         Ok(Some(parts)) => parts,
-        Ok(None) | Err(_) => Parts::unreadable(record),
+        Ok(None) | Err(_) => RenderedRecord::unreadable(record),
     }
 }
 
-fn read(record: &[u8]) -> Result<Option<Parts>, MalformedRecord> {
+fn read(record: &[u8]) -> Result<Option<RenderedRecord>, MalformedRecord> {
     let Some(log) = Log::read(record)? else { return Ok(None) };
     let mut extra = Vec::new();
     write_metadata(&mut extra, log.message);
     let document = document(&log)?;
-    Ok(Some(Parts { document, time: None, extra }))
+    Ok(Some(RenderedRecord { document, time: None, extra }))
 }
 
 fn document(log: &Log<'_>) -> Result<Vec<u8>, MalformedRecord> {

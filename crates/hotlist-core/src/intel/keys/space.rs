@@ -4,13 +4,11 @@
 //! space takes part in the hash. The hash is keyed, so that event authors cannot aim collisions.
 
 use std::hash::Hasher;
-use std::net::IpAddr;
 
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
 use jiff::Timestamp;
 
-use crate::intel::expression::Expression;
 use crate::observable::Kind;
 
 /// What a key is looked up as.
@@ -171,24 +169,6 @@ pub fn number_key(value: f64) -> [u8; 8] {
 /// The key of an instant: nanoseconds since the epoch.
 pub fn time_key(value: Timestamp) -> [u8; 16] {
     value.as_nanosecond().to_be_bytes()
-}
-
-/// Returns a key as text: addresses, numbers and instants in their usual notation, anything else as it is.
-pub fn show_key(space: KeySpace, key: &[u8]) -> String {
-    let text = || String::from_utf8_lossy(key).into_owned();
-    match space {
-        KeySpace::Ipv4 => <[u8; 4]>::try_from(key).map_or_else(|_| text(), |bytes| IpAddr::from(bytes).to_string()),
-        KeySpace::Ipv6 => <[u8; 16]>::try_from(key).map_or_else(|_| text(), |bytes| IpAddr::from(bytes).to_string()),
-        KeySpace::Number => {
-            <[u8; 8]>::try_from(key).map_or_else(|_| text(), |bytes| f64::from_be_bytes(bytes).to_string())
-        }
-        KeySpace::Time => <[u8; 16]>::try_from(key)
-            .ok()
-            .and_then(|bytes| Timestamp::from_nanosecond(i128::from_be_bytes(bytes)).ok())
-            .map_or_else(text, |instant| instant.to_string()),
-        KeySpace::Expression => Expression::from_key(key).map_or_else(text, |expression| expression.to_string()),
-        _ => text(),
-    }
 }
 
 /// A keyed hash over (space, canonical bytes).

@@ -6,11 +6,11 @@ use std::sync::{Arc, OnceLock};
 use super::merge::{Member, Unit, units};
 use super::part::Part;
 use super::plan::{FieldPlan, url_rows};
-use super::settle::settle;
+use super::settle::{Revoked, settle};
 use super::source::{From, Source};
 use super::{MatchOptions, RangeRule, Snapshot};
 use crate::intel::expression::{Expression, ExpressionIndex};
-use crate::intel::indicator::{Feed, Indicator, RangeValue, TermValue};
+use crate::intel::indicator::{Feed, Indicator, RangeValue};
 use crate::intel::keys::{KeyHasher, KeyPlan, KeySpace, TableId, prefilter_keys};
 use crate::intel::network::Networks;
 use crate::intel::prefilter::Prefilter;
@@ -63,24 +63,6 @@ pub enum ReuseError {
     /// The new snapshot would be too large.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-}
-
-/// An indicator of a manifest's feed that does not count, whatever its segments say.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Revoked {
-    /// The feed.
-    pub feed: String,
-    /// Which indicator of it.
-    pub by: RevokedBy,
-}
-
-/// How a revoked indicator is recognised.
-#[derive(Clone, Debug, PartialEq)]
-pub enum RevokedBy {
-    /// By the id that its feed gave it.
-    Id(String),
-    /// By a value that it looks for.
-    Value(TermValue),
 }
 
 /// What of an older snapshot can be used again.

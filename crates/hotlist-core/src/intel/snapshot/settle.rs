@@ -5,11 +5,29 @@
 use std::sync::Arc;
 
 use super::FeedSize;
-use super::build::{Revoked, RevokedBy};
 use super::source::{From, Source, Standing};
+use crate::intel::indicator::TermValue;
 use crate::intel::keys::{IndicatorOptions, indicator_keys};
 use crate::intel::segment::{self, IndicatorSet, Segment};
 use crate::observable::Kind;
+
+/// An indicator of a manifest's feed that does not count, whatever its segments say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Revoked {
+    /// The feed.
+    pub feed: String,
+    /// Which indicator of it.
+    pub by: RevokedBy,
+}
+
+/// How a revoked indicator is recognised.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RevokedBy {
+    /// By the id that its feed gave it.
+    Id(String),
+    /// By a value that it looks for.
+    Value(TermValue),
+}
 
 /// Finds out what counts of each segment of the manifest. `older` are the sources of a snapshot before.
 pub(super) fn settle(sources: &mut [Source], older: &[Source], revoked: &[Revoked]) {

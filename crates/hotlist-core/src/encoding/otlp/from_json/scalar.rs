@@ -15,9 +15,6 @@ const PADDING: GeneralPurposeConfig =
 const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, PADDING);
 const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, PADDING);
 
-/// The names of `SeverityNumber`, four numbers each, the first of them 1.
-const SEVERITIES: [&str; 6] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
-
 /// Appends `text`, the content of a string when `quoted`, as a field. Whether it is a value of the field's type; when
 /// not, nothing is appended.
 pub(super) fn put(out: &mut Vec<u8>, field: &Field, text: &[u8], quoted: bool) -> bool {
@@ -146,20 +143,6 @@ fn double(text: &[u8], quoted: bool) -> Option<f64> {
             str::from_utf8(text).ok()?.parse().ok().filter(|value: &f64| value.is_finite())
         }
     }
-}
-
-/// The number of a name of `SeverityNumber`.
-pub(super) fn severity(name: &str) -> Option<i32> {
-    let name = name.strip_prefix("SEVERITY_NUMBER_")?;
-    if name == "UNSPECIFIED" {
-        return Some(0);
-    }
-    let (base, step) = match name.as_bytes().split_last()? {
-        (digit @ b'2'..=b'4', _) => (name.get(..name.len() - 1)?, i32::from(digit - b'1')),
-        _ => (name, 0),
-    };
-    let place = SEVERITIES.iter().position(|severity| *severity == base)?;
-    Some(1 + 4 * place as i32 + step)
 }
 
 fn hex(text: &[u8]) -> Option<Vec<u8>> {

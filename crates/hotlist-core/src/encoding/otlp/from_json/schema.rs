@@ -7,8 +7,6 @@
 mod metric;
 mod trace;
 
-use super::scalar;
-
 pub(super) use metric::REQUEST as METRICS;
 pub(super) use trace::REQUEST as TRACES;
 
@@ -166,7 +164,7 @@ static LOG_RECORD: Message = Message {
     fields: &[
         single("timeUnixNano", 1, Kind::Fixed64),
         single("observedTimeUnixNano", 11, Kind::Fixed64),
-        single("severityNumber", 2, Kind::Enum(scalar::severity)),
+        single("severityNumber", 2, Kind::Enum(severity)),
         single("severityText", 3, Kind::Text),
         single("body", 5, Kind::Message(&ANY_VALUE)),
         repeated("attributes", 6, Kind::Message(&KEY_VALUE)),
@@ -200,6 +198,23 @@ static KEY_VALUE: Message = Message {
     fields: &[single("key", 1, Kind::Text), single("value", 2, Kind::Message(&ANY_VALUE))],
     text_at: &[2, 1],
 };
+
+/// The names of `SeverityNumber`, four numbers each, the first of them 1.
+const SEVERITIES: [&str; 6] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
+
+/// The number of a name of `SeverityNumber`.
+fn severity(name: &str) -> Option<i32> {
+    let name = name.strip_prefix("SEVERITY_NUMBER_")?;
+    if name == "UNSPECIFIED" {
+        return Some(0);
+    }
+    let (base, step) = match name.as_bytes().split_last()? {
+        (digit @ b'2'..=b'4', _) => (name.get(..name.len() - 1)?, i32::from(digit - b'1')),
+        _ => (name, 0),
+    };
+    let place = SEVERITIES.iter().position(|severity| *severity == base)?;
+    Some(1 + 4 * place as i32 + step)
+}
 
 /// Whether `key` is a name in lowerCamelCase spelled in snake_case.
 fn is_snake_case(name: &[u8], key: &[u8]) -> bool {
