@@ -5,6 +5,7 @@
 
 mod admission;
 mod body;
+mod export_response;
 pub mod filter;
 mod frames;
 pub mod health;

@@ -14,6 +14,7 @@ use crate::detect::{Budgets, Detector};
 use crate::encoding::Tagging;
 use crate::feed::allowlist;
 use crate::feed::load::{self, FeedFile};
+use crate::feed::watching::files;
 use crate::intel::guard::GuardRefusal;
 use crate::intel::indicator::{Comparison, Indicator, Term, TermValue};
 use crate::intel::segment::{Segment, SegmentFeed};
@@ -70,7 +71,7 @@ pub(super) fn given(
         table.push(field.clone()).context("--field")?;
     }
     let table = Arc::new(table);
-    let files = load::given(paths).context("cannot find the indicators")?;
+    let files = files::given(paths).context("cannot find the indicators")?;
     let (compiled, files): (Vec<FeedFile>, Vec<FeedFile>) =
         files.into_iter().partition(|file| is_segment_file(&file.path));
     let bar = progress::bar((files.len() + compiled.len()) as u64, "files of indicators");

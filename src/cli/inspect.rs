@@ -18,6 +18,7 @@ use super::summary::{self, Summary};
 use crate::counted::count;
 use crate::escape::Escaped;
 use crate::feed::load::{self, Outcome};
+use crate::feed::watching::files;
 use crate::intel::guard;
 use crate::schema::FieldTable;
 use crate::store::{is_segment_file, open_segment_file};
@@ -45,7 +46,7 @@ fn inspect(args: &InspectArgs, seed: u64, out: &mut dyn Write) -> Result<(), Fai
         }
         segments.push(segment);
     }
-    let files = load::given(&paths).context("cannot find the indicators")?;
+    let files = files::given(&paths).context("cannot find the indicators")?;
     let is_short = files.len() > MAX_FILES && !args.all;
     let now = Timestamp::now();
     let (mut all, mut described) = (Summary::default(), Vec::new());
@@ -172,7 +173,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(name);
         std::fs::write(&path, text).unwrap();
-        load::load(load::given(&[path]).unwrap().remove(0), &FieldTable::embedded(true).unwrap())
+        load::load(files::given(&[path]).unwrap().remove(0), &FieldTable::embedded(true).unwrap())
     }
 
     /// A composite pattern is shown with what must be found together, counted by its keys, and screened by them.

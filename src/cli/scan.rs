@@ -106,7 +106,7 @@ pub(super) fn run(
                         note(text);
                     }
                 }
-                output.write(&matched).map_err(failure_of(args))?;
+                output.write(&matched.rendered).map_err(failure_of(args))?;
                 summary.add(&matched.counts, &loaded.detector.snapshot);
             }
             Item::Text => summary.files += 1,

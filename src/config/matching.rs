@@ -419,15 +419,8 @@ fn field(item: &Item<'_>) -> Option<Field> {
     });
     let name = table.required("field", "its dotted ECS path, e.g. `my.ip`");
     let kind = table.required("kind", "what it holds, e.g. `ip`");
-    let name = name?.parsed("a dotted path", dotted_path)?;
+    let name = name?.dotted_path()?;
     Some(Field { collection, cti, stix_paths, ..Field::own(name, kind?.word(&KIND_WORDS)?) })
-}
-
-pub(super) fn dotted_path(text: &str) -> Result<String, String> {
-    if text.split('.').any(|key| key.is_empty() || key.trim() != key) {
-        return Err("is not a dotted path; give keys joined by single dots, e.g. `my.ip`".to_owned());
-    }
-    Ok(text.to_owned())
 }
 
 /// STIX 2.1, section 9.7: an object type, a colon and a path of properties.

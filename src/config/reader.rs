@@ -100,6 +100,16 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// The path of a field, as keys joined by dots.
+    pub(super) fn dotted_path(&self) -> Option<String> {
+        self.parsed("a dotted path", |text| {
+            if text.split('.').any(|key| key.is_empty() || key.trim() != key) {
+                return Err("is not a dotted path; give keys joined by single dots, e.g. `my.ip`".to_owned());
+            }
+            Ok(text.to_owned())
+        })
+    }
+
     /// A string that is not shown in any error.
     pub(super) fn secret(&self) -> Option<Secret> {
         match &self.node.value {

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
-use super::matching::dotted_path;
 use super::reader::Item;
 
 /// Which texts are scanned for addresses, names, URLs, hashes and e-mail addresses.
@@ -33,7 +32,7 @@ impl TextScan {
             return Some(if is_all { TextScan::All } else { TextScan::Off });
         }
         let items = item.list("a list of fields, e.g. `[message]`")?;
-        Some(TextScan::Fields(items.iter().filter_map(|item| item.parsed("a dotted path", dotted_path)).collect()))
+        Some(TextScan::Fields(items.iter().filter_map(Item::dotted_path).collect()))
     }
 }
 

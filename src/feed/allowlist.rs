@@ -10,7 +10,8 @@ use crate::config::{self, AllowlistAction, AllowlistFiles};
 use crate::file_timeout::within;
 use crate::intel::allowlist::{self, Action, Allowlist, Allowlists, Import, MAX_BYTES, ReadError};
 
-use super::load;
+use super::load::LoadError;
+use super::watching::files;
 
 /// Entries of each list that are shown one by one.
 const SAMPLE: usize = 3;
@@ -77,13 +78,13 @@ pub fn load_with(intel: &config::Intel, paths: &[PathBuf]) -> (Arc<Allowlists>, 
     let entry = AllowlistFiles::new(String::new());
     for path in paths {
         let mut files = Vec::new();
-        let walked = load::walk(path, &mut |file| files.push(file));
+        let walked = files::walk(path, &mut |file| files.push(file));
         for path in &files {
             lists.extend(file(path, &entry, &mut errors));
         }
         match walked {
-            Err(load::LoadError::Path { path, source }) => errors.push(AllowlistError::Path { path, source }),
-            Err(load::LoadError::Feed(_)) | Ok(()) => {}
+            Err(LoadError::Path { path, source }) => errors.push(AllowlistError::Path { path, source }),
+            Err(LoadError::Feed(_)) | Ok(()) => {}
         }
     }
     (Arc::new(Allowlists::new(lists)), errors)

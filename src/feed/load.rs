@@ -18,8 +18,6 @@ use crate::schema::FieldTable;
 
 use super::{FeedError, FeedOptions, Import, Sink, import_from, import_into};
 
-pub use super::watching::files::{configured, given, walk};
-
 /// One file of a feed, and how to read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedFile {

@@ -1,5 +1,5 @@
 //! Which files a feed has, and when one that changed may be read.
 
 pub mod changes;
-pub(super) mod files;
+pub mod files;
 pub mod watch;

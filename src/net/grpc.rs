@@ -6,13 +6,15 @@
 //! repository).
 
 pub mod body;
+mod code;
 pub mod compression;
 pub mod retry;
 pub mod status;
 
 pub use body::{RopeBody, UnaryBody};
+pub use code::Code;
 pub use compression::Encoding;
-pub use status::{Code, Status};
+pub use status::Status;
 
 use http::HeaderMap;
 

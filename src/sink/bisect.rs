@@ -11,6 +11,7 @@
 
 mod attempt;
 mod memory;
+mod progress;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 pub(super) use attempt::DeliveryAttempt;
 pub(super) use memory::SearchMemory;
 
-use self::attempt::SearchProgress;
+use self::progress::SearchProgress;
 use super::blocking::blocking;
 use crate::encoding::Rope;
 use crate::encoding::envelope::{Envelope, Layout};

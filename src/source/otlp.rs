@@ -12,21 +12,26 @@ use http::{Request, Response};
 use http_body::Body as HttpBody;
 use tonic::body::Body;
 
+use super::export_response::export_response;
 use super::intake::{Intake, RequestContent};
 use super::service::source_service;
 use super::unary::{self, Method};
 use super::{BoundSource, Limits, SharedResources, listener, otlp_http};
 use crate::config::Address;
-use crate::encoding::{Format, wire};
+use crate::encoding::Format;
 use crate::net::grpc;
 use crate::net::socket::Listener;
-use crate::pipeline::{Accepted, Deliver, Signal, Transform};
+use crate::pipeline::{Deliver, Signal, Transform};
 
 /// The methods, one per signal.
 const METHODS: [Method; 3] = [method(Signal::Logs), method(Signal::Metrics), method(Signal::Traces)];
 
 const fn method(signal: Signal) -> Method {
-    Method { path: signal.export_path(), content: RequestContent { format: Format::Otlp, signal }, answer: response }
+    Method {
+        path: signal.export_path(),
+        content: RequestContent { format: Format::Otlp, signal },
+        answer: export_response,
+    }
 }
 
 /// The service. Cheap to clone: it is cloned for each connection.
@@ -97,47 +102,6 @@ impl OtlpSource {
                 true => unary::call(&intake, &METHODS, request).await,
                 false => otlp_http::call(&intake, request).await,
             }
-        }
-    }
-}
-
-/// Writes an `Export…ServiceResponse`, whose fields have the same numbers for every signal: empty, or with
-/// `partial_success` (1), which has the number of rejected records (1) and a message (2).
-pub(super) fn response(accepted: &Accepted) -> Vec<u8> {
-    if *accepted == Accepted::default() {
-        return Vec::new();
-    }
-    let mut partial_success = Vec::with_capacity(accepted.message.len() + 16);
-    if accepted.rejected > 0 {
-        wire::put_varint(&mut partial_success, 1 << 3);
-        // An int64 on the wire.
-        wire::put_varint(&mut partial_success, accepted.rejected.min(i64::MAX as u64));
-    }
-    if !accepted.message.is_empty() {
-        wire::put_bytes(&mut partial_success, 2, accepted.message.as_bytes());
-    }
-    let mut response = Vec::with_capacity(partial_success.len() + 16);
-    wire::put_bytes(&mut response, 1, &partial_success);
-    response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
-    use proptest::prelude::*;
-    use prost::Message;
-
-    proptest! {
-        /// Law: prost reads the written bytes, and would write the same.
-        #[test]
-        fn prost_reads_the_response(rejected in 0..=i64::MAX, message: String) {
-            let written = response(&Accepted { rejected: rejected as u64, message: message.clone() });
-            let partial_success = ExportLogsPartialSuccess { rejected_log_records: rejected, error_message: message };
-            let said = partial_success != ExportLogsPartialSuccess::default();
-            let expected = ExportLogsServiceResponse { partial_success: said.then_some(partial_success) };
-            prop_assert_eq!(&written, &expected.encode_to_vec());
-            prop_assert_eq!(ExportLogsServiceResponse::decode(&*written).unwrap(), expected);
         }
     }
 }

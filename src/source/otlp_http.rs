@@ -15,9 +15,10 @@ use serde_json::json;
 use tonic::body::Body;
 
 use super::body::{BodyReader, Message, Syntax};
+use super::export_response::export_response;
 use super::intake::{Intake, RequestContent};
 use super::outcome::RequestFailure;
-use super::{otlp, unary};
+use super::unary;
 use crate::encoding::{Format, wire};
 use crate::net::grpc::{Code, Encoding, Status};
 use crate::pipeline::{Accepted, BatchRefusal, Signal};
@@ -117,7 +118,7 @@ impl Media {
 
     fn response(self, signal: Signal, accepted: &Accepted) -> Vec<u8> {
         match self {
-            Media::Protobuf => otlp::response(accepted),
+            Media::Protobuf => export_response(accepted),
             Media::Json if *accepted == Accepted::default() => b"{}".to_vec(),
             Media::Json => {
                 let mut partial_success = serde_json::Map::new();

@@ -1,11 +1,13 @@
 //! Finds processes that use the same node name. Each process has the times of its first and of its last message: the
 //! times of a restarted node follow each other, those of two nodes with one name overlap.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::nodes::{BELIEVED, NodeRecord};
-
+/// The age up to which what a node or process reported is trusted.
+pub(super) const TRUSTED_FOR: Duration = Duration::from_secs(90);
 /// The minimum overlap: data of an ended process may arrive after its successor's, and the clocks of control planes that
 /// share a store may differ by this.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(2);
@@ -29,7 +31,7 @@ pub struct InstanceRecord {
 impl InstanceRecord {
     /// Returns whether the latest message from the process is recent enough to count.
     fn is_recent(&self, now: Timestamp) -> bool {
-        now.duration_since(self.heard).as_secs() <= BELIEVED.as_secs().cast_signed()
+        now.duration_since(self.heard).as_secs() <= TRUSTED_FOR.as_secs().cast_signed()
     }
 
     fn overlaps(&self, other: &InstanceRecord) -> bool {
@@ -37,28 +39,26 @@ impl InstanceRecord {
     }
 }
 
-impl NodeRecord {
-    /// Returns the processes that use the name at the same time, by id; empty unless there are several.
-    pub fn duplicates(&self, now: Timestamp) -> Vec<&InstanceRecord> {
-        let recent = || self.instances.iter().filter(|one| one.is_recent(now));
-        recent().filter(|one| recent().any(|other| one.id != other.id && one.overlaps(other))).collect()
-    }
+/// Returns the processes that use the name at the same time, in order; empty unless there are several.
+pub(super) fn duplicates(instances: &[InstanceRecord], now: Timestamp) -> Vec<&InstanceRecord> {
+    let recent = || instances.iter().filter(|one| one.is_recent(now));
+    recent().filter(|one| recent().any(|other| one.id != other.id && one.overlaps(other))).collect()
+}
 
-    /// Adds the processes of an earlier record, and drops old ones.
-    pub(super) fn add_instances_of(&mut self, earlier: &NodeRecord) {
-        for other in earlier.instances.iter().filter(|other| other.is_recent(self.written)) {
-            match self.instances.iter_mut().find(|mine| mine.id == other.id) {
-                Some(mine) => {
-                    mine.since = mine.since.min(other.since);
-                    mine.heard = mine.heard.max(other.heard);
-                }
-                None => self.instances.push(other.clone()),
+/// Adds the processes of an earlier record to those of one that was written at `written`, and drops old ones.
+pub(super) fn add_earlier(instances: &mut Vec<InstanceRecord>, earlier: &[InstanceRecord], written: Timestamp) {
+    for other in earlier.iter().filter(|other| other.is_recent(written)) {
+        match instances.iter_mut().find(|mine| mine.id == other.id) {
+            Some(mine) => {
+                mine.since = mine.since.min(other.since);
+                mine.heard = mine.heard.max(other.heard);
             }
+            None => instances.push(other.clone()),
         }
-        self.instances.sort_by_key(|one| std::cmp::Reverse(one.heard));
-        self.instances.truncate(MOST);
-        self.instances.sort_by(|a, b| a.id.cmp(&b.id));
     }
+    instances.sort_by_key(|one| std::cmp::Reverse(one.heard));
+    instances.truncate(MOST);
+    instances.sort_by(|a, b| a.id.cmp(&b.id));
 }
 
 #[cfg(test)]
@@ -66,7 +66,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::{Labels, Store};
+    use crate::store::{Labels, NodeRecord, Store};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_000_000 + seconds).unwrap()

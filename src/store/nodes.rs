@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::files;
-use super::instances::InstanceRecord;
+use super::instances::{self, InstanceRecord, TRUSTED_FOR};
 use super::publication::Labels;
 use super::{Store, StoreError, of_tenant};
 use crate::durable::{self, Durability, TEMPORARY};
@@ -19,8 +19,6 @@ use crate::names::Name;
 
 /// The maximum interval of writing the record of a connected node.
 pub const WRITE_AGAIN: Duration = Duration::from_secs(30);
-/// The age up to which the record of a connected node is trusted.
-pub const BELIEVED: Duration = Duration::from_secs(90);
 /// The maximum size of a record.
 const MAX_FILE: u64 = 64 << 10;
 
@@ -83,12 +81,21 @@ pub struct StatisticsRecord {
 impl NodeRecord {
     /// Returns whether the node has an open stream, as far as the record shows.
     pub fn is_connected(&self, now: Timestamp) -> bool {
-        self.connected && seconds_between(self.written, now) <= BELIEVED.as_secs()
+        self.connected && seconds_between(self.written, now) <= TRUSTED_FOR.as_secs()
     }
 
     /// Returns the time since the node's last request, in seconds.
     pub fn age_seconds(&self, now: Timestamp) -> u64 {
         seconds_between(self.heard, now)
+    }
+
+    /// Returns the processes that use the name at the same time, by id; empty unless there are several.
+    pub fn duplicates(&self, now: Timestamp) -> Vec<&InstanceRecord> {
+        instances::duplicates(&self.instances, now)
+    }
+
+    fn add_instances_of(&mut self, earlier: &NodeRecord) {
+        instances::add_earlier(&mut self.instances, &earlier.instances, self.written);
     }
 }
 

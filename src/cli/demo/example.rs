@@ -36,6 +36,7 @@ mod tests {
 
     use super::*;
     use crate::feed::load;
+    use crate::feed::watching::files;
     use crate::schema::FieldTable;
 
     /// A file that is added to the folder must be built in, too.
@@ -56,7 +57,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         write_indicators(directory.path()).unwrap();
         let table = Arc::new(FieldTable::embedded(true).unwrap());
-        let files = load::given(&[directory.path().to_owned()]).unwrap();
+        let files = files::given(&[directory.path().to_owned()]).unwrap();
         assert_eq!(files.len(), INDICATORS.len());
         let mut formats = Vec::new();
         for file in files {

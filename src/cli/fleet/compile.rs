@@ -12,7 +12,8 @@ use crate::config::Config;
 use crate::controlplane::compile;
 use crate::counted::count;
 use crate::escape::Escaped;
-use crate::feed::load::{self, FeedFile};
+use crate::feed::load::FeedFile;
+use crate::feed::watching::files;
 use crate::intel::snapshot::Origin;
 use crate::schema::FieldTable;
 use crate::store::{Change, FeedState, Store};
@@ -27,7 +28,7 @@ pub(super) fn compile(
         Some(path) => {
             let config = Config::load(path, environment)?;
             let table = app::field_table(&config.r#match).context("match")?;
-            let (files, missing) = load::configured(&config.intel);
+            let (files, missing) = files::configured(&config.intel);
             for error in &missing {
                 writeln!(out, "{}", Escaped(error)).map_err(Failure::of_output)?;
             }
@@ -84,7 +85,7 @@ pub(super) fn compile(
 
 /// Returns the files of the command line with their options.
 fn given(args: &CompileArgs) -> Result<Vec<FeedFile>, Failure> {
-    let mut files = load::given(&args.paths).context("cannot find the feeds")?;
+    let mut files = files::given(&args.paths).context("cannot find the feeds")?;
     for file in &mut files {
         if let Some(name) = &args.feed {
             file.feed.name.clone_from(name);

@@ -4,7 +4,6 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::matching::Matched;
 use crate::cli::args::Emit;
 use crate::cli::progress;
 use crate::cli::table::Rows;
@@ -118,8 +117,8 @@ impl Output<'_> {
     ///
     /// # Errors
     /// The output cannot be written.
-    pub(super) fn write(&mut self, matched: &Matched) -> io::Result<()> {
-        match (&matched.rendered, &mut self.table) {
+    pub(super) fn write(&mut self, rendered: &Rendered) -> io::Result<()> {
+        match (rendered, &mut self.table) {
             (Rendered::Hits(bytes) | Rendered::Events(bytes), _) => self.to.write_all(bytes),
             (Rendered::Csv(writer), _) => self.to.write_all(writer.get_ref()),
             (Rendered::Table { rows, more }, Some(table)) => {

@@ -14,8 +14,9 @@ use crate::counted::count;
 use crate::escape::Escaped;
 use crate::feed::allowlist;
 use crate::feed::load::{self, FeedFile, LoadError, Outcome};
+use crate::feed::watching::files;
 use crate::intel::snapshot::MatchOptions;
-use crate::provider::files;
+use crate::provider;
 use crate::schema::FieldTable;
 
 /// Checks the feeds of a configuration, as `run` would read them. `strict` also fails where no file matches an allowlist,
@@ -27,7 +28,7 @@ pub(super) fn configured(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let table = Arc::new(app::field_table(&config.r#match).context("match")?);
-    let (files, missing) = load::configured(&config.intel);
+    let (files, missing) = files::configured(&config.intel);
     let mut problems = Vec::new();
     if strict {
         let (_, unusable) = allowlist::load(&config.intel);
@@ -39,7 +40,7 @@ pub(super) fn configured(
     for problem in &problems {
         writeln!(out, "{}", Escaped(problem)).map_err(Failure::of_output)?;
     }
-    let checked = check(files, &missing, &table, files::options(&config.r#match), max_unusable, out);
+    let checked = check(files, &missing, &table, provider::files::options(&config.r#match), max_unusable, out);
     match problems.len() {
         0 => checked,
         _ if checked.is_err() => checked,
@@ -50,7 +51,7 @@ pub(super) fn configured(
 /// Checks files and directories under the import guard.
 pub(super) fn given(paths: &[PathBuf], max_unusable: Option<f64>, out: &mut dyn Write) -> Result<(), Failure> {
     let table = Arc::new(FieldTable::shipped().context("the shipped field table")?);
-    let files = load::given(paths).context("cannot find the indicators")?;
+    let files = files::given(paths).context("cannot find the indicators")?;
     let files = files.into_iter().map(|file| FeedFile { guarded: true, ..file }).collect();
     check(files, &[], &table, MatchOptions::default(), max_unusable, out)
 }

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use super::status::{Code, Status};
+use super::{Code, Status};
 use super::{FrameHeader, HEADER_LEN};
 use crate::encoding::Rope;
 

@@ -13,6 +13,7 @@ use crate::config::{self, OnShrink};
 use crate::feed::allowlist::AllowlistError;
 use crate::feed::load::{self, FeedFile, Outcome};
 use crate::feed::watching::changes::{Changes, Fingerprint};
+use crate::feed::watching::files;
 use crate::feed::watching::watch::Notice;
 use crate::intel::snapshot::{MatchOptions, ReuseError, Snapshot, SnapshotBuilder};
 use crate::schema::FieldTable;
@@ -293,7 +294,7 @@ impl FeedSet {
 
     /// Returns the files that the configuration names now.
     fn resolve(&mut self) -> Vec<(Key, FeedFile)> {
-        let (files, missing) = load::configured(&self.settings.intel);
+        let (files, missing) = files::configured(&self.settings.intel);
         self.missing = missing.iter().map(ToString::to_string).collect();
         let mut numbers: BTreeMap<(PathBuf, String), usize> = BTreeMap::new();
         let numbered = files.into_iter().map(|file| {

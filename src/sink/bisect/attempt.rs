@@ -1,41 +1,19 @@
-//! One delivery of one batch, and the progress of the searches in its messages.
+//! One delivery of one batch.
 //!
 //! A delivery that the deadline, the request limit or the client ends early is handed to the sink's memory, and a retry
 //! of the same bytes with the same metadata continues it: otherwise a slow next hop would make the collector retry
 //! forever. Only one retry continues it, so that each acknowledgement has its own delivery of each record, or its own
 //! line in the file.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::{HeaderMap, HeaderName};
 use sha2::{Digest as _, Sha256};
 
-use super::{RefusalReason, SearchMemory};
+use super::SearchMemory;
+use super::progress::{DeliveryKey, MessageProgress, SearchProgress};
 use crate::encoding::Rope;
 use crate::sink::blocking::blocking;
-
-/// The progress for each message of a batch, by its number.
-pub(super) type MessageProgress = BTreeMap<usize, SearchProgress>;
-
-/// Identifies the deliveries of one batch: its bytes, and everything else that distinguishes its requests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct DeliveryKey {
-    len: usize,
-    digest: [u8; 32],
-}
-
-/// The progress of the search in one message. Places are those of the message's records.
-#[derive(Clone, Debug, Default)]
-pub(super) struct SearchProgress {
-    /// Pieces without a verdict; each is one request.
-    open: BTreeMap<u64, Vec<u32>>,
-    next: u64,
-    /// Records that were refused alone.
-    refused: Vec<(u32, Arc<RefusalReason>)>,
-    /// A record that was accepted.
-    accepted: Option<u32>,
-}
 
 /// One delivery of one batch.
 #[derive(Debug)]
@@ -111,17 +89,12 @@ impl DeliveryAttempt {
 
     /// Whether an earlier delivery delivered a message completely.
     pub(in crate::sink) fn has_delivered(&self, part: usize) -> bool {
-        let settled = |progress: &SearchProgress| progress.open.is_empty() && progress.refused.is_empty();
-        self.state().parts.get(&part).is_some_and(settled)
+        self.state().parts.get(&part).is_some_and(SearchProgress::is_settled)
     }
 
     /// Reopens the refused records, because they could not be written to the file: a retry sends them again.
     pub(in crate::sink) fn reopen(&self) {
-        for progress in self.state().parts.values_mut() {
-            for (place, _) in std::mem::take(&mut progress.refused) {
-                progress.open(vec![place]);
-            }
-        }
+        self.state().parts.values_mut().for_each(SearchProgress::reopen);
     }
 
     /// Updates the progress of a message.
@@ -142,7 +115,7 @@ impl DeliveryAttempt {
             hash.update(&context);
             <[u8; 32]>::from(hash.finalize())
         });
-        let key = DeliveryKey { len: self.message.len(), digest: digest.await? };
+        let key = DeliveryKey::new(self.message.len(), digest.await?);
         self.state().key = Some(key.clone());
         Ok(key)
     }
@@ -159,66 +132,5 @@ impl Drop for DeliveryAttempt {
         if let Some(key) = key.filter(|_| !parts.is_empty()) {
             self.memory.keep(key, parts);
         }
-    }
-}
-
-impl DeliveryKey {
-    /// The length of the batch in bytes.
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-}
-
-impl SearchProgress {
-    /// Adds a piece, and returns its number.
-    pub(super) fn open(&mut self, places: Vec<u32>) -> u64 {
-        let number = self.next;
-        self.next += 1;
-        self.open.insert(number, places);
-        number
-    }
-
-    /// The pieces without a verdict.
-    pub(super) fn pieces(&self) -> Vec<u64> {
-        self.open.keys().copied().collect()
-    }
-
-    pub(super) fn places(&self, piece: u64) -> Vec<u32> {
-        self.open.get(&piece).cloned().unwrap_or_default()
-    }
-
-    /// Records that a piece was accepted.
-    pub(super) fn accept(&mut self, piece: u64) {
-        if let Some(places) = self.open.remove(&piece) {
-            self.accepted = places.first().copied().or(self.accepted);
-        }
-    }
-
-    /// Records that a piece was refused and cannot be split.
-    pub(super) fn refuse(&mut self, piece: u64, reason: Arc<RefusalReason>) {
-        for place in self.open.remove(&piece).unwrap_or_default() {
-            self.refused.push((place, Arc::clone(&reason)));
-        }
-    }
-
-    /// Replaces a refused piece by its parts, and returns their numbers.
-    pub(super) fn cut(&mut self, piece: u64, parts: impl IntoIterator<Item = Vec<u32>>) -> Vec<u64> {
-        self.open.remove(&piece);
-        parts.into_iter().map(|part| self.open(part)).collect()
-    }
-
-    /// The records that were refused alone.
-    pub(super) fn refused(&self) -> &[(u32, Arc<RefusalReason>)] {
-        &self.refused
-    }
-
-    /// A record that was accepted.
-    pub(super) fn accepted(&self) -> Option<u32> {
-        self.accepted
-    }
-
-    /// The number of records that it lists.
-    pub(super) fn weight(&self) -> usize {
-        self.open.values().map(Vec::len).sum::<usize>() + self.refused.len() + 1
     }
 }

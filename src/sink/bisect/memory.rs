@@ -9,7 +9,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use super::attempt::{DeliveryKey, MessageProgress};
+use super::progress::{DeliveryKey, MessageProgress, SearchProgress};
 use super::{RefusalReason, STRIKES};
 use crate::encoding::Rope;
 use crate::pipeline::BatchRefusal;
@@ -111,7 +111,7 @@ impl SearchMemory {
 
     /// Keeps a delivery that ended early.
     pub(super) fn keep(&self, key: DeliveryKey, parts: MessageProgress) {
-        let records = parts.values().map(super::attempt::SearchProgress::weight).sum();
+        let records = parts.values().map(SearchProgress::weight).sum();
         let mut state = self.state();
         state.expire();
         if records > MAX_UNFINISHED_RECORDS {
@@ -212,7 +212,7 @@ mod tests {
             attempt.identify().await.unwrap()
         };
         let parts = |records: u32| {
-            let mut progress = super::super::attempt::SearchProgress::default();
+            let mut progress = SearchProgress::default();
             progress.open((0..records).collect());
             MessageProgress::from([(0, progress)])
         };
