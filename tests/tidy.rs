@@ -4,6 +4,8 @@
 // Says to clippy what cargo knows: helpers here are test code, too.
 #![cfg(test)]
 
+#[path = "tidy/circles.rs"]
+mod circles;
 #[path = "tidy/ignored.rs"]
 mod ignored;
 #[path = "tidy/language.rs"]

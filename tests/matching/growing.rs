@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hotlist::controlplane::compile;
 use hotlist::detect::Detector;
-use hotlist::feed::load;
+use hotlist::feed::watching::files;
 use hotlist::intel::segment::{Segment, SegmentFeed};
 use hotlist::intel::snapshot::{Feed, Revoked, RevokedBy, Snapshot, SnapshotBuilder};
 use hotlist::intel::term;
@@ -109,7 +109,7 @@ fn a_snapshot_upon_the_one_before_equals_one_from_nothing() {
             content[0] = content[0].or(Some((0, 1)));
             let path = directory.path().join(format!("{name}.csv"));
             std::fs::write(&path, written(content, 0)).unwrap();
-            let mut file = load::given(std::slice::from_ref(&path)).unwrap().remove(0);
+            let mut file = files::given(std::slice::from_ref(&path)).unwrap().remove(0);
             file.guarded = false;
             let files = std::slice::from_ref(&file);
             let mut state =

@@ -10,6 +10,7 @@ use hotlist::detect::{Budgets, Detector};
 use hotlist::encoding::Tagging;
 use hotlist::enrich;
 use hotlist::feed::load::{self, FeedFile};
+use hotlist::feed::watching::files;
 use hotlist::intel::indicator::Indicator;
 use hotlist::intel::segment::{HashKey, Segment, SegmentBuilder, SegmentFeed};
 use hotlist::intel::snapshot::{Feed, MatchOptions, Snapshot, SnapshotBuilder};
@@ -299,7 +300,7 @@ fn a_chain_of_changes_equals_the_newest_file() {
             content[0] = content[0].or(Some((0, 1)));
             std::fs::write(&path, written(&content, step.turned)).unwrap();
             history.push(content);
-            let mut file = load::given(std::slice::from_ref(&path)).unwrap().remove(0);
+            let mut file = files::given(std::slice::from_ref(&path)).unwrap().remove(0);
             file.guarded = false;
             let compile = || compile::compile(&kept, std::slice::from_ref(&file), &table(), true, &mut |_| {}, &|_| {});
             let compiled = compile().unwrap().unwrap();
@@ -324,7 +325,7 @@ fn a_chain_of_changes_equals_the_newest_file() {
             }
         }
         if let Some(state) = kept.compact("feed").unwrap() {
-            let mut file = load::given(std::slice::from_ref(&path)).unwrap().remove(0);
+            let mut file = files::given(std::slice::from_ref(&path)).unwrap().remove(0);
             file.guarded = false;
             same_as_the_file(&store, &state, &file)?;
         }
