@@ -1,25 +1,34 @@
-//! Fenced code blocks of a document, and the commands in a block of shell.
+//! Fenced code blocks of a document, hidden blocks of shell, and the commands in a block of shell.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// A fenced code block.
+/// The language of a block of shell that readers do not see: a comment that begins with a line `<!-- sh`. It prepares or
+/// checks what the other blocks do.
+pub const HIDDEN: &str = "sh hidden";
+
+/// A fenced code block, or a hidden one.
 #[derive(Debug, PartialEq)]
 pub struct Block {
-    /// What follows the fence, such as `sh test`.
+    /// What follows the fence, such as `text output`, or [`HIDDEN`].
     pub language: String,
     pub text: String,
     /// The line of the fence, from 1.
     pub line: usize,
 }
 
-/// The fenced blocks of a document, those in list items too.
+/// The fenced and hidden blocks of a document, those in list items too.
 pub fn all(document: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut open: Option<usize> = None;
     for (at, line) in document.lines().enumerate() {
         let trimmed = line.trim_start();
-        let fence = trimmed.strip_prefix("```");
+        let is_hidden = open.is_some() && blocks.last().is_some_and(|block| block.language == HIDDEN);
+        let fence = match trimmed {
+            "<!-- sh" => Some(HIDDEN),
+            "-->" if is_hidden => Some(""),
+            _ => trimmed.strip_prefix("```"),
+        };
         match (open, fence) {
             (None, Some(language)) => {
                 open = Some(line.len() - trimmed.len());
@@ -105,9 +114,9 @@ fn without_here_documents(shell: &str) -> String {
 
 #[test]
 fn blocks_and_commands_are_found() {
-    let found = all("a\n```sh test\nls\n```\n- b\n\n  ```text\n  c\n    d\n  ```\n");
+    let found = all("a\n```sh\nls\n```\n- b\n\n  ```text\n  c\n    d\n  ```\n<!-- sh\ne\n-->\n<!-- f\n-->\n");
     let block = |language: &str, text: &str, line| Block { language: language.into(), text: text.into(), line };
-    assert_eq!(found, [block("sh test", "ls\n", 2), block("text", "c\n  d\n", 7)]);
+    assert_eq!(found, [block("sh", "ls\n", 2), block("text", "c\n  d\n", 7), block(HIDDEN, "e\n", 11)]);
     let found = commands(
         "(cd .. && a --x 'b c' > out 2>&1) & # no\ncat > f <<'E'\nhotlist no\nE\ne \\\n  \"f\" | g\nh - < in.json\n",
     );

@@ -1,5 +1,4 @@
-//! The commands and the output in documents: commands parse, blocks marked `sh test` run and print the output that is
-//! shown, and whole configurations are valid.
+//! The commands in documents have arguments that the program takes, and whole configurations are valid.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,10 +6,9 @@ use std::process::Command;
 
 use clap::{CommandFactory as _, Parser as _};
 use hotlist::cli::Cli;
-use regex::Regex;
 
 use crate::blocks::{self, Block};
-use crate::{files, prose, quoted, read, root};
+use crate::{files, prose, quoted, read};
 
 /// Every document, by its path.
 pub fn documents() -> Vec<PathBuf> {
@@ -114,75 +112,6 @@ fn every_command_in_a_sentence_exists() {
     for bad in ["hotlist lookup", "hotlist scan --nothing", "hotlist rejected show"] {
         assert!(unknown(bad).is_some(), "{bad}");
     }
-}
-
-/// Whether the output has these lines in this order; `…` stands for anything.
-fn shows(output: &str, expected: &str) -> Result<(), String> {
-    let mut lines = output.lines();
-    for wanted in expected.lines().map(str::trim_end).filter(|line| !line.is_empty() && *line != "…") {
-        let parts: Vec<String> = wanted.split('…').map(regex::escape).collect();
-        let pattern = Regex::new(&format!("^{}$", parts.join(".*"))).unwrap();
-        if !lines.any(|line| pattern.is_match(line.trim_end())) {
-            return Err(format!("`{wanted}` is not, or not in this place, in the output:\n{output}"));
-        }
-    }
-    Ok(())
-}
-
-/// Runs a block of shell; its output, or what went wrong.
-fn run(block: &Block, directory: &Path) -> Result<String, String> {
-    let program = Path::new(env!("CARGO_BIN_EXE_hotlist"));
-    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
-    let output = Command::new("bash")
-        .args(["-e", "-c", &format!("exec 2>&1\n{}", block.text)])
-        .current_dir(directory)
-        .env("PATH", path)
-        .env_remove("HOTLIST_CONFIG")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() { Ok(text) } else { Err(format!("{}:\n{text}", output.status)) }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            std::fs::copy(&path, &target).unwrap();
-        }
-    }
-}
-
-/// Guarantee: the blocks that are marked `sh test` run in the order of the document, in a directory with the examples, and
-/// print what a block `text output` after them shows.
-#[test]
-fn commands_of_the_documents_do_what_is_shown() {
-    let (mut seen, mut problems) = (0, Vec::new());
-    for document in documents() {
-        let blocks = blocks::all(&read(&document));
-        if !blocks.iter().any(|block| block.language == "sh test") {
-            continue;
-        }
-        let directory = tempfile::tempdir().unwrap();
-        copy(&root().join("examples"), &directory.path().join("examples"));
-        for (at, block) in blocks.iter().enumerate().filter(|(_, block)| block.language == "sh test") {
-            seen += 1;
-            let expected = blocks.get(at + 1).filter(|next| next.language == "text output");
-            let result = run(block, directory.path())
-                .and_then(|output| expected.map_or(Ok(()), |expected| shows(&output, &expected.text)));
-            problems.extend(result.err().map(|error| format!("{}:{}: {error}", document.display(), block.line)));
-        }
-    }
-    assert!(problems.is_empty(), "{}", problems.join("\n"));
-    assert!(seen > 15, "only {seen} blocks were run");
-    assert!(shows("a 1 b\nc\n", "a … b\n…\nc\n").is_ok());
-    assert!(shows("c\na 1 b\n", "a … b\nc\n").is_err());
-    let failing = Block { language: "sh test".to_owned(), text: "false\ntrue\n".to_owned(), line: 1 };
-    assert!(run(&failing, root()).is_err());
 }
 
 /// Guarantee: each whole configuration in a document is valid.

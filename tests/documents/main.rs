@@ -6,6 +6,7 @@
 
 mod blocks;
 mod commands;
+mod scripts;
 #[path = "../support/source.rs"]
 mod source;
 #[path = "../support/words.rs"]
