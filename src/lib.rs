@@ -2,7 +2,9 @@
 //!
 //! Modules are grouped by layer, the lowest first.
 
-pub use hotlist_core::{detect, encoding, enrich, escape, intel, matcher, observable, policy, schema, text, work};
+pub use hotlist_core::{
+    circumstances, detect, encoding, enrich, escape, intel, matcher, observable, policy, schema, severity, text, work,
+};
 
 pub mod config;
 pub mod telemetry;

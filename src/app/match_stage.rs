@@ -169,6 +169,9 @@ impl MatchStage {
             let feed = snapshot.feeds().get(feed).map_or_else(String::new, |feed| feed.name.clone());
             counter!(telemetry::HITS_TOTAL, "kind" => kind.as_str(), "feed" => feed).increment(number);
         }
+        for (severity, number) in report.severities {
+            counter!(telemetry::HITS_BY_SEVERITY_TOTAL, "severity" => severity.as_str()).increment(number);
+        }
         for ((list, action), number) in report.listings {
             let (list, action) = (list.to_string(), action.as_str());
             counter!(telemetry::ALLOWLIST_HITS_TOTAL, "list" => list, "action" => action).increment(number);
@@ -262,8 +265,10 @@ impl MatchStage {
         let arrival = (self.clock)();
         let shadow_input = self.shadow.of(&serving.rules).map(|shadow| (shadow, message.clone()));
         let (batch, report) = detector.batch(format, message, arrival, work)?;
-        for hit in batch.hits.iter().flat_map(|record| &record.hits) {
-            self.tap.hit(|| tap::hit(&detector.snapshot, hit, arrival));
+        for record in &batch.hits {
+            for hit in &record.hits {
+                self.tap.hit(|| tap::hit(&detector.snapshot, hit, &record.facts, arrival));
+            }
         }
         if let Some((shadow, message)) = shadow_input {
             let findings = Findings::of(&detector.snapshot, &batch);

@@ -50,6 +50,7 @@ pub fn policy(matching: &config::Match, allowlists: Arc<Allowlists>) -> Policy {
         max_clock_skew: matching.max_clock_skew,
         skip_enrichment_events: matching.skip_enrichment_events,
         inbound: matching.inbound_enrichments,
+        internal_networks: matching.internal_networks.as_slice().into(),
         allowlists,
         ..Policy::default()
     }

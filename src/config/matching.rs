@@ -1,12 +1,15 @@
 //! `match`: how events are compared with indicators.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
+use crate::circumstances::PRIVATE_NETWORKS;
 use crate::encoding::{Flat, Inbound, TagAs, TagInto};
 use crate::observable::Kind;
 use crate::policy::CommandAndControl;
@@ -66,6 +69,10 @@ pub struct Match {
     /// Where command-and-control addresses count.
     #[schemars(with = "Option<C2>")]
     pub c2: C2,
+    /// Your networks, which distinguish inbound from outbound connections where an event does not (docs/severity.md). Private, shared, link-local and loopback addresses by default; a list of your own replaces them.
+    #[serde(serialize_with = "write_networks")]
+    #[schemars(with = "Vec<String>", extend("default" = PRIVATE_NETWORKS.iter().map(IpNet::to_string).collect::<Vec<_>>()))]
+    pub internal_networks: Vec<IpNet>,
     /// Where hits are written: `auto`, `body` or `attributes`. `auto` is the body if it is a document.
     #[schemars(extend("default" = "auto"))]
     #[schemars(with = "TagIntoWord")]
@@ -240,6 +247,10 @@ pub(super) fn write_kind<S: Serializer>(kind: &Option<FieldKind>, serializer: S)
     kind.map(FieldKind::as_str).serialize(serializer)
 }
 
+fn write_networks<S: Serializer>(networks: &[IpNet], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(networks.iter().map(IpNet::to_string))
+}
+
 fn write_fields<S: Serializer>(fields: &[Field], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(fields.iter().map(|field| FieldSettings {
         field: &field.name,
@@ -288,6 +299,7 @@ impl Default for Match {
             skip_enrichment_events: true,
             inbound_enrichments: Inbound::Mark,
             c2: C2 { live: CommandAndControl::default() },
+            internal_networks: PRIVATE_NETWORKS.clone(),
             tag_into: TagInto::Auto,
             tag_as: TagAs::Auto,
             flat: Flat::Auto,
@@ -314,6 +326,7 @@ impl Match {
         "skip_enrichment_events",
         "inbound_enrichments",
         "c2",
+        "internal_networks",
         "tag_into",
         "tag_as",
         "flat",
@@ -345,6 +358,7 @@ impl Match {
                 item.word(&[("keep", Inbound::Keep), ("mark", Inbound::Mark), ("strip", Inbound::Strip)])
             }),
             c2: table.or("c2", default.c2, C2::read),
+            internal_networks: table.or("internal_networks", default.internal_networks, internal_networks),
             tag_into: table.or("tag_into", default.tag_into, |item| {
                 item.word(&[("auto", TagInto::Auto), ("body", TagInto::Body), ("attributes", TagInto::Attributes)])
             }),
@@ -376,6 +390,16 @@ impl C2 {
         };
         Some(C2 { live: table.or("live", CommandAndControl::default(), live) })
     }
+}
+
+fn internal_networks(list: &Item<'_>) -> Option<Vec<IpNet>> {
+    let items = list.list("a list of networks, e.g. `[10.0.0.0/8, 2001:db8::/32]`")?;
+    let network = |text: &str| match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
+        (Ok(network), _) => Ok(network.trunc()),
+        (_, Ok(address)) => Ok(IpNet::from(address)),
+        _ => Err("is not a network; give an address with a prefix length, e.g. `10.0.0.0/8`".to_owned()),
+    };
+    Some(items.iter().filter_map(|item| item.parsed("a network", network)).collect())
 }
 
 fn schemas(list: &Item<'_>) -> Option<Vec<&'static str>> {

@@ -61,6 +61,8 @@ pub const BLIND_FEEDS: &str = "hotlist_blind_feeds";
 /// Patterns that are not supported.
 pub const FEED_UNSUPPORTED_PATTERNS: &str = "hotlist_feed_unsupported_patterns";
 pub const HITS_TOTAL: &str = "hotlist_hits_total";
+
+pub const HITS_BY_SEVERITY_TOTAL: &str = "hotlist_hits_by_severity_total";
 /// Matches that policy suppressed.
 pub const SUPPRESSIONS_TOTAL: &str = "hotlist_suppressions_total";
 /// Events that exceeded a budget.
@@ -370,6 +372,13 @@ const OWN: &[Metric] = &[
         Unit::Count,
         &["kind", "feed"],
         "Hits written on events, by kind of observable and feed.",
+    ),
+    metric(
+        HITS_BY_SEVERITY_TOTAL,
+        MetricKind::Counter,
+        Unit::Count,
+        &["severity"],
+        "The same hits by severity: informational, low, medium, high, critical.",
     ),
     metric(
         SUPPRESSIONS_TOTAL,

@@ -52,6 +52,8 @@ mod schemas;
 #[cfg(test)]
 mod segments;
 #[cfg(test)]
+mod severity;
+#[cfg(test)]
 #[path = "../support/shared.rs"]
 mod shared;
 #[cfg(test)]

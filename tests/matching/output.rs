@@ -294,7 +294,8 @@ fn the_words_and_values_are_those_that_a_siem_expects() {
         assert_eq!((&shown["provider"], &one["feed"]["name"]), (&json!("talkative"), &json!("talkative")));
         assert_eq!(matched["type"], "indicator_match_rule");
         assert_eq!(matched["occurred"], "2024-06-01T12:00:00.5Z");
-        let mut own = json!({ "rule": "feed:talkative", "detection": "CTI", "snapshot": "acme@42" });
+        let mut own =
+            json!({ "rule": "feed:talkative", "detection": "CTI", "severity": "medium", "snapshot": "acme@42" });
         if matched["atomic"] == "203.0.113.7" {
             own["allowlists"] = json!(["shared"]);
         }

@@ -26,13 +26,13 @@ use crate::encoding::{
 };
 use crate::enrich::{Enricher, Enrichments};
 use crate::intel::snapshot::Snapshot;
-use crate::matcher::{Hit, Matcher, PatternEvaluator, Sieve, TextVisitor, Trace, WithTexts, rank};
+use crate::matcher::{Hit, Matcher, PatternEvaluator, Sieve, TextVisitor, Trace, WithTexts};
 use crate::policy::{Dropped, EventFacts, Policy};
 use crate::schema::PathTrie;
+use crate::severity::{order, severity};
 use crate::work::{StopReason, Work};
 
 use budget::{Form, LEAST_TAG, LISTED_COST, Ledger, carried_bytes, cost, reserve};
-use facts::Facts;
 
 pub use crate::tally::Tally;
 pub use budget::{Budget, Budgets, Exceeded};
@@ -305,6 +305,7 @@ impl Detector {
     fn count(&self, verdict: &mut Verdict, pass: &mut Pass<'_>) -> Result<HitRecord, StopReason> {
         for hit in &verdict.hits {
             pass.report.hits.add((self.snapshot.feed_number(hit.posting.indicator), hit.kind));
+            pass.report.severities.add(severity(&self.snapshot, hit, &verdict.facts));
         }
         let (mut hits, mut listings) = (std::mem::take(&mut verdict.hits), std::mem::take(&mut verdict.hit_listings));
         if listings.iter().all(Vec::is_empty) {
@@ -314,7 +315,7 @@ impl Detector {
         if !pass.has_room_to_carry(bytes) {
             verdict.exceeded.insert(Budget::CarriedHits, true);
             listings.clear();
-            hits = hits.into_iter().min_by_key(|hit| rank(&self.snapshot, hit)).into_iter().collect();
+            hits = hits.into_iter().min_by_key(|hit| order(&self.snapshot, hit, &verdict.facts)).into_iter().collect();
             bytes = carried_bytes(&hits, &listings);
             if !pass.has_room_to_carry(bytes) {
                 hits.clear();
@@ -422,14 +423,14 @@ impl Detector {
     ) -> Verdict {
         let unfulfilled = self.take_unfulfilled::<P>(record, &mut found, &mut exceeded);
         let is_truncated = exceeded.iter().any(|budget| budget == Budget::RecordFindings);
-        let mut facts = Facts::default();
+        let mut facts = self.no_facts();
         if !found.is_empty() || is_truncated {
             // This walk looks into subtrees that the first one stepped over, so it may meet a fault that the first did
             // not. What was found stays found; the facts are those up to the fault.
-            let _ = P::walk(record, self.snapshot.facts(), &mut |field, value: Value<'_>| facts.value(field, value));
+            let trie = self.snapshot.facts().trie();
+            let _ = P::walk(record, trie, &mut |field, value: Value<'_>| facts.value(field, value));
         }
-        let time = facts.time().unwrap_or(otherwise);
-        let facts = EventFacts { time, arrival, is_indicator: facts.is_indicator, is_ocsf: facts.is_ocsf };
+        let facts = facts.of_event(otherwise, arrival);
         let mut verdict = Verdict { unfulfilled, exceeded, ..self.evaluate(found, facts) };
         if is_truncated && let Some(policy) = &self.policy {
             // What policy drops must not displace what it allows: only what it allows takes part in the budget.

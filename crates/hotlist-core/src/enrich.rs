@@ -15,10 +15,11 @@ use crate::encoding::tag::{Enrichment, Frame, Node};
 use crate::intel::allowlist::Listing;
 use crate::intel::indicator::Context;
 use crate::intel::snapshot::{Snapshot, Stored, derived_id};
-use crate::matcher::{Hit, InText, Relation, rank};
+use crate::matcher::{Hit, InText, Relation};
 use crate::observable::Kind;
 use crate::policy::EventFacts;
 use crate::schema::FieldId;
+use crate::severity::{self, Severity, severity};
 
 pub use crate::encoding::tag::WORD as TAG;
 
@@ -85,7 +86,7 @@ struct Known {
     field: FieldId,
     kind: Kind,
     name: Arc<str>,
-    form: (Form, Style),
+    form: (Form, Style, Severity),
     is_derived: bool,
     listings: Vec<Arc<str>>,
     id: Arc<str>,
@@ -128,7 +129,7 @@ impl<'s> Enricher<'s> {
 
     /// The enrichments of an event's hits, in the order of the hits. `listings` are the allowlists that hold the value of
     /// each hit. With `is_truncated` each says that the event has more. When they have more than `max_bytes`, the best ones
-    /// stay, by [`rank`], and at least a short one of the best hit.
+    /// stay, by [`severity::order`], and at least a short one of the best hit.
     pub fn enrichments(
         &mut self,
         hits: &[Hit],
@@ -143,7 +144,7 @@ impl<'s> Enricher<'s> {
         if !all.is_cut {
             return all;
         }
-        order.sort_by_cached_key(|(hit, _)| rank(self.snapshot, hit));
+        order.sort_by_cached_key(|(hit, _)| severity::order(self.snapshot, hit, facts));
         let best = self.in_order(&order, facts, max_bytes, Form::Truncated);
         match best.values.is_empty() {
             true => Enrichments { is_cut: true, ..self.short(hits, facts) },
@@ -154,8 +155,10 @@ impl<'s> Enricher<'s> {
     /// The best hit in a few words, for an event whose enrichments there is no room for: which indicator was found where,
     /// and that there is more.
     pub fn short(&mut self, hits: &[Hit], facts: &EventFacts) -> Enrichments {
-        let Some(hit) = hits.iter().min_by_key(|hit| rank(self.snapshot, hit)) else { return Enrichments::default() };
-        let known = self.known(hit, &[], Form::Short);
+        let Some(hit) = hits.iter().min_by_key(|hit| severity::order(self.snapshot, hit, facts)) else {
+            return Enrichments::default();
+        };
+        let known = self.known(hit, &[], (Form::Short, severity(self.snapshot, hit, facts)));
         let value = Enrichment::new(Arc::clone(&known.frame), Arc::clone(&hit.value), self.time(facts.time));
         Enrichments { bytes: value.bytes(), values: vec![value], is_cut: false, style: self.style }
     }
@@ -169,7 +172,7 @@ impl<'s> Enricher<'s> {
     ) -> Enrichments {
         let (mut seen, mut all) = (HashSet::new(), Enrichments { style: self.style, ..Enrichments::default() });
         for (hit, listings) in hits {
-            let known = self.known(hit, listings, form);
+            let known = self.known(hit, listings, (form, severity(self.snapshot, hit, facts)));
             if hits.len() > 1
                 && !seen.insert((Arc::clone(&known.id), Arc::clone(&known.feed), hit.field, path_of_text(hit)))
             {
@@ -198,8 +201,8 @@ impl<'s> Enricher<'s> {
         }
     }
 
-    fn known(&mut self, hit: &Hit, listings: &[Listing], form: Form) -> Arc<Known> {
-        let form = (form, self.style);
+    fn known(&mut self, hit: &Hit, listings: &[Listing], (form, severity): (Form, Severity)) -> Arc<Known> {
+        let form = (form, self.style, severity);
         if hit.in_text.is_some() {
             // Hardly two stand at the same place.
             return Arc::new(make(self.snapshot, hit, listings, form));
@@ -255,7 +258,12 @@ pub fn rule_name(feed: &str) -> String {
     format!("feed:{feed}")
 }
 
-fn make(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], (form, style): (Form, Style)) -> Known {
+fn make(
+    snapshot: &Snapshot,
+    hit: &Hit,
+    listings: &[Listing],
+    (form, style, severity): (Form, Style, Severity),
+) -> Known {
     let indicator = snapshot.indicator(hit.posting.indicator);
     let feed: Arc<str> = snapshot.feed_of(hit.posting.indicator).name.as_str().into();
     let (name, id): (Arc<str>, Arc<str>) = (hit.name.as_str().into(), id_of(snapshot, &indicator, hit).into());
@@ -281,9 +289,10 @@ fn make(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], (form, style): (Fo
             ("occurred", Node::EventTime),
         ],
     };
-    let mut own = Vec::with_capacity(7);
+    let mut own = Vec::with_capacity(8);
     own.push(("rule", Node::Text(rule_name(&feed).into())));
     own.push(("detection", Node::Word(Detection::Live.as_str())));
+    own.push(("severity", Node::Word(severity.as_str())));
     own.push(("snapshot", Node::Text(Arc::clone(snapshot.name()))));
     let listings: Vec<Arc<str>> = listings.iter().map(|listing| Arc::clone(&listing.list)).collect();
     if let Some(ecs) = &snapshot.table().get(hit.field).ecs
@@ -320,7 +329,7 @@ fn make(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], (form, style): (Fo
         }
         false => Frame::with(ecs, None, flat),
     });
-    let form = (form, style);
+    let form = (form, style, severity);
     let (field, kind, is_derived) = (hit.field, hit.kind, hit.is_derived);
     Known { indicator: hit.posting.indicator, field, kind, name, form, is_derived, listings, id, feed, frame }
 }

@@ -21,6 +21,7 @@
 // The rest of the workspace is a program, whose items need a doc only where it adds something.
 #![warn(missing_docs)]
 
+pub mod circumstances;
 pub mod detect;
 pub mod encoding;
 pub mod enrich;
@@ -30,6 +31,7 @@ pub mod matcher;
 pub mod observable;
 pub mod policy;
 pub mod schema;
+pub mod severity;
 mod tally;
 pub mod text;
 pub mod work;

@@ -5,8 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 
+use crate::circumstances::{Circumstances, PRIVATE_NETWORKS};
 use crate::encoding::Inbound;
 use crate::intel::allowlist::{Action, Allowlists, Listing, Subject};
 use crate::intel::indicator::Confidence;
@@ -26,6 +28,8 @@ pub struct EventFacts {
     pub is_indicator: bool,
     /// `class_uid` is a number: the event is one of OCSF.
     pub is_ocsf: bool,
+    /// What it says of its connection and of what was decided about it.
+    pub circumstances: Circumstances,
 }
 
 /// The reason that a finding is not a hit, in the order in which policy asks.
@@ -176,6 +180,8 @@ pub struct Policy {
     pub max_clock_skew: Duration,
     /// Whether events that are indicators themselves (`event.kind: enrichment`) never hit. On by default.
     pub skip_enrichment_events: bool,
+    /// Our networks: they distinguish inbound from outbound connections where the event does not.
+    pub internal_networks: Arc<[IpNet]>,
     /// What to do with enrichments that arrive with an event.
     pub inbound: Inbound,
 }
@@ -190,6 +196,7 @@ impl Default for Policy {
             only_allowlists: false,
             max_clock_skew: Duration::from_secs(7 * 24 * 60 * 60),
             skip_enrichment_events: true,
+            internal_networks: PRIVATE_NETWORKS.as_slice().into(),
             inbound: Inbound::default(),
         }
     }

@@ -13,12 +13,15 @@ mod shipped;
 mod trie;
 
 use std::collections::HashMap;
-use std::sync::{LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use facts::FactTable;
 
 pub use row::{Field, FieldKind, Role, UrlPart};
 pub use set::FieldSet;
 pub use shipped::{MAX_SCHEMAS, head, names, number};
 pub use trie::{NodeId, OwnPlace, PathTrie};
+pub use facts::Meaning;
 
 /// Index of a field in its [`FieldTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,6 +79,8 @@ pub struct FieldTable {
     /// Made when it is asked first, and again when a row changed.
     meanings: OnceLock<Meanings>,
     paths: OnceLock<PathTrie>,
+    /// The same.
+    facts: OnceLock<Arc<FactTable>>,
 }
 
 /// The rows by what means them.
@@ -130,7 +135,7 @@ impl FieldTable {
     fn join(&mut self, field: Field) -> Result<(), FieldError> {
         match self.id(&field.name) {
             Some(id) => {
-                self.meanings = OnceLock::new();
+                (self.meanings, self.facts) = (OnceLock::new(), OnceLock::new());
                 self.fields[usize::from(id.0)].join(field);
                 Ok(())
             }
@@ -140,8 +145,7 @@ impl FieldTable {
 
     /// Adds a field, or replaces the one of the same name.
     pub fn push(&mut self, field: Field) -> Result<FieldId, FieldError> {
-        self.meanings = OnceLock::new();
-        self.paths = OnceLock::new();
+        (self.meanings, self.paths, self.facts) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         if let Some(id) = self.id(&field.name) {
             self.fields[usize::from(id.0)] = field;
             return Ok(id);
@@ -233,6 +237,11 @@ impl FieldTable {
     /// The trie of every row.
     pub fn paths(&self) -> &PathTrie {
         self.paths.get_or_init(|| self.trie(|_, _| true))
+    }
+
+    /// The fields that say something of an event besides its observables.
+    pub fn facts(&self) -> &Arc<FactTable> {
+        self.facts.get_or_init(|| Arc::new(FactTable::new(self)))
     }
 
     /// The trie of the fields that `wanted` accepts.

@@ -11,12 +11,14 @@ use crate::admin::{Counts, HitTap};
 use crate::enrich;
 use crate::intel::snapshot::Snapshot;
 use crate::matcher::Hit;
+use crate::policy::EventFacts;
+use crate::severity::severity;
 
 /// The maximum length of the shown value, in characters.
 const SHOWN: usize = 256;
 
 /// Formats a hit for watchers.
-pub(super) fn hit(snapshot: &Snapshot, hit: &Hit, arrival: Timestamp) -> Value {
+pub(super) fn hit(snapshot: &Snapshot, hit: &Hit, facts: &EventFacts, arrival: Timestamp) -> Value {
     let value: String = String::from_utf8_lossy(&hit.value).chars().take(SHOWN).collect();
     json!({
         "type": "hit",
@@ -27,6 +29,7 @@ pub(super) fn hit(snapshot: &Snapshot, hit: &Hit, arrival: Timestamp) -> Value {
         "indicator": hit.name,
         "feed": snapshot.feed_of(hit.posting.indicator).name,
         "id": enrich::indicator_id(snapshot, hit),
+        "severity": severity(snapshot, hit, facts).as_str(),
         "confidence": snapshot.indicator(hit.posting.indicator).context.confidence.as_str(),
     })
 }

@@ -1,5 +1,6 @@
 //! The output of `explain`: first the verdict, then each found indicator with its source, then every value.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -7,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::lookup_log::{LookedUpValue, LookupLog};
+use crate::circumstances::{Decision, Direction};
 use crate::cli::indicators::LoadedIndicators;
 use crate::counted::count;
 use crate::detect::{Detector, Survey, Verdict};
@@ -14,7 +16,8 @@ use crate::enrich;
 use crate::escape::Escaped;
 use crate::intel::allowlist::Listing;
 use crate::matcher::Hit;
-use crate::policy::Suppression;
+use crate::policy::{EventFacts, Suppression};
+use crate::severity::severity;
 
 /// The explanation of one event. It is shown as text, and written as JSON.
 #[derive(Serialize)]
@@ -62,6 +65,10 @@ struct FoundIndicator {
     at: Vec<FieldValue>,
     /// `file:line`, or the segment.
     from: Vec<String>,
+    /// How severe the hit is: at the field where it is most severe.
+    severity: &'static str,
+    /// Which way the connection went, and what was decided about the event.
+    circumstances: String,
     confidence: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     valid_from: Option<Timestamp>,
@@ -111,8 +118,9 @@ impl Explanation {
         let dropped = of.suppressed.iter().zip(&of.suppressed_listings);
         let dropped = dropped.map(|((hit, reason), listings)| (hit, Some(*reason), &listings[..]));
         let unfulfilled = of.unfulfilled.iter().map(|hit| (hit, None, &[][..]));
-        let (mut hits, mut dropped) = (grouped(detector, hits), grouped(detector, dropped));
-        let mut unfulfilled = grouped(detector, unfulfilled);
+        let facts = &verdict.facts;
+        let (mut hits, mut dropped) = (grouped(detector, facts, hits), grouped(detector, facts, dropped));
+        let mut unfulfilled = grouped(detector, facts, unfulfilled);
         let all: Vec<&Hit> = hits.iter().chain(&dropped).chain(&unfulfilled).map(|(hit, _)| *hit).collect();
         let mut places = loaded.origins.places(&detector.snapshot, &all).into_iter();
         for (_, found) in hits.iter_mut().chain(&mut dropped).chain(&mut unfulfilled) {
@@ -178,10 +186,13 @@ impl Explanation {
 /// Groups hits by indicator and reason, with all the fields at which each was found.
 fn grouped<'h>(
     detector: &Detector,
+    facts: &EventFacts,
     hits: impl Iterator<Item = (&'h Hit, Option<Suppression>, &'h [Listing])>,
 ) -> Vec<(&'h Hit, FoundIndicator)> {
     let snapshot = &detector.snapshot;
     let mut all: Vec<(&Hit, FoundIndicator)> = Vec::new();
+    let mut hits: Vec<_> = hits.collect();
+    hits.sort_by_key(|(hit, ..)| Reverse(severity(snapshot, hit, facts)));
     for (hit, reason, listings) in hits {
         let (feed, id) = (&snapshot.feed_of(hit.posting.indicator).name, enrich::indicator_id(snapshot, hit));
         let at = FieldValue {
@@ -200,6 +211,12 @@ fn grouped<'h>(
             continue;
         }
         let stored = snapshot.indicator(hit.posting.indicator);
+        let direction = facts.circumstances.direction(snapshot.table().get(hit.field).role);
+        let direction = direction.map_or("direction unknown", Direction::as_str);
+        let decision = match facts.circumstances.decision() {
+            Decision::Unknown => "outcome unknown",
+            known => known.as_str(),
+        };
         let listed =
             |listing: &Listing| format!("{}: allowlist {:?} contains {}", listing.action, listing.list, listing.entry);
         all.push((
@@ -211,6 +228,8 @@ fn grouped<'h>(
                 id,
                 at: vec![at],
                 from: Vec::new(),
+                severity: severity(snapshot, hit, facts).as_str(),
+                circumstances: format!("{direction}, {decision}"),
                 confidence: stored.context.confidence.as_str(),
                 valid_from: stored.valid_from,
                 valid_until: stored.valid_until,
@@ -312,6 +331,7 @@ impl fmt::Display for FoundIndicator {
             (Some(from), Some(until)) => format!("from {from} until {until}"),
         };
         let tlp = self.tlp.map(|tlp| format!(", TLP {tlp}")).unwrap_or_default();
+        writeln!(f, "      severity {} ({})", self.severity, self.circumstances)?;
         writeln!(f, "      {}, confidence {}, valid {validity}{tlp}", Escaped(&self.id), self.confidence)
     }
 }

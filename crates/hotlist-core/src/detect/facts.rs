@@ -1,40 +1,68 @@
-//! What policy asks of an event besides its findings: its time, whether it is an indicator itself, and whether it
-//! is one of OCSF.
+//! What policy asks of an event besides its findings: its time, whether it is an indicator itself, whether it is one of
+//! OCSF, and what it says of its connection.
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::Detector;
+use crate::circumstances::{Circumstances, PRIVATE_NETWORKS};
 use crate::encoding::{Value, json};
 use crate::observable::time;
+use crate::policy::EventFacts;
 use crate::schema::FieldId;
-use crate::schema::facts::{CLASS_UID, EVENT_KIND};
+use crate::schema::facts::FactTable;
 
-/// The fields of [`facts`](crate::schema::FieldTable::facts), read only when something was found.
-#[derive(Default)]
-pub(super) struct Facts {
-    /// `@timestamp`, or the first of the table that the event has; and which that is.
+/// What the fields of a [`FactTable`] say, read only when something was found.
+pub(super) struct Facts<'t> {
+    table: &'t FactTable,
+    internal: &'t [IpNet],
+    /// The time that counts most, and where it is.
     time: Option<(FieldId, Timestamp)>,
-    pub(super) is_indicator: bool,
-    /// It has a number `class_uid`.
-    pub(super) is_ocsf: bool,
+    is_indicator: bool,
+    is_ocsf: bool,
+    circumstances: Circumstances,
 }
 
-impl Facts {
+impl Facts<'_> {
     /// The event's time.
     pub(super) fn time(&self) -> Option<Timestamp> {
         self.time.map(|(_, time)| time)
     }
 
-    pub(super) fn value(&mut self, field: FieldId, value: Value<'_>) {
-        if field == EVENT_KIND {
-            self.is_indicator |= matches!(value, Value::Text(b"enrichment"));
-        } else if field == CLASS_UID {
-            self.is_ocsf |= matches!(value, Value::Int(_) | Value::Double(_));
-        } else if self.time.is_none_or(|(known, _)| field < known)
+    /// Reads a value at a field of the table.
+    pub(super) fn value(&mut self, id: FieldId, value: Value<'_>) {
+        let table = self.table;
+        let Some(field) = table.field(id) else { return };
+        if field.is_time
+            && self.time.is_none_or(|(known, _)| id < known)
             && let Some(time) = time_of(value)
         {
-            self.time = Some((field, time));
+            self.time = Some((id, time));
         }
+        self.is_indicator |= field.is_event_kind && matches!(value, Value::Text(b"enrichment"));
+        self.is_ocsf |= field.is_class && matches!(value, Value::Int(_) | Value::Double(_));
+        if let (Some(side), Value::Text(text)) = (field.endpoint, value) {
+            self.circumstances.add_endpoint(side, text, self.internal);
+        }
+        if field.has_words() {
+            let mut buffer = itoa::Buffer::new();
+            let word = match value {
+                Value::Text(text) => text,
+                Value::Int(number) => buffer.format(number).as_bytes(),
+                Value::Bool(true) => b"true",
+                Value::Bool(false) => b"false",
+                Value::Double(_) | Value::Time(_) => return,
+            };
+            if let Some(meaning) = table.meaning(field, word) {
+                self.circumstances.add_meaning(meaning);
+            }
+        }
+    }
+
+    /// All of it, for an event without a time that has this one.
+    pub(super) fn of_event(&self, otherwise: Timestamp, arrival: Timestamp) -> EventFacts {
+        let (time, circumstances) = (self.time().unwrap_or(otherwise), self.circumstances);
+        EventFacts { time, arrival, is_indicator: self.is_indicator, is_ocsf: self.is_ocsf, circumstances }
     }
 }
 
@@ -42,14 +70,21 @@ impl Detector {
     /// The time of a JSON document, or of a line that is pairs, at `@timestamp` or where its schema has it. A value that is not
     /// a time does not count.
     pub fn event_time(&self, document: &[u8]) -> Option<Timestamp> {
-        let mut facts = Facts::default();
+        let mut facts = self.no_facts();
         // What can be read of a malformed document may have the time.
-        let read =
-            json::read(document, self.snapshot.facts(), &mut |field, value: Value<'_>| facts.value(field, value));
+        let trie = self.snapshot.facts().trie();
+        let read = json::read(document, trie, &mut |field, value: Value<'_>| facts.value(field, value));
         if read.is_err() {
             facts = self.facts_of_line(document);
         }
         facts.time()
+    }
+
+    /// Facts of an event that was not read yet.
+    pub(super) fn no_facts(&self) -> Facts<'_> {
+        let internal = self.policy.as_ref().map_or(PRIVATE_NETWORKS.as_slice(), |policy| &policy.internal_networks);
+        let (table, circumstances) = (self.snapshot.facts(), Circumstances::default());
+        Facts { table, internal, time: None, is_indicator: false, is_ocsf: false, circumstances }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::matcher::{Counts, Hit, MalformedValues};
 use crate::observable::Kind;
 use crate::policy::Suppression;
 use crate::schema::FieldSet;
+use crate::severity::Severity;
 use crate::tally::Tally;
 
 /// What happened to the events of a batch; the caller adds it to its metrics.
@@ -29,6 +30,8 @@ pub struct Report {
     /// Hits that policy allowed, by the number of their feed in [`Snapshot::feeds`](crate::intel::snapshot::Snapshot::feeds)
     /// and their kind.
     pub hits: Tally<(usize, Kind)>,
+    /// The same hits by how severe they are.
+    pub severities: Tally<Severity>,
     /// Findings that policy dropped.
     pub suppressions: Tally<Suppression>,
     /// Allowlists that held the value of a hit, or of a finding that was dropped for it: one for each list and finding.

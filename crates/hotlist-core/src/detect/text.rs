@@ -24,9 +24,8 @@ impl Detector {
         exceeded.insert(Budget::RecordFindings, matcher.is_truncated());
         exceeded.insert(Budget::RecordLookups, matcher.is_curtailed());
         let (is_truncated, found) = (matcher.is_truncated(), matcher.take_hits());
-        let facts = if found.is_empty() { Facts::default() } else { self.facts_of_line(line) };
-        let (time, is_indicator) = (facts.time().unwrap_or(arrival), facts.is_indicator);
-        let facts = EventFacts { time, arrival, is_indicator, is_ocsf: false };
+        let facts = if found.is_empty() { self.no_facts() } else { self.facts_of_line(line) };
+        let facts = EventFacts { is_ocsf: false, ..facts.of_event(arrival, arrival) };
         let mut verdict = Verdict { exceeded, ..self.evaluate(found, facts.clone()) };
         if is_truncated && let Some(policy) = &self.policy {
             // As for documents: only what policy allows takes part in the budget.
@@ -45,8 +44,8 @@ impl Detector {
     }
 
     /// What policy asks of a line whose pairs are fields.
-    pub(super) fn facts_of_line(&self, line: &[u8]) -> Facts {
-        let (trie, mut facts, mut unescaped) = (self.snapshot.facts(), Facts::default(), Vec::new());
+    pub(super) fn facts_of_line(&self, line: &[u8]) -> Facts<'_> {
+        let (trie, mut facts, mut unescaped) = (self.snapshot.facts().trie(), self.no_facts(), Vec::new());
         pairs(line, &mut |pair| {
             if let Some(field) = trie.step(PathTrie::ROOT, pair.key).and_then(|node| trie.field(node))
                 && let Ok(value) = pair.value(line, LONGEST_FACT, &mut unescaped)

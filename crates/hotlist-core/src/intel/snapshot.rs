@@ -21,6 +21,7 @@ use super::posting::Posting;
 use super::prefilter::Prefilter;
 use super::segment::Composite;
 use crate::observable::Kind;
+use crate::schema::facts::FactTable;
 use crate::schema::{FieldId, FieldKind, FieldSet, FieldTable, PathTrie};
 
 pub use super::indicator::{Feed, Origin, RangeValue, Stored, derived_id};
@@ -85,7 +86,7 @@ pub struct Snapshot {
     expected_pass_ratio: f64,
     plans: Vec<FieldPlan>,
     url_rows: Vec<UrlRow>,
-    facts: PathTrie,
+    facts: Arc<FactTable>,
     wanted: FieldSet,
     trie: PathTrie,
     every_field: OnceLock<PathTrie>,
@@ -130,8 +131,8 @@ impl Snapshot {
         &self.url_rows
     }
 
-    /// The fields that policy asks for, [`FieldTable::facts`].
-    pub fn facts(&self) -> &PathTrie {
+    /// The fields that say something of an event besides its observables.
+    pub fn facts(&self) -> &FactTable {
         &self.facts
     }
 

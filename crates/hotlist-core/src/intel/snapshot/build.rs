@@ -295,7 +295,7 @@ impl SnapshotBuilder {
             stale_keys,
             plans,
             url_rows,
-            facts: self.table.facts(),
+            facts: Arc::clone(self.table.facts()),
             wanted,
             trie,
             every_field: OnceLock::new(),
