@@ -13,89 +13,49 @@ pub use self::process::*;
 pub use self::sink::*;
 pub use self::snapshot::*;
 
-/// Requests that a source answered.
 pub const SOURCE_REQUESTS_TOTAL: &str = "hotlist_source_requests_total";
-/// Requests that a source acknowledged.
 pub const SOURCE_ACKNOWLEDGED_TOTAL: &str = "hotlist_source_acknowledged_total";
-/// Bytes of requests that a source received.
 pub const SOURCE_RECEIVED_BYTES_TOTAL: &str = "hotlist_source_received_bytes_total";
-/// Values of OTLP/JSON requests that a source kept as text or left out.
 pub const SOURCE_ODD_VALUES_TOTAL: &str = "hotlist_source_odd_values_total";
-/// Members of OTLP/JSON requests with unknown names.
 pub const SOURCE_UNKNOWN_FIELDS_TOTAL: &str = "hotlist_source_unknown_fields_total";
-/// Filter streams that are open now.
 pub const FILTER_STREAMS: &str = "hotlist_filter_streams";
 pub const FILTER_STREAMS_ENDED_TOTAL: &str = "hotlist_filter_streams_ended_total";
-/// Filter streams that were closed because the client did not read its responses.
 pub const FILTER_STREAMS_CUT_TOTAL: &str = "hotlist_filter_streams_cut_total";
-/// Responses of the next hop.
 pub const NEXT_HOP_ANSWERS_TOTAL: &str = "hotlist_next_hop_answers_total";
-/// Connections that are open now.
 pub const CONNECTIONS: &str = "hotlist_connections";
-/// The maximum number of connections.
 pub const CONNECTIONS_LIMIT: &str = "hotlist_connections_limit";
-/// Connections that were closed or refused.
 pub const CONNECTIONS_CLOSED_TOTAL: &str = "hotlist_connections_closed_total";
-/// Certificates that were reloaded.
 pub const TLS_RELOADS_TOTAL: &str = "hotlist_tls_reloads_total";
-/// Bytes of requests that are in the process now.
 pub const IN_FLIGHT_BYTES: &str = "hotlist_in_flight_bytes";
-/// The maximum bytes of requests in the process.
 pub const IN_FLIGHT_LIMIT_BYTES: &str = "hotlist_in_flight_limit_bytes";
-/// Events that were matched.
 pub const EVENTS_TOTAL: &str = "hotlist_events_total";
-/// Bytes of the events that were matched.
 pub const EVENT_BYTES_TOTAL: &str = "hotlist_event_bytes_total";
-/// Observables that were looked up.
 pub const OBSERVABLES_TOTAL: &str = "hotlist_observables_total";
-/// Look-ups in the prefilter.
 pub const PREFILTER_LOOKUPS_TOTAL: &str = "hotlist_prefilter_lookups_total";
-/// Look-ups that the prefilter passed.
 pub const PREFILTER_PASSES_TOTAL: &str = "hotlist_prefilter_passes_total";
-/// The expected false-positive rate of the prefilter.
 pub const PREFILTER_EXPECTED_PASS_RATIO: &str = "hotlist_prefilter_expected_pass_ratio";
-/// Checked fields that no event had.
 pub const BLIND_FIELDS: &str = "hotlist_blind_fields";
-/// Feeds without a hit.
 pub const BLIND_FEEDS: &str = "hotlist_blind_feeds";
-/// Patterns that are not supported.
 pub const FEED_UNSUPPORTED_PATTERNS: &str = "hotlist_feed_unsupported_patterns";
 pub const HITS_TOTAL: &str = "hotlist_hits_total";
-
 pub const HITS_BY_SEVERITY_TOTAL: &str = "hotlist_hits_by_severity_total";
-/// Matches that policy suppressed.
 pub const SUPPRESSIONS_TOTAL: &str = "hotlist_suppressions_total";
-/// Events that exceeded a budget.
 pub const TRUNCATED_EVENTS_TOTAL: &str = "hotlist_truncated_events_total";
-/// Exact matches whose value is on an allowlist.
 pub const ALLOWLIST_HITS_TOTAL: &str = "hotlist_allowlist_hits_total";
-/// Malformed records that were not matched or tagged as usual.
 pub const ODD_RECORDS_TOTAL: &str = "hotlist_odd_records_total";
-/// Texts that begin like a JSON document but are malformed.
 pub const MALFORMED_DOCUMENTS_TOTAL: &str = "hotlist_malformed_documents_total";
-/// Records that arrived with enrichments.
 pub const INBOUND_RECORDS_TOTAL: &str = "hotlist_inbound_records_total";
-/// Findings in events whose time is far from their arrival.
 pub const SKEWED_FINDINGS_TOTAL: &str = "hotlist_skewed_findings_total";
 pub const SCHEMA_EVENTS_TOTAL: &str = "hotlist_schema_events_total";
 pub const MALFORMED_VALUES_TOTAL: &str = "hotlist_malformed_values_total";
-/// Indicators in the active snapshot, by kind.
 pub const INDICATORS: &str = "hotlist_indicators";
-/// Indicators in the active snapshot, by feed.
 pub const FEED_INDICATORS: &str = "hotlist_feed_indicators";
-/// Lines that the last import of a feed could not use.
 pub const FEED_UNUSABLE_LINES: &str = "hotlist_feed_unusable_lines";
-/// Errors of a feed's files.
 pub const FEED_ERRORS_TOTAL: &str = "hotlist_feed_errors_total";
-/// The time of the last successful read of a feed.
 pub const FEED_TIMESTAMP_SECONDS: &str = "hotlist_feed_timestamp_seconds";
-/// The time at which the active snapshot was built.
 pub const SNAPSHOT_TIMESTAMP_SECONDS: &str = "hotlist_snapshot_timestamp_seconds";
-/// Snapshots that were built or failed.
 pub const SNAPSHOT_RELOADS_TOTAL: &str = "hotlist_snapshot_reloads_total";
-/// Time spent in a stage of a request.
 pub const STAGE_SECONDS: &str = "hotlist_stage_seconds";
-/// Always 1; its label is the version.
 pub const BUILD_INFO: &str = "hotlist_build_info";
 
 /// The type of a metric.

@@ -17,11 +17,11 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 use facts::FactTable;
 
+pub use facts::Meaning;
 pub use row::{Field, FieldKind, Role, UrlPart};
 pub use set::FieldSet;
 pub use shipped::{MAX_SCHEMAS, head, names, number};
 pub use trie::{NodeId, OwnPlace, PathTrie};
-pub use facts::Meaning;
 
 /// Index of a field in its [`FieldTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
