@@ -46,7 +46,7 @@ pub fn hit() -> Enrichment {
     let root = Node::Object(vec![("value", Node::EventValue), ("type", text("threat-match")), ("data", data)]);
     let identity = [("uid", "indicator--1"), ("name", "source.ip"), ("vendor_name", "test")];
     let osint = Node::Object(identity.map(|(key, value)| (key, text(value))).into());
-    let flat = ["source.ip", "CTI", "203.0.113.5"].map(Arc::from);
+    let flat = ["source.ip", "high", "CTI", "203.0.113.5"].map(Arc::from);
     Enrichment::new(Arc::new(Frame::with(root, Some(osint), Some(flat))), (*b"203.0.113.5").into(), "".into())
 }
 

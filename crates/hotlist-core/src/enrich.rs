@@ -321,7 +321,9 @@ fn make(
         ("feed", Node::Object(vec![("name", Node::Text(Arc::clone(&feed)))])),
         ("hotlist", Node::Object(own)),
     ]);
-    let flat = style.has_flats.then(|| [Arc::clone(&path), Detection::Live.as_str().into(), Arc::clone(&name)]);
+    let flat = style
+        .has_flats
+        .then(|| [Arc::clone(&path), severity.as_str().into(), Detection::Live.as_str().into(), Arc::clone(&name)]);
     let frame = Arc::new(match style.is_ocsf {
         true => {
             let osint = ocsf::osint(snapshot, hit, &indicator.context, form, (&path, &id, &feed));

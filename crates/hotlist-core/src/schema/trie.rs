@@ -12,7 +12,7 @@ pub struct NodeId(u32);
 
 /// The paths at which Hotlist itself writes. Every trie has them, and they come first, so that a walker recognises one
 /// by its number alone.
-const OWN_PATHS: [&str; 12] = [
+const OWN_PATHS: [&str; 13] = [
     "tags",
     "hotlist",
     "hotlist.tags",
@@ -25,9 +25,10 @@ const OWN_PATHS: [&str; 12] = [
     "hotlist.matched",
     "hotlist.detection",
     "hotlist.indicators",
+    "hotlist.severity",
 ];
 /// The nodes of [`OWN_PATHS`] are those from 1 to this one, without `threat` itself.
-const LAST_OWN: u32 = 13;
+const LAST_OWN: u32 = 14;
 const THREAT: u32 = 6;
 
 /// What stands at a path at which Hotlist writes.

@@ -30,8 +30,11 @@ pub enum Node {
     EventTime,
 }
 
-/// The flat values of a hit: the field, the detection type, and the indicator.
-pub type FlatValues = [Arc<str>; 3];
+/// The flat values of a hit: the field, the severity, the detection type, and the indicator.
+pub type FlatValues = [Arc<str>; FLAT_LISTS];
+
+/// How many lists of flat values there are.
+pub(super) const FLAT_LISTS: usize = 4;
 
 /// An enrichment without what each event says for itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,7 +115,7 @@ impl Enrichment {
     }
 
     /// Its flat values.
-    pub(super) fn flat(&self) -> Option<[&str; 3]> {
+    pub(super) fn flat(&self) -> Option<[&str; FLAT_LISTS]> {
         self.frame.flat.as_ref().map(|values| values.each_ref().map(|text| &**text))
     }
 

@@ -3,14 +3,15 @@
 //! They are parallel: one element for each hit, in the same order. So that they stay parallel, ours replace what arrived,
 //! and what arrives with an event that gets none is removed unless it is kept: a list of texts cannot carry a mark.
 
-use super::enrichment::Brought;
-use super::rewrite::{Change, Rewrite};
+use super::enrichment::{Brought, FLAT_LISTS};
+use super::rewrite::{Change, FlatLists, Rewrite};
 use super::words::list_of_words;
 use super::{Codec, Entry, Inbound, Shape, Spelling};
 
-/// The lists: the field, the detection type, and the indicator of each hit.
-pub(super) const KEYS: [&str; 3] = ["matched", "detection", "indicators"];
-pub(super) const DOTTED: [&str; 3] = ["hotlist.matched", "hotlist.detection", "hotlist.indicators"];
+/// The lists: the field, the severity, the detection type, and the indicator of each hit.
+pub(super) const KEYS: [&str; FLAT_LISTS] = ["matched", "severity", "detection", "indicators"];
+pub(super) const DOTTED: [&str; FLAT_LISTS] =
+    ["hotlist.matched", "hotlist.severity", "hotlist.detection", "hotlist.indicators"];
 
 /// Where the lists go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +25,11 @@ pub(super) enum FlatSpot {
 }
 
 /// The lists of these hits, encoded; `None` when there are none.
-pub(super) fn lists<C: Codec>(brought: Brought<'_>) -> Option<[Vec<u8>; 3]> {
+pub(super) fn lists<C: Codec>(brought: Brought<'_>) -> Option<FlatLists> {
     let Brought::Hits(hits) = brought else { return None };
     let values: Vec<_> = hits.iter().filter_map(|hit| hit.flat()).collect();
     (!values.is_empty()).then(|| {
-        [0, 1, 2].map(|which| {
+        std::array::from_fn(|which| {
             let texts: Vec<&str> = values.iter().filter_map(|values| values.get(which).copied()).collect();
             list_of_words::<C>(&texts)
         })

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::enrichment::HitElement;
+use super::enrichment::{FLAT_LISTS, HitElement};
 use super::flat::{self, FlatSpot};
 use super::mark::{claims, is_unverified, marked};
 use super::place::{ENRICHMENTS, HOTLIST, Here, Place};
@@ -134,7 +134,7 @@ impl Rewrite<'_> {
         (is_own, has_flats): (bool, bool),
     ) -> Change {
         let mut edits = Edits::default();
-        let mut flats_placed = [!has_flats; 3];
+        let mut flats_placed = [!has_flats; FLAT_LISTS];
         for (index, member) in members.iter().enumerate() {
             let flat = if is_own { flat::of_member(&member.key) } else { None };
             let change = match (&*member.key, flat) {
@@ -173,7 +173,7 @@ impl Rewrite<'_> {
         C::edit(object, &edits).map_or(Change::Unreadable, Change::New)
     }
 
-    fn append_flats(&self, edits: &mut Edits, keys: &[&'static str; 3], placed: [bool; 3]) {
+    fn append_flats(&self, edits: &mut Edits, keys: &[&'static str; FLAT_LISTS], placed: [bool; FLAT_LISTS]) {
         let lists = self.flats.iter().flatten().zip(keys).zip(placed);
         lists.filter(|(_, is_placed)| !is_placed).for_each(|((list, key), _)| edits.append(key, list.clone()));
     }
@@ -183,7 +183,7 @@ impl Rewrite<'_> {
         &mut self,
         edits: &mut Edits,
         target: Option<Place>,
-        flats: Option<(FlatSpot, [bool; 3])>,
+        flats: Option<(FlatSpot, [bool; FLAT_LISTS])>,
         spelling: Spelling,
     ) {
         let mut own = Edits::default();

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use super::enrichment::HitElement;
+use super::enrichment::{FLAT_LISTS, HitElement};
 use super::flat::{self, FlatSpot};
 use super::identity::Ours;
 use super::list::Shelf;
 use super::ocsf::{OSINT, OWN_OSINT, claimed};
 use super::place::{Here, PROFILES, Place, Spot, is_list, locate, target};
-use super::rewrite::{Change, Rewrite};
+use super::rewrite::{Change, FlatLists, Rewrite};
 use super::words::list_of_words;
 use super::{Brought, Codec, Edits, Entry, Inbound, Spelling, TagOutcome, Tags};
 
@@ -24,7 +24,7 @@ struct Coming<'a> {
     words: &'a [&'a str],
     /// For `metadata.profiles`.
     profiles: &'a [&'a str],
-    flats: Option<[Vec<u8>; 3]>,
+    flats: Option<FlatLists>,
     is_ocsf: bool,
 }
 
@@ -94,7 +94,7 @@ fn place<C: Codec>(
     let flat_at = flats.as_ref().map(|_| flat::spot::<C>(entries, inbound, spelling));
     let claimed = if inbound == Inbound::Strip { claimed::<C>(entries) } else { Default::default() };
     let (mut are_words_placed, mut is_osint_placed) = (words.is_empty(), osint.is_empty());
-    let (mut is_placed, mut are_profiles_placed, mut flats_placed) = (false, false, [false; 3]);
+    let (mut is_placed, mut are_profiles_placed, mut flats_placed) = (false, false, [false; FLAT_LISTS]);
     let mut rewrite = Rewrite { enrichments, osint, flats, claimed, inbound, outcome };
     let mut edits = Edits::default();
     for (index, entry) in entries.iter().enumerate() {
@@ -107,7 +107,7 @@ fn place<C: Codec>(
             b"hotlist" => {
                 let has_flats = flat_at == Some(FlatSpot::Inside(index));
                 let change = rewrite.parent::<C>(entry.value, here, true, has_flats);
-                flats_placed = [flats_placed[0] || (has_flats && change != Change::Unreadable); 3];
+                flats_placed = [flats_placed[0] || (has_flats && change != Change::Unreadable); FLAT_LISTS];
                 change
             }
             b"tags" | b"hotlist.tags" => {

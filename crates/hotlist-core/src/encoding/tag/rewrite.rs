@@ -2,8 +2,12 @@
 
 use std::collections::HashSet;
 
+use super::enrichment::FLAT_LISTS;
 use super::identity::{Identity, Ours};
 use super::{Codec, Edits, Inbound, Shape, TagOutcome};
+
+/// The lists of flat values, encoded.
+pub(super) type FlatLists = [Vec<u8>; FLAT_LISTS];
 
 /// Levels of arrays in each other that are followed. Readers flatten them.
 pub(super) const LEVELS: usize = 4;
@@ -13,7 +17,7 @@ pub(super) struct Rewrite<'a> {
     pub(super) enrichments: Ours<'a>,
     pub(super) osint: Ours<'a>,
     /// Ours, encoded.
-    pub(super) flats: Option<[Vec<u8>; 3]>,
+    pub(super) flats: Option<FlatLists>,
     /// The identities of `osint` objects that are stripped.
     pub(super) claimed: HashSet<Identity>,
     pub(super) inbound: Inbound,
