@@ -151,7 +151,8 @@ fn is_there(files: &BTreeSet<PathBuf>, word: &str) -> bool {
     })
 }
 
-/// Guarantee: every file that a document names exists, and ARCHITECTURE.md's map has every module of both packages.
+/// Guarantee: every file that a document names exists, ARCHITECTURE.md's map has every module of both packages, and each
+/// of its invariants names a test that exists.
 #[test]
 fn the_map_of_the_code_is_that_of_the_tree() {
     let (files, text) = (files(), read(Path::new("ARCHITECTURE.md")));
@@ -169,6 +170,15 @@ fn the_map_of_the_code_is_that_of_the_tree() {
         let mut firsts = map.iter().filter_map(|line| quoted(line).next());
         firsts.any(|first| path.starts_with(first.trim_end_matches('*')))
     };
+    let tables = text.split("| invariant | tests |\n").skip(1);
+    let invariants: Vec<&str> =
+        tables.flat_map(|table| table.lines().skip(1).take_while(|line| line.starts_with('|'))).collect();
+    let is_test = |word: &str| is_there(&files, word) || root().join(word).exists();
+    let has_test = |row: &str| row.split(" | ").last().is_some_and(|tests| quoted(tests).any(is_test));
+    let untested: Vec<&&str> = invariants.iter().filter(|row| !has_test(row)).collect();
+    assert!(untested.is_empty(), "these invariants name no test: {untested:?}");
+    assert!(invariants.len() > 120, "only {} invariants were found", invariants.len());
+
     let entry = ["src/main.rs", "src/lib.rs", "crates/hotlist-core/src/lib.rs"];
     let missing: Vec<&str> = files
         .iter()
