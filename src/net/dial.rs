@@ -191,7 +191,7 @@ mod tests {
 
     /// Scenario: addresses that refuse and addresses that never answer come before a good one, in each order.
     /// Guarantee: the good one is reached long before the time limit.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn dead_addresses_do_not_hide_a_live_one() {
         let (_live, good) = listener().await;
         let (hole, _full) = black_hole().await;
@@ -214,7 +214,7 @@ mod tests {
     }
 
     /// Guarantee: each address is tried even if there are many and little time.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn little_time_is_shared() {
         let (_live, good) = listener().await;
         let (hole, _full) = black_hole().await;
@@ -225,7 +225,7 @@ mod tests {
     }
 
     /// Guarantee: if no address answers, the error lists each address with its reason; a single reason is not repeated.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn every_address_is_named() {
         let (hole, _full) = black_hole().await;
         let refused = refusing().await;

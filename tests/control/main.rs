@@ -27,6 +27,9 @@ mod neighbours;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+#[path = "../support/parts.rs"]
+mod parts;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod publishing;
