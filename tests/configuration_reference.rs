@@ -330,8 +330,12 @@ fn the_schema_refuses_what_the_reader_refuses_for_its_form() {
     let (mut loaded, mut refused) = (0, 0);
     for key in keys(&schema) {
         let unknown = changed(key.section, |table| drop(table.insert(format!("{}x", key.name), json!(1))));
+        // Words of the description, too: those that are still read are named there.
+        let description = key.schema["description"].as_str().unwrap_or_default();
+        let described: Vec<Value> = description.split('`').skip(1).step_by(2).map(|word| json!(word)).collect();
         for document in values
             .iter()
+            .chain(&described)
             .map(|value| changed(key.section, |table| drop(table.insert(key.name.to_owned(), value.clone()))))
             .chain([unknown])
         {
@@ -368,7 +372,11 @@ fn the_words_of_the_schema_are_those_of_the_reader() {
             _ => continue,
         };
         let words: Vec<&Value> = match (definition.get("oneOf"), definition.pointer("/anyOf/0/enum")) {
-            (Some(Value::Array(choices)), _) => choices.iter().filter_map(|choice| choice.get("const")).collect(),
+            (Some(Value::Array(choices)), _) => choices
+                .iter()
+                .filter(|choice| choice.get("deprecated").is_none())
+                .filter_map(|of| of.get("const"))
+                .collect(),
             (_, Some(Value::Array(words))) => words.iter().collect(),
             _ => continue,
         };
@@ -379,6 +387,31 @@ fn the_words_of_the_schema_are_those_of_the_reader() {
         checked += 1;
     }
     assert!(checked > 9, "only {checked} keys with words were found");
+}
+
+/// Guarantee: a deprecated word of the schema is read as the word that its description names.
+#[test]
+fn a_former_word_means_the_word_that_replaced_it() {
+    let schema = Config::schema();
+    let mut former = 0;
+    for key in keys(&schema) {
+        let Some(Value::String(reference)) = key.schema.get("$ref") else { continue };
+        let definition = schema.pointer(reference.trim_start_matches('#')).unwrap();
+        let choices = definition.get("oneOf").and_then(Value::as_array).into_iter().flatten();
+        for choice in choices.filter(|choice| choice["deprecated"] == true) {
+            let replaced_by = choice["description"].as_str().unwrap().split('`').nth(1).unwrap();
+            let with = |word: &Value| {
+                let document = changed(key.section, |table| {
+                    table.remove("columns");
+                    table.insert(key.name.to_owned(), word.clone());
+                });
+                parse(&document).unwrap()
+            };
+            assert_eq!(with(&choice["const"]), with(&json!(replaced_by)), "{}: {}", key.section, key.name);
+            former += 1;
+        }
+    }
+    assert!(former > 0, "no former word was found");
 }
 
 /// Texts that load, each with something that the sections above have not.

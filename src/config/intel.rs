@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 use crate::intel::indicator::Origin;
 use crate::schema::FieldKind;
@@ -105,9 +106,13 @@ pub struct IntelFiles {
     pub columns: Option<Columns>,
 }
 
+/// The former name of [`FeedFormat::List`].
+const FORMER_LIST: &str = "text";
+
 /// The type of an importer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(transform = add_former_list)]
 pub enum FeedFormat {
     /// One value per line.
     List,
@@ -131,6 +136,13 @@ pub enum FeedFormat {
     Unbound,
     /// JSON objects of any shape, with a mapping.
     Json,
+}
+
+/// The schema accepts the former name, as the reader does.
+fn add_former_list(schema: &mut Schema) {
+    if let Some(words) = schema.get_mut("oneOf").and_then(Value::as_array_mut) {
+        words.push(json!({ "const": FORMER_LIST, "deprecated": true, "description": "The former name of `list`." }));
+    }
 }
 
 /// The words for what enables a feed's indicators.
@@ -246,8 +258,7 @@ impl IntelFiles {
         }
         let table = item.table(IntelFiles::KEYS)?;
         let format = table.or("format", None, |item| {
-            // The earlier name.
-            if item.is("text") {
+            if item.is(FORMER_LIST) {
                 return Some(Some(FeedFormat::List));
             }
             let words = [
