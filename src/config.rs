@@ -189,7 +189,7 @@ impl Config {
 }
 
 fn parse(text: &str, format: Format, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<Problem>> {
-    // A byte order mark is no part of the text.
+    // A byte order mark is not part of the text.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > MAX_BYTES {
         let fault = Fault::TooLarge { bytes: text.len(), max: MAX_BYTES };

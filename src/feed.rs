@@ -156,7 +156,7 @@ impl Default for Limits {
 pub struct ColumnMapping {
     /// The value itself. When given, no other column is searched for values.
     pub value: Option<String>,
-    /// What the value is (`ipv4-addr`, `domain`, `sha256` …).
+    /// The type of the value (`ipv4-addr`, `domain`, `sha256` …).
     pub kind: Option<String>,
     /// Start of validity.
     pub valid_from: Option<String>,

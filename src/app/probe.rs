@@ -17,7 +17,6 @@ use crate::sink::grpc;
 /// The time limit per peer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A peer that answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerAnswer {
     /// The peer's clock to the second, if the response has a `Date` (RFC 9110 section 6.6.1).

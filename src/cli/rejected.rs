@@ -205,7 +205,7 @@ fn as_json(path: &Path, number: usize, entry: &Entry) -> Value {
 /// The records of an entry as text: JSON for log records, the printable part of the bytes for anything else.
 fn records(entry: &Entry) -> Vec<String> {
     let logs = entry.signal == Signal::Logs;
-    // What cannot be walked is shown as bytes.
+    // A record that cannot be walked is shown as bytes.
     match entry.format.records(&entry.request).ok().filter(|records| logs && !records.is_empty()) {
         Some(records) => {
             let text = |record: &Bytes| String::from_utf8_lossy(&entry.format.render_record(record)).into_owned();

@@ -1,4 +1,4 @@
-//! What a file of indicators came to: how it was understood, what is in it, and what of it cannot be used, summed up.
+//! The summary of a file of indicators: how it was read, its indicators, and its unusable lines.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::BuildHasher;

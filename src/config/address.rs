@@ -1,4 +1,4 @@
-//! Where to listen and where to send: TCP or a Unix socket.
+//! Addresses to listen at and endpoints to send to: TCP or a Unix socket.
 
 use std::fmt;
 use std::net::SocketAddr;

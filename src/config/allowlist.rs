@@ -1,4 +1,4 @@
-//! `intel.allowlists`: what is known to be harmless or shared.
+//! `intel.allowlists`: lists of values that are known to be harmless or shared.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -26,7 +26,7 @@ pub struct AllowlistFiles {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AllowlistAction {
-    /// It is no hit.
+    /// It is not a hit.
     Suppress,
     /// It stays a hit and names the list.
     Annotate,

@@ -1,4 +1,4 @@
-//! Checks that need more than one part of a configuration: who uses what twice, and what goes round in circles.
+//! Checks that need more than one part of a configuration: resources that two parts use, and loops.
 
 use std::path::{Component, Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! `intel.control`: the control plane that says which segments of indicators to serve.
+//! `intel.control`: the control plane that sends the versions of indicators.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! `sinks.<id>.headers` and `sinks.<id>.forward_metadata`: what a sink sends besides the batch.
+//! `sinks.<id>.headers` and `sinks.<id>.forward_metadata`: the headers that a sink sends with each batch.
 
 use std::path::PathBuf;
 

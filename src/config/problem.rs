@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration: each problem says where it stands, what it is and how to fix it.
+//! The problems of a configuration, each with its place, its cause and a fix.
 
 use std::fmt;
 
@@ -159,7 +159,7 @@ pub enum Fault {
     InFlightTooSmall {
         /// The configured bound.
         in_flight: usize,
-        /// What the largest request takes while it is inflated.
+        /// The memory that the largest request takes while it is decompressed.
         needed: usize,
         /// The source that takes it.
         source_id: String,

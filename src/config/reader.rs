@@ -211,7 +211,7 @@ impl<'a> Item<'a> {
         None
     }
 
-    /// A list. What stands alone is no list: the file then says what it means.
+    /// A list. What stands alone is not a list: the file then says what it means.
     pub(super) fn list(&self, expected: &'static str) -> Option<Vec<Item<'a>>> {
         match &self.node.value {
             Value::Sequence(items) => Some(

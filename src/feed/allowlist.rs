@@ -1,5 +1,5 @@
-//! Files of allowlists to what policy asks. A file that cannot be read costs its own list and an entry that cannot be
-//! used only itself: fewer entries mean more hits, never fewer.
+//! Reads the files of allowlists. An unreadable file affects only its own list, and an unusable entry only itself:
+//! fewer entries mean more hits, never fewer.
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -2,8 +2,8 @@
 //! its shape has.
 //!
 //! An indicator keeps exactly what it was given. So unlike the values of events nothing is widened here: a URL that is
-//! declared to be a domain is no domain, and is refused. Nothing is narrowed either: a range of addresses becomes the
-//! networks that hold it, and what stands for more than can be looked for (`http://evil.example/*`) is refused.
+//! declared to be a domain is not a domain, and is refused. Nothing is narrowed either: a range of addresses becomes
+//! the networks that hold it, and what stands for more than can be looked for (`http://evil.example/*`) is refused.
 
 use std::borrow::Cow;
 
@@ -65,7 +65,7 @@ pub(super) fn untyped(raw: &str) -> Option<Found> {
     email(&text).or_else(|| name(&text, known)).or_else(|| protocol(&text, known)).or_else(|| url_without_scheme(&text))
 }
 
-/// Why a token without a type is no value, more exactly than that it is none.
+/// Why a token without a type is not a value, more exactly than that it is none.
 pub(super) fn hint(raw: &str) -> Option<&'static str> {
     let text = cleaned(raw)?;
     let letters = text.bytes().filter(u8::is_ascii_alphabetic).count();
@@ -213,7 +213,7 @@ fn has_wildcard(rest: &str) -> bool {
     path.ends_with('*') || path.contains("/*/") || path.contains("/*.")
 }
 
-/// `192.0.2.1/tcp`, `192.0.2.1:443/tcp`, `evil.example:443/udp`: the protocol behind the slash is no path.
+/// `192.0.2.1/tcp`, `192.0.2.1:443/tcp`, `evil.example:443/udp`: the protocol behind the slash is not a path.
 fn protocol(text: &str, accept: impl Fn(&str) -> bool) -> Option<Found> {
     const PROTOCOLS: [&str; 10] = ["tcp", "udp", "tcp/udp", "icmp", "sctp", "tls", "ssl", "http", "https", "dns"];
     let (host, word) = text.split_once('/')?;

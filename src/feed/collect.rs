@@ -1,4 +1,4 @@
-//! What every importer does with its findings: share contexts, number lines, cut excerpts.
+//! Collects the results of an importer: shares contexts, numbers lines, shortens excerpts.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use crate::observable::Kind;
 
-/// What a value is said to be.
+/// The declared type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Declared {
     Of(Kind),

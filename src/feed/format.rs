@@ -1,4 +1,4 @@
-//! The formats of feeds, one file each: what the lines or objects of one become.
+//! The formats of feeds, one file each.
 
 pub(super) mod adblock;
 pub(super) mod csv;

@@ -1,5 +1,5 @@
-//! What the columns of known layouts mean: tables of header words, one file a layout, and one of the words that mean the
-//! same wherever they occur.
+//! The meaning of columns in known layouts: tables of header words, one file a layout, and one of the words that mean
+//! the same wherever they occur.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! Files to snapshot: which files a feed has, each imported, screened and indexed.
+//! Builds a snapshot from files: finds the files of each feed, imports, screens and indexes them.
 //!
 //! A file that cannot be read or imported costs its own indicators and nothing else; what happened to each file is
 //! in the [`Outcome`]s, for logs, `validate` and `inspect`.

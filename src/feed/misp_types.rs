@@ -1,4 +1,4 @@
-//! Which of MISP's attribute types can be looked for, and how a composite one falls into its parts.
+//! MISP's attribute types: the kinds that can be matched, and the parts of composite types.
 //!
 //! The types are those of the MISP core format, section 2.4.2.
 

@@ -10,7 +10,7 @@ use crate::observable::ip;
 /// Between the ends of a range.
 const DASHES: [&str; 4] = ["-", "\u{2013}", "\u{2014}", " to "];
 
-/// The networks of a value that has no single address; `None` when it is no such value.
+/// The networks of a value that has no single address; `None` when it is not such a value.
 pub(super) fn networks(text: &str) -> Option<Vec<IpNet>> {
     if !text.starts_with(|c: char| c.is_ascii_hexdigit() || matches!(c, ':' | '[')) {
         return None;
@@ -90,7 +90,7 @@ fn wildcard(text: &str) -> Option<IpNet> {
     for (at, part) in text.split('.').enumerate() {
         match part {
             "*" => continue,
-            // A number behind a star is no network.
+            // A number behind a star is not a network.
             part if at == fixed => *octets.get_mut(at)? = digits(part)?.parse().ok()?,
             _ => return None,
         }

@@ -1,4 +1,4 @@
-//! What a cell of a row means.
+//! The meaning of a cell of a row.
 
 use super::ColumnMapping;
 

@@ -149,7 +149,7 @@ impl<'a> Row<'a> {
         Ok(())
     }
 
-    /// Whether the feed withdrew it; an error when it is no indicator at all.
+    /// Whether the feed withdrew it; an error when it is not an indicator at all.
     fn is_revoked(&self) -> Result<bool, String> {
         let mut is_revoked = false;
         type Reading = fn(&str) -> Standing;
@@ -182,7 +182,7 @@ impl<'a> Row<'a> {
                 return Ok(None);
             };
             return match range::address(address) {
-                // What is no address, or has its length, is read by itself.
+                // What is not an address, or has its length, is read by itself.
                 None => Ok(None),
                 Some(_) => match range::masked(address, mask) {
                     Some(network) => Ok(Found::networks([network])),
@@ -417,7 +417,7 @@ fn each<E>(cell: &str, classify: impl Fn(&str) -> Result<Found, E>) -> Result<Ve
         cell.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '|'))
             .filter(|part| !part.is_empty() && *part != ":")
     };
-    // A URL with a blank or a comma in it is no list of URLs unless each part is one.
+    // A URL with a blank or a comma in it is not a list of URLs unless each part is one.
     if parts().count() < 2 {
         return Err(whole);
     }

@@ -1,4 +1,4 @@
-//! What a row says of its own standing: words for `does not count`, which must never be read as an indicator.
+//! The status of a row: words such as `inactive`, which must never be read as an indicator.
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -125,7 +125,7 @@ pub(super) fn status(cell: &str) -> Standing {
     }
 }
 
-/// Words of a classification for what is no threat.
+/// Words of a classification that mean "not a threat".
 const HARMLESS: &[&str] = &[
     "benign",
     "clean",

@@ -1,4 +1,4 @@
-//! How a file was understood: what was guessed of it, for people to see.
+//! Records how a file was read, and every guess, to show to users.
 
 use super::row::Role;
 

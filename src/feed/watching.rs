@@ -1,4 +1,4 @@
-//! Which files a feed has, and when one that changed may be read.
+//! Finds the files of a feed, and decides when a changed file may be read.
 
 pub mod changes;
 pub mod files;

@@ -92,7 +92,7 @@ const YEAR_10000: i128 = 253_402_300_800;
 /// A bound of validity: `Ok(None)` is open, as words, blanks and the year 9999 say.
 ///
 /// # Errors
-/// It is no time that can be read; it must not become an open bound.
+/// It is not a time that can be read; it must not become an open bound.
 pub(super) fn bound(text: &str, order: Option<DayOrder>) -> Result<Option<Timestamp>, &'static str> {
     let text = trimmed(text);
     if is_open(text) {

@@ -1,4 +1,4 @@
-//! Which files a path of the command line names: a file, a directory, or a glob.
+//! Finds the files that a path of the command line names: a file, a directory, or a glob.
 
 use std::collections::HashSet;
 use std::fs::Metadata;

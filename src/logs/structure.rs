@@ -1,4 +1,5 @@
-//! Where a JSON value ends, by its quotes and brackets alone, and which objects are pages around a list of events.
+//! Finds the end of a JSON value by its quotes and brackets alone, and the objects that are pages around a list of
+//! events.
 //!
 //! The bytes of a value may arrive in pieces: a [`Scan`] continues where it stopped. Nothing is validated, because the
 //! match path reads each document strictly.
@@ -134,7 +135,7 @@ impl Scan {
     }
 }
 
-/// What the head of an object says about whether it is a page.
+/// Whether an object is a page, as far as its head shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Page {
     /// The events begin behind this offset, which is behind a `[`.

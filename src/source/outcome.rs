@@ -1,4 +1,4 @@
-//! How a request ends, in terms that every protocol of a source can express.
+//! The outcome of a request, in terms that every protocol of a source can express.
 
 use std::sync::Arc;
 

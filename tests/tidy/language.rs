@@ -103,3 +103,43 @@ fn numbers_have_the_right_noun() {
     }
     assert_none("use `counted::count`", offences);
 }
+
+/// Words that add nothing to a name.
+const EMPTY: [&str; 34] = [
+    "a", "all", "an", "and", "as", "at", "by", "every", "for", "from", "has", "have", "if", "in", "is", "it", "its",
+    "of", "on", "one", "or", "that", "the", "their", "there", "these", "this", "those", "to", "what", "which",
+    "whether", "who", "with",
+];
+
+/// The docs of one line whose words are all in the name or the type after them, with their line.
+fn repeated_names(text: &str) -> Vec<(usize, &str)> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let is_doc = |at: usize| lines.get(at).is_some_and(|line| line.starts_with("///"));
+    let letters = |line: &str| line.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_lowercase();
+    let repeats = |at: usize| {
+        let item = lines[at..].iter().skip(1).find(|line| !line.starts_with("#["));
+        let item = letters(item.unwrap_or(&""));
+        let mut words = lines[at].split(|c: char| !c.is_alphabetic()).map(str::to_lowercase);
+        words.all(|word| EMPTY.contains(&word.as_str()) || item.contains(word.trim_end_matches('s')))
+    };
+    let adds = |doc: &str| doc.contains(|c: char| c == '`' || c == '[' || c.is_ascii_digit());
+    let alone = |at: &usize| is_doc(*at) && !is_doc(at + 1) && (*at == 0 || !is_doc(at - 1));
+    let found = (0..lines.len()).filter(alone).filter(|at| !adds(lines[*at]) && repeats(*at));
+    found.map(|at| (at + 1, lines[at])).collect()
+}
+
+/// Guarantee: no doc of the program only repeats a name. Docs of the configuration and of arguments are texts for users.
+#[test]
+fn no_doc_repeats_a_name() {
+    let is_for_users = |path: &str| path.starts_with("src/config") || path.starts_with("src/cli/args");
+    let files = super::files("src", &["rs"]);
+    let code = files.iter().filter(|(path, _)| !is_for_users(path));
+    let offences = code.flat_map(|(path, text)| {
+        repeated_names(text).into_iter().map(move |(line, doc)| format!("{path}:{line}: {doc}"))
+    });
+    assert_none("delete docs that repeat a name", offences.collect());
+    let text =
+        "/// The port.\nport: u16,\n/// Whether it is a list.\n#[x]\nfn is_list() {}\n/// In bytes.\nlength: u64,\n";
+    let found: Vec<usize> = repeated_names(text).into_iter().map(|(line, _)| line).collect();
+    assert_eq!(found, [1, 3]);
+}

@@ -1,4 +1,4 @@
-//! One event or one batch through the whole match path: walk, match, policy, splice.
+//! The match path over one event or one batch: walk, match, policy, splice.
 //!
 //! Everything that matches goes through here: the live stream ([`Detector::batch`]), `scan`, `explain` and the demo
 //! ([`Detector::document`]). A batch in which nothing hits leaves as the very bytes that arrived.

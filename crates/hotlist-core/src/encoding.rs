@@ -1,4 +1,5 @@
-//! Encodings: walk observables out of an event's bytes, and splice tags into them, without decoding the rest.
+//! Encodings: reads the observables in the bytes of an event and splices tags into these bytes, without decoding the
+//! rest.
 //!
 //! A batch stays the bytes that arrived. The walkers step through it with a [`PathTrie`](crate::schema::PathTrie) and
 //! hand every wanted value to a [`Visitor`]; what the trie does not want is skipped by its length. Only the record that
@@ -156,7 +157,7 @@ pub enum Document {
 /// What a walk says about a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecordInfo {
-    /// What it carries; what is no log record was not visited.
+    /// What it carries; what is not a log record was not visited.
     pub signal: Signal,
     /// When the event happened, in nanoseconds since 1970, 0 when unknown.
     pub time_unix_nano: u64,

@@ -1,4 +1,4 @@
-//! Indicators and what they compile to: one immutable snapshot, ready to match.
+//! Indicators, and the immutable snapshot that they compile to.
 
 pub mod allowlist;
 pub mod expression;

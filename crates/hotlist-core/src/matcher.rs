@@ -457,7 +457,7 @@ fn nested_document<V: Visitor>(
         return;
     }
     *nested(visitor) += 1;
-    // What cannot be read of it is text like any other.
+    // A part that cannot be read is treated as text.
     let _ = json::read(text, snapshot.trie(), visitor);
     *nested(visitor) -= 1;
 }

@@ -1,4 +1,4 @@
-//! Observables: what kinds of values can be looked for, and one normaliser a kind.
+//! Observables: the kinds of values that can be matched, and one normaliser per kind.
 //!
 //! The same normalisers serve events and indicators, so that both sides meet in one canonical form. Only *event*
 //! values are split or widened (a host out of `host:port`, an address out of `Name <a@b>`); that is the matcher's

@@ -182,7 +182,7 @@ pub struct Policy {
     pub skip_enrichment_events: bool,
     /// Our networks: they distinguish inbound from outbound connections where the event does not.
     pub internal_networks: Arc<[IpNet]>,
-    /// What to do with enrichments that arrive with an event.
+    /// The treatment of enrichments that arrive with an event.
     pub inbound: Inbound,
 }
 

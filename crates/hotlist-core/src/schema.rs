@@ -1,4 +1,4 @@
-//! Schemas: which fields of an event are checked, as what, for whom.
+//! Schemas: the fields of events that are checked, and the kind and meaning of each.
 //!
 //! The data is one CSV file a schema in `schema/`, all of one form: the event's own path, its kind, the ECS field that it
 //! means, its role, whether it is checked for collections and for CTI rules, and the STIX object paths that mean it.

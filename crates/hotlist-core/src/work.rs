@@ -1,5 +1,5 @@
-//! What the work on one request may use: memory that is taken before it is allocated, and time until its client
-//! disconnects.
+//! Limits of the work on one request: its memory, which is reserved before it is allocated, and the time until its
+//! client disconnects.
 //!
 //! Every buffer that is derived from a request takes memory by [`Work::take`] or [`Work::hold`] first, so that the
 //! memory of all requests together is bounded whatever they contain. Work in steps calls [`Work::check`] at each step.

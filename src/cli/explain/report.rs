@@ -28,7 +28,6 @@ pub(super) struct Explanation {
     event_time: Timestamp,
     /// Properties of the event or the policy that affect the rest.
     remarks: Vec<String>,
-    /// Indicators that hit.
     hits: Vec<FoundIndicator>,
     /// Found indicators that policy dropped.
     dropped: Vec<FoundIndicator>,

@@ -1,5 +1,5 @@
-//! What `hotlist publish`, `promote` and `rollback` report: the publication, and with `--wait` how nodes respond to it, read
-//! from the store.
+//! The report of `hotlist publish`, `promote` and `rollback`: the publication, and with `--wait` how nodes respond to
+//! it, read from the store.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};

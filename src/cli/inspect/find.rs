@@ -24,7 +24,7 @@ use crate::schema::FieldTable;
 /// Fields that are named for one indicator.
 const NAMED: usize = 5;
 
-/// What a value is looked up in.
+/// The indicators that a value is looked up in.
 pub(super) struct Find<'a> {
     pub(super) table: &'a Arc<FieldTable>,
     pub(super) segments: &'a [Arc<Segment>],

@@ -1,4 +1,4 @@
-//! What `inspect` says of a segment.
+//! The output of `hotlist inspect` for a segment.
 
 use std::io::{self, Write};
 use std::path::Path;

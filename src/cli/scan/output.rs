@@ -1,4 +1,4 @@
-//! What is written: hits as JSON lines, CSV or a table, or events with their tags.
+//! The output of `scan`: hits as JSON lines, CSV or a table, or events with their tags.
 
 use std::io::{self, Write};
 

@@ -1,5 +1,5 @@
-//! Which format JSON is, recognised by the keys of its first object, which may be cut off. What is neither STIX nor MISP is
-//! read by its keys.
+//! Detects the format of a JSON file by the keys of its first object, which may be cut off. JSON that is neither STIX
+//! nor MISP is read by its keys.
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 

@@ -63,7 +63,7 @@ pub(in crate::feed) fn import(mut lines: Lines<'_>, collector: &mut Collector) -
     Ok(())
 }
 
-/// What a policy is about.
+/// The subject of a policy.
 enum Trigger {
     /// A name that is asked for, `*.` for those below it.
     Name(String),
@@ -76,7 +76,7 @@ enum Trigger {
 struct Zone {
     /// The name of the zone, when the file says it.
     apex: Option<String>,
-    /// What relative names are relative to, when the file says it.
+    /// The origin of relative names, if the file states it.
     origin: Option<String>,
     /// Whether the last `$ORIGIN` was refused: nobody knows then what relative names are relative to.
     lost: bool,

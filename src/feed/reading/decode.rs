@@ -62,7 +62,7 @@ pub(in crate::feed) fn line(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// What a file that is not text looks like from its beginning, or `None` for text.
+/// The likely type of a file that is not text, by its beginning; `None` for text.
 pub(super) fn binary(bytes: &[u8]) -> Option<&'static str> {
     const MAGIC: [(&[u8], &str); 7] = [
         (b"\x1f\x8b", "gzip inside a compressed file"),

@@ -1,4 +1,4 @@
-//! Which files a feed has: of a path, a glob, a directory, or the manifest of a MISP feed.
+//! Finds the files of a feed: by a path, a glob, a directory, or the manifest of a MISP feed.
 //!
 //! A MISP feed is a directory with a `manifest.json` that names its events, each in a file of its own. Only these are
 //! read: next to them is `hashes.csv`, which holds digests of the values and no indicators.
@@ -164,7 +164,7 @@ impl Found {
     }
 }
 
-/// The names of the events' files of a manifest. `None` when it is no manifest or cannot be read: then the file is
+/// The names of the events' files of a manifest. `None` when it is not a manifest or cannot be read: then the file is
 /// taken as what it is, and its import says what is wrong with it.
 fn events(manifest: &Path) -> Option<Vec<String>> {
     let name = manifest.to_string_lossy();

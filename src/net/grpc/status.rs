@@ -1,4 +1,4 @@
-//! How a status is sent in HTTP headers (`PROTOCOL-HTTP2.md`, "Status" and "Status-Message").
+//! Statuses of gRPC, and their form in HTTP headers (`PROTOCOL-HTTP2.md`, "Status" and "Status-Message").
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! What may replace what: the keeper over real files, looked at when the test says so.
+//! Tests of the rules by which the content of a file may replace older content, with real files that are checked when
+//! the test asks for it.
 
 use std::path::PathBuf;
 use std::sync::Arc;

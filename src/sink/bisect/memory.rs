@@ -1,4 +1,4 @@
-//! What a sink remembers between batches. None of it is a verdict: suspects set the order of a search, strikes show
+//! State that a sink keeps between batches. None of it decides alone: suspects set the order of a search, strikes show
 //! that a next hop refuses everything, and an unfinished delivery is continued only by a retry of the same batch.
 
 use std::collections::{HashSet, VecDeque};

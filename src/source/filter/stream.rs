@@ -48,7 +48,7 @@ enum StreamEnd {
     Broken(RequestFailure),
 }
 
-/// What an answer holds until it is written: the window slot and the memory of the batch.
+/// The resources of an answer until it is written: the window slot and the memory of the batch.
 #[derive(Clone)]
 struct AnswerHold {
     _place: Arc<OwnedSemaphorePermit>,

@@ -1,4 +1,4 @@
-//! What changed in a feed since it was compiled last.
+//! Finds the changes of a feed since it was last compiled.
 //!
 //! The indicators of its files are read one by one and compared by fingerprint with those of its chain. Only what is new
 //! is kept, so that a change of a feed of millions takes the memory of the change, and seventeen bytes for each indicator

@@ -1,4 +1,4 @@
-//! What a store knows of a feed: the segments that make it, and what they were made of.
+//! The state of a feed in a store: its segments, and the files that they were compiled from.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,9 @@
-//! Budgets of a record and of a batch: what a small input may cause. They count findings and bytes, never time, so that
-//! load does not hide anything.
+//! Budgets of a record and of a batch, which bound the cost that a small input can cause. They count findings and
+//! bytes, never time, so that load does not hide anything.
 //!
-//! What exceeds a budget still passes. Of a record, the best findings stay ([`crate::matcher::rank`]). Of a batch, records
-//! that hit get their enrichments while there is room for them, then one short enrichment each; at last they pass as they
-//! came, listed among the hits of the batch.
+//! An event that exceeds a budget still passes. Of a record, the best findings stay ([`crate::matcher::rank`]). Of a
+//! batch, records that hit get their enrichments while there is room for them, then one short enrichment each; at last
+//! they pass as they came, listed among the hits of the batch.
 
 use std::mem::size_of;
 use std::sync::Arc;
@@ -115,7 +115,7 @@ pub(super) enum Form {
     Short,
 }
 
-/// What a record costs that is written again, besides its bytes: its places among the hits, the edits and the parts of
+/// The cost of a rewritten record besides its bytes: its places among the hits, the edits and the parts of
 /// the batch, each in a vector that may have grown to twice what it holds, and the allocations of its bytes.
 const TAGGED_COST: usize =
     2 * (size_of::<HitRecord>() + size_of::<(RecordSpan, Bytes)>() + 3 * size_of::<Bytes>()) + 64;
@@ -181,7 +181,7 @@ pub(super) fn carried_bytes(hits: &[Hit], listings: &[Vec<Listing>]) -> usize {
 /// What an allocation takes besides its bytes.
 const ALLOCATION: usize = 32;
 
-/// What a record takes that is written again.
+/// The memory that a rewritten record takes.
 pub(super) fn cost(record: usize, tags: usize) -> usize {
     let lists = if record < LONG_RECORD { 0 } else { record.saturating_mul(LISTS_OF_ENTRIES) };
     record.saturating_add(lists).saturating_add(tags).saturating_add(TAGGED_COST)

@@ -1,4 +1,4 @@
-//! Single values through the match path: what an event would hit that has the value at a field of its kind.
+//! Looks up a single value: the hits that an event with this value, at a field of its kind, would have.
 //!
 //! The value is put into an event of its own, at every field of its kind, and that event is matched like any
 //! other. So the same normalisers, the same policy and the same allowlists decide.

@@ -1,5 +1,5 @@
-//! What policy asks of an event besides its findings: its time, whether it is an indicator itself, whether it is one of
-//! OCSF, and what it says of its connection.
+//! The properties of an event that policy needs besides the findings: its time, whether it is an indicator itself,
+//! whether it is an event of OCSF, and its connection.
 
 use ipnet::IpNet;
 use jiff::Timestamp;

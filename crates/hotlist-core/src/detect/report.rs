@@ -1,4 +1,5 @@
-//! What happened to the events of a batch, as numbers: a report takes the same memory however many findings there were.
+//! The counts of a batch: events, hits, and the reasons for dropped findings. A report uses the same memory for any
+//! number of findings.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! What an event has that no field of the table covers: the paths that hold an address, a URL, a hash, an e-mail address or
-//! a name below a public suffix. It shows users which fields to add; nothing is matched by it.
+//! Finds values at fields that no schema has: the paths that hold an address, a URL, a hash, an e-mail address or a
+//! name below a public suffix. Users see which fields they could add; the values are not matched.
 
 use std::collections::BTreeMap;
 

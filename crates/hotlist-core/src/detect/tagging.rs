@@ -1,4 +1,4 @@
-//! How a detector's hits are written: in which schema, and what becomes of what arrived.
+//! Settings for the tags of a detector: the schema, and the treatment of enrichments that arrive with an event.
 
 use super::{Detector, Verdict};
 use crate::encoding::tag::Brought;

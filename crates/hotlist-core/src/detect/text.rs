@@ -1,4 +1,4 @@
-//! One line of text through the match path: its fields, if it has any, and its tokens.
+//! Matches one line of text: its fields, if it has any, and its tokens.
 
 use jiff::Timestamp;
 
@@ -43,7 +43,7 @@ impl Detector {
         verdict
     }
 
-    /// What policy asks of a line whose pairs are fields.
+    /// The facts for policy of a line whose pairs are fields.
     pub(super) fn facts_of_line(&self, line: &[u8]) -> Facts<'_> {
         let (trie, mut facts, mut unescaped) = (self.snapshot.facts().trie(), self.no_facts(), Vec::new());
         pairs(line, &mut |pair| {

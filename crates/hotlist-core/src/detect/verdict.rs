@@ -1,4 +1,4 @@
-//! What one event has: its hits, and what is no hit and why.
+//! The verdict on one event: its hits, and its other findings with the reason why each is not a hit.
 
 use super::budget::Exceeded;
 use crate::encoding::json::Malformation;

@@ -31,7 +31,7 @@ pub(crate) const VALUES: u32 = 1;
 pub struct FieldNumbers {
     /// Text.
     pub text: u32,
-    /// Bytes that are no text, where there is a member of its own for them.
+    /// Bytes that are not text, where there is a member of its own for them.
     pub bytes: u32,
     /// A boolean.
     pub boolean: u32,
@@ -55,7 +55,7 @@ pub trait Dialect {
     const NUMBERS: FieldNumbers;
     /// How many containers may lie in each other before readers of the protocol give up.
     const LEVELS: usize;
-    /// Whether a double may be what is no number.
+    /// Whether a double may be NaN.
     const TAKES_NAN: bool;
 }
 
@@ -85,7 +85,7 @@ pub(crate) enum Any<'a> {
     Unknown,
     /// Text, not necessarily UTF-8.
     Text(&'a [u8]),
-    /// Bytes that are no text.
+    /// Bytes that are not text.
     Bytes(&'a [u8]),
     Bool(bool),
     Int(i64),

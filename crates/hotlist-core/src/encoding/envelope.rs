@@ -18,7 +18,7 @@ pub use split::{MAX_REPETITION, Parts};
 /// The messages around the records of one protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Envelope {
-    /// What a request of it is called in errors.
+    /// The name of such a request in errors.
     protocol: &'static str,
     shape: Shape,
 }

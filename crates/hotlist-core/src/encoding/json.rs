@@ -1,4 +1,4 @@
-//! JSON documents as bytes: walk the wanted fields, rewrite what a tag touches, parse nothing else.
+//! JSON documents as bytes: walks the wanted fields, rewrites the members that a tag changes, and parses nothing else.
 //!
 //! A scanner of our own, because what the trie does not want is stepped over without a look inside, strings may be
 //! invalid UTF-8, and a rewrite must keep duplicates, order and every untouched byte. Grammar: RFC 8259.

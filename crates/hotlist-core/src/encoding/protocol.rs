@@ -1,4 +1,4 @@
-//! What the match path and the sinks need of a record, whatever its protocol.
+//! The interface between the match path, the sinks and the records of each protocol.
 
 use bytes::Bytes;
 

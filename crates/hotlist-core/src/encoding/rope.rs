@@ -1,4 +1,4 @@
-//! A message in several parts, so that what was not touched is never copied.
+//! A message in several parts, so that unchanged bytes are never copied.
 
 use bytes::{Bytes, BytesMut};
 

@@ -1,5 +1,5 @@
-//! How tags enter a document, whatever its encoding: `threat.enrichments` and `tags` are added or merged, and what arrived
-//! there is marked, removed or kept.
+//! The rules of tagging for all encodings: `threat.enrichments` and `tags` are added or merged, and what arrived there
+//! is marked, removed or kept.
 //!
 //! The rules stand here once; JSON and OTLP give a `Codec` each. A document is ordered entries of raw values, so
 //! that nothing but the touched values is written again: duplicates, order, unknown fields and malformed strings survive.
@@ -7,7 +7,7 @@
 //! - No `threat.enrichments`: it is added, inside `threat` when that is an object, else at the end of the document.
 //! - An existing one, nested or dotted, is extended where it stands; of several the last. An object or scalar becomes
 //!   the first element of an array, a null gives way.
-//! - A `threat` that is no object is left alone: the enrichments go to `hotlist.enrichments`.
+//! - A `threat` that is not an object is left alone: the enrichments go to `hotlist.enrichments`.
 //! - What cannot be read is left alone, too: the enrichments go to `hotlist.enrichments`, the word to `hotlist.tags`, as
 //!   members of the document's own. Entries can always be added, so that tagging never fails for what stands in one.
 //! - An event of OCSF has `enrichments` and `osint` at its root instead, where others write, too: of what arrived there only
@@ -119,7 +119,7 @@ pub struct TagOutcome {
     pub marked: usize,
     /// Enrichments and words that arrived and were removed.
     pub stripped: usize,
-    /// `threat` is no object, so the enrichments went to `hotlist.enrichments`.
+    /// `threat` is not an object, so the enrichments went to `hotlist.enrichments`.
     pub threat_not_object: bool,
     /// What stands at the proper place cannot be read, so that the enrichments or the word went to a place of our own.
     pub own_place: bool,

@@ -129,7 +129,7 @@ pub fn transcode_parts<P: ConversionOutput>(
             (Format::Filter, Format::Otlp) => {
                 out.record(Vec::new(), Vec::new(), &documents::record(record), parts)?;
             }
-            // A Filter stream is no sink, and the same format needs no other bytes.
+            // A Filter stream is not a sink, and the same format needs no other bytes.
             (_, Format::Filter) | (Format::Otlp, Format::Otlp) | (Format::Vector, Format::Vector) => {
                 out.same(record, parts)?;
             }

@@ -321,7 +321,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is written is read back, at the length foretold, for every value.
+        /// Every value is read back as it was written, at the announced length.
         #[test]
         fn varints_round_trip(value: u64, shift in 0u32..64) {
             let value = value >> shift;

@@ -1,4 +1,4 @@
-//! Allowlists: what a SOC knows to be harmless or shared, in the format of MISP warninglists.
+//! Allowlists: values that a SOC knows to be harmless or shared, in the format of MISP warninglists.
 //!
 //! A list applies to a finding when the event's value lies inside one of its entries. Whatever an indicator stands for
 //! includes the event's value, so an indicator that lies inside an entry as a whole needs no question of its own, and

@@ -1,7 +1,7 @@
 //! The import guard: indicators that would hit everywhere are refused before they reach a segment.
 //!
 //! Real feeds hold `127.0.0.1`, `8.8.8.8`, `.cc` and the hash of the empty file. One of them tags half of all events,
-//! so each import but that of `scan` goes through [`screen`] and lists what it refused.
+//! so every import except that of `scan` calls [`screen`] and lists the refused indicators.
 
 mod common;
 

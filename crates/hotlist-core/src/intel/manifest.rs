@@ -40,7 +40,7 @@ pub struct Manifest {
     pub audience: String,
     /// Grows with every manifest of an audience and mode, from 1. 0 means none.
     pub version: u64,
-    /// What it is for.
+    /// The purpose of the manifest.
     pub mode: Mode,
     /// When it was made.
     pub issued: Timestamp,
@@ -55,7 +55,7 @@ pub struct Manifest {
     pub rules: Vec<Rule>,
 }
 
-/// What a manifest is for.
+/// The purpose of a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {

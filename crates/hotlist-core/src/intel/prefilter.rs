@@ -157,7 +157,7 @@ mod tests {
     }
 
     proptest! {
-        /// What was added is always found, at any size.
+        /// Every added key is found, at any size.
         #[test]
         fn no_false_negative(hashes in proptest::collection::vec(any::<u64>(), 0..300), capacity in 0usize..500) {
             let mut filter = Prefilter::with_capacity(capacity);

@@ -1,4 +1,4 @@
-//! What is found in one record: each finding once, at most so many, and none that holds a copy of the record.
+//! The findings of one record: each once, up to a limit, and without a copy of the record.
 //!
 //! A value of an event is copied once for all findings at it, and never as a whole when it is long. When a record has
 //! more findings than its budget, the best ones stay: [`rank`] says which.

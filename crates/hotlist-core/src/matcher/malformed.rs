@@ -1,4 +1,4 @@
-//! How many values were not what their field holds, by field and reason.
+//! Counts malformed values by field and reason.
 
 use crate::observable::Malformed;
 use crate::schema::FieldId;

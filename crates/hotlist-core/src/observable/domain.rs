@@ -27,7 +27,7 @@ const UPPER: u8 = 2;
 const DOT: u8 = 4;
 const WIDE: u8 = 8;
 
-/// What each byte is in a name.
+/// The class of each byte in a name.
 const CLASS: [u8; 256] = {
     let mut class = [INVALID; 256];
     let mut byte = 0;
@@ -45,7 +45,7 @@ const CLASS: [u8; 256] = {
 };
 
 /// The canonical name: trimmed, lower case, one trailing dot dropped, labels of `a-z 0-9 _ -`, at most 63 octets each
-/// and 253 together. `None` when the value is no name. Copies only what is not canonical already.
+/// and 253 together. `None` when the value is not a name. Copies only what is not canonical already.
 #[inline]
 pub fn canonical<'a>(value: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
     if value.len() > LONGEST_INPUT {

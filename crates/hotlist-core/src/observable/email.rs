@@ -1,6 +1,6 @@
 //! E-mail addresses: lower case, the domain as for domains.
 //!
-//! What counts as an address is narrower than RFC 5322: no quoted local parts, and a domain of at least two labels.
+//! The syntax is narrower than that of RFC 5322: no quoted local parts, and a domain of at least two labels.
 //! That is what feeds and logs hold.
 
 use super::malformed::Malformed;
@@ -24,7 +24,7 @@ pub fn canonical<'a>(value: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u
         return None;
     }
     let value = text::trimmed(value);
-    // Cheap first: most values that are no address have no `@`.
+    // Cheap first: most values that are not addresses have no `@`.
     let at = memchr::memchr(b'@', value)?;
     if !value.is_ascii() {
         return canonical_wide(value, scratch);
@@ -56,7 +56,7 @@ fn canonical_wide<'a>(value: &[u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]
     scratch.clear();
     scratch.extend_from_slice(local);
     scratch.extend_from_slice(host);
-    // The mapping of a domain may leave a single label; that is no address any more.
+    // The mapping of a domain may leave a single label; that is not an address any more.
     (scratch.len() <= LONGEST_ADDRESS && is_address(scratch, at)).then_some(scratch)
 }
 

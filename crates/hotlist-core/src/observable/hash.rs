@@ -83,7 +83,7 @@ fn unlabelled(part: &[u8]) -> Option<&[u8]> {
 const UPPER: u8 = 1;
 const OTHER: u8 = 2;
 
-/// What each byte is in a hash: 0 for a digit or a lower-case letter of hex.
+/// The class of each byte in a hash: 0 for a digit or a lower-case letter of hex.
 const CLASS: [u8; 256] = {
     let mut class = [OTHER; 256];
     let mut byte = 0;

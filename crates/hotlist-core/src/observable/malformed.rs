@@ -1,4 +1,4 @@
-//! Why a value at a field of some kind is not one of that kind.
+//! The reasons why a value is not of the kind of its field.
 
 /// Why a value cannot be read, or not all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

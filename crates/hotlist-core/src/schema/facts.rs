@@ -1,4 +1,4 @@
-//! Which fields say something of an event besides its observables: its time, its `event.kind`, whether it is one of OCSF,
+//! Fields that describe an event besides its observables: its time, its `event.kind`, whether it is one of OCSF,
 //! which addresses are its endpoints, which way its connection went, and what was decided about it.
 
 mod words;

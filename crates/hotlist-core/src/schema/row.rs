@@ -2,7 +2,7 @@
 
 use crate::observable::Kind;
 
-/// What a field is declared to hold. The value may still decide otherwise (an IP literal in a domain field).
+/// The declared kind of a field. The value may still decide otherwise (an IP literal in a domain field).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FieldKind {
     /// One kind of observable.
@@ -117,7 +117,7 @@ impl Role {
 pub struct Field {
     /// The event's own dotted path, e.g. `dns.question.name` or `id.orig_h`.
     pub name: String,
-    /// What it is declared to hold.
+    /// The declared kind.
     pub kind: FieldKind,
     /// Which parts of URLs it is, besides its kind; [`FieldKind::UrlPart`] is nothing else.
     pub url_parts: Vec<UrlPart>,

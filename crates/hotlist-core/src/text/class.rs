@@ -1,4 +1,4 @@
-//! What may continue a token: the characters of words.
+//! The characters of words, which continue a token.
 
 use crate::observable::text::split_first_char;
 

@@ -1,4 +1,4 @@
-//! What each column of a CSV file means: by the configured mapping, by its header's words, or by its cells.
+//! Decides the meaning of each column of a CSV file: by the configured mapping, by its header's words, or by its cells.
 
 use super::{delimiter, evidence};
 use crate::feed::declared::{TypeWord, squeezed, type_word};
@@ -20,7 +20,7 @@ pub(super) struct Columns {
     pub(super) names: Vec<String>,
     pub(super) has_header: bool,
     pub(super) header_line: Option<u64>,
-    /// The last line that is no row: of the header or of a title. 0 when all are rows.
+    /// The last line that is not a row: of the header or of a title. 0 when all are rows.
     pub(super) first_row: u64,
     /// How many cells a row has.
     pub(super) width: usize,
@@ -187,7 +187,8 @@ fn is_dotted(row: &[&str], below: &[&[&str]]) -> bool {
         && named.iter().filter(is_above).count() * 2 <= named.len()
 }
 
-/// How many words of a row name a column and occur in no other row of it, and whether one of them is no word of data.
+/// How many words of a row name a column and occur in no other row of it, and whether one of them does not occur in
+/// data.
 fn known_words(row: &[&str], below: &[&[&str]]) -> (usize, bool) {
     let (mut known, mut is_telling) = (0, false);
     for (at, word) in row.iter().enumerate().map(|(at, word)| (at, bare(word))) {

@@ -1,4 +1,5 @@
-//! Which character separates the cells of a file, and whether it has cells at all, decided by many lines together.
+//! Detects the character that separates the cells of a file, and whether the file has cells at all, by many lines
+//! together.
 
 use super::evidence;
 use crate::feed::classify;

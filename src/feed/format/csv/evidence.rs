@@ -1,4 +1,4 @@
-//! What columns without a header mean, decided by their values in all rows.
+//! Decides the meaning of columns without a header by their values in all rows.
 
 use std::collections::HashSet;
 

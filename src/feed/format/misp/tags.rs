@@ -1,4 +1,4 @@
-//! What the tags of MISP events and attributes say: marking, confidence and kill chain.
+//! Reads the tags of MISP events and attributes: marking, confidence and kill chain.
 //!
 //! Tags are machine tags of a taxonomy: `namespace:predicate="value"`, or `namespace:predicate`.
 

@@ -30,7 +30,7 @@ pub(super) struct Markings {
 }
 
 impl Markings {
-    /// Takes up a `marking-definition` object; one that is no TLP marking is passed over.
+    /// Takes up a `marking-definition` object; one that is not a TLP marking is passed over.
     pub(super) fn define(&mut self, object: &Map<String, Value>) {
         let Some(id) = object.get("id").and_then(Value::as_str) else { return };
         let one = object.get("definition").and_then(|definition| definition.get("tlp"));

@@ -1,4 +1,5 @@
-//! What relationships and sightings of STIX say of an indicator: the names of what it indicates, and when it was seen.
+//! Reads the relationships and sightings of STIX: the names of the threats that an indicator indicates, and the times
+//! at which it was seen.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! A dialect as a [`Codec`]: what tagging needs to open, make and rewrite values.
+//! A dialect as a [`Codec`]: the functions that open, make and rewrite values for tagging.
 
 use std::borrow::Cow;
 
@@ -118,13 +118,13 @@ pub(crate) fn tag_map<D: Dialect>(
     Ok((Some(edited), outcome))
 }
 
-/// A text that holds a document, with tags in it; `None` when nothing changes, or the text is no document.
+/// A text that holds a document, with tags in it; `None` when nothing changes, or the text is not a document.
 pub(crate) fn tag_text<D: Dialect>(value: &[u8], tags: &Tags<'_>) -> Option<(Option<Vec<u8>>, TagOutcome)> {
     let (Any::Text(text) | Any::Bytes(text)) = any::<D>(value).ok()? else { return None };
     if !json::begins_document(text) {
         return None;
     }
-    // What only looks like a document is tagged in the fields next to it.
+    // A text that only looks like a document is tagged in the fields next to it.
     let (text, outcome) = json::tag_whole(text, tags).ok()?;
     match outcome.changed {
         true => Some((Some(replace_text::<D>(value, &text).ok()?), outcome)),

@@ -1,4 +1,4 @@
-//! Values of one dialect, or of JSON, in another, with their types.
+//! Converts values between dialects and JSON, with their types.
 
 use super::json::write_content;
 use super::{Any, Dialect, Elements, KEY, MalformedRecord, VALUE, VALUES, any, key_value, timestamp};
@@ -57,7 +57,7 @@ fn put_converted<F: Dialect, T: Dialect>(out: &mut Vec<u8>, value: &[u8], depth:
 /// the dialect allows becomes a text, which is its JSON.
 ///
 /// # Errors
-/// It is no JSON object.
+/// It is not a JSON object.
 pub(crate) fn json_entries<T: Dialect>(document: &[u8]) -> Result<Vec<Vec<u8>>, JsonError> {
     let mut scanner = Scanner::new(document);
     if scanner.peek() != Some(b'{') {
@@ -117,7 +117,7 @@ fn put_json_value<T: Dialect>(out: &mut Vec<u8>, scanner: &mut Scanner<'_>, dept
 }
 
 /// Appends an entry of a list, around a value that `put` appends. Keys are strings of protobuf in every dialect, and readers
-/// refuse a whole request for one that is no UTF-8: what is none in a key is replaced.
+/// refuse a whole request for one that is not UTF-8: what is none in a key is replaced.
 fn put_entry<E>(out: &mut Vec<u8>, key: &[u8], put: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
     put_nested(out, VALUES, |out| put_key_value(out, key, put))
 }

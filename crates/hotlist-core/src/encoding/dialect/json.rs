@@ -11,7 +11,7 @@ use crate::encoding::json::{write_text, write_value};
 /// 127, one level before the walk's.
 const RENDERED_LEVELS: usize = MAX_DEPTH - 1;
 
-/// Writes a value. Types stay; a double that JSON cannot say is null, bytes that are no UTF-8 are base64, text is made
+/// Writes a value. Types stay; a double that JSON cannot say is null, bytes that are not UTF-8 are base64, text is made
 /// UTF-8, an instant is RFC 3339, what lies deeper than 127 levels is null. `depth` containers are open around it.
 pub(crate) fn write_content<D: Dialect>(
     out: &mut Vec<u8>,

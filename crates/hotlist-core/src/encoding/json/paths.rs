@@ -1,4 +1,4 @@
-//! Which of many dotted paths a document has, in one pass over it.
+//! Finds which of many dotted paths a document has, in one pass.
 
 use super::JsonError;
 use super::scan::Scanner;

@@ -1,4 +1,4 @@
-//! What can be read of a text that begins like a JSON document and is not one.
+//! Reads a text that begins like a JSON document and is malformed, as far as possible.
 //!
 //! Programs write `NaN`, `True`, comments, trailing commas, byte order marks and two documents in one text; lines are cut
 //! short. None of that may hide the values next to it. A repair makes well-formed documents of such a text, in one pass

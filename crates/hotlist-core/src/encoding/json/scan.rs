@@ -1,7 +1,7 @@
-//! The scanner: tokens of a JSON text, and stepping over what is not wanted.
+//! The scanner: reads the tokens of a JSON text and skips unwanted values.
 //!
-//! Inside a skipped array or object only strings and brackets are looked at, so what is wrong in there (a missing
-//! comma) passes: the scanner does not check it, and the bytes are forwarded unchanged.
+//! Inside a skipped array or object it reads only strings and brackets. A fault in there, such as a missing comma, is
+//! not detected, and the bytes are forwarded unchanged.
 
 use std::borrow::Cow;
 

@@ -1,6 +1,6 @@
 //! Texts and scalars as JSON.
 
-/// Writes a text as a JSON string; what is no UTF-8 in it is replaced.
+/// Writes a text as a JSON string; invalid UTF-8 in it is replaced.
 #[inline]
 pub(crate) fn write_text(out: &mut Vec<u8>, text: &[u8]) {
     if is_plain(text) {

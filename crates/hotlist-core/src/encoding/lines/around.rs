@@ -1,4 +1,4 @@
-//! What stands around the records of an OTLP batch, written once and repeated in each line.
+//! Renders the resource and the scope around the records of an OTLP batch once, for use in each line.
 
 use std::mem;
 
@@ -59,7 +59,7 @@ impl Level {
         let mut members = mem::take(&mut self.members);
         let mut write = |order| {
             members.clear();
-            // What cannot be read of it is left out: it is not of the record.
+            // A part that cannot be read is left out, because it does not belong to the record.
             extra::write(&mut members, content, parts, most, order).unwrap_or_else(|_| {
                 members.clear();
                 false

@@ -48,7 +48,7 @@ impl Export {
     }
 }
 
-/// Why a text is no OTLP/JSON request. Such a request can never succeed.
+/// The reasons why a text is not an OTLP/JSON request. Such a request can never succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FromJsonError {
     /// The text is not JSON.
@@ -90,7 +90,7 @@ pub struct Converted {
     /// The bytes of an `Export…ServiceRequest`: of logs at most four times as many as the text had, of metrics five times.
     pub message: Vec<u8>,
     /// How many values were not what OTLP/JSON says, and were kept as text or left out; and how many sequences of bytes
-    /// were no UTF-8, and were replaced.
+    /// were not UTF-8, and were replaced.
     pub malformed: u64,
     /// How many members of objects were left out because no field has their name.
     pub unknown: u64,
@@ -179,7 +179,7 @@ fn replace_invalid<'a>(
     Ok((Cow::Owned(replaced), count))
 }
 
-/// What stands for bytes that are no text.
+/// The replacement for bytes that are not text.
 const REPLACEMENT: &str = "\u{fffd}";
 
 /// A value that is taken for a scalar: a string's content, or the raw text of anything else.
@@ -356,7 +356,7 @@ impl<'a> Converter<'a, '_> {
     }
 }
 
-/// Keeps what is no value of `field` as text, where the field or its message has room for text.
+/// Keeps a value that `field` cannot hold as text, where the field or its message has room for text.
 fn keep_text(tape: &mut Tape, field: &Field, text: &[u8]) {
     match field.kind {
         _ if field.label == Label::Member => put_bytes(tape.bytes(), AnyValue::NUMBERS.text, text),

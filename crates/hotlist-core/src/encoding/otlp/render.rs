@@ -15,9 +15,9 @@ use crate::encoding::wire::{Fields, Payload};
 ///
 /// - The document is the body where that is one (a key-value list or JSON text), with the attributes that it does not
 ///   have; tags in the attributes are merged into it. Else it is the attributes, with a text body as `message`
-///   (`body` when there is a `message`, or when the body is no text).
+///   (`body` when there is a `message`, or when the body is not text).
 /// - `@timestamp` is added from the record's time, else its observed time, when the document has none.
-/// - Types stay; a double that JSON cannot say is null, bytes that are no UTF-8 are base64, text is made UTF-8, what
+/// - Types stay; a double that JSON cannot say is null, bytes that are not UTF-8 are base64, text is made UTF-8, what
 ///   lies deeper than 127 levels is null.
 /// - A record that cannot be read is kept whole: `{"hotlist":{"unreadable_record":"…base64…"}}`.
 pub fn render_record(record: &[u8]) -> Vec<u8> {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Codec;
 
-/// What an enrichment is made of.
+/// The parts of an enrichment.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Node {
     /// A word that is known beforehand.
@@ -289,7 +289,8 @@ mod tests {
     }
 
     proptest! {
-        /// What is written straight is what the value would be encoded as, in every encoding, and never longer than foretold.
+        /// An enrichment is written as its JSON value would be encoded, in every encoding, and never longer than
+        /// announced.
         #[test]
         fn an_enrichment_is_written_as_its_value(
             root in node(),

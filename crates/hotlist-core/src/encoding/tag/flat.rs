@@ -36,7 +36,7 @@ pub(super) fn lists<C: Codec>(brought: Brought<'_>) -> Option<FlatLists> {
     })
 }
 
-/// Where they go in a document. A `hotlist` that is no object is removed when what arrived is stripped.
+/// Where they go in a document. A `hotlist` that is not an object is removed when what arrived is stripped.
 pub(super) fn spot<C: Codec>(entries: &[Entry<'_>], inbound: Inbound, spelling: Spelling) -> FlatSpot {
     match entries.iter().enumerate().rev().find(|(_, entry)| *entry.key == *b"hotlist") {
         Some((at, entry)) if matches!(C::shape(entry.value), Ok(Shape::Object(_))) => FlatSpot::Inside(at),

@@ -1,4 +1,4 @@
-//! Which enrichments are the same, and ours, prepared for comparison with those of a record.
+//! Compares enrichments: the new ones are prepared once, and compared with those that a record already has.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;

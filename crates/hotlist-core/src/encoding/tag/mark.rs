@@ -1,4 +1,4 @@
-//! Marks of what arrived: wherever an enrichment says whether it is verified, it says no.
+//! Marks enrichments that arrive with an event as not verified.
 
 use std::sync::LazyLock;
 
@@ -49,8 +49,8 @@ fn holds_claim<C: Codec>(value: &[u8]) -> bool {
         && claims::<C>(value, 0)
 }
 
-/// An enrichment, or a list of some, that says that it is not verified; `None` when it does, or is no enrichment. Where
-/// others write, too, only what claims to be ours is changed, and inside its `data`.
+/// An enrichment, or a list of some, that says that it is not verified; `None` when it does, or is not an enrichment.
+/// Where others write, too, only what claims to be ours is changed, and inside its `data`.
 pub(super) fn marked<C: Codec>(element: &[u8], is_shared: bool, depth: usize) -> Option<Vec<u8>> {
     match C::shape(element).ok()? {
         Shape::Object(members) if !members.is_empty() => {

@@ -1,4 +1,4 @@
-//! Where lists go in a document: among its entries, or inside one of them.
+//! Finds the place of a list in a document: among its entries, or inside one of them.
 
 use super::{Codec, Entry, Shape, Spelling, TagOutcome};
 
@@ -60,7 +60,7 @@ pub(super) enum Place {
     Parent(usize),
     /// Not there at all; a spelling of its own when the usual one is taken.
     Absent(&'static Names, Spelling),
-    /// The parent is no object.
+    /// The parent is not an object.
     Blocked,
 }
 

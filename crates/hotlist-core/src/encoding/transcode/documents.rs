@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 
 static TIMESTAMP: LazyLock<PathTrie> = LazyLock::new(|| PathTrie::new([("@timestamp", FieldId(0))]));
 
-/// The document as an `EventWrapper`; what is no document is kept as text.
+/// The document as an `EventWrapper`; any other text is kept as text.
 pub(super) fn event(document: &[u8]) -> Vec<u8> {
     let mut log = Vec::new();
     match json_entries::<LogValue>(document) {
@@ -27,7 +27,7 @@ pub(super) fn event(document: &[u8]) -> Vec<u8> {
     wrap(&log)
 }
 
-/// The document as a `LogRecord`; what is no document is kept as text.
+/// The document as a `LogRecord`; any other text is kept as text.
 pub(super) fn record(document: &[u8]) -> Vec<u8> {
     let mut record = Vec::new();
     let mut body = Vec::new();

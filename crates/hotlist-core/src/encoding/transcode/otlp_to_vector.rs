@@ -23,7 +23,7 @@ pub(super) struct Context {
     members: Vec<u8>,
 }
 
-/// What stands in the place of a context that is left out.
+/// The replacement for a context that is left out.
 pub(super) static LEFT_OUT: LazyLock<Context> =
     LazyLock::new(|| Context { spans: None, members: encoded(&[(CONTEXT_LEFT_OUT, text(b"true"))]) });
 
@@ -36,7 +36,7 @@ impl Context {
     /// Reads what is around a record.
     pub(super) fn enter<'a>(&mut self, resource_logs: Span, scope_logs: Span, content: impl Fn(Span) -> &'a [u8]) {
         self.spans = Some((resource_logs, scope_logs));
-        // What cannot be read of it is left out: it is not part of an event.
+        // A part that cannot be read is left out, because it does not belong to an event.
         self.members = encoded(&parts::read(content(resource_logs), RESOURCE_LOGS).unwrap_or_default());
         self.members.extend(encoded(&parts::read(content(scope_logs), SCOPE_LOGS).unwrap_or_default()));
     }

@@ -1,4 +1,4 @@
-//! What OTLP has in addition to a document, as data: which field is what, and its name in Vector's metadata.
+//! A table of the fields that OTLP has in addition to a document, with their names in Vector's metadata.
 
 use std::fmt::Write as _;
 
@@ -48,7 +48,7 @@ pub(super) const ROOT: &str = "root";
 pub(super) const BODY_KEY: &str = "body_key";
 /// A body that has no place among the fields.
 pub(super) const BODY: &str = "body";
-/// Says that the event's `timestamp` is the record's time, and was no field of the document.
+/// Says that the event's `timestamp` is the record's time, and was not a field of the document.
 pub(super) const TIMESTAMP_ADDED: &str = "timestamp_added";
 
 /// Says that what was around the record is left out.
@@ -164,7 +164,7 @@ pub(super) fn write<'a>(entries: &[(&'a [u8], &'a [u8])], parts: &[OtlpField]) -
     for OtlpField { number, name, kind } in parts {
         let Some((_, value)) = entries.iter().rev().find(|(key, _)| *key == name.as_bytes()) else { continue };
         match (kind, any::<LogValue>(value)?) {
-            // A string of protobuf, for which readers refuse a whole request when it is no UTF-8.
+            // A string of protobuf, for which readers refuse a whole request when it is not UTF-8.
             (Kind::Text, Any::Text(text)) => put_bytes(&mut out, *number, String::from_utf8_lossy(text).as_bytes()),
             (Kind::Number, Any::Int(value)) => put_number(&mut out, *number, value as u64),
             (Kind::Fixed32, Any::Int(value)) => {

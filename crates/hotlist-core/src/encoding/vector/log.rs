@@ -11,7 +11,7 @@ use crate::encoding::{MalformedRecord, Signal};
 pub(crate) struct Log<'a> {
     /// The `Log` message.
     pub(crate) message: &'a [u8],
-    /// `Log.value` with the place of its field in `message`: the event, when it is no object.
+    /// `Log.value` with the place of its field in `message`: the event, when it is not an object.
     pub(crate) value: Option<(Range<usize>, &'a [u8])>,
 }
 

@@ -7,10 +7,11 @@ use crate::encoding::lines::{RenderedRecord, write_metadata};
 
 /// A log event as the JSON document that it is, without a line break in it.
 ///
-/// - The document is the event's fields; of an event that is no object it is the document in its text, else
+/// - The document is the event's fields; of an event that is not an object it is the document in its text, else
 ///   `{"message": …}`. Metadata is not part of it.
 /// - Types stay; what JSON cannot say is written as for OTLP, and an instant is RFC 3339.
-/// - A record that cannot be read, or is no log event, is kept whole: `{"hotlist":{"unreadable_record":"…base64…"}}`.
+/// - A record that cannot be read, or is not a log event, is kept whole:
+///   `{"hotlist":{"unreadable_record":"…base64…"}}`.
 pub fn render_record(record: &[u8]) -> Vec<u8> {
     parts(record).document()
 }

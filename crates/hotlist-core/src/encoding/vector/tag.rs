@@ -30,7 +30,7 @@ pub fn tag_record(record: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, TagOutcome
     Ok((tagged.unwrap_or_else(|| record.to_vec()), outcome))
 }
 
-/// The event that is no object of fields, the last one as readers take it, with the place of its field.
+/// The event that is not an object of fields, the last one as readers take it, with the place of its field.
 fn value_of(log: &[u8]) -> Option<(Range<usize>, &[u8])> {
     let mut fields = Fields::new(log);
     let mut value = None;
@@ -42,8 +42,8 @@ fn value_of(log: &[u8]) -> Option<(Range<usize>, &[u8])> {
     value
 }
 
-/// An event that is no object of fields: a map, or a text that holds a document. Any other value cannot take tags: where
-/// there are some it becomes the `message` of an object, which is how it is rendered, too.
+/// An event that is not an object of fields: a map, or a text that holds a document. Any other value cannot take tags:
+/// where there are some it becomes the `message` of an object, which is how it is rendered, too.
 fn tag_value(
     log: &[u8],
     place: &Range<usize>,

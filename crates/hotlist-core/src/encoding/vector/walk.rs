@@ -7,7 +7,7 @@ use crate::encoding::wire::{Fields, Payload};
 use crate::encoding::{Document, RecordInfo, Signal, Visitor, json};
 use crate::schema::PathTrie;
 
-/// Visits every scalar of a log event that `trie` wants. An event that is no object, and the field `message`, are
+/// Visits every scalar of a log event that `trie` wants. An event that is not an object, and the field `message`, are
 /// documents too where they are texts that hold one. Metrics and traces are not visited. A fault costs only what cannot
 /// be read: [`RecordInfo::fault`] names the first, and what was visited counts.
 ///
@@ -81,7 +81,7 @@ fn json_text<V: Visitor>(walker: &mut DocumentWalker<'_, LogValue, V>, value: &[
     }
 }
 
-/// Nanoseconds since 1970; 0 for what is no instant or lies before.
+/// Nanoseconds since 1970; 0 for what is not an instant or lies before.
 fn time(value: &[u8]) -> u64 {
     let Ok(Any::Time(time)) = any::<LogValue>(value) else { return 0 };
     timestamp(time).and_then(|time| u64::try_from(time.as_nanosecond()).ok()).unwrap_or(0)

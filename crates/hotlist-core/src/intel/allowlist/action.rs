@@ -1,11 +1,11 @@
-//! What a list does to a hit, and what it does when nobody said so.
+//! The action of a list on a hit, and the default action.
 
 use std::fmt;
 
 /// What becomes of a hit whose value a list holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
-    /// It is no hit.
+    /// It is not a hit.
     Suppress,
     /// It stays a hit, and names the list.
     Annotate,
@@ -51,7 +51,7 @@ impl Action {
         }
     }
 
-    /// What a list does when the configuration does not say.
+    /// The default action of a list.
     pub fn default_of(name: &str, category: Option<&str>) -> Action {
         if category.is_some_and(|category| category.trim().eq_ignore_ascii_case(KNOWN_IDENTIFIER)) {
             return Action::Annotate;

@@ -1,4 +1,4 @@
-//! One MISP warninglist, JSON, to a list that can be asked. An entry that cannot be used costs nothing but itself.
+//! Reads one MISP warninglist in JSON. An unusable entry does not affect the others.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,13 +23,13 @@ const MAX_ENTRY: usize = 4096;
 /// Characters of an entry that are shown when it cannot be used.
 const EXCERPT: usize = 80;
 
-/// Why a file is no allowlist.
+/// The reasons why a file is not an allowlist.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// It is too large.
     #[error("has more than the {MAX_BYTES} bytes that are read; split the list")]
     TooLarge,
-    /// It is no JSON of the right shape.
+    /// It is not JSON of the right shape.
     #[error("is not a warninglist: {0}; give a JSON object as MISP writes it")]
     Json(#[from] serde_json::Error),
     /// It lacks something.

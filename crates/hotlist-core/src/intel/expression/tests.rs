@@ -1,4 +1,4 @@
-//! What expressions match, why some are refused, and that no match is without a literal.
+//! Tests of expressions: their matches, refusals, and a literal in every match.
 
 use proptest::prelude::*;
 

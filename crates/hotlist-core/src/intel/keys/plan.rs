@@ -1,4 +1,4 @@
-//! Which keys the values of a field have, by the field's kind.
+//! Decides which keys the values of a field have, by the field's kind.
 //!
 //! The field's declared kind is where to begin; real data crosses kinds, so the value decides too. The snapshot leaves a
 //! field out of its trie if none of the name spaces of its plan has keys.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::observable::Kind;
 
-/// What a key is looked up as.
+/// The name space in which a key is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum KeySpace {

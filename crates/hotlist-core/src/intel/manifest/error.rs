@@ -1,4 +1,4 @@
-//! Why bytes are no manifest that anyone may serve.
+//! The reasons why a manifest is not valid.
 
 use super::limits::{MAX_AUDIENCE, MAX_BYTES, MAX_SEGMENT_BYTES};
 
@@ -8,7 +8,7 @@ pub enum ManifestError {
     /// It is too long.
     #[error("the manifest has {0} bytes, and {MAX_BYTES} are allowed; merge segments, or move revocations into one")]
     TooLong(usize),
-    /// It is no JSON of the right shape.
+    /// It is not JSON of the right shape.
     #[error("the manifest is not as it should be at `{path}`: {cause}; write it with `hotlist publish`")]
     Json {
         /// Where, as a path in the document.
@@ -30,7 +30,7 @@ pub enum ManifestError {
     /// A list is too long.
     #[error("the manifest has {count} {what}, and {max} are allowed; {remedy}")]
     TooMany {
-        /// What there are too many of.
+        /// The items of which there are too many.
         what: &'static str,
         /// How many.
         count: usize,

@@ -22,12 +22,12 @@ pub enum KeyError {
     /// The random source failed.
     #[error("the system gave no random bytes; try again")]
     Random,
-    /// The text is no PEM file of a private key.
+    /// The text is not a PEM file of a private key.
     #[error(
         "is no PEM file of a private key; give one with `-----BEGIN PRIVATE KEY-----`, as `hotlist publish` makes it"
     )]
     PrivatePem,
-    /// The text is no PEM file of a public key.
+    /// The text is not a PEM file of a public key.
     #[error("is no PEM file of a public key; give one with `-----BEGIN PUBLIC KEY-----`, never the private key")]
     PublicPem,
     /// The key is of another algorithm, or damaged.

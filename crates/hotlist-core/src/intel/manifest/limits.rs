@@ -1,4 +1,4 @@
-//! How much a manifest may hold, so that what a node keeps in memory is bounded.
+//! The limits of a manifest, which bound the memory that a node needs for it.
 
 /// The longest manifest, in bytes.
 pub const MAX_BYTES: usize = 4 << 20;

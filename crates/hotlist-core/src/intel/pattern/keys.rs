@@ -1,4 +1,4 @@
-//! By which of its comparisons a composite pattern is looked for.
+//! Chooses the comparisons that are the keys of a composite pattern.
 
 use super::program::{Atoms, Expression};
 use crate::intel::guard::{self, GuardReason};

@@ -73,7 +73,7 @@ impl Atoms {
     }
 }
 
-/// Why bytes or an expression are no program.
+/// The reasons why bytes or an expression are not a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProgramError {
     /// A format of another release.
@@ -179,7 +179,7 @@ impl Program {
     /// Reads a program, and checks all that [`Program::new`] does.
     ///
     /// # Errors
-    /// The bytes are no program of this release.
+    /// The bytes are not a program of this release.
     pub fn from_bytes(bytes: &[u8]) -> Result<Program, ProgramError> {
         if bytes.len() > MAX_BYTES {
             return Err(ProgramError::Long);

@@ -1,4 +1,4 @@
-//! Which indicators of a list of segments later ones withdrew.
+//! Finds the indicators that later segments of a list withdrew from earlier ones.
 
 use super::Segment;
 use crate::observable::Kind;

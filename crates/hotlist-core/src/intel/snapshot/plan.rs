@@ -1,4 +1,4 @@
-//! How the values of each field are read: their keys, and whether they are parts of a URL.
+//! Plans the look-ups of each field: the keys of its values, and whether they are parts of a URL.
 
 use crate::intel::keys::{KeyPlan, MatchOptions};
 use crate::schema::{self, Field, FieldId, FieldSet, FieldTable, UrlPart};
@@ -10,7 +10,7 @@ pub struct FieldPlan {
     pub plan: KeyPlan,
     /// Which keys a value has as a whole.
     pub inner: KeyPlan,
-    /// What they are to the URL of their event.
+    /// Their part in the URL of their event.
     pub part: PlanPart,
     /// The number of its schema in [`names`](schema::names); 255 for none, or for more than one.
     pub schema: u8,
@@ -22,7 +22,7 @@ pub struct FieldPlan {
 const BESIDE_REGISTERED: [&str; 6] =
     ["dns.question.name", "client.domain", "destination.domain", "server.domain", "source.domain", "url.domain"];
 
-/// What a field is to the URL of its event.
+/// The part of a field in the URL of its event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlanPart {
     /// Nothing.

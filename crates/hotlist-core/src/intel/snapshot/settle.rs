@@ -1,4 +1,5 @@
-//! What of each segment still counts: less what later ones withdrew of it, and what the manifest takes out.
+//! Decides which indicators of each segment still count, without those that later segments withdrew and those that the
+//! manifest revokes.
 //!
 //! Most of it is as it was in the snapshot before, so that a small change of a long chain costs what the change does.
 

@@ -146,7 +146,7 @@ mod tests {
             }
         }
 
-        /// What stands before the part that is read changes nothing.
+        /// Bytes before the part that is read change nothing.
         #[test]
         fn only_the_end_is_read(before in proptest::collection::vec(any::<u8>(), 1..50), text in "[a-cé. ]{0,40}") {
             let filler = vec![b'x'; LONGEST_INPUT];

@@ -15,7 +15,7 @@ const MOST_ADDRESSES: usize = 64;
 /// What separates the addresses of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Separators {
-    /// Commas and semicolons. At fields of names, a blank separates words: `printer 192.0.2.7` is no list.
+    /// Commas and semicolons. At fields of names, a blank separates words: `printer 192.0.2.7` is not a list.
     Commas,
     /// Commas, semicolons and blanks.
     CommasAndBlanks,
