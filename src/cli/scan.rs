@@ -82,6 +82,7 @@ pub(super) fn run(
         until,
         survey: Mutex::new(Survey::new(loaded.detector.snapshot.table())),
         surveyed: AtomicU64::new(0),
+        surveyed_texts: AtomicU64::new(0),
     };
     let threads = args.threads.or(std::thread::available_parallelism().ok()).map_or(1, usize::from);
     let mut summary = Summary::new(&found);

@@ -411,7 +411,7 @@ fn the_summary_counts_everything() {
     let expected = json!({
         "events": 5, "events_with_hits": 2, "hits": 2, "malformed": 0, "texts": 1, "files": 3, "failed": 1,
         "left_out": {"hidden": 1, "repeated": 0, "special": 0, "outside_time_range": 0}, "without_time": 0,
-        "without_field": 2, "unchecked": [],
+        "without_field": 2, "unchecked": [], "unscanned": [],
         "by_feed": {"feed": 2}, "by_kind": {"domain": 1, "ip": 1}, "bytes": 80, "seconds": summary["seconds"],
     });
     assert_eq!(summary, expected, "{told}");

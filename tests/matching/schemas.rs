@@ -244,6 +244,34 @@ fn a_registered_domain_is_derived_and_marked() {
     assert!(verdict.hits.iter().all(|hit| !hit.is_derived && hit.relation == Relation::Is) && verdict.hits.len() == 1);
 }
 
+/// Guarantee: each name of a list, of the alternative names of a certificate in one string, and of the data of a DNS record is
+/// found where a name is, in every encoding; a name in other text is not.
+#[test]
+fn names_in_lists_and_in_answers_are_found() {
+    let table = Arc::new(FieldTable::shipped().unwrap());
+    let feeds = vec![(Feed::named("feed"), vec![indicator(Kind::Domain, "evil.example")])];
+    let detector = detector(&table, EXACT, Some(Policy::default()), feeds);
+    for (value, hits) in [
+        ("a.example, evil.example", true),
+        ("evil.example;", true),
+        ("DNS:a.example, DNS:evil.example", true),
+        ("type:  5 EVIL.example;::ffff:192.0.2.1;", true),
+        ("10 evil.example.", true),
+        ("a.example.\t300\tIN\tcname\tevil.example.", true),
+        ("192.0.2.1, evil.example:443", true),
+        ("notevil.example, a.evil.example", false),
+        ("printer evil.example", false),
+    ] {
+        for path in ["dns.answers.data", "destination.domain", "QueryResults", "tls.server.x509.alternative_names"] {
+            let document = json!({ path: value });
+            assert_eq!(judge(&detector, &document).hits.len(), usize::from(hits), "{document}");
+            for (way, sent) in send_each_way(&detector, &document) {
+                assert_eq!(sent.hits.len(), usize::from(hits), "{way}: {document}");
+            }
+        }
+    }
+}
+
 /// Whether a text is an address, a URL, an e-mail address, a hash or a name below a public suffix.
 fn is_indexable(text: &str) -> bool {
     let bytes = text.as_bytes();

@@ -11,6 +11,7 @@ pub mod distinguished_name;
 pub mod domain;
 pub mod email;
 pub mod hash;
+pub mod host_list;
 pub mod ip;
 pub mod malformed;
 pub mod number;

@@ -110,12 +110,14 @@ impl FieldTable {
         if let Some(name) = wanted.iter().find(|name| !names().any(|known| known == **name)) {
             return Err(FieldError::Unknown { name: (*name).to_owned() });
         }
+        // The other tables refer to the rows of ECS.
+        let is_ecs = |name: &str| name.starts_with("ecs");
         let mut ecs = FieldTable::default();
         let mut table = FieldTable::default();
-        for (name, text) in shipped::TABLES {
+        for (name, text) in shipped::TABLES.iter().filter(|(name, _)| is_ecs(name) || wanted.contains(name)) {
             let mut rows = read::rows(name, text, &ecs)?;
             rows.iter_mut().for_each(|row| row.schemas = vec![name]);
-            if name.starts_with("ecs") {
+            if is_ecs(name) {
                 rows.iter().try_for_each(|row| ecs.push(row.clone()).map(drop))?;
             }
             if wanted.contains(name) {

@@ -40,6 +40,9 @@ pub(super) struct Explanation {
     /// Values that could be indicators, at paths that no schema has; `kind` is what to add them as to `match.fields`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unchecked: Vec<UncheckedPath>,
+    /// Texts that have in them what could be an indicator, and that are not scanned.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unscanned: Vec<String>,
     /// The number of loaded indicators.
     indicators: usize,
 }
@@ -151,6 +154,10 @@ impl Explanation {
                 .into_iter()
                 .map(|(field, kind)| UncheckedPath { field: field.to_owned(), kind: kind.as_str() })
                 .collect(),
+            unscanned: match detector.snapshot.options().text {
+                true => Vec::new(),
+                false => survey.most_frequent_texts(MAX_UNCHECKED).into_iter().map(str::to_owned).collect(),
+            },
             indicators: detector.snapshot.len(),
         }
     }
@@ -303,6 +310,10 @@ impl fmt::Display for Explanation {
         for path in &self.unchecked {
             writeln!(f, "    - {{ field: {}, kind: {} }}", Escaped(&path.field), path.kind)?;
         }
+        if !self.unscanned.is_empty() {
+            writeln!(f, "\ntexts that could hold indicators and are not scanned; name them in match.text, or give --text:")?;
+        }
+        self.unscanned.iter().try_for_each(|path| writeln!(f, "    - {}", Escaped(path)))?;
         writeln!(f, "\nhits: {}, dropped by policy: {}", self.hits.len(), self.dropped.len())
     }
 }

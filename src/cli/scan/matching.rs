@@ -30,6 +30,8 @@ pub(super) struct EventMatcher<'a> {
     pub(super) survey: Mutex<Survey>,
     /// How many of these events were looked into.
     pub(super) surveyed: AtomicU64,
+    /// How many other events were looked into for texts that are not scanned.
+    pub(super) surveyed_texts: AtomicU64,
 }
 
 /// How many events without a checked field are looked into.
@@ -141,6 +143,12 @@ impl BlockMatcher<'_> {
                 // Counts are consistent after a panic.
                 settings.survey.lock().unwrap_or_else(PoisonError::into_inner).add(event.bytes);
             }
+        } else if verdict.is_ok()
+            && !is_text
+            && !detector.snapshot.options().text
+            && settings.surveyed_texts.fetch_add(1, Ordering::Relaxed) < SURVEYED
+        {
+            settings.survey.lock().unwrap_or_else(PoisonError::into_inner).add_texts(event.bytes);
         }
         for budget in verdict.iter().flat_map(|verdict| verdict.exceeded.iter()) {
             let budget = budget.as_str();

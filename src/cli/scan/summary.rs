@@ -42,6 +42,8 @@ pub(super) struct Summary {
     without_field: u64,
     /// What such events have that could be an indicator: at most five paths, with their kinds.
     unchecked: Vec<(String, &'static str)>,
+    /// Texts of events that have in them what could be an indicator, and that were not scanned: at most five paths.
+    unscanned: Vec<String>,
     by_feed: BTreeMap<String, u64>,
     by_kind: BTreeMap<&'static str, u64>,
     /// Bytes of text up to the last event of each file, decompressed.
@@ -102,6 +104,7 @@ impl Summary {
     pub(super) fn add_survey(&mut self, survey: &Survey) {
         let paths = survey.most_frequent(UNCHECKED).into_iter();
         self.unchecked = paths.map(|(path, kind)| (path.to_owned(), kind.as_str())).collect();
+        self.unscanned = survey.most_frequent_texts(UNCHECKED).into_iter().map(str::to_owned).collect();
     }
 
     /// Reports the summary on standard error.
@@ -145,6 +148,10 @@ impl Summary {
             let fields: Vec<String> =
                 self.unchecked.iter().map(|(path, kind)| format!("--field {}={kind}", Escaped(path))).collect();
             note(&format!("fields of these that could hold indicators: {}", fields.join(" ")));
+        }
+        if !self.unscanned.is_empty() {
+            let fields: Vec<String> = self.unscanned.iter().map(|path| Escaped(path).to_string()).collect();
+            note(&format!("texts that could hold indicators, scanned with --text only: {}", fields.join(", ")));
         }
         let left_out = [
             (self.left_out.outside_time_range, "event outside of the time range", "events outside of the time range"),

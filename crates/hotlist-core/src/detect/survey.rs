@@ -1,5 +1,6 @@
 //! Finds values at fields that no schema has: the paths that hold an address, a URL, a hash, an e-mail address or a
-//! name below a public suffix. Users see which fields they could add; the values are not matched.
+//! name below a public suffix, and the paths of texts that contain one. Users see which fields they could add, and which
+//! texts are not scanned; the values are not matched.
 
 use std::collections::BTreeMap;
 
@@ -9,24 +10,27 @@ use serde_json::Value;
 use crate::encoding::{Envelope, Format, document_of, envelope};
 use crate::observable::{Kind, domain, email, hash, ip, url};
 use crate::schema::{FieldTable, PathTrie};
+use crate::text::{self, TokenKind};
 
 /// The longest document that is looked into.
 const LONGEST: usize = 64 << 10;
 /// The most different paths that are kept.
 const MOST_PATHS: usize = 256;
 
-/// The paths of events that hold values that could be indicators, with the kind of the value and how often each was seen.
+/// The paths of events that hold values that could be indicators, with the kind of the value and how often each was seen,
+/// and the paths of texts that have such values in them.
 #[derive(Clone, Debug)]
 pub struct Survey {
     known: PathTrie,
     found: BTreeMap<String, (Kind, u64)>,
+    texts: BTreeMap<String, u64>,
 }
 
 impl Survey {
     /// Of the paths that `table` does not have.
     pub fn new(table: &FieldTable) -> Survey {
         let known = PathTrie::new(table.iter().map(|(id, field)| (field.name.as_str(), id)));
-        Survey { known, found: BTreeMap::new() }
+        Survey { known, found: BTreeMap::new(), texts: BTreeMap::new() }
     }
 
     /// Adds the first record of a batch.
@@ -57,6 +61,13 @@ impl Survey {
         self.leaves(&document, &mut String::new());
     }
 
+    /// Adds only the texts of a JSON document.
+    pub fn add_texts(&mut self, document: &[u8]) {
+        let found = std::mem::take(&mut self.found);
+        self.add(document);
+        self.found = found;
+    }
+
     fn leaves(&mut self, value: &Value, path: &mut String) {
         match value {
             Value::Object(members) => {
@@ -74,10 +85,17 @@ impl Survey {
             Value::String(text) => {
                 let known = self.known.step(PathTrie::ROOT, path.as_bytes());
                 let is_known = known.is_some_and(|at| self.known.field(at).is_some());
-                if let Some(kind) = kind_of(text).filter(|_| !is_known)
-                    && (self.found.len() < MOST_PATHS || self.found.contains_key(path.as_str()))
+                if is_known {
+                    return;
+                }
+                if let Some(kind) = kind_of(text) {
+                    if self.found.len() < MOST_PATHS || self.found.contains_key(path.as_str()) {
+                        self.found.entry(path.clone()).or_insert((kind, 0)).1 += 1;
+                    }
+                } else if has_token(text)
+                    && (self.texts.len() < MOST_PATHS || self.texts.contains_key(path.as_str()))
                 {
-                    self.found.entry(path.clone()).or_insert((kind, 0)).1 += 1;
+                    *self.texts.entry(path.clone()).or_default() += 1;
                 }
             }
             _ => {}
@@ -90,6 +108,26 @@ impl Survey {
         all.sort_by(|(_, (_, one)), (_, (_, other))| other.cmp(one));
         all.into_iter().take(most).map(|(path, (kind, _))| (path.as_str(), *kind)).collect()
     }
+
+    /// The paths of texts that had a value in them that could be an indicator most often, at most so many.
+    pub fn most_frequent_texts(&self, most: usize) -> Vec<&str> {
+        let mut all: Vec<_> = self.texts.iter().collect();
+        all.sort_by(|(_, one), (_, other)| other.cmp(one));
+        all.into_iter().take(most).map(|(path, _)| path.as_str()).collect()
+    }
+}
+
+/// Whether a text has a token that could be an indicator.
+fn has_token(text: &str) -> bool {
+    let mut is_found = false;
+    text::tokens(text.as_bytes(), &mut |token| {
+        is_found |= match token.kind {
+            TokenKind::Domain => text.as_bytes().get(token.at).is_some_and(text::is_known_name),
+            TokenKind::Ip => !token.is_version,
+            _ => true,
+        };
+    });
+    is_found
 }
 
 /// What a value is, when it can be nothing else.
@@ -138,5 +176,19 @@ mod tests {
         let expected = [("deep.sum", Kind::Sha256), ("link", Kind::Url), ("site", Kind::Domain), ("to", Kind::Email)];
         assert_eq!(rest, expected);
         assert_eq!(survey.most_frequent(1).len(), 1);
+    }
+
+    #[test]
+    fn texts_with_values_in_them_are_found() {
+        let mut survey = Survey::new(&FieldTable::embedded(true).unwrap());
+        let event = serde_json::json!({
+            "log": "GET from 192.0.2.1", "lines": ["see www.example.com", "x"], "agent": "Chrome/120.0.0.0", "run": "setup.exe -q",
+            "addr": "192.0.2.1", "process": { "command_line": "curl http://example.com/" }
+        });
+        survey.add(event.to_string().as_bytes());
+        assert_eq!(survey.most_frequent_texts(9), ["lines", "log"]);
+        survey.add_texts(br#"{"log":"GET http://example.com/","peer":"192.0.2.1"}"#);
+        assert_eq!(survey.most_frequent_texts(1), ["log"]);
+        assert_eq!(survey.most_frequent(9), [("addr", Kind::Ip)]);
     }
 }

@@ -9,13 +9,18 @@ pub(super) const TABLES: &[(&str, &str)] = tables! {
     "ecs" "ecs-extra" "otel"
     "zeek" "suricata" "ocsf"
     "windows"
-    "cloudtrail" "vpcflow" "route53"
+    "cloudtrail" "vpcflow" "route53" "guardduty" "securityhub" "waf" "networkfirewall"
     "gcp" "azure"
     "kubernetes"
     "okta" "github" "m365"
     "cef" "leef"
     "journald"
     "nginx" "apache" "caddy" "traefik" "envoy"
+    "defender" "crowdstrike" "sentinelone" "carbonblack" "paloalto"
+    "cloudflare" "zscaler" "netskope" "w3c"
+    "auth0" "gitlab" "slack" "workspace" "identity" "mail"
+    "falco" "auditd" "osquery" "wazuh" "dnstap" "database"
+    "cim" "asim" "udm" "graylog"
 };
 
 /// What the head of a table says of it: what it describes, then where its facts are from. Empty for an unknown name.

@@ -9,7 +9,7 @@ use super::{KeyPlan, KeySpace, MatchOptions, number_key, time_key};
 use crate::intel::indicator::RangeValue;
 use crate::observable::malformed::{Malformed, is_placeholder};
 use crate::observable::url::CanonicalUrl;
-use crate::observable::{Kind, distinguished_name, domain, email, hash, ip, number, path, text, time, url, user};
+use crate::observable::{Kind, distinguished_name, domain, email, hash, host_list, ip, number, path, text, time, url, user};
 
 /// Receives the keys of a value.
 pub trait KeyVisitor {
@@ -233,8 +233,21 @@ fn inside(
     }
     let reason = ip::event_addresses(raw, ip::Separators::Commas, &mut |found| address(found, visitor))?;
     match reason {
-        Malformed::NotIp => (!is_placeholder(raw)).then_some(Malformed::NotDomain),
+        Malformed::NotIp if is_placeholder(raw) => None,
+        Malformed::NotIp => host_list::event_hosts(raw, &mut |part| of_listed_host(options, part, scratch, visitor)),
         reason => Some(reason),
+    }
+}
+
+/// Whether a part of a list is an address or the name of a host, perhaps with a port or in a URL; if so it was looked up.
+fn of_listed_host(options: MatchOptions, part: &[u8], scratch: &mut Vec<u8>, visitor: &mut impl KeyVisitor) -> bool {
+    let host = domain::event_host(part).unwrap_or(part);
+    match ip::canonical(host) {
+        Some(found) => {
+            address(found, visitor);
+            true
+        }
+        None => memchr::memchr(b'.', host).is_some() && of_host_name(options, host, scratch, visitor),
     }
 }
 
