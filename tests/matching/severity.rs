@@ -205,6 +205,26 @@ fn events_as_their_makers_document_them() {
         // A web server's log: a client outside of our networks comes in.
         ("low", json!({ "remote_addr": LISTED, "request": "GET / HTTP/1.1", "status": 200 })),
         ("informational", json!({ "remote_addr": LISTED, "request": "GET /admin HTTP/1.1", "status": 403 })),
+        // GuardDuty, CrowdStrike, SentinelOne, Cloudflare, Zscaler, Microsoft ASIM, Google UDM.
+        (
+            "low",
+            json!({ "service": { "action": { "networkConnectionAction": { "connectionDirection": "INBOUND", "blocked": false,
+                "remoteIpDetails": { "ipAddressV4": LISTED } } } } }),
+        ),
+        ("medium", json!({ "event_simpleName": "NetworkConnectIP4", "RemoteAddressIP4": LISTED, "LocalAddressIP4": inside })),
+        (
+            "low",
+            json!({ "event.network.direction": "INCOMING", "event.network.connectionStatus": "SUCCESS", "src.ip.address": LISTED,
+                "dst.ip.address": inside }),
+        ),
+        ("informational", json!({ "Action": "block", "ClientIP": LISTED, "ClientRequestHost": "www.example.com" })),
+        ("high", json!({ "event": { "action": "Allow", "csip": inside, "cdip": LISTED } })),
+        ("medium", json!({ "event": { "action": "Blocked", "csip": inside, "cdip": LISTED } })),
+        ("high", json!({ "DvcAction": "Allow", "SrcIpAddr": inside, "DstIpAddr": LISTED })),
+        (
+            "medium",
+            json!({ "principal": { "ip": [inside] }, "target": { "ip": [LISTED] }, "security_result": [{ "action": ["BLOCK"] }] }),
+        ),
     ];
     for (expected, event) in cases {
         let found = tagged(&detector, &event);

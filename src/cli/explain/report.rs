@@ -311,7 +311,10 @@ impl fmt::Display for Explanation {
             writeln!(f, "    - {{ field: {}, kind: {} }}", Escaped(&path.field), path.kind)?;
         }
         if !self.unscanned.is_empty() {
-            writeln!(f, "\ntexts that could hold indicators and are not scanned; name them in match.text, or give --text:")?;
+            writeln!(
+                f,
+                "\ntexts that could hold indicators and are not scanned; name them in match.text, or give --text:"
+            )?;
         }
         self.unscanned.iter().try_for_each(|path| writeln!(f, "    - {}", Escaped(path)))?;
         writeln!(f, "\nhits: {}, dropped by policy: {}", self.hits.len(), self.dropped.len())

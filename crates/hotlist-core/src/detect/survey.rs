@@ -92,9 +92,7 @@ impl Survey {
                     if self.found.len() < MOST_PATHS || self.found.contains_key(path.as_str()) {
                         self.found.entry(path.clone()).or_insert((kind, 0)).1 += 1;
                     }
-                } else if has_token(text)
-                    && (self.texts.len() < MOST_PATHS || self.texts.contains_key(path.as_str()))
-                {
+                } else if has_token(text) && (self.texts.len() < MOST_PATHS || self.texts.contains_key(path.as_str())) {
                     *self.texts.entry(path.clone()).or_default() += 1;
                 }
             }

@@ -9,7 +9,9 @@ use super::{KeyPlan, KeySpace, MatchOptions, number_key, time_key};
 use crate::intel::indicator::RangeValue;
 use crate::observable::malformed::{Malformed, is_placeholder};
 use crate::observable::url::CanonicalUrl;
-use crate::observable::{Kind, distinguished_name, domain, email, hash, host_list, ip, number, path, text, time, url, user};
+use crate::observable::{
+    Kind, distinguished_name, domain, email, hash, host_list, ip, number, path, text, time, url, user,
+};
 
 /// Receives the keys of a value.
 pub trait KeyVisitor {
