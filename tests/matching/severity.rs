@@ -211,7 +211,10 @@ fn events_as_their_makers_document_them() {
             json!({ "service": { "action": { "networkConnectionAction": { "connectionDirection": "INBOUND", "blocked": false,
                 "remoteIpDetails": { "ipAddressV4": LISTED } } } } }),
         ),
-        ("medium", json!({ "event_simpleName": "NetworkConnectIP4", "RemoteAddressIP4": LISTED, "LocalAddressIP4": inside })),
+        (
+            "medium",
+            json!({ "event_simpleName": "NetworkConnectIP4", "RemoteAddressIP4": LISTED, "LocalAddressIP4": inside }),
+        ),
         (
             "low",
             json!({ "event.network.direction": "INCOMING", "event.network.connectionStatus": "SUCCESS", "src.ip.address": LISTED,
