@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::encoding::{Envelope, Format, document_of, envelope};
 use crate::observable::{Kind, domain, email, hash, ip, url};
-use crate::schema::{FieldTable, PathTrie};
+use crate::schema::{Field, FieldKind, FieldSet, FieldTable, PathTrie};
 use crate::text::{self, TokenKind};
 
 /// The longest document that is looked into.
@@ -22,6 +22,8 @@ const MOST_PATHS: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Survey {
     known: PathTrie,
+    /// The rows whose values are compared as a whole, or read if they are a document: what is in their text is not looked up.
+    texts_of: FieldSet,
     found: BTreeMap<String, (Kind, u64)>,
     texts: BTreeMap<String, u64>,
 }
@@ -30,7 +32,11 @@ impl Survey {
     /// Of the paths that `table` does not have.
     pub fn new(table: &FieldTable) -> Survey {
         let known = PathTrie::new(table.iter().map(|(id, field)| (field.name.as_str(), id)));
-        Survey { known, found: BTreeMap::new(), texts: BTreeMap::new() }
+        let is_text =
+            |field: &Field| matches!(field.kind, FieldKind::Json | FieldKind::Of(Kind::Text)) && !field.is_text;
+        let texts_of: Vec<_> = table.iter().filter(|(_, field)| is_text(field)).map(|(id, _)| id).collect();
+        let texts_of = FieldSet::from_fields(&texts_of);
+        Survey { known, texts_of, found: BTreeMap::new(), texts: BTreeMap::new() }
     }
 
     /// Adds the first record of a batch.
@@ -83,16 +89,16 @@ impl Survey {
             }
             Value::Array(items) => items.iter().for_each(|item| self.leaves(item, path)),
             Value::String(text) => {
-                let known = self.known.step(PathTrie::ROOT, path.as_bytes());
-                let is_known = known.is_some_and(|at| self.known.field(at).is_some());
-                if is_known {
-                    return;
-                }
-                if let Some(kind) = kind_of(text) {
+                let known = self.known.step(PathTrie::ROOT, path.as_bytes()).and_then(|at| self.known.field(at));
+                let is_text = known.is_none_or(|field| self.texts_of.contains(field)) && !text.starts_with(['{', '[']);
+                if let Some(kind) = kind_of(text).filter(|_| known.is_none()) {
                     if self.found.len() < MOST_PATHS || self.found.contains_key(path.as_str()) {
                         self.found.entry(path.clone()).or_insert((kind, 0)).1 += 1;
                     }
-                } else if has_token(text) && (self.texts.len() < MOST_PATHS || self.texts.contains_key(path.as_str())) {
+                } else if is_text
+                    && has_token(text)
+                    && (self.texts.len() < MOST_PATHS || self.texts.contains_key(path.as_str()))
+                {
                     *self.texts.entry(path.clone()).or_default() += 1;
                 }
             }
@@ -181,10 +187,10 @@ mod tests {
         let mut survey = Survey::new(&FieldTable::embedded(true).unwrap());
         let event = serde_json::json!({
             "log": "GET from 192.0.2.1", "lines": ["see www.example.com", "x"], "agent": "Chrome/120.0.0.0", "run": "setup.exe -q",
-            "addr": "192.0.2.1", "process": { "command_line": "curl http://example.com/" }
+            "addr": "192.0.2.1", "process": { "command_line": "curl http://example.com/" }, "user.name": "x example.com"
         });
         survey.add(event.to_string().as_bytes());
-        assert_eq!(survey.most_frequent_texts(9), ["lines", "log"]);
+        assert_eq!(survey.most_frequent_texts(9), ["lines", "log", "process.command_line"]);
         survey.add_texts(br#"{"log":"GET http://example.com/","peer":"192.0.2.1"}"#);
         assert_eq!(survey.most_frequent_texts(1), ["log"]);
         assert_eq!(survey.most_frequent(9), [("addr", Kind::Ip)]);
