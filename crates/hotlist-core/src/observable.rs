@@ -9,6 +9,7 @@
 
 pub mod distinguished_name;
 pub mod domain;
+mod eight;
 pub mod email;
 pub mod hash;
 pub mod host_list;

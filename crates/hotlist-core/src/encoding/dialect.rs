@@ -11,7 +11,7 @@ mod members;
 mod walk;
 
 use super::json::JsonError;
-use super::wire::{Fields, Malformed, Payload, put_number};
+use super::wire::{Fields, Malformed, Payload, only_short, put_number};
 
 pub(crate) use codec::{encode_json, tag_map, tag_text};
 pub(crate) use convert::{convert, json_entries, put_converted_entry};
@@ -126,6 +126,7 @@ pub(crate) fn any<D: Dialect>(value: &[u8]) -> Result<Any<'_>, MalformedRecord> 
     any_in_full::<D>(value)
 }
 
+#[inline(never)]
 fn any_in_full<D: Dialect>(value: &[u8]) -> Result<Any<'_>, MalformedRecord> {
     let numbers = const { D::NUMBERS };
     let mut fields = Fields::new(value);
@@ -168,16 +169,31 @@ impl FieldNumbers {
 /// Reads key and value (empty for none) of an entry, in either order.
 #[inline]
 pub(crate) fn key_value(message: &[u8]) -> Result<(&[u8], &[u8]), MalformedRecord> {
-    let mut fields = Fields::new(message);
-    if let Some(key) = fields.take_short(tag(KEY))
-        && let Some(value) = fields.take_short(tag(VALUE))
-        && fields.is_at_end()
-    {
-        return Ok((key, value));
+    match short_entry(message) {
+        Some(entry) => Ok(entry),
+        None => key_value_in_full(message),
     }
-    key_value_in_full(message)
 }
 
+/// Key and value of an entry as nearly all are: a short key, and a value behind it. `None` says nothing: ask
+/// [`key_value`].
+#[inline(always)]
+pub(crate) fn short_entry(message: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&[found, length], rest) = message.split_first_chunk::<2>()?;
+    if found != tag(KEY) || length >= 0x80 {
+        return None;
+    }
+    let (key, rest) = rest.split_at_checked(usize::from(length))?;
+    Some((key, only_short(rest, tag(VALUE))?))
+}
+
+/// The text that a value is, unless it is long. `None` says nothing: ask [`any`].
+#[inline(always)]
+pub(crate) fn short_text<D: Dialect>(value: &[u8]) -> Option<&[u8]> {
+    only_short(value, const { tag(D::NUMBERS.text) })
+}
+
+#[inline(never)]
 fn key_value_in_full(message: &[u8]) -> Result<(&[u8], &[u8]), MalformedRecord> {
     let mut fields = Fields::new(message);
     let (mut key, mut value) = (None, None);

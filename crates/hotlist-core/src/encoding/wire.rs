@@ -178,6 +178,21 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The content of a message that is one field of wire type 2, whose tag is the one byte `tag` and whose length takes at
+/// most two bytes. `None` says nothing: ask [`Fields::next_field`].
+#[inline(always)]
+pub fn only_short(message: &[u8], tag: u8) -> Option<&[u8]> {
+    let (&[found, low], rest) = message.split_first_chunk::<2>()?;
+    if found != tag {
+        return None;
+    }
+    if low < 0x80 {
+        return (rest.len() == usize::from(low)).then_some(rest);
+    }
+    let (&high, rest) = rest.split_first()?;
+    (high < 0x80 && rest.len() == (usize::from(low & 0x7f) | usize::from(high) << 7)).then_some(rest)
+}
+
 /// Bytes that `value` takes as a varint.
 #[inline]
 pub fn varint_len(value: u64) -> usize {
@@ -367,6 +382,9 @@ mod tests {
                 } else {
                     prop_assert_eq!(short.at, 0);
                 }
+                let mut short = Fields::new(message);
+                let only = short.take_short(tag).filter(|_| short.is_at_end());
+                prop_assert_eq!(only_short(message, tag), only);
             }
         }
 

@@ -1,7 +1,7 @@
 //! File hashes: lower-case hex whose length decides the algorithm, and `ssdeep`.
 
 use super::malformed::Malformed;
-use super::{Kind, text};
+use super::{Kind, eight, text};
 
 /// Longer input is never read as one hash: an `ssdeep` hash has at most 148 characters (`FUZZY_MAX_RESULT`).
 pub const LONGEST_INPUT: usize = 256;
@@ -25,7 +25,10 @@ pub fn canonical<'a>(value: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<(Kind,
         128 => Kind::Sha512,
         _ => return is_ssdeep(value).then_some((Kind::Ssdeep, value)),
     };
-    // Every byte is looked at, without a branch for each: most values of these lengths are hashes.
+    // Most values of these lengths are hashes, and most hashes are in lower case.
+    if is_lower_hex(value) {
+        return Some((kind, value));
+    }
     match value.iter().fold(0, |seen, byte| seen | CLASS[usize::from(*byte)]) {
         0 => Some((kind, value)),
         UPPER => {
@@ -34,6 +37,19 @@ pub fn canonical<'a>(value: &'a [u8], scratch: &'a mut Vec<u8>) -> Option<(Kind,
         }
         _ => is_ssdeep(value).then_some((Kind::Ssdeep, value)),
     }
+}
+
+/// Whether a value whose length is a multiple of eight is hex in lower case.
+#[inline]
+fn is_lower_hex(value: &[u8]) -> bool {
+    let (chunks, _) = value.as_chunks::<8>();
+    let (mut hex, mut wide) = (u64::MAX, 0);
+    for chunk in chunks {
+        let word = u64::from_le_bytes(*chunk);
+        hex &= eight::between(word, b'0', b'9') | eight::between(word, b'a', b'f');
+        wide |= eight::wide(word);
+    }
+    wide == 0 && eight::is_all(hex)
 }
 
 /// Names of algorithms before a digest, in lower case and without `-`. A digest under another name (`IMPHASH`) is not

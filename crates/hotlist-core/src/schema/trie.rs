@@ -144,21 +144,23 @@ impl PathTrie {
     /// The node below `node` that `key` leads to, or `None` when nothing below is wanted. `key` may be dotted.
     #[inline]
     pub fn step(&self, node: NodeId, key: &[u8]) -> Option<NodeId> {
-        if let Some(child) = self.child(node, key) {
-            return Some(child);
+        let ends = ends(key);
+        match self.child(node, key, ends) {
+            None if has_dot(key, ends) => self.steps(node, key),
+            child => child,
         }
-        let mut at = node;
-        let mut rest = key;
-        memchr::memchr(b'.', key)?;
-        loop {
-            match memchr::memchr(b'.', rest) {
-                Some(dot) => {
-                    at = self.child(at, &rest[..dot])?;
-                    rest = &rest[dot + 1..];
-                }
-                None => return self.child(at, rest),
-            }
+    }
+
+    /// The node that the labels of a dotted key lead to.
+    #[inline(never)]
+    fn steps(&self, node: NodeId, key: &[u8]) -> Option<NodeId> {
+        let (mut at, mut rest) = (node, key);
+        while let Some(dot) = memchr::memchr(b'.', rest) {
+            let (label, after) = rest.split_at(dot);
+            at = self.child(at, label, ends(label))?;
+            rest = after.get(1..)?;
         }
+        self.child(at, rest, ends(rest))
     }
 
     /// The field that ends at `node`, if one does.
@@ -173,13 +175,12 @@ impl PathTrie {
         self.nodes.get(node.0 as usize).is_some_and(|node| node.lengths != 0)
     }
 
-    #[inline]
-    fn child(&self, node: NodeId, label: &[u8]) -> Option<NodeId> {
+    #[inline(always)]
+    fn child(&self, node: NodeId, label: &[u8], ends: (u64, u64)) -> Option<NodeId> {
         let node = self.nodes.get(node.0 as usize)?;
         if node.lengths & length_bit(label) == 0 {
             return None;
         }
-        let ends = ends(label);
         let first = self.slots.get(node.slots as usize + slot(ends, node.shift))?;
         match label.len() > 16 {
             true => self.in_slot(*first, |child| child.ends == ends && *child.label == *label),
@@ -202,7 +203,7 @@ impl PathTrie {
 
 /// The first and the last eight bytes of a label as numbers, overlapping when it is shorter than 16: comparing two
 /// numbers is much cheaper than a call that compares bytes, and most labels have fewer.
-#[inline]
+#[inline(always)]
 fn ends(label: &[u8]) -> (u64, u64) {
     let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
     let half = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
@@ -216,6 +217,17 @@ fn ends(label: &[u8]) -> (u64, u64) {
         [] => (0, 0),
         [first, .., last] => (u64::from(*first), u64::from(*last) << 8 | u64::from(label[label.len() / 2])),
         [only] => (u64::from(*only), 0),
+    }
+}
+
+/// Whether a key has a dot. Its ends are all of it when it has 16 bytes or fewer.
+#[inline(always)]
+fn has_dot(key: &[u8], (first, last): (u64, u64)) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let zero_bytes = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+    match key.len() > 16 {
+        true => memchr::memchr(b'.', key).is_some(),
+        false => zero_bytes(first ^ (ONES * u64::from(b'.'))) | zero_bytes(last ^ (ONES * u64::from(b'.'))) != 0,
     }
 }
 
@@ -276,6 +288,12 @@ mod tests {
     }
 
     proptest! {
+        /// Whether a key has a dot is seen at every place and length.
+        #[test]
+        fn a_dot_is_seen_wherever_it_stands(key in proptest::collection::vec(prop_oneof![Just(b'.'), Just(b'/'), any::<u8>()], 0..24)) {
+            prop_assert_eq!(has_dot(&key, ends(&key)), key.contains(&b'.'));
+        }
+
         /// Stepping by any split of a path at its dots finds exactly the fields of the table.
         #[test]
         fn any_split_of_a_path_steps_to_its_field(splits in proptest::collection::vec(any::<bool>(), 8)) {

@@ -1,6 +1,6 @@
 //! The walk of a document: every wanted scalar below a list of entries, and nothing that the trie does not want.
 
-use super::{Any, Dialect, Elements, KEY, MalformedRecord, VALUE, any, key_value, timestamp};
+use super::{Any, Dialect, Elements, KEY, MalformedRecord, VALUE, any, key_value, short_text, timestamp};
 use crate::encoding::tag::is_inbound;
 use crate::encoding::wire::{Fields, Payload};
 use crate::encoding::{MAX_DEPTH, RecordInfo, Value, Visitor, json};
@@ -74,7 +74,7 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn entry(&mut self, message: &[u8], node: NodeId, depth: usize) {
         match key_value(message) {
             Ok((key, value)) => self.member(key, value, node, depth),
@@ -104,14 +104,14 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
     }
 
     /// An entry that was read.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn member(&mut self, key: &[u8], value: &[u8], node: NodeId, depth: usize) {
         if V::TEXTS {
             self.visitor.enter(key);
         }
         match self.trie.step(node, key) {
             Some(child) if child.is_own() => self.own(value, child, depth + 1),
-            Some(child) => self.value(value, child, depth + 1),
+            Some(child) => self.short(value, child, depth + 1),
             None if V::TEXTS => self.value(value, PathTrie::NOWHERE, depth + 1),
             None => {}
         }
@@ -126,6 +126,24 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
             self.visitor.enter(key);
             self.visitor.text(text);
             self.visitor.leave();
+        }
+    }
+
+    /// A value at a wanted node; most are short texts.
+    #[inline(always)]
+    fn short(&mut self, value: &[u8], node: NodeId, depth: usize) {
+        match short_text::<D>(value) {
+            Some(text) if !V::TEXTS => self.wanted(node, text),
+            _ => self.value(value, node, depth),
+        }
+    }
+
+    #[inline(always)]
+    fn wanted(&mut self, node: NodeId, text: &[u8]) {
+        if let Some(field) = self.trie.field(node)
+            && !text.is_empty()
+        {
+            self.visitor.value(field, Value::Text(text));
         }
     }
 
@@ -193,7 +211,7 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
         let mut elements = Elements::new(list);
         loop {
             match elements.next_element() {
-                Ok(Some(element)) => self.value(element, node, depth + 1),
+                Ok(Some(element)) => self.short(element, node, depth + 1),
                 Ok(None) => return,
                 Err(fault) => return self.note(fault),
             }
