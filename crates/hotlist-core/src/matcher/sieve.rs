@@ -135,13 +135,20 @@ impl Notes<'_> {
     }
 }
 
+impl Notes<'_> {
+    #[inline(never)]
+    fn ask_expressions(&mut self, space: KeySpace, key: &[u8]) {
+        self.suspicious |= self.snapshot.expressions().may_match(space, key);
+    }
+}
+
 impl KeyVisitor for Notes<'_> {
     #[inline]
     fn key(&mut self, space: KeySpace, key: &[u8]) {
         if self.snapshot.has(space) {
             self.hashes.push(self.snapshot.hasher().hash(space, key));
             if self.snapshot.expressions().covers(space) {
-                self.suspicious |= self.snapshot.expressions().may_match(space, key);
+                self.ask_expressions(space, key);
             }
         }
     }
@@ -187,14 +194,32 @@ impl Sieve<'_> {
     /// text that is scanned.
     #[inline]
     pub(super) fn read(&mut self, field: FieldId, value: Value<'_>, scans: bool) {
-        let (notes, scratch) = (&mut self.notes, &mut self.scratch);
-        let snapshot = notes.snapshot;
+        let snapshot = self.notes.snapshot;
         let FieldPlan { plan, part, schema, derives, .. } = snapshot.field_plan(field);
         if self.schema == NO_SCHEMA {
             self.schema = schema;
         }
         self.counts.observables += 1;
         self.seen.insert(field);
+        match value {
+            // Nearly all.
+            Value::Text(raw)
+                if part == PlanPart::None && !derives && !matches!(plan, KeyPlan::Document | KeyPlan::Tokens) =>
+            {
+                if let Some(reason) = visit_keys(snapshot.options(), plan, raw, &mut self.scratch, &mut self.notes) {
+                    self.malformed.add(field, reason);
+                }
+            }
+            value => self.other(field, value, scans),
+        }
+    }
+
+    /// A value that is no text, or of which more is read than its keys.
+    #[inline(never)]
+    fn other(&mut self, field: FieldId, value: Value<'_>, scans: bool) {
+        let (notes, scratch) = (&mut self.notes, &mut self.scratch);
+        let snapshot = notes.snapshot;
+        let FieldPlan { plan, part, derives, .. } = snapshot.field_plan(field);
         let left_out = match part {
             PlanPart::None => None,
             part => with_text(value, |raw| self.parts.keep(part, field, raw, snapshot.options().max_url_bytes)),

@@ -71,6 +71,9 @@ pub struct PathTrie {
     slots: Vec<u32>,
 }
 
+/// The longest label whose ends are all of it.
+const SHORT: usize = 16;
+
 const NO_CHILD: u32 = u32::MAX;
 
 #[derive(Clone, Debug, Default)]
@@ -126,7 +129,7 @@ impl PathTrie {
         }
         let mut trie = PathTrie::default();
         for Building { field, children } in building {
-            let lengths = children.iter().fold(0, |bits, (label, _)| bits | length_bit(label));
+            let lengths = children.iter().fold(0, |bits, (label, _)| bits | length_bit(label.len()));
             let slots = (2 * children.len()).next_power_of_two().max(2);
             let shift = u64::BITS - slots.trailing_zeros();
             trie.nodes.push(Node { field, lengths, slots: trie.slots.len() as u32, shift });
@@ -144,23 +147,26 @@ impl PathTrie {
     /// The node below `node` that `key` leads to, or `None` when nothing below is wanted. `key` may be dotted.
     #[inline]
     pub fn step(&self, node: NodeId, key: &[u8]) -> Option<NodeId> {
+        if key.len() > SHORT {
+            return self.steps(node, key);
+        }
         let ends = ends(key);
-        match self.child(node, key, ends) {
-            None if has_dot(key, ends) => self.steps(node, key),
+        match self.short_child(node, key.len(), ends) {
+            None if has_dot(ends) => self.steps(node, key),
             child => child,
         }
     }
 
-    /// The node that the labels of a dotted key lead to.
+    /// The node that the labels of any key lead to.
     #[inline(never)]
     fn steps(&self, node: NodeId, key: &[u8]) -> Option<NodeId> {
         let (mut at, mut rest) = (node, key);
         while let Some(dot) = memchr::memchr(b'.', rest) {
             let (label, after) = rest.split_at(dot);
-            at = self.child(at, label, ends(label))?;
+            at = self.child(at, label)?;
             rest = after.get(1..)?;
         }
-        self.child(at, rest, ends(rest))
+        self.child(at, rest)
     }
 
     /// The field that ends at `node`, if one does.
@@ -175,17 +181,31 @@ impl PathTrie {
         self.nodes.get(node.0 as usize).is_some_and(|node| node.lengths != 0)
     }
 
+    fn child(&self, node: NodeId, label: &[u8]) -> Option<NodeId> {
+        let ends = ends(label);
+        match label.len() > SHORT {
+            true => {
+                self.in_slot(self.slot(node, label.len(), ends)?, |child| child.ends == ends && *child.label == *label)
+            }
+            false => self.short_child(node, label.len(), ends),
+        }
+    }
+
+    /// The child whose label has this length and these ends, which are all of it.
     #[inline(always)]
-    fn child(&self, node: NodeId, label: &[u8], ends: (u64, u64)) -> Option<NodeId> {
+    fn short_child(&self, node: NodeId, length: usize, ends: (u64, u64)) -> Option<NodeId> {
+        let first = self.slot(node, length, ends)?;
+        self.in_slot(first, |child| child.ends == ends && child.label.len() == length)
+    }
+
+    /// The first child in the slot of a label; `None` when no child of the node has a label of this length.
+    #[inline(always)]
+    fn slot(&self, node: NodeId, length: usize, ends: (u64, u64)) -> Option<u32> {
         let node = self.nodes.get(node.0 as usize)?;
-        if node.lengths & length_bit(label) == 0 {
+        if node.lengths & length_bit(length) == 0 {
             return None;
         }
-        let first = self.slots.get(node.slots as usize + slot(ends, node.shift))?;
-        match label.len() > 16 {
-            true => self.in_slot(*first, |child| child.ends == ends && *child.label == *label),
-            false => self.in_slot(*first, |child| child.ends == ends && child.label.len() == label.len()),
-        }
+        self.slots.get(node.slots as usize + slot(ends, node.shift)).copied()
     }
 
     #[inline(always)]
@@ -220,15 +240,12 @@ fn ends(label: &[u8]) -> (u64, u64) {
     }
 }
 
-/// Whether a key has a dot. Its ends are all of it when it has 16 bytes or fewer.
+/// Whether a key has a dot whose ends are all of it.
 #[inline(always)]
-fn has_dot(key: &[u8], (first, last): (u64, u64)) -> bool {
+fn has_dot((first, last): (u64, u64)) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let zero_bytes = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
-    match key.len() > 16 {
-        true => memchr::memchr(b'.', key).is_some(),
-        false => zero_bytes(first ^ (ONES * u64::from(b'.'))) | zero_bytes(last ^ (ONES * u64::from(b'.'))) != 0,
-    }
+    zero_bytes(first ^ (ONES * u64::from(b'.'))) | zero_bytes(last ^ (ONES * u64::from(b'.'))) != 0
 }
 
 /// The slot of a label among those of its node.
@@ -239,8 +256,8 @@ fn slot((first, last): (u64, u64), shift: u32) -> usize {
 }
 
 #[inline]
-fn length_bit(label: &[u8]) -> u64 {
-    1 << label.len().min(63)
+fn length_bit(length: usize) -> u64 {
+    1 << length.min(63)
 }
 
 #[cfg(test)]
@@ -290,8 +307,8 @@ mod tests {
     proptest! {
         /// Whether a key has a dot is seen at every place and length.
         #[test]
-        fn a_dot_is_seen_wherever_it_stands(key in proptest::collection::vec(prop_oneof![Just(b'.'), Just(b'/'), any::<u8>()], 0..24)) {
-            prop_assert_eq!(has_dot(&key, ends(&key)), key.contains(&b'.'));
+        fn a_dot_is_seen_wherever_it_stands(key in proptest::collection::vec(prop_oneof![Just(b'.'), Just(b'/'), any::<u8>()], 0..=SHORT)) {
+            prop_assert_eq!(has_dot(ends(&key)), key.contains(&b'.'));
         }
 
         /// Stepping by any split of a path at its dots finds exactly the fields of the table.

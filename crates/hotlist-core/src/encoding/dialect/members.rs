@@ -20,10 +20,12 @@ impl<'a> Elements<'a> {
     pub(crate) fn next_element(&mut self) -> Result<Option<&'a [u8]>, MalformedRecord> {
         match self.0.take_short(tag(VALUES)) {
             Some(element) => Ok(Some(element)),
+            None if self.0.is_at_end() => Ok(None),
             None => self.next_in_full(),
         }
     }
 
+    #[inline(never)]
     fn next_in_full(&mut self) -> Result<Option<&'a [u8]>, MalformedRecord> {
         while let Some(found) = self.0.next_field()? {
             match (found.number, found.payload) {

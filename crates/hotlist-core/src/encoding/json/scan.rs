@@ -116,6 +116,20 @@ impl<'a> Scanner<'a> {
         if self.peek() != Some(b'"') {
             return Err(self.unexpected("a key in quotes"));
         }
+        // Most keys have no escape, and the colon stands at their end.
+        let start = self.at + 1;
+        let rest = self.text.get(start..).unwrap_or_default();
+        if let Some(end) = quote_or_backslash(rest)
+            && let Some(b"\":") = rest.get(end..end + 2)
+        {
+            self.at = start + end + 2;
+            return Ok(RawString { content: rest.get(..end).unwrap_or_default(), escaped: false });
+        }
+        self.key_in_full()
+    }
+
+    #[inline(never)]
+    fn key_in_full(&mut self) -> Result<RawString<'a>, JsonError> {
         let key = self.string()?;
         self.take(b':', "a colon after a key")?;
         Ok(key)

@@ -45,22 +45,49 @@ pub fn visit_keys(
     visitor: &mut impl KeyVisitor,
 ) -> Option<Malformed> {
     match plan {
-        KeyPlan::Ip => match ip::canonical(raw) {
-            Some(found) => {
-                address(found, visitor);
-                None
-            }
-            None => addresses(options, raw, visitor),
-        },
+        KeyPlan::Ip => of_address(options, raw, visitor),
         KeyPlan::Host => host(options, raw, scratch, visitor),
+        KeyPlan::Hash => of_digest(raw, scratch, visitor),
+        plan => others(options, plan, raw, scratch, visitor),
+    }
+}
+
+#[inline(never)]
+fn of_address(options: MatchOptions, raw: &[u8], visitor: &mut impl KeyVisitor) -> Option<Malformed> {
+    match ip::canonical(raw) {
+        Some(found) => {
+            address(found, visitor);
+            None
+        }
+        None => addresses(options, raw, visitor),
+    }
+}
+
+#[inline(never)]
+fn of_digest(raw: &[u8], scratch: &mut Vec<u8>, visitor: &mut impl KeyVisitor) -> Option<Malformed> {
+    match hash::canonical(raw, scratch) {
+        Some((kind, digest)) => {
+            of_hash(kind, digest, visitor);
+            None
+        }
+        None => hashes(raw, scratch, visitor),
+    }
+}
+
+/// Any plan; those that come before are the ones that most values have.
+#[inline(never)]
+fn others(
+    options: MatchOptions,
+    plan: KeyPlan,
+    raw: &[u8],
+    scratch: &mut Vec<u8>,
+    visitor: &mut impl KeyVisitor,
+) -> Option<Malformed> {
+    match plan {
+        KeyPlan::Ip => of_address(options, raw, visitor),
+        KeyPlan::Host => host(options, raw, scratch, visitor),
+        KeyPlan::Hash => of_digest(raw, scratch, visitor),
         KeyPlan::Url => of_url(options, raw, scratch, visitor),
-        KeyPlan::Hash => match hash::canonical(raw, scratch) {
-            Some((kind, digest)) => {
-                of_hash(kind, digest, visitor);
-                None
-            }
-            None => hashes(raw, scratch, visitor),
-        },
         KeyPlan::Email => email(raw, scratch, visitor),
         KeyPlan::Auto => of_any(options, raw, scratch, visitor),
         KeyPlan::Any => {
@@ -182,7 +209,7 @@ fn within(options: MatchOptions, raw: &[u8], read: impl FnOnce(&[u8])) -> Option
 }
 
 /// An address, a domain, or the host of what stands where one should.
-#[inline]
+#[inline(never)]
 fn host(options: MatchOptions, raw: &[u8], scratch: &mut Vec<u8>, visitor: &mut impl KeyVisitor) -> Option<Malformed> {
     if let Some(found) = ip::canonical(raw) {
         address(found, visitor);
