@@ -190,5 +190,13 @@ mod tests {
                 }
             }
         }
+
+        /// The look at eight bytes at a time finds what the table says of each.
+        #[test]
+        fn lower_hex_is_what_the_table_says(hex in "[0-9a-f]{32,40}", other in "[`g:/@A-Fü\\u{0}]?") {
+            let text = hex + &other;
+            let value = &text.as_bytes()[text.len() % 8..];
+            prop_assert_eq!(is_lower_hex(value), value.iter().all(|byte| CLASS[usize::from(*byte)] == 0));
+        }
     }
 }
