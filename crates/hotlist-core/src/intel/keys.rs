@@ -18,6 +18,7 @@ mod space;
 mod table;
 mod token;
 mod visit;
+mod visitor;
 
 pub use event::{EventKey, event_keys, url_prefixes};
 pub use indicator::{IndicatorOptions, has_key, indicator_keys, schemes_agree};
@@ -26,7 +27,8 @@ pub use show::show_key;
 pub use space::{KeyHasher, KeySpace, number_key, time_key};
 pub use table::{TableId, network_key, prefilter_key_count, prefilter_keys};
 pub use token::visit_token;
-pub use visit::{KeyVisitor, visit_keys};
+pub use visit::visit_keys;
+pub use visitor::KeyVisitor;
 
 /// How values are matched, the same for live events and past ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

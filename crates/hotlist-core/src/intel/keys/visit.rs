@@ -5,34 +5,12 @@
 
 use std::net::IpAddr;
 
-use super::{KeyPlan, KeySpace, MatchOptions, number_key, time_key};
+use super::{KeyPlan, KeySpace, KeyVisitor, MatchOptions, number_key, time_key};
 use crate::intel::indicator::RangeValue;
 use crate::observable::malformed::{Malformed, is_placeholder};
-use crate::observable::url::CanonicalUrl;
 use crate::observable::{
     Kind, distinguished_name, domain, email, hash, host_list, ip, number, path, text, time, url, user,
 };
-
-/// Receives the keys of a value.
-pub trait KeyVisitor {
-    /// A key of a name space.
-    fn key(&mut self, space: KeySpace, key: &[u8]);
-    /// A parent of a domain whose own key was given before, for indicators that stand for the names below them.
-    #[inline]
-    fn parent(&mut self, space: KeySpace, parent: &[u8]) {
-        self.key(space, parent);
-    }
-    /// An address, for the networks that cover it; its key was given before.
-    fn networks(&mut self, address: IpAddr);
-    /// A number or an instant, for comparisons other than `=`.
-    fn range(&mut self, value: RangeValue);
-    /// The host of a URL that was not parsed yet. Whether it is worth parsing.
-    fn url_host(&mut self, host: &[u8]) -> bool;
-    /// A URL.
-    fn url(&mut self, url: &CanonicalUrl);
-    /// Whether keys of a name space are of any use. `false` spares the work of making them.
-    fn wants(&self, space: KeySpace) -> bool;
-}
 
 /// Passes each key of the value `raw` at a field with this plan to `visitor`. `scratch` holds canonical forms that differ
 /// from `raw`. Returns why the value, or part of it, is not of the field's kind.
