@@ -271,7 +271,7 @@ pub enum FeedError {
     },
     /// A JSON document that cannot be parsed.
     #[error(
-        "{file} is no valid JSON at line {line}, column {column}: {reason}; fetch it again or set another `format`"
+        "{file} is not valid JSON at line {line}, column {column}: {reason}; fetch it again or set another `format`"
     )]
     Json {
         file: String,

@@ -363,5 +363,5 @@ fn fields_lists_what_is_looked_at() {
     let (code, _, error) = text(&hotlist(&["validate", config.to_str().unwrap()]).output().unwrap());
     assert!(code == Some(1) && error.contains("match: schema"), "{code:?} {error}");
     let (code, _, error) = text(&hotlist(&["fields", "--config", config.to_str().unwrap()]).output().unwrap());
-    assert!(code == Some(1) && error.contains("mine.csv, line 2: `adress` is no kind"), "{code:?} {error}");
+    assert!(code == Some(1) && error.contains("mine.csv, line 2: `adress` is not a kind"), "{code:?} {error}");
 }

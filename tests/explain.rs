@@ -192,6 +192,6 @@ mod tests {
         let output = hotlist(directory.path(), &["inspect", "feed.json"]);
         assert_eq!(output.status.code(), Some(1));
         let shown = String::from_utf8(output.stdout).unwrap();
-        assert!(shown.contains("feed.json is no valid JSON at line 1"), "{shown}");
+        assert!(shown.contains("feed.json is not valid JSON at line 1"), "{shown}");
     }
 }

@@ -59,7 +59,7 @@ pub(in crate::feed) fn parts(kind: &str, relation: &str, value: &str) -> Result<
             let declared = simple(host).ok_or_else(unsupported)?;
             // Old events have a colon between the parts.
             let (host, port) = value.rsplit_once('|').or_else(|| value.rsplit_once(':')).ok_or("has no port")?;
-            let port = port.trim().parse().map_err(|_| format!("`{port}` is no port"))?;
+            let port = port.trim().parse().map_err(|_| format!("`{port}` is not a port"))?;
             let found = classify::typed(host, declared)?;
             vec![Found { port: Some(port), ..found }]
         }

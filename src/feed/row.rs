@@ -186,7 +186,7 @@ impl<'a> Row<'a> {
                 None => Ok(None),
                 Some(_) => match range::masked(address, mask) {
                     Some(network) => Ok(Found::networks([network])),
-                    None => Err(format!("`{mask}` is no mask of an address")),
+                    None => Err(format!("`{mask}` is not a mask of an address")),
                 },
             };
         };
@@ -196,7 +196,7 @@ impl<'a> Row<'a> {
             (Some(_), None) => prefix.and_then(|mask| range::masked(start, mask)).map(|network| vec![network]),
             (None, _) => classify::untyped(start).filter(|_| end.is_none()).map(|_| Vec::new()),
         };
-        let shown = || format!("`{start}` to `{}` is no range of addresses", end.unwrap_or_default());
+        let shown = || format!("`{start}` to `{}` is not a range of addresses", end.unwrap_or_default());
         networks.and_then(Found::networks).map(Some).ok_or_else(shown)
     }
 

@@ -101,7 +101,7 @@ pub(super) fn bound(text: &str, order: Option<DayOrder>) -> Result<Option<Timest
     match instant(text, order) {
         Some(instant) => Ok(Some(instant)),
         None if is_ambiguous(text) => Err("may be day/month or month/day; write RFC 3339"),
-        None => Err("is no time; write RFC 3339"),
+        None => Err("is not a time; write RFC 3339"),
     }
 }
 

@@ -40,16 +40,16 @@ fn a_bad_entry_costs_nothing_but_itself() {
     let long = "a".repeat(5000);
     let bomb = "/((a{1000}){1000}){1000}/";
     let bad: &[(&str, &str, &str)] = &[
-        ("regex", "\"/(a/\"", "is no usable regular expression: unclosed group"),
+        ("regex", "\"/(a/\"", "is not a usable regular expression: unclosed group"),
         ("regex", &format!("\"{bomb}\""), "takes more than 262144 bytes when it is compiled"),
         ("regex", "\"/a(?!b)/\"", "look-around"),
         ("regex", "\"/x*/\"", "matches the empty text"),
         ("cidr", "\"192.0.2.0/33\"", "is neither an address nor a network"),
         ("cidr", "\"example.com\"", "is neither an address nor a network"),
-        ("cidr", "42", "is no text"),
-        ("cidr", "{\"value\": [\"192.0.2.9\"]}", "is no text"),
-        ("cidr", "null", "is no text"),
-        ("hostname", "\"http://a.example/\"", "is no host name"),
+        ("cidr", "42", "is not text"),
+        ("cidr", "{\"value\": [\"192.0.2.9\"]}", "is not text"),
+        ("cidr", "null", "is not text"),
+        ("hostname", "\"http://a.example/\"", "is not a host name"),
         ("hostname", "\" \"", "is empty"),
         ("string", "\".example.com\"", "is more than one value"),
         ("string", &format!("\"{long}\""), "is longer than 4096 bytes"),

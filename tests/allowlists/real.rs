@@ -33,9 +33,9 @@ fn every_list_loads_and_what_is_not_used_is_named() {
             AllowlistError::Entry { list, excerpt, reason, .. } => {
                 *unusable.entry(list).or_default() += 1;
                 let holds = match reason.as_str() {
-                    "is no host name" => excerpt.contains(['/', ',', '\\']),
+                    "is not a host name" => excerpt.contains(['/', ',', '\\']),
                     reason if reason.starts_with("is more than one value") => excerpt.starts_with('.'),
-                    reason if reason.starts_with("is no value of the kinds") => excerpt.contains(".."),
+                    reason if reason.starts_with("is not a value of the kinds") => excerpt.contains(".."),
                     _ => false,
                 };
                 assert!(holds, "{error}");

@@ -160,8 +160,8 @@ fn what_is_no_feed_at_all_is_refused_by_name() {
         (noise.as_slice(), "control characters"),
         (&gzip(&noise), "control characters"),
         (b"PK\x03\x04rest", "zip"),
-        (b"{\"type\":\"bundle\",\"objects\":[{\"type\":\"indica", "no valid JSON at line 1"),
-        (b"{\"Event\":\n{\"Attribute\":[{\"ty", "no valid JSON at line 2"),
+        (b"{\"type\":\"bundle\",\"objects\":[{\"type\":\"indica", "not valid JSON at line 1"),
+        (b"{\"Event\":\n{\"Attribute\":[{\"ty", "not valid JSON at line 2"),
         (b"{\"what\":1}", "`format: json`"),
     ] {
         let error = read(bytes, "the.feed").unwrap_err().to_string();

@@ -126,7 +126,7 @@ fn a_file_that_cannot_be_used_at_all_exits_with_1() {
     let (code, out, err) = validate(&["feeds", "more/127.csv"], directory.path());
     assert_eq!((code, err.as_str()), (Some(1), "2 of 4 files cannot be used at all\n"), "{out}");
     for part in [
-        "feeds/half.json is no valid JSON at line 1",
+        "feeds/half.json is not valid JSON at line 1",
         "feeds/packed.txt.gz cannot be read beyond line 0",
         "feed a: 1 indicator",
         "feed packed: 0 indicators in 1 file, 0 unusable, 0 too generic, 1 failed: NOTHING",

@@ -128,11 +128,11 @@ async fn what_cannot_be_looked_up_says_why() {
     let errors: Vec<&str> = results.iter().map(|result| result.error.as_str()).collect();
     assert_eq!(
         errors[0],
-        "\"ipv4\" is no kind of value; these are: dns-type, domain, email, hash, ip, md5, name, number, path, sha1, \
+        "\"ipv4\" is not a kind of value; these are: dns-type, domain, email, hash, ip, md5, name, number, path, sha1, \
          sha256, sha512, ssdeep, text, time, url, user"
     );
-    assert_eq!(errors[1], "\"198.51.100\" is no value of the kind ip");
-    assert_eq!(errors[2], "\"123\" is no value of the kind hash");
+    assert_eq!(errors[1], "\"198.51.100\" is not a value of the kind ip");
+    assert_eq!(errors[2], "\"123\" is not a value of the kind hash");
     assert!(errors[..11].iter().all(|error| !error.is_empty() && error.len() < 300), "{errors:#?}");
     assert_eq!((errors[11], results[11].matches.len()), ("", 1));
 }

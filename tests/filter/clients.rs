@@ -57,7 +57,7 @@ async fn grpcurl_needs_no_proto() {
     let answer: Value = serde_json::from_str(&answer).unwrap();
     let known = &answer["results"][0]["matches"][0];
     assert_eq!((&known["indicator"], &known["feed"]), (&json!("evil.example"), &json!("planted")));
-    assert!(answer["results"][1]["error"].as_str().unwrap().contains("no kind of value"), "{answer}");
+    assert!(answer["results"][1]["error"].as_str().unwrap().contains("not a kind of value"), "{answer}");
 
     use base64::Engine;
     let base64 = base64::engine::general_purpose::STANDARD;
@@ -241,7 +241,7 @@ async fn the_python_example_judges_the_examples() {
     let known = lines(&text(&check("ip", "198.51.100.77")));
     assert_eq!(known, [json!({ "indicator": "198.51.100.77", "feed": "harbour", "id": "harbour-1" })]);
     assert_eq!(text(&check("ip", "192.0.2.1")), "");
-    assert!(String::from_utf8_lossy(&check("ipv4", "192.0.2.1").stderr).contains("no kind of value"));
+    assert!(String::from_utf8_lossy(&check("ipv4", "192.0.2.1").stderr).contains("not a kind of value"));
 }
 
 /// The example as cargo builds it together with the tests; built here when only some of them were.

@@ -286,12 +286,12 @@ mod tests {
     #[test]
     fn a_bad_row_names_its_schema_and_line() {
         for (row, reason) in [
-            ("a.b,nonsense,,,yes,yes,", "`nonsense` is no kind"),
+            ("a.b,nonsense,,,yes,yes,", "`nonsense` is not a kind"),
             ("a..b,ip,,,yes,yes,", "`a..b` is not a path"),
-            ("a,ip,,boss,yes,yes,", "`boss` is no role"),
+            ("a,ip,,boss,yes,yes,", "`boss` is not a role"),
             ("a,ip,,,maybe,yes,", "`maybe` is neither"),
             ("a,ip,,,yes,,", "`cti` is empty and so is `ecs`"),
-            ("a,ip,none.such,,,yes,", "`none.such` is no field of ECS"),
+            ("a,ip,none.such,,,yes,", "`none.such` is not a field of ECS"),
         ] {
             let text = format!("# a comment\n{HEADER}ok,ip,source.ip,,,,\n{row}\n");
             let error = FieldTable::default().add_schema("mine.csv", &text).unwrap_err().to_string();

@@ -101,7 +101,7 @@ impl Misp<'_> {
         }
         let Some(objects) = event.objects.map(|objects| piece.part(objects)) else { return };
         let Some(elements) = objects.elements() else {
-            return collector.unusable(objects.line, "`Object` is no list", objects.json);
+            return collector.unusable(objects.line, "`Object` is not a list", objects.json);
         };
         for object in elements {
             match serde_json::from_str::<Object<'_>>(object.json) {
@@ -121,7 +121,7 @@ impl Misp<'_> {
 
     fn attributes(&self, attributes: Piece<'_>, event: &Said, collector: &mut Collector) {
         let Some(elements) = attributes.elements() else {
-            return collector.unusable(attributes.line, "`Attribute` is no list", attributes.json);
+            return collector.unusable(attributes.line, "`Attribute` is not a list", attributes.json);
         };
         for piece in elements {
             let map = match serde_json::from_str::<Map<String, Value>>(piece.json) {

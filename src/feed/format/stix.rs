@@ -117,7 +117,7 @@ impl Stix<'_> {
             self.seen = true;
             return match piece.part(objects).elements() {
                 Some(elements) => elements.for_each(|inner| self.flatten(inner, depth + 1, collector)),
-                None => collector.unusable(piece.line, "`objects` is no list", objects.get()),
+                None => collector.unusable(piece.line, "`objects` is not a list", objects.get()),
             };
         }
         // Every STIX object has an id that begins with its type (STIX 2.1 section 2.9).
@@ -246,7 +246,7 @@ fn bound(map: &Map<String, Value>, key: &str) -> Result<Option<Timestamp>, Strin
     match map.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => when::bound(text, None).map_err(|reason| format!("`{key}` `{text}` {reason}")),
-        Some(value) => Err(format!("`{key}` is no time: {value}")),
+        Some(value) => Err(format!("`{key}` is not a time: {value}")),
     }
 }
 

@@ -61,7 +61,7 @@ pub(in crate::feed) fn each(
     {
         Ok(json) => with(Piece { line, json: json.get() }, collector),
         Err(_) if text.trim().is_empty() => {}
-        Err(error) => collector.unusable(line, format!("no valid JSON: {error}"), text),
+        Err(error) => collector.unusable(line, format!("not valid JSON: {error}"), text),
     };
     if is_lines(&input) {
         let limit = input.limits().json_line_bytes;

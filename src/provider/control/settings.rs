@@ -141,7 +141,7 @@ mod tests {
         let error = load(&format!("{good}, none.pub")).unwrap_err().to_string();
         assert!(error.contains("none.pub: cannot be read"), "{error}");
         let error = load(&path("private.pem", key.to_pem())).unwrap_err().to_string();
-        assert!(error.contains("private.pem: is no PEM file of a public key"), "{error}");
+        assert!(error.contains("private.pem: is not a PEM file of a public key"), "{error}");
     }
 
     #[test]

@@ -19,10 +19,10 @@ use crate::schema::{Field, FieldKind};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckError {
     /// No such kind.
-    #[error("{0:?} is no kind of value; these are: {known}", known = known())]
+    #[error("{0:?} is not a kind of value; these are: {known}", known = known())]
     UnknownKind(String),
     /// The value is none of its kind.
-    #[error("{value:?} is no value of the kind {kind}")]
+    #[error("{value:?} is not a value of the kind {kind}")]
     NotOfKind {
         /// The kind that was said.
         kind: &'static str,

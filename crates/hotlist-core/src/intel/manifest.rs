@@ -200,7 +200,7 @@ impl TryFrom<WrittenRevocation> for Revocation {
                 Some(kind) => Ok(Revocation::Value { feed, kind, value }),
                 None => {
                     let kinds: Vec<&str> = Kind::ALL.into_iter().map(Kind::as_str).collect();
-                    Err(format!("`{}` is no kind of value; known are {}", kind.escape_debug(), kinds.join(", ")))
+                    Err(format!("`{}` is not a kind of value; known are {}", kind.escape_debug(), kinds.join(", ")))
                 }
             },
             _ => Err("a revocation has either an `id`, or a `kind` and a `value`".to_owned()),

@@ -34,8 +34,8 @@ fn row(record: &csv::StringRecord, known: &FieldTable) -> Result<Field, String> 
     let words = || cell(1).split_whitespace();
     let url_parts: Vec<UrlPart> = words().filter_map(UrlPart::parse).collect();
     let own = words().find(|word| UrlPart::parse(word).is_none()).or_else(|| words().next()).unwrap_or("");
-    let kind = FieldKind::parse(own).ok_or_else(|| format!("`{own}` is no kind"))?;
-    let role = Role::parse(cell(3)).ok_or_else(|| format!("`{}` is no role", cell(3)))?;
+    let kind = FieldKind::parse(own).ok_or_else(|| format!("`{own}` is not a kind"))?;
+    let role = Role::parse(cell(3)).ok_or_else(|| format!("`{}` is not a role", cell(3)))?;
     let ecs = (!cell(2).is_empty()).then(|| cell(2).to_owned());
     let meant = ecs.as_deref().and_then(|ecs| known.id(ecs)).map(|id| known.get(id));
     let checked = |at: usize, of: fn(&Field) -> bool| match cell(at) {
@@ -45,7 +45,9 @@ fn row(record: &csv::StringRecord, known: &FieldTable) -> Result<Field, String> 
         "" => meant.map(of).ok_or_else(|| {
             let column = COLUMNS.get(at).unwrap_or(&"");
             match &ecs {
-                Some(ecs) => format!("`{column}` is empty, and `{ecs}` is no field of ECS that it can be taken from"),
+                Some(ecs) => {
+                    format!("`{column}` is empty, and `{ecs}` is not a field of ECS that it can be taken from")
+                }
                 None => format!("`{column}` is empty and so is `ecs`, which it could be taken from"),
             }
         }),

@@ -85,7 +85,7 @@ fn what_is_not_meant_for_detection_or_cannot_be_looked_for_is_listed_with_its_re
         (7, "`regkey`"),
         (8, "`sha224`"),
         (9, "`filename|imphash`"),
-        (10, "no port"),
+        (10, "not a port"),
         (11, "`domain`"),
         (12, "`value`"),
         (13, "no MISP attribute"),

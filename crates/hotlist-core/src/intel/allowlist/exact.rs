@@ -71,7 +71,7 @@ impl NamesBuilder {
             true => {
                 "is more than one value, which a list of type `string` never holds; use `hostname` or `cidr`".to_owned()
             }
-            false => "is no value of the kinds that matching_attributes names".to_owned(),
+            false => "is not a value of the kinds that matching_attributes names".to_owned(),
         })
     }
 
@@ -87,7 +87,7 @@ impl NamesBuilder {
         let plain = plain.strip_prefix('.').unwrap_or(plain);
         let mut scratch = Vec::new();
         let name = domain::canonical(plain.as_bytes(), &mut scratch).and_then(|name| std::str::from_utf8(name).ok());
-        let name = name.ok_or_else(|| "is no host name".to_owned())?;
+        let name = name.ok_or_else(|| "is not a host name".to_owned())?;
         self.insert(name, Kind::Domain, false)
     }
 

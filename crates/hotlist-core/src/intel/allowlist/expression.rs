@@ -62,7 +62,7 @@ pub(super) fn compile(written: &str) -> Result<Regex, String> {
             let text = error.to_string();
             // The message draws the pattern over several lines; its last one says what is wrong.
             format!(
-                "is no usable regular expression: {}",
+                "is not a usable regular expression: {}",
                 text.lines().last().unwrap_or(&text).trim_start_matches("error: ")
             )
         }

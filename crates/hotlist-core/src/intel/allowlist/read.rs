@@ -176,7 +176,7 @@ impl Texts<'_> {
     fn each(&mut self, mut take: impl FnMut(&str) -> Result<(), String>) {
         for (index, entry) in self.list.iter().enumerate() {
             let (text, taken) = match entry {
-                Entry::Other(what) => (*what, Err("is no text".to_owned())),
+                Entry::Other(what) => (*what, Err("is not text".to_owned())),
                 Entry::Text(text) => match text.trim() {
                     "" => ("", Err("is empty".to_owned())),
                     long if long.len() > MAX_ENTRY => (long, Err(format!("is longer than {MAX_ENTRY} bytes"))),

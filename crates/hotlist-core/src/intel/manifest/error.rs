@@ -18,7 +18,7 @@ pub enum ManifestError {
     },
     /// The audience is not a usable name.
     #[error(
-        "the manifest's `audience` is no name of 1 to {MAX_AUDIENCE} characters of `[a-z0-9._/-]`; give it such a name"
+        "the manifest's `audience` is not a name of 1 to {MAX_AUDIENCE} characters of `[a-z0-9._/-]`; give it such a name"
     )]
     Audience,
     /// The version means that there is none.

@@ -24,14 +24,14 @@ pub enum KeyError {
     Random,
     /// The text is not a PEM file of a private key.
     #[error(
-        "is no PEM file of a private key; give one with `-----BEGIN PRIVATE KEY-----`, as `hotlist publish` makes it"
+        "is not a PEM file of a private key; give one with `-----BEGIN PRIVATE KEY-----`, as `hotlist publish` makes it"
     )]
     PrivatePem,
     /// The text is not a PEM file of a public key.
-    #[error("is no PEM file of a public key; give one with `-----BEGIN PUBLIC KEY-----`, never the private key")]
+    #[error("is not a PEM file of a public key; give one with `-----BEGIN PUBLIC KEY-----`, never the private key")]
     PublicPem,
     /// The key is of another algorithm, or damaged.
-    #[error("is no Ed25519 key; make one with `openssl genpkey -algorithm ed25519`")]
+    #[error("is not an Ed25519 key; make one with `openssl genpkey -algorithm ed25519`")]
     Algorithm,
 }
 

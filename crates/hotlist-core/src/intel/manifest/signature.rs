@@ -121,6 +121,6 @@ mod in_base64 {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        STANDARD.decode(text.as_bytes()).map_err(|error| de::Error::custom(format!("is no base64: {error}")))
+        STANDARD.decode(text.as_bytes()).map_err(|error| de::Error::custom(format!("is not base64: {error}")))
     }
 }

@@ -69,7 +69,7 @@ fn a_problem_is_named_with_its_place() {
         ("\"bytes\":2", "\"bytes\":2,\"name\":\"x\"", "unknown field `name`"),
         (":\"ca97", ":\"CA97", "`segments[0].digest`"),
         ("\"id\":\"indicator--1\"", "\"id\":\"1\",\"kind\":\"ip\"", "either an `id`, or a `kind` and a `value`"),
-        ("\"kind\":\"domain\"", "\"kind\":\"domains\"", "`domains` is no kind"),
+        ("\"kind\":\"domain\"", "\"kind\":\"domains\"", "`domains` is not a kind"),
         ("\"id\":\"indicator--1\"", "\"id\":\"1\",\"why\":1", "unknown field `why`"),
         ("\"origin\":\"feed\"", "\"origin\":\"rule\"", "`rules[0].origin`"),
         ("2026-01-02T03:04:05Z", "yesterday", "`issued`"),
