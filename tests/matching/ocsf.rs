@@ -115,12 +115,12 @@ fn is_ours(element: &Value) -> bool {
 fn without_ours(document: &Value) -> Value {
     let mut document = document.clone();
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let uids: BTreeSet<String> = list(&document["osint"]).iter().map(|one| one["uid"].to_string()).collect();
-    assert!(!uids.is_empty(), "{document}");
+    assert!(list(&document["enrichments"]).iter().any(is_ours), "{document}");
     let members = document.as_object_mut().unwrap();
     let is_of_feed: fn(&Value) -> bool = |one| one["vendor_name"] == "detailed" || one["vendor_name"] == "plain";
     for (key, is_ours) in [("enrichments", is_ours as fn(&Value) -> bool), ("osint", is_of_feed)] {
-        let left: Vec<Value> = list(&members[key]).into_iter().filter(|element| !is_ours(element)).collect();
+        let there = members.get(key).map(list).unwrap_or_default();
+        let left: Vec<Value> = there.into_iter().filter(|element| !is_ours(element)).collect();
         match left.is_empty() {
             true => drop(members.shift_remove(key)),
             false => members[key] = left.into(),
@@ -150,7 +150,8 @@ fn samples_are_tagged_as_the_schema_says() {
             let document = rendered(format, &hit.record);
             let enrichments: Vec<&Value> =
                 document["enrichments"].as_array().unwrap().iter().filter(|one| is_ours(one)).collect();
-            let osint = document["osint"].as_array().unwrap();
+            let has_osint = sample["metadata"]["version"] != "1.0.0";
+            let osint = document.get("osint").map_or(&[][..], |list| list.as_array().unwrap());
             assert_eq!(enrichments.len() as u64, report.hits.total(), "{name}");
             for enrichment in &enrichments {
                 assert_eq!(faults(enrichment, ENRICHMENT), Vec::<String>::new(), "{name}");
@@ -164,14 +165,15 @@ fn samples_are_tagged_as_the_schema_says() {
                         && one["name"] == enrichment["name"]
                         && one["vendor_name"] == enrichment["provider"]
                 };
-                assert_eq!(osint.iter().filter(same).count(), 1, "{name}");
+                assert_eq!(osint.iter().filter(same).count(), usize::from(has_osint), "{name}");
             }
             for one in osint.iter().filter(|one| one["vendor_name"] == "detailed" || one["vendor_name"] == "plain") {
                 assert_eq!(faults(one, OSINT), Vec::<String>::new(), "{name}");
                 types.insert(one["type_id"].as_i64().unwrap());
             }
-            let profiles = document["metadata"]["profiles"].as_array().unwrap();
-            assert_eq!(profiles.iter().filter(|profile| **profile == "osint").count(), 1, "{name}");
+            let profiles = document["metadata"]["profiles"].as_array().map_or(&[][..], Vec::as_slice);
+            let named = profiles.iter().filter(|profile| **profile == "osint").count();
+            assert_eq!(named, usize::from(has_osint), "{name}");
             assert!(document.get("threat").is_none() && document.get("tags").is_none(), "{name}");
             if !way.contains("message") && !way.contains("text") {
                 assert_eq!(without_ours(&document), sample, "{name}");
@@ -245,6 +247,30 @@ fn events_of_both_schemas_go_in_one_batch() {
     let is_ocsf = documents.iter().map(|document| document.get("enrichments").is_some());
     assert_eq!(Vec::from_iter(is_ocsf), [false, true, false, true]);
     assert!(documents.iter().all(|document| document.get("threat").is_some() != document.get("osint").is_some()));
+}
+
+/// Scenario: events of OCSF by versions before and after the profile `osint`, and without a version, in every way.
+/// Guarantee: an event whose version has no `osint` gets `enrichments` only; the others get both, and the profile.
+#[test]
+fn osint_is_written_where_the_version_has_it() {
+    let detector = with(Inbound::Mark, TagAs::Auto, Flat::Off);
+    for (version, has_osint) in [
+        (Some("1.0.0-rc.2"), false),
+        (Some("1.2.0"), false),
+        (Some("1.3.0"), true),
+        (Some("1.10.0"), true),
+        (None, true),
+    ] {
+        let metadata = version.map_or(json!({}), |version| json!({ "version": version }));
+        let event = json!({ "class_uid": 4001, "metadata": metadata, "dst_endpoint": { "ip": LISTED } });
+        for (way, format, record) in every_way(&event) {
+            let (batch, _) = send(&detector, format, &record);
+            let document = rendered(format, &batch.events.hits[0].record).to_string();
+            assert!(document.contains("\"enrichments\""), "{way}: {document}");
+            let found = (document.contains("\"osint\":"), document.contains("[\"osint\"]"));
+            assert_eq!(found, (has_osint, has_osint), "{way} {version:?}: {document}");
+        }
+    }
 }
 
 fn forged() -> (Value, Value) {

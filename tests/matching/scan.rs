@@ -220,6 +220,9 @@ fn every_event_is_written_and_only_the_one_that_hits_is_touched() {
     let tagged: Value = serde_json::from_str(lines[1]).unwrap();
     assert_eq!(tagged["threat"]["enrichments"][0]["indicator"]["name"], "evil.example.org");
     assert_eq!(tagged["tags"], serde_json::json!(["threat-match"]));
+    // The event has no time.
+    let matched = tagged["threat"]["enrichments"][0]["matched"].as_object().unwrap();
+    assert!(matched.contains_key("type") && !matched.contains_key("occurred"), "{matched:?}");
     let errors = String::from_utf8(output.stderr).unwrap();
     for told in ["hotlist: -:4: ", "1 line is not a JSON object", "1 line is not a JSON document and scanned as text"] {
         assert!(errors.contains(told), "{told}: {errors}");

@@ -57,8 +57,12 @@ pub struct Enrichments {
 pub struct Style {
     /// As those of an event of OCSF.
     pub is_ocsf: bool,
+    /// Without `osint`, which the event's version of OCSF does not have.
+    pub lacks_osint: bool,
     /// With what flat values are made of.
     pub has_flats: bool,
+    /// Without a time: none is known.
+    pub is_timeless: bool,
 }
 
 /// Makes the enrichments of the events of a batch. What it makes of an indicator it keeps for the events to come, as far
@@ -281,13 +285,11 @@ fn make(
     let matched_id = ("id", Node::Text(Arc::clone(&id)));
     let matched = match form {
         Form::Short => vec![field, matched_id],
-        Form::Whole | Form::Truncated => vec![
-            ("atomic", Node::EventValue),
-            field,
-            matched_id,
-            ("type", Node::Word("indicator_match_rule")),
-            ("occurred", Node::EventTime),
-        ],
+        Form::Whole | Form::Truncated => {
+            let rule = ("type", Node::Word("indicator_match_rule"));
+            let occurred = (!style.is_timeless).then_some(("occurred", Node::EventTime));
+            [("atomic", Node::EventValue), field, matched_id, rule].into_iter().chain(occurred).collect()
+        }
     };
     let mut own = Vec::with_capacity(8);
     own.push(("rule", Node::Text(rule_name(&feed).into())));
@@ -326,8 +328,8 @@ fn make(
         .then(|| [Arc::clone(&path), severity.as_str().into(), Detection::Live.as_str().into(), Arc::clone(&name)]);
     let frame = Arc::new(match style.is_ocsf {
         true => {
-            let osint = ocsf::osint(snapshot, hit, &indicator.context, form, (&path, &id, &feed));
-            Frame::with(ocsf::enrichment(&path, &feed, ecs), Some(osint), flat)
+            let osint = || ocsf::osint(snapshot, hit, &indicator.context, form, (&path, &id, &feed));
+            Frame::with(ocsf::enrichment(&path, &feed, ecs), (!style.lacks_osint).then(osint), flat)
         }
         false => Frame::with(ecs, None, flat),
     });

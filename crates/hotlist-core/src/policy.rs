@@ -28,6 +28,8 @@ pub struct EventFacts {
     pub is_indicator: bool,
     /// `class_uid` is a number: the event is one of OCSF.
     pub is_ocsf: bool,
+    /// Its `metadata.version` is of before OCSF 1.3.0, which added `osint`.
+    pub lacks_osint: bool,
     /// What it says of its connection and of what was decided about it.
     pub circumstances: Circumstances,
 }

@@ -13,7 +13,7 @@ use crate::detect::{Detector, Survey, Verdict};
 use crate::encoding::json::Malformation;
 use crate::enrich::Detection;
 use crate::logs::split::{self, Block, Event, Fault};
-use crate::matcher::Matcher;
+use crate::matcher::{Matcher, Sieve};
 
 pub(super) struct EventMatcher<'a> {
     pub(super) detector: &'a Detector,
@@ -67,11 +67,14 @@ pub(super) struct Counts {
 pub(super) struct BlockMatcher<'a> {
     settings: &'a EventMatcher<'a>,
     matcher: Matcher<'a>,
+    /// Asks whether anything in a line may match.
+    sieve: Sieve<'a>,
 }
 
 impl EventMatcher<'_> {
     pub(super) fn start(&self) -> BlockMatcher<'_> {
-        BlockMatcher { settings: self, matcher: Matcher::new(&self.detector.snapshot) }
+        let snapshot = &self.detector.snapshot;
+        BlockMatcher { settings: self, matcher: Matcher::new(snapshot), sieve: Sieve::new(snapshot) }
     }
 }
 
@@ -125,7 +128,15 @@ impl BlockMatcher<'_> {
         let verdict = match verdict {
             Err(_) if is_text => {
                 matched.counts.texts += 1;
-                Ok(detector.text(event.bytes, &mut self.matcher, settings.arrival))
+                let (sieve, matcher) = (&mut self.sieve, &mut self.matcher);
+                match detector.sieved_text(event.bytes, sieve, matcher, settings.arrival) {
+                    Some(verdict) => Ok(verdict),
+                    None => {
+                        matched.counts.events += 1;
+                        matched.rendered.event(event.bytes);
+                        return;
+                    }
+                }
             }
             verdict => verdict,
         };

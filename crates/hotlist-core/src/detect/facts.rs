@@ -20,6 +20,8 @@ pub(super) struct Facts<'t> {
     time: Option<(FieldId, Timestamp)>,
     is_indicator: bool,
     is_ocsf: bool,
+    /// Its version of OCSF has no `osint`.
+    lacks_osint: bool,
     circumstances: Circumstances,
 }
 
@@ -41,6 +43,7 @@ impl Facts<'_> {
         }
         self.is_indicator |= field.is_event_kind && matches!(value, Value::Text(b"enrichment"));
         self.is_ocsf |= field.is_class && matches!(value, Value::Int(_) | Value::Double(_));
+        self.lacks_osint |= field.is_class_version && matches!(value, Value::Text(version) if is_before_osint(version));
         if let (Some(side), Value::Text(text)) = (field.endpoint, value) {
             self.circumstances.add_endpoint(side, text, self.internal);
         }
@@ -62,7 +65,8 @@ impl Facts<'_> {
     /// All of it, for an event without a time that has this one.
     pub(super) fn of_event(&self, otherwise: Timestamp, arrival: Timestamp) -> EventFacts {
         let (time, circumstances) = (self.time().unwrap_or(otherwise), self.circumstances);
-        EventFacts { time, arrival, is_indicator: self.is_indicator, is_ocsf: self.is_ocsf, circumstances }
+        let Facts { is_indicator, is_ocsf, lacks_osint, .. } = *self;
+        EventFacts { time, arrival, is_indicator, is_ocsf, lacks_osint, circumstances }
     }
 }
 
@@ -84,8 +88,17 @@ impl Detector {
     pub(super) fn no_facts(&self) -> Facts<'_> {
         let internal = self.policy.as_ref().map_or(PRIVATE_NETWORKS.as_slice(), |policy| &policy.internal_networks);
         let (table, circumstances) = (self.snapshot.facts(), Circumstances::default());
-        Facts { table, internal, time: None, is_indicator: false, is_ocsf: false, circumstances }
+        let (is_indicator, is_ocsf, lacks_osint) = (false, false, false);
+        Facts { table, internal, time: None, is_indicator, is_ocsf, lacks_osint, circumstances }
     }
+}
+
+/// Whether a version of OCSF came before the profile `osint`, which 1.3.0 added (CHANGELOG.md of
+/// <https://github.com/ocsf/ocsf-schema>). What is not a version is taken for a current one.
+fn is_before_osint(version: &[u8]) -> bool {
+    let mut numbers =
+        version.split(|byte| *byte == b'.').map(|part| std::str::from_utf8(part).ok()?.parse::<u32>().ok());
+    matches!((numbers.next(), numbers.next()), (Some(Some(major)), Some(Some(minor))) if (major, minor) < (1, 3))
 }
 
 fn time_of(value: Value<'_>) -> Option<Timestamp> {
@@ -106,6 +119,23 @@ mod tests {
     use super::*;
     use crate::intel::snapshot::Snapshot;
     use crate::schema::FieldTable;
+
+    #[test]
+    fn osint_came_with_a_version_of_ocsf() {
+        for (version, expected) in [
+            ("0.0.0", true),
+            ("1.0.0-rc.2", true),
+            ("1.2.0", true),
+            ("1.3.0", false),
+            ("1.3.0-dev", false),
+            ("1.10.0", false),
+            ("2.0.0", false),
+            ("", false),
+            ("v1.1.0", false),
+        ] {
+            assert_eq!(is_before_osint(version.as_bytes()), expected, "{version}");
+        }
+    }
 
     #[test]
     fn the_time_is_found_in_the_forms_of_real_logs() {

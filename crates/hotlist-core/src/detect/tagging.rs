@@ -1,5 +1,7 @@
 //! Settings for the tags of a detector: the schema, and the treatment of enrichments that arrive with an event.
 
+use jiff::Timestamp;
+
 use super::{Detector, Verdict};
 use crate::encoding::tag::Brought;
 use crate::encoding::{Flat, Inbound, TagAs, Tagging, Tags, Value, json};
@@ -46,6 +48,12 @@ impl Detector {
             TagAs::Ecs => false,
             TagAs::Ocsf => true,
         };
-        Style { is_ocsf, has_flats: self.tagging.flat != Flat::Off }
+        Style {
+            is_ocsf,
+            lacks_osint: facts.lacks_osint,
+            has_flats: self.tagging.flat != Flat::Off,
+            // Where no time is known, it is that of the epoch.
+            is_timeless: facts.time == Timestamp::UNIX_EPOCH,
+        }
     }
 }

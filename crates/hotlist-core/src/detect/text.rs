@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::facts::Facts;
 use super::{Budget, Detector, Exceeded, Verdict};
 use crate::encoding::Value;
-use crate::matcher::{Hit, Matcher, TextVisitor, Trace};
+use crate::matcher::{Hit, Matcher, Sieve, TextVisitor, Trace};
 use crate::policy::EventFacts;
 use crate::schema::PathTrie;
 use crate::text::pairs;
@@ -41,6 +41,20 @@ impl Detector {
             (verdict.hits, verdict.hit_listings) = (allowed.hits, allowed.hit_listings);
         }
         verdict
+    }
+
+    /// As [`Detector::text`] of a line in which something may match; `None` of any other. Most lines are of the latter kind, and
+    /// cost less so.
+    pub fn sieved_text(
+        &self,
+        line: &[u8],
+        sieve: &mut Sieve<'_>,
+        matcher: &mut Matcher<'_, impl Trace>,
+        arrival: Timestamp,
+    ) -> Option<Verdict> {
+        scan(line, sieve);
+        sieve.end_record();
+        sieve.passes().then(|| self.text(line, matcher, arrival))
     }
 
     /// The facts for policy of a line whose pairs are fields.

@@ -79,7 +79,7 @@ impl<'a> Tags<'a> {
 
     /// The names for `metadata.profiles` that go with the enrichments (OCSF `profiles/osint.json`).
     fn profiles(&self) -> &'static [&'static str] {
-        if self.enrichments.is_empty() || !self.is_ocsf { &[] } else { &["osint"] }
+        if !self.is_ocsf || self.enrichments.count(enrichment::HitElement::Osint) == 0 { &[] } else { &["osint"] }
     }
 
     /// Enrichments, by the defaults.

@@ -8,10 +8,10 @@ use super::findings::{Finding, InText};
 use super::packed::Place;
 use super::text_visitor::TextVisitor;
 use super::{At, Matcher, Reader, Sieve, Trace};
-use crate::intel::keys::visit_token;
+use crate::intel::keys::{KeySpace, visit_token};
 use crate::observable::Kind;
 use crate::schema::FieldId;
-use crate::text::{is_known_name, refang_parts, tokens};
+use crate::text::{TokenKind, is_known_name, refang_parts, tokens};
 
 impl TextVisitor for Sieve<'_> {
     fn scan(&mut self, text: &[u8]) {
@@ -33,14 +33,20 @@ impl Sieve<'_> {
     /// Records the keys of the tokens of a text that `wants` accepts.
     fn tokens(&mut self, text: &[u8], wants: impl Fn(&Range<usize>) -> bool) {
         let (notes, scratch, counts) = (&mut self.notes, &mut self.scratch, &mut self.counts);
-        let options = notes.snapshot.options();
-        tokens(text, &mut |token| {
+        let snapshot = notes.snapshot;
+        let (options, has_emails) = (snapshot.options(), snapshot.has(KeySpace::Email));
+        let is_complete = tokens(text, &mut |token| {
             if wants(&token.at) {
                 counts.observables += 1;
+                if token.kind == TokenKind::Email && !has_emails {
+                    return;
+                }
                 visit_token(options, text, &token, scratch, notes);
                 notes.look_up_if_many(counts);
             }
         });
+        // The matcher reports that tokens were left out.
+        notes.suspicious |= !is_complete;
     }
 }
 

@@ -136,7 +136,8 @@ fn v4(value: &[u8]) -> Option<Ipv4Addr> {
 }
 
 fn v6(value: &[u8]) -> Option<IpAddr> {
-    if value.len() > LONGEST {
+    // A group has at most four digits: most values that are not an address have no colon behind so many.
+    if value.len() > LONGEST || !value.iter().take(5).any(|byte| *byte == b':') {
         return None;
     }
     let address: Ipv6Addr = std::str::from_utf8(value).ok()?.parse().ok()?;

@@ -29,6 +29,8 @@ pub struct FactField {
     pub is_event_kind: bool,
     /// It is `class_uid`, which is a number in every event of OCSF (OCSF `events/base_event.json`).
     pub is_class: bool,
+    /// It is `metadata.version`, the version of OCSF that an event of OCSF is written by.
+    pub is_class_version: bool,
     /// It holds the address of an endpoint, of this side.
     pub endpoint: Option<Side>,
     /// The path whose words it has.
@@ -65,6 +67,7 @@ impl FactTable {
         }
         made.at("event.kind").is_event_kind = true;
         made.at("class_uid").is_class = true;
+        made.at("metadata.version").is_class_version = true;
         made.at("event.action").has_common_words = true;
         for (number, path) in words.paths().enumerate() {
             made.at(path).path = Some(number);

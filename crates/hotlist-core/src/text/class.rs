@@ -85,19 +85,6 @@ pub(super) fn word_before(text: &[u8], end: usize) -> usize {
     }
 }
 
-/// Where the word that ends at a place begins. It is not looked for before `floor`.
-#[inline]
-pub(super) fn word_start(text: &[u8], end: usize, floor: usize) -> usize {
-    let mut start = end;
-    while start > floor {
-        match word_before(text, start) {
-            0 => break,
-            length => start -= length,
-        }
-    }
-    start
-}
-
 /// Whether a token may end at a place: no word character follows, and no dot that one follows.
 #[inline]
 pub(super) fn may_end(text: &[u8], end: usize) -> bool {

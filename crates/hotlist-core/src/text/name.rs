@@ -1,6 +1,6 @@
 //! Words with dots: names, and IPv4 addresses.
 
-use super::class::{DIGIT, DOT, HEX, LETTER, WIDE, WORD, class, may_begin, wide_at, word_at, word_start};
+use super::class::{DIGIT, DOT, HEX, LETTER, WIDE, WORD, class, may_begin, wide_at, word_at, word_before};
 use super::{Scan, Token, TokenKind};
 use crate::observable::{domain, ip};
 
@@ -29,8 +29,30 @@ impl DottedWord {
     /// Reads the word at `start`, where a word character stands.
     #[inline]
     pub(super) fn read(text: &[u8], start: usize) -> DottedWord {
-        let mut word = DottedWord { end: start, classes: 0, dots: 0, longest: 0, last: start };
-        let mut at = start;
+        DottedWord { end: start, classes: 0, dots: 0, longest: 0, last: start }.read_on(text)
+    }
+
+    /// Reads the word around the dot at `dot`, and returns its start, too. The start is not looked for before `floor`.
+    #[inline]
+    fn around(text: &[u8], dot: usize, floor: usize) -> (usize, DottedWord) {
+        let (mut start, mut classes) = (dot, 0);
+        while start > floor {
+            let found = class(text[start - 1]);
+            let length = if found & WORD != 0 { 1 } else { word_before(text, start) };
+            if length == 0 {
+                break;
+            }
+            classes |= found;
+            start -= length;
+        }
+        (start, DottedWord { end: dot, classes, dots: 0, longest: 0, last: start }.read_on(text))
+    }
+
+    /// Reads on behind what was read, which is part of the first label.
+    #[inline]
+    fn read_on(mut self, text: &[u8]) -> DottedWord {
+        let mut at = self.end;
+        let word = &mut self;
         loop {
             let byte = text.get(at).copied().unwrap_or(b' ');
             let found = class(byte);
@@ -58,7 +80,7 @@ impl DottedWord {
         }
         word.longest = word.longest.max(at - word.last);
         word.end = at;
-        word
+        self
     }
 
     /// Whether it has two labels or more.
@@ -95,13 +117,12 @@ impl Scan<'_> {
             return;
         }
         let text = self.text;
-        let start = word_start(text, at, self.names_end);
+        let (start, word) = DottedWord::around(text, at, self.names_end);
         if start == at {
             // A word behind a dot is not a token, nor are those behind further dots of it.
             self.names_end = dotted_end(text, at);
             return;
         }
-        let word = DottedWord::read(text, start);
         self.names_end = dotted_end(text, word.end);
         if may_begin(text, start)
             && let Some(kind) = word.kind(text, start)

@@ -134,8 +134,7 @@ fn line<'t>(text: &'t [u8], line: Range<usize>, each: &mut impl FnMut(Pair<'t>))
                 _ => extension::pairs(text, header.end..line.end, format, each),
             }
         }
-        None if words::are_pairs(text, line.clone()) => words::pairs(text, line, each),
-        None => {}
+        None => words::pairs(text, line, each),
     }
 }
 

@@ -375,6 +375,21 @@ fn only_so_long_values_are_unescaped() {
     assert_eq!(value("abcdefgh", 5), Ok(8));
 }
 
+/// Scenario: lines of as many pairs as are kept from the first reading, of one more, and of many.
+/// Guarantee: each pair is handed over once, in order.
+#[test]
+fn a_line_of_many_pairs_has_all_of_them() {
+    for count in [3, 31, 32, 33, 200] {
+        let expected: Found =
+            (0..count).map(|at| (PairFormat::KeyValue, format!("k{at}"), format!("v {at}"))).collect();
+        let line = expected.iter().map(|(_, key, value)| format!("{key}=\"{value}\" ")).collect::<String>();
+        assert_eq!(found(line.as_bytes()), expected);
+        // As many other words do not matter, one more does.
+        assert_eq!(found(format!("{line}{}", "x ".repeat(count)).as_bytes()), expected);
+        assert_eq!(found(format!("{line}{}", "x ".repeat(count + 1)).as_bytes()), Found::new());
+    }
+}
+
 /// Scenario: more pairs than are read. Guarantee: the first are, and the rest is reported as left out.
 #[test]
 fn only_so_many_pairs_are_read() {

@@ -6,51 +6,85 @@
 use std::ops::Range;
 
 use memchr::{memchr, memchr_iter, memchr2};
+use smallvec::SmallVec;
 
-use super::{Escapes, Pair, PairFormat, is_blank, is_key};
+use super::{Escapes, Pair, PairFormat, is_key};
 
 /// The fewest pairs of a line that is read as pairs.
 const FEWEST: usize = 3;
 
-/// Whether a line is read as pairs.
-pub(super) fn are_pairs(text: &[u8], line: Range<usize>) -> bool {
-    if memchr_iter(b'=', &text[line.clone()]).take(FEWEST).count() < FEWEST {
-        return false;
-    }
-    let (mut pairs, mut others) = (0, 0);
-    words(text, line, |word| match word {
-        Some(_) => pairs += 1,
-        None if pairs > 0 => others += 1,
-        None => {}
-    });
-    pairs >= FEWEST && pairs >= others
-}
+/// So many pairs of a line are kept from the count that decides whether the line is read as pairs. A line with more of them
+/// is read a second time.
+const KEPT: usize = 32;
 
-/// Hands over the pairs of a line.
+/// Hands over the pairs of a line, if it is read as pairs.
 pub(super) fn pairs<'t>(text: &'t [u8], line: Range<usize>, each: &mut impl FnMut(Pair<'t>)) {
-    words(text, line, |word| {
-        if let Some(pair) = word {
-            each(pair);
+    if memchr_iter(b'=', &text[line.clone()]).take(FEWEST).count() < FEWEST {
+        return;
+    }
+    let (mut kept, mut pairs) = (SmallVec::<[Pair<'t>; KEPT]>::new(), 0);
+    let others = words(text, line.clone(), |pair| {
+        pairs += 1;
+        if kept.len() < KEPT {
+            kept.push(pair);
         }
     });
+    if pairs < FEWEST || pairs < others {
+        return;
+    }
+    if pairs <= KEPT {
+        kept.into_iter().for_each(each);
+    } else {
+        words(text, line, each);
+    }
 }
 
-/// Hands over each word of a line from the first with a `=` on: a pair, or nothing for any other word.
+/// Hands over each pair of a line, and returns how many other words follow the first one.
 #[inline]
-fn words<'t>(text: &'t [u8], line: Range<usize>, mut each: impl FnMut(Option<Pair<'t>>)) {
-    let first = memchr(b'=', &text[line.clone()]).map_or(line.end, |found| line.start + found);
-    let before = text[line.start..first].iter().rev().take_while(|byte| !ends_word(**byte)).count();
-    let mut at = first - before;
+fn words<'t>(text: &'t [u8], line: Range<usize>, mut each: impl FnMut(Pair<'t>)) -> usize {
+    let (mut others, mut has_pairs) = (0, false);
+    let Some(mut at) = next_assignment(text, line.clone()) else { return 0 };
     while let Some(byte) = text[at..line.end].first() {
         if ends_word(*byte) {
             at += 1;
             continue;
         }
-        let (word, end) = word(text, at..line.end);
-        each(word);
+        let (pair, end) = word(text, at..line.end);
         at = end;
+        if let Some(pair) = pair {
+            has_pairs = true;
+            each(pair);
+            continue;
+        }
+        // Words that are not pairs are only counted, up to the next that may be one.
+        let next = next_assignment(text, at..line.end).unwrap_or(line.end);
+        if has_pairs {
+            others += 1 + count_words(&text[at..next]);
+        }
+        at = next;
     }
+    others
 }
+
+/// Where the next word with a `=` begins.
+#[inline]
+fn next_assignment(text: &[u8], rest: Range<usize>) -> Option<usize> {
+    let equals = rest.start + memchr(b'=', &text[rest.clone()])?;
+    Some(equals - text[rest.start..equals].iter().rev().take_while(|byte| !ends_word(**byte)).count())
+}
+
+/// Counts the words of a part of a text that begins where one may begin. Blocks are compared as a whole, which compiles to
+/// vector instructions.
+fn count_words(part: &[u8]) -> usize {
+    let Some(first) = part.first() else { return 0 };
+    let begins = |(before, byte): (&u8, &u8)| u8::from(ends_word(*before) & !ends_word(*byte));
+    let pairs = |before: &[u8], block: &[u8]| before.iter().zip(block).map(begins).sum::<u8>();
+    let blocks = part.chunks(BLOCK).zip(part[1..].chunks(BLOCK));
+    usize::from(!ends_word(*first)) + blocks.map(|(before, block)| usize::from(pairs(before, block))).sum::<usize>()
+}
+
+/// Fewer than a byte can count.
+const BLOCK: usize = 128;
 
 /// The word at the start of a part of a text, and where it ends.
 #[inline]
@@ -90,7 +124,7 @@ fn word_end(text: &[u8], rest: Range<usize>) -> usize {
 
 #[inline]
 fn ends_word(byte: u8) -> bool {
-    is_blank(byte) || byte == b'\r'
+    (byte == b' ') | (byte == b'\t') | (byte == b'\r')
 }
 
 /// The quotation mark that ends a value.
