@@ -32,7 +32,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Each byte is marked when it lies in the range, whatever stands beside it.
+        /// Each byte is marked when it lies in the range, whatever stands next to it.
         #[test]
         fn the_bytes_of_a_range_are_marked(bytes: [u8; 8], ascii: bool, one in 0u8..0x80, other in 0u8..0x80) {
             let bytes = bytes.map(|byte| if ascii { byte & 0x7f } else { byte });
