@@ -49,7 +49,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
                 }
             }
             (7, Payload::Bytes(snapshot)) => assert_eq!(snapshot, b"acme@7"),
-            (5, Payload::Bytes(odd)) => assert_eq!(odd, [1, 3]),
+            (5, Payload::Bytes(malformed)) => assert_eq!(malformed, [1, 3]),
             other => panic!("{other:?} is no field of an answer"),
         }
     }

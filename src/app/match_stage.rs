@@ -83,7 +83,7 @@ impl MatchStage {
         Malformation::ALL.into_iter().for_each(|malformation| malformed(malformation).absolute(0));
         ["kept", "marked", "stripped", "replaced"].into_iter().for_each(|action| inbound(action).absolute(0));
         ["hit", "suppressed"].into_iter().for_each(|result| skewed(result).absolute(0));
-        let malformed_record = |reason| counter!(telemetry::ODD_RECORDS_TOTAL, "reason" => reason);
+        let malformed_record = |reason| counter!(telemetry::MALFORMED_RECORDS_TOTAL, "reason" => reason);
         let blind_spots = BlindSpots::default();
         if let Some(snapshot) = &snapshot {
             blind_spots.record_snapshot(snapshot);
@@ -252,7 +252,7 @@ impl MatchStage {
                     "no indicators are loaded, and failure_mode is closed".to_owned(),
                 ));
             }
-            let shadow_input = self.shadow.of(&serving.rules).map(|shadow| (shadow, message.clone()));
+            let shadow_input = self.shadow.detector(&serving.rules).map(|shadow| (shadow, message.clone()));
             let batch = MatchedMessage::unmatched(format, message)?;
             if let Some((shadow, message)) = shadow_input {
                 let (none, now) = (Findings::default(), (self.clock)());
@@ -263,7 +263,7 @@ impl MatchStage {
             return Ok(batch);
         };
         let arrival = (self.clock)();
-        let shadow_input = self.shadow.of(&serving.rules).map(|shadow| (shadow, message.clone()));
+        let shadow_input = self.shadow.detector(&serving.rules).map(|shadow| (shadow, message.clone()));
         let (batch, report) = detector.batch(format, message, arrival, work)?;
         for record in &batch.hits {
             for hit in &record.hits {
@@ -271,7 +271,7 @@ impl MatchStage {
             }
         }
         if let Some((shadow, message)) = shadow_input {
-            let findings = Findings::of(&detector.snapshot, &batch);
+            let findings = Findings::from_batch(&detector.snapshot, &batch);
             self.shadow.compare(&shadow, &detector.snapshot, findings, (format, message), arrival, work);
         }
         self.judged.fetch_add(report.events, Ordering::Relaxed);

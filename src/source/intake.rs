@@ -252,7 +252,7 @@ impl Intake {
         }
         let converted = converted.map_err(|error| RequestFailure::invalid(error.to_string()))?;
         if converted.malformed > 0 {
-            counter!(telemetry::SOURCE_ODD_VALUES_TOTAL, "source" => self.name.to_string())
+            counter!(telemetry::SOURCE_MALFORMED_VALUES_TOTAL, "source" => self.name.to_string())
                 .increment(converted.malformed);
         }
         if converted.unknown > 0 {

@@ -16,7 +16,7 @@ pub use self::snapshot::*;
 pub const SOURCE_REQUESTS_TOTAL: &str = "hotlist_source_requests_total";
 pub const SOURCE_ACKNOWLEDGED_TOTAL: &str = "hotlist_source_acknowledged_total";
 pub const SOURCE_RECEIVED_BYTES_TOTAL: &str = "hotlist_source_received_bytes_total";
-pub const SOURCE_ODD_VALUES_TOTAL: &str = "hotlist_source_odd_values_total";
+pub const SOURCE_MALFORMED_VALUES_TOTAL: &str = "hotlist_source_malformed_values_total";
 pub const SOURCE_UNKNOWN_FIELDS_TOTAL: &str = "hotlist_source_unknown_fields_total";
 pub const FILTER_STREAMS: &str = "hotlist_filter_streams";
 pub const FILTER_STREAMS_ENDED_TOTAL: &str = "hotlist_filter_streams_ended_total";
@@ -42,7 +42,7 @@ pub const HITS_BY_SEVERITY_TOTAL: &str = "hotlist_hits_by_severity_total";
 pub const SUPPRESSIONS_TOTAL: &str = "hotlist_suppressions_total";
 pub const TRUNCATED_EVENTS_TOTAL: &str = "hotlist_truncated_events_total";
 pub const ALLOWLIST_HITS_TOTAL: &str = "hotlist_allowlist_hits_total";
-pub const ODD_RECORDS_TOTAL: &str = "hotlist_odd_records_total";
+pub const MALFORMED_RECORDS_TOTAL: &str = "hotlist_malformed_records_total";
 pub const MALFORMED_DOCUMENTS_TOTAL: &str = "hotlist_malformed_documents_total";
 pub const INBOUND_RECORDS_TOTAL: &str = "hotlist_inbound_records_total";
 pub const SKEWED_FINDINGS_TOTAL: &str = "hotlist_skewed_findings_total";
@@ -163,7 +163,7 @@ const OWN: &[Metric] = &[
         "Filter streams closed because the client did not read its responses for too long. It must read responses while it sends.",
     ),
     metric(
-        SOURCE_ODD_VALUES_TOTAL,
+        SOURCE_MALFORMED_VALUES_TOTAL,
         MetricKind::Counter,
         Unit::Count,
         &["source"],
@@ -362,7 +362,7 @@ const OWN: &[Metric] = &[
         "Exact matches whose value is on an allowlist, by list and action: suppress (no hit) or annotate (a hit that names the list).",
     ),
     metric(
-        ODD_RECORDS_TOTAL,
+        MALFORMED_RECORDS_TOTAL,
         MetricKind::Counter,
         Unit::Count,
         &["reason"],

@@ -27,7 +27,7 @@ async fn every_batch_is_answered_in_order_and_whole() {
     for batch in 0..300 {
         let answer = agent.answer().await;
         assert_eq!((answer.id, &*answer.snapshot), (batch as u64 + 1000, "7"));
-        assert_eq!((answer.hits.len(), answer.odd.len(), answer.refusal), (0, 0, None));
+        assert_eq!((answer.hits.len(), answer.malformed.len(), answer.refusal), (0, 0, None));
         assert_eq!(answer.events.len(), batch % 41);
         for (at, came) in answer.events.iter().enumerate() {
             if at % 7 == 3 {
@@ -77,7 +77,7 @@ async fn odd_events_pass_and_are_named() {
     batch.events.push(vec![0, 1, 2, 0xff].into());
     agent.send(batch.clone());
     let answer = agent.answer().await;
-    assert_eq!(answer.odd, [0, 1, 3, 5, 6, 8]);
+    assert_eq!(answer.malformed, [0, 1, 3, 5, 6, 8]);
     for (at, (came, sent)) in answer.events.iter().zip(&batch.events).enumerate() {
         assert_eq!(came == sent, at != 2, "{at}");
     }

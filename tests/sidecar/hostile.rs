@@ -193,7 +193,7 @@ async fn damaged_requests_are_answered_and_cost_nobody_anything() {
     assert!(ok > 0 && ok < total);
     let refused = siege.hotlist.metric(&requests("invalid_argument")).await;
     assert_eq!(refused, (total - ok) as f64);
-    assert!(siege.hotlist.metric("hotlist_odd_records_total{reason=\"unreadable\"}").await > 0.0);
+    assert!(siege.hotlist.metric("hotlist_malformed_records_total{reason=\"unreadable\"}").await > 0.0);
     siege.end().await;
 }
 
@@ -364,7 +364,7 @@ async fn voids_and_abysses_pass_untouched() {
         assert_eq!(answer.status, 0, "{case}: {answer:?}");
         assert!(siege.next_hop.has(message), "{case} is changed");
     }
-    let deep = siege.hotlist.metric("hotlist_odd_records_total{reason=\"too_deep\"}").await;
+    let deep = siege.hotlist.metric("hotlist_malformed_records_total{reason=\"too_deep\"}").await;
     assert!(deep >= 3.0, "{deep}");
 
     let hit = field(6, &member("source.ip", &field(1, b"198.51.100.23")));

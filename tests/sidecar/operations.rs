@@ -206,7 +206,7 @@ async fn without_any_loadable_file_the_failure_mode_decides() {
         let (_, metrics) = hotlist.admin("/metrics").await;
         if mode == "open" {
             assert!(arrived == [message.clone()], "untouched");
-            assert_series(&metrics, &[("hotlist_odd_records_total{reason=\"no_snapshot\"}", "1")]);
+            assert_series(&metrics, &[("hotlist_malformed_records_total{reason=\"no_snapshot\"}", "1")]);
         } else {
             assert!(arrived.is_empty());
             assert!(answer.message.contains("failure_mode is closed"), "{answer:?}");

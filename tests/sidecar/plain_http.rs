@@ -92,5 +92,5 @@ async fn bytes_that_are_not_utf_8_are_replaced() {
     assert_eq!(request.resource_logs[0].scope_logs[0].log_records.len(), 2);
     assert!(format!("{request:?}").contains("caf\u{fffd}"), "{request:?}");
     let (_, shown) = hotlist.admin("/metrics").await;
-    assert!(shown.contains("hotlist_source_odd_values_total{source=\"agents\"} 1\n"), "{shown}");
+    assert!(shown.contains("hotlist_source_malformed_values_total{source=\"agents\"} 1\n"), "{shown}");
 }

@@ -92,7 +92,7 @@ async fn hits_are_tagged_among_bytes_that_stay() {
     let hits: Vec<Value> = scene.ndjson("hits.ndjson");
     assert_eq!(hits.len(), 3);
     assert_eq!(hits[2]["message"], line);
-    let odd = "hotlist_odd_records_total{reason=\"unreadable\"} 1\n";
+    let odd = "hotlist_malformed_records_total{reason=\"unreadable\"} 1\n";
     assert!(hotlist.admin("/metrics").await.1.contains(odd));
 }
 

@@ -37,13 +37,13 @@ pub(super) struct Findings {
 const MAX_COMPARED: usize = 1 << 16;
 
 impl Findings {
-    pub(super) fn of(snapshot: &Snapshot, batch: &MatchedMessage) -> Findings {
+    pub(super) fn from_batch(snapshot: &Snapshot, batch: &MatchedMessage) -> Findings {
         let mut findings = Findings::default();
-        batch.hits.iter().flat_map(|record| &record.hits).for_each(|hit| findings.note(snapshot, hit));
+        batch.hits.iter().flat_map(|record| &record.hits).for_each(|hit| findings.add_hit(snapshot, hit));
         findings
     }
 
-    fn note(&mut self, snapshot: &Snapshot, hit: &Hit) {
+    fn add_hit(&mut self, snapshot: &Snapshot, hit: &Hit) {
         let key = self.key(snapshot, hit);
         if self.found.len() < MAX_COMPARED || self.found.contains_key(&key) {
             self.found.entry(key).or_insert((0, snapshot.feed_number(hit.posting.indicator))).0 += 1;
@@ -64,7 +64,7 @@ impl Shadow {
     }
 
     /// Returns the detector of the shadow snapshot, under the same rules.
-    pub(super) fn of(&self, rules: &MatchRules) -> Option<Detector> {
+    pub(super) fn detector(&self, rules: &MatchRules) -> Option<Detector> {
         let snapshot = self.snapshot.load_full()?;
         let MatchRules { policy, tagging, budgets, .. } = rules.clone();
         Some(Detector { snapshot, policy: Some(policy), tagging, budgets })

@@ -23,8 +23,8 @@ mod field {
     pub(super) const HITS: u32 = 3;
     /// `FilterResponse.snapshot`.
     pub(super) const SNAPSHOT: u32 = 7;
-    /// `FilterResponse.odd`.
-    pub(super) const ODD: u32 = 5;
+    /// `FilterResponse.malformed`.
+    pub(super) const MALFORMED: u32 = 5;
     /// `FilterResponse.refusal`.
     pub(super) const REFUSAL: u32 = 6;
     /// `Hit.index`.
@@ -198,7 +198,7 @@ pub fn answer<'t>(
     if !verdict.malformed.is_empty() {
         let mut packed = Vec::with_capacity(verdict.malformed.len() * 2);
         verdict.malformed.iter().for_each(|place| put_varint(&mut packed, *place as u64));
-        put_bytes(&mut rest, field::ODD, &packed);
+        put_bytes(&mut rest, field::MALFORMED, &packed);
     }
     answer.push(rest.into());
     Ok((head.id, answer))
