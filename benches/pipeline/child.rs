@@ -73,7 +73,7 @@ impl Drop for Process {
 }
 
 /// Sends a line to the parent, through standard output.
-pub fn tell(line: impl std::fmt::Display) -> Result<()> {
+pub fn send_line(line: impl std::fmt::Display) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()?;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use clap::ValueEnum;
 
-use crate::child::tell;
+use crate::child::send_line;
 use crate::events::{BATCH, batches};
 use crate::filter::Judged;
 use crate::grpc::{Caller, EXPORT, PUSH_EVENTS};
@@ -34,7 +34,7 @@ pub fn run(sources: &[Source], distinct: usize, frame_bytes: usize) -> Result<()
         let total: usize = batches.iter().map(Bytes::len).sum();
         (total as f64 / (batches.len() * BATCH) as f64).to_string()
     };
-    tell(encoded.iter().map(bytes_per_event).collect::<Vec<_>>().join(" "))?;
+    send_line(encoded.iter().map(bytes_per_event).collect::<Vec<_>>().join(" "))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     for line in std::io::stdin().lock().lines() {
         let line = line?;
@@ -46,7 +46,7 @@ pub fn run(sources: &[Source], distinct: usize, frame_bytes: usize) -> Result<()
         let turns =
             Turns { batches: Arc::clone(batches), requests: events.div_ceil(BATCH as u64), next: Arc::default() };
         let (bytes, seconds) = runtime.block_on(send_all(source, address, turns, frame_bytes))?;
-        tell(format!("{bytes} {seconds}"))?;
+        send_line(format!("{bytes} {seconds}"))?;
     }
     Ok(())
 }

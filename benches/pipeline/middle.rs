@@ -20,7 +20,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 use tower::Service;
 
-use crate::child::tell;
+use crate::child::send_line;
 
 const PATH: PathAndQuery = PathAndQuery::from_static("/opentelemetry.proto.collector.logs.v1.LogsService/Export");
 
@@ -39,7 +39,7 @@ pub fn run(to: &str, work: Work) -> Result<()> {
     runtime.block_on(async {
         let channel = Endpoint::from_shared(to.to_owned())?.tcp_nodelay(true).connect().await?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        tell(listener.local_addr()?)?;
+        send_line(listener.local_addr()?)?;
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         Server::builder().add_service(Proxy { channel, work }).serve_with_incoming(incoming).await?;
         Ok(())

@@ -12,7 +12,7 @@ use hotlist::pipeline::{Accepted, Batch, BatchRefusal, BoxFuture, Deliver, Match
 use hotlist::source::health::Health;
 use hotlist::source::{Limits, OtlpSource, SharedResources, VectorSource};
 
-use crate::child::tell;
+use crate::child::send_line;
 
 /// Passes a message as it is.
 pub struct Identity;
@@ -49,12 +49,12 @@ pub fn run() -> Result<()> {
         let vector = VectorSource::bind("vector", &address, limits, &shared, process, deliver, health)?;
         std::io::Result::Ok((otlp, vector))
     })?;
-    tell(format!("http://{} http://{}", otlp.local_address(), vector.local_address()))?;
+    send_line(format!("http://{} http://{}", otlp.local_address(), vector.local_address()))?;
     runtime.spawn(otlp.serve(std::future::pending()));
     runtime.spawn(vector.serve(std::future::pending()));
     for line in std::io::stdin().lock().lines() {
         line?;
-        tell(count.0.swap(0, Ordering::Relaxed))?;
+        send_line(count.0.swap(0, Ordering::Relaxed))?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use hotlist::telemetry;
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::child::tell;
+use crate::child::send_line;
 use crate::source::{NextHop, Source, configuration};
 
 /// Says the addresses of its sources and serves until it is killed. `indicators` is a plain list, one value a line;
@@ -32,7 +32,7 @@ pub fn run(sources: &[Source], next_hop: &NextHop, indicators: Option<&Path>, ec
     runtime.block_on(async {
         let app = App::build(config, environment).await?;
         let addresses: Vec<_> = app.source_addresses().iter().map(ToString::to_string).collect();
-        tell(addresses.join(" "))?;
+        send_line(addresses.join(" "))?;
         app.run(std::future::pending()).await?;
         Ok(())
     })

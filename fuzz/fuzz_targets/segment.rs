@@ -57,7 +57,7 @@ fn seal(bytes: &mut [u8]) {
         place.copy_from_slice(&length);
     }
     if let Some((content, trailer)) = bytes.split_last_chunk_mut::<CHECKSUM>() {
-        *trailer = Digest::of(content).0;
+        *trailer = Digest::sha256(content).0;
     }
 }
 

@@ -59,7 +59,7 @@ impl Transform for SourceStage {
         let mut is_unknown = false;
         let mut note = |events: u64, is_known: bool| {
             is_unknown = events > 0 && !is_known;
-            self.seen.note(events, is_known);
+            self.seen.count_events(events, is_known);
         };
         let matched = self.live.process_noting(format, message, work, &mut note)?;
         if let Some(message) = surveyed.filter(|_| is_unknown)
@@ -78,7 +78,7 @@ impl ValueLookup for SourceStage {
 }
 
 impl Seen {
-    fn note(&self, events: u64, is_known: bool) {
+    fn count_events(&self, events: u64, is_known: bool) {
         if events > 0 {
             self.first.get_or_init(Instant::now);
             self.events.fetch_add(events, Ordering::Relaxed);
@@ -187,13 +187,13 @@ mod tests {
     fn only_a_source_whose_events_have_no_known_field_is_unknown() {
         let (seen, start) = (Seen::default(), Instant::now());
         let late = || Instant::now() + PATIENCE;
-        seen.note(0, false);
+        seen.count_events(0, false);
         assert_eq!(seen.unknown(late()), None, "no event");
-        seen.note(3, false);
+        seen.count_events(3, false);
         assert_eq!(seen.unknown(start), None, "too early");
-        seen.note(4, false);
+        seen.count_events(4, false);
         assert_eq!(seen.unknown(late()), Some(7));
-        seen.note(1, true);
+        seen.count_events(1, true);
         assert_eq!(seen.unknown(late()), None);
     }
 

@@ -76,7 +76,7 @@ fn event(path: &Path) -> Result<Vec<u8>, Failure> {
     let read = if path == Path::new("-") {
         let stdin = io::stdin();
         if stdin.is_terminal() {
-            progress::note("waiting for an event on standard input, one JSON document; Ctrl-D ends it");
+            progress::write_line("waiting for an event on standard input, one JSON document; Ctrl-D ends it");
         }
         stdin.lock().take(MAX_EVENT).read_to_end(&mut event)
     } else {

@@ -53,7 +53,7 @@ pub(super) fn configured(
     let mut config = Config::load(path, environment)?;
     config.r#match.fields.extend_from_slice(fields);
     let offline = app::offline(&config, allowlists, seed).map_err(anyhow::Error::new)?;
-    offline.notes.iter().for_each(|note| progress::note(note));
+    offline.notes.iter().for_each(|note| progress::write_line(note));
     let origins = IndicatorSources { files: offline.files, segments: offline.segments, refused: offline.refused };
     Ok(LoadedIndicators { detector: offline.detector, origins })
 }
@@ -79,13 +79,13 @@ pub(super) fn given(
     for file in files {
         let outcome = load::load(file, &table);
         match &outcome.import {
-            Ok(import) if import.unusable_lines() > 0 => progress::note(&format!(
+            Ok(import) if import.unusable_lines() > 0 => progress::write_line(&format!(
                 "{}: {} cannot be used (`hotlist inspect` lists them)",
                 outcome.file.path.display(),
                 count(import.unusable_lines() as u64, "line", "lines")
             )),
             Ok(_) => {}
-            Err(error) => progress::note(&error.to_string()),
+            Err(error) => progress::write_line(&error.to_string()),
         }
         outcomes.push(outcome);
         bar.inc(1);
@@ -104,7 +104,7 @@ pub(super) fn given(
     }
     let snapshot = snapshot(&mut outcomes, opened, &table, options, seed)?;
     if snapshot.is_empty() {
-        progress::note("there are no indicators: nothing matches");
+        progress::write_line("there are no indicators: nothing matches");
     }
     let files = outcomes.into_iter().map(|outcome| outcome.file).collect();
     let detector = Detector {
@@ -142,7 +142,7 @@ fn only_allowlists(paths: &[PathBuf]) -> Option<Policy> {
         return None;
     }
     let (allowlists, errors) = allowlist::load_with(&config::Intel::default(), paths);
-    allowlist::lines(&errors).iter().for_each(|line| progress::note(&format!("allowlist: {line}")));
+    allowlist::lines(&errors).iter().for_each(|line| progress::write_line(&format!("allowlist: {line}")));
     Some(Policy { allowlists, only_allowlists: true, ..Policy::default() })
 }
 

@@ -40,7 +40,7 @@ struct ExampleConfigs {
 }
 
 impl ExampleConfigs {
-    fn of(collector: Collector) -> ExampleConfigs {
+    fn for_collector(collector: Collector) -> ExampleConfigs {
         match collector {
             Collector::FluentBit => ExampleConfigs {
                 name: "fluent-bit.yaml",
@@ -68,7 +68,7 @@ impl ExampleConfigs {
 }
 
 pub(super) fn run(args: &InitArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let pair = ExampleConfigs::of(args.collector);
+    let pair = ExampleConfigs::for_collector(args.collector);
     let endpoint = match &args.endpoint {
         Some(text) => Endpoint::parse(text)
             .map_err(|error| anyhow::anyhow!("--endpoint {}: {error}", without_credentials(text)))?
@@ -158,7 +158,7 @@ mod tests {
             };
             run(&args, &mut Vec::new()).unwrap();
             let read = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
-            let (hotlist, other) = (read("hotlist.yaml"), read(ExampleConfigs::of(*collector).name));
+            let (hotlist, other) = (read("hotlist.yaml"), read(ExampleConfigs::for_collector(*collector).name));
             assert!(!hotlist.contains("../") && !other.contains("../"), "{hotlist}{other}");
             assert!(
                 hotlist.contains("\"indicators/*\"") && hotlist.contains("\"https://back.example:4317\""),

@@ -53,7 +53,7 @@ fn inspect(args: &InspectArgs, seed: u64, out: &mut dyn Write) -> Result<(), Fai
     let (mut outcomes, mut failed, number) = (Vec::new(), 0, files.len());
     for file in files {
         let outcome = load::load(file, &table);
-        let summary = Summary::of(&outcome, now);
+        let summary = Summary::from_outcome(&outcome, now);
         failed += usize::from(outcome.import.is_err());
         match args.json {
             true => described.push(as_json(&outcome, &summary, args.all).context("a summary as JSON")?),
@@ -165,7 +165,7 @@ mod tests {
     fn shown(outcome: &Outcome, every_line: bool) -> String {
         let mut shown = Vec::new();
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        describe(outcome, &Summary::of(outcome, now), every_line, &mut shown).unwrap();
+        describe(outcome, &Summary::from_outcome(outcome, now), every_line, &mut shown).unwrap();
         String::from_utf8(shown).unwrap()
     }
 

@@ -31,7 +31,7 @@ pub(super) fn bytes(total: u64, what: &str) -> ProgressBar {
 }
 
 /// Writes a line to standard error for a person.
-pub(super) fn note(text: &str) {
+pub(super) fn write_line(text: &str) {
     line(&format!("hotlist: {text}"));
 }
 

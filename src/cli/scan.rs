@@ -86,13 +86,13 @@ pub(super) fn run(
     };
     let threads = args.threads.or(std::thread::available_parallelism().ok()).map_or(1, usize::from);
     let mut summary = Summary::new(&found);
-    found.errors.iter().for_each(|error| progress::note(&error.to_string()));
+    found.errors.iter().for_each(|error| progress::write_line(&error.to_string()));
     let read = AtomicU64::new(0);
     // Lines of hits on the same terminal would tear the bar.
     let bar = (!is_shown).then(|| progress::bytes(size(&inputs), "of logs"));
-    let note = |text: &str| match &bar {
-        Some(bar) => bar.suspend(|| progress::note(text)),
-        None => progress::note(text),
+    let write_line = |text: &str| match &bar {
+        Some(bar) => bar.suspend(|| progress::write_line(text)),
+        None => progress::write_line(text),
     };
     let mut listed = (String::new(), 0);
     let done = pipeline::run(&inputs, &matcher, threads, &read, &mut |item, is_last| {
@@ -104,7 +104,7 @@ pub(super) fn run(
                     }
                     listed.1 += 1;
                     if listed.1 <= NOTES {
-                        note(text);
+                        write_line(text);
                     }
                 }
                 output.write(&matched.rendered).map_err(failure_of(args))?;
@@ -114,7 +114,7 @@ pub(super) fn run(
             Item::Hidden => summary.left_out.hidden += 1,
             Item::Error(error) => {
                 summary.failed += 1;
-                note(&error.to_string());
+                write_line(&error.to_string());
             }
         }
         if let Some(bar) = &bar {
@@ -131,7 +131,7 @@ pub(super) fn run(
     summary.add_survey(&matcher.survey.lock().unwrap_or_else(PoisonError::into_inner));
     summary.report(started.elapsed(), args.json);
     if summary.files > 0 && summary.is_empty() && args.events.is_empty() && args.paths.is_empty() {
-        progress::note(
+        progress::write_line(
             "standard input had no events; paths behind --indicators are indicators: give log files with --events",
         );
     }
@@ -163,7 +163,7 @@ fn inputs(args: &ScanArgs) -> (Vec<Input>, LogFiles) {
         found.errors.extend(of_path.errors);
     }
     if inputs.iter().any(|input| matches!(input, Input::Standard)) && io::stdin().is_terminal() {
-        progress::note("waiting for events on standard input; Ctrl-D ends them");
+        progress::write_line("waiting for events on standard input; Ctrl-D ends them");
     }
     (inputs, found)
 }

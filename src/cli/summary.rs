@@ -80,7 +80,7 @@ pub(super) struct Summary {
 
 impl Summary {
     /// One file, as of a time.
-    pub(super) fn of(outcome: &Outcome, now: Timestamp) -> Summary {
+    pub(super) fn from_outcome(outcome: &Outcome, now: Timestamp) -> Summary {
         let path = outcome.file.path.display().to_string();
         let mut summary = Summary { files: 1, ..Summary::default() };
         let Ok(import) = &outcome.import else {

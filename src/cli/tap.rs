@@ -33,7 +33,7 @@ pub(super) fn run(args: &TapArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(async {
         let mut body = client.get("/tap").await.map_err(anyhow::Error::new)?;
-        progress::note(&format!("watching {endpoint}; Ctrl-C ends it"));
+        progress::write_line(&format!("watching {endpoint}; Ctrl-C ends it"));
         let (mut held, mut rates) = (BytesMut::new(), Rates::default());
         while let Some(frame) = body.frame().await {
             let Ok(frame) = frame else { break };
@@ -51,7 +51,7 @@ pub(super) fn run(args: &TapArgs, out: &mut dyn Write) -> Result<(), Failure> {
                 return Err(Failure::Other(anyhow::anyhow!("{endpoint} sends lines of more than {MAX_LINE} bytes")));
             }
         }
-        progress::note("the sidecar closed the stream: it shut down or was restarted");
+        progress::write_line("the sidecar closed the stream: it shut down or was restarted");
         Ok(())
     })
 }

@@ -73,7 +73,7 @@ fn is_configuration(path: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn of(config: std::path::PathBuf) -> ValidateArgs {
+    fn args_for(config: std::path::PathBuf) -> ValidateArgs {
         ValidateArgs {
             config: Some(config),
             feeds: false,
@@ -89,7 +89,7 @@ mod tests {
         let config = directory.path().join(name);
         std::fs::write(&config, text).unwrap();
         let mut out = Vec::new();
-        let done = run(&of(config), &|_| None, &mut out);
+        let done = run(&args_for(config), &|_| None, &mut out);
         let shown = String::from_utf8(out).unwrap().replace(directory.path().to_str().unwrap(), "DIR");
         (done, shown)
     }
@@ -138,7 +138,7 @@ mod tests {
             }
         }
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hotlist.yaml");
-        let failure = run(&of(config), &|_| None, &mut Closed).unwrap_err();
+        let failure = run(&args_for(config), &|_| None, &mut Closed).unwrap_err();
         assert!(matches!(failure, Failure::OutputClosed));
     }
 }

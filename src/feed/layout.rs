@@ -227,7 +227,7 @@ pub(super) struct Column {
 }
 
 impl Column {
-    pub(super) fn of(role: Role) -> Column {
+    pub(super) fn with_role(role: Role) -> Column {
         Column { role, declared: None, is_known: true }
     }
 }
@@ -283,17 +283,17 @@ fn spellings(written: &str) -> impl Iterator<Item = &str> {
 fn known(word: &str, layout: Option<&Layout>) -> Option<Column> {
     let word = squeezed(word);
     if let Some(role) = layout.and_then(|layout| layout.words.get(&word)) {
-        return Some(Column { declared: declared(&word, *role), ..Column::of(*role) });
+        return Some(Column { declared: declared(&word, *role), ..Column::with_role(*role) });
     }
     let known_type = type_word(&word);
     match (WORDS.get(&word), known_type) {
-        (Some(role), _) => Some(Column { declared: declared(&word, *role), ..Column::of(*role) }),
+        (Some(role), _) => Some(Column { declared: declared(&word, *role), ..Column::with_role(*role) }),
         (None, TypeWord::Declared(declared)) => {
             let role = if declared.is_hash() { Role::Hash } else { Role::Main };
             Some(Column { role, declared: Some(declared), is_known: true })
         }
-        (None, TypeWord::Digest) => Some(Column::of(Role::Digest)),
-        (None, TypeWord::Unsupported) => Some(Column::of(Role::Ignored)),
+        (None, TypeWord::Digest) => Some(Column::with_role(Role::Digest)),
+        (None, TypeWord::Unsupported) => Some(Column::with_role(Role::Ignored)),
         (None, TypeWord::Unknown) => None,
     }
 }

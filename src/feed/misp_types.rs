@@ -7,7 +7,7 @@ use crate::feed::declared::Declared;
 use crate::observable::Kind;
 
 /// What an attribute gives.
-pub(in crate::feed) enum Parts {
+pub(in crate::feed) enum MispValue {
     /// Values, each of which is the indicator.
     Values(Vec<Found>),
     /// Its value is a STIX pattern.
@@ -36,13 +36,13 @@ const BY_RELATION: [(Declared, &[&str]); 1] =
     [(Declared::Of(Kind::User), &["username", "user-id", "account-login", "login"])];
 
 /// The values of an attribute; an error says why there are none.
-pub(in crate::feed) fn parts(kind: &str, relation: &str, value: &str) -> Result<Parts, String> {
+pub(in crate::feed) fn parts(kind: &str, relation: &str, value: &str) -> Result<MispValue, String> {
     let simple = |kind: &str| SIMPLE.iter().find(|(_, words)| words.contains(&kind)).map(|(declared, _)| *declared);
     let one = |declared, value: &str| classify::typed(value, declared).map(|found| vec![found]);
     let unsupported = || format!("type `{kind}` cannot be looked for in events");
     let found = match kind.split_once('|') {
         None => match kind {
-            "stix2-pattern" => return Ok(Parts::Pattern),
+            "stix2-pattern" => return Ok(MispValue::Pattern),
             "malware-sample" => one(Declared::Of(Kind::Md5), last(value)?)?,
             "text" => {
                 let role = BY_RELATION.iter().find(|(_, words)| words.contains(&relation));
@@ -70,7 +70,7 @@ pub(in crate::feed) fn parts(kind: &str, relation: &str, value: &str) -> Result<
         }
         Some(_) => return Err(unsupported()),
     };
-    Ok(Parts::Values(found))
+    Ok(MispValue::Values(found))
 }
 
 /// The hash behind a file's name, which may have a bar itself.

@@ -6,8 +6,8 @@ use super::classify::{self, Found};
 use super::collect::{Collector, Facts};
 use super::declared::{Declared, TypeWord, type_word};
 use super::layout::Column;
-use super::misp_types::{self, Parts};
-use super::standing::{self, Standing};
+use super::misp_types::{self, MispValue};
+use super::row_status::{self, RowStatus};
 use super::when::{self, DayOrder};
 use super::{FeedOptions, range};
 use crate::intel::indicator::{Confidence, Target, Term, TermValue, Tlp};
@@ -72,7 +72,7 @@ pub(super) struct Present(u32);
 
 impl Present {
     /// The roles of columns, and of the cells behind them.
-    pub(super) fn of(columns: &[Column], beyond: Role) -> Present {
+    pub(super) fn from_columns(columns: &[Column], beyond: Role) -> Present {
         let roles = columns.iter().map(|column| column.role).chain([beyond]);
         Present(roles.fold(0, |set, role| set | 1 << role as u32))
     }
@@ -112,7 +112,7 @@ impl<'a> Row<'a> {
             && (type_word(word) != TypeWord::Unknown || word.starts_with("filename|") || word == "domain|ip")
         {
             // The parts of a composite of MISP are one attribute: either is the indicator.
-            let Parts::Values(found) = misp_types::parts(word, "", value.trim().trim_matches('"'))? else {
+            let MispValue::Values(found) = misp_types::parts(word, "", value.trim().trim_matches('"'))? else {
                 return Err(format!("type `{word}` cannot be looked for in events"));
             };
             let port = found.iter().find_map(|found| found.port);
@@ -152,21 +152,21 @@ impl<'a> Row<'a> {
     /// Whether the feed withdrew it; an error when it is not an indicator at all.
     fn is_revoked(&self) -> Result<bool, String> {
         let mut is_revoked = false;
-        type Reading = fn(&str) -> Standing;
+        type Reading = fn(&str) -> RowStatus;
         let readings: [(Role, Reading); 6] = [
-            (Role::Revoked, standing::revoked),
-            (Role::Detect, standing::detect),
-            (Role::Action, standing::action),
-            (Role::Status, standing::status),
-            (Role::Active, standing::active),
-            (Role::Threat, standing::threat),
+            (Role::Revoked, row_status::revoked),
+            (Role::Detect, row_status::detect),
+            (Role::Action, row_status::action),
+            (Role::Status, row_status::status),
+            (Role::Active, row_status::active),
+            (Role::Threat, row_status::threat),
         ];
         for (role, reading) in readings {
             for cell in self.cells(role) {
                 match reading(cell) {
-                    Standing::Counts => {}
-                    Standing::Revoked => is_revoked = true,
-                    Standing::None(reason) => return Err(reason),
+                    RowStatus::Counts => {}
+                    RowStatus::Revoked => is_revoked = true,
+                    RowStatus::None(reason) => return Err(reason),
                 }
             }
         }
@@ -375,7 +375,7 @@ impl<'a> Row<'a> {
     }
 
     fn with_columns(&self) -> impl Iterator<Item = (Column, usize, &'a str)> + use<'a> {
-        let (columns, beyond) = (self.columns, Column::of(self.beyond));
+        let (columns, beyond) = (self.columns, Column::with_role(self.beyond));
         self.cells.iter().enumerate().map(move |(at, cell)| (columns.get(at).copied().unwrap_or(beyond), at, cell))
     }
 

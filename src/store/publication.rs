@@ -123,7 +123,7 @@ impl Publication {
             return Err(PublicationError::Signatures(signed.signatures.len()));
         }
         let manifest = Manifest::parse(&signed.manifest)?;
-        let fingerprint = Digest::of(&serde_json::to_vec(&signed)?);
+        let fingerprint = Digest::sha256(&serde_json::to_vec(&signed)?);
         let Signed { manifest: bytes, signatures } = signed;
         Ok(Publication { name, labels, manifest, bytes: bytes.into(), signatures, fingerprint, made: None })
     }

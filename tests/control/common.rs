@@ -42,7 +42,7 @@ impl Scene {
 
     /// Puts a segment into the store.
     pub fn segment(&self, content: &[u8]) -> SegmentRef {
-        let digest = Digest::of(content);
+        let digest = Digest::sha256(content);
         std::fs::write(self.store.segment(&digest), content).unwrap();
         SegmentRef { digest, bytes: content.len() as u64 }
     }

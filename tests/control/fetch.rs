@@ -62,7 +62,7 @@ async fn only_what_is_published_is_to_be_had() {
     let code = async |digest: &[u8]| fetch(channel.clone(), digest, 0).await.map_err(|status| status.code()).err();
     assert_eq!(code(&published.digest.0).await, None);
     assert_eq!(code(&lies_there.digest.0).await, Some(Code::NotFound));
-    assert_eq!(code(&Digest::of(b"nowhere").0).await, Some(Code::NotFound));
+    assert_eq!(code(&Digest::sha256(b"nowhere").0).await, Some(Code::NotFound));
     for bad in [&b""[..], b"../../../etc/passwd", &[0; 31], &[0; 33]] {
         assert_eq!(code(bad).await, Some(Code::InvalidArgument), "{bad:?}");
     }

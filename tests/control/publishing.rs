@@ -125,7 +125,7 @@ fn only_whole_segments_are_published() {
     let scene = Scene::new();
     let segment = scene.segment(b"whole");
     assert_eq!(scene.store.check_segment(segment.digest).unwrap(), segment);
-    let missing = Digest::of(b"missing");
+    let missing = Digest::sha256(b"missing");
     assert!(matches!(scene.store.check_segment(missing), Err(PublishError::NoSegment { .. })));
     let publish = |segment| scene.store.publish(draft("p", &[], &[segment]), None, Timestamp::now());
     assert!(matches!(publish(SegmentRef { digest: missing, bytes: 1 }), Err(PublishError::NoSegment { .. })));

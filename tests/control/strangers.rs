@@ -54,7 +54,7 @@ async fn a_stranger_speaks_the_control_stream() {
     let mut stranger = Stranger::start(&python, &plane.address);
     assert_eq!(stranger.does("open stranger 0 0"), "opened");
     assert_eq!(stranger.does("next"), format!("response 1 {}", segment.digest));
-    let fetched = hotlist::intel::manifest::Digest::of(&content[1..]);
+    let fetched = hotlist::intel::manifest::Digest::sha256(&content[1..]);
     assert_eq!(stranger.does(&format!("fetch {} 1", segment.digest)), format!("fetched 99999 {fetched}"));
     let unknown = stranger.does(&format!("fetch {} 0", "00".repeat(32)));
     assert_eq!(unknown, "error NOT_FOUND no manifest for this client names this segment");

@@ -210,7 +210,7 @@ async fn a_store_is_never_used_as_a_cache_nor_a_cache_as_a_store() {
     let (cache, root) = (settings.cache.clone(), directory.path().join("store"));
     let store = Store::open(&root).unwrap();
     let segment = noise(1, 100);
-    let digest = hotlist::intel::manifest::Digest::of(&segment);
+    let digest = hotlist::intel::manifest::Digest::sha256(&segment);
     std::fs::write(store.segment(&digest), &segment).unwrap();
     settings.cache = root.clone();
     let before = tree(&root);

@@ -32,7 +32,7 @@ pub fn stranger() -> Key {
 }
 
 pub fn manifest(version: u64, segments: &[&[u8]]) -> Manifest {
-    let segment = |bytes: &&[u8]| SegmentRef { digest: Digest::of(bytes), bytes: bytes.len() as u64 };
+    let segment = |bytes: &&[u8]| SegmentRef { digest: Digest::sha256(bytes), bytes: bytes.len() as u64 };
     Manifest {
         audience: "acme".to_owned(),
         version,
@@ -132,7 +132,7 @@ impl Running {
 }
 
 pub fn segment_path(directory: &Path, bytes: &[u8]) -> PathBuf {
-    directory.join(format!("cache/segments/{}.seg", Digest::of(bytes)))
+    directory.join(format!("cache/segments/{}.seg", Digest::sha256(bytes)))
 }
 
 pub fn part_path(directory: &Path, bytes: &[u8]) -> PathBuf {

@@ -130,7 +130,7 @@ impl Plane {
     }
 
     pub fn hold(&self, bytes: &[u8]) -> Digest {
-        let digest = Digest::of(bytes);
+        let digest = Digest::sha256(bytes);
         self.state.lock().unwrap().segments.insert(digest, bytes.to_vec());
         digest
     }

@@ -89,7 +89,7 @@ impl Recorder {
     pub fn assert_files(&self) {
         self.notes();
         for (path, digest) in self.files.lock().unwrap().values().flatten() {
-            assert_eq!(Digest::of(&std::fs::read(path).unwrap()), *digest, "{}", path.display());
+            assert_eq!(Digest::sha256(&std::fs::read(path).unwrap()), *digest, "{}", path.display());
         }
     }
 }
@@ -107,7 +107,7 @@ impl Apply for Recorder {
         self.hold_to(candidate.segments.len() == named.len(), "another number of files than of segments");
         for ((path, digest), segment) in files.iter().zip(&candidate.manifest.segments) {
             let is_right = std::fs::read(path)
-                .is_ok_and(|bytes| Digest::of(&bytes) == *digest && bytes.len() as u64 == segment.bytes);
+                .is_ok_and(|bytes| Digest::sha256(&bytes) == *digest && bytes.len() as u64 == segment.bytes);
             self.hold_to(is_right, "a segment that is not what its name says");
         }
         let is_good = candidate.manifest.mode == mode && candidate.manifest.rules.iter().all(|rule| rule.feed != BAD);

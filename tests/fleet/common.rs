@@ -228,11 +228,11 @@ pub async fn says(hotlist: &Hotlist, part: &str) -> String {
 
 /// Ready when the manifest of this version serves and is written down, so that it does after a restart, too.
 pub async fn serves(hotlist: &Hotlist, version: u64) {
-    told(hotlist, &format!("serve: version {version}")).await;
+    reports(hotlist, &format!("serve: version {version}")).await;
 }
 
 /// Ready when some line of readiness has this text, and it is not the beginning of a longer number.
-pub async fn told(hotlist: &Hotlist, words: &str) {
+pub async fn reports(hotlist: &Hotlist, words: &str) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let (_, text) = hotlist.admin("/readyz?verbose").await;

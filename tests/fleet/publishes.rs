@@ -19,7 +19,7 @@ use thread_priority::unix::{
 };
 
 use crate::client::Connection;
-use crate::common::{Fleet, enrichments, event, events_in, lines, pause, serves, told};
+use crate::common::{Fleet, enrichments, event, events_in, lines, pause, reports, serves};
 use crate::next_hop::NextHop;
 use crate::process::Hotlist;
 
@@ -113,7 +113,7 @@ struct Arrived {
 
 impl Arrived {
     /// Enters what came since the last time, and holds every event to one version.
-    fn note(&mut self, next: &NextHop) {
+    fn record_arrivals(&mut self, next: &NextHop) {
         for request in next.take() {
             for event in events_in(&request.message()) {
                 self.note_event(&event);
@@ -171,7 +171,7 @@ fn publish_bad(fleet: &Fleet, number: u64) -> (u64, &'static str) {
             let mut bytes = std::fs::read(store.segment(&draft.segments[last].digest)).unwrap();
             let middle = bytes.len() / 2;
             bytes[middle] ^= 0x40;
-            let digest = Digest::of(&bytes);
+            let digest = Digest::sha256(&bytes);
             std::fs::write(store.segment(&digest), &bytes).unwrap();
             draft.segments[last] = SegmentRef { digest, bytes: bytes.len() as u64 };
             "segment "
@@ -253,7 +253,7 @@ async fn publish_and_check() {
             let (version, words) = publish_bad(&fleet, generation / BAD_EVERY);
             in_force = fleet.in_force();
             for sidecar in &sidecars {
-                told(sidecar, &format!("version {version} was refused")).await;
+                reports(sidecar, &format!("version {version} was refused")).await;
             }
             reloads.push(in_force..Instant::now());
             publishing.push(start..Instant::now());
@@ -276,7 +276,7 @@ async fn publish_and_check() {
             reloads.push(in_force..Instant::now());
             publishing.push(start..Instant::now());
         }
-        arrived.note(&next);
+        arrived.record_arrivals(&next);
         if generation % 4 != 1 {
             let start = Instant::now();
             while start.elapsed() < QUIET {
@@ -297,7 +297,7 @@ async fn publish_and_check() {
     for collector in collectors {
         collector.join().unwrap();
     }
-    arrived.note(&next);
+    arrived.record_arrivals(&next);
     let sent = load.sent.lock().unwrap();
     for (id, attempts) in sent.iter() {
         let count = arrived.counts.get(id).copied().unwrap_or(0);

@@ -1,6 +1,6 @@
 //! The shadow: what it would hit is counted, and tags nothing until it is promoted.
 
-use crate::common::{Fleet, judged, lines, logged, metric, serves, told};
+use crate::common::{Fleet, judged, lines, logged, metric, reports, serves};
 use crate::next_hop::NextHop;
 use crate::process::Hotlist;
 
@@ -20,7 +20,7 @@ async fn a_shadow_counts_and_tags_only_when_promoted() {
     serves(&hotlist, 1).await;
     fleet.compile(&[("old.txt", lines(&["both.example"])), ("new.txt", lines(&["comes.example"]))]);
     assert_eq!(fleet.publish(&["--mode", "shadow"]), 2);
-    told(&hotlist, "shadow: version 2").await;
+    reports(&hotlist, "shadow: version 2").await;
 
     let hosts = ["both.example", "gone.example", "comes.example", "fine.example"];
     for _ in 0..3 {
@@ -62,7 +62,7 @@ async fn a_shadow_counts_while_nothing_serves() {
     fleet.publish(&["--mode", "shadow"]);
     let _plane = fleet.plane();
     let hotlist = Hotlist::start(&fleet.sidecar("n1", &next, ""));
-    told(&hotlist, "shadow: version 1").await;
+    reports(&hotlist, "shadow: version 1").await;
     let address = hotlist.address();
     assert!(judged(&address, &next, &["comes.example"]).await.is_empty());
     assert_eq!(metric(&hotlist, "hotlist_shadow_hits_total{feed=\"new\"}").await, 1.0);

@@ -1,6 +1,6 @@
 //! Versions that go back and versions that end.
 
-use crate::common::{Fleet, NAME, judged, logged, metric, serves, told};
+use crate::common::{Fleet, NAME, judged, logged, metric, reports, serves};
 use crate::next_hop::NextHop;
 use crate::process::Hotlist;
 
@@ -34,7 +34,7 @@ async fn what_expires_serves_on_and_is_told() {
     serves(&hotlist, 1).await;
     let expired = "hotlist_control_expired{slot=\"serve\"}";
     for again in 0..2 {
-        told(&hotlist, "serve: version 1, expired at").await;
+        reports(&hotlist, "serve: version 1, expired at").await;
         logged(&hotlist, "expired", 1).await;
         assert_eq!(metric(&hotlist, expired).await, 1.0);
         assert_eq!(judged(&hotlist.address(), &next, &["old.example"]).await, ["feed:old.example"]);

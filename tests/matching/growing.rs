@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::common::EXACT;
-use crate::segments::{Content, ROWS, all_told, everything, over, table, written};
+use crate::segments::{Content, ROWS, described_hits, everything, over, table, written};
 
 /// One change of the feed, and what is made of the chain after it.
 #[derive(Clone, Debug)]
@@ -127,9 +127,9 @@ fn a_snapshot_upon_the_one_before_equals_one_from_nothing() {
                 (over(snapshot(&segments, &step.revoked, upon)), snapshot(&segments, &step.revoked, None));
             let anew = over(anew);
             let case = everything();
-            let told = all_told(&anew, &case);
-            hits.set(hits.get() + told.len());
-            prop_assert_eq!(all_told(&upon, &case), told);
+            let described = described_hits(&anew, &case);
+            hits.set(hits.get() + described.len());
+            prop_assert_eq!(described_hits(&upon, &case), described);
             prop_assert_eq!(figures(&upon), figures(&anew));
             last = Some(upon);
         }

@@ -73,7 +73,7 @@ fn events(text: &str) -> Vec<(u64, String)> {
         .collect()
 }
 
-fn of<'e>(expected: impl IntoIterator<Item = (u64, &'e str)>) -> Vec<(u64, String)> {
+fn owned<'e>(expected: impl IntoIterator<Item = (u64, &'e str)>) -> Vec<(u64, String)> {
     expected.into_iter().map(|(line, event)| (line, event.to_owned())).collect()
 }
 
@@ -110,7 +110,7 @@ fn each_form_gives_its_events_with_their_lines() {
         ("", vec![]),
         ("\n \r\n", vec![]),
     ] {
-        assert_eq!(events(text), of(expected), "{text:?}");
+        assert_eq!(events(text), owned(expected), "{text:?}");
     }
     let cut = split(b"\n[{\"a\":1},\n", Vec::new(), false);
     assert_eq!(cut, [(2, b"{\"a\":1}".to_vec(), None), (2, Vec::new(), Some(Fault::OpenArray))]);
@@ -135,7 +135,7 @@ fn rows_have_the_columns_of_the_header_before_them() {
         .collect();
     assert_eq!(
         events,
-        of([(4, "{\"a\":\"1\",\"b\":2}"), (5, "# comment"), (6, "{\"a\":1}"), (10, "{\"c\":\"3\",\"d\":4}"),])
+        owned([(4, "{\"a\":\"1\",\"b\":2}"), (5, "# comment"), (6, "{\"a\":1}"), (10, "{\"c\":\"3\",\"d\":4}"),])
     );
 }
 

@@ -55,7 +55,7 @@ pub fn through_bytes(options: MatchOptions, feeds: &[(Feed, Vec<Indicator>)]) ->
 }
 
 /// Everything that is reported of a finding except its number, which depends on the order of segments.
-fn told(detector: &Detector, hit: &Hit) -> String {
+fn described(detector: &Detector, hit: &Hit) -> String {
     let snapshot = &detector.snapshot;
     let stored = snapshot.indicator(hit.posting.indicator);
     let feed = snapshot.feed_of(hit.posting.indicator);
@@ -73,7 +73,7 @@ fn told(detector: &Detector, hit: &Hit) -> String {
     )
 }
 
-pub fn all_told(detector: &Detector, case: &Case) -> Vec<String> {
+pub fn described_hits(detector: &Detector, case: &Case) -> Vec<String> {
     // The numbers that are found in the document are those that the live stream finds.
     let numbers = found_by(detector, case);
     let document: serde_json::Map<String, serde_json::Value> =
@@ -88,9 +88,9 @@ pub fn all_told(detector: &Detector, case: &Case) -> Vec<String> {
         (field, String::from_utf8_lossy(&hit.value).into_owned(), hit.posting.indicator)
     };
     assert_eq!(verdict.hits.iter().map(found).collect::<Found>(), numbers);
-    let mut told: Vec<String> = verdict.hits.iter().map(|hit| told(detector, hit)).collect();
-    told.sort();
-    told
+    let mut described: Vec<String> = verdict.hits.iter().map(|hit| described(detector, hit)).collect();
+    described.sort();
+    described
 }
 
 fn composites() -> impl Strategy<Value = Vec<Indicator>> {
@@ -112,7 +112,7 @@ proptest! {
         let opened = through_bytes(case.options, &case.feeds);
         prop_assert_eq!(figures(&opened.snapshot), figures(&built.snapshot));
         prop_assert_eq!(found_by(&opened, &case), found_by(&built, &case));
-        prop_assert_eq!(all_told(&opened, &case), all_told(&built, &case));
+        prop_assert_eq!(described_hits(&opened, &case), described_hits(&built, &case));
     }
 
     /// Scenario: more feeds than a look-up goes through one by one, so that small ones are matched against as one.
@@ -138,11 +138,11 @@ proptest! {
         let mut alone = Vec::new();
         for (number, feed) in case.feeds.iter().enumerate() {
             let detector = detector(&table(), case.options, None, vec![feed.clone()]);
-            alone.extend(all_told(&detector, &case));
+            alone.extend(described_hits(&detector, &case));
             prop_assert_eq!(together.snapshot.feed_len(number), detector.snapshot.len());
         }
         alone.sort();
-        prop_assert_eq!(all_told(&together, &case), alone);
+        prop_assert_eq!(described_hits(&together, &case), alone);
         // Merged segments can be reused.
         let mut builder = SnapshotBuilder::new(together.snapshot.table().clone(), case.options, 11);
         builder.reuse_feeds(&together.snapshot, |number| number % 2 == 0).unwrap();
@@ -150,7 +150,7 @@ proptest! {
             builder.add_feed(feed.0.clone(), feed.1.clone()).unwrap();
         }
         let carried = over(builder.build("2"));
-        prop_assert_eq!(all_told(&carried, &case), all_told(&together, &case));
+        prop_assert_eq!(described_hits(&carried, &case), described_hits(&together, &case));
     }
 }
 
@@ -273,7 +273,7 @@ pub fn everything() -> Case {
 fn same_as_the_file(store: &Path, state: &FeedState, file: &FeedFile) -> Result<(), TestCaseError> {
     let (chain, newest) = (of_chain(store, state), of_file(file));
     let case = everything();
-    prop_assert_eq!(all_told(&chain, &case), all_told(&newest, &case));
+    prop_assert_eq!(described_hits(&chain, &case), described_hits(&newest, &case));
     let counts = |detector: &Detector| detector.snapshot.counts().collect::<Vec<_>>();
     prop_assert_eq!(counts(&chain), counts(&newest));
     prop_assert_eq!(chain.snapshot.len(), newest.snapshot.len());

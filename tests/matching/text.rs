@@ -35,12 +35,12 @@ fn indicators() -> Vec<Indicator> {
     .into()
 }
 
-fn of(table: FieldTable, options: MatchOptions, policy: Option<Policy>) -> Detector {
+fn detector_over(table: FieldTable, options: MatchOptions, policy: Option<Policy>) -> Detector {
     detector(&Arc::new(table), options, policy, vec![(Feed::named("feed"), indicators())])
 }
 
 fn everywhere() -> Detector {
-    of(FieldTable::shipped().unwrap(), ALL, None)
+    detector_over(FieldTable::shipped().unwrap(), ALL, None)
 }
 
 /// Path, indicator, and bytes in the text.
@@ -116,7 +116,7 @@ fn texts_are_scanned_where_the_configuration_says_so() {
     table.add_text("message").unwrap();
     table.add_text("my.own.deep.note").unwrap();
     table.add_text("process.command_line").unwrap();
-    let detector = of(table, MatchOptions::EXACT, None);
+    let detector = detector_over(table, MatchOptions::EXACT, None);
     assert_eq!(
         found(&detector, &judge(&detector, &document).hits),
         [
@@ -126,7 +126,7 @@ fn texts_are_scanned_where_the_configuration_says_so() {
             text("my.own.deep.note", MD5, 5, 37),
         ]
     );
-    let detector = of(FieldTable::shipped().unwrap(), MatchOptions::EXACT, None);
+    let detector = detector_over(FieldTable::shipped().unwrap(), MatchOptions::EXACT, None);
     assert!(judge(&detector, &document).hits.is_empty());
 }
 
@@ -160,7 +160,7 @@ fn the_enrichments_of_an_event_are_not_scanned() {
 /// The same document and the same texts in each protocol give the same hits, and the enrichment has the offsets.
 #[test]
 fn each_protocol_finds_the_same_in_texts() {
-    let detector = of(FieldTable::shipped().unwrap(), ALL, Some(Policy::default()));
+    let detector = detector_over(FieldTable::shipped().unwrap(), ALL, Some(Policy::default()));
     let document = json!({ "log": { "line": "from 203.0.113.66:22" }, "tags": ["x"] });
     let request = Bytes::from(otlp::request_of([(0, &document)]));
     let vector = transcode(&request, Format::Otlp, Format::Vector, |_| true).unwrap();
@@ -188,7 +188,7 @@ fn a_body_that_is_text_is_scanned() {
 #[test]
 fn defanged_forms_are_found_where_the_option_says_so() {
     let text = "see hxxp://evil[.]example/x or mallory[at]evil(dot)example, 203[.]0[.]113[.]66 and 2001:db8::66";
-    let both = of(FieldTable::shipped().unwrap(), MatchOptions { text_refang: true, ..ALL }, None);
+    let both = detector_over(FieldTable::shipped().unwrap(), MatchOptions { text_refang: true, ..ALL }, None);
     let place = |hit: &Hit| hit.in_text.as_ref().map(|at| text[at.at.clone()].to_owned()).unwrap();
     let shown = |hits: &[Hit]| -> Vec<(String, String)> {
         let mut shown: Vec<_> = hits.iter().map(|hit| (hit.name.clone(), place(hit))).collect();

@@ -28,7 +28,7 @@ async fn answers(bytes: &'static [u8]) -> String {
     address.to_string()
 }
 
-async fn told(sidecar: &Sidecar) -> String {
+async fn refusal_from(sidecar: &Sidecar) -> String {
     let client = Client::connect(&sidecar.address).await;
     let answer = client.export(frame(0, b"abc")).await;
     assert_eq!(answer.status(), 14, "{answer:?}");
@@ -56,7 +56,7 @@ async fn a_wrong_protocol_is_named() {
         (answers(b"").await, ["closed", "no connection: "]),
         (answers(b"\0\0\x02\x07").await, ["does not speak HTTP/2", "no connection: "]),
     ] {
-        let message = told(&Sidecar::with(
+        let message = refusal_from(&Sidecar::with(
             Limits::default(),
             Identity,
             [otlp(&format!("http://{address}"), Settings::default())],
@@ -70,7 +70,7 @@ async fn a_wrong_protocol_is_named() {
     let ca_file = directory.path().join("ca.pem");
     std::fs::write(&ca_file, &authority.pem).unwrap();
     let tls = ClientTls { ca_file: Some(ca_file), ..ClientTls::default() };
-    let message = told(&over_tls(plain_port, &tls)).await;
+    let message = refusal_from(&over_tls(plain_port, &tls)).await;
     assert!(message.contains("does not speak TLS") && message.contains("`http://`"), "{message}");
 }
 

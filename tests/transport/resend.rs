@@ -103,9 +103,9 @@ fn certificates_that_cannot_be_used_are_told() {
         assert_eq!(output.status.code(), Some(code), "{output:?}");
         String::from_utf8(output.stderr).unwrap()
     };
-    assert!(told("https://127.0.0.1:1", &["--cert-file", &bad], 2).contains("--key-file"));
-    assert!(told("https://127.0.0.1:1", &["--ca-file", &bad], 1).contains("bad.pem"));
-    let error = told("http://127.0.0.1:1", &["--ca-file", &bad], 1);
+    assert!(error_of("https://127.0.0.1:1", &["--cert-file", &bad], 2).contains("--key-file"));
+    assert!(error_of("https://127.0.0.1:1", &["--ca-file", &bad], 1).contains("bad.pem"));
+    let error = error_of("http://127.0.0.1:1", &["--ca-file", &bad], 1);
     assert!(error.contains("--ca-file: http://127.0.0.1:1 has no TLS"), "{error}");
     assert_eq!(lines(&scene.file), 1);
 }

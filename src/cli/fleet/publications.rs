@@ -22,8 +22,8 @@ pub(super) fn run(args: &PublicationsArgs, out: &mut dyn Write) -> Result<(), Fa
     let name = args.name.as_deref().map(Name::parse).transpose().context("--name")?;
     let store = publish::open(&args.store)?;
     let (versions, unusable) = store.catalogue(name.as_ref()).map_err(anyhow::Error::new)?;
-    unusable.iter().for_each(|line| progress::note(line));
-    let mut counts = SegmentCounts::of(&store);
+    unusable.iter().for_each(|line| progress::write_line(line));
+    let mut counts = SegmentCounts::read(&store);
     let written = if args.json {
         versions.iter().try_for_each(|one| writeln!(out, "{}", as_json(one, &mut counts)))
     } else if versions.is_empty() {
@@ -42,7 +42,7 @@ struct SegmentCounts<'s> {
 
 impl SegmentCounts<'_> {
     /// Reads the counts that `hotlist compile` recorded, which include what a change withdrew.
-    fn of(store: &Store) -> SegmentCounts<'_> {
+    fn read(store: &Store) -> SegmentCounts<'_> {
         let feeds = store.feeds().unwrap_or_default();
         let segments = feeds.iter().flat_map(|feed| &feed.segments).filter_map(|segment| {
             // A change may withdraw more than it adds.
@@ -55,10 +55,10 @@ impl SegmentCounts<'_> {
     /// Returns the number of indicators of a manifest; `None` when a segment is missing from the store.
     fn indicators(&mut self, manifest: &Manifest) -> Option<i64> {
         let store = self.store;
-        let mut of = |digest: Digest| {
+        let mut count_of = |digest: Digest| {
             *self.known.entry(digest).or_insert_with(|| store.segment_indicators(&digest).map(i64::from))
         };
-        manifest.segments.iter().map(|segment| of(segment.digest)).sum()
+        manifest.segments.iter().map(|segment| count_of(segment.digest)).sum()
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) struct ConfigFile {
 impl ConfigFile {
     /// Records the current state of the file. Must be called before the file is loaded, so that no change is missed.
     pub(super) fn new(path: &Path) -> ConfigFile {
-        let judged = Some(Fingerprint::of(path));
+        let judged = Some(Fingerprint::read(path));
         let content = content(path);
         ConfigFile { path: path.to_owned(), content, judged, changes: Changes::default(), awaited: Vec::new() }
     }
@@ -70,7 +70,7 @@ impl ConfigFile {
                     return;
                 }
                 match outcome.blocking_recv() {
-                    Ok(outcome) => self.note(outcome),
+                    Ok(outcome) => self.record_outcome(outcome),
                     Err(_) => return,
                 }
             }
@@ -91,8 +91,8 @@ impl ConfigFile {
         crossbeam_channel::select! {
             recv(notices) -> notice => match notice {
                 Ok(notice) => {
-                    self.changes.note(notice);
-                    notices.try_iter().for_each(|notice| self.changes.note(notice));
+                    self.changes.record_notice(notice);
+                    notices.try_iter().for_each(|notice| self.changes.record_notice(notice));
                 }
                 Err(_) => *notices = never(),
             },
@@ -102,8 +102,8 @@ impl ConfigFile {
 
     /// Returns whether the configuration must be loaded: its file has other content, and is complete.
     fn is_due(&mut self, now: Instant) -> bool {
-        let retry = self.awaited.iter().any(|(path, print)| Fingerprint::of(path) != *print);
-        let print = Fingerprint::of(&self.path);
+        let retry = self.awaited.iter().any(|(path, print)| Fingerprint::read(path) != *print);
+        let print = Fingerprint::read(&self.path);
         if self.judged == Some(print) {
             self.changes.settled(&self.path);
             self.changes.end_look();
@@ -114,7 +114,7 @@ impl ConfigFile {
         }
         let content = content(&self.path);
         // It was written while it was read: the next check reads it again.
-        if Fingerprint::of(&self.path) != print {
+        if Fingerprint::read(&self.path) != print {
             return false;
         }
         self.changes.settled(&self.path);
@@ -130,7 +130,7 @@ impl ConfigFile {
         is_new || retry
     }
 
-    fn note(&mut self, outcome: Outcome) {
+    fn record_outcome(&mut self, outcome: Outcome) {
         self.awaited = match outcome {
             Outcome::Applied => Vec::new(),
             Outcome::Refused(files) => files,
@@ -140,7 +140,7 @@ impl ConfigFile {
 
 /// Returns the current content of the files that a configuration names.
 pub(super) fn named(config: &Config) -> Vec<(PathBuf, Option<Fingerprint>)> {
-    config.needed_files().into_iter().map(|path| (path.to_owned(), Fingerprint::of(path))).collect()
+    config.needed_files().into_iter().map(|path| (path.to_owned(), Fingerprint::read(path))).collect()
 }
 
 /// Returns a fingerprint of the content; `None` when there is no file. Does not wait for a pipe.
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(looks(&mut file), [false, false, false]);
         std::fs::write(&path, "b").unwrap();
         assert_eq!(looks(&mut file), [false, true, false], "it is whole when it has been the same for a second");
-        file.note(Outcome::Applied);
+        file.record_outcome(Outcome::Applied);
         std::fs::remove_file(&path).unwrap();
         assert_eq!(looks(&mut file), [false, false, false]);
         std::fs::write(&path, "b").unwrap();
@@ -183,11 +183,11 @@ mod tests {
 
         std::fs::write(&path, "c").unwrap();
         assert_eq!(looks(&mut file), [false, true, false]);
-        file.note(Outcome::Refused(vec![(certificate.clone(), None)]));
+        file.record_outcome(Outcome::Refused(vec![(certificate.clone(), None)]));
         assert_eq!(looks(&mut file), [false, false, false]);
         std::fs::write(&certificate, "x").unwrap();
         assert!(file.is_due(start));
-        file.note(Outcome::Applied);
+        file.record_outcome(Outcome::Applied);
         assert_eq!(looks(&mut file), [false, false, false]);
     }
 }

@@ -99,11 +99,11 @@ impl BlockMatcher<'_> {
         match event.fault {
             Some(Fault::OpenArray) => {
                 matched.counts.malformed += 1;
-                matched.note(event.line, "the array that begins here is not closed: the file was cut short");
+                matched.add_note(event.line, "the array that begins here is not closed: the file was cut short");
                 return;
             }
             Some(Fault::TooLong) => {
-                matched.note(event.line, "the event is longer than 64 MiB; the rest of its line is not matched");
+                matched.add_note(event.line, "the event is longer than 64 MiB; the rest of its line is not matched");
             }
             None => {}
         }
@@ -163,19 +163,21 @@ impl BlockMatcher<'_> {
         }
         for budget in verdict.iter().flat_map(|verdict| verdict.exceeded.iter()) {
             let budget = budget.as_str();
-            matched.note(event.line, &format!("exceeds the budget {budget}; the best findings are kept"));
+            matched.add_note(event.line, &format!("exceeds the budget {budget}; the best findings are kept"));
         }
         if let Some(malformed) = malformed {
             matched.counts.malformed += 1;
             let what = malformed.as_str();
-            matched
-                .note(event.line, &format!("a malformed JSON document ({what}), matched as far as it could be parsed"));
+            matched.add_note(
+                event.line,
+                &format!("a malformed JSON document ({what}), matched as far as it could be parsed"),
+            );
         }
         match &verdict {
             Ok(verdict) => self.verdict(event, verdict, matched),
             Err(error) => {
                 matched.counts.malformed += 1;
-                matched.note(event.line, &error.to_string());
+                matched.add_note(event.line, &error.to_string());
                 matched.rendered.event(event.bytes);
             }
         }
@@ -215,7 +217,7 @@ impl BlockMatcher<'_> {
 }
 
 impl Matched {
-    fn note(&mut self, line: u64, text: &str) {
+    fn add_note(&mut self, line: u64, text: &str) {
         if self.notes.len() < NOTES {
             self.notes.push(format!("{}:{line}: {text}", self.file));
         }

@@ -150,7 +150,7 @@ impl Output<'_> {
         }
         if self.more > 0 {
             let more = count(self.more, "hit is", "hits are");
-            progress::note(&format!("{more} not in the table; `--emit hits` or `csv` writes all"));
+            progress::write_line(&format!("{more} not in the table; `--emit hits` or `csv` writes all"));
         }
         self.to.flush()
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::matching::Counts;
-use crate::cli::progress::{line, note};
+use crate::cli::progress::{line, write_line};
 use crate::counted::count;
 use crate::detect::Survey;
 use crate::escape::Escaped;
@@ -115,7 +115,7 @@ impl Summary {
             return line(&serde_json::to_string(self).unwrap_or_default());
         }
         let hits = count(self.hits, "hit", "hits");
-        note(&format!("{hits} in {} of {}", self.events_with_hits, count(self.events, "event", "events")));
+        write_line(&format!("{hits} in {} of {}", self.events_with_hits, count(self.events, "event", "events")));
         if self.hits > 0 {
             let mut feeds: Vec<(&str, u64)> = self.by_feed.iter().map(|(feed, hits)| (feed.as_str(), *hits)).collect();
             // The order of the names stays among equals.
@@ -127,27 +127,27 @@ impl Summary {
             } else {
                 String::new()
             };
-            note(&format!("by feed: {}{more}", listed(feeds)));
-            note(&format!("by kind: {}", listed(self.by_kind.iter().map(|(kind, hits)| (*kind, *hits)))));
+            write_line(&format!("by feed: {}{more}", listed(feeds)));
+            write_line(&format!("by kind: {}", listed(self.by_kind.iter().map(|(kind, hits)| (*kind, *hits)))));
         }
         if self.texts > 0 {
             let lines = count(self.texts, "line is", "lines are");
-            note(&format!("{lines} not a JSON document and scanned as text"));
+            write_line(&format!("{lines} not a JSON document and scanned as text"));
         }
         if self.malformed > 0 {
-            note(&format!(
+            write_line(&format!(
                 "{} not a JSON object, or malformed; the part that could be parsed was matched",
                 count(self.malformed, "line is", "lines are")
             ));
         }
         if self.without_field > 0 && (!self.unchecked.is_empty() || self.without_field == self.events) {
             let events = count(self.without_field, "event has", "events have");
-            note(&format!("{events} no field that any of these indicators is looked for at"));
+            write_line(&format!("{events} no field that any of these indicators is looked for at"));
         }
         if !self.unchecked.is_empty() {
             let fields: Vec<String> =
                 self.unchecked.iter().map(|(path, kind)| format!("--field {}={kind}", Escaped(path))).collect();
-            note(&format!("fields of these that could hold indicators: {}", fields.join(" ")));
+            write_line(&format!("fields of these that could hold indicators: {}", fields.join(" ")));
         }
         if !self.unscanned.is_empty() {
             let fields: Vec<String> = self.unscanned.iter().map(|path| Escaped(path).to_string()).collect();
@@ -165,15 +165,15 @@ impl Summary {
             .map(|(number, one, many)| count(*number, one, many))
             .collect();
         if !left_out.is_empty() {
-            note(&format!("left out: {}", left_out.join(", ")));
+            write_line(&format!("left out: {}", left_out.join(", ")));
         }
         if self.without_time > 0 {
             let events = count(self.without_time, "event without a time was", "events without a time were");
-            note(&format!("{events} matched in spite of --since and --until"));
+            write_line(&format!("{events} matched in spite of --since and --until"));
         }
         let megabytes = self.bytes as f64 / 1e6;
         let rate = megabytes / elapsed.as_secs_f64().max(1e-9);
-        note(&format!(
+        write_line(&format!(
             "{}, {megabytes:.1} MB in {:.1} s ({rate:.0} MB/s)",
             count(self.files, "file", "files"),
             elapsed.as_secs_f64()

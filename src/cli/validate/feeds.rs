@@ -78,7 +78,7 @@ fn check(
             && !import.understood.columns.is_empty()
         {
             writeln!(out, "{} was read so:", Escaped(outcome.file.path.display())).map_err(Failure::of_output)?;
-            let kinds = crate::cli::summary::Summary::of(&outcome, jiff::Timestamp::now());
+            let kinds = crate::cli::summary::Summary::from_outcome(&outcome, jiff::Timestamp::now());
             crate::cli::summary::understood(import, out)
                 .and_then(|()| kinds.show_kinds(out))
                 .map_err(Failure::of_output)?;

@@ -43,7 +43,7 @@ impl Identity {
     pub(super) fn from_certificate(der: &[u8]) -> Identity {
         match read(der) {
             Ok((CertificateNames { tenant, node, admin }, expires)) => {
-                Identity::Certified { tenant, node, admin, expires, digest: Digest::of(der) }
+                Identity::Certified { tenant, node, admin, expires, digest: Digest::sha256(der) }
             }
             Err(problem) => Identity::Unusable(problem),
         }
@@ -185,16 +185,16 @@ fn set_once(noted: &mut Option<Name>, uri: &str, name: Option<&str>, what: &str)
 mod tests {
     use super::*;
 
-    fn of(uris: &[&str]) -> Result<(Option<String>, bool), String> {
+    fn identity_in(uris: &[&str]) -> Result<(Option<String>, bool), String> {
         names_in_uris(uris.iter().copied()).map(|names| (names.tenant.map(|tenant| tenant.to_string()), names.admin))
     }
 
     #[test]
     fn tenant_and_role_stand_in_uris() {
         let acme = Some("acme".to_owned());
-        assert_eq!(of(&[]), Ok((None, false)));
-        assert_eq!(of(&["spiffe://example.org/tenant/acme"]), Ok((acme.clone(), false)));
-        assert_eq!(of(&["spiffe://x/tenant/acme/node/n1", "spiffe://x/role/admin"]), Ok((acme, true)));
+        assert_eq!(identity_in(&[]), Ok((None, false)));
+        assert_eq!(identity_in(&["spiffe://example.org/tenant/acme"]), Ok((acme.clone(), false)));
+        assert_eq!(identity_in(&["spiffe://x/tenant/acme/node/n1", "spiffe://x/role/admin"]), Ok((acme, true)));
         for other in [
             "https://x/tenant/acme",
             "spiffe:///tenant/acme",
@@ -204,7 +204,7 @@ mod tests {
             "spiffe://x/role/administrator",
             "spiffe://x",
         ] {
-            assert_eq!(of(&[other]), Ok((None, false)), "{other}");
+            assert_eq!(identity_in(&[other]), Ok((None, false)), "{other}");
         }
     }
 
@@ -232,14 +232,14 @@ mod tests {
     #[test]
     fn a_tenant_that_is_no_name_or_not_the_only_one_is_refused() {
         for bad in ["spiffe://x/tenant/", "spiffe://x/tenant", "spiffe://x/tenant/..", "spiffe://x/tenant/A%2f"] {
-            assert!(of(&[bad]).is_err(), "{bad}");
+            assert!(identity_in(&[bad]).is_err(), "{bad}");
         }
-        assert!(of(&["spiffe://x/tenant/a", "spiffe://x/tenant/b"]).is_err());
-        assert!(of(&["spiffe://x/tenant/a", "spiffe://y/tenant/a"]).is_ok());
+        assert!(identity_in(&["spiffe://x/tenant/a", "spiffe://x/tenant/b"]).is_err());
+        assert!(identity_in(&["spiffe://x/tenant/a", "spiffe://y/tenant/a"]).is_ok());
         for bad in ["spiffe://x/tenant/a/node", "spiffe://x/tenant/a/node/", "spiffe://x/tenant/a/node/N1"] {
-            assert!(of(&[bad]).is_err(), "{bad}");
+            assert!(identity_in(&[bad]).is_err(), "{bad}");
         }
-        assert!(of(&["spiffe://x/tenant/a/node/n1", "spiffe://x/tenant/a/node/n2"]).is_err());
+        assert!(identity_in(&["spiffe://x/tenant/a/node/n1", "spiffe://x/tenant/a/node/n2"]).is_err());
         assert!(matches!(Identity::from_certificate(b"not DER"), Identity::Unusable(_)));
     }
 }

@@ -58,7 +58,7 @@ pub(in crate::feed) fn import(
     let order = day_order(&columns, &rows);
 
     let beyond = if columns.has_header { Role::Ignored } else { Role::Value };
-    let present = Present::of(&columns.columns, beyond);
+    let present = Present::from_columns(&columns.columns, beyond);
     let mut records = Records::new(input.lines(limit), delimiter);
     while let Some((number, record)) = records.next()? {
         let line = line_number(number);

@@ -151,7 +151,7 @@ impl Objects<'_> {
                     } else {
                         let mut texts = Vec::new();
                         at(&members, steps, number, &mut texts);
-                        texts.iter().for_each(|text| said.push(Column::of(*role), text));
+                        texts.iter().for_each(|text| said.push(Column::with_role(*role), text));
                     }
                 }
                 let _ = value;
@@ -174,7 +174,7 @@ impl Objects<'_> {
         for (role, steps) in paths {
             let mut texts = Vec::new();
             within(&value, steps, &mut texts);
-            texts.iter().for_each(|text| row.push(Column::of(*role), text));
+            texts.iter().for_each(|text| row.push(Column::with_role(*role), text));
         }
         if !row.columns.iter().any(|column| column.role == Role::Main) {
             return false;
@@ -265,7 +265,7 @@ impl Objects<'_> {
     fn row(&mut self, row: &Said, line: u32, collector: &mut Collector) {
         self.found += 1;
         let (columns, beyond) = (&row.columns, Role::Ignored);
-        let present = Present::of(columns, beyond);
+        let present = Present::from_columns(columns, beyond);
         Row { cells: &row.cells, line, columns, beyond, present, order: None }.import(
             self.options,
             self.table,

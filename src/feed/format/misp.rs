@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::feed::FeedError;
 use crate::feed::classify::Found;
 use crate::feed::collect::{Collector, Facts, MAX_DESCRIPTION, MAX_NAME, shortened};
-use crate::feed::misp_types::{self, Parts};
+use crate::feed::misp_types::{self, MispValue};
 use crate::feed::reading::document::{self, MAX_DEPTH, Piece};
 use crate::feed::reading::input::Input;
 use crate::intel::indicator::{Context, Target, Term};
@@ -159,7 +159,7 @@ impl Misp<'_> {
         let value = text("value").ok_or("an attribute without `value`")?;
         let relation = text("object_relation").unwrap_or_default();
         let parts = misp_types::parts(&kind, &relation, &value)?;
-        let own = Tags::of(map.get("Tag"));
+        let own = Tags::from_list(map.get("Tag"));
         let outer = map.get("Event").and_then(|event| event.get("info")).and_then(as_text);
         let seen = |key: &str| text(key).and_then(|seen| time::parse(seen.as_bytes()));
         let facts = Facts {
@@ -175,12 +175,12 @@ impl Misp<'_> {
             ..Facts::default()
         };
         match parts {
-            Parts::Pattern => {
+            MispValue::Pattern => {
                 let compiled = pattern::compile(&value, self.table).map_err(|error| error.to_string())?;
                 collector.pattern(compiled, facts, &value);
             }
             // The parts of a composite are one attribute with one id: either is the indicator.
-            Parts::Values(found) => {
+            MispValue::Values(found) => {
                 let port = found.iter().find_map(|found| found.port);
                 let values = found.into_iter().flat_map(Found::values);
                 collector.terms(values.map(|value| Term { value, target: Target::Kind }).collect(), port, facts);

@@ -222,7 +222,7 @@ fn indicator(
             .map(Into::into)
             .collect(),
         confidence: map.get("confidence").and_then(Value::as_i64).map(Confidence::from_stix).unwrap_or_default(),
-        tlp: markings.of(strings(map, "object_marking_refs"), strings(map, "labels")),
+        tlp: markings.strictest_of(strings(map, "object_marking_refs"), strings(map, "labels")),
         reference: items(map, "external_references")
             .filter_map(|reference| reference.get("url")?.as_str())
             .next()

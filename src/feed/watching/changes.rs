@@ -24,7 +24,7 @@ pub struct Fingerprint(u64);
 
 impl Fingerprint {
     /// The fingerprint of what is at a path now, links followed. `None`: nothing is there.
-    pub fn of(path: &Path) -> Option<Fingerprint> {
+    pub fn read(path: &Path) -> Option<Fingerprint> {
         let metadata = std::fs::metadata(path).ok()?;
         let mut hasher = DefaultHasher::new();
         of_file(&metadata, &mut hasher);
@@ -68,7 +68,7 @@ struct Waiting {
 
 impl Changes {
     /// Records a notice of the system.
-    pub fn note(&mut self, notice: Notice) {
+    pub fn record_notice(&mut self, notice: Notice) {
         if self.writing.len() + self.done.len() >= NOTED {
             self.writing.clear();
             self.done.clear();
@@ -153,14 +153,14 @@ mod tests {
     fn a_closed_file_is_read_soon_and_an_open_one_is_not() {
         let (mut changes, start, path) = (Changes::default(), Instant::now(), Path::new(FILE));
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        changes.note(Notice::Begun(FILE.into()));
+        changes.record_notice(Notice::Begun(FILE.into()));
         assert!(!changes.may_read(path, print(1), at(0)));
-        changes.note(Notice::Done(FILE.into()));
+        changes.record_notice(Notice::Done(FILE.into()));
         assert_eq!(changes.next_look(), Some(at(150)));
-        changes.note(Notice::Begun(FILE.into()));
+        changes.record_notice(Notice::Begun(FILE.into()));
         assert!(!changes.may_read(path, print(1), at(200)), "somebody writes again");
         assert!(!changes.may_read(path, print(2), at(300)));
-        changes.note(Notice::Done(FILE.into()));
+        changes.record_notice(Notice::Done(FILE.into()));
         assert!(changes.may_read(path, print(2), at(450)));
     }
 
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn a_swapped_link_in_the_directory_stands_for_its_files() {
         let (mut changes, start, path) = (Changes::default(), Instant::now(), Path::new(FILE));
-        changes.note(Notice::Done("/feeds/..data".into()));
+        changes.record_notice(Notice::Done("/feeds/..data".into()));
         assert!(!changes.may_read(path, print(1), start));
         assert!(changes.may_read(path, print(1), start + QUIET));
     }
@@ -179,18 +179,18 @@ mod tests {
     fn fingerprints_tell_contents_apart() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.txt");
-        assert_eq!(Fingerprint::of(&path), None);
+        assert_eq!(Fingerprint::read(&path), None);
         std::fs::write(&path, "one").unwrap();
-        let one = Fingerprint::of(&path);
-        assert_eq!(one, Fingerprint::of(&path));
+        let one = Fingerprint::read(&path);
+        assert_eq!(one, Fingerprint::read(&path));
         std::fs::write(&path, "three").unwrap();
-        assert_ne!(one, Fingerprint::of(&path));
+        assert_ne!(one, Fingerprint::read(&path));
         let (link, manifest) = (directory.path().join("link"), directory.path().join("manifest.json"));
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert_eq!(Fingerprint::of(&link), Fingerprint::of(&path));
+        assert_eq!(Fingerprint::read(&link), Fingerprint::read(&path));
         std::fs::write(&manifest, "{}").unwrap();
-        let before = Fingerprint::of(&manifest);
+        let before = Fingerprint::read(&manifest);
         std::fs::write(directory.path().join("event.json"), "{}").unwrap();
-        assert_ne!(before, Fingerprint::of(&manifest));
+        assert_ne!(before, Fingerprint::read(&manifest));
     }
 }

@@ -34,7 +34,7 @@ impl LastReceived {
         Arc::new(LastReceived { start: Instant::now(), last: AtomicU64::new(0) })
     }
 
-    fn note(&self) {
+    fn record_now(&self) {
         let since = self.start.elapsed().as_micros();
         self.last.fetch_max(since.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
     }
@@ -80,7 +80,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TrackedConnection<S> {
         let before = into.filled().len();
         let polled = Pin::new(&mut self.socket).poll_read(context, into);
         if into.filled().len() > before {
-            self.heard.note();
+            self.heard.record_now();
         }
         polled
     }

@@ -41,7 +41,7 @@ pub(super) fn check_signed(
     if manifest.mode != slot {
         return Err(ManifestRefusal::Mode { found: manifest.mode, slot });
     }
-    let digest = Digest::of(&signed.manifest);
+    let digest = Digest::sha256(&signed.manifest);
     Ok(VerifiedManifest { manifest: Arc::new(manifest), signed: Arc::new(signed), digest })
 }
 

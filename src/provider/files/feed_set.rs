@@ -178,7 +178,7 @@ impl FeedSet {
 
     /// Records a file system notification.
     pub fn record_notice(&mut self, notice: Notice) {
-        self.changes.note(notice);
+        self.changes.record_notice(notice);
     }
 
     /// Makes the next scan check every file again, as after a scan that panicked. Held content stays held.
@@ -209,7 +209,7 @@ impl FeedSet {
         let mut scan = FeedScan::default();
         let found = self.resolve();
         for (key, file) in &found {
-            let print = Fingerprint::of(&key.0);
+            let print = Fingerprint::read(&key.0);
             let kept = self.files.get(key);
             if kept.is_some_and(|kept| kept.judged == Some(print) && kept.file == *file) {
                 self.changes.settled(&key.0);
@@ -222,7 +222,7 @@ impl FeedSet {
             }
             let outcome = load::load(file.clone(), &self.settings.table);
             // It was written while it was read, so the content was never complete.
-            if now.is_some() && Fingerprint::of(&key.0) != print {
+            if now.is_some() && Fingerprint::read(&key.0) != print {
                 continue;
             }
             self.changes.settled(&key.0);

@@ -60,7 +60,7 @@ impl AllowlistSet {
 
     /// Records a file system notification.
     pub fn record_notice(&mut self, notice: Notice) {
-        self.changes.note(notice);
+        self.changes.record_notice(notice);
     }
 
     /// Returns when the next check is due, if a change is pending.
@@ -119,7 +119,7 @@ fn prints(intel: &config::Intel) -> BTreeMap<PathBuf, Option<Fingerprint>> {
     let mut prints = BTreeMap::new();
     for entry in intel.allowlists.iter().filter(|entry| entry.enabled) {
         for path in glob::glob(&entry.path).into_iter().flatten().flatten() {
-            let print = Fingerprint::of(&path);
+            let print = Fingerprint::read(&path);
             prints.insert(path, print);
         }
     }

@@ -13,7 +13,7 @@ use std::ops::Range;
 use super::wire::{Field, Fields, Malformed, Payload};
 
 pub use layout::{Extent, Layout};
-pub use split::{MAX_REPETITION, Parts};
+pub use split::{MAX_REPETITION, SplitRequests};
 
 /// The messages around the records of one protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

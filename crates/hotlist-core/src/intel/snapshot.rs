@@ -6,8 +6,8 @@
 
 mod build;
 mod merge;
-mod part;
 mod plan;
+mod renumbered;
 mod settle;
 mod source;
 
@@ -31,8 +31,8 @@ pub use plan::{FieldPlan, PlanPart, UrlRow};
 pub use settle::{Revoked, RevokedBy};
 
 use super::indicator::Comparison;
-use merge::Unit;
-use part::Part;
+use merge::LookupUnit;
+use renumbered::RenumberedSegment;
 use source::Source;
 
 /// A comparison other than `=` with a number or instant at a field.
@@ -69,9 +69,9 @@ pub struct Snapshot {
     /// What it was made of, to be reused.
     sources: Vec<Source>,
     /// What is matched against: the sources, many small ones as one.
-    parts: Vec<Part>,
+    parts: Vec<RenumberedSegment>,
     /// What the parts were made of, to be reused.
-    units: Vec<Unit>,
+    units: Vec<LookupUnit>,
     /// Whether a name space has keys, or expressions are evaluated on its keys, by its number.
     spaces: [bool; KeySpace::COUNT],
     networks: Networks,
@@ -216,7 +216,7 @@ impl Snapshot {
         self.every_field.get_or_init(|| self.table.trie(|_, field| field.kind != FieldKind::NotRead || field.is_text))
     }
 
-    fn part_of(&self, number: u32) -> Option<&Part> {
+    fn part_of(&self, number: u32) -> Option<&RenumberedSegment> {
         self.parts.get(self.parts.partition_point(|part| part.base <= number).checked_sub(1)?)
     }
 

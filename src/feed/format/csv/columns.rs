@@ -66,7 +66,7 @@ impl Columns {
         };
         if columns.has_header {
             // A header that names fewer columns than there are says nothing of the others.
-            columns.columns.resize(columns.columns.len().max(columns.width), Column::of(Role::Ignored));
+            columns.columns.resize(columns.columns.len().max(columns.width), Column::with_role(Role::Ignored));
         }
         columns.map(mapping, words, file_name)?;
         Ok(columns)
@@ -100,7 +100,7 @@ impl Columns {
                 return Err(FeedError::NoColumn { file, column, role: key, header });
             };
             if at >= self.columns.len() {
-                self.columns.resize(at + 1, Column::of(Role::Value));
+                self.columns.resize(at + 1, Column::with_role(Role::Value));
             }
             if let Some(column) = self.columns.get_mut(at) {
                 *column = Column { role, declared: column.declared.filter(|_| role == Role::Main), is_known: true };
@@ -228,8 +228,8 @@ fn named(words: &[&str], layout: Option<&Layout>, data: &[&[&str]]) -> Vec<Colum
     if let (Some(kind), Some(value)) = (words.iter().position(is("indicator")), words.iter().position(is("data"))) {
         let of_types = data.iter().filter_map(|row| row.get(kind)).all(|cell| classify::untyped(cell).is_none());
         if of_types {
-            columns[kind] = Column::of(Role::Kind);
-            columns[value] = Column::of(Role::Main);
+            columns[kind] = Column::with_role(Role::Kind);
+            columns[value] = Column::with_role(Role::Main);
         }
     }
     ranges(&mut columns, data);

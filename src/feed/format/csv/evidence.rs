@@ -26,7 +26,7 @@ struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    fn of(cells: impl Iterator<Item = &'a str>) -> Seen<'a> {
+    fn from_cells(cells: impl Iterator<Item = &'a str>) -> Seen<'a> {
         let mut seen = Seen::default();
         for cell in cells.map(str::trim).filter(|cell| !cell.is_empty()) {
             seen.filled += 1;
@@ -60,7 +60,7 @@ impl<'a> Seen<'a> {
 pub(super) fn columns(sample: &[&[&str]]) -> Vec<Column> {
     let width = sample.iter().map(|row| row.len()).max().unwrap_or(0);
     let cells = |at: usize| sample.iter().filter_map(move |row| row.get(at).copied());
-    let seen: Vec<Seen<'_>> = (0..width).map(|at| Seen::of(cells(at))).collect();
+    let seen: Vec<Seen<'_>> = (0..width).map(|at| Seen::from_cells(cells(at))).collect();
     let is_type = |seen: &Seen<'_>| seen.mostly(seen.types) && seen.filled * 10 >= sample.len() * 9;
     if let Some(kind) = seen.iter().position(is_type) {
         return typed(sample, &seen, kind);
@@ -86,7 +86,7 @@ pub(super) fn columns(sample: &[&[&str]]) -> Vec<Column> {
         of if !holds(of) && of.mostly(of.dates + of.numbers) => Role::Ignored,
         _ => Role::Value,
     };
-    seen.iter().enumerate().map(role).map(Column::of).collect()
+    seen.iter().enumerate().map(role).map(Column::with_role).collect()
 }
 
 /// Whether two columns are the ends of ranges: addresses in order in every row, most of them the ends of one network.
@@ -128,5 +128,5 @@ fn typed(sample: &[&[&str]], seen: &[Seen<'_>], kind: usize) -> Vec<Column> {
         at if Some(at) == value => Role::Main,
         _ => Role::Ignored,
     };
-    (0..seen.len()).map(|at| Column::of(role(at))).collect()
+    (0..seen.len()).map(|at| Column::with_role(role(at))).collect()
 }

@@ -20,11 +20,11 @@ impl Tags {
     /// Reads a list of tags as it is in the file.
     pub(super) fn read(raw: Option<&RawValue>) -> Tags {
         let list = raw.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
-        Tags::of(list.as_ref())
+        Tags::from_list(list.as_ref())
     }
 
     /// Reads a list of tags.
-    pub(super) fn of(list: Option<&Value>) -> Tags {
+    pub(super) fn from_list(list: Option<&Value>) -> Tags {
         let mut tags = Tags::default();
         for tag in list.and_then(Value::as_array).into_iter().flatten() {
             if let Some(name) = tag.get("name").and_then(Value::as_str) {

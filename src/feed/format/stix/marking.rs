@@ -65,7 +65,7 @@ impl Markings {
     }
 
     /// The strictest marking among an object's references and labels (`tlp:amber`).
-    pub(super) fn of<'a>(
+    pub(super) fn strictest_of<'a>(
         &self,
         references: impl Iterator<Item = &'a str>,
         labels: impl Iterator<Item = &'a str>,

@@ -171,7 +171,7 @@ mod tests {
     /// Guarantee: it is refused, naming the foreign entry and how to fix it, and nothing there changes.
     #[test]
     fn no_other_directory_becomes_a_cache() {
-        let segment = format!("segments/{}.seg", Digest::of(b"s"));
+        let segment = format!("segments/{}.seg", Digest::sha256(b"s"));
         for (names, entry) in [
             (&["publications/", &segment, "lock", "highest.json"][..], "publications"),
             (&["feeds/f.json", &segment], "feeds"),
@@ -201,7 +201,7 @@ mod tests {
     /// of a version that wrote no marker, or whose marker is damaged. Guarantee: it becomes a marked cache, which is one the next time, too.
     #[test]
     fn a_new_directory_and_an_old_cache_become_marked() {
-        let (segment, part) = (Digest::of(b"s"), Digest::of(b"p"));
+        let (segment, part) = (Digest::sha256(b"s"), Digest::sha256(b"p"));
         let (segment, part) = (format!("segments/{segment}.seg"), format!("segments/{part}.part"));
         for names in [
             &[][..],

@@ -46,7 +46,7 @@ struct Sealed<T> {
 
 fn seal<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, CacheError> {
     let written = || -> serde_json::Result<Vec<u8>> {
-        let sha256 = Digest::of(&serde_json::to_vec(value)?);
+        let sha256 = Digest::sha256(&serde_json::to_vec(value)?);
         serde_json::to_vec(&Sealed { sha256, value })
     };
     written().map_err(|error| CacheError::io(path, "written", error.into()))
@@ -55,7 +55,7 @@ fn seal<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, CacheError> {
 fn unseal<T: Serialize + for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, String> {
     let sealed: Sealed<T> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let again = serde_json::to_vec(&sealed.value).map_err(|error| error.to_string())?;
-    if Digest::of(&again) == sealed.sha256 {
+    if Digest::sha256(&again) == sealed.sha256 {
         Ok(sealed.value)
     } else {
         Err("its digest does not match its content".to_owned())

@@ -6,7 +6,7 @@ use crate::intel::manifest::{SegmentRef, Signature};
 const LIMIT: u64 = 100;
 
 fn manifest(version: u64, segments: &[&[u8]]) -> Manifest {
-    let segment = |bytes: &&[u8]| SegmentRef { digest: Digest::of(bytes), bytes: bytes.len() as u64 };
+    let segment = |bytes: &&[u8]| SegmentRef { digest: Digest::sha256(bytes), bytes: bytes.len() as u64 };
     Manifest {
         audience: "a".to_owned(),
         version,
@@ -25,18 +25,18 @@ fn signed(manifest: &Manifest) -> Signed {
 }
 
 fn seen(version: u64) -> HighestVersion {
-    HighestVersion { version, manifest: Digest::of(&version.to_be_bytes()) }
+    HighestVersion { version, manifest: Digest::sha256(&version.to_be_bytes()) }
 }
 
 fn put(cache: &Cache, bytes: &[u8]) {
-    let mut part = cache.part(Digest::of(bytes), bytes.len() as u64).unwrap();
+    let mut part = cache.part(Digest::sha256(bytes), bytes.len() as u64).unwrap();
     let missing = &bytes[part.written() as usize..];
     part.append(missing).unwrap();
     cache.finish(part).unwrap();
 }
 
 fn has(cache: &Cache, bytes: &[u8]) -> bool {
-    cache.has(Digest::of(bytes), bytes.len() as u64).unwrap()
+    cache.has(Digest::sha256(bytes), bytes.len() as u64).unwrap()
 }
 
 fn names(directory: &Path) -> Vec<String> {
@@ -124,7 +124,7 @@ fn any_damage_of_a_last_good_manifest_is_seen() {
 fn a_part_is_continued_and_checked_as_a_whole() {
     let directory = tempfile::tempdir().unwrap();
     let cache = Cache::open(directory.path(), LIMIT).unwrap();
-    let digest = Digest::of(b"0123456789");
+    let digest = Digest::sha256(b"0123456789");
     cache.part(digest, 10).unwrap().append(b"0123").unwrap();
     drop(cache);
     let cache = Cache::open(directory.path(), LIMIT).unwrap();
@@ -175,7 +175,7 @@ fn garbage_goes_and_what_is_kept_stays() {
     let left = || (0..5).filter(|n| has(&cache, &segments[*n])).collect::<Vec<_>>();
     cache.keep(Mode::Serve, KeepReason::LastGood, Some(&of(1, &[0])));
     cache.keep(Mode::Serve, KeepReason::Serving, Some(&of(2, &[0, 1])));
-    cache.part(Digest::of(b"other"), 5).unwrap().append(b"oth").unwrap();
+    cache.part(Digest::sha256(b"other"), 5).unwrap().append(b"oth").unwrap();
     cache.make_room(Mode::Serve, &of(3, &[1, 2, 2])).unwrap();
     assert_eq!(left(), [0, 1, 2]);
     assert_eq!(names(&directory.path().join("segments")).len(), 3, "the part went, too");

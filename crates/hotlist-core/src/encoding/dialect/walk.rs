@@ -37,7 +37,7 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
     }
 
     #[cold]
-    pub(crate) fn note(&mut self, fault: MalformedRecord) {
+    pub(crate) fn record_fault(&mut self, fault: MalformedRecord) {
         self.fault.get_or_insert(fault);
     }
 
@@ -69,7 +69,7 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
             match elements.next_element() {
                 Ok(Some(element)) => self.entry(element, node, depth),
                 Ok(None) => return,
-                Err(fault) => return self.note(fault),
+                Err(fault) => return self.record_fault(fault),
             }
         }
     }
@@ -86,7 +86,7 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
     /// before the fault is looked at.
     #[cold]
     fn repeated_entry(&mut self, message: &[u8], fault: MalformedRecord, node: NodeId, depth: usize) {
-        self.note(fault);
+        self.record_fault(fault);
         let parts = || {
             std::iter::from_fn({
                 let mut fields = Fields::new(message);
@@ -185,7 +185,7 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
     /// A value of several members, of which readers may take any: each is looked at, up to where it cannot be read.
     #[cold]
     fn repeated_value(&mut self, value: &[u8], fault: MalformedRecord, node: NodeId, depth: usize) {
-        self.note(fault);
+        self.record_fault(fault);
         let mut fields = Fields::new(value);
         while let Ok(Some(found)) = fields.next_field() {
             let member = value.get(found.start..found.end).unwrap_or_default();
@@ -213,7 +213,7 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
             match elements.next_element() {
                 Ok(Some(element)) => self.short(element, node, depth + 1),
                 Ok(None) => return,
-                Err(fault) => return self.note(fault),
+                Err(fault) => return self.record_fault(fault),
             }
         }
     }

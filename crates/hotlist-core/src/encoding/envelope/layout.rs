@@ -155,7 +155,7 @@ impl Layout {
             [request, ..] => (request.number, [0; 2]),
             [] => (0, [0; 2]),
         };
-        let around_request = around.of(0..batch.len(), first);
+        let around_request = around.fields_around(0..batch.len(), first);
         let mut places = Vec::with_capacity(extent.records);
         let (mut outer, mut inner) = (Vec::with_capacity(groups[0]), Vec::with_capacity(groups[1]));
         last = None;
@@ -164,10 +164,10 @@ impl Layout {
             let [is_new_outer, is_new_inner] = new_groups(&mut last, &span);
             let [outer_span, inner_span] = span.groups;
             if is_new_outer {
-                outer.push(around.of(outer_span.payload(), outer_number));
+                outer.push(around.fields_around(outer_span.payload(), outer_number));
             }
             if is_new_inner {
-                let around = around.of(inner_span.payload(), inner_number);
+                let around = around.fields_around(inner_span.payload(), inner_number);
                 inner.push(Inner { around, outer: outer.len().saturating_sub(1) as u32 });
             }
             let group = inner.len().saturating_sub(1) as u32;
@@ -296,7 +296,7 @@ struct Arounds<'a> {
 
 impl Arounds<'_> {
     /// The fields of the message at `place` other than `number`.
-    fn of(&mut self, place: Range<usize>, number: u32) -> Around {
+    fn fields_around(&mut self, place: Range<usize>, number: u32) -> Around {
         let base = place.start;
         let message = self.batch.get(place).unwrap_or_default();
         let mut together = 0..0;

@@ -14,11 +14,11 @@ impl Envelope {
     /// too where it would otherwise be mostly repetition: all of them together are at most [`MAX_REPETITION`] times the
     /// batch. A batch that fits, has no records or cannot be walked comes back as it is. Messages without records are
     /// left out of a batch that is split.
-    pub fn split(&self, batch: &Bytes, max_bytes: usize) -> Parts {
+    pub fn split(&self, batch: &Bytes, max_bytes: usize) -> SplitRequests {
         let layout = (batch.len() > max_bytes).then(|| Layout::new(*self, batch.clone()).ok()).flatten();
         match layout.filter(|layout| layout.len() > 1) {
-            Some(layout) => Parts { layout, max_bytes, next: 0, whole: None },
-            None => Parts { layout: Layout::empty(*self), max_bytes, next: 0, whole: Some(batch.clone()) },
+            Some(layout) => SplitRequests { layout, max_bytes, next: 0, whole: None },
+            None => SplitRequests { layout: Layout::empty(*self), max_bytes, next: 0, whole: Some(batch.clone()) },
         }
     }
 }
@@ -28,7 +28,7 @@ pub const MAX_REPETITION: usize = 16;
 
 /// The requests that a batch is split into: see [`Envelope::split`].
 #[derive(Debug)]
-pub struct Parts {
+pub struct SplitRequests {
     layout: Layout,
     max_bytes: usize,
     /// The first record of the next request.
@@ -37,7 +37,7 @@ pub struct Parts {
     whole: Option<Bytes>,
 }
 
-impl Iterator for Parts {
+impl Iterator for SplitRequests {
     type Item = Rope;
 
     fn next(&mut self) -> Option<Rope> {

@@ -81,12 +81,12 @@ pub struct Repaired {
 pub fn repair(text: &[u8]) -> Option<Repaired> {
     let mut repair = Repair::new(text);
     if text.starts_with(BYTE_ORDER_MARK) {
-        repair.note(Malformation::ByteOrderMark);
+        repair.record_fault(Malformation::ByteOrderMark);
         repair.scanner.at = BYTE_ORDER_MARK.len();
     }
     let mut first = repair.token();
     if first == Some(b'[') {
-        repair.note(Malformation::List);
+        repair.record_fault(Malformation::List);
         repair.scanner.at += 1;
         first = repair.token();
     }
@@ -117,7 +117,7 @@ impl<'a> Repair<'a> {
         Repair { scanner: Scanner::new(text), out, whole: 0, open: Vec::new(), fault: None }
     }
 
-    fn note(&mut self, fault: Malformation) {
+    fn record_fault(&mut self, fault: Malformation) {
         self.fault.get_or_insert(fault);
     }
 
@@ -137,7 +137,7 @@ impl<'a> Repair<'a> {
                 [b'/', b'/', ..] | [b'#', ..] => memchr::memchr(b'\n', rest).unwrap_or(rest.len()),
                 _ => return Some(first),
             };
-            self.note(Malformation::Comment);
+            self.record_fault(Malformation::Comment);
             self.scanner.at += length;
         }
     }
@@ -152,11 +152,11 @@ impl<'a> Repair<'a> {
             match self.token() {
                 Some(b'{') => {
                     if self.whole > 0 {
-                        self.note(Malformation::Several);
+                        self.record_fault(Malformation::Several);
                     }
                     self.open(b'{');
                     if let Err(End(fault)) = self.members() {
-                        self.note(fault);
+                        self.record_fault(fault);
                         self.out.truncate(self.whole);
                         self.out.extend(self.open.drain(..).rev());
                         return;
@@ -166,10 +166,10 @@ impl<'a> Repair<'a> {
                 Some(b',' | b']') if self.fault.is_some() => self.scanner.at += 1,
                 // Some writers end a text with it.
                 Some(0) => {
-                    self.note(Malformation::Trailing);
+                    self.record_fault(Malformation::Trailing);
                     self.scanner.at += 1;
                 }
-                Some(_) => return self.note(Malformation::Trailing),
+                Some(_) => return self.record_fault(Malformation::Trailing),
                 None => return,
             }
         }
@@ -191,13 +191,13 @@ impl<'a> Repair<'a> {
             let is_first = matches!(self.out.last(), Some(b'{' | b'['));
             if first == b',' {
                 if may_follow {
-                    self.note(Malformation::Comma);
+                    self.record_fault(Malformation::Comma);
                 }
                 self.scanner.at += 1;
                 may_follow = true;
             } else if first == close {
                 if may_follow && !is_first {
-                    self.note(Malformation::Comma);
+                    self.record_fault(Malformation::Comma);
                 }
                 self.scanner.at += 1;
                 self.open.pop();
@@ -236,7 +236,7 @@ impl<'a> Repair<'a> {
             b'"' => self.string()?,
             b'\'' => self.quoted(Malformation::Scalar)?,
             b',' | b'}' if has_key => {
-                self.note(Malformation::Key);
+                self.record_fault(Malformation::Key);
                 self.out.extend_from_slice(b"null");
             }
             _ => self.scalar()?,
@@ -250,7 +250,7 @@ impl<'a> Repair<'a> {
             b'"' => self.string(),
             b'\'' => self.quoted(Malformation::Key),
             _ => {
-                self.note(Malformation::Key);
+                self.record_fault(Malformation::Key);
                 let word = self.word()?;
                 write_string(&mut self.out, word);
                 Ok(())
@@ -268,7 +268,7 @@ impl<'a> Repair<'a> {
 
     /// A string in single quotes, in which a backslash escapes as in one of JSON.
     fn quoted(&mut self, fault: Malformation) -> Result<(), End> {
-        self.note(fault);
+        self.record_fault(fault);
         let start = self.scanner.at + 1;
         let mut at = start;
         loop {
@@ -294,7 +294,7 @@ impl<'a> Repair<'a> {
         if alone.scalar().is_ok() && alone.at == word.len() {
             self.out.extend_from_slice(word);
         } else {
-            self.note(Malformation::Scalar);
+            self.record_fault(Malformation::Scalar);
             self.out.extend_from_slice(b"null");
         }
         Ok(())

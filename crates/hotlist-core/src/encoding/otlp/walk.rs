@@ -21,7 +21,7 @@ pub fn walk_record(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -
             Ok(Some(found)) => found,
             Ok(None) => break,
             Err(fault) => {
-                walker.note(fault.into());
+                walker.record_fault(fault.into());
                 break;
             }
         };
@@ -29,15 +29,17 @@ pub fn walk_record(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -
             (field::ATTRIBUTES, Payload::Bytes(attribute)) => walker.entry(attribute, PathTrie::ROOT, 0),
             (field::BODY, Payload::Bytes(content)) => {
                 if std::mem::replace(&mut has_body, true) {
-                    walker.note(MalformedRecord::Repeated("body"));
+                    walker.record_fault(MalformedRecord::Repeated("body"));
                 }
                 body(&mut walker, content, &mut info);
             }
             (field::TIME, Payload::Fixed64(time)) => info.time_unix_nano = time,
             (field::OBSERVED_TIME, Payload::Fixed64(time)) => info.observed_time_unix_nano = time,
-            (field::ATTRIBUTES, _) => walker.note(MalformedRecord::WrongType("attributes")),
-            (field::BODY, _) => walker.note(MalformedRecord::WrongType("body")),
-            (field::TIME | field::OBSERVED_TIME, _) => walker.note(MalformedRecord::WrongType("time_unix_nano")),
+            (field::ATTRIBUTES, _) => walker.record_fault(MalformedRecord::WrongType("attributes")),
+            (field::BODY, _) => walker.record_fault(MalformedRecord::WrongType("body")),
+            (field::TIME | field::OBSERVED_TIME, _) => {
+                walker.record_fault(MalformedRecord::WrongType("time_unix_nano"))
+            }
             _ => {}
         }
     }
@@ -59,6 +61,6 @@ fn body<V: Visitor>(walker: &mut DocumentWalker<'_, AnyValue, V>, body: &[u8], i
             }
         }
         Ok(_) => {}
-        Err(fault) => walker.note(fault),
+        Err(fault) => walker.record_fault(fault),
     }
 }

@@ -27,7 +27,7 @@ pub fn walk_record<V: Visitor>(record: &[u8], trie: &PathTrie, visitor: &mut V) 
             Ok(Some(found)) => found,
             Ok(None) => break,
             Err(fault) => {
-                walker.note(fault.into());
+                walker.record_fault(fault.into());
                 break;
             }
         };
@@ -47,7 +47,7 @@ pub fn walk_record<V: Visitor>(record: &[u8], trie: &PathTrie, visitor: &mut V) 
             },
             (field::VALUE, Payload::Bytes(value)) => {
                 if std::mem::replace(&mut has_value, true) {
-                    walker.note(MalformedRecord::Repeated("value"));
+                    walker.record_fault(MalformedRecord::Repeated("value"));
                 }
                 match any::<LogValue>(value) {
                     Ok(Any::Map(list)) => walker.entries(list, PathTrie::ROOT, 0),
@@ -55,8 +55,8 @@ pub fn walk_record<V: Visitor>(record: &[u8], trie: &PathTrie, visitor: &mut V) 
                     _ => json_text(&mut walker, value, &mut info),
                 }
             }
-            (field::FIELDS, _) => walker.note(MalformedRecord::WrongType("fields")),
-            (field::VALUE, _) => walker.note(MalformedRecord::WrongType("value")),
+            (field::FIELDS, _) => walker.record_fault(MalformedRecord::WrongType("fields")),
+            (field::VALUE, _) => walker.record_fault(MalformedRecord::WrongType("value")),
             _ => {}
         }
     }
@@ -77,7 +77,7 @@ fn json_text<V: Visitor>(walker: &mut DocumentWalker<'_, LogValue, V>, value: &[
             }
         }
         Ok(_) => {}
-        Err(fault) => walker.note(fault),
+        Err(fault) => walker.record_fault(fault),
     }
 }
 

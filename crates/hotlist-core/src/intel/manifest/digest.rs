@@ -21,7 +21,7 @@ pub struct Hasher(Sha256);
 
 impl Digest {
     /// The digest of these bytes.
-    pub fn of(bytes: &[u8]) -> Digest {
+    pub fn sha256(bytes: &[u8]) -> Digest {
         Digest(Sha256::digest(bytes).into())
     }
 }

@@ -131,7 +131,7 @@ impl PublicKey {
 
     /// The first 16 hexadecimal digits of the SHA-256 of its bytes.
     pub fn id(&self) -> String {
-        let mut id = Digest::of(&self.0).to_string();
+        let mut id = Digest::sha256(&self.0).to_string();
         id.truncate(16);
         id
     }

@@ -15,8 +15,8 @@ fn sample() -> Manifest {
         issued: instant("2026-01-02T03:04:05Z"),
         expires: Some(instant("2026-02-02T03:04:05.5Z")),
         segments: vec![
-            SegmentRef { digest: Digest::of(b"a"), bytes: 1 },
-            SegmentRef { digest: Digest::of(b"bc"), bytes: 2 },
+            SegmentRef { digest: Digest::sha256(b"a"), bytes: 1 },
+            SegmentRef { digest: Digest::sha256(b"bc"), bytes: 2 },
         ],
         revocations: vec![
             Revocation::Id { feed: "f".to_owned(), id: "indicator--1".to_owned() },
@@ -43,7 +43,7 @@ fn changed(from: &str, to: &str) -> Result<Manifest, ManifestError> {
 #[test]
 fn the_bytes_are_the_documented_ones() {
     let text = String::from_utf8(sample().to_bytes().unwrap()).unwrap();
-    let a = Digest::of(b"a");
+    let a = Digest::sha256(b"a");
     assert_eq!(a.to_string(), "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb");
     let expected = format!(
         "{{\"audience\":\"acme/prod\",\"version\":12,\"mode\":\"serve\",\"issued\":\"2026-01-02T03:04:05Z\",\
@@ -52,7 +52,7 @@ fn the_bytes_are_the_documented_ones() {
          {{\"feed\":\"f\",\"kind\":\"domain\",\"value\":\"evil.example\"}}],\
          \"rules\":[{{\"feed\":\"f\",\"enabled\":true,\"origin\":\"feed\"}},\
          {{\"feed\":\"g\",\"enabled\":false,\"origin\":\"collection\"}}]}}",
-        Digest::of(b"bc")
+        Digest::sha256(b"bc")
     );
     assert_eq!(text, expected);
     assert_eq!(Manifest::parse(text.as_bytes()).unwrap(), sample());
@@ -89,7 +89,7 @@ type Change = Box<dyn Fn(&mut Manifest)>;
 #[test]
 fn every_bound_is_held_when_reading_and_when_writing() {
     let long = |count: usize| "x".repeat(count);
-    let segment = |text: &str, bytes| SegmentRef { digest: Digest::of(text.as_bytes()), bytes };
+    let segment = |text: &str, bytes| SegmentRef { digest: Digest::sha256(text.as_bytes()), bytes };
     let rule = |feed: String| Rule { feed, enabled: true, origin: Origin::Feed };
     let id = |feed: String, id: String| Revocation::Id { feed, id };
     let cases: Vec<(&str, Change, bool)> = vec![
@@ -167,7 +167,7 @@ fn keys_and_signatures_are_those_of_the_standard() {
             "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"
         )
     );
-    assert_eq!(signature.key_id, Digest::of(key.public().bytes()).to_string()[..16]);
+    assert_eq!(signature.key_id, Digest::sha256(key.public().bytes()).to_string()[..16]);
     assert_eq!(
         key.to_pem(),
         "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIEzNCJso/5banbbDRuwRTg9bijGfNaumJNqM9u1PuKb7\n-----END PRIVATE KEY-----\n"

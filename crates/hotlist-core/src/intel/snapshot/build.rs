@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
-use super::merge::{Member, Unit, units};
-use super::part::Part;
+use super::merge::{LookupUnit, MemberSegment, units};
 use super::plan::{FieldPlan, url_rows};
+use super::renumbered::RenumberedSegment;
 use super::settle::{Revoked, settle};
-use super::source::{From, Source};
+use super::source::{SegmentOrigin, Source};
 use super::{MatchOptions, RangeRule, Snapshot};
 use crate::intel::expression::{Expression, ExpressionIndex};
 use crate::intel::indicator::{Feed, Indicator, RangeValue};
@@ -71,7 +71,7 @@ struct Older {
     /// Keys in it that no source had any more.
     stale_keys: usize,
     sources: Vec<Source>,
-    units: Vec<Unit>,
+    units: Vec<LookupUnit>,
 }
 
 /// A snapshot under construction.
@@ -129,7 +129,7 @@ impl SnapshotBuilder {
         if let Some(path) = unknown {
             return Err(SnapshotError::UnknownPath { feed: feed.name, path: path.to_string() });
         }
-        self.add_source(Source::new(segment, From::File, vec![feed], &[]))
+        self.add_source(Source::new(segment, SegmentOrigin::File, vec![feed], &[]))
     }
 
     /// Adds a segment of a manifest behind those that were added before; its tombstones act on them. `feed` says what is
@@ -144,7 +144,7 @@ impl SnapshotBuilder {
     ) -> Result<(), SnapshotError> {
         let feeds = segment.feeds().iter().map(feed).collect();
         let older = self.older.as_ref().map_or(&[][..], |older| &older.sources);
-        self.add_source(Source::new(segment, From::Manifest, feeds, older))
+        self.add_source(Source::new(segment, SegmentOrigin::Manifest, feeds, older))
     }
 
     /// Takes single indicators out of the segments of the manifest.
@@ -278,7 +278,7 @@ impl SnapshotBuilder {
         Snapshot {
             name: name.into(),
             feeds: self.sources.iter().flat_map(|source| source.feeds.iter().cloned()).collect(),
-            sizes: self.sources.iter().flat_map(|source| source.standing.sizes.iter().copied()).collect(),
+            sizes: self.sources.iter().flat_map(|source| source.counted.sizes.iter().copied()).collect(),
             parts,
             units,
             sources: self.sources,
@@ -342,33 +342,33 @@ impl SnapshotBuilder {
         reach
     }
 
-    fn members(&self) -> Vec<Member> {
+    fn members(&self) -> Vec<MemberSegment> {
         let mut first_feed = 0;
         let member = |source: &Source| {
             let feeds: Vec<u32> = (first_feed..).take(source.feeds.len()).collect();
             first_feed += feeds.len() as u32;
-            Member { segment: Arc::clone(&source.segment), dead: Arc::clone(&source.standing.dead), feeds }
+            MemberSegment { segment: Arc::clone(&source.segment), dead: Arc::clone(&source.counted.dead), feeds }
         };
         self.sources.iter().map(member).collect()
     }
 
     /// What is matched against.
-    fn parts(&self, units: &[Unit]) -> Vec<Part> {
+    fn parts(&self, units: &[LookupUnit]) -> Vec<RenumberedSegment> {
         let mut base = 0;
-        let part = |unit: &Unit| {
-            let Member { segment, dead, feeds } = unit.as_member();
+        let part = |unit: &LookupUnit| {
+            let MemberSegment { segment, dead, feeds } = unit.as_segment();
             let target = |path| self.target_numbers.get(path).copied().unwrap_or(NOWHERE);
             let scheme = |scheme| self.scheme_numbers.get(scheme).copied().unwrap_or(0);
             let targets = std::iter::once(0).chain(segment.paths().iter().map(target)).collect();
             let schemes = std::iter::once(0).chain(segment.schemes().iter().map(scheme)).collect();
             let from = base;
             base += segment.len();
-            Part { segment, base: from, feeds, targets, schemes, dead }
+            RenumberedSegment { segment, base: from, feeds, targets, schemes, dead }
         };
         units.iter().map(part).collect()
     }
 
-    fn add_ranges(&self, part: &Part, ranges: &mut Vec<RangeRule>) {
+    fn add_ranges(&self, part: &RenumberedSegment, ranges: &mut Vec<RangeRule>) {
         for range in part.segment.ranges() {
             let Some(posting) = part.renumber(range.posting) else { continue };
             let set = &self.targets[usize::from(posting.target)];

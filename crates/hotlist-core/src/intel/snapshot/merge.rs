@@ -16,7 +16,7 @@ const SMALL: u64 = 8;
 
 /// A segment as a snapshot numbers its feeds, and what of it does not count.
 #[derive(Clone, Debug)]
-pub(super) struct Member {
+pub(super) struct MemberSegment {
     pub(super) segment: Arc<Segment>,
     pub(super) dead: Arc<IndicatorSet>,
     /// The places of its feeds in the snapshot.
@@ -25,24 +25,24 @@ pub(super) struct Member {
 
 /// What look-ups go to.
 #[derive(Clone, Debug)]
-pub(super) enum Unit {
+pub(super) enum LookupUnit {
     /// A segment as it is.
-    One(Member),
+    One(MemberSegment),
     /// One that was made of several.
     Merged {
         /// In the order in which it has their feeds.
-        members: Vec<Member>,
+        members: Vec<MemberSegment>,
         /// All that counts in them.
         segment: Arc<Segment>,
     },
 }
 
-impl Unit {
+impl LookupUnit {
     /// The segment, what of it does not count, and the places of its feeds.
-    pub(super) fn as_member(&self) -> Member {
+    pub(super) fn as_segment(&self) -> MemberSegment {
         match self {
-            Unit::One(member) => member.clone(),
-            Unit::Merged { members, segment } => Member {
+            LookupUnit::One(member) => member.clone(),
+            LookupUnit::Merged { members, segment } => MemberSegment {
                 segment: Arc::clone(segment),
                 dead: Arc::default(),
                 feeds: members.iter().flat_map(|member| member.feeds.iter().copied()).collect(),
@@ -50,27 +50,27 @@ impl Unit {
         }
     }
 
-    fn members(self) -> Vec<Member> {
+    fn members(self) -> Vec<MemberSegment> {
         match self {
-            Unit::One(member) => vec![member],
-            Unit::Merged { members, .. } => members,
+            LookupUnit::One(member) => vec![member],
+            LookupUnit::Merged { members, .. } => members,
         }
     }
 
     fn len(&self) -> u32 {
         match self {
-            Unit::One(member) => member.segment.len(),
-            Unit::Merged { segment, .. } => segment.len(),
+            LookupUnit::One(member) => member.segment.len(),
+            LookupUnit::Merged { segment, .. } => segment.len(),
         }
     }
 
     /// The same merged segment, if all that it was made of is there still and counts as it did. It takes its members out
     /// of `members`.
-    fn renewed(&self, members: &mut Vec<Member>) -> Option<Unit> {
-        let Unit::Merged { members: old, segment } = self else { return None };
+    fn renewed(&self, members: &mut Vec<MemberSegment>) -> Option<LookupUnit> {
+        let LookupUnit::Merged { members: old, segment } = self else { return None };
         let mut places = Vec::with_capacity(old.len());
         for old in old {
-            let is_same = |new: &Member| Arc::ptr_eq(&new.segment, &old.segment) && new.dead == old.dead;
+            let is_same = |new: &MemberSegment| Arc::ptr_eq(&new.segment, &old.segment) && new.dead == old.dead;
             let place = (0..members.len()).find(|place| is_same(&members[*place]) && !places.contains(place));
             places.push(place?);
         }
@@ -80,19 +80,19 @@ impl Unit {
             place += 1;
             !places.contains(&(place - 1))
         });
-        Some(Unit::Merged { members: renewed, segment: Arc::clone(segment) })
+        Some(LookupUnit::Merged { members: renewed, segment: Arc::clone(segment) })
     }
 }
 
 /// At most [`MAX_PARTS`] units of all members, where they are not too large for that. `older` are those of a snapshot
 /// before.
-pub(super) fn units(mut members: Vec<Member>, older: &[Unit], seed: u64) -> Vec<Unit> {
-    let mut units: Vec<Unit> = older.iter().filter_map(|unit| unit.renewed(&mut members)).collect();
-    units.extend(members.into_iter().map(Unit::One));
+pub(super) fn units(mut members: Vec<MemberSegment>, older: &[LookupUnit], seed: u64) -> Vec<LookupUnit> {
+    let mut units: Vec<LookupUnit> = older.iter().filter_map(|unit| unit.renewed(&mut members)).collect();
+    units.extend(members.into_iter().map(LookupUnit::One));
     if units.len() <= MAX_PARTS {
         return units;
     }
-    let len = |unit: &Unit| u64::from(unit.len());
+    let len = |unit: &LookupUnit| u64::from(unit.len());
     units.sort_by_key(|unit| std::cmp::Reverse(unit.len()));
     let most = units.iter().map(len).sum::<u64>() / SMALL;
     let mut small = units.split_off(MAX_PARTS - 1);
@@ -103,16 +103,16 @@ pub(super) fn units(mut members: Vec<Member>, older: &[Unit], seed: u64) -> Vec<
         sum += len(&next);
         small.push(next);
     }
-    let small: Vec<Member> = small.into_iter().flat_map(Unit::members).collect();
+    let small: Vec<MemberSegment> = small.into_iter().flat_map(LookupUnit::members).collect();
     match merged(&small, seed) {
-        Ok(segment) => units.push(Unit::Merged { members: small, segment }),
+        Ok(segment) => units.push(LookupUnit::Merged { members: small, segment }),
         // Too large to be one: look-ups go through all of them.
-        Err(_) => units.extend(small.into_iter().map(Unit::One)),
+        Err(_) => units.extend(small.into_iter().map(LookupUnit::One)),
     }
     units
 }
 
-fn merged(small: &[Member], seed: u64) -> Result<Arc<Segment>, BuildError> {
+fn merged(small: &[MemberSegment], seed: u64) -> Result<Arc<Segment>, BuildError> {
     let keeps: Vec<_> = small.iter().map(|member| |number: u32| !member.dead.contains(number)).collect();
     let segments: Vec<(&Segment, Keep<'_>)> =
         small.iter().zip(&keeps).map(|(member, keep)| (&*member.segment, keep as Keep<'_>)).collect();

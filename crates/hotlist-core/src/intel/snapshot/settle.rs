@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::FeedSize;
-use super::source::{From, Source, Standing};
+use super::source::{CountedIndicators, SegmentOrigin, Source};
 use crate::intel::indicator::TermValue;
 use crate::intel::keys::{IndicatorOptions, indicator_keys};
 use crate::intel::segment::{self, IndicatorSet, Segment};
@@ -32,7 +32,8 @@ pub enum RevokedBy {
 
 /// Finds out what counts of each segment of the manifest. `older` are the sources of a snapshot before.
 pub(super) fn settle(sources: &mut [Source], older: &[Source], revoked: &[Revoked]) {
-    let mut sources: Vec<&mut Source> = sources.iter_mut().filter(|source| source.from == From::Manifest).collect();
+    let mut sources: Vec<&mut Source> =
+        sources.iter_mut().filter(|source| source.from == SegmentOrigin::Manifest).collect();
     let known = known(&sources, older);
     for (new, old) in sources.iter_mut().zip(&known) {
         if let Some(old) = old {
@@ -41,11 +42,11 @@ pub(super) fn settle(sources: &mut [Source], older: &[Source], revoked: &[Revoke
     }
     withdraw(&mut sources, &known);
     for (source, known) in sources.into_iter().zip(known) {
-        source.standing = match revoke(source, revoked) {
+        source.counted = match revoke(source, revoked) {
             None => Arc::clone(&source.withdrawn),
-            Some(dead) => match known.filter(|old| *old.standing.dead == dead) {
-                Some(old) => Arc::clone(&old.standing),
-                None => Arc::new(Standing::counted(&source.segment, dead)),
+            Some(dead) => match known.filter(|old| *old.counted.dead == dead) {
+                Some(old) => Arc::clone(&old.counted),
+                None => Arc::new(CountedIndicators::without(&source.segment, dead)),
             },
         };
     }
@@ -54,7 +55,7 @@ pub(super) fn settle(sources: &mut [Source], older: &[Source], revoked: &[Revoke
 /// The previous source of each that was there before. There is none unless all previous ones are still there, in order:
 /// what withdrew something may be gone.
 fn known<'o>(sources: &[&mut Source], older: &'o [Source]) -> Vec<Option<&'o Source>> {
-    let mut older = older.iter().filter(|source| source.from == From::Manifest).peekable();
+    let mut older = older.iter().filter(|source| source.from == SegmentOrigin::Manifest).peekable();
     let mut is_next = |source: &&mut Source| older.next_if(|old| Arc::ptr_eq(&old.segment, &source.segment));
     let known = sources.iter().map(&mut is_next).collect();
     match older.peek() {
@@ -84,22 +85,22 @@ fn withdraw(sources: &mut [&mut Source], known: &[Option<&Source>]) {
 
 /// What counts of a segment, while something is taken out of it.
 struct Change {
-    standing: Standing,
+    counted: CountedIndicators,
     /// Whether some indicator that was taken out may have more values than one, so that values must be counted.
     recount: bool,
 }
 
 impl Change {
     fn from_source(source: &Source) -> Change {
-        Change { standing: Standing::clone(&source.withdrawn), recount: false }
+        Change { counted: CountedIndicators::clone(&source.withdrawn), recount: false }
     }
 
     fn take_out(&mut self, segment: &Segment, number: u32, kind: Kind) {
-        if !Arc::make_mut(&mut self.standing.dead).insert(number) {
+        if !Arc::make_mut(&mut self.counted.dead).insert(number) {
             return;
         }
         let place = segment.feed_of(number);
-        let (Some(feed), Some(size)) = (segment.feeds().get(place), self.standing.sizes.get_mut(place)) else { return };
+        let (Some(feed), Some(size)) = (segment.feeds().get(place), self.counted.sizes.get_mut(place)) else { return };
         size.indicators = size.indicators.saturating_sub(1);
         let values = &mut size.values[kind as usize];
         *values = values.saturating_sub(1);
@@ -107,10 +108,10 @@ impl Change {
         self.recount |= in_all != u64::from(feed.len);
     }
 
-    fn finish(self, segment: &Segment) -> Standing {
+    fn finish(self, segment: &Segment) -> CountedIndicators {
         match self.recount {
-            true => Standing::counted(segment, Arc::unwrap_or_clone(self.standing.dead)),
-            false => self.standing,
+            true => CountedIndicators::without(segment, Arc::unwrap_or_clone(self.counted.dead)),
+            false => self.counted,
         }
     }
 }
@@ -148,15 +149,15 @@ fn revoke(source: &Source, revoked: &[Revoked]) -> Option<IndicatorSet> {
     dead
 }
 
-impl Standing {
+impl CountedIndicators {
     /// What counts of a segment of which nothing is taken out.
-    pub(super) fn whole(segment: &Segment) -> Standing {
+    pub(super) fn whole(segment: &Segment) -> CountedIndicators {
         let size = |feed: &segment::SegmentFeed| FeedSize { indicators: feed.len as usize, values: feed.values };
-        Standing { dead: Arc::default(), sizes: segment.feeds().iter().map(size).collect() }
+        CountedIndicators { dead: Arc::default(), sizes: segment.feeds().iter().map(size).collect() }
     }
 
     /// The same less these indicators.
-    fn counted(segment: &Segment, dead: IndicatorSet) -> Standing {
+    fn without(segment: &Segment, dead: IndicatorSet) -> CountedIndicators {
         let size = |feed: &segment::SegmentFeed| {
             let numbers = feed.first..feed.first + feed.len;
             FeedSize {
@@ -165,6 +166,6 @@ impl Standing {
             }
         };
         let sizes = segment.feeds().iter().map(size).collect();
-        Standing { dead: Arc::new(dead), sizes }
+        CountedIndicators { dead: Arc::new(dead), sizes }
     }
 }

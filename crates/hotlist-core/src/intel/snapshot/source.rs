@@ -9,7 +9,7 @@ use crate::intel::segment::{IndicatorSet, Segment};
 
 /// Where a segment came from: its tombstones act on earlier ones from the same place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub(super) enum SegmentOrigin {
     /// A file of indicators.
     File,
     Manifest,
@@ -19,19 +19,19 @@ pub enum From {
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     pub(super) segment: Arc<Segment>,
-    pub(super) from: From,
+    pub(super) from: SegmentOrigin,
     /// As many as the segment has, in its order.
     pub(super) feeds: Vec<Feed>,
     pub(super) reach: Arc<Reach>,
     /// Less what later segments withdrew.
-    pub(super) withdrawn: Arc<Standing>,
+    pub(super) withdrawn: Arc<CountedIndicators>,
     /// Less what the manifest takes out, too.
-    pub(super) standing: Arc<Standing>,
+    pub(super) counted: Arc<CountedIndicators>,
 }
 
 /// What of a segment counts.
 #[derive(Clone, Debug)]
-pub(super) struct Standing {
+pub(super) struct CountedIndicators {
     /// The indicators that do not.
     pub(super) dead: Arc<IndicatorSet>,
     /// The size of each of its feeds without them.
@@ -44,11 +44,11 @@ pub(super) type Reach = [Option<Vec<u16>>; KeySpace::COUNT];
 
 impl Source {
     /// A segment of which nothing is taken out yet. `older` are sources of which some may have the same segment.
-    pub(super) fn new(segment: Arc<Segment>, from: From, feeds: Vec<Feed>, older: &[Source]) -> Source {
+    pub(super) fn new(segment: Arc<Segment>, from: SegmentOrigin, feeds: Vec<Feed>, older: &[Source]) -> Source {
         let known = older.iter().find(|older| Arc::ptr_eq(&older.segment, &segment));
         let reach = known.map_or_else(|| Arc::new(reach(&segment)), |known| Arc::clone(&known.reach));
-        let standing = Arc::new(Standing::whole(&segment));
-        Source { segment, from, feeds, reach, withdrawn: Arc::clone(&standing), standing }
+        let counted = Arc::new(CountedIndicators::whole(&segment));
+        Source { segment, from, feeds, reach, withdrawn: Arc::clone(&counted), counted }
     }
 
     /// Number of keys that the prefilter gets.
@@ -59,7 +59,7 @@ impl Source {
 
 fn reach(segment: &Segment) -> Reach {
     let mut reach = [const { Some(Vec::new()) }; KeySpace::COUNT];
-    let mut note = |space: KeySpace, target: u16| match (&mut reach[space as usize], target) {
+    let mut add_target = |space: KeySpace, target: u16| match (&mut reach[space as usize], target) {
         (any, 0) => *any = None,
         (Some(targets), target) => {
             if let Err(place) = targets.binary_search(&target) {
@@ -79,7 +79,7 @@ fn reach(segment: &Segment) -> Reach {
         for (_, payload) in segment.packed_keys(table) {
             segment.postings(payload, |posting| {
                 unrestricted |= posting.target == 0;
-                note(space, posting.target);
+                add_target(space, posting.target);
             });
             if unrestricted {
                 break;
@@ -88,7 +88,7 @@ fn reach(segment: &Segment) -> Reach {
     }
     for range in segment.ranges() {
         let space = if matches!(range.value, RangeValue::Number(_)) { KeySpace::Number } else { KeySpace::Time };
-        note(space, range.posting.target);
+        add_target(space, range.posting.target);
     }
     reach
 }

@@ -1,7 +1,7 @@
 //! The status of a row: words such as `inactive`, which must never be read as an indicator.
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum RowStatus {
     Counts,
     /// Its feed withdrew it.
     Revoked,
@@ -44,7 +44,7 @@ const PASSING: &[&str] = &[
     "unblock",
 ];
 
-/// Standings of what does not count any more.
+/// Words of what does not count any more.
 const GONE: &[&str] = &[
     "revoked",
     "deleted",
@@ -90,38 +90,40 @@ pub(super) fn flag(cell: &str) -> Option<bool> {
 }
 
 /// Of a cell that says whether it is revoked. What cannot be read must not become an indicator that counts.
-pub(super) fn revoked(cell: &str) -> Standing {
+pub(super) fn revoked(cell: &str) -> RowStatus {
     match flag(cell) {
-        Some(true) => Standing::Revoked,
-        Some(false) => Standing::Counts,
+        Some(true) => RowStatus::Revoked,
+        Some(false) => RowStatus::Counts,
         // When it was revoked.
-        None if super::when::instant(cell, None).is_some() || GONE.contains(&lower(cell).as_str()) => Standing::Revoked,
-        None => Standing::None(format!("revoked `{}` is neither true nor false", shown(cell))),
+        None if super::when::instant(cell, None).is_some() || GONE.contains(&lower(cell).as_str()) => {
+            RowStatus::Revoked
+        }
+        None => RowStatus::None(format!("revoked `{}` is neither true nor false", shown(cell))),
     }
 }
 
 /// Of a cell that says whether it is meant for detection.
-pub(super) fn detect(cell: &str) -> Standing {
+pub(super) fn detect(cell: &str) -> RowStatus {
     match flag(cell) {
-        Some(true) => Standing::Counts,
-        Some(false) => Standing::None("`to_ids` is not set: it informs, and is not meant for detection".to_owned()),
-        None => Standing::None(format!("to_ids `{}` is neither true nor false", shown(cell))),
+        Some(true) => RowStatus::Counts,
+        Some(false) => RowStatus::None("`to_ids` is not set: it informs, and is not meant for detection".to_owned()),
+        None => RowStatus::None(format!("to_ids `{}` is neither true nor false", shown(cell))),
     }
 }
 
 /// Of a cell that says what to do with events.
-pub(super) fn action(cell: &str) -> Standing {
+pub(super) fn action(cell: &str) -> RowStatus {
     match PASSING.contains(&lower(cell).as_str()) {
-        true => Standing::None(format!("action `{}`: an exception, no indicator", shown(cell))),
-        false => Standing::Counts,
+        true => RowStatus::None(format!("action `{}`: an exception, no indicator", shown(cell))),
+        false => RowStatus::Counts,
     }
 }
 
 /// Of a cell that says its standing. Words about a server (`offline`) say nothing of the indicator.
-pub(super) fn status(cell: &str) -> Standing {
+pub(super) fn status(cell: &str) -> RowStatus {
     match GONE.contains(&lower(cell).as_str()) {
-        true => Standing::Revoked,
-        false => Standing::Counts,
+        true => RowStatus::Revoked,
+        false => RowStatus::Counts,
     }
 }
 
@@ -144,17 +146,17 @@ const HARMLESS: &[&str] = &[
 ];
 
 /// Of a cell that says what kind of threat it is.
-pub(super) fn threat(cell: &str) -> Standing {
+pub(super) fn threat(cell: &str) -> RowStatus {
     match HARMLESS.contains(&lower(cell).as_str()) {
-        true => Standing::None(format!("its feed calls it `{}`: no indicator", shown(cell))),
-        false => Standing::Counts,
+        true => RowStatus::None(format!("its feed calls it `{}`: no indicator", shown(cell))),
+        false => RowStatus::Counts,
     }
 }
 
 /// Of a cell that says whether it counts.
-pub(super) fn active(cell: &str) -> Standing {
+pub(super) fn active(cell: &str) -> RowStatus {
     match flag(cell) {
-        Some(false) => Standing::Revoked,
+        Some(false) => RowStatus::Revoked,
         _ => status(cell),
     }
 }
@@ -174,25 +176,25 @@ mod tests {
     #[test]
     fn what_does_not_count_is_told_from_what_does() {
         for cell in ["true", "1", "Yes", "2024-01-01", "revoked"] {
-            assert_eq!(revoked(cell), Standing::Revoked, "{cell}");
+            assert_eq!(revoked(cell), RowStatus::Revoked, "{cell}");
         }
         for cell in ["False", "0", "no"] {
-            assert_eq!(revoked(cell), Standing::Counts, "{cell}");
+            assert_eq!(revoked(cell), RowStatus::Counts, "{cell}");
         }
-        assert!(matches!(revoked("perhaps"), Standing::None(reason) if reason.contains("perhaps")));
-        assert!(matches!(detect("0"), Standing::None(_)));
-        assert_eq!(detect("1"), Standing::Counts);
+        assert!(matches!(revoked("perhaps"), RowStatus::None(reason) if reason.contains("perhaps")));
+        assert!(matches!(detect("0"), RowStatus::None(_)));
+        assert_eq!(detect("1"), RowStatus::Counts);
         for cell in ["Allow", "whitelist", "Permit", "benign"] {
-            assert!(matches!(action(cell), Standing::None(_)), "{cell}");
+            assert!(matches!(action(cell), RowStatus::None(_)), "{cell}");
         }
         for cell in ["Block", "BlockAndRemediate", "Audit", "alert", "detect"] {
-            assert_eq!(action(cell), Standing::Counts, "{cell}");
+            assert_eq!(action(cell), RowStatus::Counts, "{cell}");
         }
-        assert_eq!(status("False Positive"), Standing::Revoked);
-        assert_eq!(status("offline"), Standing::Counts);
+        assert_eq!(status("False Positive"), RowStatus::Revoked);
+        assert_eq!(status("offline"), RowStatus::Counts);
         assert_eq!(
             (active("false"), active("true"), active("active")),
-            (Standing::Revoked, Standing::Counts, Standing::Counts)
+            (RowStatus::Revoked, RowStatus::Counts, RowStatus::Counts)
         );
     }
 }

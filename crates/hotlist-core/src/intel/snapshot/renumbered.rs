@@ -8,7 +8,7 @@ use crate::intel::segment::{IndicatorSet, Segment, TableId};
 
 /// A segment, and how its numbers become the snapshot's.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
+pub(super) struct RenumberedSegment {
     pub(super) segment: Arc<Segment>,
     /// What is added to the number of an indicator.
     pub(super) base: u32,
@@ -19,7 +19,7 @@ pub(super) struct Part {
     pub(super) dead: Arc<IndicatorSet>,
 }
 
-impl Part {
+impl RenumberedSegment {
     #[inline]
     pub(super) fn find(&self, table: TableId, key: &[u8], found: &mut impl FnMut(Posting)) {
         self.segment.find(table, key, |posting| {
