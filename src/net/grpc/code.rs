@@ -63,3 +63,17 @@ impl fmt::Display for Code {
         f.write_str(CODES.get(usize::from(self.number())).map_or("UNKNOWN", |(_, name)| name))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_stands_in_the_order_of_the_numbers() {
+        for (number, (code, _)) in CODES.iter().enumerate() {
+            assert_eq!(usize::from(code.number()), number);
+            assert_eq!(Code::from_number(number as u32), *code);
+        }
+        assert_eq!(Code::from_number(17), Code::Unknown);
+    }
+}

@@ -117,15 +117,6 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_table_stands_in_the_order_of_the_numbers() {
-        for (number, (code, _)) in CODES.iter().enumerate() {
-            assert_eq!(usize::from(code.number()), number);
-            assert_eq!(Code::from_number(number as u32), *code);
-        }
-        assert_eq!(Code::from_number(17), Code::Unknown);
-    }
-
-    #[test]
     fn a_status_without_number_is_unknown_and_none_is_none() {
         let mut headers = HeaderMap::new();
         assert_eq!(Status::read(&headers), None);
