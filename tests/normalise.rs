@@ -2,11 +2,13 @@
 
 #[path = "support/shared.rs"]
 mod shared;
+#[path = "support/system_python.rs"]
+mod system_python;
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use hotlist::observable::{domain, email, hash, ip, url, user};
 use serde::Deserialize;
@@ -29,8 +31,7 @@ struct Row {
 /// Runs the oracle over the data in one of its modes.
 fn oracle(mode: &str, data: &Path, input: String) -> std::io::Result<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/normalise.py");
-    let mut child = Command::new("python3")
-        .env("PYTHONDONTWRITEBYTECODE", "1")
+    let mut child = system_python::system_python()
         .arg(script)
         .arg(mode)
         .arg(data)

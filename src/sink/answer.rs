@@ -286,7 +286,7 @@ mod tests {
             ),
             (Code::ResourceExhausted, "too many requests", Overloaded),
             (Code::ResourceExhausted, "", Overloaded),
-            (Code::InvalidArgument, "the body is odd", BadContent),
+            (Code::InvalidArgument, "the body is malformed", BadContent),
             (Code::Internal, "failed to decode Protobuf message: invalid string value", BadContent),
             (Code::Internal, "grpc: error unmarshalling request: string field contains invalid UTF-8", BadContent),
             (Code::Internal, "Exception deserializing request!", BadContent),

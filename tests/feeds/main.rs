@@ -8,5 +8,7 @@ mod hostile;
 mod real;
 #[path = "../support/shared.rs"]
 mod shared;
+#[path = "../support/system_python.rs"]
+mod system_python;
 mod validate;
 mod vendors;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use hotlist::feed::{FeedOptions, Format, Import, import};
+use hotlist::feed::{FeedFormat, FeedOptions, Import, import};
 use hotlist::intel::indicator::{NameScope, TermValue};
 use hotlist::observable::url;
 use hotlist::schema::FieldTable;
@@ -167,11 +167,12 @@ fn in_our_form((kind, value): (String, String)) -> (String, String) {
 /// block lists of DNS servers do not cover the names below theirs.
 fn misread(expected: &Expected, import: &Import) -> Option<String> {
     let below = |value: &TermValue| !matches!(value, TermValue::Domain { scope: NameScope::Exact, .. });
-    let format = Format::parse(&expected.format)?;
+    let format = FeedFormat::parse(&expected.format)?;
     if import.format != format {
         return Some(format!("{} is {format} and read as {}", expected.file, import.format));
     }
-    let is_block_list = matches!(format, Format::Rpz | Format::Adblock | Format::Dnsmasq | Format::Unbound);
+    let is_block_list =
+        matches!(format, FeedFormat::Rpz | FeedFormat::Adblock | FeedFormat::Dnsmasq | FeedFormat::Unbound);
     let exact = import.indicators.iter().flat_map(|indicator| &indicator.terms).find(|term| !below(&term.value));
     exact.filter(|_| is_block_list).map(|term| format!("{}: {} without the names below", expected.file, term.value))
 }
@@ -184,8 +185,12 @@ fn misread(expected: &Expected, import: &Import) -> Option<String> {
 fn real_feeds_give_what_the_oracle_reads() {
     let data = shared("data");
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/feeds.py");
-    let mut oracle =
-        Command::new("python3").arg(script).arg(&data).stdout(Stdio::piped()).spawn().expect("python3 runs");
+    let mut oracle = crate::system_python::system_python()
+        .arg(script)
+        .arg(&data)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 runs");
     let lines = BufReader::new(oracle.stdout.take().unwrap()).lines();
     let table = FieldTable::embedded(true).unwrap();
     let mut used = vec![false; KNOWN.len()];
@@ -225,7 +230,7 @@ fn real_feeds_give_what_the_oracle_reads() {
     }
     assert!(oracle.wait().unwrap().success(), "the oracle failed, see above");
     assert!(
-        files == 343 - OTHERS.len() && formats.len() == Format::ALL.len() - 1,
+        files == 343 - OTHERS.len() && formats.len() == FeedFormat::ALL.len() - 1,
         "only {files} files compared: {formats:?}"
     );
     for (known, _) in KNOWN.iter().zip(used).filter(|(_, used)| !used) {

@@ -28,7 +28,7 @@ proptest! {
     fn the_answer_is_that_of_the_types(
         (request, changed) in batches(),
         snapshot in prop_oneof![Just(String::new()), any::<String>()],
-        odd in prop::collection::vec(0usize..1 << 32, 0..5),
+        malformed in prop::collection::vec(0usize..1 << 32, 0..5),
     ) {
         let wire = Bytes::from(request.encode_to_vec());
         let those = |hit: bool| {
@@ -39,7 +39,7 @@ proptest! {
         };
         let hits = || those(true);
         let marked: Vec<_> = those(false).collect();
-        let verdict = Verdict { snapshot: &snapshot, malformed: &odd, marked: &marked };
+        let verdict = Verdict { snapshot: &snapshot, malformed: &malformed, marked: &marked };
         let (id, answer) = filter::answer(&wire, hits(), &verdict).unwrap();
         let is_hits = request.answer == Answer::Hits as i32;
         let events = request.events.iter().zip(&changed);
@@ -47,8 +47,8 @@ proptest! {
         let events = if is_hits { Vec::new() } else { events.collect() };
         let of_hits = hits().map(|(place, event)| Hit { index: place as u32, event: event.clone() });
         let hits = if is_hits { of_hits.collect() } else { Vec::new() };
-        let odd = odd.into_iter().map(|place| place as u32).collect();
-        let expected = FilterResponse { id: request.id, events, hits, snapshot, odd, refusal: None };
+        let malformed = malformed.into_iter().map(|place| place as u32).collect();
+        let expected = FilterResponse { id: request.id, events, hits, snapshot, malformed, refusal: None };
         prop_assert_eq!(id, request.id);
         prop_assert_eq!(FilterResponse::decode(answer.to_bytes()).unwrap(), expected);
         prop_assert_eq!(filter::leading_id(&wire[..wire.len().min(filter::LEADING_ID_LEN)]).unwrap_or(0), request.id);

@@ -28,6 +28,8 @@ mod keys;
 #[cfg(test)]
 mod log_forms;
 #[cfg(test)]
+mod malformed;
+#[cfg(test)]
 mod meant;
 #[cfg(test)]
 mod naive;
@@ -35,8 +37,6 @@ mod naive;
 mod ocsf;
 #[cfg(test)]
 mod ocsf_objects;
-#[cfg(test)]
-mod odd;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
@@ -56,6 +56,9 @@ mod severity;
 #[cfg(test)]
 #[path = "../support/shared.rs"]
 mod shared;
+#[cfg(test)]
+#[path = "../support/system_python.rs"]
+mod system_python;
 #[cfg(test)]
 mod text;
 #[cfg(test)]

@@ -20,7 +20,7 @@ fn scan() -> Command {
 }
 
 fn python(arguments: &[&std::ffi::OsStr]) -> Output {
-    Command::new("python3").args(arguments).env("PYTHONDONTWRITEBYTECODE", "1").output().expect("python3 runs")
+    crate::system_python::system_python().args(arguments).output().expect("python3 runs")
 }
 
 fn lines(output: &Output) -> Vec<Value> {

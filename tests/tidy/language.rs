@@ -68,6 +68,60 @@ fn comments_and_names_use_plain_words() {
     assert_none("use plain words", offences);
 }
 
+/// Names of functions that say nothing about what the function does, or are not English for it. Each with what to write.
+const FUNCTIONS: [(&str, &str); 6] = [
+    ("of", "`from_…`, or the name of what it returns"),
+    ("note", "`record_…`, `add_…`, `count_…`"),
+    ("tell", "`send_…`, `report_…`"),
+    ("told", "the name of what it returns"),
+    ("look", "`scan_…`, `check_…`"),
+    ("hear", "`receive_…`"),
+];
+
+/// Words that are not part of a name: of code, of protocols, of metrics.
+const PARTS: [(&str, &str); 1] = [("odd", "malformed")];
+
+/// The names in a text that should be others, with their lines.
+fn unwanted_names(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        for (name, instead) in FUNCTIONS {
+            let is_end = |after: &str| after.starts_with(['(', '<']);
+            if line.split("fn ").skip(1).any(|after| after.strip_prefix(name).is_some_and(is_end)) {
+                found.push((number, format!("`fn {name}` (write: {instead})")));
+            }
+        }
+        let words = || line.split(|c: char| !c.is_ascii_alphanumeric()).map(str::to_ascii_lowercase);
+        for (part, instead) in PARTS {
+            if words().any(|word| word == part) {
+                found.push((number, format!("`{part}` (write: {instead}): {line}")));
+            }
+        }
+    }
+    found
+}
+
+/// Guarantee: names of functions, and words in names, are those of the project.
+#[test]
+fn functions_and_parts_of_names_use_plain_words() {
+    let text = concat!("fn of(a", ") {}\nfn offer() { of() }\nfn note<", "A>() {}\nconst O", "DD_ONE: u8;\n// added\n");
+    assert_eq!(unwanted_names(text).iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 3, 4]);
+    let mut offences = Vec::new();
+    let mut texts: Vec<_> = super::rust_files();
+    texts.extend(super::files("proto", &["proto"]));
+    texts.extend(
+        ["docs", "examples"].iter().flat_map(|directory| super::files(directory, &["md", "json", "yaml", "yml"])),
+    );
+    for (path, text) in
+        texts.iter().filter(|(path, _)| path != "tests/tidy/language.rs" && path != "tests/support/words.rs")
+    {
+        let is_test = path.starts_with("tests/");
+        let found = unwanted_names(text).into_iter().filter(|(_, name)| !is_test || name.starts_with("`fn "));
+        offences.extend(found.map(|(line, name)| format!("{path}:{line}: {name}")));
+    }
+    assert_none("use plain words in names", offences);
+}
+
 /// The nouns of numbers that may be one.
 const NOUNS: &str =
     "alerts|checks|events|feeds|files|hits|indicators|lines|nodes|publications|records|segments|sinks|sources";

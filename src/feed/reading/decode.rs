@@ -39,13 +39,13 @@ pub(in crate::feed) fn utf16(head: &[u8]) -> Option<&'static Encoding> {
     }
     let head = head.get(..1024).unwrap_or(head);
     let zeros = |from: usize| head.iter().skip(from).step_by(2).filter(|byte| **byte == 0).count();
-    let (even, odd, half) = (zeros(0), zeros(1), head.len() / 2);
+    let (first, second, half) = (zeros(0), zeros(1), head.len() / 2);
     if half < 4 {
         return None;
     }
-    match (even * 4 >= half * 3, odd * 4 >= half * 3) {
-        (true, false) if odd * 20 <= half => Some(UTF_16BE),
-        (false, true) if even * 20 <= half => Some(UTF_16LE),
+    match (first * 4 >= half * 3, second * 4 >= half * 3) {
+        (true, false) if second * 20 <= half => Some(UTF_16BE),
+        (false, true) if first * 20 <= half => Some(UTF_16LE),
         _ => None,
     }
 }

@@ -277,8 +277,8 @@ mod tests {
         assert_eq!(trie.step(source, b"nat.ip"), Some(ip));
         assert_eq!(trie.step(root, b"source.nat"), Some(nat));
         assert!(trie.has_children(nat) && !trie.has_children(ip));
-        for odd in [&b""[..], b".", b"source.", b".source", b"Source", b"source..ip", b"sourc", b"source.nat.ip.x"] {
-            assert_eq!(trie.step(root, odd), None, "{odd:?}");
+        for other in [&b""[..], b".", b"source.", b".source", b"Source", b"source..ip", b"sourc", b"source.nat.ip.x"] {
+            assert_eq!(trie.step(root, other), None, "{other:?}");
         }
     }
 

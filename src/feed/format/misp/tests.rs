@@ -1,6 +1,6 @@
 //! Tests of the MISP importer.
 
-use crate::feed::{FeedError, FeedOptions, Format, Import, import};
+use crate::feed::{FeedError, FeedFormat, FeedOptions, Import, import};
 use crate::intel::indicator::{Confidence, Tlp};
 use crate::schema::FieldTable;
 
@@ -55,7 +55,7 @@ fn every_type_that_can_be_looked_for_gives_its_values() {
     assert!(import.unusable.is_empty(), "{:?}", import.unusable);
     let expected: Vec<String> = (2..).zip(&typed).map(|(line, (_, _, shown))| format!("{line} {shown}")).collect();
     assert_eq!(shown(&import), expected);
-    assert_eq!(import.format, Format::Misp);
+    assert_eq!(import.format, FeedFormat::Misp);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn what_is_not_meant_for_detection_or_cannot_be_looked_for_is_listed_with_its_re
         r#"{"type":"ip-dst|port","value":"203.0.113.2|none","to_ids":true}"#,
         r#"{"type":"domain","value":"http://f.com/","to_ids":true}"#,
         r#"{"type":"domain","to_ids":true}"#,
-        r#""odd""#,
+        r#""text""#,
         r#"{"type":"domain","value":"g.com","to_ids":"true","warnings":[]}"#,
     ]);
     assert_eq!(shown(&import), ["14 g.com"]);
@@ -143,7 +143,7 @@ fn every_wrapping_of_events_is_read() {
 
 #[test]
 fn other_json_and_half_an_event_are_refused_as_a_whole_and_an_empty_list_is_none() {
-    let options = FeedOptions { format: Some(Format::Misp), ..FeedOptions::default() };
+    let options = FeedOptions { format: Some(FeedFormat::Misp), ..FeedOptions::default() };
     let table = FieldTable::embedded(true).unwrap();
     let misp = |text: &str| import(text.as_bytes(), "x.json", &options, &table);
     assert!(matches!(misp("{\"a\":1}"), Err(FeedError::NotMisp { .. })));

@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_resolve_surrogates_pair_and_what_is_odd_stays() {
+    fn escapes_resolve_surrogates_pair_and_what_is_malformed_stays() {
         let cases: [(&[u8], &[u8]); 9] = [
             (br#""plain""#, b"plain"),
             (br#""a\"b\\c\/d\b\f\n\r\t""#, b"a\"b\\c/d\x08\x0c\n\r\t"),

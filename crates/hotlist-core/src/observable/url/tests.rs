@@ -120,7 +120,7 @@ fn a_reference_without_a_host_is_known() {
 }
 
 #[test]
-fn the_quick_host_is_what_is_written_and_leaves_odd_authorities_to_the_parser() {
+fn the_quick_host_is_what_is_written_and_leaves_other_authorities_to_the_parser() {
     for (value, host) in [
         ("http://Example.org./x%20", "Example.org."),
         ("https://u:p@example.org:1?x", "example.org"),
