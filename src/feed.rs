@@ -23,13 +23,13 @@ mod understood;
 pub mod watching;
 mod when;
 
-use std::fmt;
 use std::io::{self, Read};
 
 use crate::intel::indicator::Indicator;
 use crate::observable::Kind;
 use crate::schema::FieldTable;
 
+pub use crate::config::FeedFormat;
 pub use collect::Sink;
 pub use understood::{ColumnMeaning, Understood};
 
@@ -37,82 +37,11 @@ use collect::Collector;
 use format::{adblock, csv, dnsmasq, hosts, json, list, misp, rpz, stix, unbound, zeek};
 use reading::input::Input;
 
-/// The formats that can be imported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Format {
-    /// Values separated by commas, semicolons, tabs or bars, with or without a header.
-    Csv,
-    /// One value a line, with comments (block lists, netsets, Maltrail trails).
-    List,
-    /// `/etc/hosts` syntax: an address, then the names that it stands for; the names are the indicators.
-    Hosts,
-    /// STIX 2.0 or 2.1: a bundle, an array, a TAXII envelope, or one object a line.
-    Stix,
-    /// MISP: an event, a list of events, or an answer of its API.
-    Misp,
-    /// Zeek's intelligence framework: tab-separated, with `#fields`.
-    Zeek,
-    /// A DNS response policy zone.
-    Rpz,
-    /// Filter rules of ad blockers, as far as they name whole domains.
-    Adblock,
-    /// Configuration of dnsmasq that blocks domains.
-    Dnsmasq,
-    /// Configuration of unbound that blocks domains.
-    Unbound,
-    /// JSON objects, one a line or in an array, with a mapping that says what is where.
-    Json,
-}
-
-impl Format {
-    pub const ALL: [Format; 11] = [
-        Format::Csv,
-        Format::List,
-        Format::Hosts,
-        Format::Stix,
-        Format::Misp,
-        Format::Zeek,
-        Format::Rpz,
-        Format::Adblock,
-        Format::Dnsmasq,
-        Format::Unbound,
-        Format::Json,
-    ];
-
-    /// The word used in output.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Format::Csv => "csv",
-            Format::List => "list",
-            Format::Hosts => "hosts",
-            Format::Stix => "stix",
-            Format::Misp => "misp",
-            Format::Zeek => "zeek",
-            Format::Rpz => "rpz",
-            Format::Adblock => "adblock",
-            Format::Dnsmasq => "dnsmasq",
-            Format::Unbound => "unbound",
-            Format::Json => "json",
-        }
-    }
-
-    /// The inverse of [`Format::as_str`].
-    pub fn parse(word: &str) -> Option<Format> {
-        Format::ALL.into_iter().find(|format| format.as_str() == word)
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// What the configuration says about a feed's files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FeedOptions {
     /// The format; `None` detects it from the content and the file's name.
-    pub format: Option<Format>,
+    pub format: Option<FeedFormat>,
     /// Which CSV column or path of a JSON object means what, where the header does not say so itself.
     pub columns: ColumnMapping,
     /// The kind of values that come without a type. `None` detects it from each value; user names need it.
@@ -186,7 +115,7 @@ pub struct ColumnMapping {
 #[derive(Clone, Debug)]
 pub struct Import {
     /// The format it was read as.
-    pub format: Format,
+    pub format: FeedFormat,
     /// The indicators in file order, duplicates included. None has an empty list of terms.
     pub indicators: Vec<Indicator>,
     /// What could not be used. Comments, blank lines and headers are not listed.
@@ -357,7 +286,7 @@ fn read(
     let mut collector = Collector::new(format, options.subdomains).at_most(options.limits.indicators);
     // What is read as documents comes back to indicators by their number, and is handed over at the end.
     let (early, mut late) = match format {
-        Format::Stix | Format::Misp => (None, sink),
+        FeedFormat::Stix | FeedFormat::Misp => (None, sink),
         _ => (sink, None),
     };
     if let Some(sink) = early {
@@ -366,17 +295,17 @@ fn read(
     let into = &mut collector;
     let line_bytes = options.limits.line_bytes;
     match format {
-        Format::Csv => csv::import(input, options, table, into)?,
-        Format::Json => json::import(input, options, table, into)?,
-        Format::Stix => stix::import(input, table, into)?,
-        Format::Misp => misp::import(input, table, into)?,
-        Format::List => list::import(input.lines(line_bytes), options, into)?,
-        Format::Hosts => hosts::import(input.lines(line_bytes), into)?,
-        Format::Zeek => zeek::import(input.lines(line_bytes), into)?,
-        Format::Rpz => rpz::import(input.lines(line_bytes), into)?,
-        Format::Adblock => adblock::import(input.lines(line_bytes), into)?,
-        Format::Dnsmasq => dnsmasq::import(input.lines(line_bytes), into)?,
-        Format::Unbound => unbound::import(input.lines(line_bytes), into)?,
+        FeedFormat::Csv => csv::import(input, options, table, into)?,
+        FeedFormat::Json => json::import(input, options, table, into)?,
+        FeedFormat::Stix => stix::import(input, table, into)?,
+        FeedFormat::Misp => misp::import(input, table, into)?,
+        FeedFormat::List => list::import(input.lines(line_bytes), options, into)?,
+        FeedFormat::Hosts => hosts::import(input.lines(line_bytes), into)?,
+        FeedFormat::Zeek => zeek::import(input.lines(line_bytes), into)?,
+        FeedFormat::Rpz => rpz::import(input.lines(line_bytes), into)?,
+        FeedFormat::Adblock => adblock::import(input.lines(line_bytes), into)?,
+        FeedFormat::Dnsmasq => dnsmasq::import(input.lines(line_bytes), into)?,
+        FeedFormat::Unbound => unbound::import(input.lines(line_bytes), into)?,
     }
     if collector.is_overfull() {
         return Err(FeedError::TooManyIndicators { file: file_name.to_owned(), limit: options.limits.indicators });

@@ -29,7 +29,6 @@ pub use blackhole::Blackhole;
 pub use fanout::Fanout;
 pub use grpc::GrpcSink;
 pub use headers::Headers;
-pub use line_file::Fsync;
 pub use ndjson::NdjsonSink;
 pub use record::{DeliveryRecord, LatestDeliveries};
 pub use rejected::RejectedFile;
@@ -45,7 +44,7 @@ use grpc::DeliveryFailure;
 #[derive(Debug)]
 pub struct Sink {
     name: String,
-    kind: SinkKind,
+    kind: SinkBackend,
     required: bool,
     only: Only,
     record: DeliveryRecord,
@@ -53,7 +52,7 @@ pub struct Sink {
 
 /// What a sink does with a batch.
 #[derive(Debug)]
-pub enum SinkKind {
+pub enum SinkBackend {
     /// Sends it by a unary gRPC call, of OTLP or of Vector's own protocol.
     Grpc(Box<GrpcSink>),
     /// Writes it as lines of JSON.
@@ -64,7 +63,7 @@ pub enum SinkKind {
 
 impl Sink {
     /// Creates a sink with its name in metrics and logs. It is required, and takes every event.
-    pub fn new(name: impl Into<String>, kind: SinkKind) -> Sink {
+    pub fn new(name: impl Into<String>, kind: SinkBackend) -> Sink {
         Sink { name: name.into(), kind, required: true, only: Only::All, record: DeliveryRecord::default() }
     }
 
@@ -92,27 +91,27 @@ impl Sink {
 
     /// Whether it delivers over the network, which can fail, so that it must deliver before local sinks write.
     pub fn is_network(&self) -> bool {
-        matches!(self.kind, SinkKind::Grpc(_))
+        matches!(self.kind, SinkBackend::Grpc(_))
     }
 
     /// Whether it accepts events of a signal that arrived in a format. JSON lines exist for log records only, and
     /// metrics and traces pass only in the format in which they arrived.
     pub fn takes(&self, format: Format, signal: Signal) -> bool {
-        let passes = || matches!(&self.kind, SinkKind::Grpc(sink) if sink.format() == format);
+        let passes = || matches!(&self.kind, SinkBackend::Grpc(sink) if sink.format() == format);
         signal == Signal::Logs || (self.only != Only::Hits && passes())
     }
 
     /// The sink, if it writes JSON lines.
     pub fn as_ndjson(&self) -> Option<&NdjsonSink> {
         match &self.kind {
-            SinkKind::Ndjson(sink) => Some(sink),
-            SinkKind::Grpc(_) | SinkKind::Blackhole(_) => None,
+            SinkBackend::Ndjson(sink) => Some(sink),
+            SinkBackend::Grpc(_) | SinkBackend::Blackhole(_) => None,
         }
     }
 
     /// Opens the file again if it was rotated.
     pub async fn reopen(&self) {
-        if let SinkKind::Ndjson(sink) = &self.kind {
+        if let SinkBackend::Ndjson(sink) = &self.kind {
             sink.reopen(&self.name).await;
         }
     }
@@ -120,7 +119,7 @@ impl Sink {
     /// Asks the next hop whether it accepts events; `None` if its protocol has no such request.
     pub async fn check_health(&self) -> Option<Result<(), BatchRefusal>> {
         match &self.kind {
-            SinkKind::Grpc(sink) if sink.format() == Format::Vector => Some(sink.check_health(&self.name).await),
+            SinkBackend::Grpc(sink) if sink.format() == Format::Vector => Some(sink.check_health(&self.name).await),
             _ => None,
         }
     }
@@ -152,7 +151,7 @@ impl Sink {
     /// # Errors
     /// The sink could not accept it.
     pub async fn check_room(&self, batch: &Arc<Batch>) -> Result<(), BatchRefusal> {
-        let SinkKind::Ndjson(sink) = &self.kind else { return Ok(()) };
+        let SinkBackend::Ndjson(sink) = &self.kind else { return Ok(()) };
         let checked = sink.check_room(&self.name, batch, self.only).await;
         match checked {
             Ok(()) => Ok(()),
@@ -180,16 +179,16 @@ impl Sink {
     /// Delivers a batch; `None` if nothing of the batch is for the sink.
     async fn hand_over(&self, batch: &Arc<Batch>) -> Result<Option<Accepted>, DeliveryFailure> {
         match &self.kind {
-            SinkKind::Grpc(sink) if sink.format() != batch.events.format => self.converted(batch, sink).await,
-            SinkKind::Grpc(sink) => match self.part(batch).await? {
+            SinkBackend::Grpc(sink) if sink.format() != batch.events.format => self.converted(batch, sink).await,
+            SinkBackend::Grpc(sink) => match self.part(batch).await? {
                 Some(part) => sink.deliver(&self.name, &part).await.map(Some),
                 None => Ok(None),
             },
-            SinkKind::Ndjson(sink) => {
+            SinkBackend::Ndjson(sink) => {
                 sink.deliver(&self.name, batch, self.only).await?;
                 Ok(Some(Accepted::default()))
             }
-            SinkKind::Blackhole(sink) => {
+            SinkBackend::Blackhole(sink) => {
                 sink.deliver(batch, self.only);
                 Ok(Some(Accepted::default()))
             }

@@ -1,6 +1,6 @@
 //! The importer of `json`: any bytes are imported or refused, line by line.
 #![no_main]
 
-use hotlist::feed::Format;
+use hotlist::feed::FeedFormat;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hotlist_fuzz::feed(Some(Format::Json), bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hotlist_fuzz::feed(Some(FeedFormat::Json), bytes));

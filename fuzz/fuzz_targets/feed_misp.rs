@@ -1,6 +1,6 @@
 //! The importer of `misp`: any bytes are imported or refused, line by line.
 #![no_main]
 
-use hotlist::feed::Format;
+use hotlist::feed::FeedFormat;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hotlist_fuzz::feed(Some(Format::Misp), bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hotlist_fuzz::feed(Some(FeedFormat::Misp), bytes));

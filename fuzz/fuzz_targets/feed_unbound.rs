@@ -1,6 +1,6 @@
 //! The importer of `unbound`: any bytes are imported or refused, line by line.
 #![no_main]
 
-use hotlist::feed::Format;
+use hotlist::feed::FeedFormat;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hotlist_fuzz::feed(Some(Format::Unbound), bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hotlist_fuzz::feed(Some(FeedFormat::Unbound), bytes));

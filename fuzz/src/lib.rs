@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use hotlist::encoding::tag::{Enrichment, Frame, Node};
 use hotlist::encoding::{Value, Visitor};
-use hotlist::feed::{ColumnMapping, FeedOptions, Format, Import, Limits, Unusable, import};
+use hotlist::feed::{ColumnMapping, FeedOptions, FeedFormat, Import, Limits, Unusable, import};
 use hotlist::schema::{FieldId, FieldTable, PathTrie};
 
 /// The field table as shipped, CTI rows included.
@@ -55,10 +55,10 @@ const LIMITS: Limits =
     Limits { line_bytes: 256, json_line_bytes: 512, document_bytes: 3 << 10, unpacked_bytes: 8 << 10, indicators: 64 };
 
 /// Imports a file in a format, or in the detected one: with the defaults, and with every option of a configuration set.
-pub fn feed(format: Option<Format>, bytes: &[u8]) {
+pub fn feed(format: Option<FeedFormat>, bytes: &[u8]) {
     let column = |name: &str| Some(name.to_owned());
     let mut plain = FeedOptions { format, limits: LIMITS, ..FeedOptions::default() };
-    if format == Some(Format::Json) {
+    if format == Some(FeedFormat::Json) {
         plain.columns.value = column("value");
     }
     let columns = ColumnMapping {

@@ -16,7 +16,7 @@ use crate::policy::Policy;
 use crate::publisher::MatchRules;
 use crate::readiness::{Readiness, ReadinessNote};
 use crate::schema::{FieldError, FieldTable};
-use crate::sink::{Blackhole, Fanout, Fsync, GrpcSink, Headers, NdjsonSink, RejectedFile, Sink, SinkKind, ndjson};
+use crate::sink::{Blackhole, Fanout, GrpcSink, Headers, NdjsonSink, RejectedFile, Sink, SinkBackend, ndjson};
 use crate::source::filter;
 use crate::source::health::{self, Health};
 use crate::source::{BoundSource, ConnectionAge, Limits};
@@ -238,25 +238,21 @@ fn open(sink: &config::Sink, before: &[ConfiguredSink]) -> Result<Sink, StartErr
                 rejected: rejected.transpose().map_err(|cause| failed(cause.to_string()))?.map(Arc::new),
             };
             let made = network_sink(sink, settings, forward).map_err(|cause| failed(cause.to_string()))?;
-            SinkKind::Grpc(Box::new(made))
+            SinkBackend::Grpc(Box::new(made))
         }
         config::SinkKind::Ndjson(settings) => {
             let output = match &settings.path {
                 Some(path) => ndjson::Output::File(path.clone()),
                 None => ndjson::Output::Stdout,
             };
-            let fsync = match settings.fsync {
-                config::Fsync::Batch => Fsync::Batch,
-                config::Fsync::Interval => Fsync::Interval,
-                config::Fsync::Never => Fsync::Never,
-            };
+            let fsync = settings.fsync;
             let mut known = before.iter().filter_map(|configured| configured.sink.as_ndjson());
-            SinkKind::Ndjson(match known.find(|known| *known.output() == output) {
+            SinkBackend::Ndjson(match known.find(|known| *known.output() == output) {
                 Some(known) => known.share(fsync),
                 None => NdjsonSink::open(output, fsync).map_err(|cause| failed(cause.to_string()))?,
             })
         }
-        config::SinkKind::Blackhole => SinkKind::Blackhole(Blackhole::default()),
+        config::SinkKind::Blackhole => SinkBackend::Blackhole(Blackhole::default()),
     };
     Ok(Sink::new(&sink.id, kind).with_required(sink.required).with_only(sink.only))
 }

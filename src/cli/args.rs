@@ -4,8 +4,8 @@ mod control;
 mod scan;
 
 pub use control::{
-    ControlPlaneArgs, KeygenArgs, NodesArgs, NodesCommand, PromoteArgs, PublicationsArgs, PublishArgs, PublishMode,
-    RemoveNodeArgs, RollbackArgs, WaitArgs,
+    ControlPlaneArgs, KeygenArgs, NodesArgs, NodesCommand, PromoteArgs, PublicationsArgs, PublishArgs, RemoveNodeArgs,
+    RollbackArgs, WaitArgs,
 };
 pub use scan::{Emit, ScanArgs, TimeBound};
 

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
 
 use crate::intel::indicator::Origin;
 use crate::schema::FieldKind;
 
 use super::allowlist::AllowlistFiles;
 use super::control::Control;
+use super::feed_format::{FORMER_LIST, FeedFormat};
 use super::matching::{self, KIND_WORDS, KindWord};
 use super::problem::Fault;
 use super::reader::{Item, Table, pattern};
@@ -104,45 +104,6 @@ pub struct IntelFiles {
     /// The CSV columns, or paths in JSON objects, of each attribute. Absent: detected from the header line; required for `json`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub columns: Option<Columns>,
-}
-
-/// The former name of [`FeedFormat::List`].
-const FORMER_LIST: &str = "text";
-
-/// The type of an importer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(transform = add_former_list)]
-pub enum FeedFormat {
-    /// One value per line.
-    List,
-    /// Comma-separated values.
-    Csv,
-    /// A hosts file.
-    Hosts,
-    /// STIX 2.0 or 2.1.
-    Stix,
-    /// MISP events.
-    Misp,
-    /// Zeek's intelligence framework.
-    Zeek,
-    /// A DNS response policy zone.
-    Rpz,
-    /// Filter rules of ad blockers.
-    Adblock,
-    /// Configuration of dnsmasq.
-    Dnsmasq,
-    /// Configuration of unbound.
-    Unbound,
-    /// JSON objects of any shape, with a mapping.
-    Json,
-}
-
-/// The schema accepts the former name, as the reader does.
-fn add_former_list(schema: &mut Schema) {
-    if let Some(words) = schema.get_mut("oneOf").and_then(Value::as_array_mut) {
-        words.push(json!({ "const": FORMER_LIST, "deprecated": true, "description": "The former name of `list`." }));
-    }
 }
 
 /// The words for what enables a feed's indicators.
@@ -261,20 +222,7 @@ impl IntelFiles {
             if item.is(FORMER_LIST) {
                 return Some(Some(FeedFormat::List));
             }
-            let words = [
-                ("list", FeedFormat::List),
-                ("csv", FeedFormat::Csv),
-                ("hosts", FeedFormat::Hosts),
-                ("stix", FeedFormat::Stix),
-                ("misp", FeedFormat::Misp),
-                ("zeek", FeedFormat::Zeek),
-                ("rpz", FeedFormat::Rpz),
-                ("adblock", FeedFormat::Adblock),
-                ("dnsmasq", FeedFormat::Dnsmasq),
-                ("unbound", FeedFormat::Unbound),
-                ("json", FeedFormat::Json),
-            ];
-            item.word(&words).map(Some)
+            item.word(&FeedFormat::ALL.map(|format| (format.as_str(), format))).map(Some)
         });
         let columns = table.get("columns").and_then(|item| {
             if format.is_some_and(|format| !matches!(format, FeedFormat::Csv | FeedFormat::Json)) {

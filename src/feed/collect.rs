@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::classify::Found;
 use super::understood::Understood;
-use super::{Format, Import, Unusable, scheme};
+use super::{FeedFormat, Import, Unusable, scheme};
 use crate::intel::indicator::{Context, Indicator, Target, Term, TermValue, Tlp};
 use crate::intel::pattern::Compiled;
 use crate::intel::pattern::program::Program;
@@ -91,7 +91,7 @@ pub(super) struct Collector<'s> {
 }
 
 impl<'s> Collector<'s> {
-    pub(super) fn new(format: Format, subdomains: bool) -> Collector<'s> {
+    pub(super) fn new(format: FeedFormat, subdomains: bool) -> Collector<'s> {
         Collector {
             import: Import {
                 format,
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn the_list_of_unusable_lines_is_bounded_and_the_rest_counted() {
-        let mut collector = Collector::new(Format::List, false);
+        let mut collector = Collector::new(FeedFormat::List, false);
         (0..MAX_LISTED as u32 + 7).for_each(|line| collector.unusable(line, "bad", "x"));
         let import = collector.finish();
         assert_eq!((import.unusable.len(), import.unlisted), (MAX_LISTED, 7));

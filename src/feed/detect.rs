@@ -3,48 +3,48 @@
 mod json;
 
 use super::format::csv;
-use super::{ColumnMapping, Format};
+use super::{ColumnMapping, FeedFormat};
 use crate::observable::ip;
 
 /// How many lines are looked at.
 const SAMPLE: usize = 200;
 
 /// The format of a text, recognised by its beginning.
-pub(super) fn detect(head: &str, file_name: &str, columns: &ColumnMapping) -> Format {
+pub(super) fn detect(head: &str, file_name: &str, columns: &ColumnMapping) -> FeedFormat {
     let text = head.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
     if json::is_json(text) {
         return json::detect(text, columns);
     }
     let all: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).take(SAMPLE).collect();
     if all.iter().any(|line| line.starts_with("#fields\t") && line.contains("\tindicator_type")) {
-        return Format::Zeek;
+        return FeedFormat::Zeek;
     }
     let lines: Vec<&str> =
         all.iter().copied().filter(|line| !line.starts_with(['#', '!']) && !line.starts_with("//")).collect();
     // A line of these begins like no indicator.
     for (format, starts) in [
-        (Format::Adblock, ["||", "@@"].as_slice()),
-        (Format::Dnsmasq, &["address=/", "server=/", "local=/"]),
-        (Format::Unbound, &["local-zone:", "local-data:"]),
+        (FeedFormat::Adblock, ["||", "@@"].as_slice()),
+        (FeedFormat::Dnsmasq, &["address=/", "server=/", "local=/"]),
+        (FeedFormat::Unbound, &["local-zone:", "local-data:"]),
     ] {
         if most(lines.iter().map(|line| starts.iter().any(|start| line.starts_with(start)))) {
             return format;
         }
     }
     if all.first().is_some_and(|line| line.starts_with("[Adblock")) {
-        return Format::Adblock;
+        return FeedFormat::Adblock;
     }
     if is_zone(&lines) {
-        return Format::Rpz;
+        return FeedFormat::Rpz;
     }
     if most(lines.iter().map(|line| is_hosts_line(line))) {
-        return Format::Hosts;
+        return FeedFormat::Hosts;
     }
     let extension = without_packing(file_name).rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
     if matches!(extension.as_deref(), Some("csv" | "tsv")) || csv::is_table(&lines) || is_commented_table(&all) {
-        return Format::Csv;
+        return FeedFormat::Csv;
     }
-    Format::List
+    FeedFormat::List
 }
 
 /// A file's name without the ending that says how it is packed.
@@ -88,27 +88,27 @@ mod tests {
     #[test]
     fn content_tells_the_format_whatever_the_name() {
         let cases = [
-            ("#fields\tindicator\tindicator_type\tmeta.source\nevil.com\tIntel::DOMAIN\tx\n", Format::Zeek),
-            ("[Adblock Plus]\n! x\nevil.com\n", Format::Adblock),
-            ("! x\n||evil.com^\n@@||good.com^\n||bad.org^\n", Format::Adblock),
-            ("# x\naddress=/evil.com/#\nlocal=/bad.org/\n", Format::Dnsmasq),
-            ("# x\nlocal-zone: \"evil.com\" always_null\n", Format::Unbound),
-            ("; x\n$TTL 300\n@ IN SOA a. b. (1 2 3 4 5)\nevil.com CNAME .\n", Format::Rpz),
-            ("evil.com CNAME .\n*.evil.com CNAME .\n", Format::Rpz),
-            ("[2001:db8::1]:443\n[2001:db8::2]:443\n", Format::List),
-            ("# names\n0.0.0.0 evil.com\n127.0.0.1 bad.org # why\n", Format::Hosts),
-            ("203.0.113.5 evil.com\n", Format::List),
-            ("evil.com,2024-01-01\nbad.org,2024-01-02\n", Format::Csv),
-            ("203.0.113.0/24 ; SBL1\n198.51.100.0/24 ; SBL2\n", Format::Csv),
-            ("evil.com,\nbad.org,\n", Format::List),
-            ("http://a.com/x,y\nhttp://b.com/\nhttp://c.com/\n", Format::List),
-            ("", Format::List),
+            ("#fields\tindicator\tindicator_type\tmeta.source\nevil.com\tIntel::DOMAIN\tx\n", FeedFormat::Zeek),
+            ("[Adblock Plus]\n! x\nevil.com\n", FeedFormat::Adblock),
+            ("! x\n||evil.com^\n@@||good.com^\n||bad.org^\n", FeedFormat::Adblock),
+            ("# x\naddress=/evil.com/#\nlocal=/bad.org/\n", FeedFormat::Dnsmasq),
+            ("# x\nlocal-zone: \"evil.com\" always_null\n", FeedFormat::Unbound),
+            ("; x\n$TTL 300\n@ IN SOA a. b. (1 2 3 4 5)\nevil.com CNAME .\n", FeedFormat::Rpz),
+            ("evil.com CNAME .\n*.evil.com CNAME .\n", FeedFormat::Rpz),
+            ("[2001:db8::1]:443\n[2001:db8::2]:443\n", FeedFormat::List),
+            ("# names\n0.0.0.0 evil.com\n127.0.0.1 bad.org # why\n", FeedFormat::Hosts),
+            ("203.0.113.5 evil.com\n", FeedFormat::List),
+            ("evil.com,2024-01-01\nbad.org,2024-01-02\n", FeedFormat::Csv),
+            ("203.0.113.0/24 ; SBL1\n198.51.100.0/24 ; SBL2\n", FeedFormat::Csv),
+            ("evil.com,\nbad.org,\n", FeedFormat::List),
+            ("http://a.com/x,y\nhttp://b.com/\nhttp://c.com/\n", FeedFormat::List),
+            ("", FeedFormat::List),
         ];
         for (text, format) in cases {
             assert_eq!(detect(text, "feed.txt", &ColumnMapping::default()), format, "{text:?}");
         }
         for name in ["feed.CSV", "feed.csv.gz"] {
-            assert_eq!(detect("evil.com\n", name, &ColumnMapping::default()), Format::Csv);
+            assert_eq!(detect("evil.com\n", name, &ColumnMapping::default()), FeedFormat::Csv);
         }
     }
 }

@@ -12,22 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile, FileId, Stat};
+use crate::config::Fsync;
 use crate::escape::Escaped;
 
 /// How often a file is opened or written again if it is rotated at the same moment.
 const ATTEMPTS: usize = 16;
-
-/// When lines are synced to the disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fsync {
-    /// Before a write returns.
-    #[default]
-    Batch,
-    /// By [`LineFile::sync`], which the owner calls some time after a write.
-    Interval,
-    /// When the operating system chooses.
-    Never,
-}
 
 /// Why lines are not written.
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,7 @@ use metrics::{counter, gauge};
 use super::Store;
 use super::error::StoreError;
 use super::publication::{Labels, Publication, PublicationError};
+use crate::durable::TEMPORARY;
 use crate::escape::Escaped;
 use crate::intel::manifest::{Digest, Mode, SegmentRef};
 use crate::names::Name;
@@ -179,7 +180,7 @@ fn list(directory: &Path) -> Result<BTreeMap<String, (Mode, FileState)>, StoreEr
 /// Parses the mode in the name of a publication's file; `None` for other and hidden files.
 fn mode_of(file: &str) -> Option<Mode> {
     let (name, mode) = file.strip_suffix(".json")?.rsplit_once('.')?;
-    if name.starts_with(".tmp-") {
+    if name.starts_with(TEMPORARY) {
         return None;
     }
     Mode::ALL.into_iter().find(|known| known.as_str() == mode)

@@ -2,18 +2,18 @@
 
 use std::io::{self, Read, Write};
 
-use hotlist::feed::{FeedError, FeedOptions, Format, Import, Limits, import, import_from};
+use hotlist::feed::{FeedError, FeedFormat, FeedOptions, Import, Limits, import, import_from};
 use hotlist::schema::FieldTable;
 use proptest::prelude::*;
 
-fn formats() -> impl Iterator<Item = Option<Format>> {
-    std::iter::once(None).chain(Format::ALL.into_iter().map(Some))
+fn formats() -> impl Iterator<Item = Option<FeedFormat>> {
+    std::iter::once(None).chain(FeedFormat::ALL.into_iter().map(Some))
 }
 
 /// Options that leave the format open, or set it and what it needs.
-fn in_format(format: Option<Format>) -> FeedOptions {
+fn in_format(format: Option<FeedFormat>) -> FeedOptions {
     let mut options = FeedOptions { format, ..FeedOptions::default() };
-    if format == Some(Format::Json) {
+    if format == Some(FeedFormat::Json) {
         options.columns.value = Some("value".to_owned());
     }
     options
@@ -70,7 +70,7 @@ fn bad_lines_never_drop_the_rest() {
         bytes.extend_from_slice(b"\ngood.example.com\n");
     }
     let table = FieldTable::embedded(true).unwrap();
-    for format in [Format::List, Format::Csv] {
+    for format in [FeedFormat::List, FeedFormat::Csv] {
         let options = FeedOptions { format: Some(format), ..FeedOptions::default() };
         let import = import(&bytes, "feed", &options, &table).unwrap();
         let lines: Vec<_> = import.indicators.iter().map(|indicator| indicator.line).collect();
@@ -108,21 +108,21 @@ fn three_bad_lines_of_a_million_are_listed_and_cost_nothing_else() {
 }
 
 /// A valid file of each format, whose value is the same domain.
-const SOUND: [(Format, &str); 11] = [
-    (Format::Csv, "ioc,link\nevil.com,x\n"),
-    (Format::List, "evil.com\n"),
-    (Format::Hosts, "0.0.0.0 evil.com\n"),
+const SOUND: [(FeedFormat, &str); 11] = [
+    (FeedFormat::Csv, "ioc,link\nevil.com,x\n"),
+    (FeedFormat::List, "evil.com\n"),
+    (FeedFormat::Hosts, "0.0.0.0 evil.com\n"),
     (
-        Format::Stix,
+        FeedFormat::Stix,
         "{\"type\":\"indicator\",\"id\":\"indicator--1\",\"pattern\":\"[domain-name:value = 'evil.com']\"}\n",
     ),
-    (Format::Misp, "{\"Attribute\":[{\"type\":\"domain\",\"value\":\"evil.com\",\"to_ids\":true}]}\n"),
-    (Format::Zeek, "#fields\tindicator\tindicator_type\nevil.com\tIntel::DOMAIN\n"),
-    (Format::Rpz, "evil.com CNAME .\n"),
-    (Format::Adblock, "||evil.com^\n"),
-    (Format::Dnsmasq, "address=/evil.com/#\n"),
-    (Format::Unbound, "local-zone: \"evil.com\" always_null\n"),
-    (Format::Json, "{\"value\":\"evil.com\"}\n"),
+    (FeedFormat::Misp, "{\"Attribute\":[{\"type\":\"domain\",\"value\":\"evil.com\",\"to_ids\":true}]}\n"),
+    (FeedFormat::Zeek, "#fields\tindicator\tindicator_type\nevil.com\tIntel::DOMAIN\n"),
+    (FeedFormat::Rpz, "evil.com CNAME .\n"),
+    (FeedFormat::Adblock, "||evil.com^\n"),
+    (FeedFormat::Dnsmasq, "address=/evil.com/#\n"),
+    (FeedFormat::Unbound, "local-zone: \"evil.com\" always_null\n"),
+    (FeedFormat::Json, "{\"value\":\"evil.com\"}\n"),
 ];
 
 /// Scenario: the same file of each format plain, packed with gzip or zstd, and packed but cut off in the middle; and
@@ -176,7 +176,7 @@ fn what_is_no_feed_at_all_is_refused_by_name() {
 fn a_line_without_end_is_passed_over_in_every_format_that_has_lines() {
     let table = FieldTable::embedded(true).unwrap();
     let limits = Limits { line_bytes: 1 << 16, json_line_bytes: 1 << 16, ..Limits::default() };
-    for (format, text) in SOUND.into_iter().filter(|(format, _)| *format != Format::Misp) {
+    for (format, text) in SOUND.into_iter().filter(|(format, _)| *format != FeedFormat::Misp) {
         let last = text.lines().last().unwrap().replace("evil.com", "bad.org");
         let endless = io::repeat(b'a').take(100 << 16);
         let reader = text.as_bytes().chain(endless).chain(b"\n".as_slice()).chain(last.as_bytes());
@@ -194,7 +194,7 @@ fn a_line_without_end_is_passed_over_in_every_format_that_has_lines() {
 fn a_document_beyond_its_limit_is_refused() {
     let table = FieldTable::embedded(true).unwrap();
     let limits = Limits { document_bytes: 1 << 20, ..Limits::default() };
-    for format in [Format::Stix, Format::Misp, Format::Json] {
+    for format in [FeedFormat::Stix, FeedFormat::Misp, FeedFormat::Json] {
         let reader = b"[\n".as_slice().chain(io::repeat(b' '));
         let options = FeedOptions { limits, ..in_format(Some(format)) };
         let error = import_from(reader, "the.json", &options, &table).unwrap_err();
@@ -208,7 +208,7 @@ fn a_document_beyond_its_limit_is_refused() {
 fn a_file_of_countless_indicators_is_refused() {
     let table = FieldTable::embedded(true).unwrap();
     for (format, text) in
-        SOUND.into_iter().filter(|(format, _)| [Format::List, Format::Hosts, Format::Stix].contains(format))
+        SOUND.into_iter().filter(|(format, _)| [FeedFormat::List, FeedFormat::Hosts, FeedFormat::Stix].contains(format))
     {
         let limits = Limits { indicators: 1_000, ..Limits::default() };
         let options = FeedOptions { limits, ..in_format(Some(format)) };

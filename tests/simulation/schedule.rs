@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hotlist::config::Endpoint;
+use hotlist::config::Fsync;
 use hotlist::encoding::Format;
 use hotlist::pipeline::{Batch, Deliver, MatchedMessage};
 use hotlist::sink::disk::Disk;
 use hotlist::sink::grpc::{GrpcSink, Settings};
-use hotlist::sink::line_file::Fsync;
 use hotlist::sink::ndjson::Output;
-use hotlist::sink::{Fanout, NdjsonSink, RejectedFile, Sink, SinkKind, rejected};
+use hotlist::sink::{Fanout, NdjsonSink, RejectedFile, Sink, SinkBackend, rejected};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -98,11 +98,11 @@ impl World {
             };
             let sink = GrpcSink::otlp(Endpoint::parse("http://127.0.0.1:1").unwrap(), settings);
             let sink = sink.with_dial(Arc::new(link.next_hop.clone()));
-            sinks.push(Arc::new(Sink::new("next", SinkKind::Grpc(Box::new(sink)))));
+            sinks.push(Arc::new(Sink::new("next", SinkBackend::Grpc(Box::new(sink)))));
         }
         if let Some(path) = &self.lines {
             let sink = self.open(&disk, |disk| NdjsonSink::open_on(disk, Output::File(path.clone()), Fsync::Batch));
-            sinks.extend(sink.map(|sink| Arc::new(Sink::new("lines", SinkKind::Ndjson(sink)))));
+            sinks.extend(sink.map(|sink| Arc::new(Sink::new("lines", SinkBackend::Ndjson(sink)))));
         }
         let process = Process { fanout: Fanout::new(sinks), disk, dead: CancellationToken::new() };
         *self.process.lock().unwrap() = Arc::new(process);

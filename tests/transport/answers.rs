@@ -9,7 +9,7 @@ use hotlist::config::Endpoint;
 use hotlist::encoding::Format;
 use hotlist::encoding::otlp::request_of;
 use hotlist::sink::grpc::{GrpcSink, Settings};
-use hotlist::sink::{RejectedFile, Sink, SinkKind, rejected};
+use hotlist::sink::{RejectedFile, Sink, SinkBackend, rejected};
 use hotlist::source::Limits;
 use hotlist::source::health::Health;
 use proptest::prelude::*;
@@ -81,7 +81,7 @@ async fn holds(format: Format, batches: Vec<Vec<bool>>, script: Vec<Does>) {
     let mut next_hop = NextHop::start().await;
     let endpoint = Endpoint::parse(&next_hop.endpoint).unwrap();
     let grpc = if format == Format::Vector { GrpcSink::vector } else { GrpcSink::otlp };
-    let sinks = [Arc::new(Sink::new("next", SinkKind::Grpc(Box::new(grpc(endpoint, settings)))))];
+    let sinks = [Arc::new(Sink::new("next", SinkBackend::Grpc(Box::new(grpc(endpoint, settings)))))];
     let sidecar = match format {
         Format::Vector => sidecar(sinks, Health::default()),
         _ => Sidecar::with(Limits::default(), Marked, sinks),

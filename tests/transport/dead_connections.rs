@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hotlist::config::Endpoint;
 use hotlist::sink::grpc::{GrpcSink, Settings};
-use hotlist::sink::{Sink, SinkKind};
+use hotlist::sink::{Sink, SinkBackend};
 use hotlist::source::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -65,7 +65,7 @@ impl Firewall {
 fn sink(name: &str, endpoint: &str, deadline: Duration) -> Arc<Sink> {
     let settings = Settings { deadline, ..Settings::default() };
     let sink = GrpcSink::otlp(Endpoint::parse(endpoint).unwrap(), settings);
-    Arc::new(Sink::new(name, SinkKind::Grpc(Box::new(sink))))
+    Arc::new(Sink::new(name, SinkBackend::Grpc(Box::new(sink))))
 }
 
 fn requests(sink: &str, status: &str) -> f64 {

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hotlist::config::Endpoint;
+use hotlist::config::{Endpoint, Fsync};
 use hotlist::encoding::Format;
 use hotlist::encoding::otlp::request_of;
 use hotlist::sink::grpc::{GrpcSink, Settings};
 use hotlist::sink::ndjson::{NdjsonSink, Output};
-use hotlist::sink::{Fsync, Only, Sink, SinkKind};
+use hotlist::sink::{Only, Sink, SinkBackend};
 use hotlist::source::Limits;
 use hotlist::source::health::Health;
 use prost::Message as _;
@@ -28,7 +28,7 @@ fn sink(format: Format, next_hop: &NextHop, only: Only) -> Sink {
         Format::Vector => GrpcSink::vector(endpoint, Settings::default()),
         _ => GrpcSink::otlp(endpoint, Settings::default()),
     };
-    Sink::new("next", SinkKind::Grpc(Box::new(sink))).with_only(only)
+    Sink::new("next", SinkBackend::Grpc(Box::new(sink))).with_only(only)
 }
 
 fn documents() -> Vec<Value> {
@@ -126,7 +126,7 @@ async fn the_answer_waits_for_the_required_sinks() {
     let sinks = [
         Arc::new(sink(Format::Vector, &required, Only::All)),
         Arc::new(sink(Format::Otlp, &optional, Only::All).with_required(false)),
-        Arc::new(Sink::new("hits", SinkKind::Ndjson(file)).with_only(Only::Hits)),
+        Arc::new(Sink::new("hits", SinkBackend::Ndjson(file)).with_only(Only::Hits)),
     ];
     let sidecar = sidecar(sinks, Health::default());
     let client = Client::connect(&sidecar.address).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hotlist::sink::grpc::Settings;
-use hotlist::sink::{Blackhole, Sink, SinkKind};
+use hotlist::sink::{Blackhole, Sink, SinkBackend};
 use hotlist::source::Limits;
 use http::{HeaderMap, Request};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -247,7 +247,7 @@ async fn metrics_and_traces_pass_or_are_refused() {
         assert_eq!((answer.http, &*message), (200, b"opaque".as_slice()));
         assert_eq!(to, format!("/opentelemetry.proto.collector.{method}Service/Export"));
     }
-    let blackhole = Arc::new(Sink::new("hole", SinkKind::Blackhole(Blackhole::default())));
+    let blackhole = Arc::new(Sink::new("hole", SinkBackend::Blackhole(Blackhole::default())));
     let sidecar = Sidecar::with(Limits::default(), Identity, [blackhole]);
     let answer = HttpClient::connect(&sidecar.address).await.post("/v1/metrics", &[PROTOBUF], b"x").await;
     let (code, text) = status(&answer);

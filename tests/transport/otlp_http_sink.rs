@@ -10,7 +10,7 @@ use hotlist::net::grpc::{Encoding, Status};
 use hotlist::pipeline::Signal;
 use hotlist::sink::grpc::{GrpcSink, Settings};
 use hotlist::sink::rejected::Entry;
-use hotlist::sink::{RejectedFile, Sink, SinkKind};
+use hotlist::sink::{RejectedFile, Sink, SinkBackend};
 use hotlist::source::Limits;
 use http::{Request, Response, request};
 use http_body_util::{BodyExt, Full};
@@ -73,7 +73,7 @@ async fn receiver() -> (String, UnboundedReceiver<Posted>) {
 
 fn sink(endpoint: &str, base_path: &str, settings: Settings) -> Arc<Sink> {
     let sink = GrpcSink::otlp_http(Endpoint::parse(endpoint).unwrap(), base_path, None, settings);
-    Arc::new(Sink::new("next", SinkKind::Grpc(Box::new(sink))))
+    Arc::new(Sink::new("next", SinkBackend::Grpc(Box::new(sink))))
 }
 
 async fn answered(

@@ -3,7 +3,7 @@
 use hotlist::config::{ClientTls, Endpoint};
 use hotlist::net::tls::Connector;
 use hotlist::sink::grpc::{GrpcSink, Settings};
-use hotlist::sink::{Sink, SinkKind};
+use hotlist::sink::{Sink, SinkBackend};
 use hotlist::source::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -39,7 +39,7 @@ fn over_tls(address: &str, tls: &ClientTls) -> Sidecar {
     let endpoint = format!("https://{address}");
     let sink = GrpcSink::otlp(Endpoint::parse(&endpoint).unwrap(), Settings::default());
     let sink = sink.with_tls(Connector::load("next", tls, "127.0.0.1").unwrap());
-    let sink = std::sync::Arc::new(Sink::new("next", SinkKind::Grpc(Box::new(sink))));
+    let sink = std::sync::Arc::new(Sink::new("next", SinkBackend::Grpc(Box::new(sink))));
     Sidecar::with(Limits::default(), Identity, [sink])
 }
 

@@ -12,7 +12,7 @@ use hotlist::encoding::envelope::OTLP;
 use hotlist::encoding::otlp as encoding;
 use hotlist::sink::grpc::{GrpcSink, Settings};
 use hotlist::sink::rejected::{self, Entry};
-use hotlist::sink::{RejectedFile, Sink, SinkKind};
+use hotlist::sink::{RejectedFile, Sink, SinkBackend};
 use hotlist::source::Limits;
 use serde_json::json;
 
@@ -94,7 +94,7 @@ pub fn sidecar_with(endpoint: &str, file: Option<&Path>, settings: Settings) -> 
     let file = file.map(|path| Arc::new(RejectedFile::open(path.to_owned(), 1 << 20).unwrap()));
     let settings = Settings { rejected: file, ..settings };
     let sink = GrpcSink::otlp(Endpoint::parse(endpoint).unwrap(), settings);
-    let sink = Arc::new(Sink::new("next", SinkKind::Grpc(Box::new(sink))));
+    let sink = Arc::new(Sink::new("next", SinkBackend::Grpc(Box::new(sink))));
     Sidecar::with(Limits::default(), Identity, [sink])
 }
 

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use hotlist::config::Fsync;
 use hotlist::encoding::{Format, Rope};
 use hotlist::pipeline::{BatchRefusal, HitRecord, MatchedMessage, Transform, Work};
 use hotlist::sink::disk::{Disk, DiskFile, HostDisk, Stat};
 use hotlist::sink::grpc::Settings;
 use hotlist::sink::ndjson::{NdjsonSink, Output};
-use hotlist::sink::{Fsync, Only, Sink, SinkKind};
+use hotlist::sink::{Only, Sink, SinkBackend};
 use hotlist::source::Limits;
 
 use crate::client::Client;
@@ -117,7 +118,7 @@ async fn a_full_disk_multiplies_nothing_at_the_next_hop() {
     let path = directory.path().join("hits.ndjson");
     let room = SmallDisk(Arc::new(AtomicU64::new(100)));
     let file = NdjsonSink::open_on(Arc::new(room.clone()), Output::File(path.clone()), Fsync::Batch).unwrap();
-    let hits = Arc::new(Sink::new("hits", SinkKind::Ndjson(file)).with_only(Only::Hits));
+    let hits = Arc::new(Sink::new("hits", SinkBackend::Ndjson(file)).with_only(Only::Hits));
     let mut next_hop = NextHop::start().await;
     let sinks = [Arc::clone(&hits), otlp(&next_hop.endpoint, Settings::default())];
     let sidecar = Sidecar::with(Limits::default(), LongOnesHit, sinks);

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hotlist::config::Fsync;
 use hotlist::encoding::{Format, Rope, wire};
 use hotlist::pipeline::{Batch, MatchedMessage};
+use hotlist::sink::Only;
 use hotlist::sink::ndjson::{NdjsonSink, Output};
-use hotlist::sink::{Fsync, Only};
 
 const FSYNC: [Fsync; 3] = [Fsync::Batch, Fsync::Interval, Fsync::Never];
 

@@ -7,7 +7,7 @@ use hotlist::config::{Address, Endpoint};
 use hotlist::encoding::{Format, Rope};
 use hotlist::pipeline::{BatchRefusal, MatchedMessage, Transform, Work};
 use hotlist::sink::grpc::{GrpcSink, Settings};
-use hotlist::sink::{Fanout, Sink, SinkKind};
+use hotlist::sink::{Fanout, Sink, SinkBackend};
 use hotlist::source::{BoundSource, Limits, OtlpSource, SharedResources};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -86,5 +86,5 @@ pub fn loopback() -> Address {
 
 pub fn otlp(endpoint: &str, settings: Settings) -> Arc<Sink> {
     let sink = GrpcSink::otlp(Endpoint::parse(endpoint).unwrap(), settings);
-    Arc::new(Sink::new("next", SinkKind::Grpc(Box::new(sink))))
+    Arc::new(Sink::new("next", SinkBackend::Grpc(Box::new(sink))))
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hotlist::encoding::Format;
 use hotlist::pipeline::{BatchRefusal, MatchedMessage, Signal, Transform, Work};
 use hotlist::sink::grpc::{GrpcSink, Settings};
-use hotlist::sink::{Blackhole, Sink, SinkKind};
+use hotlist::sink::{Blackhole, Sink, SinkBackend};
 use hotlist::source::Limits;
 use http::Request;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -91,7 +91,7 @@ async fn large_metrics_and_traces_are_split() {
     let mut next_hop = NextHop::start().await;
     let settings = Settings { max_request_bytes: 2000, ..Settings::default() };
     let sink = GrpcSink::otlp(hotlist::config::Endpoint::parse(&next_hop.endpoint).unwrap(), settings);
-    let sink = Arc::new(Sink::new("next", SinkKind::Grpc(Box::new(sink))));
+    let sink = Arc::new(Sink::new("next", SinkBackend::Grpc(Box::new(sink))));
     let sidecar = Sidecar::with(Limits::default(), LogsOnly, [sink]);
     let client = Client::connect(&sidecar.address).await;
     for signal in [Signal::Metrics, Signal::Traces] {
@@ -133,7 +133,7 @@ async fn large_metrics_and_traces_are_split() {
 /// connection.
 #[tokio::test]
 async fn without_an_otlp_sink_they_are_unimplemented() {
-    let blackhole = Arc::new(Sink::new("hole", SinkKind::Blackhole(Blackhole::default())));
+    let blackhole = Arc::new(Sink::new("hole", SinkBackend::Blackhole(Blackhole::default())));
     let sidecar = Sidecar::with(Limits::default(), crate::sidecar::Identity, [blackhole]);
     let client = Client::connect(&sidecar.address).await;
     let answer = client.send(export(Signal::Metrics, "identity", frame(0, &metrics(1).encode_to_vec()))).await;

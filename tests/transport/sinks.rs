@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hotlist::config::Fsync;
 use hotlist::encoding::{Format, Rope};
 use hotlist::net::grpc::Encoding;
 use hotlist::pipeline::{BatchRefusal, HitRecord, MatchedMessage, Transform, Work};
 use hotlist::sink::grpc::Settings;
 use hotlist::sink::ndjson::{NdjsonSink, Output};
-use hotlist::sink::{Fsync, Only, Sink, SinkKind};
+use hotlist::sink::{Only, Sink, SinkBackend};
 use hotlist::source::Limits;
 
 use crate::client::Client;
@@ -226,7 +227,7 @@ impl Transform for AllHit {
 fn file_sink(path: &std::path::Path) -> Arc<Sink> {
     let output = Output::File(path.to_owned());
     let sink = NdjsonSink::open(output, Fsync::Batch).unwrap();
-    Arc::new(Sink::new("hits", SinkKind::Ndjson(sink)).with_only(Only::Hits))
+    Arc::new(Sink::new("hits", SinkBackend::Ndjson(sink)).with_only(Only::Hits))
 }
 
 /// Scenario: the next hop refuses, then accepts the retry. Guarantee: the hit stands in the file once, because files

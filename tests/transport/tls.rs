@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hotlist::config::{Address, ClientTls, Endpoint, ServerTls};
 use hotlist::net::tls::{Acceptor, Connector, HTTP_2};
 use hotlist::sink::grpc::{GrpcSink, Settings};
-use hotlist::sink::{Sink, SinkKind};
+use hotlist::sink::{Sink, SinkBackend};
 use hotlist::source::Limits;
 use hyper::client::conn::http2::Builder;
 use hyper_util::rt::TokioExecutor;
@@ -172,7 +172,7 @@ fn to(endpoint: &str, tls: &ClientTls) -> Sidecar {
     let Endpoint::Https { host, .. } = Endpoint::parse(endpoint).unwrap() else { panic!("{endpoint}") };
     let sink = GrpcSink::otlp(Endpoint::parse(endpoint).unwrap(), Settings::default());
     let sink = sink.with_tls(Connector::load("next", tls, &host).unwrap());
-    let sink = std::sync::Arc::new(Sink::new("next", SinkKind::Grpc(Box::new(sink))));
+    let sink = std::sync::Arc::new(Sink::new("next", SinkBackend::Grpc(Box::new(sink))));
     Sidecar::with(Limits::default(), Identity, [sink])
 }
 

@@ -7,7 +7,7 @@ use hotlist::config::Endpoint;
 use hotlist::encoding::Format;
 use hotlist::pipeline::{BatchRefusal, HitRecord, MatchedMessage, Signal, Transform, Work};
 use hotlist::sink::grpc::{GrpcSink, Settings};
-use hotlist::sink::{Fanout, RejectedFile, Sink, SinkKind, rejected};
+use hotlist::sink::{Fanout, RejectedFile, Sink, SinkBackend, rejected};
 use hotlist::source::health::Health;
 use hotlist::source::{Limits, SharedResources, VectorSource};
 use http::Request;
@@ -53,7 +53,7 @@ pub fn sidecar(sinks: impl IntoIterator<Item = Arc<Sink>>, health: Health) -> Si
 /// A required sink that speaks Vector's protocol and takes everything.
 pub fn vector(next_hop: &NextHop, settings: Settings) -> Arc<Sink> {
     let sink = GrpcSink::vector(Endpoint::parse(&next_hop.endpoint).unwrap(), settings);
-    Arc::new(Sink::new("next", SinkKind::Grpc(Box::new(sink))))
+    Arc::new(Sink::new("next", SinkBackend::Grpc(Box::new(sink))))
 }
 
 /// What Vector sends: no user agent, no time-out.

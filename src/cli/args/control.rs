@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
+
+use crate::intel::manifest::Mode;
 
 use super::ClientTlsArgs;
 
@@ -128,8 +131,8 @@ pub struct PublishArgs {
     #[arg(long, value_name = "TIME")]
     pub expires: Option<String>,
     /// The slot that the publication is for.
-    #[arg(long, value_enum, default_value_t = PublishMode::Serve)]
-    pub mode: PublishMode,
+    #[arg(long, value_parser = slot_mode(), default_value = "serve")]
+    pub mode: Mode,
     /// A note on the reason or the content, shown by `hotlist publications`: at most 200 characters.
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
@@ -153,13 +156,13 @@ pub struct WaitArgs {
     pub json: bool,
 }
 
-/// The slot that a publication is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PublishMode {
-    /// Tag and count the events that hit.
-    Serve,
-    /// Match next to the live publication: hits are only counted and sampled.
-    Shadow,
+/// Reads the slot that a publication is for. The type is of the core, which has no clap to derive this from.
+fn slot_mode() -> impl TypedValueParser<Value = Mode> {
+    let serve = PossibleValue::new("serve").help("Tag and count the events that hit");
+    let shadow =
+        PossibleValue::new("shadow").help("Match next to the live publication: hits are only counted and sampled");
+    PossibleValuesParser::new([serve, shadow])
+        .map(|word| if word == Mode::Shadow.as_str() { Mode::Shadow } else { Mode::Serve })
 }
 
 /// Promote the shadow version to live.

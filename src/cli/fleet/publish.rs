@@ -9,10 +9,10 @@ use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use ring::rand::SystemRandom;
 
 use super::rollout;
-use crate::cli::args::{KeygenArgs, PromoteArgs, PublishArgs, PublishMode, RollbackArgs};
+use crate::cli::args::{KeygenArgs, PromoteArgs, PublishArgs, RollbackArgs};
 use crate::cli::{Failure, environment};
 use crate::durable;
-use crate::intel::manifest::{Digest, Key, Mode, Origin, Rule, SegmentRef};
+use crate::intel::manifest::{Digest, Key, Origin, Rule, SegmentRef};
 use crate::names::Name;
 use crate::provider::control::host_name;
 use crate::store::{Draft, Labels, Store};
@@ -68,10 +68,7 @@ fn publish(
         name: Name::parse(&args.name).context("--name")?,
         labels: labels(&args.labels)?,
         audience: args.audience.clone(),
-        mode: match args.mode {
-            PublishMode::Serve => Mode::Serve,
-            PublishMode::Shadow => Mode::Shadow,
-        },
+        mode: args.mode,
         segments,
         revocations: Vec::new(),
         rules,

@@ -3,7 +3,7 @@
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::feed::{ColumnMapping, Format};
+use crate::feed::{ColumnMapping, FeedFormat};
 
 /// An object, or an array of objects. A bracket alone may begin an IPv6 address or a STIX pattern.
 pub(super) fn is_json(text: &str) -> bool {
@@ -14,9 +14,9 @@ pub(super) fn is_json(text: &str) -> bool {
 }
 
 /// STIX, MISP, or whatever a mapping says.
-pub(super) fn detect(text: &str, columns: &ColumnMapping) -> Format {
+pub(super) fn detect(text: &str, columns: &ColumnMapping) -> FeedFormat {
     if columns.value.is_some() {
-        return Format::Json;
+        return FeedFormat::Json;
     }
     let mut keys = Keys(Vec::new());
     // The text may end anywhere; what was seen until then counts.
@@ -28,13 +28,13 @@ pub(super) fn detect(text: &str, columns: &ColumnMapping) -> Format {
         )
     };
     if keys.0.iter().any(is_misp) {
-        return Format::Misp;
+        return FeedFormat::Misp;
     }
     let has = |key: &str| keys.0.iter().any(|known| known == key);
     // Every object of STIX says of which type it is and when it was made, but for bundles and envelopes, which hold them.
     let is_stix = has("objects") || (has("type") && ["spec_version", "created", "modified"].into_iter().any(has));
     let is_bundle = has("type") && has("id") && keys.0.len() <= 3;
-    if is_stix || is_bundle || keys.0.is_empty() || keys.0 == ["type"] { Format::Stix } else { Format::Json }
+    if is_stix || is_bundle || keys.0.is_empty() || keys.0 == ["type"] { FeedFormat::Stix } else { FeedFormat::Json }
 }
 
 /// Collects the keys of the first object.
@@ -77,24 +77,24 @@ mod tests {
     fn the_first_keys_tell_also_when_the_rest_is_cut_off() {
         let none = ColumnMapping::default();
         for (text, format) in [
-            ("{\"type\":\"bundle\"}", Format::Stix),
-            ("[ {\"type\":\"indicator\"}]", Format::Stix),
-            ("{\"Event\":{\"Attribute\":[{\"va", Format::Misp),
-            ("{\"response\":[{", Format::Misp),
-            ("[[{\"Attribute\":", Format::Misp),
-            ("{\"analysis\":\"1\",\"threat_level_id\":\"1\"}", Format::Misp),
-            ("{}", Format::Stix),
-            ("{\"more\":false,\"objects\":[", Format::Stix),
-            ("{\"type\":\"indicator\",\"created\":\"x\",\"id\":1", Format::Stix),
-            ("{\"ioc\":\"evil.com\",\"type\":\"domain\"}", Format::Json),
-            ("{\"17\":[{\"ioc_value\":\"x\"}]}", Format::Json),
-            ("{\"cidr\":\"192.0.2.0/24\",\"sblid\":\"x\"}", Format::Json),
-            ("[", Format::Stix),
+            ("{\"type\":\"bundle\"}", FeedFormat::Stix),
+            ("[ {\"type\":\"indicator\"}]", FeedFormat::Stix),
+            ("{\"Event\":{\"Attribute\":[{\"va", FeedFormat::Misp),
+            ("{\"response\":[{", FeedFormat::Misp),
+            ("[[{\"Attribute\":", FeedFormat::Misp),
+            ("{\"analysis\":\"1\",\"threat_level_id\":\"1\"}", FeedFormat::Misp),
+            ("{}", FeedFormat::Stix),
+            ("{\"more\":false,\"objects\":[", FeedFormat::Stix),
+            ("{\"type\":\"indicator\",\"created\":\"x\",\"id\":1", FeedFormat::Stix),
+            ("{\"ioc\":\"evil.com\",\"type\":\"domain\"}", FeedFormat::Json),
+            ("{\"17\":[{\"ioc_value\":\"x\"}]}", FeedFormat::Json),
+            ("{\"cidr\":\"192.0.2.0/24\",\"sblid\":\"x\"}", FeedFormat::Json),
+            ("[", FeedFormat::Stix),
         ] {
             assert_eq!(detect(text, &none), format, "{text}");
         }
         let mapped = ColumnMapping { value: Some("ioc".into()), ..ColumnMapping::default() };
-        assert_eq!(detect("{\"Event\":1}", &mapped), Format::Json);
+        assert_eq!(detect("{\"Event\":1}", &mapped), FeedFormat::Json);
         assert!(is_json("[{}]") && !is_json("[2001:db8::1]:443"));
     }
 }

@@ -84,7 +84,7 @@ fn rule(line: &str) -> Result<Rule<'_>, String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::feed::{FeedOptions, Format, import};
+    use crate::feed::{FeedFormat, FeedOptions, import};
     use crate::intel::indicator::{NameScope, TermValue};
     use crate::schema::FieldTable;
 
@@ -108,7 +108,7 @@ mod tests {
         let text = format!("[Adblock Plus 2.0]\n! a\n# b\n\n{}\n{}\n", taken.join("\n"), listed.join("\n"));
         let table = FieldTable::embedded(true).unwrap();
         let import = import(text.as_bytes(), "x.txt", &FeedOptions::default(), &table).unwrap();
-        assert_eq!(import.format, Format::Adblock);
+        assert_eq!(import.format, FeedFormat::Adblock);
         let mut values: Vec<_> = import
             .indicators
             .iter()

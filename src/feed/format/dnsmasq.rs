@@ -44,7 +44,7 @@ fn blocked(setting: &str) -> Result<&str, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use crate::feed::{FeedOptions, Format, import};
+    use crate::feed::{FeedFormat, FeedOptions, import};
     use crate::intel::indicator::{NameScope, TermValue};
     use crate::schema::FieldTable;
 
@@ -65,7 +65,7 @@ mod tests {
             "address=/not a name/#\n",
         );
         let table = FieldTable::embedded(true).unwrap();
-        let options = FeedOptions { format: Some(Format::Dnsmasq), ..FeedOptions::default() };
+        let options = FeedOptions { format: Some(FeedFormat::Dnsmasq), ..FeedOptions::default() };
         let import = import(text.as_bytes(), "x.conf", &options, &table).unwrap();
         let below = |value: &TermValue| matches!(value, TermValue::Domain { scope: NameScope::AndBelow, .. });
         assert!(import.indicators.iter().all(|indicator| below(&indicator.terms[0].value)));

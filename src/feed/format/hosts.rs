@@ -44,7 +44,7 @@ fn host_name(name: &str) -> Result<Found, String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::feed::{FeedOptions, Format, import};
+    use crate::feed::{FeedFormat, FeedOptions, import};
     use crate::schema::FieldTable;
 
     #[test]
@@ -52,9 +52,13 @@ mod tests {
         let table = FieldTable::embedded(true).unwrap();
         let text =
             "# a list\n127.0.0.1 localhost\n0.0.0.0 Evil.COM bad.org # both\n::1 ip6-localhost\n\nlone.com\nx y\n";
-        let import =
-            import(text.as_bytes(), "h", &FeedOptions { format: Some(Format::Hosts), ..Default::default() }, &table)
-                .unwrap();
+        let import = import(
+            text.as_bytes(),
+            "h",
+            &FeedOptions { format: Some(FeedFormat::Hosts), ..Default::default() },
+            &table,
+        )
+        .unwrap();
         let values: Vec<_> = import.indicators.iter().map(|i| (i.line, i.terms[0].value.to_string())).collect();
         assert_eq!(values, [(3, "evil.com".to_owned()), (3, "bad.org".to_owned()), (6, "lone.com".to_owned())]);
         let lines: Vec<_> = import.unusable.iter().map(|u| (u.line, u.excerpt.as_str())).collect();

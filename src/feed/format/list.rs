@@ -191,11 +191,11 @@ fn without_comment(line: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feed::{Format, Import};
+    use crate::feed::{FeedFormat, Import};
     use crate::schema::FieldTable;
 
     fn list(text: &str, default_kind: Option<Kind>) -> Import {
-        let options = FeedOptions { format: Some(Format::List), default_kind, ..FeedOptions::default() };
+        let options = FeedOptions { format: Some(FeedFormat::List), default_kind, ..FeedOptions::default() };
         crate::feed::import(text.as_bytes(), "list.txt", &options, &FieldTable::embedded(true).unwrap()).unwrap()
     }
 

@@ -259,12 +259,12 @@ fn without_comment(line: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::{MAX_LINES, MAX_NAME};
-    use crate::feed::{FeedOptions, Format, Import, import};
+    use crate::feed::{FeedFormat, FeedOptions, Import, import};
     use crate::intel::indicator::{NameScope, TermValue};
     use crate::schema::FieldTable;
 
     fn rpz(text: &str) -> Import {
-        let options = FeedOptions { format: Some(Format::Rpz), ..FeedOptions::default() };
+        let options = FeedOptions { format: Some(FeedFormat::Rpz), ..FeedOptions::default() };
         import(text.as_bytes(), "x.zone", &options, &FieldTable::embedded(true).unwrap()).unwrap()
     }
 

@@ -69,7 +69,7 @@ fn word(text: &str) -> (&str, &str) {
 
 #[cfg(test)]
 mod tests {
-    use crate::feed::{FeedOptions, Format, import};
+    use crate::feed::{FeedFormat, FeedOptions, import};
     use crate::intel::indicator::{NameScope, TermValue};
     use crate::schema::FieldTable;
 
@@ -88,7 +88,7 @@ mod tests {
             "local-data: \"\"\n",
         );
         let table = FieldTable::embedded(true).unwrap();
-        let options = FeedOptions { format: Some(Format::Unbound), ..FeedOptions::default() };
+        let options = FeedOptions { format: Some(FeedFormat::Unbound), ..FeedOptions::default() };
         let import = import(text.as_bytes(), "x.conf", &options, &table).unwrap();
         let values: Vec<_> = import
             .indicators

@@ -85,7 +85,7 @@ fn import_line(fields: &Fields, line: u32, text: &str, collector: &mut Collector
 
 #[cfg(test)]
 mod tests {
-    use crate::feed::{FeedOptions, Format, import};
+    use crate::feed::{FeedFormat, FeedOptions, import};
     use crate::schema::FieldTable;
 
     #[test]
@@ -107,7 +107,7 @@ mod tests {
         );
         let table = FieldTable::embedded(true).unwrap();
         let import = import(text.as_bytes(), "x.intel", &FeedOptions::default(), &table).unwrap();
-        assert_eq!(import.format, Format::Zeek);
+        assert_eq!(import.format, FeedFormat::Zeek);
         let values: Vec<_> = import.indicators.iter().map(|i| (i.line, i.terms[0].value.to_string())).collect();
         let expected = [
             (3, "203.0.113.9"),
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_file_that_does_not_name_its_columns_is_listed_line_by_line() {
-        let options = FeedOptions { format: Some(Format::Zeek), ..FeedOptions::default() };
+        let options = FeedOptions { format: Some(FeedFormat::Zeek), ..FeedOptions::default() };
         let import = import(b"evil.com\tIntel::DOMAIN\n", "x", &options, &FieldTable::embedded(true).unwrap()).unwrap();
         assert!(import.indicators.is_empty() && import.unusable[0].reason.contains("#fields"), "{import:?}");
     }

@@ -111,11 +111,11 @@ fn is_object(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feed::{Format, Limits};
+    use crate::feed::{FeedFormat, Limits};
 
     fn pieces(text: &str) -> Result<Vec<(u32, String)>, FeedError> {
         let mut found = Vec::new();
-        let mut collector = Collector::new(Format::Json, false);
+        let mut collector = Collector::new(FeedFormat::Json, false);
         let input = Input::open(text.as_bytes(), "f", Limits::default())?;
         each(input, &mut collector, |piece, _| match piece.elements() {
             Some(elements) => found.extend(elements.map(|piece| (piece.line, piece.json.to_owned()))),

@@ -17,7 +17,7 @@ use crate::schema::FieldKind;
 use crate::feed::detect::without_packing;
 use crate::feed::load::{FeedFile, LoadError};
 use crate::feed::reading::input::Input;
-use crate::feed::{ColumnMapping, FeedOptions, Format, Limits};
+use crate::feed::{ColumnMapping, FeedOptions, Limits};
 
 /// The name of a MISP feed's manifest.
 const MANIFEST: &str = "manifest.json";
@@ -58,7 +58,7 @@ pub fn configured(intel: &config::Intel) -> (Vec<FeedFile>, Vec<LoadError>) {
                 url_prefix: entry.url_prefix,
             },
             options: FeedOptions {
-                format: entry.format.map(importer).or(format),
+                format: entry.format.or(format),
                 columns: entry.columns.as_ref().map(columns).unwrap_or_default(),
                 default_kind: match entry.kind {
                     Some(FieldKind::Of(kind)) => Some(kind),
@@ -129,7 +129,7 @@ fn below(path: &Path) -> Result<Option<Vec<PathBuf>>, LoadError> {
 /// Files with the names of their feeds, and their format where the manifest says it. No file twice.
 #[derive(Default)]
 struct Found {
-    files: Vec<(PathBuf, String, Option<Format>)>,
+    files: Vec<(PathBuf, String, Option<FeedFormat>)>,
     known: HashSet<PathBuf>,
 }
 
@@ -148,16 +148,16 @@ impl Found {
                     directory.file_name().map_or_else(|| stem(&path), |name| name.to_string_lossy().into_owned());
                 // A feed without events is there, and empty.
                 if events.is_empty() {
-                    self.push(path, name.clone(), Some(Format::Misp));
+                    self.push(path, name.clone(), Some(FeedFormat::Misp));
                 }
                 for event in events {
-                    self.push(directory.join(event), name.clone(), Some(Format::Misp));
+                    self.push(directory.join(event), name.clone(), Some(FeedFormat::Misp));
                 }
             }
         }
     }
 
-    fn push(&mut self, path: PathBuf, name: String, format: Option<Format>) {
+    fn push(&mut self, path: PathBuf, name: String, format: Option<FeedFormat>) {
         if self.known.insert(path.clone()) {
             self.files.push((path, name, format));
         }
@@ -187,22 +187,6 @@ fn stem(path: &Path) -> String {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     let name = Path::new(without_packing(&name));
     name.file_stem().unwrap_or(name.as_os_str()).to_string_lossy().into_owned()
-}
-
-fn importer(format: FeedFormat) -> Format {
-    match format {
-        FeedFormat::List => Format::List,
-        FeedFormat::Csv => Format::Csv,
-        FeedFormat::Hosts => Format::Hosts,
-        FeedFormat::Stix => Format::Stix,
-        FeedFormat::Misp => Format::Misp,
-        FeedFormat::Zeek => Format::Zeek,
-        FeedFormat::Rpz => Format::Rpz,
-        FeedFormat::Adblock => Format::Adblock,
-        FeedFormat::Dnsmasq => Format::Dnsmasq,
-        FeedFormat::Unbound => Format::Unbound,
-        FeedFormat::Json => Format::Json,
-    }
 }
 
 fn columns(columns: &config::Columns) -> ColumnMapping {
@@ -255,7 +239,7 @@ mod tests {
         for path in ["", "feed", "feed/manifest.json"] {
             let files = given(&[root.path().join(path)]).unwrap();
             assert_eq!(shown(&files, root.path()), expected, "{path}");
-            assert_eq!(files[0].options.format, Some(Format::Misp));
+            assert_eq!(files[0].options.format, Some(FeedFormat::Misp));
         }
         for path in ["feed", "feed/manifest.json", "feed/*.json", "f*"] {
             let entry = config::IntelFiles::new(root.path().join(path).display().to_string());

@@ -1,12 +1,12 @@
 //! Tests of the CSV importer.
 
-use crate::feed::{ColumnMapping, FeedOptions, Format, Import, import};
+use crate::feed::{ColumnMapping, FeedFormat, FeedOptions, Import, import};
 use crate::intel::indicator::{Confidence, Tlp};
 use crate::observable::Kind;
 use crate::schema::FieldTable;
 
 fn with(text: &str, options: FeedOptions) -> Import {
-    let options = FeedOptions { format: Some(Format::Csv), ..options };
+    let options = FeedOptions { format: Some(FeedFormat::Csv), ..options };
     import(text.as_bytes(), "feed.csv", &options, &FieldTable::embedded(true).unwrap()).unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! Tests of the JSON importer.
 
-use crate::feed::{ColumnMapping, FeedError, FeedOptions, Format, Import, import};
+use crate::feed::{ColumnMapping, FeedError, FeedFormat, FeedOptions, Import, import};
 use crate::intel::indicator::{Confidence, Tlp};
 use crate::schema::FieldTable;
 
@@ -36,7 +36,7 @@ fn lines_arrays_and_a_single_object_are_read_by_their_paths() {
         (format!("[[{ONE}],[{dotted}]]"), [1, 1]),
     ] {
         let import = json(&text, mapping()).unwrap();
-        assert_eq!(import.format, Format::Json);
+        assert_eq!(import.format, FeedFormat::Json);
         let [first, second] = lines;
         assert_eq!(values(&import), [(first, "evil.com".to_owned()), (second, "203.0.113.9".to_owned())]);
         let context = &import.indicators[0].context;
@@ -70,7 +70,7 @@ fn a_bad_object_is_listed_with_its_line_and_costs_only_itself() {
 
 #[test]
 fn without_a_mapping_the_file_is_refused_by_what_is_missing() {
-    let options = FeedOptions { format: Some(Format::Json), ..FeedOptions::default() };
+    let options = FeedOptions { format: Some(FeedFormat::Json), ..FeedOptions::default() };
     let error = import(b"{}", "f.json", &options, &FieldTable::embedded(true).unwrap()).unwrap_err();
     assert!(error.to_string().contains("`columns.value`"), "{error}");
 }

@@ -1,11 +1,11 @@
 //! Tests of the STIX importer.
 
-use crate::feed::{FeedError, FeedOptions, Format, Import, import};
+use crate::feed::{FeedError, FeedFormat, FeedOptions, Import, import};
 use crate::intel::indicator::{Confidence, Tlp};
 use crate::schema::FieldTable;
 
 fn stix(text: &str) -> Result<Import, FeedError> {
-    let options = FeedOptions { format: Some(Format::Stix), ..FeedOptions::default() };
+    let options = FeedOptions { format: Some(FeedFormat::Stix), ..FeedOptions::default() };
     import(text.as_bytes(), "feed.json", &options, &FieldTable::embedded(true).unwrap())
 }
 
