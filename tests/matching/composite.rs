@@ -22,7 +22,7 @@ pub fn compiled(pattern: &str) -> Result<Indicator, PatternError> {
     Ok(Indicator { program: compiled.program.map(Box::new), ..of_terms(compiled.terms) })
 }
 
-fn compiled(pattern: &str) -> Indicator {
+fn indicator_for(pattern: &str) -> Indicator {
     compiled(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"))
 }
 
@@ -45,8 +45,8 @@ fn hits(detector: &Detector, document: &Value) -> BTreeSet<u32> {
 /// Which of the documents a pattern is found in; the same when its segment went through bytes.
 #[track_caller]
 fn holds(pattern: &str, documents: &[(Value, bool)]) {
-    let feeds = vec![(Feed::named("feed"), vec![compiled(pattern)])];
-    let built = with(vec![compiled(pattern)]);
+    let feeds = vec![(Feed::named("feed"), vec![indicator_for(pattern)])];
+    let built = with(vec![indicator_for(pattern)]);
     let opened = through_bytes(EXACT, &feeds);
     for (document, expected) in documents {
         for detector in [&built, &opened] {
@@ -80,7 +80,8 @@ fn and_holds_only_when_all_of_it_is_in_one_event() {
 /// Halves in two events of one batch do not match, and a whole in a third event is found in its own record.
 #[test]
 fn halves_in_two_events_of_a_batch_are_nothing() {
-    let detector = with(vec![compiled("[domain-name:value = 'evil.example' AND network-traffic:dst_port = 4444]")]);
+    let detector =
+        with(vec![indicator_for("[domain-name:value = 'evil.example' AND network-traffic:dst_port = 4444]")]);
     let one = json!({ "dns.question.name": "evil.example" });
     let other = json!({ "destination.port": 4444, "source.ip": "192.0.2.1" });
     let both = json!({ "dns.question.name": "evil.example", "destination.port": 4444 });
@@ -219,10 +220,10 @@ fn urls_domains_and_paths_are_compared_as_they_are_alone() {
 #[test]
 fn names_below_and_longer_paths_count_in_patterns_where_they_count_alone() {
     let feed = Feed { subdomains: true, url_prefix: true, ..Feed::named("feed") };
-    let domain = compiled("[domain-name:value = 'evil.example' AND file:name = 'a.exe']");
-    let url = compiled("[url:value = 'http://evil.example/a' AND file:name = 'b.exe']");
+    let domain = indicator_for("[domain-name:value = 'evil.example' AND file:name = 'a.exe']");
+    let url = indicator_for("[url:value = 'http://evil.example/a' AND file:name = 'b.exe']");
     let part =
-        compiled("[file:hashes.MD5 = '0123456789abcdef0123456789abcdef' AND url:value = 'http://evil.example/a']");
+        indicator_for("[file:hashes.MD5 = '0123456789abcdef0123456789abcdef' AND url:value = 'http://evil.example/a']");
     let feeds = vec![(feed, vec![domain, url, part])];
     let all = json!({
         "dns.question.name": "x.evil.example", "file.name": ["a.exe", "b.exe"],
@@ -240,7 +241,7 @@ fn names_below_and_longer_paths_count_in_patterns_where_they_count_alone() {
 /// Parts have no keys: nobody else looks for their kind, or reads their fields.
 #[test]
 fn parts_that_nobody_else_looks_for_are_read_all_the_same() {
-    let detector = with(vec![compiled(
+    let detector = with(vec![indicator_for(
         "[file:hashes.MD5 = '0123456789abcdef0123456789abcdef' AND process:command_line = 'x' AND email-addr:value = 'a@b.example' AND url:value = 'http://c.example/']",
     )]);
     let snapshot = &detector.snapshot;
@@ -280,11 +281,11 @@ fn arrays_and_nested_documents_are_one_event() {
 #[test]
 fn each_of_several_is_judged_for_itself_and_plain_ones_are_found_alone() {
     let detector = with(vec![
-        compiled("[domain-name:value = 'evil.example' AND network-traffic:dst_port = 4444]"),
-        compiled("[domain-name:value = 'evil.example' AND network-traffic:dst_port != 4444]"),
+        indicator_for("[domain-name:value = 'evil.example' AND network-traffic:dst_port = 4444]"),
+        indicator_for("[domain-name:value = 'evil.example' AND network-traffic:dst_port != 4444]"),
         indicator(Kind::Domain, "evil.example"),
-        compiled("[domain-name:value = 'evil.example' AND user-account:user_id = 'mallory']"),
-        compiled("[domain-name:value = 'evil.example' OR network-traffic:dst_port = 1]"),
+        indicator_for("[domain-name:value = 'evil.example' AND user-account:user_id = 'mallory']"),
+        indicator_for("[domain-name:value = 'evil.example' OR network-traffic:dst_port = 1]"),
     ]);
     for (document, found) in [
         (json!({ "dns.question.name": "evil.example" }), vec![2, 4]),
@@ -314,14 +315,14 @@ fn policy_judges_what_is_fulfilled() {
     let whole =
         json!({ "@timestamp": "2024-06-01T00:00:00Z", "dns.question.name": "evil.example", "file.name": "a.exe" });
     let half = json!({ "@timestamp": "2024-06-01T00:00:00Z", "dns.question.name": "evil.example" });
-    let expired = Indicator { valid_until: Some(instant("2020-01-01T00:00:00Z")), ..of(pattern) };
-    let revoked = Indicator { revoked: true, ..of(pattern) };
-    let by_name = compiled("[file:name = 'a.exe' AND network-traffic:dst_port = 1]");
+    let expired = Indicator { valid_until: Some(instant("2020-01-01T00:00:00Z")), ..indicator_for(pattern) };
+    let revoked = Indicator { revoked: true, ..indicator_for(pattern) };
+    let by_name = indicator_for("[file:name = 'a.exe' AND network-traffic:dst_port = 1]");
     let collection = Feed { origin: Origin::Collection, ..Feed::named("feed") };
     for (feed, indicator, document, reason) in [
         (Feed::named("feed"), expired, &whole, Some(Suppression::Expired)),
         (Feed::named("feed"), revoked, &whole, Some(Suppression::Revoked)),
-        (collection.clone(), compiled(pattern), &whole, None),
+        (collection.clone(), indicator_for(pattern), &whole, None),
         (collection, by_name, &json!({ "file.name": "a.exe", "destination.port": 1 }), Some(Suppression::Column)),
     ] {
         // The events arrive at the epoch; their own time counts.
@@ -337,7 +338,7 @@ fn policy_judges_what_is_fulfilled() {
             assert!(sent.hits.is_empty() && sent.report.suppressions.is_empty() && sent.is_same, "{way}");
         }
     }
-    let detector = with(vec![compiled(pattern)]);
+    let detector = with(vec![indicator_for(pattern)]);
     let verdict = judge(&detector, &half);
     assert_eq!(verdict.unfulfilled.len(), 1);
     assert_eq!(verdict.unfulfilled[0].name, "evil.example");

@@ -16,7 +16,7 @@ use crate::common::{EXACT, detector, indicator, judge, send_each_way};
 const LISTED: &str = "203.0.113.7";
 const MD5: &str = "d41d8cd98f00b204e9800998ecf8427e";
 
-fn of(indicators: Vec<Indicator>, options: MatchOptions, policy: Policy) -> Detector {
+fn detector_over(indicators: Vec<Indicator>, options: MatchOptions, policy: Policy) -> Detector {
     let table = Arc::new(FieldTable::shipped().unwrap());
     detector(&table, options, Some(policy), vec![(Feed::named("feed"), indicators)])
 }
@@ -57,7 +57,7 @@ fn tagged(detector: &Detector, event: &Value) -> Vec<String> {
 /// Guarantee: the severity is that of the table, in every way in which a record carries an event.
 #[test]
 fn each_row_of_the_table() {
-    let detector = of(listed(), EXACT, Policy::default());
+    let detector = detector_over(listed(), EXACT, Policy::default());
     let outcomes = [
         (json!({}), "unknown"),
         (json!({ "type": ["connection", "allowed"] }), "allowed"),
@@ -102,7 +102,7 @@ fn each_row_of_the_table() {
 /// exceeds informational.
 #[test]
 fn events_as_their_makers_document_them() {
-    let detector = of(listed(), EXACT, Policy::default());
+    let detector = detector_over(listed(), EXACT, Policy::default());
     let windows = |id: u32, direction: &str, source: &str, destination: &str| {
         json!({ "Event": { "System": { "Provider": { "Name": "Microsoft-Windows-Security-Auditing" }, "EventID": id,
             "Channel": "Security", "Computer": "dc01.corp.example" },
@@ -244,7 +244,8 @@ fn a_denied_inbound_scan_never_exceeds_informational() {
         [Confidence::NotSpecified, Confidence::None, Confidence::Low, Confidence::Medium, Confidence::High]
     {
         let context = Arc::new(Context { confidence, ..Context::default() });
-        let detector = of(vec![Indicator { context, ..indicator(Kind::Ip, LISTED) }], EXACT, Policy::default());
+        let detector =
+            detector_over(vec![Indicator { context, ..indicator(Kind::Ip, LISTED) }], EXACT, Policy::default());
         for word in
             ["deny", "DENIED", "drop", "Dropped", "block", "blocked", "REJECT", "rejected", "failure", "prevented"]
         {
@@ -270,7 +271,8 @@ fn confidence_scales() {
         (Confidence::High, "high"),
     ] {
         let context = Arc::new(Context { confidence, ..Context::default() });
-        let detector = of(vec![Indicator { context, ..indicator(Kind::Ip, LISTED) }], EXACT, Policy::default());
+        let detector =
+            detector_over(vec![Indicator { context, ..indicator(Kind::Ip, LISTED) }], EXACT, Policy::default());
         let event = json!({ "event.type": "allowed", "destination.ip": LISTED });
         assert_eq!(tagged(&detector, &event), [expected]);
     }
@@ -284,13 +286,13 @@ fn our_networks_tell_the_direction() {
     let event = json!({ "event.type": "allowed", "source.ip": ours, "destination.ip": LISTED });
     // The indicator names an address of ours.
     for (networks, expected) in [(vec![], "high"), (vec!["203.0.113.0/24"], "low"), (vec!["198.51.100.0/24"], "high")] {
-        let detector = of(listed(), EXACT, with_networks(&networks));
+        let detector = detector_over(listed(), EXACT, with_networks(&networks));
         assert_eq!(tagged(&detector, &event), [expected], "{networks:?}");
     }
     // A name has no side: the place of the client shows the direction.
     let lookup =
         |client: &str| json!({ "event.type": "allowed", "source.ip": client, "dns.question.name": "evil.example" });
-    let detector = of(listed(), EXACT, with_networks(&["198.51.100.0/24"]));
+    let detector = detector_over(listed(), EXACT, with_networks(&["198.51.100.0/24"]));
     assert_eq!(tagged(&detector, &lookup(ours)), ["high"]);
     assert_eq!(tagged(&detector, &lookup("192.0.2.4")), ["low"]);
     assert_eq!(tagged(&detector, &json!({ "event.type": "allowed", "dns.question.name": "evil.example" })), ["medium"]);
@@ -300,10 +302,10 @@ fn our_networks_tell_the_direction() {
 /// Guarantee: the first is at most low, the second at most medium, whatever else the event says.
 #[test]
 fn what_somebody_wrote_is_weak() {
-    let detector = of(listed(), EXACT, Policy { c2: CommandAndControl::Any, ..Policy::default() });
+    let detector = detector_over(listed(), EXACT, Policy { c2: CommandAndControl::Any, ..Policy::default() });
     let forwarded = json!({ "event.type": "allowed", "network.direction": "outbound", "http_x_forwarded_for": LISTED });
     assert_eq!(tagged(&detector, &forwarded), ["low"]);
-    let text = of(listed(), MatchOptions { text: true, ..EXACT }, Policy::default());
+    let text = detector_over(listed(), MatchOptions { text: true, ..EXACT }, Policy::default());
     let line =
         json!({ "event.type": "allowed", "network.direction": "outbound", "note": format!("sent to {LISTED} today") });
     assert_eq!(tagged(&text, &line), ["medium"]);
@@ -313,7 +315,7 @@ fn what_somebody_wrote_is_weak() {
 /// Guarantee: the more severe one stays.
 #[test]
 fn the_most_severe_hit_is_kept() {
-    let mut detector = of(listed(), EXACT, Policy::default());
+    let mut detector = detector_over(listed(), EXACT, Policy::default());
     detector.budgets.record_tag_bytes = 700;
     for event in [
         json!({ "event.outcome": "success", "source.ip": LISTED, "destination.domain": "evil.example" }),

@@ -98,7 +98,7 @@ async fn rejected_records_are_sent_again_over_tls() {
 fn certificates_that_cannot_be_used_are_told() {
     let scene = Scene::new();
     let bad = scene.write("bad.pem", "no certificate");
-    let told = |endpoint: &str, options: &[&str], code: i32| {
+    let error_of = |endpoint: &str, options: &[&str], code: i32| {
         let output = scene.resend(endpoint, options);
         assert_eq!(output.status.code(), Some(code), "{output:?}");
         String::from_utf8(output.stderr).unwrap()

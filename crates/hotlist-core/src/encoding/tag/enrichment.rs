@@ -297,7 +297,7 @@ mod tests {
             value in prop_oneof!["\\PC{0,200}".prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 0..9)],
             time: String,
             osint in prop::option::of(prop::collection::vec("\\PC{0,200}|[\"\\\\\n]{0,20}", 0..4)),
-            flat in prop::option::of([any::<String>(), any::<String>(), any::<String>(), any::<String>()]),
+            flat in prop::option::of([(); 4].map(|()| any::<String>())),
         ) {
             let osint = osint.map(|texts| Node::List(texts.into_iter().map(|text| Node::Text(text.into())).collect()));
             let flat = flat.map(|values| values.map(Arc::from));
