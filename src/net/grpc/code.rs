@@ -26,7 +26,7 @@ pub enum Code {
 }
 
 /// Every code with its name; the index is the number.
-pub(super) const CODES: [(Code, &str); 17] = [
+const CODES: [(Code, &str); 17] = [
     (Code::Ok, "OK"),
     (Code::Cancelled, "CANCELLED"),
     (Code::Unknown, "UNKNOWN"),

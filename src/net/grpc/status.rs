@@ -112,7 +112,6 @@ pub fn decode_message(encoded: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::code::CODES;
     use super::*;
     use proptest::prelude::*;
 
