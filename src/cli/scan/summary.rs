@@ -151,7 +151,7 @@ impl Summary {
         }
         if !self.unscanned.is_empty() {
             let fields: Vec<String> = self.unscanned.iter().map(|path| Escaped(path).to_string()).collect();
-            note(&format!("texts that could hold indicators, scanned with --text only: {}", fields.join(", ")));
+            write_line(&format!("texts that could hold indicators, scanned with --text only: {}", fields.join(", ")));
         }
         let left_out = [
             (self.left_out.outside_time_range, "event outside of the time range", "events outside of the time range"),
