@@ -432,6 +432,15 @@ fn the_samples_of_each_format_are_found_at_their_fields() {
                 "3 to mallory@example.net",
             ],
         ),
+        (
+            "firewall.log",
+            &[
+                "1 dstip 203.0.113.66",
+                "1 hostname c2.example.net",
+                "1 url http://c2.example.net/get?id=7",
+                "2 DST 203.0.113.66",
+            ],
+        ),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hotlist"));
         command.args(["scan", "--emit", "hits", "--indicators"]).arg(&feed);

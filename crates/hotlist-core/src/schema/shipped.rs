@@ -13,7 +13,7 @@ pub(super) const TABLES: &[(&str, &str)] = tables! {
     "gcp" "azure"
     "kubernetes"
     "okta" "github" "m365"
-    "cef" "leef"
+    "cef" "leef" "fortigate" "netfilter"
     "journald"
     "nginx" "apache" "caddy" "traefik" "envoy"
     "defender" "crowdstrike" "sentinelone" "carbonblack" "paloalto"
