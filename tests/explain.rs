@@ -36,7 +36,7 @@ mod tests {
             "destination.ip (ip) = \"203.0.113.9\"",
             "    networks that cover 203.0.113.9: 1\n",
             "    as url bad.example/b: 1 indicator\n",
-            "  ip 203.0.113.0/24 of feed feed\n      at destination.ip = \"203.0.113.9\"\n      from feed.txt:1\n      indicator--",
+            "  ip 203.0.113.0/24 of feed feed\n      at destination.ip = \"203.0.113.9\"\n      from feed.txt:1\n      severity medium (outbound, ",
         ] {
             assert!(shown.contains(line), "{line:?} is not in:\n{shown}");
         }
@@ -54,7 +54,7 @@ mod tests {
         let arguments = ["explain", "-i", "feed.csv", "--event", "event.json"];
         let shown = text(&hotlist(directory.path(), &arguments));
         let wanted = "HIT: 1 indicator\n  ip 203.0.113.9 of feed feed\n      at source.ip = \"203.0.113.9\"\n      \
-                      at destination.ip = \"203.0.113.9\"\n      at related.ip = \"203.0.113.9\"\n      from feed.csv:3\n      indicator--";
+                      at destination.ip = \"203.0.113.9\"\n      at related.ip = \"203.0.113.9\"\n      from feed.csv:3\n      severity medium (inbound, outcome unknown)\n      indicator--";
         assert!(shown.starts_with(wanted), "{shown}");
         assert!(shown.contains(", confidence High, valid until 2026-09-01T00:00:00Z, TLP AMBER\n"), "{shown}");
         assert_eq!(shown.matches("source.ip, destination.ip, related.ip (ip) = ").count(), 1, "{shown}");
