@@ -32,7 +32,7 @@ pub struct FilterResponse {
     pub snapshot: ::prost::alloc::string::String,
     /// Indexes of events that are not a JSON object or could not be read to their end. They pass untouched.
     #[prost(uint32, repeated, tag = "5")]
-    pub odd: ::prost::alloc::vec::Vec<u32>,
+    pub malformed: ::prost::alloc::vec::Vec<u32>,
     /// Set when this batch was not taken. The stream stays open; `code` says whether to send the batch again.
     #[prost(message, optional, tag = "6")]
     pub refusal: ::core::option::Option<Refusal>,
