@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use hotlist::encoding::tag::{Enrichment, Frame, Node};
 use hotlist::encoding::{Value, Visitor};
-use hotlist::feed::{ColumnMapping, FeedOptions, FeedFormat, Import, Limits, Unusable, import};
+use hotlist::feed::{ColumnMapping, FeedFormat, FeedOptions, Import, Limits, Unusable, import};
 use hotlist::schema::{FieldId, FieldTable, PathTrie};
 
 /// The field table as shipped, CTI rows included.
