@@ -14,7 +14,7 @@ use hotlist::intel::snapshot::{Feed, MatchOptions};
 use hotlist::matcher::{Hit, Matcher};
 use hotlist::observable::ip::Separators;
 use hotlist::observable::url::CanonicalUrl;
-use hotlist::observable::{Kind, domain, email, hash, ip, number, path, text, time, url, user};
+use hotlist::observable::{Kind, Malformed, domain, email, hash, host_list, ip, number, path, text, time, url, user};
 use hotlist::schema::{FieldKind, FieldTable};
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -87,8 +87,25 @@ fn inside(raw: &[u8]) -> Vec<Form> {
     let inner = domain::event_host(raw);
     match inner.and_then(plain_host) {
         Some(inside) => inside,
-        None => inner.and_then(below).into_iter().chain(addresses(raw, Separators::Commas)).collect(),
+        None => inner.and_then(below).into_iter().chain(listed(raw)).collect(),
     }
+}
+
+/// The addresses of a list; and if not all of it is addresses, the hosts of its parts.
+fn listed(raw: &[u8]) -> Vec<Form> {
+    let mut found = Vec::new();
+    let reason = ip::event_addresses(raw, Separators::Commas, &mut |one| found.extend(address(one)));
+    if reason == Some(Malformed::NotIp) {
+        host_list::event_hosts(raw, &mut |part| {
+            let host = domain::event_host(part).unwrap_or(part);
+            let is_host = ip::canonical(host).is_some() || host.contains(&b'.');
+            let forms = plain_host(host).filter(|_| is_host);
+            let is_read = forms.is_some();
+            found.extend(forms.into_iter().flatten());
+            is_read
+        });
+    }
+    found
 }
 
 fn emails(raw: &[u8]) -> Vec<Form> {
