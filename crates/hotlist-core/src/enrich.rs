@@ -15,7 +15,7 @@ use crate::encoding::tag::{Enrichment, Frame, Node};
 use crate::intel::allowlist::Listing;
 use crate::intel::indicator::Context;
 use crate::intel::snapshot::{Snapshot, Stored, derived_id};
-use crate::matcher::{Hit, InText, Relation};
+use crate::matcher::{Hit, Relation};
 use crate::observable::Kind;
 use crate::policy::EventFacts;
 use crate::schema::FieldId;
@@ -92,6 +92,9 @@ struct Known {
     name: Arc<str>,
     form: (Form, Style, Severity),
     is_derived: bool,
+    is_in_text: bool,
+    /// The path of its text, when no row of the field table names it.
+    text: Option<Arc<str>>,
     listings: Vec<Arc<str>>,
     id: Arc<str>,
     feed: Arc<str>,
@@ -163,7 +166,7 @@ impl<'s> Enricher<'s> {
             return Enrichments::default();
         };
         let known = self.known(hit, &[], (Form::Short, severity(self.snapshot, hit, facts)));
-        let value = Enrichment::new(Arc::clone(&known.frame), Arc::clone(&hit.value), self.time(facts.time));
+        let value = self.enrichment(&known, hit, facts);
         Enrichments { bytes: value.bytes(), values: vec![value], is_cut: false, style: self.style }
     }
 
@@ -182,7 +185,7 @@ impl<'s> Enricher<'s> {
             {
                 continue;
             }
-            let value = Enrichment::new(Arc::clone(&known.frame), Arc::clone(&hit.value), self.time(facts.time));
+            let value = self.enrichment(&known, hit, facts);
             let bytes = value.bytes();
             if all.bytes.saturating_add(bytes) > max_bytes {
                 all.is_cut = true;
@@ -192,6 +195,14 @@ impl<'s> Enricher<'s> {
             all.values.push(value);
         }
         all
+    }
+
+    fn enrichment(&mut self, known: &Known, hit: &Hit, facts: &EventFacts) -> Enrichment {
+        let made = Enrichment::new(Arc::clone(&known.frame), Arc::clone(&hit.value), self.time(facts.time));
+        match &hit.in_text {
+            Some(in_text) => made.in_text(in_text.at.start, in_text.at.end),
+            None => made,
+        }
     }
 
     fn time(&mut self, time: Timestamp) -> Arc<str> {
@@ -207,16 +218,14 @@ impl<'s> Enricher<'s> {
 
     fn known(&mut self, hit: &Hit, listings: &[Listing], (form, severity): (Form, Severity)) -> Arc<Known> {
         let form = (form, self.style, severity);
-        if hit.in_text.is_some() {
-            // Hardly two stand at the same place.
-            return Arc::new(make(self.snapshot, hit, listings, form));
-        }
+        let (is_in_text, text) = (hit.in_text.is_some(), path_of_text(hit));
         let indicator = hit.posting.indicator;
-        let hash = self.hasher.hash_one((indicator, hit.field, hit.kind, form, hit.name.as_str()));
+        let hash = self.hasher.hash_one((indicator, hit.field, hit.kind, form, hit.name.as_str(), text.as_deref()));
         let is_derived = hit.is_derived;
         let is_it = |known: &Arc<Known>| {
             (known.indicator, known.field, known.kind, known.form) == (indicator, hit.field, hit.kind, form)
-                && known.is_derived == is_derived
+                && (known.is_derived, known.is_in_text) == (is_derived, is_in_text)
+                && known.text == text
                 && *known.name == *hit.name
                 && known.listings.iter().eq(listings.iter().map(|listing| &listing.list))
         };
@@ -229,7 +238,8 @@ impl<'s> Enricher<'s> {
             self.bytes += bytes;
             let hasher = &self.hasher;
             let hash_of = |known: &Arc<Known>| {
-                hasher.hash_one((known.indicator, known.field, known.kind, known.form, &*known.name))
+                let text = known.text.as_deref();
+                hasher.hash_one((known.indicator, known.field, known.kind, known.form, &*known.name, text))
             };
             self.kept.insert_unique(hash, Arc::clone(&known), hash_of);
         }
@@ -240,7 +250,7 @@ impl<'s> Enricher<'s> {
 impl Known {
     /// At least as many bytes as it takes among others.
     fn bytes(&self) -> usize {
-        let texts = self.id.len() + self.feed.len() + self.name.len();
+        let texts = self.id.len() + self.feed.len() + self.name.len() + self.text.as_ref().map_or(0, |text| text.len());
         2 * size_of::<Known>() + self.frame.bytes() + texts + self.listings.len() * size_of::<Arc<str>>()
     }
 }
@@ -305,11 +315,8 @@ fn make(
     if hit.is_derived {
         own.push(("derived", Node::True));
     }
-    if let Some(InText { at, .. }) = &hit.in_text
-        && form != Form::Short
-    {
-        let number = |offset: usize| Node::Number(offset as u64);
-        own.push(("offset", Node::Object(vec![("start", number(at.start)), ("end", number(at.end))])));
+    if hit.in_text.is_some() && form != Form::Short {
+        own.push(("offset", Node::Object(vec![("start", Node::EventStart), ("end", Node::EventEnd)])));
     }
     if !listings.is_empty() {
         own.push(("allowlists", Node::Texts(listings.clone())));
@@ -334,8 +341,20 @@ fn make(
         false => Frame::with(ecs, None, flat),
     });
     let form = (form, style, severity);
-    let (field, kind, is_derived) = (hit.field, hit.kind, hit.is_derived);
-    Known { indicator: hit.posting.indicator, field, kind, name, form, is_derived, listings, id, feed, frame }
+    Known {
+        indicator: hit.posting.indicator,
+        field: hit.field,
+        kind: hit.kind,
+        name,
+        form,
+        is_derived: hit.is_derived,
+        is_in_text: hit.in_text.is_some(),
+        text: path_of_text(hit),
+        listings,
+        id,
+        feed,
+        frame,
+    }
 }
 
 /// The path of the text in which a hit stands, when no row of the field table names it.

@@ -28,6 +28,10 @@ pub enum Node {
     EventValue,
     /// The time of the event.
     EventTime,
+    /// The first byte of the value in its text.
+    EventStart,
+    /// The byte behind it.
+    EventEnd,
 }
 
 /// The flat values of a hit: the field, the severity, the detection type, and the indicator.
@@ -54,6 +58,8 @@ pub struct Enrichment {
     frame: Arc<Frame>,
     value: Arc<[u8]>,
     time: Arc<str>,
+    /// Where the value stands in its text.
+    place: (usize, usize),
 }
 
 /// Enrichments to bring into a record.
@@ -97,7 +103,13 @@ impl Frame {
 impl Enrichment {
     /// For an event that has this value at this time.
     pub fn new(frame: Arc<Frame>, value: Arc<[u8]>, time: Arc<str>) -> Enrichment {
-        Enrichment { frame, value, time }
+        Enrichment { frame, value, time, place: (0, 0) }
+    }
+
+    /// The same, for a value that stands in a text, from its first byte to the byte behind it.
+    #[must_use]
+    pub fn in_text(self, start: usize, end: usize) -> Enrichment {
+        Enrichment { place: (start, end), ..self }
     }
 
     /// At least as many bytes as it takes as JSON, and with tags and lengths of up to three bytes as protobuf.
@@ -203,7 +215,12 @@ impl Node {
                 Node::Text(text) => bytes_of(text),
                 Node::Texts(texts) => texts.iter().map(|text| AROUND + bytes_of(text)).sum(),
                 Node::List(nodes) => nodes.iter().map(|node| AROUND + node.bytes()).sum(),
-                Node::True | Node::Number(_) | Node::EventValue | Node::EventTime => AROUND,
+                Node::True
+                | Node::Number(_)
+                | Node::EventValue
+                | Node::EventTime
+                | Node::EventStart
+                | Node::EventEnd => AROUND,
                 Node::Object(members) => members.iter().map(|(key, node)| bytes_of(key) + node.bytes()).sum(),
             }
     }
@@ -218,6 +235,7 @@ impl Node {
             Node::Object(members) => sum(members.iter().map(|(_, node)| node)),
             Node::List(nodes) => sum(nodes.iter()),
             Node::Word(_) | Node::Text(_) | Node::Texts(_) | Node::True | Node::Number(_) => (0, 0),
+            Node::EventStart | Node::EventEnd => (0, 0),
         }
     }
 
@@ -235,6 +253,8 @@ impl Node {
             }
             Node::EventValue => Value::from(String::from_utf8_lossy(&event.value)),
             Node::EventTime => Value::from(&*event.time),
+            Node::EventStart => Value::from(event.place.0),
+            Node::EventEnd => Value::from(event.place.1),
         }
     }
 
@@ -255,6 +275,8 @@ impl Node {
             }),
             Node::EventValue => C::put_text(out, &String::from_utf8_lossy(&event.value)),
             Node::EventTime => C::put_text(out, &event.time),
+            Node::EventStart => out.extend_from_slice(&C::encode(&Value::from(event.place.0))),
+            Node::EventEnd => out.extend_from_slice(&C::encode(&Value::from(event.place.1))),
         }
     }
 }
@@ -278,6 +300,8 @@ mod tests {
             any::<u32>().prop_map(|number| Node::Number(number.into())),
             Just(Node::EventValue),
             Just(Node::EventTime),
+            Just(Node::EventStart),
+            Just(Node::EventEnd),
         ];
         leaf.prop_recursive(4, 24, 4, |inner| {
             prop_oneof![
@@ -296,13 +320,14 @@ mod tests {
             root in node(),
             value in prop_oneof!["\\PC{0,200}".prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 0..9)],
             time: String,
+            place: (usize, usize),
             osint in prop::option::of(prop::collection::vec("\\PC{0,200}|[\"\\\\\n]{0,20}", 0..4)),
             flat in prop::option::of([(); 4].map(|()| any::<String>())),
         ) {
             let osint = osint.map(|texts| Node::List(texts.into_iter().map(|text| Node::Text(text.into())).collect()));
             let flat = flat.map(|values| values.map(Arc::from));
             let frame = Frame::with(root, osint, flat);
-            let enrichment = Enrichment::new(Arc::new(frame), value.into(), time.into());
+            let enrichment = Enrichment::new(Arc::new(frame), value.into(), time.into()).in_text(place.0, place.1);
             let plain = enrichment.to_value();
             let hits = [enrichment];
             let written = Brought::Hits(&hits);
