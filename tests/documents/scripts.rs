@@ -89,6 +89,18 @@ fn has_namespaces() -> bool {
     tried.is_ok_and(|tried| tried.status.success())
 }
 
+/// Ends what a script without processes of its own left behind, and waits until it is gone with its ports.
+fn end_group(group: &str) {
+    let kill = |signal: &str| {
+        let sent = Command::new("bash").args(["-c", "kill -$0 -- -$1", signal, group]).output();
+        sent.is_ok_and(|sent| sent.status.success())
+    };
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while kill("KILL") && std::time::Instant::now() < until {
+        std::thread::yield_now();
+    }
+}
+
 /// Runs blocks of shell, one after the other, until one fails; a line for each that failed or printed something else than
 /// the block `text output` after it.
 fn run(document: &str, all: &[Block]) -> Vec<String> {
@@ -101,7 +113,11 @@ fn run(document: &str, all: &[Block]) -> Vec<String> {
     let output_of = |at: usize| outputs.join(at.to_string());
     let has_network = has_namespaces();
     let mut script = PRELUDE.to_owned();
-    script += if has_network { "ip link set lo up\n" } else { "trap 'kill $(jobs -p) 2>/dev/null' EXIT\n" };
+    let group = directory.path().join("group");
+    script += &match has_network {
+        true => "ip link set lo up\n".to_owned(),
+        false => format!("echo $$ >{}\n", group.display()),
+    };
     for at in &steps {
         script += &format!("exec >{} 2>&1\n{}\n", output_of(*at).display(), all[*at].text);
     }
@@ -110,11 +126,15 @@ fn run(document: &str, all: &[Block]) -> Vec<String> {
     let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
     let mut command = Command::new("timeout");
     command.arg("100");
-    if has_network {
-        command.args(unshare());
-    }
+    match has_network {
+        true => command.args(unshare()),
+        false => command.args(["setsid", "--wait"]),
+    };
     command.args(["bash", "-e", "-c", &script]).current_dir(&work).env("PATH", path);
     let ended = command.env_remove("HOTLIST_CONFIG").env_remove("HOTLIST_LOG").output().unwrap();
+    if let Ok(group) = std::fs::read_to_string(&group) {
+        end_group(group.trim());
+    }
 
     let mut problems = Vec::new();
     let started = steps.iter().copied().filter(|at| output_of(*at).exists()).collect::<Vec<_>>();
