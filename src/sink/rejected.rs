@@ -19,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::disk::{Disk, DiskFile, FileId, HostDisk};
 use crate::encoding::Format;
+use crate::encoding::json::reason_without_place;
 use crate::pipeline::Signal;
 
 /// How long a writer waits for the lock; every holder keeps it for one write only.
@@ -225,7 +226,7 @@ pub fn lines(mut bytes: impl BufRead, mut each: impl FnMut(Line)) -> io::Result<
         let text = line.trim_ascii_end();
         if !text.is_empty() {
             let torn = if ended { "" } else { " (the line is torn: a process was killed while it wrote)" };
-            let entry = serde_json::from_slice(text).map_err(|error| format!("{error}{torn}"));
+            let entry = serde_json::from_slice(text).map_err(|error| format!("{}{torn}", reason_without_place(&error)));
             each(Line { number, digest: digest(text), entry });
         }
     }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::encoding::json::reason_without_place;
 use crate::feed::FeedError;
 use crate::feed::classify::Found;
 use crate::feed::collect::{Collector, Facts, MAX_DESCRIPTION, MAX_NAME, shortened};
@@ -87,7 +88,13 @@ impl Misp<'_> {
         }
         let event = match serde_json::from_str::<Event<'_>>(piece.json) {
             Ok(event) => event,
-            Err(error) => return collector.unusable(piece.line, format!("no MISP event: {error}"), piece.json),
+            Err(error) => {
+                return collector.unusable(
+                    piece.line,
+                    format!("no MISP event: {}", reason_without_place(&error)),
+                    piece.json,
+                );
+            }
         };
         if let Some(inner) = event.event.or(event.response) {
             self.seen = true;
@@ -114,7 +121,11 @@ impl Misp<'_> {
                         self.attributes(object.part(attributes), &said, collector);
                     }
                 }
-                Err(error) => collector.unusable(object.line, format!("no MISP object: {error}"), object.json),
+                Err(error) => collector.unusable(
+                    object.line,
+                    format!("no MISP object: {}", reason_without_place(&error)),
+                    object.json,
+                ),
             }
         }
     }
@@ -127,7 +138,11 @@ impl Misp<'_> {
             let map = match serde_json::from_str::<Map<String, Value>>(piece.json) {
                 Ok(map) => map,
                 Err(error) => {
-                    collector.unusable(piece.line, format!("no MISP attribute: {error}"), piece.json);
+                    collector.unusable(
+                        piece.line,
+                        format!("no MISP attribute: {}", reason_without_place(&error)),
+                        piece.json,
+                    );
                     continue;
                 }
             };

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
+use crate::encoding::json::reason_without_place;
 use crate::feed::FeedError;
 use crate::feed::collect::{Collector, Facts};
 use crate::feed::reading::document::{self, MAX_DEPTH, Piece};
@@ -109,7 +110,13 @@ impl Stix<'_> {
         }
         let head = match serde_json::from_str::<Head<'_>>(piece.json) {
             Ok(head) => head,
-            Err(error) => return collector.unusable(piece.line, format!("no STIX object: {error}"), piece.json),
+            Err(error) => {
+                return collector.unusable(
+                    piece.line,
+                    format!("no STIX object: {}", reason_without_place(&error)),
+                    piece.json,
+                );
+            }
         };
         // What was observed (STIX 2.0) holds a map of objects, not a list.
         let is_holder = head.kind.as_deref().is_none_or(|kind| kind == "bundle");
@@ -132,7 +139,9 @@ impl Stix<'_> {
             return;
         }
         match serde_json::from_str::<Map<String, Value>>(piece.json) {
-            Err(error) => collector.unusable(piece.line, format!("no STIX object: {error}"), piece.json),
+            Err(error) => {
+                collector.unusable(piece.line, format!("no STIX object: {}", reason_without_place(&error)), piece.json)
+            }
             Ok(map) if kind == "marking-definition" => self.markings.define(&map),
             Ok(map) if kind != "indicator" => self.relations.add(&kind, &map),
             Ok(map) => self.indicator(&map, piece.line, collector),

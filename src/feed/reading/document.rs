@@ -4,6 +4,7 @@
 
 use serde_json::value::RawValue;
 
+use crate::encoding::json::reason_without_place;
 use crate::feed::FeedError;
 use crate::feed::collect::{Collector, line_number};
 use crate::feed::reading::input::Input;
@@ -61,7 +62,10 @@ pub(in crate::feed) fn each(
     {
         Ok(json) => with(Piece { line, json: json.get() }, collector),
         Err(_) if text.trim().is_empty() => {}
-        Err(error) => collector.unusable(line, format!("not valid JSON: {error}"), text),
+        Err(error) => {
+            let (column, reason) = (error.column(), reason_without_place(&error));
+            collector.unusable(line, format!("not valid JSON at column {column}: {reason}"), text);
+        }
     };
     if is_lines(&input) {
         let limit = input.limits().json_line_bytes;
@@ -88,7 +92,7 @@ pub(in crate::feed) fn each(
                     file: file.to_owned(),
                     line: error.line(),
                     column: error.column(),
-                    reason: error.to_string(),
+                    reason: reason_without_place(&error),
                 });
             }
             (1..).zip(text.lines()).for_each(|(number, line)| one_line(line_number(number), line, collector));

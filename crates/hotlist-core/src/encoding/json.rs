@@ -41,6 +41,15 @@ pub(crate) fn unreadable(record: &[u8]) -> Vec<u8> {
     format!(r#"{{"hotlist":{{"unreadable_record":"{}"}}}}"#, BASE64.encode(record)).into_bytes()
 }
 
+/// The text of an error of a parser without the place that it ends with, for a message that names the place itself.
+pub fn reason_without_place(error: &serde_json::Error) -> String {
+    let (mut text, place) = (error.to_string(), format!(" at line {} column {}", error.line(), error.column()));
+    if text.ends_with(&place) {
+        text.truncate(text.len() - place.len());
+    }
+    text
+}
+
 /// Why bytes are not a JSON document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
@@ -72,4 +81,18 @@ pub enum JsonError {
         /// Where it starts.
         at: usize,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reason_without_place;
+
+    #[test]
+    fn the_text_of_an_error_is_without_its_place() {
+        let reason = |text: &str| reason_without_place(&serde_json::from_str::<Vec<u8>>(text).unwrap_err());
+        assert_eq!(reason("[1,\n"), "EOF while parsing a value");
+        assert_eq!(reason("[\"at line 1 column 2\"]"), "invalid type: string \"at line 1 column 2\", expected u8");
+        let without = <serde_json::Error as serde::de::Error>::custom("none at line 1 column 0 of it");
+        assert_eq!(reason_without_place(&without), "none at line 1 column 0 of it");
+    }
 }
