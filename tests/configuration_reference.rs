@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use hotlist::config::{Config, Fault, Format};
-use hotlist::schema::{self, FieldKind, FieldTable};
+use hotlist::schema::{self, FieldTable};
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
@@ -40,7 +40,9 @@ fn rows_by_meaning(table: &FieldTable) -> String {
             (false, true) => "feeds",
             (false, false) => "",
         };
-        let kind = if field.kind == FieldKind::NotRead { "not looked up".to_owned() } else { field.kind_word() };
+        let list = field.named.words().map(|word| format!("`{word}`"));
+        let words: Vec<String> = [field.kind_word()].into_iter().chain(list).collect();
+        let kind = if words == ["-"] { "not looked up".to_owned() } else { words.join(" ") };
         let means = field.ecs.as_ref().map(|ecs| format!("`{ecs}`")).unwrap_or_default();
         let row = [kind, means, field.role.as_str().to_owned(), checked.to_owned()];
         let path = format!("`{}`", field.name);

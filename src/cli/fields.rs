@@ -24,7 +24,7 @@ pub(super) fn run(
     };
     let is_shown = |field: &&Field| {
         let is_of_schema = |schema: &String| field.schemas.iter().any(|known| known == schema);
-        field.kind != FieldKind::NotRead && args.schema.as_ref().is_none_or(is_of_schema)
+        (field.kind != FieldKind::NotRead || !field.named.is_empty()) && args.schema.as_ref().is_none_or(is_of_schema)
     };
     let fields: Vec<&Field> = table.iter().map(|(_, field)| field).filter(is_shown).collect();
     if args.json {
@@ -32,7 +32,7 @@ pub(super) fn run(
             let line = json!({
                 "path": field.name, "kind": field.kind_word(), "ecs": field.meaning_in_ecs(), "role": field.role.as_str(),
                 "collection": field.collection, "cti": field.cti, "stix_paths": field.stix_paths,
-                "schemas": field.schemas,
+                "names_at": field.named.names, "values_at": field.named.values, "schemas": field.schemas,
             });
             writeln!(out, "{line}").map_err(Failure::of_output)?;
         }
@@ -48,7 +48,7 @@ pub(super) fn run(
         };
         rows.add([
             field.name.clone(),
-            field.kind_word(),
+            kind_of(field),
             field.ecs.clone().unwrap_or_default(),
             field.role.as_str().to_owned(),
             checked.to_owned(),
@@ -59,4 +59,12 @@ pub(super) fn run(
         ]);
     }
     write!(out, "{rows}").and_then(|()| out.flush()).map_err(Failure::of_output)
+}
+
+fn kind_of(field: &Field) -> String {
+    match (field.named.is_empty(), field.kind) {
+        (true, _) => field.kind_word(),
+        (false, FieldKind::NotRead) => "list".to_owned(),
+        (false, _) => format!("{} list", field.kind_word()),
+    }
 }

@@ -9,6 +9,8 @@ mod lines;
 #[cfg(test)]
 mod malformed;
 #[cfg(test)]
+mod named_lists;
+#[cfg(test)]
 mod otlp;
 #[cfg(test)]
 mod otlp_json;

@@ -34,6 +34,8 @@ mod meant;
 #[cfg(test)]
 mod naive;
 #[cfg(test)]
+mod named_lists;
+#[cfg(test)]
 mod ocsf;
 #[cfg(test)]
 mod ocsf_objects;

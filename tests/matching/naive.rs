@@ -15,7 +15,7 @@ use hotlist::matcher::{Hit, Matcher};
 use hotlist::observable::ip::Separators;
 use hotlist::observable::url::CanonicalUrl;
 use hotlist::observable::{Kind, Malformed, domain, email, hash, host_list, ip, number, path, text, time, url, user};
-use hotlist::schema::{FieldKind, FieldTable};
+use hotlist::schema::{Field, FieldKind, FieldTable, NamedList};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -251,7 +251,38 @@ fn quickly(case: &Case, table: &Arc<FieldTable>) -> Found {
 pub fn found_by(detector: &Detector, case: &Case) -> Found {
     // Written by hand, because the same field may come twice.
     let members: Vec<String> = case.event.iter().map(|(name, value)| format!("{}:{value}", json!(name))).collect();
-    let document = format!("{{{}}}", members.join(","));
+    found_in(detector, format!("{{{}}}", members.join(",")))
+}
+
+/// The table with a list of named values whose names are the fields of the table.
+fn table_with_list() -> Arc<FieldTable> {
+    let mut table = (*table()).clone();
+    let rows: Vec<Field> = table.iter().map(|(_, field)| field.clone()).collect();
+    for row in rows {
+        let (name, meant) = (format!("list.{}", row.name), row.meaning().to_owned());
+        table.push(Field { name, ecs: Some(meant), url_parts: Vec::new(), ..row }).unwrap();
+    }
+    let mut named = NamedList::default();
+    assert!(["name@k", "name@o.k", "value@v"].iter().all(|word| named.add(word)));
+    table.push(Field { named, ..Field::own("list", FieldKind::NotRead) }).unwrap();
+    Arc::new(table)
+}
+
+/// What is found when the event is a list of named values.
+fn found_in_list(case: &Case, table: &Arc<FieldTable>) -> Found {
+    let element = |(at, (name, value)): (usize, &(&str, serde_json::Value))| match at % 3 {
+        0 => json!({ "k": name, "v": value }),
+        1 => json!({ "v": value, "k": name }),
+        _ => json!({ "x": "192.0.2.1", "v": [value], "o": { "k": name } }),
+    };
+    let list: Vec<_> = case.event.iter().enumerate().map(element).collect();
+    let detector = detector(table, case.options, None, case.feeds.clone());
+    let found = found_in(&detector, json!({ "list": list }).to_string());
+    let without = |field: String| field.strip_prefix("list.").unwrap().to_owned();
+    found.into_iter().map(|(field, value, indicator)| (without(field), value, indicator)).collect()
+}
+
+fn found_in(detector: &Detector, document: String) -> Found {
     let detector = &unbounded(detector);
     let mut matcher = Matcher::new(&detector.snapshot);
     matcher.set_limit(detector.budgets.record_findings);
@@ -273,7 +304,7 @@ pub fn found_by(detector: &Detector, case: &Case) -> Found {
 
 /// Runs the comparison and returns how many findings both sides had at each field.
 fn compare(cases: u32, fields: &'static [&'static str]) -> BTreeMap<String, usize> {
-    let table = table();
+    let (table, with_list) = (table(), table_with_list());
     let total = RefCell::new(BTreeMap::new());
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&case(fields), |case| {
@@ -281,7 +312,8 @@ fn compare(cases: u32, fields: &'static [&'static str]) -> BTreeMap<String, usiz
         for (field, _, _) in &slow {
             *total.borrow_mut().entry(field.clone()).or_default() += 1;
         }
-        prop_assert_eq!(quick, slow);
+        prop_assert_eq!(&quick, &slow);
+        prop_assert_eq!(found_in_list(&case, &with_list), slow);
         Ok(())
     });
     outcome.unwrap_or_else(|error| panic!("{error}"));

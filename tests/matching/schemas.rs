@@ -63,6 +63,36 @@ fn of_schema(name: &str) -> Arc<FieldTable> {
     Arc::new(FieldTable::of_schemas(&names).unwrap())
 }
 
+/// The value of a row below a list of named values as an element of it, with the name before and after it. A row has one of
+/// the forms that the list allows; the next row has the next.
+fn elements(table: &FieldTable, row: usize, path: &str, value: &Value) -> Vec<(&'static str, Value)> {
+    let Some((list, words, name)) =
+        table.lists().find_map(|(list, words)| Some((list, words, path.strip_prefix(list)?.strip_prefix('.')?)))
+    else {
+        return Vec::new();
+    };
+    let forms: Vec<_> =
+        words.names.iter().flat_map(|name| words.values.iter().map(move |value| (name, value))).collect();
+    let root = |path: &str| path.split('.').next().unwrap().to_owned();
+    let (name_at, value_at) = (0..forms.len())
+        .map(|more| forms[(row + more) % forms.len()])
+        .find(|(name, value)| root(name) != root(value))
+        .unwrap();
+    if words.names.iter().chain(&words.values).any(|member| member == name) {
+        return Vec::new();
+    }
+    let member = |path: &str, value: &Value| nested(path, value.clone()).as_object().unwrap().clone();
+    let element = |parts: [(&String, &Value); 2]| {
+        let joined = parts.into_iter().flat_map(|(path, value)| member(path, value));
+        nested(list, json!(["filler", { "x": 1 }, Value::Object(joined.collect())]))
+    };
+    let name = json!(name);
+    vec![
+        ("name, then value", element([(name_at, &name), (value_at, value)])),
+        ("value, then name", element([(value_at, value), (name_at, &name)])),
+    ]
+}
+
 /// Guarantee: a value at the path of any row of any schema is found there, in every shape of document and in each part of
 /// a record, and the columns decide whether it counts.
 #[test]
@@ -76,7 +106,8 @@ fn every_row_of_every_schema_is_found_in_every_shape() {
                 rows += 1;
                 for (detectors, counts) in [(&cti, field.cti), (&collections, field.collection)] {
                     let detector = &detectors.iter().find(|(of, _)| *of == kind).unwrap().1;
-                    for (shape, document) in shapes(&field.name, &value) {
+                    let in_lists = elements(&table, at, &field.name, &value);
+                    for (shape, document) in shapes(&field.name, &value).into_iter().chain(in_lists) {
                         let verdict = judge(detector, &document);
                         let found: Vec<&str> = verdict.hits.iter().map(|hit| field_of(detector, hit)).collect();
                         let dropped: Vec<Suppression> = verdict.suppressed.iter().map(|(_, reason)| *reason).collect();
@@ -94,8 +125,12 @@ fn every_row_of_every_schema_is_found_in_every_shape() {
                     }
                     // The other encodings walk with the same trie; one row of ten is enough to see it.
                     if at % 10 == 0 && counts {
-                        for (way, sent) in send_each_way(detector, &nested(&field.name, value.clone())) {
-                            assert_eq!(sent.hits.len(), 1, "{name} {} {kind} {way}", field.name);
+                        let elements =
+                            elements(&table, at, &field.name, &value).into_iter().map(|(_, document)| document);
+                        for document in elements.chain([nested(&field.name, value.clone())]) {
+                            for (way, sent) in send_each_way(detector, &document) {
+                                assert_eq!(sent.hits.len(), 1, "{name} {} {kind} {way}: {document}", field.name);
+                            }
                         }
                     }
                 }
@@ -299,14 +334,28 @@ fn every_table_is_shipped() {
 }
 
 /// The paths of a document's leaves with an indexable value.
-fn leaves(document: &Value, path: &str, found: &mut BTreeSet<String>) {
+fn leaves(trie: &PathTrie, document: &Value, path: &str, found: &mut BTreeSet<String>) {
+    let node = |path: &str| trie.step(PathTrie::ROOT, path.as_bytes());
     match document {
         Value::Object(members) => {
+            let at = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+            let name = |(key, value): (&String, &Value)| match value {
+                Value::String(name) if node(&at(key)).is_some_and(|node| trie.is_name(node)) => Some(at(name)),
+                Value::Object(inner) if node(&at(key)).is_some_and(|node| trie.is_above(node)) => {
+                    inner.values().find_map(Value::as_str).map(at)
+                }
+                _ => None,
+            };
+            let is_list = node(path).is_some_and(|node| trie.is_list(node));
+            let in_list =
+                if is_list { members.iter().find_map(name).filter(|path| node(path).is_some()) } else { None };
             for (key, value) in members {
-                leaves(value, &if path.is_empty() { key.clone() } else { format!("{path}.{key}") }, found);
+                let is_value = node(&at(key)).is_some_and(|node| trie.is_value(node));
+                let path = in_list.clone().filter(|_| is_value).unwrap_or_else(|| at(key));
+                leaves(trie, value, &path, found);
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| leaves(item, path, found)),
+        Value::Array(items) => items.iter().for_each(|item| leaves(trie, item, path, found)),
         Value::String(text) if is_indexable(text) => {
             found.insert(path.to_owned());
         }
@@ -324,12 +373,13 @@ fn every_indexable_value_of_the_samples_is_named_by_a_row() {
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         // Some products write the fields of ECS in addition to their own.
         let table = of_schema(name);
-        let trie = PathTrie::new(table.iter().map(|(id, field)| (field.name.as_str(), id)));
+        let trie = table.trie(|_, _| true);
         let (mut events, mut indexable) = (0, 0);
         for line in text.lines() {
             events += 1;
             let mut paths = BTreeSet::new();
-            leaves(&serde_json::from_str(line).unwrap_or_else(|error| panic!("{name}: {error}")), "", &mut paths);
+            let event = serde_json::from_str(line).unwrap_or_else(|error| panic!("{name}: {error}"));
+            leaves(&trie, &event, "", &mut paths);
             indexable += paths.len();
             let is_named = |path: &String| {
                 trie.step(PathTrie::ROOT, path.as_bytes()).is_some_and(|node| trie.field(node).is_some())

@@ -18,7 +18,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use facts::FactTable;
 
 pub use facts::Meaning;
-pub use row::{Field, FieldKind, Role, UrlPart};
+pub use row::{Field, FieldKind, NamedList, Role, UrlPart};
 pub use set::FieldSet;
 pub use shipped::{MAX_SCHEMAS, head, names, number};
 pub use trie::{NodeId, OwnPlace, PathTrie};
@@ -248,7 +248,14 @@ impl FieldTable {
 
     /// The trie of the fields that `wanted` accepts.
     pub fn trie(&self, mut wanted: impl FnMut(FieldId, &Field) -> bool) -> PathTrie {
-        PathTrie::new(self.iter().filter(|(id, field)| wanted(*id, field)).map(|(id, field)| (field.name.as_str(), id)))
+        let rows = self.iter().map(|(id, field)| (field.name.as_str(), wanted(id, field).then_some(id)));
+        PathTrie::with_lists(rows, self.lists())
+    }
+
+    /// The lists of named values, by their paths.
+    pub fn lists(&self) -> impl Iterator<Item = (&str, &NamedList)> {
+        let rows = self.fields.iter().filter(|field| !field.named.is_empty());
+        rows.map(|field| (field.name.as_str(), &field.named))
     }
 }
 

@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::encoding::{Envelope, Format, document_of, envelope};
 use crate::observable::{Kind, domain, email, hash, ip, url};
-use crate::schema::{Field, FieldKind, FieldSet, FieldTable, PathTrie};
+use crate::schema::{Field, FieldKind, FieldSet, FieldTable, NodeId, PathTrie};
 use crate::text::{self, TokenKind};
 
 /// The longest document that is looked into.
@@ -31,7 +31,7 @@ pub struct Survey {
 impl Survey {
     /// Of the paths that `table` does not have.
     pub fn new(table: &FieldTable) -> Survey {
-        let known = PathTrie::new(table.iter().map(|(id, field)| (field.name.as_str(), id)));
+        let known = table.trie(|_, _| true);
         let is_text =
             |field: &Field| matches!(field.kind, FieldKind::Json | FieldKind::Of(Kind::Text)) && !field.is_text;
         let texts_of: Vec<_> = table.iter().filter(|(_, field)| is_text(field)).map(|(id, _)| id).collect();
@@ -64,7 +64,7 @@ impl Survey {
             return;
         }
         let Ok(document) = serde_json::from_slice::<Value>(document) else { return };
-        self.leaves(&document, &mut String::new());
+        self.leaves(&document, &mut String::new(), None);
     }
 
     /// Adds only the texts of a JSON document.
@@ -74,35 +74,44 @@ impl Survey {
         self.found = found;
     }
 
-    fn leaves(&mut self, value: &Value, path: &mut String) {
+    /// The values below a path. `element`: the path that the element of a list of named values around is named by.
+    fn leaves(&mut self, value: &Value, path: &mut String, element: Option<&str>) {
         match value {
             Value::Object(members) => {
+                let list = self.known.step(PathTrie::ROOT, path.as_bytes()).filter(|node| self.known.is_list(*node));
+                let name = list.and_then(|list| name_in(&self.known, members, list));
+                let named = name.map(|name| format!("{path}.{name}"));
+                let element = if list.is_some() { named.as_deref() } else { element };
                 for (key, value) in members {
                     let end = path.len();
                     if end > 0 {
                         path.push('.');
                     }
                     path.push_str(key);
-                    self.leaves(value, path);
+                    self.leaves(value, path, element);
                     path.truncate(end);
                 }
             }
-            Value::Array(items) => items.iter().for_each(|item| self.leaves(item, path)),
-            Value::String(text) => {
-                let known = self.known.step(PathTrie::ROOT, path.as_bytes()).and_then(|at| self.known.field(at));
-                let is_text = known.is_none_or(|field| self.texts_of.contains(field)) && !text.starts_with(['{', '[']);
-                if let Some(kind) = kind_of(text).filter(|_| known.is_none()) {
-                    if self.found.len() < MOST_PATHS || self.found.contains_key(path.as_str()) {
-                        self.found.entry(path.clone()).or_insert((kind, 0)).1 += 1;
-                    }
-                } else if is_text
-                    && has_token(text)
-                    && (self.texts.len() < MOST_PATHS || self.texts.contains_key(path.as_str()))
-                {
-                    *self.texts.entry(path.clone()).or_default() += 1;
-                }
-            }
+            Value::Array(items) => items.iter().for_each(|item| self.leaves(item, path, element)),
+            Value::String(text) => self.leaf(text, path, element),
             _ => {}
+        }
+    }
+
+    fn leaf(&mut self, text: &str, path: &str, element: Option<&str>) {
+        let node_of = |path: &str| self.known.step(PathTrie::ROOT, path.as_bytes());
+        let own = node_of(path);
+        let element = element.filter(|_| own.is_some_and(|node| self.known.is_value(node)));
+        let named = element.and_then(node_of);
+        let known = named.or(own).and_then(|node| self.known.field(node));
+        let path = element.filter(|_| named.is_some() || known.is_none()).unwrap_or(path);
+        let is_text = known.is_none_or(|field| self.texts_of.contains(field)) && !text.starts_with(['{', '[']);
+        if let Some(kind) = kind_of(text).filter(|_| known.is_none()) {
+            if self.found.len() < MOST_PATHS || self.found.contains_key(path) {
+                self.found.entry(path.to_owned()).or_insert((kind, 0)).1 += 1;
+            }
+        } else if is_text && has_token(text) && (self.texts.len() < MOST_PATHS || self.texts.contains_key(path)) {
+            *self.texts.entry(path.to_owned()).or_default() += 1;
         }
     }
 
@@ -119,6 +128,18 @@ impl Survey {
         all.sort_by(|(_, one), (_, other)| other.cmp(one));
         all.into_iter().take(most).map(|(path, _)| path.as_str()).collect()
     }
+}
+
+/// The first name that stands in an object at `node`, which is an element of a list of named values or inside of one.
+fn name_in<'v>(known: &PathTrie, members: &'v Map<String, Value>, node: NodeId) -> Option<&'v str> {
+    members.iter().find_map(|(key, value)| {
+        let child = known.step(node, key.as_bytes())?;
+        match value {
+            Value::String(name) if known.is_name(child) => Some(name.as_str()),
+            Value::Object(members) if known.is_above(child) => name_in(known, members, child),
+            _ => None,
+        }
+    })
 }
 
 /// Whether a text has a token that could be an indicator.
@@ -180,6 +201,21 @@ mod tests {
         let expected = [("deep.sum", Kind::Sha256), ("link", Kind::Url), ("site", Kind::Domain), ("to", Kind::Email)];
         assert_eq!(rest, expected);
         assert_eq!(survey.most_frequent(1).len(), 1);
+    }
+
+    #[test]
+    fn a_value_of_a_list_is_at_its_name() {
+        let mut table = FieldTable::default();
+        let rows = "path,kind,ecs,role,collection,cti,stix_paths\nlist,- name@k value@v,,,,,\nlist.ip,ip,,,yes,yes,\n";
+        table.add_schema("mine", rows).unwrap();
+        let mut survey = Survey::new(&table);
+        let event = serde_json::json!({ "list": [
+            { "v": "192.0.2.1", "k": "ip" }, { "v": "192.0.2.2", "k": "peer" }, { "v": "192.0.2.3" },
+            { "k": "note", "v": "see 192.0.2.4", "x": "192.0.2.5" }
+        ] });
+        survey.add(event.to_string().as_bytes());
+        assert_eq!(survey.most_frequent(9), [("list.peer", Kind::Ip), ("list.v", Kind::Ip), ("list.x", Kind::Ip)]);
+        assert_eq!(survey.most_frequent_texts(9), ["list.note"]);
     }
 
     #[test]

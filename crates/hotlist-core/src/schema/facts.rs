@@ -87,7 +87,8 @@ impl FactTable {
                 made.at(&field.name).endpoint = Some(side);
             }
         }
-        let trie = PathTrie::new(made.numbers.iter().map(|(path, number)| (path.as_str(), FieldId(*number))));
+        let paths = made.numbers.iter().map(|(path, number)| (path.as_str(), Some(FieldId(*number))));
+        let trie = PathTrie::with_lists(paths, table.lists());
         FactTable { trie, fields: made.fields, words }
     }
 

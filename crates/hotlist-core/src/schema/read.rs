@@ -1,6 +1,6 @@
 //! Reads a schema table from its CSV text.
 
-use super::{Field, FieldError, FieldKind, FieldTable, Role, UrlPart};
+use super::{Field, FieldError, FieldKind, FieldTable, NamedList, Role, UrlPart};
 
 /// The columns of a table.
 pub(super) const COLUMNS: [&str; 7] = ["path", "kind", "ecs", "role", "collection", "cti", "stix_paths"];
@@ -30,8 +30,14 @@ pub(super) fn rows(schema: &str, text: &str, known: &FieldTable) -> Result<Vec<F
 fn row(record: &csv::StringRecord, known: &FieldTable) -> Result<Field, String> {
     let cell = |at: usize| record.get(at).unwrap_or("").trim();
     let name = dotted_path(cell(0))?;
-    // A kind, and after it or alone which parts of URLs the field is.
-    let words = || cell(1).split_whitespace();
+    // A kind, and after it or alone which parts of URLs the field is; after it how the elements of a list are named.
+    let mut named = NamedList::default();
+    let words: Vec<&str> = cell(1).split_whitespace().filter(|word| !named.add(word)).collect();
+    if named.names.is_empty() != named.values.is_empty() {
+        return Err("a list of named values has `name@…` and `value@…`".to_owned());
+    }
+    named.words().try_for_each(|word| dotted_path(&word).map(drop))?;
+    let words = || words.iter().copied();
     let url_parts: Vec<UrlPart> = words().filter_map(UrlPart::parse).collect();
     let own = words().find(|word| UrlPart::parse(word).is_none()).or_else(|| words().next()).unwrap_or("");
     let kind = FieldKind::parse(own).ok_or_else(|| format!("`{own}` is not a kind"))?;
@@ -59,7 +65,8 @@ fn row(record: &csv::StringRecord, known: &FieldTable) -> Result<Field, String> 
     };
     let (collection, cti) = (checked(4, |field| field.collection)?, checked(5, |field| field.cti)?);
     let ecs = ecs.filter(|ecs| *ecs != name);
-    Ok(Field { name, kind, url_parts, ecs, role, collection, cti, stix_paths, is_text: false, schemas: Vec::new() })
+    let (is_text, schemas) = (false, Vec::new());
+    Ok(Field { name, kind, url_parts, named, ecs, role, collection, cti, stix_paths, is_text, schemas })
 }
 
 /// A path of keys joined by dots.

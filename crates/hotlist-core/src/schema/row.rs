@@ -69,6 +69,42 @@ impl UrlPart {
     }
 }
 
+/// A list of named values: each of its elements is an object that holds a name, and a value that is read as a member of that
+/// name below the list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamedList {
+    /// The paths of the name inside of an element: `name@Name` in the table.
+    pub names: Vec<String>,
+    /// The paths of the value: `value@Value` in the table.
+    pub values: Vec<String>,
+}
+
+impl NamedList {
+    /// Adds what a word of the `kind` column says. Returns whether it says something of a list.
+    pub fn add(&mut self, word: &str) -> bool {
+        let (paths, path) = match (word.strip_prefix("name@"), word.strip_prefix("value@")) {
+            (Some(path), _) => (&mut self.names, path),
+            (_, Some(path)) => (&mut self.values, path),
+            _ => return false,
+        };
+        if !paths.iter().any(|known| known == path) {
+            paths.push(path.to_owned());
+        }
+        true
+    }
+
+    /// Whether nothing is a list of named values.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.values.is_empty()
+    }
+
+    /// The words of the `kind` column.
+    pub fn words(&self) -> impl Iterator<Item = String> {
+        let names = self.names.iter().map(|path| format!("name@{path}"));
+        names.chain(self.values.iter().map(|path| format!("value@{path}")))
+    }
+}
+
 /// Which part a field plays in its event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -121,6 +157,8 @@ pub struct Field {
     pub kind: FieldKind,
     /// Which parts of URLs it is, besides its kind; [`FieldKind::UrlPart`] is nothing else.
     pub url_parts: Vec<UrlPart>,
+    /// How its elements are named, if it is a list of named values.
+    pub named: NamedList,
     /// The ECS field that it means, when it is another.
     pub ecs: Option<String>,
     /// Which part it plays.
@@ -144,6 +182,7 @@ impl Field {
             name: name.into(),
             kind,
             url_parts: Vec::new(),
+            named: NamedList::default(),
             ecs: None,
             role: Role::None,
             collection: true,
@@ -165,7 +204,7 @@ impl Field {
         self.ecs.as_deref().or_else(|| is_ecs.then_some(self.name.as_str()))
     }
 
-    /// What the `kind` column has for it.
+    /// What the `kind` column has for it, without [`Field::named`].
     pub fn kind_word(&self) -> String {
         let parts = self.url_parts.iter().map(|part| match part {
             UrlPart::After(host) => format!("url@{host}"),
@@ -179,6 +218,9 @@ impl Field {
     /// left to the value, or not known.
     pub(super) fn join(&mut self, other: Field) {
         self.schemas.extend(other.schemas);
+        other.named.words().for_each(|word| {
+            self.named.add(&word);
+        });
         if other.kind == FieldKind::NotRead && other.role == Role::None {
             // The other schema knows it as nothing to look up; this one has a use for it.
             return;

@@ -4,7 +4,10 @@
 //! split at its dots and each label is one step. Children of a node are grouped by the length of their label, so that a
 //! key that is not wanted usually costs one table look-up and no comparison.
 
-use super::FieldId;
+mod lists;
+
+use super::{FieldId, NamedList};
+use lists::Marks;
 
 /// A node of a [`PathTrie`]; [`PathTrie::ROOT`] is the document itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +82,7 @@ const NO_CHILD: u32 = u32::MAX;
 #[derive(Clone, Debug, Default)]
 struct Node {
     field: Option<FieldId>,
+    marks: Marks,
     /// Bit `n` is set when a child's label is `n` bytes long (63 stands for 63 and more).
     lengths: u64,
     /// Its first place in `slots`.
@@ -91,6 +95,7 @@ struct Node {
 #[derive(Default)]
 struct Building {
     field: Option<FieldId>,
+    marks: Marks,
     children: Vec<(Vec<u8>, usize)>,
 }
 
@@ -112,27 +117,47 @@ impl PathTrie {
 
     /// Compiles paths such as `source.ip`.
     pub fn new<'a>(paths: impl IntoIterator<Item = (&'a str, FieldId)>) -> PathTrie {
+        PathTrie::with_lists(paths.into_iter().map(|(path, field)| (path, Some(field))), [])
+    }
+
+    /// The same with lists of named values. A path without a field is one that is known, and not wanted: a value whose name
+    /// leads there is not read elsewhere.
+    pub fn with_lists<'a>(
+        paths: impl IntoIterator<Item = (&'a str, Option<FieldId>)>,
+        lists: impl IntoIterator<Item = (&'a str, &'a NamedList)>,
+    ) -> PathTrie {
         let mut building = vec![Building::default()];
-        let own = OWN_PATHS.map(|path| (path, None));
-        for (path, field) in own.into_iter().chain(paths.into_iter().map(|(path, field)| (path, Some(field)))) {
-            let mut at = 0;
-            for label in path.split('.').map(str::as_bytes) {
-                let known = building[at].children.iter().find(|(known, _)| known == label).map(|(_, node)| *node);
-                at = known.unwrap_or_else(|| {
-                    building.push(Building::default());
-                    let node = building.len() - 1;
-                    building[at].children.push((label.to_vec(), node));
-                    node
-                });
-            }
-            building[at].field = field.or(building[at].field);
+        let mut unwanted = Vec::new();
+        for path in OWN_PATHS {
+            node_of(&mut building, path);
         }
+        for (path, field) in paths {
+            match field {
+                Some(_) => {
+                    let node = node_of(&mut building, path);
+                    building[node].field = field;
+                }
+                None => unwanted.push(path),
+            }
+        }
+        for (path, list) in lists {
+            if lists::mark(&mut building, path, list) {
+                let is_below = |name: &&&str| name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+                for name in unwanted.iter().filter(is_below) {
+                    node_of(&mut building, name);
+                }
+            }
+        }
+        PathTrie::compile(building)
+    }
+
+    fn compile(building: Vec<Building>) -> PathTrie {
         let mut trie = PathTrie::default();
-        for Building { field, children } in building {
+        for Building { field, marks, children } in building {
             let lengths = children.iter().fold(0, |bits, (label, _)| bits | length_bit(label.len()));
             let slots = (2 * children.len()).next_power_of_two().max(2);
             let shift = u64::BITS - slots.trailing_zeros();
-            trie.nodes.push(Node { field, lengths, slots: trie.slots.len() as u32, shift });
+            trie.nodes.push(Node { field, marks, lengths, slots: trie.slots.len() as u32, shift });
             let first = trie.slots.len();
             trie.slots.resize(first + slots, NO_CHILD);
             for (label, node) in children {
@@ -219,6 +244,22 @@ impl PathTrie {
             at = child.next;
         }
     }
+}
+
+/// The node of a path, added if it is not there.
+fn node_of(building: &mut Vec<Building>, path: &str) -> usize {
+    path.split('.').fold(0, |at, label| child_of(building, at, label.as_bytes()))
+}
+
+/// The child of this label, added if it is not there.
+fn child_of(building: &mut Vec<Building>, at: usize, label: &[u8]) -> usize {
+    if let Some((_, node)) = building[at].children.iter().find(|(known, _)| known == label) {
+        return *node;
+    }
+    building.push(Building::default());
+    let node = building.len() - 1;
+    building[at].children.push((label.to_vec(), node));
+    node
 }
 
 /// The first and the last eight bytes of a label as numbers, overlapping when it is shorter than 16: comparing two

@@ -18,6 +18,8 @@ pub(crate) struct DocumentWalker<'t, D, V> {
     pub(crate) inbound: bool,
     /// The walk is where Hotlist writes: strings there are not text of the event.
     is_own: bool,
+    /// Where the value of the element around belongs, if the walk is in a list of named values.
+    named: NodeId,
     /// The first fault.
     pub(crate) fault: Option<MalformedRecord>,
     dialect: PhantomData<D>,
@@ -31,6 +33,7 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
             too_deep: false,
             inbound: false,
             is_own: false,
+            named: PathTrie::NOWHERE,
             fault: None,
             dialect: PhantomData,
         }
@@ -64,10 +67,15 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
 
     /// The entries of a map at a node; `depth` containers are open around it.
     pub(crate) fn entries(&mut self, list: &[u8], node: NodeId, depth: usize) {
+        self.entries_of::<false>(list, node, depth);
+    }
+
+    /// The same. `ELEMENT`: it is an element of a list of named values, or part of one.
+    fn entries_of<const ELEMENT: bool>(&mut self, list: &[u8], node: NodeId, depth: usize) {
         let mut elements = Elements::new(list);
         loop {
             match elements.next_element() {
-                Ok(Some(element)) => self.entry(element, node, depth),
+                Ok(Some(element)) => self.entry_of::<ELEMENT>(element, node, depth),
                 Ok(None) => return,
                 Err(fault) => return self.record_fault(fault),
             }
@@ -76,16 +84,27 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
 
     #[inline(always)]
     pub(crate) fn entry(&mut self, message: &[u8], node: NodeId, depth: usize) {
+        self.entry_of::<false>(message, node, depth);
+    }
+
+    #[inline(always)]
+    fn entry_of<const ELEMENT: bool>(&mut self, message: &[u8], node: NodeId, depth: usize) {
         match key_value(message) {
-            Ok((key, value)) => self.member(key, value, node, depth),
-            Err(fault) => self.repeated_entry(message, fault, node, depth),
+            Ok((key, value)) => self.member_of::<ELEMENT>(key, value, node, depth),
+            Err(fault) => self.repeated_entry::<ELEMENT>(message, fault, node, depth),
         }
     }
 
     /// An entry with several keys or values, or one that ends early. Readers of protobuf take the last key; each value
     /// before the fault is looked at.
     #[cold]
-    fn repeated_entry(&mut self, message: &[u8], fault: MalformedRecord, node: NodeId, depth: usize) {
+    fn repeated_entry<const ELEMENT: bool>(
+        &mut self,
+        message: &[u8],
+        fault: MalformedRecord,
+        node: NodeId,
+        depth: usize,
+    ) {
         self.record_fault(fault);
         let parts = || {
             std::iter::from_fn({
@@ -100,16 +119,25 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
             })
         };
         let key = content(KEY).last().unwrap_or_default();
-        content(VALUE).for_each(|value| self.member(key, value, node, depth));
+        content(VALUE).for_each(|value| self.member_of::<ELEMENT>(key, value, node, depth));
     }
 
     /// An entry that was read.
     #[inline(always)]
     pub(crate) fn member(&mut self, key: &[u8], value: &[u8], node: NodeId, depth: usize) {
+        self.member_of::<false>(key, value, node, depth);
+    }
+
+    #[inline(always)]
+    fn member_of<const ELEMENT: bool>(&mut self, key: &[u8], value: &[u8], node: NodeId, depth: usize) {
         if V::TEXTS {
             self.visitor.enter(key);
         }
-        match self.trie.step(node, key) {
+        let child = match ELEMENT {
+            true => self.trie.step_in_element(node, key, self.named, || matches!(any::<D>(value), Ok(Any::Map(_)))),
+            false => self.trie.step(node, key),
+        };
+        match child {
             Some(child) if child.is_own() => self.own(value, child, depth + 1),
             Some(child) => self.short(value, child, depth + 1),
             None if V::TEXTS => self.value(value, PathTrie::NOWHERE, depth + 1),
@@ -168,6 +196,7 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
                 self.too_deep = true;
                 return;
             }
+            Any::Map(list) if self.trie.is_element(node) => return self.element(list, node, depth),
             Any::Map(list) => return self.entries(list, node, depth),
             Any::Array(list) => return self.array(list, node, depth),
         };
@@ -180,6 +209,39 @@ impl<'t, D: Dialect, V: Visitor> DocumentWalker<'t, D, V> {
         {
             self.visitor.text(text);
         }
+    }
+
+    /// An element of a list of named values, or a map inside of one.
+    #[inline(never)]
+    fn element(&mut self, list: &[u8], node: NodeId, depth: usize) {
+        if !self.trie.is_list(node) {
+            return self.entries_of::<true>(list, node, depth);
+        }
+        let named = self.name_in(list, node, node).unwrap_or(PathTrie::NOWHERE);
+        let around = std::mem::replace(&mut self.named, named);
+        self.entries_of::<true>(list, node, depth);
+        self.named = around;
+    }
+
+    /// Where the value of an element of `list` belongs, by the first name among the entries at `node`.
+    fn name_in(&self, entries: &[u8], node: NodeId, list: NodeId) -> Option<NodeId> {
+        let mut elements = Elements::new(entries);
+        while let Ok(Some(element)) = elements.next_element() {
+            let Ok((key, value)) = key_value(element) else { continue };
+            let Some(child) = self.trie.step(node, key) else { continue };
+            match any::<D>(value) {
+                Ok(Any::Text(name) | Any::Bytes(name)) if self.trie.is_name(child) => {
+                    return Some(self.trie.named(list, name));
+                }
+                Ok(Any::Map(inner)) if self.trie.is_above(child) => {
+                    if let Some(named) = self.name_in(inner, child, list) {
+                        return Some(named);
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
     }
 
     /// A value of several members, of which readers may take any: each is looked at, up to where it cannot be read.

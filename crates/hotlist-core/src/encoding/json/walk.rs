@@ -83,12 +83,15 @@ struct Walker<'a, 't, V> {
     inbound: bool,
     /// The walk is where Hotlist writes: strings there are not text of the event.
     is_own: bool,
+    /// Where the value of the element around belongs, if the walk is in a list of named values.
+    named: NodeId,
 }
 
 impl<'a, 't, V: Visitor> Walker<'a, 't, V> {
     fn new(text: &'a [u8], trie: &'t PathTrie, visitor: &'t mut V) -> Walker<'a, 't, V> {
         let scanner = Scanner::new(text);
-        Walker { scanner, trie, visitor, scratch: Scratch::new(), too_deep: false, inbound: false, is_own: false }
+        let (scratch, named) = (Scratch::new(), PathTrie::NOWHERE);
+        Walker { scanner, trie, visitor, scratch, too_deep: false, inbound: false, is_own: false, named }
     }
 
     fn walked(&self) -> Walked {
@@ -99,11 +102,12 @@ impl<'a, 't, V: Visitor> Walker<'a, 't, V> {
         if self.scanner.peek() != Some(b'{') {
             return Err(JsonError::NotAnObject { at: self.scanner.at });
         }
-        self.object(PathTrie::ROOT, 0)
+        self.object::<false>(PathTrie::ROOT, 0)
     }
 
-    /// An object at `node`, its brace peeked. `depth` containers are open around it.
-    fn object(&mut self, node: NodeId, depth: usize) -> Result<(), JsonError> {
+    /// An object at `node`, its brace peeked. `depth` containers are open around it. `ELEMENT`: it is an element of a list of
+    /// named values, or part of one.
+    fn object<const ELEMENT: bool>(&mut self, node: NodeId, depth: usize) -> Result<(), JsonError> {
         if !self.scanner.open(b'}') {
             return Ok(());
         }
@@ -114,7 +118,11 @@ impl<'a, 't, V: Visitor> Walker<'a, 't, V> {
             if V::TEXTS {
                 self.visitor.enter(key);
             }
-            match self.trie.step(node, key) {
+            let child = match ELEMENT {
+                true => self.trie.step_in_element(node, key, self.named, || first == b'{'),
+                false => self.trie.step(node, key),
+            };
+            match child {
                 Some(child) if child.is_own() => self.own(child, first, depth + 1)?,
                 Some(child) => self.value(child, first, depth + 1)?,
                 None if V::TEXTS && matches!(first, b'"' | b'{' | b'[') => {
@@ -151,7 +159,8 @@ impl<'a, 't, V: Visitor> Walker<'a, 't, V> {
                 self.too_deep = true;
                 self.scanner.skip(first)
             }
-            b'{' => self.object(node, depth),
+            b'{' if self.trie.is_element(node) => self.element(node, depth),
+            b'{' => self.object::<false>(node, depth),
             b'[' => self.array(node, depth),
             _ => {
                 let value = self.scanner.scalar()?;
@@ -166,6 +175,47 @@ impl<'a, 't, V: Visitor> Walker<'a, 't, V> {
                     self.visitor.value(field, value);
                 }
                 Ok(())
+            }
+        }
+    }
+
+    /// An element of a list of named values, or an object inside of one, its brace peeked.
+    #[inline(never)]
+    fn element(&mut self, node: NodeId, depth: usize) -> Result<(), JsonError> {
+        if !self.trie.is_list(node) {
+            return self.object::<true>(node, depth);
+        }
+        // Of what cannot be read the walk itself says where.
+        let named = self.name_in(&mut self.scanner.clone(), node, node).ok().flatten();
+        let around = std::mem::replace(&mut self.named, named.unwrap_or(PathTrie::NOWHERE));
+        let walked = self.object::<true>(node, depth);
+        self.named = around;
+        walked
+    }
+
+    /// Where the value of an element of `list` belongs, by the first name that stands in the object at `node`, whose brace
+    /// `ahead` peeked. Reads no further than to the name.
+    fn name_in(&mut self, ahead: &mut Scanner<'a>, node: NodeId, list: NodeId) -> Result<Option<NodeId>, JsonError> {
+        if !ahead.open(b'}') {
+            return Ok(None);
+        }
+        loop {
+            let key = ahead.key()?;
+            let first = ahead.peek().ok_or_else(|| ahead.unexpected("a value"))?;
+            match (first, self.trie.step(node, key.resolve(&mut self.scratch))) {
+                (b'"', Some(child)) if self.trie.is_name(child) => {
+                    let name = ahead.string()?;
+                    return Ok(Some(self.trie.named(list, name.resolve(&mut self.scratch))));
+                }
+                (b'{', Some(child)) if self.trie.is_above(child) => {
+                    if let Some(named) = self.name_in(ahead, child, list)? {
+                        return Ok(Some(named));
+                    }
+                }
+                _ => ahead.skip(first)?,
+            }
+            if !ahead.more(b'}')? {
+                return Ok(None);
             }
         }
     }
