@@ -54,7 +54,7 @@ mod tests {
         let arguments = ["explain", "-i", "feed.csv", "--event", "event.json"];
         let shown = text(&hotlist(directory.path(), &arguments));
         let wanted = "HIT: 1 indicator\n  ip 203.0.113.9 of feed feed\n      at source.ip = \"203.0.113.9\"\n      \
-                      at destination.ip = \"203.0.113.9\"\n      at related.ip = \"203.0.113.9\"\n      from feed.csv:3\n      severity medium (inbound, outcome unknown)\n      indicator--";
+                      at destination.ip = \"203.0.113.9\"\n      at related.ip = \"203.0.113.9\"\n      from feed.csv:3\n      severity medium (inbound, outcome unknown)\n      no asset, alert key ";
         assert!(shown.starts_with(wanted), "{shown}");
         assert!(shown.contains(", confidence High, valid until 2026-09-01T00:00:00Z, TLP AMBER\n"), "{shown}");
         assert_eq!(shown.matches("source.ip, destination.ip, related.ip (ip) = ").count(), 1, "{shown}");
@@ -63,6 +63,8 @@ mod tests {
         assert_eq!(json["hit"], true);
         assert_eq!(json["hits"][0]["from"], serde_json::json!(["feed.csv:3"]));
         assert_eq!(json["hits"][0]["at"].as_array().unwrap().len(), 3);
+        let key = json["hits"][0]["alert_key"].as_str().unwrap();
+        assert!(shown.contains(&format!("      no asset, alert key {key}\n      indicator--")), "{shown}");
     }
 
     /// Guarantee: a value that a feed has and that the import guard refused is named with its line.

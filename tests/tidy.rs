@@ -32,6 +32,8 @@ const LAYERS: [&[&str]; 5] = [
         "tally",
         "observable",
         "schema",
+        "asset",
+        "alert_key",
         "text",
         "encoding",
         "intel",

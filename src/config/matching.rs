@@ -81,7 +81,7 @@ pub struct Match {
     #[schemars(extend("default" = "auto"))]
     #[schemars(with = "TagAsWord")]
     pub tag_as: TagAs,
-    /// Whether hits are also written as lists of strings, `hotlist.matched`, `hotlist.severity`, `hotlist.detection` and `hotlist.indicators`: `auto`, `on` or `off`. `auto` is on where hits become attributes of an OTLP record.
+    /// Whether hits are also written as lists of strings, `hotlist.matched`, `hotlist.severity`, `hotlist.detection`, `hotlist.indicators` and `hotlist.alert_key`: `auto`, `on` or `off`. `auto` is on where hits become attributes of an OTLP record.
     #[schemars(extend("default" = "auto"))]
     #[schemars(with = "FlatWord")]
     pub flat: Flat,

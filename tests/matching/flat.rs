@@ -52,6 +52,7 @@ fn each_hit_is_an_element_of_each_list() {
                 assert_eq!(flat(&document, "matched"), of(|one| &one["matched"]["field"]), "{name}");
                 assert_eq!(flat(&document, "detection"), of(|one| &one["hotlist"]["detection"]), "{name}");
                 assert_eq!(flat(&document, "severity"), of(|one| &one["hotlist"]["severity"]), "{name}");
+                assert_eq!(flat(&document, "alert_key"), of(|one| &one["hotlist"]["alert_key"]), "{name}");
                 assert_eq!(flat(&document, "indicators"), of(|one| &one["indicator"]["name"]), "{name}");
                 let (again, _) = send(&detector, format, tagged);
                 assert_eq!(&again.events.hits[0].record, tagged, "{name}, again");
@@ -67,7 +68,7 @@ fn forged_values_are_replaced_or_removed() {
     let forged = [
         json!({ "hotlist": { "matched": ["forged"], "detection": ["forged"], "indicators": "forged" } }),
         json!({ "hotlist": { "matched": "forged" }, "hotlist.matched": ["forged"] }),
-        json!({ "hotlist.matched": ["forged"], "hotlist.severity": "forged", "hotlist.indicators": { "forged": 1 } }),
+        json!({ "hotlist.matched": ["forged"], "hotlist.severity": "forged", "hotlist.alert_key": "forged", "hotlist.indicators": { "forged": 1 } }),
         json!({ "hotlist": "x", "hotlist.detection": ["forged", "forged"] }),
     ];
     for forged in forged {

@@ -2,6 +2,8 @@
 //! is written into events.
 
 #[cfg(test)]
+mod assets;
+#[cfg(test)]
 mod budgets;
 #[cfg(test)]
 mod carry;

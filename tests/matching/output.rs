@@ -294,8 +294,11 @@ fn the_words_and_values_are_those_that_a_siem_expects() {
         assert_eq!((&shown["provider"], &one["feed"]["name"]), (&json!("talkative"), &json!("talkative")));
         assert_eq!(matched["type"], "indicator_match_rule");
         assert_eq!(matched["occurred"], "2024-06-01T12:00:00.5Z");
-        let mut own =
-            json!({ "rule": "feed:talkative", "detection": "CTI", "severity": "medium", "snapshot": "acme@42" });
+        let (asset, alert_key) = (&one["hotlist"]["asset"], &one["hotlist"]["alert_key"]);
+        assert!(asset["name"].is_string() && asset["type"].is_string(), "{one}");
+        assert_eq!(alert_key.as_str().map(str::len), Some(32), "{one}");
+        let mut own = json!({ "rule": "feed:talkative", "detection": "CTI", "severity": "medium", "alert_key": alert_key,
+            "asset": asset, "snapshot": "acme@42" });
         if matched["atomic"] == "203.0.113.7" {
             own["allowlists"] = json!(["shared"]);
         }

@@ -106,9 +106,10 @@ impl Circumstances {
         self.meanings |= 1 << meaning as u16;
     }
 
-    /// Adds the address of a side. `internal` are our networks; text that is no address adds nothing.
-    pub fn add_endpoint(&mut self, side: Side, text: &[u8], internal: &[IpNet]) {
-        let Some(address) = ip::event_address(text) else { return };
+    /// Adds the address of a side, and returns it with whether it is internal. `internal` are our networks; text that is no
+    /// address adds nothing.
+    pub fn add_endpoint(&mut self, side: Side, text: &[u8], internal: &[IpNet]) -> Option<(IpAddr, bool)> {
+        let address = ip::event_address(text)?;
         let endpoint = match side {
             Side::Initiator => &mut self.initiator,
             Side::Responder => &mut self.responder,
@@ -116,6 +117,7 @@ impl Circumstances {
         let is_internal = is_internal(address, internal);
         endpoint.has_internal |= is_internal;
         endpoint.has_external |= !is_internal;
+        Some((address, is_internal))
     }
 
     fn says(&self, meaning: Meaning) -> bool {
@@ -187,7 +189,8 @@ pub static PRIVATE_NETWORKS: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
     networks.iter().filter_map(|network| network.parse().ok()).collect()
 });
 
-fn is_internal(address: IpAddr, networks: &[IpNet]) -> bool {
+/// Whether an address lies in our networks.
+pub(crate) fn is_internal(address: IpAddr, networks: &[IpNet]) -> bool {
     networks.iter().any(|network| network.contains(&address))
 }
 

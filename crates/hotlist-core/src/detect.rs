@@ -8,6 +8,7 @@ mod check;
 mod facts;
 mod matched;
 mod report;
+mod resource;
 mod survey;
 mod tagging;
 mod text;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use crate::asset::{AssetCandidates, AssetFacts};
 use crate::encoding::envelope::Extent;
 use crate::encoding::protocol::{Documents, Otlp, Vector};
 use crate::encoding::{
@@ -33,6 +35,7 @@ use crate::severity::{order, severity};
 use crate::work::{StopReason, Work};
 
 use budget::{Form, LEAST_TAG, LISTED_COST, Ledger, carried_bytes, cost, reserve};
+use resource::Resource;
 
 pub use crate::tally::Tally;
 pub use budget::{Budget, Budgets, Exceeded};
@@ -65,6 +68,7 @@ struct Pass<'w> {
     work: &'w Work,
     /// Room that the sinks may need to cut the batch, were none of its records tagged.
     reserve: usize,
+    resource: Resource,
 }
 
 /// What became of a record with hits.
@@ -121,7 +125,8 @@ impl Detector {
     ) -> Result<(MatchedMessage, Report), DetectError> {
         let (matcher, enricher) = (Matcher::new(&self.snapshot), Enricher::new(&self.snapshot));
         let (report, ledger) = (Report::default(), Ledger::new(self.budgets));
-        let mut pass = Pass { matcher, enricher, report, ledger, arrival, work, reserve: 0 };
+        let resource = Resource::default();
+        let mut pass = Pass { matcher, enricher, report, ledger, arrival, work, reserve: 0, resource };
         pass.matcher.set_limit(self.budgets.record_findings);
         let matched = match format {
             Format::Otlp => self.records::<Otlp>(message, pass),
@@ -161,6 +166,7 @@ impl Detector {
                     }
                     let marked = if passes {
                         pass.reserve = reserve(message.len(), extent);
+                        pass.resource.read::<P>(self, &message, &span);
                         self.record::<P>(record, info, &mut pass)?
                     } else {
                         None
@@ -228,7 +234,8 @@ impl Detector {
             let recorded = recorded.and_then(|time| Timestamp::from_nanosecond(i128::from(time)).ok());
             let otherwise = recorded.unwrap_or(pass.arrival);
             let times = (otherwise, pass.arrival);
-            let mut verdict = self.conclude::<P>(record, self.snapshot.trie(), found, exceeded, times);
+            let mut verdict =
+                self.conclude::<P>(record, self.snapshot.trie(), found, exceeded, (times, pass.resource.assets()));
             if self.policy.as_ref().is_some_and(|policy| policy.is_skewed(&verdict.facts)) {
                 pass.report.skewed.add(&verdict);
             }
@@ -311,14 +318,16 @@ impl Detector {
         if listings.iter().all(Vec::is_empty) {
             listings.clear();
         }
-        let mut bytes = carried_bytes(&hits, &listings);
+        let names = verdict.facts.assets.bytes();
+        let mut bytes = names + carried_bytes(&hits, &listings);
         if !pass.has_room_to_carry(bytes) {
             verdict.exceeded.insert(Budget::CarriedHits, true);
             listings.clear();
             hits = hits.into_iter().min_by_key(|hit| order(&self.snapshot, hit, &verdict.facts)).into_iter().collect();
-            bytes = carried_bytes(&hits, &listings);
+            bytes = names + carried_bytes(&hits, &listings);
             if !pass.has_room_to_carry(bytes) {
                 hits.clear();
+                verdict.facts.assets = AssetFacts::default();
                 bytes = 0;
             }
         }
@@ -393,8 +402,8 @@ impl Detector {
         let mut exceeded = Exceeded::default();
         exceeded.insert(Budget::RecordFindings, matcher.is_truncated());
         exceeded.insert(Budget::RecordLookups, matcher.is_curtailed());
-        let times = (arrival, arrival);
-        Ok(Verdict { malformed, ..self.conclude::<Documents>(document, trie, matcher.take_hits(), exceeded, times) })
+        let around = ((arrival, arrival), AssetCandidates::default());
+        Ok(Verdict { malformed, ..self.conclude::<Documents>(document, trie, matcher.take_hits(), exceeded, around) })
     }
 
     /// Walks a record, with its texts if they are scanned.
@@ -412,18 +421,18 @@ impl Detector {
     }
 
     /// From what was found at the fields of `trie` to what counts: composite patterns, then policy. Of the times the first is
-    /// that of an event without one, the second that of its arrival.
+    /// that of an event without one, the second that of its arrival. `assets` are those of its resource.
     fn conclude<P: Protocol>(
         &self,
         record: &[u8],
         trie: &PathTrie,
         mut found: Vec<Hit>,
         mut exceeded: Exceeded,
-        (otherwise, arrival): (Timestamp, Timestamp),
+        ((otherwise, arrival), assets): ((Timestamp, Timestamp), AssetCandidates),
     ) -> Verdict {
         let unfulfilled = self.take_unfulfilled::<P>(record, &mut found, &mut exceeded);
         let is_truncated = exceeded.iter().any(|budget| budget == Budget::RecordFindings);
-        let mut facts = self.no_facts();
+        let mut facts = self.no_facts().beside(assets);
         if !found.is_empty() || is_truncated {
             // This walk looks into subtrees that the first one stepped over, so it may meet a fault that the first did
             // not. What was found stays found; the facts are those up to the fault.

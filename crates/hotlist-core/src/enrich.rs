@@ -1,6 +1,7 @@
 //! A hit as ECS or as OCSF. As ECS: one element of `threat.enrichments` (ECS threat fields, `threat.enrichments.indicator.*` and
 //! `threat.enrichments.matched.*`). The few fields that are not ECS are declared in `docs/output.md`.
 
+mod alert;
 mod ocsf;
 
 use std::hash::BuildHasher;
@@ -11,6 +12,8 @@ use foldhash::fast::RandomState;
 use hashbrown::{HashSet, HashTable};
 use jiff::Timestamp;
 
+use crate::alert_key::KeyStart;
+use crate::asset::AssetType;
 use crate::encoding::tag::{Enrichment, Frame, Node};
 use crate::intel::allowlist::Listing;
 use crate::intel::indicator::Context;
@@ -21,6 +24,7 @@ use crate::policy::EventFacts;
 use crate::schema::FieldId;
 use crate::severity::{self, Severity, severity};
 
+pub use self::alert::{alert_key, asset};
 pub use crate::encoding::tag::WORD as TAG;
 
 /// How an indicator came to meet an event.
@@ -90,7 +94,7 @@ struct Known {
     field: FieldId,
     kind: Kind,
     name: Arc<str>,
-    form: (Form, Style, Severity),
+    form: Variant,
     is_derived: bool,
     is_in_text: bool,
     /// The path of its text, when no row of the field table names it.
@@ -99,7 +103,12 @@ struct Known {
     id: Arc<str>,
     feed: Arc<str>,
     frame: Arc<Frame>,
+    key_start: KeyStart,
 }
+
+/// What makes enrichments of one indicator differ, besides the field: how much they say, how, how severe the hit is, and by
+/// what its asset is known.
+type Variant = (Form, Style, Severity, Option<AssetType>);
 
 /// How much an enrichment says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -165,7 +174,7 @@ impl<'s> Enricher<'s> {
         let Some(hit) = hits.iter().min_by_key(|hit| severity::order(self.snapshot, hit, facts)) else {
             return Enrichments::default();
         };
-        let known = self.known(hit, &[], (Form::Short, severity(self.snapshot, hit, facts)));
+        let known = self.known(hit, &[], facts, Form::Short);
         let value = self.enrichment(&known, hit, facts);
         Enrichments { bytes: value.bytes(), values: vec![value], is_cut: false, style: self.style }
     }
@@ -179,7 +188,7 @@ impl<'s> Enricher<'s> {
     ) -> Enrichments {
         let (mut seen, mut all) = (HashSet::new(), Enrichments { style: self.style, ..Enrichments::default() });
         for (hit, listings) in hits {
-            let known = self.known(hit, listings, (form, severity(self.snapshot, hit, facts)));
+            let known = self.known(hit, listings, facts, form);
             if hits.len() > 1
                 && !seen.insert((Arc::clone(&known.id), Arc::clone(&known.feed), hit.field, path_of_text(hit)))
             {
@@ -199,6 +208,8 @@ impl<'s> Enricher<'s> {
 
     fn enrichment(&mut self, known: &Known, hit: &Hit, facts: &EventFacts) -> Enrichment {
         let made = Enrichment::new(Arc::clone(&known.frame), Arc::clone(&hit.value), self.time(facts.time));
+        let asset = asset(self.snapshot, hit, facts);
+        let made = made.of_alert(known.key_start.key(asset), asset.map(|asset| Arc::clone(&asset.name)));
         match &hit.in_text {
             Some(in_text) => made.in_text(in_text.at.start, in_text.at.end),
             None => made,
@@ -216,8 +227,9 @@ impl<'s> Enricher<'s> {
         }
     }
 
-    fn known(&mut self, hit: &Hit, listings: &[Listing], (form, severity): (Form, Severity)) -> Arc<Known> {
-        let form = (form, self.style, severity);
+    fn known(&mut self, hit: &Hit, listings: &[Listing], facts: &EventFacts, form: Form) -> Arc<Known> {
+        let asset = asset(self.snapshot, hit, facts).map(|asset| asset.asset_type);
+        let form = (form, self.style, severity(self.snapshot, hit, facts), asset);
         let (is_in_text, text) = (hit.in_text.is_some(), path_of_text(hit));
         let indicator = hit.posting.indicator;
         let hash = self.hasher.hash_one((indicator, hit.field, hit.kind, form, hit.name.as_str(), text.as_deref()));
@@ -272,12 +284,8 @@ pub fn rule_name(feed: &str) -> String {
     format!("feed:{feed}")
 }
 
-fn make(
-    snapshot: &Snapshot,
-    hit: &Hit,
-    listings: &[Listing],
-    (form, style, severity): (Form, Style, Severity),
-) -> Known {
+fn make(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], variant: Variant) -> Known {
+    let (form, style, severity, asset) = variant;
     let indicator = snapshot.indicator(hit.posting.indicator);
     let feed: Arc<str> = snapshot.feed_of(hit.posting.indicator).name.as_str().into();
     let (name, id): (Arc<str>, Arc<str>) = (hit.name.as_str().into(), id_of(snapshot, &indicator, hit).into());
@@ -301,10 +309,16 @@ fn make(
             [("atomic", Node::EventValue), field, matched_id, rule].into_iter().chain(occurred).collect()
         }
     };
-    let mut own = Vec::with_capacity(8);
+    let mut own = Vec::with_capacity(10);
     own.push(("rule", Node::Text(rule_name(&feed).into())));
     own.push(("detection", Node::Word(Detection::Live.as_str())));
     own.push(("severity", Node::Word(severity.as_str())));
+    own.push(("alert_key", Node::EventAlertKey));
+    own.extend(
+        asset.map(|asset| {
+            ("asset", Node::Object(vec![("type", Node::Word(asset.as_str())), ("name", Node::EventAsset)]))
+        }),
+    );
     own.push(("snapshot", Node::Text(Arc::clone(snapshot.name()))));
     let listings: Vec<Arc<str>> = listings.iter().map(|listing| Arc::clone(&listing.list)).collect();
     if let Some(ecs) = &snapshot.table().get(hit.field).ecs
@@ -340,13 +354,12 @@ fn make(
         }
         false => Frame::with(ecs, None, flat),
     });
-    let form = (form, style, severity);
     Known {
         indicator: hit.posting.indicator,
         field: hit.field,
         kind: hit.kind,
         name,
-        form,
+        form: variant,
         is_derived: hit.is_derived,
         is_in_text: hit.in_text.is_some(),
         text: path_of_text(hit),
@@ -354,6 +367,7 @@ fn make(
         id,
         feed,
         frame,
+        key_start: alert::key_start(snapshot, hit),
     }
 }
 

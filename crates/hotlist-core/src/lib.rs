@@ -21,6 +21,8 @@
 // The rest of the workspace is a program, whose items need a doc only where it adds something.
 #![warn(missing_docs)]
 
+pub mod alert_key;
+pub mod asset;
 pub mod circumstances;
 pub mod detect;
 pub mod encoding;

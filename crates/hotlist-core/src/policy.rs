@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use crate::asset::AssetFacts;
 use crate::circumstances::{Circumstances, PRIVATE_NETWORKS};
 use crate::encoding::Inbound;
 use crate::intel::allowlist::{Action, Allowlists, Listing, Subject};
@@ -32,6 +33,8 @@ pub struct EventFacts {
     pub lacks_osint: bool,
     /// What it says of its connection and of what was decided about it.
     pub circumstances: Circumstances,
+    /// The assets that it names.
+    pub assets: AssetFacts,
 }
 
 /// The reason that a finding is not a hit, in the order in which policy asks.

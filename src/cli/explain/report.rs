@@ -71,6 +71,10 @@ struct FoundIndicator {
     severity: &'static str,
     /// Which way the connection went, and what was decided about the event.
     circumstances: String,
+    /// The asset of the hit, at that field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asset: Option<ShownAsset>,
+    alert_key: String,
     confidence: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     valid_from: Option<Timestamp>,
@@ -89,6 +93,13 @@ struct FoundIndicator {
     /// The parts that must be found together.
     #[serde(skip_serializing_if = "Option::is_none")]
     needs: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ShownAsset {
+    #[serde(rename = "type")]
+    asset_type: &'static str,
+    name: String,
 }
 
 #[derive(PartialEq, Serialize)]
@@ -236,6 +247,9 @@ fn grouped<'h>(
                 from: Vec::new(),
                 severity: severity(snapshot, hit, facts).as_str(),
                 circumstances: format!("{direction}, {decision}"),
+                asset: enrich::asset(snapshot, hit, facts)
+                    .map(|asset| ShownAsset { asset_type: asset.asset_type.as_str(), name: asset.name.to_string() }),
+                alert_key: enrich::alert_key(snapshot, hit, facts).as_str().to_owned(),
                 confidence: stored.context.confidence.as_str(),
                 valid_from: stored.valid_from,
                 valid_until: stored.valid_until,
@@ -345,6 +359,9 @@ impl fmt::Display for FoundIndicator {
         };
         let tlp = self.tlp.map(|tlp| format!(", TLP {tlp}")).unwrap_or_default();
         writeln!(f, "      severity {} ({})", self.severity, self.circumstances)?;
+        let asset = self.asset.as_ref().map(|asset| format!("asset {} {:?}", asset.asset_type, asset.name));
+        let asset = asset.unwrap_or_else(|| "no asset".to_owned());
+        writeln!(f, "      {}, alert key {}", Escaped(&asset), self.alert_key)?;
         writeln!(f, "      {}, confidence {}, valid {validity}{tlp}", Escaped(&self.id), self.confidence)
     }
 }

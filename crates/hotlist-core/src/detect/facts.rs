@@ -1,16 +1,17 @@
 //! The properties of an event that policy needs besides the findings: its time, whether it is an indicator itself,
-//! whether it is an event of OCSF, and its connection.
+//! whether it is an event of OCSF, its connection, and its assets.
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::Detector;
-use crate::circumstances::{Circumstances, PRIVATE_NETWORKS};
+use crate::asset::AssetCandidates;
+use crate::circumstances::{Circumstances, PRIVATE_NETWORKS, is_internal};
 use crate::encoding::{Value, json};
-use crate::observable::time;
+use crate::observable::{ip, time};
 use crate::policy::EventFacts;
 use crate::schema::FieldId;
-use crate::schema::facts::FactTable;
+use crate::schema::facts::{AssetField, AssetPart, FactTable};
 
 /// What the fields of a [`FactTable`] say, read only when something was found.
 pub(super) struct Facts<'t> {
@@ -23,12 +24,18 @@ pub(super) struct Facts<'t> {
     /// Its version of OCSF has no `osint`.
     lacks_osint: bool,
     circumstances: Circumstances,
+    assets: AssetCandidates,
 }
 
 impl Facts<'_> {
     /// The event's time.
     pub(super) fn time(&self) -> Option<Timestamp> {
         self.time.map(|(_, time)| time)
+    }
+
+    /// The same, with the assets that the resource around the event names.
+    pub(super) fn beside(self, assets: AssetCandidates) -> Self {
+        Facts { assets, ..self }
     }
 
     /// Reads a value at a field of the table.
@@ -45,9 +52,12 @@ impl Facts<'_> {
         self.is_ocsf |= field.is_class && matches!(value, Value::Int(_) | Value::Double(_));
         self.lacks_osint |= field.is_class_version && matches!(value, Value::Text(version) if is_before_osint(version));
         if let (Some(side), Value::Text(text)) = (field.endpoint, value) {
-            self.circumstances.add_endpoint(side, text, self.internal);
+            let added = self.circumstances.add_endpoint(side, text, self.internal);
+            if let Some((address, is_internal)) = added {
+                self.assets.add_endpoint(Some(side), id.0.into(), address, is_internal);
+            }
         }
-        if field.has_words() {
+        if field.has_words() || field.asset.is_some() {
             let mut buffer = itoa::Buffer::new();
             let word = match value {
                 Value::Text(text) => text,
@@ -56,17 +66,29 @@ impl Facts<'_> {
                 Value::Bool(false) => b"false",
                 Value::Double(_) | Value::Time(_) => return,
             };
-            if let Some(meaning) = table.meaning(field, word) {
+            match field.asset {
+                Some(AssetField { part: AssetPart::Endpoint, rank }) => {
+                    if let Some(address) = ip::event_address(word) {
+                        self.assets.add_endpoint(None, rank, address, is_internal(address, self.internal));
+                    }
+                }
+                Some(asset) => self.assets.add(asset, word),
+                None => {}
+            }
+            if field.has_words()
+                && let Some(meaning) = table.meaning(field, word)
+            {
                 self.circumstances.add_meaning(meaning);
             }
         }
     }
 
     /// All of it, for an event without a time that has this one.
-    pub(super) fn of_event(&self, otherwise: Timestamp, arrival: Timestamp) -> EventFacts {
+    pub(super) fn of_event(self, otherwise: Timestamp, arrival: Timestamp) -> EventFacts {
         let (time, circumstances) = (self.time().unwrap_or(otherwise), self.circumstances);
-        let Facts { is_indicator, is_ocsf, lacks_osint, .. } = *self;
-        EventFacts { time, arrival, is_indicator, is_ocsf, lacks_osint, circumstances }
+        let Facts { is_indicator, is_ocsf, lacks_osint, assets, .. } = self;
+        let assets = assets.into_facts();
+        EventFacts { time, arrival, is_indicator, is_ocsf, lacks_osint, circumstances, assets }
     }
 }
 
@@ -88,8 +110,8 @@ impl Detector {
     pub(super) fn no_facts(&self) -> Facts<'_> {
         let internal = self.policy.as_ref().map_or(PRIVATE_NETWORKS.as_slice(), |policy| &policy.internal_networks);
         let (table, circumstances) = (self.snapshot.facts(), Circumstances::default());
-        let (is_indicator, is_ocsf, lacks_osint) = (false, false, false);
-        Facts { table, internal, time: None, is_indicator, is_ocsf, lacks_osint, circumstances }
+        let (is_indicator, is_ocsf, lacks_osint, assets) = (false, false, false, AssetCandidates::default());
+        Facts { table, internal, time: None, is_indicator, is_ocsf, lacks_osint, circumstances, assets }
     }
 }
 

@@ -130,6 +130,11 @@ pub struct RecordSpan {
 }
 
 impl RecordSpan {
+    /// The outer group that holds it, the resource of OTLP; empty in a flat envelope.
+    pub fn group(&self) -> Span {
+        self.groups[0]
+    }
+
     /// The groups that hold it, the outer one first; of a nested envelope.
     pub(crate) fn groups(&self) -> [Span; 2] {
         self.groups

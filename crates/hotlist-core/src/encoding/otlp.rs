@@ -19,12 +19,16 @@ pub(crate) use render::time_of;
 pub use tag::tag_record;
 pub(crate) use tag::{body_message, body_of};
 pub use value::{encode_json, request_of};
-pub use walk::walk_record;
+pub use walk::{walk_record, walk_resource};
 
 /// Field numbers of `opentelemetry-proto`.
 pub(crate) mod field {
     /// `ExportLogsServiceRequest.resource_logs`.
     pub(crate) const RESOURCE_LOGS: u32 = 1;
+    /// `ResourceLogs.resource`.
+    pub(crate) const RESOURCE: u32 = 1;
+    /// `Resource.attributes`.
+    pub(crate) const RESOURCE_ATTRIBUTES: u32 = 1;
     /// `ResourceLogs.scope_logs`.
     pub(crate) const SCOPE_LOGS: u32 = 2;
     /// `ScopeLogs.log_records`.

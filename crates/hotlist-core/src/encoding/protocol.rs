@@ -21,6 +21,9 @@ pub trait Protocol {
     /// Nothing of the record can be read, and nothing was visited.
     fn walk(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -> Result<RecordInfo, MalformedRecord>;
 
+    /// Visits what the outer group of records says of all of them, and that `trie` wants: the resource of OTLP.
+    fn walk_group(_group: &[u8], _trie: &PathTrie, _visitor: &mut impl Visitor) {}
+
     /// The record with tags, by the rules of [`crate::encoding::tag`].
     ///
     /// # Errors
@@ -46,6 +49,10 @@ impl Protocol for Otlp {
     #[inline]
     fn walk(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -> Result<RecordInfo, MalformedRecord> {
         Ok(otlp::walk_record(record, trie, visitor))
+    }
+
+    fn walk_group(group: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) {
+        otlp::walk_resource(group, trie, visitor);
     }
 
     fn tag(record: &[u8], tags: &Tags<'_>) -> Result<(Vec<u8>, TagOutcome), MalformedRecord> {

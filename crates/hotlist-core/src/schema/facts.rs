@@ -1,15 +1,18 @@
 //! Fields that describe an event besides its observables: its time, its `event.kind`, whether it is one of OCSF,
-//! which addresses are its endpoints, which way its connection went, and what was decided about it.
+//! which addresses are its endpoints, which way its connection went, what was decided about it, and what its asset is.
 
+mod assets;
 mod words;
 
 use std::collections::HashMap;
 
+use assets::Assets;
 use words::Words;
 
 use super::{FieldId, FieldKind, FieldTable, PathTrie, Role};
 use crate::observable::Kind;
 
+pub use assets::{AssetField, AssetPart};
 pub use words::Meaning;
 
 /// The fields that are read of an event in which something was found.
@@ -33,6 +36,8 @@ pub struct FactField {
     pub is_class_version: bool,
     /// It holds the address of an endpoint, of this side.
     pub endpoint: Option<Side>,
+    /// What it says of the asset.
+    pub asset: Option<AssetField>,
     /// The path whose words it has.
     path: Option<usize>,
     /// Whether it has the words that every such field has.
@@ -59,7 +64,7 @@ impl FactTable {
     /// The fields of a table, and those that every event may have. The time at `@timestamp` counts before that of any other
     /// schema, and these in the order of the table.
     pub fn new(table: &FieldTable) -> FactTable {
-        let words = Words::shipped();
+        let (words, assets) = (Words::shipped(), Assets::shipped());
         let mut made = Numbered::default();
         made.at("@timestamp").is_time = true;
         for (_, field) in table.iter().filter(|(_, field)| field.ecs.as_deref() == Some("@timestamp")) {
@@ -72,7 +77,14 @@ impl FactTable {
         for (number, path) in words.paths().enumerate() {
             made.at(path).path = Some(number);
         }
-        for (_, field) in table.iter() {
+        for (path, asset) in assets.fields() {
+            made.at(path).asset = Some(asset);
+        }
+        for (id, field) in table.iter() {
+            if let Some(asset) = assets.of_field(field, usize::from(id.0)) {
+                let known = made.at(&field.name);
+                known.asset = known.asset.or(Some(asset));
+            }
             let is_decision = matches!(field.role, Role::Verdict | Role::Direction);
             if is_decision {
                 made.at(&field.name).has_common_words = true;
@@ -160,6 +172,13 @@ mod tests {
         assert_eq!(at("id.orig_h").unwrap().endpoint, Some(Side::Initiator));
         assert_eq!(at("destination.ip").unwrap().endpoint, Some(Side::Responder));
         assert_eq!(at("message"), None);
+        let part = |path: &str| at(path).and_then(|field| field.asset).map(|asset| asset.part);
+        assert_eq!(part("host.name"), Some(AssetPart::HostName));
+        assert_eq!(part("Event.System.Computer"), Some(AssetPart::HostName), "by its role");
+        assert_eq!(part("host.ip"), Some(AssetPart::HostAddress), "by its role");
+        assert_eq!(part("caller"), Some(AssetPart::User), "by what it means");
+        assert_eq!(part("dvc"), Some(AssetPart::Observer));
+        assert_eq!(part("id.orig_h"), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub struct NodeId(u32);
 
 /// The paths at which Hotlist itself writes. Every trie has them, and they come first, so that a walker recognises one
 /// by its number alone.
-const OWN_PATHS: [&str; 13] = [
+const OWN_PATHS: [&str; 14] = [
     "tags",
     "hotlist",
     "hotlist.tags",
@@ -29,9 +29,10 @@ const OWN_PATHS: [&str; 13] = [
     "hotlist.detection",
     "hotlist.indicators",
     "hotlist.severity",
+    "hotlist.alert_key",
 ];
 /// The nodes of [`OWN_PATHS`] are those from 1 to this one, without `threat` itself.
-const LAST_OWN: u32 = 14;
+const LAST_OWN: u32 = 15;
 const THREAT: u32 = 6;
 
 /// What stands at a path at which Hotlist writes.

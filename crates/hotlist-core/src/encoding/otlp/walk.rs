@@ -1,4 +1,5 @@
-//! The walk of one log record: body and attributes, in any order, without decoding what the trie does not want.
+//! The walk of one log record: body and attributes, in any order, without decoding what the trie does not want; and of the
+//! attributes of its resource.
 
 use super::{AnyValue, field};
 use crate::encoding::dialect::{Any, DocumentWalker, MalformedRecord, any};
@@ -45,6 +46,23 @@ pub fn walk_record(record: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) -
     }
     walker.finish(&mut info);
     info
+}
+
+/// Visits every scalar of the attributes of the resource of a `ResourceLogs` that `trie` wants, as far as it can be read.
+pub fn walk_resource(resource_logs: &[u8], trie: &PathTrie, visitor: &mut impl Visitor) {
+    let mut walker = DocumentWalker::<AnyValue, _>::new(trie, visitor);
+    each_message(resource_logs, field::RESOURCE, |resource| {
+        each_message(resource, field::RESOURCE_ATTRIBUTES, |attribute| walker.entry(attribute, PathTrie::ROOT, 0));
+    });
+}
+
+fn each_message(message: &[u8], number: u32, mut each: impl FnMut(&[u8])) {
+    let mut fields = Fields::new(message);
+    while let Ok(Some(found)) = fields.next_field() {
+        if let (true, Payload::Bytes(content)) = (found.number == number, found.payload) {
+            each(content);
+        }
+    }
 }
 
 fn body<V: Visitor>(walker: &mut DocumentWalker<'_, AnyValue, V>, body: &[u8], info: &mut RecordInfo) {

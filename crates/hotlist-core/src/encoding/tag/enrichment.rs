@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::Codec;
+use crate::alert_key::AlertKey;
 
 /// The parts of an enrichment.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,13 +33,18 @@ pub enum Node {
     EventStart,
     /// The byte behind it.
     EventEnd,
+    /// The name of the event's asset.
+    EventAsset,
+    /// The key of the event's alert.
+    EventAlertKey,
 }
 
-/// The flat values of a hit: the field, the severity, the detection type, and the indicator.
-pub type FlatValues = [Arc<str>; FLAT_LISTS];
+/// The flat values of a hit that are the same in every event: the field, the severity, the detection type, and the indicator.
+/// The alert key follows.
+pub type FlatValues = [Arc<str>; FLAT_LISTS - 1];
 
 /// How many lists of flat values there are.
-pub(super) const FLAT_LISTS: usize = 4;
+pub(super) const FLAT_LISTS: usize = 5;
 
 /// An enrichment without what each event says for itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,8 +54,8 @@ pub struct Frame {
     osint: Option<Node>,
     flat: Option<FlatValues>,
     bytes: usize,
-    /// How often the value and the time of the event stand in it.
-    of_event: (usize, usize),
+    /// How often the value, the time and the asset of the event stand in it.
+    of_event: [usize; 3],
 }
 
 /// An enrichment of one event.
@@ -60,6 +66,8 @@ pub struct Enrichment {
     time: Arc<str>,
     /// Where the value stands in its text.
     place: (usize, usize),
+    asset: Option<Arc<str>>,
+    alert_key: AlertKey,
 }
 
 /// Enrichments to bring into a record.
@@ -89,7 +97,7 @@ impl Frame {
     pub fn with(root: Node, osint: Option<Node>, flat: Option<FlatValues>) -> Frame {
         let of_event = root.of_event();
         let flat_bytes = |text: &Arc<str>| AROUND + bytes_of(text);
-        let flats: usize = flat.iter().flatten().map(flat_bytes).sum();
+        let flats: usize = flat.iter().flatten().map(flat_bytes).sum::<usize>() + flat.iter().len() * KEY_BYTES;
         let bytes = root.bytes() + osint.as_ref().map_or(0, Node::bytes) + flats;
         Frame { root, osint, flat, bytes, of_event }
     }
@@ -103,7 +111,13 @@ impl Frame {
 impl Enrichment {
     /// For an event that has this value at this time.
     pub fn new(frame: Arc<Frame>, value: Arc<[u8]>, time: Arc<str>) -> Enrichment {
-        Enrichment { frame, value, time, place: (0, 0) }
+        Enrichment { frame, value, time, place: (0, 0), asset: None, alert_key: AlertKey::default() }
+    }
+
+    /// The same, of the alert with this key about the asset with this name.
+    #[must_use]
+    pub fn of_alert(self, alert_key: AlertKey, asset: Option<Arc<str>>) -> Enrichment {
+        Enrichment { alert_key, asset, ..self }
     }
 
     /// The same, for a value that stands in a text, from its first byte to the byte behind it.
@@ -114,11 +128,12 @@ impl Enrichment {
 
     /// At least as many bytes as it takes as JSON, and with tags and lengths of up to three bytes as protobuf.
     pub fn bytes(&self) -> usize {
-        let (values, times) = self.frame.of_event;
+        let [values, times, assets] = self.frame.of_event;
         let value = || bytes_of(&String::from_utf8_lossy(&self.value)) - AROUND;
         let time = || bytes_of(&self.time) - AROUND;
         let once = |times: usize, bytes: &dyn Fn() -> usize| if times == 0 { 0 } else { times * bytes() };
-        self.frame.bytes + once(values, &value) + once(times, &time)
+        let asset = || bytes_of(self.asset()) - AROUND;
+        self.frame.bytes + once(values, &value) + once(times, &time) + once(assets, &asset)
     }
 
     /// As JSON.
@@ -128,7 +143,12 @@ impl Enrichment {
 
     /// Its flat values.
     pub(super) fn flat(&self) -> Option<[&str; FLAT_LISTS]> {
-        self.frame.flat.as_ref().map(|values| values.each_ref().map(|text| &**text))
+        let [matched, severity, detection, indicator] = self.frame.flat.as_ref()?;
+        Some([matched, severity, detection, indicator, self.alert_key.as_str()])
+    }
+
+    fn asset(&self) -> &str {
+        self.asset.as_deref().unwrap_or_default()
     }
 
     fn part(&self, part: HitElement) -> Option<&Node> {
@@ -201,6 +221,8 @@ impl Brought<'_> {
 const AROUND: usize = 24;
 /// What JSON writes for a control character, less the character.
 const ESCAPED: usize = 5;
+/// An alert key is 32 digits.
+const KEY_BYTES: usize = AROUND + 32;
 
 fn bytes_of(text: &str) -> usize {
     let escaped = |byte: u8| u8::from(byte < b' ' || matches!(byte, b'"' | b'\\' | 0x7f));
@@ -220,22 +242,27 @@ impl Node {
                 | Node::EventValue
                 | Node::EventTime
                 | Node::EventStart
-                | Node::EventEnd => AROUND,
+                | Node::EventEnd
+                | Node::EventAsset => AROUND,
+                Node::EventAlertKey => KEY_BYTES,
                 Node::Object(members) => members.iter().map(|(key, node)| bytes_of(key) + node.bytes()).sum(),
             }
     }
 
-    fn of_event(&self) -> (usize, usize) {
-        fn sum<'n>(nodes: impl Iterator<Item = &'n Node>) -> (usize, usize) {
-            nodes.map(Node::of_event).fold((0, 0), |(values, times), more| (values + more.0, times + more.1))
+    fn of_event(&self) -> [usize; 3] {
+        fn sum<'n>(nodes: impl Iterator<Item = &'n Node>) -> [usize; 3] {
+            nodes
+                .map(Node::of_event)
+                .fold([0; 3], |[values, times, assets], more| [values + more[0], times + more[1], assets + more[2]])
         }
         match self {
-            Node::EventValue => (1, 0),
-            Node::EventTime => (0, 1),
+            Node::EventValue => [1, 0, 0],
+            Node::EventTime => [0, 1, 0],
+            Node::EventAsset => [0, 0, 1],
             Node::Object(members) => sum(members.iter().map(|(_, node)| node)),
             Node::List(nodes) => sum(nodes.iter()),
-            Node::Word(_) | Node::Text(_) | Node::Texts(_) | Node::True | Node::Number(_) => (0, 0),
-            Node::EventStart | Node::EventEnd => (0, 0),
+            Node::Word(_) | Node::Text(_) | Node::Texts(_) | Node::True | Node::Number(_) => [0; 3],
+            Node::EventStart | Node::EventEnd | Node::EventAlertKey => [0; 3],
         }
     }
 
@@ -255,6 +282,8 @@ impl Node {
             Node::EventTime => Value::from(&*event.time),
             Node::EventStart => Value::from(event.place.0),
             Node::EventEnd => Value::from(event.place.1),
+            Node::EventAsset => Value::from(event.asset()),
+            Node::EventAlertKey => Value::from(event.alert_key.as_str()),
         }
     }
 
@@ -277,6 +306,8 @@ impl Node {
             Node::EventTime => C::put_text(out, &event.time),
             Node::EventStart => out.extend_from_slice(&C::encode(&Value::from(event.place.0))),
             Node::EventEnd => out.extend_from_slice(&C::encode(&Value::from(event.place.1))),
+            Node::EventAsset => C::put_text(out, event.asset()),
+            Node::EventAlertKey => C::put_text(out, event.alert_key.as_str()),
         }
     }
 }
@@ -302,6 +333,8 @@ mod tests {
             Just(Node::EventTime),
             Just(Node::EventStart),
             Just(Node::EventEnd),
+            Just(Node::EventAsset),
+            Just(Node::EventAlertKey),
         ];
         leaf.prop_recursive(4, 24, 4, |inner| {
             prop_oneof![
@@ -321,6 +354,7 @@ mod tests {
             value in prop_oneof!["\\PC{0,200}".prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 0..9)],
             time: String,
             place: (usize, usize),
+            asset in prop::option::of("\\PC{0,99}|[\"\\\\\n]{0,20}"),
             osint in prop::option::of(prop::collection::vec("\\PC{0,200}|[\"\\\\\n]{0,20}", 0..4)),
             flat in prop::option::of([(); 4].map(|()| any::<String>())),
         ) {
@@ -328,6 +362,7 @@ mod tests {
             let flat = flat.map(|values| values.map(Arc::from));
             let frame = Frame::with(root, osint, flat);
             let enrichment = Enrichment::new(Arc::new(frame), value.into(), time.into()).in_text(place.0, place.1);
+            let enrichment = enrichment.of_alert(AlertKey::default(), asset.map(Arc::from));
             let plain = enrichment.to_value();
             let hits = [enrichment];
             let written = Brought::Hits(&hits);

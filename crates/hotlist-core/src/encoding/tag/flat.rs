@@ -8,10 +8,10 @@ use super::rewrite::{Change, FlatLists, Rewrite};
 use super::words::list_of_words;
 use super::{Codec, Entry, Inbound, Shape, Spelling};
 
-/// The lists: the field, the severity, the detection type, and the indicator of each hit.
-pub(super) const KEYS: [&str; FLAT_LISTS] = ["matched", "severity", "detection", "indicators"];
+/// The lists: the field, the severity, the detection type, the indicator, and the alert key of each hit.
+pub(super) const KEYS: [&str; FLAT_LISTS] = ["matched", "severity", "detection", "indicators", "alert_key"];
 pub(super) const DOTTED: [&str; FLAT_LISTS] =
-    ["hotlist.matched", "hotlist.severity", "hotlist.detection", "hotlist.indicators"];
+    ["hotlist.matched", "hotlist.severity", "hotlist.detection", "hotlist.indicators", "hotlist.alert_key"];
 
 /// Where the lists go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
