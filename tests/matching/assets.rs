@@ -213,8 +213,8 @@ fn an_event_without_an_asset_has_a_key() {
     }
 }
 
-/// Scenario: one indicator in two feeds, at several fields, in several events; others beside it.
-/// Guarantee: the key is the same for the same indicator and asset, and for nothing else.
+/// Scenario: one indicator in two feeds, at several fields, in several events; and others.
+/// Guarantee: the key is the same for the same indicator and asset, and only for these.
 #[test]
 fn a_key_is_of_an_indicator_and_an_asset() {
     let feeds = vec![(Feed::named("one"), listed()), (Feed::named("two"), listed())];

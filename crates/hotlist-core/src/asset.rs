@@ -1,8 +1,8 @@
 //! The asset of a finding: the machine, workload or account of ours that an event is about.
 //!
-//! For a connection it is the endpoint that is not the stranger, if it lies in our networks: what a firewall or a sensor
-//! logs is about the machines that talk, and not about the firewall. For anything else, and when both ends are strangers,
-//! it is what the event says of its workload, host and account. Which fields say that is in `schema/facts/assets.csv`.
+//! For a connection, it is the endpoint that is not the stranger, if that lies in our networks: what a firewall or a sensor
+//! logs is about the machines that talk, and not about the firewall. For anything else, and if both ends are strangers, it
+//! is what the event says of its workload, host and account. `schema/facts/assets.csv` lists the fields that say so.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -111,7 +111,7 @@ const OBJECT_KIND: usize = 5;
 const OBJECT_NAME: usize = 6;
 const USER: usize = 7;
 
-/// The longest name of an asset, in bytes. Whoever writes longer ones has no asset by them.
+/// The longest name of an asset, in bytes. Longer values of fields are not read.
 pub const LONGEST: usize = 256;
 
 /// What products write where they know no name, and names that every machine has.

@@ -432,7 +432,7 @@ impl Detector {
     ) -> Verdict {
         let unfulfilled = self.take_unfulfilled::<P>(record, &mut found, &mut exceeded);
         let is_truncated = exceeded.iter().any(|budget| budget == Budget::RecordFindings);
-        let mut facts = self.no_facts().beside(assets);
+        let mut facts = self.no_facts().with_resource(assets);
         if !found.is_empty() || is_truncated {
             // This walk looks into subtrees that the first one stepped over, so it may meet a fault that the first did
             // not. What was found stays found; the facts are those up to the fault.

@@ -1,3 +1,5 @@
+//! Assets: the names of pods, and a property test over events whose fields come in any order.
+
 use proptest::prelude::*;
 
 use super::*;

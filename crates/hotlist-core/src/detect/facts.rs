@@ -34,7 +34,7 @@ impl Facts<'_> {
     }
 
     /// The same, with the assets that the resource around the event names.
-    pub(super) fn beside(self, assets: AssetCandidates) -> Self {
+    pub(super) fn with_resource(self, assets: AssetCandidates) -> Self {
         Facts { assets, ..self }
     }
 
