@@ -3,6 +3,7 @@
 
 mod control_plane;
 mod filter;
+mod label;
 mod log;
 mod log_buffer;
 mod metrics;
@@ -11,6 +12,7 @@ mod throttle;
 
 pub use self::control_plane::*;
 pub use self::metrics::*;
+pub use label::BoundedLabel;
 pub use throttle::Throttle;
 
 use std::io::{self, Write as _};

@@ -26,7 +26,7 @@ use crate::pipeline::{BatchRefusal, MatchedMessage, Work};
 use crate::policy::Suppression;
 use crate::publisher::{Activate, MatchRules};
 use crate::schema::FieldTable;
-use crate::telemetry::{self, Throttle};
+use crate::telemetry::{self, BoundedLabel, Throttle};
 use shadow::{Findings, Shadow};
 
 struct MatchState {
@@ -68,6 +68,8 @@ pub(super) struct MatchStage {
     lookups: Counter,
     seconds: Histogram,
     blind_spots: BlindSpots,
+    /// The fields of malformed values.
+    malformed_fields: BoundedLabel,
     /// Sends hits to the watchers.
     pub(super) tap: HitTap,
 }
@@ -95,6 +97,7 @@ impl MatchStage {
             judged: AtomicU64::new(0),
             found: AtomicU64::new(0),
             blind_spots,
+            malformed_fields: BoundedLabel::default(),
             tap: HitTap::default(),
             clock,
             events: counter!(telemetry::EVENTS_TOTAL),
@@ -279,7 +282,7 @@ impl MatchStage {
         self.blind_spots.record_batch(&detector.snapshot, &report);
         note(report.events, !report.seen.is_empty());
         for (field, reason, count) in report.malformed.iter() {
-            let field = detector.snapshot.table().get(field).name.clone();
+            let field = self.malformed_fields.value(&detector.snapshot.table().get(field).name);
             counter!(telemetry::MALFORMED_VALUES_TOTAL, "field" => field, "reason" => reason.as_str()).increment(count);
         }
         for (schema, events) in report.schemas.iter() {

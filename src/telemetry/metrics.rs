@@ -394,7 +394,7 @@ const OWN: &[Metric] = &[
         MetricKind::Counter,
         Unit::Count,
         &["field", "reason"],
-        "Malformed values at checked fields, by field and reason (too_long, too_many, not_ip, not_domain, not_url, not_hash, not_email, not_number, not_time). Empty values and placeholders such as - are not counted.",
+        "Malformed values at checked fields, by field and reason (too_long, too_many, not_ip, not_domain, not_url, not_hash, not_email, not_number, not_time). Empty values and placeholders such as - are not counted. The first 500 fields are shown by name, the rest as (others).",
     ),
     metric(
         SCHEMA_EVENTS_TOTAL,

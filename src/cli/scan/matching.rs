@@ -10,7 +10,7 @@ use super::NOTES;
 use super::output::{Hit, Rendered};
 use crate::cli::args::Emit;
 use crate::detect::{Detector, Survey, Verdict};
-use crate::encoding::json::Malformation;
+use crate::encoding::json::{self, Malformation};
 use crate::enrich::Detection;
 use crate::logs::split::{self, Block, Event, Fault};
 use crate::matcher::{Matcher, Sieve};
@@ -123,10 +123,19 @@ impl BlockMatcher<'_> {
         }
         let detector = settings.detector;
         let before = self.matcher.counts().observables;
-        let verdict = detector.document(event.bytes, detector.snapshot.trie(), &mut self.matcher, settings.arrival);
-        let is_text = verdict.is_err() && settings.reads_lines;
-        let verdict = match verdict {
-            Err(_) if is_text => {
+        let is_line = settings.reads_lines && !json::begins_document(event.bytes);
+        let document = match is_line {
+            true => None,
+            false => {
+                let trie = detector.snapshot.trie();
+                let verdict = detector.document(event.bytes, trie, &mut self.matcher, settings.arrival);
+                Some(verdict).filter(|verdict| verdict.is_ok() || !settings.reads_lines)
+            }
+        };
+        let is_text = document.is_none();
+        let verdict = match document {
+            Some(verdict) => verdict,
+            None => {
                 matched.counts.texts += 1;
                 let (sieve, matcher) = (&mut self.sieve, &mut self.matcher);
                 match detector.sieved_text(event.bytes, sieve, matcher, settings.arrival) {
@@ -138,7 +147,6 @@ impl BlockMatcher<'_> {
                     }
                 }
             }
-            verdict => verdict,
         };
         let malformed = verdict.as_ref().ok().and_then(|verdict| verdict.malformed);
         if malformed == Some(Malformation::Several) {

@@ -19,8 +19,7 @@ pub use edit::tag;
 pub(crate) use edit::{append, merge, tag_whole};
 pub(crate) use paths::find;
 pub use repair::{Malformation, Repaired, repair};
-pub(crate) use walk::begins_document;
-pub use walk::{Walked, read, walk};
+pub use walk::{Walked, begins_document, read, walk};
 pub(crate) use write::{write_text, write_value};
 
 /// A text that is a JSON object, as valid UTF-8 on one line; `None` when it is something else.

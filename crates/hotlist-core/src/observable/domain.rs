@@ -128,8 +128,11 @@ fn canonical_wide<'a>(value: &[u8], scratch: &'a mut Vec<u8>) -> Option<&'a [u8]
             scratch.push(b'.');
         }
         map_label(label, scratch)?;
+        if scratch.len() > LONGEST_NAME {
+            return None;
+        }
     }
-    (scratch.len() <= LONGEST_NAME && classes(scratch)? & !(PLAIN | DOT) == 0).then_some(scratch)
+    (classes(scratch)? & !(PLAIN | DOT) == 0).then_some(scratch)
 }
 
 /// Appends one label in lower case, as its A-label when it has characters outside ASCII. The result is not checked.

@@ -60,7 +60,7 @@ fn read_repaired(
 
 /// Whether `text` begins like a document or a list of them.
 #[inline]
-pub(crate) fn begins_document(text: &[u8]) -> bool {
+pub fn begins_document(text: &[u8]) -> bool {
     match text.first() {
         Some(b'{') => true,
         Some(b' ' | b'\t' | b'\n' | b'\r' | b'[' | 0xef) => begins_later(text),

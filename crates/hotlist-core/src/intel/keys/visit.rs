@@ -4,6 +4,7 @@
 //! visitors get the same keys, so that they cannot disagree on what is looked up.
 
 use std::net::IpAddr;
+use std::ptr;
 
 use super::{KeyPlan, KeySpace, KeyVisitor, MatchOptions, number_key, time_key};
 use crate::intel::indicator::RangeValue;
@@ -212,11 +213,11 @@ fn other_host(
         below(options, raw, scratch, visitor);
         return Some(Malformed::TooLong);
     }
-    let inner = domain::event_host(raw);
+    let raw = text::trimmed(raw);
     // Whatever stands before it, a listed name at the end counts: a DNS label may hold `/`, `:` and `@`.
-    if inner.is_none_or(|inner| inner.len() < raw.len()) {
-        below(options, raw, scratch, visitor);
-    }
+    below(options, raw, scratch, visitor);
+    // The whole value is no host, as was found out before.
+    let inner = domain::event_host(raw).filter(|inner| inner.len() < raw.len());
     inside(options, raw, inner, scratch, visitor)
 }
 
@@ -241,14 +242,18 @@ fn inside(
     let reason = ip::event_addresses(raw, ip::Separators::Commas, &mut |found| address(found, visitor))?;
     match reason {
         Malformed::NotIp if is_placeholder(raw) => None,
-        Malformed::NotIp => host_list::event_hosts(raw, &mut |part| of_listed_host(options, part, scratch, visitor)),
+        Malformed::NotIp => host_list::event_hosts(raw, &mut |part| {
+            let host = domain::event_host(part).unwrap_or(part);
+            // What is known to be no host is not read again: a name outside ASCII takes long.
+            let is_known = ptr::eq(host, raw) || inner.is_some_and(|inner| ptr::eq(host, inner));
+            !is_known && of_listed_host(options, host, scratch, visitor)
+        }),
         reason => Some(reason),
     }
 }
 
-/// Whether a part of a list is an address or the name of a host, perhaps with a port or in a URL; if so it was looked up.
-fn of_listed_host(options: MatchOptions, part: &[u8], scratch: &mut Vec<u8>, visitor: &mut impl KeyVisitor) -> bool {
-    let host = domain::event_host(part).unwrap_or(part);
+/// Whether the host in a part of a list is an address or the name of a host; if so it was looked up.
+fn of_listed_host(options: MatchOptions, host: &[u8], scratch: &mut Vec<u8>, visitor: &mut impl KeyVisitor) -> bool {
     match ip::canonical(host) {
         Some(found) => {
             address(found, visitor);

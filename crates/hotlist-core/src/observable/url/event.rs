@@ -32,10 +32,14 @@ fn as_browser(value: &[u8]) -> Option<CanonicalUrl> {
         return CanonicalUrl::new("", url.rest());
     }
     let scheme = &text[..text.find(':')?];
-    let is_special = SPECIAL.iter().any(|(known, _)| scheme.eq_ignore_ascii_case(known));
-    let url = if is_special { whatwg(text) } else { None };
+    let url = if is_special(scheme.as_bytes()) { whatwg(text) } else { None };
     // Without the wrapper or the controls it may have a form of its own.
     url.or_else(|| canonical(text.as_bytes()).filter(|url| url.scheme().is_some()))
+}
+
+/// Whether URLs of a scheme always have a host.
+fn is_special(scheme: &[u8]) -> bool {
+    SPECIAL.iter().any(|(known, _)| scheme.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// Whether an *event* value is a reference without a host: a path, a query, `*`, or a URL of a scheme that has no hosts
@@ -48,8 +52,8 @@ pub fn is_reference(value: &[u8]) -> bool {
         value => {
             let scheme = value.iter().position(|byte| *byte == b':').map(|at| &value[..at]);
             let is_word = |scheme: &[u8]| domain::split_scheme(&[scheme, b"://"].concat()).is_some();
-            // A wrapper (`view-source:`) has no host of its own, but holds a URL.
-            scheme.is_some_and(is_word)
+            // `http` and its like always have a host. A wrapper (`view-source:`) has none of its own, but holds a URL.
+            scheme.is_some_and(|scheme| is_word(scheme) && !is_special(scheme))
                 && raw_host(value).is_none()
                 && Url::parse(&percent_encode_invalid(value)).is_ok_and(|url| !url.has_host())
                 && event_url(value).is_none()

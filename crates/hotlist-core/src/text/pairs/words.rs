@@ -33,7 +33,8 @@ pub(super) fn pairs<'t>(text: &'t [u8], line: Range<usize>, each: &mut impl FnMu
         return;
     }
     if pairs <= KEPT {
-        kept.into_iter().for_each(each);
+        // Not `into_iter`, which would copy the whole array.
+        kept.drain(..).for_each(each);
     } else {
         words(text, line, each);
     }
