@@ -1,4 +1,4 @@
-//! What a look-up costs: our prefilter, compared with a hash set of the same keys and two published Bloom filters.
+//! The cost of a look-up: our prefilter, compared with a hash set of the same keys and two published Bloom filters.
 //!
 //! `cargo bench --bench prefilter [-- --json] [-- --quick]`. Every candidate is asked for the same keys, all of them
 //! absent, as most observables are; each figure is the best of several passes in one run, interleaved.

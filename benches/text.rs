@@ -1,5 +1,5 @@
-//! What scanning texts costs: `match.text: all`, compared with `off`, on lines of syslog and of access logs of about 300
-//! bytes, against a million indicators of which none is in a line.
+//! The cost of scanning texts: `match.text: all`, compared with `off`, on lines of syslog and of access logs of about
+//! 300 bytes, against a million indicators of which none is in a line.
 //!
 //! `cargo bench --bench text [-- --json] [-- --quick]`. Time is that of the processor; each figure is the least of several
 //! passes of one run, interleaved.

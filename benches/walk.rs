@@ -1,4 +1,5 @@
-//! What a walk costs, compared with decoding: ns of one thread an event, on ECS events of about 1.2 kB in batches of 500.
+//! The cost of a walk, compared with decoding: ns of one thread an event, on ECS events of about 1.2 kB in batches of
+//! 500.
 //!
 //! `cargo bench --bench walk [-- --json]`; the least of several runs counts, ratios are of the same run. With
 //! `--json` the last line is a JSON object of the figures.

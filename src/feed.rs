@@ -37,12 +37,12 @@ use collect::Collector;
 use format::{adblock, csv, dnsmasq, hosts, json, list, misp, rpz, stix, unbound, zeek};
 use reading::input::Input;
 
-/// What the configuration says about a feed's files.
+/// The configuration of a feed's files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FeedOptions {
     /// The format; `None` detects it from the content and the file's name.
     pub format: Option<FeedFormat>,
-    /// Which CSV column or path of a JSON object means what, where the header does not say so itself.
+    /// The meaning of CSV columns or paths of JSON objects, where the header does not say so itself.
     pub columns: ColumnMapping,
     /// The kind of values that come without a type. `None` detects it from each value; user names need it.
     pub default_kind: Option<Kind>,
@@ -61,7 +61,7 @@ pub struct Limits {
     pub json_line_bytes: usize,
     /// A JSON document or a file in UTF-16, which are held in memory as a whole.
     pub document_bytes: u64,
-    /// What a compressed file may unpack to.
+    /// The most bytes that a compressed file may unpack to.
     pub unpacked_bytes: u64,
     /// Indicators of one file. A megabyte can unpack to a hundred million of the same line.
     pub indicators: usize,
@@ -111,14 +111,14 @@ pub struct ColumnMapping {
     pub last_seen: Option<String>,
 }
 
-/// What came out of one file.
+/// The result of one file.
 #[derive(Clone, Debug)]
 pub struct Import {
     /// The format it was read as.
     pub format: FeedFormat,
     /// The indicators in file order, duplicates included. None has an empty list of terms.
     pub indicators: Vec<Indicator>,
-    /// What could not be used. Comments, blank lines and headers are not listed.
+    /// The places that could not be used. Comments, blank lines and headers are not listed.
     pub unusable: Vec<Unusable>,
     /// How much else could not be used, beyond the 100,000 places that are listed.
     pub unlisted: usize,
@@ -150,7 +150,7 @@ impl Unusable {
     pub const MAX_EXCERPT: usize = 100;
 }
 
-/// Why a file as a whole cannot be imported.
+/// The reason that a file as a whole cannot be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
     /// Packed in a way that is not read, or otherwise not text.
@@ -159,7 +159,7 @@ pub enum FeedError {
     )]
     Binary {
         file: String,
-        /// What it looks like.
+        /// The format that it looks like.
         what: &'static str,
     },
     /// Its import panicked.
@@ -284,7 +284,7 @@ fn read(
     let mut input = Input::open(reader, file_name, options.limits)?;
     let format = options.format.unwrap_or_else(|| detect::detect(&input.head(), file_name, &options.columns));
     let mut collector = Collector::new(format, options.subdomains).at_most(options.limits.indicators);
-    // What is read as documents comes back to indicators by their number, and is handed over at the end.
+    // Documents give indicators by their number, which are handed over at the end.
     let (early, mut late) = match format {
         FeedFormat::Stix | FeedFormat::Misp => (None, sink),
         _ => (sink, None),

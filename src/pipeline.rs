@@ -86,8 +86,8 @@ impl fmt::Debug for Metadata {
     }
 }
 
-/// Why a batch was not accepted, as the gRPC statuses that collectors understand (`docs/delivery.md`): sources answer
-/// nothing else.
+/// The reason that a batch was not accepted, as the gRPC statuses that collectors understand (`docs/delivery.md`):
+/// sources answer nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BatchRefusal {
     /// A transient fault; the client retries.

@@ -36,7 +36,7 @@ pub use compose::{BuildSettings, OpenedManifest, SnapshotBuildError, compose, wi
 /// The settings of matching, which change together with the snapshot.
 #[derive(Clone)]
 pub struct MatchRules {
-    /// Which findings are hits.
+    /// The rule of which findings are hits.
     pub policy: Policy,
     /// How hits are written into events.
     pub tagging: Tagging,

@@ -50,7 +50,7 @@ pub struct Sink {
     record: DeliveryRecord,
 }
 
-/// What a sink does with a batch.
+/// The way that batches of a sink take.
 #[derive(Debug)]
 pub enum SinkBackend {
     /// Sends it by a unary gRPC call, of OTLP or of Vector's own protocol.

@@ -35,8 +35,8 @@ pub use listener::{BoundSource, SourceSocket};
 pub use otlp::OtlpSource;
 pub use vector::VectorSource;
 
-/// What all sources of a process share: the memory for messages in flight, and the worker threads that match large
-/// ones.
+/// The resources that all sources of a process share: the memory for messages in flight, and the worker threads that
+/// match large ones.
 #[derive(Clone)]
 pub struct SharedResources {
     in_flight: Arc<MessageMemory>,
@@ -206,8 +206,8 @@ mod tests {
     fn the_defaults_work_and_what_cannot_is_named() {
         assert_eq!(Limits::default().check(), Ok(()));
         let limits = Limits { in_flight_bytes: 1, ..Limits::default() };
-        let message = limits.check().unwrap_err().to_string();
-        assert!(message.contains("limits.in_flight_bytes is 1, it must be at least"), "{message}");
+        let bad = limits.check().unwrap_err();
+        assert_eq!((bad.name, bad.value), ("in_flight_bytes", 1), "{bad}");
         assert!(Limits { workers: 0, ..Limits::default() }.check().is_err());
         assert!(Limits { max_frame_bytes: 1 << 24, ..Limits::default() }.check().is_err());
         assert!(Limits { stream_window: 0, ..Limits::default() }.check().is_err());

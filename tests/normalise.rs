@@ -13,7 +13,7 @@ use std::process::Stdio;
 use hotlist::observable::{domain, email, hash, ip, url, user};
 use serde::Deserialize;
 
-/// What the oracle says about one value.
+/// The verdict of the oracle about one value.
 #[derive(Deserialize)]
 struct Row {
     class: String,

@@ -11,7 +11,7 @@ use crate::values::{BEGINNINGS, PIECES, long};
 use crate::work::one_of_many;
 use crate::{Outcome, Sink};
 
-/// Which bound holds.
+/// The bound that applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
     /// The normal event, which the others are compared with. It hits nothing.

@@ -97,7 +97,7 @@ fn input_file(directory: &Path, at: usize, size: usize) -> PathBuf {
     directory.join(format!("{at}.{size}.input"))
 }
 
-/// What one case took.
+/// The cost of one case.
 struct Cost {
     case: Case,
     /// Instructions and bytes of the small and of the large input.

@@ -1,4 +1,4 @@
-//! What is measured: a batch is matched and tagged, then made ready for a sink.
+//! The measured work: a batch is matched and tagged, then made ready for a sink.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::Outcome;
 use crate::cases::Case;
 use crate::encode::Encoding;
 
-/// What is done with a batch after matching.
+/// The treatment of a batch after matching.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sink {
     /// It leaves in the protocol in which it came, or in OTLP when it came over a Filter stream.
@@ -89,7 +89,7 @@ impl Workshop {
     }
 }
 
-/// What came of a case.
+/// The result of a case.
 pub struct Done {
     /// The records that hit.
     pub hits: usize,

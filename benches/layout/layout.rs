@@ -1,4 +1,4 @@
-//! What every candidate does: one flat buffer from keys, a check of all of it, look-ups and a walk.
+//! The common interface of all candidates: one flat buffer from keys, a check of all of it, look-ups and a walk.
 
 use hotlist::intel::keys::{KeyHasher, KeySpace};
 

@@ -22,7 +22,7 @@ pub const MIN_PAIRS: usize = 20;
 /// How long a program may take to load its indicators and listen.
 const START: Duration = Duration::from_secs(120);
 
-/// What was measured through one source.
+/// The measurements through one source.
 pub struct Comparison {
     pub source: Source,
     /// CPU of an event in microseconds: the program that was given, and the one of this build.

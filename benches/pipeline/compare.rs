@@ -28,7 +28,7 @@ pub struct Row {
     pub runs: Vec<Run>,
 }
 
-/// What was measured.
+/// The measurements.
 pub struct Measured {
     /// By source, in the order of the options.
     pub bytes_per_event: Vec<f64>,

@@ -75,7 +75,7 @@ struct Options {
     /// End with one line of JSON
     #[arg(long)]
     json: bool,
-    /// What this process is; set by the benchmark itself
+    /// The role of this process; set by the benchmark itself
     #[arg(long, hide = true)]
     role: Option<Role>,
     #[command(flatten)]

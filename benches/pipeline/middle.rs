@@ -1,4 +1,4 @@
-//! What a proxy is without Hotlist: tonic in, tonic out, and nothing or a decode and an encode in between.
+//! A proxy without Hotlist: tonic in, tonic out, and nothing or a decode and an encode in between.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -24,7 +24,7 @@ use crate::child::send_line;
 
 const PATH: PathAndQuery = PathAndQuery::from_static("/opentelemetry.proto.collector.logs.v1.LogsService/Export");
 
-/// What is done with a message.
+/// The treatment of a message.
 #[derive(Clone, Copy)]
 pub enum Work {
     /// Nothing.

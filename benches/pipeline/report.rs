@@ -1,4 +1,4 @@
-//! What is shown of the measurement: two tables, and one line of JSON whose keys stay the same.
+//! The report of the measurement: two tables, and one line of JSON whose keys stay the same.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! What holds of every batch whose envelope can be walked, whatever its protocol.
+//! Guarantees for every batch whose envelope can be walked, whatever its protocol.
 
 use bytes::Bytes;
 use hotlist::encoding::envelope::{Layout, MAX_REPETITION};

@@ -1,4 +1,4 @@
-//! What the fuzz targets share: the field table, a visitor that remembers, and what must hold of every import.
+//! The common parts of the fuzz targets: the field table, a visitor that remembers, and what must hold of every import.
 
 pub mod batch;
 pub mod logs;

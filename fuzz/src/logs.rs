@@ -1,4 +1,4 @@
-//! What must hold of every log file, whatever its bytes. The tests of the program run this over the corpus, too.
+//! Guarantees for every log file, whatever its bytes. The tests of the program run this over the corpus, too.
 
 use std::io::{self, Cursor, Read};
 

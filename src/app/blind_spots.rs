@@ -14,7 +14,7 @@ use crate::telemetry;
 /// The maximum number of names in a log line.
 const NAMED: usize = 20;
 
-/// What was seen since the start.
+/// The fields and kinds that were seen since the start.
 #[derive(Default)]
 pub(super) struct BlindSpots(Mutex<SeenState>);
 

@@ -31,7 +31,7 @@ pub struct OfflineDetector {
     pub manifest: Option<Arc<Manifest>>,
     /// The files of its segments, each with the names of its feeds.
     pub segments: Vec<(PathBuf, BTreeSet<String>)>,
-    /// What is not used, one line each.
+    /// The unused parts, one line each.
     pub notes: Vec<String>,
 }
 

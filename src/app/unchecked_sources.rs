@@ -37,7 +37,7 @@ struct Seen {
     events: AtomicU64,
     /// Whether one of them had a checked field.
     is_known: AtomicBool,
-    /// What the others have that could be an indicator.
+    /// The values of the others that could be indicators.
     survey: Mutex<Option<Survey>>,
     surveyed: AtomicU64,
 }
@@ -101,7 +101,7 @@ impl Seen {
         survey.get_or_insert_with(|| Survey::new(table)).add_first_record(format, message);
     }
 
-    /// What to add to `match.fields`, as it is written there; empty when nothing could be an indicator.
+    /// The lines to add to `match.fields`, as it is written there; empty when nothing could be an indicator.
     fn suggestions(&self) -> String {
         let survey = self.survey.lock().unwrap_or_else(PoisonError::into_inner);
         survey.as_ref().map(|survey| suggestions(&survey.most_frequent(NAMED))).unwrap_or_default()

@@ -47,7 +47,7 @@ pub(super) fn run(
     let (detector, snapshot) = (&loaded.detector, &loaded.detector.snapshot);
     let (document, now) = (event.trim_ascii(), Timestamp::now());
     let mut matcher = Matcher::new(snapshot);
-    // What is not a document is text, with a configuration only if its `match.text` is `all`, as in `run`.
+    // Input that is not a document is text, with a configuration only if its `match.text` is `all`, as in `run`.
     let reads_lines = args.config.is_none() || snapshot.options().text;
     let of_event = || format!("the event of {}", args.events.display());
     let verdict = match detector.document(document, snapshot.trie(), &mut matcher, now) {

@@ -205,7 +205,7 @@ mod tests {
         assert!(!shown.contains("number  "), "parts are not counted: {shown}");
     }
 
-    /// What was guessed of a table, what is in it, and what cannot be used are a page however long the file is.
+    /// The guesses, the content and the unusable places of a table are a page however long the file is.
     #[test]
     fn a_table_is_shown_as_it_was_understood() {
         let rows: String = (0..50).map(|number| format!("mutex,m{number},2020-01-01,x\n")).collect();

@@ -72,9 +72,9 @@ pub(super) struct Summary {
     valid_from: Option<Timestamp>,
     valid_until: Option<Timestamp>,
     generic: Counted,
-    /// What cannot be used, by reason.
+    /// The unusable places, by reason.
     unusable: BTreeMap<String, Counted>,
-    /// What cannot be used beyond what a file lists.
+    /// The number of unusable places beyond those that a file lists.
     unlisted: usize,
 }
 
@@ -178,7 +178,7 @@ impl Summary {
         writeln!(out, "  {}", count(self.indicators as u64, "indicator", "indicators"))
     }
 
-    /// What is in it, with samples; then what cannot be used, with examples.
+    /// Its content, with samples; then the unusable places, with examples.
     pub(super) fn show(&self, out: &mut dyn Write) -> io::Result<()> {
         self.show_kinds(out)?;
         for (number, what) in [
@@ -215,7 +215,7 @@ impl Summary {
         Ok(())
     }
 
-    /// What is in it, with samples of each kind.
+    /// Its content, with samples of each kind.
     pub(super) fn show_kinds(&self, out: &mut dyn Write) -> io::Result<()> {
         for (kind, counted) in &self.kinds {
             let first = format!("  {:>9} {kind:<8} ", counted.count);
@@ -280,17 +280,17 @@ fn wrapped<'p>(
     writeln!(out, "{line}")
 }
 
-/// What stands before a number that is the same in every reason.
+/// The words before a number that is the same in every reason.
 const KEPT_BEFORE: &[&str] = &["STIX ", "section ", "above ", "more than "];
 
-/// What is quoted the same in every reason.
+/// Quotations that are the same in every reason.
 const KEPT_QUOTED: &[&str] = &["to_ids", "*.name", "10.1.*", "%20", "["];
 
 /// A reason without what is particular to a line: what stands between backquotes, and numbers.
 fn kind_of(reason: &str) -> String {
     let mut out = String::new();
     for (at, part) in reason.split('`').enumerate() {
-        // What is quoted of a configuration, or is a type or a fixed word, is the same on many lines.
+        // A quotation of a configuration, a type or a fixed word is the same on many lines.
         let is_key = (part.contains(": ") && part.len() < 20)
             || KEPT_QUOTED.contains(&part)
             || out.ends_with("declared as ")

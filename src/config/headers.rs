@@ -185,7 +185,7 @@ sinks:
         assert_eq!(sink.forward_metadata, ["x-tenant", "x-trace-bin"]);
     }
 
-    /// What cannot be a header is named, without its value.
+    /// A value that cannot be a header is reported by its name, without the value.
     #[test]
     fn bad_headers_are_named_and_their_values_are_not() {
         let text = "sources: { a: { type: otlp, address: '127.0.0.1:1' } }

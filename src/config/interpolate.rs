@@ -87,8 +87,8 @@ mod tests {
             ])
         );
         for text in ["$HOST", "${HOST", "${}", "${1A}", "${A B}", "x$"] {
-            let error = run(text).unwrap_err().remove(0);
-            assert!(error.contains("starts no variable; write `${NAME}`"), "{text}: {error}");
+            let faults = interpolate(text, &|_| None).unwrap_err();
+            assert!(matches!(faults[..], [Fault::BadVariable { .. }]), "{text}: {faults:?}");
         }
     }
 

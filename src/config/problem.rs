@@ -20,7 +20,7 @@ pub struct Problem {
     pub position: Position,
     /// The path in the document, e.g. `sinks.next.endpoint`; empty for the document itself.
     pub path: String,
-    /// What is wrong and how to fix it.
+    /// The fault, and how to fix it.
     pub fault: Fault,
 }
 
@@ -57,7 +57,7 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
-/// What is wrong, without the place.
+/// A fault, without its place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Fault {
     /// The file cannot be read.
@@ -100,14 +100,14 @@ pub enum Fault {
     /// A value has another type than the key takes.
     #[error("expected {expected}, found {found}")]
     WrongType {
-        /// What the key takes.
+        /// The type that the key takes.
         expected: &'static str,
         found: String,
     },
     /// A word is not among the words that the key takes.
     #[error("{hint}")]
     UnknownWord {
-        /// What stands there and what could.
+        /// The word, and the words that are allowed.
         hint: String,
     },
     /// A value has the right type but cannot be used.

@@ -42,7 +42,7 @@ impl Config {
     }
 }
 
-/// What holds for every part of the schema alike.
+/// The common rules for every part of the schema.
 fn complete(schema: &mut Schema) {
     let Some(schema) = schema.as_object_mut() else { return };
     without_null(schema);

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
-/// What stands for a secret wherever it would be shown.
+/// The text that is shown instead of a secret.
 pub(super) const MASK: &str = "***";
 
 impl Secret {

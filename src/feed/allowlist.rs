@@ -16,7 +16,7 @@ use super::watching::files;
 /// Entries of each list that are shown one by one.
 const SAMPLE: usize = 3;
 
-/// What of an allowlist cannot be used.
+/// The unusable part of an allowlist.
 #[derive(Debug, thiserror::Error)]
 pub enum AllowlistError {
     /// A path does not exist, or cannot be listed or read.

@@ -65,7 +65,7 @@ pub(super) fn untyped(raw: &str) -> Option<Found> {
     email(&text).or_else(|| name(&text, known)).or_else(|| protocol(&text, known)).or_else(|| url_without_scheme(&text))
 }
 
-/// Why a token without a type is not a value, more exactly than that it is none.
+/// The reason that a token without a type is not a value, more exactly than that it is not one.
 pub(super) fn hint(raw: &str) -> Option<&'static str> {
     let text = cleaned(raw)?;
     let letters = text.bytes().filter(u8::is_ascii_alphabetic).count();
@@ -187,7 +187,7 @@ pub(super) fn has_scheme(text: &str) -> bool {
 
 /// A URL that means itself, and that an event can have.
 fn url(text: &str) -> Option<Found> {
-    // What is not encoded is meant to be.
+    // Bytes that are not encoded are meant to be.
     let has_blank = memchr::memchr2(b' ', b'\t', text.trim().as_bytes()).is_some();
     let encoded = has_blank.then(|| text.trim().replace(' ', "%20").replace('\t', "%09"));
     let found = value(Kind::Url, encoded.as_deref().unwrap_or(text))?;

@@ -23,7 +23,7 @@ const MAX_REFERENCE: usize = 2048;
 /// The most kill chain phases that an indicator keeps.
 pub(super) const MAX_PHASES: usize = 32;
 
-/// What a line says about all of its indicators.
+/// The context that a line gives to all of its indicators.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
     pub(super) id: Option<Box<str>>,

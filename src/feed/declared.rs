@@ -37,7 +37,7 @@ impl Declared {
     }
 }
 
-/// What a word in a type column means.
+/// The meaning of a word in a type column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TypeWord {
     /// A type that can be looked for.

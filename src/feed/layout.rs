@@ -265,7 +265,7 @@ impl Layout {
     }
 }
 
-/// What a header's word means, in a layout and wherever it occurs.
+/// The meaning of a header's word, in a layout and wherever it occurs.
 pub(super) fn column(written: &str, layout: Option<&Layout>) -> Column {
     spellings(written).find_map(|word| known(word, layout)).unwrap_or_else(|| by_parts(written))
 }
@@ -305,7 +305,7 @@ fn declared(word: &str, role: Role) -> Option<Declared> {
     }
 }
 
-/// What the parts of an unknown word say: `victim_ip` is about a victim, `SourceIp` an address.
+/// The meaning of the parts of an unknown word: `victim_ip` is about a victim, `SourceIp` an address.
 fn by_parts(written: &str) -> Column {
     let parts = parts(written);
     let has = |words: &[&str]| parts.iter().any(|part| words.contains(&part.as_str()));

@@ -29,7 +29,7 @@ pub struct FeedFile {
     pub guarded: bool,
 }
 
-/// Why there are no files to load.
+/// The reason that there are no files to load.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// A path does not exist or cannot be listed.
@@ -40,13 +40,13 @@ pub enum LoadError {
     Feed(#[from] FeedError),
 }
 
-/// What came of one file.
+/// The result of one file.
 #[derive(Debug)]
 pub struct Outcome {
     pub file: FeedFile,
     /// Its indicators, less those that the guard refused; or why there are none.
     pub import: Result<Import, LoadError>,
-    /// What the guard refused, with the line.
+    /// The indicators that the guard refused, with the line.
     pub refused: Vec<(u32, GuardRefusal)>,
     /// How many indicators there were, also after they moved into a snapshot.
     pub indicators: usize,
@@ -57,7 +57,7 @@ pub struct Outcome {
 /// A SHA-256.
 pub type Digest = [u8; 32];
 
-/// What a file is worth.
+/// The worth of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Worth {
     /// It cannot be read, or is not what it claims to be as a whole. What it would have held is not known.
@@ -69,7 +69,7 @@ pub enum Worth {
 }
 
 impl Outcome {
-    /// What the file is worth. A file that failed or is empty should not replace good indicators.
+    /// The worth of the file. A file that failed or is empty should not replace good indicators.
     pub fn worth(&self) -> Worth {
         match &self.import {
             Err(_) => Worth::Failed,

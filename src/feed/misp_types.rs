@@ -6,7 +6,7 @@ use crate::feed::classify::{self, Found};
 use crate::feed::declared::Declared;
 use crate::observable::Kind;
 
-/// What an attribute gives.
+/// The meaning of an attribute.
 pub(in crate::feed) enum MispValue {
     /// Values, each of which is the indicator.
     Values(Vec<Found>),
@@ -31,7 +31,7 @@ const SIMPLE: [(Declared, &[&str]); 10] = [
     (Declared::Of(Kind::User), &["target-user"]),
 ];
 
-/// What an attribute of type `text` is by its role in an object of MISP (`object_relation`).
+/// The meaning of an attribute of type `text` by its role in an object of MISP (`object_relation`).
 const BY_RELATION: [(Declared, &[&str]); 1] =
     [(Declared::Of(Kind::User), &["username", "user-id", "account-login", "login"])];
 

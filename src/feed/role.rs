@@ -19,7 +19,7 @@ pub(super) enum Role {
     RangeEnd,
     /// The mask of the address next to it, or its length.
     Prefix,
-    /// What the value is.
+    /// The kind of the value.
     Kind,
     /// The port of the address or name next to it.
     Port,
@@ -31,7 +31,7 @@ pub(super) enum Role {
     Revoked,
     /// Whether it is meant for detection.
     Detect,
-    /// What to do with events that hit: `Allow` makes it none.
+    /// The action for events that hit; with `Allow` the value is not an indicator.
     Action,
     /// Its standing in words.
     Status,
@@ -114,7 +114,7 @@ impl Role {
 }
 
 impl ColumnMapping {
-    /// What the configuration names: its key there, the meaning, and the column or path.
+    /// The columns that the configuration names: its key there, the meaning, and the column or path.
     pub(super) fn named(&self) -> impl Iterator<Item = (&'static str, Role, &str)> {
         [
             ("value", Role::Main, &self.value),

@@ -62,7 +62,7 @@ pub(super) struct Row<'a> {
     pub(super) beyond: Role,
     /// The roles of its columns: most rows have few, and the others need not be looked for.
     pub(super) present: Present,
-    /// Which number of a date is the day, where its feed writes dates so.
+    /// The position of the day in a date, where its feed writes dates so.
     pub(super) order: Option<DayOrder>,
 }
 
@@ -182,7 +182,7 @@ impl<'a> Row<'a> {
                 return Ok(None);
             };
             return match range::address(address) {
-                // What is not an address, or has its length, is read by itself.
+                // A cell that is not an address, or has a length of its own, is read by itself.
                 None => Ok(None),
                 Some(_) => match range::masked(address, mask) {
                     Some(network) => Ok(Found::networks([network])),
@@ -335,7 +335,7 @@ impl<'a> Row<'a> {
         Ok(facts.shortened())
     }
 
-    /// What the feed says of the threat: its free text, then malware, threat and tags.
+    /// The feed's words about the threat: its free text, then malware, threat and tags.
     fn description(&self) -> Option<Box<str>> {
         let mut text = String::new();
         for (role, before) in [(Role::Description, ""), (Role::Malware, ""), (Role::Threat, ""), (Role::Tags, "tags: ")]

@@ -2,20 +2,20 @@
 
 use super::row::Role;
 
-/// What an importer took a file for.
+/// The guess of an importer for a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Understood {
     /// The publisher whose layout was recognised.
     pub layout: Option<&'static str>,
-    /// What separates cells.
+    /// The separator of cells.
     pub delimiter: Option<char>,
     /// The line of the header, where there is one.
     pub header: Option<u64>,
-    /// What each column means, or each path of JSON objects.
+    /// The meaning of each column, or of each path of JSON objects.
     pub columns: Vec<ColumnMeaning>,
 }
 
-/// What a column was taken for.
+/// The guess for a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnMeaning {
     /// Its number from 1; 0 for a path.

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::observable::time;
 
-/// Which number of `01/02/2024` is the day.
+/// The position of the day in `01/02/2024`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DayOrder {
     /// Day, month, year.
@@ -119,7 +119,7 @@ pub(super) fn instant(text: &str, order: Option<DayOrder>) -> Option<Timestamp> 
     is_compact.then(compact).flatten().or_else(|| time::parse(text.as_bytes())).or_else(|| calendar(text, order))
 }
 
-/// What a column of dates says of the order of its numbers: `None` when no date decides, or dates disagree.
+/// The order of the numbers of dates in a column: `None` when no date decides, or dates disagree.
 pub(super) fn day_order<'a>(cells: impl Iterator<Item = &'a str>) -> Option<DayOrder> {
     let mut order = None;
     for (first, second) in cells.filter_map(|cell| slashed(trimmed(cell))) {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub struct LogFiles {
     /// The files. Those of a directory are in order of their names.
     pub files: Vec<PathBuf>,
-    /// What was left out, or could not be listed.
+    /// The paths that were left out, or could not be listed.
     pub skipped: Skipped,
     /// Paths that do not exist or cannot be listed.
     pub errors: Vec<PathError>,
@@ -37,7 +37,7 @@ impl AddAssign for Skipped {
     }
 }
 
-/// Why a path names no file.
+/// The reason that a path names no file.
 #[derive(Debug, thiserror::Error)]
 pub enum PathError {
     /// The path does not exist or cannot be listed.
@@ -47,7 +47,7 @@ pub enum PathError {
     #[error("{} is not a valid glob: {reason}", path.display())]
     Glob {
         path: PathBuf,
-        /// What is wrong with it.
+        /// Its fault.
         reason: &'static str,
     },
     /// The glob matches nothing.

@@ -48,11 +48,11 @@ pub struct Event<'b> {
     pub bytes: &'b [u8],
     /// The columns, if the event is a row of a table.
     pub columns: Option<&'b Columns>,
-    /// Why the event is not whole, where the text shows it.
+    /// The reason that the event is not whole, where the text shows it.
     pub fault: Option<Fault>,
 }
 
-/// Why an event is not whole.
+/// The reason that an event is not whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The event is longer than [`MAX_EVENT`], and was cut there.
@@ -94,12 +94,12 @@ pub struct Splitter<R> {
     /// The headers that rows of the next block have; the last one applies.
     tables: Vec<Arc<Columns>>,
     is_table_used: bool,
-    /// What comes before is split.
+    /// The offset up to which the input is split.
     at: usize,
     /// The line of `at`.
     line: u64,
     has_ended: bool,
-    /// Why the input ended early.
+    /// The reason that the input ended early.
     failed: Option<io::Error>,
     state: State,
     /// How far the value at `at` was scanned.
@@ -120,7 +120,7 @@ enum State {
     Skip { then_array: Option<(u64, bool)> },
 }
 
-/// What a step of the splitter needs.
+/// The state that a step of the splitter needs.
 enum Step {
     Done,
     NeedsMore,
@@ -285,7 +285,7 @@ impl<R: Read> Splitter<R> {
         }
         match rest.first() {
             Some(b'[') => {
-                // What decides is the same however much has arrived.
+                // The deciding bytes are the same however much has arrived.
                 let inside = rest.get(1..rest.len().min(BLOCK)).unwrap_or_default().trim_ascii_start();
                 match inside.first() {
                     Some(b'{' | b']') => {

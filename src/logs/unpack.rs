@@ -44,7 +44,7 @@ const OTHERS: [(&[u8], &str, &str); 9] = [
     (b"\x7fELF", "ELF", "give a log file"),
 ];
 
-/// Why the text of a file cannot be read to its end.
+/// The reason that the text of a file cannot be read to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
     /// The file cannot be opened, or the disk fails.
@@ -221,7 +221,7 @@ fn layer(
         return true;
     }
     if is_gzip || is_zstd {
-        // What the decompressor has taken, and not what was read ahead, is where it fails.
+        // The decompressor fails at the bytes that it has taken, not at those that were read ahead.
         let taken = Rc::new(Cell::new(0));
         let position = Position { format: Some(if is_gzip { "gzip" } else { "zstd" }), count: Rc::clone(&taken) };
         let input = Counted { inner: input, count: taken };

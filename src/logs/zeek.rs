@@ -43,7 +43,7 @@ pub struct Header {
     names: Vec<Vec<u8>>,
 }
 
-/// What a line of a header means.
+/// The meaning of a line of a header.
 #[derive(Debug, PartialEq, Eq)]
 pub enum HeaderLine {
     /// It is not a part of a header.

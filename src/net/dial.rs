@@ -24,7 +24,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// Why a connection failed.
+/// The reason that a connection failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// No address accepts the connection, or the name has no address.

@@ -61,7 +61,7 @@ pub struct ConnectionAge {
     pub grace: Duration,
 }
 
-/// Why a connection was closed or refused: a label of
+/// The reason that a connection was closed or refused: a label of
 /// [`CONNECTIONS_CLOSED_TOTAL`](crate::telemetry::CONNECTIONS_CLOSED_TOTAL).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CloseReason {

@@ -43,7 +43,7 @@ pub fn validities(path: &std::path::Path) -> Result<Vec<(i64, i64)>, TlsError> {
 /// Names of protocols in the handshake.
 pub type Protocols = &'static [&'static [u8]];
 
-/// Why the files cannot be used for TLS.
+/// The reason that the files cannot be used for TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.

@@ -163,7 +163,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// Files of a size, by their name.
 type Files = Option<(String, usize)>;
 
-/// What should be active.
+/// The expected active snapshot.
 #[derive(Default)]
 struct Model {
     /// The newest files that are within the limit.

@@ -226,7 +226,7 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(MAX_DELAY))
 }
 
-/// Why a request got no answer.
+/// The reason that a request got no answer.
 pub(super) struct ExchangeFailure {
     /// A text for humans.
     pub(super) cause: String,

@@ -39,7 +39,7 @@ pub(super) const STRIKES: usize = 32;
 /// Longest text of the next hop that is kept, in characters.
 const MAX_TEXT: usize = 200;
 
-/// Why the next hop refused a message.
+/// The reason that the next hop refused a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RefusalReason {
     /// The label for metrics.

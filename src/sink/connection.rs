@@ -31,7 +31,7 @@ const HINT_TLS: &str = "the peer may require a client certificate: set `tls.cert
 const HINT_PLAIN: &str = "check that it is a gRPC receiver without TLS: for TLS use an `https://` endpoint, for OTLP over HTTP set \
                           `protocol: http`";
 
-/// Why there is no connection.
+/// The reason that there is no connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
     /// The attempt just failed.
@@ -215,7 +215,7 @@ fn delays() -> ExponentialBackoff {
         .build()
 }
 
-/// Why one attempt failed, and the metric label.
+/// The reason that one attempt failed, and the metric label.
 struct FailedAttempt {
     cause: String,
     reason: &'static str,

@@ -18,7 +18,7 @@ use crate::escape::Escaped;
 /// How often a file is opened or written again if it is rotated at the same moment.
 const ATTEMPTS: usize = 16;
 
-/// Why lines are not written.
+/// The reason that lines are not written.
 #[derive(Debug, thiserror::Error)]
 pub enum LineFileError {
     /// The directory of the file does not exist.

@@ -60,7 +60,7 @@ pub struct Link {
     shared: Arc<Shared>,
 }
 
-/// Why a stream is not an HTTP/2 connection.
+/// The reason that a stream is not an HTTP/2 connection.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The peer sent nothing in time.
@@ -94,7 +94,7 @@ struct Shared {
     proven: AtomicBool,
     /// Cancelled when the connection ends.
     ended: CancellationToken,
-    /// Why it ended.
+    /// The reason that it ended.
     cause: OnceLock<String>,
     heard: Arc<ReceivedData>,
     ping: Notify,
@@ -277,7 +277,7 @@ impl Link {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
-    /// Why the connection ended.
+    /// The reason that the connection ended.
     pub fn end(&self) -> String {
         let ended = || "the peer closed the connection before it answered anything".to_owned();
         self.wrong_protocol().or_else(|| self.shared.cause.get().cloned()).unwrap_or_else(ended)

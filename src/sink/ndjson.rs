@@ -51,7 +51,8 @@ pub struct NdjsonSink {
     shared: Arc<Shared>,
 }
 
-/// What sinks with the same output share: that of a new configuration, and the old one, which may still write.
+/// The state that sinks with the same output share: that of a new configuration, and the old one, which may still
+/// write.
 #[derive(Debug)]
 struct Shared {
     /// One batch writes at a time; the others wait without blocking a thread.
@@ -72,7 +73,7 @@ enum Target {
     File(LineFile),
 }
 
-/// Why a batch is not written.
+/// The reason that a batch is not written.
 #[derive(Debug, thiserror::Error)]
 enum WriteError {
     #[error(transparent)]
@@ -405,8 +406,9 @@ mod tests {
     #[test]
     fn a_missing_directory_is_named() {
         let output = Output::File("/nonexistent-directory/x.ndjson".into());
-        let message = NdjsonSink::open(output, Fsync::Batch).unwrap_err().to_string();
-        assert!(message.contains("/nonexistent-directory does not exist"), "{message}");
+        let error = NdjsonSink::open(output, Fsync::Batch).unwrap_err();
+        let named = std::path::Path::new("/nonexistent-directory");
+        assert!(matches!(&error, LineFileError::NoDirectory(path) if path == named), "{error}");
     }
 
     /// A full disk is UNAVAILABLE, so that the collector keeps the events.

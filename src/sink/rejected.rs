@@ -29,7 +29,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(5);
 /// How often lines are written again if the file was moved away, removed or truncated at the same moment.
 const ATTEMPTS: usize = 16;
 
-/// Why the file could not be used.
+/// The reason that the file could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RejectedError {
     /// The system reported an error.

@@ -127,7 +127,7 @@ struct Converter<'a, F> {
     bare: usize,
 }
 
-/// Why a conversion stopped.
+/// The reason that a conversion stopped.
 struct Stopped(BatchRefusal);
 
 impl From<EnvelopeError> for Stopped {

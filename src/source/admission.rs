@@ -39,7 +39,7 @@ pub struct MessagePermit {
     most: usize,
 }
 
-/// What a message holds in addition to its first permit.
+/// The permits of a message in addition to its first one.
 #[derive(Debug, Default)]
 struct PermitGrowth {
     permit: Option<OwnedSemaphorePermit>,

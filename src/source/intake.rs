@@ -24,7 +24,7 @@ use crate::pipeline::{
 };
 use crate::telemetry::{self, Throttle};
 
-/// What a source needs apart from its protocol.
+/// The parts of a source apart from its protocol.
 pub struct Intake {
     name: Arc<str>,
     limits: Limits,
@@ -33,7 +33,7 @@ pub struct Intake {
     deliver: Arc<dyn Deliver>,
 }
 
-/// What a request contains, according to its head.
+/// The content of a request, according to its head.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestContent {
     /// How the message is encoded.
@@ -118,7 +118,7 @@ impl Intake {
     /// polled if no sink accepts such content.
     ///
     /// # Errors
-    /// What to answer the client.
+    /// The answer to the client.
     pub async fn take(
         self: &Arc<Self>,
         content: RequestContent,
@@ -147,7 +147,7 @@ impl Intake {
     /// about as long as `length` says; what it returns besides the events is returned when these are delivered.
     ///
     /// # Errors
-    /// What to answer the client.
+    /// The answer to the client.
     pub async fn pass<T: Send + 'static>(
         self: &Arc<Self>,
         content: RequestContent,

@@ -7,7 +7,7 @@ use metrics::counter;
 use crate::pipeline::BatchRefusal;
 use crate::telemetry;
 
-/// Why a request was not accepted.
+/// The reason that a request was not accepted.
 #[derive(Debug)]
 pub enum RequestFailure {
     Refused(BatchRefusal),

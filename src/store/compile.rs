@@ -45,7 +45,7 @@ pub enum ReadError {
     Build(BuildError),
 }
 
-/// Why a feed cannot be compiled. What the store has of it stays.
+/// The reason that a feed cannot be compiled. What the store has of it stays.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     /// A file of it cannot be used as a whole.
@@ -87,7 +87,7 @@ pub enum CompileError {
     },
 }
 
-/// What became of a feed.
+/// The outcome for a feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Its files are those that were compiled last, or say the same.
@@ -106,9 +106,9 @@ pub enum Change {
 /// A feed that was compiled.
 #[derive(Debug)]
 pub struct Compiled {
-    /// What became of it.
+    /// The outcome.
     pub change: Change,
-    /// What the store has of it now.
+    /// Its content in the store now.
     pub state: FeedState,
 }
 

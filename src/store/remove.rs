@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{Store, StoreError, of_tenant};
 use crate::names::Name;
 
-/// What happens to the alerts of a removed node.
+/// The treatment of the alerts of a removed node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlertDisposal {
     /// They are kept in the store.
@@ -153,6 +153,19 @@ mod tests {
     /// Scenario: nodes that are gone, connected, and unknown, with alerts that somebody writes or nobody does. Guarantee:
     /// only what is gone goes, alerts only when asked for and when nobody writes them, and each refusal names the node.
     #[test]
+    fn the_text_of_an_unknown_node_names_the_tenants_that_have_it() {
+        let unknown = |tenant: Option<&str>, others: &[&str]| {
+            let others = others.iter().map(ToString::to_string).collect();
+            RemoveError::Unknown { name: name("n"), tenant: tenant.map(name), others }.to_string()
+        };
+        assert_eq!(
+            unknown(Some("a"), &["b"]),
+            "node n of tenant a does not exist, but one of tenant b does; `hotlist nodes` lists all nodes"
+        );
+        assert_eq!(unknown(None, &[]), "node n without a tenant does not exist; `hotlist nodes` lists all nodes");
+    }
+
+    #[test]
     fn a_node_that_is_gone_is_removed() {
         let root = tempfile::tempdir().unwrap();
         let store = Store::open(root.path()).unwrap();
@@ -164,20 +177,21 @@ mod tests {
         put(&store, "a", "killed", true, 900);
         put(&store, "b", "other", false, 990);
 
-        let error = remove("here", AlertDisposal::Keep).unwrap_err().to_string();
-        assert!(error.starts_with("node here of tenant a is connected; stop it first"), "{error}");
-        let error = remove("other", AlertDisposal::Keep).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "node other of tenant a does not exist, but one of tenant b does; `hotlist nodes` lists all nodes"
-        );
-        let error = store.remove_node(None, &name("none"), AlertDisposal::Keep, now).unwrap_err().to_string();
-        assert_eq!(error, "node none without a tenant does not exist; `hotlist nodes` lists all nodes");
+        let error = remove("here", AlertDisposal::Keep).unwrap_err();
+        assert!(matches!(&error, RemoveError::Connected { tenant: Some(tenant), .. } if *tenant == a), "{error}");
+        let error = remove("other", AlertDisposal::Keep).unwrap_err();
+        assert!(matches!(&error, RemoveError::Unknown { others, .. } if *others == ["b"]), "{error}");
+        let error = store.remove_node(None, &name("none"), AlertDisposal::Keep, now).unwrap_err();
+        let is_unknown = |error: &RemoveError| match error {
+            RemoveError::Unknown { tenant, others, .. } => tenant.is_none() && others.is_empty(),
+            _ => false,
+        };
+        assert!(is_unknown(&error), "{error}");
 
         let mut log = store.alert_log(Some(&a), &name("gone"));
         log.append(&[bytes::Bytes::from_static(b"{}")], now).unwrap();
-        let error = remove("gone", AlertDisposal::Remove).unwrap_err().to_string();
-        assert!(error.starts_with("node gone: ") && error.contains("is being written"), "{error}");
+        let error = remove("gone", AlertDisposal::Remove).unwrap_err();
+        assert!(matches!(&error, RemoveError::Alerts { path, .. } if path.starts_with(store.alerts())), "{error}");
         assert_eq!(left(), ["gone", "here", "killed", "other"], "nothing changed");
         drop(log);
         assert_eq!(remove("gone", AlertDisposal::Keep).unwrap(), (1, 3));

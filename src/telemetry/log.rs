@@ -79,7 +79,7 @@ mod tests {
     use super::*;
     use crate::escape::is_harmful;
 
-    /// What was written, shared with the subscriber.
+    /// The output, shared with the subscriber.
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
 

@@ -1,4 +1,4 @@
-//! Which files load, what a bad one or a bad entry costs, and what is said about it.
+//! The files that load, the consequences of a bad file or entry, and the report of it.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What becomes of a finding that a list holds: verdict, report, enrichment, `explain` and `scan`.
+//! The treatment of a finding that a list holds: verdict, report, enrichment, `explain` and `scan`.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! What a list holds: one test a rule, with what it must not hold.
+//! The entries that a list holds: one test per rule, with what it must not hold.
 
 use hotlist::observable::Kind;
 use hotlist::observable::Kind::{Domain, Email, Ip, Md5, Name, Url, User};

@@ -1,5 +1,5 @@
-//! What nodes may not send: names that are none, too many labels, messages that break the rules. Each is refused with
-//! what is wrong, and nothing is written anywhere.
+//! Requests that nodes may not send: names that are none, too many labels, messages that break the rules. Each is
+//! refused with what is wrong, and nothing is written anywhere.
 
 use hotlist::proto::control::v1::{Node, Slot, SyncRequest};
 use tokio_stream::iter;
@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 
 use crate::common::{Plane, Scene};
 
-/// What a stream with these requests ends with, when nothing is answered before.
+/// The status at the end of a stream with these requests, when nothing is answered before.
 async fn refusal(plane: &Plane, requests: Vec<SyncRequest>) -> Status {
     let responses = plane.client().await.sync(iter(requests)).await;
     match responses {
@@ -51,7 +51,7 @@ async fn labels_have_bounds() {
     for bad in [labels(33), vec![(long.clone(), String::new())], vec![("k".to_owned(), long)], vec![Default::default()]]
     {
         let status = refusal(&plane, vec![first("n1", bad)]).await;
-        assert_eq!((status.code(), status.message().contains("at most 32")), (Code::InvalidArgument, true), "{status}");
+        assert_eq!((status.code(), status.message().contains("32")), (Code::InvalidArgument, true), "{status}");
     }
     let mut responses = plane.client().await.sync(iter([first("n1", labels(32))])).await.unwrap().into_inner();
     assert_eq!(responses.message().await.unwrap().unwrap().version, 1);
@@ -65,13 +65,11 @@ async fn what_breaks_the_protocol_is_said() {
     let plane = Plane::start(&scene).await;
     let nameless = SyncRequest { node: None, ..first("n1", Vec::new()) };
     let status = refusal(&plane, vec![nameless]).await;
-    assert_eq!(
-        (status.code(), status.message()),
-        (Code::InvalidArgument, "node: missing; name the node in the first request")
-    );
+    let field = |status: &Status| status.message().split(':').next().unwrap().to_owned();
+    assert_eq!((status.code(), &*field(&status)), (Code::InvalidArgument, "node"), "{status}");
     for slot in [0, 3] {
         let status = refusal(&plane, vec![SyncRequest { slot, ..first("n1", Vec::new()) }]).await;
-        assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "slot: give SLOT_SERVE or SLOT_SHADOW"));
+        assert_eq!((status.code(), &*field(&status)), (Code::InvalidArgument, "slot"), "{status}");
     }
     let mut node = plane.node("n1", &[]).await;
     node.ask(Slot::Serve, 0, 0).await;
@@ -80,7 +78,7 @@ async fn what_breaks_the_protocol_is_said() {
     node.ack(&response).await;
     let status = node.try_next().await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
-    assert!(status.message().contains("acknowledges version 1, but has version 9"), "{status}");
+    assert!(["version 1", "version 9"].iter().all(|version| status.message().contains(version)), "{status}");
 
     let huge = "x".repeat(5 << 20);
     let status = refusal(&plane, vec![first(&huge, Vec::new())]).await;

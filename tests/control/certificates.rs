@@ -1,4 +1,4 @@
-//! Certificates of nodes and servers, and a client of TLS without the code under test.
+//! Certificates of nodes and servers, and connections with them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,13 @@ use rcgen::{SanType, date_time_ymd};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::crypto::ring::default_provider;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 use tonic::transport::Channel;
 use tower::service_fn;
 
 pub use crate::authority::{Authority, Identity};
+use crate::authority::{Offer, expire};
 
 impl Authority {
     /// With these URIs, and a DNS name that means nothing.
@@ -29,7 +28,7 @@ impl Authority {
     pub fn expired(&self, uris: &[&str]) -> Identity {
         self.sign_with(|params| {
             params.subject_alt_names = names(uris);
-            (params.not_before, params.not_after) = (date_time_ymd(2000, 1, 1), date_time_ymd(2001, 1, 1));
+            expire(params);
         })
     }
 
@@ -67,7 +66,7 @@ pub fn write(directory: &Path, name: &str, content: &str) -> PathBuf {
 
 /// A connection to this host that trusts an authority and shows a certificate, if any.
 pub async fn connect(address: &str, trusts: &Authority, shows: Option<&Identity>) -> Result<Channel, String> {
-    let (config, to) = (client(trusts, shows), address.to_owned());
+    let (config, to) = (Offer { shows, ..Offer::new(trusts) }.config(), address.to_owned());
     let dial = service_fn(move |_| {
         let (config, to) = (Arc::clone(&config), to.clone());
         async move { handshake(config, &to).await.map(TokioIo::new) }
@@ -78,29 +77,10 @@ pub async fn connect(address: &str, trusts: &Authority, shows: Option<&Identity>
 
 /// The same without HTTP/2.
 pub async fn tls(address: &str, trusts: &Authority, shows: Option<&Identity>) -> io::Result<TlsStream<TcpStream>> {
-    handshake(client(trusts, shows), address).await
+    handshake(Offer { shows, ..Offer::new(trusts) }.config(), address).await
 }
 
 async fn handshake(config: Arc<ClientConfig>, address: &str) -> io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from("127.0.0.1").unwrap();
     TlsConnector::from(config).connect(name, TcpStream::connect(address).await?).await
-}
-
-fn client(trusts: &Authority, shows: Option<&Identity>) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(trusts.pem.as_bytes()).unwrap()).unwrap();
-    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots);
-    let mut config = match shows {
-        Some(identity) => {
-            let chain = vec![CertificateDer::from_pem_slice(identity.pem.as_bytes()).unwrap()];
-            let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
-            builder.with_client_auth_cert(chain, key).unwrap()
-        }
-        None => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Arc::new(config)
 }

@@ -13,7 +13,7 @@ use crate::common::{Agent, Plane, Scene};
 use crate::parts::assert_line;
 use crate::process::{Process, complains, dial, prints};
 
-/// What a node sends every ten seconds.
+/// The statistics that a node sends every ten seconds.
 async fn report(agent: &mut Agent) {
     agent.send(SyncRequest { statistics: Some(Statistics::default()), ..SyncRequest::default() }).await;
 }
@@ -128,9 +128,9 @@ async fn an_operator_sees_two_nodes_under_one_name() {
     let gauge = metrics.lines().find(|line| line.starts_with("hotlist_control_plane_duplicate_nodes ")).unwrap();
     assert!(["1", "2"].contains(&gauge.split(' ').nth(1).unwrap()), "{gauge}");
     for bad in ["\u{7f}", &"x".repeat(65), "a b"] {
-        let mut odd = Agent::open_as(dial(&process.address).await, "n2", bad).await;
-        odd.ask(Slot::Serve, 0, 0).await;
-        assert_eq!(odd.try_next().await.unwrap_err().code(), Code::InvalidArgument, "{bad:?}");
+        let mut malformed = Agent::open_as(dial(&process.address).await, "n2", bad).await;
+        malformed.ask(Slot::Serve, 0, 0).await;
+        assert_eq!(malformed.try_next().await.unwrap_err().code(), Code::InvalidArgument, "{bad:?}");
     }
 }
 

@@ -203,7 +203,7 @@ async fn a_node_has_the_name_in_its_certificate() {
     victim.ask(Slot::Serve, 0, 0).await;
     for status in [victim.try_next().await.unwrap_err(), report(channel.clone(), "n2").await.unwrap_err()] {
         assert_eq!(status.code(), Code::PermissionDenied);
-        assert!(status.message().contains("is for the node n1, but the call names n2"), "{status}");
+        assert!(["n1", "n2"].iter().all(|name| status.message().contains(name)), "{status}");
     }
     assert!(!scene.store.root().join("nodes/a").exists() && !scene.store.root().join("alerts/a").exists());
     let mut node = Agent::open(channel.clone(), "n1", &[]).await;

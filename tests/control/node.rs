@@ -21,7 +21,7 @@ use crate::common::{PATIENCE, Plane, Scene, draft};
 /// A version, and the first bytes of each of its segments.
 type Version = (u64, Vec<Vec<u8>>);
 
-/// What serves. Refuses a version that the test does not like.
+/// The program of a node. It refuses a version that the test does not like.
 struct Program {
     serves: watch::Sender<BTreeMap<Mode, Version>>,
     dislikes: Mutex<u64>,

@@ -88,14 +88,14 @@ pub fn hotlist(directory: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_hotlist")).args(arguments).current_dir(directory).output().unwrap()
 }
 
-/// What a subcommand that succeeds prints.
+/// The output of a subcommand that succeeds.
 pub fn prints(directory: &Path, arguments: &[&str]) -> String {
     let output = hotlist(directory, arguments);
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What one that fails complains of.
+/// The error of a subcommand that fails.
 pub fn complains(directory: &Path, arguments: &[&str]) -> String {
     let output = hotlist(directory, arguments);
     assert!(!output.status.success(), "{arguments:?}: {output:?}");

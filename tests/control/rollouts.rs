@@ -11,7 +11,7 @@ use crate::common::{Agent, Plane, Scene};
 use crate::parts::assert_line;
 use crate::process::{complains, hotlist, prints};
 
-/// What a node makes of each version that it gets.
+/// The answer of a node to each version.
 #[derive(Clone, Copy)]
 enum Does {
     Acks,

@@ -25,7 +25,7 @@ impl Stranger {
         Stranger { child, orders, lines: BufReader::new(stdout).lines() }
     }
 
-    /// What it says when it has done this.
+    /// The output when it has done this.
     fn does(&mut self, order: &str) -> String {
         writeln!(self.orders, "{order}").unwrap();
         self.lines.next().expect("it ended").unwrap()

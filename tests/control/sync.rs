@@ -84,9 +84,9 @@ async fn a_newer_version_supersedes_and_stale_answers_are_ignored() {
     assert_eq!((old.version, new.version), (1, 2));
     assert_ne!(old.nonce, new.nonce);
     node.nack(&old, 0, "too late").await;
-    let mut odd = new.clone();
-    odd.nonce = "never".to_owned();
-    node.nack(&odd, 0, "nothing was sent so").await;
+    let mut malformed = new.clone();
+    malformed.nonce = "never".to_owned();
+    node.nack(&malformed, 0, "nothing was sent so").await;
     node.ack(&old).await;
     node.ask(Slot::Shadow, 0, 0).await;
     scene.publish_as(Mode::Shadow, "all", &[], &[]);

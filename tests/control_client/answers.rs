@@ -1,4 +1,4 @@
-//! What a node answers: when it acknowledges, and what it says when it refuses.
+//! The answers of a node: when it acknowledges, and the reason when it refuses.
 
 use hotlist::intel::manifest::Mode;
 use hotlist::proto::control::v1::{SyncRequest, SyncResponse};

@@ -21,7 +21,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// What tests count as bytes that are enough for anything.
 pub const ROOMY: u64 = 1 << 30;
 
-/// Who signs.
+/// The key that signs.
 pub fn key() -> Key {
     Key::from_seed([1; 32]).unwrap()
 }

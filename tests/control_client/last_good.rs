@@ -1,4 +1,4 @@
-//! What a node serves from its own disk while there is no control plane.
+//! The versions that a node matches from its own disk while there is no control plane.
 
 use std::path::Path;
 use std::sync::Arc;

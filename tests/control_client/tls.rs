@@ -3,7 +3,6 @@
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hotlist::config::{ClientTls, Endpoint};
@@ -13,11 +12,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::crypto::ring::default_provider;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::server::Connected;
@@ -25,7 +19,7 @@ use tonic::transport::server::Connected;
 use super::common::{Running, bare, settings};
 use super::plane::Plane;
 use super::recorder::Recorder;
-use crate::authority::{Authority, Identity};
+use crate::authority::{Authority, Identity, server_config};
 
 /// A connection after its handshake.
 struct Secured(TlsStream<TcpStream>);
@@ -53,21 +47,9 @@ impl AsyncWrite for Secured {
     }
 }
 
-/// A control plane that shows `own` and takes only who shows a certificate of `clients`.
+/// A control plane that shows `own` and accepts only clients with a certificate of `clients`.
 async fn plane(own: &Identity, clients: &Authority) -> Plane {
-    let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate(&clients.pem)).unwrap();
-    let provider = Arc::new(default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap();
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(vec![certificate(&own.pem)], PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap())
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = TlsAcceptor::from(server_config(own, Some(clients)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (secured, incoming) = mpsc::unbounded_channel();

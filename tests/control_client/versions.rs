@@ -2,6 +2,7 @@
 
 use hotlist::intel::manifest::{Mode, Signed};
 use jiff::{SignedDuration, Timestamp};
+use tonic::Code;
 
 use super::common::{Running, bare, manifest, metrics, noise, segment_path, series, settings, sign};
 use super::plane::{Node, Plane};
@@ -68,8 +69,9 @@ async fn a_damaged_record_of_versions_stops_new_ones_and_serves_the_last() {
     let (mut stream, [serve, _]) = plane.greeted().await;
     assert_eq!(serve.version, 4);
     stream.push(Mode::Serve, 5, "n", &bare(5));
-    let error = stream.request().await.error.unwrap().message;
-    assert!(error.contains("highest.json") && error.contains("remove the file"), "{error}");
+    let error = stream.request().await.error.unwrap();
+    assert_eq!(Code::from_i32(error.code.try_into().unwrap()), Code::ResourceExhausted, "{}", error.message);
+    assert!(error.message.contains("highest.json"), "{}", error.message);
     node.stop().await;
     // As the error says. The last good version is as good as the record that is gone.
     std::fs::remove_file(&path).unwrap();
@@ -99,7 +101,6 @@ async fn what_expires_goes_on_serving_and_alarms() {
     assert!(node.status.borrow().slots[1].expired.is_none());
     let status = node.until("it expires", |status| status.slots[1].expired.is_some()).await;
     assert_eq!((status.slots[1].version, status.is_good()), (4, false));
-    assert!(status.to_string().contains("shadow: version 4, expired at"), "{status}");
     assert_eq!(series("hotlist_control_expired{slot=\"shadow\"}"), 1.0);
     // It is not new, so it is not refused.
     stream.push(Mode::Shadow, 4, "again", &sign(&short));

@@ -10,7 +10,7 @@ pub const HIDDEN: &str = "sh hidden";
 /// A fenced code block, or a hidden one.
 #[derive(Debug, PartialEq)]
 pub struct Block {
-    /// What follows the fence, such as `text output`, or [`HIDDEN`].
+    /// The words after the fence, such as `text output`, or [`HIDDEN`].
     pub language: String,
     pub text: String,
     /// The line of the fence, from 1.

@@ -70,7 +70,7 @@ fn every_command_in_a_document_parses() {
     }));
 }
 
-/// What is wrong with a command between backticks: a subcommand or an option that the program does not have.
+/// The fault of a command between backticks: a subcommand or an option that the program does not have.
 fn unknown(code: &str) -> Option<String> {
     let mut words = code.strip_prefix("hotlist ")?.split_whitespace();
     let mut command = Cli::command();

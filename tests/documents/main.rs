@@ -1,5 +1,5 @@
-//! What the documents point to is there: links, headings, and the files that ARCHITECTURE.md names. Their commands work,
-//! and their words are plain.
+//! The targets of references in documents exist: links, headings, and the files that ARCHITECTURE.md names. Their
+//! commands work, and their words are plain.
 
 // Says to clippy what cargo knows: helpers here are test code, too.
 #![cfg(test)]
@@ -83,7 +83,7 @@ fn resolved(path: &Path) -> Option<PathBuf> {
     Some(parts)
 }
 
-/// What is wrong with the links of a document.
+/// The faults of the links of a document.
 fn broken(document: &Path, text: &str) -> Vec<String> {
     let text = prose(text);
     let mut broken = Vec::new();
@@ -242,7 +242,7 @@ fn ports() -> Vec<(String, Vec<u16>)> {
     rows.map(row).collect()
 }
 
-/// What is wrong with the ports of a text: a port that docs/operations.md does not have, or one of something else.
+/// The faults of the ports of a text: a port that docs/operations.md does not have, or one of something else.
 fn wrong_ports(text: &str) -> Vec<String> {
     let table = ports();
     let of = |what: &str| {

@@ -27,7 +27,7 @@ const ELSEWHERE: [&str; 12] = [
     "vector",
 ];
 
-/// What a script begins with: an end for `hotlist tap`, which users end.
+/// The beginning of a script: an end for `hotlist tap`, which users end.
 const PRELUDE: &str = r#"
 hotlist() {
   if [ "$1" = tap ]; then timeout --signal INT 2 hotlist "$@" || [ $? = 124 ]

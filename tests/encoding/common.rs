@@ -9,7 +9,7 @@ use serde_json::json;
 
 pub type Json = serde_json::Value;
 
-/// What a visitor saw, in a form that compares and sorts.
+/// The visits of a walk, in a form that compares and sorts.
 pub type Seen = Vec<(FieldId, String)>;
 
 static TABLE: LazyLock<FieldTable> = LazyLock::new(|| FieldTable::embedded(true).unwrap());

@@ -302,9 +302,11 @@ fn what_protobuf_would_merge_is_a_fault_and_hides_no_value() {
 
 #[test]
 fn bytes_invalid_utf8_and_json_bytes_are_text() {
-    let odd = message(&[(7, b"a\xffb")]);
-    let record =
-        message(&[(6, &message(&[(1, b"user.name"), (2, &odd)])), (5, &message(&[(7, br#"{"source.ip":"x"}"#)]))]);
+    let malformed = message(&[(7, b"a\xffb")]);
+    let record = message(&[
+        (6, &message(&[(1, b"user.name"), (2, &malformed)])),
+        (5, &message(&[(7, br#"{"source.ip":"x"}"#)])),
+    ]);
     let (document, seen) = walked(&record).unwrap();
     assert_eq!(document, Document::JsonBody);
     assert_eq!(

@@ -99,7 +99,7 @@ fn request() -> impl Strategy<Value = ExportLogsServiceRequest> {
     vec(resource_logs, 0..3).prop_map(|resource_logs| ExportLogsServiceRequest { resource_logs })
 }
 
-/// What holds of every text: the same again, not too long, and what comes out is a batch whose records can be walked.
+/// Guarantees for every text: the same again, not too long, and what comes out is a batch whose records can be walked.
 fn check(text: &[u8]) -> Result<Converted, FromJsonError> {
     let converted = from_json(text)?;
     assert!(converted.message.len() <= 4 * text.len());
@@ -226,9 +226,9 @@ fn an_abyss_of_brackets_takes_no_stack() {
         ];
         texts.map(|text| check(text.as_bytes()).ok().map(|converted| converted.malformed))
     };
-    let odd = std::thread::Builder::new().stack_size(2 << 20).spawn(abyss).unwrap().join().unwrap();
+    let on_small_stack = std::thread::Builder::new().stack_size(2 << 20).spawn(abyss).unwrap().join().unwrap();
     let expected = [None, Some(0), Some(0), None, None, None, Some(1), Some(0), Some(1), Some(1), Some(1), None];
-    assert_eq!(odd, expected);
+    assert_eq!(on_small_stack, expected);
 }
 
 #[test]

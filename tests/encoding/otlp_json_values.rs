@@ -15,14 +15,14 @@ fn request(text: &str) -> (ExportLogsServiceRequest, u64) {
 /// A record from its members.
 fn record(members: &str) -> (LogRecord, u64) {
     let text = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{{members}}}]}}]}}]}}"#);
-    let (request, odd) = request(&text);
-    (request.resource_logs[0].scope_logs[0].log_records[0].clone(), odd)
+    let (request, malformed) = request(&text);
+    (request.resource_logs[0].scope_logs[0].log_records[0].clone(), malformed)
 }
 
 /// A body from its text; the outer `None` is a body that is absent.
 fn body(text: &str) -> (Option<Option<Member>>, u64) {
-    let (record, odd) = record(&format!(r#""body":{text}"#));
-    (record.body.map(|body| body.value), odd)
+    let (record, malformed) = record(&format!(r#""body":{text}"#));
+    (record.body.map(|body| body.value), malformed)
 }
 
 fn text(text: &str) -> Option<Option<Member>> {
@@ -69,7 +69,7 @@ fn a_value_is_what_it_says() {
 }
 
 #[test]
-fn an_odd_value_is_kept_as_text_and_counted() {
+fn a_malformed_value_is_kept_as_text_and_counted() {
     let cases = [
         (r#""plain""#, "plain"),
         (r#"5"#, "5"),
@@ -105,8 +105,8 @@ fn an_odd_value_is_kept_as_text_and_counted() {
 }
 
 #[test]
-fn odd_elements_keep_their_places_and_their_text() {
-    let (found, odd) = body(r#"{"arrayValue":{"values":[null,{"intValue":"1"},"x",[2],{}]}}"#);
+fn malformed_elements_keep_their_places_and_their_text() {
+    let (found, malformed) = body(r#"{"arrayValue":{"values":[null,{"intValue":"1"},"x",[2],{}]}}"#);
     let values = vec![
         AnyValue::default(),
         value(Member::IntValue(1)),
@@ -114,7 +114,7 @@ fn odd_elements_keep_their_places_and_their_text() {
         value(Member::StringValue("[2]".into())),
         AnyValue::default(),
     ];
-    assert_eq!((found, odd), (Some(Some(Member::ArrayValue(ArrayValue { values }))), 3));
+    assert_eq!((found, malformed), (Some(Some(Member::ArrayValue(ArrayValue { values }))), 3));
 
     let attribute = |key: &str, value: Option<AnyValue>| KeyValue { key: key.into(), value, ..KeyValue::default() };
     let kept = |text: &str| Some(value(Member::StringValue(text.into())));
@@ -126,13 +126,13 @@ fn odd_elements_keep_their_places_and_their_text() {
         attribute("", kept("y")),
         attribute("", None),
     ];
-    let (found, odd) = record(&format!(r#""attributes":[{elements}]"#));
-    assert_eq!((found.attributes, odd), (expected.clone(), 4));
-    let (found, odd) = body(&format!(r#"{{"kvlistValue":{{"values":[{elements}]}}}}"#));
-    assert_eq!((found, odd), (Some(Some(Member::KvlistValue(KeyValueList { values: expected }))), 4));
+    let (found, malformed) = record(&format!(r#""attributes":[{elements}]"#));
+    assert_eq!((found.attributes, malformed), (expected.clone(), 4));
+    let (found, malformed) = body(&format!(r#"{{"kvlistValue":{{"values":[{elements}]}}}}"#));
+    assert_eq!((found, malformed), (Some(Some(Member::KvlistValue(KeyValueList { values: expected }))), 4));
 
-    let (found, odd) = record(r#""attributes":{"source.ip":"192.0.2.1"}"#);
-    assert_eq!((found.attributes, odd), (vec![attribute("", kept(r#"{"source.ip":"192.0.2.1"}"#))], 1));
+    let (found, malformed) = record(r#""attributes":{"source.ip":"192.0.2.1"}"#);
+    assert_eq!((found.attributes, malformed), (vec![attribute("", kept(r#"{"source.ip":"192.0.2.1"}"#))], 1));
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_record_has_its_numbers_names_and_ids_or_does_without() {
     let defaults = r#""timeUnixNano":0,"severityNumber":"SEVERITY_NUMBER_UNSPECIFIED","severityText":"","traceId":"",
         "flags":"0","droppedAttributesCount":0,"spanId":"","attributes":[],"body":null,"eventName":null"#;
     assert_eq!(record(defaults), (LogRecord::default(), 0));
-    for odd in [
+    for malformed in [
         r#""timeUnixNano":-1"#,
         r#""timeUnixNano":"18446744073709551616""#,
         r#""timeUnixNano":"2026-08-22T09:00:00Z""#,
@@ -174,7 +174,7 @@ fn a_record_has_its_numbers_names_and_ids_or_does_without() {
         r#""spanId":"é""#,
         r#""spanId":{"hex":[]}"#,
     ] {
-        assert_eq!(record(odd), (LogRecord::default(), 1), "{odd}");
+        assert_eq!(record(malformed), (LogRecord::default(), 1), "{malformed}");
     }
     let severity = |text: &str| record(&format!(r#""severityText":{text}"#)).0.severity_text;
     assert_eq!((severity("5"), severity(r#"["a"]"#)), ("5".to_owned(), r#"["a"]"#.to_owned()));
@@ -196,7 +196,7 @@ fn of_equal_keys_the_last_counts_wherever_the_first_stood() {
             "resource":{{"attributes":[{{"key":"{long}"}}]}},"schema_url":"last","resource":{{}}}}],
             "resourceLogs":null}}"#
     );
-    let (request, odd) = request(&text);
+    let (request, malformed) = request(&text);
     let [resource] = &*request.resource_logs else { panic!("{request:?}") };
     let [record] = &*resource.scope_logs[0].log_records else { panic!("{resource:?}") };
     assert_eq!((resource.schema_url.as_str(), &resource.resource), ("last", &Some(Default::default())));
@@ -204,7 +204,7 @@ fn of_equal_keys_the_last_counts_wherever_the_first_stood() {
     assert!(record.attributes.is_empty());
     let Some(Member::KvlistValue(list)) = record.body.clone().and_then(|body| body.value) else { panic!() };
     assert_eq!(list.values[0].key, long);
-    assert_eq!(odd, 6);
+    assert_eq!(malformed, 6);
 }
 
 #[test]
@@ -221,11 +221,11 @@ fn the_envelope_must_be_one() {
         assert!(matches!(refused(text), FromJsonError::Json(_)), "{text}");
     }
     // Absent elements are none of the batch.
-    let (found, odd) =
+    let (found, malformed) =
         request(r#"{"resourceLogs":[null,{"scopeLogs":null},{"scopeLogs":[null]}],"resourceSpans":[7]}"#);
-    assert_eq!((found.resource_logs.len(), odd), (2, 2));
-    let (found, odd) = request(r#"{"resourceLogs":[{"resource":"x","scopeLogs":[{"scope":[],"schemaUrl":5}]}]}"#);
-    assert_eq!((&found.resource_logs[0].resource, odd), (&None, 3));
+    assert_eq!((found.resource_logs.len(), malformed), (2, 2));
+    let (found, malformed) = request(r#"{"resourceLogs":[{"resource":"x","scopeLogs":[{"scope":[],"schemaUrl":5}]}]}"#);
+    assert_eq!((&found.resource_logs[0].resource, malformed), (&None, 3));
     assert_eq!(found.resource_logs[0].scope_logs[0].schema_url, "5");
 }
 

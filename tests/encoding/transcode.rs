@@ -256,7 +256,7 @@ proptest! {
 
     /// Law: malformed records cause no panic, and the output is a request of the other format with as many records.
     #[test]
-    fn odd_records_are_kept(records in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..5)) {
+    fn malformed_records_are_kept(records in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..5)) {
         let mut vector = Vec::new();
         records.iter().for_each(|record| hotlist::encoding::wire::put_bytes(&mut vector, 1, record));
         let others = records.iter().filter(|record| Format::Vector.signal(record) != hotlist::encoding::Signal::Logs).count();

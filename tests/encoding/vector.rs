@@ -209,7 +209,7 @@ fn instants_are_read() {
 
 /// An event of no kind, of two kinds, and fields of another type are malformed: they are reported, and pass.
 #[test]
-fn odd_events_are_told() {
+fn malformed_events_are_reported() {
     let both = [
         log(&json!({})).encode_to_vec(),
         EventWrapper { event: Some(Event::Metric(Named::default())) }.encode_to_vec(),

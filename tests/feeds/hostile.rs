@@ -32,7 +32,7 @@ fn import_in_every_format(bytes: &[u8], table: &FieldTable) {
 /// Scenario: nothing, random bytes, lines of megabytes, in every format.
 /// Guarantee: an import or an error, never a panic, and excerpts stay short.
 #[test]
-fn odd_files_are_survived() {
+fn malformed_files_are_survived() {
     let long = b"a.".repeat(1 << 20);
     let quotes = b"\"".repeat(1 << 16);
     let open_quote = [b"ioc,x\n\"".as_slice(), &b"evil.com,1\n".repeat(10_000)].concat();

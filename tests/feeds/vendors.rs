@@ -126,7 +126,7 @@ const SAMPLES: &[Sample] = &[
     },
     Sample {
         about: "JSON: what declares its type and holds the value under an unknown key is listed",
-        file: "odd.json",
+        file: "malformed.json",
         text: r#"[{"type":"domain","whatItIs":"lost.example"},{"type":"domain","value":"found.example"}]"#,
         values: &["found.example"],
         listed: &["no key is known to hold the `domain`"],

@@ -1,4 +1,4 @@
-//! How streams end: by the client's end, half a message, a stall, a client that is gone, and a drain.
+//! Ends of streams: by the client's end, half a message, a stall, a client that is gone, and a drain.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What comes back: all of it, in order, and untouched where nothing hit.
+//! The answers of a stream: complete, in order, and untouched where nothing hit.
 
 use hotlist::proto::filter::v1::Answer;
 use hotlist::source::Limits;
@@ -69,7 +69,7 @@ async fn only_hits_come_back_when_that_is_asked() {
 /// Guarantee: an event that is not an object, or cannot be walked, passes as it is and is named; the other events are
 /// matched.
 #[tokio::test]
-async fn odd_events_pass_and_are_named() {
+async fn malformed_events_pass_and_are_named() {
     let sinks = Sinks::open();
     let mut agent = Agent::open(Server::plain(&sinks).client().await).await;
     let mut batch = request(9, &["", "[1]", &bad(2), "{\"a\":", &good(4), "null", "{} {}"], Answer::Events);

@@ -84,7 +84,7 @@ async fn a_client_that_does_not_read_is_told_to_go() {
     until(&handle, CUT, 1.0).await;
     let (code, text) = raw.end().await;
     assert_eq!(code, Code::Unavailable as i32);
-    assert!(text.contains("the client read no answer for 300 ms"), "{text}");
+    assert!(text.contains("300 ms"), "{text}");
     until(&handle, IN_FLIGHT, 0.0).await;
     until(&handle, "hotlist_filter_streams{source=\"agents\"}", 0.0).await;
     assert!(!raw.connection.is_finished());

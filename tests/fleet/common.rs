@@ -42,7 +42,7 @@ impl Fleet {
         command.args(arguments).current_dir(self.scene.path("")).env_remove("HOTLIST_LOG").output().unwrap()
     }
 
-    /// What a subcommand that succeeds prints.
+    /// The output of a subcommand that succeeds.
     pub fn prints(&self, arguments: &[&str]) -> String {
         let output = self.hotlist(arguments);
         assert!(output.status.success(), "{arguments:?}: {output:?}");
@@ -220,7 +220,7 @@ impl Drop for Plane {
     }
 }
 
-/// What a part of readiness says.
+/// The report of a part of readiness.
 pub async fn says(hotlist: &Hotlist, part: &str) -> String {
     let (_, text) = hotlist.admin("/readyz?verbose").await;
     text.lines().find(|line| line.contains(part)).unwrap_or_default().to_owned()
@@ -281,7 +281,7 @@ pub fn enrichments(event: &Value) -> &[Value] {
     event["threat"]["enrichments"].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// What was found in an event, as `feed:name`.
+/// The findings in an event, as `feed:name`.
 pub fn found(event: &Value) -> BTreeSet<String> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let of = |one: &Value| format!("{}:{}", text(&one["feed"]["name"]), text(&one["indicator"]["name"]));

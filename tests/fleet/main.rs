@@ -3,6 +3,7 @@
 
 // Marked as tests because clippy allows `unwrap` only in what is.
 #[cfg(test)]
+#[expect(dead_code, reason = "other tests need the rest")]
 #[path = "../support/authority.rs"]
 mod authority;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::common::{Fleet, enrichments, events_in, serves};
 use crate::next_hop::NextHop;
 use crate::process::Hotlist;
 
-/// What was found in one event, as `field feed:indicator`.
+/// The findings in one event, as `field feed:indicator`.
 type Found = BTreeSet<String>;
 
 fn line(field: &Value, feed: &Value, indicator: &Value) -> String {

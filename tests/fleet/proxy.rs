@@ -1,4 +1,4 @@
-//! What stands between a sidecar and its control plane, and lets through as many bytes as a test wants.
+//! A proxy between a sidecar and its control plane that lets through as many bytes as a test wants.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

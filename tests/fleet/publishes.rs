@@ -37,10 +37,10 @@ const QUIET: Duration = Duration::from_millis(200);
 /// An event has the domains of so many generations, so that whatever serves finds its own.
 const GENERATIONS: u64 = 8;
 
-/// What all collectors share.
+/// The state that all collectors share.
 #[derive(Default)]
 struct Load {
-    /// What is published now.
+    /// The content that is published now.
     generation: AtomicU64,
     stop: AtomicBool,
     /// How often each event was sent until it was acknowledged.
@@ -103,7 +103,7 @@ fn domain(feed: &str, generation: u64) -> String {
     format!("{feed}{generation}.example")
 }
 
-/// What has arrived.
+/// The events that have arrived.
 #[derive(Default)]
 struct Arrived {
     counts: HashMap<String, usize>,

@@ -1,4 +1,4 @@
-//! What a manifest takes back of the segments that it names.
+//! Revocations: the indicators that a manifest takes back from its segments.
 
 use hotlist::intel::manifest::Revocation;
 use hotlist::observable::Kind;

@@ -1,5 +1,5 @@
-//! What a record or a batch may cause: the findings that stay are the best ones, what is left out is marked and counted,
-//! and findings hold no copies of the event.
+//! Budgets of a record and of a batch: the findings that stay are the best ones, what is left out is marked and
+//! counted, and findings hold no copies of the event.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;

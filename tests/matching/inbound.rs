@@ -78,16 +78,16 @@ fn malformed() -> Vec<(String, Format, Vec<u8>)> {
     let mut records = Vec::new();
     for key in ["tags", "threat", "threat.enrichments", "hotlist", "hotlist.enrichments", "hotlist.tags", "zz"] {
         for (number, value) in values.iter().enumerate() {
-            let (hit, odd) = (entry("destination.ip", &ip), entry(key, value));
+            let (hit, entry_of_key) = (entry("destination.ip", &ip), entry(key, value));
             let name = |what: &str| format!("{what}, {key} {number}");
-            let list = message(&[(1, &hit), (1, &odd)]);
-            records.push((name("OTLP attributes"), Format::Otlp, message(&[(6, &hit), (6, &odd)])));
+            let list = message(&[(1, &hit), (1, &entry_of_key)]);
+            records.push((name("OTLP attributes"), Format::Otlp, message(&[(6, &hit), (6, &entry_of_key)])));
             records.push((name("OTLP body"), Format::Otlp, message(&[(5, &message(&[(6, &list)]))])));
             let hit = entry("destination.ip", &vector_text(LISTED));
             let two = [vector_text("a"), vector_text("b")].concat();
             let values = [two.clone(), message(&[(8, &message(&[(1, &two)]))]), vec![0x0f]];
-            let odd = entry(key, &values[number]);
-            let list = message(&[(1, &hit), (1, &odd)]);
+            let entry_of_key = entry(key, &values[number]);
+            let list = message(&[(1, &hit), (1, &entry_of_key)]);
             records.push((name("Vector fields"), Format::Vector, message(&[(1, &list)])));
             let root = message(&[(2, &message(&[(7, &list)]))]);
             records.push((name("Vector root"), Format::Vector, message(&[(1, &root)])));

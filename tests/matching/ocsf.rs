@@ -368,7 +368,7 @@ fn at(key: &'static str, values: Vec<Value>) -> impl Strategy<Value = Option<(&'
     prop::option::of(prop::sample::select(values).prop_map(move |value| (key, value)))
 }
 
-fn odd() -> impl Strategy<Value = Value> {
+fn malformed() -> impl Strategy<Value = Value> {
     let theirs = json!({ "name": "device.ip", "value": "192.0.2.1", "type": "location", "data": {} });
     let known = json!({ "type_id": 1, "value": "192.0.2.9", "vendor_name": "other" });
     let lists = |one: Value| vec![json!(null), json!([]), json!([one]), json!([[one], 7]), one, json!("x"), json!(5)];
@@ -408,7 +408,7 @@ proptest! {
     /// Guarantee: every hit is written once, what was there is still there, the result is the same in each way, and a second
     /// pass changes nothing.
     #[test]
-    fn whatever_stands_there_stays(event in odd(), is_flat: bool) {
+    fn whatever_stands_there_stays(event in malformed(), is_flat: bool) {
         let flat = if is_flat { Flat::On } else { Flat::Off };
         let detector = with(Inbound::Keep, TagAs::Auto, flat);
         let mut first: Option<Value> = None;

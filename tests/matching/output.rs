@@ -1,4 +1,4 @@
-//! What Hotlist writes into events: ECS fields of the right types, or fields that `docs/output.md` declares; and every
+//! The output of Hotlist in events: ECS fields of the right types, or fields that `docs/output.md` declares; and every
 //! example of that page is what really comes out.
 
 use std::collections::{BTreeMap, BTreeSet};

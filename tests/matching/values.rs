@@ -410,12 +410,12 @@ fn numbers_and_instants_compare_by_every_operator() {
             assert_eq!(hits(&time, "process.start", &times[at]), holds[at], "{comparison:?} {}", times[at]);
         }
     }
-    for odd in [json!("NaN"), json!("inf"), json!(true), json!({}), json!("")] {
+    for malformed in [json!("NaN"), json!("inf"), json!(true), json!({}), json!("")] {
         let number = of_terms(vec![Term {
             value: TermValue::Number { comparison: Less, value: 443.0 },
             target: Target::StixPath("network-traffic:dst_port".into()),
         }]);
-        let names = found(EXACT, &Feed::named("feed"), &[number], "destination.port", odd.clone());
-        assert!(names.is_empty(), "{odd}: {names:?}");
+        let names = found(EXACT, &Feed::named("feed"), &[number], "destination.port", malformed.clone());
+        assert!(names.is_empty(), "{malformed}: {names:?}");
     }
 }

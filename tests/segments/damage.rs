@@ -1,4 +1,4 @@
-//! Whatever happens to the bytes of a segment, it is refused with a reason or answers as before, and nothing breaks.
+//! Damaged segments: each is refused with a reason or answers as before, and nothing breaks.
 
 use std::sync::Arc;
 

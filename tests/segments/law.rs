@@ -1,4 +1,5 @@
-//! What is put into a segment is what is found in it; through a file, and taken over by another segment, too.
+//! A segment finds exactly the indicators that were put into it; through a file, and taken over by another segment,
+//! too.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

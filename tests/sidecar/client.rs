@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 pub const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
-/// What came back: a gRPC status and its text.
+/// The answer: a gRPC status and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub status: i32,

@@ -1,4 +1,4 @@
-//! What strangers send: damaged requests, wrong lengths, bombs, abysses of nesting. Each is answered with a status and a
+//! Hostile requests: damaged requests, wrong lengths, bombs, abysses of nesting. Each is answered with a status and a
 //! text that says why, counted, and costs nobody else anything: a collector is served all the while.
 
 use std::io::Write;

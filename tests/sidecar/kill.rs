@@ -54,7 +54,7 @@ log: {{ format: json }}
     scene.write("next.yaml", &text)
 }
 
-/// What the clients know when they have ended.
+/// The state of the clients when they have ended.
 #[derive(Default)]
 struct Sent {
     /// How often each event was sent. The last time it was acknowledged.

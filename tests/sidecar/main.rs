@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod allowlists;
 #[cfg(test)]
+#[expect(dead_code, reason = "other tests need the rest")]
 #[path = "../support/authority.rs"]
 mod authority;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the system and its own metrics say of a running process: memory, processor time, open files, counters.
+//! Measurements of a running process by the system and its own metrics: memory, processor time, open files, counters.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

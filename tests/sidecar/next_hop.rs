@@ -25,7 +25,7 @@ use crate::process::PATIENCE;
 
 type Body = BoxBody<Bytes, io::Error>;
 
-/// What the next hop does with a request.
+/// The answer of the next hop to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mood {
     /// Records it and answers OK.

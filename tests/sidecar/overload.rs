@@ -12,7 +12,7 @@ use crate::client::{EXPORT, export};
 use crate::next_hop::NextHop;
 use crate::process::{Hotlist, PATIENCE, Scene};
 
-/// What each client announces, and the half of it that it sends.
+/// The length that each client announces, and the half of it that it sends.
 const ANNOUNCED: usize = 60 << 20;
 const CLIENTS: usize = 200;
 

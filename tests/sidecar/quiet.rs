@@ -1,4 +1,4 @@
-//! What a process costs that has nothing to do, and what is left of it after it had: no processor time, no file
+//! The cost of an idle process, and its state after a load: no processor time, no file
 //! descriptors, no memory that grows from round to round.
 
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! What a reload makes active, what it leaves for a restart, and that what the process shows of it is true.
+//! Reloads: the settings that become active, those that wait for a restart, and that the process shows both as they
+//! are.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::net::TcpStream;
 
+use crate::authority::Identity;
 use crate::client::{Connection, export};
 use crate::next_hop::NextHop;
 use crate::process::{Hotlist, PATIENCE, Scene};
@@ -188,9 +190,8 @@ async fn two_sources_exchange_their_addresses() {
 async fn tls_is_shown_where_it_is_in_effect() {
     let (scene, next_hop) = (Scene::new(), NextHop::start().await);
     scene.indicators("planted", &["192.0.2.1"]);
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let certificate = scene.write("cert.pem", &certified.cert.pem());
-    let key = scene.write("key.pem", &certified.signing_key.serialize_pem());
+    let own = Identity::self_signed(false, "localhost", false);
+    let (certificate, key) = (scene.write("cert.pem", &own.pem), scene.write("key.pem", &own.key));
     let text = std::fs::read_to_string(scene.readme(&next_hop.endpoint)).unwrap();
     let tls = format!(", tls: {{ cert_file: \"{}\", key_file: \"{}\" }} }}", certificate.display(), key.display());
     let secured = text.replacen("\"127.0.0.1:0\" }", &format!("\"127.0.0.1:0\"{tls}"), 1);
@@ -250,9 +251,9 @@ async fn a_watched_configuration_is_taken_without_a_signal() {
     let tls = format!(", tls: {{ cert_file: \"{}\", key_file: \"{}\" }} }}", certificate.display(), key.display());
     version("..3", &text.replacen("\"127.0.0.1:0\" }", &format!("\"127.0.0.1:0\"{tls}"), 1));
     changing.hotlist.wait_for("configuration refused");
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    std::fs::write(key, certified.signing_key.serialize_pem()).unwrap();
-    std::fs::write(certificate, certified.cert.pem()).unwrap();
+    let own = Identity::self_signed(false, "localhost", false);
+    std::fs::write(key, own.key).unwrap();
+    std::fs::write(certificate, own.pem).unwrap();
     changing.wait_for_reloads(2);
     assert!(changing.hotlist.admin("/config").await.1.contains("cert_file:"));
 }

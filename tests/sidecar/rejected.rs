@@ -28,7 +28,7 @@ async fn a_rejected_record_survives_a_kill() {
     assert_eq!(next_hop.take()[0].headers["authorization"], "Bearer hush");
 
     next_hop.set(Mood::Refuse(3));
-    let answer = export(&address, &message("odd")).await.unwrap();
+    let answer = export(&address, &message("malformed")).await.unwrap();
     assert_eq!(answer.status, 0, "{}", answer.message);
     let (_, metrics) = hotlist.admin("/metrics").await;
     for series in [

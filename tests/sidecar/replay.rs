@@ -106,7 +106,7 @@ async fn without_hits_every_recorded_request_arrives_byte_for_byte() {
     assert_eq!(scene.ndjson("hits.ndjson"), Vec::<Value>::new());
 }
 
-/// What is planted: the indicator as a line of CSV, and the protobuf string of an event that should hit.
+/// The planted data: the indicator as a line of CSV, and the protobuf string of an event that should hit.
 const PLANTED: [(&str, &[u8]); 7] = [
     ("ip,198.51.100.23", b"\x0a\x0d198.51.100.23"),
     ("ip,198.51.100.23", b"\x0a\x14::ffff:198.51.100.23"),
@@ -250,7 +250,7 @@ fn untag_members(members: &mut Vec<KeyValue>) {
 /// Scenario: an event with 63 levels of objects under a field that is checked, and invalid UTF-8 in a record between
 /// two good ones. Guarantee: all are delivered in order, and what hits is tagged, also at the bottom of the nesting.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn odd_records_cost_nothing_and_good_ones_beside_them_are_tagged() {
+async fn malformed_records_cost_nothing_and_good_ones_beside_them_are_tagged() {
     let (scene, next_hop) = (Scene::new(), NextHop::start().await);
     scene.indicators("planted", &["198.51.100.23"]);
     let hotlist = Hotlist::start(&scene.readme(&next_hop.endpoint));
@@ -275,7 +275,7 @@ async fn odd_records_cost_nothing_and_good_ones_beside_them_are_tagged() {
     let changed: Vec<bool> = before.iter().zip(&after).map(|(before, after)| before != after).collect();
     assert_eq!(changed, [true, true, true, false, false]);
     let marker = b"\xff\xfe\xc3\x28".as_slice();
-    assert!(after[2].windows(4).any(|window| window == marker), "the odd bytes survive");
+    assert!(after[2].windows(4).any(|window| window == marker), "the malformed bytes survive");
     let ids: Vec<i64> = scene.ndjson("hits.ndjson").iter().map(|hit| hit["id"].as_i64().unwrap()).collect();
     assert_eq!(ids, [0, 1, 2]);
 }

@@ -1,4 +1,4 @@
-//! Whatever a request holds and wherever it goes, what is made of it stays within `limits.in_flight_bytes`.
+//! The memory for a request, with any content and any target, stays within `limits.in_flight_bytes`.
 
 use std::io::Write;
 

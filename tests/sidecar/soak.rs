@@ -106,7 +106,7 @@ fn note_arrivals(next_hop: &NextHop, ledger: &Mutex<Ledger>) {
     }
 }
 
-/// What the next hop does next, and for how long.
+/// The next answer of the next hop, and for how long.
 fn mood(chance: &mut StdRng) -> (Mood, Duration) {
     let mood = match chance.random_range(0..10) {
         0 => Mood::Refuse(14),

@@ -62,7 +62,7 @@ async fn a_missing_certificate_stops_the_start() {
     let (status, log) =
         Hotlist::spawn(&scene.write("hotlist.yaml", &text.replacen("type: otlp, address", tls, 1))).wait();
     assert_eq!(status.code(), Some(1), "{log}");
-    assert!(log.contains("sources.agents.tls: missing.pem: cannot read the file"), "{log}");
+    assert!(log.contains("sources.agents.tls: missing.pem: "), "{log}");
 }
 
 /// How many connections were accepted or refused so far.

@@ -58,15 +58,15 @@ async fn hits_are_tagged_among_bytes_that_stay() {
         with(json!({ "related": { "ip": ["192.0.2.1", "198.51.100.23"] } })),
         with(json!({ "message": line, "host": "h" })),
     ];
-    let odd = [0x0a, 2, 0x08, 1];
-    let message = [PushEventsRequest { events: events.to_vec() }.encode_to_vec(), odd.to_vec()].concat();
+    let malformed = [0x0a, 2, 0x08, 1];
+    let message = [PushEventsRequest { events: events.to_vec() }.encode_to_vec(), malformed.to_vec()].concat();
     let answer = push(&hotlist.address(), &message).await.unwrap();
     assert_eq!(answer, Answer { status: 0, message: String::new() });
 
     let [arrived] = &next_hop.take()[..] else { panic!("one request") };
     let bytes = arrived.message();
-    assert!(bytes.ends_with(&odd), "what cannot be read passes");
-    let arrived = PushEventsRequest::decode(&bytes[..bytes.len() - odd.len()]).unwrap().events;
+    assert!(bytes.ends_with(&malformed), "what cannot be read passes");
+    let arrived = PushEventsRequest::decode(&bytes[..bytes.len() - malformed.len()]).unwrap().events;
     assert_eq!((&arrived[0], &arrived[2]), (&events[0], &events[2]), "quiet events and metrics are untouched");
     for (at, field, value) in [
         (1, "destination.ip", "198.51.100.23"),
@@ -92,8 +92,8 @@ async fn hits_are_tagged_among_bytes_that_stay() {
     let hits: Vec<Value> = scene.ndjson("hits.ndjson");
     assert_eq!(hits.len(), 3);
     assert_eq!(hits[2]["message"], line);
-    let odd = "hotlist_malformed_records_total{reason=\"unreadable\"} 1\n";
-    assert!(hotlist.admin("/metrics").await.1.contains(odd));
+    let malformed = "hotlist_malformed_records_total{reason=\"unreadable\"} 1\n";
+    assert!(hotlist.admin("/metrics").await.1.contains(malformed));
 }
 
 /// Scenario: the next hop closes every connection after it took a request, collectors try again and again, and a signal

@@ -11,7 +11,7 @@ use hotlist::sink::disk::{Disk, DiskFile, FileId, Stat};
 
 use crate::chance::Chance;
 
-/// What can go wrong, each once in so many calls; 0 is never.
+/// The faults, each once in so many calls; 0 is never.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
     pub rotation: usize,
@@ -36,9 +36,9 @@ struct State {
     next: u64,
     /// The process that is alive; calls of others fail.
     process: u64,
-    /// What operators took away, as it was then.
+    /// The files that operators took away, as they were then.
     taken_away: Vec<Vec<u8>>,
-    /// What happened, for the trace and the summary.
+    /// The events, for the trace and the summary.
     pub log: Vec<&'static str>,
 }
 
@@ -248,7 +248,7 @@ impl Disk for ProcessDisk {
         }
         let mut content = Vec::new();
         write(&mut content)?;
-        // What an operator does between the last check and the change of names is not simulated: no system call
+        // An operator's change between the last check and the change of names is not simulated: no system call
         // excludes it.
         let mut state = self.disk.state();
         let durable = content.len();

@@ -28,7 +28,7 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name}: {value:?} is not a number")))
 }
 
-/// What happened in all schedules together.
+/// The counters of all schedules together.
 #[derive(Default)]
 struct Total {
     schedules: u64,

@@ -25,7 +25,7 @@ pub type Counts = BTreeMap<String, usize>;
 /// A record that no next hop refuses for its content.
 pub const GOOD: &str = "good";
 
-/// What a next hop does with requests.
+/// The answers of a next hop to requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mood {
     /// Takes what has none of its bad records, and refuses the rest for its content.
@@ -122,12 +122,12 @@ impl NextHop {
         self.state().connections.drain(..).for_each(|connection| connection.abort());
     }
 
-    /// What it took and did not reject in a partial success.
+    /// The records that it took and did not reject in a partial success.
     pub fn taken(&self) -> Counts {
         self.state().taken.clone()
     }
 
-    /// What it rejected in partial successes.
+    /// The records that it rejected in partial successes.
     pub fn rejected(&self) -> Counts {
         self.state().rejected.clone()
     }
@@ -175,7 +175,7 @@ impl NextHop {
             Mood::Closes => {
                 state.connections.drain(..).for_each(|connection| connection.abort());
             }
-            _ if is_bad => refuse(respond, 3, "odd record"),
+            _ if is_bad => refuse(respond, 3, "malformed record"),
             Mood::Honest | Mood::Takes(_) => {
                 count(&mut state.taken, &records);
                 accept(respond, 0);

@@ -26,7 +26,7 @@ const TURMOIL: Duration = Duration::from_secs(60);
 /// record at each try, and no batch has more records.
 const TRIES: usize = 150;
 
-/// What happened in a schedule.
+/// The counters of a schedule.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     pub acknowledged: usize,
@@ -37,7 +37,7 @@ pub struct Summary {
     pub disk: Vec<&'static str>,
 }
 
-/// What stays the same over the restarts of the sidecar.
+/// The state that survives the restarts of the sidecar.
 struct World {
     next_hops: Vec<Link>,
     /// The file of an `ndjson` sink.
@@ -49,7 +49,7 @@ struct World {
 
 /// A next hop and how its sink is configured.
 struct Link {
-    /// What an operator sent again from the rejected file.
+    /// The records that an operator sent again from the rejected file.
     resent: Mutex<Counts>,
     next_hop: NextHop,
     file: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! Where the tests find grpcurl.
+//! The path of grpcurl for the tests.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Where the tests find the OpenTelemetry Collector.
+//! The path of the OpenTelemetry Collector for the tests.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Where the tests find data that other people wrote and that is not part of this repository.
+//! The path of the data that other people wrote and that is not part of this repository.
 
 use std::path::{Path, PathBuf};
 

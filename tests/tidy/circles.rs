@@ -14,14 +14,14 @@ use super::source::code;
 /// A file's place in the tree of modules: the package, then the names.
 type Module = Vec<String>;
 
-/// What a file has for this check.
+/// The modules and uses of a file.
 #[derive(Default)]
 struct File {
     /// The names that it imports, and what they are.
     imports: BTreeMap<String, Module>,
     /// The names that others can import from it although it does not define them.
     reexports: BTreeMap<String, Module>,
-    /// What it uses, as it is spelled from the root.
+    /// The modules that it uses, as they are spelled from the root.
     used: BTreeSet<Module>,
 }
 

@@ -6,7 +6,7 @@ use super::{assert_none, files, root, rust_files};
 const NEEDS: [&str; 4] =
     ["needs ../shared", "needs the Python client", "needs the OpenTelemetry Collector", "needs grpcurl"];
 
-/// What is no test of CI: the module, and why.
+/// Modules that are not tests of CI, with the reason.
 const TOOLS: [(&str, &str); 2] = [
     ("soak", "takes SOAK_SECONDS, half an hour by default; `make prove` runs it"),
     ("seeds", "writes the seeds of the fuzz target"),

@@ -23,7 +23,7 @@ use crate::sidecar::Sidecar;
 use crate::vector::{Marked, push, sidecar};
 use crate::wire::frame;
 
-/// What a next hop does with one request.
+/// The answer of a next hop to one request.
 #[derive(Clone, Copy, Debug)]
 enum Does {
     /// Any gRPC status; 0 takes the events.

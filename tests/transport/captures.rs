@@ -45,7 +45,7 @@ async fn recorded_requests_pass_byte_for_byte() {
     assert!(passed > 20, "{passed}");
 }
 
-/// What the next hop has of one request over HTTP, which is taken.
+/// The next hop's request of one request over HTTP, which is accepted.
 async fn post(
     client: &mut HttpClient,
     next_hop: &mut NextHop,

@@ -22,7 +22,7 @@ pub struct Client {
     connection: AbortHandle,
 }
 
-/// What came back.
+/// The answer.
 #[derive(Debug)]
 pub struct Answer {
     pub http: u16,

@@ -1,4 +1,4 @@
-//! What an OTLP/HTTP collector sees of the source: every answer, in the media type of its request.
+//! The source for an OTLP/HTTP collector: every answer, in the media type of its request.
 
 use std::time::Duration;
 
@@ -153,7 +153,7 @@ fn status(answer: &Answer) -> (u64, String) {
     (u64::from(*code), String::from_utf8(text.to_vec()).unwrap())
 }
 
-/// What is wrong, the statuses of HTTP and gRPC that say so, and the request: method, path, headers, body.
+/// The fault, its statuses of HTTP and gRPC, and the request: method, path, headers, body.
 type Refused<'a> = (&'a str, u16, u64, &'a str, &'a str, Vec<(&'a str, &'a str)>, &'a [u8]);
 
 /// Guarantee: what is not for this source or can never succeed gets its own status with a text, in the media type of the

@@ -88,7 +88,7 @@ impl Raw {
         self.0.write_all(bytes).await.unwrap();
     }
 
-    /// What comes until this text has come.
+    /// Reads until this text has come.
     pub async fn until(&mut self, text: &str) -> String {
         let mut found = String::new();
         while !found.contains(text) {

@@ -11,8 +11,6 @@ mod authority;
 #[cfg(test)]
 mod captures;
 #[cfg(test)]
-mod certificates;
-#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod connection_age;

@@ -1,4 +1,4 @@
-//! What is sent to the next hop in addition to the batch: the sink's own headers, and metadata of the collector's
+//! The metadata of requests to the next hop: the sink's own headers, and metadata of the collector's
 //! request.
 
 use std::sync::Arc;
@@ -94,7 +94,7 @@ async fn parts_carry_the_metadata() {
         for number in 0..3 {
             let arrived = next_hop.arrived().await;
             assert_eq!(values(&arrived.head.headers, "x-tenant"), ["t"]);
-            if number == 0 { arrived.answer_status(3, "odd") } else { drop(arrived.ok()) }
+            if number == 0 { arrived.answer_status(3, "malformed") } else { drop(arrived.ok()) }
         }
     });
     assert_eq!(answer.status(), 0);

@@ -8,7 +8,7 @@ use hotlist::source::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::certificates::{Authority, server_config};
+use crate::authority::{Authority, server_config};
 use crate::client::Client;
 use crate::next_hop::NextHop;
 use crate::sidecar::{Identity, Sidecar, otlp};
@@ -85,7 +85,7 @@ async fn a_self_signed_certificate_is_its_own_authority() {
         (true, "elsewhere.example", false, false),
         (true, "127.0.0.1", true, false),
     ] {
-        let certificate = crate::certificates::Identity::self_signed(is_authority, name, expired);
+        let certificate = crate::authority::Identity::self_signed(is_authority, name, expired);
         let mut next_hop = NextHop::start_tls(server_config(&certificate, None)).await;
         let ca_file = directory.path().join("self.pem");
         std::fs::write(&ca_file, &certificate.pem).unwrap();

@@ -45,7 +45,7 @@ async fn rejected_records_are_listed_and_sent_again() {
 
     let (mended, seen) = next_hop(|texts, arrived| {
         if texts == ["bad 2"] {
-            arrived.answer_status(3, "still odd");
+            arrived.answer_status(3, "still malformed");
             return None;
         }
         Some(arrived)
@@ -58,7 +58,7 @@ async fn rejected_records_are_listed_and_sent_again() {
     assert_eq!((one.status.code(), seen.taken()), (Some(0), vec!["bad 3".to_owned()]), "{one:?}");
     let rest = hotlist(&["rejected", "resend", name, "--endpoint", &mended, "--header", "x-tenant=one"]);
     assert_eq!((rest.status.code(), seen.taken()), (Some(1), vec!["bad 1".to_owned()]), "{rest:?}");
-    assert!(String::from_utf8(rest.stderr).unwrap().contains("still odd"));
+    assert!(String::from_utf8(rest.stderr).unwrap().contains("still malformed"));
     let mut left = Vec::new();
     rejected::read(&path, |line| left.push(line.entry.ok())).unwrap();
     assert_eq!(left.len(), 2, "what was refused, and the torn line");

@@ -11,7 +11,7 @@ use hotlist::sink::rejected::Entry;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::certificates::{Authority, server_config};
+use crate::authority::{Authority, server_config};
 use crate::next_hop::NextHop;
 
 /// A rejected file with one record, and certificates next to it.
@@ -33,7 +33,7 @@ impl Scene {
             signal: Signal::Logs,
             status: "invalid_argument".to_owned(),
             message: "no".to_owned(),
-            request: Bytes::from(request_of([(1, &json!({ "message": "odd" }))])),
+            request: Bytes::from(request_of([(1, &json!({ "message": "malformed" }))])),
         };
         RejectedFile::open(file.clone(), 1 << 20).unwrap().append(&[entry]).unwrap();
         Scene { directory, file }
@@ -88,7 +88,7 @@ async fn rejected_records_are_sent_again_over_tls() {
     });
     let output = scene.resend(&endpoint, &options);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(taken.await.unwrap(), request_of([(1, &json!({ "message": "odd" }))]));
+    assert_eq!(taken.await.unwrap(), request_of([(1, &json!({ "message": "malformed" }))]));
     assert_eq!(lines(&scene.file), 0);
 }
 

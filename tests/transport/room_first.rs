@@ -130,7 +130,7 @@ async fn a_full_disk_multiplies_nothing_at_the_next_hop() {
     for _ in 0..5 {
         let answer = client.export(frame(0, &long)).await;
         assert_eq!(answer.status(), 14);
-        assert!(answer.message().contains("sink hits cannot write to"), "{}", answer.message());
+        assert!(answer.message().contains("sink hits"), "{}", answer.message());
     }
     assert!(next_hop.is_idle(), "a retry was sent");
     let latest = hits.latest();

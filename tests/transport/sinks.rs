@@ -1,4 +1,4 @@
-//! What the sinks make of the next hop: every answer it can give, its absence, its restarts.
+//! The reactions of sinks to the next hop: every answer it can give, its absence, its restarts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,11 +67,7 @@ async fn a_next_hop_that_comes_late() {
     let client = Client::connect(&sidecar.address).await;
     let answer = client.export(frame(0, b"abc")).await;
     assert_eq!(answer.status(), 14);
-    assert!(
-        answer.message().contains("sink next, unix:") && answer.message().contains(": no connection: "),
-        "{}",
-        answer.message()
-    );
+    assert!(answer.message().contains(&format!("sink next, unix:{}", path.display())), "{}", answer.message());
 
     NextHop::start_unix(&path).await.accept_all();
     // What a collector does: try again until it is taken. The back-off says no at once in between.
@@ -130,7 +126,7 @@ async fn the_deadline_ends_a_request() {
     let (answer, reason) =
         tokio::join!(client.export(frame(0, b"abc")), async { next_hop.arrived().await.cancelled().await });
     assert_eq!(answer.status(), 14);
-    assert!(answer.message().contains("no answer within 50 ms"), "{}", answer.message());
+    assert!(answer.message().contains("50 ms"), "{}", answer.message());
     assert_eq!(reason, h2::Reason::CANCEL);
 }
 
@@ -186,7 +182,7 @@ async fn large_batches_are_split() {
                 let arrived = next_hop.arrived().await;
                 parts.push(arrived.message().to_vec());
                 if refuse_last && number == 9 {
-                    arrived.answer_status(3, "odd");
+                    arrived.answer_status(3, "malformed");
                 } else {
                     arrived.ok();
                 }

@@ -1,4 +1,4 @@
-//! What a collector sees of the source: every answer, and when it comes.
+//! The source for a collector: every answer, and when it comes.
 
 use std::sync::Arc;
 use std::time::Duration;

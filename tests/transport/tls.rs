@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 
-use crate::certificates::{Authority, Identity as Certificate, Offer, server_config};
+use crate::authority::{Authority, Identity as Certificate, Offer, server_config};
 use crate::client::Client;
 use crate::http_client::HttpClient;
 use crate::metrics::{self, PATIENCE, closed, until};

@@ -8,7 +8,7 @@ pub fn frame(flag: u8, message: &[u8]) -> Bytes {
     Bytes::from([&[flag], length.as_slice(), message].concat())
 }
 
-/// What an HTTP/2 client sends first: the preface, and SETTINGS without any setting (RFC 9113 section 3.4).
+/// The first bytes of an HTTP/2 client: the preface, and SETTINGS without any setting (RFC 9113 section 3.4).
 pub fn greeting() -> Vec<u8> {
     [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &http2(4, 0, 0, &[])].concat()
 }

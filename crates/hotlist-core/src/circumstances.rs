@@ -1,4 +1,4 @@
-//! What happened in an event: which way its connection went, and what was decided about it.
+//! The circumstances of an event: which way its connection went, and what was decided about it.
 
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -9,7 +9,7 @@ use crate::observable::ip;
 use crate::schema::facts::Side;
 use crate::schema::{Meaning, Role};
 
-/// Which way a connection went, seen from our networks.
+/// The direction of a connection, seen from our networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// It came from outside.
@@ -28,7 +28,7 @@ impl Direction {
     }
 }
 
-/// What was decided about an event, as far as it says.
+/// The decision about an event, as far as the event states it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Decision {
     /// It does not say.
@@ -91,7 +91,7 @@ impl Endpoint {
     }
 }
 
-/// What an event says of its connection and of what was decided about it.
+/// The statements of an event about its connection and the decision about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Circumstances {
     initiator: Endpoint,
@@ -124,7 +124,7 @@ impl Circumstances {
         self.meanings & (1 << meaning as u16) != 0
     }
 
-    /// What was decided. An event that says several things (`event.outcome: success` of a block that succeeded) says what
+    /// The decision. An event with several statements (`event.outcome: success` of a block that succeeded) says what
     /// stopped it.
     pub fn decision(&self) -> Decision {
         let started = self.says(Meaning::Process) && self.says(Meaning::Start)
@@ -144,8 +144,8 @@ impl Circumstances {
         }
     }
 
-    /// Which way the connection went, for what was found at a field with this role: the event's own word, else by the side,
-    /// else by where the endpoints lie.
+    /// The direction of the connection, for a finding at a field with this role: the event's own word, else by the
+    /// side, else by where the endpoints lie.
     pub fn direction(&self, role: Role) -> Option<Direction> {
         let (initiator, responder) = (self.initiator, self.responder);
         match (self.says(Meaning::Inbound), self.says(Meaning::Outbound)) {

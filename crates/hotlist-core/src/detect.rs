@@ -50,11 +50,11 @@ pub use verdict::Verdict;
 pub struct Detector {
     /// The indicators.
     pub snapshot: Arc<Snapshot>,
-    /// Which findings count; `None` counts every one (`scan`).
+    /// The rule of which findings count; `None` counts every finding (`scan`).
     pub policy: Option<Policy>,
     /// How hits are written into events.
     pub tagging: Tagging,
-    /// What records and batches may cause.
+    /// The budgets of records and batches.
     pub budgets: Budgets,
 }
 
@@ -71,7 +71,7 @@ struct Pass<'w> {
     resource: Resource,
 }
 
-/// What became of a record with hits.
+/// The outcome for a record with hits.
 enum Marked {
     /// It is written again with its tags.
     Tagged(HitRecord),
@@ -213,7 +213,7 @@ impl Detector {
         Ok((batch, report))
     }
 
-    /// What becomes of a record when the matcher finds something in it and policy leaves a hit.
+    /// The outcome for a record when the matcher finds something in it and policy leaves a hit.
     #[cold]
     fn record<P: Protocol>(
         &self,
@@ -264,7 +264,7 @@ impl Detector {
         }
         pass.work.take(cost(record.len(), 0))?;
         let tagged = P::tag(record, &Tags { into: self.tagging.into, inbound, ..Tags::NONE });
-        // What arrived is none of ours after all, or stands where nothing can be changed.
+        // The arrived enrichments are not ours after all, or are in a place that cannot be changed.
         let Some((tagged, outcome)) = tagged.ok().filter(|(_, outcome)| outcome.changed) else { return Ok(None) };
         pass.work.take(tagged.len().saturating_sub(record.len()))?;
         pass.ledger.wrote(tagged.len());
@@ -442,7 +442,7 @@ impl Detector {
         let facts = facts.of_event(otherwise, arrival);
         let mut verdict = Verdict { unfulfilled, exceeded, ..self.evaluate(found, facts) };
         if is_truncated && let Some(policy) = &self.policy {
-            // What policy drops must not displace what it allows: only what it allows takes part in the budget.
+            // A dropped finding must not displace an allowed one: only allowed findings count towards the budget.
             let facts = verdict.facts.clone();
             let keep = |hit: &Hit| policy.evaluate(&self.snapshot, hit, &facts).is_ok();
             let mut matcher = Matcher::new(&self.snapshot).keeping(&keep);
@@ -464,7 +464,7 @@ impl Detector {
     /// Takes out the findings of composite patterns that the record does not fulfil.
     fn take_unfulfilled<P: Protocol>(&self, record: &[u8], found: &mut Vec<Hit>, exceeded: &mut Exceeded) -> Vec<Hit> {
         let Some(mut evaluator) = PatternEvaluator::for_hits(&self.snapshot, found) else { return Vec::new() };
-        // What cannot be walked to its end at every field is evaluated by its part before the fault.
+        // A record that cannot be walked to its end is evaluated by its part before the fault.
         let _ = P::walk(record, self.snapshot.every_field(), &mut evaluator);
         exceeded.insert(Budget::RecordFindings, evaluator.is_truncated());
         evaluator.take_unfulfilled(found)

@@ -43,7 +43,7 @@ pub enum Format {
     Filter,
 }
 
-/// What a record carries. Only logs are matched; metrics and traces pass untouched.
+/// The signal of a record. Only logs are matched; metrics and traces pass untouched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Signal {
@@ -90,7 +90,7 @@ impl Signal {
     }
 }
 
-/// Which part of a record takes the tags (`tag_into` of the configuration).
+/// The part of a record that takes the tags (`tag_into` of the configuration).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TagInto {
@@ -154,10 +154,10 @@ pub enum Document {
     Attributes,
 }
 
-/// What a walk says about a record.
+/// The report of a walk about a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecordInfo {
-    /// What it carries; what is not a log record was not visited.
+    /// Its signal; only log records were visited.
     pub signal: Signal,
     /// When the event happened, in nanoseconds since 1970, 0 when unknown.
     pub time_unix_nano: u64,

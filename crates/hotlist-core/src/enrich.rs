@@ -87,7 +87,7 @@ pub struct Enricher<'s> {
 /// The most bytes that an [`Enricher`] keeps.
 pub const KEPT_BYTES: usize = 256 << 10;
 
-/// What was made of an indicator that was found at a field.
+/// The enrichments of an indicator that was found at a field.
 #[derive(Debug)]
 struct Known {
     indicator: u32,
@@ -116,7 +116,7 @@ enum Form {
     Whole,
     /// All of it, and that the event has more.
     Truncated,
-    /// Which indicator was found where, and that there is more.
+    /// The indicator and the field, and that there is more.
     Short,
 }
 
@@ -376,7 +376,7 @@ fn path_of_text(hit: &Hit) -> Option<Arc<str>> {
     hit.in_text.as_ref().and_then(|in_text| in_text.path.clone())
 }
 
-/// What a feed says of an indicator.
+/// The context that a feed gives to an indicator.
 fn describe(shown: &mut Vec<(&'static str, Node)>, context: &Context, feed: &Arc<str>) {
     let text = |text: &str| Node::Text(text.into());
     let description = match (&context.name, &context.description) {

@@ -66,7 +66,7 @@ pub fn is_harmful(c: char) -> bool {
         | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// What is written, and so how a character is escaped.
+/// The place of a text in the output, which decides how a character is escaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     /// Lines for people: `\u{1b}`. Line ends and tabs stay.

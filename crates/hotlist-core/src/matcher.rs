@@ -38,7 +38,7 @@ use packed::{Place, Values};
 use text::TextPath;
 use url_parts::UrlParts;
 
-/// What became of one look-up.
+/// The outcome of one look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// No indicator of this snapshot is looked for in this form.
@@ -71,7 +71,7 @@ pub struct NoTrace;
 
 impl Trace for NoTrace {}
 
-/// What a matcher did since it was made.
+/// The counters of a matcher since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Values read.
@@ -102,16 +102,16 @@ struct Reader<'s, T> {
     snapshot: &'s Snapshot,
     trace: T,
     findings: Findings,
-    /// Which findings are kept; all without it.
+    /// The findings that are kept; all without it.
     keep: Option<&'s dyn Fn(&Hit) -> bool>,
-    /// What is looked up now was derived from the value.
+    /// The value that is looked up now was derived from the event's value.
     derived: bool,
     /// Look-ups were left out since the findings were taken.
     is_curtailed: bool,
     counts: Counts,
     /// Where the walk is, when it visits texts.
     path: TextPath,
-    /// What is looked up of a text, if it is part of one.
+    /// The look-up of a token of a text, if it is part of one.
     place: Option<Place>,
     /// The values of pairs of the text.
     values: Values,
@@ -147,7 +147,7 @@ impl<'s, T: Trace> Matcher<'s, T> {
         self.reader.findings.set_limit(findings);
     }
 
-    /// What it did so far.
+    /// Its counters so far.
     pub fn counts(&self) -> Counts {
         self.reader.counts
     }

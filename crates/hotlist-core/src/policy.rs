@@ -18,7 +18,7 @@ use crate::matcher::Hit;
 use crate::observable::Kind;
 use crate::schema::{Field, Role};
 
-/// What policy and tagging need to know of an event.
+/// The facts of an event for policy and tagging.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EventFacts {
     /// Event time: `@timestamp`, else the record's time, else arrival.
@@ -31,7 +31,7 @@ pub struct EventFacts {
     pub is_ocsf: bool,
     /// Its `metadata.version` is of before OCSF 1.3.0, which added `osint`.
     pub lacks_osint: bool,
-    /// What it says of its connection and of what was decided about it.
+    /// Its statements about its connection and the decision about it.
     pub circumstances: Circumstances,
     /// The assets that it names.
     pub assets: AssetFacts,
@@ -113,7 +113,7 @@ impl fmt::Display for Suppression {
     }
 }
 
-/// Why a finding is no hit, and what allowlists say of it.
+/// The reason that a finding is not a hit, and the verdict of allowlists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
     /// The rule that dropped it.
@@ -176,7 +176,7 @@ pub struct Policy {
     pub c2: CommandAndControl,
     /// The least confidence that counts. `NotSpecified` indicators count below [`Confidence::Low`] only.
     pub confidence_floor: Confidence,
-    /// What is known to be harmless or shared.
+    /// The values that are known to be harmless or shared.
     pub allowlists: Arc<Allowlists>,
     /// Whether nothing but the allowlists counts (`scan`). Off by default.
     pub only_allowlists: bool,
@@ -273,7 +273,8 @@ impl Policy {
         facts.time.duration_since(facts.arrival).unsigned_abs() > self.max_clock_skew
     }
 
-    /// Why an event lies outside an indicator's validity, at its own time and, when that is not believed, at its arrival.
+    /// The reason that an event lies outside an indicator's validity, at its own time and, if that is not believed, at
+    /// its arrival.
     fn outside_either(&self, indicator: &Stored, facts: &EventFacts) -> Option<Suppression> {
         let outside = self.outside_validity(indicator, facts.time)?;
         if self.is_skewed(facts) {

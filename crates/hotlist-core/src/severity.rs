@@ -26,7 +26,7 @@ pub enum Severity {
     Medium,
     /// A machine of ours talked to what is listed.
     High,
-    /// What is listed ran on a machine of ours.
+    /// A listed program ran on a machine of ours.
     Critical,
 }
 
@@ -61,7 +61,7 @@ impl Severity {
     }
 }
 
-/// What was found, as the table distinguishes it.
+/// The kinds of findings that the table distinguishes.
 #[derive(Clone, Copy)]
 enum Found {
     File,
@@ -149,7 +149,7 @@ pub fn severity(snapshot: &Snapshot, hit: &Hit, facts: &EventFacts) -> Severity 
     if matches!(confidence, Confidence::None | Confidence::Low) {
         severity = severity.lower();
     }
-    // What somebody wrote is weaker than what a sensor saw.
+    // A text that somebody wrote is weaker evidence than the observation of a sensor.
     let most = match role {
         Role::Forwarded => Severity::Low,
         _ if hit.in_text.is_some() => Severity::Medium,

@@ -28,7 +28,7 @@ use std::ops::Range;
 
 use crate::observable::domain;
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TokenKind {
     /// An IPv4 address of four decimal numbers, or an IPv6 address.
@@ -61,7 +61,7 @@ impl TokenKind {
 pub struct Token {
     /// Where it stands, in bytes.
     pub at: Range<usize>,
-    /// What it is.
+    /// Its kind.
     pub kind: TokenKind,
     /// An address behind `word/`, which is more often a version (`Chrome/120.0.0.0`): no network covers it.
     pub is_version: bool,

@@ -29,7 +29,7 @@ pub struct Work {
     cancelled: Option<Arc<AtomicBool>>,
 }
 
-/// Why work stops early.
+/// The reason that work stops early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StopReason {
     /// Other requests hold the memory that it needs.

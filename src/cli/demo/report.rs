@@ -36,7 +36,7 @@ struct Row {
     feed: String,
 }
 
-/// What the next hop received, as far as it is shown.
+/// The events that the next hop received, as far as they are shown.
 #[derive(Default)]
 pub(super) struct Report {
     is_full: bool,

@@ -69,7 +69,7 @@ struct FoundIndicator {
     from: Vec<String>,
     /// How severe the hit is: at the field where it is most severe.
     severity: &'static str,
-    /// Which way the connection went, and what was decided about the event.
+    /// The direction of the connection, and the decision about the event.
     circumstances: String,
     /// The asset of the hit, at that field.
     #[serde(skip_serializing_if = "Option::is_none")]

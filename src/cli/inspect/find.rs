@@ -129,7 +129,7 @@ fn key(snapshot: &Snapshot, hit: &Hit) -> Key {
     (hit.kind.as_str(), hit.name.clone(), feed, enrich::indicator_id(snapshot, hit))
 }
 
-/// What keeps `run` from a hit, whatever is configured, or for as long as its defaults hold.
+/// The causes that keep `run` from a hit, whatever is configured, or for as long as its defaults hold.
 fn conditions(snapshot: &Snapshot, hit: &Hit) -> String {
     let stored = snapshot.indicator(hit.posting.indicator);
     let mut conditions = String::new();

@@ -26,7 +26,7 @@ pub(super) struct EventMatcher<'a> {
     pub(super) since: Option<Timestamp>,
     /// The instant behind the range of time.
     pub(super) until: Option<Timestamp>,
-    /// What events without a checked field have that could be an indicator.
+    /// The values of events without a checked field that could be indicators.
     pub(super) survey: Mutex<Survey>,
     /// How many of these events were looked into.
     pub(super) surveyed: AtomicU64,

@@ -28,7 +28,7 @@ pub(super) struct Hit<'a> {
     pub(super) detection: &'static str,
 }
 
-/// What is written of a block.
+/// The output for a block.
 pub(super) enum Rendered {
     /// JSON lines of hits.
     Hits(Vec<u8>),

@@ -26,7 +26,7 @@ pub(super) enum Input {
     File(PathBuf),
 }
 
-/// What happened, in the order of the input.
+/// The results, in the order of the input.
 pub(super) enum Item {
     /// A text begins: a file or a member of an archive.
     Text,

@@ -40,7 +40,7 @@ pub(super) struct Summary {
     without_time: u64,
     /// Events without a field that any of the indicators is looked for at.
     without_field: u64,
-    /// What such events have that could be an indicator: at most five paths, with their kinds.
+    /// The values of such events that could be indicators: at most five paths, with their kinds.
     unchecked: Vec<(String, &'static str)>,
     /// Texts of events that have in them what could be an indicator, and that were not scanned: at most five paths.
     unscanned: Vec<String>,

@@ -126,7 +126,7 @@ fn check(
     }
 }
 
-/// What all files of one feed gave.
+/// The result of all files of one feed.
 #[derive(Default)]
 struct Summary {
     feed: String,
@@ -155,7 +155,7 @@ impl Summary {
         }
     }
 
-    /// Which share of it cannot be used, in percent.
+    /// The share of it that cannot be used, in percent.
     fn lost(&self) -> f64 {
         let lost = self.unusable as f64;
         let all = lost + self.indicators as f64 + self.too_generic as f64;

@@ -220,7 +220,7 @@ mod tests {
             assert!(bound.check_node("sync", &name("n1")).is_ok());
             let status = bound.check_node("sync", &name("n2")).unwrap_err();
             assert_eq!(status.code(), tonic::Code::PermissionDenied);
-            assert!(status.message().contains("is for the node n1, but the call names n2"), "{status}");
+            assert!(["n1", "n2"].iter().all(|name| status.message().contains(name)), "{status}");
             assert_eq!(bound.holder(7).node, Some(name("n1")));
         }
         let free = certified(&["spiffe://x/tenant/a/host/n1"]);

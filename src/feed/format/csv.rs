@@ -90,7 +90,7 @@ pub(in crate::feed) fn import(
     Ok(())
 }
 
-/// What dates in columns of bounds say of the order of their numbers.
+/// The evidence of dates in columns of bounds for the order of their numbers.
 fn day_order(columns: &Columns, rows: &[(u64, Vec<&str>)]) -> Option<when::DayOrder> {
     let is_time = |role: Role| matches!(role, Role::ValidFrom | Role::ValidUntil | Role::FirstSeen | Role::LastSeen);
     let times = columns.columns.iter().enumerate().filter(|(_, column)| is_time(column.role)).map(|(at, _)| at);

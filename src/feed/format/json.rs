@@ -65,7 +65,7 @@ struct Objects<'o> {
     understood: Understood,
 }
 
-/// What the objects around a value say of it.
+/// The context of a value from the objects around it.
 #[derive(Clone, Default)]
 struct Said {
     cells: Cells,
@@ -228,7 +228,7 @@ impl Objects<'_> {
             }
             self.row(&row, piece.line, collector);
         }
-        // What an object says of itself holds for the ones inside, but for its own value.
+        // The statements of an object hold for the objects inside, but for its own value.
         let mut around = Said::default();
         for (column, cell) in row.columns.iter().zip(row.cells.iter()) {
             let is_own = column.role.is_value()
@@ -249,7 +249,7 @@ impl Objects<'_> {
                 false => self.by_keys(member, &around, depth + 1, collector),
             }
         }
-        // What says of which type it is, and of which nothing is understood, is not passed over.
+        // An object that names its type and of which nothing is understood is not passed over.
         if let Some(word) = declared_type(&cells)
             && (self.found, self.listed) == before
         {

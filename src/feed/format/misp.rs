@@ -205,7 +205,7 @@ impl Misp<'_> {
     }
 }
 
-/// What an event or an object says of its attributes.
+/// The context that an event or an object gives to its attributes.
 #[derive(Clone, Default)]
 struct Said {
     name: Option<String>,

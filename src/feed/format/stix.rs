@@ -27,7 +27,7 @@ use crate::schema::FieldTable;
 use marking::Markings;
 use relation::Relations;
 
-/// What every STIX object says about itself, and what a bundle or an envelope holds.
+/// The common properties of STIX objects, and the content of a bundle or an envelope.
 #[derive(Deserialize)]
 struct Head<'a> {
     #[serde(rename = "type", default)]
@@ -77,7 +77,7 @@ pub(in crate::feed) fn import(
     }
 }
 
-/// What is known while the objects pass by.
+/// The state while the objects pass by.
 struct Stix<'t> {
     table: &'t FieldTable,
     /// Whether anything was STIX, and whether there was anything.
@@ -118,7 +118,7 @@ impl Stix<'_> {
                 );
             }
         };
-        // What was observed (STIX 2.0) holds a map of objects, not a list.
+        // `observed-data` of STIX 2.0 has a map of objects, not a list.
         let is_holder = head.kind.as_deref().is_none_or(|kind| kind == "bundle");
         if let Some(objects) = head.objects.filter(|objects| is_holder || objects.get().starts_with('[')) {
             self.seen = true;
@@ -191,7 +191,7 @@ impl Stix<'_> {
     }
 }
 
-/// Why an object gives no indicator.
+/// The reason that an object gives no indicator.
 struct Unfit {
     reason: String,
     /// The pattern is right, and uses something that is not matched.

@@ -110,7 +110,7 @@ impl<'r> Lines<'r> {
     }
 }
 
-/// What a failed read means for the file. `line` is the last one that was read, 0 when none was.
+/// The consequence of a failed read for the file. `line` is the last one that was read, 0 when none was.
 pub(super) fn unreadable(file: &str, line: u64, error: io::Error) -> FeedError {
     let file = file.to_owned();
     match error.kind() {
@@ -124,7 +124,7 @@ fn buffered<'r>(reader: Box<dyn Read + 'r>) -> BufReader<Box<dyn Read + 'r>> {
     BufReader::with_capacity(64 << 10, reader)
 }
 
-/// Why a line is passed over.
+/// The reason to pass over a line.
 pub(in crate::feed) fn too_long(limit: usize) -> String {
     format!("longer than {limit} bytes, the most that a line may have")
 }

@@ -18,7 +18,8 @@ const QUIET: Duration = Duration::from_millis(150);
 /// Paths that notices are kept of. Beyond it all are forgotten, and files are read when they have settled.
 const NOTED: usize = 4096;
 
-/// What distinguishes one content of a file from another without reading it. A directory's is that of all files in it.
+/// The stamp that distinguishes one content of a file from another without reading it. A directory's is that of all
+/// files in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint(u64);
 

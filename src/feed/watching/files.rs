@@ -112,7 +112,7 @@ fn feeds(path: &Path, found: &mut Found) -> Result<(), LoadError> {
     paths.iter().try_for_each(|path| feeds(path, found))
 }
 
-/// What lies in a directory, in order of the names; `None` for a file.
+/// The entries of a directory, in order of the names; `None` for a file.
 fn below(path: &Path) -> Result<Option<Vec<PathBuf>>, LoadError> {
     let failed = |source| LoadError::Path { path: path.to_owned(), source };
     if !std::fs::metadata(path).map_err(failed)?.is_dir() {

@@ -16,7 +16,7 @@ use crate::escape::Escaped;
 /// Notices that wait for the listener. More are dropped: it looks at everything anyway.
 const WAITING: usize = 1024;
 
-/// What happened to a path.
+/// The change of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// It is being written.

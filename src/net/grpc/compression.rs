@@ -41,7 +41,7 @@ pub enum Encoding {
     Zstd,
 }
 
-/// Why a message was not inflated.
+/// The reason that a message was not inflated.
 #[derive(Debug, thiserror::Error)]
 pub enum InflateError {
     /// The message is longer than the limit.
@@ -63,7 +63,7 @@ pub enum InflateError {
     Stopped(#[from] StopReason),
 }
 
-/// Why a message was not compressed.
+/// The reason that a message was not compressed.
 #[derive(Debug, thiserror::Error)]
 pub enum DeflateError {
     /// There is no memory for the result, or the client disconnected.

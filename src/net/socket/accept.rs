@@ -52,7 +52,7 @@ pub struct ServeError {
 /// The turn of a waiting connection; turns are fair.
 type Turn = Pin<Box<MaybeDone<BoxFuture<'static, OwnedMutexGuard<()>>>>>;
 
-/// What all connections of a listener share.
+/// The state that all connections of a listener share.
 struct Server<F> {
     connections: Arc<Connections>,
     /// A permit for each connection that waits for a slot.

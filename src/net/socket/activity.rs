@@ -136,7 +136,7 @@ pub struct WatchedBody<B> {
 enum Content<B> {
     /// The body of the service.
     Service(B),
-    /// Why no service was asked; empty when it is sent.
+    /// The reason that no service was asked; empty when it is sent.
     Refusal(Bytes),
 }
 

@@ -327,7 +327,7 @@ mod tests {
         [vec![0x83, 0x86], path, name, text(authority)].concat()
     }
 
-    /// What the HTTP/2 library reads: path and authority of the first request.
+    /// The reading of the HTTP/2 library: path and authority of the first request.
     async fn read(bytes: Vec<u8>) -> Option<(String, String)> {
         let (mut client, server) = tokio::io::duplex(1 << 20);
         tokio::io::AsyncWriteExt::write_all(&mut client, &[PREFACE, &bytes].concat()).await.unwrap();

@@ -35,7 +35,7 @@ pub struct DepartureCheck<S> {
     unsent: &'static [u8],
 }
 
-/// What was read to find the end of the stream.
+/// The bytes that were read to find the end of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReadAhead {
     Nothing,

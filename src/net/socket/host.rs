@@ -5,7 +5,7 @@ use http::header::{self, HeaderMap};
 use http::uri::Authority;
 use http::{Request, Version};
 
-/// Why a request gets 400 before any service sees it.
+/// The reason that a request gets 400 before any service sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HostRefusal {
     /// HTTP/1.1 requires one.

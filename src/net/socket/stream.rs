@@ -33,7 +33,7 @@ pub struct Stream {
     authorities: Option<AuthorityRewriter>,
 }
 
-/// Why a connection cannot be used.
+/// The reason that a connection cannot be used.
 #[derive(Debug)]
 pub(super) enum PrefaceError {
     /// The first bytes are not a known preface.

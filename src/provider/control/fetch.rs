@@ -33,7 +33,7 @@ const ATTEMPTS: usize = 5;
 /// The maximum number of consecutive empty chunks.
 const MAX_EMPTY: usize = 16;
 
-/// What the fetches of all slots share.
+/// The state that the fetches of all slots share.
 pub(super) struct FetchContext {
     cache: Arc<Cache>,
     timing: Timing,

@@ -97,6 +97,7 @@ mod tests {
         assert_eq!(status.to_string(), "connected to unix:/c; serve: version 3, fetching version 4");
         assert!(status.is_good(), "a pending version is not a problem");
         status.slots[1] = slot(Mode::Shadow, 5, Some(0));
+        status.slots[1].expired = Some(Timestamp::from_second(1_600_000_000).unwrap());
         status.slots[0].refused = Some((4, "no; fix it".to_owned()));
         status.slots[0].is_kept = false;
         (status.is_connected, status.cause) = (false, Some("nobody listens".to_owned()));
@@ -104,7 +105,8 @@ mod tests {
         assert_eq!(
             status.to_string(),
             "no connection to unix:/c: nobody listens (last response at 2023-11-14T22:13:20Z); serve: version 3, not \
-             recorded on disk, fetching version 4, version 4 was refused: no; fix it; shadow: version 5, being cleared"
+             recorded on disk, fetching version 4, version 4 was refused: no; fix it; shadow: version 5, expired \
+             at 2020-09-13T12:26:40Z, being cleared"
         );
         assert!(!status.is_good());
     }

@@ -18,7 +18,7 @@ use crate::feed::watching::watch::Notice;
 use crate::intel::snapshot::{MatchOptions, ReuseError, Snapshot, SnapshotBuilder};
 use crate::schema::FieldTable;
 
-/// Which files are read, and how their snapshot is built.
+/// The files to read, and how their snapshot is built.
 #[derive(Clone)]
 pub struct Settings {
     pub intel: config::Intel,
@@ -77,7 +77,7 @@ pub enum SettingsRefusal {
     #[error("{}: {fault}; this change needs to read the feed again, so fix the feed first", path.display())]
     Feed {
         path: PathBuf,
-        /// What is wrong with the file.
+        /// The fault of the file.
         fault: FeedFault,
     },
     /// The indicators cannot be indexed.

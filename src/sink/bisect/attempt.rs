@@ -20,7 +20,7 @@ use crate::sink::blocking::blocking;
 pub(in crate::sink) struct DeliveryAttempt {
     memory: Arc<SearchMemory>,
     message: Rope,
-    /// What distinguishes the requests in addition to their message.
+    /// The difference of the requests in addition to their message.
     context: Vec<u8>,
     state: Mutex<State>,
 }

@@ -26,7 +26,7 @@ const KEPT_FOR: Duration = Duration::from_secs(600);
 /// Identifies a request of one record by its content.
 type Fingerprint = [u8; 16];
 
-/// What a sink remembers.
+/// Unfinished deliveries and records that were refused earlier.
 #[derive(Debug, Default)]
 pub(in crate::sink) struct SearchMemory {
     /// Records refused alone since the next hop last accepted anything.

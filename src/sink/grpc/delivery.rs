@@ -25,7 +25,7 @@ use crate::sink::partial_success;
 use crate::sink::rejected_writer::RejectedWriter;
 use crate::telemetry;
 
-/// What all requests of one batch share.
+/// The state that all requests of one batch share.
 pub(super) struct Delivery<'a> {
     pub(super) sink: &'a GrpcSink,
     pub(super) name: &'a str,

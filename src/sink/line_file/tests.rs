@@ -16,7 +16,7 @@ use crate::sink::ndjson::{NdjsonSink, Output, SYNC_INTERVAL};
 
 const PATH: &str = "hits.ndjson";
 
-/// What happens at one call to the disk.
+/// The event at one call to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     /// Nothing; likely, so that most batches succeed.
@@ -57,7 +57,7 @@ struct State {
     events: VecDeque<Event>,
     names: BTreeMap<PathBuf, usize>,
     files: Vec<Content>,
-    /// What the rotating process read each time before it removed or truncated the file.
+    /// The content that the rotating process read each time before it removed or truncated the file.
     taken: Vec<Vec<u8>>,
     /// How often another writer appended its line.
     others: usize,
@@ -199,7 +199,7 @@ impl DiskFile for Handle {
             Event::NoSpace => Err(io::ErrorKind::StorageFull.into()),
             Event::NoSpaceBesideOther => {
                 state.files[self.file].bytes.extend(b"\nother\n");
-                // What is written to a removed file is lost.
+                // Lines that are written to a removed file are lost.
                 state.others += usize::from(state.names.values().any(|named| *named == self.file));
                 Err(io::ErrorKind::StorageFull.into())
             }
@@ -342,7 +342,7 @@ fn a_second_writer_is_refused() {
     std::os::unix::fs::symlink(&path, &link).unwrap();
     for path in [&path, &link] {
         let error = open(path).unwrap_err();
-        assert!(error.to_string().contains("is locked by another writer"), "{error}");
+        assert!(matches!(&error, LineFileError::Locked(locked) if locked == path), "{error}");
     }
     // The lock follows the path.
     let moved = directory.path().join("a.1");

@@ -35,7 +35,7 @@ const ANSWER_OVERHEAD: usize = 512;
 /// Bytes of memory per malformed event that an answer lists.
 const MALFORMED_OVERHEAD: usize = 16;
 
-/// What the batches of a stream contain.
+/// The content of the batches of a stream.
 const CONTENT: RequestContent = RequestContent { format: Format::Filter, signal: Signal::Logs };
 
 #[derive(Debug)]
@@ -60,7 +60,7 @@ struct BatchAnswer {
     held: AnswerHold,
 }
 
-/// What all batches of a stream share.
+/// The state that all batches of a stream share.
 struct Stream {
     intake: Arc<Intake>,
     window: usize,

@@ -19,7 +19,7 @@ use crate::intel::segment::{
 #[derive(Default)]
 pub(super) struct Chain {
     segments: Vec<Arc<Segment>>,
-    /// What later ones withdrew of each.
+    /// The indicators that later ones withdrew from each.
     dead: Vec<IndicatorSet>,
 }
 
@@ -82,17 +82,17 @@ impl Chain {
 pub(super) struct Comparison<'c> {
     chain: &'c Chain,
     known: Counted,
-    /// What the chain lacks.
+    /// The indicators that the chain lacks.
     builder: SegmentBuilder,
     read: usize,
     is_too_much: bool,
 }
 
-/// What the newer version comes to.
+/// The plan for the newer version.
 pub(super) enum Difference {
     /// It says the same.
     None,
-    /// What has to be added to the chain.
+    /// The indicators to add to the chain.
     Delta {
         /// Indicators that it adds.
         added: usize,
@@ -125,7 +125,7 @@ impl Comparison<'_> {
         self.read
     }
 
-    /// What the difference is, when all was read.
+    /// The difference, after everything was read.
     pub(super) fn finish(mut self, feed: &Feed) -> Result<Difference, BuildError> {
         if self.is_too_much {
             return Ok(Difference::Rebuild);

@@ -12,7 +12,7 @@ use crate::intel::segment::{self, Digest, Segment, file_name};
 use crate::intel::snapshot::{Feed, Origin};
 use crate::observable::CANONICAL_VERSION;
 
-/// Why what a store knows of feeds cannot be read or written.
+/// The reason that a store's state of feeds cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The file, or the directory.
@@ -55,7 +55,7 @@ impl FeedState {
         FeedState { feed: name, origin, source: String::new(), indicators: 0, segments: Vec::new() }
     }
 
-    /// What a store knows of a feed, if it does.
+    /// The state of a feed in a store, if there is one.
     ///
     /// # Errors
     /// There is something, and it cannot be read.

@@ -45,7 +45,7 @@ fn value(found: peer::Value) -> Value {
     match found.kind {
         Some(Kind::RawBytes(bytes)) => match String::from_utf8(bytes) {
             Ok(text) => json!(text),
-            Err(odd) => json!(odd.into_bytes()),
+            Err(invalid) => json!(invalid.into_bytes()),
         },
         Some(Kind::Timestamp(time)) => json!(jiff::Timestamp::new(time.seconds, time.nanos).unwrap().to_string()),
         Some(Kind::Integer(number)) => json!(number),

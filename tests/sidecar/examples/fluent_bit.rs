@@ -116,12 +116,12 @@ fn the_way_back_of_each_pair_ends() {
 async fn recorded_requests_pass_the_examples() {
     let captures = captures();
     let find = |name: &str| captures.iter().find(|capture| capture.name == name).unwrap();
-    let (whole, odd) = (find("02-basic-wholebody.00.bin"), find("15-badutf8-wholebody.00.bin"));
+    let (whole, invalid) = (find("02-basic-wholebody.00.bin"), find("15-badutf8-wholebody.00.bin"));
     for (name, ..) in pairs(FLUENT_BIT) {
         let (scene, next_hop) = (Scene::new(), NextHop::start().await);
         let hotlist = start(&scene, name, &[(24317, &next_hop)], &[]);
-        assert_eq!(replay(&hotlist, odd).await, 0, "{name}");
-        assert!(next_hop.take().remove(0).message() == odd.message, "{name}");
+        assert_eq!(replay(&hotlist, invalid).await, 0, "{name}");
+        assert!(next_hop.take().remove(0).message() == invalid.message, "{name}");
 
         assert_eq!(replay(&hotlist, whole).await, 0, "{name}");
         let after = records_of(&next_hop.take().remove(0).message());

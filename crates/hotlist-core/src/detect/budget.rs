@@ -16,7 +16,7 @@ use crate::encoding::envelope::Extent;
 use crate::intel::allowlist::Listing;
 use crate::matcher::{Hit, RECORD_FINDINGS};
 
-/// What records and batches may cause.
+/// The budgets of records and batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budgets {
     /// Findings of one record: so many that count alone, and so many of composite patterns.
@@ -39,7 +39,7 @@ impl Budgets {
         Budgets { record_findings: 1 << 16, record_tag_bytes: 256 << 20, batch_tag_bytes: usize::MAX };
 }
 
-/// What a record exceeded.
+/// The budget that a record exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Budget {
     /// [`Budgets::record_findings`].
@@ -164,7 +164,7 @@ impl Ledger {
     }
 }
 
-/// What the hits of a record take. One value is shared by all hits at it.
+/// The memory that the hits of a record take. One value is shared by all hits at it.
 pub(super) fn carried_bytes(hits: &[Hit], listings: &[Vec<Listing>]) -> usize {
     let mut value = None;
     let of_hit = |hit: &Hit| {
@@ -178,7 +178,7 @@ pub(super) fn carried_bytes(hits: &[Hit], listings: &[Vec<Listing>]) -> usize {
     hits.iter().map(of_hit).sum::<usize>() + size_of_val(listings) + listings.iter().map(of_listings).sum::<usize>()
 }
 
-/// What an allocation takes besides its bytes.
+/// The overhead of an allocation.
 const ALLOCATION: usize = 32;
 
 /// The memory that a rewritten record takes.

@@ -15,7 +15,7 @@ use crate::matcher::Matcher;
 use crate::observable::{Kind, domain, email, hash, ip, number, path, text, time, url, user};
 use crate::schema::{Field, FieldKind};
 
-/// Why a value is not looked up.
+/// The reason that a value is not looked up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckError {
     /// No such kind.
@@ -46,7 +46,7 @@ pub struct KnownIndicator {
     pub enrichment: Bytes,
 }
 
-/// What is asked for: a kind, or a hash whose kind its length decides.
+/// The requested kind: a kind, or a hash whose kind its length decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     Of(Kind),

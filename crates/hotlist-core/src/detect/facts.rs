@@ -13,7 +13,7 @@ use crate::policy::EventFacts;
 use crate::schema::FieldId;
 use crate::schema::facts::{AssetField, AssetPart, FactTable};
 
-/// What the fields of a [`FactTable`] say, read only when something was found.
+/// The facts in the fields of a [`FactTable`], read only when something was found.
 pub(super) struct Facts<'t> {
     table: &'t FactTable,
     internal: &'t [IpNet],
@@ -97,7 +97,7 @@ impl Detector {
     /// a time does not count.
     pub fn event_time(&self, document: &[u8]) -> Option<Timestamp> {
         let mut facts = self.no_facts();
-        // What can be read of a malformed document may have the time.
+        // The readable part of a malformed document may have the time.
         let trie = self.snapshot.facts().trie();
         let read = json::read(document, trie, &mut |field, value: Value<'_>| facts.value(field, value));
         if read.is_err() {

@@ -86,12 +86,12 @@ pub struct HitRecord {
     pub place: usize,
     /// Its bytes in the format of the batch; the received bytes if the record cannot hold tags.
     pub record: Bytes,
-    /// What was found in it and counts, in the order of the walk. Only the best of them, or none, if there was no
+    /// The findings in it that count, in the order of the walk. Only the best of them, or none, if there was no
     /// memory for all; [`Budget::CarriedHits`](super::Budget::CarriedHits) counts such records.
     pub hits: Box<[Hit]>,
     /// The allowlists that hold the value of each of `hits` without suppressing it; empty if there are none.
     pub listings: Vec<Vec<Listing>>,
-    /// What policy knew of the event.
+    /// The facts of the event that policy used.
     pub facts: EventFacts,
 }
 
@@ -104,7 +104,7 @@ pub struct ChangedRecord {
     pub record: Bytes,
 }
 
-/// Why matching a message failed.
+/// The reason that matching a message failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DetectError {
     /// The messages around its records cannot be read: a retry cannot succeed.

@@ -15,12 +15,12 @@ use crate::schema::FieldSet;
 use crate::severity::Severity;
 use crate::tally::Tally;
 
-/// What happened to the events of a batch; the caller adds it to its metrics.
+/// The outcome for the events of a batch; the caller adds it to its metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Events seen.
     pub events: u64,
-    /// What the matcher did.
+    /// The counters of the matcher.
     pub counts: Counts,
     /// The fields that had a value, of those that some indicator is looked for at.
     pub seen: FieldSet,
@@ -51,7 +51,7 @@ pub struct Report {
     pub own_place: u64,
     /// Records that hit and could not be tagged at all; they count as hits.
     pub untagged: u64,
-    /// What was done to records that arrived with enrichments.
+    /// The changes of records that arrived with enrichments.
     pub inbound: InboundCounts,
     /// Findings in events whose time is too far from their arrival to be believed alone.
     pub skewed: SkewCounts,

@@ -155,7 +155,7 @@ fn has_token(text: &str) -> bool {
     is_found
 }
 
-/// What a value is, when it can be nothing else.
+/// The kind of a value, if it can have no other.
 fn kind_of(text: &str) -> Option<Kind> {
     if text.len() > 2048 {
         return None;

@@ -30,7 +30,7 @@ impl Detector {
         tagged.ok().filter(|(_, outcome)| outcome.changed).map(|(tagged, _)| tagged)
     }
 
-    /// What to do with enrichments that arrive with an event; without a policy they stay.
+    /// The treatment of enrichments that arrive with an event; without a policy they stay.
     pub(super) fn inbound(&self) -> Inbound {
         self.policy.as_ref().filter(|policy| !policy.only_allowlists).map_or(Inbound::Keep, |policy| policy.inbound)
     }

@@ -9,11 +9,11 @@ use crate::policy::{EventFacts, Suppression};
 /// The verdict on one event.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// What counts, in the order of the walk.
+    /// The findings that count, in the order of the walk.
     pub hits: Vec<Hit>,
     /// The allowlists that hold the value of each of `hits`, in the same order; mostly none.
     pub hit_listings: Vec<Vec<Listing>>,
-    /// What policy dropped, and why.
+    /// The findings that policy dropped, and the reasons.
     pub suppressed: Vec<(Hit, Suppression)>,
     /// The allowlists for which each of `suppressed` was dropped, in the same order.
     pub suppressed_listings: Vec<Vec<Listing>>,
@@ -22,7 +22,7 @@ pub struct Verdict {
     pub unfulfilled: Vec<Hit>,
     /// How the event's text is not a JSON document; what could be read of it was matched.
     pub malformed: Option<Malformation>,
-    /// What policy knows of the event.
+    /// The facts of the event that policy uses.
     pub facts: EventFacts,
     /// The budgets that the event exceeded: there are more findings than these.
     pub exceeded: Exceeded,

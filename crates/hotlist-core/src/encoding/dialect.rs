@@ -59,7 +59,7 @@ pub trait Dialect {
     const TAKES_NAN: bool;
 }
 
-/// What cannot be read in a record. The rest of the record is walked.
+/// The unreadable part of a record. The rest of the record is walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedRecord {
     /// A message inside cannot be read.

@@ -1,6 +1,7 @@
 //! The envelope of a batch: the messages around its records, walked and never decoded.
 //!
-//! What differs between protocols is data ([`Envelope`]): how many messages stand around a record, and at which field
+//! The differences between protocols are data ([`Envelope`]): how many messages stand around a record, and at which
+//! field
 //! numbers. Finding records, putting rewritten ones back (`splice`) and making requests of some of them (`split`) are
 //! the same for all.
 
@@ -60,17 +61,17 @@ pub(crate) const FILTER_EVENTS: u32 = 2;
 pub const FILTER: Envelope =
     Envelope { protocol: "Filter", shape: Shape::Flat([Level { message: "FilterRequest", number: FILTER_EVENTS }]) };
 
-/// Why the envelope of a batch cannot be walked. Such a request can never succeed.
+/// The reason that the envelope of a batch cannot be walked. Such a request can never succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// A tag or length is wrong.
     #[error("the {message} at byte {at} of the request cannot be read: {cause}")]
     Malformed {
-        /// Which message of the envelope.
+        /// The message of the envelope.
         message: &'static str,
         /// Where that message starts in the batch.
         at: usize,
-        /// What is wrong inside it.
+        /// The fault inside it.
         cause: Malformed,
     },
     /// A field that must be a message is something else.
@@ -78,7 +79,7 @@ pub enum EnvelopeError {
         "field {number} of the {message} at byte {at} of the request is not a message; is this a request of {protocol}?"
     )]
     NotAMessage {
-        /// Which message of the envelope holds it.
+        /// The message of the envelope that holds it.
         message: &'static str,
         /// Where that message starts in the batch.
         at: usize,

@@ -37,7 +37,7 @@ mod field {
     pub(super) const MESSAGE: u32 = 2;
 }
 
-/// Why a request cannot be walked. It can never succeed.
+/// The reason that a request cannot be walked. It can never succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// A tag or length is wrong.
@@ -57,7 +57,7 @@ pub enum RequestError {
     },
 }
 
-/// What the answer to a batch holds.
+/// The content of the answer to a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Answer {
     /// All events.
@@ -67,12 +67,12 @@ pub enum Answer {
     Hits,
 }
 
-/// What a request contains in addition to its events.
+/// The content of a request in addition to its events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// The caller's number.
     pub id: u64,
-    /// What it wants back.
+    /// The answer that it wants.
     pub answer: Answer,
 }
 
@@ -138,7 +138,7 @@ fn span(found: &Field<'_>, length: usize) -> EventSpan {
     EventSpan { start: found.start, content: found.end - length, end: found.end }
 }
 
-/// What an answer contains in addition to its events.
+/// The content of an answer in addition to its events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict<'a> {
     /// The version that matched the batch; 0 if none did.

@@ -35,7 +35,7 @@ pub(crate) fn one_line(text: &[u8]) -> Option<Vec<u8>> {
     Some(text.bytes().map(|byte| if byte == b'\n' || byte == b'\r' { b' ' } else { byte }).collect())
 }
 
-/// What is written in the place of a record that cannot be: its bytes, so that nothing is lost.
+/// The replacement for a record that cannot be written: its bytes, so that nothing is lost.
 pub(crate) fn unreadable(record: &[u8]) -> Vec<u8> {
     format!(r#"{{"hotlist":{{"unreadable_record":"{}"}}}}"#, BASE64.encode(record)).into_bytes()
 }
@@ -49,7 +49,7 @@ pub fn reason_without_place(error: &serde_json::Error) -> String {
     text
 }
 
-/// Why bytes are not a JSON document.
+/// The reason that bytes are not a JSON document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
     /// The document is something else than an object, or nothing.
@@ -63,7 +63,7 @@ pub enum JsonError {
     Unexpected {
         /// Where.
         at: usize,
-        /// What should stand there.
+        /// The expected token.
         expected: &'static str,
     },
     /// The document ends too early.
@@ -71,7 +71,7 @@ pub enum JsonError {
     CutShort {
         /// Its length.
         at: usize,
-        /// What is not closed.
+        /// The bracket or quote that is not closed.
         inside: &'static str,
     },
     /// More follows after the document.

@@ -10,7 +10,7 @@ use crate::schema::PathTrie;
 
 /// One protocol: what is around its records, and what can be done with a record.
 pub trait Protocol {
-    /// What is around the records.
+    /// The envelope of the records.
     const ENVELOPE: Envelope;
     /// Whether a record is a JSON document itself, so that a malformed one is a malformed record.
     const IS_DOCUMENT: bool = false;
@@ -89,7 +89,7 @@ impl Protocol for Documents {
 }
 
 impl Format {
-    /// What is around its records.
+    /// The envelope of its records.
     pub fn envelope(self) -> Envelope {
         match self {
             Format::Otlp => envelope::OTLP,
@@ -108,7 +108,7 @@ impl Format {
         Ok(records)
     }
 
-    /// What a record carries. One that cannot be read counts as a log record.
+    /// The signal of a record. A record that cannot be read counts as a log record.
     pub fn signal(self, record: &[u8]) -> Signal {
         match self {
             Format::Vector => vector::signal(record),

@@ -40,10 +40,10 @@ use super::{Flat, TagInto};
 
 /// The word that `tags` gets.
 pub const WORD: &str = "threat-match";
-/// What becomes of that word when it arrived with an event that does not hit.
+/// The replacement of that word if it arrived with an event that does not hit.
 pub const UNVERIFIED_WORD: &str = "threat-match-unverified";
 
-/// What to do with enrichments, and with [`WORD`], that an event arrives with.
+/// The treatment of enrichments, and of [`WORD`], that an event arrives with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Inbound {
@@ -56,7 +56,7 @@ pub enum Inbound {
     Strip,
 }
 
-/// What to bring into a record.
+/// The additions to a record.
 #[derive(Clone, Copy, Debug)]
 pub struct Tags<'a> {
     /// Where to, in a record that has more than one place.
@@ -67,7 +67,7 @@ pub struct Tags<'a> {
     pub is_ocsf: bool,
     /// Whether flat values come with them.
     pub flat: Flat,
-    /// What to do with those that are there.
+    /// The treatment of those that are there.
     pub inbound: Inbound,
 }
 
@@ -108,7 +108,7 @@ impl<'a> Tags<'a> {
     }
 }
 
-/// What tagging did, for counting.
+/// The counters of tagging.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TagOutcome {
     /// Enrichments that were not there before.
@@ -121,14 +121,14 @@ pub struct TagOutcome {
     pub stripped: usize,
     /// `threat` is not an object, so the enrichments went to `hotlist.enrichments`.
     pub threat_not_object: bool,
-    /// What stands at the proper place cannot be read, so that the enrichments or the word went to a place of our own.
+    /// The value at the proper place cannot be read, so the enrichments or the word went to a place of our own.
     pub own_place: bool,
     /// The document's bytes differ from those that came in.
     pub changed: bool,
 }
 
 impl TagOutcome {
-    /// What was done to two parts of one record.
+    /// The changes of two parts of one record.
     pub(crate) fn and(self, other: TagOutcome) -> TagOutcome {
         TagOutcome {
             added: self.added + other.added,
@@ -164,7 +164,7 @@ pub(crate) enum Shape<'a> {
     Object(Vec<Entry<'a>>),
 }
 
-/// What to change in an object or, without the keys, in an array: at most one value a place, then new ones at the end.
+/// The changes of an object or, without the keys, in an array: at most one value a place, then new ones at the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Edits {
     /// New values by index of the entry, ascending; `None` removes the entry.
@@ -197,12 +197,12 @@ impl Edits {
     }
 }
 
-/// What stands around the key and the value of a new member, at most: tags and lengths, or a comma, quotes and a colon.
+/// The most bytes around the key and the value of a new member: tags and lengths, or a comma, quotes and a colon.
 const AROUND_ENTRY: usize = 20;
 
 /// How one encoding spells values.
 pub(crate) trait Codec {
-    /// Why a value cannot be read.
+    /// The reason that a value cannot be read.
     type Error;
     /// Opens a value one level.
     fn shape(value: &[u8]) -> Result<Shape<'_>, Self::Error>;

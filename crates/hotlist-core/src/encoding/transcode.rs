@@ -19,7 +19,7 @@ use super::{Format, otlp, vector};
 
 /// Takes a conversion part by part, and says how much memory it may take.
 pub trait ConversionOutput {
-    /// Why the conversion stops.
+    /// The reason that the conversion stops.
     type Error: From<EnvelopeError>;
 
     /// Asked before so many bytes more are allocated, for the part that is being written and for what it is made from.
@@ -142,7 +142,7 @@ pub fn transcode_parts<P: ConversionOutput>(
 /// How many times the bytes of a request all copies of its resources and scopes may have.
 pub const CONTEXT_FACTOR: usize = 64;
 
-/// What they may have, however small the request is.
+/// The memory that they may have, however small the request is.
 pub const CONTEXT_MIN: usize = 1 << 20;
 
 /// A record below this many bytes takes little while it is converted, whatever it holds.

@@ -346,7 +346,7 @@ mod tests {
             prop_assert_eq!(read(&message).unwrap()[0].payload, Payload::Varint(value));
         }
 
-        /// What is appended inside a field is the field around it, at every length and depth.
+        /// The field around appended bytes is right, at every length and depth.
         #[test]
         fn nested_is_written_as_from_inside_out(before: Vec<u8>, length in 0usize..40_000, shift in 0u32..16, depth in 0usize..4) {
             fn put(out: &mut Vec<u8>, content: &[u8], depth: usize) {

@@ -43,7 +43,7 @@ pub struct Allowlist {
     len: usize,
 }
 
-/// What the entries of a list are: the `type` of the format.
+/// The kind of the entries of a list: the `type` of the format.
 #[derive(Debug)]
 enum Entries {
     /// `string`: one value each.
@@ -65,7 +65,7 @@ pub struct Listing {
     pub list: Arc<str>,
     /// The entry that holds the value, in canonical form.
     pub entry: Box<str>,
-    /// What the list does.
+    /// The action of the list.
     pub action: Action,
 }
 
@@ -101,7 +101,7 @@ impl Allowlist {
         &self.name
     }
 
-    /// What it does.
+    /// Its action.
     pub fn action(&self) -> Action {
         self.action
     }

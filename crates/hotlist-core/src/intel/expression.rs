@@ -65,7 +65,7 @@ impl fmt::Display for Expression {
     }
 }
 
-/// Why an expression cannot be used.
+/// The reason that an expression cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExpressionError {
     /// Values of this kind are not compared as text.

@@ -101,7 +101,7 @@ const PLACEHOLDER_USERS: [&str; 30] = [
     "ubuntu",
 ];
 
-/// Why the guard refuses a term.
+/// The reason that the guard refuses a term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GuardReason {
     /// `127.0.0.0/8`, `::1`.
@@ -176,7 +176,7 @@ impl fmt::Display for GuardReason {
 pub struct GuardRefusal {
     /// The value.
     pub value: TermValue,
-    /// Why.
+    /// The reason.
     pub reason: GuardReason,
 }
 
@@ -230,14 +230,14 @@ fn screen_composite(indicator: &mut Indicator) -> Vec<GuardRefusal> {
         left.map_or_else(Default::default, |(terms, program)| (terms, program.map(Box::new)));
     let mut refused: Vec<GuardRefusal> =
         found.into_iter().map(|(_, value, reason)| GuardRefusal { value, reason }).collect();
-    // What is left may be a plain list, and is checked as one.
+    // The rest may be a plain list, and is checked as one.
     if indicator.program.is_none() {
         refused.append(&mut screen(indicator));
     }
     refused
 }
 
-/// Why a single value would be refused, `None` when it is fine.
+/// The reason to refuse a single value; `None` if it is fine.
 pub fn refuse(value: &TermValue) -> Option<GuardReason> {
     match value {
         TermValue::Address(address) => refuse_address(*address),

@@ -16,9 +16,9 @@ pub struct Indicator {
     pub id: Option<Box<str>>,
     /// Alternatives: values of an `OR` or `IN`, the hashes of one file. Never empty. With a program its atoms.
     pub terms: Vec<Term>,
-    /// What must be found together in one event, over the numbers of the terms. `None`: any term will do.
+    /// The terms that must be found together in one event, by their numbers. `None`: any term will do.
     pub program: Option<Box<Program>>,
-    /// What the feed says, shared between indicators that say the same.
+    /// The feed's context, shared between indicators with the same one.
     pub context: Arc<Context>,
     /// Start of validity; `None` is open.
     pub valid_from: Option<Timestamp>,
@@ -97,7 +97,7 @@ impl Origin {
 pub struct Feed {
     /// Its name, as shown in hits.
     pub name: String,
-    /// Which column of the field table applies.
+    /// The column of the field table that applies.
     pub origin: Origin,
     /// Whether an enabled rule names it. Without one nothing of it matches.
     pub enabled: bool,
@@ -121,7 +121,7 @@ pub struct Stored {
     pub feed: u32,
     /// Its id; `None` is derived from feed, kind and value.
     pub id: Option<Box<str>>,
-    /// What the feed says about it.
+    /// The feed's context of it.
     pub context: Arc<Context>,
     /// Start of validity.
     pub valid_from: Option<Timestamp>,
@@ -142,7 +142,8 @@ pub enum RangeValue {
     Time(Timestamp),
 }
 
-/// What a feed says about indicators, in addition to their values. Shared: most lines of a feed say the same.
+/// The context that a feed gives to indicators, in addition to their values. Shared: it is the same for most lines of a
+/// feed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Context {
     /// A human name, when the feed gives one other than the value.

@@ -32,7 +32,7 @@ pub use limits::{
 };
 pub use signature::{Signature, SignatureError, Signed, verify};
 
-/// What makes one version.
+/// The content of one version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -47,11 +47,11 @@ pub struct Manifest {
     /// From when on it is refused as new. `None`: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
-    /// What it consists of. The order counts: what a later segment takes back is taken back from earlier ones.
+    /// Its segments. The order counts: a later segment takes indicators back from earlier ones.
     pub segments: Vec<SegmentRef>,
     /// Indicators that do not count, whatever the segments say.
     pub revocations: Vec<Revocation>,
-    /// Which feeds count. A feed without a rule does not.
+    /// The rules that enable feeds. A feed without a rule is not enabled.
     pub rules: Vec<Rule>,
 }
 

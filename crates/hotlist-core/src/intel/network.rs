@@ -13,7 +13,7 @@ use super::keys::{TableId, network_key};
 /// Bits of the bitmap: one for each value of the first 16 bits (IPv4), or of 16 bits mixed from the first 32 (IPv6).
 const BITMAP_BITS: usize = 1 << 16;
 
-/// Which networks there are, to know where to look for those that cover an address.
+/// The lengths of the networks in a table, to know where the networks that cover an address can be.
 #[derive(Clone, Debug)]
 pub struct Networks {
     v4: Index,

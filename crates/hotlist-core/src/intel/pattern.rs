@@ -22,7 +22,7 @@ use parse::{Operator, Parsed, Proposition};
 use program::{Expression, MAX_ATOMS, MAX_DEPTH, Program, ProgramError};
 use token::Literal;
 
-/// Why a pattern does not compile. Positions count characters from 1.
+/// The reason that a pattern does not compile. Positions count characters from 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     /// It does not follow the grammar.
@@ -30,7 +30,7 @@ pub enum PatternError {
     Syntax {
         /// Where.
         position: usize,
-        /// What the grammar wants there.
+        /// The construct that the grammar expects there.
         expected: &'static str,
     },
     /// It is well formed up to here, but uses something that is not matched.
@@ -53,7 +53,7 @@ pub enum PatternError {
         path: String,
         /// The value as written.
         value: String,
-        /// What the path holds.
+        /// The kind of the values at the path.
         kind: Kind,
     },
 }
@@ -71,7 +71,7 @@ fn what(kind: Kind) -> &'static str {
 pub struct Compiled {
     /// Its comparisons; never empty. Without a program they are alternatives.
     pub terms: Vec<Term>,
-    /// Which of the terms must be found, or must not, in one event; its atoms are their numbers.
+    /// The terms that must be found, or must not, in one event; its atoms are their numbers.
     pub program: Option<Program>,
     /// The alternatives that are left out: their value is none of its kind, so that they can never match, or they use what
     /// is not matched. Never [`PatternError::Syntax`].
@@ -244,7 +244,7 @@ impl Compiler<'_> {
         }
         match comparison.negated {
             false => Ok(Node::any(terms.into_iter().map(Node::Is).collect())),
-            // What must not be there cannot be left out.
+            // An atom that must not be found cannot be left out.
             true if self.left_out.len() > before => Ok(None),
             true => {
                 let mut nodes: Vec<Node> = terms.into_iter().map(Node::IsNot).collect();
@@ -275,7 +275,7 @@ fn implied_types(of: &[Parsed]) -> Vec<usize> {
     (0..of.len()).filter(is_implied).collect()
 }
 
-/// What an object path means: how the table spells it, what it holds, and which fields it targets.
+/// The meaning of an object path: how the table spells it, what it holds, and which fields it targets.
 struct Meaning {
     path: Arc<str>,
     kind: Kind,
@@ -295,7 +295,7 @@ impl Meaning {
 
 /// Two comparisons of an `AND` that are one path: the directory and the file name of an `a&b` row.
 struct Pair {
-    /// Which two.
+    /// The two parts.
     parts: [usize; 2],
     term: Term,
 }
@@ -339,7 +339,8 @@ const OWN_PATHS: [(&str, Kind); 5] = [
     ("email-addr:value", Kind::Email),
 ];
 
-/// What a name resolves to: objects of the types `ipv4-addr`, `ipv6-addr` and `domain-name` (STIX 2.1, section 6.4).
+/// The results of resolving a name: objects of the types `ipv4-addr`, `ipv6-addr` and `domain-name` (STIX 2.1, section
+/// 6.4).
 const RESOLVES_TO: &str = "domain-name:resolves_to_refs[*].value";
 
 /// The ends of a connection may be names, too (STIX 2.1, section 6.12), which a field of their own holds.

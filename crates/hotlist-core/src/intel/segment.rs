@@ -33,7 +33,7 @@ pub use read::Segment;
 pub use table::Table;
 pub use withdrawn::{IndicatorSet, withdrawn, withdraws};
 
-/// Why a segment cannot be used.
+/// The reason that a segment cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SegmentError {
     /// It cannot be read.
@@ -41,15 +41,15 @@ pub enum SegmentError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
     /// Its digest is not the expected one.
     #[error("the segment's SHA-256 is {found}, and not {expected}; fetch it again")]
     Digest {
-        /// What was asked for.
+        /// The requested value.
         expected: Digest,
-        /// What it is.
+        /// Its digest.
         found: Digest,
     },
     /// No segment at all, or one of another version.
@@ -58,7 +58,7 @@ pub enum SegmentError {
         sections::VERSION
     )]
     Format {
-        /// What it is instead.
+        /// Its actual kind.
         found: String,
     },
     /// Its keys are canonical forms of another version.
@@ -77,7 +77,7 @@ pub enum SegmentError {
     Malformed {
         /// The section.
         place: String,
-        /// What is wrong.
+        /// The fault.
         what: &'static str,
     },
 }

@@ -66,11 +66,11 @@ pub struct Snapshot {
     hasher: KeyHasher,
     feeds: Vec<Feed>,
     sizes: Vec<FeedSize>,
-    /// What it was made of, to be reused.
+    /// Its parts, to be reused.
     sources: Vec<Source>,
-    /// What is matched against: the sources, many small ones as one.
+    /// The indicators to match against: the sources, many small ones as one.
     parts: Vec<RenumberedSegment>,
-    /// What the parts were made of, to be reused.
+    /// The sources of the parts, to be reused.
     units: Vec<LookupUnit>,
     /// Whether a name space has keys, or expressions are evaluated on its keys, by its number.
     spaces: [bool; KeySpace::COUNT],
@@ -205,7 +205,7 @@ impl Snapshot {
         self.part_of(number).is_some_and(|part| part.segment.is_composite(number - part.base))
     }
 
-    /// What must be found together for it.
+    /// The values that must be found together for it.
     pub fn composite(&self, number: u32) -> Option<Composite> {
         let part = self.part_of(number)?;
         part.segment.composite(number - part.base)

@@ -44,7 +44,7 @@ impl fmt::Display for Term {
     }
 }
 
-/// Which fields a term is looked for at.
+/// The fields at which a term is matched.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// Every field whose value may be of the term's kind: `ipv4-addr:value`, or a plain list of addresses.
@@ -54,7 +54,7 @@ pub enum Target {
     StixPath(Arc<str>),
 }
 
-/// Which names a domain indicator stands for.
+/// The names that a domain indicator matches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum NameScope {
     /// The name itself.
@@ -81,7 +81,7 @@ impl NameScope {
         }
     }
 
-    /// What two entries of the same name stand for together.
+    /// The common meaning of two entries of the same name.
     #[must_use]
     pub fn joined(self, other: NameScope) -> NameScope {
         if self == other { self } else { NameScope::AndBelow }
@@ -138,14 +138,14 @@ pub enum TermValue {
     Domain {
         /// Lower case, A-labels, no trailing dot.
         name: Box<str>,
-        /// Which names it stands for.
+        /// The names that it matches.
         scope: NameScope,
     },
     /// A URL in canonical form.
     Url(CanonicalUrl),
     /// A cryptographic or fuzzy hash; `kind` is one of the five hash kinds.
     Hash {
-        /// Which hash.
+        /// The hash.
         kind: Kind,
         /// Lower-case hex; an ssdeep hash as it is.
         digest: Box<str>,
@@ -158,7 +158,7 @@ pub enum TermValue {
     Text(Box<str>),
     /// A case-folded name; `kind` is [`Kind::Name`] or [`Kind::DnsType`].
     Name {
-        /// Which of the two.
+        /// Either of the two kinds.
         kind: Kind,
         /// The folded name.
         name: Box<str>,
@@ -263,7 +263,7 @@ pub fn value(kind: Kind, written: &str) -> Option<TermValue> {
             let (name, scope) = below.map_or((plain, NameScope::Exact), |name| (name, NameScope::Below));
             TermValue::Domain { name: boxed(domain::canonical(name.as_bytes(), &mut scratch)?)?, scope }
         }
-        // What a browser reads as a URL is one in a feed, too: `http:\\\\host`, `http:/host`.
+        // A feed's URL is read as browsers read it, too: `http:\\\\host`, `http:/host`.
         Kind::Url => TermValue::Url(
             url::canonical(bytes).or_else(|| url::event_url(bytes).filter(|url| url.scheme().is_some()))?,
         ),

@@ -79,7 +79,7 @@ pub fn rank(snapshot: &Snapshot, hit: &Hit) -> (Reverse<Confidence>, bool) {
     (Reverse(snapshot.indicator(hit.posting.indicator).context.confidence), hit.relation != Relation::Is)
 }
 
-/// What a look-up found, before it is known whether it was found already.
+/// The result of a look-up, before it is known whether it was found already.
 pub(super) struct Finding<'v> {
     pub(super) field: FieldId,
     pub(super) kind: Kind,
@@ -87,7 +87,7 @@ pub(super) struct Finding<'v> {
     pub(super) relation: Relation,
     pub(super) posting: Posting,
     pub(super) raw: &'v [u8],
-    /// What is shown of a long value instead of its start.
+    /// The part of a long value that is shown instead of its start.
     pub(super) part: Option<&'v [u8]>,
 }
 

@@ -70,7 +70,7 @@ impl<T: Trace> Matcher<'_, T> {
             let Some(field) = field_of(paths, pair.key) else { return };
             if !snapshot.wanted().contains(field) {
                 let row = table.get(field);
-                // What a device calls its version may look like an address. Other programs use the same keys for anything.
+                // A device's version may look like an address. Other programs use the same keys for anything.
                 if row.kind == FieldKind::NotRead && !row.is_text && pair.format != PairFormat::KeyValue {
                     self.reader.values.leave_out(pair.at);
                 }
@@ -92,7 +92,7 @@ impl<T: Trace> Matcher<'_, T> {
     }
 }
 
-/// What is looked up of a text.
+/// The tokens of a text that are looked up.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) at: Range<usize>,

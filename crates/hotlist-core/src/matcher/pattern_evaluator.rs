@@ -91,7 +91,7 @@ impl<'s> PatternEvaluator<'s> {
                 evaluator.is_truncated = true;
                 break;
             }
-            // What was checked when the segment was opened can be read.
+            // The segment was checked when it was opened, so it can be read.
             let Some(composite) = snapshot.composite(number) else { continue };
             let first = evaluator.atoms.all.len();
             for (atom, term) in (0u8..).zip(composite.terms) {
@@ -198,7 +198,7 @@ impl At<'_, '_> {
     fn find(&mut self, space: KeySpace, key: &[u8], is_it: impl Fn(&TermValue) -> bool) {
         let Atoms { all, places, by_key, .. } = &mut *self.atoms;
         let Some(numbers) = by_key.get_mut(&self.snapshot.hasher().hash(space, key)) else { return };
-        // What was found need not be found again.
+        // A finding need not be found again.
         numbers.retain(|number| {
             let Some(atom) = all.get_mut(*number) else { return false };
             let is_here = places.get(atom.place).is_some_and(|place| place.fields.contains(self.field));

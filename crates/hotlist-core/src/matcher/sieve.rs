@@ -94,7 +94,7 @@ impl<'s> Sieve<'s> {
         std::mem::take(&mut self.notes.suspicious)
     }
 
-    /// What was read and asked so far.
+    /// The work that was done so far.
     pub fn counts(&self) -> Counts {
         self.counts
     }

@@ -120,7 +120,7 @@ impl<T: Trace> Reader<'_, T> {
         let indicator = finding.posting.indicator;
         let in_text = match &self.place {
             None => None,
-            // What only looks like a name.
+            // Text that only looks like a name.
             Some(Place { is_token: true, .. }) if finding.kind == Kind::Domain && !is_known_name(finding.raw) => return,
             // The parts of composite patterns are looked for at fields of documents.
             Some(place)

@@ -3,7 +3,7 @@
 use crate::encoding::{Value, Visitor};
 use crate::schema::FieldId;
 
-/// What reads values of fields, and texts as well.
+/// A reader of values of fields, and of texts as well.
 pub trait TextVisitor: Visitor {
     /// Scans a text of the event.
     fn scan(&mut self, text: &[u8]);

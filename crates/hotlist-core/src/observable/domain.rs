@@ -82,7 +82,7 @@ fn is_plain(name: &[u8]) -> bool {
         wrong |= eight::wide(word) | dots & (dots << 8 | before);
         before = dots >> 56;
     }
-    // What is left, with octets that were looked at before.
+    // The rest, with octets that were checked before.
     let word = u64::from_le_bytes(*tail);
     let dots = eight::between(word, b'.', b'.');
     plain &= in_name(word);
@@ -209,7 +209,7 @@ pub(crate) fn authority_end(rest: &[u8]) -> usize {
     let mut at = 0;
     while let Some(&byte) = rest.get(at) {
         match byte {
-            // What most authorities are made of, before anything that takes longer to distinguish.
+            // The bytes of most authorities come first, before those that take longer to distinguish.
             b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b':' => at += 1,
             b'/' | b'?' | b'#' | b'\\' => break,
             0..=0x7f if text::is_blank(char::from(byte)) => break,

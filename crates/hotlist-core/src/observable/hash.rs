@@ -81,7 +81,7 @@ pub fn event_hashes(value: &[u8], scratch: &mut Vec<u8>, found: &mut dyn FnMut(K
     }
 }
 
-/// What follows `algorithm=` or `algorithm:`. `None` behind the name of another algorithm.
+/// The text after `algorithm=` or `algorithm:`. `None` behind the name of another algorithm.
 fn unlabelled(part: &[u8]) -> Option<&[u8]> {
     let Some(end) = part.iter().position(|byte| matches!(byte, b'=' | b':')) else { return Some(part) };
     let (label, digest) = (&part[..end], &part[end + 1..]);

@@ -7,7 +7,7 @@ use super::text;
 /// The most hosts that are read from one value.
 const MOST_HOSTS: usize = 64;
 
-/// What stands before a name in the text form of alternative names (OpenSSL, the Windows crypto API).
+/// The prefixes of names in the text form of alternative names (OpenSSL, the Windows crypto API).
 const LABELS: [&[u8]; 5] = [b"DNS:", b"DNS Name=", b"IP Address:", b"IP Address=", b"IP:"];
 
 /// Hands over what may be a host in each part of a value, parts being separated by commas, semicolons and line ends. A part

@@ -13,7 +13,7 @@ use super::{domain, text};
 
 pub use event::{Separators, embedded_v4, event_addresses, spelled};
 
-/// What an indicator in address notation means.
+/// The meaning of an indicator in address notation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AddressOrNetwork {
     /// One address; a full-length prefix is one too.
@@ -217,7 +217,7 @@ mod tests {
             prop_assert_eq!(v4(plain.to_string().as_bytes()), Some(plain));
         }
 
-        /// What is refused by its first bytes is no address, with a zone or without.
+        /// A text that is refused by its first bytes is not an address, with a zone or without.
         #[test]
         fn the_short_way_to_no_address_agrees_with_the_standard_library(value in "[0-9a-f]{0,5}[:.%g]?[0-9a-f:.%]{0,12}", blank in "[ \\n]?") {
             let bare = value.split('%').next().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The reasons why a value is not of the kind of its field.
 
-/// Why a value cannot be read, or not all of it.
+/// The reason that a value cannot be read, or not all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Malformed {
@@ -69,7 +69,7 @@ impl Malformed {
     }
 }
 
-/// What senders write where they have no value, in lower case.
+/// The placeholders that senders write where they have no value, in lower case.
 const PLACEHOLDERS: [&str; 14] =
     ["-", "--", "?", "*", "n/a", "na", "nil", "none", "null", "unknown", "undefined", "(empty)", "(none)", "<none>"];
 const LONGEST_PLACEHOLDER: usize = 9;

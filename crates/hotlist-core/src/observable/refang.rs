@@ -38,7 +38,7 @@ fn refang_marks(text: &str) -> String {
     out
 }
 
-/// What the brackets at the start of the text stand for, and how long they are.
+/// The meaning of the brackets at the start of the text, and their length.
 fn mark(text: &str) -> Option<(&'static str, usize)> {
     let close = match text.as_bytes().first()? {
         b'[' => ']',

@@ -185,7 +185,7 @@ impl CanonicalUrl {
         (self.scheme > 0).then(|| &self.text[..usize::from(self.scheme)])
     }
 
-    /// What follows `scheme://`: user info, host, port, path and query. Starts with the host when there is no user
+    /// The text after `scheme://`: user info, host, port, path and query. Starts with the host when there is no user
     /// info. Never without a path: the empty path is `/`.
     pub fn rest(&self) -> &str {
         match self.scheme {

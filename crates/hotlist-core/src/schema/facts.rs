@@ -23,7 +23,7 @@ pub struct FactTable {
     words: &'static Words,
 }
 
-/// What a field of a [`FactTable`] says. One field may say several things.
+/// The meaning of a field of a [`FactTable`]. One field may have several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FactField {
     /// The time of the event may be here. The lower the number of the field, the more it counts.
@@ -54,7 +54,7 @@ impl FactField {
 /// A side of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// Who began it.
+    /// The initiator.
     Initiator,
     /// For whom it was meant.
     Responder,
@@ -109,12 +109,12 @@ impl FactTable {
         &self.trie
     }
 
-    /// What a field of [`FactTable::trie`] says.
+    /// The meaning of a field of [`FactTable::trie`].
     pub fn field(&self, id: FieldId) -> Option<&FactField> {
         self.fields.get(usize::from(id.0))
     }
 
-    /// What a word at a field means.
+    /// The meaning of a word at a field.
     pub fn meaning(&self, field: &FactField, word: &[u8]) -> Option<Meaning> {
         self.words.meaning(field.path, field.has_common_words, word)
     }

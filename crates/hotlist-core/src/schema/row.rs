@@ -52,10 +52,10 @@ impl FieldKind {
     }
 }
 
-/// Which part of a URL a field holds.
+/// The part of a URL in a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UrlPart {
-    /// What follows the host, which stands at this path: `url@host` in the table.
+    /// The part after the host, which is at this path: `url@host` in the table.
     After(String),
     /// The query of the URL whose path stands at this path: `url?path` in the table.
     Query(String),
@@ -105,7 +105,7 @@ impl NamedList {
     }
 }
 
-/// Which part a field plays in its event.
+/// The role of a field in its event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Role {
     /// None, or it is not known.
@@ -115,13 +115,13 @@ pub enum Role {
     Initiator,
     /// The side that it was meant for.
     Responder,
-    /// Who began it according to a proxy or the client itself (`X-Forwarded-For`).
+    /// The initiator according to a proxy or the client itself (`X-Forwarded-For`).
     Forwarded,
     /// The machine, workload or account that the event is about.
     Asset,
-    /// What was decided: allowed, denied, unanswered.
+    /// The decision: allowed, denied, unanswered.
     Verdict,
-    /// Which way it went: inbound, outbound.
+    /// The direction: inbound, outbound.
     Direction,
 }
 
@@ -155,13 +155,13 @@ pub struct Field {
     pub name: String,
     /// The declared kind.
     pub kind: FieldKind,
-    /// Which parts of URLs it is, besides its kind; [`FieldKind::UrlPart`] is nothing else.
+    /// The parts of URLs that it is, besides its kind; [`FieldKind::UrlPart`] is nothing else.
     pub url_parts: Vec<UrlPart>,
     /// How its elements are named, if it is a list of named values.
     pub named: NamedList,
     /// The ECS field that it means, when it is another.
     pub ecs: Option<String>,
-    /// Which part it plays.
+    /// Its role.
     pub role: Role,
     /// Whether indicators of collections are looked for here.
     pub collection: bool,

@@ -23,7 +23,7 @@ pub(super) const TABLES: &[(&str, &str)] = tables! {
     "cim" "asim" "udm" "graylog"
 };
 
-/// What the head of a table says of it: what it describes, then where its facts are from. Empty for an unknown name.
+/// The head of a table: its subject, then the sources of its facts. Empty for an unknown name.
 pub fn head(name: &str) -> Vec<&'static str> {
     let text = TABLES.iter().find(|(known, _)| *known == name).map_or("", |(_, text)| *text);
     text.lines().map_while(|line| line.strip_prefix('#')).map(str::trim).collect()

@@ -35,14 +35,14 @@ const OWN_PATHS: [&str; 14] = [
 const LAST_OWN: u32 = 15;
 const THREAT: u32 = 6;
 
-/// What stands at a path at which Hotlist writes.
+/// The meaning of a path at which Hotlist writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnPlace {
     /// A list of words, of which one is Hotlist's.
     Words,
     /// The enrichments of OCSF, of which some may be Hotlist's.
     Shared,
-    /// What is known of indicators (`osint` of OCSF), which comes with enrichments.
+    /// The list of indicators (`osint` of OCSF), which comes with enrichments.
     Context,
     /// Only what may pass as Hotlist's.
     Whole,
@@ -55,7 +55,7 @@ impl NodeId {
         self.0.wrapping_sub(1) < LAST_OWN && self.0 != THREAT
     }
 
-    /// What stands at an own node.
+    /// The meaning of an own node.
     pub fn own_place(self) -> OwnPlace {
         match self.0 {
             1 | 3 => OwnPlace::Words,

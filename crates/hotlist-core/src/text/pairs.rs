@@ -43,11 +43,11 @@ pub struct Pair<'t> {
     pub key: &'t [u8],
     /// The bytes of the value in the text, without quotation marks, and not empty.
     pub at: Range<usize>,
-    /// What a backslash in the value stands for.
+    /// The meaning of a backslash in the value.
     escapes: Escapes,
 }
 
-/// What a backslash in a value stands for.
+/// The meaning of a backslash in a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Escapes {
     None,

@@ -16,7 +16,7 @@ pub struct Refanged {
     changes: Vec<Change>,
 }
 
-/// What was written plainly.
+/// Text that is not defanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Change {
     /// Where it begins in the copy, and in the text.

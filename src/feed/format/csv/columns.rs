@@ -220,7 +220,7 @@ fn is_telling_word(role: Role, word: &str) -> bool {
     }
 }
 
-/// What the words of a header mean, together.
+/// The common meaning of the words of a header.
 fn named(words: &[&str], layout: Option<&Layout>, data: &[&[&str]]) -> Vec<Column> {
     let mut columns: Vec<Column> = words.iter().map(|word| layout::column(bare(word), layout)).collect();
     let is = |name: &'static str| move |word: &&str| squeezed(word) == name;

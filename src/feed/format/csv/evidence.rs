@@ -10,7 +10,7 @@ use crate::feed::row::Role;
 use crate::feed::when;
 use crate::observable::Kind;
 
-/// What the cells of a column are.
+/// The kinds of the cells of a column.
 #[derive(Debug, Default)]
 struct Seen<'a> {
     filled: usize,
@@ -105,7 +105,7 @@ pub(super) fn are_ranges(sample: &[&[&str]], first: usize, last: usize) -> bool 
 }
 
 fn typed(sample: &[&[&str]], seen: &[Seen<'_>], kind: usize) -> Vec<Column> {
-    // What nearly every word may be (a host, a user) agrees weakly.
+    // A kind that nearly every word may have (a host, a user) agrees weakly.
     let agreeing = |at: usize| {
         let (mut strong, mut weak) = (0, 0);
         for (word, cell) in sample.iter().filter_map(|row| row.get(kind).zip(row.get(at))) {

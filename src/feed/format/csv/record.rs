@@ -16,7 +16,7 @@ const MAX_LINES: usize = 64;
 /// The most comments that are kept to look for the header among them.
 const MAX_COMMENTS: usize = 200;
 
-/// What a line holds.
+/// The content of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Record {
     /// Cells as they are in the file, untrimmed.
@@ -31,7 +31,7 @@ enum Ahead {
     TooLong(String),
 }
 
-/// What is left of a line in which a lone carriage return ended a record.
+/// The rest of a line in which a lone carriage return ended a record.
 struct Text {
     line: String,
     from: usize,
@@ -49,7 +49,7 @@ impl Text {
         self.line.get(self.from..).unwrap_or_default()
     }
 
-    /// What is left behind the next `read` bytes and the carriage returns there, if anything is.
+    /// The rest after the next `read` bytes and the carriage returns there, if any.
     fn behind(self, read: usize) -> Option<Text> {
         let rest = self.rest().get(read..)?.trim_start_matches('\r');
         let from = self.line.len() - rest.len();

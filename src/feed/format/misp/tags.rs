@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::feed::collect::{MAX_PHASES, strictest};
 use crate::intel::indicator::{Confidence, Context, Tlp};
 
-/// What the tags of one place say.
+/// The meaning of the tags of one place.
 #[derive(Clone, Default)]
 pub(super) struct Tags {
     tlp: Option<Tlp>,

@@ -166,7 +166,8 @@ fn ten_thousand_levels_of_nesting_cost_one_attribute() {
     assert_eq!(import.unusable.len(), 1);
 }
 
-/// What an event says is said of each attribute: a text of a megabyte must not be held, or copied, thousands of times.
+/// The context of an event is that of each attribute: a text of a megabyte must not be held, or copied, thousands of
+/// times.
 #[test]
 fn long_texts_and_countless_tags_of_an_event_are_cut_before_they_are_copied() {
     let attributes: Vec<String> = (0..5000)

@@ -196,6 +196,7 @@ fn a_disk_that_fails_is_an_error_that_says_where() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
-    let error = Cache::open(&file, LIMIT).unwrap_err().to_string();
-    assert!(error.contains("file: cannot be created") && error.contains("intel.control.cache"), "{error}");
+    let error = Cache::open(&file, LIMIT).unwrap_err();
+    assert!(matches!(&error, CacheError::Io { path, what: "created", .. } if *path == file), "{error}");
+    assert!(error.to_string().contains("`intel.control.cache`"), "{error}");
 }

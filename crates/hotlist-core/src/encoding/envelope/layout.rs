@@ -13,7 +13,7 @@ use super::{Envelope, EnvelopeError, RecordSpan};
 use crate::encoding::Rope;
 use crate::encoding::wire::{Fields, framed_len, put_header};
 
-/// What decides how much memory a [`Layout`] takes, counted record by record.
+/// The numbers that decide how much memory a [`Layout`] takes, counted record by record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
     records: usize,
@@ -98,8 +98,8 @@ impl Place {
     }
 }
 
-/// What a message of the envelope holds besides those of the next level: a range of the batch if it stands together,
-/// else one of the copies.
+/// The content of a message of the envelope besides the messages of the next level: a range of the batch if it stands
+/// together, else one of the copies.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Around {
     start: u32,
@@ -129,9 +129,9 @@ pub struct Layout {
     pub(super) places: Vec<Place>,
     inner: Vec<Inner>,
     outer: Vec<Around>,
-    /// What the request has besides its groups.
+    /// The content of the request besides its groups.
     pub(super) around_request: Around,
-    /// What stands around the records in several pieces, joined.
+    /// The envelope around the records in several pieces, joined.
     copies: Bytes,
 }
 
@@ -259,12 +259,12 @@ impl Layout {
         around + inner
     }
 
-    /// Which group a level holds on the way to a record.
+    /// The group at a level on the way to a record.
     pub(super) fn group(&self, place: Place, level: usize) -> u32 {
         if level == 0 { self.inner.get(place.group as usize).map_or(0, |inner| inner.outer) } else { place.group }
     }
 
-    /// What the group that a level holds has besides the messages of the next level.
+    /// The content of a level's group besides the messages of the next level.
     pub(super) fn around(&self, place: Place, level: usize) -> Around {
         let around = match level {
             0 => self.outer.get(self.group(place, 0) as usize).copied(),

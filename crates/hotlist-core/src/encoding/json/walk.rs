@@ -8,14 +8,14 @@ use crate::encoding::tag::is_inbound;
 use crate::encoding::{MAX_DEPTH, Value, Visitor};
 use crate::schema::{NodeId, PathTrie};
 
-/// What a walk reports in addition to what it visited.
+/// The report of a walk in addition to its visits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Walked {
     /// A wanted subtree lies deeper than [`MAX_DEPTH`] levels and was not visited.
     pub too_deep: bool,
     /// Something stands where Hotlist writes: enrichments, or its word among the tags.
     pub inbound: bool,
-    /// Why the text is not one JSON document; [`walk`] has an error instead.
+    /// The reason that the text is not one JSON document; [`walk`] has an error instead.
     pub malformed: Option<Malformation>,
 }
 

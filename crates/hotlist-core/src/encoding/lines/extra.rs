@@ -129,7 +129,7 @@ fn last_message(message: &[u8], number: u32) -> Result<Option<&[u8]>, MalformedR
     Ok(last)
 }
 
-/// Which attributes come first when not all of them fit.
+/// The attributes that come first when not all of them fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     /// They stay in order.

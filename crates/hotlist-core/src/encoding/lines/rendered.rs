@@ -9,7 +9,7 @@ const OPENTELEMETRY: &str = "opentelemetry";
 /// And where it stands when the event has a field of that name.
 const OTHERWISE: &str = "hotlist.opentelemetry";
 
-/// What is written for a record.
+/// The output for a record.
 pub(in crate::encoding) struct RenderedRecord {
     pub(in crate::encoding) document: Vec<u8>,
     /// `@timestamp` for a document that has none.

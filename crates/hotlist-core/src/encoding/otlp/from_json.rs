@@ -6,7 +6,7 @@
 //! and a next hop refuses a whole batch for it, so such bytes become U+FFFD, and are counted.
 //!
 //! Time is linear in the text: each byte is scanned once, and again where it belongs to an escape or a malformed value.
-//! What is written is copied twice, plus less than 128 bytes a message ([`tape`]). Only a duplicate key costs
+//! The output is copied twice, plus less than 128 bytes a message ([`tape`]). Only a duplicate key costs
 //! more: what its message has after the first is moved, so that a byte is moved at most [`MAX_DEPTH`] times and a few.
 //! The stack holds a bounded number of frames: only `AnyValue` nests, at most [`MAX_DEPTH`] levels are followed, and
 //! stepping over a value does not recurse.
@@ -27,7 +27,7 @@ use crate::encoding::json::JsonError;
 use crate::encoding::json::scan::{RawString, Scanner, Scratch};
 use crate::encoding::wire::put_bytes;
 
-/// What a request holds.
+/// The content of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Export {
     /// An `ExportLogsServiceRequest`.

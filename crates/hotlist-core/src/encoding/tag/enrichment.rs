@@ -79,7 +79,7 @@ pub enum Brought<'a> {
     Hits(&'a [Enrichment]),
 }
 
-/// What is brought for a hit.
+/// The additions for a hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HitElement {
     Enrichment,
@@ -88,7 +88,7 @@ pub(super) enum HitElement {
 }
 
 impl Frame {
-    /// What an event fills in.
+    /// The values that an event fills in.
     pub fn new(root: Node) -> Frame {
         Frame::with(root, None, None)
     }
@@ -219,7 +219,7 @@ impl Brought<'_> {
 
 /// Tags and lengths of a member of an OTLP key-value list whose value is another; JSON needs less around a value.
 const AROUND: usize = 24;
-/// What JSON writes for a control character, less the character.
+/// The bytes that JSON adds to a control character.
 const ESCAPED: usize = 5;
 /// An alert key is 32 digits.
 const KEY_BYTES: usize = AROUND + 32;

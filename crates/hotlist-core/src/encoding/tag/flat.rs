@@ -46,12 +46,12 @@ pub(super) fn spot<C: Codec>(entries: &[Entry<'_>], inbound: Inbound, spelling: 
     }
 }
 
-/// Which list a dotted key names.
+/// The list that a dotted key names.
 pub(super) fn of_dotted(key: &[u8]) -> Option<usize> {
     DOTTED.iter().position(|dotted| *dotted.as_bytes() == *key)
 }
 
-/// Which list a member of `hotlist` is.
+/// The list that is a member of `hotlist`.
 pub(super) fn of_member(key: &[u8]) -> Option<usize> {
     KEYS.iter().position(|name| *name.as_bytes() == *key)
 }

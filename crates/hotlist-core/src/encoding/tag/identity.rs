@@ -7,7 +7,7 @@ use super::enrichment::HitElement;
 use super::path::text_at;
 use super::{Brought, Codec, Shape};
 
-/// What makes two enrichments the same: `matched.id`, `matched.field` and `feed.name`; and two objects of `osint`.
+/// The identity of an enrichment: `matched.id`, `matched.field` and `feed.name`; and two objects of `osint`.
 pub(super) type Identity = [Vec<u8>; 3];
 
 /// The elements to bring into a list.

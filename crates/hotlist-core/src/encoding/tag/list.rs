@@ -18,7 +18,7 @@ pub(super) enum Shelf {
     Own,
     /// Enrichments of any kind.
     Shared,
-    /// What is known of indicators, by anyone.
+    /// The list of indicators, ours and those of others.
     Osint,
 }
 
@@ -95,7 +95,7 @@ impl Rewrite<'_> {
         edited::<C>(existing, &shape, edits)
     }
 
-    /// What holds a list of enrichments as its member: `threat`, or `hotlist`, which is ours as a whole.
+    /// The object that has a list of enrichments as its member: `threat`, or `hotlist`, which is ours as a whole.
     /// With `has_flats` it gets the flat values.
     pub(super) fn parent<C: Codec>(&mut self, existing: &[u8], here: Here, is_own: bool, has_flats: bool) -> Change {
         if here == Here::No && self.inbound == Inbound::Keep && !has_flats {

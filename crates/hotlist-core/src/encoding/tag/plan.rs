@@ -16,7 +16,7 @@ const TAGS: &str = "tags";
 /// The word's place when `tags` cannot be read.
 const OWN_TAGS: &str = "hotlist.tags";
 
-/// What comes into a document.
+/// The additions to a document.
 struct Coming<'a> {
     enrichments: Ours<'a>,
     osint: Ours<'a>,
@@ -28,7 +28,7 @@ struct Coming<'a> {
     is_ocsf: bool,
 }
 
-/// What another part of a record holds where tags go, as JSON.
+/// The content of another part of a record where tags go, as JSON.
 #[derive(Debug, Default)]
 pub(crate) struct Rendered<'a> {
     pub(crate) enrichments: &'a [Value],
@@ -141,7 +141,7 @@ fn place<C: Codec>(
                 rewrite.flat(entry.value, which, is_place)
             }
         };
-        // What the place cannot take goes to one of our own.
+        // Enrichments that the place cannot take go to a place of our own.
         is_placed |= holds && change != Change::Unreadable;
         match change {
             Change::Stays | Change::Unreadable => {}

@@ -24,7 +24,7 @@ pub(super) struct Rewrite<'a> {
     pub(super) outcome: TagOutcome,
 }
 
-/// What becomes of a value.
+/// The treatment of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Stays,
@@ -34,7 +34,7 @@ pub(super) enum Change {
     Unreadable,
 }
 
-/// What becomes of something that arrived, where `mark` is what marks it.
+/// The treatment of something that arrived, where `mark` is what marks it.
 pub(super) fn treat(inbound: Inbound, outcome: &mut TagOutcome, mark: impl FnOnce() -> Option<Vec<u8>>) -> Change {
     match inbound {
         Inbound::Keep => Change::Stays,

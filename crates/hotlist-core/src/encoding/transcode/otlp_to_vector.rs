@@ -15,7 +15,7 @@ use crate::encoding::vector::{LogValue, MESSAGE, TIMESTAMP, field};
 use crate::encoding::wire::{framed_len, put_bytes, put_header};
 use crate::encoding::{MalformedRecord, json};
 
-/// What is around the records that come next.
+/// The envelope of the records that come next.
 #[derive(Default)]
 pub(super) struct Context {
     spans: Option<(Span, Span)>,
@@ -69,7 +69,7 @@ fn put_member(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 pub(super) struct Event<'c> {
     /// The entries of the document, encoded, as fields of the `Log`.
     fields: Vec<u8>,
-    /// What else the record has.
+    /// The other fields of the record.
     named: Vec<Named>,
     context: &'c Context,
     /// Bytes of the `Log`, of its `Metadata`, and of each message in that on the way to the members: see [`Event::put`].

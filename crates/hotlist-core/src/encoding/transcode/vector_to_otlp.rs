@@ -105,7 +105,7 @@ fn metadata(log: &[u8]) -> Result<Vec<u8>, MalformedRecord> {
     last(&last(log, field::METADATA)?, field::METADATA_VALUE)
 }
 
-/// What OTLP has in addition to the document.
+/// The fields of OTLP in addition to the document.
 fn context(metadata: &[u8]) -> Result<Vec<Entry<'_>>, MalformedRecord> {
     let Any::Map(list) = any::<LogValue>(metadata)? else { return Ok(Vec::new()) };
     let mut value = None;

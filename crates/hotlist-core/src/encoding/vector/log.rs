@@ -15,7 +15,7 @@ pub(crate) struct Log<'a> {
     pub(crate) value: Option<(Range<usize>, &'a [u8])>,
 }
 
-/// What kind of event a record holds; the content of the last one, as protobuf has it for a `oneof`.
+/// The kind of event in a record; that of the last one, as protobuf has it for a `oneof`.
 pub(super) fn kind(record: &[u8]) -> Result<(Signal, Range<usize>, &[u8]), MalformedRecord> {
     let mut fields = Fields::new(record);
     let mut event = None;
@@ -34,7 +34,7 @@ pub(super) fn kind(record: &[u8]) -> Result<(Signal, Range<usize>, &[u8]), Malfo
     event.ok_or(MalformedRecord::WrongType("event"))
 }
 
-/// What kind of event a record holds; one that cannot be read counts as a log.
+/// The kind of event in a record; a record that cannot be read counts as a log.
 pub(crate) fn signal(record: &[u8]) -> Signal {
     kind(record).map_or(Signal::Logs, |(signal, ..)| signal)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What becomes of a hit whose value a list holds.
+/// The treatment of a hit whose value a list holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
     /// It is not a hit.
@@ -11,7 +11,7 @@ pub enum Action {
     Annotate,
 }
 
-/// What the name of a list may say that makes its entries shared rather than harmless: many people use the same cloud,
+/// The marks in the name of a list that make its entries shared rather than harmless: many people use the same cloud,
 /// and some of them are attackers. A word counts wherever it stands in the name, one between blanks only as a whole
 /// word. `docs/allowlists.md` has the same table.
 const SHARED: [(&str, &[&str]); 5] = [

@@ -18,7 +18,7 @@ pub(super) struct Names {
     stands_for: Box<[StandsFor]>,
 }
 
-/// What a text stands for.
+/// The meaning of a text.
 #[derive(Clone, Copy, Debug)]
 struct StandsFor {
     kinds: Kinds,
@@ -37,7 +37,7 @@ impl NamesBuilder {
     /// Adds an entry of a list of type `string`: a value of each kind that it can be read as.
     ///
     /// # Errors
-    /// Why the entry holds nothing.
+    /// The reason that the entry holds nothing.
     pub(super) fn add_exact(&mut self, entry: &str, kinds: Kinds) -> Result<(), String> {
         let (mut is_value, mut hash_seen) = (false, false);
         for kind in kinds.iter() {
@@ -78,7 +78,7 @@ impl NamesBuilder {
     /// Adds an entry of a list of type `hostname`.
     ///
     /// # Errors
-    /// Why the entry holds nothing.
+    /// The reason that the entry holds nothing.
     pub(super) fn add_host(&mut self, entry: &str) -> Result<(), String> {
         if let Some(address) = ip::canonical(entry.as_bytes()) {
             return self.insert(&address.to_string(), Kind::Ip, false);

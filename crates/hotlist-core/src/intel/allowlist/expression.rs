@@ -37,7 +37,7 @@ impl Expressions {
 /// One expression.
 ///
 /// # Errors
-/// Why it cannot be used.
+/// The reason that it cannot be used.
 pub(super) fn compile(written: &str) -> Result<Regex, String> {
     if written.len() > MAX_LENGTH {
         return Err(format!("is longer than {MAX_LENGTH} bytes"));

@@ -55,11 +55,11 @@ pub struct Unusable {
     pub index: usize,
     /// Its beginning.
     pub excerpt: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// What came of one file.
+/// The result of one file.
 #[derive(Debug)]
 pub struct Import {
     /// The list of all entries that can be used, with its own name and the default action.

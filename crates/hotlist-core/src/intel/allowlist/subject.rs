@@ -14,7 +14,7 @@ pub struct Subject {
     texts: Vec<String>,
     address: Option<IpAddr>,
     host: Option<String>,
-    /// What follows the scheme of a URL, and whether there is a scheme.
+    /// The part after the scheme of a URL, and whether there is a scheme.
     url: Option<(String, bool)>,
     /// A URL that says more than its scheme and its host.
     has_path: bool,
@@ -102,7 +102,7 @@ impl Subject {
         self.host.as_deref()
     }
 
-    /// What follows the scheme of a URL, and whether there is a scheme.
+    /// The part after the scheme of a URL, and whether there is a scheme.
     pub(super) fn url(&self) -> Option<(&str, bool)> {
         self.url.as_ref().map(|(rest, scheme)| (rest.as_str(), *scheme))
     }

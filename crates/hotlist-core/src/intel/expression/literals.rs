@@ -38,7 +38,7 @@ fn needed(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     }
 }
 
-/// What is needed of a sequence: its longest run of fixed characters, or what one of its members needs.
+/// The literals of a sequence: its longest run of fixed characters, or what one of its members needs.
 fn best(of: &[Hir]) -> Option<Vec<Vec<u8>>> {
     let mut candidates: Vec<Vec<Vec<u8>>> = Vec::new();
     let mut run = Vec::new();

@@ -6,7 +6,7 @@ use super::{KeySpace, TableId, network_key, number_key, time_key};
 use crate::intel::term::{Comparison, NameScope, TermValue};
 use crate::observable::Kind;
 
-/// What a feed says of all its indicators, which gives them more keys.
+/// The statements of a feed about all its indicators that give them more keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IndicatorOptions {
     /// Domains cover their subdomains too.

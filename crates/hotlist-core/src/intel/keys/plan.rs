@@ -7,7 +7,7 @@ use super::KeySpace;
 use crate::observable::Kind;
 use crate::schema::{Field, FieldKind};
 
-/// Which keys the values of a field have.
+/// The keys of the values of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyPlan {
     /// An address, with a port or in a URL too.

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::KeySpace;
 use crate::observable::{Kind, url};
 
-/// Which table of a segment.
+/// A table of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TableId {
     /// The keys of a name space.

@@ -1,6 +1,6 @@
 //! The keys of one value of an event: the [`KeyPlan`] of its field, carried out.
 //!
-//! What happens to a key is the business of a [`KeyVisitor`]: the matcher finds hits, the sieve only records hashes. All
+//! A [`KeyVisitor`] decides what happens to a key: the matcher finds hits, the sieve only records hashes. All
 //! visitors get the same keys, so that they cannot disagree on what is looked up.
 
 use std::net::IpAddr;
@@ -169,7 +169,8 @@ fn of_distinguished_name(options: MatchOptions, raw: &[u8], scratch: &mut Vec<u8
     });
 }
 
-/// Why a value that was not read is malformed: its length, or its kind; `None` for one that stands for no value.
+/// The reason that a value that was not read is malformed: its length, or its kind; `None` for one that stands for no
+/// value.
 #[cold]
 fn malformed(raw: &[u8], longest: usize, otherwise: Malformed) -> Option<Malformed> {
     match raw.len() > longest {
@@ -200,8 +201,8 @@ fn host(options: MatchOptions, raw: &[u8], scratch: &mut Vec<u8>, visitor: &mut 
     other_host(options, raw, scratch, visitor)
 }
 
-/// What is neither an address nor a name: a URL, `host:port`, a list of addresses, or a name with octets in it that no
-/// host has.
+/// A value that is neither an address nor a name: a URL, `host:port`, a list of addresses, or a name with octets in it
+/// that no host has.
 #[inline(never)]
 fn other_host(
     options: MatchOptions,

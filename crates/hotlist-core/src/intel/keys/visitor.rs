@@ -1,4 +1,4 @@
-//! What receives the keys of a value.
+//! The receiver of the keys of a value.
 
 use std::net::IpAddr;
 

@@ -2,7 +2,7 @@
 
 use super::limits::{MAX_AUDIENCE, MAX_BYTES, MAX_SEGMENT_BYTES};
 
-/// Why a manifest is refused.
+/// The reason that a manifest is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
     /// It is too long.
@@ -13,7 +13,7 @@ pub enum ManifestError {
     Json {
         /// Where, as a path in the document.
         path: String,
-        /// What is wrong.
+        /// The fault.
         cause: String,
     },
     /// The audience is not a usable name.
@@ -36,13 +36,13 @@ pub enum ManifestError {
         count: usize,
         /// The most that are allowed.
         max: usize,
-        /// What to do.
+        /// The remedy.
         remedy: &'static str,
     },
     /// A segment's length is impossible.
     #[error("segment {index} of the manifest has {bytes} bytes; give its length in bytes, 1 to {MAX_SEGMENT_BYTES}")]
     SegmentBytes {
-        /// Which, from 0.
+        /// Its number, from 0.
         index: usize,
         /// What it says.
         bytes: u64,
@@ -52,7 +52,7 @@ pub enum ManifestError {
         "segment {index} of the manifest has the digest of an earlier one and another length; give the file's length"
     )]
     SegmentLengths {
-        /// Which, from 0.
+        /// Its number, from 0.
         index: usize,
     },
     /// A name or value has a length that is not allowed.
@@ -68,7 +68,7 @@ pub enum ManifestError {
     /// A feed has two rules.
     #[error("rule {index} of the manifest is the second one of its feed; keep one of the two")]
     RuleTwice {
-        /// Which, from 0.
+        /// Its number, from 0.
         index: usize,
     },
 }

@@ -11,12 +11,12 @@ use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
 
 use super::digest::Digest;
 
-/// What stands before the 32 bytes of a private key in PKCS #8 (RFC 8410, section 7).
+/// The bytes before the 32 bytes of a private key in PKCS #8 (RFC 8410, section 7).
 const PRIVATE_PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-/// What stands before the 32 bytes of a public key in SubjectPublicKeyInfo (RFC 8410, section 4).
+/// The bytes before the 32 bytes of a public key in SubjectPublicKeyInfo (RFC 8410, section 4).
 const PUBLIC_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
 
-/// Why a key cannot be had.
+/// The reason that a key cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The random source failed.

@@ -14,7 +14,7 @@ const SHOWN_IDS: usize = 4;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signature {
-    /// Which key made it; see [`PublicKey::id`].
+    /// The id of the key that made it; see [`PublicKey::id`].
     pub key_id: String,
     /// 64 bytes, in JSON as base64.
     #[serde(with = "in_base64")]
@@ -39,7 +39,7 @@ pub struct Signed {
     pub signatures: Vec<Signature>,
 }
 
-/// Why nobody vouches for a manifest.
+/// The reason that no trusted key vouches for a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// It has none.

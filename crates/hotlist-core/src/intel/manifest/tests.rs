@@ -61,79 +61,139 @@ fn the_bytes_are_the_documented_ones() {
 #[test]
 fn a_problem_is_named_with_its_place() {
     for (from, to, wanted) in [
+        ("\"version\":12", "\"version\":-1", "version"),
+        ("\"serve\"", "\"both\"", "mode"),
+        ("\"bytes\":2", "\"bytes\":2.5", "segments[1].bytes"),
+        (":\"ca97", ":\"CA97", "segments[0].digest"),
+        ("\"origin\":\"feed\"", "\"origin\":\"rule\"", "rules[0].origin"),
+        ("2026-01-02T03:04:05Z", "yesterday", "issued"),
+    ] {
+        let error = changed(from, to).unwrap_err();
+        assert!(matches!(&error, ManifestError::Json { path, .. } if path == wanted), "{to}: {error}");
+    }
+}
+
+#[test]
+fn the_text_of_a_problem_has_its_cause_and_how_to_fix_it() {
+    for (from, to, wanted) in [
         ("\"version\":12", "\"version\":12,\"new\":1", "unknown field `new`"),
-        ("\"version\":12", "\"version\":-1", "`version`"),
         ("\"version\":12", "\"version\":12,\"version\":13", "duplicate field `version`"),
-        ("\"serve\"", "\"both\"", "`mode`"),
-        ("\"bytes\":2", "\"bytes\":2.5", "`segments[1].bytes`"),
         ("\"bytes\":2", "\"bytes\":2,\"name\":\"x\"", "unknown field `name`"),
-        (":\"ca97", ":\"CA97", "`segments[0].digest`"),
         ("\"id\":\"indicator--1\"", "\"id\":\"1\",\"kind\":\"ip\"", "either an `id`, or a `kind` and a `value`"),
         ("\"kind\":\"domain\"", "\"kind\":\"domains\"", "`domains` is not a kind"),
         ("\"id\":\"indicator--1\"", "\"id\":\"1\",\"why\":1", "unknown field `why`"),
-        ("\"origin\":\"feed\"", "\"origin\":\"rule\"", "`rules[0].origin`"),
-        ("2026-01-02T03:04:05Z", "yesterday", "`issued`"),
         ("]}", "]} x", "trailing characters"),
         ("{\"audience\"", "{\"audience", "the manifest is not as it should be"),
         (",\"rules\"", ",\"rules_\"", "rules"),
     ] {
         let error = changed(from, to).unwrap_err().to_string();
         assert!(error.contains(wanted), "{to}: {error}");
-        assert!(error.contains(';'), "{error}: says how to mend it");
+        assert!(error.contains("; write it with `hotlist publish`"), "{error}");
     }
 }
 
 /// A change of the sample.
 type Change = Box<dyn Fn(&mut Manifest)>;
 
+/// Whether an error is the expected one; `None` if there should be none.
+type Expected = Option<fn(&ManifestError) -> bool>;
+
+/// Expects an error at a text with this path.
+macro_rules! text_at {
+    ($path:literal) => {
+        Some(|e| matches!(e, Text { path, .. } if path == $path))
+    };
+}
+
 #[test]
 fn every_bound_is_held_when_reading_and_when_writing() {
+    use ManifestError::*;
     let long = |count: usize| "x".repeat(count);
     let segment = |text: &str, bytes| SegmentRef { digest: Digest::sha256(text.as_bytes()), bytes };
     let rule = |feed: String| Rule { feed, enabled: true, origin: Origin::Feed };
     let id = |feed: String, id: String| Revocation::Id { feed, id };
-    let cases: Vec<(&str, Change, bool)> = vec![
-        ("`audience`", Box::new(|m| m.audience = String::new()), false),
-        ("`audience`", Box::new(|m| m.audience = "Acme".to_owned()), false),
-        ("`audience`", Box::new(|m| m.audience = "x".repeat(129)), false),
-        ("audience", Box::new(|m| m.audience = "x".repeat(128)), true),
-        ("`version`", Box::new(|m| m.version = 0), false),
-        ("version", Box::new(|m| m.version = u64::MAX), true),
-        ("`expires`", Box::new(|m| m.expires = Some(m.issued)), false),
-        ("expires", Box::new(|m| m.expires = None), true),
-        ("4097 segments", Box::new(move |m| m.segments = vec![segment("a", 1); 4097]), false),
-        ("segments", Box::new(move |m| m.segments = vec![segment("a", 1); 4096]), true),
-        ("segments", Box::new(|m| m.segments.clear()), true),
-        ("segment 1", Box::new(move |m| m.segments[1].bytes = 0), false),
-        ("segment 1", Box::new(move |m| m.segments[1].bytes = (1 << 40) + 1), false),
-        ("bytes", Box::new(move |m| m.segments[1].bytes = 1 << 40), true),
-        ("segment 2", Box::new(move |m| m.segments.push(segment("a", 2))), false),
-        ("100001 revocations", Box::new(move |m| m.revocations = vec![id("f".into(), "i".into()); 100_001]), false),
-        ("revocations", Box::new(move |m| m.revocations = vec![id("f".into(), "i".into()); 100_000]), true),
-        ("`revocations[0].feed`", Box::new(move |m| m.revocations[0] = id(String::new(), "i".into())), false),
-        ("`revocations[0].feed`", Box::new(move |m| m.revocations[0] = id(long(256), "i".into())), false),
-        ("`revocations[0].id`", Box::new(move |m| m.revocations[0] = id("f".into(), long(MAX_TEXT + 1))), false),
-        ("`revocations[0].id`", Box::new(move |m| m.revocations[0] = id("f".into(), String::new())), false),
-        ("id", Box::new(move |m| m.revocations[0] = id(long(255), long(MAX_TEXT))), true),
-        ("10001 rules", Box::new(move |m| m.rules = (0..10_001).map(|n| rule(n.to_string())).collect()), false),
-        ("rules", Box::new(move |m| m.rules = (0..10_000).map(|n| rule(n.to_string())).collect()), true),
-        ("`rules[0].feed`", Box::new(move |m| m.rules[0].feed = long(256)), false),
-        ("rule 1", Box::new(|m| m.rules[1].feed = "f".to_owned()), false),
-        ("bytes, and", Box::new(move |m| m.revocations = vec![id("f".into(), long(MAX_TEXT)); 300]), false),
+    let cases: Vec<(&str, Change, Expected)> = vec![
+        ("audience", Box::new(|m| m.audience = String::new()), Some(|e| matches!(e, Audience))),
+        ("audience", Box::new(|m| m.audience = "Acme".to_owned()), Some(|e| matches!(e, Audience))),
+        ("audience", Box::new(|m| m.audience = "x".repeat(129)), Some(|e| matches!(e, Audience))),
+        ("audience", Box::new(|m| m.audience = "x".repeat(128)), None),
+        ("version", Box::new(|m| m.version = 0), Some(|e| matches!(e, Version))),
+        ("version", Box::new(|m| m.version = u64::MAX), None),
+        ("expires", Box::new(|m| m.expires = Some(m.issued)), Some(|e| matches!(e, Expires))),
+        ("expires", Box::new(|m| m.expires = None), None),
+        (
+            "4097 segments",
+            Box::new(move |m| m.segments = vec![segment("a", 1); 4097]),
+            Some(|e| matches!(e, TooMany { what: "segments", count: 4097, .. })),
+        ),
+        ("segments", Box::new(move |m| m.segments = vec![segment("a", 1); 4096]), None),
+        ("segments", Box::new(|m| m.segments.clear()), None),
+        ("segment 1", Box::new(move |m| m.segments[1].bytes = 0), Some(|e| matches!(e, SegmentBytes { index: 1, .. }))),
+        (
+            "segment 1",
+            Box::new(move |m| m.segments[1].bytes = (1 << 40) + 1),
+            Some(|e| matches!(e, SegmentBytes { index: 1, .. })),
+        ),
+        ("bytes", Box::new(move |m| m.segments[1].bytes = 1 << 40), None),
+        (
+            "segment 2",
+            Box::new(move |m| m.segments.push(segment("a", 2))),
+            Some(|e| matches!(e, SegmentLengths { index: 2 })),
+        ),
+        (
+            "100001 revocations",
+            Box::new(move |m| m.revocations = vec![id("f".into(), "i".into()); 100_001]),
+            Some(|e| matches!(e, TooMany { what: "revocations", count: 100_001, .. })),
+        ),
+        ("revocations", Box::new(move |m| m.revocations = vec![id("f".into(), "i".into()); 100_000]), None),
+        (
+            "revocations[0].feed",
+            Box::new(move |m| m.revocations[0] = id(String::new(), "i".into())),
+            text_at!("revocations[0].feed"),
+        ),
+        (
+            "revocations[0].feed",
+            Box::new(move |m| m.revocations[0] = id(long(256), "i".into())),
+            text_at!("revocations[0].feed"),
+        ),
+        (
+            "revocations[0].id",
+            Box::new(move |m| m.revocations[0] = id("f".into(), long(MAX_TEXT + 1))),
+            text_at!("revocations[0].id"),
+        ),
+        (
+            "revocations[0].id",
+            Box::new(move |m| m.revocations[0] = id("f".into(), String::new())),
+            text_at!("revocations[0].id"),
+        ),
+        ("id", Box::new(move |m| m.revocations[0] = id(long(255), long(MAX_TEXT))), None),
+        (
+            "10001 rules",
+            Box::new(move |m| m.rules = (0..10_001).map(|n| rule(n.to_string())).collect()),
+            Some(|e| matches!(e, TooMany { what: "rules", count: 10_001, .. })),
+        ),
+        ("rules", Box::new(move |m| m.rules = (0..10_000).map(|n| rule(n.to_string())).collect()), None),
+        ("rules[0].feed", Box::new(move |m| m.rules[0].feed = long(256)), text_at!("rules[0].feed")),
+        ("rule 1", Box::new(|m| m.rules[1].feed = "f".to_owned()), Some(|e| matches!(e, RuleTwice { index: 1 }))),
+        (
+            "bytes, and",
+            Box::new(move |m| m.revocations = vec![id("f".into(), long(MAX_TEXT)); 300]),
+            Some(|e| matches!(e, TooLong(_))),
+        ),
     ];
-    for (what, change, is_good) in cases {
+    for (what, change, expected) in cases {
         let mut manifest = sample();
         change(&mut manifest);
         let written = manifest.to_bytes();
         let read = Manifest::parse(&serde_json::to_vec(&manifest).unwrap());
-        if is_good {
+        let Some(is_expected) = expected else {
             assert_eq!(written.unwrap(), serde_json::to_vec(&manifest).unwrap(), "{what}");
             assert_eq!(read.unwrap(), manifest, "{what}");
-        } else {
-            let error = written.unwrap_err();
-            assert!(error.to_string().contains(what) && error.to_string().contains(';'), "{what}: {error}");
-            assert_eq!(read.unwrap_err(), error, "{what}");
-        }
+            continue;
+        };
+        let error = written.unwrap_err();
+        assert!(is_expected(&error) && error.to_string().contains(';'), "{what}: {error}");
+        assert_eq!(read.unwrap_err(), error, "{what}");
     }
 }
 
@@ -181,7 +241,7 @@ fn keys_and_signatures_are_those_of_the_standard() {
     assert!(!format!("{key:?}").contains("4ccd") && !format!("{key:?}").contains("76, 205"));
 }
 
-/// What the library itself makes is version 2 of the document, with the public key inside.
+/// The library's own output is version 2 of the document, with the public key inside.
 #[test]
 fn both_versions_of_a_private_key_are_read() {
     let random = ring::rand::SystemRandom::new();

@@ -93,7 +93,7 @@ fn like(text: &str, kind: Kind) -> Option<Meant> {
     is_plain(text).then(|| Meant::Values(vec![text.to_owned()]))
 }
 
-/// What a regular expression means; it matches where any part of a value does.
+/// The meaning of a regular expression, which matches where any part of a value does.
 fn matches(text: &str, kind: Kind) -> Option<Meant> {
     if text.len() > MAX_LENGTH {
         return None;
@@ -119,7 +119,7 @@ fn matches(text: &str, kind: Kind) -> Option<Meant> {
         names.map(|names| Meant::Names(names, NameScope::Below))
     };
     if let Some(values) = all(parts) {
-        // What does not begin at the start may follow anything.
+        // An expression that is not anchored at the start may follow anything.
         return if is_anchored { Some(Meant::Values(values)) } else { below(values) };
     }
     let (first, rest) = parts.split_first()?;
@@ -158,7 +158,7 @@ fn covers(hir: &Hir, with_dot: bool) -> bool {
     ('a'..='z').chain('0'..='9').chain(['-', '_']).all(has) && (!with_dot || has('.'))
 }
 
-/// What may precede a name, label for label: `(.*\.)?`, `([^.]+\.)*`, `(^|\.)` have the name itself, `([^.]+\.)+` has not.
+/// The labels that may precede a name: `(.*\.)?`, `([^.]+\.)*`, `(^|\.)` have the name itself, `([^.]+\.)+` has not.
 fn names_before(hir: &Hir, is_anchored: bool) -> Option<NameScope> {
     match open(hir).kind() {
         HirKind::Repetition(Repetition { min, max, sub, .. }) if is_anchored && is_labels(sub) => match (min, max) {

@@ -18,7 +18,7 @@ pub enum Parsed {
     All(Vec<Parsed>),
     /// `OR`, within an observation or between observations: two at least.
     Any(Vec<Parsed>),
-    /// What is well formed but cannot be evaluated.
+    /// A pattern that is well formed but cannot be evaluated.
     Other {
         position: usize,
         construct: String,
@@ -250,7 +250,7 @@ impl Parser {
         Ok(parsed)
     }
 
-    /// What follows the word of a qualifier.
+    /// The argument of a qualifier.
     fn qualifier(&mut self, word: &str) -> Result<(), PatternError> {
         match word {
             "WITHIN" => self.positive(true).and_then(|()| self.wanted_word("SECONDS", "SECONDS")),

@@ -17,7 +17,7 @@ pub const MAX_BYTES: usize = 4096;
 /// The first byte of every program.
 const VERSION: u8 = 1;
 
-/// What an event says of an atom.
+/// The state of an atom in an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtomState {
     /// The term is found at one of its fields.
@@ -161,7 +161,7 @@ impl Program {
         self.expression.holds(state)
     }
 
-    /// What is left when some keys must not be looked for: alternatives that would need them go. `None` when that is
+    /// The program without some keys: alternatives that would need them go. `None` when that is
     /// all of it.
     pub fn without(&self, refused: Atoms) -> Option<Expression> {
         self.expression.kept(Atoms(self.keys.0 & !refused.0))

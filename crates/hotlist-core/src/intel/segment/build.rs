@@ -24,7 +24,7 @@ use crate::intel::keys::{IndicatorOptions, TableId, indicator_keys};
 use crate::intel::posting::Posting;
 use crate::observable::Kind;
 
-/// Why indicators do not fit into a segment.
+/// The reason that indicators do not fit into a segment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
     /// More than 2³¹ indicators.
@@ -39,7 +39,7 @@ pub enum BuildError {
     /// A part would be longer than its offsets can address.
     #[error("the {what} of one segment would take more than 4 GiB; split the feeds")]
     TooLarge {
-        /// Which part.
+        /// The part.
         what: &'static str,
     },
 }
@@ -73,7 +73,7 @@ pub enum Numbering {
 #[derive(Debug, Default)]
 pub struct SegmentBuilder {
     feeds: Vec<SegmentFeed>,
-    /// What the feed that is being added says of its values.
+    /// The statements of the feed that is being added about its values.
     options: IndicatorOptions,
     contexts: ContextsBuilder,
     context_of: Vec<u32>,
@@ -333,7 +333,7 @@ impl SegmentBuilder {
     /// # Errors
     /// A part is too long.
     pub fn into_segment(self, key: HashKey) -> Result<Arc<Segment>, BuildError> {
-        // What was just written can be read; if it could not, this is what was too large for it.
+        // Bytes that were just written can be read; if they cannot, they are too large.
         Segment::built(self.finish(key)?).map_err(|_| BuildError::TooLarge { what: "parts" })
     }
 }

@@ -8,7 +8,7 @@ use crate::intel::pattern::program::{Atoms, Program};
 use crate::intel::term;
 use crate::observable::Kind;
 
-/// What has to be found together in one event.
+/// The atoms that have to be found together in one event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Composite {
     /// The expression over the terms.
@@ -23,7 +23,8 @@ pub struct Composite {
 const COMPARISONS: [Comparison; 5] =
     [Comparison::Equal, Comparison::Less, Comparison::LessOrEqual, Comparison::Greater, Comparison::GreaterOrEqual];
 
-/// Which names of a domain count, and of a URL whether longer paths count, too, in the order of their numbers in a segment.
+/// The names of a domain that count, and for a URL whether longer paths count, too, in the order of their numbers in a
+/// segment.
 const SCOPES: [NameScope; 3] = [NameScope::Exact, NameScope::AndBelow, NameScope::Below];
 
 /// The program's length and bytes, then each term: kind, comparison, number of its scope, the canonical value or the expression, and the STIX

@@ -63,7 +63,7 @@ impl Segment {
         Segment::checked(Data::Owned(bytes), expected)
     }
 
-    /// What a builder made, which needs no check.
+    /// A builder's output, which needs no check.
     pub(super) fn built(bytes: Vec<u8>) -> Result<Arc<Segment>, SegmentError> {
         Segment::assemble(Data::Owned(bytes), None).map(Arc::new)
     }

@@ -168,7 +168,7 @@ impl Segment {
         &self.ranges
     }
 
-    /// What it withdraws of earlier segments.
+    /// The indicators that it withdraws from earlier segments.
     pub fn tombstones(&self) -> &[Tombstone] {
         &self.tombstones
     }
@@ -247,7 +247,7 @@ impl Segment {
         self.feeds.partition_point(|feed| feed.first <= indicator).saturating_sub(1)
     }
 
-    /// What is stored of an indicator; its feed is numbered as here.
+    /// The stored form of an indicator; its feed is numbered as here.
     pub fn indicator(&self, number: u32) -> Stored {
         let bytes: &[u8] = &self.data;
         let place = |column: u16| {
@@ -284,7 +284,7 @@ impl Segment {
         }
     }
 
-    /// What must be found together for an indicator, if more than one of its values.
+    /// The values that must be found together for an indicator, if more than one.
     pub fn composite(&self, number: u32) -> Option<Composite> {
         composite::decode(self.composite_bytes(number)?)
     }

@@ -17,7 +17,7 @@ const ENTRY: usize = 24;
 /// Bytes behind the last section.
 const TRAILER: usize = 32;
 
-/// What stands in a section. The number is that of the format.
+/// The content of a section. The number is that of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u16)]
 pub(super) enum SectionKind {

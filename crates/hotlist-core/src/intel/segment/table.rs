@@ -129,7 +129,7 @@ impl Table {
         (sound && records <= section.1).then_some(Table { id, keys, buckets, directory, records: (records, section.1) })
     }
 
-    /// Which one it is.
+    /// Its number.
     pub fn id(&self) -> TableId {
         self.id
     }

@@ -24,7 +24,7 @@ const SLACK: usize = 4;
 /// The number of the fields that are none.
 const NOWHERE: u16 = 1;
 
-/// Why a snapshot cannot be built.
+/// The reason that a snapshot cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     /// More than 2³² indicators.
@@ -49,12 +49,12 @@ pub enum SnapshotError {
     Segment {
         /// The feed.
         feed: String,
-        /// Why not.
+        /// The cause.
         cause: BuildError,
     },
 }
 
-/// Why feeds of an older snapshot cannot be reused.
+/// The reason that feeds of an older snapshot cannot be reused.
 #[derive(Debug, thiserror::Error)]
 pub enum ReuseError {
     /// Keys and fields of the two have different meanings.
@@ -65,7 +65,7 @@ pub enum ReuseError {
     Snapshot(#[from] SnapshotError),
 }
 
-/// What of an older snapshot can be used again.
+/// The reusable parts of an older snapshot.
 struct Older {
     prefilter: Prefilter,
     /// Keys in it that no source had any more.
@@ -352,7 +352,7 @@ impl SnapshotBuilder {
         self.sources.iter().map(member).collect()
     }
 
-    /// What is matched against.
+    /// The indicators to match against.
     fn parts(&self, units: &[LookupUnit]) -> Vec<RenumberedSegment> {
         let mut base = 0;
         let part = |unit: &LookupUnit| {

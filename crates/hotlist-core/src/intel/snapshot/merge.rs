@@ -1,6 +1,6 @@
 //! Many small segments are matched against as one: a look-up goes through every part of a snapshot.
 //!
-//! What was merged stays merged in the snapshots that follow, and is merged again only when there are too many parts
+//! Merged parts stay merged in the snapshots that follow, and are merged again only when there are too many parts
 //! again. A chain that grows by one segment a reload so costs a merge every few reloads, and not one each.
 
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(super) struct MemberSegment {
     pub(super) feeds: Vec<u32>,
 }
 
-/// What look-ups go to.
+/// The target of look-ups.
 #[derive(Clone, Debug)]
 pub(super) enum LookupUnit {
     /// A segment as it is.

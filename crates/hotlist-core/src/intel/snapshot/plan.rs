@@ -6,9 +6,9 @@ use crate::schema::{self, Field, FieldId, FieldSet, FieldTable, UrlPart};
 /// How the values of a field are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldPlan {
-    /// Which keys they have; [`KeyPlan::Tokens`] of values that are scanned as text in addition to `inner`.
+    /// Their keys; [`KeyPlan::Tokens`] of values that are scanned as text in addition to `inner`.
     pub plan: KeyPlan,
-    /// Which keys a value has as a whole.
+    /// The keys of a value as a whole.
     pub inner: KeyPlan,
     /// Their part in the URL of their event.
     pub part: PlanPart,
@@ -36,11 +36,11 @@ pub enum PlanPart {
 /// The fields that together are a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UrlRow {
-    /// What follows the host; findings are reported here.
+    /// The part after the host; findings are reported here.
     pub path: FieldId,
     /// The host.
     pub host: FieldId,
-    /// What follows the path.
+    /// The part after the path.
     pub query: Option<FieldId>,
 }
 

@@ -10,7 +10,7 @@ use crate::intel::segment::{IndicatorSet, Segment, TableId};
 #[derive(Clone, Debug)]
 pub(super) struct RenumberedSegment {
     pub(super) segment: Arc<Segment>,
-    /// What is added to the number of an indicator.
+    /// The offset of the numbers of indicators.
     pub(super) base: u32,
     pub(super) feeds: Vec<u32>,
     pub(super) targets: Vec<u16>,

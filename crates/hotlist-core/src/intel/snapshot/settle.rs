@@ -17,7 +17,7 @@ use crate::observable::Kind;
 pub struct Revoked {
     /// The feed.
     pub feed: String,
-    /// Which indicator of it.
+    /// The number of the indicator in it.
     pub by: RevokedBy,
 }
 
@@ -83,7 +83,7 @@ fn withdraw(sources: &mut [&mut Source], known: &[Option<&Source>]) {
     }
 }
 
-/// What counts of a segment, while something is taken out of it.
+/// The active part of a segment, while something is taken out of it.
 struct Change {
     counted: CountedIndicators,
     /// Whether some indicator that was taken out may have more values than one, so that values must be counted.
@@ -116,7 +116,7 @@ impl Change {
     }
 }
 
-/// What is withdrawn of a source or taken out by the manifest itself, if that takes out more.
+/// The indicators that are withdrawn from a source, or taken out by the manifest itself if that takes out more.
 fn revoke(source: &Source, revoked: &[Revoked]) -> Option<IndicatorSet> {
     let segment = &source.segment;
     let mut dead: Option<IndicatorSet> = None;
@@ -150,7 +150,7 @@ fn revoke(source: &Source, revoked: &[Revoked]) -> Option<IndicatorSet> {
 }
 
 impl CountedIndicators {
-    /// What counts of a segment of which nothing is taken out.
+    /// The active part of a segment of which nothing is taken out.
     pub(super) fn whole(segment: &Segment) -> CountedIndicators {
         let size = |feed: &segment::SegmentFeed| FeedSize { indicators: feed.len as usize, values: feed.values };
         CountedIndicators { dead: Arc::default(), sizes: segment.feeds().iter().map(size).collect() }

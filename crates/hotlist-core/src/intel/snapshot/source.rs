@@ -29,7 +29,7 @@ pub(super) struct Source {
     pub(super) counted: Arc<CountedIndicators>,
 }
 
-/// What of a segment counts.
+/// The active part of a segment.
 #[derive(Clone, Debug)]
 pub(super) struct CountedIndicators {
     /// The indicators that do not.

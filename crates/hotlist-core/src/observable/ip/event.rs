@@ -12,7 +12,7 @@ use crate::observable::{domain, text};
 /// The most addresses that are read from one value. Lists of forwarding proxies have a few.
 const MOST_ADDRESSES: usize = 64;
 
-/// What separates the addresses of a list.
+/// The separators of the addresses of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Separators {
     /// Commas and semicolons. At fields of names, a blank separates words: `printer 192.0.2.7` is not a list.

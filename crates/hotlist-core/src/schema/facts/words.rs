@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// What a word of an event means.
+/// The meaning of a word of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Meaning {
     /// It was let pass, or answered.
@@ -60,7 +60,7 @@ pub(super) struct Words {
 #[derive(Debug, Default)]
 struct Dictionary {
     words: HashMap<Box<[u8]>, Meaning>,
-    /// What any other word means.
+    /// The meaning of any other word.
     other: Option<Meaning>,
 }
 
@@ -122,7 +122,7 @@ impl Words {
         self.paths.iter().position(|(known, _)| known == path)
     }
 
-    /// What a word means at a path with words of its own, at a field that has the common words, or both.
+    /// The meaning of a word at a path with words of its own, at a field that has the common words, or both.
     pub(super) fn meaning(&self, path: Option<usize>, has_common: bool, word: &[u8]) -> Option<Meaning> {
         let text = word.trim_ascii();
         let mut lower = [0; LONGEST];

@@ -8,7 +8,7 @@ use memchr::{memchr, memchr2, memmem};
 use super::PairFormat;
 use crate::text::class::word_before;
 
-/// What `CEF:` and `LEEF:` both end with.
+/// The common end of `CEF:` and `LEEF:`.
 static MARK: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"EF:"));
 
 /// The fields behind the version of the format.
@@ -23,7 +23,7 @@ pub(super) struct Header {
     pub(super) is_second: bool,
     /// The version of the product.
     pub(super) version: Range<usize>,
-    /// What is behind it.
+    /// The offset of the text after it.
     pub(super) end: usize,
 }
 

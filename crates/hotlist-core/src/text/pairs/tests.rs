@@ -191,7 +191,7 @@ mod slow {
     }
 }
 
-/// What lines are made of.
+/// The parts of lines.
 const PIECES: [&str; 56] = [
     "CEF:0|a|b|1.2.3.4|d|e|5|",
     "CEF:1|a\\|b|b|1|d|e|5|",

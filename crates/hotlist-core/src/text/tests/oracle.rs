@@ -83,7 +83,7 @@ fn may_end(text: &[u8], end: usize) -> bool {
     !RULES.behind.is_match(&text[end..])
 }
 
-/// What a part of a text is, if it is bounded.
+/// The kind of a part of a text, if it is bounded.
 fn part(text: &[u8], start: usize, end: usize) -> Option<TokenKind> {
     let part = &text[start..end];
     if RULES.long_email.is_match(part)

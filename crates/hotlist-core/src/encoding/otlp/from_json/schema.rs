@@ -40,7 +40,7 @@ pub(super) struct Field {
 }
 
 impl Field {
-    /// What of a message can be set once: the field, or all members of its `oneof` together.
+    /// The parts of a message that can be set once: the field, or all members of its `oneof` together.
     pub(super) fn slot(&self) -> u32 {
         if matches!(self.label, Label::Member | Label::Choice) { 0 } else { self.number }
     }

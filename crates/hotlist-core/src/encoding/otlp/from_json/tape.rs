@@ -167,7 +167,7 @@ mod tests {
     use crate::encoding::wire::put_bytes;
     use proptest::prelude::*;
 
-    /// What to write: a scalar, a message, or something that is discarded after what follows it in the message.
+    /// The next output: a scalar, a message, or something that is discarded after what follows it in the message.
     #[derive(Clone, Debug)]
     enum Node {
         Scalar(u8, usize),

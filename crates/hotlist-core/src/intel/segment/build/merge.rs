@@ -11,7 +11,7 @@ use crate::intel::segment::read::Segment;
 use crate::intel::segment::table::LIST;
 use crate::observable::Kind;
 
-/// Which indicators of a segment are taken over.
+/// The indicators of a segment that are taken over.
 pub type Keep<'k> = &'k dyn Fn(u32) -> bool;
 
 /// The new number of every indicator of a segment.
@@ -148,7 +148,7 @@ impl SegmentBuilder {
     }
 }
 
-/// What another program wrote may count more than there is.
+/// A file of another program may have a count that is too high.
 fn add(sums: &mut [u32; Kind::ALL.len()], values: [u32; Kind::ALL.len()]) {
     sums.iter_mut().zip(values).for_each(|(sum, values)| *sum = sum.saturating_add(values));
 }
@@ -157,7 +157,7 @@ fn new_number(renumbered: &Renumbered, old: u32) -> Option<u32> {
     renumbered.get(old as usize).copied().flatten()
 }
 
-/// Which feeds of which segments make a feed, each as (segment, place).
+/// The feeds of segments that make a feed, each as (segment, place).
 fn plan(segments: &[(&Segment, Keep<'_>)], numbering: Numbering) -> Vec<Vec<(usize, usize)>> {
     let mut plan: Vec<Vec<(usize, usize)>> = Vec::new();
     let mut known = BTreeMap::new();
