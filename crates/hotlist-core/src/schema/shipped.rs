@@ -9,6 +9,7 @@ pub(super) const TABLES: &[(&str, &str)] = tables! {
     "ecs" "ecs-extra" "otel"
     "zeek" "suricata" "ocsf"
     "windows"
+    "flow"
     "cloudtrail" "vpcflow" "route53" "guardduty" "securityhub" "waf" "networkfirewall"
     "gcp" "azure"
     "kubernetes"
