@@ -4,6 +4,7 @@
 //! bounded by the largest event, and events are bounded by [`MAX_EVENT`].
 
 pub mod files;
+pub mod otlp;
 pub mod split;
 pub mod structure;
 pub mod text;

@@ -57,6 +57,33 @@ fn hits(output: &Output, keys: &[&str]) -> Vec<Value> {
     text(&output.stdout).lines().map(hit).collect()
 }
 
+#[test]
+fn each_record_of_a_file_of_the_collector_is_an_event() {
+    let place = Place::new();
+    let attribute = |key: &str, value: &str| json!({ "key": key, "value": { "stringValue": value } });
+    let request = json!({ "resourceLogs": [{
+        "resource": { "attributes": [attribute("service.name", "shop")] },
+        "scopeLogs": [{ "scope": {}, "logRecords": [
+            { "timeUnixNano": "1733000000000000000", "attributes": [attribute("source.ip", "203.0.113.9")] },
+            { "body": { "kvlistValue": { "values": [attribute("url.domain", "evil.example.org")] } } },
+            { "body": { "stringValue": "lookup of evil.example.org" } },
+            { "attributes": [attribute("source.ip", "192.0.2.1")] },
+        ] }],
+    }] });
+    let damaged = "{\"resourceLogs\":[{\"scopeLogs\":3}]}";
+    place.write("logs.json", format!("{request}\n{damaged}\n{request:#}\n").as_bytes());
+    let output = place.scan(&["--text", "--json", "-e", "logs.json"]);
+    let found = hits(&output, &["line", "field", "value"]);
+    let wanted = |line: u64| {
+        [("source.ip", "203.0.113.9"), ("url.domain", "evil.example.org"), ("message", "evil.example.org")]
+            .map(|(field, value)| json!([line, field, value]))
+    };
+    assert_eq!(found, [wanted(1), wanted(3)].concat());
+    let summary: Value = serde_json::from_str(text(&output.stderr).lines().last().unwrap()).unwrap();
+    assert_eq!((&summary["events"], &summary["events_with_hits"]), (&json!(9), &json!(6)));
+    assert!(text(&output.stderr).contains("scopeLogs"), "the damaged request is named");
+}
+
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();

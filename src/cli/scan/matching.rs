@@ -9,9 +9,11 @@ use jiff::Timestamp;
 use super::NOTES;
 use super::output::{Hit, Rendered};
 use crate::cli::args::Emit;
+use crate::counted::count;
 use crate::detect::{Detector, Survey, Verdict};
 use crate::encoding::json::{self, Malformation};
 use crate::enrich::Detection;
+use crate::logs::otlp;
 use crate::logs::split::{self, Block, Event, Fault};
 use crate::matcher::{Matcher, Sieve};
 
@@ -96,6 +98,13 @@ impl BlockMatcher<'_> {
             let document = columns.document(event.bytes);
             return self.event(Event { bytes: &document, columns: None, ..event }, matched);
         }
+        if !otlp::is_request(event.bytes) || !self.request(event, matched) {
+            self.one(event, matched);
+        }
+    }
+
+    /// An event that is not a request with several.
+    fn one(&mut self, event: Event<'_>, matched: &mut Matched) {
         match event.fault {
             Some(Fault::OpenArray) => {
                 matched.counts.malformed += 1;
@@ -189,6 +198,25 @@ impl BlockMatcher<'_> {
                 matched.rendered.event(event.bytes);
             }
         }
+    }
+
+    /// Matches each log record of a request of OTLP/JSON as an event. Returns whether it is one.
+    fn request(&mut self, event: Event<'_>, matched: &mut Matched) -> bool {
+        match otlp::documents(event.bytes, |record| {
+            self.one(Event { bytes: record, line: event.line, columns: None, fault: None }, matched);
+        }) {
+            Ok(0) => {}
+            Ok(malformed) => {
+                let values = count(malformed, "value", "values");
+                matched
+                    .add_note(event.line, &format!("a request of OTLP/JSON with {values} that are not of their type"));
+            }
+            Err(error) => {
+                matched.add_note(event.line, &format!("begins like a request of OTLP/JSON: {error}"));
+                return false;
+            }
+        }
+        true
     }
 
     fn verdict(&self, event: Event<'_>, verdict: &Verdict, matched: &mut Matched) {
