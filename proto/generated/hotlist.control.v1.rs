@@ -48,7 +48,7 @@ pub struct Node {
     #[prost(string, tag = "4")]
     pub instance: ::prost::alloc::string::String,
 }
-/// The reason that a manifest was refused.
+/// Why a manifest was refused.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Error {
     /// The number of a gRPC status code.
@@ -236,7 +236,7 @@ pub struct SlotStatus {
     /// The version that was refused last, 0 for none, with the reason.
     #[prost(uint64, tag = "4")]
     pub refused_version: u64,
-    /// The reason.
+    /// Why.
     #[prost(message, optional, tag = "5")]
     pub error: ::core::option::Option<Error>,
 }

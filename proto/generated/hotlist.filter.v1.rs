@@ -47,7 +47,7 @@ pub struct Hit {
     #[prost(bytes = "bytes", tag = "2")]
     pub event: ::prost::bytes::Bytes,
 }
-/// The reason that a batch was not taken. Of several sinks one may have it, but it is not acknowledged.
+/// Why a batch was not taken. Of several sinks one may have it, but it is not acknowledged.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Refusal {
     /// The number of a gRPC status code: 14 UNAVAILABLE (send it again), 8 RESOURCE_EXHAUSTED (send it again later), or
@@ -92,7 +92,7 @@ pub struct Result {
     /// The indicators that match, after policy and allowlists; none when it is not known.
     #[prost(message, repeated, tag = "1")]
     pub matches: ::prost::alloc::vec::Vec<Match>,
-    /// The reason that it was not looked up: an unknown kind, or a value that is none of its kind. Empty when it was.
+    /// Why it was not looked up: an unknown kind, or a value that is none of its kind. Empty when it was.
     #[prost(string, tag = "2")]
     pub error: ::prost::alloc::string::String,
 }
@@ -115,7 +115,7 @@ pub struct Match {
     #[prost(bytes = "bytes", tag = "5")]
     pub enrichment: ::prost::bytes::Bytes,
 }
-/// The content of the answer to a batch.
+/// What the answer to a batch holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Answer {
