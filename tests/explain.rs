@@ -25,6 +25,20 @@ mod tests {
         String::from_utf8(output.stdout.clone()).unwrap()
     }
 
+    #[test]
+    fn explain_reads_a_request_of_the_collector_with_one_record() {
+        let record = r#"{"attributes":[{"key":"source.ip","value":{"stringValue":"203.0.113.9"}}]}"#;
+        let request = |records: &str| format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{records}]}}]}}]}}"#);
+        let two = request(&format!("{record},{record}"));
+        let files = [("feed.txt", "203.0.113.0/24\n"), ("one.json", &*request(record)), ("two.json", &*two)];
+        let directory = directory(&files);
+        let explain = |event| hotlist(directory.path(), &["explain", "-i", "feed.txt", "-e", event]);
+        assert!(text(&explain("one.json")).contains("at source.ip = \"203.0.113.9\""));
+        let refused = explain("two.json");
+        let error = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success() && error.contains("two.json") && error.contains("2 log records"), "{error}");
+    }
+
     /// Every observable is shown with the canonical form that was looked up and what came of it.
     #[test]
     fn explain_shows_each_form_that_was_looked_up() {

@@ -10,13 +10,15 @@ mod report;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use jiff::Timestamp;
 
 use super::args::ExplainArgs;
 use super::{Failure, indicators, progress};
+use crate::counted::count;
 use crate::detect::Survey;
 use crate::intel::snapshot::MatchOptions;
+use crate::logs::otlp;
 use crate::matcher::Matcher;
 use lookup_log::LookupLog;
 use report::Explanation;
@@ -43,7 +45,7 @@ pub(super) fn run(
             indicators::given(&args.indicators, options, &args.allowlist, &args.fields, seed)?
         }
     };
-    let event = event(&args.events)?;
+    let event = single(event(&args.events)?, &args.events)?;
     let (detector, snapshot) = (&loaded.detector, &loaded.detector.snapshot);
     let (document, now) = (event.trim_ascii(), Timestamp::now());
     let mut matcher = Matcher::new(snapshot);
@@ -69,6 +71,30 @@ pub(super) fn run(
         false => write!(out, "{explanation}"),
     };
     written.and_then(|()| out.flush()).map_err(Failure::of_output)
+}
+
+/// The log record of a request of OTLP/JSON that has one; any other event as it is.
+fn single(event: Vec<u8>, path: &Path) -> Result<Vec<u8>, Failure> {
+    if !otlp::is_request(event.trim_ascii()) {
+        return Ok(event);
+    }
+    let (mut first, mut records) = (Vec::new(), 0);
+    otlp::documents(event.trim_ascii(), |record| {
+        records += 1;
+        if records == 1 {
+            first = record.to_vec();
+        }
+    })
+    .with_context(|| format!("the event of {} begins like a request of OTLP/JSON", path.display()))?;
+    match records {
+        1 => Ok(first),
+        _ => Err(anyhow!(
+            "{} is a request of OTLP/JSON with {}; explain reads a request with one, `hotlist scan` one with many",
+            path.display(),
+            count(records, "log record", "log records"),
+        )
+        .into()),
+    }
 }
 
 fn event(path: &Path) -> Result<Vec<u8>, Failure> {
