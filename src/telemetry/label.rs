@@ -9,7 +9,7 @@ const MOST_VALUES: usize = 500;
 /// The value that stands for all others.
 const OTHERS: &str = "(others)";
 
-/// A label with at most [`MOST_VALUES`] values, those that come first.
+/// A label with at most 500 values, those that come first.
 #[derive(Debug, Default)]
 pub struct BoundedLabel(Mutex<BTreeSet<String>>);
 
