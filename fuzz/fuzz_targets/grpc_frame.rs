@@ -51,7 +51,10 @@ fn statuses(bytes: &[u8]) {
     let status = Status::new(read.map_or(Code::Internal, |status| status.code), message);
     let mut written = HeaderMap::new();
     status.write(&mut written);
-    assert_eq!(Status::read(&written), Some(status));
+    let read = Status::read(&written).expect("it was written");
+    assert_eq!((read.code, &read.message), (status.code, &status.message));
+    // Overload asks to retry after a second, whether the status says so or not.
+    assert_eq!(read.retry_delay.is_some(), status.code == Code::ResourceExhausted);
 }
 
 /// The message behind a header, as a sink writes it.
