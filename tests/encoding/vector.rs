@@ -142,6 +142,26 @@ proptest! {
         }
     }
 
+    /// An event that is one value becomes an object when it is tagged; the fields next to the value were matched, and stay:
+    /// all that the walk saw is there, and the time.
+    #[test]
+    fn fields_beside_a_value_stay(document in document(), number: i64) {
+        let mut fields = fields(&document);
+        fields.insert("timestamp".to_owned(), Value { kind: Some(Kind::Timestamp(Timestamp { seconds: 7, nanos: 5 })) });
+        let record = wrap(Log { fields, value: Some(value(&json!(number))), ..Log::default() }).encode_to_vec();
+        let see = |record: &[u8]| {
+            let mut seen = Collect::default();
+            let info = walk_record(record, trie(), &mut seen).unwrap();
+            seen.0.sort();
+            (info.time_unix_nano, seen.0)
+        };
+        let (tagged, outcome) = tag_record(&record, &tags(TagInto::Auto, &[enrichment(1)])).unwrap();
+        prop_assert!(outcome.own_place && outcome.added == 1);
+        prop_assert_eq!(see(&record), see(&tagged));
+        let line: Json = serde_json::from_slice(&render_record(&tagged)).unwrap();
+        prop_assert_eq!(&line["message"], number);
+    }
+
     /// No bytes make a walk, a tag or a rendering panic, nor do mutated events.
     #[test]
     fn arbitrary_bytes_never_panic(bytes: Vec<u8>, document in document(), flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8)) {

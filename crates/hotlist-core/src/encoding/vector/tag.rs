@@ -43,7 +43,8 @@ fn value_of(log: &[u8]) -> Option<(Range<usize>, &[u8])> {
 }
 
 /// An event that is not an object of fields: a map, or a text that holds a document. Any other value cannot take tags:
-/// where there are some it becomes the `message` of an object, which is how it is rendered, too.
+/// where there are some it becomes the `message` of an object, which is how it is rendered, too. Fields next to it, which
+/// readers ignore, become the object's: they were matched, and a hit in one stays in the event.
 fn tag_value(
     log: &[u8],
     place: &Range<usize>,
@@ -60,14 +61,17 @@ fn tag_value(
     if tags.enrichments.is_empty() {
         return Ok((None, TagOutcome::default()));
     }
-    let mut object = Vec::with_capacity(log.len());
+    let mut object = Vec::with_capacity(log.len() + MESSAGE.len() + 16);
     let mut fields = Fields::new(log);
+    let mut end = 0;
     while let Ok(Some(found)) = fields.next_field() {
-        if !matches!(found.number, field::FIELDS | field::VALUE) {
+        if found.number != field::VALUE {
             object.extend_from_slice(log.get(found.start..found.end).unwrap_or_default());
         }
+        end = found.end;
     }
     put_bytes(&mut object, field::FIELDS, &encode_key_value(MESSAGE, value));
+    object.extend_from_slice(log.get(end..).unwrap_or_default());
     let (tagged, outcome) = tag_fields(&object, tags)?;
     Ok((Some(tagged.unwrap_or(object)), TagOutcome { own_place: true, changed: true, ..outcome }))
 }
