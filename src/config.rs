@@ -36,7 +36,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-pub use address::{Address, Endpoint};
+pub use address::{Address, AddressError, Endpoint};
 pub use allowlist::{AllowlistAction, AllowlistFiles};
 pub use control::Control;
 pub use diff::{ConfigDiff, SourceChange};

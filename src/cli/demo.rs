@@ -146,7 +146,7 @@ async fn show(args: &DemoArgs, directory: &Path, environment: Environment, out: 
 
 /// Sends generated events to the sidecar in concurrent requests, and waits for each response.
 async fn send(address: &str, events: u64, bar: &ProgressBar) -> anyhow::Result<()> {
-    let endpoint = crate::config::Endpoint::parse(&format!("http://{address}")).map_err(anyhow::Error::msg)?;
+    let endpoint = crate::config::Endpoint::parse(&format!("http://{address}"))?;
     // The sidecar's own client takes the place of a collector: it sends the same bytes as any OTLP exporter.
     let client = GrpcSink::otlp(endpoint, crate::sink::grpc::Settings::default());
     let mut source = Events::new()?;

@@ -70,9 +70,9 @@ impl ExampleConfigs {
 pub(super) fn run(args: &InitArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let pair = ExampleConfigs::for_collector(args.collector);
     let endpoint = match &args.endpoint {
-        Some(text) => Endpoint::parse(text)
-            .map_err(|error| anyhow::anyhow!("--endpoint {}: {error}", without_credentials(text)))?
-            .to_string(),
+        Some(text) => {
+            Endpoint::parse(text).with_context(|| format!("--endpoint {}", without_credentials(text)))?.to_string()
+        }
         None => ENDPOINT.to_owned(),
     };
     if args.logs.chars().any(|c| c == '"' || c == '\\' || c.is_control() || c == '\'' || c == '#') {

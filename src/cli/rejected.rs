@@ -150,8 +150,8 @@ fn resend(args: &RejectedResendArgs, out: &mut dyn Write, log: &mut dyn Write) -
 }
 
 fn sink(args: &RejectedResendArgs, format: Format) -> Result<GrpcSink, Failure> {
-    let bad = |error: String| anyhow::anyhow!("--endpoint {}: {error}", without_credentials(&args.endpoint));
-    let endpoint = Endpoint::parse(&args.endpoint).map_err(bad)?;
+    let endpoint = Endpoint::parse(&args.endpoint)
+        .with_context(|| format!("--endpoint {}", without_credentials(&args.endpoint)))?;
     let mut headers = Headers::default();
     for header in &args.headers {
         let (name, value) = header.split_once('=').context("--header: give NAME=VALUE or NAME=@FILE")?;

@@ -6,6 +6,51 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
+/// Why a text is not an address or an endpoint, said of the text that was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// Not an IP address and a port.
+    #[error("is not an address; {}", ADDRESS_FORMS)]
+    Address,
+    /// A DNS name and a port. A listener is bound to an address.
+    #[error("is a name, not an address to listen on; {}", ADDRESS_FORMS)]
+    Name,
+    /// An IP address alone.
+    #[error("has no port; {}", ADDRESS_FORMS)]
+    AddressPort,
+    /// `unix:` without a path, or with a NUL in it.
+    #[error("does not name a socket; give `unix:/path`")]
+    Socket,
+    /// The path of a Unix socket is longer than the kernel accepts.
+    #[error("is longer than the {} bytes that a Unix socket's path may have; give a shorter path", MAX_SOCKET_PATH)]
+    SocketLength,
+    /// Not a URL, or of another scheme.
+    #[error("is not an endpoint; give `https://host:port`, `http://host:port` or `unix:/path`")]
+    Endpoint,
+    /// A URL with a path, a query or a fragment.
+    #[error(
+        "has a path, which gRPC sets itself; give only `{scheme}://host:port`, and with `protocol: http` the path as `base_path`"
+    )]
+    EndpointPath {
+        /// `http` or `https`.
+        scheme: &'static str,
+    },
+    /// A URL with a user name or a password.
+    #[error("has a user name, which gRPC does not use; give only `{scheme}://host:port`")]
+    UserName {
+        /// `http` or `https`.
+        scheme: &'static str,
+    },
+    /// A URL without a port, or with port 0.
+    #[error("has no port; give `{scheme}://host:port`, e.g. port 4317 for OTLP")]
+    EndpointPort {
+        /// `http` or `https`.
+        scheme: &'static str,
+    },
+}
+
+const ADDRESS_FORMS: &str = "give an IP address and a port, e.g. `127.0.0.1:14317`, or `unix:/path`";
+
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
@@ -16,8 +61,8 @@ pub enum Address {
 }
 
 impl Address {
-    /// Reads `127.0.0.1:4317`, `[::1]:4317` or `unix:/run/hotlist.sock`. The error says what can be given.
-    pub fn parse(text: &str) -> Result<Address, String> {
+    /// Reads `127.0.0.1:4317`, `[::1]:4317` or `unix:/run/hotlist.sock`. The error names the forms that can be given.
+    pub fn parse(text: &str) -> Result<Address, AddressError> {
         if let Some(path) = text.strip_prefix("unix:") {
             return socket_path(path).map(Address::Unix);
         }
@@ -88,30 +133,27 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// Reads `https://host:port`, `http://host:port` or `unix:/run/next.sock`. The error says what can be given.
-    pub fn parse(text: &str) -> Result<Endpoint, String> {
+    /// Reads `https://host:port`, `http://host:port` or `unix:/run/next.sock`. The error names the forms that can be given.
+    pub fn parse(text: &str) -> Result<Endpoint, AddressError> {
         if let Some(path) = text.strip_prefix("unix:") {
             return socket_path(path).map(Endpoint::Unix);
         }
-        let wanted = || "is not an endpoint; give `https://host:port`, `http://host:port` or `unix:/path`".to_owned();
-        let url = url::Url::parse(text).map_err(|_| wanted())?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(wanted());
-        }
-        let scheme = url.scheme();
+        let url = url::Url::parse(text).map_err(|_| AddressError::Endpoint)?;
+        let scheme = match url.scheme() {
+            "http" => "http",
+            "https" => "https",
+            _ => return Err(AddressError::Endpoint),
+        };
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err(format!(
-                "has a path, which gRPC sets itself; give only `{scheme}://host:port`, and with `protocol: http` the path as \
-                 `base_path`"
-            ));
+            return Err(AddressError::EndpointPath { scheme });
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(format!("has a user name, which gRPC does not use; give only `{scheme}://host:port`"));
+            return Err(AddressError::UserName { scheme });
         }
         // `Url` drops the port when it is HTTP's own, so it is looked for in what was written.
         let explicit = text.trim_end_matches('/').rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
         let (Some(host), Some(port @ 1..)) = (url.host(), explicit) else {
-            return Err(format!("has no port; give `{scheme}://host:port`, e.g. port 4317 for OTLP"));
+            return Err(AddressError::EndpointPort { scheme });
         };
         let host = match host {
             url::Host::Domain(name) => name.to_owned(),
@@ -166,26 +208,25 @@ impl Serialize for Endpoint {
     }
 }
 
-fn bad_address(text: &str) -> String {
-    const WANTED: &str = "give an IP address and a port, e.g. `127.0.0.1:14317`, or `unix:/path`";
+fn bad_address(text: &str) -> AddressError {
     match text.rsplit_once(':') {
         Some((host, port)) if port.parse::<u16>().is_ok() && host.parse::<std::net::IpAddr>().is_err() => {
-            format!("is a name, not an address to listen on; {WANTED}")
+            AddressError::Name
         }
-        None if text.parse::<std::net::IpAddr>().is_ok() => format!("has no port; {WANTED}"),
-        _ => format!("is not an address; {WANTED}"),
+        None if text.parse::<std::net::IpAddr>().is_ok() => AddressError::AddressPort,
+        _ => AddressError::Address,
     }
 }
 
 /// The longest path that the kernel takes for a Unix socket (`sun_path` of unix(7), less the closing NUL).
 const MAX_SOCKET_PATH: usize = 107;
 
-fn socket_path(path: &str) -> Result<PathBuf, String> {
+fn socket_path(path: &str) -> Result<PathBuf, AddressError> {
     if path.is_empty() || path.contains('\0') {
-        return Err("names no socket; give `unix:/path`".to_owned());
+        return Err(AddressError::Socket);
     }
     if path.len() > MAX_SOCKET_PATH {
-        return Err(format!("is longer than the {MAX_SOCKET_PATH} bytes that a Unix socket's path may have"));
+        return Err(AddressError::SocketLength);
     }
     Ok(PathBuf::from(path))
 }
@@ -199,12 +240,14 @@ mod tests {
         for good in ["127.0.0.1:4317", "[::1]:0", "0.0.0.0:1", "unix:/run/a.sock", "unix:relative"] {
             assert_eq!(Address::parse(good).unwrap().to_string(), good);
         }
-        let reason = |text: &str| Address::parse(text).unwrap_err();
-        assert!(reason("localhost:4317").starts_with("is a name"));
-        assert!(reason("127.0.0.1").starts_with("has no port"));
-        assert!(reason("127.0.0.1:99999").starts_with("is not an address"));
-        assert!(reason("unix:").starts_with("names no socket"));
-        assert!(reason(&format!("unix:/{}", "x".repeat(107))).starts_with("is longer than the 107"));
+        let refused = |text: &str| Address::parse(text).unwrap_err();
+        assert_eq!(refused("localhost:4317"), AddressError::Name);
+        assert_eq!(refused("127.0.0.1"), AddressError::AddressPort);
+        assert_eq!(refused("127.0.0.1:99999"), AddressError::Address);
+        assert_eq!(refused("unix:"), AddressError::Socket);
+        assert_eq!(refused("unix:/a\0b"), AddressError::Socket);
+        assert_eq!(refused(&format!("unix:/{}", "x".repeat(107))), AddressError::SocketLength);
+        assert!(Address::parse(&format!("unix:/{}", "x".repeat(106))).is_ok());
     }
 
     #[test]
@@ -215,16 +258,20 @@ mod tests {
             assert_eq!(Endpoint::parse(good).unwrap().to_string(), good);
         }
         assert_eq!(Endpoint::parse("http://Next:1/").unwrap().to_string(), "http://next:1");
-        let reason = |text: &str| Endpoint::parse(text).unwrap_err();
-        assert!(reason("https://a").starts_with("has no port; give `https://host:port`"));
-        assert!(reason("127.0.0.1:4317").starts_with("is not an endpoint"));
-        assert!(reason("http://").starts_with("is not an endpoint"));
-        assert!(reason("grpc://a:1").starts_with("is not an endpoint"));
-        assert!(reason("http://a:1/v1/logs").starts_with("has a path"));
-        assert!(reason("http://u:p@a:1").starts_with("has a user name"));
-        assert!(reason("http://a").starts_with("has no port"));
-        assert!(reason("http://[::1]").starts_with("has no port"));
-        assert!(reason("http://a:0").starts_with("has no port"));
+        let refused = |text: &str| Endpoint::parse(text).unwrap_err();
+        for bad in ["127.0.0.1:4317", "http://", "grpc://a:1"] {
+            assert_eq!(refused(bad), AddressError::Endpoint, "{bad}");
+        }
+        let (http, https) = ("http", "https");
+        assert_eq!(refused("http://a:1/v1/logs"), AddressError::EndpointPath { scheme: http });
+        assert_eq!(refused("http://u:p@a:1"), AddressError::UserName { scheme: http });
+        for bad in ["http://a", "http://[::1]", "http://a:0"] {
+            assert_eq!(refused(bad), AddressError::EndpointPort { scheme: http }, "{bad}");
+        }
+        assert_eq!(refused("https://a"), AddressError::EndpointPort { scheme: https });
+        // The remedy repeats the scheme that was given.
+        assert!(refused("https://a").to_string().contains("`https://host:port`"));
+        assert_eq!(refused("unix:"), AddressError::Socket);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `match`: how events are compared with indicators.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -410,7 +411,12 @@ fn schemas(list: &Item<'_>) -> Option<Vec<&'static str>> {
 
 fn schema_files(list: &Item<'_>) -> Option<Vec<PathBuf>> {
     let items = list.list("a list of files, e.g. `[/etc/hotlist/mine.csv]`")?;
-    Some(items.iter().filter_map(|item| item.parsed("the path of a file", |text| Ok(PathBuf::from(text)))).collect())
+    Some(
+        items
+            .iter()
+            .filter_map(|item| item.parsed("the path of a file", |text| Ok::<_, Infallible>(PathBuf::from(text))))
+            .collect(),
+    )
 }
 
 fn fields(list: &Item<'_>) -> Option<Vec<Field>> {

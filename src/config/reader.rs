@@ -4,6 +4,8 @@
 //! caller continues with the next key, and the owner of the [`Problems`] decides at the end.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
+use std::fmt;
 use std::time::Duration;
 
 use super::document::{Entry, Node, Value, join, shorten};
@@ -85,18 +87,22 @@ impl<'a> Item<'a> {
 
     /// A string that is not empty.
     pub(super) fn text(&self) -> Option<String> {
-        self.parsed("a string", |text| Ok(text.to_owned()))
+        self.parsed("a string", |text| Ok::<_, Infallible>(text.to_owned()))
     }
 
-    /// A string that `parse` makes something of; its error says what can be given instead.
-    pub(super) fn parsed<T>(&self, expected: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    /// A string that `parse` reads; its error says what can be given instead.
+    pub(super) fn parsed<T, E: fmt::Display>(
+        &self,
+        expected: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
         let text = self.str(expected)?;
         if text.trim().is_empty() {
             return self.bad_value(text, format!("is empty; give {expected}"));
         }
         match parse(text) {
             Ok(value) => Some(value),
-            Err(reason) => self.bad_value(text, reason),
+            Err(reason) => self.bad_value(text, reason.to_string()),
         }
     }
 

@@ -67,7 +67,7 @@ pub(super) fn run(args: &ControlPlaneArgs, environment: &dyn Fn(&str) -> Option<
 }
 
 fn address(of: &str, text: &str) -> anyhow::Result<Address> {
-    Address::parse(text).map_err(|error| anyhow::anyhow!("{of} {text}: {error}"))
+    Address::parse(text).with_context(|| format!("{of} {text}"))
 }
 
 fn bytes(text: &str) -> anyhow::Result<u64> {

@@ -20,8 +20,8 @@ use crate::net::tls::HTTP_2;
 const EXCERPT: usize = 120;
 
 pub(super) fn run(args: &NodesArgs, out: &mut dyn Write) -> Result<(), Failure> {
-    let bad = |error: String| anyhow::anyhow!("--endpoint {}: {error}", without_credentials(&args.endpoint));
-    let endpoint = Endpoint::parse(&args.endpoint).map_err(bad)?;
+    let endpoint = Endpoint::parse(&args.endpoint)
+        .with_context(|| format!("--endpoint {}", without_credentials(&args.endpoint)))?;
     let connector = tls::connector("nodes", &args.tls, &endpoint, HTTP_2)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let tenant = args.tenant.as_deref().unwrap_or("");
