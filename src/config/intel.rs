@@ -24,7 +24,7 @@ pub struct Intel {
     /// Files of indicators, each a glob or a table. They are watched, and a change is active within seconds.
     #[schemars(with = "Vec<PathOr<IntelFiles>>", extend("default" = []))]
     pub files: Vec<IntelFiles>,
-    /// What happens if a file has less than half of its previous indicators: `confirm` keeps the previous ones until the change is confirmed, `accept` uses the new ones.
+    /// The treatment of a file that has less than half of its previous indicators: `confirm` keeps the previous ones until the change is confirmed, `accept` uses the new ones.
     #[schemars(extend("default" = "confirm"))]
     pub on_shrink: OnShrink,
     /// Allowlists, each a glob or a table: values that are known to be harmless or shared. They are read at start and when one of them changes.
@@ -57,7 +57,7 @@ fn canary(text: &str) -> Result<String, String> {
     name.map(str::to_owned).ok_or_else(|| "it is not a domain".to_owned())
 }
 
-/// What happens when a file shrinks by more than half.
+/// The treatment of a file that shrinks by more than half.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnShrink {
@@ -80,7 +80,7 @@ pub struct IntelFiles {
     /// `list`, `csv`, `hosts`, `stix`, `misp`, `zeek`, `rpz`, `adblock`, `dnsmasq`, `unbound` or `json`. Absent: detected from each file's name and content. `text` is read as `list`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<FeedFormat>,
-    /// What enables the feed's indicators: `cti` (a CTI rule, all fields) or `collection` (only the fields for collections).
+    /// The kind of rule that enables the feed's indicators: `cti` (a CTI rule, all fields) or `collection` (only the fields for collections).
     #[schemars(extend("default" = "cti"))]
     #[serde(serialize_with = "write_rule")]
     #[schemars(with = "RuleWord")]
@@ -118,7 +118,10 @@ impl JsonSchema for RuleWord {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        one_of_words(&[("cti", "A CTI rule."), ("collection", "A collection.")], "What enables a feed's indicators.")
+        one_of_words(
+            &[("cti", "A CTI rule."), ("collection", "A collection.")],
+            "The kind of rule that enables a feed's indicators.",
+        )
     }
 }
 

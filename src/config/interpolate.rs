@@ -56,13 +56,13 @@ fn variable(after: &str) -> Option<(&str, Option<&str>, &str)> {
 mod tests {
     use super::*;
 
-    fn run(text: &str) -> Result<Option<String>, Vec<String>> {
+    fn run(text: &str) -> Result<Option<String>, Vec<Fault>> {
         let environment = |name: &str| match name {
             "HOST" => Some("10.0.0.1".to_owned()),
             "EMPTY" => Some(String::new()),
             _ => None,
         };
-        interpolate(text, &environment).map_err(|faults| faults.iter().map(Fault::to_string).collect())
+        interpolate(text, &environment)
     }
 
     #[test]
@@ -81,10 +81,7 @@ mod tests {
     fn an_unset_variable_and_a_lone_dollar_are_errors_that_name_them_all() {
         assert_eq!(
             run("${NONE} ${OTHER}"),
-            Err(vec![
-                "the environment variable `NONE` is not set; set it, or give a default: `${NONE:-value}`".into(),
-                "the environment variable `OTHER` is not set; set it, or give a default: `${OTHER:-value}`".into(),
-            ])
+            Err(["NONE", "OTHER"].map(|name| Fault::UnsetVariable { name: name.to_owned() }).into())
         );
         for text in ["$HOST", "${HOST", "${}", "${1A}", "${A B}", "x$"] {
             let faults = interpolate(text, &|_| None).unwrap_err();

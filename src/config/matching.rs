@@ -38,7 +38,7 @@ pub struct Match {
     /// `derive`: the registered domain of a name is matched, too, where an event may have it in a field of its own (`dns.question.registered_domain` next to `dns.question.name`), which few senders fill. It is found with the Public Suffix List, and the hit is marked `hotlist.derived: true`. `exact`: only what the event has.
     #[schemars(extend("default" = "exact"))]
     pub registered_domain: RegisteredDomain,
-    /// Which texts are scanned for addresses, names, URLs, hashes and e-mail addresses: `off`, `all`, or a list of fields such as `[message, event.original]`. `all` scans every string of an event, and a line or body that is not a document.
+    /// The texts that are scanned for addresses, names, URLs, hashes and e-mail addresses: `off`, `all`, or a list of fields such as `[message, event.original]`. `all` scans every string of an event, and a line or body that is not a document.
     #[schemars(extend("default" = "off"))]
     pub text: TextScan,
     /// `true`: defanged forms in texts (`hxxp://evil[.]example`, `alice[at]evil(dot)example`) are read, too. An event seldom has them, but a report or a message of a user does.
@@ -63,7 +63,7 @@ pub struct Match {
     /// `true`: events that are indicators themselves (`event.kind: enrichment`) never hit.
     #[schemars(extend("default" = true))]
     pub skip_enrichment_events: bool,
-    /// What happens to enrichments, and to the tag `threat-match`, that an event arrives with: `keep`, `mark` (they get `hotlist.verified: false`, the tag becomes `threat-match-unverified`) or `strip`.
+    /// The treatment of enrichments, and of the tag `threat-match`, that an event arrives with: `keep`, `mark` (they get `hotlist.verified: false`, the tag becomes `threat-match-unverified`) or `strip`.
     #[schemars(extend("default" = "mark"))]
     #[schemars(with = "InboundWord")]
     pub inbound_enrichments: Inbound,
@@ -105,7 +105,7 @@ pub struct Match {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RegisteredDomain {
-    /// Only what the event has.
+    /// Only the values that the event has.
     #[default]
     Exact,
     /// From the name next to it.
@@ -196,7 +196,7 @@ impl JsonSchema for InboundWord {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         let mark = ("mark", "They are marked as not verified.");
         let treatments = [("keep", "They stay as they are."), mark, ("strip", "They are removed.")];
-        one_of_words(&treatments, "What happens to enrichments that an event arrives with.")
+        one_of_words(&treatments, "The treatment of enrichments that an event arrives with.")
     }
 }
 
@@ -448,7 +448,7 @@ fn field(item: &Item<'_>) -> Option<Field> {
         Some(items.iter().filter_map(|item| item.parsed("a STIX object path", stix_path)).collect())
     });
     let name = table.required("field", "its dotted ECS path, e.g. `my.ip`");
-    let kind = table.required("kind", "what it holds, e.g. `ip`");
+    let kind = table.required("kind", "the kind of its values, e.g. `ip`");
     let name = name?.dotted_path()?;
     Some(Field { collection, cti, stix_paths, ..Field::own(name, kind?.word(&KIND_WORDS)?) })
 }

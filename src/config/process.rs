@@ -114,9 +114,9 @@ pub enum LogLevel {
     Error,
     /// Something is wrong but work continues.
     Warn,
-    /// What an operator wants to know.
+    /// Events for operators, such as starts and reloads.
     Info,
-    /// What a developer wants to know.
+    /// Details for developers.
     Debug,
     /// Everything.
     Trace,
@@ -216,7 +216,7 @@ impl Limits {
     }
 }
 
-/// Beyond any machine: what is meant to be more was meant for another key.
+/// Beyond any machine: a larger number was meant for another key.
 const MAX_WORKERS: usize = 1024;
 
 fn workers(item: &Item<'_>) -> Option<usize> {

@@ -295,7 +295,7 @@ impl<'a> Table<'a> {
         item
     }
 
-    /// What `read` makes of a key's value; `default` when there is none, or when that was reported.
+    /// The value of a key as `read` returns it; `default` when there is none, or when a problem was reported.
     pub(super) fn or<T>(&self, key: &str, default: T, read: impl FnOnce(&Item<'a>) -> Option<T>) -> T {
         self.get(key).and_then(|item| read(&item)).unwrap_or(default)
     }

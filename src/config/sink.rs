@@ -24,13 +24,13 @@ pub struct Sink {
     /// The names of the sources whose events it takes.
     #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub inputs: Vec<String>,
-    /// Which events it takes: `all`, only the `hits`, or only those that are `not hits`.
+    /// The events that the sink takes: `all`, only the `hits`, or only those that are `not hits`.
     #[schemars(extend("default" = "all"))]
     pub only: Only,
     /// Whether the collector's request waits for this sink. Failures of a sink that is not required are only counted and logged.
     #[schemars(extend("default" = true))]
     pub required: bool,
-    /// What it is.
+    /// The type of the sink, with its own settings.
     #[serde(flatten)]
     #[schemars(skip)]
     pub kind: SinkKind,
@@ -127,7 +127,7 @@ pub enum Fsync {
     Never,
 }
 
-/// What OTLP is carried by.
+/// The transport of OTLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
@@ -149,7 +149,7 @@ pub enum Compression {
     Zstd,
 }
 
-/// Which events a sink takes.
+/// The events that a sink takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Only {

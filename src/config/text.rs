@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::reader::Item;
 
-/// Which texts are scanned for addresses, names, URLs, hashes and e-mail addresses.
+/// The texts that are scanned for addresses, names, URLs, hashes and e-mail addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TextScan {
     #[default]
@@ -53,7 +53,7 @@ impl JsonSchema for TextScan {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "Which texts are scanned for addresses, names, URLs, hashes and e-mail addresses.",
+            "description": "The texts that are scanned for addresses, names, URLs, hashes and e-mail addresses.",
             "oneOf": [
                 { "type": "string", "const": "off", "description": "None." },
                 { "type": "string", "const": "all", "description": "Every string of an event." },

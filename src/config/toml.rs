@@ -96,13 +96,9 @@ mod tests {
     #[test]
     fn every_syntax_error_is_reported_with_its_place() {
         let messages: Vec<String> = parse("a = 1\na = 2\nb = \n").unwrap_err().iter().map(Problem::to_string).collect();
-        assert_eq!(
-            messages,
-            [
-                "2:1: not valid TOML: duplicate key",
-                "3:5: not valid TOML: string values must be quoted, expected literal string"
-            ]
-        );
+        let [twice, nothing] = messages.as_slice() else { panic!("{messages:?}") };
+        assert_eq!(twice, "2:1: not valid TOML: duplicate key");
+        assert!(nothing.starts_with("3:5: not valid TOML: "), "{nothing}");
     }
 
     #[test]

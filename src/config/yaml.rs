@@ -172,31 +172,30 @@ mod tests {
 
     #[test]
     fn duplicate_keys_several_documents_and_broken_text_are_refused_with_their_place() {
-        assert_eq!(refused("a: 1\nb: 2\na: 3\n"), "3:1: not valid YAML: duplicate mapping key `a` is not allowed here");
-        assert_eq!(
-            refused("a: 1\n---\nb: 2\n"),
-            "3:1: not valid YAML: only single YAML document expected but multiple found"
-        );
-        assert_eq!(refused("a: [1, 2\nb: 3\n"), "2:2: not valid YAML: illegal placement of ':' indicator");
-        assert_eq!(
-            refused("a: { b: ${C} }\n"),
-            "1:10: not valid YAML: while parsing a flow mapping, did not find expected ',' or '}'; a value with `${…}` needs quotes between braces or brackets"
-        );
-        assert_eq!(refused("a: !x b\n"), "1:7: not valid YAML: unsupported tag `!x`");
-        assert_eq!(refused("a: *x\n"), "1:4: not valid YAML: reference to unknown value");
+        for (text, place, part) in [
+            ("a: 1\nb: 2\na: 3\n", "3:1: ", "duplicate mapping key `a`"),
+            ("a: 1\n---\nb: 2\n", "3:1: ", "multiple"),
+            ("a: [1, 2\nb: 3\n", "2:2: ", "':'"),
+            ("a: { b: ${C} }\n", "1:10: ", "`${…}` needs quotes"),
+            ("a: !x b\n", "1:7: ", "tag `!x`"),
+            ("a: *x\n", "1:4: ", "reference"),
+        ] {
+            let problem = refused(text);
+            let reason = problem.strip_prefix(place).and_then(|rest| rest.strip_prefix("not valid YAML: "));
+            assert!(reason.is_some_and(|reason| reason.contains(part)), "{text:?}: {problem}");
+        }
     }
 
     #[test]
     fn deep_nesting_and_alias_bombs_are_refused() {
-        assert_eq!(refused(&"[".repeat(5_000)), "1:256: not valid YAML: recursion limit exceeded");
+        let deep = refused(&"[".repeat(5_000));
+        assert!(deep.starts_with("1:256: ") && deep.contains("recursion limit"), "{deep}");
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..9 {
             let below = format!("*a{}", level - 1);
             bomb.push_str(&format!("a{level}: &a{level} [{}]\n", vec![below; 10].join(", ")));
         }
-        assert_eq!(
-            refused(&bomb),
-            "4:45: not valid YAML: YAML document too large or too complex: total_replayed_events=10001 > 10000"
-        );
+        let bomb = refused(&bomb);
+        assert!(bomb.starts_with("4:45: ") && bomb.ends_with("=10001 > 10000"), "{bomb}");
     }
 }

@@ -93,9 +93,9 @@ mod tests {
             (vec![], "after 0 of the 5 bytes"),
             (data(&[0, 0, 0]), "after 3 of the 5 bytes"),
             (data(&[0, 0, 0, 0, 4, 1, 2]), "after 2 of the 4 bytes"),
-            (data(&[0, 0, 0, 0, 1, 1, 2]), "continues after its message of 1 bytes"),
-            (data(&[0, 0, 0, 0, 0, 1]), "continues after its message of 0 bytes"),
-            (data(&[9, 0, 0, 0, 0]), "flag of the gRPC message is 9"),
+            (data(&[0, 0, 0, 0, 1, 1, 2]), "after its message of 1"),
+            (data(&[0, 0, 0, 0, 0, 1]), "after its message of 0"),
+            (data(&[9, 0, 0, 0, 0]), "gRPC message is 9"),
             (data(&[1, 0, 0, 0, 1, 1]), "has no `grpc-encoding`"),
             (data(&[0, 0, 0, 0, 101]), "101 bytes, more than 100"),
         ];
@@ -140,7 +140,8 @@ mod tests {
         let limits = Limits::default();
         let in_flight = MessageMemory::new(limits.in_flight_bytes, 0);
         let result = read(Box::pin(StreamBody::new(drip)), Encoding::Identity, &limits, &in_flight).await;
-        assert_eq!(refusal(result), "the request body did not arrive completely within 60000 ms");
+        let text = refusal(result);
+        assert!(text.contains("not arrive completely") && text.contains("60000 ms"), "{text}");
         assert_eq!(start.elapsed(), limits.receive_timeout);
         assert!(in_flight.admit(limits.in_flight_bytes, Duration::ZERO).await.is_some(), "its room is given back");
     }
@@ -152,7 +153,8 @@ mod tests {
         let body = StreamBody::new(futures_util::StreamExt::chain(frames, stream::pending()));
         let limits = Limits::default();
         let result = read(body, Encoding::Identity, &limits, &MessageMemory::new(limits.in_flight_bytes, 0)).await;
-        assert_eq!(refusal(result), "the request body stalled for 10000 ms");
+        let text = refusal(result);
+        assert!(text.contains("stalled") && text.contains("10000 ms"), "{text}");
         assert_eq!(start.elapsed(), limits.stall_timeout);
     }
 }

@@ -33,6 +33,7 @@ mod tests {
         for bad in ["verbose", "infos", "debug,quiet", "hotlist=loud", "1x"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
-        assert_eq!(parse("verbose").unwrap_err(), "`verbose` is not a level (off, error, warn, info, debug, trace)");
+        let error = parse("verbose").unwrap_err();
+        assert!(error.contains("`verbose`") && error.contains("(off, error, warn, info, debug, trace)"), "{error}");
     }
 }

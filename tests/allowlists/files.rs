@@ -15,16 +15,13 @@ fn read(text: &str) -> Result<allowlist::Import, ReadError> {
 #[test]
 fn a_file_that_is_no_list_says_why() {
     for (text, reason) in [
-        ("", "EOF while parsing a value at line 1 column 0; give a JSON object"),
+        ("", "at line 1 column 0; give a JSON object"),
         ("{\"list\": [", "EOF while parsing a list"),
         ("[\"a\"]", "is not a warninglist: "),
         ("{\"list\": [\"a\"]}", "it has no `type`"),
         ("{\"type\": \"string\"}", "it has no `list`"),
         ("{\"type\": \"string\", \"list\": \"a\"}", "invalid type: string"),
-        (
-            "{\"type\": \"glob\", \"list\": []}",
-            "has the type `glob`; known are string, hostname, substring, cidr and regex",
-        ),
+        ("{\"type\": \"glob\", \"list\": []}", "type `glob`; known are string, hostname, substring, cidr and regex"),
         ("{\"type\": \"string\", \"list\": [], \"matching_attributes\": [\"btc\"]}", "none occurs in events (btc)"),
     ] {
         let error = read(text).unwrap_err().to_string();
@@ -40,12 +37,12 @@ fn a_bad_entry_costs_nothing_but_itself() {
     let long = "a".repeat(5000);
     let bomb = "/((a{1000}){1000}){1000}/";
     let bad: &[(&str, &str, &str)] = &[
-        ("regex", "\"/(a/\"", "is not a usable regular expression: unclosed group"),
-        ("regex", &format!("\"{bomb}\""), "takes more than 262144 bytes when it is compiled"),
+        ("regex", "\"/(a/\"", "unclosed group"),
+        ("regex", &format!("\"{bomb}\""), "more than 262144 bytes"),
         ("regex", "\"/a(?!b)/\"", "look-around"),
         ("regex", "\"/x*/\"", "matches the empty text"),
-        ("cidr", "\"192.0.2.0/33\"", "is neither an address nor a network"),
-        ("cidr", "\"example.com\"", "is neither an address nor a network"),
+        ("cidr", "\"192.0.2.0/33\"", "neither an address nor"),
+        ("cidr", "\"example.com\"", "neither an address nor"),
         ("cidr", "42", "is not text"),
         ("cidr", "{\"value\": [\"192.0.2.9\"]}", "is not text"),
         ("cidr", "null", "is not text"),
@@ -137,15 +134,27 @@ fn the_configuration_says_name_and_action_and_failures_are_told() {
         ]
     );
     assert!(matches!(&errors[0], AllowlistError::Entry { list, index: 1, .. } if &**list == "Known Cloud ranges"));
-    let lines = feed::lines(&errors).join("\n").replace(directory.path().to_str().unwrap(), "DIR");
-    let expected = "DIR/b.json: list \"Known Cloud ranges\", entry 1 (\"what\") is not used: it is neither an address nor a network\n\
-                    DIR/b.json: list \"Known Cloud ranges\", entry 2 (\"is\") is not used: it is neither an address nor a network\n\
-                    DIR/b.json: list \"Known Cloud ranges\", entry 3 (\"this\") is not used: it is neither an address nor a network\n\
-                    DIR/b.json: list \"Known Cloud ranges\": 1 more entries are not used\n\
-                    DIR/b.json: list \"ours\", entry 1 (\"what\") is not used: it is neither an address nor a network\n";
-    assert!(lines.starts_with(expected), "{lines}");
-    assert!(lines.contains("cannot read DIR/none.json: no file matches; give a file or a glob that exists"), "{lines}");
-    assert!(lines.ends_with("DIR/broken.json: is not a warninglist: EOF while parsing an object at line 1 column 1; give a JSON object as MISP writes it"), "{lines}");
+    let lines = feed::lines(&errors);
+    let in_b = |list: &str, rest: &str| format!("{}: list \"{list}\"{rest}", directory.path().join("b.json").display());
+    let beginnings = [
+        in_b("Known Cloud ranges", ", entry 1 (\"what\")"),
+        in_b("Known Cloud ranges", ", entry 2 (\"is\")"),
+        in_b("Known Cloud ranges", ", entry 3 (\"this\")"),
+        in_b("Known Cloud ranges", ": 1 more "),
+        in_b("ours", ", entry 1 (\"what\")"),
+    ];
+    for (line, beginning) in lines.iter().zip(&beginnings) {
+        assert!(line.starts_with(beginning), "{beginning}: {line}");
+    }
+    let of = |name: &str| {
+        let path = directory.path().join(name).display().to_string();
+        lines.iter().filter(|line| line.contains(&path)).cloned().collect::<Vec<_>>()
+    };
+    let [none] = of("none.json").try_into().unwrap();
+    assert!(none.contains("no file matches") && none.contains("give a file or a glob"), "{none}");
+    let broken = lines.last().unwrap();
+    assert_eq!(of("broken.json"), [broken.clone()]);
+    assert!(broken.contains("line 1 column 1") && broken.contains("give a JSON object"), "{broken}");
 }
 
 /// Guarantee: a file over the bound is refused without being read whole, and a directory is no file.

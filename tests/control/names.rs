@@ -122,7 +122,7 @@ async fn an_operator_sees_two_nodes_under_one_name() {
     assert_line(&table, &["2 times"]);
     assert_line(&table, &["n1", "2 processes", "127.0.0.1:"]);
     assert_line(&table, &["`intel.control.node`"]);
-    let line = process.wait_for("several processes use the same node name");
+    let line = process.wait_for("use the same node name");
     assert!(line.contains("node=\"n1\"") && line.contains("others=[\"127.0.0.1:"), "{line}");
     let metrics = process.admin("/metrics").await;
     let gauge = metrics.lines().find(|line| line.starts_with("hotlist_control_plane_duplicate_nodes ")).unwrap();
@@ -163,10 +163,7 @@ async fn a_node_that_is_gone_is_removed_and_comes_back() {
     let refused = fails(&["remove", "n1"]);
     assert_line(&refused, &["NOT_FOUND", "n1", "without a tenant", "tenant acme"]);
     let removed = run(&remove);
-    assert_eq!(
-        removed,
-        "removed node n1 of tenant acme; 1 file of its alerts (3 bytes) kept in the store, remove them with --alerts\n"
-    );
+    assert_line(&removed, &["removed", "n1", "tenant acme", "1 file", "alerts", "3 bytes", "kept", "--alerts"]);
     assert_eq!(run(&[]), "no nodes\n");
     assert!(alerts.join("x.ndjson").exists());
     assert_line(&fails(&remove), &["NOT_FOUND", "n1", "tenant acme"]);
@@ -187,7 +184,7 @@ async fn a_node_that_is_gone_is_removed_and_comes_back() {
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line}:\n{metrics}");
     }
-    assert!(process.wait_for("node removed by an operator").contains("node=\"n1\""));
+    assert!(process.wait_for("node removed").contains("node=\"n1\""));
 }
 
 /// Scenario: the certificate of a node asks to remove this node. Guarantee: it may not.

@@ -202,14 +202,14 @@ fn what_cannot_be_done_is_said() {
         (&["--segment", &"0".repeat(64)], "no such segment"),
         (&["--label", "zone"], "--label zone: give KEY=VALUE"),
         (&["--expires", "soon"], "--expires soon: give a time"),
-        (&["--rule", "f=x"], "is not an origin; give `feed` or `collection`"),
+        (&["--rule", "f=x"], "give `feed` or `collection`"),
         (&["--key", "none.pem"], "--key none.pem: cannot be read"),
     ] {
         let complaint = with(more);
         assert!(complaint.contains(words), "{complaint}");
     }
     for (name, audience, store, words) in [
-        ("../p", "acme", "store", "is not a valid name: give 1 to 63"),
+        ("../p", "acme", "store", "give 1 to 63"),
         ("p", "ACME", "store", "audience"),
         ("p", "acme", "stare", "--store stare: is not a directory"),
     ] {
@@ -228,7 +228,7 @@ fn what_cannot_be_done_is_said() {
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(scene.path().join("k.pem")).unwrap().permissions().mode() & 0o777, 0o600);
     let open = complains(scene.path(), &["control-plane", "--store", "store", "--listen", "0.0.0.0:0"]);
-    assert!(open.contains("clients must authenticate with certificates"), "{open}");
+    assert!(open.contains("certificates"), "{open}");
 }
 
 /// Scenario: `nodes` over mutual TLS, with the role and without. Guarantee: with the role the nodes are listed; without

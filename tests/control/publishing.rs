@@ -78,8 +78,10 @@ fn promotion_and_rollback_make_new_versions_of_old_content() {
     assert_eq!((back.manifest.version, back.manifest.segments.clone()), (4, vec![old]));
     assert_eq!((back.labels["zone"].as_str(), back.manifest.expires), ("eu", Some(later + day * 2)));
     let error = scene.store.rollback(&name(), 2, None, Some(&key), later).unwrap_err();
-    let wanted = "p: version 2 is not kept; kept are 1, 3, 4 (at most 16), see `hotlist publications`";
-    assert_eq!(error.to_string(), wanted);
+    let text = error.to_string();
+    for part in ["p: version 2 ", "1, 3, 4 (at most 16)", "`hotlist publications`"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
 }
 
 /// Scenario: the active publication is signed, and no key is given. Guarantee: all three commands refuse.

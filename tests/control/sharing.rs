@@ -48,10 +48,8 @@ async fn a_control_plane_that_ends_sends_its_nodes_away() {
     two.nodes_when(|nodes| nodes.iter().any(|node| node.connected)).await;
     one.end().await;
     let status = node.try_next().await.unwrap_err();
-    assert_eq!(
-        (status.code(), status.message()),
-        (Code::Unavailable, "this control plane is shutting down; connect again")
-    );
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("connect again"), "{status}");
     assert!(!two.nodes().await[0].connected);
 }
 

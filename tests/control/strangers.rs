@@ -57,7 +57,7 @@ async fn a_stranger_speaks_the_control_stream() {
     let fetched = hotlist::intel::manifest::Digest::sha256(&content[1..]);
     assert_eq!(stranger.does(&format!("fetch {} 1", segment.digest)), format!("fetched 99999 {fetched}"));
     let unknown = stranger.does(&format!("fetch {} 0", "00".repeat(32)));
-    assert_eq!(unknown, "error NOT_FOUND no manifest for this client names this segment");
+    assert!(unknown.starts_with("error NOT_FOUND ") && unknown.contains("segment"), "{unknown}");
     assert_eq!(stranger.does("ack"), "acked");
     scene.publish("all", &[], &[]);
     assert_eq!(stranger.does("next"), "response 2 ");

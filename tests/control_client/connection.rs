@@ -70,7 +70,7 @@ async fn a_half_open_connection_is_found() {
     stream.push(Mode::Serve, 2, "lost", &bare(2));
     let status = node.until("the connection is given up", |status| status.cause.is_some()).await;
     let cause = status.cause.unwrap();
-    assert_eq!(cause, "the control plane did not answer a health check within 3s");
+    assert!(cause.contains("health check") && cause.contains("3s"), "{cause}");
     let (mut stream, [serve, _]) = plane.greeted().await;
     assert_eq!(serve.version, 1);
     stream.push(Mode::Serve, 2, "n", &bare(2));

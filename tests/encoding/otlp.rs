@@ -410,7 +410,7 @@ fn what_is_rendered_is_never_too_deep_to_be_read() {
 fn an_unreadable_record_is_rendered_whole_and_an_unreadable_envelope_is_named() {
     assert_eq!(render_record(b"\x2a\x05x"), br#"{"hotlist":{"unreadable_record":"KgV4"}}"#);
     let error = OTLP.records(b"\x0a\x02\x12\x05", |_| {}).unwrap_err().to_string();
-    assert!(error.starts_with("the ResourceLogs at byte 2 of the request cannot be read"), "{error}");
+    assert!(error.contains("ResourceLogs at byte 2 ") && error.contains("cannot be read"), "{error}");
     assert!(OTLP.records(b"\x08\x01", |_| {}).is_err(), "resource_logs as a number");
 }
 

@@ -43,26 +43,26 @@ fn the_feeds_of_a_configuration_are_checked_line_by_line() {
         ("feeds/own.ndjson", "{\"ioc\":{\"value\":\"evil.com\"}}\n{\"ioc\":{}}\n"),
     ]);
     let (code, out, err) = validate(&["--config", "h.yaml"], directory.path());
-    assert_eq!((code, err.as_str()), (Some(1), "nothing is used of 1 of 4 feeds\n"), "{out}");
+    assert!(code == Some(1) && err.contains("1 of 4 feeds"), "{err}{out}");
     let lines: Vec<&str> = out.lines().collect();
     assert!(lines[0].starts_with("h.yaml: ok: "), "{out}");
     assert!(
         lines[1].starts_with("feeds/a.txt:2: no address, network, domain") && lines[1].ends_with("(<<<<)"),
         "{out}"
     );
-    assert_eq!(lines[2], "feeds/a.txt:3: too generic: a loopback address: every host talks to itself (127.0.0.1)");
-    assert_eq!(lines[3], "feeds/own.ndjson:2: nothing is at `ioc.value` ({\"ioc\":{}})");
+    assert!(lines[2].starts_with("feeds/a.txt:3: too generic: ") && lines[2].ends_with("(127.0.0.1)"), "{out}");
+    assert!(lines[3].starts_with("feeds/own.ndjson:2: ") && lines[3].ends_with("`ioc.value` ({\"ioc\":{}})"), "{out}");
+    // What was guessed of a file with columns or keys.
+    assert!(lines[4].starts_with("feeds/own.ndjson "), "{out}");
+    assert_eq!(lines[5..7], ["  `ioc.value`: value", "          1 domain   evil.com"]);
+    let summaries = lines[7..].iter().map(|line| line.split([':', ',']).map(str::trim).collect::<Vec<_>>());
     assert_eq!(
-        lines[4..],
+        summaries.collect::<Vec<_>>(),
         [
-            // What was guessed of a file with columns or keys.
-            "feeds/own.ndjson was read so:",
-            "  `ioc.value`: value",
-            "          1 domain   evil.com",
-            "feed a: 1 indicator in 1 file (list), 1 unusable, 1 too generic",
-            "feed b: 0 indicators in 1 file (list), 0 unusable, 0 too generic: NOTHING IS MATCHED BY IT",
-            "feed wide: 1 indicator in 1 file (list), 0 unusable, 0 too generic",
-            "feed own: 1 indicator in 1 file (json), 1 unusable, 0 too generic",
+            &["feed a", "1 indicator in 1 file (list)", "1 unusable", "1 too generic"][..],
+            &["feed b", "0 indicators in 1 file (list)", "0 unusable", "0 too generic", "NOTHING IS MATCHED BY IT"],
+            &["feed wide", "1 indicator in 1 file (list)", "0 unusable", "0 too generic"],
+            &["feed own", "1 indicator in 1 file (json)", "1 unusable", "0 too generic"],
         ]
     );
     std::fs::remove_file(directory.path().join("feeds/b.txt")).unwrap();
@@ -124,18 +124,19 @@ fn a_file_that_cannot_be_used_at_all_exits_with_1() {
     ]);
     std::fs::write(directory.path().join("feeds/packed.txt.gz"), b"\x1f\x8b\x08\0\0").unwrap();
     let (code, out, err) = validate(&["feeds", "more/127.csv"], directory.path());
-    assert_eq!((code, err.as_str()), (Some(1), "2 of 4 files cannot be used at all\n"), "{out}");
+    assert!(code == Some(1) && err.contains("2 of 4 files"), "{err}{out}");
     for part in [
-        "feeds/half.json is not valid JSON at line 1",
-        "feeds/packed.txt.gz cannot be read beyond line 0",
+        "feeds/half.json is not valid JSON",
+        "feeds/packed.txt.gz cannot be read",
         "feed a: 1 indicator",
-        "feed packed: 0 indicators in 1 file, 0 unusable, 0 too generic, 1 failed: NOTHING",
+        "feed packed: 0 indicators in 1 file, ",
+        " 1 failed: NOTHING",
         "more/127.csv:2: too generic",
     ] {
         assert!(out.contains(part), "{part}: {out}");
     }
     let (code, out, err) = validate(&["--config", "h.yaml"], directory.path());
-    assert_eq!((code, err.as_str()), (Some(1), "2 of 3 files cannot be used at all\n"), "{out}");
+    assert!(code == Some(1) && err.contains("2 of 3 files"), "{err}{out}");
 }
 
 /// Scenario: arguments that say nothing to read, a file that is not a configuration, and help.

@@ -126,13 +126,10 @@ async fn what_cannot_be_looked_up_says_why() {
     ];
     let results = ask(&server(), &asked).await.unwrap().results;
     let errors: Vec<&str> = results.iter().map(|result| result.error.as_str()).collect();
-    assert_eq!(
-        errors[0],
-        "\"ipv4\" is not a kind of value; these are: dns-type, domain, email, hash, ip, md5, name, number, path, sha1, \
-         sha256, sha512, ssdeep, text, time, url, user"
-    );
-    assert_eq!(errors[1], "\"198.51.100\" is not a value of the kind ip");
-    assert_eq!(errors[2], "\"123\" is not a value of the kind hash");
+    let kinds = "dns-type, domain, email, hash, ip, md5, name, number, path, sha1, sha256, sha512, ssdeep, text, time, url, user";
+    assert!(errors[0].starts_with("\"ipv4\" ") && errors[0].ends_with(kinds), "{}", errors[0]);
+    assert!(errors[1].starts_with("\"198.51.100\" ") && errors[1].ends_with("kind ip"), "{}", errors[1]);
+    assert!(errors[2].starts_with("\"123\" ") && errors[2].ends_with("kind hash"), "{}", errors[2]);
     assert!(errors[..11].iter().all(|error| !error.is_empty() && error.len() < 300), "{errors:#?}");
     assert_eq!((errors[11], results[11].matches.len()), ("", 1));
 }
@@ -144,11 +141,6 @@ async fn the_values_of_a_call_are_bounded() {
     let results = ask(&server, &[("ip", "198.51.100.23"); 1000]).await.unwrap().results;
     assert!(results.len() == 1000 && results.iter().all(|result| result.matches.len() == 1));
     let status = ask(&server, &[("ip", "198.51.100.23"); 1001]).await.unwrap_err();
-    assert_eq!(
-        (status.code(), status.message()),
-        (
-            Code::InvalidArgument,
-            "the request has 1001 values, more than the 1000 of a call: send them in several calls"
-        )
-    );
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(["1001", "1000", "several calls"].iter().all(|part| status.message().contains(part)), "{status}");
 }

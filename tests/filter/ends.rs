@@ -21,7 +21,7 @@ async fn half_a_message_ends_the_stream_behind_the_answers() {
     let server = Server::plain(&Sinks::open());
     let whole = request(1, &[&bad(0)], Answer::Hits).encode_to_vec();
     for (flag, length, text) in
-        [(0, 2, "after 2 of the 5 bytes"), (0, 7, "after 2 of the"), (9, 7, "flag of the gRPC message is 9")]
+        [(0, 2, "after 2 of the 5 bytes"), (0, 7, "after 2 of the"), (9, 7, "gRPC message is 9")]
     {
         let mut raw = Raw::open(&server.address, &[]).await;
         raw.frame(0, &whole).await;

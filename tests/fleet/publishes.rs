@@ -178,7 +178,7 @@ fn publish_bad(fleet: &Fleet, number: u64) -> (u64, &'static str) {
         }
         1 => {
             draft.audience = "other".to_owned();
-            "is for the audience `other`, but this node has the audience `acme`"
+            "the audience `other`"
         }
         _ => {
             now -= SignedDuration::from_hours(2);

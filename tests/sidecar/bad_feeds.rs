@@ -124,7 +124,7 @@ async fn each_way_to_go_bad_is_told_and_costs_nothing() {
         // The line comes behind the metric, through a pipe.
         let line = loop {
             let log = watched.hotlist.log();
-            let mut lines = log.lines().filter(|line| line.contains("its last good indicators stay active"));
+            let mut lines = log.lines().filter(|line| line.contains("last good indicators"));
             if let Some(line) = lines.nth(number) {
                 break line.to_owned();
             }

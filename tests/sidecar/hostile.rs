@@ -219,27 +219,17 @@ async fn each_rule_that_is_broken_is_named() {
     let cut = |wire: Vec<u8>| wire[..wire.len() - 30].to_vec();
     let deep_groups = [vec![0x3b; 10_000], vec![0x3c; 9_999]].concat();
     let cases: Vec<(&str, &str, Bytes, &str)> = vec![
-        ("empty body", "", Bytes::new(), "ends after 0 of the 5 bytes of its gRPC header"),
-        ("half a header", "", Bytes::from_static(&[0, 0, 0]), "ends after 3 of the 5 bytes"),
+        ("empty body", "", Bytes::new(), "ends after 0 of the 5"),
+        ("half a header", "", Bytes::from_static(&[0, 0, 0]), "ends after 3 of the 5"),
         ("longer than it is", "", frame(0, &good()).slice(..20), "ends after 15 of the"),
-        (
-            "shorter than it is",
-            "",
-            [frame(0, b""), Bytes::from(good())].concat().into(),
-            "the request continues after its message",
-        ),
-        (
-            "two messages",
-            "",
-            [frame(0, &good()), frame(0, &good())].concat().into(),
-            "the request continues after its message",
-        ),
+        ("shorter than it is", "", [frame(0, b""), Bytes::from(good())].concat().into(), "continues after its message"),
+        ("two messages", "", [frame(0, &good()), frame(0, &good())].concat().into(), "continues after its message"),
         ("an unknown flag", "", Bytes::from_static(&[7, 0, 0, 0, 0]), "flag"),
         ("compressed with nothing", "", frame(1, &gzip(&good())), "no `grpc-encoding`"),
-        ("over the limit", "", frame(0, &over), "more than 67108864: send smaller batches"),
-        ("announces 4 GiB", "", announced.into(), "more than 67108864: send smaller batches"),
-        ("inflates over the limit", "gzip", frame(1, &gzip(&over)), "inflates to more than 67108864 bytes"),
-        ("inflates over the limit", "zstd", frame(1, &zstd(&over)), "inflates to more than 67108864 bytes"),
+        ("over the limit", "", frame(0, &over), "more than 67108864: send"),
+        ("announces 4 GiB", "", announced.into(), "more than 67108864: send"),
+        ("inflates over the limit", "gzip", frame(1, &gzip(&over)), "inflates to more than 67108864"),
+        ("inflates over the limit", "zstd", frame(1, &zstd(&over)), "inflates to more than 67108864"),
         ("corrupt", "gzip", frame(1, &corrupt), "the gzip stream is corrupt"),
         ("corrupt", "zstd", frame(1, b"no zstd at all"), "the zstd stream is corrupt"),
         ("cut", "gzip", frame(1, &cut(gzip(&realistic()))), "the gzip stream is corrupt"),
@@ -279,7 +269,7 @@ async fn bombs_end_at_the_limit() {
     });
     let answers = futures_util::future::join_all(answers).await;
     let is_refused = |answer: &Answer| match answer.status {
-        3 => answer.message.contains("inflates to more than 67108864 bytes"),
+        3 => answer.message.contains("inflates to more than 67108864"),
         8 => answer.message.contains("in flight") || answer.message.contains("all workers are busy"),
         _ => false,
     };

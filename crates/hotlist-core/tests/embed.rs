@@ -16,6 +16,7 @@ fn the_example_finds_what_is_listed() {
     let written = String::from_utf8(written).unwrap();
     let (tagged, lines): (Vec<&str>, Vec<&str>) = written.lines().partition(|line| line.starts_with('{'));
     let digest = "275a021bbfb6489e54d471899f7db9d1663fc695ec2fe2a2c4538aabf651fd0f";
+    // The subject is the output as a whole: a reader of the example sees it.
     assert_eq!(
         lines,
         [

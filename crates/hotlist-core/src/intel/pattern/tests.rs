@@ -159,19 +159,9 @@ fn directory_and_name_are_one_path_joined_as_the_directory_is_written() {
 #[test]
 fn what_is_not_supported_is_refused_by_name_and_as_a_whole() {
     for (pattern, construct) in [
-        (
-            "[domain-name:value LIKE '%ev_l%']",
-            "LIKE of `domain-name:value` (no text of at least 4 bytes is in every value that it matches)",
-        ),
-        (
-            "[ipv4-addr:value MATCHES '^198[.]']",
-            "MATCHES of `ipv4-addr:value` (values of kind ip are not compared as text)",
-        ),
-        (
-            "[file:name MATCHES 'evil(?=x)']",
-            "MATCHES of `file:name` (it is not a regular expression of the engine, whose time is linear: look-around, \
-             including look-ahead and look-behind, is not supported)",
-        ),
+        ("[domain-name:value LIKE '%ev_l%']", "LIKE of `domain-name:value` (…at least 4 bytes"),
+        ("[ipv4-addr:value MATCHES '^198[.]']", "MATCHES of `ipv4-addr:value` (…kind ip"),
+        ("[file:name MATCHES 'evil(?=x)']", "MATCHES of `file:name` (…look-around"),
         ("[ipv4-addr:value ISSUPERSET '192.0.2.0/24']", "ISSUPERSET of `ipv4-addr:value`"),
         ("[EXISTS ipv4-addr:value]", "EXISTS"),
         ("[NOT EXISTS ipv4-addr:value]", "EXISTS"),
@@ -188,7 +178,13 @@ fn what_is_not_supported_is_refused_by_name_and_as_a_whole() {
         ("[ipv4-addr:value = '192.0.2.1' AND mutex:name = 'x']", "the object path `mutex:name`"),
         ("[mutex:name = 'y' OR (file:name = 'a' AND mutex:name = 'x')]", "the object path `mutex:name`"),
     ] {
-        assert_eq!(refused(pattern), construct, "{pattern}");
+        // The construct as a whole, or up to the reason and a part of that.
+        let refused = refused(pattern);
+        let is_named = match construct.split_once('…') {
+            Some((construct, reason)) => refused.strip_prefix(construct).is_some_and(|rest| rest.contains(reason)),
+            None => refused == construct,
+        };
+        assert!(is_named, "{pattern}: {refused}");
     }
     assert!(refused(&format!("{}file:name = 'a'", "(".repeat(99))).starts_with("nesting"));
 }
@@ -236,11 +232,10 @@ fn errors_say_where() {
     // A day that no month has is a fault of the value.
     let error = compile("[file:ctime = t'2024-02-30T12:00:00Z']", &table()).unwrap_err();
     assert!(matches!(error, PatternError::Value { .. }), "{error}");
-    let error = compile("[ipv4-addr:value = '1.2.3']", &table()).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "character 20: `1.2.3` is not a value of kind ip, which `ipv4-addr:value` requires; fix the value"
-    );
+    let error = compile("[ipv4-addr:value = '1.2.3']", &table()).unwrap_err();
+    assert!(matches!(error, PatternError::Value { position: 20, .. }), "{error}");
+    let error = error.to_string();
+    assert!(["`1.2.3`", "kind ip", "`ipv4-addr:value`"].iter().all(|part| error.contains(part)), "{error}");
 }
 
 #[test]

@@ -93,19 +93,21 @@ fn the_keys_are_what_says_most_and_every_alternative_has_one() {
 
 #[test]
 fn nothing_but_not_and_what_is_too_large_is_refused_by_name() {
-    let only_not = "an alternative of nothing but NOT, which nearly every event fulfils,";
+    let only_not = "nothing but NOT";
     for pattern in [
         "[ipv4-addr:value != '192.0.2.1']",
         "[ipv4-addr:value NOT IN ('192.0.2.1', '192.0.2.2') AND file:size != 1]",
         "[file:name = 'a' OR file:size != 1]",
     ] {
-        assert_eq!(refused(pattern), only_not, "{pattern}");
+        assert!(refused(pattern).contains(only_not), "{pattern}: {}", refused(pattern));
     }
     let list = |count: usize| (0..count).map(|number| number.to_string()).collect::<Vec<_>>().join(",");
     let with = |count| format!("[file:name = 'a' AND file:size IN ({})]", list(count));
     assert!(compile(&with(63), &table()).is_ok());
-    assert_eq!(refused(&with(64)), "AND or NOT with more than 64 different comparisons");
-    assert_eq!(refused(&with(5000)), "AND or NOT with more than 64 different comparisons");
+    for count in [64, 5000] {
+        let refused = refused(&with(count));
+        assert!(refused.contains("more than 64 different comparisons"), "{count}: {refused}");
+    }
     assert!(compile(&format!("[file:size IN ({})]", list(5000)), &table()).is_ok());
     let deep = |depth: usize| {
         let mut pattern = "file:size = 1".to_owned();
@@ -115,7 +117,7 @@ fn nothing_but_not_and_what_is_too_large_is_refused_by_name() {
         format!("[{pattern}]")
     };
     assert!(compile(&deep(16), &table()).is_ok());
-    assert_eq!(refused(&deep(17)), "AND and OR within each other more than 16 deep");
+    assert!(refused(&deep(17)).contains("more than 16 deep"), "{}", refused(&deep(17)));
 }
 
 #[test]
