@@ -13,7 +13,7 @@ use crate::counted::count;
 use crate::detect::{Budgets, Detector};
 use crate::encoding::Tagging;
 use crate::feed::allowlist;
-use crate::feed::load::{self, FeedFile};
+use crate::feed::load::{self, FeedFile, Outcome};
 use crate::feed::watching::files;
 use crate::intel::guard::GuardRefusal;
 use crate::intel::indicator::{Comparison, Indicator, Term, TermValue};
@@ -75,20 +75,13 @@ pub(super) fn given(
     let (compiled, files): (Vec<FeedFile>, Vec<FeedFile>) =
         files.into_iter().partition(|file| is_segment_file(&file.path));
     let bar = progress::bar((files.len() + compiled.len()) as u64, "files of indicators");
+    let mut builder = SnapshotBuilder::new(Arc::clone(&table), options, seed);
     let mut outcomes = Vec::new();
-    for file in files {
-        let outcome = load::load(file, &table);
-        match &outcome.import {
-            Ok(import) if import.unusable_lines() > 0 => progress::write_line(&format!(
-                "{}: {} cannot be used (`hotlist inspect` lists them)",
-                outcome.file.path.display(),
-                count(import.unusable_lines() as u64, "line", "lines")
-            )),
-            Ok(_) => {}
-            Err(error) => progress::write_line(&error.to_string()),
-        }
-        outcomes.push(outcome);
-        bar.inc(1);
+    for feed in files.chunk_by(|one, other| one.feed == other.feed) {
+        let loaded = load::load_feed(feed, &table, &mut builder).context("cannot index the indicators")?;
+        loaded.iter().for_each(report);
+        bar.inc(feed.len() as u64);
+        outcomes.extend(loaded);
     }
     let (mut segments, mut opened) = (Vec::new(), Vec::new());
     for file in compiled {
@@ -102,7 +95,7 @@ pub(super) fn given(
     if opened.is_empty() && outcomes.iter().all(|outcome| outcome.import.is_err()) {
         return Err(Failure::Other(anyhow::anyhow!("no indicator file could be read")));
     }
-    let snapshot = snapshot(&mut outcomes, opened, &table, options, seed)?;
+    let snapshot = with_segments(builder, &outcomes, opened)?;
     if snapshot.is_empty() {
         progress::write_line("there are no indicators: nothing matches");
     }
@@ -116,24 +109,32 @@ pub(super) fn given(
     Ok(LoadedIndicators { detector, origins: IndicatorSources { files, segments, refused: Vec::new() } })
 }
 
-/// Builds a snapshot of imported files and segments, in this order.
-pub(super) fn snapshot(
-    outcomes: &mut [load::Outcome],
+/// Reports what of a file cannot be used.
+fn report(outcome: &Outcome) {
+    match &outcome.import {
+        Ok(import) if import.unusable_lines() > 0 => progress::write_line(&format!(
+            "{}: {} cannot be used (`hotlist inspect` lists them)",
+            outcome.file.path.display(),
+            count(import.unusable_lines() as u64, "line", "lines")
+        )),
+        Ok(_) => {}
+        Err(error) => progress::write_line(&error.to_string()),
+    }
+}
+
+/// Builds a snapshot of the files that were added to `builder` and of segments, in this order.
+pub(super) fn with_segments(
+    mut builder: SnapshotBuilder,
+    files: &[Outcome],
     segments: Vec<Arc<Segment>>,
-    table: &Arc<FieldTable>,
-    options: MatchOptions,
-    seed: u64,
 ) -> Result<Snapshot, Failure> {
-    let mut builder = SnapshotBuilder::new(Arc::clone(table), options, seed);
-    load::add(outcomes, &mut builder).context("cannot index the indicators")?;
     let has_segments = !segments.is_empty();
     for segment in segments {
         let feed = |feed: &SegmentFeed| Feed { origin: feed.origin, ..Feed::named(&feed.name) };
         builder.add_segment(segment, feed).context("cannot index the segments")?;
     }
-    let files = load::name_of(outcomes);
-    let name = if has_segments { format!("{files}+segments").into() } else { files };
-    Ok(builder.build(name))
+    let files = load::name_of(files);
+    Ok(builder.build(if has_segments { format!("{files}+segments").into() } else { files }))
 }
 
 /// Builds a policy of only the allowlists named on the command line; `None` without any.

@@ -13,10 +13,11 @@ use ring::digest;
 
 use crate::intel::guard::{self, GuardRefusal};
 use crate::intel::indicator::Indicator;
+use crate::intel::segment::SegmentBuilder;
 use crate::intel::snapshot::{Feed, MatchOptions, NOTHING, Snapshot, SnapshotBuilder, SnapshotError};
 use crate::schema::FieldTable;
 
-use super::{FeedError, FeedOptions, Import, Sink, import_from, import_into};
+use super::{FeedError, FeedOptions, Import, Sink, import_into};
 
 /// One file of a feed, and how to read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +51,7 @@ pub struct Outcome {
     pub refused: Vec<(u32, GuardRefusal)>,
     /// How many indicators there were, also after they moved into a snapshot.
     pub indicators: usize,
-    /// The SHA-256 of the bytes that they were read from; absent where indicators were handed over portion by portion.
+    /// The SHA-256 of the bytes that they were read from; absent if the file failed.
     pub digest: Option<Digest>,
 }
 
@@ -81,26 +82,15 @@ impl Outcome {
 
 /// Imports one file.
 pub fn load(file: FeedFile, table: &FieldTable) -> Outcome {
-    let mut refused = Vec::new();
-    let opened = File::open(&file.path).map_err(|source| LoadError::Path { path: file.path.clone(), source });
-    let mut digest = None;
-    let import = opened.and_then(|opened| {
-        let name = file.path.to_string_lossy();
-        let import = || {
-            let mut opened = Digested { inner: opened, context: digest::Context::new(&digest::SHA256) };
-            let mut import = import_from(&mut opened, &name, &file.options, table)?;
-            if file.guarded {
-                screen(&mut import.indicators, &mut refused);
-            }
-            digest = opened.context.finish().as_ref().try_into().ok();
-            Ok(import)
-        };
-        // A file must not keep the others from being read: what its import would have made is dropped as a whole.
-        catch_unwind(AssertUnwindSafe(import))
-            .unwrap_or_else(|_| Err(FeedError::Panicked { file: name.to_string() }.into()))
+    let mut all = Vec::new();
+    let mut outcome = load_into(file, table, &|_| {}, &mut |portion| match all.is_empty() {
+        true => all = portion,
+        false => all.extend(portion),
     });
-    let indicators = import.as_ref().map_or(0, |import| import.indicators.len());
-    Outcome { file, import, refused, indicators, digest }
+    if let Ok(import) = &mut outcome.import {
+        import.indicators = all;
+    }
+    outcome
 }
 
 /// The name of a snapshot of files, from their feeds and digests in any order: `files:` and the beginning of a digest over
@@ -132,22 +122,66 @@ pub fn name_of(outcomes: &[Outcome]) -> Arc<str> {
 const NAME_BYTES: usize = 6;
 
 /// Imports one file portion by portion, each screened before it goes to `sink`; the outcome has no indicators but their
-/// number. `progress` is called with the number of bytes that were read since the last call.
+/// number. `progress` is called with the number of bytes that were read since the last call. What a file gave that failed
+/// is a part of it, and not to be used.
 pub fn load_into(file: FeedFile, table: &FieldTable, progress: &dyn Fn(u64), sink: Sink<'_>) -> Outcome {
-    let (mut refused, mut count) = (Vec::new(), 0);
+    let (mut refused, mut count, mut digest) = (Vec::new(), 0, None);
     let opened = File::open(&file.path).map_err(|source| LoadError::Path { path: file.path.clone(), source });
     let import = opened.and_then(|opened| {
-        let mut screened = |mut indicators: Vec<Indicator>| {
-            if file.guarded {
-                screen(&mut indicators, &mut refused);
-            }
-            count += indicators.len();
-            sink(indicators);
+        let name = file.path.to_string_lossy();
+        let import = || {
+            let mut screened = |mut indicators: Vec<Indicator>| {
+                if file.guarded {
+                    screen(&mut indicators, &mut refused);
+                }
+                count += indicators.len();
+                sink(indicators);
+            };
+            let mut opened = Observed { inner: opened, context: digest::Context::new(&digest::SHA256), progress };
+            let import = import_into(&mut opened, &name, &file.options, table, &mut screened)?;
+            digest = opened.context.finish().as_ref().try_into().ok();
+            Ok(import)
         };
-        let counted = Counted { inner: opened, progress };
-        Ok(import_into(counted, &file.path.to_string_lossy(), &file.options, table, &mut screened)?)
+        // A file must not keep the others from being read: what its import would have made is dropped as a whole.
+        catch_unwind(AssertUnwindSafe(import))
+            .unwrap_or_else(|_| Err(FeedError::Panicked { file: name.to_string() }.into()))
     });
-    Outcome { file, import, refused, indicators: count, digest: None }
+    if import.is_err() {
+        (refused, count) = (Vec::new(), 0);
+    }
+    Outcome { file, import, refused, indicators: count, digest }
+}
+
+/// Imports the files of one feed and adds them to a snapshot. There is no list of all indicators, unless a file fails: then
+/// all are read again, since the segment has a part of that file.
+///
+/// # Errors
+/// As [`SnapshotBuilder::add_feed`].
+pub fn load_feed(
+    files: &[FeedFile],
+    table: &FieldTable,
+    builder: &mut SnapshotBuilder,
+) -> Result<Vec<Outcome>, SnapshotError> {
+    let Some(feed) = files.first().map(|file| file.feed.clone()) else { return Ok(Vec::new()) };
+    let (mut segment, mut added) = (SegmentBuilder::default(), Ok(()));
+    segment.feed(&feed);
+    let mut outcomes = Vec::with_capacity(files.len());
+    for file in files {
+        let outcome = load_into(file.clone(), table, &|_| {}, &mut |portion| {
+            if added.is_ok() {
+                added = portion.iter().try_for_each(|indicator| segment.add(indicator));
+            }
+        });
+        if outcome.import.is_err() {
+            let mut outcomes: Vec<Outcome> = files.iter().map(|file| load(file.clone(), table)).collect();
+            add(&mut outcomes, builder)?;
+            return Ok(outcomes);
+        }
+        outcomes.push(outcome);
+    }
+    added.map_err(|cause| SnapshotError::Segment { feed: feed.name.clone(), cause })?;
+    builder.add_built_feed(feed, segment)?;
+    Ok(outcomes)
 }
 
 /// Takes out what the import guard refuses.
@@ -159,29 +193,17 @@ fn screen(indicators: &mut Vec<Indicator>, refused: &mut Vec<(u32, GuardRefusal)
     indicators.retain(|indicator| !indicator.terms.is_empty());
 }
 
-/// Digests what is read.
-struct Digested {
+/// Digests what is read, and reports how much that was.
+struct Observed<'p> {
     inner: File,
     context: digest::Context,
-}
-
-impl Read for Digested {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(into)?;
-        self.context.update(into.get(..read).unwrap_or_default());
-        Ok(read)
-    }
-}
-
-/// Reports how much was read.
-struct Counted<'p, R> {
-    inner: R,
     progress: &'p dyn Fn(u64),
 }
 
-impl<R: Read> Read for Counted<'_, R> {
+impl Read for Observed<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(into)?;
+        self.context.update(into.get(..read).unwrap_or_default());
         (self.progress)(read as u64);
         Ok(read)
     }
@@ -269,5 +291,37 @@ mod tests {
         assert_eq!(named(&[("b.txt", "")]), "none");
         let digest = [7; 32];
         assert_ne!(name([("f", Some(&digest))]), name([("g", Some(&digest))]));
+    }
+
+    /// Guarantee: the files of a feed give the same snapshot straight as through lists, also where one of them fails after it
+    /// has given indicators: none of that file is in the snapshot.
+    #[test]
+    fn a_feed_is_the_same_without_a_list_and_a_failed_file_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut options = FeedOptions::default();
+        options.limits.indicators = 17_000;
+        let file = |name: &str, values: std::ops::Range<u32>| {
+            let path = directory.path().join(name);
+            let lines: Vec<String> = values.map(|number| format!("n{number}.example\n")).collect();
+            std::fs::write(&path, lines.concat()).unwrap();
+            FeedFile { feed: Feed::named("f"), options: options.clone(), guarded: true, path }
+        };
+        let (one, two, long) = (file("one.txt", 0..3), file("two.txt", 3..16_900), file("long.txt", 100_000..120_000));
+        let table = Arc::new(FieldTable::embedded(true).unwrap());
+        for files in [vec![one.clone(), two.clone()], vec![one, long, two]] {
+            let fails = files.len() == 3;
+            let mut builder = SnapshotBuilder::new(Arc::clone(&table), MatchOptions::default(), 1);
+            let straight = load_feed(&files, &table, &mut builder).unwrap();
+            let mut listed: Vec<Outcome> = files.iter().map(|file| load(file.clone(), &table)).collect();
+            let facts = |outcomes: &[Outcome]| -> Vec<_> {
+                outcomes.iter().map(|outcome| (outcome.worth(), outcome.indicators, outcome.digest)).collect()
+            };
+            assert_eq!(facts(&straight), facts(&listed));
+            assert_eq!(straight.iter().filter(|outcome| outcome.worth() == Worth::Failed).count(), usize::from(fails));
+            let (built, expected) =
+                (builder.build(name_of(&straight)), snapshot(&mut listed, &table, MatchOptions::default(), 1).unwrap());
+            assert_eq!((built.len(), built.name()), (16_900, expected.name()));
+            assert_eq!((built.len(), built.feeds()), (expected.len(), expected.feeds()));
+        }
     }
 }

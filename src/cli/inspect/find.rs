@@ -5,6 +5,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use jiff::Timestamp;
 
 use crate::cli::{Failure, indicators};
@@ -15,7 +16,7 @@ use crate::escape::Escaped;
 use crate::feed::load::{self, Outcome};
 use crate::intel::guard;
 use crate::intel::segment::Segment;
-use crate::intel::snapshot::{MatchOptions, Snapshot};
+use crate::intel::snapshot::{MatchOptions, Snapshot, SnapshotBuilder};
 use crate::matcher::{Hit, Matcher};
 use crate::observable::refang::refang;
 use crate::policy::Policy;
@@ -111,7 +112,9 @@ impl Find<'_> {
     }
 
     fn snapshot(&self, outcomes: &mut [Outcome], options: MatchOptions) -> Result<Snapshot, Failure> {
-        indicators::snapshot(outcomes, self.segments.to_vec(), self.table, options, self.seed)
+        let mut builder = SnapshotBuilder::new(Arc::clone(self.table), options, self.seed);
+        load::add(outcomes, &mut builder).context("cannot index the indicators")?;
+        indicators::with_segments(builder, outcomes, self.segments.to_vec())
     }
 }
 

@@ -157,10 +157,9 @@ impl SegmentBuilder {
     pub fn add(&mut self, indicator: &Indicator) -> Result<(), BuildError> {
         let number = u32::try_from(self.context_of.len()).ok().filter(|number| *number < LIST);
         let number = number.ok_or(BuildError::TooManyIndicators)?;
-        let feed = self.feeds.last_mut().map(|feed| {
+        if let Some(feed) = self.feeds.last_mut() {
             feed.len += 1;
-            feed.name.clone()
-        });
+        }
         let mut seen = HashSet::new();
         for term in indicator.keys() {
             // A value that a pattern has twice is one.
@@ -183,15 +182,14 @@ impl SegmentBuilder {
         let context = self.contexts.number(&indicator.context).ok_or(too_large("contexts"))?;
         self.context_of.push(context);
         // One id for all values of an indicator that the feed gave none: that of its first value.
+        let feed = self.feeds.last().map_or("", |feed| &feed.name);
         let derived = match (&indicator.id, &indicator.program, indicator.terms.as_slice()) {
             // Two patterns may share values.
             (None, Some(program), [first, ..]) => {
                 let pattern = program.shown(&indicator.terms).to_string();
-                Some(derived_id(&feed.unwrap_or_default(), first.value.kind(), &pattern))
+                Some(derived_id(feed, first.value.kind(), &pattern))
             }
-            (None, None, [first, _, ..]) => {
-                Some(derived_id(&feed.unwrap_or_default(), first.value.kind(), &first.value.to_string()))
-            }
+            (None, None, [first, _, ..]) => Some(derived_id(feed, first.value.kind(), &first.value.to_string())),
             _ => None,
         };
         if let Some(id) = indicator.id.as_deref().or(derived.as_deref()) {

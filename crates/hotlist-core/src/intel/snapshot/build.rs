@@ -124,7 +124,16 @@ impl SnapshotBuilder {
         for indicator in indicators {
             builder.add(&indicator).map_err(failed)?;
         }
-        let segment = builder.into_segment(HashKey::Given(self.seed)).map_err(failed)?;
+        self.add_built_feed(feed, builder)
+    }
+
+    /// The same of a feed whose indicators are in a builder of their own, which holds nothing else.
+    ///
+    /// # Errors
+    /// As [`SnapshotBuilder::add_feed`].
+    pub fn add_built_feed(&mut self, feed: Feed, builder: SegmentBuilder) -> Result<(), SnapshotError> {
+        let built = builder.into_segment(HashKey::Given(self.seed));
+        let segment = built.map_err(|cause| SnapshotError::Segment { feed: feed.name.clone(), cause })?;
         let unknown = segment.paths().iter().find(|path| self.table.by_stix_path(path).is_empty());
         if let Some(path) = unknown {
             return Err(SnapshotError::UnknownPath { feed: feed.name, path: path.to_string() });
