@@ -179,8 +179,8 @@ impl<'a, 't, V: Visitor> Walker<'a, 't, V> {
         }
     }
 
-    /// An element of a list of named values, or an object inside of one, its brace peeked.
-    #[inline(never)]
+    /// An element of a list of named values, or an object inside of one, its brace peeked. Most documents have none.
+    #[cold]
     fn element(&mut self, node: NodeId, depth: usize) -> Result<(), JsonError> {
         if !self.trie.is_list(node) {
             return self.object::<true>(node, depth);
