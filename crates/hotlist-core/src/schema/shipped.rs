@@ -10,17 +10,17 @@ pub(super) const TABLES: &[(&str, &str)] = tables! {
     "zeek" "suricata" "ocsf"
     "windows"
     "flow"
-    "cloudtrail" "vpcflow" "route53" "guardduty" "securityhub" "waf" "networkfirewall"
+    "cloudtrail" "vpcflow" "route53" "guardduty" "securityhub" "waf" "networkfirewall" "elb"
     "gcp" "azure"
     "kubernetes"
-    "okta" "github" "m365"
-    "cef" "leef" "fortigate" "netfilter"
+    "okta" "github" "m365" "salesforce" "atlassian"
+    "cef" "leef" "fortigate" "sophos" "cisco" "netfilter"
     "journald"
     "nginx" "apache" "caddy" "traefik" "envoy"
     "defender" "crowdstrike" "sentinelone" "carbonblack" "paloalto"
-    "cloudflare" "zscaler" "netskope" "w3c"
+    "cloudflare" "akamai" "zscaler" "netskope" "w3c"
     "auth0" "gitlab" "slack" "workspace" "identity" "mail"
-    "falco" "auditd" "osquery" "wazuh" "dnstap" "database"
+    "falco" "auditd" "osquery" "velociraptor" "cowrie" "wazuh" "dnstap" "database"
     "cim" "asim" "udm" "graylog"
 };
 
@@ -31,7 +31,7 @@ pub fn head(name: &str) -> Vec<&'static str> {
 }
 
 /// The most schemas that can be shipped.
-pub const MAX_SCHEMAS: usize = 64;
+pub const MAX_SCHEMAS: usize = 96;
 const _: () = assert!(TABLES.len() <= MAX_SCHEMAS);
 
 /// The place of a schema in [`names`].
