@@ -3,8 +3,8 @@
 //! Modules are grouped by layer, the lowest first.
 
 pub use hotlist_core::{
-    alert_key, asset, circumstances, detect, encoding, enrich, escape, intel, matcher, observable, policy, schema,
-    severity, text, work,
+    alert_key, asset, circumstances, detect, encoding, enrich, escape, intel, matcher, observable, policy, rules,
+    schema, severity, text, work,
 };
 
 pub mod config;

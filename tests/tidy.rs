@@ -37,6 +37,8 @@ const LAYERS: [&[&str]; 5] = [
         "text",
         "encoding",
         "intel",
+        "severity_scale",
+        "rules",
         "matcher",
         "circumstances",
         "policy",

@@ -29,7 +29,7 @@ use crate::encoding::{
 use crate::enrich::{Enricher, Enrichments};
 use crate::intel::snapshot::Snapshot;
 use crate::matcher::{Hit, Matcher, PatternEvaluator, Sieve, TextVisitor, Trace, WithTexts};
-use crate::policy::{Dropped, EventFacts, Policy};
+use crate::policy::{Allowed, Dropped, EventFacts, Policy};
 use crate::schema::PathTrie;
 use crate::severity::{order, severity};
 use crate::work::{StopReason, Work};
@@ -481,10 +481,11 @@ impl Detector {
             facts,
             exceeded: Exceeded::default(),
         };
-        for hit in found {
+        for mut hit in found {
             let evaluated = self.policy.as_ref().map(|policy| policy.evaluate(&self.snapshot, &hit, &verdict.facts));
-            match evaluated.unwrap_or_else(|| Ok(Vec::new())) {
-                Ok(listings) => {
+            match evaluated.unwrap_or_else(|| Ok(Allowed::default())) {
+                Ok(Allowed { listings, selection }) => {
+                    hit.selection = selection;
                     verdict.hits.push(hit);
                     verdict.hit_listings.push(listings);
                 }

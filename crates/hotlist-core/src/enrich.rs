@@ -279,9 +279,12 @@ fn id_of(snapshot: &Snapshot, indicator: &Stored, hit: &Hit) -> String {
     }
 }
 
-/// The rule that enabled the feed of a hit: feeds from files carry an implicit one of their own name.
-pub fn rule_name(feed: &str) -> String {
-    format!("feed:{feed}")
+/// The first rule that selects the indicator of a hit. Without rules, each feed has an implicit one of its own name.
+fn rule_name(hit: &Hit, feed: &str) -> Arc<str> {
+    match &hit.selection {
+        Some(selection) => Arc::clone(selection.first()),
+        None => format!("feed:{feed}").into(),
+    }
 }
 
 fn make(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], variant: Variant) -> Known {
@@ -310,7 +313,12 @@ fn make(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], variant: Variant) 
         }
     };
     let mut own = Vec::with_capacity(10);
-    own.push(("rule", Node::Text(rule_name(&feed).into())));
+    own.push(("rule", Node::Text(rule_name(hit, &feed))));
+    if let Some(selection) = &hit.selection
+        && form != Form::Short
+    {
+        own.push(("rules", Node::Texts(selection.ids().to_vec())));
+    }
     own.push(("detection", Node::Word(Detection::Live.as_str())));
     own.push(("severity", Node::Word(severity.as_str())));
     own.push(("alert_key", Node::EventAlertKey));

@@ -13,9 +13,10 @@ use crate::circumstances::{Circumstances, PRIVATE_NETWORKS};
 use crate::encoding::Inbound;
 use crate::intel::allowlist::{Action, Allowlists, Listing, Subject};
 use crate::intel::indicator::Confidence;
-use crate::intel::snapshot::{Origin, Snapshot, Stored};
+use crate::intel::snapshot::{Feed, Origin, Snapshot, Stored};
 use crate::matcher::Hit;
 use crate::observable::Kind;
+use crate::rules::{IndicatorKind, NotSelected, Rules, Selection};
 use crate::schema::{Field, Role};
 
 /// The facts of an event for policy and tagging.
@@ -40,7 +41,7 @@ pub struct EventFacts {
 /// The reason that a finding is not a hit, in the order in which policy asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Suppression {
-    /// No enabled rule names the feed or collection.
+    /// No enabled rule selects the indicator, by its feed or collection, its kind and its kill chain phase.
     NoRule,
     /// The field is not checked for collections, or not for CTI rules.
     Column,
@@ -54,7 +55,7 @@ pub enum Suppression {
     Revoked,
     /// An allowlist that suppresses holds the event's value.
     Allowlist,
-    /// The indicator's confidence is below the rule's floor.
+    /// The indicator's confidence is below what each rule asks for that would select it.
     Confidence,
     /// The event is itself an indicator (`event.kind: enrichment`).
     EventIsIndicator,
@@ -92,7 +93,7 @@ impl Suppression {
     /// A sentence for people.
     pub fn explain(self) -> &'static str {
         match self {
-            Suppression::NoRule => "no enabled rule names its feed",
+            Suppression::NoRule => "no enabled rule selects it, by its feed, kind and kill chain phase",
             Suppression::Column => "this field is not checked for indicators that came in this way",
             Suppression::NotYetValid => "the event is older than the indicator's validity, grace included",
             Suppression::Expired => "the event is younger than the indicator's validity, grace included",
@@ -101,7 +102,7 @@ impl Suppression {
             }
             Suppression::Revoked => "its feed withdrew it",
             Suppression::Allowlist => "an allowlist holds the value",
-            Suppression::Confidence => "its confidence is below the floor",
+            Suppression::Confidence => "its confidence is below min_confidence of each rule that would select it",
             Suppression::EventIsIndicator => "the event is itself an indicator (event.kind: enrichment)",
         }
     }
@@ -126,6 +127,15 @@ impl From<Suppression> for Dropped {
     fn from(reason: Suppression) -> Dropped {
         Dropped { reason, listings: Vec::new() }
     }
+}
+
+/// What policy says of a hit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// The allowlists that it is annotated with.
+    pub listings: Vec<Listing>,
+    /// The rules that select its indicator; `None` without rules.
+    pub selection: Option<Arc<Selection>>,
 }
 
 /// Where command-and-control addresses and networks count. Names, URLs and files count everywhere.
@@ -170,6 +180,9 @@ impl CommandAndControl {
 /// The active rules.
 #[derive(Clone, Debug)]
 pub struct Policy {
+    /// The rules that select the indicators that can hit. `None`: each enabled feed has a rule of its own, which selects all
+    /// of it.
+    pub rules: Option<Arc<Rules>>,
     /// How far outside an indicator's validity an event may lie. 5 days by default.
     pub grace: Duration,
     /// Where command-and-control addresses count.
@@ -194,6 +207,7 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Policy {
         Policy {
+            rules: None,
             grace: Duration::from_secs(5 * 24 * 60 * 60),
             c2: CommandAndControl::default(),
             confidence_floor: Confidence::NotSpecified,
@@ -208,24 +222,53 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Whether a finding is a hit, and which allowlists it is to be annotated with; else the first rule that drops it.
+    /// Whether a finding is a hit, and with what; else the first reason to drop it.
     ///
     /// # Errors
     /// The finding is no hit.
-    pub fn evaluate(&self, snapshot: &Snapshot, hit: &Hit, facts: &EventFacts) -> Result<Vec<Listing>, Dropped> {
+    pub fn evaluate(&self, snapshot: &Snapshot, hit: &Hit, facts: &EventFacts) -> Result<Allowed, Dropped> {
         if self.only_allowlists {
-            return self.ask_allowlists(hit);
+            return Ok(Allowed { listings: self.ask_allowlists(hit)?, selection: None });
         }
         let indicator = snapshot.indicator(hit.posting.indicator);
+        let selected = self.ask_rules(snapshot, &indicator, hit);
+        if selected == Err(NotSelected::NoRule) {
+            return Err(Suppression::NoRule.into());
+        }
         self.before_allowlists(snapshot, &indicator, hit, facts)?;
         let listings = self.ask_allowlists(hit)?;
+        let selection = selected.map_err(|_| Suppression::Confidence)?;
         if indicator.context.confidence < self.confidence_floor {
             return Err(Suppression::Confidence.into());
         }
         if facts.is_indicator && self.skip_enrichment_events {
             return Err(Suppression::EventIsIndicator.into());
         }
-        Ok(listings)
+        Ok(Allowed { listings, selection })
+    }
+
+    /// The rules that select the indicator of a finding.
+    fn ask_rules(
+        &self,
+        snapshot: &Snapshot,
+        indicator: &Stored,
+        hit: &Hit,
+    ) -> Result<Option<Arc<Selection>>, NotSelected> {
+        let feed = snapshot.feed_of(hit.posting.indicator);
+        if !feed.enabled {
+            return Err(NotSelected::NoRule);
+        }
+        let Some(rules) = &self.rules else { return Ok(None) };
+        let kind = match snapshot.is_composite(hit.posting.indicator) {
+            true => IndicatorKind::Pattern,
+            false => IndicatorKind::Of(hit.kind),
+        };
+        rules.select(feed, kind, &indicator.context).map(Some)
+    }
+
+    /// Whether an indicator of a feed can hit.
+    pub fn is_enabled(&self, feed: &Feed) -> bool {
+        feed.enabled && self.rules.as_ref().is_none_or(|rules| rules.names(feed))
     }
 
     fn before_allowlists(
@@ -241,9 +284,7 @@ impl Policy {
             Origin::Feed => field.cti,
             Origin::Collection => field.collection,
         };
-        if !feed.enabled {
-            Err(Suppression::NoRule)
-        } else if !checked {
+        if !checked {
             Err(Suppression::Column)
         } else if let Some(outside) = self.outside_either(indicator, facts) {
             Err(outside)

@@ -1,5 +1,5 @@
-//! How severe a hit is: by what was found, which way the connection went, what was decided about the event, and how
-//! confident the indicator is. The table is `severity.csv`.
+//! How severe a hit is: by what was found, which way the connection went, what was decided about the event, how
+//! confident the indicator is, and how severe its rule lets a hit be. The table is `severity.csv`.
 //!
 //! The loudest complaint about lists of indicators is the alert for an inbound scan that a firewall refused. So a hit is not
 //! severe because its indicator is bad, but because of what happened.
@@ -15,51 +15,7 @@ use crate::observable::Kind;
 use crate::policy::EventFacts;
 use crate::schema::Role;
 
-/// How severe a hit is, least first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// Nothing came of it.
-    Informational,
-    /// Worth knowing.
-    Low,
-    /// To be checked.
-    Medium,
-    /// A machine of ours talked to what is listed.
-    High,
-    /// A listed program ran on a machine of ours.
-    Critical,
-}
-
-impl Severity {
-    /// Every severity, least first.
-    pub const ALL: [Severity; 5] =
-        [Severity::Informational, Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
-
-    /// The word in enrichments, metrics and the table.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Severity::Informational => "informational",
-            Severity::Low => "low",
-            Severity::Medium => "medium",
-            Severity::High => "high",
-            Severity::Critical => "critical",
-        }
-    }
-
-    fn parse(word: &str) -> Option<Severity> {
-        Severity::ALL.into_iter().find(|severity| severity.as_str() == word)
-    }
-
-    /// One step less; [`Severity::Informational`] stays.
-    fn lower(self) -> Severity {
-        match self {
-            Severity::Informational | Severity::Low => Severity::Informational,
-            Severity::Medium => Severity::Low,
-            Severity::High => Severity::Medium,
-            Severity::Critical => Severity::High,
-        }
-    }
-}
+pub use crate::severity_scale::Severity;
 
 /// The kinds of findings that the table distinguishes.
 #[derive(Clone, Copy)]
@@ -155,7 +111,9 @@ pub fn severity(snapshot: &Snapshot, hit: &Hit, facts: &EventFacts) -> Severity 
         _ if hit.in_text.is_some() => Severity::Medium,
         _ => Severity::Critical,
     };
-    severity.min(most)
+    // The scale of its rule, without rules the whole scale.
+    let of_rule = hit.selection.as_ref().map_or(Severity::Critical, |selection| selection.max_severity());
+    severity.min(most).min(of_rule)
 }
 
 #[cfg(test)]
@@ -172,14 +130,5 @@ mod tests {
         }
         let (_, wrong) = read("found,direction,decision,severity\nfile,*,*,bad\nconnection,*,*,low\n");
         assert_eq!(wrong.len(), 1 + 2 * DIRECTIONS.len() * DECISIONS);
-    }
-
-    #[test]
-    fn severity_steps_down_to_informational() {
-        let lowered = Severity::ALL.map(Severity::lower);
-        let expected =
-            [Severity::Informational, Severity::Informational, Severity::Low, Severity::Medium, Severity::High];
-        assert_eq!(lowered, expected);
-        assert!(Severity::ALL.is_sorted());
     }
 }

@@ -7,7 +7,7 @@ use crate::intel::snapshot::Snapshot;
 use crate::matcher::Hit;
 use crate::policy::EventFacts;
 
-/// The rule of all feeds without a rule of their own: they share it, so that one indicator in several feeds is one alert.
+/// The rule of every feed where no rules are configured: feeds share it, so that one indicator in several feeds is one alert.
 const IMPLICIT_RULE: &str = "feed";
 /// The kind of an indicator that needs several values together.
 const PATTERN: &str = "pattern";
@@ -24,12 +24,13 @@ pub fn alert_key(snapshot: &Snapshot, hit: &Hit, facts: &EventFacts) -> AlertKey
 
 /// The part of the key that the indicator of a hit gives.
 pub(super) fn key_start(snapshot: &Snapshot, hit: &Hit) -> KeyStart {
+    let rule = hit.selection.as_ref().map_or(IMPLICIT_RULE, |selection| selection.first());
     let detection = Detection::Live.as_str();
     match snapshot.composite(hit.posting.indicator) {
         Some(pattern) => {
             let shown = pattern.program.shown(&pattern.terms).to_string();
-            KeyStart::new(IMPLICIT_RULE, detection, PATTERN, &shown)
+            KeyStart::new(rule, detection, PATTERN, &shown)
         }
-        None => KeyStart::new(IMPLICIT_RULE, detection, hit.kind.as_str(), &hit.name),
+        None => KeyStart::new(rule, detection, hit.kind.as_str(), &hit.name),
     }
 }

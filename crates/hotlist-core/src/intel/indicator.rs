@@ -167,11 +167,19 @@ pub struct Context {
 impl Context {
     /// Whether a kill chain phase is command and control (C2 rule, `docs/glossary.md`).
     pub fn is_command_and_control(&self) -> bool {
-        self.kill_chain_phases.iter().any(|phase| {
-            let folded: String =
-                phase.to_lowercase().chars().map(|c| if c == '-' || c == '_' { ' ' } else { c }).collect();
-            matches!(folded.trim(), "command and control" | "c2" | "c&c" | "command & control")
-        })
+        self.kill_chain_phases.iter().any(|phase| folded_phase(phase) == COMMAND_AND_CONTROL)
+    }
+}
+
+const COMMAND_AND_CONTROL: &str = "command and control";
+
+/// The form in which names of kill chain phases are compared: lower case, with blanks for `-` and `_`, and one name for
+/// command and control.
+pub fn folded_phase(phase: &str) -> String {
+    let folded: String = phase.to_lowercase().chars().map(|c| if c == '-' || c == '_' { ' ' } else { c }).collect();
+    match folded.trim() {
+        "c2" | "c&c" | "command & control" => COMMAND_AND_CONTROL.to_owned(),
+        other => other.to_owned(),
     }
 }
 

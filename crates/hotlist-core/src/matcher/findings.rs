@@ -14,6 +14,7 @@ use crate::intel::keys::KeySpace;
 use crate::intel::posting::Posting;
 use crate::intel::snapshot::Snapshot;
 use crate::observable::Kind;
+use crate::rules::Selection;
 use crate::schema::{FieldId, FieldTable};
 
 /// The longest value that a finding shows, in bytes. Of a longer list of e-mail addresses it shows the address, of any
@@ -43,6 +44,8 @@ pub struct Hit {
     pub posting: Posting,
     /// Where it stands, if the value is part of a text.
     pub in_text: Option<InText>,
+    /// The rules that select its indicator, once policy has asked rules.
+    pub selection: Option<Arc<Selection>>,
 }
 
 /// Where in a text a finding stands.
@@ -160,7 +163,7 @@ impl Findings {
             _ => self.shown.get_or_insert_with(|| copy(raw)).clone(),
         };
         let hash = hash(snapshot, value_hash, field, &posting, &name);
-        let hit = Hit { field, value, kind, name, relation, is_derived, posting, in_text };
+        let hit = Hit { field, value, kind, name, relation, is_derived, posting, in_text, selection: None };
         let is_at_field =
             |hit: &Hit| hit.field == FieldId::TEXT && self.hits.iter().any(|known| at_field(snapshot, known, hit));
         if is_at_field(&hit)
