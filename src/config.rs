@@ -20,6 +20,7 @@ mod matching;
 mod problem;
 mod process;
 mod reader;
+mod rule;
 mod schema;
 mod secret;
 mod show;
@@ -47,6 +48,7 @@ pub use intel::{Columns, Intel, IntelFiles, OnShrink};
 pub use matching::{C2, Match, RegisteredDomain};
 pub use problem::{ConfigErrors, Fault, Position, Problem};
 pub use process::{Admin, Limits, Log, LogFormat, LogLevel, Probes, Shutdown};
+pub use rule::{Rule, RuleWarning};
 pub use secret::Secret;
 pub use show::ShowError;
 pub use sink::{Compression, Fsync, GrpcSink, NdjsonSink, Only, Protocol, Rejected, Sink, SinkKind};
@@ -71,6 +73,10 @@ pub struct Config {
     /// Where indicators come from.
     #[schemars(with = "Option<Intel>")]
     pub intel: Intel,
+    /// Which indicators can hit, under which names: rules by their ids. The order of rules counts. Absent: every entry of `intel.files` has a rule of its own, which selects all of it.
+    #[serde(serialize_with = "rule::write_all", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "rule::schema", default)]
+    pub rules: Option<Vec<Rule>>,
     /// How events are compared with indicators.
     #[schemars(with = "Option<Match>")]
     pub r#match: Match,
@@ -130,8 +136,19 @@ impl Format {
 }
 
 impl Config {
-    const KEYS: &[&'static str] =
-        &["sources", "intel", "match", "sinks", "failure_mode", "limits", "admin", "probes", "log", "shutdown"];
+    const KEYS: &[&'static str] = &[
+        "sources",
+        "intel",
+        "rules",
+        "match",
+        "sinks",
+        "failure_mode",
+        "limits",
+        "admin",
+        "probes",
+        "log",
+        "shutdown",
+    ];
 
     /// Reads and checks a file. `environment` gives the values of variables. Relative paths in the file are relative
     /// to the working directory of the process, not to the file.
@@ -169,6 +186,7 @@ impl Config {
             ("intel.allowlists[]", AllowlistFiles::KEYS),
             ("intel.control", Control::KEYS),
             ("intel.control.tls", ClientTls::KEYS),
+            ("rules.<id>", Rule::KEYS),
             ("match", Match::KEYS),
             ("match.c2", C2::KEYS),
             ("match.fields[]", Match::FIELD_KEYS),
@@ -223,9 +241,11 @@ fn read(root: &Item<'_>, problems: &Problems) -> Option<Config> {
     let (source_ids, sources) = read_sources(&table);
     let sinks = read_sinks(&table, &source_ids);
     let modes = [("open", FailureMode::Open), ("closed", FailureMode::Closed)];
+    let intel = table.or("intel", Intel::default(), Intel::read);
     let config = Config {
         sources,
-        intel: table.or("intel", Intel::default(), Intel::read),
+        rules: Rule::read_all(&table, &intel),
+        intel,
         r#match: table.or("match", Match::default(), Match::read),
         sinks,
         failure_mode: table.or("failure_mode", FailureMode::Open, |item| item.word(&modes)),

@@ -71,7 +71,8 @@ pub fn budgets(limits: &config::Limits) -> Budgets {
 
 /// Returns the settings of matching.
 pub(super) fn rules(config: &Config, allowlists: Arc<Allowlists>) -> MatchRules {
-    let (policy, budgets) = (policy(&config.r#match, allowlists), budgets(&config.limits));
+    let policy = Policy { rules: config.enabled_rules(), ..policy(&config.r#match, allowlists) };
+    let budgets = budgets(&config.limits);
     let config::Match { tag_into, tag_as, flat, .. } = config.r#match;
     let tagging = Tagging { into: tag_into, form: tag_as, flat };
     MatchRules { policy, tagging, budgets, failure_mode: config.failure_mode }

@@ -41,7 +41,11 @@ impl ConfigDiff {
     /// with the port that the system chose for port 0.
     pub fn between(active: &Config, wanted: &Config, bound: &[Address]) -> ConfigDiff {
         let settled = settle(active, wanted);
-        let changed = differences(active, &settled);
+        let mut changed = differences(active, &settled);
+        // The first rule of a hit is that of the order, which a difference of keys does not show.
+        if active.rules != settled.rules && !changed.iter().any(|key| key.starts_with("rules")) {
+            changed.push("rules".to_owned());
+        }
         let waiting = differences(&settled, wanted);
         let change = |source: &Source| match active.sources.contains(source) {
             true => SourceChange::Kept,

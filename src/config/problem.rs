@@ -132,6 +132,15 @@ pub enum Fault {
         /// The nearest source, or all of them.
         hint: String,
     },
+    /// A rule names a feed or a collection that no entry of `intel.files` has.
+    #[error("no {what} of `intel.files` is called `{name}`; {hint}")]
+    UnknownFeed {
+        /// `feed` or `collection`.
+        what: &'static str,
+        name: String,
+        /// The nearest name, or all of them.
+        hint: String,
+    },
     /// A source that no sink reads: its clients would get answers for events that go nowhere.
     #[error("no sink reads the source `{source_id}`; add it to a sink's `inputs`, or remove it")]
     UnreadSource { source_id: String },

@@ -52,6 +52,7 @@ impl<'a> Item<'a> {
         let fault = match fault {
             Fault::BadValue { value, reason } => Fault::BadValue { value: shorten(&value), reason },
             Fault::UnknownInput { name, hint } => Fault::UnknownInput { name: shorten(&name), hint },
+            Fault::UnknownFeed { what, name, hint } => Fault::UnknownFeed { what, name: shorten(&name), hint },
             fault => fault,
         };
         self.problems.push(self.node.problem(&self.path, fault));
@@ -128,6 +129,11 @@ impl<'a> Item<'a> {
 
     pub(super) fn is_list(&self) -> bool {
         matches!(self.node.value, Value::Sequence(_))
+    }
+
+    /// Whether it is a list without items. Nothing is reported.
+    pub(super) fn is_empty_list(&self) -> bool {
+        matches!(&self.node.value, Value::Sequence(items) if items.is_empty())
     }
 
     /// Whether it is `true` or `false`, written or expanded.
