@@ -9,6 +9,7 @@
 mod compose;
 mod release;
 mod report;
+mod rule_report;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use crate::readiness::Readiness;
 use crate::telemetry;
 use release::release;
 use report::ActiveReport;
+use rule_report::RuleReport;
 
 pub use compose::{BuildSettings, OpenedManifest, SnapshotBuildError, compose, within};
 
@@ -97,6 +99,7 @@ struct State {
     /// Replaced snapshots that are not freed yet.
     replaced: Vec<Arc<Snapshot>>,
     report: ActiveReport,
+    rule_report: RuleReport,
 }
 
 impl State {
@@ -143,6 +146,7 @@ impl SnapshotPublisher {
         has_control: bool,
         files: Option<Arc<Snapshot>>,
     ) -> SnapshotPublisher {
+        let mut rule_report = RuleReport::new(readiness.clone());
         let mut report = ActiveReport::new(readiness, clock, has_control);
         // The files are active until there is a manifest, which may take long.
         let active = files.clone().filter(|files| !has_control || !files.is_empty());
@@ -151,6 +155,7 @@ impl SnapshotPublisher {
             None if !has_control => report.no_files(),
             None => {}
         }
+        rule_report.check(active.as_deref(), &live.rules().policy, !has_control, true);
         if files.is_some() {
             counter!(telemetry::SNAPSHOT_RELOADS_TOTAL, "result" => "applied").increment(1);
         }
@@ -165,6 +170,7 @@ impl SnapshotPublisher {
             replaced: Vec::new(),
             files,
             report,
+            rule_report,
         };
         SnapshotPublisher { live, clock, has_control, state: Mutex::new(state) }
     }
@@ -174,6 +180,7 @@ impl SnapshotPublisher {
         self.change(|state| {
             let rules = self.live.rules();
             self.take_files(state, files, allowlists, rules, false);
+            self.check_rules(state, false);
         });
         self.release_replaced();
     }
@@ -189,6 +196,7 @@ impl SnapshotPublisher {
         self.change(|state| {
             state.settings = settings;
             self.take_files(state, files, allowlists, rules, true);
+            self.check_rules(state, true);
         });
         self.release_replaced();
     }
@@ -210,7 +218,10 @@ impl SnapshotPublisher {
 
     /// Activates a prepared snapshot. The replaced one is kept until [`SnapshotPublisher::release_replaced`].
     pub fn publish(&self, mode: Mode, ready: PreparedSnapshot) {
-        self.change(|state| self.publish_to(state, mode, ready));
+        self.change(|state| {
+            self.publish_to(state, mode, ready);
+            self.check_rules(state, false);
+        });
     }
 
     /// Deactivates the content of a slot.
@@ -354,6 +365,12 @@ impl SnapshotPublisher {
         self.live.activate(rules, Some(Arc::clone(&snapshot)));
         state.report.active(&snapshot);
         (state.active, state.active_files) = (Some(snapshot), combined.files);
+    }
+
+    /// Reports what the rules leave out of the active snapshot.
+    fn check_rules(&self, state: &mut State, is_new: bool) {
+        let is_complete = !self.has_control || state.serve.is_some();
+        state.rule_report.check(state.active.as_deref(), &self.live.rules().policy, is_complete, is_new);
     }
 
     // A panic while the lock is held leaves the active snapshot unchanged.

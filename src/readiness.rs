@@ -18,6 +18,8 @@ pub const FEEDS: &str = "feeds";
 pub const CONTROL: &str = "control";
 /// The name of the check that the whole configuration file is active. It never counts, and appears when it fails.
 pub const CONFIGURATION: &str = "configuration";
+/// The name of the check that rules select every feed. It never counts, and appears when it fails.
+pub const RULES: &str = "rules";
 /// The name of the check that the events of every source have checked fields. It never counts, and appears when it fails.
 pub const STREAMS: &str = "streams";
 /// The check that the canary is found. It never counts.

@@ -364,3 +364,50 @@ fn fields_lists_what_is_looked_at() {
     let (code, _, error) = text(&hotlist(&["fields", "--config", config.to_str().unwrap()]).output().unwrap());
     assert!(code == Some(1) && error.contains("mine.csv, line 2: `adress`"), "{code:?} {error}");
 }
+
+/// Scenario: a feed that one rule selects, a feed that no rule selects, and an event with an indicator of each.
+/// Guarantee: with a configuration, `explain`, `scan` and `check` apply its rules: they name the rules of a hit, the
+/// reason of the suppression, and the entry that no rule selects; `validate --strict` fails for it.
+#[test]
+fn offline_commands_apply_rules() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    std::fs::write(at("one.txt"), "one.evil.example\n").unwrap();
+    std::fs::write(at("two.txt"), "two.evil.example\n").unwrap();
+    let event = r#"{"@timestamp":"2026-08-21T10:00:00Z","dns.question.name":"one.evil.example","url.domain":"two.evil.example"}"#;
+    std::fs::write(at("event.json"), event).unwrap();
+    let config = format!(
+        "sources: {{ a: {{ type: otlp, address: '127.0.0.1:0' }} }}
+sinks: {{ b: {{ type: blackhole, inputs: [a] }} }}
+intel: {{ files: ['{}', '{}'] }}
+rules: {{ names: {{ name: Names, description: of hosts, feeds: [one], severity: low }}, all: {{ feeds: [one] }} }}
+",
+        at("one.txt"),
+        at("two.txt")
+    );
+    std::fs::write(at("hotlist.yaml"), config).unwrap();
+    let run = |arguments: &[&str]| text(&hotlist(arguments).current_dir(directory.path()).output().unwrap());
+    let (code, shown, err) = run(&["explain", "--config", "hotlist.yaml", "--events", "event.json"]);
+    assert_eq!(code, Some(0), "{err}");
+    for part in ["HIT: 1 indicator", "rule names, Names, of hosts\n", "rule all\n", "no_rule: ", "severity low"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    assert!(err.contains("intel.files[1]") && err.contains("no enabled rule"), "{err}");
+    let (_, shown, _) = run(&["explain", "--json", "--config", "hotlist.yaml", "--events", "event.json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let rules = serde_json::json!([{ "id": "names", "name": "Names", "description": "of hosts" }, { "id": "all" }]);
+    assert_eq!((&shown["hits"][0]["rules"], &shown["dropped"][0]["rules"]), (&rules, &serde_json::Value::Null));
+    let (_, events, err) = run(&["scan", "--emit", "events", "--config", "hotlist.yaml", "--events", "event.json"]);
+    for part in [r#""rule":"names""#, r#""rules":["names","all"]"#] {
+        assert!(events.contains(part), "{part} in {events} {err}");
+    }
+    assert!(!events.contains("feed\":{\"name\":\"two"), "{events}");
+    let (code, shown, _) = run(&["validate", "hotlist.yaml"]);
+    assert!(code == Some(0) && shown.contains("warning: intel.files[1]"), "{shown}");
+    let (code, shown, _) = run(&["validate", "--strict", "hotlist.yaml"]);
+    assert!(code == Some(1) && shown.contains("intel.files[1]"), "{shown}");
+    let (_, shown, _) = run(&["check", "--config", "hotlist.yaml"]);
+    for part in ["feed two", "no rule enables it", "intel.files[1]"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+}

@@ -87,6 +87,7 @@ fn base() -> Value {
         "intel": { "files": [{ "path": "x.csv", "columns": { "value": "v" } }],
                    "allowlists": [{ "path": "x.json" }],
                    "control": { "endpoint": "https://127.0.0.1:7", "audience": "acme", "cache": "c", "tls": {} } },
+        "rules": { "r": { "feeds": ["*"], "collections": ["*"] } },
         "match": { "c2": {}, "fields": [{ "field": "my.ip", "kind": "ip" }] },
         "sinks": {
             "o": { "type": "otlp", "inputs": ["a"], "endpoint": "https://127.0.0.1:2", "tls": {},
@@ -114,6 +115,7 @@ fn pointer(section: &str) -> &'static str {
         "intel.allowlists[]" => "/intel/allowlists/0",
         "intel.control" => "/intel/control",
         "intel.control.tls" => "/intel/control/tls",
+        "rules.<id>" => "/rules/r",
         "match" => "/match",
         "match.c2" => "/match/c2",
         "match.fields[]" => "/match/fields/0",

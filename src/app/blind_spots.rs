@@ -8,6 +8,7 @@ use metrics::gauge;
 
 use crate::detect::Report;
 use crate::intel::snapshot::Snapshot;
+use crate::policy::Policy;
 use crate::schema::{Field, FieldSet, FieldTable};
 use crate::telemetry;
 
@@ -41,7 +42,7 @@ pub(super) struct Summary {
 }
 
 impl BlindSpots {
-    pub(super) fn record_batch(&self, snapshot: &Snapshot, report: &Report) {
+    pub(super) fn record_batch(&self, snapshot: &Snapshot, policy: &Policy, report: &Report) {
         let mut seen = self.lock();
         seen.lookups += report.counts.lookups;
         seen.passes += report.counts.passes;
@@ -53,20 +54,20 @@ impl BlindSpots {
         }
         if grew {
             let seen = seen_now(seen);
-            set_gauges(&seen.summary(snapshot));
+            set_gauges(&seen.summary(snapshot, policy));
         }
     }
 
     /// Records a new snapshot, which may check other fields.
-    pub(super) fn record_snapshot(&self, snapshot: &Snapshot) {
+    pub(super) fn record_snapshot(&self, snapshot: &Snapshot, policy: &Policy) {
         let mut seen = self.lock();
         seen.fields_of(snapshot.table());
         let seen = seen_now(seen);
-        set_gauges(&seen.summary(snapshot));
+        set_gauges(&seen.summary(snapshot, policy));
     }
 
-    pub(super) fn summary(&self, snapshot: &Snapshot) -> Summary {
-        seen_now(self.lock()).summary(snapshot)
+    pub(super) fn summary(&self, snapshot: &Snapshot, policy: &Policy) -> Summary {
+        seen_now(self.lock()).summary(snapshot, policy)
     }
 
     fn lock(&self) -> MutexGuard<'_, SeenState> {
@@ -89,7 +90,7 @@ impl SeenState {
         &mut self.fields.get_or_insert_with(|| (Arc::clone(table), FieldSet::default())).1
     }
 
-    fn summary(&self, snapshot: &Snapshot) -> Summary {
+    fn summary(&self, snapshot: &Snapshot, policy: &Policy) -> Summary {
         let is_seen = |id| self.fields.as_ref().is_some_and(|(_, fields)| fields.contains(id));
         // Most streams have events of few schemas. The fields of all others say nothing about these.
         let seen = snapshot.table().iter().filter(|(id, _)| is_seen(*id));
@@ -105,7 +106,7 @@ impl SeenState {
         let wanted =
             snapshot.table().iter().filter(|(id, field)| snapshot.wanted().contains(*id) && is_expected(field));
         let fields = wanted.filter(|(id, _)| !is_seen(*id)).map(|(_, field)| field.name.clone());
-        let enabled = snapshot.feeds().iter().filter(|feed| feed.enabled).map(|feed| feed.name.as_str());
+        let enabled = snapshot.feeds().iter().filter(|feed| policy.is_enabled(feed)).map(|feed| feed.name.as_str());
         let feeds: BTreeSet<&str> = enabled.filter(|feed| !self.feeds.contains(*feed)).collect();
         let strangers = self.passes.saturating_sub(self.findings);
         Summary {
@@ -182,12 +183,16 @@ mod tests {
             let row = |name: &String| snapshot.table().get(snapshot.table().id(name).unwrap());
             summary.fields.iter().flat_map(|name| row(name).schemas.clone()).collect()
         };
-        let before = spots.summary(&snapshot);
+        let before = spots.summary(&snapshot, &Policy::default());
         assert!(schemas(&before).contains("ecs") && !before.fields.contains(&"mailfrom".to_owned()));
         let mailfrom = snapshot.table().id("mailfrom").unwrap();
         assert_eq!(snapshot.table().get(mailfrom).schemas, ["zeek"]);
-        spots.record_batch(&snapshot, &Report { seen: FieldSet::from_fields(&[mailfrom]), ..Report::default() });
-        let after = spots.summary(&snapshot);
+        spots.record_batch(
+            &snapshot,
+            &Policy::default(),
+            &Report { seen: FieldSet::from_fields(&[mailfrom]), ..Report::default() },
+        );
+        let after = spots.summary(&snapshot, &Policy::default());
         assert!(schemas(&after).contains("zeek") && !after.fields.contains(&"user.email".to_owned()), "{after:?}");
     }
 
@@ -196,7 +201,7 @@ mod tests {
     #[test]
     fn what_was_seen_is_no_blind_spot() {
         let (spots, snapshot) = (BlindSpots::default(), snapshot(&["mail"]));
-        let before = spots.summary(&snapshot);
+        let before = spots.summary(&snapshot, &Policy::default());
         let (first, _) = snapshot.table().iter().find(|(id, _)| snapshot.wanted().contains(*id)).unwrap();
         let name = snapshot.table().get(first).name.clone();
         assert!(before.fields.contains(&name) && before.fields.len() > 1);
@@ -206,15 +211,18 @@ mod tests {
             seen: FieldSet::from_fields(&[first, FieldId(4095)]),
             ..Report::default()
         };
-        spots.record_batch(&snapshot, &report);
-        let after = spots.summary(&snapshot);
+        spots.record_batch(&snapshot, &Policy::default(), &report);
+        let after = spots.summary(&snapshot, &Policy::default());
         assert_eq!(after.fields.len(), before.fields.len() - 1);
         assert!(!after.fields.contains(&name));
         assert_eq!(after.feeds, before.feeds);
         assert_eq!(after.pass_ratio, Some(0.005));
+        // A feed that no rule selects cannot hit.
+        let none = Policy { rules: Some(Arc::default()), ..Policy::default() };
+        assert!(spots.summary(&snapshot, &none).feeds.is_empty());
         // Another table numbers its fields differently.
-        assert_eq!(spots.summary(&self::snapshot(&["mail", "more"])).feeds, ["mail", "more"]);
-        spots.record_snapshot(&self::snapshot(&["mail"]));
-        assert!(spots.summary(&snapshot).fields.contains(&name));
+        assert_eq!(spots.summary(&self::snapshot(&["mail", "more"]), &Policy::default()).feeds, ["mail", "more"]);
+        spots.record_snapshot(&self::snapshot(&["mail"]), &Policy::default());
+        assert!(spots.summary(&snapshot, &Policy::default()).fields.contains(&name));
     }
 }

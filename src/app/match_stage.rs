@@ -88,7 +88,7 @@ impl MatchStage {
         let malformed_record = |reason| counter!(telemetry::MALFORMED_RECORDS_TOTAL, "reason" => reason);
         let blind_spots = BlindSpots::default();
         if let Some(snapshot) = &snapshot {
-            blind_spots.record_snapshot(snapshot);
+            blind_spots.record_snapshot(snapshot, &rules.policy);
         }
         MatchStage {
             serving: ArcSwap::from_pointee(MatchState::new(rules, snapshot)),
@@ -139,8 +139,9 @@ impl MatchStage {
     }
 
     pub(super) fn log_blind_spots(&self) {
-        if let Some(detector) = &self.serving.load().detector {
-            self.blind_spots.summary(&detector.snapshot).log();
+        let serving = self.serving.load();
+        if let Some(detector) = &serving.detector {
+            self.blind_spots.summary(&detector.snapshot, &serving.rules.policy).log();
         }
     }
 
@@ -203,7 +204,7 @@ impl Activate for MatchStage {
 
     fn activate(&self, rules: MatchRules, snapshot: Option<Arc<Snapshot>>) {
         if let Some(snapshot) = &snapshot {
-            self.blind_spots.record_snapshot(snapshot);
+            self.blind_spots.record_snapshot(snapshot, &rules.policy);
         }
         self.serving.store(Arc::new(MatchState::new(rules, snapshot)));
         self.changed.notify_one();
@@ -279,7 +280,7 @@ impl MatchStage {
         }
         self.judged.fetch_add(report.events, Ordering::Relaxed);
         self.found.fetch_add(report.hits.total(), Ordering::Relaxed);
-        self.blind_spots.record_batch(&detector.snapshot, &report);
+        self.blind_spots.record_batch(&detector.snapshot, &serving.rules.policy, &report);
         note(report.events, !report.seen.is_empty());
         for (field, reason, count) in report.malformed.iter() {
             let field = self.malformed_fields.value(&detector.snapshot.table().get(field).name);

@@ -84,6 +84,7 @@ pub fn offline(config: &Config, more_allowlists: &[PathBuf], seed: u64) -> Resul
     if snapshot.is_empty() {
         notes.push("no indicators are loaded: nothing matches".to_owned());
     }
+    notes.extend(config.rule_warnings().iter().map(ToString::to_string));
     let (allowlists, unusable) = allowlist::load_with(&config.intel, more_allowlists);
     notes.extend(allowlist::lines(&unusable).into_iter().map(|line| format!("allowlist: {line}")));
     let rules = wiring::rules(config, allowlists);

@@ -37,7 +37,7 @@ pub struct RunArgs {
 /// read: certificates and keys, headers, allowlists. --feeds also reads the indicator files: it prints one line for
 /// each entry that is not used, and one summary line per feed. The exit code is 1 if a file cannot be used at all, if
 /// nothing of a feed is used, or if no file matches an entry. --strict implies --feeds, and also exits with 1 if an
-/// allowlist entry cannot be used, or if nothing would be matched.
+/// allowlist entry cannot be used, if no enabled rule selects an entry, or if nothing would be matched.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Examples:\n  hotlist validate hotlist.yaml\n  hotlist validate --config hotlist.yaml\n  hotlist validate --no-files --config hotlist.yaml\n  hotlist validate --feeds --config hotlist.yaml\n  hotlist validate --feeds feeds/ bad.csv.gz"

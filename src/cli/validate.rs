@@ -6,7 +6,7 @@ mod files;
 use std::io::Write;
 use std::path::Path;
 
-use crate::config::Config;
+use crate::config::{Config, RuleWarning};
 use crate::escape::Escaped;
 
 use super::Failure;
@@ -42,6 +42,8 @@ pub(super) fn run(
         return Err(Failure::Other(anyhow::anyhow!(lines.join("\n"))));
     }
     let count = |number: usize, one: &str, many: &str| format!("{number} {}", if number == 1 { one } else { many });
+    let warnings = config.rule_warnings();
+    let is_idle = warnings.contains(&RuleWarning::NoneEnabled);
     let enabled = config.intel.files.iter().filter(|files| files.enabled).count();
     writeln!(
         out,
@@ -51,12 +53,16 @@ pub(super) fn run(
         count(config.sinks.len(), "sink", "sinks"),
         count(enabled, "enabled entry of indicator files", "enabled entries of indicator files"),
         match &config.intel.control {
+            _ if is_idle => " (nothing will be matched)",
             Some(_) => " and a control plane",
             None if enabled == 0 => " (nothing will be matched)",
             None => "",
         },
     )
     .map_err(Failure::of_output)?;
+    for warning in &warnings {
+        writeln!(out, "{}: warning: {}", path.display(), Escaped(warning)).map_err(Failure::of_output)?;
+    }
     if args.feeds || args.strict || args.max_unusable.is_some() {
         feeds::configured(&config, args.strict, args.max_unusable, out)
     } else {
@@ -110,6 +116,22 @@ mod tests {
         let (done, shown) = validate("h.yml", text);
         done.unwrap();
         assert!(shown.contains(" 0 enabled entries ") && shown.ends_with("(nothing will be matched)\n"), "{shown}");
+    }
+
+    /// Guarantee: entries that no enabled rule selects are named, and no enabled rule at all is said loudly; neither is
+    /// a fault.
+    #[test]
+    fn what_rules_leave_out_is_named() {
+        let text = "sources: { a: { type: otlp, address: '127.0.0.1:1' } }\nsinks: { s: { type: blackhole, inputs: [a] } }\n\
+                    intel: { files: [one.csv, two.csv] }\n";
+        let (done, shown) = validate("h.yaml", &format!("{text}rules: {{ r: {{ feeds: [one] }} }}\n"));
+        done.unwrap();
+        let [summary, warning] = shown.lines().collect::<Vec<_>>()[..] else { panic!("{shown}") };
+        assert!(summary.contains("ok: ") && !summary.contains("nothing"), "{shown}");
+        assert!(warning.contains("warning: intel.files[1]") && warning.contains("two.csv"), "{shown}");
+        let (done, shown) = validate("h.yaml", &format!("{text}rules: {{ r: {{ feeds: ['*'], enabled: false }} }}\n"));
+        done.unwrap();
+        assert!(shown.contains("(nothing will be matched)") && shown.contains("NOTHING IS MATCHED"), "{shown}");
     }
 
     #[test]

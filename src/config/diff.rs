@@ -200,6 +200,7 @@ admin: { address: '127.0.0.1:3' }
             Case { edit: ("", "failure_mode: closed"), changed: &["failure_mode"], ..NONE },
             Case { edit: ("a.csv", "b.csv"), changed: &["intel.files"], ..NONE },
             Case { edit: ("", "match: { subdomains: true }"), changed: &["match.subdomains"], matching: true, ..NONE },
+            Case { edit: ("", "rules: { r: { feeds: [a] }, q: { feeds: ['*'] } }"), changed: &["rules"], ..NONE },
             // Limits: those of a record change at once, those of the process at the next start.
             Case {
                 edit: ("", "limits: { max_connections: 7, record_findings: 3 }"),
@@ -280,6 +281,23 @@ admin: { address: '127.0.0.1:3' }
 
     fn to_strings(texts: &[&str]) -> Vec<String> {
         texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    /// Guarantee: each change of a rule is named, and so is another order of rules.
+    #[test]
+    fn a_change_of_rules_is_named() {
+        let with = |rules: &str| parse(&format!("{ACTIVE}rules: {rules}\n"));
+        let active = with("{ r: { feeds: [a] }, q: { feeds: ['*'] } }");
+        for (wanted, changed) in [
+            ("{ r: { feeds: [a], severity: low }, q: { feeds: ['*'] } }", &["rules.r.severity"][..]),
+            ("{ r: { feeds: [a], enabled: false } }", &["rules.r.enabled", "rules.q"]),
+            ("{ q: { feeds: ['*'] }, r: { feeds: [a] } }", &["rules"]),
+            ("{}", &["rules.r", "rules.q"]),
+        ] {
+            let found = diff(&active, &with(wanted));
+            assert_eq!(found.changed, to_strings(changed), "{wanted}");
+            assert_eq!((found.active, found.waiting.len()), (with(wanted), 0));
+        }
     }
 
     /// Guarantee: a source takes over the socket of its address under whatever name and type, and a configuration that

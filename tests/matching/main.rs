@@ -48,6 +48,8 @@ mod pairs;
 #[cfg(test)]
 mod policy;
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod scan;
 #[cfg(test)]
 mod scan_files;

@@ -285,3 +285,56 @@ async fn a_service_manager_is_kept_informed() {
     let (status, log) = hotlist.wait();
     assert!(status.success(), "{log}");
 }
+
+/// Scenario: two files, with rules that change with each reload: for one file, for both, of a kind that neither has, for
+/// a feed that is not there, with none enabled, and none at all.
+/// Guarantee: each event is matched by the rules of its time; feeds that rules leave out are named in log and readiness
+/// at the start and after each reload, and so are rules of which none is enabled; a wrong rule changes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changed_rules_apply_to_the_next_event() {
+    let (scene, next_hop) = (Scene::new(), NextHop::start().await);
+    scene.indicators("one", &["198.51.100.1"]);
+    scene.indicators("two", &["198.51.100.2"]);
+    let text = std::fs::read_to_string(scene.readme(&next_hop.endpoint)).unwrap();
+    let with = |rules: &str| scene.write("hotlist.yaml", &format!("{text}rules: {rules}\n"));
+    let hotlist = Hotlist::start(&with("{ first: { feeds: [one] } }"));
+    let warning = hotlist.wait_for("no enabled rule selects this feed");
+    assert_eq!((&warning["level"], &warning["feed"]), (&json!("WARN"), &json!("two")), "{warning}");
+    let both = async || (hits(&hotlist, &next_hop, "198.51.100.1").await, hits(&hotlist, &next_hop, "198.51.100.2").await);
+    assert_eq!(both().await, (true, false));
+    let reloaded = async |count: usize, word: &str| {
+        hotlist.signal(Signal::SIGHUP);
+        let start = Instant::now();
+        while hotlist.log().matches(word).count() < count {
+            assert!(start.elapsed() < PATIENCE, "{}", hotlist.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        hotlist.admin("/readyz?verbose").await
+    };
+    let (_, report) = hotlist.admin("/readyz?verbose").await;
+    assert!(report.contains("[i] rules: ") && report.contains("selects two"), "{report}");
+    for (count, (rules, expected, parts)) in [
+        ("{ first: { feeds: [one] }, second: { feeds: ['*'], kinds: [ip] } }", (true, true), &["[+] rules: "][..]),
+        ("{ second: { feeds: ['*'], kinds: [domain] } }", (false, false), &["[+] rules: "]),
+        ("{ second: { feeds: [two, three] } }", (false, true), &["[i] rules: ", "selects one", "second names three"]),
+        ("{ second: { feeds: ['*'], enabled: false } }", (false, false), &["[i] rules: ", "NOTHING IS MATCHED"]),
+    ].into_iter().enumerate() {
+        with(rules);
+        let (status, report) = reloaded(count + 1, "configuration is reloaded").await;
+        assert!(status == 200 && parts.iter().all(|part| report.contains(part)), "{parts:?} in {report}");
+        assert_eq!(both().await, expected, "{rules}");
+    }
+    let log = hotlist.log();
+    for part in ["no rule is enabled: NOTHING IS MATCHED", "names a feed that is not loaded", "\"feed\":\"three\""] {
+        assert!(log.contains(part), "{part} in {log}");
+    }
+    with("{ second: { feeds: [two], kinds: [adress] } }");
+    reloaded(1, "configuration refused").await;
+    assert_eq!(both().await, (false, false));
+    scene.write("hotlist.yaml", &text);
+    let (_, report) = reloaded(5, "configuration is reloaded").await;
+    assert!(report.contains("[+] rules: "), "{report}");
+    assert_eq!(both().await, (true, true));
+    let (_, metrics) = hotlist.admin("/metrics").await;
+    assert!(metrics.contains("hotlist_suppressions_total{reason=\"no_rule\"} 8"), "{metrics}");
+}

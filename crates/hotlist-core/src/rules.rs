@@ -57,6 +57,20 @@ impl Rule {
             Origin::Collection => self.collections.has(&feed.name),
         }
     }
+
+    /// The names that it gives and that no feed or collection has.
+    pub fn missing_names(&self, feeds: &[Feed]) -> Vec<&str> {
+        let of_origin = |origin| feeds.iter().filter(move |feed| feed.origin == origin);
+        let names = [(&self.feeds, Origin::Feed), (&self.collections, Origin::Collection)];
+        let missing = names.into_iter().flat_map(|(names, origin)| {
+            let listed = match names {
+                FeedNames::All => None,
+                FeedNames::Of(names) => Some(names.iter().map(String::as_str)),
+            };
+            listed.into_iter().flatten().filter(move |name| !of_origin(origin).any(|feed| feed.name == *name))
+        });
+        missing.collect()
+    }
 }
 
 /// Names of feeds or of collections.

@@ -17,7 +17,8 @@ pub(super) fn checks(config: &Config, seed: u64) -> Vec<CheckResult> {
     for (place, feed) in snapshot.feeds().iter().enumerate() {
         let check =
             format!("feed {}: {}", feed.name, count(snapshot.feed_len(place) as u64, "indicator", "indicators"));
-        checks.push(match feed.enabled {
+        let is_enabled = offline.detector.policy.as_ref().is_none_or(|policy| policy.is_enabled(feed));
+        checks.push(match is_enabled {
             true => CheckResult::ok(CATEGORY, check),
             false => CheckResult::warning(CATEGORY, check, "no rule enables it: it matches nothing"),
         });

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -75,6 +76,9 @@ struct FoundIndicator {
     #[serde(skip_serializing_if = "Option::is_none")]
     asset: Option<ShownAsset>,
     alert_key: String,
+    /// The rules that select the indicator, the first one first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rules: Vec<ShownRule>,
     confidence: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     valid_from: Option<Timestamp>,
@@ -93,6 +97,15 @@ struct FoundIndicator {
     /// The parts that must be found together.
     #[serde(skip_serializing_if = "Option::is_none")]
     needs: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ShownRule {
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -250,6 +263,7 @@ fn grouped<'h>(
                 asset: enrich::asset(snapshot, hit, facts)
                     .map(|asset| ShownAsset { asset_type: asset.asset_type.as_str(), name: asset.name.to_string() }),
                 alert_key: enrich::alert_key(snapshot, hit, facts).as_str().to_owned(),
+                rules: shown_rules(detector, hit),
                 confidence: stored.context.confidence.as_str(),
                 valid_from: stored.valid_from,
                 valid_until: stored.valid_until,
@@ -262,6 +276,18 @@ fn grouped<'h>(
         ));
     }
     all
+}
+
+/// The rules of a hit, with their texts for people.
+fn shown_rules(detector: &Detector, hit: &Hit) -> Vec<ShownRule> {
+    let rules = detector.policy.as_ref().and_then(|policy| policy.rules.as_deref());
+    let shown = |id: &Arc<str>| {
+        let rule = rules.and_then(|rules| rules.iter().find(|rule| rule.id == *id));
+        let texts = rule.map(|rule| (rule.name.clone(), rule.description.clone()));
+        let (name, description) = texts.unwrap_or_default();
+        ShownRule { id: id.to_string(), name, description }
+    };
+    hit.selection.iter().flat_map(|selection| selection.ids()).map(shown).collect()
 }
 
 fn remarks(detector: &Detector, verdict: &Verdict) -> Vec<String> {
@@ -362,6 +388,10 @@ impl fmt::Display for FoundIndicator {
         let asset = self.asset.as_ref().map(|asset| format!("asset {} {:?}", asset.asset_type, asset.name));
         let asset = asset.unwrap_or_else(|| "no asset".to_owned());
         writeln!(f, "      {}, alert key {}", Escaped(&asset), self.alert_key)?;
+        for ShownRule { id, name, description } in &self.rules {
+            let texts = [name, description].into_iter().flatten().map(|text| format!(", {text}"));
+            writeln!(f, "      rule {id}{}", Escaped(texts.collect::<String>()))?;
+        }
         writeln!(f, "      {}, confidence {}, valid {validity}{tlp}", Escaped(&self.id), self.confidence)
     }
 }

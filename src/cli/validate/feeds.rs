@@ -20,7 +20,7 @@ use crate::provider;
 use crate::schema::FieldTable;
 
 /// Checks the feeds of a configuration, as `run` would read them. `strict` also fails where no file matches an allowlist,
-/// and where there is nothing to match with.
+/// where rules leave out an entry, and where there is nothing to match with.
 pub(super) fn configured(
     config: &Config,
     strict: bool,
@@ -33,6 +33,7 @@ pub(super) fn configured(
     if strict {
         let (_, unusable) = allowlist::load(&config.intel);
         problems.extend(allowlist::lines(&unusable).into_iter().map(|line| format!("intel.allowlists: {line}")));
+        problems.extend(config.rule_warnings().iter().map(ToString::to_string));
         if config.intel.control.is_none() && !files.iter().any(|file| file.feed.enabled) {
             problems.push("intel: no enabled feed and no control plane: nothing would be matched".to_owned());
         }
