@@ -221,7 +221,7 @@ fn unknown_keys_name_the_nearest_known_one() {
     assert_problems(
         with("zebra: 1\n"),
         [
-            "3:1: zebra: unknown key…`sources`, `intel`, `match`, `sinks`, `failure_mode`, `limits`, `admin`, `probes`, `log` and `shutdown`",
+            "3:1: zebra: unknown key…`sources`, `intel`, `rules`, `match`, `sinks`, `failure_mode`, `limits`, `admin`, `probes`, `log` and `shutdown`",
         ],
     );
     assert_problems(

@@ -300,7 +300,8 @@ async fn changed_rules_apply_to_the_next_event() {
     let hotlist = Hotlist::start(&with("{ first: { feeds: [one] } }"));
     let warning = hotlist.wait_for("no enabled rule selects this feed");
     assert_eq!((&warning["level"], &warning["feed"]), (&json!("WARN"), &json!("two")), "{warning}");
-    let both = async || (hits(&hotlist, &next_hop, "198.51.100.1").await, hits(&hotlist, &next_hop, "198.51.100.2").await);
+    let both =
+        async || (hits(&hotlist, &next_hop, "198.51.100.1").await, hits(&hotlist, &next_hop, "198.51.100.2").await);
     assert_eq!(both().await, (true, false));
     let reloaded = async |count: usize, word: &str| {
         hotlist.signal(Signal::SIGHUP);
@@ -318,7 +319,10 @@ async fn changed_rules_apply_to_the_next_event() {
         ("{ second: { feeds: ['*'], kinds: [domain] } }", (false, false), &["[+] rules: "]),
         ("{ second: { feeds: [two, three] } }", (false, true), &["[i] rules: ", "selects one", "second names three"]),
         ("{ second: { feeds: ['*'], enabled: false } }", (false, false), &["[i] rules: ", "NOTHING IS MATCHED"]),
-    ].into_iter().enumerate() {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         with(rules);
         let (status, report) = reloaded(count + 1, "configuration is reloaded").await;
         assert!(status == 200 && parts.iter().all(|part| report.contains(part)), "{parts:?} in {report}");

@@ -65,7 +65,7 @@ fn faults_have_a_place_and_a_remedy() {
         ("{ r: { feeds: ['*'], min_confidence: hihg } }", &["rules.r.min_confidence", "`high`?"]),
         ("{ r: { feeds: ['*'], severity: urgent } }", &["rules.r.severity", "`critical`"]),
         ("{ r: { feeds: ['*'], kill_chain_phase: [x] } }", &["rules.r.kill_chain_phase", "`kill_chain_phases`?"]),
-        ("{ 'r 1': { feeds: ['*'] } }", &["rules.r 1", "usable name"]),
+        ("{ 'r 1': { feeds: ['*'] } }", &["r 1", "usable name"]),
     ] {
         let error = load(FILES, rules).expect_err(rules).to_string();
         assert_eq!(error.lines().count(), 1, "{error}");
