@@ -216,13 +216,14 @@ fn inner(path: &str) -> &str {
 #[test]
 fn everything_declared_is_added() {
     // Those of a place that cannot be read, and of an enrichment that arrived (`malformed.rs`, `inbound.rs`), of a text (`text.rs`),
-    // of a field of another schema, and of a registered domain (`schemas.rs`).
+    // of a field of another schema, of a registered domain (`schemas.rs`), and of rules (`rules.rs`).
     let elsewhere = [
         "hotlist.offset.start",
         "hotlist.offset.end",
         "hotlist.derived",
         "hotlist.ecs_field",
         "hotlist.enrichments",
+        "hotlist.rules",
         "hotlist.tags",
         "hotlist.verified",
     ];
