@@ -3,7 +3,6 @@
 
 // Says to clippy what cargo knows: helpers here are test code, too.
 #![cfg(test)]
-
 use std::path::{Path, PathBuf};
 
 use hotlist::config::{Config, Fault, Format};
@@ -87,8 +86,7 @@ fn base() -> Value {
         "intel": { "files": [{ "path": "x.csv", "columns": { "value": "v" } }],
                    "allowlists": [{ "path": "x.json" }],
                    "control": { "endpoint": "https://127.0.0.1:7", "audience": "acme", "cache": "c", "tls": {} } },
-        "rules": { "r": { "feeds": ["*"], "collections": ["*"] } },
-        "match": { "c2": {}, "fields": [{ "field": "my.ip", "kind": "ip" }] },
+        "rules": { "r": { "feeds": ["*"], "collections": ["*"] } }, "match": { "c2": {}, "fields": [{ "field": "my.ip", "kind": "ip" }] },
         "sinks": {
             "o": { "type": "otlp", "inputs": ["a"], "endpoint": "https://127.0.0.1:2", "tls": {},
                 "headers": { "x": { "file": "f" } }, "rejected": { "path": "r.ndjson" } },

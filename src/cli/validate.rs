@@ -118,8 +118,8 @@ mod tests {
         assert!(shown.contains(" 0 enabled entries ") && shown.ends_with("(nothing will be matched)\n"), "{shown}");
     }
 
-    /// Guarantee: entries that no enabled rule selects are named, and no enabled rule at all is said loudly; neither is
-    /// a fault.
+    /// Guarantee: entries that no enabled rule selects are named, and a warning says that no rule is enabled; neither is
+    /// an error.
     #[test]
     fn what_rules_leave_out_is_named() {
         let text = "sources: { a: { type: otlp, address: '127.0.0.1:1' } }\nsinks: { s: { type: blackhole, inputs: [a] } }\n\

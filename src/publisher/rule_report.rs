@@ -37,7 +37,8 @@ impl RuleReport {
         is_new_configuration: bool,
     ) {
         let feeds = snapshot.map_or(&[][..], Snapshot::feeds);
-        let faults = policy.rules.as_ref().map(|rules| Faults::of(rules, feeds, is_complete)).unwrap_or_default();
+        let faults =
+            policy.rules.as_ref().map(|rules| Faults::from_rules(rules, feeds, is_complete)).unwrap_or_default();
         if faults != self.last || is_new_configuration {
             faults.log();
         }
@@ -52,7 +53,7 @@ impl RuleReport {
 }
 
 impl Faults {
-    fn of(rules: &Rules, feeds: &[Feed], is_complete: bool) -> Faults {
+    fn from_rules(rules: &Rules, feeds: &[Feed], is_complete: bool) -> Faults {
         if rules.is_empty() {
             return Faults { none_enabled: true, ..Faults::default() };
         }

@@ -115,7 +115,7 @@ impl IndicatorKind {
 /// The rules that select the indicator of a hit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
-    /// Never empty.
+    first: Arc<str>,
     ids: Box<[Arc<str>]>,
     max_severity: Severity,
 }
@@ -123,9 +123,7 @@ pub struct Selection {
 impl Selection {
     /// The id of the first rule, in the order of the configuration.
     pub fn first(&self) -> &Arc<str> {
-        // invariant: `Rules::select` gives at least one.
-        #[allow(clippy::indexing_slicing, reason = "never empty")]
-        &self.ids[0]
+        &self.first
     }
 
     /// The ids of all rules, in the order of the configuration.
@@ -170,7 +168,11 @@ impl Rules {
     pub fn new(rules: impl IntoIterator<Item = Rule>) -> Rules {
         let compile = |rule: Rule| Compiled {
             phases: rule.kill_chain_phases.iter().map(|phase| folded_phase(phase)).collect(),
-            alone: Arc::new(Selection { ids: [Arc::clone(&rule.id)].into(), max_severity: rule.max_severity }),
+            alone: Arc::new(Selection {
+                first: Arc::clone(&rule.id),
+                ids: [Arc::clone(&rule.id)].into(),
+                max_severity: rule.max_severity,
+            }),
             rule,
         };
         Rules(rules.into_iter().map(compile).collect())
@@ -218,7 +220,8 @@ impl Rules {
             [only] => Ok(Arc::clone(&only.alone)),
             [first, ..] => {
                 let ids = selected.iter().map(|compiled| Arc::clone(&compiled.rule.id)).collect();
-                Ok(Arc::new(Selection { ids, max_severity: first.rule.max_severity }))
+                let Rule { id, max_severity, .. } = &first.rule;
+                Ok(Arc::new(Selection { first: Arc::clone(id), ids, max_severity: *max_severity }))
             }
         }
     }
