@@ -130,7 +130,7 @@ impl MatchStage {
         let message = Bytes::from(otlp::request_of([(0, &event)]));
         let (batch, _) =
             detector.batch(Format::Otlp, message, (self.clock)(), &Work::default()).ok().unwrap_or_default();
-        Some(batch.hits.iter().flat_map(|record| &record.hits).any(|hit| hit.name == domain))
+        Some(batch.hits.iter().flat_map(|record| &record.hits).any(|hit| *hit.name == *domain))
     }
 
     /// Resolves when the active snapshot changes.

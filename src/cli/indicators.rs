@@ -200,11 +200,11 @@ fn is_of(term: &Term, hit: &Hit) -> bool {
     }
     match &term.value {
         TermValue::Number { comparison, value } if *comparison != Comparison::Equal => {
-            hit.name == format!("{} {value}", comparison.as_str())
+            *hit.name == format!("{} {value}", comparison.as_str())
         }
         TermValue::Time { comparison, value } if *comparison != Comparison::Equal => {
-            hit.name == format!("{} {value}", comparison.as_str())
+            *hit.name == format!("{} {value}", comparison.as_str())
         }
-        value => hit.name == value.to_string(),
+        value => *hit.name == value.to_string(),
     }
 }

@@ -25,7 +25,7 @@ fn annotated_hits_stay_and_suppressed_ones_go() {
     let detector = detector(policy(vec![shared, ours]), false, addresses.map(|ip| indicator(Kind::Ip, ip)).to_vec());
     let event = json!({ "related.ip": addresses });
     let verdict = judge(&detector, &event);
-    let hits: Vec<&str> = verdict.hits.iter().map(|hit| hit.name.as_str()).collect();
+    let hits: Vec<&str> = verdict.hits.iter().map(|hit| hit.name.as_ref()).collect();
     assert_eq!(hits, ["192.0.2.1", "192.0.2.4"]);
     let names: Vec<Vec<&str>> =
         verdict.hit_listings.iter().map(|of| of.iter().map(|listing| &*listing.list).collect()).collect();

@@ -30,7 +30,7 @@ fn within(detector: Detector, budgets: Budgets) -> Detector {
 }
 
 fn names(hits: &[Hit]) -> Vec<String> {
-    hits.iter().map(|hit| hit.name.clone()).collect()
+    hits.iter().map(|hit| hit.name.to_string()).collect()
 }
 
 /// The enrichments that a document gets.
@@ -90,7 +90,7 @@ proptest! {
         }
         let (document_hits, sent) = (judge(&whole, &document).hits, send(&whole, &document));
         let shown = |hits: &[Hit]| -> Vec<(String, String)> {
-            hits.iter().map(|hit| (hit.name.clone(), String::from_utf8_lossy(&hit.value).into_owned())).collect()
+            hits.iter().map(|hit| (hit.name.to_string(), String::from_utf8_lossy(&hit.value).into_owned())).collect()
         };
         let all: BTreeSet<_> = expected.iter().map(|(.., name, value)| (name.clone(), value.clone())).collect();
         prop_assert_eq!(&shown(&document_hits).into_iter().collect::<BTreeSet<_>>(), &all);
@@ -261,7 +261,7 @@ fn findings_hold_no_copies_of_the_event() {
                 .map(|hit| {
                     assert!(hit.value.len() <= MAX_SHOWN, "{field}");
                     let value = if values.insert(Arc::as_ptr(&hit.value)) { hit.value.len() } else { 0 };
-                    size_of::<Hit>() + hit.name.capacity() + value
+                    size_of::<Hit>() + hit.name.len() + value
                 })
                 .sum();
             assert!(verdict.hits.len() <= budget, "{field} of {bytes} bytes: {} hits", verdict.hits.len());

@@ -341,6 +341,6 @@ fn policy_judges_what_is_fulfilled() {
     let detector = with(vec![indicator_for(pattern)]);
     let verdict = judge(&detector, &half);
     assert_eq!(verdict.unfulfilled.len(), 1);
-    assert_eq!(verdict.unfulfilled[0].name, "evil.example");
+    assert_eq!(&*verdict.unfulfilled[0].name, "evil.example");
     assert_eq!(judge(&detector, &whole).unfulfilled, []);
 }

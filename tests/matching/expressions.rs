@@ -96,7 +96,7 @@ fn a_hit_shows_the_expression() {
     let detector = detector(&table(), EXACT, None, vec![(Feed::named("feed"), vec![indicator])]);
     let tagged = detector.event(br#"{"url":{"domain":"an-evil.example"}}"#, jiff::Timestamp::UNIX_EPOCH).unwrap();
     let [hit] = tagged.hits.as_slice() else { panic!("{:?}", tagged.hits) };
-    assert_eq!((hit.name.as_str(), hit.kind, &*hit.value), ("LIKE '%evil%'", Kind::Domain, &b"an-evil.example"[..]));
+    assert_eq!((&*hit.name, hit.kind, &*hit.value), ("LIKE '%evil%'", Kind::Domain, &b"an-evil.example"[..]));
 }
 
 /// Expressions, and the values of fields.

@@ -70,7 +70,7 @@ fn send_line(detector: &Detector, line: &str) -> Sent {
 fn found<'l>(detector: &Detector, hits: &[Hit], line: &'l str) -> Vec<(String, String, &'l str)> {
     let table = detector.snapshot.table();
     let part = |hit: &Hit| hit.in_text.as_ref().map_or("", |text| &line[text.at.clone()]);
-    hits.iter().map(|hit| (hit.path(table).to_owned(), hit.name.clone(), part(hit))).collect()
+    hits.iter().map(|hit| (hit.path(table).to_owned(), hit.name.to_string(), part(hit))).collect()
 }
 
 fn value_of(value: &Value) -> String {
@@ -197,7 +197,7 @@ type FieldFindings = BTreeSet<(String, String)>;
 /// Path and indicator of what was found at fields, as hits and as dropped by policy.
 fn at_fields(detector: &Detector, verdict: &Verdict) -> (FieldFindings, FieldFindings) {
     let table = detector.snapshot.table();
-    let show = |hit: &Hit| (hit.path(table).to_owned(), hit.name.clone());
+    let show = |hit: &Hit| (hit.path(table).to_owned(), hit.name.to_string());
     let is_field = |hit: &&Hit| hit.field != FieldId::TEXT;
     let dropped = verdict.suppressed.iter().map(|(hit, _)| hit);
     (verdict.hits.iter().filter(is_field).map(show).collect(), dropped.filter(is_field).map(show).collect())
@@ -225,7 +225,7 @@ proptest! {
             for hit in verdict.hits.iter().chain(verdict.suppressed.iter().map(|(hit, _)| hit)) {
                 let Some(at) = hit.in_text.as_ref().map(|text| text.at.clone()) else { continue };
                 let is_apart = |known: &Range<usize>| at.end <= known.start || known.end <= at.start;
-                let is_new = seen.iter().all(|(known, name)| *name != hit.name || is_apart(known));
+                let is_new = seen.iter().all(|(known, name)| *name != &*hit.name || is_apart(known));
                 prop_assert!(is_new, "{:?} {} again in {}", at, hit.name, line);
                 seen.push((at, &hit.name));
             }
@@ -353,7 +353,7 @@ fn lines_in_documents_in_lines_are_read_to_a_depth() {
     for _ in 0..6 {
         line = Format::Words.line(&[("log", &json!({ "log": line }).to_string())]);
         let verdict = judge_line(&detector, &line);
-        assert!(verdict.hits.iter().any(|hit| hit.name == "203.0.113.7"), "{line}");
+        assert!(verdict.hits.iter().any(|hit| *hit.name == *"203.0.113.7"), "{line}");
     }
 }
 

@@ -145,7 +145,7 @@ fn rules_select_what_reading_them_selects() {
             let free_severity = severity(&free.snapshot, hit, &free_verdict.facts);
             expected.push((
                 hit.field,
-                hit.name.clone(),
+                hit.name.to_string(),
                 hit.posting.indicator,
                 selected,
                 most.map(|most| free_severity.min(most)),
@@ -157,11 +157,11 @@ fn rules_select_what_reading_them_selects() {
             let ids: Vec<String> = selection.ids().iter().map(|id| id.to_string()).collect();
             prop_assert_eq!(&**selection.first(), &ids[0]);
             let most = Some(severity(&ruled.snapshot, hit, &ruled_verdict.facts));
-            found.push((hit.field, hit.name.clone(), hit.posting.indicator, Ok(ids), most));
+            found.push((hit.field, hit.name.to_string(), hit.posting.indicator, Ok(ids), most));
         }
         for (hit, reason) in &ruled_verdict.suppressed {
             if *reason != Suppression::Column {
-                found.push((hit.field, hit.name.clone(), hit.posting.indicator, Err(*reason), None));
+                found.push((hit.field, hit.name.to_string(), hit.posting.indicator, Err(*reason), None));
             }
         }
         let key = |(field, name, indicator, ..): &(_, String, u32, _, _)| format!("{field:?} {name} {indicator}");

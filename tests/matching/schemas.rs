@@ -263,7 +263,7 @@ fn a_registered_domain_is_derived_and_marked() {
             verdict
                 .hits
                 .iter()
-                .all(|hit| hit.is_derived && hit.relation == Relation::Covers && hit.name == "evil.co.uk")
+                .all(|hit| hit.is_derived && hit.relation == Relation::Covers && *hit.name == *"evil.co.uk")
         );
         for (way, sent) in send_each_way(&detector, &document) {
             assert_eq!(sent.hits.len(), usize::from(hits), "{way}: {document}");

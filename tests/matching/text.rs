@@ -50,7 +50,7 @@ type Found = (String, String, Option<(usize, usize)>);
 fn found(detector: &Detector, hits: &[Hit]) -> Vec<Found> {
     let table = detector.snapshot.table();
     let place = |hit: &Hit| hit.in_text.as_ref().map(|text| (text.at.start, text.at.end));
-    hits.iter().map(|hit| (hit.path(table).to_owned(), hit.name.clone(), place(hit))).collect()
+    hits.iter().map(|hit| (hit.path(table).to_owned(), hit.name.to_string(), place(hit))).collect()
 }
 
 fn names(detector: &Detector, verdict: &Verdict) -> Vec<String> {
@@ -191,7 +191,7 @@ fn defanged_forms_are_found_where_the_option_says_so() {
     let both = detector_over(FieldTable::shipped().unwrap(), MatchOptions { text_refang: true, ..ALL }, None);
     let place = |hit: &Hit| hit.in_text.as_ref().map(|at| text[at.at.clone()].to_owned()).unwrap();
     let shown = |hits: &[Hit]| -> Vec<(String, String)> {
-        let mut shown: Vec<_> = hits.iter().map(|hit| (hit.name.clone(), place(hit))).collect();
+        let mut shown: Vec<_> = hits.iter().map(|hit| (hit.name.to_string(), place(hit))).collect();
         shown.sort();
         shown
     };

@@ -11,7 +11,7 @@ use crate::common::{EXACT, detector, indicator, judge, of_terms, table};
 /// The names of what hits when `value` stands at `field`, in the order of the walk.
 fn found(options: MatchOptions, feed: &Feed, indicators: &[Indicator], field: &str, value: Value) -> Vec<String> {
     let detector = detector(&table(), options, None, vec![(feed.clone(), indicators.to_vec())]);
-    judge(&detector, &json!({ field: value })).hits.into_iter().map(|hit| hit.name).collect()
+    judge(&detector, &json!({ field: value })).hits.into_iter().map(|hit| hit.name.into()).collect()
 }
 
 /// Asserts what hits at a field for a list of values, exact options and a plain feed.

@@ -232,7 +232,7 @@ impl<'s> Enricher<'s> {
         let form = (form, self.style, severity(self.snapshot, hit, facts), asset);
         let (is_in_text, text) = (hit.in_text.is_some(), path_of_text(hit));
         let indicator = hit.posting.indicator;
-        let hash = self.hasher.hash_one((indicator, hit.field, hit.kind, form, hit.name.as_str(), text.as_deref()));
+        let hash = self.hasher.hash_one((indicator, hit.field, hit.kind, form, &*hit.name, text.as_deref()));
         let is_derived = hit.is_derived;
         let is_it = |known: &Arc<Known>| {
             (known.indicator, known.field, known.kind, known.form) == (indicator, hit.field, hit.kind, form)
@@ -291,7 +291,7 @@ fn make(snapshot: &Snapshot, hit: &Hit, listings: &[Listing], variant: Variant) 
     let (form, style, severity, asset) = variant;
     let indicator = snapshot.indicator(hit.posting.indicator);
     let feed: Arc<str> = snapshot.feed_of(hit.posting.indicator).name.as_str().into();
-    let (name, id): (Arc<str>, Arc<str>) = (hit.name.as_str().into(), id_of(snapshot, &indicator, hit).into());
+    let (name, id): (Arc<str>, Arc<str>) = (hit.name.clone().into(), id_of(snapshot, &indicator, hit).into());
     let mut shown = Vec::with_capacity(10);
     shown.push(("type", stix_type(snapshot, hit)));
     shown.push(("name", Node::Text(Arc::clone(&name))));

@@ -231,7 +231,7 @@ fn grouped<'h>(
         };
         let reason_word = reason.map(Suppression::as_str);
         let known = all.iter_mut().find(|(known, found)| {
-            (known.kind, &known.name, found.reason) == (hit.kind, &hit.name, reason_word)
+            (known.kind, &*known.name, found.reason) == (hit.kind, &*hit.name, reason_word)
                 && (&found.feed, &found.id) == (feed, &id)
         });
         if let Some((_, found)) = known {
@@ -253,7 +253,7 @@ fn grouped<'h>(
             hit,
             FoundIndicator {
                 kind: hit.kind.as_str(),
-                indicator: hit.name.clone(),
+                indicator: hit.name.to_string(),
                 feed: feed.clone(),
                 id,
                 at: vec![at],

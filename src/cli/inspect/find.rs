@@ -129,7 +129,7 @@ fn hits(snapshot: &Snapshot, value: &str) -> Vec<Hit> {
 
 fn key(snapshot: &Snapshot, hit: &Hit) -> Key {
     let feed = snapshot.feed_of(hit.posting.indicator).name.clone();
-    (hit.kind.as_str(), hit.name.clone(), feed, enrich::indicator_id(snapshot, hit))
+    (hit.kind.as_str(), hit.name.to_string(), feed, enrich::indicator_id(snapshot, hit))
 }
 
 /// The causes that keep `run` from a hit, whatever is configured, or for as long as its defaults hold.

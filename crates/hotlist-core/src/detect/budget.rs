@@ -172,7 +172,7 @@ pub(super) fn carried_bytes(hits: &[Hit], listings: &[Vec<Listing>]) -> usize {
         let path = hit.in_text.as_ref().and_then(|in_text| in_text.path.as_ref()).map_or(0, |path| path.len());
         let value = if is_new { hit.value.len() + ALLOCATION } else { 0 };
         let rules = hit.selection.as_ref().map_or(0, |selection| selection.bytes() + ALLOCATION);
-        rules + size_of::<Hit>() + hit.name.capacity() + value + path + 2 * ALLOCATION
+        rules + size_of::<Hit>() + hit.name.len() + value + path + 2 * ALLOCATION
     };
     let of_listing = |listing: &Listing| size_of::<Listing>() + listing.entry.len() + ALLOCATION;
     let of_listings = |listings: &Vec<Listing>| listings.iter().map(of_listing).sum::<usize>();

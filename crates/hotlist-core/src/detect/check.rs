@@ -159,7 +159,7 @@ impl Detector {
             let one = (std::slice::from_ref(hit), std::slice::from_ref(listings));
             let enrichment = enricher.enrichments(one.0, one.1, &verdict.facts, usize::MAX, false);
             let enrichment = enrichment.values.first()?.to_value();
-            let (indicator, kind) = (hit.name.clone(), hit.kind);
+            let (indicator, kind) = (hit.name.to_string(), hit.kind);
             Some(KnownIndicator { indicator, feed, id, kind, enrichment: enrichment.to_string().into() })
         });
         Ok(known.collect())

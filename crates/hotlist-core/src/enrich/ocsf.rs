@@ -38,7 +38,7 @@ pub(super) fn osint(
         ("uid", Node::Text(Arc::clone(id))),
         ("type_id", Node::Number(type_id)),
         ("type", Node::Text(caption)),
-        ("value", Node::Text(hit.name.as_str().into())),
+        ("value", Node::Text(hit.name.clone().into())),
         ("vendor_name", Node::Text(Arc::clone(feed))),
     ];
     if form == Form::Short {

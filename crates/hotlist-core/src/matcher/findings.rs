@@ -35,7 +35,7 @@ pub struct Hit {
     /// The kind of the indicator's value.
     pub kind: Kind,
     /// The indicator's value in canonical form.
-    pub name: String,
+    pub name: Box<str>,
     /// How the indicator names the value.
     pub relation: Relation,
     /// Whether it is the registered domain of the value, which the event does not have itself.
@@ -163,7 +163,8 @@ impl Findings {
             _ => self.shown.get_or_insert_with(|| copy(raw)).clone(),
         };
         let hash = hash(snapshot, value_hash, field, &posting, &name);
-        let hit = Hit { field, value, kind, name, relation, is_derived, posting, in_text, selection: None };
+        let hit =
+            Hit { field, value, kind, name: name.into(), relation, is_derived, posting, in_text, selection: None };
         let is_at_field =
             |hit: &Hit| hit.field == FieldId::TEXT && self.hits.iter().any(|known| at_field(snapshot, known, hit));
         if is_at_field(&hit)
