@@ -143,6 +143,7 @@ fn the_configuration_says_name_and_action_and_failures_are_told() {
         in_b("Known Cloud ranges", ": 1 more "),
         in_b("ours", ", entry 1 (\"what\")"),
     ];
+    assert!(lines.len() > beginnings.len(), "{lines:#?}");
     for (line, beginning) in lines.iter().zip(&beginnings) {
         assert!(line.starts_with(beginning), "{beginning}: {line}");
     }
